@@ -1,0 +1,2 @@
+//! The program `tautline`.
+fn main() {}

@@ -1,0 +1,243 @@
+//! What users send: messages and their metadata.
+//!
+//! [`MessageRef`] borrows from the datagram it arrived in; whoever keeps a message copies it.
+
+use alloc::borrow::Cow;
+use core::fmt;
+
+use crate::time::WallTime;
+
+/// Defines an enum whose variants have a number on the native wire and a name on the classic one.
+macro_rules! wire_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $number:literal, $text:literal;)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$vdoc])* $variant = $number),+ }
+
+        impl $name {
+            /// Every value, in the order of the numbers on the wire.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The number on the wire.
+            #[must_use]
+            pub const fn to_wire(self) -> u8 {
+                self as u8
+            }
+
+            /// The value with this number on the wire.
+            #[must_use]
+            pub const fn from_wire(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)+ _ => None }
+            }
+
+            /// The name, in lower case.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The value with this lower-case name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
+        impl core::str::FromStr for $name {
+            type Err = UnknownName;
+
+            fn from_str(name: &str) -> Result<Self, UnknownName> {
+                Self::from_name(name).ok_or(UnknownName { expected: &[$($text),+] })
+            }
+        }
+    };
+}
+
+wire_enum! {
+    /// What a message is for; handlers are registered by it.
+    MessageType {
+        /// An order to act: a set point, a force, a mode.
+        Command = 1, "command";
+        /// Anything else; the default.
+        Data = 2, "data";
+        /// The sender's state.
+        Status = 3, "status";
+        /// Something went wrong at the sender.
+        Error = 4, "error";
+        /// The user's own sign of life (the native wire's heartbeats are not messages).
+        Heartbeat = 5, "heartbeat";
+        /// The answer to a message, named by its correlation id.
+        Acknowledgment = 6, "acknowledgment";
+        /// Parameters.
+        Configuration = 7, "configuration";
+    }
+}
+
+wire_enum! {
+    /// How urgent a message is; higher ones overtake lower ones in every queue.
+    Priority {
+        /// May wait, and is dropped first.
+        Low = 1, "low";
+        /// The default.
+        Normal = 2, "normal";
+        /// Before everything ordinary.
+        High = 3, "high";
+        /// An emergency stop: never behind and never dropped for anything lower.
+        Critical = 4, "critical";
+    }
+}
+
+wire_enum! {
+    /// How a payload is encoded.
+    ContentType {
+        /// Bytes that mean what the two ends agreed on.
+        Raw = 0, "raw";
+        /// JSON text (RFC 8259).
+        Json = 1, "json";
+        /// MessagePack.
+        MessagePack = 2, "msgpack";
+        /// CBOR (RFC 8949).
+        Cbor = 3, "cbor";
+    }
+}
+
+/// A name that is none of those expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownName {
+    /// The names that would be right.
+    pub expected: &'static [&'static str],
+}
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected ")?;
+        for (index, name) in self.expected.iter().enumerate() {
+            let separator = match index {
+                0 => "",
+                _ if index + 1 == self.expected.len() => " or ",
+                _ => ", ",
+            };
+            write!(f, "{separator}{name}")?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for UnknownName {}
+
+/// A message's or correlation's identity: a number, or text.
+///
+/// The classic wire carries text only; a number travels there as its decimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Id<'a> {
+    /// A number; what the native wire gives a message without an id of its own.
+    Number(u64),
+    /// Text; 1 to 255 bytes on the native wire.
+    Text(Cow<'a, str>),
+}
+
+impl Id<'_> {
+    /// A copy that owns its text.
+    #[must_use]
+    pub fn into_owned(self) -> Id<'static> {
+        match self {
+            Self::Number(number) => Id::Number(number),
+            Self::Text(text) => Id::Text(Cow::Owned(text.into_owned())),
+        }
+    }
+
+    /// The same id, borrowing this one's text.
+    #[must_use]
+    pub fn borrowed(&self) -> Id<'_> {
+        match self {
+            Self::Number(number) => Id::Number(*number),
+            Self::Text(text) => Id::Text(Cow::Borrowed(text)),
+        }
+    }
+}
+
+impl fmt::Display for Id<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<u64> for Id<'_> {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl<'a> From<&'a str> for Id<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<alloc::string::String> for Id<'_> {
+    fn from(text: alloc::string::String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+}
+
+/// One message as it stands in a received datagram, or as it is about to be encoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MessageRef<'a> {
+    /// What the message is for.
+    pub message_type: MessageType,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Tells streams of one type apart (two joints, say); 0 on the classic wire.
+    pub channel: u16,
+    /// When the sender made it, on the sender's wall clock.
+    pub timestamp: WallTime,
+    /// Its identity; unique within the sender's session.
+    pub message_id: Id<'a>,
+    /// Who made it: the sending interface's name unless the sender said otherwise.
+    pub source: Cow<'a, str>,
+    /// Whom it is meant for, if the sender said so. Information only: it routes nothing.
+    pub destination: Option<Cow<'a, str>>,
+    /// The id of the message that this one answers.
+    pub correlation_id: Option<Id<'a>>,
+    /// How the payload is encoded.
+    pub content_type: ContentType,
+    /// The payload; checked against its content type and the limits before anyone sees it.
+    pub payload: &'a [u8],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn numbers_and_names_read_back() {
+        for &kind in MessageType::ALL {
+            assert_eq!(MessageType::from_wire(kind.to_wire()), Some(kind));
+            assert_eq!(kind.name().parse(), Ok(kind));
+        }
+        assert_eq!(MessageType::from_wire(0), None);
+        assert_eq!(Priority::from_wire(5), None);
+    }
+
+    #[test]
+    fn an_unknown_name_says_what_would_be_right() {
+        let error = "urgent".parse::<Priority>().expect_err("no such priority");
+        assert_eq!(error.to_string(), "expected low, normal, high or critical");
+    }
+
+    #[test]
+    fn critical_is_above_all() {
+        assert_eq!(Priority::ALL.iter().max(), Some(&Priority::Critical));
+    }
+}
