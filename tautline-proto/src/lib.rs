@@ -7,14 +7,24 @@
 extern crate alloc;
 
 mod drops;
+pub mod endpoint;
+pub mod json;
 mod message;
+mod path;
+mod peer;
+mod state;
 mod stats;
 mod time;
+pub mod window;
+pub mod wire;
 
 pub use drops::{DropCounters, DropReason, Drops};
 pub use message::{ContentType, Id, MessageRef, MessageType, Priority, UnknownName};
+pub use peer::{PeerId, SessionId};
+pub use state::{Cause, ConnectionState};
 pub use stats::{
     Counter, InboundCounters, InboundStats, PathStats, PeerRxCounters, PeerRxStats, PeerTxCounters,
     PeerTxStats,
 };
 pub use time::{Instant, Now, WallTime};
+pub use window::{Verdict, Window, WindowCounts};

@@ -1,0 +1,121 @@
+//! Encoding messages for either wire, outside any lock.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write;
+
+use portable_atomic::{AtomicU64, Ordering};
+
+use super::{EndpointConfig, WireFormat};
+use crate::message::{Id, MessageRef};
+use crate::wire::native::{BadText, Head, MessageStart};
+use crate::wire::{classic, native};
+
+/// Encodes messages; shared by all sending threads.
+#[derive(Debug)]
+pub struct Encoder {
+    wire: WireFormat,
+    name: String,
+    /// The last default id given out (classic): microseconds, pushed on where two fall into one.
+    ///
+    /// Order: relaxed. Only the uniqueness of the values counts, which the read-modify-write gives.
+    last_id: AtomicU64,
+}
+
+/// A message whose payload is being appended.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "Encoder::finish needs it"]
+pub struct Started(Option<MessageStart>);
+
+impl Encoder {
+    /// The encoder of an endpoint with this configuration.
+    #[must_use]
+    pub fn new(config: &EndpointConfig) -> Self {
+        Self { wire: config.wire, name: config.name.clone(), last_id: AtomicU64::new(0) }
+    }
+
+    /// Begins a datagram with one message in the empty buffer `out`; the payload is to be appended.
+    ///
+    /// # Errors
+    ///
+    /// A text that does not fit its field of the native wire.
+    pub fn begin(&self, out: &mut Vec<u8>, head: &Head<'_>) -> Result<Started, BadText> {
+        match self.wire {
+            WireFormat::Native => {
+                native::begin_datagram(out);
+                native::begin_message(out, head).map(|start| Started(Some(start)))
+            }
+            WireFormat::Classic(format) => {
+                self.begin_classic(out, head, format);
+                Ok(Started(None))
+            }
+        }
+    }
+
+    /// Ends the message. `false` if it does not fit its frame.
+    #[must_use]
+    pub fn finish(&self, out: &mut Vec<u8>, started: Started) -> bool {
+        match started.0 {
+            Some(start) => native::finish_message(out, start),
+            None => {
+                classic::finish_message(out);
+                true
+            }
+        }
+    }
+
+    fn begin_classic(&self, out: &mut Vec<u8>, head: &Head<'_>, format: classic::ClassicFormat) {
+        let mut default_id = ShortText::default();
+        let message_id = match &head.message_id {
+            Some(id) => id.borrowed(),
+            None => {
+                let id = self.unique_micros(head.timestamp.as_nanos() / 1000);
+                write!(default_id, "udp_{id}").expect("24 bytes hold every u64 and the prefix");
+                Id::from(default_id.as_str())
+            }
+        };
+        let message = MessageRef {
+            message_type: head.message_type,
+            priority: head.priority,
+            channel: 0,
+            timestamp: head.timestamp,
+            message_id,
+            source: Cow::Borrowed(head.source.unwrap_or(&self.name)),
+            destination: head.destination.map(Cow::Borrowed),
+            correlation_id: head.correlation_id.as_ref().map(Id::borrowed),
+            content_type: head.content_type,
+            payload: &[],
+        };
+        classic::begin_message(out, format, &message);
+    }
+
+    fn unique_micros(&self, now: i64) -> u64 {
+        let now = u64::try_from(now).unwrap_or(0);
+        let next = |last: u64| Some(now.max(last + 1));
+        let last = self.last_id.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        now.max(last.unwrap_or(0) + 1)
+    }
+}
+
+/// Text on the stack: `udp_` and up to 20 digits.
+#[derive(Default)]
+struct ShortText {
+    bytes: [u8; 24],
+    len: usize,
+}
+
+impl ShortText {
+    fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl Write for ShortText {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let end = self.len + text.len();
+        self.bytes.get_mut(self.len..end).ok_or(core::fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}

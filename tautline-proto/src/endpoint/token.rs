@@ -1,0 +1,109 @@
+//! Address tokens and session ids: all that must not be guessed, from one seed. docs/protocol.md §5.
+
+use core::hash::{Hash, Hasher};
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use siphasher::sip::SipHasher24;
+
+use crate::peer::SessionId;
+use crate::time::Instant;
+use crate::wire::native::Token;
+
+/// How long a token proves its address.
+pub(crate) const TOKEN_LIFETIME: Duration = Duration::from_secs(3);
+
+/// What a hash is for, so that a token never equals a session id.
+#[derive(Hash)]
+enum Purpose {
+    Token,
+    Session,
+    Jitter,
+}
+
+/// A source of unguessable numbers: SipHash-2-4 keyed with the seed.
+#[derive(Clone)]
+pub(crate) struct Secrets {
+    key: [u8; 16],
+    drawn: u64,
+}
+
+impl core::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Secrets")
+    }
+}
+
+impl Secrets {
+    pub(crate) const fn new(seed: [u8; 16]) -> Self {
+        Self { key: seed, drawn: 0 }
+    }
+
+    pub(crate) fn session(&mut self) -> SessionId {
+        SessionId::from_bits(self.draw(Purpose::Session))
+    }
+
+    /// `wait` shortened by up to a quarter, so that clients of a restarted server do not call in step.
+    pub(crate) fn jittered(&mut self, wait: Duration) -> Duration {
+        let share = u32::try_from(self.draw(Purpose::Jitter) % 64).unwrap_or(0);
+        wait - wait / 256 * share
+    }
+
+    /// The token for a client at `address` that wants `session`.
+    pub(crate) fn issue(&self, address: SocketAddr, session: SessionId, now: Instant) -> Token {
+        let issued_ms = now.as_nanos() / 1_000_000;
+        Token { issued_ms, proof: self.proof(address, session, issued_ms) }
+    }
+
+    /// Whether `token` was issued here, for this address and session, not too long ago.
+    pub(crate) fn verify(&self, token: Token, address: SocketAddr, session: SessionId, now: Instant) -> bool {
+        let issued = Instant::from_nanos(token.issued_ms.saturating_mul(1_000_000));
+        now >= issued
+            && now.since(issued) <= TOKEN_LIFETIME
+            && token.proof == self.proof(address, session, token.issued_ms)
+    }
+
+    fn proof(&self, address: SocketAddr, session: SessionId, issued_ms: u64) -> u64 {
+        self.hash((Purpose::Token, address, session.bits(), issued_ms))
+    }
+
+    fn draw(&mut self, purpose: Purpose) -> u64 {
+        self.drawn += 1;
+        self.hash((purpose, self.drawn))
+    }
+
+    fn hash(&self, value: impl Hash) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        value.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_holds_for_its_address_session_and_time_only() {
+        let mut secrets = Secrets::new([7; 16]);
+        let session = secrets.session();
+        let [here, there]: [SocketAddr; 2] = ["10.0.0.1:5".parse().unwrap(), "10.0.0.2:5".parse().unwrap()];
+        let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
+        let token = secrets.issue(here, session, at(1000));
+        assert!(secrets.verify(token, here, session, at(1000)));
+        assert!(secrets.verify(token, here, session, at(4000)));
+        assert!(!secrets.verify(token, here, session, at(4001)));
+        assert!(!secrets.verify(token, here, session, at(999)));
+        assert!(!secrets.verify(token, there, session, at(1000)));
+        let other = secrets.session();
+        assert!(!secrets.verify(token, here, other, at(1000)));
+        assert!(!Secrets::new([8; 16]).verify(token, here, session, at(1000)));
+    }
+
+    #[test]
+    fn sessions_differ() {
+        let mut secrets = Secrets::new([0; 16]);
+        let drawn: hashbrown::HashSet<_> = (0..1000).map(|_| secrets.session()).collect();
+        assert_eq!(drawn.len(), 1000);
+    }
+}

@@ -1,0 +1,241 @@
+//! JSON strings: finding their end, and what their escapes mean.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+
+/// The inside of a string, between its quotes; its escapes are valid.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawString<'a> {
+    inner: &'a str,
+    escaped: bool,
+}
+
+/// A part of a string.
+pub(super) enum Piece<'a> {
+    /// Characters that stand for themselves.
+    Plain(&'a str),
+    /// The meaning of an escape.
+    Escape(char),
+}
+
+impl<'a> RawString<'a> {
+    /// Splits `text`, which follows an opening quote, at the closing one.
+    ///
+    /// # Errors
+    /// The offset of the first fault in `text`.
+    pub(super) fn split(text: &'a str) -> Result<Self, usize> {
+        let bytes = text.as_bytes();
+        let (mut at, mut escaped) = (0, false);
+        loop {
+            at += plain_length(&bytes[at..]);
+            match bytes.get(at) {
+                Some(b'"') => return Ok(Self { inner: &text[..at], escaped }),
+                Some(b'\\') => {
+                    let (_, length) = read_escape(&bytes[at + 1..]).ok_or(at)?;
+                    at += 1 + length;
+                    escaped = true;
+                }
+                _ => return Err(at),
+            }
+        }
+    }
+
+    /// The bytes between the quotes.
+    pub(super) fn len(&self) -> usize {
+        self.inner.len()
+    }
+
+    /// Calls `each` for every part, in order.
+    pub(super) fn pieces(&self, mut each: impl FnMut(Piece<'a>)) {
+        let mut rest = self.inner;
+        while let Some((plain, escape)) = rest.split_once('\\') {
+            each(Piece::Plain(plain));
+            let Some((meaning, length)) = read_escape(escape.as_bytes()) else {
+                return debug_assert!(false, "escapes are checked when the string is split off");
+            };
+            each(Piece::Escape(meaning));
+            rest = &escape[length..];
+        }
+        each(Piece::Plain(rest));
+    }
+
+    /// The characters that the string stands for; borrowed if it has no escapes.
+    pub(crate) fn decode(&self) -> Cow<'a, str> {
+        if !self.escaped {
+            return Cow::Borrowed(self.inner);
+        }
+        let mut text = String::with_capacity(self.inner.len());
+        self.pieces(|piece| match piece {
+            Piece::Plain(plain) => text.push_str(plain),
+            Piece::Escape(meaning) => text.push(meaning),
+        });
+        Cow::Owned(text)
+    }
+}
+
+/// The characters that a JSON string stands for, or `None` when `json` is another kind of value.
+pub(crate) fn decode_string(json: &str) -> Option<Cow<'_, str>> {
+    let inner = json.strip_prefix('"')?;
+    Some(RawString::split(inner).ok()?.decode())
+}
+
+/// Reads what follows a backslash: the character meant and the bytes that it took.
+fn read_escape(bytes: &[u8]) -> Option<(char, usize)> {
+    let meaning = match bytes.first()? {
+        b'"' => '"',
+        b'\\' => '\\',
+        b'/' => '/',
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'u' => return read_unicode_escape(&bytes[1..]),
+        _ => return None,
+    };
+    Some((meaning, 1))
+}
+
+/// Reads the digits of a `\u` escape and, after the first half of a surrogate pair, the second half; the
+/// length counts the `u`.
+fn read_unicode_escape(digits: &[u8]) -> Option<(char, usize)> {
+    let first = hex(digits.get(..4)?)?;
+    if !(0xd800..0xdc00).contains(&first) {
+        return Some((char::from_u32(first)?, 5));
+    }
+    let second = hex(digits.get(4..10)?.strip_prefix(b"\\u")?)?;
+    let low = second.checked_sub(0xdc00).filter(|&low| low < 0x400)?;
+    let code = 0x1_0000 + ((first - 0xd800) << 10) + low;
+    Some((char::from_u32(code)?, 11))
+}
+
+/// The value of hexadecimal digits.
+fn hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
+}
+
+/// How many bytes at the start need no attention when read: neither quote, backslash nor control character.
+fn plain_length(bytes: &[u8]) -> usize {
+    run_length(bytes, |word| below_space(word) | equal(word, b'"') | equal(word, b'\\'))
+}
+
+/// How many bytes at the start are written as they stand: those of [`plain_length`] from space to `~`.
+pub(super) fn ascii_length(bytes: &[u8]) -> usize {
+    run_length(bytes, |word| {
+        below_space(word) | equal(word, b'"') | equal(word, b'\\') | equal(word, 0x7f) | (word & TOPS)
+    })
+}
+
+/// The lowest bit of each byte of a word.
+const ONES: u64 = u64::MAX / 255;
+/// The highest bit of each byte of a word.
+const TOPS: u64 = ONES << 7;
+
+/// How many bytes come before the first one that `marks` marks: eight at a time, since most bytes of a long
+/// text are in strings.
+///
+/// `marks` sets the top bit of marked bytes. Above the lowest marked byte it may mark others wrongly.
+fn run_length(bytes: &[u8], marks: impl Fn(u64) -> u64) -> usize {
+    const WORD: usize = size_of::<u64>();
+    let mut length = 0;
+    for chunk in bytes.chunks(WORD) {
+        let mut word = [b' '; WORD];
+        word[..chunk.len()].copy_from_slice(chunk);
+        let marked = marks(u64::from_le_bytes(word));
+        if marked != 0 {
+            return length + marked.trailing_zeros() as usize / 8;
+        }
+        length += chunk.len();
+    }
+    length
+}
+
+/// Marks the bytes that are control characters.
+fn below_space(word: u64) -> u64 {
+    word.wrapping_sub(ONES * u64::from(b' ')) & !word & TOPS
+}
+
+/// Marks the bytes that equal `byte`: what is left of them is zero, the only value from which one is borrowed.
+fn equal(word: u64, byte: u8) -> u64 {
+    let difference = word ^ (ONES * u64::from(byte));
+    difference.wrapping_sub(ONES) & !difference & TOPS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    #[test]
+    fn escapes_read_as_the_characters_meant() {
+        let json = r#""\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00é""#;
+        let text = decode_string(json).expect("a string");
+        assert_eq!(text, "\"\\/\u{8}\u{c}\n\r\té😀é");
+    }
+
+    #[test]
+    fn text_without_escapes_is_borrowed() {
+        assert!(matches!(decode_string("\"plain é\""), Some(Cow::Borrowed("plain é"))));
+        assert_eq!(decode_string("17"), None);
+    }
+
+    #[test]
+    fn the_fault_of_a_broken_string_is_located() {
+        let broken = [
+            (r#"abc"#, 3),
+            ("ab\u{1}\"", 2),
+            (r#"a\x""#, 1),
+            (r#"\"#, 0),
+            (r#"\u12"#, 0),
+            (r#"\u+123""#, 0),
+            (r#"\ud800""#, 0),
+            (r#"\ud800\n""#, 0),
+            (r#"\ud800\ud800""#, 0),
+            (r#"0123456789\udc00""#, 10),
+        ];
+        for (text, offset) in broken {
+            assert_eq!(RawString::split(text).expect_err(text), offset, "{text}");
+        }
+    }
+
+    /// The slow twin of `plain_length`.
+    fn is_plain(byte: u8) -> bool {
+        byte >= b' ' && byte != b'"' && byte != b'\\'
+    }
+
+    /// The slow twin of `ascii_length`.
+    fn is_plain_ascii(byte: u8) -> bool {
+        is_plain(byte) && byte <= b'~'
+    }
+
+    fn slow_length(bytes: &[u8], is_plain: fn(u8) -> bool) -> usize {
+        bytes.iter().take_while(|&&byte| is_plain(byte)).count()
+    }
+
+    #[test]
+    fn eight_bytes_at_a_time_find_every_byte_in_every_place() {
+        for byte in 0..=u8::MAX {
+            for place in 0..17 {
+                let mut bytes = [b'a'; 17];
+                bytes[place] = byte;
+                assert_eq!(plain_length(&bytes), slow_length(&bytes, is_plain), "{byte} at {place}");
+                assert_eq!(ascii_length(&bytes), slow_length(&bytes, is_plain_ascii), "{byte} at {place}");
+            }
+        }
+    }
+
+    proptest! {
+        /// Only bytes around the special ones: that is where borrows between bytes could deceive.
+        #[test]
+        fn eight_bytes_at_a_time_find_what_one_at_a_time_finds(
+            bytes in prop::collection::vec(
+                prop::sample::select(&b"\x00\x1f !\"#[\\]a~\x7f\x80\x9f\xa0\xa2\xdc\xff"[..]), 0..40),
+            plain in 0..20_usize,
+        ) {
+            let bytes: Vec<u8> = core::iter::repeat_n(b'a', plain).chain(bytes).collect();
+            prop_assert_eq!(plain_length(&bytes), slow_length(&bytes, is_plain));
+            prop_assert_eq!(ascii_length(&bytes), slow_length(&bytes, is_plain_ascii));
+        }
+    }
+}

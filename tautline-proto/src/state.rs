@@ -1,0 +1,151 @@
+//! The states of a connection and, in one place, every transition between them.
+
+use core::fmt;
+
+/// How an interface, or the link to one peer, stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// Never connected, or disconnected by the user.
+    #[default]
+    Disconnected,
+    /// A client waits for its server's answer.
+    Connecting,
+    /// Messages flow: a server's socket is ready, or a client's server has answered.
+    Connected,
+    /// The other end fell silent or closed; a client keeps saying hello.
+    Reconnecting,
+    /// Connecting failed; the cause is in the event and in the error that `connect` returned.
+    Error,
+    /// Cleaned up for good.
+    Closed,
+}
+
+/// What moves a connection from one state to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The user asked to connect.
+    Connect,
+    /// The socket is ready and no answer is needed: a server, or the classic wire.
+    Ready,
+    /// The other end accepted us.
+    Accepted,
+    /// The other end has not been heard for the liveness time-out.
+    Silent,
+    /// The other end was heard again.
+    Heard,
+    /// The other end closed its side.
+    ClosedByPeer,
+    /// The other end cannot take another peer.
+    Refused,
+    /// Connecting failed on our side: resolving, binding, or no answer in time.
+    Failed,
+    /// The user disconnected.
+    Disconnect,
+    /// The user cleaned up.
+    Cleanup,
+}
+
+impl ConnectionState {
+    /// The state after `cause`; unchanged where the cause means nothing.
+    #[must_use]
+    pub const fn after(self, cause: Cause) -> Self {
+        use Cause::{
+            Accepted, Cleanup, ClosedByPeer, Connect, Disconnect, Failed, Heard, Ready, Refused, Silent,
+        };
+        use ConnectionState::{Closed, Connected, Connecting, Disconnected, Error, Reconnecting};
+        match (self, cause) {
+            (Closed, _) | (_, Cleanup) => Closed,
+            (_, Disconnect) => Disconnected,
+            (Disconnected | Error, Connect) => Connecting,
+            (Connecting, Ready) => Connected,
+            (Connecting | Reconnecting, Accepted | Heard) => Connected,
+            (Connected, Silent | ClosedByPeer) => Reconnecting,
+            (Connecting | Reconnecting, Failed | Refused) => Error,
+            // A refused client keeps trying when it was told not to wait.
+            (Error, Accepted) => Connected,
+            (state, _) => state,
+        }
+    }
+
+    /// Whether messages can be sent: also while reconnecting, because the silence may be one-way.
+    #[must_use]
+    pub const fn can_send(self) -> bool {
+        matches!(self, Self::Connected | Self::Reconnecting)
+    }
+
+    /// The name, in lower case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Reconnecting => "reconnecting",
+            Self::Error => "error",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl fmt::Display for ConnectionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Connect => "connect was called",
+            Self::Ready => "the socket is ready",
+            Self::Accepted => "the other end accepted",
+            Self::Silent => "the other end fell silent",
+            Self::Heard => "the other end was heard again",
+            Self::ClosedByPeer => "the other end closed",
+            Self::Refused => "the other end has no room for another peer",
+            Self::Failed => "connecting failed",
+            Self::Disconnect => "disconnect was called",
+            Self::Cleanup => "cleanup was called",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Cause::*;
+    use ConnectionState::*;
+
+    fn walk(causes: &[Cause]) -> ConnectionState {
+        causes.iter().fold(Disconnected, |state, &cause| state.after(cause))
+    }
+
+    #[test]
+    fn a_client_connects_loses_its_server_and_finds_it_again() {
+        assert_eq!(walk(&[Connect]), Connecting);
+        assert_eq!(walk(&[Connect, Accepted]), Connected);
+        assert_eq!(walk(&[Connect, Accepted, Silent]), Reconnecting);
+        assert_eq!(walk(&[Connect, Accepted, Silent, Heard]), Connected);
+        assert_eq!(walk(&[Connect, Accepted, ClosedByPeer, Accepted]), Connected);
+    }
+
+    #[test]
+    fn a_failed_connect_can_be_tried_again() {
+        assert_eq!(walk(&[Connect, Failed]), Error);
+        assert_eq!(walk(&[Connect, Failed, Connect, Ready]), Connected);
+    }
+
+    #[test]
+    fn closed_is_for_good() {
+        assert_eq!(walk(&[Connect, Ready, Cleanup, Connect, Ready, Disconnect]), Closed);
+    }
+
+    #[test]
+    fn a_cause_out_of_place_changes_nothing() {
+        assert_eq!(walk(&[Accepted]), Disconnected);
+        assert_eq!(walk(&[Silent]), Disconnected);
+        assert_eq!(walk(&[Connect, Silent]), Connecting);
+    }
+}

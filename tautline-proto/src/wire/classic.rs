@@ -1,0 +1,305 @@
+//! The classic wire: what the Python deployments speak. One message per datagram, as JSON.
+//!
+//! A datagram is built in its own buffer: [`begin_message`], the payload in the canonical form of
+//! [`json`](crate::json), [`finish_message`], and [`seal`] once its sequence number is known. Reading
+//! takes two steps as well, [`open`] and [`read_envelope`], because many datagrams need only the first.
+//!
+//! Nothing executable is ever decoded: a Python pickle is recognised, named and dropped. Every byte that
+//! is read here may be a stranger's.
+//!
+//! ```
+//! # use tautline_proto::{ContentType, Id, MessageRef, MessageType, Priority, WallTime};
+//! use tautline_proto::json::JsonLimits;
+//! use tautline_proto::wire::classic::{self, ClassicFormat};
+//!
+//! # let message = MessageRef {
+//! #     message_type: MessageType::Command, priority: Priority::High, channel: 0,
+//! #     timestamp: WallTime::from_nanos(0), message_id: Id::from("m-1"), source: "plant".into(),
+//! #     destination: None, correlation_id: None, content_type: ContentType::Json, payload: b"",
+//! # };
+//! let format = ClassicFormat::default();
+//! let mut datagram = Vec::new();
+//! classic::begin_message(&mut datagram, format, &message);
+//! datagram.extend_from_slice(b"[0.5, 2.0]");
+//! classic::finish_message(&mut datagram);
+//! classic::seal(&mut datagram, format, 7);
+//!
+//! let (sequence, envelope) = classic::open(&datagram, format)?;
+//! let mut scratch = Vec::new();
+//! let received = classic::read_envelope(envelope, &JsonLimits::default(), &mut scratch)?;
+//! assert_eq!(sequence, Some(7));
+//! assert_eq!(received.payload, b"[0.5, 2.0]");
+//! # Ok::<(), tautline_proto::DropReason>(())
+//! ```
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use crate::drops::DropReason;
+use crate::json::{self, Cursor, JsonFault, JsonLimits, RawValue};
+use crate::message::{ContentType, Id, MessageRef, MessageType, Priority};
+use crate::time::WallTime;
+
+/// The size of the CRC and of the sequence number, in bytes.
+const FIELD: usize = 4;
+
+/// Which fields stand before the envelope; both ends must have the same settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassicFormat {
+    /// A CRC-32 over everything after it. Default true.
+    pub use_crc: bool,
+    /// A sequence number, after the CRC if there is one. Default true.
+    pub use_sequence: bool,
+}
+
+impl Default for ClassicFormat {
+    fn default() -> Self {
+        Self { use_crc: true, use_sequence: true }
+    }
+}
+
+impl ClassicFormat {
+    /// Where the envelope begins, in bytes.
+    #[must_use]
+    pub const fn prefix_len(self) -> usize {
+        FIELD * (self.use_crc as usize + self.use_sequence as usize)
+    }
+}
+
+/// Appends room for the fields of `format` and the envelope up to the payload, which is to follow.
+///
+/// The message's own payload, content type and channel are not used: the caller writes the payload, in
+/// canonical JSON, and this wire has no channels. A numeric id is written as text, in decimal digits.
+pub fn begin_message(out: &mut Vec<u8>, format: ClassicFormat, message: &MessageRef<'_>) {
+    out.resize(out.len() + format.prefix_len(), 0);
+    out.extend_from_slice(br#"{"metadata": {"message_id": "#);
+    write_id(out, &message.message_id);
+    out.extend_from_slice(br#", "timestamp": "#);
+    json::write_f64(out, message.timestamp.as_secs_f64());
+    out.extend_from_slice(br#", "message_type": "#);
+    json::write_string(out, message.message_type.name());
+    out.extend_from_slice(br#", "priority": "#);
+    out.push(b'0' + message.priority.to_wire());
+    out.extend_from_slice(br#", "source": "#);
+    json::write_string(out, &message.source);
+    out.extend_from_slice(br#", "destination": "#);
+    write_optional(out, message.destination.as_ref(), |out, text| json::write_string(out, text));
+    out.extend_from_slice(br#", "correlation_id": "#);
+    write_optional(out, message.correlation_id.as_ref(), write_id);
+    out.extend_from_slice(br#"}, "data": "#);
+}
+
+/// Appends what follows the payload.
+pub fn finish_message(out: &mut Vec<u8>) {
+    out.push(b'}');
+}
+
+/// Fills in the sequence number and then the CRC, as far as `format` has them.
+///
+/// # Panics
+/// If `datagram` is shorter than the fields, for which [`begin_message`] leaves room.
+pub fn seal(datagram: &mut [u8], format: ClassicFormat, sequence: u32) {
+    let (fields, _) = datagram.split_at_mut(format.prefix_len());
+    if format.use_sequence {
+        let at = fields.len() - FIELD;
+        fields[at..].copy_from_slice(&sequence.to_be_bytes());
+    }
+    if format.use_crc {
+        let (field, covered) = datagram.split_at_mut(FIELD);
+        field.copy_from_slice(&crc32fast::hash(covered).to_be_bytes());
+    }
+}
+
+/// Checks the length and the CRC; returns the sequence number, if `format` has one, and the envelope.
+///
+/// # Errors
+/// [`TooShort`](DropReason::TooShort) when nothing follows the fields, else
+/// [`BadCrc`](DropReason::BadCrc).
+pub fn open(datagram: &[u8], format: ClassicFormat) -> Result<(Option<u32>, &[u8]), DropReason> {
+    if datagram.len() <= format.prefix_len() {
+        return Err(DropReason::TooShort);
+    }
+    let mut rest = datagram;
+    if format.use_crc {
+        let (crc, covered) = split_field(rest)?;
+        if crc != crc32fast::hash(covered) {
+            return Err(DropReason::BadCrc);
+        }
+        rest = covered;
+    }
+    if !format.use_sequence {
+        return Ok((None, rest));
+    }
+    let (sequence, envelope) = split_field(rest)?;
+    Ok((Some(sequence), envelope))
+}
+
+fn split_field(bytes: &[u8]) -> Result<(u32, &[u8]), DropReason> {
+    let (field, rest) = bytes.split_first_chunk::<FIELD>().ok_or(DropReason::TooShort)?;
+    Ok((u32::from_be_bytes(*field), rest))
+}
+
+/// Reads an envelope: the metadata, and the payload as the exact bytes of `data`.
+///
+/// Members may come in any order and keys that are not known here are passed over; of a repeated key the
+/// last value counts. `scratch` is used only when numbers in the payload are not finite and the policy
+/// reads them as `null`: the payload is then rewritten there. `limits` hold for the payload and for
+/// every value in the metadata alike; a value that breaks them is a reason to drop even under an unknown
+/// key. Channel 0, content type JSON.
+///
+/// # Errors
+/// [`Pickle`](DropReason::Pickle) for a Python pickle, [`TooDeep`](DropReason::TooDeep) and
+/// [`NotFinite`](DropReason::NotFinite) by `limits`, else [`Malformed`](DropReason::Malformed): not JSON
+/// at all, something required missing, or a time stamp outside the years 1677 to 2262.
+pub fn read_envelope<'a>(
+    envelope: &'a [u8],
+    limits: &JsonLimits,
+    scratch: &'a mut Vec<u8>,
+) -> Result<MessageRef<'a>, DropReason> {
+    if is_pickle(envelope) {
+        return Err(DropReason::Pickle);
+    }
+    let (metadata, data) = split_envelope(envelope, limits).map_err(drop_reason)?;
+    let (Some(metadata), Some(data)) = (metadata, data) else {
+        return Err(DropReason::Malformed);
+    };
+    let payload = if data.check.nonfinite {
+        scratch.clear();
+        json::normalize(data.text.as_bytes(), limits, scratch).map_err(drop_reason)?;
+        scratch.as_slice()
+    } else {
+        data.text.as_bytes()
+    };
+    metadata.interpret(payload).ok_or(DropReason::Malformed)
+}
+
+fn drop_reason(fault: JsonFault) -> DropReason {
+    match fault {
+        JsonFault::Syntax { .. } | JsonFault::NotUtf8 { .. } => DropReason::Malformed,
+        JsonFault::TooDeep => DropReason::TooDeep,
+        JsonFault::NotFinite => DropReason::NotFinite,
+    }
+}
+
+/// Whether an envelope is a pickle rather than damaged JSON, so that the drop gets the right name.
+///
+/// From protocol 2 on a pickle begins with a byte that no JSON text begins with. The older ones are told
+/// by the end that all share and the way a dictionary begins, or a class or function by name, with which
+/// attacks begin.
+fn is_pickle(envelope: &[u8]) -> bool {
+    match envelope {
+        [0x80, ..] | [b'(', b'd', .., b'.'] | [b'}', .., b'.'] => true,
+        [b'c', .., b'.'] => envelope.contains(&b'\n'),
+        _ => false,
+    }
+}
+
+type Parts<'a> = (Option<Metadata<'a>>, Option<RawValue<'a>>);
+
+/// Finds the metadata and the payload.
+fn split_envelope<'a>(envelope: &'a [u8], limits: &JsonLimits) -> Result<Parts<'a>, JsonFault> {
+    let (mut metadata, mut data) = (None, None);
+    let mut cursor = Cursor::new(envelope)?;
+    cursor.object(|cursor, key| {
+        match &*key.decode() {
+            "metadata" => metadata = Some(Metadata::split(cursor, limits)?),
+            "data" => data = Some(cursor.value(limits)?),
+            _ => _ = cursor.value(limits)?,
+        }
+        Ok(())
+    })?;
+    cursor.end()?;
+    Ok((metadata, data))
+}
+
+/// The members of the metadata that are known here, as they stand in the text: only the last of a
+/// repeated key has to make sense.
+#[derive(Default)]
+struct Metadata<'a> {
+    message_id: Option<&'a str>,
+    timestamp: Option<&'a str>,
+    message_type: Option<&'a str>,
+    priority: Option<&'a str>,
+    source: Option<&'a str>,
+    destination: Option<&'a str>,
+    correlation_id: Option<&'a str>,
+}
+
+impl<'a> Metadata<'a> {
+    fn split(cursor: &mut Cursor<'a>, limits: &JsonLimits) -> Result<Self, JsonFault> {
+        let mut metadata = Self::default();
+        cursor.object(|cursor, key| {
+            let value = Some(cursor.value(limits)?.text);
+            match &*key.decode() {
+                "message_id" => metadata.message_id = value,
+                "timestamp" => metadata.timestamp = value,
+                "message_type" => metadata.message_type = value,
+                "priority" => metadata.priority = value,
+                "source" => metadata.source = value,
+                "destination" => metadata.destination = value,
+                "correlation_id" => metadata.correlation_id = value,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(metadata)
+    }
+
+    /// The message, or `None` when something is missing or of the wrong kind.
+    fn interpret(self, payload: &'a [u8]) -> Option<MessageRef<'a>> {
+        Some(MessageRef {
+            message_type: MessageType::from_name(&json::decode_string(self.message_type?)?)?,
+            priority: Priority::from_wire(self.priority?.parse().ok()?)?,
+            channel: 0,
+            timestamp: WallTime::from_secs_f64(self.timestamp?.parse().ok()?)?,
+            message_id: Id::Text(json::decode_string(self.message_id?)?),
+            source: json::decode_string(self.source?)?,
+            destination: optional_string(self.destination)?,
+            correlation_id: optional_string(self.correlation_id)?.map(Id::Text),
+            content_type: ContentType::Json,
+            payload,
+        })
+    }
+}
+
+/// The text of a member that may be missing or null; `None` when it is of another kind.
+#[allow(clippy::option_option)] // the outer one is the error of `Metadata::interpret`
+fn optional_string(value: Option<&str>) -> Option<Option<Cow<'_, str>>> {
+    match value {
+        None | Some("null") => Some(None),
+        Some(json) => Some(Some(json::decode_string(json)?)),
+    }
+}
+
+fn write_id(out: &mut Vec<u8>, id: &Id<'_>) {
+    match id {
+        Id::Text(text) => json::write_string(out, text),
+        Id::Number(number) => {
+            out.push(b'"');
+            write_decimal(out, *number);
+            out.push(b'"');
+        }
+    }
+}
+
+/// Writes decimal digits without allocating.
+fn write_decimal(out: &mut Vec<u8>, number: u64) {
+    struct Ascii<'a>(&'a mut Vec<u8>);
+    impl core::fmt::Write for Ascii<'_> {
+        fn write_str(&mut self, text: &str) -> core::fmt::Result {
+            self.0.extend_from_slice(text.as_bytes());
+            Ok(())
+        }
+    }
+    let _ = core::fmt::write(&mut Ascii(out), format_args!("{number}"));
+}
+
+fn write_optional<T>(out: &mut Vec<u8>, value: Option<&T>, write: impl Fn(&mut Vec<u8>, &T)) {
+    match value {
+        Some(value) => write(out, value),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

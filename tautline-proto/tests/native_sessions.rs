@@ -1,0 +1,275 @@
+//! Sessions of the native wire: hello, restart, takeover attempts, liveness, close.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Node, Packet, address, at, config, settle};
+use tautline_proto::DropReason;
+use tautline_proto::endpoint::{Event, RemovalReason, Role, WireFormat};
+
+fn pair() -> (Node, Node) {
+    let (mut server, mut client) =
+        (Node::server(WireFormat::Native), Node::client(5000, WireFormat::Native, 2));
+    client.dial(address(9000), at(0));
+    settle(&mut [&mut server, &mut client], at(0));
+    (server, client)
+}
+
+fn drops(node: &Node, reason: DropReason) -> u64 {
+    node.inbound.counters().snapshot().datagrams_dropped.of(reason)
+}
+
+#[test]
+fn hello_token_echo_accept_connects_both_ends() {
+    let (mut server, mut client) = pair();
+    assert_eq!((server.accepted(), client.accepted()), (1, 1));
+    assert_eq!(client.send(b"1", at(1)), 1);
+    assert_eq!(server.send(b"2", at(1)), 1);
+    settle(&mut [&mut server, &mut client], at(1));
+    assert_eq!((server.payloads(), client.payloads()), (vec!["1".into()], vec!["2".into()]));
+    assert_eq!((server.got[0].source.as_str(), client.got[0].source.as_str()), ("controller", "plant"));
+}
+
+#[test]
+fn the_first_message_may_ride_with_the_echo() {
+    let (mut server, mut client) =
+        (Node::server(WireFormat::Native), Node::client(5000, WireFormat::Native, 2));
+    client.dial(address(9000), at(0));
+    let hello = client.sent.pop_front().unwrap();
+    server.handle(&hello, at(0));
+    let token = server.sent.pop_front().unwrap();
+    client.handle(&token, at(0));
+    client.send(b"1", at(0));
+    // The echo's own datagram is lost; the message carries it again.
+    client.sent.pop_front().unwrap();
+    settle(&mut [&mut server, &mut client], at(0));
+    assert_eq!(server.payloads(), ["1"]);
+    assert_eq!(client.accepted(), 1);
+}
+
+#[test]
+fn a_forged_source_gets_no_state_and_no_more_bytes_than_it_spent() {
+    let mut server = Node::server(WireFormat::Native);
+    let mut client = Node::client(5000, WireFormat::Native, 2);
+    client.dial(address(9000), at(0));
+    let hello = client.sent.pop_front().unwrap();
+    for port in 1..2000 {
+        server.handle(&Packet { from: address(port), ..hello.clone() }, at(0));
+        let answer = server.sent.pop_front().expect("a token");
+        assert!(answer.bytes.len() <= hello.bytes.len());
+    }
+    assert!(server.events.is_empty(), "{:?}", server.events);
+}
+
+#[test]
+fn a_token_of_another_address_is_refused() {
+    let mut server = Node::server(WireFormat::Native);
+    let mut client = Node::client(5000, WireFormat::Native, 2);
+    client.dial(address(9000), at(0));
+    let hello = client.sent.pop_front().unwrap();
+    server.handle(&hello, at(0));
+    client.handle(&server.sent.pop_front().unwrap(), at(0));
+    let echo = client.sent.pop_front().unwrap();
+    server.handle(&Packet { from: address(666), ..echo }, at(0));
+    assert_eq!((server.accepted(), drops(&server, DropReason::BadToken)), (0, 1));
+}
+
+#[test]
+fn a_restarted_client_on_the_same_port_is_heard_from_its_first_message() {
+    let (mut server, mut client) = pair();
+    for number in 0..100 {
+        client.send(number.to_string().as_bytes(), at(1));
+    }
+    settle(&mut [&mut server, &mut client], at(1));
+    let mut reborn = Node::client(5000, WireFormat::Native, 3);
+    reborn.dial(address(9000), at(2));
+    settle(&mut [&mut server, &mut reborn], at(2));
+    reborn.send(b"\"reborn\"", at(3));
+    settle(&mut [&mut server, &mut reborn], at(3));
+    assert_eq!(server.payloads().last().unwrap(), "\"reborn\"");
+    let replaced = |event: &Event| matches!(event, Event::Removed(_, RemovalReason::Replaced));
+    assert_eq!(server.count(replaced), 1);
+    // What the old life still had on its way is not delivered any more.
+    client.send(b"\"ghost\"", at(4));
+    settle(&mut [&mut server], at(4));
+    let ghost = client.sent.pop_front().unwrap();
+    server.handle(&ghost, at(4));
+    assert_eq!(server.payloads().last().unwrap(), "\"reborn\"");
+    assert_eq!(drops(&server, DropReason::UnknownSession), 1);
+}
+
+#[test]
+fn a_restarted_server_says_so_and_the_client_calls_again() {
+    let (_, mut client) = pair();
+    let mut server = Node::new(9000, config(Role::Server, WireFormat::Native), 9);
+    client.send(b"1", at(10));
+    settle(&mut [&mut server, &mut client], at(10));
+    assert_eq!(client.accepted(), 2);
+    client.send(b"2", at(11));
+    settle(&mut [&mut server, &mut client], at(11));
+    assert_eq!(server.payloads(), ["2"]);
+}
+
+#[test]
+fn a_notice_never_has_more_bytes_than_the_datagram_it_answers_and_is_rate_limited() {
+    let (_, mut client) = pair();
+    let mut server = Node::new(9000, config(Role::Server, WireFormat::Native), 9);
+    client.send(b"1", at(10));
+    let datagram = client.sent.pop_front().unwrap();
+    for _ in 0..1000 {
+        server.handle(&datagram, at(10));
+    }
+    assert!(server.sent.iter().all(|notice| notice.bytes.len() <= datagram.bytes.len()));
+    assert!(server.sent.len() <= 100, "{}", server.sent.len());
+}
+
+#[test]
+fn a_stranger_with_the_session_of_another_changes_nothing() {
+    let (mut server, mut client) = pair();
+    client.send(b"1", at(1));
+    let stolen = Packet { from: address(666), ..client.sent[0].clone() };
+    server.handle(&stolen, at(1));
+    assert_eq!(drops(&server, DropReason::WrongAddress), 1);
+    settle(&mut [&mut server, &mut client], at(1));
+    assert_eq!(server.payloads(), ["1"]);
+    assert!(!server.got[0].late);
+}
+
+#[test]
+fn a_datagram_that_comes_back_to_its_sender_is_dropped() {
+    let (_, mut client) = pair();
+    client.send(b"1", at(1));
+    let reflected = client.sent.pop_front().unwrap();
+    client.handle(&Packet { from: address(9000), ..reflected }, at(1));
+    assert_eq!(drops(&client, DropReason::Unexpected), 1);
+    assert!(client.got.is_empty());
+}
+
+#[test]
+fn a_duplicate_is_counted_and_never_delivered() {
+    let (mut server, mut client) = pair();
+    client.send(b"1", at(1));
+    let datagram = client.sent.pop_front().unwrap();
+    for _ in 0..3 {
+        server.handle(&datagram, at(1));
+    }
+    assert_eq!(server.payloads(), ["1"]);
+    assert_eq!(drops(&server, DropReason::Duplicate), 2);
+}
+
+#[test]
+fn a_repeated_echo_does_not_bring_a_closed_session_back() {
+    let (mut server, mut client) =
+        (Node::server(WireFormat::Native), Node::client(5000, WireFormat::Native, 2));
+    client.dial(address(9000), at(0));
+    let hello = client.sent.pop_front().unwrap();
+    server.handle(&hello, at(0));
+    client.handle(&server.sent.pop_front().unwrap(), at(0));
+    client.send(b"1", at(0));
+    let recorded: Vec<_> = client.sent.iter().cloned().collect();
+    settle(&mut [&mut server, &mut client], at(0));
+    let mut farewell = Vec::new();
+    assert!(client.outbound.farewell(&mut farewell));
+    let peer = client.outbound.peers()[0];
+    client.send_datagram(peer, farewell, 0);
+    settle(&mut [&mut server], at(1));
+    let closed = client.sent.pop_front().unwrap();
+    server.handle(&closed, at(1));
+    for packet in &recorded {
+        server.handle(packet, at(2));
+    }
+    assert_eq!((server.payloads(), server.accepted()), (vec!["1".into()], 1));
+}
+
+#[test]
+fn a_silent_server_is_noticed_and_found_again_without_a_new_session() {
+    let (mut server, mut client) = pair();
+    let before = client.outbound.peers().to_vec();
+    for ms in (0..1000).step_by(50) {
+        client.tick(at(ms));
+        client.sent.clear(); // the cable is out
+    }
+    assert_eq!(client.count(|event| matches!(event, Event::Silent(_))), 1);
+    server.send(b"1", at(1000));
+    settle(&mut [&mut server, &mut client], at(1000));
+    assert_eq!(client.count(|event| matches!(event, Event::Heard(_))), 1);
+    assert_eq!(client.outbound.peers(), before);
+    assert_eq!(client.payloads(), ["1"]);
+}
+
+#[test]
+fn heartbeats_keep_an_idle_link_alive_and_measure_it() {
+    let (mut server, mut client) = pair();
+    for ms in 0..3000 {
+        server.tick(at(ms));
+        client.tick(at(ms));
+        settle(&mut [&mut server, &mut client], at(ms));
+    }
+    let silent = |event: &Event| matches!(event, Event::Silent(_));
+    assert_eq!((server.count(silent), client.count(silent)), (0, 0));
+    let Some(Event::Added(peer)) = client.events.first() else { panic!("{:?}", client.events.first()) };
+    let path = peer.rx.snapshot().path.expect("measured");
+    assert!(path.samples > 20);
+    assert_eq!((path.rtt, path.jitter, path.clock_offset_ns), (Duration::ZERO, Duration::ZERO, 0));
+}
+
+#[test]
+fn a_full_table_refuses_newcomers_and_keeps_the_living() {
+    let mut server = Node::server(WireFormat::Native);
+    let mut clients: Vec<_> = (0..5).map(|n| Node::client(5000 + n, WireFormat::Native, 2)).collect();
+    // One seed for all would give one session to all.
+    for (n, client) in clients.iter_mut().enumerate() {
+        let config = config(Role::Client, WireFormat::Native);
+        *client = Node::new(5000 + u16::try_from(n).unwrap(), config, u8::try_from(n).unwrap() + 10);
+        client.dial(address(9000), at(0));
+        settle(&mut [&mut server, client], at(0));
+    }
+    assert!(clients[..4].iter().all(|client| client.accepted() == 1));
+    assert_eq!(clients[4].count(|event| matches!(event, Event::Refused)), 1);
+    assert_eq!(server.accepted(), 4);
+    assert_eq!(drops(&server, DropReason::PeerTableFull), 1);
+}
+
+#[test]
+fn a_silent_peer_makes_room_for_a_newcomer() {
+    let mut server = Node::server(WireFormat::Native);
+    for n in 0..4 {
+        let mut client = Node::new(5000 + n, config(Role::Client, WireFormat::Native), 10);
+        let seed = u8::try_from(n).unwrap() + 10;
+        client = Node::new(client.address.port(), config(Role::Client, WireFormat::Native), seed);
+        client.dial(address(9000), at(0));
+        settle(&mut [&mut server, &mut client], at(0));
+    }
+    server.tick(at(600));
+    server.sent.clear();
+    let mut late = Node::client(6000, WireFormat::Native, 77);
+    late.dial(address(9000), at(601));
+    settle(&mut [&mut server, &mut late], at(601));
+    assert_eq!(late.accepted(), 1);
+}
+
+#[test]
+fn a_forgotten_peer_leaves_nothing_behind() {
+    let (mut server, _) = pair();
+    server.tick(at(600));
+    server.tick(at(60_100));
+    let expired = |event: &Event| matches!(event, Event::Removed(_, RemovalReason::Expired));
+    assert_eq!(server.count(expired), 1);
+    assert!(server.outbound.peers().is_empty());
+    assert_eq!(server.inbound.next_timeout(), None);
+}
+
+#[test]
+fn a_lost_tail_is_counted_when_the_next_heartbeat_comes() {
+    let (mut server, mut client) = pair();
+    for _ in 0..10 {
+        client.send(b"1", at(1));
+    }
+    client.sent.clear();
+    client.tick(at(101));
+    settle(&mut [&mut server, &mut client], at(101));
+    server.tick(at(1200));
+    let Some(Event::Added(peer)) = server.events.first() else { panic!() };
+    assert_eq!((peer.rx.snapshot().lost, peer.rx.snapshot().missing), (10, 0));
+}

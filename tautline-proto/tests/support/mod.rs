@@ -1,0 +1,194 @@
+//! Two endpoints and a wire between them, in memory: no sockets, no clocks, no sleeps.
+#![allow(dead_code)] // each test file uses its part
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tautline_proto::endpoint::{
+    Encoder, EndpointConfig, Event, Inbound, Outbound, Role, WireFormat, endpoint,
+};
+use tautline_proto::json::JsonLimits;
+use tautline_proto::wire::native::Head;
+use tautline_proto::{ContentType, Instant, MessageType, Now, PeerId, Priority, WallTime};
+
+/// A datagram on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Packet {
+    pub from: SocketAddr,
+    pub to: SocketAddr,
+    pub bytes: Vec<u8>,
+}
+
+/// A message as it was handed out.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Got {
+    pub peer: PeerId,
+    pub id: String,
+    pub source: String,
+    pub payload: Vec<u8>,
+    pub late: bool,
+}
+
+/// One endpoint at one address.
+pub(crate) struct Node {
+    pub address: SocketAddr,
+    pub inbound: Inbound,
+    pub outbound: Outbound,
+    pub encoder: Encoder,
+    pub sent: VecDeque<Packet>,
+    pub got: Vec<Got>,
+    pub events: Vec<Event>,
+}
+
+pub(crate) fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], port))
+}
+
+/// The time `ms` milliseconds after the start; the wall clock runs beside it.
+pub(crate) fn at(ms: u64) -> Now {
+    let ns = (ms + 1) * 1_000_000;
+    Now {
+        steady: Instant::from_nanos(ns),
+        wall: WallTime::from_nanos(1_700_000_000_000_000_000 + ns.cast_signed()),
+    }
+}
+
+pub(crate) fn config(role: Role, wire: WireFormat) -> EndpointConfig {
+    EndpointConfig {
+        role,
+        wire,
+        name: match role {
+            Role::Server => "plant".into(),
+            Role::Client => "controller".into(),
+        },
+        max_peers: 4,
+        heartbeat_interval: Duration::from_millis(100),
+        liveness_timeout: Duration::from_millis(500),
+        peer_expiry: Duration::from_secs(60),
+        max_message_size: 1000,
+        json: JsonLimits::default(),
+        check_payload: Arc::new(|_, _| Ok(())),
+    }
+}
+
+impl Node {
+    pub(crate) fn new(port: u16, config: EndpointConfig, seed: u8) -> Self {
+        let encoder = Encoder::new(&config);
+        let (inbound, outbound) = endpoint(config, [seed; 16], 0);
+        Self {
+            address: address(port),
+            inbound,
+            outbound,
+            encoder,
+            sent: VecDeque::new(),
+            got: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    pub(crate) fn server(wire: WireFormat) -> Self {
+        Self::new(9000, config(Role::Server, wire), 1)
+    }
+
+    pub(crate) fn client(port: u16, wire: WireFormat, seed: u8) -> Self {
+        Self::new(port, config(Role::Client, wire), seed)
+    }
+
+    pub(crate) fn dial(&mut self, server: SocketAddr, now: Now) {
+        self.inbound.dial(server, now);
+        self.drain(now);
+    }
+
+    pub(crate) fn handle(&mut self, packet: &Packet, now: Now) {
+        let mut scratch = Vec::new();
+        let mut messages = self.inbound.handle(now, packet.from, &packet.bytes, &mut scratch);
+        let mut got = Vec::new();
+        while let Some(message) = messages.next() {
+            got.push(Got {
+                peer: messages.peer(),
+                id: message.message_id.to_string(),
+                source: message.source.to_string(),
+                payload: message.payload.to_vec(),
+                late: messages.is_late(),
+            });
+        }
+        self.got.append(&mut got);
+        self.drain(now);
+    }
+
+    pub(crate) fn tick(&mut self, now: Now) {
+        self.inbound.handle_timeout(now);
+        self.drain(now);
+    }
+
+    /// Sends `payload` to all peers; how many there were.
+    pub(crate) fn send(&mut self, payload: &[u8], now: Now) -> usize {
+        let head = Head {
+            message_type: MessageType::Data,
+            priority: Priority::Normal,
+            channel: 0,
+            timestamp: now.wall,
+            message_id: None,
+            source: None,
+            destination: None,
+            correlation_id: None,
+            content_type: ContentType::Json,
+        };
+        let mut body = Vec::new();
+        let started = self.encoder.begin(&mut body, &head).expect("no texts");
+        body.extend_from_slice(payload);
+        assert!(self.encoder.finish(&mut body, started));
+        let peers = self.outbound.peers().to_vec();
+        for &peer in &peers {
+            self.send_datagram(peer, body.clone(), 1);
+        }
+        peers.len()
+    }
+
+    pub(crate) fn send_datagram(&mut self, peer: PeerId, mut datagram: Vec<u8>, messages: u64) {
+        let Some(to) = self.outbound.seal(peer, &mut datagram) else { return };
+        self.outbound.sent(peer, datagram.len(), messages);
+        self.sent.push_back(Packet { from: self.address, to, bytes: datagram });
+    }
+
+    fn drain(&mut self, now: Now) {
+        while let Some(event) = self.inbound.poll_event(now) {
+            self.events.push(event);
+        }
+        while let Some((to, bytes)) = self.inbound.poll_reply() {
+            self.sent.push_back(Packet { from: self.address, to, bytes });
+        }
+        let mut out = Vec::new();
+        while let Some(command) = self.inbound.poll_command() {
+            out.clear();
+            if let Some(peer) = self.outbound.apply(command, now, &mut out) {
+                self.send_datagram(peer, out.clone(), 0);
+            }
+        }
+    }
+
+    pub(crate) fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| wanted(event)).count()
+    }
+
+    pub(crate) fn accepted(&self) -> usize {
+        self.count(|event| matches!(event, Event::Accepted(_)))
+    }
+
+    pub(crate) fn payloads(&self) -> Vec<String> {
+        self.got.iter().map(|got| String::from_utf8_lossy(&got.payload).into_owned()).collect()
+    }
+}
+
+/// Carries datagrams between the nodes until none is on its way.
+pub(crate) fn settle(nodes: &mut [&mut Node], now: Now) {
+    for _ in 0..1000 {
+        let Some(packet) = nodes.iter_mut().find_map(|node| node.sent.pop_front()) else { return };
+        if let Some(node) = nodes.iter_mut().find(|node| node.address == packet.to) {
+            node.handle(&packet, now);
+        }
+    }
+    panic!("the nodes never fall silent");
+}
