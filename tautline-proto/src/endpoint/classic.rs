@@ -4,49 +4,37 @@
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use super::inbound::{Inbound, Messages, Parts};
+use super::inbound::{Accepted, Contents, Inbound};
 use super::peers::Peer;
 use super::{Event, Role};
 use crate::drops::DropReason;
 use crate::peer::PeerId;
 use crate::time::{Instant, Now, WallTime};
 use crate::window::{Verdict, Window};
-use crate::wire::{classic, native};
+use crate::wire::classic::{self, ClassicFormat};
+use crate::wire::native::looks_native;
 
 /// Numbers start here in memory, so that those before the first one heard exist too.
 const BASE: u64 = 1 << 32;
 
 impl Inbound {
     pub(super) fn handle_classic<'a>(
-        &'a mut self,
+        &mut self,
         now: Now,
         from: SocketAddr,
         datagram: &'a [u8],
-        format: classic::ClassicFormat,
+        format: ClassicFormat,
         scratch: &'a mut Vec<u8>,
-    ) -> Messages<'a> {
-        let read = classic::open(datagram, format).and_then(|(number, envelope)| {
-            let message = classic::read_envelope(envelope, &self.config.json, scratch)?;
-            if message.payload.len() > self.config.max_message_size {
-                return Err(DropReason::TooLarge);
-            }
-            Ok((number, message))
-        });
-        let admitted = read.and_then(|(number, message)| {
-            let (id, late) = self.admit(from, number, message.timestamp, now.steady)?;
-            Ok((id, late, message))
-        });
-        let (id, late, message) = match admitted {
-            Ok(admitted) => admitted,
-            Err(_) if native::looks_native(datagram) => return self.drop_datagram(from, DropReason::OtherWire),
-            Err(reason) => return self.drop_datagram(from, reason),
-        };
-        self.accept(id, datagram.len(), now.steady);
-        let Self { peers, config, counters, .. } = self;
-        match peers.get(id) {
-            Some(peer) => Messages::classic(Parts { peer, config, counters }, message, late),
-            None => Messages::none(config, counters),
+    ) -> Result<Accepted<'a>, DropReason> {
+        let other_wire = |reason| if looks_native(datagram) { DropReason::OtherWire } else { reason };
+        let (number, envelope) = classic::open(datagram, format).map_err(other_wire)?;
+        let message = classic::read_envelope(envelope, &self.config.json, scratch).map_err(other_wire)?;
+        if message.payload.len() > self.config.max_message_size {
+            return Err(DropReason::TooLarge);
         }
+        let (peer, late) = self.admit(from, number, message.timestamp, now.steady)?;
+        self.heard(peer, datagram.len(), now.steady);
+        Ok(Accepted { peer, late, contents: Contents::Classic(Some(message)) })
     }
 
     /// Finds or makes the peer and lets its window decide; whether the datagram is late.

@@ -9,11 +9,11 @@ use core::time::Duration;
 use super::native::Native;
 use super::peers::{Peer, Peers};
 use super::token::Secrets;
-use super::{Command, EndpointConfig, Event, OpenPeer, RemovalReason, Role, WireFormat};
+use super::{Command, EndpointConfig, Event, OpenPeer, RemovalReason, Role, Start, WireFormat};
 use crate::drops::DropReason;
 use crate::message::MessageRef;
 use crate::peer::{PeerId, SessionId};
-use crate::stats::InboundCounters;
+use crate::stats::{InboundCounters, PeerRxCounters};
 use crate::time::{Instant, Now};
 use crate::window::{Verdict, Window};
 use crate::wire::native::{self, Frame, Frames, Token};
@@ -36,18 +36,24 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    pub(super) fn new(config: EndpointConfig, seed: [u8; 16]) -> Self {
+    pub(super) fn new(config: EndpointConfig, start: Start) -> Self {
         Self {
             config,
-            peers: Peers::default(),
+            peers: Peers::after(start.peers_before),
             counters: Arc::default(),
-            native: Native::new(Secrets::new(seed)),
+            native: Native::new(Secrets::new(start.seed)),
             server: None,
             events: VecDeque::new(),
             commands: VecDeque::new(),
             replies: VecDeque::new(),
             closing: None,
         }
+    }
+
+    /// How many peers there were so far; the next endpoint's [`Start::peers_before`].
+    #[must_use]
+    pub fn peers_so_far(&self) -> u32 {
+        self.peers.serial()
     }
 
     /// The counters of everything that reaches the socket.
@@ -68,21 +74,44 @@ impl Inbound {
         }
     }
 
-    /// Takes in one datagram and gives its messages. `scratch` is where a classic payload is rewritten whose
-    /// NaN become null; it can be any buffer.
+    /// Takes in one datagram; `None` if it was dropped or has nothing for the user. `scratch` is where a
+    /// classic payload is rewritten whose NaN become null; it can be any buffer.
+    ///
+    /// What was accepted is read by [`messages`](Self::messages), after the commands were carried out: a
+    /// new peer can then be answered at once.
     pub fn handle<'a>(
-        &'a mut self,
+        &mut self,
         now: Now,
         from: SocketAddr,
         datagram: &'a [u8],
         scratch: &'a mut Vec<u8>,
-    ) -> Messages<'a> {
+    ) -> Option<Accepted<'a>> {
         self.finish_closing(now.steady);
         self.counters.bytes.add(datagram.len() as u64);
-        match self.config.wire {
+        let handled = match self.config.wire {
             WireFormat::Native => self.handle_native(now, from, datagram),
-            WireFormat::Classic(format) => self.handle_classic(now, from, datagram, format, scratch),
+            WireFormat::Classic(format) => {
+                self.handle_classic(now, from, datagram, format, scratch).map(Some)
+            }
+        };
+        match handled {
+            Ok(accepted) => {
+                self.counters.accepted.add(1);
+                accepted
+            }
+            Err(reason) => {
+                self.counters.dropped.count(reason);
+                self.events.push_back(Event::Dropped { from, reason });
+                None
+            }
         }
+    }
+
+    /// The messages of an accepted datagram; those that break a rule of their own are counted and skipped.
+    pub fn messages<'a>(&'a mut self, accepted: Accepted<'a>) -> Messages<'a> {
+        let peer = self.peers.get(accepted.peer);
+        let (name, rx) = peer.map_or(("", None), |peer| (peer.name.as_str(), Some(&*peer.rx)));
+        Messages { contents: accepted.contents, name, rx, config: &self.config, counters: &self.counters }
     }
 
     /// Does what is due at `now`.
@@ -117,13 +146,6 @@ impl Inbound {
         self.replies.pop_front()
     }
 
-    /// Counts a drop and gives the empty result.
-    pub(super) fn drop_datagram(&mut self, from: SocketAddr, reason: DropReason) -> Messages<'_> {
-        self.counters.dropped.count(reason);
-        self.events.push_back(Event::Dropped { from, reason });
-        Messages::none(&self.config, &self.counters)
-    }
-
     /// Lets the window decide about a datagram's number and counts what it says.
     pub(super) fn judge(peer: &mut Peer, number: Option<u64>, now: Instant) -> Result<bool, DropReason> {
         let (Some(number), Some(window)) = (number, &mut peer.window) else { return Ok(false) };
@@ -139,8 +161,7 @@ impl Inbound {
     }
 
     /// Records that a valid datagram of `len` bytes came from the peer.
-    pub(super) fn accept(&mut self, id: PeerId, len: usize, now: Instant) {
-        self.counters.accepted.add(1);
+    pub(super) fn heard(&mut self, id: PeerId, len: usize, now: Instant) {
         let Some(peer) = self.peers.get(id) else { return };
         peer.rx.datagrams.add(1);
         peer.rx.bytes.add(len as u64);
@@ -256,75 +277,52 @@ impl Inbound {
     }
 }
 
-/// The messages of one datagram.
+/// A datagram that passed every check, its messages not yet read.
 #[derive(Debug)]
-pub struct Messages<'a> {
-    source: Source<'a>,
-    peer: PeerId,
-    late: bool,
-    config: &'a EndpointConfig,
-    counters: &'a InboundCounters,
-    rx: Option<&'a crate::stats::PeerRxCounters>,
+pub struct Accepted<'a> {
+    pub(super) peer: PeerId,
+    pub(super) late: bool,
+    pub(super) contents: Contents<'a>,
 }
 
 #[derive(Debug)]
-enum Source<'a> {
-    Nothing,
+pub(super) enum Contents<'a> {
     Classic(Option<MessageRef<'a>>),
-    Native { frames: Frames<'a>, name: &'a str, next_id: u64 },
+    Native { frames: Frames<'a>, next_id: u64 },
 }
 
-impl<'a> Messages<'a> {
-    pub(super) fn none(config: &'a EndpointConfig, counters: &'a InboundCounters) -> Self {
-        let peer = PeerId::none();
-        Self { source: Source::Nothing, peer, late: false, config, counters, rx: None }
-    }
-
-    pub(super) fn classic(inbound: Parts<'a>, message: MessageRef<'a>, late: bool) -> Self {
-        Self::from_parts(inbound, Source::Classic(Some(message)), late)
-    }
-
-    pub(super) fn native(inbound: Parts<'a>, frames: Frames<'a>, number: u64, late: bool) -> Self {
-        let name = inbound.peer.name.as_str();
-        // §4.2: the default message id is the datagram's number and the frame's place in it.
-        let next_id = number << super::native::FRAME_INDEX_BITS;
-        Self::from_parts(inbound, Source::Native { frames, name, next_id }, late)
-    }
-
-    fn from_parts(parts: Parts<'a>, source: Source<'a>, late: bool) -> Self {
-        let Parts { peer, config, counters } = parts;
-        Self { source, peer: peer.id, late, config, counters, rx: Some(&peer.rx) }
-    }
-
-    /// Who sent them; meaningless where there is no message.
+impl Accepted<'_> {
+    /// Who sent it.
     #[must_use]
     pub const fn peer(&self) -> PeerId {
         self.peer
     }
 
-    /// Whether they come after a newer datagram.
+    /// Whether it came after a newer one.
     #[must_use]
     pub const fn is_late(&self) -> bool {
         self.late
     }
 }
 
-/// What [`Messages`] borrows from the inbound half.
-pub(super) struct Parts<'a> {
-    pub(super) peer: &'a Peer,
-    pub(super) config: &'a EndpointConfig,
-    pub(super) counters: &'a InboundCounters,
+/// The messages of one datagram.
+#[derive(Debug)]
+pub struct Messages<'a> {
+    contents: Contents<'a>,
+    name: &'a str,
+    rx: Option<&'a PeerRxCounters>,
+    config: &'a EndpointConfig,
+    counters: &'a InboundCounters,
 }
 
 impl<'a> Iterator for Messages<'a> {
     type Item = MessageRef<'a>;
 
     fn next(&mut self) -> Option<MessageRef<'a>> {
-        let message = match &mut self.source {
-            Source::Nothing => None,
-            Source::Classic(message) => message.take(),
-            Source::Native { frames, name, next_id } => {
-                next_valid(frames, name, next_id, self.config, self.counters)
+        let message = match &mut self.contents {
+            Contents::Classic(message) => message.take(),
+            Contents::Native { frames, next_id } => {
+                next_valid(frames, self.name, next_id, self.config, self.counters)
             }
         }?;
         if let Some(rx) = self.rx {

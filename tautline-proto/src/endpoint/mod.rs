@@ -6,10 +6,11 @@
 //! per turn:
 //!
 //! ```text
-//! handle(datagram) -> messages     then, until each is empty:
+//! handle(datagram) -> Accepted     then, until each is empty:
 //! poll_event()     -> Event        what happened to peers
 //! poll_reply()     -> a datagram outside any session, to be sent as it is
 //! poll_command()   -> Command      for Outbound::apply, whose datagram is then sealed and sent
+//! messages(Accepted)               the messages, once the commands were carried out
 //! next_timeout()   -> when handle_timeout() wants to be called
 //! ```
 //!
@@ -30,7 +31,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 pub use encode::{Encoder, Started};
-pub use inbound::{Inbound, Messages};
+pub use inbound::{Accepted, Inbound, Messages};
 pub use outbound::Outbound;
 
 use crate::drops::DropReason;
@@ -193,10 +194,20 @@ pub struct OpenPeer {
     pub(crate) echo: Option<Token>,
 }
 
-/// Both halves of a new endpoint. `seed` must be unpredictable; `first_number` is the first sequence
-/// number on the classic wire, where numbering goes on over reconnects.
+/// Where a new endpoint begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Start {
+    /// What session ids and tokens are made from; must be unpredictable.
+    pub seed: [u8; 16],
+    /// The first sequence number on the classic wire, where numbering goes on over reconnects.
+    pub first_number: u64,
+    /// Peer ids begin after this one, so that none is used twice.
+    pub peers_before: u32,
+}
+
+/// Both halves of a new endpoint.
 #[must_use]
-pub fn endpoint(config: EndpointConfig, seed: [u8; 16], first_number: u64) -> (Inbound, Outbound) {
-    let outbound = Outbound::new(&config, first_number);
-    (Inbound::new(config, seed), outbound)
+pub fn endpoint(config: EndpointConfig, start: Start) -> (Inbound, Outbound) {
+    let outbound = Outbound::new(&config, start.first_number);
+    (Inbound::new(config, start), outbound)
 }

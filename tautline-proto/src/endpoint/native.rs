@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::inbound::{Inbound, Messages, Parts};
+use super::inbound::{Accepted, Contents, Inbound};
 use super::token::{Secrets, TOKEN_LIFETIME};
 use super::{Command, Event, RemovalReason, Role};
 use crate::drops::DropReason;
@@ -17,7 +17,7 @@ use crate::wire::native::{self, Control, Frame, Frames, Header, NOTICE_LEN, Toke
 
 /// A default message id is the datagram's number shifted by this, plus the frame's place: more frames than
 /// this can number do not fit into a datagram.
-pub(super) const FRAME_INDEX_BITS: u32 = 12;
+const FRAME_INDEX_BITS: u32 = 12;
 const _: () = assert!(65_507 / 16 < 1 << FRAME_INDEX_BITS);
 
 /// Waits between hellos: from the first to the last, doubling.
@@ -96,40 +96,25 @@ impl Native {
 
 impl Inbound {
     pub(super) fn handle_native<'a>(
-        &'a mut self,
+        &mut self,
         now: Now,
         from: SocketAddr,
         datagram: &'a [u8],
-    ) -> Messages<'a> {
-        let (header, frames) = match native::parse(datagram) {
-            Ok(parsed) => parsed,
-            Err(reason) => return self.drop_datagram(from, reason),
-        };
+    ) -> Result<Option<Accepted<'a>>, DropReason> {
+        let (header, frames) = native::parse(datagram)?;
         if header.from_server == (self.config.role == Role::Server) {
             // Ours, come back to us.
-            return self.drop_datagram(from, DropReason::Unexpected);
+            return Err(DropReason::Unexpected);
         }
         if let Some(frame) = frames.clone().next().filter(Frame::is_unnumbered) {
-            return match self.handshake(now, from, header, &frame) {
-                Ok(()) => {
-                    self.counters.accepted.add(1);
-                    Messages::none(&self.config, &self.counters)
-                }
-                Err(reason) => self.drop_datagram(from, reason),
-            };
+            return self.handshake(now, from, header, &frame).map(|()| None);
         }
-        match self.enter_session(now, from, header, &frames, datagram.len()) {
-            Err(reason) => self.drop_datagram(from, reason),
-            Ok((id, number, late)) => {
-                self.accept(id, datagram.len(), now.steady);
-                self.take_control_frames(id, frames.clone(), now);
-                let Self { peers, config, counters, .. } = self;
-                match peers.get(id) {
-                    Some(peer) => Messages::native(Parts { peer, config, counters }, frames, number, late),
-                    None => Messages::none(config, counters),
-                }
-            }
-        }
+        let (peer, number, late) = self.enter_session(now, from, header, &frames, datagram.len())?;
+        self.heard(peer, datagram.len(), now.steady);
+        self.take_control_frames(peer, frames.clone(), now);
+        // §4.2: the default message id is the datagram's number and the message's place in it.
+        let contents = Contents::Native { frames, next_id: number << FRAME_INDEX_BITS };
+        Ok(Some(Accepted { peer, late, contents }))
     }
 
     /// The peer of a numbered datagram, its full number, and whether it is late.

@@ -79,6 +79,15 @@ pub(super) struct Peers {
 }
 
 impl Peers {
+    /// An empty table whose ids begin after `serial`.
+    pub(super) fn after(serial: u32) -> Self {
+        Self { serial, ..Self::default() }
+    }
+
+    pub(super) const fn serial(&self) -> u32 {
+        self.serial
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_address.len()
     }

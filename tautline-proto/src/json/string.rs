@@ -47,6 +47,9 @@ impl<'a> RawString<'a> {
 
     /// Calls `each` for every part, in order.
     pub(super) fn pieces(&self, mut each: impl FnMut(Piece<'a>)) {
+        if !self.escaped {
+            return each(Piece::Plain(self.inner));
+        }
         let mut rest = self.inner;
         while let Some((plain, escape)) = rest.split_once('\\') {
             each(Piece::Plain(plain));
@@ -138,16 +141,18 @@ const TOPS: u64 = ONES << 7;
 fn run_length(bytes: &[u8], marks: impl Fn(u64) -> u64) -> usize {
     const WORD: usize = size_of::<u64>();
     let mut length = 0;
-    for chunk in bytes.chunks(WORD) {
-        let mut word = [b' '; WORD];
-        word[..chunk.len()].copy_from_slice(chunk);
-        let marked = marks(u64::from_le_bytes(word));
+    for word in bytes.chunks_exact(WORD) {
+        let marked = marks(u64::from_le_bytes(word.try_into().expect("chunks of one word")));
         if marked != 0 {
             return length + marked.trailing_zeros() as usize / 8;
         }
-        length += chunk.len();
+        length += WORD;
     }
-    length
+    let rest = &bytes[length..];
+    let mut word = [b' '; WORD];
+    word[..rest.len()].copy_from_slice(rest);
+    let marked = marks(u64::from_le_bytes(word));
+    length + rest.len().min(marked.trailing_zeros() as usize / 8)
 }
 
 /// Marks the bytes that are control characters.

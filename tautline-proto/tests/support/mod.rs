@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tautline_proto::endpoint::{
-    Encoder, EndpointConfig, Event, Inbound, Outbound, Role, WireFormat, endpoint,
+    Encoder, EndpointConfig, Event, Inbound, Outbound, Role, Start, WireFormat, endpoint,
 };
 use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::native::Head;
@@ -76,7 +76,7 @@ pub(crate) fn config(role: Role, wire: WireFormat) -> EndpointConfig {
 impl Node {
     pub(crate) fn new(port: u16, config: EndpointConfig, seed: u8) -> Self {
         let encoder = Encoder::new(&config);
-        let (inbound, outbound) = endpoint(config, [seed; 16], 0);
+        let (inbound, outbound) = endpoint(config, Start { seed: [seed; 16], ..Start::default() });
         Self {
             address: address(port),
             inbound,
@@ -103,18 +103,18 @@ impl Node {
 
     pub(crate) fn handle(&mut self, packet: &Packet, now: Now) {
         let mut scratch = Vec::new();
-        let mut messages = self.inbound.handle(now, packet.from, &packet.bytes, &mut scratch);
-        let mut got = Vec::new();
-        while let Some(message) = messages.next() {
-            got.push(Got {
-                peer: messages.peer(),
+        let accepted = self.inbound.handle(now, packet.from, &packet.bytes, &mut scratch);
+        self.outbound_turn(now);
+        if let Some(accepted) = accepted {
+            let (peer, late) = (accepted.peer(), accepted.is_late());
+            self.got.extend(self.inbound.messages(accepted).map(|message| Got {
+                peer,
                 id: message.message_id.to_string(),
                 source: message.source.to_string(),
                 payload: message.payload.to_vec(),
-                late: messages.is_late(),
-            });
+                late,
+            }));
         }
-        self.got.append(&mut got);
         self.drain(now);
     }
 
@@ -160,6 +160,10 @@ impl Node {
         while let Some((to, bytes)) = self.inbound.poll_reply() {
             self.sent.push_back(Packet { from: self.address, to, bytes });
         }
+        self.outbound_turn(now);
+    }
+
+    fn outbound_turn(&mut self, now: Now) {
         let mut out = Vec::new();
         while let Some(command) = self.inbound.poll_command() {
             out.clear();
