@@ -130,6 +130,14 @@ impl InboundStats {
     pub fn datagrams_received(&self) -> u64 {
         self.datagrams_accepted + self.datagrams_dropped.total()
     }
+
+    /// Adds the counts of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.datagrams_accepted += other.datagrams_accepted;
+        self.bytes += other.bytes;
+        self.datagrams_dropped.merge(&other.datagrams_dropped);
+        self.messages_dropped.merge(&other.messages_dropped);
+    }
 }
 
 impl PeerRxCounters {

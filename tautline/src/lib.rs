@@ -1,2 +1,99 @@
 //! A thread-safe UDP interface for real-time control.
-pub use tautline_proto::*;
+//!
+//! Controllers, plants, robots and test benches exchange small messages and must know at once when the line
+//! goes slack. A [`UdpInterface`] is a server with many peers or a client of one server:
+//!
+//! ```
+//! use std::time::Duration;
+//! use tautline::{Config, Handler, MessageRef, MessageType, Metadata, Reply};
+//! use tautline::{create_udp_client, create_udp_server};
+//!
+//! // The plant answers every command with its state, on the driver's own thread.
+//! let plant = create_udp_server(Config::server("127.0.0.1:0").name("plant"))?;
+//! plant.register_message_handler(
+//!     MessageType::Command,
+//!     Handler::inline(|_command: &MessageRef<'_>, reply: &Reply| {
+//!         let _ = reply.send(&[0.1, 0.0], &Metadata::status());
+//!     }),
+//! );
+//! plant.connect()?;
+//!
+//! let server = plant.local_address().expect("connected").to_string();
+//! let controller = create_udp_client(Config::client(server).name("controller"))?;
+//! controller.connect()?;
+//! controller.send(&1.5, &Metadata::command())?;
+//! let state: [f64; 2] = controller.receive(Some(Duration::from_secs(1)))?.decode()?;
+//! assert_eq!(state, [0.1, 0.0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! - What is sent carries [`Metadata`]; what is received is a [`Message`], or a [`MessageRef`] inside inline
+//!   handlers.
+//! - [`Handler`] tells the three kinds of handlers apart.
+//! - [`UdpInterface::statistics`] counts everything, [`UdpInterface::events`] tells what happens.
+//! - [`Config`] has every setting; docs/configuration.md has them in a table.
+//! - The library prints nothing; it emits `tracing` events, at most ten a second.
+//!
+//! # Cargo features
+//!
+//! `toml` (configuration from TOML), `msgpack` and `cbor` (codecs beside JSON); none is on by default.
+
+mod caller_driven;
+mod clock;
+mod config;
+mod contents;
+mod directory;
+mod driver;
+mod error;
+mod events;
+mod handlers;
+mod handover;
+mod inbox;
+mod interface;
+mod lanes;
+mod lifecycle;
+mod line;
+mod log;
+mod message;
+mod metadata;
+mod payload;
+mod pool;
+mod protocol;
+mod reply;
+mod send;
+mod shared;
+mod slot;
+mod socket;
+mod statistics;
+mod status;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+pub use caller_driven::Driver;
+pub use config::{
+    Config, ConfigError, DEFAULT_PORT, DurationError, Endpoint, EndpointError, EndpointProblem, InboxPolicy,
+    Key, Role, Settings, Wire, parse_duration,
+};
+pub use directory::PeerInfo;
+pub use driver::TURN_BUDGET;
+pub use error::{ConnectError, SendError, Unsupported};
+pub use events::{EVENT_QUEUE, Event, Events, NextEvent};
+pub use handlers::{Asynchronous, Blocking, Handler, HandlerFuture, HandlerStats, QueuedHandler, Selector};
+pub use inbox::{InboxStats, Receive, ReceiveError};
+pub use interface::{UdpInterface, create_udp_client, create_udp_server};
+pub use line::Target;
+pub use message::{Arrival, Message};
+pub use metadata::Metadata;
+pub use payload::{DecodeError, EncodeError, Payload, PayloadLimits};
+pub use protocol::CommunicationProtocol;
+pub use reply::Reply;
+pub use send::Sent;
+pub use statistics::Statistics;
+pub use tautline_proto::endpoint::RemovalReason;
+pub use tautline_proto::json::{JsonFault, NonFinite};
+pub use tautline_proto::wire::native::BadText;
+pub use tautline_proto::{
+    Cause, ConnectionState, ContentType, DropReason, Drops, Id, Instant, MessageRef, MessageType, PathStats,
+    PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, UnknownName, WallTime,
+};

@@ -1,0 +1,174 @@
+//! Durations as text with their unit: the same in TOML, in the environment and on the command line.
+//!
+//! Exact: decimal text becomes whole nanoseconds without a float in between.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The units with their length in nanoseconds; the first one that fits exactly is the one shown.
+const UNITS: [(&str, u64); 5] =
+    [("min", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1)];
+
+/// Minutes are shown from here on: "60s" reads better than "1min".
+const SHOWN_IN_MINUTES_NS: u128 = 120_000_000_000;
+
+/// Why a text is not a duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DurationError {
+    /// A number alone.
+    NoUnit,
+    /// A unit that is none of those known.
+    UnknownUnit,
+    /// What stands before the unit is not a number of zero or more.
+    NotANumber,
+    /// A fraction of a nanosecond.
+    TooFine,
+    /// Over 584 years.
+    TooLong,
+}
+
+impl fmt::Display for DurationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let problem = match self {
+            Self::NoUnit => "has no unit",
+            Self::UnknownUnit => "has an unknown unit",
+            Self::NotANumber => "does not begin with a number",
+            Self::TooFine => "is finer than a nanosecond",
+            Self::TooLong => "is too long",
+        };
+        write!(f, "{problem}: expected a number and one of ns, us, ms, s or min, such as 250ms")
+    }
+}
+
+impl std::error::Error for DurationError {}
+
+/// Reads a duration such as "250ms": a whole or decimal number and one of ns, us, ms, s or min.
+///
+/// ```
+/// use std::time::Duration;
+/// use tautline::parse_duration;
+///
+/// assert_eq!(parse_duration("2.5 ms"), Ok(Duration::from_micros(2_500)));
+/// assert!(parse_duration("250").is_err());
+/// ```
+///
+/// # Errors
+/// When the unit is missing or unknown, or the number is not one, is negative, or has digits below a
+/// nanosecond.
+pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+    let text = text.trim();
+    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    if number.is_empty() {
+        return Err(DurationError::NotANumber);
+    }
+    let unit_ns = match unit.trim_start() {
+        "" => return Err(DurationError::NoUnit),
+        "µs" => 1_000, // as std's Debug writes it
+        unit => UNITS.iter().find(|(name, _)| *name == unit).ok_or(DurationError::UnknownUnit)?.1,
+    };
+    let ns = decimal_times(number, unit_ns)?;
+    u64::try_from(ns).map(Duration::from_nanos).map_err(|_| DurationError::TooLong)
+}
+
+/// The decimal `number` times `unit_ns`, exactly.
+fn decimal_times(number: &str, unit_ns: u64) -> Result<u128, DurationError> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let whole: u64 = digits(whole)?;
+    let fraction = fraction.trim_end_matches('0');
+    let fraction_ns = if fraction.is_empty() {
+        0
+    } else {
+        // No unit has more than 10^11 nanoseconds, so that more digits than this are always too fine.
+        let count = u32::try_from(fraction.len()).ok().filter(|count| *count <= 11);
+        let scale = 10u64.pow(count.ok_or(DurationError::TooFine)?);
+        let product = u128::from(digits(fraction)?) * u128::from(unit_ns);
+        if !product.is_multiple_of(u128::from(scale)) {
+            return Err(DurationError::TooFine);
+        }
+        product / u128::from(scale)
+    };
+    Ok(u128::from(whole) * u128::from(unit_ns) + fraction_ns)
+}
+
+/// Decimal digits, at least one and nothing else.
+fn digits(text: &str) -> Result<u64, DurationError> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(DurationError::NotANumber);
+    }
+    text.parse().map_err(|_| DurationError::TooLong)
+}
+
+/// The shortest exact text of a duration; [`parse_duration`] reads it back.
+pub(super) fn show_duration(duration: Duration) -> String {
+    let ns = duration.as_nanos();
+    if ns == 0 {
+        return "0s".to_owned();
+    }
+    UNITS
+        .iter()
+        .filter(|(unit, _)| *unit != "min" || ns >= SHOWN_IN_MINUTES_NS)
+        .find(|(_, unit_ns)| ns.is_multiple_of(u128::from(*unit_ns)))
+        .map_or_else(|| format!("{ns}ns"), |(unit, unit_ns)| format!("{}{unit}", ns / u128::from(*unit_ns)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_unit_is_read_exactly() {
+        for (text, ns) in [
+            ("0s", 0),
+            ("1ns", 1),
+            ("1.5us", 1_500),
+            ("2 µs", 2_000),
+            ("250ms", 250_000_000),
+            (" 0.1s ", 100_000_000),
+            ("5.0s", 5_000_000_000),
+            ("1.25min", 75_000_000_000),
+            ("0.00000000005min", 3),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_nanos(ns)), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_name() {
+        for (text, error) in [
+            ("5", DurationError::NoUnit),
+            ("0", DurationError::NoUnit),
+            ("5h", DurationError::UnknownUnit),
+            ("5MS", DurationError::UnknownUnit),
+            ("", DurationError::NotANumber),
+            ("ms", DurationError::NotANumber),
+            ("-5ms", DurationError::NotANumber),
+            ("+5ms", DurationError::NotANumber),
+            (".5ms", DurationError::NotANumber),
+            ("1..5ms", DurationError::NotANumber),
+            ("1e3ms", DurationError::UnknownUnit),
+            ("0.5ns", DurationError::TooFine),
+            ("0.000000000000000000000001s", DurationError::TooFine),
+            ("99999999999999999999s", DurationError::TooLong),
+            ("18446744073709551615min", DurationError::TooLong),
+        ] {
+            assert_eq!(parse_duration(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_reads_back() {
+        for (ns, text) in [
+            (0, "0s"),
+            (1, "1ns"),
+            (1_500, "1500ns"),
+            (250_000_000, "250ms"),
+            (60_000_000_000, "60s"),
+            (600_000_000_000, "10min"),
+        ] {
+            assert_eq!(show_duration(Duration::from_nanos(ns)), text);
+            assert_eq!(parse_duration(text), Ok(Duration::from_nanos(ns)));
+        }
+    }
+}

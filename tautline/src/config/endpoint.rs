@@ -1,0 +1,261 @@
+//! Endpoints as people write them: `host:port`, `[ipv6]:port`, or a host alone.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// The port of an endpoint that names none.
+pub const DEFAULT_PORT: u16 = 8080;
+
+/// The longest name that DNS knows, in bytes.
+const MAX_HOST_NAME: usize = 253;
+
+/// A host, by address or name, and a port. Not resolved yet: that is what connecting does.
+///
+/// ```
+/// use tautline::Endpoint;
+///
+/// let endpoint: Endpoint = "[::1]:9000".parse()?;
+/// assert_eq!((endpoint.host(), endpoint.port()), ("::1", 9000));
+/// assert_eq!("plant.local".parse::<Endpoint>()?.port(), 8080);
+/// # Ok::<(), tautline::EndpointError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Invariant: an IPv4 address, an IPv6 address without brackets (perhaps with a zone), or a name of
+    /// letters, digits, `-`, `_` and dots.
+    host: String,
+    port: u16,
+}
+
+impl Endpoint {
+    /// The host: an address without brackets, or a name.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port; 0 lets a server take any free one.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let parsed = if let Some(rest) = text.strip_prefix('[') {
+            parse_bracketed(rest)
+        } else if text.bytes().filter(|byte| *byte == b':').count() > 1 {
+            parse_bare_ipv6(text)
+        } else {
+            parse_host_and_port(text)
+        };
+        match parsed {
+            Ok((host, port)) => Ok(Self { host: host.to_owned(), port }),
+            Err(problem) => Err(EndpointError { found: text.to_owned(), problem }),
+        }
+    }
+}
+
+/// `::1]:9000` or `::1]`: what follows the opening bracket.
+fn parse_bracketed(rest: &str) -> Result<(&str, u16), EndpointProblem> {
+    let (host, port) = rest.split_once(']').ok_or(EndpointProblem::NoClosingBracket)?;
+    if !is_ipv6(host) {
+        return Err(EndpointProblem::NotIpv6);
+    }
+    match port.strip_prefix(':') {
+        Some(port) => Ok((host, parse_port(port)?)),
+        None if port.is_empty() => Ok((host, DEFAULT_PORT)),
+        None => Err(EndpointProblem::BadPort),
+    }
+}
+
+/// An IPv6 address without brackets. `fe80::1:9000` is one, but whoever wrote it may have meant port
+/// 9000 of `fe80::1`: what can be read both ways is refused.
+fn parse_bare_ipv6(text: &str) -> Result<(&str, u16), EndpointProblem> {
+    if !is_ipv6(text) {
+        return Err(EndpointProblem::TooManyColons);
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if is_ipv6(host) && parse_port(port).is_ok() => Err(EndpointProblem::Ambiguous),
+        _ => Ok((text, DEFAULT_PORT)),
+    }
+}
+
+/// `host:port` or `host`.
+fn parse_host_and_port(text: &str) -> Result<(&str, u16), EndpointProblem> {
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, parse_port(port)?),
+        None => (text, DEFAULT_PORT),
+    };
+    if host.is_empty() { Err(EndpointProblem::NoHost) } else { check_name(host).map(|()| (host, port)) }
+}
+
+/// Accepts IPv4 addresses and names that a resolver may know.
+fn check_name(host: &str) -> Result<(), EndpointProblem> {
+    let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if numeric {
+        // 10.0.0.300 and 10.0.1 would be looked up as names (or worse, be guessed at by the resolver).
+        return host.parse::<Ipv4Addr>().map(drop).map_err(|_| EndpointProblem::NotIpv4);
+    }
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let labels_filled = host.strip_suffix('.').unwrap_or(host).split('.').all(|label| !label.is_empty());
+    if host.len() <= MAX_HOST_NAME && host.bytes().all(known) && labels_filled {
+        Ok(())
+    } else {
+        Err(EndpointProblem::BadName)
+    }
+}
+
+/// An IPv6 address, perhaps with a zone such as `%eth0`.
+fn is_ipv6(text: &str) -> bool {
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    let zone_is_filled =
+        zone.is_none_or(|zone| !zone.is_empty() && zone.bytes().all(|b| b.is_ascii_graphic()));
+    zone_is_filled && address.parse::<Ipv6Addr>().is_ok()
+}
+
+/// Decimal digits up to 65535; unlike `u16::from_str` without a sign.
+fn parse_port(text: &str) -> Result<u16, EndpointProblem> {
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(EndpointProblem::BadPort);
+    }
+    text.parse().map_err(|_| EndpointProblem::BadPort)
+}
+
+/// A text that is not an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointError {
+    found: String,
+    problem: EndpointProblem,
+}
+
+impl EndpointError {
+    /// What is wrong with it.
+    #[must_use]
+    pub const fn problem(&self) -> EndpointProblem {
+        self.problem
+    }
+}
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { found, problem } = self;
+        write!(f, "{found:?} {problem}: expected host:port, [ipv6]:port or host")
+    }
+}
+
+impl std::error::Error for EndpointError {}
+
+/// What is wrong with a text that should be an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndpointProblem {
+    /// Nothing stands where the host should.
+    NoHost,
+    /// The port is not a number from 0 to 65535.
+    BadPort,
+    /// Digits and dots, but not four numbers from 0 to 255.
+    NotIpv4,
+    /// What stands in brackets is not an IPv6 address.
+    NotIpv6,
+    /// A bracket is opened and not closed.
+    NoClosingBracket,
+    /// More than one colon, and not an IPv6 address.
+    TooManyColons,
+    /// An IPv6 address without brackets whose end could be a port.
+    Ambiguous,
+    /// Neither an address nor a name of letters, digits, `-`, `_` and dots.
+    BadName,
+}
+
+impl fmt::Display for EndpointProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoHost => "has no host",
+            Self::BadPort => "has a port that is not a number from 0 to 65535",
+            Self::NotIpv4 => "is not an IPv4 address",
+            Self::NotIpv6 => "has no IPv6 address in its brackets",
+            Self::NoClosingBracket => "has no closing bracket",
+            Self::TooManyColons => "has more than one colon and is not an IPv6 address",
+            Self::Ambiguous => "may or may not end in a port, so it needs brackets",
+            Self::BadName => "has a host that is neither an address nor a name",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_accepted_form_gives_its_host_and_port() {
+        for (text, host, port) in [
+            ("127.0.0.1:9000", "127.0.0.1", 9000),
+            ("0.0.0.0:0", "0.0.0.0", 0),
+            ("plant", "plant", 8080),
+            ("plant_2.lab.example.:65535", "plant_2.lab.example.", 65535),
+            ("[::1]:9000", "::1", 9000),
+            ("[::1]", "::1", 8080),
+            ("[fe80::1%eth0]:9000", "fe80::1%eth0", 9000),
+            ("::1", "::1", 8080),
+            ("::", "::", 8080),
+            ("2001:db8:0:0:0:0:0:1", "2001:db8:0:0:0:0:0:1", 8080),
+            ("fe80::1:abcd", "fe80::1:abcd", 8080),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!((endpoint.host(), endpoint.port()), (host, port), "{text}");
+            assert_eq!(endpoint.to_string().parse(), Ok(endpoint), "{text} shown and read again");
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_name() {
+        use EndpointProblem as P;
+        for (text, problem) in [
+            ("", P::NoHost),
+            (":9000", P::NoHost),
+            ("plant:", P::BadPort),
+            ("plant:http", P::BadPort),
+            ("plant:65536", P::BadPort),
+            ("plant:+80", P::BadPort),
+            ("plant: 80", P::BadPort),
+            ("[::1]9000", P::BadPort),
+            ("[::1]:", P::BadPort),
+            ("10.0.0.300:9000", P::NotIpv4),
+            ("10.0.1", P::NotIpv4),
+            ("9000", P::NotIpv4),
+            ("[plant]:9000", P::NotIpv6),
+            ("[::1%]:9000", P::NotIpv6),
+            ("[::1:9000", P::NoClosingBracket),
+            ("plant:9000:1", P::TooManyColons),
+            ("udp://plant:9000", P::TooManyColons),
+            ("::1:9000", P::Ambiguous),
+            ("fe80::1:9000", P::Ambiguous),
+            ("*:9000", P::BadName),
+            ("two words:9000", P::BadName),
+            ("a..b:9000", P::BadName),
+        ] {
+            let error = text.parse::<Endpoint>().expect_err(text);
+            assert_eq!(error.problem(), problem, "{text}");
+        }
+        let long = "a".repeat(MAX_HOST_NAME + 1);
+        assert_eq!(long.parse::<Endpoint>().map_err(|error| error.problem()), Err(P::BadName));
+    }
+}

@@ -1,0 +1,352 @@
+//! The one table of settings.
+//!
+//! Each entry gives a key's type, default, range and scope. The fields and setters of [`Config`], the
+//! reading of TOML and environment, the checks and the table in docs/configuration.md all come from here.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use tautline_proto::ContentType;
+use tautline_proto::json::{JsonLimits, NonFinite};
+
+use super::endpoint::Endpoint;
+use super::error::ConfigError;
+use super::value::{Given, InboxPolicy, Role, Setting, Wire};
+
+/// Where a key has an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Scope {
+    role: Option<Role>,
+    wire: Option<Wire>,
+}
+
+const ANYWHERE: Scope = Scope { role: None, wire: None };
+const SERVERS: Scope = Scope { role: Some(Role::Server), wire: None };
+const CLIENTS: Scope = Scope { role: Some(Role::Client), wire: None };
+const NATIVE: Scope = Scope { role: None, wire: Some(Wire::Native) };
+const CLASSIC: Scope = Scope { role: None, wire: Some(Wire::Classic) };
+const NATIVE_CLIENTS: Scope = Scope { role: Some(Role::Client), wire: Some(Wire::Native) };
+
+impl Scope {
+    fn covers(self, role: Role, wire: Wire) -> bool {
+        self.role.is_none_or(|only| only == role) && self.wire.is_none_or(|only| only == wire)
+    }
+
+    const fn only(self) -> &'static str {
+        match (self.role, self.wire) {
+            (None, None) => "everywhere",
+            (Some(Role::Server), None) => "for servers",
+            (Some(Role::Client), None) => "for clients",
+            (None, Some(Wire::Native)) => "on the native wire",
+            (None, Some(Wire::Classic)) => "on the classic wire",
+            (Some(Role::Server), Some(Wire::Native)) => "for servers on the native wire",
+            (Some(Role::Client), Some(Wire::Native)) => "for clients on the native wire",
+            (Some(Role::Server), Some(Wire::Classic)) => "for servers on the classic wire",
+            (Some(Role::Client), Some(Wire::Classic)) => "for clients on the classic wire",
+        }
+    }
+}
+
+/// One key of the configuration, as documentation and tools see it.
+pub struct Key {
+    name: &'static str,
+    doc: &'static str,
+    scope: Scope,
+    expected: fn() -> String,
+    default: fn(Wire) -> Option<String>,
+    is_set: fn(&Config) -> bool,
+    check: fn(&Config) -> Result<(), ConfigError>,
+    set: fn(&mut Config, &str, Given<'_>) -> Result<(), ConfigError>,
+}
+
+impl Key {
+    /// The name in TOML; in the environment it is `TAUTLINE_` and the name in upper case.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What the key is for, and why its default is what it is.
+    #[must_use]
+    pub const fn doc(&self) -> &'static str {
+        self.doc
+    }
+
+    /// What its value may be, with the unit and the range.
+    #[must_use]
+    pub fn expected(&self) -> String {
+        (self.expected)()
+    }
+
+    /// The default on this wire, as it would be written; `None` when there is none.
+    #[must_use]
+    pub fn default(&self, wire: Wire) -> Option<String> {
+        (self.default)(wire)
+    }
+
+    /// Where it has an effect: "everywhere", "for servers", "on the classic wire", ...
+    #[must_use]
+    pub const fn scope(&self) -> &'static str {
+        self.scope.only()
+    }
+
+    /// Sets the key in `config`; errors call the key what its source calls it.
+    pub(super) fn set(
+        &self,
+        config: &mut Config,
+        written: &str,
+        given: Given<'_>,
+    ) -> Result<(), ConfigError> {
+        (self.set)(config, written, given)
+    }
+
+    /// Checks what can be checked of the key alone.
+    pub(super) fn check(&self, config: &Config, role: Role, wire: Wire) -> Result<(), ConfigError> {
+        if (self.is_set)(config) && !self.scope.covers(role, wire) {
+            return Err(ConfigError::NoEffect { key: self.name, only: self.scope.only() });
+        }
+        (self.check)(config)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Turns the table into [`Config`], [`Settings`] and [`KEYS`].
+///
+/// `plain` keys have no default and are resolved by hand; `settings` have one for each wire.
+macro_rules! keys {
+    (
+        plain { $($(#[doc = $pdoc:literal])+ $plain:ident: $ptype:ty as $parg:ty, $pscope:ident;)+ }
+        settings {
+            $($(#[doc = $doc:literal])+ $name:ident: $type:ty as $arg:ty, $scope:ident
+                $(, $range:expr)? => $default:expr $(, classic $classic:expr)?;)+
+        }
+    ) => {
+        /// What an interface is to be: a plain value, from code, TOML, the environment, or all of them.
+        ///
+        /// Only what is set here differs from the defaults. Setters chain and never fail: values are
+        /// checked together by [`validate`](Self::validate), which creating an interface calls. A key that
+        /// is set where it can have no effect (a heartbeat on the classic wire) is an error there.
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use tautline::Config;
+        ///
+        /// let config = Config::client("plant.local:9000")
+        ///     .name("controller")
+        ///     .heartbeat_interval(Duration::from_millis(20));
+        /// assert_eq!(config.validate(), Ok(()));
+        /// ```
+        #[derive(Clone, Debug, Default, PartialEq)]
+        #[non_exhaustive]
+        pub struct Config {
+            $($(#[doc = $pdoc])+ pub $plain: Option<$ptype>,)+
+            $($(#[doc = $doc])+ #[doc = ""] #[doc = "`None`: the default."] pub $name: Option<$type>,)+
+        }
+
+        impl Config {
+            $($(#[doc = $pdoc])+ #[must_use] pub fn $plain(mut self, $plain: $parg) -> Self {
+                self.$plain = Some($plain.into());
+                self
+            })+
+            $($(#[doc = $doc])+ #[must_use] pub fn $name(mut self, $name: $arg) -> Self {
+                self.$name = Some($name.into());
+                self
+            })+
+        }
+
+        /// A [`Config`] that was checked, with every default filled in.
+        ///
+        /// Keys that have no effect here (those of the other role or wire) hold their defaults.
+        #[derive(Clone, Debug, PartialEq)]
+        #[non_exhaustive]
+        pub struct Settings {
+            /// Which end of the line the interface is.
+            pub role: Role,
+            /// Where a server listens, and what a client calls.
+            pub endpoint: Endpoint,
+            /// A client's local address; any when `None`.
+            pub bind: Option<SocketAddr>,
+            $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        impl Settings {
+            /// Fills the defaults in; the values were checked before.
+            pub(super) fn fill(config: &Config, role: Role, endpoint: Endpoint) -> Self {
+                let wire = config.wire.unwrap_or(DEFAULT_WIRE);
+                Self {
+                    role,
+                    endpoint,
+                    bind: config.bind,
+                    $($name: config.$name.clone().unwrap_or_else(|| defaults::$name(wire)),)+
+                }
+            }
+        }
+
+        mod ranges {
+            use super::*;
+            $(pub(super) fn $plain() -> Option<RangeInclusive<<$ptype as Setting>::Size>> { None })+
+            $(pub(super) fn $name() -> Option<RangeInclusive<<$type as Setting>::Size>> {
+                optional!($($range)?)
+            })+
+        }
+
+        mod defaults {
+            use super::*;
+            $(pub(super) fn $name(wire: Wire) -> $type {
+                match wire { $(Wire::Classic => $classic,)? _ => $default }
+            })+
+        }
+
+        /// Every key, in the order of the documentation.
+        pub(super) static KEYS: &[Key] = &[
+            $(key!($plain: $ptype, $pscope, concat!($($pdoc),+), |_| None),)+
+            $(key!($name: $type, $scope, concat!($($doc),+), |wire| Some(Setting::show(&defaults::$name(wire)))),)+
+        ];
+    };
+}
+
+/// One entry of [`KEYS`].
+macro_rules! key {
+    ($name:ident: $type:ty, $scope:ident, $doc:expr, $default:expr) => {
+        Key {
+            name: stringify!($name),
+            doc: $doc,
+            scope: $scope,
+            expected: || <$type as Setting>::expected(ranges::$name().as_ref()),
+            default: $default,
+            is_set: |config| config.$name.is_some(),
+            check: |config| {
+                let in_range =
+                    |value: &$type| ranges::$name().is_none_or(|range| range.contains(&value.size()));
+                match &config.$name {
+                    Some(value) if !in_range(value) => Err(ConfigError::Invalid {
+                        key: stringify!($name).to_owned(),
+                        found: value.found(),
+                        expected: <$type as Setting>::expected(ranges::$name().as_ref()),
+                    }),
+                    _ => Ok(()),
+                }
+            },
+            set: |config, written, given| {
+                let range = ranges::$name();
+                let read = <$type as Setting>::read(given)
+                    .filter(|value| range.as_ref().is_none_or(|range| range.contains(&value.size())));
+                let Some(value) = read else {
+                    return Err(ConfigError::Invalid {
+                        key: written.to_owned(),
+                        found: given.to_string(),
+                        expected: <$type as Setting>::expected(range.as_ref()),
+                    });
+                };
+                config.$name = Some(value);
+                Ok(())
+            },
+        }
+    };
+}
+
+macro_rules! optional {
+    () => {
+        None
+    };
+    ($value:expr) => {
+        Some($value)
+    };
+}
+
+/// The wire of a configuration that names none.
+pub(super) const DEFAULT_WIRE: Wire = Wire::Native;
+
+/// The largest message that fits one datagram on either wire, in bytes of payload.
+const MAX_MESSAGE_SIZE: usize = 65_000;
+
+/// The most peers, messages in a queue and bytes of kernel buffer that a configuration may ask for.
+const MAX_PEERS: usize = 65_536;
+const MAX_QUEUE: usize = 1_000_000;
+const MAX_KERNEL_BUFFER: usize = 1 << 30;
+const MAX_CONCURRENCY: usize = 1_000;
+
+const MS: Duration = Duration::from_millis(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+const fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+const fn s(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+keys! {
+    plain {
+        /// Which end of the line this is. The functions that create a server or a client set it.
+        role: Role as Role, ANYWHERE;
+        /// Where a server listens (port 0: any free port), or the server that a client calls. A host
+        /// without a port means port 8080.
+        endpoint: String as impl Into<String>, ANYWHERE;
+        /// The client's own address, for hosts with several networks. By default the system chooses.
+        bind: SocketAddr as impl Into<SocketAddr>, CLIENTS;
+    }
+    settings {
+        /// The `source` of every message sent, and the name that peers and logs see.
+        name: String as impl Into<String>, ANYWHERE, 1..=64 => "tautline".to_owned();
+        /// The wire, the same at both ends. Native unless the other end is the Python module.
+        wire: Wire as Wire, ANYWHERE => DEFAULT_WIRE;
+        /// Whether classic datagrams carry a CRC-32, as the other end's `use_crc` says. Native ones always do.
+        use_crc: bool as bool, CLASSIC => true;
+        /// Whether classic datagrams carry a sequence number, as the other end's `use_sequence` says. Without
+        /// one neither loss nor duplicates can be seen. Native ones always do.
+        use_sequence: bool as bool, CLASSIC => true;
+        /// How long connecting waits for the server's answer. Whole seconds suffice for a machine that
+        /// boots beside this one; 0s does not wait and keeps trying in the background.
+        connect_timeout: Duration as Duration, NATIVE_CLIENTS, Duration::ZERO..=HOUR => s(5);
+        /// How often a sign of life is sent when nothing else is. Ten a second cost next to nothing and show
+        /// a dead line within `liveness_timeout`.
+        heartbeat_interval: Duration as Duration, NATIVE, MS..=MINUTE => ms(100);
+        /// How long a peer may be unheard before it is reported silent. On the native wire it must exceed
+        /// twice `heartbeat_interval`, so that one lost heartbeat is no alarm; on the classic wire, which has no
+        /// heartbeats, it depends on how often users send.
+        liveness_timeout: Duration as Duration, ANYWHERE, MS..=HOUR => ms(500), classic s(5);
+        /// How long a server remembers a silent peer. Must exceed `liveness_timeout`; a minute outlasts a restart.
+        peer_expiry: Duration as Duration, SERVERS, MS..=HOUR => s(60);
+        /// How many peers a server knows at once; further ones are refused until one expires.
+        max_peers: usize as usize, SERVERS, 1..=MAX_PEERS => 1_024;
+        /// The largest payload sent or accepted, in bytes. The default is the most that one datagram holds.
+        max_message_size: usize as usize, ANYWHERE, 1..=MAX_MESSAGE_SIZE => MAX_MESSAGE_SIZE;
+        /// How deep arrays and objects may nest in a payload. Control data are flat; depth is how strangers
+        /// exhaust a reader.
+        max_depth: usize as usize, ANYWHERE, 1..=JsonLimits::MAX_DEPTH => 32;
+        /// What happens to NaN and infinities in values sent as JSON and in classic messages received: the
+        /// message is refused, because a controller must not act on them, or each becomes null. MessagePack
+        /// and CBOR, which could carry them, always refuse.
+        nonfinite: NonFinite as NonFinite, ANYWHERE => NonFinite::Refuse;
+        /// How values are encoded on sending; what is received says how it is encoded. The classic wire
+        /// carries JSON only; the others need the Cargo feature of their name.
+        codec: ContentType as ContentType, ANYWHERE => ContentType::Json;
+        /// How many received messages wait for `receive`. A second of a 1 kHz stream; 0 turns the inbox
+        /// off, for interfaces with handlers alone.
+        inbox_capacity: usize as usize, ANYWHERE, 0..=MAX_QUEUE => 1_000;
+        /// What is dropped when the inbox is full. Fresh beats complete, so the oldest.
+        inbox_policy: InboxPolicy as InboxPolicy, ANYWHERE => InboxPolicy::DropOldest;
+        /// The kernel's receive buffer to ask for, in bytes; 0 leaves the system's. The default holds bursts
+        /// that a busy core reads late; the system may grant less.
+        receive_buffer: usize as usize, ANYWHERE, 0..=MAX_KERNEL_BUFFER => 4 << 20;
+        /// The kernel's send buffer to ask for, in bytes; 0 leaves the system's.
+        send_buffer: usize as usize, ANYWHERE, 0..=MAX_KERNEL_BUFFER => 1 << 20;
+        /// How long a handler may take before it is cancelled (async) or its worker replaced (blocking),
+        /// unless its registration says otherwise.
+        handler_time_limit: Duration as Duration, ANYWHERE, MS..=HOUR => s(5);
+        /// How many messages one handler may have in hand at once, unless its registration says otherwise.
+        handler_concurrency: usize as usize, ANYWHERE, 1..=MAX_CONCURRENCY => 10;
+        /// How many messages may wait for one handler, unless its registration says otherwise.
+        handler_backlog: usize as usize, ANYWHERE, 1..=MAX_QUEUE => 1_000;
+    }
+}

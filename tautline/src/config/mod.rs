@@ -1,0 +1,152 @@
+//! What an interface is to be: one plain value, whatever it was written in.
+//!
+//! [`Config`] holds what was said, [`Settings`] what holds after every default and check. Sources are laid
+//! over one another in the order in which they are applied, the later winning; the usual order is the
+//! defaults, a TOML file, the environment, code:
+//!
+//! ```
+//! # #[cfg(feature = "toml")] {
+//! use tautline::Config;
+//!
+//! let config = Config::from_toml("role = \"server\"\nendpoint = \"0.0.0.0:9000\"\nmax_peers = 8")?
+//!     .apply_variables([("TAUTLINE_MAX_PEERS", "16")])?
+//!     .name("plant");
+//! assert_eq!(config.settings()?.max_peers, 16);
+//! # }
+//! # Ok::<(), tautline::ConfigError>(())
+//! ```
+
+mod durations;
+mod endpoint;
+mod error;
+mod keys;
+mod sources;
+mod value;
+
+pub use durations::{DurationError, parse_duration};
+pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, EndpointProblem};
+pub use error::ConfigError;
+pub use keys::{Config, Key, Settings};
+pub use value::{InboxPolicy, Role, Wire};
+
+use tautline_proto::ContentType;
+
+use self::durations::show_duration;
+use self::keys::{DEFAULT_WIRE, KEYS};
+use crate::payload::PayloadLimits;
+
+impl Config {
+    /// A server that listens on `endpoint`, such as `0.0.0.0:9000` or `[::]:9000`; port 0 takes any
+    /// free one.
+    #[must_use]
+    pub fn server(endpoint: impl Into<String>) -> Self {
+        Self::default().role(Role::Server).endpoint(endpoint)
+    }
+
+    /// A client that calls the server at `endpoint`, such as "plant.local:9000".
+    #[must_use]
+    pub fn client(endpoint: impl Into<String>) -> Self {
+        Self::default().role(Role::Client).endpoint(endpoint)
+    }
+
+    /// Every key there is, with its type, range, default and purpose; docs/configuration.md shows them.
+    #[must_use]
+    pub fn keys() -> &'static [Key] {
+        KEYS
+    }
+
+    /// Checks everything that can be checked without opening a socket.
+    ///
+    /// # Errors
+    /// The first fault, by name: a key missing, out of its range, without effect for this role and wire, or
+    /// at odds with another one.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.settings().map(drop)
+    }
+
+    /// The values that hold once everything is [checked](Self::validate) and every default filled in.
+    ///
+    /// # Errors
+    /// As for [`validate`](Self::validate).
+    pub fn settings(&self) -> Result<Settings, ConfigError> {
+        let role = self.role.ok_or_else(|| missing("role"))?;
+        let wire = self.wire.unwrap_or(DEFAULT_WIRE);
+        let text = self.endpoint.as_deref().ok_or_else(|| missing("endpoint"))?;
+        let endpoint: Endpoint = text.trim().parse().map_err(ConfigError::Endpoint)?;
+        KEYS.iter().try_for_each(|key| key.check(self, role, wire))?;
+        let settings = Settings::fill(self, role, endpoint);
+        settings.check_endpoint()?;
+        settings.check_codec()?;
+        settings.check_durations()?;
+        if self.inbox_policy.is_some() && settings.inbox_capacity == 0 {
+            return Err(ConfigError::NoEffect {
+                key: "inbox_policy",
+                only: "with an `inbox_capacity` over 0",
+            });
+        }
+        Ok(settings)
+    }
+}
+
+fn missing(key: &'static str) -> ConfigError {
+    let expected = KEYS.iter().find(|known| known.name() == key).map_or_else(String::new, Key::expected);
+    ConfigError::Missing { key, expected }
+}
+
+impl Settings {
+    /// What payloads are held to on sending and on receiving.
+    #[must_use]
+    pub const fn payload_limits(&self) -> PayloadLimits {
+        PayloadLimits {
+            max_size: self.max_message_size,
+            max_depth: self.max_depth,
+            nonfinite: self.nonfinite,
+        }
+    }
+
+    fn check_endpoint(&self) -> Result<(), ConfigError> {
+        if self.role == Role::Client && self.endpoint.port() == 0 {
+            let expected = "the port that the server listens on (port 0 is for servers)";
+            return Err(invalid("endpoint", &self.endpoint, expected));
+        }
+        match self.bind {
+            Some(bind) if bind.ip().is_multicast() => {
+                Err(invalid("bind", &bind, "an address of this host, not a multicast group"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_codec(&self) -> Result<(), ConfigError> {
+        match (self.wire, self.codec) {
+            (_, ContentType::Json) => Ok(()),
+            (_, ContentType::Raw) => {
+                let expected = "json, msgpack or cbor (raw bytes are sent as a payload of their own)";
+                Err(invalid("codec", &self.codec, expected))
+            }
+            (Wire::Classic, _) => {
+                Err(invalid("codec", &self.codec, "json, the only codec of the classic wire"))
+            }
+            (_, codec) if !crate::payload::is_built(codec) => Err(ConfigError::CodecNotBuilt { codec }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_durations(&self) -> Result<(), ConfigError> {
+        let liveness = show_duration(self.liveness_timeout);
+        if self.wire == Wire::Native && self.liveness_timeout <= self.heartbeat_interval * 2 {
+            let twice = show_duration(self.heartbeat_interval * 2);
+            let expected = format!("more than twice `heartbeat_interval`, that is over {twice}");
+            return Err(invalid("liveness_timeout", &liveness, &expected));
+        }
+        if self.role == Role::Server && self.peer_expiry <= self.liveness_timeout {
+            let expected = format!("more than `liveness_timeout`, that is over {liveness}");
+            return Err(invalid("peer_expiry", &show_duration(self.peer_expiry), &expected));
+        }
+        Ok(())
+    }
+}
+
+fn invalid(key: &str, found: &dyn std::fmt::Display, expected: &str) -> ConfigError {
+    ConfigError::Invalid { key: key.to_owned(), found: found.to_string(), expected: expected.to_owned() }
+}

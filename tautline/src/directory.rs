@@ -1,0 +1,147 @@
+//! The peers and their counters, for readers on any thread.
+//!
+//! The driver enters and removes peers; whoever asks for statistics adds up what it finds. A removed peer's
+//! counts move to the retired sums under the same lock, so that a reader sees them exactly once.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tautline_proto::endpoint::PeerHandle;
+use tautline_proto::{
+    InboundCounters, InboundStats, PeerId, PeerRxStats, PeerTxStats, SessionId,
+};
+
+use crate::ConnectionState;
+use crate::sync::lock;
+
+/// One peer as it stands now.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PeerInfo {
+    /// Its id.
+    pub id: PeerId,
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its interface's name; empty on the classic wire.
+    pub name: String,
+    /// Its session; `None` on the classic wire.
+    pub session: Option<SessionId>,
+    /// Connecting until the link is established, reconnecting while the peer is silent.
+    pub state: ConnectionState,
+    /// What it sent.
+    pub received: PeerRxStats,
+    /// What was sent to it.
+    pub sent: PeerTxStats,
+}
+
+/// All peers that are, and the sums of those that were.
+#[derive(Debug, Default)]
+pub(crate) struct Directory(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    peers: BTreeMap<PeerId, Entry>,
+    inbound: Option<Arc<InboundCounters>>,
+    retired: Totals,
+}
+
+#[derive(Debug)]
+struct Entry {
+    handle: PeerHandle,
+    state: ConnectionState,
+}
+
+/// What all peers and datagrams of the interface did since it was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) received: PeerRxStats,
+    pub(crate) sent: PeerTxStats,
+    pub(crate) inbound: InboundStats,
+}
+
+impl Directory {
+    /// Begins a connection, whose datagrams these counters count.
+    pub(crate) fn begin(&self, counters: Arc<InboundCounters>) {
+        lock(&self.0).inbound = Some(counters);
+    }
+
+    /// Ends a connection: every peer is gone.
+    pub(crate) fn end(&self) {
+        let mut inner = lock(&self.0);
+        let ids: Vec<_> = inner.peers.keys().copied().collect();
+        ids.into_iter().for_each(|id| inner.retire(id));
+        if let Some(counters) = inner.inbound.take() {
+            inner.retired.inbound.merge(&counters.snapshot());
+        }
+    }
+
+    pub(crate) fn add(&self, handle: PeerHandle) {
+        let entry = Entry { state: ConnectionState::Connecting, handle };
+        lock(&self.0).peers.insert(entry.handle.id, entry);
+    }
+
+    pub(crate) fn remove(&self, id: PeerId) {
+        lock(&self.0).retire(id);
+    }
+
+    pub(crate) fn set_name(&self, id: PeerId, name: String) {
+        if let Some(entry) = lock(&self.0).peers.get_mut(&id) {
+            entry.handle.name = name;
+        }
+    }
+
+    pub(crate) fn set_state(&self, id: PeerId, state: ConnectionState) {
+        if let Some(entry) = lock(&self.0).peers.get_mut(&id) {
+            entry.state = state;
+        }
+    }
+
+    pub(crate) fn get(&self, id: PeerId) -> Option<PeerInfo> {
+        lock(&self.0).peers.get(&id).map(Entry::info)
+    }
+
+    pub(crate) fn all(&self) -> Vec<PeerInfo> {
+        lock(&self.0).peers.values().map(Entry::info).collect()
+    }
+
+    /// The sums, and how many peers there are.
+    pub(crate) fn totals(&self) -> (Totals, usize) {
+        let inner = lock(&self.0);
+        let mut totals = inner.retired;
+        inner.peers.values().for_each(|entry| totals.add(entry));
+        if let Some(counters) = &inner.inbound {
+            totals.inbound.merge(&counters.snapshot());
+        }
+        (totals, inner.peers.len())
+    }
+}
+
+impl Inner {
+    fn retire(&mut self, id: PeerId) {
+        if let Some(entry) = self.peers.remove(&id) {
+            self.retired.add(&entry);
+        }
+    }
+}
+
+impl Totals {
+    fn add(&mut self, entry: &Entry) {
+        self.received.merge(&entry.handle.rx.snapshot());
+        self.sent.merge(&entry.handle.tx.snapshot());
+    }
+}
+
+impl Entry {
+    fn info(&self) -> PeerInfo {
+        PeerInfo {
+            id: self.handle.id,
+            address: self.handle.address,
+            name: self.handle.name.clone(),
+            session: self.handle.session,
+            state: self.state,
+            received: self.handle.rx.snapshot(),
+            sent: self.handle.tx.snapshot(),
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The turn: one bounded pass over socket, timers, handlers and inbox. A thread calls it in a loop, or the
+//! user does.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tautline_proto::endpoint::{Event as Happened, Inbound};
+use tautline_proto::{Instant as Steady, Now};
+
+use crate::error::ConnectError;
+use crate::events::Event;
+use crate::handlers::Dispatcher;
+use crate::message::Arrival;
+use crate::reply::Reply;
+use crate::shared::Shared;
+use crate::socket::{RECEIVE_BUFFER, Received, Socket, Waiter, Waker};
+use crate::{Cause, ConnectionState, DropReason, MessageRef, RemovalReason};
+
+/// The most datagrams that one turn reads.
+pub const TURN_BUDGET: usize = 64;
+
+/// How long a turn pauses after an error of the socket that will not go away by itself.
+const ERROR_PAUSE: Duration = Duration::from_millis(1);
+
+/// Ends a connection from any thread.
+#[derive(Debug)]
+pub(crate) struct Life {
+    /// Order: set (release) after the line was closed, read (acquire) by the driver between two datagrams: a
+    /// driver that sees it hands out nothing more.
+    stopped: AtomicBool,
+    waker: Waker,
+}
+
+impl Life {
+    pub(crate) const fn new(waker: Waker) -> Self {
+        Self { stopped: AtomicBool::new(false), waker }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+}
+
+/// Drives one connection; whoever owns it turns.
+pub(crate) struct Turner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) life: Arc<Life>,
+    inbound: Inbound,
+    socket: Arc<Socket>,
+    waiter: Waiter,
+    dispatcher: Dispatcher<Reply>,
+    buffer: Box<[u8]>,
+    scratch: Vec<u8>,
+    /// A client's server, and until when it must have answered.
+    server: Option<SocketAddr>,
+    answer_by: Option<Steady>,
+    /// The network said that nobody listens at the server's port.
+    refused: bool,
+    last_other_wire: Option<Instant>,
+    send_failures_seen: u64,
+}
+
+/// What a new [`Turner`] is made of.
+pub(crate) struct Parts {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) life: Arc<Life>,
+    pub(crate) inbound: Inbound,
+    pub(crate) socket: Arc<Socket>,
+    pub(crate) waiter: Waiter,
+    pub(crate) server: Option<SocketAddr>,
+    pub(crate) answer_by: Option<Steady>,
+}
+
+impl std::fmt::Debug for Turner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Turner").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+/// Sees every message of a turn before handlers and inbox do.
+pub(crate) type Sink<'a> = &'a mut dyn FnMut(&MessageRef<'_>, Arrival);
+
+impl Turner {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { shared, life, inbound, socket, waiter, server, answer_by } = parts;
+        let dispatcher = Dispatcher::new(Arc::clone(&shared.handlers), Arc::clone(&shared.pool));
+        Self {
+            shared,
+            life,
+            inbound,
+            socket,
+            waiter,
+            dispatcher,
+            buffer: vec![0; RECEIVE_BUFFER].into_boxed_slice(),
+            scratch: Vec::new(),
+            server,
+            answer_by,
+            refused: false,
+            last_other_wire: None,
+            send_failures_seen: 0,
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Calls the server, or lets the classic wire be ready.
+    pub(crate) fn start(&mut self) {
+        let now = self.shared.clock.now();
+        if let Some(server) = self.server {
+            self.inbound.dial(server, now);
+        }
+        self.settle(now);
+    }
+
+    /// Turns until the connection ends.
+    pub(crate) fn run(mut self) {
+        while !self.life.is_stopped() {
+            self.turn(None, &mut |_, _| {});
+        }
+    }
+
+    /// Waits for at most `wait` (`None`: as long as nothing is due), then does all that is due: at most
+    /// [`TURN_BUDGET`] datagrams and every timer. How many datagrams it were.
+    pub(crate) fn turn(&mut self, wait: Option<Duration>, sink: Sink<'_>) -> usize {
+        let wait = self.time_to_wait(wait);
+        if wait != Some(Duration::ZERO)
+            && let Err(error) = self.waiter.wait(&self.socket, wait)
+        {
+            self.socket_failed(&error);
+        }
+        let now = self.shared.clock.now();
+        let datagrams = self.read_batch(now, sink);
+        if self.inbound.next_timeout().is_some_and(|due| due <= now.steady) {
+            self.inbound.handle_timeout(now);
+        }
+        self.settle(now);
+        self.dispatcher.check_deadlines(self.shared.clock.instant(now.steady));
+        self.finish_sends();
+        self.check_answer(now.steady);
+        datagrams
+    }
+
+    /// When the next turn must be, at the latest.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let clock = self.shared.clock;
+        let protocol = [self.inbound.next_timeout(), self.answer_by].into_iter().flatten().min();
+        let protocol = protocol.map(|due| clock.instant(due));
+        [protocol, self.dispatcher.next_deadline()].into_iter().flatten().min()
+    }
+
+    fn time_to_wait(&self, wait: Option<Duration>) -> Option<Duration> {
+        if self.life.is_stopped() {
+            return Some(Duration::ZERO);
+        }
+        let due = self.next_deadline().map(|due| due.saturating_duration_since(Instant::now()));
+        [wait, due].into_iter().flatten().min()
+    }
+
+    fn read_batch(&mut self, now: Now, sink: Sink<'_>) -> usize {
+        for count in 0..TURN_BUDGET {
+            if self.life.is_stopped() {
+                return count;
+            }
+            match self.socket.receive(&mut self.buffer) {
+                Ok(Received::Datagram(len, from)) => self.take_datagram(now, len, from, sink),
+                Ok(Received::Empty) => return count,
+                Ok(Received::Unreachable(address, error)) => self.unreachable(address, &error),
+                Err(error) => {
+                    self.socket_failed(&error);
+                    return count;
+                }
+            }
+        }
+        TURN_BUDGET
+    }
+
+    fn take_datagram(&mut self, now: Now, len: usize, from: SocketAddr, sink: Sink<'_>) {
+        let Self { inbound, shared, dispatcher, life, buffer, scratch, .. } = self;
+        let accepted = inbound.handle(now, from, &buffer[..len], scratch);
+        // A new peer must be known to the sending half before its first message can be answered.
+        carry_out_commands(inbound, shared, now);
+        if let Some(accepted) = accepted {
+            let arrival =
+                Arrival { peer: accepted.peer(), address: from, time: now.wall, late: accepted.is_late() };
+            for message in inbound.messages(accepted) {
+                if life.is_stopped() {
+                    break;
+                }
+                sink(&message, arrival);
+                dispatcher.dispatch(&message, arrival, || Reply::new(shared, &message, arrival));
+                shared.inbox.offer(&message, arrival);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Carries everything that the inbound half has to say to where it belongs. Commands first: when an event
+    /// tells that a peer is gone, nothing is sent to it any more.
+    fn settle(&mut self, now: Now) {
+        carry_out_commands(&mut self.inbound, &self.shared, now);
+        while let Some(event) = self.inbound.poll_event(now) {
+            carry_out_commands(&mut self.inbound, &self.shared, now);
+            self.happened(event);
+        }
+        carry_out_commands(&mut self.inbound, &self.shared, now);
+        while let Some((to, datagram)) = self.inbound.poll_reply() {
+            if let Err(error) = self.socket.send(&datagram, to)
+                && error.kind() == io::ErrorKind::ConnectionRefused
+            {
+                self.unreachable(Some(to), &error);
+            }
+        }
+    }
+
+    fn happened(&mut self, event: Happened) {
+        let shared = Arc::clone(&self.shared);
+        let publish = |event: &Event| shared.status.events.publish(event);
+        match event {
+            Happened::Added(handle) => {
+                shared.directory.add(handle);
+                shared.peers_so_far.store(self.inbound.peers_so_far(), Ordering::Relaxed);
+            }
+            Happened::Named(peer, name) => shared.directory.set_name(peer, name),
+            Happened::Accepted(peer) => {
+                shared.directory.set_state(peer, ConnectionState::Connected);
+                self.answer_by = None;
+                self.if_client(Cause::Accepted);
+                if let Some(info) = shared.directory.get(peer) {
+                    tracing::info!(%peer, address = %info.address, name = info.name, "peer connected");
+                    publish(&Event::PeerConnected { peer, address: info.address, name: info.name });
+                }
+            }
+            Happened::Silent(peer) => {
+                shared.directory.set_state(peer, ConnectionState::Reconnecting);
+                self.if_client(Cause::Silent);
+                tracing::warn!(%peer, "peer fell silent");
+                publish(&Event::PeerSilent { peer });
+            }
+            Happened::Heard(peer) => {
+                shared.directory.set_state(peer, ConnectionState::Connected);
+                self.if_client(Cause::Heard);
+                publish(&Event::PeerReturned { peer });
+            }
+            Happened::Restarted(peer) => publish(&Event::PeerRestarted { peer }),
+            Happened::Removed(peer, reason) => {
+                shared.directory.remove(peer);
+                if reason == RemovalReason::ClosedByPeer {
+                    self.if_client(Cause::ClosedByPeer);
+                }
+                tracing::info!(%peer, reason = reason.name(), "peer disconnected");
+                publish(&Event::PeerDisconnected { peer, reason });
+            }
+            Happened::Dropped { from, reason } => self.dropped(from, reason),
+            Happened::Refused => {
+                publish(&Event::Refused);
+                self.refused_by_server();
+            }
+            _ => {}
+        }
+    }
+
+    fn if_client(&self, cause: Cause) {
+        if self.server.is_some() {
+            self.shared.status.apply(cause);
+        }
+    }
+
+    fn dropped(&mut self, from: SocketAddr, reason: DropReason) {
+        let now = Instant::now();
+        if let Some(left_out) = self.shared.log.allow(now) {
+            tracing::warn!(%from, reason = reason.name(), left_out, "datagram dropped: {}", reason.explanation());
+        }
+        let due = |last: Instant| now.saturating_duration_since(last) >= Duration::from_secs(1);
+        if reason == DropReason::OtherWire && self.last_other_wire.is_none_or(due) {
+            self.last_other_wire = Some(now);
+            self.shared.status.events.publish(&Event::OtherWire { from });
+        }
+    }
+
+    fn unreachable(&mut self, address: Option<SocketAddr>, error: &io::Error) {
+        self.refused |= error.kind() == io::ErrorKind::ConnectionRefused;
+        if let Some(left_out) = self.shared.log.allow(Instant::now()) {
+            tracing::warn!(?address, %error, left_out, "peer unreachable");
+            self.shared.status.events.publish(&Event::PeerUnreachable { address, problem: error.to_string() });
+        }
+    }
+
+    fn socket_failed(&self, error: &io::Error) {
+        if let Some(left_out) = self.shared.log.allow(Instant::now()) {
+            tracing::error!(%error, left_out, "the socket failed; trying on");
+        }
+        std::thread::sleep(ERROR_PAUSE);
+    }
+
+    /// Writes what senders left to the driver, and makes failures of queued messages known.
+    fn finish_sends(&mut self) {
+        while self.shared.transmit.flush() {}
+        let failures = self.shared.send_counters.queued.value();
+        if std::mem::replace(&mut self.send_failures_seen, failures) != failures
+            && let Some(error) = self.shared.transmit.exclusively(crate::line::Line::take_report)
+        {
+            self.shared.status.events.publish(&Event::SendFailed { error });
+        }
+    }
+
+    fn check_answer(&mut self, now: Steady) {
+        let (Some(server), Some(answer_by)) = (self.server, self.answer_by) else { return };
+        if now >= answer_by {
+            self.give_up(Cause::Failed, ConnectError::TimedOut { server, refused: self.refused });
+        }
+    }
+
+    fn refused_by_server(&mut self) {
+        let Some(server) = self.server else { return };
+        let error = ConnectError::ServerFull { server };
+        if self.answer_by.is_some() {
+            self.give_up(Cause::Refused, error);
+        } else {
+            self.shared.status.fail(Cause::Refused, error);
+        }
+    }
+
+    /// Connecting has failed: nothing is sent or received any more.
+    fn give_up(&mut self, cause: Cause, error: ConnectError) {
+        self.answer_by = None;
+        self.shared.shut_line();
+        self.shared.inbox.close();
+        self.life.stop();
+        self.shared.status.fail(cause, error);
+    }
+}
+
+fn carry_out_commands(inbound: &mut Inbound, shared: &Shared, now: Now) {
+    while let Some(command) = inbound.poll_command() {
+        shared.transmit.exclusively(|line| line.command(command, now));
+    }
+}

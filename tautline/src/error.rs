@@ -1,0 +1,257 @@
+//! What can go wrong, by operation. Each error's text is a sentence that says what would be right.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use tautline_proto::endpoint::Role;
+use tautline_proto::wire::native::BadText;
+
+use crate::config::{ConfigError, Endpoint};
+use crate::line::Target;
+use crate::payload::EncodeError;
+use crate::{ContentType, Wire};
+
+/// Why connecting failed. Cloneable, because concurrent calls share one outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The configuration cannot be used.
+    Config(ConfigError),
+    /// The endpoint's name has no address.
+    Unresolved {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// What the system said.
+        problem: String,
+    },
+    /// The socket cannot be bound or connected.
+    Socket {
+        /// The local address, or the server's for a client.
+        address: SocketAddr,
+        /// Whose address it is.
+        role: Role,
+        /// The system's error.
+        kind: io::ErrorKind,
+        /// The system's words.
+        problem: String,
+    },
+    /// No answer came within `connect_timeout`.
+    TimedOut {
+        /// The server.
+        server: SocketAddr,
+        /// Whether the network said that nobody listens there.
+        refused: bool,
+    },
+    /// The server has no room for another peer.
+    ServerFull {
+        /// The server.
+        server: SocketAddr,
+    },
+    /// The system denied something that an interface needs: a thread, a descriptor, randomness.
+    System {
+        /// What was needed.
+        what: &'static str,
+        /// The system's words.
+        problem: String,
+    },
+    /// The configuration can be replaced only while disconnected.
+    StillConnected,
+    /// `disconnect` was called meanwhile.
+    Disconnected,
+    /// `cleanup` was called: the interface is closed for good.
+    Closed,
+    /// An inline handler runs on the driver, which is still busy with the connection that has just ended.
+    FromHandler,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Unresolved { endpoint, problem } => {
+                write!(f, "`{}` has no address: {problem}; check the name, or give an IP address", endpoint.host())
+            }
+            Self::Socket { address, role, kind, problem } => socket_problem(f, *address, *role, *kind, problem),
+            Self::TimedOut { server, refused: true } => {
+                write!(f, "nobody listens at {server}: start the server, or check the port")
+            }
+            Self::TimedOut { server, refused: false } => write!(
+                f,
+                "no answer from {server}: is a server running there, is the way open, and does it speak the \
+                 native wire (`wire` at both ends)?"
+            ),
+            Self::ServerFull { server } => {
+                write!(f, "the server at {server} has no room for another peer: raise its `max_peers`")
+            }
+            Self::System { what, problem } => write!(f, "the system gives no {what}: {problem}"),
+            Self::StillConnected => f.write_str("disconnect() before connecting with another configuration"),
+            Self::Disconnected => f.write_str("disconnect() was called while connecting"),
+            Self::Closed => f.write_str("the interface was cleaned up: make a new one"),
+            Self::FromHandler => f.write_str(
+                "an inline handler cannot connect again: it runs on the driver of the connection that it ended; \
+                 connect from another thread or a blocking handler",
+            ),
+        }
+    }
+}
+
+fn socket_problem(
+    f: &mut fmt::Formatter<'_>,
+    address: SocketAddr,
+    role: Role,
+    kind: io::ErrorKind,
+    problem: &str,
+) -> fmt::Result {
+    match (role, kind) {
+        (Role::Server, io::ErrorKind::AddrInUse) => write!(
+            f,
+            "port {} is in use at {}: stop the other program, or choose another port (0 takes any free one)",
+            address.port(),
+            address.ip()
+        ),
+        (Role::Server, io::ErrorKind::AddrNotAvailable) => write!(
+            f,
+            "{} is not an address of this host: bind one of its own, or 0.0.0.0 for all",
+            address.ip()
+        ),
+        (Role::Server, io::ErrorKind::PermissionDenied) => {
+            write!(f, "binding {address} is not permitted: ports below 1024 need privilege")
+        }
+        (Role::Server, _) => write!(f, "{address} cannot be bound: {problem}"),
+        (Role::Client, _) => write!(f, "no socket towards {address}: {problem}"),
+    }
+}
+
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<ConfigError> for ConnectError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+/// Why a message was not sent. No sequence number was spent on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The interface is not connected.
+    NotConnected,
+    /// A server without clients has nobody to send to.
+    NoPeers,
+    /// There is no such peer, or not any more.
+    UnknownPeer {
+        /// The one that was asked for.
+        target: Target,
+    },
+    /// The value cannot be a payload.
+    Encode(EncodeError),
+    /// The wire cannot carry this.
+    NotOnThisWire {
+        /// The wire.
+        wire: Wire,
+        /// What it cannot carry.
+        what: Unsupported,
+    },
+    /// A text of the metadata does not fit the native wire.
+    Text(BadText),
+    /// The datagram would be larger than UDP allows.
+    TooLarge {
+        /// Its size, in bytes.
+        size: usize,
+        /// The most that UDP carries, in bytes.
+        max: usize,
+    },
+    /// The kernel's send buffer is full; try again, or raise `send_buffer`.
+    Busy,
+    /// The kernel refused the datagram.
+    Refused {
+        /// Where it was to go.
+        to: SocketAddr,
+        /// The kernel's error.
+        kind: io::ErrorKind,
+        /// The kernel's words.
+        problem: String,
+    },
+    /// Of several peers some could not be sent to.
+    Partly {
+        /// How many were.
+        sent: usize,
+        /// How many were not.
+        failed: usize,
+        /// The first failure.
+        first: Box<SendError>,
+    },
+}
+
+/// What the classic wire cannot carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unsupported {
+    /// A payload that is not JSON.
+    Content(ContentType),
+    /// A channel other than 0.
+    Channel(u16),
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotConnected => f.write_str("not connected: call connect() before send()"),
+            Self::NoPeers => f.write_str("no client has connected yet: there is nobody to send to"),
+            Self::UnknownPeer { target: Target::Address(address) } => {
+                write!(f, "no peer has connected from {address}")
+            }
+            Self::UnknownPeer { target: Target::Peer(peer) } => {
+                write!(f, "peer {peer} is gone: it closed, was restarted or expired")
+            }
+            Self::UnknownPeer { target: Target::All } => f.write_str("there is no peer"),
+            Self::Encode(error) => error.fmt(f),
+            Self::NotOnThisWire { wire, what: Unsupported::Content(content_type) } => {
+                write!(f, "the {wire} wire carries JSON only, not {content_type}: encode the payload as JSON")
+            }
+            Self::NotOnThisWire { wire, what: Unsupported::Channel(channel) } => {
+                write!(f, "the {wire} wire has no channels: send on channel 0 instead of {channel}")
+            }
+            Self::Text(error) => error.fmt(f),
+            Self::TooLarge { size, max } => {
+                write!(f, "the datagram would have {size} bytes, UDP carries at most {max}: send less at once")
+            }
+            Self::Busy => f.write_str("the kernel's send buffer is full: try again, or raise `send_buffer`"),
+            Self::Refused { to, problem, .. } => write!(f, "the kernel did not send to {to}: {problem}"),
+            Self::Partly { sent, failed, first } => {
+                write!(f, "sent to {sent} peers but not to {failed}: {first}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Encode(error) => Some(error),
+            Self::Text(error) => Some(error),
+            Self::Partly { first, .. } => Some(first),
+            _ => None,
+        }
+    }
+}
+
+impl From<EncodeError> for SendError {
+    fn from(error: EncodeError) -> Self {
+        Self::Encode(error)
+    }
+}
+
+impl From<BadText> for SendError {
+    fn from(error: BadText) -> Self {
+        Self::Text(error)
+    }
+}

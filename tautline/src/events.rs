@@ -1,0 +1,259 @@
+//! Events: what happens to the connection and to peers, for whoever subscribes.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::error::SendError;
+use crate::sync::lock;
+use crate::{Cause, ConnectionState, PeerId, RemovalReason};
+
+/// Something that happened, in the order in which it happened.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The interface's connection changed its state.
+    StateChanged {
+        /// The state before.
+        from: ConnectionState,
+        /// The state now.
+        to: ConnectionState,
+        /// Why.
+        cause: Cause,
+    },
+    /// A link to a peer is established.
+    PeerConnected {
+        /// The peer.
+        peer: PeerId,
+        /// Its address.
+        address: SocketAddr,
+        /// Its interface's name; empty on the classic wire.
+        name: String,
+    },
+    /// A peer has not been heard for `liveness_timeout`.
+    PeerSilent {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A silent peer was heard again.
+    PeerReturned {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A peer of the classic wire began to number anew: it was restarted. (On the native wire a restarted
+    /// peer is a new one.)
+    PeerRestarted {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A peer is gone.
+    PeerDisconnected {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: RemovalReason,
+    },
+    /// The network reports that a peer cannot be reached (ICMP): nobody listens there, or no way leads there.
+    PeerUnreachable {
+        /// Its address, where the system tells.
+        address: Option<SocketAddr>,
+        /// The system's words.
+        problem: String,
+    },
+    /// Someone sends datagrams of tautline's other wire: compare the two `wire` settings. At most once a
+    /// second.
+    OtherWire {
+        /// Where they come from.
+        from: SocketAddr,
+    },
+    /// The server has no room for us.
+    Refused,
+    /// A message that `send` had queued could not be sent.
+    SendFailed {
+        /// Why.
+        error: SendError,
+    },
+}
+
+/// How many events wait for a subscriber; beyond it the oldest are dropped and counted.
+pub const EVENT_QUEUE: usize = 1024;
+
+/// All subscribers.
+#[derive(Debug, Default)]
+pub(crate) struct EventBus {
+    subscribers: Mutex<Vec<Weak<Queue>>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    ready: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    events: VecDeque<Event>,
+    missed: u64,
+    closed: bool,
+    waker: Option<Waker>,
+}
+
+impl EventBus {
+    pub(crate) fn subscribe(&self) -> Events {
+        let queue = Arc::new(Queue::default());
+        let mut subscribers = lock(&self.subscribers);
+        subscribers.retain(|subscriber| subscriber.strong_count() > 0);
+        subscribers.push(Arc::downgrade(&queue));
+        Events { queue }
+    }
+
+    pub(crate) fn publish(&self, event: &Event) {
+        self.publish_later(event).wake();
+    }
+
+    /// Puts the event into every queue; the wake-ups are the caller's, once it holds no lock any more.
+    #[must_use]
+    pub(crate) fn publish_later(&self, event: &Event) -> WakeUps {
+        self.change_each(|state| {
+            if state.events.len() == EVENT_QUEUE {
+                state.events.pop_front();
+                state.missed += 1;
+            }
+            state.events.push_back(event.clone());
+        })
+    }
+
+    /// Ends every subscription: no event will come any more.
+    pub(crate) fn close(&self) {
+        self.change_each(|state| state.closed = true).wake();
+    }
+
+    fn change_each(&self, change: impl Fn(&mut QueueState)) -> WakeUps {
+        let queues: Vec<_> = lock(&self.subscribers).iter().filter_map(Weak::upgrade).collect();
+        queues.iter().for_each(|queue| change(&mut lock(&queue.state)));
+        WakeUps(queues)
+    }
+}
+
+/// Subscribers to be woken.
+#[derive(Debug)]
+pub(crate) struct WakeUps(Vec<Arc<Queue>>);
+
+impl WakeUps {
+    pub(crate) fn wake(self) {
+        for queue in self.0 {
+            let waker = lock(&queue.state).waker.take();
+            queue.ready.notify_all();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// A subscription to events, from the moment it was made. See
+/// [`UdpInterface::events`](crate::UdpInterface::events).
+#[derive(Debug)]
+pub struct Events {
+    queue: Arc<Queue>,
+}
+
+impl Events {
+    /// The next event; `None` when none came within `timeout`, or when none will come because the interface
+    /// was cleaned up. A zero time-out polls.
+    pub fn next(&mut self, timeout: Duration) -> Option<Event> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = lock(&self.queue.state);
+        loop {
+            if let Some(event) = state.events.pop_front() {
+                return Some(event);
+            }
+            let left = deadline.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+            if state.closed || left.is_zero() {
+                return None;
+            }
+            let waited = self.queue.ready.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The next event, on any executor; `None` when none will come any more. Dropping the future loses nothing.
+    pub fn next_async(&mut self) -> NextEvent<'_> {
+        NextEvent { queue: &self.queue }
+    }
+
+    /// How many events were dropped because this subscriber did not read them in time.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        lock(&self.queue.state).missed
+    }
+}
+
+/// The future of [`Events::next_async`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct NextEvent<'a> {
+    queue: &'a Queue,
+}
+
+impl Future for NextEvent<'_> {
+    type Output = Option<Event>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        let mut state = lock(&self.queue.state);
+        match state.events.pop_front() {
+            Some(event) => Poll::Ready(Some(event)),
+            None if state.closed => Poll::Ready(None),
+            None => {
+                state.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn silent(number: u64) -> Event {
+        Event::PeerUnreachable { address: None, problem: number.to_string() }
+    }
+
+    #[test]
+    fn events_come_in_order_to_every_subscriber() {
+        let bus = EventBus::default();
+        let (mut one, mut two) = (bus.subscribe(), bus.subscribe());
+        (0..3).for_each(|number| bus.publish(&silent(number)));
+        for events in [&mut one, &mut two] {
+            for number in 0..3 {
+                assert_eq!(events.next(Duration::ZERO), Some(silent(number)));
+            }
+            assert_eq!(events.next(Duration::ZERO), None);
+        }
+    }
+
+    #[test]
+    fn a_subscriber_that_does_not_read_loses_the_oldest_and_knows_it() {
+        let bus = EventBus::default();
+        let mut events = bus.subscribe();
+        (0..EVENT_QUEUE as u64 + 5).for_each(|number| bus.publish(&silent(number)));
+        assert_eq!(events.missed(), 5);
+        assert_eq!(events.next(Duration::ZERO), Some(silent(5)));
+    }
+
+    #[test]
+    fn closing_ends_a_wait() {
+        let bus = EventBus::default();
+        let mut events = bus.subscribe();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| events.next(Duration::from_secs(60)));
+            bus.close();
+            assert_eq!(waiting.join().unwrap(), None);
+        });
+    }
+}

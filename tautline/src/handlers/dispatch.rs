@@ -1,0 +1,307 @@
+//! The driver's side of the handlers: from a message to its handler, and the time limits.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::backlog::{Backlog, Job};
+use super::handler::{Handler, InlineFn, Kind};
+use super::quietly::{DropQuietly, quietly};
+use super::stats::HandlerStats;
+use super::task::CancelHandle;
+use super::worker::Queue;
+use super::{Handlers, Selector};
+use crate::message::{Arrival, Message};
+use crate::pool::Pool;
+use crate::sync::lock;
+use crate::{DropReason, MessageRef, MessageType};
+
+/// The number of message types.
+const TYPES: usize = MessageType::ALL.len();
+
+/// Who handles what, at one moment.
+pub(super) struct Table<R> {
+    by_type: [Routes<R>; TYPES],
+}
+
+/// The handlers of one type, sorted by channel; `None` (every channel) stands first.
+type Routes<R> = Vec<(Option<u16>, Arc<Entry<R>>)>;
+
+/// One registered handler.
+pub(super) enum Entry<R> {
+    Inline(Inline<R>),
+    Queued(Arc<Queue<R>>),
+}
+
+/// A handler that the driver calls itself.
+pub(super) struct Inline<R> {
+    /// Out of its place while it runs, so that no lock is held then.
+    call: Mutex<Option<DropQuietly<InlineFn<R>>>>,
+    counts: Arc<InlineCounts>,
+}
+
+/// What happened to the messages of an inline handler.
+#[derive(Default)]
+pub(super) struct InlineCounts {
+    handled: AtomicU64,
+    panicked: AtomicU64,
+    /// Dropped, because the handler was still running: it has no backlog.
+    busy: AtomicU64,
+}
+
+/// The counts of a handler, which outlive it.
+pub(super) enum Tally<R> {
+    Inline(Arc<InlineCounts>),
+    Queued(Arc<Backlog<R>>),
+}
+
+impl<R> Default for Table<R> {
+    fn default() -> Self {
+        Self { by_type: Default::default() }
+    }
+}
+
+impl<R> Clone for Table<R> {
+    fn clone(&self) -> Self {
+        Self { by_type: self.by_type.clone() }
+    }
+}
+
+impl<R> Table<R> {
+    /// Puts an entry in; hands out the one that it replaces.
+    pub(super) fn insert(&mut self, selector: Selector, entry: Arc<Entry<R>>) -> Option<Arc<Entry<R>>> {
+        let list = &mut self.by_type[index_of(selector.message_type)];
+        match list.binary_search_by_key(&selector.channel, |(channel, _)| *channel) {
+            Ok(index) => Some(std::mem::replace(&mut list[index].1, entry)),
+            Err(index) => {
+                list.insert(index, (selector.channel, entry));
+                None
+            }
+        }
+    }
+
+    /// Takes an entry out.
+    pub(super) fn remove(&mut self, selector: Selector) -> Option<Arc<Entry<R>>> {
+        let list = &mut self.by_type[index_of(selector.message_type)];
+        let index = list.binary_search_by_key(&selector.channel, |(channel, _)| *channel).ok()?;
+        Some(list.remove(index).1)
+    }
+
+    /// The handler for such a message.
+    fn find(&self, message_type: MessageType, channel: u16) -> Option<&Entry<R>> {
+        let list = &self.by_type[index_of(message_type)];
+        let (first, _) = list.first()?;
+        let index = match list.binary_search_by_key(&Some(channel), |(channel, _)| *channel) {
+            Ok(index) => index,
+            Err(_) if first.is_none() => 0,
+            Err(_) => return None,
+        };
+        Some(&list[index].1)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Selector, &Arc<Entry<R>>)> {
+        MessageType::ALL.iter().zip(&self.by_type).flat_map(|(&message_type, list)| {
+            list.iter().map(move |(channel, entry)| (Selector { message_type, channel: *channel }, entry))
+        })
+    }
+}
+
+/// Message types are numbered from 1 on the wire.
+fn index_of(message_type: MessageType) -> usize {
+    usize::from(message_type.to_wire() - 1)
+}
+
+impl<R: Send + 'static> Entry<R> {
+    pub(super) fn new(handler: Handler<R>) -> Self {
+        match handler.kind {
+            Kind::Inline(call) => Self::Inline(Inline {
+                call: Mutex::new(Some(DropQuietly::new(call))),
+                counts: Arc::default(),
+            }),
+            Kind::Queued(work, settings) => Self::Queued(Arc::new(Queue::new(work, settings))),
+        }
+    }
+}
+
+impl<R> Entry<R> {
+    pub(super) fn tally(&self) -> Tally<R> {
+        match self {
+            Self::Inline(inline) => Tally::Inline(Arc::clone(&inline.counts)),
+            Self::Queued(queue) => Tally::Queued(Arc::clone(queue.backlog())),
+        }
+    }
+
+    pub(super) fn queue(&self) -> Option<&Arc<Queue<R>>> {
+        match self {
+            Self::Inline(_) => None,
+            Self::Queued(queue) => Some(queue),
+        }
+    }
+
+    /// Takes no more messages.
+    pub(super) fn stop(&self) {
+        if let Self::Queued(queue) = self {
+            drop(queue.backlog().stop());
+        }
+    }
+}
+
+impl<R> Inline<R> {
+    fn call(&self, message: &MessageRef<'_>, reply: &R) {
+        let Some(mut call) = lock(&self.call).take() else {
+            // It disconnected and connected again, and the old connection's driver is still inside it.
+            self.counts.busy.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let count = match quietly(|| (*call)(message, reply)) {
+            Ok(()) => &self.counts.handled,
+            Err(_) => &self.counts.panicked,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        *lock(&self.call) = Some(call);
+    }
+}
+
+impl InlineCounts {
+    fn stats(&self) -> HandlerStats {
+        let mut stats = HandlerStats {
+            handled: self.handled.load(Ordering::Relaxed),
+            panicked: self.panicked.load(Ordering::Relaxed),
+            ..HandlerStats::default()
+        };
+        stats.dropped.add(DropReason::BacklogFull, self.busy.load(Ordering::Relaxed));
+        stats
+    }
+}
+
+impl<R> Tally<R> {
+    pub(super) fn stats(&self) -> HandlerStats {
+        match self {
+            Self::Inline(counts) => counts.stats(),
+            Self::Queued(backlog) => backlog.stats(),
+        }
+    }
+
+    pub(super) fn into_backlog(self) -> Option<Arc<Backlog<R>>> {
+        match self {
+            Self::Inline(_) => None,
+            Self::Queued(backlog) => Some(backlog),
+        }
+    }
+
+    /// Whether this is the only reference, so that nobody is left to count.
+    pub(super) fn is_final(&self) -> bool {
+        let users = match self {
+            Self::Inline(counts) => Arc::strong_count(counts),
+            Self::Queued(backlog) => Arc::strong_count(backlog),
+        };
+        // Paired with the release of whoever let go: what it counted before is seen after this.
+        fence(Ordering::Acquire);
+        users == 1
+    }
+}
+
+impl<R> Clone for Tally<R> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Inline(counts) => Self::Inline(Arc::clone(counts)),
+            Self::Queued(backlog) => Self::Queued(Arc::clone(backlog)),
+        }
+    }
+}
+
+/// Calls the handlers; the driver has the only one.
+pub(crate) struct Dispatcher<R> {
+    handlers: Arc<Handlers<R>>,
+    pool: Arc<Pool>,
+    table: Arc<Table<R>>,
+    /// The registry's generation that `table` is of; `None` before the first message.
+    seen: Option<u64>,
+    /// When a time limit may have passed.
+    next_check: Option<Instant>,
+    /// The shortest limit that `next_check` is early enough for, of messages since the last check.
+    armed_for: Option<Duration>,
+}
+
+impl<R: Send + 'static> Dispatcher<R> {
+    /// The dispatcher of this registry, whose queued messages use buffers of `pool`. At most one at a time.
+    pub(crate) fn new(handlers: Arc<Handlers<R>>, pool: Arc<Pool>) -> Self {
+        Self { handlers, pool, table: Arc::default(), seen: None, next_check: None, armed_for: None }
+    }
+
+    /// Gives the message to its handler; says whether there is one.
+    ///
+    /// `reply` is called only then. A queued handler's message is copied; an inline handler has returned, or
+    /// panicked, when this returns.
+    pub(crate) fn dispatch(
+        &mut self,
+        message: &MessageRef<'_>,
+        arrival: Arrival,
+        reply: impl FnOnce() -> R,
+    ) -> bool {
+        self.refresh();
+        match self.table.find(message.message_type, message.channel) {
+            None => return false,
+            Some(Entry::Inline(inline)) => inline.call(message, &reply()),
+            Some(Entry::Queued(queue)) => {
+                let copy = Message::copy(&self.pool, message, arrival);
+                queue.offer(message.priority, Job { message: copy, reply: reply() });
+                let limit = queue.backlog().time_limit();
+                self.arm(limit);
+            }
+        }
+        true
+    }
+
+    fn refresh(&mut self) {
+        // Acquire, paired with the registry's release: the table is at least as new as the generation.
+        let generation = self.handlers.generation.load(Ordering::Acquire);
+        if self.seen != Some(generation) {
+            let table = Arc::clone(&lock(&self.handlers.registered).table);
+            self.seen = Some(generation);
+            // The last reference to an unregistered handler may go here, after the lock.
+            self.table = table;
+        }
+    }
+
+    /// Has the limits checked in time for a message that may be started from now on.
+    ///
+    /// Reads the clock once between two checks, not per message: a message that starts later has later to go.
+    fn arm(&mut self, limit: Duration) {
+        if self.armed_for.is_some_and(|armed| armed <= limit) {
+            return;
+        }
+        self.armed_for = Some(limit);
+        let due = Instant::now().checked_add(limit);
+        self.next_check = self.next_check.into_iter().chain(due).min();
+    }
+
+    /// Gives up what has taken longer than its handler's limit; once per turn.
+    ///
+    /// Costs one comparison as long as no limit can have passed.
+    pub(crate) fn check_deadlines(&mut self, now: Instant) {
+        if self.next_check.is_none_or(|due| due > now) {
+            return;
+        }
+        let (queues, leaving) = self.handlers.timed();
+        let present = queues.iter().map(|queue| queue.expire(now));
+        let leaving = leaving.iter().map(|backlog| {
+            let (overdue, next) = backlog.expire(now);
+            overdue.iter().for_each(CancelHandle::cancel);
+            next
+        });
+        self.next_check = present.chain(leaving).flatten().min();
+        self.armed_for = None;
+    }
+
+    /// When `check_deadlines` is to be called next, at the latest.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.next_check
+    }
+}
+
+impl<R> std::fmt::Debug for Dispatcher<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatcher").field("next_check", &self.next_check).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+//! Queued handlers at work: their worker threads, and the tasks given to a user's spawner.
+//!
+//! Threads are started when a message needs one, up to the handler's concurrency, and stay until the
+//! handler is unregistered. Nobody joins them: a handler that never returns must not keep the program from
+//! ending.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use super::backlog::{Backlog, Job, JobId, Outcome, Place, Started, Summons};
+use super::handler::{HandlerFuture, Settings, Work};
+use super::quietly::{DropQuietly, quietly};
+use super::task::{self, BlockOn, Current, Task, as_current};
+use crate::Priority;
+
+/// A queued handler: its closure and its backlog.
+pub(super) struct Queue<R> {
+    work: DropQuietly<Work<R>>,
+    backlog: Arc<Backlog<R>>,
+}
+
+impl<R> Queue<R> {
+    /// The bookkeeping, which outlives the closure.
+    pub(super) fn backlog(&self) -> &Arc<Backlog<R>> {
+        &self.backlog
+    }
+}
+
+impl<R: Send + 'static> Queue<R> {
+    pub(super) fn new(work: Work<R>, settings: Settings) -> Self {
+        let cancellable = matches!(work, Work::Async(..));
+        Self { work: DropQuietly::new(work), backlog: Arc::new(Backlog::new(settings, cancellable)) }
+    }
+
+    /// Queues a message and calls somebody to work on it.
+    pub(super) fn offer(self: &Arc<Self>, priority: Priority, job: Job<R>) {
+        let (ready, dropped) = self.backlog.admit(priority, job);
+        drop(dropped);
+        if ready {
+            self.summon();
+        }
+    }
+
+    /// Gives up the jobs past their limit; says when to look again.
+    pub(super) fn expire(self: &Arc<Self>, now: Instant) -> Option<Instant> {
+        let (overdue, next) = self.backlog.expire(now);
+        for cancel in overdue {
+            cancel.cancel();
+            // The next message of its peer is ready now.
+            self.summon();
+        }
+        next
+    }
+
+    fn summon(self: &Arc<Self>) {
+        if let Work::Async(_, Some(_)) = &*self.work {
+            self.spawn_tasks();
+        } else if self.backlog.summon() == Summons::New {
+            self.start_worker();
+        }
+    }
+
+    /// A thread that the system refuses is tried again with the next message; this one waits meanwhile.
+    fn start_worker(self: &Arc<Self>) {
+        let queue = Arc::clone(self);
+        let thread = thread::Builder::new().name("tautline-handler".into()).spawn(move || queue.work());
+        if thread.is_err() {
+            self.backlog.release_worker();
+        }
+    }
+
+    /// The life of a worker.
+    fn work(&self) {
+        let executor = BlockOn::here();
+        while let Some(started) = self.backlog.next_for_worker() {
+            let id = started.id;
+            let outcome = self.run(started, &executor);
+            if self.backlog.finish(id, outcome) == Place::Lost && !self.backlog.rejoin() {
+                return;
+            }
+        }
+    }
+
+    fn run(&self, started: Started<R>, executor: &BlockOn) -> Outcome {
+        let current = self.current(started.id);
+        let Started { job: Job { message, reply }, cancel, .. } = started;
+        match &*self.work {
+            Work::Blocking(call) => match as_current(current, || call(message, reply)) {
+                Ok(()) => Outcome::Handled,
+                Err(_) => Outcome::Panicked,
+            },
+            Work::Async(start, _) => {
+                executor.run(Task::new(move || start(message, reply), current, cancel))
+            }
+        }
+    }
+
+    /// Gives the spawner every job that is ready and allowed.
+    fn spawn_tasks(self: &Arc<Self>) {
+        let Work::Async(_, Some(spawn)) = &*self.work else { return };
+        while let Some(started) = self.backlog.next_for_spawner() {
+            let future = Arc::clone(self).task(started);
+            // A spawner that panics drops the future, which counts it.
+            let _ = quietly(|| spawn(future));
+        }
+    }
+
+    /// One job as a future of its own, which reports its end even when it is dropped before.
+    fn task(self: Arc<Self>, started: Started<R>) -> HandlerFuture {
+        let current = self.current(started.id);
+        let Started { job: Job { message, reply }, cancel, id } = started;
+        let queue = Arc::clone(&self);
+        let start = move || match &*queue.work {
+            Work::Async(start, _) => start(message, reply),
+            Work::Blocking(_) => unreachable!("only async handlers are spawned"),
+        };
+        let report = Report { queue: self, id, outcome: Outcome::Stopped };
+        let task = Task::new(start, current, cancel);
+        Box::pin(async move {
+            // In this order: the task is dropped first, then the report.
+            let mut report = report;
+            report.outcome = task.await;
+        })
+    }
+
+    fn current(&self, job: JobId) -> Current {
+        Current { backlog: self.backlog.address(), job }
+    }
+}
+
+impl<R> Backlog<R> {
+    /// Tells this handler's jobs from others' while it exists.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// The job of this handler that the calling thread works on.
+    pub(super) fn own_job(&self) -> Option<JobId> {
+        task::current().filter(|current| current.backlog == self.address()).map(|current| current.job)
+    }
+}
+
+/// Counts the end of a spawned job, and gives the spawner the next one.
+struct Report<R: Send + 'static> {
+    queue: Arc<Queue<R>>,
+    id: JobId,
+    outcome: Outcome,
+}
+
+impl<R: Send + 'static> Drop for Report<R> {
+    fn drop(&mut self) {
+        if self.queue.backlog.finish(self.id, self.outcome) == Place::Kept {
+            self.queue.backlog.release_worker();
+        }
+        self.queue.spawn_tasks();
+    }
+}

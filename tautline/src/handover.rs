@@ -1,0 +1,162 @@
+//! The transmit hand-over: one writer at a time, and nobody waits for it.
+//!
+//! A sender that finds the writer free writes itself. One that finds it busy leaves its job in the backlog
+//! and goes: whoever writes takes the backlog along. So the order of writing is the order of numbers, a
+//! lone sender has no hand-off, and no sender waits for another one's system call.
+//!
+//! Why no job is forgotten: a sender pushes its job *before* it tries the writer's lock a second time, and
+//! a writer looks at the backlog *after* it released that lock. If the second try fails, the holder has not
+//! released the lock yet, so its look comes after the push and finds the job.
+//!
+//! Lock order: `writer`, then `backlog`; the backlog's lock is held for a push or a pop only.
+
+use std::collections::VecDeque;
+
+use crate::sync::{Mutex, MutexGuard, lock, try_lock};
+
+/// The most jobs that one sender writes for others before it leaves the rest to the driver.
+pub(crate) const MAX_RUN: usize = 64;
+
+/// The most jobs that wait. A sender that finds the backlog full waits for the writer instead.
+pub(crate) const MAX_BACKLOG: usize = 1024;
+
+/// What writes the jobs. Called by one thread at a time.
+pub(crate) trait Writer {
+    /// A job; the default value is an empty one, whose memory is reused.
+    type Job: Default;
+    /// What became of a job.
+    type Outcome;
+
+    /// Writes a job for the thread that brought it.
+    fn write(&mut self, job: &mut Self::Job) -> Self::Outcome;
+
+    /// Writes a job whose bringer has gone; a failure must be made known here.
+    fn write_queued(&mut self, job: &mut Self::Job);
+}
+
+/// What became of a job that was handed in.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Handed<O> {
+    /// Written by the calling thread.
+    Written(O),
+    /// Another thread writes it; `true` if that should be the driver, which is then to be woken.
+    Queued(bool),
+}
+
+/// A writer and the jobs that wait for it.
+#[derive(Debug)]
+pub(crate) struct Handover<W: Writer> {
+    writer: Mutex<W>,
+    backlog: Mutex<Backlog<W::Job>>,
+}
+
+#[derive(Debug)]
+struct Backlog<J> {
+    /// Urgent jobs, written before the others.
+    urgent: VecDeque<J>,
+    ordinary: VecDeque<J>,
+    /// Empty jobs whose memory is reused: as many as ever waited at once.
+    spare: Vec<J>,
+}
+
+impl<J: Default> Backlog<J> {
+    /// Takes the job and leaves an empty one in its place; `false` where the backlog is full.
+    fn push(&mut self, job: &mut J, urgent: bool) -> bool {
+        if self.urgent.len() + self.ordinary.len() >= MAX_BACKLOG {
+            return false;
+        }
+        let taken = std::mem::replace(job, self.spare.pop().unwrap_or_default());
+        if urgent { self.urgent.push_back(taken) } else { self.ordinary.push_back(taken) }
+        true
+    }
+
+    fn pop(&mut self) -> Option<J> {
+        self.urgent.pop_front().or_else(|| self.ordinary.pop_front())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.ordinary.is_empty()
+    }
+}
+
+impl<W: Writer> Handover<W> {
+    pub(crate) fn new(writer: W) -> Self {
+        let backlog = Backlog { urgent: VecDeque::new(), ordinary: VecDeque::new(), spare: Vec::new() };
+        Self { writer: Mutex::new(writer), backlog: Mutex::new(backlog) }
+    }
+
+    /// Writes the job, or leaves it to whoever is writing. An urgent job is written before all that wait.
+    pub(crate) fn submit(&self, job: &mut W::Job, urgent: bool) -> Handed<W::Outcome> {
+        if let Some(writer) = try_lock(&self.writer) {
+            return self.write_first(writer, job, urgent);
+        }
+        if !lock(&self.backlog).push(job, urgent) {
+            return self.write_first(lock(&self.writer), job, urgent);
+        }
+        Handed::Queued(self.finish_backlog(MAX_RUN))
+    }
+
+    /// Writes what waits, at most [`MAX_RUN`] jobs; whether more waits. For the driver.
+    pub(crate) fn flush(&self) -> bool {
+        self.finish_backlog(MAX_RUN)
+    }
+
+    /// Runs `act` with the writer to itself, once everything that waits is written.
+    pub(crate) fn exclusively<T>(&self, act: impl FnOnce(&mut W) -> T) -> T {
+        let result = {
+            let mut writer = lock(&self.writer);
+            self.write_backlog(&mut writer, usize::MAX);
+            act(&mut writer)
+        };
+        self.finish_backlog(MAX_RUN);
+        result
+    }
+
+    fn write_first(
+        &self,
+        mut writer: MutexGuard<'_, W>,
+        job: &mut W::Job,
+        urgent: bool,
+    ) -> Handed<W::Outcome> {
+        let mut left = MAX_RUN;
+        if !urgent {
+            left -= self.write_backlog(&mut writer, MAX_RUN);
+            if left == 0 && !lock(&self.backlog).is_empty() && lock(&self.backlog).push(job, false) {
+                // Enough written for others; the driver goes on, this job in its turn.
+                return Handed::Queued(true);
+            }
+        }
+        let outcome = writer.write(job);
+        drop(writer);
+        self.finish_backlog(left);
+        Handed::Written(outcome)
+    }
+
+    /// Writes what came while the writer was held, without ever waiting for it; whether something still waits
+    /// that no other thread is sure to write.
+    fn finish_backlog(&self, mut left: usize) -> bool {
+        loop {
+            if lock(&self.backlog).is_empty() {
+                return false;
+            }
+            if left == 0 {
+                return true;
+            }
+            let Some(mut writer) = try_lock(&self.writer) else {
+                // Its holder looks at the backlog once more after releasing it.
+                return false;
+            };
+            left -= self.write_backlog(&mut writer, left);
+        }
+    }
+
+    /// Writes up to `most` waiting jobs; how many it were.
+    fn write_backlog(&self, writer: &mut W, most: usize) -> usize {
+        for written in 0..most {
+            let Some(mut job) = lock(&self.backlog).pop() else { return written };
+            writer.write_queued(&mut job);
+            lock(&self.backlog).spare.push(job);
+        }
+        most
+    }
+}

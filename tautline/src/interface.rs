@@ -1,0 +1,357 @@
+//! The interface: what users hold.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::caller_driven::Driver;
+use crate::config::{Config, ConfigError, Role};
+use crate::directory::PeerInfo;
+use crate::error::{ConnectError, SendError};
+use crate::events::Events;
+use crate::handlers::{Handler, HandlerStats, Selector};
+use crate::inbox::{Receive, ReceiveError};
+use crate::line::Target;
+use crate::message::Message;
+use crate::metadata::Metadata;
+use crate::reply::Reply;
+use crate::send::Sent;
+use crate::shared::Shared;
+use crate::statistics::Statistics;
+use crate::{Cause, ConnectionState, Payload, PeerId};
+
+/// How long [`UdpInterface::cleanup`] waits for handlers at work.
+const CLEANUP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long dropping the last handle waits for handlers at work.
+const DROP_PATIENCE: Duration = Duration::from_millis(50);
+
+/// A thread-safe UDP interface: a server with many peers, or a client of one server.
+///
+/// A cheap handle: clones share one interface, every method takes `&self`, and any number of threads and
+/// executors may call any of them at any time. Dropping the last handle cleans up.
+///
+/// ```
+/// use std::time::Duration;
+/// use tautline::{Config, Metadata, create_udp_client, create_udp_server};
+///
+/// let plant = create_udp_server(Config::server("127.0.0.1:0").name("plant"))?;
+/// plant.connect()?;
+/// let address = plant.local_address().expect("connected").to_string();
+///
+/// let controller = create_udp_client(Config::client(address).name("controller"))?;
+/// controller.connect()?;
+/// controller.send(&[0.5, -1.5], &Metadata::command())?;
+///
+/// let command = plant.receive(Some(Duration::from_secs(1)))?;
+/// assert_eq!(command.decode::<[f64; 2]>()?, [0.5, -1.5]);
+/// plant.reply(&command, &"done", &Metadata::acknowledgment())?;
+/// assert_eq!(controller.receive(Some(Duration::from_secs(1)))?.decode::<String>()?, "done");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct UdpInterface {
+    handle: Arc<Handle>,
+}
+
+/// All user handles together; dropped with the last of them.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.cleanup(DROP_PATIENCE);
+    }
+}
+
+/// A server; its role is fixed, whatever `config` says. [`connect`](UdpInterface::connect) opens it.
+///
+/// # Errors
+///
+/// What is wrong with the configuration.
+pub fn create_udp_server(config: Config) -> Result<UdpInterface, ConfigError> {
+    UdpInterface::new(config.role(Role::Server))
+}
+
+/// A client; its role is fixed, whatever `config` says. [`connect`](UdpInterface::connect) opens it.
+///
+/// # Errors
+///
+/// What is wrong with the configuration.
+pub fn create_udp_client(config: Config) -> Result<UdpInterface, ConfigError> {
+    UdpInterface::new(config.role(Role::Client))
+}
+
+impl UdpInterface {
+    /// An interface with this configuration, driven by a thread of its own while connected.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        Self::make(config, false)
+    }
+
+    /// An interface without a thread, and the [`Driver`] that does its work when you call it: for loops that
+    /// must know what runs when, and for reactors.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration.
+    pub fn caller_driven(config: Config) -> Result<(Self, Driver), ConfigError> {
+        let interface = Self::make(config, true)?;
+        let driver = Driver::new(Arc::clone(&interface.handle.shared));
+        Ok((interface, driver))
+    }
+
+    fn make(config: Config, caller_driven: bool) -> Result<Self, ConfigError> {
+        let settings = config.settings()?;
+        let shared = Arc::new(Shared::new(config, settings.role, caller_driven));
+        Ok(Self { handle: Arc::new(Handle { shared }) })
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    /// Opens the socket and, as a native client, waits for the server's answer.
+    ///
+    /// Does nothing while connected; concurrent calls share one outcome. With a `connect_timeout` of 0, and on
+    /// a [caller-driven](Self::caller_driven) interface, a native client does not wait: the state turns to
+    /// connected when the server answers.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not connected; it can be tried again.
+    pub fn connect(&self) -> Result<(), ConnectError> {
+        self.shared().open(None)?;
+        if self.waits_for_answer() { self.shared().status.wait_outcome() } else { Ok(()) }
+    }
+
+    /// As [`connect`](Self::connect), with another configuration from now on. The role stays.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect), and [`StillConnected`](ConnectError::StillConnected).
+    pub fn connect_with(&self, config: Config) -> Result<(), ConnectError> {
+        self.shared().open(Some(config))?;
+        if self.waits_for_answer() { self.shared().status.wait_outcome() } else { Ok(()) }
+    }
+
+    /// As [`connect`](Self::connect), on any executor. Only resolving a host's name blocks; numeric addresses
+    /// do not. Dropping the future leaves the connecting under way.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect).
+    pub async fn connect_async(&self) -> Result<(), ConnectError> {
+        self.shared().open(None)?;
+        if self.waits_for_answer() { self.shared().status.outcome_async().await } else { Ok(()) }
+    }
+
+    fn waits_for_answer(&self) -> bool {
+        let shared = self.shared();
+        let in_background = shared.config().connect_timeout.is_some_and(|timeout| timeout.is_zero());
+        !shared.caller_driven && !in_background
+    }
+
+    /// Ends the connection: tells the peers (native), wakes every waiter with
+    /// [`Closed`](ReceiveError::Closed), and closes the socket before it returns, so that the port is free.
+    ///
+    /// Does nothing while disconnected. Messages still waiting are dropped and counted as closed. Called from
+    /// an inline handler, which runs on the driver itself, the socket closes when that handler returns. Waits
+    /// for no handler.
+    pub fn disconnect(&self) {
+        self.shared().shut();
+    }
+
+    /// Disconnects for good: handlers are unregistered and, for up to a second, waited for; subscriptions to
+    /// events end. Does nothing the second time. Dropping the last handle does the same with less patience.
+    pub fn cleanup(&self) {
+        self.shared().cleanup(CLEANUP_PATIENCE);
+    }
+
+    /// Sends any serialisable value, encoded with the configured `codec`: from a client to its server, from a
+    /// server to all its clients.
+    ///
+    /// Never blocks. On the native wire one value is one datagram; the classic wire needs the JSON codec.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not sent, before a sequence number was spent: not connected, nobody there, not encodable
+    /// (NaN, too deep, too large), refused by the kernel.
+    pub fn send<T: Serialize + ?Sized>(&self, value: &T, metadata: &Metadata) -> Result<Sent, SendError> {
+        self.shared().send_value(Target::All, value, metadata, None)
+    }
+
+    /// As [`send`](Self::send), to one peer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send), and [`UnknownPeer`](SendError::UnknownPeer).
+    pub fn send_to<T: Serialize + ?Sized>(
+        &self,
+        target: impl Into<Target>,
+        value: &T,
+        metadata: &Metadata,
+    ) -> Result<Sent, SendError> {
+        self.shared().send_value(target.into(), value, metadata, None)
+    }
+
+    /// Sends a payload as it is: raw bytes, or a value encoded before.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub fn send_payload(&self, payload: &Payload, metadata: &Metadata) -> Result<Sent, SendError> {
+        self.shared().send_payload(Target::All, payload, metadata, None)
+    }
+
+    /// As [`send_payload`](Self::send_payload), to one peer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send_to`](Self::send_to).
+    pub fn send_payload_to(
+        &self,
+        target: impl Into<Target>,
+        payload: &Payload,
+        metadata: &Metadata,
+    ) -> Result<Sent, SendError> {
+        self.shared().send_payload(target.into(), payload, metadata, None)
+    }
+
+    /// Answers a received message: goes to its sender and carries its id as correlation id.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send_to`](Self::send_to).
+    pub fn reply<T: Serialize + ?Sized>(
+        &self,
+        message: &Message,
+        value: &T,
+        metadata: &Metadata,
+    ) -> Result<Sent, SendError> {
+        self.shared().send_value(message.peer().into(), value, metadata, Some(message.message_id()))
+    }
+
+    /// As [`reply`](Self::reply), with a payload as it is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send_to`](Self::send_to).
+    pub fn reply_payload(
+        &self,
+        message: &Message,
+        payload: &Payload,
+        metadata: &Metadata,
+    ) -> Result<Sent, SendError> {
+        self.shared().send_payload(message.peer().into(), payload, metadata, Some(message.message_id()))
+    }
+
+    /// The next message from the inbox, the most urgent first. Waits for at most `timeout`: zero polls, `None`
+    /// waits for as long as it takes. Those who wait are served in the order in which they came.
+    ///
+    /// Messages go to the inbox whether or not a handler takes them too. On a
+    /// [caller-driven](Self::caller_driven) interface something must [turn](Driver::turn) meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Timed out, not connected, closed meanwhile, or an overrun where the inbox policy is to refuse.
+    pub fn receive(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
+        self.shared().inbox.receive(timeout)
+    }
+
+    /// As [`receive`](Self::receive) without a time-out, on any executor. Dropping the future loses nothing: a
+    /// message meant for it goes to the next who asks.
+    pub fn receive_async(&self) -> Receive {
+        self.shared().inbox.receive_async()
+    }
+
+    /// Lets `handler` have every message that `selector` means: a type, or a type and a channel (which then
+    /// goes before the type alone). Replaces the handler that was there; says whether there was one.
+    ///
+    /// Works at any time, also from inside handlers, and before connecting.
+    pub fn register_message_handler(
+        &self,
+        selector: impl Into<Selector>,
+        handler: impl Into<Handler<Reply>>,
+    ) -> bool {
+        self.shared().handlers.register(selector.into(), handler.into())
+    }
+
+    /// Takes the handler away; says whether there was one. Messages that still wait for it are dropped and
+    /// counted as closed.
+    pub fn unregister_message_handler(&self, selector: impl Into<Selector>) -> bool {
+        self.shared().handlers.unregister(selector.into())
+    }
+
+    /// What each registered handler has done.
+    #[must_use]
+    pub fn handler_statistics(&self) -> Vec<(Selector, HandlerStats)> {
+        self.shared().handlers.stats()
+    }
+
+    /// How the connection stands.
+    #[must_use]
+    pub fn connection_state(&self) -> ConnectionState {
+        self.shared().status.state()
+    }
+
+    /// Waits until the connection stands so; whether it did within `timeout` (`None`: however long it takes).
+    #[must_use]
+    pub fn wait_for_state(&self, state: ConnectionState, timeout: Option<Duration>) -> bool {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.shared().status.wait_for(state, deadline)
+    }
+
+    /// Subscribes to everything that happens from now on: changes of state, peers that come, fall silent and
+    /// go, and failures.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.shared().status.events.subscribe()
+    }
+
+    /// Everything that the interface has counted so far.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.shared().statistics()
+    }
+
+    /// The peers known now.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.shared().directory.all()
+    }
+
+    /// One peer; `None` when it is gone.
+    #[must_use]
+    pub fn peer(&self, id: PeerId) -> Option<PeerInfo> {
+        self.shared().directory.get(id)
+    }
+
+    /// The address of the socket, with the port that the system chose; `None` while disconnected.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.shared().lifecycle.local_address()
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        self.shared().config()
+    }
+}
+
+impl Shared {
+    fn cleanup(&self, patience: Duration) {
+        self.shut();
+        self.handlers.close(patience);
+        self.status.apply(Cause::Cleanup);
+        self.status.events.close();
+    }
+}

@@ -1,0 +1,298 @@
+//! Connecting and disconnecting: one at a time, and everyone who asks meanwhile shares the outcome.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle, ThreadId};
+use std::time::Duration;
+
+use tautline_proto::endpoint::{Encoder, EndpointConfig, Start, WireFormat, endpoint};
+use tautline_proto::json::JsonLimits;
+use tautline_proto::wire::classic::ClassicFormat;
+
+use crate::config::{Config, Role, Settings, Wire};
+use crate::driver::{Life, Parts, Turner};
+use crate::error::ConnectError;
+use crate::payload;
+use crate::send::Link;
+use crate::shared::Shared;
+use crate::slot::Slot;
+use crate::socket::{Granted, Socket, Waiter};
+use crate::sync::lock;
+use crate::{Cause, ConnectionState};
+
+/// The connection that runs, if any, and who is changing that.
+#[derive(Debug, Default)]
+pub(crate) struct Lifecycle {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+    /// Where a caller-driven interface's driver finds its connection.
+    pub(crate) slot: Slot,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    running: Option<Running>,
+    /// Someone opens or closes a connection; the lock itself is never held meanwhile.
+    busy: bool,
+    /// Where numbering goes on (classic).
+    first_number: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    life: Arc<Life>,
+    thread: Option<JoinHandle<()>>,
+    local: SocketAddr,
+    granted: Granted,
+}
+
+impl Running {
+    fn thread_id(&self) -> Option<ThreadId> {
+        self.thread.as_ref().map(|thread| thread.thread().id())
+    }
+}
+
+impl Lifecycle {
+    pub(crate) fn life(&self) -> Option<Arc<Life>> {
+        lock(&self.inner).running.as_ref().map(|running| Arc::clone(&running.life))
+    }
+
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        lock(&self.inner).running.as_ref().map(|running| running.local)
+    }
+
+    pub(crate) fn granted(&self) -> Granted {
+        lock(&self.inner).running.as_ref().map(|running| running.granted).unwrap_or_default()
+    }
+
+    pub(crate) fn remember_number(&self, first_number: u64) {
+        lock(&self.inner).first_number = first_number;
+    }
+
+    /// Waits until nobody opens or closes, then does it oneself. `None` where waiting would wait for oneself,
+    /// because the calling thread is the driver; also says whether one had to wait.
+    fn enter(&self, own: bool) -> Option<(MutexGuard<'_, Inner>, bool)> {
+        let mut inner = lock(&self.inner);
+        let mut waited = false;
+        while inner.busy {
+            if own {
+                return None;
+            }
+            waited = true;
+            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        Some((inner, waited))
+    }
+
+    fn leave(&self, running: Option<Running>) {
+        let mut inner = lock(&self.inner);
+        inner.busy = false;
+        inner.running = running;
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Whether the calling thread drives the connection.
+    fn on_driver(&self) -> bool {
+        let own = Some(thread::current().id());
+        self.slot.turning() == own
+            || lock(&self.inner).running.as_ref().is_some_and(|running| running.thread_id() == own)
+    }
+}
+
+impl Shared {
+    /// Opens a connection unless there is one or one is being opened. Returns once the socket is ready; the
+    /// outcome is the status' to tell.
+    pub(crate) fn open(self: &Arc<Self>, replace: Option<Config>) -> Result<(), ConnectError> {
+        let on_driver = self.lifecycle.on_driver();
+        let Some((mut inner, waited)) = self.lifecycle.enter(on_driver) else {
+            return Err(ConnectError::FromHandler);
+        };
+        match self.status.state() {
+            ConnectionState::Closed => return Err(ConnectError::Closed),
+            ConnectionState::Disconnected => {}
+            // Another thread's attempt has just failed: its outcome is ours too.
+            ConnectionState::Error if waited => return self.status.outcome().unwrap_or(Ok(())),
+            ConnectionState::Error => {}
+            _ if replace.is_some() => return Err(ConnectError::StillConnected),
+            _ => return Ok(()),
+        }
+        if on_driver {
+            return Err(ConnectError::FromHandler);
+        }
+        inner.busy = true;
+        let (old, first_number) = (inner.running.take(), inner.first_number);
+        drop(inner);
+        // Left over where connecting failed in the background.
+        self.end(old, false);
+        self.status.apply(Cause::Connect);
+        match self.open_fresh(replace, first_number) {
+            Ok(running) => {
+                self.lifecycle.leave(Some(running));
+                Ok(())
+            }
+            Err(error) => {
+                self.status.fail(Cause::Failed, error.clone());
+                self.lifecycle.leave(None);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the connection, if any: the peers are told, every waiter is woken, the socket is closed.
+    pub(crate) fn shut(&self) {
+        let on_driver = self.lifecycle.on_driver();
+        let Some((mut inner, _)) = self.lifecycle.enter(on_driver) else { return };
+        inner.busy = true;
+        let running = inner.running.take();
+        drop(inner);
+        self.end(running, on_driver);
+        // Before anyone else may open: whoever sees the old state must not think it is connected.
+        self.status.apply(Cause::Disconnect);
+        self.lifecycle.leave(None);
+    }
+
+    fn end(&self, running: Option<Running>, on_driver: bool) {
+        let Some(running) = running else { return };
+        self.shut_line();
+        running.life.stop();
+        self.inbox.close();
+        if on_driver {
+            // The driver ends, and the socket closes, as soon as the handler that calls this returns.
+        } else if let Some(thread) = running.thread {
+            // A driver that panicked is our bug; its connection ends here all the same.
+            let _ = thread.join();
+        } else {
+            self.lifecycle.slot.clear();
+        }
+        self.handlers.quiesce(Duration::ZERO);
+        self.directory.end();
+    }
+
+    fn open_fresh(
+        self: &Arc<Self>,
+        replace: Option<Config>,
+        first_number: u64,
+    ) -> Result<Running, ConnectError> {
+        let config = replace.map_or_else(|| self.config(), |config| config.role(self.role));
+        let settings = config.settings()?;
+        let address = resolve(&settings)?;
+        let socket = bind(&settings, address)?;
+        *lock(&self.config) = config;
+        let granted = socket.set_buffers(settings.receive_buffer, settings.send_buffer);
+        self.start(&settings, socket, address, granted, first_number)
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        settings: &Settings,
+        socket: Socket,
+        address: SocketAddr,
+        granted: Granted,
+        first_number: u64,
+    ) -> Result<Running, ConnectError> {
+        let mut seed = [0; 16];
+        getrandom::fill(&mut seed).map_err(|error| system("randomness", &error))?;
+        let (waiter, waker) = Waiter::new().map_err(|error| system("descriptor to wake the driver", &error))?;
+        let peers_before = self.peers_so_far.load(Ordering::Relaxed);
+        let config = endpoint_config(settings);
+        let link = Link {
+            encoder: Encoder::new(&config),
+            wire: settings.wire,
+            codec: settings.codec,
+            limits: settings.payload_limits(),
+        };
+        let (inbound, outbound) = endpoint(config, Start { seed, first_number, peers_before });
+        let (socket, life) = (Arc::new(socket), Arc::new(Life::new(waker)));
+        let client = settings.role == Role::Client;
+        let waits = client && settings.wire == Wire::Native && !settings.connect_timeout.is_zero();
+        let answer_by = waits.then(|| self.clock.now().steady.plus(settings.connect_timeout));
+        self.directory.begin(inbound.counters());
+        self.inbox.open(settings.inbox_capacity, settings.inbox_policy);
+        self.transmit.exclusively(|line| line.open(outbound, Arc::clone(&socket)));
+        self.set_link(Some(Arc::new(link)));
+        let local = socket.local_address();
+        let turner = Turner::new(Parts {
+            shared: Arc::clone(self),
+            life: Arc::clone(&life),
+            inbound,
+            socket,
+            waiter,
+            server: client.then_some(address),
+            answer_by,
+        });
+        if !client || settings.wire == Wire::Classic {
+            self.status.apply(Cause::Ready);
+        }
+        let thread = self.set_going(turner, &settings.name)?;
+        Ok(Running { life, thread, local, granted })
+    }
+
+    /// Gives the connection to a thread of its own or to the caller's driver.
+    fn set_going(&self, mut turner: Turner, name: &str) -> Result<Option<JoinHandle<()>>, ConnectError> {
+        turner.start();
+        if self.caller_driven {
+            self.lifecycle.slot.put(turner);
+            return Ok(None);
+        }
+        let thread = thread::Builder::new().name(format!("tautline-{name}"));
+        thread.spawn(move || turner.run()).map(Some).map_err(|error| {
+            self.shut_line();
+            self.inbox.close();
+            self.directory.end();
+            system("thread for the driver", &error)
+        })
+    }
+}
+
+fn system(what: &'static str, error: &dyn std::fmt::Display) -> ConnectError {
+    ConnectError::System { what, problem: error.to_string() }
+}
+
+/// The first address of the endpoint; an IPv4 or IPv6 one, as the system prefers.
+fn resolve(settings: &Settings) -> Result<SocketAddr, ConnectError> {
+    let endpoint = &settings.endpoint;
+    let unresolved = |problem: String| ConnectError::Unresolved { endpoint: endpoint.clone(), problem };
+    let found = (endpoint.host(), endpoint.port()).to_socket_addrs();
+    let mut addresses = found.map_err(|error| unresolved(error.to_string()))?;
+    let fits = |address: &SocketAddr| {
+        settings.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4())
+    };
+    addresses.find(fits).ok_or_else(|| unresolved("none of the kind that `bind` has".to_owned()))
+}
+
+fn bind(settings: &Settings, address: SocketAddr) -> Result<Socket, ConnectError> {
+    let socket = match settings.role {
+        Role::Server => Socket::bind(address),
+        Role::Client => Socket::connect(settings.bind, address),
+    };
+    socket.map_err(|error| ConnectError::Socket {
+        address,
+        role: settings.role,
+        kind: error.kind(),
+        problem: error.to_string(),
+    })
+}
+
+fn endpoint_config(settings: &Settings) -> EndpointConfig {
+    let limits = settings.payload_limits();
+    EndpointConfig {
+        role: settings.role,
+        wire: match settings.wire {
+            Wire::Native => WireFormat::Native,
+            Wire::Classic => WireFormat::Classic(ClassicFormat {
+                use_crc: settings.use_crc,
+                use_sequence: settings.use_sequence,
+            }),
+        },
+        name: settings.name.clone(),
+        max_peers: settings.max_peers,
+        heartbeat_interval: settings.heartbeat_interval,
+        liveness_timeout: settings.liveness_timeout,
+        peer_expiry: settings.peer_expiry,
+        max_message_size: settings.max_message_size,
+        json: JsonLimits { max_depth: settings.max_depth, nonfinite: settings.nonfinite },
+        check_payload: Arc::new(move |content_type, bytes| payload::check(content_type, bytes, &limits)),
+    }
+}

@@ -1,0 +1,66 @@
+//! The reply handle that handlers are given.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::error::SendError;
+use crate::message::Arrival;
+use crate::metadata::Metadata;
+use crate::send::Sent;
+use crate::shared::Shared;
+use crate::{Id, MessageRef, Payload, PeerId, Target};
+
+/// Answers one message: goes to the peer that sent it and carries its id as correlation id.
+#[derive(Clone)]
+pub struct Reply {
+    shared: Arc<Shared>,
+    arrival: Arrival,
+    message_id: Id<'static>,
+}
+
+impl Reply {
+    pub(crate) fn new(shared: &Arc<Shared>, message: &MessageRef<'_>, arrival: Arrival) -> Self {
+        Self { shared: Arc::clone(shared), arrival, message_id: message.message_id.clone().into_owned() }
+    }
+
+    /// How the message came in: from whom, when, and whether late.
+    #[must_use]
+    pub const fn arrival(&self) -> Arrival {
+        self.arrival
+    }
+
+    /// Who sent the message.
+    #[must_use]
+    pub const fn peer(&self) -> PeerId {
+        self.arrival.peer
+    }
+
+    /// Sends any serialisable value as the answer. The correlation id of `metadata` is replaced.
+    ///
+    /// # Errors
+    ///
+    /// As [`UdpInterface::send`](crate::UdpInterface::send); an unknown peer where it is gone meanwhile.
+    pub fn send<T: Serialize + ?Sized>(&self, value: &T, metadata: &Metadata) -> Result<Sent, SendError> {
+        let target = Target::Peer(self.arrival.peer);
+        self.shared.send_value(target, value, metadata, Some(self.message_id.borrowed()))
+    }
+
+    /// Sends a payload as the answer. The correlation id of `metadata` is replaced.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub fn send_payload(&self, payload: &Payload, metadata: &Metadata) -> Result<Sent, SendError> {
+        let target = Target::Peer(self.arrival.peer);
+        self.shared.send_payload(target, payload, metadata, Some(self.message_id.borrowed()))
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { arrival, message_id, .. } = self;
+        f.debug_struct("Reply").field("arrival", arrival).field("message_id", message_id).finish_non_exhaustive()
+    }
+}

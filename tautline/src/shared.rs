@@ -1,0 +1,94 @@
+//! What all handles, the driver and the handlers of one interface share.
+//!
+//! Each part guards itself; there is no lock around the whole. Lock order, where two are held at once: the
+//! transmit writer, then its backlog; the status, then the event queues. Everything else is held alone.
+
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::clock::Clock;
+use crate::config::{Config, Role};
+use crate::directory::Directory;
+use crate::handlers::Handlers;
+use crate::handover::Handover;
+use crate::inbox::Inbox;
+use crate::lifecycle::Lifecycle;
+use crate::line::{Line, SendCounters};
+use crate::log::LineLimit;
+use crate::pool::Pool;
+use crate::reply::Reply;
+use crate::send::Link;
+use crate::status::Status;
+use crate::sync::lock;
+
+pub(crate) struct Shared {
+    pub(crate) caller_driven: bool,
+    pub(crate) config: Mutex<Config>,
+    pub(crate) role: Role,
+    pub(crate) clock: Clock,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) handlers: Arc<Handlers<Reply>>,
+    pub(crate) status: Status,
+    pub(crate) directory: Directory,
+    pub(crate) log: LineLimit,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) transmit: Handover<Line>,
+    pub(crate) send_counters: Arc<SendCounters>,
+    /// How to encode for the present connection; `None` while disconnected.
+    pub(crate) link: RwLock<Option<Arc<Link>>>,
+    /// Where peer ids of the next connection begin. Order: relaxed; only read once the driver has ended.
+    pub(crate) peers_so_far: AtomicU32,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, role: Role, caller_driven: bool) -> Self {
+        let pool = Arc::new(Pool::new());
+        let line = Line::default();
+        Self {
+            caller_driven,
+            config: Mutex::new(config),
+            role,
+            clock: Clock::start(),
+            inbox: Arc::new(Inbox::new(Arc::clone(&pool))),
+            pool,
+            handlers: Arc::default(),
+            status: Status::default(),
+            directory: Directory::default(),
+            log: LineLimit::default(),
+            lifecycle: Lifecycle::default(),
+            send_counters: line.counters(),
+            transmit: Handover::new(line),
+            link: RwLock::new(None),
+            peers_so_far: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn set_link(&self, link: Option<Arc<Link>>) {
+        *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+
+    /// Ends sending: the peers are told, and whatever is sent from now on is refused.
+    pub(crate) fn shut_line(&self) {
+        self.set_link(None);
+        if let Some(outbound) = self.transmit.exclusively(Line::close) {
+            self.lifecycle.remember_number(outbound.next_first_number());
+        }
+    }
+
+    pub(crate) fn wake_driver(&self) {
+        if let Some(life) = self.lifecycle.life() {
+            life.wake();
+        }
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        lock(&self.config).clone()
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("status", &self.status).finish_non_exhaustive()
+    }
+}

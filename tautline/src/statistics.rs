@@ -1,0 +1,189 @@
+//! What an interface has done so far, as a plain value.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use tautline_proto::{Instant as Steady, WallTime};
+
+use crate::handlers::HandlerStats;
+use crate::inbox::InboxStats;
+use crate::shared::Shared;
+use crate::{ConnectionState, DropReason, Drops, PathStats};
+
+/// Everything that an interface counts, since it was made. A plain value: it does not change when the interface
+/// goes on.
+///
+/// Serialises as a flat map, with durations in microseconds (`_us`) and drops by reason.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// How the connection stands.
+    pub connection_state: ConnectionState,
+    /// Peers known now.
+    pub peers: usize,
+    /// Messages that the kernel took, counted once per peer.
+    pub messages_sent: u64,
+    /// Messages that passed every check and were offered to handlers and inbox.
+    pub messages_received: u64,
+    /// Bytes of all datagrams sent to peers.
+    pub bytes_sent: u64,
+    /// Bytes of all datagrams that reached the socket, the dropped ones included.
+    pub bytes_received: u64,
+    /// Datagrams sent to peers, heartbeats included.
+    pub datagrams_sent: u64,
+    /// Datagrams that passed every check, handshakes and heartbeats included.
+    pub datagrams_accepted: u64,
+    /// Datagrams dropped, by reason.
+    pub datagrams_dropped: Drops,
+    /// Messages dropped from accepted datagrams, by reason.
+    pub messages_dropped: Drops,
+    /// Datagrams of peers that never came.
+    pub lost: u64,
+    /// Datagrams of peers that came after a newer one.
+    pub late: u64,
+    /// Datagrams of peers that came again.
+    pub duplicate: u64,
+    /// Datagrams of peers that were passed by newer ones and may still come.
+    pub missing: u64,
+    /// How often a peer fell silent.
+    pub timeout_errors: u64,
+    /// When the last valid datagram came or the last message was sent, whichever is later, on the wall clock.
+    pub last_activity: Option<WallTime>,
+    /// The number of the next datagram (of the peer furthest ahead).
+    pub next_sequence: u64,
+    /// The number expected next (of the peer heard last).
+    pub expected_sequence: u64,
+    /// Datagrams that the kernel refused to send; the sender was told.
+    pub send_failures: u64,
+    /// Messages that were queued by `send` and could then not be sent; an event told.
+    pub queued_send_failures: u64,
+    /// The inbox.
+    pub inbox: InboxStats,
+    /// All handlers together.
+    pub handlers: HandlerStats,
+    /// Round trip, jitter and clocks (of the peer heard last); `None` on the classic wire and before the first
+    /// measurement.
+    pub path: Option<PathStats>,
+    /// Bytes of kernel buffer granted for receiving.
+    pub receive_buffer: Option<usize>,
+    /// Bytes of kernel buffer granted for sending.
+    pub send_buffer: Option<usize>,
+}
+
+impl Statistics {
+    /// Datagrams that reached the socket: accepted and dropped.
+    #[must_use]
+    pub fn datagrams_received(&self) -> u64 {
+        self.datagrams_accepted + self.datagrams_dropped.total()
+    }
+
+    /// Lost, late and duplicate datagrams together.
+    #[must_use]
+    pub const fn sequence_errors(&self) -> u64 {
+        self.lost + self.late + self.duplicate
+    }
+
+    /// Datagrams whose CRC-32 was wrong.
+    #[must_use]
+    pub const fn crc_errors(&self) -> u64 {
+        self.datagrams_dropped.of(DropReason::BadCrc)
+    }
+}
+
+impl Shared {
+    pub(crate) fn statistics(&self) -> Statistics {
+        let (totals, peers) = self.directory.totals();
+        let granted = self.lifecycle.granted();
+        let heard = totals.received.last_activity.map(|at| self.wall_at(at));
+        let sent = match self.send_counters.last_sent_ns.value() {
+            0 => None,
+            ns => Some(WallTime::from_nanos(ns.cast_signed())),
+        };
+        Statistics {
+            connection_state: self.status.state(),
+            peers,
+            messages_sent: totals.sent.messages,
+            messages_received: totals.received.messages,
+            bytes_sent: totals.sent.bytes,
+            bytes_received: totals.inbound.bytes,
+            datagrams_sent: totals.sent.datagrams,
+            datagrams_accepted: totals.inbound.datagrams_accepted,
+            datagrams_dropped: totals.inbound.datagrams_dropped,
+            messages_dropped: totals.inbound.messages_dropped,
+            lost: totals.received.lost,
+            late: totals.received.late,
+            duplicate: totals.received.duplicate,
+            missing: totals.received.missing,
+            timeout_errors: totals.received.timeouts,
+            last_activity: heard.max(sent),
+            next_sequence: totals.sent.next_sequence,
+            expected_sequence: totals.received.expected_sequence,
+            send_failures: self.send_counters.refused.value(),
+            queued_send_failures: self.send_counters.queued.value(),
+            inbox: self.inbox.stats(),
+            handlers: self.handlers.totals(),
+            path: totals.received.path,
+            receive_buffer: granted.receive_buffer,
+            send_buffer: granted.send_buffer,
+        }
+    }
+
+    /// A point of the steady clock on the wall clock of now.
+    fn wall_at(&self, at: Steady) -> WallTime {
+        let now = self.clock.now();
+        let ago = i64::try_from(now.steady.since(at).as_nanos()).unwrap_or(i64::MAX);
+        WallTime::from_nanos(now.wall.as_nanos().saturating_sub(ago))
+    }
+}
+
+/// Drops as a map from reason to count.
+struct ByReason<'a>(&'a Drops);
+
+impl Serialize for ByReason<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(reason, count)| (reason.name(), count)))
+    }
+}
+
+impl Serialize for Statistics {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("connection_state", self.connection_state.name())?;
+        map.serialize_entry("peers", &self.peers)?;
+        map.serialize_entry("messages_sent", &self.messages_sent)?;
+        map.serialize_entry("messages_received", &self.messages_received)?;
+        map.serialize_entry("bytes_sent", &self.bytes_sent)?;
+        map.serialize_entry("bytes_received", &self.bytes_received)?;
+        map.serialize_entry("datagrams_sent", &self.datagrams_sent)?;
+        map.serialize_entry("datagrams_received", &self.datagrams_received())?;
+        map.serialize_entry("datagrams_accepted", &self.datagrams_accepted)?;
+        map.serialize_entry("datagrams_dropped", &ByReason(&self.datagrams_dropped))?;
+        map.serialize_entry("messages_dropped", &ByReason(&self.messages_dropped))?;
+        map.serialize_entry("crc_errors", &self.crc_errors())?;
+        map.serialize_entry("sequence_errors", &self.sequence_errors())?;
+        map.serialize_entry("lost", &self.lost)?;
+        map.serialize_entry("late", &self.late)?;
+        map.serialize_entry("duplicate", &self.duplicate)?;
+        map.serialize_entry("missing", &self.missing)?;
+        map.serialize_entry("timeout_errors", &self.timeout_errors)?;
+        map.serialize_entry("last_activity", &self.last_activity.map(WallTime::as_secs_f64))?;
+        map.serialize_entry("next_sequence", &self.next_sequence)?;
+        map.serialize_entry("expected_sequence", &self.expected_sequence)?;
+        map.serialize_entry("send_failures", &self.send_failures)?;
+        map.serialize_entry("queued_send_failures", &self.queued_send_failures)?;
+        map.serialize_entry("inbox_waiting", &self.inbox.waiting)?;
+        map.serialize_entry("inbox_taken", &self.inbox.taken)?;
+        map.serialize_entry("inbox_dropped", &ByReason(&self.inbox.dropped))?;
+        map.serialize_entry("handled", &self.handlers.handled)?;
+        map.serialize_entry("handler_panics", &self.handlers.panicked)?;
+        map.serialize_entry("handler_timeouts", &self.handlers.timed_out)?;
+        map.serialize_entry("handlers_waiting", &self.handlers.waiting)?;
+        map.serialize_entry("handlers_dropped", &ByReason(&self.handlers.dropped))?;
+        let micros = |duration: std::time::Duration| duration.as_secs_f64() * 1e6;
+        map.serialize_entry("rtt_us", &self.path.map(|path| micros(path.rtt_smoothed)))?;
+        map.serialize_entry("rtt_min_us", &self.path.map(|path| micros(path.rtt_min)))?;
+        map.serialize_entry("jitter_us", &self.path.map(|path| micros(path.jitter)))?;
+        map.serialize_entry("one_way_delay_us", &self.path.map(|path| micros(path.one_way_delay)))?;
+        map.serialize_entry("receive_buffer", &self.receive_buffer)?;
+        map.serialize_entry("send_buffer", &self.send_buffer)?;
+        map.end()
+    }
+}

@@ -1,0 +1,68 @@
+//! Messages to test with.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tautline_proto::endpoint::{EndpointConfig, Event, Role, Start, WireFormat, endpoint};
+use tautline_proto::json::JsonLimits;
+use tautline_proto::wire::classic::ClassicFormat;
+
+use crate::message::{Arrival, Message};
+use crate::{ContentType, Id, MessageRef, MessageType, Now, PeerId, Priority, WallTime};
+
+/// An arrival from nobody in particular.
+pub(crate) fn arrival() -> Arrival {
+    Arrival {
+        peer: PeerId::none(),
+        address: ([127, 0, 0, 1], 9000).into(),
+        time: WallTime::default(),
+        late: false,
+    }
+}
+
+/// A message numbered `number` in id and payload.
+pub(crate) fn numbered(number: u64, priority: Priority) -> MessageRef<'static> {
+    MessageRef {
+        message_type: MessageType::Data,
+        priority,
+        channel: 0,
+        timestamp: WallTime::from_nanos(1),
+        message_id: Id::Number(number),
+        source: Cow::Borrowed("plant"),
+        destination: None,
+        correlation_id: None,
+        content_type: ContentType::Raw,
+        payload: b"payload",
+    }
+}
+
+/// The number that `numbered` was given.
+pub(crate) fn number_of(message: &Message) -> u64 {
+    match message.message_id() {
+        Id::Number(number) => number,
+        Id::Text(_) => panic!("not made by `numbered`"),
+    }
+}
+
+/// A peer of its own: only endpoints give out ids, so one is made, and calls a server of the classic wire.
+pub(crate) fn peer(number: u32) -> PeerId {
+    let config = EndpointConfig {
+        role: Role::Client,
+        wire: WireFormat::Classic(ClassicFormat::default()),
+        name: String::new(),
+        max_peers: 1,
+        heartbeat_interval: Duration::from_secs(1),
+        liveness_timeout: Duration::from_secs(1),
+        peer_expiry: Duration::from_secs(1),
+        max_message_size: 1000,
+        json: JsonLimits::default(),
+        check_payload: Arc::new(|_, _| Ok(())),
+    };
+    let (mut inbound, _) = endpoint(config, Start { peers_before: number, ..Start::default() });
+    inbound.dial(arrival().address, Now::default());
+    match inbound.poll_event(Now::default()) {
+        Some(Event::Added(peer)) => peer.id,
+        other => panic!("no peer: {other:?}"),
+    }
+}

@@ -1,0 +1,11 @@
+//! Unit tests of the modules that `tests/shuttle.rs` builds a second time.
+//!
+//! They are here and not at the end of those files, because they run on the machine's threads and would be
+//! built there as well.
+
+mod fixtures;
+mod inbox;
+mod message;
+mod pool;
+
+pub(crate) use fixtures::{arrival, number_of, numbered, peer};

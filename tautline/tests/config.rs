@@ -1,0 +1,443 @@
+//! Configuration: what each source accepts, what is refused and in which words, and the documentation.
+
+use std::time::Duration;
+
+use tautline::{Config, ConfigError, ContentType, InboxPolicy, Key, Role, Wire};
+
+fn server() -> Config {
+    Config::server("127.0.0.1:9000")
+}
+
+fn client() -> Config {
+    Config::client("127.0.0.1:9000")
+}
+
+fn classic(config: Config) -> Config {
+    config.wire(Wire::Classic)
+}
+
+fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+/// The sentence that refuses `config`.
+fn refusal(config: &Config) -> String {
+    config.validate().expect_err("should be refused").to_string()
+}
+
+/// `base` with `variables` laid over it.
+fn with(base: Config, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    base.apply_variables(variables.iter().copied())
+}
+
+#[test]
+fn the_defaults_are_valid_for_both_roles_on_both_wires() {
+    for config in [server(), client(), classic(server()), classic(client())] {
+        assert_eq!(config.validate(), Ok(()), "{config:?}");
+    }
+    let settings = server().settings().expect("valid");
+    assert_eq!((settings.role, settings.endpoint.port()), (Role::Server, 9000));
+    assert_eq!(settings.name, "tautline");
+    assert_eq!(settings.heartbeat_interval, ms(100));
+    assert_eq!(settings.inbox_policy, InboxPolicy::DropOldest);
+    assert_eq!(settings.payload_limits(), tautline::PayloadLimits::default());
+}
+
+#[test]
+fn liveness_is_slower_on_the_wire_without_heartbeats() {
+    assert_eq!(server().settings().map(|settings| settings.liveness_timeout), Ok(ms(500)));
+    assert_eq!(classic(server()).settings().map(|settings| settings.liveness_timeout), Ok(ms(5_000)));
+}
+
+#[test]
+fn role_and_endpoint_are_required() {
+    assert_eq!(refusal(&Config::default()), "`role` is not set: expected server or client");
+    let error = refusal(&Config::default().role(Role::Server));
+    assert_eq!(error, "`endpoint` is not set: expected host:port, [ipv6]:port or host");
+}
+
+#[test]
+fn a_wrong_endpoint_says_what_is_expected() {
+    assert_eq!(
+        refusal(&Config::server("plant:http")),
+        "`endpoint` \"plant:http\" has a port that is not a number from 0 to 65535: \
+         expected host:port, [ipv6]:port or host"
+    );
+}
+
+#[test]
+fn port_0_is_for_servers() {
+    assert_eq!(Config::server("127.0.0.1:0").validate(), Ok(()));
+    assert_eq!(
+        refusal(&Config::client("127.0.0.1:0")),
+        "`endpoint` is 127.0.0.1:0: expected the port that the server listens on (port 0 is for servers)"
+    );
+}
+
+#[test]
+fn a_setting_without_effect_here_is_an_error_that_says_where_it_has_one() {
+    let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    for (config, sentence) in [
+        (server().use_crc(false), "`use_crc` is set but has an effect only on the classic wire: remove it"),
+        (
+            server().use_sequence(true),
+            "`use_sequence` is set but has an effect only on the classic wire: remove it",
+        ),
+        (
+            classic(client()).heartbeat_interval(ms(10)),
+            "`heartbeat_interval` is set but has an effect only on the native wire: remove it",
+        ),
+        (
+            classic(client()).connect_timeout(ms(10)),
+            "`connect_timeout` is set but has an effect only for clients on the native wire: remove it",
+        ),
+        (client().max_peers(3), "`max_peers` is set but has an effect only for servers: remove it"),
+        (
+            client().peer_expiry(ms(9_000)),
+            "`peer_expiry` is set but has an effect only for servers: remove it",
+        ),
+        (server().bind(local), "`bind` is set but has an effect only for clients: remove it"),
+        (
+            server().inbox_capacity(0).inbox_policy(InboxPolicy::Refuse),
+            "`inbox_policy` is set but has an effect only with an `inbox_capacity` over 0: remove it",
+        ),
+    ] {
+        assert_eq!(refusal(&config), sentence);
+    }
+}
+
+#[test]
+fn settings_that_have_an_effect_here_are_accepted() {
+    let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    for config in [
+        classic(server()).use_crc(false).use_sequence(false),
+        client().connect_timeout(Duration::ZERO).bind(local).heartbeat_interval(ms(10)),
+        server().max_peers(65_536).peer_expiry(ms(501)).inbox_capacity(0),
+    ] {
+        assert_eq!(config.validate(), Ok(()), "{config:?}");
+    }
+}
+
+#[test]
+fn values_at_the_ends_of_their_range_are_valid_and_those_beyond_are_not() {
+    for (key, first, last, beyond) in [
+        ("name", "x", "x".repeat(64).as_str(), "x".repeat(65).as_str()),
+        ("max_peers", "1", "65536", "65537"),
+        ("max_message_size", "1", "65000", "65001"),
+        ("max_depth", "1", "127", "128"),
+        ("inbox_capacity", "0", "1000000", "1000001"),
+        ("heartbeat_interval", "1ms", "60s", "60001ms"),
+        ("connect_timeout", "0s", "60min", "61min"),
+        ("handler_concurrency", "1", "1000", "1001"),
+    ] {
+        for good in [first, last] {
+            assert!(Config::default().set(key, good).is_ok(), "{key} = {good}");
+        }
+        let error = Config::default().set(key, beyond).expect_err(key);
+        assert_eq!(error.key(), Some(key));
+    }
+}
+
+#[test]
+fn a_range_holds_for_setters_too() {
+    assert_eq!(refusal(&server().max_peers(0)), "`max_peers` is 0: expected a whole number from 1 to 65536");
+    assert_eq!(refusal(&server().name("")), "`name` is \"\": expected text of 1 to 64 bytes");
+    assert_eq!(
+        refusal(&server().heartbeat_interval(Duration::from_micros(1))),
+        "`heartbeat_interval` is 1us: expected a duration with its unit (ns, us, ms, s or min) from 1ms to 60s"
+    );
+}
+
+#[test]
+fn durations_must_fit_each_other() {
+    assert_eq!(
+        refusal(&client().heartbeat_interval(ms(250))),
+        "`liveness_timeout` is 500ms: expected more than twice `heartbeat_interval`, that is over 500ms"
+    );
+    assert_eq!(client().heartbeat_interval(ms(250)).liveness_timeout(ms(501)).validate(), Ok(()));
+    assert_eq!(
+        refusal(&server().peer_expiry(ms(500))),
+        "`peer_expiry` is 500ms: expected more than `liveness_timeout`, that is over 500ms"
+    );
+    // No heartbeats on the classic wire, so nothing to compare with.
+    assert_eq!(classic(client()).liveness_timeout(ms(100)).validate(), Ok(()));
+}
+
+#[test]
+fn each_codec_needs_its_wire_and_its_feature() {
+    assert_eq!(
+        refusal(&classic(server()).codec(ContentType::Cbor)),
+        "`codec` is cbor: expected json, the only codec of the classic wire"
+    );
+    assert_eq!(
+        refusal(&server().codec(ContentType::Raw)),
+        "`codec` is raw: expected json, msgpack or cbor (raw bytes are sent as a payload of their own)"
+    );
+    for (codec, built) in
+        [(ContentType::MessagePack, cfg!(feature = "msgpack")), (ContentType::Cbor, cfg!(feature = "cbor"))]
+    {
+        let expected = if built { Ok(()) } else { Err(ConfigError::CodecNotBuilt { codec }) };
+        assert_eq!(server().codec(codec).validate(), expected);
+    }
+    assert_eq!(
+        ConfigError::CodecNotBuilt { codec: ContentType::Cbor }.to_string(),
+        "`codec` is cbor, which this build does not have: enable the Cargo feature \"cbor\" of the crate tautline"
+    );
+}
+
+#[test]
+fn variables_set_every_type() {
+    let config = with(
+        Config::default(),
+        &[
+            ("TAUTLINE_ROLE", "client"),
+            ("TAUTLINE_ENDPOINT", "[::1]:9000"),
+            ("TAUTLINE_BIND", "::1"),
+            ("TAUTLINE_NAME", "42"),
+            ("TAUTLINE_WIRE", "classic"),
+            ("TAUTLINE_USE_CRC", "false"),
+            ("TAUTLINE_LIVENESS_TIMEOUT", "2.5s"),
+            ("TAUTLINE_INBOX_CAPACITY", "7"),
+            ("TAUTLINE_INBOX_POLICY", "drop_newest"),
+            ("PATH", "/bin"),
+        ],
+    );
+    let expected = classic(Config::client("[::1]:9000"))
+        .bind(std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0)))
+        .name("42")
+        .use_crc(false)
+        .liveness_timeout(ms(2_500))
+        .inbox_capacity(7)
+        .inbox_policy(InboxPolicy::DropNewest);
+    assert_eq!(config, Ok(expected));
+}
+
+#[test]
+fn a_variable_wins_over_what_it_is_laid_over_and_code_over_the_variable() {
+    let config = with(server().max_peers(3).name("first"), &[("TAUTLINE_MAX_PEERS", "4")]).expect("valid");
+    assert_eq!((config.max_peers, config.name.as_deref()), (Some(4), Some("first")));
+    assert_eq!(config.max_peers(5).settings().map(|settings| settings.max_peers), Ok(5));
+}
+
+#[test]
+fn an_unknown_variable_is_named_with_what_it_resembles() {
+    for (variable, sentence) in [
+        ("TAUTLINE_MAX_PEER", "there is no key `TAUTLINE_MAX_PEER`: did you mean `TAUTLINE_MAX_PEERS`?"),
+        (
+            "TAUTLINE_HEARTBEAT",
+            "there is no key `TAUTLINE_HEARTBEAT`: did you mean `TAUTLINE_HEARTBEAT_INTERVAL`?",
+        ),
+    ] {
+        let error = with(server(), &[(variable, "1")]).expect_err("no such key");
+        assert_eq!(error.to_string(), sentence);
+    }
+    let error = with(server(), &[("TAUTLINE_COLOUR", "red")]).expect_err("no such key").to_string();
+    assert!(
+        error.starts_with("there is no key `TAUTLINE_COLOUR`: expected one of role, endpoint, bind"),
+        "{error}"
+    );
+    assert!(with(server(), &[("TAUTLINE_", "1")]).is_err());
+}
+
+#[test]
+fn a_wrong_value_is_shown_with_the_name_of_its_variable() {
+    for (variable, value, sentence) in [
+        (
+            "TAUTLINE_CONNECT_TIMEOUT",
+            "5",
+            "`TAUTLINE_CONNECT_TIMEOUT` is \"5\": expected a duration with its unit (ns, us, ms, s or min) \
+             from 0s to 60min",
+        ),
+        ("TAUTLINE_USE_CRC", "yes", "`TAUTLINE_USE_CRC` is \"yes\": expected true or false"),
+        (
+            "TAUTLINE_MAX_PEERS",
+            "-1",
+            "`TAUTLINE_MAX_PEERS` is \"-1\": expected a whole number from 1 to 65536",
+        ),
+        ("TAUTLINE_WIRE", "Native", "`TAUTLINE_WIRE` is \"Native\": expected native or classic"),
+        ("TAUTLINE_CODEC", "raw", "`TAUTLINE_CODEC` is \"raw\": expected json, msgpack or cbor"),
+        (
+            "TAUTLINE_BIND",
+            "eth0",
+            "`TAUTLINE_BIND` is \"eth0\": expected a local IP address, with or without a port",
+        ),
+    ] {
+        let error = with(server(), &[(variable, value)]).expect_err(value);
+        assert_eq!(error.to_string(), sentence);
+    }
+    let long = with(server(), &[("TAUTLINE_WIRE", &"é".repeat(1_000))]).expect_err("no wire").to_string();
+    assert!(long.len() < 250, "a wrong value is repeated in part only: {long}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_utf8_is_refused_by_name() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let value = std::ffi::OsString::from_vec(vec![b'a', 0xff]);
+    let error = server().apply_variables([("TAUTLINE_NAME", value)]).expect_err("not UTF-8");
+    assert_eq!(error.to_string(), "`TAUTLINE_NAME` is not valid UTF-8: expected text of 1 to 64 bytes");
+}
+
+/// The environment of this process cannot be changed while other tests run, so this runs itself again.
+#[test]
+fn the_environment_is_read_when_asked_for() {
+    const MARK: &str = "CONFIG_TEST_CHILD";
+    if std::env::var_os(MARK).is_some() {
+        let settings = Config::from_env().and_then(|config| config.settings()).expect("valid");
+        assert_eq!((settings.endpoint.port(), settings.max_peers), (9001, 3));
+        assert_eq!(server().settings().map(|settings| settings.max_peers), Ok(1_024), "explicit only");
+        return;
+    }
+    let status = std::process::Command::new(std::env::current_exe().expect("this test's program"))
+        .args(["--exact", "the_environment_is_read_when_asked_for"])
+        .env(MARK, "1")
+        .env("TAUTLINE_ROLE", "server")
+        .env("TAUTLINE_ENDPOINT", "127.0.0.1:9001")
+        .env("TAUTLINE_MAX_PEERS", "3")
+        .stdout(std::process::Stdio::null())
+        .status();
+    assert!(status.expect("started").success());
+}
+
+#[cfg(feature = "toml")]
+mod toml {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        Config::from_toml(text).expect_err("should be refused").to_string()
+    }
+
+    #[test]
+    fn every_type_is_read() {
+        let config = Config::from_toml(
+            "# a plant\n\
+             role = \"server\"\n\
+             endpoint = \"0.0.0.0:9000\"\n\
+             wire = \"classic\"\n\
+             use_sequence = false\n\
+             liveness_timeout = \"250ms\"\n\
+             receive_buffer = 4_194_304\n\
+             nonfinite = \"null\"\n",
+        );
+        let expected = classic(Config::server("0.0.0.0:9000"))
+            .use_sequence(false)
+            .liveness_timeout(ms(250))
+            .receive_buffer(4_194_304)
+            .nonfinite(tautline::json::NonFinite::Null);
+        assert_eq!(config, Ok(expected));
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_is_named_with_what_would_be_right() {
+        for (text, sentence) in [
+            ("max_per = 3", "there is no key `max_per`: did you mean `max_peers`?"),
+            ("max_peers = \"3\"", "`max_peers` is \"3\": expected a whole number from 1 to 65536"),
+            (
+                "max_peers = 3.0",
+                "`max_peers` is a number with a fraction: expected a whole number from 1 to 65536",
+            ),
+            ("max_peers = -3", "`max_peers` is -3: expected a whole number from 1 to 65536"),
+            ("use_crc = \"true\"", "`use_crc` is \"true\": expected true or false"),
+            ("name = 5", "`name` is 5: expected text of 1 to 64 bytes"),
+            ("endpoint = [1]", "`endpoint` is an array: expected host:port, [ipv6]:port or host"),
+            ("wire = 2000-01-01", "`wire` is a date or time: expected native or classic"),
+            ("wire = true", "`wire` is true: expected native or classic"),
+            ("codec.json = 1", "`codec` is a table: expected json, msgpack or cbor"),
+            (
+                "connect_timeout = 5",
+                "`connect_timeout` is 5: expected a duration with its unit (ns, us, ms, s or min) from 0s to 60min",
+            ),
+        ] {
+            assert_eq!(refusal(text), sentence, "{text}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_toml_is_refused_with_its_line() {
+        for text in
+            ["name = \"a\"\nmax_peers 3", "name = \"a\"\nname = \"b\"", "name = \"a\"\nmax_peers = 1e"]
+        {
+            let error = refusal(text);
+            assert!(error.starts_with("line 2 is not TOML: "), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_and_named_in_its_errors() {
+        let path = std::env::temp_dir().join(format!("tautline-config-{}.toml", std::process::id()));
+        std::fs::write(&path, "role = \"client\"\nendpoint = \"plant:9000\"\n").expect("written");
+        let config = Config::from_toml_file(&path);
+        std::fs::write(&path, "max_peers = 0\n").expect("written");
+        let error = Config::from_toml_file(&path);
+        std::fs::remove_file(&path).expect("removed");
+        assert_eq!(config, Ok(Config::client("plant:9000")));
+        let error = error.expect_err("out of range");
+        let sentence = "`max_peers` is 0: expected a whole number from 1 to 65536";
+        assert_eq!(error.to_string(), format!("{}: {sentence}", path.display()));
+        assert_eq!(error.key(), Some("max_peers"));
+
+        let missing = Config::from_toml_file(&path).expect_err("removed").to_string();
+        assert!(missing.starts_with(&format!("{}: the file cannot be read: ", path.display())), "{missing}");
+    }
+}
+
+/// Every default, as documented, is a value of its key and the one that holds.
+#[test]
+fn documented_defaults_are_the_defaults() {
+    for wire in [Wire::Native, Wire::Classic] {
+        for base in [server().wire(wire), client().wire(wire)] {
+            let mut config = base.clone();
+            for key in Config::keys().iter().filter(|key| key.name() != "wire" && applies(key, &base)) {
+                let Some(default) = key.default(wire) else { continue };
+                config.set(key.name(), &default).unwrap_or_else(|error| panic!("{error}"));
+            }
+            assert_eq!(config.settings(), base.settings());
+        }
+    }
+}
+
+/// Whether a key may be set in `config`.
+fn applies(key: &Key, config: &Config) -> bool {
+    let mut config = config.clone();
+    let wire = config.wire.unwrap_or(Wire::Native);
+    let Some(default) = key.default(wire) else { return false };
+    config.set(key.name(), &default).unwrap_or_else(|error| panic!("{error}"));
+    !matches!(config.validate(), Err(ConfigError::NoEffect { .. }))
+}
+
+const TABLE_START: &str =
+    "<!-- generated from the table in the code: REWRITE_DOCS=1 cargo test -p tautline --test config -->\n";
+const TABLE_END: &str = "<!-- end of the generated table -->";
+
+/// The documentation's table, from the one in the code.
+fn documented_table() -> String {
+    let mut table = String::from("| key | value | default | effect | purpose |\n|---|---|---|---|---|\n");
+    for key in Config::keys() {
+        let default = match (key.default(Wire::Native), key.default(Wire::Classic)) {
+            (Some(native), Some(classic)) if native != classic => {
+                format!("`{native}` native, `{classic}` classic")
+            }
+            (Some(default), _) => format!("`{default}`"),
+            _ => "none".to_owned(),
+        };
+        let (name, value, scope, doc) = (key.name(), key.expected(), key.scope(), key.doc().trim());
+        table.push_str(&format!("| `{name}` | {value} | {default} | {scope} | {doc} |\n"));
+    }
+    table
+}
+
+#[test]
+fn the_documentation_has_the_table_of_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let page = std::fs::read_to_string(path).expect("docs/configuration.md");
+    let (before, rest) = page.split_once(TABLE_START).expect("the table's start");
+    let (table, after) = rest.split_once(TABLE_END).expect("the table's end");
+    let right = documented_table();
+    if std::env::var_os("REWRITE_DOCS").is_some() {
+        let page = format!("{before}{TABLE_START}{right}{TABLE_END}{after}");
+        std::fs::write(path, page).expect("docs/configuration.md is writable");
+        return;
+    }
+    assert_eq!(table, right, "run REWRITE_DOCS=1 cargo test -p tautline --test config");
+}

@@ -1,0 +1,306 @@
+//! Payloads: the JSON form, the codecs, and what each of them refuses.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tautline::{ContentType, DecodeError, EncodeError, Payload};
+
+/// One of everything that serde tells apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Everything {
+    flag: bool,
+    small: i8,
+    large: u64,
+    ratio: f32,
+    angle: f64,
+    letter: char,
+    text: String,
+    nothing: Option<u8>,
+    something: Option<u8>,
+    unit: (),
+    marker: Marker,
+    wrapped: Wrapped,
+    list: Vec<u16>,
+    none_listed: Vec<u16>,
+    pair: (u8, String),
+    map: BTreeMap<String, i32>,
+    modes: Vec<Mode>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Marker;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Wrapped(i16);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Mode {
+    Idle,
+    Hold(u8),
+    Between(u8, u8),
+    Track { joint: u8 },
+}
+
+fn everything() -> Everything {
+    Everything {
+        flag: true,
+        small: -5,
+        large: u64::MAX,
+        ratio: 0.1,
+        angle: -0.0,
+        letter: 'µ',
+        text: "a \"quoted\"\nline/\u{7f}\u{1f600}".to_owned(),
+        nothing: None,
+        something: Some(7),
+        unit: (),
+        marker: Marker,
+        wrapped: Wrapped(-300),
+        list: vec![1, 2, 3],
+        none_listed: vec![],
+        pair: (1, "one".to_owned()),
+        map: [("b".to_owned(), 2), ("a".to_owned(), 1)].into(),
+        modes: vec![Mode::Idle, Mode::Hold(1), Mode::Between(1, 2), Mode::Track { joint: 3 }],
+    }
+}
+
+type Encode<T> = fn(&T) -> Result<Payload, EncodeError>;
+
+/// The codecs in this build.
+fn codecs<T: Serialize>() -> Vec<Encode<T>> {
+    vec![
+        Payload::json::<T>,
+        #[cfg(feature = "msgpack")]
+        Payload::msgpack::<T>,
+        #[cfg(feature = "cbor")]
+        Payload::cbor::<T>,
+    ]
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    let payload = Payload::json(value).unwrap_or_else(|error| panic!("{error}"));
+    String::from_utf8(payload.bytes().to_vec()).expect("JSON is text")
+}
+
+#[test]
+fn json_has_the_form_of_pythons_dumps() {
+    assert_eq!(
+        json(&everything()),
+        "{\"flag\": true, \"small\": -5, \"large\": 18446744073709551615, \"ratio\": 0.1, \"angle\": -0.0, \
+         \"letter\": \"\\u00b5\", \"text\": \"a \\\"quoted\\\"\\nline/\\u007f\\ud83d\\ude00\", \
+         \"nothing\": null, \"something\": 7, \"unit\": null, \"marker\": null, \"wrapped\": -300, \
+         \"list\": [1, 2, 3], \"none_listed\": [], \"pair\": [1, \"one\"], \"map\": {\"a\": 1, \"b\": 2}, \
+         \"modes\": [\"Idle\", {\"Hold\": 1}, {\"Between\": [1, 2]}, {\"Track\": {\"joint\": 3}}]}"
+    );
+}
+
+#[test]
+fn scalars_and_empty_containers_are_values_too() {
+    assert_eq!(json(&()), "null");
+    assert_eq!(json(&"text"), "\"text\"");
+    assert_eq!(json(&1e16), "1e+16");
+    assert_eq!(json(&BTreeMap::<u8, u8>::new()), "{}");
+    assert_eq!(json(&i128::MIN), i128::MIN.to_string());
+    assert_eq!(json(&u128::MAX), u128::MAX.to_string());
+}
+
+#[test]
+fn singles_are_written_with_their_own_digits_and_read_back() {
+    for (single, text) in [
+        (0.1_f32, "0.1"),
+        (16_777_216.0, "16777216.0"),
+        (1e-5, "1e-05"),
+        (f32::MAX, "3.4028235e+38"),
+        (f32::MIN_POSITIVE, "1.1754944e-38"),
+        (-1e-45, "-1e-45"),
+    ] {
+        assert_eq!(json(&single), text);
+        assert_eq!(Payload::json(&single).expect("finite").decode(), Ok(single));
+    }
+}
+
+#[test]
+fn map_keys_become_text_where_python_makes_them_text() {
+    assert_eq!(json(&BTreeMap::from([(-1, 'a')])), "{\"-1\": \"a\"}");
+    assert_eq!(json(&BTreeMap::from([(true, 1)])), "{\"true\": 1}");
+    assert_eq!(json(&BTreeMap::from([('"', 1)])), "{\"\\\"\": 1}");
+    assert_eq!(json(&BTreeMap::from([(Mode::Idle, 1)])), "{\"Idle\": 1}");
+    for problem in [
+        Payload::json(&BTreeMap::from([((1, 2), 1)])),
+        Payload::json(&BTreeMap::from([(Mode::Hold(1), 1)])),
+        Payload::json(&BTreeMap::from([((), 1)])),
+        Payload::json(&BTreeMap::from([(Some(1), 1)])),
+    ] {
+        assert_eq!(
+            problem.expect_err("no key").to_string(),
+            "the value cannot be encoded: a JSON object's key must be text, a whole number, a boolean or a \
+             plain variant"
+        );
+    }
+}
+
+#[test]
+fn everything_reads_back_from_every_codec() {
+    for encode in codecs() {
+        let payload = encode(&everything()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(payload.decode(), Ok(everything()), "{}", payload.content_type());
+        let again = Payload::encoded(payload.content_type(), payload.bytes());
+        assert_eq!(again, Ok(payload), "the receiver's check accepts what the sender wrote");
+    }
+}
+
+#[derive(Clone, Serialize)]
+struct Joint {
+    angle: f64,
+    force: f32,
+}
+
+#[derive(Clone, Serialize)]
+enum Report {
+    Pose { joints: Vec<Joint> },
+    Range(f64, f64),
+}
+
+#[test]
+fn nan_in_a_nested_value_is_refused_by_every_codec() {
+    let still = Joint { angle: 0.0, force: 1.5 };
+    for bad in [
+        Joint { angle: f64::NAN, ..still },
+        Joint { angle: f64::INFINITY, ..still },
+        Joint { angle: f64::NEG_INFINITY, ..still },
+        Joint { force: f32::NAN, ..still },
+        Joint { force: f32::NEG_INFINITY, ..still },
+    ] {
+        for encode in codecs() {
+            assert!(encode(&Report::Pose { joints: vec![still.clone()] }).is_ok());
+            let error = encode(&Report::Pose { joints: vec![still.clone(), bad.clone()] });
+            assert!(matches!(error, Err(EncodeError::NotFinite { .. })), "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn nan_in_json_is_refused_with_its_path() {
+    let path = |value: &dyn Fn() -> Result<Payload, EncodeError>| match value() {
+        Err(EncodeError::NotFinite { path }) => path,
+        other => panic!("{other:?}"),
+    };
+    let joints = vec![Joint { angle: 0.0, force: 1.5 }, Joint { angle: f64::NAN, force: 1.5 }];
+    let pose = Report::Pose { joints };
+    assert_eq!(path(&|| Payload::json(&pose)).as_deref(), Some("Pose.joints[1].angle"));
+    assert_eq!(path(&|| Payload::json(&Report::Range(0.0, f64::NAN))).as_deref(), Some("Range[1]"));
+    assert_eq!(path(&|| Payload::json(&BTreeMap::from([(5, [[f64::NAN]])]))).as_deref(), Some("5[0][0]"));
+    assert_eq!(path(&|| Payload::json(&f64::NAN)), None);
+    assert_eq!(
+        Payload::json(&[1.0, f64::NAN]).expect_err("not finite").to_string(),
+        "`[1]` is NaN or infinite: a controller must not act on it, so it is not sent"
+    );
+}
+
+/// `depth` lists inside each other, around a number.
+fn nested(depth: usize) -> serde_json::Value {
+    (0..depth).fold(serde_json::Value::from(1), |inner, _| serde_json::Value::Array(vec![inner]))
+}
+
+#[test]
+fn depth_is_limited_alike_in_every_codec() {
+    for encode in codecs() {
+        let deepest = encode(&nested(32)).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(deepest.decode(), Ok(nested(32)));
+        assert_eq!(encode(&nested(33)), Err(EncodeError::TooDeep { max_depth: 32 }));
+    }
+    let text = nested(33).to_string();
+    assert_eq!(Payload::json_text(&text), Err(EncodeError::TooDeep { max_depth: 32 }));
+    assert_eq!(Payload::encoded(ContentType::Json, text), Err(EncodeError::TooDeep { max_depth: 32 }));
+    // An empty list is a level as well.
+    let text = format!("{}{}", "[".repeat(33), "]".repeat(33));
+    assert_eq!(Payload::encoded(ContentType::Json, text), Err(EncodeError::TooDeep { max_depth: 32 }));
+    assert_eq!(
+        Payload::encoded(ContentType::MessagePack, [vec![0x91; 32], vec![0x90]].concat()),
+        Err(EncodeError::TooDeep { max_depth: 32 })
+    );
+    assert_eq!(
+        Payload::encoded(ContentType::Cbor, [vec![0x81; 32], vec![0x80]].concat()),
+        Err(EncodeError::TooDeep { max_depth: 32 })
+    );
+}
+
+#[test]
+fn values_side_by_side_are_not_depth() {
+    let wide = vec![BTreeMap::from([("a", vec![(); 1]), ("b", vec![])]); 40];
+    for encode in codecs() {
+        let payload = encode(&wide).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(payload.decode::<Vec<BTreeMap<String, Vec<()>>>>().map(|read| read.len()), Ok(40));
+    }
+    let variants = vec![Mode::Between(1, 2); 40];
+    assert!(Payload::json(&variants).is_ok());
+}
+
+#[test]
+fn size_is_limited_alike_in_every_codec() {
+    for encode in codecs() {
+        assert!(encode(&"x".repeat(64_990)).is_ok());
+        let error = encode(&"x".repeat(65_001));
+        assert!(matches!(error, Err(EncodeError::TooLarge { max_size: 65_000, .. })), "{error:?}");
+    }
+    assert_eq!(
+        Payload::json(&"x".repeat(65_000)).expect_err("two quotes too many").to_string(),
+        "the payload has 65002 bytes: `max_message_size` is 65000"
+    );
+    // One byte of text that becomes six on the wire.
+    assert!(Payload::json_text(format!("\"{}\"", "\u{7f}".repeat(20_000))).is_err());
+}
+
+#[test]
+fn json_text_is_rewritten_with_its_keys_in_order_and_its_digits_kept() {
+    let payload = Payload::json_text(" {\"z\":1.50,\"a\":123456789012345678901234567890} ").expect("JSON");
+    assert_eq!(payload.bytes(), b"{\"z\": 1.5, \"a\": 123456789012345678901234567890}");
+    for text in ["", "{", "{} {}", "{'a': 1}", "[1,]", "nul"] {
+        let error = Payload::json_text(text).expect_err(text);
+        assert!(error.to_string().starts_with("the text is not JSON: syntax error at byte "), "{error}");
+    }
+    assert_eq!(Payload::json_text("[NaN]"), Err(EncodeError::NotFinite { path: None }));
+}
+
+#[test]
+fn a_value_of_another_type_is_a_sentence() {
+    for encode in codecs() {
+        let payload = encode(&vec!["a"]).expect("encodable");
+        let error = payload.decode::<Vec<u8>>().expect_err("not numbers");
+        let start = format!("the {} payload is not of the type asked for: ", payload.content_type());
+        assert!(error.to_string().starts_with(&start), "{error}");
+    }
+}
+
+#[test]
+fn raw_bytes_are_no_value() {
+    let payload = Payload::raw([0xff; 3]);
+    assert_eq!(payload.bytes(), [0xff; 3]);
+    assert_eq!(payload.decode::<u8>(), Err(DecodeError::Raw));
+}
+
+#[cfg(not(feature = "cbor"))]
+#[test]
+fn a_codec_that_is_not_built_in_is_named_with_its_feature() {
+    let payload = Payload::encoded(ContentType::Cbor, [0x01]).expect("well formed");
+    assert_eq!(
+        payload.decode::<u8>().expect_err("not built in").to_string(),
+        "this build has no cbor: enable the Cargo feature \"cbor\" of the crate tautline"
+    );
+}
+
+/// A value whose own `Serialize` fails.
+struct Failing;
+
+impl Serialize for Failing {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("the sensor is not calibrated"))
+    }
+}
+
+#[test]
+fn an_error_of_the_values_own_is_passed_on() {
+    for encode in codecs() {
+        let error = encode(&Failing).expect_err("always fails").to_string();
+        assert_eq!(error, "the value cannot be encoded: the sensor is not calibrated");
+    }
+}

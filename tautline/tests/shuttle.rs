@@ -1,0 +1,354 @@
+//! The races of the inbox, the pool and the transmit hand-over, on schedules that shuttle chooses.
+//!
+//! The same source files as in the library, over shuttle's locks and threads: each scenario runs some
+//! thousand times, every time in another order. A lost wake-up shows as a deadlock. A failure prints the
+//! schedule, and `shuttle::replay(scenario, "...")` runs exactly that one again.
+
+#![allow(dead_code, unreachable_pub, unused_imports)] // these files are used in part here
+
+use tautline::{
+    ContentType, DropReason, Drops, Id, InboxPolicy, MessageRef, MessageType, Now, PeerId, Priority, WallTime,
+};
+
+#[path = "../src/handover.rs"]
+mod handover;
+#[path = "../src/inbox.rs"]
+mod inbox;
+#[path = "../src/lanes.rs"]
+mod lanes;
+#[path = "../src/message.rs"]
+mod message;
+#[path = "../src/pool.rs"]
+mod pool;
+
+#[path = "../src/tests/fixtures.rs"]
+mod fixtures;
+
+/// What `src/sync.rs` is in the library.
+mod sync {
+    use std::sync::{PoisonError, TryLockError};
+    use std::time::Instant;
+
+    use shuttle::rand::Rng;
+    pub(crate) use shuttle::sync::{Arc, Mutex, MutexGuard};
+    pub(crate) use shuttle::thread::{Thread, current};
+
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+        match mutex.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Time does not pass under shuttle: whether a deadline has passed is one more of its choices.
+    pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
+        if deadline.is_none() {
+            shuttle::thread::park();
+        } else {
+            shuttle::thread::yield_now();
+        }
+        deadline.is_none() || shuttle::rand::thread_rng().gen_bool(0.5)
+    }
+}
+
+/// Schedules tried per scenario and scheduler.
+const SCHEDULES: usize = 1500;
+
+/// Tries a scenario: threads chosen at random, then threads preempted at few, well-chosen points.
+fn explore(scenario: impl Fn() + Send + Sync + Clone + 'static) {
+    shuttle::check_random(scenario.clone(), SCHEDULES);
+    shuttle::check_pct(scenario, SCHEDULES, 3);
+}
+
+mod inbox_races {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
+
+    use shuttle::future::block_on;
+    use shuttle::thread::{self, JoinHandle};
+
+    use super::InboxPolicy::{self, DropNewest, DropOldest, Refuse};
+    use super::fixtures::{arrival, number_of, numbered};
+    use super::inbox::{Inbox, ReceiveError};
+    use super::pool::Pool;
+    use super::{DropReason, Priority, explore};
+
+    const POLL: Option<Duration> = Some(Duration::ZERO);
+    /// Any other time-out: shuttle says when it passes.
+    const SOME: Option<Duration> = Some(Duration::from_secs(1));
+
+    fn open(capacity: usize, policy: InboxPolicy) -> Arc<Inbox> {
+        let inbox = Arc::new(Inbox::new(Arc::new(Pool::default())));
+        inbox.open(capacity, policy);
+        inbox
+    }
+
+    fn offer(inbox: &Inbox, number: u64) {
+        inbox.offer(&numbered(number, Priority::Normal), arrival());
+    }
+
+    /// Receives until the inbox is closed.
+    fn reader(inbox: &Arc<Inbox>) -> JoinHandle<Vec<u64>> {
+        let inbox = Arc::clone(inbox);
+        thread::spawn(move || {
+            std::iter::from_fn(|| inbox.receive(None).ok()).map(|message| number_of(&message)).collect()
+        })
+    }
+
+    fn joined(readers: Vec<JoinHandle<Vec<u64>>>) -> Vec<u64> {
+        let mut numbers: Vec<u64> =
+            readers.into_iter().flat_map(|reader| reader.join().expect("no panic")).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    fn drain(inbox: &Inbox) -> Vec<u64> {
+        std::iter::from_fn(|| inbox.receive(POLL).ok()).map(|message| number_of(&message)).collect()
+    }
+
+    #[test]
+    fn a_close_in_between_loses_no_count() {
+        explore(|| {
+            let inbox = open(8, DropOldest);
+            let readers = vec![reader(&inbox), reader(&inbox)];
+            for number in 0..4 {
+                offer(&inbox, number);
+            }
+            inbox.close();
+            let taken = joined(readers);
+            let stats = inbox.stats();
+            assert_eq!(stats.taken, taken.len() as u64);
+            assert_eq!((stats.waiting, stats.offered()), (0, 4));
+            assert_eq!(stats.dropped.of(DropReason::Closed), 4 - stats.taken);
+            assert!(taken.windows(2).all(|pair| pair[0] < pair[1]), "twice: {taken:?}");
+        });
+    }
+
+    #[test]
+    fn each_message_wakes_somebody() {
+        explore(|| {
+            let inbox = open(8, DropOldest);
+            let readers: Vec<_> = (0..3)
+                .map(|_| {
+                    let inbox = Arc::clone(&inbox);
+                    thread::spawn(move || vec![number_of(&inbox.receive(None).expect("open"))])
+                })
+                .collect();
+            for number in 0..3 {
+                offer(&inbox, number);
+            }
+            assert_eq!(joined(readers), [0, 1, 2]);
+        });
+    }
+
+    #[test]
+    fn a_cancelled_wait_loses_neither_message_nor_wake_up() {
+        explore(|| {
+            let inbox = open(8, DropOldest);
+            let mut given_up = inbox.receive_async();
+            let pending = Pin::new(&mut given_up).poll(&mut Context::from_waker(Waker::noop()));
+            assert!(pending.is_pending());
+            let task = thread::spawn({
+                let inbox = Arc::clone(&inbox);
+                move || vec![number_of(&block_on(inbox.receive_async()).expect("open"))]
+            });
+            let canceller = thread::spawn(move || drop(given_up));
+            // Handed to the one who is about to give up, or to the one who waits behind it.
+            offer(&inbox, 7);
+            assert_eq!(joined(vec![task]), [7]);
+            canceller.join().expect("no panic");
+            assert_eq!(inbox.stats().waiting, 0);
+        });
+    }
+
+    #[test]
+    fn a_wait_that_times_out_loses_nothing() {
+        explore(|| {
+            let inbox = open(8, DropOldest);
+            let impatient: Vec<_> = (0..2)
+                .map(|_| {
+                    let inbox = Arc::clone(&inbox);
+                    thread::spawn(move || match inbox.receive(SOME) {
+                        Ok(message) => vec![number_of(&message)],
+                        Err(ReceiveError::TimedOut) => vec![],
+                        Err(other) => panic!("{other}"),
+                    })
+                })
+                .collect();
+            offer(&inbox, 0);
+            offer(&inbox, 1);
+            let mut numbers = joined(impatient);
+            numbers.extend(drain(&inbox));
+            numbers.sort_unstable();
+            assert_eq!(numbers, [0, 1]);
+        });
+    }
+
+    #[test]
+    fn one_reader_reads_in_order_whatever_others_give_up() {
+        explore(|| {
+            let inbox = open(8, DropOldest);
+            let quitter = thread::spawn({
+                let inbox = Arc::clone(&inbox);
+                move || {
+                    let mut waits = [inbox.receive_async(), inbox.receive_async()];
+                    let mut context = Context::from_waker(Waker::noop());
+                    waits.each_mut().map(|wait| Pin::new(wait).poll(&mut context).is_pending())
+                }
+            });
+            for number in 0..4 {
+                offer(&inbox, number);
+            }
+            let pending = quitter.join().expect("no panic");
+            let kept = drain(&inbox);
+            assert_eq!(kept.len(), 2 + pending.iter().filter(|&&pending| pending).count());
+            assert!(kept.windows(2).all(|pair| pair[0] < pair[1]), "out of order: {kept:?}");
+        });
+    }
+
+    #[test]
+    fn a_full_inbox_under_contention_counts_every_drop() {
+        for policy in [DropOldest, DropNewest, Refuse] {
+            explore(move || {
+                let inbox = open(1, policy);
+                let taker = thread::spawn({
+                    let inbox = Arc::clone(&inbox);
+                    move || {
+                        let mut refused = 0;
+                        let mut taken = 0;
+                        loop {
+                            match inbox.receive(None) {
+                                Ok(_) => taken += 1,
+                                Err(ReceiveError::Overrun { refused: more }) => refused += more,
+                                Err(_) => return (taken, refused),
+                            }
+                        }
+                    }
+                });
+                for number in 0..4 {
+                    offer(&inbox, number);
+                }
+                inbox.close();
+                let (taken, refused) = taker.join().expect("no panic");
+                let stats = inbox.stats();
+                assert_eq!((stats.taken, stats.waiting, stats.offered()), (taken, 0, 4));
+                // The last ones may have been refused without anybody asking again.
+                assert!(refused <= stats.dropped.of(DropReason::InboxFull));
+            });
+        }
+    }
+
+    #[test]
+    fn who_waits_when_it_closes_hears_of_it_even_when_it_opens_again() {
+        explore(|| {
+            let inbox = open(8, DropOldest);
+            let mut wait = inbox.receive_async();
+            assert!(Pin::new(&mut wait).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            let waiter = thread::spawn(move || block_on(wait).expect_err("closed meanwhile"));
+            inbox.close();
+            inbox.open(8, DropOldest);
+            offer(&inbox, 1);
+            assert_eq!(waiter.join().expect("no panic"), ReceiveError::Closed);
+            assert_eq!(drain(&inbox), [1]);
+        });
+    }
+}
+
+mod pool_races {
+    use std::sync::Arc;
+
+    use shuttle::thread;
+
+    use super::explore;
+    use super::pool::Pool;
+
+    #[test]
+    fn no_buffer_is_in_two_hands() {
+        explore(|| {
+            let pool = Arc::new(Pool::default());
+            pool.give(Vec::with_capacity(8));
+            let users: Vec<_> = (0..3u8)
+                .map(|user| {
+                    let pool = Arc::clone(&pool);
+                    thread::spawn(move || {
+                        for _ in 0..2 {
+                            let mut buffer = pool.take(8);
+                            assert!(buffer.is_empty());
+                            buffer.extend_from_slice(&[user; 8]);
+                            thread::yield_now();
+                            assert_eq!(buffer, [user; 8]);
+                            pool.give(buffer);
+                        }
+                    })
+                })
+                .collect();
+            for user in users {
+                user.join().expect("no panic");
+            }
+            assert!((1..=3).contains(&pool.kept()));
+        });
+    }
+}
+
+mod handover_races {
+    use std::sync::{Arc, Mutex};
+
+    use shuttle::thread;
+
+    use super::explore;
+    use super::handover::{Handed, Handover, Writer};
+
+    /// Keeps what was written where the test sees it without asking the hand-over.
+    struct Log(Arc<Mutex<Vec<u32>>>);
+
+    impl Writer for Log {
+        type Job = Vec<u32>;
+        type Outcome = ();
+
+        fn write(&mut self, job: &mut Vec<u32>) {
+            // Lets others come while the writer is held.
+            thread::yield_now();
+            self.0.lock().expect("never poisoned").append(job);
+        }
+
+        fn write_queued(&mut self, job: &mut Vec<u32>) {
+            self.write(job);
+        }
+    }
+
+    #[test]
+    fn every_job_is_written_once_without_another_turn() {
+        explore(|| {
+            let written = Arc::<Mutex<Vec<u32>>>::default();
+            let handover = Arc::new(Handover::new(Log(Arc::clone(&written))));
+            let senders: Vec<_> = (0..3)
+                .map(|sender| {
+                    let handover = Arc::clone(&handover);
+                    thread::spawn(move || {
+                        for number in [sender * 10, sender * 10 + 1] {
+                            let handed = handover.submit(&mut vec![number], false);
+                            assert!(matches!(handed, Handed::Written(()) | Handed::Queued(false)));
+                        }
+                    })
+                })
+                .collect();
+            for sender in senders {
+                sender.join().expect("no panic");
+            }
+            let written = written.lock().expect("never poisoned").clone();
+            for sender in 0..3 {
+                let own: Vec<_> = written.iter().filter(|&&number| number / 10 == sender).collect();
+                assert_eq!(own, [&(sender * 10), &(sender * 10 + 1)], "in {written:?}");
+            }
+            assert_eq!(written.len(), 6);
+        });
+    }
+}
