@@ -192,7 +192,10 @@ mod tests {
         path.receive(&heartbeat(1, 0, 0, 0), now(2));
         path.receive(&heartbeat(2, 0, 900, 0), now(3)); // an echo from the future
         path.receive(&heartbeat(3, 0, 2, 900), now(4)); // held longer than it exists
-        path.receive(&Heartbeat { wall: WallTime::from_nanos(i64::MIN), held: u64::MAX, ..heartbeat(4, 0, 1, 0) }, now(5));
+        path.receive(
+            &Heartbeat { wall: WallTime::from_nanos(i64::MIN), held: u64::MAX, ..heartbeat(4, 0, 1, 0) },
+            now(5),
+        );
         assert_eq!(path.samples, 0);
     }
 }

@@ -23,6 +23,10 @@ impl PeerId {
         self.slot as usize
     }
 
+    pub(crate) const fn slot_number(self) -> u32 {
+        self.slot
+    }
+
     /// An id that no interface gives out; for messages made by hand, in tests of other transports.
     #[must_use]
     pub const fn none() -> Self {

@@ -9,7 +9,10 @@ use core::time::Duration;
 use crate::time::Instant;
 
 /// How many numbers the window remembers: a number is lost when so many newer ones have passed it.
-pub const SPAN: u64 = 64;
+pub const SPAN: u64 = SLOTS as u64;
+
+/// The same, as the length of a table and the width of a bitmap.
+const SLOTS: usize = 64;
 
 /// A number missing for so long is lost, even if few newer ones follow.
 pub const LOSS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -50,9 +53,9 @@ pub struct Window {
     received: u64,
     lost: u64,
     /// How many numbers below `next` the window speaks for: those before its start are unknown to it.
-    reach: u32,
+    reach: u64,
     /// When a missing number was passed, at its number modulo [`SPAN`].
-    passed_at: [Instant; SPAN as usize],
+    passed_at: [Instant; SLOTS],
     counts: WindowCounts,
 }
 
@@ -65,7 +68,7 @@ impl Window {
             received: 0,
             lost: 0,
             reach: 0,
-            passed_at: [Instant::from_nanos(0); SPAN as usize],
+            passed_at: [Instant::from_nanos(0); SLOTS],
             counts: WindowCounts { lost: 0, late: 0, duplicate: 0 },
         }
     }
@@ -85,7 +88,7 @@ impl Window {
         let Some(age) = self.next.checked_sub(number).and_then(|behind| behind.checked_sub(1)) else {
             return Verdict::New;
         };
-        if age >= u64::from(self.reach) {
+        if age >= self.reach {
             return Verdict::TooOld;
         }
         match (self.received >> age & 1, self.lost >> age & 1) {
@@ -158,7 +161,7 @@ impl Window {
         self.counts.lost += skipped.saturating_sub(SPAN - 1);
         self.received = shifted(self.received, step) | 1;
         self.lost = shifted(self.lost, step);
-        self.reach = self.reach.saturating_add(u32::try_from(step).unwrap_or(u32::MAX)).min(SPAN as u32);
+        self.reach = self.reach.saturating_add(step).min(SPAN);
         for missing in number - skipped.min(SPAN - 1)..number {
             self.passed_at[slot(missing)] = now;
         }
@@ -166,7 +169,7 @@ impl Window {
     }
 
     const fn missing_bits(&self) -> u64 {
-        let spoken_for = if self.reach == 64 { u64::MAX } else { (1 << self.reach) - 1 };
+        let spoken_for = if self.reach == SPAN { u64::MAX } else { (1 << self.reach) - 1 };
         !(self.received | self.lost) & spoken_for
     }
 }

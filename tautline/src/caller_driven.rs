@@ -67,12 +67,8 @@ impl Driver {
 
     /// As [`turn`](Self::turn), and shows every message to `see` first, as it stands in the datagram. With an
     /// `inbox_capacity` of 0 nothing is copied.
-    pub fn turn_with(
-        &mut self,
-        wait: Duration,
-        see: &mut dyn FnMut(&MessageRef<'_>, Arrival),
-    ) -> usize {
-        self.shared.lifecycle.slot.with(|turner| turner.turn(Some(wait), see)).unwrap_or(0)
+    pub fn turn_with(&mut self, wait: Duration, see: &mut dyn FnMut(&MessageRef<'_>, Arrival)) -> usize {
+        self.shared.lifecycle.drive(|turner| turner.turn(Some(wait), see)).unwrap_or(0)
     }
 
     /// The next message from the inbox, turning while there is none: the calling thread itself reads the socket.
@@ -99,7 +95,7 @@ impl Driver {
     /// When the next turn must be, at the latest; `None` while nothing is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.shared.lifecycle.slot.with(|turner| turner.next_deadline()).flatten()
+        self.shared.lifecycle.drive(|turner| turner.next_deadline()).flatten()
     }
 
     /// How the connection stands.
@@ -115,6 +111,6 @@ impl Driver {
     #[must_use]
     pub fn socket_descriptor(&self) -> Option<std::os::fd::RawFd> {
         use std::os::fd::AsRawFd;
-        self.shared.lifecycle.slot.with(|turner| turner.socket().udp().as_raw_fd())
+        self.shared.lifecycle.drive(|turner| turner.socket().udp().as_raw_fd())
     }
 }

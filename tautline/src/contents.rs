@@ -85,8 +85,12 @@ mod tests {
     #[test]
     fn an_arrival_can_be_given_afterwards() {
         let message = Message::new(&Payload::raw(*b""), &Metadata::data());
-        let arrival =
-            Arrival { peer: PeerId::none(), address: ([10, 0, 0, 1], 7).into(), time: wall_now(), late: true };
+        let arrival = Arrival {
+            peer: PeerId::none(),
+            address: ([10, 0, 0, 1], 7).into(),
+            time: wall_now(),
+            late: true,
+        };
         let message = message.with_arrival(arrival);
         assert_eq!(message.address(), arrival.address);
         assert!(message.is_late());

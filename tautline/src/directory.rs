@@ -8,9 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use tautline_proto::endpoint::PeerHandle;
-use tautline_proto::{
-    InboundCounters, InboundStats, PeerId, PeerRxStats, PeerTxStats, SessionId,
-};
+use tautline_proto::{InboundCounters, InboundStats, PeerId, PeerRxStats, PeerTxStats, SessionId};
 
 use crate::ConnectionState;
 use crate::sync::lock;

@@ -31,12 +31,14 @@ pub(crate) struct Life {
     /// Order: set (release) after the line was closed, read (acquire) by the driver between two datagrams: a
     /// driver that sees it hands out nothing more.
     stopped: AtomicBool,
+    /// Order: relaxed; only the driver itself, from inside a handler, sets it.
+    orphaned: AtomicBool,
     waker: Waker,
 }
 
 impl Life {
     pub(crate) const fn new(waker: Waker) -> Self {
-        Self { stopped: AtomicBool::new(false), waker }
+        Self { stopped: AtomicBool::new(false), orphaned: AtomicBool::new(false), waker }
     }
 
     pub(crate) fn stop(&self) {
@@ -46,6 +48,16 @@ impl Life {
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
+    }
+
+    /// The connection was ended by the driver itself, from inside a handler: nobody waits until the driver has
+    /// finished, so another connection may have begun, which it must leave alone.
+    pub(crate) fn orphan(&self) {
+        self.orphaned.store(true, Ordering::Relaxed);
+    }
+
+    fn is_orphaned(&self) -> bool {
+        self.orphaned.load(Ordering::Relaxed)
     }
 
     pub(crate) fn wake(&self) {
@@ -70,6 +82,8 @@ pub(crate) struct Turner {
     refused: bool,
     last_other_wire: Option<Instant>,
     send_failures_seen: u64,
+    /// Senders left more to write than one turn may.
+    unwritten: bool,
 }
 
 /// What a new [`Turner`] is made of.
@@ -110,6 +124,7 @@ impl Turner {
             refused: false,
             last_other_wire: None,
             send_failures_seen: 0,
+            unwritten: false,
         }
     }
 
@@ -128,9 +143,13 @@ impl Turner {
 
     /// Turns until the connection ends.
     pub(crate) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let _driving = shared.lifecycle.drivers.enter();
         while !self.life.is_stopped() {
             self.turn(None, &mut |_, _| {});
         }
+        // Here, still as the driver: what is dropped may be the last handle of a user's handler.
+        drop(self);
     }
 
     /// Waits for at most `wait` (`None`: as long as nothing is due), then does all that is due: at most
@@ -144,6 +163,9 @@ impl Turner {
         }
         let now = self.shared.clock.now();
         let datagrams = self.read_batch(now, sink);
+        if self.life.is_orphaned() {
+            return datagrams;
+        }
         if self.inbound.next_timeout().is_some_and(|due| due <= now.steady) {
             self.inbound.handle_timeout(now);
         }
@@ -159,7 +181,8 @@ impl Turner {
         let clock = self.shared.clock;
         let protocol = [self.inbound.next_timeout(), self.answer_by].into_iter().flatten().min();
         let protocol = protocol.map(|due| clock.instant(due));
-        [protocol, self.dispatcher.next_deadline()].into_iter().flatten().min()
+        let write_on = self.unwritten.then(Instant::now);
+        [protocol, self.dispatcher.next_deadline(), write_on].into_iter().flatten().min()
     }
 
     fn time_to_wait(&self, wait: Option<Duration>) -> Option<Duration> {
@@ -177,7 +200,12 @@ impl Turner {
             }
             match self.socket.receive(&mut self.buffer) {
                 Ok(Received::Datagram(len, from)) => self.take_datagram(now, len, from, sink),
-                Ok(Received::Empty) => return count,
+                Ok(Received::Empty) => {
+                    if count == 0 {
+                        self.read_error_queue();
+                    }
+                    return count;
+                }
                 Ok(Received::Unreachable(address, error)) => self.unreachable(address, &error),
                 Err(error) => {
                     self.socket_failed(&error);
@@ -188,9 +216,18 @@ impl Turner {
         TURN_BUDGET
     }
 
+    /// Empties the queue of errors that a send has cleared: until then the socket would wake every wait.
+    fn read_error_queue(&mut self) {
+        for _ in 0..TURN_BUDGET {
+            let Some((address, error)) = self.socket.queued_error() else { return };
+            self.unreachable(Some(address), &error);
+        }
+    }
+
     fn take_datagram(&mut self, now: Now, len: usize, from: SocketAddr, sink: Sink<'_>) {
         let Self { inbound, shared, dispatcher, life, buffer, scratch, .. } = self;
         let accepted = inbound.handle(now, from, &buffer[..len], scratch);
+        shared.peers_so_far.store(inbound.peers_so_far(), Ordering::Relaxed);
         // A new peer must be known to the sending half before its first message can be answered.
         carry_out_commands(inbound, shared, now);
         if let Some(accepted) = accepted {
@@ -202,6 +239,10 @@ impl Turner {
                 }
                 sink(&message, arrival);
                 dispatcher.dispatch(&message, arrival, || Reply::new(shared, &message, arrival));
+                if life.is_orphaned() {
+                    // Inbox and all may belong to another connection by now.
+                    return;
+                }
                 shared.inbox.offer(&message, arrival);
             }
         }
@@ -230,10 +271,7 @@ impl Turner {
         let shared = Arc::clone(&self.shared);
         let publish = |event: &Event| shared.status.events.publish(event);
         match event {
-            Happened::Added(handle) => {
-                shared.directory.add(handle);
-                shared.peers_so_far.store(self.inbound.peers_so_far(), Ordering::Relaxed);
-            }
+            Happened::Added(handle) => shared.directory.add(handle),
             Happened::Named(peer, name) => shared.directory.set_name(peer, name),
             Happened::Accepted(peer) => {
                 shared.directory.set_state(peer, ConnectionState::Connected);
@@ -295,7 +333,10 @@ impl Turner {
         self.refused |= error.kind() == io::ErrorKind::ConnectionRefused;
         if let Some(left_out) = self.shared.log.allow(Instant::now()) {
             tracing::warn!(?address, %error, left_out, "peer unreachable");
-            self.shared.status.events.publish(&Event::PeerUnreachable { address, problem: error.to_string() });
+            self.shared
+                .status
+                .events
+                .publish(&Event::PeerUnreachable { address, problem: error.to_string() });
         }
     }
 
@@ -308,7 +349,7 @@ impl Turner {
 
     /// Writes what senders left to the driver, and makes failures of queued messages known.
     fn finish_sends(&mut self) {
-        while self.shared.transmit.flush() {}
+        self.unwritten = self.shared.transmit.flush();
         let failures = self.shared.send_counters.queued.value();
         if std::mem::replace(&mut self.send_failures_seen, failures) != failures
             && let Some(error) = self.shared.transmit.exclusively(crate::line::Line::take_report)

@@ -222,7 +222,10 @@ impl fmt::Display for SendError {
             }
             Self::Text(error) => error.fmt(f),
             Self::TooLarge { size, max } => {
-                write!(f, "the datagram would have {size} bytes, UDP carries at most {max}: send less at once")
+                write!(
+                    f,
+                    "the datagram would have {size} bytes, UDP carries at most {max}: send less at once"
+                )
             }
             Self::Busy => f.write_str("the kernel's send buffer is full: try again, or raise `send_buffer`"),
             Self::Refused { to, problem, .. } => write!(f, "the kernel did not send to {to}: {problem}"),

@@ -36,11 +36,11 @@ pub(crate) trait Writer {
 
 /// What became of a job that was handed in.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Handed<O> {
-    /// Written by the calling thread.
-    Written(O),
-    /// Another thread writes it; `true` if that should be the driver, which is then to be woken.
-    Queued(bool),
+pub(crate) struct Handed<O> {
+    /// The outcome, if the calling thread wrote it; `None` if another one does.
+    pub(crate) outcome: Option<O>,
+    /// Jobs are left, this or others, that no thread is sure to write: the driver is to be woken.
+    pub(crate) wake_driver: bool,
 }
 
 /// A writer and the jobs that wait for it.
@@ -66,7 +66,11 @@ impl<J: Default> Backlog<J> {
             return false;
         }
         let taken = std::mem::replace(job, self.spare.pop().unwrap_or_default());
-        if urgent { self.urgent.push_back(taken) } else { self.ordinary.push_back(taken) }
+        if urgent {
+            self.urgent.push_back(taken)
+        } else {
+            self.ordinary.push_back(taken)
+        }
         true
     }
 
@@ -93,7 +97,7 @@ impl<W: Writer> Handover<W> {
         if !lock(&self.backlog).push(job, urgent) {
             return self.write_first(lock(&self.writer), job, urgent);
         }
-        Handed::Queued(self.finish_backlog(MAX_RUN))
+        Handed { outcome: None, wake_driver: self.finish_backlog(MAX_RUN) }
     }
 
     /// Writes what waits, at most [`MAX_RUN`] jobs; whether more waits. For the driver.
@@ -101,11 +105,17 @@ impl<W: Writer> Handover<W> {
         self.finish_backlog(MAX_RUN)
     }
 
-    /// Runs `act` with the writer to itself, once everything that waits is written.
+    /// Writes what waits, as often as it takes to write a full backlog; whether nothing is left to the driver.
+    pub(crate) fn flush_all(&self) -> bool {
+        (0..=MAX_BACKLOG / MAX_RUN).any(|_| !self.flush())
+    }
+
+    /// Runs `act` with the writer to itself, once everything that waited is written. For the driver, which
+    /// [flushes](Self::flush) afterwards, and for those who open and close, when nobody else sends.
     pub(crate) fn exclusively<T>(&self, act: impl FnOnce(&mut W) -> T) -> T {
         let result = {
             let mut writer = lock(&self.writer);
-            self.write_backlog(&mut writer, usize::MAX);
+            self.write_backlog(&mut writer, MAX_BACKLOG);
             act(&mut writer)
         };
         self.finish_backlog(MAX_RUN);
@@ -121,15 +131,18 @@ impl<W: Writer> Handover<W> {
         let mut left = MAX_RUN;
         if !urgent {
             left -= self.write_backlog(&mut writer, MAX_RUN);
-            if left == 0 && !lock(&self.backlog).is_empty() && lock(&self.backlog).push(job, false) {
-                // Enough written for others; the driver goes on, this job in its turn.
-                return Handed::Queued(true);
+            if left == 0 && !lock(&self.backlog).is_empty() {
+                if lock(&self.backlog).push(job, false) {
+                    // Enough written for others; the driver goes on, this job in its turn.
+                    return Handed { outcome: None, wake_driver: true };
+                }
+                // Full: this thread's earlier jobs may wait in it, and must stay before this one.
+                self.write_backlog(&mut writer, MAX_BACKLOG);
             }
         }
         let outcome = writer.write(job);
         drop(writer);
-        self.finish_backlog(left);
-        Handed::Written(outcome)
+        Handed { outcome: Some(outcome), wake_driver: self.finish_backlog(left) }
     }
 
     /// Writes what came while the writer was held, without ever waiting for it; whether something still waits

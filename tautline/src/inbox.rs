@@ -48,7 +48,10 @@ impl fmt::Display for ReceiveError {
             Self::NotConnected => f.write_str("not connected: call connect() before receive()"),
             Self::Closed => f.write_str("the interface was disconnected while waiting for a message"),
             Self::Overrun { refused } => {
-                write!(f, "{refused} messages were refused: the inbox was full; read faster or raise `inbox_capacity`")
+                write!(
+                    f,
+                    "{refused} messages were refused: the inbox was full; read faster or raise `inbox_capacity`"
+                )
             }
             Self::InboxOff => f.write_str("there is no inbox to read: `inbox_capacity` is 0"),
         }

@@ -110,7 +110,7 @@ impl UdpInterface {
 
     fn make(config: Config, caller_driven: bool) -> Result<Self, ConfigError> {
         let settings = config.settings()?;
-        let shared = Arc::new(Shared::new(config, settings.role, caller_driven));
+        let shared = Arc::new(Shared::new(config, &settings, caller_driven));
         Ok(Self { handle: Arc::new(Handle { shared }) })
     }
 
@@ -129,7 +129,7 @@ impl UdpInterface {
     /// Why it is not connected; it can be tried again.
     pub fn connect(&self) -> Result<(), ConnectError> {
         self.shared().open(None)?;
-        if self.waits_for_answer() { self.shared().status.wait_outcome() } else { Ok(()) }
+        self.wait_for_answer()
     }
 
     /// As [`connect`](Self::connect), with another configuration from now on. The role stays.
@@ -139,7 +139,7 @@ impl UdpInterface {
     /// As for [`connect`](Self::connect), and [`StillConnected`](ConnectError::StillConnected).
     pub fn connect_with(&self, config: Config) -> Result<(), ConnectError> {
         self.shared().open(Some(config))?;
-        if self.waits_for_answer() { self.shared().status.wait_outcome() } else { Ok(()) }
+        self.wait_for_answer()
     }
 
     /// As [`connect`](Self::connect), on any executor. Only resolving a host's name blocks; numeric addresses
@@ -150,13 +150,26 @@ impl UdpInterface {
     /// As for [`connect`](Self::connect).
     pub async fn connect_async(&self) -> Result<(), ConnectError> {
         self.shared().open(None)?;
-        if self.waits_for_answer() { self.shared().status.outcome_async().await } else { Ok(()) }
+        match self.answer_at_once() {
+            Some(answer) => answer,
+            None => self.shared().status.outcome_async().await,
+        }
     }
 
-    fn waits_for_answer(&self) -> bool {
+    fn wait_for_answer(&self) -> Result<(), ConnectError> {
+        self.answer_at_once().unwrap_or_else(|| self.shared().status.wait_outcome())
+    }
+
+    /// What connecting answers where it does not wait for the server.
+    fn answer_at_once(&self) -> Option<Result<(), ConnectError>> {
         let shared = self.shared();
         let in_background = shared.config().connect_timeout.is_some_and(|timeout| timeout.is_zero());
-        !shared.caller_driven && !in_background
+        if shared.caller_driven || in_background {
+            return Some(Ok(()));
+        }
+        // The driver would wait for itself.
+        let on_driver = shared.lifecycle.drivers.include_caller();
+        on_driver.then(|| shared.status.outcome().unwrap_or(Err(ConnectError::FromHandler)))
     }
 
     /// Ends the connection: tells the peers (native), wakes every waiter with

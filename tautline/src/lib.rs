@@ -44,6 +44,7 @@ mod config;
 mod contents;
 mod directory;
 mod driver;
+mod driving;
 mod error;
 mod events;
 mod handlers;

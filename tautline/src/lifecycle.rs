@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle, ThreadId};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tautline_proto::endpoint::{Encoder, EndpointConfig, Start, WireFormat, endpoint};
@@ -12,6 +12,7 @@ use tautline_proto::wire::classic::ClassicFormat;
 
 use crate::config::{Config, Role, Settings, Wire};
 use crate::driver::{Life, Parts, Turner};
+use crate::driving::Drivers;
 use crate::error::ConnectError;
 use crate::payload;
 use crate::send::Link;
@@ -26,8 +27,9 @@ use crate::{Cause, ConnectionState};
 pub(crate) struct Lifecycle {
     inner: Mutex<Inner>,
     changed: Condvar,
+    pub(crate) drivers: Drivers,
     /// Where a caller-driven interface's driver finds its connection.
-    pub(crate) slot: Slot,
+    slot: Slot,
 }
 
 #[derive(Debug, Default)]
@@ -45,12 +47,6 @@ struct Running {
     thread: Option<JoinHandle<()>>,
     local: SocketAddr,
     granted: Granted,
-}
-
-impl Running {
-    fn thread_id(&self) -> Option<ThreadId> {
-        self.thread.as_ref().map(|thread| thread.thread().id())
-    }
 }
 
 impl Lifecycle {
@@ -93,11 +89,10 @@ impl Lifecycle {
         self.changed.notify_all();
     }
 
-    /// Whether the calling thread drives the connection.
-    fn on_driver(&self) -> bool {
-        let own = Some(thread::current().id());
-        self.slot.turning() == own
-            || lock(&self.inner).running.as_ref().is_some_and(|running| running.thread_id() == own)
+    /// Runs `act` on a caller-driven connection, as its driver; see [`Slot::with`].
+    pub(crate) fn drive<T>(&self, act: impl FnOnce(&mut Turner) -> T) -> Option<T> {
+        let _driving = self.drivers.enter();
+        self.slot.with(act)
     }
 }
 
@@ -105,7 +100,7 @@ impl Shared {
     /// Opens a connection unless there is one or one is being opened. Returns once the socket is ready; the
     /// outcome is the status' to tell.
     pub(crate) fn open(self: &Arc<Self>, replace: Option<Config>) -> Result<(), ConnectError> {
-        let on_driver = self.lifecycle.on_driver();
+        let on_driver = self.lifecycle.drivers.include_caller();
         let Some((mut inner, waited)) = self.lifecycle.enter(on_driver) else {
             return Err(ConnectError::FromHandler);
         };
@@ -142,7 +137,7 @@ impl Shared {
 
     /// Ends the connection, if any: the peers are told, every waiter is woken, the socket is closed.
     pub(crate) fn shut(&self) {
-        let on_driver = self.lifecycle.on_driver();
+        let on_driver = self.lifecycle.drivers.include_caller();
         let Some((mut inner, _)) = self.lifecycle.enter(on_driver) else { return };
         inner.busy = true;
         let running = inner.running.take();
@@ -158,13 +153,14 @@ impl Shared {
         self.shut_line();
         running.life.stop();
         self.inbox.close();
-        if on_driver {
-            // The driver ends, and the socket closes, as soon as the handler that calls this returns.
-        } else if let Some(thread) = running.thread {
+        // A driver cannot wait for itself: it ends, and the socket closes, as soon as the handler that calls
+        // this returns.
+        match running.thread {
+            Some(thread) if thread.thread().id() == thread::current().id() => running.life.orphan(),
             // A driver that panicked is our bug; its connection ends here all the same.
-            let _ = thread.join();
-        } else {
-            self.lifecycle.slot.clear();
+            Some(thread) => drop(thread.join()),
+            None if on_driver => running.life.orphan(),
+            None => self.lifecycle.slot.clear(),
         }
         self.handlers.quiesce(Duration::ZERO);
         self.directory.end();
@@ -180,6 +176,7 @@ impl Shared {
         let address = resolve(&settings)?;
         let socket = bind(&settings, address)?;
         *lock(&self.config) = config;
+        self.handlers.set_defaults(settings.handler_defaults());
         let granted = socket.set_buffers(settings.receive_buffer, settings.send_buffer);
         self.start(&settings, socket, address, granted, first_number)
     }
@@ -194,7 +191,8 @@ impl Shared {
     ) -> Result<Running, ConnectError> {
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(|error| system("randomness", &error))?;
-        let (waiter, waker) = Waiter::new().map_err(|error| system("descriptor to wake the driver", &error))?;
+        let (waiter, waker) =
+            Waiter::new().map_err(|error| system("descriptor to wake the driver", &error))?;
         let peers_before = self.peers_so_far.load(Ordering::Relaxed);
         let config = endpoint_config(settings);
         let link = Link {
@@ -250,16 +248,16 @@ fn system(what: &'static str, error: &dyn std::fmt::Display) -> ConnectError {
     ConnectError::System { what, problem: error.to_string() }
 }
 
-/// The first address of the endpoint; an IPv4 or IPv6 one, as the system prefers.
+/// The endpoint's first IPv4 address, else its first IPv6 one: "localhost" is both, and whoever listens at
+/// 0.0.0.0 or 127.0.0.1 must be found by it.
 fn resolve(settings: &Settings) -> Result<SocketAddr, ConnectError> {
     let endpoint = &settings.endpoint;
     let unresolved = |problem: String| ConnectError::Unresolved { endpoint: endpoint.clone(), problem };
     let found = (endpoint.host(), endpoint.port()).to_socket_addrs();
-    let mut addresses = found.map_err(|error| unresolved(error.to_string()))?;
-    let fits = |address: &SocketAddr| {
-        settings.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4())
-    };
-    addresses.find(fits).ok_or_else(|| unresolved("none of the kind that `bind` has".to_owned()))
+    let addresses = found.map_err(|error| unresolved(error.to_string()))?;
+    let fits = |address: &SocketAddr| settings.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4());
+    let best = addresses.filter(fits).min_by_key(SocketAddr::is_ipv6);
+    best.ok_or_else(|| unresolved("none of the kind that `bind` has".to_owned()))
 }
 
 fn bind(settings: &Settings, address: SocketAddr) -> Result<Socket, ConnectError> {

@@ -61,6 +61,9 @@ impl Reply {
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { arrival, message_id, .. } = self;
-        f.debug_struct("Reply").field("arrival", arrival).field("message_id", message_id).finish_non_exhaustive()
+        f.debug_struct("Reply")
+            .field("arrival", arrival)
+            .field("message_id", message_id)
+            .finish_non_exhaustive()
     }
 }

@@ -102,15 +102,12 @@ impl Shared {
     }
 
     fn hand_over(&self, job: &mut Job, priority: Priority) -> Result<Sent, SendError> {
-        match self.transmit.submit(job, priority == Priority::Critical) {
-            Handed::Written(outcome) => outcome.map(|()| Sent::Written),
-            Handed::Queued(wake_driver) => {
-                if wake_driver {
-                    self.wake_driver();
-                }
-                Ok(Sent::Queued)
-            }
+        let Handed { outcome, wake_driver } = self.transmit.submit(job, priority == Priority::Critical);
+        // A caller's loop may watch the socket alone, or be busy elsewhere: there the sender goes on.
+        if wake_driver && !(self.caller_driven && self.transmit.flush_all()) {
+            self.wake_driver();
         }
+        outcome.map_or(Ok(Sent::Queued), |outcome| outcome.map(|()| Sent::Written))
     }
 
     fn link(&self) -> Result<Arc<Link>, SendError> {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::clock::Clock;
-use crate::config::{Config, Role};
+use crate::config::{Config, Role, Settings};
 use crate::directory::Directory;
 use crate::handlers::Handlers;
 use crate::handover::Handover;
@@ -42,7 +42,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, role: Role, caller_driven: bool) -> Self {
+    pub(crate) fn new(config: Config, settings: &Settings, caller_driven: bool) -> Self {
+        let (role, handler_defaults) = (settings.role, settings.handler_defaults());
         let pool = Arc::new(Pool::new());
         let line = Line::default();
         Self {
@@ -52,7 +53,7 @@ impl Shared {
             clock: Clock::start(),
             inbox: Arc::new(Inbox::new(Arc::clone(&pool))),
             pool,
-            handlers: Arc::default(),
+            handlers: Arc::new(Handlers::new(handler_defaults)),
             status: Status::default(),
             directory: Directory::default(),
             log: LineLimit::default(),

@@ -4,7 +4,6 @@
 //! the turn can disconnect without waiting for itself.
 
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::thread::{self, ThreadId};
 
 use crate::driver::Turner;
 use crate::sync::lock;
@@ -21,7 +20,7 @@ enum Place {
     Empty,
     Idle(Box<Turner>),
     /// A thread is turning.
-    Out(ThreadId),
+    Out,
 }
 
 impl Slot {
@@ -33,7 +32,7 @@ impl Slot {
     /// Closes the connection, waiting for a turn that is under way on another thread.
     pub(crate) fn clear(&self) {
         let mut place = lock(&self.place);
-        while matches!(*place, Place::Out(_)) {
+        while matches!(*place, Place::Out) {
             place = self.returned.wait(place).unwrap_or_else(PoisonError::into_inner);
         }
         let old = std::mem::take(&mut *place);
@@ -41,19 +40,11 @@ impl Slot {
         drop(old);
     }
 
-    /// The thread that is turning.
-    pub(crate) fn turning(&self) -> Option<ThreadId> {
-        match *lock(&self.place) {
-            Place::Out(thread) => Some(thread),
-            _ => None,
-        }
-    }
-
     /// Runs `act` on the connection; `None` where there is none, or where this is called from inside a turn.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Turner) -> T) -> Option<T> {
         let mut turner = {
             let mut place = lock(&self.place);
-            match std::mem::replace(&mut *place, Place::Out(thread::current().id())) {
+            match std::mem::replace(&mut *place, Place::Out) {
                 Place::Idle(turner) => turner,
                 other => {
                     *place = other;
@@ -62,9 +53,19 @@ impl Slot {
             }
         };
         let result = act(&mut turner);
-        let ended = turner.life.is_stopped();
-        let kept = (!ended).then_some(turner);
-        *lock(&self.place) = kept.map_or(Place::Empty, Place::Idle);
+        let kept = if turner.life.is_stopped() {
+            // Its socket closes before anyone who waits is told.
+            drop(turner);
+            Place::Empty
+        } else {
+            Place::Idle(turner)
+        };
+        let mut place = lock(&self.place);
+        // Unless a new connection has been put in: a handler disconnected, and another thread connected.
+        if matches!(*place, Place::Out) {
+            *place = kept;
+        }
+        drop(place);
         self.returned.notify_all();
         Some(result)
     }

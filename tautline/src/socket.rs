@@ -104,6 +104,19 @@ impl Socket {
         }
     }
 
+    /// Takes one error off the queue of those that the network reported, once a send has met and cleared it:
+    /// no read shows it any more, but it still wakes every wait. The destination that it is about.
+    pub(crate) fn queued_error(&self) -> Option<(SocketAddr, io::Error)> {
+        if self.connected_to.is_some() {
+            return None;
+        }
+        let about = platform::failed_address(&self.udp)?;
+        Some((
+            about,
+            io::Error::new(ErrorKind::HostUnreachable, "nobody listens there, or no way leads there"),
+        ))
+    }
+
     /// Reads one datagram without blocking.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         loop {

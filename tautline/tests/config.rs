@@ -323,7 +323,7 @@ mod toml {
             .use_sequence(false)
             .liveness_timeout(ms(250))
             .receive_buffer(4_194_304)
-            .nonfinite(tautline::json::NonFinite::Null);
+            .nonfinite(tautline::NonFinite::Null);
         assert_eq!(config, Ok(expected));
     }
 

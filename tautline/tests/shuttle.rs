@@ -7,7 +7,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports)] // these files are used in part here
 
 use tautline::{
-    ContentType, DropReason, Drops, Id, InboxPolicy, MessageRef, MessageType, Now, PeerId, Priority, WallTime,
+    ContentType, DropReason, Drops, Id, InboxPolicy, MessageRef, MessageType, PeerId, Priority, WallTime,
 };
 
 #[path = "../src/handover.rs"]
@@ -304,51 +304,62 @@ mod handover_races {
     use shuttle::thread;
 
     use super::explore;
-    use super::handover::{Handed, Handover, Writer};
+    use super::handover::{Handover, MAX_RUN, Writer};
 
     /// Keeps what was written where the test sees it without asking the hand-over.
-    struct Log(Arc<Mutex<Vec<u32>>>);
+    struct Log(Arc<Mutex<Vec<usize>>>);
 
     impl Writer for Log {
-        type Job = Vec<u32>;
+        type Job = Vec<usize>;
         type Outcome = ();
 
-        fn write(&mut self, job: &mut Vec<u32>) {
+        fn write(&mut self, job: &mut Vec<usize>) {
             // Lets others come while the writer is held.
             thread::yield_now();
             self.0.lock().expect("never poisoned").append(job);
         }
 
-        fn write_queued(&mut self, job: &mut Vec<u32>) {
+        fn write_queued(&mut self, job: &mut Vec<usize>) {
             self.write(job);
         }
     }
 
-    #[test]
-    fn every_job_is_written_once_without_another_turn() {
-        explore(|| {
-            let written = Arc::<Mutex<Vec<u32>>>::default();
-            let handover = Arc::new(Handover::new(Log(Arc::clone(&written))));
-            let senders: Vec<_> = (0..3)
-                .map(|sender| {
-                    let handover = Arc::clone(&handover);
-                    thread::spawn(move || {
-                        for number in [sender * 10, sender * 10 + 1] {
-                            let handed = handover.submit(&mut vec![number], false);
-                            assert!(matches!(handed, Handed::Written(()) | Handed::Queued(false)));
-                        }
-                    })
+    /// Jobs per sender are numbered from `sender * SENDER`.
+    const SENDER: usize = 1000;
+
+    /// Each sender hands in its jobs, given how many; then the driver does what it was woken for. All jobs
+    /// must have been written by then, each sender's in order.
+    fn send_all(jobs: &[usize]) {
+        let written = Arc::<Mutex<Vec<usize>>>::default();
+        let handover = Arc::new(Handover::new(Log(Arc::clone(&written))));
+        let senders: Vec<_> = (0..)
+            .zip(jobs)
+            .map(|(sender, &jobs)| {
+                let handover = Arc::clone(&handover);
+                thread::spawn(move || {
+                    let submit = |job| handover.submit(&mut vec![sender * SENDER + job], false).wake_driver;
+                    // Not `any`, which would stop at the first.
+                    (0..jobs).filter(|&job| submit(job)).count()
                 })
-                .collect();
-            for sender in senders {
-                sender.join().expect("no panic");
-            }
-            let written = written.lock().expect("never poisoned").clone();
-            for sender in 0..3 {
-                let own: Vec<_> = written.iter().filter(|&&number| number / 10 == sender).collect();
-                assert_eq!(own, [&(sender * 10), &(sender * 10 + 1)], "in {written:?}");
-            }
-            assert_eq!(written.len(), 6);
-        });
+            })
+            .collect();
+        let woken: usize = senders.into_iter().map(|sender| sender.join().expect("no panic")).sum();
+        while woken > 0 && handover.flush() {}
+        let written = written.lock().expect("never poisoned");
+        for (sender, &jobs) in (0..).zip(jobs) {
+            let own = written.iter().filter(|&&job| job / SENDER == sender).map(|&job| job % SENDER);
+            assert!(own.eq(0..jobs), "sender {sender} in {written:?}");
+        }
+    }
+
+    #[test]
+    fn every_job_is_written_once_and_in_order() {
+        explore(|| send_all(&[2, 2, 2]));
+    }
+
+    #[test]
+    fn jobs_that_nobody_is_left_to_write_wake_the_driver() {
+        // One sender stops in the middle of its write, the other one goes on: more waits than one may write.
+        shuttle::check_pct(|| send_all(&[1, MAX_RUN + 6]), 300, 3);
     }
 }

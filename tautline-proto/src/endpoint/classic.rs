@@ -3,9 +3,11 @@
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
-use super::inbound::{Accepted, Contents, Inbound};
-use super::peers::Peer;
+use super::accepted::{Accepted, Contents};
+use super::inbound::Inbound;
+use super::peers::{FormerLife, Peer};
 use super::{Event, Role};
 use crate::drops::DropReason;
 use crate::peer::PeerId;
@@ -16,6 +18,14 @@ use crate::wire::native::looks_native;
 
 /// Numbers start here in memory, so that those before the first one heard exist too.
 const BASE: u64 = 1 << 32;
+
+/// A sender that seems to have sent more than this without one arriving was restarted: 2^24 datagrams are 14
+/// minutes at 20 kHz.
+const LONGEST_LEAP: u64 = 1 << 24;
+
+/// For so long after a restart, datagrams of the former life may still be under way. Not longer, so that a
+/// sender whose clock was set back is not ignored for ever.
+const STRAGGLING: Duration = Duration::from_secs(10);
 
 impl Inbound {
     pub(super) fn handle_classic<'a>(
@@ -55,16 +65,13 @@ impl Inbound {
             self.add_classic_peer(from);
         }
         let peer = self.peers.by_address(from).expect("found or just added");
-        let restarted = begin_life(peer, number, stamp);
-        let expanded = number.zip(peer.window.as_ref()).map(|(low, window)| window.expand(low));
-        let number = match expanded {
-            Some(None) => return Err(DropReason::TooOld),
-            Some(number) => number,
-            None => None,
+        let id = peer.id;
+        let (number, restarted) = match number {
+            Some(low) => place(peer, low, stamp, now).map(|(number, restarted)| (Some(number), restarted))?,
+            None => (None, false),
         };
         let late = Self::judge(peer, number, now)?;
         peer.newest = peer.newest.max(stamp);
-        let id = peer.id;
         if restarted {
             self.events.push_back(Event::Restarted(id));
         }
@@ -75,31 +82,36 @@ impl Inbound {
     pub(super) fn add_classic_peer(&mut self, address: SocketAddr) -> PeerId {
         let peer = self.add_peer(address, None, "", None);
         peer.accepted = true;
+        peer.numbers_from = BASE;
         let id = peer.id;
         self.events.push_back(Event::Accepted(id));
         id
     }
 }
 
-/// Starts the peer's window at its first number, and anew where only a restart explains the datagram: the
-/// window would drop its number, but its time stamp is later than every one before.
-fn begin_life(peer: &mut Peer, number: Option<u32>, stamp: WallTime) -> bool {
-    let Some(low) = number else { return false };
+/// The full number behind the low 32 bits that travelled, and whether it begins a new life of the peer: that
+/// is so where the window would drop it, or would have to take it for a leap, and its time stamp is later than
+/// every one before. §8.3.
+fn place(peer: &mut Peer, low: u32, stamp: WallTime, now: Instant) -> Result<(u64, bool), DropReason> {
     let start = BASE + u64::from(low);
-    match &mut peer.window {
-        None => {
-            peer.window = Some(Window::new(start));
-            false
-        }
-        Some(window) => {
-            let judged = window.expand(low).map_or(Verdict::TooOld, |number| window.judge(number));
-            let repeats = matches!(judged, Verdict::Duplicate | Verdict::TooOld);
-            let restarted = repeats && stamp > peer.newest;
-            if restarted {
-                window.restart(start);
-                peer.rx.lives.add(1);
-            }
-            restarted
-        }
+    let Some(window) = &mut peer.window else {
+        peer.window = Some(Window::new(start));
+        return Ok((start, false));
+    };
+    window.expire(now);
+    let near = |&number: &u64| number.saturating_sub(window.next()) <= LONGEST_LEAP;
+    let continued = window.expand(low).filter(near);
+    let fits = continued.is_some_and(|number| matches!(window.judge(number), Verdict::New | Verdict::Late));
+    if !fits && stamp > peer.newest {
+        window.restart(start);
+        peer.former_life = Some(FormerLife { newest: peer.newest, ended_at: now });
+        peer.rx.lives.add(1);
+        return Ok((start, true));
     }
+    let is_straggler = |former: FormerLife| stamp <= former.newest && now.since(former.ended_at) < STRAGGLING;
+    if peer.former_life.is_some_and(is_straggler) {
+        // Whether it was received in its own time, nobody knows any more.
+        return Err(DropReason::TooOld);
+    }
+    continued.map(|number| (number, false)).ok_or(DropReason::TooOld)
 }

@@ -6,17 +6,17 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::native::Native;
+use super::accepted::{Accepted, Messages};
+use super::handshake::Native;
 use super::peers::{Peer, Peers};
 use super::token::Secrets;
 use super::{Command, EndpointConfig, Event, OpenPeer, RemovalReason, Role, Start, WireFormat};
 use crate::drops::DropReason;
-use crate::message::MessageRef;
 use crate::peer::{PeerId, SessionId};
-use crate::stats::{InboundCounters, PeerRxCounters};
+use crate::stats::InboundCounters;
 use crate::time::{Instant, Now};
 use crate::window::{Verdict, Window};
-use crate::wire::native::{self, Frame, Frames, Token};
+use crate::wire::native::Token;
 
 /// The receiving half of an endpoint; owned by whoever turns. See the module's head for the calls.
 #[derive(Debug)]
@@ -31,8 +31,20 @@ pub struct Inbound {
     pub(super) events: VecDeque<Event>,
     pub(super) commands: VecDeque<Command>,
     pub(super) replies: VecDeque<(SocketAddr, Vec<u8>)>,
-    /// A peer that said goodbye in the datagram being read; removed once its messages are handed out.
-    closing: Option<PeerId>,
+    closing: Closing,
+}
+
+/// A visit to a peer is never due again at once, so that handling a time-out ends.
+const SHORTEST_WAIT: Duration = Duration::from_micros(100);
+
+/// Whether a peer has said goodbye in the datagram that is being read.
+#[derive(Debug, Default)]
+enum Closing {
+    #[default]
+    Nobody,
+    /// Its last messages are still to be handed out.
+    AfterReading(PeerId),
+    Now(PeerId),
 }
 
 impl Inbound {
@@ -46,7 +58,7 @@ impl Inbound {
             events: VecDeque::new(),
             commands: VecDeque::new(),
             replies: VecDeque::new(),
-            closing: None,
+            closing: Closing::Nobody,
         }
     }
 
@@ -109,6 +121,9 @@ impl Inbound {
 
     /// The messages of an accepted datagram; those that break a rule of their own are counted and skipped.
     pub fn messages<'a>(&'a mut self, accepted: Accepted<'a>) -> Messages<'a> {
+        if let Closing::AfterReading(id) = self.closing {
+            self.closing = Closing::Now(id);
+        }
         let peer = self.peers.get(accepted.peer);
         let (name, rx) = peer.map_or(("", None), |peer| (peer.name.as_str(), Some(&*peer.rx)));
         Messages { contents: accepted.contents, name, rx, config: &self.config, counters: &self.counters }
@@ -120,20 +135,36 @@ impl Inbound {
         self.hello_if_due(now.steady);
         while let Some(peer) = self.peers.pop_due(now.steady) {
             let id = peer.id;
-            self.visit(id, now);
+            self.visit(id, now.steady);
         }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called next.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        [self.peers.next_timeout(), self.native.next_hello()].into_iter().flatten().min()
+        let closing = (!matches!(self.closing, Closing::Nobody)).then_some(Instant::from_nanos(0));
+        [closing, self.peers.next_timeout(), self.native.next_hello()].into_iter().flatten().min()
     }
 
     /// The next thing that happened.
     pub fn poll_event(&mut self, now: Now) -> Option<Event> {
-        self.finish_closing(now.steady);
+        if let Closing::Now(_) = self.closing {
+            self.finish_closing(now.steady);
+        }
         self.events.pop_front()
+    }
+
+    /// Whether the tables agree with one another; what is wrong otherwise. For tests and fuzzers: it walks
+    /// every table.
+    ///
+    /// # Errors
+    ///
+    /// The name of the first rule that does not hold.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) -> Result<(), &'static str> {
+        self.peers.check()?;
+        let bounded = self.peers.len() <= self.config.max_peers;
+        if bounded { Ok(()) } else { Err("more peers than max_peers") }
     }
 
     /// The next order for the outbound half.
@@ -167,54 +198,60 @@ impl Inbound {
         peer.rx.bytes.add(len as u64);
         // Zero means never.
         peer.rx.last_activity_ns.set(now.as_nanos().max(1));
-        peer.last_heard = Some(now);
-        if core::mem::take(&mut peer.silent) {
-            self.events.push_back(Event::Heard(id));
-            self.native.stop_hello();
-        }
         let wanted = peer.window.as_ref().and_then(Window::next_timeout);
         let liveness_at = now.plus(self.config.liveness_timeout);
         self.peers.schedule(id, wanted.map_or(liveness_at, |at| at.min(liveness_at)));
+        if self.peers.mark_heard(id, now) {
+            self.events.push_back(Event::Heard(id));
+            self.native.stop_hello();
+        }
     }
 
     /// Does what is due for one peer and schedules its next visit.
-    fn visit(&mut self, id: PeerId, now: Now) {
-        let EndpointConfig { heartbeat_interval, liveness_timeout, peer_expiry, role, .. } = self.config;
+    fn visit(&mut self, id: PeerId, now: Instant) {
         let Some(peer) = self.peers.get(id) else { return };
         if let Some(window) = &mut peer.window {
-            window.expire(now.steady);
+            window.expire(now);
             peer.publish_window();
         }
-        if peer.next_heartbeat.is_some_and(|at| at <= now.steady) {
-            let (echo, held) = peer.path.echo(now.steady);
-            let heartbeat = native::Heartbeat { echo, held, ..native::Heartbeat::default() };
-            self.commands.push_back(Command::Heartbeat(id, heartbeat));
-            peer.next_heartbeat = Some(now.steady.plus(heartbeat_interval));
+        self.send_heartbeat_if_due(id, now);
+        if self.watch_liveness(id, now) {
+            self.schedule_visit(id, now);
         }
-        let silent_for = peer.last_heard.map_or(Duration::ZERO, |heard| now.steady.since(heard));
-        if !peer.silent && silent_for >= liveness_timeout {
-            peer.silent = true;
+    }
+
+    /// Notices a peer's silence and what follows from it; whether the peer is still there.
+    fn watch_liveness(&mut self, id: PeerId, now: Instant) -> bool {
+        let Some(peer) = self.peers.get(id) else { return false };
+        let silent_for = peer.silent_for(now);
+        if !peer.is_silent() && silent_for >= self.config.liveness_timeout {
             peer.rx.timeouts.add(1);
+            self.peers.mark_silent(id);
             self.events.push_back(Event::Silent(id));
         }
-        let silent = peer.silent;
-        if silent && role == Role::Server && silent_for >= peer_expiry {
-            self.remove(id, RemovalReason::Expired, now.steady);
-            return;
-        }
-        let patience = match (silent, role) {
-            (false, _) => Some(liveness_timeout),
-            (true, Role::Server) => Some(peer_expiry),
+        let silent = self.peers.get(id).is_some_and(|peer| peer.is_silent());
+        match self.config.role {
+            Role::Server if silent && silent_for >= self.config.peer_expiry => {
+                self.remove(id, RemovalReason::Expired, now);
+                return false;
+            }
             // A client never forgets its server.
+            Role::Client if silent && self.config.wire == WireFormat::Native => self.say_hello(now),
+            _ => {}
+        }
+        true
+    }
+
+    fn schedule_visit(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let patience = match (peer.is_silent(), self.config.role) {
+            (false, _) => Some(self.config.liveness_timeout),
+            (true, Role::Server) => Some(self.config.peer_expiry),
             (true, Role::Client) => None,
         };
         let liveness_at = peer.last_heard.zip(patience).map(|(heard, patience)| heard.plus(patience));
-        let window_at = peer.window.as_ref().and_then(Window::next_timeout);
-        if let Some(at) = [peer.next_heartbeat, liveness_at, window_at].into_iter().flatten().min() {
-            self.peers.schedule(id, at);
-        }
-        if silent && role == Role::Client && self.config.wire == WireFormat::Native {
-            self.say_hello(now.steady);
+        if let Some(at) = [peer.next_visit(), liveness_at].into_iter().flatten().min() {
+            self.peers.schedule(id, at.max(now.plus(SHORTEST_WAIT)));
         }
     }
 
@@ -244,8 +281,7 @@ impl Inbound {
         if self.peers.len() < self.config.max_peers {
             return true;
         }
-        let stalest = self.peers.iter().filter(|peer| peer.silent).min_by_key(|peer| peer.last_heard);
-        let Some(id) = stalest.map(|peer| peer.id) else { return false };
+        let Some(id) = self.peers.stalest() else { return false };
         self.remove(id, RemovalReason::Expired, now);
         true
     }
@@ -257,104 +293,27 @@ impl Inbound {
             peer.rx.lost.set(window.counts().lost + window.missing());
             peer.rx.missing.set(0);
         }
-        if let Some(session) = peer.session {
+        if let Some(session) = peer.session
+            && self.config.role == Role::Server
+        {
             self.native.remember_closed(session, now);
         }
         self.commands.push_back(Command::Forget(id));
         self.events.push_back(Event::Removed(id, reason));
     }
 
+    /// Ends a session once the messages that came with its goodbye are handed out.
     pub(super) fn close_after_reading(&mut self, id: PeerId) {
-        self.closing = Some(id);
+        self.closing = Closing::AfterReading(id);
     }
 
     fn finish_closing(&mut self, now: Instant) {
-        let Some(id) = self.closing.take() else { return };
+        let (Closing::AfterReading(id) | Closing::Now(id)) = core::mem::take(&mut self.closing) else {
+            return;
+        };
         self.remove(id, RemovalReason::ClosedByPeer, now);
         if self.config.role == Role::Client {
             self.say_hello_anew(now);
         }
     }
-}
-
-/// A datagram that passed every check, its messages not yet read.
-#[derive(Debug)]
-pub struct Accepted<'a> {
-    pub(super) peer: PeerId,
-    pub(super) late: bool,
-    pub(super) contents: Contents<'a>,
-}
-
-#[derive(Debug)]
-pub(super) enum Contents<'a> {
-    Classic(Option<MessageRef<'a>>),
-    Native { frames: Frames<'a>, next_id: u64 },
-}
-
-impl Accepted<'_> {
-    /// Who sent it.
-    #[must_use]
-    pub const fn peer(&self) -> PeerId {
-        self.peer
-    }
-
-    /// Whether it came after a newer one.
-    #[must_use]
-    pub const fn is_late(&self) -> bool {
-        self.late
-    }
-}
-
-/// The messages of one datagram.
-#[derive(Debug)]
-pub struct Messages<'a> {
-    contents: Contents<'a>,
-    name: &'a str,
-    rx: Option<&'a PeerRxCounters>,
-    config: &'a EndpointConfig,
-    counters: &'a InboundCounters,
-}
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = MessageRef<'a>;
-
-    fn next(&mut self) -> Option<MessageRef<'a>> {
-        let message = match &mut self.contents {
-            Contents::Classic(message) => message.take(),
-            Contents::Native { frames, next_id } => {
-                next_valid(frames, self.name, next_id, self.config, self.counters)
-            }
-        }?;
-        if let Some(rx) = self.rx {
-            rx.messages.add(1);
-        }
-        Some(message)
-    }
-}
-
-/// The next message whose fields and payload pass; the others are counted.
-fn next_valid<'a>(
-    frames: &mut Frames<'a>,
-    name: &'a str,
-    next_id: &mut u64,
-    config: &EndpointConfig,
-    counters: &InboundCounters,
-) -> Option<MessageRef<'a>> {
-    for frame in frames {
-        let Frame::Message(frame) = frame else { continue };
-        let id = *next_id;
-        *next_id += 1;
-        let checked = frame.decode(id, name).and_then(|message| {
-            if message.payload.len() > config.max_message_size {
-                return Err(DropReason::TooLarge);
-            }
-            (config.check_payload)(message.content_type, message.payload)?;
-            Ok(message)
-        });
-        match checked {
-            Ok(message) => return Some(message),
-            Err(reason) => counters.messages_dropped.count(reason),
-        }
-    }
-    None
 }

@@ -7,17 +7,19 @@
 //!
 //! ```text
 //! handle(datagram) -> Accepted     then, until each is empty:
-//! poll_event()     -> Event        what happened to peers
-//! poll_reply()     -> a datagram outside any session, to be sent as it is
 //! poll_command()   -> Command      for Outbound::apply, whose datagram is then sealed and sent
 //! messages(Accepted)               the messages, once the commands were carried out
+//! poll_event()     -> Event        what happened to peers; may bring more commands
+//! poll_reply()     -> a datagram outside any session, to be sent as it is
 //! next_timeout()   -> when handle_timeout() wants to be called
 //! ```
 //!
 //! Neither half reads a clock, draws randomness or touches a socket.
 
+mod accepted;
 mod classic;
 mod encode;
+mod handshake;
 mod inbound;
 mod native;
 mod outbound;
@@ -30,8 +32,9 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+pub use accepted::{Accepted, Messages};
 pub use encode::{Encoder, Started};
-pub use inbound::{Accepted, Inbound, Messages};
+pub use inbound::Inbound;
 pub use outbound::Outbound;
 
 use crate::drops::DropReason;
@@ -175,7 +178,7 @@ pub enum Command {
     Open(OpenPeer),
     /// Stop sending to this peer.
     Forget(PeerId),
-    /// The peer has accepted: the echo need not travel any more.
+    /// The peer has accepted and told its name: the echo need not travel any more.
     Accepted(PeerId),
     /// Send it the server's name.
     Accept(PeerId),

@@ -81,7 +81,9 @@ impl Outbound {
         match wire {
             WireFormat::Classic(format) => classic::seal(datagram, format, sequence),
             WireFormat::Native => {
-                if let Some(token) = peer.echo {
+                // A datagram without room for the echo goes without: the next one carries it again.
+                let room = native::MAX_DATAGRAM.saturating_sub(datagram.len() + native::TRAILER_LEN);
+                if let Some(token) = peer.echo.filter(|_| room >= native::MAX_ECHO_LEN) {
                     native::write_control(datagram, &Control::Echo { token, name: &self.name });
                 }
                 native::seal(datagram, Header { session: peer.session, sequence, from_server });

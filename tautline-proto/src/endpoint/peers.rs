@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use hashbrown::HashMap;
 
@@ -28,17 +29,31 @@ pub(super) struct Peer {
     pub(super) path: Path,
     /// Whether the link is established: at once on a server and on the classic wire.
     pub(super) accepted: bool,
-    pub(super) silent: bool,
+    /// Whether the server has told its name (a native client's peer).
+    pub(super) named: bool,
+    /// Kept by [`Peers::mark_silent`] and [`Peers::mark_heard`].
+    silent: bool,
     /// Liveness counts from here; `None` on the classic wire until the peer was heard once.
     pub(super) last_heard: Option<Instant>,
     /// Native only.
     pub(super) next_heartbeat: Option<Instant>,
     /// The latest time stamp accepted (classic).
     pub(super) newest: WallTime,
+    /// The life before this one (classic).
+    pub(super) former_life: Option<FormerLife>,
+    /// The window's number for the sender's number 0.
+    pub(super) numbers_from: u64,
     pub(super) rx: Arc<PeerRxCounters>,
     pub(super) tx: Arc<PeerTxCounters>,
     /// Its entry in the timer table; kept by [`Peers::schedule`].
     wake_at: Option<Instant>,
+}
+
+/// What is kept of a peer's life that a restart has ended (classic).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FormerLife {
+    pub(super) newest: WallTime,
+    pub(super) ended_at: Instant,
 }
 
 impl Peer {
@@ -61,13 +76,29 @@ impl Peer {
         self.rx.late.set(counts.late);
         self.rx.duplicate.set(counts.duplicate);
         self.rx.missing.set(window.missing());
-        self.rx.expected_sequence.set(window.next());
+        self.rx.expected_sequence.set(window.next() - self.numbers_from);
+    }
+
+    pub(super) const fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// How long it has not been heard; nothing for one that never was (classic).
+    pub(super) fn silent_for(&self, now: Instant) -> Duration {
+        self.last_heard.map_or(Duration::ZERO, |heard| now.since(heard))
+    }
+
+    /// When a window or a heartbeat wants its next visit.
+    pub(super) fn next_visit(&self) -> Option<Instant> {
+        let window_at = self.window.as_ref().and_then(Window::next_timeout);
+        [self.next_heartbeat, window_at].into_iter().flatten().min()
     }
 }
 
 /// All peers. Slots are reused, ids are not.
 ///
-/// Invariant: `by_address`, `by_session` and `timers` hold exactly the entries of the peers in `slots`.
+/// Invariant: `by_address`, `by_session`, `timers` and `silent` hold exactly the entries of the peers in
+/// `slots`; see `Peers::check`.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     slots: Vec<Option<Peer>>,
@@ -75,6 +106,8 @@ pub(super) struct Peers {
     by_address: HashMap<SocketAddr, u32>,
     by_session: HashMap<SessionId, u32>,
     timers: BTreeSet<(Instant, u32)>,
+    /// The silent ones by when they were heard last, so that a full table finds its stalest at once.
+    silent: BTreeSet<(Option<Instant>, u32)>,
     serial: u32,
 }
 
@@ -106,10 +139,6 @@ impl Peers {
         self.slots.get_mut(id.slot())?.as_mut().filter(|peer| peer.id == id)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Peer> {
-        self.slots.iter().flatten()
-    }
-
     /// Adds a peer; the caller has made sure that the address and the session are free.
     pub(super) fn add(&mut self, address: SocketAddr, session: Option<SessionId>, name: &str) -> &mut Peer {
         self.serial = self.serial.wrapping_add(1);
@@ -129,10 +158,13 @@ impl Peers {
             window: None,
             path: Path::default(),
             accepted: false,
+            named: false,
             silent: false,
             last_heard: None,
             next_heartbeat: None,
             newest: WallTime::from_nanos(i64::MIN),
+            former_life: None,
+            numbers_from: 0,
             rx: Arc::default(),
             tx: Arc::default(),
             wake_at: None,
@@ -149,8 +181,34 @@ impl Peers {
         if let Some(wake_at) = peer.wake_at {
             self.timers.remove(&(wake_at, slot));
         }
+        if peer.silent {
+            self.silent.remove(&(peer.last_heard, slot));
+        }
         self.free.push(slot);
         Some(peer)
+    }
+
+    /// Records that the peer was heard at `now`; whether it had been silent.
+    pub(super) fn mark_heard(&mut self, id: PeerId, now: Instant) -> bool {
+        let Some(peer) = self.get(id) else { return false };
+        let (last_heard, was_silent) = (peer.last_heard.replace(now), core::mem::take(&mut peer.silent));
+        if was_silent {
+            self.silent.remove(&(last_heard, id.slot_number()));
+        }
+        was_silent
+    }
+
+    pub(super) fn mark_silent(&mut self, id: PeerId) {
+        let Some(peer) = self.get(id) else { return };
+        peer.silent = true;
+        let entry = (peer.last_heard, id.slot_number());
+        self.silent.insert(entry);
+    }
+
+    /// The peer that has been silent longest.
+    pub(super) fn stalest(&self) -> Option<PeerId> {
+        let &(_, slot) = self.silent.first()?;
+        self.slots[slot as usize].as_ref().map(|peer| peer.id)
     }
 
     /// Makes sure that the peer is visited at `at` or earlier.
@@ -159,7 +217,7 @@ impl Peers {
         if peer.wake_at.is_some_and(|set| set <= at) {
             return;
         }
-        let slot = u32::try_from(id.slot()).expect("slots are numbered by u32");
+        let slot = id.slot_number();
         if let Some(later) = peer.wake_at.replace(at) {
             self.timers.remove(&(later, slot));
         }
@@ -178,5 +236,33 @@ impl Peers {
         let peer = self.slots[slot as usize].as_mut()?;
         peer.wake_at = None;
         Some(peer)
+    }
+
+    /// Whether the invariant holds; what is wrong otherwise. For tests: it walks all tables.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let living = || self.slots.iter().flatten();
+        let slot_of = |peer: &Peer| peer.id.slot_number();
+        let count = living().count();
+        let rules = [
+            ("addresses", self.by_address.len() == count),
+            ("sessions", self.by_session.len() == living().filter(|peer| peer.session.is_some()).count()),
+            ("timers", self.timers.len() == living().filter(|peer| peer.wake_at.is_some()).count()),
+            ("silent", self.silent.len() == living().filter(|peer| peer.silent).count()),
+            ("free slots", self.free.len() + count == self.slots.len()),
+            ("address of a peer", living().all(|p| self.by_address.get(&p.address) == Some(&slot_of(p)))),
+            (
+                "session of a peer",
+                living().all(|p| p.session.is_none_or(|s| self.by_session.get(&s) == Some(&slot_of(p)))),
+            ),
+            (
+                "timer of a peer",
+                living().all(|p| p.wake_at.is_none_or(|at| self.timers.contains(&(at, slot_of(p))))),
+            ),
+            (
+                "silence of a peer",
+                living().all(|p| p.silent == self.silent.contains(&(p.last_heard, slot_of(p)))),
+            ),
+        ];
+        rules.iter().find(|(_, holds)| !holds).map_or(Ok(()), |&(rule, _)| Err(rule))
     }
 }

@@ -1,6 +1,6 @@
 //! Address tokens and session ids: all that must not be guessed, from one seed. docs/protocol.md §5.
 
-use core::hash::{Hash, Hasher};
+use core::hash::Hasher;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::wire::native::Token;
 pub(crate) const TOKEN_LIFETIME: Duration = Duration::from_secs(3);
 
 /// What a hash is for, so that a token never equals a session id.
-#[derive(Hash)]
+#[derive(Clone, Copy)]
 enum Purpose {
-    Token,
-    Session,
-    Jitter,
+    Token = 1,
+    Session = 2,
+    Jitter = 3,
 }
 
 /// A source of unguessable numbers: SipHash-2-4 keyed with the seed.
@@ -57,26 +57,41 @@ impl Secrets {
 
     /// Whether `token` was issued here, for this address and session, not too long ago.
     pub(crate) fn verify(&self, token: Token, address: SocketAddr, session: SessionId, now: Instant) -> bool {
-        let issued = Instant::from_nanos(token.issued_ms.saturating_mul(1_000_000));
-        now >= issued
-            && now.since(issued) <= TOKEN_LIFETIME
+        now >= token.issued()
+            && now.since(token.issued()) <= TOKEN_LIFETIME
             && token.proof == self.proof(address, session, token.issued_ms)
     }
 
     fn proof(&self, address: SocketAddr, session: SessionId, issued_ms: u64) -> u64 {
-        self.hash((Purpose::Token, address, session.bits(), issued_ms))
+        let (ip, scope) = match address {
+            SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), 0),
+            SocketAddr::V6(v6) => (*v6.ip(), v6.scope_id()),
+        };
+        let [scope, port] = [u64::from(scope), u64::from(address.port())];
+        let [high, low] = halves(ip.to_bits());
+        self.hash(Purpose::Token, &[high, low, scope << 16 | port, session.bits(), issued_ms])
     }
 
     fn draw(&mut self, purpose: Purpose) -> u64 {
         self.drawn += 1;
-        self.hash((purpose, self.drawn))
+        self.hash(purpose, &[self.drawn])
     }
 
-    fn hash(&self, value: impl Hash) -> u64 {
+    /// Over bytes in an order of our own: the same on every machine and with every compiler.
+    fn hash(&self, purpose: Purpose, words: &[u64]) -> u64 {
         let mut hasher = SipHasher24::new_with_key(&self.key);
-        value.hash(&mut hasher);
+        hasher.write(&[purpose as u8]);
+        for word in words {
+            hasher.write(&word.to_be_bytes());
+        }
         hasher.finish()
     }
+}
+
+fn halves(bits: u128) -> [u64; 2] {
+    let bytes = bits.to_be_bytes();
+    let half = |at: usize| u64::from_be_bytes(core::array::from_fn(|index| bytes[at + index]));
+    [half(0), half(8)]
 }
 
 #[cfg(test)]

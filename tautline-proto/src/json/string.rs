@@ -197,6 +197,7 @@ mod tests {
             (r#"\ud800""#, 0),
             (r#"\ud800\n""#, 0),
             (r#"\ud800\ud800""#, 0),
+            (r#"\ud800\ue000""#, 0),
             (r#"0123456789\udc00""#, 10),
         ];
         for (text, offset) in broken {

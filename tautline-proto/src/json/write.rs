@@ -266,7 +266,7 @@ mod tests {
             (-TWO_50 - 0.25, "-1125899906842624.2"),
             (10.0 / 16_777_216.0, "5.960464477539062e-07"),
             // Between two decimals as well, but only the odd one reads back.
-            (2_f64.powi(-44), "5.684341886080802e-14"),
+            (1.0 / 16_777_216.0, "5.960464477539063e-08"),
         ];
         for (value, text) in table {
             assert_eq!(float(value), text);

@@ -1,7 +1,7 @@
 //! The classic wire: what the Python deployments speak. One message per datagram, as JSON.
 //!
 //! A datagram is built in its own buffer: [`begin_message`], the payload in the canonical form of
-//! [`json`](crate::json), [`finish_message`], and [`seal`] once its sequence number is known. Reading
+//! [`json`], [`finish_message`], and [`seal`] once its sequence number is known. Reading
 //! takes two steps as well, [`open`] and [`read_envelope`], because many datagrams need only the first.
 //!
 //! Nothing executable is ever decoded: a Python pickle is recognised, named and dropped. Every byte that

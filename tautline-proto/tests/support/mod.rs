@@ -11,7 +11,7 @@ use tautline_proto::endpoint::{
 };
 use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::native::Head;
-use tautline_proto::{ContentType, Instant, MessageType, Now, PeerId, Priority, WallTime};
+use tautline_proto::{ContentType, Instant, MessageType, Now, PeerId, PeerRxStats, Priority, WallTime};
 
 /// A datagram on its way.
 #[derive(Clone, Debug)]
@@ -73,6 +73,21 @@ pub(crate) fn config(role: Role, wire: WireFormat) -> EndpointConfig {
     }
 }
 
+/// The metadata of a plain message.
+pub(crate) fn plain_head(now: Now) -> Head<'static> {
+    Head {
+        message_type: MessageType::Data,
+        priority: Priority::Normal,
+        channel: 0,
+        timestamp: now.wall,
+        message_id: None,
+        source: None,
+        destination: None,
+        correlation_id: None,
+        content_type: ContentType::Json,
+    }
+}
+
 impl Node {
     pub(crate) fn new(port: u16, config: EndpointConfig, seed: u8) -> Self {
         let encoder = Encoder::new(&config);
@@ -125,19 +140,13 @@ impl Node {
 
     /// Sends `payload` to all peers; how many there were.
     pub(crate) fn send(&mut self, payload: &[u8], now: Now) -> usize {
-        let head = Head {
-            message_type: MessageType::Data,
-            priority: Priority::Normal,
-            channel: 0,
-            timestamp: now.wall,
-            message_id: None,
-            source: None,
-            destination: None,
-            correlation_id: None,
-            content_type: ContentType::Json,
-        };
+        self.send_as(&plain_head(now), payload)
+    }
+
+    /// Sends a message with this metadata to all peers; how many there were.
+    pub(crate) fn send_as(&mut self, head: &Head<'_>, payload: &[u8]) -> usize {
         let mut body = Vec::new();
-        let started = self.encoder.begin(&mut body, &head).expect("no texts");
+        let started = self.encoder.begin(&mut body, head).expect("texts that fit");
         body.extend_from_slice(payload);
         assert!(self.encoder.finish(&mut body, started));
         let peers = self.outbound.peers().to_vec();
@@ -145,6 +154,15 @@ impl Node {
             self.send_datagram(peer, body.clone(), 1);
         }
         peers.len()
+    }
+
+    /// Says goodbye to all peers.
+    pub(crate) fn close(&mut self) {
+        for peer in self.outbound.peers().to_vec() {
+            let mut farewell = Vec::new();
+            assert!(self.outbound.farewell(&mut farewell), "the native wire has a goodbye");
+            self.send_datagram(peer, farewell, 0);
+        }
     }
 
     pub(crate) fn send_datagram(&mut self, peer: PeerId, mut datagram: Vec<u8>, messages: u64) {
@@ -161,6 +179,7 @@ impl Node {
             self.sent.push_back(Packet { from: self.address, to, bytes });
         }
         self.outbound_turn(now);
+        assert_eq!(self.inbound.check_invariants(), Ok(()));
     }
 
     fn outbound_turn(&mut self, now: Now) {
@@ -184,6 +203,15 @@ impl Node {
     pub(crate) fn payloads(&self) -> Vec<String> {
         self.got.iter().map(|got| String::from_utf8_lossy(&got.payload).into_owned()).collect()
     }
+}
+
+/// What came from the last peer that was added.
+pub(crate) fn rx(node: &Node) -> PeerRxStats {
+    let added = |event: &Event| match event {
+        Event::Added(peer) => Some(peer.rx.snapshot()),
+        _ => None,
+    };
+    node.events.iter().rev().find_map(added).expect("a peer")
 }
 
 /// Carries datagrams between the nodes until none is on its way.

@@ -104,6 +104,16 @@ impl Settings {
         }
     }
 
+    /// What holds for handlers that do not say otherwise.
+    pub(crate) const fn handler_defaults(&self) -> crate::handlers::Settings {
+        crate::handlers::Settings {
+            time_limit: self.handler_time_limit,
+            concurrency: self.handler_concurrency,
+            backlog: self.handler_backlog,
+            ordered: true,
+        }
+    }
+
     fn check_endpoint(&self) -> Result<(), ConfigError> {
         if self.role == Role::Client && self.endpoint.port() == 0 {
             let expected = "the port that the server listens on (port 0 is for servers)";

@@ -7,7 +7,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::handler::Settings;
+use super::Settings;
 use super::stats::HandlerStats;
 use super::task::CancelHandle;
 use crate::lanes::Lanes;
@@ -51,7 +51,7 @@ pub(super) enum Outcome {
 pub(super) enum Place {
     /// It is still one of the handler's workers.
     Kept,
-    /// Another one has taken its place.
+    /// It was written off: another one takes its place.
     Lost,
 }
 
@@ -266,14 +266,6 @@ impl<R> Backlog<R> {
         place
     }
 
-    /// Makes a worker that lost its place one of the handler's again, if there is room.
-    pub(super) fn rejoin(&self) -> bool {
-        let mut state = lock(&self.state);
-        let room = !state.stopped && state.workers < self.settings.concurrency;
-        state.workers += usize::from(room);
-        room
-    }
-
     /// Gives up jobs whose time limit has passed.
     ///
     /// Hands out how to cancel them, and when to look again: at the next limit of those at work now, or
@@ -382,11 +374,7 @@ impl<R> State<R> {
     }
 }
 
-fn wait<'a, T>(
-    condvar: &Condvar,
-    guard: MutexGuard<'a, T>,
-    timeout: Option<Duration>,
-) -> MutexGuard<'a, T> {
+fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>, timeout: Option<Duration>) -> MutexGuard<'a, T> {
     match timeout {
         None => condvar.wait(guard).unwrap_or_else(PoisonError::into_inner),
         Some(timeout) => condvar.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::backlog::{Backlog, Job};
-use super::handler::{Handler, InlineFn, Kind};
+use super::handler::{Handler, InlineFn, Kind, Settings};
 use super::quietly::{DropQuietly, quietly};
 use super::stats::HandlerStats;
 use super::task::CancelHandle;
@@ -112,13 +112,13 @@ fn index_of(message_type: MessageType) -> usize {
 }
 
 impl<R: Send + 'static> Entry<R> {
-    pub(super) fn new(handler: Handler<R>) -> Self {
+    pub(super) fn new(handler: Handler<R>, defaults: Settings) -> Self {
         match handler.kind {
             Kind::Inline(call) => Self::Inline(Inline {
                 call: Mutex::new(Some(DropQuietly::new(call))),
                 counts: Arc::default(),
             }),
-            Kind::Queued(work, settings) => Self::Queued(Arc::new(Queue::new(work, settings))),
+            Kind::Queued(work, wishes) => Self::Queued(Arc::new(Queue::new(work, wishes.or(defaults)))),
         }
     }
 }

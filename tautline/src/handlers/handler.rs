@@ -8,15 +8,6 @@ use std::time::Duration;
 use crate::MessageRef;
 use crate::message::Message;
 
-/// How long a blocking or async handler may take for one message, unless it says otherwise.
-pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(5);
-
-/// How many messages a handler works on at once, unless it says otherwise.
-pub const DEFAULT_CONCURRENCY: usize = 10;
-
-/// How many messages wait for a handler, unless it says otherwise.
-pub const DEFAULT_BACKLOG: usize = 1000;
-
 /// What an async handler runs, and what its spawner is given.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -35,7 +26,7 @@ pub struct Handler<R> {
 
 pub(super) enum Kind<R> {
     Inline(InlineFn<R>),
-    Queued(Work<R>, Settings),
+    Queued(Work<R>, Wishes),
 }
 
 /// What is done with a queued message.
@@ -46,22 +37,31 @@ pub(super) enum Work<R> {
     Async(StartFn<R>, Option<SpawnFn>),
 }
 
-/// The settings of a queued handler.
+/// What holds for a queued handler.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    pub(super) time_limit: Duration,
-    pub(super) concurrency: usize,
-    pub(super) backlog: usize,
-    pub(super) ordered: bool,
+pub(crate) struct Settings {
+    pub(crate) time_limit: Duration,
+    pub(crate) concurrency: usize,
+    pub(crate) backlog: usize,
+    pub(crate) ordered: bool,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            time_limit: DEFAULT_TIME_LIMIT,
-            concurrency: DEFAULT_CONCURRENCY,
-            backlog: DEFAULT_BACKLOG,
-            ordered: true,
+/// What a queued handler says of its settings; the interface's configuration says the rest.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wishes {
+    time_limit: Option<Duration>,
+    concurrency: Option<usize>,
+    backlog: Option<usize>,
+    unordered: bool,
+}
+
+impl Wishes {
+    pub(super) fn or(self, defaults: Settings) -> Settings {
+        Settings {
+            time_limit: self.time_limit.unwrap_or(defaults.time_limit),
+            concurrency: self.concurrency.unwrap_or(defaults.concurrency),
+            backlog: self.backlog.unwrap_or(defaults.backlog),
+            ordered: defaults.ordered && !self.unordered,
         }
     }
 }
@@ -80,7 +80,7 @@ impl<R> Handler<R> {
     /// Messages of one peer and priority are handled one after the other, in order, unless it is
     /// [`unordered`](QueuedHandler::unordered).
     pub fn blocking(call: impl Fn(Message, R) + Send + Sync + 'static) -> QueuedHandler<Blocking<R>> {
-        QueuedHandler { work: Blocking(Box::new(call)), settings: Settings::default() }
+        QueuedHandler { work: Blocking(Box::new(call)), wishes: Wishes::default() }
     }
 
     /// Returns a future, which runs on worker threads of its own or on a given
@@ -94,14 +94,14 @@ impl<R> Handler<R> {
         F: Future<Output = ()> + Send + 'static,
     {
         let start: StartFn<R> = Box::new(move |message, reply| Box::pin(start(message, reply)));
-        QueuedHandler { work: Asynchronous { start, spawner: None }, settings: Settings::default() }
+        QueuedHandler { work: Asynchronous { start, spawner: None }, wishes: Wishes::default() }
     }
 }
 
 /// A handler with a backlog, and its settings; `W` says whether it is blocking or async.
 pub struct QueuedHandler<W> {
     work: W,
-    settings: Settings,
+    wishes: Wishes,
 }
 
 /// Marks a [`QueuedHandler`] that is called on a worker.
@@ -114,38 +114,38 @@ pub struct Asynchronous<R> {
 }
 
 impl<W> QueuedHandler<W> {
-    /// How long it may take for one message; 5 s unless set.
+    /// How long it may take for one message; the configuration's `handler_time_limit` (5 s) unless set.
     ///
     /// Past it the message is counted as timed out and the next one of its peer goes on. An async handler is
     /// cancelled: its future is dropped. A blocking one cannot be; another worker takes its place, within a
     /// bound, and it ends when it returns. Checked when the driver turns.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
-        self.settings.time_limit = limit;
+        self.wishes.time_limit = Some(limit);
         self
     }
 
-    /// How many messages it works on at once: 10 unless set, at least 1.
+    /// How many messages it works on at once: `handler_concurrency` (10) unless set, at least 1.
     #[must_use]
     pub fn concurrency(mut self, count: usize) -> Self {
-        self.settings.concurrency = count.max(1);
+        self.wishes.concurrency = Some(count.max(1));
         self
     }
 
-    /// How many messages may wait: 1000 unless set, at least 1.
+    /// How many messages may wait: `handler_backlog` (1,000) unless set, at least 1.
     ///
     /// When that many wait, an arriving one is dropped and counted, unless one of lower priority waits: then
     /// the newest of the lowest priority is.
     #[must_use]
     pub fn backlog(mut self, count: usize) -> Self {
-        self.settings.backlog = count.max(1);
+        self.wishes.backlog = Some(count.max(1));
         self
     }
 
     /// Works on several messages of one peer at once, in any order.
     #[must_use]
     pub fn unordered(mut self) -> Self {
-        self.settings.ordered = false;
+        self.wishes.unordered = true;
         self
     }
 }
@@ -164,14 +164,14 @@ impl<R> QueuedHandler<Asynchronous<R>> {
 
 impl<R> From<QueuedHandler<Blocking<R>>> for Handler<R> {
     fn from(handler: QueuedHandler<Blocking<R>>) -> Self {
-        Self { kind: Kind::Queued(Work::Blocking(handler.work.0), handler.settings) }
+        Self { kind: Kind::Queued(Work::Blocking(handler.work.0), handler.wishes) }
     }
 }
 
 impl<R> From<QueuedHandler<Asynchronous<R>>> for Handler<R> {
     fn from(handler: QueuedHandler<Asynchronous<R>>) -> Self {
         let Asynchronous { start, spawner } = handler.work;
-        Self { kind: Kind::Queued(Work::Async(start, spawner), handler.settings) }
+        Self { kind: Kind::Queued(Work::Async(start, spawner), handler.wishes) }
     }
 }
 
@@ -179,15 +179,15 @@ impl<R> fmt::Debug for Handler<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Inline(_) => f.write_str("Handler(inline)"),
-            Kind::Queued(Work::Blocking(_), settings) => write!(f, "Handler(blocking, {settings:?})"),
-            Kind::Queued(Work::Async(..), settings) => write!(f, "Handler(async, {settings:?})"),
+            Kind::Queued(Work::Blocking(_), wishes) => write!(f, "Handler(blocking, {wishes:?})"),
+            Kind::Queued(Work::Async(..), wishes) => write!(f, "Handler(async, {wishes:?})"),
         }
     }
 }
 
 impl<W> fmt::Debug for QueuedHandler<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueuedHandler").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("QueuedHandler").field("wishes", &self.wishes).finish_non_exhaustive()
     }
 }
 

@@ -25,10 +25,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub(crate) use dispatch::Dispatcher;
-pub use handler::{
-    Asynchronous, Blocking, DEFAULT_BACKLOG, DEFAULT_CONCURRENCY, DEFAULT_TIME_LIMIT, Handler, HandlerFuture,
-    QueuedHandler,
-};
+pub(crate) use handler::Settings;
+pub use handler::{Asynchronous, Blocking, Handler, HandlerFuture, QueuedHandler};
 pub use stats::HandlerStats;
 
 use crate::MessageType;
@@ -65,6 +63,8 @@ pub(crate) struct Handlers<R> {
     registered: Mutex<Registered<R>>,
     /// Changes with the table; written under the lock.
     generation: AtomicU64,
+    /// What holds where a handler does not say otherwise, from its registration on.
+    defaults: Mutex<Settings>,
 }
 
 type Backlogs<R> = Vec<Arc<Backlog<R>>>;
@@ -77,11 +77,18 @@ struct Registered<R> {
     gone: HandlerStats,
 }
 
-impl<R: Send + 'static> Default for Handlers<R> {
-    fn default() -> Self {
+impl<R> Handlers<R> {
+    /// An empty registry.
+    pub(crate) fn new(defaults: Settings) -> Self {
         let registered =
             Registered { table: Arc::default(), leaving: Vec::new(), gone: HandlerStats::default() };
-        Self { registered: Mutex::new(registered), generation: AtomicU64::new(0) }
+        let (registered, defaults) = (Mutex::new(registered), Mutex::new(defaults));
+        Self { registered, generation: AtomicU64::new(0), defaults }
+    }
+
+    /// Replaces what holds where a handler does not say otherwise, for those registered from now on.
+    pub(crate) fn set_defaults(&self, defaults: Settings) {
+        *lock(&self.defaults) = defaults;
     }
 }
 
@@ -91,7 +98,8 @@ impl<R: Send + 'static> Handlers<R> {
     /// A replaced handler's waiting messages are dropped and counted as closed; what it is working on it
     /// finishes.
     pub(crate) fn register(&self, selector: Selector, handler: Handler<R>) -> bool {
-        self.change(|table| table.insert(selector, Arc::new(Entry::new(handler))))
+        let defaults = *lock(&self.defaults);
+        self.change(|table| table.insert(selector, Arc::new(Entry::new(handler, defaults))))
     }
 
     /// Unregisters a handler; says whether there was one. Its messages fare as those of a replaced one.

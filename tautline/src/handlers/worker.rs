@@ -76,7 +76,7 @@ impl<R: Send + 'static> Queue<R> {
         while let Some(started) = self.backlog.next_for_worker() {
             let id = started.id;
             let outcome = self.run(started, &executor);
-            if self.backlog.finish(id, outcome) == Place::Lost && !self.backlog.rejoin() {
+            if self.backlog.finish(id, outcome) == Place::Lost {
                 return;
             }
         }
@@ -90,9 +90,7 @@ impl<R: Send + 'static> Queue<R> {
                 Ok(()) => Outcome::Handled,
                 Err(_) => Outcome::Panicked,
             },
-            Work::Async(start, _) => {
-                executor.run(Task::new(move || start(message, reply), current, cancel))
-            }
+            Work::Async(start, _) => executor.run(Task::new(move || start(message, reply), current, cancel)),
         }
     }
 

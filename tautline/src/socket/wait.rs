@@ -71,7 +71,8 @@ mod with_poll {
                 tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: timeout.subsec_nanos().into(),
             });
-            let mut fds = [PollFd::new(socket.udp(), PollFlags::IN), PollFd::new(&self.0.read, PollFlags::IN)];
+            let mut fds =
+                [PollFd::new(socket.udp(), PollFlags::IN), PollFd::new(&self.0.read, PollFlags::IN)];
             match poll(&mut fds, timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -123,7 +124,9 @@ mod without_poll {
             let start = std::time::Instant::now();
             let udp = socket.udp();
             // Order: the flag carries no data; the locks taken afterwards do.
-            while !self.0.swap(false, Ordering::Relaxed) && timeout.is_none_or(|limit| start.elapsed() < limit) {
+            while !self.0.swap(false, Ordering::Relaxed)
+                && timeout.is_none_or(|limit| start.elapsed() < limit)
+            {
                 if udp.peek(&mut [0; 1]).is_ok() {
                     break;
                 }

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tautline_proto::Now;
 use tautline_proto::endpoint::{EndpointConfig, Event, Role, Start, WireFormat, endpoint};
 use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::classic::ClassicFormat;
 
 use crate::message::{Arrival, Message};
-use crate::{ContentType, Id, MessageRef, MessageType, Now, PeerId, Priority, WallTime};
+use crate::{ContentType, Id, MessageRef, MessageType, PeerId, Priority, WallTime};
 
 /// An arrival from nobody in particular.
 pub(crate) fn arrival() -> Arrival {

@@ -1,0 +1,111 @@
+//! The command line: one definition for parsing, help, completions and manual pages.
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::exit::{EXIT_CODES, Exit, Failure};
+use crate::{completions, demo, listen, man, ping, send};
+
+/// Real-time UDP links for control: see one, listen to one, send on one, measure one
+#[derive(Debug, Parser)]
+#[command(
+    name = "tautline",
+    version,
+    after_help = "\
+Examples:
+  tautline demo --seconds 5
+  tautline listen 127.0.0.1:9000 --reply
+  tautline send 127.0.0.1:9000 '{\"force_n\": 1.5}' --type command
+  tautline ping 127.0.0.1:9000 --count 1000 --budget 1ms"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Listen(listen::Args),
+    Send(send::Args),
+    Ping(ping::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+impl Cli {
+    /// Runs the subcommand.
+    pub(crate) fn run(&self) -> Result<Exit, Failure> {
+        match &self.command {
+            Command::Demo(args) => demo::run(args),
+            Command::Listen(args) => listen::run(args),
+            Command::Send(args) => send::run(args),
+            Command::Ping(args) => ping::run(args),
+            Command::Completions(args) => completions::run(args),
+            Command::Man(args) => man::run(args),
+        }
+    }
+}
+
+/// Reads the command line; ends the program with help or a sentence when there is nothing to run.
+pub(crate) fn parse() -> Cli {
+    let matches = definition().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// The whole definition, exit codes below every help.
+pub(crate) fn definition() -> clap::Command {
+    let with_codes = |command: clap::Command| {
+        let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        command.after_help(format!("{examples}\n\n{EXIT_CODES}"))
+    };
+    with_codes(Cli::command()).mut_subcommands(with_codes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example lines of a help text.
+    fn examples(command: &clap::Command) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        help.lines().filter_map(|line| line.trim().strip_prefix("tautline ")).map(str::to_owned).collect()
+    }
+
+    /// The words of a command as a shell takes them apart, up to the first pipe or redirection.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::from("tautline")];
+        for (index, part) in line.split('\'').enumerate() {
+            if index % 2 == 1 {
+                words.push(part.to_owned());
+                continue;
+            }
+            for word in part.split_whitespace() {
+                if ["|", "<", ">"].contains(&word) {
+                    return words;
+                }
+                words.push(word.to_owned());
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn every_help_has_examples_that_are_accepted_and_the_exit_codes() {
+        let definition = definition();
+        for command in std::iter::once(&definition).chain(definition.get_subcommands()) {
+            let examples = examples(command);
+            assert!(!examples.is_empty(), "no example for {}", command.get_name());
+            for example in examples {
+                let accepted = definition.clone().try_get_matches_from(words(&example));
+                assert!(accepted.is_ok(), "{example}: {accepted:?}");
+            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(EXIT_CODES), "no exit codes for {}", command.get_name());
+        }
+    }
+}

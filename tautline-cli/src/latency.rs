@@ -1,0 +1,187 @@
+//! Round-trip times as percentiles; shared by `demo` and `ping`.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// Longer round trips are recorded as this one: 60 s in nanoseconds.
+const LONGEST_NS: u64 = 60_000_000_000;
+
+/// Three digits: percentiles are exact to 0.1 %.
+const DIGITS: u8 = 3;
+
+/// A bounded record of any number of round-trip times.
+#[derive(Debug)]
+pub(crate) struct Latencies {
+    histogram: Histogram<u64>,
+    last_ns: Option<u64>,
+    /// The sum of the differences between each round trip and the one before.
+    differences_ns: u128,
+}
+
+/// The percentiles in microseconds; `None` (JSON null) before the first round trip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Percentiles {
+    pub(crate) p50: Option<f64>,
+    pub(crate) p90: Option<f64>,
+    pub(crate) p99: Option<f64>,
+    pub(crate) p999: Option<f64>,
+    pub(crate) max: Option<f64>,
+}
+
+/// How many round trips took from `from_us` up to `to_us`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bucket {
+    pub(crate) from_us: f64,
+    pub(crate) to_us: f64,
+    pub(crate) count: u64,
+}
+
+impl Latencies {
+    pub(crate) fn new() -> Self {
+        let histogram = Histogram::new_with_bounds(1, LONGEST_NS, DIGITS)
+            .expect("1 is below the maximum and 3 is a number of digits that the crate offers");
+        Self { histogram, last_ns: None, differences_ns: 0 }
+    }
+
+    pub(crate) fn record(&mut self, round_trip: Duration) {
+        let ns = u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX).clamp(1, LONGEST_NS);
+        self.histogram.saturating_record(ns);
+        if let Some(last) = self.last_ns.replace(ns) {
+            self.differences_ns += u128::from(ns.abs_diff(last));
+        }
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    pub(crate) fn percentiles(&self) -> Percentiles {
+        let at = |quantile: f64| (self.count() > 0).then(|| us(self.histogram.value_at_quantile(quantile)));
+        Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: at(1.0) }
+    }
+
+    /// The mean difference between one round trip and the next, in microseconds.
+    pub(crate) fn jitter_us(&self) -> Option<f64> {
+        let differences = self.count().checked_sub(1).filter(|count| *count > 0)?;
+        Some(rounded(self.differences_ns as f64 / differences as f64 / 1e3))
+    }
+
+    /// The distribution in `count` buckets of equal ratio, from the fastest to the slowest.
+    pub(crate) fn distribution(&self, count: usize) -> Vec<Bucket> {
+        if self.count() == 0 {
+            return Vec::new();
+        }
+        let low = self.histogram.min().max(1) as f64;
+        let high = (self.histogram.max() as f64).max(low * 1.5);
+        let edge = |index: usize| low * (high / low).powf(index as f64 / count as f64);
+        let mut buckets: Vec<Bucket> = (0..count)
+            .map(|i| Bucket { from_us: edge(i) / 1e3, to_us: edge(i + 1) / 1e3, count: 0 })
+            .collect();
+        for step in self.histogram.iter_recorded() {
+            let at = (step.value_iterated_to() as f64 / low).ln() / (high / low).ln() * count as f64;
+            buckets[whole(at).min(count - 1)].count += step.count_at_value();
+        }
+        buckets
+    }
+}
+
+/// The whole part of a number, 0 when negative.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // float casts saturate
+fn whole(number: f64) -> usize {
+    number as usize
+}
+
+fn us(ns: u64) -> f64 {
+    rounded(ns as f64 / 1e3)
+}
+
+/// To tenths: the clock does not know better.
+fn rounded(us: f64) -> f64 {
+    (us * 10.0).round() / 10.0
+}
+
+/// A duration in microseconds for people: three digits and a unit.
+pub(crate) fn show_us(us: f64) -> String {
+    match us {
+        us if us < 10.0 => format!("{us:.1} µs"),
+        us if us < 1e3 => format!("{us:.0} µs"),
+        us if us < 1e4 => format!("{:.2} ms", us / 1e3),
+        us if us < 1e5 => format!("{:.1} ms", us / 1e3),
+        us if us < 1e6 => format!("{:.0} ms", us / 1e3),
+        us => format!("{:.2} s", us / 1e6),
+    }
+}
+
+/// The same, or a dash before the first round trip.
+pub(crate) fn show_maybe(us: Option<f64>) -> String {
+    us.map_or_else(|| "-".to_owned(), show_us)
+}
+
+impl Percentiles {
+    /// All five on one line.
+    pub(crate) fn line(&self) -> String {
+        format!(
+            "p50 {}   p90 {}   p99 {}   p99.9 {}   max {}",
+            show_maybe(self.p50),
+            show_maybe(self.p90),
+            show_maybe(self.p99),
+            show_maybe(self.p999),
+            show_maybe(self.max)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded(us: impl IntoIterator<Item = u64>) -> Latencies {
+        let mut latencies = Latencies::new();
+        us.into_iter().for_each(|us| latencies.record(Duration::from_micros(us)));
+        latencies
+    }
+
+    #[test]
+    fn percentiles_are_those_of_the_sorted_list() {
+        let found = recorded((1..=1000).rev()).percentiles();
+        for (found, expected) in
+            [(found.p50, 500.0), (found.p90, 900.0), (found.p99, 990.0), (found.max, 1000.0)]
+        {
+            let found = found.expect("there are round trips");
+            assert!((found - expected).abs() <= expected / 1000.0 + 0.1, "{found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn without_an_answer_there_are_no_percentiles() {
+        let none = recorded([]);
+        assert_eq!(none.percentiles(), Percentiles::default());
+        assert_eq!(none.jitter_us(), None);
+        assert!(none.distribution(10).is_empty());
+    }
+
+    #[test]
+    fn jitter_is_the_mean_step_from_one_to_the_next() {
+        assert_eq!(recorded([100, 130, 100, 100]).jitter_us(), Some(20.0));
+        assert_eq!(recorded([100]).jitter_us(), None);
+    }
+
+    #[test]
+    fn the_distribution_counts_every_round_trip_once() {
+        for list in [vec![5], vec![7; 9], (1..500).collect(), vec![1, 1_000_000_000]] {
+            let count = list.len() as u64;
+            let buckets = recorded(list).distribution(20);
+            assert_eq!(buckets.iter().map(|bucket| bucket.count).sum::<u64>(), count);
+            assert_eq!(buckets.len(), 20);
+        }
+    }
+
+    #[test]
+    fn durations_read_well_at_every_size() {
+        for (us, text) in [(3.08, "3.1 µs"), (42.0, "42 µs"), (1234.0, "1.23 ms"), (2.5e6, "2.50 s")] {
+            assert_eq!(show_us(us), text);
+        }
+    }
+}

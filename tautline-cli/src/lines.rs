@@ -1,0 +1,97 @@
+//! Lines of any input, with a bound: what is longer is skipped to its end, not kept.
+
+use std::io::{self, BufRead, Read};
+
+/// The longest line taken, in bytes: any message fits many times over, whatever its spacing.
+pub(crate) const LONGEST: usize = 1 << 20;
+
+/// The lines of `reader`, counted from 1.
+#[derive(Debug)]
+pub(crate) struct Lines<R> {
+    reader: R,
+    number: u64,
+    bytes: u64,
+}
+
+/// One line without its end; `None` for one that is too long.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Line {
+    pub(crate) number: u64,
+    pub(crate) text: Option<Vec<u8>>,
+}
+
+impl<R: BufRead> Lines<R> {
+    pub(crate) fn new(reader: R) -> Self {
+        Self { reader, number: 0, bytes: 0 }
+    }
+
+    /// Bytes read so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The next line that is not blank; `None` at the end.
+    pub(crate) fn next(&mut self) -> io::Result<Option<Line>> {
+        loop {
+            let mut text = Vec::new();
+            let limit = LONGEST as u64 + 1;
+            let read = self.reader.by_ref().take(limit).read_until(b'\n', &mut text)?;
+            if read == 0 {
+                return Ok(None);
+            }
+            self.number += 1;
+            self.bytes += read as u64;
+            if text.len() > LONGEST && !text.ends_with(b"\n") {
+                self.skip_line()?;
+                return Ok(Some(Line { number: self.number, text: None }));
+            }
+            let text = text.trim_ascii();
+            if !text.is_empty() {
+                return Ok(Some(Line { number: self.number, text: Some(text.to_vec()) }));
+            }
+        }
+    }
+
+    fn skip_line(&mut self) -> io::Result<()> {
+        loop {
+            let buffer = self.reader.fill_buf()?;
+            let end = buffer.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+            let used = end.unwrap_or(buffer.len());
+            self.reader.consume(used);
+            self.bytes += used as u64;
+            if end.is_some() || used == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(input: &[u8]) -> Vec<(u64, Option<String>)> {
+        let mut lines = Lines::new(io::BufReader::with_capacity(7, input));
+        std::iter::from_fn(|| lines.next().expect("memory can be read"))
+            .map(|line| (line.number, line.text.map(|text| String::from_utf8_lossy(&text).into_owned())))
+            .collect()
+    }
+
+    #[test]
+    fn blank_lines_count_and_are_left_out_and_the_last_needs_no_end() {
+        let line = |number, text: &str| (number, Some(text.to_owned()));
+        assert_eq!(
+            read(b"1\r\n\n  \n{\"a\": 2}\nlast"),
+            [line(1, "1"), line(4, "{\"a\": 2}"), line(5, "last")]
+        );
+        assert!(read(b"").is_empty());
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_skipped_and_the_next_one_read() {
+        let mut input = vec![b'x'; LONGEST + 50_000];
+        input.extend(b"\n2\n");
+        assert_eq!(read(&input), [(1, None), (2, Some("2".to_owned()))]);
+        assert_eq!(read(&vec![b'x'; LONGEST + 1]), [(1, None)]);
+    }
+}

@@ -1,0 +1,154 @@
+//! The options that make a link, and the sentences for links that fail; shared by all subcommands.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tautline::{
+    Config, ConfigError, ConnectError, Driver, Endpoint, Event, Events, Message, ReceiveError, UdpInterface,
+    Wire,
+};
+
+use crate::exit::{Exit, Failure};
+
+/// Which wire, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WireArgs {
+    /// The wire, the same at both ends: classic is the Python module's [default: native]
+    #[arg(long, value_name = "WIRE", value_parser = ["native", "classic"])]
+    wire: Option<String>,
+    /// Classic datagrams without a CRC-32, as the other end's `use_crc = false`
+    #[arg(long)]
+    no_crc: bool,
+    /// Classic datagrams without a sequence number, as the other end's `use_sequence = false`
+    #[arg(long)]
+    no_sequence: bool,
+}
+
+/// A link to elsewhere: the wire, and the library's other settings from a file.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LinkArgs {
+    #[command(flatten)]
+    wire: WireArgs,
+    /// Settings of the library, as in docs/configuration.md; TAUTLINE_* variables and options win over it
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+}
+
+impl WireArgs {
+    /// Puts the options over `config`.
+    pub(crate) fn apply(&self, config: Config) -> Result<Config, Failure> {
+        let mut config = match self.wire.as_deref() {
+            Some("classic") => config.wire(Wire::Classic),
+            Some(_) => config.wire(Wire::Native),
+            None => config,
+        };
+        let is_native = config.wire.unwrap_or(Wire::Native) == Wire::Native;
+        for (is_given, option) in [(self.no_crc, "--no-crc"), (self.no_sequence, "--no-sequence")] {
+            if is_given && is_native {
+                let sentence = format!(
+                    "{option} is for the classic wire, and this is the native one, which always has both: \
+                     add --wire classic or leave {option} out"
+                );
+                return Err(Failure::usage(sentence));
+            }
+        }
+        if self.no_crc {
+            config = config.use_crc(false);
+        }
+        if self.no_sequence {
+            config = config.use_sequence(false);
+        }
+        Ok(config)
+    }
+}
+
+impl LinkArgs {
+    /// The file, then the environment, then the options.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        let config = match &self.config {
+            Some(path) => Config::from_toml_file(path).map_err(|error| wrong_config(&error))?,
+            None => Config::default(),
+        };
+        self.wire.apply(config.apply_env().map_err(|error| wrong_config(&error))?)
+    }
+}
+
+fn wrong_config(error: &ConfigError) -> Failure {
+    Failure::usage(error.to_string())
+}
+
+/// Why there is no connection.
+pub(crate) fn no_connection(error: ConnectError) -> Failure {
+    match error {
+        ConnectError::Config(error) => wrong_config(&error),
+        error => Failure::new(Exit::NoConnection, error.to_string()),
+    }
+}
+
+/// An interface that its caller drives, connected.
+pub(crate) fn open_driven(config: Config) -> Result<(UdpInterface, Driver), Failure> {
+    let (interface, mut driver) =
+        UdpInterface::caller_driven(config).map_err(|error| wrong_config(&error))?;
+    driver.connect().map_err(no_connection)?;
+    Ok((interface, driver))
+}
+
+/// An interface with a thread of its own, connected.
+pub(crate) fn open(config: Config) -> Result<UdpInterface, Failure> {
+    let interface = UdpInterface::new(config).map_err(|error| wrong_config(&error))?;
+    interface.connect().map_err(no_connection)?;
+    Ok(interface)
+}
+
+/// What the network said about messages that did not arrive, if anything, within `wait`.
+pub(crate) fn complaint(events: &mut Events, endpoint: &Endpoint, wait: Duration) -> Option<Failure> {
+    let deadline = Instant::now() + wait;
+    loop {
+        let sentence = match events.next(deadline.saturating_duration_since(Instant::now()))? {
+            Event::PeerUnreachable { problem, .. } => {
+                format!("nobody listens at {endpoint} ({problem}): start the other end, or check the port")
+            }
+            Event::SendFailed { error } => error.to_string(),
+            _ => continue,
+        };
+        return Some(Failure::new(Exit::NoConnection, sentence));
+    }
+}
+
+/// What came; `None` when nothing did in time.
+pub(crate) fn wait_over(received: Result<Message, ReceiveError>) -> Result<Option<Message>, Failure> {
+    match received {
+        Ok(message) => Ok(Some(message)),
+        Err(ReceiveError::TimedOut) => Ok(None),
+        Err(error) => Err(Failure::failed(error.to_string())),
+    }
+}
+
+/// Reads a duration such as 250ms, for clap.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    match tautline::parse_duration(text) {
+        Ok(duration) if duration.is_zero() => Err("must be longer than nothing".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Reads a number of seconds, with or without their unit, for clap.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    const LONGEST: f64 = 3600.0;
+    let is_number = |text: &str| text.parse::<f64>().is_ok();
+    let length = if is_number(text) { duration(&format!("{text}s")) } else { duration(text) }?;
+    if length.as_secs_f64() > LONGEST {
+        return Err(format!("must be at most {LONGEST} seconds"));
+    }
+    Ok(length)
+}
+
+/// Reads a rate in messages per second, for clap.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    const RANGE: std::ops::RangeInclusive<f64> = 0.01..=10_000.0;
+    text.parse()
+        .ok()
+        .filter(|rate| RANGE.contains(rate))
+        .ok_or_else(|| format!("expected messages per second, from {} to {}", RANGE.start(), RANGE.end()))
+}

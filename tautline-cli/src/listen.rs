@@ -1,0 +1,142 @@
+//! `tautline listen`: a server that prints every message as a line of JSON.
+
+use std::time::{Duration, Instant};
+
+use tautline::{
+    Endpoint, Event, Events, Handler, MessageRef, MessageType, Metadata, Payload, Reply, UdpInterface,
+};
+
+use crate::exit::{Exit, Failure};
+use crate::interrupt::{Interrupt, LOOK_EVERY};
+use crate::link::{LinkArgs, duration, open, wait_over};
+use crate::{message_line, output, traffic};
+
+/// Listen on an address and print every message as a line of JSON
+///
+/// A line holds "metadata" (the classic envelope's seven keys; "channel" and "content_type" when they say
+/// something), "data", "peer" (the sender's address) and "age_ms" (since its time stamp, by both clocks).
+/// JSON data stand in it as they came, MessagePack and CBOR are translated, raw bytes are hexadecimal.
+/// Ctrl-C ends it with a summary on stderr.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tautline listen 127.0.0.1:9000
+  tautline listen 0.0.0.0:9000 --reply --stats-every 1s
+  tautline listen [::]:9000 --wire classic --type status --count 10 | jq .data")]
+pub(crate) struct Args {
+    /// The address to listen on: host:port, [ipv6]:port or host (port 8080); port 0 takes any free one
+    endpoint: Endpoint,
+    /// Send every message back to its sender, as `ping` expects
+    #[arg(long)]
+    reply: bool,
+    /// Print (and send back) only messages of this type; may be given more than once
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<MessageType>,
+    /// End after this many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Tell on stderr what arrived, was lost and was dropped, this often, such as 1s
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    stats_every: Option<Duration>,
+    /// Statistics and summary as JSON, too
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    link: LinkArgs,
+}
+
+/// Listens until interrupted, or until `--count`.
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    let config = args.link.config()?.role(tautline::Role::Server).endpoint(args.endpoint.to_string());
+    let interrupt = Interrupt::install()?;
+    let interface = open(config)?;
+    if let Some(address) = interface.local_address() {
+        output::note(format_args!("listening on {address}"));
+    }
+    if args.reply {
+        echo(&interface, &args.types);
+    }
+    let mut events = interface.events();
+    let listened = print_messages(args, &interface, &mut events, &interrupt);
+    let report = traffic::report(&interface.statistics(), args.json);
+    interface.disconnect();
+    output::note(report);
+    listened.map(|()| Exit::Done)
+}
+
+fn print_messages(
+    args: &Args,
+    interface: &UdpInterface,
+    events: &mut Events,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let mut clock = StatsClock::new(args.stats_every);
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 && !interrupt.is_asked() {
+        let received = wait_over(interface.receive(Some(clock.wait())))?;
+        if let Some(message) = received.filter(|message| is_wanted(&args.types, message.message_type())) {
+            output::data(&message_line::line(&message))?;
+            left -= 1;
+        }
+        warn_of_other_wire(events);
+        if clock.strikes() {
+            output::note(traffic::report(&interface.statistics(), args.json));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a message of this type was asked for; without a wish, all are.
+fn is_wanted(types: &[MessageType], message_type: MessageType) -> bool {
+    types.is_empty() || types.contains(&message_type)
+}
+
+/// When statistics are due.
+struct StatsClock(Option<(Instant, Duration)>);
+
+impl StatsClock {
+    fn new(every: Option<Duration>) -> Self {
+        Self(every.map(|every| (Instant::now() + every, every)))
+    }
+
+    /// How long a wait may be.
+    fn wait(&self) -> Duration {
+        let due = self.0.map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        due.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)
+    }
+
+    /// Whether they are due; then the next ones are later.
+    fn strikes(&mut self) -> bool {
+        let now = Instant::now();
+        let Some((at, every)) = self.0.filter(|(at, _)| *at <= now) else { return false };
+        self.0 = Some(((at + every).max(now), every));
+        true
+    }
+}
+
+/// The commonest reason why nothing comes. The library tells at most once a second.
+fn warn_of_other_wire(events: &mut Events) {
+    while let Some(event) = events.next(Duration::ZERO) {
+        if let Event::OtherWire { from } = event {
+            output::warn(format_args!(
+                "{from} speaks the other wire: its --wire and the one here must be the same"
+            ));
+        }
+    }
+}
+
+/// Sends back what comes, from the driver itself, so that printing delays no answer.
+fn echo(interface: &UdpInterface, types: &[MessageType]) {
+    let types = if types.is_empty() { MessageType::ALL } else { types };
+    for message_type in types {
+        interface.register_message_handler(
+            *message_type,
+            Handler::inline(|message: &MessageRef<'_>, reply: &Reply| {
+                if let Ok(payload) = Payload::encoded(message.content_type, message.payload) {
+                    // An answer that cannot be sent is a loss that the other end sees.
+                    let _ = reply.send_payload(&payload, &Metadata::answering(message));
+                }
+            }),
+        );
+    }
+}

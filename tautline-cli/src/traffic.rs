@@ -1,0 +1,53 @@
+//! What a listener has seen so far, as a line for people or for programs.
+
+use tautline::{Drops, Statistics};
+
+/// The line: JSON with every counter of the library, or a sentence with those that say something.
+pub(crate) fn report(statistics: &Statistics, json: bool) -> String {
+    if json {
+        return serde_json::to_string(statistics).expect("numbers and text are JSON");
+    }
+    let counts = [
+        (statistics.lost, "lost"),
+        (statistics.late, "late"),
+        (statistics.duplicate, "duplicate"),
+        (statistics.messages_sent, "sent back"),
+    ];
+    let mut text = format!(
+        "{} {} in {} bytes",
+        statistics.messages_received,
+        if statistics.messages_received == 1 { "message" } else { "messages" },
+        statistics.bytes_received
+    );
+    for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
+        text.push_str(&format!(", {count} {what}"));
+    }
+    let dropped = [&statistics.datagrams_dropped, &statistics.messages_dropped, &statistics.inbox.dropped];
+    dropped.into_iter().for_each(|drops| push_drops(&mut text, drops));
+    text
+}
+
+fn push_drops(text: &mut String, drops: &Drops) {
+    for (reason, count) in drops.iter() {
+        text.push_str(&format!("; {count} dropped as {reason} ({})", reason.explanation()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tautline::DropReason;
+
+    #[test]
+    fn only_what_happened_is_told_to_people_and_everything_to_programs() {
+        let mut statistics = Statistics::default();
+        assert_eq!(report(&statistics, false), "0 messages in 0 bytes");
+        statistics.messages_received = 1;
+        statistics.lost = 2;
+        statistics.datagrams_dropped.add(DropReason::BadCrc, 3);
+        let text = report(&statistics, false);
+        assert!(text.starts_with("1 message in 0 bytes, 2 lost; 3 dropped as bad_crc (the CRC-32"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&report(&statistics, true)).expect("it is JSON");
+        assert_eq!((&json["duplicate"], &json["datagrams_dropped"]["bad_crc"]), (&0.into(), &3.into()));
+    }
+}

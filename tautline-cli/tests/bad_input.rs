@@ -1,0 +1,160 @@
+//! Everything that a user can get wrong: a documented exit code, and a sentence that names the thing and
+//! says what would be right.
+
+mod support;
+
+use support::{Finished, Listener, command, finish, run, run_with_input};
+
+const USAGE: i32 = 2;
+const NO_CONNECTION: i32 = 3;
+
+fn assert_told(finished: &Finished, code: i32, parts: &[&str]) {
+    assert_eq!(finished.code, code, "{finished:?}");
+    assert_eq!(finished.stdout, "", "errors are for stderr");
+    for part in parts {
+        assert!(finished.stderr.contains(part), "no {part:?} in {}", finished.stderr);
+    }
+}
+
+#[test]
+fn a_wrong_endpoint() {
+    for subcommand in ["listen", "send", "ping"] {
+        assert_told(&run(&[subcommand, "host:port"]), USAGE, &["host:port", "expected"]);
+        assert_told(&run(&[subcommand, "1.2.3.4:99999"]), USAGE, &["99999"]);
+    }
+}
+
+#[test]
+fn a_client_cannot_call_port_0() {
+    assert_told(&run(&["send", "127.0.0.1:0", "1"]), USAGE, &["port"]);
+}
+
+#[test]
+fn a_port_in_use() {
+    let other = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let address = other.local_addr().expect("it is bound").to_string();
+    let port = address.rsplit(':').next().expect("it has a port");
+    assert_told(&run(&["listen", &address]), NO_CONNECTION, &[port, "in use", "another port"]);
+}
+
+#[test]
+fn a_name_without_an_address() {
+    for arguments in
+        [&["listen", "no-such-host.invalid:9000"][..], &["send", "no-such-host.invalid:9000", "1"]]
+    {
+        assert_told(&run(arguments), NO_CONNECTION, &["no-such-host.invalid", "check the name"]);
+    }
+}
+
+#[test]
+fn an_address_of_another_host() {
+    assert_told(
+        &run(&["listen", "192.0.2.1:9000"]),
+        NO_CONNECTION,
+        &["192.0.2.1", "not an address of this host"],
+    );
+}
+
+#[test]
+fn nobody_listens() {
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("it is bound").to_string();
+    drop(free);
+    for wire in ["native", "classic"] {
+        let arguments = ["send", &address, "1", "--wire", wire];
+        let mut send = command(&arguments);
+        if wire == "native" {
+            send.env("TAUTLINE_CONNECT_TIMEOUT", "200ms");
+        }
+        assert_told(&finish(&mut send), NO_CONNECTION, &[&address, "nobody listens"]);
+    }
+}
+
+#[test]
+fn data_that_are_not_json() {
+    assert_told(&run(&["send", "127.0.0.1:9", "stop"]), USAGE, &["DATA", "'\"stop\"'", "--raw"]);
+    assert_told(&run(&["send", "127.0.0.1:9", "{\"a\": NaN}"]), USAGE, &["DATA"]);
+}
+
+#[test]
+fn a_message_too_large() {
+    let data = format!("\"{}\"", "x".repeat(70_000));
+    assert_told(&run(&["send", "127.0.0.1:9", &data]), USAGE, &["70002 bytes", "max_message_size"]);
+    let listener = Listener::start(&[]);
+    let finished = run_with_input(&["send", &listener.address], format!("1\n{data}\n2\n").as_bytes());
+    assert_told(&finished, 5, &["line 2 ", "max_message_size", "sent 2 messages"]);
+}
+
+#[test]
+fn raw_bytes_and_channels_on_the_classic_wire() {
+    let listener = Listener::start(&["--wire", "classic"]);
+    for option in [&["--raw"][..], &["--channel", "3"]] {
+        let arguments = [&["send", &listener.address, "1", "--wire", "classic"], option].concat();
+        let finished = run(&arguments);
+        assert_ne!(finished.code, 0);
+        assert!(finished.stderr.contains("classic"), "{}", finished.stderr);
+    }
+}
+
+#[test]
+fn options_of_the_other_wire() {
+    for option in ["--no-crc", "--no-sequence"] {
+        for subcommand in [&["demo"][..], &["listen", "127.0.0.1:0"], &["ping", "127.0.0.1:9"]] {
+            let finished = run(&[subcommand, &[option]].concat());
+            assert_told(&finished, USAGE, &[option, "--wire classic"]);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_key_in_the_file_and_a_file_that_is_not_there() {
+    let path = std::env::temp_dir().join(format!("tautline-bad-{}.toml", std::process::id()));
+    let file = path.to_str().expect("the path is text");
+    for (text, parts) in [
+        ("max_peer = 3\n", &["max_peer", "max_peers"][..]),
+        ("liveness_timeout = 3\n", &["liveness_timeout"]),
+        ("wire = \"clasic\"\n", &["clasic", "native"]),
+        ("name = \n", &[]),
+    ] {
+        std::fs::write(&path, text).expect("a temporary file");
+        let finished = run(&["listen", "127.0.0.1:0", "--config", file]);
+        assert_told(&finished, USAGE, &[&[file], parts].concat());
+    }
+    std::fs::remove_file(&path).expect("it is ours");
+    assert_told(&run(&["listen", "127.0.0.1:0", "--config", file]), USAGE, &[file]);
+}
+
+#[test]
+fn a_wrong_variable_in_the_environment() {
+    let mut listen = command(&["listen", "127.0.0.1:0"]);
+    let finished = finish(listen.env("TAUTLINE_INBOX_CAPACITY", "many"));
+    assert_told(&finished, USAGE, &["TAUTLINE_INBOX_CAPACITY", "many"]);
+}
+
+#[test]
+fn numbers_and_names_outside_their_range() {
+    for (arguments, parts) in [
+        (&["demo", "--rate", "1"][..], &["--rate", "50"][..]),
+        (&["demo", "--seconds", "0"], &["--seconds"]),
+        (&["demo", "--seconds", "2", "--cut-after", "3s"], &["--seconds"]),
+        (&["demo", "--cut-after", "3"], &["--cut-after", "unit"]),
+        (&["demo", "--wire", "morse"], &["morse", "native", "classic"]),
+        (&["send", "127.0.0.1:9", "1", "--type", "order"], &["order", "command"]),
+        (&["send", "127.0.0.1:9", "1", "--priority", "urgent"], &["urgent", "critical"]),
+        (&["send", "127.0.0.1:9", "1", "--rate", "0"], &["--rate", "10000"]),
+        (&["ping", "127.0.0.1:9", "--budget", "soon"], &["--budget", "250ms"]),
+        (&["ping", "127.0.0.1:9", "--size", "70000"], &["--size", "64000"]),
+        (&["completions", "cmd"], &["cmd", "bash"]),
+        (&["lisen"], &["lisen", "listen"]),
+    ] {
+        assert_told(&run(arguments), USAGE, parts);
+    }
+}
+
+#[test]
+fn a_picture_that_cannot_be_written_is_found_before_the_demo() {
+    let start = std::time::Instant::now();
+    let finished = run(&["demo", "--seconds", "60", "--plot", "/no/such/folder/demo.svg"]);
+    assert_told(&finished, 1, &["/no/such/folder/demo.svg"]);
+    assert!(start.elapsed().as_secs() < 30);
+}

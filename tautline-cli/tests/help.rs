@@ -1,0 +1,57 @@
+//! Help, completions and manual: all from one definition, none empty.
+
+mod support;
+
+use support::run;
+
+const SUBCOMMANDS: [&str; 6] = ["demo", "listen", "send", "ping", "completions", "man"];
+
+#[test]
+fn every_subcommand_has_help_with_examples_and_exit_codes() {
+    for subcommand in SUBCOMMANDS {
+        let help = run(&[subcommand, "--help"]);
+        assert_eq!(help.code, 0);
+        for part in ["Usage: tautline", "Examples:\n  tautline", "Exit codes:\n  0  "] {
+            assert!(help.stdout.contains(part), "no {part:?} in the help of {subcommand}");
+        }
+        let root = run(&["--help"]).stdout;
+        assert!(root.contains(&format!("\n  {subcommand} ")), "{subcommand} is not listed");
+    }
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    assert_eq!(run(&["--version"]).stdout, format!("tautline {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn completions_know_the_subcommands_in_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&["completions", shell]);
+        assert_eq!(script.code, 0);
+        for part in ["listen", "cut-after"] {
+            assert!(script.stdout.contains(part), "no {part} for {shell}");
+        }
+    }
+}
+
+#[test]
+fn the_manual_has_a_page_for_every_subcommand() {
+    let dir = std::env::temp_dir().join(format!("tautline-man-{}", std::process::id()));
+    let written = run(&["man", dir.to_str().expect("the path is text")]);
+    assert_eq!(written.code, 0, "{}", written.stderr);
+    for subcommand in SUBCOMMANDS {
+        let page = std::fs::read_to_string(dir.join(format!("tautline-{subcommand}.1"))).expect("a page");
+        assert!(page.contains("Exit codes") && page.contains("Examples"), "{subcommand}");
+    }
+    assert!(dir.join("tautline.1").exists());
+    std::fs::remove_dir_all(&dir).expect("it is ours");
+    assert!(run(&["man"]).stdout.starts_with(".ie"), "roff on stdout");
+}
+
+#[test]
+fn without_a_subcommand_there_is_help_and_the_code_for_wrong_usage() {
+    let finished = run(&[]);
+    assert_eq!(finished.code, 2);
+    assert!(finished.stderr.contains("Usage: tautline"));
+}

@@ -1,0 +1,144 @@
+//! Runs the real binary. Waiting is always for a line or an exit, never for a time.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+
+/// What a finished run left.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// The program with these arguments, and with nothing of this shell's settings.
+pub(crate) fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tautline"));
+    command.args(args);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TAUTLINE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs to the end.
+pub(crate) fn run(args: &[&str]) -> Finished {
+    finish(command(args).stdin(Stdio::null()))
+}
+
+/// Runs to the end with `input` on standard input.
+pub(crate) fn run_with_input(args: &[&str], input: &[u8]) -> Finished {
+    let mut child = command(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary is built");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || {
+        let _ = stdin.write_all(&input); // a program that ends early closes the pipe
+    });
+    let finished = finished(child.wait_with_output().expect("it ends"));
+    writer.join().expect("writing does not panic");
+    finished
+}
+
+/// Runs a prepared command to the end.
+pub(crate) fn finish(command: &mut Command) -> Finished {
+    finished(command.output().expect("the binary is built"))
+}
+
+fn finished(output: std::process::Output) -> Finished {
+    Finished {
+        code: output.status.code().expect("it exits by itself"),
+        stdout: String::from_utf8(output.stdout).expect("stdout is text"),
+        stderr: String::from_utf8(output.stderr).expect("stderr is text"),
+    }
+}
+
+/// The last line of a text as JSON.
+pub(crate) fn last_json(text: &str) -> serde_json::Value {
+    let line = text.lines().last().expect("there is a line");
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
+}
+
+/// A `listen` that runs until it is stopped.
+pub(crate) struct Listener {
+    child: Child,
+    stdout: Option<BufReader<ChildStdout>>,
+    stderr: BufReader<ChildStderr>,
+    /// Where it listens.
+    pub(crate) address: String,
+}
+
+impl Listener {
+    /// Starts it on a free port and waits until it says which.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", args)
+    }
+
+    pub(crate) fn start_at(endpoint: &str, args: &[&str]) -> Self {
+        let mut child = command(&[&["listen", endpoint], args].concat())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary is built");
+        let stdout = child.stdout.take().map(BufReader::new);
+        let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let mut line = String::new();
+        stderr.read_line(&mut line).expect("stderr is text");
+        let address =
+            line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned();
+        Self { child, stdout, stderr, address }
+    }
+
+    /// The next line of stdout, as JSON.
+    pub(crate) fn message(&mut self) -> serde_json::Value {
+        serde_json::from_str(&self.line()).expect("it is JSON")
+    }
+
+    /// The next line of stdout.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        let stdout = self.stdout.as_mut().expect("it is open");
+        stdout.read_line(&mut line).expect("stdout is text");
+        line
+    }
+
+    /// The next line of stderr.
+    pub(crate) fn note(&mut self) -> String {
+        let mut line = String::new();
+        self.stderr.read_line(&mut line).expect("stderr is text");
+        line
+    }
+
+    /// Stops reading, as `head` does.
+    pub(crate) fn close_stdout(&mut self) {
+        self.stdout = None;
+    }
+
+    /// Ctrl-C.
+    pub(crate) fn interrupt(&mut self) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args(["-INT", &id]).status().expect("there is a kill");
+        assert!(status.success());
+    }
+
+    /// Waits for its end: the exit code and the rest of stderr.
+    pub(crate) fn end(mut self) -> (i32, String) {
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut self.stderr, &mut rest).expect("stderr is text");
+        let status = self.child.wait().expect("it is ours");
+        (status.code().expect("it exits by itself"), rest)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,174 @@
+//! Reading: the frames of a datagram, in place.
+
+use alloc::borrow::Cow;
+
+use super::reader::Reader;
+use super::{Heartbeat, Token, field, frame_type};
+use crate::drops::DropReason;
+use crate::message::{ContentType, Id, MessageRef, MessageType, Priority};
+use crate::time::WallTime;
+
+/// The frames of a datagram, one after the other.
+#[derive(Clone, Debug)]
+pub struct Frames<'a>(&'a [u8]);
+
+impl<'a> Frames<'a> {
+    /// The frames in these bytes; `None` unless the lengths of all of them fit.
+    pub(super) fn check(bytes: &'a [u8]) -> Option<Self> {
+        let mut rest = Self(bytes);
+        while rest.next_raw().is_some() {}
+        rest.0.is_empty().then_some(Self(bytes))
+    }
+
+    /// Type, flags and body of the next frame; padding ends the datagram. What does not fit stays unread.
+    fn next_raw(&mut self) -> Option<(u8, u8, &'a [u8])> {
+        match *self.0.first()? {
+            frame_type::PADDING => {
+                self.0 = &[];
+                None
+            }
+            kind => {
+                let mut rest = Reader(&self.0[1..]);
+                let flags = rest.u8()?;
+                let body_len = usize::from(rest.u16()?);
+                let body = rest.bytes(body_len)?;
+                self.0 = rest.0;
+                Some((kind, flags, body))
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Frame<'a>;
+
+    fn next(&mut self) -> Option<Frame<'a>> {
+        let (kind, flags, body) = self.next_raw()?;
+        let mut body_fields = Reader(body);
+        Some(match kind {
+            frame_type::MESSAGE => Frame::Message(MessageFrame { flags, body }),
+            frame_type::HEARTBEAT => Heartbeat::read(body_fields).map_or(Frame::Unknown, Frame::Heartbeat),
+            frame_type::CLOSE => Frame::Close,
+            frame_type::HELLO => Frame::Hello,
+            frame_type::TOKEN => Token::read(&mut body_fields).map_or(Frame::Unknown, Frame::Token),
+            frame_type::ECHO => read_echo(body_fields).unwrap_or(Frame::Unknown),
+            frame_type::ACCEPT => body_fields.name().map_or(Frame::Unknown, Frame::Accept),
+            frame_type::UNKNOWN_SESSION => Frame::UnknownSession,
+            frame_type::REFUSED => Frame::Refused,
+            _ => Frame::Unknown,
+        })
+    }
+}
+
+/// One part of a datagram.
+#[derive(Clone, Debug)]
+pub enum Frame<'a> {
+    /// A user's message, not yet decoded.
+    Message(MessageFrame<'a>),
+    /// A sign of life with time stamps.
+    Heartbeat(Heartbeat),
+    /// The sender ends the session.
+    Close,
+    /// A client asks for a token.
+    Hello,
+    /// The server's answer to a hello.
+    Token(Token),
+    /// The token comes back: creates the peer.
+    Echo {
+        /// The token as the server gave it.
+        token: Token,
+        /// The client's name.
+        name: &'a str,
+    },
+    /// The server has created the peer; its name.
+    Accept(&'a str),
+    /// The server does not know the session.
+    UnknownSession,
+    /// The server knows the address but cannot take another peer.
+    Refused,
+    /// A type or a body that this build does not know; skipped.
+    Unknown,
+}
+
+impl Frame<'_> {
+    /// Whether the frame belongs to a datagram outside any session's numbering.
+    #[must_use]
+    pub const fn is_unnumbered(&self) -> bool {
+        matches!(self, Self::Hello | Self::Token(_) | Self::UnknownSession | Self::Refused)
+    }
+}
+
+fn read_echo(mut fields: Reader<'_>) -> Option<Frame<'_>> {
+    let token = Token::read(&mut fields)?;
+    Some(Frame::Echo { token, name: fields.name()? })
+}
+
+impl Token {
+    fn read(fields: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { issued_ms: fields.u64()?, proof: fields.u64()? })
+    }
+}
+
+impl Heartbeat {
+    fn read(mut fields: Reader<'_>) -> Option<Self> {
+        Some(Self {
+            stamp: fields.u64()?,
+            wall: WallTime::from_nanos(fields.u64()?.cast_signed()),
+            echo: fields.u64()?,
+            held: fields.u64()?,
+        })
+    }
+}
+
+/// A message frame whose lengths are right; its fields are decoded on demand.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageFrame<'a> {
+    flags: u8,
+    body: &'a [u8],
+}
+
+impl<'a> MessageFrame<'a> {
+    /// Decodes the message; `default_id` and `default_source` stand for fields that did not travel.
+    ///
+    /// # Errors
+    ///
+    /// `UnsupportedFlags` for features of a later build, `Malformed` for fields that break the rules.
+    pub fn decode(self, default_id: u64, default_source: &'a str) -> Result<MessageRef<'a>, DropReason> {
+        let mut fields = Reader(self.body);
+        let delivery = self.body.first().map_or(0, |first| first >> 6);
+        if self.flags & !field::ALL != 0 || delivery != 0 {
+            return Err(DropReason::UnsupportedFlags);
+        }
+        self.read_fields(&mut fields, default_id, default_source).ok_or(DropReason::Malformed)
+    }
+
+    fn read_fields(
+        self,
+        fields: &mut Reader<'a>,
+        default_id: u64,
+        default_source: &'a str,
+    ) -> Option<MessageRef<'a>> {
+        let kind = fields.u8()?;
+        let content_type = ContentType::from_wire(fields.u8()?)?;
+        let channel = fields.u16()?;
+        let timestamp = WallTime::from_nanos(fields.u64()?.cast_signed());
+        let has = |flag: u8| self.flags & flag != 0;
+        let message_id = if has(field::MESSAGE_ID) { fields.id()? } else { Id::Number(default_id) };
+        let source = if has(field::SOURCE) { fields.text()? } else { default_source };
+        let destination = if has(field::DESTINATION) { Some(fields.text()?) } else { None };
+        let correlation_id = if has(field::CORRELATION_ID) { Some(fields.id()?) } else { None };
+        Some(MessageRef {
+            message_type: MessageType::from_wire(kind & 0x0f)?,
+            // Priorities count from 1; on the wire they have two bits.
+            priority: Priority::from_wire((kind >> 4 & 0b11) + 1)?,
+            channel,
+            timestamp,
+            message_id,
+            source: Cow::Borrowed(source),
+            destination: destination.map(Cow::Borrowed),
+            correlation_id,
+            content_type,
+            payload: fields.0,
+        })
+    }
+}

@@ -1,0 +1,314 @@
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::*;
+use crate::message::{ContentType, Id, MessageRef, MessageType, Priority};
+
+const SESSION: SessionId = SessionId::from_bits(0x0102_0304_0506_0708);
+
+fn head() -> Head<'static> {
+    Head {
+        message_type: MessageType::Command,
+        priority: Priority::Critical,
+        channel: 0x0203,
+        timestamp: WallTime::from_nanos(0x1122_3344_5566_7788),
+        message_id: None,
+        source: None,
+        destination: None,
+        correlation_id: None,
+        content_type: ContentType::Json,
+    }
+}
+
+fn message(head: &Head<'_>, payload: &[u8]) -> Result<Vec<u8>, BadText> {
+    let mut out = Vec::new();
+    let start = begin_message(&mut out, head)?;
+    out.extend_from_slice(payload);
+    assert!(finish_message(&mut out, start));
+    Ok(out)
+}
+
+fn control(frame: &Control<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_control(&mut out, frame);
+    out
+}
+
+/// A sealed datagram of these frames.
+fn datagram(frames: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    begin_datagram(&mut out);
+    out.extend_from_slice(frames);
+    seal(&mut out, Header { session: SESSION, sequence: 9, from_server: true });
+    out
+}
+
+/// The same with `change` applied before a right CRC.
+fn resealed(frames: &[u8], change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = datagram(frames);
+    out.truncate(out.len() - TRAILER_LEN);
+    change(&mut out);
+    let crc = crc32fast::hash(&out);
+    out.extend_from_slice(&crc.to_be_bytes());
+    out
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| alloc::format!("{byte:02x}")).collect()
+}
+
+fn frames(bytes: &[u8]) -> Vec<Frame<'_>> {
+    Frames::check(bytes).expect("frames that fit").collect()
+}
+
+/// The only frame of `bytes`, decoded as a message.
+fn decoded(bytes: &[u8]) -> Result<MessageRef<'_>, DropReason> {
+    match &frames(bytes)[..] {
+        [Frame::Message(frame)] => frame.decode(77, "default"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_header_has_magic_version_flags_session_and_sequence() {
+    assert_eq!(hex(&datagram(&[])), "e75401010102030405060708000000093a098dd3");
+    let bytes = datagram(&[]);
+    let (header, mut frames) = parse(&bytes).expect("well formed");
+    assert_eq!(header, Header { session: SESSION, sequence: 9, from_server: true });
+    assert!(frames.next().is_none());
+}
+
+#[test]
+fn every_control_frame_has_its_bytes() {
+    let token = Token { issued_ms: 0x0a0b, proof: 0x1122_3344_5566_7788 };
+    let heartbeat = Heartbeat { stamp: 1, wall: WallTime::from_nanos(-2), echo: 3, held: 4 };
+    for (frame, bytes) in [
+        (
+            Control::Heartbeat(heartbeat),
+            "020000200000000000000001fffffffffffffffe00000000000000030000000000000004",
+        ),
+        (Control::Close, "03000000"),
+        (Control::Hello, "0400000000000000000000000000000000000000"),
+        (Control::Token(token), "050000100000000000000a0b1122334455667788"),
+        (Control::Echo { token, name: "arm" }, "060000140000000000000a0b11223344556677880361726d"),
+        (Control::Accept("plant"), "0700000605706c616e74"),
+        (Control::Accept(""), "0700000100"),
+        (Control::UnknownSession, "08000000"),
+        (Control::Refused, "09000000"),
+    ] {
+        assert_eq!(hex(&control(&frame)), bytes, "{frame:?}");
+    }
+}
+
+#[test]
+fn every_control_frame_reads_back() {
+    let token = Token { issued_ms: 5, proof: 6 };
+    let heartbeat = Heartbeat { stamp: 1, wall: WallTime::from_nanos(-2), echo: 3, held: 4 };
+    let read = |frame: Control<'_>| frames(&control(&frame)).first().map(|frame| alloc::format!("{frame:?}"));
+    for frame in [
+        Control::Heartbeat(heartbeat),
+        Control::Close,
+        Control::Hello,
+        Control::Token(token),
+        Control::Echo { token, name: "arm" },
+        Control::Accept("plant"),
+        Control::UnknownSession,
+        Control::Refused,
+    ] {
+        // The two enums name their variants and fields alike.
+        assert_eq!(read(frame), Some(alloc::format!("{frame:?}")));
+    }
+}
+
+#[test]
+fn a_plain_message_has_16_bytes_before_its_payload() {
+    let bytes = message(&head(), b"[1]").expect("no texts");
+    assert_eq!(hex(&bytes), "0100000f310102031122334455667788".to_string() + "5b315d");
+    let read = decoded(&bytes).expect("well formed");
+    assert_eq!(
+        (read.message_type, read.priority, read.channel),
+        (MessageType::Command, Priority::Critical, 0x0203)
+    );
+    assert_eq!((read.timestamp, read.content_type), (head().timestamp, ContentType::Json));
+    assert_eq!((read.message_id, &*read.source, read.payload), (Id::Number(77), "default", &b"[1]"[..]));
+    assert_eq!((read.destination, read.correlation_id), (None, None));
+}
+
+#[test]
+fn optional_fields_follow_in_the_order_of_their_flags() {
+    let head = Head {
+        message_id: Some(Id::Number(0x21)),
+        source: Some("a"),
+        destination: Some("bc"),
+        correlation_id: Some(Id::from("d")),
+        ..head()
+    };
+    let bytes = message(&head, b"!").expect("short texts");
+    let fields = ["000000000000000021", "0161", "026263", "0164", "21"].concat();
+    assert_eq!(hex(&bytes), "010f001d310102031122334455667788".to_string() + &fields);
+    let read = decoded(&bytes).expect("well formed");
+    assert_eq!((read.message_id, &*read.source), (Id::Number(0x21), "a"));
+    assert_eq!((read.destination.as_deref(), read.correlation_id), (Some("bc"), Some(Id::from("d"))));
+    assert_eq!(read.payload, b"!");
+}
+
+#[test]
+fn a_message_alone_adds_at_most_40_bytes() {
+    let payload = [7; 100];
+    let len = datagram(&message(&head(), &payload).expect("no texts")).len();
+    assert_eq!(len - payload.len(), MESSAGE_OVERHEAD);
+    assert!(len - payload.len() <= 40);
+}
+
+#[test]
+fn texts_have_1_to_255_bytes() {
+    let text = "x".repeat(256);
+    for (len, fits) in [(0, false), (1, true), (255, true), (256, false)] {
+        let text = &text[..len];
+        for (field, head) in [
+            ("source", Head { source: Some(text), ..head() }),
+            ("destination", Head { destination: Some(text), ..head() }),
+            ("message id", Head { message_id: Some(Id::from(text)), ..head() }),
+            ("correlation id", Head { correlation_id: Some(Id::from(text)), ..head() }),
+        ] {
+            let written = message(&head, b"0");
+            match written {
+                Ok(bytes) => assert!(fits && decoded(&bytes).is_ok(), "{field} of {len}"),
+                Err(error) => {
+                    assert!(!fits, "{field} of {len}");
+                    assert_eq!(error, BadText { field, len });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_message_that_does_not_fit_its_length_field_is_not_finished() {
+    for (len, fits) in [(65_523, true), (65_524, false)] {
+        let mut out = Vec::new();
+        let start = begin_message(&mut out, &head()).expect("no texts");
+        out.resize(out.len() + len, 0);
+        assert_eq!(finish_message(&mut out, start), fits, "{len}");
+    }
+}
+
+#[test]
+fn a_name_too_long_is_cut_between_characters() {
+    for name in ["ü".repeat(40), String::from("x") + &"ü".repeat(40), "x".repeat(100), "🦀".repeat(17)] {
+        let bytes = control(&Control::Accept(&name));
+        let read = frames(&bytes);
+        let [Frame::Accept(cut)] = read[..] else { panic!("{name}: {read:?}") };
+        assert!(name.starts_with(cut) && cut.len() <= MAX_NAME && cut.len() > MAX_NAME - 4, "{cut}");
+    }
+}
+
+#[test]
+fn a_name_of_65_bytes_on_the_wire_is_not_read() {
+    let bytes = [&[7, 0, 0, 66, 65][..], &[b'x'; 65]].concat();
+    assert!(matches!(frames(&bytes)[..], [Frame::Unknown]));
+}
+
+#[test]
+fn frames_of_unknown_types_are_skipped_by_their_length() {
+    let mut bytes = vec![200, 0xff, 0, 3, 1, 2, 3, 10, 0, 0, 0];
+    bytes.extend(message(&head(), b"0").expect("no texts"));
+    assert!(matches!(frames(&bytes)[..], [Frame::Unknown, Frame::Unknown, Frame::Message(_)]));
+}
+
+#[test]
+fn control_frames_with_short_bodies_are_skipped_and_longer_ones_read() {
+    let short = [2, 0, 0, 31].into_iter().chain([0; 31]).collect::<Vec<_>>();
+    assert!(matches!(frames(&short)[..], [Frame::Unknown]));
+    let longer = [5, 0, 0, 20].into_iter().chain([1; 20]).collect::<Vec<_>>();
+    assert!(matches!(frames(&longer)[..], [Frame::Token(_)]));
+}
+
+#[test]
+fn padding_ends_the_datagram() {
+    let mut bytes = control(&Control::Close);
+    bytes.extend([0, 1, 2, 3]);
+    assert!(matches!(frames(&bytes)[..], [Frame::Close]));
+}
+
+#[test]
+fn a_frame_cut_short_spoils_its_datagram() {
+    let whole = message(&head(), b"[1]").expect("no texts");
+    for len in 1..whole.len() {
+        let bytes = datagram(&whole[..len]);
+        assert_eq!(parse(&bytes).expect_err("cut"), DropReason::Malformed, "{len}");
+    }
+    assert!(parse(&datagram(&whole)).is_ok());
+}
+
+#[test]
+fn a_message_whose_fields_are_cut_short_is_malformed() {
+    let head = Head { message_id: Some(Id::Number(1)), source: Some("ab"), ..head() };
+    let whole = message(&head, b"").expect("short texts");
+    for len in FRAME_HEADER_LEN..whole.len() {
+        let mut bytes = whole[..len].to_vec();
+        bytes[3] = u8::try_from(len - FRAME_HEADER_LEN).expect("short");
+        assert_eq!(decoded(&bytes).expect_err("cut"), DropReason::Malformed, "{len}");
+    }
+}
+
+#[test]
+fn features_of_a_later_build_are_named_as_such() {
+    let plain = message(&head(), b"0").expect("no texts");
+    let change = |at: usize, with: u8| {
+        let mut bytes = plain.clone();
+        bytes[at] ^= with;
+        decoded(&bytes).expect_err("changed")
+    };
+    for flag in [0x10, 0x20, 0x40, 0x80] {
+        assert_eq!(change(1, flag), DropReason::UnsupportedFlags, "frame flag {flag:02x}");
+    }
+    for class in [0x40, 0x80, 0xc0] {
+        assert_eq!(change(4, class), DropReason::UnsupportedFlags, "delivery class {class:02x}");
+    }
+    assert_eq!(change(4, 0x01), DropReason::Malformed, "message type 0");
+    assert_eq!(change(5, 0x80), DropReason::Malformed, "content type 129");
+    for bit in 1..8 {
+        let bytes = resealed(&plain, |bytes| bytes[3] |= 1 << bit);
+        assert_eq!(parse(&bytes).expect_err("flag"), DropReason::UnsupportedFlags, "header flag {bit}");
+    }
+}
+
+#[test]
+fn every_reason_to_drop_a_datagram_as_a_whole_has_its_name() {
+    let plain = message(&head(), b"0").expect("no texts");
+    let reason = |bytes: &[u8]| parse(bytes).expect_err("bad");
+    let good = datagram(&plain);
+    assert_eq!(reason(&[]), DropReason::TooShort);
+    assert_eq!(reason(&good[..19]), DropReason::TooShort);
+    assert_eq!(reason(&resealed(&plain, |bytes| bytes[2] = 2)), DropReason::OtherVersion);
+    assert_eq!(reason(&[good.clone(), vec![0]].concat()), DropReason::BadCrc);
+    assert_eq!(reason(b"GET / HTTP/1.1\r\n\r\n"), DropReason::NotTautline);
+    for prefix in [0, 4, 8] {
+        let classic = [vec![1; prefix], b"{\"metadata\": {}}".to_vec()].concat();
+        assert_eq!(reason(&classic), DropReason::OtherWire, "{prefix} bytes before the envelope");
+    }
+}
+
+#[test]
+fn no_flip_of_1_to_5_bits_in_a_short_datagram_goes_unnoticed() {
+    let good = datagram(&control(&Control::Close));
+    let bits = good.len() * 8;
+    let flipped = |places: &[usize]| {
+        let mut bad = good.clone();
+        places.iter().for_each(|&bit| bad[bit / 8] ^= 1 << (bit % 8));
+        parse(&bad).is_err()
+    };
+    for first in 0..bits {
+        assert!(flipped(&[first]));
+        for second in first + 1..bits {
+            assert!(flipped(&[first, second]));
+            let (third, fourth, fifth) = ((second + 7) % bits, (second + 31) % bits, (second + 57) % bits);
+            let mut places = vec![first, second, third, fourth, fifth];
+            places.sort_unstable();
+            places.dedup();
+            assert!(flipped(&places), "{places:?}");
+        }
+    }
+}

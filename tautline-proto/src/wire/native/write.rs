@@ -1,0 +1,190 @@
+//! Writing: frames appended to a buffer.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::{FRAME_HEADER_LEN, Heartbeat, MAX_NAME, MAX_TEXT, TOKEN_LEN, Token, field, frame_type};
+use crate::message::{ContentType, Id, MessageType, Priority};
+use crate::time::WallTime;
+
+/// The metadata of a message that is about to be sent; `None` where the default does not travel.
+#[derive(Clone, Debug)]
+pub struct Head<'a> {
+    /// What the message is for.
+    pub message_type: MessageType,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Tells streams of one type apart.
+    pub channel: u16,
+    /// When it was made.
+    pub timestamp: WallTime,
+    /// Its identity; by default it follows from session, sequence and frame (§4.2).
+    pub message_id: Option<Id<'a>>,
+    /// Who made it; by default the interface's name, which travelled in the handshake.
+    pub source: Option<&'a str>,
+    /// Whom it is meant for.
+    pub destination: Option<&'a str>,
+    /// The id of the message that it answers.
+    pub correlation_id: Option<Id<'a>>,
+    /// How the payload is encoded.
+    pub content_type: ContentType,
+}
+
+/// A text that does not fit its field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadText {
+    /// The field's name.
+    pub field: &'static str,
+    /// The text's length in bytes.
+    pub len: usize,
+}
+
+impl fmt::Display for BadText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} has {} bytes; the native wire carries 1 to {MAX_TEXT}", self.field, self.len)
+    }
+}
+
+impl core::error::Error for BadText {}
+
+/// Appends a message frame up to its payload, which the caller appends; then [`finish_message`].
+///
+/// # Errors
+///
+/// A text that does not fit its field; `out` is then to be thrown away.
+pub fn begin_message(out: &mut Vec<u8>, head: &Head<'_>) -> Result<MessageStart, BadText> {
+    let start = MessageStart(out.len());
+    let flag = |present: bool, flag: u8| if present { flag } else { 0 };
+    let flags = flag(head.message_id.is_some(), field::MESSAGE_ID)
+        | flag(head.source.is_some(), field::SOURCE)
+        | flag(head.destination.is_some(), field::DESTINATION)
+        | flag(head.correlation_id.is_some(), field::CORRELATION_ID);
+    out.extend_from_slice(&[frame_type::MESSAGE, flags, 0, 0]);
+    out.push(head.message_type.to_wire() | (head.priority.to_wire() - 1) << 4);
+    out.push(head.content_type.to_wire());
+    out.extend_from_slice(&head.channel.to_be_bytes());
+    out.extend_from_slice(&head.timestamp.as_nanos().to_be_bytes());
+    write_id(out, "message id", head.message_id.as_ref())?;
+    write_text(out, "source", head.source)?;
+    write_text(out, "destination", head.destination)?;
+    write_id(out, "correlation id", head.correlation_id.as_ref())?;
+    Ok(start)
+}
+
+/// Where a message frame begins.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "finish_message needs it"]
+pub struct MessageStart(usize);
+
+/// Ends a message frame after its payload. Whether it fits the frame's 16-bit length.
+#[must_use]
+pub fn finish_message(out: &mut [u8], start: MessageStart) -> bool {
+    let body_at = start.0 + FRAME_HEADER_LEN;
+    let Ok(body_len) = u16::try_from(out.len() - body_at) else { return false };
+    out[body_at - 2..body_at].copy_from_slice(&body_len.to_be_bytes());
+    true
+}
+
+/// Appends a control frame.
+pub fn write_control(out: &mut Vec<u8>, frame: &Control<'_>) {
+    match *frame {
+        Control::Heartbeat(heartbeat) => {
+            begin_control(out, frame_type::HEARTBEAT, 32);
+            out.extend_from_slice(&heartbeat.stamp.to_be_bytes());
+            out.extend_from_slice(&heartbeat.wall.as_nanos().to_be_bytes());
+            out.extend_from_slice(&heartbeat.echo.to_be_bytes());
+            out.extend_from_slice(&heartbeat.held.to_be_bytes());
+        }
+        Control::Close => begin_control(out, frame_type::CLOSE, 0),
+        Control::Hello => {
+            // Padded to the token that answers it: a forged source gets no more than was spent on it.
+            begin_control(out, frame_type::HELLO, 0);
+            out.resize(out.len() + TOKEN_LEN, frame_type::PADDING);
+        }
+        Control::Token(token) => {
+            begin_control(out, frame_type::TOKEN, TOKEN_LEN);
+            write_token(out, token);
+        }
+        Control::Echo { token, name } => {
+            let name = clipped(name);
+            begin_control(out, frame_type::ECHO, TOKEN_LEN + 1 + name.len());
+            write_token(out, token);
+            write_name(out, name);
+        }
+        Control::Accept(name) => {
+            let name = clipped(name);
+            begin_control(out, frame_type::ACCEPT, 1 + name.len());
+            write_name(out, name);
+        }
+        Control::UnknownSession => begin_control(out, frame_type::UNKNOWN_SESSION, 0),
+        Control::Refused => begin_control(out, frame_type::REFUSED, 0),
+    }
+}
+
+/// A control frame to be written.
+#[derive(Clone, Copy, Debug)]
+pub enum Control<'a> {
+    /// See [`Frame::Heartbeat`](super::Frame::Heartbeat).
+    Heartbeat(Heartbeat),
+    /// See [`Frame::Close`](super::Frame::Close).
+    Close,
+    /// See [`Frame::Hello`](super::Frame::Hello).
+    Hello,
+    /// See [`Frame::Token`](super::Frame::Token).
+    Token(Token),
+    /// See [`Frame::Echo`](super::Frame::Echo).
+    Echo {
+        /// The token as the server gave it.
+        token: Token,
+        /// The client's name.
+        name: &'a str,
+    },
+    /// See [`Frame::Accept`](super::Frame::Accept).
+    Accept(&'a str),
+    /// See [`Frame::UnknownSession`](super::Frame::UnknownSession).
+    UnknownSession,
+    /// See [`Frame::Refused`](super::Frame::Refused).
+    Refused,
+}
+
+fn write_token(out: &mut Vec<u8>, token: Token) {
+    out.extend_from_slice(&token.issued_ms.to_be_bytes());
+    out.extend_from_slice(&token.proof.to_be_bytes());
+}
+
+#[allow(clippy::cast_possible_truncation)] // control bodies are below 100 bytes
+fn begin_control(out: &mut Vec<u8>, kind: u8, body_len: usize) {
+    out.extend_from_slice(&[kind, 0, 0, body_len as u8]);
+}
+
+/// As much of a name as travels: a longer one is cut where a character ends, so that it stays text.
+fn clipped(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_NAME)]
+}
+
+fn write_name(out: &mut Vec<u8>, name: &str) {
+    #[allow(clippy::cast_possible_truncation)] // clipped to MAX_NAME
+    out.push(name.len() as u8);
+    out.extend_from_slice(name.as_bytes());
+}
+
+fn write_text(out: &mut Vec<u8>, field: &'static str, text: Option<&str>) -> Result<(), BadText> {
+    let Some(text) = text else { return Ok(()) };
+    let len = u8::try_from(text.len()).ok().filter(|&len| len > 0);
+    out.push(len.ok_or(BadText { field, len: text.len() })?);
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+/// An id is text with its length, or a zero and a number.
+fn write_id(out: &mut Vec<u8>, field: &'static str, id: Option<&Id<'_>>) -> Result<(), BadText> {
+    match id {
+        None => {}
+        Some(Id::Text(text)) => write_text(out, field, Some(text))?,
+        Some(Id::Number(number)) => {
+            out.push(0);
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+    }
+    Ok(())
+}

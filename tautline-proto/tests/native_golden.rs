@@ -1,0 +1,287 @@
+//! Datagrams of the native wire, pinned down byte for byte.
+//!
+//! A fixed exchange at fixed times with fixed seeds must produce exactly `data/native_datagrams.json`, and
+//! docs/protocol.md shows some of them. After a change of the wire that is meant, write the file anew with
+//! `BLESS=1 cargo test -p tautline-proto --test native_golden`.
+
+mod support;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use support::{Node, address, at, config, plain_head};
+use tautline_proto::endpoint::{Role, WireFormat};
+use tautline_proto::wire::native::{Frame, Head, begin_datagram, begin_message, finish_message, parse};
+use tautline_proto::{ContentType, DropReason, Id, MessageRef, MessageType, Now, Priority};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/native_datagrams.json");
+const PROTOCOL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md");
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Golden {
+    name: String,
+    hex: String,
+    fields: Value,
+}
+
+/// The exchange; each step's datagram is recorded and carried over.
+struct Exchange {
+    server: Node,
+    client: Node,
+    recorded: Vec<Golden>,
+}
+
+impl Exchange {
+    fn new() -> Self {
+        let server = Node::new(9000, config(Role::Server, WireFormat::Native), 1);
+        let client = Node::new(5000, config(Role::Client, WireFormat::Native), 2);
+        Self { server, client, recorded: Vec::new() }
+    }
+
+    fn carry_to_server(&mut self, name: &str, now: Now) {
+        let packet = self.client.sent.pop_front().unwrap_or_else(|| panic!("the client sends: {name}"));
+        self.recorded.push(golden(name, &packet.bytes));
+        self.server.handle(&packet, now);
+    }
+
+    fn carry_to_client(&mut self, name: &str, now: Now) {
+        let packet = self.server.sent.pop_front().unwrap_or_else(|| panic!("the server sends: {name}"));
+        self.recorded.push(golden(name, &packet.bytes));
+        self.client.handle(&packet, now);
+    }
+
+    fn connect(&mut self) {
+        self.client.dial(address(9000), at(0));
+        self.carry_to_server("hello", at(0));
+        self.carry_to_client("token", at(0));
+        self.carry_to_server("echo", at(1));
+        self.carry_to_client("accept", at(1));
+    }
+
+    fn exchange_messages(&mut self) {
+        let head = Head {
+            message_type: MessageType::Command,
+            priority: Priority::High,
+            channel: 3,
+            content_type: ContentType::Json,
+            ..plain_head(at(2))
+        };
+        self.client.send_as(&head, b"[1.5]");
+        self.carry_to_server("message", at(2));
+        let head = Head {
+            message_id: Some(Id::from("m-1")),
+            source: Some("rig"),
+            destination: Some("hmi"),
+            correlation_id: Some(Id::Number(4096)),
+            content_type: ContentType::Raw,
+            ..plain_head(at(3))
+        };
+        self.server.send_as(&head, &[0xde, 0xad]);
+        self.carry_to_client("message_with_all_fields", at(3));
+        self.send_packed();
+        self.carry_to_server("two_messages_and_padding", at(4));
+    }
+
+    fn send_packed(&mut self) {
+        let mut datagram = Vec::new();
+        begin_datagram(&mut datagram);
+        for payload in [b"1", b"2"] {
+            let start = begin_message(&mut datagram, &plain_head(at(4))).expect("no texts");
+            datagram.extend_from_slice(payload);
+            assert!(finish_message(&mut datagram, start));
+        }
+        datagram.extend_from_slice(&[0; 6]);
+        let peer = self.client.outbound.peers()[0];
+        self.client.send_datagram(peer, datagram, 2);
+    }
+
+    fn beat_hearts(&mut self) {
+        self.server.tick(at(10));
+        self.carry_to_client("heartbeat_without_echo", at(11));
+        self.client.tick(at(105));
+        self.carry_to_server("heartbeat_with_echo", at(106));
+    }
+
+    fn part(&mut self) {
+        let mut restarted = Node::new(9000, config(Role::Server, WireFormat::Native), 7);
+        self.client.close();
+        let close = self.client.sent[0].clone();
+        restarted.handle(&close, at(200));
+        let notice = restarted.sent.pop_front().expect("a notice");
+        self.carry_to_server("close", at(200));
+        self.recorded.push(golden("unknown_session", &notice.bytes));
+    }
+
+    /// A newcomer at a server whose only place is taken.
+    fn refuse(&mut self) {
+        let mut settings = config(Role::Server, WireFormat::Native);
+        settings.max_peers = 1;
+        let mut full = Exchange { server: Node::new(9000, settings, 3), ..Self::new() };
+        full.connect();
+        full.server.sent.clear();
+        full.client = Node::new(5001, config(Role::Client, WireFormat::Native), 4);
+        full.client.dial(address(9000), at(0));
+        full.carry_to_server("", at(0));
+        full.carry_to_client("", at(0));
+        full.carry_to_server("", at(0));
+        full.carry_to_client("refused", at(0));
+        self.recorded.extend(full.recorded.pop());
+    }
+}
+
+fn golden(name: &str, bytes: &[u8]) -> Golden {
+    let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Golden { name: name.into(), hex, fields: fields(bytes) }
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits");
+    (0..hex.len()).step_by(2).map(byte).collect()
+}
+
+/// What a reader makes of a datagram.
+fn fields(datagram: &[u8]) -> Value {
+    let (header, frames) = parse(datagram).expect("a good datagram");
+    json!({
+        "session": header.session.to_string(),
+        "sequence": header.sequence,
+        "from_server": header.from_server,
+        "frames": frames.map(|frame| frame_fields(&frame)).collect::<Vec<_>>(),
+    })
+}
+
+fn frame_fields(frame: &Frame<'_>) -> Value {
+    match frame {
+        Frame::Message(message) => message_fields(&message.decode(0, "").expect("a good message")),
+        Frame::Heartbeat(heartbeat) => json!({
+            "type": "heartbeat", "stamp": heartbeat.stamp, "wall": heartbeat.wall.as_nanos(),
+            "echo": heartbeat.echo, "held": heartbeat.held,
+        }),
+        Frame::Token(token) => json!({ "type": "token", "issued_ms": token.issued_ms, "proof": token.proof }),
+        Frame::Echo { token, name } => {
+            json!({ "type": "echo", "issued_ms": token.issued_ms, "proof": token.proof, "name": name })
+        }
+        Frame::Accept(name) => json!({ "type": "accept", "name": name }),
+        Frame::Close => json!({ "type": "close" }),
+        Frame::Hello => json!({ "type": "hello" }),
+        Frame::UnknownSession => json!({ "type": "unknown_session" }),
+        Frame::Refused => json!({ "type": "refused" }),
+        Frame::Unknown => json!({ "type": "unknown" }),
+    }
+}
+
+fn message_fields(message: &MessageRef<'_>) -> Value {
+    json!({
+        "type": "message",
+        "message_type": message.message_type.name(),
+        "priority": message.priority.name(),
+        "channel": message.channel,
+        "timestamp": message.timestamp.as_nanos(),
+        "message_id": message.message_id.to_string(),
+        "source": message.source,
+        "destination": message.destination,
+        "correlation_id": message.correlation_id.as_ref().map(ToString::to_string),
+        "content_type": message.content_type.name(),
+        "payload": String::from_utf8_lossy(message.payload),
+    })
+}
+
+fn run() -> Exchange {
+    let mut exchange = Exchange::new();
+    exchange.connect();
+    exchange.exchange_messages();
+    exchange.beat_hearts();
+    exchange.part();
+    exchange.refuse();
+    exchange
+}
+
+fn read_file() -> Vec<Golden> {
+    let text = std::fs::read_to_string(FILE).expect("the golden datagrams are kept beside the tests");
+    serde_json::from_str(&text).expect("the file as it was written")
+}
+
+#[test]
+fn the_exchange_produces_exactly_the_golden_datagrams() {
+    let recorded = run().recorded;
+    if std::env::var_os("BLESS").is_some() {
+        let text = serde_json::to_string_pretty(&recorded).expect("plain values") + "\n";
+        std::fs::write(FILE, text).expect("the file can be written");
+    }
+    let golden = read_file();
+    assert_eq!(recorded.len(), golden.len());
+    for (recorded, golden) in recorded.iter().zip(&golden) {
+        assert_eq!(recorded, golden);
+    }
+}
+
+#[test]
+fn the_messages_of_the_exchange_were_read() {
+    let exchange = run();
+    assert_eq!(exchange.server.payloads(), ["[1.5]", "1", "2"]);
+    assert_eq!(exchange.server.got[0].source, "controller");
+    // Default ids: the datagram's number times 4096, and the message's place in it (§4.2).
+    let ids: Vec<_> = exchange.server.got.iter().map(|got| got.id.as_str()).collect();
+    assert_eq!(ids, ["4096", "8192", "8193"]);
+    let got = &exchange.client.got[0];
+    assert_eq!((got.id.as_str(), got.source.as_str(), &got.payload[..]), ("m-1", "rig", &[0xde, 0xad][..]));
+}
+
+#[test]
+fn the_golden_datagrams_are_read_as_they_say() {
+    for golden in read_file() {
+        assert_eq!(fields(&bytes(&golden.hex)), golden.fields, "{}", golden.name);
+    }
+}
+
+#[test]
+fn every_kind_of_frame_is_among_them() {
+    let text = std::fs::read_to_string(FILE).expect("the golden datagrams are kept beside the tests");
+    let kinds =
+        ["hello", "token", "echo", "accept", "close", "heartbeat", "unknown_session", "refused", "message"];
+    for kind in kinds {
+        assert!(text.contains(&format!("\"type\": \"{kind}\"")), "{kind}");
+    }
+}
+
+/// The hex dumps of docs/protocol.md: a line `golden: NAME`, then lines `OFFSET  BYTES  MEANING`.
+fn dumps(text: &str) -> Vec<(String, String)> {
+    let mut dumps: Vec<(String, String)> = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("golden: ") {
+            dumps.push((name.trim().into(), String::new()));
+        } else if let (Some((_, hex)), [_, _, _, _, b' ', b' ', rest @ ..]) =
+            (dumps.last_mut(), line.as_bytes())
+            && line[..4].bytes().all(|byte| byte.is_ascii_hexdigit())
+        {
+            let rest = std::str::from_utf8(rest).expect("cut at ASCII");
+            assert_eq!(line[..4], format!("{:04x}", hex.len() / 2), "the offset of {line}");
+            let bytes = rest.split("  ").next().expect("at least one part");
+            hex.extend(bytes.chars().filter(|c| *c != ' '));
+        }
+    }
+    dumps
+}
+
+#[test]
+fn the_specification_names_every_reason_to_drop() {
+    let text = std::fs::read_to_string(PROTOCOL).expect("docs/protocol.md");
+    for reason in DropReason::ALL {
+        let row = format!("| `{reason}` | ");
+        assert!(
+            text.lines().any(|line| line.starts_with(&row) && line.contains(reason.explanation())),
+            "{reason}"
+        );
+    }
+}
+
+#[test]
+fn the_specification_shows_golden_datagrams() {
+    let golden = read_file();
+    let text = std::fs::read_to_string(PROTOCOL).expect("docs/protocol.md");
+    let dumps = dumps(&text);
+    assert!(dumps.len() >= 4, "{} dumps", dumps.len());
+    for (name, hex) in dumps {
+        let golden = golden.iter().find(|golden| golden.name == name);
+        assert_eq!(Some(&hex), golden.map(|golden| &golden.hex), "{name}");
+    }
+}

@@ -1,0 +1,129 @@
+//! The handlers' rules, one by one. No test waits by the clock: a limit passes when the test says so.
+
+mod asynchronous;
+mod backlog;
+mod blocking;
+mod inline;
+mod leaving;
+
+use std::collections::HashMap;
+use std::future::{pending, poll_fn};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::backlog::MAX_ABANDONED_WORKERS;
+use super::*;
+use crate::message::{Arrival, Message};
+use crate::pool::Pool;
+use crate::tests::{arrival, number_of, numbered, peer};
+use crate::{DropReason, MessageRef, Priority};
+use MessageType::{Command, Data, Status};
+
+/// Long enough to never pass in a test that works.
+const LONG: Duration = Duration::from_secs(60);
+
+/// A time limit that has passed when the test says so, and not before.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A registry with its driver's side. The reply handle is a number.
+struct Rig {
+    handlers: Arc<Handlers<u64>>,
+    dispatcher: Dispatcher<u64>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let handlers = Arc::new(Handlers::new(defaults()));
+        Self { dispatcher: Dispatcher::new(Arc::clone(&handlers), Arc::new(Pool::new())), handlers }
+    }
+
+    fn with(selector: impl Into<Selector>, handler: impl Into<Handler<u64>>) -> Self {
+        let rig = Self::new();
+        assert!(!rig.handlers.register(selector.into(), handler.into()));
+        rig
+    }
+
+    fn dispatch(&mut self, message: &MessageRef<'_>) -> bool {
+        let number = match message.message_id {
+            crate::Id::Number(number) => number,
+            crate::Id::Text(_) => panic!("not made by `numbered`"),
+        };
+        self.dispatcher.dispatch(message, arrival(), || number)
+    }
+
+    fn send(&mut self, message_type: MessageType, number: u64) -> bool {
+        self.dispatch(&MessageRef { message_type, ..numbered(number, Priority::Normal) })
+    }
+
+    /// The counts of the only handler.
+    fn stats(&self) -> HandlerStats {
+        let [(_, stats)] = self.handlers.stats()[..] else { panic!("not one handler") };
+        stats
+    }
+
+    /// Looks at the counts until they are as wanted.
+    fn until(&self, wanted: impl Fn(&HandlerStats) -> bool) -> HandlerStats {
+        let give_up = Instant::now() + LONG;
+        loop {
+            let stats = self.handlers.totals();
+            if wanted(&stats) {
+                return stats;
+            }
+            assert!(Instant::now() < give_up, "still {stats:?}");
+            thread::yield_now();
+        }
+    }
+
+    /// Lets a handler's limit of an hour pass.
+    fn pass_limit(&mut self) {
+        let due = self.dispatcher.next_deadline().expect("something is at work");
+        self.dispatcher.check_deadlines(due.max(Instant::now() + 2 * HOUR));
+    }
+}
+
+/// A blocking handler that tells when it begins and ends when it is told to.
+fn gated() -> (impl Fn(Message, u64) + Send + Sync + 'static, Receiver<u64>, Sender<()>) {
+    let (begin, began) = mpsc::channel();
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let handler = move |message: Message, _| {
+        begin.send(number_of(&message)).expect("the test lives");
+        // The end of the test releases everyone.
+        let _ = gate.lock().expect("never poisoned").recv();
+    };
+    (handler, began, release)
+}
+
+fn next<T>(receiver: &Receiver<T>) -> T {
+    receiver.recv_timeout(LONG).expect("it comes")
+}
+
+/// Tells when it is dropped.
+struct TellsDrop(Sender<()>);
+
+impl Drop for TellsDrop {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+/// What the configuration says by default.
+fn defaults() -> Settings {
+    Settings { time_limit: Duration::from_secs(5), concurrency: 10, backlog: 1000, ordered: true }
+}
+
+#[test]
+fn what_a_handler_does_not_say_the_configuration_does() {
+    let mut rig = Rig::new();
+    rig.handlers.set_defaults(Settings { concurrency: 1, backlog: 1, ..defaults() });
+    let (handler, began, _release) = gated();
+    rig.handlers.register(Data.into(), Handler::blocking(handler).into());
+    rig.send(Data, 1);
+    assert_eq!(next(&began), 1);
+    (2..=4).for_each(|number| assert!(rig.send(Data, number)));
+    let stats = rig.stats();
+    assert_eq!((stats.running, stats.waiting, stats.dropped.of(DropReason::BacklogFull)), (1, 1, 2));
+}

@@ -1,0 +1,133 @@
+//! What the tests of the whole interface share: pairs over loopback, a classic peer made of a bare socket,
+//! waits with a bound.
+
+#![allow(dead_code)] // no test file uses all of it
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use tautline::{Config, Message, ReceiveError, UdpInterface, Wire, create_udp_client, create_udp_server};
+use tautline_proto::wire::classic::{self, ClassicFormat};
+
+/// Longer than anything here takes; what has not happened by then is a failure.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Both wires.
+pub(crate) const WIRES: [Wire; 2] = [Wire::Native, Wire::Classic];
+
+/// A server's configuration on a free port of loopback.
+pub(crate) fn server_config(wire: Wire) -> Config {
+    Config::server("127.0.0.1:0").name("plant").wire(wire)
+}
+
+/// The configuration of a client of `server`.
+pub(crate) fn client_config(server: &UdpInterface) -> Config {
+    let wire = server.config().settings().expect("it is connected").wire;
+    Config::client(address(server).to_string()).name("controller").wire(wire)
+}
+
+/// A connected server.
+pub(crate) fn server(config: Config) -> UdpInterface {
+    let server = create_udp_server(config).expect("a valid configuration");
+    server.connect().expect("a free port");
+    server
+}
+
+/// A connected client.
+pub(crate) fn client(config: Config) -> UdpInterface {
+    let client = create_udp_client(config).expect("a valid configuration");
+    client.connect().expect("the server answers");
+    client
+}
+
+/// A server and a client of it, both connected.
+pub(crate) fn pair(wire: Wire) -> (UdpInterface, UdpInterface) {
+    let server = server(server_config(wire));
+    let client = client(client_config(&server));
+    (server, client)
+}
+
+/// Where a connected interface can be reached.
+pub(crate) fn address(interface: &UdpInterface) -> SocketAddr {
+    interface.local_address().expect("connected")
+}
+
+/// The next message, which must come.
+pub(crate) fn next(interface: &UdpInterface) -> Message {
+    interface.receive(Some(PATIENCE)).expect("a message is on its way")
+}
+
+/// The next message as a number.
+pub(crate) fn next_number(interface: &UdpInterface) -> u64 {
+    next(interface).decode().expect("a number was sent")
+}
+
+/// Nothing waits in the inbox, and everything sent before has been looked at.
+pub(crate) fn assert_nothing_waits(interface: &UdpInterface) {
+    assert_eq!(interface.receive(Some(Duration::ZERO)).map(drop), Err(ReceiveError::TimedOut));
+}
+
+/// Waits until it is so.
+#[track_caller]
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A classic peer made of a bare socket, which sends what it is told, numbers and all.
+pub(crate) struct RawPeer {
+    pub(crate) socket: UdpSocket,
+    to: SocketAddr,
+}
+
+impl RawPeer {
+    /// A peer of the server.
+    pub(crate) fn of(server: &UdpInterface) -> Self {
+        Self::towards(address(server))
+    }
+
+    /// A peer that sends to this address.
+    pub(crate) fn towards(to: SocketAddr) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+        Self { socket, to }
+    }
+
+    /// Sends a command with this number, made at this second, with these data as JSON.
+    pub(crate) fn command(&self, number: u32, made: f64, data: &str) {
+        self.send(&sealed(number, made, data));
+    }
+
+    /// Sends these bytes.
+    pub(crate) fn send(&self, datagram: &[u8]) {
+        self.socket.send_to(datagram, self.to).expect("loopback takes everything");
+    }
+
+    /// The number of the next datagram that comes here.
+    pub(crate) fn read_number(&self) -> u32 {
+        let mut buffer = [0; 2048];
+        let len = self.socket.recv(&mut buffer).expect("a datagram is on its way");
+        assert!(len >= 8, "no prefix");
+        u32::from_be_bytes([buffer[4], buffer[5], buffer[6], buffer[7]])
+    }
+}
+
+/// A classic datagram holding a command.
+pub(crate) fn sealed(number: u32, made: f64, data: &str) -> Vec<u8> {
+    let envelope = format!(
+        r#"{{"metadata": {{"message_id": "raw_{number}", "timestamp": {made:?}, "message_type": "command", "priority": 2, "source": "raw", "destination": null, "correlation_id": null}}, "data": {data}}}"#
+    );
+    sealed_bytes(number, envelope.as_bytes())
+}
+
+/// A classic datagram holding these bytes where the envelope belongs.
+pub(crate) fn sealed_bytes(number: u32, envelope: &[u8]) -> Vec<u8> {
+    let format = ClassicFormat::default();
+    let mut datagram = vec![0; format.prefix_len()];
+    datagram.extend_from_slice(envelope);
+    classic::seal(&mut datagram, format, number);
+    datagram
+}

@@ -1,0 +1,312 @@
+//! Faults of the original in connecting, disconnecting and telling how things stand: each test is named after
+//! the fault and shows that it is not here.
+
+mod common;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use common::{
+    PATIENCE, RawPeer, WIRES, address, client, client_config, next_number, pair, sealed, server,
+    server_config, until,
+};
+use tautline::{
+    Config, ConnectError, ConnectionState, Event, Handler, MessageType, Metadata, ReceiveError, SendError,
+    UdpInterface, Wire, create_udp_client, create_udp_server,
+};
+
+#[test]
+fn statistics_alias_live_state() {
+    let (server, client) = pair(Wire::Classic);
+    let before = client.statistics();
+    let mut mine = before;
+    mine.messages_sent = 77;
+    client.send(&1, &Metadata::data()).unwrap();
+    next_number(&server);
+    assert_eq!(before.messages_sent, 0, "a value that does not change by itself");
+    assert_eq!(client.statistics().messages_sent, 1, "nor is it changed through a copy");
+}
+
+#[test]
+fn cleanup_fails() {
+    let never_connected = create_udp_server(server_config(Wire::Native)).unwrap();
+    never_connected.cleanup();
+    assert_eq!(never_connected.connection_state(), ConnectionState::Closed);
+    for wire in WIRES {
+        let (server, client) = pair(wire);
+        for interface in [&client, &server] {
+            interface.cleanup();
+            interface.cleanup();
+            assert_eq!(interface.connection_state(), ConnectionState::Closed);
+            assert_eq!(interface.connect(), Err(ConnectError::Closed));
+            assert_eq!(interface.send(&1, &Metadata::data()), Err(SendError::NotConnected));
+            assert_eq!(interface.receive(None).map(drop), Err(ReceiveError::NotConnected));
+        }
+    }
+}
+
+#[test]
+fn disconnect_leaves_receivers_waiting() {
+    let (server, _client) = pair(Wire::Native);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let task = runtime.spawn({
+        let wait = server.receive_async();
+        async move { wait.await.map(drop) }
+    });
+    let threads: Vec<_> = [None, Some(PATIENCE * 10)]
+        .into_iter()
+        .map(|timeout| {
+            let server = server.clone();
+            std::thread::spawn(move || server.receive(timeout).map(drop))
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(20)); // whoever does not wait yet finds it not connected
+    server.disconnect();
+    let answers = threads.into_iter().map(|thread| thread.join().unwrap());
+    for answer in answers.chain([runtime.block_on(task).unwrap()]) {
+        assert!(matches!(answer, Err(ReceiveError::Closed | ReceiveError::NotConnected)), "{answer:?}");
+    }
+}
+
+#[test]
+fn reconnect_at_once_fails() {
+    for wire in WIRES {
+        let server = server(server_config(wire));
+        let fixed = server_config(wire).endpoint(address(&server).to_string());
+        server.disconnect();
+        server.connect_with(fixed.clone()).unwrap();
+        for _ in 0..20 {
+            server.disconnect();
+            server.connect().unwrap();
+        }
+        // Another interface takes the port over as quickly.
+        server.disconnect();
+        let other = create_udp_server(fixed).unwrap();
+        other.connect().unwrap();
+        let client = client(client_config(&other));
+        client.send(&1, &Metadata::data()).unwrap();
+        assert_eq!(next_number(&other), 1);
+    }
+}
+
+#[test]
+fn concurrent_connects_share_one_outcome() {
+    let server = server(server_config(Wire::Native));
+    let client = create_udp_client(client_config(&server)).unwrap();
+    let start = Barrier::new(8);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                start.wait();
+                client.connect().unwrap();
+            });
+        }
+    });
+    assert_eq!(server.statistics().peers, 1, "one connection was made");
+
+    let taken =
+        create_udp_server(server_config(Wire::Native).endpoint(address(&server).to_string())).unwrap();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| taken.connect())).collect();
+        for thread in threads {
+            assert!(matches!(thread.join().unwrap(), Err(ConnectError::Socket { .. })));
+        }
+    });
+}
+
+/// The server stops turning, as one that hangs does.
+#[test]
+fn dead_peer_invisible() {
+    let config = server_config(Wire::Native).heartbeat_interval(Duration::from_millis(10));
+    let (plant, mut driver) = UdpInterface::caller_driven(config).unwrap();
+    driver.connect().unwrap();
+    let config = client_config(&plant)
+        .heartbeat_interval(Duration::from_millis(10))
+        .liveness_timeout(Duration::from_millis(60))
+        .connect_timeout(Duration::ZERO);
+    let controller = create_udp_client(config).unwrap();
+    let mut events = controller.events();
+    controller.connect().unwrap();
+    while controller.connection_state() != ConnectionState::Connected {
+        driver.turn(Duration::from_millis(5));
+    }
+    assert!(controller.wait_for_state(ConnectionState::Reconnecting, Some(PATIENCE)));
+    let peer = controller.peers()[0].id;
+    assert_eq!(controller.peer(peer).unwrap().state, ConnectionState::Reconnecting);
+    while controller.connection_state() != ConnectionState::Connected {
+        driver.turn(Duration::from_millis(5));
+    }
+    let told: Vec<_> = std::iter::from_fn(|| events.next(Duration::ZERO)).collect();
+    assert!(told.contains(&Event::PeerSilent { peer }), "{told:?}");
+    // Its answer may find the old session or, to a hello sent meanwhile, open a new one.
+    let (from, to) = (ConnectionState::Reconnecting, ConnectionState::Connected);
+    let returned = |event: &Event| matches!(event, Event::StateChanged { from: was, to: is, .. } if (*was, *is) == (from, to));
+    assert!(told.iter().any(returned), "{told:?}");
+}
+
+/// Watchdogs on the content are another matter; here is what they stand on: the state and the silence told.
+#[test]
+fn the_controller_keeps_commanding_on_frozen_data() {
+    let config = server_config(Wire::Native).heartbeat_interval(Duration::from_millis(10));
+    let plant = server(config);
+    let config = client_config(&plant)
+        .heartbeat_interval(Duration::from_millis(10))
+        .liveness_timeout(Duration::from_millis(60));
+    let controller = client(config);
+    assert!(controller.connection_state().can_send());
+    plant.disconnect();
+    assert!(controller.wait_for_state(ConnectionState::Reconnecting, Some(PATIENCE)));
+    assert_eq!(controller.receive(Some(Duration::from_millis(5))).map(drop), Err(ReceiveError::TimedOut));
+}
+
+#[test]
+fn exit_blocked_by_a_handler() {
+    let server = server(server_config(Wire::Native));
+    // Never released: a handler that hangs.
+    let (_hang, hung) = std::sync::mpsc::channel::<()>();
+    let hung = std::sync::Mutex::new(hung);
+    let (began, begins) = std::sync::mpsc::channel();
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::blocking(move |_, _| {
+            began.send(()).unwrap();
+            let _ = hung.lock().unwrap().recv();
+        }),
+    );
+    let client = client(client_config(&server));
+    client.send(&1, &Metadata::command()).unwrap();
+    begins.recv_timeout(PATIENCE).unwrap();
+    let begun = Instant::now();
+    drop(server);
+    assert!(begun.elapsed() < Duration::from_secs(1), "dropping it took {:?}", begun.elapsed());
+}
+
+/// Counts the lines that the library writes on this thread.
+struct Counting(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Counting {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn log_flood() {
+    let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
+    driver.connect().unwrap();
+    let lines = Arc::new(AtomicUsize::new(0));
+    let begun = Instant::now();
+    tracing::subscriber::with_default(Counting(Arc::clone(&lines)), || {
+        let stranger = RawPeer::of(&server);
+        for number in 0..2000 {
+            let mut datagram = sealed(number, 1.0, "1");
+            datagram[30] ^= 4;
+            stranger.send(&datagram);
+            driver.turn(PATIENCE);
+        }
+    });
+    assert_eq!(server.statistics().crc_errors(), 2000);
+    let seconds = begun.elapsed().as_secs() as usize + 1;
+    let lines = lines.load(Ordering::Relaxed);
+    assert!((1..=10 * seconds).contains(&lines), "{lines} lines in {seconds} s");
+}
+
+/// A datagram to nobody comes back as an error that wakes the driver; whoever meets it must take it away.
+#[test]
+fn a_dead_client_keeps_the_driver_awake() {
+    let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
+    driver.connect().unwrap();
+    let mut events = server.events();
+    let (dead, alive) = (RawPeer::of(&server), RawPeer::of(&server));
+    for peer in [&dead, &alive] {
+        peer.command(0, 1.0, "1");
+        assert_eq!(driver.turn(PATIENCE), 1);
+    }
+    drop(dead);
+    for number in 0..100 {
+        // The one to the dead is refused, which the one to the living meets.
+        server.send(&number, &Metadata::status()).unwrap();
+    }
+    let wait = Duration::from_millis(30);
+    let mut waits = |_| {
+        let begun = Instant::now();
+        driver.turn(wait);
+        begun.elapsed() >= wait
+    };
+    assert!((0..200).any(&mut waits), "200 turns had nothing to do and did not wait");
+    let told = std::iter::from_fn(|| events.next(Duration::ZERO));
+    assert!(told.into_iter().any(|event| matches!(event, Event::PeerUnreachable { .. })));
+}
+
+#[test]
+fn an_inline_handler_and_another_thread_disconnect_at_once() {
+    for round in 0..30 {
+        let (server, client) = pair(Wire::Native);
+        let (weak, start) = (server.clone(), Arc::new(Barrier::new(2)));
+        let inside = Arc::clone(&start);
+        server.register_message_handler(
+            MessageType::Command,
+            Handler::inline(move |_, _| {
+                inside.wait();
+                weak.disconnect();
+            }),
+        );
+        client.send(&round, &Metadata::command()).unwrap();
+        start.wait();
+        server.disconnect();
+        assert_eq!(server.connection_state(), ConnectionState::Disconnected);
+        server.cleanup();
+    }
+}
+
+#[test]
+fn a_connection_ended_by_its_handler_leaves_the_next_one_alone() {
+    let (server, first) = pair(Wire::Native);
+    let (inside, ended, go_on) = (server.clone(), Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (handler_ended, handler_go_on) = (Arc::clone(&ended), Arc::clone(&go_on));
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::inline(move |_, _| {
+            inside.disconnect();
+            assert!(matches!(inside.connect(), Err(ConnectError::FromHandler)));
+            handler_ended.wait();
+            handler_go_on.wait();
+        }),
+    );
+    first.send(&1, &Metadata::command()).unwrap();
+    ended.wait();
+    server.connect().unwrap();
+    let second = client(client_config(&server));
+    go_on.wait();
+    second.send(&2, &Metadata::data()).unwrap();
+    assert_eq!(next_number(&server), 2);
+    assert_eq!(server.statistics().peers, 1);
+    server.cleanup();
+}
+
+#[test]
+fn the_configuration_is_replaced_only_while_disconnected() {
+    let (server, _client) = pair(Wire::Native);
+    let other = Config::server("127.0.0.1:0").name("another");
+    assert_eq!(server.connect_with(other.clone()), Err(ConnectError::StillConnected));
+    server.disconnect();
+    server.connect_with(other).unwrap();
+    assert_eq!(server.config().settings().unwrap().name, "another");
+}

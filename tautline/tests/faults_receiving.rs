@@ -1,0 +1,279 @@
+//! Faults of the original in receiving: each test is named after the fault and shows that it is not here.
+
+mod common;
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use common::{
+    PATIENCE, RawPeer, WIRES, assert_nothing_waits, client, client_config, next, next_number, pair, sealed,
+    sealed_bytes, server, server_config, until,
+};
+use tautline::{
+    DropReason, Event, Handler, MessageRef, MessageType, Metadata, Priority, ReceiveError, Reply,
+    TURN_BUDGET, UdpInterface, Wire,
+};
+
+/// Datagrams that make sure that everything missing before them is given up: 64 newer ones.
+const WINDOW: u32 = 64;
+
+#[test]
+fn one_expected_sequence_for_all_peers() {
+    let server = server(server_config(Wire::Classic));
+    let peers = [0, 5_000, 4_000_000_000].map(|first| (first, RawPeer::of(&server)));
+    for step in 0..10 {
+        for (first, peer) in &peers {
+            peer.command(first + step, 1.0 + f64::from(step), "1");
+            next(&server);
+        }
+    }
+    let statistics = server.statistics();
+    assert_eq!((statistics.sequence_errors(), statistics.missing), (0, 0));
+    assert_eq!((statistics.peers, statistics.messages_received), (3, 30));
+}
+
+#[test]
+fn thousand_lost_counted_as_one() {
+    let server = server(server_config(Wire::Classic));
+    let peer = RawPeer::of(&server);
+    peer.command(0, 1.0, "0");
+    for number in 1001..=1001 + WINDOW {
+        peer.command(number, 2.0, "0");
+        next(&server);
+    }
+    until("the gap is given up", || server.statistics().lost == 1000);
+    assert_eq!(server.statistics().sequence_errors(), 1000);
+}
+
+#[test]
+fn one_swap_counted_as_loss() {
+    let server = server(server_config(Wire::Classic));
+    let peer = RawPeer::of(&server);
+    for number in [0, 2, 1, 3] {
+        peer.command(number, 1.0 + f64::from(number), &number.to_string());
+    }
+    let order = [0, 2, 1, 3].map(|_| next(&server));
+    assert_eq!(order.each_ref().map(|message| message.decode::<u32>().unwrap()), [0, 2, 1, 3]);
+    assert_eq!(order.each_ref().map(tautline::Message::is_late), [false, false, true, false]);
+    let statistics = server.statistics();
+    assert_eq!((statistics.late, statistics.lost, statistics.missing), (1, 0, 0));
+}
+
+#[test]
+fn duplicates_and_late_messages_delivered_as_new() {
+    let server = server(server_config(Wire::Classic));
+    let peer = RawPeer::of(&server);
+    for number in [0, 1, 1, 0, 3, 2, 2, 3] {
+        peer.command(number, 1.0 + f64::from(number), &number.to_string());
+    }
+    let came: Vec<_> = (0..4)
+        .map(|_| next(&server))
+        .map(|message| (message.decode::<u32>().unwrap(), message.is_late()))
+        .collect();
+    assert_eq!(came, [(0, false), (1, false), (3, false), (2, true)]);
+    until("every duplicate is counted", || server.statistics().duplicate == 4);
+    assert_nothing_waits(&server);
+    assert_eq!(server.statistics().datagrams_dropped.of(DropReason::Duplicate), 4);
+}
+
+#[test]
+fn a_duplicate_command_steps_the_plant_twice() {
+    let plant = server(server_config(Wire::Classic));
+    let (stepped, steps) = mpsc::channel();
+    let step = move |command: &MessageRef<'_>, _: &Reply| stepped.send(command.payload.to_vec()).unwrap();
+    plant.register_message_handler(MessageType::Command, Handler::inline(step));
+    let controller = RawPeer::of(&plant);
+    for number in [0, 0, 1, 1, 0] {
+        controller.command(number, 1.0, &number.to_string());
+    }
+    until("every duplicate is counted", || plant.statistics().duplicate == 3);
+    assert_eq!(steps.try_iter().collect::<Vec<_>>(), [b"0", b"1"]);
+}
+
+#[test]
+fn a_restarted_controller_is_ignored_until_its_numbers_catch_up() {
+    let plant = server(server_config(Wire::Classic));
+    let controller = RawPeer::of(&plant);
+    for number in 5000..5010 {
+        controller.command(number, f64::from(number), "1");
+        next(&plant);
+    }
+    // The same address, numbered from 0 again, made later.
+    for number in 0..10 {
+        controller.command(number, 6000.0 + f64::from(number), &number.to_string());
+        assert_eq!(next_number(&plant), u64::from(number));
+    }
+    assert_eq!(plant.statistics().sequence_errors(), 0);
+    assert_eq!(plant.peers()[0].received.lives, 2);
+}
+
+#[test]
+fn a_full_queue_silences_handlers() {
+    for wire in WIRES {
+        let server = server(server_config(wire).inbox_capacity(1));
+        let (heard, hears) = mpsc::channel();
+        let hear = move |message: &MessageRef<'_>, _: &Reply| heard.send(message.payload.to_vec()).unwrap();
+        server.register_message_handler(MessageType::Command, Handler::inline(hear));
+        let client = client(client_config(&server));
+        for number in 0..100 {
+            client.send(&number, &Metadata::command()).unwrap();
+            assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), number.to_string().into_bytes());
+        }
+        until("the inbox is full of the last one", || {
+            server.statistics().inbox.dropped.of(DropReason::InboxFull) == 99
+        });
+    }
+}
+
+#[test]
+fn critical_dropped_behind_1000_low() {
+    let (server, client) = pair(Wire::Native);
+    for number in 0..1000u64 {
+        client.send(&number, &Metadata::data().priority(Priority::Low)).unwrap();
+        until("it has come", || server.statistics().inbox.waiting == number + 1);
+    }
+    client.send("stop", &Metadata::command().priority(Priority::Critical)).unwrap();
+    until("one gave way", || server.statistics().inbox.dropped.of(DropReason::InboxFull) == 1);
+    assert_eq!(next(&server).decode::<String>().unwrap(), "stop");
+    assert_eq!(next_number(&server), 1, "the oldest gave way");
+}
+
+#[test]
+fn time_out_0_blocks() {
+    let (server, _client) = pair(Wire::Native);
+    let begun = Instant::now();
+    for _ in 0..1000 {
+        assert_nothing_waits(&server);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1), "1000 polls took {:?}", begun.elapsed());
+}
+
+#[test]
+fn receive_from_another_thread() {
+    let (server, client) = pair(Wire::Native);
+    for number in 0..3 {
+        client.send(&number, &Metadata::command()).unwrap();
+        let receiver = server.clone();
+        assert_eq!(std::thread::spawn(move || next_number(&receiver)).join().unwrap(), number);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    client.send(&3, &Metadata::command()).unwrap();
+    let task = runtime.spawn(async move { server.receive_async().await.unwrap().decode::<u64>().unwrap() });
+    assert_eq!(runtime.block_on(task).unwrap(), 3);
+}
+
+#[test]
+fn bad_datagrams_not_counted() {
+    for wire in WIRES {
+        let server = server(server_config(wire));
+        let peer = RawPeer::of(&server);
+        let good = sealed(0, 1.0, "1");
+        let mut flipped = good.clone();
+        flipped[20] ^= 1;
+        let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+        let bad: [&[u8]; 8] = [
+            b"",
+            b"x",
+            &flipped,
+            &good[..good.len() - 1],
+            &sealed(1, 1.0, &deep),
+            &sealed_bytes(2, b"not JSON"),
+            &sealed_bytes(3, b"{\"metadata\": {}, \"data\": 1}"),
+            &[0xff; 2000],
+        ];
+        bad.iter().for_each(|datagram| peer.send(datagram));
+        until("all are counted", || server.statistics().datagrams_received() == bad.len() as u64);
+        let statistics = server.statistics();
+        assert_eq!((statistics.datagrams_accepted, statistics.messages_received), (0, 0));
+        assert_eq!(statistics.datagrams_dropped.total(), bad.len() as u64);
+        assert_eq!(statistics.bytes_received, bad.iter().map(|datagram| datagram.len() as u64).sum::<u64>());
+        let by_reason = |reason| statistics.datagrams_dropped.of(reason);
+        match wire {
+            Wire::Classic => {
+                assert_eq!(statistics.crc_errors(), 3, "flipped, truncated, noise");
+                assert_eq!(by_reason(DropReason::TooShort), 2);
+                assert_eq!(by_reason(DropReason::TooDeep), 1);
+                assert_eq!(by_reason(DropReason::BadPayload) + by_reason(DropReason::Malformed), 2);
+            }
+            Wire::Native => assert_eq!(
+                by_reason(DropReason::OtherWire)
+                    + by_reason(DropReason::TooShort)
+                    + by_reason(DropReason::NotTautline),
+                8
+            ),
+        }
+        assert_nothing_waits(&server);
+    }
+}
+
+#[test]
+fn one_datagram_per_wake_up() {
+    let config = server_config(Wire::Classic).inbox_capacity(2 * TURN_BUDGET);
+    let (server, mut driver) = UdpInterface::caller_driven(config).unwrap();
+    driver.connect().unwrap();
+    let peer = RawPeer::of(&server);
+    for number in 0..TURN_BUDGET as u32 + 6 {
+        peer.command(number, 1.0, "1");
+    }
+    assert_eq!(driver.turn(PATIENCE), TURN_BUDGET, "one wake-up reads all that a turn may");
+    assert_eq!(driver.turn(PATIENCE), 6);
+    assert_eq!(server.statistics().inbox.waiting, TURN_BUDGET as u64 + 6);
+}
+
+#[test]
+fn handler_and_receiver_share_one_mutable_object() {
+    let server = server(server_config(Wire::Native));
+    let (handed, handled) = mpsc::channel();
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::blocking(move |message, _| handed.send(message).unwrap()),
+    );
+    let client = client(client_config(&server));
+    client.send(&[1.5], &Metadata::command()).unwrap();
+    let (received, handled) = (next(&server), handled.recv_timeout(PATIENCE).unwrap());
+    assert_eq!(received.payload(), handled.payload());
+    assert_ne!(received.payload().as_ptr(), handled.payload().as_ptr(), "each has a copy of its own");
+    drop(handled);
+    assert_eq!(received.decode::<[f64; 1]>().unwrap(), [1.5]);
+}
+
+/// Watchdogs, which act by themselves, are another matter; here is what they stand on: a wait with an end, and
+/// the silence told.
+#[test]
+fn the_plant_freezes_when_the_controller_is_silent() {
+    let config = server_config(Wire::Classic).liveness_timeout(Duration::from_millis(50));
+    let plant = server(config);
+    let mut events = plant.events();
+    let controller = RawPeer::of(&plant);
+    controller.command(0, 1.0, "1.5");
+    next(&plant);
+    assert_eq!(plant.receive(Some(Duration::from_millis(5))).map(drop), Err(ReceiveError::TimedOut));
+    let peer = plant.peers()[0].id;
+    let mut seen = std::iter::from_fn(|| events.next(PATIENCE));
+    assert!(seen.any(|event| event == Event::PeerSilent { peer }));
+    assert_eq!(plant.statistics().timeout_errors, 1);
+    controller.command(1, 2.0, "2.5");
+    assert!(seen.any(|event| event == Event::PeerReturned { peer }));
+}
+
+/// Keep-last, which needs no such inbox, is another matter.
+#[test]
+fn after_one_hiccup_the_data_stay_12_samples_old_for_ever() {
+    let (server, client) = {
+        let server = server(server_config(Wire::Native).inbox_capacity(1));
+        let client = client(client_config(&server));
+        (server, client)
+    };
+    // Nobody reads while twelve come.
+    for sample in 0..12u64 {
+        client.send(&sample, &Metadata::status()).unwrap();
+        until("it has come", || server.statistics().messages_received == sample + 1);
+    }
+    let sample = next(&server);
+    assert_eq!(sample.decode::<u64>().unwrap(), 11, "the newest");
+    assert!(sample.age() < PATIENCE);
+    for sample in 12..20 {
+        client.send(&sample, &Metadata::status()).unwrap();
+        assert_eq!(next_number(&server), sample);
+    }
+}

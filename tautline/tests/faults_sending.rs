@@ -1,0 +1,275 @@
+//! Faults of the original in sending, and in what travels: each test is named after the fault and shows that
+//! it is not here.
+
+mod common;
+
+use std::io::ErrorKind;
+use std::sync::Barrier;
+use std::time::Duration;
+
+use common::{
+    PATIENCE, RawPeer, WIRES, address, assert_nothing_waits, client, client_config, next, next_number, pair,
+    sealed_bytes, server, server_config, until,
+};
+use tautline::{
+    Config, DropReason, EncodeError, Event, Metadata, NonFinite, Payload, SendError, Sent, UdpInterface,
+    Wire, create_udp_client, create_udp_server,
+};
+
+#[test]
+fn answering_kills_the_server_socket() {
+    for wire in WIRES {
+        let (server, client) = pair(wire);
+        for number in 0..20u64 {
+            client.send(&number, &Metadata::command()).unwrap();
+            let command = next(&server);
+            server.reply(&command, &(number + 100), &Metadata::status()).unwrap();
+            let answer = next(&client);
+            assert_eq!(answer.decode::<u64>().unwrap(), number + 100);
+            assert_eq!(answer.correlation_id(), Some(command.message_id()));
+        }
+    }
+}
+
+#[test]
+fn numbers_out_of_order_across_threads() {
+    const THREADS: u32 = 8;
+    // Together less than the receiving socket holds.
+    const EACH: u32 = 15;
+    let peer = RawPeer::towards(([127, 0, 0, 1], 9).into());
+    let to = peer.socket.local_addr().unwrap().to_string();
+    let client = client(Config::client(to).wire(Wire::Classic));
+    let start = Barrier::new(THREADS as usize);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                start.wait();
+                (0..EACH).for_each(|number| drop(client.send(&number, &Metadata::command()).unwrap()));
+            });
+        }
+    });
+    for number in 0..THREADS * EACH {
+        assert_eq!(peer.read_number(), number, "the order on the wire is the order of the numbers");
+    }
+}
+
+#[test]
+fn oversized_reported_as_sent() {
+    for wire in WIRES {
+        let (server, client) = pair(wire);
+        let before = client.statistics();
+        let error = client.send(&"x".repeat(70_000), &Metadata::data()).unwrap_err();
+        let SendError::Encode(EncodeError::TooLarge { max_size, .. }) = error else { panic!("{error}") };
+        assert_eq!(max_size, 65_000);
+        // Within the limit, but not with what the metadata add.
+        let metadata = Metadata::data().source("s".repeat(255)).destination("d".repeat(255));
+        let error = client.send(&"x".repeat(64_990), &metadata).unwrap_err();
+        assert!(matches!(error, SendError::TooLarge { size, max } if size > max), "{error}");
+        assert_eq!(client.statistics().messages_sent, before.messages_sent);
+        // No number was spent.
+        client.send(&1, &Metadata::data()).unwrap();
+        assert_eq!(next_number(&server), 1);
+        assert_eq!(server.statistics().sequence_errors() + server.statistics().missing, 0);
+    }
+}
+
+/// The kernel is made to refuse by shutting the sending direction of the socket.
+#[cfg(unix)]
+#[test]
+fn lost_in_the_kernel_reported_as_sent() {
+    use std::net::Shutdown;
+    use std::os::fd::{FromRawFd, IntoRawFd};
+
+    let peer = RawPeer::towards(([127, 0, 0, 1], 9).into());
+    let to = peer.socket.local_addr().unwrap().to_string();
+    let config = Config::client(to).wire(Wire::Classic);
+    let (client, mut driver) = UdpInterface::caller_driven(config).unwrap();
+    driver.connect().unwrap();
+    assert_eq!(client.send(&1, &Metadata::command()), Ok(Sent::Written));
+    // SAFETY: the descriptor stays open, because the driver keeps it and gets it back below; for shutdown(2) a
+    // TCP stream is as good as any socket.
+    let socket = unsafe { std::net::TcpStream::from_raw_fd(driver.socket_descriptor().unwrap()) };
+    socket.shutdown(Shutdown::Write).unwrap();
+    let _ = socket.into_raw_fd();
+
+    let error = client.send(&2, &Metadata::command()).unwrap_err();
+    assert!(matches!(error, SendError::Refused { kind: ErrorKind::BrokenPipe, .. }), "{error}");
+    let statistics = client.statistics();
+    assert_eq!((statistics.messages_sent, statistics.send_failures), (1, 1));
+    assert_eq!(statistics.next_sequence, 1, "no number was spent");
+}
+
+#[test]
+fn sequence_ends_at_2_pow_32() {
+    let server = server(server_config(Wire::Classic));
+    let peer = RawPeer::of(&server);
+    for (number, low) in [u32::MAX - 1, u32::MAX, 0, 1].into_iter().enumerate() {
+        peer.command(low, 1.0 + number as f64, &number.to_string());
+        assert_eq!(next_number(&server), number as u64);
+    }
+    let statistics = server.statistics();
+    assert_eq!((statistics.sequence_errors(), statistics.missing), (0, 0));
+    assert_eq!(server.peers()[0].received.lives, 1, "no restart was seen in it");
+}
+
+#[test]
+fn code_execution_through_pickle() {
+    // What pickle.dumps gives for an object that runs a command when it is loaded.
+    let pickle = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85\x94R\x94.";
+    let server = server(server_config(Wire::Classic));
+    let peer = RawPeer::of(&server);
+    peer.send(&sealed_bytes(0, pickle));
+    until("the pickle is counted", || server.statistics().datagrams_dropped.of(DropReason::Pickle) == 1);
+    assert_nothing_waits(&server);
+    assert_eq!(server.statistics().peers, 0);
+}
+
+#[test]
+fn wire_mismatch_invisible() {
+    let is_other_wire = |event: &Event| matches!(event, Event::OtherWire { .. });
+    for wire in WIRES {
+        let server = server(server_config(wire));
+        let mut events = server.events();
+        let other = if wire == Wire::Native { Wire::Classic } else { Wire::Native };
+        let config = Config::client(address(&server).to_string()).wire(other);
+        let config =
+            if other == Wire::Native { config.connect_timeout(Duration::from_millis(50)) } else { config };
+        let client = create_udp_client(config).unwrap();
+        match client.connect() {
+            // The classic wire knows no handshake: the first message shows it.
+            Ok(()) => drop(client.send(&1, &Metadata::command()).unwrap()),
+            Err(error) => assert!(error.to_string().contains("`wire`"), "{error}"),
+        }
+        assert!(events.next(PATIENCE).is_some_and(|event| is_other_wire(&event)));
+        assert!(server.statistics().datagrams_dropped.of(DropReason::OtherWire) > 0);
+        assert_nothing_waits(&server);
+    }
+}
+
+#[test]
+fn ipv6_refused() {
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        eprintln!("skipped: this host has no IPv6");
+        return;
+    }
+    for wire in WIRES {
+        let server = server(Config::server("[::1]:0").wire(wire));
+        let client = client(client_config(&server));
+        client.send(&7, &Metadata::command()).unwrap();
+        let message = next(&server);
+        assert!(message.address().is_ipv6());
+        server.reply(&message, &8, &Metadata::status()).unwrap();
+        assert_eq!(next_number(&client), 8);
+    }
+}
+
+#[test]
+fn nan_delivered() {
+    for wire in WIRES {
+        let (server, client) = pair(wire);
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let error = client.send(&value, &Metadata::command()).unwrap_err();
+            assert!(matches!(error, SendError::Encode(EncodeError::NotFinite { .. })), "{error}");
+        }
+        client.send(&1, &Metadata::command()).unwrap();
+        assert_eq!(next_number(&server), 1);
+    }
+}
+
+/// The original sends NaN as it is.
+#[test]
+fn a_nan_force_poisons_the_plant() {
+    let plant = server(server_config(Wire::Classic));
+    let controller = RawPeer::of(&plant);
+    for (number, force) in ["1.5", "NaN", "[-Infinity]", "1e999", "2.5"].into_iter().enumerate() {
+        controller.command(number as u32, 1.0 + number as f64, force);
+    }
+    assert_eq!(next(&plant).decode::<f64>().unwrap(), 1.5);
+    assert_eq!(next(&plant).decode::<f64>().unwrap(), 2.5);
+    assert_eq!(plant.statistics().datagrams_dropped.of(DropReason::NotFinite), 3);
+
+    // Who asks for it gets null, which is no number either.
+    let lenient = server(server_config(Wire::Classic).nonfinite(NonFinite::Null));
+    let controller = RawPeer::of(&lenient);
+    controller.command(0, 1.0, "NaN");
+    assert_eq!(next(&lenient).decode::<Option<f64>>().unwrap(), None);
+}
+
+#[test]
+fn server_factory_makes_clients() {
+    let server = create_udp_server(Config::client("127.0.0.1:0")).unwrap();
+    server.connect().unwrap();
+    let client = create_udp_client(Config::server(address(&server).to_string())).unwrap();
+    client.connect().unwrap();
+    client.send(&1, &Metadata::data()).unwrap();
+    assert_eq!(next_number(&server), 1);
+    assert_eq!(server.statistics().peers, 1);
+}
+
+#[test]
+fn disconnect_races_send() {
+    for wire in WIRES {
+        let (server, client) = pair(wire);
+        let written_or_queued = std::thread::scope(|scope| {
+            let senders: Vec<_> = (0..4)
+                .map(|_| {
+                    let client = client.clone();
+                    scope.spawn(move || {
+                        let mut taken = 0;
+                        while client.connection_state() != tautline::ConnectionState::Closed {
+                            match client.send(&1, &Metadata::command()) {
+                                Ok(_) => taken += 1,
+                                Err(SendError::NotConnected | SendError::NoPeers) => std::thread::yield_now(),
+                                Err(error) => panic!("{error}"),
+                            }
+                        }
+                        taken
+                    })
+                })
+                .collect();
+            for _ in 0..20 {
+                client.disconnect();
+                client.connect().unwrap();
+            }
+            client.cleanup();
+            senders.into_iter().map(|sender| sender.join().expect("no panic")).sum::<u64>()
+        });
+        let statistics = client.statistics();
+        assert_eq!(statistics.messages_sent + statistics.queued_send_failures, written_or_queued);
+        server.cleanup();
+    }
+}
+
+#[test]
+fn bad_input_returns_false_without_a_reason() {
+    let idle = create_udp_client(Config::client("127.0.0.1:9")).unwrap();
+    assert_eq!(
+        idle.send(&1, &Metadata::data()).unwrap_err().to_string(),
+        "not connected: call connect() before send()"
+    );
+    assert!(create_udp_server(Config::server("nonsense:port")).unwrap_err().to_string().contains("port"));
+    let (_server, client) = pair(Wire::Classic);
+    let raw = client.send_payload(&Payload::raw(*b"bytes"), &Metadata::data()).unwrap_err();
+    assert!(raw.to_string().contains("JSON"), "{raw}");
+}
+
+#[test]
+fn settings_accepted_and_ignored() {
+    let refused = |config: Config, key: &str| {
+        let error = config.validate().unwrap_err().to_string();
+        assert!(error.contains(key), "{error} does not name {key}");
+    };
+    refused(Config::server("h").use_crc(false), "use_crc");
+    refused(Config::server("h").wire(Wire::Classic).heartbeat_interval(PATIENCE), "heartbeat_interval");
+    refused(Config::server("h").bind(([127, 0, 0, 1], 0)), "bind");
+    refused(Config::client("h").max_peers(1), "max_peers");
+    // One that the kernel may cut down says what became of it.
+    let server = server(server_config(Wire::Native).receive_buffer(16_384));
+    #[cfg(target_os = "linux")]
+    assert_eq!(
+        server.statistics().receive_buffer,
+        Some(2 * 16_384),
+        "the kernel doubles what it is asked for"
+    );
+    assert_eq!(server.config().settings().unwrap().receive_buffer, 16_384);
+}
