@@ -79,8 +79,7 @@ impl World {
         let mut bytes = bytes.to_vec();
         self.seal(&mut bytes);
         let now = at(self.now_ms);
-        let (node, peer) =
-            if kind & 1 == 0 { (&mut self.server, 5000) } else { (&mut self.client, 9000) };
+        let (node, peer) = if kind & 1 == 0 { (&mut self.server, 5000) } else { (&mut self.client, 9000) };
         let from = if kind & 2 == 0 { peer } else { 600 + u16::from(bytes.first().copied().unwrap_or(0)) };
         self.fed[usize::from(kind & 1)] += 1;
         node.events.clear();
@@ -88,8 +87,12 @@ impl World {
         node.handle(&packet, now);
         assert!(node.sent.len() <= MOST_ANSWERS && node.events.len() <= MOST_EVENTS);
         if kind & 2 != 0 {
-            let answered: usize =
-                node.sent.iter().filter(|answer| answer.to == packet.from).map(|answer| answer.bytes.len()).sum();
+            let answered: usize = node
+                .sent
+                .iter()
+                .filter(|answer| answer.to == packet.from)
+                .map(|answer| answer.bytes.len())
+                .sum();
             assert!(answered <= packet.bytes.len(), "{answered} bytes for {}", packet.bytes.len());
         }
         assert_eq!(received(node), self.fed[usize::from(kind & 1)]);
@@ -99,7 +102,8 @@ impl World {
     fn seal(&self, bytes: &mut [u8]) {
         let Some(checked) = bytes.len().checked_sub(4).filter(|_| self.repair) else { return };
         let at_front = self.wire != WireFormat::Native;
-        let (covered, field) = if at_front { (4..bytes.len(), 0..4) } else { (0..checked, checked..bytes.len()) };
+        let (covered, field) =
+            if at_front { (4..bytes.len(), 0..4) } else { (0..checked, checked..bytes.len()) };
         let crc = crc32fast::hash(&bytes[covered]);
         bytes[field].copy_from_slice(&crc.to_be_bytes());
     }

@@ -40,7 +40,9 @@ fn read_native(datagram: &[u8]) {
 
 fn read_classic(datagram: &[u8]) {
     for (use_crc, use_sequence) in [(true, true), (true, false), (false, true), (false, false)] {
-        let Ok((_, envelope)) = classic::open(datagram, ClassicFormat { use_crc, use_sequence }) else { continue };
+        let Ok((_, envelope)) = classic::open(datagram, ClassicFormat { use_crc, use_sequence }) else {
+            continue;
+        };
         for nonfinite in [NonFinite::Refuse, NonFinite::Null] {
             let limits = JsonLimits { nonfinite, ..JsonLimits::default() };
             let mut scratch = Vec::new();

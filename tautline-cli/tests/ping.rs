@@ -58,6 +58,29 @@ fn a_listener_that_does_not_answer_is_told_from_one_that_is_not_there() {
 }
 
 #[test]
+fn a_lost_message_fails_the_verdict_however_fast_the_others_are() {
+    // Something that is no tautline: it sends the first two of three datagrams back as they are.
+    let echo = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let address = echo.local_addr().expect("it is bound").to_string();
+    let echoing = std::thread::spawn(move || {
+        let mut datagram = [0; 2048];
+        for _ in 0..2 {
+            let (length, from) = echo.recv_from(&mut datagram).expect("a ping");
+            echo.send_to(&datagram[..length], from).expect("the way back is open");
+        }
+        echo // stays open, so that nothing is refused
+    });
+    let classic = ["--wire", "classic", "--no-crc", "--no-sequence"];
+    let options = ["--count", "3", "--interval", "1ms", "--timeout", "100ms", "--budget", "10s", "--json"];
+    let finished = run(&[&["ping", &address], &classic[..], &options].concat());
+    assert_eq!(finished.code, 4, "{finished:?}");
+    let summary = last_json(&finished.stdout);
+    assert_eq!((&summary["messages_received"], &summary["lost"]), (&2.into(), &1.into()));
+    assert_eq!(summary["within_budget"], false);
+    echoing.join().expect("it echoed");
+}
+
+#[test]
 fn the_other_wire_at_the_other_end_is_named() {
     let native = Listener::start(&["--reply"]);
     let classic = run(&["ping", &native.address, "--wire", "classic", "--count", "1", "--timeout", "50ms"]);

@@ -390,3 +390,25 @@ fn a_message_without_room_for_the_echo_goes_without() {
     assert_eq!(sizes.len(), 2);
     assert!(sizes[1] <= 65_507, "{sizes:?}");
 }
+
+#[test]
+fn a_peer_whose_first_number_does_not_exist_falls_silent_and_makes_room() {
+    let mut server = server();
+    for port in 7000..7004 {
+        let session = SessionId::from_bits(port.into());
+        let hello = Header { session, sequence: 0, from_server: false };
+        server.handle(&forged(port, &server, hello, &[Control::Hello]), at(0));
+        let answer = server.sent.pop_front().expect("a token");
+        let [Frame::Token(token)] = frames(&answer)[..] else { panic!("{answer:?}") };
+        // A number before zero.
+        let echo = Header { sequence: u32::MAX, ..hello };
+        server.handle(&forged(port, &server, echo, &[Control::Echo { token, name: "zombie" }]), at(0));
+    }
+    assert_eq!((server.accepted(), drops(&server, DropReason::TooOld)), (4, 4));
+    server.tick(at(600));
+    server.sent.clear();
+    let mut client = client(5000, 2);
+    client.dial(address(9000), at(601));
+    settle(&mut [&mut server, &mut client], at(601));
+    assert_eq!(client.accepted(), 1);
+}

@@ -273,3 +273,15 @@ fn a_lost_tail_is_counted_when_the_next_heartbeat_comes() {
     let Some(Event::Added(peer)) = server.events.first() else { panic!() };
     assert_eq!((peer.rx.snapshot().lost, peer.rx.snapshot().missing), (10, 0));
 }
+
+#[test]
+fn what_is_missing_of_a_peer_that_goes_is_lost() {
+    let (mut server, mut client) = pair();
+    for _ in 0..5 {
+        client.send(b"1", at(1));
+    }
+    client.sent.drain(1..4);
+    client.close();
+    settle(&mut [&mut server, &mut client], at(1));
+    assert_eq!((support::rx(&server).lost, support::rx(&server).missing), (3, 0));
+}

@@ -27,9 +27,9 @@ pub enum ConnectError {
     },
     /// The socket cannot be bound or connected.
     Socket {
-        /// The local address, or the server's for a client.
+        /// The local address if that is the problem, as it always is for a server; else the server's.
         address: SocketAddr,
-        /// Whose address it is.
+        /// Whose socket it is.
         role: Role,
         /// The system's error.
         kind: io::ErrorKind,
@@ -104,13 +104,13 @@ fn socket_problem(
     problem: &str,
 ) -> fmt::Result {
     match (role, kind) {
-        (Role::Server, io::ErrorKind::AddrInUse) => write!(
+        (_, io::ErrorKind::AddrInUse) => write!(
             f,
             "port {} is in use at {}: stop the other program, or choose another port (0 takes any free one)",
             address.port(),
             address.ip()
         ),
-        (Role::Server, io::ErrorKind::AddrNotAvailable) => write!(
+        (_, io::ErrorKind::AddrNotAvailable) => write!(
             f,
             "{} is not an address of this host: bind one of its own, or 0.0.0.0 for all",
             address.ip()

@@ -98,3 +98,8 @@ pub use tautline_proto::{
     Cause, ConnectionState, ContentType, DropReason, Drops, Id, Instant, MessageRef, MessageType, PathStats,
     PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, UnknownName, WallTime,
 };
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,5 +1,6 @@
 //! Connecting and disconnecting: one at a time, and everyone who asks meanwhile shares the outcome.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -265,11 +266,11 @@ fn bind(settings: &Settings, address: SocketAddr) -> Result<Socket, ConnectError
         Role::Server => Socket::bind(address),
         Role::Client => Socket::connect(settings.bind, address),
     };
-    socket.map_err(|error| ConnectError::Socket {
-        address,
-        role: settings.role,
-        kind: error.kind(),
-        problem: error.to_string(),
+    socket.map_err(|error| {
+        // These are about the socket's own address, which a client may have chosen too.
+        let is_own = matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable);
+        let address = settings.bind.filter(|_| is_own).unwrap_or(address);
+        ConnectError::Socket { address, role: settings.role, kind: error.kind(), problem: error.to_string() }
     })
 }
 

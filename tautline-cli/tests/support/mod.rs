@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 /// What a finished run left.
 #[derive(Debug)]
@@ -29,33 +30,48 @@ pub(crate) fn run(args: &[&str]) -> Finished {
 
 /// Runs to the end with `input` on standard input.
 pub(crate) fn run_with_input(args: &[&str], input: &[u8]) -> Finished {
-    let mut child = command(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary is built");
+    let mut child = started(command(args).stdin(Stdio::piped()));
     let mut stdin = child.stdin.take().expect("it is piped");
     let input = input.to_vec();
     let writer = std::thread::spawn(move || {
         let _ = stdin.write_all(&input); // a program that ends early closes the pipe
     });
-    let finished = finished(child.wait_with_output().expect("it ends"));
+    let finished = finished(child);
     writer.join().expect("writing does not panic");
     finished
 }
 
 /// Runs a prepared command to the end.
 pub(crate) fn finish(command: &mut Command) -> Finished {
-    finished(command.output().expect("the binary is built"))
+    finished(started(command))
 }
 
-fn finished(output: std::process::Output) -> Finished {
+fn started(command: &mut Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary is built")
+}
+
+/// No run takes this long: one that does is killed, and the test fails instead of hanging.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn finished(child: Child) -> Finished {
+    let id = child.id();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    let Ok(output) = receiver.recv_timeout(LIMIT) else {
+        signal("-KILL", id);
+        panic!("it did not end within {LIMIT:?}");
+    };
+    let output = output.expect("its output can be read");
     Finished {
         code: output.status.code().expect("it exits by itself"),
         stdout: String::from_utf8(output.stdout).expect("stdout is text"),
         stderr: String::from_utf8(output.stderr).expect("stderr is text"),
     }
+}
+
+fn signal(name: &str, id: u32) {
+    let status = Command::new("kill").args([name, &id.to_string()]).status().expect("there is a kill");
+    assert!(status.success());
 }
 
 /// The last line of a text as JSON.
@@ -80,12 +96,7 @@ impl Listener {
     }
 
     pub(crate) fn start_at(endpoint: &str, args: &[&str]) -> Self {
-        let mut child = command(&[&["listen", endpoint], args].concat())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary is built");
+        let mut child = started(command(&[&["listen", endpoint], args].concat()).stdin(Stdio::null()));
         let stdout = child.stdout.take().map(BufReader::new);
         let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let mut line = String::new();
@@ -122,9 +133,7 @@ impl Listener {
 
     /// Ctrl-C.
     pub(crate) fn interrupt(&mut self) {
-        let id = self.child.id().to_string();
-        let status = Command::new("kill").args(["-INT", &id]).status().expect("there is a kill");
-        assert!(status.success());
+        signal("-INT", self.child.id());
     }
 
     /// Waits for its end: the exit code and the rest of stderr.

@@ -163,6 +163,9 @@ impl Inbound {
     #[doc(hidden)]
     pub fn check_invariants(&self) -> Result<(), &'static str> {
         self.peers.check()?;
+        if self.config.role == Role::Server && !self.peers.all_are_watched() {
+            return Err("a server's peer can neither fall silent nor expire");
+        }
         let bounded = self.peers.len() <= self.config.max_peers;
         if bounded { Ok(()) } else { Err("more peers than max_peers") }
     }

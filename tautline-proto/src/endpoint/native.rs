@@ -110,6 +110,8 @@ impl Inbound {
         }
         let peer = self.add_peer(from, Some(session), name, None);
         peer.accepted = true;
+        // The echo was heard, even if its datagram's number is dropped: every peer can fall silent.
+        peer.last_heard = Some(now.steady);
         peer.next_heartbeat = Some(now.steady);
         let id = peer.id;
         self.peers.schedule(id, now.steady);

@@ -238,6 +238,11 @@ impl Peers {
         Some(peer)
     }
 
+    /// Whether each peer is visited some time and can fall silent.
+    pub(super) fn all_are_watched(&self) -> bool {
+        self.slots.iter().flatten().all(|peer| peer.wake_at.is_some() && peer.last_heard.is_some())
+    }
+
     /// Whether the invariant holds; what is wrong otherwise. For tests: it walks all tables.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let living = || self.slots.iter().flatten();

@@ -1,0 +1,80 @@
+//! The README's commands do what it says.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The command lines of the README's shell blocks, without comments.
+fn commands() -> Vec<String> {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let blocks = readme.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap().to_owned());
+    blocks.flat_map(|block| block.lines().map(without_comment).collect::<Vec<_>>()).collect()
+}
+
+fn without_comment(line: &str) -> String {
+    line.split("  #").next().unwrap().trim().to_owned()
+}
+
+/// The words after the program's name, as a shell would split them.
+fn arguments(command: &str) -> Option<Vec<String>> {
+    let rest =
+        command.strip_prefix("tautline ").or_else(|| command.strip_prefix("cargo run --release -- "))?;
+    let mut quoted = false;
+    let mut words = vec![String::new()];
+    for character in rest.chars() {
+        match character {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            _ => words.last_mut().unwrap().push(character),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    Some(words)
+}
+
+fn run(arguments: &[String], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tautline")).args(arguments).current_dir(folder).output().unwrap()
+}
+
+fn demo(wanted: &str) {
+    let command = commands().into_iter().find(|command| command.contains(wanted)).expect("in the README");
+    let folder =
+        std::env::temp_dir().join(format!("tautline-readme-{}-{}", wanted.len(), std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let output = run(&arguments(&command).expect("the program's command"), &folder);
+    let picture = std::fs::read_to_string(folder.join("tautline-demo.svg"));
+    std::fs::remove_dir_all(&folder).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // Exit code 4 is the verdict of a busy machine; that the demo runs and draws is what the README says.
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{output:?}");
+    assert!(text.contains("round trip"), "{text}");
+    assert!(picture.expect("the picture is there").contains("<svg"));
+}
+
+#[test]
+fn the_first_command_shows_the_pendulum() {
+    demo("demo --seconds 5");
+}
+
+#[test]
+fn the_second_command_cuts_the_controller_off() {
+    demo("--cut-after");
+}
+
+#[test]
+fn every_command_of_the_program_is_understood() {
+    let mut understood = 0;
+    for mut words in commands().iter().filter_map(|command| arguments(command)) {
+        // A wrong option is told before the help is.
+        words.push("--help".to_owned());
+        let output = run(&words, &std::env::temp_dir());
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        understood += 1;
+    }
+    assert!(understood >= 6, "only {understood} commands found");
+}
+
+#[test]
+fn the_test_command_is_there() {
+    assert!(commands().iter().any(|command| command == "./check"));
+    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../check").exists());
+}

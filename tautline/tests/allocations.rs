@@ -1,0 +1,111 @@
+//! A message in steady state allocates nothing, on either side: counted by the allocator of this test program,
+//! over all threads.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::{client, client_config, server, server_config};
+use tautline::{Handler, MessageRef, MessageType, Metadata, Payload, Reply, UdpInterface, Wire};
+
+/// The system's allocator, counting.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is passed on to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// More than any table or queue needs to reach its size.
+const WARM_UP: u64 = 3_000;
+
+/// Long enough for heartbeats to be among it.
+const COUNTED: u64 = 20_000;
+
+/// How many allocations `step` makes in steady state.
+fn allocations(mut step: impl FnMut()) -> u64 {
+    (0..WARM_UP).for_each(|_| step());
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    (0..COUNTED).for_each(|_| step());
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+/// A server that counts commands inline and answers data inline, and a client of it.
+fn pair() -> (UdpInterface, UdpInterface, Arc<AtomicU64>) {
+    let server = server(server_config(Wire::Native).heartbeat_interval(Duration::from_millis(20)));
+    let seen = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&seen);
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::inline(move |_: &MessageRef<'_>, _: &Reply| {
+            count.fetch_add(1, Ordering::Release);
+        }),
+    );
+    let answer = Payload::raw([7; 32]);
+    server.register_message_handler(
+        MessageType::Data,
+        Handler::inline(move |_: &MessageRef<'_>, reply: &Reply| {
+            reply.send_payload(&answer, &Metadata::status()).expect("the client is there");
+        }),
+    );
+    let client = client(client_config(&server).heartbeat_interval(Duration::from_millis(20)));
+    (server, client, seen)
+}
+
+/// One test, because the allocator counts for the whole program.
+#[test]
+fn a_message_in_steady_state_allocates_nothing() {
+    let (_server, client, seen) = pair();
+    let (command, data) = (Metadata::command(), Metadata::data());
+
+    let payload = Payload::raw([5; 64]);
+    let mut sent = 0;
+    let one_way = allocations(|| {
+        client.send_payload(&payload, &command).expect("connected");
+        sent += 1;
+        while seen.load(Ordering::Acquire) < sent {
+            std::thread::yield_now();
+        }
+    });
+    assert!(ALLOCATIONS.load(Ordering::Relaxed) > 0, "the counter counts");
+    assert_eq!(one_way, 0, "raw bytes to an inline handler, beside the inbox, which drops its oldest");
+
+    let state = [0.5, -1.5, 2.25e-3];
+    let values = allocations(|| {
+        client.send(&state, &command).expect("connected");
+        sent += 1;
+        while seen.load(Ordering::Acquire) < sent {
+            std::thread::yield_now();
+        }
+    });
+    assert_eq!(values, 0, "a value as JSON");
+
+    let round_trip = allocations(|| {
+        client.send_payload(&payload, &data).expect("connected");
+        assert_eq!(client.receive(None).expect("connected").payload(), [7; 32]);
+    });
+    assert_eq!(round_trip, 0, "answered inline, received from the inbox");
+}

@@ -1,0 +1,67 @@
+//! ARCHITECTURE.md's map matches the folders, both ways.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The entries of the map: `crate/src/` heads a list of files and folders in it.
+fn map() -> BTreeSet<String> {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let map =
+        page.split("## The map").nth(1).and_then(|rest| rest.split("```").nth(1)).expect("a code block");
+    let mut folder = "";
+    let mut entries = BTreeSet::new();
+    for line in map.lines().skip(1) {
+        match line.strip_prefix("    ") {
+            None => folder = line.trim(),
+            Some(names) => entries.extend(
+                names
+                    .split_whitespace()
+                    .take_while(|word| word.ends_with('/') || word.ends_with(".rs"))
+                    .map(|name| format!("{folder}{name}")),
+            ),
+        }
+    }
+    entries
+}
+
+/// What is there: the modules at the top of each crate of the map. A folder stands for the file of its name.
+fn tree() -> BTreeSet<String> {
+    let mut entries = BTreeSet::new();
+    for folder in ["tautline-proto/src/", "tautline/src/"] {
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let entry = entry.unwrap();
+            let slash = if entry.path().is_dir() { "/" } else { "" };
+            entries.insert(format!("{folder}{}{slash}", entry.file_name().to_str().unwrap()));
+        }
+    }
+    entries.remove("tautline/src/tests/");
+    entries
+}
+
+#[test]
+fn the_map_matches_the_folders() {
+    let (map, tree) = (map(), tree());
+    assert_eq!(
+        map.difference(&tree).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "in the map, not in the tree"
+    );
+    assert_eq!(
+        tree.difference(&map).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "in the tree, not in the map"
+    );
+}
+
+#[test]
+fn the_packages_are_those_of_the_page() {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for package in ["tautline-proto/", "tautline/", "tautline-cli/", "fuzz/", "docs/"] {
+        assert!(page.contains(&format!("\n{package} ")), "{package} is not in ARCHITECTURE.md");
+        assert!(root().join(package).is_dir(), "{package} is not in the tree");
+    }
+}

@@ -1,0 +1,174 @@
+//! Faults of the original in handlers: each test is named after the fault and shows that it is not here.
+
+mod common;
+
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use common::{PATIENCE, client, client_config, next_number, pair, server, server_config, until};
+use tautline::{
+    DropReason, Handler, HandlerStats, Message, MessageType, Metadata, Reply, UdpInterface, Wire,
+};
+
+/// A blocking handler that says which number it has, then waits to be released.
+fn gated() -> (impl Fn(Message, Reply) + Send + Sync + 'static, Receiver<u64>, Sender<()>) {
+    let (began, begins) = mpsc::channel();
+    let (release, released) = mpsc::channel();
+    let released = Mutex::new(released);
+    let handler = move |message: Message, _| {
+        began.send(message.decode().expect("a number")).expect("the test looks on");
+        let _ = released.lock().expect("never poisoned").recv_timeout(PATIENCE);
+    };
+    (handler, begins, release)
+}
+
+/// What the handler of this type has done so far.
+fn statistics_of(interface: &UdpInterface, message_type: MessageType) -> HandlerStats {
+    let all = interface.handler_statistics();
+    all.into_iter().find(|(selector, _)| *selector == message_type.into()).expect("it is registered").1
+}
+
+#[test]
+fn async_closures_never_run() {
+    let (server, client) = pair(Wire::Native);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+    let handle = runtime.handle().clone();
+    // Without a runtime, on a worker of its own; and on the user's runtime.
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::asynchronous(|message, reply: Reply| async move {
+            let number: u64 = message.decode().unwrap();
+            reply.send(&(number + 1), &Metadata::status()).unwrap();
+        }),
+    );
+    server.register_message_handler(
+        MessageType::Data,
+        Handler::asynchronous(|message, reply: Reply| async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let number: u64 = message.decode().unwrap();
+            reply.send(&(number + 2), &Metadata::status()).unwrap();
+        })
+        .spawner(move |future| drop(handle.spawn(future))),
+    );
+    for number in 0..10 {
+        client.send(&number, &Metadata::command()).unwrap();
+        assert_eq!(next_number(&client), number + 1);
+        client.send(&number, &Metadata::data()).unwrap();
+        assert_eq!(next_number(&client), number + 2);
+    }
+    until("each has finished", || server.statistics().handlers.handled == 20);
+}
+
+#[test]
+fn blocking_handler_blocks_the_others() {
+    let (server, client) = pair(Wire::Native);
+    let (handler, begins, release) = gated();
+    server.register_message_handler(MessageType::Command, Handler::blocking(handler));
+    server.register_message_handler(
+        MessageType::Data,
+        Handler::blocking(|message, reply: Reply| {
+            reply.send(&message.decode::<u64>().unwrap(), &Metadata::status()).unwrap();
+        }),
+    );
+    client.send(&0, &Metadata::command()).unwrap();
+    begins.recv_timeout(PATIENCE).unwrap();
+    for number in 0..20 {
+        client.send(&number, &Metadata::data()).unwrap();
+        assert_eq!(next_number(&client), number);
+    }
+    assert_eq!(statistics_of(&server, MessageType::Command).running, 1, "still in it");
+    release.send(()).unwrap();
+}
+
+#[test]
+fn handlers_out_of_order_backlog_unbounded() {
+    let (server, client) = pair(Wire::Native);
+    let (handler, begins, release) = gated();
+    server.register_message_handler(MessageType::Command, Handler::blocking(handler).backlog(10));
+    for number in 0..30u64 {
+        client.send(&number, &Metadata::command()).unwrap();
+    }
+    // One at work, ten waiting, the others dropped; the peer's messages one after the other.
+    until("the rest is counted", || {
+        statistics_of(&server, MessageType::Command).dropped.of(DropReason::BacklogFull) == 19
+    });
+    for number in 0..11 {
+        assert_eq!(begins.recv_timeout(PATIENCE).unwrap(), number);
+        release.send(()).unwrap();
+    }
+    until("all are accounted for", || {
+        let statistics = statistics_of(&server, MessageType::Command);
+        statistics.handled == 11 && statistics.offered() == 30
+    });
+}
+
+#[test]
+fn a_panic_ends_the_handling() {
+    let (server, client) = pair(Wire::Native);
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::inline(|message, reply: &Reply| {
+            assert!(message.payload != b"13", "this one is unlucky");
+            reply.send("done", &Metadata::status()).unwrap();
+        }),
+    );
+    for number in 12..16 {
+        client.send(&number, &Metadata::command()).unwrap();
+        if number != 13 {
+            assert_eq!(common::next(&client).decode::<String>().unwrap(), "done");
+        }
+    }
+    let statistics = statistics_of(&server, MessageType::Command);
+    assert_eq!((statistics.handled, statistics.panicked), (3, 1));
+}
+
+#[test]
+fn a_handler_that_disconnects_or_unregisters_itself_deadlocks() {
+    for kind in ["inline", "blocking", "async"] {
+        let (server, client) = pair(Wire::Native);
+        let (done, is_done) = mpsc::channel();
+        let inside = server.clone();
+        let act = move || {
+            assert!(inside.unregister_message_handler(MessageType::Command));
+            inside.disconnect();
+            let _ = done.send(inside.statistics().connection_state);
+        };
+        let handler: Handler<Reply> = match kind {
+            "inline" => Handler::inline(move |_, _| act()),
+            "blocking" => Handler::blocking(move |_, _| act()).into(),
+            _ => {
+                let act = std::sync::Arc::new(act);
+                Handler::asynchronous(move |_, _| {
+                    let act = std::sync::Arc::clone(&act);
+                    async move { act() }
+                })
+                .into()
+            }
+        };
+        server.register_message_handler(MessageType::Command, handler);
+        client.send(&1, &Metadata::command()).unwrap();
+        let state = is_done.recv_timeout(PATIENCE).expect(kind);
+        assert_eq!(state, tautline::ConnectionState::Disconnected);
+    }
+}
+
+#[test]
+fn the_configured_limits_of_handlers_are_ignored() {
+    let config = server_config(Wire::Native)
+        .handler_backlog(3)
+        .handler_concurrency(1)
+        .handler_time_limit(Duration::from_millis(20));
+    let server = server(config);
+    let client = client(client_config(&server));
+    let (handler, begins, release) = gated();
+    server.register_message_handler(MessageType::Command, Handler::blocking(handler).unordered());
+    for number in 0..10u64 {
+        client.send(&number, &Metadata::command()).unwrap();
+    }
+    until("a call passed its limit", || statistics_of(&server, MessageType::Command).timed_out > 0);
+    assert!(statistics_of(&server, MessageType::Command).dropped.of(DropReason::BacklogFull) > 0);
+    assert_eq!(begins.recv_timeout(PATIENCE).unwrap(), 0);
+    drop(release);
+}

@@ -1,0 +1,322 @@
+//! The promises with numbers in them. Small versions run with all tests; the full ones by
+//!
+//! ```text
+//! cargo test --release -p tautline --test must_show --test leaks -- --ignored --nocapture
+//! ```
+//!
+//! One at a time, because each wants the machine for itself.
+
+mod common;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, WIRES, address, client, client_config, next, server, server_config, until};
+use tautline::{
+    Handler, Id, MessageRef, MessageType, Metadata, ReceiveError, Reply, Sent, UdpInterface, Wire,
+};
+
+/// Held by the test that is running.
+fn alone() -> MutexGuard<'static, ()> {
+    static RUNNING: Mutex<()> = Mutex::new(());
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The most messages under way in the closed loop.
+const OUTSTANDING: usize = 200;
+
+/// Lets at most [`OUTSTANDING`] messages be under way.
+#[derive(Default)]
+struct Loop {
+    under_way: Mutex<usize>,
+    less: Condvar,
+}
+
+impl Loop {
+    fn enter(&self) {
+        let full = |under_way: &mut usize| *under_way == OUTSTANDING;
+        let mut under_way = self.less.wait_while(self.under_way.lock().unwrap(), full).unwrap();
+        *under_way += 1;
+    }
+
+    fn leave(&self) {
+        *self.under_way.lock().unwrap() -= 1;
+        self.less.notify_one();
+    }
+}
+
+/// 8 threads send from one interface, 4 receive: each message once, the wire's order the numbers' order, every
+/// count exact.
+fn many_threads(messages: u64) {
+    const SENDERS: u64 = 8;
+    const RECEIVERS: usize = 4;
+    let _alone = alone();
+    let receiver = server(server_config(Wire::Native));
+    let inversions = Arc::new(AtomicU64::new(0));
+    receiver.register_message_handler(MessageType::Command, count_inversions(Arc::clone(&inversions)));
+    let sender = client(client_config(&receiver));
+    let under_way = Loop::default();
+    let begun = Instant::now();
+    let (queued, mut received) = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|thread| {
+                let (sender, under_way) = (&sender, &under_way);
+                scope.spawn(move || {
+                    let mut queued = 0;
+                    for number in (thread..messages).step_by(SENDERS as usize) {
+                        under_way.enter();
+                        let sent = sender.send(&number, &Metadata::command()).expect("connected");
+                        queued += u64::from(sent == Sent::Queued);
+                    }
+                    queued
+                })
+            })
+            .collect();
+        let receivers: Vec<_> =
+            (0..RECEIVERS).map(|_| scope.spawn(|| receive_all(&receiver, &under_way))).collect();
+        let queued: u64 = senders.into_iter().map(|thread| thread.join().expect("no panic")).sum();
+        until("all are received", || receiver.statistics().inbox.taken == messages);
+        receiver.disconnect();
+        let received: Vec<u64> =
+            receivers.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect();
+        (queued, received)
+    });
+    println!(
+        "{messages} messages in {:.2?} ({queued} handed to another thread's write), {} inversions",
+        begun.elapsed(),
+        inversions.load(Ordering::Relaxed)
+    );
+    received.sort_unstable();
+    assert!(received.iter().copied().eq(0..messages), "each exactly once");
+    assert_eq!(inversions.load(Ordering::Relaxed), 0);
+    assert_exact(&sender, &receiver, messages);
+}
+
+/// Counts messages whose number is not above the one before: the default id holds the datagram's number.
+fn count_inversions(inversions: Arc<AtomicU64>) -> Handler<Reply> {
+    let mut last = None;
+    Handler::inline(move |message: &MessageRef<'_>, _: &Reply| {
+        let Id::Number(number) = message.message_id else { panic!("the default id is a number") };
+        if last.replace(number).is_some_and(|last| last >= number) {
+            inversions.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+}
+
+fn receive_all(receiver: &UdpInterface, under_way: &Loop) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    loop {
+        match receiver.receive(None) {
+            Ok(message) => numbers.push(message.decode().expect("a number")),
+            Err(ReceiveError::Closed | ReceiveError::NotConnected) => return numbers,
+            Err(error) => panic!("{error}"),
+        }
+        under_way.leave();
+    }
+}
+
+fn assert_exact(sender: &UdpInterface, receiver: &UdpInterface, messages: u64) {
+    let (sent, received) = (sender.statistics(), receiver.statistics());
+    assert_eq!((sent.messages_sent, sent.send_failures, sent.queued_send_failures), (messages, 0, 0));
+    assert_eq!((received.messages_received, received.inbox.taken), (messages, messages));
+    assert_eq!((received.handlers.handled, received.inbox.dropped.total()), (messages, 0));
+    assert_eq!((received.sequence_errors(), received.missing), (0, 0));
+    assert_eq!((received.datagrams_dropped.total(), received.messages_dropped.total()), (0, 0));
+}
+
+#[test]
+fn eight_threads_send_and_four_receive() {
+    many_threads(50_000);
+}
+
+#[test]
+#[ignore = "the full length, in release"]
+fn eight_threads_send_a_million_and_four_receive() {
+    many_threads(1_000_000);
+}
+
+/// 3 clients on one server, each message answered before the next; then one restarts on its port.
+fn answered_one_by_one(wire: Wire, each: u64) {
+    let _alone = alone();
+    let server = server(server_config(wire));
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::inline(|command: &MessageRef<'_>, reply: &Reply| {
+            let number: u64 = std::str::from_utf8(command.payload).unwrap().parse().unwrap();
+            reply.send(&number, &Metadata::status()).unwrap();
+        }),
+    );
+    let begun = Instant::now();
+    let clients: Vec<_> = (0..3).map(|_| client(client_config(&server))).collect();
+    std::thread::scope(|scope| {
+        for client in &clients {
+            scope.spawn(|| ask(client, each));
+        }
+    });
+    let statistics = server.statistics();
+    println!("{wire}: 3 x {each} round trips in {:.2?}", begun.elapsed());
+    assert_eq!((statistics.messages_received, statistics.messages_sent), (3 * each, 3 * each));
+    assert_eq!((statistics.sequence_errors(), statistics.missing), (0, 0));
+    for client in &clients {
+        let statistics = client.statistics();
+        assert_eq!((statistics.messages_received, statistics.messages_sent), (each, each));
+        assert_eq!((statistics.sequence_errors(), statistics.missing), (0, 0));
+    }
+
+    // One after the other restarts at the same port and is heard at once.
+    for old in clients {
+        let port = address(&old);
+        old.cleanup();
+        drop(old);
+        let restarted = client(client_config(&server).bind(([127, 0, 0, 1], port.port())));
+        ask(&restarted, 10);
+        assert_eq!(restarted.statistics().sequence_errors(), 0);
+    }
+    assert_eq!((server.statistics().sequence_errors(), server.statistics().missing), (0, 0));
+}
+
+fn ask(client: &UdpInterface, times: u64) {
+    for number in 0..times {
+        client.send(&number, &Metadata::command()).expect("connected");
+        let answer = next(client);
+        assert_eq!(answer.decode::<u64>().expect("a number"), number);
+        assert!(!answer.is_late());
+    }
+}
+
+#[test]
+fn three_clients_are_answered_and_a_restarted_one_is_heard_at_once() {
+    WIRES.into_iter().for_each(|wire| answered_one_by_one(wire, 500));
+}
+
+#[test]
+#[ignore = "the full length, in release"]
+fn three_clients_are_answered_10_000_times_and_a_restarted_one_is_heard_at_once() {
+    WIRES.into_iter().for_each(|wire| answered_one_by_one(wire, 10_000));
+}
+
+/// The longest that an answer may take while other handlers misbehave; a blocked one holds on to the end.
+const IN_TIME: Duration = Duration::from_secs(1);
+
+/// One handler panics, one blocks to the end, one unregisters itself again and again, all under load: each
+/// message of the other types is answered, in order and in time.
+fn misbehaving_handlers(messages: u64) {
+    let _alone = alone();
+    let server = server(server_config(Wire::Native));
+    let release = misbehave(&server);
+    for well_behaved in [MessageType::Data, MessageType::Status] {
+        let answer = |message: tautline::Message, reply: Reply| {
+            let number: u64 = message.decode().unwrap();
+            reply.send(&number, &Metadata::acknowledgment()).unwrap();
+        };
+        let inline = |message: &MessageRef<'_>, reply: &Reply| {
+            let number: u64 = std::str::from_utf8(message.payload).unwrap().parse().unwrap();
+            reply.send(&number, &Metadata::acknowledgment()).unwrap();
+        };
+        let handler = if well_behaved == MessageType::Data {
+            Handler::inline(inline)
+        } else {
+            Handler::blocking(answer).into()
+        };
+        server.register_message_handler(well_behaved, handler);
+    }
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let trouble = scope.spawn(|| make_trouble(&server, &over));
+        let loads = [Metadata::data(), Metadata::status()].map(|metadata| {
+            let server = &server;
+            scope.spawn(move || load(server, &metadata, messages))
+        });
+        let slowest = loads.map(|load| load.join().expect("no panic"));
+        over.store(true, Ordering::Relaxed);
+        let troubles = trouble.join().expect("no panic");
+        println!(
+            "2 x {messages} answers, the slowest after {slowest:.0?}, beside {troubles} messages of trouble"
+        );
+    });
+    let by_type: HashMap<_, _> = server.handler_statistics().into_iter().collect();
+    let command = by_type[&MessageType::Command.into()];
+    assert!(command.panicked > 0 && command.handled == 0);
+    assert_eq!(by_type[&MessageType::Error.into()].running, 1, "it blocks to the end");
+    for well_behaved in [MessageType::Data, MessageType::Status] {
+        let statistics = by_type[&well_behaved.into()];
+        assert_eq!((statistics.handled, statistics.offered()), (messages, messages));
+    }
+    drop(release);
+}
+
+/// Registers the three; the blocking one goes on when the result is dropped.
+fn misbehave(server: &UdpInterface) -> mpsc::Sender<()> {
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    // The panics are meant; their reports would only hide others.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !info.payload_as_str().is_some_and(|text| text.contains("on purpose")) {
+            report(info);
+        }
+    }));
+    let panics = Handler::inline(|_: &MessageRef<'_>, _: &Reply| panic!("on purpose"));
+    server.register_message_handler(MessageType::Command, panics);
+    let blocks = Handler::blocking(move |_, _: Reply| {
+        let waited = released.lock().unwrap().recv_timeout(PATIENCE);
+        assert_ne!(waited, Err(RecvTimeoutError::Timeout), "the test is over by then");
+    });
+    server.register_message_handler(MessageType::Error, blocks.time_limit(PATIENCE).backlog(10));
+    register_one_that_leaves(server);
+    release
+}
+
+fn register_one_that_leaves(server: &UdpInterface) {
+    let inside = server.clone();
+    server.register_message_handler(
+        MessageType::Heartbeat,
+        Handler::blocking(move |_, _| {
+            inside.unregister_message_handler(MessageType::Heartbeat);
+        }),
+    );
+}
+
+/// Sends to the three until it is over; how many messages.
+fn make_trouble(server: &UdpInterface, over: &AtomicBool) -> u64 {
+    let client = client(client_config(server));
+    let mut sent = 0;
+    while !over.load(Ordering::Relaxed) {
+        for metadata in [Metadata::command(), Metadata::error(), Metadata::heartbeat()] {
+            client.send(&sent, &metadata).expect("connected");
+            sent += 1;
+        }
+        register_one_that_leaves(server);
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    sent
+}
+
+/// Sends one message after the other, each answered in time; the longest that one took.
+fn load(server: &UdpInterface, metadata: &Metadata, messages: u64) -> Duration {
+    let client = client(client_config(server));
+    let mut slowest = Duration::ZERO;
+    for number in 0..messages {
+        let begun = Instant::now();
+        client.send(&number, metadata).expect("connected");
+        let answer = client.receive(Some(IN_TIME)).expect("answered in time");
+        assert_eq!((answer.decode::<u64>().expect("a number"), answer.is_late()), (number, false));
+        slowest = slowest.max(begun.elapsed());
+    }
+    assert_eq!(client.statistics().sequence_errors(), 0);
+    slowest
+}
+
+#[test]
+fn misbehaving_handlers_delay_no_other_type() {
+    misbehaving_handlers(2_000);
+}
+
+#[test]
+#[ignore = "the full length, in release"]
+fn misbehaving_handlers_delay_no_other_type_for_long() {
+    misbehaving_handlers(100_000);
+}

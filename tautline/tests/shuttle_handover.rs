@@ -1,0 +1,213 @@
+//! What the transmit hand-over promises beside "each once" (which `shuttle.rs` tries): what is urgent goes first,
+//! a full backlog makes senders help, and who has the writer to himself leaves nothing behind.
+
+#![allow(dead_code, unreachable_pub)] // the file is used in part here
+
+#[path = "../src/handover.rs"]
+mod handover;
+
+/// What `src/sync.rs` is in the library, as far as the hand-over needs it.
+mod sync {
+    use std::sync::{PoisonError, TryLockError};
+
+    pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+        match mutex.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+use shuttle::sync::{Arc, Condvar, Mutex};
+use shuttle::thread::{self, JoinHandle};
+
+use handover::{Handed, Handover, MAX_BACKLOG, MAX_RUN, Writer};
+
+/// Schedules tried per scenario and scheduler.
+const SCHEDULES: usize = 1500;
+
+fn explore(scenario: impl Fn() + Send + Sync + Clone + 'static) {
+    shuttle::check_random(scenario.clone(), SCHEDULES);
+    shuttle::check_pct(scenario, SCHEDULES, 3);
+}
+
+/// The job that waits at the gate while it is written.
+const GATED: usize = usize::MAX;
+
+/// As `GATED`, at another gate.
+const GATED_LATER: usize = GATED - 1;
+
+/// A job that is there to fill the backlog.
+const FILLING: usize = GATED - 2;
+
+/// A gate in the writer, which tells when somebody stands before it.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.0 = true;
+        self.changed.notify_all();
+        while !state.1 {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+
+    fn await_somebody(&self) {
+        let mut state = self.state.lock().unwrap();
+        while !state.0 {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+
+    fn open(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Keeps what was written where the test sees it; gated jobs wait at their gate.
+#[derive(Clone, Default)]
+struct Log {
+    written: Arc<Mutex<Vec<usize>>>,
+    gate: Arc<Gate>,
+    later_gate: Arc<Gate>,
+}
+
+impl Log {
+    fn written(&self) -> Vec<usize> {
+        self.written.lock().unwrap().clone()
+    }
+}
+
+impl Writer for Log {
+    type Job = usize;
+    type Outcome = ();
+
+    fn write(&mut self, job: &mut usize) {
+        match *job {
+            GATED => self.gate.pass(),
+            GATED_LATER => self.later_gate.pass(),
+            _ => thread::yield_now(),
+        }
+        self.written.lock().unwrap().push(*job);
+    }
+
+    fn write_queued(&mut self, job: &mut usize) {
+        self.write(job);
+    }
+}
+
+type Shared = Arc<Handover<Log>>;
+
+/// A hand-over whose writer is held by a thread that writes the gated job.
+fn held() -> (Log, Shared, JoinHandle<bool>) {
+    let log = Log::default();
+    let handover = Arc::new(Handover::new(log.clone()));
+    let holder = thread::spawn({
+        let handover = Arc::clone(&handover);
+        move || handover.submit(&mut { GATED }, false).wake_driver
+    });
+    log.gate.await_somebody();
+    (log, handover, holder)
+}
+
+#[test]
+fn what_is_urgent_is_written_before_all_that_waits() {
+    explore(|| {
+        let (log, handover, holder) = held();
+        for (mut job, urgent) in [(1, false), (2, false), (3, true), (4, false), (5, true)] {
+            let queued = Handed { outcome: None, wake_driver: false };
+            assert_eq!(handover.submit(&mut job, urgent), queued);
+        }
+        log.gate.open();
+        assert!(!holder.join().unwrap(), "nothing is left to the driver");
+        assert_eq!(log.written(), [GATED, 3, 5, 1, 2, 4]);
+    });
+}
+
+/// Hands in so many jobs; whether the driver was to be woken.
+fn fill(handover: &Shared, count: usize) -> bool {
+    (0..count).filter(|_| handover.submit(&mut { FILLING }, false).wake_driver).count() > 0
+}
+
+#[test]
+fn a_full_backlog_makes_senders_help() {
+    let scenario = || {
+        let (log, handover, holder) = held();
+        // The last one that the first writer may write for others waits at a gate of its own.
+        fill(&handover, MAX_RUN - 1);
+        handover.submit(&mut { GATED_LATER }, false);
+        fill(&handover, MAX_BACKLOG - MAX_RUN - 1);
+        // Two of one thread, which finds the backlog full between them.
+        handover.submit(&mut 1, false);
+        let helper = thread::spawn({
+            let handover = Arc::clone(&handover);
+            move || handover.submit(&mut 2, false).wake_driver
+        });
+        log.gate.open();
+        log.later_gate.await_somebody();
+        let filler = thread::spawn({
+            let handover = Arc::clone(&handover);
+            move || fill(&handover, MAX_RUN)
+        });
+        // Time to fill it; more cannot be asked, because it is full before where the helper got its job in.
+        (0..20 * MAX_RUN).for_each(|_| thread::yield_now());
+        log.later_gate.open();
+        let left = [holder, helper, filler].map(|thread| thread.join().unwrap());
+        while left.contains(&true) && handover.flush() {}
+        let mut written = log.written();
+        assert_eq!(written.len(), 1 + MAX_BACKLOG + MAX_RUN + 1);
+        written.retain(|&job| job <= 2);
+        assert_eq!(written, [1, 2], "the second has not overtaken the first");
+    };
+    shuttle::check_random(scenario, 50);
+    shuttle::check_pct(scenario, 50, 3);
+}
+
+#[test]
+fn who_had_the_writer_to_himself_writes_what_came_meanwhile() {
+    explore(|| {
+        let log = Log::default();
+        let handover = Arc::new(Handover::new(log.clone()));
+        let senders: Vec<_> = (0..2)
+            .map(|job| {
+                let handover = Arc::clone(&handover);
+                thread::spawn(move || assert!(!handover.submit(&mut { job }, false).wake_driver))
+            })
+            .collect();
+        handover.exclusively(|_| thread::yield_now());
+        for sender in senders {
+            sender.join().unwrap();
+        }
+        let mut written = log.written();
+        written.sort_unstable();
+        assert_eq!(written, [0, 1]);
+    });
+}
+
+#[test]
+fn what_waited_is_written_before_somebody_has_the_writer_to_himself() {
+    explore(|| {
+        let (log, handover, holder) = held();
+        handover.submit(&mut 1, false);
+        let closer = thread::spawn({
+            let (handover, log) = (Arc::clone(&handover), log.clone());
+            move || handover.exclusively(move |_| log.written())
+        });
+        log.gate.open();
+        holder.join().unwrap();
+        assert_eq!(closer.join().unwrap(), [GATED, 1]);
+    });
+}
