@@ -93,9 +93,10 @@ pub(crate) fn open_driven(config: Config) -> Result<(UdpInterface, Driver), Fail
     Ok((interface, driver))
 }
 
-/// An interface with a thread of its own, connected.
-pub(crate) fn open(config: Config) -> Result<UdpInterface, Failure> {
+/// An interface with a thread of its own, connected once `prepare` has registered what must miss nothing.
+pub(crate) fn open(config: Config, prepare: impl FnOnce(&UdpInterface)) -> Result<UdpInterface, Failure> {
     let interface = UdpInterface::new(config).map_err(|error| wrong_config(&error))?;
+    prepare(&interface);
     interface.connect().map_err(no_connection)?;
     Ok(interface)
 }

@@ -49,12 +49,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let config = args.link.config()?.role(tautline::Role::Server).endpoint(args.endpoint.to_string());
     let interrupt = Interrupt::install()?;
-    let interface = open(config)?;
+    let interface = open(config, |interface| {
+        if args.reply {
+            echo(interface, &args.types);
+        }
+    })?;
     if let Some(address) = interface.local_address() {
         output::note(format_args!("listening on {address}"));
-    }
-    if args.reply {
-        echo(&interface, &args.types);
     }
     let mut events = interface.events();
     let listened = print_messages(args, &interface, &mut events, &interrupt);

@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     // Wrong data is found before a server is called.
     let data = args.data.as_ref().map(|data| data_payload(args, data)).transpose()?;
     let interrupt = Interrupt::install()?;
-    let interface = open(config)?;
+    let interface = open(config, |_| {})?;
     let mut events = interface.events();
     let mut sending = Sending::new(args, &interface, &interrupt);
     let sent = match data {

@@ -21,7 +21,7 @@ fn every_message_is_answered_and_measured_on_both_wires() {
             "100",
             "--json",
         ]);
-        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        assert_eq!(finished.code, 0, "{wire}: {finished:?}");
         assert_eq!(finished.stdout.lines().count(), 51, "one for each message and the summary");
         let summary = last_json(&finished.stdout);
         assert_eq!((&summary["messages_sent"], &summary["messages_received"]), (&50.into(), &50.into()));

@@ -66,11 +66,8 @@ impl<J: Default> Backlog<J> {
             return false;
         }
         let taken = std::mem::replace(job, self.spare.pop().unwrap_or_default());
-        if urgent {
-            self.urgent.push_back(taken)
-        } else {
-            self.ordinary.push_back(taken)
-        }
+        let lane = if urgent { &mut self.urgent } else { &mut self.ordinary };
+        lane.push_back(taken);
         true
     }
 

@@ -173,7 +173,7 @@ fn what_cannot_be_a_payload() {
         assert_says(&send(&"x".repeat(70_000).into()).unwrap_err(), &["65000"]);
         let deep = (0..40).fold(serde_json::Value::from(1), |inner, _| vec![inner].into());
         assert_says(&send(&deep).unwrap_err(), &["max_depth"]);
-        assert_says(&client.send(&[1.0, f64::NAN], &Metadata::data()).unwrap_err(), &["nonfinite"]);
+        assert_says(&client.send(&[1.0, f64::NAN], &Metadata::data()).unwrap_err(), &["[1]", "NaN"]);
         let metadata = Metadata::data().source("s".repeat(255)).destination("d".repeat(255));
         let error = client.send(&"x".repeat(64_990), &metadata).unwrap_err();
         assert!(matches!(error, SendError::TooLarge { .. }));

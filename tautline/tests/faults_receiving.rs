@@ -212,7 +212,7 @@ fn one_datagram_per_wake_up() {
     let (server, mut driver) = UdpInterface::caller_driven(config).unwrap();
     driver.connect().unwrap();
     let peer = RawPeer::of(&server);
-    for number in 0..TURN_BUDGET as u32 + 6 {
+    for number in (0..).take(TURN_BUDGET + 6) {
         peer.command(number, 1.0, "1");
     }
     assert_eq!(driver.turn(PATIENCE), TURN_BUDGET, "one wake-up reads all that a turn may");

@@ -44,7 +44,9 @@ fn numbers_out_of_order_across_threads() {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 start.wait();
-                (0..EACH).for_each(|number| drop(client.send(&number, &Metadata::command()).unwrap()));
+                for number in 0..EACH {
+                    client.send(&number, &Metadata::command()).unwrap();
+                }
             });
         }
     });
@@ -103,9 +105,9 @@ fn lost_in_the_kernel_reported_as_sent() {
 fn sequence_ends_at_2_pow_32() {
     let server = server(server_config(Wire::Classic));
     let peer = RawPeer::of(&server);
-    for (number, low) in [u32::MAX - 1, u32::MAX, 0, 1].into_iter().enumerate() {
-        peer.command(low, 1.0 + number as f64, &number.to_string());
-        assert_eq!(next_number(&server), number as u64);
+    for (number, low) in (0u32..).zip([u32::MAX - 1, u32::MAX, 0, 1]) {
+        peer.command(low, 1.0 + f64::from(number), &number.to_string());
+        assert_eq!(next_number(&server), u64::from(number));
     }
     let statistics = server.statistics();
     assert_eq!((statistics.sequence_errors(), statistics.missing), (0, 0));
@@ -149,7 +151,7 @@ fn wire_mismatch_invisible() {
 #[test]
 fn ipv6_refused() {
     if std::net::UdpSocket::bind("[::1]:0").is_err() {
-        eprintln!("skipped: this host has no IPv6");
+        // This host has no IPv6.
         return;
     }
     for wire in WIRES {
@@ -181,8 +183,8 @@ fn nan_delivered() {
 fn a_nan_force_poisons_the_plant() {
     let plant = server(server_config(Wire::Classic));
     let controller = RawPeer::of(&plant);
-    for (number, force) in ["1.5", "NaN", "[-Infinity]", "1e999", "2.5"].into_iter().enumerate() {
-        controller.command(number as u32, 1.0 + number as f64, force);
+    for (number, force) in (0u32..).zip(["1.5", "NaN", "[-Infinity]", "1e999", "2.5"]) {
+        controller.command(number, 1.0 + f64::from(number), force);
     }
     assert_eq!(next(&plant).decode::<f64>().unwrap(), 1.5);
     assert_eq!(next(&plant).decode::<f64>().unwrap(), 2.5);

@@ -2,6 +2,7 @@
 //! run one at a time and have a test program of their own.
 
 #![cfg(target_os = "linux")] // where /proc tells
+#![allow(clippy::print_stdout)] // figures
 
 mod common;
 
@@ -84,7 +85,12 @@ fn cycles_under_traffic(wire: Wire, cycles: usize) {
         traffic.join().expect("no panic");
     });
     let grown = resident().saturating_sub(resident_before);
-    println!("{cycles} cycles ({wire}): {:?}, grown by {} kB", held(), grown / 1024);
+    println!(
+        "{cycles} cycles ({wire}), {} messages received: {:?}, grown by {} kB",
+        server.statistics().messages_received,
+        held(),
+        grown / 1024
+    );
     client.cleanup();
     drop((server, client));
     // The server's descriptors and thread, the client's.

@@ -6,6 +6,8 @@
 //!
 //! One at a time, because each wants the machine for itself.
 
+#![allow(clippy::print_stdout)] // figures
+
 mod common;
 
 use std::collections::HashMap;
@@ -51,7 +53,7 @@ impl Loop {
 /// 8 threads send from one interface, 4 receive: each message once, the wire's order the numbers' order, every
 /// count exact.
 fn many_threads(messages: u64) {
-    const SENDERS: u64 = 8;
+    const SENDERS: u8 = 8;
     const RECEIVERS: usize = 4;
     let _alone = alone();
     let receiver = server(server_config(Wire::Native));
@@ -66,7 +68,7 @@ fn many_threads(messages: u64) {
                 let (sender, under_way) = (&sender, &under_way);
                 scope.spawn(move || {
                     let mut queued = 0;
-                    for number in (thread..messages).step_by(SENDERS as usize) {
+                    for number in (u64::from(thread)..messages).step_by(usize::from(SENDERS)) {
                         under_way.enter();
                         let sent = sender.send(&number, &Metadata::command()).expect("connected");
                         queued += u64::from(sent == Sent::Queued);

@@ -1,0 +1,60 @@
+//! The three kinds of handlers: inline, blocking and async.
+//!
+//! `cargo run -p tautline --example handlers`
+#![allow(clippy::print_stdout)]
+
+use std::error::Error;
+use std::time::Duration;
+
+use tautline::{
+    Config, Handler, Message, MessageRef, MessageType, Metadata, Reply, create_udp_client, create_udp_server,
+};
+
+/// Runs the example.
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
+    let plant = create_udp_server(Config::server("127.0.0.1:0").name("plant"))?;
+
+    // Inline: on the driver itself, with the message as it stands in the datagram. The fastest way, for code that
+    // neither blocks nor takes long.
+    let mut commands = 0u32;
+    plant.register_message_handler(
+        MessageType::Command,
+        Handler::inline(move |_command: &MessageRef<'_>, reply: &Reply| {
+            commands += 1;
+            let _ = reply.send(&commands, &Metadata::status());
+        }),
+    );
+
+    // Blocking: on worker threads of its own, so that a slow one delays nobody else.
+    plant.register_message_handler(
+        MessageType::Configuration,
+        Handler::blocking(|_message: Message, reply: Reply| {
+            std::thread::sleep(Duration::from_millis(5));
+            let _ = reply.send("stored", &Metadata::acknowledgment());
+        })
+        .time_limit(Duration::from_secs(1)),
+    );
+
+    // Async: on worker threads too, or with `.spawner(...)` on the executor that you have.
+    plant.register_message_handler(
+        MessageType::Data,
+        Handler::asynchronous(|message: Message, reply: Reply| async move {
+            let _ = reply.send(&message.payload().len(), &Metadata::status());
+        })
+        .concurrency(2)
+        .backlog(100),
+    );
+    plant.connect()?;
+    let address = plant.local_address().ok_or("it is connected")?;
+
+    let controller = create_udp_client(Config::client(address.to_string()).name("controller"))?;
+    controller.connect()?;
+    for metadata in [Metadata::command(), Metadata::configuration(), Metadata::data()] {
+        controller.send(&[1.0, 2.0, 3.0], &metadata)?;
+        let answer = controller.receive(Some(Duration::from_secs(1)))?;
+        println!("{} -> {}", metadata.message_type, String::from_utf8_lossy(answer.payload()));
+    }
+    // A handler can be replaced or taken away at any time.
+    assert!(plant.unregister_message_handler(MessageType::Data));
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! A reactor drives the interface: tokio watches the socket and the clock, and turns when one of them asks.
+//!
+//! The same works with every reactor that can watch a descriptor: mio, calloop, epoll itself.
+//!
+//! `cargo run -p tautline --example reactor`
+#![allow(clippy::print_stdout)]
+
+use std::error::Error;
+
+use tautline::{Config, Metadata, UdpInterface, create_udp_client};
+
+/// Runs the example.
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
+    let (plant, mut driver) = UdpInterface::caller_driven(Config::server("127.0.0.1:0").name("plant"))?;
+    driver.connect()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            result = watched::drive(&mut driver) => Ok(result?),
+            result = talk(&plant) => result,
+        }
+    })
+}
+
+/// What the program is really about: the plant's side and the controller's, both async.
+async fn talk(plant: &UdpInterface) -> Result<(), Box<dyn Error>> {
+    // An interface with a thread of its own, so that only one of the two is tokio's affair.
+    let address = plant.local_address().ok_or("it is connected")?;
+    let controller = create_udp_client(Config::client(address.to_string()).name("controller"))?;
+    controller.connect_async().await?;
+    for number in 1..=3 {
+        controller.send(&number, &Metadata::command())?;
+        let command = plant.receive_async().await?;
+        plant.reply(&command, &(10 * number), &Metadata::status())?;
+        let answer: u32 = controller.receive_async().await?.decode()?;
+        println!("{number} -> {answer}");
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+mod watched {
+    use std::io;
+    use std::os::fd::{AsRawFd, RawFd};
+    use std::time::Duration;
+
+    use tautline::{Driver, TURN_BUDGET};
+    use tokio::io::Interest;
+    use tokio::io::unix::AsyncFd;
+    use tokio::time::{Instant, sleep_until};
+
+    /// Lends the driver's descriptor to tokio, which watches it and never closes it.
+    struct Descriptor(RawFd);
+
+    impl AsRawFd for Descriptor {
+        fn as_raw_fd(&self) -> RawFd {
+            self.0
+        }
+    }
+
+    /// With nothing due, how long to sleep if nothing comes.
+    const LONG: Duration = Duration::from_secs(3600);
+
+    /// Turns whenever the socket is readable or something is due; ends only if it cannot.
+    pub(super) async fn drive(driver: &mut Driver) -> io::Result<()> {
+        let descriptor = driver.socket_descriptor().ok_or(io::ErrorKind::NotConnected)?;
+        // SAFETY: the descriptor is open until the interface is disconnected, which nobody here does: handle and
+        // driver outlive this future.
+        let socket = unsafe { AsyncFd::register_with_interest(Descriptor(descriptor), Interest::READABLE) }?;
+        loop {
+            let deadline = driver.next_deadline().map_or_else(|| Instant::now() + LONG, Into::into);
+            tokio::select! {
+                ready = socket.readable() => ready?.clear_ready(),
+                () = sleep_until(deadline) => {}
+            }
+            // A turn is bounded, and tokio tells of new datagrams only: read until none is left.
+            while driver.turn(Duration::ZERO) == TURN_BUDGET {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod watched {
+    use std::io;
+
+    use tautline::Driver;
+
+    /// Without descriptors there is nothing to watch.
+    pub(super) async fn drive(driver: &mut Driver) -> io::Result<()> {
+        loop {
+            driver.turn(std::time::Duration::from_millis(1));
+            tokio::task::yield_now().await;
+        }
+    }
+}
