@@ -191,3 +191,107 @@ impl SendError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use tautline_proto::endpoint::{EndpointConfig, Event, Role, Start, WireFormat, endpoint};
+    use tautline_proto::json::JsonLimits;
+    use tautline_proto::wire::classic::{self, ClassicFormat};
+
+    use super::*;
+
+    const FORMAT: ClassicFormat = ClassicFormat { use_crc: true, use_sequence: true };
+
+    const ENVELOPE: &[u8] = br#"{"metadata": {"message_id": "m", "timestamp": 1.0, "message_type": "data", "priority": 2, "source": "s"}, "data": 1}"#;
+
+    /// A classic server's line whose clients are at these addresses, and what counts the sending to each.
+    fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCounters>>) {
+        let config = EndpointConfig {
+            role: Role::Server,
+            wire: WireFormat::Classic(FORMAT),
+            name: String::new(),
+            max_peers: clients.len(),
+            heartbeat_interval: Duration::from_secs(1),
+            liveness_timeout: Duration::from_secs(1),
+            peer_expiry: Duration::from_secs(1),
+            max_message_size: 1000,
+            json: JsonLimits::default(),
+            check_payload: Arc::new(|_, _| Ok(())),
+        };
+        let (mut inbound, outbound) = endpoint(config, Start::default());
+        let mut line = Line::default();
+        line.open(outbound, Arc::new(Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()));
+        for &client in clients {
+            inbound.handle(Now::default(), client, &datagram(), &mut Vec::new()).expect("it is in order");
+            while let Some(command) = inbound.poll_command() {
+                line.command(command, Now::default());
+            }
+        }
+        let mut counters = Vec::new();
+        while let Some(event) = inbound.poll_event(Now::default()) {
+            if let Event::Added(peer) = event {
+                counters.push(peer.tx);
+            }
+        }
+        (line, counters)
+    }
+
+    fn datagram() -> Vec<u8> {
+        let mut datagram = vec![0; FORMAT.prefix_len()];
+        datagram.extend_from_slice(ENVELOPE);
+        classic::seal(&mut datagram, FORMAT, 0);
+        datagram
+    }
+
+    fn job(target: Target) -> Job {
+        Job { datagram: datagram(), target, made: WallTime::from_nanos(5) }
+    }
+
+    /// Sending there needs a permission of its own, so the kernel refuses.
+    fn refused() -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::BROADCAST, 9))
+    }
+
+    #[test]
+    fn lost_in_the_kernel_reported_as_sent() {
+        let (mut line, sent) = line_to(&[refused()]);
+        let error = line.write(&mut job(Target::All)).unwrap_err();
+        let SendError::Refused { to, kind, .. } = error else { panic!("{error}") };
+        assert_eq!((to, kind), (refused(), io::ErrorKind::PermissionDenied));
+        assert_eq!(line.counters().refused.value(), 1);
+        assert_eq!(
+            (sent[0].snapshot().messages, sent[0].snapshot().next_sequence),
+            (0, 0),
+            "no number is spent"
+        );
+        assert_eq!(line.counters().last_sent_ns.value(), 0);
+    }
+
+    #[test]
+    fn one_that_cannot_be_reached_does_not_keep_it_from_the_others() {
+        let others = [0, 1].map(|_| Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap());
+        let [one, two] = others.each_ref().map(Socket::local_address);
+        let (mut line, sent) = line_to(&[one, refused(), two]);
+        let error = line.write(&mut job(Target::All)).unwrap_err();
+        let SendError::Partly { sent: reached, failed, .. } = &error else { panic!("{error}") };
+        assert_eq!((*reached, *failed), (2, 1));
+        assert!(
+            error.to_string().starts_with("sent to 2 peers but not to 1: the kernel did not send to 255.")
+        );
+        let messages: Vec<_> = sent.iter().map(|sent| sent.snapshot().messages).collect();
+        assert_eq!(messages, [1, 0, 1]);
+    }
+
+    #[test]
+    fn a_failure_after_queueing_is_counted_and_told_once() {
+        let (mut line, _) = line_to(&[refused()]);
+        line.write_queued(&mut job(Target::All));
+        line.write_queued(&mut job(Target::All));
+        assert_eq!(line.counters().queued.value(), 2);
+        assert!(matches!(line.take_report(), Some(SendError::Refused { .. })));
+        assert_eq!(line.take_report(), None);
+    }
+}

@@ -87,17 +87,20 @@ fn handlers_out_of_order_backlog_unbounded() {
     let (server, client) = pair(Wire::Native);
     let (handler, begins, release) = gated();
     server.register_message_handler(MessageType::Command, Handler::blocking(handler).backlog(10));
-    for number in 0..30u64 {
+    client.send(&0, &Metadata::command()).unwrap();
+    assert_eq!(begins.recv_timeout(PATIENCE).unwrap(), 0);
+    for number in 1..30u64 {
         client.send(&number, &Metadata::command()).unwrap();
     }
     // One at work, ten waiting, the others dropped; the peer's messages one after the other.
     until("the rest is counted", || {
         statistics_of(&server, MessageType::Command).dropped.of(DropReason::BacklogFull) == 19
     });
-    for number in 0..11 {
-        assert_eq!(begins.recv_timeout(PATIENCE).unwrap(), number);
+    for number in 1..11 {
         release.send(()).unwrap();
+        assert_eq!(begins.recv_timeout(PATIENCE).unwrap(), number);
     }
+    release.send(()).unwrap();
     until("all are accounted for", || {
         let statistics = statistics_of(&server, MessageType::Command);
         statistics.handled == 11 && statistics.offered() == 30
@@ -120,8 +123,10 @@ fn a_panic_ends_the_handling() {
             assert_eq!(common::next(&client).decode::<String>().unwrap(), "done");
         }
     }
-    let statistics = statistics_of(&server, MessageType::Command);
-    assert_eq!((statistics.handled, statistics.panicked), (3, 1));
+    until("all are counted", || {
+        let statistics = statistics_of(&server, MessageType::Command);
+        (statistics.handled, statistics.panicked) == (3, 1)
+    });
 }
 
 #[test]

@@ -301,6 +301,26 @@ fn a_connection_ended_by_its_handler_leaves_the_next_one_alone() {
 }
 
 #[test]
+fn a_caller_driven_connection_ended_by_its_handler_makes_room_for_the_next_one() {
+    let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
+    driver.connect().unwrap();
+    let inside = server.clone();
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::inline(move |_, _| {
+            inside.disconnect();
+            let elsewhere = inside.clone();
+            std::thread::spawn(move || elsewhere.connect().unwrap()).join().unwrap();
+        }),
+    );
+    RawPeer::of(&server).command(0, 1.0, "1");
+    driver.turn(PATIENCE);
+    assert!(server.unregister_message_handler(MessageType::Command));
+    RawPeer::of(&server).command(0, 1.0, "2");
+    assert_eq!(driver.receive(Some(PATIENCE)).unwrap().decode::<u64>().unwrap(), 2);
+}
+
+#[test]
 fn the_configuration_is_replaced_only_while_disconnected() {
     let (server, _client) = pair(Wire::Native);
     let other = Config::server("127.0.0.1:0").name("another");
