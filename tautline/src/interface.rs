@@ -288,7 +288,9 @@ impl UdpInterface {
     /// Lets `handler` have every message that `selector` means: a type, or a type and a channel (which then
     /// goes before the type alone). Replaces the handler that was there; says whether there was one.
     ///
-    /// Works at any time, also from inside handlers, and before connecting.
+    /// Works at any time, also from inside handlers, and before connecting. A handler that owns a clone of the
+    /// interface keeps it alive until it is unregistered or [`cleanup`](Self::cleanup) is called; the [`Reply`]
+    /// it is given is enough to answer.
     pub fn register_message_handler(
         &self,
         selector: impl Into<Selector>,
