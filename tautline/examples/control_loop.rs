@@ -9,9 +9,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use tautline::{
-    Config, Driver, Handler, MessageRef, MessageType, Metadata, Reply, UdpInterface, create_udp_server,
-};
+use tautline::{Config, Driver, Handler, MessageType, Metadata, UdpInterface, create_udp_server};
 
 /// A step of the loop: 1 kHz.
 const PERIOD: Duration = Duration::from_millis(1);
@@ -68,7 +66,7 @@ fn start_plant() -> Result<UdpInterface, Box<dyn Error>> {
     let mut state: State = [1.0, 0.0];
     plant.register_message_handler(
         MessageType::Command,
-        Handler::inline(move |command: &MessageRef<'_>, reply: &Reply| {
+        Handler::inline(move |command, reply| {
             let Ok(force) = serde_json::from_slice::<f64>(command.payload) else { return };
             state[1] += force * PERIOD.as_secs_f64();
             state[0] += state[1] * PERIOD.as_secs_f64();

@@ -6,9 +6,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use tautline::{
-    Config, Handler, Message, MessageRef, MessageType, Metadata, Reply, create_udp_client, create_udp_server,
-};
+use tautline::{Config, Handler, MessageType, Metadata, create_udp_client, create_udp_server};
 
 /// Runs the example.
 pub(crate) fn main() -> Result<(), Box<dyn Error>> {
@@ -19,7 +17,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let mut commands = 0u32;
     plant.register_message_handler(
         MessageType::Command,
-        Handler::inline(move |_command: &MessageRef<'_>, reply: &Reply| {
+        Handler::inline(move |_command, reply| {
             commands += 1;
             let _ = reply.send(&commands, &Metadata::status());
         }),
@@ -28,17 +26,17 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     // Blocking: on worker threads of its own, so that a slow one delays nobody else.
     plant.register_message_handler(
         MessageType::Configuration,
-        Handler::blocking(|_message: Message, reply: Reply| {
+        Handler::blocking(|_message, reply| {
             std::thread::sleep(Duration::from_millis(5));
             let _ = reply.send("stored", &Metadata::acknowledgment());
         })
         .time_limit(Duration::from_secs(1)),
     );
 
-    // Async: on worker threads too, or with `.spawner(...)` on the executor that you have.
+    // Async: on worker threads too; `Handler::spawned` runs it on the executor that you have.
     plant.register_message_handler(
         MessageType::Data,
-        Handler::asynchronous(|message: Message, reply: Reply| async move {
+        Handler::asynchronous(async |message, reply| {
             let _ = reply.send(&message.payload().len(), &Metadata::status());
         })
         .concurrency(2)

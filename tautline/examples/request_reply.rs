@@ -7,9 +7,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::time::Duration;
 
-use tautline::{
-    Config, Handler, Id, Message, MessageType, Metadata, Reply, create_udp_client, create_udp_server,
-};
+use tautline::{Config, Handler, Id, MessageType, Metadata, create_udp_client, create_udp_server};
 
 /// Runs the example.
 pub(crate) fn main() -> Result<(), Box<dyn Error>> {
@@ -17,7 +15,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     plant.register_message_handler(
         MessageType::Configuration,
         // Looking something up may take long: on a worker, so that nothing else waits for it.
-        Handler::blocking(|question: Message, reply: Reply| {
+        Handler::blocking(|question, reply| {
             let value = match question.decode::<String>().as_deref() {
                 Ok("mass") => Some(1.2),
                 Ok("length") => Some(0.3),

@@ -5,14 +5,14 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use tautline::{Config, Handler, MessageRef, MessageType, Metadata, Reply};
+//! use tautline::{Config, Handler, MessageType, Metadata};
 //! use tautline::{create_udp_client, create_udp_server};
 //!
 //! // The plant answers every command with its state, on the driver's own thread.
 //! let plant = create_udp_server(Config::server("127.0.0.1:0").name("plant"))?;
 //! plant.register_message_handler(
 //!     MessageType::Command,
-//!     Handler::inline(|_command: &MessageRef<'_>, reply: &Reply| {
+//!     Handler::inline(|_command, reply| {
 //!         let _ = reply.send(&[0.1, 0.0], &Metadata::status());
 //!     }),
 //! );
@@ -80,7 +80,7 @@ pub use directory::PeerInfo;
 pub use driver::TURN_BUDGET;
 pub use error::{ConnectError, SendError, Unsupported};
 pub use events::{EVENT_QUEUE, Event, Events, NextEvent};
-pub use handlers::{Asynchronous, Blocking, Handler, HandlerFuture, HandlerStats, QueuedHandler, Selector};
+pub use handlers::{HandlerFuture, HandlerStats, Selector};
 pub use inbox::{InboxStats, Receive, ReceiveError};
 pub use interface::{UdpInterface, create_udp_client, create_udp_server};
 pub use line::Target;
@@ -98,6 +98,36 @@ pub use tautline_proto::{
     Cause, ConnectionState, ContentType, DropReason, Drops, Id, Instant, MessageRef, MessageType, PathStats,
     PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, UnknownName, WallTime,
 };
+
+/// A handler for messages of a type; see [`UdpInterface::register_message_handler`].
+///
+/// ```
+/// use tautline::{Config, Handler, MessageType, Metadata, create_udp_server};
+///
+/// let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
+/// // On the driver itself: the fastest, must not block.
+/// plant.register_message_handler(MessageType::Command, Handler::inline(|message, reply| {
+///     let _ = reply.send(&message.payload.len(), &Metadata::status());
+/// }));
+/// // On a worker of its own: may block.
+/// plant.register_message_handler(MessageType::Configuration, Handler::blocking(|message, _reply| {
+///     std::fs::write("/dev/null", message.payload()).expect("always possible");
+/// }));
+/// // An async closure, with a time limit after which it is cancelled.
+/// let greeting = String::from("hello");
+/// let greet = Handler::asynchronous(async move |_message, reply| {
+///     let _ = reply.send(&greeting, &Metadata::data());
+/// });
+/// plant.register_message_handler(
+///     (MessageType::Data, 7),
+///     greet.time_limit(std::time::Duration::from_millis(500)),
+/// );
+/// # Ok::<(), tautline::ConfigError>(())
+/// ```
+pub type Handler = handlers::Handler<Reply>;
+
+/// A [`Handler`] with a backlog and settings of its own.
+pub type QueuedHandler = handlers::QueuedHandler<Reply>;
 
 /// The README's program compiles.
 #[cfg(doctest)]

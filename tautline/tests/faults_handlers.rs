@@ -35,22 +35,26 @@ fn async_closures_never_run() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
     let handle = runtime.handle().clone();
+    let one = Box::new(1);
     // Without a runtime, on a worker of its own; and on the user's runtime.
     server.register_message_handler(
         MessageType::Command,
-        Handler::asynchronous(|message, reply: Reply| async move {
+        Handler::asynchronous(async move |message, reply| {
+            // What a closure captures may be borrowed: its future stays on the worker.
             let number: u64 = message.decode().unwrap();
-            reply.send(&(number + 1), &Metadata::status()).unwrap();
+            reply.send(&(number + *one), &Metadata::status()).unwrap();
         }),
     );
     server.register_message_handler(
         MessageType::Data,
-        Handler::asynchronous(|message, reply: Reply| async move {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            let number: u64 = message.decode().unwrap();
-            reply.send(&(number + 2), &Metadata::status()).unwrap();
-        })
-        .spawner(move |future| drop(handle.spawn(future))),
+        Handler::spawned(
+            move |future| drop(handle.spawn(future)),
+            |message, reply| async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let number: u64 = message.decode().unwrap();
+                reply.send(&(number + 2), &Metadata::status()).unwrap();
+            },
+        ),
     );
     for number in 0..10 {
         client.send(&number, &Metadata::command()).unwrap();
@@ -68,7 +72,7 @@ fn blocking_handler_blocks_the_others() {
     server.register_message_handler(MessageType::Command, Handler::blocking(handler));
     server.register_message_handler(
         MessageType::Data,
-        Handler::blocking(|message, reply: Reply| {
+        Handler::blocking(|message, reply| {
             reply.send(&message.decode::<u64>().unwrap(), &Metadata::status()).unwrap();
         }),
     );
@@ -112,7 +116,7 @@ fn a_panic_ends_the_handling() {
     let (server, client) = pair(Wire::Native);
     server.register_message_handler(
         MessageType::Command,
-        Handler::inline(|message, reply: &Reply| {
+        Handler::inline(|message, reply| {
             assert!(message.payload != b"13", "this one is unlucky");
             reply.send("done", &Metadata::status()).unwrap();
         }),
@@ -140,7 +144,7 @@ fn a_handler_that_disconnects_or_unregisters_itself_deadlocks() {
             inside.disconnect();
             let _ = done.send(inside.statistics().connection_state);
         };
-        let handler: Handler<Reply> = match kind {
+        let handler: Handler = match kind {
             "inline" => Handler::inline(move |_, _| act()),
             "blocking" => Handler::blocking(move |_, _| act()).into(),
             _ => {

@@ -98,7 +98,7 @@ fn many_threads(messages: u64) {
 }
 
 /// Counts messages whose number is not above the one before: the default id holds the datagram's number.
-fn count_inversions(inversions: Arc<AtomicU64>) -> Handler<Reply> {
+fn count_inversions(inversions: Arc<AtomicU64>) -> Handler {
     let mut last = None;
     Handler::inline(move |message: &MessageRef<'_>, _: &Reply| {
         let Id::Number(number) = message.message_id else { panic!("the default id is a number") };

@@ -8,18 +8,33 @@ use std::time::Duration;
 use crate::MessageRef;
 use crate::message::Message;
 
-/// What an async handler runs, and what its spawner is given.
+/// What a spawner is given to run.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(super) type InlineFn<R> = Box<dyn FnMut(&MessageRef<'_>, &R) + Send>;
 pub(super) type BlockingFn<R> = Box<dyn Fn(Message, R) + Send + Sync>;
-pub(super) type StartFn<R> = Box<dyn Fn(Message, R) -> HandlerFuture + Send + Sync>;
+pub(super) type SpawnedFn<R> = Box<dyn Fn(Message, R) -> HandlerFuture + Send + Sync>;
 pub(super) type SpawnFn = Box<dyn Fn(HandlerFuture) + Send + Sync>;
+
+/// A future that stays on the worker that made it: it may borrow from its closure and need not be `Send`.
+pub(super) type LocalFuture<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// An async closure in a box.
+pub(super) trait AsyncHandler<R>: Send + Sync {
+    fn start(&self, message: Message, reply: R) -> LocalFuture<'_>;
+}
+
+impl<R: 'static, C: AsyncFn(Message, R) + Send + Sync> AsyncHandler<R> for C {
+    fn start(&self, message: Message, reply: R) -> LocalFuture<'_> {
+        Box::pin(self(message, reply))
+    }
+}
 
 /// A handler for messages of a type; `R` is the reply handle that it is given.
 ///
 /// Three ways, by name: [`inline`](Self::inline), [`blocking`](Self::blocking) and
-/// [`asynchronous`](Self::asynchronous). The latter two have settings.
+/// [`asynchronous`](Self::asynchronous), or [`spawned`](Self::spawned) where there is an executor. All but the
+/// first have settings.
 pub struct Handler<R> {
     pub(super) kind: Kind<R>,
 }
@@ -33,8 +48,10 @@ pub(super) enum Kind<R> {
 pub(super) enum Work<R> {
     /// Call it on a worker.
     Blocking(BlockingFn<R>),
-    /// Start a future, and run it on a worker or give it to the user's spawner.
-    Async(StartFn<R>, Option<SpawnFn>),
+    /// Run its future on a worker.
+    Async(Box<dyn AsyncHandler<R>>),
+    /// Give its future to the user's spawner.
+    Spawned(SpawnedFn<R>, SpawnFn),
 }
 
 /// What holds for a queued handler.
@@ -79,41 +96,48 @@ impl<R> Handler<R> {
     ///
     /// Messages of one peer and priority are handled one after the other, in order, unless it is
     /// [`unordered`](QueuedHandler::unordered).
-    pub fn blocking(call: impl Fn(Message, R) + Send + Sync + 'static) -> QueuedHandler<Blocking<R>> {
-        QueuedHandler { work: Blocking(Box::new(call)), wishes: Wishes::default() }
+    pub fn blocking(call: impl Fn(Message, R) + Send + Sync + 'static) -> QueuedHandler<R> {
+        QueuedHandler::new(Work::Blocking(Box::new(call)))
     }
 
-    /// Returns a future, which runs on worker threads of its own or on a given
-    /// [`spawner`](QueuedHandler::spawner).
+    /// An async closure, or one that returns a future, run on worker threads of its own.
     ///
     /// Ordered as [`blocking`](Self::blocking) ones are. Allocates the future for every message.
-    pub fn asynchronous<F>(
+    pub fn asynchronous(start: impl AsyncFn(Message, R) + Send + Sync + 'static) -> QueuedHandler<R>
+    where
+        R: 'static,
+    {
+        QueuedHandler::new(Work::Async(Box::new(start)))
+    }
+
+    /// As [`asynchronous`](Self::asynchronous), run on the user's executor: `spawn` is given each future, such as
+    /// `|future| drop(tokio::spawn(future))`.
+    ///
+    /// `spawn` is called on the driver and on the executor's threads and must return at once. A future that the
+    /// executor drops before it is ready counts as dropped, with the reason `Closed`.
+    pub fn spawned<F>(
+        spawn: impl Fn(HandlerFuture) + Send + Sync + 'static,
         start: impl Fn(Message, R) -> F + Send + Sync + 'static,
-    ) -> QueuedHandler<Asynchronous<R>>
+    ) -> QueuedHandler<R>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let start: StartFn<R> = Box::new(move |message, reply| Box::pin(start(message, reply)));
-        QueuedHandler { work: Asynchronous { start, spawner: None }, wishes: Wishes::default() }
+        let start: SpawnedFn<R> = Box::new(move |message, reply| Box::pin(start(message, reply)));
+        QueuedHandler::new(Work::Spawned(start, Box::new(spawn)))
     }
 }
 
-/// A handler with a backlog, and its settings; `W` says whether it is blocking or async.
-pub struct QueuedHandler<W> {
-    work: W,
+/// A handler with a backlog, and its settings.
+pub struct QueuedHandler<R> {
+    work: Work<R>,
     wishes: Wishes,
 }
 
-/// Marks a [`QueuedHandler`] that is called on a worker.
-pub struct Blocking<R>(BlockingFn<R>);
+impl<R> QueuedHandler<R> {
+    fn new(work: Work<R>) -> Self {
+        Self { work, wishes: Wishes::default() }
+    }
 
-/// Marks a [`QueuedHandler`] that returns a future.
-pub struct Asynchronous<R> {
-    start: StartFn<R>,
-    spawner: Option<SpawnFn>,
-}
-
-impl<W> QueuedHandler<W> {
     /// How long it may take for one message; the configuration's `handler_time_limit` (5 s) unless set.
     ///
     /// Past it the message is counted as timed out and the next one of its peer goes on. An async handler is
@@ -150,28 +174,9 @@ impl<W> QueuedHandler<W> {
     }
 }
 
-impl<R> QueuedHandler<Asynchronous<R>> {
-    /// Runs the futures on the user's executor instead of on worker threads.
-    ///
-    /// `spawn` is called on the driver and on the executor's threads and must return at once. A future that
-    /// the executor drops before it is ready counts as dropped, with the reason `Closed`.
-    #[must_use]
-    pub fn spawner(mut self, spawn: impl Fn(HandlerFuture) + Send + Sync + 'static) -> Self {
-        self.work.spawner = Some(Box::new(spawn));
-        self
-    }
-}
-
-impl<R> From<QueuedHandler<Blocking<R>>> for Handler<R> {
-    fn from(handler: QueuedHandler<Blocking<R>>) -> Self {
-        Self { kind: Kind::Queued(Work::Blocking(handler.work.0), handler.wishes) }
-    }
-}
-
-impl<R> From<QueuedHandler<Asynchronous<R>>> for Handler<R> {
-    fn from(handler: QueuedHandler<Asynchronous<R>>) -> Self {
-        let Asynchronous { start, spawner } = handler.work;
-        Self { kind: Kind::Queued(Work::Async(start, spawner), handler.wishes) }
+impl<R> From<QueuedHandler<R>> for Handler<R> {
+    fn from(handler: QueuedHandler<R>) -> Self {
+        Self { kind: Kind::Queued(handler.work, handler.wishes) }
     }
 }
 
@@ -179,26 +184,23 @@ impl<R> fmt::Debug for Handler<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Inline(_) => f.write_str("Handler(inline)"),
-            Kind::Queued(Work::Blocking(_), wishes) => write!(f, "Handler(blocking, {wishes:?})"),
-            Kind::Queued(Work::Async(..), wishes) => write!(f, "Handler(async, {wishes:?})"),
+            Kind::Queued(work, wishes) => write!(f, "Handler({}, {wishes:?})", work.name()),
         }
     }
 }
 
-impl<W> fmt::Debug for QueuedHandler<W> {
+impl<R> fmt::Debug for QueuedHandler<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueuedHandler").field("wishes", &self.wishes).finish_non_exhaustive()
+        write!(f, "QueuedHandler({}, {:?})", self.work.name(), self.wishes)
     }
 }
 
-impl<R> fmt::Debug for Blocking<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Blocking")
-    }
-}
-
-impl<R> fmt::Debug for Asynchronous<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Asynchronous")
+impl<R> Work<R> {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Blocking(_) => "blocking",
+            Self::Async(_) => "asynchronous",
+            Self::Spawned(..) => "spawned",
+        }
     }
 }

@@ -25,8 +25,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub(crate) use dispatch::Dispatcher;
+pub use handler::HandlerFuture;
 pub(crate) use handler::Settings;
-pub use handler::{Asynchronous, Blocking, Handler, HandlerFuture, QueuedHandler};
+// Users reach these two through the aliases at the crate's root, where the reply handle is known.
+#[allow(unreachable_pub)]
+pub use handler::{Handler, QueuedHandler};
 pub use stats::HandlerStats;
 
 use crate::MessageType;

@@ -10,7 +10,6 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
 use super::backlog::{JobId, Outcome};
-use super::handler::HandlerFuture;
 use super::quietly::{Panicked, quietly};
 use crate::sync::lock;
 
@@ -86,20 +85,20 @@ impl CancelHandle {
 }
 
 /// An async handler at work on one message. Resolves to how that ended; never panics.
-pub(super) struct Task<S> {
-    stage: Stage<S>,
+pub(super) struct Task<S, F> {
+    stage: Stage<S, F>,
     current: Current,
     cancel: CancelHandle,
 }
 
-enum Stage<S> {
+enum Stage<S, F> {
     /// Not polled yet: the handler itself is called in the first poll, by the one who runs it.
     New(S),
-    Running(HandlerFuture),
+    Running(F),
     Done,
 }
 
-impl<S: FnOnce() -> HandlerFuture> Task<S> {
+impl<S: FnOnce() -> F, F: Future<Output = ()> + Unpin> Task<S, F> {
     pub(super) fn new(start: S, current: Current, cancel: CancelHandle) -> Self {
         Self { stage: Stage::New(start), current, cancel }
     }
@@ -111,7 +110,7 @@ impl<S: FnOnce() -> HandlerFuture> Task<S> {
             Stage::Running(future) => future,
             Stage::Done => unreachable!("polled after it was ready"),
         };
-        let poll = future.as_mut().poll(context);
+        let poll = Pin::new(&mut future).poll(context);
         if poll.is_pending() {
             self.stage = Stage::Running(future);
         }
@@ -120,9 +119,9 @@ impl<S: FnOnce() -> HandlerFuture> Task<S> {
 }
 
 /// The closure is moved out before it is called, and the future is in a box: nothing here is pinned in place.
-impl<S> Unpin for Task<S> {}
+impl<S, F: Unpin> Unpin for Task<S, F> {}
 
-impl<S: FnOnce() -> HandlerFuture> Future for Task<S> {
+impl<S: FnOnce() -> F, F: Future<Output = ()> + Unpin> Future for Task<S, F> {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
@@ -138,7 +137,7 @@ impl<S: FnOnce() -> HandlerFuture> Future for Task<S> {
     }
 }
 
-impl<S> Drop for Task<S> {
+impl<S, F> Drop for Task<S, F> {
     /// Drops what is left of the user's future where its panics end.
     fn drop(&mut self) {
         let stage = std::mem::replace(&mut self.stage, Stage::Done);

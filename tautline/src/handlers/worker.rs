@@ -29,7 +29,7 @@ impl<R> Queue<R> {
 
 impl<R: Send + 'static> Queue<R> {
     pub(super) fn new(work: Work<R>, settings: Settings) -> Self {
-        let cancellable = matches!(work, Work::Async(..));
+        let cancellable = !matches!(work, Work::Blocking(_));
         Self { work: DropQuietly::new(work), backlog: Arc::new(Backlog::new(settings, cancellable)) }
     }
 
@@ -54,7 +54,7 @@ impl<R: Send + 'static> Queue<R> {
     }
 
     fn summon(self: &Arc<Self>) {
-        if let Work::Async(_, Some(_)) = &*self.work {
+        if let Work::Spawned(..) = &*self.work {
             self.spawn_tasks();
         } else if self.backlog.summon() == Summons::New {
             self.start_worker();
@@ -90,13 +90,16 @@ impl<R: Send + 'static> Queue<R> {
                 Ok(()) => Outcome::Handled,
                 Err(_) => Outcome::Panicked,
             },
-            Work::Async(start, _) => executor.run(Task::new(move || start(message, reply), current, cancel)),
+            Work::Async(handler) => {
+                executor.run(Task::new(move || handler.start(message, reply), current, cancel))
+            }
+            Work::Spawned(..) => unreachable!("spawned handlers have no workers"),
         }
     }
 
     /// Gives the spawner every job that is ready and allowed.
     fn spawn_tasks(self: &Arc<Self>) {
-        let Work::Async(_, Some(spawn)) = &*self.work else { return };
+        let Work::Spawned(_, spawn) = &*self.work else { return };
         while let Some(started) = self.backlog.next_for_spawner() {
             let future = Arc::clone(self).task(started);
             // A spawner that panics drops the future, which counts it.
@@ -110,8 +113,8 @@ impl<R: Send + 'static> Queue<R> {
         let Started { job: Job { message, reply }, cancel, id } = started;
         let queue = Arc::clone(&self);
         let start = move || match &*queue.work {
-            Work::Async(start, _) => start(message, reply),
-            Work::Blocking(_) => unreachable!("only async handlers are spawned"),
+            Work::Spawned(start, _) => start(message, reply),
+            _ => unreachable!("the others have workers"),
         };
         let report = Report { queue: self, id, outcome: Outcome::Stopped };
         let task = Task::new(start, current, cancel);

@@ -94,7 +94,7 @@ fn a_spawner_gets_one_future_per_peer_at_a_time_in_order() {
         let sender = sender.clone();
         async move { sender.send(reply).expect("the test lives") }
     };
-    let handler = Handler::asynchronous(handler).concurrency(1).spawner(move |future| spawner.spawn(future));
+    let handler = Handler::spawned(move |future| spawner.spawn(future), handler).concurrency(1);
     let mut rig = Rig::with(Data, handler);
     for number in 0..3 {
         rig.send(Data, number);
@@ -119,8 +119,7 @@ fn a_spawned_future_past_its_limit_is_dropped_by_its_executor() {
             pending::<()>().await;
         }
     };
-    let handler =
-        Handler::asynchronous(handler).time_limit(HOUR).spawner(move |future| spawner.spawn(future));
+    let handler = Handler::spawned(move |future| spawner.spawn(future), handler).time_limit(HOUR);
     let mut rig = Rig::with(Data, handler);
     rig.send(Data, 1);
     executor.turn();
@@ -135,7 +134,7 @@ fn a_spawned_future_past_its_limit_is_dropped_by_its_executor() {
 fn a_future_that_its_executor_drops_is_counted_and_the_next_one_spawned() {
     let executor = Executor::default();
     let spawner = executor.clone();
-    let handler = Handler::asynchronous(|_, _| pending()).spawner(move |future| spawner.spawn(future));
+    let handler = Handler::spawned(move |future| spawner.spawn(future), |_, _| pending());
     let mut rig = Rig::with(Data, handler);
     rig.send(Data, 1);
     rig.send(Data, 2);
@@ -148,7 +147,7 @@ fn a_future_that_its_executor_drops_is_counted_and_the_next_one_spawned() {
 
 #[test]
 fn a_spawner_that_panics_loses_the_message_counted() {
-    let handler = Handler::asynchronous(|_, _| pending()).spawner(|_| panic!("no runtime here"));
+    let handler = Handler::spawned(|_| panic!("no runtime here"), |_, _| pending());
     let mut rig = Rig::with(Data, handler);
     rig.send(Data, 1);
     let stats = rig.stats();
