@@ -129,7 +129,7 @@ pub type Handler = handlers::Handler<Reply>;
 /// A [`Handler`] with a backlog and settings of its own.
 pub type QueuedHandler = handlers::QueuedHandler<Reply>;
 
-/// What stands behind [`Handler`](crate::Handler) and [`QueuedHandler`](crate::QueuedHandler): the same,
+/// What stands behind [`Handler`] and [`QueuedHandler`]: the same,
 /// whatever the reply handle is.
 pub mod generic {
     pub use crate::handlers::{Handler, QueuedHandler};
