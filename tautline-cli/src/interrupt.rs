@@ -1,4 +1,7 @@
 //! Ctrl-C: the first asks the program to end cleanly, the second ends it at once.
+//!
+//! Until a program has something to end cleanly (while it connects), nothing is installed and the first one ends it
+//! at once, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,13 +1,33 @@
 //! Lines of any input, with a bound: what is longer is skipped to its end, not kept.
 
 use std::io::{self, BufRead, Read};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 /// The longest line taken, in bytes: any message fits many times over, whatever its spacing.
 pub(crate) const LONGEST: usize = 1 << 20;
 
+/// Lines read before they are asked for.
+const AHEAD: usize = 16;
+
+/// The lines of standard input, read by a thread of its own: a read that waits for a keyboard or a pipe cannot
+/// look for Ctrl-C, whoever waits for the channel can. It ends after the last line or the first error.
+pub(crate) fn of_stdin() -> Receiver<io::Result<Line>> {
+    let (sender, receiver) = sync_channel(AHEAD);
+    std::thread::spawn(move || {
+        let mut lines = Lines::new(io::stdin().lock());
+        while let Some(line) = lines.next().transpose() {
+            let is_last = line.is_err();
+            if sender.send(line).is_err() || is_last {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
 /// The lines of `reader`, counted from 1.
 #[derive(Debug)]
-pub(crate) struct Lines<R> {
+struct Lines<R> {
     reader: R,
     number: u64,
     bytes: u64,
@@ -17,21 +37,18 @@ pub(crate) struct Lines<R> {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Line {
     pub(crate) number: u64,
+    /// Bytes of the input up to its end.
+    pub(crate) end: u64,
     pub(crate) text: Option<Vec<u8>>,
 }
 
 impl<R: BufRead> Lines<R> {
-    pub(crate) fn new(reader: R) -> Self {
+    fn new(reader: R) -> Self {
         Self { reader, number: 0, bytes: 0 }
     }
 
-    /// Bytes read so far.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// The next line that is not blank; `None` at the end.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Line>> {
+    fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             let mut text = Vec::new();
             let limit = LONGEST as u64 + 1;
@@ -43,13 +60,18 @@ impl<R: BufRead> Lines<R> {
             self.bytes += read as u64;
             if text.len() > LONGEST && !text.ends_with(b"\n") {
                 self.skip_line()?;
-                return Ok(Some(Line { number: self.number, text: None }));
+                return Ok(Some(self.line(None)));
             }
             let text = text.trim_ascii();
             if !text.is_empty() {
-                return Ok(Some(Line { number: self.number, text: Some(text.to_vec()) }));
+                return Ok(Some(self.line(Some(text.to_vec()))));
             }
         }
+    }
+
+    /// The line that was just read.
+    fn line(&self, text: Option<Vec<u8>>) -> Line {
+        Line { number: self.number, end: self.bytes, text }
     }
 
     fn skip_line(&mut self) -> io::Result<()> {

@@ -73,6 +73,16 @@ impl LinkArgs {
     }
 }
 
+/// Whoever reads messages needs an inbox.
+pub(crate) fn with_inbox(config: Config) -> Result<Config, Failure> {
+    if config.inbox_capacity == Some(0) {
+        let sentence =
+            "`inbox_capacity` is 0, but messages are read from the inbox here: give it room, or leave it out";
+        return Err(Failure::usage(sentence));
+    }
+    Ok(config)
+}
+
 fn wrong_config(error: &ConfigError) -> Failure {
     Failure::usage(error.to_string())
 }
@@ -145,9 +155,15 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     Ok(length)
 }
 
+/// Reads how many there are to be, for clap.
+pub(crate) fn count(text: &str) -> Result<u64, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| format!("expected a whole number from 1 to {}", u64::MAX))
+}
+
 /// Reads a rate in messages per second, for clap.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
-    const RANGE: std::ops::RangeInclusive<f64> = 0.01..=10_000.0;
+    const RANGE: std::ops::RangeInclusive<f64> = 0.01..=20_000.0;
     text.parse()
         .ok()
         .filter(|rate| RANGE.contains(rate))

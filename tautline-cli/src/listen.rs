@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use tautline::{
-    Endpoint, Event, Events, Handler, MessageRef, MessageType, Metadata, Payload, Reply, UdpInterface,
+    DropReason, Drops, Endpoint, Event, Events, Handler, MessageRef, MessageType, Metadata, Payload, Reply,
+    Statistics, UdpInterface,
 };
 
 use crate::exit::{Exit, Failure};
 use crate::interrupt::{Interrupt, LOOK_EVERY};
-use crate::link::{LinkArgs, duration, open, wait_over};
+use crate::link::{LinkArgs, count, duration, open, wait_over, with_inbox};
 use crate::{message_line, output, traffic};
 
 /// Listen on an address and print every message as a line of JSON
@@ -33,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<MessageType>,
     /// End after this many messages
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     count: Option<u64>,
     /// Tell on stderr what arrived, was lost and was dropped, this often, such as 1s
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -48,12 +49,12 @@ pub(crate) struct Args {
 /// Listens until interrupted, or until `--count`.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let config = args.link.config()?.role(tautline::Role::Server).endpoint(args.endpoint.to_string());
-    let interrupt = Interrupt::install()?;
-    let interface = open(config, |interface| {
+    let interface = open(with_inbox(config)?, |interface| {
         if args.reply {
             echo(interface, &args.types);
         }
     })?;
+    let interrupt = Interrupt::install()?;
     if let Some(address) = interface.local_address() {
         output::note(format_args!("listening on {address}"));
     }
@@ -72,6 +73,7 @@ fn print_messages(
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let mut clock = StatsClock::new(args.stats_every);
+    let mut doorkeeper = Doorkeeper::new();
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 && !interrupt.is_asked() {
         let received = wait_over(interface.receive(Some(clock.wait())))?;
@@ -80,6 +82,7 @@ fn print_messages(
             left -= 1;
         }
         warn_of_other_wire(events);
+        doorkeeper.look(|| interface.statistics());
         if clock.strikes() {
             output::note(traffic::report(&interface.statistics(), args.json));
         }
@@ -115,6 +118,50 @@ impl StatsClock {
     }
 }
 
+/// Says why something that came is not shown: once for every reason, so that a wrong setting at one end is told
+/// while people wait for messages, not after they have given up.
+struct Doorkeeper {
+    clock: StatsClock,
+    told: Vec<DropReason>,
+}
+
+/// How often it looks.
+const LOOK_FOR_DROPS_EVERY: Duration = Duration::from_secs(1);
+
+impl Doorkeeper {
+    fn new() -> Self {
+        Self { clock: StatsClock::new(Some(LOOK_FOR_DROPS_EVERY)), told: Vec::new() }
+    }
+
+    fn look(&mut self, statistics: impl FnOnce() -> Statistics) {
+        if self.clock.strikes() {
+            for reason in self.news(&statistics()) {
+                output::warn(format_args!(
+                    "something was dropped as {reason}: {}; the summary has the count",
+                    reason.explanation()
+                ));
+            }
+        }
+    }
+
+    /// The reasons that were not told yet.
+    fn news(&mut self, statistics: &Statistics) -> Vec<DropReason> {
+        let dropped =
+            [&statistics.datagrams_dropped, &statistics.messages_dropped, &statistics.inbox.dropped];
+        let reasons = dropped.into_iter().flat_map(Drops::iter).map(|(reason, _)| reason);
+        let news = reasons.filter(|reason| !is_ordinary(*reason) && !self.told.contains(reason));
+        let news = news.collect::<Vec<_>>();
+        self.told.extend(&news);
+        news
+    }
+}
+
+/// What happens on every network and at every restart, and what has a warning of its own.
+fn is_ordinary(reason: DropReason) -> bool {
+    use DropReason::{Duplicate, OtherWire, TooOld, Unexpected, UnknownSession};
+    matches!(reason, Duplicate | OtherWire | TooOld | Unexpected | UnknownSession)
+}
+
 /// The commonest reason why nothing comes. The library tells at most once a second.
 fn warn_of_other_wire(events: &mut Events) {
     while let Some(event) = events.next(Duration::ZERO) {
@@ -139,5 +186,23 @@ fn echo(interface: &UdpInterface, types: &[MessageType]) {
                 }
             }),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_told_once_and_ordinary_ones_never() {
+        let mut doorkeeper = Doorkeeper::new();
+        let mut statistics = Statistics::default();
+        assert_eq!(doorkeeper.news(&statistics), []);
+        statistics.datagrams_dropped.add(DropReason::BadCrc, 3);
+        statistics.datagrams_dropped.add(DropReason::Duplicate, 1);
+        assert_eq!(doorkeeper.news(&statistics), [DropReason::BadCrc]);
+        statistics.datagrams_dropped.add(DropReason::BadCrc, 3);
+        statistics.inbox.dropped.add(DropReason::InboxFull, 1);
+        assert_eq!(doorkeeper.news(&statistics), [DropReason::InboxFull]);
     }
 }

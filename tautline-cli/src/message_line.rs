@@ -3,6 +3,8 @@
 //! JSON payloads stand in the line as they came: key order, number digits and all. MessagePack and CBOR
 //! are translated in their own order, raw bytes are written in hexadecimal.
 
+use std::net::SocketAddr;
+
 use serde::Serialize;
 use tautline::{ContentType, Message};
 
@@ -43,8 +45,13 @@ pub(crate) fn line(message: &Message) -> String {
     format!(
         "{{\"metadata\":{metadata},\"data\":{},\"peer\":\"{}\",\"age_ms\":{age_ms:.3}}}\n",
         data(content_type, message),
-        message.address(),
+        peer(message.address()),
     )
+}
+
+/// The sender's address; an IPv4 one that came to an IPv6 socket as people know it.
+fn peer(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn data(content_type: ContentType, message: &Message) -> String {
@@ -67,6 +74,18 @@ fn one_line(json: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ipv4_sender_is_shown_as_one_on_an_ipv6_socket_too() {
+        for (address, shown) in [
+            ("[::ffff:10.0.0.2]:9000", "10.0.0.2:9000"),
+            ("[::1]:9000", "[::1]:9000"),
+            ("10.0.0.2:1", "10.0.0.2:1"),
+        ] {
+            let address = address.parse().expect("an address");
+            assert_eq!(peer(address).to_string(), shown);
+        }
+    }
 
     #[test]
     fn json_keeps_its_order_and_digits_and_stays_on_one_line() {

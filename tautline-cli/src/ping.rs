@@ -8,7 +8,7 @@ use tautline::{Driver, Endpoint, Id, Message, MessageType, Metadata, SendError, 
 use crate::exit::{Exit, Failure};
 use crate::interrupt::{Interrupt, LOOK_EVERY};
 use crate::latency::{Percentiles, show_maybe, show_us};
-use crate::link::{LinkArgs, complaint, duration, open_driven, rate, wait_over};
+use crate::link::{LinkArgs, complaint, count, duration, open_driven, rate, wait_over, with_inbox};
 use crate::output::{self, BAD, BOLD, GOOD, Styled};
 use crate::pace::Pace;
 use crate::round_trips::RoundTrips;
@@ -31,16 +31,22 @@ pub(crate) struct Args {
     /// Whom to measure: host:port, [ipv6]:port or host (port 8080)
     endpoint: Endpoint,
     /// Messages to send
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count, allow_negative_numbers = true)]
     count: u64,
-    /// Messages per second
-    #[arg(long, value_name = "HZ", default_value = "100", value_parser = rate)]
+    /// Messages per second, from 0.01 to 20000
+    #[arg(long, value_name = "HZ", default_value = "100", value_parser = rate, allow_negative_numbers = true)]
     rate: f64,
     /// Time between messages, instead of --rate, such as 10ms
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "rate")]
     interval: Option<Duration>,
-    /// Bytes of padding in every message
-    #[arg(long, value_name = "BYTES", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=LARGEST))]
+    /// Bytes of padding in every message, up to 64000
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u64).range(..=LARGEST),
+        allow_negative_numbers = true
+    )]
     size: u64,
     /// An answer that takes longer counts as lost
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
@@ -75,9 +81,9 @@ struct Pong {
 /// Sends, waits, and judges.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let config = args.link.config()?.role(tautline::Role::Client).endpoint(args.endpoint.to_string());
-    let interrupt = Interrupt::install()?;
     // Driven by this thread: a hand-over to another one would be measured, too.
-    let (interface, driver) = open_driven(config)?;
+    let (interface, driver) = open_driven(with_inbox(config)?)?;
+    let interrupt = Interrupt::install()?;
     let mut events = interface.events();
     let mut measurement = Measurement { args, interface, driver, trips: RoundTrips::new() };
     measurement.run(&interrupt)?;

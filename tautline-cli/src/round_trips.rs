@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use crate::latency::Latencies;
 
 /// Sending times remembered; an answer to an older message counts as no answer. At the highest rate
-/// that the program offers (10,000 per second) this is 0.8 s.
-const REMEMBERED: usize = 8192;
+/// that the program offers (20,000 per second) this is 1.6 s.
+const REMEMBERED: usize = 32_768;
 
 /// Messages sent with consecutive numbers from 0, and their answers.
 #[derive(Debug)]

@@ -1,15 +1,18 @@
 //! `tautline send`: one message, or one for each line of standard input.
 
 use std::io::{self, IsTerminal};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tautline::{Endpoint, Id, MessageType, Metadata, Payload, Priority, SendError, UdpInterface, Wire};
+use tautline::{
+    ConnectionState, Endpoint, Id, MessageType, Metadata, Payload, Priority, SendError, UdpInterface, Wire,
+};
 
 use crate::exit::{Exit, Failure};
 use crate::interrupt::{Interrupt, LOOK_EVERY};
-use crate::lines::{LONGEST, Line, Lines};
-use crate::link::{LinkArgs, complaint, open, rate};
+use crate::lines::{self, LONGEST, Line};
+use crate::link::{LinkArgs, complaint, count, open, rate};
 use crate::output;
 use crate::pace::Pace;
 
@@ -17,6 +20,9 @@ use crate::pace::Pace;
 ///
 /// DATA is JSON. Without it, every line of standard input is one message; a line that cannot be sent is
 /// named on stderr with its number, the others are sent all the same, and the exit code is 5.
+///
+/// Sent means handed to the network. On the native wire a server that falls silent meanwhile is reported (exit code
+/// 1); on the classic wire nobody has to answer, and all that is noticed is a closed port.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,6 +33,7 @@ pub(crate) struct Args {
     /// Whom to send to: host:port, [ipv6]:port or host (port 8080)
     endpoint: Endpoint,
     /// The message's data, as JSON; without it, lines of standard input
+    #[arg(allow_negative_numbers = true)]
     data: Option<String>,
     /// What the message is for: command, data, status, error, heartbeat, acknowledgment or configuration
     #[arg(long = "type", value_name = "TYPE", default_value_t = MessageType::Data)]
@@ -37,11 +44,11 @@ pub(crate) struct Args {
     /// Send the text as raw bytes, not as JSON (native wire only)
     #[arg(long)]
     raw: bool,
-    /// Messages per second at most
-    #[arg(long, value_name = "HZ", value_parser = rate)]
+    /// Messages per second at most, from 0.01 to 20000
+    #[arg(long, value_name = "HZ", value_parser = rate, allow_negative_numbers = true)]
     rate: Option<f64>,
     /// Send DATA this many times, or at most this many lines
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     count: Option<u64>,
     /// Who made it, if not "tautline"
     #[arg(long, value_name = "NAME")]
@@ -56,7 +63,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ID")]
     correlation_id: Option<String>,
     /// Tells streams of one type apart (native wire only)
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     channel: u16,
     /// Print what was sent as one line of JSON
     #[arg(long)]
@@ -64,6 +71,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     link: LinkArgs,
 }
+
+/// Longer data, in bytes, are not repeated in an error.
+const LONGEST_HINT: usize = 60;
 
 /// How long the network may take to say that nobody is there; on a local network it takes less than 1 ms.
 const COMPLAINT_WITHIN: Duration = Duration::from_millis(20);
@@ -76,17 +86,18 @@ const BUSY_WAIT: Duration = Duration::from_millis(1);
 /// Sends what there is to send.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let config = args.link.config()?.role(tautline::Role::Client).endpoint(args.endpoint.to_string());
-    // Wrong data is found before a server is called.
+    // Wrong options and data are found before a server is called.
+    check_options(args, config.wire.unwrap_or(Wire::Native))?;
     let data = args.data.as_ref().map(|data| data_payload(args, data)).transpose()?;
-    let interrupt = Interrupt::install()?;
     let interface = open(config, |_| {})?;
+    let interrupt = Interrupt::install()?;
     let mut events = interface.events();
     let mut sending = Sending::new(args, &interface, &interrupt);
     let sent = match data {
         Some(payload) => sending.repeat(&payload),
         None => sending.lines(),
     };
-    let Sending { sent: count, bad, .. } = sending;
+    let Sending { sent: count, bad, unheard, .. } = sending;
     // On the classic wire no server has to answer; that nobody is there is all that the network may say. (On
     // the native one a server did answer, and it may leave once it has what was sent.)
     let is_classic = interface.config().wire == Some(Wire::Classic);
@@ -97,16 +108,58 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         return Err(failure);
     }
     report(args, count, bad)?;
+    if unheard > 0 && !is_classic {
+        return Err(silent(args, count, unheard));
+    }
     Ok(if bad > 0 { Exit::BadInput } else { Exit::Done })
+}
+
+/// Options that the wire cannot carry.
+fn check_options(args: &Args, wire: Wire) -> Result<(), Failure> {
+    let sentence = match wire {
+        Wire::Classic if args.raw => {
+            "--raw is for the native wire: the classic one carries JSON only".to_owned()
+        }
+        Wire::Classic if args.channel != 0 => {
+            "--channel is for the native wire: the classic one has no channels".to_owned()
+        }
+        Wire::Native => match wrong_text(args) {
+            Some((option, length)) => {
+                format!("{option} has {length} bytes: the native wire carries 1 to {LONGEST_TEXT}")
+            }
+            None => return Ok(()),
+        },
+        Wire::Classic => return Ok(()),
+    };
+    Err(Failure::usage(sentence))
+}
+
+/// The longest text beside the data on the native wire, in bytes (docs/protocol.md §4.1).
+const LONGEST_TEXT: usize = 255;
+
+/// The first text that does not fit the native wire, and its length.
+fn wrong_text(args: &Args) -> Option<(&'static str, usize)> {
+    [
+        ("--source", &args.source),
+        ("--destination", &args.destination),
+        ("--id", &args.id),
+        ("--correlation-id", &args.correlation_id),
+    ]
+    .into_iter()
+    .filter_map(|(option, text)| text.as_ref().map(|text| (option, text.len())))
+    .find(|(_, length)| !(1..=LONGEST_TEXT).contains(length))
 }
 
 /// The payload of DATA.
 fn data_payload(args: &Args, data: &str) -> Result<Payload, Failure> {
     payload(args, data.as_bytes()).map_err(|problem| {
-        let quoted = serde_json::to_string(data).unwrap_or_default();
-        Failure::usage(format!(
-            "DATA cannot be sent: {problem}; text needs quotes of its own ('{quoted}') or --raw"
-        ))
+        let hint = if data.starts_with(['"', '[', '{']) || data.len() > LONGEST_HINT {
+            String::new() // no text that lacks its quotes
+        } else {
+            let quoted = serde_json::to_string(data).unwrap_or_default();
+            format!("; text needs quotes of its own ('{quoted}') or --raw")
+        };
+        Failure::usage(format!("DATA cannot be sent: {problem}{hint}"))
     })
 }
 
@@ -135,6 +188,14 @@ fn id(text: &str) -> Id<'static> {
     }
 }
 
+/// The server was away for a part of it.
+fn silent(args: &Args, sent: u64, unheard: u64) -> Failure {
+    Failure::failed(format!(
+        "{} fell silent: {unheard} of the {sent} messages were sent meanwhile and may be lost",
+        args.endpoint
+    ))
+}
+
 fn report(args: &Args, sent: u64, bad: u64) -> Result<(), Failure> {
     if args.json {
         return output::data(&format!("{{\"messages_sent\":{sent},\"bad_lines\":{bad}}}\n"));
@@ -154,6 +215,8 @@ struct Sending<'a> {
     progress: Progress,
     sent: u64,
     bad: u64,
+    /// Those of `sent` that went out while the server was known to be silent or gone.
+    unheard: u64,
 }
 
 impl<'a> Sending<'a> {
@@ -168,6 +231,7 @@ impl<'a> Sending<'a> {
             progress: Progress::new(args),
             sent: 0,
             bad: 0,
+            unheard: 0,
         }
     }
 
@@ -189,23 +253,38 @@ impl<'a> Sending<'a> {
         if io::stdin().is_terminal() {
             output::note("reading lines of JSON from standard input; Ctrl-D ends it");
         }
-        let mut lines = Lines::new(io::stdin().lock());
+        let lines = lines::of_stdin();
         let most = self.args.count.unwrap_or(u64::MAX);
-        while self.sent + self.bad < most && !self.interrupt.is_asked() {
-            let line = lines
-                .next()
-                .map_err(|error| Failure::failed(format!("cannot read standard input: {error}")))?;
-            let Some(line) = line else { break };
+        while self.sent + self.bad < most {
+            let Some(line) = self.next_line(&lines)? else { break };
             self.wait_for_turn();
+            if self.interrupt.is_asked() {
+                break;
+            }
             if let Err(problem) = self.send_line(&line) {
                 self.bad += 1;
                 let number = line.number;
                 self.progress
                     .aside(|| output::complain(format_args!("line {number} was not sent: {problem}")));
             }
-            self.progress.show(lines.bytes(), self.sent);
+            self.progress.show(line.end, self.sent);
         }
         Ok(())
+    }
+
+    /// Waits for a line, with an eye on Ctrl-C; `None` when there is no more to send.
+    fn next_line(&self, lines: &Receiver<io::Result<Line>>) -> Result<Option<Line>, Failure> {
+        while !self.interrupt.is_asked() {
+            match lines.recv_timeout(LOOK_EVERY) {
+                Ok(Ok(line)) => return Ok(Some(line)),
+                Ok(Err(error)) => {
+                    return Err(Failure::failed(format!("cannot read standard input: {error}")));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        Ok(None)
     }
 
     fn send_line(&mut self, line: &Line) -> Result<(), String> {
@@ -217,14 +296,22 @@ impl<'a> Sending<'a> {
 
     fn send(&mut self, payload: &Payload) -> Result<(), String> {
         let mut tries = 0;
+        // Looked at before: a server may leave as soon as it has what it wanted.
+        let is_silent = self.interface.connection_state() == ConnectionState::Reconnecting;
         while let Err(error) = self.interface.send_payload(payload, &self.metadata) {
             tries += 1;
             if error != SendError::Busy || tries == BUSY_TRIES {
-                return Err(error.to_string());
+                return Err(match error {
+                    SendError::NoPeers => {
+                        format!("the server is gone: {} messages were sent before", self.sent)
+                    }
+                    error => error.to_string(),
+                });
             }
             std::thread::sleep(BUSY_WAIT);
         }
         self.sent += 1;
+        self.unheard += u64::from(is_silent);
         Ok(())
     }
 

@@ -87,13 +87,38 @@ fn a_message_too_large() {
 
 #[test]
 fn raw_bytes_and_channels_on_the_classic_wire() {
-    let listener = Listener::start(&["--wire", "classic"]);
     for option in [&["--raw"][..], &["--channel", "3"]] {
-        let arguments = [&["send", &listener.address, "1", "--wire", "classic"], option].concat();
-        let finished = run(&arguments);
-        assert_ne!(finished.code, 0);
-        assert!(finished.stderr.contains("classic"), "{}", finished.stderr);
+        let arguments = [&["send", "127.0.0.1:9", "1", "--wire", "classic"], option].concat();
+        assert_told(&run(&arguments), USAGE, &[option[0], "native", "classic"]);
+        assert_told(&run_with_input(&arguments, b"1\n"), USAGE, &[option[0]]);
     }
+}
+
+#[test]
+fn texts_that_the_native_wire_cannot_carry() {
+    let long = "x".repeat(256);
+    for option in ["--source", "--destination", "--id", "--correlation-id"] {
+        for (text, length) in [("", "0 bytes"), (long.as_str(), "256 bytes")] {
+            let finished = run(&["send", "127.0.0.1:9", "1", option, text]);
+            assert_told(&finished, USAGE, &[option, length, "1 to 255"]);
+        }
+    }
+}
+
+#[test]
+fn an_inbox_of_0_where_messages_are_read() {
+    for subcommand in ["listen", "ping"] {
+        let mut command = command(&[subcommand, "127.0.0.1:9"]);
+        assert_told(&finish(command.env("TAUTLINE_INBOX_CAPACITY", "0")), USAGE, &["inbox_capacity"]);
+    }
+}
+
+#[test]
+fn data_that_are_too_deep_or_large_are_not_repeated() {
+    let deep = "[".repeat(5000);
+    let finished = run(&["send", "127.0.0.1:9", &deep]);
+    assert_told(&finished, USAGE, &["DATA", "max_depth"]);
+    assert!(finished.stderr.len() < 200, "{}", finished.stderr);
 }
 
 #[test]
@@ -141,7 +166,10 @@ fn numbers_and_names_outside_their_range() {
         (&["demo", "--wire", "morse"], &["morse", "native", "classic"]),
         (&["send", "127.0.0.1:9", "1", "--type", "order"], &["order", "command"]),
         (&["send", "127.0.0.1:9", "1", "--priority", "urgent"], &["urgent", "critical"]),
-        (&["send", "127.0.0.1:9", "1", "--rate", "0"], &["--rate", "10000"]),
+        (&["send", "127.0.0.1:9", "1", "--rate", "0"], &["--rate", "20000"]),
+        (&["send", "127.0.0.1:9", "1", "--rate", "-1"], &["--rate", "20000"]),
+        (&["send", "127.0.0.1:9", "1", "--count", "0"], &["--count", "from 1"]),
+        (&["listen", "127.0.0.1:0", "--count", "-1"], &["--count", "from 1"]),
         (&["ping", "127.0.0.1:9", "--budget", "soon"], &["--budget", "250ms"]),
         (&["ping", "127.0.0.1:9", "--size", "70000"], &["--size", "64000"]),
         (&["completions", "cmd"], &["cmd", "bash"]),

@@ -2,7 +2,12 @@
 
 mod support;
 
-use support::{Listener, command, finish, last_json, run, run_with_input};
+use std::io::Write;
+use std::net::UdpSocket;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+
+use support::{Listener, command, finish, last_json, run, run_with_input, signal};
 
 /// Sends to a listener and returns its next line.
 fn sent(listener: &mut Listener, args: &[&str]) -> serde_json::Value {
@@ -189,4 +194,73 @@ fn ipv6_works_where_the_host_has_it() {
     let mut listener = Listener::start_at("[::1]:0", &[]);
     assert!(listener.address.starts_with("[::1]:"));
     assert_eq!(sent(&mut listener, &["1"])["data"], 1);
+}
+
+#[test]
+fn negative_numbers_are_data() {
+    let mut listener = Listener::start(&[]);
+    for (data, sent_data) in [("-1.5", -1.5), ("-2.5e3", -2500.0)] {
+        assert_eq!(sent(&mut listener, &[data])["data"], sent_data);
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_send_that_waits_for_a_line() {
+    for name in ["-INT", "-TERM"] {
+        let mut listener = Listener::start(&[]);
+        let mut send = command(&["send", &listener.address, "--json"]);
+        let mut send =
+            send.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary is built");
+        let mut stdin = send.stdin.take().expect("it is piped");
+        stdin.write_all(b"1\n").expect("it reads");
+        assert_eq!(listener.message()["data"], 1);
+        signal(name, send.id());
+        let output = send.wait_with_output().expect("its output can be read");
+        drop(stdin); // open until here: no end of input has ended it
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(last_json(&String::from_utf8_lossy(&output.stdout))["messages_sent"], 1);
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_client_that_still_calls() {
+    for arguments in [&["send", "1"][..], &["ping"]] {
+        let mute = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let address = mute.local_addr().expect("it is bound").to_string();
+        let mut client = command(&[&[arguments[0], &address], &arguments[1..]].concat());
+        let mut client =
+            client.env("TAUTLINE_CONNECT_TIMEOUT", "60min").spawn().expect("the binary is built");
+        mute.recv(&mut [0; 64]).expect("it says hello");
+        signal("-INT", client.id());
+        let status = client.wait().expect("it is ours");
+        assert_eq!(status.signal(), Some(2), "{status}");
+    }
+}
+
+#[test]
+fn messages_to_a_server_that_is_gone_are_not_passed_off_as_sent() {
+    let mut closes = Listener::start(&["--count", "1"]);
+    let arguments = ["send", &closes.address.clone(), "1", "--count", "1000", "--rate", "100"];
+    let finished = run(&arguments);
+    assert_eq!((finished.code, closes.message()["data"].clone()), (1, 1.into()), "{finished:?}");
+    assert!(finished.stderr.contains("the server is gone"), "{}", finished.stderr);
+
+    let mut dies = Listener::start(&[]);
+    let arguments = ["send", &dies.address, "1", "--count", "150", "--rate", "100", "--json"];
+    let send = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    assert_eq!(dies.message()["data"], 1);
+    drop(dies); // killed
+    let output = send.and_then(std::process::Child::wait_with_output).expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("may be lost"));
+    assert_eq!(last_json(&String::from_utf8_lossy(&output.stdout))["messages_sent"], 150);
+}
+
+#[test]
+fn a_listener_says_why_it_shows_nothing() {
+    let mut listener = Listener::start(&["--wire", "classic"]);
+    let arguments = ["send", &listener.address, "1", "--wire", "classic", "--no-crc"];
+    assert_eq!(run(&arguments).code, 0);
+    let warning = listener.note();
+    assert!(warning.contains("bad_crc") && warning.contains("other CRC settings"), "{warning}");
 }

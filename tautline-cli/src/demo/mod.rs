@@ -55,10 +55,16 @@ Examples:
   tautline demo --wire classic --rate 200 --json")]
 pub(crate) struct Args {
     /// How long to balance, in seconds
-    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds, allow_negative_numbers = true)]
     seconds: Duration,
-    /// Samples per second
-    #[arg(long, value_name = "HZ", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(50..=5000))]
+    /// Samples per second, from 50 to 5000
+    #[arg(
+        long,
+        value_name = "HZ",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(50..=5000),
+        allow_negative_numbers = true
+    )]
     rate: u32,
     /// Kill the controller's half after this time, such as 3s
     #[arg(long, value_name = "TIME", value_parser = duration)]

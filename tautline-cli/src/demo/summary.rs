@@ -149,12 +149,16 @@ impl Summary {
         let (sent, answered, lost) = (trips.sent_count(), trips.answered_count(), self.lost());
         let mut text = format!("{sent} sent, {answered} answered, {lost} lost");
         let details = [
-            (self.lost_in_silence, "of the lost ones while no commands came"),
-            (self.refused, "commands refused: too late, or overtaken by newer ones"),
-            (self.skipped, "samples skipped, because this computer was busy elsewhere"),
+            (self.lost_in_silence, "", "of the lost ones while no commands came"),
+            (self.refused, "command", "refused: too late, or overtaken by newer ones"),
+            (self.skipped, "sample", "skipped, because this computer was busy elsewhere"),
         ];
-        for (count, what) in details.into_iter().filter(|(count, _)| *count > 0) {
-            let _ = write!(text, "\n             {count} {what}"); // a String takes everything
+        for (count, noun, what) in details.into_iter().filter(|(count, ..)| *count > 0) {
+            let noun = match noun {
+                "" => String::new(),
+                noun => format!("{noun}{} ", if count == 1 { "" } else { "s" }),
+            };
+            let _ = write!(text, "\n             {count} {noun}{what}"); // a String takes everything
         }
         text
     }

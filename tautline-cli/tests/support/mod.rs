@@ -69,7 +69,7 @@ fn finished(child: Child) -> Finished {
     }
 }
 
-fn signal(name: &str, id: u32) {
+pub(crate) fn signal(name: &str, id: u32) {
     let status = Command::new("kill").args([name, &id.to_string()]).status().expect("there is a kill");
     assert!(status.success());
 }
