@@ -4,6 +4,28 @@ mod support;
 
 use support::{Finished, command, finish, last_json, run};
 
+/// How often a demo is tried: a machine that stalls for long drops any pendulum, and the verdict says so.
+const TRIES: usize = 3;
+
+/// The verdict's exit code.
+const NOT_MET: i32 = 4;
+
+/// Runs a demo until its verdict is met.
+fn demo(arguments: &[&str]) -> Finished {
+    until_met(|| run(arguments))
+}
+
+fn until_met(mut run: impl FnMut() -> Finished) -> Finished {
+    let mut finished = run();
+    for _ in 1..TRIES {
+        if finished.code != NOT_MET {
+            break;
+        }
+        finished = run();
+    }
+    finished
+}
+
 fn assert_balanced(finished: &Finished) {
     assert_eq!(finished.code, 0, "{}\n{}", finished.stdout, finished.stderr);
     assert_eq!(finished.stdout.lines().count(), 1, "one line of JSON");
@@ -17,20 +39,20 @@ fn assert_balanced(finished: &Finished) {
 
 #[test]
 fn balances_on_the_native_wire() {
-    assert_balanced(&run(&["demo", "--seconds", "1.5", "--json"]));
+    assert_balanced(&demo(&["demo", "--seconds", "1.5", "--json"]));
 }
 
 #[test]
 fn balances_on_the_classic_wire_with_and_without_its_options() {
-    assert_balanced(&run(&["demo", "--seconds", "1.5", "--json", "--wire", "classic"]));
+    assert_balanced(&demo(&["demo", "--seconds", "1.5", "--json", "--wire", "classic"]));
     let bare = ["--wire", "classic", "--no-crc", "--no-sequence", "--rate", "200"];
-    assert_balanced(&run(&[&["demo", "--seconds", "1.5", "--json"], &bare[..]].concat()));
+    assert_balanced(&demo(&[&["demo", "--seconds", "1.5", "--json"], &bare[..]].concat()));
 }
 
 #[test]
 fn a_killed_controller_is_noticed_and_its_return_too() {
     for wire in ["native", "classic"] {
-        let finished = run(&[
+        let finished = demo(&[
             "demo",
             "--seconds",
             "3.5",
@@ -62,7 +84,8 @@ fn a_killed_controller_is_noticed_and_its_return_too() {
 fn the_picture_and_the_plain_lines_are_there() {
     let dir = std::env::temp_dir().join(format!("tautline-demo-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a temporary folder");
-    let finished = finish(command(&["demo", "--seconds", "1.2", "--rate", "500"]).current_dir(&dir));
+    let finished =
+        until_met(|| finish(command(&["demo", "--seconds", "1.2", "--rate", "500"]).current_dir(&dir)));
     assert_eq!(finished.code, 0, "{}", finished.stderr);
     for part in ["upright", "0 lost", "p50 ", "p99.9 ", "angle ", "force "] {
         assert!(finished.stdout.contains(part), "no {part:?} in {}", finished.stdout);
