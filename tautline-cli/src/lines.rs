@@ -25,6 +25,9 @@ pub(crate) fn of_stdin() -> Receiver<io::Result<Line>> {
     receiver
 }
 
+/// What some editors put before the first line of UTF-8 (RFC 8259 §8.1 lets readers ignore it).
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// The lines of `reader`, counted from 1.
 #[derive(Debug)]
 struct Lines<R> {
@@ -62,6 +65,10 @@ impl<R: BufRead> Lines<R> {
                 self.skip_line()?;
                 return Ok(Some(self.line(None)));
             }
+            let text = match self.number {
+                1 => text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text),
+                _ => &text,
+            };
             let text = text.trim_ascii();
             if !text.is_empty() {
                 return Ok(Some(self.line(Some(text.to_vec()))));
@@ -107,6 +114,12 @@ mod tests {
             [line(1, "1"), line(4, "{\"a\": 2}"), line(5, "last")]
         );
         assert!(read(b"").is_empty());
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        let line = |number, text: &str| (number, Some(text.to_owned()));
+        assert_eq!(read("\u{feff}1\n\u{feff}2".as_bytes()), [line(1, "1"), line(2, "\u{feff}2")]);
     }
 
     #[test]

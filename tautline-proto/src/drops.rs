@@ -47,8 +47,8 @@ drop_reasons! {
     OtherVersion, "other_version", "a version of the native wire that this build does not speak";
     /// Flags that this build does not support.
     UnsupportedFlags, "unsupported_flags", "uses a feature of the native wire that this build does not have";
-    /// The checksum is right but the contents break the wire's rules.
-    Malformed, "malformed", "breaks the wire's rules although its CRC-32 is right";
+    /// The contents break the wire's rules, although nothing is wrong with the checksum if there is one.
+    Malformed, "malformed", "breaks the wire's rules: its sender is faulty, or the two ends' CRC and sequence settings differ";
     /// A classic datagram holding a Python pickle; never decoded.
     Pickle, "pickle", "a Python pickle: executable, never decoded; make the sender's data JSON";
     /// A payload that is not what its content type says.

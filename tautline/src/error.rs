@@ -144,7 +144,7 @@ impl From<ConfigError> for ConnectError {
 pub enum SendError {
     /// The interface is not connected.
     NotConnected,
-    /// A server without clients has nobody to send to.
+    /// Nobody is there to send to: a server without clients, or a client whose server has not answered (again).
     NoPeers,
     /// There is no such peer, or not any more.
     UnknownPeer {
@@ -205,7 +205,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotConnected => f.write_str("not connected: call connect() before send()"),
-            Self::NoPeers => f.write_str("no client has connected yet: there is nobody to send to"),
+            Self::NoPeers => f.write_str("nobody is there to send to: no client has connected, or the server has not answered"),
             Self::UnknownPeer { target: Target::Address(address) } => {
                 write!(f, "no peer has connected from {address}")
             }
