@@ -60,7 +60,7 @@ fn the_map_matches_the_folders() {
 #[test]
 fn the_packages_are_those_of_the_page() {
     let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    for package in ["tautline-proto/", "tautline/", "tautline-cli/", "fuzz/", "docs/"] {
+    for package in ["tautline-proto/", "tautline/", "tautline-cli/", "fuzz/", "bench/", "docs/"] {
         assert!(page.contains(&format!("\n{package} ")), "{package} is not in ARCHITECTURE.md");
         assert!(root().join(package).is_dir(), "{package} is not in the tree");
     }

@@ -1,0 +1,114 @@
+//! The one method by which every peer is measured: what the messages are, what is timed, what is printed.
+//!
+//! A peer program implements [`Peer`] and calls [`main`]. It never reads the clock and never prints: that is
+//! done here, the same for all. Two processes, loopback:
+//!
+//! ```text
+//! peer-x echo --mode M                                        answers every message with its own bytes
+//! peer-x sink --mode M                                        counts every message
+//! peer-x latency --mode M --to A --messages N --size S [--rate HZ]
+//! peer-x throughput --mode M --to A --seconds T --size S
+//! ```
+//!
+//! The servers print `{"address": ...}` once they are ready and end, with a line of results, when their standard
+//! input ends. The clients print one line of results.
+
+mod command;
+mod latency;
+mod serving;
+mod throughput;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub use latency::Latency;
+pub use serving::{Count, Ready};
+pub use throughput::Throughput;
+
+use command::Command;
+
+/// How long a client waits for an answer before the message counts as lost.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// The largest message, in bytes.
+pub const MAX_SIZE: usize = 1400;
+
+/// What can go wrong in a peer program; the runner shows the sentence in its table.
+pub type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// One way of carrying messages. `mode` names a variant of it; a peer without variants ignores it.
+pub trait Peer {
+    /// Answers every message with its own bytes until the process ends.
+    ///
+    /// # Errors
+    ///
+    /// When the peer cannot go on.
+    fn echo(mode: &str, ready: Ready) -> Outcome<Infallible>;
+
+    /// Counts every message, after all the checks that an application would get, until the process ends.
+    ///
+    /// # Errors
+    ///
+    /// When the peer cannot go on.
+    fn sink(mode: &str, ready: Ready, received: &'static Count) -> Outcome<Infallible>;
+
+    /// Sends what `run` says to `to`, one message at a time, and shows it the answers.
+    ///
+    /// # Errors
+    ///
+    /// When the peer cannot go on.
+    fn latency(mode: &str, to: &str, run: &mut Latency) -> Outcome<()>;
+
+    /// Sends to `to` for as long as `run` says.
+    ///
+    /// # Errors
+    ///
+    /// When the peer cannot go on.
+    fn throughput(mode: &str, to: &str, run: &mut Throughput) -> Outcome<()>;
+}
+
+/// The whole program of a peer.
+#[must_use]
+pub fn main<P: Peer>() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match Command::parse(&arguments).map_err(Into::into).and_then(|command| run::<P>(&command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run<P: Peer>(command: &Command) -> Outcome<()> {
+    let mode = command.mode();
+    match command {
+        Command::Echo { .. } => P::echo(mode, Ready::new(false)).map(|never| match never {}),
+        Command::Sink { .. } => {
+            P::sink(mode, Ready::new(true), &serving::RECEIVED).map(|never| match never {})
+        }
+        Command::Latency { to, messages, size, rate, .. } => {
+            let mut run = Latency::new(*messages, *size, *rate);
+            P::latency(mode, to, &mut run)?;
+            print_line(&run.report())
+        }
+        Command::Throughput { to, seconds, size, .. } => {
+            let mut run = Throughput::new(*size, Duration::from_secs_f64(*seconds));
+            P::throughput(mode, to, &mut run)?;
+            print_line(&run.report())
+        }
+    }
+}
+
+fn print_line(report: &impl serde::Serialize) -> Outcome<()> {
+    println!("{}", serde_json::to_string(report)?);
+    Ok(())
+}
+
+/// The CPU time that this process has used, in seconds.
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default().as_secs_f64()
+}

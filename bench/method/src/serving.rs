@@ -1,0 +1,97 @@
+//! The servers' side: ready, count, and end with standard input.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::{cpu_seconds, print_line};
+
+/// How exactly the time of the first and the last message is known to a sink.
+const SAMPLE_EVERY: Duration = Duration::from_millis(5);
+
+/// The count of this process.
+pub(crate) static RECEIVED: Count = Count(AtomicU64::new(0));
+
+/// How many messages were received. One thread counts.
+#[derive(Debug)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Counts `messages` more.
+    pub fn add(&self, messages: u64) {
+        // A single writer needs no atomic addition, which would cost every peer some nanoseconds.
+        self.0.store(self.0.load(Ordering::Relaxed) + messages, Ordering::Relaxed);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Tells the runner that this server is ready.
+#[derive(Debug)]
+pub struct Ready {
+    /// Only sinks are sampled: an echo's core must be left asleep.
+    is_sink: bool,
+}
+
+#[derive(Serialize)]
+struct Address<'a> {
+    address: &'a str,
+}
+
+#[derive(Serialize)]
+struct Report {
+    received: u64,
+    receiving_seconds: f64,
+    cpu_seconds: f64,
+}
+
+impl Ready {
+    pub(crate) const fn new(is_sink: bool) -> Self {
+        Self { is_sink }
+    }
+
+    /// Clients may call `address` from now on: `host:port`, and whatever else the peer's client has to know.
+    pub fn at(self, address: impl ToString) {
+        let cpu_at_start = cpu_seconds();
+        std::thread::spawn(move || end_with_standard_input(cpu_at_start));
+        if self.is_sink {
+            std::thread::spawn(sample);
+        }
+        print_line(&Address { address: &address.to_string() }).expect("text can be written as JSON");
+    }
+}
+
+/// Ends the process, with a report, when the runner closes our standard input.
+fn end_with_standard_input(cpu_at_start: f64) {
+    // An error, too, means that the runner is gone.
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    let report = Report {
+        received: RECEIVED.value(),
+        receiving_seconds: Duration::from_nanos(RECEIVING_NS.load(Ordering::Relaxed)).as_secs_f64(),
+        cpu_seconds: cpu_seconds() - cpu_at_start,
+    };
+    let done = print_line(&report);
+    std::process::exit(i32::from(done.is_err()));
+}
+
+/// The time from the first message to the last.
+static RECEIVING_NS: AtomicU64 = AtomicU64::new(0);
+
+/// Keeps `RECEIVING_NS`. A clock read per message instead would cost the fastest peers a fifth of their rate.
+fn sample() {
+    let mut first = None;
+    let mut seen = 0;
+    loop {
+        std::thread::sleep(SAMPLE_EVERY);
+        let count = RECEIVED.value();
+        if count != seen {
+            seen = count;
+            let receiving = first.get_or_insert_with(Instant::now).elapsed();
+            RECEIVING_NS.store(u64::try_from(receiving.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+}

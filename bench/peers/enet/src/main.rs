@@ -1,0 +1,121 @@
+//! ENet by the crate `rusty_enet` (a translation of the C library): unreliable packets on one channel, no checksum.
+//!
+//! ENet's own loop is a call that never waits; between two of them this waits in poll(2), as the C library's
+//! `enet_host_service` does with a timeout.
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use method::{ANSWER_TIMEOUT, Count, Latency, Outcome, Peer, Ready, Throughput};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rusty_enet::{Event, Host, HostSettings, Packet, PeerID};
+
+/// How often ENet's timers are looked after when nothing comes.
+const TIMER: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+
+/// How many packets are queued before ENet may pack and send them.
+const BATCH: u64 = 32;
+
+/// How long a connection may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+struct Enet;
+
+fn main() -> ExitCode {
+    method::main::<Enet>()
+}
+
+impl Peer for Enet {
+    fn echo(_: &str, ready: Ready) -> Outcome<Infallible> {
+        let mut host = open()?;
+        ready.at(host.socket().local_addr()?);
+        loop {
+            match host.service()? {
+                Some(Event::Receive { peer, packet, .. }) => {
+                    peer.send(0, &packet)?;
+                    host.flush();
+                }
+                Some(_) => {}
+                None => wait(&host)?,
+            }
+        }
+    }
+
+    fn sink(_: &str, ready: Ready, received: &'static Count) -> Outcome<Infallible> {
+        let mut host = open()?;
+        ready.at(host.socket().local_addr()?);
+        loop {
+            match host.service()? {
+                Some(Event::Receive { .. }) => received.add(1),
+                Some(_) => {}
+                None => wait(&host)?,
+            }
+        }
+    }
+
+    fn latency(_: &str, to: &str, run: &mut Latency) -> Outcome<()> {
+        let (mut host, server) = connect(to)?;
+        while let Some(message) = run.next() {
+            host.peer_mut(server).send(0, &Packet::always_unreliable(message))?;
+            host.flush();
+            let give_up_at = Instant::now() + ANSWER_TIMEOUT;
+            loop {
+                match host.service()? {
+                    Some(Event::Receive { packet, .. }) if run.answer(packet.data()) => break,
+                    Some(_) => {}
+                    None if Instant::now() >= give_up_at => {
+                        run.lost();
+                        break;
+                    }
+                    None => wait(&host)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn throughput(_: &str, to: &str, run: &mut Throughput) -> Outcome<()> {
+        let (mut host, server) = connect(to)?;
+        let mut queued = 0;
+        while run.more() {
+            host.peer_mut(server).send(0, &Packet::always_unreliable(run.message()))?;
+            queued += 1;
+            if queued % BATCH == 0 {
+                while host.service()?.is_some() {}
+            }
+        }
+        host.flush();
+        Ok(())
+    }
+}
+
+fn open() -> Outcome<Host<UdpSocket>> {
+    let socket = UdpSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let settings = HostSettings { peer_limit: 1, channel_limit: 1, ..HostSettings::default() };
+    Host::new(socket, settings).map_err(|_| "ENet refuses the socket".into())
+}
+
+fn connect(to: &str) -> Outcome<(Host<UdpSocket>, PeerID)> {
+    let mut host = open()?;
+    host.connect(to.parse()?, 1, 0)?;
+    let give_up_at = Instant::now() + PATIENCE;
+    while Instant::now() < give_up_at {
+        match host.service()? {
+            Some(Event::Connect { peer, .. }) => {
+                let server = peer.id();
+                return Ok((host, server));
+            }
+            Some(_) => {}
+            None => wait(&host)?,
+        }
+    }
+    Err("no connection".into())
+}
+
+/// Until something has come, or the timers want to be looked after.
+fn wait(host: &Host<UdpSocket>) -> Outcome<()> {
+    poll(&mut [PollFd::new(host.socket(), PollFlags::IN)], Some(&TIMER))?;
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! quinn's unreliable datagrams (QUIC, so encrypted and congestion controlled), as it comes.
+//!
+//! The server's certificate is made on the spot and travels to the client behind the address.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use method::{ANSWER_TIMEOUT, Count, Latency, Outcome, Peer, Ready, Throughput};
+use quinn::{ClientConfig, Connection, Endpoint, ServerConfig};
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{Instant, timeout_at};
+
+/// How long the connection stays open after the last message, so that what is under way arrives.
+const LINGER: Duration = Duration::from_millis(200);
+
+struct Quinn;
+
+fn main() -> ExitCode {
+    method::main::<Quinn>()
+}
+
+impl Peer for Quinn {
+    fn echo(_: &str, ready: Ready) -> Outcome<Infallible> {
+        runtime()?.block_on(serve(ready, async |connection| {
+            while let Ok(message) = connection.read_datagram().await {
+                if connection.send_datagram(message).is_err() {
+                    return;
+                }
+            }
+        }))
+    }
+
+    fn sink(_: &str, ready: Ready, received: &'static Count) -> Outcome<Infallible> {
+        runtime()?.block_on(serve(ready, async |connection| {
+            while connection.read_datagram().await.is_ok() {
+                received.add(1);
+            }
+        }))
+    }
+
+    fn latency(_: &str, to: &str, run: &mut Latency) -> Outcome<()> {
+        runtime()?.block_on(async {
+            let (_endpoint, connection) = connect(to).await?;
+            while let Some(message) = run.next() {
+                connection.send_datagram(Bytes::copy_from_slice(message))?;
+                let give_up_at = Instant::now() + ANSWER_TIMEOUT;
+                loop {
+                    let Ok(received) = timeout_at(give_up_at, connection.read_datagram()).await else {
+                        run.lost();
+                        break;
+                    };
+                    if run.answer(&received?) {
+                        break;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn throughput(_: &str, to: &str, run: &mut Throughput) -> Outcome<()> {
+        runtime()?.block_on(async {
+            let (_endpoint, connection) = connect(to).await?;
+            let message = Bytes::copy_from_slice(run.message());
+            while run.more() {
+                // Waits for room: the plain call would drop the oldest ones.
+                connection.send_datagram_wait(message.clone()).await?;
+            }
+            tokio::time::sleep(LINGER).await;
+            Ok(())
+        })
+    }
+}
+
+fn runtime() -> Outcome<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
+}
+
+/// One connection after the other.
+async fn serve(ready: Ready, talk: impl AsyncFn(Connection)) -> Outcome<Infallible> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let config = ServerConfig::with_single_cert(vec![made.cert.der().clone()], key.into())?;
+    let endpoint = Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    ready.at(format!("{}/{}", endpoint.local_addr()?, to_hex(made.cert.der())));
+    loop {
+        let incoming = endpoint.accept().await.ok_or("the endpoint is closed")?;
+        talk(incoming.await?).await;
+    }
+}
+
+async fn connect(to: &str) -> Outcome<(Endpoint, Connection)> {
+    let (address, certificate) = to.split_once('/').ok_or("the certificate is missing")?;
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(from_hex(certificate)?))?;
+    let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let config = ClientConfig::with_root_certificates(Arc::new(roots))?;
+    let connection = endpoint.connect_with(config, address.parse()?, "localhost")?.await?;
+    Ok((endpoint, connection))
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Outcome<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2);
+    digits.map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?)).collect()
+}

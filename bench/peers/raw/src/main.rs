@@ -1,0 +1,117 @@
+//! The measure of all others: std's UDP socket, with nothing checked and nothing counted.
+//!
+//! Modes: `blocking`, and `spinning`, which asks the kernel again and again instead of sleeping.
+
+use std::convert::Infallible;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, UdpSocket};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use method::{ANSWER_TIMEOUT, Count, Latency, MAX_SIZE, Outcome, Peer, Ready, Throughput};
+
+struct Raw;
+
+fn main() -> ExitCode {
+    method::main::<Raw>()
+}
+
+impl Peer for Raw {
+    fn echo(mode: &str, ready: Ready) -> Outcome<Infallible> {
+        let socket = Socket::bind(mode)?;
+        ready.at(socket.udp.local_addr()?);
+        let mut buffer = [0; MAX_SIZE];
+        loop {
+            let (len, from) = socket.receive(|udp| udp.recv_from(&mut buffer))?;
+            socket.udp.send_to(&buffer[..len], from)?;
+        }
+    }
+
+    fn sink(mode: &str, ready: Ready, received: &'static Count) -> Outcome<Infallible> {
+        let socket = Socket::bind(mode)?;
+        ready.at(socket.udp.local_addr()?);
+        let mut buffer = [0; MAX_SIZE];
+        loop {
+            socket.receive(|udp| udp.recv(&mut buffer))?;
+            received.add(1);
+        }
+    }
+
+    fn latency(mode: &str, to: &str, run: &mut Latency) -> Outcome<()> {
+        let mut socket = Socket::connect(mode, to)?;
+        let mut buffer = [0; MAX_SIZE];
+        while let Some(message) = run.next() {
+            socket.udp.send(message)?;
+            socket.give_up_at = Instant::now() + ANSWER_TIMEOUT;
+            loop {
+                match socket.receive(|udp| udp.recv(&mut buffer)) {
+                    Ok(len) if run.answer(&buffer[..len]) => break,
+                    Ok(_) => {}
+                    Err(error) if is_timeout(&error) => {
+                        run.lost();
+                        break;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn throughput(mode: &str, to: &str, run: &mut Throughput) -> Outcome<()> {
+        let socket = Socket::connect(mode, to)?;
+        while run.more() {
+            match socket.udp.send(run.message()) {
+                Ok(_) => {}
+                Err(error) if is_timeout(&error) => run.refused(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Socket {
+    udp: UdpSocket,
+    spins: bool,
+    /// Only a client that spins looks at the time; a blocking one has the socket's own timeout.
+    give_up_at: Instant,
+    is_client: bool,
+}
+
+impl Socket {
+    fn bind(mode: &str) -> Outcome<Self> {
+        let spins = match mode {
+            "blocking" => false,
+            "spinning" => true,
+            other => return Err(format!("{other}: the modes are blocking and spinning").into()),
+        };
+        let udp = UdpSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        udp.set_nonblocking(spins)?;
+        Ok(Self { udp, spins, give_up_at: Instant::now(), is_client: false })
+    }
+
+    fn connect(mode: &str, to: &str) -> Outcome<Self> {
+        let socket = Self::bind(mode)?;
+        socket.udp.connect(to)?;
+        socket.udp.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        Ok(Self { is_client: true, ..socket })
+    }
+
+    fn receive<T>(&self, mut call: impl FnMut(&UdpSocket) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match call(&self.udp) {
+                Err(error) if self.spins && error.kind() == ErrorKind::WouldBlock => {
+                    if self.is_client && Instant::now() >= self.give_up_at {
+                        return Err(error);
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}

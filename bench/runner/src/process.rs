@@ -1,0 +1,70 @@
+//! The peers' processes: started, heard, and ended by their own ids, whatever happens.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+/// How long a server may take to be ready, and to report at its end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long what is under way may take to arrive after the last message was sent.
+const DRAIN: Duration = Duration::from_millis(300);
+
+/// One peer process; killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    /// Starts `command`.
+    pub(crate) fn start(mut command: Command) -> Result<Self, String> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().ok_or("has no output")?;
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            let read = BufReader::new(stdout).lines().map_while(Result::ok);
+            read.take_while(|line| sender.send(line.clone()).is_ok()).for_each(drop);
+        });
+        Ok(Self { child, stdin, lines })
+    }
+
+    /// The next line of its output.
+    pub(crate) fn line<T: DeserializeOwned>(&mut self, within: Duration) -> Result<T, String> {
+        let line = self.lines.recv_timeout(within).map_err(|_| self.last_words())?;
+        serde_json::from_str(&line).map_err(|error| format!("{line}: {error}"))
+    }
+
+    /// A server's first line.
+    pub(crate) fn ready<T: DeserializeOwned>(&mut self) -> Result<T, String> {
+        self.line(PATIENCE)
+    }
+
+    /// Lets a server report and end.
+    pub(crate) fn finish<T: DeserializeOwned>(mut self) -> Result<T, String> {
+        std::thread::sleep(DRAIN);
+        drop(self.stdin.take());
+        self.line(PATIENCE)
+    }
+
+    /// Why it said nothing.
+    fn last_words(&mut self) -> String {
+        let _ = self.child.kill();
+        let said = self.child.stderr.take().and_then(|stderr| BufReader::new(stderr).lines().next()?.ok());
+        said.unwrap_or_else(|| "said nothing in time".to_owned())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // By its own id; one that has ended already is only waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

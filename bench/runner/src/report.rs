@@ -1,0 +1,189 @@
+//! The tables: medians over the rounds, and ratios to the raw socket of the same round.
+
+use std::fmt::Write;
+
+use crate::measure::{Flow, Kind, Outcome, RoundTrips};
+use crate::peers::{CONTESTANTS, RAW};
+
+/// Everything that was measured of one kind.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) kind: Kind,
+    /// By contestant, then by round; a round without a result is `None`.
+    pub(crate) results: Vec<Vec<Option<Outcome>>>,
+    /// By contestant: why it has no results, or no more of them.
+    pub(crate) failures: Vec<Option<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(kind: Kind) -> Self {
+        let count = CONTESTANTS.len();
+        Self { kind, results: vec![Vec::new(); count], failures: vec![None; count] }
+    }
+
+    /// As Markdown, with its heading; contestants that did not take part are left out.
+    pub(crate) fn markdown(&self) -> String {
+        let heads: &[&str] = match self.kind {
+            Kind::Throughput { .. } => {
+                &["", "received per second", "ratio to raw", "lost", "lost, worst round", "CPU s per million"]
+            }
+            _ => &["", "p50 µs", "p99 µs", "p99.9 µs", "worst µs", "p50 to raw", "p99 to raw", "lost"],
+        };
+        let mut text = format!("### {}\n\n", self.kind.title());
+        row(&mut text, heads.iter().map(|head| (*head).to_owned()));
+        row(&mut text, heads.iter().enumerate().map(|(i, _)| if i == 0 { "---" } else { "---:" }.to_owned()));
+        for (index, contestant) in CONTESTANTS.iter().enumerate() {
+            let cells = match (&self.failures[index], self.results[index].iter().any(Option::is_some)) {
+                (Some(why), _) => vec![format!("skipped: {}", one_line(why))],
+                (None, true) => self.cells(index),
+                (None, false) => continue,
+            };
+            row(&mut text, std::iter::once(contestant.name.to_owned()).chain(cells));
+        }
+        text
+    }
+
+    fn cells(&self, index: usize) -> Vec<String> {
+        if matches!(self.kind, Kind::Throughput { .. }) {
+            let loss = |flow: &Flow| 100.0 * flow.loss;
+            let worst = self.flows(index).map(loss).fold(0.0, f64::max);
+            return vec![
+                thousands(median(self.flows(index).map(|flow| flow.rate))),
+                spread(&self.ratios(index, as_flow, |flow| flow.rate)),
+                format!("{:.1} %", median(self.flows(index).map(loss)).max(0.0)),
+                format!("{worst:.1} %"),
+                format!("{:.2}", median(self.flows(index).map(|flow| flow.cpu_seconds_per_million))),
+            ];
+        }
+        let us = |value: fn(&RoundTrips) -> f64| format!("{:.1}", median(self.trips(index).map(value)) / 1e3);
+        let ratio = |value: fn(&RoundTrips) -> f64| spread(&self.ratios(index, as_trips, value));
+        let lost: u64 = self.trips(index).map(|trips| trips.lost).sum();
+        vec![
+            us(|trips| trips.p50),
+            us(|trips| trips.p99),
+            us(|trips| trips.p999),
+            us(|trips| trips.max),
+            ratio(|trips| trips.p50),
+            ratio(|trips| trips.p99),
+            lost.to_string(),
+        ]
+    }
+
+    fn trips(&self, index: usize) -> impl Iterator<Item = &RoundTrips> {
+        self.results[index].iter().flatten().filter_map(as_trips)
+    }
+
+    fn flows(&self, index: usize) -> impl Iterator<Item = &Flow> {
+        self.results[index].iter().flatten().filter_map(as_flow)
+    }
+
+    /// By round: `value` to raw's in the same round.
+    fn ratios<T>(&self, index: usize, view: fn(&Outcome) -> Option<&T>, value: fn(&T) -> f64) -> Vec<f64> {
+        let rounds = self.results[index].iter().zip(&self.results[RAW]);
+        let ratio = |(own, raw): (&Option<Outcome>, &Option<Outcome>)| {
+            let (own, raw) = (view(own.as_ref()?)?, view(raw.as_ref()?)?);
+            Some(value(own) / value(raw))
+        };
+        rounds.filter_map(ratio).collect()
+    }
+}
+
+/// The median, and between what the rounds lie.
+fn spread(ratios: &[f64]) -> String {
+    let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    format!("{:.2} ({least:.2} to {most:.2})", median(ratios.iter().copied()))
+}
+
+fn as_trips(outcome: &Outcome) -> Option<&RoundTrips> {
+    if let Outcome::RoundTrips(trips) = outcome { Some(trips) } else { None }
+}
+
+fn as_flow(outcome: &Outcome) -> Option<&Flow> {
+    if let Outcome::Flow(flow) = outcome { Some(flow) } else { None }
+}
+
+/// One row of a Markdown table.
+pub(crate) fn row(text: &mut String, cells: impl IntoIterator<Item = String>) {
+    for cell in cells {
+        let _ = write!(text, "| {} ", cell.replace('|', "/"));
+    }
+    text.push_str("|\n");
+}
+
+/// Puts `new` between the two marks of `text`; `None` where they are missing.
+pub(crate) fn splice(text: &str, marks: [&str; 2], new: &str) -> Option<String> {
+    let start = text.find(marks[0])? + marks[0].len();
+    let end = start + text[start..].find(marks[1])?;
+    Some(format!("{}\n{new}{}", &text[..start], &text[end..]))
+}
+
+fn one_line(text: &str) -> String {
+    const MOST: usize = 120;
+    text.lines().next().unwrap_or_default().chars().take(MOST).collect()
+}
+
+/// The middle value, or the mean of the two in the middle; NaN of none.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        len if len % 2 == 1 => values[len / 2],
+        len => f64::midpoint(values[len / 2 - 1], values[len / 2]),
+    }
+}
+
+/// 1234567 as 1,234,567.
+fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trips(p50: f64) -> Option<Outcome> {
+        Some(Outcome::RoundTrips(RoundTrips { messages: 1, lost: 0, p50, p99: p50, p999: p50, max: p50 }))
+    }
+
+    #[test]
+    fn a_ratio_compares_within_a_round() {
+        let mut table = Table::new(Kind::PingPong { messages: 1 });
+        // The machine was twice as slow in the second round; the third has no result.
+        table.results[RAW] = vec![trips(10.0), trips(20.0), trips(1.0)];
+        table.results[1] = vec![trips(11.0), trips(22.0), None];
+        let ratios = table.ratios(1, as_trips, |trips| trips.p50);
+        assert_eq!(spread(&ratios), "1.10 (1.10 to 1.10)");
+    }
+
+    #[test]
+    fn a_peer_that_failed_is_named_with_the_reason() {
+        let mut table = Table::new(Kind::PingPong { messages: 1 });
+        table.results[RAW] = vec![trips(10.0)];
+        table.failures[1] = Some("no compiler\nand more".to_owned());
+        let text = table.markdown();
+        assert!(text.contains("skipped: no compiler |"), "{text}");
+        assert!(!text.contains("and more"), "{text}");
+    }
+
+    #[test]
+    fn only_what_is_between_the_marks_changes() {
+        assert_eq!(splice("a<>old</>b", ["<>", "</>"], "new\n").unwrap(), "a<>\nnew\n</>b");
+        assert_eq!(splice("a</>b<>", ["<>", "</>"], "new"), None);
+    }
+
+    #[test]
+    fn figures_are_readable() {
+        assert_eq!([thousands(12.0), thousands(1_234_567.4)], ["12", "1,234,567"]);
+        assert_eq!([median([3.0, 1.0, 2.0].into_iter()), median([1.0, 2.0].into_iter())], [2.0, 1.5]);
+    }
+}
