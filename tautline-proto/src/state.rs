@@ -15,7 +15,7 @@ pub enum ConnectionState {
     Connected,
     /// The other end fell silent or closed; a client keeps saying hello.
     Reconnecting,
-    /// Connecting failed; the cause is in the event and in the error that `connect` returned.
+    /// Connecting failed, or the driver did; the cause is in the event and in the error that `connect` returns.
     Error,
     /// Cleaned up for good.
     Closed,
@@ -39,7 +39,7 @@ pub enum Cause {
     ClosedByPeer,
     /// The other end cannot take another peer.
     Refused,
-    /// Connecting failed on our side: resolving, binding, or no answer in time.
+    /// It failed on our side: resolving, binding, no answer in time, a driver that panicked.
     Failed,
     /// The user disconnected.
     Disconnect,
@@ -62,7 +62,8 @@ impl ConnectionState {
             (Connecting, Ready) => Connected,
             (Connecting | Reconnecting, Accepted | Heard) => Connected,
             (Connected, Silent | ClosedByPeer) => Reconnecting,
-            (Connecting | Reconnecting, Failed | Refused) => Error,
+            (Connecting | Reconnecting, Refused) => Error,
+            (Connecting | Connected | Reconnecting, Failed) => Error,
             // A refused client keeps trying when it was told not to wait.
             (Error, Accepted) => Connected,
             (state, _) => state,
@@ -105,7 +106,7 @@ impl fmt::Display for Cause {
             Self::Heard => "the other end was heard again",
             Self::ClosedByPeer => "the other end closed",
             Self::Refused => "the other end has no room for another peer",
-            Self::Failed => "connecting failed",
+            Self::Failed => "the connection failed",
             Self::Disconnect => "disconnect was called",
             Self::Cleanup => "cleanup was called",
         })
@@ -135,6 +136,8 @@ mod tests {
     fn a_failed_connect_can_be_tried_again() {
         assert_eq!(walk(&[Connect, Failed]), Error);
         assert_eq!(walk(&[Connect, Failed, Connect, Ready]), Connected);
+        assert_eq!(walk(&[Connect, Ready, Failed]), Error);
+        assert_eq!(walk(&[Connect, Ready, Refused]), Connected);
     }
 
     #[test]

@@ -79,17 +79,20 @@ impl Driver {
     /// As for [`UdpInterface::receive`](crate::UdpInterface::receive).
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            match self.shared.inbox.receive(Some(Duration::ZERO)) {
-                Err(ReceiveError::TimedOut) => {}
-                answer => return answer,
-            }
+        let mut answer = self.shared.inbox.receive(Some(Duration::ZERO));
+        while matches!(answer, Err(ReceiveError::TimedOut)) {
             let left = deadline.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
             self.turn(left);
+            answer = match self.shared.inbox.receive(Some(Duration::ZERO)) {
+                // It was connected before.
+                Err(ReceiveError::NotConnected) => Err(ReceiveError::Closed),
+                answer => answer,
+            };
             if left.is_zero() {
-                return self.shared.inbox.receive(Some(Duration::ZERO));
+                break;
             }
         }
+        answer
     }
 
     /// When the next turn must be, at the latest; `None` while nothing is due.

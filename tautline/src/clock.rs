@@ -1,8 +1,10 @@
 //! The clocks of one interface, in the protocol's terms.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use tautline_proto::{Instant as Steady, Now, WallTime};
+use tautline_proto::{Instant as Steady, Now};
+
+use crate::message::wall_now;
 
 /// Reads both clocks; the steady one counts from the interface's creation.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +31,4 @@ impl Clock {
     pub(crate) fn instant(self, at: Steady) -> Instant {
         self.start + Duration::from_nanos(at.as_nanos())
     }
-}
-
-/// The system's wall clock; 1970 if it is set before that, 2262 if after.
-pub(crate) fn wall_now() -> WallTime {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    WallTime::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }

@@ -107,6 +107,10 @@ impl Directory {
     pub(crate) fn totals(&self) -> (Totals, usize) {
         let inner = lock(&self.0);
         let mut totals = inner.retired;
+        if !inner.peers.is_empty() {
+            // A gauge, of those that are.
+            totals.sent.next_sequence = 0;
+        }
         inner.peers.values().for_each(|entry| totals.add(entry));
         if let Some(counters) = &inner.inbound {
             totals.inbound.merge(&counters.snapshot());
@@ -119,6 +123,8 @@ impl Inner {
     fn retire(&mut self, id: PeerId) {
         if let Some(entry) = self.peers.remove(&id) {
             self.retired.add(&entry);
+            // Nothing will fill the gaps any more.
+            self.retired.received.lost += std::mem::take(&mut self.retired.received.missing);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use tautline_proto::{Instant as Steady, Now};
 use crate::error::ConnectError;
 use crate::events::Event;
 use crate::handlers::Dispatcher;
+use crate::line::Line;
+use crate::log::LineLimit;
 use crate::message::Arrival;
 use crate::reply::Reply;
 use crate::shared::Shared;
@@ -22,14 +25,18 @@ use crate::{Cause, ConnectionState, DropReason, MessageRef, RemovalReason};
 /// The most datagrams that one turn reads.
 pub const TURN_BUDGET: usize = 64;
 
+/// The most turns in a row that put the protocol's timers off because more datagrams wait: some thousand datagrams,
+/// so that a hiccup is no silence, and a flood stops no heartbeat.
+const MAX_PUT_OFF: u32 = 64;
+
 /// How long a turn pauses after an error of the socket that will not go away by itself.
 const ERROR_PAUSE: Duration = Duration::from_millis(1);
 
 /// Ends a connection from any thread.
 #[derive(Debug)]
 pub(crate) struct Life {
-    /// Order: set (release) after the line was closed, read (acquire) by the driver between two datagrams: a
-    /// driver that sees it hands out nothing more.
+    /// Order: set (release) before the waker is called, read (acquire) by the driver between two datagrams: one
+    /// that sees it takes in nothing more.
     stopped: AtomicBool,
     /// Order: relaxed; only the driver itself, from inside a handler, sets it.
     orphaned: AtomicBool,
@@ -73,17 +80,28 @@ pub(crate) struct Turner {
     socket: Arc<Socket>,
     waiter: Waiter,
     dispatcher: Dispatcher<Reply>,
-    buffer: Box<[u8]>,
-    scratch: Vec<u8>,
+    buffers: Buffers,
     /// A client's server, and until when it must have answered.
     server: Option<SocketAddr>,
     answer_by: Option<Steady>,
     /// The network said that nobody listens at the server's port.
     refused: bool,
     last_other_wire: Option<Instant>,
+    /// For [`Event::PeerUnreachable`], which a flood of junk in the log must not hide.
+    unreachable_limit: LineLimit,
     send_failures_seen: u64,
+    /// For how many turns the protocol's timers have been put off.
+    put_off: u32,
     /// Senders left more to write than one turn may.
     unwritten: bool,
+}
+
+/// Where datagrams are read to, and where a classic payload is rewritten. Out of their turner while it reads, because
+/// what they hold is looked at while the turner works on.
+#[derive(Default)]
+struct Buffers {
+    datagram: Vec<u8>,
+    scratch: Vec<u8>,
 }
 
 /// What a new [`Turner`] is made of.
@@ -117,13 +135,14 @@ impl Turner {
             socket,
             waiter,
             dispatcher,
-            buffer: vec![0; RECEIVE_BUFFER].into_boxed_slice(),
-            scratch: Vec::new(),
+            buffers: Buffers::default(),
             server,
             answer_by,
             refused: false,
             last_other_wire: None,
+            unreachable_limit: LineLimit::default(),
             send_failures_seen: 0,
+            put_off: 0,
             unwritten: false,
         }
     }
@@ -146,7 +165,11 @@ impl Turner {
         let shared = Arc::clone(&self.shared);
         let _driving = shared.lifecycle.drivers.enter();
         while !self.life.is_stopped() {
-            self.turn(None, &mut |_, _| {});
+            // Handlers' panics end where they are called; this is one of ours, or of an executor's waker.
+            let turn = catch_unwind(AssertUnwindSafe(|| self.turn(None, &mut |_, _| {})));
+            if turn.is_err() && !self.life.is_stopped() {
+                self.give_up(Cause::Failed, ConnectError::DriverPanicked);
+            }
         }
         // Here, still as the driver: what is dropped may be the last handle of a user's handler.
         drop(self);
@@ -166,14 +189,26 @@ impl Turner {
         if self.life.is_orphaned() {
             return datagrams;
         }
+        self.act_on_time(now, datagrams);
+        self.settle(now);
+        self.finish_sends();
+        self.check_answer(now.steady);
+        // Last, because these run code of the users, which may end this connection.
+        self.dispatcher.check_deadlines(self.shared.clock.instant(now.steady));
+        self.dispatcher.refresh();
+        datagrams
+    }
+
+    /// Acts on the protocol's timers, unless more datagrams wait: nobody is silent who is only not read yet.
+    fn act_on_time(&mut self, now: Now, datagrams: usize) {
+        if datagrams == TURN_BUDGET && self.put_off < MAX_PUT_OFF {
+            self.put_off += 1;
+            return;
+        }
+        self.put_off = 0;
         if self.inbound.next_timeout().is_some_and(|due| due <= now.steady) {
             self.inbound.handle_timeout(now);
         }
-        self.settle(now);
-        self.dispatcher.check_deadlines(self.shared.clock.instant(now.steady));
-        self.finish_sends();
-        self.check_answer(now.steady);
-        datagrams
     }
 
     /// When the next turn must be, at the latest.
@@ -194,12 +229,24 @@ impl Turner {
     }
 
     fn read_batch(&mut self, now: Now, sink: Sink<'_>) -> usize {
+        let mut buffers = std::mem::take(&mut self.buffers);
+        // The first time, and after a panic.
+        buffers.datagram.resize(RECEIVE_BUFFER, 0);
+        let count = self.read_into(&mut buffers, now, sink);
+        self.buffers = buffers;
+        count
+    }
+
+    fn read_into(&mut self, buffers: &mut Buffers, now: Now, sink: Sink<'_>) -> usize {
+        let Buffers { datagram, scratch } = buffers;
         for count in 0..TURN_BUDGET {
             if self.life.is_stopped() {
                 return count;
             }
-            match self.socket.receive(&mut self.buffer) {
-                Ok(Received::Datagram(len, from)) => self.take_datagram(now, len, from, sink),
+            match self.socket.receive(datagram) {
+                Ok(Received::Datagram(len, from)) => {
+                    self.take_datagram(now, from, &datagram[..len], scratch, sink);
+                }
                 Ok(Received::Empty) => {
                     if count == 0 {
                         self.read_error_queue();
@@ -224,27 +271,32 @@ impl Turner {
         }
     }
 
-    fn take_datagram(&mut self, now: Now, len: usize, from: SocketAddr, sink: Sink<'_>) {
-        let Self { inbound, shared, dispatcher, life, buffer, scratch, .. } = self;
-        let accepted = inbound.handle(now, from, &buffer[..len], scratch);
-        shared.peers_so_far.store(inbound.peers_so_far(), Ordering::Relaxed);
-        // A new peer must be known to the sending half before its first message can be answered.
-        carry_out_commands(inbound, shared, now);
-        if let Some(accepted) = accepted {
-            let arrival =
-                Arrival { peer: accepted.peer(), address: from, time: now.wall, late: accepted.is_late() };
-            for message in inbound.messages(accepted) {
-                if life.is_stopped() {
-                    break;
-                }
-                sink(&message, arrival);
-                dispatcher.dispatch(&message, arrival, || Reply::new(shared, &message, arrival));
-                if life.is_orphaned() {
-                    // Inbox and all may belong to another connection by now.
-                    return;
-                }
-                shared.inbox.offer(&message, arrival);
+    fn take_datagram(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        datagram: &[u8],
+        scratch: &mut Vec<u8>,
+        sink: Sink<'_>,
+    ) {
+        let accepted = self.inbound.handle(now, from, datagram, scratch);
+        // A new peer must be known to all before its first message is seen.
+        self.settle(now);
+        let Some(accepted) = accepted else { return };
+        let Self { inbound, shared, dispatcher, life, .. } = self;
+        let arrival =
+            Arrival { peer: accepted.peer(), address: from, time: now.wall, late: accepted.is_late() };
+        for message in inbound.messages(accepted) {
+            if life.is_stopped() {
+                break;
             }
+            sink(&message, arrival);
+            dispatcher.dispatch(&message, arrival, || Reply::new(shared, &message, arrival));
+            if life.is_orphaned() {
+                // Inbox and all may belong to another connection by now.
+                return;
+            }
+            shared.inbox.offer(&message, arrival);
         }
         self.settle(now);
     }
@@ -278,14 +330,18 @@ impl Turner {
                 self.answer_by = None;
                 self.if_client(Cause::Accepted);
                 if let Some(info) = shared.directory.get(peer) {
-                    tracing::info!(%peer, address = %info.address, name = info.name, "peer connected");
+                    if let Some(left_out) = self.may_log() {
+                        tracing::info!(%peer, address = %info.address, name = info.name, left_out, "peer connected");
+                    }
                     publish(&Event::PeerConnected { peer, address: info.address, name: info.name });
                 }
             }
             Happened::Silent(peer) => {
                 shared.directory.set_state(peer, ConnectionState::Reconnecting);
                 self.if_client(Cause::Silent);
-                tracing::warn!(%peer, "peer fell silent");
+                if let Some(left_out) = self.may_log() {
+                    tracing::warn!(%peer, left_out, "peer fell silent");
+                }
                 publish(&Event::PeerSilent { peer });
             }
             Happened::Heard(peer) => {
@@ -299,7 +355,9 @@ impl Turner {
                 if reason == RemovalReason::ClosedByPeer {
                     self.if_client(Cause::ClosedByPeer);
                 }
-                tracing::info!(%peer, reason = reason.name(), "peer disconnected");
+                if let Some(left_out) = self.may_log() {
+                    tracing::info!(%peer, reason = reason.name(), left_out, "peer disconnected");
+                }
                 publish(&Event::PeerDisconnected { peer, reason });
             }
             Happened::Dropped { from, reason } => self.dropped(from, reason),
@@ -317,6 +375,11 @@ impl Turner {
         }
     }
 
+    /// Whether a line may be logged now; then also how many were left out since the last one.
+    fn may_log(&self) -> Option<u64> {
+        self.shared.log.allow(Instant::now())
+    }
+
     fn dropped(&mut self, from: SocketAddr, reason: DropReason) {
         let now = Instant::now();
         if let Some(left_out) = self.shared.log.allow(now) {
@@ -331,17 +394,17 @@ impl Turner {
 
     fn unreachable(&mut self, address: Option<SocketAddr>, error: &io::Error) {
         self.refused |= error.kind() == io::ErrorKind::ConnectionRefused;
-        if let Some(left_out) = self.shared.log.allow(Instant::now()) {
+        if let Some(left_out) = self.may_log() {
             tracing::warn!(?address, %error, left_out, "peer unreachable");
-            self.shared
-                .status
-                .events
-                .publish(&Event::PeerUnreachable { address, problem: error.to_string() });
+        }
+        if self.unreachable_limit.allow(Instant::now()).is_some() {
+            let event = Event::PeerUnreachable { address, problem: error.to_string() };
+            self.shared.status.events.publish(&event);
         }
     }
 
     fn socket_failed(&self, error: &io::Error) {
-        if let Some(left_out) = self.shared.log.allow(Instant::now()) {
+        if let Some(left_out) = self.may_log() {
             tracing::error!(%error, left_out, "the socket failed; trying on");
         }
         std::thread::sleep(ERROR_PAUSE);
@@ -349,13 +412,15 @@ impl Turner {
 
     /// Writes what senders left to the driver, and makes failures of queued messages known.
     fn finish_sends(&mut self) {
-        self.unwritten = self.shared.transmit.flush();
-        let failures = self.shared.send_counters.queued.value();
+        let Shared { transmit, send_counters, status, .. } = &*self.shared;
+        let failures = send_counters.queued.value();
         if std::mem::replace(&mut self.send_failures_seen, failures) != failures
-            && let Some(error) = self.shared.transmit.exclusively(crate::line::Line::take_report)
+            && let Some(error) = transmit.exclusively(Line::take_report)
         {
-            self.shared.status.events.publish(&Event::SendFailed { error });
+            status.events.publish(&Event::SendFailed { error });
         }
+        // Last, because taking the report may leave something to write too.
+        self.unwritten = transmit.flush() || send_counters.queued.value() != failures;
     }
 
     fn check_answer(&mut self, now: Steady) {
@@ -375,17 +440,19 @@ impl Turner {
         }
     }
 
-    /// Connecting has failed: nothing is sent or received any more.
+    /// The connection has failed: nothing is sent or received any more.
     fn give_up(&mut self, cause: Cause, error: ConnectError) {
         self.answer_by = None;
         self.shared.shut_line();
         self.shared.inbox.close();
+        self.shared.directory.end();
         self.life.stop();
         self.shared.status.fail(cause, error);
     }
 }
 
 fn carry_out_commands(inbound: &mut Inbound, shared: &Shared, now: Now) {
+    shared.peers_so_far.store(inbound.peers_so_far(), Ordering::Relaxed);
     while let Some(command) = inbound.poll_command() {
         shared.transmit.exclusively(|line| line.command(command, now));
     }

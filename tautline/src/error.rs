@@ -63,6 +63,8 @@ pub enum ConnectError {
     Closed,
     /// An inline handler runs on the driver, which is still busy with the connection that has just ended.
     FromHandler,
+    /// The driver panicked, which ended the connection; it can be opened again.
+    DriverPanicked,
 }
 
 impl fmt::Display for ConnectError {
@@ -91,6 +93,9 @@ impl fmt::Display for ConnectError {
             Self::FromHandler => f.write_str(
                 "an inline handler cannot connect again: it runs on the driver of the connection that it ended; \
                  connect from another thread or a blocking handler",
+            ),
+            Self::DriverPanicked => f.write_str(
+                "the interface's driver panicked (its message says where), which ended the connection: connect() again",
             ),
         }
     }
@@ -205,7 +210,9 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotConnected => f.write_str("not connected: call connect() before send()"),
-            Self::NoPeers => f.write_str("nobody is there to send to: no client has connected, or the server has not answered"),
+            Self::NoPeers => f.write_str(
+                "nobody is there to send to: no client has connected, or the server has not answered",
+            ),
             Self::UnknownPeer { target: Target::Address(address) } => {
                 write!(f, "no peer has connected from {address}")
             }

@@ -85,7 +85,13 @@ pub const EVENT_QUEUE: usize = 1024;
 /// All subscribers.
 #[derive(Debug, Default)]
 pub(crate) struct EventBus {
-    subscribers: Mutex<Vec<Weak<Queue>>>,
+    subscribers: Mutex<Subscribers>,
+}
+
+#[derive(Debug, Default)]
+struct Subscribers {
+    queues: Vec<Weak<Queue>>,
+    closed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -106,8 +112,9 @@ impl EventBus {
     pub(crate) fn subscribe(&self) -> Events {
         let queue = Arc::new(Queue::default());
         let mut subscribers = lock(&self.subscribers);
-        subscribers.retain(|subscriber| subscriber.strong_count() > 0);
-        subscribers.push(Arc::downgrade(&queue));
+        subscribers.queues.retain(|queue| queue.strong_count() > 0);
+        subscribers.queues.push(Arc::downgrade(&queue));
+        lock(&queue.state).closed = subscribers.closed;
         Events { queue }
     }
 
@@ -129,11 +136,12 @@ impl EventBus {
 
     /// Ends every subscription: no event will come any more.
     pub(crate) fn close(&self) {
+        lock(&self.subscribers).closed = true;
         self.change_each(|state| state.closed = true).wake();
     }
 
     fn change_each(&self, change: impl Fn(&mut QueueState)) -> WakeUps {
-        let queues: Vec<_> = lock(&self.subscribers).iter().filter_map(Weak::upgrade).collect();
+        let queues: Vec<_> = lock(&self.subscribers).queues.iter().filter_map(Weak::upgrade).collect();
         queues.iter().for_each(|queue| change(&mut lock(&queue.state)));
         WakeUps(queues)
     }
@@ -204,12 +212,14 @@ impl Future for NextEvent<'_> {
     type Output = Option<Event>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        // Cloned before the lock is taken, the former one dropped after it is released: both are users' code.
+        let mut waker = Some(context.waker().clone());
         let mut state = lock(&self.queue.state);
         match state.events.pop_front() {
             Some(event) => Poll::Ready(Some(event)),
             None if state.closed => Poll::Ready(None),
             None => {
-                state.waker = Some(context.waker().clone());
+                std::mem::swap(&mut state.waker, &mut waker);
                 Poll::Pending
             }
         }

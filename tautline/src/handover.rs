@@ -71,8 +71,12 @@ impl<J: Default> Backlog<J> {
         true
     }
 
+    fn pop_urgent(&mut self) -> Option<J> {
+        self.urgent.pop_front()
+    }
+
     fn pop(&mut self) -> Option<J> {
-        self.urgent.pop_front().or_else(|| self.ordinary.pop_front())
+        self.pop_urgent().or_else(|| self.ordinary.pop_front())
     }
 
     fn is_empty(&self) -> bool {
@@ -86,7 +90,8 @@ impl<W: Writer> Handover<W> {
         Self { writer: Mutex::new(writer), backlog: Mutex::new(backlog) }
     }
 
-    /// Writes the job, or leaves it to whoever is writing. An urgent job is written before all that wait.
+    /// Writes the job, or leaves it to whoever is writing. An urgent job is written before all others that wait,
+    /// in the order of the urgent ones.
     pub(crate) fn submit(&self, job: &mut W::Job, urgent: bool) -> Handed<W::Outcome> {
         if let Some(writer) = try_lock(&self.writer) {
             return self.write_first(writer, job, urgent);
@@ -126,7 +131,10 @@ impl<W: Writer> Handover<W> {
         urgent: bool,
     ) -> Handed<W::Outcome> {
         let mut left = MAX_RUN;
-        if !urgent {
+        if urgent {
+            // This thread's earlier ones may wait, and must stay before this one.
+            left = left.saturating_sub(self.write_next(&mut writer, MAX_BACKLOG, Backlog::pop_urgent));
+        } else {
             left -= self.write_backlog(&mut writer, MAX_RUN);
             if left == 0 && !lock(&self.backlog).is_empty() {
                 if lock(&self.backlog).push(job, false) {
@@ -162,8 +170,17 @@ impl<W: Writer> Handover<W> {
 
     /// Writes up to `most` waiting jobs; how many it were.
     fn write_backlog(&self, writer: &mut W, most: usize) -> usize {
+        self.write_next(writer, most, Backlog::pop)
+    }
+
+    fn write_next(
+        &self,
+        writer: &mut W,
+        most: usize,
+        next: impl Fn(&mut Backlog<W::Job>) -> Option<W::Job>,
+    ) -> usize {
         for written in 0..most {
-            let Some(mut job) = lock(&self.backlog).pop() else { return written };
+            let Some(mut job) = next(&mut lock(&self.backlog)) else { return written };
             writer.write_queued(&mut job);
             lock(&self.backlog).spare.push(job);
         }

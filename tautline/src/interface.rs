@@ -177,7 +177,7 @@ impl UdpInterface {
     ///
     /// Does nothing while disconnected. Messages still waiting are dropped and counted as closed. Called from
     /// an inline handler, which runs on the driver itself, the socket closes when that handler returns. Waits
-    /// for no handler.
+    /// for no other handler.
     pub fn disconnect(&self) {
         self.shared().shut();
     }
@@ -296,13 +296,21 @@ impl UdpInterface {
         selector: impl Into<Selector>,
         handler: impl Into<Handler<Reply>>,
     ) -> bool {
-        self.shared().handlers.register(selector.into(), handler.into())
+        self.let_go_if(self.shared().handlers.register(selector.into(), handler.into()))
     }
 
     /// Takes the handler away; says whether there was one. Messages that still wait for it are dropped and
     /// counted as closed.
     pub fn unregister_message_handler(&self, selector: impl Into<Selector>) -> bool {
-        self.shared().handlers.unregister(selector.into())
+        self.let_go_if(self.shared().handlers.unregister(selector.into()))
+    }
+
+    /// Has the driver let go of a handler that was taken away, if there was one, even if no message comes.
+    fn let_go_if(&self, taken_away: bool) -> bool {
+        if taken_away {
+            self.shared().wake_driver();
+        }
+        taken_away
     }
 
     /// What each registered handler has done.
@@ -365,8 +373,10 @@ impl UdpInterface {
 impl Shared {
     fn cleanup(&self, patience: Duration) {
         self.shut();
-        self.handlers.close(patience);
         self.status.apply(Cause::Cleanup);
+        // From here on nobody connects any more; whoever did in between is ended too.
+        self.shut();
+        self.handlers.close(patience);
         self.status.events.close();
     }
 }

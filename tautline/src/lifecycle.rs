@@ -56,7 +56,9 @@ impl Lifecycle {
     }
 
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
-        lock(&self.inner).running.as_ref().map(|running| running.local)
+        let inner = lock(&self.inner);
+        // One that failed by itself stays until it is ended or replaced.
+        inner.running.as_ref().filter(|running| !running.life.is_stopped()).map(|running| running.local)
     }
 
     pub(crate) fn granted(&self) -> Granted {
@@ -82,12 +84,8 @@ impl Lifecycle {
         Some((inner, waited))
     }
 
-    fn leave(&self, running: Option<Running>) {
-        let mut inner = lock(&self.inner);
-        inner.busy = false;
-        inner.running = running;
-        drop(inner);
-        self.changed.notify_all();
+    fn set_running(&self, running: Running) {
+        lock(&self.inner).running = Some(running);
     }
 
     /// Runs `act` on a caller-driven connection, as its driver; see [`Slot::with`].
@@ -97,12 +95,30 @@ impl Lifecycle {
     }
 }
 
+/// Someone opens or closes a connection; also a panic ends that.
+struct Changing<'a>(&'a Lifecycle);
+
+impl<'a> Changing<'a> {
+    /// Begins, and takes the connection that is to end.
+    fn begin(lifecycle: &'a Lifecycle, mut inner: MutexGuard<'_, Inner>) -> (Self, Option<Running>) {
+        inner.busy = true;
+        (Self(lifecycle), inner.running.take())
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.inner).busy = false;
+        self.0.changed.notify_all();
+    }
+}
+
 impl Shared {
     /// Opens a connection unless there is one or one is being opened. Returns once the socket is ready; the
     /// outcome is the status' to tell.
     pub(crate) fn open(self: &Arc<Self>, replace: Option<Config>) -> Result<(), ConnectError> {
         let on_driver = self.lifecycle.drivers.include_caller();
-        let Some((mut inner, waited)) = self.lifecycle.enter(on_driver) else {
+        let Some((inner, waited)) = self.lifecycle.enter(on_driver) else {
             return Err(ConnectError::FromHandler);
         };
         match self.status.state() {
@@ -117,20 +133,18 @@ impl Shared {
         if on_driver {
             return Err(ConnectError::FromHandler);
         }
-        inner.busy = true;
-        let (old, first_number) = (inner.running.take(), inner.first_number);
-        drop(inner);
+        let (_changing, old) = Changing::begin(&self.lifecycle, inner);
         // Left over where connecting failed in the background.
         self.end(old, false);
+        let first_number = lock(&self.lifecycle.inner).first_number;
         self.status.apply(Cause::Connect);
         match self.open_fresh(replace, first_number) {
             Ok(running) => {
-                self.lifecycle.leave(Some(running));
+                self.lifecycle.set_running(running);
                 Ok(())
             }
             Err(error) => {
                 self.status.fail(Cause::Failed, error.clone());
-                self.lifecycle.leave(None);
                 Err(error)
             }
         }
@@ -139,20 +153,18 @@ impl Shared {
     /// Ends the connection, if any: the peers are told, every waiter is woken, the socket is closed.
     pub(crate) fn shut(&self) {
         let on_driver = self.lifecycle.drivers.include_caller();
-        let Some((mut inner, _)) = self.lifecycle.enter(on_driver) else { return };
-        inner.busy = true;
-        let running = inner.running.take();
-        drop(inner);
+        let Some((inner, _)) = self.lifecycle.enter(on_driver) else { return };
+        // Until the state has changed: whoever sees the old one must not think it is connected.
+        let (_changing, running) = Changing::begin(&self.lifecycle, inner);
         self.end(running, on_driver);
-        // Before anyone else may open: whoever sees the old state must not think it is connected.
         self.status.apply(Cause::Disconnect);
-        self.lifecycle.leave(None);
     }
 
     fn end(&self, running: Option<Running>, on_driver: bool) {
         let Some(running) = running else { return };
-        self.shut_line();
+        // Before the peers are told: a client calls again at once, and must not be answered.
         running.life.stop();
+        self.shut_line();
         self.inbox.close();
         // A driver cannot wait for itself: it ends, and the socket closes, as soon as the handler that calls
         // this returns.
@@ -196,12 +208,7 @@ impl Shared {
             Waiter::new().map_err(|error| system("descriptor to wake the driver", &error))?;
         let peers_before = self.peers_so_far.load(Ordering::Relaxed);
         let config = endpoint_config(settings);
-        let link = Link {
-            encoder: Encoder::new(&config),
-            wire: settings.wire,
-            codec: settings.codec,
-            limits: settings.payload_limits(),
-        };
+        let encoder = Encoder::new(&config);
         let (inbound, outbound) = endpoint(config, Start { seed, first_number, peers_before });
         let (socket, life) = (Arc::new(socket), Arc::new(Life::new(waker)));
         let client = settings.role == Role::Client;
@@ -209,8 +216,15 @@ impl Shared {
         let answer_by = waits.then(|| self.clock.now().steady.plus(settings.connect_timeout));
         self.directory.begin(inbound.counters());
         self.inbox.open(settings.inbox_capacity, settings.inbox_policy);
-        self.transmit.exclusively(|line| line.open(outbound, Arc::clone(&socket)));
-        self.set_link(Some(Arc::new(link)));
+        let opening = self.transmit.exclusively(|line| line.open(outbound, Arc::clone(&socket)));
+        self.set_link(Some(Arc::new(Link {
+            opening,
+            life: Arc::clone(&life),
+            encoder,
+            wire: settings.wire,
+            codec: settings.codec,
+            limits: settings.payload_limits(),
+        })));
         let local = socket.local_address();
         let turner = Turner::new(Parts {
             shared: Arc::clone(self),
@@ -235,7 +249,8 @@ impl Shared {
             self.lifecycle.slot.put(turner);
             return Ok(None);
         }
-        let thread = thread::Builder::new().name(format!("tautline-{name}"));
+        // The system's names end at a zero.
+        let thread = thread::Builder::new().name(format!("tautline-{name}").replace('\0', ""));
         thread.spawn(move || turner.run()).map(Some).map_err(|error| {
             self.shut_line();
             self.inbox.close();

@@ -41,6 +41,8 @@ impl From<SocketAddr> for Target {
 pub(crate) struct Job {
     pub(crate) datagram: Vec<u8>,
     pub(crate) target: Target,
+    /// The [opening](Line::open) that it was encoded for.
+    pub(crate) opening: u64,
     /// When the message was made.
     pub(crate) made: WallTime,
 }
@@ -60,6 +62,7 @@ pub(crate) struct SendCounters {
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     open: Option<Open>,
+    openings: u64,
     counters: Arc<SendCounters>,
     /// The first failure of a queued message since it was last asked for.
     reported: Option<SendError>,
@@ -78,9 +81,11 @@ impl Line {
         Arc::clone(&self.counters)
     }
 
-    /// Opens the line: messages can be sent.
-    pub(crate) fn open(&mut self, outbound: Outbound, socket: Arc<Socket>) {
+    /// Opens the line: messages that were encoded for this opening, which it names, can be sent.
+    pub(crate) fn open(&mut self, outbound: Outbound, socket: Arc<Socket>) -> u64 {
         self.open = Some(Open { outbound, socket, scratch: Vec::new() });
+        self.openings += 1;
+        self.openings
     }
 
     /// Closes the line after telling the peers, and gives the sending half back. Nothing is sent any more.
@@ -116,7 +121,9 @@ impl Line {
     }
 
     fn send(&mut self, job: &mut Job) -> Result<(), SendError> {
-        let open = self.open.as_mut().ok_or(SendError::NotConnected)?;
+        // A sender may have been at its encoding while the interface was connected anew, perhaps on the other wire.
+        let open = self.open.as_mut().filter(|_| job.opening == self.openings);
+        let open = open.ok_or(SendError::NotConnected)?;
         let result = match job.target {
             Target::All => open.send_to_all(&mut job.datagram),
             Target::Peer(peer) => open.send_to(peer, &mut job.datagram, 1),
@@ -125,11 +132,14 @@ impl Line {
                 None => Err(SendError::UnknownPeer { target: job.target }),
             },
         };
-        match &result {
-            Ok(()) => self.counters.last_sent_ns.set(job.made.as_nanos().cast_unsigned()),
-            Err(SendError::Refused { .. } | SendError::Busy) => self.counters.refused.add(1),
-            Err(SendError::Partly { failed, .. }) => self.counters.refused.add(*failed as u64),
-            Err(_) => {}
+        let refused = match &result {
+            Err(SendError::Refused { .. } | SendError::Busy) => 1,
+            Err(SendError::Partly { failed, .. }) => *failed as u64,
+            _ => 0,
+        };
+        self.counters.refused.add(refused);
+        if matches!(result, Ok(()) | Err(SendError::Partly { .. })) {
+            self.counters.last_sent_ns.set(job.made.as_nanos().cast_unsigned());
         }
         result
     }
@@ -247,7 +257,7 @@ mod tests {
     }
 
     fn job(target: Target) -> Job {
-        Job { datagram: datagram(), target, made: WallTime::from_nanos(5) }
+        Job { datagram: datagram(), target, opening: 1, made: WallTime::from_nanos(5) }
     }
 
     /// Sending there needs a permission of its own, so the kernel refuses.
@@ -283,6 +293,7 @@ mod tests {
         );
         let messages: Vec<_> = sent.iter().map(|sent| sent.snapshot().messages).collect();
         assert_eq!(messages, [1, 0, 1]);
+        assert_eq!(line.counters().last_sent_ns.value(), 5, "something was sent");
     }
 
     #[test]

@@ -7,10 +7,11 @@ use serde::Serialize;
 use tautline_proto::endpoint::Encoder;
 use tautline_proto::wire::native::Head;
 
-use crate::clock::wall_now;
+use crate::driver::Life;
 use crate::error::{SendError, Unsupported};
 use crate::handover::Handed;
 use crate::line::{Job, Target};
+use crate::message::wall_now;
 use crate::metadata::Metadata;
 use crate::payload::{self, EncodeError, Payload, PayloadLimits};
 use crate::shared::Shared;
@@ -35,6 +36,9 @@ pub enum Sent {
 /// What sending needs to know of the present connection.
 #[derive(Debug)]
 pub(crate) struct Link {
+    /// The line's [opening](crate::line::Line::open), and what wakes its driver.
+    pub(crate) opening: u64,
+    pub(crate) life: Arc<Life>,
     pub(crate) encoder: Encoder,
     pub(crate) wire: Wire,
     pub(crate) codec: ContentType,
@@ -89,23 +93,28 @@ impl Shared {
         write_payload: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
     ) -> Result<Sent, SendError> {
         link.check_wire(content_type, metadata.channel)?;
-        let mut job = JOB.take();
+        // A thread that ends may have lost it already.
+        let mut job = JOB.try_with(Cell::take).unwrap_or_default();
         job.datagram.clear();
         job.target = target;
+        job.opening = link.opening;
         job.made = wall_now();
         let head = head(metadata, answers, content_type, &job);
         let sent = link
             .encode(&mut job.datagram, &head, write_payload)
-            .and_then(|()| self.hand_over(&mut job, metadata.priority));
-        JOB.set(job);
+            .and_then(|()| self.hand_over(link, &mut job, metadata.priority));
+        let _ = JOB.try_with(|kept| kept.set(job));
         sent
     }
 
-    fn hand_over(&self, job: &mut Job, priority: Priority) -> Result<Sent, SendError> {
+    fn hand_over(&self, link: &Link, job: &mut Job, priority: Priority) -> Result<Sent, SendError> {
+        let failures = self.send_counters.queued.value();
         let Handed { outcome, wake_driver } = self.transmit.submit(job, priority == Priority::Critical);
         // A caller's loop may watch the socket alone, or be busy elsewhere: there the sender goes on.
-        if wake_driver && !(self.caller_driven && self.transmit.flush_all()) {
-            self.wake_driver();
+        let left = wake_driver && !(self.caller_driven && self.transmit.flush_all());
+        // What failed for others is the driver's to tell.
+        if left || self.send_counters.queued.value() != failures {
+            link.life.wake();
         }
         outcome.map_or(Ok(Sent::Queued), |outcome| outcome.map(|()| Sent::Written))
     }

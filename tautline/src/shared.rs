@@ -77,6 +77,7 @@ impl Shared {
         }
     }
 
+    /// Lets the driver look around.
     pub(crate) fn wake_driver(&self) {
         if let Some(life) = self.lifecycle.life() {
             life.wake();

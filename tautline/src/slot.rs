@@ -42,7 +42,7 @@ impl Slot {
 
     /// Runs `act` on the connection; `None` where there is none, or where this is called from inside a turn.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Turner) -> T) -> Option<T> {
-        let mut turner = {
+        let turner = {
             let mut place = lock(&self.place);
             match std::mem::replace(&mut *place, Place::Out) {
                 Place::Idle(turner) => turner,
@@ -52,21 +52,27 @@ impl Slot {
                 }
             }
         };
-        let result = act(&mut turner);
-        let kept = if turner.life.is_stopped() {
-            // Its socket closes before anyone who waits is told.
-            drop(turner);
-            Place::Empty
-        } else {
-            Place::Idle(turner)
-        };
-        let mut place = lock(&self.place);
+        let mut out = Out { slot: self, turner: Some(turner) };
+        out.turner.as_deref_mut().map(act)
+    }
+}
+
+/// A connection that is out of its slot; it returns also when the caller's own code panics in the turn.
+struct Out<'a> {
+    slot: &'a Slot,
+    turner: Option<Box<Turner>>,
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        // One that has ended goes here: its socket closes before anyone who waits is told.
+        let kept = self.turner.take().filter(|turner| !turner.life.is_stopped());
+        let mut place = lock(&self.slot.place);
         // Unless a new connection has been put in: a handler disconnected, and another thread connected.
         if matches!(*place, Place::Out) {
-            *place = kept;
+            *place = kept.map_or(Place::Empty, Place::Idle);
         }
         drop(place);
-        self.returned.notify_all();
-        Some(result)
+        self.slot.returned.notify_all();
     }
 }

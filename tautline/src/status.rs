@@ -119,12 +119,14 @@ impl Future for Outcome<'_> {
     type Output = Result<(), ConnectError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Cloned before the lock is taken, dropped after it is released: both are users' code.
+        let waker = context.waker().clone();
         let mut inner = lock(&self.status.inner);
         match outcome(&inner) {
             Some(outcome) => Poll::Ready(outcome),
             None => {
-                if !inner.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
-                    inner.wakers.push(context.waker().clone());
+                if !inner.wakers.iter().any(|known| known.will_wake(&waker)) {
+                    inner.wakers.push(waker);
                 }
                 Poll::Pending
             }

@@ -137,6 +137,21 @@ fn what_is_urgent_is_written_before_all_that_waits() {
     });
 }
 
+#[test]
+fn urgent_jobs_of_one_thread_stay_in_order() {
+    explore(|| {
+        let (log, handover, holder) = held();
+        let sender = thread::spawn({
+            let handover = Arc::clone(&handover);
+            move || (1..=3).all(|mut job| !handover.submit(&mut job, true).wake_driver)
+        });
+        log.gate.open();
+        holder.join().unwrap();
+        assert!(sender.join().unwrap(), "nothing is left to the driver");
+        assert_eq!(log.written(), [GATED, 1, 2, 3]);
+    });
+}
+
 /// Hands in so many jobs; whether the driver was to be woken.
 fn fill(handover: &Shared, count: usize) -> bool {
     (0..count).filter(|_| handover.submit(&mut { FILLING }, false).wake_driver).count() > 0

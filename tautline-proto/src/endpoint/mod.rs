@@ -8,9 +8,10 @@
 //! ```text
 //! handle(datagram) -> Accepted     then, until each is empty:
 //! poll_command()   -> Command      for Outbound::apply, whose datagram is then sealed and sent
-//! messages(Accepted)               the messages, once the commands were carried out
 //! poll_event()     -> Event        what happened to peers; may bring more commands
 //! poll_reply()     -> a datagram outside any session, to be sent as it is
+//! messages(Accepted)               the messages, once the commands were carried out; then all three again,
+//!                                  because a peer that said goodbye goes after its last message
 //! next_timeout()   -> when handle_timeout() wants to be called
 //! ```
 //!

@@ -7,7 +7,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use hashbrown::HashMap;
 
@@ -59,10 +59,17 @@ impl Outbound {
         &self.open
     }
 
-    /// The peer at this address.
+    /// The peer at this address. A socket of both families shows IPv4 addresses as IPv6 ones (RFC 4291 §2.5.5.2);
+    /// the peer is found by either form.
     #[must_use]
     pub fn peer_at(&self, address: SocketAddr) -> Option<PeerId> {
-        self.by_address.get(&address).copied()
+        let mapped = || match address.ip() {
+            IpAddr::V4(ip) => {
+                self.by_address.get(&SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()))
+            }
+            IpAddr::V6(_) => None,
+        };
+        self.by_address.get(&address).or_else(mapped).copied()
     }
 
     /// Whether this peer can be sent to.

@@ -226,7 +226,9 @@ pub(crate) struct Dispatcher<R> {
 impl<R: Send + 'static> Dispatcher<R> {
     /// The dispatcher of this registry, whose queued messages use buffers of `pool`. At most one at a time.
     pub(crate) fn new(handlers: Arc<Handlers<R>>, pool: Arc<Pool>) -> Self {
-        Self { handlers, pool, table: Arc::default(), seen: None, next_check: None, armed_for: None }
+        // Some may still be at work on messages of the connection before.
+        let next_check = Some(Instant::now());
+        Self { handlers, pool, table: Arc::default(), seen: None, next_check, armed_for: None }
     }
 
     /// Gives the message to its handler; says whether there is one.
@@ -253,7 +255,9 @@ impl<R: Send + 'static> Dispatcher<R> {
         true
     }
 
-    fn refresh(&mut self) {
+    /// Takes note of what was registered since the last call, and lets go of what was unregistered; per message,
+    /// and once per turn.
+    pub(crate) fn refresh(&mut self) {
         // Acquire, paired with the registry's release: the table is at least as new as the generation.
         let generation = self.handlers.generation.load(Ordering::Acquire);
         if self.seen != Some(generation) {

@@ -127,6 +127,9 @@ impl<R> Handler<R> {
     }
 }
 
+/// The shortest time limit: with less, the driver would do nothing but look at limits.
+const MIN_TIME_LIMIT: Duration = Duration::from_millis(1);
+
 /// A handler with a backlog, and its settings.
 pub struct QueuedHandler<R> {
     work: Work<R>,
@@ -138,14 +141,14 @@ impl<R> QueuedHandler<R> {
         Self { work, wishes: Wishes::default() }
     }
 
-    /// How long it may take for one message; the configuration's `handler_time_limit` (5 s) unless set.
+    /// How long it may take for one message: `handler_time_limit` (5 s) unless set, at least 1 ms.
     ///
     /// Past it the message is counted as timed out and the next one of its peer goes on. An async handler is
     /// cancelled: its future is dropped. A blocking one cannot be; another worker takes its place, within a
     /// bound, and it ends when it returns. Checked when the driver turns.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
-        self.wishes.time_limit = Some(limit);
+        self.wishes.time_limit = Some(limit.max(MIN_TIME_LIMIT));
         self
     }
 

@@ -4,6 +4,7 @@
 //! handler is unregistered. Nobody joins them: a handler that never returns must not keep the program from
 //! ending.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -13,6 +14,11 @@ use super::handler::{HandlerFuture, Settings, Work};
 use super::quietly::{DropQuietly, quietly};
 use super::task::{self, BlockOn, Current, Task, as_current};
 use crate::Priority;
+
+thread_local! {
+    /// The [address](Backlog::address) of the handler whose spawner this thread is calling.
+    static SPAWNING: Cell<Option<usize>> = const { Cell::new(None) };
+}
 
 /// A queued handler: its closure and its backlog.
 pub(super) struct Queue<R> {
@@ -98,13 +104,22 @@ impl<R: Send + 'static> Queue<R> {
     }
 
     /// Gives the spawner every job that is ready and allowed.
+    ///
+    /// An executor that drops each future at once, because it has ended, gets here again from inside `spawn`: the
+    /// outer call goes on then, or a long backlog would need a deep stack.
     fn spawn_tasks(self: &Arc<Self>) {
         let Work::Spawned(_, spawn) = &*self.work else { return };
+        let own = Some(self.backlog.address());
+        let outer = SPAWNING.replace(own);
+        if outer == own {
+            return;
+        }
         while let Some(started) = self.backlog.next_for_spawner() {
             let future = Arc::clone(self).task(started);
             // A spawner that panics drops the future, which counts it.
             let _ = quietly(|| spawn(future));
         }
+        SPAWNING.set(outer);
     }
 
     /// One job as a future of its own, which reports its end even when it is dropped before.

@@ -1,0 +1,481 @@
+//! What seldom happens: reconnecting inside a send, a panic inside a turn, a limit of zero, a driver that dies.
+
+mod common;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use common::{
+    PATIENCE, RawPeer, WIRES, address, client, client_config, next, pair, server, server_config, until,
+};
+use serde::{Serialize, Serializer};
+use tautline::{
+    Config, ConnectError, ConnectionState, Event, Handler, MessageType, Metadata, ReceiveError, SendError,
+    UdpInterface, Wire, create_udp_client,
+};
+
+/// Runs what may never return; fails when it has not.
+#[track_caller]
+fn ends<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = mpsc::channel();
+    std::thread::spawn(move || done.send(act()));
+    result.recv_timeout(PATIENCE).expect("it returns")
+}
+
+#[test]
+fn a_panic_in_the_callers_own_code_leaves_its_driver_usable() {
+    let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
+    driver.connect().unwrap();
+    let peer = RawPeer::of(&server);
+    peer.command(0, 1.0, "1");
+    let mut turn = || driver.turn_with(PATIENCE, &mut |_, _| panic!("in the caller's own code"));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut turn)).is_err());
+    peer.command(1, 1.1, "2");
+    assert_eq!(driver.receive(Some(PATIENCE)).unwrap().decode::<u64>().unwrap(), 2);
+    ends(move || server.disconnect());
+}
+
+/// A value that reconnects while it is being encoded.
+struct Reconnecting<'a>(&'a UdpInterface, Config);
+
+impl Serialize for Reconnecting<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.disconnect();
+        self.0.connect_with(self.1.clone()).unwrap();
+        serializer.serialize_u8(1)
+    }
+}
+
+#[test]
+fn what_was_encoded_for_one_connection_is_not_sent_over_the_next() {
+    let servers = WIRES.map(|wire| server(server_config(wire)));
+    let [native, classic] = servers.each_ref().map(client_config);
+    for (first, second, new_server) in [(&native, &classic, &servers[1]), (&classic, &native, &servers[0])] {
+        let client = client(first.clone());
+        let sent = client.send(&Reconnecting(&client, second.clone()), &Metadata::command());
+        assert_eq!(sent, Err(SendError::NotConnected));
+        client.send(&2, &Metadata::command()).unwrap();
+        assert_eq!(next(new_server).decode::<u64>().unwrap(), 2);
+        assert_eq!(new_server.statistics().datagrams_dropped.total(), 0);
+    }
+}
+
+#[test]
+fn what_is_missing_when_the_connection_ends_is_lost() {
+    let server = server(server_config(Wire::Classic));
+    let peer = RawPeer::of(&server);
+    peer.command(0, 1.0, "1");
+    peer.command(3, 1.1, "2");
+    (0..2).for_each(|_| drop(next(&server)));
+    server.disconnect();
+    let statistics = server.statistics();
+    assert_eq!((statistics.missing, statistics.lost), (0, 2));
+}
+
+#[test]
+fn no_peer_of_a_new_connection_has_the_id_of_a_former_one() {
+    for wire in WIRES {
+        let (server, client) = pair(wire);
+        let former = client.peers()[0].id;
+        client.disconnect();
+        client.connect().unwrap();
+        assert_ne!(client.peers()[0].id, former, "{wire}");
+        let error = client.send_to(former, &1, &Metadata::data()).unwrap_err();
+        assert_eq!(error, SendError::UnknownPeer { target: former.into() });
+        server.cleanup();
+    }
+}
+
+#[test]
+fn the_next_number_is_that_of_the_present_session() {
+    let (_server, client) = pair(Wire::Native);
+    for number in 0..50 {
+        client.send(&number, &Metadata::data()).unwrap();
+    }
+    assert!(client.statistics().next_sequence >= 50);
+    client.disconnect();
+    client.connect().unwrap();
+    assert!(client.statistics().next_sequence < 50);
+}
+
+#[test]
+fn an_unregistered_handler_is_let_go_although_no_message_comes() {
+    let server = server(server_config(Wire::Classic));
+    let held = Arc::new(());
+    let inside = Arc::clone(&held);
+    server.register_message_handler(MessageType::Command, Handler::inline(move |_, _| _ = &inside));
+    RawPeer::of(&server).command(0, 1.0, "1");
+    drop(next(&server));
+    server.unregister_message_handler(MessageType::Command);
+    until("the closure is dropped", || Arc::strong_count(&held) == 1);
+}
+
+#[test]
+fn nobody_connects_while_the_interface_is_cleaned_up() {
+    let server = server(server_config(Wire::Classic));
+    let (inside, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (handler_inside, handler_go_on) = (Arc::clone(&inside), Arc::clone(&go_on));
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::blocking(move |_, _| {
+            handler_inside.wait();
+            handler_go_on.wait();
+        }),
+    );
+    RawPeer::of(&server).command(0, 1.0, "1");
+    inside.wait();
+    let other = server.clone();
+    let cleaning = std::thread::spawn(move || other.cleanup());
+    until("the connection is ended", || server.local_address().is_none());
+    // The cleaning thread waits for the handler.
+    assert_eq!(server.connect(), Err(ConnectError::Closed));
+    go_on.wait();
+    cleaning.join().unwrap();
+    assert_eq!((server.connection_state(), server.local_address()), (ConnectionState::Closed, None));
+}
+
+#[test]
+fn a_name_may_hold_any_character() {
+    let (server, _client) = ends(|| {
+        let server = server(server_config(Wire::Native).name("a\0b"));
+        let client = client(client_config(&server).name("\u{1}\n\0"));
+        (server, client)
+    });
+    until("the client has come", || server.peers().iter().any(|peer| peer.name == "\u{1}\n\0"));
+}
+
+#[test]
+fn a_subscription_after_the_end_ends_at_once() {
+    let server = server(server_config(Wire::Native));
+    server.cleanup();
+    let mut events = server.events();
+    assert_eq!(events.next(PATIENCE), None);
+    let polled = pin!(events.next_async()).poll(&mut Context::from_waker(Waker::noop()));
+    assert_eq!(polled, Poll::Ready(None));
+}
+
+#[test]
+fn a_server_of_both_families_finds_a_client_by_its_ipv4_address() {
+    let Ok(()) = std::net::UdpSocket::bind("[::]:0").map(drop) else { return };
+    let server = server(Config::server("[::]:0"));
+    let port = address(&server).port();
+    let client = client(Config::client(format!("127.0.0.1:{port}")));
+    until("the client has come", || server.peers().len() == 1);
+    server.send_to(address(&client), &1, &Metadata::data()).unwrap();
+    assert_eq!(next(&client).decode::<u64>().unwrap(), 1);
+}
+
+#[test]
+fn a_client_without_an_answer_is_not_told_of_clients() {
+    let nobody = RawPeer::towards(SocketAddr::from(([127, 0, 0, 1], 9)));
+    let config = Config::client(nobody.socket.local_addr().unwrap().to_string());
+    let client = client(config.connect_timeout(Duration::ZERO));
+    let error = client.send(&1, &Metadata::data()).unwrap_err();
+    assert_eq!(error, SendError::NoPeers);
+    assert!(error.to_string().contains("server has not answered"), "{error}");
+}
+
+#[test]
+fn a_handlers_limit_passes_although_the_connection_changed() {
+    let server = server(server_config(Wire::Classic).handler_time_limit(Duration::from_millis(50)));
+    let (inside, entered) = mpsc::channel();
+    let (_end, gate) = mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::blocking(move |_, _| {
+            inside.send(()).unwrap();
+            let _ = gate.lock().unwrap().recv();
+        }),
+    );
+    RawPeer::of(&server).command(0, 1.0, "1");
+    entered.recv_timeout(PATIENCE).unwrap();
+    server.disconnect();
+    server.connect().unwrap();
+    until("it is counted as timed out", || server.statistics().handlers.timed_out == 1);
+}
+
+#[test]
+fn a_limit_of_zero_does_not_keep_the_driver_awake() {
+    let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
+    driver.connect().unwrap();
+    let (_end, gate) = mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let stuck = Handler::blocking(move |_, _| _ = gate.lock().unwrap().recv());
+    server.register_message_handler(
+        MessageType::Command,
+        stuck.concurrency(1).time_limit(Duration::ZERO).unordered(),
+    );
+    let peer = RawPeer::of(&server);
+    // More than can be written off: some wait for ever.
+    (0..40).for_each(|number| peer.command(number, 1.0, "1"));
+    let begun = Instant::now();
+    let mut turns = 0;
+    while begun.elapsed() < Duration::from_millis(300) {
+        driver.turn(Duration::from_millis(100));
+        turns += 1;
+    }
+    assert!(turns < 2000, "{turns} turns in 0.3 s");
+}
+
+/// Sends when its thread ends.
+struct LastWords(UdpInterface);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        self.0.send(&"stopped", &Metadata::status()).unwrap();
+    }
+}
+
+thread_local! {
+    static FIRST_WORDS: RefCell<Option<LastWords>> = const { RefCell::new(None) };
+    static LAST_WORDS: RefCell<Option<LastWords>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn a_thread_can_send_while_it_ends() {
+    let (server, client) = pair(Wire::Native);
+    let sent = std::thread::spawn(move || {
+        // What is made first may be gone first: one of the two ends without the buffer that it was sent with.
+        for words in [&FIRST_WORDS, &LAST_WORDS] {
+            words.with_borrow_mut(|words| *words = Some(LastWords(client.clone())));
+            client.send(&1, &Metadata::data()).unwrap();
+        }
+    });
+    sent.join().unwrap();
+    (0..2).for_each(|_| drop(next(&server)));
+    (0..2).for_each(|_| assert_eq!(next(&server).decode::<String>().unwrap(), "stopped"));
+}
+
+#[test]
+fn a_peer_is_known_before_its_first_message_is_seen() {
+    for wire in WIRES {
+        let (server, mut driver) = UdpInterface::caller_driven(server_config(wire)).unwrap();
+        driver.connect().unwrap();
+        let (mut events, inside) = (server.events(), server.clone());
+        let config = client_config(&server);
+        // Where there is an answer to wait for, it comes from the turns below.
+        let config = if wire == Wire::Native { config.connect_timeout(Duration::ZERO) } else { config };
+        let client = client(config);
+        until("it can send", || {
+            driver.turn(Duration::ZERO);
+            client.send(&1, &Metadata::command()).is_ok()
+        });
+        let mut seen = false;
+        until("its message is seen", || {
+            driver.turn_with(Duration::from_millis(1), &mut |_, arrival| {
+                seen = true;
+                assert_eq!(inside.peer(arrival.peer).expect("it is known").received.messages, 1);
+                assert!(matches!(events.next(Duration::ZERO), Some(Event::PeerConnected { .. })));
+                assert_eq!(inside.statistics().messages_received, 1);
+            });
+            seen
+        });
+    }
+}
+
+#[test]
+fn nobody_falls_silent_whose_datagrams_only_wait_to_be_read() {
+    let config = server_config(Wire::Classic).liveness_timeout(Duration::from_millis(50));
+    let (server, mut driver) = UdpInterface::caller_driven(config).unwrap();
+    driver.connect().unwrap();
+    let (busy, calm) = (RawPeer::of(&server), RawPeer::of(&server));
+    for peer in [&busy, &calm] {
+        peer.command(0, 1.0, "1");
+        driver.turn(PATIENCE);
+    }
+    let mut events = server.events();
+    // A hiccup of this process.
+    (1..=150).for_each(|number| busy.command(number, 1.1, "1"));
+    calm.command(1, 1.1, "1");
+    std::thread::sleep(Duration::from_millis(80));
+    let mut read = 0;
+    until("all is read", || {
+        read += driver.turn(Duration::from_millis(1));
+        read == 151
+    });
+    assert_eq!(events.next(Duration::ZERO), None);
+    std::thread::sleep(Duration::from_millis(60));
+    driver.turn(Duration::ZERO);
+    assert!(matches!(events.next(Duration::ZERO), Some(Event::PeerSilent { .. })));
+}
+
+#[test]
+fn a_flood_does_not_keep_the_driver_from_its_timers() {
+    let config = server_config(Wire::Classic).liveness_timeout(Duration::from_millis(50));
+    let (server, mut driver) = UdpInterface::caller_driven(config).unwrap();
+    driver.connect().unwrap();
+    let (busy, calm) = (RawPeer::of(&server), RawPeer::of(&server));
+    calm.command(0, 1.0, "1");
+    driver.turn(PATIENCE);
+    let mut events = server.events();
+    until("the calm one is told to be silent", || {
+        // No turn finds less than it may read.
+        (0..tautline::TURN_BUDGET).for_each(|_| busy.send(b"junk"));
+        driver.turn(Duration::ZERO);
+        matches!(events.next(Duration::ZERO), Some(Event::PeerSilent { .. }))
+    });
+}
+
+#[test]
+fn whoever_turns_while_waiting_is_told_of_a_disconnect_too() {
+    let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
+    driver.connect().unwrap();
+    let inside = server.clone();
+    server.register_message_handler(MessageType::Command, Handler::inline(move |_, _| inside.disconnect()));
+    RawPeer::of(&server).command(0, 1.0, "1");
+    assert_eq!(driver.receive(None).map(drop), Err(ReceiveError::Closed));
+    assert_eq!(driver.receive(None).map(drop), Err(ReceiveError::NotConnected));
+    server.cleanup();
+}
+
+#[test]
+fn a_server_that_has_said_goodbye_answers_no_more() {
+    for round in 0..300 {
+        let (server, client) = pair(Wire::Native);
+        server.disconnect();
+        until("the client has heard it", || client.connection_state() == ConnectionState::Reconnecting);
+        // Its call comes at once; an answer would be there by now.
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(client.peers().is_empty(), "round {round}");
+        assert_eq!(client.send(&1, &Metadata::data()), Err(SendError::NoPeers));
+    }
+}
+
+/// The waker of a broken executor.
+struct Broken;
+
+impl Wake for Broken {
+    fn wake(self: Arc<Self>) {
+        panic!("a broken executor");
+    }
+}
+
+#[test]
+fn a_driver_that_dies_ends_its_connection() {
+    let server = server(server_config(Wire::Classic));
+    let mut events = server.events();
+    let waker = Waker::from(Arc::new(Broken));
+    let mut broken = pin!(server.receive_async());
+    assert!(broken.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let other = server.clone();
+    let waiting = std::thread::spawn(move || other.receive(Some(PATIENCE)).map(drop));
+    std::thread::sleep(Duration::from_millis(20));
+    RawPeer::of(&server).command(0, 1.0, "1");
+    assert_eq!(waiting.join().unwrap(), Err(ReceiveError::Closed));
+    until("it is told", || server.connection_state() == ConnectionState::Error);
+    assert!(matches!(events.next(PATIENCE), Some(Event::PeerConnected { .. })));
+    assert!(matches!(events.next(PATIENCE), Some(Event::StateChanged { to: ConnectionState::Error, .. })));
+    assert_eq!(server.send(&1, &Metadata::data()), Err(SendError::NotConnected));
+    assert_eq!((server.local_address(), server.peers().len()), (None, 0));
+    server.connect().unwrap();
+    RawPeer::of(&server).command(0, 1.0, "2");
+    assert_eq!(next(&server).decode::<u64>().unwrap(), 2);
+}
+
+/// Counts the lines that are logged.
+struct Counting(Arc<AtomicU64>);
+
+impl tracing::Subscriber for Counting {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn strangers_who_come_and_go_are_logged_within_the_limit() {
+    let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
+    driver.connect().unwrap();
+    let lines = Arc::new(AtomicU64::new(0));
+    let begun = Instant::now();
+    tracing::subscriber::with_default(Counting(Arc::clone(&lines)), || {
+        let peers: Vec<_> = (0..300).map(|_| RawPeer::of(&server)).collect();
+        for peer in &peers {
+            peer.command(0, 1.0, "1");
+            driver.turn(PATIENCE);
+        }
+    });
+    assert_eq!(server.peers().len(), 300);
+    let seconds = begun.elapsed().as_secs() + 1;
+    let lines = lines.load(Ordering::Relaxed);
+    assert!((1..=10 * seconds).contains(&lines), "{lines} lines in {seconds} s");
+}
+
+#[test]
+fn a_flood_of_junk_does_not_hide_an_unreachable_peer() {
+    let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
+    driver.connect().unwrap();
+    let mut events = server.events();
+    let (gone, stranger) = (RawPeer::of(&server), RawPeer::of(&server));
+    gone.command(0, 1.0, "1");
+    driver.turn(PATIENCE);
+    let gone_address = gone.socket.local_addr().unwrap();
+    drop(gone);
+    for _ in 0..100 {
+        stranger.send(b"junk");
+        driver.turn(PATIENCE);
+    }
+    server.send(&1, &Metadata::status()).unwrap();
+    let told =
+        |event| matches!(event, Event::PeerUnreachable { address: Some(at), .. } if at == gone_address);
+    until("it is told", || {
+        driver.turn(Duration::from_millis(1));
+        std::iter::from_fn(|| events.next(Duration::ZERO)).any(told)
+    });
+}
+
+#[test]
+fn an_executor_that_ends_drops_a_long_backlog() {
+    let server = server(server_config(Wire::Classic));
+    let kept = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let executor = Arc::clone(&kept);
+    // It keeps one future, and drops all after it at once.
+    let spawn = move |future| {
+        let mut kept = executor.lock().unwrap();
+        if kept.is_empty() {
+            kept.push(future);
+        }
+    };
+    let handler = Handler::spawned(spawn, |_, _| std::future::pending()).backlog(20_000);
+    server.register_message_handler(MessageType::Command, handler);
+    let peer = RawPeer::of(&server);
+    let offered = || server.statistics().handlers.offered();
+    for number in 0..20_000 {
+        peer.command(number, 1.0, "1");
+        if number % 50 == 0 {
+            until("it is offered", || offered() > u64::from(number));
+        }
+    }
+    until("all are offered", || offered() == 20_000);
+    let first = kept.lock().unwrap().pop();
+    kept.lock().unwrap().push(Box::pin(async {}));
+    drop(first);
+    assert_eq!(server.statistics().handlers.dropped.of(tautline::DropReason::Closed), 20_000);
+}
+
+#[test]
+fn a_client_is_created_and_dropped_without_ever_connecting() {
+    let config = Config::client("127.0.0.1:9");
+    ends(move || drop(create_udp_client(config).unwrap()));
+}
