@@ -57,7 +57,7 @@ impl Driver {
     }
 
     /// Waits for at most `wait`, then does all that is due: up to 64 datagrams to handlers and inbox, and every
-    /// timer. How many datagrams were read; 0 while disconnected and when called from inside a handler.
+    /// timer. How many datagrams were read; 0, at once, while disconnected and when called from inside a handler.
     ///
     /// Call it at least as often as [`next_deadline`](Self::next_deadline) asks, or peers will take this end for
     /// silent.

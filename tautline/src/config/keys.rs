@@ -308,8 +308,8 @@ keys! {
         /// How long connecting waits for the server's answer. Whole seconds suffice for a machine that
         /// boots beside this one; 0s does not wait and keeps trying in the background.
         connect_timeout: Duration as Duration, NATIVE_CLIENTS, Duration::ZERO..=HOUR => s(5);
-        /// How often a sign of life is sent when nothing else is. Ten a second cost next to nothing and show
-        /// a dead line within `liveness_timeout`.
+        /// How often a sign of life is sent, whatever else is. Ten a second cost next to nothing, measure the round
+        /// trip and show a dead line within `liveness_timeout`.
         heartbeat_interval: Duration as Duration, NATIVE, MS..=MINUTE => ms(100);
         /// How long a peer may be unheard before it is reported silent. On the native wire it must exceed
         /// twice `heartbeat_interval`, so that one lost heartbeat is no alarm; on the classic wire, which has no

@@ -1,0 +1,106 @@
+//! What the turn notices of peers and datagrams, carried to where people look: the directory, the state, the
+//! subscribers, the log.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tautline_proto::endpoint::Event as Happened;
+
+use super::{ERROR_PAUSE, Turner};
+use crate::events::Event;
+use crate::{Cause, ConnectionState, DropReason, RemovalReason};
+
+impl Turner {
+    pub(super) fn happened(&mut self, event: Happened) {
+        let shared = Arc::clone(&self.shared);
+        let publish = |event: &Event| shared.status.events.publish(event);
+        match event {
+            Happened::Added(handle) => shared.directory.add(handle),
+            Happened::Named(peer, name) => shared.directory.set_name(peer, name),
+            Happened::Accepted(peer) => {
+                shared.directory.set_state(peer, ConnectionState::Connected);
+                self.answer_by = None;
+                self.if_client(Cause::Accepted);
+                if let Some(info) = shared.directory.get(peer) {
+                    if let Some(left_out) = self.may_log() {
+                        tracing::info!(%peer, address = %info.address, name = info.name, left_out, "peer connected");
+                    }
+                    publish(&Event::PeerConnected { peer, address: info.address, name: info.name });
+                }
+            }
+            Happened::Silent(peer) => {
+                shared.directory.set_state(peer, ConnectionState::Reconnecting);
+                self.if_client(Cause::Silent);
+                if let Some(left_out) = self.may_log() {
+                    tracing::warn!(%peer, left_out, "peer fell silent");
+                }
+                publish(&Event::PeerSilent { peer });
+            }
+            Happened::Heard(peer) => {
+                shared.directory.set_state(peer, ConnectionState::Connected);
+                self.if_client(Cause::Heard);
+                publish(&Event::PeerReturned { peer });
+            }
+            Happened::Restarted(peer) => publish(&Event::PeerRestarted { peer }),
+            Happened::Removed(peer, reason) => {
+                shared.directory.remove(peer);
+                if reason == RemovalReason::ClosedByPeer {
+                    self.if_client(Cause::ClosedByPeer);
+                }
+                if let Some(left_out) = self.may_log() {
+                    tracing::info!(%peer, reason = reason.name(), left_out, "peer disconnected");
+                }
+                publish(&Event::PeerDisconnected { peer, reason });
+            }
+            Happened::Dropped { from, reason } => self.dropped(from, reason),
+            Happened::Refused => {
+                publish(&Event::Refused);
+                self.refused_by_server();
+            }
+            _ => {}
+        }
+    }
+
+    fn if_client(&self, cause: Cause) {
+        if self.server.is_some() {
+            self.shared.status.apply(cause);
+        }
+    }
+
+    /// Whether a line may be logged now; then also how many were left out since the last one.
+    fn may_log(&self) -> Option<u64> {
+        self.shared.log.allow(Instant::now())
+    }
+
+    fn dropped(&mut self, from: SocketAddr, reason: DropReason) {
+        let now = Instant::now();
+        if let Some(left_out) = self.shared.log.allow(now) {
+            tracing::warn!(%from, reason = reason.name(), left_out, "datagram dropped: {}", reason.explanation());
+        }
+        let due = |last: Instant| now.saturating_duration_since(last) >= Duration::from_secs(1);
+        if reason == DropReason::OtherWire && self.last_other_wire.is_none_or(due) {
+            self.last_other_wire = Some(now);
+            self.shared.status.events.publish(&Event::OtherWire { from });
+        }
+    }
+
+    pub(super) fn unreachable(&mut self, address: Option<SocketAddr>, error: &io::Error) {
+        self.refused |= error.kind() == io::ErrorKind::ConnectionRefused;
+        if let Some(left_out) = self.may_log() {
+            tracing::warn!(?address, %error, left_out, "peer unreachable");
+        }
+        if self.unreachable_limit.allow(Instant::now()).is_some() {
+            let event = Event::PeerUnreachable { address, problem: error.to_string() };
+            self.shared.status.events.publish(&event);
+        }
+    }
+
+    pub(super) fn socket_failed(&self, error: &io::Error) {
+        if let Some(left_out) = self.may_log() {
+            tracing::error!(%error, left_out, "the socket failed; trying on");
+        }
+        std::thread::sleep(ERROR_PAUSE);
+    }
+}
