@@ -3,13 +3,12 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use common::{
-    PATIENCE, RawPeer, WIRES, address, client, client_config, next_number, pair, sealed, server,
-    server_config,
+    PATIENCE, RawPeer, WIRES, address, client, client_config, lines_logged, next_number, pair, sealed,
+    server, server_config,
 };
 use tautline::{
     Config, ConnectError, ConnectionState, Event, Handler, MessageType, Metadata, ReceiveError, SendError,
@@ -181,38 +180,12 @@ fn exit_blocked_by_a_handler() {
     assert!(begun.elapsed() < Duration::from_secs(1), "dropping it took {:?}", begun.elapsed());
 }
 
-/// Counts the lines that the library writes on this thread.
-struct Counting(Arc<AtomicU64>);
-
-impl tracing::Subscriber for Counting {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
 #[test]
 fn log_flood() {
     let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
     driver.connect().unwrap();
-    let lines = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
-    tracing::subscriber::with_default(Counting(Arc::clone(&lines)), || {
+    let lines = lines_logged(|| {
         let stranger = RawPeer::of(&server);
         for number in 0..2000 {
             let mut datagram = sealed(number, 1.0, "1");
@@ -223,7 +196,6 @@ fn log_flood() {
     });
     assert_eq!(server.statistics().crc_errors(), 2000);
     let seconds = begun.elapsed().as_secs() + 1;
-    let lines = lines.load(Ordering::Relaxed);
     assert!((1..=10 * seconds).contains(&lines), "{lines} lines in {seconds} s");
 }
 

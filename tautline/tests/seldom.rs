@@ -5,13 +5,13 @@ mod common;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use common::{
-    PATIENCE, RawPeer, WIRES, address, client, client_config, next, pair, server, server_config, until,
+    PATIENCE, RawPeer, WIRES, address, client, client_config, lines_logged, next, pair, server,
+    server_config, until,
 };
 use serde::{Serialize, Serializer};
 use tautline::{
@@ -378,38 +378,12 @@ fn a_driver_that_dies_ends_its_connection() {
     assert_eq!(next(&server).decode::<u64>().unwrap(), 2);
 }
 
-/// Counts the lines that are logged.
-struct Counting(Arc<AtomicU64>);
-
-impl tracing::Subscriber for Counting {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
 #[test]
 fn strangers_who_come_and_go_are_logged_within_the_limit() {
     let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
     driver.connect().unwrap();
-    let lines = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
-    tracing::subscriber::with_default(Counting(Arc::clone(&lines)), || {
+    let lines = lines_logged(|| {
         let peers: Vec<_> = (0..300).map(|_| RawPeer::of(&server)).collect();
         for peer in &peers {
             peer.command(0, 1.0, "1");
@@ -418,7 +392,6 @@ fn strangers_who_come_and_go_are_logged_within_the_limit() {
     });
     assert_eq!(server.peers().len(), 300);
     let seconds = begun.elapsed().as_secs() + 1;
-    let lines = lines.load(Ordering::Relaxed);
     assert!((1..=10 * seconds).contains(&lines), "{lines} lines in {seconds} s");
 }
 

@@ -4,6 +4,8 @@
 #![allow(dead_code)] // no test file uses all of it
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tautline::{Config, Message, ReceiveError, UdpInterface, Wire, create_udp_client, create_udp_server};
@@ -130,4 +132,36 @@ pub(crate) fn sealed_bytes(number: u32, envelope: &[u8]) -> Vec<u8> {
     datagram.extend_from_slice(envelope);
     classic::seal(&mut datagram, format, number);
     datagram
+}
+
+/// How many lines the library logs on this thread while `act` runs.
+pub(crate) fn lines_logged(act: impl FnOnce()) -> u64 {
+    let lines = Arc::new(AtomicU64::new(0));
+    tracing::subscriber::with_default(Counting(Arc::clone(&lines)), act);
+    lines.load(Ordering::Relaxed)
+}
+
+/// Counts lines.
+struct Counting(Arc<AtomicU64>);
+
+impl tracing::Subscriber for Counting {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
 }
