@@ -3,9 +3,9 @@
 
 #![allow(dead_code)] // no test file uses all of it
 
+use std::cell::Cell;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use tautline::{Config, Message, ReceiveError, UdpInterface, Wire, create_udp_client, create_udp_server};
@@ -134,15 +134,25 @@ pub(crate) fn sealed_bytes(number: u32, envelope: &[u8]) -> Vec<u8> {
     datagram
 }
 
-/// How many lines the library logs on this thread while `act` runs.
-pub(crate) fn lines_logged(act: impl FnOnce()) -> u64 {
-    let lines = Arc::new(AtomicU64::new(0));
-    tracing::subscriber::with_default(Counting(Arc::clone(&lines)), act);
-    lines.load(Ordering::Relaxed)
+thread_local! {
+    /// How many lines were logged on this thread.
+    static LINES: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Counts lines.
-struct Counting(Arc<AtomicU64>);
+/// How many lines the library logs on this thread while `act` runs.
+pub(crate) fn lines_logged(act: impl FnOnce()) -> u64 {
+    // One subscriber for the whole program: with one a thread, a line that another thread is the first to reach
+    // may be taken for one that nobody wants.
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| tracing::subscriber::set_global_default(Counting).expect("the first"));
+    tracing::callsite::rebuild_interest_cache();
+    let before = LINES.get();
+    act();
+    LINES.get() - before
+}
+
+/// Counts lines by thread.
+struct Counting;
 
 impl tracing::Subscriber for Counting {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
@@ -158,7 +168,7 @@ impl tracing::Subscriber for Counting {
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
 
     fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        LINES.set(LINES.get() + 1);
     }
 
     fn enter(&self, _: &tracing::span::Id) {}
