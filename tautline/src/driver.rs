@@ -306,7 +306,6 @@ impl Turner {
     /// Carries everything that the inbound half has to say to where it belongs. Commands first: when an event
     /// tells that a peer is gone, nothing is sent to it any more.
     fn settle(&mut self, now: Now) {
-        carry_out_commands(&mut self.inbound, &self.shared, now);
         while let Some(event) = self.inbound.poll_event(now) {
             carry_out_commands(&mut self.inbound, &self.shared, now);
             self.happened(event);

@@ -19,8 +19,11 @@ enum Place {
     #[default]
     Empty,
     Idle(Box<Turner>),
-    /// A thread is turning.
-    Out,
+    /// A thread is turning; whether [`Slot::clear`] waits for it. Connecting and disconnecting never overlap, so
+    /// nobody puts a new connection in while someone waits.
+    Out {
+        awaited: bool,
+    },
 }
 
 impl Slot {
@@ -32,7 +35,8 @@ impl Slot {
     /// Closes the connection, waiting for a turn that is under way on another thread.
     pub(crate) fn clear(&self) {
         let mut place = lock(&self.place);
-        while matches!(*place, Place::Out) {
+        while let Place::Out { awaited } = &mut *place {
+            *awaited = true;
             place = self.returned.wait(place).unwrap_or_else(PoisonError::into_inner);
         }
         let old = std::mem::take(&mut *place);
@@ -44,7 +48,7 @@ impl Slot {
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Turner) -> T) -> Option<T> {
         let turner = {
             let mut place = lock(&self.place);
-            match std::mem::replace(&mut *place, Place::Out) {
+            match std::mem::replace(&mut *place, Place::Out { awaited: false }) {
                 Place::Idle(turner) => turner,
                 other => {
                     *place = other;
@@ -69,10 +73,12 @@ impl Drop for Out<'_> {
         let kept = self.turner.take().filter(|turner| !turner.life.is_stopped());
         let mut place = lock(&self.slot.place);
         // Unless a new connection has been put in: a handler disconnected, and another thread connected.
-        if matches!(*place, Place::Out) {
-            *place = kept.map_or(Place::Empty, Place::Idle);
-        }
+        let Place::Out { awaited } = *place else { return };
+        *place = kept.map_or(Place::Empty, Place::Idle);
         drop(place);
-        self.slot.returned.notify_all();
+        // A wake-up is a system call, which a turn that nobody waits for need not make.
+        if awaited {
+            self.slot.returned.notify_all();
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! Payloads: the JSON form, the codecs, and what each of them refuses.
 
+mod common;
+
 use std::collections::BTreeMap;
 
+use common::codecs;
 use serde::{Deserialize, Serialize};
 use tautline::{ContentType, DecodeError, EncodeError, Payload};
 
@@ -61,19 +64,6 @@ fn everything() -> Everything {
         map: [("b".to_owned(), 2), ("a".to_owned(), 1)].into(),
         modes: vec![Mode::Idle, Mode::Hold(1), Mode::Between(1, 2), Mode::Track { joint: 3 }],
     }
-}
-
-type Encode<T> = fn(&T) -> Result<Payload, EncodeError>;
-
-/// The codecs in this build.
-fn codecs<T: Serialize>() -> Vec<Encode<T>> {
-    vec![
-        Payload::json::<T>,
-        #[cfg(feature = "msgpack")]
-        Payload::msgpack::<T>,
-        #[cfg(feature = "cbor")]
-        Payload::cbor::<T>,
-    ]
 }
 
 fn json<T: Serialize>(value: &T) -> String {

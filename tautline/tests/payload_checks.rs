@@ -1,20 +1,9 @@
 //! The check of payloads from strangers: against the specifications, the codecs, and chance.
 
-use serde::Serialize;
+mod common;
+
+use common::codecs;
 use tautline::{ContentType, DecodeError, EncodeError, Payload};
-
-type Encode<T> = fn(&T) -> Result<Payload, EncodeError>;
-
-/// The codecs in this build.
-fn codecs<T: Serialize>() -> Vec<Encode<T>> {
-    vec![
-        Payload::json::<T>,
-        #[cfg(feature = "msgpack")]
-        Payload::msgpack::<T>,
-        #[cfg(feature = "cbor")]
-        Payload::cbor::<T>,
-    ]
-}
 
 /// Bytes that are, or are not, one value.
 fn is_value(content_type: ContentType, bytes: &[u8]) -> bool {

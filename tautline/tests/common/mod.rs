@@ -8,7 +8,11 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use tautline::{Config, Message, ReceiveError, UdpInterface, Wire, create_udp_client, create_udp_server};
+use serde::Serialize;
+use tautline::{
+    Config, EncodeError, Message, Payload, ReceiveError, UdpInterface, Wire, create_udp_client,
+    create_udp_server,
+};
 use tautline_proto::wire::classic::{self, ClassicFormat};
 
 /// Longer than anything here takes; what has not happened by then is a failure.
@@ -174,4 +178,18 @@ impl tracing::Subscriber for Counting {
     fn enter(&self, _: &tracing::span::Id) {}
 
     fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// How one codec makes a payload of a value.
+pub(crate) type Encode<T> = fn(&T) -> Result<Payload, EncodeError>;
+
+/// The codecs in this build.
+pub(crate) fn codecs<T: Serialize>() -> Vec<Encode<T>> {
+    vec![
+        Payload::json::<T>,
+        #[cfg(feature = "msgpack")]
+        Payload::msgpack::<T>,
+        #[cfg(feature = "cbor")]
+        Payload::cbor::<T>,
+    ]
 }
