@@ -36,7 +36,7 @@ use core::time::Duration;
 pub use accepted::{Accepted, Messages};
 pub use encode::{Encoder, Started};
 pub use inbound::Inbound;
-pub use outbound::Outbound;
+pub use outbound::{Outbound, Spent};
 
 use crate::drops::DropReason;
 use crate::json::JsonLimits;

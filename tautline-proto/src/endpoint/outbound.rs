@@ -15,7 +15,7 @@ use super::{Command, EndpointConfig, OpenPeer, Role, WireFormat};
 use crate::peer::{PeerId, SessionId};
 use crate::stats::PeerTxCounters;
 use crate::time::Now;
-use crate::wire::native::{Control, Header, Heartbeat, Token};
+use crate::wire::native::{Control, Header, Heartbeat, Pack, Token};
 use crate::wire::{classic, native};
 
 /// The sending half of an endpoint; owned by whoever holds the transmit lock.
@@ -28,6 +28,25 @@ pub struct Outbound {
     open: Vec<PeerId>,
     by_address: HashMap<SocketAddr, PeerId>,
     first_number: u64,
+}
+
+/// What the kernel took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// Datagrams, each with a number of its own.
+    pub datagrams: u64,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Messages in them.
+    pub messages: u64,
+}
+
+impl Spent {
+    /// One datagram of `bytes` bytes with `messages` messages.
+    #[must_use]
+    pub const fn one(bytes: usize, messages: u64) -> Self {
+        Self { datagrams: 1, bytes, messages }
+    }
 }
 
 #[derive(Debug)]
@@ -99,14 +118,31 @@ impl Outbound {
         Some(peer.address)
     }
 
-    /// Spends the number that the last [`seal`](Self::seal) for this peer wrote: the kernel has the datagram.
-    pub fn sent(&mut self, id: PeerId, bytes: usize, messages: u64) {
+    /// Whether messages for this peer may share datagrams now: on the native wire, once the handshake's echo need not
+    /// ride along any more.
+    #[must_use]
+    pub fn may_pack(&self, id: PeerId) -> bool {
+        self.wire == WireFormat::Native && self.peer(id).is_some_and(|peer| peer.echo.is_none())
+    }
+
+    /// As [`seal`](Self::seal), for all datagrams of `pack`, with the next numbers.
+    pub fn seal_pack(&mut self, id: PeerId, pack: &mut Pack) -> Option<SocketAddr> {
+        let from_server = self.role == Role::Server;
+        let peer = self.peer(id)?;
+        #[allow(clippy::cast_possible_truncation)] // the low half travels
+        let sequence = peer.next as u32;
+        pack.seal(Header { session: peer.session, sequence, from_server });
+        Some(peer.address)
+    }
+
+    /// Spends the numbers of what was sealed last for this peer: the kernel has it.
+    pub fn sent(&mut self, id: PeerId, sent: Spent) {
         let Some(Some(peer)) = self.slots.get_mut(id.slot()) else { return };
-        peer.next += 1;
+        peer.next += sent.datagrams;
         peer.tx.next_sequence.set(peer.next);
-        peer.tx.datagrams.add(1);
-        peer.tx.bytes.add(bytes as u64);
-        peer.tx.messages.add(messages);
+        peer.tx.datagrams.add(sent.datagrams);
+        peer.tx.bytes.add(sent.bytes as u64);
+        peer.tx.messages.add(sent.messages);
     }
 
     /// Carries out an order of the inbound half. Where that asks for a datagram, writes it to `out`, unsealed,

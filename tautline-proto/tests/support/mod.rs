@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tautline_proto::endpoint::{
-    Encoder, EndpointConfig, Event, Inbound, Outbound, Role, Start, WireFormat, endpoint,
+    Encoder, EndpointConfig, Event, Inbound, Outbound, Role, Spent, Start, WireFormat, endpoint,
 };
 use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::native::Head;
@@ -167,7 +167,7 @@ impl Node {
 
     pub(crate) fn send_datagram(&mut self, peer: PeerId, mut datagram: Vec<u8>, messages: u64) {
         let Some(to) = self.outbound.seal(peer, &mut datagram) else { return };
-        self.outbound.sent(peer, datagram.len(), messages);
+        self.outbound.sent(peer, Spent::one(datagram.len(), messages));
         self.sent.push_back(Packet { from: self.address, to, bytes: datagram });
     }
 

@@ -4,6 +4,7 @@
 //! Writing appends to a buffer: a hole for the header ([`begin_datagram`]), then frames, then [`seal`].
 
 mod frames;
+mod pack;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ mod write;
 use alloc::vec::Vec;
 
 pub use frames::{Frame, Frames, MessageFrame};
+pub use pack::{MAX_DATAGRAMS, Pack};
 use reader::Reader;
 pub use write::{BadText, Control, Head, MessageStart, begin_message, finish_message, write_control};
 
@@ -144,13 +146,23 @@ pub fn begin_datagram(out: &mut Vec<u8>) {
 
 /// Fills the header's hole and appends the CRC: the datagram is ready.
 pub fn seal(datagram: &mut Vec<u8>, header: Header) {
+    fill_header(datagram, header);
+    datagram.extend_from_slice(&[0; TRAILER_LEN]);
+    fill_trailer(datagram);
+}
+
+fn fill_header(datagram: &mut [u8], header: Header) {
     datagram[..2].copy_from_slice(&MAGIC);
     datagram[2] = VERSION;
     datagram[3] = if header.from_server { FLAG_FROM_SERVER } else { 0 };
     datagram[4..12].copy_from_slice(&header.session.bits().to_be_bytes());
     datagram[12..16].copy_from_slice(&header.sequence.to_be_bytes());
-    let crc = crc32fast::hash(datagram);
-    datagram.extend_from_slice(&crc.to_be_bytes());
+}
+
+/// Writes the CRC over everything before it into the datagram's last bytes.
+fn fill_trailer(datagram: &mut [u8]) {
+    let (checked, trailer) = datagram.split_at_mut(datagram.len() - TRAILER_LEN);
+    trailer.copy_from_slice(&crc32fast::hash(checked).to_be_bytes());
 }
 
 /// Proof that a client receives at its address, without state at the server. docs/protocol.md §5.

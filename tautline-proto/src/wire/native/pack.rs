@@ -1,0 +1,182 @@
+//! Packing: the frames of many messages in few datagrams, laid out as segmentation offload sends them.
+//!
+//! The datagrams stand one after the other and are of equal size, padded (§4), but for the last one: so one
+//! system call can hand all of them to the kernel, and any of them can be sent alone.
+
+use alloc::vec::Vec;
+
+use super::{HEADER_LEN, Header, MAX_DATAGRAM, TRAILER_LEN, begin_datagram, fill_header, fill_trailer};
+
+/// The most datagrams in a pack: what every kernel with UDP segmentation offload takes at once.
+pub const MAX_DATAGRAMS: usize = 64;
+
+/// Datagrams that are being filled with frames.
+///
+/// Invariants: datagram `i` begins at `i * size`; all but the last are full, which means `size` bytes with a hole for
+/// their trailer; `messages` has one entry for each.
+#[derive(Debug, Default)]
+pub struct Pack {
+    bytes: Vec<u8>,
+    size: usize,
+    /// How many frames each datagram holds.
+    messages: Vec<u16>,
+    /// Whether the last datagram has the hole for its trailer: then nothing is added any more.
+    closed: bool,
+}
+
+impl Pack {
+    /// Makes the pack empty, for datagrams of at most `size` bytes.
+    pub fn begin(&mut self, size: usize) {
+        debug_assert!(size > HEADER_LEN + TRAILER_LEN && size <= MAX_DATAGRAM, "no room for a frame");
+        self.bytes.clear();
+        self.messages.clear();
+        self.size = size;
+        self.closed = false;
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// How many messages are in it.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.messages.iter().map(|&count| u64::from(count)).sum()
+    }
+
+    /// Whether a frame of this length fits into a datagram of a pack whose datagrams have `size` bytes.
+    #[must_use]
+    pub const fn admits(size: usize, frame_len: usize) -> bool {
+        HEADER_LEN + frame_len + TRAILER_LEN <= size
+    }
+
+    /// Adds one message's frame, in a new datagram where the last has no room. `false` where the pack is full: it is
+    /// to be sent and begun anew.
+    ///
+    /// The frame must fit into a datagram: see [`admits`](Self::admits).
+    #[must_use]
+    pub fn push(&mut self, frame: &[u8]) -> bool {
+        debug_assert!(Self::admits(self.size, frame.len()) && !self.closed, "it fits and is open");
+        let end = self.messages.len() * self.size;
+        let fits = !self.is_empty() && self.bytes.len() + frame.len() + TRAILER_LEN <= end;
+        if !fits {
+            if self.messages.len() == MAX_DATAGRAMS || end + self.size > MAX_DATAGRAM {
+                return false;
+            }
+            // What is left of the last datagram is padding, and its trailer's hole.
+            self.bytes.resize(end, 0);
+            begin_datagram(&mut self.bytes);
+            self.messages.push(0);
+        }
+        self.bytes.extend_from_slice(frame);
+        if let Some(count) = self.messages.last_mut() {
+            *count += 1;
+        }
+        true
+    }
+
+    /// Fills headers and trailers: the first datagram gets the number in `first`, the others follow. Can be done again
+    /// with another header.
+    pub(crate) fn seal(&mut self, first: Header) {
+        if !self.closed {
+            self.closed = true;
+            self.bytes.resize(self.bytes.len() + TRAILER_LEN, 0);
+        }
+        let mut header = first;
+        for datagram in self.bytes.chunks_mut(self.size) {
+            fill_header(datagram, header);
+            fill_trailer(datagram);
+            header.sequence = header.sequence.wrapping_add(1);
+        }
+    }
+
+    /// All datagrams, one after the other.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The size of each datagram but the last.
+    #[must_use]
+    pub const fn datagram_size(&self) -> usize {
+        self.size
+    }
+
+    /// The datagrams, each with the number of its messages.
+    pub fn datagrams(&self) -> impl ExactSizeIterator<Item = (&[u8], u64)> {
+        self.bytes.chunks(self.size.max(1)).zip(self.messages.iter().map(|&count| u64::from(count)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::SessionId;
+    use crate::wire::native::{Frame, parse};
+
+    const FIRST: Header = Header { session: SessionId::from_bits(7), sequence: u32::MAX, from_server: true };
+
+    /// A frame of an unknown type with `len` bytes in all.
+    fn frame(len: u8) -> Vec<u8> {
+        let mut frame = alloc::vec![200; usize::from(len)];
+        frame[..4].copy_from_slice(&[200, 0, 0, len - 4]);
+        frame
+    }
+
+    fn pack(size: usize, frames: usize, len: u8) -> Pack {
+        let mut pack = Pack::default();
+        pack.begin(size);
+        assert!((0..frames).all(|_| pack.push(&frame(len))));
+        pack
+    }
+
+    #[test]
+    fn every_datagram_is_in_order_and_all_but_the_last_are_of_equal_size() {
+        // Three frames of 30 bytes fit into 100 + 16 + 4.
+        let mut pack = pack(120, 8, 30);
+        pack.seal(FIRST);
+        let lens: Vec<_> = pack.datagrams().map(|(datagram, count)| (datagram.len(), count)).collect();
+        assert_eq!(lens, [(120, 3), (120, 3), (80, 2)]);
+        for (index, (datagram, count)) in (0u32..).zip(pack.datagrams()) {
+            let (header, frames) = parse(datagram).expect("in order");
+            assert_eq!(header, Header { sequence: FIRST.sequence.wrapping_add(index), ..FIRST });
+            assert_eq!(frames.filter(|frame| matches!(frame, Frame::Unknown)).count() as u64, count);
+        }
+    }
+
+    #[test]
+    fn a_frame_that_just_fits_fills_its_datagram() {
+        let mut pack = pack(50, 2, 30);
+        assert!(Pack::admits(50, 30) && !Pack::admits(50, 31));
+        pack.seal(FIRST);
+        assert!(pack.datagrams().all(|(datagram, count)| datagram.len() == 50 && count == 1));
+        assert!(pack.datagrams().all(|(datagram, _)| parse(datagram).is_ok()));
+    }
+
+    #[test]
+    fn it_is_sealed_again_for_another_peer() {
+        let mut pack = pack(120, 5, 30);
+        pack.seal(FIRST);
+        let other = Header { session: SessionId::from_bits(8), sequence: 3, from_server: true };
+        pack.seal(other);
+        let first = pack.datagrams().next().expect("there are two").0;
+        assert_eq!(parse(first).expect("in order").0, other);
+        assert_eq!((pack.bytes().len(), pack.messages()), (120 + 16 + 60 + 4, 5));
+    }
+
+    #[test]
+    fn it_is_full_at_the_most_datagrams_and_at_the_largest_udp_payload() {
+        let mut small = pack(50, MAX_DATAGRAMS, 30);
+        assert!(!small.push(&frame(30)));
+        let mut large = Pack::default();
+        large.begin(1452);
+        while large.push(&frame(200)) {}
+        large.seal(FIRST);
+        assert_eq!(large.datagrams().len(), MAX_DATAGRAM / 1452);
+        assert!(large.bytes().len() <= MAX_DATAGRAM);
+        large.begin(1452);
+        assert!(large.is_empty() && large.push(&frame(30)));
+    }
+}
