@@ -2,6 +2,7 @@
 //! user does.
 
 mod happened;
+mod reading;
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,16 +16,19 @@ use tautline_proto::{Instant as Steady, Now};
 
 use crate::error::ConnectError;
 use crate::events::Event;
+use crate::gate::Watch;
 use crate::handlers::Dispatcher;
 use crate::line::Line;
 use crate::log::LineLimit;
 use crate::message::Arrival;
+use crate::patience::Patience;
 use crate::reply::Reply;
 use crate::shared::Shared;
-use crate::socket::{RECEIVE_BUFFER, Received, Socket, Waiter, Waker};
-use crate::{Cause, MessageRef};
+use crate::socket::{Socket, Waiter, Waker};
+use crate::{Cause, MessageRef, WaitPolicy};
 
-/// The most datagrams that one turn reads.
+/// A turn reads no more once it has read so many datagrams. It may have read some more: those that the kernel handed over
+/// together with the last.
 pub const TURN_BUDGET: usize = 64;
 
 /// The most turns in a row that put the protocol's timers off because more datagrams wait: some thousand datagrams,
@@ -96,6 +100,16 @@ pub(crate) struct Turner {
     put_off: u32,
     /// Senders left more to write than one turn may.
     unwritten: bool,
+    patience: Patience,
+    watch: Watch,
+    /// When the gate wants to be looked at again.
+    watch_at: Option<Instant>,
+    /// Whether the kernel may hand over many datagrams at once.
+    offload: bool,
+    /// The last turn took what it had waited for and did not look for more.
+    more_may_wait: bool,
+    /// This turn brought messages.
+    brought_messages: bool,
 }
 
 /// Where datagrams are read to, and where a classic payload is rewritten. Out of their turner while it reads, because
@@ -115,6 +129,9 @@ pub(crate) struct Parts {
     pub(crate) waiter: Waiter,
     pub(crate) server: Option<SocketAddr>,
     pub(crate) answer_by: Option<Steady>,
+    pub(crate) wait: WaitPolicy,
+    pub(crate) watch: Watch,
+    pub(crate) offload: bool,
 }
 
 impl std::fmt::Debug for Turner {
@@ -128,7 +145,7 @@ pub(crate) type Sink<'a> = &'a mut dyn FnMut(&MessageRef<'_>, Arrival);
 
 impl Turner {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { shared, life, inbound, socket, waiter, server, answer_by } = parts;
+        let Parts { shared, life, inbound, socket, waiter, server, answer_by, wait, watch, offload } = parts;
         let dispatcher = Dispatcher::new(Arc::clone(&shared.handlers), Arc::clone(&shared.pool));
         Self {
             shared,
@@ -146,6 +163,12 @@ impl Turner {
             send_failures_seen: 0,
             put_off: 0,
             unwritten: false,
+            patience: Patience::new(wait),
+            watch,
+            watch_at: None,
+            offload,
+            more_may_wait: false,
+            brought_messages: false,
         }
     }
 
@@ -177,22 +200,16 @@ impl Turner {
         drop(self);
     }
 
-    /// Waits for at most `wait` (`None`: as long as nothing is due), then does all that is due: at most
-    /// [`TURN_BUDGET`] datagrams and every timer. How many datagrams it were.
+    /// Waits for at most `wait` (`None`: as long as nothing is due), then does all that is due: a bounded number of
+    /// datagrams and every timer. How many datagrams it were; with a `wait` of zero, 0 says that none was left.
     pub(crate) fn turn(&mut self, wait: Option<Duration>, sink: Sink<'_>) -> usize {
-        let wait = self.time_to_wait(wait);
-        if wait != Some(Duration::ZERO)
-            && let Err(error) = self.waiter.wait(&self.socket, wait)
-        {
-            self.socket_failed(&error);
-        }
-        let now = self.shared.clock.now();
-        let datagrams = self.read_batch(now, sink);
+        let (now, datagrams) = self.read(wait, sink);
         if self.life.is_orphaned() {
             return datagrams;
         }
         self.act_on_time(now, datagrams);
         self.settle(now);
+        self.look_at_gate();
         self.finish_sends();
         self.check_answer(now.steady);
         // Last, because these run code of the users, which may end this connection.
@@ -201,9 +218,22 @@ impl Turner {
         datagrams
     }
 
+    /// Sends what messages wait at the gate: whoever turns is about to wait, or takes its time anyway.
+    fn look_at_gate(&mut self) {
+        if std::mem::take(&mut self.brought_messages) {
+            self.shared.gate_signs.turned();
+        }
+        let transmit = &self.shared.transmit;
+        // Whoever else has the line is sending; the next look is soon.
+        let again = self.watch.look(|| {
+            transmit.exclusively_if_free(Line::flush);
+        });
+        self.watch_at = again.map(|period| Instant::now() + period);
+    }
+
     /// Acts on the protocol's timers, unless more datagrams wait: nobody is silent who is only not read yet.
     fn act_on_time(&mut self, now: Now, datagrams: usize) {
-        if datagrams == TURN_BUDGET && self.put_off < MAX_PUT_OFF {
+        if datagrams >= TURN_BUDGET && self.put_off < MAX_PUT_OFF {
             self.put_off += 1;
             return;
         }
@@ -219,88 +249,8 @@ impl Turner {
         let protocol = [self.inbound.next_timeout(), self.answer_by].into_iter().flatten().min();
         let protocol = protocol.map(|due| clock.instant(due));
         let write_on = self.unwritten.then(Instant::now);
-        [protocol, self.dispatcher.next_deadline(), write_on].into_iter().flatten().min()
-    }
-
-    fn time_to_wait(&self, wait: Option<Duration>) -> Option<Duration> {
-        if self.life.is_stopped() {
-            return Some(Duration::ZERO);
-        }
-        let due = self.next_deadline().map(|due| due.saturating_duration_since(Instant::now()));
-        [wait, due].into_iter().flatten().min()
-    }
-
-    fn read_batch(&mut self, now: Now, sink: Sink<'_>) -> usize {
-        let mut buffers = std::mem::take(&mut self.buffers);
-        // The first time, and after a panic.
-        buffers.datagram.resize(RECEIVE_BUFFER, 0);
-        let count = self.read_into(&mut buffers, now, sink);
-        self.buffers = buffers;
-        count
-    }
-
-    fn read_into(&mut self, buffers: &mut Buffers, now: Now, sink: Sink<'_>) -> usize {
-        let Buffers { datagram, scratch } = buffers;
-        for count in 0..TURN_BUDGET {
-            if self.life.is_stopped() {
-                return count;
-            }
-            match self.socket.receive(datagram) {
-                Ok(Received::Datagram(len, from)) => {
-                    self.take_datagram(now, from, &datagram[..len], scratch, sink);
-                }
-                Ok(Received::Empty) => {
-                    if count == 0 {
-                        self.read_error_queue();
-                    }
-                    return count;
-                }
-                Ok(Received::Unreachable(address, error)) => self.unreachable(address, &error),
-                Err(error) => {
-                    self.socket_failed(&error);
-                    return count;
-                }
-            }
-        }
-        TURN_BUDGET
-    }
-
-    /// Empties the queue of errors that a send has cleared: until then the socket would wake every wait.
-    fn read_error_queue(&mut self) {
-        for _ in 0..TURN_BUDGET {
-            let Some((address, error)) = self.socket.queued_error() else { return };
-            self.unreachable(Some(address), &error);
-        }
-    }
-
-    fn take_datagram(
-        &mut self,
-        now: Now,
-        from: SocketAddr,
-        datagram: &[u8],
-        scratch: &mut Vec<u8>,
-        sink: Sink<'_>,
-    ) {
-        let accepted = self.inbound.handle(now, from, datagram, scratch);
-        // A new peer must be known to all before its first message is seen.
-        self.settle(now);
-        let Some(accepted) = accepted else { return };
-        let Self { inbound, shared, dispatcher, life, .. } = self;
-        let arrival =
-            Arrival { peer: accepted.peer(), address: from, time: now.wall, late: accepted.is_late() };
-        for message in inbound.messages(accepted) {
-            if life.is_stopped() {
-                break;
-            }
-            sink(&message, arrival);
-            dispatcher.dispatch(&message, arrival, || Reply::new(shared, &message, arrival));
-            if life.is_orphaned() {
-                // Inbox and all may belong to another connection by now.
-                return;
-            }
-            shared.inbox.offer(&message, arrival);
-        }
-        self.settle(now);
+        let deadlines = [protocol, self.dispatcher.next_deadline(), write_on, self.watch_at];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Carries everything that the inbound half has to say to where it belongs. Commands first: when an event

@@ -185,9 +185,9 @@ pub enum SendError {
         /// The kernel's words.
         problem: String,
     },
-    /// Of several peers some could not be sent to.
+    /// Of several messages, or of one to several peers, some were not sent.
     Partly {
-        /// How many were.
+        /// How many messages were, counted once per peer.
         sent: usize,
         /// How many were not.
         failed: usize,
@@ -237,7 +237,7 @@ impl fmt::Display for SendError {
             Self::Busy => f.write_str("the kernel's send buffer is full: try again, or raise `send_buffer`"),
             Self::Refused { to, problem, .. } => write!(f, "the kernel did not send to {to}: {problem}"),
             Self::Partly { sent, failed, first } => {
-                write!(f, "sent to {sent} peers but not to {failed}: {first}")
+                write!(f, "{sent} messages were sent (counted once per peer) and {failed} were not: {first}")
             }
         }
     }

@@ -30,8 +30,12 @@ pub(crate) trait Writer {
     /// Writes a job for the thread that brought it.
     fn write(&mut self, job: &mut Self::Job) -> Self::Outcome;
 
-    /// Writes a job whose bringer has gone; a failure must be made known here.
+    /// Writes a job whose bringer has gone, or keeps it for a moment, in its place among the others, because more
+    /// of them may follow; a failure must be made known here.
     fn write_queued(&mut self, job: &mut Self::Job);
+
+    /// No more queued jobs follow for now.
+    fn end_of_queue(&mut self);
 }
 
 /// What became of a job that was handed in.
@@ -124,6 +128,13 @@ impl<W: Writer> Handover<W> {
         result
     }
 
+    /// As [`exclusively`](Self::exclusively), unless somebody else has the writer.
+    pub(crate) fn exclusively_if_free<T>(&self, act: impl FnOnce(&mut W) -> T) -> Option<T> {
+        let result = try_lock(&self.writer).map(|mut writer| act(&mut writer));
+        self.finish_backlog(MAX_RUN);
+        result
+    }
+
     fn write_first(
         &self,
         mut writer: MutexGuard<'_, W>,
@@ -179,11 +190,16 @@ impl<W: Writer> Handover<W> {
         most: usize,
         next: impl Fn(&mut Backlog<W::Job>) -> Option<W::Job>,
     ) -> usize {
-        for written in 0..most {
-            let Some(mut job) = next(&mut lock(&self.backlog)) else { return written };
+        let mut written = 0;
+        while written < most {
+            let Some(mut job) = next(&mut lock(&self.backlog)) else { break };
             writer.write_queued(&mut job);
             lock(&self.backlog).spare.push(job);
+            written += 1;
         }
-        most
+        if written > 0 {
+            writer.end_of_queue();
+        }
+        written
     }
 }

@@ -238,6 +238,77 @@ impl UdpInterface {
         self.shared().send_payload(target.into(), payload, metadata, None)
     }
 
+    /// Sends many values at once, packed into as few datagrams and system calls as they fit: the fastest way to send
+    /// much. They are messages of their own, with the same metadata, in this order. On the classic wire each is a
+    /// datagram.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send), and [`Partly`](SendError::Partly) where some were sent before one that could not
+    /// be encoded, or before the kernel refused.
+    pub fn send_batch<T: Serialize>(&self, values: &[T], metadata: &Metadata) -> Result<Sent, SendError> {
+        self.shared().send_values(Target::All, values, metadata)
+    }
+
+    /// As [`send_batch`](Self::send_batch), to one peer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send_batch`](Self::send_batch), and [`UnknownPeer`](SendError::UnknownPeer).
+    pub fn send_batch_to<T: Serialize>(
+        &self,
+        target: impl Into<Target>,
+        values: &[T],
+        metadata: &Metadata,
+    ) -> Result<Sent, SendError> {
+        self.shared().send_values(target.into(), values, metadata)
+    }
+
+    /// As [`send_batch`](Self::send_batch), with payloads as they are.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tautline::{Config, Metadata, Payload, create_udp_client, create_udp_server};
+    /// # let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
+    /// # plant.connect()?;
+    /// # let address = plant.local_address().expect("connected").to_string();
+    /// # let recorder = create_udp_client(Config::client(address))?;
+    /// # recorder.connect()?;
+    /// let samples = [[1; 8], [2; 8], [3; 8]].map(Payload::raw);
+    /// recorder.send_payload_batch(&samples, &Metadata::data())?;
+    /// for sample in &samples {
+    ///     assert_eq!(plant.receive(Some(Duration::from_secs(1)))?.payload(), sample.bytes());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`send_batch`](Self::send_batch).
+    pub fn send_payload_batch(&self, payloads: &[Payload], metadata: &Metadata) -> Result<Sent, SendError> {
+        self.shared().send_payloads(Target::All, payloads, metadata)
+    }
+
+    /// As [`send_payload_batch`](Self::send_payload_batch), to one peer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send_batch_to`](Self::send_batch_to).
+    pub fn send_payload_batch_to(
+        &self,
+        target: impl Into<Target>,
+        payloads: &[Payload],
+        metadata: &Metadata,
+    ) -> Result<Sent, SendError> {
+        self.shared().send_payloads(target.into(), payloads, metadata)
+    }
+
+    /// Sends at once what waits at the `gate`. For loops that are their own driver and have set one: there nobody else
+    /// does, until the next turn. What then fails is an [event](crate::Event::SendFailed), as for everything queued.
+    pub fn flush(&self) {
+        self.shared().flush();
+    }
+
     /// Answers a received message: goes to its sender and carries its id as correlation id.
     ///
     /// # Errors

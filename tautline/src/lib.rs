@@ -47,6 +47,7 @@ mod driver;
 mod driving;
 mod error;
 mod events;
+mod gate;
 mod handlers;
 mod handover;
 mod inbox;
@@ -57,6 +58,7 @@ mod line;
 mod log;
 mod message;
 mod metadata;
+mod patience;
 mod payload;
 mod pool;
 mod protocol;
@@ -74,7 +76,7 @@ mod tests;
 pub use caller_driven::Driver;
 pub use config::{
     Config, ConfigError, DEFAULT_PORT, DurationError, Endpoint, EndpointError, EndpointProblem, InboxPolicy,
-    Key, Role, Settings, Wire, parse_duration,
+    Key, Role, Settings, WaitPolicy, Wire, parse_duration,
 };
 pub use directory::PeerInfo;
 pub use driver::TURN_BUDGET;

@@ -15,6 +15,7 @@ use crate::config::{Config, Role, Settings, Wire};
 use crate::driver::{Life, Parts, Turner};
 use crate::driving::Drivers;
 use crate::error::ConnectError;
+use crate::gate::{Gate, Watch};
 use crate::payload;
 use crate::send::Link;
 use crate::shared::Shared;
@@ -22,6 +23,10 @@ use crate::slot::Slot;
 use crate::socket::{Granted, Socket, Waiter};
 use crate::sync::lock;
 use crate::{Cause, ConnectionState};
+
+/// The headers of an IP packet with a UDP datagram, without options, in bytes (RFC 791, RFC 8200, RFC 768).
+const IPV4_HEADERS: usize = 20 + 8;
+const IPV6_HEADERS: usize = 40 + 8;
 
 /// The connection that runs, if any, and who is changing that.
 #[derive(Debug, Default)]
@@ -216,7 +221,10 @@ impl Shared {
         let answer_by = waits.then(|| self.clock.now().steady.plus(settings.connect_timeout));
         self.directory.begin(inbound.counters());
         self.inbox.open(settings.inbox_capacity, settings.inbox_policy);
-        let opening = self.transmit.exclusively(|line| line.open(outbound, Arc::clone(&socket)));
+        let datagram_size = settings.mtu - if address.is_ipv4() { IPV4_HEADERS } else { IPV6_HEADERS };
+        let gate_length = self.gate_length(settings);
+        let gate = Gate::new(gate_length, datagram_size, Arc::clone(&self.gate_signs));
+        let opening = self.transmit.exclusively(|line| line.open(outbound, Arc::clone(&socket), gate));
         self.set_link(Some(Arc::new(Link {
             opening,
             life: Arc::clone(&life),
@@ -224,6 +232,7 @@ impl Shared {
             wire: settings.wire,
             codec: settings.codec,
             limits: settings.payload_limits(),
+            datagram_size,
         })));
         let local = socket.local_address();
         let turner = Turner::new(Parts {
@@ -234,12 +243,21 @@ impl Shared {
             waiter,
             server: client.then_some(address),
             answer_by,
+            wait: settings.wait,
+            watch: Watch::new(Arc::clone(&self.gate_signs), gate_length),
+            offload: settings.offload && settings.wire == Wire::Native,
         });
         if !client || settings.wire == Wire::Classic {
             self.status.apply(Cause::Ready);
         }
         let thread = self.set_going(turner, &settings.name)?;
         Ok(Running { life, thread, local, granted })
+    }
+
+    /// How long messages gather: not without a thread that sends them in time, unless that was asked for.
+    fn gate_length(&self, settings: &Settings) -> Duration {
+        let is_off = settings.wire == Wire::Classic || (self.caller_driven && self.config().gate.is_none());
+        if is_off { Duration::ZERO } else { settings.gate }
     }
 
     /// Gives the connection to a thread of its own or to the caller's driver.
@@ -281,7 +299,16 @@ fn bind(settings: &Settings, address: SocketAddr) -> Result<Socket, ConnectError
         Role::Server => Socket::bind(address),
         Role::Client => Socket::connect(settings.bind, address),
     };
-    socket.map_err(|error| {
+    let prepared = socket.map(|mut socket| {
+        if settings.offload && settings.wire == Wire::Native {
+            socket.allow_segments();
+        }
+        if settings.kernel_timestamps {
+            socket.stamp();
+        }
+        socket
+    });
+    prepared.map_err(|error| {
         // These are about the socket's own address, which a client may have chosen too.
         let is_own = matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable);
         let address = settings.bind.filter(|_| is_own).unwrap_or(address);

@@ -5,11 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tautline_proto::PeerId;
-use tautline_proto::endpoint::{Command, Outbound};
+use tautline_proto::endpoint::{Command, Outbound, Spent};
+use tautline_proto::wire::native::{HEADER_LEN, Pack};
 use tautline_proto::{Counter, Now, WallTime};
 
 use crate::error::SendError;
+use crate::gate::Gate;
 use crate::handover::Writer;
+use crate::message::wall_now;
+use crate::send::Sent;
 use crate::socket::Socket;
 
 /// To whom a message goes.
@@ -36,15 +40,39 @@ impl From<SocketAddr> for Target {
     }
 }
 
-/// A message ready to be numbered: encoded in a datagram whose header has still to be filled.
+/// What a thread hands over: a message, or several in a pack.
 #[derive(Debug, Default)]
 pub(crate) struct Job {
+    /// One message in a datagram whose header has still to be filled; not looked at where there is a pack.
     pub(crate) datagram: Vec<u8>,
+    /// Several messages; empty for one.
+    pub(crate) pack: Pack,
+    pub(crate) terms: Terms,
+}
+
+/// What holds for all messages of a job.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
     pub(crate) target: Target,
-    /// The [opening](Line::open) that it was encoded for.
+    /// They never wait.
+    pub(crate) urgent: bool,
+    /// The [opening](Line::open) that they were encoded for.
     pub(crate) opening: u64,
-    /// When the message was made.
+    /// When they were made.
     pub(crate) made: WallTime,
+}
+
+impl Job {
+    fn failed(&self, error: SendError) -> Failed {
+        Failed { messages: if self.pack.is_empty() { 1 } else { self.pack.messages() }, error }
+    }
+}
+
+/// Why messages were not sent, and how many, counted once per peer.
+#[derive(Debug)]
+struct Failed {
+    messages: u64,
+    error: SendError,
 }
 
 /// Counters of sending as a whole; written under the transmit lock.
@@ -52,9 +80,9 @@ pub(crate) struct Job {
 pub(crate) struct SendCounters {
     /// When the last datagram with a message was sent, on the wall clock (ns); 0 for never.
     pub(crate) last_sent_ns: Counter,
-    /// Datagrams that the kernel refused.
+    /// Messages that the kernel refused, counted once per peer, and heartbeats.
     pub(crate) refused: Counter,
-    /// Messages that were queued and then could not be sent to anyone.
+    /// Messages that were queued and then could not be sent, counted once per peer.
     pub(crate) queued: Counter,
 }
 
@@ -72,6 +100,7 @@ pub(crate) struct Line {
 struct Open {
     outbound: Outbound,
     socket: Arc<Socket>,
+    gate: Gate,
     /// Where control datagrams are built.
     scratch: Vec<u8>,
 }
@@ -82,14 +111,15 @@ impl Line {
     }
 
     /// Opens the line: messages that were encoded for this opening, which it names, can be sent.
-    pub(crate) fn open(&mut self, outbound: Outbound, socket: Arc<Socket>) -> u64 {
-        self.open = Some(Open { outbound, socket, scratch: Vec::new() });
+    pub(crate) fn open(&mut self, outbound: Outbound, socket: Arc<Socket>, gate: Gate) -> u64 {
+        self.open = Some(Open { outbound, socket, gate, scratch: Vec::new() });
         self.openings += 1;
         self.openings
     }
 
     /// Closes the line after telling the peers, and gives the sending half back. Nothing is sent any more.
     pub(crate) fn close(&mut self) -> Option<Outbound> {
+        self.flush();
         let mut open = self.open.take()?;
         for peer in open.outbound.peers().to_vec() {
             let mut datagram = std::mem::take(&mut open.scratch);
@@ -104,6 +134,10 @@ impl Line {
 
     /// Carries out an order of the receiving half.
     pub(crate) fn command(&mut self, command: Command, now: Now) {
+        if matches!(command, Command::Open(_) | Command::Forget(_)) {
+            // For those who are peers now.
+            self.flush();
+        }
         let Some(open) = &mut self.open else { return };
         let mut datagram = std::mem::take(&mut open.scratch);
         datagram.clear();
@@ -120,75 +154,210 @@ impl Line {
         self.reported.take()
     }
 
-    fn send(&mut self, job: &mut Job) -> Result<(), SendError> {
-        // A sender may have been at its encoding while the interface was connected anew, perhaps on the other wire.
-        let open = self.open.as_mut().filter(|_| job.opening == self.openings);
-        let open = open.ok_or(SendError::NotConnected)?;
-        let result = match job.target {
-            Target::All => open.send_to_all(&mut job.datagram),
-            Target::Peer(peer) => open.send_to(peer, &mut job.datagram, 1),
-            Target::Address(address) => match open.outbound.peer_at(address) {
-                Some(peer) => open.send_to(peer, &mut job.datagram, 1),
-                None => Err(SendError::UnknownPeer { target: job.target }),
-            },
-        };
-        let refused = match &result {
-            Err(SendError::Refused { .. } | SendError::Busy) => 1,
-            Err(SendError::Partly { failed, .. }) => *failed as u64,
-            _ => 0,
-        };
-        self.counters.refused.add(refused);
-        if matches!(result, Ok(()) | Err(SendError::Partly { .. })) {
-            self.counters.last_sent_ns.set(job.made.as_nanos().cast_unsigned());
+    /// Sends what waits at the gate.
+    pub(crate) fn flush(&mut self) {
+        let Some(open) = self.open.as_mut().filter(|open| !open.gate.is_empty()) else { return };
+        let (mut pack, target, made) = open.gate.take();
+        let outcome = open.send_pack(target, &mut pack);
+        open.gate.give_back(pack);
+        open.gate.sent_until(wall_now());
+        self.count(&outcome, made);
+        if let Err(failed) = outcome {
+            self.report(failed);
         }
-        result
+    }
+
+    /// Sends the job, or lets its message wait at the gate: where it is part of a stream, or `more` follow at once.
+    fn send(&mut self, job: &mut Job, more: bool) -> Result<Sent, Failed> {
+        // A sender may have been at its encoding while the interface was connected anew, perhaps on the other wire.
+        if self.open.is_none() || job.terms.opening != self.openings {
+            return Err(job.failed(SendError::NotConnected));
+        }
+        if self.gather(job, more).map_err(|error| job.failed(error))? {
+            return Ok(Sent::Queued);
+        }
+        if !job.terms.urgent {
+            // They were sent before.
+            self.flush();
+        }
+        let Some(open) = &mut self.open else { return Err(job.failed(SendError::NotConnected)) };
+        let outcome = match job.pack.is_empty() {
+            true => open.send_datagram(job.terms.target, &mut job.datagram),
+            false => open.send_pack(job.terms.target, &mut job.pack),
+        };
+        self.count(&outcome, job.terms.made);
+        outcome.map(|()| Sent::Written)
+    }
+
+    /// Whether the message waits at the gate now.
+    fn gather(&mut self, job: &Job, more: bool) -> Result<bool, SendError> {
+        let Some(open) = &mut self.open else { return Ok(false) };
+        if open.gate.is_off() || job.terms.urgent || !job.pack.is_empty() {
+            return Ok(false);
+        }
+        let waits = open.gate.is_streaming(job.terms.target, job.terms.made) || more;
+        let frame = &job.datagram[HEADER_LEN.min(job.datagram.len())..];
+        if !waits
+            || !Pack::admits(open.gate.datagram_size(), frame.len())
+            || !open.may_pack(job.terms.target)?
+        {
+            return Ok(false);
+        }
+        if !open.gate.is_for(job.terms.target) {
+            self.flush();
+        }
+        let push = |line: &mut Self| {
+            line.open.as_mut().is_some_and(|open| open.gate.push(frame, job.terms.target, job.terms.made))
+        };
+        if !push(self) {
+            self.flush();
+            let pushed = push(self);
+            debug_assert!(pushed, "an empty pack takes what it admits");
+        }
+        if self.open.as_ref().is_some_and(|open| open.gate.is_due()) {
+            self.flush();
+        }
+        Ok(true)
+    }
+
+    fn count(&mut self, outcome: &Result<(), Failed>, made: WallTime) {
+        if let Err(Failed {
+            messages,
+            error: SendError::Refused { .. } | SendError::Busy | SendError::Partly { .. },
+        }) = outcome
+        {
+            self.counters.refused.add(*messages);
+        }
+        if matches!(outcome, Ok(()) | Err(Failed { error: SendError::Partly { .. }, .. })) {
+            self.counters.last_sent_ns.set(made.as_nanos().cast_unsigned());
+        }
+    }
+
+    /// Keeps a failure whose sender has gone, for the driver to make known.
+    fn report(&mut self, failed: Failed) {
+        self.counters.queued.add(failed.messages);
+        self.reported.get_or_insert(failed.error);
     }
 }
 
 impl Open {
+    /// Whether messages to this target may share datagrams.
+    fn may_pack(&self, target: Target) -> Result<bool, SendError> {
+        if !self.gate.is_empty() && self.gate.is_for(target) {
+            // Others do already.
+            return Ok(true);
+        }
+        let may = |peer: &PeerId| self.outbound.may_pack(*peer);
+        match self.resolve(target)? {
+            Some(peer) => Ok(may(&peer)),
+            None => Ok(!self.outbound.peers().is_empty() && self.outbound.peers().iter().all(may)),
+        }
+    }
+
+    /// The one peer that is meant, `None` for all of them.
+    fn resolve(&self, target: Target) -> Result<Option<PeerId>, SendError> {
+        match target {
+            Target::All => Ok(None),
+            Target::Peer(peer) => Ok(Some(peer)),
+            Target::Address(address) => {
+                self.outbound.peer_at(address).map(Some).ok_or(SendError::UnknownPeer { target })
+            }
+        }
+    }
+
+    /// Sends one message.
+    fn send_datagram(&mut self, target: Target, datagram: &mut Vec<u8>) -> Result<(), Failed> {
+        let body = datagram.len();
+        self.send_each(target, 1, |open, peer| {
+            datagram.truncate(body);
+            open.send_to(peer, datagram, 1).map_err(|error| Failed { messages: 1, error })
+        })
+    }
+
+    /// Sends several messages.
+    fn send_pack(&mut self, target: Target, pack: &mut Pack) -> Result<(), Failed> {
+        self.send_each(target, pack.messages(), |open, peer| open.send_pack_to(peer, pack))
+    }
+
+    /// Sends `messages` messages to each who is meant, whatever happens with the others.
+    fn send_each(
+        &mut self,
+        target: Target,
+        messages: u64,
+        mut send: impl FnMut(&mut Self, PeerId) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
+        if let Some(peer) = self.resolve(target).map_err(|error| Failed { messages, error })? {
+            return send(self, peer).map_err(|failed| failed.of(messages));
+        }
+        let count = self.outbound.peers().len();
+        let mut sum: Option<Failed> = None;
+        for index in 0..count {
+            if let Err(failed) = send(self, self.outbound.peers()[index]) {
+                match &mut sum {
+                    Some(sum) => sum.messages += failed.messages,
+                    None => sum = Some(failed),
+                }
+            }
+        }
+        match sum {
+            None if count == 0 => Err(Failed { messages, error: SendError::NoPeers }),
+            None => Ok(()),
+            Some(failed) => Err(failed.of(count as u64 * messages)),
+        }
+    }
+
     fn send_to(&mut self, peer: PeerId, datagram: &mut Vec<u8>, messages: u64) -> Result<(), SendError> {
         let unknown = SendError::UnknownPeer { target: Target::Peer(peer) };
         let to = self.outbound.seal(peer, datagram).ok_or(unknown)?;
         // The number is spent only when the kernel has the datagram.
         self.socket.send(datagram, to).map_err(|error| SendError::refused(to, &error))?;
-        self.outbound.sent(peer, datagram.len(), messages);
+        self.outbound.sent(peer, Spent::one(datagram.len(), messages));
         Ok(())
     }
 
-    /// Sends to every peer, whatever happens with the others.
-    fn send_to_all(&mut self, datagram: &mut Vec<u8>) -> Result<(), SendError> {
-        let body = datagram.len();
-        let count = self.outbound.peers().len();
-        let mut failed = 0;
-        let mut first_failure = None;
-        for index in 0..count {
-            datagram.truncate(body);
-            if let Err(error) = self.send_to(self.outbound.peers()[index], datagram, 1) {
-                failed += 1;
-                first_failure.get_or_insert(error);
-            }
+    /// Sends a pack with one call, or its datagrams one by one until one is refused.
+    fn send_pack_to(&mut self, peer: PeerId, pack: &mut Pack) -> Result<(), Failed> {
+        let messages = pack.messages();
+        let unknown = || SendError::UnknownPeer { target: Target::Peer(peer) };
+        let sealed = self.outbound.seal_pack(peer, pack);
+        let to = sealed.ok_or_else(|| Failed { messages, error: unknown() })?;
+        let refused = |messages| move |error| Failed { messages, error: SendError::refused(to, &error) };
+        let datagrams = pack.datagrams().len() as u64;
+        if datagrams > 1
+            && let Some(sent) = self.socket.send_segments(pack.bytes(), pack.datagram_size(), to)
+        {
+            sent.map_err(refused(messages))?;
+            self.outbound.sent(peer, Spent { datagrams, bytes: pack.bytes().len(), messages });
+            return Ok(());
         }
-        match first_failure {
-            None if count == 0 => Err(SendError::NoPeers),
-            None => Ok(()),
-            Some(error) if count == 1 => Err(error),
-            Some(error) => Err(SendError::Partly { sent: count - failed, failed, first: Box::new(error) }),
+        let mut left = messages;
+        for (datagram, count) in pack.datagrams() {
+            self.socket.send(datagram, to).map_err(refused(left))?;
+            self.outbound.sent(peer, Spent::one(datagram.len(), count));
+            left -= count;
         }
+        Ok(())
     }
 }
 
 impl Writer for Line {
     type Job = Job;
-    type Outcome = Result<(), SendError>;
+    type Outcome = Result<Sent, SendError>;
 
     fn write(&mut self, job: &mut Job) -> Self::Outcome {
-        self.send(job)
+        self.send(job, false).map_err(|failed| failed.error)
     }
 
     fn write_queued(&mut self, job: &mut Job) {
-        if let Err(error) = self.send(job) {
-            self.counters.queued.add(1);
-            self.reported.get_or_insert(error);
+        if let Err(failed) = self.send(job, true) {
+            self.report(failed);
+        }
+    }
+
+    fn end_of_queue(&mut self) {
+        let waits_on = self.open.as_ref().is_none_or(|open| open.gate.was_streaming());
+        if !waits_on {
+            self.flush();
         }
     }
 }
@@ -198,6 +367,21 @@ impl SendError {
         match error.kind() {
             io::ErrorKind::WouldBlock => Self::Busy,
             _ => Self::Refused { to, kind: error.kind(), problem: error.to_string() },
+        }
+    }
+}
+
+impl Failed {
+    /// What is told of it where `all` messages were to be sent.
+    fn of(self, all: u64) -> Self {
+        if all == 1 {
+            return self;
+        }
+        let count = |messages: u64| usize::try_from(messages).unwrap_or(usize::MAX);
+        let (sent, failed) = (count(all - self.messages), count(self.messages));
+        Self {
+            messages: self.messages,
+            error: SendError::Partly { sent, failed, first: Box::new(self.error) },
         }
     }
 }
@@ -233,7 +417,8 @@ mod tests {
         };
         let (mut inbound, outbound) = endpoint(config, Start::default());
         let mut line = Line::default();
-        line.open(outbound, Arc::new(Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()));
+        let socket = Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        line.open(outbound, Arc::new(socket), Gate::default());
         for &client in clients {
             inbound.handle(Now::default(), client, &datagram(), &mut Vec::new()).expect("it is in order");
             while let Some(command) = inbound.poll_command() {
@@ -257,7 +442,8 @@ mod tests {
     }
 
     fn job(target: Target) -> Job {
-        Job { datagram: datagram(), target, opening: 1, made: WallTime::from_nanos(5) }
+        let terms = Terms { target, opening: 1, made: WallTime::from_nanos(5), ..Terms::default() };
+        Job { datagram: datagram(), terms, ..Job::default() }
     }
 
     /// Sending there needs a permission of its own, so the kernel refuses.
@@ -289,7 +475,9 @@ mod tests {
         let SendError::Partly { sent: reached, failed, .. } = &error else { panic!("{error}") };
         assert_eq!((*reached, *failed), (2, 1));
         assert!(
-            error.to_string().starts_with("sent to 2 peers but not to 1: the kernel did not send to 255.")
+            error
+                .to_string()
+                .starts_with("2 messages were sent (counted once per peer) and 1 were not: the kernel")
         );
         let messages: Vec<_> = sent.iter().map(|sent| sent.snapshot().messages).collect();
         assert_eq!(messages, [1, 0, 1]);

@@ -1,21 +1,21 @@
 //! Sending: encode without a lock, then hand over.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use serde::Serialize;
 use tautline_proto::endpoint::Encoder;
-use tautline_proto::wire::native::Head;
+use tautline_proto::wire::native::{HEADER_LEN, Head, Pack};
 
 use crate::driver::Life;
 use crate::error::{SendError, Unsupported};
 use crate::handover::Handed;
-use crate::line::{Job, Target};
+use crate::line::{Job, Line, Target, Terms};
 use crate::message::wall_now;
 use crate::metadata::Metadata;
 use crate::payload::{self, EncodeError, Payload, PayloadLimits};
 use crate::shared::Shared;
-use crate::{ContentType, Id, Priority, Wire};
+use crate::{ContentType, Id, Priority, WallTime, Wire};
 
 /// The largest UDP payload (IPv4: 65,535 less 20 and 8 bytes of headers).
 const MAX_UDP_PAYLOAD: usize = 65_507;
@@ -28,8 +28,8 @@ const SEAL_ROOM: usize = 96;
 pub enum Sent {
     /// The kernel has the datagram.
     Written,
-    /// Another thread is writing to the socket and takes this message along; a failure is then counted and an
-    /// [event](crate::Event::SendFailed).
+    /// It goes in a moment: another thread is writing to the socket and takes this message along, or it is part of a
+    /// stream and waits at the `gate`. A failure is then counted and an [event](crate::Event::SendFailed).
     Queued,
 }
 
@@ -43,12 +43,29 @@ pub(crate) struct Link {
     pub(crate) wire: Wire,
     pub(crate) codec: ContentType,
     pub(crate) limits: PayloadLimits,
+    /// The largest datagram that messages share, in bytes.
+    pub(crate) datagram_size: usize,
+}
+
+/// What a thread encodes into.
+#[derive(Debug, Default)]
+struct Desk {
+    job: Job,
+    /// The message of a batch that is being encoded.
+    draft: Vec<u8>,
 }
 
 thread_local! {
-    /// The datagram that this thread encodes into; taken out while in use, because a value's `Serialize` may
-    /// itself send.
-    static JOB: Cell<Job> = Cell::default();
+    static DESK: RefCell<Desk> = RefCell::default();
+}
+
+/// Runs `act` on this thread's desk; on a new one where that is in use, because a value's `Serialize` may itself send,
+/// and where the thread ends and has lost it already.
+fn at_desk<T>(act: impl FnOnce(&mut Desk) -> T) -> T {
+    let mut act = Some(act);
+    let mut run = |desk: &mut Desk| act.take().map(|act| act(desk));
+    let done = DESK.try_with(|desk| desk.try_borrow_mut().ok().and_then(|mut desk| run(&mut desk)));
+    done.ok().flatten().or_else(|| run(&mut Desk::default())).expect("it runs once, here or there")
 }
 
 impl Shared {
@@ -60,9 +77,7 @@ impl Shared {
         answers: Option<Id<'_>>,
     ) -> Result<Sent, SendError> {
         let link = self.link()?;
-        self.send_with(&link, target, metadata, answers, link.codec, |out| {
-            payload::encode_into(out, link.codec, value, &link.limits)
-        })
+        self.send_with(&link, target, metadata, answers, link.codec, |out| link.encode_value(out, value))
     }
 
     pub(crate) fn send_payload(
@@ -73,14 +88,44 @@ impl Shared {
         answers: Option<Id<'_>>,
     ) -> Result<Sent, SendError> {
         let link = self.link()?;
-        let (size, max_size) = (payload.bytes().len(), link.limits.max_size);
-        if size > max_size {
-            return Err(EncodeError::TooLarge { size, max_size }.into());
-        }
         self.send_with(&link, target, metadata, answers, payload.content_type(), |out| {
-            out.extend_from_slice(payload.bytes());
-            Ok(())
+            link.append_payload(out, payload)
         })
+    }
+
+    /// Sends many values at once.
+    pub(crate) fn send_values<T: Serialize>(
+        &self,
+        target: Target,
+        values: &[T],
+        metadata: &Metadata,
+    ) -> Result<Sent, SendError> {
+        let link = self.link()?;
+        let codec = |_: &T| link.codec;
+        self.send_many(&link, target, values, metadata, codec, |out, value| link.encode_value(out, value))
+    }
+
+    /// Sends many payloads at once.
+    pub(crate) fn send_payloads(
+        &self,
+        target: Target,
+        payloads: &[Payload],
+        metadata: &Metadata,
+    ) -> Result<Sent, SendError> {
+        let link = self.link()?;
+        let append = |out: &mut Vec<u8>, payload: &Payload| link.append_payload(out, payload);
+        self.send_many(&link, target, payloads, metadata, Payload::content_type, append)
+    }
+
+    /// Writes what waits at the gate.
+    pub(crate) fn flush(&self) {
+        let failures = self.send_counters.queued.value();
+        if self.gate_signs.is_waiting() {
+            self.transmit.exclusively(Line::flush);
+        }
+        if self.send_counters.queued.value() != failures {
+            self.wake_driver();
+        }
     }
 
     fn send_with(
@@ -93,35 +138,125 @@ impl Shared {
         write_payload: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
     ) -> Result<Sent, SendError> {
         link.check_wire(content_type, metadata.channel)?;
-        // A thread that ends may have lost it already.
-        let mut job = JOB.try_with(Cell::take).unwrap_or_default();
-        job.datagram.clear();
-        job.target = target;
-        job.opening = link.opening;
-        job.made = wall_now();
-        let head = head(metadata, answers, content_type, &job);
-        let sent = link
-            .encode(&mut job.datagram, &head, write_payload)
-            .and_then(|()| self.hand_over(link, &mut job, metadata.priority));
-        let _ = JOB.try_with(|kept| kept.set(job));
-        sent
+        at_desk(|Desk { job, .. }| {
+            job.begin(link, target, metadata);
+            let head = head(metadata, answers, content_type, job.terms.made);
+            link.encode(&mut job.datagram, &head, write_payload)?;
+            self.hand_over(link, job)
+        })
     }
 
-    fn hand_over(&self, link: &Link, job: &mut Job, priority: Priority) -> Result<Sent, SendError> {
+    fn send_many<T>(
+        &self,
+        link: &Link,
+        target: Target,
+        items: &[T],
+        metadata: &Metadata,
+        content_type: impl Fn(&T) -> ContentType,
+        write_payload: impl Fn(&mut Vec<u8>, &T) -> Result<(), EncodeError>,
+    ) -> Result<Sent, SendError> {
+        at_desk(|Desk { job, draft }| {
+            job.begin(link, target, metadata);
+            let mut batch = Batch { shared: self, link, job, sent: Sent::Written, done: 0 };
+            let encoded = items.iter().try_for_each(|item| {
+                let content_type = content_type(item);
+                link.check_wire(content_type, metadata.channel)?;
+                let head = head(metadata, None, content_type, batch.job.terms.made);
+                draft.clear();
+                link.encode(draft, &head, |out| write_payload(out, item))?;
+                batch.add(draft)
+            });
+            // Those before one that cannot be encoded go all the same.
+            let outcome = encoded.and(batch.hand_over_pack());
+            batch.outcome(outcome, items.len())
+        })
+    }
+
+    fn hand_over(&self, link: &Link, job: &mut Job) -> Result<Sent, SendError> {
         let failures = self.send_counters.queued.value();
-        let Handed { outcome, wake_driver } = self.transmit.submit(job, priority == Priority::Critical);
+        let urgent = job.terms.urgent;
+        let Handed { outcome, wake_driver } = self.transmit.submit(job, urgent);
         // A caller's loop may watch the socket alone, or be busy elsewhere: there the sender goes on.
         let left = wake_driver && !(self.caller_driven && self.transmit.flush_all());
         // What failed for others is the driver's to tell.
-        if left || self.send_counters.queued.value() != failures {
+        if left || self.gate_signs.need_a_watch() || self.send_counters.queued.value() != failures {
             link.life.wake();
         }
-        outcome.map_or(Ok(Sent::Queued), |outcome| outcome.map(|()| Sent::Written))
+        outcome.unwrap_or(Ok(Sent::Queued))
     }
 
     fn link(&self) -> Result<Arc<Link>, SendError> {
         let link = self.link.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         link.clone().ok_or(SendError::NotConnected)
+    }
+}
+
+impl Job {
+    /// Makes the job an empty one for this connection.
+    fn begin(&mut self, link: &Link, target: Target, metadata: &Metadata) {
+        self.datagram.clear();
+        self.pack.begin(link.datagram_size);
+        let urgent = metadata.priority == Priority::Critical;
+        self.terms = Terms { target, urgent, opening: link.opening, made: wall_now() };
+    }
+}
+
+/// Many messages on their way into packs, each handed over when it is full.
+struct Batch<'a> {
+    shared: &'a Shared,
+    link: &'a Link,
+    job: &'a mut Job,
+    /// How far the one that got least far has come.
+    sent: Sent,
+    /// How many were handed over.
+    done: usize,
+}
+
+impl Batch<'_> {
+    /// Packs the message in `draft`, or sends it by itself where it cannot share a datagram.
+    fn add(&mut self, draft: &mut Vec<u8>) -> Result<(), SendError> {
+        let shares =
+            self.link.wire == Wire::Native && Pack::admits(self.link.datagram_size, draft.len() - HEADER_LEN);
+        if shares && self.job.pack.push(&draft[HEADER_LEN..]) {
+            return Ok(());
+        }
+        self.hand_over_pack()?;
+        if shares {
+            let pushed = self.job.pack.push(&draft[HEADER_LEN..]);
+            debug_assert!(pushed, "an empty pack takes what it admits");
+            return Ok(());
+        }
+        std::mem::swap(draft, &mut self.job.datagram);
+        self.hand_over(1)
+    }
+
+    fn hand_over_pack(&mut self) -> Result<(), SendError> {
+        let messages = usize::try_from(self.job.pack.messages()).unwrap_or(usize::MAX);
+        if messages == 0 { Ok(()) } else { self.hand_over(messages) }
+    }
+
+    fn hand_over(&mut self, messages: usize) -> Result<(), SendError> {
+        let terms = self.job.terms;
+        let outcome = self.shared.hand_over(self.link, self.job);
+        // It is another job now where somebody else is writing.
+        self.job.terms = terms;
+        self.job.pack.begin(self.link.datagram_size);
+        if outcome? == Sent::Queued {
+            self.sent = Sent::Queued;
+        }
+        self.done += messages;
+        Ok(())
+    }
+
+    /// What is told of a batch of `all` messages.
+    fn outcome(&self, outcome: Result<(), SendError>, all: usize) -> Result<Sent, SendError> {
+        let (sent, first) = match outcome {
+            Ok(()) => return Ok(self.sent),
+            Err(SendError::Partly { sent, first, .. }) => (self.done + sent, first),
+            Err(error) if self.done == 0 => return Err(error),
+            Err(error) => (self.done, Box::new(error)),
+        };
+        Err(SendError::Partly { sent, failed: all.saturating_sub(sent), first })
     }
 }
 
@@ -134,6 +269,19 @@ impl Link {
             Wire::Classic => return Ok(()),
         };
         Err(SendError::NotOnThisWire { wire: self.wire, what })
+    }
+
+    fn encode_value<T: Serialize + ?Sized>(&self, out: &mut Vec<u8>, value: &T) -> Result<(), EncodeError> {
+        payload::encode_into(out, self.codec, value, &self.limits)
+    }
+
+    fn append_payload(&self, out: &mut Vec<u8>, payload: &Payload) -> Result<(), EncodeError> {
+        let (size, max_size) = (payload.bytes().len(), self.limits.max_size);
+        if size > max_size {
+            return Err(EncodeError::TooLarge { size, max_size });
+        }
+        out.extend_from_slice(payload.bytes());
+        Ok(())
     }
 
     fn encode(
@@ -154,13 +302,13 @@ fn head<'a>(
     metadata: &'a Metadata,
     answers: Option<Id<'a>>,
     content_type: ContentType,
-    job: &Job,
+    made: WallTime,
 ) -> Head<'a> {
     Head {
         message_type: metadata.message_type,
         priority: metadata.priority,
         channel: metadata.channel,
-        timestamp: metadata.timestamp.unwrap_or(job.made),
+        timestamp: metadata.timestamp.unwrap_or(made),
         message_id: metadata.message_id.as_ref().map(Id::borrowed),
         source: metadata.source.as_deref(),
         destination: metadata.destination.as_deref(),

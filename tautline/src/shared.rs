@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::clock::Clock;
 use crate::config::{Config, Role, Settings};
 use crate::directory::Directory;
+use crate::gate::GateSigns;
 use crate::handlers::Handlers;
 use crate::handover::Handover;
 use crate::inbox::Inbox;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) transmit: Handover<Line>,
     pub(crate) send_counters: Arc<SendCounters>,
+    pub(crate) gate_signs: Arc<GateSigns>,
     /// How to encode for the present connection; `None` while disconnected.
     pub(crate) link: RwLock<Option<Arc<Link>>>,
     /// Where peer ids of the next connection begin. Order: relaxed; only read once the driver has ended.
@@ -59,6 +61,7 @@ impl Shared {
             log: LineLimit::default(),
             lifecycle: Lifecycle::default(),
             send_counters: line.counters(),
+            gate_signs: Arc::default(),
             transmit: Handover::new(line),
             link: RwLock::new(None),
             peers_so_far: AtomicU32::new(0),

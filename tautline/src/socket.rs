@@ -10,6 +10,9 @@ mod portable;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tautline_proto::WallTime;
 
 pub(crate) use wait::{Waiter, Waker};
 
@@ -30,6 +33,17 @@ pub(crate) struct Socket {
     udp: UdpSocket,
     connected_to: Option<SocketAddr>,
     local: SocketAddr,
+    /// Whether several datagrams may be handed to the kernel in one call (UDP GSO). Turned off by the first time that
+    /// the kernel or the way out cannot do it.
+    ///
+    /// Order: relaxed; only the transmit lock's holder writes, and nothing depends on when it is seen.
+    segments: AtomicBool,
+    /// Whether the kernel may hand over several datagrams in one read (UDP GRO), so that reads must ask for their size.
+    ///
+    /// Order: relaxed; only the driver reads and writes.
+    coalesced: AtomicBool,
+    /// Whether the kernel stamps datagrams on arrival.
+    stamped: bool,
 }
 
 /// What the kernel granted of the buffers asked for, in bytes; `None` where it would not say.
@@ -39,11 +53,36 @@ pub(crate) struct Granted {
     pub(crate) send_buffer: Option<usize>,
 }
 
+/// One or more datagrams of one sender that a read has put into the buffer, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived {
+    /// The bytes of all of them.
+    pub(crate) len: usize,
+    /// The length of each but the last, which may be shorter.
+    pub(crate) each: usize,
+    /// Who sent them.
+    pub(crate) from: SocketAddr,
+    /// When the kernel got them, where it says so.
+    pub(crate) stamp: Option<WallTime>,
+}
+
+impl Arrived {
+    const fn one(len: usize, from: SocketAddr) -> Self {
+        Self { len, each: len, from, stamp: None }
+    }
+
+    /// The datagrams, out of the buffer that was read to. An empty one is one too.
+    pub(crate) fn datagrams(self, buffer: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let count = if self.each == 0 { 1 } else { self.len.div_ceil(self.each) };
+        (0..count).map(move |index| &buffer[index * self.each..((index + 1) * self.each).min(self.len)])
+    }
+}
+
 /// What a read of the socket gave.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// A datagram of this length from this address.
-    Datagram(usize, SocketAddr),
+    /// Something arrived.
+    Datagrams(Arrived),
     /// Nothing waits.
     Empty,
     /// The network reports an error about an earlier datagram to this address, where it is known.
@@ -70,7 +109,26 @@ impl Socket {
     fn from_udp(udp: UdpSocket, connected_to: Option<SocketAddr>) -> io::Result<Self> {
         udp.set_nonblocking(true)?;
         let local = udp.local_addr()?;
-        Ok(Self { udp, connected_to, local })
+        let (segments, coalesced) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { udp, connected_to, local, segments, coalesced, stamped: false })
+    }
+
+    /// Lets several datagrams go to the kernel in one call, where it can do that.
+    pub(crate) fn allow_segments(&self) {
+        self.segments.store(platform::can_segment(&self.udp), Ordering::Relaxed);
+    }
+
+    /// Lets the kernel hand over several datagrams in one read, where it can do that. Not from the start: a read that
+    /// has to ask how large they are takes a tenth longer than one that need not.
+    pub(crate) fn coalesce(&self) {
+        if !self.coalesced.load(Ordering::Relaxed) && platform::coalesce(&self.udp) {
+            self.coalesced.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Has the kernel stamp datagrams on arrival, where it can do that.
+    pub(crate) fn stamp(&mut self) {
+        self.stamped = platform::stamp(&self.udp);
     }
 
     /// Asks for kernel buffers of these sizes (0 leaves the system's) and says what was granted.
@@ -88,19 +146,26 @@ impl Socket {
 
     /// Sends one datagram without blocking. On success the kernel has it.
     pub(crate) fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
-        let mut tries = 0;
-        loop {
-            let sent = match self.connected_to {
-                Some(_) => self.udp.send(datagram),
-                None => self.udp.send_to(datagram, to),
-            };
-            tries += 1;
-            match sent {
-                Ok(_) => return Ok(()),
-                // The error belongs to an earlier datagram; this one was not even tried (ip(7), udp(7)).
-                Err(error) if tries < SEND_TRIES && is_pending_error(&error) => {}
-                Err(error) => return Err(error),
+        past_pending_errors(|| match self.connected_to {
+            Some(_) => self.udp.send(datagram),
+            None => self.udp.send_to(datagram, to),
+        })
+    }
+
+    /// Sends the datagrams that stand in `bytes`, of `each` bytes but for the last, in one call. `None` where that
+    /// cannot be done here and they have to be sent one by one; then nothing was sent.
+    pub(crate) fn send_segments(&self, bytes: &[u8], each: usize, to: SocketAddr) -> Option<io::Result<()>> {
+        if !self.segments.load(Ordering::Relaxed) {
+            return None;
+        }
+        let to = self.connected_to.is_none().then_some(to);
+        let sent = past_pending_errors(|| platform::send_segments(&self.udp, bytes, each, to));
+        match sent {
+            Err(error) if platform::cannot_segment(&error) => {
+                self.segments.store(false, Ordering::Relaxed);
+                None
             }
+            sent => Some(sent),
         }
     }
 
@@ -117,15 +182,11 @@ impl Socket {
         ))
     }
 
-    /// Reads one datagram without blocking.
+    /// Reads without blocking: one datagram, or several of one sender where the kernel has them together.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         loop {
-            let read = match self.connected_to {
-                Some(server) => self.udp.recv(buffer).map(|len| (len, server)),
-                None => self.udp.recv_from(buffer),
-            };
-            return match read {
-                Ok((len, from)) => Ok(Received::Datagram(len, from)),
+            return match self.read(buffer) {
+                Ok(arrived) => Ok(Received::Datagrams(arrived)),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => Ok(Received::Empty),
                     ErrorKind::Interrupted => continue,
@@ -136,6 +197,29 @@ impl Socket {
                     _ => Err(error),
                 },
             };
+        }
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<Arrived> {
+        if self.stamped || self.coalesced.load(Ordering::Relaxed) {
+            return platform::receive(&self.udp, buffer, self.connected_to);
+        }
+        match self.connected_to {
+            Some(server) => self.udp.recv(buffer).map(|len| Arrived::one(len, server)),
+            None => self.udp.recv_from(buffer).map(|(len, from)| Arrived::one(len, from)),
+        }
+    }
+}
+
+/// Sends, again where the kernel first hands out the error of an earlier datagram: this one was not even tried
+/// (ip(7), udp(7)).
+fn past_pending_errors(send: impl Fn() -> io::Result<usize>) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match send() {
+            Err(error) if tries < SEND_TRIES && is_pending_error(&error) => {}
+            sent => return sent.map(drop),
         }
     }
 }
@@ -182,7 +266,69 @@ mod tests {
         let back = Socket::bind(gone).unwrap();
         // The pending error must not swallow this one.
         socket.send(b"to somebody", gone).unwrap();
-        assert!(matches!(wait_for(&back), Received::Datagram(11, _)));
+        assert!(matches!(wait_for(&back), Received::Datagrams(Arrived { len: 11, each: 11, .. })));
+    }
+
+    /// What five datagrams of 100 bytes and one of 40 look like at a server, sent in one call; `coalesce` lets the kernel
+    /// keep them together.
+    #[cfg(target_os = "linux")]
+    fn segments_arrive(coalesce: bool, connected: bool) -> Vec<Vec<u8>> {
+        let to = Socket::bind(local()).unwrap();
+        let from = match connected {
+            true => Socket::connect(None, to.local_address()).unwrap(),
+            false => Socket::bind(local()).unwrap(),
+        };
+        if coalesce {
+            to.coalesce();
+        }
+        let bytes: Vec<u8> = (0..540u32).map(|index| (index / 100) as u8).collect();
+        from.allow_segments();
+        let sent = from.send_segments(&bytes, 100, to.local_address());
+        sent.expect("this kernel can segment").expect("the kernel takes it");
+        let mut buffer = vec![0; RECEIVE_BUFFER];
+        let mut datagrams = Vec::new();
+        while let Received::Datagrams(arrived) = to.receive(&mut buffer).unwrap() {
+            assert_eq!(arrived.from.port(), from.local_address().port());
+            datagrams.extend(arrived.datagrams(&buffer).map(<[u8]>::to_vec));
+        }
+        datagrams
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn datagrams_sent_in_one_call_arrive_as_they_are() {
+        let expected: Vec<_> = (0..6).map(|n| vec![n; if n < 5 { 100 } else { 40 }]).collect();
+        for (coalesce, connected) in [(false, false), (false, true), (true, false), (true, true)] {
+            assert_eq!(segments_arrive(coalesce, connected), expected, "{coalesce} {connected}");
+        }
+    }
+
+    #[test]
+    fn without_segments_the_caller_sends_one_by_one() {
+        let socket = Socket::bind(local()).unwrap();
+        assert!(socket.send_segments(&[0; 10], 5, socket.local_address()).is_none());
+    }
+
+    #[test]
+    fn an_empty_datagram_is_a_datagram() {
+        let (to, from) = (Socket::bind(local()).unwrap(), Socket::bind(local()).unwrap());
+        to.coalesce();
+        from.send(&[], to.local_address()).unwrap();
+        let Received::Datagrams(arrived) = wait_for(&to) else { panic!("it came") };
+        assert_eq!(arrived.datagrams(&[7; 9]).collect::<Vec<_>>(), [&[0u8; 0]]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_kernel_stamps_what_arrives() {
+        let (mut to, from) = (Socket::bind(local()).unwrap(), Socket::bind(local()).unwrap());
+        to.stamp();
+        let before = crate::message::wall_now();
+        from.send(b"now", to.local_address()).unwrap();
+        let Received::Datagrams(arrived) = wait_for(&to) else { panic!("it came") };
+        let stamp = arrived.stamp.expect("asked for");
+        assert!(before <= stamp && stamp <= crate::message::wall_now());
+        assert_eq!((arrived.len, arrived.each, arrived.from), (3, 3, from.local_address()));
     }
 
     #[cfg(target_os = "linux")]

@@ -93,7 +93,9 @@ fn no_peer_of_a_new_connection_has_the_id_of_a_former_one() {
 
 #[test]
 fn the_next_number_is_that_of_the_present_session() {
-    let (_server, client) = pair(Wire::Native);
+    let server = server(server_config(Wire::Native));
+    // A datagram for each.
+    let client = client(client_config(&server).gate(Duration::ZERO));
     for number in 0..50 {
         client.send(&number, &Metadata::data()).unwrap();
     }

@@ -319,6 +319,8 @@ mod handover_races {
             self.0.lock().expect("never poisoned").append(job);
         }
 
+        fn end_of_queue(&mut self) {}
+
         fn write_queued(&mut self, job: &mut Vec<usize>) {
             self.write(job);
         }

@@ -104,6 +104,8 @@ impl Writer for Log {
         self.written.lock().unwrap().push(*job);
     }
 
+    fn end_of_queue(&mut self) {}
+
     fn write_queued(&mut self, job: &mut usize) {
         self.write(job);
     }

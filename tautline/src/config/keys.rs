@@ -13,7 +13,7 @@ use tautline_proto::json::{JsonLimits, NonFinite};
 
 use super::endpoint::Endpoint;
 use super::error::ConfigError;
-use super::value::{Given, InboxPolicy, Role, Setting, Wire};
+use super::value::{Given, InboxPolicy, Role, Setting, WaitPolicy, Wire};
 
 /// Where a key has an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,12 +273,19 @@ const MAX_QUEUE: usize = 1_000_000;
 const MAX_KERNEL_BUFFER: usize = 1 << 30;
 const MAX_CONCURRENCY: usize = 1_000;
 
+/// The largest IP packet.
+const MAX_PACKET: usize = 65_535;
+
 const MS: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
+}
+
+const fn us(count: u64) -> Duration {
+    Duration::from_micros(count)
 }
 
 const fn s(count: u64) -> Duration {
@@ -348,5 +355,21 @@ keys! {
         handler_concurrency: usize as usize, ANYWHERE, 1..=MAX_CONCURRENCY => 10;
         /// How many messages may wait for one handler, unless its registration says otherwise.
         handler_backlog: usize as usize, ANYWHERE, 1..=MAX_QUEUE => 1_000;
+        /// How whoever waits for datagrams waits: adaptive asks the kernel again and again for up to 100 us before it
+        /// sleeps, for as long as that pays and disturbs nobody; block sleeps at once; spin never sleeps and
+        /// needs a core of its own.
+        wait: WaitPolicy as WaitPolicy, ANYWHERE => WaitPolicy::Adaptive;
+        /// How long messages gather that follow one another more closely than this, so that they share datagrams and
+        /// system calls. 0s sends each by itself, at once. Only streams gather: the first 16 messages of one never wait, nor
+        /// does a message that answers another, nor a critical one. Without a driver thread the default is 0s.
+        gate: Duration as Duration, NATIVE, Duration::ZERO..=MS => us(20);
+        /// The largest packet of the path, in bytes, IP and UDP headers included: messages share datagrams up to it.
+        /// Ethernet's. A message that is larger by itself is sent all the same, in fragments.
+        mtu: usize as usize, NATIVE, 576..=MAX_PACKET => 1_500;
+        /// Whether the kernel is given, and gives, many datagrams in one call (UDP GSO and GRO) where it can.
+        offload: bool as bool, NATIVE => true;
+        /// Whether `Arrival::time` is the kernel's receive time stamp, so that reading late does not make old data look
+        /// fresh. Off, it is the time of reading, and each read costs some 0.1 us less.
+        kernel_timestamps: bool as bool, ANYWHERE => false;
     }
 }

@@ -27,7 +27,7 @@ pub use durations::{DurationError, parse_duration};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, EndpointProblem};
 pub use error::ConfigError;
 pub use keys::{Config, Key, Settings};
-pub use value::{InboxPolicy, Role, Wire};
+pub use value::{InboxPolicy, Role, WaitPolicy, Wire};
 
 use tautline_proto::ContentType;
 

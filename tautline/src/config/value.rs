@@ -286,6 +286,19 @@ named! {
     }
 }
 
+named! {
+    /// How whoever waits for datagrams waits.
+    WaitPolicy {
+        /// Asks the kernel for up to 100 us, giving the core to whoever else wants it, and then sleeps. Sleeps at once
+        /// while asking does not pay: nothing comes so soon, or somebody else needs the core. The default.
+        Adaptive = "adaptive",
+        /// Sleeps at once. Waking up costs some 30 us where a core has fallen asleep.
+        Block = "block",
+        /// Never sleeps: the shortest round trips, for the price of a whole core.
+        Spin = "spin",
+    }
+}
+
 setting_by_name!(Role: Role::Server = "server", Role::Client = "client");
 setting_by_name!(NonFinite: NonFinite::Refuse = "refuse", NonFinite::Null = "null");
 setting_by_name!(ContentType: ContentType::Json = "json", ContentType::MessagePack = "msgpack", ContentType::Cbor = "cbor");

@@ -1,9 +1,14 @@
-//! What only Linux can do: forced buffer sizes, and the error queue that names an unreachable peer.
-#![allow(unsafe_code)] // one setsockopt that no safe wrapper offers
+//! What only Linux can do: forced buffer sizes, the error queue that names an unreachable peer, many datagrams in one
+//! call (UDP GSO and GRO, udp(7)), and time stamps of the kernel.
+#![allow(unsafe_code)] // socket options and control messages that no safe wrapper offers
+
+mod segments;
 
 use std::io::IoSliceMut;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
+
+pub(super) use segments::{can_segment, cannot_segment, coalesce, receive, send_segments, stamp};
 
 use rustix::net::sockopt;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, recvmsg};
@@ -13,19 +18,19 @@ use super::Granted;
 /// Lets ICMP errors reach an unconnected socket (ip(7), `IP_RECVERR`). Best effort: without it a server
 /// learns of a dead peer from its silence.
 pub(super) fn report_errors(socket: &UdpSocket, local: SocketAddr) {
-    set_flag(socket, libc::IPPROTO_IP, libc::IP_RECVERR);
+    set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1);
     if local.is_ipv6() {
-        set_flag(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR);
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1);
     }
 }
 
-fn set_flag(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) {
-    let on: libc::c_int = 1;
+/// Sets an option whose value is an int; whether the kernel knows it.
+fn set_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> bool {
     #[allow(clippy::cast_possible_truncation)] // the size of an int
     let size = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the descriptor is open for the call's length, the pointer and the size describe `on`, and the
-    // kernel only reads it.
-    unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), size) };
+    // SAFETY: the descriptor is open for the call's length, the pointer and the size describe `value`, and
+    // the kernel only reads it.
+    unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size) == 0 }
 }
 
 /// The destination of the datagram that the oldest queued error is about; takes the error off the queue.

@@ -1,8 +1,9 @@
 //! The fallbacks of other systems.
 
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
-use super::Granted;
+use super::{Arrived, Granted};
 
 pub(super) fn report_errors(_: &UdpSocket, _: SocketAddr) {}
 
@@ -12,4 +13,29 @@ pub(super) fn failed_address(_: &UdpSocket) -> Option<SocketAddr> {
 
 pub(super) fn set_buffers(_: &UdpSocket, _: usize, _: usize) -> Granted {
     Granted::default()
+}
+
+pub(super) const fn can_segment(_: &UdpSocket) -> bool {
+    false
+}
+
+pub(super) const fn cannot_segment(_: &io::Error) -> bool {
+    true
+}
+
+pub(super) fn send_segments(_: &UdpSocket, _: &[u8], _: usize, _: Option<SocketAddr>) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) const fn coalesce(_: &UdpSocket) -> bool {
+    false
+}
+
+pub(super) const fn stamp(_: &UdpSocket) -> bool {
+    false
+}
+
+/// Never called: neither coalescing nor stamps can be had.
+pub(super) fn receive(udp: &UdpSocket, buffer: &mut [u8], _: Option<SocketAddr>) -> io::Result<Arrived> {
+    udp.recv_from(buffer).map(|(len, from)| Arrived::one(len, from))
 }

@@ -15,13 +15,14 @@ pub(crate) use without_poll::{Waiter, Waker};
 mod with_poll {
     use std::os::fd::OwnedFd;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::io::Errno;
 
     use super::{Duration, Socket, io};
 
-    /// The waiting side.
+    /// The waiting side; one thread at a time.
     #[derive(Debug)]
     pub(crate) struct Waiter(Arc<Bell>);
 
@@ -29,8 +30,14 @@ mod with_poll {
     #[derive(Clone, Debug)]
     pub(crate) struct Waker(Arc<Bell>);
 
+    /// Nobody's wake-up is lost: who wakes sets `rung` *before* looking whether the other is `asleep`, and who waits
+    /// sets `asleep` *before* looking whether it has `rung` (all four sequentially consistent). So either the
+    /// sleeper sees the ring, or the ringer sees the sleeper and writes to the descriptor that ends its sleep. A wake-up of
+    /// one who is awake is no system call.
     #[derive(Debug)]
     struct Bell {
+        rung: AtomicBool,
+        asleep: AtomicBool,
         read: OwnedFd,
         #[cfg(not(target_os = "linux"))]
         write: OwnedFd,
@@ -40,7 +47,8 @@ mod with_poll {
         #[cfg(target_os = "linux")]
         fn new() -> io::Result<Self> {
             use rustix::event::{EventfdFlags, eventfd};
-            Ok(Self { read: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+            let read = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+            Ok(Self { rung: AtomicBool::new(false), asleep: AtomicBool::new(false), read })
         }
 
         #[cfg(not(target_os = "linux"))]
@@ -48,7 +56,7 @@ mod with_poll {
             let (read, write) = rustix::pipe::pipe()?;
             rustix::io::ioctl_fionbio(&read, true)?;
             rustix::io::ioctl_fionbio(&write, true)?;
-            Ok(Self { read, write })
+            Ok(Self { rung: AtomicBool::new(false), asleep: AtomicBool::new(false), read, write })
         }
 
         fn writer(&self) -> &OwnedFd {
@@ -65,8 +73,25 @@ mod with_poll {
             Ok((Self(Arc::clone(&bell)), Waker(bell)))
         }
 
-        /// Waits until the socket is readable, someone wakes us or the time is over; `None` waits for ever.
-        pub(crate) fn wait(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<()> {
+        /// Whether someone has woken us since the last time that this or [`wait`](Self::wait) said so.
+        pub(crate) fn is_woken(&self) -> bool {
+            // A read first: a swap would take the cache line from whoever is about to ring.
+            self.0.rung.load(Ordering::Relaxed) && self.0.rung.swap(false, Ordering::SeqCst)
+        }
+
+        /// Waits until the socket is readable, someone wakes us or the time is over; `None` waits for ever. Whether the
+        /// socket has an error to tell.
+        pub(crate) fn wait(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
+            self.0.asleep.store(true, Ordering::SeqCst);
+            let rung = self.0.rung.swap(false, Ordering::SeqCst);
+            let result = self.sleep(socket, if rung { Some(Duration::ZERO) } else { timeout });
+            self.0.asleep.store(false, Ordering::SeqCst);
+            // Whoever rang during the sleep is heard now.
+            self.0.rung.store(false, Ordering::SeqCst);
+            result
+        }
+
+        fn sleep(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
             let timeout = timeout.map(|timeout| Timespec {
                 tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: timeout.subsec_nanos().into(),
@@ -81,15 +106,18 @@ mod with_poll {
                 // Whatever was written stands for "look around": one read takes it all.
                 let _ = rustix::io::read(&self.0.read, &mut [0; 64]);
             }
-            Ok(())
+            Ok(fds[0].revents().contains(PollFlags::ERR))
         }
     }
 
     impl Waker {
         /// Ends the present wait, or the next one if nobody waits.
         pub(crate) fn wake(&self) {
-            // A full pipe is already a wake-up.
-            let _ = rustix::io::write(self.0.writer(), &1u64.to_ne_bytes());
+            self.0.rung.store(true, Ordering::SeqCst);
+            if self.0.asleep.load(Ordering::SeqCst) {
+                // A full pipe is already a wake-up.
+                let _ = rustix::io::write(self.0.writer(), &1u64.to_ne_bytes());
+            }
         }
     }
 }
@@ -119,8 +147,13 @@ mod without_poll {
             Ok((Self(Arc::clone(&flag)), Waker(flag)))
         }
 
-        /// Waits until a datagram is there, someone wakes us or the time is over.
-        pub(crate) fn wait(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<()> {
+        /// Whether someone has woken us since the last time that this or [`wait`](Self::wait) said so.
+        pub(crate) fn is_woken(&self) -> bool {
+            self.0.swap(false, Ordering::Relaxed)
+        }
+
+        /// Waits until a datagram is there, someone wakes us or the time is over; the socket has no error queue here.
+        pub(crate) fn wait(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
             let start = std::time::Instant::now();
             let udp = socket.udp();
             // Order: the flag carries no data; the locks taken afterwards do.
@@ -132,7 +165,7 @@ mod without_poll {
                 }
                 std::thread::sleep(SLICE);
             }
-            Ok(())
+            Ok(false)
         }
     }
 

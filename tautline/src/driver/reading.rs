@@ -1,0 +1,205 @@
+//! The first half of a turn: waiting for datagrams, reading them, and handing their messages out.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tautline_proto::Now;
+
+use super::{Buffers, Sink, TURN_BUDGET, Turner};
+use crate::WallTime;
+use crate::message::Arrival;
+use crate::patience::Next;
+use crate::reply::Reply;
+use crate::socket::{Arrived, RECEIVE_BUFFER, Received};
+
+/// What a wait found.
+enum Found {
+    /// Something that had been there before the wait began: more may be there too.
+    AtOnce(Received),
+    /// Something that came meanwhile: probably the only one.
+    Awaited(Received),
+    /// Only that the wait is over.
+    Nothing,
+}
+
+impl Turner {
+    /// Waits for at most `wait`, and no longer than until something is due; then reads. When that was, and how many
+    /// datagrams it were.
+    pub(super) fn read(&mut self, wait: Option<Duration>, sink: Sink<'_>) -> (Now, usize) {
+        let mut buffers = std::mem::take(&mut self.buffers);
+        // The first time, and after a panic.
+        buffers.datagram.resize(RECEIVE_BUFFER, 0);
+        let found = self.find(&mut buffers.datagram, wait);
+        let now = self.shared.clock.now();
+        let count = self.take_all(found, &mut buffers, now, sink);
+        self.buffers = buffers;
+        (now, count)
+    }
+
+    fn find(&mut self, buffer: &mut [u8], wait: Option<Duration>) -> Found {
+        if self.life.is_stopped() {
+            return Found::Nothing;
+        }
+        let began = Instant::now();
+        let until = [wait.and_then(|wait| began.checked_add(wait)), self.next_deadline()];
+        let until = until.into_iter().flatten().min();
+        let asks = self.patience.asks(began);
+        if asks || self.more_may_wait || until.is_some_and(|until| until <= began) {
+            match self.receive(buffer) {
+                Received::Empty => self.more_may_wait = false,
+                received => return Found::AtOnce(received),
+            }
+        }
+        if until.is_some_and(|until| until <= began) {
+            self.read_error_queue();
+            return Found::Nothing;
+        }
+        if asks && let Some(found) = self.ask(buffer, began, until) {
+            return found;
+        }
+        self.sleep(buffer, until)
+    }
+
+    /// Asks the socket again and again; `None` where it is better to sleep.
+    fn ask(&mut self, buffer: &mut [u8], began: Instant, until: Option<Instant>) -> Option<Found> {
+        let mut now = Instant::now();
+        loop {
+            if self.waiter.is_woken() || until.is_some_and(|until| until <= now) {
+                return Some(Found::Nothing);
+            }
+            match self.patience.next(began, now) {
+                Next::Ask => std::hint::spin_loop(),
+                Next::Sleep => return None,
+                Next::Yield => {
+                    std::thread::yield_now();
+                    let back = Instant::now();
+                    if !self.patience.returned(back.saturating_duration_since(now), back) {
+                        return None;
+                    }
+                }
+            }
+            match self.receive(buffer) {
+                Received::Empty => now = Instant::now(),
+                received => {
+                    self.patience.answered();
+                    return Some(Found::Awaited(received));
+                }
+            }
+        }
+    }
+
+    fn sleep(&mut self, buffer: &mut [u8], until: Option<Instant>) -> Found {
+        let began = Instant::now();
+        let length = until.map(|until| until.saturating_duration_since(began));
+        let has_error = match self.waiter.wait(&self.socket, length) {
+            Ok(has_error) => has_error,
+            Err(error) => {
+                self.socket_failed(&error);
+                return Found::Nothing;
+            }
+        };
+        match self.receive(buffer) {
+            Received::Empty => {
+                if has_error {
+                    self.read_error_queue();
+                }
+                Found::Nothing
+            }
+            received => {
+                self.patience.slept(began.elapsed());
+                Found::Awaited(received)
+            }
+        }
+    }
+
+    /// Reads; a failure of the socket, which is told where it occurs, leaves nothing to read.
+    fn receive(&self, buffer: &mut [u8]) -> Received {
+        self.socket.receive(buffer).unwrap_or_else(|error| {
+            self.socket_failed(&error);
+            Received::Empty
+        })
+    }
+
+    /// Takes in what was found, and reads on where more may wait, within the budget.
+    fn take_all(&mut self, found: Found, buffers: &mut Buffers, now: Now, sink: Sink<'_>) -> usize {
+        let (mut received, reads_on) = match found {
+            Found::Nothing => return 0,
+            Found::AtOnce(received) => (received, true),
+            Found::Awaited(received) => (received, false),
+        };
+        let mut count = 0;
+        loop {
+            match received {
+                Received::Empty => break,
+                Received::Unreachable(address, error) => {
+                    self.unreachable(address, &error);
+                    count += 1;
+                }
+                Received::Datagrams(arrived) => count += self.take(arrived, buffers, now, sink),
+            }
+            self.more_may_wait = !reads_on || count >= TURN_BUDGET;
+            if self.more_may_wait || self.life.is_stopped() {
+                break;
+            }
+            received = self.receive(&mut buffers.datagram);
+        }
+        if count >= TURN_BUDGET && self.offload {
+            // So many that it pays.
+            self.socket.coalesce();
+        }
+        count
+    }
+
+    /// Takes in datagrams that were read together; how many they were.
+    fn take(&mut self, arrived: Arrived, buffers: &mut Buffers, now: Now, sink: Sink<'_>) -> usize {
+        let Buffers { datagram, scratch } = buffers;
+        let origin = (arrived.from, arrived.stamp.unwrap_or(now.wall));
+        let mut count = 0;
+        for datagram in arrived.datagrams(datagram) {
+            if self.life.is_stopped() {
+                break;
+            }
+            count += 1;
+            self.take_datagram(now, origin, datagram, scratch, sink);
+        }
+        count
+    }
+
+    /// Empties the queue of errors that a send has cleared: until then the socket would wake every wait.
+    fn read_error_queue(&mut self) {
+        for _ in 0..TURN_BUDGET {
+            let Some((address, error)) = self.socket.queued_error() else { return };
+            self.unreachable(Some(address), &error);
+        }
+    }
+
+    fn take_datagram(
+        &mut self,
+        now: Now,
+        (from, time): (SocketAddr, WallTime),
+        datagram: &[u8],
+        scratch: &mut Vec<u8>,
+        sink: Sink<'_>,
+    ) {
+        let accepted = self.inbound.handle(now, from, datagram, scratch);
+        // A new peer must be known to all before its first message is seen.
+        self.settle(now);
+        let Some(accepted) = accepted else { return };
+        let Self { inbound, shared, dispatcher, life, brought_messages, .. } = self;
+        let arrival = Arrival { peer: accepted.peer(), address: from, time, late: accepted.is_late() };
+        for message in inbound.messages(accepted) {
+            if life.is_stopped() {
+                break;
+            }
+            *brought_messages = true;
+            sink(&message, arrival);
+            dispatcher.dispatch(&message, arrival, || Reply::new(shared, &message, arrival));
+            if life.is_orphaned() {
+                // Inbox and all may belong to another connection by now.
+                return;
+            }
+            shared.inbox.offer(&message, arrival);
+        }
+        self.settle(now);
+    }
+}

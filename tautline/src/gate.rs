@@ -1,0 +1,311 @@
+//! The gate: lets messages that follow one another closely share datagrams and system calls.
+//!
+//! Whether a message waits is decided under the transmit lock, from the time of sending alone. The first of a
+//! stream go out at once, and so does everything that control loops do: a command and a status sent together, a
+//! question after every answer. What waits goes when the pack is full, when it has waited for the gate's length and
+//! another message comes, or when the driver looks, whichever is first.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tautline_proto::WallTime;
+use tautline_proto::wire::native::Pack;
+
+use crate::line::Target;
+
+/// So many messages in a row must follow closely before one waits.
+const STREAM: u32 = 16;
+
+/// A turn that brought messages counts against so many sent: who sends one for each that comes is in a dialogue and
+/// never waits, who streams both ways does.
+const DIALOGUE: u32 = 4;
+
+/// Messages of several threads come to the lock in another order than they were made in, but not by more than this.
+const DISORDER_NS: i64 = 1_000_000;
+
+/// The least time between two looks of the driver at the gate, so that looking costs a core a few hundredths at most.
+const SHORTEST_WATCH: Duration = Duration::from_micros(50);
+
+/// What senders and driver tell one another without a lock.
+///
+/// Nobody is forgotten: a sender counts its pack as begun *before* it asks whether the driver watches, and the driver
+/// stops watching *before* it asks for the last time whether a pack waits (all four sequentially consistent). So
+/// either the driver sees the pack, or the sender sees that nobody watches and wakes the driver.
+#[derive(Debug, Default)]
+pub(crate) struct GateSigns {
+    sent: SenderSigns,
+    driven: DriverSigns,
+}
+
+/// Written under the transmit lock. On a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct SenderSigns {
+    /// Packs that messages began to wait in, and those of them that are gone.
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// Written by the driver, but for a sender that wakes it. On a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct DriverSigns {
+    watched: AtomicBool,
+    /// Turns that brought messages. Order: relaxed; a late look only makes a message wait or not.
+    turns: AtomicU64,
+}
+
+impl GateSigns {
+    /// Whether messages wait that no driver is going to look after: it is to be woken. Says so once.
+    pub(crate) fn need_a_watch(&self) -> bool {
+        self.is_waiting()
+            && !self.driven.watched.load(Ordering::SeqCst)
+            && !self.driven.watched.swap(true, Ordering::SeqCst)
+    }
+
+    /// Whether messages wait.
+    pub(crate) fn is_waiting(&self) -> bool {
+        // In this order: a pack that ends between the two reads is only looked at for nothing.
+        let ended = self.sent.ended.load(Ordering::SeqCst);
+        self.sent.begun.load(Ordering::SeqCst) != ended
+    }
+
+    /// Records that a turn brought messages.
+    pub(crate) fn turned(&self) {
+        // The driver is the only writer.
+        let turns = self.driven.turns.load(Ordering::Relaxed);
+        self.driven.turns.store(turns + 1, Ordering::Relaxed);
+    }
+}
+
+/// The driver's side: looks after what waits, and stops looking when nothing does.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    signs: Arc<GateSigns>,
+    period: Duration,
+    begun: u64,
+    watching: bool,
+}
+
+impl Watch {
+    pub(crate) fn new(signs: Arc<GateSigns>, gate: Duration) -> Self {
+        Self { signs, period: gate.max(SHORTEST_WATCH), begun: 0, watching: false }
+    }
+
+    /// Looks: `flush` is called where messages wait. When to look again, at the latest.
+    pub(crate) fn look(&mut self, mut flush: impl FnMut()) -> Option<Duration> {
+        let begun = self.signs.sent.begun.load(Ordering::SeqCst);
+        let streaming = std::mem::replace(&mut self.begun, begun) != begun;
+        if self.signs.is_waiting() {
+            flush();
+        }
+        if streaming || self.signs.is_waiting() {
+            self.set_watching(true);
+        } else if self.watching {
+            self.set_watching(false);
+            if self.signs.is_waiting() {
+                flush();
+                self.set_watching(true);
+            }
+        }
+        self.watching.then_some(self.period)
+    }
+
+    fn set_watching(&mut self, watching: bool) {
+        self.watching = watching;
+        self.signs.driven.watched.store(watching, Ordering::SeqCst);
+    }
+}
+
+/// What waits, and the rule who does. Behind the transmit lock.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// How long messages wait; 0 where none ever does.
+    length_ns: i64,
+    /// The size of a pack's datagrams.
+    datagram_size: usize,
+    pack: Pack,
+    target: Target,
+    /// When the first and the last of those that wait were made.
+    first: WallTime,
+    last: WallTime,
+    /// How many messages in a row have followed closely on one another, to whom, and when the last one was sent.
+    row: u32,
+    row_target: Target,
+    sent_at: WallTime,
+    turns_seen: u64,
+    signs: Arc<GateSigns>,
+}
+
+impl Gate {
+    pub(crate) fn new(length: Duration, datagram_size: usize, signs: Arc<GateSigns>) -> Self {
+        let length_ns = i64::try_from(length.as_nanos()).unwrap_or(i64::MAX);
+        Self { length_ns, datagram_size, signs, ..Self::default() }
+    }
+
+    /// The size of a pack's datagrams, in bytes.
+    pub(crate) const fn datagram_size(&self) -> usize {
+        self.datagram_size
+    }
+
+    pub(crate) const fn is_off(&self) -> bool {
+        self.length_ns == 0
+    }
+
+    /// Records a message made at `made`; whether it is part of a stream and waits.
+    pub(crate) fn is_streaming(&mut self, target: Target, made: WallTime) -> bool {
+        let turns = self.signs.driven.turns.load(Ordering::Relaxed);
+        let answered = std::mem::replace(&mut self.turns_seen, turns) != turns;
+        let gap = made.nanos_since(self.sent_at);
+        let closely = (-DISORDER_NS..self.length_ns).contains(&gap) && target == self.row_target;
+        self.sent_at = if closely { made.max(self.sent_at) } else { made };
+        self.row_target = target;
+        self.row = match (closely, answered) {
+            (false, _) => 0,
+            (true, true) => self.row.saturating_sub(DIALOGUE),
+            (true, false) => (self.row + 1).min(2 * STREAM),
+        };
+        self.row >= STREAM
+    }
+
+    /// Whether the stream goes on, as far as is known.
+    pub(crate) const fn was_streaming(&self) -> bool {
+        self.row >= STREAM
+    }
+
+    /// The time from here counts as the last message's: the socket took its time, not the sender.
+    pub(crate) fn sent_until(&mut self, now: WallTime) {
+        self.sent_at = now;
+    }
+
+    /// Whether the pack is empty, or for this target.
+    pub(crate) fn is_for(&self, target: Target) -> bool {
+        self.pack.is_empty() || self.target == target
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pack.is_empty()
+    }
+
+    /// Lets the message wait; `false` where the pack is full and must go first.
+    #[must_use]
+    pub(crate) fn push(&mut self, frame: &[u8], target: Target, made: WallTime) -> bool {
+        if self.pack.is_empty() {
+            self.pack.begin(self.datagram_size);
+            self.target = target;
+            self.first = made;
+            let begun = self.signs.sent.begun.load(Ordering::Relaxed) + 1;
+            self.signs.sent.begun.store(begun, Ordering::SeqCst);
+        }
+        self.last = made;
+        self.pack.push(frame)
+    }
+
+    /// Whether those that wait have waited for long enough.
+    pub(crate) fn is_due(&self) -> bool {
+        self.last.nanos_since(self.first) >= self.length_ns
+    }
+
+    /// Takes those that wait out, with their target and when the last was made; to be given back empty.
+    pub(crate) fn take(&mut self) -> (Pack, Target, WallTime) {
+        let begun = self.signs.sent.begun.load(Ordering::Relaxed);
+        self.signs.sent.ended.store(begun, Ordering::SeqCst);
+        (std::mem::take(&mut self.pack), self.target, self.last)
+    }
+
+    /// Gives the pack's memory back.
+    pub(crate) fn give_back(&mut self, mut pack: Pack) {
+        pack.begin(self.datagram_size);
+        self.pack = pack;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GATE_NS: i64 = 20_000;
+
+    fn gate() -> Gate {
+        Gate::new(Duration::from_nanos(GATE_NS.cast_unsigned()), 1452, Arc::default())
+    }
+
+    /// Whether each of `count` messages, `gap_ns` apart, is part of a stream.
+    fn stream(gate: &mut Gate, start: i64, count: usize, gap_ns: i64) -> Vec<bool> {
+        let times = (0..).map(|index| WallTime::from_nanos(start + index * gap_ns));
+        times.take(count).map(|at| gate.is_streaming(Target::All, at)).collect()
+    }
+
+    #[test]
+    fn the_first_sixteen_of_a_stream_do_not_wait() {
+        let waits = stream(&mut gate(), 1_000_000, 20, 100);
+        assert_eq!(waits.iter().position(|&waits| waits), Some(16));
+        assert!(waits[16..].iter().all(|&waits| waits));
+    }
+
+    #[test]
+    fn messages_as_far_apart_as_the_gate_never_wait() {
+        assert!(!stream(&mut gate(), 1_000_000, 200, GATE_NS).contains(&true));
+    }
+
+    #[test]
+    fn a_pause_ends_a_stream() {
+        let mut gate = gate();
+        stream(&mut gate, 1_000_000, 20, 100);
+        assert!(!stream(&mut gate, 2_000_000, 16, 100).contains(&true));
+    }
+
+    #[test]
+    fn one_answer_for_each_message_is_a_dialogue() {
+        let mut gate = gate();
+        for index in 0..1000 {
+            gate.signs.turned();
+            assert!(!gate.is_streaming(Target::All, WallTime::from_nanos(1_000_000 + index * 5_000)));
+        }
+    }
+
+    #[test]
+    fn a_stream_both_ways_is_a_stream() {
+        let mut gate = gate();
+        let waits = (0..1000).filter(|index| {
+            if index % 10 == 0 {
+                gate.signs.turned();
+            }
+            gate.is_streaming(Target::All, WallTime::from_nanos(1_000_000 + index * 500))
+        });
+        assert!(waits.count() > 900);
+    }
+
+    #[test]
+    fn messages_to_several_peers_in_turn_do_not_wait_for_one_another() {
+        let mut gate = gate();
+        let targets = [7, 8].map(|port| Target::Address(([127, 0, 0, 1], port).into()));
+        let waits = |index: usize| {
+            let made = WallTime::from_nanos(1_000_000 + 100 * i64::try_from(index).unwrap());
+            gate.is_streaming(targets[index % 2], made)
+        };
+        assert!(!(0..100).map(waits).any(|waits| waits));
+    }
+
+    #[test]
+    fn a_clock_set_back_lets_nobody_wait() {
+        let mut gate = gate();
+        stream(&mut gate, 1_000_000_000, 20, 100);
+        assert!(!gate.is_streaming(Target::All, WallTime::from_nanos(5)));
+    }
+
+    #[test]
+    fn the_driver_is_woken_once_and_looks_until_nothing_comes() {
+        let mut gate = gate();
+        let mut watch = Watch::new(Arc::clone(&gate.signs), Duration::ZERO);
+        let signs = Arc::clone(&gate.signs);
+        assert!(watch.look(|| panic!("nothing waits")).is_none());
+        assert!(gate.push(&[1, 0, 0, 0], Target::All, WallTime::default()));
+        assert_eq!([signs.need_a_watch(), signs.need_a_watch()], [true, false]);
+        assert!(watch.look(|| drop(gate.take())).is_some());
+        assert!(watch.look(|| panic!("nothing waits")).is_none(), "nothing came since");
+        assert!(gate.push(&[1, 0, 0, 0], Target::All, WallTime::default()));
+        assert!(signs.need_a_watch());
+    }
+}
