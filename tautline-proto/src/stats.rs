@@ -28,17 +28,20 @@ impl Counter {
     }
 
     /// Adds `amount`; for the single writer only.
+    #[inline]
     pub fn add(&self, amount: u64) {
         self.set(self.value().wrapping_add(amount));
     }
 
     /// Replaces the value; for the single writer only.
+    #[inline]
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
     /// The value now.
     #[must_use]
+    #[inline]
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

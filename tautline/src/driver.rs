@@ -110,6 +110,7 @@ pub(crate) struct Turner {
     more_may_wait: bool,
     /// This turn brought messages.
     brought_messages: bool,
+    inbox_is_on: bool,
 }
 
 /// Where datagrams are read to, and where a classic payload is rewritten. Out of their turner while it reads, because
@@ -132,6 +133,7 @@ pub(crate) struct Parts {
     pub(crate) wait: WaitPolicy,
     pub(crate) watch: Watch,
     pub(crate) offload: bool,
+    pub(crate) inbox_is_on: bool,
 }
 
 impl std::fmt::Debug for Turner {
@@ -145,7 +147,19 @@ pub(crate) type Sink<'a> = &'a mut dyn FnMut(&MessageRef<'_>, Arrival);
 
 impl Turner {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { shared, life, inbound, socket, waiter, server, answer_by, wait, watch, offload } = parts;
+        let Parts {
+            shared,
+            life,
+            inbound,
+            socket,
+            waiter,
+            server,
+            answer_by,
+            wait,
+            watch,
+            offload,
+            inbox_is_on,
+        } = parts;
         let dispatcher = Dispatcher::new(Arc::clone(&shared.handlers), Arc::clone(&shared.pool));
         Self {
             shared,
@@ -169,6 +183,7 @@ impl Turner {
             offload,
             more_may_wait: false,
             brought_messages: false,
+            inbox_is_on,
         }
     }
 

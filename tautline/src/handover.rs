@@ -6,13 +6,14 @@
 //!
 //! Why no job is forgotten: a sender pushes its job *before* it tries the writer's lock a second time, and
 //! a writer looks at the backlog *after* it released that lock. If the second try fails, the holder has not
-//! released the lock yet, so its look comes after the push and finds the job.
+//! released the lock yet, so its look comes after the push and finds the job. The look is at a count of the jobs, which is
+//! set before the backlog's lock is released; a fence on each side keeps look and push, release and try in that order.
 //!
 //! Lock order: `writer`, then `backlog`; the backlog's lock is held for a push or a pop only.
 
 use std::collections::VecDeque;
 
-use crate::sync::{Mutex, MutexGuard, lock, try_lock};
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, fence, lock, try_lock};
 
 /// The most jobs that one sender writes for others before it leaves the rest to the driver.
 pub(crate) const MAX_RUN: usize = 64;
@@ -52,6 +53,8 @@ pub(crate) struct Handed<O> {
 pub(crate) struct Handover<W: Writer> {
     writer: Mutex<W>,
     backlog: Mutex<Backlog<W::Job>>,
+    /// How many jobs wait; written under the backlog's lock, so that who finds none need not take it.
+    waiting: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -66,7 +69,7 @@ struct Backlog<J> {
 impl<J: Default> Backlog<J> {
     /// Takes the job and leaves an empty one in its place; `false` where the backlog is full.
     fn push(&mut self, job: &mut J, urgent: bool) -> bool {
-        if self.urgent.len() + self.ordinary.len() >= MAX_BACKLOG {
+        if self.len() >= MAX_BACKLOG {
             return false;
         }
         let taken = std::mem::replace(job, self.spare.pop().unwrap_or_default());
@@ -83,15 +86,15 @@ impl<J: Default> Backlog<J> {
         self.pop_urgent().or_else(|| self.ordinary.pop_front())
     }
 
-    fn is_empty(&self) -> bool {
-        self.urgent.is_empty() && self.ordinary.is_empty()
+    fn len(&self) -> usize {
+        self.urgent.len() + self.ordinary.len()
     }
 }
 
 impl<W: Writer> Handover<W> {
     pub(crate) fn new(writer: W) -> Self {
         let backlog = Backlog { urgent: VecDeque::new(), ordinary: VecDeque::new(), spare: Vec::new() };
-        Self { writer: Mutex::new(writer), backlog: Mutex::new(backlog) }
+        Self { writer: Mutex::new(writer), backlog: Mutex::new(backlog), waiting: AtomicUsize::new(0) }
     }
 
     /// Writes the job, or leaves it to whoever is writing. An urgent job is written before all others that wait,
@@ -100,7 +103,7 @@ impl<W: Writer> Handover<W> {
         if let Some(writer) = try_lock(&self.writer) {
             return self.write_first(writer, job, urgent);
         }
-        if !lock(&self.backlog).push(job, urgent) {
+        if !self.push(job, urgent) {
             return self.write_first(lock(&self.writer), job, urgent);
         }
         Handed { outcome: None, wake_driver: self.finish_backlog(MAX_RUN) }
@@ -147,8 +150,8 @@ impl<W: Writer> Handover<W> {
             left = left.saturating_sub(self.write_next(&mut writer, MAX_BACKLOG, Backlog::pop_urgent));
         } else {
             left -= self.write_backlog(&mut writer, MAX_RUN);
-            if left == 0 && !lock(&self.backlog).is_empty() {
-                if lock(&self.backlog).push(job, false) {
+            if left == 0 && self.waiting.load(Ordering::Relaxed) > 0 {
+                if self.push(job, false) {
                     // Enough written for others; the driver goes on, this job in its turn.
                     return Handed { outcome: None, wake_driver: true };
                 }
@@ -165,7 +168,8 @@ impl<W: Writer> Handover<W> {
     /// that no other thread is sure to write.
     fn finish_backlog(&self, mut left: usize) -> bool {
         loop {
-            if lock(&self.backlog).is_empty() {
+            fence(Ordering::SeqCst);
+            if self.waiting.load(Ordering::Relaxed) == 0 {
                 return false;
             }
             if left == 0 {
@@ -177,6 +181,23 @@ impl<W: Writer> Handover<W> {
             };
             left -= self.write_backlog(&mut writer, left);
         }
+    }
+
+    /// Takes the job into the backlog; `false` where that is full.
+    fn push(&self, job: &mut W::Job, urgent: bool) -> bool {
+        let mut backlog = lock(&self.backlog);
+        let taken = backlog.push(job, urgent);
+        self.waiting.store(backlog.len(), Ordering::Relaxed);
+        drop(backlog);
+        fence(Ordering::SeqCst);
+        taken
+    }
+
+    fn pop(&self, next: impl Fn(&mut Backlog<W::Job>) -> Option<W::Job>) -> Option<W::Job> {
+        let mut backlog = lock(&self.backlog);
+        let job = next(&mut backlog);
+        self.waiting.store(backlog.len(), Ordering::Relaxed);
+        job
     }
 
     /// Writes up to `most` waiting jobs; how many it were.
@@ -191,8 +212,9 @@ impl<W: Writer> Handover<W> {
         next: impl Fn(&mut Backlog<W::Job>) -> Option<W::Job>,
     ) -> usize {
         let mut written = 0;
-        while written < most {
-            let Some(mut job) = next(&mut lock(&self.backlog)) else { break };
+        // One that is pushed after this look is found by the next one.
+        while written < most && self.waiting.load(Ordering::Relaxed) > 0 {
+            let Some(mut job) = self.pop(&next) else { break };
             writer.write_queued(&mut job);
             lock(&self.backlog).spare.push(job);
             written += 1;

@@ -246,6 +246,7 @@ impl Shared {
             wait: settings.wait,
             watch: Watch::new(Arc::clone(&self.gate_signs), gate_length),
             offload: settings.offload && settings.wire == Wire::Native,
+            inbox_is_on: settings.inbox_capacity > 0,
         });
         if !client || settings.wire == Wire::Classic {
             self.status.apply(Cause::Ready);

@@ -21,8 +21,24 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub(crate) fn new(shared: &Arc<Shared>, message: &MessageRef<'_>, arrival: Arrival) -> Self {
-        Self { shared: Arc::clone(shared), arrival, message_id: message.message_id.clone().into_owned() }
+    /// Makes `handle` one for this message.
+    #[inline]
+    pub(crate) fn make(
+        handle: &mut Option<Self>,
+        shared: &Arc<Shared>,
+        message: &MessageRef<'_>,
+        arrival: Arrival,
+    ) {
+        let reply = handle.get_or_insert_with(|| Self {
+            shared: Arc::clone(shared),
+            arrival,
+            message_id: Id::Number(0),
+        });
+        reply.arrival = arrival;
+        reply.message_id = match message.message_id {
+            Id::Number(number) => Id::Number(number),
+            Id::Text(ref text) => Id::Text(text.to_string().into()),
+        };
     }
 
     /// How the message came in: from whom, when, and whether late.

@@ -76,8 +76,9 @@ impl Shared {
         metadata: &Metadata,
         answers: Option<Id<'_>>,
     ) -> Result<Sent, SendError> {
-        let link = self.link()?;
-        self.send_with(&link, target, metadata, answers, link.codec, |out| link.encode_value(out, value))
+        let link = self.link.load();
+        let link = link.as_deref().ok_or(SendError::NotConnected)?;
+        self.send_with(link, target, metadata, answers, link.codec, |out| link.encode_value(out, value))
     }
 
     pub(crate) fn send_payload(
@@ -87,8 +88,9 @@ impl Shared {
         metadata: &Metadata,
         answers: Option<Id<'_>>,
     ) -> Result<Sent, SendError> {
-        let link = self.link()?;
-        self.send_with(&link, target, metadata, answers, payload.content_type(), |out| {
+        let link = self.link.load();
+        let link = link.as_deref().ok_or(SendError::NotConnected)?;
+        self.send_with(link, target, metadata, answers, payload.content_type(), |out| {
             link.append_payload(out, payload)
         })
     }
@@ -100,9 +102,10 @@ impl Shared {
         values: &[T],
         metadata: &Metadata,
     ) -> Result<Sent, SendError> {
-        let link = self.link()?;
+        let link = self.link.load();
+        let link = link.as_deref().ok_or(SendError::NotConnected)?;
         let codec = |_: &T| link.codec;
-        self.send_many(&link, target, values, metadata, codec, |out, value| link.encode_value(out, value))
+        self.send_many(link, target, values, metadata, codec, |out, value| link.encode_value(out, value))
     }
 
     /// Sends many payloads at once.
@@ -112,9 +115,10 @@ impl Shared {
         payloads: &[Payload],
         metadata: &Metadata,
     ) -> Result<Sent, SendError> {
-        let link = self.link()?;
+        let link = self.link.load();
+        let link = link.as_deref().ok_or(SendError::NotConnected)?;
         let append = |out: &mut Vec<u8>, payload: &Payload| link.append_payload(out, payload);
-        self.send_many(&link, target, payloads, metadata, Payload::content_type, append)
+        self.send_many(link, target, payloads, metadata, Payload::content_type, append)
     }
 
     /// Writes what waits at the gate.
@@ -183,11 +187,6 @@ impl Shared {
             link.life.wake();
         }
         outcome.unwrap_or(Ok(Sent::Queued))
-    }
-
-    fn link(&self) -> Result<Arc<Link>, SendError> {
-        let link = self.link.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        link.clone().ok_or(SendError::NotConnected)
     }
 }
 

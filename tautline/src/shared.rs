@@ -4,7 +4,9 @@
 //! transmit writer, then its backlog; the status, then the event queues. Everything else is held alone.
 
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwapOption;
 
 use crate::clock::Clock;
 use crate::config::{Config, Role, Settings};
@@ -38,7 +40,9 @@ pub(crate) struct Shared {
     pub(crate) send_counters: Arc<SendCounters>,
     pub(crate) gate_signs: Arc<GateSigns>,
     /// How to encode for the present connection; `None` while disconnected.
-    pub(crate) link: RwLock<Option<Arc<Link>>>,
+    ///
+    /// Read by every send, from any number of threads: without a write to memory that they share.
+    pub(crate) link: ArcSwapOption<Link>,
     /// Where peer ids of the next connection begin. Order: relaxed; only read once the driver has ended.
     pub(crate) peers_so_far: AtomicU32,
 }
@@ -63,13 +67,13 @@ impl Shared {
             send_counters: line.counters(),
             gate_signs: Arc::default(),
             transmit: Handover::new(line),
-            link: RwLock::new(None),
+            link: ArcSwapOption::empty(),
             peers_so_far: AtomicU32::new(0),
         }
     }
 
     pub(crate) fn set_link(&self, link: Option<Arc<Link>>) {
-        *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+        self.link.store(link);
     }
 
     /// Ends sending: the peers are told, and whatever is sent from now on is refused.

@@ -30,6 +30,7 @@ mod sync {
     use std::time::Instant;
 
     use shuttle::rand::Rng;
+    pub(crate) use shuttle::sync::atomic::{AtomicUsize, Ordering, fence};
     pub(crate) use shuttle::sync::{Arc, Mutex, MutexGuard};
     pub(crate) use shuttle::thread::{Thread, current};
 

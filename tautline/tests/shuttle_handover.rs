@@ -10,6 +10,7 @@ mod handover;
 mod sync {
     use std::sync::{PoisonError, TryLockError};
 
+    pub(crate) use shuttle::sync::atomic::{AtomicUsize, Ordering, fence};
     pub(crate) use shuttle::sync::{Mutex, MutexGuard};
 
     pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -48,6 +48,7 @@ pub struct Messages<'a> {
 impl<'a> Iterator for Messages<'a> {
     type Item = MessageRef<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<MessageRef<'a>> {
         let message = match &mut self.contents {
             Contents::Classic(message) => message.take(),
@@ -63,6 +64,7 @@ impl<'a> Iterator for Messages<'a> {
 }
 
 /// The next message whose fields and payload pass; the others are counted.
+#[inline]
 fn next_valid<'a>(
     frames: &mut Frames<'a>,
     name: &'a str,

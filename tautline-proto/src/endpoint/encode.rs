@@ -40,6 +40,7 @@ impl Encoder {
     /// # Errors
     ///
     /// A text that does not fit its field of the native wire.
+    #[inline]
     pub fn begin(&self, out: &mut Vec<u8>, head: &Head<'_>) -> Result<Started, BadText> {
         match self.wire {
             WireFormat::Native => {
@@ -55,6 +56,7 @@ impl Encoder {
 
     /// Ends the message. `false` if it does not fit its frame.
     #[must_use]
+    #[inline]
     pub fn finish(&self, out: &mut Vec<u8>, started: Started) -> bool {
         match started.0 {
             Some(start) => native::finish_message(out, start),

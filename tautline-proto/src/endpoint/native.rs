@@ -30,7 +30,9 @@ impl Inbound {
             // Ours, come back to us.
             return Err(DropReason::Unexpected);
         }
-        if let Some(frame) = frames.clone().next().filter(Frame::is_unnumbered) {
+        if !frames.are_messages()
+            && let Some(frame) = frames.clone().next().filter(Frame::is_unnumbered)
+        {
             return self.handshake(now, from, header, &frame, datagram.len()).map(|()| None);
         }
         let (peer, number, late) = self.enter_session(now, from, header, &frames, datagram.len())?;
@@ -182,6 +184,9 @@ struct ControlFrames<'a> {
 impl<'a> ControlFrames<'a> {
     fn among(frames: Frames<'a>) -> Self {
         let mut found = Self::default();
+        if frames.are_messages() {
+            return found;
+        }
         for frame in frames {
             match frame {
                 Frame::Heartbeat(heartbeat) => found.heartbeat = Some(heartbeat),

@@ -162,6 +162,7 @@ impl Turner {
             count += 1;
             self.take_datagram(now, origin, datagram, scratch, sink);
         }
+        self.dispatcher.release();
         count
     }
 
@@ -185,7 +186,7 @@ impl Turner {
         // A new peer must be known to all before its first message is seen.
         self.settle(now);
         let Some(accepted) = accepted else { return };
-        let Self { inbound, shared, dispatcher, life, brought_messages, .. } = self;
+        let Self { inbound, shared, dispatcher, life, brought_messages, inbox_is_on, .. } = self;
         let arrival = Arrival { peer: accepted.peer(), address: from, time, late: accepted.is_late() };
         for message in inbound.messages(accepted) {
             if life.is_stopped() {
@@ -193,12 +194,14 @@ impl Turner {
             }
             *brought_messages = true;
             sink(&message, arrival);
-            dispatcher.dispatch(&message, arrival, || Reply::new(shared, &message, arrival));
+            dispatcher.dispatch(&message, arrival, |handle| Reply::make(handle, shared, &message, arrival));
             if life.is_orphaned() {
                 // Inbox and all may belong to another connection by now.
                 return;
             }
-            shared.inbox.offer(&message, arrival);
+            if *inbox_is_on {
+                shared.inbox.offer(&message, arrival);
+            }
         }
         self.settle(now);
     }

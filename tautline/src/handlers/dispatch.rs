@@ -11,6 +11,8 @@ use super::stats::HandlerStats;
 use super::task::CancelHandle;
 use super::worker::Queue;
 use super::{Handlers, Selector};
+use tautline_proto::Counter;
+
 use crate::message::{Arrival, Message};
 use crate::pool::Pool;
 use crate::sync::lock;
@@ -29,13 +31,13 @@ type Routes<R> = Vec<(Option<u16>, Arc<Entry<R>>)>;
 
 /// One registered handler.
 pub(super) enum Entry<R> {
-    Inline(Inline<R>),
+    Inline(Arc<Inline<R>>),
     Queued(Arc<Queue<R>>),
 }
 
 /// A handler that the driver calls itself.
 pub(super) struct Inline<R> {
-    /// Out of its place while it runs, so that no lock is held then.
+    /// Out of its place while a driver has it, so that no lock is held while it runs.
     call: Mutex<Option<DropQuietly<InlineFn<R>>>>,
     counts: Arc<InlineCounts>,
 }
@@ -43,8 +45,10 @@ pub(super) struct Inline<R> {
 /// What happened to the messages of an inline handler.
 #[derive(Default)]
 pub(super) struct InlineCounts {
-    handled: AtomicU64,
-    panicked: AtomicU64,
+    /// These two have one writer: who has the closure. The lock that it is taken from orders one holder's writes before
+    /// the next one's.
+    handled: Counter,
+    panicked: Counter,
     /// Dropped, because the handler was still running: it has no backlog.
     busy: AtomicU64,
 }
@@ -114,10 +118,10 @@ fn index_of(message_type: MessageType) -> usize {
 impl<R: Send + 'static> Entry<R> {
     pub(super) fn new(handler: Handler<R>, defaults: Settings) -> Self {
         match handler.kind {
-            Kind::Inline(call) => Self::Inline(Inline {
+            Kind::Inline(call) => Self::Inline(Arc::new(Inline {
                 call: Mutex::new(Some(DropQuietly::new(call))),
                 counts: Arc::default(),
-            }),
+            })),
             Kind::Queued(work, wishes) => Self::Queued(Arc::new(Queue::new(work, wishes.or(defaults)))),
         }
     }
@@ -146,27 +150,44 @@ impl<R> Entry<R> {
     }
 }
 
-impl<R> Inline<R> {
-    fn call(&self, message: &MessageRef<'_>, reply: &R) {
-        let Some(mut call) = lock(&self.call).take() else {
+/// An inline handler whose closure a driver has taken out, to call it for one message after the other.
+struct Held<R> {
+    inline: Arc<Inline<R>>,
+    call: Option<DropQuietly<InlineFn<R>>>,
+}
+
+impl<R> Held<R> {
+    fn take(inline: &Arc<Inline<R>>) -> Self {
+        Self { call: lock(&inline.call).take(), inline: Arc::clone(inline) }
+    }
+
+    fn call(&mut self, message: &MessageRef<'_>, reply: &R) {
+        let counts = &self.inline.counts;
+        let Some(call) = &mut self.call else {
             // It disconnected and connected again, and the old connection's driver is still inside it.
-            self.counts.busy.fetch_add(1, Ordering::Relaxed);
+            counts.busy.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let count = match quietly(|| (*call)(message, reply)) {
-            Ok(()) => &self.counts.handled,
-            Err(_) => &self.counts.panicked,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        *lock(&self.call) = Some(call);
+        match quietly(|| (*call)(message, reply)) {
+            Ok(()) => counts.handled.add(1),
+            Err(_) => counts.panicked.add(1),
+        }
+    }
+}
+
+impl<R> Drop for Held<R> {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            *lock(&self.inline.call) = Some(call);
+        }
     }
 }
 
 impl InlineCounts {
     fn stats(&self) -> HandlerStats {
         let mut stats = HandlerStats {
-            handled: self.handled.load(Ordering::Relaxed),
-            panicked: self.panicked.load(Ordering::Relaxed),
+            handled: self.handled.value(),
+            panicked: self.panicked.value(),
             ..HandlerStats::default()
         };
         stats.dropped.add(DropReason::BacklogFull, self.busy.load(Ordering::Relaxed));
@@ -221,6 +242,10 @@ pub(crate) struct Dispatcher<R> {
     next_check: Option<Instant>,
     /// The shortest limit that `next_check` is early enough for, of messages since the last check.
     armed_for: Option<Duration>,
+    /// The inline handler of the last message, until [`release`](Self::release).
+    held: Option<Held<R>>,
+    /// The reply handle of the last message, to be made into the next one's.
+    reply: Option<R>,
 }
 
 impl<R: Send + 'static> Dispatcher<R> {
@@ -228,26 +253,47 @@ impl<R: Send + 'static> Dispatcher<R> {
     pub(crate) fn new(handlers: Arc<Handlers<R>>, pool: Arc<Pool>) -> Self {
         // Some may still be at work on messages of the connection before.
         let next_check = Some(Instant::now());
-        Self { handlers, pool, table: Arc::default(), seen: None, next_check, armed_for: None }
+        Self {
+            handlers,
+            pool,
+            table: Arc::default(),
+            seen: None,
+            next_check,
+            armed_for: None,
+            held: None,
+            reply: None,
+        }
     }
 
     /// Gives the message to its handler; says whether there is one.
     ///
-    /// `reply` is called only then. A queued handler's message is copied; an inline handler has returned, or
-    /// panicked, when this returns.
+    /// `reply` is called only then: it makes the reply handle, out of an old one where there is one. A queued handler's
+    /// message is copied; an inline handler has returned, or panicked, when this returns.
+    #[inline]
     pub(crate) fn dispatch(
         &mut self,
         message: &MessageRef<'_>,
         arrival: Arrival,
-        reply: impl FnOnce() -> R,
+        reply: impl FnOnce(&mut Option<R>),
     ) -> bool {
         self.refresh();
         match self.table.find(message.message_type, message.channel) {
             None => return false,
-            Some(Entry::Inline(inline)) => inline.call(message, &reply()),
+            Some(Entry::Inline(inline)) => {
+                reply(&mut self.reply);
+                let handle = self.reply.as_ref().expect("just made");
+                if self.held.as_ref().is_none_or(|held| !Arc::ptr_eq(&held.inline, inline)) {
+                    // The one that is held, if any, goes back before another is taken.
+                    self.held = None;
+                    self.held = Some(Held::take(inline));
+                }
+                self.held.as_mut().expect("just taken").call(message, handle);
+            }
             Some(Entry::Queued(queue)) => {
                 let copy = Message::copy(&self.pool, message, arrival);
-                queue.offer(message.priority, Job { message: copy, reply: reply() });
+                reply(&mut self.reply);
+                let reply = self.reply.take().expect("just made");
+                queue.offer(message.priority, Job { message: copy, reply });
                 let limit = queue.backlog().time_limit();
                 self.arm(limit);
             }
@@ -255,12 +301,20 @@ impl<R: Send + 'static> Dispatcher<R> {
         true
     }
 
+    /// Puts the inline handler of the last message back, if one is out: to be called before doing anything else than handing
+    /// out messages.
+    pub(crate) fn release(&mut self) {
+        self.held = None;
+    }
+
     /// Takes note of what was registered since the last call, and lets go of what was unregistered; per message,
     /// and once per turn.
+    #[inline]
     pub(crate) fn refresh(&mut self) {
         // Acquire, paired with the registry's release: the table is at least as new as the generation.
         let generation = self.handlers.generation.load(Ordering::Acquire);
         if self.seen != Some(generation) {
+            self.release();
             let table = Arc::clone(&lock(&self.handlers.registered).table);
             self.seen = Some(generation);
             // The last reference to an unregistered handler may go here, after the lock.

@@ -10,29 +10,42 @@ use crate::time::WallTime;
 
 /// The frames of a datagram, one after the other.
 #[derive(Clone, Debug)]
-pub struct Frames<'a>(&'a [u8]);
+pub struct Frames<'a> {
+    rest: &'a [u8],
+    /// Whether all of the datagram's frames are messages.
+    only_messages: bool,
+}
 
 impl<'a> Frames<'a> {
     /// The frames in these bytes; `None` unless the lengths of all of them fit.
     pub(super) fn check(bytes: &'a [u8]) -> Option<Self> {
-        let mut rest = Self(bytes);
-        while rest.next_raw().is_some() {}
-        rest.0.is_empty().then_some(Self(bytes))
+        let mut frames = Self { rest: bytes, only_messages: true };
+        while let Some((kind, ..)) = frames.next_raw() {
+            frames.only_messages &= kind == frame_type::MESSAGE;
+        }
+        frames.rest.is_empty().then_some(Self { rest: bytes, ..frames })
+    }
+
+    /// Whether all of the datagram's frames are messages, as most datagrams' are.
+    #[must_use]
+    pub const fn are_messages(&self) -> bool {
+        self.only_messages
     }
 
     /// Type, flags and body of the next frame; padding ends the datagram. What does not fit stays unread.
+    #[inline]
     fn next_raw(&mut self) -> Option<(u8, u8, &'a [u8])> {
-        match *self.0.first()? {
+        match *self.rest.first()? {
             frame_type::PADDING => {
-                self.0 = &[];
+                self.rest = &[];
                 None
             }
             kind => {
-                let mut rest = Reader(&self.0[1..]);
+                let mut rest = Reader(&self.rest[1..]);
                 let flags = rest.u8()?;
                 let body_len = usize::from(rest.u16()?);
                 let body = rest.bytes(body_len)?;
-                self.0 = rest.0;
+                self.rest = rest.0;
                 Some((kind, flags, body))
             }
         }
@@ -42,6 +55,7 @@ impl<'a> Frames<'a> {
 impl<'a> Iterator for Frames<'a> {
     type Item = Frame<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Frame<'a>> {
         let (kind, flags, body) = self.next_raw()?;
         let mut body_fields = Reader(body);
@@ -133,6 +147,7 @@ impl<'a> MessageFrame<'a> {
     /// # Errors
     ///
     /// `UnsupportedFlags` for features of a later build, `Malformed` for fields that break the rules.
+    #[inline]
     pub fn decode(self, default_id: u64, default_source: &'a str) -> Result<MessageRef<'a>, DropReason> {
         let mut fields = Reader(self.body);
         let delivery = self.body.first().map_or(0, |first| first >> 6);
@@ -142,6 +157,7 @@ impl<'a> MessageFrame<'a> {
         self.read_fields(&mut fields, default_id, default_source).ok_or(DropReason::Malformed)
     }
 
+    #[inline]
     fn read_fields(
         self,
         fields: &mut Reader<'a>,

@@ -140,6 +140,7 @@ fn stranger(datagram: &[u8]) -> DropReason {
 }
 
 /// Begins a datagram: leaves the hole that [`seal`] fills.
+#[inline]
 pub fn begin_datagram(out: &mut Vec<u8>) {
     out.resize(out.len() + HEADER_LEN, 0);
 }

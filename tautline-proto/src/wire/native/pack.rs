@@ -57,6 +57,7 @@ impl Pack {
     ///
     /// The frame must fit into a datagram: see [`admits`](Self::admits).
     #[must_use]
+    #[inline]
     pub fn push(&mut self, frame: &[u8]) -> bool {
         debug_assert!(Self::admits(self.size, frame.len()) && !self.closed, "it fits and is open");
         let end = self.messages.len() * self.size;

@@ -3,7 +3,9 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{FRAME_HEADER_LEN, Heartbeat, MAX_NAME, MAX_TEXT, TOKEN_LEN, Token, field, frame_type};
+use super::{
+    FRAME_HEADER_LEN, Heartbeat, MAX_NAME, MAX_TEXT, MESSAGE_FIXED_LEN, TOKEN_LEN, Token, field, frame_type,
+};
 use crate::message::{ContentType, Id, MessageType, Priority};
 use crate::time::WallTime;
 
@@ -52,6 +54,7 @@ impl core::error::Error for BadText {}
 /// # Errors
 ///
 /// A text that does not fit its field; `out` is then to be thrown away.
+#[inline]
 pub fn begin_message(out: &mut Vec<u8>, head: &Head<'_>) -> Result<MessageStart, BadText> {
     let start = MessageStart(out.len());
     let flag = |present: bool, flag: u8| if present { flag } else { 0 };
@@ -59,16 +62,24 @@ pub fn begin_message(out: &mut Vec<u8>, head: &Head<'_>) -> Result<MessageStart,
         | flag(head.source.is_some(), field::SOURCE)
         | flag(head.destination.is_some(), field::DESTINATION)
         | flag(head.correlation_id.is_some(), field::CORRELATION_ID);
-    out.extend_from_slice(&[frame_type::MESSAGE, flags, 0, 0]);
-    out.push(head.message_type.to_wire() | (head.priority.to_wire() - 1) << 4);
-    out.push(head.content_type.to_wire());
-    out.extend_from_slice(&head.channel.to_be_bytes());
-    out.extend_from_slice(&head.timestamp.as_nanos().to_be_bytes());
+    let mut fixed = [0; FRAME_HEADER_LEN + MESSAGE_FIXED_LEN];
+    fixed[..2].copy_from_slice(&[frame_type::MESSAGE, flags]);
+    fixed[4] = head.message_type.to_wire() | (head.priority.to_wire() - 1) << 4;
+    fixed[5] = head.content_type.to_wire();
+    fixed[6..8].copy_from_slice(&head.channel.to_be_bytes());
+    fixed[8..].copy_from_slice(&head.timestamp.as_nanos().to_be_bytes());
+    out.extend_from_slice(&fixed);
+    if flags != 0 {
+        write_optional(out, head)?;
+    }
+    Ok(start)
+}
+
+fn write_optional(out: &mut Vec<u8>, head: &Head<'_>) -> Result<(), BadText> {
     write_id(out, "message id", head.message_id.as_ref())?;
     write_text(out, "source", head.source)?;
     write_text(out, "destination", head.destination)?;
-    write_id(out, "correlation id", head.correlation_id.as_ref())?;
-    Ok(start)
+    write_id(out, "correlation id", head.correlation_id.as_ref())
 }
 
 /// Where a message frame begins.
@@ -78,6 +89,7 @@ pub struct MessageStart(usize);
 
 /// Ends a message frame after its payload. Whether it fits the frame's 16-bit length.
 #[must_use]
+#[inline]
 pub fn finish_message(out: &mut [u8], start: MessageStart) -> bool {
     let body_at = start.0 + FRAME_HEADER_LEN;
     let Ok(body_len) = u16::try_from(out.len() - body_at) else { return false };

@@ -51,7 +51,7 @@ impl Rig {
             crate::Id::Number(number) => number,
             crate::Id::Text(_) => panic!("not made by `numbered`"),
         };
-        self.dispatcher.dispatch(message, arrival(), || number)
+        self.dispatcher.dispatch(message, arrival(), |reply| *reply = Some(number))
     }
 
     fn send(&mut self, message_type: MessageType, number: u64) -> bool {
