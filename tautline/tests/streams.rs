@@ -1,0 +1,259 @@
+//! Messages that share datagrams: streams through the gate, and batches. What is promised of messages alone holds for
+//! them too: all arrive, in order, counted once.
+
+mod common;
+
+use std::sync::Barrier;
+use std::time::Duration;
+
+use common::{
+    address, assert_nothing_waits, client, client_config, next, next_number, pair, server, server_config,
+    until,
+};
+use tautline::{
+    Config, Driver, Metadata, Payload, Priority, SendError, Sent, Statistics, UdpInterface, Wire,
+};
+
+/// A stream that takes several packs of datagrams.
+const LONG: u64 = 5_000;
+
+/// A server with room for `LONG`, on the native wire.
+fn roomy(config: Config) -> UdpInterface {
+    server(config.inbox_capacity(100_000))
+}
+
+fn assert_all_came(server: &UdpInterface, count: u64) {
+    (0..count).for_each(|number| assert_eq!(next_number(server), number));
+    assert_nothing_waits(server);
+}
+
+/// Everything that was sent is known to have been received.
+fn assert_exact(sent: &Statistics, server: &UdpInterface, messages: u64) {
+    let received = server.statistics();
+    assert_eq!((sent.messages_sent, sent.send_failures, sent.queued_send_failures), (messages, 0, 0));
+    assert_eq!(received.messages_received, messages);
+    assert_eq!((received.lost, received.missing, received.duplicate, received.late), (0, 0, 0, 0));
+    assert_eq!(received.datagrams_dropped.total(), 0);
+}
+
+/// Sends a stream; how it went on the way.
+fn stream(client: &UdpInterface, count: u64) -> Vec<Sent> {
+    (0..count).map(|number| client.send(&number, &Metadata::data()).expect("connected")).collect()
+}
+
+#[test]
+fn a_stream_shares_datagrams_and_its_last_messages_need_no_further_one() {
+    for offload in [true, false] {
+        let server = roomy(server_config(Wire::Native).offload(offload));
+        // So long that nobody but a full pack and the driver sends what waits.
+        let client = client(client_config(&server).offload(offload).gate(Duration::from_millis(1)));
+        let sent = stream(&client, LONG);
+        assert!(sent[..16].iter().all(|&sent| sent == Sent::Written), "the first never wait");
+        assert_all_came(&server, LONG);
+        let statistics = client.statistics();
+        assert_exact(&statistics, &server, LONG);
+        assert!(statistics.datagrams_sent < LONG / 2, "{} datagrams", statistics.datagrams_sent);
+    }
+}
+
+#[test]
+fn with_the_gate_off_every_message_is_a_datagram_and_written_at_once() {
+    let server = roomy(server_config(Wire::Native));
+    let client = client(client_config(&server).gate(Duration::ZERO));
+    assert!(stream(&client, 500).iter().all(|&sent| sent == Sent::Written));
+    assert_all_came(&server, 500);
+    assert!(client.statistics().datagrams_sent >= 500);
+}
+
+#[test]
+fn a_dialogue_never_waits() {
+    let (server, client) = pair(Wire::Native);
+    for number in 0..200 {
+        assert_eq!(client.send(&number, &Metadata::data()), Ok(Sent::Written));
+        assert_eq!(server.reply(&next(&server), &number, &Metadata::data()), Ok(Sent::Written));
+        next(&client);
+    }
+}
+
+/// A client whose loop is its driver, with a gate: nobody else sends what waits there.
+fn own_loop(server: &UdpInterface) -> (UdpInterface, Driver) {
+    let config = client_config(server).gate(Duration::from_millis(1));
+    let (client, mut driver) = UdpInterface::caller_driven(config).unwrap();
+    driver.connect().unwrap();
+    // The server's name has come too, so that nothing of the handshake rides along any more.
+    until("the server is known", || {
+        driver.turn(Duration::from_millis(1));
+        client.peers().first().is_some_and(|peer| !peer.name.is_empty())
+    });
+    (client, driver)
+}
+
+/// Makes the next message one of a stream, which waits.
+fn begin_stream(client: &UdpInterface) -> u64 {
+    let mut count = 0;
+    while client.send(&count, &Metadata::data()).expect("connected") == Sent::Written {
+        count += 1;
+        assert!(count < 10_000, "it never became a stream");
+    }
+    count + 1
+}
+
+#[test]
+fn what_waits_goes_when_it_is_flushed() {
+    let server = roomy(server_config(Wire::Native));
+    let (client, _driver) = own_loop(&server);
+    let count = begin_stream(&client);
+    assert_eq!(client.statistics().messages_sent, count - 1);
+    client.flush();
+    assert_eq!(client.statistics().messages_sent, count);
+    assert_all_came(&server, count);
+}
+
+#[test]
+fn what_waits_goes_with_the_next_turn() {
+    let server = roomy(server_config(Wire::Native));
+    let (client, mut driver) = own_loop(&server);
+    let count = begin_stream(&client);
+    driver.turn(Duration::ZERO);
+    assert_all_came(&server, count);
+}
+
+#[test]
+fn what_waits_is_sent_before_the_goodbye() {
+    let server = roomy(server_config(Wire::Native));
+    let (client, _driver) = own_loop(&server);
+    let count = begin_stream(&client);
+    client.disconnect();
+    assert_all_came(&server, count);
+}
+
+#[test]
+fn a_critical_message_overtakes_what_waits() {
+    let server = roomy(server_config(Wire::Native));
+    let (client, _driver) = own_loop(&server);
+    let count = begin_stream(&client);
+    let stop = Metadata::command().priority(Priority::Critical);
+    assert_eq!(client.send("stop", &stop), Ok(Sent::Written));
+    client.flush();
+    // By the wire alone: the inbox would hand it out first anyway, so the ids, which are the datagrams', tell.
+    until("all have come", || server.statistics().messages_received == count + 1);
+    let stop_id = next(&server).message_id().to_string().parse::<u64>().unwrap();
+    let ids: Vec<u64> = (0..count).map(|_| next(&server).message_id().to_string().parse().unwrap()).collect();
+    assert!(ids[usize::try_from(count).unwrap() - 1] > stop_id);
+}
+
+#[test]
+fn a_message_too_large_for_a_shared_datagram_keeps_its_place() {
+    let server = roomy(server_config(Wire::Native));
+    let (client, _driver) = own_loop(&server);
+    let count = begin_stream(&client);
+    client.send(&"x".repeat(10_000), &Metadata::data()).unwrap();
+    (0..count).for_each(|number| assert_eq!(next_number(&server), number));
+    assert_eq!(next(&server).decode::<String>().unwrap().len(), 10_000);
+}
+
+#[test]
+fn a_batch_arrives_in_order_and_whole() {
+    // A datagram each on the classic wire: no more than an ordinary user's kernel buffer holds.
+    for (wire, count) in [(Wire::Native, LONG), (Wire::Classic, 200)] {
+        let server = roomy(server_config(wire));
+        let client = client(client_config(&server));
+        let numbers: Vec<u64> = (0..count).collect();
+        assert_eq!(client.send_batch(&numbers, &Metadata::data()), Ok(Sent::Written));
+        assert_all_came(&server, count);
+        assert_exact(&client.statistics(), &server, count);
+    }
+}
+
+#[test]
+fn a_batch_holds_messages_of_every_size() {
+    let server = roomy(server_config(Wire::Native));
+    let client = client(client_config(&server));
+    let sizes = [0, 1, 64, 1416, 1417, 5_000, 60_000, 3, 64_000, 8];
+    let payloads = sizes.map(|size| Payload::raw(vec![7; size]));
+    client.send_payload_batch(&payloads, &Metadata::data()).unwrap();
+    assert_eq!(sizes.map(|_| next(&server).payload().len()), sizes);
+    client.send_payload_batch(&[], &Metadata::data()).unwrap();
+    assert_nothing_waits(&server);
+}
+
+#[test]
+fn a_batch_goes_to_one_or_to_all() {
+    let server = roomy(server_config(Wire::Native));
+    let clients = [(); 3].map(|()| client(client_config(&server)));
+    until("all are known", || server.peers().len() == 3);
+    server.send_batch(&[0, 1, 2], &Metadata::data()).unwrap();
+    clients.iter().for_each(|client| assert_all_came(client, 3));
+    server.send_batch_to(address(&clients[1]), &[0, 1], &Metadata::data()).unwrap();
+    assert_all_came(&clients[1], 2);
+    assert_nothing_waits(&clients[0]);
+    let nobody = address(&server);
+    let unknown = server.send_batch_to(nobody, &[0], &Metadata::data());
+    assert_eq!(unknown, Err(SendError::UnknownPeer { target: nobody.into() }));
+}
+
+#[test]
+fn a_batch_tells_how_much_of_it_was_sent() {
+    let server = roomy(server_config(Wire::Native));
+    let client = client(client_config(&server));
+    let error = client.send_batch(&[1.0, 2.0, f64::NAN, 4.0], &Metadata::data()).unwrap_err();
+    let SendError::Partly { sent: 2, failed: 2, first } = &error else { panic!("{error}") };
+    assert!(matches!(**first, SendError::Encode(_)), "{first}");
+    assert_eq!([(); 2].map(|()| next(&server).decode::<f64>().unwrap()), [1.0, 2.0]);
+    assert_nothing_waits(&server);
+    let error = client.send_batch(&[f64::NAN], &Metadata::data()).unwrap_err();
+    assert!(matches!(error, SendError::Encode(_)), "nothing was sent: {error}");
+}
+
+#[test]
+fn a_batch_follows_what_waits() {
+    let server = roomy(server_config(Wire::Native));
+    let (client, _driver) = own_loop(&server);
+    let count = begin_stream(&client);
+    client.send_batch(&[count, count + 1], &Metadata::data()).unwrap();
+    assert_all_came(&server, count + 2);
+}
+
+#[test]
+fn the_datagrams_keep_to_the_mtu() {
+    let server = roomy(server_config(Wire::Native));
+    let client = client(client_config(&server).mtu(576).offload(false));
+    client.send_batch(&[0; 100], &Metadata::data()).unwrap();
+    // Seventeen bytes a frame, and 548 a datagram with header and CRC.
+    let statistics = client.statistics();
+    let per_datagram = statistics.bytes_sent / statistics.datagrams_sent;
+    assert!(per_datagram <= 548, "{per_datagram}");
+    (0..100).for_each(|_| assert_eq!(next_number(&server), 0));
+}
+
+/// Several threads that stream through one interface: each one's messages stay in order, and none is lost.
+#[test]
+fn streams_of_several_threads_are_each_in_order() {
+    const THREADS: usize = 4;
+    // Together no more than an ordinary user's kernel buffer holds.
+    const BURST: usize = 50;
+    const BURSTS: usize = 40;
+    for gate in [Duration::ZERO, Duration::from_micros(20)] {
+        let server = roomy(server_config(Wire::Native));
+        let client = client(client_config(&server).gate(gate));
+        let barrier = Barrier::new(THREADS);
+        let send = &|thread: usize| {
+            for burst in 0..BURSTS {
+                for number in burst * BURST..(burst + 1) * BURST {
+                    client.send(&[thread, number], &Metadata::data()).expect("connected");
+                }
+                let sent = (THREADS * (burst + 1) * BURST) as u64;
+                barrier.wait();
+                until("all have come", || server.statistics().messages_received == sent);
+                barrier.wait();
+            }
+        };
+        std::thread::scope(|scope| (0..THREADS).for_each(|thread| drop(scope.spawn(move || send(thread)))));
+        let mut due = [0; THREADS];
+        for _ in 0..THREADS * BURSTS * BURST {
+            let [thread, number] = next(&server).decode::<[usize; 2]>().unwrap();
+            assert_eq!(std::mem::replace(&mut due[thread], number + 1), number);
+        }
+        assert_exact(&client.statistics(), &server, (THREADS * BURSTS * BURST) as u64);
+    }
+}
