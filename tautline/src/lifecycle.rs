@@ -203,7 +203,7 @@ impl Shared {
         *lock(&self.config) = config;
         self.handlers.set_defaults(settings.handler_defaults());
         let granted = socket.set_buffers(settings.receive_buffer, settings.send_buffer);
-        let held = self.ask_machine(wishes, socket.udp(), granted);
+        let held = self.ask_machine(&wishes, socket.udp(), granted);
         self.start(&settings, socket, address, (granted, held), first_number)
     }
 

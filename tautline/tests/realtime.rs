@@ -4,6 +4,7 @@
 //! Granting needs privilege; where there is none, the tests that need it say so and pass. Refusing is tried by running
 //! this program again without any.
 #![cfg(target_os = "linux")]
+#![allow(clippy::print_stderr)] // for what is skipped
 
 mod common;
 
@@ -248,7 +249,7 @@ fn what_an_unprivileged_process_is_refused_is_told_with_the_command_that_allows_
     let told = refused(&mut events);
     for (part, key, command) in [
         (RealtimePart::LockMemory, "Max locked memory", "ulimit -l unlimited"),
-        (RealtimePart::ThreadPriority, "Max realtime priority", "setcap cap_sys_nice+ep"),
+        (RealtimePart::ThreadPriority, "Max realtime priority", "setcap cap_sys_nice,cap_ipc_lock"),
         (RealtimePart::ReceiveBuffer, "", "sysctl net.core.rmem_max=1073741824"),
     ] {
         if !key.is_empty() && is_allowed_by_limit(key) {

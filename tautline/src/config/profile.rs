@@ -39,13 +39,13 @@ impl Settings {
 mod tests {
     use super::*;
 
-    fn settings(config: Config) -> Settings {
+    fn settings(config: &Config) -> Settings {
         config.settings().expect("valid")
     }
 
     #[test]
     fn without_the_profile_every_part_is_off() {
-        let found = settings(Config::server("127.0.0.1:0"));
+        let found = settings(&Config::server("127.0.0.1:0"));
         assert_eq!((found.thread_priority, found.lock_memory, found.low_latency_cpu), (0, false, false));
         assert_eq!((found.busy_poll, found.cpus.is_any()), (Duration::ZERO, true));
     }
@@ -53,14 +53,14 @@ mod tests {
     #[test]
     fn the_profile_fills_what_is_not_set_by_itself() {
         let found =
-            settings(Config::server("127.0.0.1:0").realtime(true).lock_memory(false).thread_priority(3));
+            settings(&Config::server("127.0.0.1:0").realtime(true).lock_memory(false).thread_priority(3));
         assert_eq!((found.thread_priority, found.lock_memory, found.low_latency_cpu), (3, false, true));
         assert_eq!((found.busy_poll, found.cpus.is_any()), (BUSY_POLL, true));
     }
 
     #[test]
     fn a_part_alone_leaves_the_others_off() {
-        let found = settings(Config::server("127.0.0.1:0").low_latency_cpu(true));
+        let found = settings(&Config::server("127.0.0.1:0").low_latency_cpu(true));
         assert_eq!((found.thread_priority, found.lock_memory, found.low_latency_cpu), (0, false, true));
     }
 

@@ -31,8 +31,9 @@ fn program() -> String {
     std::env::current_exe().map_or_else(|_| "PROGRAM".to_owned(), |path| path.display().to_string())
 }
 
-fn set_capability(capability: &str) -> String {
-    format!("sudo setcap {capability}+ep {}", program())
+/// What the whole profile needs. Always all of it, because each `setcap` replaces what the one before gave.
+fn set_capabilities() -> String {
+    format!("sudo setcap cap_sys_nice,cap_ipc_lock,cap_net_admin+ep {}", program())
 }
 
 /// Puts the calling thread under SCHED_FIFO. Threads that it starts begin with ordinary scheduling again: a handler's
@@ -55,7 +56,7 @@ pub(super) fn set_priority(priority: usize) -> Answer {
             "SCHED_FIFO is not permitted (no CAP_SYS_NICE, and the rtprio limit is lower)",
             format!(
                 "{}; or rtprio {priority} in /etc/security/limits.conf (`ulimit -r` shows it)",
-                set_capability("cap_sys_nice")
+                set_capabilities()
             ),
         ),
         _ => Refusal::new(format!("SCHED_FIFO {priority}: {error}"), "see sched(7)"),
@@ -103,7 +104,7 @@ pub(super) fn lock_memory() -> Answer {
     let remedy = || {
         format!(
             "ulimit -l unlimited (memlock in /etc/security/limits.conf, LimitMEMLOCK= in systemd); or {}",
-            set_capability("cap_ipc_lock")
+            set_capabilities()
         )
     };
     let limit = getrlimit(Resource::Memlock).current;
@@ -150,7 +151,7 @@ pub(super) fn busy_poll(socket: &UdpSocket, time: Duration) -> Answer {
         Ok(()) => Ok(format!("{us} us a read{}", poll_note(us))),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Refusal::new(
             "SO_BUSY_POLL is not permitted (no CAP_NET_ADMIN)",
-            format!("{}; or sudo sysctl net.core.busy_read={us}", set_capability("cap_net_admin")),
+            format!("{}; or sudo sysctl net.core.busy_read={us}", set_capabilities()),
         )),
         Err(error) => {
             Err(Refusal::new(format!("SO_BUSY_POLL: {error}"), "a kernel with CONFIG_NET_RX_BUSY_POLL"))

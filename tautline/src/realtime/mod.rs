@@ -167,23 +167,23 @@ impl Realtime {
 
 impl Shared {
     /// Asks for what belongs to the process and to the socket. Keep what it returns for as long as the connection lasts.
-    pub(crate) fn ask_machine(&self, wishes: Wishes, socket: &UdpSocket, granted: Granted) -> Held {
+    pub(crate) fn ask_machine(&self, wishes: &Wishes, socket: &UdpSocket, granted: Granted) -> Held {
         self.realtime.begin(wishes.clone());
         if wishes.lock_memory {
-            self.answered(&wishes, RealtimePart::LockMemory, platform::lock_memory());
+            self.answered(wishes, RealtimePart::LockMemory, platform::lock_memory());
         }
         if !wishes.busy_poll.is_zero() {
-            self.answered(&wishes, RealtimePart::BusyPoll, platform::busy_poll(socket, wishes.busy_poll));
+            self.answered(wishes, RealtimePart::BusyPoll, platform::busy_poll(socket, wishes.busy_poll));
         }
         for (part, asked, reported) in [
             (RealtimePart::ReceiveBuffer, wishes.receive_buffer, granted.receive_buffer),
             (RealtimePart::SendBuffer, wishes.send_buffer, granted.send_buffer),
         ] {
             if asked > 0 {
-                self.answered(&wishes, part, buffer_answer(part, asked, reported));
+                self.answered(wishes, part, buffer_answer(part, asked, reported));
             }
         }
-        Held { _awake: self.stay_awake(&wishes) }
+        Held { _awake: self.stay_awake(wishes) }
     }
 
     fn stay_awake(&self, wishes: &Wishes) -> Option<platform::Awake> {
