@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use common::{address, client, client_config, next, server_config};
 use tautline::{
-    Config, Cpus, Event, Events, Metadata, PartOutcome, RealtimePart, RealtimeReport, UdpInterface, Wire,
-    create_udp_server,
+    Config, Cpus, Event, Events, Handler, MessageType, Metadata, PartOutcome, RealtimePart, RealtimeReport,
+    UdpInterface, Wire, create_udp_server,
 };
 
 /// From capabilities(7).
@@ -142,6 +142,20 @@ fn priority_and_cores_are_those_of_the_driver_thread_alone() {
     assert_granted(&server.realtime_report(), RealtimePart::Cpus);
     assert_eq!(refused(&mut events), []);
     assert_link_works(&server);
+}
+
+#[test]
+fn what_handlers_do_does_not_compete_with_the_driver() {
+    let allowed = || line_of("/proc/thread-self/status", "Cpus_allowed_list:");
+    let (server, _) = connected(server_config(Wire::Native).cpus([a_core()]));
+    let (sender, found) = std::sync::mpsc::channel();
+    let worker = Handler::blocking(move |_, _| {
+        let _ = sender.send((scheduling("/proc/thread-self"), allowed()));
+    });
+    server.register_message_handler(MessageType::Command, worker);
+    client(client_config(&server)).send(&1, &Metadata::command()).expect("connected");
+    let found = found.recv_timeout(common::PATIENCE).expect("the handler runs");
+    assert_eq!(found, ((0, SCHED_OTHER), allowed()), "as this thread, not as the driver");
 }
 
 #[test]

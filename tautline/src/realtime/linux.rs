@@ -1,6 +1,7 @@
 //! Linux: scheduling, affinity, locked memory, PM QoS and busy polling, each with the command that allows it.
 #![allow(unsafe_code)] // two calls that no safe wrapper offers: sched_setscheduler and one setsockopt
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::net::UdpSocket;
@@ -24,6 +25,11 @@ const ONLINE_FILE: &str = "/sys/devices/system/cpu/online";
 #[derive(Debug)]
 pub(crate) struct Awake {
     _file: File,
+}
+
+thread_local! {
+    /// The cores that this thread could use before [`run_on`] restricted it.
+    static BEFORE: Cell<Option<CpuSet>> = const { Cell::new(None) };
 }
 
 /// This program's file, for commands to copy.
@@ -77,13 +83,27 @@ pub(super) fn run_on(cpus: &Cpus) -> Answer {
     let mut set = CpuSet::new();
     cpus.iter().for_each(|core| set.set(core));
     let outside = "allow them in the control group: cpuset.cpus, AllowedCPUs= or --cpuset-cpus";
+    let before = sched_getaffinity(None).ok();
     sched_setaffinity(None, &set)
         .map_err(|error| Refusal::new(format!("core {cpus}: {}", io::Error::from(error)), outside))?;
+    // Of several restrictions in a row, the first.
+    BEFORE.set(BEFORE.get().or(before));
     let granted = allowed();
     if granted == *cpus {
         Ok(format!("core {cpus}"))
     } else {
         Err(Refusal::new(format!("of cores {cpus} this process may use {granted}"), outside))
+    }
+}
+
+/// What a thread that the calling one starts is to run first: it inherits the restriction, and lifts it again.
+pub(super) fn unrestricted() -> impl FnOnce() + Send + 'static {
+    let before = BEFORE.get();
+    move || {
+        if let Some(before) = before {
+            // Best effort: restricted, the thread does its work all the same.
+            let _ = sched_setaffinity(None, &before);
+        }
     }
 }
 

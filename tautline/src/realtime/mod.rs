@@ -237,6 +237,16 @@ impl Shared {
     }
 }
 
+/// `run` for a thread that the driver starts: on the cores that the driver had before `cpus`, because what handlers do
+/// is not to compete with it.
+pub(crate) fn off_the_drivers_cores(run: impl FnOnce() + Send + 'static) -> impl FnOnce() + Send + 'static {
+    let unrestricted = platform::unrestricted();
+    move || {
+        unrestricted();
+        run();
+    }
+}
+
 /// Compares a kernel buffer with what was asked for.
 fn buffer_answer(part: RealtimePart, asked: usize, reported: Option<usize>) -> Answer {
     match reported.map(platform::usable_buffer) {

@@ -22,6 +22,10 @@ pub(super) fn run_on(_: &Cpus) -> Answer {
     linux_only()
 }
 
+pub(super) fn unrestricted() -> impl FnOnce() + Send + 'static {
+    || {}
+}
+
 pub(super) fn lock_memory() -> Answer {
     linux_only()
 }
