@@ -83,6 +83,7 @@ impl Config {
         settings.check_codec()?;
         settings.check_durations()?;
         settings.check_busy_poll()?;
+        settings.check_spinning()?;
         if self.inbox_policy.is_some() && settings.inbox_capacity == 0 {
             return Err(ConfigError::NoEffect {
                 key: "inbox_policy",

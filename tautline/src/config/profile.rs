@@ -6,6 +6,7 @@ use super::durations::show_duration;
 use super::error::ConfigError;
 use super::invalid;
 use super::keys::{Config, Settings};
+use super::value::WaitPolicy;
 
 /// Above the kernel's interrupt threads, which have 50, and below its watchdogs at 99.
 const THREAD_PRIORITY: usize = 80;
@@ -32,6 +33,17 @@ impl Settings {
             return Ok(());
         }
         Err(invalid("busy_poll", &show_duration(self.busy_poll), "whole microseconds, such as 50us"))
+    }
+
+    /// A thread that never sleeps and outranks everybody would take whatever core it is on from the rest of the
+    /// system, the network's own work included.
+    pub(super) fn check_spinning(&self) -> Result<(), ConfigError> {
+        if self.wait != WaitPolicy::Spin || self.thread_priority == 0 || !self.cpus.is_any() {
+            return Ok(());
+        }
+        let expected =
+            "adaptive or block with a `thread_priority` over 0, unless `cpus` names a core for it alone";
+        Err(invalid("wait", &self.wait, expected))
     }
 }
 
@@ -62,6 +74,20 @@ mod tests {
     fn a_part_alone_leaves_the_others_off() {
         let found = settings(&Config::server("127.0.0.1:0").low_latency_cpu(true));
         assert_eq!((found.thread_priority, found.lock_memory, found.low_latency_cpu), (0, false, true));
+    }
+
+    #[test]
+    fn who_spins_with_priority_names_a_core_for_it() {
+        let spinning = Config::server("127.0.0.1:0").wait(WaitPolicy::Spin);
+        assert_eq!(spinning.validate(), Ok(()));
+        let error = spinning.clone().realtime(true).validate().expect_err("every core").to_string();
+        assert_eq!(
+            error,
+            "`wait` is spin: expected adaptive or block with a `thread_priority` over 0, unless `cpus` names a core \
+             for it alone"
+        );
+        assert_eq!(spinning.clone().realtime(true).cpus([1]).validate(), Ok(()));
+        assert_eq!(spinning.realtime(true).thread_priority(0).validate(), Ok(()));
     }
 
     #[test]
