@@ -27,7 +27,7 @@ Exit codes:
   1  failed on the way
   2  the command line or the configuration file is wrong
   3  no connection: name not resolved, port in use, or nobody answered
-  4  verdict not met: messages lost, over the budget, or the pendulum not upright
+  4  verdict not met: messages lost, over the budget, pendulum not upright, machine unfit
   5  some lines of the input were bad; the others were sent
   130  interrupted before there was a connection, or twice";
 

@@ -1,6 +1,6 @@
 //! The options that make a link, and the sentences for links that fail; shared by all subcommands.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tautline::{
@@ -65,12 +65,14 @@ impl WireArgs {
 impl LinkArgs {
     /// The file, then the environment, then the options.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
-        let config = match &self.config {
-            Some(path) => Config::from_toml_file(path).map_err(|error| wrong_config(&error))?,
-            None => Config::default(),
-        };
-        self.wire.apply(config.apply_env().map_err(|error| wrong_config(&error))?)
+        self.wire.apply(settings_from(self.config.as_deref())?)
     }
+}
+
+/// The settings of a file, if one is given, and of the environment over it.
+pub(crate) fn settings_from(path: Option<&Path>) -> Result<Config, Failure> {
+    let config = path.map_or_else(|| Ok(Config::default()), Config::from_toml_file);
+    config.and_then(Config::apply_env).map_err(|error| wrong_config(&error))
 }
 
 /// Whoever reads messages needs an inbox.
@@ -161,11 +163,18 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
     count.ok_or_else(|| format!("expected a whole number from 1 to {}", u64::MAX))
 }
 
-/// Reads a rate in messages per second, for clap.
+/// Reads a rate in messages per second, with or without Hz or kHz, for clap.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     const RANGE: std::ops::RangeInclusive<f64> = 0.01..=20_000.0;
-    text.parse()
+    let (number, unit) = match text.strip_suffix("kHz") {
+        Some(number) => (number, 1_000.0),
+        None => (text.strip_suffix("Hz").unwrap_or(text), 1.0),
+    };
+    number
+        .trim_end()
+        .parse()
         .ok()
+        .map(|number: f64| number * unit)
         .filter(|rate| RANGE.contains(rate))
         .ok_or_else(|| format!("expected messages per second, from {} to {}", RANGE.start(), RANGE.end()))
 }

@@ -6,6 +6,7 @@
 mod cli;
 mod completions;
 mod demo;
+mod doctor;
 mod exit;
 mod interrupt;
 mod latency;

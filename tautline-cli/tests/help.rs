@@ -4,7 +4,7 @@ mod support;
 
 use support::run;
 
-const SUBCOMMANDS: [&str; 6] = ["demo", "listen", "send", "ping", "completions", "man"];
+const SUBCOMMANDS: [&str; 7] = ["demo", "listen", "send", "ping", "doctor", "completions", "man"];
 
 #[test]
 fn every_subcommand_has_help_with_examples_and_exit_codes() {

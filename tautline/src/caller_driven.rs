@@ -40,11 +40,15 @@ impl Driver {
 
     /// Connects, and turns until the server has answered or `connect_timeout` is over.
     ///
+    /// The calling thread is taken for the one that will turn: it is given `thread_priority` and `cpus`, and keeps them
+    /// after a disconnect. Called again on another thread while connected, it gives them to that one too.
+    ///
     /// # Errors
     ///
     /// As for [`UdpInterface::connect`](crate::UdpInterface::connect).
     pub fn connect(&mut self) -> Result<(), ConnectError> {
         self.shared.open(None)?;
+        self.shared.ask_for_thread();
         loop {
             if let Some(outcome) = self.shared.status.outcome() {
                 return outcome;

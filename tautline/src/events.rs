@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::SendError;
 use crate::sync::lock;
-use crate::{Cause, ConnectionState, PeerId, RemovalReason};
+use crate::{Cause, ConnectionState, PeerId, RealtimePart, RemovalReason};
 
 /// Something that happened, in the order in which it happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +72,16 @@ pub enum Event {
     },
     /// The server has no room for us.
     Refused,
+    /// The machine does not grant something that the configuration asks for; the link runs on without it. Comes once
+    /// for each such part while connecting; kernel buffers only count where their size is set or `realtime` is on.
+    NotGranted {
+        /// What was asked for.
+        part: RealtimePart,
+        /// Why not, in words.
+        problem: String,
+        /// The command or the change that would allow it.
+        remedy: String,
+    },
     /// A message that `send` had queued could not be sent.
     SendFailed {
         /// Why.

@@ -16,6 +16,7 @@ use crate::inbox::{Receive, ReceiveError};
 use crate::line::Target;
 use crate::message::Message;
 use crate::metadata::Metadata;
+use crate::realtime::RealtimeReport;
 use crate::reply::Reply;
 use crate::send::Sent;
 use crate::shared::Shared;
@@ -414,6 +415,29 @@ impl UdpInterface {
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         self.shared().statistics()
+    }
+
+    /// What the present connection, or the latest one, asked of the machine for the sake of time, and what it got: each part
+    /// of the real-time profile and the kernel's buffers. Complete when [`connect`](Self::connect) returns; before
+    /// the first one, nothing is asked for.
+    ///
+    /// ```
+    /// use tautline::{Config, PartOutcome, RealtimePart, create_udp_server};
+    ///
+    /// let plant = create_udp_server(Config::server("127.0.0.1:0").realtime(true))?;
+    /// plant.connect()?;
+    /// let report = plant.realtime_report();
+    /// assert_eq!(report.part(RealtimePart::ThreadPriority).asked.as_deref(), Some("80"));
+    /// for part in report.refused() {
+    ///     if let PartOutcome::Refused { problem, remedy } = &part.outcome {
+    ///         println!("{}: {problem}. To allow it: {remedy}", part.part);
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn realtime_report(&self) -> RealtimeReport {
+        self.shared().realtime.report()
     }
 
     /// The peers known now.

@@ -62,6 +62,7 @@ mod patience;
 mod payload;
 mod pool;
 mod protocol;
+mod realtime;
 mod reply;
 mod send;
 mod shared;
@@ -75,8 +76,8 @@ mod tests;
 
 pub use caller_driven::Driver;
 pub use config::{
-    Config, ConfigError, DEFAULT_PORT, DurationError, Endpoint, EndpointError, EndpointProblem, InboxPolicy,
-    Key, Role, Settings, WaitPolicy, Wire, parse_duration,
+    Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DurationError, Endpoint, EndpointError,
+    EndpointProblem, InboxPolicy, Key, Role, Settings, WaitPolicy, Wire, parse_duration,
 };
 pub use directory::PeerInfo;
 pub use driver::TURN_BUDGET;
@@ -90,6 +91,7 @@ pub use message::{Arrival, Message};
 pub use metadata::Metadata;
 pub use payload::{DecodeError, EncodeError, Payload, PayloadLimits};
 pub use protocol::CommunicationProtocol;
+pub use realtime::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
 pub use reply::Reply;
 pub use send::Sent;
 pub use statistics::Statistics;

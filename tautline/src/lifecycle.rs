@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::driving::Drivers;
 use crate::error::ConnectError;
 use crate::gate::{Gate, Watch};
 use crate::payload;
+use crate::realtime::{Held, Wishes};
 use crate::send::Link;
 use crate::shared::Shared;
 use crate::slot::Slot;
@@ -53,7 +54,12 @@ struct Running {
     thread: Option<JoinHandle<()>>,
     local: SocketAddr,
     granted: Granted,
+    /// A caller-driven connection's; a driver thread holds its own.
+    _held: Option<Held>,
 }
+
+/// A driver's thread, or what a caller-driven connection holds.
+type Driving = (Option<JoinHandle<()>>, Option<Held>);
 
 impl Lifecycle {
     pub(crate) fn life(&self) -> Option<Arc<Life>> {
@@ -193,10 +199,12 @@ impl Shared {
         let settings = config.settings()?;
         let address = resolve(&settings)?;
         let socket = bind(&settings, address)?;
+        let wishes = Wishes::new(&config, &settings);
         *lock(&self.config) = config;
         self.handlers.set_defaults(settings.handler_defaults());
         let granted = socket.set_buffers(settings.receive_buffer, settings.send_buffer);
-        self.start(&settings, socket, address, granted, first_number)
+        let held = self.ask_machine(&wishes, socket.udp(), granted);
+        self.start(&settings, socket, address, (granted, held), first_number)
     }
 
     fn start(
@@ -204,7 +212,7 @@ impl Shared {
         settings: &Settings,
         socket: Socket,
         address: SocketAddr,
-        granted: Granted,
+        (granted, held): (Granted, Held),
         first_number: u64,
     ) -> Result<Running, ConnectError> {
         let mut seed = [0; 16];
@@ -251,8 +259,8 @@ impl Shared {
         if !client || settings.wire == Wire::Classic {
             self.status.apply(Cause::Ready);
         }
-        let thread = self.set_going(turner, &settings.name)?;
-        Ok(Running { life, thread, local, granted })
+        let (thread, _held) = self.set_going(turner, held, &settings.name)?;
+        Ok(Running { life, thread, local, granted, _held })
     }
 
     /// How long messages gather: not without a thread that sends them in time, unless that was asked for.
@@ -261,21 +269,33 @@ impl Shared {
         if is_off { Duration::ZERO } else { settings.gate }
     }
 
-    /// Gives the connection to a thread of its own or to the caller's driver.
-    fn set_going(&self, mut turner: Turner, name: &str) -> Result<Option<JoinHandle<()>>, ConnectError> {
+    /// Gives the connection to a thread of its own or to the caller's driver, and with it what is held while it lasts.
+    fn set_going(&self, mut turner: Turner, held: Held, name: &str) -> Result<Driving, ConnectError> {
         turner.start();
         if self.caller_driven {
             self.lifecycle.slot.put(turner);
-            return Ok(None);
+            return Ok((None, Some(held)));
         }
+        let (ready, is_ready) = mpsc::channel();
+        let run = move || {
+            turner.shared.ask_for_thread();
+            let _ = ready.send(());
+            turner.run();
+            drop(held);
+        };
         // The system's names end at a zero.
         let thread = thread::Builder::new().name(format!("tautline-{name}").replace('\0', ""));
-        thread.spawn(move || turner.run()).map(Some).map_err(|error| {
+        let thread = thread.spawn(run).map_err(|error| {
             self.shut_line();
             self.inbox.close();
             self.directory.end();
             system("thread for the driver", &error)
-        })
+        })?;
+        // So that whoever connects finds the report complete.
+        if self.realtime.concerns_thread() {
+            let _ = is_ready.recv();
+        }
+        Ok((Some(thread), None))
     }
 }
 

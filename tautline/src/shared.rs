@@ -19,6 +19,7 @@ use crate::lifecycle::Lifecycle;
 use crate::line::{Line, SendCounters};
 use crate::log::LineLimit;
 use crate::pool::Pool;
+use crate::realtime::Realtime;
 use crate::reply::Reply;
 use crate::send::Link;
 use crate::status::Status;
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) log: LineLimit,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) realtime: Realtime,
     pub(crate) transmit: Handover<Line>,
     pub(crate) send_counters: Arc<SendCounters>,
     pub(crate) gate_signs: Arc<GateSigns>,
@@ -64,6 +66,7 @@ impl Shared {
             directory: Directory::default(),
             log: LineLimit::default(),
             lifecycle: Lifecycle::default(),
+            realtime: Realtime::default(),
             send_counters: line.counters(),
             gate_signs: Arc::default(),
             transmit: Handover::new(line),

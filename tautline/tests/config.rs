@@ -129,6 +129,9 @@ fn values_at_the_ends_of_their_range_are_valid_and_those_beyond_are_not() {
         ("heartbeat_interval", "1ms", "60s", "60001ms"),
         ("connect_timeout", "0s", "60min", "61min"),
         ("handler_concurrency", "1", "1000", "1001"),
+        ("thread_priority", "0", "99", "100"),
+        ("cpus", "0", "0,2-1023", "1024"),
+        ("busy_poll", "0s", "10ms", "11ms"),
     ] {
         for good in [first, last] {
             assert!(Config::default().set(key, good).is_ok(), "{key} = {good}");
@@ -141,6 +144,10 @@ fn values_at_the_ends_of_their_range_are_valid_and_those_beyond_are_not() {
 #[test]
 fn a_range_holds_for_setters_too() {
     assert_eq!(refusal(&server().max_peers(0)), "`max_peers` is 0: expected a whole number from 1 to 65536");
+    assert_eq!(
+        refusal(&server().cpus([0, 1_024])),
+        "`cpus` is 0,1024: expected core numbers and ranges from 0 to 1023, such as 1 or 0,2-3, or any"
+    );
     assert_eq!(refusal(&server().name("")), "`name` is \"\": expected text of 1 to 64 bytes");
     assert_eq!(
         refusal(&server().heartbeat_interval(Duration::from_micros(1))),
@@ -255,6 +262,11 @@ fn a_wrong_value_is_shown_with_the_name_of_its_variable() {
             "`TAUTLINE_MAX_PEERS` is \"-1\": expected a whole number from 1 to 65536",
         ),
         ("TAUTLINE_WIRE", "Native", "`TAUTLINE_WIRE` is \"Native\": expected native or classic"),
+        (
+            "TAUTLINE_CPUS",
+            "3-2",
+            "`TAUTLINE_CPUS` is \"3-2\": expected core numbers and ranges from 0 to 1023, such as 1 or 0,2-3, or any",
+        ),
         ("TAUTLINE_CODEC", "raw", "`TAUTLINE_CODEC` is \"raw\": expected json, msgpack or cbor"),
         (
             "TAUTLINE_BIND",
@@ -317,13 +329,15 @@ mod toml {
              use_sequence = false\n\
              liveness_timeout = \"250ms\"\n\
              receive_buffer = 4_194_304\n\
-             nonfinite = \"null\"\n",
+             nonfinite = \"null\"\n\
+             cpus = 1\n",
         );
         let expected = classic(Config::server("0.0.0.0:9000"))
             .use_sequence(false)
             .liveness_timeout(ms(250))
             .receive_buffer(4_194_304)
-            .nonfinite(tautline::NonFinite::Null);
+            .nonfinite(tautline::NonFinite::Null)
+            .cpus([1]);
         assert_eq!(config, Ok(expected));
     }
 

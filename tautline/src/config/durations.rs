@@ -101,7 +101,7 @@ fn digits(text: &str) -> Result<u64, DurationError> {
 }
 
 /// The shortest exact text of a duration; [`parse_duration`] reads it back.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let ns = duration.as_nanos();
     if ns == 0 {
         return "0s".to_owned();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tautline_proto::ContentType;
 use tautline_proto::json::{JsonLimits, NonFinite};
 
+use super::cpus::{Cpus, NUMBERS as CPU_NUMBERS};
 use super::endpoint::Endpoint;
 use super::error::ConfigError;
 use super::value::{Given, InboxPolicy, Role, Setting, WaitPolicy, Wire};
@@ -276,6 +277,12 @@ const MAX_CONCURRENCY: usize = 1_000;
 /// The largest IP packet.
 const MAX_PACKET: usize = 65_535;
 
+/// The highest priority of SCHED_FIFO (sched(7)).
+const MAX_THREAD_PRIORITY: usize = 99;
+
+/// Polling for longer is spinning, and keeps a core from everyone else.
+const MAX_BUSY_POLL: Duration = ms(10);
+
 const MS: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -355,6 +362,28 @@ keys! {
         handler_concurrency: usize as usize, ANYWHERE, 1..=MAX_CONCURRENCY => 10;
         /// How many messages may wait for one handler, unless its registration says otherwise.
         handler_backlog: usize as usize, ANYWHERE, 1..=MAX_QUEUE => 1_000;
+        /// The real-time profile in one word: `thread_priority`, `lock_memory`, `low_latency_cpu` and `busy_poll` take
+        /// their values for it unless they are set by themselves. What the machine refuses is reported, and the
+        /// link runs on without it. Off, because it takes from other programs; docs/realtime.md says what.
+        realtime: bool as bool, ANYWHERE => false;
+        /// The driver thread's SCHED_FIFO priority; 0 leaves it to the system's ordinary scheduling. With `realtime` 80:
+        /// above the kernel's interrupt threads (50), below its watchdogs (99). A caller-driven interface gives it to the
+        /// thread that calls `Driver::connect`.
+        thread_priority: usize as usize, ANYWHERE, 0..=MAX_THREAD_PRIORITY => 0;
+        /// The cores that the driver thread may run on, best those kept free of others. Which ones nobody but you knows,
+        /// so any, with `realtime` too. A caller-driven interface applies it to the thread that calls `Driver::connect`.
+        cpus: Cpus as impl Into<Cpus>, ANYWHERE, CPU_NUMBERS => Cpus::any();
+        /// Whether all memory of the process stays in RAM, what it maps later included (mlockall), until the process ends:
+        /// no page fault delays a message. With `realtime` true. Costs what is mapped but unused, such as 2 MiB
+        /// of stack a thread.
+        lock_memory: bool as bool, ANYWHERE => false;
+        /// Whether cores are kept from deep sleep while connected (/dev/cpu_dma_latency held at 0), which shortens every
+        /// wake-up and costs power. With `realtime` true.
+        low_latency_cpu: bool as bool, ANYWHERE => false;
+        /// How long the kernel asks the network card for datagrams when a read finds none (SO_BUSY_POLL), in whole
+        /// microseconds; 0s turns it off. With `realtime` 50us, what the kernel's manual recommends. Cards without
+        /// NAPI, and loopback, do not feel it.
+        busy_poll: Duration as Duration, ANYWHERE, Duration::ZERO..=MAX_BUSY_POLL => Duration::ZERO;
         /// How whoever waits for datagrams waits: adaptive asks the kernel again and again for up to 100 us before it
         /// sleeps, for as long as that pays and disturbs nobody; block sleeps at once; spin never sleeps and
         /// needs a core of its own.

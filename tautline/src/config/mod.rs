@@ -16,13 +16,16 @@
 //! # Ok::<(), tautline::ConfigError>(())
 //! ```
 
+mod cpus;
 mod durations;
 mod endpoint;
 mod error;
 mod keys;
+mod profile;
 mod sources;
 mod value;
 
+pub use cpus::{Cpus, CpusError};
 pub use durations::{DurationError, parse_duration};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, EndpointProblem};
 pub use error::ConfigError;
@@ -31,7 +34,7 @@ pub use value::{InboxPolicy, Role, WaitPolicy, Wire};
 
 use tautline_proto::ContentType;
 
-use self::durations::show_duration;
+pub(crate) use self::durations::show_duration;
 use self::keys::{DEFAULT_WIRE, KEYS};
 use crate::payload::PayloadLimits;
 
@@ -74,10 +77,13 @@ impl Config {
         let text = self.endpoint.as_deref().ok_or_else(|| missing("endpoint"))?;
         let endpoint: Endpoint = text.trim().parse().map_err(ConfigError::Endpoint)?;
         KEYS.iter().try_for_each(|key| key.check(self, role, wire))?;
-        let settings = Settings::fill(self, role, endpoint);
+        let mut settings = Settings::fill(self, role, endpoint);
+        settings.fill_profile(self);
         settings.check_endpoint()?;
         settings.check_codec()?;
         settings.check_durations()?;
+        settings.check_busy_poll()?;
+        settings.check_spinning()?;
         if self.inbox_policy.is_some() && settings.inbox_capacity == 0 {
             return Err(ConfigError::NoEffect {
                 key: "inbox_policy",

@@ -14,6 +14,7 @@ use super::handler::{HandlerFuture, Settings, Work};
 use super::quietly::{DropQuietly, quietly};
 use super::task::{self, BlockOn, Current, Task, as_current};
 use crate::Priority;
+use crate::realtime::off_the_drivers_cores;
 
 thread_local! {
     /// The [address](Backlog::address) of the handler whose spawner this thread is calling.
@@ -70,7 +71,8 @@ impl<R: Send + 'static> Queue<R> {
     /// A thread that the system refuses is tried again with the next message; this one waits meanwhile.
     fn start_worker(self: &Arc<Self>) {
         let queue = Arc::clone(self);
-        let thread = thread::Builder::new().name("tautline-handler".into()).spawn(move || queue.work());
+        let work = off_the_drivers_cores(move || queue.work());
+        let thread = thread::Builder::new().name("tautline-handler".into()).spawn(work);
         if thread.is_err() {
             self.backlog.release_worker();
         }

@@ -1,0 +1,155 @@
+//! `tautline doctor`: what this machine grants to a real-time link, and how late it is.
+
+#[cfg(target_os = "linux")]
+mod linux;
+mod machine;
+mod measure;
+mod options;
+#[cfg(not(target_os = "linux"))]
+mod portable;
+mod show;
+mod verdict;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use tautline::{Config, PartOutcome, RealtimePart, RealtimeReport};
+
+use self::machine::Machine;
+use self::measure::{Lateness, Setup, measure};
+use self::options::SocketOptions;
+use self::verdict::Verdict;
+use crate::exit::{Exit, Failure};
+use crate::link::{open, rate, seconds, settings_from};
+use crate::output;
+
+/// Show what this machine grants to a real-time link and how late it is
+///
+/// Asks for every part of the real-time profile and says how to allow what is refused; tries socket options;
+/// measures how late a thread wakes from sleep and another one from a pipe, as the machine is and with what it
+/// grants. With --rate the verdict is fit when both together take at most a fifth of the period in 99.9 % of
+/// the periods, tight up to half of it, else unfit (exit code 4).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tautline doctor
+  tautline doctor --rate 1kHz
+  tautline doctor --rate 500Hz --config plant.toml --json")]
+pub(crate) struct Args {
+    /// The rate to judge the machine for, from 0.01Hz to 20kHz
+    #[arg(long, value_name = "RATE", value_parser = rate, allow_negative_numbers = true)]
+    rate: Option<f64>,
+    /// How long each of the up to four measurements takes; 99.9 % of a thousand samples needs a second at 1kHz
+    #[arg(long, value_name = "TIME", default_value = "1.5s", value_parser = seconds)]
+    time: Duration,
+    /// Take the parts of the profile from these settings instead of `realtime = true`; TAUTLINE_* wins over it
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// The rate of the measurement when none is to be judged.
+const USUAL_RATE: f64 = 1_000.0;
+
+/// How many measurements there are when everything is granted.
+const MEASUREMENTS: f64 = 4.0;
+
+/// Slower, and a second has too few samples; faster, and sleeping makes no sense.
+const MEASURED_RATES: (f64, f64) = (200.0, 10_000.0);
+
+/// The name of the first setup.
+const AS_IT_IS: &str = "as it is";
+
+/// Everything found.
+#[derive(Debug, Serialize)]
+struct Findings {
+    machine: Machine,
+    profile: RealtimeReport,
+    socket: SocketOptions,
+    measured_rate_hz: f64,
+    latency: Vec<Lateness>,
+    /// The highest rate that the last setup is fit for.
+    fit_up_to_hz: Option<f64>,
+    verdict: Option<Verdict>,
+}
+
+/// Looks, asks, measures, judges.
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    let wanted = wanted(settings_from(args.config.as_deref())?);
+    let findings = examine(args, &wanted)?;
+    output::data(&if args.json { show::json(&findings) } else { show::text(&findings) })?;
+    Ok(findings.verdict.map_or(Exit::Done, |verdict| verdict.exit()))
+}
+
+/// A server of nobody with the real-time parts of these settings; all of them when the settings are silent.
+fn wanted(settings: Config) -> Config {
+    let mut config = bare().realtime(settings.realtime.unwrap_or(true));
+    config.thread_priority = settings.thread_priority;
+    config.cpus = settings.cpus;
+    config.lock_memory = settings.lock_memory;
+    config.low_latency_cpu = settings.low_latency_cpu;
+    config.busy_poll = settings.busy_poll;
+    config.receive_buffer = settings.receive_buffer;
+    config.send_buffer = settings.send_buffer;
+    config
+}
+
+fn bare() -> Config {
+    Config::server("127.0.0.1:0").name("doctor")
+}
+
+fn examine(args: &Args, wanted: &Config) -> Result<Findings, Failure> {
+    let (slowest, fastest) = MEASURED_RATES;
+    let measured_rate_hz = args.rate.unwrap_or(USUAL_RATE).clamp(slowest, fastest);
+    if output::is_watched() {
+        output::note(format_args!("measuring for about {:.0} s ...", args.time.as_secs_f64() * MEASUREMENTS));
+    }
+    // First, because locked memory stays locked.
+    let as_it_is = measure(&Setup { name: AS_IT_IS, config: bare() }, measured_rate_hz, args.time)?;
+    let profile = ask(wanted)?;
+    let mut latency = vec![as_it_is];
+    for setup in setups(wanted, &profile) {
+        latency.push(measure(&setup, measured_rate_hz, args.time)?);
+    }
+    let best = latency.last().expect("the first one is always there");
+    let verdict = args.rate.and_then(|rate| Verdict::of(rate, best));
+    let fit_up_to_hz = verdict::fit_up_to_hz(best);
+    Ok(Findings {
+        machine: Machine::look(),
+        profile,
+        socket: SocketOptions::look(),
+        measured_rate_hz,
+        latency,
+        fit_up_to_hz,
+        verdict,
+    })
+}
+
+/// What the machine says to every part.
+fn ask(wanted: &Config) -> Result<RealtimeReport, Failure> {
+    let interface = open(wanted.clone(), |_| {})?;
+    let report = interface.realtime_report();
+    interface.cleanup();
+    Ok(report)
+}
+
+/// What is measured beside the machine as it is: the parts that shorten waits and that it grants, each alone, then
+/// everything together.
+fn setups(wanted: &Config, profile: &RealtimeReport) -> Vec<Setup> {
+    let is_granted = |part| matches!(profile.part(part).outcome, PartOutcome::Granted { .. });
+    let priority = profile.part(RealtimePart::ThreadPriority).asked.as_deref();
+    let priority = priority.and_then(|asked| asked.parse().ok()).unwrap_or(0);
+    let fifo = Setup { name: "SCHED_FIFO", config: bare().thread_priority(priority) };
+    let awake = Setup { name: "cores awake", config: bare().low_latency_cpu(true) };
+    let both = Setup { name: "all granted", config: wanted.clone() };
+    let parts = [(RealtimePart::ThreadPriority, fifo), (RealtimePart::LowLatencyCpu, awake)];
+    let mut setups: Vec<Setup> =
+        parts.into_iter().filter(|(part, _)| is_granted(*part)).map(|(_, setup)| setup).collect();
+    if RealtimePart::ALL.into_iter().filter(|part| is_granted(*part)).count() > 0 {
+        setups.push(both);
+    }
+    setups
+}

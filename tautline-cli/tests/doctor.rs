@@ -1,0 +1,103 @@
+//! `doctor` shows everything, judges, and ends in time. How late the machine is, is not asserted: that is its own affair.
+
+mod support;
+
+use support::{last_json, run};
+
+const SHORT: [&str; 3] = ["doctor", "--time", "20ms"];
+
+fn doctor(more: &[&str]) -> support::Finished {
+    run(&[&SHORT, more].concat())
+}
+
+#[test]
+fn every_part_and_every_measurement_is_there_as_json() {
+    let finished = doctor(&["--json"]);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let found = last_json(&finished.stdout);
+    let parts: Vec<&str> = found["profile"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|part| part["part"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        parts,
+        [
+            "thread_priority",
+            "cpus",
+            "lock_memory",
+            "low_latency_cpu",
+            "busy_poll",
+            "receive_buffer",
+            "send_buffer"
+        ]
+    );
+    for part in found["profile"].as_array().expect("a list") {
+        match part["outcome"].as_str().expect("text") {
+            "granted" => assert!(part["granted"].is_string(), "{part}"),
+            "refused" => assert!(part["problem"].is_string() && part["remedy"].is_string(), "{part}"),
+            outcome => assert_eq!(outcome, "not_asked", "{part}"),
+        }
+    }
+    assert_eq!(found["latency"][0]["setup"], "as it is");
+    for setup in found["latency"].as_array().expect("a list") {
+        assert!(setup["samples"].as_u64().expect("a number") > 0);
+        for what in ["timer_us", "wake_up_us", "together_us"] {
+            assert!(setup[what]["p999"].as_f64().is_some_and(|us| us > 0.0), "{what} of {setup}");
+        }
+    }
+    assert!(found["machine"]["kernel"].is_string() || cfg!(not(target_os = "linux")));
+    assert!(found["socket"]["so_timestampns"].is_boolean() || cfg!(not(target_os = "linux")));
+    assert_eq!(found["verdict"], serde_json::Value::Null, "no rate was given");
+}
+
+#[test]
+fn the_verdict_gives_the_exit_code() {
+    let slow = doctor(&["--rate", "0.01Hz", "--json"]);
+    assert_eq!(slow.code, 0, "{}", slow.stdout);
+    let verdict = &last_json(&slow.stdout)["verdict"];
+    assert_eq!((&verdict["verdict"], &verdict["rate_hz"]), (&"fit".into(), &0.01.into()));
+    let fast = doctor(&["--rate", "20kHz", "--json"]);
+    let verdict = &last_json(&fast.stdout)["verdict"];
+    assert_eq!(verdict["period_us"], 50.0);
+    let is_unfit = verdict["share_percent"].as_f64().expect("a number") > 50.0;
+    assert_eq!((fast.code, verdict["verdict"] == "unfit"), (if is_unfit { 4 } else { 0 }, is_unfit));
+}
+
+#[test]
+fn what_people_read_fits_their_terminal() {
+    let finished = doctor(&["--rate", "1kHz"]);
+    for part in
+        ["Machine", "Real-time profile", "thread_priority", "Socket", "Lateness", "Verdict", "fit up to"]
+    {
+        assert!(finished.stdout.contains(part), "no {part} in {}", finished.stdout);
+    }
+    let own_path = env!("CARGO_BIN_EXE_tautline");
+    for line in finished.stdout.lines().filter(|line| !line.contains(own_path)) {
+        assert!(line.chars().count() <= 80, "{line:?}");
+    }
+}
+
+#[test]
+fn the_parts_can_come_from_a_file() {
+    let path = std::env::temp_dir().join(format!("tautline-doctor-{}.toml", std::process::id()));
+    // Keys that have no effect for the doctor's own server are nobody's fault.
+    let text = "role = \"client\"\nendpoint = \"plant:9000\"\nconnect_timeout = \"2s\"\ncpus = 1023\nrealtime = false\n";
+    std::fs::write(&path, text).expect("written");
+    let finished = doctor(&["--config", path.to_str().expect("text"), "--json"]);
+    std::fs::remove_file(&path).expect("removed");
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let profile = &last_json(&finished.stdout)["profile"];
+    assert_eq!((&profile[0]["outcome"], &profile[1]["outcome"]), (&"not_asked".into(), &"refused".into()));
+    assert_eq!(profile[1]["asked"], "1023");
+}
+
+#[test]
+fn a_rate_that_is_none_is_wrong_usage() {
+    for rate in ["0", "-1", "21kHz", "1MHz", "fast"] {
+        let finished = doctor(&["--rate", rate]);
+        assert_eq!(finished.code, 2, "{rate}");
+        assert!(finished.stderr.contains("messages per second"), "{}", finished.stderr);
+    }
+}

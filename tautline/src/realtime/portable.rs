@@ -1,0 +1,47 @@
+//! Other systems: nothing is asked for, and the report says so.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use super::{Answer, RealtimePart, Refusal};
+use crate::config::Cpus;
+
+/// Never made here.
+#[derive(Debug)]
+pub(crate) enum Awake {}
+
+fn linux_only<T>() -> Answer<T> {
+    Err(Refusal::new("tautline asks for this on Linux only", "run on Linux, or leave the setting out"))
+}
+
+pub(super) fn set_priority(_: usize) -> Answer {
+    linux_only()
+}
+
+pub(super) fn run_on(_: &Cpus) -> Answer {
+    linux_only()
+}
+
+pub(super) fn unrestricted() -> impl FnOnce() + Send + 'static {
+    || {}
+}
+
+pub(super) fn lock_memory() -> Answer {
+    linux_only()
+}
+
+pub(super) fn stay_awake() -> Answer<(String, Awake)> {
+    linux_only()
+}
+
+pub(super) fn busy_poll(_: &UdpSocket, _: Duration) -> Answer {
+    linux_only()
+}
+
+pub(super) const fn usable_buffer(reported: usize) -> usize {
+    reported
+}
+
+pub(super) fn buffer_remedy(_: RealtimePart, _: usize) -> String {
+    "raise the system's limit of socket buffers".to_owned()
+}

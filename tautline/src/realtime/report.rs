@@ -1,0 +1,145 @@
+//! What users see of it: the parts, and what became of each.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// Something that an interface asks of the machine so that messages are on time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RealtimePart {
+    /// The driver thread's SCHED_FIFO priority: `thread_priority`.
+    ThreadPriority,
+    /// The cores that the driver thread may run on: `cpus`.
+    Cpus,
+    /// Memory that stays in RAM: `lock_memory`.
+    LockMemory,
+    /// Cores that do not sleep deeply: `low_latency_cpu`.
+    LowLatencyCpu,
+    /// A kernel that asks the network card: `busy_poll`.
+    BusyPoll,
+    /// The kernel's buffer for receiving: `receive_buffer`.
+    ReceiveBuffer,
+    /// The kernel's buffer for sending: `send_buffer`.
+    SendBuffer,
+}
+
+impl RealtimePart {
+    /// Every part, in the order of reports.
+    pub const ALL: [Self; 7] = [
+        Self::ThreadPriority,
+        Self::Cpus,
+        Self::LockMemory,
+        Self::LowLatencyCpu,
+        Self::BusyPoll,
+        Self::ReceiveBuffer,
+        Self::SendBuffer,
+    ];
+
+    /// The key of the configuration that asks for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ThreadPriority => "thread_priority",
+            Self::Cpus => "cpus",
+            Self::LockMemory => "lock_memory",
+            Self::LowLatencyCpu => "low_latency_cpu",
+            Self::BusyPoll => "busy_poll",
+            Self::ReceiveBuffer => "receive_buffer",
+            Self::SendBuffer => "send_buffer",
+        }
+    }
+
+    /// Whether it belongs to the thread that drives; the others belong to the process or the socket.
+    pub(super) const fn is_of_thread(self) -> bool {
+        matches!(self, Self::ThreadPriority | Self::Cpus)
+    }
+}
+
+impl fmt::Display for RealtimePart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for RealtimePart {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// What became of one part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PartOutcome {
+    /// The configuration leaves it to the system.
+    #[default]
+    NotAsked,
+    /// Asked for, and not tried yet: not connected, or the interface is caller-driven and
+    /// [`Driver::connect`](crate::Driver::connect), which says whose thread it is, was not called.
+    Pending,
+    /// The machine does it.
+    Granted {
+        /// What exactly, in words.
+        granted: String,
+    },
+    /// The machine does not, or not all of it; the link runs on without it.
+    Refused {
+        /// Why, in words.
+        problem: String,
+        /// The command or the change that would allow it.
+        remedy: String,
+    },
+}
+
+/// One part: what was asked for, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PartReport {
+    /// The part.
+    pub part: RealtimePart,
+    /// What was asked for, as the configuration would write it; `None` when nothing was.
+    pub asked: Option<String>,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: PartOutcome,
+}
+
+/// What an interface asked of the machine and what it got, as a plain value: it does not change when the interface
+/// goes on. See [`UdpInterface::realtime_report`](crate::UdpInterface::realtime_report).
+///
+/// Serialises as a list of the parts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct RealtimeReport {
+    /// Invariant: every part once, in the order of [`RealtimePart::ALL`].
+    pub(super) parts: Vec<PartReport>,
+}
+
+impl RealtimeReport {
+    /// Every part, in the order of [`RealtimePart::ALL`].
+    #[must_use]
+    pub fn parts(&self) -> &[PartReport] {
+        &self.parts
+    }
+
+    /// One part.
+    #[must_use]
+    pub fn part(&self, part: RealtimePart) -> &PartReport {
+        self.parts.iter().find(|report| report.part == part).expect("a report has every part")
+    }
+
+    /// The parts that the machine refused.
+    pub fn refused(&self) -> impl Iterator<Item = &PartReport> {
+        self.parts.iter().filter(|report| matches!(report.outcome, PartOutcome::Refused { .. }))
+    }
+}
+
+impl Default for RealtimeReport {
+    /// Nothing asked for.
+    fn default() -> Self {
+        let report = |part| PartReport { part, asked: None, outcome: PartOutcome::NotAsked };
+        Self { parts: RealtimePart::ALL.map(report).to_vec() }
+    }
+}

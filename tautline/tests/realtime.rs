@@ -1,0 +1,287 @@
+//! The real-time profile on Linux: what is asked for is in force where it should be, and what the machine refuses is
+//! told and harms nothing.
+//!
+//! Granting needs privilege; where there is none, the tests that need it say so and pass. Refusing is tried by running
+//! this program again without any.
+#![cfg(target_os = "linux")]
+#![allow(clippy::print_stderr)] // for what is skipped
+
+mod common;
+
+use std::process::Command;
+use std::time::Duration;
+
+use common::{address, client, client_config, next, server_config};
+use tautline::{
+    Config, Cpus, Event, Events, Handler, MessageType, Metadata, PartOutcome, RealtimePart, RealtimeReport,
+    UdpInterface, Wire, create_udp_server,
+};
+
+/// From capabilities(7).
+const CAP_IPC_LOCK: u32 = 14;
+const CAP_SYS_NICE: u32 = 23;
+
+/// A line of a file of /proc, without its name.
+fn line_of(file: &str, name: &str) -> String {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("no {name} in {file}")).trim().to_owned()
+}
+
+fn has_capability(number: u32) -> bool {
+    let effective = line_of("/proc/self/status", "CapEff:");
+    u64::from_str_radix(&effective, 16).expect("hexadecimal") >> number & 1 == 1
+}
+
+/// Whether this may be tried; says so where not.
+fn may(number: u32) -> bool {
+    let may = has_capability(number);
+    if !may {
+        eprintln!("skipped: needs the capability {number}");
+    }
+    may
+}
+
+/// The folder in /proc of this process' thread of this name.
+fn thread(name: &str) -> String {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("there is a /proc");
+    let folders = tasks.map(|task| task.expect("readable").path().display().to_string());
+    let mut named = folders.filter(|folder| {
+        std::fs::read_to_string(format!("{folder}/comm")).is_ok_and(|found| found.trim() == name)
+    });
+    named.next().unwrap_or_else(|| panic!("no thread {name}"))
+}
+
+/// The real-time priority and the policy of a thread: the 40th and the 41st field of proc_pid_stat(5).
+fn scheduling(folder: &str) -> (u32, u32) {
+    let stat = std::fs::read_to_string(format!("{folder}/stat")).expect("the thread lives");
+    // The second field, the name, may have anything in it but ends at the last parenthesis.
+    let (_, rest) = stat.rsplit_once(')').expect("the name in parentheses");
+    let fields: Vec<u32> =
+        rest.split_whitespace().skip(37).take(2).map(|field| field.parse().unwrap()).collect();
+    (fields[0], fields[1])
+}
+
+const SCHED_OTHER: u32 = 0;
+const SCHED_FIFO: u32 = 1;
+
+/// The first core that this process may use.
+fn a_core() -> usize {
+    let allowed: Cpus =
+        line_of("/proc/self/status", "Cpus_allowed_list:").parse().expect("as the kernel writes it");
+    allowed.iter().next().expect("one runs this")
+}
+
+fn connected(config: Config) -> (UdpInterface, Events) {
+    let interface = create_udp_server(config).expect("a valid configuration");
+    let events = interface.events();
+    interface.connect().expect("the link runs whatever the machine refuses");
+    (interface, events)
+}
+
+fn refused(events: &mut Events) -> Vec<RealtimePart> {
+    let mut parts = Vec::new();
+    while let Some(event) = events.next(Duration::ZERO) {
+        if let Event::NotGranted { part, problem, remedy } = event {
+            assert!(!problem.is_empty() && !remedy.is_empty(), "{part}");
+            parts.push(part);
+        }
+    }
+    parts
+}
+
+#[track_caller]
+fn assert_granted(report: &RealtimeReport, part: RealtimePart) {
+    let found = &report.part(part).outcome;
+    assert!(matches!(found, PartOutcome::Granted { .. }), "{part}: {found:?}");
+}
+
+/// The words of a refusal.
+#[track_caller]
+fn refusal(report: &RealtimeReport, part: RealtimePart) -> (String, String) {
+    match &report.part(part).outcome {
+        PartOutcome::Refused { problem, remedy } => (problem.clone(), remedy.clone()),
+        other => panic!("{part}: {other:?}"),
+    }
+}
+
+/// A message there and one back.
+fn assert_link_works(server: &UdpInterface) {
+    let client = client(client_config(server));
+    client.send(&1, &Metadata::command()).expect("connected");
+    server.reply(&next(server), &2, &Metadata::status()).expect("it is there");
+    assert_eq!(next(&client).decode::<u32>(), Ok(2));
+}
+
+#[test]
+fn without_wishes_nothing_is_changed_and_nothing_is_told() {
+    let (server, mut events) = connected(server_config(Wire::Native).name("plain"));
+    // An answer shows that the thread has come as far as to its name.
+    assert_link_works(&server);
+    assert_eq!(scheduling(&thread("tautline-plain")), (0, SCHED_OTHER));
+    for part in [RealtimePart::ThreadPriority, RealtimePart::Cpus, RealtimePart::LockMemory] {
+        assert_eq!(server.realtime_report().part(part).outcome, PartOutcome::NotAsked);
+    }
+    assert_eq!(server.realtime_report().part(RealtimePart::ReceiveBuffer).asked.as_deref(), Some("4194304"));
+    assert_eq!(refused(&mut events), []);
+}
+
+#[test]
+fn priority_and_cores_are_those_of_the_driver_thread_alone() {
+    if !may(CAP_SYS_NICE) {
+        return;
+    }
+    let core = a_core();
+    let config = server_config(Wire::Native).name("fifo").thread_priority(7).cpus([core]);
+    let (server, mut events) = connected(config);
+    let driver = thread("tautline-fifo");
+    assert_eq!(scheduling(&driver), (7, SCHED_FIFO));
+    assert_eq!(line_of(&format!("{driver}/status"), "Cpus_allowed_list:"), core.to_string());
+    assert_eq!(scheduling("/proc/thread-self"), (0, SCHED_OTHER));
+    assert_granted(&server.realtime_report(), RealtimePart::ThreadPriority);
+    assert_granted(&server.realtime_report(), RealtimePart::Cpus);
+    assert_eq!(refused(&mut events), []);
+    assert_link_works(&server);
+}
+
+#[test]
+fn what_handlers_do_does_not_compete_with_the_driver() {
+    let allowed = || line_of("/proc/thread-self/status", "Cpus_allowed_list:");
+    let (server, _) = connected(server_config(Wire::Native).cpus([a_core()]));
+    let (sender, found) = std::sync::mpsc::channel();
+    let worker = Handler::blocking(move |_, _| {
+        let _ = sender.send((scheduling("/proc/thread-self"), allowed()));
+    });
+    server.register_message_handler(MessageType::Command, worker);
+    client(client_config(&server)).send(&1, &Metadata::command()).expect("connected");
+    let found = found.recv_timeout(common::PATIENCE).expect("the handler runs");
+    assert_eq!(found, ((0, SCHED_OTHER), allowed()), "as this thread, not as the driver");
+}
+
+#[test]
+fn a_caller_driven_interface_changes_the_thread_that_calls_its_driver() {
+    if !may(CAP_SYS_NICE) {
+        return;
+    }
+    let config = server_config(Wire::Native).thread_priority(5);
+    let (server, mut driver) = UdpInterface::caller_driven(config).expect("valid");
+    server.connect().expect("a free port");
+    assert_eq!(scheduling("/proc/thread-self"), (0, SCHED_OTHER), "this may be any thread");
+    assert_eq!(server.realtime_report().part(RealtimePart::ThreadPriority).outcome, PartOutcome::Pending);
+    let report = std::thread::spawn(move || {
+        driver.connect().expect("connected already");
+        assert_eq!(scheduling("/proc/thread-self"), (5, SCHED_FIFO));
+        // What it starts does not outrank others by chance.
+        let started = std::thread::spawn(|| scheduling("/proc/thread-self"));
+        assert_eq!(started.join().expect("no panic"), (0, SCHED_OTHER));
+        server.realtime_report()
+    });
+    assert_granted(&report.join().expect("no panic"), RealtimePart::ThreadPriority);
+}
+
+#[test]
+fn locked_memory_is_locked() {
+    if !may(CAP_IPC_LOCK) {
+        return;
+    }
+    let locked =
+        || line_of("/proc/self/status", "VmLck:").trim_end_matches(" kB").parse::<u64>().expect("a number");
+    assert_eq!(locked(), 0);
+    let (server, _) = connected(server_config(Wire::Native).lock_memory(true));
+    assert_granted(&server.realtime_report(), RealtimePart::LockMemory);
+    assert!(locked() > 0);
+}
+
+/// How many descriptors of this process are open at this path.
+fn open_at(path: &str) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").expect("there is a /proc");
+    open.filter(|fd| std::fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|to| to.as_os_str() == path))
+        .count()
+}
+
+#[test]
+fn cores_are_kept_awake_from_connecting_to_disconnecting() {
+    const FILE: &str = "/dev/cpu_dma_latency";
+    if std::fs::OpenOptions::new().write(true).open(FILE).is_err() {
+        eprintln!("skipped: {FILE} cannot be written");
+        return;
+    }
+    let config = || server_config(Wire::Native).low_latency_cpu(true);
+    let (server, _) = connected(config());
+    assert_granted(&server.realtime_report(), RealtimePart::LowLatencyCpu);
+    assert_eq!(open_at(FILE), 1);
+    server.disconnect();
+    assert_eq!(open_at(FILE), 0);
+    let (driven, _driver) = UdpInterface::caller_driven(config()).expect("valid");
+    driven.connect().expect("a free port");
+    assert_eq!(open_at(FILE), 1);
+    drop(driven);
+    drop(_driver);
+    assert_eq!(open_at(FILE), 0);
+}
+
+#[test]
+fn a_core_that_does_not_exist_is_refused_by_name_and_the_link_runs_on() {
+    let (server, mut events) = connected(server_config(Wire::Native).cpus([a_core(), 1_023]));
+    let (problem, remedy) = refusal(&server.realtime_report(), RealtimePart::Cpus);
+    assert!(problem.starts_with("there is no core 1023: this machine has "), "{problem}");
+    assert!(remedy.contains("`cpus`"), "{remedy}");
+    assert_eq!(refused(&mut events), [RealtimePart::Cpus]);
+    assert_link_works(&server);
+}
+
+/// Runs the calling test again in a process without privileges; whether that was possible.
+fn passes_without_privileges(test: &str, mark: &str) {
+    let test_program = std::env::current_exe().expect("this test's program");
+    let mut command = match has_capability(CAP_SYS_NICE) {
+        false => Command::new(test_program),
+        true => {
+            let mut command = Command::new("setpriv");
+            command.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(test_program);
+            command
+        }
+    };
+    match command.args(["--exact", test, "--nocapture"]).env(mark, "1").output() {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(error) => eprintln!("skipped: no setpriv to give privileges up with: {error}"),
+    }
+}
+
+#[test]
+fn what_an_unprivileged_process_is_refused_is_told_with_the_command_that_allows_it() {
+    const MARK: &str = "REALTIME_TEST_CHILD";
+    if std::env::var_os(MARK).is_none() {
+        return passes_without_privileges(
+            "what_an_unprivileged_process_is_refused_is_told_with_the_command_that_allows_it",
+            MARK,
+        );
+    }
+    assert!(!has_capability(CAP_SYS_NICE));
+    let config = server_config(Wire::Native).name("plain").realtime(true).receive_buffer(1 << 30);
+    let (server, mut events) = connected(config);
+    let report = server.realtime_report();
+    let told = refused(&mut events);
+    for (part, key, command) in [
+        (RealtimePart::LockMemory, "Max locked memory", "ulimit -l unlimited"),
+        (RealtimePart::ThreadPriority, "Max realtime priority", "setcap cap_sys_nice,cap_ipc_lock"),
+        (RealtimePart::ReceiveBuffer, "", "sysctl net.core.rmem_max=1073741824"),
+    ] {
+        if !key.is_empty() && is_allowed_by_limit(key) {
+            continue;
+        }
+        let (problem, remedy) = refusal(&report, part);
+        assert!(remedy.contains(command), "{part}: {problem}: {remedy}");
+        assert!(told.contains(&part), "{part} is not among {told:?}");
+    }
+    assert_eq!(told.len(), report.refused().count());
+    assert_link_works(&server);
+    assert!(address(&server).port() > 0);
+}
+
+/// Whether a limit of this process lets it do without privilege.
+fn is_allowed_by_limit(key: &str) -> bool {
+    let soft =
+        line_of("/proc/self/limits", key).split_whitespace().next().expect("the soft limit").to_owned();
+    soft == "unlimited"
+        || (key == "Max realtime priority" && soft.parse::<u32>().is_ok_and(|limit| limit >= 80))
+}
