@@ -54,11 +54,12 @@ pub(crate) fn parse() -> Cli {
 
 /// The whole definition, exit codes below every help.
 pub(crate) fn definition() -> clap::Command {
-    let with_codes = |command: clap::Command| {
-        let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        command.after_help(format!("{examples}\n\n{EXIT_CODES}"))
-    };
-    with_codes(Cli::command()).mut_subcommands(with_codes)
+    with_codes(Cli::command())
+}
+
+fn with_codes(command: clap::Command) -> clap::Command {
+    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    command.after_help(format!("{examples}\n\n{EXIT_CODES}")).mut_subcommands(with_codes)
 }
 
 #[cfg(test)]
@@ -89,6 +90,11 @@ mod tests {
         words
     }
 
+    /// A command and everything below it.
+    fn all(command: &clap::Command) -> Vec<&clap::Command> {
+        std::iter::once(command).chain(command.get_subcommands().flat_map(all)).collect()
+    }
+
     #[test]
     fn the_definition_is_sound() {
         definition().debug_assert();
@@ -97,7 +103,7 @@ mod tests {
     #[test]
     fn every_help_has_examples_that_are_accepted_and_the_exit_codes() {
         let definition = definition();
-        for command in std::iter::once(&definition).chain(definition.get_subcommands()) {
+        for command in all(&definition) {
             let examples = examples(command);
             assert!(!examples.is_empty(), "no example for {}", command.get_name());
             for example in examples {

@@ -1,5 +1,6 @@
 //! The options that make a link, and the sentences for links that fail; shared by all subcommands.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -62,7 +63,22 @@ impl WireArgs {
     }
 }
 
+impl WireArgs {
+    /// The same options as words of a command line.
+    fn words(&self) -> Vec<OsString> {
+        let wire = self.wire.iter().flat_map(|wire| ["--wire".into(), wire.into()]);
+        let flags = [(self.no_crc, "--no-crc"), (self.no_sequence, "--no-sequence")];
+        wire.chain(flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag.into())).collect()
+    }
+}
+
 impl LinkArgs {
+    /// The same options as words of a command line, for another run of this program.
+    pub(crate) fn words(&self) -> Vec<OsString> {
+        let config = self.config.iter().flat_map(|path| ["--config".into(), path.into()]);
+        self.wire.words().into_iter().chain(config).collect()
+    }
+
     /// The file, then the environment, then the options.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         let config = match &self.config {
@@ -161,11 +177,17 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
     count.ok_or_else(|| format!("expected a whole number from 1 to {}", u64::MAX))
 }
 
-/// Reads a rate in messages per second, for clap.
+/// Reads a rate in messages per second, with or without its unit (Hz, kHz), for clap.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     const RANGE: std::ops::RangeInclusive<f64> = 0.01..=20_000.0;
-    text.parse()
-        .ok()
+    let (number, factor) = match (text.strip_suffix("kHz"), text.strip_suffix("Hz")) {
+        (Some(number), _) => (number, 1e3),
+        (None, Some(number)) => (number, 1.0),
+        (None, None) => (text, 1.0),
+    };
+    let number = number.trim_end().parse::<f64>().ok();
+    number
+        .map(|number| number * factor)
         .filter(|rate| RANGE.contains(rate))
         .ok_or_else(|| format!("expected messages per second, from {} to {}", RANGE.start(), RANGE.end()))
 }

@@ -6,6 +6,7 @@
 mod cli;
 mod completions;
 mod demo;
+mod echo;
 mod exit;
 mod interrupt;
 mod latency;
@@ -17,6 +18,7 @@ mod message_line;
 mod output;
 mod pace;
 mod ping;
+mod progress;
 mod round_trips;
 mod send;
 mod svg;
