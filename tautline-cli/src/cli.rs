@@ -3,7 +3,7 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::exit::{EXIT_CODES, Exit, Failure};
-use crate::{completions, demo, listen, man, ping, send};
+use crate::{bench, completions, demo, listen, man, ping, send};
 
 /// Real-time UDP links for control: see one, listen to one, send on one, measure one
 #[derive(Debug, Parser)]
@@ -15,7 +15,8 @@ Examples:
   tautline demo --seconds 5
   tautline listen 127.0.0.1:9000 --reply
   tautline send 127.0.0.1:9000 '{\"force_n\": 1.5}' --type command
-  tautline ping 127.0.0.1:9000 --count 1000 --budget 1ms"
+  tautline ping 127.0.0.1:9000 --count 1000 --budget 1ms
+  tautline bench latency --html latency.html"
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -28,6 +29,7 @@ enum Command {
     Listen(listen::Args),
     Send(send::Args),
     Ping(ping::Args),
+    Bench(bench::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -40,6 +42,7 @@ impl Cli {
             Command::Listen(args) => listen::run(args),
             Command::Send(args) => send::run(args),
             Command::Ping(args) => ping::run(args),
+            Command::Bench(args) => bench::run(args),
             Command::Completions(args) => completions::run(args),
             Command::Man(args) => man::run(args),
         }

@@ -3,6 +3,7 @@
 //! stdout is data, stderr is for people; every way to end has a documented exit code ([`exit`]). A file
 //! per subcommand; [`cli`] lists them.
 
+mod bench;
 mod cli;
 mod completions;
 mod demo;

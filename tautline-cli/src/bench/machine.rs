@@ -1,0 +1,45 @@
+//! What figures depend on: the machine, the system, the version. No host name: reports are sent around.
+
+use std::fs;
+
+use serde::Serialize;
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Machine {
+    pub(super) cpu: String,
+    pub(super) cores: usize,
+    pub(super) system: String,
+    pub(super) version: &'static str,
+    pub(super) build: &'static str,
+}
+
+impl Machine {
+    pub(super) fn here() -> Self {
+        Self {
+            cpu: cpu().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            system: system(),
+            version: env!("CARGO_PKG_VERSION"),
+            build: if cfg!(debug_assertions) { "debug" } else { "release" },
+        }
+    }
+
+    /// For people, on one line.
+    pub(super) fn line(&self) -> String {
+        let Self { cpu, cores, system, version, build } = self;
+        let cores = format!("{cores} {}", if *cores == 1 { "core" } else { "cores" });
+        let build = if *build == "debug" { " (debug build: slow)" } else { "" };
+        format!("{cpu}, {cores}, {system}, tautline {version}{build}")
+    }
+}
+
+fn cpu() -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let (_, name) = text.lines().find_map(|line| line.strip_prefix("model name"))?.split_once(':')?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty() && name != "unknown")
+}
+
+fn system() -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{} {}", std::env::consts::OS, release.trim()).trim_end().to_owned()
+}
