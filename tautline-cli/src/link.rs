@@ -99,6 +99,11 @@ pub(crate) fn with_inbox(config: Config) -> Result<Config, Failure> {
     Ok(config)
 }
 
+/// Finds out that a configuration is wrong before anything is done with it.
+pub(crate) fn check(config: &Config) -> Result<(), Failure> {
+    config.validate().map_err(|error| wrong_config(&error))
+}
+
 fn wrong_config(error: &ConfigError) -> Failure {
     Failure::usage(error.to_string())
 }

@@ -6,7 +6,7 @@ use crate::svg::{Anchor, Area, Scale, Svg, short};
 
 const WIDTH: f64 = 920.0;
 const HEIGHT: f64 = 320.0;
-const PLOT: Area = Area { left: 64.0, top: 14.0, width: WIDTH - 64.0 - 16.0, height: HEIGHT - 14.0 - 46.0 };
+const PLOT: Area = Area { left: 64.0, top: 14.0, width: WIDTH - 64.0 - 32.0, height: HEIGHT - 14.0 - 46.0 };
 
 /// A chart, ready to be drawn.
 #[derive(Debug)]

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::lines::Line;
 use super::time_line::TimeLine;
+use super::watch::Watch;
 use crate::exit::Failure;
-use crate::interrupt::{Interrupt, LOOK_EVERY};
+use crate::interrupt::LOOK_EVERY;
 use crate::pace::Pace;
 use crate::round_trips::RoundTrips;
 
@@ -64,10 +65,10 @@ impl Course {
     }
 
     /// From 0 to 1.
-    pub(super) fn share(&self) -> f64 {
+    fn share_at(&self, spent: Duration) -> f64 {
         match self.plan.end {
             End::Messages(count) => self.trips.sent_count() as f64 / count as f64,
-            End::After(length) => self.spent.as_secs_f64() / length.as_secs_f64(),
+            End::After(length) => spent.as_secs_f64() / length.as_secs_f64(),
         }
     }
 
@@ -84,16 +85,11 @@ impl Course {
     }
 
     /// Goes on for one slice, and waits for what is then under way.
-    pub(super) fn run(
-        &mut self,
-        line: &mut dyn Line,
-        slice: Duration,
-        interrupt: &Interrupt,
-    ) -> Result<(), Failure> {
+    pub(super) fn run(&mut self, line: &mut dyn Line, slice: Duration, watch: &Watch) -> Result<(), Failure> {
         let start = Instant::now();
         self.heard = start;
         let rate = self.plan.rate;
-        let slice = Slice { start, length: slice, line, interrupt, course: self };
+        let slice = Slice { start, length: slice, line, watch, course: self };
         match rate {
             None => slice.ping_pong()?,
             Some(rate) => slice.paced(Pace::new(rate, start))?,
@@ -108,7 +104,7 @@ struct Slice<'a> {
     start: Instant,
     length: Duration,
     line: &'a mut dyn Line,
-    interrupt: &'a Interrupt,
+    watch: &'a Watch,
     course: &'a mut Course,
 }
 
@@ -146,9 +142,9 @@ impl Slice<'_> {
         let patience = self.course.plan.timeout * DEAD_AFTER;
         self.course.is_dead = now.saturating_duration_since(self.course.heard) > patience;
         let elapsed = now.saturating_duration_since(self.start);
-        self.interrupt.is_asked()
-            || elapsed >= self.length
-            || self.course.is_over_at(self.course.spent + elapsed)
+        let (course, spent) = (&*self.course, self.course.spent + elapsed);
+        self.watch.show(now, || course.share_at(spent), course.trips.answered_count());
+        self.watch.is_asked() || elapsed >= self.length || course.is_over_at(spent)
     }
 
     fn send(&mut self) -> Result<(), Failure> {
@@ -157,11 +153,12 @@ impl Slice<'_> {
         self.line.send(number)
     }
 
-    /// Waits for all that is under way, or until it is late; returns the time then.
+    /// Waits for all that is under way, or until it is late; returns the time then. Also after Ctrl-C: a message
+    /// that nobody waited for would look like a loss.
     fn drain(&mut self) -> Result<Instant, Failure> {
         let mut now = Instant::now();
         let deadline = now + self.course.plan.timeout;
-        while self.is_waiting() && now < deadline && !self.interrupt.is_asked() {
+        while self.is_waiting() && now < deadline {
             self.receive(self.course.plan.timeout.min(LOOK_EVERY))?;
             now = Instant::now();
         }

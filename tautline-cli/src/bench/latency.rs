@@ -4,24 +4,22 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
 use tautline::Endpoint;
 
 use super::client::Client;
 use super::course::{Course, End, Plan};
-use super::lines::{Line, Raw, Tautline};
+use super::lines::{Raw, Tautline};
 use super::machine::Machine;
 use super::other_end::OtherEnd;
 use super::page;
 use super::report::{Budget, Cost, Latency, Measured};
 use super::settings::{LARGEST, SettingsArgs, payload};
 use super::usage;
+use super::watch::Watch;
 use super::words::Answer;
 use crate::exit::{Exit, Failure};
-use crate::interrupt::Interrupt;
 use crate::link::{count, duration, rate, seconds};
 use crate::output;
-use crate::progress::bar;
 
 /// Round trips before the measurement, so that caches, pools and the other end's threads are awake.
 const WARM_UP: u64 = 100;
@@ -111,14 +109,13 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     if let Some(path) = &args.html {
         page::check_writable(path)?;
     }
-    let interrupt = Interrupt::install()?;
     let other = OtherEnd::find(args.peer.as_ref(), &args.settings, args.baseline)?;
     let mut client = Client::connect(&other, &args.settings)?;
     let payload = payload(client.wire, args.size)?;
     let raw_port = client.ask()?.raw_port;
     let raw = args.baseline.then(|| raw(args, &client, raw_port)).transpose()?;
-    let bench = Bench { args, interrupt, raw };
-    let found = bench.measure(&mut client, payload)?;
+    let line = Tautline { client: &mut client, payload };
+    let found = Bench { args, line, raw }.measure()?;
     client.interface.disconnect();
     let report = report(args, &other, &client, found);
     output::data(&if args.json { report.json() } else { report.text() })?;
@@ -139,9 +136,10 @@ fn raw(args: &Args, client: &Client, port: Option<u16>) -> Result<Raw, Failure> 
     Raw::connect(to, args.size)
 }
 
+/// The two lines, the measured one and perhaps the one beside it.
 struct Bench<'a> {
     args: &'a Args,
-    interrupt: Interrupt,
+    line: Tautline<'a>,
     raw: Option<Raw>,
 }
 
@@ -153,27 +151,21 @@ struct Found {
 }
 
 impl Bench<'_> {
-    fn measure(mut self, client: &mut Client, payload: tautline::Payload) -> Result<Found, Failure> {
-        let mut raw = self.raw.take();
+    fn measure(mut self) -> Result<Found, Failure> {
+        self.warm_up()?;
+        let before = (usage::cpu_us(), self.line.client.ask()?);
         let (mut course, mut raw_course) = (Course::new(self.plan()), Course::new(self.plan()));
-        let mut line = Tautline { client, payload };
-        self.warm_up(&mut line)?;
-        raw.iter_mut().try_for_each(|raw| self.warm_up(raw))?;
-        let before = (usage::cpu_us(), line.client.ask()?);
-        let slice = if raw.is_some() { SLICE } else { Duration::from_millis(500) };
-        let progress = self.progress();
-        while !course.is_over() && !self.interrupt.is_asked() {
-            course.run(&mut line, slice, &self.interrupt)?;
-            if let Some(raw) = &mut raw {
-                raw_course.run(raw, slice, &self.interrupt)?;
+        let slice = if self.raw.is_some() { SLICE } else { Duration::MAX };
+        let watch = Watch::start("round trips")?;
+        while !course.is_over() && !watch.is_asked() {
+            course.run(&mut self.line, slice, &watch)?;
+            if let Some(raw) = &mut self.raw {
+                raw_course.run(raw, slice, &watch)?;
             }
-            show(progress.as_ref(), &course);
         }
-        if let Some(progress) = progress {
-            progress.finish_and_clear();
-        }
-        let cost = self.cost(&before, line.client, &course)?;
-        Ok(Found { tautline: course, raw: raw.map(|_| raw_course), cost })
+        drop(watch); // the bar goes before anything is printed
+        let cost = self.cost(&before, &course)?;
+        Ok(Found { tautline: course, raw: self.raw.map(|_| raw_course), cost })
     }
 
     fn plan(&self) -> Plan {
@@ -182,21 +174,21 @@ impl Bench<'_> {
         Plan { rate, end, timeout }
     }
 
-    fn warm_up(&self, line: &mut dyn Line) -> Result<(), Failure> {
+    fn warm_up(&mut self) -> Result<(), Failure> {
+        let watch = Watch::idle();
         let plan = Plan { rate: None, end: End::Messages(WARM_UP), timeout: self.args.timeout };
-        Course::new(plan).run(line, self.args.timeout, &self.interrupt)
+        Course::new(plan).run(&mut self.line, Duration::MAX, &watch)?;
+        match &mut self.raw {
+            Some(raw) => Course::new(plan).run(raw, Duration::MAX, &watch),
+            None => Ok(()),
+        }
     }
 
     /// What both processes used for a round trip. With the raw socket in between nobody can tell whose it was.
-    fn cost(
-        &self,
-        before: &(Option<u64>, Answer),
-        client: &mut Client,
-        course: &Course,
-    ) -> Result<Cost, Failure> {
+    fn cost(&mut self, before: &(Option<u64>, Answer), course: &Course) -> Result<Cost, Failure> {
         let here = usage::cpu_us();
         // A peer that went away has no figures; those measured before it did are shown all the same.
-        let there = if course.is_dead { Answer::default() } else { client.ask()? };
+        let there = if course.is_dead { Answer::default() } else { self.line.client.ask()? };
         let trips = course.trips.answered_count().max(1) as f64;
         let used = |before: Option<u64>, after: Option<u64>| {
             let us = after?.saturating_sub(before?) as f64;
@@ -208,18 +200,6 @@ impl Bench<'_> {
             memory_here: usage::memory_bytes(),
             memory_there: there.memory_bytes,
         })
-    }
-
-    fn progress(&self) -> Option<ProgressBar> {
-        output::is_watched().then(|| bar(Some(1000), "{wide_bar} {msg}, {eta} left"))
-    }
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // from 0 to 1000
-fn show(progress: Option<&ProgressBar>, course: &Course) {
-    if let Some(progress) = progress {
-        progress.set_position((course.share().clamp(0.0, 1.0) * 1000.0) as u64);
-        progress.set_message(format!("{} round trips", course.trips.answered_count()));
     }
 }
 

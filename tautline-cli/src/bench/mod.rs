@@ -18,6 +18,7 @@ mod settings;
 mod throughput;
 mod time_line;
 mod usage;
+mod watch;
 mod words;
 
 use crate::exit::{Exit, Failure};

@@ -6,10 +6,11 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tautline::Endpoint;
+use tautline::{Endpoint, Role};
 
 use super::settings::SettingsArgs;
 use crate::exit::Failure;
+use crate::link::check;
 
 /// How long a child may take to say farewell.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -34,6 +35,10 @@ impl OtherEnd {
     }
 
     fn start(settings: &SettingsArgs, baseline: bool) -> Result<Self, Failure> {
+        // Here, where the sentence is told once and with the right exit code.
+        for role in [Role::Server, Role::Client] {
+            check(&settings.config(role, true)?.endpoint("127.0.0.1:9"))?;
+        }
         let failed =
             |error: std::io::Error| Failure::failed(format!("cannot start the serving end: {error}"));
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);

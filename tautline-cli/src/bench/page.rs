@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::chart::{Axis, Chart, Curve, Point, log_us, nines};
+use super::machine;
 use super::report::{Latency, Measured, show_ratio};
 use crate::exit::Failure;
 use crate::latency::{show_maybe, show_us};
@@ -117,6 +118,7 @@ pub(super) fn latency(report: &Latency) -> String {
             ("Settings", report.sets.join(", ")),
             ("Cost", cost),
             ("Machine", report.machine.line()),
+            ("Date", machine::today()),
             (
                 "Method",
                 "The thread that sends also reads (caller-driven); 100 round trips before are not counted. \
@@ -163,7 +165,9 @@ fn percent(quantile: f64) -> String {
 }
 
 fn time_line(lines: &[Named<'_>]) -> Chart {
-    let curves = lines.iter().flat_map(|line| [over_time(line, true), over_time(line, false)]);
+    // The medians last, so that they are seen.
+    let curves =
+        [true, false].into_iter().flat_map(|longest| lines.iter().map(move |line| over_time(line, longest)));
     let curves = curves.collect::<Vec<_>>();
     let points = curves.iter().flat_map(|curve| &curve.points);
     let to = points.clone().map(|point| point.x).fold(0.0, f64::max);

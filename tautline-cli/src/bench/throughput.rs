@@ -10,18 +10,17 @@ use super::accounting::Accounting;
 use super::chart::{Axis, Chart, Curve, Point};
 use super::client::Client;
 use super::lines::too_large;
-use super::machine::Machine;
+use super::machine::{self, Machine};
 use super::other_end::OtherEnd;
 use super::page::{self, Page};
 use super::report::Cost;
 use super::settings::{LARGEST, SettingsArgs, payload};
 use super::usage;
+use super::watch::Watch;
 use super::words::{Answer, COUNTED};
 use crate::exit::{Exit, Failure};
-use crate::interrupt::Interrupt;
 use crate::link::{count, seconds};
 use crate::output::{self, BOLD, FAINT, Styled};
-use crate::progress::bar;
 use crate::svg::short;
 
 /// Messages between two looks at the clock, the socket and Ctrl-C.
@@ -82,12 +81,11 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     if let Some(path) = &args.html {
         page::check_writable(path)?;
     }
-    let interrupt = Interrupt::install()?;
     let other = OtherEnd::find(args.peer.as_ref(), &args.settings, false)?;
     let mut client = Client::connect(&other, &args.settings)?;
     let payload = payload(client.wire, args.size)?;
-    let mut flood = Flood::new(args, &interrupt);
     let before = Counts::take(&mut client)?;
+    let mut flood = Flood::new(args, Watch::start("messages sent")?);
     flood.run(&mut client, &payload)?;
     let after = Counts::after(&mut client, flood.sent + before.answer.messages)?;
     client.interface.disconnect();
@@ -135,7 +133,7 @@ impl Counts {
 /// Sending without a pause.
 struct Flood<'a> {
     args: &'a Args,
-    interrupt: &'a Interrupt,
+    watch: Watch,
     sent: u64,
     /// Sends that the kernel refused for the moment; they were tried again.
     refused: u64,
@@ -145,8 +143,8 @@ struct Flood<'a> {
 }
 
 impl<'a> Flood<'a> {
-    fn new(args: &'a Args, interrupt: &'a Interrupt) -> Self {
-        Self { args, interrupt, sent: 0, refused: 0, spent: Duration::ZERO, steps: vec![(Duration::ZERO, 0)] }
+    fn new(args: &'a Args, watch: Watch) -> Self {
+        Self { args, watch, sent: 0, refused: 0, spent: Duration::ZERO, steps: vec![(Duration::ZERO, 0)] }
     }
 
     fn length(&self) -> Duration {
@@ -159,22 +157,19 @@ impl<'a> Flood<'a> {
     fn run(&mut self, client: &mut Client, payload: &Payload) -> Result<(), Failure> {
         let most = self.args.messages.unwrap_or(u64::MAX);
         let step = if most == u64::MAX { (self.length() / STEPS).max(SHORTEST_STEP) } else { SHORTEST_STEP };
-        let progress = output::is_watched().then(|| bar(Some(1000), "{wide_bar} {msg}, {eta} left"));
         let start = Instant::now();
         let mut next_step = step;
-        while self.sent < most && self.spent < self.length() && !self.interrupt.is_asked() {
+        while self.sent < most && self.spent < self.length() && !self.watch.is_asked() {
             self.burst(client, payload, BURST.min(most - self.sent))?;
             client.driver.turn(Duration::ZERO);
             self.spent = start.elapsed();
             if self.spent >= next_step {
                 next_step = self.spent + step;
                 self.note_step();
-                self.show(progress.as_ref());
+                self.watch.show(Instant::now(), || self.share(), self.sent);
             }
         }
-        if let Some(progress) = progress {
-            progress.finish_and_clear();
-        }
+        self.watch.close();
         Ok(())
     }
 
@@ -212,15 +207,10 @@ impl<'a> Flood<'a> {
         }
     }
 
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // from 0 to 1000
-    fn show(&self, progress: Option<&indicatif::ProgressBar>) {
-        let share = match self.args.messages {
+    fn share(&self) -> f64 {
+        match self.args.messages {
             Some(messages) => self.sent as f64 / messages as f64,
             None => self.spent.as_secs_f64() / self.length().as_secs_f64(),
-        };
-        if let Some(progress) = progress {
-            progress.set_position((share.clamp(0.0, 1.0) * 1000.0) as u64);
-            progress.set_message(format!("{} messages sent", self.sent));
         }
     }
 }
@@ -343,12 +333,14 @@ impl Report {
             ("MB/s of payload", format!("{:.1}", self.megabytes_per_second)),
             ("lost", format!("{} %", self.loss_percent)),
         ];
+        // "None" is worth a line, too.
+        let none = self.lost_by_name.is_empty().then(|| ("none".to_owned(), "0".to_owned()));
         let losses =
             self.lost_by_name.iter().map(|(name, count)| (name.replace('_', " "), count.to_string()));
         let sums = [("sent".to_owned(), self.messages_sent), ("received".to_owned(), self.messages_received)];
         let sums = sums.into_iter().map(|(name, count)| (name, count.to_string()));
         let head = vec!["where they went".to_owned(), "messages".to_owned()];
-        let rows = sums.chain(losses.map(|(name, count)| (format!("lost: {name}"), count)));
+        let rows = sums.chain(losses.chain(none).map(|(name, count)| (format!("lost: {name}"), count)));
         Page {
             title: self.title(),
             counts: self.rates(),
@@ -361,6 +353,7 @@ impl Report {
                 ("Cost", self.cost.line("message received")),
                 ("CPU", self.cpu()),
                 ("Machine", self.machine.line()),
+                ("Date", machine::today()),
             ],
         }
         .html()
