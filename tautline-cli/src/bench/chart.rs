@@ -6,7 +6,7 @@ use crate::svg::{Anchor, Area, Scale, Svg, short};
 
 const WIDTH: f64 = 920.0;
 const HEIGHT: f64 = 320.0;
-const PLOT: Area = Area { left: 64.0, top: 14.0, width: WIDTH - 64.0 - 32.0, height: HEIGHT - 14.0 - 46.0 };
+const PLOT: Area = Area { left: 64.0, top: 26.0, width: WIDTH - 64.0 - 32.0, height: HEIGHT - 26.0 - 46.0 };
 
 /// A chart, ready to be drawn.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ impl Chart {
             svg.text("tick", (PLOT.left - 7.0, y + 4.0), Anchor::End, text);
         }
         svg.text("name", (PLOT.right(), HEIGHT - 8.0), Anchor::End, self.x.name);
-        svg.text("name", (PLOT.left + 6.0, PLOT.top + 15.0), Anchor::Start, self.y.name);
+        svg.text("name", (PLOT.left, PLOT.top - 10.0), Anchor::Start, self.y.name);
     }
 }
 

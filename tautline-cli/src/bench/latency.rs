@@ -1,10 +1,7 @@
 //! `tautline bench latency`: round trips, one after the other or at a rate.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
-
-use tautline::Endpoint;
 
 use super::client::Client;
 use super::course::{Course, End, Plan};
@@ -13,12 +10,12 @@ use super::machine::Machine;
 use super::other_end::OtherEnd;
 use super::page;
 use super::report::{Budget, Cost, Latency, Measured};
-use super::settings::{LARGEST, SettingsArgs, payload};
+use super::settings::{RunArgs, payload};
 use super::usage;
 use super::watch::Watch;
 use super::words::Answer;
 use crate::exit::{Exit, Failure};
-use crate::link::{count, duration, rate, seconds};
+use crate::link::{duration, rate};
 use crate::output;
 
 /// Round trips before the measurement, so that caches, pools and the other end's threads are awake.
@@ -27,9 +24,6 @@ const WARM_UP: u64 = 100;
 /// Tautline and the raw socket take turns of this length, so that both see the same machine. Shorter than
 /// `liveness_timeout`, so that the link is not taken for silent meanwhile.
 const SLICE: Duration = Duration::from_millis(200);
-
-/// How long to measure when nobody says.
-const DEFAULT_LENGTH: Duration = Duration::from_secs(5);
 
 /// Measure round trips: ping-pong, or at a rate
 ///
@@ -45,26 +39,9 @@ Examples:
   tautline bench latency plant.local:9000 --messages 100000 --html latency.html
   tautline bench latency --wire classic --size 200 --set receive_buffer=1048576 --json")]
 pub(super) struct Args {
-    /// The other end, where `tautline bench serve` runs; without it, one is started here
-    peer: Option<Endpoint>,
     /// Messages per second, from 0.01 to 20000, such as 1kHz, instead of ping-pong
     #[arg(long, value_name = "HZ", value_parser = rate, allow_negative_numbers = true)]
     rate: Option<f64>,
-    /// Bytes of payload in every message, up to 65000
-    #[arg(
-        long,
-        value_name = "BYTES",
-        default_value_t = 64,
-        value_parser = clap::value_parser!(u64).range(1..=LARGEST),
-        allow_negative_numbers = true
-    )]
-    size: u64,
-    /// End after this many messages
-    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
-    messages: Option<u64>,
-    /// End after this time, in seconds [default: 5]
-    #[arg(long, value_name = "S", value_parser = seconds, conflicts_with = "messages", allow_negative_numbers = true)]
-    seconds: Option<Duration>,
     /// An answer that takes longer counts as lost
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     timeout: Duration,
@@ -84,14 +61,8 @@ pub(super) struct Args {
         allow_negative_numbers = true
     )]
     budget_percentile: f64,
-    /// One line of JSON instead of text
-    #[arg(long)]
-    json: bool,
-    /// Write a page with the percentiles and the time line, in one file that needs no other
-    #[arg(long, value_name = "FILE.html")]
-    html: Option<PathBuf>,
     #[command(flatten)]
-    settings: SettingsArgs,
+    run: RunArgs,
 }
 
 /// Reads a percentile, for clap.
@@ -106,20 +77,20 @@ fn percentile(text: &str) -> Result<f64, String> {
 
 /// Measures and judges.
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
-    if let Some(path) = &args.html {
+    if let Some(path) = &args.run.html {
         page::check_writable(path)?;
     }
-    let other = OtherEnd::find(args.peer.as_ref(), &args.settings, args.baseline)?;
-    let mut client = Client::connect(&other, &args.settings)?;
-    let payload = payload(client.wire, args.size)?;
+    let other = OtherEnd::find(args.run.peer.as_ref(), &args.run.settings, args.baseline)?;
+    let mut client = Client::connect(&other, &args.run.settings)?;
+    let payload = payload(client.wire, args.run.size)?;
     let raw_port = client.ask()?.raw_port;
     let raw = args.baseline.then(|| raw(args, &client, raw_port)).transpose()?;
     let line = Tautline { client: &mut client, payload };
     let found = Bench { args, line, raw }.measure()?;
     client.interface.disconnect();
     let report = report(args, &other, &client, found);
-    output::data(&if args.json { report.json() } else { report.text() })?;
-    if let Some(path) = &args.html {
+    output::data(&if args.run.json { report.json() } else { report.text() })?;
+    if let Some(path) = &args.run.html {
         page::write(path, &page::latency(&report))?;
     }
     Ok(if report.is_met() { Exit::Done } else { Exit::NotMet })
@@ -133,7 +104,7 @@ fn raw(args: &Args, client: &Client, port: Option<u16>) -> Result<Raw, Failure> 
     let peer = client.interface.peers().first().map(|peer| peer.address);
     let mut to: SocketAddr = peer.ok_or_else(|| Failure::failed("the other end is gone"))?;
     to.set_port(port);
-    Raw::connect(to, args.size)
+    Raw::connect(to, args.run.size)
 }
 
 /// The two lines, the measured one and perhaps the one beside it.
@@ -169,8 +140,11 @@ impl Bench<'_> {
     }
 
     fn plan(&self) -> Plan {
-        let Args { rate, messages, seconds, timeout, .. } = *self.args;
-        let end = messages.map_or(End::After(seconds.unwrap_or(DEFAULT_LENGTH)), End::Messages);
+        let Args { rate, timeout, ref run, .. } = *self.args;
+        let end = match run.length() {
+            Some(length) => End::After(length),
+            None => End::Messages(run.messages.unwrap_or(u64::MAX)),
+        };
         Plan { rate, end, timeout }
     }
 
@@ -208,9 +182,9 @@ fn report(args: &Args, other: &OtherEnd, client: &Client, found: Found) -> Laten
     Latency {
         peer: (!other.is_child()).then(|| other.endpoint.to_string()),
         wire: client.wire.name(),
-        size: args.size,
+        size: args.run.size,
         rate: args.rate,
-        sets: args.settings.sets(),
+        sets: args.run.settings.sets(),
         machine: Machine::here(),
         tautline: Measured::new(found.tautline),
         baseline: found.raw.map(Measured::new),

@@ -25,15 +25,15 @@ document.querySelectorAll('figure').forEach((figure) => {
     const plot = svg.querySelector('.plot').getBBox();
     marks.push(make('line', { class: 'cursor', x1: at, x2: at, y1: plot.y, y2: plot.y + plot.height }));
     near.forEach(({ curve, point }) => marks.push(make('circle', { class: curve.class, cx: point[0], cy: point[1], r: 4 })));
-    near.forEach(({ curve, point }) => {
+    tip.replaceChildren(...near.map(({ curve, point }) => {
       const line = document.createElement('div');
       line.textContent = `${curve.name}: ${point[2]}`;
-      tip.appendChild(line);
-    });
-    tip.replaceChildren(...[...tip.children].slice(-near.length));
+      return line;
+    }));
     figure.appendChild(tip);
-    const left = svg.offsetLeft + at * box.width / view.width;
+    const frame = figure.getBoundingClientRect();
+    const left = box.left - frame.left + at * box.width / view.width;
     tip.style.left = `${Math.max(8, left > box.width / 2 ? left - tip.offsetWidth - 12 : left + 12)}px`;
-    tip.style.top = `${svg.offsetTop + 40}px`;
+    tip.style.top = `${box.top - frame.top + 30}px`;
   });
 });

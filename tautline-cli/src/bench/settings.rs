@@ -1,14 +1,56 @@
 //! The options that make both ends of a bench: the link, and any setting of the library by name.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use tautline::{Config, Payload, Role, Wire};
+use tautline::{Config, Endpoint, Payload, Role, Wire};
 
 use crate::exit::Failure;
-use crate::link::LinkArgs;
+use crate::link::{LinkArgs, count, seconds};
 
 /// Messages on the classic wire are JSON, on the native one bytes; both have this many.
 pub(super) const LARGEST: u64 = 65_000;
+
+/// How long to measure when nobody says.
+const DEFAULT_LENGTH: Duration = Duration::from_secs(5);
+
+/// What both measurements can be told.
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
+    /// The other end, where `tautline bench serve` runs; without it, one is started here
+    pub(super) peer: Option<Endpoint>,
+    /// Bytes of payload in every message, up to 65000
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u64).range(1..=LARGEST),
+        allow_negative_numbers = true
+    )]
+    pub(super) size: u64,
+    /// End after this many messages
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    pub(super) messages: Option<u64>,
+    /// End after this time, in seconds [default: 5]
+    #[arg(long, value_name = "S", value_parser = seconds, conflicts_with = "messages", allow_negative_numbers = true)]
+    pub(super) seconds: Option<Duration>,
+    /// One line of JSON instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write a page with the curves and the tables, in one file that needs no other
+    #[arg(long, value_name = "FILE.html")]
+    pub(super) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+impl RunArgs {
+    /// How long to measure; `None` when it is for a number of messages.
+    pub(super) fn length(&self) -> Option<Duration> {
+        self.messages.is_none().then(|| self.seconds.unwrap_or(DEFAULT_LENGTH))
+    }
+}
 
 /// What holds for both ends.
 #[derive(Debug, clap::Args)]

@@ -1,10 +1,9 @@
 //! `tautline bench throughput`: as many messages as go, and where each of them went.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tautline::{Endpoint, Metadata, Payload, SendError, Statistics};
+use tautline::{Metadata, Payload, SendError, Statistics};
 
 use super::accounting::Accounting;
 use super::chart::{Axis, Chart, Curve, Point};
@@ -14,20 +13,16 @@ use super::machine::{self, Machine};
 use super::other_end::OtherEnd;
 use super::page::{self, Page};
 use super::report::Cost;
-use super::settings::{LARGEST, SettingsArgs, payload};
+use super::settings::{RunArgs, payload};
 use super::usage;
 use super::watch::Watch;
 use super::words::{Answer, COUNTED};
 use crate::exit::{Exit, Failure};
-use crate::link::{count, seconds};
 use crate::output::{self, BOLD, FAINT, Styled};
 use crate::svg::short;
 
 /// Messages between two looks at the clock, the socket and Ctrl-C.
 const BURST: u64 = 64;
-
-/// How long to send when nobody says.
-const DEFAULT_LENGTH: Duration = Duration::from_secs(5);
 
 /// Points of the page's chart lie this far apart, or further in a long run.
 const SHORTEST_STEP: Duration = Duration::from_millis(20);
@@ -49,49 +44,26 @@ Examples:
   tautline bench throughput plant.local:9000 --messages 1000000 --json
   tautline bench throughput --set receive_buffer=16777216 --html throughput.html")]
 pub(super) struct Args {
-    /// The other end, where `tautline bench serve` runs; without it, one is started here
-    peer: Option<Endpoint>,
-    /// Bytes of payload in every message, up to 65000
-    #[arg(
-        long,
-        value_name = "BYTES",
-        default_value_t = 64,
-        value_parser = clap::value_parser!(u64).range(1..=LARGEST),
-        allow_negative_numbers = true
-    )]
-    size: u64,
-    /// End after this many messages
-    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
-    messages: Option<u64>,
-    /// End after this time, in seconds [default: 5]
-    #[arg(long, value_name = "S", value_parser = seconds, conflicts_with = "messages", allow_negative_numbers = true)]
-    seconds: Option<Duration>,
-    /// One line of JSON instead of text
-    #[arg(long)]
-    json: bool,
-    /// Write a page with the rate over time and the sum, in one file that needs no other
-    #[arg(long, value_name = "FILE.html")]
-    html: Option<PathBuf>,
     #[command(flatten)]
-    settings: SettingsArgs,
+    run: RunArgs,
 }
 
 /// Sends, counts, and accounts.
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
-    if let Some(path) = &args.html {
+    if let Some(path) = &args.run.html {
         page::check_writable(path)?;
     }
-    let other = OtherEnd::find(args.peer.as_ref(), &args.settings, false)?;
-    let mut client = Client::connect(&other, &args.settings)?;
-    let payload = payload(client.wire, args.size)?;
+    let other = OtherEnd::find(args.run.peer.as_ref(), &args.run.settings, false)?;
+    let mut client = Client::connect(&other, &args.run.settings)?;
+    let payload = payload(client.wire, args.run.size)?;
     let before = Counts::take(&mut client)?;
     let mut flood = Flood::new(args, Watch::start("messages sent")?);
     flood.run(&mut client, &payload)?;
     let after = Counts::after(&mut client, flood.sent + before.answer.messages)?;
     client.interface.disconnect();
     let report = Report::new(args, &other, &client, &flood, &before, &after);
-    output::data(&if args.json { report.json() } else { report.text() })?;
-    if let Some(path) = &args.html {
+    output::data(&if args.run.json { report.json() } else { report.text() })?;
+    if let Some(path) = &args.run.html {
         page::write(path, &report.page(&flood))?;
     }
     Ok(Exit::Done)
@@ -148,14 +120,11 @@ impl<'a> Flood<'a> {
     }
 
     fn length(&self) -> Duration {
-        match self.args.messages {
-            Some(_) => Duration::MAX,
-            None => self.args.seconds.unwrap_or(DEFAULT_LENGTH),
-        }
+        self.args.run.length().unwrap_or(Duration::MAX)
     }
 
     fn run(&mut self, client: &mut Client, payload: &Payload) -> Result<(), Failure> {
-        let most = self.args.messages.unwrap_or(u64::MAX);
+        let most = self.args.run.messages.unwrap_or(u64::MAX);
         let step = if most == u64::MAX { (self.length() / STEPS).max(SHORTEST_STEP) } else { SHORTEST_STEP };
         let start = Instant::now();
         let mut next_step = step;
@@ -208,7 +177,7 @@ impl<'a> Flood<'a> {
     }
 
     fn share(&self) -> f64 {
-        match self.args.messages {
+        match self.args.run.messages {
             Some(messages) => self.sent as f64 / messages as f64,
             None => self.spent.as_secs_f64() / self.length().as_secs_f64(),
         }
@@ -266,8 +235,8 @@ impl Report {
             bench: "throughput",
             peer: (!other.is_child()).then(|| other.endpoint.to_string()),
             wire: client.wire.name(),
-            size: args.size,
-            set: args.settings.sets(),
+            size: args.run.size,
+            set: args.run.settings.sets(),
             seconds: (flood.spent.as_secs_f64() * 1e3).round() / 1e3,
             messages_sent: flood.sent,
             messages_received: accounting.received,
@@ -277,7 +246,7 @@ impl Report {
             datagrams_sent: datagrams,
             sent_per_second: per_second(flood.sent),
             received_per_second: per_second(accounting.received),
-            megabytes_per_second: per_second(accounting.received * args.size) / 1e6,
+            megabytes_per_second: per_second(accounting.received * args.run.size) / 1e6,
             cpu_s_per_million: here.zip(there).map(|(here, there)| ((here + there) * 1e3).round() / 1e3),
             cost: Cost {
                 cpu_us_here: here,
