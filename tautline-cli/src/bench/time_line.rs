@@ -31,6 +31,9 @@ pub(super) struct Bucket {
 pub(super) struct TimeLine {
     done: Vec<Bucket>,
     width: Duration,
+    /// The last bucket, where the length is known: a round trip that ends just after it belongs to it, because in
+    /// a bucket of its own it would look like a stall.
+    last: Option<u32>,
     /// The number of the bucket that is being filled, in widths from the start.
     filling: u32,
     histogram: Histogram<u64>,
@@ -42,15 +45,18 @@ impl TimeLine {
         let histogram = Histogram::new_with_bounds(1, LONGEST_NS, DIGITS)
             .expect("1 is below the maximum and 2 is a number of digits that the crate offers");
         let width = length.map_or(SHORTEST, |length| (length / BUCKETS).max(SHORTEST));
-        Self { done: Vec::new(), width, filling: 0, histogram, max: Duration::ZERO }
+        let last = length.map(|length| (length.as_nanos() / width.as_nanos()).saturating_sub(1));
+        let last = last.map(|last| u32::try_from(last).unwrap_or(u32::MAX));
+        Self { done: Vec::new(), width, last, filling: 0, histogram, max: Duration::ZERO }
     }
 
     /// A round trip that ended `at` this time; times do not go back.
     pub(super) fn add(&mut self, at: Duration, round_trip: Duration) {
-        let index = at.as_nanos() / self.width.as_nanos();
-        if index > u128::from(self.filling) {
+        let index = u32::try_from(at.as_nanos() / self.width.as_nanos()).unwrap_or(u32::MAX);
+        let index = self.last.map_or(index, |last| index.min(last));
+        if index > self.filling {
             self.close();
-            self.filling = u32::try_from(index).unwrap_or(u32::MAX);
+            self.filling = index;
             while self.filling >= 2 * BUCKETS {
                 self.halve();
             }
@@ -119,6 +125,14 @@ mod tests {
         let stall = buckets.iter().find(|bucket| bucket.max_us > 2000.0).expect("it is there");
         assert_eq!((stall.at, stall.count, stall.max_us), (1230 * MS, 10, 50_000.0));
         assert!((stall.median_us - 1000.0).abs() < 20.0, "{stall:?}");
+    }
+
+    #[test]
+    fn what_ends_just_after_the_end_is_in_the_last_bucket() {
+        let mut line = TimeLine::new(Some(3000 * MS));
+        line.add(2995 * MS, MS);
+        line.add(3002 * MS, 5 * MS);
+        assert_eq!(line.buckets().iter().map(|bucket| bucket.count).collect::<Vec<_>>(), [2]);
     }
 
     #[test]
