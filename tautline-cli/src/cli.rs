@@ -3,7 +3,7 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::exit::{EXIT_CODES, Exit, Failure};
-use crate::{completions, demo, doctor, listen, man, ping, send};
+use crate::{bench, completions, demo, doctor, listen, man, ping, send};
 
 /// Real-time UDP links for control: see one, listen to one, send on one, measure one
 #[derive(Debug, Parser)]
@@ -16,7 +16,8 @@ Examples:
   tautline listen 127.0.0.1:9000 --reply
   tautline send 127.0.0.1:9000 '{\"force_n\": 1.5}' --type command
   tautline ping 127.0.0.1:9000 --count 1000 --budget 1ms
-  tautline doctor --rate 1kHz"
+  tautline doctor --rate 1kHz
+  tautline bench latency --html latency.html"
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -30,6 +31,7 @@ enum Command {
     Send(send::Args),
     Ping(ping::Args),
     Doctor(doctor::Args),
+    Bench(bench::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -43,6 +45,7 @@ impl Cli {
             Command::Send(args) => send::run(args),
             Command::Ping(args) => ping::run(args),
             Command::Doctor(args) => doctor::run(args),
+            Command::Bench(args) => bench::run(args),
             Command::Completions(args) => completions::run(args),
             Command::Man(args) => man::run(args),
         }
@@ -57,11 +60,12 @@ pub(crate) fn parse() -> Cli {
 
 /// The whole definition, exit codes below every help.
 pub(crate) fn definition() -> clap::Command {
-    let with_codes = |command: clap::Command| {
-        let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        command.after_help(format!("{examples}\n\n{EXIT_CODES}"))
-    };
-    with_codes(Cli::command()).mut_subcommands(with_codes)
+    with_codes(Cli::command())
+}
+
+fn with_codes(command: clap::Command) -> clap::Command {
+    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    command.after_help(format!("{examples}\n\n{EXIT_CODES}")).mut_subcommands(with_codes)
 }
 
 #[cfg(test)]
@@ -92,6 +96,11 @@ mod tests {
         words
     }
 
+    /// A command and everything below it.
+    fn all(command: &clap::Command) -> Vec<&clap::Command> {
+        std::iter::once(command).chain(command.get_subcommands().flat_map(all)).collect()
+    }
+
     #[test]
     fn the_definition_is_sound() {
         definition().debug_assert();
@@ -100,7 +109,7 @@ mod tests {
     #[test]
     fn every_help_has_examples_that_are_accepted_and_the_exit_codes() {
         let definition = definition();
-        for command in std::iter::once(&definition).chain(definition.get_subcommands()) {
+        for command in all(&definition) {
             let examples = examples(command);
             assert!(!examples.is_empty(), "no example for {}", command.get_name());
             for example in examples {

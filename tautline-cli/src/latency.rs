@@ -1,4 +1,4 @@
-//! Round-trip times as percentiles; shared by `demo` and `ping`.
+//! Round-trip times as percentiles; shared by `demo`, `ping` and `bench`.
 
 use std::time::Duration;
 
@@ -30,6 +30,17 @@ pub(crate) struct Percentiles {
     pub(crate) max: Option<f64>,
 }
 
+/// The percentiles and what else is said of a long measurement, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) min: Option<f64>,
+    #[serde(flatten)]
+    pub(crate) percentiles: Percentiles,
+    pub(crate) p9999: Option<f64>,
+    pub(crate) mean: Option<f64>,
+    pub(crate) std_dev: Option<f64>,
+}
+
 /// How many round trips took from `from_us` up to `to_us`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Bucket {
@@ -57,9 +68,25 @@ impl Latencies {
         self.histogram.len()
     }
 
+    /// The time within which this share of the round trips was back, in microseconds; 1 is the longest.
+    pub(crate) fn at(&self, quantile: f64) -> Option<f64> {
+        (self.count() > 0).then(|| us(self.histogram.value_at_quantile(quantile)))
+    }
+
     pub(crate) fn percentiles(&self) -> Percentiles {
-        let at = |quantile: f64| (self.count() > 0).then(|| us(self.histogram.value_at_quantile(quantile)));
+        let at = |quantile| self.at(quantile);
         Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: at(1.0) }
+    }
+
+    pub(crate) fn spread(&self) -> Spread {
+        let some = |ns: f64| (self.count() > 0).then_some(rounded(ns / 1e3));
+        Spread {
+            min: some(self.histogram.min() as f64),
+            percentiles: self.percentiles(),
+            p9999: self.at(0.9999),
+            mean: some(self.histogram.mean()),
+            std_dev: some(self.histogram.stdev()),
+        }
     }
 
     /// The mean difference between one round trip and the next, in microseconds.
@@ -152,6 +179,15 @@ mod tests {
             let found = found.expect("there are round trips");
             assert!((found - expected).abs() <= expected / 1000.0 + 0.1, "{found} for {expected}");
         }
+    }
+
+    #[test]
+    fn mean_and_deviation_are_those_of_the_list() {
+        let spread = recorded([100, 300]).spread();
+        for (found, expected) in [(spread.min, 100.0), (spread.mean, 200.0), (spread.std_dev, 100.0)] {
+            assert!(found.is_some_and(|found| (found - expected).abs() < 1.0), "{found:?} for {expected}");
+        }
+        assert_eq!(recorded([]).spread(), Spread::default());
     }
 
     #[test]

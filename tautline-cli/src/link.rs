@@ -1,5 +1,6 @@
 //! The options that make a link, and the sentences for links that fail; shared by all subcommands.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -62,7 +63,22 @@ impl WireArgs {
     }
 }
 
+impl WireArgs {
+    /// The same options as words of a command line.
+    fn words(&self) -> Vec<OsString> {
+        let wire = self.wire.iter().flat_map(|wire| ["--wire".into(), wire.into()]);
+        let flags = [(self.no_crc, "--no-crc"), (self.no_sequence, "--no-sequence")];
+        wire.chain(flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag.into())).collect()
+    }
+}
+
 impl LinkArgs {
+    /// The same options as words of a command line, for another run of this program.
+    pub(crate) fn words(&self) -> Vec<OsString> {
+        let config = self.config.iter().flat_map(|path| ["--config".into(), path.into()]);
+        self.wire.words().into_iter().chain(config).collect()
+    }
+
     /// The file, then the environment, then the options.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         self.wire.apply(settings_from(self.config.as_deref())?)
@@ -83,6 +99,11 @@ pub(crate) fn with_inbox(config: Config) -> Result<Config, Failure> {
         return Err(Failure::usage(sentence));
     }
     Ok(config)
+}
+
+/// Finds out that a configuration is wrong before anything is done with it.
+pub(crate) fn check(config: &Config) -> Result<(), Failure> {
+    config.validate().map_err(|error| wrong_config(&error))
 }
 
 fn wrong_config(error: &ConfigError) -> Failure {

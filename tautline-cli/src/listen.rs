@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use tautline::{
-    DropReason, Drops, Endpoint, Event, Events, Handler, MessageRef, MessageType, Metadata, Payload, Reply,
-    Statistics, UdpInterface,
-};
+use tautline::{DropReason, Drops, Endpoint, Event, Events, MessageType, Statistics, UdpInterface};
 
+use crate::echo::echo;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::{Interrupt, LOOK_EVERY};
 use crate::link::{LinkArgs, count, duration, open, wait_over, with_inbox};
@@ -51,7 +49,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let config = args.link.config()?.role(tautline::Role::Server).endpoint(args.endpoint.to_string());
     let interface = open(with_inbox(config)?, |interface| {
         if args.reply {
-            echo(interface, &args.types);
+            // Without a wish, all types.
+            let types = if args.types.is_empty() { MessageType::ALL } else { &args.types };
+            echo(interface, types);
         }
     })?;
     let interrupt = Interrupt::install()?;
@@ -170,22 +170,6 @@ fn warn_of_other_wire(events: &mut Events) {
                 "{from} speaks the other wire: its --wire and the one here must be the same"
             ));
         }
-    }
-}
-
-/// Sends back what comes, from the driver itself, so that printing delays no answer.
-fn echo(interface: &UdpInterface, types: &[MessageType]) {
-    let types = if types.is_empty() { MessageType::ALL } else { types };
-    for message_type in types {
-        interface.register_message_handler(
-            *message_type,
-            Handler::inline(|message: &MessageRef<'_>, reply: &Reply| {
-                if let Ok(payload) = Payload::encoded(message.content_type, message.payload) {
-                    // An answer that cannot be sent is a loss that the other end sees.
-                    let _ = reply.send_payload(&payload, &Metadata::answering(message));
-                }
-            }),
-        );
     }
 }
 

@@ -3,10 +3,12 @@
 //! stdout is data, stderr is for people; every way to end has a documented exit code ([`exit`]). A file
 //! per subcommand; [`cli`] lists them.
 
+mod bench;
 mod cli;
 mod completions;
 mod demo;
 mod doctor;
+mod echo;
 mod exit;
 mod interrupt;
 mod latency;
@@ -18,6 +20,7 @@ mod message_line;
 mod output;
 mod pace;
 mod ping;
+mod progress;
 mod round_trips;
 mod send;
 mod svg;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tautline::{Driver, Endpoint, Id, Message, MessageType, Metadata, SendError, UdpInterface};
+use tautline::{Driver, Endpoint, Message, MessageType, Metadata, SendError, UdpInterface};
 
 use crate::exit::{Exit, Failure};
 use crate::interrupt::{Interrupt, LOOK_EVERY};
@@ -11,7 +11,7 @@ use crate::latency::{Percentiles, show_maybe, show_us};
 use crate::link::{LinkArgs, complaint, count, duration, open_driven, rate, wait_over, with_inbox};
 use crate::output::{self, BAD, BOLD, GOOD, Styled};
 use crate::pace::Pace;
-use crate::round_trips::RoundTrips;
+use crate::round_trips::{RoundTrips, number_of};
 
 /// The largest padding: with the number beside it, it still fits a message.
 const LARGEST: u64 = 64_000;
@@ -172,8 +172,7 @@ impl Measurement<'_> {
 /// Which message this answers; `None` when it is no answer.
 fn answered_number(message: &Message) -> Option<u64> {
     match message.correlation_id() {
-        Some(Id::Number(number)) => Some(number),
-        Some(Id::Text(text)) => text.parse().ok(),
+        Some(id) => number_of(&id),
         None => message.decode::<Pong>().ok().map(|pong| pong.ping),
     }
 }

@@ -1,12 +1,22 @@
-//! Which messages have been answered, and how long each answer took; shared by `demo` and `ping`.
+//! Which messages have been answered, and how long each answer took; shared by `demo`, `ping` and `bench`.
 
 use std::time::{Duration, Instant};
+
+use tautline::Id;
 
 use crate::latency::Latencies;
 
 /// Sending times remembered; an answer to an older message counts as no answer. At the highest rate
 /// that the program offers (20,000 per second) this is 1.6 s.
 const REMEMBERED: usize = 32_768;
+
+/// The number in an id; some other ends send numbers as text.
+pub(crate) fn number_of(id: &Id<'_>) -> Option<u64> {
+    match id {
+        Id::Number(number) => Some(*number),
+        Id::Text(text) => text.parse().ok(),
+    }
+}
 
 /// Messages sent with consecutive numbers from 0, and their answers.
 #[derive(Debug)]

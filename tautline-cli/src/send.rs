@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use tautline::{
     ConnectionState, Endpoint, Id, MessageType, Metadata, Payload, Priority, SendError, UdpInterface, Wire,
 };
@@ -15,6 +15,7 @@ use crate::lines::{self, LONGEST, Line};
 use crate::link::{LinkArgs, complaint, count, open, rate};
 use crate::output;
 use crate::pace::Pace;
+use crate::progress::bar;
 
 /// Send one message, or one for each line of standard input
 ///
@@ -385,14 +386,6 @@ impl Drop for Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-    }
-}
-
-fn bar(length: Option<u64>, template: &str) -> ProgressBar {
-    let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
     }
 }
 

@@ -4,7 +4,7 @@ mod support;
 
 use support::run;
 
-const SUBCOMMANDS: [&str; 7] = ["demo", "listen", "send", "ping", "doctor", "completions", "man"];
+const SUBCOMMANDS: [&str; 8] = ["demo", "listen", "send", "ping", "doctor", "bench", "completions", "man"];
 
 #[test]
 fn every_subcommand_has_help_with_examples_and_exit_codes() {
@@ -16,6 +16,23 @@ fn every_subcommand_has_help_with_examples_and_exit_codes() {
         }
         let root = run(&["--help"]).stdout;
         assert!(root.contains(&format!("\n  {subcommand} ")), "{subcommand} is not listed");
+    }
+}
+
+#[test]
+fn the_subcommands_of_bench_have_help_of_their_own() {
+    for subcommand in ["latency", "throughput", "serve"] {
+        let help = run(&["bench", subcommand, "--help"]);
+        assert_eq!(help.code, 0);
+        for part in [
+            "Usage: tautline bench",
+            "Examples:\n  tautline bench",
+            "Exit codes:\n  0  ",
+            "--set <KEY=VALUE>",
+        ] {
+            assert!(help.stdout.contains(part), "no {part:?} in the help of {subcommand}");
+        }
+        assert!(!help.stdout.contains("--child"), "that is between the two processes");
     }
 }
 

@@ -285,7 +285,7 @@ mod tests {
             let made = WallTime::from_nanos(1_000_000 + 100 * i64::try_from(index).unwrap());
             gate.is_streaming(targets[index % 2], made)
         };
-        assert!(!(0..100).map(waits).any(|waits| waits));
+        assert!(!(0..100).any(waits));
     }
 
     #[test]

@@ -53,7 +53,8 @@ fn started(command: &mut Command) -> Child {
 /// No run takes this long: one that does is killed, and the test fails instead of hanging.
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn finished(child: Child) -> Finished {
+/// Waits for the end of a run.
+pub(crate) fn finished(child: Child) -> Finished {
     let id = child.id();
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(child.wait_with_output()));
@@ -80,6 +81,39 @@ pub(crate) fn last_json(text: &str) -> serde_json::Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
 }
 
+/// Starts a run and lets it go on.
+pub(crate) fn start(args: &[&str]) -> Child {
+    started(command(args).stdin(Stdio::null()))
+}
+
+/// Waits until a process has something to end cleanly; before that a signal would kill it.
+pub(crate) fn wait_until_it_catches_ctrl_c(child: &Child) {
+    wait_until("it catches Ctrl-C", || {
+        let path = format!("/proc/{}/status", child.id());
+        let status = std::fs::read_to_string(path).expect("it runs, on Linux");
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("it is listed");
+        u64::from_str_radix(caught.trim(), 16).expect("it is a mask") & 0b10 != 0
+    });
+}
+
+/// Waits for the end of a process of ours that was killed, and of another one.
+pub(crate) fn wait_until_gone(mut killed: Child, other: &str) {
+    killed.wait().expect("it is ours");
+    wait_until("the other one ends", || {
+        // Whoever inherits it may be slow to look after it: dead is gone, too.
+        let status = std::fs::read_to_string(format!("/proc/{other}/status")).unwrap_or_default();
+        status.is_empty() || status.contains("State:\tZ")
+    });
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + LIMIT;
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A `listen` that runs until it is stopped.
 pub(crate) struct Listener {
     child: Child,
@@ -96,7 +130,12 @@ impl Listener {
     }
 
     pub(crate) fn start_at(endpoint: &str, args: &[&str]) -> Self {
-        let mut child = started(command(&[&["listen", endpoint], args].concat()).stdin(Stdio::null()));
+        Self::run(&[&["listen", endpoint], args].concat())
+    }
+
+    /// Any subcommand that says where it listens.
+    pub(crate) fn run(args: &[&str]) -> Self {
+        let mut child = started(command(args).stdin(Stdio::null()));
         let stdout = child.stdout.take().map(BufReader::new);
         let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let mut line = String::new();

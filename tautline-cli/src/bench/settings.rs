@@ -1,0 +1,149 @@
+//! The options that make both ends of a bench: the link, and any setting of the library by name.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tautline::{Config, Endpoint, Payload, Role, Wire};
+
+use crate::exit::Failure;
+use crate::link::{LinkArgs, count, seconds};
+
+/// Messages on the classic wire are JSON, on the native one bytes; both have this many.
+pub(super) const LARGEST: u64 = 65_000;
+
+/// How long to measure when nobody says.
+const DEFAULT_LENGTH: Duration = Duration::from_secs(5);
+
+/// What both measurements can be told.
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
+    /// The other end, where `tautline bench serve` runs; without it, one is started here
+    pub(super) peer: Option<Endpoint>,
+    /// Bytes of payload in every message, up to 65000
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u64).range(1..=LARGEST),
+        allow_negative_numbers = true
+    )]
+    pub(super) size: u64,
+    /// End after this many messages
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    pub(super) messages: Option<u64>,
+    /// End after this time, in seconds [default: 5]
+    #[arg(long, value_name = "S", value_parser = seconds, conflicts_with = "messages", allow_negative_numbers = true)]
+    pub(super) seconds: Option<Duration>,
+    /// One line of JSON instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write a page with the curves and the tables, in one file that needs no other
+    #[arg(long, value_name = "FILE.html")]
+    pub(super) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+impl RunArgs {
+    /// How long to measure; `None` when it is for a number of messages.
+    pub(super) fn length(&self) -> Option<Duration> {
+        self.messages.is_none().then(|| self.seconds.unwrap_or(DEFAULT_LENGTH))
+    }
+}
+
+/// What holds for both ends.
+#[derive(Debug, clap::Args)]
+pub(super) struct SettingsArgs {
+    /// A setting of the library, as in docs/configuration.md, for both ends; may be given more than once
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    sets: Vec<(String, String)>,
+    #[command(flatten)]
+    link: LinkArgs,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("expected KEY=VALUE, such as receive_buffer=1048576: the key, an equals sign, the value")?;
+    let key = key.trim().to_owned();
+    if ["role", "endpoint"].contains(&key.as_str()) {
+        return Err(format!("`{key}` is given by the subcommand and its argument: leave it out here"));
+    }
+    Ok((key, value.trim().to_owned()))
+}
+
+impl SettingsArgs {
+    /// The configuration of one end. Where both ends are ours (`is_pair`), a setting that only the other one has
+    /// goes to that alone.
+    pub(super) fn config(&self, role: Role, is_pair: bool) -> Result<Config, Failure> {
+        let mut config = self.link.config()?.role(role);
+        for (key, value) in &self.sets {
+            if is_pair && is_for_other_end(key, role) {
+                continue;
+            }
+            config
+                .set(key, value)
+                .map_err(|error| Failure::usage(format!("--set {key}={value}: {error}")))?;
+        }
+        // Messages are seen as they stand in the datagram; nobody reads an inbox.
+        if config.inbox_capacity.is_none() && config.inbox_policy.is_none() {
+            config = config.inbox_capacity(0);
+        }
+        Ok(config)
+    }
+
+    /// The same options as words of a command line.
+    pub(super) fn words(&self) -> Vec<OsString> {
+        let sets =
+            self.sets.iter().flat_map(|(key, value)| ["--set".into(), format!("{key}={value}").into()]);
+        self.link.words().into_iter().chain(sets).collect()
+    }
+
+    /// What was set by name, for reports.
+    pub(super) fn sets(&self) -> Vec<String> {
+        self.sets.iter().map(|(key, value)| format!("{key} = {value}")).collect()
+    }
+}
+
+fn is_for_other_end(key: &str, role: Role) -> bool {
+    let other = match role {
+        Role::Client => "for servers",
+        Role::Server => "for clients",
+    };
+    Config::keys().iter().any(|known| known.name() == key && known.scope().starts_with(other))
+}
+
+/// A payload of `size` bytes that this wire can carry.
+pub(super) fn payload(wire: Wire, size: u64) -> Result<Payload, Failure> {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    if wire == Wire::Native {
+        return Ok(Payload::raw(vec![0x5A; size]));
+    }
+    let text = match size {
+        1 => "1".to_owned(),
+        _ => format!("\"{}\"", "x".repeat(size.saturating_sub(2))),
+    };
+    Payload::json_text(text).map_err(|error| Failure::usage(format!("--size {size}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_has_the_size_that_was_asked_for() {
+        for wire in [Wire::Native, Wire::Classic] {
+            for size in [1, 2, 3, 64, 1400] {
+                assert_eq!(payload(wire, size).expect("it is valid").bytes().len() as u64, size);
+            }
+        }
+    }
+
+    #[test]
+    fn a_setting_of_one_end_goes_to_that_end_alone() {
+        assert!(is_for_other_end("max_peers", Role::Client) && !is_for_other_end("max_peers", Role::Server));
+        assert!(is_for_other_end("bind", Role::Server) && !is_for_other_end("bind", Role::Client));
+        assert!(!is_for_other_end("send_buffer", Role::Client) && !is_for_other_end("no_such", Role::Client));
+    }
+}

@@ -1,0 +1,234 @@
+//! `bench`: both measurements with an other end of their own and with `bench serve`, the page, the verdict.
+
+mod support;
+
+use serde_json::Value;
+use support::{Finished, Listener, command, finish, last_json, run};
+
+fn assert_told(finished: &Finished, code: i32, parts: &[&str]) {
+    assert_eq!(finished.code, code, "{finished:?}");
+    for part in parts {
+        assert!(finished.stderr.contains(part), "no {part:?} in {}", finished.stderr);
+    }
+}
+
+/// The percentiles in order; each is there and none is smaller than the one before.
+fn assert_sound(rtt_us: &Value) {
+    let us = |key: &str| rtt_us[key].as_f64().unwrap_or_else(|| panic!("no {key} in {rtt_us}"));
+    let in_order = ["min", "p50", "p90", "p99", "p999", "p9999", "max"].map(us);
+    assert!(in_order[0] > 0.0 && in_order.is_sorted(), "{rtt_us}");
+    assert!((us("min")..=us("max")).contains(&us("mean")) && us("std_dev") >= 0.0, "{rtt_us}");
+}
+
+fn assert_adds_up(summary: &Value, sent: u64) {
+    let count = |key: &str| summary[key].as_u64().unwrap_or_else(|| panic!("no {key} in {summary}"));
+    assert_eq!(count("messages_sent"), sent);
+    assert_eq!(count("messages_received") + count("lost"), sent);
+    let lost = summary["lost_by_name"].as_object().expect("losses have names");
+    assert_eq!(lost.values().filter_map(Value::as_u64).sum::<u64>(), count("lost"));
+}
+
+/// A name in the temporary folder that no other test uses.
+fn temporary(name: &str) -> String {
+    let path = std::env::temp_dir().join(format!("tautline-bench-{}-{name}", std::process::id()));
+    path.to_str().expect("the path is text").to_owned()
+}
+
+/// What a page that is complete in itself has, and what it must not have.
+fn assert_self_contained(page: &str) {
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"), "{}", &page[..80]);
+    for tag in ["html", "head", "body", "main", "style", "svg", "script", "figure", "table", "div", "p"] {
+        let opened = page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+        assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "<{tag}>");
+    }
+    let page = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
+    for outside in ["http:", "https:", "src=", "href=", "url(", "@import", "fetch("] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    assert!(page.contains("prefers-color-scheme: dark"));
+    assert!(!page.contains("NaN"));
+}
+
+#[test]
+fn ping_pong_measures_every_message_on_both_wires() {
+    for wire in ["native", "classic"] {
+        let finished = run(&["bench", "latency", "--messages", "50", "--wire", wire, "--json"]);
+        assert_eq!(finished.code, 0, "{wire}: {finished:?}");
+        assert_eq!(finished.stdout.lines().count(), 1, "one object");
+        let summary = last_json(&finished.stdout);
+        assert_eq!((&summary["mode"], &summary["wire"]), (&"ping-pong".into(), &wire.into()));
+        assert_eq!((&summary["messages_sent"], &summary["messages_received"]), (&50.into(), &50.into()));
+        assert_eq!((&summary["lost"], &summary["size"]), (&0.into(), &64.into()));
+        assert_sound(&summary["rtt_us"]);
+    }
+}
+
+#[test]
+fn a_rate_and_a_raw_socket_beside_it() {
+    let options = ["--rate", "1kHz", "--messages", "50", "--baseline", "--json"];
+    let finished = run(&[&["bench", "latency"], &options[..]].concat());
+    assert_eq!(finished.code, 0, "{finished:?}");
+    let summary = last_json(&finished.stdout);
+    assert_eq!((&summary["mode"], &summary["rate_hz"]), (&"paced".into(), &1000.0.into()));
+    assert_sound(&summary["baseline"]["rtt_us"]);
+    assert_eq!(summary["baseline"]["messages_sent"], 50);
+    assert!(summary["ratios"]["p50"].as_f64().is_some_and(|ratio| ratio > 0.0), "{summary}");
+}
+
+#[test]
+fn every_message_of_a_flood_is_accounted_for() {
+    for wire in ["native", "classic"] {
+        let finished = run(&["bench", "throughput", "--messages", "3000", "--wire", wire, "--json"]);
+        assert_eq!(finished.code, 0, "{wire}: {finished:?}");
+        let summary = last_json(&finished.stdout);
+        assert_adds_up(&summary, 3000);
+        assert!(summary["messages_received"].as_u64() > Some(0));
+    }
+}
+
+#[test]
+fn losses_have_names() {
+    // 4 KiB hold a few datagrams only, so the kernel drops most of what is sent.
+    let options = ["--messages", "20000", "--size", "1400", "--set", "receive_buffer=4096", "--json"];
+    let finished = run(&[&["bench", "throughput"], &options[..]].concat());
+    assert_eq!(finished.code, 0, "{finished:?}");
+    let summary = last_json(&finished.stdout);
+    assert_adds_up(&summary, 20_000);
+    assert_eq!(summary["set"][0], "receive_buffer = 4096");
+}
+
+#[test]
+fn one_serving_end_serves_one_run_after_the_other() {
+    let mut server = Listener::run(&["bench", "serve", "127.0.0.1:0", "--baseline"]);
+    let peer = server.address.clone();
+    for _ in 0..2 {
+        let flood = run(&["bench", "throughput", &peer, "--messages", "500", "--json"]);
+        assert_adds_up(&last_json(&flood.stdout), 500);
+        let trips = run(&["bench", "latency", &peer, "--messages", "20", "--baseline", "--json"]);
+        assert_eq!(trips.code, 0, "{trips:?}");
+        assert_eq!(last_json(&trips.stdout)["peer"], peer.as_str());
+    }
+    server.interrupt();
+    let (code, report) = server.end();
+    assert_eq!(code, 0);
+    assert!(report.contains("messages in"), "{report}");
+}
+
+#[test]
+fn the_budget_gives_the_verdict_and_the_exit_code() {
+    let judged = |options: &[&str]| run(&[&["bench", "latency", "--messages", "20"], options].concat());
+    let met = judged(&["--budget", "10s"]);
+    assert_eq!(met.code, 0, "{met:?}");
+    assert!(met.stdout.contains("within the budget of 10.00 s (p99.9, nothing lost)"), "{}", met.stdout);
+    let missed = judged(&["--budget", "1ns", "--budget-percentile", "max"]);
+    assert_eq!(missed.code, 4);
+    assert!(missed.stdout.contains("NOT within the budget") && missed.stdout.contains("(max,"));
+    let missed = last_json(&judged(&["--budget", "1ns", "--json"]).stdout);
+    assert_eq!((&missed["within_budget"], &missed["budget_percentile"]), (&false.into(), &99.9.into()));
+}
+
+#[test]
+fn the_pages_need_nothing_else() {
+    let path = temporary("page.html");
+    for (what, title) in
+        [("latency", "Round trips over loopback"), ("throughput", "Throughput over loopback")]
+    {
+        let mut words = vec!["bench", what, "--messages", "300", "--html", &path];
+        words.extend((what == "latency").then_some("--baseline"));
+        // A value with a "<" must not end up as a tag.
+        words.extend(["--set", "name=<b>&"]);
+        let finished = run(&words);
+        assert_eq!(finished.code, 0, "{finished:?}");
+        assert!(finished.stderr.contains(&path), "{}", finished.stderr);
+        let page = std::fs::read_to_string(&path).expect("the page is there");
+        std::fs::remove_file(&path).expect("it is ours");
+        assert!(page.contains(&format!("<h1>{title}: 64 bytes, native wire")), "{}", &page[..200]);
+        assert!(page.contains("name = &lt;b&gt;&amp;") && !page.contains("<b>&"));
+        assert_self_contained(&page);
+    }
+}
+
+#[test]
+fn ctrl_c_ends_it_with_what_it_has() {
+    let mut server = Listener::run(&["bench", "serve", "127.0.0.1:0"]);
+    let running = support::start(&["bench", "latency", &server.address, "--seconds", "3600", "--json"]);
+    support::wait_until_it_catches_ctrl_c(&running);
+    support::signal("-INT", running.id());
+    let summary = last_json(&support::finished(running).stdout);
+    assert_eq!((&summary["messages_received"], &summary["lost"]), (&summary["messages_sent"], &0.into()));
+    server.interrupt();
+    assert_eq!(server.end().0, 0);
+}
+
+#[test]
+fn a_peer_that_goes_away_ends_it_with_what_it_has() {
+    let server = Listener::run(&["bench", "serve", "127.0.0.1:0"]);
+    let options = ["--seconds", "3600", "--timeout", "50ms"];
+    let running = support::start(&[&["bench", "latency", &server.address], &options[..]].concat());
+    support::wait_until_it_catches_ctrl_c(&running);
+    drop(server);
+    let finished = support::finished(running);
+    assert_eq!(finished.code, 4, "{finished:?}");
+    assert!(finished.stdout.contains("then nothing came back any more"), "{}", finished.stdout);
+}
+
+#[test]
+fn a_bench_that_is_killed_leaves_no_serving_end_behind() {
+    let running = support::start(&["bench", "latency", "--seconds", "3600"]);
+    support::wait_until_it_catches_ctrl_c(&running);
+    let id = running.id();
+    let children =
+        std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("it runs, on Linux");
+    let child = children.split_whitespace().next().expect("the serving end").to_owned();
+    support::signal("-KILL", id);
+    support::wait_until_gone(running, &child);
+}
+
+#[test]
+fn bad_input_is_named_with_what_would_be_right() {
+    for (arguments, parts) in [
+        (&["latency", "--set", "receive_bufer=1"][..], &["--set", "receive_bufer", "receive_buffer"][..]),
+        (&["latency", "--set", "receive_buffer=many"], &["receive_buffer", "many"]),
+        (&["throughput", "--set", "receive_buffer"], &["--set", "KEY=VALUE"]),
+        (&["latency", "--set", "endpoint=a:1"], &["endpoint", "leave it out"]),
+        (&["latency", "--size", "0"], &["--size", "65000"]),
+        (&["latency", "--messages", "0"], &["--messages", "from 1"]),
+        (&["latency", "--messages", "5", "--seconds", "5"], &["--messages", "--seconds"]),
+        (&["latency", "--seconds", "0"], &["--seconds"]),
+        (&["latency", "--rate", "1MHz"], &["--rate", "20000"]),
+        (&["latency", "--budget", "soon"], &["--budget", "250ms"]),
+        (&["latency", "--budget", "1ms", "--budget-percentile", "101"], &["--budget-percentile", "99.9"]),
+        (&["latency", "--budget-percentile", "99"], &["--budget"]),
+        (&["latency", "--no-crc"], &["--no-crc", "--wire classic"]),
+        (&["throughput", "127.0.0.1:0"], &["port"]),
+        (&["serve", "host:port"], &["host:port", "expected"]),
+    ] {
+        let finished = run(&[&["bench"], arguments].concat());
+        assert_told(&finished, 2, parts);
+        assert_eq!(finished.stdout, "", "errors are for stderr");
+    }
+}
+
+#[test]
+fn a_page_that_cannot_be_written_is_found_before_the_measurement() {
+    let finished = run(&["bench", "latency", "--seconds", "3600", "--html", "/no/such/folder/page.html"]);
+    assert_told(&finished, 1, &["/no/such/folder/page.html"]);
+}
+
+#[test]
+fn a_peer_that_is_no_bench_and_one_that_is_not_there() {
+    let listener = Listener::start(&["--reply"]);
+    let other = run(&["bench", "throughput", &listener.address, "--messages", "1"]);
+    assert_told(&other, 3, &[&listener.address, "tautline bench serve"]);
+    let gone = listener.address.clone();
+    drop(listener);
+    let mut nobody = command(&["bench", "latency", &gone]);
+    assert_told(&finish(nobody.env("TAUTLINE_CONNECT_TIMEOUT", "200ms")), 3, &[&gone]);
+}
+
+#[test]
+fn a_peer_without_a_raw_socket_is_told_how_to_have_one() {
+    let server = Listener::run(&["bench", "serve", "127.0.0.1:0"]);
+    let finished = run(&["bench", "latency", &server.address, "--baseline", "--messages", "1"]);
+    assert_told(&finished, 2, &["bench serve ADDRESS --baseline"]);
+}
