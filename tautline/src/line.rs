@@ -63,16 +63,40 @@ pub(crate) struct Terms {
 }
 
 impl Job {
-    fn failed(&self, error: SendError) -> Failed {
-        Failed { messages: if self.pack.is_empty() { 1 } else { self.pack.messages() }, error }
+    fn messages(&self) -> u64 {
+        if self.pack.is_empty() { 1 } else { self.pack.messages() }
     }
 }
 
-/// Why messages were not sent, and how many, counted once per peer.
+/// Why messages were not sent, and how many, counted once per peer. In a box, so that success, which is what the hot path
+/// hands from call to call, stays small.
 #[derive(Debug)]
-struct Failed {
+pub(crate) struct Failed {
     messages: u64,
-    error: SendError,
+    pub(crate) error: SendError,
+}
+
+impl Failed {
+    #[cold]
+    fn new(messages: u64, error: SendError) -> Box<Self> {
+        Box::new(Self { messages, error })
+    }
+
+    /// What is told of it where `all` messages were to be sent.
+    fn of(self: Box<Self>, all: u64) -> Box<Self> {
+        if self.messages >= all {
+            return self;
+        }
+        let count = |messages: u64| usize::try_from(messages).unwrap_or(usize::MAX);
+        let (sent, failed) = (count(all - self.messages), count(self.messages));
+        Self::new(self.messages, SendError::Partly { sent, failed, first: Box::new(self.error) })
+    }
+}
+
+impl<E: Into<SendError>> From<E> for Box<Failed> {
+    fn from(error: E) -> Self {
+        Failed::new(1, error.into())
+    }
 }
 
 /// Counters of sending as a whole; written under the transmit lock.
@@ -163,24 +187,24 @@ impl Line {
         open.gate.sent_until(wall_now());
         self.count(&outcome, made);
         if let Err(failed) = outcome {
-            self.report(failed);
+            self.report(*failed);
         }
     }
 
     /// Sends the job, or lets its message wait at the gate: where it is part of a stream, or `more` follow at once.
-    fn send(&mut self, job: &mut Job, more: bool) -> Result<Sent, Failed> {
+    fn send(&mut self, job: &mut Job, more: bool) -> Result<Sent, Box<Failed>> {
         // A sender may have been at its encoding while the interface was connected anew, perhaps on the other wire.
         if self.open.is_none() || job.terms.opening != self.openings {
-            return Err(job.failed(SendError::NotConnected));
+            return Err(Failed::new(job.messages(), SendError::NotConnected));
         }
-        if self.gather(job, more).map_err(|error| job.failed(error))? {
+        if self.gather(job, more) {
             return Ok(Sent::Queued);
         }
         if !job.terms.urgent {
             // They were sent before.
             self.flush();
         }
-        let Some(open) = &mut self.open else { return Err(job.failed(SendError::NotConnected)) };
+        let open = self.open.as_mut().expect("nobody closes it meanwhile");
         let outcome = match job.pack.is_empty() {
             true => open.send_datagram(job.terms.target, &mut job.datagram),
             false => open.send_pack(job.terms.target, &mut job.pack),
@@ -189,48 +213,41 @@ impl Line {
         outcome.map(|()| Sent::Written)
     }
 
-    /// Whether the message waits at the gate now.
-    fn gather(&mut self, job: &Job, more: bool) -> Result<bool, SendError> {
-        let Some(open) = &mut self.open else { return Ok(false) };
-        if open.gate.is_off() || job.terms.urgent || !job.pack.is_empty() {
-            return Ok(false);
+    /// Whether the message waits at the gate now. What cannot be sent at all does not.
+    fn gather(&mut self, job: &Job, more: bool) -> bool {
+        let Job { datagram, pack, terms } = job;
+        let Some(open) = &mut self.open else { return false };
+        if open.gate.is_off() || terms.urgent || !pack.is_empty() {
+            return false;
         }
-        let waits = open.gate.is_streaming(job.terms.target, job.terms.made) || more;
-        let frame = &job.datagram[HEADER_LEN.min(job.datagram.len())..];
-        if !waits
-            || !Pack::admits(open.gate.datagram_size(), frame.len())
-            || !open.may_pack(job.terms.target)?
-        {
-            return Ok(false);
+        let waits = open.gate.is_streaming(terms.target, terms.made) || more;
+        let frame = &datagram[HEADER_LEN.min(datagram.len())..];
+        if !waits || !Pack::admits(open.gate.datagram_size(), frame.len()) || !open.may_pack(terms.target) {
+            return false;
         }
-        if !open.gate.is_for(job.terms.target) {
+        if !open.gate.is_for(terms.target) || !open.gate.push(frame, terms.target, terms.made) {
             self.flush();
-        }
-        let push = |line: &mut Self| {
-            line.open.as_mut().is_some_and(|open| open.gate.push(frame, job.terms.target, job.terms.made))
-        };
-        if !push(self) {
-            self.flush();
-            let pushed = push(self);
+            let again = |open: &mut Open| open.gate.push(frame, terms.target, terms.made);
+            let pushed = self.open.as_mut().is_some_and(again);
             debug_assert!(pushed, "an empty pack takes what it admits");
         }
         if self.open.as_ref().is_some_and(|open| open.gate.is_due()) {
             self.flush();
         }
-        Ok(true)
+        true
     }
 
-    fn count(&mut self, outcome: &Result<(), Failed>, made: WallTime) {
-        if let Err(Failed {
-            messages,
-            error: SendError::Refused { .. } | SendError::Busy | SendError::Partly { .. },
-        }) = outcome
-        {
-            self.counters.refused.add(*messages);
+    fn count(&mut self, outcome: &Result<(), Box<Failed>>, made: WallTime) {
+        use SendError::{Busy, Partly, Refused};
+        if let Err(failed) = outcome {
+            if matches!(failed.error, Refused { .. } | Busy | Partly { .. }) {
+                self.counters.refused.add(failed.messages);
+            }
+            if !matches!(failed.error, Partly { .. }) {
+                return;
+            }
         }
-        if matches!(outcome, Ok(()) | Err(Failed { error: SendError::Partly { .. }, .. })) {
-            self.counters.last_sent_ns.set(made.as_nanos().cast_unsigned());
-        }
+        self.counters.last_sent_ns.set(made.as_nanos().cast_unsigned());
     }
 
     /// Keeps a failure whose sender has gone, for the driver to make known.
@@ -242,40 +259,38 @@ impl Line {
 
 impl Open {
     /// Whether messages to this target may share datagrams.
-    fn may_pack(&self, target: Target) -> Result<bool, SendError> {
+    fn may_pack(&self, target: Target) -> bool {
         if !self.gate.is_empty() && self.gate.is_for(target) {
             // Others do already.
-            return Ok(true);
+            return true;
         }
         let may = |peer: &PeerId| self.outbound.may_pack(*peer);
-        match self.resolve(target)? {
-            Some(peer) => Ok(may(&peer)),
-            None => Ok(!self.outbound.peers().is_empty() && self.outbound.peers().iter().all(may)),
+        match self.resolve(target) {
+            Meant::One(peer) => may(&peer),
+            Meant::All => !self.outbound.peers().is_empty() && self.outbound.peers().iter().all(may),
+            Meant::Unknown => false,
         }
     }
 
-    /// The one peer that is meant, `None` for all of them.
-    fn resolve(&self, target: Target) -> Result<Option<PeerId>, SendError> {
+    fn resolve(&self, target: Target) -> Meant {
         match target {
-            Target::All => Ok(None),
-            Target::Peer(peer) => Ok(Some(peer)),
-            Target::Address(address) => {
-                self.outbound.peer_at(address).map(Some).ok_or(SendError::UnknownPeer { target })
-            }
+            Target::All => Meant::All,
+            Target::Peer(peer) => Meant::One(peer),
+            Target::Address(address) => self.outbound.peer_at(address).map_or(Meant::Unknown, Meant::One),
         }
     }
 
     /// Sends one message.
-    fn send_datagram(&mut self, target: Target, datagram: &mut Vec<u8>) -> Result<(), Failed> {
+    fn send_datagram(&mut self, target: Target, datagram: &mut Vec<u8>) -> Result<(), Box<Failed>> {
         let body = datagram.len();
         self.send_each(target, 1, |open, peer| {
             datagram.truncate(body);
-            open.send_to(peer, datagram, 1).map_err(|error| Failed { messages: 1, error })
+            open.send_to(peer, datagram, 1)
         })
     }
 
     /// Sends several messages.
-    fn send_pack(&mut self, target: Target, pack: &mut Pack) -> Result<(), Failed> {
+    fn send_pack(&mut self, target: Target, pack: &mut Pack) -> Result<(), Box<Failed>> {
         self.send_each(target, pack.messages(), |open, peer| open.send_pack_to(peer, pack))
     }
 
@@ -284,13 +299,15 @@ impl Open {
         &mut self,
         target: Target,
         messages: u64,
-        mut send: impl FnMut(&mut Self, PeerId) -> Result<(), Failed>,
-    ) -> Result<(), Failed> {
-        if let Some(peer) = self.resolve(target).map_err(|error| Failed { messages, error })? {
-            return send(self, peer).map_err(|failed| failed.of(messages));
+        mut send: impl FnMut(&mut Self, PeerId) -> Result<(), Box<Failed>>,
+    ) -> Result<(), Box<Failed>> {
+        match self.resolve(target) {
+            Meant::One(peer) => return send(self, peer).map_err(|failed| failed.of(messages)),
+            Meant::Unknown => return Err(Failed::new(messages, SendError::UnknownPeer { target })),
+            Meant::All => {}
         }
         let count = self.outbound.peers().len();
-        let mut sum: Option<Failed> = None;
+        let mut sum: Option<Box<Failed>> = None;
         for index in 0..count {
             if let Err(failed) = send(self, self.outbound.peers()[index]) {
                 match &mut sum {
@@ -300,39 +317,35 @@ impl Open {
             }
         }
         match sum {
-            None if count == 0 => Err(Failed { messages, error: SendError::NoPeers }),
+            None if count == 0 => Err(Failed::new(messages, SendError::NoPeers)),
             None => Ok(()),
             Some(failed) => Err(failed.of(count as u64 * messages)),
         }
     }
 
-    fn send_to(&mut self, peer: PeerId, datagram: &mut Vec<u8>, messages: u64) -> Result<(), SendError> {
-        let unknown = SendError::UnknownPeer { target: Target::Peer(peer) };
-        let to = self.outbound.seal(peer, datagram).ok_or(unknown)?;
+    fn send_to(&mut self, peer: PeerId, datagram: &mut Vec<u8>, messages: u64) -> Result<(), Box<Failed>> {
+        let Some(to) = self.outbound.seal(peer, datagram) else { return Err(unknown(peer, messages)) };
         // The number is spent only when the kernel has the datagram.
-        self.socket.send(datagram, to).map_err(|error| SendError::refused(to, &error))?;
+        self.socket.send(datagram, to).map_err(|error| refused(to, messages, &error))?;
         self.outbound.sent(peer, Spent::one(datagram.len(), messages));
         Ok(())
     }
 
     /// Sends a pack with one call, or its datagrams one by one until one is refused.
-    fn send_pack_to(&mut self, peer: PeerId, pack: &mut Pack) -> Result<(), Failed> {
+    fn send_pack_to(&mut self, peer: PeerId, pack: &mut Pack) -> Result<(), Box<Failed>> {
         let messages = pack.messages();
-        let unknown = || SendError::UnknownPeer { target: Target::Peer(peer) };
-        let sealed = self.outbound.seal_pack(peer, pack);
-        let to = sealed.ok_or_else(|| Failed { messages, error: unknown() })?;
-        let refused = |messages| move |error| Failed { messages, error: SendError::refused(to, &error) };
+        let Some(to) = self.outbound.seal_pack(peer, pack) else { return Err(unknown(peer, messages)) };
         let datagrams = pack.datagrams().len() as u64;
         if datagrams > 1
             && let Some(sent) = self.socket.send_segments(pack.bytes(), pack.datagram_size(), to)
         {
-            sent.map_err(refused(messages))?;
+            sent.map_err(|error| refused(to, messages, &error))?;
             self.outbound.sent(peer, Spent { datagrams, bytes: pack.bytes().len(), messages });
             return Ok(());
         }
         let mut left = messages;
         for (datagram, count) in pack.datagrams() {
-            self.socket.send(datagram, to).map_err(refused(left))?;
+            self.socket.send(datagram, to).map_err(|error| refused(to, left, &error))?;
             self.outbound.sent(peer, Spent::one(datagram.len(), count));
             left -= count;
         }
@@ -340,17 +353,39 @@ impl Open {
     }
 }
 
+/// Who is meant by a target.
+#[derive(Clone, Copy, Debug)]
+enum Meant {
+    All,
+    One(PeerId),
+    Unknown,
+}
+
+#[cold]
+fn unknown(peer: PeerId, messages: u64) -> Box<Failed> {
+    Failed::new(messages, SendError::UnknownPeer { target: Target::Peer(peer) })
+}
+
+#[cold]
+fn refused(to: SocketAddr, messages: u64, error: &io::Error) -> Box<Failed> {
+    let error = match error.kind() {
+        io::ErrorKind::WouldBlock => SendError::Busy,
+        kind => SendError::Refused { to, kind, problem: error.to_string() },
+    };
+    Failed::new(messages, error)
+}
+
 impl Writer for Line {
     type Job = Job;
-    type Outcome = Result<Sent, SendError>;
+    type Outcome = Result<Sent, Box<Failed>>;
 
     fn write(&mut self, job: &mut Job) -> Self::Outcome {
-        self.send(job, false).map_err(|failed| failed.error)
+        self.send(job, false)
     }
 
     fn write_queued(&mut self, job: &mut Job) {
         if let Err(failed) = self.send(job, true) {
-            self.report(failed);
+            self.report(*failed);
         }
     }
 
@@ -358,30 +393,6 @@ impl Writer for Line {
         let waits_on = self.open.as_ref().is_none_or(|open| open.gate.was_streaming());
         if !waits_on {
             self.flush();
-        }
-    }
-}
-
-impl SendError {
-    fn refused(to: SocketAddr, error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::WouldBlock => Self::Busy,
-            _ => Self::Refused { to, kind: error.kind(), problem: error.to_string() },
-        }
-    }
-}
-
-impl Failed {
-    /// What is told of it where `all` messages were to be sent.
-    fn of(self, all: u64) -> Self {
-        if all == 1 {
-            return self;
-        }
-        let count = |messages: u64| usize::try_from(messages).unwrap_or(usize::MAX);
-        let (sent, failed) = (count(all - self.messages), count(self.messages));
-        Self {
-            messages: self.messages,
-            error: SendError::Partly { sent, failed, first: Box::new(self.error) },
         }
     }
 }
@@ -454,7 +465,7 @@ mod tests {
     #[test]
     fn lost_in_the_kernel_reported_as_sent() {
         let (mut line, sent) = line_to(&[refused()]);
-        let error = line.write(&mut job(Target::All)).unwrap_err();
+        let error = line.write(&mut job(Target::All)).unwrap_err().error;
         let SendError::Refused { to, kind, .. } = error else { panic!("{error}") };
         assert_eq!((to, kind), (refused(), io::ErrorKind::PermissionDenied));
         assert_eq!(line.counters().refused.value(), 1);
@@ -471,7 +482,7 @@ mod tests {
         let others = [0, 1].map(|_| Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap());
         let [one, two] = others.each_ref().map(Socket::local_address);
         let (mut line, sent) = line_to(&[one, refused(), two]);
-        let error = line.write(&mut job(Target::All)).unwrap_err();
+        let error = line.write(&mut job(Target::All)).unwrap_err().error;
         let SendError::Partly { sent: reached, failed, .. } = &error else { panic!("{error}") };
         assert_eq!((*reached, *failed), (2, 1));
         assert!(

@@ -10,7 +10,7 @@ use tautline_proto::wire::native::{HEADER_LEN, Head, Pack};
 use crate::driver::Life;
 use crate::error::{SendError, Unsupported};
 use crate::handover::Handed;
-use crate::line::{Job, Line, Target, Terms};
+use crate::line::{Failed, Job, Line, Target, Terms};
 use crate::message::wall_now;
 use crate::metadata::Metadata;
 use crate::payload::{self, EncodeError, Payload, PayloadLimits};
@@ -61,11 +61,11 @@ thread_local! {
 
 /// Runs `act` on this thread's desk; on a new one where that is in use, because a value's `Serialize` may itself send,
 /// and where the thread ends and has lost it already.
-fn at_desk<T>(act: impl FnOnce(&mut Desk) -> T) -> T {
-    let mut act = Some(act);
-    let mut run = |desk: &mut Desk| act.take().map(|act| act(desk));
-    let done = DESK.try_with(|desk| desk.try_borrow_mut().ok().and_then(|mut desk| run(&mut desk)));
-    done.ok().flatten().or_else(|| run(&mut Desk::default())).expect("it runs once, here or there")
+fn at_desk<T>(mut act: impl FnMut(&mut Desk) -> T) -> T {
+    match DESK.try_with(|desk| desk.try_borrow_mut().map(|mut desk| act(&mut desk))) {
+        Ok(Ok(result)) => result,
+        _ => act(&mut Desk::default()),
+    }
 }
 
 impl Shared {
@@ -77,7 +77,7 @@ impl Shared {
         answers: Option<Id<'_>>,
     ) -> Result<Sent, SendError> {
         let link = self.link.load();
-        let link = link.as_deref().ok_or(SendError::NotConnected)?;
+        let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
         self.send_with(link, target, metadata, answers, link.codec, |out| link.encode_value(out, value))
     }
 
@@ -89,7 +89,7 @@ impl Shared {
         answers: Option<Id<'_>>,
     ) -> Result<Sent, SendError> {
         let link = self.link.load();
-        let link = link.as_deref().ok_or(SendError::NotConnected)?;
+        let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
         self.send_with(link, target, metadata, answers, payload.content_type(), |out| {
             link.append_payload(out, payload)
         })
@@ -103,7 +103,7 @@ impl Shared {
         metadata: &Metadata,
     ) -> Result<Sent, SendError> {
         let link = self.link.load();
-        let link = link.as_deref().ok_or(SendError::NotConnected)?;
+        let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
         let codec = |_: &T| link.codec;
         self.send_many(link, target, values, metadata, codec, |out, value| link.encode_value(out, value))
     }
@@ -116,7 +116,7 @@ impl Shared {
         metadata: &Metadata,
     ) -> Result<Sent, SendError> {
         let link = self.link.load();
-        let link = link.as_deref().ok_or(SendError::NotConnected)?;
+        let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
         let append = |out: &mut Vec<u8>, payload: &Payload| link.append_payload(out, payload);
         self.send_many(link, target, payloads, metadata, Payload::content_type, append)
     }
@@ -139,15 +139,16 @@ impl Shared {
         metadata: &Metadata,
         answers: Option<Id<'_>>,
         content_type: ContentType,
-        write_payload: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
+        write_payload: impl Fn(&mut Vec<u8>) -> Result<(), EncodeError>,
     ) -> Result<Sent, SendError> {
-        link.check_wire(content_type, metadata.channel)?;
-        at_desk(|Desk { job, .. }| {
+        let sent = at_desk(|Desk { job, .. }| {
+            link.check_wire(content_type, metadata.channel)?;
             job.begin(link, target, metadata);
-            let head = head(metadata, answers, content_type, job.terms.made);
-            link.encode(&mut job.datagram, &head, write_payload)?;
+            let head = head(metadata, answers.as_ref(), content_type, job.terms.made);
+            link.encode(&mut job.datagram, &head, &write_payload)?;
             self.hand_over(link, job)
-        })
+        });
+        sent.map_err(|failed| failed.error)
     }
 
     fn send_many<T>(
@@ -159,7 +160,7 @@ impl Shared {
         content_type: impl Fn(&T) -> ContentType,
         write_payload: impl Fn(&mut Vec<u8>, &T) -> Result<(), EncodeError>,
     ) -> Result<Sent, SendError> {
-        at_desk(|Desk { job, draft }| {
+        let sent = at_desk(|Desk { job, draft }| {
             job.begin(link, target, metadata);
             let mut batch = Batch { shared: self, link, job, sent: Sent::Written, done: 0 };
             let encoded = items.iter().try_for_each(|item| {
@@ -173,10 +174,11 @@ impl Shared {
             // Those before one that cannot be encoded go all the same.
             let outcome = encoded.and(batch.hand_over_pack());
             batch.outcome(outcome, items.len())
-        })
+        });
+        sent.map_err(|failed| failed.error)
     }
 
-    fn hand_over(&self, link: &Link, job: &mut Job) -> Result<Sent, SendError> {
+    fn hand_over(&self, link: &Link, job: &mut Job) -> Result<Sent, Box<Failed>> {
         let failures = self.send_counters.queued.value();
         let urgent = job.terms.urgent;
         let Handed { outcome, wake_driver } = self.transmit.submit(job, urgent);
@@ -213,7 +215,7 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     /// Packs the message in `draft`, or sends it by itself where it cannot share a datagram.
-    fn add(&mut self, draft: &mut Vec<u8>) -> Result<(), SendError> {
+    fn add(&mut self, draft: &mut Vec<u8>) -> Result<(), Box<Failed>> {
         let shares =
             self.link.wire == Wire::Native && Pack::admits(self.link.datagram_size, draft.len() - HEADER_LEN);
         if shares && self.job.pack.push(&draft[HEADER_LEN..]) {
@@ -229,12 +231,12 @@ impl Batch<'_> {
         self.hand_over(1)
     }
 
-    fn hand_over_pack(&mut self) -> Result<(), SendError> {
+    fn hand_over_pack(&mut self) -> Result<(), Box<Failed>> {
         let messages = usize::try_from(self.job.pack.messages()).unwrap_or(usize::MAX);
         if messages == 0 { Ok(()) } else { self.hand_over(messages) }
     }
 
-    fn hand_over(&mut self, messages: usize) -> Result<(), SendError> {
+    fn hand_over(&mut self, messages: usize) -> Result<(), Box<Failed>> {
         let terms = self.job.terms;
         let outcome = self.shared.hand_over(self.link, self.job);
         // It is another job now where somebody else is writing.
@@ -248,14 +250,14 @@ impl Batch<'_> {
     }
 
     /// What is told of a batch of `all` messages.
-    fn outcome(&self, outcome: Result<(), SendError>, all: usize) -> Result<Sent, SendError> {
-        let (sent, first) = match outcome {
+    fn outcome(&self, outcome: Result<(), Box<Failed>>, all: usize) -> Result<Sent, Box<Failed>> {
+        let (sent, first) = match outcome.map_err(|failed| failed.error) {
             Ok(()) => return Ok(self.sent),
             Err(SendError::Partly { sent, first, .. }) => (self.done + sent, first),
-            Err(error) if self.done == 0 => return Err(error),
+            Err(error) if self.done == 0 => return Err(error.into()),
             Err(error) => (self.done, Box::new(error)),
         };
-        Err(SendError::Partly { sent, failed: all.saturating_sub(sent), first })
+        Err(SendError::Partly { sent, failed: all.saturating_sub(sent), first }.into())
     }
 }
 
@@ -288,18 +290,18 @@ impl Link {
         out: &mut Vec<u8>,
         head: &Head<'_>,
         write_payload: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), Box<Failed>> {
         let started = self.encoder.begin(out, head)?;
         write_payload(out)?;
         let fits = self.encoder.finish(out, started);
         let (size, max) = (out.len(), MAX_UDP_PAYLOAD - SEAL_ROOM);
-        if fits && size <= max { Ok(()) } else { Err(SendError::TooLarge { size, max }) }
+        if fits && size <= max { Ok(()) } else { Err(SendError::TooLarge { size, max }.into()) }
     }
 }
 
 fn head<'a>(
     metadata: &'a Metadata,
-    answers: Option<Id<'a>>,
+    answers: Option<&'a Id<'a>>,
     content_type: ContentType,
     made: WallTime,
 ) -> Head<'a> {
@@ -311,7 +313,7 @@ fn head<'a>(
         message_id: metadata.message_id.as_ref().map(Id::borrowed),
         source: metadata.source.as_deref(),
         destination: metadata.destination.as_deref(),
-        correlation_id: answers.or_else(|| metadata.correlation_id.as_ref().map(Id::borrowed)),
+        correlation_id: answers.or(metadata.correlation_id.as_ref()).map(Id::borrowed),
         content_type,
     }
 }
