@@ -1,15 +1,19 @@
 //! The servers' side: ready, count, and end with standard input.
 
 use std::io::Read;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::{cpu_seconds, print_line};
+use crate::{cpu_seconds, memory, print_line};
 
 /// How exactly the time of the first and the last message is known to a sink.
 const SAMPLE_EVERY: Duration = Duration::from_millis(5);
+
+/// What connecting costs is no message's cost: the CPU time used up to the first message.
+static CPU_AT_FIRST: OnceLock<f64> = OnceLock::new();
 
 /// The count of this process.
 pub(crate) static RECEIVED: Count = Count(AtomicU64::new(0));
@@ -22,10 +26,16 @@ impl Count {
     /// Counts `messages` more.
     pub fn add(&self, messages: u64) {
         // A single writer needs no atomic addition, which would cost every peer some nanoseconds.
-        self.0.store(self.0.load(Ordering::Relaxed) + messages, Ordering::Relaxed);
+        let before = self.0.load(Ordering::Relaxed);
+        if before == 0 {
+            CPU_AT_FIRST.get_or_init(cpu_seconds);
+        }
+        self.0.store(before + messages, Ordering::Relaxed);
     }
 
-    fn value(&self) -> u64 {
+    /// How many were counted so far.
+    #[must_use]
+    pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -47,6 +57,7 @@ struct Report {
     received: u64,
     receiving_seconds: f64,
     cpu_seconds: f64,
+    peak_kib: u64,
 }
 
 impl Ready {
@@ -72,7 +83,8 @@ fn end_with_standard_input(cpu_at_start: f64) {
     let report = Report {
         received: RECEIVED.value(),
         receiving_seconds: Duration::from_nanos(RECEIVING_NS.load(Ordering::Relaxed)).as_secs_f64(),
-        cpu_seconds: cpu_seconds() - cpu_at_start,
+        cpu_seconds: cpu_seconds() - CPU_AT_FIRST.get().unwrap_or(&cpu_at_start),
+        peak_kib: memory::peak_kib(),
     };
     let done = print_line(&report);
     std::process::exit(i32::from(done.is_err()));
