@@ -41,10 +41,16 @@ impl Count {
 }
 
 /// Tells the runner that this server is ready.
-#[derive(Debug)]
 pub struct Ready {
     /// Only sinks are sampled: an echo's core must be left asleep.
     is_sink: bool,
+    at_end: Box<dyn FnOnce() + Send>,
+}
+
+impl std::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ready").field("is_sink", &self.is_sink).finish_non_exhaustive()
+    }
 }
 
 #[derive(Serialize)]
@@ -61,14 +67,20 @@ struct Report {
 }
 
 impl Ready {
-    pub(crate) const fn new(is_sink: bool) -> Self {
-        Self { is_sink }
+    pub(crate) fn new(is_sink: bool) -> Self {
+        Self { is_sink, at_end: Box::new(|| {}) }
+    }
+
+    /// What is to be tidied up when the process ends: nothing of it is dropped then.
+    #[must_use]
+    pub fn then(self, at_end: impl FnOnce() + Send + 'static) -> Self {
+        Self { at_end: Box::new(at_end), ..self }
     }
 
     /// Clients may call `address` from now on: `host:port`, and whatever else the peer's client has to know.
     pub fn at(self, address: impl ToString) {
         let cpu_at_start = cpu_seconds();
-        std::thread::spawn(move || end_with_standard_input(cpu_at_start));
+        std::thread::spawn(move || end_with_standard_input(cpu_at_start, self.at_end));
         if self.is_sink {
             std::thread::spawn(sample);
         }
@@ -77,7 +89,7 @@ impl Ready {
 }
 
 /// Ends the process, with a report, when the runner closes our standard input.
-fn end_with_standard_input(cpu_at_start: f64) {
+fn end_with_standard_input(cpu_at_start: f64, at_end: Box<dyn FnOnce() + Send>) {
     // An error, too, means that the runner is gone.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     let report = Report {
@@ -86,6 +98,7 @@ fn end_with_standard_input(cpu_at_start: f64) {
         cpu_seconds: cpu_seconds() - CPU_AT_FIRST.get().unwrap_or(&cpu_at_start),
         peak_kib: memory::peak_kib(),
     };
+    at_end();
     let done = print_line(&report);
     std::process::exit(i32::from(done.is_err()));
 }
