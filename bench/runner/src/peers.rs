@@ -179,7 +179,11 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     ),
     Contestant {
         program: ZENOH,
-        ..package("Zenoh", "", "tcp", "zenoh", "one link over TCP, no router, no scouting; best effort")
+        ..package("Zenoh", "", "tcp", "zenoh", "one link over TCP; two peers without router and scouting")
+    },
+    Contestant {
+        program: ZENOH,
+        ..package("Zenoh, UDP", "", "udp", "zenoh", "the same over UDP; what the link loses is lost")
     },
     Contestant {
         program: AERON,
@@ -188,7 +192,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "",
             "threads",
             "rusteron-media-driver",
-            "UDP; a media driver with its default threads on each side; reliable, flow controlled",
+            "UDP, reliable, flow controlled; a media driver with its default threads at each end",
         )
     },
     Contestant {
@@ -198,7 +202,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "",
             "invoker",
             "rusteron-media-driver",
-            "UDP; the client's own loop runs media driver and conductor, never sleeping",
+            "the same, but the program's own loop runs media driver and conductor, never sleeping",
         )
     },
     Contestant {
@@ -208,7 +212,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "",
             "",
             "cyclors",
-            "best effort, keep last; waits in a wait set; the library's own threads receive",
+            "reliable, everything kept; the library's threads receive, the program waits in a wait set",
         )
     },
     package("raw, spinning", "peer-raw", "spinning", "", "the raw socket, never sleeping"),
