@@ -9,13 +9,16 @@ mod measure;
 mod neighbour;
 mod options;
 mod peers;
+mod plot;
 mod process;
 mod report;
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use building::build;
+use kinds::Kind;
 use measure::{Cores, Places};
 use options::Options;
 use peers::CONTESTANTS;
@@ -23,6 +26,9 @@ use report::{Table, row, splice};
 
 /// Between these the tables stand in docs/benchmarks.md.
 const MARKS: [&str; 2] = ["<!-- written by bench/run -->", "<!-- end of what bench/run writes -->"];
+
+/// Where the plots are, beside docs/benchmarks.md.
+const PLOTS: &str = "benchmarks";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -54,12 +60,17 @@ fn run(options: &Options) -> Result<(), String> {
         eprintln!("round {round} of {}{}", options.rounds, if round == 0 { " (warm-up)" } else { "" });
         measure_round(&places, options, &mut tables, round == 0);
     }
+    if let Some(directory) = &options.plots {
+        write_plots(directory, &tables)?;
+    }
     let text = compose(&places.bench, options, &machine, &tables);
     if options.only_prints {
         println!("{text}");
         return if options.is_smoke { smoke_verdict(&tables) } else { Ok(()) };
     }
-    write(&places.bench.join("../docs/benchmarks.md"), &text)
+    let docs = places.bench.join("../docs");
+    write_plots(&docs.join(PLOTS), &tables)?;
+    write(&docs.join("benchmarks.md"), &text)
 }
 
 /// Builds everybody who is wanted in some table, and notes there who is skipped, and why.
@@ -115,6 +126,9 @@ fn compose(bench: &Path, options: &Options, machine: &[(&str, String)], tables: 
     for table in tables {
         text.push('\n');
         text.push_str(&table.markdown());
+        if has_plot(table) {
+            let _ = write!(text, "\n![{}]({PLOTS}/{}.svg)\n", table.kind.title(), table.kind.name());
+        }
     }
     text.push_str("\n### Who took part\n\n| | version | what it is |\n|---|---|---|\n");
     let took_part = |index: &usize| tables.iter().any(|table| table.lines().any(|line| line == *index));
@@ -124,6 +138,21 @@ fn compose(bench: &Path, options: &Options, machine: &[(&str, String)], tables: 
     }
     text.push('\n');
     text
+}
+
+/// What many clients cost is two figures: no plot.
+fn has_plot(table: &Table) -> bool {
+    !matches!(table.kind, Kind::ManyPeers { .. })
+}
+
+fn write_plots(directory: &Path, tables: &[Table]) -> Result<(), String> {
+    std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    for table in tables.iter().filter(|table| has_plot(table)) {
+        let file = directory.join(format!("{}.svg", table.kind.name()));
+        let Some(svg) = plot::plot(table) else { continue };
+        std::fs::write(&file, svg).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    Ok(())
 }
 
 fn write(file: &Path, tables: &str) -> Result<(), String> {

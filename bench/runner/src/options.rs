@@ -1,26 +1,30 @@
 //! The runner's command line.
 
+use std::path::PathBuf;
+
 use crate::kinds::{KINDS, Kind, SMOKE};
 use crate::peers::{CONTESTANTS, Contestant};
 
 pub(crate) const HELP: &str = "\
-usage: bench/run [--smoke] [--rounds N] [--print] [--only TABLE] [--peer NAME]
+usage: bench/run [--smoke] [--rounds N] [--print] [--only TABLE] [--peer NAME] [--plots DIRECTORY]
   --smoke       the raw socket and tautline, and a fraction of a second each: does it run?
   --rounds N    1 to 100, by default 5; one more is run before them and thrown away
   --print       show the tables and leave docs/ as it is (the other options, but --rounds, do so, too)
   --only TABLE  only tables whose name begins so: ping-pong, busy-neighbour, paced, throughput-64,
                 throughput-256, throughput-1400, many-peers; may be given several times
-  --peer NAME   only contestants whose name begins so, and the raw socket; may be given several times";
+  --peer NAME   only contestants whose name begins so, and the raw socket; may be given several times
+  --plots DIR   write the plots there";
 
 const ROUNDS: usize = 5;
 const MAX_ROUNDS: usize = 100;
 
 /// What is asked for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Options {
     pub(crate) is_smoke: bool,
     pub(crate) rounds: usize,
     pub(crate) only_prints: bool,
+    pub(crate) plots: Option<PathBuf>,
     /// Beginnings of names; everything, if there are none.
     tables: Vec<String>,
     peers: Vec<String>,
@@ -28,8 +32,7 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn parse(arguments: &[String]) -> Result<Self, String> {
-        let mut options =
-            Self { is_smoke: false, rounds: ROUNDS, only_prints: false, tables: vec![], peers: vec![] };
+        let mut options = Self { rounds: ROUNDS, ..Self::default() };
         let mut left = arguments.iter();
         while let Some(argument) = left.next() {
             match argument.as_str() {
@@ -41,6 +44,7 @@ impl Options {
                     options.rounds = valid.ok_or(HELP)?;
                     continue;
                 }
+                "--plots" => options.plots = Some(left.next().ok_or(HELP)?.into()),
                 "--only" => options.tables.push(left.next().ok_or(HELP)?.clone()),
                 "--peer" => options.peers.push(left.next().ok_or(HELP)?.clone()),
                 _ => return Err(HELP.to_owned()),

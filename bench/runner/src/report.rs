@@ -28,6 +28,10 @@ impl Table {
         (0..CONTESTANTS.len()).filter(has_line)
     }
 
+    pub(crate) fn name(&self, index: usize) -> &'static str {
+        CONTESTANTS[index].name
+    }
+
     /// As Markdown, with its heading; contestants that did not take part are left out.
     pub(crate) fn markdown(&self) -> String {
         let heads = self.heads();
