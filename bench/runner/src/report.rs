@@ -167,7 +167,8 @@ impl Table {
 
     /// By round: `value` to the measure's in the same round; none without a measure.
     fn ratios<T>(&self, index: usize, view: fn(&Outcome) -> Option<&T>, value: fn(&T) -> f64) -> Vec<f64> {
-        let measure = CONTESTANTS.iter().position(|contestant| contestant.is_measure(self.kind));
+        let is_measure = |other| CONTESTANTS[index].is_measured_by(other, self.kind);
+        let measure = CONTESTANTS.iter().position(is_measure);
         let measured = measure.map_or(&[][..], |measure| &self.results[measure]);
         let rounds = self.results[index].iter().zip(measured);
         let ratio = |(own, measure): (&Option<Outcome>, &Option<Outcome>)| {
