@@ -7,7 +7,7 @@ use crate::report::Table;
 const WIDTH: f64 = 860.0;
 /// Names stand to the left of this, figures to the right of `RIGHT`.
 const LEFT: f64 = 190.0;
-const RIGHT: f64 = 760.0;
+const RIGHT: f64 = 725.0;
 const TOP: f64 = 64.0;
 const BAR: f64 = 9.0;
 const GAP: f64 = 9.0;
@@ -35,7 +35,7 @@ struct Plot<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Axis {
     Log { least: f64, most: f64 },
-    Linear { most: f64 },
+    Linear { most: f64, step: f64 },
 }
 
 impl Axis {
@@ -48,15 +48,17 @@ impl Axis {
 
     fn linear(values: impl Iterator<Item = f64>) -> Self {
         let most = values.fold(0.0, f64::max);
-        let step = 10_f64.powf(most.log10().floor()) / 2.0;
-        Self::Linear { most: (most / step).ceil() * step }
+        let decade = 10_f64.powf(most.log10().floor());
+        let step = [0.2, 0.5, 1.0, 2.0].map(|part| part * decade).into_iter().find(|step| most <= 6.0 * step);
+        let step = step.unwrap_or(decade);
+        Self::Linear { most: (most / step).ceil() * step, step }
     }
 
     /// How far along the axis a value is: from 0 to 1.
     fn part(self, value: f64) -> f64 {
         let part = match self {
             Self::Log { least, most } => (value / least).log10() / (most / least).log10(),
-            Self::Linear { most } => value / most,
+            Self::Linear { most, .. } => value / most,
         };
         part.clamp(0.0, 1.0)
     }
@@ -67,7 +69,10 @@ impl Axis {
                 let decades = (most / least).log10().round() as i32;
                 (0..=decades).map(|decade| least * 10_f64.powi(decade)).collect()
             }
-            Self::Linear { most } => (0..=5).map(|tick| most * f64::from(tick) / 5.0).collect(),
+            Self::Linear { most, step } => {
+                let steps = (most / step).round() as i32;
+                (0..=steps).map(|tick| step * f64::from(tick)).collect()
+            }
         }
     }
 }
@@ -217,8 +222,10 @@ mod tests {
 
     #[test]
     fn a_linear_axis_ends_at_a_round_figure() {
-        assert_eq!(Axis::linear([0.2, 11.2].into_iter()), Axis::Linear { most: 15.0 });
-        assert_eq!(Axis::linear([7.9].into_iter()), Axis::Linear { most: 8.0 });
+        let ticks = |most| Axis::linear([0.2, most].into_iter()).ticks();
+        assert_eq!(ticks(8.25), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        assert_eq!(ticks(32.0), [0.0, 10.0, 20.0, 30.0, 40.0]);
+        assert_eq!(ticks(11.2), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
     }
 
     #[test]
