@@ -3,6 +3,7 @@
 //! `bench/run --help` has the options.
 
 mod building;
+mod drops;
 mod kinds;
 mod machine;
 mod measure;

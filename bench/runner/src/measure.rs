@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::drops::kernel_drops;
 use crate::kinds::Kind;
 use crate::neighbour::Neighbour;
 use crate::peers::{Contestant, Program};
@@ -34,6 +35,8 @@ pub(crate) struct Flow {
     pub(crate) rate: f64,
     /// The part of those sent that was not received.
     pub(crate) loss: f64,
+    /// Datagrams that the kernel dropped meanwhile: a message each, where nothing is packed.
+    pub(crate) kernel_drops: u64,
     /// Of both processes, per million messages received.
     pub(crate) cpu_seconds_per_million: f64,
     /// Of the server alone, per message received.
@@ -152,10 +155,12 @@ fn round_trips(client: Process, server: Process, patience: Duration) -> Result<O
 }
 
 fn flow(client: Process, server: Process, patience: Duration) -> Result<Outcome, String> {
+    let dropped_before = kernel_drops();
     let sent: Sent = report(client, patience)?;
     let received: Received = server.finish()?;
+    let dropped = kernel_drops().saturating_sub(dropped_before);
     let (server_mb, client_mb) = (megabytes(received.peak_kib), megabytes(sent.peak_kib));
-    Ok(Outcome { figures: Figures::Flow(compare(&sent, &received)?), server_mb, client_mb })
+    Ok(Outcome { figures: Figures::Flow(compare(&sent, &received, dropped)?), server_mb, client_mb })
 }
 
 fn megabytes(kib: u64) -> f64 {
@@ -167,7 +172,7 @@ fn report<T: DeserializeOwned>(mut client: Process, patience: Duration) -> Resul
     client.line(patience).map_err(|why| format!("client: {why}"))
 }
 
-fn compare(sent: &Sent, received: &Received) -> Result<Flow, String> {
+fn compare(sent: &Sent, received: &Received, kernel_drops: u64) -> Result<Flow, String> {
     if received.received == 0 || received.receiving_seconds <= 0.0 {
         return Err("nothing was received".to_owned());
     }
@@ -175,6 +180,7 @@ fn compare(sent: &Sent, received: &Received) -> Result<Flow, String> {
     Ok(Flow {
         rate: count / received.receiving_seconds,
         loss: 1.0 - count / sent.sent as f64,
+        kernel_drops,
         cpu_seconds_per_million: (sent.cpu_seconds + received.cpu_seconds) / count * 1e6,
         server_cpu_us: received.cpu_seconds / count * 1e6,
     })
@@ -189,7 +195,7 @@ mod tests {
         let sent = Sent { sent: 2_000_000, cpu_seconds: 2.0, peak_kib: 0 };
         let received =
             Received { received: 1_000_000, receiving_seconds: 0.5, cpu_seconds: 1.0, peak_kib: 0 };
-        let flow = compare(&sent, &received).unwrap();
+        let flow = compare(&sent, &received, 0).unwrap();
         assert_eq!((flow.rate, flow.loss), (2e6, 0.5));
         assert_eq!((flow.cpu_seconds_per_million, flow.server_cpu_us), (3.0, 1.0));
     }
@@ -197,6 +203,6 @@ mod tests {
     #[test]
     fn nothing_received_is_no_result() {
         let received = Received { received: 0, receiving_seconds: 0.0, cpu_seconds: 1.0, peak_kib: 0 };
-        assert!(compare(&Sent { sent: 1, cpu_seconds: 0.1, peak_kib: 0 }, &received).is_err());
+        assert!(compare(&Sent { sent: 1, cpu_seconds: 0.1, peak_kib: 0 }, &received, 0).is_err());
     }
 }

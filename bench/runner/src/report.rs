@@ -56,6 +56,7 @@ impl Table {
                 "ratio to raw",
                 "lost",
                 "lost, worst round",
+                "datagrams dropped by the kernel",
                 "CPU s per million",
                 "server, client MB",
             ],
@@ -97,6 +98,7 @@ impl Table {
             spread(&self.ratios(index, as_flow, |flow| flow.rate)),
             self.lost(index),
             format!("{worst:.1} %"),
+            thousands(median(self.flows(index).map(|flow| flow.kernel_drops as f64))),
             format!("{:.2}", median(self.flows(index).map(|flow| flow.cpu_seconds_per_million))),
             self.memory(index),
         ]
@@ -280,7 +282,8 @@ mod tests {
 
     #[test]
     fn rows_are_as_long_as_their_heads() {
-        let flow = Flow { rate: 1.0, loss: 0.0, cpu_seconds_per_million: 1.0, server_cpu_us: 1.0 };
+        let flow =
+            Flow { rate: 1.0, loss: 0.0, kernel_drops: 0, cpu_seconds_per_million: 1.0, server_cpu_us: 1.0 };
         let flow = Some(Outcome { figures: Figures::Flow(flow), server_mb: 1.0, client_mb: 2.0 });
         for kind in crate::kinds::KINDS {
             let mut table = Table::new(*kind);
