@@ -14,7 +14,7 @@ pub(crate) enum Command {
     Echo { mode: String },
     Sink { mode: String },
     Latency { mode: String, to: String, messages: usize, size: usize, rate: Option<f64> },
-    Throughput { mode: String, to: String, seconds: f64, size: usize },
+    Throughput { mode: String, to: String, seconds: f64, size: usize, rate: Option<f64> },
 }
 
 impl Command {
@@ -38,6 +38,7 @@ impl Command {
                 to: options.required("--to")?,
                 seconds: options.number("--seconds", 2.0_f64)?.clamp(0.01, MAX_SECONDS),
                 size: options.number("--size", 64)?.clamp(MIN_SIZE, MAX_SIZE),
+                rate: options.text("--rate").map(positive).transpose()?,
             }),
             other => Err(format!("{other}: say echo, sink, latency or throughput")),
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::cpu_seconds;
+use crate::{cpu_seconds, memory};
 
 /// Warm-up, as a part of the measured messages, within bounds.
 const WARM_UP_PART: usize = 10;
@@ -43,6 +43,7 @@ pub(crate) struct Report {
     p999: u64,
     max: u64,
     cpu_seconds: f64,
+    peak_kib: u64,
 }
 
 impl Latency {
@@ -114,6 +115,7 @@ impl Latency {
             p999: at(0.999),
             max: at(1.0),
             cpu_seconds: cpu_seconds() - self.cpu_at_start,
+            peak_kib: memory::peak_kib(),
         }
     }
 }

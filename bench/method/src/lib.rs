@@ -7,7 +7,7 @@
 //! peer-x echo --mode M                                        answers every message with its own bytes
 //! peer-x sink --mode M                                        counts every message
 //! peer-x latency --mode M --to A --messages N --size S [--rate HZ]
-//! peer-x throughput --mode M --to A --seconds T --size S
+//! peer-x throughput --mode M --to A --seconds T --size S [--rate HZ]
 //! ```
 //!
 //! The servers print `{"address": ...}` once they are ready and end, with a line of results, when their standard
@@ -15,6 +15,7 @@
 
 mod command;
 mod latency;
+mod memory;
 mod serving;
 mod throughput;
 
@@ -94,8 +95,8 @@ fn run<P: Peer>(command: &Command) -> Outcome<()> {
             P::latency(mode, to, &mut run)?;
             print_line(&run.report())
         }
-        Command::Throughput { to, seconds, size, .. } => {
-            let mut run = Throughput::new(*size, Duration::from_secs_f64(*seconds));
+        Command::Throughput { to, seconds, size, rate, .. } => {
+            let mut run = Throughput::new(*size, Duration::from_secs_f64(*seconds), *rate);
             P::throughput(mode, to, &mut run)?;
             print_line(&run.report())
         }

@@ -1,12 +1,12 @@
-//! One sender that sends as fast as it can for a while.
+//! One sender that sends as fast as it can, or at a rate, for a while.
 
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::cpu_seconds;
+use crate::{Outcome, cpu_seconds, memory};
 
-/// How many messages go out between two looks at the clock.
+/// How many messages go out between two looks at the clock; with a rate, how many go out at once.
 const LOOK_EVERY: u64 = 64;
 
 /// One throughput run, the sender's side: `while run.more() { send run.message() }`.
@@ -15,6 +15,7 @@ pub struct Throughput {
     message: Vec<u8>,
     started: Option<Instant>,
     length: Duration,
+    rate: Option<f64>,
     tried: u64,
     refused: u64,
     cpu_at_start: f64,
@@ -25,11 +26,13 @@ pub(crate) struct Report {
     sent: u64,
     seconds: f64,
     cpu_seconds: f64,
+    peak_kib: u64,
 }
 
 impl Throughput {
-    pub(crate) fn new(size: usize, length: Duration) -> Self {
-        Self { message: vec![b'x'; size], started: None, length, tried: 0, refused: 0, cpu_at_start: 0.0 }
+    pub(crate) fn new(size: usize, length: Duration, rate: Option<f64>) -> Self {
+        let message = vec![b'x'; size];
+        Self { message, started: None, length, rate, tried: 0, refused: 0, cpu_at_start: 0.0 }
     }
 
     /// What to send, the same every time.
@@ -46,11 +49,44 @@ impl Throughput {
             self.tried = 1;
             return true;
         };
-        if self.tried.is_multiple_of(LOOK_EVERY) && started.elapsed() >= self.length {
-            return false;
+        if self.tried.is_multiple_of(LOOK_EVERY) {
+            let elapsed = started.elapsed();
+            let due = self.rate.map_or(elapsed, |rate| Duration::from_secs_f64(self.tried as f64 / rate));
+            if elapsed.max(due) >= self.length {
+                return false;
+            }
+            if due > elapsed {
+                std::thread::sleep(due - elapsed);
+            }
         }
         self.tried += 1;
         true
+    }
+
+    /// Runs `send` in as many threads as `threads` says, each with a part of the run of its own.
+    ///
+    /// # Errors
+    ///
+    /// When one of them fails.
+    pub fn in_threads(
+        &mut self,
+        threads: usize,
+        send: impl Fn(&mut Self) -> Result<(), String> + Sync,
+    ) -> Outcome<()> {
+        self.cpu_at_start = cpu_seconds();
+        self.started = Some(Instant::now());
+        let mut parts: Vec<Self> =
+            (0..threads).map(|_| Self::new(self.message.len(), self.length, self.rate)).collect();
+        let done: Result<Vec<()>, String> = std::thread::scope(|scope| {
+            let started: Vec<_> = parts.iter_mut().map(|part| scope.spawn(|| send(part))).collect();
+            started
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or(Err("a sender panicked".into())))
+                .collect()
+        });
+        self.tried = parts.iter().map(|part| part.tried).sum();
+        self.refused = parts.iter().map(|part| part.refused).sum();
+        done.map(drop).map_err(Into::into)
     }
 
     /// Says that the last message was refused after all.
@@ -60,6 +96,44 @@ impl Throughput {
 
     pub(crate) fn report(&self) -> Report {
         let seconds = self.started.map_or(0.0, |started| started.elapsed().as_secs_f64());
-        Report { sent: self.tried - self.refused, seconds, cpu_seconds: cpu_seconds() - self.cpu_at_start }
+        let cpu_seconds = cpu_seconds() - self.cpu_at_start;
+        Report { sent: self.tried - self.refused, seconds, cpu_seconds, peak_kib: memory::peak_kib() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_not_sent() {
+        let mut run = Throughput::new(64, Duration::ZERO, None);
+        let mut tried = 0;
+        while run.more() {
+            tried += 1;
+        }
+        run.refused();
+        assert_eq!((tried, run.report().sent), (LOOK_EVERY, LOOK_EVERY - 1));
+    }
+
+    #[test]
+    fn threads_are_counted_together() {
+        let mut run = Throughput::new(64, Duration::ZERO, None);
+        let send = |part: &mut Throughput| {
+            while part.more() {}
+            part.refused();
+            Ok(())
+        };
+        run.in_threads(4, send).unwrap();
+        assert_eq!(run.report().sent, 4 * (LOOK_EVERY - 1));
+        assert!(run.in_threads(2, |_| Err("no".to_owned())).is_err());
+    }
+
+    #[test]
+    fn a_rate_bounds_what_is_sent() {
+        let mut run = Throughput::new(64, Duration::from_millis(20), Some(10_000.0));
+        while run.more() {}
+        // 200 messages' time, in bursts of 64; the first is not waited for. A slow machine sends fewer.
+        assert!(run.report().sent <= 4 * LOOK_EVERY, "{}", run.report().sent);
     }
 }

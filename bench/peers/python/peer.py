@@ -105,6 +105,7 @@ async def serve(answers):
             "received": server.received,
             "receiving_seconds": receiving_seconds,
             "cpu_seconds": time.process_time() - cpu_at_start,
+            "peak_kib": peak_kib(),
         }
     )
 
@@ -149,6 +150,7 @@ async def latency(to, messages, size, rate):
         if number > warm_up:
             round_trips.append(time.perf_counter_ns() - sent)
     report = {"messages": len(round_trips), "lost": lost, "cpu_seconds": time.process_time() - cpu_at_start}
+    report["peak_kib"] = peak_kib()
     round_trips.sort()
     for name, part in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)):
         rank = math.ceil(len(round_trips) * part)
@@ -178,8 +180,15 @@ async def throughput(to, seconds, size):
             "sent": sent,
             "seconds": time.perf_counter() - started,
             "cpu_seconds": time.process_time() - cpu_at_start,
+            "peak_kib": peak_kib(),
         }
     )
+
+
+def peak_kib():
+    """The most memory that this process had at once; see method's memory.rs."""
+    with open("/proc/self/status") as status:
+        return next((int(line.split()[1]) for line in status if line.startswith("VmHWM:")), 0)
 
 
 def print_line(report):

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::peers::{Contestant, Program};
+
 /// Cores, kernel, processor, load, commit, date, compiler: a line each.
 pub(crate) fn describe(bench: &Path) -> Vec<(&'static str, String)> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
@@ -19,9 +21,11 @@ pub(crate) fn describe(bench: &Path) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The version of a library, as locked; tautline's own is of this tree.
-pub(crate) fn version(bench: &Path, library: &str) -> Option<String> {
-    let lock = fs::read_to_string(bench.join("Cargo.lock")).ok()?;
+/// The version of a contestant's library, as locked; tautline's own is of this tree.
+pub(crate) fn version(bench: &Path, contestant: &Contestant) -> Option<String> {
+    let directory = if let Program::Apart { directory, .. } = contestant.program { directory } else { "." };
+    let lock = fs::read_to_string(bench.join(directory).join("Cargo.lock")).ok()?;
+    let library = contestant.library;
     let package =
         lock.split("[[package]]").find(|package| package.contains(&format!("name = \"{library}\"\n")))?;
     let line = package.lines().find_map(|line| line.strip_prefix("version = "))?;

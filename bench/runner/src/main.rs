@@ -1,38 +1,42 @@
-//! Builds every peer, measures them in interleaved rounds, and writes docs/benchmarks.md's tables.
+//! Builds every peer, measures them in interleaved rounds, and writes docs/benchmarks.md's tables and plots.
 //!
 //! `bench/run --help` has the options.
 
+mod building;
+mod drops;
+mod kinds;
 mod machine;
 mod measure;
+mod neighbour;
+mod options;
 mod peers;
+mod plot;
 mod process;
 mod report;
 
-use std::collections::HashMap;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use measure::{Cores, Kind, Places};
-use peers::{CONTESTANTS, Contestant, Program, RAW};
+use building::build;
+use kinds::Kind;
+use measure::{Cores, Places};
+use options::Options;
+use peers::CONTESTANTS;
 use report::{Table, row, splice};
-
-const HELP: &str = "\
-usage: bench/run [--smoke] [--rounds N] [--print]
-  --smoke     two peers and a fraction of a second each: does it run?
-  --rounds N  1 to 100, by default 5; one more is run before them and thrown away
-  --print     show the tables and leave docs/benchmarks.md as it is (--smoke always does)";
-
-const ROUNDS: usize = 5;
-const MAX_ROUNDS: usize = 100;
-
-const PYTHON_IS_NEW_ENOUGH: &str =
-    "import sys; sys.exit(None if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed')";
 
 /// Between these the tables stand in docs/benchmarks.md.
 const MARKS: [&str; 2] = ["<!-- written by bench/run -->", "<!-- end of what bench/run writes -->"];
 
+/// Where the plots are, beside docs/benchmarks.md.
+const PLOTS: &str = "benchmarks";
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments == [neighbour::COMMAND] {
+        neighbour::be_busy();
+        return ExitCode::SUCCESS;
+    }
     match Options::parse(&arguments).and_then(|options| run(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -42,76 +46,43 @@ fn main() -> ExitCode {
     }
 }
 
-struct Options {
-    is_smoke: bool,
-    rounds: usize,
-    only_prints: bool,
-}
-
-impl Options {
-    fn parse(arguments: &[String]) -> Result<Self, String> {
-        let mut options = Self { is_smoke: false, rounds: ROUNDS, only_prints: false };
-        let mut left = arguments.iter();
-        while let Some(argument) = left.next() {
-            match argument.as_str() {
-                "--smoke" => options = Self { is_smoke: true, rounds: 1, only_prints: true },
-                "--print" => options.only_prints = true,
-                "--rounds" => {
-                    let count = left.next().and_then(|text| text.parse().ok());
-                    let valid = count.filter(|count| (1..=MAX_ROUNDS).contains(count));
-                    options.rounds = valid.ok_or(HELP)?;
-                }
-                _ => return Err(HELP.to_owned()),
-            }
-        }
-        Ok(options)
-    }
-
-    fn kinds(&self) -> [Kind; 3] {
-        if self.is_smoke {
-            return [
-                Kind::PingPong { messages: 200 },
-                Kind::Paced { messages: 100, rate: 1000 },
-                Kind::Throughput { seconds: 0.1, size: 64 },
-            ];
-        }
-        [
-            Kind::PingPong { messages: 5000 },
-            Kind::Paced { messages: 1000, rate: 1000 },
-            Kind::Throughput { seconds: 1.0, size: 64 },
-        ]
-    }
-}
-
 fn run(options: &Options) -> Result<(), String> {
     let bench = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let programs = program.parent().ok_or("the runner has no directory")?.to_owned();
-    let takes_part = |contestant: &Contestant| !options.is_smoke || contestant.in_smoke;
-    let unbuilt = build(&bench, &takes_part);
+    let mut tables: Vec<Table> = options.kinds().into_iter().map(Table::new).collect();
+    prepare(&bench, &programs, options, &mut tables);
     // After building, which is a load of its own.
     let mut machine = machine::describe(&bench);
     let cores = Cores::of_this_machine();
     machine.push(("placement", placement(cores)));
     let places = Places { bench, programs, cores };
-    let mut tables = options.kinds().map(Table::new);
-    for (index, contestant) in CONTESTANTS.iter().enumerate() {
-        let why = unbuilt.get(&index);
-        tables.iter_mut().for_each(|table| table.failures[index] = why.cloned());
-        if let Some(why) = why {
-            eprintln!("{} is skipped: {why}", contestant.name);
-        }
-    }
     for round in 0..=options.rounds {
         eprintln!("round {round} of {}{}", options.rounds, if round == 0 { " (warm-up)" } else { "" });
-        measure_round(&places, &mut tables, &takes_part, round == 0);
+        measure_round(&places, options, &mut tables, round == 0);
+    }
+    if let Some(directory) = &options.plots {
+        write_plots(directory, &tables)?;
     }
     let text = compose(&places.bench, options, &machine, &tables);
     if options.only_prints {
         println!("{text}");
-        return smoke_verdict(&tables);
+        return if options.is_smoke { smoke_verdict(&tables) } else { Ok(()) };
     }
-    write(&places.bench.join("../docs/benchmarks.md"), &text)
+    let docs = places.bench.join("../docs");
+    write_plots(&docs.join(PLOTS), &tables)?;
+    write(&docs.join("benchmarks.md"), &text)
+}
+
+/// Builds everybody who is wanted in some table, and notes there who is skipped, and why.
+fn prepare(bench: &Path, programs: &Path, options: &Options, tables: &mut [Table]) {
+    let is_wanted = |contestant: &_| options.kinds().iter().any(|kind| options.wants(contestant, *kind));
+    for (index, why) in build(bench, programs, is_wanted) {
+        eprintln!("{} is skipped: {why}", CONTESTANTS[index].name);
+        for table in tables.iter_mut().filter(|table| options.wants(&CONTESTANTS[index], table.kind)) {
+            table.failures[index] = Some(why.clone());
+        }
+    }
 }
 
 fn placement(cores: Option<Cores>) -> String {
@@ -123,50 +94,10 @@ fn placement(cores: Option<Cores>) -> String {
     }
 }
 
-/// Why contestants could not be built, by index. A package is built once, however many modes it has.
-fn build(bench: &Path, takes_part: &impl Fn(&Contestant) -> bool) -> HashMap<usize, String> {
-    let mut built: HashMap<Program, Option<String>> = HashMap::new();
-    let mut failures = HashMap::new();
-    for (index, contestant) in CONTESTANTS.iter().enumerate().filter(|(_, contestant)| takes_part(contestant))
-    {
-        let failure =
-            built.entry(contestant.program).or_insert_with(|| build_one(bench, contestant.program).err());
-        failures.extend(failure.clone().map(|why| (index, why)));
-    }
-    failures
-}
-
-fn build_one(bench: &Path, program: Program) -> Result<(), String> {
-    let mut command = match program {
-        Program::Package(package) => {
-            let mut command = Command::new("cargo");
-            command.args(["build", "--release", "--locked", "--quiet", "-p", package]);
-            command
-        }
-        Program::Python(_) => {
-            let mut command = Command::new("python3");
-            command.args(["-c", PYTHON_IS_NEW_ENOUGH]);
-            command
-        }
-    };
-    let done = command.current_dir(bench).output().map_err(|error| error.to_string())?;
-    if done.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&done.stderr);
-    let why = said.lines().find(|line| line.starts_with("error")).or_else(|| said.lines().next());
-    Err(why.unwrap_or("cannot be built").to_owned())
-}
-
-fn measure_round(
-    places: &Places,
-    tables: &mut [Table],
-    takes_part: &impl Fn(&Contestant) -> bool,
-    is_warm_up: bool,
-) {
+fn measure_round(places: &Places, options: &Options, tables: &mut [Table], is_warm_up: bool) {
     for table in tables {
         for (index, contestant) in CONTESTANTS.iter().enumerate() {
-            if !takes_part(contestant) || table.failures[index].is_some() {
+            if !options.wants(contestant, table.kind) || table.failures[index].is_some() {
                 continue;
             }
             let measured = places.measure(contestant, table.kind);
@@ -196,18 +127,33 @@ fn compose(bench: &Path, options: &Options, machine: &[(&str, String)], tables: 
     for table in tables {
         text.push('\n');
         text.push_str(&table.markdown());
+        if has_plot(table) {
+            let _ = write!(text, "\n![{}]({PLOTS}/{}.svg)\n", table.kind.title(), table.kind.name());
+        }
     }
     text.push_str("\n### Who took part\n\n| | version | what it is |\n|---|---|---|\n");
-    let took_part =
-        |index: usize| !tables[0].results[index].is_empty() || tables[0].failures[index].is_some();
-    for (_, contestant) in
-        CONTESTANTS.iter().enumerate().filter(|(index, _)| *index == RAW || took_part(*index))
-    {
-        let version = machine::version(bench, contestant.library).unwrap_or_default();
+    let took_part = |index: &usize| tables.iter().any(|table| table.lines().any(|line| line == *index));
+    for contestant in (0..CONTESTANTS.len()).filter(took_part).map(|index| &CONTESTANTS[index]) {
+        let version = machine::version(bench, contestant).unwrap_or_default();
         row(&mut text, [contestant.name.to_owned(), version, contestant.what.to_owned()]);
     }
     text.push('\n');
     text
+}
+
+/// What many clients cost is two figures: no plot.
+fn has_plot(table: &Table) -> bool {
+    !matches!(table.kind, Kind::ManyPeers { .. })
+}
+
+fn write_plots(directory: &Path, tables: &[Table]) -> Result<(), String> {
+    std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    for table in tables.iter().filter(|table| has_plot(table)) {
+        let file = directory.join(format!("{}.svg", table.kind.name()));
+        let Some(svg) = plot::plot(table) else { continue };
+        std::fs::write(&file, svg).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    Ok(())
 }
 
 fn write(file: &Path, tables: &str) -> Result<(), String> {

@@ -7,22 +7,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::drops::kernel_drops;
+use crate::kinds::Kind;
+use crate::neighbour::Neighbour;
 use crate::peers::{Contestant, Program};
 use crate::process::Process;
 
-/// What is measured; a table each.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Kind {
-    /// Round trips, one after the other.
-    PingPong { messages: usize },
-    /// Round trips, paced.
-    Paced { messages: usize, rate: u32 },
-    /// As many messages as one sender can send.
-    Throughput { seconds: f64, size: usize },
-}
-
 /// How long a client may take beyond what its task takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a latency client reports, in nanoseconds.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,6 +25,7 @@ pub(crate) struct RoundTrips {
     pub(crate) p99: f64,
     pub(crate) p999: f64,
     pub(crate) max: f64,
+    pub(crate) peak_kib: u64,
 }
 
 /// What both ends of a throughput run report together.
@@ -42,12 +35,25 @@ pub(crate) struct Flow {
     pub(crate) rate: f64,
     /// The part of those sent that was not received.
     pub(crate) loss: f64,
+    /// Datagrams that the kernel dropped meanwhile: a message each, where nothing is packed.
+    pub(crate) kernel_drops: u64,
     /// Of both processes, per million messages received.
     pub(crate) cpu_seconds_per_million: f64,
+    /// Of the server alone, per message received.
+    pub(crate) server_cpu_us: f64,
+}
+
+/// One measurement's figures.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) figures: Figures,
+    /// The most that each process had in memory at once.
+    pub(crate) server_mb: f64,
+    pub(crate) client_mb: f64,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum Figures {
     RoundTrips(RoundTrips),
     Flow(Flow),
 }
@@ -61,6 +67,7 @@ struct Address {
 struct Sent {
     sent: u64,
     cpu_seconds: f64,
+    peak_kib: u64,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +75,7 @@ struct Received {
     received: u64,
     receiving_seconds: f64,
     cpu_seconds: f64,
+    peak_kib: u64,
 }
 
 /// Where the programs are.
@@ -102,7 +110,7 @@ impl Places {
     fn command(&self, contestant: &Contestant, verb: &str) -> Command {
         let is_server = matches!(verb, "echo" | "sink");
         let program = match contestant.program {
-            Program::Package(package) => vec![self.programs.join(package)],
+            Program::Package(package) | Program::Apart { package, .. } => vec![self.programs.join(package)],
             Program::Python(script) => vec!["python3".into(), self.bench.join(script)],
         };
         let core = self.cores.map(|cores| if is_server { cores.server } else { cores.client });
@@ -119,27 +127,44 @@ impl Places {
         let [serve, call] = kind.verbs();
         let mut server = Process::start(self.command(contestant, serve))?;
         let Address { address } = server.ready().map_err(|why| format!("server: {why}"))?;
+        let _neighbour = needs_neighbour(kind).then(Neighbour::start).transpose()?;
         let mut command = self.command(contestant, call);
         command.args(["--to", &address]).args(kind.arguments());
         let client = Process::start(command)?;
         let patience = PATIENCE + kind.length();
-        match kind {
-            Kind::PingPong { .. } | Kind::Paced { .. } => round_trips(client, server, patience),
-            Kind::Throughput { .. } => {
-                let sent = report(client, patience)?;
-                flow(&sent, &server.finish()?).map(Outcome::Flow)
-            }
+        if kind.is_round_trips() {
+            round_trips(client, server, patience)
+        } else {
+            flow(client, server, patience)
         }
     }
 }
 
+const fn needs_neighbour(kind: Kind) -> bool {
+    matches!(kind, Kind::PingPong { is_beside_neighbour: true, .. })
+}
+
 fn round_trips(client: Process, server: Process, patience: Duration) -> Result<Outcome, String> {
     let trips: RoundTrips = report(client, patience)?;
-    let _: Received = server.finish()?;
+    let served: Received = server.finish()?;
     if trips.messages == 0 {
         return Err("no message was answered".to_owned());
     }
-    Ok(Outcome::RoundTrips(trips))
+    let (server_mb, client_mb) = (megabytes(served.peak_kib), megabytes(trips.peak_kib));
+    Ok(Outcome { figures: Figures::RoundTrips(trips), server_mb, client_mb })
+}
+
+fn flow(client: Process, server: Process, patience: Duration) -> Result<Outcome, String> {
+    let dropped_before = kernel_drops();
+    let sent: Sent = report(client, patience)?;
+    let received: Received = server.finish()?;
+    let dropped = kernel_drops().saturating_sub(dropped_before);
+    let (server_mb, client_mb) = (megabytes(received.peak_kib), megabytes(sent.peak_kib));
+    Ok(Outcome { figures: Figures::Flow(compare(&sent, &received, dropped)?), server_mb, client_mb })
+}
+
+fn megabytes(kib: u64) -> f64 {
+    kib as f64 * 1024.0 / 1e6
 }
 
 /// A client's one line.
@@ -147,7 +172,7 @@ fn report<T: DeserializeOwned>(mut client: Process, patience: Duration) -> Resul
     client.line(patience).map_err(|why| format!("client: {why}"))
 }
 
-fn flow(sent: &Sent, received: &Received) -> Result<Flow, String> {
+fn compare(sent: &Sent, received: &Received, kernel_drops: u64) -> Result<Flow, String> {
     if received.received == 0 || received.receiving_seconds <= 0.0 {
         return Err("nothing was received".to_owned());
     }
@@ -155,52 +180,10 @@ fn flow(sent: &Sent, received: &Received) -> Result<Flow, String> {
     Ok(Flow {
         rate: count / received.receiving_seconds,
         loss: 1.0 - count / sent.sent as f64,
+        kernel_drops,
         cpu_seconds_per_million: (sent.cpu_seconds + received.cpu_seconds) / count * 1e6,
+        server_cpu_us: received.cpu_seconds / count * 1e6,
     })
-}
-
-impl Kind {
-    /// What the server and the client are asked to do.
-    const fn verbs(self) -> [&'static str; 2] {
-        match self {
-            Self::PingPong { .. } | Self::Paced { .. } => ["echo", "latency"],
-            Self::Throughput { .. } => ["sink", "throughput"],
-        }
-    }
-
-    /// The client's options.
-    fn arguments(self) -> Vec<String> {
-        let text = match self {
-            Self::PingPong { messages } => format!("--messages {messages} --size 64"),
-            Self::Paced { messages, rate } => format!("--messages {messages} --size 64 --rate {rate}"),
-            Self::Throughput { seconds, size } => format!("--seconds {seconds} --size {size}"),
-        };
-        text.split(' ').map(str::to_owned).collect()
-    }
-
-    /// How long it takes by itself.
-    fn length(self) -> Duration {
-        match self {
-            Self::PingPong { .. } => Duration::ZERO,
-            Self::Paced { messages, rate } => Duration::from_secs_f64(messages as f64 / f64::from(rate)),
-            Self::Throughput { seconds, .. } => Duration::from_secs_f64(seconds),
-        }
-    }
-
-    /// The heading of its table.
-    pub(crate) fn title(self) -> String {
-        match self {
-            Self::PingPong { messages } => {
-                format!("Round trips of 64 bytes, one after the other ({messages} per round)")
-            }
-            Self::Paced { messages, rate } => {
-                format!("Round trips of 64 bytes, paced at {rate} Hz ({messages} per round)")
-            }
-            Self::Throughput { seconds, size } => {
-                format!("Messages of {size} bytes, as many as one sender can send ({seconds} s per round)")
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -209,15 +192,17 @@ mod tests {
 
     #[test]
     fn a_flow_is_what_arrived_and_what_both_ends_spent() {
-        let sent = Sent { sent: 2_000_000, cpu_seconds: 2.0 };
-        let received = Received { received: 1_000_000, receiving_seconds: 0.5, cpu_seconds: 1.0 };
-        let flow = flow(&sent, &received).unwrap();
-        assert_eq!((flow.rate, flow.loss, flow.cpu_seconds_per_million), (2e6, 0.5, 3.0));
+        let sent = Sent { sent: 2_000_000, cpu_seconds: 2.0, peak_kib: 0 };
+        let received =
+            Received { received: 1_000_000, receiving_seconds: 0.5, cpu_seconds: 1.0, peak_kib: 0 };
+        let flow = compare(&sent, &received, 0).unwrap();
+        assert_eq!((flow.rate, flow.loss), (2e6, 0.5));
+        assert_eq!((flow.cpu_seconds_per_million, flow.server_cpu_us), (3.0, 1.0));
     }
 
     #[test]
     fn nothing_received_is_no_result() {
-        let received = Received { received: 0, receiving_seconds: 0.0, cpu_seconds: 1.0 };
-        assert!(flow(&Sent { sent: 1, cpu_seconds: 0.1 }, &received).is_err());
+        let received = Received { received: 0, receiving_seconds: 0.0, cpu_seconds: 1.0, peak_kib: 0 };
+        assert!(compare(&Sent { sent: 1, cpu_seconds: 0.1, peak_kib: 0 }, &received, 0).is_err());
     }
 }

@@ -1,12 +1,42 @@
-//! Who takes part.
+//! Who takes part, and in what.
+
+use crate::kinds::Kind;
 
 /// How a peer's program comes about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Program {
     /// A package of this workspace.
     Package(&'static str),
+    /// A package that is a workspace of its own, relative to `bench/`, and what its build needs.
+    Apart { package: &'static str, directory: &'static str, needs: &'static str },
     /// A script for `python3`, relative to `bench/`.
     Python(&'static str),
+}
+
+impl Program {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Package(name) | Self::Apart { package: name, .. } | Self::Python(name) => name,
+        }
+    }
+
+    /// What must be installed before it can be built, beyond a C compiler.
+    pub(crate) const fn needs(self) -> &'static str {
+        if let Self::Apart { needs, .. } = self { needs } else { "" }
+    }
+}
+
+/// In which tables a contestant stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Part {
+    /// Everywhere but in `ManyPeers`.
+    Everything,
+    /// Messages up to this size.
+    UpTo(usize),
+    /// Not the round trips.
+    Throughput,
+    /// What many clients cost.
+    ManyPeers,
 }
 
 /// A line of the tables.
@@ -18,12 +48,37 @@ pub(crate) struct Contestant {
     /// The crate whose version is named; empty if there is none.
     pub(crate) library: &'static str,
     pub(crate) what: &'static str,
+    pub(crate) part: Part,
     /// Whether it runs in the smoke test.
     pub(crate) in_smoke: bool,
 }
 
-/// The measure, and the first in every round.
-pub(crate) const RAW: usize = 0;
+impl Contestant {
+    /// Whether it has a line in `kind`'s table.
+    pub(crate) fn takes_part(&self, kind: Kind) -> bool {
+        match (self.part, kind) {
+            (part, Kind::ManyPeers { .. }) => part == Part::ManyPeers,
+            (Part::UpTo(most), Kind::Throughput { size, .. }) => size <= most,
+            (Part::Throughput, kind) => !kind.is_round_trips(),
+            (Part::ManyPeers, _) => false,
+            (Part::Everything | Part::UpTo(_), _) => true,
+        }
+    }
+
+    /// Whether others of `kind` are compared with it: the raw socket, or one client of the same program.
+    pub(crate) fn is_measure(&self, kind: Kind) -> bool {
+        if matches!(kind, Kind::ManyPeers { .. }) { self.mode == ONE_CLIENT } else { self.name == "raw" }
+    }
+
+    /// Whether `other` is what it is compared with.
+    pub(crate) fn is_measured_by(&self, other: &Self, kind: Kind) -> bool {
+        let is_own = self.program == other.program || !matches!(kind, Kind::ManyPeers { .. });
+        other.is_measure(kind) && is_own
+    }
+}
+
+/// The mode of the one that many clients are compared with.
+const ONE_CLIENT: &str = "clients-1";
 
 const fn package(
     name: &'static str,
@@ -32,8 +87,20 @@ const fn package(
     library: &'static str,
     what: &'static str,
 ) -> Contestant {
-    Contestant { name, program: Program::Package(package), mode, library, what, in_smoke: false }
+    let (program, part) = (Program::Package(package), Part::Everything);
+    Contestant { name, program, mode, library, what, part, in_smoke: false }
 }
+
+const AERON: Program = Program::Apart {
+    package: "peer-aeron",
+    directory: "peers/aeron",
+    needs: "cmake 3.30 or newer (PyPI has it), libclang-dev, uuid-dev, libbsd-dev",
+};
+
+const CYCLONE: Program =
+    Program::Apart { package: "peer-cyclone", directory: "peers/cyclone", needs: "cmake, libclang-dev" };
+
+const ZENOH: Program = Program::Apart { package: "peer-zenoh", directory: "peers/zenoh", needs: "" };
 
 /// In the order of a round. The raw socket comes twice, so that the noise of the machine is seen.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
@@ -86,6 +153,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         mode: "",
         library: "",
         what: "a stand-in of the classic wire: JSON, sequence and CRC, standard library alone",
+        part: Part::Everything,
         in_smoke: false,
     },
     package(
@@ -96,13 +164,16 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         "QUIC datagrams: encrypted, congestion controlled, packed; one thread",
     ),
     package("ENet", "peer-enet", "", "rusty_enet", "unreliable packets; waits in poll(2)"),
-    package(
-        "MAVLink",
-        "peer-mavlink",
-        "",
-        "mavlink",
-        "MAVLink 2 TUNNEL messages over UDP, checksummed; 64 B only",
-    ),
+    Contestant {
+        part: Part::UpTo(128),
+        ..package(
+            "MAVLink",
+            "peer-mavlink",
+            "",
+            "mavlink",
+            "MAVLink 2 TUNNEL messages over UDP, checksummed; they hold 128 bytes",
+        )
+    },
     package(
         "ZeroMQ",
         "peer-zeromq",
@@ -110,6 +181,44 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         "zeromq",
         "TCP, reliable; the Rust crate, not libzmq; REQ/REP and PUSH/PULL; one thread",
     ),
+    Contestant {
+        program: ZENOH,
+        ..package("Zenoh", "", "tcp", "zenoh", "one link over TCP; two peers without router and scouting")
+    },
+    Contestant {
+        program: ZENOH,
+        ..package("Zenoh, UDP", "", "udp", "zenoh", "the same over UDP; what the link loses is lost")
+    },
+    Contestant {
+        program: AERON,
+        ..package(
+            "Aeron",
+            "",
+            "threads",
+            "rusteron-media-driver",
+            "UDP, reliable, flow controlled; a media driver with its default threads at each end",
+        )
+    },
+    Contestant {
+        program: AERON,
+        ..package(
+            "Aeron, invoker",
+            "",
+            "invoker",
+            "rusteron-media-driver",
+            "the same, but the program's own loop runs media driver and conductor, never sleeping",
+        )
+    },
+    Contestant {
+        program: CYCLONE,
+        ..package(
+            "Cyclone DDS",
+            "",
+            "",
+            "cyclors",
+            "reliable, everything kept; the library's threads receive, the program waits in a wait set",
+        )
+    },
     package("raw, spinning", "peer-raw", "spinning", "", "the raw socket, never sleeping"),
     package(
         "tautline, spinning",
@@ -118,4 +227,88 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         "tautline",
         "native wire, caller-driven, never sleeping",
     ),
+    Contestant {
+        part: Part::Throughput,
+        ..package(
+            "tautline, four threads",
+            "peer-tautline",
+            "four-threads",
+            "tautline",
+            "as inline handler; four threads of the client send through one interface",
+        )
+    },
+    Contestant {
+        part: Part::Throughput,
+        in_smoke: true,
+        ..package(
+            "tautline, windowed",
+            "peer-tautline",
+            "windowed",
+            "tautline",
+            "as caller-driven; at most 256 messages are outstanding, the server tells its count",
+        )
+    },
+    Contestant {
+        part: Part::ManyPeers,
+        in_smoke: true,
+        ..package("raw, 1 client", "peer-raw", ONE_CLIENT, "", "as raw; nothing but the kernel's own cost")
+    },
+    Contestant {
+        part: Part::ManyPeers,
+        in_smoke: true,
+        ..package(
+            "raw, 1,000 clients",
+            "peer-raw",
+            "clients-1000",
+            "",
+            "as the line above, from 1,000 sockets",
+        )
+    },
+    Contestant {
+        part: Part::ManyPeers,
+        in_smoke: true,
+        ..package(
+            "tautline, 1 client",
+            "peer-tautline",
+            ONE_CLIENT,
+            "tautline",
+            "as caller-driven, with a heartbeat per second",
+        )
+    },
+    Contestant {
+        part: Part::ManyPeers,
+        in_smoke: true,
+        ..package(
+            "tautline, 1,000 clients",
+            "peer-tautline",
+            "clients-1000",
+            "tautline",
+            "as the line above; the clients share a process, and send in turn",
+        )
+    },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::{KINDS, SMOKE};
+
+    #[test]
+    fn every_table_has_its_measure() {
+        for kind in KINDS.iter().chain(SMOKE) {
+            for contestant in CONTESTANTS.iter().filter(|it| it.takes_part(*kind)) {
+                let is_its = |other: &&Contestant| contestant.is_measured_by(other, *kind);
+                let measures: Vec<&Contestant> = CONTESTANTS.iter().filter(is_its).collect();
+                assert_eq!(measures.len(), 1, "{} in {}", contestant.name, kind.name());
+                assert!(measures[0].takes_part(*kind) && measures[0].in_smoke);
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_asked_for() {
+        let mavlink = CONTESTANTS.iter().find(|it| it.name == "MAVLink").unwrap();
+        let takes_part = |size| mavlink.takes_part(Kind::Throughput { seconds: 1.0, size });
+        assert_eq!([takes_part(64), takes_part(256)], [true, false]);
+    }
+}

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::measure::{Flow, Kind, Outcome, RoundTrips};
-use crate::peers::{CONTESTANTS, RAW};
+use crate::kinds::Kind;
+use crate::measure::{Figures, Flow, Outcome, RoundTrips};
+use crate::peers::CONTESTANTS;
 
 /// Everything that was measured of one kind.
 #[derive(Debug)]
@@ -21,41 +22,100 @@ impl Table {
         Self { kind, results: vec![Vec::new(); count], failures: vec![None; count] }
     }
 
+    /// The contestants that took part, or should have, by index.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = usize> {
+        let has_line = |index: &usize| self.failures[*index].is_some() || self.has_figures(*index);
+        (0..CONTESTANTS.len()).filter(has_line)
+    }
+
+    pub(crate) fn name(&self, index: usize) -> &'static str {
+        CONTESTANTS[index].name
+    }
+
     /// As Markdown, with its heading; contestants that did not take part are left out.
     pub(crate) fn markdown(&self) -> String {
-        let heads: &[&str] = match self.kind {
-            Kind::Throughput { .. } => {
-                &["", "received per second", "ratio to raw", "lost", "lost, worst round", "CPU s per million"]
-            }
-            _ => &["", "p50 µs", "p99 µs", "p99.9 µs", "worst µs", "p50 to raw", "p99 to raw", "lost"],
-        };
+        let heads = self.heads();
         let mut text = format!("### {}\n\n", self.kind.title());
         row(&mut text, heads.iter().map(|head| (*head).to_owned()));
         row(&mut text, heads.iter().enumerate().map(|(i, _)| if i == 0 { "---" } else { "---:" }.to_owned()));
-        for (index, contestant) in CONTESTANTS.iter().enumerate() {
-            let cells = match (&self.failures[index], self.results[index].iter().any(Option::is_some)) {
-                (Some(why), _) => vec![format!("skipped: {}", one_line(why))],
-                (None, true) => self.cells(index),
-                (None, false) => continue,
+        for index in self.lines() {
+            let cells = match &self.failures[index] {
+                Some(why) => vec![format!("skipped: {}", one_line(why))],
+                None => self.cells(index),
             };
-            row(&mut text, std::iter::once(contestant.name.to_owned()).chain(cells));
+            row(&mut text, std::iter::once(CONTESTANTS[index].name.to_owned()).chain(cells));
         }
         text
     }
 
-    fn cells(&self, index: usize) -> Vec<String> {
-        if matches!(self.kind, Kind::Throughput { .. }) {
-            let loss = |flow: &Flow| 100.0 * flow.loss;
-            let worst = self.flows(index).map(loss).fold(0.0, f64::max);
-            return vec![
-                thousands(median(self.flows(index).map(|flow| flow.rate))),
-                spread(&self.ratios(index, as_flow, |flow| flow.rate)),
-                format!("{:.1} %", median(self.flows(index).map(loss)).max(0.0)),
-                format!("{worst:.1} %"),
-                format!("{:.2}", median(self.flows(index).map(|flow| flow.cpu_seconds_per_million))),
-            ];
+    fn heads(&self) -> &'static [&'static str] {
+        match self.kind {
+            Kind::Throughput { .. } => &[
+                "",
+                "received per second",
+                "ratio to raw",
+                "lost",
+                "lost, worst round",
+                "datagrams dropped by the kernel",
+                "CPU s per million",
+                "server, client MB",
+            ],
+            Kind::ManyPeers { .. } => &[
+                "",
+                "server CPU µs per message",
+                "ratio to 1 client",
+                "received per second",
+                "lost",
+                "server MB",
+            ],
+            Kind::PingPong { .. } | Kind::Paced { .. } => &[
+                "",
+                "p50 µs",
+                "p99 µs",
+                "p99.9 µs",
+                "worst µs",
+                "p50 to raw",
+                "p99 to raw",
+                "p99.9 to raw",
+                "lost",
+                "server, client MB",
+            ],
         }
-        let us = |value: fn(&RoundTrips) -> f64| format!("{:.1}", median(self.trips(index).map(value)) / 1e3);
+    }
+
+    fn cells(&self, index: usize) -> Vec<String> {
+        match self.kind {
+            Kind::Throughput { .. } => self.flow_cells(index),
+            Kind::ManyPeers { .. } => self.many_peers_cells(index),
+            Kind::PingPong { .. } | Kind::Paced { .. } => self.trip_cells(index),
+        }
+    }
+
+    fn flow_cells(&self, index: usize) -> Vec<String> {
+        let worst = self.flows(index).map(percent_lost).fold(0.0, f64::max);
+        vec![
+            thousands(self.rate(index)),
+            spread(&self.ratios(index, as_flow, |flow| flow.rate)),
+            self.lost(index),
+            format!("{worst:.1} %"),
+            thousands(median(self.flows(index).map(|flow| flow.kernel_drops as f64))),
+            format!("{:.2}", median(self.flows(index).map(|flow| flow.cpu_seconds_per_million))),
+            self.memory(index),
+        ]
+    }
+
+    fn many_peers_cells(&self, index: usize) -> Vec<String> {
+        vec![
+            format!("{:.2}", median(self.flows(index).map(|flow| flow.server_cpu_us))),
+            spread(&self.ratios(index, as_flow, |flow| flow.server_cpu_us)),
+            thousands(self.rate(index)),
+            self.lost(index),
+            format!("{:.1}", self.megabytes(index, |outcome| outcome.server_mb)),
+        ]
+    }
+
+    fn trip_cells(&self, index: usize) -> Vec<String> {
+        let us = |value: fn(&RoundTrips) -> f64| format!("{:.1}", self.trip_us(index, value));
         let ratio = |value: fn(&RoundTrips) -> f64| spread(&self.ratios(index, as_trips, value));
         let lost: u64 = self.trips(index).map(|trips| trips.lost).sum();
         vec![
@@ -65,8 +125,38 @@ impl Table {
             us(|trips| trips.max),
             ratio(|trips| trips.p50),
             ratio(|trips| trips.p99),
+            ratio(|trips| trips.p999),
             lost.to_string(),
+            self.memory(index),
         ]
+    }
+
+    /// Received per second.
+    pub(crate) fn rate(&self, index: usize) -> f64 {
+        median(self.flows(index).map(|flow| flow.rate))
+    }
+
+    /// A figure of round trips, in microseconds.
+    pub(crate) fn trip_us(&self, index: usize, value: fn(&RoundTrips) -> f64) -> f64 {
+        median(self.trips(index).map(value)) / 1e3
+    }
+
+    pub(crate) fn has_figures(&self, index: usize) -> bool {
+        self.results[index].iter().any(Option::is_some)
+    }
+
+    fn lost(&self, index: usize) -> String {
+        format!("{:.1} %", median(self.flows(index).map(percent_lost)).max(0.0))
+    }
+
+    fn memory(&self, index: usize) -> String {
+        let of = |value| self.megabytes(index, value);
+        format!("{:.1}, {:.1}", of(|outcome| outcome.server_mb), of(|outcome| outcome.client_mb))
+    }
+
+    /// The most of all rounds.
+    fn megabytes(&self, index: usize, value: fn(&Outcome) -> f64) -> f64 {
+        self.results[index].iter().flatten().map(value).fold(0.0, f64::max)
     }
 
     fn trips(&self, index: usize) -> impl Iterator<Item = &RoundTrips> {
@@ -77,12 +167,15 @@ impl Table {
         self.results[index].iter().flatten().filter_map(as_flow)
     }
 
-    /// By round: `value` to raw's in the same round.
+    /// By round: `value` to the measure's in the same round; none without a measure.
     fn ratios<T>(&self, index: usize, view: fn(&Outcome) -> Option<&T>, value: fn(&T) -> f64) -> Vec<f64> {
-        let rounds = self.results[index].iter().zip(&self.results[RAW]);
-        let ratio = |(own, raw): (&Option<Outcome>, &Option<Outcome>)| {
-            let (own, raw) = (view(own.as_ref()?)?, view(raw.as_ref()?)?);
-            Some(value(own) / value(raw))
+        let is_measure = |other| CONTESTANTS[index].is_measured_by(other, self.kind);
+        let measure = CONTESTANTS.iter().position(is_measure);
+        let measured = measure.map_or(&[][..], |measure| &self.results[measure]);
+        let rounds = self.results[index].iter().zip(measured);
+        let ratio = |(own, measure): (&Option<Outcome>, &Option<Outcome>)| {
+            let (own, measure) = (view(own.as_ref()?)?, view(measure.as_ref()?)?);
+            Some(value(own) / value(measure))
         };
         rounds.filter_map(ratio).collect()
     }
@@ -90,17 +183,24 @@ impl Table {
 
 /// The median, and between what the rounds lie.
 fn spread(ratios: &[f64]) -> String {
+    if ratios.is_empty() {
+        return String::new();
+    }
     let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
     let most = ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     format!("{:.2} ({least:.2} to {most:.2})", median(ratios.iter().copied()))
 }
 
 fn as_trips(outcome: &Outcome) -> Option<&RoundTrips> {
-    if let Outcome::RoundTrips(trips) = outcome { Some(trips) } else { None }
+    if let Figures::RoundTrips(trips) = &outcome.figures { Some(trips) } else { None }
 }
 
 fn as_flow(outcome: &Outcome) -> Option<&Flow> {
-    if let Outcome::Flow(flow) = outcome { Some(flow) } else { None }
+    if let Figures::Flow(flow) = &outcome.figures { Some(flow) } else { None }
+}
+
+fn percent_lost(flow: &Flow) -> f64 {
+    100.0 * flow.loss
 }
 
 /// One row of a Markdown table.
@@ -151,13 +251,18 @@ fn thousands(value: f64) -> String {
 mod tests {
     use super::*;
 
+    const RAW: usize = 0;
+    const PING_PONG: Kind = Kind::PingPong { messages: 1, is_beside_neighbour: false };
+
     fn trips(p50: f64) -> Option<Outcome> {
-        Some(Outcome::RoundTrips(RoundTrips { messages: 1, lost: 0, p50, p99: p50, p999: p50, max: p50 }))
+        let (p99, p999, max) = (p50, p50, p50);
+        let trips = RoundTrips { messages: 1, lost: 0, p50, p99, p999, max, peak_kib: 0 };
+        Some(Outcome { figures: Figures::RoundTrips(trips), server_mb: 1.0, client_mb: 2.0 })
     }
 
     #[test]
     fn a_ratio_compares_within_a_round() {
-        let mut table = Table::new(Kind::PingPong { messages: 1 });
+        let mut table = Table::new(PING_PONG);
         // The machine was twice as slow in the second round; the third has no result.
         table.results[RAW] = vec![trips(10.0), trips(20.0), trips(1.0)];
         table.results[1] = vec![trips(11.0), trips(22.0), None];
@@ -167,12 +272,24 @@ mod tests {
 
     #[test]
     fn a_peer_that_failed_is_named_with_the_reason() {
-        let mut table = Table::new(Kind::PingPong { messages: 1 });
+        let mut table = Table::new(PING_PONG);
         table.results[RAW] = vec![trips(10.0)];
         table.failures[1] = Some("no compiler\nand more".to_owned());
         let text = table.markdown();
         assert!(text.contains("skipped: no compiler |"), "{text}");
         assert!(!text.contains("and more"), "{text}");
+    }
+
+    #[test]
+    fn rows_are_as_long_as_their_heads() {
+        let flow =
+            Flow { rate: 1.0, loss: 0.0, kernel_drops: 0, cpu_seconds_per_million: 1.0, server_cpu_us: 1.0 };
+        let flow = Some(Outcome { figures: Figures::Flow(flow), server_mb: 1.0, client_mb: 2.0 });
+        for kind in crate::kinds::KINDS {
+            let mut table = Table::new(*kind);
+            table.results[RAW] = vec![if kind.is_round_trips() { trips(1.0) } else { flow.clone() }];
+            assert_eq!(table.cells(RAW).len() + 1, table.heads().len(), "{}", kind.name());
+        }
     }
 
     #[test]

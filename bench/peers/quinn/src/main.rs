@@ -19,6 +19,10 @@ use tokio::time::{Instant, timeout_at};
 /// How long the connection stays open after the last message, so that what is under way arrives.
 const LINGER: Duration = Duration::from_millis(200);
 
+/// How long QUIC may take to find out how large a datagram can be, and how often that is looked at.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
 struct Quinn;
 
 fn main() -> ExitCode {
@@ -68,6 +72,7 @@ impl Peer for Quinn {
         runtime()?.block_on(async {
             let (_endpoint, connection) = connect(to).await?;
             let message = Bytes::copy_from_slice(run.message());
+            wait_for_room(&connection, message.len()).await?;
             while run.more() {
                 // Waits for room: the plain call would drop the oldest ones.
                 connection.send_datagram_wait(message.clone()).await?;
@@ -103,6 +108,18 @@ async fn connect(to: &str) -> Outcome<(Endpoint, Connection)> {
     let config = ClientConfig::with_root_certificates(Arc::new(roots))?;
     let connection = endpoint.connect_with(config, address.parse()?, "localhost")?.await?;
     Ok((endpoint, connection))
+}
+
+/// A datagram may be no larger than what QUIC has found out of the path so far: 1200 bytes at first.
+async fn wait_for_room(connection: &Connection, size: usize) -> Outcome<()> {
+    let give_up_at = Instant::now() + PATIENCE;
+    while connection.max_datagram_size().is_none_or(|most| most < size) {
+        if Instant::now() >= give_up_at {
+            return Err(format!("the path has no room for datagrams of {size} bytes").into());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
 }
 
 fn to_hex(bytes: &[u8]) -> String {

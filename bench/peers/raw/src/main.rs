@@ -1,6 +1,7 @@
 //! The measure of all others: std's UDP socket, with nothing checked and nothing counted.
 //!
-//! Modes: `blocking`, and `spinning`, which asks the kernel again and again instead of sleeping.
+//! Modes: `blocking`; `spinning`, which asks the kernel again and again instead of sleeping; and `clients-N`, which
+//! is `blocking` with N sockets that send in turn.
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
@@ -59,8 +60,11 @@ impl Peer for Raw {
     }
 
     fn throughput(mode: &str, to: &str, run: &mut Throughput) -> Outcome<()> {
-        let socket = Socket::connect(mode, to)?;
-        while run.more() {
+        let count = clients(mode).unwrap_or(1);
+        let sockets: Outcome<Vec<Socket>> = (0..count).map(|_| Socket::connect(mode, to)).collect();
+        let sockets = sockets?;
+        let mut turns = sockets.iter().cycle();
+        while let Some(socket) = turns.next().filter(|_| run.more()) {
             match socket.udp.send(run.message()) {
                 Ok(_) => {}
                 Err(error) if is_timeout(&error) => run.refused(),
@@ -84,7 +88,8 @@ impl Socket {
         let spins = match mode {
             "blocking" => false,
             "spinning" => true,
-            other => return Err(format!("{other}: the modes are blocking and spinning").into()),
+            other if clients(other).is_some() => false,
+            other => return Err(format!("{other}: the modes are blocking, spinning and clients-N").into()),
         };
         let udp = UdpSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         udp.set_nonblocking(spins)?;
@@ -110,6 +115,10 @@ impl Socket {
             }
         }
     }
+}
+
+fn clients(mode: &str) -> Option<usize> {
+    mode.strip_prefix("clients-")?.parse().ok()
 }
 
 fn is_timeout(error: &io::Error) -> bool {

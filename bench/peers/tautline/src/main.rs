@@ -1,21 +1,18 @@
 //! tautline, with everything on that is on by default: CRC, sequence numbers, windows, statistics, heartbeats.
 //!
-//! | mode | server | client |
-//! |---|---|---|
-//! | `caller-driven` | its loop is the driver, blocking wait | likewise |
-//! | `spinning` | as `caller-driven`, never waiting | likewise |
-//! | `inline` | driver thread, inline handler answers | caller-driven |
-//! | `threads` | driver thread, inline handler answers | driver thread; the message is handed over to `receive` |
-//! | `classic` | as `caller-driven`, on the JSON wire of the Python module | likewise |
+//! The modes are in `modes.rs`.
+
+mod modes;
+mod sending;
 
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use method::{ANSWER_TIMEOUT, Count, Latency, Outcome, Peer, Ready, Throughput};
-use tautline::{
-    Config, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Reply, SendError, UdpInterface, Wire,
-};
+use tautline::{Config, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Reply, UdpInterface};
+
+use modes::{Mode, Side};
 
 struct Tautline;
 
@@ -34,11 +31,11 @@ impl Peer for Tautline {
     }
 
     fn sink(mode: &str, ready: Ready, received: &'static Count) -> Outcome<Infallible> {
-        serve(
-            Mode::parse(mode)?,
-            ready,
-            Handler::inline(move |_: &MessageRef<'_>, _: &Reply| received.add(1)),
-        )
+        let mode = Mode::parse(mode)?;
+        if mode.window.is_some() {
+            return serve(mode, ready, sending::counting_aloud(received));
+        }
+        serve(mode, ready, Handler::inline(move |_: &MessageRef<'_>, _: &Reply| received.add(1)))
     }
 
     fn latency(mode: &str, to: &str, run: &mut Latency) -> Outcome<()> {
@@ -59,71 +56,26 @@ impl Peer for Tautline {
 
     fn throughput(mode: &str, to: &str, run: &mut Throughput) -> Outcome<()> {
         let mode = Mode::parse(mode)?;
+        if let Some(clients) = mode.clients {
+            return sending::in_turn(mode, to, clients, run);
+        }
         let mut client = Client::connect(mode, to)?;
         let payload = mode.payload(run.message())?;
-        while run.more() {
-            match client.interface.send_payload(&payload, &Metadata::command()) {
-                Ok(_) => {}
-                Err(SendError::Busy) => run.refused(),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        match mode.window {
+            Some(window) => sending::windowed(&mut client, window, &payload, run),
+            None if mode.threads > 1 => run.in_threads(mode.threads, |part| {
+                sending::flood(&client.interface, &payload, part).map_err(|error| error.to_string())
+            }),
+            None => sending::flood(&client.interface, &payload, run),
+        }?;
         client.turn(Duration::ZERO);
         Ok(())
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    CallerDriven,
-    Spinning,
-    Inline,
-    Threads,
-    Classic,
-}
-
-impl Mode {
-    fn parse(text: &str) -> Outcome<Self> {
-        Ok(match text {
-            "caller-driven" => Self::CallerDriven,
-            "spinning" => Self::Spinning,
-            "inline" => Self::Inline,
-            "threads" => Self::Threads,
-            "classic" => Self::Classic,
-            other => return Err(format!("{other}: no mode of tautline").into()),
-        })
-    }
-
-    fn configure(self, config: Config) -> Config {
-        // Nothing waits in an inbox, except where that is what is measured.
-        let config = if self == Self::Threads { config } else { config.inbox_capacity(0) };
-        config.wire(if self == Self::Classic { Wire::Classic } else { Wire::Native })
-    }
-
-    fn payload(self, message: &[u8]) -> Outcome<Payload> {
-        if self != Self::Classic {
-            return Ok(Payload::raw(message));
-        }
-        Ok(Payload::json(std::str::from_utf8(message)?)?)
-    }
-
-    /// What the other end was given to send.
-    fn content(self, payload: &[u8]) -> &[u8] {
-        match payload {
-            [b'"', content @ .., b'"'] if self == Self::Classic => content,
-            content => content,
-        }
-    }
-
-    /// How long a turn waits, at most.
-    fn wait(self, most: Duration) -> Duration {
-        if self == Self::Spinning { Duration::ZERO } else { most }
-    }
-}
-
 fn serve(mode: Mode, ready: Ready, handler: Handler) -> Outcome<Infallible> {
     let config = mode.configure(Config::server("127.0.0.1:0").name("server"));
-    if matches!(mode, Mode::Inline | Mode::Threads) {
+    if mode.server == Side::Thread {
         let interface = UdpInterface::new(config)?;
         interface.register_message_handler(MessageType::Command, handler);
         interface.connect()?;
@@ -137,7 +89,7 @@ fn serve(mode: Mode, ready: Ready, handler: Handler) -> Outcome<Infallible> {
     driver.connect()?;
     ready.at(interface.local_address().ok_or("not connected")?);
     loop {
-        driver.turn(mode.wait(Duration::MAX));
+        driver.turn(mode.server.wait(Duration::MAX));
     }
 }
 
@@ -150,7 +102,7 @@ struct Client {
 impl Client {
     fn connect(mode: Mode, to: &str) -> Outcome<Self> {
         let config = mode.configure(Config::client(to).name("client"));
-        if mode == Mode::Threads {
+        if mode.client == Side::Thread {
             let interface = UdpInterface::new(config)?;
             interface.connect()?;
             return Ok(Self { interface, driver: None });
@@ -174,7 +126,7 @@ impl Client {
             return message.is_ok_and(|message| run.answer(mode.content(message.payload())));
         };
         let mut answered = false;
-        driver.turn_with(mode.wait(left), &mut |message, _| {
+        driver.turn_with(mode.client.wait(left), &mut |message, _| {
             answered |= run.answer(mode.content(message.payload));
         });
         answered

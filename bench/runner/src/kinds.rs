@@ -1,0 +1,118 @@
+//! What is measured: a table each, with a name for the command line and a heading.
+
+use std::time::Duration;
+
+/// One kind of measurement.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Kind {
+    /// Round trips, one after the other; beside a process that is always busy, or not.
+    PingPong { messages: usize, is_beside_neighbour: bool },
+    /// Round trips, paced.
+    Paced { messages: usize, rate: u32 },
+    /// As many messages as one client can send.
+    Throughput { seconds: f64, size: usize },
+    /// The same rate from one client and from many: what does the server spend?
+    ManyPeers { seconds: f64, rate: u32 },
+}
+
+/// In the order of the page.
+pub(crate) const KINDS: &[Kind] = &[
+    Kind::PingPong { messages: 5000, is_beside_neighbour: false },
+    Kind::PingPong { messages: 5000, is_beside_neighbour: true },
+    Kind::Paced { messages: 1000, rate: 1000 },
+    Kind::Throughput { seconds: 1.0, size: 64 },
+    Kind::Throughput { seconds: 1.0, size: 256 },
+    Kind::Throughput { seconds: 1.0, size: 1400 },
+    Kind::ManyPeers { seconds: 2.0, rate: 50_000 },
+];
+
+/// The smoke test's: a fraction of a second each.
+pub(crate) const SMOKE: &[Kind] = &[
+    Kind::PingPong { messages: 200, is_beside_neighbour: false },
+    Kind::PingPong { messages: 200, is_beside_neighbour: true },
+    Kind::Paced { messages: 100, rate: 1000 },
+    Kind::Throughput { seconds: 0.1, size: 64 },
+    Kind::Throughput { seconds: 0.1, size: 1400 },
+    Kind::ManyPeers { seconds: 0.2, rate: 20_000 },
+];
+
+impl Kind {
+    /// What `--only` calls it, and its plot's file.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::PingPong { is_beside_neighbour: false, .. } => "ping-pong".to_owned(),
+            Self::PingPong { is_beside_neighbour: true, .. } => "busy-neighbour".to_owned(),
+            Self::Paced { .. } => "paced".to_owned(),
+            Self::Throughput { size, .. } => format!("throughput-{size}"),
+            Self::ManyPeers { .. } => "many-peers".to_owned(),
+        }
+    }
+
+    /// The heading of its table.
+    pub(crate) fn title(self) -> String {
+        match self {
+            Self::PingPong { messages, is_beside_neighbour } => {
+                let beside = if is_beside_neighbour { ", beside a busy neighbour" } else { "" };
+                format!("Round trips of 64 bytes, one after the other{beside} ({messages} per round)")
+            }
+            Self::Paced { messages, rate } => {
+                format!("Round trips of 64 bytes, paced at {rate} Hz ({messages} per round)")
+            }
+            Self::Throughput { seconds, size } => {
+                format!("Messages of {size} bytes, as many as one client can send ({seconds} s per round)")
+            }
+            Self::ManyPeers { seconds, rate } => {
+                format!(
+                    "What many clients cost: {rate} messages of 64 bytes a second ({seconds} s per round)"
+                )
+            }
+        }
+    }
+
+    /// What the server and the client are asked to do.
+    pub(crate) const fn verbs(self) -> [&'static str; 2] {
+        if self.is_round_trips() { ["echo", "latency"] } else { ["sink", "throughput"] }
+    }
+
+    /// Whether round trips are timed, and not messages counted.
+    pub(crate) const fn is_round_trips(self) -> bool {
+        matches!(self, Self::PingPong { .. } | Self::Paced { .. })
+    }
+
+    /// The client's options.
+    pub(crate) fn arguments(self) -> Vec<String> {
+        let text = match self {
+            Self::PingPong { messages, .. } => format!("--messages {messages} --size 64"),
+            Self::Paced { messages, rate } => format!("--messages {messages} --size 64 --rate {rate}"),
+            Self::Throughput { seconds, size } => format!("--seconds {seconds} --size {size}"),
+            Self::ManyPeers { seconds, rate } => format!("--seconds {seconds} --size 64 --rate {rate}"),
+        };
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    /// How long it takes by itself.
+    pub(crate) fn length(self) -> Duration {
+        match self {
+            Self::PingPong { .. } => Duration::ZERO,
+            Self::Paced { messages, rate } => Duration::from_secs_f64(messages as f64 / f64::from(rate)),
+            Self::Throughput { seconds, .. } | Self::ManyPeers { seconds, .. } => {
+                Duration::from_secs_f64(seconds)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own() {
+        for kinds in [KINDS, SMOKE] {
+            let mut names: Vec<String> = kinds.iter().map(|kind| kind.name()).collect();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), kinds.len());
+        }
+    }
+}

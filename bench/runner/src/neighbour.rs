@@ -1,0 +1,45 @@
+//! The busy neighbour: a process of the runner's own that computes and never waits, on whatever core it likes.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::measure::PATIENCE;
+
+/// The runner's hidden command.
+pub(crate) const COMMAND: &str = "--be-a-busy-neighbour";
+
+/// Should nobody end it, it ends by itself: no measurement beside it may take longer.
+const LONGEST: Duration = Duration::from_secs(60);
+const _: () = assert!(PATIENCE.as_secs() < LONGEST.as_secs());
+
+/// How much it computes between two looks at the clock.
+const STEPS: u64 = 100_000;
+
+/// A neighbour that is busy until this is dropped.
+pub(crate) struct Neighbour(Child);
+
+impl Neighbour {
+    pub(crate) fn start() -> Result<Self, String> {
+        let problem = |error: std::io::Error| format!("the busy neighbour cannot be started: {error}");
+        let runner = std::env::current_exe().map_err(problem)?;
+        let mut command = Command::new(runner);
+        command.arg(COMMAND).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().map(Self).map_err(problem)
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        // By its own id.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the neighbour's process does.
+pub(crate) fn be_busy() {
+    let end = Instant::now() + LONGEST;
+    while Instant::now() < end {
+        std::hint::black_box((0..STEPS).fold(0_u64, |sum, step| std::hint::black_box(sum ^ step)));
+    }
+}
