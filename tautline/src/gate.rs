@@ -21,6 +21,9 @@ const STREAM: u32 = 16;
 /// never waits, who streams both ways does.
 const DIALOGUE: u32 = 4;
 
+/// A stream is over when nothing has been sent for so many times the gate's length.
+const PAUSE: i64 = 10;
+
 /// Messages of several threads come to the lock in another order than they were made in, but not by more than this.
 const DISORDER_NS: i64 = 1_000_000;
 
@@ -160,12 +163,14 @@ impl Gate {
         let gap = made.nanos_since(self.sent_at);
         let closely = (-DISORDER_NS..self.length_ns).contains(&gap) && target == self.row_target;
         self.sent_at = if closely { made.max(self.sent_at) } else { made };
-        self.row_target = target;
+        let pause = !(-DISORDER_NS..self.length_ns * PAUSE).contains(&gap) || target != self.row_target;
         self.row = match (closely, answered) {
-            (false, _) => 0,
-            (true, true) => self.row.saturating_sub(DIALOGUE),
+            _ if pause => 0,
+            // A stream is not over because its sender was interrupted once.
+            (false, _) | (true, true) => self.row.saturating_sub(DIALOGUE),
             (true, false) => (self.row + 1).min(2 * STREAM),
         };
+        self.row_target = target;
         self.row >= STREAM
     }
 
@@ -254,6 +259,15 @@ mod tests {
         let mut gate = gate();
         stream(&mut gate, 1_000_000, 20, 100);
         assert!(!stream(&mut gate, 2_000_000, 16, 100).contains(&true));
+    }
+
+    #[test]
+    fn an_interruption_does_not_end_a_stream() {
+        let mut gate = gate();
+        stream(&mut gate, 1_000_000, 40, 100);
+        assert_eq!(stream(&mut gate, 1_100_000, 3, 100), [true; 3]);
+        // But messages that far apart are none.
+        assert!(!stream(&mut gate, 1_200_000, 20, 2 * GATE_NS)[5..].contains(&true));
     }
 
     #[test]

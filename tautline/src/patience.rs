@@ -12,8 +12,11 @@ use crate::WaitPolicy;
 /// How long a wait asks before it sleeps.
 const ASK_FOR: Duration = Duration::from_micros(100);
 
-/// A core that was given away for longer is wanted by somebody else.
-const LATE: Duration = Duration::from_micros(100);
+/// A core that was given away for longer is wanted by somebody else, or was interrupted.
+const LATE: Duration = Duration::from_micros(200);
+
+/// It is wanted where it came back late twice within this time: who wants it wants it every time.
+const SOON_AGAIN: Duration = Duration::from_millis(50);
 
 /// So many waits in a row whose asking was in vain, and asking stops.
 const MOST_MISSES: u32 = 4;
@@ -21,7 +24,8 @@ const MOST_MISSES: u32 = 4;
 /// So many sleeps in a row that asking would have spared, and asking begins again.
 const SHORT_SLEEPS: u32 = 8;
 
-/// How long asking stops where the core came back late; doubled every time that it does so again.
+/// How long asking stops where somebody else wants the core; doubled every time, until asking went well for as long as
+/// the last pause was.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
@@ -33,6 +37,7 @@ pub(crate) struct Patience {
     short_sleeps: u32,
     pause: Duration,
     paused_until: Option<Instant>,
+    late_at: Option<Instant>,
 }
 
 /// What to do after a question that found nothing.
@@ -46,17 +51,16 @@ pub(crate) enum Next {
 
 impl Patience {
     pub(crate) const fn new(policy: WaitPolicy) -> Self {
-        Self { policy, misses: 0, short_sleeps: 0, pause: FIRST_PAUSE, paused_until: None }
+        Self { policy, misses: 0, short_sleeps: 0, pause: FIRST_PAUSE, paused_until: None, late_at: None }
     }
 
     /// Whether a wait that begins now asks at all.
-    pub(crate) fn asks(&mut self, now: Instant) -> bool {
+    pub(crate) fn asks(&self, now: Instant) -> bool {
         match self.policy {
             WaitPolicy::Spin => true,
             WaitPolicy::Block => false,
             WaitPolicy::Adaptive => {
-                self.paused_until = self.paused_until.filter(|&until| until > now);
-                self.paused_until.is_none() && self.misses < MOST_MISSES
+                self.paused_until.is_none_or(|until| until <= now) && self.misses < MOST_MISSES
             }
         }
     }
@@ -79,6 +83,14 @@ impl Patience {
     pub(crate) fn returned(&mut self, away: Duration, now: Instant) -> bool {
         if away <= LATE {
             return true;
+        }
+        let since = self.late_at.replace(now).map(|last| now.saturating_duration_since(last));
+        if since.is_none_or(|since| since > SOON_AGAIN) {
+            return true;
+        }
+        self.late_at = None;
+        if self.paused_until.is_none_or(|until| now.saturating_duration_since(until) > self.pause) {
+            self.pause = FIRST_PAUSE;
         }
         self.paused_until = now.checked_add(self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
@@ -140,19 +152,38 @@ mod tests {
         assert!(patience.asks(now));
     }
 
-    #[test]
-    fn a_core_that_comes_back_late_stops_it_for_longer_every_time() {
-        let (mut patience, now) = (Patience::new(WaitPolicy::Adaptive), Instant::now());
-        assert!(patience.returned(LATE, now));
+    /// The core comes back late twice.
+    fn is_wanted(patience: &mut Patience, now: Instant) {
+        assert!(patience.returned(us(3_000), now - us(3_000)));
         assert!(!patience.returned(us(3_000), now));
+    }
+
+    #[test]
+    fn a_core_that_somebody_wants_stops_it_for_longer_every_time() {
+        let (mut patience, now) = (Patience::new(WaitPolicy::Adaptive), Instant::now());
+        is_wanted(&mut patience, now);
         // However short the sleeps are.
         (0..2 * SHORT_SLEEPS).for_each(|_| patience.slept(us(1)));
         assert!(!patience.asks(now + FIRST_PAUSE - us(1)));
         let later = now + FIRST_PAUSE;
         assert!(patience.asks(later));
-        assert!(!patience.returned(us(3_000), later));
+        is_wanted(&mut patience, later);
         assert!(!patience.asks(later + FIRST_PAUSE));
         assert!(patience.asks(later + 2 * FIRST_PAUSE));
+        // It went well for a long time.
+        let much_later = later + 20 * FIRST_PAUSE;
+        is_wanted(&mut patience, much_later);
+        assert!(patience.asks(much_later + FIRST_PAUSE));
+    }
+
+    #[test]
+    fn an_interruption_now_and_then_does_not_stop_it() {
+        let (mut patience, now) = (Patience::new(WaitPolicy::Adaptive), Instant::now());
+        for count in 0..20 {
+            let at = now + count * (SOON_AGAIN + us(1));
+            assert!(patience.returned(us(3_000), at) && patience.asks(at));
+        }
+        assert!(patience.returned(LATE, now));
     }
 
     #[test]

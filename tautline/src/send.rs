@@ -25,6 +25,7 @@ const SEAL_ROOM: usize = 96;
 
 /// How far a message has come when `send` returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)] // a whole word, so that a result with a box in it travels in registers
 pub enum Sent {
     /// The kernel has the datagram.
     Written,
