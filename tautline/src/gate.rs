@@ -27,8 +27,14 @@ const PAUSE: i64 = 10;
 /// Messages of several threads come to the lock in another order than they were made in, but not by more than this.
 const DISORDER_NS: i64 = 1_000_000;
 
-/// The least time between two looks of the driver at the gate, so that looking costs a core a few hundredths at most.
+/// Messages gather for at most so many times the gate's length: it says how closely a stream's messages follow, and a
+/// pack takes about that long to fill.
+const WAIT: i64 = 5;
+
+/// The least time between two looks of the driver at the gate, and the most, as long as the stream goes on and its sender
+/// looks after itself: so looking costs a core a hundredth or two.
 const SHORTEST_WATCH: Duration = Duration::from_micros(50);
+const LONGEST_WATCH: Duration = Duration::from_micros(200);
 
 /// What senders and driver tell one another without a lock.
 ///
@@ -86,6 +92,8 @@ impl GateSigns {
 #[derive(Debug)]
 pub(crate) struct Watch {
     signs: Arc<GateSigns>,
+    /// Between two looks: the first time, and now.
+    shortest: Duration,
     period: Duration,
     begun: u64,
     watching: bool,
@@ -93,13 +101,18 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new(signs: Arc<GateSigns>, gate: Duration) -> Self {
-        Self { signs, period: gate.max(SHORTEST_WATCH), begun: 0, watching: false }
+        let shortest = gate.max(SHORTEST_WATCH);
+        Self { signs, shortest, period: shortest, begun: 0, watching: false }
     }
 
     /// Looks: `flush` is called where messages wait. When to look again, at the latest.
     pub(crate) fn look(&mut self, mut flush: impl FnMut()) -> Option<Duration> {
         let begun = self.signs.sent.begun.load(Ordering::SeqCst);
-        let streaming = std::mem::replace(&mut self.begun, begun) != begun;
+        // More than one since the last look: its sender sends them by itself.
+        let packs = begun - std::mem::replace(&mut self.begun, begun);
+        let streaming = packs > 0;
+        self.period =
+            if packs > 1 { (self.period * 2).min(LONGEST_WATCH.max(self.shortest)) } else { self.shortest };
         if self.signs.is_waiting() {
             flush();
         }
@@ -157,20 +170,24 @@ impl Gate {
     }
 
     /// Records a message made at `made`; whether it is part of a stream and waits.
-    pub(crate) fn is_streaming(&mut self, target: Target, made: WallTime) -> bool {
+    #[inline]
+    pub(crate) fn is_streaming(&mut self, target: &Target, made: WallTime) -> bool {
         let turns = self.signs.driven.turns.load(Ordering::Relaxed);
         let answered = std::mem::replace(&mut self.turns_seen, turns) != turns;
         let gap = made.nanos_since(self.sent_at);
-        let closely = (-DISORDER_NS..self.length_ns).contains(&gap) && target == self.row_target;
+        let is_other = *target != self.row_target;
+        let closely = (-DISORDER_NS..self.length_ns).contains(&gap) && !is_other;
+        let pause = is_other || !(-DISORDER_NS..self.length_ns * PAUSE).contains(&gap);
         self.sent_at = if closely { made.max(self.sent_at) } else { made };
-        let pause = !(-DISORDER_NS..self.length_ns * PAUSE).contains(&gap) || target != self.row_target;
         self.row = match (closely, answered) {
             _ if pause => 0,
             // A stream is not over because its sender was interrupted once.
             (false, _) | (true, true) => self.row.saturating_sub(DIALOGUE),
             (true, false) => (self.row + 1).min(2 * STREAM),
         };
-        self.row_target = target;
+        if is_other {
+            self.row_target = *target;
+        }
         self.row >= STREAM
     }
 
@@ -185,8 +202,8 @@ impl Gate {
     }
 
     /// Whether the pack is empty, or for this target.
-    pub(crate) fn is_for(&self, target: Target) -> bool {
-        self.pack.is_empty() || self.target == target
+    pub(crate) fn is_for(&self, target: &Target) -> bool {
+        self.pack.is_empty() || self.target == *target
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -195,10 +212,11 @@ impl Gate {
 
     /// Lets the message wait; `false` where the pack is full and must go first.
     #[must_use]
-    pub(crate) fn push(&mut self, frame: &[u8], target: Target, made: WallTime) -> bool {
+    #[inline]
+    pub(crate) fn push(&mut self, frame: &[u8], target: &Target, made: WallTime) -> bool {
         if self.pack.is_empty() {
             self.pack.begin(self.datagram_size);
-            self.target = target;
+            self.target = *target;
             self.first = made;
             let begun = self.signs.sent.begun.load(Ordering::Relaxed) + 1;
             self.signs.sent.begun.store(begun, Ordering::SeqCst);
@@ -209,7 +227,7 @@ impl Gate {
 
     /// Whether those that wait have waited for long enough.
     pub(crate) fn is_due(&self) -> bool {
-        self.last.nanos_since(self.first) >= self.length_ns
+        self.last.nanos_since(self.first) >= WAIT * self.length_ns
     }
 
     /// Takes those that wait out, with their target and when the last was made; to be given back empty.
@@ -239,7 +257,7 @@ mod tests {
     /// Whether each of `count` messages, `gap_ns` apart, is part of a stream.
     fn stream(gate: &mut Gate, start: i64, count: usize, gap_ns: i64) -> Vec<bool> {
         let times = (0..).map(|index| WallTime::from_nanos(start + index * gap_ns));
-        times.take(count).map(|at| gate.is_streaming(Target::All, at)).collect()
+        times.take(count).map(|at| gate.is_streaming(&Target::All, at)).collect()
     }
 
     #[test]
@@ -275,7 +293,7 @@ mod tests {
         let mut gate = gate();
         for index in 0..1000 {
             gate.signs.turned();
-            assert!(!gate.is_streaming(Target::All, WallTime::from_nanos(1_000_000 + index * 5_000)));
+            assert!(!gate.is_streaming(&Target::All, WallTime::from_nanos(1_000_000 + index * 5_000)));
         }
     }
 
@@ -286,7 +304,7 @@ mod tests {
             if index % 10 == 0 {
                 gate.signs.turned();
             }
-            gate.is_streaming(Target::All, WallTime::from_nanos(1_000_000 + index * 500))
+            gate.is_streaming(&Target::All, WallTime::from_nanos(1_000_000 + index * 500))
         });
         assert!(waits.count() > 900);
     }
@@ -297,7 +315,7 @@ mod tests {
         let targets = [7, 8].map(|port| Target::Address(([127, 0, 0, 1], port).into()));
         let waits = |index: usize| {
             let made = WallTime::from_nanos(1_000_000 + 100 * i64::try_from(index).unwrap());
-            gate.is_streaming(targets[index % 2], made)
+            gate.is_streaming(&targets[index % 2], made)
         };
         assert!(!(0..100).any(waits));
     }
@@ -306,7 +324,7 @@ mod tests {
     fn a_clock_set_back_lets_nobody_wait() {
         let mut gate = gate();
         stream(&mut gate, 1_000_000_000, 20, 100);
-        assert!(!gate.is_streaming(Target::All, WallTime::from_nanos(5)));
+        assert!(!gate.is_streaming(&Target::All, WallTime::from_nanos(5)));
     }
 
     #[test]
@@ -315,11 +333,11 @@ mod tests {
         let mut watch = Watch::new(Arc::clone(&gate.signs), Duration::ZERO);
         let signs = Arc::clone(&gate.signs);
         assert!(watch.look(|| panic!("nothing waits")).is_none());
-        assert!(gate.push(&[1, 0, 0, 0], Target::All, WallTime::default()));
+        assert!(gate.push(&[1, 0, 0, 0], &Target::All, WallTime::default()));
         assert_eq!([signs.need_a_watch(), signs.need_a_watch()], [true, false]);
         assert!(watch.look(|| drop(gate.take())).is_some());
         assert!(watch.look(|| panic!("nothing waits")).is_none(), "nothing came since");
-        assert!(gate.push(&[1, 0, 0, 0], Target::All, WallTime::default()));
+        assert!(gate.push(&[1, 0, 0, 0], &Target::All, WallTime::default()));
         assert!(signs.need_a_watch());
     }
 }

@@ -220,14 +220,14 @@ impl Line {
         if open.gate.is_off() || terms.urgent || !pack.is_empty() {
             return false;
         }
-        let waits = open.gate.is_streaming(terms.target, terms.made) || more;
+        let waits = open.gate.is_streaming(&terms.target, terms.made) || more;
         let frame = &datagram[HEADER_LEN.min(datagram.len())..];
-        if !waits || !Pack::admits(open.gate.datagram_size(), frame.len()) || !open.may_pack(terms.target) {
+        if !waits || !Pack::admits(open.gate.datagram_size(), frame.len()) || !open.may_pack(&terms.target) {
             return false;
         }
-        if !open.gate.is_for(terms.target) || !open.gate.push(frame, terms.target, terms.made) {
+        if !open.gate.is_for(&terms.target) || !open.gate.push(frame, &terms.target, terms.made) {
             self.flush();
-            let again = |open: &mut Open| open.gate.push(frame, terms.target, terms.made);
+            let again = |open: &mut Open| open.gate.push(frame, &terms.target, terms.made);
             let pushed = self.open.as_mut().is_some_and(again);
             debug_assert!(pushed, "an empty pack takes what it admits");
         }
@@ -259,13 +259,13 @@ impl Line {
 
 impl Open {
     /// Whether messages to this target may share datagrams.
-    fn may_pack(&self, target: Target) -> bool {
+    fn may_pack(&self, target: &Target) -> bool {
         if !self.gate.is_empty() && self.gate.is_for(target) {
             // Others do already.
             return true;
         }
         let may = |peer: &PeerId| self.outbound.may_pack(*peer);
-        match self.resolve(target) {
+        match self.resolve(*target) {
             Meant::One(peer) => may(&peer),
             Meant::All => !self.outbound.peers().is_empty() && self.outbound.peers().iter().all(may),
             Meant::Unknown => false,
