@@ -18,7 +18,12 @@ impl Clock {
     }
 
     pub(crate) fn now(self) -> Now {
-        Now { steady: self.steady(Instant::now()), wall: wall_now() }
+        self.now_at(Instant::now())
+    }
+
+    /// Both clocks; the steady one was read at `at`, just now.
+    pub(crate) fn now_at(self, at: Instant) -> Now {
+        Now { steady: self.steady(at), wall: wall_now() }
     }
 
     /// A point of the system's steady clock on ours; never 0, which stands for "never".

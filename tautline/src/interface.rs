@@ -21,7 +21,7 @@ use crate::reply::Reply;
 use crate::send::Sent;
 use crate::shared::Shared;
 use crate::statistics::Statistics;
-use crate::{Cause, ConnectionState, Payload, PeerId};
+use crate::{Cause, ConnectionState, ContentType, Payload, PeerId};
 
 /// How long [`UdpInterface::cleanup`] waits for handlers at work.
 const CLEANUP_PATIENCE: Duration = Duration::from_secs(1);
@@ -223,6 +223,30 @@ impl UdpInterface {
     /// As for [`send`](Self::send).
     pub fn send_payload(&self, payload: &Payload, metadata: &Metadata) -> Result<Sent, SendError> {
         self.shared().send_payload(Target::All, payload, metadata, None)
+    }
+
+    /// Sends bytes that mean what the two ends agreed on, without copying them into a [`Payload`] first: nothing is
+    /// allocated. The native wire carries them, the classic one cannot.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub fn send_raw(&self, bytes: &[u8], metadata: &Metadata) -> Result<Sent, SendError> {
+        self.shared().send_bytes(Target::All, ContentType::Raw, bytes, metadata, None)
+    }
+
+    /// As [`send_raw`](Self::send_raw), to one peer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send_to`](Self::send_to).
+    pub fn send_raw_to(
+        &self,
+        target: impl Into<Target>,
+        bytes: &[u8],
+        metadata: &Metadata,
+    ) -> Result<Sent, SendError> {
+        self.shared().send_bytes(target.into(), ContentType::Raw, bytes, metadata, None)
     }
 
     /// As [`send_payload`](Self::send_payload), to one peer.

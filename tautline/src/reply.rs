@@ -10,7 +10,7 @@ use crate::message::Arrival;
 use crate::metadata::Metadata;
 use crate::send::Sent;
 use crate::shared::Shared;
-use crate::{Id, MessageRef, Payload, PeerId, Target};
+use crate::{ContentType, Id, MessageRef, Payload, PeerId, Target};
 
 /// Answers one message: goes to the peer that sent it and carries its id as correlation id.
 #[derive(Clone)]
@@ -61,6 +61,16 @@ impl Reply {
     pub fn send<T: Serialize + ?Sized>(&self, value: &T, metadata: &Metadata) -> Result<Sent, SendError> {
         let target = Target::Peer(self.arrival.peer);
         self.shared.send_value(target, value, metadata, Some(self.message_id.borrowed()))
+    }
+
+    /// Sends raw bytes as the answer. The correlation id of `metadata` is replaced.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub fn send_raw(&self, bytes: &[u8], metadata: &Metadata) -> Result<Sent, SendError> {
+        let (target, answers) = (Target::Peer(self.arrival.peer), Some(self.message_id.borrowed()));
+        self.shared.send_bytes(target, ContentType::Raw, bytes, metadata, answers)
     }
 
     /// Sends a payload as the answer. The correlation id of `metadata` is replaced.

@@ -89,11 +89,21 @@ impl Shared {
         metadata: &Metadata,
         answers: Option<Id<'_>>,
     ) -> Result<Sent, SendError> {
+        self.send_bytes(target, payload.content_type(), payload.bytes(), metadata, answers)
+    }
+
+    /// Sends bytes that are right for their content type, as raw ones always are.
+    pub(crate) fn send_bytes(
+        &self,
+        target: Target,
+        content_type: ContentType,
+        bytes: &[u8],
+        metadata: &Metadata,
+        answers: Option<Id<'_>>,
+    ) -> Result<Sent, SendError> {
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
-        self.send_with(link, target, metadata, answers, payload.content_type(), |out| {
-            link.append_payload(out, payload)
-        })
+        self.send_with(link, target, metadata, answers, content_type, |out| link.append(out, bytes))
     }
 
     /// Sends many values at once.
@@ -118,7 +128,7 @@ impl Shared {
     ) -> Result<Sent, SendError> {
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
-        let append = |out: &mut Vec<u8>, payload: &Payload| link.append_payload(out, payload);
+        let append = |out: &mut Vec<u8>, payload: &Payload| link.append(out, payload.bytes());
         self.send_many(link, target, payloads, metadata, Payload::content_type, append)
     }
 
@@ -277,12 +287,12 @@ impl Link {
         payload::encode_into(out, self.codec, value, &self.limits)
     }
 
-    fn append_payload(&self, out: &mut Vec<u8>, payload: &Payload) -> Result<(), EncodeError> {
-        let (size, max_size) = (payload.bytes().len(), self.limits.max_size);
+    fn append(&self, out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), EncodeError> {
+        let (size, max_size) = (bytes.len(), self.limits.max_size);
         if size > max_size {
             return Err(EncodeError::TooLarge { size, max_size });
         }
-        out.extend_from_slice(payload.bytes());
+        out.extend_from_slice(bytes);
         Ok(())
     }
 

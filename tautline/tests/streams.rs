@@ -11,7 +11,7 @@ use common::{
     until,
 };
 use tautline::{
-    Config, Driver, Metadata, Payload, Priority, SendError, Sent, Statistics, UdpInterface, Wire,
+    Config, ContentType, Driver, Metadata, Payload, Priority, SendError, Sent, Statistics, UdpInterface, Wire,
 };
 
 /// A stream that takes several packs of datagrams.
@@ -256,4 +256,17 @@ fn streams_of_several_threads_are_each_in_order() {
         }
         assert_exact(&client.statistics(), &server, (THREADS * BURSTS * BURST) as u64);
     }
+}
+
+#[test]
+fn raw_bytes_are_sent_as_they_are() {
+    let (server, client) = pair(Wire::Native);
+    client.send_raw(&[1, 2, 3], &Metadata::command()).unwrap();
+    let message = next(&server);
+    assert_eq!((message.payload(), message.content_type()), (&[1, 2, 3][..], ContentType::Raw));
+    server.send_raw_to(message.peer(), &[], &Metadata::status()).unwrap();
+    assert!(next(&client).payload().is_empty());
+    let (_server, classic) = pair(Wire::Classic);
+    let error = classic.send_raw(&[1], &Metadata::data()).unwrap_err();
+    assert!(matches!(error, SendError::NotOnThisWire { .. }), "{error}");
 }

@@ -43,13 +43,19 @@ impl Throughput {
 
     /// Whether to send one more; it is then counted as sent. The time runs from the first call.
     pub fn more(&mut self) -> bool {
+        self.more_of(1)
+    }
+
+    /// As [`more`](Self::more), for `count` messages at once.
+    pub fn more_of(&mut self, count: u64) -> bool {
         let Some(started) = self.started else {
             self.cpu_at_start = cpu_seconds();
             self.started = Some(Instant::now());
-            self.tried = 1;
+            self.tried = count;
             return true;
         };
-        if self.tried.is_multiple_of(LOOK_EVERY) {
+        // At the first message of each `LOOK_EVERY`.
+        if (self.tried - 1) / LOOK_EVERY != (self.tried + count - 1) / LOOK_EVERY {
             let elapsed = started.elapsed();
             let due = self.rate.map_or(elapsed, |rate| Duration::from_secs_f64(self.tried as f64 / rate));
             if elapsed.max(due) >= self.length {
@@ -59,7 +65,7 @@ impl Throughput {
                 std::thread::sleep(due - elapsed);
             }
         }
-        self.tried += 1;
+        self.tried += count;
         true
     }
 

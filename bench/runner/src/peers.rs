@@ -35,6 +35,8 @@ pub(crate) enum Part {
     UpTo(usize),
     /// Not the round trips.
     Throughput,
+    /// The round trips alone.
+    RoundTrips,
     /// What many clients cost.
     ManyPeers,
 }
@@ -60,6 +62,7 @@ impl Contestant {
             (part, Kind::ManyPeers { .. }) => part == Part::ManyPeers,
             (Part::UpTo(most), Kind::Throughput { size, .. }) => size <= most,
             (Part::Throughput, kind) => !kind.is_round_trips(),
+            (Part::RoundTrips, kind) => kind.is_round_trips(),
             (Part::ManyPeers, _) => false,
             (Part::Everything | Part::UpTo(_), _) => true,
         }
@@ -91,6 +94,14 @@ const fn package(
     Contestant { name, program, mode, library, what, part, in_smoke: false }
 }
 
+const fn tautline_trips(name: &'static str, mode: &'static str, what: &'static str) -> Contestant {
+    Contestant { part: Part::RoundTrips, ..package(name, "peer-tautline", mode, "tautline", what) }
+}
+
+const fn tautline_stream(name: &'static str, mode: &'static str, what: &'static str) -> Contestant {
+    Contestant { part: Part::Throughput, ..package(name, "peer-tautline", mode, "tautline", what) }
+}
+
 const AERON: Program = Program::Apart {
     package: "peer-aeron",
     directory: "peers/aeron",
@@ -110,34 +121,56 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     },
     Contestant {
         in_smoke: true,
-        ..package(
-            "tautline, caller-driven",
-            "peer-tautline",
+        ..tautline_trips(
+            "tautline, blocking",
             "caller-driven",
-            "tautline",
-            "native wire, raw payload; the callers' loops are the drivers, blocking wait",
+            "native wire, raw payload; the callers' loops are the drivers, `wait = block`",
         )
     },
-    package(
-        "tautline, inline handler",
-        "peer-tautline",
+    tautline_trips(
+        "tautline, blocking, inline handler",
         "inline",
-        "tautline",
-        "native wire; the server's driver thread answers in an inline handler, the client is caller-driven",
+        "as blocking; the server's driver thread answers in an inline handler",
     ),
-    package(
+    tautline_trips(
+        "tautline, default",
+        "default",
+        "as it comes (`wait = adaptive`): the server's driver thread answers, the client's loop is its driver",
+    ),
+    tautline_trips(
         "tautline, threads",
-        "peer-tautline",
         "threads",
-        "tautline",
-        "native wire; driver threads at both ends, the client takes answers from `receive`",
+        "as default; a driver thread at the client too, which takes answers from `receive`",
     ),
+    tautline_trips("tautline, real-time profile", "realtime", "as default, with `realtime = true`"),
     package(
         "tautline, classic",
         "peer-tautline",
         "classic",
         "tautline",
-        "the Python module's JSON wire, caller-driven",
+        "the Python module's JSON wire; the callers' loops are the drivers, `wait = block`",
+    ),
+    tautline_stream(
+        "tautline, send",
+        "stream",
+        "a message per call; `receive_buffer` 16 MiB, everything else as it comes: gate, GSO, GRO",
+    ),
+    tautline_stream("tautline, send_batch", "batch", "720 messages per call, else as send"),
+    tautline_stream("tautline, without offload", "no-offload", "as send, with `offload = false`"),
+    tautline_stream(
+        "tautline, a datagram each",
+        "gate-0",
+        "as send, with `gate = 0s`: every message is a datagram and a system call",
+    ),
+    tautline_stream(
+        "tautline, four threads",
+        "four-threads",
+        "as send, by four threads through one interface",
+    ),
+    tautline_stream(
+        "tautline, four threads, a datagram each",
+        "four-threads-gate-0",
+        "as a datagram each, by four threads",
     ),
     package("tokio UdpSocket", "peer-tokio", "", "tokio", "a bare socket on a runtime of one thread"),
     package(
@@ -220,23 +253,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         )
     },
     package("raw, spinning", "peer-raw", "spinning", "", "the raw socket, never sleeping"),
-    package(
-        "tautline, spinning",
-        "peer-tautline",
-        "spinning",
-        "tautline",
-        "native wire, caller-driven, never sleeping",
-    ),
-    Contestant {
-        part: Part::Throughput,
-        ..package(
-            "tautline, four threads",
-            "peer-tautline",
-            "four-threads",
-            "tautline",
-            "as inline handler; four threads of the client send through one interface",
-        )
-    },
+    tautline_trips("tautline, spinning", "spinning", "as blocking, with `wait = spin`: never sleeping"),
     Contestant {
         part: Part::Throughput,
         in_smoke: true,
@@ -245,7 +262,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "peer-tautline",
             "windowed",
             "tautline",
-            "as caller-driven; at most 256 messages are outstanding, the server tells its count",
+            "as blocking, every message a datagram; at most 256 are outstanding, the server tells its count",
         )
     },
     Contestant {
@@ -272,7 +289,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "peer-tautline",
             ONE_CLIENT,
             "tautline",
-            "as caller-driven, with a heartbeat per second",
+            "as blocking, with a heartbeat per second",
         )
     },
     Contestant {

@@ -16,8 +16,8 @@ use crate::socket::{Arrived, RECEIVE_BUFFER, Received};
 enum Found {
     /// Something that had been there before the wait began: more may be there too.
     AtOnce(Received),
-    /// Something that came meanwhile: probably the only one.
-    Awaited(Received),
+    /// Something that came meanwhile, probably the only one, and when the clock was read last.
+    Awaited(Received, Instant),
     /// Only that the wait is over.
     Nothing,
 }
@@ -30,7 +30,11 @@ impl Turner {
         // The first time, and after a panic.
         buffers.datagram.resize(RECEIVE_BUFFER, 0);
         let found = self.find(&mut buffers.datagram, wait);
-        let now = self.shared.clock.now();
+        let now = match &found {
+            // Half a microsecond ago, if at all: reading the clock again would cost a hundredth of a round trip.
+            Found::Awaited(_, now) => self.shared.clock.now_at(*now),
+            _ => self.shared.clock.now(),
+        };
         let count = self.take_all(found, &mut buffers, now, sink);
         self.buffers = buffers;
         (now, count)
@@ -76,13 +80,14 @@ impl Turner {
                     if !self.patience.returned(back.saturating_duration_since(now), back) {
                         return None;
                     }
+                    now = back;
                 }
             }
             match self.receive(buffer) {
                 Received::Empty => now = Instant::now(),
                 received => {
                     self.patience.answered();
-                    return Some(Found::Awaited(received));
+                    return Some(Found::Awaited(received, now));
                 }
             }
         }
@@ -106,8 +111,9 @@ impl Turner {
                 Found::Nothing
             }
             received => {
-                self.patience.slept(began.elapsed());
-                Found::Awaited(received)
+                let now = Instant::now();
+                self.patience.slept(now.saturating_duration_since(began));
+                Found::Awaited(received, now)
             }
         }
     }
@@ -125,7 +131,7 @@ impl Turner {
         let (mut received, reads_on) = match found {
             Found::Nothing => return 0,
             Found::AtOnce(received) => (received, true),
-            Found::Awaited(received) => (received, false),
+            Found::Awaited(received, _) => (received, false),
         };
         let mut count = 0;
         loop {

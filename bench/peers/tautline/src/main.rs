@@ -10,9 +10,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use method::{ANSWER_TIMEOUT, Count, Latency, Outcome, Peer, Ready, Throughput};
-use tautline::{Config, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Reply, UdpInterface};
+use tautline::{
+    Config, ContentType, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Reply, UdpInterface,
+};
 
 use modes::{Mode, Side};
+
+/// How long the connection stays open after the last message of several threads.
+const LINGER: Duration = Duration::from_millis(50);
 
 struct Tautline;
 
@@ -22,10 +27,13 @@ fn main() -> ExitCode {
 
 impl Peer for Tautline {
     fn echo(mode: &str, ready: Ready) -> Outcome<Infallible> {
-        let answer = |message: &MessageRef<'_>, reply: &Reply| {
-            // An answer that cannot be sent is a lost one, and seen as such by the client.
-            let _ = Payload::encoded(message.content_type, message.payload)
-                .map(|payload| reply.send_payload(&payload, &Metadata::status()));
+        // An answer that cannot be sent is a lost one, and seen as such by the client.
+        let answer = |message: &MessageRef<'_>, reply: &Reply| match message.content_type {
+            ContentType::Raw => drop(reply.send_raw(message.payload, &Metadata::status())),
+            other => drop(
+                Payload::encoded(other, message.payload)
+                    .map(|payload| reply.send_payload(&payload, &Metadata::status())),
+            ),
         };
         serve(Mode::parse(mode)?, ready, Handler::inline(answer))
     }
@@ -42,7 +50,7 @@ impl Peer for Tautline {
         let mode = Mode::parse(mode)?;
         let mut client = Client::connect(mode, to)?;
         while let Some(message) = run.next() {
-            client.interface.send_payload(&mode.payload(message)?, &Metadata::command())?;
+            mode.send(&client.interface, message)?;
             let give_up_at = Instant::now() + ANSWER_TIMEOUT;
             while !client.receive(mode, give_up_at, run) {
                 if Instant::now() >= give_up_at {
@@ -66,9 +74,15 @@ impl Peer for Tautline {
             None if mode.threads > 1 => run.in_threads(mode.threads, |part| {
                 sending::flood(&client.interface, &payload, part).map_err(|error| error.to_string())
             }),
+            None if mode.batch > 1 => sending::batches(&client.interface, mode.batch, &payload, run),
             None => sending::flood(&client.interface, &payload, run),
         }?;
+        client.interface.flush();
         client.turn(Duration::ZERO);
+        if mode.client == Side::Thread {
+            // The backlog that other threads have left is the driver's to send.
+            std::thread::sleep(LINGER);
+        }
         Ok(())
     }
 }
@@ -89,7 +103,7 @@ fn serve(mode: Mode, ready: Ready, handler: Handler) -> Outcome<Infallible> {
     driver.connect()?;
     ready.at(interface.local_address().ok_or("not connected")?);
     loop {
-        driver.turn(mode.server.wait(Duration::MAX));
+        driver.turn(Duration::MAX);
     }
 }
 
@@ -126,7 +140,7 @@ impl Client {
             return message.is_ok_and(|message| run.answer(mode.content(message.payload())));
         };
         let mut answered = false;
-        driver.turn_with(mode.client.wait(left), &mut |message, _| {
+        driver.turn_with(left, &mut |message, _| {
             answered |= run.answer(mode.content(message.payload));
         });
         answered

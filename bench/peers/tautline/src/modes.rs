@@ -3,24 +3,15 @@
 use std::time::Duration;
 
 use method::Outcome;
-use tautline::{Config, Payload, Wire};
+use tautline::{Config, Metadata, Payload, UdpInterface, WaitPolicy, Wire};
 
 /// How one end is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// The caller's loop is the driver, and waits in the kernel.
+    /// The caller's loop is the driver.
     Loop,
-    /// The caller's loop is the driver, and never waits.
-    SpinningLoop,
     /// A driver thread of the library's own; the server's handler is inline, the client takes answers from `receive`.
     Thread,
-}
-
-impl Side {
-    /// How long a turn waits, at most.
-    pub(crate) fn wait(self, most: Duration) -> Duration {
-        if self == Self::SpinningLoop { Duration::ZERO } else { most }
-    }
 }
 
 /// A variant of tautline.
@@ -34,43 +25,71 @@ pub(crate) struct Mode {
     settings: fn(Config) -> Config,
     /// How many threads send.
     pub(crate) threads: usize,
+    /// How many messages are sent with one call.
+    pub(crate) batch: usize,
     /// How many messages may be under way at once; anything, if nothing is said.
     pub(crate) window: Option<u64>,
     /// How many clients send in turn, all of them driven by this loop; else there is one that only sends.
     pub(crate) clients: Option<usize>,
 }
 
-const CALLER_DRIVEN: Mode = Mode {
-    name: "caller-driven",
-    server: Side::Loop,
+/// Everything as it comes: a driver thread and an inline handler at the server, the client's own loop, adaptive waiting.
+const DEFAULT: Mode = Mode {
+    name: "default",
+    server: Side::Thread,
     client: Side::Loop,
     wire: Wire::Native,
     settings: |config| config,
     threads: 1,
+    batch: 1,
     window: None,
     clients: None,
 };
 
-const INLINE: Mode = Mode { name: "inline", server: Side::Thread, ..CALLER_DRIVEN };
+const CALLER_DRIVEN: Mode = Mode { name: "caller-driven", server: Side::Loop, settings: blocking, ..DEFAULT };
+
+/// What many messages are sent with: a driver thread at both ends, so that the gate is there.
+const STREAM: Mode = Mode { name: "stream", client: Side::Thread, settings: large_buffer, ..DEFAULT };
 
 const ONE_CLIENT: Mode =
     Mode { name: "clients-1", clients: Some(1), settings: rare_heartbeats, ..CALLER_DRIVEN };
 
 const MODES: &[Mode] = &[
+    DEFAULT,
     CALLER_DRIVEN,
-    INLINE,
-    Mode { name: "threads", client: Side::Thread, ..INLINE },
-    Mode { name: "spinning", server: Side::SpinningLoop, client: Side::SpinningLoop, ..CALLER_DRIVEN },
+    Mode { name: "inline", settings: blocking, ..DEFAULT },
+    Mode { name: "threads", client: Side::Thread, ..DEFAULT },
+    Mode { name: "spinning", settings: |config| config.wait(WaitPolicy::Spin), ..CALLER_DRIVEN },
+    Mode { name: "realtime", settings: |config| config.realtime(true), ..DEFAULT },
     Mode { name: "classic", wire: Wire::Classic, ..CALLER_DRIVEN },
-    Mode { name: "four-threads", threads: 4, ..INLINE },
+    STREAM,
+    Mode { name: "batch", batch: 720, ..STREAM },
+    Mode { name: "no-offload", settings: |config| large_buffer(config).offload(false), ..STREAM },
+    Mode { name: "gate-0", settings: gate_off, ..STREAM },
+    Mode { name: "four-threads", threads: 4, ..STREAM },
+    Mode { name: "four-threads-gate-0", threads: 4, settings: gate_off, ..STREAM },
     Mode { name: "windowed", window: Some(256), ..CALLER_DRIVEN },
     ONE_CLIENT,
     Mode { name: "clients-1000", clients: Some(1000), ..ONE_CLIENT },
 ];
 
+fn blocking(config: Config) -> Config {
+    config.wait(WaitPolicy::Block)
+}
+
+/// A core of this machine may be away for longer than the default buffer lasts at ten million messages a second.
+fn large_buffer(config: Config) -> Config {
+    config.receive_buffer(16 << 20)
+}
+
+/// Every message is a datagram.
+fn gate_off(config: Config) -> Config {
+    large_buffer(config).gate(Duration::ZERO)
+}
+
 /// What a message costs is to be seen, not what ten heartbeats a second of each client cost.
 fn rare_heartbeats(config: Config) -> Config {
-    config.heartbeat_interval(Duration::from_secs(1)).liveness_timeout(Duration::from_secs(5))
+    blocking(config).heartbeat_interval(Duration::from_secs(1)).liveness_timeout(Duration::from_secs(5))
 }
 
 impl Mode {
@@ -81,8 +100,17 @@ impl Mode {
 
     pub(crate) fn configure(self, config: Config) -> Config {
         // Nothing waits in an inbox, except where that is what is measured.
-        let config = if self.client == Side::Thread { config } else { config.inbox_capacity(0) };
+        let config = if self.name == "threads" { config } else { config.inbox_capacity(0) };
         (self.settings)(config.wire(self.wire))
+    }
+
+    /// Sends one message of a dialogue.
+    pub(crate) fn send(self, interface: &UdpInterface, message: &[u8]) -> Outcome<()> {
+        match self.wire {
+            Wire::Native => interface.send_raw(message, &Metadata::command()),
+            Wire::Classic => interface.send_payload(&self.payload(message)?, &Metadata::command()),
+        }?;
+        Ok(())
     }
 
     pub(crate) fn payload(self, message: &[u8]) -> Outcome<Payload> {

@@ -19,6 +19,20 @@ pub(crate) fn flood(interface: &UdpInterface, payload: &Payload, run: &mut Throu
     Ok(())
 }
 
+/// As fast as the library takes them, `count` a call.
+pub(crate) fn batches(
+    interface: &UdpInterface,
+    count: usize,
+    payload: &Payload,
+    run: &mut Throughput,
+) -> Outcome<()> {
+    let payloads = vec![payload.clone(); count];
+    while run.more_of(count as u64) {
+        interface.send_payload_batch(&payloads, &Metadata::command())?;
+    }
+    Ok(())
+}
+
 fn send(interface: &UdpInterface, payload: &Payload, run: &mut Throughput) -> Outcome<()> {
     match interface.send_payload(payload, &Metadata::command()) {
         Ok(_) => {}
