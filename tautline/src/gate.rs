@@ -5,14 +5,13 @@
 //! question after every answer. What waits goes when the pack is full, when it has waited for the gate's length and
 //! another message comes, or when the driver looks, whichever is first.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tautline_proto::WallTime;
 use tautline_proto::wire::native::Pack;
 
 use crate::line::Target;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// So many messages in a row must follow closely before one waits.
 const STREAM: u32 = 16;
@@ -41,6 +40,7 @@ const LONGEST_WATCH: Duration = Duration::from_micros(200);
 /// Nobody is forgotten: a sender counts its pack as begun *before* it asks whether the driver watches, and the driver
 /// stops watching *before* it asks for the last time whether a pack waits (all four sequentially consistent). So
 /// either the driver sees the pack, or the sender sees that nobody watches and wakes the driver.
+/// `tests/shuttle_wakeups.rs` tries the schedules.
 #[derive(Debug, Default)]
 pub(crate) struct GateSigns {
     sent: SenderSigns,
@@ -241,103 +241,5 @@ impl Gate {
     pub(crate) fn give_back(&mut self, mut pack: Pack) {
         pack.begin(self.datagram_size);
         self.pack = pack;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GATE_NS: i64 = 20_000;
-
-    fn gate() -> Gate {
-        Gate::new(Duration::from_nanos(GATE_NS.cast_unsigned()), 1452, Arc::default())
-    }
-
-    /// Whether each of `count` messages, `gap_ns` apart, is part of a stream.
-    fn stream(gate: &mut Gate, start: i64, count: usize, gap_ns: i64) -> Vec<bool> {
-        let times = (0..).map(|index| WallTime::from_nanos(start + index * gap_ns));
-        times.take(count).map(|at| gate.is_streaming(&Target::All, at)).collect()
-    }
-
-    #[test]
-    fn the_first_sixteen_of_a_stream_do_not_wait() {
-        let waits = stream(&mut gate(), 1_000_000, 20, 100);
-        assert_eq!(waits.iter().position(|&waits| waits), Some(16));
-        assert!(waits[16..].iter().all(|&waits| waits));
-    }
-
-    #[test]
-    fn messages_as_far_apart_as_the_gate_never_wait() {
-        assert!(!stream(&mut gate(), 1_000_000, 200, GATE_NS).contains(&true));
-    }
-
-    #[test]
-    fn a_pause_ends_a_stream() {
-        let mut gate = gate();
-        stream(&mut gate, 1_000_000, 20, 100);
-        assert!(!stream(&mut gate, 2_000_000, 16, 100).contains(&true));
-    }
-
-    #[test]
-    fn an_interruption_does_not_end_a_stream() {
-        let mut gate = gate();
-        stream(&mut gate, 1_000_000, 40, 100);
-        assert_eq!(stream(&mut gate, 1_100_000, 3, 100), [true; 3]);
-        // But messages that far apart are none.
-        assert!(!stream(&mut gate, 1_200_000, 20, 2 * GATE_NS)[5..].contains(&true));
-    }
-
-    #[test]
-    fn one_answer_for_each_message_is_a_dialogue() {
-        let mut gate = gate();
-        for index in 0..1000 {
-            gate.signs.turned();
-            assert!(!gate.is_streaming(&Target::All, WallTime::from_nanos(1_000_000 + index * 5_000)));
-        }
-    }
-
-    #[test]
-    fn a_stream_both_ways_is_a_stream() {
-        let mut gate = gate();
-        let waits = (0..1000).filter(|index| {
-            if index % 10 == 0 {
-                gate.signs.turned();
-            }
-            gate.is_streaming(&Target::All, WallTime::from_nanos(1_000_000 + index * 500))
-        });
-        assert!(waits.count() > 900);
-    }
-
-    #[test]
-    fn messages_to_several_peers_in_turn_do_not_wait_for_one_another() {
-        let mut gate = gate();
-        let targets = [7, 8].map(|port| Target::Address(([127, 0, 0, 1], port).into()));
-        let waits = |index: usize| {
-            let made = WallTime::from_nanos(1_000_000 + 100 * i64::try_from(index).unwrap());
-            gate.is_streaming(&targets[index % 2], made)
-        };
-        assert!(!(0..100).any(waits));
-    }
-
-    #[test]
-    fn a_clock_set_back_lets_nobody_wait() {
-        let mut gate = gate();
-        stream(&mut gate, 1_000_000_000, 20, 100);
-        assert!(!gate.is_streaming(&Target::All, WallTime::from_nanos(5)));
-    }
-
-    #[test]
-    fn the_driver_is_woken_once_and_looks_until_nothing_comes() {
-        let mut gate = gate();
-        let mut watch = Watch::new(Arc::clone(&gate.signs), Duration::ZERO);
-        let signs = Arc::clone(&gate.signs);
-        assert!(watch.look(|| panic!("nothing waits")).is_none());
-        assert!(gate.push(&[1, 0, 0, 0], &Target::All, WallTime::default()));
-        assert_eq!([signs.need_a_watch(), signs.need_a_watch()], [true, false]);
-        assert!(watch.look(|| drop(gate.take())).is_some());
-        assert!(watch.look(|| panic!("nothing waits")).is_none(), "nothing came since");
-        assert!(gate.push(&[1, 0, 0, 0], &Target::All, WallTime::default()));
-        assert!(signs.need_a_watch());
     }
 }

@@ -38,6 +38,7 @@
 //!
 //! `toml` (configuration from TOML), `msgpack` and `cbor` (codecs beside JSON); none is on by default.
 
+mod bell;
 mod caller_driven;
 mod clock;
 mod config;

@@ -15,40 +15,35 @@ pub(crate) use without_poll::{Waiter, Waker};
 mod with_poll {
     use std::os::fd::OwnedFd;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::io::Errno;
 
     use super::{Duration, Socket, io};
+    use crate::bell::Bell;
 
     /// The waiting side; one thread at a time.
     #[derive(Debug)]
-    pub(crate) struct Waiter(Arc<Bell>);
+    pub(crate) struct Waiter(Arc<Line>);
 
     /// The waking side; any thread may wake at any time.
     #[derive(Clone, Debug)]
-    pub(crate) struct Waker(Arc<Bell>);
+    pub(crate) struct Waker(Arc<Line>);
 
-    /// Nobody's wake-up is lost: who wakes sets `rung` *before* looking whether the other is `asleep`, and who waits
-    /// sets `asleep` *before* looking whether it has `rung` (all four sequentially consistent). So either the
-    /// sleeper sees the ring, or the ringer sees the sleeper and writes to the descriptor that ends its sleep. A wake-up of
-    /// one who is awake is no system call.
+    /// The bell, and the descriptor that ends a sleep.
     #[derive(Debug)]
-    struct Bell {
-        rung: AtomicBool,
-        asleep: AtomicBool,
+    struct Line {
+        bell: Bell,
         read: OwnedFd,
         #[cfg(not(target_os = "linux"))]
         write: OwnedFd,
     }
 
-    impl Bell {
+    impl Line {
         #[cfg(target_os = "linux")]
         fn new() -> io::Result<Self> {
             use rustix::event::{EventfdFlags, eventfd};
-            let read = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-            Ok(Self { rung: AtomicBool::new(false), asleep: AtomicBool::new(false), read })
+            Ok(Self { bell: Bell::new(), read: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
         }
 
         #[cfg(not(target_os = "linux"))]
@@ -56,7 +51,7 @@ mod with_poll {
             let (read, write) = rustix::pipe::pipe()?;
             rustix::io::ioctl_fionbio(&read, true)?;
             rustix::io::ioctl_fionbio(&write, true)?;
-            Ok(Self { rung: AtomicBool::new(false), asleep: AtomicBool::new(false), read, write })
+            Ok(Self { bell: Bell::new(), read, write })
         }
 
         fn writer(&self) -> &OwnedFd {
@@ -69,26 +64,19 @@ mod with_poll {
 
     impl Waiter {
         pub(crate) fn new() -> io::Result<(Self, Waker)> {
-            let bell = Arc::new(Bell::new()?);
-            Ok((Self(Arc::clone(&bell)), Waker(bell)))
+            let line = Arc::new(Line::new()?);
+            Ok((Self(Arc::clone(&line)), Waker(line)))
         }
 
         /// Whether someone has woken us since the last time that this or [`wait`](Self::wait) said so.
         pub(crate) fn is_woken(&self) -> bool {
-            // A read first: a swap would take the cache line from whoever is about to ring.
-            self.0.rung.load(Ordering::Relaxed) && self.0.rung.swap(false, Ordering::SeqCst)
+            self.0.bell.has_rung()
         }
 
         /// Waits until the socket is readable, someone wakes us or the time is over; `None` waits for ever. Whether the
         /// socket has an error to tell.
         pub(crate) fn wait(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
-            self.0.asleep.store(true, Ordering::SeqCst);
-            let rung = self.0.rung.swap(false, Ordering::SeqCst);
-            let result = self.sleep(socket, if rung { Some(Duration::ZERO) } else { timeout });
-            self.0.asleep.store(false, Ordering::SeqCst);
-            // Whoever rang during the sleep is heard now.
-            self.0.rung.store(false, Ordering::SeqCst);
-            result
+            self.0.bell.sleep(|may| self.sleep(socket, if may { timeout } else { Some(Duration::ZERO) }))
         }
 
         fn sleep(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
@@ -113,8 +101,7 @@ mod with_poll {
     impl Waker {
         /// Ends the present wait, or the next one if nobody waits.
         pub(crate) fn wake(&self) {
-            self.0.rung.store(true, Ordering::SeqCst);
-            if self.0.asleep.load(Ordering::SeqCst) {
+            if self.0.bell.ring() {
                 // A full pipe is already a wake-up.
                 let _ = rustix::io::write(self.0.writer(), &1u64.to_ne_bytes());
             }

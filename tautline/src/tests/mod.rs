@@ -4,6 +4,7 @@
 //! built there as well.
 
 mod fixtures;
+mod gate;
 mod inbox;
 mod message;
 mod pool;
