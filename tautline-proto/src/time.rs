@@ -82,6 +82,12 @@ impl WallTime {
         whole as f64 + fraction as f64 / 1e9
     }
 
+    /// The time `after` later, at most the end of the range.
+    #[must_use]
+    pub fn plus(self, after: Duration) -> Self {
+        Self(self.0.saturating_add_unsigned(duration_ns(after)))
+    }
+
     /// Nanoseconds from `earlier` to `self`; negative when `earlier` is later.
     #[must_use]
     pub const fn nanos_since(self, earlier: Self) -> i64 {

@@ -7,17 +7,20 @@ use tautline_proto::Now;
 
 use super::{Buffers, Sink, TURN_BUDGET, Turner};
 use crate::WallTime;
-use crate::message::Arrival;
+use crate::message::{Arrival, wall_now};
 use crate::patience::Next;
 use crate::reply::Reply;
 use crate::socket::{Arrived, RECEIVE_BUFFER, Received};
+
+/// For so long the wall clock is taken to run as the steady one does.
+const CLOCKS_TOGETHER: Duration = Duration::from_millis(1);
 
 /// What a wait found.
 enum Found {
     /// Something that had been there before the wait began: more may be there too.
     AtOnce(Received),
-    /// Something that came meanwhile, probably the only one, and when the clock was read last.
-    Awaited(Received, Instant),
+    /// Something that came meanwhile, probably the only one, and when.
+    Awaited(Received, Now),
     /// Only that the wait is over.
     Nothing,
 }
@@ -31,8 +34,7 @@ impl Turner {
         buffers.datagram.resize(RECEIVE_BUFFER, 0);
         let found = self.find(&mut buffers.datagram, wait);
         let now = match &found {
-            // Half a microsecond ago, if at all: reading the clock again would cost a hundredth of a round trip.
-            Found::Awaited(_, now) => self.shared.clock.now_at(*now),
+            Found::Awaited(_, now) => *now,
             _ => self.shared.clock.now(),
         };
         let count = self.take_all(found, &mut buffers, now, sink);
@@ -66,8 +68,13 @@ impl Turner {
 
     /// Asks the socket again and again; `None` where it is better to sleep.
     fn ask(&mut self, buffer: &mut [u8], began: Instant, until: Option<Instant>) -> Option<Found> {
+        let clock = self.shared.clock;
         let mut now = Instant::now();
+        let mut both = (now, wall_now());
         loop {
+            if now.saturating_duration_since(both.0) > CLOCKS_TOGETHER {
+                both = (now, wall_now());
+            }
             if self.waiter.is_woken() || until.is_some_and(|until| until <= now) {
                 return Some(Found::Nothing);
             }
@@ -87,7 +94,13 @@ impl Turner {
                 Received::Empty => now = Instant::now(),
                 received => {
                     self.patience.answered();
-                    return Some(Found::Awaited(received, now));
+                    // As of the question before, half a microsecond ago: to read the clocks now would take a hundredth of a
+                    // round trip.
+                    let since = now.saturating_duration_since(both.0);
+                    return Some(Found::Awaited(
+                        received,
+                        Now { steady: clock.steady(now), wall: both.1.plus(since) },
+                    ));
                 }
             }
         }
@@ -113,7 +126,7 @@ impl Turner {
             received => {
                 let now = Instant::now();
                 self.patience.slept(now.saturating_duration_since(began));
-                Found::Awaited(received, now)
+                Found::Awaited(received, self.shared.clock.now_at(now))
             }
         }
     }
