@@ -60,8 +60,13 @@ impl Driver {
         }
     }
 
-    /// Waits for at most `wait`, then does all that is due: up to 64 datagrams to handlers and inbox, and every
-    /// timer. How many datagrams were read; 0, at once, while disconnected and when called from inside a handler.
+    /// Waits for at most `wait`, then does all that is due: datagrams to handlers and inbox, every timer, and what waits at
+    /// the `gate`. How many datagrams were read; 0, at once, while disconnected and when called from inside a handler.
+    ///
+    /// A turn that waited takes what it waited for and may leave more to the next one. One with a `wait` of zero reads
+    /// until none is left or [`TURN_BUDGET`](crate::TURN_BUDGET) are read: fewer say that the socket is empty,
+    /// which is what an edge-triggered reactor must know. The kernel may hand over some datagrams together; then it
+    /// may be some more.
     ///
     /// Call it at least as often as [`next_deadline`](Self::next_deadline) asks, or peers will take this end for
     /// silent.
