@@ -227,7 +227,7 @@ impl Shared {
         let client = settings.role == Role::Client;
         let waits = client && settings.wire == Wire::Native && !settings.connect_timeout.is_zero();
         let answer_by = waits.then(|| self.clock.now().steady.plus(settings.connect_timeout));
-        self.directory.begin(inbound.counters());
+        self.directory.begin(inbound.counters(), Arc::clone(&socket));
         self.inbox.open(settings.inbox_capacity, settings.inbox_policy);
         let datagram_size = settings.mtu - if address.is_ipv4() { IPV4_HEADERS } else { IPV6_HEADERS };
         let gate_length = self.gate_length(settings);
@@ -252,6 +252,7 @@ impl Shared {
             server: client.then_some(address),
             answer_by,
             wait: settings.wait,
+            granted,
             watch: Watch::new(Arc::clone(&self.gate_signs), gate_length),
             offload: settings.offload && settings.wire == Wire::Native,
             inbox_is_on: settings.inbox_capacity > 0,

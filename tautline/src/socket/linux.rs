@@ -42,6 +42,23 @@ pub(super) fn failed_address(socket: &UdpSocket) -> Option<SocketAddr> {
     read.address.and_then(|address| address.try_into().ok())
 }
 
+/// How many times the kernel has dropped what arrived here, modulo 2^32: SK_MEMINFO_DROPS of SO_MEMINFO (Linux 4.12). The
+/// same counter as SO_RXQ_OVFL's, without a control message with every read.
+pub(super) fn kernel_drops(socket: &UdpSocket) -> Option<u32> {
+    /// Its place in the array (linux/sock_diag.h), which may be longer in kernels to come.
+    const DROPS: usize = 8;
+    let mut values = [0u32; DROPS + 1];
+    #[allow(clippy::cast_possible_truncation)] // 36 bytes
+    let mut size = size_of_val(&values) as libc::socklen_t;
+    // SAFETY: the descriptor is open for the call's length; pointer and size describe `values`, and the kernel writes no
+    // more than that, and to `size` how much it was.
+    let read = unsafe {
+        let (level, option) = (libc::SOL_SOCKET, libc::SO_MEMINFO);
+        libc::getsockopt(socket.as_raw_fd(), level, option, values.as_mut_ptr().cast(), &raw mut size)
+    };
+    (read == 0 && size as usize == size_of_val(&values)).then_some(values[DROPS])
+}
+
 /// Asks for the sizes beyond the system's limit first, which needs privilege, then within it.
 pub(super) fn set_buffers(socket: &UdpSocket, receive: usize, send: usize) -> Granted {
     if receive > 0 && sockopt::set_socket_recv_buffer_size_force(socket, receive).is_err() {

@@ -15,6 +15,10 @@ pub(super) fn set_buffers(_: &UdpSocket, _: usize, _: usize) -> Granted {
     Granted::default()
 }
 
+pub(super) const fn kernel_drops(_: &UdpSocket) -> Option<u32> {
+    None
+}
+
 pub(super) const fn can_segment(_: &UdpSocket) -> bool {
     false
 }
