@@ -285,6 +285,7 @@ impl Turner {
         }
         carry_out_commands(&mut self.inbound, &self.shared, now);
         while let Some((to, datagram)) = self.inbound.poll_reply() {
+            // Outside any session, so with whichever mark (`dscp`) the socket happens to have.
             if let Err(error) = self.socket.send(&datagram, to)
                 && error.kind() == io::ErrorKind::ConnectionRefused
             {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tautline_proto::WallTime;
 use tautline_proto::wire::native::Pack;
+use tautline_proto::{Priority, WallTime};
 
-use crate::line::Target;
+use crate::line::{Target, Terms};
 
 /// So many messages in a row must follow closely before one waits.
 const STREAM: u32 = 16;
@@ -143,6 +143,8 @@ pub(crate) struct Gate {
     datagram_size: usize,
     pack: Pack,
     target: Target,
+    /// Of the most urgent of those that wait.
+    priority: Priority,
     /// When the first and the last of those that wait were made.
     first: WallTime,
     last: WallTime,
@@ -213,16 +215,23 @@ impl Gate {
     /// Lets the message wait; `false` where the pack is full and must go first.
     #[must_use]
     #[inline]
-    pub(crate) fn push(&mut self, frame: &[u8], target: &Target, made: WallTime) -> bool {
+    pub(crate) fn push(&mut self, frame: &[u8], terms: &Terms) -> bool {
         if self.pack.is_empty() {
             self.pack.begin(self.datagram_size);
-            self.target = *target;
-            self.first = made;
+            self.target = terms.target;
+            self.priority = terms.priority;
+            self.first = terms.made;
             let begun = self.signs.sent.begun.load(Ordering::Relaxed) + 1;
             self.signs.sent.begun.store(begun, Ordering::SeqCst);
         }
-        self.last = made;
+        self.priority = self.priority.max(terms.priority);
+        self.last = terms.made;
         self.pack.push(frame)
+    }
+
+    /// The priority of the most urgent message that waits.
+    pub(crate) const fn priority(&self) -> Priority {
+        self.priority
     }
 
     /// Whether those that wait have waited for long enough.
@@ -333,11 +342,27 @@ mod tests {
         let mut watch = Watch::new(Arc::clone(&gate.signs), Duration::ZERO);
         let signs = Arc::clone(&gate.signs);
         assert!(watch.look(|| panic!("nothing waits")).is_none());
-        assert!(gate.push(&[1, 0, 0, 0], &Target::All, WallTime::default()));
+        assert!(gate.push(&[1, 0, 0, 0], &Terms::default()));
         assert_eq!([signs.need_a_watch(), signs.need_a_watch()], [true, false]);
         assert!(watch.look(|| drop(gate.take())).is_some());
         assert!(watch.look(|| panic!("nothing waits")).is_none(), "nothing came since");
-        assert!(gate.push(&[1, 0, 0, 0], &Target::All, WallTime::default()));
+        assert!(gate.push(&[1, 0, 0, 0], &Terms::default()));
         assert!(signs.need_a_watch());
+    }
+
+    #[test]
+    fn those_that_wait_are_as_urgent_as_the_most_urgent_of_them() {
+        let mut gate = gate();
+        let mut push = |priority| {
+            assert!(gate.push(&[1, 0, 0, 0], &Terms { priority, ..Terms::default() }));
+            gate.priority()
+        };
+        assert_eq!(push(Priority::Low), Priority::Low);
+        assert_eq!(push(Priority::High), Priority::High);
+        assert_eq!(push(Priority::Normal), Priority::High);
+        let (pack, ..) = gate.take();
+        gate.give_back(pack);
+        assert!(gate.push(&[1, 0, 0, 0], &Terms { priority: Priority::Low, ..Terms::default() }));
+        assert_eq!(gate.priority(), Priority::Low);
     }
 }

@@ -203,7 +203,7 @@ impl Shared {
         *lock(&self.config) = config;
         self.handlers.set_defaults(settings.handler_defaults());
         let granted = socket.set_buffers(settings.receive_buffer, settings.send_buffer);
-        let held = self.ask_machine(&wishes, socket.udp(), granted);
+        let held = self.ask_machine(&wishes, &socket, granted);
         self.start(&settings, socket, address, (granted, held), first_number)
     }
 
@@ -232,7 +232,8 @@ impl Shared {
         let datagram_size = settings.mtu - if address.is_ipv4() { IPV4_HEADERS } else { IPV6_HEADERS };
         let gate_length = self.gate_length(settings);
         let gate = Gate::new(gate_length, datagram_size, Arc::clone(&self.gate_signs));
-        let opening = self.transmit.exclusively(|line| line.open(outbound, Arc::clone(&socket), gate));
+        let marks = settings.dscp;
+        let opening = self.transmit.exclusively(|line| line.open(outbound, Arc::clone(&socket), gate, marks));
         self.set_link(Some(Arc::new(Link {
             opening,
             life: Arc::clone(&life),

@@ -15,7 +15,7 @@ use crate::message::wall_now;
 use crate::metadata::Metadata;
 use crate::payload::{self, EncodeError, Payload, PayloadLimits};
 use crate::shared::Shared;
-use crate::{ContentType, Id, Priority, WallTime, Wire};
+use crate::{ContentType, Id, WallTime, Wire};
 
 /// The largest UDP payload (IPv4: 65,535 less 20 and 8 bytes of headers).
 const MAX_UDP_PAYLOAD: usize = 65_507;
@@ -181,7 +181,7 @@ impl Shared {
 
     fn hand_over(&self, link: &Link, job: &mut Job) -> Result<Sent, Box<Failed>> {
         let failures = self.send_counters.queued.value();
-        let urgent = job.terms.urgent;
+        let urgent = job.terms.is_urgent();
         let Handed { outcome, wake_driver } = self.transmit.submit(job, urgent);
         // A caller's loop may watch the socket alone, or be busy elsewhere: there the sender goes on.
         let left = wake_driver && !(self.caller_driven && self.transmit.flush_all());
@@ -198,8 +198,8 @@ impl Job {
     fn begin(&mut self, link: &Link, target: Target, metadata: &Metadata) {
         self.datagram.clear();
         self.pack.begin(link.datagram_size);
-        let urgent = metadata.priority == Priority::Critical;
-        self.terms = Terms { target, urgent, opening: link.opening, made: wall_now() };
+        let priority = metadata.priority;
+        self.terms = Terms { target, priority, opening: link.opening, made: wall_now() };
     }
 }
 

@@ -1,6 +1,7 @@
 //! The socket: opening, reading without blocking, waiting with a wake-up. All platform-only calls are here
 //! and in its submodules.
 
+mod mark;
 mod wait;
 
 #[cfg(target_os = "linux")]
@@ -12,8 +13,9 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tautline_proto::WallTime;
+use tautline_proto::{Priority, WallTime};
 
+use mark::Mark;
 pub(crate) use wait::{Waiter, Waker};
 
 #[cfg(target_os = "linux")]
@@ -138,6 +140,11 @@ impl Socket {
     /// Asks for kernel buffers of these sizes (0 leaves the system's) and says what was granted.
     pub(crate) fn set_buffers(&self, receive: usize, send: usize) -> Granted {
         platform::set_buffers(&self.udp, receive, send)
+    }
+
+    /// Marks what is sent from now on as being of this priority; whether the system does it. Some system calls.
+    pub(crate) fn mark(&self, priority: Priority) -> bool {
+        platform::mark(&self.udp, self.local, Mark::of(priority))
     }
 
     /// How many times the kernel has dropped what arrived because the buffer was full; a system call. 0 where it does not
