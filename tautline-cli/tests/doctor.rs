@@ -30,7 +30,8 @@ fn every_part_and_every_measurement_is_there_as_json() {
             "low_latency_cpu",
             "busy_poll",
             "receive_buffer",
-            "send_buffer"
+            "send_buffer",
+            "dscp"
         ]
     );
     for part in found["profile"].as_array().expect("a list") {

@@ -82,10 +82,12 @@ wire_enum! {
 
 wire_enum! {
     /// How urgent a message is; higher ones overtake lower ones in every queue.
+    #[derive(Default)]
     Priority {
         /// May wait, and is dropped first.
         Low = 1, "low";
         /// The default.
+        #[default]
         Normal = 2, "normal";
         /// Before everything ordinary.
         High = 3, "high";

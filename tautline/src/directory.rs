@@ -11,6 +11,7 @@ use tautline_proto::endpoint::PeerHandle;
 use tautline_proto::{InboundCounters, InboundStats, PeerId, PeerRxStats, PeerTxStats, SessionId};
 
 use crate::ConnectionState;
+use crate::socket::Socket;
 use crate::sync::lock;
 
 /// One peer as it stands now.
@@ -41,6 +42,7 @@ pub(crate) struct Directory(Mutex<Inner>);
 struct Inner {
     peers: BTreeMap<PeerId, Entry>,
     inbound: Option<Arc<InboundCounters>>,
+    socket: Option<Arc<Socket>>,
     retired: Totals,
 }
 
@@ -56,22 +58,36 @@ pub(crate) struct Totals {
     pub(crate) received: PeerRxStats,
     pub(crate) sent: PeerTxStats,
     pub(crate) inbound: InboundStats,
+    pub(crate) kernel_drops: u64,
 }
 
 impl Directory {
-    /// Begins a connection, whose datagrams these counters count.
-    pub(crate) fn begin(&self, counters: Arc<InboundCounters>) {
-        lock(&self.0).inbound = Some(counters);
+    /// Begins a connection, whose datagrams these counters count and whose socket the kernel watches.
+    pub(crate) fn begin(&self, counters: Arc<InboundCounters>, socket: Arc<Socket>) {
+        let mut inner = lock(&self.0);
+        inner.inbound = Some(counters);
+        inner.socket = Some(socket);
     }
 
     /// Ends a connection: every peer is gone.
     pub(crate) fn end(&self) {
+        self.ask_kernel();
         let mut inner = lock(&self.0);
         let ids: Vec<_> = inner.peers.keys().copied().collect();
         ids.into_iter().for_each(|id| inner.retire(id));
         if let Some(counters) = inner.inbound.take() {
             inner.retired.inbound.merge(&counters.snapshot());
         }
+        let socket = inner.socket.take();
+        inner.retired.kernel_drops += socket.as_ref().map_or(0, |socket| socket.kernel_drops_seen());
+        // A socket may close when it is let go.
+        drop(inner);
+    }
+
+    /// Asks the kernel what it has dropped, without the lock; the answer is kept in the socket.
+    fn ask_kernel(&self) {
+        let socket = lock(&self.0).socket.clone();
+        socket.inspect(|socket| _ = socket.kernel_drops());
     }
 
     pub(crate) fn add(&self, handle: PeerHandle) {
@@ -105,6 +121,7 @@ impl Directory {
 
     /// The sums, and how many peers there are.
     pub(crate) fn totals(&self) -> (Totals, usize) {
+        self.ask_kernel();
         let inner = lock(&self.0);
         let mut totals = inner.retired;
         if !inner.peers.is_empty() {
@@ -115,6 +132,7 @@ impl Directory {
         if let Some(counters) = &inner.inbound {
             totals.inbound.merge(&counters.snapshot());
         }
+        totals.kernel_drops += inner.socket.as_ref().map_or(0, |socket| socket.kernel_drops_seen());
         (totals, inner.peers.len())
     }
 }

@@ -2,6 +2,7 @@
 //! user does.
 
 mod happened;
+mod overflow;
 mod reading;
 
 use std::io;
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 use tautline_proto::endpoint::Inbound;
 use tautline_proto::{Instant as Steady, Now};
 
+use overflow::Overflow;
+
 use crate::error::ConnectError;
 use crate::events::Event;
 use crate::gate::Watch;
@@ -24,7 +27,7 @@ use crate::message::Arrival;
 use crate::patience::Patience;
 use crate::reply::Reply;
 use crate::shared::Shared;
-use crate::socket::{Socket, Waiter, Waker};
+use crate::socket::{Granted, Socket, Waiter, Waker};
 use crate::{Cause, MessageRef, WaitPolicy};
 
 /// A turn reads no more once it has read so many datagrams. It may have read some more: those that the kernel handed over
@@ -96,6 +99,7 @@ pub(crate) struct Turner {
     /// For [`Event::PeerUnreachable`], which a flood of junk in the log must not hide.
     unreachable_limit: LineLimit,
     send_failures_seen: u64,
+    overflow: Overflow,
     /// For how many turns the protocol's timers have been put off.
     put_off: u32,
     /// Senders left more to write than one turn may.
@@ -131,6 +135,7 @@ pub(crate) struct Parts {
     pub(crate) server: Option<SocketAddr>,
     pub(crate) answer_by: Option<Steady>,
     pub(crate) wait: WaitPolicy,
+    pub(crate) granted: Granted,
     pub(crate) watch: Watch,
     pub(crate) offload: bool,
     pub(crate) inbox_is_on: bool,
@@ -156,6 +161,7 @@ impl Turner {
             server,
             answer_by,
             wait,
+            granted,
             watch,
             offload,
             inbox_is_on,
@@ -175,6 +181,7 @@ impl Turner {
             last_other_wire: None,
             unreachable_limit: LineLimit::default(),
             send_failures_seen: 0,
+            overflow: Overflow::new(granted),
             put_off: 0,
             unwritten: false,
             patience: Patience::new(wait),
@@ -224,6 +231,7 @@ impl Turner {
         }
         self.act_on_time(now, datagrams);
         self.settle(now);
+        self.look_at_overflow(now.steady);
         self.look_at_gate();
         self.finish_sends();
         self.check_answer(now.steady);
@@ -277,6 +285,7 @@ impl Turner {
         }
         carry_out_commands(&mut self.inbound, &self.shared, now);
         while let Some((to, datagram)) = self.inbound.poll_reply() {
+            // Outside any session, so with whichever mark (`dscp`) the socket happens to have.
             if let Err(error) = self.socket.send(&datagram, to)
                 && error.kind() == io::ErrorKind::ConnectionRefused
             {

@@ -82,6 +82,15 @@ pub enum Event {
         /// The command or the change that would allow it.
         remedy: String,
     },
+    /// The kernel has dropped datagrams because the receive buffer was full: they came faster than they were read. At
+    /// most once a second, and only when the driver turns anyway; Linux only.
+    KernelDropped {
+        /// How many since the last such event, counted as [`Statistics::kernel_drops`](crate::Statistics::kernel_drops).
+        dropped: u64,
+        /// The bytes that the kernel granted for receiving, where it says. More with `receive_buffer`, up to the system's
+        /// limit (`sysctl net.core.rmem_max`).
+        receive_buffer: Option<usize>,
+    },
     /// A message that `send` had queued could not be sent.
     SendFailed {
         /// Why.

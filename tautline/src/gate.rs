@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use tautline_proto::WallTime;
 use tautline_proto::wire::native::Pack;
+use tautline_proto::{Priority, WallTime};
 
-use crate::line::Target;
+use crate::line::{Target, Terms};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// So many messages in a row must follow closely before one waits.
@@ -143,6 +143,8 @@ pub(crate) struct Gate {
     datagram_size: usize,
     pack: Pack,
     target: Target,
+    /// Of the most urgent of those that wait.
+    priority: Priority,
     /// When the first and the last of those that wait were made.
     first: WallTime,
     last: WallTime,
@@ -213,16 +215,23 @@ impl Gate {
     /// Lets the message wait; `false` where the pack is full and must go first.
     #[must_use]
     #[inline]
-    pub(crate) fn push(&mut self, frame: &[u8], target: &Target, made: WallTime) -> bool {
+    pub(crate) fn push(&mut self, frame: &[u8], terms: &Terms) -> bool {
         if self.pack.is_empty() {
             self.pack.begin(self.datagram_size);
-            self.target = *target;
-            self.first = made;
+            self.target = terms.target;
+            self.priority = terms.priority;
+            self.first = terms.made;
             let begun = self.signs.sent.begun.load(Ordering::Relaxed) + 1;
             self.signs.sent.begun.store(begun, Ordering::SeqCst);
         }
-        self.last = made;
+        self.priority = self.priority.max(terms.priority);
+        self.last = terms.made;
         self.pack.push(frame)
+    }
+
+    /// The priority of the most urgent message that waits.
+    pub(crate) const fn priority(&self) -> Priority {
+        self.priority
     }
 
     /// Whether those that wait have waited for long enough.

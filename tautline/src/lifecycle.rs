@@ -203,7 +203,7 @@ impl Shared {
         *lock(&self.config) = config;
         self.handlers.set_defaults(settings.handler_defaults());
         let granted = socket.set_buffers(settings.receive_buffer, settings.send_buffer);
-        let held = self.ask_machine(&wishes, socket.udp(), granted);
+        let held = self.ask_machine(&wishes, &socket, granted);
         self.start(&settings, socket, address, (granted, held), first_number)
     }
 
@@ -227,12 +227,13 @@ impl Shared {
         let client = settings.role == Role::Client;
         let waits = client && settings.wire == Wire::Native && !settings.connect_timeout.is_zero();
         let answer_by = waits.then(|| self.clock.now().steady.plus(settings.connect_timeout));
-        self.directory.begin(inbound.counters());
+        self.directory.begin(inbound.counters(), Arc::clone(&socket));
         self.inbox.open(settings.inbox_capacity, settings.inbox_policy);
         let datagram_size = settings.mtu - if address.is_ipv4() { IPV4_HEADERS } else { IPV6_HEADERS };
         let gate_length = self.gate_length(settings);
         let gate = Gate::new(gate_length, datagram_size, Arc::clone(&self.gate_signs));
-        let opening = self.transmit.exclusively(|line| line.open(outbound, Arc::clone(&socket), gate));
+        let marks = settings.dscp;
+        let opening = self.transmit.exclusively(|line| line.open(outbound, Arc::clone(&socket), gate, marks));
         self.set_link(Some(Arc::new(Link {
             opening,
             life: Arc::clone(&life),
@@ -252,6 +253,7 @@ impl Shared {
             server: client.then_some(address),
             answer_by,
             wait: settings.wait,
+            granted,
             watch: Watch::new(Arc::clone(&self.gate_signs), gate_length),
             offload: settings.offload && settings.wire == Wire::Native,
             inbox_is_on: settings.inbox_capacity > 0,

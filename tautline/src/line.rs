@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tautline_proto::PeerId;
 use tautline_proto::endpoint::{Command, Outbound, Spent};
 use tautline_proto::wire::native::{HEADER_LEN, Pack};
-use tautline_proto::{Counter, Now, WallTime};
+use tautline_proto::{Counter, Now, Priority, WallTime};
 
 use crate::error::SendError;
 use crate::gate::Gate;
@@ -54,12 +54,18 @@ pub(crate) struct Job {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Terms {
     pub(crate) target: Target,
-    /// They never wait.
-    pub(crate) urgent: bool,
+    pub(crate) priority: Priority,
     /// The [opening](Line::open) that they were encoded for.
     pub(crate) opening: u64,
     /// When they were made.
     pub(crate) made: WallTime,
+}
+
+impl Terms {
+    /// Whether they never wait.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.priority == Priority::Critical
+    }
 }
 
 impl Job {
@@ -125,6 +131,8 @@ struct Open {
     outbound: Outbound,
     socket: Arc<Socket>,
     gate: Gate,
+    /// Which priority the socket's mark is for; `None` where datagrams are not marked.
+    marked: Option<Priority>,
     /// Where control datagrams are built.
     scratch: Vec<u8>,
 }
@@ -134,9 +142,12 @@ impl Line {
         Arc::clone(&self.counters)
     }
 
-    /// Opens the line: messages that were encoded for this opening, which it names, can be sent.
-    pub(crate) fn open(&mut self, outbound: Outbound, socket: Arc<Socket>, gate: Gate) -> u64 {
-        self.open = Some(Open { outbound, socket, gate, scratch: Vec::new() });
+    /// Opens the line: messages that were encoded for this opening, which it names, can be sent. `marks`: datagrams are
+    /// marked by priority.
+    pub(crate) fn open(&mut self, outbound: Outbound, socket: Arc<Socket>, gate: Gate, marks: bool) -> u64 {
+        // What a socket sends at first is ordinary.
+        let marked = marks.then_some(Priority::Normal);
+        self.open = Some(Open { outbound, socket, gate, marked, scratch: Vec::new() });
         self.openings += 1;
         self.openings
     }
@@ -149,7 +160,7 @@ impl Line {
             let mut datagram = std::mem::take(&mut open.scratch);
             if open.outbound.farewell(&mut datagram) {
                 // A goodbye that is lost is made up for by the peer's liveness time-out.
-                let _ = open.send_to(peer, &mut datagram, 0);
+                let _ = open.send_control(peer, &mut datagram);
             }
             open.scratch = datagram;
         }
@@ -166,7 +177,7 @@ impl Line {
         let mut datagram = std::mem::take(&mut open.scratch);
         datagram.clear();
         if let Some(peer) = open.outbound.apply(command, now, &mut datagram)
-            && open.send_to(peer, &mut datagram, 0).is_err()
+            && open.send_control(peer, &mut datagram).is_err()
         {
             self.counters.refused.add(1);
         }
@@ -181,6 +192,7 @@ impl Line {
     /// Sends what waits at the gate.
     pub(crate) fn flush(&mut self) {
         let Some(open) = self.open.as_mut().filter(|open| !open.gate.is_empty()) else { return };
+        open.mark(open.gate.priority());
         let (mut pack, target, made) = open.gate.take();
         let outcome = open.send_pack(target, &mut pack);
         open.gate.give_back(pack);
@@ -200,11 +212,12 @@ impl Line {
         if self.gather(job, more) {
             return Ok(Sent::Queued);
         }
-        if !job.terms.urgent {
+        if !job.terms.is_urgent() {
             // They were sent before.
             self.flush();
         }
         let open = self.open.as_mut().expect("nobody closes it meanwhile");
+        open.mark(job.terms.priority);
         let outcome = match job.pack.is_empty() {
             true => open.send_datagram(job.terms.target, &mut job.datagram),
             false => open.send_pack(job.terms.target, &mut job.pack),
@@ -217,7 +230,7 @@ impl Line {
     fn gather(&mut self, job: &Job, more: bool) -> bool {
         let Job { datagram, pack, terms } = job;
         let Some(open) = &mut self.open else { return false };
-        if open.gate.is_off() || terms.urgent || !pack.is_empty() {
+        if open.gate.is_off() || terms.is_urgent() || !pack.is_empty() {
             return false;
         }
         let waits = open.gate.is_streaming(&terms.target, terms.made) || more;
@@ -225,9 +238,9 @@ impl Line {
         if !waits || !Pack::admits(open.gate.datagram_size(), frame.len()) || !open.may_pack(&terms.target) {
             return false;
         }
-        if !open.gate.is_for(&terms.target) || !open.gate.push(frame, &terms.target, terms.made) {
+        if !open.gate.is_for(&terms.target) || !open.gate.push(frame, terms) {
             self.flush();
-            let again = |open: &mut Open| open.gate.push(frame, &terms.target, terms.made);
+            let again = |open: &mut Open| open.gate.push(frame, terms);
             let pushed = self.open.as_mut().is_some_and(again);
             debug_assert!(pushed, "an empty pack takes what it admits");
         }
@@ -269,6 +282,16 @@ impl Open {
             Meant::One(peer) => may(&peer),
             Meant::All => !self.outbound.peers().is_empty() && self.outbound.peers().iter().all(may),
             Meant::Unknown => false,
+        }
+    }
+
+    /// Marks what is sent next as being of this priority, where that was asked for and is a change.
+    #[inline]
+    fn mark(&mut self, priority: Priority) {
+        if self.marked.is_some_and(|marked| marked != priority) {
+            self.marked = Some(priority);
+            // Where the system refuses, that was told when connecting.
+            let _ = self.socket.mark(priority);
         }
     }
 
@@ -321,6 +344,13 @@ impl Open {
             None => Ok(()),
             Some(failed) => Err(failed.of(count as u64 * messages)),
         }
+    }
+
+    /// Sends a datagram of the protocol's own. Marked as ordinary: heartbeats measure the way and show whether it is open, so
+    /// they should not fare better than most messages do.
+    fn send_control(&mut self, peer: PeerId, datagram: &mut Vec<u8>) -> Result<(), Box<Failed>> {
+        self.mark(Priority::Normal);
+        self.send_to(peer, datagram, 0)
     }
 
     fn send_to(&mut self, peer: PeerId, datagram: &mut Vec<u8>, messages: u64) -> Result<(), Box<Failed>> {
@@ -429,7 +459,7 @@ mod tests {
         let (mut inbound, outbound) = endpoint(config, Start::default());
         let mut line = Line::default();
         let socket = Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        line.open(outbound, Arc::new(socket), Gate::default());
+        line.open(outbound, Arc::new(socket), Gate::default(), false);
         for &client in clients {
             inbound.handle(Now::default(), client, &datagram(), &mut Vec::new()).expect("it is in order");
             while let Some(command) = inbound.poll_command() {

@@ -15,7 +15,7 @@ use crate::message::wall_now;
 use crate::metadata::Metadata;
 use crate::payload::{self, EncodeError, Payload, PayloadLimits};
 use crate::shared::Shared;
-use crate::{ContentType, Id, Priority, WallTime, Wire};
+use crate::{ContentType, Id, WallTime, Wire};
 
 /// The largest UDP payload (IPv4: 65,535 less 20 and 8 bytes of headers).
 const MAX_UDP_PAYLOAD: usize = 65_507;
@@ -75,7 +75,7 @@ impl Shared {
         target: Target,
         value: &T,
         metadata: &Metadata,
-        answers: Option<Id<'_>>,
+        answers: Option<&Id<'_>>,
     ) -> Result<Sent, SendError> {
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
@@ -87,7 +87,7 @@ impl Shared {
         target: Target,
         payload: &Payload,
         metadata: &Metadata,
-        answers: Option<Id<'_>>,
+        answers: Option<&Id<'_>>,
     ) -> Result<Sent, SendError> {
         self.send_bytes(target, payload.content_type(), payload.bytes(), metadata, answers)
     }
@@ -99,7 +99,7 @@ impl Shared {
         content_type: ContentType,
         bytes: &[u8],
         metadata: &Metadata,
-        answers: Option<Id<'_>>,
+        answers: Option<&Id<'_>>,
     ) -> Result<Sent, SendError> {
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
@@ -148,14 +148,14 @@ impl Shared {
         link: &Link,
         target: Target,
         metadata: &Metadata,
-        answers: Option<Id<'_>>,
+        answers: Option<&Id<'_>>,
         content_type: ContentType,
         write_payload: impl Fn(&mut Vec<u8>) -> Result<(), EncodeError>,
     ) -> Result<Sent, SendError> {
         let sent = at_desk(|Desk { job, .. }| {
             link.check_wire(content_type, metadata.channel)?;
             job.begin(link, target, metadata);
-            let head = head(metadata, answers.as_ref(), content_type, job.terms.made);
+            let head = head(metadata, answers, content_type, job.terms.made);
             link.encode(&mut job.datagram, &head, &write_payload)?;
             self.hand_over(link, job)
         });
@@ -191,7 +191,7 @@ impl Shared {
 
     fn hand_over(&self, link: &Link, job: &mut Job) -> Result<Sent, Box<Failed>> {
         let failures = self.send_counters.queued.value();
-        let urgent = job.terms.urgent;
+        let urgent = job.terms.is_urgent();
         let Handed { outcome, wake_driver } = self.transmit.submit(job, urgent);
         // A caller's loop may watch the socket alone, or be busy elsewhere: there the sender goes on.
         let left = wake_driver && !(self.caller_driven && self.transmit.flush_all());
@@ -208,8 +208,8 @@ impl Job {
     fn begin(&mut self, link: &Link, target: Target, metadata: &Metadata) {
         self.datagram.clear();
         self.pack.begin(link.datagram_size);
-        let urgent = metadata.priority == Priority::Critical;
-        self.terms = Terms { target, urgent, opening: link.opening, made: wall_now() };
+        let priority = metadata.priority;
+        self.terms = Terms { target, priority, opening: link.opening, made: wall_now() };
     }
 }
 

@@ -1,6 +1,7 @@
 //! The socket: opening, reading without blocking, waiting with a wake-up. All platform-only calls are here
 //! and in its submodules.
 
+mod mark;
 mod wait;
 
 #[cfg(target_os = "linux")]
@@ -10,10 +11,11 @@ mod portable;
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tautline_proto::WallTime;
+use tautline_proto::{Priority, WallTime};
 
+use mark::Mark;
 pub(crate) use wait::{Waiter, Waker};
 
 #[cfg(target_os = "linux")]
@@ -44,6 +46,10 @@ pub(crate) struct Socket {
     coalesced: AtomicBool,
     /// Whether the kernel stamps datagrams on arrival.
     stamped: bool,
+    /// What the kernel has dropped here, as far as it was asked. The kernel's counter is its low half.
+    ///
+    /// Order: relaxed; it only grows (`fetch_max`), so whoever asks, and in whatever order, nothing counts twice.
+    dropped: AtomicU64,
 }
 
 /// What the kernel granted of the buffers asked for, in bytes; `None` where it would not say.
@@ -110,7 +116,7 @@ impl Socket {
         udp.set_nonblocking(true)?;
         let local = udp.local_addr()?;
         let (segments, coalesced) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { udp, connected_to, local, segments, coalesced, stamped: false })
+        Ok(Self { udp, connected_to, local, segments, coalesced, stamped: false, dropped: AtomicU64::new(0) })
     }
 
     /// Lets several datagrams go to the kernel in one call, where it can do that.
@@ -134,6 +140,24 @@ impl Socket {
     /// Asks for kernel buffers of these sizes (0 leaves the system's) and says what was granted.
     pub(crate) fn set_buffers(&self, receive: usize, send: usize) -> Granted {
         platform::set_buffers(&self.udp, receive, send)
+    }
+
+    /// Marks what is sent from now on as being of this priority; whether the system does it. Some system calls.
+    pub(crate) fn mark(&self, priority: Priority) -> bool {
+        platform::mark(&self.udp, self.local, Mark::of(priority))
+    }
+
+    /// How many times the kernel has dropped what arrived because the buffer was full; a system call. 0 where it does not
+    /// say. Right as long as it is asked before two thousand million more are dropped.
+    pub(crate) fn kernel_drops(&self) -> u64 {
+        let seen = self.dropped.load(Ordering::Relaxed);
+        let now = platform::kernel_drops(&self.udp).map_or(seen, |count| extended(seen, count));
+        self.dropped.fetch_max(now, Ordering::Relaxed).max(now)
+    }
+
+    /// What [`kernel_drops`](Self::kernel_drops) said last, without a system call.
+    pub(crate) fn kernel_drops_seen(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     pub(crate) const fn local_address(&self) -> SocketAddr {
@@ -209,6 +233,13 @@ impl Socket {
             None => self.udp.recv_from(buffer).map(|(len, from)| Arrived::one(len, from)),
         }
     }
+}
+
+/// The count whose low half is `low`, which has grown since it was `seen`; `seen` itself where `low` is from before.
+fn extended(seen: u64, low: u32) -> u64 {
+    #[allow(clippy::cast_possible_truncation)] // the low half is meant
+    let ahead = low.wrapping_sub(seen as u32);
+    if ahead < 1 << 31 { seen + u64::from(ahead) } else { seen }
 }
 
 /// Sends, again where the kernel first hands out the error of an earlier datagram: this one was not even tried
@@ -301,6 +332,13 @@ mod tests {
         for (coalesce, connected) in [(false, false), (false, true), (true, false), (true, true)] {
             assert_eq!(segments_arrive(coalesce, connected), expected, "{coalesce} {connected}");
         }
+    }
+
+    #[test]
+    fn a_counter_of_the_kernel_that_wraps_goes_on() {
+        let wraps = u64::from(u32::MAX);
+        assert_eq!([extended(0, 7), extended(wraps, 2), extended(wraps + 5, 4)], [7, wraps + 3, wraps + 5]);
+        assert_eq!(extended(10, 9), 10, "asked before, told later");
     }
 
     #[test]

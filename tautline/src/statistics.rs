@@ -35,6 +35,11 @@ pub struct Statistics {
     pub datagrams_dropped: Drops,
     /// Messages dropped from accepted datagrams, by reason.
     pub messages_dropped: Drops,
+    /// What the kernel dropped at our sockets because the receive buffer was full (or, seldom, because a UDP checksum
+    /// was wrong); 0 on systems other than Linux. Datagrams that were sent in one call and travel as one (segmentation
+    /// offload, over loopback and between virtual machines) count once here; `lost`, which goes by sequence numbers, counts
+    /// each of them.
+    pub kernel_drops: u64,
     /// Datagrams of peers that never came.
     pub lost: u64,
     /// Datagrams of peers that came after a newer one.
@@ -108,6 +113,7 @@ impl Shared {
             datagrams_accepted: totals.inbound.datagrams_accepted,
             datagrams_dropped: totals.inbound.datagrams_dropped,
             messages_dropped: totals.inbound.messages_dropped,
+            kernel_drops: totals.kernel_drops,
             lost: totals.received.lost,
             late: totals.received.late,
             duplicate: totals.received.duplicate,
@@ -159,6 +165,7 @@ impl Serialize for Statistics {
         map.serialize_entry("messages_dropped", &ByReason(&self.messages_dropped))?;
         map.serialize_entry("crc_errors", &self.crc_errors())?;
         map.serialize_entry("sequence_errors", &self.sequence_errors())?;
+        map.serialize_entry("kernel_drops", &self.kernel_drops)?;
         map.serialize_entry("lost", &self.lost)?;
         map.serialize_entry("late", &self.late)?;
         map.serialize_entry("duplicate", &self.duplicate)?;

@@ -10,7 +10,15 @@ mod gate;
 
 /// What `src/line.rs` is in the library, as far as the gate needs it.
 mod line {
+    use tautline::{Priority, WallTime};
+
     pub(crate) use tautline::Target;
+
+    pub(crate) struct Terms {
+        pub(crate) target: Target,
+        pub(crate) priority: Priority,
+        pub(crate) made: WallTime,
+    }
 }
 
 /// What `src/sync.rs` is in the library, as far as these files need it.
@@ -23,10 +31,11 @@ use std::time::Duration;
 
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
-use tautline::{Target, WallTime};
+use tautline::{Priority, Target, WallTime};
 
 use bell::Bell;
 use gate::{Gate, GateSigns, Watch};
+use line::Terms;
 
 /// Schedules tried per scenario and scheduler.
 const SCHEDULES: usize = 1500;
@@ -107,7 +116,9 @@ fn what_waits_at_the_gate_is_sent_although_its_senders_go_away() {
                 thread::spawn(move || {
                     for _ in 0..MESSAGES {
                         let frame = [1, 0, 0, 0];
-                        assert!(gate.lock().unwrap().push(&frame, &Target::All, WallTime::default()));
+                        let (target, priority, made) = (Target::All, Priority::Normal, WallTime::default());
+                        let terms = Terms { target, priority, made };
+                        assert!(gate.lock().unwrap().push(&frame, &terms));
                         if signs.need_a_watch() {
                             door.ring();
                         }

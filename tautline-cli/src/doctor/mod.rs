@@ -94,6 +94,7 @@ fn wanted(settings: Config) -> Config {
     config.busy_poll = settings.busy_poll;
     config.receive_buffer = settings.receive_buffer;
     config.send_buffer = settings.send_buffer;
+    config.dscp = settings.dscp;
     config
 }
 

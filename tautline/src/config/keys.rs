@@ -400,5 +400,9 @@ keys! {
         /// Whether `Arrival::time` is the kernel's receive time stamp, so that reading late does not make old data look
         /// fresh. Off, it is the time of reading, and each read costs some 0.1 us less.
         kernel_timestamps: bool as bool, ANYWHERE => false;
+        /// Whether datagrams are marked for the network (DSCP) and the host's own queues (SO_PRIORITY) by the most urgent
+        /// message sent with them: low CS1, normal CS0, high AF41, critical EF (RFC 4594, RFC 3246); Linux only. Off,
+        /// because a network that heeds marks lets messages overtake one another, and each change costs some system calls.
+        dscp: bool as bool, ANYWHERE => false;
     }
 }

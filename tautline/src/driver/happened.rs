@@ -70,7 +70,7 @@ impl Turner {
     }
 
     /// Whether a line may be logged now; then also how many were left out since the last one.
-    fn may_log(&self) -> Option<u64> {
+    pub(super) fn may_log(&self) -> Option<u64> {
         self.shared.log.allow(Instant::now())
     }
 

@@ -11,7 +11,6 @@ mod linux;
 #[cfg(not(target_os = "linux"))]
 mod portable;
 
-use std::net::UdpSocket;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -22,10 +21,11 @@ use linux as platform;
 #[cfg(not(target_os = "linux"))]
 use portable as platform;
 
+use crate::Priority;
 use crate::config::{Config, Cpus, Settings, show_duration};
 use crate::events::Event;
 use crate::shared::Shared;
-use crate::socket::Granted;
+use crate::socket::{Granted, Socket};
 use crate::sync::lock;
 
 /// How much stack is touched before the driver begins, in bytes: several times what a turn was seen to use, and
@@ -58,6 +58,7 @@ pub(crate) struct Wishes {
     busy_poll: Duration,
     receive_buffer: usize,
     send_buffer: usize,
+    dscp: bool,
     /// Whether a small kernel buffer is worth an event. The defaults ask for more than most systems give, which must not
     /// greet everyone; whoever names a size, or wants real time, wants to know.
     tell_of_receive_buffer: bool,
@@ -74,6 +75,7 @@ impl Wishes {
             busy_poll: settings.busy_poll,
             receive_buffer: settings.receive_buffer,
             send_buffer: settings.send_buffer,
+            dscp: settings.dscp,
             tell_of_receive_buffer: settings.realtime || config.receive_buffer.is_some(),
             tell_of_send_buffer: settings.realtime || config.send_buffer.is_some(),
         }
@@ -91,6 +93,7 @@ impl Wishes {
             RealtimePart::BusyPoll => (!self.busy_poll.is_zero()).then(|| show_duration(self.busy_poll)),
             RealtimePart::ReceiveBuffer => number(self.receive_buffer),
             RealtimePart::SendBuffer => number(self.send_buffer),
+            RealtimePart::Dscp => on(self.dscp),
         }
     }
 
@@ -167,13 +170,17 @@ impl Realtime {
 
 impl Shared {
     /// Asks for what belongs to the process and to the socket. Keep what it returns for as long as the connection lasts.
-    pub(crate) fn ask_machine(&self, wishes: &Wishes, socket: &UdpSocket, granted: Granted) -> Held {
+    pub(crate) fn ask_machine(&self, wishes: &Wishes, socket: &Socket, granted: Granted) -> Held {
         self.realtime.begin(wishes.clone());
         if wishes.lock_memory {
             self.answered(wishes, RealtimePart::LockMemory, platform::lock_memory());
         }
         if !wishes.busy_poll.is_zero() {
-            self.answered(wishes, RealtimePart::BusyPoll, platform::busy_poll(socket, wishes.busy_poll));
+            self.answered(
+                wishes,
+                RealtimePart::BusyPoll,
+                platform::busy_poll(socket.udp(), wishes.busy_poll),
+            );
         }
         for (part, asked, reported) in [
             (RealtimePart::ReceiveBuffer, wishes.receive_buffer, granted.receive_buffer),
@@ -182,6 +189,9 @@ impl Shared {
             if asked > 0 {
                 self.answered(wishes, part, buffer_answer(part, asked, reported));
             }
+        }
+        if wishes.dscp {
+            self.answered(wishes, RealtimePart::Dscp, mark_answer(socket));
         }
         Held { _awake: self.stay_awake(wishes) }
     }
@@ -259,6 +269,15 @@ fn buffer_answer(part: RealtimePart, asked: usize, reported: Option<usize>) -> A
             Err(Refusal::new("the system does not say what it gives", platform::buffer_remedy(part, asked)))
         }
     }
+}
+
+/// Tries every mark, and leaves the one for what is ordinary.
+fn mark_answer(socket: &Socket) -> Answer {
+    let marks = [Priority::Low, Priority::High, Priority::Critical, Priority::Normal];
+    let are_set = marks.map(|priority| socket.mark(priority)) == [true; 4];
+    are_set.then(|| "by priority".to_owned()).ok_or_else(|| {
+        Refusal::new("the system does not mark datagrams", "run on Linux, or leave `dscp` out")
+    })
 }
 
 /// Makes the pages of the calling thread's stack present.

@@ -22,11 +22,13 @@ pub enum RealtimePart {
     ReceiveBuffer,
     /// The kernel's buffer for sending: `send_buffer`.
     SendBuffer,
+    /// Datagrams marked by priority: `dscp`.
+    Dscp,
 }
 
 impl RealtimePart {
     /// Every part, in the order of reports.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ThreadPriority,
         Self::Cpus,
         Self::LockMemory,
@@ -34,6 +36,7 @@ impl RealtimePart {
         Self::BusyPoll,
         Self::ReceiveBuffer,
         Self::SendBuffer,
+        Self::Dscp,
     ];
 
     /// The key of the configuration that asks for it.
@@ -47,6 +50,7 @@ impl RealtimePart {
             Self::BusyPoll => "busy_poll",
             Self::ReceiveBuffer => "receive_buffer",
             Self::SendBuffer => "send_buffer",
+            Self::Dscp => "dscp",
         }
     }
 

@@ -13,7 +13,7 @@ pub(super) use segments::{can_segment, cannot_segment, coalesce, receive, send_s
 use rustix::net::sockopt;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, recvmsg};
 
-use super::Granted;
+use super::{Granted, Mark};
 
 /// Lets ICMP errors reach an unconnected socket (ip(7), `IP_RECVERR`). Best effort: without it a server
 /// learns of a dead peer from its silence.
@@ -40,6 +40,37 @@ pub(super) fn failed_address(socket: &UdpSocket) -> Option<SocketAddr> {
     let flags = RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT;
     let read = recvmsg(socket, &mut parts, &mut RecvAncillaryBuffer::default(), flags).ok()?;
     read.address.and_then(|address| address.try_into().ok())
+}
+
+/// Marks all that is sent from now on; whether the kernel does it.
+pub(super) fn mark(socket: &UdpSocket, local: SocketAddr, mark: Mark) -> bool {
+    // Two bits beside it are the network's, for congestion.
+    let field = libc::c_int::from(mark.dscp << 2);
+    // On an IPv6 socket for its IPv4 peers.
+    let v4 = set_option(socket, libc::IPPROTO_IP, libc::IP_TOS, field);
+    let field_is_set = match local.is_ipv6() {
+        true => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, field),
+        false => v4,
+    };
+    // Last, because IP_TOS changes it too.
+    field_is_set && set_option(socket, libc::SOL_SOCKET, libc::SO_PRIORITY, libc::c_int::from(mark.queue))
+}
+
+/// How many times the kernel has dropped what arrived here, modulo 2^32: SK_MEMINFO_DROPS of SO_MEMINFO (Linux 4.12). The
+/// same counter as SO_RXQ_OVFL's, without a control message with every read.
+pub(super) fn kernel_drops(socket: &UdpSocket) -> Option<u32> {
+    /// Its place in the array (linux/sock_diag.h), which may be longer in kernels to come.
+    const DROPS: usize = 8;
+    let mut values = [0u32; DROPS + 1];
+    #[allow(clippy::cast_possible_truncation)] // 36 bytes
+    let mut size = size_of_val(&values) as libc::socklen_t;
+    // SAFETY: the descriptor is open for the call's length; pointer and size describe `values`, and the kernel writes no
+    // more than that, and to `size` how much it was.
+    let read = unsafe {
+        let (level, option) = (libc::SOL_SOCKET, libc::SO_MEMINFO);
+        libc::getsockopt(socket.as_raw_fd(), level, option, values.as_mut_ptr().cast(), &raw mut size)
+    };
+    (read == 0 && size as usize == size_of_val(&values)).then_some(values[DROPS])
 }
 
 /// Asks for the sizes beyond the system's limit first, which needs privilege, then within it.

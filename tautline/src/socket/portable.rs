@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
-use super::{Arrived, Granted};
+use super::{Arrived, Granted, Mark};
 
 pub(super) fn report_errors(_: &UdpSocket, _: SocketAddr) {}
 
@@ -13,6 +13,14 @@ pub(super) fn failed_address(_: &UdpSocket) -> Option<SocketAddr> {
 
 pub(super) fn set_buffers(_: &UdpSocket, _: usize, _: usize) -> Granted {
     Granted::default()
+}
+
+pub(super) const fn mark(_: &UdpSocket, _: SocketAddr, _: Mark) -> bool {
+    false
+}
+
+pub(super) const fn kernel_drops(_: &UdpSocket) -> Option<u32> {
+    None
 }
 
 pub(super) const fn can_segment(_: &UdpSocket) -> bool {

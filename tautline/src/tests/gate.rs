@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gate::{Gate, GateSigns, Watch};
-use crate::{Target, WallTime};
+use crate::line::Terms;
+use crate::{Priority, Target, WallTime};
 
 const GATE_NS: i64 = 20_000;
 
@@ -95,10 +96,26 @@ fn the_driver_is_woken_once_and_looks_until_nothing_comes() {
     let (mut gate, signs) = gate_with_signs();
     let mut watch = Watch::new(Arc::clone(&signs), Duration::ZERO);
     assert!(watch.look(|| panic!("nothing waits")).is_none());
-    assert!(gate.push(&[1, 0, 0, 0], &Target::All, WallTime::default()));
+    assert!(gate.push(&[1, 0, 0, 0], &Terms::default()));
     assert_eq!([signs.need_a_watch(), signs.need_a_watch()], [true, false]);
     assert!(watch.look(|| drop(gate.take())).is_some());
     assert!(watch.look(|| panic!("nothing waits")).is_none(), "nothing came since");
-    assert!(gate.push(&[1, 0, 0, 0], &Target::All, WallTime::default()));
+    assert!(gate.push(&[1, 0, 0, 0], &Terms::default()));
     assert!(signs.need_a_watch());
+}
+
+#[test]
+fn those_that_wait_are_as_urgent_as_the_most_urgent_of_them() {
+    let mut gate = gate();
+    let mut push = |priority| {
+        assert!(gate.push(&[1, 0, 0, 0], &Terms { priority, ..Terms::default() }));
+        gate.priority()
+    };
+    assert_eq!(push(Priority::Low), Priority::Low);
+    assert_eq!(push(Priority::High), Priority::High);
+    assert_eq!(push(Priority::Normal), Priority::High);
+    let (pack, ..) = gate.take();
+    gate.give_back(pack);
+    assert!(gate.push(&[1, 0, 0, 0], &Terms { priority: Priority::Low, ..Terms::default() }));
+    assert_eq!(gate.priority(), Priority::Low);
 }
