@@ -345,7 +345,7 @@ impl UdpInterface {
         value: &T,
         metadata: &Metadata,
     ) -> Result<Sent, SendError> {
-        self.shared().send_value(message.peer().into(), value, metadata, Some(message.message_id()))
+        self.shared().send_value(message.peer().into(), value, metadata, Some(&message.message_id()))
     }
 
     /// As [`reply`](Self::reply), with a payload as it is.
@@ -359,7 +359,7 @@ impl UdpInterface {
         payload: &Payload,
         metadata: &Metadata,
     ) -> Result<Sent, SendError> {
-        self.shared().send_payload(message.peer().into(), payload, metadata, Some(message.message_id()))
+        self.shared().send_payload(message.peer().into(), payload, metadata, Some(&message.message_id()))
     }
 
     /// The next message from the inbox, the most urgent first. Waits for at most `timeout`: zero polls, `None`

@@ -60,7 +60,7 @@ impl Reply {
     /// As [`UdpInterface::send`](crate::UdpInterface::send); an unknown peer where it is gone meanwhile.
     pub fn send<T: Serialize + ?Sized>(&self, value: &T, metadata: &Metadata) -> Result<Sent, SendError> {
         let target = Target::Peer(self.arrival.peer);
-        self.shared.send_value(target, value, metadata, Some(self.message_id.borrowed()))
+        self.shared.send_value(target, value, metadata, Some(&self.message_id))
     }
 
     /// Sends raw bytes as the answer. The correlation id of `metadata` is replaced.
@@ -69,7 +69,7 @@ impl Reply {
     ///
     /// As for [`send`](Self::send).
     pub fn send_raw(&self, bytes: &[u8], metadata: &Metadata) -> Result<Sent, SendError> {
-        let (target, answers) = (Target::Peer(self.arrival.peer), Some(self.message_id.borrowed()));
+        let (target, answers) = (Target::Peer(self.arrival.peer), Some(&self.message_id));
         self.shared.send_bytes(target, ContentType::Raw, bytes, metadata, answers)
     }
 
@@ -80,7 +80,7 @@ impl Reply {
     /// As for [`send`](Self::send).
     pub fn send_payload(&self, payload: &Payload, metadata: &Metadata) -> Result<Sent, SendError> {
         let target = Target::Peer(self.arrival.peer);
-        self.shared.send_payload(target, payload, metadata, Some(self.message_id.borrowed()))
+        self.shared.send_payload(target, payload, metadata, Some(&self.message_id))
     }
 }
 

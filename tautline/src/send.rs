@@ -75,7 +75,7 @@ impl Shared {
         target: Target,
         value: &T,
         metadata: &Metadata,
-        answers: Option<Id<'_>>,
+        answers: Option<&Id<'_>>,
     ) -> Result<Sent, SendError> {
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
@@ -87,7 +87,7 @@ impl Shared {
         target: Target,
         payload: &Payload,
         metadata: &Metadata,
-        answers: Option<Id<'_>>,
+        answers: Option<&Id<'_>>,
     ) -> Result<Sent, SendError> {
         self.send_bytes(target, payload.content_type(), payload.bytes(), metadata, answers)
     }
@@ -99,7 +99,7 @@ impl Shared {
         content_type: ContentType,
         bytes: &[u8],
         metadata: &Metadata,
-        answers: Option<Id<'_>>,
+        answers: Option<&Id<'_>>,
     ) -> Result<Sent, SendError> {
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
@@ -148,14 +148,14 @@ impl Shared {
         link: &Link,
         target: Target,
         metadata: &Metadata,
-        answers: Option<Id<'_>>,
+        answers: Option<&Id<'_>>,
         content_type: ContentType,
         write_payload: impl Fn(&mut Vec<u8>) -> Result<(), EncodeError>,
     ) -> Result<Sent, SendError> {
         let sent = at_desk(|Desk { job, .. }| {
             link.check_wire(content_type, metadata.channel)?;
             job.begin(link, target, metadata);
-            let head = head(metadata, answers.as_ref(), content_type, job.terms.made);
+            let head = head(metadata, answers, content_type, job.terms.made);
             link.encode(&mut job.datagram, &head, &write_payload)?;
             self.hand_over(link, job)
         });
