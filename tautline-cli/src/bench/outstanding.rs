@@ -84,3 +84,36 @@ impl Outstanding {
         (self.marked, self.marked_at) = (sent, Instant::now());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outstanding(most: u64, marked: u64, back: u64) -> Outstanding {
+        Outstanding { most, mark: Payload::raw([0]), marked, back, marked_at: Instant::now() }
+    }
+
+    #[test]
+    fn there_is_room_up_to_the_next_mark_and_up_to_the_bound() {
+        for (most, marked, back, sent, room) in [
+            (100, 0, 0, 0, 25),
+            (100, 0, 0, 20, 5),
+            (100, 0, 0, 25, 0),
+            (100, 75, 0, 90, 10),
+            (100, 75, 25, 90, 10),
+            (100, 100, 0, 100, 0),
+            (3, 2, 0, 2, 1),
+        ] {
+            assert_eq!(outstanding(most, marked, back).room(sent), room, "{most} {marked} {back} {sent}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_due_after_each_quarter_and_when_the_last_is_lost() {
+        assert!(!outstanding(100, 50, 0).is_mark_due(74) && outstanding(100, 50, 0).is_mark_due(75));
+        let mut full = outstanding(100, 100, 0);
+        assert!(!full.is_mark_due(100));
+        full.marked_at = full.marked_at.checked_sub(MARK_WAIT).expect("the machine has run for that long");
+        assert!(full.is_mark_due(100));
+    }
+}
