@@ -65,7 +65,7 @@ fn ping_pong_measures_every_message_on_both_wires() {
 
 #[test]
 fn a_rate_and_a_raw_socket_beside_it() {
-    let options = ["--rate", "1kHz", "--messages", "50", "--baseline", "--json"];
+    let options = ["--rate", "1kHz", "--messages", "50", "--baseline", "--set", "wait=block", "--json"];
     let finished = run(&[&["bench", "latency"], &options[..]].concat());
     assert_eq!(finished.code, 0, "{finished:?}");
     let summary = last_json(&finished.stdout);
@@ -87,6 +87,42 @@ fn every_message_of_a_flood_is_accounted_for() {
 }
 
 #[test]
+fn batches_share_datagrams_and_all_of_them_go() {
+    // 3000 is no multiple of 70: the last batch is smaller.
+    let options =
+        ["--messages", "3000", "--batch", "70", "--set", "gate=1ms", "--set", "wait=spin", "--json"];
+    let finished = run(&[&["bench", "throughput"], &options[..]].concat());
+    assert_eq!(finished.code, 0, "{finished:?}");
+    let summary = last_json(&finished.stdout);
+    assert_adds_up(&summary, 3000);
+    assert_eq!((&summary["batch"], &summary["set"][1]), (&70.into(), &"wait = spin".into()));
+    let datagrams = summary["datagrams_sent"].as_u64().expect("it is counted");
+    assert!((1..1000).contains(&datagrams), "{datagrams}");
+}
+
+#[test]
+fn nothing_is_lost_with_few_messages_on_their_way() {
+    // The last allows less than a batch and less than a mark for each quarter.
+    let runs = [["native", "256", "1"], ["classic", "64", "40"], ["native", "3", "40"]];
+    for [wire, outstanding, batch] in runs {
+        let options = ["--wire", wire, "--outstanding", outstanding, "--batch", batch, "--messages", "2000"];
+        let finished = run(&[&["bench", "throughput", "--json"], &options[..]].concat());
+        assert_eq!(finished.code, 0, "{finished:?}");
+        let summary = last_json(&finished.stdout);
+        assert_adds_up(&summary, 2000);
+        assert_eq!((&summary["lost"], &summary["datagrams_lost"]), (&0.into(), &0.into()), "{summary}");
+    }
+}
+
+#[test]
+fn without_sequence_numbers_the_kernels_count_is_what_there_is() {
+    let options = ["--wire", "classic", "--no-sequence", "--messages", "500", "--json"];
+    let summary = last_json(&run(&[&["bench", "throughput"], &options[..]].concat()).stdout);
+    assert_adds_up(&summary, 500);
+    assert!(summary["datagrams_lost"].is_null(), "{summary}");
+}
+
+#[test]
 fn losses_have_names() {
     // 4 KiB hold a few datagrams only, so the kernel drops most of what is sent.
     let options = ["--messages", "20000", "--size", "1400", "--set", "receive_buffer=4096", "--json"];
@@ -94,6 +130,8 @@ fn losses_have_names() {
     assert_eq!(finished.code, 0, "{finished:?}");
     let summary = last_json(&finished.stdout);
     assert_adds_up(&summary, 20_000);
+    assert_eq!(summary["lost_by_name"]["never_came"], summary["lost"], "{summary}");
+    assert!(summary["datagrams_lost"].as_u64() > Some(0), "{summary}");
     assert_eq!(summary["set"][0], "receive_buffer = 4096");
 }
 
@@ -201,6 +239,9 @@ fn bad_input_is_named_with_what_would_be_right() {
         (&["latency", "--budget-percentile", "99"], &["--budget"]),
         (&["latency", "--no-crc"], &["--no-crc", "--wire classic"]),
         (&["throughput", "127.0.0.1:0"], &["port"]),
+        (&["throughput", "--batch", "0"], &["--batch", "10000"]),
+        (&["throughput", "--outstanding", "0"], &["--outstanding", "from 1"]),
+        (&["latency", "--set", "wait=sometimes"], &["--set", "wait", "adaptive, block or spin"]),
         (&["serve", "host:port"], &["host:port", "expected"]),
     ] {
         let finished = run(&[&["bench"], arguments].concat());

@@ -118,7 +118,8 @@ impl Watch {
         }
         if streaming || self.signs.is_waiting() {
             self.set_watching(true);
-        } else if self.watching {
+        } else if self.signs.driven.watched.load(Ordering::SeqCst) {
+            // Not `self.watching`: a sender may have asked for the watch after its message was sent already.
             self.set_watching(false);
             if self.signs.is_waiting() {
                 flush();

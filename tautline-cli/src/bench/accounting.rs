@@ -6,6 +6,8 @@ use super::words::Answer;
 
 /// What was neither received nor dropped by anyone who counts.
 const ON_THE_WAY: &str = "on_the_way";
+/// In datagrams whose sequence numbers the serving end never saw.
+const NEVER_CAME: &str = "never_came";
 /// The serving end read too slowly.
 const BUFFER_FULL: &str = "receive_buffer_full";
 
@@ -15,32 +17,31 @@ pub(super) struct Accounting {
     pub(super) sent: u64,
     pub(super) received: u64,
     pub(super) lost: BTreeMap<String, u64>,
+    /// Datagrams that never came, by their sequence numbers; `None` without numbers.
+    pub(super) datagrams_lost: Option<u64>,
+    /// Datagrams for which the serving end's receive buffer had no room; `None` where the kernel does not tell.
+    pub(super) kernel_drops: Option<u64>,
 }
 
 impl Accounting {
-    /// From the counts before and after; `per_datagram` messages were in a datagram on average, because the kernel
-    /// counts datagrams.
+    /// From the counts before and after; `per_datagram` messages were in a datagram on average. That is needed only
+    /// where the kernel's count of datagrams is all that is known: with sequence numbers, what was not dropped by
+    /// name was in the datagrams that never came.
     pub(super) fn new(sent: u64, per_datagram: f64, before: &Answer, after: &Answer) -> Self {
+        let grown = |before: Option<u64>, after: Option<u64>| Some(after?.saturating_sub(before?));
+        let datagrams_lost = grown(before.datagrams_lost, after.datagrams_lost);
+        let kernel_drops = grown(before.kernel_drops, after.kernel_drops);
         let received = after.messages.saturating_sub(before.messages).min(sent);
-        let mut left = sent - received;
-        let mut lost = BTreeMap::new();
-        let mut name = |reason: &str, count: u64| {
-            let count = count.min(left);
-            left -= count;
-            if count > 0 {
-                lost.insert(reason.to_owned(), count);
-            }
-        };
-        let kernel = after.kernel_drops.zip(before.kernel_drops);
-        name(
-            BUFFER_FULL,
-            kernel.map_or(0, |(after, before)| messages(after.saturating_sub(before), per_datagram)),
-        );
-        for (reason, count) in &after.dropped {
-            name(reason, count.saturating_sub(before.dropped.get(reason).copied().unwrap_or(0)));
+        let mut left = Left { count: sent - received, lost: BTreeMap::new() };
+        if datagrams_lost.is_none() {
+            left.name(BUFFER_FULL, kernel_drops.map_or(0, |datagrams| messages(datagrams, per_datagram)));
         }
-        name(ON_THE_WAY, u64::MAX);
-        Self { sent, received, lost }
+        for (reason, count) in &after.dropped {
+            left.name(reason, count.saturating_sub(before.dropped.get(reason).copied().unwrap_or(0)));
+        }
+        let rest = if datagrams_lost > Some(0) { NEVER_CAME } else { ON_THE_WAY };
+        left.name(rest, u64::MAX);
+        Self { sent, received, lost: left.lost, datagrams_lost, kernel_drops }
     }
 
     pub(super) fn lost_total(&self) -> u64 {
@@ -49,10 +50,37 @@ impl Accounting {
 
     /// The sum, in words.
     pub(super) fn line(&self) -> String {
-        let Self { sent, received, lost } = self;
+        let Self { sent, received, lost, .. } = self;
         let named = lost.iter().map(|(reason, count)| format!(" + {count} {}", reason.replace('_', " ")));
         let lost = if lost.is_empty() { " + 0 lost".to_owned() } else { named.collect() };
         format!("{sent} sent = {received} received{lost}")
+    }
+
+    /// The datagrams that were lost, in words; empty where none was, as far as is known.
+    pub(super) fn datagrams_line(&self) -> String {
+        let never_came = self.datagrams_lost.filter(|count| *count > 0);
+        let never_came =
+            never_came.map(|count| format!("datagrams that never came, by their numbers: {count}"));
+        let kernel = self.kernel_drops.filter(|count| *count > 0);
+        let kernel =
+            kernel.map(|count| format!("dropped by the kernel, the receive buffer being full: {count}"));
+        never_came.into_iter().chain(kernel).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Losses that have no name yet, and those that have.
+struct Left {
+    count: u64,
+    lost: BTreeMap<String, u64>,
+}
+
+impl Left {
+    fn name(&mut self, reason: &str, count: u64) {
+        let count = count.min(self.count);
+        self.count -= count;
+        if count > 0 {
+            self.lost.insert(reason.to_owned(), count);
+        }
     }
 }
 
@@ -68,6 +96,10 @@ mod tests {
     fn answer(messages: u64, kernel_drops: Option<u64>, duplicate: u64) -> Answer {
         let dropped = BTreeMap::from([("duplicate".to_owned(), duplicate)]);
         Answer { messages, kernel_drops, dropped, ..Answer::default() }
+    }
+
+    fn numbered(messages: u64, kernel_drops: u64, datagrams_lost: u64) -> Answer {
+        Answer { datagrams_lost: Some(datagrams_lost), ..answer(messages, Some(kernel_drops), 0) }
     }
 
     #[test]
@@ -90,5 +122,16 @@ mod tests {
     fn the_kernel_counts_datagrams() {
         let accounting = Accounting::new(100, 20.0, &answer(0, Some(0), 0), &answer(60, Some(2), 0));
         assert_eq!(accounting.line(), "100 sent = 60 received + 40 receive buffer full");
+    }
+
+    #[test]
+    fn sequence_numbers_know_better_than_the_mean() {
+        let accounting = Accounting::new(100, 20.0, &numbered(0, 3, 1), &numbered(73, 5, 3));
+        assert_eq!(accounting.line(), "100 sent = 73 received + 27 never came");
+        let line = accounting.datagrams_line();
+        assert!(line.contains("by their numbers: 2") && line.contains("buffer being full: 2"), "{line}");
+        let accounting = Accounting::new(100, 20.0, &numbered(0, 3, 1), &numbered(73, 3, 1));
+        assert_eq!(accounting.line(), "100 sent = 73 received + 27 on the way");
+        assert_eq!(accounting.datagrams_line(), "");
     }
 }

@@ -35,6 +35,7 @@ const SLICE: Duration = Duration::from_millis(200);
 #[command(after_help = "\
 Examples:
   tautline bench latency --baseline
+  tautline bench latency --set wait=spin
   tautline bench latency --rate 1kHz --seconds 30 --budget 1ms --budget-percentile max
   tautline bench latency plant.local:9000 --messages 100000 --html latency.html
   tautline bench latency --wire classic --size 200 --set receive_buffer=1048576 --json")]

@@ -7,10 +7,12 @@ mod accounting;
 mod chart;
 mod client;
 mod course;
+mod flood;
 mod latency;
 mod lines;
 mod machine;
 mod other_end;
+mod outstanding;
 mod page;
 mod report;
 mod serve;
@@ -32,7 +34,7 @@ use crate::exit::{Exit, Failure};
 Examples:
   tautline bench latency
   tautline bench latency --rate 1kHz --seconds 30 --budget 1ms --html latency.html
-  tautline bench throughput --size 256
+  tautline bench throughput --size 256 --batch 40
   tautline bench serve 0.0.0.0:9000")]
 pub(crate) struct Args {
     #[command(subcommand)]

@@ -7,7 +7,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tautline::{Arrival, Driver, Drops, Endpoint, Id, MessageRef, Metadata, PeerId, Role, UdpInterface};
+use tautline::{
+    Arrival, Driver, Drops, Endpoint, Id, MessageRef, Metadata, PeerId, Role, UdpInterface, Wire,
+};
 
 use super::settings::SettingsArgs;
 use super::usage;
@@ -132,6 +134,7 @@ impl Server {
         let drops = [&statistics.datagrams_dropped, &statistics.messages_dropped];
         let answer = Answer {
             messages: self.counts.of(peer),
+            datagrams_lost: self.datagrams_lost(peer),
             kernel_drops: usage::kernel_drops(self.address),
             dropped: drops.into_iter().flat_map(Drops::iter).map(|(why, n)| (why.to_string(), n)).collect(),
             cpu_us: usage::cpu_us(),
@@ -145,6 +148,14 @@ impl Server {
         if let Ok(payload) = tautline::Payload::json_text(payload) {
             let _ = self.interface.send_payload_to(peer, &payload, &metadata);
         }
+    }
+
+    /// Those that newer ones passed: the question came after all of them, so what is missing now hardly comes any more.
+    fn datagrams_lost(&self, peer: PeerId) -> Option<u64> {
+        let config = self.interface.config();
+        let is_numbered = config.wire != Some(Wire::Classic) || config.use_sequence != Some(false);
+        let received = self.interface.peer(peer)?.received;
+        is_numbered.then_some(received.lost + received.missing)
     }
 }
 

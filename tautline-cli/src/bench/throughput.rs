@@ -1,14 +1,14 @@
 //! `tautline bench throughput`: as many messages as go, and where each of them went.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
-use tautline::{Metadata, Payload, SendError, Statistics};
+use tautline::Statistics;
 
 use super::accounting::Accounting;
 use super::chart::{Axis, Chart, Curve, Point};
 use super::client::Client;
-use super::lines::too_large;
+use super::flood::{Flood, Plan};
 use super::machine::{self, Machine};
 use super::other_end::OtherEnd;
 use super::page::{self, Page};
@@ -16,17 +16,14 @@ use super::report::Cost;
 use super::settings::{RunArgs, payload};
 use super::usage;
 use super::watch::Watch;
-use super::words::{Answer, COUNTED};
+use super::words::Answer;
 use crate::exit::{Exit, Failure};
+use crate::link::count;
 use crate::output::{self, BOLD, FAINT, Styled};
 use crate::svg::short;
 
-/// Messages between two looks at the clock, the socket and Ctrl-C.
-const BURST: u64 = 64;
-
-/// Points of the page's chart lie this far apart, or further in a long run.
-const SHORTEST_STEP: Duration = Duration::from_millis(20);
-const STEPS: u32 = 200;
+/// More messages a call change nothing any more; their payloads are in memory.
+const LARGEST_BATCH: u64 = 10_000;
 
 /// What is still in a buffer at the end is waited for: until the count stands still, or for this many questions.
 const LAST_QUESTIONS: u32 = 50;
@@ -41,11 +38,43 @@ const QUESTION_PAUSE: Duration = Duration::from_millis(20);
 Examples:
   tautline bench throughput
   tautline bench throughput --size 1400 --seconds 10
+  tautline bench throughput --batch 40
+  tautline bench throughput --outstanding 256 --set wait=spin
   tautline bench throughput plant.local:9000 --messages 1000000 --json
   tautline bench throughput --set receive_buffer=16777216 --html throughput.html")]
 pub(super) struct Args {
     #[command(flatten)]
     run: RunArgs,
+    /// Hand over this many messages a call, so that they share datagrams and system calls, up to 10000
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(1..=LARGEST_BATCH),
+        allow_negative_numbers = true
+    )]
+    batch: u64,
+    /// Have at most this many messages on their way: then none should be lost
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    outstanding: Option<u64>,
+}
+
+impl Args {
+    fn plan(&self) -> Plan {
+        Plan {
+            messages: self.run.messages,
+            length: self.run.length().unwrap_or(Duration::MAX),
+            batch: self.batch,
+            outstanding: self.outstanding,
+        }
+    }
+
+    /// How messages are sent, where it is not one by one without a limit.
+    fn manner(&self) -> String {
+        let batch = (self.batch > 1).then(|| format!(", {} a call", self.batch));
+        let outstanding = self.outstanding.map(|most| format!(", at most {most} on their way"));
+        batch.into_iter().chain(outstanding).collect()
+    }
 }
 
 /// Sends, counts, and accounts.
@@ -57,7 +86,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let mut client = Client::connect(&other, &args.run.settings)?;
     let payload = payload(client.wire, args.run.size)?;
     let before = Counts::take(&mut client)?;
-    let mut flood = Flood::new(args, Watch::start("messages sent")?);
+    let mut flood = Flood::new(args.plan(), Watch::start("messages sent")?);
     flood.run(&mut client, &payload)?;
     let after = Counts::after(&mut client, flood.sent + before.answer.messages)?;
     client.interface.disconnect();
@@ -102,88 +131,6 @@ impl Counts {
     }
 }
 
-/// Sending without a pause.
-struct Flood<'a> {
-    args: &'a Args,
-    watch: Watch,
-    sent: u64,
-    /// Sends that the kernel refused for the moment; they were tried again.
-    refused: u64,
-    spent: Duration,
-    /// How many had been sent at which time.
-    steps: Vec<(Duration, u64)>,
-}
-
-impl<'a> Flood<'a> {
-    fn new(args: &'a Args, watch: Watch) -> Self {
-        Self { args, watch, sent: 0, refused: 0, spent: Duration::ZERO, steps: vec![(Duration::ZERO, 0)] }
-    }
-
-    fn length(&self) -> Duration {
-        self.args.run.length().unwrap_or(Duration::MAX)
-    }
-
-    fn run(&mut self, client: &mut Client, payload: &Payload) -> Result<(), Failure> {
-        let most = self.args.run.messages.unwrap_or(u64::MAX);
-        let step = if most == u64::MAX { (self.length() / STEPS).max(SHORTEST_STEP) } else { SHORTEST_STEP };
-        let start = Instant::now();
-        let mut next_step = step;
-        while self.sent < most && self.spent < self.length() && !self.watch.is_asked() {
-            self.burst(client, payload, BURST.min(most - self.sent))?;
-            client.driver.turn(Duration::ZERO);
-            self.spent = start.elapsed();
-            if self.spent >= next_step {
-                next_step = self.spent + step;
-                self.note_step();
-                self.watch.show(Instant::now(), || self.share(), self.sent);
-            }
-        }
-        self.watch.close();
-        Ok(())
-    }
-
-    fn burst(&mut self, client: &Client, payload: &Payload, count: u64) -> Result<(), Failure> {
-        let metadata = Metadata::new(COUNTED);
-        for _ in 0..count {
-            match client.interface.send_payload(payload, &metadata) {
-                Ok(_) => self.sent += 1,
-                Err(SendError::Busy | SendError::Refused { .. }) => {
-                    self.refused += 1;
-                    std::thread::yield_now();
-                    return Ok(());
-                }
-                Err(error @ (SendError::Encode(_) | SendError::TooLarge { .. })) => {
-                    return Err(too_large(&error));
-                }
-                Err(error) => {
-                    let sentence = format!("after {} messages: {error}", self.sent);
-                    return Err(Failure::new(Exit::NoConnection, sentence));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// However long it takes, the steps stay few: every second one goes when there are too many.
-    fn note_step(&mut self) {
-        self.steps.push((self.spent, self.sent));
-        if self.steps.len() > 2 * STEPS as usize {
-            let mut index = 0;
-            self.steps.retain(|_| {
-                index += 1;
-                index % 2 == 1
-            });
-        }
-    }
-
-    fn share(&self) -> f64 {
-        match self.args.run.messages {
-            Some(messages) => self.sent as f64 / messages as f64,
-            None => self.spent.as_secs_f64() / self.length().as_secs_f64(),
-        }
-    }
-}
-
 /// How it ended; serialised, the line of JSON.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -192,6 +139,8 @@ struct Report {
     peer: Option<String>,
     wire: &'static str,
     size: u64,
+    batch: u64,
+    outstanding: Option<u64>,
     set: Vec<String>,
     seconds: f64,
     messages_sent: u64,
@@ -201,6 +150,8 @@ struct Report {
     loss_percent: f64,
     sends_refused: u64,
     datagrams_sent: u64,
+    datagrams_lost: Option<u64>,
+    datagrams_dropped_by_kernel: Option<u64>,
     sent_per_second: f64,
     received_per_second: f64,
     megabytes_per_second: f64,
@@ -210,6 +161,10 @@ struct Report {
     machine: Machine,
     #[serde(skip)]
     sum: String,
+    #[serde(skip)]
+    datagrams: String,
+    #[serde(skip)]
+    manner: String,
 }
 
 impl Report {
@@ -217,7 +172,7 @@ impl Report {
         args: &Args,
         other: &OtherEnd,
         client: &Client,
-        flood: &Flood<'_>,
+        flood: &Flood,
         before: &Counts,
         after: &Counts,
     ) -> Self {
@@ -236,6 +191,8 @@ impl Report {
             peer: (!other.is_child()).then(|| other.endpoint.to_string()),
             wire: client.wire.name(),
             size: args.run.size,
+            batch: args.batch,
+            outstanding: args.outstanding,
             set: args.run.settings.sets(),
             seconds: (flood.spent.as_secs_f64() * 1e3).round() / 1e3,
             messages_sent: flood.sent,
@@ -244,6 +201,8 @@ impl Report {
             loss_percent: (accounting.lost_total() as f64 / flood.sent.max(1) as f64 * 1e4).round() / 1e2,
             sends_refused: flood.refused,
             datagrams_sent: datagrams,
+            datagrams_lost: accounting.datagrams_lost,
+            datagrams_dropped_by_kernel: accounting.kernel_drops,
             sent_per_second: per_second(flood.sent),
             received_per_second: per_second(accounting.received),
             megabytes_per_second: per_second(accounting.received * args.run.size) / 1e6,
@@ -256,6 +215,8 @@ impl Report {
             },
             machine: Machine::here(),
             sum: accounting.line(),
+            datagrams: accounting.datagrams_line(),
+            manner: args.manner(),
             lost_by_name: accounting.lost,
         }
     }
@@ -266,7 +227,7 @@ impl Report {
 
     fn title(&self) -> String {
         let where_to = self.peer.as_deref().map_or("over loopback".to_owned(), |peer| format!("to {peer}"));
-        format!("Throughput {where_to}: {} bytes, {} wire", self.size, self.wire)
+        format!("Throughput {where_to}: {} bytes, {} wire{}", self.size, self.wire, self.manner)
     }
 
     fn rates(&self) -> String {
@@ -288,14 +249,15 @@ impl Report {
 
     fn text(&self) -> String {
         let mut text = format!("{}\n{}\n{}\n", Styled(BOLD, self.title()), self.rates(), self.sum);
-        let faint = [self.cpu(), self.cost.line("message received"), self.machine.line()];
+        let faint =
+            [self.datagrams.clone(), self.cpu(), self.cost.line("message received"), self.machine.line()];
         for line in faint.iter().filter(|line| !line.is_empty()) {
             text.push_str(&format!("{}\n", Styled(FAINT, line)));
         }
         text
     }
 
-    fn page(&self, flood: &Flood<'_>) -> String {
+    fn page(&self, flood: &Flood) -> String {
         let tiles = [
             ("messages/s received", millions(self.received_per_second)),
             ("messages/s sent", millions(self.sent_per_second)),
@@ -319,6 +281,7 @@ impl Report {
             table: std::iter::once(head).chain(rows.map(|(name, count)| vec![name, count])).collect(),
             facts: vec![
                 ("Settings", self.set.join(", ")),
+                ("Lost", self.datagrams.clone()),
                 ("Cost", self.cost.line("message received")),
                 ("CPU", self.cpu()),
                 ("Machine", self.machine.line()),
@@ -338,7 +301,7 @@ fn millions(per_second: f64) -> String {
 }
 
 /// Messages sent per second between one step and the next.
-fn chart(flood: &Flood<'_>) -> Chart {
+fn chart(flood: &Flood) -> Chart {
     let points = flood.steps.windows(2).map(|pair| {
         let [(from, before), (to, after)] = pair else { unreachable!("windows of two") };
         let rate = (after - before) as f64 / (*to - *from).as_secs_f64().max(1e-9);
