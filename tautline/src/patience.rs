@@ -12,6 +12,9 @@ use crate::WaitPolicy;
 /// How long a wait asks before it sleeps.
 const ASK_FOR: Duration = Duration::from_micros(100);
 
+/// So many questions, some 1.5 us, and others get the core.
+const QUESTIONS: u32 = 4;
+
 /// A core that was given away for longer is wanted by somebody else, or was interrupted.
 const LATE: Duration = Duration::from_micros(200);
 
@@ -33,6 +36,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 #[derive(Debug)]
 pub(crate) struct Patience {
     policy: WaitPolicy,
+    questions: u32,
     misses: u32,
     short_sleeps: u32,
     pause: Duration,
@@ -51,7 +55,15 @@ pub(crate) enum Next {
 
 impl Patience {
     pub(crate) const fn new(policy: WaitPolicy) -> Self {
-        Self { policy, misses: 0, short_sleeps: 0, pause: FIRST_PAUSE, paused_until: None, late_at: None }
+        Self {
+            policy,
+            questions: 0,
+            misses: 0,
+            short_sleeps: 0,
+            pause: FIRST_PAUSE,
+            paused_until: None,
+            late_at: None,
+        }
     }
 
     /// Whether a wait that begins now asks at all.
@@ -70,7 +82,10 @@ impl Patience {
         match self.policy {
             WaitPolicy::Spin => Next::Ask,
             WaitPolicy::Block => Next::Sleep,
-            WaitPolicy::Adaptive if now.saturating_duration_since(began) < ASK_FOR => Next::Yield,
+            WaitPolicy::Adaptive if now.saturating_duration_since(began) < ASK_FOR => {
+                self.questions = (self.questions + 1) % QUESTIONS;
+                if self.questions == 0 { Next::Yield } else { Next::Ask }
+            }
             WaitPolicy::Adaptive => {
                 self.misses += 1;
                 self.short_sleeps = 0;
@@ -122,7 +137,8 @@ mod tests {
 
     /// Asks in vain for as long as a wait does.
     fn miss(patience: &mut Patience, now: Instant) {
-        assert_eq!(patience.next(now, now + us(1)), Next::Yield);
+        let next: Vec<_> = (0..QUESTIONS).map(|_| patience.next(now, now + us(1))).collect();
+        assert_eq!(next.iter().filter(|&&next| next == Next::Yield).count(), 1);
         assert_eq!(patience.next(now, now + ASK_FOR), Next::Sleep);
     }
 

@@ -79,7 +79,7 @@ fn blocking(config: Config) -> Config {
 
 /// A core of this machine may be away for longer than the default buffer lasts at ten million messages a second.
 fn large_buffer(config: Config) -> Config {
-    config.receive_buffer(16 << 20)
+    config.receive_buffer(32 << 20)
 }
 
 /// Every message is a datagram.
