@@ -153,7 +153,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     tautline_stream(
         "tautline, send",
         "stream",
-        "a message per call; `receive_buffer` 32 MiB, everything else as it comes: gate, GSO, GRO",
+        "a message per call; `receive_buffer` 16 MiB, everything else as it comes: gate, GSO, GRO",
     ),
     tautline_stream("tautline, send_batch", "batch", "720 messages per call, else as send"),
     tautline_stream("tautline, without offload", "no-offload", "as send, with `offload = false`"),
