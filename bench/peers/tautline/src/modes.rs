@@ -77,8 +77,7 @@ fn blocking(config: Config) -> Config {
     config.wait(WaitPolicy::Block)
 }
 
-/// A core of this machine may be away for longer than the default buffer lasts at ten million messages a second. Not more:
-/// a queue of 32 MiB does not fit the caches, and halves the rates.
+/// A core of this machine may be away for longer than the default buffer lasts at ten million messages a second.
 fn large_buffer(config: Config) -> Config {
     config.receive_buffer(16 << 20)
 }
