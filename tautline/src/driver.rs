@@ -229,7 +229,7 @@ impl Turner {
         if self.life.is_orphaned() {
             return datagrams;
         }
-        self.act_on_time(now, datagrams);
+        self.act_on_time(now);
         self.settle(now);
         self.look_at_overflow(now.steady);
         self.look_at_gate();
@@ -255,15 +255,17 @@ impl Turner {
     }
 
     /// Acts on the protocol's timers, unless more datagrams wait: nobody is silent who is only not read yet.
-    fn act_on_time(&mut self, now: Now, datagrams: usize) {
-        if datagrams >= TURN_BUDGET && self.put_off < MAX_PUT_OFF {
+    fn act_on_time(&mut self, now: Now) {
+        if self.inbound.next_timeout().is_none_or(|due| due > now.steady) {
+            return;
+        }
+        if self.more_may_wait && self.put_off < MAX_PUT_OFF {
+            // What is due lets the next turn read at once, without waiting.
             self.put_off += 1;
             return;
         }
         self.put_off = 0;
-        if self.inbound.next_timeout().is_some_and(|due| due <= now.steady) {
-            self.inbound.handle_timeout(now);
-        }
+        self.inbound.handle_timeout(now);
     }
 
     /// When the next turn must be, at the latest.
