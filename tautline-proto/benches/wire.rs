@@ -17,7 +17,7 @@ use tautline_proto::endpoint::WireFormat;
 use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::classic::{self, ClassicFormat};
 use tautline_proto::wire::native::{self, Frame, Pack};
-use tautline_proto::{ContentType, Id, MessageRef, MessageType, PeerId, Priority, Window};
+use tautline_proto::{ContentType, Delivery, Id, MessageRef, MessageType, PeerId, Priority, Window};
 
 /// A control message: eight numbers.
 const PAYLOAD: [u8; 64] = [7; 64];
@@ -162,6 +162,8 @@ fn write_classic(out: &mut Vec<u8>) {
         source: Cow::Borrowed("controller"),
         destination: None,
         correlation_id: None,
+        delivery: Delivery::BestEffort,
+        lifespan: None,
         content_type: ContentType::Json,
         payload: &[],
     };

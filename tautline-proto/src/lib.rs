@@ -19,7 +19,7 @@ pub mod window;
 pub mod wire;
 
 pub use drops::{DropCounters, DropReason, Drops};
-pub use message::{ContentType, Id, MessageRef, MessageType, Priority, UnknownName};
+pub use message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority, UnknownName};
 pub use peer::{PeerId, SessionId};
 pub use state::{Cause, ConnectionState};
 pub use stats::{

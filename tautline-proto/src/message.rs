@@ -4,6 +4,7 @@
 
 use alloc::borrow::Cow;
 use core::fmt;
+use core::time::Duration;
 
 use crate::time::WallTime;
 
@@ -110,6 +111,20 @@ wire_enum! {
     }
 }
 
+wire_enum! {
+    /// What is done for a message to arrive. The classic wire knows only the first.
+    #[derive(Default)]
+    Delivery {
+        /// Sent once; a loss delays nothing and is made up for by the next message. The default.
+        #[default]
+        BestEffort = 0, "best_effort";
+        /// Sent again until it is acknowledged or its budget is spent; delivered once, as soon as it comes.
+        Reliable = 1, "reliable";
+        /// As reliable, and delivered after those of its type and channel that were sent before it.
+        Ordered = 2, "ordered";
+    }
+}
+
 /// A name that is none of those expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownName {
@@ -211,6 +226,10 @@ pub struct MessageRef<'a> {
     pub destination: Option<Cow<'a, str>>,
     /// The id of the message that this one answers.
     pub correlation_id: Option<Id<'a>>,
+    /// How it was sent.
+    pub delivery: Delivery,
+    /// For how long after `timestamp` it is worth anything, if the sender said so.
+    pub lifespan: Option<Duration>,
     /// How the payload is encoded.
     pub content_type: ContentType,
     /// The payload; checked against its content type and the limits before anyone sees it.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tautline_proto::json::{self, JsonLimits, NonFinite};
 use tautline_proto::wire::classic::{self, ClassicFormat};
-use tautline_proto::{ContentType, DropReason, Id, MessageRef, MessageType, Priority, WallTime};
+use tautline_proto::{ContentType, Delivery, DropReason, Id, MessageRef, MessageType, Priority, WallTime};
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -55,6 +55,8 @@ impl Metadata {
             source: self.source.as_str().into(),
             destination: self.destination.as_deref().map(Into::into),
             correlation_id: self.correlation_id.as_deref().map(Id::from),
+            delivery: Delivery::BestEffort,
+            lifespan: None,
             content_type: ContentType::Json,
             payload: &[],
         }
@@ -191,6 +193,8 @@ fn message(parts: &Parts) -> MessageRef<'_> {
         source: source.as_str().into(),
         destination: destination.as_deref().map(Into::into),
         correlation_id: correlation_id.as_deref().map(Id::from),
+        delivery: Delivery::BestEffort,
+        lifespan: None,
         content_type: ContentType::Json,
         payload: &[],
     }

@@ -204,6 +204,8 @@ pub enum Unsupported {
     Content(ContentType),
     /// A channel other than 0.
     Channel(u16),
+    /// A lifespan.
+    Lifespan,
 }
 
 impl fmt::Display for SendError {
@@ -227,6 +229,10 @@ impl fmt::Display for SendError {
             Self::NotOnThisWire { wire, what: Unsupported::Channel(channel) } => {
                 write!(f, "the {wire} wire has no channels: send on channel 0 instead of {channel}")
             }
+            Self::NotOnThisWire { wire, what: Unsupported::Lifespan } => write!(
+                f,
+                "the {wire} wire carries no lifespan: leave it out and set it at the receiver for its message type"
+            ),
             Self::Text(error) => error.fmt(f),
             Self::TooLarge { size, max } => {
                 write!(

@@ -100,8 +100,8 @@ pub use tautline_proto::endpoint::RemovalReason;
 pub use tautline_proto::json::{JsonFault, NonFinite};
 pub use tautline_proto::wire::native::BadText;
 pub use tautline_proto::{
-    Cause, ConnectionState, ContentType, DropReason, Drops, Id, Instant, MessageRef, MessageType, PathStats,
-    PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, UnknownName, WallTime,
+    Cause, ConnectionState, ContentType, Delivery, DropReason, Drops, Id, Instant, MessageRef, MessageType,
+    PathStats, PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, UnknownName, WallTime,
 };
 
 /// A handler for messages of a type; see [`UdpInterface::register_message_handler`].

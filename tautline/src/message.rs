@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::pool::Pool;
 use crate::sync::Arc;
-use crate::{ContentType, Id, MessageRef, MessageType, PeerId, Priority, WallTime};
+use crate::{ContentType, Delivery, Id, MessageRef, MessageType, PeerId, Priority, WallTime};
 
 /// How a message came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Message {
     priority: Priority,
     channel: u16,
     timestamp: WallTime,
+    delivery: Delivery,
+    lifespan: Option<Duration>,
     content_type: ContentType,
     message_id: StoredId,
     correlation_id: Option<StoredId>,
@@ -75,6 +77,8 @@ impl Message {
             priority: message.priority,
             channel: message.channel,
             timestamp: message.timestamp,
+            delivery: message.delivery,
+            lifespan: message.lifespan,
             content_type: message.content_type,
             payload: append(&mut bytes, message.payload),
             source: append(&mut bytes, message.source.as_bytes()),
@@ -142,6 +146,18 @@ impl Message {
         self.correlation_id.map(|id| self.id(id))
     }
 
+    /// How it was sent.
+    #[must_use]
+    pub const fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    /// For how long after its time stamp it is worth anything, if its sender said so.
+    #[must_use]
+    pub const fn lifespan(&self) -> Option<Duration> {
+        self.lifespan
+    }
+
     /// How the payload is encoded.
     #[must_use]
     pub const fn content_type(&self) -> ContentType {
@@ -199,6 +215,8 @@ impl Message {
             source: Cow::Borrowed(self.source()),
             destination: self.destination().map(Cow::Borrowed),
             correlation_id: self.correlation_id(),
+            delivery: self.delivery,
+            lifespan: self.lifespan,
             content_type: self.content_type,
             payload: self.payload(),
         }

@@ -1,5 +1,7 @@
 //! What goes with a message that is sent.
 
+use std::time::Duration;
+
 use crate::{Id, MessageRef, MessageType, Priority, WallTime};
 
 /// The metadata of a message to be sent; whatever is `None` gets its default.
@@ -29,6 +31,8 @@ pub struct Metadata {
     pub destination: Option<String>,
     /// The id of the message that this one answers.
     pub correlation_id: Option<Id<'static>>,
+    /// For how long after its time stamp the message is worth anything; it travels with it. Native wire only.
+    pub lifespan: Option<Duration>,
 }
 
 impl Default for Metadata {
@@ -57,6 +61,7 @@ impl Metadata {
             source: None,
             destination: None,
             correlation_id: None,
+            lifespan: None,
         }
     }
 
@@ -148,6 +153,14 @@ impl Metadata {
     #[must_use]
     pub fn correlation_id(mut self, id: impl Into<Id<'static>>) -> Self {
         self.correlation_id = Some(id.into());
+        self
+    }
+
+    /// For how long after its time stamp the message is worth anything: 1 us to about 71 minutes, anything beyond is taken as
+    /// the nearer of the two. Whoever finds it older drops it. Native wire only.
+    #[must_use]
+    pub const fn lifespan(mut self, lifespan: Duration) -> Self {
+        self.lifespan = Some(lifespan);
         self
     }
 

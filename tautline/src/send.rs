@@ -15,7 +15,7 @@ use crate::message::wall_now;
 use crate::metadata::Metadata;
 use crate::payload::{self, EncodeError, Payload, PayloadLimits};
 use crate::shared::Shared;
-use crate::{ContentType, Id, WallTime, Wire};
+use crate::{ContentType, Delivery, Id, WallTime, Wire};
 
 /// The largest UDP payload (IPv4: 65,535 less 20 and 8 bytes of headers).
 const MAX_UDP_PAYLOAD: usize = 65_507;
@@ -153,7 +153,7 @@ impl Shared {
         write_payload: impl Fn(&mut Vec<u8>) -> Result<(), EncodeError>,
     ) -> Result<Sent, SendError> {
         let sent = at_desk(|Desk { job, .. }| {
-            link.check_wire(content_type, metadata.channel)?;
+            link.check_wire(content_type, metadata)?;
             job.begin(link, target, metadata);
             let head = head(metadata, answers, content_type, job.terms.made);
             link.encode(&mut job.datagram, &head, &write_payload)?;
@@ -176,7 +176,7 @@ impl Shared {
             let mut batch = Batch { shared: self, link, job, sent: Sent::Written, done: 0 };
             let encoded = items.iter().try_for_each(|item| {
                 let content_type = content_type(item);
-                link.check_wire(content_type, metadata.channel)?;
+                link.check_wire(content_type, metadata)?;
                 let head = head(metadata, None, content_type, batch.job.terms.made);
                 draft.clear();
                 link.encode(draft, &head, |out| write_payload(out, item))?;
@@ -273,11 +273,12 @@ impl Batch<'_> {
 }
 
 impl Link {
-    fn check_wire(&self, content_type: ContentType, channel: u16) -> Result<(), SendError> {
+    fn check_wire(&self, content_type: ContentType, metadata: &Metadata) -> Result<(), SendError> {
         let what = match self.wire {
             Wire::Native => return Ok(()),
             Wire::Classic if content_type != ContentType::Json => Unsupported::Content(content_type),
-            Wire::Classic if channel != 0 => Unsupported::Channel(channel),
+            Wire::Classic if metadata.channel != 0 => Unsupported::Channel(metadata.channel),
+            Wire::Classic if metadata.lifespan.is_some() => Unsupported::Lifespan,
             Wire::Classic => return Ok(()),
         };
         Err(SendError::NotOnThisWire { wire: self.wire, what })
@@ -325,6 +326,8 @@ fn head<'a>(
         source: metadata.source.as_deref(),
         destination: metadata.destination.as_deref(),
         correlation_id: answers.or(metadata.correlation_id.as_ref()).map(Id::borrowed),
+        delivery: Delivery::BestEffort,
+        lifespan: metadata.lifespan,
         content_type,
     }
 }

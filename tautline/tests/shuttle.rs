@@ -7,7 +7,8 @@
 #![allow(dead_code, unreachable_pub, unused_imports)] // these files are used in part here
 
 use tautline::{
-    ContentType, DropReason, Drops, Id, InboxPolicy, MessageRef, MessageType, PeerId, Priority, WallTime,
+    ContentType, Delivery, DropReason, Drops, Id, InboxPolicy, MessageRef, MessageType, PeerId, Priority,
+    WallTime,
 };
 
 #[path = "../src/handover.rs"]

@@ -86,6 +86,8 @@ impl Encoder {
             source: Cow::Borrowed(head.source.unwrap_or(&self.name)),
             destination: head.destination.map(Cow::Borrowed),
             correlation_id: head.correlation_id.as_ref().map(Id::borrowed),
+            delivery: head.delivery,
+            lifespan: None,
             content_type: head.content_type,
             payload: &[],
         };

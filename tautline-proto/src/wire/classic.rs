@@ -8,14 +8,14 @@
 //! is read here may be a stranger's.
 //!
 //! ```
-//! # use tautline_proto::{ContentType, Id, MessageRef, MessageType, Priority, WallTime};
+//! # use tautline_proto::{ContentType, Delivery, Id, MessageRef, MessageType, Priority, WallTime};
 //! use tautline_proto::json::JsonLimits;
 //! use tautline_proto::wire::classic::{self, ClassicFormat};
 //!
 //! # let message = MessageRef {
 //! #     message_type: MessageType::Command, priority: Priority::High, channel: 0,
 //! #     timestamp: WallTime::from_nanos(0), message_id: Id::from("m-1"), source: "plant".into(),
-//! #     destination: None, correlation_id: None, content_type: ContentType::Json, payload: b"",
+//! #     destination: None, correlation_id: None, delivery: Delivery::BestEffort, lifespan: None, content_type: ContentType::Json, payload: b"",
 //! # };
 //! let format = ClassicFormat::default();
 //! let mut datagram = Vec::new();
@@ -37,7 +37,7 @@ use alloc::vec::Vec;
 
 use crate::drops::DropReason;
 use crate::json::{self, Cursor, JsonFault, JsonLimits, RawValue};
-use crate::message::{ContentType, Id, MessageRef, MessageType, Priority};
+use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority};
 use crate::time::WallTime;
 
 /// The size of the CRC and of the sequence number, in bytes.
@@ -256,6 +256,8 @@ impl<'a> Metadata<'a> {
             source: json::decode_string(self.source?)?,
             destination: optional_string(self.destination)?,
             correlation_id: optional_string(self.correlation_id)?.map(Id::Text),
+            delivery: Delivery::BestEffort,
+            lifespan: None,
             content_type: ContentType::Json,
             payload,
         })

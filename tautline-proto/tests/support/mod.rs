@@ -11,7 +11,9 @@ use tautline_proto::endpoint::{
 };
 use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::native::Head;
-use tautline_proto::{ContentType, Instant, MessageType, Now, PeerId, PeerRxStats, Priority, WallTime};
+use tautline_proto::{
+    ContentType, Delivery, Instant, MessageType, Now, PeerId, PeerRxStats, Priority, WallTime,
+};
 
 /// A datagram on its way.
 #[derive(Clone, Debug)]
@@ -84,6 +86,8 @@ pub(crate) fn plain_head(now: Now) -> Head<'static> {
         source: None,
         destination: None,
         correlation_id: None,
+        delivery: Delivery::BestEffort,
+        lifespan: None,
         content_type: ContentType::Json,
     }
 }

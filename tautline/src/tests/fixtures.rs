@@ -10,7 +10,7 @@ use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::classic::ClassicFormat;
 
 use crate::message::{Arrival, Message};
-use crate::{ContentType, Id, MessageRef, MessageType, PeerId, Priority, WallTime};
+use crate::{ContentType, Delivery, Id, MessageRef, MessageType, PeerId, Priority, WallTime};
 
 /// An arrival from nobody in particular.
 pub(crate) fn arrival() -> Arrival {
@@ -33,6 +33,8 @@ pub(crate) fn numbered(number: u64, priority: Priority) -> MessageRef<'static> {
         source: Cow::Borrowed("plant"),
         destination: None,
         correlation_id: None,
+        delivery: Delivery::BestEffort,
+        lifespan: None,
         content_type: ContentType::Raw,
         payload: b"payload",
     }

@@ -17,6 +17,8 @@ fn message() -> MessageRef<'static> {
         source: "plant".into(),
         destination: None,
         correlation_id: None,
+        delivery: Delivery::BestEffort,
+        lifespan: None,
         content_type: ContentType::Json,
         payload: b"1",
     }

@@ -1,11 +1,13 @@
 //! Reading: the frames of a datagram, in place.
 
 use alloc::borrow::Cow;
+use core::time::Duration;
 
 use super::reader::Reader;
+use super::write::numbers_len;
 use super::{Heartbeat, Token, field, frame_type};
 use crate::drops::DropReason;
-use crate::message::{ContentType, Id, MessageRef, MessageType, Priority};
+use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority};
 use crate::time::WallTime;
 
 /// The frames of a datagram, one after the other.
@@ -112,6 +114,11 @@ impl Frame<'_> {
     }
 }
 
+fn read_lifespan(fields: &mut Reader<'_>) -> Option<Duration> {
+    let micros = fields.u32().filter(|&micros| micros > 0)?;
+    Some(Duration::from_micros(micros.into()))
+}
+
 fn read_echo(mut fields: Reader<'_>) -> Option<Frame<'_>> {
     let token = Token::read(&mut fields)?;
     Some(Frame::Echo { token, name: fields.name()? })
@@ -150,17 +157,22 @@ impl<'a> MessageFrame<'a> {
     #[inline]
     pub fn decode(self, default_id: u64, default_source: &'a str) -> Result<MessageRef<'a>, DropReason> {
         let mut fields = Reader(self.body);
-        let delivery = self.body.first().map_or(0, |first| first >> 6);
-        if self.flags & !field::ALL != 0 || delivery != 0 {
+        let Some(delivery) = self.delivery().filter(|_| self.flags & !field::ALL == 0) else {
             return Err(DropReason::UnsupportedFlags);
-        }
-        self.read_fields(&mut fields, default_id, default_source).ok_or(DropReason::Malformed)
+        };
+        self.read_fields(&mut fields, delivery, default_id, default_source).ok_or(DropReason::Malformed)
+    }
+
+    /// How the message was sent; `None` for a class of a later build.
+    pub(crate) fn delivery(self) -> Option<Delivery> {
+        Delivery::from_wire(self.body.first().map_or(0, |first| first >> 6))
     }
 
     #[inline]
     fn read_fields(
         self,
         fields: &mut Reader<'a>,
+        delivery: Delivery,
         default_id: u64,
         default_source: &'a str,
     ) -> Option<MessageRef<'a>> {
@@ -168,11 +180,13 @@ impl<'a> MessageFrame<'a> {
         let content_type = ContentType::from_wire(fields.u8()?)?;
         let channel = fields.u16()?;
         let timestamp = WallTime::from_nanos(fields.u64()?.cast_signed());
+        fields.bytes(numbers_len(delivery))?;
         let has = |flag: u8| self.flags & flag != 0;
         let message_id = if has(field::MESSAGE_ID) { fields.id()? } else { Id::Number(default_id) };
         let source = if has(field::SOURCE) { fields.text()? } else { default_source };
         let destination = if has(field::DESTINATION) { Some(fields.text()?) } else { None };
         let correlation_id = if has(field::CORRELATION_ID) { Some(fields.id()?) } else { None };
+        let lifespan = if has(field::LIFESPAN) { Some(read_lifespan(fields)?) } else { None };
         Some(MessageRef {
             message_type: MessageType::from_wire(kind & 0x0f)?,
             // Priorities count from 1; on the wire they have two bits.
@@ -183,6 +197,8 @@ impl<'a> MessageFrame<'a> {
             source: Cow::Borrowed(source),
             destination: destination.map(Cow::Borrowed),
             correlation_id,
+            delivery,
+            lifespan,
             content_type,
             payload: fields.0,
         })

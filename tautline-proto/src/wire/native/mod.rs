@@ -15,7 +15,10 @@ use alloc::vec::Vec;
 pub use frames::{Frame, Frames, MessageFrame};
 pub use pack::{MAX_DATAGRAMS, Pack};
 use reader::Reader;
-pub use write::{BadText, Control, Head, MessageStart, begin_message, finish_message, write_control};
+pub use write::{
+    BadText, Control, Head, MAX_LIFESPAN, MIN_LIFESPAN, MessageStart, begin_message, finish_message,
+    write_control,
+};
 
 use crate::drops::DropReason;
 use crate::peer::SessionId;
@@ -77,7 +80,8 @@ mod field {
     pub(super) const SOURCE: u8 = 0b0010;
     pub(super) const DESTINATION: u8 = 0b0100;
     pub(super) const CORRELATION_ID: u8 = 0b1000;
-    pub(super) const ALL: u8 = 0b1111;
+    pub(super) const LIFESPAN: u8 = 0b1_0000;
+    pub(super) const ALL: u8 = 0b1_1111;
 }
 
 /// The header of a datagram, without what is the same in all.

@@ -3,7 +3,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::*;
-use crate::message::{ContentType, Id, MessageRef, MessageType, Priority};
+use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority};
+use core::time::Duration;
 
 const SESSION: SessionId = SessionId::from_bits(0x0102_0304_0506_0708);
 
@@ -17,6 +18,8 @@ fn head() -> Head<'static> {
         source: None,
         destination: None,
         correlation_id: None,
+        delivery: Delivery::BestEffort,
+        lifespan: None,
         content_type: ContentType::Json,
     }
 }
@@ -154,6 +157,19 @@ fn optional_fields_follow_in_the_order_of_their_flags() {
 }
 
 #[test]
+fn a_lifespan_travels_in_microseconds() {
+    let carried = |lifespan| {
+        let bytes = message(&Head { lifespan: Some(lifespan), ..head() }, b"!").expect("no texts");
+        decoded(&bytes).expect("well formed").lifespan
+    };
+    assert_eq!(carried(Duration::from_millis(50)), Some(Duration::from_millis(50)));
+    // Never shorter than it was meant, but for what the field cannot hold.
+    assert_eq!(carried(Duration::from_nanos(1_001)), Some(Duration::from_micros(2)));
+    assert_eq!(carried(Duration::ZERO), Some(MIN_LIFESPAN));
+    assert_eq!(carried(Duration::MAX), Some(MAX_LIFESPAN));
+}
+
+#[test]
 fn a_message_alone_adds_at_most_40_bytes() {
     let payload = [7; 100];
     let len = datagram(&message(&head(), &payload).expect("no texts")).len();
@@ -261,12 +277,10 @@ fn features_of_a_later_build_are_named_as_such() {
         bytes[at] ^= with;
         decoded(&bytes).expect_err("changed")
     };
-    for flag in [0x10, 0x20, 0x40, 0x80] {
+    for flag in [0x20, 0x40, 0x80] {
         assert_eq!(change(1, flag), DropReason::UnsupportedFlags, "frame flag {flag:02x}");
     }
-    for class in [0x40, 0x80, 0xc0] {
-        assert_eq!(change(4, class), DropReason::UnsupportedFlags, "delivery class {class:02x}");
-    }
+    assert_eq!(change(4, 0xc0), DropReason::UnsupportedFlags, "delivery class 3");
     assert_eq!(change(4, 0x01), DropReason::Malformed, "message type 0");
     assert_eq!(change(5, 0x80), DropReason::Malformed, "content type 129");
     for bit in 1..8 {

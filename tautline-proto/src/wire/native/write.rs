@@ -2,11 +2,12 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 use super::{
     FRAME_HEADER_LEN, Heartbeat, MAX_NAME, MAX_TEXT, MESSAGE_FIXED_LEN, TOKEN_LEN, Token, field, frame_type,
 };
-use crate::message::{ContentType, Id, MessageType, Priority};
+use crate::message::{ContentType, Delivery, Id, MessageType, Priority};
 use crate::time::WallTime;
 
 /// The metadata of a message that is about to be sent; `None` where the default does not travel.
@@ -28,9 +29,19 @@ pub struct Head<'a> {
     pub destination: Option<&'a str>,
     /// The id of the message that it answers.
     pub correlation_id: Option<Id<'a>>,
+    /// What is done for it to arrive.
+    pub delivery: Delivery,
+    /// For how long after `timestamp` it is worth anything: [`MIN_LIFESPAN`] to [`MAX_LIFESPAN`], anything beyond is
+    /// taken as the nearer of the two.
+    pub lifespan: Option<Duration>,
     /// How the payload is encoded.
     pub content_type: ContentType,
 }
+
+/// The shortest lifespan that travels: the wire counts microseconds.
+pub const MIN_LIFESPAN: Duration = Duration::from_micros(1);
+/// The longest lifespan that travels: about 71 minutes.
+pub const MAX_LIFESPAN: Duration = Duration::from_micros(u32::MAX as u64);
 
 /// A text that does not fit its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,14 +72,18 @@ pub fn begin_message(out: &mut Vec<u8>, head: &Head<'_>) -> Result<MessageStart,
     let flags = flag(head.message_id.is_some(), field::MESSAGE_ID)
         | flag(head.source.is_some(), field::SOURCE)
         | flag(head.destination.is_some(), field::DESTINATION)
-        | flag(head.correlation_id.is_some(), field::CORRELATION_ID);
+        | flag(head.correlation_id.is_some(), field::CORRELATION_ID)
+        | flag(head.lifespan.is_some(), field::LIFESPAN);
     let mut fixed = [0; FRAME_HEADER_LEN + MESSAGE_FIXED_LEN];
     fixed[..2].copy_from_slice(&[frame_type::MESSAGE, flags]);
-    fixed[4] = head.message_type.to_wire() | (head.priority.to_wire() - 1) << 4;
+    fixed[4] =
+        head.message_type.to_wire() | (head.priority.to_wire() - 1) << 4 | head.delivery.to_wire() << 6;
     fixed[5] = head.content_type.to_wire();
     fixed[6..8].copy_from_slice(&head.channel.to_be_bytes());
     fixed[8..].copy_from_slice(&head.timestamp.as_nanos().to_be_bytes());
     out.extend_from_slice(&fixed);
+    // A hole for the numbers, which are known when it is sent.
+    out.resize(out.len() + numbers_len(head.delivery), 0);
     if flags != 0 {
         write_optional(out, head)?;
     }
@@ -79,7 +94,22 @@ fn write_optional(out: &mut Vec<u8>, head: &Head<'_>) -> Result<(), BadText> {
     write_id(out, "message id", head.message_id.as_ref())?;
     write_text(out, "source", head.source)?;
     write_text(out, "destination", head.destination)?;
-    write_id(out, "correlation id", head.correlation_id.as_ref())
+    write_id(out, "correlation id", head.correlation_id.as_ref())?;
+    if let Some(lifespan) = head.lifespan {
+        let micros = lifespan.clamp(MIN_LIFESPAN, MAX_LIFESPAN).as_nanos().div_ceil(1_000);
+        #[allow(clippy::cast_possible_truncation)] // clamped
+        out.extend_from_slice(&(micros as u32).to_be_bytes());
+    }
+    Ok(())
+}
+
+/// How many bytes of a message's body hold its [`DeliveryNumbers`](super::DeliveryNumbers).
+pub(super) const fn numbers_len(delivery: Delivery) -> usize {
+    match delivery {
+        Delivery::BestEffort => 0,
+        Delivery::Reliable => 4,
+        Delivery::Ordered => 6,
+    }
 }
 
 /// Where a message frame begins.
