@@ -78,7 +78,8 @@ mod tests;
 pub use caller_driven::Driver;
 pub use config::{
     Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DurationError, Endpoint, EndpointError,
-    EndpointProblem, InboxPolicy, Key, Role, Settings, WaitPolicy, Wire, parse_duration,
+    EndpointProblem, History, InboxPolicy, Key, Profile, Qos, Role, Settings, StreamKey, Streams, WaitPolicy,
+    Wire, parse_duration,
 };
 pub use directory::PeerInfo;
 pub use driver::TURN_BUDGET;

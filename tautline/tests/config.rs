@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tautline::{Config, ConfigError, ContentType, InboxPolicy, Key, Role, Wire};
+use tautline::{Config, ConfigError, ContentType, InboxPolicy, Key, MessageType, Profile, Role, Wire};
 
 fn server() -> Config {
     Config::server("127.0.0.1:9000")
@@ -420,9 +420,14 @@ fn applies(key: &Key, config: &Config) -> bool {
     !matches!(config.validate(), Err(ConfigError::NoEffect { .. }))
 }
 
-const TABLE_START: &str =
-    "<!-- generated from the table in the code: REWRITE_DOCS=1 cargo test -p tautline --test config -->\n";
-const TABLE_END: &str = "<!-- end of the generated table -->";
+/// What begins and ends the part of the documentation that a table called `name` fills.
+fn marks(name: &str) -> (String, String) {
+    let command = "REWRITE_DOCS=1 cargo test -p tautline --all-features --test config";
+    (
+        format!("<!-- {name}, generated from the table in the code: {command} -->\n"),
+        format!("<!-- end of {name} -->"),
+    )
+}
 
 /// The documentation's table, from the one in the code.
 fn documented_table() -> String {
@@ -441,17 +446,50 @@ fn documented_table() -> String {
     table
 }
 
+/// As [`documented_table`], of the keys of streams.
+fn documented_stream_table() -> String {
+    let mut table = String::from("| key | value | purpose |\n|---|---|---|\n");
+    for key in Config::stream_keys() {
+        let (name, value, doc) = (key.name(), key.expected(), key.doc().trim());
+        table.push_str(&format!("| `{name}` | {value} | {doc} |\n"));
+    }
+    table
+}
+
+/// What each profile sets on the native wire.
+fn documented_profile_table() -> String {
+    let mut table = String::from("| profile | type | settings |\n|---|---|---|\n");
+    let profile = Profile::control();
+    for &message_type in MessageType::ALL {
+        let qos = profile.qos(message_type, Wire::Native);
+        let set =
+            |key: &tautline::StreamKey| key.value(&qos).map(|value| format!("`{} = {value}`", key.name()));
+        let settings: Vec<_> = Config::stream_keys().iter().filter_map(set).collect();
+        if !settings.is_empty() {
+            table.push_str(&format!("| `{profile}` | {message_type} | {} |\n", settings.join(", ")));
+        }
+    }
+    table
+}
+
 #[test]
-fn the_documentation_has_the_table_of_the_code() {
+fn the_documentation_has_the_tables_of_the_code() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
     let page = std::fs::read_to_string(path).expect("docs/configuration.md");
-    let (before, rest) = page.split_once(TABLE_START).expect("the table's start");
-    let (table, after) = rest.split_once(TABLE_END).expect("the table's end");
-    let right = documented_table();
+    let mut right = page.clone();
+    for (name, table) in [
+        ("the keys", documented_table()),
+        ("the keys of streams", documented_stream_table()),
+        ("the profiles", documented_profile_table()),
+    ] {
+        let (start, end) = marks(name);
+        let (before, rest) = right.split_once(&start).expect("the table's start");
+        let (_, after) = rest.split_once(&end).expect("the table's end");
+        right = format!("{before}{start}{table}{end}{after}");
+    }
     if std::env::var_os("REWRITE_DOCS").is_some() {
-        let page = format!("{before}{TABLE_START}{right}{TABLE_END}{after}");
-        std::fs::write(path, page).expect("docs/configuration.md is writable");
+        std::fs::write(path, right).expect("docs/configuration.md is writable");
         return;
     }
-    assert_eq!(table, right, "run REWRITE_DOCS=1 cargo test -p tautline --test config");
+    assert_eq!(page, right, "run REWRITE_DOCS=1 cargo test -p tautline --all-features --test config");
 }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use tautline_proto::ContentType;
+use tautline_proto::{ContentType, MessageType};
 
 use super::endpoint::EndpointError;
 use super::keys::{KEYS, Key};
+use super::qos::{STREAM_KEYS, StreamKey};
 
 /// A configuration that cannot be: always names the key and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,13 @@ use super::keys::{KEYS, Key};
 pub enum ConfigError {
     /// A key that is none of those documented.
     UnknownKey {
+        /// The key, or the variable, as it was written.
+        key: String,
+        /// The known one that it resembles, if any, written in the same way.
+        nearest: Option<String>,
+    },
+    /// A key that a stream of messages does not have.
+    UnknownStreamKey {
         /// The key, or the variable, as it was written.
         key: String,
         /// The known one that it resembles, if any, written in the same way.
@@ -32,14 +40,14 @@ pub enum ConfigError {
     /// A key without which there is no interface.
     Missing {
         /// The key.
-        key: &'static str,
+        key: String,
         /// What would be right.
         expected: String,
     },
     /// A key that was set where it can have no effect.
     NoEffect {
         /// The key.
-        key: &'static str,
+        key: String,
         /// Where it would have one, to follow "has an effect only".
         only: &'static str,
     },
@@ -72,12 +80,20 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownKey { key, nearest: Some(nearest) } => {
+            Self::UnknownKey { key, nearest: Some(nearest) }
+            | Self::UnknownStreamKey { key, nearest: Some(nearest) } => {
                 write!(f, "there is no key `{key}`: did you mean `{nearest}`?")
             }
             Self::UnknownKey { key, nearest: None } => {
                 write!(f, "there is no key `{key}`: expected one of ")?;
-                write_key_names(f)
+                write_names(f, KEYS.iter().map(Key::name))?;
+                f.write_str(", or a message type (command, ...) with one of ")?;
+                write_names(f, STREAM_KEYS.iter().map(StreamKey::name))
+            }
+            Self::UnknownStreamKey { key, nearest: None } => {
+                write!(f, "there is no key `{key}`: expected one of ")?;
+                write_names(f, STREAM_KEYS.iter().map(StreamKey::name))?;
+                write!(f, ", or a channel from 0 to {}", u16::MAX)
             }
             Self::Invalid { key, found, expected } => write!(f, "`{key}` is {found}: expected {expected}"),
             Self::Endpoint(error) => write!(f, "`endpoint` {error}"),
@@ -113,6 +129,7 @@ impl ConfigError {
     pub fn key(&self) -> Option<&str> {
         match self {
             Self::UnknownKey { key, .. } | Self::Invalid { key, .. } => Some(key),
+            Self::UnknownStreamKey { key, .. } => Some(key),
             Self::Missing { key, .. } | Self::NoEffect { key, .. } => Some(key),
             Self::Endpoint(_) => Some("endpoint"),
             Self::CodecNotBuilt { .. } => Some("codec"),
@@ -122,10 +139,10 @@ impl ConfigError {
     }
 }
 
-fn write_key_names(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for (index, key) in KEYS.iter().enumerate() {
+fn write_names(f: &mut fmt::Formatter<'_>, names: impl Iterator<Item = &'static str>) -> fmt::Result {
+    for (index, name) in names.enumerate() {
         let separator = if index == 0 { "" } else { ", " };
-        write!(f, "{separator}{}", key.name())?;
+        write!(f, "{separator}{name}")?;
     }
     Ok(())
 }
@@ -133,13 +150,23 @@ fn write_key_names(f: &mut fmt::Formatter<'_>) -> fmt::Result {
 /// How many letters a near miss may have wrong.
 const NEAR_MISS: usize = 2;
 
-/// The known key that `written` is most likely meant to be: a near miss, or a part of a longer name.
+/// The known key, or the type that a stream's table is called by, that `written` is most likely meant to be: a near miss,
+/// or a part of a longer name.
 pub(super) fn nearest_key(written: &str) -> Option<&'static str> {
-    let names = || KEYS.iter().map(Key::name);
-    let near = names().map(|name| (distance(written, name), name)).min();
+    let types = MessageType::ALL.iter().map(|message_type| message_type.name());
+    nearest(written, KEYS.iter().map(Key::name)).or_else(|| nearest(written, types))
+}
+
+/// As [`nearest_key`], of a stream's keys.
+pub(super) fn nearest_stream_key(written: &str) -> Option<&'static str> {
+    nearest(written, STREAM_KEYS.iter().map(StreamKey::name))
+}
+
+fn nearest(written: &str, mut names: impl Iterator<Item = &'static str> + Clone) -> Option<&'static str> {
+    let near = names.clone().map(|name| (distance(written, name), name)).min();
     match near {
         Some((distance, name)) if distance <= NEAR_MISS => Some(name),
-        _ if written.len() > NEAR_MISS => names().find(|name| name.contains(written)),
+        _ if written.len() > NEAR_MISS => names.find(|name| name.contains(written)),
         _ => None,
     }
 }

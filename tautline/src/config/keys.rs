@@ -14,7 +14,8 @@ use tautline_proto::json::{JsonLimits, NonFinite};
 use super::cpus::{Cpus, NUMBERS as CPU_NUMBERS};
 use super::endpoint::Endpoint;
 use super::error::ConfigError;
-use super::value::{Given, InboxPolicy, Role, Setting, WaitPolicy, Wire};
+use super::streams::Streams;
+use super::value::{Given, InboxPolicy, Profile, Role, Setting, WaitPolicy, Wire};
 
 /// Where a key has an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +107,7 @@ impl Key {
     /// Checks what can be checked of the key alone.
     pub(super) fn check(&self, config: &Config, role: Role, wire: Wire) -> Result<(), ConfigError> {
         if (self.is_set)(config) && !self.scope.covers(role, wire) {
-            return Err(ConfigError::NoEffect { key: self.name, only: self.scope.only() });
+            return Err(ConfigError::NoEffect { key: self.name.to_owned(), only: self.scope.only() });
         }
         (self.check)(config)
     }
@@ -149,6 +150,8 @@ macro_rules! keys {
         pub struct Config {
             $($(#[doc = $pdoc])+ pub $plain: Option<$ptype>,)+
             $($(#[doc = $doc])+ #[doc = ""] #[doc = "`None`: the default."] pub $name: Option<$type>,)+
+            /// What is set for streams of messages, by type and channel.
+            pub streams: Streams,
         }
 
         impl Config {
@@ -175,6 +178,8 @@ macro_rules! keys {
             /// A client's local address; any when `None`.
             pub bind: Option<SocketAddr>,
             $($(#[doc = $doc])+ pub $name: $type,)+
+            /// What holds for streams of messages, by type and channel.
+            pub streams: Streams,
         }
 
         impl Settings {
@@ -186,6 +191,7 @@ macro_rules! keys {
                     endpoint,
                     bind: config.bind,
                     $($name: config.$name.clone().unwrap_or_else(|| defaults::$name(wire)),)+
+                    streams: config.streams.resolve(config.profile, wire),
                 }
             }
         }
@@ -270,7 +276,7 @@ const MAX_MESSAGE_SIZE: usize = 65_000;
 
 /// The most peers, messages in a queue and bytes of kernel buffer that a configuration may ask for.
 const MAX_PEERS: usize = 65_536;
-const MAX_QUEUE: usize = 1_000_000;
+pub(super) const MAX_QUEUE: usize = 1_000_000;
 const MAX_KERNEL_BUFFER: usize = 1 << 30;
 const MAX_CONCURRENCY: usize = 1_000;
 
@@ -285,9 +291,9 @@ const MAX_BUSY_POLL: Duration = ms(10);
 
 const MS: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3_600);
+pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 
-const fn ms(count: u64) -> Duration {
+pub(super) const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
@@ -308,6 +314,8 @@ keys! {
         endpoint: String as impl Into<String>, ANYWHERE;
         /// The client's own address, for hosts with several networks. By default the system chooses.
         bind: SocketAddr as impl Into<SocketAddr>, CLIENTS;
+        /// Settings for streams of messages in one word; what a stream's own table says lies over it.
+        profile: Profile as Profile, ANYWHERE;
     }
     settings {
         /// The `source` of every message sent, and the name that peers and logs see.

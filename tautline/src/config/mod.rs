@@ -22,7 +22,9 @@ mod endpoint;
 mod error;
 mod keys;
 mod profile;
+mod qos;
 mod sources;
+mod streams;
 mod value;
 
 pub use cpus::{Cpus, CpusError};
@@ -30,12 +32,15 @@ pub use durations::{DurationError, parse_duration};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, EndpointProblem};
 pub use error::ConfigError;
 pub use keys::{Config, Key, Settings};
-pub use value::{InboxPolicy, Role, WaitPolicy, Wire};
+pub use qos::{History, Qos, StreamKey};
+pub use streams::Streams;
+pub use value::{InboxPolicy, Profile, Role, WaitPolicy, Wire};
 
-use tautline_proto::ContentType;
+use tautline_proto::{ContentType, MessageType};
 
 pub(crate) use self::durations::show_duration;
 use self::keys::{DEFAULT_WIRE, KEYS};
+use self::qos::STREAM_KEYS;
 use crate::payload::PayloadLimits;
 
 impl Config {
@@ -56,6 +61,27 @@ impl Config {
     #[must_use]
     pub fn keys() -> &'static [Key] {
         KEYS
+    }
+
+    /// Every key that a stream of messages can have; docs/configuration.md shows them.
+    #[must_use]
+    pub fn stream_keys() -> &'static [StreamKey] {
+        STREAM_KEYS
+    }
+
+    /// Lays settings over those of all messages of a type.
+    #[must_use]
+    pub fn qos(mut self, message_type: MessageType, qos: Qos) -> Self {
+        self.streams.lay(message_type.into(), qos);
+        self
+    }
+
+    /// Lays settings over those of one channel of a type; what they leave open is as for the type. Native wire only, but
+    /// for channel 0.
+    #[must_use]
+    pub fn channel_qos(mut self, message_type: MessageType, channel: u16, qos: Qos) -> Self {
+        self.streams.lay((message_type, channel).into(), qos);
+        self
     }
 
     /// Checks everything that can be checked without opening a socket.
@@ -84,9 +110,10 @@ impl Config {
         settings.check_durations()?;
         settings.check_busy_poll()?;
         settings.check_spinning()?;
+        self.streams.check(self.profile, wire)?;
         if self.inbox_policy.is_some() && settings.inbox_capacity == 0 {
             return Err(ConfigError::NoEffect {
-                key: "inbox_policy",
+                key: "inbox_policy".to_owned(),
                 only: "with an `inbox_capacity` over 0",
             });
         }
@@ -94,9 +121,9 @@ impl Config {
     }
 }
 
-fn missing(key: &'static str) -> ConfigError {
+fn missing(key: &str) -> ConfigError {
     let expected = KEYS.iter().find(|known| known.name() == key).map_or_else(String::new, Key::expected);
-    ConfigError::Missing { key, expected }
+    ConfigError::Missing { key: key.to_owned(), expected }
 }
 
 impl Settings {

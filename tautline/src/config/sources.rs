@@ -5,6 +5,7 @@ use std::ffi::OsString;
 
 use super::error::{ConfigError, nearest_key};
 use super::keys::{Config, KEYS, Key};
+use super::streams::StreamName;
 use super::value::Given;
 
 /// What the names of our environment variables begin with; the rest is a key in upper case.
@@ -49,31 +50,46 @@ impl Config {
             // Not lossy: U+FFFD in a name or endpoint would be a value that nobody wrote.
             let value = value.into();
             let given = value.to_str().map_or(Given::Other("not valid UTF-8"), Given::Untyped);
-            let key = find(&key.to_ascii_lowercase()).ok_or_else(|| ConfigError::UnknownKey {
-                key: name.clone().into_owned(),
-                nearest: nearest_key(&key.to_ascii_lowercase())
-                    .map(|nearest| format!("{PREFIX}{}", nearest.to_ascii_uppercase())),
-            })?;
-            key.set(&mut self, &name, given)?;
+            let write = |key: &str| format!("{PREFIX}{}", key.to_ascii_uppercase());
+            self.set_named(&key.to_ascii_lowercase(), '_', &name, given, write)?;
         }
         Ok(self)
     }
 
-    /// Sets one key from text, as a command line would: `set("max_peers", "16")`.
+    /// Sets one key from text, as a command line would: `set("max_peers", "16")`, `set("command.lifespan", "50ms")`,
+    /// `set("command.3.history", "1")`.
     ///
     /// # Errors
     /// When there is no such key, or the text is not one of its values.
     pub fn set(&mut self, key: &str, text: &str) -> Result<(), ConfigError> {
-        find(key).ok_or_else(|| unknown(key))?.set(self, key, Given::Untyped(text))
+        self.set_named(key, '.', key, Given::Untyped(text), str::to_owned)
+    }
+
+    /// Sets the key `name`, the parts of a stream's being apart by `separator`; errors call it `written`, and others as
+    /// `write` writes them.
+    fn set_named(
+        &mut self,
+        name: &str,
+        separator: char,
+        written: &str,
+        given: Given<'_>,
+        write: impl Fn(&str) -> String,
+    ) -> Result<(), ConfigError> {
+        if let Some(key) = find(name) {
+            return key.set(self, written, given);
+        }
+        match StreamName::parse(name, separator, written, &write) {
+            Some(stream) => self.streams.set(stream?, written, given),
+            None => {
+                let nearest = nearest_key(name).map(write);
+                Err(ConfigError::UnknownKey { key: written.to_owned(), nearest })
+            }
+        }
     }
 }
 
 fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name() == name)
-}
-
-fn unknown(key: &str) -> ConfigError {
-    ConfigError::UnknownKey { key: key.to_owned(), nearest: nearest_key(key).map(str::to_owned) }
 }
 
 #[cfg(feature = "toml")]
@@ -82,10 +98,13 @@ mod from_toml {
 
     use toml::{Table, Value};
 
-    use super::{Config, ConfigError, Given, find, unknown};
+    use super::{Config, ConfigError, Given};
+    use crate::MessageType;
+    use crate::config::invalid;
+    use crate::config::streams::{StreamName, is_number};
 
     impl Config {
-        /// A configuration from TOML text: one key a line, no tables. Needs the Cargo feature `toml`.
+        /// A configuration from TOML text: one key a line, and a table for each stream of messages. Needs the Cargo feature `toml`.
         ///
         /// ```
         /// use tautline::Config;
@@ -105,9 +124,41 @@ mod from_toml {
             let table: Table = text.parse().map_err(|error| not_toml(text, &error))?;
             let mut config = Self::default();
             for (name, value) in &table {
-                find(name).ok_or_else(|| unknown(name))?.set(&mut config, name, given(value))?;
+                match MessageType::from_name(name) {
+                    Some(message_type) => config.read_type(message_type, value)?,
+                    None => config.set_named(name, '.', name, given(value), str::to_owned)?,
+                }
             }
             Ok(config)
+        }
+
+        /// Reads the table of a message type.
+        fn read_type(&mut self, message_type: MessageType, value: &Value) -> Result<(), ConfigError> {
+            let name = message_type.name();
+            for (key, value) in stream_table(name, value)? {
+                if is_number(key) {
+                    for (inner, value) in stream_table(&format!("{name}.{key}"), value)? {
+                        self.read_stream(message_type, Some(key), inner, value)?;
+                    }
+                } else {
+                    self.read_stream(message_type, None, key, value)?;
+                }
+            }
+            Ok(())
+        }
+
+        fn read_stream(
+            &mut self,
+            message_type: MessageType,
+            channel: Option<&str>,
+            key: &str,
+            value: &Value,
+        ) -> Result<(), ConfigError> {
+            let table = channel.map_or_else(String::new, |channel| format!("{channel}."));
+            let write = |key: &str| format!("{message_type}.{table}{key}");
+            let written = write(key);
+            let stream = StreamName::find(message_type, channel, key, &written, write)?;
+            self.streams.set(stream, &written, given(value))
         }
 
         /// A configuration from a file of TOML. Needs the Cargo feature `toml`.
@@ -124,6 +175,11 @@ mod from_toml {
                     error: Box::new(error),
                 })
         }
+    }
+
+    /// The keys of a stream's table.
+    fn stream_table<'a>(name: &str, value: &'a Value) -> Result<&'a Table, ConfigError> {
+        value.as_table().ok_or_else(|| invalid(name, &given(value), &format!("a table, [{name}]")))
     }
 
     fn given(value: &Value) -> Given<'_> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub use tautline_proto::endpoint::Role;
 use tautline_proto::json::NonFinite;
-use tautline_proto::{ContentType, UnknownName};
+use tautline_proto::{ContentType, Delivery, UnknownName};
 
 use super::durations::{parse_duration, show_duration};
 
@@ -30,7 +30,7 @@ pub(super) enum Given<'a> {
 
 impl<'a> Given<'a> {
     /// The text, where text is allowed to mean `T`.
-    fn text(self) -> Option<&'a str> {
+    pub(super) fn text(self) -> Option<&'a str> {
         match self {
             Self::Untyped(text) | Self::Text(text) => Some(text),
             _ => None,
@@ -299,7 +299,17 @@ named! {
     }
 }
 
+named! {
+    /// Settings for streams of messages that go together, under one name.
+    #[non_exhaustive]
+    Profile {
+        /// For control loops: fresh commands and states, a deadline for commands, nothing lost of errors and parameters.
+        Control = "control",
+    }
+}
+
 setting_by_name!(Role: Role::Server = "server", Role::Client = "client");
+setting_by_name!(Delivery: Delivery::BestEffort = "best_effort", Delivery::Reliable = "reliable", Delivery::Ordered = "ordered");
 setting_by_name!(NonFinite: NonFinite::Refuse = "refuse", NonFinite::Null = "null");
 setting_by_name!(ContentType: ContentType::Json = "json", ContentType::MessagePack = "msgpack", ContentType::Cbor = "cbor");
 

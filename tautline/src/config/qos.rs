@@ -1,0 +1,281 @@
+//! What may be set for a stream of messages: those of one type, or of one channel of a type.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::{Delivery, MessageType};
+
+use super::error::ConfigError;
+use super::keys::{HOUR, MAX_QUEUE, ms};
+use super::value::{Given, Profile, Setting, Wire};
+
+/// The most periods that `misses` looks back on.
+const MAX_PERIODS: u32 = 64;
+
+/// The wire carries lifespans in whole microseconds.
+const SHORTEST: Duration = Duration::from_micros(1);
+
+/// One key of a stream, as documentation and tools see it.
+pub struct StreamKey {
+    name: &'static str,
+    doc: &'static str,
+    expected: fn() -> String,
+    found: fn(&Qos) -> Option<String>,
+    is_valid: fn(&Qos) -> bool,
+    set: fn(&mut Qos, &str, Given<'_>) -> Result<(), ConfigError>,
+}
+
+impl StreamKey {
+    /// The name in a stream's TOML table; docs/configuration.md tells how it is written elsewhere.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What the key is for.
+    #[must_use]
+    pub const fn doc(&self) -> &'static str {
+        self.doc
+    }
+
+    /// What its value may be, with the unit and the range.
+    #[must_use]
+    pub fn expected(&self) -> String {
+        (self.expected)()
+    }
+
+    /// The value that `qos` gives it, as it would be written; `None` where it gives none.
+    #[must_use]
+    pub fn value(&self, qos: &Qos) -> Option<String> {
+        (self.found)(qos)
+    }
+
+    /// Sets the key; errors call it what its source calls it.
+    pub(super) fn set(&self, qos: &mut Qos, written: &str, given: Given<'_>) -> Result<(), ConfigError> {
+        (self.set)(qos, written, given)
+    }
+
+    /// The value that `qos` gives it, if that is not possible.
+    pub(super) fn fault(&self, qos: &Qos) -> Option<String> {
+        if (self.is_valid)(qos) { None } else { self.value(qos) }
+    }
+}
+
+impl std::fmt::Debug for StreamKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamKey").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Turns the table into [`Qos`] and [`STREAM_KEYS`].
+macro_rules! stream_keys {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty, $range:expr;)+) => {
+        /// What holds for a stream of messages: those of one type, or of one channel of a type.
+        ///
+        /// What is `None` is as the stream's type has it, then as the [profile](Profile) has it, then off.
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use tautline::{Config, MessageType, Qos};
+        ///
+        /// let fresh = Qos::new().keep_last(1).lifespan(Duration::from_millis(50));
+        /// let config = Config::server("0.0.0.0:9000").qos(MessageType::Command, fresh);
+        /// assert_eq!(config.validate(), Ok(()));
+        /// ```
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Qos {
+            $($(#[doc = $doc])+ pub $name: Option<$type>,)+
+        }
+
+        impl Qos {
+            /// These settings, and where they say nothing those of `base`.
+            #[must_use]
+            pub const fn or(self, base: Self) -> Self {
+                Self { $($name: if self.$name.is_some() { self.$name } else { base.$name },)+ }
+            }
+        }
+
+        /// Every key of a stream, in the order of the documentation.
+        pub(super) static STREAM_KEYS: &[StreamKey] = &[$(StreamKey {
+            name: stringify!($name),
+            doc: concat!($($doc),+),
+            expected: || <$type as Setting>::expected(Some(&$range)),
+            found: |qos| qos.$name.as_ref().map(Setting::show),
+            is_valid: |qos| qos.$name.as_ref().is_none_or(|value| ($range).contains(&value.size())),
+            set: |qos, written, given| {
+                let read = <$type as Setting>::read(given).filter(|value| ($range).contains(&value.size()));
+                let Some(value) = read else {
+                    return Err(ConfigError::Invalid {
+                        key: written.to_owned(),
+                        found: given.to_string(),
+                        expected: <$type as Setting>::expected(Some(&$range)),
+                    });
+                };
+                qos.$name = Some(value);
+                Ok(())
+            },
+        }),+];
+    };
+}
+
+stream_keys! {
+    /// How many messages of a peer's stream wait for whoever takes them: 1 or more, then a newer one replaces the oldest
+    /// of them and one that comes after a newer one is dropped; or all of them, as long as the queue has room.
+    history: History, 1..=MAX_QUEUE;
+    /// For how long a message is worth anything from when it was made: whoever finds it older drops it. Where a message
+    /// carries a lifespan of its own, that holds.
+    lifespan: Duration, SHORTEST..=HOUR;
+    /// The most time that should pass between two messages of a peer's stream.
+    deadline: Duration, SHORTEST..=HOUR;
+    /// How many of so many periods in a row may pass their `deadline` before the stream counts as failed: "2/10" are two
+    /// of ten.
+    misses: (u32, u32), true..=true;
+    /// What is done for the stream's messages to arrive, unless a message says it itself.
+    delivery: Delivery, ()..=();
+}
+
+impl Qos {
+    /// Settings that say nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { history: None, lifespan: None, deadline: None, misses: None, delivery: None }
+    }
+
+    /// At most `count` messages of a peer's stream wait: 1 or more.
+    #[must_use]
+    pub const fn keep_last(mut self, count: usize) -> Self {
+        self.history = Some(History::KeepLast(count));
+        self
+    }
+
+    /// All messages wait, as long as the queue has room.
+    #[must_use]
+    pub const fn keep_all(mut self) -> Self {
+        self.history = Some(History::KeepAll);
+        self
+    }
+
+    /// For how long a message is worth anything from when it was made: 1 us to 1 h.
+    #[must_use]
+    pub const fn lifespan(mut self, lifespan: Duration) -> Self {
+        self.lifespan = Some(lifespan);
+        self
+    }
+
+    /// The most time that should pass between two messages of a peer's stream: 1 us to 1 h.
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// At most `missed` of `periods` periods in a row may pass their deadline: 1 to 63 of 2 to 64.
+    #[must_use]
+    pub const fn misses(mut self, missed: u32, periods: u32) -> Self {
+        self.misses = Some((missed, periods));
+        self
+    }
+
+    /// What is done for the stream's messages to arrive, unless a message says it itself.
+    #[must_use]
+    pub const fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = Some(delivery);
+        self
+    }
+
+    /// How many messages of a peer's stream may wait, where that has a bound of its own.
+    pub(crate) const fn kept(&self) -> Option<usize> {
+        match self.history {
+            Some(History::KeepLast(count)) => Some(count),
+            Some(History::KeepAll) | None => None,
+        }
+    }
+}
+
+/// How many messages of a stream are kept for whoever takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum History {
+    /// So many, at least 1: fresh beats complete.
+    KeepLast(usize),
+    /// All of them, as long as the queue has room.
+    KeepAll,
+}
+
+impl Setting for History {
+    type Size = usize;
+
+    fn read(given: Given<'_>) -> Option<Self> {
+        match given {
+            Given::Text("all") | Given::Untyped("all") => Some(Self::KeepAll),
+            Given::Text(_) => None,
+            given => usize::read(given).map(Self::KeepLast),
+        }
+    }
+
+    fn size(&self) -> usize {
+        match *self {
+            Self::KeepLast(count) => count,
+            Self::KeepAll => MAX_QUEUE,
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::KeepLast(count) => count.to_string(),
+            Self::KeepAll => "all".to_owned(),
+        }
+    }
+
+    fn expected(range: Option<&RangeInclusive<usize>>) -> String {
+        format!("{}, or all", usize::expected(range))
+    }
+}
+
+/// So many of so many periods.
+impl Setting for (u32, u32) {
+    /// Whether the two go together.
+    type Size = bool;
+
+    fn read(given: Given<'_>) -> Option<Self> {
+        let (missed, periods) = given.text()?.split_once('/')?;
+        Some((missed.trim().parse().ok()?, periods.trim().parse().ok()?))
+    }
+
+    fn size(&self) -> bool {
+        let (missed, periods) = *self;
+        (1..periods).contains(&missed) && periods <= MAX_PERIODS
+    }
+
+    fn show(&self) -> String {
+        format!("{}/{}", self.0, self.1)
+    }
+
+    fn expected(_: Option<&RangeInclusive<bool>>) -> String {
+        let last = MAX_PERIODS - 1;
+        format!("how many of how many periods, such as 2/10: 1 to {last} of more, at most {MAX_PERIODS}")
+    }
+}
+
+impl Profile {
+    /// For control loops. Commands: only the newest waits, it is worth something for 50 ms, and one is expected every
+    /// 100 ms. States (status): only the newest waits. Errors and configuration: reliable, where the wire can do that.
+    #[must_use]
+    pub const fn control() -> Self {
+        Self::Control
+    }
+
+    /// What it sets for this type on this wire.
+    #[must_use]
+    pub const fn qos(self, message_type: MessageType, wire: Wire) -> Qos {
+        let (none, native) = (Qos::new(), matches!(wire, Wire::Native));
+        match (self, message_type) {
+            (Self::Control, MessageType::Command) => none.keep_last(1).lifespan(ms(50)).deadline(ms(100)),
+            (Self::Control, MessageType::Status) => none.keep_last(1),
+            (Self::Control, MessageType::Error | MessageType::Configuration) if native => {
+                none.delivery(Delivery::Reliable)
+            }
+            _ => none,
+        }
+    }
+}
