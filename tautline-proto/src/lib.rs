@@ -2,6 +2,11 @@
 //!
 //! No sockets, no clock, no entropy, no threads, no locks: bytes and `now` go in; messages, datagrams,
 //! events and the next deadline come out. The `tautline` crate drives it with real sockets.
+//!
+//! # Cargo features
+//!
+//! `std` lets the CRC use what the processor offers; `sim` adds a seeded network with its impairments, for
+//! tests. None is on by default.
 #![no_std]
 
 extern crate alloc;
@@ -12,6 +17,8 @@ pub mod json;
 mod message;
 mod path;
 mod peer;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod state;
 mod stats;
 mod time;

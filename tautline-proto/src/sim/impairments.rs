@@ -1,0 +1,247 @@
+//! What a path does to datagrams.
+
+use core::fmt;
+use core::time::Duration;
+
+use super::quantities::{BitRate, Probability};
+use super::random::Random;
+
+/// What a path does to the datagrams that take it; by default nothing.
+///
+/// A datagram meets the stages in this order: partition, loss, duplication, the queue before the limited rate,
+/// delay and jitter, corruption, reordering. A copy goes its own way from there on.
+///
+/// ```
+/// use core::time::Duration;
+/// use tautline_proto::sim::{Impairments, Probability};
+///
+/// let bad_day = Impairments {
+///     loss: "10%".parse()?,
+///     burst: Some(5.0),
+///     jitter: Duration::from_millis(5),
+///     ..Impairments::default()
+/// };
+/// assert!(bad_day.check().is_ok());
+/// # Ok::<(), tautline_proto::sim::BadProbability>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Impairments {
+    /// The share of datagrams lost.
+    pub loss: Probability,
+    /// How many are lost in a row on average, at least 1; `None` loses each by itself. The model is Gilbert's: a good
+    /// state that loses nothing and a bad one that loses everything.
+    pub burst: Option<f64>,
+    /// The share of datagrams that come twice.
+    pub duplicate: Probability,
+    /// The share of datagrams held back until the next one has overtaken them, or for [`HELD_AT_MOST`]. One at a
+    /// time: at most every second one can be overtaken.
+    pub reorder: Probability,
+    /// The share of datagrams of which one to three bits are flipped.
+    pub corrupt: Probability,
+    /// The time that every datagram takes.
+    pub delay: Duration,
+    /// Up to so much more for each, evenly distributed; datagrams closer together than this may overtake one
+    /// another.
+    pub jitter: Duration,
+    /// Bits in a second; `None` is without limit.
+    pub rate: Option<BitRate>,
+    /// Bytes that may wait for the limited rate; what finds no room is dropped. A datagram that finds nothing
+    /// waiting always has room.
+    pub queue: usize,
+    /// Whether nothing gets through.
+    pub partition: bool,
+}
+
+/// The longest time that reordering holds a datagram back, when none comes to overtake it.
+pub const HELD_AT_MOST: Duration = Duration::from_millis(50);
+
+/// [`Impairments::queue`] unless it is set: as much as a small router keeps.
+pub const DEFAULT_QUEUE: usize = 65_536;
+
+impl Default for Impairments {
+    fn default() -> Self {
+        Self {
+            loss: Probability::NEVER,
+            burst: None,
+            duplicate: Probability::NEVER,
+            reorder: Probability::NEVER,
+            corrupt: Probability::NEVER,
+            delay: Duration::ZERO,
+            jitter: Duration::ZERO,
+            rate: None,
+            queue: DEFAULT_QUEUE,
+            partition: false,
+        }
+    }
+}
+
+/// Why impairments contradict themselves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum BadImpairments {
+    /// A burst below 1, or not a number.
+    Burst,
+    /// So many cannot be lost in bursts as short as that: they would have to follow one another without a gap.
+    BurstTooShort {
+        /// The loss asked for.
+        loss: Probability,
+        /// The shortest burst for this loss; infinite when all is lost.
+        shortest: f64,
+    },
+}
+
+impl fmt::Display for BadImpairments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Burst => {
+                f.write_str("`burst` is how many are lost in a row: expected a number of 1 or more")
+            }
+            Self::BurstTooShort { loss, shortest } if shortest.is_finite() => {
+                write!(f, "a `loss` of {loss} needs a `burst` of {shortest:.2} or more, or none")
+            }
+            Self::BurstTooShort { loss, .. } => {
+                write!(f, "a `loss` of {loss} has no end: leave `burst` out")
+            }
+        }
+    }
+}
+
+impl core::error::Error for BadImpairments {}
+
+impl Impairments {
+    /// Whether the values agree with one another. A [`Path`](super::Path) takes those that do not as far as it can.
+    ///
+    /// # Errors
+    ///
+    /// A burst that no sequence of losses can have.
+    pub fn check(&self) -> Result<(), BadImpairments> {
+        let Some(burst) = self.burst else { return Ok(()) };
+        if !(burst.is_finite() && burst >= 1.0) {
+            return Err(BadImpairments::Burst);
+        }
+        let shortest = odds(self.loss);
+        if burst < shortest {
+            return Err(BadImpairments::BurstTooShort { loss: self.loss, shortest });
+        }
+        Ok(())
+    }
+}
+
+/// How many are lost for each that is not; infinite when all are.
+fn odds(loss: Probability) -> f64 {
+    loss.value() / (1.0 - loss.value())
+}
+
+/// The state of the loss model: whether the path is in its bad state, once it has been asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Loss {
+    is_bad: Option<bool>,
+}
+
+impl Loss {
+    /// Whether the next datagram is lost.
+    pub(super) fn strikes(&mut self, impairments: &Impairments, random: &mut Random) -> bool {
+        let loss = impairments.loss;
+        let Some(burst) = impairments.burst.filter(|_| loss < Probability::ALWAYS) else {
+            return loss.happens(random);
+        };
+        // The bad state lasts `burst` datagrams on average; the good one so long that the shares are right.
+        let chance = match self.is_bad {
+            None => loss,
+            Some(true) => Probability::clamped(1.0 - 1.0 / burst),
+            Some(false) => Probability::clamped(odds(loss) / burst),
+        };
+        let is_bad = chance.happens(random);
+        self.is_bad = Some(is_bad);
+        is_bad
+    }
+}
+
+/// Flips one to three bits of a datagram at places of their own; an empty one has none.
+pub(super) fn corrupt(datagram: &mut [u8], random: &mut Random) -> bool {
+    let bits = datagram.len() as u64 * 8;
+    let wanted = (1 + random.below(3)).min(bits);
+    let mut flipped = [u64::MAX; 3];
+    let mut count = 0;
+    while (count as u64) < wanted {
+        let bit = random.below(bits);
+        if flipped.contains(&bit) {
+            continue;
+        }
+        flipped[count] = bit;
+        count += 1;
+        let at = usize::try_from(bit / 8).expect("within the datagram");
+        datagram[at] ^= 1 << (bit % 8);
+    }
+    wanted > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(percent: f64) -> Probability {
+        Probability::percent(percent).expect("a share")
+    }
+
+    /// The share lost and the mean length of the runs.
+    fn losses(impairments: &Impairments) -> (f64, f64) {
+        const N: u32 = 400_000;
+        let (mut random, mut loss) = (Random::new(3), Loss::default());
+        let (mut lost, mut runs, mut before) = (0u32, 0u32, false);
+        for _ in 0..N {
+            let now = loss.strikes(impairments, &mut random);
+            lost += u32::from(now);
+            runs += u32::from(now && !before);
+            before = now;
+        }
+        (f64::from(lost) / f64::from(N), f64::from(lost) / f64::from(runs))
+    }
+
+    #[test]
+    fn losses_have_the_share_and_the_length_that_were_asked_for() {
+        for (percent, burst, length) in
+            [(2.0, None, 1.02), (30.0, None, 1.43), (2.0, Some(5.0), 5.0), (50.0, Some(20.0), 20.0)]
+        {
+            let impairments = Impairments { loss: share(percent), burst, ..Impairments::default() };
+            let (lost, run) = losses(&impairments);
+            assert!((lost * 100.0 - percent).abs() < percent * 0.1, "{percent} %: {lost}");
+            assert!((run - length).abs() < length * 0.05, "{percent} % in {length}: {run}");
+        }
+    }
+
+    #[test]
+    fn all_and_nothing_are_exact() {
+        for (loss, burst, lost) in [(0.0, Some(9.0), 0.0), (100.0, Some(9.0), 1.0), (100.0, None, 1.0)] {
+            let impairments = Impairments { loss: share(loss), burst, ..Impairments::default() };
+            assert_eq!(losses(&impairments).0, lost);
+        }
+    }
+
+    #[test]
+    fn bursts_that_cannot_be_are_refused() {
+        let with = |loss, burst| Impairments { loss: share(loss), burst, ..Impairments::default() }.check();
+        assert_eq!(with(10.0, Some(1.0)), Ok(()));
+        assert_eq!(with(10.0, Some(0.5)), Err(BadImpairments::Burst));
+        assert_eq!(with(10.0, Some(f64::NAN)), Err(BadImpairments::Burst));
+        let Err(BadImpairments::BurstTooShort { shortest, .. }) = with(90.0, Some(5.0)) else {
+            panic!("it is refused")
+        };
+        assert!((shortest - 9.0).abs() < 1e-9);
+        assert!(with(100.0, Some(1e9)).is_err());
+    }
+
+    #[test]
+    fn one_to_three_bits_are_flipped_and_never_back() {
+        let mut random = Random::new(1);
+        let mut seen = [0u32; 4];
+        for _ in 0..3000 {
+            let mut datagram = [0u8; 3];
+            assert!(corrupt(&mut datagram, &mut random));
+            let flipped: u32 = datagram.iter().map(|byte| byte.count_ones()).sum();
+            seen[usize::try_from(flipped).expect("small")] += 1;
+        }
+        assert!(seen[0] == 0 && seen[1..].iter().all(|seen| *seen > 800), "{seen:?}");
+        assert!(!corrupt(&mut [], &mut random));
+    }
+}
