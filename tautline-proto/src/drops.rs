@@ -73,6 +73,12 @@ drop_reasons! {
     TooOld, "too_old", "older than the window: counted as lost before it came";
     /// A handshake datagram that fits no state here.
     Unexpected, "unexpected", "a handshake datagram that nobody here waits for";
+    /// Older than its lifespan, or perhaps so, when it was to be handed out or sent.
+    Expired, "expired", "older than its lifespan";
+    /// A newer one of its stream came while it waited.
+    Superseded, "superseded", "a newer one of its stream came while it waited (`history`)";
+    /// A newer one of its stream came before it.
+    Stale, "stale", "came after a newer one of its stream (`history`)";
     /// The receive queue was full.
     InboxFull, "inbox_full", "the inbox was full: read faster, or raise `inbox_capacity`";
     /// A handler's backlog was full.

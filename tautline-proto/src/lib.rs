@@ -27,6 +27,7 @@ pub mod wire;
 
 pub use drops::{DropCounters, DropReason, Drops};
 pub use message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority, UnknownName};
+pub use path::PeerClock;
 pub use peer::{PeerId, SessionId};
 pub use state::{Cause, ConnectionState};
 pub use stats::{

@@ -6,8 +6,8 @@ use crate::stats::PathGauges;
 use crate::time::{Instant, Now, WallTime, duration_ns};
 use crate::wire::native::Heartbeat;
 
-/// How many samples the clock filter looks back on (RFC 5905 §10 keeps eight).
-const CLOCK_SAMPLES: usize = 8;
+/// How fast two steady clocks may drift apart: the most that NTP slews one by, 500 ppm, as a divisor.
+const DRIFT: u64 = 2_000;
 
 /// An echo older than this measures a hiccup, not the path.
 const OLDEST_ECHO: Duration = Duration::from_secs(60);
@@ -23,26 +23,65 @@ pub(crate) struct Path {
     jitter: u64,
     last_transit: Option<i64>,
     one_way_delay: u64,
-    clock: [ClockSample; CLOCK_SAMPLES],
+    clock: Option<ClockSample>,
+    /// The peer's wall clock minus its steady one, and the same of ours, at its last heartbeat: so that setting a wall clock
+    /// makes no measurement wrong.
+    peer_shift: i64,
+    own_shift: i64,
     last_received: Option<(u64, Instant)>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+/// One measurement of the peer's steady clock.
+#[derive(Clone, Copy, Debug)]
 struct ClockSample {
-    /// The peer's wall clock minus ours.
+    /// The peer's steady clock minus ours.
     offset: i64,
-    /// The round trip it was measured with; 0 for no sample.
+    /// The round trip it was measured with.
     rtt: u64,
+    taken: Instant,
+}
+
+impl ClockSample {
+    /// The bound on its error at `now`.
+    fn error(&self, now: Instant) -> u64 {
+        (self.rtt / 2).saturating_add(duration_ns(now.since(self.taken)) / DRIFT)
+    }
+
+    /// Whether this newer one is better, or contradicts `best`: a clock has stood still meanwhile, as in a suspend.
+    fn replaces(&self, best: &Self) -> bool {
+        let (error, best_error) = (self.error(self.taken), best.error(self.taken));
+        error <= best_error || self.offset.abs_diff(best.offset) > error.saturating_add(best_error)
+    }
+}
+
+/// What is known of a peer's wall clock, to judge its time stamps by.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerClock {
+    /// The peer's wall clock minus our steady one.
+    offset: i64,
+    sample: ClockSample,
+}
+
+impl PeerClock {
+    /// How old something is at `now` that the peer stamped so, at most: the estimate and the bound on its error.
+    #[must_use]
+    pub fn greatest_age(&self, stamp: WallTime, now: Instant) -> Duration {
+        let made = i128::from(stamp.as_nanos()) - i128::from(self.offset);
+        let age = i128::from(now.as_nanos()) - made + i128::from(self.sample.error(now));
+        Duration::from_nanos(u64::try_from(age.max(0)).unwrap_or(u64::MAX))
+    }
 }
 
 impl Path {
     /// Takes in a heartbeat that arrived at `now`.
     pub(crate) fn receive(&mut self, heartbeat: &Heartbeat, now: Now) {
         self.last_received = Some((heartbeat.stamp, now.steady));
+        self.peer_shift = difference(heartbeat.wall, heartbeat.stamp);
+        self.own_shift = difference(now.wall, now.steady.as_nanos());
         self.update_jitter(heartbeat, now.steady);
         self.measure(heartbeat, now);
         if self.samples > 0 {
-            self.update_one_way_delay(heartbeat, now.wall);
+            self.update_one_way_delay(heartbeat, now.steady);
         }
     }
 
@@ -52,15 +91,15 @@ impl Path {
     }
 
     pub(crate) fn publish(&self, gauges: &PathGauges) {
-        let clock = self.best_clock();
         gauges.rtt.set(self.rtt);
         gauges.rtt_min.set(self.rtt_min);
         gauges.rtt_smoothed.set(self.rtt_smoothed);
         gauges.rtt_deviation.set(self.rtt_deviation);
         gauges.jitter.set(self.jitter);
         gauges.one_way_delay.set(self.one_way_delay);
-        gauges.clock_offset.set(clock.offset.cast_unsigned());
-        gauges.clock_offset_error.set(clock.rtt / 2);
+        let offset = self.wall_offset().saturating_sub(self.own_shift);
+        gauges.clock_offset.set(if self.clock.is_some() { offset.cast_unsigned() } else { 0 });
+        gauges.clock_offset_error.set(self.clock.map_or(0, |sample| self.error_now(&sample)));
         gauges.samples.set(self.samples);
     }
 
@@ -81,10 +120,12 @@ impl Path {
         }
         let Some(rtt) = age.checked_sub(heartbeat.held) else { return };
         self.update_rtt(rtt);
-        let sample = ClockSample { offset: offset(heartbeat, now, age), rtt: rtt.max(1) };
-        #[allow(clippy::cast_possible_truncation)] // below CLOCK_SAMPLES
-        let at = (self.samples % CLOCK_SAMPLES as u64) as usize;
-        self.clock[at] = sample;
+        let sample =
+            ClockSample { offset: offset(heartbeat, now.steady), rtt: rtt.max(1), taken: now.steady };
+        // A good one is kept for as long as nothing better comes: a pause of this process spoils all that it reads late.
+        if self.clock.is_none_or(|best| sample.replaces(&best)) {
+            self.clock = Some(sample);
+        }
         self.samples += 1;
     }
 
@@ -102,25 +143,38 @@ impl Path {
         }
     }
 
-    /// The sample with the shortest round trip: the least of it can be asymmetry (RFC 5905 §10).
-    fn best_clock(&self) -> ClockSample {
-        let measured = self.clock.iter().filter(|sample| sample.rtt > 0);
-        measured.min_by_key(|sample| sample.rtt).copied().unwrap_or_default()
+    /// What is known of the peer's wall clock; `None` before the first measurement.
+    pub(crate) fn peer_clock(&self) -> Option<PeerClock> {
+        self.clock.map(|sample| PeerClock { offset: self.wall_offset(), sample })
     }
 
-    fn update_one_way_delay(&mut self, heartbeat: &Heartbeat, arrived: WallTime) {
-        let apparent = arrived.nanos_since(heartbeat.wall);
-        let delay = apparent.saturating_add(self.best_clock().offset);
-        self.one_way_delay = u64::try_from(delay).unwrap_or(0);
+    /// The peer's wall clock minus our steady one.
+    fn wall_offset(&self) -> i64 {
+        self.clock.map_or(0, |sample| sample.offset).saturating_add(self.peer_shift)
+    }
+
+    /// The bound on the sample's error at the last heartbeat.
+    fn error_now(&self, sample: &ClockSample) -> u64 {
+        sample.error(self.last_received.map_or(sample.taken, |(_, at)| at))
+    }
+
+    fn update_one_way_delay(&mut self, heartbeat: &Heartbeat, arrived: Instant) {
+        let sent = i128::from(heartbeat.wall.as_nanos()) - i128::from(self.wall_offset());
+        let delay = i128::from(arrived.as_nanos()) - sent;
+        self.one_way_delay = u64::try_from(delay.max(0)).unwrap_or(u64::MAX);
     }
 }
 
-/// RFC 5905 §8: theta = ((T2 - T1) + (T3 - T4)) / 2.
-fn offset(heartbeat: &Heartbeat, now: Now, echo_age: u64) -> i64 {
+/// A wall clock minus the steady one beside it.
+fn difference(wall: WallTime, steady: u64) -> i64 {
+    wall.as_nanos().saturating_sub_unsigned(steady)
+}
+
+/// RFC 5905 §8: theta = ((T2 - T1) + (T3 - T4)) / 2, on the two steady clocks.
+fn offset(heartbeat: &Heartbeat, now: Instant) -> i64 {
     let ns = |value: u64| i128::from(value);
-    let (sent, arrived) = (i128::from(now.wall.as_nanos()) - ns(echo_age), i128::from(now.wall.as_nanos()));
-    let peer_sent = i128::from(heartbeat.wall.as_nanos());
-    let peer_arrived = peer_sent - ns(heartbeat.held);
+    let (sent, arrived) = (ns(heartbeat.echo), ns(now.as_nanos()));
+    let (peer_arrived, peer_sent) = (ns(heartbeat.stamp) - ns(heartbeat.held), ns(heartbeat.stamp));
     let theta = ((peer_arrived - sent) + (peer_sent - arrived)) / 2;
     i64::try_from(theta).unwrap_or(if theta < 0 { i64::MIN } else { i64::MAX })
 }
@@ -148,6 +202,13 @@ mod tests {
         Heartbeat { stamp: 7_000 * MS + sent_ms * MS, wall, echo: echo_ms * MS, held: held_ms * MS }
     }
 
+    /// The peer's wall clock minus ours, as it is published.
+    fn ahead_of_us(path: &Path) -> i64 {
+        let gauges = PathGauges::default();
+        path.publish(&gauges);
+        gauges.clock_offset.value().cast_signed()
+    }
+
     #[test]
     fn a_round_trip_leaves_out_the_time_the_echo_was_held() {
         let mut path = Path::default();
@@ -160,8 +221,7 @@ mod tests {
     fn a_clock_ahead_is_seen_within_its_error_bound() {
         let mut path = Path::default();
         path.receive(&heartbeat(154, 2_500, 100, 50), now(158));
-        let clock = path.best_clock();
-        assert_eq!((clock.offset, clock.rtt), (2_500 * MS.cast_signed(), 8 * MS));
+        assert_eq!((ahead_of_us(&path), path.clock.unwrap().rtt), (2_500 * MS.cast_signed(), 8 * MS));
         assert_eq!(path.one_way_delay, 4 * MS);
     }
 
@@ -171,8 +231,67 @@ mod tests {
         path.receive(&heartbeat(154, 2_500, 100, 50), now(158));
         // A slow way back pretends that the peer's clock is behind.
         path.receive(&heartbeat(254, 2_500, 200, 50), now(300));
-        assert_eq!(path.best_clock().offset, 2_500 * MS.cast_signed());
+        assert_eq!(ahead_of_us(&path), 2_500 * MS.cast_signed());
         assert_eq!(path.one_way_delay, 46 * MS);
+    }
+
+    #[test]
+    fn a_pause_of_the_reader_does_not_spoil_a_good_measurement() {
+        let mut path = Path::default();
+        path.receive(&heartbeat(154, 0, 100, 50), now(158));
+        // Ten that all waited while this process was stopped, answering the same one of ours.
+        for sent in (200..1_200).step_by(100) {
+            path.receive(&heartbeat(sent, 0, 160, sent - 164), now(1_199));
+        }
+        let sample = path.clock.unwrap();
+        assert_eq!((sample.taken, sample.rtt), (now(158).steady, 8 * MS));
+        assert_eq!(sample.error(now(1_158).steady), 4 * MS + MS / 2, "with what clocks drift in a second");
+    }
+
+    #[test]
+    fn a_clock_that_stood_still_is_measured_anew() {
+        let mut path = Path::default();
+        path.receive(&heartbeat(154, 0, 100, 50), now(158));
+        // The peer's steady clock has lost five seconds to ours; its wall clock has not.
+        let slept =
+            Heartbeat { stamp: heartbeat(254, 0, 0, 0).stamp - 5_000 * MS, ..heartbeat(254, 0, 200, 40) };
+        path.receive(&slept, now(260));
+        assert_eq!(path.clock.unwrap().taken, now(260).steady);
+        assert_eq!(ahead_of_us(&path), 4 * MS.cast_signed(), "by a worse round trip");
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_spoils_nothing() {
+        let mut path = Path::default();
+        path.receive(&heartbeat(154, 0, 100, 50), now(158));
+        // The peer's was set an hour ahead, ours a day back.
+        let hour = 3_600_000;
+        let read =
+            Now { wall: WallTime::from_nanos(now(258).wall.as_nanos() - 24 * 3_600_000_000_000), ..now(258) };
+        path.receive(&heartbeat(254, hour, 200, 50), read);
+        assert_eq!(ahead_of_us(&path), 25 * 3_600_000_000_000);
+        assert_eq!(path.one_way_delay, 4 * MS);
+        let clock = path.peer_clock().unwrap();
+        let stamp = heartbeat(300, hour, 0, 0).wall;
+        assert_eq!(clock.greatest_age(stamp, now(310).steady), Duration::from_millis(10 + 4) + DRIFTED);
+    }
+
+    /// What the clocks may have drifted apart since a measurement 52 ms ago.
+    const DRIFTED: Duration = Duration::from_nanos(52 * MS / 2_000);
+
+    #[test]
+    fn a_time_stamp_is_judged_by_its_greatest_age() {
+        let mut path = Path::default();
+        assert!(path.peer_clock().is_none());
+        path.receive(&heartbeat(254, 2_500, 200, 50), now(258));
+        let clock = path.peer_clock().unwrap();
+        let stamp = heartbeat(300, 2_500, 0, 0).wall;
+        assert_eq!(clock.greatest_age(stamp, now(310).steady), Duration::from_millis(10 + 4) + DRIFTED);
+        let of_the_future = heartbeat(400, 2_500, 0, 0).wall;
+        assert_eq!(clock.greatest_age(of_the_future, now(310).steady), Duration::ZERO);
+        let from = |ns| clock.greatest_age(WallTime::from_nanos(ns), now(310).steady);
+        assert!(from(i64::MIN) > Duration::from_secs(1 << 32));
+        assert_eq!(from(i64::MAX), Duration::ZERO);
     }
 
     #[test]

@@ -123,7 +123,7 @@ pub struct InboundStats {
     pub bytes: u64,
     /// Datagrams dropped, by reason.
     pub datagrams_dropped: Drops,
-    /// Messages dropped from accepted datagrams of the native wire, by reason.
+    /// Messages dropped from accepted datagrams, by reason.
     pub messages_dropped: Drops,
 }
 
@@ -205,7 +205,8 @@ pub struct PeerRxStats {
     pub datagrams: u64,
     /// Bytes of the accepted datagrams.
     pub bytes: u64,
-    /// Messages accepted and offered to handlers and the inbox.
+    /// Messages that passed every check of the protocol: offered to handlers and the inbox, unless they were dropped before
+    /// as expired or stale.
     pub messages: u64,
     /// Datagrams that never came: 64 newer ones or one second have passed them.
     pub lost: u64,
@@ -295,8 +296,8 @@ pub struct PathStats {
     pub jitter: Duration,
     /// Estimated delay from the peer to here, by both wall clocks and the estimated offset.
     pub one_way_delay: Duration,
-    /// The peer's wall clock minus ours (RFC 5905 §8, the sample with the shortest round trip of eight).
+    /// The peer's wall clock minus ours (RFC 5905 §8, by the measurement whose error is least).
     pub clock_offset_ns: i64,
-    /// Bound on the error of `clock_offset_ns`: half that sample's round trip.
+    /// Bound on the error of `clock_offset_ns`: half that measurement's round trip, and what clocks drift apart since, 500 ppm.
     pub clock_offset_error: Duration,
 }

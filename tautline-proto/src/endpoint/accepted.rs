@@ -12,6 +12,7 @@ use crate::wire::native::{Frame, Frames};
 pub struct Accepted<'a> {
     pub(super) peer: PeerId,
     pub(super) late: bool,
+    pub(super) number: Option<u64>,
     pub(super) contents: Contents<'a>,
 }
 
@@ -32,6 +33,12 @@ impl Accepted<'_> {
     #[must_use]
     pub const fn is_late(&self) -> bool {
         self.late
+    }
+
+    /// Its full number, which rises along the peer's session (native) or life (classic); `None` where datagrams have none.
+    #[must_use]
+    pub const fn number(&self) -> Option<u64> {
+        self.number
     }
 }
 
@@ -60,6 +67,13 @@ impl<'a> Iterator for Messages<'a> {
             rx.messages.add(1);
         }
         Some(message)
+    }
+}
+
+impl Messages<'_> {
+    /// Counts a message that was taken from here and that nobody is offered, for a reason that only the caller can know.
+    pub fn refuse(&self, reason: DropReason) {
+        self.counters.messages_dropped.count(reason);
     }
 }
 

@@ -42,19 +42,19 @@ impl Inbound {
         if message.payload.len() > self.config.max_message_size {
             return Err(DropReason::TooLarge);
         }
-        let (peer, late) = self.admit(from, number, message.timestamp, now.steady)?;
+        let (peer, number, late) = self.admit(from, number, message.timestamp, now.steady)?;
         self.heard(peer, datagram.len(), now.steady);
-        Ok(Accepted { peer, late, contents: Contents::Classic(Some(message)) })
+        Ok(Accepted { peer, late, number, contents: Contents::Classic(Some(message)) })
     }
 
-    /// Finds or makes the peer and lets its window decide; whether the datagram is late.
+    /// Finds or makes the peer and lets its window decide; the datagram's full number, and whether it is late.
     fn admit(
         &mut self,
         from: SocketAddr,
         number: Option<u32>,
         stamp: WallTime,
         now: Instant,
-    ) -> Result<(PeerId, bool), DropReason> {
+    ) -> Result<(PeerId, Option<u64>, bool), DropReason> {
         if self.peers.by_address(from).is_none() {
             if self.config.role == Role::Client {
                 return Err(DropReason::WrongAddress);
@@ -75,7 +75,7 @@ impl Inbound {
         if restarted {
             self.events.push_back(Event::Restarted(id));
         }
-        Ok((id, late))
+        Ok((id, number, late))
     }
 
     /// A peer known by its address alone; established as far as this wire can tell.

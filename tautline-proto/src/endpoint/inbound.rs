@@ -12,6 +12,7 @@ use super::peers::{Peer, Peers};
 use super::token::Secrets;
 use super::{Command, EndpointConfig, Event, OpenPeer, RemovalReason, Role, Start, WireFormat};
 use crate::drops::DropReason;
+use crate::path::PeerClock;
 use crate::peer::{PeerId, SessionId};
 use crate::stats::InboundCounters;
 use crate::time::{Instant, Now};
@@ -127,6 +128,12 @@ impl Inbound {
         let peer = self.peers.get(accepted.peer);
         let (name, rx) = peer.map_or(("", None), |peer| (peer.name.as_str(), Some(&*peer.rx)));
         Messages { contents: accepted.contents, name, rx, config: &self.config, counters: &self.counters }
+    }
+
+    /// What is known of a peer's wall clock; `None` before the first measurement, and on the classic wire.
+    #[must_use]
+    pub fn peer_clock(&mut self, id: PeerId) -> Option<PeerClock> {
+        self.peers.get(id).and_then(|peer| peer.path.peer_clock())
     }
 
     /// Does what is due at `now`.

@@ -40,7 +40,7 @@ impl Inbound {
         self.take_control_frames(peer, frames.clone(), now);
         // §4.2: the default message id is the datagram's number and the message's place in it.
         let contents = Contents::Native { frames, next_id: number << FRAME_INDEX_BITS };
-        Ok(Some(Accepted { peer, late, contents }))
+        Ok(Some(Accepted { peer, late, number: Some(number), contents }))
     }
 
     /// The peer of a numbered datagram, its full number, and whether it is late.
