@@ -71,6 +71,10 @@ drop_reasons! {
     Duplicate, "duplicate", "received before";
     /// Behind the window: too late to tell a duplicate from a late arrival; already counted lost.
     TooOld, "too_old", "older than the window: counted as lost before it came";
+    /// A large or ordered message that has lost a part or what should come before it.
+    Incomplete, "incomplete", "parts of it never came: lost on the way, or given up by the sender";
+    /// Too many incomplete messages of its peer wait; a reliable one comes again.
+    NoRoom, "no_room", "too many incomplete messages of its peer wait; it is to be sent again";
     /// A handshake datagram that fits no state here.
     Unexpected, "unexpected", "a handshake datagram that nobody here waits for";
     /// Older than its lifespan, or perhaps so, when it was to be handed out or sent.
@@ -109,7 +113,12 @@ impl Default for DropCounters {
 impl DropCounters {
     /// Counts one drop.
     pub fn count(&self, reason: DropReason) {
-        self.0[reason as usize].add(1);
+        self.count_many(reason, 1);
+    }
+
+    /// Counts `count` drops for one reason.
+    pub fn count_many(&self, reason: DropReason, count: u64) {
+        self.0[reason as usize].add(count);
     }
 
     /// The counts as a plain value.

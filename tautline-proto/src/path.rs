@@ -18,8 +18,7 @@ pub(crate) struct Path {
     samples: u64,
     rtt: u64,
     rtt_min: u64,
-    rtt_smoothed: u64,
-    rtt_deviation: u64,
+    round_trip: RoundTrip,
     jitter: u64,
     last_transit: Option<i64>,
     one_way_delay: u64,
@@ -93,8 +92,8 @@ impl Path {
     pub(crate) fn publish(&self, gauges: &PathGauges) {
         gauges.rtt.set(self.rtt);
         gauges.rtt_min.set(self.rtt_min);
-        gauges.rtt_smoothed.set(self.rtt_smoothed);
-        gauges.rtt_deviation.set(self.rtt_deviation);
+        gauges.rtt_smoothed.set(self.round_trip.smoothed);
+        gauges.rtt_deviation.set(self.round_trip.deviation);
         gauges.jitter.set(self.jitter);
         gauges.one_way_delay.set(self.one_way_delay);
         let offset = self.wall_offset().saturating_sub(self.own_shift);
@@ -129,18 +128,10 @@ impl Path {
         self.samples += 1;
     }
 
-    /// RFC 6298 §2: the first sample sets SRTT and half of it RTTVAR; then alpha = 1/8, beta = 1/4.
     fn update_rtt(&mut self, rtt: u64) {
         self.rtt = rtt;
-        if self.samples == 0 {
-            self.rtt_min = rtt;
-            self.rtt_smoothed = rtt;
-            self.rtt_deviation = rtt / 2;
-        } else {
-            self.rtt_min = self.rtt_min.min(rtt);
-            self.rtt_deviation = smoothed(self.rtt_deviation, self.rtt_smoothed.abs_diff(rtt), 4);
-            self.rtt_smoothed = smoothed(self.rtt_smoothed, rtt, 8);
-        }
+        self.rtt_min = if self.samples == 0 { rtt } else { self.rtt_min.min(rtt) };
+        self.round_trip.update(rtt);
     }
 
     /// What is known of the peer's wall clock; `None` before the first measurement.
@@ -162,6 +153,32 @@ impl Path {
         let sent = i128::from(heartbeat.wall.as_nanos()) - i128::from(self.wall_offset());
         let delay = i128::from(arrived.as_nanos()) - sent;
         self.one_way_delay = u64::try_from(delay.max(0)).unwrap_or(u64::MAX);
+    }
+}
+
+/// A smoothed round trip and its deviation, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RoundTrip {
+    smoothed: u64,
+    deviation: u64,
+    is_measured: bool,
+}
+
+impl RoundTrip {
+    /// RFC 6298 §2: the first sample sets SRTT and half of it RTTVAR; then alpha = 1/8, beta = 1/4.
+    pub(crate) fn update(&mut self, sample: u64) {
+        if self.is_measured {
+            self.deviation = smoothed(self.deviation, self.smoothed.abs_diff(sample), 4);
+            self.smoothed = smoothed(self.smoothed, sample, 8);
+        } else {
+            *self = Self { smoothed: sample, deviation: sample / 2, is_measured: true };
+        }
+    }
+
+    /// RFC 6298 §2: RTO = SRTT + max(G, 4 RTTVAR), here without its lower bound of a second; `None` before the first sample.
+    pub(crate) fn timeout(&self, granularity: Duration) -> Option<Duration> {
+        let margin = duration_ns(granularity).max(self.deviation.saturating_mul(4));
+        self.is_measured.then(|| Duration::from_nanos(self.smoothed.saturating_add(margin)))
     }
 }
 

@@ -8,10 +8,11 @@ mod support;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::time::Duration;
 use support::{Node, address, at, config, plain_head};
 use tautline_proto::endpoint::{Role, WireFormat};
 use tautline_proto::wire::native::{Frame, Head, begin_datagram, begin_message, finish_message, parse};
-use tautline_proto::{ContentType, DropReason, Id, MessageRef, MessageType, Now, Priority};
+use tautline_proto::{ContentType, Delivery, DropReason, Id, MessageRef, MessageType, Now, Priority};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/native_datagrams.json");
 const PROTOCOL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md");
@@ -22,6 +23,9 @@ struct Golden {
     hex: String,
     fields: Value,
 }
+
+/// How long a message is worth anything in the exchange.
+const LIFESPAN: Duration = Duration::from_millis(50);
 
 /// The exchange; each step's datagram is recorded and carried over.
 struct Exchange {
@@ -111,6 +115,31 @@ impl Exchange {
         self.recorded.push(golden("unknown_session", &notice.bytes));
     }
 
+    /// Reliable messages, and one in parts; in a session of its own.
+    fn deliver(&mut self) {
+        let mut link = Self::new();
+        link.connect();
+        link.recorded.clear();
+        let ordered = |now: Now| Head { delivery: Delivery::Ordered, ..plain_head(now) };
+        for (name, payload) in [("ordered_message", b"[1.5]"), ("ordered_message_behind_another", b"[2.5]")] {
+            link.client.offer(&ordered(at(2)), payload, at(2)).expect("room");
+            link.carry_to_server(name, at(2));
+        }
+        link.server.tick(at(2));
+        link.server.sent.retain(|packet| fields(&packet.bytes).to_string().contains("acknowledgement"));
+        link.carry_to_client("acknowledgement", at(2));
+        let head = Head { delivery: Delivery::Reliable, lifespan: Some(LIFESPAN), ..plain_head(at(3)) };
+        let expires = Some(at(3).steady.plus(LIFESPAN));
+        link.client.offer_until(&head, &[b'7'; 1500], at(3), expires).expect("room");
+        link.client.sent.drain(..1);
+        let fragment = link.client.sent.pop_front().expect("two parts");
+        self.recorded.append(&mut link.recorded);
+        self.recorded.push(golden("fragment", &fragment.bytes));
+        link.client.tick(at(60));
+        let forward = link.client.sent.pop_front().expect("it is given up");
+        self.recorded.push(golden("forward", &forward.bytes));
+    }
+
     /// A newcomer at a server whose only place is taken.
     fn refuse(&mut self) {
         let mut settings = config(Role::Server, WireFormat::Native);
@@ -165,6 +194,9 @@ fn frame_fields(frame: &Frame<'_>) -> Value {
         Frame::Hello => json!({ "type": "hello" }),
         Frame::UnknownSession => json!({ "type": "unknown_session" }),
         Frame::Refused => json!({ "type": "refused" }),
+        Frame::Fragment(_) => json!({ "type": "fragment" }),
+        Frame::Ack(ack) => json!({ "type": "acknowledgement", "base": ack.base, "bitmap": ack.bitmap }),
+        Frame::Forward(base) => json!({ "type": "forward", "base": base }),
         Frame::Unknown => json!({ "type": "unknown" }),
     }
 }
@@ -192,6 +224,7 @@ fn run() -> Exchange {
     exchange.beat_hearts();
     exchange.part();
     exchange.refuse();
+    exchange.deliver();
     exchange
 }
 
@@ -236,8 +269,20 @@ fn the_golden_datagrams_are_read_as_they_say() {
 #[test]
 fn every_kind_of_frame_is_among_them() {
     let text = std::fs::read_to_string(FILE).expect("the golden datagrams are kept beside the tests");
-    let kinds =
-        ["hello", "token", "echo", "accept", "close", "heartbeat", "unknown_session", "refused", "message"];
+    let kinds = [
+        "hello",
+        "token",
+        "echo",
+        "accept",
+        "close",
+        "heartbeat",
+        "unknown_session",
+        "refused",
+        "message",
+        "fragment",
+        "acknowledgement",
+        "forward",
+    ];
     for kind in kinds {
         assert!(text.contains(&format!("\"type\": \"{kind}\"")), "{kind}");
     }

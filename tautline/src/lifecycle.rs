@@ -220,7 +220,8 @@ impl Shared {
         let (waiter, waker) =
             Waiter::new().map_err(|error| system("descriptor to wake the driver", &error))?;
         let peers_before = self.peers_so_far.load(Ordering::Relaxed);
-        let config = endpoint_config(settings);
+        let datagram_size = settings.mtu - if address.is_ipv4() { IPV4_HEADERS } else { IPV6_HEADERS };
+        let config = endpoint_config(settings, datagram_size);
         let encoder = Encoder::new(&config);
         let (inbound, outbound) = endpoint(config, Start { seed, first_number, peers_before });
         let (socket, life) = (Arc::new(socket), Arc::new(Life::new(waker)));
@@ -229,7 +230,6 @@ impl Shared {
         let answer_by = waits.then(|| self.clock.now().steady.plus(settings.connect_timeout));
         self.directory.begin(inbound.counters(), Arc::clone(&socket));
         self.inbox.open(settings.inbox_capacity, settings.inbox_policy);
-        let datagram_size = settings.mtu - if address.is_ipv4() { IPV4_HEADERS } else { IPV6_HEADERS };
         let gate_length = self.gate_length(settings);
         let gate = Gate::new(gate_length, datagram_size, Arc::clone(&self.gate_signs));
         let marks = settings.dscp;
@@ -339,7 +339,7 @@ fn bind(settings: &Settings, address: SocketAddr) -> Result<Socket, ConnectError
     })
 }
 
-fn endpoint_config(settings: &Settings) -> EndpointConfig {
+fn endpoint_config(settings: &Settings, datagram_size: usize) -> EndpointConfig {
     let limits = settings.payload_limits();
     EndpointConfig {
         role: settings.role,
@@ -356,6 +356,8 @@ fn endpoint_config(settings: &Settings) -> EndpointConfig {
         liveness_timeout: settings.liveness_timeout,
         peer_expiry: settings.peer_expiry,
         max_message_size: settings.max_message_size,
+        datagram_size,
+        most_tries: u32::try_from(settings.reliable_tries).unwrap_or(u32::MAX),
         json: JsonLimits { max_depth: settings.max_depth, nonfinite: settings.nonfinite },
         check_payload: Arc::new(move |content_type, bytes| payload::check(content_type, bytes, &limits)),
     }

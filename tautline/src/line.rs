@@ -169,7 +169,7 @@ impl Line {
 
     /// Carries out an order of the receiving half.
     pub(crate) fn command(&mut self, command: Command, now: Now) {
-        if matches!(command, Command::Open(_) | Command::Forget(_)) {
+        if matches!(command, Command::Open(_) | Command::Forget(..)) {
             // For those who are peers now.
             self.flush();
         }
@@ -453,6 +453,8 @@ mod tests {
             liveness_timeout: Duration::from_secs(1),
             peer_expiry: Duration::from_secs(1),
             max_message_size: 1000,
+            datagram_size: 1452,
+            most_tries: 20,
             json: JsonLimits::default(),
             check_payload: Arc::new(|_, _| Ok(())),
         };

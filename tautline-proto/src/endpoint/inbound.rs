@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::accepted::{Accepted, Messages};
+use super::accepted::{Accepted, Contents, Messages};
+use super::delivery::Sorted;
 use super::handshake::Native;
 use super::peers::{Peer, Peers};
 use super::token::Secrets;
@@ -32,6 +33,8 @@ pub struct Inbound {
     pub(super) events: VecDeque<Event>,
     pub(super) commands: VecDeque<Command>,
     pub(super) replies: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// What the datagram that is being read has brought.
+    pub(super) sorted: Sorted,
     closing: Closing,
 }
 
@@ -59,6 +62,7 @@ impl Inbound {
             events: VecDeque::new(),
             commands: VecDeque::new(),
             replies: VecDeque::new(),
+            sorted: Sorted::default(),
             closing: Closing::Nobody,
         }
     }
@@ -125,9 +129,27 @@ impl Inbound {
         if let Closing::AfterReading(id) = self.closing {
             self.closing = Closing::Now(id);
         }
-        let peer = self.peers.get(accepted.peer);
+        let Accepted { peer, contents, now, .. } = accepted;
+        let is_sorted = match &contents {
+            Contents::Native { frames, .. } if !frames.are_messages() => {
+                self.sort_messages(peer, frames.clone(), now);
+                true
+            }
+            _ => false,
+        };
+        let Sorted { numbered, wholes } = &self.sorted;
+        let (numbered, wholes) = if is_sorted { (&numbered[..], &wholes[..]) } else { (&[][..], &[][..]) };
+        let peer = self.peers.get(peer);
         let (name, rx) = peer.map_or(("", None), |peer| (peer.name.as_str(), Some(&*peer.rx)));
-        Messages { contents: accepted.contents, name, rx, config: &self.config, counters: &self.counters }
+        Messages {
+            contents,
+            numbered: numbered.iter(),
+            wholes: wholes.iter(),
+            name,
+            rx,
+            config: &self.config,
+            counters: &self.counters,
+        }
     }
 
     /// What is known of a peer's wall clock; `None` before the first measurement, and on the classic wire.
@@ -224,6 +246,10 @@ impl Inbound {
             window.expire(now);
             peer.publish_window();
         }
+        if let Some(kept) = &mut peer.kept {
+            kept.expire(now, &self.counters);
+        }
+        self.acknowledge(id);
         self.send_heartbeat_if_due(id, now);
         if self.watch_liveness(id, now) {
             self.schedule_visit(id, now);
@@ -308,7 +334,10 @@ impl Inbound {
         {
             self.native.remember_closed(session, now);
         }
-        self.commands.push_back(Command::Forget(id));
+        if let Some(kept) = &peer.kept {
+            self.counters.messages_dropped.count_many(DropReason::Incomplete, kept.undelivered());
+        }
+        self.commands.push_back(Command::Forget(id, reason));
         self.events.push_back(Event::Removed(id, reason));
     }
 

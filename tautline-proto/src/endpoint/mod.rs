@@ -15,20 +15,29 @@
 //! next_timeout()   -> when handle_timeout() wants to be called
 //! ```
 //!
+//! Reliable messages are handed to [`Outbound::offer`]; [`Outbound::poll_delivery`] says what is to be sent of them,
+//! for the first time and again, and [`Outbound::poll_outcome`] how each ended.
+//!
 //! Neither half reads a clock, draws randomness or touches a socket.
 
 mod accepted;
+mod assembly;
 mod classic;
+mod delivery;
 mod encode;
 mod handshake;
 mod inbound;
+mod inflow;
 mod native;
 mod outbound;
+mod outcome;
+mod outflow;
 mod peers;
 mod token;
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -36,7 +45,8 @@ use core::time::Duration;
 pub use accepted::{Accepted, Messages};
 pub use encode::{Encoder, Started};
 pub use inbound::Inbound;
-pub use outbound::{Outbound, Spent};
+pub use outbound::{Due, Outbound, Spent};
+pub use outcome::{Outcome, Refusal};
 
 use crate::drops::DropReason;
 use crate::json::JsonLimits;
@@ -86,6 +96,10 @@ pub struct EndpointConfig {
     pub peer_expiry: Duration,
     /// The largest payload accepted, in bytes.
     pub max_message_size: usize,
+    /// The largest datagram that messages share, and into which larger ones are cut, in bytes (native).
+    pub datagram_size: usize,
+    /// How often a reliable message is sent at most (native).
+    pub most_tries: u32,
     /// Limits of the classic wire's JSON.
     pub json: JsonLimits,
     /// The check of the native wire's payloads.
@@ -177,12 +191,16 @@ pub struct PeerHandle {
 pub enum Command {
     /// Send to this peer from now on.
     Open(OpenPeer),
-    /// Stop sending to this peer.
-    Forget(PeerId),
+    /// Stop sending to this peer, which is gone for this reason.
+    Forget(PeerId, RemovalReason),
     /// The peer has accepted and told its name: the echo need not travel any more.
     Accepted(PeerId),
     /// Send it the server's name.
     Accept(PeerId),
+    /// Tell it which of its reliable messages have arrived: the lowest number that has not, and the bitmap of those after.
+    Acknowledge(PeerId, u64, Vec<u8>),
+    /// It told which of ours have arrived.
+    Acknowledged(PeerId, u32, Vec<u8>),
     /// Send it a heartbeat with this echo (stamp and time held); the rest is filled in when it is sent.
     Heartbeat(PeerId, Heartbeat),
 }

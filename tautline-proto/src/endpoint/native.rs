@@ -11,7 +11,7 @@ use crate::drops::DropReason;
 use crate::peer::{PeerId, SessionId};
 use crate::time::{Instant, Now};
 use crate::window::Window;
-use crate::wire::native::{self, Control, Frame, Frames, Header, Heartbeat, NOTICE_LEN};
+use crate::wire::native::{self, Ack, Control, Frame, Frames, Header, Heartbeat, NOTICE_LEN};
 
 /// A default message id is the datagram's number shifted by this, plus the frame's place: more frames than
 /// this can number do not fit into a datagram.
@@ -40,7 +40,7 @@ impl Inbound {
         self.take_control_frames(peer, frames.clone(), now);
         // §4.2: the default message id is the datagram's number and the message's place in it.
         let contents = Contents::Native { frames, next_id: number << FRAME_INDEX_BITS };
-        Ok(Some(Accepted { peer, late, number: Some(number), contents }))
+        Ok(Some(Accepted { peer, late, number: Some(number), contents, now: now.steady }))
     }
 
     /// The peer of a numbered datagram, its full number, and whether it is late.
@@ -125,6 +125,9 @@ impl Inbound {
     fn take_control_frames(&mut self, id: PeerId, frames: Frames<'_>, now: Now) {
         let Some(peer) = self.peers.get(id) else { return };
         let found = ControlFrames::among(frames);
+        if let Some(ack) = found.ack {
+            self.commands.push_back(Command::Acknowledged(id, ack.base, ack.bitmap.into()));
+        }
         if let Some(heartbeat) = found.heartbeat {
             peer.path.receive(&heartbeat, now);
             peer.path.publish(&peer.rx.path);
@@ -176,6 +179,7 @@ impl Inbound {
 #[derive(Default)]
 struct ControlFrames<'a> {
     heartbeat: Option<Heartbeat>,
+    ack: Option<Ack<'a>>,
     echo: bool,
     name: Option<&'a str>,
     close: bool,
@@ -190,6 +194,7 @@ impl<'a> ControlFrames<'a> {
         for frame in frames {
             match frame {
                 Frame::Heartbeat(heartbeat) => found.heartbeat = Some(heartbeat),
+                Frame::Ack(ack) => found.ack = Some(ack),
                 Frame::Echo { .. } => found.echo = true,
                 Frame::Accept(name) => found.name = Some(name),
                 Frame::Close => found.close = true,

@@ -4,18 +4,23 @@
 //! number, [`sent`](Outbound::sent) spends it. Both happen under the transmit lock, so that the order of
 //! the numbers is the order on the wire.
 
+use alloc::boxed::Box;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::{Command, EndpointConfig, OpenPeer, Role, WireFormat};
+use super::outflow::{Outflow, Turn};
+use super::{Command, EndpointConfig, OpenPeer, Outcome, Refusal, RemovalReason, Role, WireFormat};
+use crate::message::Delivery;
 use crate::peer::{PeerId, SessionId};
 use crate::stats::PeerTxCounters;
-use crate::time::Now;
-use crate::wire::native::{Control, Header, Heartbeat, Pack, Token};
+use crate::time::{Instant, Now};
+use crate::wire::native::{Ack, Control, DeliveryNumbers, Header, Heartbeat, Pack, Token};
 use crate::wire::{classic, native};
 
 /// The sending half of an endpoint; owned by whoever holds the transmit lock.
@@ -28,6 +33,22 @@ pub struct Outbound {
     open: Vec<PeerId>,
     by_address: HashMap<SocketAddr, PeerId>,
     first_number: u64,
+    datagram_size: usize,
+    most_tries: u32,
+    /// The number of the next large best-effort message.
+    next_large: u32,
+    /// When the reliable messages for each peer want to be looked at.
+    due: BTreeSet<(Instant, u32)>,
+    outcomes: VecDeque<(u64, Outcome)>,
+}
+
+/// A datagram of reliable messages that is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// To whom.
+    pub peer: PeerId,
+    /// How many messages go for the first time in it.
+    pub messages: u64,
 }
 
 /// What the kernel took.
@@ -57,7 +78,23 @@ struct Peer {
     next: u64,
     tx: Arc<PeerTxCounters>,
     echo: Option<Token>,
+    ack: Option<Ride>,
+    flow: Option<Box<Outflow>>,
+    /// Its entry in `due`; kept by [`Outbound::schedule`].
+    flow_due: Option<Instant>,
 }
+
+/// An acknowledgement that rides along.
+#[derive(Debug)]
+struct Ride {
+    base: u64,
+    bitmap: Vec<u8>,
+    /// In how many datagrams more.
+    left: u8,
+}
+
+/// An acknowledgement rides in so many datagrams, because any may be lost.
+const RIDES: u8 = 4;
 
 impl Outbound {
     pub(super) fn new(config: &EndpointConfig, first_number: u64) -> Self {
@@ -69,6 +106,11 @@ impl Outbound {
             open: Vec::new(),
             by_address: HashMap::new(),
             first_number,
+            datagram_size: config.datagram_size,
+            most_tries: config.most_tries,
+            next_large: 0,
+            due: BTreeSet::new(),
+            outcomes: VecDeque::new(),
         }
     }
 
@@ -100,8 +142,8 @@ impl Outbound {
     /// Finishes `datagram`, which holds the prefix's hole and the frames or the envelope, for this peer with
     /// the next number. `None` for a peer that is gone.
     pub fn seal(&mut self, id: PeerId, datagram: &mut Vec<u8>) -> Option<SocketAddr> {
-        let (wire, from_server) = (self.wire, self.role == Role::Server);
-        let peer = self.slots.get(id.slot())?.as_ref().filter(|peer| peer.id == id)?;
+        let (wire, from_server, size) = (self.wire, self.role == Role::Server, self.datagram_size);
+        let peer = self.slots.get_mut(id.slot())?.as_mut().filter(|peer| peer.id == id)?;
         #[allow(clippy::cast_possible_truncation)] // the low half travels
         let sequence = peer.next as u32;
         match wire {
@@ -112,6 +154,7 @@ impl Outbound {
                 if let Some(token) = peer.echo.filter(|_| room >= native::MAX_ECHO_LEN) {
                     native::write_control(datagram, &Control::Echo { token, name: &self.name });
                 }
+                peer.let_ack_ride(datagram, size);
                 native::seal(datagram, Header { session: peer.session, sequence, from_server });
             }
         }
@@ -143,6 +186,9 @@ impl Outbound {
         peer.tx.datagrams.add(sent.datagrams);
         peer.tx.bytes.add(sent.bytes as u64);
         peer.tx.messages.add(sent.messages);
+        if let Some(flow) = &mut peer.flow {
+            flow.others_sent(sent.datagrams);
+        }
     }
 
     /// Carries out an order of the inbound half. Where that asks for a datagram, writes it to `out`, unsealed,
@@ -150,8 +196,18 @@ impl Outbound {
     pub fn apply(&mut self, command: Command, now: Now, out: &mut Vec<u8>) -> Option<PeerId> {
         match command {
             Command::Open(peer) => self.open_peer(peer, out),
-            Command::Forget(id) => {
-                self.forget(id);
+            Command::Forget(id, reason) => {
+                self.forget(id, reason);
+                None
+            }
+            Command::Acknowledge(id, base, bitmap) => {
+                let Some(Some(peer)) = self.slots.get_mut(id.slot()) else { return None };
+                peer.ack = Some(Ride { base, bitmap, left: RIDES });
+                begin(out, &[]);
+                Some(id)
+            }
+            Command::Acknowledged(id, base, bitmap) => {
+                self.acknowledged(id, Ack { base, bitmap: &bitmap }, now.steady);
                 None
             }
             Command::Accepted(id) => {
@@ -197,7 +253,8 @@ impl Outbound {
         if self.slots.len() <= id.slot() {
             self.slots.resize_with(id.slot() + 1, || None);
         }
-        self.slots[id.slot()] = Some(Peer { id, address, session, next, tx, echo });
+        self.slots[id.slot()] =
+            Some(Peer { id, address, session, next, tx, echo, ack: None, flow: None, flow_due: None });
         self.open.push(id);
         self.by_address.insert(address, id);
         // The echo goes out at once; a message that follows close behind carries it again.
@@ -207,9 +264,18 @@ impl Outbound {
         })
     }
 
-    fn forget(&mut self, id: PeerId) {
+    fn forget(&mut self, id: PeerId, reason: RemovalReason) {
         let Some(slot) = self.slots.get_mut(id.slot()) else { return };
         let Some(peer) = slot.take_if(|peer| peer.id == id) else { return };
+        if let Some(at) = peer.flow_due {
+            self.due.remove(&(at, id.slot_number()));
+        }
+        if let Some(flow) = peer.flow {
+            self.outcomes.extend(flow.end(match reason {
+                RemovalReason::Replaced => Outcome::Unknown,
+                RemovalReason::ClosedByPeer | RemovalReason::Expired => Outcome::PeerLost,
+            }));
+        }
         self.first_number = match self.wire {
             WireFormat::Native => 0,
             WireFormat::Classic(_) => self.first_number.max(peer.next),
@@ -220,8 +286,132 @@ impl Outbound {
         }
     }
 
+    /// Takes a reliable message for a peer in: the frame that an [`Encoder`](super::Encoder) made, without the datagram's
+    /// header. Nothing is sent until [`poll_delivery`](Self::poll_delivery) says so. `receipt` names its outcome.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not taken; then there is no outcome.
+    pub fn offer(
+        &mut self,
+        id: PeerId,
+        frame: &[u8],
+        receipt: u64,
+        expires: Option<Instant>,
+    ) -> Result<(), Refusal> {
+        let room = self.room();
+        let peer = self.slots.get_mut(id.slot()).and_then(Option::as_mut).filter(|peer| peer.id == id);
+        let peer = peer.ok_or(Refusal::UnknownPeer)?;
+        peer.flow.get_or_insert_with(Box::default).offer(frame, room, receipt, expires)?;
+        self.schedule(id, Instant::from_nanos(0));
+        Ok(())
+    }
+
+    /// Writes the next datagram of reliable messages that is due to `out`, unsealed. While `others_wait` for the same
+    /// socket, at most a tenth of the datagrams are ones that were sent before, but one in each resend time-out.
+    pub fn poll_delivery(&mut self, now: Instant, others_wait: bool, out: &mut Vec<u8>) -> Option<Due> {
+        let turn = Turn { now, others_wait, room: self.room(), most_tries: self.most_tries };
+        while let Some(&(at, slot)) = self.due.first().filter(|&&(at, _)| at <= now) {
+            begin(out, &[]);
+            let Some(Some(peer)) = self.slots.get_mut(slot as usize) else { return None };
+            let id = peer.id;
+            let Some(flow) = &mut peer.flow else { return None };
+            let polled = flow.poll(turn, out, &mut self.outcomes);
+            // What must wait for others is looked at again soon.
+            let soonest = if polled.is_some() { at } else { now.plus(HELD_BACK) };
+            self.schedule(id, soonest);
+            if let Some(messages) = polled {
+                return Some(Due { peer: id, messages });
+            }
+        }
+        None
+    }
+
+    /// When [`poll_delivery`](Self::poll_delivery) has something to do next.
+    #[must_use]
+    pub fn next_delivery(&self) -> Option<Instant> {
+        self.due.first().map(|&(at, _)| at)
+    }
+
+    /// The next outcome of a reliable message, by its receipt.
+    pub fn poll_outcome(&mut self) -> Option<(u64, Outcome)> {
+        self.outcomes.pop_front()
+    }
+
+    /// Gives up all reliable messages: the connection ends here.
+    pub fn abandon(&mut self) {
+        self.due.clear();
+        for peer in self.slots.iter_mut().flatten() {
+            peer.flow_due = None;
+            if let Some(flow) = peer.flow.take() {
+                self.outcomes.extend(flow.end(Outcome::PeerLost));
+            }
+        }
+    }
+
+    /// Cuts a best-effort message's frame into frames that fit a datagram each, and shows them one by one. `false` where it
+    /// has too many parts.
+    #[must_use]
+    pub fn cut(&mut self, frame: &[u8], mut show: impl FnMut(&[u8])) -> bool {
+        let Some(count) = native::parts(frame.len(), self.room()) else { return false };
+        let numbers = DeliveryNumbers { number: self.next_large, behind: 0 };
+        self.next_large = self.next_large.wrapping_add(1);
+        let mut part = Vec::new();
+        for fragment in native::cut(frame, Delivery::BestEffort, numbers, count) {
+            part.clear();
+            fragment.write(&mut part);
+            show(&part);
+        }
+        true
+    }
+
+    /// The bytes of frames that a datagram holds.
+    const fn room(&self) -> usize {
+        self.datagram_size - native::HEADER_LEN - native::TRAILER_LEN
+    }
+
+    fn acknowledged(&mut self, id: PeerId, ack: Ack<'_>, now: Instant) {
+        let Some(Some(peer)) = self.slots.get_mut(id.slot()) else { return };
+        let Some(flow) = &mut peer.flow else { return };
+        flow.acknowledge(ack, now, &mut self.outcomes);
+        self.schedule(id, Instant::from_nanos(0));
+    }
+
+    /// Has the peer's reliable messages looked at when they want it, but not before `soonest`.
+    fn schedule(&mut self, id: PeerId, soonest: Instant) {
+        let Some(Some(peer)) = self.slots.get_mut(id.slot()) else { return };
+        let next = peer.flow.as_ref().and_then(|flow| flow.next_due()).map(|at| at.max(soonest));
+        let slot = id.slot_number();
+        if let Some(before) = core::mem::replace(&mut peer.flow_due, next) {
+            self.due.remove(&(before, slot));
+        }
+        if let Some(at) = next {
+            self.due.insert((at, slot));
+        }
+    }
+
     fn peer(&self, id: PeerId) -> Option<&Peer> {
         self.slots.get(id.slot())?.as_ref().filter(|peer| peer.id == id)
+    }
+}
+
+/// What could not be sent because others wait is looked at again after this time.
+const HELD_BACK: Duration = Duration::from_micros(200);
+
+impl Peer {
+    /// Adds what was last acknowledged to the peer, a few times and where there is room.
+    #[inline]
+    fn let_ack_ride(&mut self, datagram: &mut Vec<u8>, size: usize) {
+        let Some(ack) = &mut self.ack else { return };
+        let len = native::FRAME_HEADER_LEN + 4 + ack.bitmap.len();
+        if datagram.len() + len + native::TRAILER_LEN > size {
+            return;
+        }
+        native::write_ack(datagram, ack.base, &ack.bitmap);
+        ack.left -= 1;
+        if ack.left == 0 {
+            self.ack = None;
+        }
     }
 }
 

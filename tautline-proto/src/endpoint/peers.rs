@@ -1,5 +1,6 @@
 //! The peer table of the inbound half: bounded, indexed by address and by session, with one timer table.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -10,6 +11,7 @@ use core::time::Duration;
 use hashbrown::HashMap;
 
 use super::PeerHandle;
+use super::delivery::Kept;
 use crate::path::Path;
 use crate::peer::{PeerId, SessionId};
 use crate::stats::{PeerRxCounters, PeerTxCounters};
@@ -27,6 +29,8 @@ pub(super) struct Peer {
     /// `None` until the first number, and where datagrams have none.
     pub(super) window: Option<Window>,
     pub(super) path: Path,
+    /// Native only.
+    pub(super) kept: Option<Box<Kept>>,
     /// Whether the link is established: at once on a server and on the classic wire.
     pub(super) accepted: bool,
     /// Whether the server has told its name (a native client's peer).
@@ -88,10 +92,11 @@ impl Peer {
         self.last_heard.map_or(Duration::ZERO, |heard| now.since(heard))
     }
 
-    /// When a window or a heartbeat wants its next visit.
+    /// When a window, a heartbeat or an incomplete message wants its next visit.
     pub(super) fn next_visit(&self) -> Option<Instant> {
         let window_at = self.window.as_ref().and_then(Window::next_timeout);
-        [self.next_heartbeat, window_at].into_iter().flatten().min()
+        let kept_at = self.kept.as_ref().and_then(|kept| kept.next_timeout());
+        [self.next_heartbeat, window_at, kept_at].into_iter().flatten().min()
     }
 }
 
@@ -157,6 +162,7 @@ impl Peers {
             name: name.into(),
             window: None,
             path: Path::default(),
+            kept: None,
             accepted: false,
             named: false,
             silent: false,

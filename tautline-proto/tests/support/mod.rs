@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tautline_proto::endpoint::{
-    Encoder, EndpointConfig, Event, Inbound, Outbound, Role, Spent, Start, WireFormat, endpoint,
+    Encoder, EndpointConfig, Event, Inbound, Outbound, Outcome, Refusal, Role, Spent, Start, WireFormat,
+    endpoint,
 };
 use tautline_proto::json::JsonLimits;
-use tautline_proto::wire::native::Head;
+use tautline_proto::wire::native::{HEADER_LEN, Head};
 use tautline_proto::{
     ContentType, Delivery, Instant, MessageType, Now, PeerId, PeerRxStats, Priority, WallTime,
 };
@@ -42,6 +43,9 @@ pub(crate) struct Node {
     pub sent: VecDeque<Packet>,
     pub got: Vec<Got>,
     pub events: Vec<Event>,
+    /// How reliable messages ended, in this order.
+    pub outcomes: Vec<(u64, Outcome)>,
+    pub receipts: u64,
 }
 
 pub(crate) fn address(port: u16) -> SocketAddr {
@@ -70,6 +74,8 @@ pub(crate) fn config(role: Role, wire: WireFormat) -> EndpointConfig {
         liveness_timeout: Duration::from_millis(500),
         peer_expiry: Duration::from_secs(60),
         max_message_size: 1000,
+        datagram_size: 1452,
+        most_tries: 20,
         json: JsonLimits::default(),
         check_payload: Arc::new(|_, _| Ok(())),
     }
@@ -104,6 +110,8 @@ impl Node {
             sent: VecDeque::new(),
             got: Vec::new(),
             events: Vec::new(),
+            outcomes: Vec::new(),
+            receipts: 0,
         }
     }
 
@@ -140,6 +148,42 @@ impl Node {
     pub(crate) fn tick(&mut self, now: Now) {
         self.inbound.handle_timeout(now);
         self.drain(now);
+        self.deliver(now);
+    }
+
+    /// Hands a reliable message for the first peer over, and sends what may be sent; its receipt.
+    pub(crate) fn offer(&mut self, head: &Head<'_>, payload: &[u8], now: Now) -> Result<u64, Refusal> {
+        self.offer_until(head, payload, now, None)
+    }
+
+    /// As [`offer`](Self::offer), given up at `expires`.
+    pub(crate) fn offer_until(
+        &mut self,
+        head: &Head<'_>,
+        payload: &[u8],
+        now: Now,
+        expires: Option<Instant>,
+    ) -> Result<u64, Refusal> {
+        let peer = self.outbound.peers()[0];
+        let mut body = Vec::new();
+        let started = self.encoder.begin(&mut body, head).expect("texts that fit");
+        body.extend_from_slice(payload);
+        let _ = self.encoder.finish(&mut body, started);
+        self.receipts += 1;
+        self.outbound.offer(peer, &body[HEADER_LEN..], self.receipts, expires)?;
+        self.deliver(now);
+        Ok(self.receipts)
+    }
+
+    /// Sends what is due of the reliable messages.
+    pub(crate) fn deliver(&mut self, now: Now) {
+        let mut out = Vec::new();
+        while let Some(due) = self.outbound.poll_delivery(now.steady, false, &mut out) {
+            self.send_datagram(due.peer, out.clone(), due.messages);
+        }
+        while let Some(outcome) = self.outbound.poll_outcome() {
+            self.outcomes.push(outcome);
+        }
     }
 
     /// Sends `payload` to all peers; how many there were.
@@ -183,6 +227,7 @@ impl Node {
             self.sent.push_back(Packet { from: self.address, to, bytes });
         }
         self.outbound_turn(now);
+        self.deliver(now);
         assert_eq!(self.inbound.check_invariants(), Ok(()));
     }
 

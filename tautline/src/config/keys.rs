@@ -339,6 +339,9 @@ keys! {
         liveness_timeout: Duration as Duration, ANYWHERE, MS..=HOUR => ms(500), classic s(5);
         /// How long a server remembers a silent peer. Must exceed `liveness_timeout`; a minute outlasts a restart.
         peer_expiry: Duration as Duration, SERVERS, MS..=HOUR => s(60);
+        /// How often a reliable message is sent at most before it is given up. The resend time-out follows the round trip and
+        /// doubles up to 200ms: 20 tries outlast a hiccup of some seconds, and a loss of 30 %.
+        reliable_tries: usize as usize, NATIVE, 1..=1_000 => 20;
         /// How many peers a server knows at once; further ones are refused until one expires.
         max_peers: usize as usize, SERVERS, 1..=MAX_PEERS => 1_024;
         /// The largest payload sent or accepted, in bytes. The default is the most that one datagram holds.

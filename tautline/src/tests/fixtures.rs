@@ -59,6 +59,8 @@ pub(crate) fn peer(number: u32) -> PeerId {
         liveness_timeout: Duration::from_secs(1),
         peer_expiry: Duration::from_secs(1),
         max_message_size: 1000,
+        datagram_size: 1452,
+        most_tries: 20,
         json: JsonLimits::default(),
         check_payload: Arc::new(|_, _| Ok(())),
     };

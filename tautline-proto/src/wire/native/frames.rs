@@ -3,6 +3,7 @@
 use alloc::borrow::Cow;
 use core::time::Duration;
 
+use super::delivery::{Ack, Fragment};
 use super::reader::Reader;
 use super::write::numbers_len;
 use super::{Heartbeat, Token, field, frame_type};
@@ -14,7 +15,7 @@ use crate::time::WallTime;
 #[derive(Clone, Debug)]
 pub struct Frames<'a> {
     rest: &'a [u8],
-    /// Whether all of the datagram's frames are messages.
+    /// Whether all of the datagram's frames are whole messages of the class "best effort".
     only_messages: bool,
 }
 
@@ -22,13 +23,14 @@ impl<'a> Frames<'a> {
     /// The frames in these bytes; `None` unless the lengths of all of them fit.
     pub(super) fn check(bytes: &'a [u8]) -> Option<Self> {
         let mut frames = Self { rest: bytes, only_messages: true };
-        while let Some((kind, ..)) = frames.next_raw() {
-            frames.only_messages &= kind == frame_type::MESSAGE;
+        while let Some((kind, _, body)) = frames.next_raw() {
+            let best_effort = body.first().is_none_or(|first| first >> 6 == 0);
+            frames.only_messages &= kind == frame_type::MESSAGE && best_effort;
         }
         frames.rest.is_empty().then_some(Self { rest: bytes, ..frames })
     }
 
-    /// Whether all of the datagram's frames are messages, as most datagrams' are.
+    /// Whether all of the datagram's frames are whole messages of the class "best effort", as most datagrams' are.
     #[must_use]
     pub const fn are_messages(&self) -> bool {
         self.only_messages
@@ -63,6 +65,11 @@ impl<'a> Iterator for Frames<'a> {
         let mut body_fields = Reader(body);
         Some(match kind {
             frame_type::MESSAGE => Frame::Message(MessageFrame { flags, body }),
+            frame_type::FRAGMENT => {
+                Fragment::read(flags, body_fields).map_or(Frame::Unknown, Frame::Fragment)
+            }
+            frame_type::ACK => Ack::read(body_fields).map_or(Frame::Unknown, Frame::Ack),
+            frame_type::FORWARD => body_fields.u32().map_or(Frame::Unknown, Frame::Forward),
             frame_type::HEARTBEAT => Heartbeat::read(body_fields).map_or(Frame::Unknown, Frame::Heartbeat),
             frame_type::CLOSE => Frame::Close,
             frame_type::HELLO => Frame::Hello,
@@ -81,6 +88,13 @@ impl<'a> Iterator for Frames<'a> {
 pub enum Frame<'a> {
     /// A user's message, not yet decoded.
     Message(MessageFrame<'a>),
+    /// A part of a message that is larger than a datagram.
+    Fragment(Fragment<'a>),
+    /// What has arrived of the receiver's reliable messages.
+    Ack(Ack<'a>),
+    /// The sender has settled all its reliable messages below this number (its low 32 bits): what has not arrived of
+    /// them never will.
+    Forward(u32),
     /// A sign of life with time stamps.
     Heartbeat(Heartbeat),
     /// The sender ends the session.
@@ -144,8 +158,8 @@ impl Heartbeat {
 /// A message frame whose lengths are right; its fields are decoded on demand.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageFrame<'a> {
-    flags: u8,
-    body: &'a [u8],
+    pub(crate) flags: u8,
+    pub(crate) body: &'a [u8],
 }
 
 impl<'a> MessageFrame<'a> {

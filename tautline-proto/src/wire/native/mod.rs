@@ -3,6 +3,7 @@
 //! Reading is in place and never allocates: [`parse`] checks a datagram as a whole, [`Frames`] walks it.
 //! Writing appends to a buffer: a hole for the header ([`begin_datagram`]), then frames, then [`seal`].
 
+mod delivery;
 mod frames;
 mod pack;
 mod reader;
@@ -12,6 +13,8 @@ mod write;
 
 use alloc::vec::Vec;
 
+pub use delivery::{Ack, DELIVERY_WINDOW, Fragment};
+pub(crate) use delivery::{DeliveryNumbers, cut, parts, write_ack};
 pub use frames::{Frame, Frames, MessageFrame};
 pub use pack::{MAX_DATAGRAMS, Pack};
 use reader::Reader;
@@ -72,6 +75,9 @@ mod frame_type {
     pub(super) const ACCEPT: u8 = 7;
     pub(super) const UNKNOWN_SESSION: u8 = 8;
     pub(super) const REFUSED: u8 = 9;
+    pub(super) const ACK: u8 = 10;
+    pub(super) const FRAGMENT: u8 = 11;
+    pub(super) const FORWARD: u8 = 12;
 }
 
 /// Flags of a message frame: which optional fields follow, in this order.

@@ -5,7 +5,8 @@ use core::fmt;
 use core::time::Duration;
 
 use super::{
-    FRAME_HEADER_LEN, Heartbeat, MAX_NAME, MAX_TEXT, MESSAGE_FIXED_LEN, TOKEN_LEN, Token, field, frame_type,
+    Ack, FRAME_HEADER_LEN, Heartbeat, MAX_NAME, MAX_TEXT, MESSAGE_FIXED_LEN, TOKEN_LEN, Token, field,
+    frame_type,
 };
 use crate::message::{ContentType, Delivery, Id, MessageType, Priority};
 use crate::time::WallTime;
@@ -158,6 +159,15 @@ pub fn write_control(out: &mut Vec<u8>, frame: &Control<'_>) {
             begin_control(out, frame_type::ACCEPT, 1 + name.len());
             write_name(out, name);
         }
+        Control::Ack(ack) => {
+            begin_control(out, frame_type::ACK, 4 + ack.bitmap.len());
+            out.extend_from_slice(&ack.base.to_be_bytes());
+            out.extend_from_slice(ack.bitmap);
+        }
+        Control::Forward(base) => {
+            begin_control(out, frame_type::FORWARD, 4);
+            out.extend_from_slice(&base.to_be_bytes());
+        }
         Control::UnknownSession => begin_control(out, frame_type::UNKNOWN_SESSION, 0),
         Control::Refused => begin_control(out, frame_type::REFUSED, 0),
     }
@@ -183,6 +193,10 @@ pub enum Control<'a> {
     },
     /// See [`Frame::Accept`](super::Frame::Accept).
     Accept(&'a str),
+    /// See [`Frame::Ack`](super::Frame::Ack).
+    Ack(Ack<'a>),
+    /// See [`Frame::Forward`](super::Frame::Forward).
+    Forward(u32),
     /// See [`Frame::UnknownSession`](super::Frame::UnknownSession).
     UnknownSession,
     /// See [`Frame::Refused`](super::Frame::Refused).
@@ -194,7 +208,7 @@ fn write_token(out: &mut Vec<u8>, token: Token) {
     out.extend_from_slice(&token.proof.to_be_bytes());
 }
 
-#[allow(clippy::cast_possible_truncation)] // control bodies are below 100 bytes
+#[allow(clippy::cast_possible_truncation)] // control bodies are below 150 bytes
 fn begin_control(out: &mut Vec<u8>, kind: u8, body_len: usize) {
     out.extend_from_slice(&[kind, 0, 0, body_len as u8]);
 }

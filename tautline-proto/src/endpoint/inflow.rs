@@ -1,0 +1,221 @@
+//! The reliable messages of one peer as they arrive: each is taken once, and acknowledged. docs/protocol.md §7.5.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::assembly::{Added, Assembly, Whole};
+use crate::time::Instant;
+use crate::wire::native::{DELIVERY_WINDOW, DeliveryNumbers, Fragment, MessageFrame};
+
+/// The default id of a reliable message is its delivery number and this: no datagram's number comes so far.
+pub(super) const RELIABLE_ID: u64 = 1 << 63;
+
+#[allow(clippy::cast_possible_truncation)] // 16
+const WORDS: usize = (DELIVERY_WINDOW / 64) as usize;
+
+/// See the module's head.
+///
+/// Invariants: every number below `base` is settled: taken, or given up by the sender; `base` itself is not. `seen` says of
+/// those from `base` on, for the length of the window, whether they were taken. `held` are taken and not delivered.
+#[derive(Debug, Default)]
+pub(super) struct Inflow {
+    base: u64,
+    seen: [u64; WORDS],
+    held: BTreeMap<u64, Held>,
+    held_bytes: usize,
+    parts: Assembly,
+    /// How many units came since the last acknowledgement.
+    unacknowledged: u32,
+    /// Incomplete messages that the sender has given up, and nobody has counted yet.
+    given_up: u64,
+}
+
+/// An ordered message that has overtaken the one before it.
+#[derive(Debug)]
+struct Held {
+    after: u64,
+    whole: Whole,
+}
+
+/// What becomes of a unit.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// It is a message, to be delivered as this number.
+    Deliver(u64),
+    /// It was taken before.
+    Duplicate,
+    /// It is kept, and acknowledged.
+    Kept,
+    /// There is no room for it: it is to be sent again.
+    NoRoom,
+    /// It contradicts others.
+    Wrong,
+}
+
+impl Inflow {
+    /// Takes a whole message.
+    pub(super) fn take(
+        &mut self,
+        numbers: DeliveryNumbers,
+        frame: MessageFrame<'_>,
+        most_bytes: usize,
+    ) -> Fate {
+        self.unacknowledged += 1;
+        let number = self.expand(numbers.number);
+        if self.has(number) {
+            return Fate::Duplicate;
+        }
+        match self.awaited(number, numbers) {
+            Some(_) if self.held_bytes + frame.body.len() > most_bytes => return Fate::NoRoom,
+            Some(after) => self.hold(number, after, frame.flags, frame.body.to_vec()),
+            None => {}
+        }
+        self.mark(number);
+        if self.held.contains_key(&number) { Fate::Kept } else { Fate::Deliver(number) }
+    }
+
+    /// Takes a part of a message; a complete one is added to `wholes` where nothing must come before it.
+    pub(super) fn take_part(
+        &mut self,
+        fragment: &Fragment<'_>,
+        most_bytes: usize,
+        now: Instant,
+        wholes: &mut Vec<Whole>,
+    ) -> Fate {
+        self.unacknowledged += 1;
+        let first = self.expand(fragment.numbers.number);
+        let number = first + u64::from(fragment.index);
+        if self.has(number) {
+            return Fate::Duplicate;
+        }
+        let added = self.parts.add(first, fragment, most_bytes, now);
+        let (flags, body) = match added {
+            Added::NoRoom => return Fate::NoRoom,
+            Added::Wrong => return Fate::Wrong,
+            Added::Kept => {
+                self.mark(number);
+                return Fate::Kept;
+            }
+            Added::Complete(flags, body) => (flags, body),
+        };
+        self.mark(number);
+        match self.awaited(first, fragment.numbers) {
+            // Held whatever it takes: its parts are acknowledged, and their room was bounded.
+            Some(after) => self.hold(first, after, flags, body),
+            None => wholes.push(Whole { default_id: RELIABLE_ID | first, flags, body }),
+        }
+        Fate::Kept
+    }
+
+    /// The sender has settled everything below this number.
+    pub(super) fn forward(&mut self, base: u32) {
+        self.unacknowledged += 1;
+        let base = self.expand(base);
+        self.advance_to(base);
+    }
+
+    /// How many incomplete messages the sender has given up since the last call.
+    pub(super) fn take_given_up(&mut self) -> u64 {
+        core::mem::take(&mut self.given_up)
+    }
+
+    /// Moves held messages that need not wait any more to `wholes`, in their order.
+    pub(super) fn release(&mut self, wholes: &mut Vec<Whole>) {
+        let waiting: Vec<_> = self.held.iter().map(|(&number, held)| (number, held.after)).collect();
+        for (number, after) in waiting {
+            if self.is_delivered(after)
+                && let Some(held) = self.held.remove(&number)
+            {
+                self.held_bytes -= held.whole.body.len();
+                wholes.push(held.whole);
+            }
+        }
+    }
+
+    /// How many messages were taken, and are lost if the session ends now.
+    pub(super) fn undelivered(&self) -> u64 {
+        self.held.len() as u64 + self.parts.len()
+    }
+
+    pub(super) const fn unacknowledged(&self) -> u32 {
+        self.unacknowledged
+    }
+
+    /// What has arrived: the lowest number that has not, and the bitmap of those after it.
+    pub(super) fn acknowledge(&mut self) -> (u64, Vec<u8>) {
+        self.unacknowledged = 0;
+        let mut bitmap = Vec::new();
+        for (index, number) in (self.base + 1..self.base + DELIVERY_WINDOW).enumerate() {
+            if self.is_seen(number) {
+                bitmap.resize(index / 8 + 1, 0);
+                bitmap[index / 8] |= 1 << (index % 8);
+            }
+        }
+        (self.base, bitmap)
+    }
+
+    /// The message that must be delivered before this one, unless it has been.
+    fn awaited(&self, number: u64, numbers: DeliveryNumbers) -> Option<u64> {
+        let after = number.checked_sub(numbers.behind.into()).filter(|_| numbers.behind > 0)?;
+        (!self.is_delivered(after)).then_some(after)
+    }
+
+    fn is_delivered(&self, message: u64) -> bool {
+        self.has(message) && !self.held.contains_key(&message) && !self.parts.contains(message)
+    }
+
+    fn hold(&mut self, number: u64, after: u64, flags: u8, body: Vec<u8>) {
+        self.held_bytes += body.len();
+        let whole = Whole { default_id: RELIABLE_ID | number, flags, body };
+        self.held.insert(number, Held { after, whole });
+    }
+
+    /// The full number nearest to the base (RFC 1982).
+    fn expand(&self, low: u32) -> u64 {
+        #[allow(clippy::cast_possible_truncation)] // the low half travelled
+        let ahead = low.wrapping_sub(self.base as u32).cast_signed();
+        // Far behind, from before the first: taken as settled, as everything below the base is.
+        self.base.saturating_add_signed(ahead.into())
+    }
+
+    fn has(&self, number: u64) -> bool {
+        number < self.base || self.is_seen(number)
+    }
+
+    fn is_seen(&self, number: u64) -> bool {
+        let (word, bit) = place(number);
+        (self.base..self.base + DELIVERY_WINDOW).contains(&number) && self.seen[word] & bit != 0
+    }
+
+    fn mark(&mut self, number: u64) {
+        // The sender never has more in use: what is so far behind it has given up.
+        self.advance_to((number + 1).saturating_sub(DELIVERY_WINDOW));
+        let (word, bit) = place(number);
+        self.seen[word] |= bit;
+        self.advance_to(self.base);
+    }
+
+    /// Settles everything below `base`, and what follows it without a gap.
+    fn advance_to(&mut self, base: u64) {
+        for number in self.base..base.min(self.base + DELIVERY_WINDOW) {
+            let (word, bit) = place(number);
+            self.seen[word] &= !bit;
+        }
+        if base > self.base {
+            self.base = base;
+            self.given_up += self.parts.drop_below(base);
+        }
+        while self.is_seen(self.base) {
+            let (word, bit) = place(self.base);
+            self.seen[word] &= !bit;
+            self.base += 1;
+        }
+    }
+}
+
+/// A number's word and bit in the window.
+const fn place(number: u64) -> (usize, u64) {
+    #[allow(clippy::cast_possible_truncation)] // below WORDS
+    let word = (number / 64) as usize % WORDS;
+    (word, 1 << (number % 64))
+}

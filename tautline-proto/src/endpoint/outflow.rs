@@ -1,0 +1,390 @@
+//! The reliable messages that one peer has not acknowledged: when they are sent, sent again and given up.
+//!
+//! A message is one unit, or several where it does not fit a datagram. Units are numbered one by one; each is sent,
+//! acknowledged and sent again by itself. docs/protocol.md §7.5.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::{Outcome, Refusal};
+use crate::message::Delivery;
+use crate::path::RoundTrip;
+use crate::time::Instant;
+use crate::wire::native::{self, Ack, Control, DELIVERY_WINDOW, DeliveryNumbers};
+
+/// How many units may be on their way at once.
+const IN_FLIGHT: usize = 64;
+/// The resend time-out before the first round trip was measured.
+const FIRST_TIMEOUT: Duration = Duration::from_millis(100);
+/// RFC 6298's clock granularity: what a driver that sleeps may be late by.
+const GRANULARITY: Duration = Duration::from_millis(2);
+/// The resend time-out doubles up to this, or stays where it is above.
+const LONGEST_TIMEOUT: Duration = Duration::from_millis(200);
+/// So many later datagrams that arrived show that a unit is lost (RFC 9002 §6.1.1).
+const PASSED: u8 = 3;
+/// While other traffic waits, a datagram of resends may go for so many others.
+const OTHERS_PER_RESEND: u64 = 10;
+/// How many datagrams' credit is kept.
+const MOST_CREDIT: u64 = 8 * OTHERS_PER_RESEND;
+
+/// See the module's head.
+///
+/// Invariants: unit `i` has number `base + i`; the first unit is not settled; `in_flight` of them are sent and not
+/// settled; `messages` holds those with units that are not settled, by the number of their first.
+#[derive(Debug, Default)]
+pub(super) struct Outflow {
+    base: u64,
+    units: VecDeque<Unit>,
+    messages: BTreeMap<u64, Pending>,
+    /// The message of each ordered stream that was offered last, while it is not settled.
+    last_ordered: HashMap<Stream, u64>,
+    in_flight: usize,
+    round_trip: RoundTrip,
+    /// The base that the peer told last.
+    peer_base: u64,
+    /// Units below this were given up; the peer is told once there is nothing else before them.
+    given_up_to: u64,
+    forward_at: Instant,
+    forwards: u32,
+    /// Datagrams that others sent since the last resend.
+    credit: u64,
+    last_resend: Instant,
+}
+
+/// Type and channel.
+type Stream = (u8, [u8; 2]);
+
+#[derive(Debug)]
+struct Unit {
+    /// The frame; empty once it is settled.
+    frame: Vec<u8>,
+    /// The number of its message's first unit.
+    message: u64,
+    /// How often it was sent.
+    tries: u32,
+    sent_at: Instant,
+    resend_at: Instant,
+    /// How many datagrams sent later have arrived.
+    passed: u8,
+}
+
+impl Unit {
+    const fn is_settled(&self) -> bool {
+        self.frame.is_empty()
+    }
+
+    const fn is_on_its_way(&self) -> bool {
+        !self.is_settled() && self.tries > 0
+    }
+}
+
+/// A message that is not settled.
+#[derive(Debug)]
+struct Pending {
+    stream: Stream,
+    units: u64,
+    unacknowledged: u64,
+    receipt: u64,
+    expires: Option<Instant>,
+}
+
+/// What is sent next, and by which rules.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    pub(super) now: Instant,
+    /// Other traffic waits for the same socket.
+    pub(super) others_wait: bool,
+    /// The bytes of frames that a datagram holds.
+    pub(super) room: usize,
+    /// How often a unit is sent at most.
+    pub(super) most_tries: u32,
+}
+
+impl Outflow {
+    /// Takes a message in; its frame has holes for the numbers.
+    pub(super) fn offer(
+        &mut self,
+        frame: &[u8],
+        room: usize,
+        receipt: u64,
+        expires: Option<Instant>,
+    ) -> Result<(), Refusal> {
+        let delivery = Delivery::from_wire(frame[4] >> 6).unwrap_or_default();
+        let count = if frame.len() <= room { Some(1) } else { native::parts(frame.len(), room) };
+        let count = count.filter(|&count| u64::from(count) <= DELIVERY_WINDOW).ok_or(Refusal::TooLarge)?;
+        let unsettled = self.units.len() as u64;
+        if unsettled + u64::from(count) > DELIVERY_WINDOW {
+            return Err(Refusal::WindowFull);
+        }
+        let first = self.base + unsettled;
+        let stream = (frame[4] & 0x0f, [frame[6], frame[7]]);
+        let numbers = self.number(first, stream, delivery);
+        if count == 1 {
+            let mut frame = frame.to_vec();
+            numbers.fill(&mut frame, delivery);
+            self.push(frame, first);
+        } else {
+            for fragment in native::cut(frame, delivery, numbers, count) {
+                let mut frame = Vec::new();
+                fragment.write(&mut frame);
+                self.push(frame, first);
+            }
+        }
+        let units = u64::from(count);
+        let pending = Pending { stream, units, unacknowledged: units, receipt, expires };
+        self.messages.insert(first, pending);
+        Ok(())
+    }
+
+    fn number(&mut self, first: u64, stream: Stream, delivery: Delivery) -> DeliveryNumbers {
+        let before = match delivery {
+            Delivery::Ordered => self.last_ordered.insert(stream, first),
+            _ => None,
+        };
+        // One that is settled need not be waited for; the window bounds the distance to another.
+        let behind = before.and_then(|before| u16::try_from(first - before).ok()).unwrap_or(0);
+        #[allow(clippy::cast_possible_truncation)] // the low half travels
+        DeliveryNumbers { number: first as u32, behind }
+    }
+
+    fn push(&mut self, frame: Vec<u8>, message: u64) {
+        let never = Instant::from_nanos(0);
+        self.units.push_back(Unit { frame, message, tries: 0, sent_at: never, resend_at: never, passed: 0 });
+    }
+
+    /// Writes the frames of the next datagram that is due; how many messages go for the first time, `None` where nothing
+    /// is due.
+    pub(super) fn poll(
+        &mut self,
+        turn: Turn,
+        out: &mut Vec<u8>,
+        settled: &mut impl Extend<(u64, Outcome)>,
+    ) -> Option<u64> {
+        settled.extend(self.overdue(turn));
+        let begin = out.len();
+        let timeout = self.timeout();
+        let may_resend = self.may_resend(turn, timeout);
+        let (mut messages, mut resent) = (0, false);
+        for (number, unit) in (self.base..).zip(&mut self.units) {
+            let is_first = unit.tries == 0;
+            let is_due =
+                if is_first { self.in_flight < IN_FLIGHT } else { may_resend && unit.resend_at <= turn.now };
+            if unit.is_settled() || !is_due {
+                continue;
+            }
+            if out.len() - begin + unit.frame.len() > turn.room {
+                break;
+            }
+            out.extend_from_slice(&unit.frame);
+            if is_first {
+                self.in_flight += 1;
+                messages += u64::from(number == unit.message);
+            }
+            resent |= !is_first;
+            unit.resend_at = turn.now.plus(backed_off(timeout, unit.tries));
+            unit.tries += 1;
+            unit.sent_at = turn.now;
+            unit.passed = 0;
+        }
+        if resent {
+            self.last_resend = turn.now;
+            self.credit = self.credit.saturating_sub(OTHERS_PER_RESEND);
+        }
+        self.write_forward(turn, timeout, out, begin);
+        (out.len() > begin).then_some(messages)
+    }
+
+    /// While others wait a tenth of the datagrams may be resends, and one in each time-out.
+    fn may_resend(&self, turn: Turn, timeout: Duration) -> bool {
+        !turn.others_wait || self.credit >= OTHERS_PER_RESEND || turn.now >= self.last_resend.plus(timeout)
+    }
+
+    /// Others sent so many datagrams to this peer.
+    pub(super) fn others_sent(&mut self, datagrams: u64) {
+        self.credit = (self.credit + datagrams).min(MOST_CREDIT);
+    }
+
+    /// Tells the peer not to wait for what was given up.
+    fn write_forward(&mut self, turn: Turn, timeout: Duration, out: &mut Vec<u8>, begin: usize) {
+        if !self.needs_forward() || self.forward_at > turn.now || out.len() - begin + 8 > turn.room {
+            return;
+        }
+        self.forward_at = turn.now.plus(backed_off(timeout, self.forwards));
+        self.forwards += 1;
+        #[allow(clippy::cast_possible_truncation)] // the low half travels
+        native::write_control(out, &Control::Forward(self.base as u32));
+    }
+
+    const fn needs_forward(&self) -> bool {
+        self.peer_base < self.base && self.peer_base < self.given_up_to
+    }
+
+    /// When [`poll`](Self::poll) has something to do next.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let may_begin = self.in_flight < IN_FLIGHT;
+        let units = self.units.iter().filter(|unit| !unit.is_settled());
+        let units = units.filter(|unit| unit.tries > 0 || may_begin).map(|unit| unit.resend_at);
+        let expiries = self.messages.values().filter_map(|pending| pending.expires);
+        let forward = self.needs_forward().then_some(self.forward_at);
+        units.chain(expiries).chain(forward).min()
+    }
+
+    /// Takes an acknowledgement in.
+    pub(super) fn acknowledge(
+        &mut self,
+        ack: Ack<'_>,
+        now: Instant,
+        settled: &mut impl Extend<(u64, Outcome)>,
+    ) {
+        let next = self.base + self.units.len() as u64;
+        #[allow(clippy::cast_possible_truncation)] // the low half travelled
+        let behind = u64::from((next as u32).wrapping_sub(ack.base));
+        // From the future, or from before the first.
+        let Some(base) = next.checked_sub(behind).filter(|_| behind <= u64::from(u32::MAX / 2)) else {
+            return;
+        };
+        self.peer_base = self.peer_base.max(base);
+        let mut news = News::default();
+        for number in self.base..base {
+            self.settle_unit(number, &mut news);
+        }
+        let bits = ack.bitmap.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
+        for (number, arrived) in (base + 1..next).zip(bits) {
+            if arrived {
+                self.settle_unit(number, &mut news);
+            }
+        }
+        if let Some(sample) = news.sample {
+            self.round_trip.update(crate::time::duration_ns(now.since(sample)));
+        }
+        self.notice_losses(&news, now);
+        settled.extend(news.delivered.into_iter().map(|receipt| (receipt, Outcome::Delivered)));
+        self.trim(now);
+    }
+
+    fn settle_unit(&mut self, number: u64, news: &mut News) {
+        let Some(index) = number.checked_sub(self.base) else { return };
+        let unit = usize::try_from(index).ok().and_then(|index| self.units.get_mut(index));
+        // What was never sent cannot have arrived.
+        let Some(unit) = unit.filter(|unit| unit.is_on_its_way()) else { return };
+        unit.frame = Vec::new();
+        self.in_flight -= 1;
+        news.arrived(number, unit);
+        let first = unit.message;
+        let Some(pending) = self.messages.get_mut(&first) else { return };
+        pending.unacknowledged -= 1;
+        if pending.unacknowledged == 0 {
+            news.delivered.push(pending.receipt);
+            self.forget(first);
+        }
+    }
+
+    /// Units that several later datagrams have passed are sent again at once.
+    fn notice_losses(&mut self, news: &News, now: Instant) {
+        let passed = (self.base..=news.highest).zip(&mut self.units);
+        for (_, unit) in passed.filter(|(_, unit)| unit.is_on_its_way()) {
+            let later = news.datagrams.iter().filter(|&&sent_at| sent_at > unit.sent_at).count();
+            unit.passed = unit.passed.saturating_add(u8::try_from(later).unwrap_or(u8::MAX));
+            if unit.passed >= PASSED {
+                unit.resend_at = unit.resend_at.min(now);
+            }
+        }
+    }
+
+    /// Gives up what has outlived its lifespan or its tries.
+    fn overdue(&mut self, turn: Turn) -> Vec<(u64, Outcome)> {
+        let mut ended = Vec::new();
+        for (&first, pending) in &self.messages {
+            if pending.expires.is_some_and(|at| at <= turn.now) {
+                ended.push((first, Outcome::Expired));
+            }
+        }
+        for unit in &self.units {
+            let is_spent = unit.tries >= turn.most_tries && unit.resend_at <= turn.now;
+            if is_spent && unit.is_on_its_way() && ended.iter().all(|&(first, _)| first != unit.message) {
+                ended.push((unit.message, Outcome::GaveUp));
+            }
+        }
+        let outcomes: Vec<_> =
+            ended.into_iter().filter_map(|(first, outcome)| self.give_up(first, outcome)).collect();
+        if !outcomes.is_empty() {
+            self.trim(turn.now);
+        }
+        outcomes
+    }
+
+    fn give_up(&mut self, first: u64, outcome: Outcome) -> Option<(u64, Outcome)> {
+        let pending = self.forget(first)?;
+        let end = first + pending.units;
+        for number in first.max(self.base)..end {
+            let index = usize::try_from(number - self.base).unwrap_or(usize::MAX);
+            let Some(unit) = self.units.get_mut(index) else { break };
+            self.in_flight -= usize::from(unit.is_on_its_way());
+            unit.frame = Vec::new();
+        }
+        self.given_up_to = self.given_up_to.max(end);
+        Some((pending.receipt, outcome))
+    }
+
+    /// Ends everything: the session is over.
+    pub(super) fn end(self, outcome: Outcome) -> impl Iterator<Item = (u64, Outcome)> {
+        self.messages.into_values().map(move |pending| (pending.receipt, outcome))
+    }
+
+    fn forget(&mut self, first: u64) -> Option<Pending> {
+        let pending = self.messages.remove(&first)?;
+        if self.last_ordered.get(&pending.stream) == Some(&first) {
+            self.last_ordered.remove(&pending.stream);
+        }
+        Some(pending)
+    }
+
+    /// Restores the invariant that the first unit is not settled.
+    fn trim(&mut self, now: Instant) {
+        let needed_forward = self.needs_forward();
+        while self.units.front().is_some_and(Unit::is_settled) {
+            self.units.pop_front();
+            self.base += 1;
+        }
+        if self.needs_forward() && !needed_forward {
+            (self.forward_at, self.forwards) = (now, 0);
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        self.round_trip.timeout(GRANULARITY).unwrap_or(FIRST_TIMEOUT)
+    }
+}
+
+/// What an acknowledgement tells that was not known.
+#[derive(Debug, Default)]
+struct News {
+    /// The receipts of messages that have arrived whole.
+    delivered: Vec<u64>,
+    /// When the newest unit that was sent only once was sent: a later try may be what arrived (Karn, RFC 6298 §3).
+    sample: Option<Instant>,
+    highest: u64,
+    /// When the datagrams that arrived were sent.
+    datagrams: Vec<Instant>,
+}
+
+impl News {
+    fn arrived(&mut self, number: u64, unit: &Unit) {
+        self.highest = number;
+        if unit.tries == 1 {
+            self.sample = self.sample.max(Some(unit.sent_at));
+        }
+        if self.datagrams.last() != Some(&unit.sent_at) {
+            self.datagrams.push(unit.sent_at);
+        }
+    }
+}
+
+/// RFC 6298 §5.5: the time-out doubles with each try.
+fn backed_off(timeout: Duration, tries: u32) -> Duration {
+    let longest = LONGEST_TIMEOUT.max(timeout);
+    timeout.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX)).min(longest)
+}

@@ -1,0 +1,340 @@
+//! Reliable and large messages on the native wire: nothing lost, nothing twice, one outcome each.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Node, address, at, plain_head, settle};
+use tautline_proto::endpoint::{Outcome, Refusal, Role, WireFormat};
+use tautline_proto::wire::native::{DELIVERY_WINDOW, Frame, Head, parse};
+use tautline_proto::{Delivery, DropReason, MessageType, Now};
+
+const SERVER: u16 = 9000;
+
+/// A pseudo-random sequence (Knuth's MMIX).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// A connected pair and what has been done to the datagrams between them.
+struct Pair {
+    server: Node,
+    client: Node,
+    dice: Dice,
+    ms: u64,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self::sized(1000)
+    }
+
+    /// A pair whose messages have up to `max_message_size` bytes.
+    fn sized(max_message_size: usize) -> Self {
+        let with = |role| {
+            let mut config = support::config(role, WireFormat::Native);
+            config.max_message_size = max_message_size;
+            config
+        };
+        let mut server = Node::new(SERVER, with(Role::Server), 1);
+        let mut client = Node::new(5000, with(Role::Client), 2);
+        client.dial(address(SERVER), at(0));
+        settle(&mut [&mut server, &mut client], at(1));
+        Self { server, client, dice: Dice(1), ms: 1 }
+    }
+
+    fn now(&self) -> Now {
+        at(self.ms)
+    }
+
+    /// Lets `ms` milliseconds pass; of a hundred datagrams `lost` are lost and `twice` come twice, and each may be
+    /// overtaken.
+    fn run(&mut self, ms: u64, lost: u64, twice: u64) {
+        for _ in 0..ms {
+            self.ms += 1;
+            let now = at(self.ms);
+            self.server.tick(now);
+            self.client.tick(now);
+            let mut packets: Vec<_> = self.server.sent.drain(..).chain(self.client.sent.drain(..)).collect();
+            for index in (1..packets.len()).rev() {
+                if self.dice.roll(10) == 0 {
+                    packets.swap(index, index - 1);
+                }
+            }
+            for packet in packets {
+                if self.dice.roll(100) < lost {
+                    continue;
+                }
+                let times = 1 + u64::from(self.dice.roll(100) < twice);
+                for _ in 0..times {
+                    let to =
+                        if packet.to == self.server.address { &mut self.server } else { &mut self.client };
+                    to.handle(&packet, now);
+                }
+            }
+        }
+    }
+
+    fn offer(&mut self, delivery: Delivery, payload: &[u8]) -> Result<u64, Refusal> {
+        let now = self.now();
+        self.client.offer(&Head { delivery, ..plain_head(now) }, payload, now)
+    }
+
+    fn dropped(&self, reason: DropReason) -> u64 {
+        self.server.inbound.counters().snapshot().messages_dropped.of(reason)
+    }
+}
+
+fn numbers(node: &Node) -> Vec<u64> {
+    node.payloads().iter().map(|text| text.parse().expect("a number")).collect()
+}
+
+#[test]
+fn a_reliable_message_is_delivered_and_its_sender_told() {
+    let mut pair = Pair::new();
+    let receipt = pair.offer(Delivery::Reliable, b"1").expect("room");
+    assert_eq!(pair.client.outcomes, []);
+    pair.run(2, 0, 0);
+    assert_eq!(pair.server.payloads(), ["1"]);
+    assert_eq!(pair.client.outcomes, [(receipt, Outcome::Delivered)]);
+    assert_eq!(pair.client.outbound.next_delivery(), None, "nothing is left to do");
+}
+
+#[test]
+fn at_heavy_loss_each_is_delivered_once_and_has_one_outcome() {
+    for delivery in [Delivery::Reliable, Delivery::Ordered] {
+        let mut pair = Pair::new();
+        for number in 0..500_u64 {
+            while pair.offer(delivery, number.to_string().as_bytes()).is_err() {
+                pair.run(1, 30, 20);
+            }
+            pair.run(1, 30, 20);
+        }
+        pair.run(3_000, 30, 20);
+        let mut got = numbers(&pair.server);
+        if delivery == Delivery::Reliable {
+            got.sort_unstable();
+        }
+        assert_eq!(got, (0..500).collect::<Vec<_>>(), "{delivery}");
+        let mut outcomes = pair.client.outcomes.clone();
+        outcomes.sort_unstable_by_key(|&(receipt, _)| receipt);
+        let wanted: Vec<_> = outcomes.iter().map(|&(receipt, _)| (receipt, Outcome::Delivered)).collect();
+        assert_eq!((outcomes.len(), &outcomes), (500, &wanted), "{delivery}");
+        assert!(pair.dropped(DropReason::Duplicate) > 0, "acknowledgements were lost too");
+    }
+}
+
+#[test]
+fn a_lost_message_delays_no_other_unless_they_are_ordered() {
+    for (delivery, first) in [(Delivery::Reliable, vec!["1", "2"]), (Delivery::Ordered, vec![])] {
+        let mut pair = Pair::new();
+        pair.offer(delivery, b"0").expect("room");
+        pair.client.sent.clear();
+        for payload in [b"1", b"2"] {
+            pair.offer(delivery, payload).expect("room");
+        }
+        pair.run(1, 0, 0);
+        assert_eq!(pair.server.payloads(), first, "{delivery}");
+        pair.run(200, 0, 0);
+        let all = if delivery == Delivery::Reliable { ["1", "2", "0"] } else { ["0", "1", "2"] };
+        assert_eq!(pair.server.payloads(), all);
+    }
+}
+
+#[test]
+fn ordered_streams_do_not_wait_for_one_another() {
+    let mut pair = Pair::new();
+    let now = pair.now();
+    let head = |channel| Head { delivery: Delivery::Ordered, channel, ..plain_head(now) };
+    pair.client.offer(&head(1), b"1", now).expect("room");
+    pair.client.sent.clear();
+    pair.client.offer(&head(2), b"2", now).expect("room");
+    let other = Head { message_type: MessageType::Status, ..head(1) };
+    pair.client.offer(&other, b"3", now).expect("room");
+    pair.run(1, 0, 0);
+    assert_eq!(pair.server.payloads(), ["2", "3"]);
+}
+
+#[test]
+fn several_later_arrivals_bring_a_lost_message_back_before_its_time_out() {
+    let mut pair = Pair::new();
+    pair.offer(Delivery::Reliable, b"0").expect("room");
+    pair.client.sent.clear();
+    for number in 1..=4_u64 {
+        pair.run(1, 0, 0);
+        pair.offer(Delivery::Reliable, number.to_string().as_bytes()).expect("room");
+    }
+    pair.run(3, 0, 0);
+    // The first time-out is 100 ms.
+    assert!(pair.server.payloads().contains(&"0".to_owned()), "{:?}", pair.server.payloads());
+}
+
+#[test]
+fn what_outlives_its_lifespan_is_given_up_and_holds_nobody_up() {
+    let mut pair = Pair::new();
+    let now = pair.now();
+    let head = Head { delivery: Delivery::Ordered, ..plain_head(now) };
+    let expires = Some(now.steady.plus(Duration::from_millis(30)));
+    pair.client.offer_until(&head, b"0", now, expires).expect("room");
+    pair.client.sent.clear();
+    pair.offer(Delivery::Ordered, b"1").expect("room");
+    pair.run(10, 0, 0);
+    assert_eq!(pair.server.payloads(), [""; 0], "it waits for the first");
+    pair.run(50, 0, 0);
+    assert_eq!(pair.server.payloads(), ["1"]);
+    assert_eq!(pair.client.outcomes, [(2, Outcome::Delivered), (1, Outcome::Expired)]);
+}
+
+#[test]
+fn after_its_last_try_a_message_is_given_up() {
+    let mut pair = Pair::new();
+    pair.offer(Delivery::Reliable, b"0").expect("room");
+    // All are lost: the peer does not fall silent for good in this time.
+    pair.run(5_000, 100, 0);
+    assert_eq!(pair.client.outcomes, [(1, Outcome::GaveUp)]);
+}
+
+#[test]
+fn a_full_window_refuses_until_something_is_acknowledged() {
+    let mut pair = Pair::new();
+    let taken = (0..).take_while(|_| pair.offer(Delivery::Reliable, b"0").is_ok()).count();
+    assert_eq!(taken as u64, DELIVERY_WINDOW);
+    assert_eq!(pair.offer(Delivery::Reliable, b"0"), Err(Refusal::WindowFull));
+    assert!(pair.client.sent.len() <= 64, "a burst is bounded: {}", pair.client.sent.len());
+    pair.run(2, 0, 0);
+    assert!(pair.offer(Delivery::Reliable, b"0").is_ok());
+    pair.run(100, 0, 0);
+    assert_eq!(pair.client.outcomes.len(), taken + 1);
+}
+
+#[test]
+fn the_end_of_a_session_ends_what_waits() {
+    let mut pair = Pair::new();
+    pair.offer(Delivery::Reliable, b"0").expect("room");
+    pair.client.sent.clear();
+    pair.server.close();
+    pair.run(1, 0, 0);
+    assert_eq!(pair.client.outcomes, [(1, Outcome::PeerLost)]);
+}
+
+#[test]
+fn a_restarted_server_leaves_the_outcome_unknown() {
+    let mut pair = Pair::new();
+    pair.offer(Delivery::Reliable, b"0").expect("room");
+    pair.server = Node::new(SERVER, support::config(Role::Server, WireFormat::Native), 9);
+    pair.run(20, 0, 0);
+    assert_eq!(pair.client.outcomes, [(1, Outcome::Unknown)]);
+    assert_eq!(pair.server.payloads(), [""; 0], "no message of the old life");
+}
+
+#[test]
+fn large_messages_go_in_parts_and_come_whole() {
+    let payload: Vec<u8> = (0..100_000_u32).map(|index| index.to_be_bytes()[3]).collect();
+    for delivery in [Delivery::Reliable, Delivery::Ordered] {
+        let mut pair = Pair::sized(100_000);
+        pair.offer(delivery, &payload).expect("room");
+        pair.offer(delivery, b"small").expect("room");
+        assert!(pair.client.sent.iter().all(|packet| packet.bytes.len() <= 1452));
+        pair.run(2_000, 20, 10);
+        let got = &pair.server.got;
+        assert_eq!(got.len(), 2, "{delivery}");
+        assert!(got.iter().any(|got| got.payload == payload), "{delivery}");
+        assert_eq!(got[1].payload == b"small", delivery == Delivery::Ordered, "only order makes it wait");
+        assert_eq!(pair.client.outcomes.len(), 2);
+    }
+}
+
+/// Sends a best-effort message in parts, all but those that `lose` names.
+fn send_large(pair: &mut Pair, payload: &[u8], lose: &[usize]) {
+    let (peer, now) = (pair.client.outbound.peers()[0], pair.now());
+    let mut body = Vec::new();
+    let started = pair.client.encoder.begin(&mut body, &plain_head(now)).expect("no texts");
+    body.extend_from_slice(payload);
+    let _ = pair.client.encoder.finish(&mut body, started);
+    let mut parts = Vec::new();
+    assert!(pair.client.outbound.cut(&body[16..], |part| parts.push(part.to_vec())));
+    for (index, part) in parts.iter().enumerate() {
+        let mut datagram = vec![0; 16];
+        datagram.extend_from_slice(part);
+        pair.client.send_datagram(peer, datagram, u64::from(index == 0));
+        if lose.contains(&index) {
+            pair.client.sent.pop_back();
+        }
+    }
+}
+
+#[test]
+fn a_large_best_effort_message_is_whole_or_lost_alone() {
+    let mut pair = Pair::sized(10_000);
+    send_large(&mut pair, &[1; 10_000], &[]);
+    send_large(&mut pair, &[2; 10_000], &[3]);
+    send_large(&mut pair, &[3; 10_000], &[]);
+    pair.run(1, 0, 0);
+    let got: Vec<_> = pair.server.got.iter().map(|got| (got.payload[0], got.payload.len())).collect();
+    assert_eq!(got, [(1, 10_000), (3, 10_000)]);
+    assert_eq!(pair.dropped(DropReason::Incomplete), 0, "a part may still come");
+    pair.run(1_200, 0, 0);
+    assert_eq!(pair.dropped(DropReason::Incomplete), 1);
+}
+
+#[test]
+fn incomplete_messages_are_bounded_and_the_oldest_goes() {
+    let mut pair = Pair::sized(10_000);
+    for fill in 0..10 {
+        send_large(&mut pair, &[fill; 10_000], &[0]);
+    }
+    pair.run(1, 0, 0);
+    // Two of the largest fit.
+    assert_eq!(pair.dropped(DropReason::Incomplete), 8);
+    send_large(&mut pair, &[77; 10_000], &[]);
+    pair.run(1, 0, 0);
+    assert_eq!(pair.server.got.len(), 1);
+}
+
+#[test]
+fn while_others_wait_resends_take_a_tenth() {
+    let mut pair = Pair::new();
+    for _ in 0..64 {
+        pair.offer(Delivery::Reliable, &[b'0'; 700]).expect("room");
+    }
+    pair.client.sent.clear();
+    // Far beyond their time-out.
+    let (peer, mut out, mut resends) = (pair.client.outbound.peers()[0], Vec::new(), 0);
+    let others = 400;
+    for step in 0..others {
+        let now = at(300 + step / 100);
+        pair.client.send_datagram(peer, vec![0; 16], 0);
+        if pair.client.outbound.poll_delivery(now.steady, true, &mut out).is_some() {
+            pair.client.send_datagram(peer, out.clone(), 0);
+            resends += 1;
+        }
+    }
+    assert!((10..=others / 10 + 10).contains(&resends), "{resends} for {others}");
+    let mut now = at(310);
+    for ms in 310.. {
+        now = at(ms);
+        if pair.client.outbound.poll_delivery(now.steady, false, &mut out).is_none() {
+            break;
+        }
+    }
+    assert!(now.steady > at(310).steady, "they go freely where nobody waits");
+}
+
+#[test]
+fn a_reliable_message_keeps_its_id_when_it_is_sent_again() {
+    let mut pair = Pair::new();
+    pair.offer(Delivery::Reliable, b"0").expect("room");
+    let first = pair.client.sent.pop_front().expect("sent");
+    pair.run(150, 0, 0);
+    let id = pair.server.got[0].id.clone();
+    let (_, mut frames) = parse(&first.bytes).expect("in order");
+    let Some(Frame::Message(_)) = frames.next() else { panic!("a message") };
+    assert_eq!(id, (1_u64 << 63).to_string());
+    pair.server.handle(&first, pair.now());
+    assert_eq!(pair.server.got.len(), 1, "the first copy comes late");
+}
