@@ -13,7 +13,10 @@ pub enum ConnectionState {
     Connecting,
     /// Messages flow: a server's socket is ready, or a client's server has answered.
     Connected,
-    /// The other end fell silent or closed; a client keeps saying hello.
+    /// The other end was not heard for half the liveness time-out: several heartbeats are overdue. Messages can be sent.
+    /// On the native wire only, because the classic one has no heartbeats.
+    Stale,
+    /// The other end fell silent or closed; a client keeps saying hello, ever more seldom and at times that vary.
     Reconnecting,
     /// Connecting failed, or the driver did; the cause is in the event and in the error that `connect` returns.
     Error,
@@ -31,6 +34,8 @@ pub enum Cause {
     Ready,
     /// The other end accepted us.
     Accepted,
+    /// The other end has not been heard for half the liveness time-out.
+    Stale,
     /// The other end has not been heard for the liveness time-out.
     Silent,
     /// The other end was heard again.
@@ -54,26 +59,27 @@ impl ConnectionState {
         use Cause::{
             Accepted, Cleanup, ClosedByPeer, Connect, Disconnect, Failed, Heard, Ready, Refused, Silent,
         };
-        use ConnectionState::{Closed, Connected, Connecting, Disconnected, Error, Reconnecting};
+        use ConnectionState::{Closed, Connected, Connecting, Disconnected, Error, Reconnecting, Stale};
         match (self, cause) {
             (Closed, _) | (_, Cleanup) => Closed,
             (_, Disconnect) => Disconnected,
             (Disconnected | Error, Connect) => Connecting,
             (Connecting, Ready) => Connected,
-            (Connecting | Reconnecting, Accepted | Heard) => Connected,
-            (Connected, Silent | ClosedByPeer) => Reconnecting,
+            (Connecting | Stale | Reconnecting, Accepted | Heard) => Connected,
+            (Connected, Cause::Stale) => Stale,
+            (Connected | Stale, Silent | ClosedByPeer) => Reconnecting,
             (Connecting | Reconnecting, Refused) => Error,
-            (Connecting | Connected | Reconnecting, Failed) => Error,
+            (Connecting | Connected | Stale | Reconnecting, Failed) => Error,
             // A refused client keeps trying when it was told not to wait.
             (Error, Accepted) => Connected,
             (state, _) => state,
         }
     }
 
-    /// Whether messages can be sent: also while reconnecting, because the silence may be one-way.
+    /// Whether messages can be sent: also while stale and reconnecting, because the silence may be one-way.
     #[must_use]
     pub const fn can_send(self) -> bool {
-        matches!(self, Self::Connected | Self::Reconnecting)
+        matches!(self, Self::Connected | Self::Stale | Self::Reconnecting)
     }
 
     /// The name, in lower case.
@@ -83,6 +89,7 @@ impl ConnectionState {
             Self::Disconnected => "disconnected",
             Self::Connecting => "connecting",
             Self::Connected => "connected",
+            Self::Stale => "stale",
             Self::Reconnecting => "reconnecting",
             Self::Error => "error",
             Self::Closed => "closed",
@@ -102,6 +109,7 @@ impl fmt::Display for Cause {
             Self::Connect => "connect was called",
             Self::Ready => "the socket is ready",
             Self::Accepted => "the other end accepted",
+            Self::Stale => "the other end is overdue",
             Self::Silent => "the other end fell silent",
             Self::Heard => "the other end was heard again",
             Self::ClosedByPeer => "the other end closed",
@@ -116,7 +124,9 @@ impl fmt::Display for Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Cause::*;
+    use Cause::{
+        Accepted, Cleanup, ClosedByPeer, Connect, Disconnect, Failed, Heard, Ready, Refused, Silent,
+    };
     use ConnectionState::*;
 
     fn walk(causes: &[Cause]) -> ConnectionState {
@@ -130,6 +140,17 @@ mod tests {
         assert_eq!(walk(&[Connect, Accepted, Silent]), Reconnecting);
         assert_eq!(walk(&[Connect, Accepted, Silent, Heard]), Connected);
         assert_eq!(walk(&[Connect, Accepted, ClosedByPeer, Accepted]), Connected);
+    }
+
+    #[test]
+    fn an_overdue_server_is_stale_before_it_is_silent() {
+        assert_eq!(walk(&[Connect, Accepted, Cause::Stale]), Stale);
+        assert!(Stale.can_send());
+        assert_eq!(walk(&[Connect, Accepted, Cause::Stale, Heard]), Connected);
+        assert_eq!(walk(&[Connect, Accepted, Cause::Stale, Silent]), Reconnecting);
+        assert_eq!(walk(&[Connect, Accepted, Cause::Stale, ClosedByPeer]), Reconnecting);
+        assert_eq!(walk(&[Connect, Accepted, Cause::Stale, Failed]), Error);
+        assert_eq!(walk(&[Connect, Accepted, Silent, Cause::Stale]), Reconnecting);
     }
 
     #[test]

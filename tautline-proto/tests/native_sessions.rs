@@ -199,6 +199,27 @@ fn a_silent_server_is_noticed_and_found_again_without_a_new_session() {
 }
 
 #[test]
+fn an_overdue_server_is_stale_once_before_it_is_silent_and_heard_again_once() {
+    let (mut server, mut client) = pair();
+    let stale = |event: &Event| matches!(event, Event::Stale(_));
+    for ms in (0..250).step_by(10) {
+        client.tick(at(ms));
+        client.sent.clear(); // the cable is out
+    }
+    assert_eq!(client.count(stale), 0);
+    client.tick(at(250));
+    client.tick(at(300));
+    assert_eq!((client.count(stale), client.count(|event| matches!(event, Event::Silent(_)))), (1, 0));
+    server.send(b"1", at(310));
+    settle(&mut [&mut server, &mut client], at(310));
+    assert_eq!(client.count(|event| matches!(event, Event::Heard(_))), 1);
+    client.tick(at(559));
+    assert_eq!(client.count(stale), 1);
+    client.tick(at(560));
+    assert_eq!(client.count(stale), 2, "overdue again");
+}
+
+#[test]
 fn heartbeats_keep_an_idle_link_alive_and_measure_it() {
     let (mut server, mut client) = pair();
     for ms in 0..3000 {
@@ -206,7 +227,7 @@ fn heartbeats_keep_an_idle_link_alive_and_measure_it() {
         client.tick(at(ms));
         settle(&mut [&mut server, &mut client], at(ms));
     }
-    let silent = |event: &Event| matches!(event, Event::Silent(_));
+    let silent = |event: &Event| matches!(event, Event::Silent(_) | Event::Stale(_));
     assert_eq!((server.count(silent), client.count(silent)), (0, 0));
     let Some(Event::Added(peer)) = client.events.first() else { panic!("{:?}", client.events.first()) };
     let path = peer.rx.snapshot().path.expect("measured");

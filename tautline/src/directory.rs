@@ -26,7 +26,7 @@ pub struct PeerInfo {
     pub name: String,
     /// Its session; `None` on the classic wire.
     pub session: Option<SessionId>,
-    /// Connecting until the link is established, reconnecting while the peer is silent.
+    /// Connecting until the link is established, stale while the peer is overdue, reconnecting while it is silent.
     pub state: ConnectionState,
     /// What it sent.
     pub received: PeerRxStats,

@@ -34,12 +34,17 @@ pub enum Event {
         /// Its interface's name; empty on the classic wire.
         name: String,
     },
+    /// A peer has not been heard for half of `liveness_timeout`: several heartbeats are overdue. Native wire only.
+    PeerStale {
+        /// The peer.
+        peer: PeerId,
+    },
     /// A peer has not been heard for `liveness_timeout`.
     PeerSilent {
         /// The peer.
         peer: PeerId,
     },
-    /// A silent peer was heard again.
+    /// A stale or silent peer was heard again.
     PeerReturned {
         /// The peer.
         peer: PeerId,

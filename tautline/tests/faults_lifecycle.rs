@@ -11,8 +11,8 @@ use common::{
     server, server_config,
 };
 use tautline::{
-    Config, ConnectError, ConnectionState, Event, Handler, MessageType, Metadata, ReceiveError, SendError,
-    UdpInterface, Wire, create_udp_client, create_udp_server,
+    Cause, Config, ConnectError, ConnectionState, Event, Handler, MessageType, Metadata, ReceiveError,
+    SendError, UdpInterface, Wire, create_udp_client, create_udp_server,
 };
 
 #[test]
@@ -136,7 +136,12 @@ fn dead_peer_invisible() {
         driver.turn(Duration::from_millis(5));
     }
     let told: Vec<_> = std::iter::from_fn(|| events.next(Duration::ZERO)).collect();
-    assert!(told.contains(&Event::PeerSilent { peer }), "{told:?}");
+    let place = |wanted: &Event| told.iter().position(|event| event == wanted).expect("told");
+    assert!(place(&Event::PeerStale { peer }) < place(&Event::PeerSilent { peer }), "{told:?}");
+    let change = |from, to, cause| Event::StateChanged { from, to, cause };
+    let stale = change(ConnectionState::Connected, ConnectionState::Stale, Cause::Stale);
+    let lost = change(ConnectionState::Stale, ConnectionState::Reconnecting, Cause::Silent);
+    assert!(place(&stale) < place(&lost), "{told:?}");
     // Its answer may find the old session or, to a hello sent meanwhile, open a new one.
     let (from, to) = (ConnectionState::Reconnecting, ConnectionState::Connected);
     let returned = |event: &Event| matches!(event, Event::StateChanged { from: was, to: is, .. } if (*was, *is) == (from, to));

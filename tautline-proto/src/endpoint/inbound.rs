@@ -231,7 +231,7 @@ impl Inbound {
         // Zero means never.
         peer.rx.last_activity_ns.set(now.as_nanos().max(1));
         let wanted = peer.window.as_ref().and_then(Window::next_timeout);
-        let liveness_at = now.plus(self.config.liveness_timeout);
+        let liveness_at = now.plus(self.stale_after().unwrap_or(self.config.liveness_timeout));
         self.peers.schedule(id, wanted.map_or(liveness_at, |at| at.min(liveness_at)));
         if self.peers.mark_heard(id, now) {
             self.events.push_back(Event::Heard(id));
@@ -256,10 +256,20 @@ impl Inbound {
         }
     }
 
+    /// A peer not heard for so long is stale: only where heartbeats say that it lives. docs/protocol.md §7.3.
+    fn stale_after(&self) -> Option<Duration> {
+        (self.config.wire == WireFormat::Native).then_some(self.config.liveness_timeout / 2)
+    }
+
     /// Notices a peer's silence and what follows from it; whether the peer is still there.
     fn watch_liveness(&mut self, id: PeerId, now: Instant) -> bool {
+        let stale_after = self.stale_after();
         let Some(peer) = self.peers.get(id) else { return false };
         let silent_for = peer.silent_for(now);
+        if peer.accepted && !peer.stale && stale_after.is_some_and(|after| silent_for >= after) {
+            peer.stale = true;
+            self.events.push_back(Event::Stale(id));
+        }
         if !peer.is_silent() && silent_for >= self.config.liveness_timeout {
             peer.rx.timeouts.add(1);
             self.peers.mark_silent(id);
@@ -279,9 +289,10 @@ impl Inbound {
     }
 
     fn schedule_visit(&mut self, id: PeerId, now: Instant) {
+        let stale_after = self.stale_after();
         let Some(peer) = self.peers.get(id) else { return };
         let patience = match (peer.is_silent(), self.config.role) {
-            (false, _) => Some(self.config.liveness_timeout),
+            (false, _) => stale_after.filter(|_| !peer.stale).or(Some(self.config.liveness_timeout)),
             (true, Role::Server) => Some(self.config.peer_expiry),
             (true, Role::Client) => None,
         };

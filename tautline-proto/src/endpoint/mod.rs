@@ -126,9 +126,11 @@ pub enum Event {
     Accepted(PeerId),
     /// The server told its name.
     Named(PeerId, String),
+    /// The peer has not been heard for half the liveness time-out (native).
+    Stale(PeerId),
     /// The peer has not been heard for the liveness time-out.
     Silent(PeerId),
-    /// A silent peer was heard again.
+    /// A stale or silent peer was heard again.
     Heard(PeerId),
     /// A peer of the classic wire began to number anew: it was restarted.
     Restarted(PeerId),

@@ -37,6 +37,8 @@ pub(super) struct Peer {
     pub(super) named: bool,
     /// Kept by [`Peers::mark_silent`] and [`Peers::mark_heard`].
     silent: bool,
+    /// Overdue, though not silent yet (native). Ended by [`Peers::mark_heard`].
+    pub(super) stale: bool,
     /// Liveness counts from here; `None` on the classic wire until the peer was heard once.
     pub(super) last_heard: Option<Instant>,
     /// Native only.
@@ -166,6 +168,7 @@ impl Peers {
             accepted: false,
             named: false,
             silent: false,
+            stale: false,
             last_heard: None,
             next_heartbeat: None,
             newest: WallTime::from_nanos(i64::MIN),
@@ -194,14 +197,15 @@ impl Peers {
         Some(peer)
     }
 
-    /// Records that the peer was heard at `now`; whether it had been silent.
+    /// Records that the peer was heard at `now`; whether it had been stale or silent.
     pub(super) fn mark_heard(&mut self, id: PeerId, now: Instant) -> bool {
         let Some(peer) = self.get(id) else { return false };
         let (last_heard, was_silent) = (peer.last_heard.replace(now), core::mem::take(&mut peer.silent));
+        let was_stale = core::mem::take(&mut peer.stale);
         if was_silent {
             self.silent.remove(&(last_heard, id.slot_number()));
         }
-        was_silent
+        was_stale || was_silent
     }
 
     pub(super) fn mark_silent(&mut self, id: PeerId) {

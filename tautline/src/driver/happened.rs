@@ -30,6 +30,11 @@ impl Turner {
                     publish(&Event::PeerConnected { peer, address: info.address, name: info.name });
                 }
             }
+            Happened::Stale(peer) => {
+                shared.directory.set_state(peer, ConnectionState::Stale);
+                self.if_client(Cause::Stale);
+                publish(&Event::PeerStale { peer });
+            }
             Happened::Silent(peer) => {
                 shared.directory.set_state(peer, ConnectionState::Reconnecting);
                 self.if_client(Cause::Silent);
