@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
@@ -14,7 +15,7 @@ use crate::{Delivery, Id, MessageRef, Metadata, PeerId};
 impl Message {
     /// A message that never travelled: for tests of code that handles messages, and for other transports.
     ///
-    /// What the metadata leave open is now, the number 0 and an empty source. It comes from
+    /// What the metadata leave open is now, the number 0 and an empty source. It came and was made now, from
     /// [`PeerId::none`] and the address 0.0.0.0:0, unless [`with_arrival`](Self::with_arrival) says otherwise.
     ///
     /// ```
@@ -41,7 +42,8 @@ impl Message {
             payload: payload.bytes(),
         };
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let arrival = Arrival { peer: PeerId::none(), address, time: wall_now(), late: false };
+        let (time, made) = (wall_now(), Instant::now());
+        let arrival = Arrival { peer: PeerId::none(), address, time, made, late: false };
         Self::copy(&Arc::new(Pool::default()), &message, arrival)
     }
 
@@ -91,6 +93,7 @@ mod tests {
             peer: PeerId::none(),
             address: ([10, 0, 0, 1], 7).into(),
             time: wall_now(),
+            made: Instant::now(),
             late: true,
         };
         let message = message.with_arrival(arrival);

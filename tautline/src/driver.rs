@@ -1,6 +1,8 @@
 //! The turn: one bounded pass over socket, timers, handlers and inbox. A thread calls it in a loop, or the
 //! user does.
 
+mod arrivals;
+mod freshness;
 mod happened;
 mod overflow;
 mod reading;
@@ -15,8 +17,11 @@ use std::time::{Duration, Instant};
 use tautline_proto::endpoint::Inbound;
 use tautline_proto::{Instant as Steady, Now};
 
+use arrivals::Arrivals;
+use freshness::Freshness;
 use overflow::Overflow;
 
+use crate::config::Streams;
 use crate::error::ConnectError;
 use crate::events::Event;
 use crate::gate::Watch;
@@ -115,6 +120,8 @@ pub(crate) struct Turner {
     /// This turn brought messages.
     brought_messages: bool,
     inbox_is_on: bool,
+    arrivals: Arrivals,
+    freshness: Freshness,
 }
 
 /// Where datagrams are read to, and where a classic payload is rewritten. Out of their turner while it reads, because
@@ -126,7 +133,7 @@ struct Buffers {
 }
 
 /// What a new [`Turner`] is made of.
-pub(crate) struct Parts {
+pub(crate) struct Parts<'a> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) life: Arc<Life>,
     pub(crate) inbound: Inbound,
@@ -139,6 +146,7 @@ pub(crate) struct Parts {
     pub(crate) watch: Watch,
     pub(crate) offload: bool,
     pub(crate) inbox_is_on: bool,
+    pub(crate) streams: &'a Streams,
 }
 
 impl std::fmt::Debug for Turner {
@@ -151,7 +159,7 @@ impl std::fmt::Debug for Turner {
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(&MessageRef<'_>, Arrival);
 
 impl Turner {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts<'_>) -> Self {
         let Parts {
             shared,
             life,
@@ -165,7 +173,9 @@ impl Turner {
             watch,
             offload,
             inbox_is_on,
+            streams,
         } = parts;
+        let arrivals = Arrivals::new(shared.clock.now());
         let dispatcher = Dispatcher::new(Arc::clone(&shared.handlers), Arc::clone(&shared.pool));
         Self {
             shared,
@@ -191,6 +201,8 @@ impl Turner {
             more_may_wait: false,
             brought_messages: false,
             inbox_is_on,
+            arrivals,
+            freshness: Freshness::new(streams),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The queue that `receive()` reads.
 //!
-//! The driver offers, any number of threads and tasks take. Messages wait in [lanes](crate::lanes), one
-//! per priority; whoever takes gets the oldest of the highest. When nothing waits, takers stand in one line,
+//! The driver offers, any number of threads and tasks take. Messages [wait](crate::waiting) in lanes, one
+//! per priority; whoever takes gets the oldest of the highest that has not outlived its lifespan. When nothing waits, takers stand in one line,
 //! blocking and async ones alike: a message that arrives is handed to the first, who is woken to collect it.
 //! A taker that gives up before that loses nothing: its message goes to the next in line, or back to where
 //! it would have waited. And when something more urgent has come meanwhile, it collects that instead.
@@ -16,10 +16,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::lanes::Lanes;
 use crate::message::{Arrival, Message};
 use crate::pool::Pool;
 use crate::sync::{self, Arc, Mutex, lock};
+use crate::waiting::{Kept, Limits, Waiting};
 use crate::{DropReason, Drops, InboxPolicy, MessageRef, Priority};
 
 /// Why `receive` returned no message.
@@ -66,7 +66,7 @@ impl std::error::Error for ReceiveError {}
 pub struct InboxStats {
     /// Messages handed out by `receive`.
     pub taken: u64,
-    /// Messages dropped, by reason: `InboxFull` or `Closed`.
+    /// Messages dropped, by reason: `InboxFull`, `Superseded`, `Expired` or `Closed`.
     pub dropped: Drops,
     /// Messages waiting now.
     pub waiting: u64,
@@ -89,8 +89,8 @@ pub(crate) struct Inbox {
 
 /// What the lock guards.
 ///
-/// Invariants: while anyone is in `line`, `lanes` is empty; tickets rise along `handed` and on along `line`.
-/// `lanes` holds at most `capacity` messages, and those that takers handed back.
+/// Invariants: while anyone is in `line`, nothing is in `waiting`; tickets rise along `handed` and on along `line`.
+/// `waiting` holds at most `capacity` messages, and those that takers handed back.
 #[derive(Debug, Default)]
 struct State {
     open: bool,
@@ -98,8 +98,7 @@ struct State {
     policy: InboxPolicy,
     /// Counts the openings, so that who waited in an earlier one learns that it was closed.
     opening: u64,
-    lanes: Lanes<Kept>,
-    next_serial: u64,
+    waiting: Waiting<Message>,
     /// Those who wait.
     line: VecDeque<Waiter>,
     next_ticket: u64,
@@ -109,13 +108,6 @@ struct State {
     dropped: Drops,
     /// Drops that the refusing policy has yet to report.
     refused: u64,
-}
-
-/// A message that nobody has taken yet, and its place in the order of arrival.
-#[derive(Debug)]
-struct Kept {
-    serial: u64,
-    message: Message,
 }
 
 /// One who waits for a message.
@@ -129,7 +121,7 @@ struct Waiter {
 #[derive(Debug)]
 struct Handed {
     ticket: u64,
-    kept: Kept,
+    kept: Kept<Message>,
 }
 
 /// How to wake a waiter.
@@ -154,6 +146,15 @@ impl Wake {
 struct Place {
     opening: u64,
     ticket: u64,
+}
+
+/// What there is for one who asks for a message, or who was woken.
+#[allow(clippy::large_enum_variant)] // matched at once; a box would be an allocation per message
+enum Found {
+    Answer(Result<Message, ReceiveError>),
+    /// One that is not worth handing out any more, counted, to be dropped where no lock is held. There may be others.
+    Spent(Message),
+    Nothing,
 }
 
 /// The first answer to one who asks for a message.
@@ -187,27 +188,28 @@ impl Inbox {
         let mut state = lock(&self.state);
         state.open = false;
         state.refused = 0;
-        let waiting = state.waiting();
-        state.dropped.add(DropReason::Closed, waiting);
-        let messages = (state.lanes.take_all(), std::mem::take(&mut state.handed));
+        let untaken = state.untaken();
+        state.dropped.add(DropReason::Closed, untaken);
+        let messages = (state.waiting.take_all(), std::mem::take(&mut state.handed));
         let line = std::mem::take(&mut state.line);
         drop(state);
         drop(messages);
         line.into_iter().for_each(|waiter| waiter.wake.wake());
     }
 
-    /// Keeps a copy of the message, or drops it or another one as the policy says.
+    /// Keeps a copy of the message, or drops it or another one as its limits and the policy say.
     ///
     /// Never waits for a taker.
-    pub(crate) fn offer(&self, message: &MessageRef<'_>, arrival: Arrival) {
+    pub(crate) fn offer(&self, message: &MessageRef<'_>, arrival: Arrival, limits: Limits) {
         let mut state = lock(&self.state);
         if !state.open || state.capacity == 0 {
             return;
         }
+        let superseded = state.supersede(message.priority, &limits);
         let Some(displaced) = state.make_room(message.priority) else { return };
-        let wake = state.add(Message::copy(&self.pool, message, arrival));
+        let wake = state.add(message.priority, limits, Message::copy(&self.pool, message, arrival));
         drop(state);
-        drop(displaced);
+        drop((superseded, displaced));
         if let Some(wake) = wake {
             wake.wake();
         }
@@ -217,34 +219,60 @@ impl Inbox {
     ///
     /// A zero time-out never waits, and never overtakes those who do.
     pub(crate) fn receive(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
-        let place = if timeout == Some(Duration::ZERO) {
-            match lock(&self.state).ready() {
-                Some(answer) => return answer,
-                None => return Err(ReceiveError::TimedOut),
-            }
-        } else {
-            match self.ask(|| Wake::Thread(sync::current())) {
-                Asked::Answer(answer) => return answer,
-                Asked::Wait(place) => place,
-            }
-        };
+        if timeout == Some(Duration::ZERO) {
+            return self.poll();
+        }
         // A time-out beyond the clock's end is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        while sync::park_until(deadline) {
-            if let Some(answer) = lock(&self.state).collect(place) {
+        loop {
+            let place = match self.ask(|| Wake::Thread(sync::current())) {
+                Asked::Answer(answer) => return answer,
+                Asked::Wait(place) => place,
+            };
+            if let Some(answer) = self.wait(place, deadline) {
                 return answer;
             }
         }
-        self.last_look(place)
     }
 
-    /// What the one who waited too long still gets.
-    fn last_look(&self, place: Place) -> Result<Message, ReceiveError> {
-        let mut state = lock(&self.state);
-        state.collect(place).unwrap_or_else(|| {
-            state.leave_line(place);
-            Err(ReceiveError::TimedOut)
+    /// Waits in the line; `None` where what it was woken for is not worth handing out, and it has lost its place.
+    fn wait(&self, place: Place, deadline: Option<Instant>) -> Option<Result<Message, ReceiveError>> {
+        while sync::park_until(deadline) {
+            let found = lock(&self.state).collect(place);
+            match found {
+                Found::Answer(answer) => return Some(answer),
+                Found::Spent(_) => return None,
+                Found::Nothing => {}
+            }
+        }
+        let found = self.last_look(place);
+        Some(match found {
+            Found::Answer(answer) => answer,
+            Found::Spent(_) => self.poll(),
+            Found::Nothing => Err(ReceiveError::TimedOut),
         })
+    }
+
+    /// What the one who waited too long still gets; it has left the line then.
+    fn last_look(&self, place: Place) -> Found {
+        let mut state = lock(&self.state);
+        let found = state.collect(place);
+        if let Found::Nothing = found {
+            state.leave_line(place);
+        }
+        found
+    }
+
+    /// What is there at once.
+    fn poll(&self) -> Result<Message, ReceiveError> {
+        loop {
+            let found = lock(&self.state).ready();
+            match found {
+                Found::Answer(answer) => return answer,
+                Found::Spent(_) => {}
+                Found::Nothing => return Err(ReceiveError::TimedOut),
+            }
+        }
     }
 
     /// As [`receive`](Self::receive) without a time-out, for any executor.
@@ -255,15 +283,21 @@ impl Inbox {
     /// The counts now.
     pub(crate) fn stats(&self) -> InboxStats {
         let state = lock(&self.state);
-        InboxStats { taken: state.taken, dropped: state.dropped, waiting: state.waiting() }
+        InboxStats { taken: state.taken, dropped: state.dropped, waiting: state.untaken() }
     }
 
     /// An answer at once, or a place in the line.
     fn ask(&self, wake: impl FnOnce() -> Wake) -> Asked {
-        let mut state = lock(&self.state);
-        match state.ready() {
-            Some(answer) => Asked::Answer(answer),
-            None => Asked::Wait(state.join_line(wake())),
+        loop {
+            let mut state = lock(&self.state);
+            match state.ready() {
+                Found::Answer(answer) => return Asked::Answer(answer),
+                Found::Nothing => return Asked::Wait(state.join_line(wake())),
+                Found::Spent(message) => {
+                    drop(state);
+                    drop(message);
+                }
+            }
         }
     }
 
@@ -271,9 +305,9 @@ impl Inbox {
     fn cancel(&self, place: Place) {
         let mut state = lock(&self.state);
         let left = state.leave_line(place);
-        let wake = state.take_handed(place).and_then(|kept| state.hand_on(kept));
+        let (wake, superseded) = state.take_handed(place).map_or((None, None), |kept| state.hand_on(kept));
         drop(state);
-        drop(left);
+        drop((left, superseded));
         if let Some(wake) = wake {
             wake.wake();
         }
@@ -281,18 +315,25 @@ impl Inbox {
 }
 
 impl State {
+    /// Takes out the message that a new one of its stream replaces, if there is one.
+    fn supersede(&mut self, priority: Priority, limits: &Limits) -> Option<Message> {
+        let superseded = self.waiting.supersede(priority, limits);
+        self.dropped.add(DropReason::Superseded, u64::from(superseded.is_some()));
+        superseded
+    }
+
     /// Makes room for one message of this priority: `None` when it is the one to be dropped.
-    fn make_room(&mut self, priority: Priority) -> Option<Option<Kept>> {
-        if self.lanes.len() < self.capacity {
+    fn make_room(&mut self, priority: Priority) -> Option<Option<Message>> {
+        if self.waiting.len() < self.capacity {
             return Some(None);
         }
         self.dropped.add(DropReason::InboxFull, 1);
         let displaced = match self.policy {
-            InboxPolicy::DropOldest => self.lanes.evict_oldest_up_to(priority),
-            InboxPolicy::DropNewest => self.lanes.evict_newest_below(priority),
+            InboxPolicy::DropOldest => self.waiting.evict_oldest_up_to(priority),
+            InboxPolicy::DropNewest => self.waiting.evict_newest_below(priority),
             InboxPolicy::Refuse => {
                 self.refused += 1;
-                self.lanes.evict_newest_below(priority)
+                self.waiting.evict_newest_below(priority)
             }
         };
         displaced.map(Some)
@@ -300,75 +341,87 @@ impl State {
 
     /// Hands a new message to the first in line, or keeps it for whoever comes.
     #[must_use = "whoever was handed a message must be woken"]
-    fn add(&mut self, message: Message) -> Option<Wake> {
-        let kept = Kept { serial: self.next_serial, message };
-        self.next_serial += 1;
+    fn add(&mut self, priority: Priority, limits: Limits, message: Message) -> Option<Wake> {
+        let kept = self.waiting.enter(priority, limits, message);
         match self.line.pop_front() {
             Some(waiter) => Some(self.hand_to(waiter, kept)),
             None => {
-                self.lanes.push(kept.message.priority(), kept);
+                self.waiting.put(kept);
                 None
             }
         }
     }
 
-    /// Gives what somebody handed back to the next in line, or keeps it for whoever comes.
+    /// Gives what somebody handed back to the next in line, or keeps it for whoever comes; or gives it back, counted, where
+    /// newer ones of its stream have come meanwhile.
     #[must_use = "whoever was handed a message must be woken"]
-    fn hand_on(&mut self, kept: Kept) -> Option<Wake> {
+    fn hand_on(&mut self, kept: Kept<Message>) -> (Option<Wake>, Option<Message>) {
         match self.line.pop_front() {
-            Some(waiter) => Some(self.hand_to(waiter, kept)),
-            None => {
-                self.put_back(kept);
-                None
+            Some(waiter) => return (Some(self.hand_to(waiter, kept)), None),
+            None if self.waiting.is_superseded(&kept) => {
+                self.dropped.add(DropReason::Superseded, 1);
+                return (None, Some(kept.item));
             }
+            None => self.waiting.put(kept),
         }
+        (None, None)
     }
 
     #[must_use = "whoever was handed a message must be woken"]
-    fn hand_to(&mut self, waiter: Waiter, kept: Kept) -> Wake {
+    fn hand_to(&mut self, waiter: Waiter, kept: Kept<Message>) -> Wake {
         self.handed.push_back(Handed { ticket: waiter.ticket, kept });
         waiter.wake
     }
 
-    /// Keeps a message where it would have waited: several may come back, in any order.
-    fn put_back(&mut self, kept: Kept) {
-        self.lanes.put_back(kept.message.priority(), kept, |kept| kept.serial);
-    }
-
-    /// The answer to one who has just come, unless it is to wait.
-    fn ready(&mut self) -> Option<Result<Message, ReceiveError>> {
+    /// What there is for one who has just come.
+    fn ready(&mut self) -> Found {
         if !self.open {
-            return Some(Err(ReceiveError::NotConnected));
+            return Found::Answer(Err(ReceiveError::NotConnected));
         }
         if self.capacity == 0 {
-            return Some(Err(ReceiveError::InboxOff));
+            return Found::Answer(Err(ReceiveError::InboxOff));
         }
         if self.refused > 0 {
-            return Some(Err(ReceiveError::Overrun { refused: std::mem::take(&mut self.refused) }));
+            let refused = std::mem::take(&mut self.refused);
+            return Found::Answer(Err(ReceiveError::Overrun { refused }));
         }
-        let kept = self.lanes.pop()?;
-        self.taken += 1;
-        Some(Ok(kept.message))
+        match self.waiting.pop() {
+            Some(kept) => self.hand_out(kept),
+            None => Found::Nothing,
+        }
     }
 
-    /// The answer to one who was woken, unless it was for nothing.
-    fn collect(&mut self, place: Place) -> Option<Result<Message, ReceiveError>> {
+    /// What there is for one who was woken, unless it was for nothing.
+    fn collect(&mut self, place: Place) -> Found {
         if !self.is_current(place) {
-            return Some(Err(ReceiveError::Closed));
+            return Found::Answer(Err(ReceiveError::Closed));
         }
-        let mut kept = self.take_handed(place)?;
-        if let Some(urgent) = self.lanes.pop_above(kept.message.priority()) {
-            // Something was in the lanes, so nobody is in line whom the other message could go to.
+        let Some(mut kept) = self.take_handed(place) else { return Found::Nothing };
+        if self.waiting.is_superseded(&kept) {
+            self.dropped.add(DropReason::Superseded, 1);
+            return Found::Spent(kept.item);
+        }
+        if let Some(urgent) = self.waiting.pop_above(kept.priority) {
+            // Something waited, so nobody is in line whom the other message could go to.
             let later = std::mem::replace(&mut kept, urgent);
-            self.put_back(later);
+            self.waiting.put(later);
+        }
+        self.hand_out(kept)
+    }
+
+    /// Hands out, unless it is too late.
+    fn hand_out(&mut self, kept: Kept<Message>) -> Found {
+        if kept.limits.is_expired() {
+            self.dropped.add(DropReason::Expired, 1);
+            return Found::Spent(kept.item);
         }
         self.taken += 1;
-        Some(Ok(kept.message))
+        Found::Answer(Ok(kept.item))
     }
 
     /// Messages that nobody has taken yet.
-    fn waiting(&self) -> u64 {
-        (self.lanes.len() + self.handed.len()) as u64
+    fn untaken(&self) -> u64 {
+        (self.waiting.len() + self.handed.len()) as u64
     }
 
     fn join_line(&mut self, wake: Wake) -> Place {
@@ -383,7 +436,7 @@ impl State {
         self.line.remove(index)
     }
 
-    fn take_handed(&mut self, place: Place) -> Option<Kept> {
+    fn take_handed(&mut self, place: Place) -> Option<Kept<Message>> {
         let index = self.handed.binary_search_by_key(&place.ticket, |handed| handed.ticket).ok()?;
         self.handed.remove(index).map(|handed| handed.kept)
     }
@@ -416,11 +469,27 @@ enum Progress {
 }
 
 impl Receive {
-    fn poll_waiting(&self, place: Place, waker: &Waker) -> Poll<Result<Message, ReceiveError>> {
+    fn poll_new(&mut self, waker: &Waker) -> Poll<Result<Message, ReceiveError>> {
+        let waker = waker.clone();
+        match self.inbox.ask(move || Wake::Task(waker)) {
+            Asked::Answer(answer) => Poll::Ready(answer),
+            Asked::Wait(place) => {
+                self.progress = Progress::Waiting(place);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_waiting(&mut self, place: Place, waker: &Waker) -> Poll<Result<Message, ReceiveError>> {
         let mut wake = Wake::Task(waker.clone());
         let mut state = lock(&self.inbox.state);
-        if let Some(answer) = state.collect(place) {
-            return Poll::Ready(answer);
+        match state.collect(place) {
+            Found::Answer(answer) => return Poll::Ready(answer),
+            Found::Spent(_) => {
+                drop(state);
+                return self.poll_new(waker);
+            }
+            Found::Nothing => {}
         }
         let index = state.index_of(place).expect("neither handed a message nor closed, so in the line");
         // The task may have moved to another waker; the old one is dropped after the lock is released.
@@ -435,16 +504,7 @@ impl Future for Receive {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let poll = match self.progress {
-            Progress::New => {
-                let waker = context.waker().clone();
-                match self.inbox.ask(move || Wake::Task(waker)) {
-                    Asked::Answer(answer) => Poll::Ready(answer),
-                    Asked::Wait(place) => {
-                        self.progress = Progress::Waiting(place);
-                        Poll::Pending
-                    }
-                }
-            }
+            Progress::New => self.poll_new(context.waker()),
             Progress::Waiting(place) => self.poll_waiting(place, context.waker()),
             Progress::Done => panic!("polled after it was ready"),
         };

@@ -74,6 +74,7 @@ mod status;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use caller_driven::Driver;
 pub use config::{

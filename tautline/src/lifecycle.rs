@@ -257,6 +257,7 @@ impl Shared {
             watch: Watch::new(Arc::clone(&self.gate_signs), gate_length),
             offload: settings.offload && settings.wire == Wire::Native,
             inbox_is_on: settings.inbox_capacity > 0,
+            streams: &settings.streams,
         });
         if !client || settings.wire == Wire::Classic {
             self.status.apply(Cause::Ready);
@@ -322,14 +323,13 @@ fn bind(settings: &Settings, address: SocketAddr) -> Result<Socket, ConnectError
         Role::Server => Socket::bind(address),
         Role::Client => Socket::connect(settings.bind, address),
     };
-    let prepared = socket.map(|mut socket| {
+    let prepared = socket.inspect(|socket| {
         if settings.offload && settings.wire == Wire::Native {
             socket.allow_segments();
         }
-        if settings.kernel_timestamps {
+        if settings.kernel_timestamps || settings.streams.have_lifespans() {
             socket.stamp();
         }
-        socket
     });
     prepared.map_err(|error| {
         // These are about the socket's own address, which a client may have chosen too.

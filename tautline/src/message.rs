@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::pool::Pool;
 use crate::sync::Arc;
@@ -22,8 +22,20 @@ pub struct Arrival {
     pub address: SocketAddr,
     /// When it came, on this machine's wall clock.
     pub time: WallTime,
+    /// When it was made, at the earliest, on this machine's steady clock: by its time stamp, the estimated offset of the
+    /// peer's clock and the bound on that estimate's error. When it came, where there is no estimate (the classic wire, and a
+    /// link that has just begun) and where that is earlier.
+    pub made: Instant,
     /// Whether a newer datagram of the same peer came before it.
     pub late: bool,
+}
+
+impl Arrival {
+    /// How old the message is now, at most, as far as is known: since it was [made](Self::made).
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.made.elapsed()
+    }
 }
 
 /// A received message: immutable, and independent of everything else.
@@ -194,13 +206,16 @@ impl Message {
         self.arrival.late
     }
 
-    /// The time since the sender made it, by this machine's wall clock now and the sender's then.
-    ///
-    /// As good as the two clocks agree; zero when the sender's is ahead.
+    /// How it came in.
+    #[must_use]
+    pub const fn arrival(&self) -> Arrival {
+        self.arrival
+    }
+
+    /// How old it is now, at most, as far as is known: since it was [made](Arrival::made).
     #[must_use]
     pub fn age(&self) -> Duration {
-        let age_ns = wall_now().nanos_since(self.timestamp);
-        Duration::from_nanos(u64::try_from(age_ns).unwrap_or(0))
+        self.arrival.age()
     }
 
     /// The message as a borrowed one, to look at or to send on.

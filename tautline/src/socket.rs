@@ -45,7 +45,9 @@ pub(crate) struct Socket {
     /// Order: relaxed; only the driver reads and writes.
     coalesced: AtomicBool,
     /// Whether the kernel stamps datagrams on arrival.
-    stamped: bool,
+    ///
+    /// Order: relaxed; set before the socket is shared, and then by the driver alone, who alone reads.
+    stamped: AtomicBool,
     /// What the kernel has dropped here, as far as it was asked. The kernel's counter is its low half.
     ///
     /// Order: relaxed; it only grows (`fetch_max`), so whoever asks, and in whatever order, nothing counts twice.
@@ -115,8 +117,8 @@ impl Socket {
     fn from_udp(udp: UdpSocket, connected_to: Option<SocketAddr>) -> io::Result<Self> {
         udp.set_nonblocking(true)?;
         let local = udp.local_addr()?;
-        let (segments, coalesced) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { udp, connected_to, local, segments, coalesced, stamped: false, dropped: AtomicU64::new(0) })
+        let [segments, coalesced, stamped] = [const { AtomicBool::new(false) }; 3];
+        Ok(Self { udp, connected_to, local, segments, coalesced, stamped, dropped: AtomicU64::new(0) })
     }
 
     /// Lets several datagrams go to the kernel in one call, where it can do that.
@@ -132,9 +134,16 @@ impl Socket {
         }
     }
 
-    /// Has the kernel stamp datagrams on arrival, where it can do that.
-    pub(crate) fn stamp(&mut self) {
-        self.stamped = platform::stamp(&self.udp);
+    /// Has the kernel stamp datagrams on arrival, where it can do that; whether it does.
+    pub(crate) fn stamp(&self) -> bool {
+        let stamps = self.is_stamping() || platform::stamp(&self.udp);
+        self.stamped.store(stamps, Ordering::Relaxed);
+        stamps
+    }
+
+    /// Whether the kernel stamps datagrams on arrival.
+    pub(crate) fn is_stamping(&self) -> bool {
+        self.stamped.load(Ordering::Relaxed)
     }
 
     /// Asks for kernel buffers of these sizes (0 leaves the system's) and says what was granted.
@@ -225,7 +234,7 @@ impl Socket {
     }
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<Arrived> {
-        if self.stamped || self.coalesced.load(Ordering::Relaxed) {
+        if self.is_stamping() || self.coalesced.load(Ordering::Relaxed) {
             return platform::receive(&self.udp, buffer, self.connected_to);
         }
         match self.connected_to {
@@ -359,8 +368,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_kernel_stamps_what_arrives() {
-        let (mut to, from) = (Socket::bind(local()).unwrap(), Socket::bind(local()).unwrap());
-        to.stamp();
+        let (to, from) = (Socket::bind(local()).unwrap(), Socket::bind(local()).unwrap());
+        assert!(to.stamp());
         let before = crate::message::wall_now();
         from.send(b"now", to.local_address()).unwrap();
         let Received::Datagrams(arrived) = wait_for(&to) else { panic!("it came") };

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::{client, client_config, server, server_config};
-use tautline::{Handler, MessageRef, MessageType, Metadata, Payload, Reply, UdpInterface, Wire};
+use tautline::{
+    Config, DropReason, Handler, MessageRef, MessageType, Metadata, Payload, Qos, Reply, UdpInterface, Wire,
+};
 
 /// The system's allocator, counting.
 struct Counting;
@@ -60,9 +62,10 @@ fn allocations(mut step: impl FnMut()) -> u64 {
     (0..ROUNDS).map(|_| round()).find(|&count| count == 0).unwrap_or_else(round)
 }
 
-/// A server that counts commands inline and answers data inline, and a client of it.
-fn pair() -> (UdpInterface, UdpInterface, Arc<AtomicU64>) {
-    let server = server(server_config(Wire::Native).heartbeat_interval(Duration::from_millis(20)));
+/// A server that counts commands inline and answers data inline, and a client of it; what is set for streams at both.
+fn pair(streams: impl Fn(Config) -> Config) -> (UdpInterface, UdpInterface, Arc<AtomicU64>) {
+    let often = |config: Config| streams(config.heartbeat_interval(Duration::from_millis(20)));
+    let server = server(often(server_config(Wire::Native)));
     let seen = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&seen);
     server.register_message_handler(
@@ -78,14 +81,14 @@ fn pair() -> (UdpInterface, UdpInterface, Arc<AtomicU64>) {
             reply.send_payload(&answer, &Metadata::status()).expect("the client is there");
         }),
     );
-    let client = client(client_config(&server).heartbeat_interval(Duration::from_millis(20)));
+    let client = client(often(client_config(&server)));
     (server, client, seen)
 }
 
 /// One test, because the allocator counts for the whole program.
 #[test]
 fn a_message_in_steady_state_allocates_nothing() {
-    let (_server, client, seen) = pair();
+    let (_server, client, seen) = pair(|config| config);
     let (command, data) = (Metadata::command(), Metadata::data());
 
     let payload = Payload::raw([5; 64]);
@@ -115,4 +118,22 @@ fn a_message_in_steady_state_allocates_nothing() {
         assert_eq!(client.receive(None).expect("connected").payload(), [7; 32]);
     });
     assert_eq!(round_trip, 0, "answered inline, received from the inbox");
+
+    // Nobody reads the server's inbox, so that each command replaces the one before.
+    let (server, client, seen) = pair(|config| {
+        let fresh = Qos::new().keep_last(1).lifespan(Duration::from_secs(60));
+        config.qos(MessageType::Command, fresh).qos(MessageType::Status, fresh)
+    });
+    sent = 0;
+    let fresh = allocations(|| {
+        client.send_payload(&payload, &command).expect("connected");
+        sent += 1;
+        while seen.load(Ordering::Acquire) < sent {
+            std::thread::yield_now();
+        }
+        client.send_payload(&payload, &data).expect("connected");
+        assert_eq!(client.receive(None).expect("connected").payload(), [7; 32]);
+    });
+    assert!(server.statistics().inbox.dropped.of(DropReason::Superseded) > COUNTED);
+    assert_eq!(fresh, 0, "streams with a history and a lifespan");
 }

@@ -21,6 +21,8 @@ mod lanes;
 mod message;
 #[path = "../src/pool.rs"]
 mod pool;
+#[path = "../src/waiting.rs"]
+mod waiting;
 
 #[path = "../src/tests/fixtures.rs"]
 mod fixtures;
@@ -72,7 +74,7 @@ mod inbox_races {
     use std::pin::Pin;
     use std::sync::Arc;
     use std::task::{Context, Waker};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use shuttle::future::block_on;
     use shuttle::thread::{self, JoinHandle};
@@ -81,7 +83,8 @@ mod inbox_races {
     use super::fixtures::{arrival, number_of, numbered};
     use super::inbox::{Inbox, ReceiveError};
     use super::pool::Pool;
-    use super::{DropReason, Priority, explore};
+    use super::waiting::{Keep, Limits, Stream};
+    use super::{DropReason, MessageType, Priority, explore};
 
     const POLL: Option<Duration> = Some(Duration::ZERO);
     /// Any other time-out: shuttle says when it passes.
@@ -94,7 +97,7 @@ mod inbox_races {
     }
 
     fn offer(inbox: &Inbox, number: u64) {
-        inbox.offer(&numbered(number, Priority::Normal), arrival());
+        inbox.offer(&numbered(number, Priority::Normal), arrival(), Limits::default());
     }
 
     /// Receives until the inbox is closed.
@@ -191,6 +194,30 @@ mod inbox_races {
             numbers.extend(drain(&inbox));
             numbers.sort_unstable();
             assert_eq!(numbers, [0, 1]);
+        });
+    }
+
+    #[test]
+    fn what_expires_or_is_replaced_takes_nobodys_wake_up_with_it() {
+        explore(|| {
+            let inbox = open(8, DropOldest);
+            let readers = vec![reader(&inbox), reader(&inbox)];
+            let stream = Stream { peer: arrival().peer, message_type: MessageType::Data, channel: 0 };
+            let keep = Some(Keep { stream, count: 1 });
+            for number in 0..4 {
+                let expires = (number % 2 == 0).then(Instant::now);
+                let limits = Limits { expires, keep };
+                inbox.offer(&numbered(number, Priority::Normal), arrival(), limits);
+            }
+            while inbox.stats().waiting > 0 {
+                thread::yield_now();
+            }
+            inbox.close();
+            let taken = joined(readers);
+            let stats = inbox.stats();
+            assert!(taken == [3] || taken == [1, 3], "{taken:?}");
+            assert_eq!((stats.taken, stats.waiting, stats.offered()), (taken.len() as u64, 0, 4));
+            assert_eq!(stats.dropped.of(DropReason::Closed), 0);
         });
     }
 

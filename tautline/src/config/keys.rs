@@ -409,7 +409,8 @@ keys! {
         /// Whether the kernel is given, and gives, many datagrams in one call (UDP GSO and GRO) where it can.
         offload: bool as bool, NATIVE => true;
         /// Whether `Arrival::time` is the kernel's receive time stamp, so that reading late does not make old data look
-        /// fresh. Off, it is the time of reading, and each read costs some 0.1 us less.
+        /// fresh. Off, it is the time of reading, and each read costs some 0.1 us less. On by itself from the first message on
+        /// that has a lifespan, which is judged by it.
         kernel_timestamps: bool as bool, ANYWHERE => false;
         /// Whether datagrams are marked for the network (DSCP) and the host's own queues (SO_PRIORITY) by the most urgent
         /// message sent with them: low CS1, normal CS0, high AF41, critical EF (RFC 4594, RFC 3246); Linux only. Off,

@@ -20,7 +20,24 @@ impl Streams {
     /// [`Settings`](crate::Settings) in full.
     #[must_use]
     pub fn of(&self, message_type: MessageType, channel: u16) -> Qos {
-        self.at((message_type, channel).into()).or(self.at(message_type.into()))
+        self.at((message_type, channel).into()).or(self.of_type(message_type))
+    }
+
+    /// What holds for the channels of a type that nothing is said of.
+    #[must_use]
+    pub fn of_type(&self, message_type: MessageType) -> Qos {
+        self.at(message_type.into())
+    }
+
+    /// The channels of a type that something is said of, in order.
+    pub fn channels(&self, message_type: MessageType) -> impl Iterator<Item = u16> + '_ {
+        let of_type = self.by_selector.keys().filter(move |selector| selector.message_type == message_type);
+        of_type.filter_map(|selector| selector.channel)
+    }
+
+    /// Whether messages of any stream have a lifespan.
+    pub(crate) fn have_lifespans(&self) -> bool {
+        self.by_selector.values().any(|qos| qos.lifespan.is_some())
     }
 
     /// What is said in so many words of a type (`None`) or of one of its channels, by type and channel.
@@ -93,7 +110,7 @@ impl Checked<'_> {
     fn check(&self, wire: Wire) -> Result<(), ConfigError> {
         let qos = match self.selector.channel {
             Some(channel) => self.resolved.of(self.selector.message_type, channel),
-            None => self.resolved.at(self.selector),
+            None => self.resolved.of_type(self.selector.message_type),
         };
         if let (Some(lifespan), Some(deadline)) = (qos.lifespan, qos.deadline)
             && lifespan > deadline

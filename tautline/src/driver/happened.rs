@@ -48,8 +48,12 @@ impl Turner {
                 self.if_client(Cause::Heard);
                 publish(&Event::PeerReturned { peer });
             }
-            Happened::Restarted(peer) => publish(&Event::PeerRestarted { peer }),
+            Happened::Restarted(peer) => {
+                self.freshness.forget(peer);
+                publish(&Event::PeerRestarted { peer });
+            }
             Happened::Removed(peer, reason) => {
+                self.freshness.forget(peer);
                 shared.directory.remove(peer);
                 if reason == RemovalReason::ClosedByPeer {
                     self.if_client(Cause::ClosedByPeer);

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tautline_proto::Now;
+use tautline_proto::{Now, PeerClock};
 
+use super::arrivals::Came;
 use super::{Buffers, Sink, TURN_BUDGET, Turner};
 use crate::WallTime;
 use crate::message::{Arrival, wall_now};
@@ -25,6 +26,25 @@ enum Found {
     Nothing,
 }
 
+/// Where a datagram came from, and when.
+#[derive(Clone, Copy)]
+struct Origin {
+    from: SocketAddr,
+    time: WallTime,
+    came: Came,
+}
+
+impl Origin {
+    /// How old a message is at `now`, at most: by its time stamp where the peer's clock is known, and since it came.
+    /// `matters`: it has a lifespan, so that what is not known counts against it.
+    #[inline]
+    fn age(&self, stamp: WallTime, clock: Option<&PeerClock>, matters: bool, now: Now) -> Duration {
+        let came = if matters && clock.is_none() { self.came.not_before } else { self.came.at };
+        let here = now.steady.since(came);
+        clock.map_or(here, |clock| clock.greatest_age(stamp, now.steady).max(here))
+    }
+}
+
 impl Turner {
     /// Waits for at most `wait`, and no longer than until something is due; then reads. When that was, and how many
     /// datagrams it were.
@@ -37,6 +57,7 @@ impl Turner {
             Found::Awaited(_, now) => *now,
             _ => self.shared.clock.now(),
         };
+        self.arrivals.turn(now);
         let count = self.take_all(found, &mut buffers, now, sink);
         self.buffers = buffers;
         (now, count)
@@ -52,7 +73,10 @@ impl Turner {
         let asks = self.patience.asks(began);
         if asks || self.more_may_wait || until.is_some_and(|until| until <= began) {
             match self.receive(buffer) {
-                Received::Empty => self.more_may_wait = false,
+                Received::Empty => {
+                    self.more_may_wait = false;
+                    self.arrivals.found_empty(self.shared.clock.steady(began));
+                }
                 received => return Found::AtOnce(received),
             }
         }
@@ -91,7 +115,10 @@ impl Turner {
                 }
             }
             match self.receive(buffer) {
-                Received::Empty => now = Instant::now(),
+                Received::Empty => {
+                    self.arrivals.found_empty(clock.steady(now));
+                    now = Instant::now();
+                }
                 received => {
                     self.patience.answered();
                     // As of the question before, half a microsecond ago: to read the clocks now would take a hundredth of a
@@ -118,6 +145,7 @@ impl Turner {
         };
         match self.receive(buffer) {
             Received::Empty => {
+                self.arrivals.found_empty(self.shared.clock.steady(began));
                 if has_error {
                     self.read_error_queue();
                 }
@@ -149,7 +177,10 @@ impl Turner {
         let mut count = 0;
         loop {
             match received {
-                Received::Empty => break,
+                Received::Empty => {
+                    self.arrivals.found_empty(now.steady);
+                    break;
+                }
                 Received::Unreachable(address, error) => {
                     self.unreachable(address, &error);
                     count += 1;
@@ -172,7 +203,8 @@ impl Turner {
     /// Takes in datagrams that were read together; how many they were.
     fn take(&mut self, arrived: Arrived, buffers: &mut Buffers, now: Now, sink: Sink<'_>) -> usize {
         let Buffers { datagram, scratch } = buffers;
-        let origin = (arrived.from, arrived.stamp.unwrap_or(now.wall));
+        let came = self.arrivals.came(arrived.stamp, now);
+        let origin = Origin { from: arrived.from, time: arrived.stamp.unwrap_or(now.wall), came };
         let mut count = 0;
         for datagram in arrived.datagrams(datagram) {
             if self.life.is_stopped() {
@@ -196,30 +228,49 @@ impl Turner {
     fn take_datagram(
         &mut self,
         now: Now,
-        (from, time): (SocketAddr, WallTime),
+        origin: Origin,
         datagram: &[u8],
         scratch: &mut Vec<u8>,
         sink: Sink<'_>,
     ) {
+        let Origin { from, time, .. } = origin;
         let accepted = self.inbound.handle(now, from, datagram, scratch);
         // A new peer must be known to all before its first message is seen.
         self.settle(now);
         let Some(accepted) = accepted else { return };
-        let Self { inbound, shared, dispatcher, life, brought_messages, inbox_is_on, .. } = self;
-        let arrival = Arrival { peer: accepted.peer(), address: from, time, late: accepted.is_late() };
-        for message in inbound.messages(accepted) {
+        let Self { inbound, shared, dispatcher, life, brought_messages, freshness, .. } = self;
+        let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
+        let clock = inbound.peer_clock(peer);
+        let read_at = shared.clock.instant(now.steady);
+        let mut messages = inbound.messages(accepted);
+        while let Some(message) = messages.next() {
             if life.is_stopped() {
                 break;
             }
             *brought_messages = true;
+            let lifespan = freshness.lifespan(&message);
+            if lifespan.is_some() && !self.socket.is_stamping() && self.arrivals.can_stamp() {
+                self.arrivals.asked_for_stamps(self.socket.stamp());
+            }
+            let age = origin.age(message.timestamp, clock.as_ref(), lifespan.is_some(), now);
+            let made = read_at.checked_sub(age).unwrap_or(read_at);
+            let arrival = Arrival { peer, address: from, time, made, late };
+            let limits = match freshness.judge(&message, &arrival, age, number) {
+                Ok(limits) => limits,
+                Err(reason) => {
+                    messages.refuse(reason);
+                    continue;
+                }
+            };
             sink(&message, arrival);
-            dispatcher.dispatch(&message, arrival, |handle| Reply::make(handle, shared, &message, arrival));
+            let reply = |handle: &mut _| Reply::make(handle, shared, &message, arrival);
+            dispatcher.dispatch(&message, arrival, limits, reply);
             if life.is_orphaned() {
                 // Inbox and all may belong to another connection by now.
                 return;
             }
-            if *inbox_is_on {
-                shared.inbox.offer(&message, arrival);
+            if self.inbox_is_on {
+                shared.inbox.offer(&message, arrival, limits);
             }
         }
         self.settle(now);

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use super::Settings;
 use super::stats::HandlerStats;
 use super::task::CancelHandle;
-use crate::lanes::Lanes;
 use crate::message::Message;
 use crate::sync::lock;
+use crate::waiting::{Limits, Waiting};
 use crate::{DropReason, Drops, PeerId, Priority};
 
 /// How many calls past their time limit are written off, per handler, with another worker in their place.
@@ -31,6 +31,29 @@ pub(super) struct Started<R> {
     pub(super) id: JobId,
     pub(super) job: Job<R>,
     pub(super) cancel: CancelHandle,
+}
+
+/// What became of a job that was to be queued.
+#[must_use]
+pub(super) struct Admitted<R> {
+    /// It could be worked on at once.
+    pub(super) ready: bool,
+    /// Jobs that were dropped for it, counted: itself, one that gave way, one that it replaced.
+    pub(super) dropped: [Option<Job<R>>; 2],
+}
+
+impl<R> Admitted<R> {
+    const fn refused(job: Job<R>) -> Self {
+        Self { ready: false, dropped: [Some(job), None] }
+    }
+}
+
+/// What there is for somebody who looks for a job.
+enum Found<R> {
+    Started(Started<R>),
+    /// One that is not worth working on any more, counted, to be dropped where no lock is held. There may be others.
+    Spent(Job<R>),
+    Nothing,
 }
 
 /// Names a job among all of its handler's.
@@ -83,7 +106,7 @@ pub(super) struct Backlog<R> {
 /// Invariants: `workers <= concurrency`; `permits <= idle <= workers`; `overdue` jobs that lost their
 /// place are at most `MAX_ABANDONED_WORKERS`, so `running` is bounded too.
 struct State<R> {
-    waiting: Lanes<Job<R>>,
+    waiting: Waiting<Job<R>>,
     running: Vec<Running>,
     next_job: u64,
     /// Workers of this handler, or tasks given to the spawner, without the abandoned ones.
@@ -121,7 +144,7 @@ enum Phase {
 impl<R> Backlog<R> {
     pub(super) fn new(settings: Settings, cancellable: bool) -> Self {
         let state = State {
-            waiting: Lanes::default(),
+            waiting: Waiting::default(),
             running: Vec::new(),
             next_job: 0,
             workers: 0,
@@ -149,26 +172,27 @@ impl<R> Backlog<R> {
         self.settings.time_limit
     }
 
-    /// Queues a job. Hands out the job that it dropped for that, if any, and says whether the new one
-    /// could be worked on at once.
-    #[must_use]
-    pub(super) fn admit(&self, priority: Priority, job: Job<R>) -> (bool, Option<Job<R>>) {
+    /// Queues a job. Hands out the jobs that it dropped for that, and says whether the new one could be worked on at once.
+    pub(super) fn admit(&self, priority: Priority, limits: Limits, job: Job<R>) -> Admitted<R> {
         let mut state = lock(&self.state);
         if state.stopped {
             state.dropped.add(DropReason::Closed, 1);
-            return (false, Some(job));
+            return Admitted::refused(job);
         }
+        let superseded = state.waiting.supersede(priority, &limits);
+        state.dropped.add(DropReason::Superseded, u64::from(superseded.is_some()));
         let mut displaced = None;
         if state.waiting.len() >= self.settings.backlog {
             state.dropped.add(DropReason::BacklogFull, 1);
             displaced = state.waiting.evict_newest_below(priority);
             if displaced.is_none() {
-                return (false, Some(job));
+                return Admitted { ready: false, dropped: [Some(job), superseded] };
             }
         }
         let ready = self.is_ready(&state.running, job.message.peer());
-        state.waiting.push(priority, job);
-        (ready, displaced)
+        let kept = state.waiting.enter(priority, limits, job);
+        state.waiting.put(kept);
+        Admitted { ready, dropped: [displaced, superseded] }
     }
 
     /// Calls somebody to work on a job that is ready.
@@ -203,8 +227,15 @@ impl<R> Backlog<R> {
                 state.workers -= 1;
                 return None;
             }
-            if let Some(started) = self.start(&mut state) {
-                return Some(started);
+            match self.start(&mut state) {
+                Found::Started(started) => return Some(started),
+                Found::Spent(job) => {
+                    drop(state);
+                    drop(job);
+                    state = lock(&self.state);
+                    continue;
+                }
+                Found::Nothing => {}
             }
             state.idle += 1;
             state = wait_while(&self.summons, state, |state| state.permits == 0 && !state.stopped);
@@ -215,18 +246,35 @@ impl<R> Backlog<R> {
 
     /// A job for the spawner, if one is ready and fewer than allowed are with it.
     pub(super) fn next_for_spawner(&self) -> Option<Started<R>> {
-        let mut state = lock(&self.state);
-        if state.stopped || state.workers >= self.settings.concurrency {
-            return None;
+        loop {
+            let mut state = lock(&self.state);
+            if state.stopped || state.workers >= self.settings.concurrency {
+                return None;
+            }
+            match self.start(&mut state) {
+                Found::Started(started) => {
+                    state.workers += 1;
+                    return Some(started);
+                }
+                Found::Nothing => return None,
+                Found::Spent(job) => {
+                    drop(state);
+                    drop(job);
+                }
+            }
         }
-        let started = self.start(&mut state)?;
-        state.workers += 1;
-        Some(started)
     }
 
-    fn start(&self, state: &mut State<R>) -> Option<Started<R>> {
+    fn start(&self, state: &mut State<R>) -> Found<R> {
         let State { waiting, running, next_job, .. } = state;
-        let job = waiting.pop_where(|job| self.is_ready(running, job.message.peer()))?;
+        let Some(kept) = waiting.pop_where(|job| self.is_ready(running, job.message.peer())) else {
+            return Found::Nothing;
+        };
+        let job = kept.item;
+        if kept.limits.is_expired() {
+            state.dropped.add(DropReason::Expired, 1);
+            return Found::Spent(job);
+        }
         let id = JobId(*next_job);
         *next_job += 1;
         let cancel = CancelHandle::new(self.cancellable);
@@ -237,7 +285,7 @@ impl<R> Backlog<R> {
             cancel: cancel.clone(),
             phase: Phase::Active,
         });
-        Some(Started { id, job, cancel })
+        Found::Started(Started { id, job, cancel })
     }
 
     /// Whether a job of this peer need not wait for another one of its.

@@ -16,6 +16,7 @@ use tautline_proto::Counter;
 use crate::message::{Arrival, Message};
 use crate::pool::Pool;
 use crate::sync::lock;
+use crate::waiting::Limits;
 use crate::{DropReason, MessageRef, MessageType};
 
 /// The number of message types.
@@ -274,6 +275,7 @@ impl<R: Send + 'static> Dispatcher<R> {
         &mut self,
         message: &MessageRef<'_>,
         arrival: Arrival,
+        limits: Limits,
         reply: impl FnOnce(&mut Option<R>),
     ) -> bool {
         self.refresh();
@@ -293,7 +295,7 @@ impl<R: Send + 'static> Dispatcher<R> {
                 let copy = Message::copy(&self.pool, message, arrival);
                 reply(&mut self.reply);
                 let reply = self.reply.take().expect("just made");
-                queue.offer(message.priority, Job { message: copy, reply });
+                queue.offer(message.priority, limits, Job { message: copy, reply });
                 let limit = queue.backlog().time_limit();
                 self.arm(limit);
             }

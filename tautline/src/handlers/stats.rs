@@ -12,7 +12,7 @@ pub struct HandlerStats {
     pub panicked: u64,
     /// Messages on which the handler took longer than its time limit.
     pub timed_out: u64,
-    /// Messages that never reached the handler, by reason: `BacklogFull`, or `Closed` when it was
+    /// Messages that never reached the handler, by reason: `BacklogFull`, `Superseded`, `Expired`, or `Closed` when it was
     /// unregistered or replaced before (also async ones that were stopped half-way by that).
     pub dropped: Drops,
     /// Messages waiting now.

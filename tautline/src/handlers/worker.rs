@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use super::backlog::{Backlog, Job, JobId, Outcome, Place, Started, Summons};
+use super::backlog::{Admitted, Backlog, Job, JobId, Outcome, Place, Started, Summons};
 use super::handler::{HandlerFuture, Settings, Work};
 use super::quietly::{DropQuietly, quietly};
 use super::task::{self, BlockOn, Current, Task, as_current};
 use crate::Priority;
 use crate::realtime::off_the_drivers_cores;
+use crate::waiting::Limits;
 
 thread_local! {
     /// The [address](Backlog::address) of the handler whose spawner this thread is calling.
@@ -41,8 +42,8 @@ impl<R: Send + 'static> Queue<R> {
     }
 
     /// Queues a message and calls somebody to work on it.
-    pub(super) fn offer(self: &Arc<Self>, priority: Priority, job: Job<R>) {
-        let (ready, dropped) = self.backlog.admit(priority, job);
+    pub(super) fn offer(self: &Arc<Self>, priority: Priority, limits: Limits, job: Job<R>) {
+        let Admitted { ready, dropped } = self.backlog.admit(priority, limits, job);
         drop(dropped);
         if ready {
             self.summon();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tautline_proto::Now;
 use tautline_proto::endpoint::{EndpointConfig, Event, Role, Start, WireFormat, endpoint};
@@ -18,6 +18,7 @@ pub(crate) fn arrival() -> Arrival {
         peer: PeerId::none(),
         address: ([127, 0, 0, 1], 9000).into(),
         time: WallTime::default(),
+        made: Instant::now(),
         late: false,
     }
 }

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::fixtures::{arrival, number_of, numbered};
 use crate::inbox::*;
 use crate::message::Message;
 use crate::pool::Pool;
-use crate::{DropReason, InboxPolicy, Priority};
+use crate::waiting::{Keep, Limits, Stream};
+use crate::{DropReason, InboxPolicy, MessageType, Priority};
 use InboxPolicy::{DropNewest, DropOldest, Refuse};
 use Priority::{Critical, High, Low, Normal};
 
@@ -32,7 +33,7 @@ fn inbox(capacity: usize, policy: InboxPolicy) -> Arc<Inbox> {
 fn offered(policy: InboxPolicy, priorities: &[Priority]) -> Arc<Inbox> {
     let inbox = inbox(3, policy);
     for (number, &priority) in (0..).zip(priorities) {
-        inbox.offer(&numbered(number, priority), arrival());
+        inbox.offer(&numbered(number, priority), arrival(), Limits::default());
     }
     assert_eq!(inbox.stats().offered(), priorities.len() as u64);
     inbox
@@ -44,7 +45,7 @@ fn read_all(inbox: &Inbox) -> Vec<u64> {
 }
 
 fn offer(inbox: &Inbox, number: u64) {
-    inbox.offer(&numbered(number, Normal), arrival());
+    inbox.offer(&numbered(number, Normal), arrival(), Limits::default());
 }
 
 /// Counts how often it is woken.
@@ -79,7 +80,7 @@ fn ready_number(future: &mut Receive) -> u64 {
 fn higher_priorities_are_read_first_and_equals_in_order() {
     let inbox = inbox(10, DropOldest);
     for (number, priority) in (0..).zip([Low, Critical, Normal, Critical, High]) {
-        inbox.offer(&numbered(number, priority), arrival());
+        inbox.offer(&numbered(number, priority), arrival(), Limits::default());
     }
     assert_eq!(read_all(&inbox), [1, 3, 4, 2, 0]);
 }
@@ -104,9 +105,9 @@ fn critical_is_neither_dropped_nor_read_behind_1000_low() {
     for policy in [DropOldest, DropNewest, Refuse] {
         let inbox = inbox(1000, policy);
         for number in 0..1000 {
-            inbox.offer(&numbered(number, Low), arrival());
+            inbox.offer(&numbered(number, Low), arrival(), Limits::default());
         }
-        inbox.offer(&numbered(5000, Critical), arrival());
+        inbox.offer(&numbered(5000, Critical), arrival(), Limits::default());
         let first = inbox.receive(POLL).or_else(|_| inbox.receive(POLL)).expect("1000 wait");
         assert_eq!(number_of(&first), 5000);
         assert_eq!(inbox.stats().dropped.of(DropReason::InboxFull), 1);
@@ -302,8 +303,8 @@ fn a_wait_that_is_cancelled_before_anything_came_takes_nothing() {
 fn something_urgent_is_read_before_what_was_handed_out() {
     let inbox = inbox(3, DropOldest);
     let mut first = waiting(&inbox);
-    inbox.offer(&numbered(1, Low), arrival());
-    inbox.offer(&numbered(2, Critical), arrival());
+    inbox.offer(&numbered(1, Low), arrival(), Limits::default());
+    inbox.offer(&numbered(2, Critical), arrival(), Limits::default());
     assert_eq!(ready_number(&mut first), 2);
     assert_eq!(read_all(&inbox), [1]);
 }
@@ -317,6 +318,115 @@ fn what_was_handed_out_takes_no_room() {
     assert_eq!(inbox.stats().waiting, 2);
     assert_eq!(ready_number(&mut first), 1);
     assert_eq!(read_all(&inbox), [2]);
+}
+
+/// Limits of a stream that keeps its newest `count`.
+fn keep(count: usize) -> Limits {
+    let stream = Stream { peer: arrival().peer, message_type: MessageType::Data, channel: 0 };
+    Limits { expires: None, keep: Some(Keep { stream, count }) }
+}
+
+fn expired() -> Limits {
+    Limits { expires: Some(Instant::now()), keep: None }
+}
+
+fn dropped(inbox: &Inbox, reason: DropReason) -> u64 {
+    inbox.stats().dropped.of(reason)
+}
+
+#[test]
+fn of_a_stream_that_keeps_its_newest_only_those_are_read() {
+    let inbox = inbox(100, DropOldest);
+    for number in 0..10 {
+        inbox.offer(&numbered(number, Normal), arrival(), keep(3));
+        offer(&inbox, 100 + number);
+    }
+    let numbers = read_all(&inbox);
+    assert_eq!(numbers.iter().filter(|&&number| number < 100).collect::<Vec<_>>(), [&7, &8, &9]);
+    assert_eq!(numbers.len(), 13, "of the other stream all");
+    assert_eq!((dropped(&inbox, DropReason::Superseded), inbox.stats().offered()), (7, 20));
+}
+
+#[test]
+fn a_full_inbox_has_room_for_what_replaces_another() {
+    let inbox = inbox(2, DropOldest);
+    offer(&inbox, 100);
+    for number in 0..3 {
+        inbox.offer(&numbered(number, Normal), arrival(), keep(1));
+    }
+    assert_eq!(dropped(&inbox, DropReason::InboxFull), 0);
+    assert_eq!(read_all(&inbox), [100, 2]);
+}
+
+#[test]
+fn what_was_handed_out_and_not_collected_is_replaced_too() {
+    let inbox = inbox(3, DropOldest);
+    let mut slow = waiting(&inbox);
+    for number in 0..3 {
+        inbox.offer(&numbered(number, Normal), arrival(), keep(1));
+    }
+    assert_eq!(ready_number(&mut slow), 2);
+    assert_eq!((dropped(&inbox, DropReason::Superseded), inbox.stats().waiting), (2, 0));
+}
+
+#[test]
+fn a_cancelled_wait_brings_nothing_back_that_was_replaced() {
+    let inbox = inbox(3, DropOldest);
+    let slow = waiting(&inbox);
+    inbox.offer(&numbered(0, Normal), arrival(), keep(1));
+    inbox.offer(&numbered(1, Normal), arrival(), keep(1));
+    drop(slow);
+    assert_eq!(read_all(&inbox), [1]);
+    assert_eq!((dropped(&inbox, DropReason::Superseded), inbox.stats().offered()), (1, 2));
+}
+
+#[test]
+fn what_has_outlived_its_lifespan_is_not_read() {
+    let inbox = inbox(10, DropOldest);
+    let lasting = Limits { expires: Some(Instant::now() + Duration::from_secs(3_600)), keep: None };
+    for (number, limits) in
+        [(0, expired()), (1, lasting), (2, expired()), (3, Limits::default()), (4, expired())]
+    {
+        inbox.offer(&numbered(number, Normal), arrival(), limits);
+    }
+    assert_eq!(read_all(&inbox), [1, 3]);
+    assert_eq!((dropped(&inbox, DropReason::Expired), inbox.stats().offered()), (3, 5));
+}
+
+#[test]
+fn one_who_was_woken_for_something_expired_waits_on() {
+    let inbox = inbox(3, DropOldest);
+    let mut task = waiting(&inbox);
+    let (entered, entering) = mpsc::channel();
+    let blocked = thread::spawn({
+        let inbox = Arc::clone(&inbox);
+        move || {
+            entered.send(()).expect("the test waits");
+            inbox.receive(LONG).map(|message| number_of(&message))
+        }
+    });
+    entering.recv().expect("the thread started");
+    for number in 0..2 {
+        inbox.offer(&numbered(number, Normal), arrival(), expired());
+    }
+    assert!(poll(&mut task, Waker::noop()).is_pending(), "it was handed the first");
+    offer(&inbox, 2);
+    offer(&inbox, 3);
+    let mut got = [Ok(ready_number(&mut task)), blocked.join().expect("no panic")];
+    got.sort_by_key(|number| number.ok());
+    assert_eq!(got, [Ok(2), Ok(3)]);
+    assert_eq!((dropped(&inbox, DropReason::Expired), inbox.stats().offered()), (2, 4));
+}
+
+#[test]
+fn a_wait_ends_in_time_though_all_that_comes_has_expired() {
+    let inbox = inbox(3, DropOldest);
+    inbox.offer(&numbered(0, Normal), arrival(), expired());
+    assert_eq!(inbox.receive(POLL).expect_err("expired"), ReceiveError::TimedOut);
+    inbox.offer(&numbered(1, Normal), arrival(), expired());
+    let soon = Some(Duration::from_millis(1));
+    assert_eq!(inbox.receive(soon).expect_err("expired"), ReceiveError::TimedOut);
+    assert_eq!((dropped(&inbox, DropReason::Expired), inbox.stats().waiting), (2, 0));
 }
 
 #[test]

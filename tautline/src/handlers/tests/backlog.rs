@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::handlers::Settings;
-use crate::handlers::backlog::{Backlog, Job, Outcome, Place, Started, Summons};
+use crate::handlers::backlog::{Admitted, Backlog, Job, Outcome, Place, Started, Summons};
+use crate::waiting::{Keep, Stream};
 
 fn backlog(concurrency: usize) -> Backlog<()> {
     let settings = Settings { concurrency, ordered: false, time_limit: HOUR, ..super::defaults() };
@@ -16,8 +17,8 @@ fn job(number: u64) -> Job<()> {
 }
 
 fn admit(backlog: &Backlog<()>, number: u64) {
-    let (ready, dropped) = backlog.admit(Priority::Normal, job(number));
-    assert!(ready && dropped.is_none());
+    let Admitted { ready, dropped } = backlog.admit(Priority::Normal, Limits::default(), job(number));
+    assert!(ready && dropped.iter().all(Option::is_none));
 }
 
 /// What a worker does that finds a job waiting.
@@ -97,8 +98,39 @@ fn a_stopped_backlog_counts_what_still_comes_and_sends_its_workers_home() {
     assert_eq!(backlog.summon(), Summons::New);
     assert_eq!(backlog.stop().count(), 1);
     assert!(backlog.next_for_worker().is_none());
-    let (ready, dropped) = backlog.admit(Priority::Critical, job(1));
-    assert!(!ready && dropped.is_some());
+    let Admitted { ready, dropped } = backlog.admit(Priority::Critical, Limits::default(), job(1));
+    assert!(!ready && dropped.iter().any(Option::is_some));
     assert_eq!(backlog.summon(), Summons::Nobody);
     assert_eq!(backlog.stats().dropped.of(DropReason::Closed), 2);
+}
+
+/// Messages of one stream, of which one is kept, on their way to workers that are at something else.
+#[test]
+fn of_a_stream_that_keeps_its_newest_only_that_is_worked_on() {
+    let backlog = backlog(1);
+    let stream = Stream { peer: arrival().peer, message_type: Data, channel: 0 };
+    let limits = Limits { expires: None, keep: Some(Keep { stream, count: 1 }) };
+    for number in 0..3 {
+        let Admitted { ready, dropped } = backlog.admit(Priority::Normal, limits, job(number));
+        let dropped = dropped.iter().flatten().map(|job| number_of(&job.message)).next();
+        assert_eq!((ready, dropped), (true, number.checked_sub(1)));
+    }
+    assert_eq!(number_of(&start(&backlog).job.message), 2);
+    let stats = backlog.stats();
+    assert_eq!((stats.dropped.of(DropReason::Superseded), stats.waiting, stats.running), (2, 0, 1));
+    assert_eq!(stats.offered(), 3);
+}
+
+#[test]
+fn what_has_outlived_its_lifespan_is_not_worked_on() {
+    let backlog = backlog(2);
+    let expired = Limits { expires: Some(Instant::now()), keep: None };
+    let lasting = Limits { expires: Some(Instant::now() + HOUR), keep: None };
+    for (number, limits) in [(0, expired), (1, lasting), (2, expired), (3, expired)] {
+        assert!(backlog.admit(Priority::Normal, limits, job(number)).ready);
+    }
+    assert_eq!(number_of(&start(&backlog).job.message), 1);
+    assert!(backlog.next_for_spawner().is_none(), "the rest has expired");
+    let stats = backlog.stats();
+    assert_eq!((stats.dropped.of(DropReason::Expired), stats.waiting, stats.offered()), (3, 0, 4));
 }

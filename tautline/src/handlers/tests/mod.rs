@@ -19,6 +19,7 @@ use super::*;
 use crate::message::{Arrival, Message};
 use crate::pool::Pool;
 use crate::tests::{arrival, number_of, numbered, peer};
+use crate::waiting::Limits;
 use crate::{DropReason, MessageRef, Priority};
 use MessageType::{Command, Data, Status};
 
@@ -51,7 +52,7 @@ impl Rig {
             crate::Id::Number(number) => number,
             crate::Id::Text(_) => panic!("not made by `numbered`"),
         };
-        self.dispatcher.dispatch(message, arrival(), |reply| *reply = Some(number))
+        self.dispatcher.dispatch(message, arrival(), Limits::default(), |reply| *reply = Some(number))
     }
 
     fn send(&mut self, message_type: MessageType, number: u64) -> bool {

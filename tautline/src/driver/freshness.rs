@@ -1,0 +1,225 @@
+//! Which messages are still worth handing out: the lifespans and histories of streams, judged once, before anyone is offered
+//! a message. What then waits is looked at again when it is taken.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::config::{Qos, Streams};
+use crate::message::Arrival;
+use crate::waiting::{Keep, Limits, Stream};
+use crate::{Delivery, DropReason, MessageRef, MessageType, PeerId};
+
+/// The most streams whose newest message is remembered. Of others a late message counts as stale.
+const MAX_STREAMS: usize = 4_096;
+
+/// The number of message types.
+const TYPES: usize = MessageType::ALL.len();
+
+/// What is set for streams, and their newest messages.
+#[derive(Debug)]
+pub(super) struct Freshness {
+    /// By type; `None` where nothing is set for any.
+    rules: Option<Box<[Rules; TYPES]>>,
+    /// The number of the datagram with the newest message of a stream that was offered to anybody.
+    newest: HashMap<Stream, u64>,
+}
+
+/// What is set for a type.
+#[derive(Debug, Default)]
+struct Rules {
+    common: Rule,
+    /// Sorted by channel.
+    channels: Vec<(u16, Rule)>,
+}
+
+/// What is set for a stream.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rule {
+    kept: Option<usize>,
+    lifespan: Option<Duration>,
+}
+
+impl From<Qos> for Rule {
+    fn from(qos: Qos) -> Self {
+        Self { kept: qos.kept(), lifespan: qos.lifespan }
+    }
+}
+
+impl Freshness {
+    pub(super) fn new(streams: &Streams) -> Self {
+        let of_type = |message_type: MessageType| Rules {
+            common: streams.of_type(message_type).into(),
+            channels: streams
+                .channels(message_type)
+                .map(|channel| (channel, streams.of(message_type, channel).into()))
+                .collect(),
+        };
+        let is_set = streams.iter().any(|(_, qos)| qos.kept().is_some() || qos.lifespan.is_some());
+        let rules = is_set.then(|| Box::new(std::array::from_fn(|index| of_type(MessageType::ALL[index]))));
+        Self { rules, newest: HashMap::new() }
+    }
+
+    /// The lifespan that holds for a message: its own, else its stream's.
+    #[inline]
+    pub(super) fn lifespan(&self, message: &MessageRef<'_>) -> Option<Duration> {
+        message.lifespan.or_else(|| self.rule(message)?.lifespan)
+    }
+
+    /// What holds for a message, unless it is to be dropped at once; `age` is what it was when it was read, `number` its
+    /// datagram's.
+    #[inline]
+    pub(super) fn judge(
+        &mut self,
+        message: &MessageRef<'_>,
+        arrival: &Arrival,
+        age: Duration,
+        number: Option<u64>,
+    ) -> Result<Limits, DropReason> {
+        let lifespan = self.lifespan(message);
+        let expires = lifespan.and_then(|lifespan| arrival.made.checked_add(lifespan));
+        let mut limits = Limits { expires, keep: None };
+        if lifespan.is_some_and(|lifespan| lifespan <= age) || limits.is_expired() {
+            return Err(DropReason::Expired);
+        }
+        // What is sent reliably is to be delivered, whatever comes after it.
+        let is_kept_by = |rule: &Rule| rule.kept.filter(|_| message.delivery == Delivery::BestEffort);
+        if let Some(count) = self.rule(message).and_then(is_kept_by) {
+            let stream =
+                Stream { peer: arrival.peer, message_type: message.message_type, channel: message.channel };
+            if number.is_some_and(|number| self.is_stale(stream, number, arrival.late)) {
+                return Err(DropReason::Stale);
+            }
+            limits.keep = Some(Keep { stream, count });
+        }
+        Ok(limits)
+    }
+
+    /// Forgets a peer, or the life of a peer that a new one has ended.
+    #[cold]
+    pub(super) fn forget(&mut self, peer: PeerId) {
+        self.newest.retain(|stream, _| stream.peer != peer);
+    }
+
+    /// Whether a newer one of its stream was offered before; else this one is the newest.
+    fn is_stale(&mut self, stream: Stream, number: u64, late: bool) -> bool {
+        let has_room = self.newest.len() < MAX_STREAMS;
+        match self.newest.get_mut(&stream) {
+            Some(newest) if number < *newest => return true,
+            Some(newest) => *newest = number,
+            None if has_room => drop(self.newest.insert(stream, number)),
+            None => return late,
+        }
+        false
+    }
+
+    #[inline]
+    fn rule(&self, message: &MessageRef<'_>) -> Option<&Rule> {
+        // Types are numbered from 1 on the wire.
+        let rules = &self.rules.as_ref()?[usize::from(message.message_type.to_wire() - 1)];
+        match rules.channels.binary_search_by_key(&message.channel, |(channel, _)| *channel) {
+            Ok(index) => Some(&rules.channels[index].1),
+            Err(_) => Some(&rules.common),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::tests::{arrival, numbered, peer};
+    use crate::{Config, Priority};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn freshness(config: &Config) -> Freshness {
+        Freshness::new(&config.settings().expect("valid").streams)
+    }
+
+    fn keeps_commands() -> Freshness {
+        let config = Config::server("127.0.0.1:0");
+        freshness(&config.qos(MessageType::Command, Qos::new().keep_last(2).lifespan(MS * 50)))
+    }
+
+    fn command(channel: u16) -> MessageRef<'static> {
+        MessageRef { message_type: MessageType::Command, channel, ..numbered(0, Priority::Normal) }
+    }
+
+    fn judge(
+        fresh: &mut Freshness,
+        message: &MessageRef<'_>,
+        arrival: Arrival,
+        number: u64,
+    ) -> Option<DropReason> {
+        fresh.judge(message, &arrival, arrival.age(), Some(number)).err()
+    }
+
+    /// Something made so long ago.
+    fn made_ago(age: Duration) -> Arrival {
+        Arrival { made: Instant::now() - age, ..arrival() }
+    }
+
+    #[test]
+    fn where_nothing_is_set_everything_is_handed_out() {
+        let mut fresh =
+            freshness(&Config::server("127.0.0.1:0").qos(MessageType::Command, Qos::new().deadline(MS)));
+        for number in [5, 4, 5] {
+            assert_eq!(judge(&mut fresh, &command(0), made_ago(MS * 3_600_000), number), None);
+        }
+        assert!(fresh.rules.is_none() && fresh.newest.is_empty());
+    }
+
+    #[test]
+    fn what_is_older_than_its_lifespan_is_dropped() {
+        let mut fresh = keeps_commands();
+        let short = MessageRef { lifespan: Some(MS * 10), ..command(0) };
+        let long = MessageRef { lifespan: Some(MS * 60_000), ..command(0) };
+        let data = MessageRef { message_type: MessageType::Data, lifespan: Some(MS * 10), ..command(0) };
+        for (message, age, dropped) in
+            [(&command(0), 51, true), (&short, 11, true), (&long, 1_000, false), (&data, 11, true)]
+        {
+            let reason = judge(&mut fresh, message, made_ago(MS * age), 1);
+            assert_eq!(reason, dropped.then_some(DropReason::Expired), "{message:?}");
+        }
+        let limits = fresh.judge(&long, &arrival(), Duration::ZERO, Some(1)).expect("fresh");
+        assert!(limits.expires.is_some() && limits.keep.is_some_and(|keep| keep.count == 2));
+    }
+
+    #[test]
+    fn what_comes_after_a_newer_one_of_its_stream_is_dropped() {
+        let mut fresh = keeps_commands();
+        let late = || Arrival { late: true, ..made_ago(Duration::ZERO) };
+        assert_eq!(judge(&mut fresh, &command(0), made_ago(Duration::ZERO), 7), None);
+        assert_eq!(judge(&mut fresh, &command(0), made_ago(Duration::ZERO), 7), None, "the same datagram");
+        assert_eq!(judge(&mut fresh, &command(0), late(), 6), Some(DropReason::Stale));
+        assert_eq!(judge(&mut fresh, &command(1), late(), 6), None, "the first of its stream");
+        assert_eq!(judge(&mut fresh, &command(0), Arrival { peer: peer(3), ..late() }, 6), None);
+        let reliable = MessageRef { delivery: Delivery::Reliable, ..command(0) };
+        assert_eq!(judge(&mut fresh, &reliable, late(), 6), None, "nothing supersedes it");
+        let all = MessageRef { message_type: MessageType::Data, ..command(0) };
+        assert_eq!(judge(&mut fresh, &all, late(), 5), None, "of that all are kept");
+        fresh.forget(arrival().peer);
+        assert_eq!(judge(&mut fresh, &command(0), made_ago(Duration::ZERO), 0), None, "another life");
+    }
+
+    #[test]
+    fn an_expired_message_makes_no_other_one_stale() {
+        let mut fresh = keeps_commands();
+        assert_eq!(judge(&mut fresh, &command(0), made_ago(MS * 60), 8), Some(DropReason::Expired));
+        assert_eq!(judge(&mut fresh, &command(0), made_ago(MS), 7), None);
+    }
+
+    #[test]
+    fn of_streams_beyond_the_bound_what_is_late_is_stale() {
+        let mut fresh = keeps_commands();
+        let now = made_ago(Duration::ZERO);
+        for channel in 0..=u16::try_from(MAX_STREAMS).expect("few") {
+            assert_eq!(judge(&mut fresh, &command(channel), now, 1), None);
+        }
+        assert_eq!(fresh.newest.len(), MAX_STREAMS);
+        let beyond = command(u16::try_from(MAX_STREAMS).expect("few"));
+        assert_eq!(judge(&mut fresh, &beyond, Arrival { late: true, ..now }, 0), Some(DropReason::Stale));
+        assert_eq!(judge(&mut fresh, &beyond, now, 2), None);
+    }
+}

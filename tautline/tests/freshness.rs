@@ -1,0 +1,233 @@
+//! Fresh beats complete: lifespans and histories, from the socket to whoever takes a message.
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, RawPeer, WIRES, client, client_config, next_number, server, server_config, until};
+use tautline::{
+    Arrival, Config, Driver, DropReason, Handler, MessageRef, MessageType, Metadata, Qos, ReceiveError,
+    UdpInterface, WallTime, Wire,
+};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(600);
+
+/// A caller-driven server with these settings for commands, and a client of it that its first turns have answered.
+fn driven(wire: Wire, commands: Qos) -> (UdpInterface, Driver, UdpInterface) {
+    let config = server_config(wire).qos(MessageType::Command, commands);
+    let (server, mut driver) = UdpInterface::caller_driven(config).expect("valid");
+    driver.connect().expect("a free port");
+    let config = client_config(&server).liveness_timeout(LONG);
+    let client = thread::spawn(move || client(config));
+    while !client.is_finished() {
+        driver.turn(MS);
+    }
+    (server, driver, client.join().expect("no panic"))
+}
+
+/// Turns until the socket is empty.
+fn read_all(driver: &mut Driver, mut see: impl FnMut(&MessageRef<'_>, Arrival)) {
+    while driver.turn_with(Duration::ZERO, &mut see) > 0 {}
+}
+
+fn send(client: &UdpInterface, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        client.send(&number, &Metadata::command()).expect("connected");
+    }
+    client.flush();
+}
+
+fn number_in(message: &MessageRef<'_>) -> u64 {
+    std::str::from_utf8(message.payload).expect("JSON").parse().expect("a number was sent")
+}
+
+#[test]
+fn a_driver_that_paused_hands_out_nothing_that_has_expired() {
+    for wire in WIRES {
+        let (server, mut driver, client) = driven(wire, Qos::new().lifespan(MS * 500));
+        read_all(&mut driver, |_, _| {});
+        let before = server.statistics().messages_received;
+        send(&client, 0..20);
+        thread::sleep(MS * 550);
+        send(&client, 20..30);
+        let mut seen = Vec::new();
+        let inline = Arc::new(Mutex::new(Vec::new()));
+        let seen_inline = Arc::clone(&inline);
+        server.register_message_handler(
+            MessageType::Command,
+            Handler::inline(move |message, reply| {
+                assert!(reply.arrival().age() < PATIENCE);
+                seen_inline.lock().expect("no panic").push(number_in(message));
+            }),
+        );
+        read_all(&mut driver, |message, _| seen.push(number_in(message)));
+        assert!(!seen.is_empty(), "those sent last are fresh");
+        assert!(seen.iter().all(|number| *number >= 20), "{wire}: {seen:?}");
+        assert_eq!(*inline.lock().expect("no panic"), seen);
+        let statistics = server.statistics();
+        let expired = statistics.messages_dropped.of(DropReason::Expired);
+        assert_eq!((statistics.messages_received - before, expired), (30, 30 - seen.len() as u64), "{wire}");
+        assert_eq!(statistics.inbox.offered(), seen.len() as u64);
+    }
+}
+
+#[test]
+fn a_reader_that_paused_gets_nothing_that_has_expired() {
+    for wire in WIRES {
+        let server = server(server_config(wire).qos(MessageType::Command, Qos::new().lifespan(MS * 100)));
+        let client = client(client_config(&server));
+        send(&client, 0..20);
+        until("all wait", || server.statistics().messages_received == 20);
+        thread::sleep(MS * 110);
+        assert_eq!(server.receive(Some(Duration::ZERO)).map(drop), Err(ReceiveError::TimedOut));
+        let inbox = server.statistics().inbox;
+        let early = server.statistics().messages_dropped.of(DropReason::Expired);
+        assert_eq!(inbox.dropped.of(DropReason::Expired) + early, 20, "{wire}");
+        assert_eq!((inbox.offered() + early, inbox.taken, inbox.waiting), (20, 0, 0));
+    }
+}
+
+#[test]
+fn a_message_brings_its_own_lifespan() {
+    let (server, mut driver, client) = driven(Wire::Native, Qos::new());
+    read_all(&mut driver, |_, _| {});
+    let mortal = Metadata::command().lifespan(MS * 50);
+    client.send(&1, &mortal).expect("connected");
+    client.send(&2, &Metadata::command()).expect("connected");
+    thread::sleep(MS * 70);
+    client.send(&3, &mortal.clone().lifespan(LONG)).expect("connected");
+    let mut seen = Vec::new();
+    read_all(&mut driver, |message, arrival| seen.push((number_in(message), arrival.age())));
+    assert_eq!(seen.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(server.statistics().messages_dropped.of(DropReason::Expired), 1);
+    // Made long before it came: no queue, but the sender took its time.
+    let hour_ago = WallTime::from_nanos(now_ns() - 3_600_000_000_000);
+    until("the clocks are compared", || {
+        driver.turn(MS);
+        server.statistics().path.is_some_and(|path| path.samples > 0)
+    });
+    client.send(&4, &mortal.timestamp(hour_ago)).expect("connected");
+    client.send(&5, &Metadata::command().timestamp(hour_ago)).expect("connected");
+    let mut seen = Vec::new();
+    until("the second comes", || {
+        read_all(&mut driver, |message, arrival| seen.push((number_in(message), arrival.age().as_secs())));
+        !seen.is_empty()
+    });
+    assert!(matches!(seen[..], [(5, 3_600..3_700)]), "{seen:?}");
+}
+
+/// The wall clock, in nanoseconds since 1970.
+fn now_ns() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    i64::try_from(now.as_nanos()).expect("before 2262")
+}
+
+#[test]
+fn of_a_stream_only_the_newest_waits() {
+    for wire in WIRES {
+        let server = server(server_config(wire).qos(MessageType::Command, Qos::new().keep_last(2)));
+        let client = client(client_config(&server));
+        send(&client, 0..100);
+        client.send(&1_000, &Metadata::data()).expect("connected");
+        until("all came", || server.statistics().messages_received == 101);
+        assert_eq!(
+            [next_number(&server), next_number(&server), next_number(&server)],
+            [98, 99, 1_000],
+            "{wire}"
+        );
+        let inbox = server.statistics().inbox;
+        assert_eq!((inbox.dropped.of(DropReason::Superseded), inbox.offered(), inbox.waiting), (98, 101, 0));
+    }
+}
+
+#[test]
+fn a_blocking_handler_works_on_the_newest_of_those_that_came_meanwhile() {
+    let server = server(server_config(Wire::Native).qos(MessageType::Command, Qos::new().keep_last(1)));
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    let worked = Arc::new(Mutex::new(Vec::new()));
+    let (list, may_go) = (Arc::clone(&worked), Mutex::new(may_go));
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::blocking(move |message, _| {
+            list.lock().expect("no panic").push(message.decode::<u64>().expect("a number"));
+            may_go.lock().expect("no panic").recv().expect("the test says so");
+        })
+        .concurrency(1),
+    );
+    let client = client(client_config(&server));
+    send(&client, 0..1);
+    until("it is at work", || worked.lock().expect("no panic").len() == 1);
+    send(&client, 1..50);
+    until("all came", || server.statistics().messages_received == 50);
+    (0..2).for_each(|_| go.send(()).expect("it waits"));
+    until("it is done", || server.statistics().handlers.handled == 2);
+    assert_eq!(*worked.lock().expect("no panic"), [0, 49]);
+    let handlers = server.statistics().handlers;
+    assert_eq!((handlers.dropped.of(DropReason::Superseded), handlers.offered()), (48, 50));
+}
+
+#[test]
+fn a_late_message_is_stale_where_only_the_newest_counts() {
+    let plain = server_config(Wire::Classic);
+    let keeps = plain.clone().qos(MessageType::Command, Qos::new().keep_last(3));
+    for (config, expected) in [(keeps, &[1, 3][..]), (plain, &[1, 3, 2])] {
+        let server = server(config);
+        let peer = RawPeer::of(&server);
+        for number in [1, 3, 2] {
+            peer.command(number, f64::from(number), &number.to_string());
+        }
+        until("all came", || server.statistics().messages_received == 3);
+        let taken: Vec<_> = expected.iter().map(|_| next_number(&server)).collect();
+        assert_eq!(taken, expected);
+        let statistics = server.statistics();
+        assert_eq!(statistics.messages_dropped.of(DropReason::Stale), 3 - expected.len() as u64);
+        assert_eq!((statistics.late, statistics.inbox.offered()), (1, expected.len() as u64));
+    }
+}
+
+#[test]
+fn the_age_of_a_message_counts_from_its_making_once_the_clocks_are_compared() {
+    let (server, client) = common::pair(Wire::Native);
+    until("the clocks are compared", || server.statistics().path.is_some_and(|path| path.samples > 0));
+    let made = WallTime::from_nanos(now_ns() - 2_000_000_000);
+    client.send(&1, &Metadata::data().timestamp(made)).expect("connected");
+    let message = common::next(&server);
+    assert!((2..PATIENCE.as_secs()).contains(&message.age().as_secs()), "{:?}", message.age());
+    let sent = Instant::now();
+    client.send(&2, &Metadata::data()).expect("connected");
+    let message = common::next(&server);
+    let (age, since) = (message.age(), sent.elapsed());
+    assert!(age <= since + MS * 100, "{age:?}");
+}
+
+#[test]
+fn a_profile_for_control_keeps_old_commands_from_whoever_was_busy() {
+    let profile = |config: Config| config.profile(tautline::Profile::control());
+    let server = server(profile(server_config(Wire::Native)));
+    let client = client(profile(client_config(&server)));
+    send(&client, 0..10);
+    until("all came", || server.statistics().messages_received == 10);
+    thread::sleep(MS * 60);
+    // One of them comes through in time, however slow this machine is.
+    let (number, taken) = (11..)
+        .find_map(|sent| {
+            send(&client, sent - 1..sent);
+            server
+                .receive(Some(MS * 20))
+                .ok()
+                .map(|message| (message.decode::<u64>().expect("a number"), sent))
+        })
+        .expect("endless");
+    assert!(number >= 10, "{number} is too old");
+    until("the last came", || server.statistics().messages_received == taken);
+    let statistics = server.statistics();
+    let before = statistics.messages_dropped;
+    let early = before.of(DropReason::Expired) + before.of(DropReason::Stale);
+    assert_eq!(early + statistics.inbox.offered(), taken, "{statistics:?}");
+    assert!(early + statistics.inbox.dropped.total() >= 10);
+}
