@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::message::{Arrival, Message, wall_now};
 use crate::payload::{self, DecodeError, Payload};
 use crate::pool::Pool;
-use crate::{Delivery, Id, MessageRef, Metadata, PeerId};
+use crate::{Id, MessageRef, Metadata, PeerId};
 
 impl Message {
     /// A message that never travelled: for tests of code that handles messages, and for other transports.
@@ -36,7 +36,7 @@ impl Message {
             source: Cow::Borrowed(metadata.source.as_deref().unwrap_or_default()),
             destination: metadata.destination.as_deref().map(Cow::Borrowed),
             correlation_id: metadata.correlation_id.as_ref().map(Id::borrowed),
-            delivery: Delivery::BestEffort,
+            delivery: metadata.delivery.unwrap_or_default(),
             lifespan: metadata.lifespan,
             content_type: payload.content_type(),
             payload: payload.bytes(),

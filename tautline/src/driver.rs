@@ -243,6 +243,7 @@ impl Turner {
         }
         self.act_on_time(now);
         self.settle(now);
+        self.deliver(now.steady);
         self.look_at_overflow(now.steady);
         self.look_at_gate();
         self.finish_sends();
@@ -280,10 +281,25 @@ impl Turner {
         self.inbound.handle_timeout(now);
     }
 
+    /// Sends what is due of the reliable messages, a datagram at a time so that nobody who sends waits for more than one,
+    /// and tells what became of them.
+    fn deliver(&self, now: Steady) {
+        let Shared { transmit, delivery_signs, .. } = &*self.shared;
+        let is_due = || delivery_signs.due().is_some_and(|due| due <= now);
+        for _ in 0..TURN_BUDGET {
+            let others_wait = transmit.is_contended();
+            if !is_due() || !transmit.exclusively(|line| line.deliver(now, others_wait)) {
+                break;
+            }
+        }
+        self.shared.tell_ended();
+    }
+
     /// When the next turn must be, at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let clock = self.shared.clock;
-        let protocol = [self.inbound.next_timeout(), self.answer_by].into_iter().flatten().min();
+        let delivery = self.shared.delivery_signs.due();
+        let protocol = [self.inbound.next_timeout(), self.answer_by, delivery].into_iter().flatten().min();
         let protocol = protocol.map(|due| clock.instant(due));
         let write_on = self.unwritten.then(Instant::now);
         let deadlines = [protocol, self.dispatcher.next_deadline(), write_on, self.watch_at];

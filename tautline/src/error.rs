@@ -10,7 +10,7 @@ use tautline_proto::wire::native::BadText;
 use crate::config::{ConfigError, Endpoint};
 use crate::line::Target;
 use crate::payload::EncodeError;
-use crate::{ContentType, Wire};
+use crate::{ContentType, Delivery, PeerId, Wire};
 
 /// Why connecting failed. Cloneable, because concurrent calls share one outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,6 +174,16 @@ pub enum SendError {
         /// The most that UDP carries, in bytes.
         max: usize,
     },
+    /// Too many reliable messages wait for the peer's acknowledgement.
+    WindowFull {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// The message has more parts than can be numbered, or wait for acknowledgements at once.
+    TooManyParts {
+        /// The size of it all, in bytes.
+        size: usize,
+    },
     /// The kernel's send buffer is full; try again, or raise `send_buffer`.
     Busy,
     /// The kernel refused the datagram.
@@ -206,6 +216,8 @@ pub enum Unsupported {
     Channel(u16),
     /// A lifespan.
     Lifespan,
+    /// Reliable delivery.
+    Delivery(Delivery),
 }
 
 impl fmt::Display for SendError {
@@ -232,6 +244,18 @@ impl fmt::Display for SendError {
             Self::NotOnThisWire { wire, what: Unsupported::Lifespan } => write!(
                 f,
                 "the {wire} wire carries no lifespan: leave it out and set it at the receiver for its message type"
+            ),
+            Self::NotOnThisWire { wire, what: Unsupported::Delivery(class) } => write!(
+                f,
+                "the {wire} wire has no {class} delivery: send without it, and have the other end acknowledge"
+            ),
+            Self::WindowFull { peer } => write!(
+                f,
+                "too many reliable messages wait for peer {peer} to acknowledge them: wait for their receipts, or send less"
+            ),
+            Self::TooManyParts { size } => write!(
+                f,
+                "a message of {size} bytes has too many parts: raise `mtu` where the path allows it, or send less at once"
             ),
             Self::Text(error) => error.fmt(f),
             Self::TooLarge { size, max } => {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::SendError;
 use crate::sync::lock;
-use crate::{Cause, ConnectionState, PeerId, RealtimePart, RemovalReason};
+use crate::{Cause, ConnectionState, MessageType, Outcome, PeerId, RealtimePart, RemovalReason};
 
 /// Something that happened, in the order in which it happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,6 +95,17 @@ pub enum Event {
         /// The bytes that the kernel granted for receiving, where it says. More with `receive_buffer`, up to the system's
         /// limit (`sysctl net.core.rmem_max`).
         receive_buffer: Option<usize>,
+    },
+    /// A reliable message was not acknowledged.
+    DeliveryFailed {
+        /// To whom it was sent.
+        peer: PeerId,
+        /// Its type.
+        message_type: MessageType,
+        /// Its channel.
+        channel: u16,
+        /// What became of it.
+        outcome: Outcome,
     },
     /// A message that `send` had queued could not be sent.
     SendFailed {

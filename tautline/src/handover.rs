@@ -109,6 +109,11 @@ impl<W: Writer> Handover<W> {
         Handed { outcome: None, wake_driver: self.finish_backlog(MAX_RUN) }
     }
 
+    /// Whether jobs wait for the writer; a hint, which is old when it is read.
+    pub(crate) fn is_contended(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Writes what waits, at most [`MAX_RUN`] jobs; whether more waits. For the driver.
     pub(crate) fn flush(&self) -> bool {
         self.finish_backlog(MAX_RUN)

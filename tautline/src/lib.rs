@@ -43,6 +43,7 @@ mod caller_driven;
 mod clock;
 mod config;
 mod contents;
+mod deliveries;
 mod directory;
 mod driver;
 mod driving;
@@ -59,12 +60,15 @@ mod line;
 mod log;
 mod message;
 mod metadata;
+mod oneshot;
 mod patience;
 mod payload;
 mod pool;
 mod protocol;
 mod realtime;
+mod receipt;
 mod reply;
+mod requests;
 mod send;
 mod shared;
 mod slot;
@@ -82,6 +86,7 @@ pub use config::{
     EndpointProblem, History, InboxPolicy, Key, Profile, Qos, Role, Settings, StreamKey, Streams, WaitPolicy,
     Wire, parse_duration,
 };
+pub use deliveries::DeliveryStats;
 pub use directory::PeerInfo;
 pub use driver::TURN_BUDGET;
 pub use error::{ConnectError, SendError, Unsupported};
@@ -95,10 +100,12 @@ pub use metadata::Metadata;
 pub use payload::{DecodeError, EncodeError, Payload, PayloadLimits};
 pub use protocol::CommunicationProtocol;
 pub use realtime::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
+pub use receipt::Receipt;
 pub use reply::Reply;
+pub use requests::{Request, RequestError};
 pub use send::Sent;
 pub use statistics::Statistics;
-pub use tautline_proto::endpoint::RemovalReason;
+pub use tautline_proto::endpoint::{Outcome, RemovalReason};
 pub use tautline_proto::json::{JsonFault, NonFinite};
 pub use tautline_proto::wire::native::BadText;
 pub use tautline_proto::{

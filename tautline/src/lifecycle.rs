@@ -242,6 +242,7 @@ impl Shared {
             codec: settings.codec,
             limits: settings.payload_limits(),
             datagram_size,
+            streams: (settings.streams.iter().next().is_some()).then(|| settings.streams.clone()),
         })));
         let local = socket.local_address();
         let turner = Turner::new(Parts {

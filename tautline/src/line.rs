@@ -1,5 +1,7 @@
 //! What stands behind the transmit hand-over: the endpoint's sending half and the socket.
 
+mod reliable;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,12 +11,15 @@ use tautline_proto::endpoint::{Command, Outbound, Spent};
 use tautline_proto::wire::native::{HEADER_LEN, Pack};
 use tautline_proto::{Counter, Now, Priority, WallTime};
 
+use crate::deliveries::{Deliveries, DeliverySigns};
 use crate::error::SendError;
 use crate::gate::Gate;
 use crate::handover::Writer;
 use crate::message::wall_now;
 use crate::send::Sent;
 use crate::socket::Socket;
+
+pub(crate) use reliable::Reliably;
 
 /// To whom a message goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,6 +127,7 @@ pub(crate) struct Line {
     open: Option<Open>,
     openings: u64,
     counters: Arc<SendCounters>,
+    deliveries: Deliveries,
     /// The first failure of a queued message since it was last asked for.
     reported: Option<SendError>,
 }
@@ -138,6 +144,10 @@ struct Open {
 }
 
 impl Line {
+    pub(crate) fn delivery_signs(&self) -> Arc<DeliverySigns> {
+        self.deliveries.signs()
+    }
+
     pub(crate) fn counters(&self) -> Arc<SendCounters> {
         Arc::clone(&self.counters)
     }
@@ -164,6 +174,8 @@ impl Line {
             }
             open.scratch = datagram;
         }
+        open.outbound.abandon();
+        self.deliveries.update(&mut open.outbound);
         Some(open.outbound)
     }
 
@@ -182,6 +194,7 @@ impl Line {
             self.counters.refused.add(1);
         }
         open.scratch = datagram;
+        self.deliveries.update(&mut open.outbound);
     }
 
     /// What went wrong with queued messages since the last call.
@@ -218,9 +231,12 @@ impl Line {
         }
         let open = self.open.as_mut().expect("nobody closes it meanwhile");
         open.mark(job.terms.priority);
-        let outcome = match job.pack.is_empty() {
-            true => open.send_datagram(job.terms.target, &mut job.datagram),
-            false => open.send_pack(job.terms.target, &mut job.pack),
+        let outcome = if !job.pack.is_empty() {
+            open.send_pack(job.terms.target, &mut job.pack)
+        } else if open.outbound.is_large(job.datagram.len()) {
+            open.send_large(job.terms.target, &job.datagram)
+        } else {
+            open.send_datagram(job.terms.target, &mut job.datagram)
         };
         self.count(&outcome, job.terms.made);
         outcome.map(|()| Sent::Written)
@@ -363,7 +379,12 @@ impl Open {
 
     /// Sends a pack with one call, or its datagrams one by one until one is refused.
     fn send_pack_to(&mut self, peer: PeerId, pack: &mut Pack) -> Result<(), Box<Failed>> {
-        let messages = pack.messages();
+        self.send_datagrams(peer, pack, true)
+    }
+
+    /// As [`send_pack_to`](Self::send_pack_to), where the frames are not messages unless they `count`.
+    fn send_datagrams(&mut self, peer: PeerId, pack: &mut Pack, count: bool) -> Result<(), Box<Failed>> {
+        let messages = if count { pack.messages() } else { 0 };
         let Some(to) = self.outbound.seal_pack(peer, pack) else { return Err(unknown(peer, messages)) };
         let datagrams = pack.datagrams().len() as u64;
         if datagrams > 1
@@ -374,10 +395,11 @@ impl Open {
             return Ok(());
         }
         let mut left = messages;
-        for (datagram, count) in pack.datagrams() {
+        for (datagram, frames) in pack.datagrams() {
             self.socket.send(datagram, to).map_err(|error| refused(to, left, &error))?;
-            self.outbound.sent(peer, Spent::one(datagram.len(), count));
-            left -= count;
+            let messages = if count { frames } else { 0 };
+            self.outbound.sent(peer, Spent::one(datagram.len(), messages));
+            left -= messages;
         }
         Ok(())
     }

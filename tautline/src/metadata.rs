@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Id, MessageRef, MessageType, Priority, WallTime};
+use crate::{Delivery, Id, MessageRef, MessageType, Priority, WallTime};
 
 /// The metadata of a message to be sent; whatever is `None` gets its default.
 ///
@@ -31,6 +31,9 @@ pub struct Metadata {
     pub destination: Option<String>,
     /// The id of the message that this one answers.
     pub correlation_id: Option<Id<'static>>,
+    /// What is done for the message to arrive; by default what the configuration says for its type, else best effort. Native wire
+    /// only.
+    pub delivery: Option<Delivery>,
     /// For how long after its time stamp the message is worth anything; it travels with it. Native wire only.
     pub lifespan: Option<Duration>,
 }
@@ -61,6 +64,7 @@ impl Metadata {
             source: None,
             destination: None,
             correlation_id: None,
+            delivery: None,
             lifespan: None,
         }
     }
@@ -153,6 +157,13 @@ impl Metadata {
     #[must_use]
     pub fn correlation_id(mut self, id: impl Into<Id<'static>>) -> Self {
         self.correlation_id = Some(id.into());
+        self
+    }
+
+    /// What is done for the message to arrive; native wire only.
+    #[must_use]
+    pub const fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = Some(delivery);
         self
     }
 

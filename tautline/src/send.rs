@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use tautline_proto::endpoint::Encoder;
@@ -10,12 +11,13 @@ use tautline_proto::wire::native::{HEADER_LEN, Head, Pack};
 use crate::driver::Life;
 use crate::error::{SendError, Unsupported};
 use crate::handover::Handed;
-use crate::line::{Failed, Job, Line, Target, Terms};
+use crate::line::{Failed, Job, Line, Reliably, Target, Terms};
 use crate::message::wall_now;
 use crate::metadata::Metadata;
 use crate::payload::{self, EncodeError, Payload, PayloadLimits};
+use crate::receipt::{Receipt, Tracker};
 use crate::shared::Shared;
-use crate::{ContentType, Delivery, Id, WallTime, Wire};
+use crate::{ContentType, Delivery, Id, Streams, WallTime, Wire};
 
 /// The largest UDP payload (IPv4: 65,535 less 20 and 8 bytes of headers).
 const MAX_UDP_PAYLOAD: usize = 65_507;
@@ -46,6 +48,8 @@ pub(crate) struct Link {
     pub(crate) limits: PayloadLimits,
     /// The largest datagram that messages share, in bytes.
     pub(crate) datagram_size: usize,
+    /// What is set for streams of messages, if anything is.
+    pub(crate) streams: Option<Streams>,
 }
 
 /// What a thread encodes into.
@@ -155,11 +159,61 @@ impl Shared {
         let sent = at_desk(|Desk { job, .. }| {
             link.check_wire(content_type, metadata)?;
             job.begin(link, target, metadata);
-            let head = head(metadata, answers, content_type, job.terms.made);
+            let head = link.head(metadata, answers, content_type, job.terms.made);
             link.encode(&mut job.datagram, &head, &write_payload)?;
-            self.hand_over(link, job)
+            match head.delivery {
+                Delivery::BestEffort => self.hand_over(link, job),
+                _ => self.offer(link, job, &head, None),
+            }
         });
         sent.map_err(|failed| failed.error)
+    }
+
+    /// Sends one message reliably and gives the receipt for it.
+    pub(crate) fn send_reliably(
+        &self,
+        target: Target,
+        metadata: &Metadata,
+        content_type: Option<ContentType>,
+        write_payload: impl Fn(&Link, &mut Vec<u8>) -> Result<(), EncodeError>,
+    ) -> Result<Receipt, SendError> {
+        let link = self.link.load();
+        let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
+        let content_type = content_type.unwrap_or(link.codec);
+        let sent = at_desk(|Desk { job, .. }| {
+            link.check_wire(content_type, metadata)?;
+            job.begin(link, target, metadata);
+            let mut head = link.head(metadata, None, content_type, job.terms.made);
+            if head.delivery == Delivery::BestEffort {
+                head.delivery = Delivery::Reliable;
+            }
+            link.check_delivery(head.delivery)?;
+            link.encode(&mut job.datagram, &head, |out| write_payload(link, out))?;
+            let tracker = Arc::default();
+            self.offer(link, job, &head, Some(&tracker)).map(|_| Receipt { tracker })
+        });
+        sent.map_err(|failed| failed.error)
+    }
+
+    /// Hands a reliable message over: it is numbered and kept, and sent as far as may be.
+    fn offer(
+        &self,
+        link: &Link,
+        job: &Job,
+        head: &Head<'_>,
+        tracker: Option<&Arc<Tracker>>,
+    ) -> Result<Sent, Box<Failed>> {
+        let now = self.clock.now();
+        let expires = head.lifespan.map(|lifespan| {
+            let age = u64::try_from(now.wall.nanos_since(head.timestamp)).unwrap_or(0);
+            now.steady.plus(lifespan.saturating_sub(Duration::from_nanos(age)))
+        });
+        let (message_type, channel) = (head.message_type, head.channel);
+        let how = Reliably { message_type, channel, expires, tracker: tracker.cloned() };
+        if self.transmit.exclusively(|line| line.offer(job, &how, now))? {
+            link.life.wake();
+        }
+        Ok(Sent::Queued)
     }
 
     fn send_many<T>(
@@ -177,10 +231,13 @@ impl Shared {
             let encoded = items.iter().try_for_each(|item| {
                 let content_type = content_type(item);
                 link.check_wire(content_type, metadata)?;
-                let head = head(metadata, None, content_type, batch.job.terms.made);
+                let head = link.head(metadata, None, content_type, batch.job.terms.made);
                 draft.clear();
                 link.encode(draft, &head, |out| write_payload(out, item))?;
-                batch.add(draft)
+                match head.delivery {
+                    Delivery::BestEffort => batch.add(draft),
+                    _ => batch.offer(draft, &head),
+                }
             });
             // Those before one that cannot be encoded go all the same.
             let outcome = encoded.and(batch.hand_over_pack());
@@ -242,6 +299,15 @@ impl Batch<'_> {
         self.hand_over(1)
     }
 
+    /// Hands a reliable message over.
+    fn offer(&mut self, draft: &mut Vec<u8>, head: &Head<'_>) -> Result<(), Box<Failed>> {
+        std::mem::swap(draft, &mut self.job.datagram);
+        self.shared.offer(self.link, self.job, head, None)?;
+        self.sent = Sent::Queued;
+        self.done += 1;
+        Ok(())
+    }
+
     fn hand_over_pack(&mut self) -> Result<(), Box<Failed>> {
         let messages = usize::try_from(self.job.pack.messages()).unwrap_or(usize::MAX);
         if messages == 0 { Ok(()) } else { self.hand_over(messages) }
@@ -279,16 +345,27 @@ impl Link {
             Wire::Classic if content_type != ContentType::Json => Unsupported::Content(content_type),
             Wire::Classic if metadata.channel != 0 => Unsupported::Channel(metadata.channel),
             Wire::Classic if metadata.lifespan.is_some() => Unsupported::Lifespan,
-            Wire::Classic => return Ok(()),
+            Wire::Classic => return self.check_delivery(metadata.delivery.unwrap_or_default()),
         };
         Err(SendError::NotOnThisWire { wire: self.wire, what })
     }
 
-    fn encode_value<T: Serialize + ?Sized>(&self, out: &mut Vec<u8>, value: &T) -> Result<(), EncodeError> {
+    fn check_delivery(&self, delivery: Delivery) -> Result<(), SendError> {
+        match (self.wire, delivery) {
+            (Wire::Native, _) | (_, Delivery::BestEffort) => Ok(()),
+            (wire, class) => Err(SendError::NotOnThisWire { wire, what: Unsupported::Delivery(class) }),
+        }
+    }
+
+    pub(crate) fn encode_value<T: Serialize + ?Sized>(
+        &self,
+        out: &mut Vec<u8>,
+        value: &T,
+    ) -> Result<(), EncodeError> {
         payload::encode_into(out, self.codec, value, &self.limits)
     }
 
-    fn append(&self, out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), EncodeError> {
+    pub(crate) fn append(&self, out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), EncodeError> {
         let (size, max_size) = (bytes.len(), self.limits.max_size);
         if size > max_size {
             return Err(EncodeError::TooLarge { size, max_size });
@@ -307,7 +384,28 @@ impl Link {
         write_payload(out)?;
         let fits = self.encoder.finish(out, started);
         let (size, max) = (out.len(), MAX_UDP_PAYLOAD - SEAL_ROOM);
-        if fits && size <= max { Ok(()) } else { Err(SendError::TooLarge { size, max }.into()) }
+        // On the native wire a larger message is cut up.
+        let goes = self.wire == Wire::Native || (fits && size <= max);
+        if goes { Ok(()) } else { Err(SendError::TooLarge { size, max }.into()) }
+    }
+
+    /// The metadata as they travel: what the message does not say itself, its stream's settings say.
+    fn head<'a>(
+        &self,
+        metadata: &'a Metadata,
+        answers: Option<&'a Id<'a>>,
+        content_type: ContentType,
+        made: WallTime,
+    ) -> Head<'a> {
+        let mut head = head(metadata, answers, content_type, made);
+        if let Some(streams) = &self.streams {
+            let qos = streams.of(metadata.message_type, metadata.channel);
+            head.delivery = metadata.delivery.or(qos.delivery).unwrap_or_default();
+            if self.wire == Wire::Native {
+                head.lifespan = metadata.lifespan.or(qos.lifespan);
+            }
+        }
+        head
     }
 }
 
@@ -326,7 +424,7 @@ fn head<'a>(
         source: metadata.source.as_deref(),
         destination: metadata.destination.as_deref(),
         correlation_id: answers.or(metadata.correlation_id.as_ref()).map(Id::borrowed),
-        delivery: Delivery::BestEffort,
+        delivery: metadata.delivery.unwrap_or_default(),
         lifespan: metadata.lifespan,
         content_type,
     }

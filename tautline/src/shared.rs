@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
 
+use crate::Outcome;
 use crate::clock::Clock;
 use crate::config::{Config, Role, Settings};
+use crate::deliveries::{DeliverySigns, UnderWay};
 use crate::directory::Directory;
+use crate::events::Event;
 use crate::gate::GateSigns;
 use crate::handlers::Handlers;
 use crate::handover::Handover;
@@ -18,9 +21,11 @@ use crate::inbox::Inbox;
 use crate::lifecycle::Lifecycle;
 use crate::line::{Line, SendCounters};
 use crate::log::LineLimit;
+use crate::message::wall_now;
 use crate::pool::Pool;
 use crate::realtime::Realtime;
 use crate::reply::Reply;
+use crate::requests::Requests;
 use crate::send::Link;
 use crate::status::Status;
 use crate::sync::lock;
@@ -41,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) transmit: Handover<Line>,
     pub(crate) send_counters: Arc<SendCounters>,
     pub(crate) gate_signs: Arc<GateSigns>,
+    pub(crate) delivery_signs: Arc<DeliverySigns>,
+    pub(crate) requests: Requests,
     /// How to encode for the present connection; `None` while disconnected.
     ///
     /// Read by every send, from any number of threads: without a write to memory that they share.
@@ -69,6 +76,8 @@ impl Shared {
             realtime: Realtime::default(),
             send_counters: line.counters(),
             gate_signs: Arc::default(),
+            delivery_signs: line.delivery_signs(),
+            requests: Requests::new(wall_now().as_nanos().cast_unsigned()),
             transmit: Handover::new(line),
             link: ArcSwapOption::empty(),
             peers_so_far: AtomicU32::new(0),
@@ -84,6 +93,25 @@ impl Shared {
         self.set_link(None);
         if let Some(outbound) = self.transmit.exclusively(Line::close) {
             self.lifecycle.remember_number(outbound.next_first_number());
+        }
+        self.tell_ended();
+        self.requests.close();
+    }
+
+    /// Tells what became of reliable messages that have ended.
+    pub(crate) fn tell_ended(&self) {
+        if !self.delivery_signs.have_ended() {
+            return;
+        }
+        for (message, outcome) in self.transmit.exclusively(Line::take_ended) {
+            if outcome != Outcome::Delivered {
+                let UnderWay { peer, message_type, channel, .. } = message;
+                let event = Event::DeliveryFailed { peer, message_type, channel, outcome };
+                self.status.events.publish(&event);
+            }
+            if let Some(tracker) = message.tracker {
+                tracker.end(outcome);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use tautline_proto::{Instant as Steady, WallTime};
 
+use crate::deliveries::DeliveryStats;
 use crate::handlers::HandlerStats;
 use crate::inbox::InboxStats;
 use crate::shared::Shared;
@@ -61,6 +62,8 @@ pub struct Statistics {
     pub send_failures: u64,
     /// Messages that were queued by `send` and could then not be sent; an event told.
     pub queued_send_failures: u64,
+    /// Reliable messages that were sent.
+    pub deliveries: DeliveryStats,
     /// The inbox.
     pub inbox: InboxStats,
     /// All handlers together.
@@ -125,6 +128,7 @@ impl Shared {
             expected_sequence: totals.received.expected_sequence,
             send_failures: self.send_counters.refused.value(),
             queued_send_failures: self.send_counters.queued.value(),
+            deliveries: self.delivery_signs.stats(),
             inbox: self.inbox.stats(),
             handlers: self.handlers.totals(),
             path: totals.received.path,
@@ -177,6 +181,13 @@ impl Serialize for Statistics {
         map.serialize_entry("expected_sequence", &self.expected_sequence)?;
         map.serialize_entry("send_failures", &self.send_failures)?;
         map.serialize_entry("queued_send_failures", &self.queued_send_failures)?;
+        let DeliveryStats { waiting, delivered, expired, gave_up, peer_lost, unknown } = self.deliveries;
+        map.serialize_entry("deliveries_waiting", &waiting)?;
+        map.serialize_entry("deliveries_delivered", &delivered)?;
+        map.serialize_entry("deliveries_expired", &expired)?;
+        map.serialize_entry("deliveries_gave_up", &gave_up)?;
+        map.serialize_entry("deliveries_peer_lost", &peer_lost)?;
+        map.serialize_entry("deliveries_unknown", &unknown)?;
         map.serialize_entry("inbox_waiting", &self.inbox.waiting)?;
         map.serialize_entry("inbox_taken", &self.inbox.taken)?;
         map.serialize_entry("inbox_dropped", &ByReason(&self.inbox.dropped))?;

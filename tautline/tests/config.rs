@@ -123,7 +123,7 @@ fn values_at_the_ends_of_their_range_are_valid_and_those_beyond_are_not() {
     for (key, first, last, beyond) in [
         ("name", "x", "x".repeat(64).as_str(), "x".repeat(65).as_str()),
         ("max_peers", "1", "65536", "65537"),
-        ("max_message_size", "1", "65000", "65001"),
+        ("max_message_size", "1", "1048576", "1048577"),
         ("max_depth", "1", "127", "128"),
         ("inbox_capacity", "0", "1000000", "1000001"),
         ("heartbeat_interval", "1ms", "60s", "60001ms"),

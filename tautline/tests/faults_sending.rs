@@ -63,10 +63,12 @@ fn oversized_reported_as_sent() {
         let error = client.send(&"x".repeat(70_000), &Metadata::data()).unwrap_err();
         let SendError::Encode(EncodeError::TooLarge { max_size, .. }) = error else { panic!("{error}") };
         assert_eq!(max_size, 65_000);
-        // Within the limit, but not with what the metadata add.
-        let metadata = Metadata::data().source("s".repeat(255)).destination("d".repeat(255));
-        let error = client.send(&"x".repeat(64_990), &metadata).unwrap_err();
-        assert!(matches!(error, SendError::TooLarge { size, max } if size > max), "{error}");
+        // Within the limit, but not with what the metadata add: the native wire cuts it up.
+        if wire == Wire::Classic {
+            let metadata = Metadata::data().source("s".repeat(255)).destination("d".repeat(255));
+            let error = client.send(&"x".repeat(64_990), &metadata).unwrap_err();
+            assert!(matches!(error, SendError::TooLarge { size, max } if size > max), "{error}");
+        }
         assert_eq!(client.statistics().messages_sent, before.messages_sent);
         // No number was spent.
         client.send(&1, &Metadata::data()).unwrap();

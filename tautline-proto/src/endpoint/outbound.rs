@@ -365,6 +365,18 @@ impl Outbound {
         true
     }
 
+    /// Whether a message that needs a datagram of this length is to be [cut](Self::cut).
+    #[must_use]
+    pub fn is_large(&self, datagram_len: usize) -> bool {
+        self.wire == WireFormat::Native && datagram_len + native::TRAILER_LEN > self.datagram_size
+    }
+
+    /// The largest datagram that messages share, in bytes.
+    #[must_use]
+    pub const fn datagram_size(&self) -> usize {
+        self.datagram_size
+    }
+
     /// The bytes of frames that a datagram holds.
     const fn room(&self) -> usize {
         self.datagram_size - native::HEADER_LEN - native::TRAILER_LEN

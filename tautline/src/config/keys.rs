@@ -272,7 +272,10 @@ macro_rules! optional {
 pub(super) const DEFAULT_WIRE: Wire = Wire::Native;
 
 /// The largest message that fits one datagram on either wire, in bytes of payload.
-const MAX_MESSAGE_SIZE: usize = 65_000;
+pub(super) const MAX_IN_DATAGRAM: usize = 65_000;
+
+/// The largest message there is, in bytes of payload; a reliable one of this size fits the window of its fragments.
+const MAX_MESSAGE_SIZE: usize = 1_048_576;
 
 /// The most peers, messages in a queue and bytes of kernel buffer that a configuration may ask for.
 const MAX_PEERS: usize = 65_536;
@@ -344,8 +347,10 @@ keys! {
         reliable_tries: usize as usize, NATIVE, 1..=1_000 => 20;
         /// How many peers a server knows at once; further ones are refused until one expires.
         max_peers: usize as usize, SERVERS, 1..=MAX_PEERS => 1_024;
-        /// The largest payload sent or accepted, in bytes. The default is the most that one datagram holds.
-        max_message_size: usize as usize, ANYWHERE, 1..=MAX_MESSAGE_SIZE => MAX_MESSAGE_SIZE;
+        /// The largest payload sent or accepted, in bytes. The default is the most that one datagram holds, and the most that
+        /// the classic wire carries. On the native wire whatever does not fit `mtu` goes in fragments; each peer may keep as
+        /// many bytes as two of the largest have.
+        max_message_size: usize as usize, ANYWHERE, 1..=MAX_MESSAGE_SIZE => MAX_IN_DATAGRAM;
         /// How deep arrays and objects may nest in a payload. Control data are flat; depth is how strangers
         /// exhaust a reader.
         max_depth: usize as usize, ANYWHERE, 1..=JsonLimits::MAX_DEPTH => 32;

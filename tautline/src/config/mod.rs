@@ -107,6 +107,7 @@ impl Config {
         settings.fill_profile(self);
         settings.check_endpoint()?;
         settings.check_codec()?;
+        settings.check_size()?;
         settings.check_durations()?;
         settings.check_busy_poll()?;
         settings.check_spinning()?;
@@ -173,6 +174,15 @@ impl Settings {
             (_, codec) if !crate::payload::is_built(codec) => Err(ConfigError::CodecNotBuilt { codec }),
             _ => Ok(()),
         }
+    }
+
+    fn check_size(&self) -> Result<(), ConfigError> {
+        if self.wire == Wire::Native || self.max_message_size <= keys::MAX_IN_DATAGRAM {
+            return Ok(());
+        }
+        let expected =
+            format!("at most {} on the classic wire, which has no fragments", keys::MAX_IN_DATAGRAM);
+        Err(invalid("max_message_size", &self.max_message_size, &expected))
     }
 
     fn check_durations(&self) -> Result<(), ConfigError> {

@@ -263,6 +263,9 @@ impl Turner {
                 }
             };
             sink(&message, arrival);
+            if shared.requests.answer(&message, arrival, &shared.pool) {
+                continue;
+            }
             let reply = |handle: &mut _| Reply::make(handle, shared, &message, arrival);
             dispatcher.dispatch(&message, arrival, limits, reply);
             if life.is_orphaned() {

@@ -1,0 +1,194 @@
+//! Requests: messages whose sender waits for the answer.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::error::SendError;
+use crate::message::{Arrival, Message};
+use crate::oneshot::OneShot;
+use crate::pool::Pool;
+use crate::shared::Shared;
+use crate::sync::lock;
+use crate::{Delivery, Id, MessageRef, Metadata, Wire};
+
+/// Why a request has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// It was not sent.
+    Send(SendError),
+    /// No answer came in the given time. The request may have arrived all the same.
+    TimedOut,
+    /// The interface was disconnected while waiting.
+    Closed,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(error) => error.fmt(f),
+            Self::TimedOut => {
+                f.write_str("no answer came in time: does the other end reply to such messages?")
+            }
+            Self::Closed => f.write_str("the interface was disconnected while waiting for the answer"),
+        }
+    }
+}
+
+impl std::error::Error for RequestError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Send(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<SendError> for RequestError {
+    fn from(error: SendError) -> Self {
+        Self::Send(error)
+    }
+}
+
+/// Ids of requests have these bits, so that none is a default id of another message.
+const REQUEST_ID: u64 = 0b11 << 62;
+
+/// `None`: the interface was disconnected.
+type Answer = OneShot<Option<Message>>;
+
+/// The requests that wait for answers.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    /// How many wait. Order: relaxed; the driver's look comes after the request was sent and answered.
+    waiting: AtomicUsize,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    next: u64,
+    pending: HashMap<u64, Arc<Answer>>,
+}
+
+impl Requests {
+    /// Ids go on from `first`, which should not be that of an earlier life.
+    pub(crate) fn new(first: u64) -> Self {
+        let table = Table { next: first & !REQUEST_ID, pending: HashMap::new() };
+        Self { waiting: AtomicUsize::new(0), table: Mutex::new(table) }
+    }
+
+    fn begin(&self) -> (u64, Arc<Answer>) {
+        let mut table = lock(&self.table);
+        let id = REQUEST_ID | table.next;
+        table.next = (table.next + 1) & !REQUEST_ID;
+        let answer = Arc::default();
+        table.pending.insert(id, Arc::clone(&answer));
+        self.waiting.store(table.pending.len(), Ordering::Relaxed);
+        (id, answer)
+    }
+
+    fn end(&self, id: u64) -> Option<Arc<Answer>> {
+        let mut table = lock(&self.table);
+        let answer = table.pending.remove(&id);
+        self.waiting.store(table.pending.len(), Ordering::Relaxed);
+        answer
+    }
+
+    /// Hands a message to the request that it answers; whether there is one.
+    #[inline]
+    pub(crate) fn answer(&self, message: &MessageRef<'_>, arrival: Arrival, pool: &Arc<Pool>) -> bool {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let id = match &message.correlation_id {
+            Some(Id::Number(number)) => Some(*number),
+            // The classic wire carries numbers as their digits.
+            Some(Id::Text(digits)) => digits.parse().ok(),
+            None => None,
+        };
+        let Some(answer) = id.and_then(|id| self.end(id)) else { return false };
+        answer.set(Some(Message::copy(pool, message, arrival)));
+        true
+    }
+
+    /// Ends all: the interface was disconnected.
+    pub(crate) fn close(&self) {
+        let pending = std::mem::take(&mut lock(&self.table).pending);
+        self.waiting.store(0, Ordering::Relaxed);
+        pending.into_values().for_each(|answer| answer.set(None));
+    }
+}
+
+/// The answer to a request, when it comes; what
+/// [`request_async`](crate::UdpInterface::request_async) returns.
+///
+/// Waits for as long as it takes: give it a time-out of your executor's. Dropping it gives the request up; an answer that
+/// comes then goes to handlers and inbox like any other message.
+#[must_use = "a future does nothing until it is awaited"]
+pub struct Request {
+    shared: Arc<Shared>,
+    id: u64,
+    answer: Arc<Answer>,
+}
+
+impl Request {
+    /// Begins a request; `send` sends the message under the id that it is given.
+    pub(crate) fn begin(
+        shared: &Arc<Shared>,
+        send: impl FnOnce(Id<'static>) -> Result<(), SendError>,
+    ) -> Result<Self, SendError> {
+        let (id, answer) = shared.requests.begin();
+        let request = Self { shared: Arc::clone(shared), id, answer };
+        // Dropped, and so ended, where it fails.
+        send(Id::Number(id)).map(|()| request)
+    }
+
+    /// Waits for the answer; `None` as timeout waits for as long as it takes.
+    pub(crate) fn wait(self, timeout: Option<Duration>) -> Result<Message, RequestError> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        match self.answer.wait(deadline, Option::take) {
+            Some(answer) => answer.ok_or(RequestError::Closed),
+            None => Err(RequestError::TimedOut),
+        }
+    }
+}
+
+impl Shared {
+    /// The metadata of a request: reliable where the wire can and nobody says otherwise.
+    pub(crate) fn as_request(&self, metadata: Metadata) -> Metadata {
+        let link = self.link.load();
+        let is_native = link.as_deref().is_some_and(|link| link.wire == Wire::Native);
+        let says = link.as_deref().and_then(|link| link.streams.as_ref());
+        let says = says.and_then(|streams| streams.of(metadata.message_type, metadata.channel).delivery);
+        match metadata.delivery.or(says) {
+            None if is_native => metadata.delivery(Delivery::Reliable),
+            _ => metadata,
+        }
+    }
+}
+
+impl Future for Request {
+    type Output = Result<Message, RequestError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.answer.poll(context, Option::take).map(|answer| answer.ok_or(RequestError::Closed))
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.shared.requests.end(self.id);
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,273 @@
+//! Reliable messages, large ones and requests over sockets.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{
+    address, assert_nothing_waits, client, client_config, next, next_number, pair, server, server_config,
+    until,
+};
+use tautline::{
+    Config, Delivery, Event, Handler, MessageType, Metadata, Outcome, Payload, Qos, RequestError, SendError,
+    UdpInterface, Unsupported, Wire,
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn reliable() -> Metadata {
+    Metadata::configuration().delivery(Delivery::Reliable)
+}
+
+#[test]
+fn a_receipt_tells_that_the_peer_has_the_message() {
+    let (server, client) = pair(Wire::Native);
+    let receipt = client.send_reliable(&1, &Metadata::configuration()).expect("sent");
+    assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));
+    let message = next(&server);
+    assert_eq!((message.decode::<u64>().expect("a number"), message.delivery()), (1, Delivery::Reliable));
+    assert_nothing_waits(&server);
+    let stats = client.statistics().deliveries;
+    assert_eq!((stats.delivered, stats.waiting), (1, 0));
+}
+
+#[test]
+fn a_server_delivers_to_all_its_clients() {
+    let (server, first) = pair(Wire::Native);
+    let second = client(client_config(&server));
+    until("both are known", || server.statistics().peers == 2);
+    let receipt = server.send_reliable(&7, &Metadata::configuration()).expect("sent");
+    assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));
+    assert_eq!((next_number(&first), next_number(&second)), (7, 7));
+    assert_eq!(server.statistics().deliveries.delivered, 2);
+}
+
+#[test]
+fn a_thousand_ordered_messages_come_in_order_and_once() {
+    let (server, client) = pair(Wire::Native);
+    let metadata = Metadata::configuration().delivery(Delivery::Ordered);
+    let mut receipts = Vec::new();
+    for number in 0..1000_u64 {
+        loop {
+            match client.send_reliable(&number, &metadata) {
+                Ok(receipt) => break receipts.push(receipt),
+                Err(SendError::WindowFull { .. }) => std::thread::sleep(Duration::from_millis(1)),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    for number in 0..1000 {
+        assert_eq!(next_number(&server), number);
+    }
+    assert!(receipts.iter().all(|receipt| receipt.wait(Some(PATIENCE)) == Some(Outcome::Delivered)));
+    assert_nothing_waits(&server);
+}
+
+#[test]
+fn a_window_that_is_full_refuses_by_name() {
+    let (server, client) = pair(Wire::Native);
+    // Held up, the server acknowledges nothing.
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    server.register_message_handler(
+        MessageType::Data,
+        Handler::inline(move |_, _| {
+            let _ = held.lock().map(|held| held.recv());
+        }),
+    );
+    client.send(&0, &Metadata::data()).expect("sent");
+    let refused = (0..2000).find_map(|number| client.send(&number, &reliable()).err());
+    let Some(SendError::WindowFull { .. }) = refused else { panic!("{refused:?}") };
+    drop(hold);
+    until("all are acknowledged", || client.statistics().deliveries.waiting == 0);
+    assert_eq!(client.statistics().deliveries.delivered, 1024);
+}
+
+#[test]
+fn disconnecting_ends_what_is_under_way() {
+    let (server, client) = pair(Wire::Native);
+    server.cleanup();
+    let mut events = client.events();
+    // The server is gone: nobody acknowledges.
+    let sent = client.send_reliable(&1, &Metadata::configuration());
+    client.disconnect();
+    match sent {
+        Ok(receipt) => {
+            assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::PeerLost));
+            let failed = std::iter::from_fn(|| events.next(Duration::ZERO))
+                .any(|event| matches!(event, Event::DeliveryFailed { outcome: Outcome::PeerLost, .. }));
+            assert!(failed, "an event tells too");
+        }
+        // The goodbye was read before.
+        Err(error) => assert_eq!(error, SendError::NoPeers),
+    }
+}
+
+#[test]
+fn what_nobody_acknowledges_expires() {
+    let server = server(server_config(Wire::Native));
+    let client = client(client_config(&server));
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    server.register_message_handler(
+        MessageType::Data,
+        Handler::inline(move |_, _| {
+            let _ = held.lock().map(|held| held.recv());
+        }),
+    );
+    client.send(&0, &Metadata::data()).expect("sent");
+    let metadata = Metadata::configuration().lifespan(Duration::from_millis(50));
+    let receipt = client.send_reliable(&1, &metadata).expect("sent");
+    assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Expired));
+    drop(hold);
+}
+
+#[test]
+fn a_streams_settings_say_how_it_is_delivered() {
+    let server = server(server_config(Wire::Native));
+    let qos = Qos::new().delivery(Delivery::Reliable);
+    let client = client(client_config(&server).qos(MessageType::Error, qos));
+    client.send(&1, &Metadata::error()).expect("sent");
+    client.send_batch(&[2, 3], &Metadata::error()).expect("sent");
+    client.send(&4, &Metadata::error().delivery(Delivery::BestEffort)).expect("sent");
+    let mut got: Vec<u64> = (0..4).map(|_| next_number(&server)).collect();
+    got.sort_unstable();
+    assert_eq!(got, [1, 2, 3, 4]);
+    until("all are acknowledged", || client.statistics().deliveries.delivered == 3);
+}
+
+/// Both ends with messages of up to a megabyte.
+fn large_pair() -> (UdpInterface, UdpInterface) {
+    let large = |config: Config| config.max_message_size(1 << 20).receive_buffer(4 << 20);
+    let server = server(large(server_config(Wire::Native)));
+    let client = client(large(client_config(&server)));
+    (server, client)
+}
+
+#[test]
+fn large_messages_go_through_in_fragments() {
+    let (server, client) = large_pair();
+    let bytes: Vec<u8> = (0..200_000_u32).map(|index| index.to_be_bytes()[2]).collect();
+    let payload = Payload::raw(bytes.clone());
+    client.send_payload(&payload, &Metadata::data()).expect("sent");
+    assert_eq!(next(&server).payload(), bytes);
+    let sent = client.statistics();
+    assert_eq!(sent.messages_sent, 1);
+    assert!(sent.datagrams_sent > 130, "{} datagrams", sent.datagrams_sent);
+}
+
+#[test]
+fn a_reliable_megabyte_arrives_whole() {
+    let (server, client) = large_pair();
+    let bytes: Vec<u8> = (0..1_000_000_u32).map(|index| index.to_be_bytes()[2]).collect();
+    let payload = Payload::raw(bytes.clone());
+    let receipt = client.send_payload_reliable_to(address(&server), &payload, &Metadata::data());
+    let receipt = receipt.expect("sent");
+    assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));
+    assert_eq!(next(&server).payload(), bytes);
+    assert_nothing_waits(&server);
+}
+
+#[test]
+fn one_byte_too_many_is_refused_with_the_limit() {
+    let (_server, client) = large_pair();
+    let payload = Payload::raw(vec![0; (1 << 20) + 1]);
+    let error = client.send_payload(&payload, &Metadata::data()).expect_err("too large").to_string();
+    assert!(error.contains("1048576"), "{error}");
+}
+
+#[test]
+fn a_request_gets_the_answer_that_is_meant_for_it() {
+    for wire in [Wire::Native, Wire::Classic] {
+        let (server, client) = pair(wire);
+        server.register_message_handler(
+            MessageType::Command,
+            Handler::inline(|message, reply| {
+                let asked: u64 = std::str::from_utf8(message.payload).unwrap().parse().unwrap();
+                // The first answer is 0.
+                reply.send(&0, &Metadata::acknowledgment()).expect("sent");
+                reply.send(&asked, &Metadata::acknowledgment()).expect("sent");
+            }),
+        );
+        let answers: Vec<u64> = (1..=3)
+            .map(|asked| {
+                let answer = client.request(&asked, &Metadata::command(), PATIENCE).expect("answered");
+                answer.decode::<u64>().expect("a number")
+            })
+            .collect();
+        // The first answer counts; the second is a message like any other.
+        assert_eq!(answers, [0, 0, 0], "{wire}");
+        let others: Vec<_> = (0..3).map(|_| next_number(&client)).collect();
+        assert_eq!(others, [1, 2, 3], "{wire}");
+    }
+}
+
+#[test]
+fn many_threads_get_their_own_answers() {
+    let (server, client) = pair(Wire::Native);
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::inline(|message, reply| {
+            let asked: u64 = std::str::from_utf8(message.payload).unwrap().parse().unwrap();
+            reply.send(&(asked * 2), &Metadata::acknowledgment()).expect("sent");
+        }),
+    );
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let client = &client;
+            scope.spawn(move || {
+                for number in 0..100 {
+                    let asked = thread * 1000 + number;
+                    let answer = client.request(&asked, &Metadata::command(), PATIENCE).expect("answered");
+                    assert_eq!(answer.decode::<u64>().expect("a number"), asked * 2);
+                }
+            });
+        }
+    });
+    assert_nothing_waits(&client);
+}
+
+#[test]
+fn a_request_without_an_answer_says_why() {
+    let (_server, client) = pair(Wire::Native);
+    let short = Duration::from_millis(20);
+    let request = |client: &UdpInterface| client.request(&1, &Metadata::command(), short).map(drop);
+    assert_eq!(request(&client), Err(RequestError::TimedOut));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| client.request(&1, &Metadata::command(), PATIENCE).map(drop));
+        std::thread::sleep(Duration::from_millis(50));
+        client.disconnect();
+        assert_eq!(waiting.join().expect("no panic"), Err(RequestError::Closed));
+    });
+    assert_eq!(request(&client), Err(RequestError::Send(SendError::NotConnected)));
+}
+
+#[tokio::test]
+async fn requests_and_receipts_can_be_awaited() {
+    let (server, client) = pair(Wire::Native);
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::inline(|_, reply| {
+            reply.send(&5, &Metadata::acknowledgment()).expect("sent");
+        }),
+    );
+    let request = client.request_async(address(&server), &1, &Metadata::command()).expect("sent");
+    assert_eq!(request.await.expect("answered").decode::<u64>().expect("a number"), 5);
+    assert_eq!(client.send_reliable(&2, &Metadata::data()).expect("sent").await, Outcome::Delivered);
+}
+
+#[test]
+fn the_classic_wire_cannot_deliver_reliably() {
+    let (_server, client) = pair(Wire::Classic);
+    let unsupported =
+        |class| SendError::NotOnThisWire { wire: Wire::Classic, what: Unsupported::Delivery(class) };
+    assert_eq!(client.send(&1, &reliable()), Err(unsupported(Delivery::Reliable)));
+    let refused = client.send_reliable(&1, &Metadata::data()).map(drop);
+    assert_eq!(refused, Err(unsupported(Delivery::Reliable)));
+    let config = Config::client("127.0.0.1:9").wire(Wire::Classic).max_message_size(65_001);
+    let error = config.validate().expect_err("no fragments").to_string();
+    assert_eq!(
+        error,
+        "`max_message_size` is 65001: expected at most 65000 on the classic wire, which has no fragments"
+    );
+}
