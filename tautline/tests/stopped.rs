@@ -1,0 +1,285 @@
+//! A receiver that is stopped (SIGSTOP) while commands come at 1 kHz: the first one handed over afterwards is younger than its
+//! lifespan, and everything else has its reason. A short version runs with all tests; the full one, with figures, by
+//!
+//! ```text
+//! cargo test --release -p tautline --test stopped -- --ignored --nocapture
+//! ```
+//!
+//! The receiver is this program, started again. Both ends read the same steady clock, so that true ages are known.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::print_stdout)] // how the receiver tells its address, and figures
+
+mod common;
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, UdpSocket};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{address, client, server, server_config};
+use rustix::process::{Pid, Signal, kill_process};
+use tautline::{
+    Config, DropReason, Handler, MessageType, Metadata, Profile, ReceiveError, UdpInterface, Wire,
+};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// How long commands come before the stop and after it.
+const AROUND: Duration = Duration::from_millis(400);
+
+/// What a busy machine may take from the handing over to our look at the clock.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Which wire the program started again is to receive on.
+const RECEIVER: &str = "TEST_STOPPED_RECEIVER";
+
+/// The steady clock of this machine, the same for every process.
+fn steady_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).expect("it counts from the boot")
+}
+
+/// Commands as they were handed over: when, and how old each was, in nanoseconds.
+type Taken = Arc<Mutex<Vec<(u64, u64)>>>;
+
+fn note(taken: &Taken, sent: u64) {
+    let now = steady_ns();
+    taken.lock().expect("no panic").push((now, now.saturating_sub(sent)));
+}
+
+/// The longest time without a command, and how old the first one after it was.
+fn around_the_gap(taken: &Taken) -> (Duration, Duration) {
+    let list = taken.lock().expect("no panic");
+    let gap = list.windows(2).map(|pair| (pair[1].0 - pair[0].0, pair[1].1)).max();
+    let (gap, age) = gap.expect("commands came");
+    (Duration::from_nanos(gap), Duration::from_nanos(age))
+}
+
+/// The receiver: takes commands in three ways (the classic wire has one channel, so in one), and from a plain socket. Ends
+/// when its input does, and then says what it saw.
+fn receive(wire: Wire) {
+    let config = server_config(wire).profile(Profile::control());
+    let interface = server(config);
+    let [inbox, inline, blocking, plain]: [Taken; 4] = Default::default();
+    if wire == Wire::Native {
+        let list = Arc::clone(&inline);
+        let on_driver = Handler::inline(move |message, _| {
+            let [_, sent]: [u64; 2] = serde_json::from_slice(message.payload).expect("two numbers");
+            note(&list, sent);
+        });
+        interface.register_message_handler((MessageType::Command, 1), on_driver);
+        let list = Arc::clone(&blocking);
+        let on_worker = Handler::blocking(move |message, _| note(&list, sent_at(&message)));
+        interface.register_message_handler((MessageType::Command, 2), on_worker);
+    }
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    println!("listening {} {}", address(&interface), socket.local_addr().expect("bound"));
+    let list = Arc::clone(&plain);
+    thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while let Ok(len) = socket.recv(&mut buffer) {
+            let [_, sent]: [u64; 2] = serde_json::from_slice(&buffer[..len]).expect("two numbers");
+            note(&list, sent);
+        }
+    });
+    let (reader, list) = (interface.clone(), Arc::clone(&inbox));
+    let reader = thread::spawn(move || {
+        let mut taken = 0;
+        loop {
+            match reader.receive(None) {
+                Ok(message) if message.channel() == 0 => note(&list, sent_at(&message)),
+                Ok(_) => {}
+                Err(ReceiveError::Closed | ReceiveError::NotConnected) => return taken,
+                Err(error) => panic!("{error}"),
+            }
+            taken += 1;
+        }
+    });
+    std::io::stdin().read_to_end(&mut Vec::new()).expect("the sender closes it");
+    thread::sleep(MS * 100);
+    interface.disconnect();
+    report(
+        &interface,
+        reader.join().expect("no panic"),
+        &[("inbox", &inbox), ("inline", &inline), ("blocking", &blocking)],
+    );
+    println!("plain {}", around_the_gap(&plain).1.as_nanos());
+}
+
+fn sent_at(message: &tautline::Message) -> u64 {
+    message.decode::<[u64; 2]>().expect("two numbers")[1]
+}
+
+/// Says what was taken, and checks that every message is somewhere.
+fn report(interface: &UdpInterface, read: u64, ways: &[(&str, &Taken); 3]) {
+    let statistics = interface.statistics();
+    let (inbox, early) = (statistics.inbox, statistics.messages_dropped);
+    let dropped_early = early.of(DropReason::Expired) + early.of(DropReason::Stale);
+    assert_eq!(early.total(), dropped_early, "no other reason");
+    assert_eq!(statistics.messages_received, dropped_early + inbox.offered(), "{statistics:?}");
+    assert_eq!((inbox.taken, inbox.waiting), (read, 0));
+    let handled =
+        ways[1..].iter().map(|(_, taken)| taken.lock().expect("no panic").len() as u64).sum::<u64>();
+    assert_eq!(statistics.handlers.handled, handled);
+    for (name, taken) in ways.iter().filter(|(_, taken)| !taken.lock().expect("no panic").is_empty()) {
+        let (gap, age) = around_the_gap(taken);
+        println!("{name} {} {}", gap.as_nanos(), age.as_nanos());
+    }
+    let all = [early, inbox.dropped, statistics.handlers.dropped];
+    let of = |reason| all.iter().map(|drops| drops.of(reason)).sum::<u64>();
+    println!(
+        "counts {} {} {} {} {}",
+        statistics.messages_received,
+        statistics.kernel_drops,
+        of(DropReason::Expired),
+        of(DropReason::Superseded),
+        of(DropReason::Stale),
+    );
+}
+
+/// A receiver in a process of its own; ended with this value.
+struct Receiver {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    interface: SocketAddr,
+    plain: SocketAddr,
+}
+
+impl Receiver {
+    fn start(wire: Wire) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("this test's program"))
+            .args(["--exact", "the_receiver", "--nocapture", "--include-ignored"])
+            .env(RECEIVER, wire.name())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let mut output = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        let addresses = loop {
+            line.clear();
+            assert!(output.read_line(&mut line).expect("text") > 0, "it ended");
+            if let Some((_, addresses)) = line.split_once("listening ") {
+                break addresses;
+            }
+        };
+        let (interface, plain) = addresses.trim().split_once(' ').expect("two addresses");
+        let (interface, plain) = (interface.parse().expect("one"), plain.parse().expect("one"));
+        Self { input: child.stdin.take(), child, output, interface, plain }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is our own");
+    }
+
+    /// Lets it end; what it said: a name and its numbers a line.
+    fn end(mut self) -> HashMap<String, Vec<u64>> {
+        drop(self.input.take());
+        let mut text = String::new();
+        self.output.read_to_string(&mut text).expect("text");
+        assert!(self.child.wait().expect("it ended").success(), "{text}");
+        let number = |word: &str| word.parse().ok();
+        let lines = text.lines().filter_map(|line| {
+            let (name, numbers) = line.split_once(' ')?;
+            Some((name.to_owned(), numbers.split(' ').map(number).collect::<Option<Vec<u64>>>()?))
+        });
+        lines.collect()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        // Gone already where all went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a command on each channel, and a plain datagram, every millisecond until `end`; how many commands it were.
+fn send_until(end: Instant, client: &UdpInterface, channels: u16, plain: (&UdpSocket, SocketAddr)) -> u64 {
+    let mut due = Instant::now();
+    let mut sent = 0;
+    while due < end {
+        let data = [sent, steady_ns()];
+        for channel in 0..channels {
+            client.send(&data, &Metadata::command().channel(channel)).expect("its peer is known");
+            sent += 1;
+        }
+        plain.0.send_to(&serde_json::to_vec(&data).expect("numbers"), plain.1).expect("loopback");
+        due += MS;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    sent
+}
+
+/// Stops a receiver for so long, and checks what it hands over then; says what it was.
+fn stop_for(wire: Wire, stop: Duration) -> String {
+    let receiver = Receiver::start(wire);
+    let client = client(Config::client(receiver.interface.to_string()).wire(wire));
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let channels = if wire == Wire::Native { 3 } else { 1 };
+    let send = |time| send_until(Instant::now() + time, &client, channels, (&socket, receiver.plain));
+    let mut sent = send(AROUND);
+    receiver.signal(Signal::STOP);
+    sent += send(stop);
+    receiver.signal(Signal::CONT);
+    sent += send(AROUND);
+    client.flush();
+    let said = receiver.end();
+    let lifespan = Profile::control().qos(MessageType::Command, wire).lifespan.expect("it has one");
+    let mut text = format!("{wire}: stopped for {stop:?}; first command afterwards:");
+    let ways = ["inbox", "inline", "blocking"];
+    let seen: Vec<_> = ways.iter().filter_map(|way| Some((way, said.get(*way)?))).collect();
+    assert_eq!(seen.len(), usize::from(channels), "{said:?}");
+    for (way, numbers) in seen {
+        let (gap, age) = (Duration::from_nanos(numbers[0]), Duration::from_nanos(numbers[1]));
+        assert!(gap >= stop - AROUND / 2, "{way} saw no stop: {gap:?}");
+        assert!(age < lifespan + LOOK, "{wire}, {way}: {age:?} old after {gap:?}");
+        text += &format!(" {way} {age:?} old,");
+    }
+    let plain = Duration::from_nanos(said["plain"][0]);
+    assert!(plain > stop / 2, "else nothing was shown: {plain:?}");
+    let [received, kernel_drops, expired, superseded, stale] = said["counts"][..] else { panic!("{said:?}") };
+    assert!(
+        received <= sent && received + kernel_drops >= sent,
+        "{received} of {sent}, {kernel_drops} dropped"
+    );
+    assert!(expired > 0, "{said:?}");
+    text + &format!(
+        " plain socket {plain:?} old. {sent} sent = {received} received + {} dropped by the kernel; expired {expired}, \
+         superseded {superseded}, stale {stale}",
+        sent - received
+    )
+}
+
+/// Not a test: what the others start.
+#[test]
+#[ignore = "the other end of the others"]
+fn the_receiver() {
+    if let Ok(wire) = std::env::var(RECEIVER) {
+        receive(wire.parse().expect("a wire"));
+        std::io::stdout().flush().expect("somebody reads it");
+    }
+}
+
+#[test]
+fn a_stopped_receiver_hands_over_nothing_stale_afterwards() {
+    for wire in common::WIRES {
+        println!("{}", stop_for(wire, MS * 400));
+    }
+}
+
+#[test]
+#[ignore = "the full length, in release"]
+fn a_receiver_stopped_for_a_second_hands_over_nothing_stale_afterwards() {
+    for _ in 0..10 {
+        for wire in common::WIRES {
+            println!("{}", stop_for(wire, MS * 1_000));
+        }
+    }
+}
