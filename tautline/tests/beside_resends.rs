@@ -1,0 +1,144 @@
+//! What best-effort messages feel of reliable ones that are sent again and again. A small version runs with all tests; the
+//! full one by
+//!
+//! ```text
+//! cargo test --release -p tautline --test beside_resends -- --ignored --nocapture
+//! ```
+
+#![allow(clippy::print_stdout)] // figures
+
+mod common;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{address, server, server_config, until};
+use tautline::{Config, Handler, MessageType, Metadata, SendError, UdpInterface, Wire, create_udp_client};
+
+/// Of so many datagrams towards the server one is lost.
+const LOSS: u32 = 3;
+
+/// Carries datagrams between one client and the server, and loses some, until it is told to end.
+struct LossyWay {
+    address: SocketAddr,
+    /// Loses nothing while the two are connecting.
+    loses: Arc<AtomicBool>,
+    ends: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<u64>>,
+}
+
+impl LossyWay {
+    fn to(server: SocketAddr) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a positive time");
+        let address = socket.local_addr().expect("bound");
+        let (loses, ends): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
+        let (losing, ending) = (Arc::clone(&loses), Arc::clone(&ends));
+        let carry = move || {
+            let (mut buffer, mut client, mut dice, mut lost) = ([0; 65_536], None, 1_u32, 0);
+            while !ending.load(Ordering::Relaxed) {
+                let Ok((len, from)) = socket.recv_from(&mut buffer) else { continue };
+                if from == server {
+                    client.map(|client| socket.send_to(&buffer[..len], client));
+                    continue;
+                }
+                client = Some(from);
+                // Knuth's MMIX has better ones; a lossy way needs no more.
+                dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                if losing.load(Ordering::Relaxed) && (dice >> 16).is_multiple_of(LOSS) {
+                    lost += 1;
+                } else {
+                    let _ = socket.send_to(&buffer[..len], server);
+                }
+            }
+            lost
+        };
+        Self { address, loses, ends, thread: Some(thread::spawn(carry)) }
+    }
+
+    /// Ends it; how many datagrams were lost.
+    fn end(&mut self) -> u64 {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.take().map_or(0, |thread| thread.join().expect("it does not panic"))
+    }
+}
+
+/// How long best-effort messages took from before `send` to the handler, sorted, over `time`. `fill` keeps reliable ones going.
+fn delays(server: &UdpInterface, client: &UdpInterface, time: Duration, fill: bool) -> Vec<Duration> {
+    let delays: Arc<Mutex<Vec<Duration>>> = Arc::default();
+    let (began, seen) = (Instant::now(), Arc::clone(&delays));
+    server.register_message_handler(
+        MessageType::Status,
+        Handler::inline(move |message, _| {
+            let sent = message.payload.try_into().map(u64::from_le_bytes).expect("eight bytes");
+            seen.lock().expect("no panic").push(began.elapsed() - Duration::from_nanos(sent));
+        }),
+    );
+    let filler = vec![0; 1000];
+    while began.elapsed() < time {
+        while fill {
+            match client.send_raw(&filler, &Metadata::configuration().delivery(tautline::Delivery::Reliable))
+            {
+                Ok(_) => {}
+                Err(SendError::WindowFull { .. }) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let now = u64::try_from(began.elapsed().as_nanos()).expect("not so long");
+        client.send_raw(&now.to_le_bytes(), &Metadata::status()).expect("sent");
+        thread::sleep(Duration::from_millis(1));
+    }
+    server.unregister_message_handler(MessageType::Status);
+    let mut delays = std::mem::take(&mut *delays.lock().expect("no panic"));
+    delays.sort_unstable();
+    delays
+}
+
+fn beside_resends(time: Duration) {
+    let server = server(server_config(Wire::Native));
+    server.register_message_handler(MessageType::Configuration, Handler::inline(|_, _| {}));
+    let mut way = LossyWay::to(address(&server));
+    let config = Config::client(way.address.to_string()).reliable_tries(1000);
+    let client = create_udp_client(config).expect("a valid configuration");
+    client.connect().expect("the server answers");
+    way.loses.store(true, Ordering::Relaxed);
+    println!("best effort at 1 kHz over a way that loses one in {LOSS}, from send to handler:");
+    for (what, fill) in [("alone", false), ("beside saturated reliable ones", true)] {
+        let delays = delays(&server, &client, time, fill);
+        assert!(!delays.is_empty(), "some arrive");
+        let at = |part: f64| delays[((delays.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e6;
+        println!(
+            "  {what:31} {:6} arrived, p50 {:6.0} us, p99 {:6.0} us, p99.9 {:6.0} us",
+            delays.len(),
+            at(0.5),
+            at(0.99),
+            at(0.999)
+        );
+    }
+    let lost = {
+        way.loses.store(false, Ordering::Relaxed);
+        until("every reliable message is settled", || client.statistics().deliveries.waiting == 0);
+        way.end()
+    };
+    let deliveries = client.statistics().deliveries;
+    println!(
+        "  {} reliable messages, all delivered; {lost} datagrams were lost on the way",
+        deliveries.delivered
+    );
+    assert!(lost > 0 && deliveries.delivered > 0);
+    assert_eq!(deliveries.gave_up + deliveries.expired + deliveries.peer_lost + deliveries.unknown, 0);
+}
+
+#[test]
+fn best_effort_goes_on_beside_resends() {
+    beside_resends(Duration::from_millis(300));
+}
+
+#[test]
+#[ignore = "takes 20 s; prints figures"]
+fn best_effort_beside_resends_in_figures() {
+    beside_resends(Duration::from_secs(10));
+}
