@@ -22,6 +22,7 @@ mod pace;
 mod ping;
 mod progress;
 mod round_trips;
+mod screen;
 mod send;
 mod svg;
 mod text_chart;

@@ -27,12 +27,13 @@ use self::controller::{Half, Remains};
 use self::plant::{Plant, Report};
 use self::record::Diary;
 use self::summary::Summary;
-use self::view::{PER_SECOND, RECENT, Screen, View};
+use self::view::{PER_SECOND, RECENT, View};
 use self::words::{Cut, Happening, Settings, Snapshot, What};
 use crate::exit::{Exit, Failure};
 use crate::interrupt::{Interrupt, LOOK_EVERY};
 use crate::link::{WireArgs, duration, seconds};
 use crate::output;
+use crate::screen::Screen;
 
 /// Where the picture goes unless the user says otherwise.
 const PICTURE: &str = "tautline-demo.svg";

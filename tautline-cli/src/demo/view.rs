@@ -1,15 +1,14 @@
 //! What people see while the demo runs: a picture redrawn in place on a terminal, plain lines elsewhere.
 //!
-//! [`View::frame`] is pure: a snapshot in, lines out. [`Screen`] puts them on stderr.
+//! [`View::frame`] is pure: a snapshot in, lines out. [`Screen`](crate::screen::Screen) puts them on stderr.
 
 use std::collections::VecDeque;
-use std::io::Write;
 use std::time::Duration;
 
 use super::pendulum::{DESK, State, wrapped};
 use super::words::{Happening, Settings, Snapshot};
 use crate::latency::show_maybe;
-use crate::output::{self, BAD, BOLD, FAINT, GOOD, Styled};
+use crate::output::{BAD, BOLD, FAINT, GOOD, Styled};
 use crate::text_chart::{Canvas, bars};
 
 /// Snapshots kept for the small charts and the rate: 4 s at 10 per second.
@@ -167,71 +166,6 @@ fn drawing(state: &State, columns: usize) -> Vec<String> {
     canvas.rows().iter().map(|row| format!(" {row}")).collect()
 }
 
-/// Redraws lines in place on stderr.
-#[derive(Debug)]
-pub(super) struct Screen {
-    drawn: usize,
-}
-
-impl Screen {
-    /// Hides the cursor until dropped; then the picture goes, too.
-    pub(super) fn open() -> Self {
-        raw("\x1b[?25l");
-        Self { drawn: 0 }
-    }
-
-    /// The terminal's columns and rows.
-    pub(super) fn size() -> (usize, usize) {
-        let (rows, columns) = console::Term::stderr().size();
-        (usize::from(columns), usize::from(rows))
-    }
-
-    /// Puts these lines where the last ones were.
-    pub(super) fn draw(&mut self, lines: &[String]) {
-        let mut text = String::new();
-        if self.drawn > 0 {
-            text.push_str(&format!("\x1b[{}A", self.drawn));
-        }
-        for line in lines {
-            text.push_str(&format!("\r\x1b[2K{line}\n"));
-        }
-        text.push_str("\x1b[J"); // a shorter picture leaves nothing of a longer one
-        self.drawn = lines.len();
-        raw(&text);
-    }
-}
-
-impl Drop for Screen {
-    /// Wipes the picture, because the summary tells all that it did, and shows the cursor.
-    fn drop(&mut self) {
-        self.draw(&[]);
-        raw("\x1b[?25h");
-    }
-}
-
-/// Cursor movements have to reach the terminal under NO_COLOR, too, which strips all else.
-fn raw(text: &str) {
-    let mut stderr = std::io::stderr().lock();
-    let text = if output::has_colour() { text.to_owned() } else { without_colours(text) };
-    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
-}
-
-/// The text without the sequences that end in `m`: colours and weights.
-fn without_colours(text: &str) -> String {
-    let mut rest = text;
-    let mut plain = String::with_capacity(text.len());
-    while let Some(start) = rest.find("\x1b[") {
-        let end =
-            rest[start + 2..].find(|c: char| c.is_ascii_alphabetic()).map_or(rest.len(), |at| start + 3 + at);
-        plain.push_str(&rest[..start]);
-        if !rest[..end].ends_with('m') {
-            plain.push_str(&rest[start..end]);
-        }
-        rest = &rest[end..];
-    }
-    plain + rest
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::words::What;
@@ -284,11 +218,5 @@ mod tests {
         for part in ["angle +5.7°", "force -2.0 N", "900 answers/s", "p50 40 µs", "p99 -", "unanswered 3"] {
             assert!(line.contains(part), "no {part} in {line}");
         }
-    }
-
-    #[test]
-    fn without_colours_the_cursor_still_moves() {
-        assert_eq!(without_colours("\x1b[3A\x1b[1mhi\x1b[0m\x1b[2K!"), "\x1b[3Ahi\x1b[2K!");
-        assert_eq!(without_colours("end\x1b["), "end\x1b[");
     }
 }
