@@ -3,7 +3,7 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::exit::{EXIT_CODES, Exit, Failure};
-use crate::{bench, completions, demo, doctor, listen, man, ping, send};
+use crate::{bench, completions, demo, doctor, listen, man, ping, proxy, send};
 
 /// Real-time UDP links for control: see one, listen to one, send on one, measure one
 #[derive(Debug, Parser)]
@@ -17,7 +17,8 @@ Examples:
   tautline send 127.0.0.1:9000 '{\"force_n\": 1.5}' --type command
   tautline ping 127.0.0.1:9000 --count 1000 --budget 1ms
   tautline doctor --rate 1kHz
-  tautline bench latency --html latency.html"
+  tautline bench latency --html latency.html
+  tautline proxy 127.0.0.1:9001 127.0.0.1:9000 --loss 2% --jitter 3ms"
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -32,6 +33,7 @@ enum Command {
     Ping(ping::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),
+    Proxy(proxy::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -46,6 +48,7 @@ impl Cli {
             Command::Ping(args) => ping::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Bench(args) => bench::run(args),
+            Command::Proxy(args) => proxy::run(args),
             Command::Completions(args) => completions::run(args),
             Command::Man(args) => man::run(args),
         }

@@ -150,6 +150,27 @@ fn an_unknown_key_in_the_file_and_a_file_that_is_not_there() {
 }
 
 #[test]
+fn a_schedule_with_an_error_names_line_and_key() {
+    let path = std::env::temp_dir().join(format!("tautline-bad-schedule-{}.toml", std::process::id()));
+    let file = path.to_str().expect("the path is text");
+    std::fs::write(&path, "[[phase]]\nafter = \"5s\"\nloss = \"lots\"\n").expect("a temporary file");
+    let finished = run(&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--schedule", file]);
+    assert_told(&finished, USAGE, &[file, "line 3", "`loss`", "\"lots\"", "2%"]);
+    std::fs::remove_file(&path).expect("it is ours");
+}
+
+#[test]
+fn a_proxy_that_is_its_own_target_or_has_no_port() {
+    let other = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let address = other.local_addr().expect("it is bound").to_string();
+    assert_told(&run(&["proxy", &address, "127.0.0.1:9"]), NO_CONNECTION, &[&address, "in use"]);
+    drop(other);
+    assert_told(&run(&["proxy", &address, &address]), USAGE, &[&address, "LISTEN", "TARGET"]);
+    let nowhere = run(&["proxy", "127.0.0.1:0", "no-such-host.invalid:9000"]);
+    assert_told(&nowhere, NO_CONNECTION, &["no-such-host.invalid", "check the name"]);
+}
+
+#[test]
 fn a_wrong_variable_in_the_environment() {
     let mut listen = command(&["listen", "127.0.0.1:0"]);
     let finished = finish(listen.env("TAUTLINE_INBOX_CAPACITY", "many"));
@@ -172,6 +193,13 @@ fn numbers_and_names_outside_their_range() {
         (&["listen", "127.0.0.1:0", "--count", "-1"], &["--count", "from 1"]),
         (&["ping", "127.0.0.1:9", "--budget", "soon"], &["--budget", "250ms"]),
         (&["ping", "127.0.0.1:9", "--size", "70000"], &["--size", "64000"]),
+        (&["proxy", "127.0.0.1:0", "127.0.0.1:0"], &["port"]),
+        (&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--loss", "120%"], &["--loss", "120%", "0% to 100%"]),
+        (&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--loss", "90%", "--burst", "2"], &["`loss`", "`burst`"]),
+        (&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--burst", "2"], &["--loss"]),
+        (&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--rate", "10"], &["--rate", "10Mbit"]),
+        (&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--jitter", "3"], &["--jitter", "unit"]),
+        (&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--schedule", "/no/such.toml"], &["/no/such.toml"]),
         (&["completions", "cmd"], &["cmd", "bash"]),
         (&["lisen"], &["lisen", "listen"]),
     ] {

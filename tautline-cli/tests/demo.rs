@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{Finished, command, finish, last_json, run};
+use support::{Finished, Listener, command, finish, last_json, run};
 
 /// How often a demo is tried: a machine that stalls for long drops any pendulum, and the verdict says so.
 const TRIES: usize = 3;
@@ -78,6 +78,43 @@ fn a_killed_controller_is_noticed_and_its_return_too() {
         assert_eq!(summary["lost"], summary["lost_in_silence"], "the link itself lost none: {summary}");
         assert_eq!(finished.code, 0, "upright again: {summary}");
     }
+}
+
+/// When what is told by these words happened first, in seconds.
+fn when(summary: &serde_json::Value, words: &str) -> f64 {
+    let events = summary["events"].as_array().expect("a list");
+    let is_it = |event: &&serde_json::Value| event["what"].as_str().is_some_and(|what| what.contains(words));
+    let event = events.iter().find(is_it).unwrap_or_else(|| panic!("no {words:?} in {summary}"));
+    event["seconds"].as_f64().expect("a number")
+}
+
+#[test]
+fn on_a_bad_network_the_pendulum_stays_up_and_a_cut_still_ends_the_force() {
+    let options = ["--impair", "loss=10%,jitter=5ms", "--cut-after", "2s", "--cut-for", "300ms", "--json"];
+    let finished = demo(&[&["demo", "--seconds", "5"], &options[..]].concat());
+    assert_eq!(finished.code, 0, "upright at the end: {}", finished.stdout);
+    let summary = last_json(&finished.stdout);
+    let network = summary["network"].as_str().expect("it is told");
+    assert!(network.starts_with("loss 10 %, jitter 5ms: lost "), "{network}");
+    let (sent, lost) = (summary["messages_sent"].as_f64(), summary["lost"].as_f64());
+    let share = lost.zip(sent).map(|(lost, sent)| lost / sent).expect("numbers");
+    assert!((0.1..0.5).contains(&share), "one in five round trips, and those of the cut: {summary}");
+    // 20 ms and what is on its way; a busy machine may stop either half for longer.
+    let until_zero = when(&summary, "sets the force to zero") - when(&summary, "is killed");
+    assert!(until_zero < 0.5, "{until_zero}: {summary}");
+}
+
+#[test]
+fn a_proxy_started_by_hand_can_stand_in_between() {
+    let plant = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let plant_at = plant.local_addr().expect("it is bound").to_string();
+    drop(plant);
+    let proxy = Listener::run(&["proxy", "127.0.0.1:0", &plant_at, "--loss", "5%", "--delay", "2ms"]);
+    let options = ["--plant", &plant_at, "--via", &proxy.address, "--rate", "200", "--json"];
+    let finished = demo(&[&["demo", "--seconds", "1.5"], &options[..]].concat());
+    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+    let summary = last_json(&finished.stdout);
+    assert!(summary["rtt_us"]["p50"].as_f64().is_some_and(|us| us >= 4000.0), "2 ms each way: {summary}");
 }
 
 #[test]

@@ -36,7 +36,8 @@
 //!
 //! # Cargo features
 //!
-//! `toml` (configuration from TOML), `msgpack` and `cbor` (codecs beside JSON); none is on by default.
+//! `toml` (configuration from TOML), `msgpack` and `cbor` (codecs beside JSON), `sim` (what networks do to datagrams, for
+//! tests); none is on by default.
 
 mod bell;
 mod caller_driven;
@@ -107,6 +108,8 @@ pub use send::Sent;
 pub use statistics::Statistics;
 pub use tautline_proto::endpoint::{Outcome, RemovalReason};
 pub use tautline_proto::json::{JsonFault, NonFinite};
+#[cfg(feature = "sim")]
+pub use tautline_proto::sim;
 pub use tautline_proto::wire::native::BadText;
 pub use tautline_proto::{
     Cause, ConnectionState, ContentType, Delivery, DropReason, Drops, Id, Instant, MessageRef, MessageType,

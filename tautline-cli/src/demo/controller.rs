@@ -3,7 +3,6 @@
 //! It drives its interface itself, as the plant does. Killing it means that the thread stops in the
 //! middle of everything: no more turns, no farewell, as if its process were gone.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
@@ -64,9 +63,9 @@ impl Half {
     }
 }
 
-/// The configuration of a controller for the plant at `address`.
-pub(super) fn config(config: Config, address: SocketAddr) -> Config {
-    config.endpoint(address.to_string()).name("controller")
+/// The configuration of a controller for the plant that is called at `endpoint`.
+pub(super) fn config(config: Config, endpoint: String) -> Config {
+    config.endpoint(endpoint).name("controller")
 }
 
 fn run(config: Config, period: Duration, orders: &AtomicU8) -> Result<Remains, Failure> {

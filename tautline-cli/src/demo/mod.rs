@@ -5,6 +5,7 @@
 //! [`control`], the motor's failsafe in [`actuator`].
 
 mod actuator;
+mod between;
 mod control;
 mod controller;
 mod matrix;
@@ -21,8 +22,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use tautline::{Config, ContentType, Wire};
+use tautline::sim::Impairments;
+use tautline::{Config, ContentType, Endpoint, Wire};
 
+use self::between::BadNetwork;
 use self::controller::{Half, Remains};
 use self::plant::{Plant, Report};
 use self::record::Diary;
@@ -30,6 +33,7 @@ use self::summary::Summary;
 use self::view::{PER_SECOND, RECENT, View};
 use self::words::{Cut, Happening, Settings, Snapshot, What};
 use crate::exit::{Exit, Failure};
+use crate::impair;
 use crate::interrupt::{Interrupt, LOOK_EVERY};
 use crate::link::{WireArgs, duration, seconds};
 use crate::output;
@@ -47,12 +51,14 @@ const NEWS: usize = 4;
 /// controller (state feedback) run as two interfaces that talk over UDP on this computer: the plant
 /// sends its state, the controller answers with a force. The round trip is from the state to the force
 /// that answers it. When no command comes for 20 ms (or three samples), the plant's failsafe sets the force to
-/// zero.
+/// zero. --impair puts a bad network between the two; so does `tautline proxy`, started by hand, with --plant and --via.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tautline demo --seconds 5
   tautline demo --cut-after 3s --cut-for 2s
+  tautline demo --impair loss=10%,jitter=5ms --cut-after 3s
+  tautline demo --plant 127.0.0.1:9000 --via 127.0.0.1:9001
   tautline demo --wire classic --rate 200 --json")]
 pub(crate) struct Args {
     /// How long to balance, in seconds
@@ -73,6 +79,15 @@ pub(crate) struct Args {
     /// How long it stays dead
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration, requires = "cut_after")]
     cut_for: Duration,
+    /// A bad network between the two, by the names of `proxy`'s options, such as loss=10%,jitter=5ms
+    #[arg(long, value_name = "LIST", value_parser = impair::list)]
+    impair: Option<Impairments>,
+    /// Where the plant listens [default: 127.0.0.1 and any free port]
+    #[arg(long, value_name = "ENDPOINT")]
+    plant: Option<Endpoint>,
+    /// Where the controller calls instead: a proxy whose target is --plant
+    #[arg(long, value_name = "ENDPOINT", requires = "plant", conflicts_with = "impair")]
+    via: Option<Endpoint>,
     #[command(flatten)]
     wire: WireArgs,
     /// Where to write the picture: trajectory and round trips as SVG [default: tautline-demo.svg]
@@ -97,7 +112,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         check_writable(path)?;
     }
     let interrupt = Interrupt::install()?;
-    let found = balance(&base, settings, &interrupt, wire)?;
+    let found = balance(&base, settings, &interrupt, args)?;
     let summary = summary(found, wire, settings);
     output::data(&if args.json { summary.json() } else { summary.text() })?;
     write_picture(args, &summary)?;
@@ -123,20 +138,27 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
 struct Found {
     report: Report,
     cuts: Diary,
+    /// What stood between the two, and what it did.
+    network: Option<String>,
 }
 
 /// Starts both halves, watches them, and joins them.
-fn balance(base: &Config, settings: Settings, interrupt: &Interrupt, wire: Wire) -> Result<Found, Failure> {
-    let server = base.clone().role(tautline::Role::Server).endpoint("127.0.0.1:0").name("plant");
+fn balance(base: &Config, settings: Settings, interrupt: &Interrupt, args: &Args) -> Result<Found, Failure> {
+    let listen = args.plant.as_ref().map_or_else(|| "127.0.0.1:0".to_owned(), ToString::to_string);
+    let server = base.clone().role(tautline::Role::Server).endpoint(listen).name("plant");
     let plant = Plant::open(server, settings)?;
     let address = plant.address()?;
-    let client = controller::config(base.clone().role(tautline::Role::Client), address);
+    let network = args.impair.map(|impairments| BadNetwork::before(address, impairments)).transpose()?;
+    let called = network.as_ref().map_or(address, |network| network.address).to_string();
+    let called = args.via.as_ref().map_or(called, ToString::to_string);
+    let client = controller::config(base.clone().role(tautline::Role::Client), called);
     let (sender, news) = sync_channel(NEWS);
     let asked = interrupt.clone();
     let plant = std::thread::Builder::new()
         .name("plant".to_owned())
         .spawn(move || plant.run(&sender, &asked))
         .map_err(|error| Failure::failed(format!("cannot start the plant's thread: {error}")))?;
+    let wire = base.wire.unwrap_or(Wire::Native);
     let title = format!("tautline demo: {wire} wire, {} samples/s, plant at {address}", settings.rate);
     let mut director = Director::start(client, settings)?;
     director.watch(&news, View::new(title, settings))?;
@@ -144,7 +166,11 @@ fn balance(base: &Config, settings: Settings, interrupt: &Interrupt, wire: Wire)
     let cuts = director.finish();
     // A controller that failed is why the plant waited in vain.
     let cuts = cuts?;
-    Ok(Found { report: report?, cuts })
+    let network = match (network, &args.via) {
+        (Some(network), _) => Some(network.end()?),
+        (None, via) => via.as_ref().map(|via| format!("by way of {via}")),
+    };
+    Ok(Found { report: report?, cuts, network })
 }
 
 /// Kills the controller and brings it back, and shows what happens.
@@ -263,6 +289,7 @@ fn summary(found: Found, wire: Wire, settings: Settings) -> Summary {
         lost_in_silence,
         refused,
         skipped,
+        network: found.network,
         trajectory: rig.trajectory,
         diary: rig.diary.merged(found.cuts),
     }

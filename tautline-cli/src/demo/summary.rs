@@ -31,6 +31,8 @@ pub(super) struct Summary {
     pub(super) refused: u64,
     /// Samples not taken because the plant's thread did not run in time.
     pub(super) skipped: u64,
+    /// What stood between the two halves, if anything.
+    pub(super) network: Option<String>,
     pub(super) trajectory: Trajectory,
     pub(super) diary: Diary,
 }
@@ -50,6 +52,8 @@ struct Line<'a> {
     samples_skipped: u64,
     rtt_us: Percentiles,
     jitter_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<&'a str>,
     events: Vec<Event>,
 }
 
@@ -68,16 +72,17 @@ impl Summary {
         self.round_trips.unanswered()
     }
 
-    /// Upright, and nothing lost but while there were no commands.
+    /// Upright, and nothing lost but while there were no commands, or by a network that was asked to.
     pub(super) fn verdict(&self) -> Exit {
-        let is_whole = self.lost() == self.lost_in_silence;
+        let is_whole = self.network.is_some() || self.lost() == self.lost_in_silence;
         if self.is_upright && is_whole { Exit::Done } else { Exit::NotMet }
     }
 
     /// For the picture's head.
     pub(super) fn one_line(&self) -> String {
+        let network = self.network.as_ref().map_or("", |_| ", through a bad network");
         format!(
-            "{} wire, {} samples/s for {:.1} s: {} sent, {} answered, {} lost; {}",
+            "{} wire, {} samples/s for {:.1} s{network}: {} sent, {} answered, {} lost; {}",
             self.wire,
             self.rate,
             self.elapsed.as_secs_f64(),
@@ -106,6 +111,7 @@ impl Summary {
             samples_skipped: self.skipped,
             rtt_us: self.latencies().percentiles(),
             jitter_us: self.latencies().jitter_us(),
+            network: self.network.as_deref(),
             events: events.collect(),
         };
         serde_json::to_string(&line).expect("numbers and text are JSON") + "\n"
@@ -120,6 +126,9 @@ impl Summary {
         line(String::new());
         line(format!("  messages   {}", self.counts()));
         line(format!("  round trip {}", self.latencies().percentiles().line()));
+        if let Some(network) = &self.network {
+            line(format!("  network    {network}"));
+        }
         for chart in self.charts() {
             line(chart);
         }
