@@ -16,7 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{address, server, server_config, until};
-use tautline::{Config, Handler, MessageType, Metadata, SendError, UdpInterface, Wire, create_udp_client};
+use tautline::{
+    Config, Delivery, Handler, MessageType, Metadata, SendError, UdpInterface, Wire, create_udp_client,
+};
 
 /// Of so many datagrams towards the server one is lost.
 const LOSS: u32 = 3;
@@ -77,15 +79,9 @@ fn delays(server: &UdpInterface, client: &UdpInterface, time: Duration, fill: bo
             seen.lock().expect("no panic").push(began.elapsed() - Duration::from_nanos(sent));
         }),
     );
-    let filler = vec![0; 1000];
     while began.elapsed() < time {
-        while fill {
-            match client.send_raw(&filler, &Metadata::configuration().delivery(tautline::Delivery::Reliable))
-            {
-                Ok(_) => {}
-                Err(SendError::WindowFull { .. }) => break,
-                Err(error) => panic!("{error}"),
-            }
+        if fill {
+            fill_window(client);
         }
         let now = u64::try_from(began.elapsed().as_nanos()).expect("not so long");
         client.send_raw(&now.to_le_bytes(), &Metadata::status()).expect("sent");
@@ -95,6 +91,13 @@ fn delays(server: &UdpInterface, client: &UdpInterface, time: Duration, fill: bo
     let mut delays = std::mem::take(&mut *delays.lock().expect("no panic"));
     delays.sort_unstable();
     delays
+}
+
+/// Sends reliable messages until no more are taken.
+fn fill_window(client: &UdpInterface) {
+    let metadata = Metadata::configuration().delivery(Delivery::Reliable);
+    let refused = (0..).find_map(|_| client.send_raw(&[0; 1000], &metadata).err());
+    assert!(matches!(refused, Some(SendError::WindowFull { .. })), "{refused:?}");
 }
 
 fn beside_resends(time: Duration) {
@@ -109,13 +112,13 @@ fn beside_resends(time: Duration) {
     for (what, fill) in [("alone", false), ("beside saturated reliable ones", true)] {
         let delays = delays(&server, &client, time, fill);
         assert!(!delays.is_empty(), "some arrive");
-        let at = |part: f64| delays[((delays.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e6;
+        let at = |per_mille: usize| delays[(delays.len() - 1) * per_mille / 1000].as_secs_f64() * 1e6;
         println!(
             "  {what:31} {:6} arrived, p50 {:6.0} us, p99 {:6.0} us, p99.9 {:6.0} us",
             delays.len(),
-            at(0.5),
-            at(0.99),
-            at(0.999)
+            at(500),
+            at(990),
+            at(999)
         );
     }
     let lost = {
