@@ -33,6 +33,7 @@ use crate::patience::Patience;
 use crate::reply::Reply;
 use crate::shared::Shared;
 use crate::socket::{Granted, Socket, Waiter, Waker};
+use crate::watchdog::Watches;
 use crate::{Cause, MessageRef, WaitPolicy};
 
 /// A turn reads no more once it has read so many datagrams. It may have read some more: those that the kernel handed over
@@ -111,6 +112,7 @@ pub(crate) struct Turner {
     unwritten: bool,
     patience: Patience,
     watch: Watch,
+    watchdogs: Watches,
     /// When the gate wants to be looked at again.
     watch_at: Option<Instant>,
     /// Whether the kernel may hand over many datagrams at once.
@@ -176,6 +178,7 @@ impl Turner {
             streams,
         } = parts;
         let arrivals = Arrivals::new(shared.clock.now());
+        let watchdogs = shared.watchdogs.watches();
         let dispatcher = Dispatcher::new(Arc::clone(&shared.handlers), Arc::clone(&shared.pool));
         Self {
             shared,
@@ -196,6 +199,7 @@ impl Turner {
             unwritten: false,
             patience: Patience::new(wait),
             watch,
+            watchdogs,
             watch_at: None,
             offload,
             more_may_wait: false,

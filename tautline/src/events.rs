@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::SendError;
 use crate::sync::lock;
+use crate::watchdog::WatchdogEvent;
 use crate::{Cause, ConnectionState, MessageType, Outcome, PeerId, RealtimePart, RemovalReason};
 
 /// Something that happened, in the order in which it happened.
@@ -107,6 +108,8 @@ pub enum Event {
         /// What became of it.
         outcome: Outcome,
     },
+    /// A watchdog has tripped or recovered; its closure, if any, was called before.
+    Watchdog(WatchdogEvent),
     /// A message that `send` had queued could not be sent.
     SendFailed {
         /// Why.

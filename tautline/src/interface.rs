@@ -23,6 +23,7 @@ use crate::requests::{Request, RequestError};
 use crate::send::Sent;
 use crate::shared::Shared;
 use crate::statistics::Statistics;
+use crate::watchdog::{WatchError, WatchId, Watchdog, WatchdogEvent, WatchdogStats};
 use crate::{Cause, ConnectionState, ContentType, Payload, PeerId};
 
 /// How long [`UdpInterface::cleanup`] waits for handlers at work.
@@ -548,6 +549,55 @@ impl UdpInterface {
         self.shared().handlers.stats()
     }
 
+    /// Has `failsafe` called when a watchdog trips, and when it recovers.
+    ///
+    /// It runs on a thread that no handler, no lock and nothing that others do can hold up, not even a driver that hangs.
+    /// That thread is for all of the interface's watchdogs, so it must return soon. When it panics, that is counted, and the
+    /// next time it is called again. Each change is also an [event](crate::Event::Watchdog), which comes after the call.
+    ///
+    /// Works at any time, also before connecting. A watchdog lasts until it is [ended](Self::unwatch) or the interface is
+    /// cleaned up or dropped, which trips what is armed: however signs of life end, the failsafe runs. A closure that owns a
+    /// clone of the interface keeps it from being dropped.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use tautline::{Config, MessageType, Watchdog, create_udp_server};
+    ///
+    /// let plant = create_udp_server(Config::server("127.0.0.1:0").realtime(true))?;
+    /// let motor_is_on = Arc::new(AtomicBool::new(false));
+    /// let motor = Arc::clone(&motor_is_on);
+    /// plant.watch(Watchdog::messages(MessageType::Command, Duration::from_millis(20)), move |event| {
+    ///     motor.store(!event.is_tripped(), Ordering::SeqCst);
+    /// })?;
+    /// plant.connect()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A time or a condition that cannot be, a `deadline` that the configuration does not have, an interface that was cleaned
+    /// up, no thread.
+    pub fn watch(
+        &self,
+        watchdog: Watchdog,
+        failsafe: impl FnMut(&WatchdogEvent) + Send + 'static,
+    ) -> Result<WatchId, WatchError> {
+        self.shared().watch(watchdog, Box::new(failsafe))
+    }
+
+    /// Ends a watchdog, without tripping it; says whether there was one. Does not wait for its closure, if that is running.
+    pub fn unwatch(&self, watch: WatchId) -> bool {
+        self.shared().watchdogs.remove(watch, self.shared().steady_now())
+    }
+
+    /// How each watchdog stands, also those that the configuration asks for (`deadline`).
+    #[must_use]
+    pub fn watchdogs(&self) -> Vec<WatchdogStats> {
+        self.shared().watchdogs.stats(self.shared().steady_now())
+    }
+
     /// How the connection stands.
     #[must_use]
     pub fn connection_state(&self) -> ConnectionState {
@@ -628,6 +678,7 @@ impl Shared {
         self.status.apply(Cause::Cleanup);
         // From here on nobody connects any more; whoever did in between is ended too.
         self.shut();
+        self.watchdogs.close(self.steady_now(), patience);
         self.handlers.close(patience);
         self.status.events.close();
     }

@@ -80,6 +80,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod waiting;
+mod watchdog;
 
 pub use caller_driven::Driver;
 pub use config::{
@@ -114,6 +115,10 @@ pub use tautline_proto::wire::native::BadText;
 pub use tautline_proto::{
     Cause, ConnectionState, ContentType, Delivery, DropReason, Drops, Id, Instant, MessageRef, MessageType,
     PathStats, PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, UnknownName, WallTime,
+};
+
+pub use watchdog::{
+    WatchError, WatchId, Watchdog, WatchdogChange, WatchdogEvent, WatchdogState, WatchdogStats, Watched,
 };
 
 /// A handler for messages of a type; see [`UdpInterface::register_message_handler`].
@@ -156,3 +161,8 @@ pub mod generic {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The programs in docs/safety.md run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/safety.md")]
+struct Safety;

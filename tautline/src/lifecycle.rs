@@ -188,6 +188,7 @@ impl Shared {
         }
         self.handlers.quiesce(Duration::ZERO);
         self.directory.end();
+        self.watchdogs.peer_left(None, self.steady_now());
     }
 
     fn open_fresh(
@@ -204,6 +205,7 @@ impl Shared {
         self.handlers.set_defaults(settings.handler_defaults());
         let granted = socket.set_buffers(settings.receive_buffer, settings.send_buffer);
         let held = self.ask_machine(&wishes, &socket, granted);
+        self.begin_watching(&settings.streams).map_err(|error| system("thread for the watchdogs", &error))?;
         self.start(&settings, socket, address, (granted, held), first_number)
     }
 

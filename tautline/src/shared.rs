@@ -29,6 +29,7 @@ use crate::requests::Requests;
 use crate::send::Link;
 use crate::status::Status;
 use crate::sync::lock;
+use crate::watchdog::Watchdogs;
 
 pub(crate) struct Shared {
     pub(crate) caller_driven: bool,
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) handlers: Arc<Handlers<Reply>>,
     pub(crate) status: Status,
+    pub(crate) watchdogs: Watchdogs,
     pub(crate) directory: Directory,
     pub(crate) log: LineLimit,
     pub(crate) lifecycle: Lifecycle,
@@ -70,6 +72,7 @@ impl Shared {
             pool,
             handlers: Arc::new(Handlers::new(handler_defaults)),
             status: Status::default(),
+            watchdogs: Watchdogs::default(),
             directory: Directory::default(),
             log: LineLimit::default(),
             lifecycle: Lifecycle::default(),

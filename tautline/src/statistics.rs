@@ -68,6 +68,14 @@ pub struct Statistics {
     pub inbox: InboxStats,
     /// All handlers together.
     pub handlers: HandlerStats,
+    /// How often watchdogs tripped.
+    pub watchdog_trips: u64,
+    /// How often they recovered.
+    pub watchdog_recoveries: u64,
+    /// How often their closures panicked.
+    pub watchdog_panics: u64,
+    /// Periods that passed without a sign of life, of all watchdogs together.
+    pub deadline_misses: u64,
     /// Round trip, jitter and clocks (of the peer heard last); `None` on the classic wire and before the first
     /// measurement.
     pub path: Option<PathStats>,
@@ -101,6 +109,7 @@ impl Shared {
     pub(crate) fn statistics(&self) -> Statistics {
         let (totals, peers) = self.directory.totals();
         let granted = self.lifecycle.granted();
+        let watchdogs = self.watchdogs.totals(self.steady_now());
         let heard = totals.received.last_activity.map(|at| self.wall_at(at));
         let sent = match self.send_counters.last_sent_ns.value() {
             0 => None,
@@ -131,6 +140,10 @@ impl Shared {
             deliveries: self.delivery_signs.stats(),
             inbox: self.inbox.stats(),
             handlers: self.handlers.totals(),
+            watchdog_trips: watchdogs.trips,
+            watchdog_recoveries: watchdogs.recoveries,
+            watchdog_panics: watchdogs.panicked,
+            deadline_misses: watchdogs.missed,
             path: totals.received.path,
             receive_buffer: granted.receive_buffer,
             send_buffer: granted.send_buffer,
@@ -196,6 +209,10 @@ impl Serialize for Statistics {
         map.serialize_entry("handler_timeouts", &self.handlers.timed_out)?;
         map.serialize_entry("handlers_waiting", &self.handlers.waiting)?;
         map.serialize_entry("handlers_dropped", &ByReason(&self.handlers.dropped))?;
+        map.serialize_entry("watchdog_trips", &self.watchdog_trips)?;
+        map.serialize_entry("watchdog_recoveries", &self.watchdog_recoveries)?;
+        map.serialize_entry("watchdog_panics", &self.watchdog_panics)?;
+        map.serialize_entry("deadline_misses", &self.deadline_misses)?;
         let micros = |duration: std::time::Duration| duration.as_secs_f64() * 1e6;
         map.serialize_entry("rtt_us", &self.path.map(|path| micros(path.rtt_smoothed)))?;
         map.serialize_entry("rtt_min_us", &self.path.map(|path| micros(path.rtt_min)))?;

@@ -11,10 +11,10 @@ mod common;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{address, client, client_config, next, server_config};
+use common::{address, client, client_config, next, server_config, until};
 use tautline::{
     Config, Cpus, Event, Events, Handler, MessageType, Metadata, PartOutcome, RealtimePart, RealtimeReport,
-    UdpInterface, Wire, create_udp_server,
+    UdpInterface, Watchdog, Wire, create_udp_server,
 };
 
 /// From capabilities(7).
@@ -142,6 +142,22 @@ fn priority_and_cores_are_those_of_the_driver_thread_alone() {
     assert_granted(&server.realtime_report(), RealtimePart::Cpus);
     assert_eq!(refused(&mut events), []);
     assert_link_works(&server);
+}
+
+#[test]
+fn the_watchdogs_outrank_the_driver_and_are_not_bound_to_its_core() {
+    if !may(CAP_SYS_NICE) {
+        return;
+    }
+    let allowed = line_of("/proc/thread-self/status", "Cpus_allowed_list:");
+    let config = server_config(Wire::Native).name("wd").thread_priority(7).cpus([a_core()]);
+    let server = create_udp_server(config).expect("valid");
+    server.watch(Watchdog::peer(Duration::from_secs(1)), |_| {}).expect("possible");
+    server.connect().expect("a free port");
+    // The kernel keeps 15 bytes of a name.
+    let thread = thread("tautline-wd-wat");
+    until("it outranks the driver", || scheduling(&thread) == (8, SCHED_FIFO));
+    assert_eq!(line_of(&format!("{thread}/status"), "Cpus_allowed_list:"), allowed);
 }
 
 #[test]

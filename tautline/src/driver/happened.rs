@@ -23,6 +23,7 @@ impl Turner {
                 shared.directory.set_state(peer, ConnectionState::Connected);
                 self.answer_by = None;
                 self.if_client(Cause::Accepted);
+                shared.watchdogs.peer_came(peer, shared.steady_now());
                 if let Some(info) = shared.directory.get(peer) {
                     if let Some(left_out) = self.may_log() {
                         tracing::info!(%peer, address = %info.address, name = info.name, left_out, "peer connected");
@@ -55,6 +56,7 @@ impl Turner {
             Happened::Removed(peer, reason) => {
                 self.freshness.forget(peer);
                 shared.directory.remove(peer);
+                shared.watchdogs.peer_left(Some(peer), shared.steady_now());
                 if reason == RemovalReason::ClosedByPeer {
                     self.if_client(Cause::ClosedByPeer);
                 }

@@ -238,8 +238,10 @@ impl Turner {
         // A new peer must be known to all before its first message is seen.
         self.settle(now);
         let Some(accepted) = accepted else { return };
-        let Self { inbound, shared, dispatcher, life, brought_messages, freshness, .. } = self;
+        let Self { inbound, shared, dispatcher, life, watchdogs, brought_messages, freshness, .. } = self;
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
+        let watchdogs = watchdogs.load();
+        watchdogs.heard(peer, now.steady);
         let clock = inbound.peer_clock(peer);
         let read_at = shared.clock.instant(now.steady);
         let mut messages = inbound.messages(accepted);
@@ -262,6 +264,7 @@ impl Turner {
                     continue;
                 }
             };
+            watchdogs.took(&message, peer, now.steady);
             sink(&message, arrival);
             if shared.requests.answer(&message, arrival, &shared.pool) {
                 continue;

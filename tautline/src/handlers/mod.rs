@@ -30,6 +30,7 @@ pub(crate) use handler::Settings;
 // Users reach these two through the aliases at the crate's root, where the reply handle is known.
 #[allow(unreachable_pub)]
 pub use handler::{Handler, QueuedHandler};
+pub(crate) use quietly::{DropQuietly, quietly};
 pub use stats::HandlerStats;
 
 use crate::MessageType;

@@ -6,13 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Why a call gave no result; what was thrown is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Panicked;
+pub(crate) struct Panicked;
 
 /// Calls users' code.
 ///
 /// Unwind safety is asserted: what a handler breaks in its own state by panicking is its own, and the next
 /// message is still given to it.
-pub(super) fn quietly<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub(crate) fn quietly<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|thrown| {
         discard(thrown);
         Panicked
@@ -27,10 +27,10 @@ fn discard(thrown: Box<dyn Any + Send>) {
 }
 
 /// A value of the user whose destructor may panic without consequences.
-pub(super) struct DropQuietly<T>(Option<T>);
+pub(crate) struct DropQuietly<T>(Option<T>);
 
 impl<T> DropQuietly<T> {
-    pub(super) const fn new(value: T) -> Self {
+    pub(crate) const fn new(value: T) -> Self {
         Self(Some(value))
     }
 }

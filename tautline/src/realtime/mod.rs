@@ -32,6 +32,9 @@ use crate::sync::lock;
 /// well within the 2 MiB that a thread has.
 const STACK_TOUCHED: usize = 256 * 1024;
 
+/// The highest of SCHED_FIFO (sched(7)).
+const MAX_PRIORITY: usize = 99;
+
 /// What the machine said to a wish: what it does, in words, or why not.
 type Answer<T = String> = Result<T, Refusal>;
 
@@ -220,6 +223,20 @@ impl Shared {
         if wishes.thread_priority > 0 {
             let answer = platform::set_priority(wishes.thread_priority);
             self.answered(&wishes, RealtimePart::ThreadPriority, answer);
+        }
+    }
+
+    /// Gives the calling thread, the watchdogs', what the driver asked for itself, but not its cores, and a priority above it
+    /// where the machine grants that: a driver that hangs must not keep it from running. What is refused here was refused
+    /// to the driver, and told.
+    pub(crate) fn ask_for_watchdog(&self) {
+        let wishes = self.realtime.wishes();
+        if wishes.lock_memory {
+            touch_stack();
+        }
+        let priority = wishes.thread_priority;
+        if priority > 0 && platform::set_priority((priority + 1).min(MAX_PRIORITY)).is_err() {
+            let _ = platform::set_priority(priority);
         }
     }
 

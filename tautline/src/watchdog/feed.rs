@@ -1,0 +1,159 @@
+//! What the driver leaves for the watchdog's thread: when something expected came last, and when it is overdue.
+//!
+//! The driver stores and never waits; the thread sleeps until what it read is due, and reads again. Only where the thread
+//! cannot know how long to sleep, because nothing has come yet or because the watchdog has tripped, does it ask to be woken:
+//! it sets `wanted` *before* it looks at `due`, and the driver sets `due` *before* it looks at `wanted` (all four
+//! sequentially consistent). So either the thread sees what came and does not sleep, or the driver sees the wish and
+//! ends its sleep. `tests/shuttle_watchdog.rs` tries the schedules.
+
+use super::periods::{Periods, Window};
+use crate::sync::{AtomicBool, AtomicU64, Ordering, Thread};
+
+/// One watchdog's signs of life. Times are nanoseconds of the interface's steady clock, never 0.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    periods: Periods,
+    // These five have one writer, the driver. Order: relaxed; whoever reads several looks at `due` before and after.
+    last: AtomicU64,
+    /// When the latest period ended.
+    period_ended: AtomicU64,
+    window: AtomicU64,
+    /// From the last sign of life to when it is overdue.
+    reach: AtomicU64,
+    missed: AtomicU64,
+    /// When it was armed without a sign of life; 0: it was not.
+    began: AtomicU64,
+    /// When it is overdue; 0 until it is armed.
+    due: AtomicU64,
+    wanted: AtomicBool,
+    thread: Thread,
+}
+
+/// How a feed stands at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// When it is overdue.
+    pub(crate) due: u64,
+    /// The last sign of life; 0: none yet.
+    pub(crate) last: u64,
+    /// What counts as the last sign of life.
+    since: u64,
+    window: Window,
+}
+
+impl Feed {
+    /// One whose watchdog's thread this is.
+    pub(crate) fn new(periods: Periods, thread: Thread) -> Self {
+        Self {
+            periods,
+            last: AtomicU64::new(0),
+            period_ended: AtomicU64::new(0),
+            window: AtomicU64::new(0),
+            reach: AtomicU64::new(reach(periods, Window::default())),
+            missed: AtomicU64::new(0),
+            began: AtomicU64::new(0),
+            due: AtomicU64::new(0),
+            wanted: AtomicBool::new(false),
+            thread,
+        }
+    }
+
+    /// A sign of life; for the driver alone. Neither locks nor allocates; a system call only where the thread asked for
+    /// it.
+    #[inline]
+    pub(crate) fn feed(&self, now: u64) {
+        let since = self.since();
+        let silent = now.saturating_sub(since);
+        let ended = self.period_ended.load(Ordering::Relaxed);
+        if since == 0
+            || silent >= self.periods.length_ns
+            || now.saturating_sub(ended) >= self.periods.length_ns / 2
+        {
+            self.end_period(now, if since == 0 { 0 } else { silent });
+        }
+        self.last.store(now, Ordering::Relaxed);
+        self.set_due(now, self.reach.load(Ordering::Relaxed));
+    }
+
+    /// Ends a period with a message, after those that passed without one.
+    fn end_period(&self, now: u64, silent: u64) {
+        let missed = silent / self.periods.length_ns;
+        let window = Window(self.window.load(Ordering::Relaxed)).missed(missed).met();
+        self.missed.store(self.missed.load(Ordering::Relaxed) + missed, Ordering::Relaxed);
+        self.window.store(window.0, Ordering::Relaxed);
+        self.reach.store(reach(self.periods, window), Ordering::Relaxed);
+        self.period_ended.store(now, Ordering::Relaxed);
+    }
+
+    fn set_due(&self, now: u64, reach: u64) {
+        self.due.store(now.saturating_add(reach), Ordering::SeqCst);
+        // With a reach of 0 too much was missed before, and the thread has nothing to do.
+        if reach > 0 {
+            self.wake_if_wanted();
+        }
+    }
+
+    fn wake_if_wanted(&self) {
+        if self.wanted.load(Ordering::SeqCst) && self.wanted.swap(false, Ordering::SeqCst) {
+            self.thread.unpark();
+        }
+    }
+
+    /// Expects signs of life from now on, unless it does so already; for any thread.
+    pub(crate) fn arm(&self, now: u64) {
+        if self.due.load(Ordering::SeqCst) != 0 || self.began.swap(now, Ordering::Relaxed) != 0 {
+            return;
+        }
+        let due = now.saturating_add(reach(self.periods, Window::default()));
+        // Whatever the driver has set meanwhile is later.
+        if self.due.compare_exchange(0, due, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            self.wake_if_wanted();
+        }
+    }
+
+    /// Asks to be woken by the next sign of life; then says how it stands, `None` while it is not armed. For its thread.
+    pub(crate) fn want(&self) -> Option<Seen> {
+        self.wanted.store(true, Ordering::SeqCst);
+        self.look()
+    }
+
+    /// How it stands; `None` while it is not armed.
+    pub(crate) fn look(&self) -> Option<Seen> {
+        let mut due = self.due.load(Ordering::SeqCst);
+        while due != 0 {
+            let window = Window(self.window.load(Ordering::Relaxed));
+            // The driver may be about to set a later `due`. It is not waited for: it may sleep there.
+            let last_of_due = due.saturating_sub(self.reach.load(Ordering::Relaxed));
+            let last = self.last.load(Ordering::Relaxed).min(last_of_due);
+            let since = self.since().min(last_of_due);
+            let seen = Seen { due, last, since, window };
+            let again = self.due.load(Ordering::SeqCst);
+            if again == due {
+                return Some(seen);
+            }
+            due = again;
+        }
+        None
+    }
+
+    /// How many of the periods that count are missed at `now`.
+    pub(crate) fn misses(&self, seen: &Seen, now: u64) -> u32 {
+        let silent = now.saturating_sub(seen.since) / self.periods.length_ns;
+        self.periods.misses(seen.window.missed(silent))
+    }
+
+    /// How many periods were missed so far.
+    pub(crate) fn missed(&self, now: u64) -> u64 {
+        let before = self.missed.load(Ordering::Relaxed);
+        let silent = self.look().map_or(0, |seen| now.saturating_sub(seen.since) / self.periods.length_ns);
+        before + silent
+    }
+
+    fn since(&self) -> u64 {
+        self.last.load(Ordering::Relaxed).max(self.began.load(Ordering::Relaxed))
+    }
+}
+
+fn reach(periods: Periods, window: Window) -> u64 {
+    periods.length_ns.saturating_mul(periods.until_failure(window))
+}

@@ -1,0 +1,118 @@
+//! Periods with and without a message, and how many may be missed.
+//!
+//! The condition is the weakly hard one of G. Bernat, A. Burns and A. Llamosí, "Weakly hard real-time systems", IEEE
+//! Transactions on Computers 50(4), 2001: at most m of any k periods in a row are missed. A period ends with a message, or
+//! after its length without one; the next begins there. Messages that come less than half a length after the one that ended
+//! a period belong to it, so that neither a fast sender nor a burst after a silence fills the window by itself.
+
+/// The most periods that a condition looks back on: one bit each.
+pub(crate) const MAX_PERIODS: u32 = u64::BITS;
+
+/// How long a period is, and how many of how many may be missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Periods {
+    /// Invariant: not 0.
+    pub(crate) length_ns: u64,
+    /// Invariant: `may_miss < of <= MAX_PERIODS`.
+    pub(crate) may_miss: u32,
+    pub(crate) of: u32,
+}
+
+/// What the latest periods were, the latest in the lowest bit: 1 is a missed one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Window(pub(crate) u64);
+
+impl Window {
+    /// After one more period, with a message.
+    pub(crate) const fn met(self) -> Self {
+        Self(self.0 << 1)
+    }
+
+    /// After so many more periods without one.
+    pub(crate) const fn missed(self, periods: u64) -> Self {
+        if periods >= MAX_PERIODS as u64 {
+            return Self(u64::MAX);
+        }
+        Self((self.0 << periods) | ((1 << periods) - 1))
+    }
+}
+
+impl Periods {
+    /// None may be missed.
+    pub(crate) const fn strict(length_ns: u64) -> Self {
+        Self { length_ns, may_miss: 0, of: 1 }
+    }
+
+    /// How many of the latest periods that count were missed.
+    pub(crate) const fn misses(self, window: Window) -> u32 {
+        (window.0 & (u64::MAX >> (MAX_PERIODS - self.of))).count_ones()
+    }
+
+    /// How many more periods in a row must be missed for the condition to fail; 0 where it has failed.
+    pub(crate) fn until_failure(self, window: Window) -> u64 {
+        let most = u64::from(self.may_miss) + 1;
+        if self.misses(window) == 0 {
+            return most;
+        }
+        (0..most).find(|&more| self.misses(window.missed(more)) > self.may_miss).unwrap_or(most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO_OF_FIVE: Periods = Periods { length_ns: 10, may_miss: 2, of: 5 };
+
+    fn window(periods: &[bool]) -> Window {
+        periods
+            .iter()
+            .fold(Window::default(), |window, &missed| if missed { window.missed(1) } else { window.met() })
+    }
+
+    #[test]
+    fn a_strict_condition_fails_with_the_first_miss() {
+        let strict = Periods::strict(10);
+        assert_eq!(strict.until_failure(Window::default()), 1);
+        assert_eq!(strict.until_failure(window(&[true])), 0);
+        assert_eq!(strict.until_failure(window(&[true, false])), 1);
+    }
+
+    #[test]
+    fn misses_count_as_long_as_they_are_among_the_latest() {
+        assert_eq!(TWO_OF_FIVE.until_failure(Window::default()), 3);
+        assert_eq!(TWO_OF_FIVE.until_failure(window(&[true])), 2);
+        assert_eq!(TWO_OF_FIVE.until_failure(window(&[true, false, true])), 1);
+        assert_eq!(TWO_OF_FIVE.until_failure(window(&[true, false, true, true])), 0);
+        assert_eq!(TWO_OF_FIVE.until_failure(window(&[true, true, true, false, false])), 0);
+        assert_eq!(TWO_OF_FIVE.until_failure(window(&[true, true, true, false, false, false])), 3);
+        assert_eq!(TWO_OF_FIVE.until_failure(window(&[true, true, false, false, false, false])), 3);
+    }
+
+    #[test]
+    fn the_longest_window_and_the_longest_silence() {
+        let all = Periods { length_ns: 1, may_miss: 63, of: 64 };
+        assert_eq!(all.until_failure(Window::default()), 64);
+        assert_eq!(all.misses(Window::default().missed(1 << 40)), 64);
+        assert_eq!(all.misses(Window::default().missed(63)), 63);
+        assert_eq!(all.until_failure(Window::default().missed(63)), 1);
+    }
+
+    /// The slow twin: the condition said once more in plain words.
+    #[test]
+    fn until_failure_is_the_first_number_of_misses_that_breaks_the_condition() {
+        for bits in 0..1_u64 << 10 {
+            for (may_miss, of) in [(0, 1), (1, 2), (2, 5), (3, 8), (9, 10)] {
+                let periods = Periods { length_ns: 1, may_miss, of };
+                let mut latest: Vec<bool> = (0..of).map(|place| bits >> place & 1 == 1).collect();
+                let mut expected = 0;
+                while latest.iter().filter(|&&missed| missed).count() <= may_miss as usize {
+                    latest.insert(0, true);
+                    latest.truncate(of as usize);
+                    expected += 1;
+                }
+                assert_eq!(periods.until_failure(Window(bits)), expected, "{bits:b} {may_miss}/{of}");
+            }
+        }
+    }
+}

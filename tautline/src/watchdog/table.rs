@@ -1,0 +1,319 @@
+//! All watchdogs of an interface: registered from any thread, fed by the driver, looked at by their thread.
+//!
+//! The list is replaced as a whole when it changes, so that whoever reads it takes no lock. The lock around the changes is
+//! never taken by the watchdogs' thread.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, Cache};
+use tautline_proto::Instant as Steady;
+
+use super::feed::Feed;
+use super::periods::Periods;
+use super::spec::{WatchError, WatchId, Watchdog, Watched};
+use super::thread::Running;
+use super::watch::{Failsafe, Place, Totals, Watch, WatchdogState, WatchdogStats};
+use crate::config::Streams;
+use crate::shared::Shared;
+use crate::sync::lock;
+use crate::{ConnectionState, MessageRef, PeerId};
+
+/// The watchdogs at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct List {
+    /// Those that any datagram feeds.
+    peers: Vec<Arc<Watch>>,
+    /// Those that messages feed.
+    messages: Vec<Arc<Watch>>,
+    /// Of which each peer gets one.
+    each_peer: Vec<Arc<Template>>,
+}
+
+/// What the watchdog of each peer is made of.
+#[derive(Debug)]
+struct Template {
+    id: WatchId,
+    spec: Watchdog,
+    periods: Periods,
+    place: Arc<Place>,
+    /// Asked for by the configuration, and gone with it.
+    is_configured: bool,
+}
+
+impl List {
+    /// A datagram came from this peer.
+    #[inline]
+    pub(crate) fn heard(&self, peer: PeerId, now: Steady) {
+        for watch in &self.peers {
+            if watch.is_of(peer) {
+                watch.feed.feed(now.as_nanos());
+            }
+        }
+    }
+
+    /// A message is handed out.
+    #[inline]
+    pub(crate) fn took(&self, message: &MessageRef<'_>, peer: PeerId, now: Steady) {
+        for watch in &self.messages {
+            if watch.is_fed_by(message, peer) {
+                watch.feed.feed(now.as_nanos());
+            }
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Watch>> {
+        self.peers.iter().chain(&self.messages)
+    }
+
+    fn add(&mut self, watch: Arc<Watch>) {
+        let list = if watch.watched.selector.is_none() { &mut self.peers } else { &mut self.messages };
+        list.push(watch);
+    }
+
+    /// The list without those for which `keep` says no, and those.
+    fn split(&self, keep: impl Fn(&Watch) -> bool) -> (Self, Vec<Arc<Watch>>) {
+        let mut kept = Self { each_peer: self.each_peer.clone(), ..Self::default() };
+        let mut others = Vec::new();
+        for watch in self.iter() {
+            if keep(watch) { kept.add(Arc::clone(watch)) } else { others.push(Arc::clone(watch)) }
+        }
+        (kept, others)
+    }
+}
+
+/// The driver's view of the list.
+pub(crate) type Watches = Cache<Arc<ArcSwap<List>>, Arc<List>>;
+
+/// The registry.
+#[derive(Debug, Default)]
+pub(crate) struct Watchdogs {
+    list: Arc<ArcSwap<List>>,
+    registered: Mutex<Registered>,
+}
+
+#[derive(Debug, Default)]
+struct Registered {
+    last_id: u64,
+    running: Option<Running>,
+    closed: bool,
+    /// The counts of those that are gone.
+    gone: Totals,
+}
+
+impl Watchdogs {
+    pub(crate) fn watches(&self) -> Watches {
+        Cache::new(Arc::clone(&self.list))
+    }
+
+    pub(super) fn list(&self) -> Arc<List> {
+        self.list.load_full()
+    }
+
+    /// Takes those for which `keep` says no off the list, and keeps their counts.
+    pub(super) fn retain(&self, now: Steady, keep: impl Fn(&Watch) -> bool) -> usize {
+        let mut registered = lock(&self.registered);
+        let (kept, others) = self.list.load().split(keep);
+        others.iter().for_each(|watch| registered.gone.add(&watch.stats(now)));
+        self.list.store(Arc::new(kept));
+        drop(registered);
+        others.len()
+    }
+
+    /// Ends the watchdog, or one for each peer; whether there was one.
+    pub(crate) fn remove(&self, id: WatchId, now: Steady) -> bool {
+        let template = {
+            let _registered = lock(&self.registered);
+            let list = self.list.load();
+            let (mut kept, _) = list.split(|_| true);
+            kept.each_peer.retain(|template| template.id != id);
+            let template = list.each_peer.iter().find(|template| template.id == id).cloned();
+            self.list.store(Arc::new(kept));
+            template
+        };
+        let place = self.list().iter().find(|watch| watch.id == id).map(|watch| Arc::clone(&watch.place));
+        let removed = self.retain(now, |watch| watch.id != id);
+        let place = place.or_else(|| template.as_ref().map(|template| Arc::clone(&template.place)));
+        place.inspect(|place| place.take_away());
+        removed > 0 || template.is_some()
+    }
+
+    /// A peer's link is established.
+    pub(crate) fn peer_came(&self, peer: PeerId, now: Steady) {
+        if self.list.load().each_peer.is_empty() {
+            return;
+        }
+        let registered = lock(&self.registered);
+        let Some(running) = &registered.running else { return };
+        let (mut list, _) = self.list.load().split(|_| true);
+        for template in list.each_peer.clone() {
+            // Whoever registered it just now may have seen the peer already.
+            let is_there =
+                list.iter().any(|watch| watch.id == template.id && watch.watched.peer == Some(peer));
+            if !is_there {
+                list.add(template.watch(peer, running, now));
+            }
+        }
+        self.list.store(Arc::new(list));
+        running.wake();
+    }
+
+    /// A peer is gone (`None`: all are): what watched it alone, for each peer, trips once more, when it is due, and then goes.
+    pub(crate) fn peer_left(&self, peer: Option<PeerId>, now: Steady) {
+        let list = self.list.load();
+        if list.each_peer.is_empty() && !list.iter().any(|watch| watch.watched.peer.is_some()) {
+            return;
+        }
+        let is_template = |id: WatchId| list.each_peer.iter().any(|template| template.id == id);
+        let concerns = |watch: &Watch| {
+            watch.watched.peer.is_some_and(|its| peer.is_none_or(|peer| peer == its)) && is_template(watch.id)
+        };
+        list.iter()
+            .filter(|watch| concerns(watch))
+            .for_each(|watch| watch.leaves.store(true, Ordering::SeqCst));
+        let has_left = |watch: &Watch| {
+            concerns(watch) && (watch.feed.look().is_none() || watch.state() == WatchdogState::Tripped)
+        };
+        self.retain(now, |watch| !has_left(watch));
+    }
+
+    /// Arms those that connecting arms.
+    fn arm(&self, now: Steady) {
+        let list = self.list.load();
+        list.iter().filter(|watch| watch.armed_at_connect).for_each(|watch| watch.feed.arm(now.as_nanos()));
+    }
+
+    /// Has the thread take over what was asked of the machine for the driver.
+    pub(crate) fn schedule_anew(&self) {
+        if let Some(running) = &lock(&self.registered).running {
+            running.schedule_anew();
+        }
+    }
+
+    /// All that they have counted, those that are gone included.
+    pub(crate) fn totals(&self, now: Steady) -> Totals {
+        let registered = lock(&self.registered);
+        let mut totals = registered.gone;
+        self.list.load().iter().for_each(|watch| totals.add(&watch.stats(now)));
+        totals
+    }
+
+    /// How each stands.
+    pub(crate) fn stats(&self, now: Steady) -> Vec<WatchdogStats> {
+        self.list.load().iter().map(|watch| watch.stats(now)).collect()
+    }
+
+    /// Trips what is armed, ends the thread, waiting for at most `patience`, and lets go of all failsafes. None can be
+    /// registered any more.
+    pub(crate) fn close(&self, now: Steady, patience: Duration) {
+        let running = {
+            let mut registered = lock(&self.registered);
+            registered.closed = true;
+            registered.running.take()
+        };
+        if let Some(running) = running {
+            running.stop(patience);
+        }
+        let list = self.list();
+        self.retain(now, |_| false);
+        self.list.store(Arc::default());
+        list.iter().for_each(|watch| watch.place.take_away());
+        list.each_peer.iter().for_each(|template| template.place.take_away());
+    }
+}
+
+impl Template {
+    fn watch(&self, peer: PeerId, running: &Running, now: Steady) -> Arc<Watch> {
+        let watched = Watched { selector: self.spec.selector, peer: Some(peer) };
+        let feed = Feed::new(self.periods, running.thread());
+        if self.spec.armed_at_connect {
+            feed.arm(now.as_nanos());
+        }
+        let place = Arc::clone(&self.place);
+        Arc::new(Watch::new(self.id, watched, feed, place, self.spec.armed_at_connect))
+    }
+}
+
+impl Shared {
+    pub(crate) fn steady_now(&self) -> Steady {
+        self.clock.steady(Instant::now())
+    }
+
+    /// Registers a watchdog.
+    pub(crate) fn watch(self: &Arc<Self>, spec: Watchdog, failsafe: Failsafe) -> Result<WatchId, WatchError> {
+        let (period, spec) = self.completed(spec)?;
+        let periods = spec.periods(period)?;
+        self.register(spec, periods, Some(failsafe), false)
+    }
+
+    /// Its period, and what the configuration says of it.
+    fn completed(&self, mut spec: Watchdog) -> Result<(Duration, Watchdog), WatchError> {
+        let Watchdog { selector: Some(selector), period: None, .. } = spec else {
+            return Ok((spec.period.unwrap_or_default(), spec));
+        };
+        let streams = self.config().settings().map(|settings| settings.streams).unwrap_or_default();
+        let qos = streams.of(selector.message_type, selector.channel.unwrap_or_default());
+        spec.misses = spec.misses.or(qos.misses);
+        Ok((qos.deadline.ok_or(WatchError::NoDeadline { selector })?, spec))
+    }
+
+    fn register(
+        self: &Arc<Self>,
+        spec: Watchdog,
+        periods: Periods,
+        failsafe: Option<Failsafe>,
+        is_configured: bool,
+    ) -> Result<WatchId, WatchError> {
+        let watchdogs = &self.watchdogs;
+        let mut registered = lock(&watchdogs.registered);
+        if registered.closed {
+            return Err(WatchError::Closed);
+        }
+        if registered.running.is_none() {
+            let problem = |error: std::io::Error| WatchError::System { problem: error.to_string() };
+            registered.running = Some(Running::start(self).map_err(problem)?);
+        }
+        registered.last_id += 1;
+        let id = WatchId(registered.last_id);
+        let running = registered.running.as_ref().expect("there is one now");
+        let (mut list, _) = watchdogs.list.load().split(|_| true);
+        let place = Arc::new(Place::new(failsafe));
+        let now = self.steady_now();
+        if spec.each_peer {
+            let template = Arc::new(Template { id, spec, periods, place, is_configured });
+            for peer in self.directory.all().iter().filter(|peer| peer.state.can_send()) {
+                list.add(template.watch(peer.id, running, now));
+            }
+            list.each_peer.push(template);
+        } else {
+            let watched = Watched { selector: spec.selector, peer: spec.peer };
+            let feed = Feed::new(periods, running.thread());
+            let state = self.status.state();
+            if spec.armed_at_connect && (state == ConnectionState::Connecting || state.can_send()) {
+                feed.arm(now.as_nanos());
+            }
+            list.add(Arc::new(Watch::new(id, watched, feed, place, spec.armed_at_connect)));
+        }
+        watchdogs.list.store(Arc::new(list));
+        running.wake();
+        Ok(id)
+    }
+
+    /// A connection begins: what it arms is armed, and what its configuration expects is watched.
+    pub(crate) fn begin_watching(self: &Arc<Self>, streams: &Streams) -> Result<(), WatchError> {
+        let now = self.steady_now();
+        let former: Vec<_> =
+            self.watchdogs.list().each_peer.iter().filter(|of| of.is_configured).map(|of| of.id).collect();
+        former.into_iter().for_each(|id| _ = self.watchdogs.remove(id, now));
+        for (selector, qos) in streams.iter() {
+            let Some(deadline) = qos.deadline else { continue };
+            let mut spec = Watchdog::configured(selector);
+            spec.misses = streams.of(selector.message_type, selector.channel.unwrap_or_default()).misses;
+            self.register(spec, spec.periods(deadline)?, None, true)?;
+        }
+        self.watchdogs.schedule_anew();
+        self.watchdogs.arm(now);
+        Ok(())
+    }
+}

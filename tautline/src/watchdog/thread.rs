@@ -1,0 +1,129 @@
+//! The thread that trips: nothing that users or other threads do holds it up, but the failsafes themselves.
+//!
+//! It takes no lock that anyone else holds. Events and log lines, which may run users' code, are another thread's to
+//! tell.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Weak};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use super::spec::{WatchdogChange, WatchdogEvent};
+use crate::events::Event;
+use crate::realtime::off_the_drivers_cores;
+use crate::shared::Shared;
+use crate::sync::park_until;
+
+/// The two threads, while they run.
+#[derive(Debug)]
+pub(super) struct Running {
+    thread: Thread,
+    teller: Thread,
+    signs: Arc<Signs>,
+    /// Ends when the teller has, which ends after the thread.
+    ended: Receiver<()>,
+}
+
+/// What others want of the thread. Order: set (release) before it is woken, read (acquire) by it.
+#[derive(Debug, Default)]
+struct Signs {
+    stopped: AtomicBool,
+    schedule_anew: AtomicBool,
+}
+
+impl Running {
+    pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
+        let name = shared.config().settings().map(|settings| settings.name).unwrap_or_default();
+        let spawn = |name: String, run: Box<dyn FnOnce() + Send>| {
+            // The system's names end at a zero. What it starts is not to share the driver's cores.
+            let builder = thread::Builder::new().name(name.replace('\0', ""));
+            builder.spawn(off_the_drivers_cores(run)).map(|handle| handle.thread().clone())
+        };
+        let signs = Arc::new(Signs { schedule_anew: AtomicBool::new(true), ..Signs::default() });
+        let (tell, told) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
+        let weak = Arc::downgrade(shared);
+        let tells = Box::new(move || tell_all(&weak, &told, end));
+        let teller = spawn(format!("tautline-{name}-events"), tells)?;
+        let looks = Box::new({
+            let (shared, signs) = (Arc::clone(shared), Arc::clone(&signs));
+            move || look_on(&shared, &signs, &tell)
+        });
+        let thread = spawn(format!("tautline-{name}-watchdog"), looks)?;
+        Ok(Self { thread, teller, signs, ended })
+    }
+
+    pub(super) fn thread(&self) -> Thread {
+        self.thread.clone()
+    }
+
+    pub(super) fn wake(&self) {
+        self.thread.unpark();
+    }
+
+    pub(super) fn schedule_anew(&self) {
+        self.signs.schedule_anew.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has what is armed trip, and ends both threads; waits for at most `patience`, and not for the calling thread.
+    pub(super) fn stop(&self, patience: Duration) {
+        self.signs.stopped.store(true, Ordering::Release);
+        self.wake();
+        let own = thread::current().id();
+        if own != self.thread.id() && own != self.teller.id() {
+            let waited = self.ended.recv_timeout(patience);
+            debug_assert_ne!(waited, Ok(()), "nothing is ever sent");
+            if waited == Err(RecvTimeoutError::Timeout) {
+                tracing::warn!("a watchdog's closure has not returned; left to itself");
+            }
+        }
+    }
+}
+
+fn look_on(shared: &Shared, signs: &Signs, tell: &Sender<WatchdogEvent>) {
+    loop {
+        if signs.schedule_anew.swap(false, Ordering::Acquire) {
+            shared.ask_for_watchdog();
+        }
+        let is_last = signs.stopped.load(Ordering::Acquire);
+        let list = shared.watchdogs.list();
+        // The teller ends only after this.
+        let mut tell = |event| _ = tell.send(event);
+        let due = list.iter().filter_map(|watch| watch.look(shared.clock, is_last, &mut tell)).min();
+        drop(list);
+        if is_last {
+            return;
+        }
+        park_until(due.map(|due| shared.clock.instant(due)));
+    }
+}
+
+/// Tells subscribers and the log, and takes away what has tripped for the last time.
+fn tell_all(shared: &Weak<Shared>, told: &Receiver<WatchdogEvent>, end: Sender<()>) {
+    for event in told {
+        let Some(shared) = shared.upgrade() else { break };
+        if let Some(left_out) = shared.log.allow(Instant::now()) {
+            let WatchdogEvent { watched, .. } = event;
+            match event.change {
+                WatchdogChange::Tripped { late, missed } => {
+                    tracing::warn!(%watched, ?late, missed, left_out, "watchdog tripped");
+                }
+                WatchdogChange::Recovered { after } => {
+                    tracing::info!(%watched, ?after, left_out, "watchdog recovered");
+                }
+            }
+        }
+        shared.status.events.publish(&Event::Watchdog(event));
+        let of_event =
+            |watch: &super::watch::Watch| watch.id == event.watch && watch.watched == event.watched;
+        if event.is_tripped()
+            && shared.watchdogs.list().iter().any(|w| of_event(w) && w.leaves.load(Ordering::SeqCst))
+        {
+            let now = shared.steady_now();
+            shared.watchdogs.retain(now, |watch| !(of_event(watch) && watch.leaves.load(Ordering::SeqCst)));
+        }
+    }
+    drop(end);
+}

@@ -1,0 +1,92 @@
+//! A watchdog's thread that sleeps without a limit, because it cannot know when to look again, is woken by the next sign
+//! of life, on every schedule. A lost wake-up would stand still, which shuttle reports.
+
+#![allow(dead_code, unreachable_pub)] // the files are used in part here
+
+#[path = "../src/watchdog/feed.rs"]
+mod feed;
+#[path = "../src/watchdog/periods.rs"]
+mod periods;
+
+/// What `src/sync.rs` is in the library, as far as these files need it.
+mod sync {
+    pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(crate) use shuttle::thread::Thread;
+}
+
+use shuttle::sync::Arc;
+use shuttle::thread;
+
+use feed::{Feed, Seen};
+use periods::Periods;
+
+/// Schedules tried per scenario and scheduler.
+const SCHEDULES: usize = 1500;
+
+/// The time-out.
+const LENGTH: u64 = 10;
+
+fn explore(scenario: impl Fn() + Send + Sync + Clone + 'static) {
+    shuttle::check_random(scenario.clone(), SCHEDULES);
+    shuttle::check_pct(scenario, SCHEDULES, 3);
+}
+
+/// A feed whose thread is the calling one.
+fn feed() -> Arc<Feed> {
+    Arc::new(Feed::new(Periods::strict(LENGTH), thread::current()))
+}
+
+/// Sleeps as the watchdogs' thread does until the feed stands as wanted.
+fn sleep_until(feed: &Feed, wanted: impl Fn(&Seen) -> bool) -> Seen {
+    loop {
+        if let Some(seen) = feed.want().filter(&wanted) {
+            return seen;
+        }
+        thread::park();
+    }
+}
+
+#[test]
+fn the_first_sign_of_life_is_noticed() {
+    explore(|| {
+        let feed = feed();
+        let driver = thread::spawn({
+            let feed = Arc::clone(&feed);
+            move || feed.feed(1)
+        });
+        let seen = sleep_until(&feed, |_| true);
+        assert_eq!((seen.last, seen.due), (1, 1 + LENGTH));
+        driver.join().unwrap();
+    });
+}
+
+#[test]
+fn the_end_of_a_silence_is_noticed_however_many_signs_of_life_end_it() {
+    explore(|| {
+        let feed = feed();
+        feed.feed(1);
+        let driver = thread::spawn({
+            let feed = Arc::clone(&feed);
+            move || [100, 101, 102].into_iter().for_each(|now| feed.feed(now))
+        });
+        let seen = sleep_until(&feed, |seen| seen.due > 50);
+        assert_eq!(seen.due, seen.last + LENGTH, "both of the same moment");
+        sleep_until(&feed, |seen| seen.last == 102);
+        driver.join().unwrap();
+    });
+}
+
+#[test]
+fn connecting_arms_beside_the_first_sign_of_life() {
+    explore(|| {
+        let feed = feed();
+        let (driver, user) = (Arc::clone(&feed), Arc::clone(&feed));
+        let driver = thread::spawn(move || driver.feed(7));
+        let user = thread::spawn(move || user.arm(5));
+        sleep_until(&feed, |_| true);
+        driver.join().unwrap();
+        user.join().unwrap();
+        let seen = feed.look().expect("armed");
+        assert_eq!((seen.last, seen.due), (7, 7 + LENGTH), "the later one counts");
+    });
+}
