@@ -5,7 +5,7 @@
 //! question after every answer. What waits goes when the pack is full, when it has waited for the gate's length and
 //! another message comes, or when the driver looks, whichever is first.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tautline_proto::wire::native::Pack;
 use tautline_proto::{Priority, WallTime};
@@ -146,6 +146,8 @@ pub(crate) struct Gate {
     target: Target,
     /// Of the most urgent of those that wait.
     priority: Priority,
+    /// From when on none of those that wait is worth anything; `None` where one is for ever.
+    expires: Option<Instant>,
     /// When the first and the last of those that wait were made.
     first: WallTime,
     last: WallTime,
@@ -221,11 +223,13 @@ impl Gate {
             self.pack.begin(self.datagram_size);
             self.target = terms.target;
             self.priority = terms.priority;
+            self.expires = terms.expires;
             self.first = terms.made;
             let begun = self.signs.sent.begun.load(Ordering::Relaxed) + 1;
             self.signs.sent.begun.store(begun, Ordering::SeqCst);
         }
         self.priority = self.priority.max(terms.priority);
+        self.expires = self.expires.zip(terms.expires).map(|(waiting, new)| waiting.max(new));
         self.last = terms.made;
         self.pack.push(frame)
     }
@@ -233,6 +237,11 @@ impl Gate {
     /// The priority of the most urgent message that waits.
     pub(crate) const fn priority(&self) -> Priority {
         self.priority
+    }
+
+    /// Whether all that wait have outlived their lifespans.
+    pub(crate) fn is_expired(&self) -> bool {
+        self.expires.is_some_and(|expires| expires <= Instant::now())
     }
 
     /// Whether those that wait have waited for long enough.

@@ -21,6 +21,12 @@ pub(crate) const MAX_RUN: usize = 64;
 /// The most jobs that wait. A sender that finds the backlog full waits for the writer instead.
 pub(crate) const MAX_BACKLOG: usize = 1024;
 
+/// How many ranks there are: jobs of a higher one are written before those of a lower one.
+pub(crate) const RANKS: usize = 4;
+
+/// The highest rank: its jobs never wait for another thread's turn, nor for the driver.
+pub(crate) const URGENT: usize = RANKS - 1;
+
 /// What writes the jobs. Called by one thread at a time.
 pub(crate) trait Writer {
     /// A job; the default value is an empty one, whose memory is reused.
@@ -59,52 +65,52 @@ pub(crate) struct Handover<W: Writer> {
 
 #[derive(Debug)]
 struct Backlog<J> {
-    /// Urgent jobs, written before the others.
-    urgent: VecDeque<J>,
-    ordinary: VecDeque<J>,
+    /// By rank, from the lowest to the highest.
+    lanes: [VecDeque<J>; RANKS],
     /// Empty jobs whose memory is reused: as many as ever waited at once.
     spare: Vec<J>,
 }
 
 impl<J: Default> Backlog<J> {
     /// Takes the job and leaves an empty one in its place; `false` where the backlog is full.
-    fn push(&mut self, job: &mut J, urgent: bool) -> bool {
+    fn push(&mut self, job: &mut J, rank: usize) -> bool {
         if self.len() >= MAX_BACKLOG {
             return false;
         }
         let taken = std::mem::replace(job, self.spare.pop().unwrap_or_default());
-        let lane = if urgent { &mut self.urgent } else { &mut self.ordinary };
-        lane.push_back(taken);
+        self.lanes[rank].push_back(taken);
         true
     }
 
-    fn pop_urgent(&mut self) -> Option<J> {
-        self.urgent.pop_front()
+    /// The next job, if it is of this rank or above.
+    fn pop(&mut self, rank: usize) -> Option<J> {
+        self.lanes[rank..].iter_mut().rev().find_map(VecDeque::pop_front)
     }
 
-    fn pop(&mut self) -> Option<J> {
-        self.pop_urgent().or_else(|| self.ordinary.pop_front())
+    /// Whether jobs of this rank or above wait.
+    fn has(&self, rank: usize) -> bool {
+        self.lanes[rank..].iter().any(|lane| !lane.is_empty())
     }
 
     fn len(&self) -> usize {
-        self.urgent.len() + self.ordinary.len()
+        self.lanes.iter().map(VecDeque::len).sum()
     }
 }
 
 impl<W: Writer> Handover<W> {
     pub(crate) fn new(writer: W) -> Self {
-        let backlog = Backlog { urgent: VecDeque::new(), ordinary: VecDeque::new(), spare: Vec::new() };
+        let backlog = Backlog { lanes: Default::default(), spare: Vec::new() };
         Self { writer: Mutex::new(writer), backlog: Mutex::new(backlog), waiting: AtomicUsize::new(0) }
     }
 
-    /// Writes the job, or leaves it to whoever is writing. An urgent job is written before all others that wait,
-    /// in the order of the urgent ones.
-    pub(crate) fn submit(&self, job: &mut W::Job, urgent: bool) -> Handed<W::Outcome> {
+    /// Writes the job, or leaves it to whoever is writing. It is written before all that wait and are of a lower rank, and
+    /// behind those of its own.
+    pub(crate) fn submit(&self, job: &mut W::Job, rank: usize) -> Handed<W::Outcome> {
         if let Some(writer) = try_lock(&self.writer) {
-            return self.write_first(writer, job, urgent);
+            return self.write_first(writer, job, rank);
         }
-        if !self.push(job, urgent) {
-            return self.write_first(lock(&self.writer), job, urgent);
+        if !self.push(job, rank) {
+            return self.write_first(lock(&self.writer), job, rank);
         }
         Handed { outcome: None, wake_driver: self.finish_backlog(MAX_RUN) }
     }
@@ -147,22 +153,18 @@ impl<W: Writer> Handover<W> {
         &self,
         mut writer: MutexGuard<'_, W>,
         job: &mut W::Job,
-        urgent: bool,
+        rank: usize,
     ) -> Handed<W::Outcome> {
-        let mut left = MAX_RUN;
-        if urgent {
-            // This thread's earlier ones may wait, and must stay before this one.
-            left = left.saturating_sub(self.write_next(&mut writer, MAX_BACKLOG, Backlog::pop_urgent));
-        } else {
-            left -= self.write_backlog(&mut writer, MAX_RUN);
-            if left == 0 && self.waiting.load(Ordering::Relaxed) > 0 {
-                if self.push(job, false) {
-                    // Enough written for others; the driver goes on, this job in its turn.
-                    return Handed { outcome: None, wake_driver: true };
-                }
-                // Full: this thread's earlier jobs may wait in it, and must stay before this one.
-                self.write_backlog(&mut writer, MAX_BACKLOG);
+        // This thread's earlier ones may wait, and must stay before this one.
+        let most = if rank == URGENT { MAX_BACKLOG } else { MAX_RUN };
+        let left = MAX_RUN.saturating_sub(self.write_waiting(&mut writer, most, rank));
+        if rank < URGENT && left == 0 && lock(&self.backlog).has(rank) {
+            if self.push(job, rank) {
+                // Enough written for others; the driver goes on, this job in its turn.
+                return Handed { outcome: None, wake_driver: true };
             }
+            // Full, and this thread's earlier jobs may be in it.
+            self.write_waiting(&mut writer, MAX_BACKLOG, rank);
         }
         let outcome = writer.write(job);
         drop(writer);
@@ -189,37 +191,33 @@ impl<W: Writer> Handover<W> {
     }
 
     /// Takes the job into the backlog; `false` where that is full.
-    fn push(&self, job: &mut W::Job, urgent: bool) -> bool {
+    fn push(&self, job: &mut W::Job, rank: usize) -> bool {
         let mut backlog = lock(&self.backlog);
-        let taken = backlog.push(job, urgent);
+        let taken = backlog.push(job, rank);
         self.waiting.store(backlog.len(), Ordering::Relaxed);
         drop(backlog);
         fence(Ordering::SeqCst);
         taken
     }
 
-    fn pop(&self, next: impl Fn(&mut Backlog<W::Job>) -> Option<W::Job>) -> Option<W::Job> {
+    fn pop(&self, rank: usize) -> Option<W::Job> {
         let mut backlog = lock(&self.backlog);
-        let job = next(&mut backlog);
+        let job = backlog.pop(rank);
         self.waiting.store(backlog.len(), Ordering::Relaxed);
         job
     }
 
     /// Writes up to `most` waiting jobs; how many it were.
     fn write_backlog(&self, writer: &mut W, most: usize) -> usize {
-        self.write_next(writer, most, Backlog::pop)
+        self.write_waiting(writer, most, 0)
     }
 
-    fn write_next(
-        &self,
-        writer: &mut W,
-        most: usize,
-        next: impl Fn(&mut Backlog<W::Job>) -> Option<W::Job>,
-    ) -> usize {
+    /// As [`write_backlog`](Self::write_backlog), of this rank and above.
+    fn write_waiting(&self, writer: &mut W, most: usize, rank: usize) -> usize {
         let mut written = 0;
         // One that is pushed after this look is found by the next one.
         while written < most && self.waiting.load(Ordering::Relaxed) > 0 {
-            let Some(mut job) = self.pop(&next) else { break };
+            let Some(mut job) = self.pop(rank) else { break };
             writer.write_queued(&mut job);
             lock(&self.backlog).spare.push(job);
             written += 1;

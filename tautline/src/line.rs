@@ -5,16 +5,18 @@ mod reliable;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tautline_proto::PeerId;
 use tautline_proto::endpoint::{Command, Outbound, Spent};
 use tautline_proto::wire::native::{HEADER_LEN, Pack};
-use tautline_proto::{Counter, Now, Priority, WallTime};
+use tautline_proto::{Counter, DropReason, Drops, Now, Priority, WallTime};
 
 use crate::deliveries::{Deliveries, DeliverySigns};
 use crate::error::SendError;
 use crate::gate::Gate;
-use crate::handover::Writer;
+use crate::handover::{RANKS, Writer};
+use crate::lanes::{LANES, lane_of};
 use crate::message::wall_now;
 use crate::send::Sent;
 use crate::socket::Socket;
@@ -45,6 +47,9 @@ impl From<SocketAddr> for Target {
     }
 }
 
+// A rank for each priority.
+const _: () = assert!(RANKS == LANES);
+
 /// What a thread hands over: a message, or several in a pack.
 #[derive(Debug, Default)]
 pub(crate) struct Job {
@@ -64,12 +69,19 @@ pub(crate) struct Terms {
     pub(crate) opening: u64,
     /// When they were made.
     pub(crate) made: WallTime,
+    /// From then on they are worth nothing.
+    pub(crate) expires: Option<Instant>,
 }
 
 impl Terms {
     /// Whether they never wait.
     pub(crate) fn is_urgent(&self) -> bool {
         self.priority == Priority::Critical
+    }
+
+    /// Their [rank](crate::handover::RANKS) in the hand-over.
+    pub(crate) fn rank(&self) -> usize {
+        lane_of(self.priority)
     }
 }
 
@@ -119,6 +131,17 @@ pub(crate) struct SendCounters {
     pub(crate) refused: Counter,
     /// Messages that were queued and then could not be sent, counted once per peer.
     pub(crate) queued: Counter,
+    /// Messages that outlived their lifespan in our own queues.
+    pub(crate) expired: Counter,
+}
+
+impl SendCounters {
+    /// Messages dropped from our own queues.
+    pub(crate) fn dropped(&self) -> Drops {
+        let mut drops = Drops::default();
+        drops.add(DropReason::Expired, self.expired.value());
+        drops
+    }
 }
 
 /// The writer of the hand-over; without an open line while the interface is disconnected.
@@ -205,6 +228,12 @@ impl Line {
     /// Sends what waits at the gate.
     pub(crate) fn flush(&mut self) {
         let Some(open) = self.open.as_mut().filter(|open| !open.gate.is_empty()) else { return };
+        if open.gate.is_expired() {
+            let (pack, ..) = open.gate.take();
+            self.counters.expired.add(pack.messages());
+            open.gate.give_back(pack);
+            return;
+        }
         open.mark(open.gate.priority());
         let (mut pack, target, made) = open.gate.take();
         let outcome = open.send_pack(target, &mut pack);
@@ -436,6 +465,10 @@ impl Writer for Line {
     }
 
     fn write_queued(&mut self, job: &mut Job) {
+        if job.terms.expires.is_some_and(|expires| expires <= Instant::now()) {
+            self.counters.expired.add(job.messages());
+            return;
+        }
         if let Err(failed) = self.send(job, true) {
             self.report(*failed);
         }
@@ -557,5 +590,41 @@ mod tests {
         assert_eq!(line.counters().queued.value(), 2);
         assert!(matches!(line.take_report(), Some(SendError::Refused { .. })));
         assert_eq!(line.take_report(), None);
+    }
+
+    #[test]
+    fn what_outlives_its_lifespan_in_the_queue_is_not_sent() {
+        let receiver = Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let (mut line, sent) = line_to(&[receiver.local_address()]);
+        let now = Instant::now();
+        for (expires, total) in [(Some(now), 0), (Some(now + Duration::from_secs(3_600)), 1), (None, 2)] {
+            let mut job = job(Target::All);
+            job.terms.expires = expires;
+            line.write_queued(&mut job);
+            line.flush();
+            assert_eq!(sent[0].snapshot().messages, total);
+        }
+        assert_eq!((line.counters().expired.value(), line.counters().queued.value()), (1, 0));
+    }
+
+    #[test]
+    fn what_outlives_its_lifespan_at_the_gate_is_not_sent() {
+        let (mut line, sent) = line_to(&[refused()]);
+        let terms = |expires| Terms { expires, ..job(Target::All).terms };
+        let gate = || Gate::new(Duration::from_micros(20), 1_400, Arc::default());
+        let now = Instant::now();
+        for (first, second, expired) in
+            [(Some(now), Some(now), 2), (Some(now), None, 2), (None, Some(now), 2)]
+        {
+            let open = line.open.as_mut().unwrap();
+            open.gate = gate();
+            assert!(
+                open.gate.push(&[1, 0, 0, 0], &terms(first)) && open.gate.push(&[1, 0, 0, 0], &terms(second))
+            );
+            line.flush();
+            assert_eq!(line.counters().expired.value(), expired, "all of a pack, or none");
+        }
+        assert_eq!(sent[0].snapshot().messages, 0);
+        assert_eq!(line.counters().queued.value(), 4, "the others were tried");
     }
 }

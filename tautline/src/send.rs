@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tautline_proto::endpoint::Encoder;
@@ -161,6 +161,7 @@ impl Shared {
             job.begin(link, target, metadata);
             let head = link.head(metadata, answers, content_type, job.terms.made);
             link.encode(&mut job.datagram, &head, &write_payload)?;
+            job.terms.expires = link.expiry(&head, job.terms.made);
             match head.delivery {
                 Delivery::BestEffort => self.hand_over(link, job),
                 _ => self.offer(link, job, &head, None),
@@ -234,6 +235,7 @@ impl Shared {
                 let head = link.head(metadata, None, content_type, batch.job.terms.made);
                 draft.clear();
                 link.encode(draft, &head, |out| write_payload(out, item))?;
+                batch.job.terms.expires = link.expiry(&head, batch.job.terms.made);
                 match head.delivery {
                     Delivery::BestEffort => batch.add(draft),
                     _ => batch.offer(draft, &head),
@@ -248,8 +250,8 @@ impl Shared {
 
     fn hand_over(&self, link: &Link, job: &mut Job) -> Result<Sent, Box<Failed>> {
         let failures = self.send_counters.queued.value();
-        let urgent = job.terms.is_urgent();
-        let Handed { outcome, wake_driver } = self.transmit.submit(job, urgent);
+        let rank = job.terms.rank();
+        let Handed { outcome, wake_driver } = self.transmit.submit(job, rank);
         // A caller's loop may watch the socket alone, or be busy elsewhere: there the sender goes on.
         let left = wake_driver && !(self.caller_driven && self.transmit.flush_all());
         // What failed for others is the driver's to tell.
@@ -266,7 +268,7 @@ impl Job {
         self.datagram.clear();
         self.pack.begin(link.datagram_size);
         let priority = metadata.priority;
-        self.terms = Terms { target, priority, opening: link.opening, made: wall_now() };
+        self.terms = Terms { target, priority, opening: link.opening, made: wall_now(), expires: None };
     }
 }
 
@@ -387,6 +389,15 @@ impl Link {
         // On the native wire a larger message is cut up.
         let goes = self.wire == Wire::Native || (fits && size <= max);
         if goes { Ok(()) } else { Err(SendError::TooLarge { size, max }.into()) }
+    }
+
+    /// When a message that is sent at `now` is worth nothing any more, on this machine's steady clock.
+    fn expiry(&self, head: &Head<'_>, now: WallTime) -> Option<Instant> {
+        let of_stream = || self.streams.as_ref()?.of(head.message_type, head.channel).lifespan;
+        // The classic wire carries none.
+        let lifespan = if self.wire == Wire::Native { head.lifespan } else { of_stream() }?;
+        let age = Duration::from_nanos(u64::try_from(now.nanos_since(head.timestamp)).unwrap_or(0));
+        Instant::now().checked_add(lifespan.saturating_sub(age))
     }
 
     /// The metadata as they travel: what the message does not say itself, its stream's settings say.

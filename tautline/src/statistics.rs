@@ -62,6 +62,8 @@ pub struct Statistics {
     pub send_failures: u64,
     /// Messages that were queued by `send` and could then not be sent; an event told.
     pub queued_send_failures: u64,
+    /// Messages that were queued by `send` and dropped before they were written, by reason: `Expired`.
+    pub send_dropped: Drops,
     /// Reliable messages that were sent.
     pub deliveries: DeliveryStats,
     /// The inbox.
@@ -137,6 +139,7 @@ impl Shared {
             expected_sequence: totals.received.expected_sequence,
             send_failures: self.send_counters.refused.value(),
             queued_send_failures: self.send_counters.queued.value(),
+            send_dropped: self.send_counters.dropped(),
             deliveries: self.delivery_signs.stats(),
             inbox: self.inbox.stats(),
             handlers: self.handlers.totals(),
@@ -194,6 +197,7 @@ impl Serialize for Statistics {
         map.serialize_entry("expected_sequence", &self.expected_sequence)?;
         map.serialize_entry("send_failures", &self.send_failures)?;
         map.serialize_entry("queued_send_failures", &self.queued_send_failures)?;
+        map.serialize_entry("send_dropped", &ByReason(&self.send_dropped))?;
         let DeliveryStats { waiting, delivered, expired, gave_up, peer_lost, unknown } = self.deliveries;
         map.serialize_entry("deliveries_waiting", &waiting)?;
         map.serialize_entry("deliveries_delivered", &delivered)?;

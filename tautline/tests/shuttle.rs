@@ -368,7 +368,7 @@ mod handover_races {
             .map(|(sender, &jobs)| {
                 let handover = Arc::clone(&handover);
                 thread::spawn(move || {
-                    let submit = |job| handover.submit(&mut vec![sender * SENDER + job], false).wake_driver;
+                    let submit = |job| handover.submit(&mut vec![sender * SENDER + job], 1).wake_driver;
                     // Not `any`, which would stop at the first.
                     (0..jobs).filter(|&job| submit(job)).count()
                 })

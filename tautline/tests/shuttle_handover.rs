@@ -29,7 +29,10 @@ mod sync {
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
-use handover::{Handed, Handover, MAX_BACKLOG, MAX_RUN, Writer};
+use handover::{Handed, Handover, MAX_BACKLOG, MAX_RUN, URGENT, Writer};
+
+/// The rank of ordinary jobs.
+const NORMAL: usize = 1;
 
 /// Schedules tried per scenario and scheduler.
 const SCHEDULES: usize = 1500;
@@ -120,44 +123,67 @@ fn held() -> (Log, Shared, JoinHandle<bool>) {
     let handover = Arc::new(Handover::new(log.clone()));
     let holder = thread::spawn({
         let handover = Arc::clone(&handover);
-        move || handover.submit(&mut { GATED }, false).wake_driver
+        move || handover.submit(&mut { GATED }, NORMAL).wake_driver
     });
     log.gate.await_somebody();
     (log, handover, holder)
 }
 
 #[test]
-fn what_is_urgent_is_written_before_all_that_waits() {
+fn higher_ranks_are_written_first_and_equals_in_order() {
     explore(|| {
         let (log, handover, holder) = held();
-        for (mut job, urgent) in [(1, false), (2, false), (3, true), (4, false), (5, true)] {
+        for (mut job, rank) in [(1, 1), (2, 0), (3, URGENT), (4, 1), (5, 2), (6, URGENT), (7, 0)] {
             let queued = Handed { outcome: None, wake_driver: false };
-            assert_eq!(handover.submit(&mut job, urgent), queued);
+            assert_eq!(handover.submit(&mut job, rank), queued);
         }
         log.gate.open();
         assert!(!holder.join().unwrap(), "nothing is left to the driver");
-        assert_eq!(log.written(), [GATED, 3, 5, 1, 2, 4]);
+        assert_eq!(log.written(), [GATED, 3, 6, 5, 1, 4, 2, 7]);
     });
 }
 
 #[test]
-fn urgent_jobs_of_one_thread_stay_in_order() {
+fn jobs_of_one_thread_and_rank_stay_in_order() {
+    for rank in [0, NORMAL, URGENT] {
+        explore(move || {
+            let (log, handover, holder) = held();
+            let sender = thread::spawn({
+                let handover = Arc::clone(&handover);
+                move || (1..=3).all(|mut job| !handover.submit(&mut job, rank).wake_driver)
+            });
+            log.gate.open();
+            holder.join().unwrap();
+            assert!(sender.join().unwrap(), "nothing is left to the driver");
+            let mut written = log.written();
+            written.retain(|&job| job != GATED);
+            assert_eq!(written, [1, 2, 3]);
+        });
+    }
+}
+
+#[test]
+fn whoever_writes_takes_the_higher_ranks_first() {
     explore(|| {
         let (log, handover, holder) = held();
+        handover.submit(&mut 1, 0);
+        handover.submit(&mut 2, 2);
         let sender = thread::spawn({
             let handover = Arc::clone(&handover);
-            move || (1..=3).all(|mut job| !handover.submit(&mut job, true).wake_driver)
+            move || handover.submit(&mut 3, NORMAL).wake_driver
         });
         log.gate.open();
-        holder.join().unwrap();
-        assert!(sender.join().unwrap(), "nothing is left to the driver");
-        assert_eq!(log.written(), [GATED, 1, 2, 3]);
+        let left = [holder, sender].map(|thread| thread.join().unwrap());
+        assert_eq!(left, [false; 2], "nothing is left to the driver");
+        let written = log.written();
+        let place = |job| written.iter().position(|&other| other == job).unwrap();
+        assert!(place(2) < place(1) && place(2) < place(3), "{written:?}");
     });
 }
 
 /// Hands in so many jobs; whether the driver was to be woken.
 fn fill(handover: &Shared, count: usize) -> bool {
-    (0..count).filter(|_| handover.submit(&mut { FILLING }, false).wake_driver).count() > 0
+    (0..count).filter(|_| handover.submit(&mut { FILLING }, NORMAL).wake_driver).count() > 0
 }
 
 #[test]
@@ -166,13 +192,13 @@ fn a_full_backlog_makes_senders_help() {
         let (log, handover, holder) = held();
         // The last one that the first writer may write for others waits at a gate of its own.
         fill(&handover, MAX_RUN - 1);
-        handover.submit(&mut { GATED_LATER }, false);
+        handover.submit(&mut { GATED_LATER }, NORMAL);
         fill(&handover, MAX_BACKLOG - MAX_RUN - 1);
         // Two of one thread, which finds the backlog full between them.
-        handover.submit(&mut 1, false);
+        handover.submit(&mut 1, NORMAL);
         let helper = thread::spawn({
             let handover = Arc::clone(&handover);
-            move || handover.submit(&mut 2, false).wake_driver
+            move || handover.submit(&mut 2, NORMAL).wake_driver
         });
         log.gate.open();
         log.later_gate.await_somebody();
@@ -202,7 +228,7 @@ fn who_had_the_writer_to_himself_writes_what_came_meanwhile() {
         let senders: Vec<_> = (0..2)
             .map(|job| {
                 let handover = Arc::clone(&handover);
-                thread::spawn(move || assert!(!handover.submit(&mut { job }, false).wake_driver))
+                thread::spawn(move || assert!(!handover.submit(&mut { job }, NORMAL).wake_driver))
             })
             .collect();
         handover.exclusively(|_| thread::yield_now());
@@ -219,7 +245,7 @@ fn who_had_the_writer_to_himself_writes_what_came_meanwhile() {
 fn what_waited_is_written_before_somebody_has_the_writer_to_himself() {
     explore(|| {
         let (log, handover, holder) = held();
-        handover.submit(&mut 1, false);
+        handover.submit(&mut 1, NORMAL);
         let closer = thread::spawn({
             let (handover, log) = (Arc::clone(&handover), log.clone());
             move || handover.exclusively(move |_| log.written())

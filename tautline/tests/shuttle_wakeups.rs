@@ -18,6 +18,7 @@ mod line {
         pub(crate) target: Target,
         pub(crate) priority: Priority,
         pub(crate) made: WallTime,
+        pub(crate) expires: Option<std::time::Instant>,
     }
 }
 
@@ -117,7 +118,7 @@ fn what_waits_at_the_gate_is_sent_although_its_senders_go_away() {
                     for _ in 0..MESSAGES {
                         let frame = [1, 0, 0, 0];
                         let (target, priority, made) = (Target::All, Priority::Normal, WallTime::default());
-                        let terms = Terms { target, priority, made };
+                        let terms = Terms { target, priority, made, expires: None };
                         assert!(gate.lock().unwrap().push(&frame, &terms));
                         if signs.need_a_watch() {
                             door.ring();
