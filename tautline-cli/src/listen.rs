@@ -12,8 +12,8 @@ use crate::{message_line, output, traffic};
 
 /// Listen on an address and print every message as a line of JSON
 ///
-/// A line holds "metadata" (the classic envelope's seven keys; "channel" and "content_type" when they say
-/// something), "data", "peer" (the sender's address) and "age_ms" (since its time stamp, by both clocks).
+/// A line holds "metadata" (the classic envelope's seven keys; "channel", "content_type", "delivery" and
+/// "lifespan_ms" when they say something), "data", "peer" (the sender's address) and "age_ms" (since its time stamp, by both clocks).
 /// JSON data stand in it as they came, MessagePack and CBOR are translated, raw bytes are hexadecimal.
 /// Ctrl-C ends it with a summary on stderr.
 #[derive(Debug, clap::Args)]

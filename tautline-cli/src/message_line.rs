@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use serde::Serialize;
-use tautline::{ContentType, Message};
+use tautline::{ContentType, Delivery, Message};
 
 use crate::transcode::{JsonText, hexadecimal};
 
@@ -24,6 +24,10 @@ struct Metadata<'a> {
     channel: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifespan_ms: Option<f64>,
 }
 
 /// `message` as a line, with its end.
@@ -39,6 +43,8 @@ pub(crate) fn line(message: &Message) -> String {
         correlation_id: message.correlation_id().map(|id| id.to_string()),
         channel: Some(message.channel()).filter(|channel| *channel != 0),
         content_type: Some(content_type.name()).filter(|_| content_type != ContentType::Json),
+        delivery: Some(message.delivery()).filter(|class| *class != Delivery::BestEffort).map(Delivery::name),
+        lifespan_ms: message.lifespan().map(|lifespan| lifespan.as_secs_f64() * 1e3),
     };
     let metadata = serde_json::to_string(&metadata).expect("text and numbers are JSON");
     let age_ms = message.age().as_secs_f64() * 1e3;

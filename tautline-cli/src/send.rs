@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use tautline::{
-    ConnectionState, Endpoint, Id, MessageType, Metadata, Payload, Priority, SendError, UdpInterface, Wire,
+    ConnectionState, Delivery, DeliveryStats, Endpoint, Id, MessageType, Metadata, Payload, Priority,
+    SendError, Target, UdpInterface, Wire,
 };
 
 use crate::exit::{Exit, Failure};
 use crate::interrupt::{Interrupt, LOOK_EVERY};
 use crate::lines::{self, LONGEST, Line};
-use crate::link::{LinkArgs, complaint, count, open, rate};
-use crate::output;
+use crate::link::{LinkArgs, complaint, count, duration, open, rate};
 use crate::pace::Pace;
 use crate::progress::bar;
+use crate::{message_line, output};
 
 /// Send one message, or one for each line of standard input
 ///
@@ -29,6 +30,8 @@ use crate::progress::bar;
 Examples:
   tautline send 127.0.0.1:9000 '{\"force_n\": 1.5}' --type command
   tautline send 127.0.0.1:9000 '\"stop\"' --type command --priority critical
+  tautline send 127.0.0.1:9000 '{\"gain\": 2}' --type configuration --delivery reliable
+  tautline send 127.0.0.1:9000 '\"state?\"' --request 1s
   tautline send 127.0.0.1:9000 --rate 100 < recorded.jsonl")]
 pub(crate) struct Args {
     /// Whom to send to: host:port, [ipv6]:port or host (port 8080)
@@ -66,6 +69,16 @@ pub(crate) struct Args {
     /// Tells streams of one type apart (native wire only)
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     channel: u16,
+    /// What is done for it to arrive: best_effort, reliable or ordered (native wire only); with the latter two, "sent" means
+    /// acknowledged
+    #[arg(long, value_name = "CLASS", default_value_t = Delivery::BestEffort)]
+    delivery: Delivery,
+    /// Worthless when it is older than this, such as 50ms (native wire only)
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    lifespan: Option<Duration>,
+    /// Wait this long for the answer to each message and print it as a line of JSON
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with_all = ["id", "json"])]
+    request: Option<Duration>,
     /// Print what was sent as one line of JSON
     #[arg(long)]
     json: bool,
@@ -98,7 +111,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Some(payload) => sending.repeat(&payload),
         None => sending.lines(),
     };
+    sending.wait_for_acknowledgements();
     let Sending { sent: count, bad, unheard, .. } = sending;
+    let unacknowledged = unacknowledged(&interface);
     // On the classic wire no server has to answer; that nobody is there is all that the network may say. (On
     // the native one a server did answer, and it may leave once it has what was sent.)
     let is_classic = interface.config().wire == Some(Wire::Classic);
@@ -109,6 +124,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         return Err(failure);
     }
     report(args, count, bad)?;
+    if let Some(failure) = unacknowledged {
+        return Err(failure);
+    }
     if unheard > 0 && !is_classic {
         return Err(silent(args, count, unheard));
     }
@@ -123,6 +141,12 @@ fn check_options(args: &Args, wire: Wire) -> Result<(), Failure> {
         }
         Wire::Classic if args.channel != 0 => {
             "--channel is for the native wire: the classic one has no channels".to_owned()
+        }
+        Wire::Classic if args.delivery != Delivery::BestEffort => {
+            "--delivery is for the native wire: the classic one sends each message once".to_owned()
+        }
+        Wire::Classic if args.lifespan.is_some() => {
+            "--lifespan is for the native wire: the classic one cannot carry it".to_owned()
         }
         Wire::Native => match wrong_text(args) {
             Some((option, length)) => {
@@ -178,6 +202,8 @@ fn metadata(args: &Args) -> Metadata {
     metadata.destination.clone_from(&args.destination);
     metadata.message_id = args.id.as_deref().map(id);
     metadata.correlation_id = args.correlation_id.as_deref().map(id);
+    metadata.delivery = (args.delivery != Delivery::BestEffort).then_some(args.delivery);
+    metadata.lifespan = args.lifespan;
     metadata
 }
 
@@ -187,6 +213,19 @@ fn id(text: &str) -> Id<'static> {
         Ok(number) if number.to_string() == text => Id::from(number),
         _ => Id::from(text.to_owned()),
     }
+}
+
+/// What is told where reliable messages were not acknowledged.
+fn unacknowledged(interface: &UdpInterface) -> Option<Failure> {
+    let deliveries = interface.statistics().deliveries;
+    let DeliveryStats { waiting, delivered, expired, gave_up, peer_lost, unknown, .. } = deliveries;
+    let failed = waiting + expired + gave_up + peer_lost + unknown;
+    let sentence = format!(
+        "{failed} of {} messages were not acknowledged (expired {expired}, gave up {gave_up}, peer lost {peer_lost}, \
+         unknown {unknown}, under way {waiting})",
+        failed + delivered
+    );
+    (failed > 0).then(|| Failure::failed(sentence))
 }
 
 /// The server was away for a part of it.
@@ -299,9 +338,10 @@ impl<'a> Sending<'a> {
         let mut tries = 0;
         // Looked at before: a server may leave as soon as it has what it wanted.
         let is_silent = self.interface.connection_state() == ConnectionState::Reconnecting;
-        while let Err(error) = self.interface.send_payload(payload, &self.metadata) {
+        while let Err(error) = self.send_once(payload)? {
             tries += 1;
-            if error != SendError::Busy || tries == BUSY_TRIES {
+            let may_pass = matches!(error, SendError::Busy | SendError::WindowFull { .. });
+            if !may_pass || tries == BUSY_TRIES {
                 return Err(match error {
                     SendError::NoPeers => {
                         format!("the server is gone: {} messages were sent before", self.sent)
@@ -314,6 +354,27 @@ impl<'a> Sending<'a> {
         self.sent += 1;
         self.unheard += u64::from(is_silent);
         Ok(())
+    }
+
+    /// Sends a message, or asks and prints the answer.
+    fn send_once(&self, payload: &Payload) -> Result<Result<(), SendError>, String> {
+        let Some(patience) = self.args.request else {
+            return Ok(self.interface.send_payload(payload, &self.metadata).map(drop));
+        };
+        let request = match self.interface.request_payload_async(Target::All, payload, &self.metadata) {
+            Ok(request) => request,
+            Err(error) => return Ok(Err(error)),
+        };
+        let answer = request.wait(Some(patience)).map_err(|error| error.to_string())?;
+        output::data(&message_line::line(&answer)).map_err(|failure| failure.to_string())?;
+        Ok(Ok(()))
+    }
+
+    /// Waits until every reliable message is settled, with an eye on Ctrl-C.
+    fn wait_for_acknowledgements(&self) {
+        while self.interface.statistics().deliveries.waiting > 0 && !self.interrupt.is_asked() {
+            std::thread::sleep(BUSY_WAIT);
+        }
     }
 
     /// Keeps `--rate`, with an eye on Ctrl-C.

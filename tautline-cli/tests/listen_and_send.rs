@@ -59,6 +59,32 @@ fn metadata_arrive_as_given_on_both_wires() {
 }
 
 #[test]
+fn reliable_messages_are_acknowledged_and_say_what_they_are() {
+    let mut listener = Listener::start(&[]);
+    let options = ["1", "--delivery", "ordered", "--lifespan", "1.5s", "--count", "3"];
+    let message = sent(&mut listener, &options);
+    assert_eq!(message["metadata"]["delivery"], "ordered");
+    assert_eq!(message["metadata"]["lifespan_ms"], 1500.0);
+    assert_eq!(message["data"], 1);
+}
+
+#[test]
+fn a_request_prints_the_answer() {
+    for wire in ["native", "classic"] {
+        let listener = Listener::start(&["--wire", wire, "--reply"]);
+        let asked = run(&["send", &listener.address, "[1.5]", "--request", "5s", "--wire", wire]);
+        assert_eq!(asked.code, 0, "{}", asked.stderr);
+        let answer: serde_json::Value = serde_json::from_str(&asked.stdout).expect("a line of JSON");
+        assert_eq!(answer["data"], serde_json::json!([1.5]), "{wire}");
+        assert!(answer["metadata"]["correlation_id"].is_string());
+    }
+    let silent = Listener::start(&[]);
+    let asked = run(&["send", &silent.address, "1", "--request", "50ms"]);
+    assert_eq!(asked.code, 1);
+    assert!(asked.stderr.contains("no answer came in time"), "{}", asked.stderr);
+}
+
+#[test]
 fn json_comes_through_with_its_order_and_digits() {
     for wire in ["native", "classic"] {
         let mut listener = Listener::start(&["--wire", wire]);

@@ -330,9 +330,25 @@ impl UdpInterface {
         metadata: &Metadata,
     ) -> Result<Request, SendError> {
         let (shared, target) = (self.shared(), target.into());
-        Request::begin(shared, |id| {
-            let metadata = shared.as_request(metadata.clone().message_id(id));
-            shared.send_value(target, value, &metadata, None).map(drop)
+        Request::begin(shared, metadata, |metadata| {
+            shared.send_value(target, value, metadata, None).map(drop)
+        })
+    }
+
+    /// As [`request_async`](Self::request_async), with a payload as it is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`request_async`](Self::request_async).
+    pub fn request_payload_async(
+        &self,
+        target: impl Into<Target>,
+        payload: &Payload,
+        metadata: &Metadata,
+    ) -> Result<Request, SendError> {
+        let (shared, target) = (self.shared(), target.into());
+        Request::begin(shared, metadata, |metadata| {
+            shared.send_payload(target, payload, metadata, None).map(drop)
         })
     }
 

@@ -138,19 +138,24 @@ pub struct Request {
 }
 
 impl Request {
-    /// Begins a request; `send` sends the message under the id that it is given.
+    /// Begins a request; `send` sends the message with the metadata that it is given.
     pub(crate) fn begin(
         shared: &Arc<Shared>,
-        send: impl FnOnce(Id<'static>) -> Result<(), SendError>,
+        metadata: &Metadata,
+        send: impl FnOnce(&Metadata) -> Result<(), SendError>,
     ) -> Result<Self, SendError> {
         let (id, answer) = shared.requests.begin();
         let request = Self { shared: Arc::clone(shared), id, answer };
         // Dropped, and so ended, where it fails.
-        send(Id::Number(id)).map(|()| request)
+        send(&shared.as_request(metadata.clone().message_id(id))).map(|()| request)
     }
 
-    /// Waits for the answer; `None` as timeout waits for as long as it takes.
-    pub(crate) fn wait(self, timeout: Option<Duration>) -> Result<Message, RequestError> {
+    /// Waits for the answer, for at most `timeout`; with `None` for as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](RequestError::TimedOut) and [`Closed`](RequestError::Closed).
+    pub fn wait(self, timeout: Option<Duration>) -> Result<Message, RequestError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         match self.answer.wait(deadline, Option::take) {
             Some(answer) => answer.ok_or(RequestError::Closed),
