@@ -1,0 +1,271 @@
+//! One endpoint of a simulation: both halves, its clocks, and the socket that it writes to.
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::clock::Clock;
+use super::happening::{Arrival, Happening, Received};
+use super::path;
+use super::quantities::BitRate;
+use super::random::Random;
+use crate::drops::DropReason;
+use crate::endpoint::{
+    Encoder, EndpointConfig, Event, Inbound, Outbound, Refusal, Role, Spent, Start, WireFormat, endpoint,
+};
+use crate::json::JsonLimits;
+use crate::peer::PeerId;
+use crate::time::{Instant, Now};
+use crate::wire::native::{HEADER_LEN, Head};
+
+/// While others wait, one datagram in so many is left to the reliable messages, which take of it what they may.
+const RELIABLE_TURN: u32 = 10;
+
+/// The configuration of an endpoint that speaks the native wire, with the library's usual times.
+#[must_use]
+pub fn config(role: Role, name: &str) -> EndpointConfig {
+    EndpointConfig {
+        role,
+        wire: WireFormat::Native,
+        name: String::from(name),
+        max_peers: 64,
+        heartbeat_interval: Duration::from_millis(100),
+        liveness_timeout: Duration::from_millis(500),
+        peer_expiry: Duration::from_secs(60),
+        max_message_size: 65_000,
+        datagram_size: 1452,
+        most_tries: 20,
+        json: JsonLimits::default(),
+        check_payload: Arc::new(|_, _| Ok(())),
+    }
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) address: SocketAddr,
+    config: EndpointConfig,
+    pub(super) clock: Clock,
+    seed: u64,
+    pub(super) life: u64,
+    server: Option<SocketAddr>,
+    pub(super) inbound: Inbound,
+    pub(super) outbound: Outbound,
+    encoder: Encoder,
+    receipts: u64,
+    /// Written and not yet taken by the socket.
+    waiting: VecDeque<Waiting>,
+    /// The speed of the socket; it takes a datagram once the last one is on the wire.
+    pub(super) uplink: Option<BitRate>,
+    busy_until: Instant,
+    since_reliable: u32,
+    pub(super) happened: VecDeque<Happening>,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    /// Outside any numbering.
+    Plain { to: SocketAddr, datagram: Vec<u8> },
+    /// To be numbered when the socket takes it.
+    Numbered { peer: PeerId, body: Vec<u8>, messages: u64 },
+}
+
+impl Node {
+    pub(super) fn new(address: SocketAddr, config: EndpointConfig, clock: Clock, seed: u64) -> Self {
+        let (inbound, outbound) = endpoint(config.clone(), start(seed, 0));
+        Self {
+            address,
+            encoder: Encoder::new(&config),
+            config,
+            clock,
+            seed,
+            life: 0,
+            server: None,
+            inbound,
+            outbound,
+            receipts: 0,
+            waiting: VecDeque::new(),
+            uplink: None,
+            busy_until: Instant::default(),
+            since_reliable: 0,
+            happened: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn dial(&mut self, server: SocketAddr, now: Now) {
+        self.server = Some(server);
+        self.inbound.dial(server, now);
+        self.drain(now);
+    }
+
+    /// Begins a new life that knows nothing of the last one.
+    pub(super) fn restart(&mut self, now: Now) {
+        self.life += 1;
+        self.waiting.clear();
+        (self.inbound, self.outbound) = endpoint(self.config.clone(), start(self.seed, self.life));
+        if let Some(server) = self.server {
+            self.dial(server, now);
+        }
+    }
+
+    /// Takes in a datagram.
+    pub(super) fn handle(&mut self, now: Now, from: SocketAddr, delivery: path::Delivery) {
+        let mut scratch = Vec::new();
+        let accepted = self.inbound.handle(now, from, &delivery.datagram, &mut scratch);
+        self.carry_out_commands(now);
+        let mut messages = Vec::new();
+        let dropped = self.take_events(now);
+        if let Some(accepted) = accepted {
+            let (peer, number, is_late) = (accepted.peer(), accepted.number(), accepted.is_late());
+            let read = self.inbound.messages(accepted);
+            messages.extend(read.map(|message| Received::new(&message, peer, number, is_late)));
+        }
+        let path::Delivery { datagram, is_corrupted, is_copy, .. } = delivery;
+        let arrival = Arrival { from, datagram, is_corrupted, is_copy, dropped };
+        self.happened.push_back(Happening::Datagram(arrival));
+        self.happened.extend(messages.into_iter().map(Happening::Message));
+        self.drain(now);
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self, now: Now) {
+        if self.inbound.next_timeout().is_some_and(|at| at <= now.steady) {
+            self.inbound.handle_timeout(now);
+        }
+        self.drain(now);
+    }
+
+    /// When something is due, in true time.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let when = |at: Option<Instant>| at.map(|at| self.clock.when(at));
+        let waits = (!self.waiting.is_empty()).then_some(Instant::default());
+        let sends = when(self.outbound.next_delivery()).into_iter().chain(waits).min();
+        when(self.inbound.next_timeout()).into_iter().chain(sends.map(|at| at.max(self.busy_until))).min()
+    }
+
+    /// Sends a best-effort message to these peers.
+    pub(super) fn send(&mut self, peers: &[PeerId], head: &Head<'_>, payload: &[u8]) -> usize {
+        let Some(body) = self.encode(head, payload) else { return 0 };
+        if self.outbound.is_large(body.len()) {
+            return 0;
+        }
+        let known = peers.iter().filter(|&&peer| self.outbound.knows(peer));
+        let waiting = known.map(|&peer| Waiting::Numbered { peer, body: body.clone(), messages: 1 });
+        let before = self.waiting.len();
+        self.waiting.extend(waiting);
+        self.waiting.len() - before
+    }
+
+    /// Hands a reliable message over.
+    pub(super) fn offer(
+        &mut self,
+        peer: PeerId,
+        head: &Head<'_>,
+        payload: &[u8],
+        expires: Option<Instant>,
+    ) -> Result<u64, Refusal> {
+        let body = self.encode(head, payload).ok_or(Refusal::TooLarge)?;
+        self.outbound.offer(peer, &body[HEADER_LEN..], self.receipts + 1, expires)?;
+        self.receipts += 1;
+        Ok(self.receipts)
+    }
+
+    /// Says goodbye to all peers.
+    pub(super) fn close(&mut self) {
+        for peer in self.outbound.peers().to_vec() {
+            let mut body = Vec::new();
+            if self.outbound.farewell(&mut body) {
+                self.waiting.push_back(Waiting::Numbered { peer, body, messages: 0 });
+            }
+        }
+    }
+
+    /// Lets the socket take what it can now, and shows it.
+    pub(super) fn pump(&mut self, at: Instant, now: Now, mut show: impl FnMut(SocketAddr, &[u8])) {
+        while self.busy_until <= at {
+            let Some((to, datagram)) = self.next_datagram(now) else { break };
+            if let Some(rate) = self.uplink {
+                self.busy_until = at.plus(rate.time_for(datagram.len()));
+            }
+            show(to, &datagram);
+        }
+        while let Some((receipt, outcome)) = self.outbound.poll_outcome() {
+            self.happened.push_back(Happening::Outcome { receipt, outcome });
+        }
+    }
+
+    /// The next datagram for the socket: what waits goes first, one in ten apart.
+    fn next_datagram(&mut self, now: Now) -> Option<(SocketAddr, Vec<u8>)> {
+        loop {
+            let others_wait = !self.waiting.is_empty();
+            if !others_wait || self.since_reliable >= RELIABLE_TURN {
+                self.since_reliable = 0;
+                let mut body = Vec::new();
+                if let Some(due) = self.outbound.poll_delivery(now.steady, others_wait, &mut body) {
+                    return self.seal(due.peer, body, due.messages);
+                }
+            }
+            self.since_reliable += 1;
+            let sealed = match self.waiting.pop_front()? {
+                Waiting::Plain { to, datagram } => Some((to, datagram)),
+                Waiting::Numbered { peer, body, messages } => self.seal(peer, body, messages),
+            };
+            if sealed.is_some() {
+                return sealed;
+            }
+            // Its peer is gone.
+        }
+    }
+
+    fn seal(&mut self, peer: PeerId, mut body: Vec<u8>, messages: u64) -> Option<(SocketAddr, Vec<u8>)> {
+        let to = self.outbound.seal(peer, &mut body)?;
+        self.outbound.sent(peer, Spent::one(body.len(), messages));
+        Some((to, body))
+    }
+
+    fn encode(&self, head: &Head<'_>, payload: &[u8]) -> Option<Vec<u8>> {
+        let mut body = Vec::new();
+        let started = self.encoder.begin(&mut body, head).ok()?;
+        body.extend_from_slice(payload);
+        self.encoder.finish(&mut body, started).then_some(body)
+    }
+
+    fn drain(&mut self, now: Now) {
+        self.take_events(now);
+        self.carry_out_commands(now);
+    }
+
+    /// Notes what happened; whether that was a drop, and why.
+    fn take_events(&mut self, now: Now) -> Option<DropReason> {
+        let mut dropped = None;
+        while let Some(event) = self.inbound.poll_event(now) {
+            if let Event::Dropped { reason, .. } = event {
+                dropped = Some(reason);
+            }
+            self.happened.push_back(Happening::Event(event));
+        }
+        while let Some((to, datagram)) = self.inbound.poll_reply() {
+            self.waiting.push_back(Waiting::Plain { to, datagram });
+        }
+        dropped
+    }
+
+    fn carry_out_commands(&mut self, now: Now) {
+        while let Some(command) = self.inbound.poll_command() {
+            let mut body = Vec::new();
+            if let Some(peer) = self.outbound.apply(command, now, &mut body) {
+                self.waiting.push_back(Waiting::Numbered { peer, body, messages: 0 });
+            }
+        }
+    }
+}
+
+/// Where a life begins: session ids that no other life of any node has.
+fn start(seed: u64, life: u64) -> Start {
+    let mut random = Random::stream(seed, life);
+    let bits = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
+    Start { seed: bits.to_be_bytes(), ..Start::default() }
+}
