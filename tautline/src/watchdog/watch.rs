@@ -219,10 +219,11 @@ impl Watch {
         tell: &mut dyn FnMut(WatchdogEvent),
     ) -> Option<Steady> {
         loop {
+            // Before the look: what is due by then has not been fed since. The other way round, a sign of life that came in
+            // time, while this thread was kept from running between the two, would be overlooked.
+            let now = clock.steady(Instant::now());
             let armed = self.state() == WatchdogState::Armed;
             let seen = if armed { self.feed.look() } else { self.feed.want() }?;
-            // After the look, so that nothing that it saw is later.
-            let now = clock.steady(Instant::now());
             let is_due = seen.due <= now.as_nanos();
             match self.state() {
                 WatchdogState::Armed if is_due || is_last => {

@@ -1,0 +1,271 @@
+//! How late watchdogs are when their peer is stopped (SIGSTOP), and that loss alone trips none: every trip is held against a log
+//! of what arrived. Short versions run with all tests; the full ones, with figures, by
+//!
+//! ```text
+//! cargo test --release -p tautline --test watchdog_campaign -- --ignored --nocapture --test-threads 1
+//! ```
+//!
+//! `TAUTLINE_CAMPAIGN_MINUTES` says how long the one with loss takes, 10 unless set. Priority needs privilege (docs/realtime.md);
+//! without, the figures are the ordinary scheduler's, and lateness is not judged.
+//!
+//! The peer is this program, started again.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::print_stdout)] // figures
+
+mod common;
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, address, client, server, server_config, until};
+use rustix::process::{Pid, Signal, kill_process};
+use tautline::{
+    Config, Handler, MessageType, Metadata, PartOutcome, RealtimePart, UdpInterface, Watchdog, WatchdogEvent,
+    Wire,
+};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// The time-out of the watchdog that counts.
+const TIMEOUT: Duration = Duration::from_millis(20);
+
+/// The time-out of one that loss alone trips now and then, so that there is something to hold against the log.
+const SHORT_TIMEOUT: Duration = Duration::from_millis(4);
+
+/// How much later than its time-out a trip may come on the real-time profile.
+const LATE: Duration = MS;
+
+/// Whom the program started again is to send to, and how many of 100 messages it is to leave out.
+const PEER: &str = "TEST_WATCHDOG_PEER";
+
+/// The peer: a command every millisecond, some left out at random, until it is killed or its input ends.
+fn send_commands(to: &str, loss_percent: u64) {
+    thread::spawn(|| {
+        // The one who started it is gone.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    let client = client(Config::client(to));
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut due = Instant::now();
+    for number in 0_u64.. {
+        // Marsaglia's xorshift64: loss needs no better one.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        if random % 100 >= loss_percent {
+            client.send(&number, &Metadata::command()).expect("connected");
+        }
+        // After a stop it goes on at its rate, without a burst.
+        due = (due + MS).max(Instant::now());
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// A peer in a process of its own; ended with this value.
+struct Peer(Child);
+
+impl Peer {
+    fn start(of: &UdpInterface, loss_percent: u64) -> Self {
+        let child = Command::new(std::env::current_exe().expect("this test's program"))
+            .args(["--exact", "the_peer", "--nocapture", "--include-ignored"])
+            .env(PEER, format!("{} {loss_percent}", address(of)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn();
+        Self(child.expect("started"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("it is our own");
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server on the real-time profile, and whether it got a priority.
+fn plant() -> (UdpInterface, bool) {
+    let plant = server(server_config(Wire::Native).realtime(true));
+    let priority = &plant.realtime_report().part(RealtimePart::ThreadPriority).outcome.clone();
+    (plant, matches!(priority, PartOutcome::Granted { .. }))
+}
+
+/// Registers a watchdog; what its closure is told comes out, each with the time at which the closure ran.
+fn watch(plant: &UdpInterface, watchdog: Watchdog) -> Receiver<(Instant, WatchdogEvent)> {
+    let (sender, events) = mpsc::channel();
+    let failsafe = move |event: &WatchdogEvent| _ = sender.send((Instant::now(), *event));
+    plant.watch(watchdog, failsafe).expect("possible");
+    events
+}
+
+fn commands(period: Duration) -> Watchdog {
+    Watchdog::messages(MessageType::Command, period)
+}
+
+/// What arrived: when it was handed out, and when it came by the driver's clock, in nanoseconds of that.
+type Arrivals = Arc<Mutex<Vec<(Instant, u64)>>>;
+
+fn log_arrivals(plant: &UdpInterface) -> Arrivals {
+    let arrivals = Arrivals::default();
+    let (inside, list) = (plant.clone(), Arc::clone(&arrivals));
+    let log = Handler::inline(move |_, _| {
+        let now = Instant::now();
+        let came = inside.peers().iter().filter_map(|peer| peer.received.last_activity).max();
+        list.lock().expect("no panic").push((now, came.expect("just now").as_nanos()));
+    });
+    plant.register_message_handler(MessageType::Command, log);
+    arrivals
+}
+
+fn percentiles(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |share: f64| {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        let place = ((times.len() - 1) as f64 * share) as usize;
+        times[place]
+    };
+    format!("p50 {:?}, p90 {:?}, p99 {:?}, worst {:?}", at(0.5), at(0.9), at(0.99), at(1.0))
+}
+
+/// Stops a peer so many times; each stop trips once, and going on recovers. How late the closure ran each time, and whether
+/// there was priority.
+fn stop_a_peer(times: u32) -> (Vec<Duration>, bool) {
+    let (plant, has_priority) = plant();
+    let arrivals = log_arrivals(&plant);
+    let events = watch(&plant, commands(TIMEOUT));
+    let peer = Peer::start(&plant, 0);
+    until("it sends", || arrivals.lock().unwrap().len() > 100);
+    let mut late = Vec::new();
+    for number in 0..times {
+        // What a busy machine did meanwhile is not counted.
+        while events.try_recv().is_ok() {}
+        peer.signal(Signal::STOP);
+        let (ran, event) = std::iter::from_fn(|| Some(events.recv_timeout(PATIENCE).expect("it trips")))
+            .find(|(_, event)| event.is_tripped())
+            .expect("an endless search");
+        let last = event.last.expect("commands came");
+        let (handed_out, _) = *arrivals.lock().unwrap().last().expect("they came");
+        assert!(handed_out >= last, "nothing came after the last one");
+        assert!(event.at >= last + TIMEOUT, "not before its time: {event:?}");
+        late.push(ran - (last + TIMEOUT));
+        // Not in step with anything.
+        thread::sleep(Duration::from_micros(u64::from(number) * 137 % 10_000));
+        peer.signal(Signal::CONT);
+        let recovered = std::iter::from_fn(|| Some(events.recv_timeout(PATIENCE).expect("it recovers")));
+        assert!(recovered.into_iter().any(|(_, event)| !event.is_tripped()));
+        thread::sleep(Duration::from_micros(5_000 + u64::from(number) * 271 % 10_000));
+    }
+    plant.cleanup();
+    (late, has_priority)
+}
+
+/// Lets messages get lost for so long; says what tripped, each trip held against the log.
+fn lose_messages(length: Duration, stops: u32) -> String {
+    let (plant, has_priority) = plant();
+    let arrivals = log_arrivals(&plant);
+    let watchdogs = [TIMEOUT, SHORT_TIMEOUT].map(|timeout| (timeout, watch(&plant, commands(timeout))));
+    let peer = Peer::start(&plant, 10);
+    until("it sends", || !arrivals.lock().unwrap().is_empty());
+    for _ in 0..=stops {
+        thread::sleep(length / (stops + 1));
+        peer.signal(Signal::STOP);
+        thread::sleep(2 * TIMEOUT);
+        peer.signal(Signal::CONT);
+    }
+    let missed = plant.statistics().lost;
+    // What trips from here on is the end.
+    let end = Instant::now();
+    drop(peer);
+    plant.cleanup();
+    let arrivals = arrivals.lock().unwrap();
+    let mut text = format!(
+        "10 % of 1 kHz left out for {length:?}, {} stops, priority {has_priority}: {} came, {missed} datagrams lost besides",
+        stops + 1,
+        arrivals.len()
+    );
+    for (timeout, events) in &watchdogs {
+        let trips: Vec<_> = events.try_iter().map(|(_, event)| event).collect();
+        let trips: Vec<_> = trips.into_iter().filter(|event| event.is_tripped() && event.at < end).collect();
+        assert!(!trips.is_empty(), "it was stopped for twice the longer time-out");
+        text += &format!("\n  {timeout:?}: {}", judge(&arrivals, *timeout, &trips, end));
+    }
+    text
+}
+
+/// Whether each trip is one of silence in the log; how many silences in it are trips.
+fn judge(arrivals: &[(Instant, u64)], timeout: Duration, trips: &[WatchdogEvent], end: Instant) -> String {
+    // Where the driver's clock begins: no handing out is before its arrival, and the quickest was after some 1 us.
+    let begin = |&(handed_out, came): &(Instant, u64)| handed_out - Duration::from_nanos(came);
+    let begin = arrivals.iter().map(begin).min().expect("they came");
+    let came = |index: usize| begin + Duration::from_nanos(arrivals[index].1);
+    let slack = Duration::from_micros(100);
+    let (mut unjustified, mut next) = (0, 0);
+    for trip in trips {
+        // All that was handed out by then.
+        while next < arrivals.len() && arrivals[next].0 < trip.at {
+            next += 1;
+        }
+        let newest = (0..next).rev().take(200).map(came).max().expect("one armed it");
+        unjustified += u32::from(newest + timeout > trip.at + slack);
+    }
+    assert_eq!(unjustified, 0, "of {} trips", trips.len());
+    let silences = (1..arrivals.len()).filter(|&index| came(index) - came(index - 1) > timeout + LATE);
+    let long = silences.filter(|&index| came(index) < end).collect::<Vec<_>>();
+    // Where the whole machine stood still, the driver may have come back before the watchdog.
+    let has_tripped = |&&index: &&usize| {
+        trips.iter().any(|trip| trip.at > came(index - 1) && trip.at < came(index) + slack)
+    };
+    let tripped = long.iter().filter(has_tripped).count();
+    format!(
+        "{} trips, all justified; {} silences longer by {LATE:?}, {tripped} of them trips",
+        trips.len(),
+        long.len()
+    )
+}
+
+/// Not a test: what the others start.
+#[test]
+#[ignore = "the other end of the others"]
+fn the_peer() {
+    if let Ok(wanted) = std::env::var(PEER) {
+        let (to, loss) = wanted.split_once(' ').expect("an address and a number");
+        send_commands(to, loss.parse().expect("a number"));
+    }
+}
+
+#[test]
+fn a_peer_that_is_stopped_trips_each_time() {
+    let (late, has_priority) = stop_a_peer(5);
+    println!("stopped 5 times, priority {has_priority}: late by {}", percentiles(late));
+}
+
+#[test]
+#[ignore = "the full length, in release"]
+fn a_peer_that_is_stopped_200_times_trips_in_time() {
+    let (late, has_priority) = stop_a_peer(200);
+    let worst = late.iter().max().copied().unwrap_or_default();
+    println!("stopped 200 times, priority {has_priority}: late by {}", percentiles(late));
+    assert!(worst <= LATE || !has_priority, "{worst:?}");
+}
+
+#[test]
+fn loss_trips_only_where_the_log_shows_silence() {
+    println!("{}", lose_messages(Duration::from_secs(2), 3));
+}
+
+#[test]
+#[ignore = "ten minutes, in release"]
+fn loss_trips_only_where_the_log_shows_silence_for_long() {
+    let minutes = std::env::var("TAUTLINE_CAMPAIGN_MINUTES").map(|text| text.parse().expect("a number"));
+    println!("{}", lose_messages(Duration::from_secs(60) * minutes.unwrap_or(10), 0));
+}
