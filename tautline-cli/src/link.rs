@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tautline::{
-    Config, ConfigError, ConnectError, Driver, Endpoint, Event, Events, Message, ReceiveError, UdpInterface,
-    Wire,
+    Config, ConfigError, ConnectError, Driver, Endpoint, Event, Events, Message, ReceiveError, SocketFault,
+    UdpInterface, Wire,
 };
 
 use crate::exit::{Exit, Failure};
@@ -139,8 +139,11 @@ pub(crate) fn complaint(events: &mut Events, endpoint: &Endpoint, wait: Duration
     let deadline = Instant::now() + wait;
     loop {
         let sentence = match events.next(deadline.saturating_duration_since(Instant::now()))? {
-            Event::PeerUnreachable { problem, .. } => {
+            Event::PeerUnreachable { fault: SocketFault::PortUnreachable, problem, .. } => {
                 format!("nobody listens at {endpoint} ({problem}): start the other end, or check the port")
+            }
+            Event::PeerUnreachable { fault, problem, .. } => {
+                format!("{endpoint} cannot be reached ({problem}): {fault}")
             }
             Event::SendFailed { error } => error.to_string(),
             _ => continue,

@@ -7,7 +7,6 @@ mod happened;
 mod overflow;
 mod reading;
 
-use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,8 +21,9 @@ use freshness::Freshness;
 use overflow::Overflow;
 
 use crate::config::Streams;
-use crate::error::ConnectError;
+use crate::error::{ConnectError, SendError};
 use crate::events::Event;
+use crate::fault::SocketFault;
 use crate::gate::Watch;
 use crate::handlers::Dispatcher;
 use crate::line::Line;
@@ -102,8 +102,8 @@ pub(crate) struct Turner {
     /// The network said that nobody listens at the server's port.
     refused: bool,
     last_other_wire: Option<Instant>,
-    /// For [`Event::PeerUnreachable`], which a flood of junk in the log must not hide.
-    unreachable_limit: LineLimit,
+    /// For [`Event::PeerUnreachable`] and [`Event::SocketFailed`], which a flood of junk in the log must not hide.
+    fault_limit: LineLimit,
     send_failures_seen: u64,
     overflow: Overflow,
     /// For how many turns the protocol's timers have been put off.
@@ -192,7 +192,7 @@ impl Turner {
             answer_by,
             refused: false,
             last_other_wire: None,
-            unreachable_limit: LineLimit::default(),
+            fault_limit: LineLimit::default(),
             send_failures_seen: 0,
             overflow: Overflow::new(granted),
             put_off: 0,
@@ -314,16 +314,26 @@ impl Turner {
     /// tells that a peer is gone, nothing is sent to it any more.
     fn settle(&mut self, now: Now) {
         while let Some(event) = self.inbound.poll_event(now) {
-            carry_out_commands(&mut self.inbound, &self.shared, now);
+            self.carry_out_commands(now);
             self.happened(event);
         }
-        carry_out_commands(&mut self.inbound, &self.shared, now);
+        self.carry_out_commands(now);
         while let Some((to, datagram)) = self.inbound.poll_reply() {
             // Outside any session, so with whichever mark (`dscp`) the socket happens to have.
-            if let Err(error) = self.socket.send(&datagram, to)
-                && error.kind() == io::ErrorKind::ConnectionRefused
-            {
-                self.unreachable(Some(to), &error);
+            if let Err(error) = self.socket.send(&datagram, to) {
+                let fault = SocketFault::of_send(&error);
+                self.shared.faults.count(fault);
+                self.unreachable(Some(to), fault, &error.to_string());
+            }
+        }
+    }
+
+    fn carry_out_commands(&mut self, now: Now) {
+        self.shared.peers_so_far.store(self.inbound.peers_so_far(), Ordering::Relaxed);
+        while let Some(command) = self.inbound.poll_command() {
+            let failed = self.shared.transmit.exclusively(|line| line.command(command, now));
+            if let Some(SendError::Refused { to, fault, problem }) = failed {
+                self.unreachable(Some(to), fault, &problem);
             }
         }
     }
@@ -366,12 +376,5 @@ impl Turner {
         self.shared.directory.end();
         self.life.stop();
         self.shared.status.fail(cause, error);
-    }
-}
-
-fn carry_out_commands(inbound: &mut Inbound, shared: &Shared, now: Now) {
-    shared.peers_so_far.store(inbound.peers_so_far(), Ordering::Relaxed);
-    while let Some(command) = inbound.poll_command() {
-        shared.transmit.exclusively(|line| line.command(command, now));
     }
 }

@@ -1,13 +1,13 @@
 //! What can go wrong, by operation. Each error's text is a sentence that says what would be right.
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 
 use tautline_proto::endpoint::Role;
 use tautline_proto::wire::native::BadText;
 
 use crate::config::{ConfigError, Endpoint};
+use crate::fault::SocketFault;
 use crate::line::Target;
 use crate::payload::EncodeError;
 use crate::{ContentType, Delivery, PeerId, Wire};
@@ -31,8 +31,8 @@ pub enum ConnectError {
         address: SocketAddr,
         /// Whose socket it is.
         role: Role,
-        /// The system's error.
-        kind: io::ErrorKind,
+        /// What it is.
+        fault: SocketFault,
         /// The system's words.
         problem: String,
     },
@@ -48,7 +48,7 @@ pub enum ConnectError {
         /// The server.
         server: SocketAddr,
     },
-    /// The system denied something that an interface needs: a thread, a descriptor, randomness.
+    /// The system denied something that an interface needs: a thread, randomness.
     System {
         /// What was needed.
         what: &'static str,
@@ -74,7 +74,7 @@ impl fmt::Display for ConnectError {
             Self::Unresolved { endpoint, problem } => {
                 write!(f, "`{}` has no address: {problem}; check the name, or give an IP address", endpoint.host())
             }
-            Self::Socket { address, role, kind, problem } => socket_problem(f, *address, *role, *kind, problem),
+            Self::Socket { address, role, fault, problem } => socket_problem(f, *address, *role, *fault, problem),
             Self::TimedOut { server, refused: true } => {
                 write!(f, "nobody listens at {server}: start the server, or check the port")
             }
@@ -105,23 +105,26 @@ fn socket_problem(
     f: &mut fmt::Formatter<'_>,
     address: SocketAddr,
     role: Role,
-    kind: io::ErrorKind,
+    fault: SocketFault,
     problem: &str,
 ) -> fmt::Result {
-    match (role, kind) {
-        (_, io::ErrorKind::AddrInUse) => write!(
+    match (role, fault) {
+        (_, SocketFault::AddressInUse) => write!(
             f,
             "port {} is in use at {}: stop the other program, or choose another port (0 takes any free one)",
             address.port(),
             address.ip()
         ),
-        (_, io::ErrorKind::AddrNotAvailable) => write!(
+        (_, SocketFault::AddressGone) => write!(
             f,
             "{} is not an address of this host: bind one of its own, or 0.0.0.0 for all",
             address.ip()
         ),
-        (Role::Server, io::ErrorKind::PermissionDenied) => {
+        (Role::Server, SocketFault::NotPermitted) => {
             write!(f, "binding {address} is not permitted: ports below 1024 need privilege")
+        }
+        (_, SocketFault::OutOfDescriptors | SocketFault::NetworkUnreachable) => {
+            write!(f, "no socket for {address}: {fault}")
         }
         (Role::Server, _) => write!(f, "{address} cannot be bound: {problem}"),
         (Role::Client, _) => write!(f, "no socket towards {address}: {problem}"),
@@ -190,8 +193,8 @@ pub enum SendError {
     Refused {
         /// Where it was to go.
         to: SocketAddr,
-        /// The kernel's error.
-        kind: io::ErrorKind,
+        /// What it is.
+        fault: SocketFault,
         /// The kernel's words.
         problem: String,
     },
@@ -265,7 +268,12 @@ impl fmt::Display for SendError {
                 )
             }
             Self::Busy => f.write_str("the kernel's send buffer is full: try again, or raise `send_buffer`"),
-            Self::Refused { to, problem, .. } => write!(f, "the kernel did not send to {to}: {problem}"),
+            Self::Refused { to, fault: SocketFault::Other, problem } => {
+                write!(f, "the kernel did not send to {to}: {problem}")
+            }
+            Self::Refused { to, fault, problem } => {
+                write!(f, "the kernel did not send to {to} ({problem}): {fault}")
+            }
             Self::Partly { sent, failed, first } => {
                 write!(f, "{sent} messages were sent (counted once per peer) and {failed} were not: {first}")
             }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::error::SendError;
+use crate::fault::SocketFault;
 use crate::sync::lock;
 use crate::watchdog::WatchdogEvent;
 use crate::{Cause, ConnectionState, MessageType, Outcome, PeerId, RealtimePart, RemovalReason};
@@ -63,10 +64,22 @@ pub enum Event {
         /// Why.
         reason: RemovalReason,
     },
-    /// The network reports that a peer cannot be reached (ICMP): nobody listens there, or no way leads there.
+    /// The system or the network (ICMP) reports that a peer cannot be reached: nobody listens there, no way leads there,
+    /// the interface is down, and so on. The link survives it and goes on by itself. At most ten a second; all are counted
+    /// in [`Statistics::socket_faults`](crate::Statistics::socket_faults).
     PeerUnreachable {
         /// Its address, where the system tells.
         address: Option<SocketAddr>,
+        /// What it is.
+        fault: SocketFault,
+        /// The system's words.
+        problem: String,
+    },
+    /// The system could not wait for datagrams or read them; that is tried again. At most ten a second, counted as
+    /// [`PeerUnreachable`](Self::PeerUnreachable) is.
+    SocketFailed {
+        /// What it is.
+        fault: SocketFault,
         /// The system's words.
         problem: String,
     },
@@ -269,7 +282,7 @@ mod tests {
     use super::*;
 
     fn silent(number: u64) -> Event {
-        Event::PeerUnreachable { address: None, problem: number.to_string() }
+        Event::PeerUnreachable { address: None, fault: SocketFault::Other, problem: number.to_string() }
     }
 
     #[test]

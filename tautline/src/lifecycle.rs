@@ -1,6 +1,6 @@
 //! Connecting and disconnecting: one at a time, and everyone who asks meanwhile shares the outcome.
 
-use std::io::ErrorKind;
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -15,6 +15,7 @@ use crate::config::{Config, Role, Settings, Wire};
 use crate::driver::{Life, Parts, Turner};
 use crate::driving::Drivers;
 use crate::error::ConnectError;
+use crate::fault::SocketFault;
 use crate::gate::{Gate, Watch};
 use crate::payload;
 use crate::realtime::{Held, Wishes};
@@ -219,8 +220,7 @@ impl Shared {
     ) -> Result<Running, ConnectError> {
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(|error| system("randomness", &error))?;
-        let (waiter, waker) =
-            Waiter::new().map_err(|error| system("descriptor to wake the driver", &error))?;
+        let (waiter, waker) = Waiter::new().map_err(|error| no_socket(address, settings.role, &error))?;
         let peers_before = self.peers_so_far.load(Ordering::Relaxed);
         let datagram_size = settings.mtu - if address.is_ipv4() { IPV4_HEADERS } else { IPV6_HEADERS };
         let config = endpoint_config(settings, datagram_size);
@@ -336,10 +336,13 @@ fn bind(settings: &Settings, address: SocketAddr) -> Result<Socket, ConnectError
     });
     prepared.map_err(|error| {
         // These are about the socket's own address, which a client may have chosen too.
-        let is_own = matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable);
-        let address = settings.bind.filter(|_| is_own).unwrap_or(address);
-        ConnectError::Socket { address, role: settings.role, kind: error.kind(), problem: error.to_string() }
+        let is_own = matches!(SocketFault::of(&error), SocketFault::AddressInUse | SocketFault::AddressGone);
+        no_socket(settings.bind.filter(|_| is_own).unwrap_or(address), settings.role, &error)
     })
+}
+
+fn no_socket(address: SocketAddr, role: Role, error: &io::Error) -> ConnectError {
+    ConnectError::Socket { address, role, fault: SocketFault::of(error), problem: error.to_string() }
 }
 
 fn endpoint_config(settings: &Settings, datagram_size: usize) -> EndpointConfig {

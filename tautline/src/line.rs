@@ -14,6 +14,7 @@ use tautline_proto::{Counter, DropReason, Drops, Now, Priority, WallTime};
 
 use crate::deliveries::{Deliveries, DeliverySigns};
 use crate::error::SendError;
+use crate::fault::{FaultCounters, SocketFault};
 use crate::gate::Gate;
 use crate::handover::{RANKS, Writer};
 use crate::lanes::{LANES, lane_of};
@@ -151,6 +152,7 @@ pub(crate) struct Line {
     openings: u64,
     counters: Arc<SendCounters>,
     deliveries: Deliveries,
+    faults: Arc<FaultCounters>,
     /// The first failure of a queued message since it was last asked for.
     reported: Option<SendError>,
 }
@@ -173,6 +175,11 @@ impl Line {
 
     pub(crate) fn counters(&self) -> Arc<SendCounters> {
         Arc::clone(&self.counters)
+    }
+
+    /// What the system refused, by its kind; others count there too.
+    pub(crate) fn faults(&self) -> Arc<FaultCounters> {
+        Arc::clone(&self.faults)
     }
 
     /// Opens the line: messages that were encoded for this opening, which it names, can be sent. `marks`: datagrams are
@@ -202,22 +209,23 @@ impl Line {
         Some(open.outbound)
     }
 
-    /// Carries out an order of the receiving half.
-    pub(crate) fn command(&mut self, command: Command, now: Now) {
+    /// Carries out an order of the receiving half; why its datagram, if it is for one, could not be sent.
+    pub(crate) fn command(&mut self, command: Command, now: Now) -> Option<SendError> {
         if matches!(command, Command::Open(_) | Command::Forget(..)) {
             // For those who are peers now.
             self.flush();
         }
-        let Some(open) = &mut self.open else { return };
+        let open = self.open.as_mut()?;
         let mut datagram = std::mem::take(&mut open.scratch);
         datagram.clear();
-        if let Some(peer) = open.outbound.apply(command, now, &mut datagram)
-            && open.send_control(peer, &mut datagram).is_err()
-        {
-            self.counters.refused.add(1);
-        }
+        let peer = open.outbound.apply(command, now, &mut datagram);
+        let failed = peer.and_then(|peer| open.send_control(peer, &mut datagram).err());
         open.scratch = datagram;
         self.deliveries.update(&mut open.outbound);
+        let failed = failed?;
+        self.counters.refused.add(1);
+        self.count_fault(&failed.error);
+        Some(failed.error)
     }
 
     /// What went wrong with queued messages since the last call.
@@ -300,12 +308,22 @@ impl Line {
         if let Err(failed) = outcome {
             if matches!(failed.error, Refused { .. } | Busy | Partly { .. }) {
                 self.counters.refused.add(failed.messages);
+                self.count_fault(&failed.error);
             }
             if !matches!(failed.error, Partly { .. }) {
                 return;
             }
         }
         self.counters.last_sent_ns.set(made.as_nanos().cast_unsigned());
+    }
+
+    fn count_fault(&self, error: &SendError) {
+        match error {
+            SendError::Refused { fault, .. } => self.faults.count(*fault),
+            SendError::Busy => self.faults.count(SocketFault::Busy),
+            SendError::Partly { first, .. } => self.count_fault(first),
+            _ => {}
+        }
     }
 
     /// Keeps a failure whose sender has gone, for the driver to make known.
@@ -451,7 +469,7 @@ fn unknown(peer: PeerId, messages: u64) -> Box<Failed> {
 fn refused(to: SocketAddr, messages: u64, error: &io::Error) -> Box<Failed> {
     let error = match error.kind() {
         io::ErrorKind::WouldBlock => SendError::Busy,
-        kind => SendError::Refused { to, kind, problem: error.to_string() },
+        _ => SendError::Refused { to, fault: SocketFault::of_send(error), problem: error.to_string() },
     };
     Failed::new(messages, error)
 }
@@ -553,8 +571,9 @@ mod tests {
     fn lost_in_the_kernel_reported_as_sent() {
         let (mut line, sent) = line_to(&[refused()]);
         let error = line.write(&mut job(Target::All)).unwrap_err().error;
-        let SendError::Refused { to, kind, .. } = error else { panic!("{error}") };
-        assert_eq!((to, kind), (refused(), io::ErrorKind::PermissionDenied));
+        let SendError::Refused { to, fault, .. } = error else { panic!("{error}") };
+        assert_eq!((to, fault), (refused(), SocketFault::NotPermitted));
+        assert_eq!(line.faults().snapshot().of(SocketFault::NotPermitted), 1);
         assert_eq!(line.counters().refused.value(), 1);
         assert_eq!(
             (sent[0].snapshot().messages, sent[0].snapshot().next_sequence),

@@ -14,6 +14,7 @@ use crate::config::{Config, Role, Settings};
 use crate::deliveries::{DeliverySigns, UnderWay};
 use crate::directory::Directory;
 use crate::events::Event;
+use crate::fault::FaultCounters;
 use crate::gate::GateSigns;
 use crate::handlers::Handlers;
 use crate::handover::Handover;
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) realtime: Realtime,
     pub(crate) transmit: Handover<Line>,
     pub(crate) send_counters: Arc<SendCounters>,
+    pub(crate) faults: Arc<FaultCounters>,
     pub(crate) gate_signs: Arc<GateSigns>,
     pub(crate) delivery_signs: Arc<DeliverySigns>,
     pub(crate) requests: Requests,
@@ -78,6 +80,7 @@ impl Shared {
             lifecycle: Lifecycle::default(),
             realtime: Realtime::default(),
             send_counters: line.counters(),
+            faults: line.faults(),
             gate_signs: Arc::default(),
             delivery_signs: line.delivery_signs(),
             requests: Requests::new(wall_now().as_nanos().cast_unsigned()),

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tautline_proto::{Priority, WallTime};
 
+use crate::fault::SocketFault;
 use mark::Mark;
 pub(crate) use wait::{Waiter, Waker};
 
@@ -208,11 +209,7 @@ impl Socket {
         if self.connected_to.is_some() {
             return None;
         }
-        let about = platform::failed_address(&self.udp)?;
-        Some((
-            about,
-            io::Error::new(ErrorKind::HostUnreachable, "nobody listens there, or no way leads there"),
-        ))
+        platform::queued_error(&self.udp)
     }
 
     /// Reads without blocking: one datagram, or several of one sender where the kernel has them together.
@@ -224,7 +221,9 @@ impl Socket {
                     ErrorKind::WouldBlock => Ok(Received::Empty),
                     ErrorKind::Interrupted => continue,
                     _ if is_pending_error(&error) => {
-                        let about = self.connected_to.or_else(|| platform::failed_address(&self.udp));
+                        let about = self
+                            .connected_to
+                            .or_else(|| platform::queued_error(&self.udp).map(|queued| queued.0));
                         Ok(Received::Unreachable(about, error))
                     }
                     _ => Err(error),
@@ -264,17 +263,9 @@ fn past_pending_errors(send: impl Fn() -> io::Result<usize>) -> io::Result<()> {
     }
 }
 
-/// Errors that the network reported about an earlier datagram (ICMP), or that pass by themselves.
+/// Errors that the network may have reported about an earlier datagram (ICMP), or that pass by themselves.
 fn is_pending_error(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionRefused
-            | ErrorKind::ConnectionReset
-            | ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable
-            | ErrorKind::NetworkDown
-            | ErrorKind::Interrupted
-    )
+    error.kind() == ErrorKind::Interrupted || SocketFault::of(error).may_be_about_another()
 }
 
 #[cfg(test)]

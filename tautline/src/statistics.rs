@@ -4,6 +4,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use tautline_proto::{Instant as Steady, WallTime};
 
 use crate::deliveries::DeliveryStats;
+use crate::fault::SocketFaults;
 use crate::handlers::HandlerStats;
 use crate::inbox::InboxStats;
 use crate::shared::Shared;
@@ -66,6 +67,9 @@ pub struct Statistics {
     pub send_dropped: Drops,
     /// Reliable messages that were sent.
     pub deliveries: DeliveryStats,
+    /// What the system refused or the network reported, by its kind: once per call of the system, however many messages it
+    /// was for. The link survived each.
+    pub socket_faults: SocketFaults,
     /// The inbox.
     pub inbox: InboxStats,
     /// All handlers together.
@@ -141,6 +145,7 @@ impl Shared {
             queued_send_failures: self.send_counters.queued.value(),
             send_dropped: self.send_counters.dropped(),
             deliveries: self.delivery_signs.stats(),
+            socket_faults: self.faults.snapshot(),
             inbox: self.inbox.stats(),
             handlers: self.handlers.totals(),
             watchdog_trips: watchdogs.trips,
@@ -205,6 +210,7 @@ impl Serialize for Statistics {
         map.serialize_entry("deliveries_gave_up", &gave_up)?;
         map.serialize_entry("deliveries_peer_lost", &peer_lost)?;
         map.serialize_entry("deliveries_unknown", &unknown)?;
+        map.serialize_entry("socket_faults", &self.socket_faults)?;
         map.serialize_entry("inbox_waiting", &self.inbox.waiting)?;
         map.serialize_entry("inbox_taken", &self.inbox.taken)?;
         map.serialize_entry("inbox_dropped", &ByReason(&self.inbox.dropped))?;

@@ -10,6 +10,7 @@ use tautline_proto::endpoint::Event as Happened;
 
 use super::{ERROR_PAUSE, Turner};
 use crate::events::Event;
+use crate::fault::SocketFault;
 use crate::{Cause, ConnectionState, DropReason, RemovalReason};
 
 impl Turner {
@@ -97,20 +98,35 @@ impl Turner {
         }
     }
 
-    pub(super) fn unreachable(&mut self, address: Option<SocketAddr>, error: &io::Error) {
-        self.refused |= error.kind() == io::ErrorKind::ConnectionRefused;
+    /// Makes an error known that the network reported about a datagram of ours.
+    pub(super) fn reported(&mut self, address: Option<SocketAddr>, error: &io::Error) {
+        let fault = SocketFault::of(error);
+        self.shared.faults.count(fault);
+        self.unreachable(address, fault, &error.to_string());
+    }
+
+    /// Makes it known that nothing reaches this address.
+    pub(super) fn unreachable(&mut self, address: Option<SocketAddr>, fault: SocketFault, problem: &str) {
+        self.refused |= fault == SocketFault::PortUnreachable;
         if let Some(left_out) = self.may_log() {
-            tracing::warn!(?address, %error, left_out, "peer unreachable");
+            tracing::warn!(?address, fault = fault.name(), problem, left_out, "peer unreachable: {fault}");
         }
-        if self.unreachable_limit.allow(Instant::now()).is_some() {
-            let event = Event::PeerUnreachable { address, problem: error.to_string() };
+        if self.fault_limit.allow(Instant::now()).is_some() {
+            let event = Event::PeerUnreachable { address, fault, problem: problem.to_owned() };
             self.shared.status.events.publish(&event);
         }
     }
 
+    /// The system could not wait or read, which is tried again after a pause, so that a fault that stays takes no core.
     pub(super) fn socket_failed(&self, error: &io::Error) {
+        let fault = SocketFault::of(error);
+        self.shared.faults.count(fault);
         if let Some(left_out) = self.may_log() {
-            tracing::error!(%error, left_out, "the socket failed; trying on");
+            tracing::error!(%error, fault = fault.name(), left_out, "the socket failed; trying on");
+        }
+        if self.fault_limit.allow(Instant::now()).is_some() {
+            let event = Event::SocketFailed { fault, problem: error.to_string() };
+            self.shared.status.events.publish(&event);
         }
         std::thread::sleep(ERROR_PAUSE);
     }

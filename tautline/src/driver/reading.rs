@@ -182,7 +182,7 @@ impl Turner {
                     break;
                 }
                 Received::Unreachable(address, error) => {
-                    self.unreachable(address, &error);
+                    self.reported(address, &error);
                     count += 1;
                 }
                 Received::Datagrams(arrived) => count += self.take(arrived, buffers, now, sink),
@@ -221,7 +221,7 @@ impl Turner {
     fn read_error_queue(&mut self) {
         for _ in 0..TURN_BUDGET {
             let Some((address, error)) = self.socket.queued_error() else { return };
-            self.unreachable(Some(address), &error);
+            self.reported(Some(address), &error);
         }
     }
 

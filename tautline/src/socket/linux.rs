@@ -2,16 +2,16 @@
 //! call (UDP GSO and GRO, udp(7)), and time stamps of the kernel.
 #![allow(unsafe_code)] // socket options and control messages that no safe wrapper offers
 
+mod errors;
 mod segments;
 
-use std::io::IoSliceMut;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
+pub(super) use errors::queued_error;
 pub(super) use segments::{can_segment, cannot_segment, coalesce, receive, send_segments, stamp};
 
 use rustix::net::sockopt;
-use rustix::net::{RecvAncillaryBuffer, RecvFlags, recvmsg};
 
 use super::{Granted, Mark};
 
@@ -31,15 +31,6 @@ fn set_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value
     // SAFETY: the descriptor is open for the call's length, the pointer and the size describe `value`, and
     // the kernel only reads it.
     unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size) == 0 }
-}
-
-/// The destination of the datagram that the oldest queued error is about; takes the error off the queue.
-pub(super) fn failed_address(socket: &UdpSocket) -> Option<SocketAddr> {
-    let mut payload = [0; 1];
-    let mut parts = [IoSliceMut::new(&mut payload)];
-    let flags = RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT;
-    let read = recvmsg(socket, &mut parts, &mut RecvAncillaryBuffer::default(), flags).ok()?;
-    read.address.and_then(|address| address.try_into().ok())
 }
 
 /// Marks all that is sent from now on; whether the kernel does it.

@@ -7,7 +7,7 @@ use super::{Arrived, Granted, Mark};
 
 pub(super) fn report_errors(_: &UdpSocket, _: SocketAddr) {}
 
-pub(super) fn failed_address(_: &UdpSocket) -> Option<SocketAddr> {
+pub(super) fn queued_error(_: &UdpSocket) -> Option<(SocketAddr, io::Error)> {
     None
 }
 

@@ -142,7 +142,7 @@ unsafe fn read_control(header: &libc::msghdr, arrived: &mut Arrived) {
 /// # Safety
 ///
 /// `name` points to `len` bytes of a socket address that the kernel has written.
-unsafe fn socket_address(
+pub(super) unsafe fn socket_address(
     name: *const libc::sockaddr_storage,
     len: libc::socklen_t,
 ) -> io::Result<SocketAddr> {
