@@ -274,6 +274,21 @@ fn a_token_is_taken_once() {
 }
 
 #[test]
+fn a_client_whose_server_was_there_calls_at_least_once_a_heartbeat() {
+    let (_server, mut client) = pair();
+    // Silent after half a second, then it calls.
+    for ms in 3..60_000 {
+        client.tick(at(ms));
+        client.sent.retain(|packet| packet.bytes.len() == HELLO_LEN);
+        if ms == 1000 {
+            client.sent.clear();
+        }
+    }
+    let hellos = client.sent.len();
+    assert!((590..=790).contains(&hellos), "{hellos} hellos in 59 seconds of ten heartbeats each");
+}
+
+#[test]
 fn an_echo_after_its_token_has_expired_leads_to_a_new_hello() {
     let (mut server, mut client) = (server(), client(5000, 2));
     client.dial(address(9000), at(0));

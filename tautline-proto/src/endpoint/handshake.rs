@@ -13,7 +13,8 @@ use crate::peer::SessionId;
 use crate::time::{Instant, Now};
 use crate::wire::native::{self, Control, Frame, HELLO_LEN, Header, Token};
 
-/// Waits between hellos: from the first to the last, doubling.
+/// Waits between hellos: from the first to the last, doubling. A client that its server has answered before waits no longer
+/// than between heartbeats, so that a link is there again within one heartbeat of the way being open.
 const FIRST_HELLO_WAIT: Duration = Duration::from_millis(20);
 const LAST_HELLO_WAIT: Duration = Duration::from_millis(320);
 
@@ -35,6 +36,8 @@ const CLOSED_SESSIONS: usize = 4096;
 pub(super) struct Native {
     secrets: Secrets,
     hello: Option<Hello>,
+    /// The server has answered once.
+    was_answered: bool,
     pub(super) notices: Notices,
     /// Sessions that must not come to life again by a repeated echo, and when they were closed.
     closed: VecDeque<(SessionId, Instant)>,
@@ -72,6 +75,7 @@ impl Native {
         Self {
             secrets,
             hello: None,
+            was_answered: false,
             notices: Notices::default(),
             closed: VecDeque::new(),
             tokens_after: None,
@@ -85,6 +89,7 @@ impl Native {
     /// The server was heard: no need to call any more.
     pub(super) fn stop_hello(&mut self) {
         self.hello = None;
+        self.was_answered = true;
     }
 
     pub(super) fn remember_closed(&mut self, session: SessionId, now: Instant) {
@@ -195,18 +200,27 @@ impl Inbound {
     /// Calls the server with a new session.
     pub(super) fn say_hello_anew(&mut self, now: Instant) {
         let session = self.native.secrets.session();
-        self.native.hello = Some(Hello { session, next_at: now, wait: FIRST_HELLO_WAIT });
+        let wait = FIRST_HELLO_WAIT.min(self.longest_hello_wait());
+        self.native.hello = Some(Hello { session, next_at: now, wait });
         self.hello_if_due(now);
     }
 
+    fn longest_hello_wait(&self) -> Duration {
+        match self.native.was_answered {
+            true => LAST_HELLO_WAIT.min(self.config.heartbeat_interval),
+            false => LAST_HELLO_WAIT,
+        }
+    }
+
     pub(super) fn hello_if_due(&mut self, now: Instant) {
+        let longest = self.longest_hello_wait();
         let (Some(hello), Some(server)) = (&mut self.native.hello, self.server) else { return };
         if hello.next_at > now {
             return;
         }
         let wait = self.native.secrets.jittered(hello.wait);
         hello.next_at = now.plus(wait);
-        hello.wait = (hello.wait * 2).min(LAST_HELLO_WAIT);
+        hello.wait = (hello.wait * 2).min(longest);
         let session = hello.session;
         self.reply(server, session, &Control::Hello);
     }

@@ -1,0 +1,133 @@
+//! Two network namespaces with a cable between them, for tests of what befalls a machine's network. They need privilege:
+//! without it a test says so and is skipped.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Two hosts; gone again when dropped, also when the test panics.
+pub(crate) struct Cable {
+    names: [String; 2],
+}
+
+/// One end of the cable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Plant,
+    Controller,
+}
+
+/// Both.
+pub(crate) const ENDS: [End; 2] = [End::Plant, End::Controller];
+
+impl End {
+    pub(crate) const fn address(self) -> &'static str {
+        match self {
+            Self::Plant => "10.77.0.1",
+            Self::Controller => "10.77.0.2",
+        }
+    }
+}
+
+impl Cable {
+    /// Lays one; `None` with a printed reason where that is not allowed here.
+    pub(crate) fn lay(test: &str) -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        // At most 15 bytes, the length of an interface's name.
+        let name = |end: &str| format!("tl{}-{number}{end}", std::process::id());
+        let cable = Self { names: [name("p"), name("c")] };
+        if let Err(reason) = cable.set_up() {
+            println!("skipped: {test}: network namespaces need privilege: {reason}");
+            return None;
+        }
+        Some(cable)
+    }
+
+    fn set_up(&self) -> Result<(), String> {
+        let [plant, controller] = &self.names;
+        for name in &self.names {
+            ip(&["netns", "add", name])?;
+        }
+        ip(&[
+            "link", "add", plant, "netns", plant, "type", "veth", "peer", "name", controller, "netns",
+            controller,
+        ])?;
+        for end in ENDS {
+            self.run(end, &["addr", "add", &format!("{}/24", end.address()), "dev", self.name(end)])?;
+            self.run(end, &["link", "set", self.name(end), "up"])?;
+            self.run(end, &["link", "set", "lo", "up"])?;
+            self.ask_neighbours_often(end);
+        }
+        Ok(())
+    }
+
+    /// The kernel asks for a neighbour's address once a second, so that a request which is lost because the other end is not
+    /// quite up yet costs a second. Best effort: where it cannot be set, the printed times show it.
+    fn ask_neighbours_often(&self, end: End) {
+        let setting = format!("/proc/sys/net/ipv4/neigh/{}/retrans_time_ms", self.name(end));
+        if let Err(error) = self.at(end, || std::fs::write(&setting, "20")) {
+            println!("{setting} stays as it is: {error}");
+        }
+    }
+
+    fn name(&self, end: End) -> &str {
+        &self.names[end as usize]
+    }
+
+    fn run(&self, end: End, arguments: &[&str]) -> Result<(), String> {
+        ip(&[&["-n", self.name(end)], arguments].concat())
+    }
+
+    /// Sets the end's network interface up or down.
+    pub(crate) fn set_link(&self, end: End, up: bool) {
+        let state = if up { "up" } else { "down" };
+        self.run(end, &["link", "set", self.name(end), state]).expect("allowed before");
+    }
+
+    /// Removes the end's address or gives it back.
+    pub(crate) fn set_address(&self, end: End, there: bool) {
+        let act = if there { "add" } else { "del" };
+        let address = format!("{}/24", end.address());
+        self.run(end, &["addr", act, &address, "dev", self.name(end)]).expect("allowed before");
+    }
+
+    /// Changes a route of the end.
+    pub(crate) fn route(&self, end: End, arguments: &[&str]) {
+        self.run(end, &[&["route"], arguments].concat()).expect("allowed before");
+    }
+
+    /// Runs `act` on a thread whose sockets belong to this end.
+    pub(crate) fn at<T: Send>(&self, end: End, act: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                let path = format!("/run/netns/{}", self.name(end));
+                let namespace = File::open(path).expect("it was set up");
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("allowed before");
+                act()
+            });
+            inside.join().expect("no panic")
+        })
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        // The cable goes with them, once no socket is in there any more.
+        for name in &self.names {
+            let _ = ip(&["netns", "del", name]);
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new("ip").args(arguments).output().map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
+}
