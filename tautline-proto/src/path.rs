@@ -53,21 +53,19 @@ impl ClockSample {
     }
 }
 
-/// What is known of a peer's wall clock, to judge its time stamps by.
+/// What is known of a peer's wall clock at one moment, to judge its time stamps by.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerClock {
-    /// The peer's wall clock minus our steady one.
-    offset: i64,
-    sample: ClockSample,
+    /// What it shows, at the most, in nanoseconds: the estimate and the bound on its error.
+    latest: i64,
 }
 
 impl PeerClock {
-    /// How old something is at `now` that the peer stamped so, at most: the estimate and the bound on its error.
+    /// How old something is at that moment that the peer stamped so, at most.
     #[must_use]
-    pub fn greatest_age(&self, stamp: WallTime, now: Instant) -> Duration {
-        let made = i128::from(stamp.as_nanos()) - i128::from(self.offset);
-        let age = i128::from(now.as_nanos()) - made + i128::from(self.sample.error(now));
-        Duration::from_nanos(u64::try_from(age.max(0)).unwrap_or(u64::MAX))
+    #[inline]
+    pub fn greatest_age(self, stamp: WallTime) -> Duration {
+        Duration::from_nanos(u64::try_from(self.latest.saturating_sub(stamp.as_nanos())).unwrap_or(0))
     }
 }
 
@@ -134,9 +132,12 @@ impl Path {
         self.round_trip.update(rtt);
     }
 
-    /// What is known of the peer's wall clock; `None` before the first measurement.
-    pub(crate) fn peer_clock(&self) -> Option<PeerClock> {
-        self.clock.map(|sample| PeerClock { offset: self.wall_offset(), sample })
+    /// What is known of the peer's wall clock at `now`; `None` before the first measurement.
+    pub(crate) fn peer_clock(&self, now: Instant) -> Option<PeerClock> {
+        let error = self.clock?.error(now);
+        let latest =
+            self.wall_offset().saturating_add_unsigned(now.as_nanos()).saturating_add_unsigned(error);
+        Some(PeerClock { latest })
     }
 
     /// The peer's wall clock minus our steady one.
@@ -288,9 +289,9 @@ mod tests {
         path.receive(&heartbeat(254, hour, 200, 50), read);
         assert_eq!(ahead_of_us(&path), 25 * 3_600_000_000_000);
         assert_eq!(path.one_way_delay, 4 * MS);
-        let clock = path.peer_clock().unwrap();
+        let clock = path.peer_clock(now(310).steady).unwrap();
         let stamp = heartbeat(300, hour, 0, 0).wall;
-        assert_eq!(clock.greatest_age(stamp, now(310).steady), Duration::from_millis(10 + 4) + DRIFTED);
+        assert_eq!(clock.greatest_age(stamp), Duration::from_millis(10 + 4) + DRIFTED);
     }
 
     /// What the clocks may have drifted apart since a measurement 52 ms ago.
@@ -299,14 +300,14 @@ mod tests {
     #[test]
     fn a_time_stamp_is_judged_by_its_greatest_age() {
         let mut path = Path::default();
-        assert!(path.peer_clock().is_none());
+        assert!(path.peer_clock(now(310).steady).is_none());
         path.receive(&heartbeat(254, 2_500, 200, 50), now(258));
-        let clock = path.peer_clock().unwrap();
+        let clock = path.peer_clock(now(310).steady).unwrap();
         let stamp = heartbeat(300, 2_500, 0, 0).wall;
-        assert_eq!(clock.greatest_age(stamp, now(310).steady), Duration::from_millis(10 + 4) + DRIFTED);
+        assert_eq!(clock.greatest_age(stamp), Duration::from_millis(10 + 4) + DRIFTED);
         let of_the_future = heartbeat(400, 2_500, 0, 0).wall;
-        assert_eq!(clock.greatest_age(of_the_future, now(310).steady), Duration::ZERO);
-        let from = |ns| clock.greatest_age(WallTime::from_nanos(ns), now(310).steady);
+        assert_eq!(clock.greatest_age(of_the_future), Duration::ZERO);
+        let from = |ns| clock.greatest_age(WallTime::from_nanos(ns));
         assert!(from(i64::MIN) > Duration::from_secs(1 << 32));
         assert_eq!(from(i64::MAX), Duration::ZERO);
     }

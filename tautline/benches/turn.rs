@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use tautline::{Config, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Reply, UdpInterface};
+use tautline::{
+    Config, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Qos, Reply, UdpInterface,
+};
 
 /// Messages in a batch: few enough for the smallest receive buffer.
 const BATCH: usize = 64;
@@ -49,6 +51,18 @@ fn turn_with_one_datagram(bencher: Bencher<'_, '_>) {
     bencher.bench_local_values(|()| ends.borrow_mut().server_driver.turn(Duration::ZERO));
 }
 
+/// As `turn_with_one_datagram`, of a stream with a lifespan, so that the kernel stamps what arrives, and a history.
+#[divan::bench(sample_size = 1, sample_count = 1000)]
+fn turn_with_one_datagram_of_a_fresh_stream(bencher: Bencher<'_, '_>) {
+    let fresh = Qos::new().keep_last(1).lifespan(PATIENCE);
+    let ends = RefCell::new(Ends::connect_to(Config::server("127.0.0.1:0").qos(MessageType::Data, fresh)));
+    let bencher = bencher.with_inputs(|| {
+        ends.borrow_mut().empty();
+        ends.borrow().send_one();
+    });
+    bencher.bench_local_values(|()| ends.borrow_mut().server_driver.turn(Duration::ZERO));
+}
+
 /// By the rate, the cost of each message in the batch.
 #[divan::bench(sample_size = 1, sample_count = 1000)]
 fn turn_with_a_packed_batch(bencher: Bencher<'_, '_>) {
@@ -75,8 +89,12 @@ struct Ends {
 
 impl Ends {
     fn connect() -> Self {
+        Self::connect_to(Config::server("127.0.0.1:0"))
+    }
+
+    fn connect_to(server: Config) -> Self {
         let handled = Arc::new(AtomicU64::new(0));
-        let (server, mut server_driver) = open(Config::server("127.0.0.1:0"));
+        let (server, mut server_driver) = open(server);
         let counter = Arc::clone(&handled);
         let count = move |_: &MessageRef<'_>, _: &Reply| _ = counter.fetch_add(1, Ordering::Relaxed);
         server.register_message_handler(MessageType::Data, Handler::inline(count));

@@ -74,7 +74,8 @@ impl Driver {
         self.turn_with(wait, &mut |_, _| {})
     }
 
-    /// As [`turn`](Self::turn), and shows every message to `see` first, as it stands in the datagram. With an
+    /// As [`turn`](Self::turn), and shows every message that is offered to anyone (none that has expired) to `see` first, as
+    /// it stands in the datagram. With an
     /// `inbox_capacity` of 0 nothing is copied.
     pub fn turn_with(&mut self, wait: Duration, see: &mut dyn FnMut(&MessageRef<'_>, Arrival)) -> usize {
         self.shared.lifecycle.drive(|turner| turner.turn(Some(wait), see)).unwrap_or(0)

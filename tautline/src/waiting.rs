@@ -266,4 +266,75 @@ mod tests {
         waiting.put(taken);
         assert_eq!(rest(&mut waiting), [1, 3]);
     }
+
+    /// What the rules say, by looking at everything.
+    #[derive(Default)]
+    struct Model(Vec<(Priority, Limits, u32)>);
+
+    impl Model {
+        fn add(&mut self, priority: Priority, limits: Limits, item: u32) -> Option<u32> {
+            let keep = limits.keep.filter(|keep| self.of(keep, Low, priority).count() >= keep.count);
+            let superseded = keep.and_then(|keep| self.of(&keep, Low, priority).next());
+            self.0.push((priority, limits, item));
+            superseded.and_then(|item| self.take(|_, other| other == item))
+        }
+
+        /// The stream's items of these priorities, oldest first.
+        fn of(&self, keep: &Keep, lowest: Priority, highest: Priority) -> impl Iterator<Item = u32> {
+            let stream = keep.stream;
+            let is_of = move |limits: &Limits| limits.keep.is_some_and(|other| other.stream == stream);
+            let of = self
+                .0
+                .iter()
+                .filter(move |(priority, limits, _)| (lowest..=highest).contains(priority) && is_of(limits));
+            of.map(|(_, _, item)| *item)
+        }
+
+        /// Takes the first for which `wanted` holds, the oldest of the highest priority first.
+        fn take(&mut self, wanted: impl Fn(Priority, u32) -> bool) -> Option<u32> {
+            let found = self.0.iter().enumerate().filter(|(_, (priority, _, item))| wanted(*priority, *item));
+            let (index, _) =
+                found.min_by_key(|(index, (priority, _, _))| (std::cmp::Reverse(*priority), *index))?;
+            Some(self.0.remove(index).2)
+        }
+
+        /// Takes the newest of the lowest priority below `priority`, or the oldest up to it.
+        fn evict(&mut self, priority: Priority, newest: bool) -> Option<u32> {
+            let fits = |other: Priority| if newest { other < priority } else { other <= priority };
+            let found = self.0.iter().enumerate().filter(|(_, (other, _, _))| fits(*other));
+            let order = |index: usize| if newest { usize::MAX - index } else { index };
+            let (index, _) = found.min_by_key(|(index, (other, _, _))| (*other, order(*index)))?;
+            Some(self.0.remove(index).2)
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn it_does_what_the_rules_say(
+            steps in proptest::collection::vec((0..10_u8, 0..4_usize, 0..4_u16, 1..4_usize), 1..400)
+        ) {
+            let (mut waiting, mut model) = (Waiting::default(), Model::default());
+            for (item, (step, priority, channel, count)) in (0..).zip(steps) {
+                let priority = Priority::ALL[priority];
+                // A stream has one bound; the last channel has none.
+                let limits = if channel == 3 { Limits::default() } else { limits(channel, usize::from(channel) + 1) };
+                let value = |kept: Option<Kept<u32>>| kept.map(|kept| kept.item);
+                let (got, right) = match step {
+                    0..5 => (add(&mut waiting, priority, limits, item), model.add(priority, limits, item)),
+                    5 => (value(waiting.pop()), model.take(|_, _| true)),
+                    6 => (value(waiting.pop_above(priority)), model.take(|other, _| other > priority)),
+                    7 => (waiting.evict_newest_below(priority), model.evict(priority, true)),
+                    8 => (waiting.evict_oldest_up_to(priority), model.evict(priority, false)),
+                    _ => {
+                        let wanted = |item: u32| item as usize % (count + 1) == 0;
+                        (value(waiting.pop_where(|&item| wanted(item))), model.take(|_, item| wanted(item)))
+                    }
+                };
+                proptest::prop_assert_eq!(got, right);
+                proptest::prop_assert_eq!(waiting.len(), model.0.len());
+            }
+            let left: Vec<_> = std::iter::from_fn(|| model.take(|_, _| true)).collect();
+            proptest::prop_assert_eq!(rest(&mut waiting), left);
+        }
+    }
 }

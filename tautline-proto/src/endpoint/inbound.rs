@@ -152,10 +152,10 @@ impl Inbound {
         }
     }
 
-    /// What is known of a peer's wall clock; `None` before the first measurement, and on the classic wire.
+    /// What is known of a peer's wall clock at `now`; `None` before the first measurement, and on the classic wire.
     #[must_use]
-    pub fn peer_clock(&mut self, id: PeerId) -> Option<PeerClock> {
-        self.peers.get(id).and_then(|peer| peer.path.peer_clock())
+    pub fn peer_clock(&mut self, id: PeerId, now: Instant) -> Option<PeerClock> {
+        self.peers.get(id).and_then(|peer| peer.path.peer_clock(now))
     }
 
     /// Does what is due at `now`.

@@ -65,20 +65,32 @@ impl Freshness {
         message.lifespan.or_else(|| self.rule(message)?.lifespan)
     }
 
-    /// What holds for a message, unless it is to be dropped at once; `age` is what it was when it was read, `number` its
-    /// datagram's.
+    /// What holds for a message, unless it is to be dropped at once; `life` is its lifespan and how old it was when it was
+    /// read, `number` its datagram's.
     #[inline]
     pub(super) fn judge(
         &mut self,
         message: &MessageRef<'_>,
         arrival: &Arrival,
-        age: Duration,
+        life: Option<(Duration, Duration)>,
         number: Option<u64>,
     ) -> Result<Limits, DropReason> {
-        let lifespan = self.lifespan(message);
-        let expires = lifespan.and_then(|lifespan| arrival.made.checked_add(lifespan));
+        if life.is_none() && self.rules.is_none() {
+            return Ok(Limits::default());
+        }
+        self.judge_by_rules(message, arrival, life, number)
+    }
+
+    fn judge_by_rules(
+        &mut self,
+        message: &MessageRef<'_>,
+        arrival: &Arrival,
+        life: Option<(Duration, Duration)>,
+        number: Option<u64>,
+    ) -> Result<Limits, DropReason> {
+        let expires = life.and_then(|(lifespan, _)| arrival.made.checked_add(lifespan));
         let mut limits = Limits { expires, keep: None };
-        if lifespan.is_some_and(|lifespan| lifespan <= age) || limits.is_expired() {
+        if life.is_some_and(|(lifespan, age)| lifespan <= age) || limits.is_expired() {
             return Err(DropReason::Expired);
         }
         // What is sent reliably is to be delivered, whatever comes after it.
@@ -152,7 +164,8 @@ mod tests {
         arrival: Arrival,
         number: u64,
     ) -> Option<DropReason> {
-        fresh.judge(message, &arrival, arrival.age(), Some(number)).err()
+        let life = fresh.lifespan(message).map(|lifespan| (lifespan, arrival.age()));
+        fresh.judge(message, &arrival, life, Some(number)).err()
     }
 
     /// Something made so long ago.
@@ -182,7 +195,8 @@ mod tests {
             let reason = judge(&mut fresh, message, made_ago(MS * age), 1);
             assert_eq!(reason, dropped.then_some(DropReason::Expired), "{message:?}");
         }
-        let limits = fresh.judge(&long, &arrival(), Duration::ZERO, Some(1)).expect("fresh");
+        let limits =
+            fresh.judge(&long, &arrival(), Some((MS * 60_000, Duration::ZERO)), Some(1)).expect("fresh");
         assert!(limits.expires.is_some() && limits.keep.is_some_and(|keep| keep.count == 2));
     }
 

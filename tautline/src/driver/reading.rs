@@ -38,10 +38,10 @@ impl Origin {
     /// How old a message is at `now`, at most: by its time stamp where the peer's clock is known, and since it came.
     /// `matters`: it has a lifespan, so that what is not known counts against it.
     #[inline]
-    fn age(&self, stamp: WallTime, clock: Option<&PeerClock>, matters: bool, now: Now) -> Duration {
+    fn age(&self, stamp: WallTime, clock: Option<PeerClock>, matters: bool, now: Now) -> Duration {
         let came = if matters && clock.is_none() { self.came.not_before } else { self.came.at };
         let here = now.steady.since(came);
-        clock.map_or(here, |clock| clock.greatest_age(stamp, now.steady).max(here))
+        clock.map_or(here, |clock| clock.greatest_age(stamp).max(here))
     }
 }
 
@@ -242,7 +242,7 @@ impl Turner {
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
         let watchdogs = watchdogs.load();
         watchdogs.heard(peer, now.steady);
-        let clock = inbound.peer_clock(peer);
+        let clock = inbound.peer_clock(peer, now.steady);
         let read_at = shared.clock.instant(now.steady);
         let mut messages = inbound.messages(accepted);
         while let Some(message) = messages.next() {
@@ -254,16 +254,17 @@ impl Turner {
             if lifespan.is_some() && !self.socket.is_stamping() && self.arrivals.can_stamp() {
                 self.arrivals.asked_for_stamps(self.socket.stamp());
             }
-            let age = origin.age(message.timestamp, clock.as_ref(), lifespan.is_some(), now);
+            let age = origin.age(message.timestamp, clock, lifespan.is_some(), now);
             let made = read_at.checked_sub(age).unwrap_or(read_at);
             let arrival = Arrival { peer, address: from, time, made, late };
-            let limits = match freshness.judge(&message, &arrival, age, number) {
-                Ok(limits) => limits,
-                Err(reason) => {
-                    messages.refuse(reason);
-                    continue;
-                }
-            };
+            let limits =
+                match freshness.judge(&message, &arrival, lifespan.map(|lifespan| (lifespan, age)), number) {
+                    Ok(limits) => limits,
+                    Err(reason) => {
+                        messages.refuse(reason);
+                        continue;
+                    }
+                };
             watchdogs.took(&message, peer, now.steady);
             sink(&message, arrival);
             if shared.requests.answer(&message, arrival, &shared.pool) {
