@@ -8,7 +8,6 @@ use crate::drops::DropReason;
 use crate::message::{Delivery, MessageRef};
 use crate::peer::PeerId;
 use crate::stats::{InboundCounters, PeerRxCounters};
-use crate::time::Instant;
 use crate::wire::native::{Frame, Frames, MessageFrame};
 
 /// A datagram that passed every check, its messages not yet read.
@@ -18,7 +17,6 @@ pub struct Accepted<'a> {
     pub(super) late: bool,
     pub(super) number: Option<u64>,
     pub(super) contents: Contents<'a>,
-    pub(super) now: Instant,
 }
 
 /// For each reliable message of a datagram the id to deliver it under, if it is delivered.

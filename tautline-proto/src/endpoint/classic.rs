@@ -45,7 +45,7 @@ impl Inbound {
         let (peer, number, late) = self.admit(from, number, message.timestamp, now.steady)?;
         self.heard(peer, datagram.len(), now.steady);
         let contents = Contents::Classic(Some(message));
-        Ok(Accepted { peer, late, number, contents, now: now.steady })
+        Ok(Accepted { peer, late, number, contents })
     }
 
     /// Finds or makes the peer and lets its window decide; the datagram's full number, and whether it is late.

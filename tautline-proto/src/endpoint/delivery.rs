@@ -20,9 +20,6 @@ use crate::wire::native::{Fragment, Frame, Frames, MessageFrame};
 /// The default id of a large best-effort message is its number and this: no datagram's number comes so far.
 const LARGE_ID: u64 = 1 << 62;
 
-/// So many units are acknowledged without waiting for the turn's end.
-const UNACKNOWLEDGED: u32 = 32;
-
 /// What came of a datagram with reliable messages or fragments.
 #[derive(Debug, Default)]
 pub(super) struct Sorted {
@@ -57,7 +54,8 @@ impl Kept {
 }
 
 impl Inbound {
-    /// Looks at the reliable messages and the fragments of a datagram; what is to be delivered is left in `sorted`.
+    /// Looks at the reliable messages and the fragments of a datagram; what is to be delivered is left in `sorted`. They are
+    /// acknowledged before anybody sees them: whoever ends the connection after the last one still has it acknowledged.
     pub(super) fn sort_messages(&mut self, id: PeerId, frames: Frames<'_>, now: Instant) {
         let Self { sorted, config, counters, peers, .. } = self;
         sorted.numbered.clear();
@@ -65,12 +63,7 @@ impl Inbound {
         let Some(peer) = peers.get(id) else { return };
         let mut sorter = Sorter { peer, sorted, config, counters, now };
         frames.for_each(|frame| sorter.sort(&frame));
-        let unacknowledged = peer.kept.as_ref().map_or(0, |kept| kept.inflow.unacknowledged());
-        match unacknowledged {
-            0 => {}
-            1..UNACKNOWLEDGED => self.peers.schedule(id, now),
-            _ => self.acknowledge(id),
-        }
+        self.acknowledge(id);
         self.watch_large(id);
     }
 
@@ -83,11 +76,11 @@ impl Inbound {
     }
 
     /// Tells a peer which of its reliable messages have arrived, if any came since the last time.
-    pub(super) fn acknowledge(&mut self, id: PeerId) {
+    fn acknowledge(&mut self, id: PeerId) {
         let kept = self.peers.get(id).and_then(|peer| peer.kept.as_mut());
-        let Some(kept) = kept.filter(|kept| kept.inflow.unacknowledged() > 0) else { return };
-        let (base, bitmap) = kept.inflow.acknowledge();
-        self.commands.push_back(Command::Acknowledge(id, base, bitmap));
+        if let Some((base, bitmap)) = kept.and_then(|kept| kept.inflow.acknowledge()) {
+            self.commands.push_back(Command::Acknowledge(id, base, bitmap));
+        }
     }
 }
 

@@ -95,7 +95,8 @@ impl Inbound {
     /// classic payload is rewritten whose NaN become null; it can be any buffer.
     ///
     /// What was accepted is read by [`messages`](Self::messages), after the commands were carried out: a
-    /// new peer can then be answered at once.
+    /// new peer can then be answered at once. Before the next datagram, that is: its reliable messages are acknowledged
+    /// and do not come again.
     pub fn handle<'a>(
         &mut self,
         now: Now,
@@ -129,14 +130,8 @@ impl Inbound {
         if let Closing::AfterReading(id) = self.closing {
             self.closing = Closing::Now(id);
         }
-        let Accepted { peer, contents, now, .. } = accepted;
-        let is_sorted = match &contents {
-            Contents::Native { frames, .. } if !frames.are_messages() => {
-                self.sort_messages(peer, frames.clone(), now);
-                true
-            }
-            _ => false,
-        };
+        let Accepted { peer, contents, .. } = accepted;
+        let is_sorted = matches!(&contents, Contents::Native { frames, .. } if !frames.are_messages());
         let Sorted { numbered, wholes } = &self.sorted;
         let (numbered, wholes) = if is_sorted { (&numbered[..], &wholes[..]) } else { (&[][..], &[][..]) };
         let peer = self.peers.get(peer);
@@ -249,7 +244,6 @@ impl Inbound {
         if let Some(kept) = &mut peer.kept {
             kept.expire(now, &self.counters);
         }
-        self.acknowledge(id);
         self.send_heartbeat_if_due(id, now);
         if self.watch_liveness(id, now) {
             self.schedule_visit(id, now);

@@ -24,8 +24,8 @@ pub(super) struct Inflow {
     held: BTreeMap<u64, Held>,
     held_bytes: usize,
     parts: Assembly,
-    /// How many units came since the last acknowledgement.
-    unacknowledged: u32,
+    /// Whether something came that is to be acknowledged.
+    is_owed: bool,
     /// Incomplete messages that the sender has given up, and nobody has counted yet.
     given_up: u64,
 }
@@ -60,7 +60,7 @@ impl Inflow {
         frame: MessageFrame<'_>,
         most_bytes: usize,
     ) -> Fate {
-        self.unacknowledged += 1;
+        self.is_owed = true;
         let number = self.expand(numbers.number);
         if self.has(number) {
             return Fate::Duplicate;
@@ -82,7 +82,7 @@ impl Inflow {
         now: Instant,
         wholes: &mut Vec<Whole>,
     ) -> Fate {
-        self.unacknowledged += 1;
+        self.is_owed = true;
         let first = self.expand(fragment.numbers.number);
         let number = first + u64::from(fragment.index);
         if self.has(number) {
@@ -109,7 +109,7 @@ impl Inflow {
 
     /// The sender has settled everything below this number.
     pub(super) fn forward(&mut self, base: u32) {
-        self.unacknowledged += 1;
+        self.is_owed = true;
         let base = self.expand(base);
         self.advance_to(base);
     }
@@ -137,13 +137,11 @@ impl Inflow {
         self.held.len() as u64 + self.parts.len()
     }
 
-    pub(super) const fn unacknowledged(&self) -> u32 {
-        self.unacknowledged
-    }
-
-    /// What has arrived: the lowest number that has not, and the bitmap of those after it.
-    pub(super) fn acknowledge(&mut self) -> (u64, Vec<u8>) {
-        self.unacknowledged = 0;
+    /// What has arrived, if that is to be told: the lowest number that has not, and the bitmap of those after it.
+    pub(super) fn acknowledge(&mut self) -> Option<(u64, Vec<u8>)> {
+        if !core::mem::take(&mut self.is_owed) {
+            return None;
+        }
         let mut bitmap = Vec::new();
         for (index, number) in (self.base + 1..self.base + DELIVERY_WINDOW).enumerate() {
             if self.is_seen(number) {
@@ -151,7 +149,7 @@ impl Inflow {
                 bitmap[index / 8] |= 1 << (index % 8);
             }
         }
-        (self.base, bitmap)
+        Some((self.base, bitmap))
     }
 
     /// The message that must be delivered before this one, unless it has been.

@@ -38,9 +38,12 @@ impl Inbound {
         let (peer, number, late) = self.enter_session(now, from, header, &frames, datagram.len())?;
         self.heard(peer, datagram.len(), now.steady);
         self.take_control_frames(peer, frames.clone(), now);
+        if !frames.are_messages() {
+            self.sort_messages(peer, frames.clone(), now.steady);
+        }
         // §4.2: the default message id is the datagram's number and the message's place in it.
         let contents = Contents::Native { frames, next_id: number << FRAME_INDEX_BITS };
-        Ok(Some(Accepted { peer, late, number: Some(number), contents, now: now.steady }))
+        Ok(Some(Accepted { peer, late, number: Some(number), contents }))
     }
 
     /// The peer of a numbered datagram, its full number, and whether it is late.
