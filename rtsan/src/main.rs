@@ -5,10 +5,15 @@
 
 use std::time::Duration;
 
-use tautline::{Config, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Reply, UdpInterface};
+use tautline::{
+    Config, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Reply, UdpInterface, Watchdog,
+};
 
 /// More than any table or queue needs to reach its size.
 const WARM_UP: usize = 5_000;
+
+/// Longer than this runs: watchdogs are fed, and do not trip.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Long enough for heartbeats to be among it.
 const STEPS: usize = 200_000;
@@ -73,6 +78,9 @@ fn connect() -> Ends {
         reply.send_payload(&answer, &Metadata::status()).expect("the client is there");
     };
     server.register_message_handler(MessageType::Command, Handler::inline(reply));
+    for watchdog in [Watchdog::peer(HOUR), Watchdog::messages(MessageType::Command, HOUR)] {
+        server.watch(watchdog, |_| {}).expect("possible");
+    }
     server_driver.connect().expect("the port is free");
     let address = server.local_address().expect("connected").to_string();
     let client = config(Config::client(address).connect_timeout(Duration::ZERO));

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{client, client_config, server, server_config};
+use common::{PATIENCE, client, client_config, server, server_config};
 use tautline::{
-    Config, DropReason, Handler, MessageRef, MessageType, Metadata, Payload, Qos, Reply, UdpInterface, Wire,
+    Config, DropReason, Handler, MessageRef, MessageType, Metadata, Payload, Qos, Reply, UdpInterface,
+    Watchdog, Wire,
 };
 
 /// The system's allocator, counting.
@@ -88,7 +89,7 @@ fn pair(streams: impl Fn(Config) -> Config) -> (UdpInterface, UdpInterface, Arc<
 /// One test, because the allocator counts for the whole program.
 #[test]
 fn a_message_in_steady_state_allocates_nothing() {
-    let (_server, client, seen) = pair(|config| config);
+    let (server, client, seen) = pair(|config| config);
     let (command, data) = (Metadata::command(), Metadata::data());
 
     let payload = Payload::raw([5; 64]);
@@ -118,6 +119,18 @@ fn a_message_in_steady_state_allocates_nothing() {
         assert_eq!(client.receive(None).expect("connected").payload(), [7; 32]);
     });
     assert_eq!(round_trip, 0, "answered inline, received from the inbox");
+
+    for watchdog in [Watchdog::peer(PATIENCE), Watchdog::messages(MessageType::Command, PATIENCE)] {
+        server.watch(watchdog.misses(2, 5), |_| {}).expect("possible");
+    }
+    let watched = allocations(|| {
+        client.send_payload(&payload, &command).expect("connected");
+        sent += 1;
+        while seen.load(Ordering::Acquire) < sent {
+            std::thread::yield_now();
+        }
+    });
+    assert_eq!(watched, 0, "watched");
 
     // Nobody reads the server's inbox, so that each command replaces the one before.
     let (server, client, seen) = pair(|config| {

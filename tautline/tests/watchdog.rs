@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use common::{PATIENCE, RawPeer, client, client_config, next, pair, server, server_config, until};
 use tautline::{
-    Config, Event, Handler, MessageType, Metadata, Profile, Qos, UdpInterface, WatchError, WatchId, Watchdog,
-    WatchdogChange, WatchdogEvent, WatchdogState, Wire, create_udp_server,
+    Config, ConnectionState, Event, Handler, MessageType, Metadata, Profile, Qos, UdpInterface, WatchError,
+    WatchId, Watchdog, WatchdogChange, WatchdogEvent, WatchdogState, Wire, create_udp_server,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -234,6 +234,33 @@ fn a_disconnect_trips_and_connecting_again_recovers() {
     client.connect().unwrap();
     assert_recovers(&events);
     drop(server);
+}
+
+#[test]
+fn a_driver_that_dies_trips() {
+    struct Broken;
+    impl std::task::Wake for Broken {
+        fn wake(self: Arc<Self>) {
+            panic!("a broken executor, on purpose");
+        }
+    }
+    let server = server(server_config(Wire::Classic));
+    let (_, events) = watch(&server, commands(30 * MS));
+    let peer = RawPeer::of(&server);
+    peer.command(0, 1.0, "1");
+    next(&server);
+    let waker = Arc::new(Broken).into();
+    let waits = std::pin::pin!(server.receive_async());
+    assert!(std::future::Future::poll(waits, &mut std::task::Context::from_waker(&waker)).is_pending());
+    peer.command(1, 1.1, "2");
+    until("it has died", || server.connection_state() == ConnectionState::Error);
+    until("nothing comes any more", || server.watchdogs()[0].state == WatchdogState::Tripped);
+    while events.recv_timeout(50 * MS).is_ok() {}
+    peer.command(2, 1.2, "3");
+    assert!(events.recv_timeout(50 * MS).is_err(), "nobody reads any more");
+    server.connect().unwrap();
+    RawPeer::of(&server).command(0, 2.0, "4");
+    assert_recovers(&events);
 }
 
 #[test]

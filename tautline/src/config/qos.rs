@@ -126,7 +126,8 @@ stream_keys! {
     /// For how long a message is worth anything from when it was made: whoever finds it older drops it. Where a message
     /// carries a lifespan of its own, that holds.
     lifespan: Duration, SHORTEST..=HOUR;
-    /// The most time that should pass between two messages of a peer's stream.
+    /// The most time that should pass between two messages of a peer's stream. A longer silence is an event and counted
+    /// (docs/safety.md); `Watchdog::configured` acts on it.
     deadline: Duration, SHORTEST..=HOUR;
     /// How many of so many periods in a row may pass their `deadline` before the stream counts as failed: "2/10" are two
     /// of ten.
@@ -163,7 +164,8 @@ impl Qos {
         self
     }
 
-    /// The most time that should pass between two messages of a peer's stream: 1 us to 1 h.
+    /// The most time that should pass between two messages of a peer's stream: 1 us to 1 h. See
+    /// [`Watchdog::configured`](crate::Watchdog::configured).
     #[must_use]
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
