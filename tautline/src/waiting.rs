@@ -326,7 +326,7 @@ mod tests {
                     7 => (waiting.evict_newest_below(priority), model.evict(priority, true)),
                     8 => (waiting.evict_oldest_up_to(priority), model.evict(priority, false)),
                     _ => {
-                        let wanted = |item: u32| item as usize % (count + 1) == 0;
+                        let wanted = |item: u32| (item as usize).is_multiple_of(count + 1);
                         (value(waiting.pop_where(|&item| wanted(item))), model.take(|_, item| wanted(item)))
                     }
                 };
