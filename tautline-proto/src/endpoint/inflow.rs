@@ -21,6 +21,8 @@ const WORDS: usize = (DELIVERY_WINDOW / 64) as usize;
 pub(super) struct Inflow {
     base: u64,
     seen: [u64; WORDS],
+    /// Above all that were taken.
+    end: u64,
     held: BTreeMap<u64, Held>,
     held_bytes: usize,
     parts: Assembly,
@@ -143,7 +145,7 @@ impl Inflow {
             return None;
         }
         let mut bitmap = Vec::new();
-        for (index, number) in (self.base + 1..self.base + DELIVERY_WINDOW).enumerate() {
+        for (index, number) in (self.base + 1..self.end).enumerate() {
             if self.is_seen(number) {
                 bitmap.resize(index / 8 + 1, 0);
                 bitmap[index / 8] |= 1 << (index % 8);
@@ -190,6 +192,7 @@ impl Inflow {
         self.advance_to((number + 1).saturating_sub(DELIVERY_WINDOW));
         let (word, bit) = place(number);
         self.seen[word] |= bit;
+        self.end = self.end.max(number + 1);
         self.advance_to(self.base);
     }
 

@@ -3,7 +3,7 @@
 //! A message is one unit, or several where it does not fit a datagram. Units are numbered one by one; each is sent,
 //! acknowledged and sent again by itself. docs/protocol.md §7.5.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -32,8 +32,9 @@ const MOST_CREDIT: u64 = 8 * OTHERS_PER_RESEND;
 
 /// See the module's head.
 ///
-/// Invariants: unit `i` has number `base + i`; the first unit is not settled; `in_flight` of them are sent and not
-/// settled; `messages` holds those with units that are not settled, by the number of their first.
+/// Invariants: unit `i` has number `base + i`; the first unit is not settled; those below `unsent` were sent, those from
+/// there on were not; `on_their_way` are the numbers of those that were sent and are not settled, rising; `messages` holds
+/// those with units that are not settled, by the number of their first, and `expiries` those of them that expire.
 #[derive(Debug, Default)]
 pub(super) struct Outflow {
     base: u64,
@@ -41,7 +42,9 @@ pub(super) struct Outflow {
     messages: BTreeMap<u64, Pending>,
     /// The message of each ordered stream that was offered last, while it is not settled.
     last_ordered: HashMap<Stream, u64>,
-    in_flight: usize,
+    unsent: u64,
+    on_their_way: Vec<u64>,
+    expiries: BTreeSet<(Instant, u64)>,
     round_trip: RoundTrip,
     /// The base that the peer told last.
     peer_base: u64,
@@ -76,9 +79,23 @@ impl Unit {
         self.frame.is_empty()
     }
 
-    const fn is_on_its_way(&self) -> bool {
-        !self.is_settled() && self.tries > 0
+    /// Writes it into a datagram whose frames begin at `begin`; `false` where that has no room.
+    fn write(&mut self, turn: Turn, timeout: Duration, out: &mut Vec<u8>, begin: usize) -> bool {
+        if out.len() - begin + self.frame.len() > turn.room {
+            return false;
+        }
+        out.extend_from_slice(&self.frame);
+        self.resend_at = turn.now.plus(backed_off(timeout, self.tries));
+        self.tries += 1;
+        self.sent_at = turn.now;
+        self.passed = 0;
+        true
     }
+}
+
+/// Where a unit stands.
+fn index(number: u64, base: u64) -> usize {
+    usize::try_from(number - base).expect("the window bounds it")
 }
 
 /// A message that is not settled.
@@ -136,6 +153,7 @@ impl Outflow {
         let units = u64::from(count);
         let pending = Pending { stream, units, unacknowledged: units, receipt, expires };
         self.messages.insert(first, pending);
+        self.expiries.extend(expires.map(|at| (at, first)));
         Ok(())
     }
 
@@ -166,35 +184,51 @@ impl Outflow {
         settled.extend(self.overdue(turn));
         let begin = out.len();
         let timeout = self.timeout();
-        let may_resend = self.may_resend(turn, timeout);
-        let (mut messages, mut resent) = (0, false);
-        for (number, unit) in (self.base..).zip(&mut self.units) {
-            let is_first = unit.tries == 0;
-            let is_due =
-                if is_first { self.in_flight < IN_FLIGHT } else { may_resend && unit.resend_at <= turn.now };
-            if unit.is_settled() || !is_due {
-                continue;
-            }
-            if out.len() - begin + unit.frame.len() > turn.room {
-                break;
-            }
-            out.extend_from_slice(&unit.frame);
-            if is_first {
-                self.in_flight += 1;
-                messages += u64::from(number == unit.message);
-            }
-            resent |= !is_first;
-            unit.resend_at = turn.now.plus(backed_off(timeout, unit.tries));
-            unit.tries += 1;
-            unit.sent_at = turn.now;
-            unit.passed = 0;
-        }
-        if resent {
+        if self.may_resend(turn, timeout) && self.resend(turn, timeout, out, begin) {
             self.last_resend = turn.now;
             self.credit = self.credit.saturating_sub(OTHERS_PER_RESEND);
         }
+        let messages = self.send_first(turn, timeout, out, begin);
         self.write_forward(turn, timeout, out, begin);
         (out.len() > begin).then_some(messages)
+    }
+
+    /// Writes the units that are due again; whether there are any.
+    fn resend(&mut self, turn: Turn, timeout: Duration, out: &mut Vec<u8>, begin: usize) -> bool {
+        let mut resent = false;
+        for &number in &self.on_their_way {
+            let unit = &mut self.units[index(number, self.base)];
+            if unit.resend_at > turn.now {
+                continue;
+            }
+            if !unit.write(turn, timeout, out, begin) {
+                break;
+            }
+            resent = true;
+        }
+        resent
+    }
+
+    /// Writes units that were not sent yet; how many messages begin with them.
+    fn send_first(&mut self, turn: Turn, timeout: Duration, out: &mut Vec<u8>, begin: usize) -> u64 {
+        let mut messages = 0;
+        while self.on_their_way.len() < IN_FLIGHT && self.unsent < self.next() {
+            let unit = &mut self.units[index(self.unsent, self.base)];
+            if !unit.is_settled() {
+                if !unit.write(turn, timeout, out, begin) {
+                    break;
+                }
+                messages += u64::from(unit.message == self.unsent);
+                self.on_their_way.push(self.unsent);
+            }
+            self.unsent += 1;
+        }
+        messages
+    }
+
+    /// The number of the next unit.
+    fn next(&self) -> u64 {
+        self.base + self.units.len() as u64
     }
 
     /// While others wait a tenth of the datagrams may be resends, and one in each time-out.
@@ -224,12 +258,12 @@ impl Outflow {
 
     /// When [`poll`](Self::poll) has something to do next.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let may_begin = self.in_flight < IN_FLIGHT;
-        let units = self.units.iter().filter(|unit| !unit.is_settled());
-        let units = units.filter(|unit| unit.tries > 0 || may_begin).map(|unit| unit.resend_at);
-        let expiries = self.messages.values().filter_map(|pending| pending.expires);
+        let begins = self.on_their_way.len() < IN_FLIGHT && self.unsent < self.next();
+        let resends = self.on_their_way.iter().map(|&number| self.units[index(number, self.base)].resend_at);
+        let expiry = self.expiries.first().map(|&(at, _)| at);
         let forward = self.needs_forward().then_some(self.forward_at);
-        units.chain(expiries).chain(forward).min()
+        let at_once = begins.then_some(Instant::from_nanos(0));
+        resends.chain(expiry).chain(forward).chain(at_once).min()
     }
 
     /// Takes an acknowledgement in.
@@ -239,22 +273,22 @@ impl Outflow {
         now: Instant,
         settled: &mut impl Extend<(u64, Outcome)>,
     ) {
-        let next = self.base + self.units.len() as u64;
+        let next = self.next();
         #[allow(clippy::cast_possible_truncation)] // the low half travelled
         let behind = u64::from((next as u32).wrapping_sub(ack.base));
         // From the future, or from before the first.
         let Some(base) = next.checked_sub(behind).filter(|_| behind <= u64::from(u32::MAX / 2)) else {
             return;
         };
+        let needed_forward = self.needs_forward();
         self.peer_base = self.peer_base.max(base);
         let mut news = News::default();
-        for number in self.base..base {
-            self.settle_unit(number, &mut news);
-        }
-        let bits = ack.bitmap.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
-        for (number, arrived) in (base + 1..next).zip(bits) {
-            if arrived {
+        // What was never sent cannot have arrived.
+        for number in core::mem::take(&mut self.on_their_way) {
+            if has_arrived(number, base, ack.bitmap) {
                 self.settle_unit(number, &mut news);
+            } else {
+                self.on_their_way.push(number);
             }
         }
         if let Some(sample) = news.sample {
@@ -262,16 +296,12 @@ impl Outflow {
         }
         self.notice_losses(&news, now);
         settled.extend(news.delivered.into_iter().map(|receipt| (receipt, Outcome::Delivered)));
-        self.trim(now);
+        self.trim(now, needed_forward);
     }
 
     fn settle_unit(&mut self, number: u64, news: &mut News) {
-        let Some(index) = number.checked_sub(self.base) else { return };
-        let unit = usize::try_from(index).ok().and_then(|index| self.units.get_mut(index));
-        // What was never sent cannot have arrived.
-        let Some(unit) = unit.filter(|unit| unit.is_on_its_way()) else { return };
+        let unit = &mut self.units[index(number, self.base)];
         unit.frame = Vec::new();
-        self.in_flight -= 1;
         news.arrived(number, unit);
         let first = unit.message;
         let Some(pending) = self.messages.get_mut(&first) else { return };
@@ -284,8 +314,8 @@ impl Outflow {
 
     /// Units that several later datagrams have passed are sent again at once.
     fn notice_losses(&mut self, news: &News, now: Instant) {
-        let passed = (self.base..=news.highest).zip(&mut self.units);
-        for (_, unit) in passed.filter(|(_, unit)| unit.is_on_its_way()) {
+        for &number in self.on_their_way.iter().take_while(|&&number| number <= news.highest) {
+            let unit = &mut self.units[index(number, self.base)];
             let later = news.datagrams.iter().filter(|&&sent_at| sent_at > unit.sent_at).count();
             unit.passed = unit.passed.saturating_add(u8::try_from(later).unwrap_or(u8::MAX));
             if unit.passed >= PASSED {
@@ -297,34 +327,34 @@ impl Outflow {
     /// Gives up what has outlived its lifespan or its tries.
     fn overdue(&mut self, turn: Turn) -> Vec<(u64, Outcome)> {
         let mut ended = Vec::new();
-        for (&first, pending) in &self.messages {
-            if pending.expires.is_some_and(|at| at <= turn.now) {
-                ended.push((first, Outcome::Expired));
-            }
+        let needed_forward = self.needs_forward();
+        while let Some(&(_, first)) = self.expiries.first().filter(|&&(at, _)| at <= turn.now) {
+            ended.extend(self.give_up(first, Outcome::Expired));
         }
-        for unit in &self.units {
-            let is_spent = unit.tries >= turn.most_tries && unit.resend_at <= turn.now;
-            if is_spent && unit.is_on_its_way() && ended.iter().all(|&(first, _)| first != unit.message) {
-                ended.push((unit.message, Outcome::GaveUp));
-            }
+        while let Some(first) = self.spent(turn) {
+            ended.extend(self.give_up(first, Outcome::GaveUp));
         }
-        let outcomes: Vec<_> =
-            ended.into_iter().filter_map(|(first, outcome)| self.give_up(first, outcome)).collect();
-        if !outcomes.is_empty() {
-            self.trim(turn.now);
+        if !ended.is_empty() {
+            self.trim(turn.now, needed_forward);
         }
-        outcomes
+        ended
+    }
+
+    /// A message with a unit whose last try is over.
+    fn spent(&self, turn: Turn) -> Option<u64> {
+        let mut units = self.on_their_way.iter().map(|&number| &self.units[index(number, self.base)]);
+        let is_spent = |unit: &&Unit| unit.tries >= turn.most_tries && unit.resend_at <= turn.now;
+        units.find(is_spent).map(|unit| unit.message)
     }
 
     fn give_up(&mut self, first: u64, outcome: Outcome) -> Option<(u64, Outcome)> {
         let pending = self.forget(first)?;
         let end = first + pending.units;
+        // Its first ones may be settled and gone.
         for number in first.max(self.base)..end {
-            let index = usize::try_from(number - self.base).unwrap_or(usize::MAX);
-            let Some(unit) = self.units.get_mut(index) else { break };
-            self.in_flight -= usize::from(unit.is_on_its_way());
-            unit.frame = Vec::new();
+            self.units[index(number, self.base)].frame = Vec::new();
         }
+        self.on_their_way.retain(|number| !(first..end).contains(number));
         self.given_up_to = self.given_up_to.max(end);
         Some((pending.receipt, outcome))
     }
@@ -339,16 +369,19 @@ impl Outflow {
         if self.last_ordered.get(&pending.stream) == Some(&first) {
             self.last_ordered.remove(&pending.stream);
         }
+        if let Some(at) = pending.expires {
+            self.expiries.remove(&(at, first));
+        }
         Some(pending)
     }
 
     /// Restores the invariant that the first unit is not settled.
-    fn trim(&mut self, now: Instant) {
-        let needed_forward = self.needs_forward();
+    fn trim(&mut self, now: Instant, needed_forward: bool) {
         while self.units.front().is_some_and(Unit::is_settled) {
             self.units.pop_front();
             self.base += 1;
         }
+        self.unsent = self.unsent.max(self.base);
         if self.needs_forward() && !needed_forward {
             (self.forward_at, self.forwards) = (now, 0);
         }
@@ -381,6 +414,14 @@ impl News {
             self.datagrams.push(unit.sent_at);
         }
     }
+}
+
+/// Whether an acknowledgement with this base says so.
+fn has_arrived(number: u64, base: u64, bitmap: &[u8]) -> bool {
+    let Some(after) = number.checked_sub(base) else { return true };
+    let Some(bit) = after.checked_sub(1) else { return false };
+    let byte = usize::try_from(bit / 8).ok().and_then(|at| bitmap.get(at));
+    byte.is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
 }
 
 /// RFC 6298 §5.5: the time-out doubles with each try.
