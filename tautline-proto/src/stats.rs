@@ -49,17 +49,18 @@ impl Counter {
 
 /// What one peer's datagrams did; written by the inbound half. On cache lines of its own.
 #[derive(Debug, Default)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub struct PeerRxCounters {
+    // What every datagram changes comes first: one cache line.
     pub(crate) datagrams: Counter,
     pub(crate) bytes: Counter,
     pub(crate) messages: Counter,
+    pub(crate) expected_sequence: Counter,
+    pub(crate) last_activity_ns: Counter,
     pub(crate) lost: Counter,
     pub(crate) late: Counter,
     pub(crate) duplicate: Counter,
     pub(crate) missing: Counter,
-    pub(crate) expected_sequence: Counter,
-    pub(crate) last_activity_ns: Counter,
     pub(crate) timeouts: Counter,
     pub(crate) lives: Counter,
     pub(crate) path: PathGauges,

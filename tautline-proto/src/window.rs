@@ -4,6 +4,7 @@
 //! [`LOSS_TIMEOUT`] have passed it, and *late* when it comes before that. What comes a second time is a
 //! duplicate; what comes after it was given up is too old. docs/protocol.md §6.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::time::Instant;
@@ -54,21 +55,22 @@ pub struct Window {
     lost: u64,
     /// How many numbers below `next` the window speaks for: those before its start are unknown to it.
     reach: u64,
-    /// When a missing number was passed, at its number modulo [`SPAN`].
-    passed_at: [Instant; SLOTS],
+    /// When a missing number was passed, at its number modulo [`SPAN`]. Apart: while nothing is missing nobody looks at it,
+    /// and what is looked at for each datagram of each peer should be near together.
+    passed_at: Box<[Instant; SLOTS]>,
     counts: WindowCounts,
 }
 
 impl Window {
     /// A window that expects `next` first.
     #[must_use]
-    pub const fn new(next: u64) -> Self {
+    pub fn new(next: u64) -> Self {
         Self {
             next,
             received: 0,
             lost: 0,
             reach: 0,
-            passed_at: [Instant::from_nanos(0); SLOTS],
+            passed_at: Box::new([Instant::from_nanos(0); SLOTS]),
             counts: WindowCounts { lost: 0, late: 0, duplicate: 0 },
         }
     }

@@ -16,7 +16,7 @@ use crate::path::Path;
 use crate::peer::{PeerId, SessionId};
 use crate::stats::{PeerRxCounters, PeerTxCounters};
 use crate::time::{Instant, WallTime};
-use crate::window::Window;
+use crate::window::{Window, WindowCounts};
 
 /// One remote end as the inbound half sees it.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub(super) struct Peer {
     pub(super) former_life: Option<FormerLife>,
     /// The window's number for the sender's number 0.
     pub(super) numbers_from: u64,
+    /// The counts and the missing ones that readers see: seldom others than before.
+    published: (WindowCounts, u64),
     pub(super) rx: Arc<PeerRxCounters>,
     pub(super) tx: Arc<PeerTxCounters>,
     /// Its entry in the timer table; kept by [`Peers::schedule`].
@@ -75,14 +77,17 @@ impl Peer {
     }
 
     /// Shows the window's counts to readers.
-    pub(super) fn publish_window(&self) {
+    pub(super) fn publish_window(&mut self) {
         let Some(window) = &self.window else { return };
-        let counts = window.counts();
-        self.rx.lost.set(counts.lost);
-        self.rx.late.set(counts.late);
-        self.rx.duplicate.set(counts.duplicate);
-        self.rx.missing.set(window.missing());
         self.rx.expected_sequence.set(window.next() - self.numbers_from);
+        let errors = (window.counts(), window.missing());
+        if errors != core::mem::replace(&mut self.published, errors) {
+            let (counts, missing) = errors;
+            self.rx.lost.set(counts.lost);
+            self.rx.late.set(counts.late);
+            self.rx.duplicate.set(counts.duplicate);
+            self.rx.missing.set(missing);
+        }
     }
 
     pub(super) const fn is_silent(&self) -> bool {
@@ -174,6 +179,7 @@ impl Peers {
             newest: WallTime::from_nanos(i64::MIN),
             former_life: None,
             numbers_from: 0,
+            published: Default::default(),
             rx: Arc::default(),
             tx: Arc::default(),
             wake_at: None,
