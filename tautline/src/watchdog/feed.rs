@@ -4,10 +4,10 @@
 //! cannot know how long to sleep, because nothing has come yet or because the watchdog has tripped, does it ask to be woken:
 //! it sets `wanted` *before* it looks at `due`, and the driver sets `due` *before* it looks at `wanted` (all four
 //! sequentially consistent). So either the thread sees what came and does not sleep, or the driver sees the wish and
-//! ends its sleep. `tests/shuttle_watchdog.rs` tries the schedules.
+//! ends its sleep, telling it first to look at all feeds instead of those that are due. `tests/shuttle_watchdog.rs` tries the schedules.
 
 use super::periods::{Periods, Window};
-use crate::sync::{AtomicBool, AtomicU64, Ordering, Thread};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, Thread};
 
 /// One watchdog's signs of life. Times are nanoseconds of the interface's steady clock, never 0.
 #[derive(Debug)]
@@ -26,7 +26,22 @@ pub(crate) struct Feed {
     /// When it is overdue; 0 until it is armed.
     due: AtomicU64,
     wanted: AtomicBool,
-    thread: Thread,
+    alarm: Alarm,
+}
+
+/// How the thread is woken.
+#[derive(Clone, Debug)]
+pub(crate) struct Alarm {
+    pub(crate) thread: Thread,
+    /// It is to look at all feeds. Order: set (release) before the thread is woken, taken (acquire) by it after that.
+    pub(crate) look_at_all: Arc<AtomicBool>,
+}
+
+impl Alarm {
+    pub(crate) fn ring(&self) {
+        self.look_at_all.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
 }
 
 /// How a feed stands at one moment.
@@ -42,8 +57,8 @@ pub(crate) struct Seen {
 }
 
 impl Feed {
-    /// One whose watchdog's thread this is.
-    pub(crate) fn new(periods: Periods, thread: Thread) -> Self {
+    /// One whose thread this alarm wakes.
+    pub(crate) fn new(periods: Periods, alarm: Alarm) -> Self {
         Self {
             periods,
             last: AtomicU64::new(0),
@@ -54,7 +69,7 @@ impl Feed {
             began: AtomicU64::new(0),
             due: AtomicU64::new(0),
             wanted: AtomicBool::new(false),
-            thread,
+            alarm,
         }
     }
 
@@ -95,7 +110,7 @@ impl Feed {
 
     fn wake_if_wanted(&self) {
         if self.wanted.load(Ordering::SeqCst) && self.wanted.swap(false, Ordering::SeqCst) {
-            self.thread.unpark();
+            self.alarm.ring();
         }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! The driver leaves the time of each sign of life in a [feed](feed); a [thread](thread) of its own sleeps until the earliest
 //! of them is overdue. It takes no lock that others hold, so neither a handler that hangs nor a hanging driver, which is
-//! then the reason, keeps it from tripping. What registers and removes is in the [table](table), how many periods may be missed
-//! in [periods](periods).
+//! then the reason, keeps it from tripping. The list of them is in [table](table), what is put on it in
+//! [register](register), how many periods may be missed in [periods](periods).
 
 mod feed;
 mod periods;
+mod register;
 mod spec;
 mod table;
 mod thread;

@@ -5,20 +5,18 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
 use tautline_proto::Instant as Steady;
 
 use super::feed::Feed;
 use super::periods::Periods;
-use super::spec::{WatchError, WatchId, Watchdog, Watched};
+use super::spec::{WatchId, Watchdog, Watched};
 use super::thread::Running;
-use super::watch::{Failsafe, Place, Totals, Watch, WatchdogState, WatchdogStats};
-use crate::config::Streams;
-use crate::shared::Shared;
+use super::watch::{Place, Totals, Watch, WatchdogState, WatchdogStats};
 use crate::sync::lock;
-use crate::{ConnectionState, MessageRef, PeerId};
+use crate::{MessageRef, PeerId};
 
 /// The watchdogs at one moment.
 #[derive(Debug, Default)]
@@ -28,18 +26,18 @@ pub(crate) struct List {
     /// Those that messages feed.
     messages: Vec<Arc<Watch>>,
     /// Of which each peer gets one.
-    each_peer: Vec<Arc<Template>>,
+    pub(super) each_peer: Vec<Arc<Template>>,
 }
 
 /// What the watchdog of each peer is made of.
 #[derive(Debug)]
-struct Template {
-    id: WatchId,
-    spec: Watchdog,
-    periods: Periods,
-    place: Arc<Place>,
+pub(super) struct Template {
+    pub(super) id: WatchId,
+    pub(super) spec: Watchdog,
+    pub(super) periods: Periods,
+    pub(super) place: Arc<Place>,
     /// Asked for by the configuration, and gone with it.
-    is_configured: bool,
+    pub(super) is_configured: bool,
 }
 
 impl List {
@@ -67,13 +65,13 @@ impl List {
         self.peers.iter().chain(&self.messages)
     }
 
-    fn add(&mut self, watch: Arc<Watch>) {
+    pub(super) fn add(&mut self, watch: Arc<Watch>) {
         let list = if watch.watched.selector.is_none() { &mut self.peers } else { &mut self.messages };
         list.push(watch);
     }
 
     /// The list without those for which `keep` says no, and those.
-    fn split(&self, keep: impl Fn(&Watch) -> bool) -> (Self, Vec<Arc<Watch>>) {
+    pub(super) fn split(&self, keep: impl Fn(&Watch) -> bool) -> (Self, Vec<Arc<Watch>>) {
         let mut kept = Self { each_peer: self.each_peer.clone(), ..Self::default() };
         let mut others = Vec::new();
         for watch in self.iter() {
@@ -89,15 +87,15 @@ pub(crate) type Watches = Cache<Arc<ArcSwap<List>>, Arc<List>>;
 /// The registry.
 #[derive(Debug, Default)]
 pub(crate) struct Watchdogs {
-    list: Arc<ArcSwap<List>>,
-    registered: Mutex<Registered>,
+    pub(super) list: Arc<ArcSwap<List>>,
+    pub(super) registered: Mutex<Registered>,
 }
 
 #[derive(Debug, Default)]
-struct Registered {
-    last_id: u64,
-    running: Option<Running>,
-    closed: bool,
+pub(super) struct Registered {
+    pub(super) last_id: u64,
+    pub(super) running: Option<Running>,
+    pub(super) closed: bool,
     /// The counts of those that are gone.
     gone: Totals,
 }
@@ -179,7 +177,7 @@ impl Watchdogs {
     }
 
     /// Arms those that connecting arms.
-    fn arm(&self, now: Steady) {
+    pub(super) fn arm(&self, now: Steady) {
         let list = self.list.load();
         list.iter().filter(|watch| watch.armed_at_connect).for_each(|watch| watch.feed.arm(now.as_nanos()));
     }
@@ -224,96 +222,13 @@ impl Watchdogs {
 }
 
 impl Template {
-    fn watch(&self, peer: PeerId, running: &Running, now: Steady) -> Arc<Watch> {
+    pub(super) fn watch(&self, peer: PeerId, running: &Running, now: Steady) -> Arc<Watch> {
         let watched = Watched { selector: self.spec.selector, peer: Some(peer) };
-        let feed = Feed::new(self.periods, running.thread());
+        let feed = Feed::new(self.periods, running.alarm());
         if self.spec.armed_at_connect {
             feed.arm(now.as_nanos());
         }
         let place = Arc::clone(&self.place);
         Arc::new(Watch::new(self.id, watched, feed, place, self.spec.armed_at_connect))
-    }
-}
-
-impl Shared {
-    pub(crate) fn steady_now(&self) -> Steady {
-        self.clock.steady(Instant::now())
-    }
-
-    /// Registers a watchdog.
-    pub(crate) fn watch(self: &Arc<Self>, spec: Watchdog, failsafe: Failsafe) -> Result<WatchId, WatchError> {
-        let (period, spec) = self.completed(spec)?;
-        let periods = spec.periods(period)?;
-        self.register(spec, periods, Some(failsafe), false)
-    }
-
-    /// Its period, and what the configuration says of it.
-    fn completed(&self, mut spec: Watchdog) -> Result<(Duration, Watchdog), WatchError> {
-        let Watchdog { selector: Some(selector), period: None, .. } = spec else {
-            return Ok((spec.period.unwrap_or_default(), spec));
-        };
-        let streams = self.config().settings().map(|settings| settings.streams).unwrap_or_default();
-        let qos = streams.of(selector.message_type, selector.channel.unwrap_or_default());
-        spec.misses = spec.misses.or(qos.misses);
-        Ok((qos.deadline.ok_or(WatchError::NoDeadline { selector })?, spec))
-    }
-
-    fn register(
-        self: &Arc<Self>,
-        spec: Watchdog,
-        periods: Periods,
-        failsafe: Option<Failsafe>,
-        is_configured: bool,
-    ) -> Result<WatchId, WatchError> {
-        let watchdogs = &self.watchdogs;
-        let mut registered = lock(&watchdogs.registered);
-        if registered.closed {
-            return Err(WatchError::Closed);
-        }
-        if registered.running.is_none() {
-            let problem = |error: std::io::Error| WatchError::System { problem: error.to_string() };
-            registered.running = Some(Running::start(self).map_err(problem)?);
-        }
-        registered.last_id += 1;
-        let id = WatchId(registered.last_id);
-        let running = registered.running.as_ref().expect("there is one now");
-        let (mut list, _) = watchdogs.list.load().split(|_| true);
-        let place = Arc::new(Place::new(failsafe));
-        let now = self.steady_now();
-        if spec.each_peer {
-            let template = Arc::new(Template { id, spec, periods, place, is_configured });
-            for peer in self.directory.all().iter().filter(|peer| peer.state.can_send()) {
-                list.add(template.watch(peer.id, running, now));
-            }
-            list.each_peer.push(template);
-        } else {
-            let watched = Watched { selector: spec.selector, peer: spec.peer };
-            let feed = Feed::new(periods, running.thread());
-            let state = self.status.state();
-            if spec.armed_at_connect && (state == ConnectionState::Connecting || state.can_send()) {
-                feed.arm(now.as_nanos());
-            }
-            list.add(Arc::new(Watch::new(id, watched, feed, place, spec.armed_at_connect)));
-        }
-        watchdogs.list.store(Arc::new(list));
-        running.wake();
-        Ok(id)
-    }
-
-    /// A connection begins: what it arms is armed, and what its configuration expects is watched.
-    pub(crate) fn begin_watching(self: &Arc<Self>, streams: &Streams) -> Result<(), WatchError> {
-        let now = self.steady_now();
-        let former: Vec<_> =
-            self.watchdogs.list().each_peer.iter().filter(|of| of.is_configured).map(|of| of.id).collect();
-        former.into_iter().for_each(|id| _ = self.watchdogs.remove(id, now));
-        for (selector, qos) in streams.iter() {
-            let Some(deadline) = qos.deadline else { continue };
-            let mut spec = Watchdog::configured(selector);
-            spec.misses = streams.of(selector.message_type, selector.channel.unwrap_or_default()).misses;
-            self.register(spec, spec.periods(deadline)?, None, true)?;
-        }
-        self.watchdogs.schedule_anew();
-        self.watchdogs.arm(now);
-        Ok(())
     }
 }

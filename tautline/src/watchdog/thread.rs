@@ -9,16 +9,22 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use super::feed::Alarm;
 use super::spec::{WatchdogChange, WatchdogEvent};
+use super::watch::Watch;
 use crate::events::Event;
 use crate::realtime::off_the_drivers_cores;
 use crate::shared::Shared;
 use crate::sync::park_until;
 
+/// Those that are due so soon are looked at too: most have been fed meanwhile, and need no waking of their own. So, however many
+/// there are, what trips nobody wakes the thread at most a thousand times a second.
+const AHEAD: Duration = Duration::from_millis(1);
+
 /// The two threads, while they run.
 #[derive(Debug)]
 pub(super) struct Running {
-    thread: Thread,
+    alarm: Alarm,
     teller: Thread,
     signs: Arc<Signs>,
     /// Ends when the teller has, which ends after the thread.
@@ -30,6 +36,7 @@ pub(super) struct Running {
 struct Signs {
     stopped: AtomicBool,
     schedule_anew: AtomicBool,
+    look_at_all: Arc<AtomicBool>,
 }
 
 impl Running {
@@ -51,15 +58,16 @@ impl Running {
             move || look_on(&shared, &signs, &tell)
         });
         let thread = spawn(format!("tautline-{name}-watchdog"), looks)?;
-        Ok(Self { thread, teller, signs, ended })
+        let alarm = Alarm { thread, look_at_all: Arc::clone(&signs.look_at_all) };
+        Ok(Self { alarm, teller, signs, ended })
     }
 
-    pub(super) fn thread(&self) -> Thread {
-        self.thread.clone()
+    pub(super) fn alarm(&self) -> Alarm {
+        self.alarm.clone()
     }
 
     pub(super) fn wake(&self) {
-        self.thread.unpark();
+        self.alarm.ring();
     }
 
     pub(super) fn schedule_anew(&self) {
@@ -72,7 +80,7 @@ impl Running {
         self.signs.stopped.store(true, Ordering::Release);
         self.wake();
         let own = thread::current().id();
-        if own != self.thread.id() && own != self.teller.id() {
+        if own != self.alarm.thread.id() && own != self.teller.id() {
             let waited = self.ended.recv_timeout(patience);
             debug_assert_ne!(waited, Ok(()), "nothing is ever sent");
             if waited == Err(RecvTimeoutError::Timeout) {
@@ -83,20 +91,32 @@ impl Running {
 }
 
 fn look_on(shared: &Shared, signs: &Signs, tell: &Sender<WatchdogEvent>) {
+    let mut list = shared.watchdogs.list();
+    // When each of the list is to be looked at again; `None`: it will wake this thread.
+    let mut dues = Vec::new();
     loop {
         if signs.schedule_anew.swap(false, Ordering::Acquire) {
             shared.ask_for_watchdog();
         }
         let is_last = signs.stopped.load(Ordering::Acquire);
-        let list = shared.watchdogs.list();
         // The teller ends only after this.
-        let mut tell = |event| _ = tell.send(event);
-        let due = list.iter().filter_map(|watch| watch.look(shared.clock, is_last, &mut tell)).min();
-        drop(list);
+        let look = |watch: &Watch| watch.look(shared.clock, is_last, &mut |event| _ = tell.send(event));
+        let all = signs.look_at_all.swap(false, Ordering::Acquire);
+        let former = std::mem::replace(&mut list, shared.watchdogs.list());
+        if all || is_last || !Arc::ptr_eq(&former, &list) {
+            dues.clear();
+            dues.extend(list.iter().map(|watch| look(watch)));
+        } else {
+            // With many watchdogs some are due all the time, and the others' feeds are in other cores' caches.
+            let soon = shared.steady_now().plus(AHEAD);
+            let due = list.iter().zip(&mut dues).filter(|(_, due)| due.is_some_and(|due| due <= soon));
+            due.for_each(|(watch, due)| *due = look(watch));
+        }
         if is_last {
             return;
         }
-        park_until(due.map(|due| shared.clock.instant(due)));
+        let next = dues.iter().copied().flatten().min();
+        park_until(next.map(|due| shared.clock.instant(due)));
     }
 }
 
@@ -116,8 +136,7 @@ fn tell_all(shared: &Weak<Shared>, told: &Receiver<WatchdogEvent>, end: Sender<(
             }
         }
         shared.status.events.publish(&Event::Watchdog(event));
-        let of_event =
-            |watch: &super::watch::Watch| watch.id == event.watch && watch.watched == event.watched;
+        let of_event = |watch: &Watch| watch.id == event.watch && watch.watched == event.watched;
         if event.is_tripped()
             && shared.watchdogs.list().iter().any(|w| of_event(w) && w.leaves.load(Ordering::SeqCst))
         {
