@@ -207,7 +207,7 @@ pub struct PeerRxStats {
     /// Bytes of the accepted datagrams.
     pub bytes: u64,
     /// Messages that passed every check of the protocol: offered to handlers and the inbox, unless they were dropped before
-    /// as expired or stale.
+    /// as expired, stale or superseded.
     pub messages: u64,
     /// Datagrams that never came: 64 newer ones or one second have passed them.
     pub lost: u64,

@@ -4,6 +4,7 @@
 mod arrivals;
 mod freshness;
 mod happened;
+mod outlets;
 mod overflow;
 mod reading;
 
@@ -18,6 +19,7 @@ use tautline_proto::{Instant as Steady, Now};
 
 use arrivals::Arrivals;
 use freshness::Freshness;
+use outlets::Held;
 use overflow::Overflow;
 
 use crate::config::Streams;
@@ -37,7 +39,7 @@ use crate::watchdog::Watches;
 use crate::{Cause, MessageRef, WaitPolicy};
 
 /// A turn reads no more once it has read so many datagrams. It may have read some more: those that the kernel handed over
-/// together with the last.
+/// together with the last; and after a pause up to 1,024, to find the newest of streams that keep only that.
 pub const TURN_BUDGET: usize = 64;
 
 /// The most turns in a row that put the protocol's timers off because more datagrams wait: some thousand datagrams,
@@ -124,6 +126,7 @@ pub(crate) struct Turner {
     inbox_is_on: bool,
     arrivals: Arrivals,
     freshness: Freshness,
+    held: Held,
 }
 
 /// Where datagrams are read to, and where a classic payload is rewritten. Out of their turner while it reads, because
@@ -207,6 +210,7 @@ impl Turner {
             inbox_is_on,
             arrivals,
             freshness: Freshness::new(streams),
+            held: Held::default(),
         }
     }
 

@@ -118,7 +118,8 @@ fn sent_at(message: &tautline::Message) -> u64 {
 fn report(interface: &UdpInterface, read: u64, ways: &[(&str, &Taken); 3]) {
     let statistics = interface.statistics();
     let (inbox, early) = (statistics.inbox, statistics.messages_dropped);
-    let dropped_early = early.of(DropReason::Expired) + early.of(DropReason::Stale);
+    let reasons = [DropReason::Expired, DropReason::Stale, DropReason::Superseded];
+    let dropped_early = reasons.map(|reason| early.of(reason)).iter().sum::<u64>();
     assert_eq!(early.total(), dropped_early, "no other reason");
     assert_eq!(statistics.messages_received, dropped_early + inbox.offered(), "{statistics:?}");
     assert_eq!((inbox.taken, inbox.waiting), (read, 0));

@@ -147,6 +147,11 @@ impl Inbound {
         }
     }
 
+    /// Counts a message as [`Messages::refuse`] does, later.
+    pub fn refuse(&self, reason: DropReason) {
+        self.counters.messages_dropped.count(reason);
+    }
+
     /// What is known of a peer's wall clock at `now`; `None` before the first measurement, and on the classic wire.
     #[must_use]
     pub fn peer_clock(&mut self, id: PeerId, now: Instant) -> Option<PeerClock> {

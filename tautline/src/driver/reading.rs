@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use tautline_proto::{Now, PeerClock};
 
 use super::arrivals::Came;
+use super::outlets::{CATCH_UP_BUDGET, Outlets};
 use super::{Buffers, Sink, TURN_BUDGET, Turner};
-use crate::WallTime;
 use crate::message::{Arrival, wall_now};
 use crate::patience::Next;
-use crate::reply::Reply;
 use crate::socket::{Arrived, RECEIVE_BUFFER, Received};
+use crate::{DropReason, WallTime};
 
 /// For so long the wall clock is taken to run as the steady one does.
 const CLOCKS_TOGETHER: Duration = Duration::from_millis(1);
@@ -167,7 +167,8 @@ impl Turner {
         })
     }
 
-    /// Takes in what was found, and reads on where more may wait, within the budget.
+    /// Takes in what was found, and reads on where more may wait, within the budget; or within a larger one, where messages
+    /// are held back until all is read.
     fn take_all(&mut self, found: Found, buffers: &mut Buffers, now: Now, sink: Sink<'_>) -> usize {
         let (mut received, reads_on) = match found {
             Found::Nothing => return 0,
@@ -179,6 +180,7 @@ impl Turner {
             match received {
                 Received::Empty => {
                     self.arrivals.found_empty(now.steady);
+                    self.more_may_wait = false;
                     break;
                 }
                 Received::Unreachable(address, error) => {
@@ -188,11 +190,13 @@ impl Turner {
                 Received::Datagrams(arrived) => count += self.take(arrived, buffers, now, sink),
             }
             self.more_may_wait = !reads_on || count >= TURN_BUDGET;
-            if self.more_may_wait || self.life.is_stopped() {
+            let catches_up = !self.held.is_empty() && count < CATCH_UP_BUDGET;
+            if (self.more_may_wait && !catches_up) || self.life.is_stopped() {
                 break;
             }
             received = self.receive(&mut buffers.datagram);
         }
+        self.hand_out_held(now, sink);
         if count >= TURN_BUDGET && self.offload {
             // So many that it pays.
             self.socket.coalesce();
@@ -238,12 +242,15 @@ impl Turner {
         // A new peer must be known to all before its first message is seen.
         self.settle(now);
         let Some(accepted) = accepted else { return };
-        let Self { inbound, shared, dispatcher, life, watchdogs, brought_messages, freshness, .. } = self;
+        let Self { inbound, shared, dispatcher, life, watchdogs, brought_messages, freshness, held, .. } =
+            self;
+        let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on: self.inbox_is_on };
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
         let watchdogs = watchdogs.load();
         watchdogs.heard(peer, now.steady);
         let clock = inbound.peer_clock(peer, now.steady);
         let read_at = shared.clock.instant(now.steady);
+        let waited = now.steady.since(origin.came.at);
         let mut messages = inbound.messages(accepted);
         while let Some(message) = messages.next() {
             if life.is_stopped() {
@@ -266,18 +273,12 @@ impl Turner {
                     }
                 };
             watchdogs.took(&message, peer, now.steady);
-            sink(&message, arrival);
-            if shared.requests.answer(&message, arrival, &shared.pool) {
-                continue;
-            }
-            let reply = |handle: &mut _| Reply::make(handle, shared, &message, arrival);
-            dispatcher.dispatch(&message, arrival, limits, reply);
-            if life.is_orphaned() {
-                // Inbox and all may belong to another connection by now.
+            if held.wants(&message, &limits, waited) {
+                if held.hold(shared, &message, arrival, limits) {
+                    messages.refuse(DropReason::Superseded);
+                }
+            } else if !outlets.offer(&message, arrival, limits, sink) {
                 return;
-            }
-            if self.inbox_is_on {
-                shared.inbox.offer(&message, arrival, limits);
             }
         }
         self.settle(now);
