@@ -191,6 +191,42 @@ fn what_outlives_its_lifespan_is_given_up_and_holds_nobody_up() {
 }
 
 #[test]
+fn an_ordered_message_waits_for_one_that_is_there_and_waits_itself() {
+    let mut pair = Pair::new();
+    pair.offer(Delivery::Ordered, b"0").expect("room");
+    pair.client.sent.clear();
+    let second = pair.offer(Delivery::Ordered, b"1").expect("room");
+    pair.run(3, 0, 0);
+    assert_eq!(pair.client.outcomes, [(second, Outcome::Delivered)], "it is there");
+    pair.offer(Delivery::Ordered, b"2").expect("room");
+    pair.run(3, 0, 0);
+    assert_eq!(pair.server.payloads(), [""; 0], "all wait for the first");
+    pair.run(200, 0, 0);
+    assert_eq!(pair.server.payloads(), ["0", "1", "2"]);
+}
+
+#[test]
+fn an_ordered_message_never_overtakes_one_that_was_given_up_and_is_still_on_its_way() {
+    let mut pair = Pair::new();
+    let now = pair.now();
+    let head = Head { delivery: Delivery::Ordered, ..plain_head(now) };
+    let expires = Some(now.steady.plus(Duration::from_millis(30)));
+    pair.client.offer_until(&head, b"0", now, expires).expect("room");
+    let slow = pair.client.sent.pop_front().expect("it was sent");
+    // Nothing gets through until the first has expired.
+    pair.run(40, 100, 0);
+    assert_eq!(pair.client.outcomes, [(1, Outcome::Expired)]);
+    pair.client.sent.clear();
+    pair.offer(Delivery::Ordered, b"1").expect("room");
+    let second = pair.client.sent.pop_front().expect("it was sent");
+    let now = pair.now();
+    pair.server.handle(&second, now);
+    assert_eq!(pair.server.payloads(), [""; 0], "the first may still come");
+    pair.server.handle(&slow, now);
+    assert_eq!(pair.server.payloads(), ["0", "1"]);
+}
+
+#[test]
 fn after_its_last_try_a_message_is_given_up() {
     let mut pair = Pair::new();
     pair.offer(Delivery::Reliable, b"0").expect("room");

@@ -5,6 +5,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::time::Duration;
 
 use hashbrown::HashMap;
@@ -40,8 +41,8 @@ pub(super) struct Outflow {
     base: u64,
     units: VecDeque<Unit>,
     messages: BTreeMap<u64, Pending>,
-    /// The message of each ordered stream that was offered last, while it is not settled.
-    last_ordered: HashMap<Stream, u64>,
+    /// The units of each ordered stream's message that was offered last, while the peer may still have to deliver it.
+    last_ordered: HashMap<Stream, Range<u64>>,
     unsent: u64,
     on_their_way: Vec<u64>,
     expiries: BTreeSet<(Instant, u64)>,
@@ -101,7 +102,6 @@ fn index(number: u64, base: u64) -> usize {
 /// A message that is not settled.
 #[derive(Debug)]
 struct Pending {
-    stream: Stream,
     units: u64,
     unacknowledged: u64,
     receipt: u64,
@@ -138,7 +138,7 @@ impl Outflow {
         }
         let first = self.base + unsettled;
         let stream = (frame[4] & 0x0f, [frame[6], frame[7]]);
-        let numbers = self.number(first, stream, delivery);
+        let numbers = self.number(first..first + u64::from(count), stream, delivery);
         if count == 1 {
             let mut frame = frame.to_vec();
             numbers.fill(&mut frame, delivery);
@@ -151,21 +151,30 @@ impl Outflow {
             }
         }
         let units = u64::from(count);
-        let pending = Pending { stream, units, unacknowledged: units, receipt, expires };
+        let pending = Pending { units, unacknowledged: units, receipt, expires };
         self.messages.insert(first, pending);
         self.expiries.extend(expires.map(|at| (at, first)));
         Ok(())
     }
 
-    fn number(&mut self, first: u64, stream: Stream, delivery: Delivery) -> DeliveryNumbers {
+    fn number(&mut self, units: Range<u64>, stream: Stream, delivery: Delivery) -> DeliveryNumbers {
+        let first = units.start;
         let before = match delivery {
-            Delivery::Ordered => self.last_ordered.insert(stream, first),
+            Delivery::Ordered => self.last_ordered.insert(stream, units),
             _ => None,
         };
-        // One that is settled need not be waited for; the window bounds the distance to another.
-        let behind = before.and_then(|before| u16::try_from(first - before).ok()).unwrap_or(0);
+        // What is settled here need not be delivered there: acknowledged, it may wait for one before it; given up, it may
+        // still be on its way.
+        let before = before.filter(|before| self.may_be_undelivered(before, first));
+        let behind = before.and_then(|before| u16::try_from(first - before.start).ok()).unwrap_or(0);
         #[allow(clippy::cast_possible_truncation)] // the low half travels
         DeliveryNumbers { number: first as u32, behind }
+    }
+
+    /// Whether the peer may not have delivered this message yet when number `next` reaches it: it has all below the base
+    /// that it told, and gives up what the window has passed.
+    const fn may_be_undelivered(&self, units: &Range<u64>, next: u64) -> bool {
+        units.end > self.peer_base && next - units.start < DELIVERY_WINDOW
     }
 
     fn push(&mut self, frame: Vec<u8>, message: u64) {
@@ -366,9 +375,6 @@ impl Outflow {
 
     fn forget(&mut self, first: u64) -> Option<Pending> {
         let pending = self.messages.remove(&first)?;
-        if self.last_ordered.get(&pending.stream) == Some(&first) {
-            self.last_ordered.remove(&pending.stream);
-        }
         if let Some(at) = pending.expires {
             self.expiries.remove(&(at, first));
         }
@@ -382,6 +388,8 @@ impl Outflow {
             self.base += 1;
         }
         self.unsent = self.unsent.max(self.base);
+        let (peer_base, base) = (self.peer_base, self.base);
+        self.last_ordered.retain(|_, units| units.end > peer_base && units.start + DELIVERY_WINDOW > base);
         if self.needs_forward() && !needed_forward {
             (self.forward_at, self.forwards) = (now, 0);
         }
