@@ -139,6 +139,12 @@ impl Outbound {
         self.peer(id).is_some()
     }
 
+    /// Where this peer is; `None` for one that is gone.
+    #[must_use]
+    pub fn address_of(&self, id: PeerId) -> Option<SocketAddr> {
+        self.peer(id).map(|peer| peer.address)
+    }
+
     /// Finishes `datagram`, which holds the prefix's hole and the frames or the envelope, for this peer with
     /// the next number. `None` for a peer that is gone.
     pub fn seal(&mut self, id: PeerId, datagram: &mut Vec<u8>) -> Option<SocketAddr> {

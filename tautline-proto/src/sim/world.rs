@@ -198,6 +198,12 @@ impl World {
         self.nodes[node.0].outbound.peers()
     }
 
+    /// Where a node's peer is; `None` for one that is gone.
+    #[must_use]
+    pub fn address_of(&self, node: NodeId, peer: PeerId) -> Option<SocketAddr> {
+        self.nodes[node.0].outbound.address_of(peer)
+    }
+
     /// How often a node was restarted.
     #[must_use]
     pub fn life(&self, node: NodeId) -> u64 {
@@ -217,6 +223,12 @@ impl World {
     /// The name of the first rule that does not hold.
     pub fn check(&self, node: NodeId) -> Result<(), &'static str> {
         self.nodes[node.0].inbound.check_invariants()
+    }
+
+    /// The way from one node to another, by which the network knows their path.
+    #[must_use]
+    pub fn way(&self, from: NodeId, to: NodeId) -> Way {
+        Way { from: self.nodes[from.0].address, to: self.nodes[to.0].address }
     }
 
     /// The network, to be changed and looked at.

@@ -1,0 +1,158 @@
+//! The safety and liveness of the endpoints, by simulation: thousands of bad days, each with its own seed.
+//!
+//! ```text
+//! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --seeds 10000
+//! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --seed 4711
+//! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --reliable 1000000
+//! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --saturated 60
+//! ```
+//!
+//! Each seed is a server and two clients whose clocks drift, on a network with up to 50 % loss, in bursts or not, 20 %
+//! duplicates, 10 % damaged datagrams, reordering, jitter, sometimes a limited rate, with restarts and cuts; then the
+//! network heals. Nothing wrong may be handed out, every counter must equal the truth, and all must be connected again in
+//! time. `--seed` runs one seed alone. `--reliable` sends so many reliable messages at 30 % loss, and `--saturated` shows for
+//! so many seconds how long best-effort messages wait while resends fill a slow socket.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a program for a terminal
+
+mod campaign;
+mod ledger;
+mod reliable;
+mod scenario;
+mod truth;
+mod window;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use campaign::{Plan, Sums, run};
+use reliable::{Reliable, Saturated, reliable, saturated};
+
+/// What to do.
+enum Task {
+    Campaign(Plan),
+    Reliable(u64),
+    Saturated(u64),
+}
+
+fn main() -> ExitCode {
+    let task = match task(std::env::args().skip(1)) {
+        Ok(task) => task,
+        Err(problem) => {
+            eprintln!(
+                "{problem}; usage: sim_campaign [--seeds N] [--seed FIRST] | --reliable MESSAGES | --saturated SECONDS"
+            );
+            return ExitCode::from(2);
+        }
+    };
+    let start = Instant::now();
+    let is_good = match task {
+        Task::Campaign(plan) => {
+            let sums = run(plan);
+            print_summary(&sums, start.elapsed());
+            sums.violations == 0
+        }
+        Task::Reliable(count) => print_reliable(&reliable(count, SEED), start.elapsed()),
+        Task::Saturated(seconds) => print_saturated(&saturated(seconds, SEED)),
+    };
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The seed of the tasks that need one.
+const SEED: u64 = 1;
+
+fn task(mut arguments: impl Iterator<Item = String>) -> Result<Task, String> {
+    let (mut seeds, mut first) = (None, None);
+    while let Some(argument) = arguments.next() {
+        let mut number = || {
+            let text = arguments.next().unwrap_or_default();
+            text.parse::<u64>().map_err(|_| format!("{text:?} is not a number"))
+        };
+        match argument.as_str() {
+            "--seeds" => seeds = Some(number()?),
+            "--seed" => first = Some(number()?),
+            "--reliable" => return number().map(Task::Reliable),
+            "--saturated" => return number().map(Task::Saturated),
+            _ => return Err(format!("{argument:?} is unknown")),
+        }
+    }
+    // One seed that is named alone is looked at alone.
+    let seeds = seeds.unwrap_or(if first.is_some() { 1 } else { 1000 });
+    Ok(Task::Campaign(Plan { seeds, first: first.unwrap_or(1), repeat_every: 50 }))
+}
+
+fn print_reliable(sums: &Reliable, took: Duration) -> bool {
+    println!(
+        "{} reliable messages at 30 % loss: {} delivered, {} handed out, {} twice; {} other outcomes, {} without one, \
+         {} second ones",
+        sums.offered,
+        sums.delivered,
+        sums.handed_out,
+        sums.twice,
+        sums.other_outcomes,
+        sums.without_outcome,
+        sums.second_outcomes
+    );
+    println!(
+        "{} datagrams in {:.1} s of simulated time, {:.1} s of real time; trace {:016x}",
+        sums.datagrams,
+        sums.took.as_secs_f64(),
+        took.as_secs_f64(),
+        sums.trace
+    );
+    sums.is_perfect()
+}
+
+fn print_saturated(found: &Saturated) -> bool {
+    let at = |share: usize| found.waits.get(found.waits.len().saturating_sub(1) * share / 100).copied();
+    let (median, p99, most) = (at(50), at(99), at(100));
+    println!(
+        "best-effort messages beside {} datagrams, {} of them resends at least: of {} that arrived half waited for the socket \
+         {:?}, 99 % {:?}, all {:?} at most; the largest datagram takes {:?}",
+        found.datagrams,
+        found.resends,
+        found.waits.len(),
+        median.unwrap_or_default(),
+        p99.unwrap_or_default(),
+        most.unwrap_or_default(),
+        found.serialisation
+    );
+    most.is_some_and(|most| most <= found.serialisation)
+}
+
+fn print_summary(sums: &Sums, took: Duration) {
+    let all = &sums.all;
+    let network = &all.network;
+    println!("{} seeds in {:.1} s, {} of them twice", sums.seeds, took.as_secs_f64(), sums.repeated);
+    println!(
+        "datagrams   {} sent; of them and {} copies {} lost, {} cut off, {} found the queue full, {} arrived \
+         ({} damaged, {} overtaken)",
+        all.datagrams,
+        network.copies,
+        network.lost,
+        network.partitioned,
+        network.queue_full,
+        network.delivered,
+        network.corrupted,
+        network.reordered
+    );
+    println!(
+        "accounts    {} accepted by windows, {} lost, {} late, {} duplicate: as counted by the endpoints",
+        all.fates.received, all.fates.lost, all.fates.late, all.fates.duplicate
+    );
+    println!(
+        "messages    {} made, {} handed out, each as it was made and once",
+        all.messages, all.handed_out
+    );
+    let outcomes: Vec<String> = sums.outcomes.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    println!("reliable    {}", outcomes.join(", "));
+    println!("bad days    {} restarts, {} cuts", all.restarts, all.cuts);
+    if let (Some(longest), Some(median)) =
+        (sums.healed_in.last(), sums.healed_in.get(sums.healed_in.len() / 2))
+    {
+        println!("healing     half of the seeds within {median:?}, all within {longest:?}");
+    }
+    println!("trace       {:016x} (all seeds together)", all.trace);
+    println!("violations  {}", sums.violations);
+    sums.shown.iter().for_each(|violation| println!("  {violation}"));
+}

@@ -1,0 +1,175 @@
+//! Reliable messages by the million at heavy loss: none undelivered, none twice, one outcome each. And what best-effort
+//! messages feel of resends on a slow socket.
+
+use std::time::Duration;
+
+use tautline_proto::endpoint::{Outcome, Role};
+use tautline_proto::sim::{BitRate, Clock, Happening, Impairments, NodeId, Probability, World, config};
+use tautline_proto::wire::native::Head;
+use tautline_proto::{Delivery, MessageType};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// What became of the reliable messages.
+#[derive(Debug, Default)]
+pub(crate) struct Reliable {
+    pub(crate) offered: u64,
+    pub(crate) delivered: u64,
+    pub(crate) other_outcomes: u64,
+    pub(crate) without_outcome: u64,
+    pub(crate) second_outcomes: u64,
+    pub(crate) handed_out: u64,
+    pub(crate) twice: u64,
+    pub(crate) datagrams: u64,
+    /// How long the simulated link needed.
+    pub(crate) took: Duration,
+    pub(crate) trace: u64,
+}
+
+impl Reliable {
+    /// Whether each was delivered once and ended once.
+    pub(crate) const fn is_perfect(&self) -> bool {
+        self.offered == self.delivered
+            && self.offered == self.handed_out
+            && self.other_outcomes + self.without_outcome + self.second_outcomes + self.twice == 0
+    }
+}
+
+/// A client and a server that are connected.
+struct Pair {
+    world: World,
+    server: NodeId,
+    client: NodeId,
+}
+
+impl Pair {
+    fn connected(impairments: Impairments, seed: u64) -> Self {
+        let mut world = World::new(impairments, seed);
+        let address = "10.0.0.1:9000".parse().expect("an address");
+        let server = world.add(address, config(Role::Server, "server"), Clock::default());
+        let here = "10.0.0.2:5000".parse().expect("an address");
+        let client =
+            world.add(here, config(Role::Client, "client"), Clock { drift_ppm: 200, ..Clock::default() });
+        world.dial(client, address);
+        while world.peers(client).is_empty() || world.peers(server).is_empty() {
+            let until = world.elapsed() + MS;
+            while world.next(until).is_some() {}
+        }
+        Self { world, server, client }
+    }
+
+    fn head(&self, delivery: Delivery) -> Head<'static> {
+        Head { delivery, ..self.world.head(self.client, MessageType::Data) }
+    }
+}
+
+/// Sends `count` reliable messages at 30 % loss, duplicates and reordering, as fast as the window takes them.
+pub(crate) fn reliable(count: u64, seed: u64) -> Reliable {
+    let share = |percent| Probability::percent(percent).expect("a share");
+    let impairments = Impairments {
+        loss: share(30.0),
+        duplicate: share(5.0),
+        reorder: share(5.0),
+        delay: MS,
+        jitter: MS / 2,
+        ..Impairments::default()
+    };
+    let mut pair = Pair::connected(impairments, seed);
+    let mut sums = Reliable::default();
+    // Receipts count from 1.
+    let length = usize::try_from(count).expect("they fit into memory") + 1;
+    let (mut ended, mut came) = (vec![false; length], vec![false; length]);
+    let begin = pair.world.elapsed();
+    let mut last_news = begin;
+    while sums.delivered + sums.other_outcomes < count
+        && pair.world.elapsed() - last_news < Duration::from_secs(60)
+    {
+        while sums.offered < count {
+            let (peer, head) = (pair.world.peers(pair.client)[0], pair.head(Delivery::Reliable));
+            let payload = [sums.offered.to_be_bytes(); 16].concat();
+            if pair.world.offer(pair.client, peer, &head, &payload).is_err() {
+                break;
+            }
+            sums.offered += 1;
+        }
+        let until = pair.world.elapsed() + MS / 4;
+        while let Some((node, happening)) = pair.world.next(until) {
+            match happening {
+                Happening::Message(message) if node == pair.server => {
+                    let number =
+                        message.payload.first_chunk().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
+                    let number = usize::try_from(number).expect("we sent it");
+                    sums.twice += u64::from(std::mem::replace(&mut came[number], true));
+                    sums.handed_out += 1;
+                }
+                Happening::Outcome { receipt, outcome } => {
+                    last_news = pair.world.elapsed();
+                    let receipt = usize::try_from(receipt).expect("we sent it");
+                    sums.second_outcomes += u64::from(std::mem::replace(&mut ended[receipt], true));
+                    let is_delivered = outcome == Outcome::Delivered;
+                    *(if is_delivered { &mut sums.delivered } else { &mut sums.other_outcomes }) += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    sums.without_outcome = ended[1..].iter().filter(|ended| !**ended).count() as u64;
+    sums.datagrams = pair.world.datagrams();
+    sums.took = pair.world.elapsed() - begin;
+    sums.trace = pair.world.trace();
+    sums
+}
+
+/// What best-effort messages felt.
+#[derive(Debug, Default)]
+pub(crate) struct Saturated {
+    /// The waits of the best-effort messages for the socket, sorted.
+    pub(crate) waits: Vec<Duration>,
+    /// Datagrams that the socket took, and how many of them at least carried messages again.
+    pub(crate) datagrams: u64,
+    pub(crate) resends: u64,
+    /// The time that the longest datagram takes.
+    pub(crate) serialisation: Duration,
+}
+
+/// Reliable messages and their resends saturate a socket of 10 Mbit/s, because half of all datagrams are lost behind it.
+/// Every 5 ms a best-effort message is sent; how long it waits until the socket takes it and it is on the wire.
+pub(crate) fn saturated(seconds: u64, seed: u64) -> Saturated {
+    const PAYLOAD: [u8; 1300] = [0; 1300];
+    let mut pair = Pair::connected(Impairments::default(), seed);
+    let rate: BitRate = "10Mbit".parse().expect("a rate");
+    pair.world.limit(pair.client, rate);
+    let way = pair.world.way(pair.client, pair.server);
+    let lossy = Impairments { loss: Probability::percent(50.0).expect("a share"), ..Impairments::default() };
+    pair.world.network().impair(way, lossy);
+    let serialisation = rate.time_for(config(Role::Client, "").datagram_size);
+    let mut found = Saturated { serialisation, ..Saturated::default() };
+    let (begin, mut sent, mut offered) = (pair.world.elapsed(), Vec::new(), 0u64);
+    while pair.world.elapsed() < begin + Duration::from_secs(seconds) {
+        let (peer, head) = (pair.world.peers(pair.client)[0], pair.head(Delivery::Reliable));
+        while pair.world.offer(pair.client, peer, &head, &PAYLOAD).is_ok() {
+            offered += 1;
+        }
+        let number = (sent.len() as u64).to_be_bytes();
+        sent.push(pair.world.elapsed());
+        let head = pair.head(Delivery::BestEffort);
+        assert_eq!(pair.world.send(pair.client, &head, &number), 1, "the link stays up");
+        let until = pair.world.elapsed() + 5 * MS;
+        while let Some((_, happening)) = pair.world.next(until) {
+            let Happening::Message(message) = happening else { continue };
+            if message.delivery == Delivery::BestEffort {
+                let number =
+                    message.payload.first_chunk().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
+                // The path takes no time: it arrived when the socket took it.
+                let at = sent[usize::try_from(number).expect("we sent it")];
+                found.waits.push(pair.world.elapsed() - at);
+            }
+        }
+    }
+    found.waits.sort_unstable();
+    let counts = pair.world.network().counts().find(|(taken, _)| *taken == way);
+    found.datagrams = counts.map_or(0, |(_, counts)| counts.offered);
+    // Heartbeats and acknowledgements: some twenty a second.
+    found.resends = found.datagrams.saturating_sub(offered + sent.len() as u64 + 20 * seconds);
+    found
+}

@@ -1,0 +1,297 @@
+//! One seed: a server and two clients on a bad day, the healing, and the closing of the accounts.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tautline_proto::endpoint::Role;
+use tautline_proto::sim::{Clock, Happening, Impairments, NodeId, Probability, Random, World, config};
+use tautline_proto::{Delivery, WallTime};
+
+use super::ledger::{Ledger, Wish};
+use super::truth::{Fates, Truth};
+use super::window::QUIET;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// How long the day is bad.
+const BAD_DAY: Duration = Duration::from_millis(2500);
+/// Everybody thinks of sending this often...
+const TICK: Duration = Duration::from_millis(5);
+/// ...and does once in so many times.
+const SENDS: u64 = 2;
+/// A node is restarted, or the network cut, once in so many ticks.
+const RESTARTS: u64 = 200;
+const CUTS: u64 = 250;
+const LONGEST_CUT_MS: u64 = 1200;
+
+/// After healing all are connected again within this time and three round trips.
+const HEALED_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a seed showed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) datagrams: u64,
+    pub(crate) messages: u64,
+    pub(crate) handed_out: u64,
+    pub(crate) restarts: u64,
+    pub(crate) cuts: u64,
+    pub(crate) network: tautline_proto::sim::PathCounts,
+    pub(crate) fates: Fates,
+    pub(crate) outcomes: Vec<(&'static str, u64)>,
+    /// From healing until messages went both ways between all.
+    pub(crate) healed_in: Duration,
+    pub(crate) trace: u64,
+}
+
+/// A node with the truth about it.
+struct Part {
+    id: NodeId,
+    address: SocketAddr,
+    truth: Truth,
+    /// The last message handed out here from each other node was made at this time of the world.
+    heard: Vec<(NodeId, Duration)>,
+}
+
+struct Scenario {
+    world: World,
+    parts: Vec<Part>,
+    ledger: Ledger,
+    /// When each message was made, by its number.
+    made_at: Vec<Duration>,
+    random: Random,
+    bad: Impairments,
+    figures: Figures,
+}
+
+/// Runs one seed.
+///
+/// # Errors
+/// The first violation.
+pub(crate) fn run(seed: u64) -> Result<Figures, String> {
+    let mut scenario = Scenario::new(seed);
+    scenario.bad_day()?;
+    scenario.heal()?;
+    scenario.close_accounts()?;
+    Ok(scenario.finish())
+}
+
+fn bad_network(random: &mut Random) -> Impairments {
+    let share = |percent: u64| Probability::percent(percent as f64).expect("from 0 to 100");
+    let burst = (random.below(3) == 0).then(|| 1.0 + random.unit() * 10.0);
+    let impairments = Impairments {
+        loss: share(random.below(51)),
+        burst,
+        duplicate: share(20),
+        corrupt: share(10),
+        reorder: share(random.below(11)),
+        delay: random.up_to(20 * MS),
+        jitter: random.up_to(8 * MS),
+        rate: (random.below(4) == 0).then(|| "256kbit".parse().expect("a rate")),
+        queue: 4000,
+        partition: false,
+    };
+    Impairments { burst: burst.filter(|_| impairments.check().is_ok()), ..impairments }
+}
+
+fn random_clock(random: &mut Random) -> Clock {
+    let drift_ppm = i32::try_from(random.below(1001)).expect("small") - 500;
+    let steady = tautline_proto::Instant::from_nanos(1 + random.below(1 << 50));
+    let wall = WallTime::from_nanos(1_700_000_000_000_000_000 + random.below(1 << 40).cast_signed());
+    Clock { steady, wall, drift_ppm }
+}
+
+impl Scenario {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::stream(seed, 1 << 32);
+        let bad = bad_network(&mut random);
+        let mut world = World::new(bad, seed);
+        let address = |host: u8, port: u16| SocketAddr::from(([10, 0, 0, host], port));
+        let roles = [(Role::Server, 9000), (Role::Client, 5000), (Role::Client, 5001)];
+        let parts: Vec<Part> = (1..)
+            .zip(roles)
+            .map(|(host, (role, port))| {
+                let id = world.add(address(host, port), config(role, "node"), random_clock(&mut random));
+                Part { id, address: address(host, port), truth: Truth::default(), heard: Vec::new() }
+            })
+            .collect();
+        for client in &parts[1..] {
+            world.dial(client.id, parts[0].address);
+        }
+        let (ledger, figures) = (Ledger::default(), Figures::default());
+        Self { world, parts, ledger, made_at: Vec::new(), random, bad, figures }
+    }
+
+    fn bad_day(&mut self) -> Result<(), String> {
+        let mut cut_until = Duration::ZERO;
+        while self.world.elapsed() < BAD_DAY {
+            if self.random.below(RESTARTS) == 0 {
+                self.restart()?;
+            }
+            if self.world.elapsed() >= cut_until {
+                let is_cut = self.random.below(CUTS) == 0;
+                if is_cut {
+                    self.figures.cuts += 1;
+                    cut_until =
+                        self.world.elapsed() + self.random.up_to(Duration::from_millis(LONGEST_CUT_MS));
+                }
+                self.world.network().impair_all(Impairments { partition: is_cut, ..self.bad });
+            }
+            self.talk(SENDS)?;
+            self.run_for(TICK)?;
+        }
+        Ok(())
+    }
+
+    /// Ends a node's life, sometimes with a goodbye, and begins another.
+    fn restart(&mut self) -> Result<(), String> {
+        self.figures.restarts += 1;
+        let index = usize::try_from(self.random.below(self.parts.len() as u64)).expect("small");
+        let id = self.parts[index].id;
+        if self.random.below(2) == 0 {
+            self.world.close(id);
+        }
+        self.check_part(index)?;
+        self.world.restart(id);
+        self.ledger.restarted(id);
+        self.parts[index].truth = Truth::default();
+        self.parts[index].heard.clear();
+        self.run_for(Duration::ZERO)
+    }
+
+    /// Lets every node send, once in so many times.
+    fn talk(&mut self, once_in: u64) -> Result<(), String> {
+        for index in 0..self.parts.len() {
+            if self.random.below(once_in) == 0 {
+                let id = self.parts[index].id;
+                let wish = Wish::draw(&mut self.random);
+                self.send(id, &wish)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, from: NodeId, wish: &Wish) -> Result<(), String> {
+        let timestamp = self.world.clocks(from).wall;
+        let head = wish.head(timestamp);
+        let enter = |scenario: &mut Self| {
+            let life = scenario.world.life(from);
+            scenario.made_at.push(scenario.world.elapsed());
+            scenario.ledger.enter(from, life, wish.clone(), timestamp, &mut scenario.random)
+        };
+        if wish.delivery == Delivery::BestEffort {
+            let payload = enter(self);
+            self.world.send(from, &head, &payload);
+            return Ok(());
+        }
+        for peer in self.world.peers(from).to_vec() {
+            let payload = enter(self);
+            let to = self.parts.iter().find(|part| self.world.address_of(from, peer) == Some(part.address));
+            let to = to.ok_or("a peer at an address that no node has")?.id;
+            if let Ok(receipt) = self.world.offer(from, peer, &head, &payload) {
+                self.ledger.offered(from, to, receipt)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets time pass and checks everything that happens.
+    fn run_for(&mut self, time: Duration) -> Result<(), String> {
+        let until = self.world.elapsed() + time;
+        while let Some((node, happening)) = self.world.next(until) {
+            self.check(node, &happening)
+                .map_err(|violation| format!("at {:?}, {node:?}: {violation}", self.world.elapsed()))?;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, node: NodeId, happening: &Happening) -> Result<(), String> {
+        let now = self.world.clocks(node).steady;
+        let part = self.parts.iter_mut().find(|part| part.id == node).expect("one of ours");
+        match happening {
+            Happening::Datagram(arrival) => part.truth.arrive(arrival, now),
+            Happening::Event(event) => {
+                if let Some(fates) = part.truth.event(event, now)? {
+                    self.figures.fates.add(fates);
+                    self.ledger.session_ended(node);
+                }
+                Ok(())
+            }
+            Happening::Message(message) => {
+                let (from, life) = self.ledger.handed_out(node, self.world.life(node), message)?;
+                let number = message.payload.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                let made_at = self.made_at[usize::try_from(number).expect("it was entered")];
+                part.heard.retain(|(other, _)| *other != from);
+                part.heard.push((from, made_at));
+                part.truth.message(message, life)
+            }
+            Happening::Outcome { receipt, outcome } => self.ledger.ended(node, *receipt, *outcome),
+            _ => Ok(()),
+        }
+    }
+
+    /// The network heals: within a bound, messages go both ways between all again.
+    fn heal(&mut self) -> Result<(), String> {
+        let healed = Impairments { delay: self.bad.delay, ..Impairments::default() };
+        self.world.network().impair_all(healed);
+        let begin = self.world.elapsed();
+        let bound = HEALED_WITHIN + 3 * (2 * healed.delay);
+        while !self.all_heard_since(begin) {
+            self.figures.healed_in = self.world.elapsed() - begin;
+            if self.figures.healed_in > bound {
+                return Err(format!("not connected {bound:?} after the healing"));
+            }
+            self.talk(SENDS)?;
+            self.run_for(TICK)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the server has heard each client, and each client the server, by a message made since.
+    fn all_heard_since(&self, begin: Duration) -> bool {
+        let [server, clients @ ..] = &self.parts[..] else { return false };
+        let heard = |at: &Part, from: &Part| {
+            at.heard.iter().any(|(node, made_at)| *node == from.id && *made_at >= begin)
+        };
+        clients.iter().all(|client| heard(server, client) && heard(client, server))
+    }
+
+    /// Quiet, heartbeats apart; then every counter must equal the truth, and both ends each other.
+    fn close_accounts(&mut self) -> Result<(), String> {
+        // Reliable messages end on the way.
+        self.run_for(QUIET + Duration::from_secs(1))?;
+        while self.world.network().next_timeout().is_some() {
+            self.run_for(MS)?;
+        }
+        self.ledger.check_all_ended()?;
+        for index in 0..self.parts.len() {
+            self.check_part(index)?;
+            let now = self.world.clocks(self.parts[index].id).steady;
+            self.figures.fates.add(self.parts[index].truth.check_sessions(now)?);
+            self.world.check(self.parts[index].id)?;
+        }
+        let [server, clients @ ..] = &self.parts[..] else { return Ok(()) };
+        for client in clients {
+            client.truth.check_against(client.address, &server.truth, server.address)?;
+            server.truth.check_against(server.address, &client.truth, client.address)?;
+        }
+        Ok(())
+    }
+
+    fn check_part(&self, index: usize) -> Result<(), String> {
+        let part = &self.parts[index];
+        part.truth.check_totals(&self.world.stats(part.id))?;
+        part.truth.check_sessions(self.world.clocks(part.id).steady).map(drop)
+    }
+
+    fn finish(mut self) -> Figures {
+        self.figures.datagrams = self.world.datagrams();
+        self.figures.messages = self.ledger.sent();
+        self.figures.handed_out = self.ledger.handed_out;
+        self.figures.network = self.world.network().total();
+        self.figures.outcomes =
+            self.ledger.outcomes.iter().map(|(outcome, count)| (outcome.name(), *count)).collect();
+        self.figures.outcomes.sort_unstable();
+        self.figures.trace = self.world.trace();
+        self.figures
+    }
+}

@@ -1,0 +1,195 @@
+//! The truth about every datagram that reached a node, and what the node's counters must say of it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tautline_proto::endpoint::{Event, PeerHandle};
+use tautline_proto::sim::{Arrival, Received};
+use tautline_proto::wire::native::parse;
+use tautline_proto::{
+    DropReason, Drops, InboundStats, Instant, PeerId, PeerRxCounters, PeerTxCounters, SessionId, Verdict,
+};
+
+use super::window::TrueWindow;
+
+/// One session as a node sees it.
+#[derive(Debug)]
+struct Session {
+    address: SocketAddr,
+    rx: Arc<PeerRxCounters>,
+    tx: Arc<PeerTxCounters>,
+    window: TrueWindow,
+    /// The life of the peer whose messages came in it.
+    life: Option<u64>,
+}
+
+/// What one life of a node has truly got.
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    arrived: u64,
+    bytes: u64,
+    dropped: Drops,
+    live: HashMap<SessionId, Session>,
+    by_peer: HashMap<PeerId, SessionId>,
+    /// The number of the datagram that came last, and whether it was late; `None` when it brings no messages.
+    last: Option<(u64, bool)>,
+}
+
+/// What becomes known at the end of one session.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fates {
+    pub(crate) received: u64,
+    pub(crate) lost: u64,
+    pub(crate) late: u64,
+    pub(crate) duplicate: u64,
+}
+
+impl Truth {
+    /// A datagram came: whether the node did with it what it had to.
+    pub(crate) fn arrive(&mut self, arrival: &Arrival, now: Instant) -> Result<(), String> {
+        self.arrived += 1;
+        self.bytes += arrival.datagram.len() as u64;
+        self.last = None;
+        if let Some(reason) = arrival.dropped {
+            self.dropped.add(reason, 1);
+        }
+        if arrival.is_corrupted {
+            return match arrival.dropped {
+                Some(_) => Ok(()),
+                None => Err(format!("a damaged datagram was accepted: {arrival:?}")),
+            };
+        }
+        let (header, mut frames) =
+            parse(&arrival.datagram).map_err(|reason| format!("{reason:?}: {arrival:?}"))?;
+        if frames.next().is_some_and(|frame| frame.is_unnumbered()) {
+            return Ok(());
+        }
+        let known = self.live.get_mut(&header.session).filter(|session| session.address == arrival.from);
+        let Some(session) = known else {
+            return match arrival.dropped {
+                Some(_) => Ok(()),
+                None => Err(format!("accepted outside any session: {arrival:?}")),
+            };
+        };
+        let number = u64::from(header.sequence);
+        let verdict = session.window.arrive(number, now);
+        let expected = match verdict {
+            Verdict::New | Verdict::Late => None,
+            Verdict::Duplicate => Some(DropReason::Duplicate),
+            Verdict::TooOld => Some(DropReason::TooOld),
+        };
+        if arrival.dropped != expected {
+            return Err(format!("number {number} is {verdict:?} and was {:?}", arrival.dropped));
+        }
+        self.last = expected.is_none().then_some((number, verdict == Verdict::Late));
+        Ok(())
+    }
+
+    /// A message was handed out, which a life of its sender had sent.
+    pub(crate) fn message(&mut self, got: &Received, life: u64) -> Result<(), String> {
+        let Some((number, is_late)) = self.last else {
+            return Err(format!("out of a dropped datagram: {got:?}"));
+        };
+        if (got.number, got.is_late) != (Some(number), is_late) {
+            return Err(format!("datagram {number}, late {is_late}, brought {got:?}"));
+        }
+        let session = self.by_peer.get(&got.peer).and_then(|session| self.live.get_mut(session));
+        let Some(session) = session else { return Err(format!("from a peer that is gone: {got:?}")) };
+        if *session.life.get_or_insert(life) != life {
+            return Err(format!("two lives in one session: {got:?}"));
+        }
+        Ok(())
+    }
+
+    /// Something happened to the node's peers; the fates of a session that ended.
+    pub(crate) fn event(&mut self, event: &Event, now: Instant) -> Result<Option<Fates>, String> {
+        match event {
+            Event::Added(peer) => self.add(peer).map(|()| None),
+            Event::Removed(peer, _) => {
+                let session = self.by_peer.remove(peer).and_then(|session| self.live.remove(&session));
+                let session = session.ok_or_else(|| format!("{peer} was removed and never added"))?;
+                session.check(now, true).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn add(&mut self, peer: &PeerHandle) -> Result<(), String> {
+        let id = peer.session.ok_or("a native peer without a session")?;
+        let (address, rx, tx) = (peer.address, Arc::clone(&peer.rx), Arc::clone(&peer.tx));
+        let session = Session { address, rx, tx, window: TrueWindow::default(), life: None };
+        self.by_peer.insert(peer.id, id);
+        match self.live.insert(id, session) {
+            None => Ok(()),
+            Some(_) => Err(format!("session {id} twice")),
+        }
+    }
+
+    /// `received = accepted + dropped`, each reason as it was told.
+    pub(crate) fn check_totals(&self, stats: &InboundStats) -> Result<(), String> {
+        let told = (stats.datagrams_received(), stats.bytes, stats.datagrams_dropped);
+        let truth = (self.arrived, self.bytes, self.dropped);
+        if told == truth { Ok(()) } else { Err(format!("counted {told:?}, in truth {truth:?}")) }
+    }
+
+    /// The counters of all sessions that live.
+    pub(crate) fn check_sessions(&self, now: Instant) -> Result<Fates, String> {
+        let mut all = Fates::default();
+        for session in self.live.values() {
+            all.add(session.check(now, false)?);
+        }
+        Ok(all)
+    }
+
+    /// Compares what this node has sent in each of its sessions with what the other end has got.
+    pub(crate) fn check_against(
+        &self,
+        here: SocketAddr,
+        other: &Self,
+        there: SocketAddr,
+    ) -> Result<(), String> {
+        let mine = self.live.iter().filter(|(_, session)| session.address == there).collect::<Vec<_>>();
+        let [(id, session)] = mine[..] else { return Err(format!("{} sessions with {there}", mine.len())) };
+        let Some(twin) = other.live.get(id).filter(|twin| twin.address == here) else {
+            return Err(format!("{there} does not know session {id}"));
+        };
+        let (sent, rx) = (session.tx.snapshot(), twin.rx.snapshot());
+        if (rx.datagrams + rx.lost, rx.missing, rx.expected_sequence)
+            != (sent.datagrams, 0, sent.next_sequence)
+        {
+            return Err(format!("sent {sent:?}, and the other end counts {rx:?}"));
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Compares the counters with the truth; what a session that is over lacks is lost.
+    fn check(&self, now: Instant, is_over: bool) -> Result<Fates, String> {
+        let (mut lost, mut missing) = self.window.lost_and_missing(now);
+        if is_over {
+            (lost, missing) = (lost + missing, 0);
+        }
+        let TrueWindow { received, late, duplicate, next, .. } = self.window;
+        let rx = self.rx.snapshot();
+        // A number that was given up meanwhile is counted at the node's next look.
+        let told = (rx.datagrams, rx.late, rx.duplicate, rx.lost + rx.missing, rx.expected_sequence);
+        if told != (received, late, duplicate, lost + missing, next) || rx.lost > lost {
+            return Err(format!(
+                "counted {rx:?}, in truth lost {lost}, missing {missing}, {:?}",
+                self.window
+            ));
+        }
+        Ok(Fates { received, lost, late, duplicate })
+    }
+}
+
+impl Fates {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.received += other.received;
+        self.lost += other.lost;
+        self.late += other.late;
+        self.duplicate += other.duplicate;
+    }
+}

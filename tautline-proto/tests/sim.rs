@@ -1,0 +1,51 @@
+//! A small campaign of simulated bad days; `examples/sim_campaign` runs the large ones.
+#![allow(dead_code)] // the example shows more figures
+
+#[path = "../examples/sim_campaign/campaign.rs"]
+mod campaign;
+#[path = "../examples/sim_campaign/ledger.rs"]
+mod ledger;
+#[path = "../examples/sim_campaign/reliable.rs"]
+mod reliable;
+#[path = "../examples/sim_campaign/scenario.rs"]
+mod scenario;
+#[path = "../examples/sim_campaign/truth.rs"]
+mod truth;
+#[path = "../examples/sim_campaign/window.rs"]
+mod window;
+
+use campaign::{Plan, run};
+
+#[test]
+fn on_bad_days_nothing_wrong_is_handed_out_every_counter_is_true_and_all_meet_again() {
+    let sums = run(Plan { seeds: 40, first: 1, repeat_every: 10 });
+    assert_eq!((sums.violations, sums.seeds, sums.repeated), (0, 40, 4), "{:#?}", sums.shown);
+    // The days must be bad, or this says nothing.
+    let all = &sums.all;
+    let counts = [
+        all.restarts,
+        all.cuts,
+        all.network.lost,
+        all.network.copies,
+        all.network.corrupted,
+        all.network.reordered,
+        all.fates.lost,
+        all.fates.late,
+        all.fates.duplicate,
+    ];
+    assert!(counts.iter().all(|count| *count > 20), "{all:?}");
+    assert!(all.handed_out > 5000, "{all:?}");
+}
+
+#[test]
+fn at_heavy_loss_no_reliable_message_is_lost_or_doubled_and_each_ends_once() {
+    let sums = reliable::reliable(5000, 1);
+    assert!(sums.is_perfect() && sums.offered == 5000, "{sums:?}");
+}
+
+#[test]
+fn beside_resends_a_best_effort_message_waits_for_one_datagram_at_most() {
+    let found = reliable::saturated(3, 1);
+    assert!(found.resends > 200 && found.waits.len() > 200, "{} {}", found.resends, found.waits.len());
+    assert!(found.waits.last().is_some_and(|most| *most <= found.serialisation), "{:?}", found.waits.last());
+}
