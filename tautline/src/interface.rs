@@ -146,8 +146,8 @@ impl UdpInterface {
         self.wait_for_answer()
     }
 
-    /// As [`connect`](Self::connect), on any executor. Only resolving a host's name blocks; numeric addresses
-    /// do not. Dropping the future leaves the connecting under way.
+    /// As [`connect`](Self::connect), on any executor. Only resolving a host's name blocks, and, where it has several
+    /// addresses, looking at which of them a server answers (at most 50 ms each, four at most); numeric addresses do not. Dropping the future leaves the connecting under way.
     ///
     /// # Errors
     ///

@@ -41,6 +41,7 @@
 
 mod bell;
 mod caller_driven;
+mod candidates;
 mod clock;
 mod config;
 mod contents;

@@ -11,6 +11,7 @@ use tautline_proto::endpoint::{Encoder, EndpointConfig, Start, WireFormat, endpo
 use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::classic::ClassicFormat;
 
+use crate::candidates;
 use crate::config::{Config, Role, Settings, Wire};
 use crate::driver::{Life, Parts, Turner};
 use crate::driving::Drivers;
@@ -310,14 +311,20 @@ fn system(what: &'static str, error: &dyn std::fmt::Display) -> ConnectError {
 }
 
 /// The endpoint's first IPv4 address, else its first IPv6 one: "localhost" is both, and whoever listens at
-/// 0.0.0.0 or 127.0.0.1 must be found by it.
+/// 0.0.0.0 or 127.0.0.1 must be found by it. A native client looks at which of them somebody answers.
 fn resolve(settings: &Settings) -> Result<SocketAddr, ConnectError> {
     let endpoint = &settings.endpoint;
     let unresolved = |problem: String| ConnectError::Unresolved { endpoint: endpoint.clone(), problem };
     let found = (endpoint.host(), endpoint.port()).to_socket_addrs();
     let addresses = found.map_err(|error| unresolved(error.to_string()))?;
     let fits = |address: &SocketAddr| settings.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4());
-    let best = addresses.filter(fits).min_by_key(SocketAddr::is_ipv6);
+    let mut fitting: Vec<_> = addresses.filter(fits).collect();
+    fitting.sort_by_key(SocketAddr::is_ipv6);
+    fitting.dedup();
+    let best = match (settings.role, settings.wire) {
+        (Role::Client, Wire::Native) => candidates::choose(settings.bind, &fitting),
+        _ => fitting.first().copied(),
+    };
     best.ok_or_else(|| unresolved("none of the kind that `bind` has".to_owned()))
 }
 
