@@ -8,7 +8,8 @@
 //! `TAUTLINE_CAMPAIGN_MINUTES` says how long the one with loss takes, 10 unless set. Priority needs privilege (docs/realtime.md);
 //! without, the figures are the ordinary scheduler's, and lateness is not judged.
 //!
-//! The peer is this program, started again.
+//! The peer is this program, started again. What the machine itself adds, a virtual one most of all, shows in a plain sleep of
+//! a thread with the same priority, measured meanwhile.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout)] // figures
@@ -17,6 +18,7 @@ mod common;
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -59,7 +61,10 @@ fn send_commands(to: &str, loss_percent: u64) {
         random ^= random >> 7;
         random ^= random << 17;
         if random % 100 >= loss_percent {
-            client.send(&number, &Metadata::command()).expect("connected");
+            // Refused once the server has closed, which is the end.
+            if client.send(&number, &Metadata::command()).is_err() {
+                return;
+            }
         }
         // After a stop it goes on at its rate, without a burst.
         due = (due + MS).max(Instant::now());
@@ -125,6 +130,38 @@ fn log_arrivals(plant: &UdpInterface) -> Arrivals {
     });
     plant.register_message_handler(MessageType::Command, log);
     arrivals
+}
+
+/// How late a plain sleep of 1 ms ends, again and again, on a thread that is scheduled as the watchdogs' is: another interface's.
+struct Sleeper {
+    _interface: UdpInterface,
+    over: Arc<AtomicBool>,
+    late: Receiver<Vec<Duration>>,
+}
+
+impl Sleeper {
+    fn start() -> Self {
+        let (interface, _) = plant();
+        let (over, (sender, late)) = (Arc::new(AtomicBool::new(false)), mpsc::channel());
+        let is_over = Arc::clone(&over);
+        let sleeps = move |event: &WatchdogEvent| {
+            let mut late = Vec::new();
+            while event.is_tripped() && !is_over.load(Ordering::Relaxed) {
+                let due = Instant::now() + MS;
+                thread::sleep(MS);
+                late.push(due.elapsed());
+            }
+            let _ = sender.send(late);
+        };
+        // Nobody ever connects.
+        interface.watch(Watchdog::peer(MS).armed_at_connect(), sleeps).expect("possible");
+        Self { _interface: interface, over, late }
+    }
+
+    fn end(self) -> Vec<Duration> {
+        self.over.store(true, Ordering::Relaxed);
+        self.late.recv_timeout(PATIENCE).expect("it slept")
+    }
 }
 
 fn percentiles(mut times: Vec<Duration>) -> String {
@@ -252,10 +289,17 @@ fn a_peer_that_is_stopped_trips_each_time() {
 #[test]
 #[ignore = "the full length, in release"]
 fn a_peer_that_is_stopped_200_times_trips_in_time() {
+    let sleeper = Sleeper::start();
     let (late, has_priority) = stop_a_peer(200);
-    let worst = late.iter().max().copied().unwrap_or_default();
+    let slept = sleeper.end();
+    let worst = |late: &[Duration]| late.iter().max().copied().unwrap_or_default();
+    let (worst, machine) = (worst(&late), worst(&slept));
     println!("stopped 200 times, priority {has_priority}: late by {}", percentiles(late));
-    assert!(worst <= LATE || !has_priority, "{worst:?}");
+    println!("a plain sleep on such a thread meanwhile: late by {}", percentiles(slept));
+    assert!(
+        worst <= LATE.max(machine) || !has_priority,
+        "{worst:?}, where a plain sleep was late by {machine:?}"
+    );
 }
 
 #[test]
