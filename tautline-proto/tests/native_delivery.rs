@@ -161,6 +161,49 @@ fn ordered_streams_do_not_wait_for_one_another() {
 }
 
 #[test]
+fn an_ordered_message_does_not_overtake_those_behind_one_that_was_given_up() {
+    let mut pair = Pair::new();
+    let now = pair.now();
+    let head = Head { delivery: Delivery::Ordered, ..plain_head(now) };
+    let expires = Some(now.steady.plus(Duration::from_millis(30)));
+    pair.client.offer_until(&head, b"0", now, expires).expect("room");
+    pair.client.sent.clear();
+    pair.offer(Delivery::Ordered, b"1").expect("room");
+    pair.run(29, 0, 0);
+    assert_eq!(pair.server.payloads(), [""; 0], "it waits for the first");
+    // The news that the first is given up is lost.
+    pair.run(5, 100, 0);
+    assert_eq!(pair.client.outcomes, [(2, Outcome::Delivered), (1, Outcome::Expired)]);
+    pair.offer(Delivery::Ordered, b"2").expect("room");
+    pair.run(300, 0, 0);
+    assert_eq!(pair.server.payloads(), ["1", "2"]);
+}
+
+#[test]
+fn an_ordered_message_does_not_overtake_what_waits_beyond_the_window() {
+    let mut pair = Pair::new();
+    let head = |now| Head { delivery: Delivery::Ordered, ..plain_head(now) };
+    let soon = |now: Now| Some(now.steady.plus(Duration::from_millis(5)));
+    let now = pair.now();
+    pair.client.offer_until(&head(now), b"0", now, soon(now)).expect("room");
+    pair.client.sent.clear();
+    pair.offer(Delivery::Ordered, b"1").expect("room");
+    pair.run(3, 0, 0);
+    // The way is cut, and more than a window of messages expires.
+    for _ in 0..2_200 {
+        let now = pair.now();
+        let other = Head { channel: 1, ..head(now) };
+        pair.client.offer_until(&other, b"9", now, soon(now)).expect("room");
+        pair.run(1, 100, 0);
+    }
+    pair.offer(Delivery::Ordered, b"2").expect("room");
+    pair.run(300, 0, 0);
+    let got = pair.server.payloads();
+    let ours: Vec<_> = got.iter().filter(|payload| *payload != "9").collect();
+    assert_eq!(ours, ["1", "2"]);
+}
+
+#[test]
 fn several_later_arrivals_bring_a_lost_message_back_before_its_time_out() {
     let mut pair = Pair::new();
     pair.offer(Delivery::Reliable, b"0").expect("room");

@@ -41,7 +41,8 @@ pub(super) struct Outflow {
     base: u64,
     units: VecDeque<Unit>,
     messages: BTreeMap<u64, Pending>,
-    /// The units of each ordered stream's message that was offered last, while the peer may still have to deliver it.
+    /// The units of each ordered stream's last message, until the peer's base has passed them. That they are settled is not
+    /// enough: the message may wait at the peer for an earlier one.
     last_ordered: HashMap<Stream, Range<u64>>,
     unsent: u64,
     on_their_way: Vec<u64>,
@@ -163,18 +164,11 @@ impl Outflow {
             Delivery::Ordered => self.last_ordered.insert(stream, units),
             _ => None,
         };
-        // What is settled here need not be delivered there: acknowledged, it may wait for one before it; given up, it may
-        // still be on its way.
-        let before = before.filter(|before| self.may_be_undelivered(before, first));
-        let behind = before.and_then(|before| u16::try_from(first - before.start).ok()).unwrap_or(0);
+        let before = before.filter(|before| before.end > self.peer_base);
+        // What is further behind than can be said has left the peer's window, as what is named instead has.
+        let behind = before.map_or(0, |before| u16::try_from(first - before.start).unwrap_or(u16::MAX));
         #[allow(clippy::cast_possible_truncation)] // the low half travels
         DeliveryNumbers { number: first as u32, behind }
-    }
-
-    /// Whether the peer may not have delivered this message yet when number `next` reaches it: it has all below the base
-    /// that it told, and gives up what the window has passed.
-    const fn may_be_undelivered(&self, units: &Range<u64>, next: u64) -> bool {
-        units.end > self.peer_base && next - units.start < DELIVERY_WINDOW
     }
 
     fn push(&mut self, frame: Vec<u8>, message: u64) {
@@ -290,7 +284,10 @@ impl Outflow {
             return;
         };
         let needed_forward = self.needs_forward();
-        self.peer_base = self.peer_base.max(base);
+        if base > self.peer_base {
+            self.peer_base = base;
+            self.last_ordered.retain(|_, units| units.end > base);
+        }
         let mut news = News::default();
         // What was never sent cannot have arrived.
         for number in core::mem::take(&mut self.on_their_way) {
@@ -388,8 +385,6 @@ impl Outflow {
             self.base += 1;
         }
         self.unsent = self.unsent.max(self.base);
-        let (peer_base, base) = (self.peer_base, self.base);
-        self.last_ordered.retain(|_, units| units.end > peer_base && units.start + DELIVERY_WINDOW > base);
         if self.needs_forward() && !needed_forward {
             (self.forward_at, self.forwards) = (now, 0);
         }
