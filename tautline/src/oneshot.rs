@@ -4,6 +4,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use crate::handlers::quietly;
 use crate::sync::lock;
 
 #[derive(Debug)]
@@ -33,7 +34,8 @@ impl<T> OneShot<T> {
         drop(state);
         self.ready.notify_all();
         if let Some(waker) = waker {
-            waker.wake();
+            // Others wait for values that the caller has yet to set.
+            let _ = quietly(|| waker.wake());
         }
     }
 

@@ -109,14 +109,17 @@ impl Shared {
         if !self.delivery_signs.have_ended() {
             return;
         }
-        for (message, outcome) in self.transmit.exclusively(Line::take_ended) {
+        let ended = self.transmit.exclusively(Line::take_ended);
+        // Receipts first: a subscriber's waker that panics keeps nobody waiting for ever.
+        for (message, outcome) in &ended {
+            if let Some(tracker) = &message.tracker {
+                tracker.end(*outcome);
+            }
+        }
+        for (UnderWay { peer, message_type, channel, .. }, outcome) in ended {
             if outcome != Outcome::Delivered {
-                let UnderWay { peer, message_type, channel, .. } = message;
                 let event = Event::DeliveryFailed { peer, message_type, channel, outcome };
                 self.status.events.publish(&event);
-            }
-            if let Some(tracker) = message.tracker {
-                tracker.end(outcome);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::future::Future;
 use std::time::Duration;
 
 use common::{
@@ -10,7 +11,7 @@ use common::{
 };
 use tautline::{
     Config, Delivery, Event, Handler, MessageType, Metadata, Outcome, Payload, Qos, RequestError, SendError,
-    UdpInterface, Unsupported, Wire,
+    UdpInterface, Unsupported, WallTime, Wire,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -270,4 +271,39 @@ fn the_classic_wire_cannot_deliver_reliably() {
         error,
         "`max_message_size` is 65001: expected at most 65000 on the classic wire, which has no fragments"
     );
+}
+
+/// Holds the driver of `interface` up, by a handler that is called for the next data, until what is returned is dropped.
+fn hold(interface: &UdpInterface) -> std::sync::mpsc::Sender<()> {
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    interface.register_message_handler(
+        MessageType::Data,
+        Handler::inline(move |_, _| {
+            let _ = held.lock().map(|held| held.recv());
+        }),
+    );
+    hold
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_outcome_from_others() {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("a waker of the user");
+        }
+    }
+    let (server, client) = pair(Wire::Native);
+    let hold = hold(&server);
+    client.send(&0, &Metadata::data()).expect("sent");
+    let mut first = client.send_reliable(&1, &reliable()).expect("sent");
+    let second = client.send_reliable(&2, &reliable()).expect("sent");
+    let waker = std::sync::Arc::new(Panics).into();
+    let polled = std::pin::Pin::new(&mut first).poll(&mut std::task::Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    client.disconnect();
+    assert_eq!(first.outcome(), Some(Outcome::PeerLost));
+    assert_eq!(second.outcome(), Some(Outcome::PeerLost));
+    drop(hold);
 }
