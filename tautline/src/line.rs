@@ -306,7 +306,8 @@ impl Line {
     fn count(&mut self, outcome: &Result<(), Box<Failed>>, made: WallTime) {
         use SendError::{Busy, Partly, Refused};
         if let Err(failed) = outcome {
-            if matches!(failed.error, Refused { .. } | Busy | Partly { .. }) {
+            let first = if let Partly { first, .. } = &failed.error { first } else { &failed.error };
+            if matches!(first, Refused { .. } | Busy) {
                 self.counters.refused.add(failed.messages);
                 self.count_fault(&failed.error);
             }

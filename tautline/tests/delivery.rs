@@ -287,6 +287,22 @@ fn hold(interface: &UdpInterface) -> std::sync::mpsc::Sender<()> {
 }
 
 #[test]
+fn a_full_window_at_one_client_is_no_refusal_of_the_kernels() {
+    let (server, full) = pair(Wire::Native);
+    let other = client(client_config(&server));
+    until("both are known", || server.statistics().peers == 2);
+    let hold = hold(&full);
+    server.send_to(address(&full), &0, &Metadata::data()).expect("sent");
+    let refused = (0..2000).find_map(|number| server.send_to(address(&full), &number, &reliable()).err());
+    assert!(matches!(refused, Some(SendError::WindowFull { .. })), "{refused:?}");
+    let error = server.send(&7, &reliable()).expect_err("one is full");
+    assert!(matches!(error, SendError::Partly { sent: 1, failed: 1, .. }), "{error}");
+    assert_eq!(next_number(&other), 7);
+    assert_eq!(server.statistics().send_failures, 0);
+    drop(hold);
+}
+
+#[test]
 fn a_waker_that_panics_keeps_no_outcome_from_others() {
     struct Panics;
     impl std::task::Wake for Panics {
