@@ -269,7 +269,8 @@ impl UdpInterface {
     }
 
     /// Sends a value and waits for the message that answers it: the first whose correlation id is this one's message id, which
-    /// is what [`reply`](Self::reply) and a handler's [`Reply`] send. The answer goes to nobody else.
+    /// is what [`reply`](Self::reply) and a handler's [`Reply`] send. The answer goes to nobody else. Of several peers that are asked
+    /// the first answers; no other peer than those that are asked can.
     ///
     /// Where nothing else is said, the request is sent reliably on the native wire. On a caller-driven interface somebody must
     /// turn meanwhile; from an inline handler it would wait for itself.
@@ -330,7 +331,7 @@ impl UdpInterface {
         metadata: &Metadata,
     ) -> Result<Request, SendError> {
         let (shared, target) = (self.shared(), target.into());
-        Request::begin(shared, metadata, |metadata| {
+        Request::begin(shared, target, metadata, |metadata| {
             shared.send_value(target, value, metadata, None).map(drop)
         })
     }
@@ -347,7 +348,7 @@ impl UdpInterface {
         metadata: &Metadata,
     ) -> Result<Request, SendError> {
         let (shared, target) = (self.shared(), target.into());
-        Request::begin(shared, metadata, |metadata| {
+        Request::begin(shared, target, metadata, |metadata| {
             shared.send_payload(target, payload, metadata, None).map(drop)
         })
     }

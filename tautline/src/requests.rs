@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::error::SendError;
+use crate::line::Target;
 use crate::message::{Arrival, Message};
 use crate::oneshot::OneShot;
 use crate::pool::Pool;
@@ -73,7 +75,29 @@ pub(crate) struct Requests {
 #[derive(Debug)]
 struct Table {
     next: u64,
-    pending: HashMap<u64, Arc<Answer>>,
+    pending: HashMap<u64, Pending>,
+}
+
+/// A request that waits.
+#[derive(Debug)]
+struct Pending {
+    /// Who was asked.
+    target: Target,
+    answer: Arc<Answer>,
+}
+
+impl Pending {
+    /// Whether what arrived so may be the answer: nobody answers for another.
+    fn is_for(&self, arrival: Arrival) -> bool {
+        let same = |a: SocketAddr, b: SocketAddr| {
+            a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
+        };
+        match self.target {
+            Target::All => true,
+            Target::Peer(peer) => peer == arrival.peer,
+            Target::Address(address) => same(address, arrival.address),
+        }
+    }
 }
 
 impl Requests {
@@ -83,21 +107,23 @@ impl Requests {
         Self { waiting: AtomicUsize::new(0), table: Mutex::new(table) }
     }
 
-    fn begin(&self) -> (u64, Arc<Answer>) {
+    fn begin(&self, target: Target) -> (u64, Arc<Answer>) {
         let mut table = lock(&self.table);
         let id = REQUEST_ID | table.next;
         table.next = (table.next + 1) & !REQUEST_ID;
         let answer = Arc::default();
-        table.pending.insert(id, Arc::clone(&answer));
+        table.pending.insert(id, Pending { target, answer: Arc::clone(&answer) });
         self.waiting.store(table.pending.len(), Ordering::Relaxed);
         (id, answer)
     }
 
-    fn end(&self, id: u64) -> Option<Arc<Answer>> {
+    /// Takes a request off the table, if it is one that `is_meant`.
+    fn end(&self, id: u64, is_meant: impl FnOnce(&Pending) -> bool) -> Option<Arc<Answer>> {
         let mut table = lock(&self.table);
-        let answer = table.pending.remove(&id);
+        table.pending.get(&id).filter(|pending| is_meant(pending))?;
+        let pending = table.pending.remove(&id);
         self.waiting.store(table.pending.len(), Ordering::Relaxed);
-        answer
+        pending.map(|pending| pending.answer)
     }
 
     /// Hands a message to the request that it answers; whether there is one.
@@ -112,7 +138,8 @@ impl Requests {
             Some(Id::Text(digits)) => digits.parse().ok(),
             None => None,
         };
-        let Some(answer) = id.and_then(|id| self.end(id)) else { return false };
+        let is_meant = |pending: &Pending| pending.is_for(arrival);
+        let Some(answer) = id.and_then(|id| self.end(id, is_meant)) else { return false };
         answer.set(Some(Message::copy(pool, message, arrival)));
         true
     }
@@ -121,7 +148,7 @@ impl Requests {
     pub(crate) fn close(&self) {
         let pending = std::mem::take(&mut lock(&self.table).pending);
         self.waiting.store(0, Ordering::Relaxed);
-        pending.into_values().for_each(|answer| answer.set(None));
+        pending.into_values().for_each(|pending| pending.answer.set(None));
     }
 }
 
@@ -138,13 +165,14 @@ pub struct Request {
 }
 
 impl Request {
-    /// Begins a request; `send` sends the message with the metadata that it is given.
+    /// Begins a request; `send` sends the message to the target with the metadata that it is given.
     pub(crate) fn begin(
         shared: &Arc<Shared>,
+        target: Target,
         metadata: &Metadata,
         send: impl FnOnce(&Metadata) -> Result<(), SendError>,
     ) -> Result<Self, SendError> {
-        let (id, answer) = shared.requests.begin();
+        let (id, answer) = shared.requests.begin(target);
         let request = Self { shared: Arc::clone(shared), id, answer };
         // Dropped, and so ended, where it fails.
         send(&shared.as_request(metadata.clone().message_id(id))).map(|()| request)
@@ -188,7 +216,7 @@ impl Future for Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        self.shared.requests.end(self.id);
+        self.shared.requests.end(self.id, |_| true);
     }
 }
 

@@ -323,3 +323,17 @@ fn a_waker_that_panics_keeps_no_outcome_from_others() {
     assert_eq!(second.outcome(), Some(Outcome::PeerLost));
     drop(hold);
 }
+
+#[tokio::test]
+async fn nobody_answers_for_another() {
+    let (server, asked) = pair(Wire::Native);
+    let other = client(client_config(&server));
+    until("both are known", || server.statistics().peers == 2);
+    let request = server.request_async(address(&asked), &1, &Metadata::command()).expect("sent");
+    let message = next(&asked);
+    let forged = Metadata::data().correlation_id(message.message_id().into_owned());
+    other.send(&666, &forged).expect("sent");
+    assert_eq!(next_number(&server), 666, "a message like any other");
+    asked.reply(&message, &5, &Metadata::acknowledgment()).expect("sent");
+    assert_eq!(request.await.expect("answered").decode::<u64>().expect("a number"), 5);
+}
