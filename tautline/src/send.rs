@@ -138,13 +138,21 @@ impl Shared {
 
     /// Writes what waits at the gate.
     pub(crate) fn flush(&self) {
-        let failures = self.send_counters.queued.value();
         if self.gate_signs.is_waiting() {
-            self.transmit.exclusively(Line::flush);
+            self.with_line(Line::flush);
         }
-        if self.send_counters.queued.value() != failures {
+    }
+
+    /// Runs `act` with the line to itself. What others leave meanwhile is written, or the driver's to write; what fails of it is
+    /// the driver's to tell.
+    fn with_line<T>(&self, act: impl FnOnce(&mut Line) -> T) -> T {
+        let failures = self.send_counters.queued.value();
+        let result = self.transmit.exclusively(act);
+        let left = self.transmit.is_contended() && !(self.caller_driven && self.transmit.flush_all());
+        if left || self.send_counters.queued.value() != failures {
             self.wake_driver();
         }
+        result
     }
 
     fn send_with(
@@ -211,10 +219,11 @@ impl Shared {
         });
         let (message_type, channel) = (head.message_type, head.channel);
         let how = Reliably { message_type, channel, expires, tracker: tracker.cloned() };
-        if self.transmit.exclusively(|line| line.offer(job, &how, now))? {
+        let (outcome, wake_driver) = self.with_line(|line| line.offer(job, &how, now));
+        if wake_driver {
             link.life.wake();
         }
-        Ok(Sent::Queued)
+        outcome.map(|()| Sent::Queued)
     }
 
     fn send_many<T>(

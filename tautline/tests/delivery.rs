@@ -287,6 +287,16 @@ fn hold(interface: &UdpInterface) -> std::sync::mpsc::Sender<()> {
 }
 
 #[test]
+fn what_has_expired_before_it_is_sent_is_told_at_once() {
+    let slow = |config: Config| config.heartbeat_interval(PATIENCE * 2).liveness_timeout(PATIENCE * 5);
+    let server = server(slow(server_config(Wire::Native)));
+    let client = client(slow(client_config(&server)));
+    let old = Metadata::configuration().timestamp(WallTime::from_nanos(0)).lifespan(Duration::from_secs(1));
+    let receipt = client.send_reliable(&1, &old).expect("taken");
+    assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Expired));
+}
+
+#[test]
 fn a_full_window_at_one_client_is_no_refusal_of_the_kernels() {
     let (server, full) = pair(Wire::Native);
     let other = client(client_config(&server));

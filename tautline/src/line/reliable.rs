@@ -26,11 +26,11 @@ pub(crate) struct Reliably {
 }
 
 impl Line {
-    /// Takes a reliable message in and sends what may be sent of it now. Whether the driver must look after it sooner than
-    /// it knows.
-    pub(crate) fn offer(&mut self, job: &Job, how: &Reliably, now: Now) -> Result<bool, Box<Failed>> {
+    /// Takes a reliable message in and sends what may be sent of it now. Also says whether the driver must look after it sooner
+    /// than it knows: where one peer does not take it, others may have.
+    pub(crate) fn offer(&mut self, job: &Job, how: &Reliably, now: Now) -> (Result<(), Box<Failed>>, bool) {
         if self.open.is_none() || job.terms.opening != self.openings {
-            return Err(Failed::new(1, SendError::NotConnected));
+            return (Err(Failed::new(1, SendError::NotConnected)), false);
         }
         if !job.terms.is_urgent() {
             // They were sent before.
@@ -54,9 +54,9 @@ impl Line {
         });
         let _ = (0..OWN_DATAGRAMS).take_while(|_| self.deliver(now.steady, false)).count();
         self.count(&outcome, job.terms.made);
-        outcome?;
-        let due = self.deliveries.signs().due();
-        Ok(due.is_some_and(|due| due_before.is_none_or(|before| due < before)))
+        let signs = self.deliveries.signs();
+        let sooner = signs.due().is_some_and(|due| due_before.is_none_or(|before| due < before));
+        (outcome, sooner || signs.have_ended())
     }
 
     /// Sends the next datagram of reliable messages that is due, if any; whether there was one.
