@@ -417,3 +417,51 @@ fn a_reliable_message_keeps_its_id_when_it_is_sent_again() {
     pair.server.handle(&first, pair.now());
     assert_eq!(pair.server.got.len(), 1, "the first copy comes late");
 }
+
+#[test]
+fn large_messages_that_wait_for_another_are_bounded() {
+    let mut pair = Pair::sized(10_000);
+    pair.offer(Delivery::Ordered, &[0; 10_000]).expect("room");
+    pair.client.sent.clear();
+    for fill in 1..6 {
+        pair.offer(Delivery::Ordered, &[fill; 10_000]).expect("room");
+    }
+    pair.run(5, 0, 0);
+    assert!(pair.dropped(DropReason::NoRoom) > 0, "two of the largest fit");
+    pair.run(1_000, 0, 0);
+    let got: Vec<_> = pair.server.got.iter().map(|got| got.payload[0]).collect();
+    assert_eq!(got, [0, 1, 2, 3, 4, 5]);
+    assert!(pair.client.outcomes.iter().all(|&(_, outcome)| outcome == Outcome::Delivered));
+}
+
+#[test]
+fn what_is_too_large_for_its_receiver_is_not_acknowledged() {
+    let mut pair = Pair::new();
+    pair.offer(Delivery::Reliable, &[0; 5_000]).expect("room");
+    pair.run(5_000, 0, 0);
+    assert_eq!(pair.client.outcomes, [(1, Outcome::GaveUp)]);
+    assert!(pair.dropped(DropReason::TooLarge) > 0);
+    assert_eq!(pair.server.payloads(), [""; 0]);
+}
+
+/// What the newest acknowledgement among these packets says is missing.
+fn acknowledged_base(node: &Node) -> Option<u32> {
+    let frames = node.sent.iter().flat_map(|packet| parse(&packet.bytes).expect("in order").1);
+    frames.filter_map(|frame| if let Frame::Ack(ack) = frame { Some(ack.base) } else { None }).last()
+}
+
+#[test]
+fn of_several_frames_that_forward_in_a_datagram_one_counts() {
+    let mut pair = Pair::new();
+    let mut datagram = vec![0; 16];
+    for base in [1, 500] {
+        datagram.extend_from_slice(&[12, 0, 0, 4]);
+        datagram.extend_from_slice(&u32::to_be_bytes(base));
+    }
+    let peer = pair.client.outbound.peers()[0];
+    pair.client.send_datagram(peer, datagram, 0);
+    let packet = pair.client.sent.pop_back().expect("sent");
+    pair.server.handle(&packet, at(2));
+    pair.server.tick(at(3));
+    assert_eq!(acknowledged_base(&pair.server), Some(1));
+}

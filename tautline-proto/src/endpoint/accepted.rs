@@ -130,9 +130,14 @@ impl EndpointConfig {
 
     /// How many bytes of one peer's incomplete messages are kept, and as many of messages that wait for earlier ones.
     pub(super) const fn most_kept_bytes(&self) -> usize {
-        2 * self.max_message_size + MOST_METADATA
+        2 * self.most_body_len()
+    }
+
+    /// How long a message's body is at most.
+    pub(super) const fn most_body_len(&self) -> usize {
+        self.max_message_size + MOST_METADATA
     }
 }
 
 /// The fixed and optional fields of a message and its numbers, generously.
-const MOST_METADATA: usize = 2 * 2048;
+const MOST_METADATA: usize = 2048;

@@ -1,7 +1,6 @@
 //! Large messages while their parts arrive. docs/protocol.md §4.4.
 
 use alloc::collections::BTreeMap;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -35,9 +34,12 @@ impl Whole {
 struct Parts {
     flags: u8,
     delivery: Delivery,
-    body: Vec<u8>,
-    present: Vec<bool>,
-    missing: usize,
+    behind: u16,
+    /// The length of the whole body.
+    total: usize,
+    count: u16,
+    /// By index. A part takes no more memory than it brought.
+    pieces: BTreeMap<u16, Vec<u8>>,
     begun: Instant,
 }
 
@@ -58,7 +60,7 @@ pub(super) enum Added {
     Complete(u8, Vec<u8>),
     /// There is no room for another message.
     NoRoom,
-    /// It contradicts what came of its message before, or is too large altogether.
+    /// It contradicts what came of its message before.
     Wrong,
 }
 
@@ -73,9 +75,6 @@ impl Assembly {
     ) -> Added {
         let total = fragment.total as usize;
         if !self.messages.contains_key(&first) {
-            if total > most_bytes {
-                return Added::Wrong;
-            }
             if self.messages.len() == INCOMPLETE || self.bytes + total > most_bytes {
                 return Added::NoRoom;
             }
@@ -85,15 +84,11 @@ impl Assembly {
         let Some(parts) = self.messages.get_mut(&first).filter(|parts| parts.fits(fragment)) else {
             return Added::Wrong;
         };
-        let index = usize::from(fragment.index);
-        if !core::mem::replace(&mut parts.present[index], true) {
-            parts.missing -= 1;
-            parts.body[fragment.range()].copy_from_slice(fragment.piece);
-        }
-        if parts.missing > 0 {
+        parts.pieces.entry(fragment.index).or_insert_with(|| fragment.piece.to_vec());
+        if parts.pieces.len() < usize::from(parts.count) {
             return Added::Kept;
         }
-        self.remove(first).map_or(Added::Kept, |parts| Added::Complete(parts.flags, parts.body))
+        self.remove(first).map_or(Added::Kept, |parts| Added::Complete(parts.flags, parts.body()))
     }
 
     pub(super) fn contains(&self, first: u64) -> bool {
@@ -104,8 +99,8 @@ impl Assembly {
     pub(super) fn drop_below(&mut self, end: u64) -> u64 {
         let before = self.messages.len();
         self.messages.retain(|first, parts| {
-            let stays = first + parts.present.len() as u64 > end;
-            self.bytes -= if stays { 0 } else { parts.body.len() };
+            let stays = first + u64::from(parts.count) > end;
+            self.bytes -= if stays { 0 } else { parts.total };
             stays
         });
         (before - self.messages.len()) as u64
@@ -135,29 +130,40 @@ impl Assembly {
         self.messages.len() as u64
     }
 
+    /// The lengths of all their bodies together.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn remove(&mut self, first: u64) -> Option<Parts> {
         let parts = self.messages.remove(&first)?;
-        self.bytes -= parts.body.len();
+        self.bytes -= parts.total;
         Some(parts)
     }
 }
 
 impl Parts {
     fn of(fragment: &Fragment<'_>, begun: Instant) -> Self {
-        let count = usize::from(fragment.count);
         Self {
             flags: fragment.flags,
             delivery: fragment.delivery,
-            body: vec![0; fragment.total as usize],
-            present: vec![false; count],
-            missing: count,
+            behind: fragment.numbers.behind,
+            total: fragment.total as usize,
+            count: fragment.count,
+            pieces: BTreeMap::new(),
             begun,
         }
     }
 
     fn fits(&self, fragment: &Fragment<'_>) -> bool {
-        let same_size = self.body.len() == fragment.total as usize;
+        let same_size = self.total == fragment.total as usize && self.count == fragment.count;
         let same_kind = self.flags == fragment.flags && self.delivery == fragment.delivery;
-        same_size && same_kind && self.present.len() == usize::from(fragment.count)
+        same_size && same_kind && self.behind == fragment.numbers.behind
+    }
+
+    fn body(self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.total);
+        self.pieces.into_values().for_each(|piece| body.extend_from_slice(&piece));
+        body
     }
 }

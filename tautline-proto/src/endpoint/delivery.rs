@@ -61,8 +61,11 @@ impl Inbound {
         sorted.numbered.clear();
         sorted.wholes.clear();
         let Some(peer) = peers.get(id) else { return };
-        let mut sorter = Sorter { peer, sorted, config, counters, now };
+        let mut sorter = Sorter { peer, sorted, config, counters, now, has_forwarded: false };
         frames.for_each(|frame| sorter.sort(&frame));
+        let Some(Kept { inflow, .. }) = peer.kept.as_deref_mut() else { return };
+        inflow.release(&mut sorted.wholes);
+        counters.messages_dropped.count_many(DropReason::Incomplete, inflow.take_given_up());
         self.acknowledge(id);
         self.watch_large(id);
     }
@@ -91,6 +94,8 @@ struct Sorter<'a> {
     config: &'a EndpointConfig,
     counters: &'a InboundCounters,
     now: Instant,
+    /// Control frames count once per datagram.
+    has_forwarded: bool,
 }
 
 impl Sorter<'_> {
@@ -98,22 +103,25 @@ impl Sorter<'_> {
         match frame {
             Frame::Message(frame) => match frame.delivery() {
                 // What is best effort, or not of this build, is read later.
-                None | Some(Delivery::BestEffort) => return,
+                None | Some(Delivery::BestEffort) => {}
                 Some(delivery) => {
                     let number = self.take(*frame, delivery);
                     self.sorted.numbered.push(number);
                 }
             },
+            Frame::Fragment(fragment) if fragment.total as usize > self.config.most_body_len() => {
+                self.drop(DropReason::TooLarge);
+            }
             Frame::Fragment(fragment) if fragment.delivery == Delivery::BestEffort => {
-                return self.take_large(fragment);
+                self.take_large(fragment);
             }
             Frame::Fragment(fragment) => self.take_part(fragment),
-            Frame::Forward(base) => self.kept().inflow.forward(*base),
-            _ => return,
+            Frame::Forward(base) if !self.has_forwarded => {
+                self.has_forwarded = true;
+                self.kept().inflow.forward(*base);
+            }
+            _ => {}
         }
-        let Some(kept) = &mut self.peer.kept else { return };
-        kept.inflow.release(&mut self.sorted.wholes);
-        self.counters.messages_dropped.count_many(DropReason::Incomplete, kept.inflow.take_given_up());
     }
 
     fn kept(&mut self) -> &mut Kept {

@@ -90,6 +90,14 @@ impl Inflow {
         if self.has(number) {
             return Fate::Duplicate;
         }
+        let bytes = self.held_bytes + self.parts.bytes() + fragment.total as usize;
+        if bytes > most_bytes
+            && !self.parts.contains(first)
+            && self.awaited(first, fragment.numbers).is_some()
+        {
+            // Complete, it would be held back beside those that are.
+            return Fate::NoRoom;
+        }
         let added = self.parts.add(first, fragment, most_bytes, now);
         let (flags, body) = match added {
             Added::NoRoom => return Fate::NoRoom,
@@ -102,7 +110,6 @@ impl Inflow {
         };
         self.mark(number);
         match self.awaited(first, fragment.numbers) {
-            // Held whatever it takes: its parts are acknowledged, and their room was bounded.
             Some(after) => self.hold(first, after, flags, body),
             None => wholes.push(Whole { default_id: RELIABLE_ID | first, flags, body }),
         }
@@ -121,7 +128,8 @@ impl Inflow {
         core::mem::take(&mut self.given_up)
     }
 
-    /// Moves held messages that need not wait any more to `wholes`, in their order.
+    /// Moves held messages that need not wait any more to `wholes`, in their order. It looks at all of them: once for a
+    /// datagram, whatever that holds.
     pub(super) fn release(&mut self, wholes: &mut Vec<Whole>) {
         let waiting: Vec<_> = self.held.iter().map(|(&number, held)| (number, held.after)).collect();
         for (number, after) in waiting {
@@ -198,11 +206,8 @@ impl Inflow {
 
     /// Settles everything below `base`, and what follows it without a gap.
     fn advance_to(&mut self, base: u64) {
-        for number in self.base..base.min(self.base + DELIVERY_WINDOW) {
-            let (word, bit) = place(number);
-            self.seen[word] &= !bit;
-        }
         if base > self.base {
+            self.clear(base.min(self.base + DELIVERY_WINDOW));
             self.base = base;
             self.given_up += self.parts.drop_below(base);
         }
@@ -212,6 +217,17 @@ impl Inflow {
             self.base += 1;
         }
     }
+
+    /// Forgets those from `base` to `end`, which are in the window, a word at a time.
+    fn clear(&mut self, end: u64) {
+        let mut number = self.base;
+        while number < end {
+            let next = end.min((number | 63) + 1);
+            let (word, _) = place(number);
+            self.seen[word] &= !(u64::MAX >> (64 - (next - number)) << (number % 64));
+            number = next;
+        }
+    }
 }
 
 /// A number's word and bit in the window.
@@ -219,4 +235,58 @@ const fn place(number: u64) -> (usize, u64) {
     #[allow(clippy::cast_possible_truncation)] // below WORDS
     let word = (number / 64) as usize % WORDS;
     (word, 1 << (number % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+
+    /// What takes numbers as `Inflow` does, obviously.
+    #[derive(Default)]
+    struct Twin {
+        base: u64,
+        seen: BTreeSet<u64>,
+    }
+
+    impl Twin {
+        fn advance_to(&mut self, base: u64) {
+            self.base = self.base.max(base);
+            while self.seen.contains(&self.base) {
+                self.base += 1;
+            }
+        }
+    }
+
+    #[test]
+    fn the_window_agrees_with_a_set_over_the_wrap_of_the_wire() {
+        let mut dice = 1_u64;
+        let mut roll = |sides: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) % sides
+        };
+        let start = (1 << 32) - 5_000;
+        let (mut inflow, mut twin) = (Inflow::default(), Twin::default());
+        inflow.advance_to(start);
+        twin.advance_to(start);
+        for _ in 0..3_000 {
+            let reach = [2, 70, 1_023, 1_100][usize::try_from(roll(4)).expect("below 4")];
+            let number = twin.base + roll(reach);
+            let low = u32::try_from(number & u64::from(u32::MAX)).expect("masked");
+            assert_eq!(inflow.expand(low), number);
+            if roll(10) == 0 {
+                inflow.forward(low);
+                twin.advance_to(number);
+            } else if !inflow.has(number) {
+                inflow.mark(number);
+                twin.seen.insert(number);
+                twin.advance_to((number + 1).saturating_sub(DELIVERY_WINDOW));
+            }
+            assert_eq!(inflow.base, twin.base);
+            let differs = |&number: &u64| inflow.is_seen(number) != twin.seen.contains(&number);
+            assert_eq!((twin.base..twin.base + DELIVERY_WINDOW).find(differs), None);
+        }
+        assert!(twin.base > 1 << 32, "the numbers on the wire have wrapped");
+    }
 }

@@ -13,6 +13,10 @@ pub const DELIVERY_WINDOW: u64 = 1024;
 /// The fields of a fragment before its piece, without the numbers of an ordered message.
 const FRAGMENT_FIXED_LEN: usize = 14;
 
+/// The shortest piece but the last: nobody who fills datagrams of 576 bytes makes shorter ones, and each costs its receiver
+/// more than its bytes.
+const MIN_PIECE: u32 = 128;
+
 /// What a fragment adds to its piece, at most.
 const MAX_FRAGMENT_OVERHEAD: usize = FRAME_HEADER_LEN + FRAGMENT_FIXED_LEN + 2;
 
@@ -105,8 +109,10 @@ impl<'a> Fragment<'a> {
             _ => DeliveryNumbers::read(&mut fields, delivery)?,
         };
         let fragment = Self { flags, delivery, index, count, total, numbers, piece: fields.0 };
-        let right = count >= 2 && index < count && total >= u32::from(count);
-        (right && fragment.piece.len() == fragment.range().len()).then_some(fragment)
+        let most = if delivery == Delivery::BestEffort { u64::MAX } else { DELIVERY_WINDOW };
+        let right = index < count && (2..=most).contains(&count.into());
+        let is_long = total.div_ceil(count.into()) >= MIN_PIECE;
+        (right && is_long && fragment.piece.len() == fragment.range().len()).then_some(fragment)
     }
 
     /// Where its piece stands in the whole body: all are of equal length but the last.
@@ -179,8 +185,8 @@ mod tests {
 
     #[test]
     fn parts_are_equal_but_the_last_and_make_the_whole_again() {
-        let frame: Vec<u8> = [1, 3, 0, 0].into_iter().chain(0..=100).collect();
-        let count = parts(frame.len(), 30 + MAX_FRAGMENT_OVERHEAD).expect("few");
+        let frame: Vec<u8> = [1, 3, 0, 0].into_iter().chain((0..=250).cycle().take(701)).collect();
+        let count = parts(frame.len(), 200 + MAX_FRAGMENT_OVERHEAD).expect("few");
         assert_eq!(count, 4);
         let numbers = DeliveryNumbers { number: 7, behind: 2 };
         for delivery in [Delivery::BestEffort, Delivery::Reliable, Delivery::Ordered] {
@@ -201,14 +207,16 @@ mod tests {
 
     #[test]
     fn a_fragment_of_the_wrong_length_is_skipped() {
-        let frame = [9; 104];
+        let frame = [9; 604];
         let numbers = DeliveryNumbers::default();
         let fragment = cut(&frame, Delivery::Reliable, numbers, 4).next().expect("four");
         for wrong in [
-            Fragment { piece: &frame[..24], ..fragment },
+            Fragment { piece: &frame[..149], ..fragment },
             Fragment { count: 1, ..fragment },
             Fragment { index: 4, ..fragment },
             Fragment { total: 3, ..fragment },
+            Fragment { total: 4 * (MIN_PIECE - 1), piece: &frame[..127], ..fragment },
+            Fragment { total: 1025 * 150, count: 1025, ..fragment },
         ] {
             let mut bytes = Vec::new();
             wrong.write(&mut bytes);
