@@ -91,8 +91,8 @@ impl SocketFault {
         })
     }
 
-    /// What an error of sending is: there EINVAL says that the address which the datagram should come from was removed,
-    /// while another one still leads to the peer's network.
+    /// What an error of sending is: there EINVAL says, on some kernels, that the address which the datagram should come from
+    /// was removed; others say ENETUNREACH.
     pub(crate) fn of_send(error: &io::Error) -> Self {
         match error.kind() {
             ErrorKind::InvalidInput => Self::AddressGone,

@@ -449,6 +449,9 @@ impl Open {
             self.outbound.sent(peer, Spent::one(datagram.len(), messages));
             left -= messages;
         }
+        if datagrams > 1 {
+            self.socket.forbid_segments();
+        }
         Ok(())
     }
 }

@@ -195,12 +195,15 @@ impl Socket {
         let to = self.connected_to.is_none().then_some(to);
         let sent = past_pending_errors(|| platform::send_segments(&self.udp, bytes, each, to));
         match sent {
-            Err(error) if platform::cannot_segment(&error) => {
-                self.segments.store(false, Ordering::Relaxed);
-                None
-            }
+            Err(error) if platform::cannot_segment(&error) => None,
             sent => Some(sent),
         }
+    }
+
+    /// Sends no several datagrams in one call any more: one by one they went. Where they did not, the call was refused for
+    /// another reason, such as a local address that is gone, which may come back.
+    pub(crate) fn forbid_segments(&self) {
+        self.segments.store(false, Ordering::Relaxed);
     }
 
     /// Takes one error off the queue of those that the network reported, once a send has met and cleared it:

@@ -150,6 +150,27 @@ fn a_link_goes_on_when_its_address_was_removed() {
 }
 
 #[test]
+fn a_link_goes_on_when_its_address_was_removed_beside_another() {
+    let what = "address removed beside another";
+    let Some(link) = Link::new(what, |config| config) else { return };
+    link.cable.add_address(End::Controller, "10.77.0.3/25");
+    let mut events = link.controller.events();
+    let outage = Duration::from_millis(1000);
+    let back = link.break_and_mend(outage, |cable, whole| {
+        cable.set_address(End::Controller, whole);
+        if !whole {
+            let batch = link.controller.send_batch(&[1; 500], &Metadata::data());
+            assert!(batch.is_err(), "{batch:?}");
+        }
+    });
+    let faults = told(&mut events);
+    report(what, End::Controller, outage, back, std::slice::from_ref(&faults));
+    // Which of the two it is depends on the kernel.
+    let names = [SocketFault::AddressGone, SocketFault::NetworkUnreachable];
+    assert!(names.iter().any(|name| faults.contains(name)), "{faults:?}");
+}
+
+#[test]
 fn a_client_is_back_when_its_server_had_forgotten_it() {
     let what = "interface down until the server forgot";
     let forgetful = |config: Config| {

@@ -95,6 +95,11 @@ impl Cable {
         self.run(end, &["addr", act, &address, "dev", self.name(end)]).expect("allowed before");
     }
 
+    /// Gives the end a further address.
+    pub(crate) fn add_address(&self, end: End, address: &str) {
+        self.run(end, &["addr", "add", address, "dev", self.name(end)]).expect("allowed before");
+    }
+
     /// Changes a route of the end.
     pub(crate) fn route(&self, end: End, arguments: &[&str]) {
         self.run(end, &[&["route"], arguments].concat()).expect("allowed before");
