@@ -4,6 +4,7 @@
 mod arrivals;
 mod freshness;
 mod happened;
+mod impaired;
 mod outlets;
 mod overflow;
 mod reading;
@@ -19,6 +20,7 @@ use tautline_proto::{Instant as Steady, Now};
 
 use arrivals::Arrivals;
 use freshness::Freshness;
+pub(crate) use impaired::Impaired;
 use outlets::Held;
 use overflow::Overflow;
 
@@ -127,6 +129,7 @@ pub(crate) struct Turner {
     arrivals: Arrivals,
     freshness: Freshness,
     held: Held,
+    impaired: Impaired,
 }
 
 /// Where datagrams are read to, and where a classic payload is rewritten. Out of their turner while it reads, because
@@ -152,6 +155,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) offload: bool,
     pub(crate) inbox_is_on: bool,
     pub(crate) streams: &'a Streams,
+    pub(crate) impaired: Impaired,
 }
 
 impl std::fmt::Debug for Turner {
@@ -179,6 +183,7 @@ impl Turner {
             offload,
             inbox_is_on,
             streams,
+            impaired,
         } = parts;
         let arrivals = Arrivals::new(shared.clock.now());
         let watchdogs = shared.watchdogs.watches();
@@ -211,6 +216,7 @@ impl Turner {
             arrivals,
             freshness: Freshness::new(streams),
             held: Held::default(),
+            impaired,
         }
     }
 
@@ -307,7 +313,8 @@ impl Turner {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let clock = self.shared.clock;
         let delivery = self.shared.delivery_signs.due();
-        let protocol = [self.inbound.next_timeout(), self.answer_by, delivery].into_iter().flatten().min();
+        let protocol = [self.inbound.next_timeout(), self.answer_by, delivery, self.impaired.next_timeout()];
+        let protocol = protocol.into_iter().flatten().min();
         let protocol = protocol.map(|due| clock.instant(due));
         let write_on = self.unwritten.then(Instant::now);
         let deadlines = [protocol, self.dispatcher.next_deadline(), write_on, self.watch_at];

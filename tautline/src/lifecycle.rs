@@ -13,7 +13,7 @@ use tautline_proto::wire::classic::ClassicFormat;
 
 use crate::candidates;
 use crate::config::{Config, Role, Settings, Wire};
-use crate::driver::{Life, Parts, Turner};
+use crate::driver::{Impaired, Life, Parts, Turner};
 use crate::driving::Drivers;
 use crate::error::ConnectError;
 use crate::fault::SocketFault;
@@ -262,6 +262,10 @@ impl Shared {
             offload: settings.offload && settings.wire == Wire::Native,
             inbox_is_on: settings.inbox_capacity > 0,
             streams: &settings.streams,
+            #[cfg(feature = "sim")]
+            impaired: Impaired::new(settings.impair),
+            #[cfg(not(feature = "sim"))]
+            impaired: Impaired,
         });
         if !client || settings.wire == Wire::Classic {
             self.status.apply(Cause::Ready);

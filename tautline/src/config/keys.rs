@@ -152,6 +152,9 @@ macro_rules! keys {
             $($(#[doc = $doc])+ #[doc = ""] #[doc = "`None`: the default."] pub $name: Option<$type>,)+
             /// What is set for streams of messages, by type and channel.
             pub streams: Streams,
+            /// What [`impair`](Self::impair) was given.
+            #[cfg(feature = "sim")]
+            pub impair: Option<(tautline_proto::sim::Impairments, u64)>,
         }
 
         impl Config {
@@ -180,6 +183,9 @@ macro_rules! keys {
             $($(#[doc = $doc])+ pub $name: $type,)+
             /// What holds for streams of messages, by type and channel.
             pub streams: Streams,
+            /// What happens to datagrams as they are read, and the seed that decides about it.
+            #[cfg(feature = "sim")]
+            pub impair: Option<(tautline_proto::sim::Impairments, u64)>,
         }
 
         impl Settings {
@@ -192,6 +198,8 @@ macro_rules! keys {
                     bind: config.bind,
                     $($name: config.$name.clone().unwrap_or_else(|| defaults::$name(wire)),)+
                     streams: config.streams.resolve(config.profile, wire),
+                    #[cfg(feature = "sim")]
+                    impair: config.impair,
                 }
             }
         }

@@ -20,6 +20,8 @@ mod cpus;
 mod durations;
 mod endpoint;
 mod error;
+#[cfg(feature = "sim")]
+mod impair;
 mod keys;
 mod profile;
 mod qos;
@@ -112,6 +114,8 @@ impl Config {
         settings.check_busy_poll()?;
         settings.check_spinning()?;
         self.streams.check(self.profile, wire)?;
+        #[cfg(feature = "sim")]
+        impair::check(self.impair.as_ref().map(|(impairments, _)| impairments))?;
         if self.inbox_policy.is_some() && settings.inbox_capacity == 0 {
             return Err(ConfigError::NoEffect {
                 key: "inbox_policy".to_owned(),

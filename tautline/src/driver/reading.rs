@@ -59,6 +59,7 @@ impl Turner {
         };
         self.arrivals.turn(now);
         let count = self.take_all(found, &mut buffers, now, sink);
+        let count = count + self.take_impaired(&mut buffers.scratch, now, sink);
         self.buffers = buffers;
         (now, count)
     }
@@ -215,9 +216,27 @@ impl Turner {
                 break;
             }
             count += 1;
-            self.take_datagram(now, origin, datagram, scratch, sink);
+            if !self.impaired.take(now.steady, origin.from, datagram) {
+                self.take_datagram(now, origin, datagram, scratch, sink);
+            }
         }
         self.dispatcher.release();
+        count
+    }
+
+    /// Takes in what a test's bad network lets arrive now; how many datagrams it were.
+    fn take_impaired(&mut self, scratch: &mut Vec<u8>, now: Now, sink: Sink<'_>) -> usize {
+        let mut count = 0;
+        while !self.life.is_stopped()
+            && let Some((from, datagram)) = self.impaired.poll(now.steady)
+        {
+            count += 1;
+            let came = Came { at: now.steady, not_before: now.steady };
+            self.take_datagram(now, Origin { from, time: now.wall, came }, &datagram, scratch, sink);
+        }
+        if count > 0 {
+            self.dispatcher.release();
+        }
         count
     }
 
