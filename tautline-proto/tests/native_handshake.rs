@@ -289,6 +289,30 @@ fn a_client_whose_server_was_there_calls_at_least_once_a_heartbeat() {
 }
 
 #[test]
+fn an_echo_of_an_earlier_life_that_comes_late_does_not_push_the_new_life_out() {
+    for is_closed in [false, true] {
+        let mut server = server();
+        let mut first = client(5000, 2);
+        first.dial(address(9000), at(0));
+        server.handle(&first.sent.pop_front().expect("a hello"), at(0));
+        first.handle(&server.sent.pop_front().expect("a token"), at(0));
+        let held_up = first.sent.pop_front().expect("an echo");
+        // It is restarted before that arrives.
+        let mut second = client(5000, 3);
+        second.dial(address(9000), at(1));
+        settle(&mut [&mut server, &mut second], at(1));
+        if is_closed {
+            second.close();
+            settle(&mut [&mut server, &mut second], at(2));
+        }
+        let before = server.outbound.peers().to_vec();
+        server.handle(&held_up, at(3));
+        assert_eq!(server.outbound.peers(), before);
+        assert_eq!((server.accepted(), drops(&server, DropReason::UnknownSession)), (1, 1));
+    }
+}
+
+#[test]
 fn an_echo_after_its_token_has_expired_leads_to_a_new_hello() {
     let (mut server, mut client) = (server(), client(5000, 2));
     client.dial(address(9000), at(0));

@@ -39,10 +39,27 @@ pub(super) struct Native {
     /// The server has answered once.
     was_answered: bool,
     pub(super) notices: Notices,
-    /// Sessions that must not come to life again by a repeated echo, and when they were closed.
-    closed: VecDeque<(SessionId, Instant)>,
+    /// Sessions that must not come to life again by a repeated echo.
+    closed: VecDeque<Closed>,
     /// Tokens must be younger than this: those of forgotten sessions are not.
     tokens_after: Option<Instant>,
+}
+
+/// A session that is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closed {
+    pub(super) session: SessionId,
+    pub(super) address: SocketAddr,
+    /// When the token was issued that proved its address.
+    pub(super) proven: Instant,
+    pub(super) at: Instant,
+}
+
+impl Closed {
+    /// Whether an echo with this token belongs to this session, or to one that its address began before it and gave up.
+    fn bars(&self, token: Token, address: SocketAddr, session: SessionId) -> bool {
+        self.session == session || (self.address == address && token.issued() < self.proven)
+    }
 }
 
 /// A client's call that its server has not answered.
@@ -92,24 +109,24 @@ impl Native {
         self.was_answered = true;
     }
 
-    pub(super) fn remember_closed(&mut self, session: SessionId, now: Instant) {
-        self.forget_closed(now);
+    pub(super) fn remember_closed(&mut self, closed: Closed) {
+        self.forget_closed(closed.at);
         if self.closed.len() == CLOSED_SESSIONS
-            && let Some((_, closed_at)) = self.closed.pop_front()
+            && let Some(forgotten) = self.closed.pop_front()
         {
-            self.tokens_after = Some(closed_at);
+            self.tokens_after = Some(forgotten.at);
         }
-        self.closed.push_back((session, now));
+        self.closed.push_back(closed);
     }
 
     /// Drops the sessions whose tokens have expired by themselves.
     fn forget_closed(&mut self, now: Instant) {
-        while self.closed.front().is_some_and(|&(_, closed_at)| now.since(closed_at) > TOKEN_LIFETIME) {
+        while self.closed.front().is_some_and(|closed| now.since(closed.at) > TOKEN_LIFETIME) {
             self.closed.pop_front();
         }
     }
 
-    /// Whether this token proves that its sender receives at `address` and has not closed the session yet.
+    /// Whether this token proves that its sender receives at `address` and has not closed the session or a later one yet.
     pub(super) fn admits(
         &mut self,
         token: Token,
@@ -122,7 +139,7 @@ impl Native {
             return Err(DropReason::BadToken);
         }
         self.forget_closed(now);
-        let closed = self.closed.iter().any(|&(closed, _)| closed == session);
+        let closed = self.closed.iter().any(|closed| closed.bars(token, address, session));
         if closed { Err(DropReason::UnknownSession) } else { Ok(()) }
     }
 }

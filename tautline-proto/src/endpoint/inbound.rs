@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::accepted::{Accepted, Contents, Messages};
 use super::delivery::Sorted;
-use super::handshake::Native;
+use super::handshake::{Closed, Native};
 use super::peers::{Peer, Peers};
 use super::token::Secrets;
 use super::{Command, EndpointConfig, Event, OpenPeer, RemovalReason, Role, Start, WireFormat};
@@ -342,7 +342,8 @@ impl Inbound {
         if let Some(session) = peer.session
             && self.config.role == Role::Server
         {
-            self.native.remember_closed(session, now);
+            let (address, proven) = (peer.address, peer.proven);
+            self.native.remember_closed(Closed { session, address, proven, at: now });
         }
         if let Some(kept) = &peer.kept {
             self.counters.messages_dropped.count_many(DropReason::Incomplete, kept.undelivered());

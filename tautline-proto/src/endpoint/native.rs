@@ -11,7 +11,7 @@ use crate::drops::DropReason;
 use crate::peer::{PeerId, SessionId};
 use crate::time::{Instant, Now};
 use crate::window::Window;
-use crate::wire::native::{self, Ack, Control, Frame, Frames, Header, Heartbeat, NOTICE_LEN};
+use crate::wire::native::{self, Ack, Control, Frame, Frames, Header, Heartbeat, NOTICE_LEN, Token};
 
 /// A default message id is the datagram's number shifted by this, plus the frame's place: more frames than
 /// this can number do not fit into a datagram.
@@ -86,10 +86,10 @@ impl Inbound {
         }
         let admitted = match echo {
             None => Err(DropReason::UnknownSession),
-            Some((token, name)) => self.native.admits(token, from, session, now.steady).map(|()| name),
+            Some((token, name)) => self.admits(token, from, session, now.steady).map(|()| (token, name)),
         };
         let refusal = match admitted {
-            Ok(name) => return self.admit_client(now, from, session, name),
+            Ok((token, name)) => return self.admit_client(now, from, session, name, token),
             Err(refusal) => refusal,
         };
         // No more bytes than it got.
@@ -99,12 +99,27 @@ impl Inbound {
         Err(refusal)
     }
 
+    /// Whether this token begins a session: one that its address began before its present one does not, however long it
+    /// was under way.
+    fn admits(
+        &mut self,
+        token: Token,
+        from: SocketAddr,
+        session: SessionId,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        self.native.admits(token, from, session, now)?;
+        let is_overtaken = self.peers.by_address(from).is_some_and(|present| token.issued() < present.proven);
+        if is_overtaken { Err(DropReason::UnknownSession) } else { Ok(()) }
+    }
+
     fn admit_client(
         &mut self,
         now: Now,
         from: SocketAddr,
         session: SessionId,
         name: &str,
+        token: Token,
     ) -> Result<(), DropReason> {
         if let Some(old) = self.peers.by_address(from).map(|peer| peer.id) {
             // Its address is proven and it has begun a new life there.
@@ -115,6 +130,7 @@ impl Inbound {
         }
         let peer = self.add_peer(from, Some(session), name, None);
         peer.accepted = true;
+        peer.proven = token.issued();
         // The echo was heard, even if its datagram's number is dropped: every peer can fall silent.
         peer.last_heard = Some(now.steady);
         peer.next_heartbeat = Some(now.steady);

@@ -33,6 +33,8 @@ pub(super) struct Peer {
     pub(super) kept: Option<Box<Kept>>,
     /// Whether the link is established: at once on a server and on the classic wire.
     pub(super) accepted: bool,
+    /// When the token was issued that proved its address (a native server's peer).
+    pub(super) proven: Instant,
     /// Whether the server has told its name (a native client's peer).
     pub(super) named: bool,
     /// Kept by [`Peers::mark_silent`] and [`Peers::mark_heard`].
@@ -172,6 +174,7 @@ impl Peers {
             kept: None,
             accepted: false,
             named: false,
+            proven: Instant::from_nanos(0),
             silent: false,
             stale: false,
             last_heard: None,
