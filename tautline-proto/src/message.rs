@@ -236,6 +236,26 @@ pub struct MessageRef<'a> {
     pub payload: &'a [u8],
 }
 
+impl Default for MessageRef<'_> {
+    /// Data of normal priority without a payload, made in 1970 by nobody: something to be filled.
+    fn default() -> Self {
+        Self {
+            message_type: MessageType::Data,
+            priority: Priority::Normal,
+            channel: 0,
+            timestamp: WallTime::from_nanos(0),
+            message_id: Id::Number(0),
+            source: Cow::Borrowed(""),
+            destination: None,
+            correlation_id: None,
+            delivery: Delivery::BestEffort,
+            lifespan: None,
+            content_type: ContentType::Raw,
+            payload: &[],
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,8 @@ use alloc::vec::Vec;
 
 use super::EndpointConfig;
 use super::assembly::Whole;
+use super::delivery::Sorted;
+use super::peers::Peer;
 use crate::drops::DropReason;
 use crate::message::{Delivery, MessageRef};
 use crate::peer::PeerId;
@@ -51,43 +53,77 @@ impl Accepted<'_> {
 /// The messages of one datagram, and those that it completes or that waited for it.
 #[derive(Debug)]
 pub struct Messages<'a> {
-    pub(super) contents: Contents<'a>,
-    pub(super) numbered: core::slice::Iter<'a, Option<u64>>,
-    pub(super) wholes: core::slice::Iter<'a, Whole>,
-    pub(super) name: &'a str,
-    pub(super) rx: Option<&'a PeerRxCounters>,
-    pub(super) config: &'a EndpointConfig,
-    pub(super) counters: &'a InboundCounters,
+    contents: Contents<'a>,
+    numbered: core::slice::Iter<'a, Option<u64>>,
+    wholes: core::slice::Iter<'a, Whole>,
+    name: &'a str,
+    rx: Option<&'a PeerRxCounters>,
+    config: &'a EndpointConfig,
+    counters: &'a InboundCounters,
+    /// The one that was read last.
+    message: MessageRef<'a>,
 }
 
 impl<'a> Iterator for Messages<'a> {
     type Item = MessageRef<'a>;
 
-    #[inline]
     fn next(&mut self) -> Option<MessageRef<'a>> {
-        let message = match &mut self.contents {
-            Contents::Classic(message) => message.take(),
-            Contents::Native { .. } => self.next_valid(),
-        }?;
-        if let Some(rx) = self.rx {
-            rx.messages.add(1);
-        }
-        Some(message)
+        self.advance().cloned()
+    }
+}
+
+/// Counts messages that were taken from a datagram and that nobody is offered, for reasons that only the caller can know.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusals<'a>(&'a InboundCounters);
+
+impl Refusals<'_> {
+    /// Counts one.
+    pub fn count(self, reason: DropReason) {
+        self.0.messages_dropped.count(reason);
     }
 }
 
 impl<'a> Messages<'a> {
-    /// Counts a message that was taken from here and that nobody is offered, for a reason that only the caller can know.
-    pub fn refuse(&self, reason: DropReason) {
-        self.counters.messages_dropped.count(reason);
+    pub(super) fn new(
+        contents: Contents<'a>,
+        sorted: Option<&'a Sorted>,
+        peer: Option<&'a Peer>,
+        config: &'a EndpointConfig,
+        counters: &'a InboundCounters,
+    ) -> Self {
+        let (numbered, wholes) =
+            sorted.map_or((&[][..], &[][..]), |sorted| (&sorted.numbered, &sorted.wholes));
+        let (name, rx) = peer.map_or(("", None), |peer| (peer.name.as_str(), Some(&*peer.rx)));
+        let (numbered, wholes) = (numbered.iter(), wholes.iter());
+        Self { contents, numbered, wholes, name, rx, config, counters, message: MessageRef::default() }
     }
 
-    /// The next message whose fields and payload pass; the others are counted.
+    /// What counts the messages that the caller refuses.
+    #[must_use]
+    pub const fn refusals(&self) -> Refusals<'a> {
+        Refusals(self.counters)
+    }
+
+    /// As [`next`](Iterator::next), and the message stays where it was decoded.
     #[inline]
-    fn next_valid(&mut self) -> Option<MessageRef<'a>> {
+    pub fn advance(&mut self) -> Option<&MessageRef<'a>> {
+        match &mut self.contents {
+            Contents::Classic(message) => self.message = message.take()?,
+            Contents::Native { .. } => self.decode_next()?,
+        }
+        if let Some(rx) = self.rx {
+            rx.messages.add(1);
+        }
+        Some(&self.message)
+    }
+
+    /// Decodes the next message whose fields and payload pass; the others are counted.
+    #[inline]
+    fn decode_next(&mut self) -> Option<()> {
         while let Some((frame, id)) = self.next_frame() {
-            match self.config.check(frame.decode(id, self.name)) {
-                Ok(message) => return Some(message),
+            let decoded = frame.decode_into(&mut self.message, id, self.name);
+            match decoded.and_then(|()| self.config.check(&self.message)) {
+                Ok(()) => return Some(()),
                 Err(reason) => self.counters.messages_dropped.count(reason),
             }
         }
@@ -116,16 +152,11 @@ impl<'a> Messages<'a> {
 impl EndpointConfig {
     /// Whether a message may be shown to the user.
     #[inline]
-    pub(super) fn check<'a>(
-        &self,
-        decoded: Result<MessageRef<'a>, DropReason>,
-    ) -> Result<MessageRef<'a>, DropReason> {
-        let message = decoded?;
+    pub(super) fn check(&self, message: &MessageRef<'_>) -> Result<(), DropReason> {
         if message.payload.len() > self.max_message_size {
             return Err(DropReason::TooLarge);
         }
-        (self.check_payload)(message.content_type, message.payload)?;
-        Ok(message)
+        (self.check_payload)(message.content_type, message.payload)
     }
 
     /// How many bytes of one peer's incomplete messages are kept, and as many of messages that wait for earlier ones.

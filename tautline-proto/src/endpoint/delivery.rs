@@ -131,7 +131,7 @@ impl Sorter<'_> {
     /// The number to deliver a reliable message as, where it stands in the datagram.
     fn take(&mut self, frame: MessageFrame<'_>, delivery: Delivery) -> Option<u64> {
         // One that nobody can read is not acknowledged: its sender learns that it did not get through.
-        let checked = self.config.check(frame.decode(0, ""));
+        let checked = frame.decode(0, "").and_then(|message| self.config.check(&message));
         let numbers = frame.numbers().ok_or(DropReason::Malformed);
         let numbers = match checked.and(numbers) {
             Ok(numbers) => numbers,

@@ -132,22 +132,12 @@ impl Inbound {
         }
         let Accepted { peer, contents, .. } = accepted;
         let is_sorted = matches!(&contents, Contents::Native { frames, .. } if !frames.are_messages());
-        let Sorted { numbered, wholes } = &self.sorted;
-        let (numbered, wholes) = if is_sorted { (&numbered[..], &wholes[..]) } else { (&[][..], &[][..]) };
-        let peer = self.peers.get(peer);
-        let (name, rx) = peer.map_or(("", None), |peer| (peer.name.as_str(), Some(&*peer.rx)));
-        Messages {
-            contents,
-            numbered: numbered.iter(),
-            wholes: wholes.iter(),
-            name,
-            rx,
-            config: &self.config,
-            counters: &self.counters,
-        }
+        let Self { sorted, peers, config, counters, .. } = self;
+        let peer = peers.get(peer).map(|peer| &*peer);
+        Messages::new(contents, is_sorted.then_some(sorted), peer, config, counters)
     }
 
-    /// Counts a message as [`Messages::refuse`] does, later.
+    /// Counts a message as [`Refusals::count`](super::Refusals::count) does, later.
     pub fn refuse(&self, reason: DropReason) {
         self.counters.messages_dropped.count(reason);
     }

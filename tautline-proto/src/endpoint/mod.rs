@@ -42,7 +42,7 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-pub use accepted::{Accepted, Messages};
+pub use accepted::{Accepted, Messages, Refusals};
 pub use encode::{Encoder, Started};
 pub use inbound::Inbound;
 pub use outbound::{Due, Outbound, Spent};

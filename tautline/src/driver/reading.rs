@@ -271,12 +271,13 @@ impl Turner {
         let read_at = shared.clock.instant(now.steady);
         let waited = now.steady.since(origin.came.at);
         let mut messages = inbound.messages(accepted);
-        while let Some(message) = messages.next() {
+        let refusals = messages.refusals();
+        while let Some(message) = messages.advance() {
             if life.is_stopped() {
                 break;
             }
             *brought_messages = true;
-            let lifespan = freshness.lifespan(&message);
+            let lifespan = freshness.lifespan(message);
             if lifespan.is_some() && !self.socket.is_stamping() && self.arrivals.can_stamp() {
                 self.arrivals.asked_for_stamps(self.socket.stamp());
             }
@@ -284,19 +285,19 @@ impl Turner {
             let made = read_at.checked_sub(age).unwrap_or(read_at);
             let arrival = Arrival { peer, address: from, time, made, late };
             let limits =
-                match freshness.judge(&message, &arrival, lifespan.map(|lifespan| (lifespan, age)), number) {
+                match freshness.judge(message, &arrival, lifespan.map(|lifespan| (lifespan, age)), number) {
                     Ok(limits) => limits,
                     Err(reason) => {
-                        messages.refuse(reason);
+                        refusals.count(reason);
                         continue;
                     }
                 };
-            watchdogs.took(&message, peer, now.steady);
-            if held.wants(&message, &limits, waited) {
-                if held.hold(shared, &message, arrival, limits) {
-                    messages.refuse(DropReason::Superseded);
+            watchdogs.took(message, peer, now.steady);
+            if held.wants(message, &limits, waited) {
+                if held.hold(shared, message, arrival, limits) {
+                    refusals.count(DropReason::Superseded);
                 }
-            } else if !outlets.offer(&message, arrival, limits, sink) {
+            } else if !outlets.offer(message, arrival, limits, sink) {
                 return;
             }
         }

@@ -168,13 +168,26 @@ impl<'a> MessageFrame<'a> {
     /// # Errors
     ///
     /// `UnsupportedFlags` for features of a later build, `Malformed` for fields that break the rules.
-    #[inline]
     pub fn decode(self, default_id: u64, default_source: &'a str) -> Result<MessageRef<'a>, DropReason> {
-        let mut fields = Reader(self.body);
-        let Some(delivery) = self.delivery().filter(|_| self.flags & !field::ALL == 0) else {
-            return Err(DropReason::UnsupportedFlags);
+        let mut message = MessageRef::default();
+        self.decode_into(&mut message, default_id, default_source)?;
+        Ok(message)
+    }
+
+    /// As [`decode`](Self::decode), where the message is to stand: it is large enough for its copies to be felt. What an
+    /// error leaves there is no message.
+    #[inline]
+    pub(crate) fn decode_into(
+        self,
+        message: &mut MessageRef<'a>,
+        default_id: u64,
+        default_source: &'a str,
+    ) -> Result<(), DropReason> {
+        message.delivery = match self.delivery() {
+            Some(delivery) if self.flags & !field::ALL == 0 => delivery,
+            _ => return Err(DropReason::UnsupportedFlags),
         };
-        self.read_fields(&mut fields, delivery, default_id, default_source).ok_or(DropReason::Malformed)
+        self.read_fields(message, default_id, default_source).ok_or(DropReason::Malformed)
     }
 
     /// How the message was sent; `None` for a class of a later build.
@@ -185,36 +198,27 @@ impl<'a> MessageFrame<'a> {
     #[inline]
     fn read_fields(
         self,
-        fields: &mut Reader<'a>,
-        delivery: Delivery,
+        message: &mut MessageRef<'a>,
         default_id: u64,
         default_source: &'a str,
-    ) -> Option<MessageRef<'a>> {
+    ) -> Option<()> {
+        let mut fields = Reader(self.body);
         let kind = fields.u8()?;
-        let content_type = ContentType::from_wire(fields.u8()?)?;
-        let channel = fields.u16()?;
-        let timestamp = WallTime::from_nanos(fields.u64()?.cast_signed());
-        fields.bytes(numbers_len(delivery))?;
+        message.message_type = MessageType::from_wire(kind & 0x0f)?;
+        // Priorities count from 1; on the wire they have two bits.
+        message.priority = Priority::from_wire((kind >> 4 & 0b11) + 1)?;
+        message.content_type = ContentType::from_wire(fields.u8()?)?;
+        message.channel = fields.u16()?;
+        message.timestamp = WallTime::from_nanos(fields.u64()?.cast_signed());
+        fields.bytes(numbers_len(message.delivery))?;
         let has = |flag: u8| self.flags & flag != 0;
-        let message_id = if has(field::MESSAGE_ID) { fields.id()? } else { Id::Number(default_id) };
-        let source = if has(field::SOURCE) { fields.text()? } else { default_source };
-        let destination = if has(field::DESTINATION) { Some(fields.text()?) } else { None };
-        let correlation_id = if has(field::CORRELATION_ID) { Some(fields.id()?) } else { None };
-        let lifespan = if has(field::LIFESPAN) { Some(read_lifespan(fields)?) } else { None };
-        Some(MessageRef {
-            message_type: MessageType::from_wire(kind & 0x0f)?,
-            // Priorities count from 1; on the wire they have two bits.
-            priority: Priority::from_wire((kind >> 4 & 0b11) + 1)?,
-            channel,
-            timestamp,
-            message_id,
-            source: Cow::Borrowed(source),
-            destination: destination.map(Cow::Borrowed),
-            correlation_id,
-            delivery,
-            lifespan,
-            content_type,
-            payload: fields.0,
-        })
+        message.message_id = if has(field::MESSAGE_ID) { fields.id()? } else { Id::Number(default_id) };
+        message.source = Cow::Borrowed(if has(field::SOURCE) { fields.text()? } else { default_source });
+        message.destination =
+            if has(field::DESTINATION) { Some(Cow::Borrowed(fields.text()?)) } else { None };
+        message.correlation_id = if has(field::CORRELATION_ID) { Some(fields.id()?) } else { None };
+        message.lifespan = if has(field::LIFESPAN) { Some(read_lifespan(&mut fields)?) } else { None };
+        message.payload = fields.0;
+        Some(())
     }
 }
