@@ -465,3 +465,49 @@ fn of_several_frames_that_forward_in_a_datagram_one_counts() {
     pair.server.tick(at(3));
     assert_eq!(acknowledged_base(&pair.server), Some(1));
 }
+
+/// How many of these packets carry an acknowledgement.
+fn acknowledgements(node: &Node) -> usize {
+    let has_one =
+        |bytes: &[u8]| parse(bytes).expect("in order").1.any(|frame| matches!(frame, Frame::Ack(_)));
+    node.sent.iter().filter(|packet| has_one(&packet.bytes)).count()
+}
+
+#[test]
+fn an_acknowledgement_rides_in_four_datagrams_that_the_kernel_took() {
+    let mut pair = Pair::new();
+    pair.offer(Delivery::Reliable, b"0").expect("room");
+    let packet = pair.client.sent.pop_front().expect("sent");
+    pair.server.handle(&packet, at(2));
+    let peer = pair.server.outbound.peers()[0];
+    for _ in 0..4 {
+        // The kernel does not take these.
+        assert!(pair.server.outbound.seal(peer, &mut vec![0; 16]).is_some());
+    }
+    for _ in 0..10 {
+        pair.server.send_datagram(peer, vec![0; 16], 0);
+    }
+    assert_eq!(acknowledgements(&pair.server), 4);
+}
+
+#[test]
+fn a_message_counts_when_the_kernel_takes_it() {
+    let mut pair = Pair::new();
+    let (now, mut out) = (pair.now(), Vec::new());
+    let head = Head { delivery: Delivery::Reliable, ..plain_head(now) };
+    let mut frame = Vec::new();
+    let started = pair.client.encoder.begin(&mut frame, &head).expect("no texts");
+    assert!(pair.client.encoder.finish(&mut frame, started));
+    let outbound = &mut pair.client.outbound;
+    outbound.offer(outbound.peers()[0], &frame[16..], 1, None).expect("room");
+    let mut messages = Vec::new();
+    for ms in [1, 500, 1_000] {
+        let due = outbound.poll_delivery(at(ms).steady, false, &mut out).expect("due");
+        if ms == 1 {
+            outbound.not_sent(due);
+        } else {
+            messages.push(due.messages);
+        }
+    }
+    assert_eq!(messages, [1, 0]);
+}

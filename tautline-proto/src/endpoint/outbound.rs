@@ -79,6 +79,10 @@ struct Peer {
     tx: Arc<PeerTxCounters>,
     echo: Option<Token>,
     ack: Option<Ride>,
+    /// Whether it rides in the datagram that was sealed last.
+    ack_rides: bool,
+    /// Messages that went for the first time in datagrams that the kernel did not take.
+    uncounted: u64,
     flow: Option<Box<Outflow>>,
     /// Its entry in `due`; kept by [`Outbound::schedule`].
     flow_due: Option<Instant>,
@@ -160,7 +164,7 @@ impl Outbound {
                 if let Some(token) = peer.echo.filter(|_| room >= native::MAX_ECHO_LEN) {
                     native::write_control(datagram, &Control::Echo { token, name: &self.name });
                 }
-                peer.let_ack_ride(datagram, size);
+                peer.ack_rides = peer.let_ack_ride(datagram, size);
                 native::seal(datagram, Header { session: peer.session, sequence, from_server });
             }
         }
@@ -177,7 +181,8 @@ impl Outbound {
     /// As [`seal`](Self::seal), for all datagrams of `pack`, with the next numbers.
     pub fn seal_pack(&mut self, id: PeerId, pack: &mut Pack) -> Option<SocketAddr> {
         let from_server = self.role == Role::Server;
-        let peer = self.peer(id)?;
+        let peer = self.slots.get_mut(id.slot())?.as_mut().filter(|peer| peer.id == id)?;
+        peer.ack_rides = false;
         #[allow(clippy::cast_possible_truncation)] // the low half travels
         let sequence = peer.next as u32;
         pack.seal(Header { session: peer.session, sequence, from_server });
@@ -192,6 +197,7 @@ impl Outbound {
         peer.tx.datagrams.add(sent.datagrams);
         peer.tx.bytes.add(sent.bytes as u64);
         peer.tx.messages.add(sent.messages);
+        peer.ack_has_ridden();
         if let Some(flow) = &mut peer.flow {
             flow.others_sent(sent.datagrams);
         }
@@ -259,8 +265,19 @@ impl Outbound {
         if self.slots.len() <= id.slot() {
             self.slots.resize_with(id.slot() + 1, || None);
         }
-        self.slots[id.slot()] =
-            Some(Peer { id, address, session, next, tx, echo, ack: None, flow: None, flow_due: None });
+        self.slots[id.slot()] = Some(Peer {
+            id,
+            address,
+            session,
+            next,
+            tx,
+            echo,
+            ack: None,
+            ack_rides: false,
+            uncounted: 0,
+            flow: None,
+            flow_due: None,
+        });
         self.open.push(id);
         self.by_address.insert(address, id);
         // The echo goes out at once; a message that follows close behind carries it again.
@@ -327,10 +344,24 @@ impl Outbound {
             let soonest = if polled.is_some() { at } else { now.plus(HELD_BACK) };
             self.schedule(id, soonest);
             if let Some(messages) = polled {
+                let messages = messages + self.take_uncounted(id);
                 return Some(Due { peer: id, messages });
             }
         }
         None
+    }
+
+    /// The kernel did not take a datagram of [`poll_delivery`](Self::poll_delivery)'s. What was in it is sent again as if it had
+    /// been lost on the way; its messages count with the next one.
+    pub fn not_sent(&mut self, due: Due) {
+        if let Some(Some(peer)) = self.slots.get_mut(due.peer.slot()) {
+            peer.uncounted = due.messages;
+        }
+    }
+
+    fn take_uncounted(&mut self, id: PeerId) -> u64 {
+        let peer = self.slots.get_mut(id.slot()).and_then(Option::as_mut);
+        peer.map_or(0, |peer| core::mem::take(&mut peer.uncounted))
     }
 
     /// When [`poll_delivery`](Self::poll_delivery) has something to do next.
@@ -417,18 +448,26 @@ impl Outbound {
 const HELD_BACK: Duration = Duration::from_micros(200);
 
 impl Peer {
-    /// Adds what was last acknowledged to the peer, a few times and where there is room.
+    /// Adds what was last acknowledged to the peer, where there is room; whether it was added.
     #[inline]
-    fn let_ack_ride(&mut self, datagram: &mut Vec<u8>, size: usize) {
-        let Some(ack) = &mut self.ack else { return };
+    fn let_ack_ride(&self, datagram: &mut Vec<u8>, size: usize) -> bool {
+        let Some(ack) = &self.ack else { return false };
         let len = native::FRAME_HEADER_LEN + 4 + ack.bitmap.len();
-        if datagram.len() + len + native::TRAILER_LEN > size {
-            return;
+        let fits = datagram.len() + len + native::TRAILER_LEN <= size;
+        if fits {
+            native::write_ack(datagram, ack.base, &ack.bitmap);
         }
-        native::write_ack(datagram, ack.base, &ack.bitmap);
-        ack.left -= 1;
-        if ack.left == 0 {
-            self.ack = None;
+        fits
+    }
+
+    /// The kernel has what was sealed last: an acknowledgement rides a few times only.
+    #[inline]
+    fn ack_has_ridden(&mut self) {
+        if let Some(ack) = self.ack.as_mut().filter(|_| core::mem::take(&mut self.ack_rides)) {
+            ack.left -= 1;
+            if ack.left == 0 {
+                self.ack = None;
+            }
         }
     }
 }

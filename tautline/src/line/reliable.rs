@@ -67,7 +67,7 @@ impl Line {
         if let Some(due) = due
             && open.send_to(due.peer, &mut datagram, due.messages).is_err()
         {
-            // It is sent again, as if it had been lost on the way.
+            open.outbound.not_sent(due);
             self.counters.refused.add(1);
         }
         open.scratch = datagram;
