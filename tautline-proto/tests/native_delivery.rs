@@ -7,7 +7,7 @@ use std::time::Duration;
 use support::{Node, address, at, plain_head, settle};
 use tautline_proto::endpoint::{Outcome, Refusal, Role, WireFormat};
 use tautline_proto::wire::native::{DELIVERY_WINDOW, Frame, Head, parse};
-use tautline_proto::{Delivery, DropReason, MessageType, Now};
+use tautline_proto::{Delivery, DropReason, MessageType, Now, Priority};
 
 const SERVER: u16 = 9000;
 
@@ -289,6 +289,33 @@ fn a_full_window_refuses_until_something_is_acknowledged() {
     assert!(pair.offer(Delivery::Reliable, b"0").is_ok());
     pair.run(100, 0, 0);
     assert_eq!(pair.client.outcomes.len(), taken + 1);
+}
+
+#[test]
+fn a_critical_message_waits_behind_no_other() {
+    let mut pair = Pair::new();
+    for number in 0..500_u64 {
+        pair.offer(Delivery::Ordered, number.to_string().as_bytes()).expect("room");
+    }
+    let waits = pair.client.sent.len();
+    let now = pair.now();
+    let critical = Head { delivery: Delivery::Reliable, priority: Priority::Critical, ..plain_head(now) };
+    pair.client.offer(&critical, b"1000", now).expect("room");
+    assert_eq!(pair.client.sent.len(), waits + 1, "it goes at once");
+    pair.client.sent.drain(..waits);
+    pair.run(1, 0, 0);
+    assert_eq!(pair.server.payloads(), ["1000"]);
+    pair.run(1_000, 10, 10);
+    let got = numbers(&pair.server);
+    assert_eq!(got[1..], (0..500).collect::<Vec<_>>());
+    assert_eq!(pair.client.outcomes.len(), 501);
+    let now = pair.now();
+    let expires = Some(now.steady);
+    pair.client.offer_until(&critical, b"2000", now, expires).expect("room");
+    assert_eq!(pair.client.outcomes.last().map(|&(_, outcome)| outcome), Some(Outcome::Expired));
+    pair.offer(Delivery::Ordered, b"500").expect("room");
+    pair.run(100, 0, 0);
+    assert_eq!(numbers(&pair.server)[1..], (0..=500).collect::<Vec<_>>());
 }
 
 #[test]

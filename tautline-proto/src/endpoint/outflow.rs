@@ -34,7 +34,8 @@ const MOST_CREDIT: u64 = 8 * OTHERS_PER_RESEND;
 /// See the module's head.
 ///
 /// Invariants: unit `i` has number `base + i`; the first unit is not settled; those below `unsent` were sent, those from
-/// there on were not; `on_their_way` are the numbers of those that were sent and are not settled, rising; `messages` holds
+/// there on were not, unless their message is critical; `urgent` are those of critical messages that were not sent;
+/// `on_their_way` are the numbers of those that were sent and are not settled, rising; `messages` holds
 /// those with units that are not settled, by the number of their first, and `expiries` those of them that expire.
 #[derive(Debug, Default)]
 pub(super) struct Outflow {
@@ -45,6 +46,7 @@ pub(super) struct Outflow {
     /// enough: the message may wait at the peer for an earlier one.
     last_ordered: HashMap<Stream, Range<u64>>,
     unsent: u64,
+    urgent: VecDeque<u64>,
     on_their_way: Vec<u64>,
     expiries: BTreeSet<(Instant, u64)>,
     round_trip: RoundTrip,
@@ -152,6 +154,9 @@ impl Outflow {
             }
         }
         let units = u64::from(count);
+        if native::is_critical(frame[4]) {
+            self.urgent.extend(first..first + units);
+        }
         let pending = Pending { units, unacknowledged: units, receipt, expires };
         self.messages.insert(first, pending);
         self.expiries.extend(expires.map(|at| (at, first)));
@@ -187,11 +192,12 @@ impl Outflow {
         settled.extend(self.overdue(turn));
         let begin = out.len();
         let timeout = self.timeout();
+        let mut messages = self.send_urgent(turn, timeout, out, begin);
         if self.may_resend(turn, timeout) && self.resend(turn, timeout, out, begin) {
             self.last_resend = turn.now;
             self.credit = self.credit.saturating_sub(OTHERS_PER_RESEND);
         }
-        let messages = self.send_first(turn, timeout, out, begin);
+        messages += self.send_first(turn, timeout, out, begin);
         self.write_forward(turn, timeout, out, begin);
         (out.len() > begin).then_some(messages)
     }
@@ -216,17 +222,43 @@ impl Outflow {
     fn send_first(&mut self, turn: Turn, timeout: Duration, out: &mut Vec<u8>, begin: usize) -> u64 {
         let mut messages = 0;
         while self.on_their_way.len() < IN_FLIGHT && self.unsent < self.next() {
-            let unit = &mut self.units[index(self.unsent, self.base)];
-            if !unit.is_settled() {
-                if !unit.write(turn, timeout, out, begin) {
-                    break;
-                }
-                messages += u64::from(unit.message == self.unsent);
-                self.on_their_way.push(self.unsent);
-            }
+            let Some(begun) = self.send_unit(self.unsent, turn, timeout, out, begin) else { break };
+            messages += begun;
             self.unsent += 1;
         }
         messages
+    }
+
+    /// As [`send_first`](Self::send_first), those of critical messages: before all else, however many are on their way.
+    fn send_urgent(&mut self, turn: Turn, timeout: Duration, out: &mut Vec<u8>, begin: usize) -> u64 {
+        let mut messages = 0;
+        while let Some(&number) = self.urgent.front() {
+            let Some(begun) = self.send_unit(number, turn, timeout, out, begin) else { break };
+            messages += begun;
+            self.urgent.pop_front();
+        }
+        messages
+    }
+
+    /// Writes a unit if it is to be sent for the first time; how many messages begin with it, `None` where there is no room.
+    fn send_unit(
+        &mut self,
+        number: u64,
+        turn: Turn,
+        timeout: Duration,
+        out: &mut Vec<u8>,
+        begin: usize,
+    ) -> Option<u64> {
+        let unit = &mut self.units[index(number, self.base)];
+        if unit.is_settled() || unit.tries > 0 {
+            return Some(0);
+        }
+        if !unit.write(turn, timeout, out, begin) {
+            return None;
+        }
+        let place = self.on_their_way.partition_point(|&other| other < number);
+        self.on_their_way.insert(place, number);
+        Some(u64::from(unit.message == number))
     }
 
     /// The number of the next unit.
@@ -262,6 +294,7 @@ impl Outflow {
     /// When [`poll`](Self::poll) has something to do next.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let begins = self.on_their_way.len() < IN_FLIGHT && self.unsent < self.next();
+        let begins = begins || !self.urgent.is_empty();
         let resends = self.on_their_way.iter().map(|&number| self.units[index(number, self.base)].resend_at);
         let expiry = self.expiries.first().map(|&(at, _)| at);
         let forward = self.needs_forward().then_some(self.forward_at);
@@ -361,6 +394,7 @@ impl Outflow {
             self.units[index(number, self.base)].frame = Vec::new();
         }
         self.on_their_way.retain(|number| !(first..end).contains(number));
+        self.urgent.retain(|number| !(first..end).contains(number));
         self.given_up_to = self.given_up_to.max(end);
         Some((pending.receipt, outcome))
     }

@@ -18,6 +18,7 @@ pub(crate) use delivery::{DeliveryNumbers, cut, parts, write_ack};
 pub use frames::{Frame, Frames, MessageFrame};
 pub use pack::{MAX_DATAGRAMS, Pack};
 use reader::Reader;
+pub(crate) use write::is_critical;
 pub use write::{
     BadText, Control, Head, MAX_LIFESPAN, MIN_LIFESPAN, MessageStart, begin_message, finish_message,
     write_control,

@@ -113,6 +113,11 @@ pub(super) const fn numbers_len(delivery: Delivery) -> usize {
     }
 }
 
+/// Whether a message is critical, by the first byte of its body.
+pub(crate) fn is_critical(first: u8) -> bool {
+    Priority::from_wire((first >> 4 & 0b11) + 1) == Some(Priority::Critical)
+}
+
 /// Where a message frame begins.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "finish_message needs it"]
