@@ -185,10 +185,12 @@ impl Request {
     /// [`TimedOut`](RequestError::TimedOut) and [`Closed`](RequestError::Closed).
     pub fn wait(self, timeout: Option<Duration>) -> Result<Message, RequestError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        match self.answer.wait(deadline, Option::take) {
-            Some(answer) => answer.ok_or(RequestError::Closed),
-            None => Err(RequestError::TimedOut),
-        }
+        let answer = self.answer.wait(deadline, Option::take).or_else(|| {
+            // Whoever has taken it off the table meanwhile is about to answer it.
+            let is_answered = self.shared.requests.end(self.id, |_| true).is_none();
+            is_answered.then(|| self.answer.wait(None, Option::take)).flatten()
+        });
+        answer.map_or(Err(RequestError::TimedOut), |answer| answer.ok_or(RequestError::Closed))
     }
 }
 
@@ -223,5 +225,31 @@ impl Drop for Request {
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{arrival, numbered};
+    use crate::{Config, Priority};
+
+    #[test]
+    fn an_answer_that_comes_when_the_time_is_over_is_not_lost() {
+        let config = Config::server("127.0.0.1:0");
+        let settings = config.settings().expect("valid");
+        let shared = Arc::new(Shared::new(config, &settings, false));
+        let request = Request::begin(&shared, Target::All, &Metadata::data(), |_| Ok(())).expect("begun");
+        // As the driver does, slowly.
+        let answer = shared.requests.end(request.id, |_| true).expect("it waits");
+        let message = Message::copy(&shared.pool, &numbered(7, Priority::Normal), arrival());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| request.wait(Some(Duration::ZERO)));
+            std::thread::sleep(Duration::from_millis(20));
+            answer.set(Some(message));
+            assert!(waiting.join().expect("no panic").is_ok());
+        });
+        let request = Request::begin(&shared, Target::All, &Metadata::data(), |_| Ok(())).expect("begun");
+        assert_eq!(request.wait(Some(Duration::ZERO)).map(drop), Err(RequestError::TimedOut));
     }
 }

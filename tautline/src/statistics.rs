@@ -24,7 +24,7 @@ pub struct Statistics {
     /// Messages that the kernel took, counted once per peer.
     pub messages_sent: u64,
     /// Messages that passed every check of the protocol. All were offered to handlers and inbox but those that
-    /// `messages_dropped` counts as `Expired`, `Stale` or `Superseded`.
+    /// `messages_dropped` counts as `Expired`, `Stale` or `Superseded`, and those that answered a request.
     pub messages_received: u64,
     /// Bytes of all datagrams sent to peers.
     pub bytes_sent: u64,
