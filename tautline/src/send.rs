@@ -237,14 +237,15 @@ impl Shared {
     ) -> Result<Sent, SendError> {
         let sent = at_desk(|Desk { job, draft }| {
             job.begin(link, target, metadata);
+            // The same for all but the content type.
+            let mut head = link.head(metadata, None, link.codec, job.terms.made);
+            job.terms.expires = link.expiry(&head, job.terms.made);
             let mut batch = Batch { shared: self, link, job, sent: Sent::Written, done: 0 };
             let encoded = items.iter().try_for_each(|item| {
-                let content_type = content_type(item);
-                link.check_wire(content_type, metadata)?;
-                let head = link.head(metadata, None, content_type, batch.job.terms.made);
+                head.content_type = content_type(item);
+                link.check_wire(head.content_type, metadata)?;
                 draft.clear();
                 link.encode(draft, &head, |out| write_payload(out, item))?;
-                batch.job.terms.expires = link.expiry(&head, batch.job.terms.made);
                 match head.delivery {
                     Delivery::BestEffort => batch.add(draft),
                     _ => batch.offer(draft, &head),
@@ -410,6 +411,7 @@ impl Link {
     }
 
     /// The metadata as they travel: what the message does not say itself, its stream's settings say.
+    #[inline]
     fn head<'a>(
         &self,
         metadata: &'a Metadata,
@@ -417,35 +419,22 @@ impl Link {
         content_type: ContentType,
         made: WallTime,
     ) -> Head<'a> {
-        let mut head = head(metadata, answers, content_type, made);
-        if let Some(streams) = &self.streams {
-            let qos = streams.of(metadata.message_type, metadata.channel);
-            head.delivery = metadata.delivery.or(qos.delivery).unwrap_or_default();
-            if self.wire == Wire::Native {
-                head.lifespan = metadata.lifespan.or(qos.lifespan);
-            }
+        let of_stream = |streams: &Streams| streams.of(metadata.message_type, metadata.channel);
+        let qos = self.streams.as_ref().map(of_stream).unwrap_or_default();
+        // The classic wire carries none.
+        let lifespan = qos.lifespan.filter(|_| self.wire == Wire::Native);
+        Head {
+            message_type: metadata.message_type,
+            priority: metadata.priority,
+            channel: metadata.channel,
+            timestamp: metadata.timestamp.unwrap_or(made),
+            message_id: metadata.message_id.as_ref().map(Id::borrowed),
+            source: metadata.source.as_deref(),
+            destination: metadata.destination.as_deref(),
+            correlation_id: answers.or(metadata.correlation_id.as_ref()).map(Id::borrowed),
+            delivery: metadata.delivery.or(qos.delivery).unwrap_or_default(),
+            lifespan: metadata.lifespan.or(lifespan),
+            content_type,
         }
-        head
-    }
-}
-
-fn head<'a>(
-    metadata: &'a Metadata,
-    answers: Option<&'a Id<'a>>,
-    content_type: ContentType,
-    made: WallTime,
-) -> Head<'a> {
-    Head {
-        message_type: metadata.message_type,
-        priority: metadata.priority,
-        channel: metadata.channel,
-        timestamp: metadata.timestamp.unwrap_or(made),
-        message_id: metadata.message_id.as_ref().map(Id::borrowed),
-        source: metadata.source.as_deref(),
-        destination: metadata.destination.as_deref(),
-        correlation_id: answers.or(metadata.correlation_id.as_ref()).map(Id::borrowed),
-        delivery: metadata.delivery.unwrap_or_default(),
-        lifespan: metadata.lifespan,
-        content_type,
     }
 }
