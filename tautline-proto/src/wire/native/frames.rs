@@ -191,6 +191,7 @@ impl<'a> MessageFrame<'a> {
     }
 
     /// How the message was sent; `None` for a class of a later build.
+    #[inline]
     pub(crate) fn delivery(self) -> Option<Delivery> {
         Delivery::from_wire(self.body.first().map_or(0, |first| first >> 6))
     }
