@@ -82,6 +82,8 @@ pub(crate) struct UnderWay {
     pub(crate) message_type: MessageType,
     pub(crate) channel: u16,
     pub(crate) tracker: Option<Arc<Tracker>>,
+    /// Its id, which a request may have.
+    pub(crate) number: Option<u64>,
 }
 
 /// The table of those under way; kept under the transmit lock, beyond one connection.

@@ -17,7 +17,7 @@ use crate::oneshot::OneShot;
 use crate::pool::Pool;
 use crate::shared::Shared;
 use crate::sync::lock;
-use crate::{Delivery, Id, MessageRef, Metadata, Wire};
+use crate::{Delivery, Id, MessageRef, Metadata, Outcome, Role, Wire};
 
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum RequestError {
     Send(SendError),
     /// No answer came in the given time. The request may have arrived all the same.
     TimedOut,
+    /// It was sent reliably, and not acknowledged; this became of it.
+    NotDelivered(Outcome),
     /// The interface was disconnected while waiting.
     Closed,
 }
@@ -38,6 +40,7 @@ impl fmt::Display for RequestError {
             Self::TimedOut => {
                 f.write_str("no answer came in time: does the other end reply to such messages?")
             }
+            Self::NotDelivered(outcome) => write!(f, "the request has no answer, because it was {outcome}"),
             Self::Closed => f.write_str("the interface was disconnected while waiting for the answer"),
         }
     }
@@ -61,8 +64,7 @@ impl From<SendError> for RequestError {
 /// Ids of requests have these bits, so that none is a default id of another message.
 const REQUEST_ID: u64 = 0b11 << 62;
 
-/// `None`: the interface was disconnected.
-type Answer = OneShot<Option<Message>>;
+type Answer = OneShot<Result<Message, RequestError>>;
 
 /// The requests that wait for answers.
 #[derive(Debug)]
@@ -140,22 +142,31 @@ impl Requests {
         };
         let is_meant = |pending: &Pending| pending.is_for(arrival);
         let Some(answer) = id.and_then(|id| self.end(id, is_meant)) else { return false };
-        answer.set(Some(Message::copy(pool, message, arrival)));
+        answer.set(Ok(Message::copy(pool, message, arrival)));
         true
+    }
+
+    /// Ends a request whose message was not delivered; not one that others may still answer.
+    pub(crate) fn fail(&self, id: u64, outcome: Outcome, role: Role) {
+        let has_one_peer = |pending: &Pending| pending.target != Target::All || role == Role::Client;
+        if let Some(answer) = self.end(id, has_one_peer) {
+            answer.set(Err(RequestError::NotDelivered(outcome)));
+        }
     }
 
     /// Ends all: the interface was disconnected.
     pub(crate) fn close(&self) {
         let pending = std::mem::take(&mut lock(&self.table).pending);
         self.waiting.store(0, Ordering::Relaxed);
-        pending.into_values().for_each(|pending| pending.answer.set(None));
+        pending.into_values().for_each(|pending| pending.answer.set(Err(RequestError::Closed)));
     }
 }
 
 /// The answer to a request, when it comes; what
 /// [`request_async`](crate::UdpInterface::request_async) returns.
 ///
-/// Waits for as long as it takes: give it a time-out of your executor's. Dropping it gives the request up; an answer that
+/// Waits for as long as it takes: give it a time-out of your executor's. Where the request is sent reliably, as by default
+/// on the native wire, it ends at the latest when that has failed. Dropping it gives the request up; an answer that
 /// comes then goes to handlers and inbox like any other message.
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Request {
@@ -182,7 +193,7 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](RequestError::TimedOut) and [`Closed`](RequestError::Closed).
+    /// All but [`Send`](RequestError::Send).
     pub fn wait(self, timeout: Option<Duration>) -> Result<Message, RequestError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let answer = self.answer.wait(deadline, Option::take).or_else(|| {
@@ -190,7 +201,7 @@ impl Request {
             let is_answered = self.shared.requests.end(self.id, |_| true).is_none();
             is_answered.then(|| self.answer.wait(None, Option::take)).flatten()
         });
-        answer.map_or(Err(RequestError::TimedOut), |answer| answer.ok_or(RequestError::Closed))
+        answer.unwrap_or(Err(RequestError::TimedOut))
     }
 }
 
@@ -212,7 +223,7 @@ impl Future for Request {
     type Output = Result<Message, RequestError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.answer.poll(context, Option::take).map(|answer| answer.ok_or(RequestError::Closed))
+        self.answer.poll(context, Option::take)
     }
 }
 

@@ -218,7 +218,11 @@ impl Shared {
             now.steady.plus(lifespan.saturating_sub(Duration::from_nanos(age)))
         });
         let (message_type, channel) = (head.message_type, head.channel);
-        let how = Reliably { message_type, channel, expires, tracker: tracker.cloned() };
+        let number = match head.message_id {
+            Some(Id::Number(number)) => Some(number),
+            _ => None,
+        };
+        let how = Reliably { message_type, channel, expires, tracker: tracker.cloned(), number };
         let (outcome, wake_driver) = self.with_line(|line| line.offer(job, &how, now));
         if wake_driver {
             link.life.wake();

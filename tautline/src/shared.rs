@@ -115,6 +115,9 @@ impl Shared {
             if let Some(tracker) = &message.tracker {
                 tracker.end(*outcome);
             }
+            if let Some(number) = message.number.filter(|_| *outcome != Outcome::Delivered) {
+                self.requests.fail(number, *outcome, self.role);
+            }
         }
         for (UnderWay { peer, message_type, channel, .. }, outcome) in ended {
             if outcome != Outcome::Delivered {

@@ -243,6 +243,14 @@ fn a_request_without_an_answer_says_why() {
     assert_eq!(request(&client), Err(RequestError::Send(SendError::NotConnected)));
 }
 
+#[test]
+fn a_request_that_is_not_delivered_ends_with_its_outcome() {
+    let (_server, client) = pair(Wire::Native);
+    let worthless = Metadata::command().lifespan(Duration::from_micros(1));
+    let answer = client.request(&1, &worthless, PATIENCE).map(drop);
+    assert_eq!(answer, Err(RequestError::NotDelivered(Outcome::Expired)));
+}
+
 #[tokio::test]
 async fn requests_and_receipts_can_be_awaited() {
     let (server, client) = pair(Wire::Native);

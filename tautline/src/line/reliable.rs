@@ -23,6 +23,8 @@ pub(crate) struct Reliably {
     /// When it is not worth anything any more.
     pub(crate) expires: Option<Instant>,
     pub(crate) tracker: Option<Arc<Tracker>>,
+    /// Its id, where it has one of its own that is a number.
+    pub(crate) number: Option<u64>,
 }
 
 impl Line {
@@ -49,6 +51,7 @@ impl Line {
                 message_type: how.message_type,
                 channel: how.channel,
                 tracker: how.tracker.clone(),
+                number: how.number,
             });
             Ok(())
         });
