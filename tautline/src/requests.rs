@@ -257,7 +257,7 @@ mod tests {
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| request.wait(Some(Duration::ZERO)));
             std::thread::sleep(Duration::from_millis(20));
-            answer.set(Some(message));
+            answer.set(Ok(message));
             assert!(waiting.join().expect("no panic").is_ok());
         });
         let request = Request::begin(&shared, Target::All, &Metadata::data(), |_| Ok(())).expect("begun");
