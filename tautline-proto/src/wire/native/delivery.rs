@@ -111,8 +111,9 @@ impl<'a> Fragment<'a> {
         let fragment = Self { flags, delivery, index, count, total, numbers, piece: fields.0 };
         let most = if delivery == Delivery::BestEffort { u64::MAX } else { DELIVERY_WINDOW };
         let right = index < count && (2..=most).contains(&count.into());
-        let is_long = total.div_ceil(count.into()) >= MIN_PIECE;
-        (right && is_long && fragment.piece.len() == fragment.range().len()).then_some(fragment)
+        // Looked at only where there are parts to divide by.
+        let is_long = || total.div_ceil(count.into()) >= MIN_PIECE;
+        (right && is_long() && fragment.piece.len() == fragment.range().len()).then_some(fragment)
     }
 
     /// Where its piece stands in the whole body: all are of equal length but the last.
@@ -212,6 +213,7 @@ mod tests {
         let fragment = cut(&frame, Delivery::Reliable, numbers, 4).next().expect("four");
         for wrong in [
             Fragment { piece: &frame[..149], ..fragment },
+            Fragment { count: 0, ..fragment },
             Fragment { count: 1, ..fragment },
             Fragment { index: 4, ..fragment },
             Fragment { total: 3, ..fragment },
