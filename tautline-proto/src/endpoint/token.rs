@@ -30,7 +30,8 @@ pub(crate) struct Secrets {
 
 impl core::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Secrets")
+        // Never the key.
+        f.debug_struct("Secrets").field("drawn", &self.drawn).finish_non_exhaustive()
     }
 }
 
