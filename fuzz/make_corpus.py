@@ -27,11 +27,62 @@ def operations(wire, datagram):
     return bytes([wire]) + feed + bytes([4, 20]) + feed + bytes([6, 0, 5, 0])
 
 
+def settings():
+    """Every key with what its row of docs/configuration.md shows as its default."""
+    page = (HERE.parent / "docs" / "configuration.md").read_text()
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) > 4 and cells[1].startswith("`"):
+            default = cells[3].split("`")
+            yield cells[1].strip("`"), default[1] if len(default) > 1 else "1"
+
+
+def write_settings():
+    for key, value in settings():
+        toml = value if value in ("true", "false") or value.isdigit() else f'"{value}"'
+        write("config", key + "_toml", f'role = "server"\nendpoint = "h:1"\n{key} = {toml}\n'.encode())
+        write("config", key + "_text", f"ROLE=client\nENDPOINT=h:1\n{key.upper()}={value}\n".encode())
+        stream = f'role = "server"\nendpoint = "[::1]:9"\n[command]\n{key} = {toml}\n[command.3]\n{key} = {toml}\n'
+        write("config", key + "_stream", stream.encode())
+
+
+def write_worlds():
+    """Some steps of the delivery target: two messages of each kind each way, what is under way delivered, lost, repeated."""
+    sends = b"".join(bytes([10, kind << 1 | end]) for kind in range(6) for end in range(2))
+    for begin in range(2):
+        for name, after in [("deliver", [5, 0] * 40), ("lose", [7, 3, 5, 0, 8, 0] * 8), ("repeat", [6, 1, 0, 2] * 9)]:
+            write("delivery", f"{name}_{begin}", bytes([begin]) + bytes([5, 0] * 8) + sends + bytes(after))
+        for name, crash in [("restart", 14), ("close", 15)]:
+            steps = bytes([crash, 0, 5, 0, 5, 0, crash, 1, 8, 0, 0, 1, 6, 0, 8, 0])
+            write("delivery", f"{name}_{begin}", bytes([begin]) + sends[:12] + steps * 3)
+
+
+def write_fragments():
+    # Far more than may be kept, in order behind a message that never comes.
+    behind = [bytes([1, 2, 2 * k, 0, 2 * k, index, 2, 0x17, 0x70]) for k in range(1, 60) for index in range(2)]
+    write("reassembly", "behind_one_that_never_comes", b"".join(behind))
+    write("reassembly", "one_of_none", bytes([1, 0, 0, 0, 0, 0, 0, 3, 0]))
+    # Far more than may be kept, in order behind a message that never comes.
+    behind = [bytes([1, 2, 2 * k, 0, 2 * k, index, 2, 0x17, 0x70]) for k in range(1, 60) for index in range(2)]
+    write("reassembly", "behind_one_that_never_comes", b"".join(behind))
+    for kind in range(3):
+        parts = b"".join(bytes([1, kind, 0, 0, 0, index, 3, 3, 0]) for index in range(3))
+        behind = b"".join(bytes([1, kind, 9, 0, 2, index, 2, 3, 0]) for index in range(2))
+        write("reassembly", f"parts_{kind}", parts + behind + bytes([7, 200]))
+        write("reassembly", f"messages_{kind}", bytes([4, kind, 0, 0, 0, 5, 4, kind, 2, 0, 1, 5, 6, 0, 3, 7, 9]))
+
+
 def main():
     for name, datagram in goldens():
         write("wire", name, datagram)
+        if name.startswith("native_"):
+            frames = datagram[16:-4][:255]
+            write("reassembly", name, bytes([0, len(frames)]) + frames)
         for wire in range(4):
             write("endpoint", f"{name}_{wire}", operations(wire, datagram))
+    write_settings()
+    write_worlds()
+    write_fragments()
     write("window", "in_order", bytes([1, 1, 1, 1, 1, 1]))
     write("window", "gaps_and_waits", bytes([5, 250, 130, 1, 200, 60, 3, 128]))
 

@@ -1,0 +1,59 @@
+//! Messages of every class between two ends, datagrams lost, repeated and overtaken, ends killed and closed, in any order:
+//! each is delivered once at most and has one outcome, and a network that is whole again brings the ends together.
+#![no_main]
+
+#[path = "../../tautline-proto/tests/support/mod.rs"]
+mod support;
+#[path = "../../tautline-proto/tests/support/world.rs"]
+mod world;
+
+use libfuzzer_sys::fuzz_target;
+use world::{End, Fault, Kind, Step, Times, World};
+
+const MOST_STEPS: usize = 400;
+/// A life has a seed of one byte.
+const MOST_CRASHES: usize = 100;
+/// What the network holds.
+const MOST_FLYING: usize = 100;
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&first, choices)) = input.split_first() else { return };
+    let begin = if first & 1 == 0 { World::connected } else { World::new };
+    let mut world = begin(Times::default(), Fault::None);
+    let mut crashes = 0;
+    for choice in choices.chunks_exact(2).take(MOST_STEPS) {
+        let Some(step) = step(&world, choice[0], choice[1]) else { continue };
+        crashes += usize::from(matches!(step, Step::Restart(_) | Step::Close(_)));
+        if crashes <= MOST_CRASHES {
+            world.step(step);
+            assert_eq!(world.broken, None, "{step:?}");
+        }
+    }
+    world.heal();
+    assert_eq!(world.broken, None);
+});
+
+/// What these bytes mean here, if it can be done.
+fn step(world: &World, what: u8, which: u8) -> Option<Step> {
+    let end = if which & 1 == 0 { End::Client } else { End::Server };
+    let kind = match which >> 1 & 7 {
+        0 => Kind::BestEffort,
+        1 => Kind::Ordered,
+        2 => Kind::Large,
+        3 => Kind::LargeOrdered,
+        4 => Kind::ShortLived,
+        _ => Kind::Reliable,
+    };
+    let flying = world.flying.len();
+    let index = usize::from(which).checked_rem(flying);
+    match what % 16 {
+        0..=4 => index.map(Step::Deliver),
+        5 => Some(Step::Deliver(0)).filter(|_| flying > 0),
+        6 => index.filter(|_| flying < MOST_FLYING).map(Step::Repeat),
+        7 => index.map(Step::Lose),
+        8..=9 => Some(Step::Wait).filter(|_| flying < MOST_FLYING),
+        10..=13 => Some(Step::Send(end, kind)).filter(|_| world.can_send(end) && flying < MOST_FLYING),
+        14 => Some(Step::Restart(end)),
+        _ => Some(Step::Close(end)),
+    }
+}
