@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{Outcome, cpu_seconds, memory};
 
-/// How many messages go out between two looks at the clock; with a rate, how many go out at once.
+/// How many messages go out between two looks at the clock where there is no rate.
 const LOOK_EVERY: u64 = 64;
 
 /// One throughput run, the sender's side: `while run.more() { send run.message() }`.
@@ -54,16 +54,20 @@ impl Throughput {
             self.tried = count;
             return true;
         };
-        // At the first message of each `LOOK_EVERY`.
-        if (self.tried - 1) / LOOK_EVERY != (self.tried + count - 1) / LOOK_EVERY {
-            let elapsed = started.elapsed();
-            let due = self.rate.map_or(elapsed, |rate| Duration::from_secs_f64(self.tried as f64 / rate));
-            if elapsed.max(due) >= self.length {
+        if let Some(rate) = self.rate {
+            // Evenly, so that how many there are in a burst is not measured with how many clients there are.
+            let due = Duration::from_secs_f64(self.tried as f64 / rate);
+            if due >= self.length {
                 return false;
             }
-            if due > elapsed {
-                std::thread::sleep(due - elapsed);
+            while started.elapsed() < due {
+                std::hint::spin_loop();
             }
+        } else if (self.tried - 1) / LOOK_EVERY != (self.tried + count - 1) / LOOK_EVERY
+            && started.elapsed() >= self.length
+        {
+            // Looked at with the first message of each `LOOK_EVERY`.
+            return false;
         }
         self.tried += count;
         true
