@@ -3,6 +3,8 @@
 mod common;
 
 use std::future::Future;
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use common::{
@@ -64,12 +66,10 @@ fn a_thousand_ordered_messages_come_in_order_and_once() {
     assert_nothing_waits(&server);
 }
 
-#[test]
-fn a_window_that_is_full_refuses_by_name() {
-    let (server, client) = pair(Wire::Native);
-    // Held up, the server acknowledges nothing.
-    let (hold, held) = std::sync::mpsc::channel::<()>();
-    let held = std::sync::Mutex::new(held);
+/// Holds the server's driver up, so that it acknowledges nothing, until what is returned is dropped.
+fn hold_up(server: &UdpInterface, client: &UdpInterface) -> Sender<()> {
+    let (hold, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
     server.register_message_handler(
         MessageType::Data,
         Handler::inline(move |_, _| {
@@ -77,6 +77,13 @@ fn a_window_that_is_full_refuses_by_name() {
         }),
     );
     client.send(&0, &Metadata::data()).expect("sent");
+    hold
+}
+
+#[test]
+fn a_window_that_is_full_refuses_by_name() {
+    let (server, client) = pair(Wire::Native);
+    let hold = hold_up(&server, &client);
     let refused = (0..2000).find_map(|number| client.send(&number, &reliable()).err());
     let Some(SendError::WindowFull { .. }) = refused else { panic!("{refused:?}") };
     drop(hold);
@@ -108,15 +115,7 @@ fn disconnecting_ends_what_is_under_way() {
 fn what_nobody_acknowledges_expires() {
     let server = server(server_config(Wire::Native));
     let client = client(client_config(&server));
-    let (hold, held) = std::sync::mpsc::channel::<()>();
-    let held = std::sync::Mutex::new(held);
-    server.register_message_handler(
-        MessageType::Data,
-        Handler::inline(move |_, _| {
-            let _ = held.lock().map(|held| held.recv());
-        }),
-    );
-    client.send(&0, &Metadata::data()).expect("sent");
+    let hold = hold_up(&server, &client);
     let metadata = Metadata::configuration().lifespan(Duration::from_millis(50));
     let receipt = client.send_reliable(&1, &metadata).expect("sent");
     assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Expired));

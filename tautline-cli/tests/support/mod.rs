@@ -75,6 +75,15 @@ pub(crate) fn signal(name: &str, id: u32) {
     assert!(status.success());
 }
 
+/// Whether SIGINT is ignored here, and so by the programs that are started from here.
+pub(crate) fn ignores_interrupts() -> bool {
+    const SIGINT: u32 = 2;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (SIGINT - 1) & 1 == 1)
+}
+
 /// The last line of a text as JSON.
 pub(crate) fn last_json(text: &str) -> serde_json::Value {
     let line = text.lines().last().expect("there is a line");
