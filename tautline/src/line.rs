@@ -5,7 +5,7 @@ mod reliable;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tautline_proto::PeerId;
 use tautline_proto::endpoint::{Command, Outbound, Spent};
@@ -75,6 +75,11 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
+    /// From now on.
+    pub(crate) fn expire_after(&mut self, left: Option<Duration>) {
+        self.expires = left.and_then(|left| Instant::now().checked_add(left));
+    }
+
     /// Whether they never wait.
     pub(crate) fn is_urgent(&self) -> bool {
         self.priority == Priority::Critical

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use tautline_proto::endpoint::Encoder;
@@ -169,9 +169,11 @@ impl Shared {
             job.begin(link, target, metadata);
             let head = link.head(metadata, answers, content_type, job.terms.made);
             link.encode(&mut job.datagram, &head, &write_payload)?;
-            job.terms.expires = link.expiry(&head, job.terms.made);
             match head.delivery {
-                Delivery::BestEffort => self.hand_over(link, job),
+                Delivery::BestEffort => {
+                    job.terms.expire_after(link.time_left(&head, job.terms.made));
+                    self.hand_over(link, job)
+                }
                 _ => self.offer(link, job, &head, None),
             }
         });
@@ -213,10 +215,7 @@ impl Shared {
         tracker: Option<&Arc<Tracker>>,
     ) -> Result<Sent, Box<Failed>> {
         let now = self.clock.now();
-        let expires = head.lifespan.map(|lifespan| {
-            let age = u64::try_from(now.wall.nanos_since(head.timestamp)).unwrap_or(0);
-            now.steady.plus(lifespan.saturating_sub(Duration::from_nanos(age)))
-        });
+        let expires = link.time_left(head, now.wall).map(|left| now.steady.plus(left));
         let (message_type, channel) = (head.message_type, head.channel);
         let number = match head.message_id {
             Some(Id::Number(number)) => Some(number),
@@ -243,7 +242,7 @@ impl Shared {
             job.begin(link, target, metadata);
             // The same for all but the content type.
             let mut head = link.head(metadata, None, link.codec, job.terms.made);
-            job.terms.expires = link.expiry(&head, job.terms.made);
+            job.terms.expire_after(link.time_left(&head, job.terms.made));
             let mut batch = Batch { shared: self, link, job, sent: Sent::Written, done: 0 };
             let encoded = items.iter().try_for_each(|item| {
                 head.content_type = content_type(item);
@@ -405,13 +404,13 @@ impl Link {
         if goes { Ok(()) } else { Err(SendError::TooLarge { size, max }.into()) }
     }
 
-    /// When a message that is sent at `now` is worth nothing any more, on this machine's steady clock.
-    fn expiry(&self, head: &Head<'_>, now: WallTime) -> Option<Instant> {
+    /// For how long a message is still worth something at `now`; `None` for as long as it takes.
+    fn time_left(&self, head: &Head<'_>, now: WallTime) -> Option<Duration> {
         let of_stream = || self.streams.as_ref()?.of(head.message_type, head.channel).lifespan;
         // The classic wire carries none.
         let lifespan = if self.wire == Wire::Native { head.lifespan } else { of_stream() }?;
         let age = Duration::from_nanos(u64::try_from(now.nanos_since(head.timestamp)).unwrap_or(0));
-        Instant::now().checked_add(lifespan.saturating_sub(age))
+        Some(lifespan.saturating_sub(age))
     }
 
     /// The metadata as they travel: what the message does not say itself, its stream's settings say.
