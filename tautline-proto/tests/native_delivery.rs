@@ -85,6 +85,14 @@ impl Pair {
         self.client.offer(&Head { delivery, ..plain_head(now) }, payload, now)
     }
 
+    /// Offers an ordered message that expires.
+    fn offer_for_30_ms(&mut self, payload: &[u8]) {
+        let now = self.now();
+        let head = Head { delivery: Delivery::Ordered, ..plain_head(now) };
+        let expires = Some(now.steady.plus(Duration::from_millis(30)));
+        self.client.offer_until(&head, payload, now, expires).expect("room");
+    }
+
     fn dropped(&self, reason: DropReason) -> u64 {
         self.server.inbound.counters().snapshot().messages_dropped.of(reason)
     }
@@ -163,10 +171,7 @@ fn ordered_streams_do_not_wait_for_one_another() {
 #[test]
 fn an_ordered_message_does_not_overtake_those_behind_one_that_was_given_up() {
     let mut pair = Pair::new();
-    let now = pair.now();
-    let head = Head { delivery: Delivery::Ordered, ..plain_head(now) };
-    let expires = Some(now.steady.plus(Duration::from_millis(30)));
-    pair.client.offer_until(&head, b"0", now, expires).expect("room");
+    pair.offer_for_30_ms(b"0");
     pair.client.sent.clear();
     pair.offer(Delivery::Ordered, b"1").expect("room");
     pair.run(29, 0, 0);
@@ -220,10 +225,7 @@ fn several_later_arrivals_bring_a_lost_message_back_before_its_time_out() {
 #[test]
 fn what_outlives_its_lifespan_is_given_up_and_holds_nobody_up() {
     let mut pair = Pair::new();
-    let now = pair.now();
-    let head = Head { delivery: Delivery::Ordered, ..plain_head(now) };
-    let expires = Some(now.steady.plus(Duration::from_millis(30)));
-    pair.client.offer_until(&head, b"0", now, expires).expect("room");
+    pair.offer_for_30_ms(b"0");
     pair.client.sent.clear();
     pair.offer(Delivery::Ordered, b"1").expect("room");
     pair.run(10, 0, 0);
@@ -251,10 +253,7 @@ fn an_ordered_message_waits_for_one_that_is_there_and_waits_itself() {
 #[test]
 fn an_ordered_message_never_overtakes_one_that_was_given_up_and_is_still_on_its_way() {
     let mut pair = Pair::new();
-    let now = pair.now();
-    let head = Head { delivery: Delivery::Ordered, ..plain_head(now) };
-    let expires = Some(now.steady.plus(Duration::from_millis(30)));
-    pair.client.offer_until(&head, b"0", now, expires).expect("room");
+    pair.offer_for_30_ms(b"0");
     let slow = pair.client.sent.pop_front().expect("it was sent");
     // Nothing gets through until the first has expired.
     pair.run(40, 100, 0);

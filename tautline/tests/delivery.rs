@@ -68,14 +68,7 @@ fn a_thousand_ordered_messages_come_in_order_and_once() {
 
 /// Holds the server's driver up, so that it acknowledges nothing, until what is returned is dropped.
 fn hold_up(server: &UdpInterface, client: &UdpInterface) -> Sender<()> {
-    let (hold, held) = mpsc::channel::<()>();
-    let held = Mutex::new(held);
-    server.register_message_handler(
-        MessageType::Data,
-        Handler::inline(move |_, _| {
-            let _ = held.lock().map(|held| held.recv());
-        }),
-    );
+    let hold = hold(server);
     client.send(&0, &Metadata::data()).expect("sent");
     hold
 }
@@ -244,10 +237,12 @@ fn a_request_without_an_answer_says_why() {
 
 #[test]
 fn a_request_that_is_not_delivered_ends_with_its_outcome() {
-    let (_server, client) = pair(Wire::Native);
-    let worthless = Metadata::command().lifespan(Duration::from_micros(1));
-    let answer = client.request(&1, &worthless, PATIENCE).map(drop);
+    let (server, client) = pair(Wire::Native);
+    let hold = hold_up(&server, &client);
+    let short_lived = Metadata::command().lifespan(Duration::from_millis(20));
+    let answer = client.request(&1, &short_lived, PATIENCE).map(drop);
     assert_eq!(answer, Err(RequestError::NotDelivered(Outcome::Expired)));
+    drop(hold);
 }
 
 #[tokio::test]
@@ -281,9 +276,9 @@ fn the_classic_wire_cannot_deliver_reliably() {
 }
 
 /// Holds the driver of `interface` up, by a handler that is called for the next data, until what is returned is dropped.
-fn hold(interface: &UdpInterface) -> std::sync::mpsc::Sender<()> {
-    let (hold, held) = std::sync::mpsc::channel::<()>();
-    let held = std::sync::Mutex::new(held);
+fn hold(interface: &UdpInterface) -> Sender<()> {
+    let (hold, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
     interface.register_message_handler(
         MessageType::Data,
         Handler::inline(move |_, _| {

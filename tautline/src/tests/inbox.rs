@@ -393,19 +393,23 @@ fn what_has_outlived_its_lifespan_is_not_read() {
     assert_eq!((dropped(&inbox, DropReason::Expired), inbox.stats().offered()), (3, 5));
 }
 
+/// A thread that has started, to wait for a message and give its number.
+fn blocked(inbox: &Arc<Inbox>) -> thread::JoinHandle<Result<u64, ReceiveError>> {
+    let (entered, entering) = mpsc::channel();
+    let inbox = Arc::clone(inbox);
+    let blocked = thread::spawn(move || {
+        entered.send(()).expect("the test waits");
+        inbox.receive(LONG).map(|message| number_of(&message))
+    });
+    entering.recv().expect("the thread started");
+    blocked
+}
+
 #[test]
 fn one_who_was_woken_for_something_expired_waits_on() {
     let inbox = inbox(3, DropOldest);
     let mut task = waiting(&inbox);
-    let (entered, entering) = mpsc::channel();
-    let blocked = thread::spawn({
-        let inbox = Arc::clone(&inbox);
-        move || {
-            entered.send(()).expect("the test waits");
-            inbox.receive(LONG).map(|message| number_of(&message))
-        }
-    });
-    entering.recv().expect("the thread started");
+    let blocked = blocked(&inbox);
     for number in 0..2 {
         inbox.offer(&numbered(number, Normal), arrival(), expired());
     }
@@ -433,15 +437,7 @@ fn a_wait_ends_in_time_though_all_that_comes_has_expired() {
 fn threads_and_tasks_stand_in_one_line() {
     let inbox = inbox(3, DropOldest);
     let mut task = waiting(&inbox);
-    let (entered, entering) = mpsc::channel();
-    let blocked = thread::spawn({
-        let inbox = Arc::clone(&inbox);
-        move || {
-            entered.send(()).expect("the test waits");
-            inbox.receive(LONG).map(|message| number_of(&message))
-        }
-    });
-    entering.recv().expect("the thread started");
+    let blocked = blocked(&inbox);
     offer(&inbox, 1);
     offer(&inbox, 2);
     // Whenever the thread comes, the task came before.
