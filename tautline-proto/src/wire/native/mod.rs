@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 pub use delivery::{Ack, DELIVERY_WINDOW, Fragment};
 pub(crate) use delivery::{DeliveryNumbers, cut, parts, write_ack};
 pub use frames::{Frame, Frames, MessageFrame};
-pub use pack::{MAX_DATAGRAMS, Pack};
+pub use pack::{MAX_DATAGRAMS, Pack, Place};
 use reader::Reader;
 pub(crate) use write::is_critical;
 pub use write::{

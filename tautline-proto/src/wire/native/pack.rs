@@ -10,6 +10,17 @@ use super::{HEADER_LEN, Header, MAX_DATAGRAM, TRAILER_LEN, begin_datagram, fill_
 /// The most datagrams in a pack: what every kernel with UDP segmentation offload takes at once.
 pub const MAX_DATAGRAMS: usize = 64;
 
+/// Where a frame has found its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the pack.
+    Here,
+    /// In the next pack: this one is full.
+    InTheNext,
+    /// In no pack: it is larger than a datagram that messages share.
+    Nowhere,
+}
+
 /// Datagrams that are being filled with frames.
 ///
 /// Invariants: datagram `i` begins at `i * size`; all but the last are full, which means `size` bytes with a hole for
@@ -60,22 +71,81 @@ impl Pack {
     #[inline]
     pub fn push(&mut self, frame: &[u8]) -> bool {
         debug_assert!(Self::admits(self.size, frame.len()) && !self.closed, "it fits and is open");
-        let end = self.messages.len() * self.size;
-        let fits = !self.is_empty() && self.bytes.len() + frame.len() + TRAILER_LEN <= end;
-        if !fits {
-            if self.messages.len() == MAX_DATAGRAMS || end + self.size > MAX_DATAGRAM {
+        if !self.has_room(frame.len()) {
+            if self.is_full() {
                 return false;
             }
-            // What is left of the last datagram is padding, and its trailer's hole.
-            self.bytes.resize(end, 0);
-            begin_datagram(&mut self.bytes);
-            self.messages.push(0);
+            self.begin_next();
         }
         self.bytes.extend_from_slice(frame);
+        self.count_one();
+        true
+    }
+
+    /// Adds the frame that `write` appends, as [`push`](Self::push) does, without a copy of it in between. Where it has no place
+    /// here, it is in `apart` instead, behind the hole of a header.
+    ///
+    /// # Errors
+    ///
+    /// What `write` says; the pack is then as it was. Where `write` panics, the pack is to be begun anew.
+    #[inline]
+    pub fn write<E>(
+        &mut self,
+        apart: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Place, E> {
+        debug_assert!(!self.closed, "it is open");
+        let start = self.bytes.len();
+        if let Err(error) = write(&mut self.bytes) {
+            self.bytes.truncate(start);
+            return Err(error);
+        }
+        let fits = !self.is_empty() && self.bytes.len() + TRAILER_LEN <= self.end();
+        if fits {
+            self.count_one();
+            return Ok(Place::Here);
+        }
+        Ok(self.find_place(start, apart))
+    }
+
+    /// Where the frame goes that stands at `start` and has no room in the last datagram.
+    fn find_place(&mut self, start: usize, apart: &mut Vec<u8>) -> Place {
+        apart.clear();
+        begin_datagram(apart);
+        apart.extend_from_slice(&self.bytes[start..]);
+        self.bytes.truncate(start);
+        let frame = &apart[HEADER_LEN..];
+        if !Self::admits(self.size, frame.len()) {
+            return Place::Nowhere;
+        }
+        if self.push(frame) { Place::Here } else { Place::InTheNext }
+    }
+
+    /// Where the last datagram ends, of those that are full.
+    fn end(&self) -> usize {
+        self.messages.len() * self.size
+    }
+
+    fn has_room(&self, frame_len: usize) -> bool {
+        !self.is_empty() && self.bytes.len() + frame_len + TRAILER_LEN <= self.end()
+    }
+
+    /// Whether no further datagram may begin.
+    fn is_full(&self) -> bool {
+        self.messages.len() == MAX_DATAGRAMS || self.end() + self.size > MAX_DATAGRAM
+    }
+
+    fn begin_next(&mut self) {
+        // What is left of the last datagram is padding, and its trailer's hole.
+        self.bytes.resize(self.end(), 0);
+        begin_datagram(&mut self.bytes);
+        self.messages.push(0);
+    }
+
+    fn count_one(&mut self) {
         if let Some(count) = self.messages.last_mut() {
             *count += 1;
         }
-        true
     }
 
     /// Fills headers and trailers: the first datagram gets the number in `first`, the others follow. Can be done again
@@ -165,6 +235,49 @@ mod tests {
         let first = pack.datagrams().next().expect("there are two").0;
         assert_eq!(parse(first).expect("in order").0, other);
         assert_eq!((pack.bytes().len(), pack.messages()), (120 + 16 + 60 + 4, 5));
+    }
+
+    /// Writes frames of `len` bytes until one has another place; where, and how many were written.
+    fn fill(pack: &mut Pack, apart: &mut Vec<u8>, len: u8) -> (Place, u64) {
+        loop {
+            let place = pack.write(apart, |out| {
+                out.extend_from_slice(&frame(len));
+                Ok::<(), ()>(())
+            });
+            match place {
+                Ok(Place::Here) => {}
+                place => return (place.expect("writing works"), pack.messages()),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_in_place_is_what_would_have_been_pushed() {
+        let (mut written, mut apart) = (Pack::default(), Vec::new());
+        written.begin(120);
+        assert_eq!(fill(&mut written, &mut apart, 30), (Place::InTheNext, 64 * 3));
+        assert_eq!(apart, [&[0; HEADER_LEN][..], &frame(30)].concat());
+        let mut pushed = pack(120, 64 * 3, 30);
+        pushed.seal(FIRST);
+        written.seal(FIRST);
+        assert_eq!(written.bytes(), pushed.bytes());
+    }
+
+    #[test]
+    fn what_is_too_large_or_fails_leaves_the_pack_as_it_was() {
+        let (mut small, mut apart) = (pack(120, 4, 30), Vec::new());
+        let before = small.bytes().to_vec();
+        assert_eq!(fill(&mut small, &mut apart, 101), (Place::Nowhere, 4));
+        assert_eq!(apart, [&[0; HEADER_LEN][..], &frame(101)].concat());
+        let failed = small.write(&mut apart, |out| {
+            out.push(1);
+            Err("no")
+        });
+        assert_eq!((failed, small.bytes(), small.messages()), (Err("no"), &before[..], 4));
+        let mut empty = Pack::default();
+        empty.begin(120);
+        assert_eq!(fill(&mut empty, &mut apart, 101), (Place::Nowhere, 0));
+        assert!(empty.is_empty() && empty.bytes().is_empty());
     }
 
     #[test]

@@ -75,16 +75,20 @@ pub fn begin_message(out: &mut Vec<u8>, head: &Head<'_>) -> Result<MessageStart,
         | flag(head.destination.is_some(), field::DESTINATION)
         | flag(head.correlation_id.is_some(), field::CORRELATION_ID)
         | flag(head.lifespan.is_some(), field::LIFESPAN);
-    let mut fixed = [0; FRAME_HEADER_LEN + MESSAGE_FIXED_LEN];
-    fixed[..2].copy_from_slice(&[frame_type::MESSAGE, flags]);
-    fixed[4] =
+    let kind =
         head.message_type.to_wire() | (head.priority.to_wire() - 1) << 4 | head.delivery.to_wire() << 6;
-    fixed[5] = head.content_type.to_wire();
-    fixed[6..8].copy_from_slice(&head.channel.to_be_bytes());
-    fixed[8..].copy_from_slice(&head.timestamp.as_nanos().to_be_bytes());
+    let [channel, channel_low] = head.channel.to_be_bytes();
+    // The length of the body, bytes 2 and 3, is known at the end.
+    let begin = [frame_type::MESSAGE, flags, 0, 0, kind, head.content_type.to_wire(), channel, channel_low];
+    // As one number: put together from bytes in memory, it would be read again before they are all there.
+    let fixed =
+        u128::from(u64::from_be_bytes(begin)) << 64 | u128::from(head.timestamp.as_nanos().cast_unsigned());
+    let fixed: [u8; FRAME_HEADER_LEN + MESSAGE_FIXED_LEN] = fixed.to_be_bytes();
     out.extend_from_slice(&fixed);
     // A hole for the numbers, which are known when it is sent.
-    out.resize(out.len() + numbers_len(head.delivery), 0);
+    if head.delivery != Delivery::BestEffort {
+        out.resize(out.len() + numbers_len(head.delivery), 0);
+    }
     if flags != 0 {
         write_optional(out, head)?;
     }
