@@ -71,14 +71,15 @@ impl Driver {
     /// Call it at least as often as [`next_deadline`](Self::next_deadline) asks, or peers will take this end for
     /// silent.
     pub fn turn(&mut self, wait: Duration) -> usize {
-        self.turn_with(wait, &mut |_, _| {})
+        self.shared.lifecycle.drive(|turner| turner.turn(Some(wait), None)).unwrap_or(0)
     }
 
     /// As [`turn`](Self::turn), and shows every message that is offered to anyone (none that has expired) to `see` first, as
     /// it stands in the datagram. With an
     /// `inbox_capacity` of 0 nothing is copied.
     pub fn turn_with(&mut self, wait: Duration, see: &mut dyn FnMut(&MessageRef<'_>, Arrival)) -> usize {
-        self.shared.lifecycle.drive(|turner| turner.turn(Some(wait), see)).unwrap_or(0)
+        let mut see = |message: &MessageRef<'_>, arrival: &Arrival| see(message, *arrival);
+        self.shared.lifecycle.drive(|turner| turner.turn(Some(wait), Some(&mut see))).unwrap_or(0)
     }
 
     /// The next message from the inbox, turning while there is none: the calling thread itself reads the socket.

@@ -164,8 +164,8 @@ impl std::fmt::Debug for Turner {
     }
 }
 
-/// Sees every message of a turn before handlers and inbox do.
-pub(crate) type Sink<'a> = &'a mut dyn FnMut(&MessageRef<'_>, Arrival);
+/// Sees every message of a turn before handlers and inbox do, if anyone wants to.
+pub(crate) type Sink<'a> = Option<&'a mut dyn FnMut(&MessageRef<'_>, &Arrival)>;
 
 impl Turner {
     pub(crate) fn new(parts: Parts<'_>) -> Self {
@@ -239,7 +239,7 @@ impl Turner {
         let _driving = shared.lifecycle.drivers.enter();
         while !self.life.is_stopped() {
             // Handlers' panics end where they are called; this is one of ours, or of an executor's waker.
-            let turn = catch_unwind(AssertUnwindSafe(|| self.turn(None, &mut |_, _| {})));
+            let turn = catch_unwind(AssertUnwindSafe(|| self.turn(None, None)));
             if turn.is_err() && !self.life.is_stopped() {
                 self.give_up(Cause::Failed, ConnectError::DriverPanicked);
             }

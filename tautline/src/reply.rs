@@ -27,14 +27,14 @@ impl Reply {
         handle: &mut Option<Self>,
         shared: &Arc<Shared>,
         message: &MessageRef<'_>,
-        arrival: Arrival,
+        arrival: &Arrival,
     ) {
         let reply = handle.get_or_insert_with(|| Self {
             shared: Arc::clone(shared),
-            arrival,
+            arrival: *arrival,
             message_id: Id::Number(0),
         });
-        reply.arrival = arrival;
+        reply.arrival = *arrival;
         reply.message_id = match message.message_id {
             Id::Number(number) => Id::Number(number),
             Id::Text(ref text) => Id::Text(text.to_string().into()),

@@ -90,7 +90,7 @@ struct Pending {
 
 impl Pending {
     /// Whether what arrived so may be the answer: nobody answers for another.
-    fn is_for(&self, arrival: Arrival) -> bool {
+    fn is_for(&self, arrival: &Arrival) -> bool {
         let same = |a: SocketAddr, b: SocketAddr| {
             a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
         };
@@ -130,7 +130,7 @@ impl Requests {
 
     /// Hands a message to the request that it answers; whether there is one.
     #[inline]
-    pub(crate) fn answer(&self, message: &MessageRef<'_>, arrival: Arrival, pool: &Arc<Pool>) -> bool {
+    pub(crate) fn answer(&self, message: &MessageRef<'_>, arrival: &Arrival, pool: &Arc<Pool>) -> bool {
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return false;
         }
@@ -142,7 +142,7 @@ impl Requests {
         };
         let is_meant = |pending: &Pending| pending.is_for(arrival);
         let Some(answer) = id.and_then(|id| self.end(id, is_meant)) else { return false };
-        answer.set(Ok(Message::copy(pool, message, arrival)));
+        answer.set(Ok(Message::copy(pool, message, *arrival)));
         true
     }
 

@@ -34,6 +34,9 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// None.
+    pub(crate) const NONE: Self = Self { expires: None, keep: None };
+
     /// Whether the message is worth nothing any more; reads the clock where that depends on it.
     #[inline]
     pub(crate) fn is_expired(&self) -> bool {

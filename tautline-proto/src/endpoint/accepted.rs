@@ -7,7 +7,7 @@ use super::assembly::Whole;
 use super::delivery::Sorted;
 use super::peers::Peer;
 use crate::drops::DropReason;
-use crate::message::{Delivery, MessageRef};
+use crate::message::{ContentType, Delivery, MessageRef};
 use crate::peer::PeerId;
 use crate::stats::{InboundCounters, PeerRxCounters};
 use crate::wire::native::{Frame, Frames, MessageFrame};
@@ -62,6 +62,8 @@ pub struct Messages<'a> {
     counters: &'a InboundCounters,
     /// The one that was read last.
     message: MessageRef<'a>,
+    /// Whether it has no optional fields.
+    is_bare: bool,
 }
 
 impl<'a> Iterator for Messages<'a> {
@@ -95,7 +97,8 @@ impl<'a> Messages<'a> {
             sorted.map_or((&[][..], &[][..]), |sorted| (&sorted.numbered, &sorted.wholes));
         let (name, rx) = peer.map_or(("", None), |peer| (peer.name.as_str(), Some(&*peer.rx)));
         let (numbered, wholes) = (numbered.iter(), wholes.iter());
-        Self { contents, numbered, wholes, name, rx, config, counters, message: MessageRef::default() }
+        let message = MessageRef::default();
+        Self { contents, numbered, wholes, name, rx, config, counters, message, is_bare: false }
     }
 
     /// What counts the messages that the caller refuses.
@@ -121,7 +124,12 @@ impl<'a> Messages<'a> {
     #[inline]
     fn decode_next(&mut self) -> Option<()> {
         while let Some((frame, id)) = self.next_frame() {
-            let decoded = frame.decode_into(&mut self.message, id, self.name);
+            let was_bare = core::mem::replace(&mut self.is_bare, frame.is_bare());
+            let decoded = if was_bare && self.is_bare {
+                frame.decode_bare_into(&mut self.message, id)
+            } else {
+                frame.decode_into(&mut self.message, id, self.name)
+            };
             match decoded.and_then(|()| self.config.check(&self.message)) {
                 Ok(()) => return Some(()),
                 Err(reason) => self.counters.messages_dropped.count(reason),
@@ -156,7 +164,10 @@ impl EndpointConfig {
         if message.payload.len() > self.max_message_size {
             return Err(DropReason::TooLarge);
         }
-        (self.check_payload)(message.content_type, message.payload)
+        match message.content_type {
+            ContentType::Raw => Ok(()),
+            encoded => (self.check_payload)(encoded, message.payload),
+        }
     }
 
     /// How many bytes of one peer's incomplete messages are kept, and as many of messages that wait for earlier ones.

@@ -102,7 +102,7 @@ pub struct EndpointConfig {
     pub most_tries: u32,
     /// Limits of the classic wire's JSON.
     pub json: JsonLimits,
-    /// The check of the native wire's payloads.
+    /// The check of the native wire's payloads, but of raw ones, which may be anything.
     pub check_payload: PayloadCheck,
 }
 

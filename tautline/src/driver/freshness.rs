@@ -65,23 +65,15 @@ impl Freshness {
         message.lifespan.or_else(|| self.rule(message)?.lifespan)
     }
 
-    /// What holds for a message, unless it is to be dropped at once; `life` is its lifespan and how old it was when it was
-    /// read, `number` its datagram's.
+    /// Whether there is anything to judge of a message with this lifespan.
     #[inline]
-    pub(super) fn judge(
-        &mut self,
-        message: &MessageRef<'_>,
-        arrival: &Arrival,
-        life: Option<(Duration, Duration)>,
-        number: Option<u64>,
-    ) -> Result<Limits, DropReason> {
-        if life.is_none() && self.rules.is_none() {
-            return Ok(Limits::default());
-        }
-        self.judge_by_rules(message, arrival, life, number)
+    pub(super) fn matters(&self, lifespan: Option<Duration>) -> bool {
+        lifespan.is_some() || self.rules.is_some()
     }
 
-    fn judge_by_rules(
+    /// What holds for a message, unless it is to be dropped at once; `life` is its lifespan and how old it was when it was
+    /// read, `number` its datagram's.
+    pub(super) fn judge(
         &mut self,
         message: &MessageRef<'_>,
         arrival: &Arrival,

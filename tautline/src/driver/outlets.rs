@@ -36,12 +36,14 @@ impl Outlets<'_> {
     pub(super) fn offer(
         &mut self,
         message: &MessageRef<'_>,
-        arrival: Arrival,
-        limits: Limits,
-        sink: &mut dyn FnMut(&MessageRef<'_>, Arrival),
+        arrival: &Arrival,
+        limits: &Limits,
+        sink: &mut Sink<'_>,
     ) -> bool {
         let Self { shared, dispatcher, life, inbox_is_on } = self;
-        sink(message, arrival);
+        if let Some(see) = sink {
+            see(message, arrival);
+        }
         if shared.requests.answer(message, arrival, &shared.pool) {
             return true;
         }
@@ -51,7 +53,7 @@ impl Outlets<'_> {
             return false;
         }
         if *inbox_is_on {
-            shared.inbox.offer(message, arrival, limits);
+            shared.inbox.offer(message, *arrival, *limits);
         }
         true
     }
@@ -94,14 +96,14 @@ impl Held {
 impl Turner {
     /// Hands out what was held back, at the end of a turn.
     #[inline]
-    pub(super) fn hand_out_held(&mut self, now: Now, sink: Sink<'_>) {
+    pub(super) fn hand_out_held(&mut self, now: Now, sink: &mut Sink<'_>) {
         if !self.held.is_empty() {
             self.hand_out_all(now, sink);
         }
     }
 
     #[cold]
-    fn hand_out_all(&mut self, now: Now, sink: Sink<'_>) {
+    fn hand_out_all(&mut self, now: Now, sink: &mut Sink<'_>) {
         while let Some(kept) = self.held.messages.pop() {
             let reason = match kept.limits.is_expired() {
                 _ if self.life.is_stopped() => DropReason::Closed,
@@ -109,7 +111,7 @@ impl Turner {
                 false => {
                     let Self { shared, dispatcher, life, inbox_is_on, .. } = self;
                     let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on: *inbox_is_on };
-                    outlets.offer(&kept.item.as_ref(), kept.item.arrival(), kept.limits, sink);
+                    outlets.offer(&kept.item.as_ref(), &kept.item.arrival(), &kept.limits, sink);
                     continue;
                 }
             };

@@ -11,6 +11,7 @@ use super::{Buffers, Sink, TURN_BUDGET, Turner};
 use crate::message::{Arrival, wall_now};
 use crate::patience::Next;
 use crate::socket::{Arrived, RECEIVE_BUFFER, Received};
+use crate::waiting::Limits;
 use crate::{DropReason, WallTime};
 
 /// For so long the wall clock is taken to run as the steady one does.
@@ -48,7 +49,7 @@ impl Origin {
 impl Turner {
     /// Waits for at most `wait`, and no longer than until something is due; then reads. When that was, and how many
     /// datagrams it were.
-    pub(super) fn read(&mut self, wait: Option<Duration>, sink: Sink<'_>) -> (Now, usize) {
+    pub(super) fn read(&mut self, wait: Option<Duration>, mut sink: Sink<'_>) -> (Now, usize) {
         let mut buffers = std::mem::take(&mut self.buffers);
         // The first time, and after a panic.
         buffers.datagram.resize(RECEIVE_BUFFER, 0);
@@ -58,8 +59,8 @@ impl Turner {
             _ => self.shared.clock.now(),
         };
         self.arrivals.turn(now);
-        let count = self.take_all(found, &mut buffers, now, sink);
-        let count = count + self.take_impaired(&mut buffers.scratch, now, sink);
+        let count = self.take_all(found, &mut buffers, now, &mut sink);
+        let count = count + self.take_impaired(&mut buffers.scratch, now, &mut sink);
         self.buffers = buffers;
         (now, count)
     }
@@ -170,7 +171,7 @@ impl Turner {
 
     /// Takes in what was found, and reads on where more may wait, within the budget; or within a larger one, where messages
     /// are held back until all is read.
-    fn take_all(&mut self, found: Found, buffers: &mut Buffers, now: Now, sink: Sink<'_>) -> usize {
+    fn take_all(&mut self, found: Found, buffers: &mut Buffers, now: Now, sink: &mut Sink<'_>) -> usize {
         let (mut received, reads_on) = match found {
             Found::Nothing => return 0,
             Found::AtOnce(received) => (received, true),
@@ -206,7 +207,7 @@ impl Turner {
     }
 
     /// Takes in datagrams that were read together; how many they were.
-    fn take(&mut self, arrived: Arrived, buffers: &mut Buffers, now: Now, sink: Sink<'_>) -> usize {
+    fn take(&mut self, arrived: Arrived, buffers: &mut Buffers, now: Now, sink: &mut Sink<'_>) -> usize {
         let Buffers { datagram, scratch } = buffers;
         let came = self.arrivals.came(arrived.stamp, now);
         let origin = Origin { from: arrived.from, time: arrived.stamp.unwrap_or(now.wall), came };
@@ -225,7 +226,7 @@ impl Turner {
     }
 
     /// Takes in what a test's bad network lets arrive now; how many datagrams it were.
-    fn take_impaired(&mut self, scratch: &mut Vec<u8>, now: Now, sink: Sink<'_>) -> usize {
+    fn take_impaired(&mut self, scratch: &mut Vec<u8>, now: Now, sink: &mut Sink<'_>) -> usize {
         let mut count = 0;
         while !self.life.is_stopped()
             && let Some((from, datagram)) = self.impaired.poll(now.steady)
@@ -254,7 +255,7 @@ impl Turner {
         origin: Origin,
         datagram: &[u8],
         scratch: &mut Vec<u8>,
-        sink: Sink<'_>,
+        sink: &mut Sink<'_>,
     ) {
         let Origin { from, time, .. } = origin;
         let accepted = self.inbound.handle(now, from, datagram, scratch);
@@ -270,6 +271,9 @@ impl Turner {
         let clock = inbound.peer_clock(peer, now.steady);
         let read_at = shared.clock.instant(now.steady);
         let waited = now.steady.since(origin.came.at);
+        // The same for all messages of the datagram, but for when they were made; and then for many.
+        let mut arrival = Arrival { peer, address: from, time, made: read_at, late };
+        let (mut age, mut aged) = (Duration::ZERO, None);
         let mut messages = inbound.messages(accepted);
         let refusals = messages.refusals();
         while let Some(message) = messages.advance() {
@@ -281,23 +285,32 @@ impl Turner {
             if lifespan.is_some() && !self.socket.is_stamping() && self.arrivals.can_stamp() {
                 self.arrivals.asked_for_stamps(self.socket.stamp());
             }
-            let age = origin.age(message.timestamp, clock, lifespan.is_some(), now);
-            let made = read_at.checked_sub(age).unwrap_or(read_at);
-            let arrival = Arrival { peer, address: from, time, made, late };
-            let limits =
-                match freshness.judge(message, &arrival, lifespan.map(|lifespan| (lifespan, age)), number) {
+            let aging = (message.timestamp, lifespan.is_some());
+            if aged != Some(aging) {
+                aged = Some(aging);
+                age = origin.age(message.timestamp, clock, lifespan.is_some(), now);
+                arrival.made = read_at.checked_sub(age).unwrap_or(read_at);
+            }
+            let judged;
+            let limits = if freshness.matters(lifespan) {
+                let life = lifespan.map(|lifespan| (lifespan, age));
+                judged = match freshness.judge(message, &arrival, life, number) {
                     Ok(limits) => limits,
                     Err(reason) => {
                         refusals.count(reason);
                         continue;
                     }
                 };
+                &judged
+            } else {
+                &Limits::NONE
+            };
             watchdogs.took(message, peer, now.steady);
-            if held.wants(message, &limits, waited) {
-                if held.hold(shared, message, arrival, limits) {
+            if held.wants(message, limits, waited) {
+                if held.hold(shared, message, arrival, *limits) {
                     refusals.count(DropReason::Superseded);
                 }
-            } else if !outlets.offer(message, arrival, limits, sink) {
+            } else if !outlets.offer(message, &arrival, limits, sink) {
                 return;
             }
         }

@@ -95,7 +95,10 @@ impl<R> Table<R> {
     /// The handler for such a message.
     fn find(&self, message_type: MessageType, channel: u16) -> Option<&Entry<R>> {
         let list = &self.by_type[index_of(message_type)];
-        let (first, _) = list.first()?;
+        let (first, entry) = list.first()?;
+        if first.is_none() && list.len() == 1 {
+            return Some(entry);
+        }
         let index = match list.binary_search_by_key(&Some(channel), |(channel, _)| *channel) {
             Ok(index) => index,
             Err(_) if first.is_none() => 0,
@@ -274,8 +277,8 @@ impl<R: Send + 'static> Dispatcher<R> {
     pub(crate) fn dispatch(
         &mut self,
         message: &MessageRef<'_>,
-        arrival: Arrival,
-        limits: Limits,
+        arrival: &Arrival,
+        limits: &Limits,
         reply: impl FnOnce(&mut Option<R>),
     ) -> bool {
         self.refresh();
@@ -292,10 +295,10 @@ impl<R: Send + 'static> Dispatcher<R> {
                 self.held.as_mut().expect("just taken").call(message, handle);
             }
             Some(Entry::Queued(queue)) => {
-                let copy = Message::copy(&self.pool, message, arrival);
+                let copy = Message::copy(&self.pool, message, *arrival);
                 reply(&mut self.reply);
                 let reply = self.reply.take().expect("just made");
-                queue.offer(message.priority, limits, Job { message: copy, reply });
+                queue.offer(message.priority, *limits, Job { message: copy, reply });
                 let limit = queue.backlog().time_limit();
                 self.arm(limit);
             }
@@ -316,12 +319,17 @@ impl<R: Send + 'static> Dispatcher<R> {
         // Acquire, paired with the registry's release: the table is at least as new as the generation.
         let generation = self.handlers.generation.load(Ordering::Acquire);
         if self.seen != Some(generation) {
-            self.release();
-            let table = Arc::clone(&lock(&self.handlers.registered).table);
-            self.seen = Some(generation);
-            // The last reference to an unregistered handler may go here, after the lock.
-            self.table = table;
+            self.renew(generation);
         }
+    }
+
+    #[cold]
+    fn renew(&mut self, generation: u64) {
+        self.release();
+        let table = Arc::clone(&lock(&self.handlers.registered).table);
+        self.seen = Some(generation);
+        // The last reference to an unregistered handler may go here, after the lock.
+        self.table = table;
     }
 
     /// Has the limits checked in time for a message that may be started from now on.

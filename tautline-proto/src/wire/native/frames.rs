@@ -196,6 +196,41 @@ impl<'a> MessageFrame<'a> {
         Delivery::from_wire(self.body.first().map_or(0, |first| first >> 6))
     }
 
+    /// As [`decode_into`](Self::decode_into), where that has decoded a [bare](Self::is_bare) message before, with the same
+    /// default source: what every message has is all that can be different.
+    #[inline]
+    pub(crate) fn decode_bare_into(
+        self,
+        message: &mut MessageRef<'a>,
+        default_id: u64,
+    ) -> Result<(), DropReason> {
+        debug_assert!(self.is_bare(), "it is");
+        let mut fields = Reader(self.body);
+        self.read_fixed(&mut fields, message).ok_or(DropReason::Malformed)?;
+        message.message_id = Id::Number(default_id);
+        message.payload = fields.0;
+        Ok(())
+    }
+
+    /// Whether the message has no optional fields and was sent by best effort, as most are.
+    #[inline]
+    pub(crate) fn is_bare(self) -> bool {
+        self.flags == 0 && self.delivery() == Some(Delivery::BestEffort)
+    }
+
+    /// Reads what every message has.
+    #[inline]
+    fn read_fixed(self, fields: &mut Reader<'a>, message: &mut MessageRef<'a>) -> Option<()> {
+        let [kind, content_type, channel, channel_low] = fields.array()?;
+        message.message_type = MessageType::from_wire(kind & 0x0f)?;
+        // Priorities count from 1; on the wire they have two bits.
+        message.priority = Priority::from_wire((kind >> 4 & 0b11) + 1)?;
+        message.content_type = ContentType::from_wire(content_type)?;
+        message.channel = u16::from_be_bytes([channel, channel_low]);
+        message.timestamp = WallTime::from_nanos(fields.u64()?.cast_signed());
+        Some(())
+    }
+
     #[inline]
     fn read_fields(
         self,
@@ -204,13 +239,7 @@ impl<'a> MessageFrame<'a> {
         default_source: &'a str,
     ) -> Option<()> {
         let mut fields = Reader(self.body);
-        let kind = fields.u8()?;
-        message.message_type = MessageType::from_wire(kind & 0x0f)?;
-        // Priorities count from 1; on the wire they have two bits.
-        message.priority = Priority::from_wire((kind >> 4 & 0b11) + 1)?;
-        message.content_type = ContentType::from_wire(fields.u8()?)?;
-        message.channel = fields.u16()?;
-        message.timestamp = WallTime::from_nanos(fields.u64()?.cast_signed());
+        self.read_fixed(&mut fields, message)?;
         fields.bytes(numbers_len(message.delivery))?;
         let has = |flag: u8| self.flags & flag != 0;
         message.message_id = if has(field::MESSAGE_ID) { fields.id()? } else { Id::Number(default_id) };

@@ -82,9 +82,14 @@ fn messages_of_different_peers_are_handled_at_once_each_peers_in_order() {
     let peers = [peer(0), peer(1)];
     for (number, from) in (0..).zip([peers[0], peers[0], peers[1], peers[1]]) {
         let message = MessageRef { message_type: Data, ..numbered(number, Priority::Normal) };
-        rig.dispatcher.dispatch(&message, Arrival { peer: from, ..arrival() }, Limits::default(), |reply| {
-            *reply = Some(number);
-        });
+        rig.dispatcher.dispatch(
+            &message,
+            &Arrival { peer: from, ..arrival() },
+            &Limits::default(),
+            |reply| {
+                *reply = Some(number);
+            },
+        );
     }
     let mut first = [next(&began), next(&began)];
     first.sort_unstable();

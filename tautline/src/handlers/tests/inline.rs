@@ -72,7 +72,7 @@ fn an_inline_handler_is_not_called_from_inside_itself() {
     let mut rig = Rig::new();
     let mut inner = Dispatcher::new(Arc::clone(&rig.handlers), Arc::new(Pool::new()));
     let nested = move |message: &MessageRef<'_>, _: &u64| {
-        assert!(inner.dispatch(message, arrival(), Limits::default(), |reply| *reply = Some(0)));
+        assert!(inner.dispatch(message, &arrival(), &Limits::default(), |reply| *reply = Some(0)));
     };
     rig.handlers.register(Data.into(), Handler::inline(nested));
     rig.send(Data, 1);

@@ -52,7 +52,7 @@ impl Rig {
             crate::Id::Number(number) => number,
             crate::Id::Text(_) => panic!("not made by `numbered`"),
         };
-        self.dispatcher.dispatch(message, arrival(), Limits::default(), |reply| *reply = Some(number))
+        self.dispatcher.dispatch(message, &arrival(), &Limits::default(), |reply| *reply = Some(number))
     }
 
     fn send(&mut self, message_type: MessageType, number: u64) -> bool {
