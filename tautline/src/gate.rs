@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use tautline_proto::wire::native::Pack;
+use tautline_proto::wire::native::{Pack, Place};
 use tautline_proto::{Priority, WallTime};
 
 use crate::line::{Target, Terms};
@@ -162,7 +162,9 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(length: Duration, datagram_size: usize, signs: Arc<GateSigns>) -> Self {
         let length_ns = i64::try_from(length.as_nanos()).unwrap_or(i64::MAX);
-        Self { length_ns, datagram_size, signs, ..Self::default() }
+        let mut gate = Self { length_ns, datagram_size, signs, ..Self::default() };
+        gate.pack.begin(datagram_size);
+        gate
     }
 
     /// The size of a pack's datagrams, in bytes.
@@ -207,6 +209,7 @@ impl Gate {
     }
 
     /// Whether the pack is empty, or for this target.
+    #[inline]
     pub(crate) fn is_for(&self, target: &Target) -> bool {
         self.pack.is_empty() || self.target == *target
     }
@@ -219,8 +222,34 @@ impl Gate {
     #[must_use]
     #[inline]
     pub(crate) fn push(&mut self, frame: &[u8], terms: &Terms) -> bool {
-        if self.pack.is_empty() {
-            self.pack.begin(self.datagram_size);
+        let is_first = self.pack.is_empty();
+        let pushed = self.pack.push(frame);
+        if pushed {
+            self.note(is_first, terms);
+        }
+        pushed
+    }
+
+    /// Lets the message wait whose frame `write` appends; where it went, as for [`Pack::write`].
+    #[inline]
+    pub(crate) fn write<E>(
+        &mut self,
+        terms: &Terms,
+        apart: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Place, E> {
+        let is_first = self.pack.is_empty();
+        let place = self.pack.write(apart, write)?;
+        if place == Place::Here {
+            self.note(is_first, terms);
+        }
+        Ok(place)
+    }
+
+    /// Takes note of a message that waits now.
+    #[inline]
+    fn note(&mut self, is_first: bool, terms: &Terms) {
+        if is_first {
             self.target = terms.target;
             self.priority = terms.priority;
             self.expires = terms.expires;
@@ -231,7 +260,6 @@ impl Gate {
         self.priority = self.priority.max(terms.priority);
         self.expires = self.expires.zip(terms.expires).map(|(waiting, new)| waiting.max(new));
         self.last = terms.made;
-        self.pack.push(frame)
     }
 
     /// The priority of the most urgent message that waits.

@@ -18,6 +18,7 @@ use crate::driving::Drivers;
 use crate::error::ConnectError;
 use crate::fault::SocketFault;
 use crate::gate::{Gate, Watch};
+use crate::line::Line;
 use crate::payload;
 use crate::realtime::{Held, Wishes};
 use crate::send::Link;
@@ -236,8 +237,7 @@ impl Shared {
         let gate_length = self.gate_length(settings);
         let gate = Gate::new(gate_length, datagram_size, Arc::clone(&self.gate_signs));
         let marks = settings.dscp;
-        let opening = self.transmit.exclusively(|line| line.open(outbound, Arc::clone(&socket), gate, marks));
-        self.set_link(Some(Arc::new(Link {
+        let link = |opening| Link {
             opening,
             life: Arc::clone(&life),
             encoder,
@@ -246,7 +246,9 @@ impl Shared {
             limits: settings.payload_limits(),
             datagram_size,
             streams: (settings.streams.iter().next().is_some()).then(|| settings.streams.clone()),
-        })));
+        };
+        let open = |line: &mut Line| line.open(outbound, Arc::clone(&socket), gate, marks, link);
+        self.set_link(Some(self.transmit.exclusively(open)));
         let local = socket.local_address();
         let turner = Turner::new(Parts {
             shared: Arc::clone(self),

@@ -1,5 +1,6 @@
 //! What stands behind the transmit hand-over: the endpoint's sending half and the socket.
 
+mod ready;
 mod reliable;
 
 use std::io;
@@ -19,9 +20,10 @@ use crate::gate::Gate;
 use crate::handover::{RANKS, Writer};
 use crate::lanes::{LANES, lane_of};
 use crate::message::wall_now;
-use crate::send::Sent;
+use crate::send::{Link, Sent};
 use crate::socket::Socket;
 
+pub(crate) use ready::Ready;
 pub(crate) use reliable::Reliably;
 
 /// To whom a message goes.
@@ -164,6 +166,8 @@ pub(crate) struct Line {
 
 #[derive(Debug)]
 struct Open {
+    /// How messages are encoded for it.
+    link: Arc<Link>,
     outbound: Outbound,
     socket: Arc<Socket>,
     gate: Gate,
@@ -189,12 +193,21 @@ impl Line {
 
     /// Opens the line: messages that were encoded for this opening, which it names, can be sent. `marks`: datagrams are
     /// marked by priority.
-    pub(crate) fn open(&mut self, outbound: Outbound, socket: Arc<Socket>, gate: Gate, marks: bool) -> u64 {
+    pub(crate) fn open(
+        &mut self,
+        outbound: Outbound,
+        socket: Arc<Socket>,
+        gate: Gate,
+        marks: bool,
+        link: impl FnOnce(u64) -> Link,
+    ) -> Arc<Link> {
+        self.openings += 1;
+        let link = Arc::new(link(self.openings));
         // What a socket sends at first is ordinary.
         let marked = marks.then_some(Priority::Normal);
-        self.open = Some(Open { outbound, socket, gate, marked, scratch: Vec::new() });
-        self.openings += 1;
-        self.openings
+        self.open =
+            Some(Open { link: Arc::clone(&link), outbound, socket, gate, marked, scratch: Vec::new() });
+        link
     }
 
     /// Closes the line after telling the peers, and gives the sending half back. Nothing is sent any more.
@@ -264,48 +277,63 @@ impl Line {
         if self.open.is_none() || job.terms.opening != self.openings {
             return Err(Failed::new(job.messages(), SendError::NotConnected));
         }
-        if self.gather(job, more) {
-            return Ok(Sent::Queued);
-        }
-        if !job.terms.is_urgent() {
-            // They were sent before.
-            self.flush();
-        }
+        let Job { datagram, pack, terms } = job;
         let open = self.open.as_mut().expect("nobody closes it meanwhile");
-        open.mark(job.terms.priority);
-        let outcome = if !job.pack.is_empty() {
-            open.send_pack(job.terms.target, &mut job.pack)
-        } else if open.outbound.is_large(job.datagram.len()) {
-            open.send_large(job.terms.target, &job.datagram)
-        } else {
-            open.send_datagram(job.terms.target, &mut job.datagram)
-        };
-        self.count(&outcome, job.terms.made);
-        outcome.map(|()| Sent::Written)
+        if !pack.is_empty() {
+            return self.transmit(terms, |open| open.send_pack(terms.target, pack));
+        }
+        if open.lets_wait(terms, more) {
+            let frame = &datagram[HEADER_LEN.min(datagram.len())..];
+            if Pack::admits(open.gate.datagram_size(), frame.len()) {
+                self.gather(frame, terms);
+                return Ok(Sent::Queued);
+            }
+        }
+        self.send_one(terms, datagram)
     }
 
-    /// Whether the message waits at the gate now. What cannot be sent at all does not.
-    fn gather(&mut self, job: &Job, more: bool) -> bool {
-        let Job { datagram, pack, terms } = job;
-        let Some(open) = &mut self.open else { return false };
-        if open.gate.is_off() || terms.is_urgent() || !pack.is_empty() {
-            return false;
-        }
-        let waits = open.gate.is_streaming(&terms.target, terms.made) || more;
-        let frame = &datagram[HEADER_LEN.min(datagram.len())..];
-        if !waits || !Pack::admits(open.gate.datagram_size(), frame.len()) || !open.may_pack(&terms.target) {
-            return false;
-        }
-        if !open.gate.is_for(&terms.target) || !open.gate.push(frame, terms) {
+    /// Lets a message wait at the gate, which admits it.
+    fn gather(&mut self, frame: &[u8], terms: &Terms) {
+        let push = |open: &mut Open| open.gate.is_for(&terms.target) && open.gate.push(frame, terms);
+        if !self.open.as_mut().is_some_and(push) {
             self.flush();
-            let again = |open: &mut Open| open.gate.push(frame, terms);
-            let pushed = self.open.as_mut().is_some_and(again);
+            let pushed = self.open.as_mut().is_some_and(push);
             debug_assert!(pushed, "an empty pack takes what it admits");
         }
+        self.flush_if_due();
+    }
+
+    /// Sends what waits at the gate if it has waited for long enough.
+    #[inline]
+    fn flush_if_due(&mut self) {
         if self.open.as_ref().is_some_and(|open| open.gate.is_due()) {
             self.flush();
         }
-        true
+    }
+
+    /// Sends one message.
+    fn send_one(&mut self, terms: &Terms, datagram: &mut Vec<u8>) -> Result<Sent, Box<Failed>> {
+        self.transmit(terms, |open| match open.outbound.is_large(datagram.len()) {
+            true => open.send_large(terms.target, datagram),
+            false => open.send_datagram(terms.target, datagram),
+        })
+    }
+
+    /// Sends, behind what was sent before.
+    #[inline]
+    fn transmit(
+        &mut self,
+        terms: &Terms,
+        send: impl FnOnce(&mut Open) -> Result<(), Box<Failed>>,
+    ) -> Result<Sent, Box<Failed>> {
+        if !terms.is_urgent() {
+            self.flush();
+        }
+        let open = self.open.as_mut().expect("nobody closes it meanwhile");
+        open.mark(terms.priority);
+        let outcome = send(open);
+        self.count(&outcome, terms.made);
+        outcome.map(|()| Sent::Written)
     }
 
     fn count(&mut self, outcome: &Result<(), Box<Failed>>, made: WallTime) {
@@ -340,7 +368,18 @@ impl Line {
 }
 
 impl Open {
+    /// Whether a message waits at the gate if it fits into a datagram there: it is part of a stream, or `more` follow at once.
+    /// What cannot be sent at all does not.
+    #[inline]
+    fn lets_wait(&mut self, terms: &Terms, more: bool) -> bool {
+        if self.gate.is_off() || terms.is_urgent() {
+            return false;
+        }
+        (self.gate.is_streaming(&terms.target, terms.made) || more) && self.may_pack(&terms.target)
+    }
+
     /// Whether messages to this target may share datagrams.
+    #[inline]
     fn may_pack(&self, target: &Target) -> bool {
         if !self.gate.is_empty() && self.gate.is_for(target) {
             // Others do already.
@@ -514,11 +553,14 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
-    use tautline_proto::endpoint::{EndpointConfig, Event, Role, Start, WireFormat, endpoint};
+    use tautline_proto::endpoint::{Encoder, EndpointConfig, Event, Role, Start, WireFormat, endpoint};
     use tautline_proto::json::JsonLimits;
     use tautline_proto::wire::classic::{self, ClassicFormat};
 
     use super::*;
+    use crate::driver::Life;
+    use crate::socket::Waiter;
+    use crate::{ContentType, PayloadLimits, Wire};
 
     const FORMAT: ClassicFormat = ClassicFormat { use_crc: true, use_sequence: true };
 
@@ -540,10 +582,21 @@ mod tests {
             json: JsonLimits::default(),
             check_payload: Arc::new(|_, _| Ok(())),
         };
+        let (encoder, datagram_size) = (Encoder::new(&config), config.datagram_size);
+        let link = |opening| Link {
+            opening,
+            life: Arc::new(Life::new(Waiter::new().unwrap().1)),
+            encoder,
+            wire: Wire::Classic,
+            codec: ContentType::Json,
+            limits: PayloadLimits::default(),
+            datagram_size,
+            streams: None,
+        };
         let (mut inbound, outbound) = endpoint(config, Start::default());
         let mut line = Line::default();
         let socket = Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        line.open(outbound, Arc::new(socket), Gate::default(), false);
+        line.open(outbound, Arc::new(socket), Gate::default(), false, link);
         for &client in clients {
             inbound.handle(Now::default(), client, &datagram(), &mut Vec::new()).expect("it is in order");
             while let Some(command) = inbound.poll_command() {

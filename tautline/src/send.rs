@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tautline_proto::endpoint::Encoder;
-use tautline_proto::wire::native::{HEADER_LEN, Head, Pack};
+use tautline_proto::wire::native::{self, HEADER_LEN, Head, Place};
 
 use crate::driver::Life;
 use crate::error::{SendError, Unsupported};
 use crate::handover::Handed;
-use crate::line::{Failed, Job, Line, Reliably, Target, Terms};
+use crate::line::{Failed, Job, Line, Ready, Reliably, Target, Terms};
 use crate::message::wall_now;
 use crate::metadata::Metadata;
 use crate::payload::{self, EncodeError, Payload, PayloadLimits};
@@ -105,6 +105,11 @@ impl Shared {
         metadata: &Metadata,
         answers: Option<&Id<'_>>,
     ) -> Result<Sent, SendError> {
+        let message = Ready { target, content_type, bytes, metadata, answers, made: wall_now() };
+        let failures = self.send_counters.queued.value();
+        if let Some(handed) = self.transmit.at_once(|line| line.send_ready(&message)) {
+            return self.finish(handed, failures).map_err(|failed| failed.error);
+        }
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
         self.send_with(link, target, metadata, answers, content_type, |out| link.append(out, bytes))
@@ -172,7 +177,7 @@ impl Shared {
             match head.delivery {
                 Delivery::BestEffort => {
                     job.terms.expire_after(link.time_left(&head, job.terms.made));
-                    self.hand_over(link, job)
+                    self.hand_over(job)
                 }
                 _ => self.offer(link, job, &head, None),
             }
@@ -247,10 +252,14 @@ impl Shared {
             let encoded = items.iter().try_for_each(|item| {
                 head.content_type = content_type(item);
                 link.check_wire(head.content_type, metadata)?;
+                if link.wire == Wire::Native && head.delivery == Delivery::BestEffort {
+                    return batch
+                        .pack(draft, |out| link.encode_frame(out, &head, |out| write_payload(out, item)));
+                }
                 draft.clear();
                 link.encode(draft, &head, |out| write_payload(out, item))?;
                 match head.delivery {
-                    Delivery::BestEffort => batch.add(draft),
+                    Delivery::BestEffort => batch.send_alone(draft),
                     _ => batch.offer(draft, &head),
                 }
             });
@@ -261,17 +270,23 @@ impl Shared {
         sent.map_err(|failed| failed.error)
     }
 
-    fn hand_over(&self, link: &Link, job: &mut Job) -> Result<Sent, Box<Failed>> {
+    fn hand_over(&self, job: &mut Job) -> Result<Sent, Box<Failed>> {
         let failures = self.send_counters.queued.value();
         let rank = job.terms.rank();
-        let Handed { outcome, wake_driver } = self.transmit.submit(job, rank);
+        self.finish(self.transmit.submit(job, rank), failures)
+    }
+
+    /// Has the driver do what is left to do; `failures`: how many queued messages had failed before.
+    #[inline]
+    fn finish(&self, handed: Handed<Result<Sent, Box<Failed>>>, failures: u64) -> Result<Sent, Box<Failed>> {
         // A caller's loop may watch the socket alone, or be busy elsewhere: there the sender goes on.
-        let left = wake_driver && !(self.caller_driven && self.transmit.flush_all());
+        let left = handed.wake_driver && !(self.caller_driven && self.transmit.flush_all());
         // What failed for others is the driver's to tell.
-        if left || self.gate_signs.need_a_watch() || self.send_counters.queued.value() != failures {
+        let wake = left || self.gate_signs.need_a_watch() || self.send_counters.queued.value() != failures;
+        if wake && let Some(link) = self.link.load().as_deref() {
             link.life.wake();
         }
-        outcome.unwrap_or(Ok(Sent::Queued))
+        handed.outcome.unwrap_or(Ok(Sent::Queued))
     }
 }
 
@@ -297,19 +312,30 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Packs the message in `draft`, or sends it by itself where it cannot share a datagram.
-    fn add(&mut self, draft: &mut Vec<u8>) -> Result<(), Box<Failed>> {
-        let shares =
-            self.link.wire == Wire::Native && Pack::admits(self.link.datagram_size, draft.len() - HEADER_LEN);
-        if shares && self.job.pack.push(&draft[HEADER_LEN..]) {
-            return Ok(());
+    /// Packs the message whose frame `write` appends, or sends it by itself where it cannot share a datagram.
+    #[inline]
+    fn pack(
+        &mut self,
+        apart: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Box<Failed>>,
+    ) -> Result<(), Box<Failed>> {
+        match self.job.pack.write(apart, write)? {
+            Place::Here => {}
+            Place::InTheNext => {
+                self.hand_over_pack()?;
+                let pushed = self.job.pack.push(&apart[HEADER_LEN..]);
+                debug_assert!(pushed, "an empty pack takes what it admits");
+            }
+            Place::Nowhere => {
+                self.hand_over_pack()?;
+                self.send_alone(apart)?;
+            }
         }
-        self.hand_over_pack()?;
-        if shares {
-            let pushed = self.job.pack.push(&draft[HEADER_LEN..]);
-            debug_assert!(pushed, "an empty pack takes what it admits");
-            return Ok(());
-        }
+        Ok(())
+    }
+
+    /// Sends the message in `draft` by itself.
+    fn send_alone(&mut self, draft: &mut Vec<u8>) -> Result<(), Box<Failed>> {
         std::mem::swap(draft, &mut self.job.datagram);
         self.hand_over(1)
     }
@@ -330,7 +356,7 @@ impl Batch<'_> {
 
     fn hand_over(&mut self, messages: usize) -> Result<(), Box<Failed>> {
         let terms = self.job.terms;
-        let outcome = self.shared.hand_over(self.link, self.job);
+        let outcome = self.shared.hand_over(self.job);
         // It is another job now where somebody else is writing.
         self.job.terms = terms;
         self.job.pack.begin(self.link.datagram_size);
@@ -380,6 +406,7 @@ impl Link {
         payload::encode_into(out, self.codec, value, &self.limits)
     }
 
+    #[inline]
     pub(crate) fn append(&self, out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), EncodeError> {
         let (size, max_size) = (bytes.len(), self.limits.max_size);
         if size > max_size {
@@ -389,7 +416,7 @@ impl Link {
         Ok(())
     }
 
-    fn encode(
+    pub(crate) fn encode(
         &self,
         out: &mut Vec<u8>,
         head: &Head<'_>,
@@ -404,8 +431,23 @@ impl Link {
         if goes { Ok(()) } else { Err(SendError::TooLarge { size, max }.into()) }
     }
 
+    /// Appends a message's frame.
+    #[inline]
+    pub(crate) fn encode_frame(
+        &self,
+        out: &mut Vec<u8>,
+        head: &Head<'_>,
+        write_payload: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
+    ) -> Result<(), Box<Failed>> {
+        let started = native::begin_message(out, head)?;
+        write_payload(out)?;
+        // What does not fit a frame is cut up.
+        let _ = native::finish_message(out, started);
+        Ok(())
+    }
+
     /// For how long a message is still worth something at `now`; `None` for as long as it takes.
-    fn time_left(&self, head: &Head<'_>, now: WallTime) -> Option<Duration> {
+    pub(crate) fn time_left(&self, head: &Head<'_>, now: WallTime) -> Option<Duration> {
         let of_stream = || self.streams.as_ref()?.of(head.message_type, head.channel).lifespan;
         // The classic wire carries none.
         let lifespan = if self.wire == Wire::Native { head.lifespan } else { of_stream() }?;
@@ -415,7 +457,7 @@ impl Link {
 
     /// The metadata as they travel: what the message does not say itself, its stream's settings say.
     #[inline]
-    fn head<'a>(
+    pub(crate) fn head<'a>(
         &self,
         metadata: &'a Metadata,
         answers: Option<&'a Id<'a>>,

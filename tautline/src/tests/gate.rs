@@ -98,7 +98,11 @@ fn the_driver_is_woken_once_and_looks_until_nothing_comes() {
     assert!(watch.look(|| panic!("nothing waits")).is_none());
     assert!(gate.push(&[1, 0, 0, 0], &Terms::default()));
     assert_eq!([signs.need_a_watch(), signs.need_a_watch()], [true, false]);
-    assert!(watch.look(|| drop(gate.take())).is_some());
+    let send = || {
+        let (pack, ..) = gate.take();
+        gate.give_back(pack);
+    };
+    assert!(watch.look(send).is_some());
     assert!(watch.look(|| panic!("nothing waits")).is_none(), "nothing came since");
     assert!(gate.push(&[1, 0, 0, 0], &Terms::default()));
     assert!(signs.need_a_watch());
