@@ -40,8 +40,8 @@ impl Peer for Tautline {
 
     fn sink(mode: &str, ready: Ready, received: &'static Count) -> Outcome<Infallible> {
         let mode = Mode::parse(mode)?;
-        if mode.window.is_some() {
-            return serve(mode, ready, sending::counting_aloud(received));
+        if let Some(window) = mode.window {
+            return serve(mode, ready, sending::counting_aloud(received, window));
         }
         serve(mode, ready, Handler::inline(move |_: &MessageRef<'_>, _: &Reply| received.add(1)))
     }
@@ -70,7 +70,7 @@ impl Peer for Tautline {
         let mut client = Client::connect(mode, to)?;
         let payload = mode.payload(run.message())?;
         match mode.window {
-            Some(window) => sending::windowed(&mut client, window, &payload, run),
+            Some(window) => sending::windowed(&mut client, window, mode.batch, &payload, run),
             None if mode.threads > 1 => run.in_threads(mode.threads, |part| {
                 sending::flood(&client.interface, &payload, part).map_err(|error| error.to_string())
             }),

@@ -51,6 +51,9 @@ const CALLER_DRIVEN: Mode = Mode { name: "caller-driven", server: Side::Loop, se
 /// What many messages are sent with: a driver thread at both ends, so that the gate is there.
 const STREAM: Mode = Mode { name: "stream", client: Side::Thread, settings: large_buffer, ..DEFAULT };
 
+/// How many messages of 64 bytes one call of the kernel can send.
+const BATCH: usize = 720;
+
 const ONE_CLIENT: Mode =
     Mode { name: "clients-1", clients: Some(1), settings: rare_heartbeats, ..CALLER_DRIVEN };
 
@@ -63,7 +66,10 @@ const MODES: &[Mode] = &[
     Mode { name: "realtime", settings: |config| config.realtime(true), ..DEFAULT },
     Mode { name: "classic", wire: Wire::Classic, ..CALLER_DRIVEN },
     STREAM,
-    Mode { name: "batch", batch: 720, ..STREAM },
+    Mode { name: "batch", batch: BATCH, ..STREAM },
+    Mode { name: "batch-4k", batch: BATCH, window: Some(4_096), client: Side::Loop, ..STREAM },
+    Mode { name: "batch-16k", batch: BATCH, window: Some(16_384), client: Side::Loop, ..STREAM },
+    Mode { name: "batch-64k", batch: BATCH, window: Some(65_536), client: Side::Loop, ..STREAM },
     Mode { name: "no-offload", settings: |config| large_buffer(config).offload(false), ..STREAM },
     Mode { name: "gate-0", settings: gate_off, ..STREAM },
     Mode { name: "four-threads", threads: 4, ..STREAM },

@@ -8,9 +8,6 @@ use tautline::{Handler, MessageRef, Metadata, Payload, Reply, SendError, UdpInte
 use crate::Client;
 use crate::modes::Mode;
 
-/// After how many messages the server tells its count: a quarter of the window, so that the sender need not stop.
-const TELL_EVERY: u64 = 64;
-
 /// As fast as the library takes them.
 pub(crate) fn flood(interface: &UdpInterface, payload: &Payload, run: &mut Throughput) -> Outcome<()> {
     while run.more() {
@@ -42,37 +39,46 @@ fn send(interface: &UdpInterface, payload: &Payload, run: &mut Throughput) -> Ou
     Ok(())
 }
 
-/// The server of [`windowed`]: counts, and tells how many there were.
-pub(crate) fn counting_aloud(received: &'static Count) -> Handler {
+/// The server of [`windowed`]: counts, and tells how many there were: four times in a window, so that the sender need not stop.
+pub(crate) fn counting_aloud(received: &'static Count, window: u64) -> Handler {
+    let every = window / 4;
+    let mut next = every;
     Handler::inline(move |_: &MessageRef<'_>, reply: &Reply| {
         received.add(1);
         let count = received.value();
-        if count.is_multiple_of(TELL_EVERY) {
+        if count >= next {
+            next = count + every;
             // One that cannot be sent is made good by the next.
-            let _ = reply.send_payload(&Payload::raw(count.to_le_bytes()), &Metadata::status());
+            let _ = reply.send_raw(&count.to_le_bytes(), &Metadata::status());
         }
     })
 }
 
-/// As fast as possible with at most `window` messages under way.
+/// As fast as possible with at most `window` messages under way, `count` a call.
 pub(crate) fn windowed(
     client: &mut Client,
     window: u64,
+    count: usize,
     payload: &Payload,
     run: &mut Throughput,
 ) -> Outcome<()> {
+    let payloads = vec![payload.clone(); count];
+    let count = count as u64;
     let (mut sent, mut arrived) = (0, 0);
-    while run.more() {
+    while run.more_of(count) {
         let give_up_at = Instant::now() + ANSWER_TIMEOUT;
-        while sent - arrived >= window {
+        while sent + count - arrived > window {
             if Instant::now() >= give_up_at {
                 return Err(format!("of {sent} messages only {arrived} have arrived").into());
             }
             arrived = arrived.max(client.told_count(give_up_at));
         }
         // A refused one would be lost, and is not to be: the window is smaller than any queue.
-        client.interface.send_payload(payload, &Metadata::command())?;
-        sent += 1;
+        match &payloads[..] {
+            [payload] => client.interface.send_payload(payload, &Metadata::command()),
+            payloads => client.interface.send_payload_batch(payloads, &Metadata::command()),
+        }?;
+        sent += count;
     }
     Ok(())
 }
