@@ -1,6 +1,7 @@
 //! The socket: opening, reading without blocking, waiting with a wake-up. All platform-only calls are here
 //! and in its submodules.
 
+mod calls;
 mod mark;
 mod wait;
 
@@ -181,8 +182,8 @@ impl Socket {
     /// Sends one datagram without blocking. On success the kernel has it.
     pub(crate) fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
         past_pending_errors(|| match self.connected_to {
-            Some(_) => self.udp.send(datagram),
-            None => self.udp.send_to(datagram, to),
+            Some(_) => calls::send(&self.udp, datagram),
+            None => calls::send_to(&self.udp, datagram, to),
         })
     }
 
@@ -220,8 +221,8 @@ impl Socket {
         loop {
             return match self.read(buffer) {
                 Ok(arrived) => Ok(Received::Datagrams(arrived)),
+                Err(error) if calls::found_nothing(&error) => Ok(Received::Empty),
                 Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => Ok(Received::Empty),
                     ErrorKind::Interrupted => continue,
                     _ if is_pending_error(&error) => {
                         let about = self
@@ -240,8 +241,8 @@ impl Socket {
             return platform::receive(&self.udp, buffer, self.connected_to);
         }
         match self.connected_to {
-            Some(server) => self.udp.recv(buffer).map(|len| Arrived::one(len, server)),
-            None => self.udp.recv_from(buffer).map(|(len, from)| Arrived::one(len, from)),
+            Some(server) => calls::receive(&self.udp, buffer).map(|len| Arrived::one(len, server)),
+            None => calls::receive_from(&self.udp, buffer).map(|(len, from)| Arrived::one(len, from)),
         }
     }
 }

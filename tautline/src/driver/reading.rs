@@ -94,18 +94,34 @@ impl Turner {
 
     /// Asks the socket again and again; `None` where it is better to sleep.
     fn ask(&mut self, buffer: &mut [u8], began: Instant, until: Option<Instant>) -> Option<Found> {
-        let clock = self.shared.clock;
+        let mut empty_at = None;
+        let found = self.ask_on(buffer, began, until, &mut empty_at);
+        if let Some(at) = empty_at {
+            self.arrivals.found_empty(self.shared.clock.steady(at));
+        }
+        found
+    }
+
+    /// As [`ask`](Self::ask); `empty_at` becomes when the last question was that found nothing.
+    fn ask_on(
+        &mut self,
+        buffer: &mut [u8],
+        began: Instant,
+        until: Option<Instant>,
+        empty_at: &mut Option<Instant>,
+    ) -> Option<Found> {
         let mut now = Instant::now();
-        let mut both = (now, wall_now());
+        let (mut both, mut together_until) = ((now, wall_now()), now + CLOCKS_TOGETHER);
         loop {
-            if now.saturating_duration_since(both.0) > CLOCKS_TOGETHER {
-                both = (now, wall_now());
+            if now > together_until {
+                (both, together_until) = ((now, wall_now()), now + CLOCKS_TOGETHER);
             }
             if self.waiter.is_woken() || until.is_some_and(|until| until <= now) {
                 return Some(Found::Nothing);
             }
             match self.patience.next(began, now) {
-                Next::Ask => std::hint::spin_loop(),
+                // No `spin_loop`: the question itself is a system call, and the hint takes a twentieth of one.
+                Next::Ask => {}
                 Next::Sleep => return None,
                 Next::Yield => {
                     std::thread::yield_now();
@@ -118,7 +134,7 @@ impl Turner {
             }
             match self.receive(buffer) {
                 Received::Empty => {
-                    self.arrivals.found_empty(clock.steady(now));
+                    *empty_at = Some(now);
                     now = Instant::now();
                 }
                 received => {
@@ -126,10 +142,8 @@ impl Turner {
                     // As of the question before, half a microsecond ago: to read the clocks now would take a hundredth of a
                     // round trip.
                     let since = now.saturating_duration_since(both.0);
-                    return Some(Found::Awaited(
-                        received,
-                        Now { steady: clock.steady(now), wall: both.1.plus(since) },
-                    ));
+                    let steady = self.shared.clock.steady(now);
+                    return Some(Found::Awaited(received, Now { steady, wall: both.1.plus(since) }));
                 }
             }
         }
