@@ -24,6 +24,7 @@ pub struct Count(AtomicU64);
 
 impl Count {
     /// Counts `messages` more.
+    #[inline]
     pub fn add(&self, messages: u64) {
         // A single writer needs no atomic addition, which would cost every peer some nanoseconds.
         let before = self.0.load(Ordering::Relaxed);
@@ -35,6 +36,7 @@ impl Count {
 
     /// How many were counted so far.
     #[must_use]
+    #[inline]
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

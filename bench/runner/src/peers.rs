@@ -156,6 +156,11 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         "a message per call; `receive_buffer` 16 MiB, everything else as it comes: gate, GSO, GRO",
     ),
     tautline_stream("tautline, send_batch", "batch", "720 messages per call, else as send"),
+    tautline_stream(
+        "tautline, send_batch, windowed",
+        "batch-windowed",
+        "as send_batch; at most 4,096 messages are outstanding (of 64 bytes: 256 datagrams), the server tells its count",
+    ),
     tautline_stream("tautline, without offload", "no-offload", "as send, with `offload = false`"),
     tautline_stream(
         "tautline, a datagram each",
