@@ -72,10 +72,10 @@ impl Exchange {
         self.client.send_as(&head, b"[1.5]");
         self.carry_to_server("message", at(2));
         let head = Head {
-            message_id: Some(Id::from("m-1")),
+            message_id: Some(&Id::from("m-1")),
             source: Some("rig"),
             destination: Some("hmi"),
-            correlation_id: Some(Id::Number(4096)),
+            correlation_id: Some(&Id::Number(4096)),
             content_type: ContentType::Raw,
             ..plain_head(at(3))
         };

@@ -77,6 +77,12 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
+    /// For no certain opening.
+    #[inline]
+    pub(crate) const fn new(target: Target, priority: Priority, made: WallTime) -> Self {
+        Self { target, priority, opening: 0, made, expires: None }
+    }
+
     /// From now on.
     pub(crate) fn expire_after(&mut self, left: Option<Duration>) {
         self.expires = left.and_then(|left| Instant::now().checked_add(left));

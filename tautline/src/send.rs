@@ -105,9 +105,10 @@ impl Shared {
         metadata: &Metadata,
         answers: Option<&Id<'_>>,
     ) -> Result<Sent, SendError> {
-        let message = Ready { target, content_type, bytes, metadata, answers, made: wall_now() };
+        let terms = Terms::new(target, metadata.priority, wall_now());
+        let mut message = Ready { terms, content_type, bytes, metadata, answers };
         let failures = self.send_counters.queued.value();
-        if let Some(handed) = self.transmit.at_once(|line| line.send_ready(&message)) {
+        if let Some(handed) = self.transmit.at_once(|line| line.send_ready(&mut message)) {
             return self.finish(handed, failures).map_err(|failed| failed.error);
         }
         let link = self.link.load();
@@ -223,7 +224,7 @@ impl Shared {
         let expires = link.time_left(head, now.wall).map(|left| now.steady.plus(left));
         let (message_type, channel) = (head.message_type, head.channel);
         let number = match head.message_id {
-            Some(Id::Number(number)) => Some(number),
+            Some(&Id::Number(number)) => Some(number),
             _ => None,
         };
         let how = Reliably { message_type, channel, expires, tracker: tracker.cloned(), number };
@@ -295,8 +296,7 @@ impl Job {
     fn begin(&mut self, link: &Link, target: Target, metadata: &Metadata) {
         self.datagram.clear();
         self.pack.begin(link.datagram_size);
-        let priority = metadata.priority;
-        self.terms = Terms { target, priority, opening: link.opening, made: wall_now(), expires: None };
+        self.terms = Terms { opening: link.opening, ..Terms::new(target, metadata.priority, wall_now()) };
     }
 }
 
@@ -473,10 +473,10 @@ impl Link {
             priority: metadata.priority,
             channel: metadata.channel,
             timestamp: metadata.timestamp.unwrap_or(made),
-            message_id: metadata.message_id.as_ref().map(Id::borrowed),
+            message_id: metadata.message_id.as_ref(),
             source: metadata.source.as_deref(),
             destination: metadata.destination.as_deref(),
-            correlation_id: answers.or(metadata.correlation_id.as_ref()).map(Id::borrowed),
+            correlation_id: answers.or(metadata.correlation_id.as_ref()),
             delivery: metadata.delivery.or(qos.delivery).unwrap_or_default(),
             lifespan: metadata.lifespan.or(lifespan),
             content_type,

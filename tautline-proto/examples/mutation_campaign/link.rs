@@ -156,8 +156,8 @@ impl Link {
             let full = Head {
                 source: Some("rig"),
                 destination: Some("hmi"),
-                correlation_id: Some(Id::Number(7)),
-                message_id: Some(Id::from("m")),
+                correlation_id: Some(&Id::Number(7)),
+                message_id: Some(&Id::from("m")),
                 ..plain_head(now)
             };
             self.other.send_as(&full, br#"{"force": [1.5, -2], "on": true}"#);

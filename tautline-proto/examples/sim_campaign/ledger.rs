@@ -29,10 +29,10 @@ pub(crate) struct Wish {
     message_type: MessageType,
     priority: Priority,
     channel: u16,
-    message_id: Option<u64>,
+    message_id: Option<Id<'static>>,
     source: Option<&'static str>,
     destination: Option<&'static str>,
-    correlation_id: Option<u64>,
+    correlation_id: Option<Id<'static>>,
     lifespan: Option<Duration>,
     content_type: ContentType,
     pub(crate) delivery: Delivery,
@@ -45,10 +45,10 @@ impl Wish {
             message_type: MessageType::ALL[pick(MessageType::ALL.len())],
             priority: Priority::ALL[pick(Priority::ALL.len())],
             channel: u16::try_from(pick(3)).expect("small"),
-            message_id: (pick(4) == 0).then(|| pick(1 << 40) as u64),
+            message_id: (pick(4) == 0).then(|| Id::Number(pick(1 << 40) as u64)),
             source: (pick(8) == 0).then_some("rig"),
             destination: (pick(8) == 0).then_some("hmi"),
-            correlation_id: (pick(4) == 0).then(|| pick(1 << 40) as u64),
+            correlation_id: (pick(4) == 0).then(|| Id::Number(pick(1 << 40) as u64)),
             lifespan: (pick(4) == 0).then(|| Duration::from_millis(50 + pick(1000) as u64)),
             content_type: ContentType::ALL[pick(ContentType::ALL.len())],
             delivery: match pick(10) {
@@ -59,16 +59,16 @@ impl Wish {
         }
     }
 
-    pub(crate) fn head(&self, timestamp: WallTime) -> Head<'static> {
+    pub(crate) fn head(&self, timestamp: WallTime) -> Head<'_> {
         Head {
             message_type: self.message_type,
             priority: self.priority,
             channel: self.channel,
             timestamp,
-            message_id: self.message_id.map(Id::Number),
+            message_id: self.message_id.as_ref(),
             source: self.source,
             destination: self.destination,
-            correlation_id: self.correlation_id.map(Id::Number),
+            correlation_id: self.correlation_id.as_ref(),
             delivery: self.delivery,
             lifespan: self.lifespan,
             content_type: self.content_type,
@@ -214,14 +214,13 @@ impl Ledger {
 
 fn check_metadata(sent: &Sent, got: &Received) -> Result<(), String> {
     let Sent { wish, timestamp, payload, .. } = sent;
-    let text = |id: Option<u64>| id.map(|id| Id::Number(id).to_string());
     let is_right = got.payload == *payload
         && (got.message_type, got.priority, got.channel) == (wish.message_type, wish.priority, wish.channel)
         && (got.timestamp, got.lifespan) == (*timestamp, wish.lifespan)
         && (got.content_type, got.delivery) == (wish.content_type, wish.delivery)
-        && wish.message_id.is_none_or(|id| got.message_id == Id::Number(id).to_string())
+        && wish.message_id.as_ref().is_none_or(|id| got.message_id == id.to_string())
         && wish.source.is_none_or(|source| got.source == source)
         && got.destination.as_deref() == wish.destination
-        && got.correlation_id == text(wish.correlation_id);
+        && got.correlation_id == wish.correlation_id.as_ref().map(Id::to_string);
     if is_right { Ok(()) } else { Err(format!("sent {sent:?}, handed out {got:?}")) }
 }

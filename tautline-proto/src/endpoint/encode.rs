@@ -69,7 +69,7 @@ impl Encoder {
 
     fn begin_classic(&self, out: &mut Vec<u8>, head: &Head<'_>, format: classic::ClassicFormat) {
         let mut default_id = ShortText::default();
-        let message_id = match &head.message_id {
+        let message_id = match head.message_id {
             Some(id) => id.borrowed(),
             None => {
                 let id = self.unique_micros(head.timestamp.as_nanos() / 1000);
@@ -85,7 +85,7 @@ impl Encoder {
             message_id,
             source: Cow::Borrowed(head.source.unwrap_or(&self.name)),
             destination: head.destination.map(Cow::Borrowed),
-            correlation_id: head.correlation_id.as_ref().map(Id::borrowed),
+            correlation_id: head.correlation_id.map(Id::borrowed),
             delivery: head.delivery,
             lifespan: None,
             content_type: head.content_type,

@@ -141,10 +141,10 @@ fn a_plain_message_has_16_bytes_before_its_payload() {
 #[test]
 fn optional_fields_follow_in_the_order_of_their_flags() {
     let head = Head {
-        message_id: Some(Id::Number(0x21)),
+        message_id: Some(&Id::Number(0x21)),
         source: Some("a"),
         destination: Some("bc"),
-        correlation_id: Some(Id::from("d")),
+        correlation_id: Some(&Id::from("d")),
         ..head()
     };
     let bytes = message(&head, b"!").expect("short texts");
@@ -182,11 +182,12 @@ fn texts_have_1_to_255_bytes() {
     let text = "x".repeat(256);
     for (len, fits) in [(0, false), (1, true), (255, true), (256, false)] {
         let text = &text[..len];
+        let id = Id::from(text);
         for (field, head) in [
             ("source", Head { source: Some(text), ..head() }),
             ("destination", Head { destination: Some(text), ..head() }),
-            ("message id", Head { message_id: Some(Id::from(text)), ..head() }),
-            ("correlation id", Head { correlation_id: Some(Id::from(text)), ..head() }),
+            ("message id", Head { message_id: Some(&id), ..head() }),
+            ("correlation id", Head { correlation_id: Some(&id), ..head() }),
         ] {
             let written = message(&head, b"0");
             match written {
@@ -260,7 +261,7 @@ fn a_frame_cut_short_spoils_its_datagram() {
 
 #[test]
 fn a_message_whose_fields_are_cut_short_is_malformed() {
-    let head = Head { message_id: Some(Id::Number(1)), source: Some("ab"), ..head() };
+    let head = Head { message_id: Some(&Id::Number(1)), source: Some("ab"), ..head() };
     let whole = message(&head, b"").expect("short texts");
     for len in FRAME_HEADER_LEN..whole.len() {
         let mut bytes = whole[..len].to_vec();

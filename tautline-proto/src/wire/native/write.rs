@@ -23,13 +23,13 @@ pub struct Head<'a> {
     /// When it was made.
     pub timestamp: WallTime,
     /// Its identity; by default it follows from session, sequence and frame (§4.2).
-    pub message_id: Option<Id<'a>>,
+    pub message_id: Option<&'a Id<'a>>,
     /// Who made it; by default the interface's name, which travelled in the handshake.
     pub source: Option<&'a str>,
     /// Whom it is meant for.
     pub destination: Option<&'a str>,
     /// The id of the message that it answers.
-    pub correlation_id: Option<Id<'a>>,
+    pub correlation_id: Option<&'a Id<'a>>,
     /// What is done for it to arrive.
     pub delivery: Delivery,
     /// For how long after `timestamp` it is worth anything: [`MIN_LIFESPAN`] to [`MAX_LIFESPAN`], anything beyond is
@@ -96,10 +96,10 @@ pub fn begin_message(out: &mut Vec<u8>, head: &Head<'_>) -> Result<MessageStart,
 }
 
 fn write_optional(out: &mut Vec<u8>, head: &Head<'_>) -> Result<(), BadText> {
-    write_id(out, "message id", head.message_id.as_ref())?;
+    write_id(out, "message id", head.message_id)?;
     write_text(out, "source", head.source)?;
     write_text(out, "destination", head.destination)?;
-    write_id(out, "correlation id", head.correlation_id.as_ref())?;
+    write_id(out, "correlation id", head.correlation_id)?;
     if let Some(lifespan) = head.lifespan {
         let micros = lifespan.clamp(MIN_LIFESPAN, MAX_LIFESPAN).as_nanos().div_ceil(1_000);
         #[allow(clippy::cast_possible_truncation)] // clamped
