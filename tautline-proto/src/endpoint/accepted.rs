@@ -26,7 +26,7 @@ pub(super) type Numbered = Vec<Option<u64>>;
 
 #[derive(Debug)]
 pub(super) enum Contents<'a> {
-    Classic(Option<MessageRef<'a>>),
+    Classic(MessageRef<'a>),
     Native { frames: Frames<'a>, next_id: u64 },
 }
 
@@ -53,7 +53,7 @@ impl Accepted<'_> {
 /// The messages of one datagram, and those that it completes or that waited for it.
 #[derive(Debug)]
 pub struct Messages<'a> {
-    contents: Contents<'a>,
+    unread: Unread<'a>,
     numbered: core::slice::Iter<'a, Option<u64>>,
     wholes: core::slice::Iter<'a, Whole>,
     name: &'a str,
@@ -74,6 +74,17 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
+/// What of a datagram is not read yet.
+#[derive(Debug)]
+enum Unread<'a> {
+    /// Its only message, or nothing.
+    Classic(bool),
+    Native {
+        frames: Frames<'a>,
+        next_id: u64,
+    },
+}
+
 /// Counts messages that were taken from a datagram and that nobody is offered, for reasons that only the caller can know.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusals<'a>(&'a InboundCounters);
@@ -86,6 +97,7 @@ impl Refusals<'_> {
 }
 
 impl<'a> Messages<'a> {
+    #[inline]
     pub(super) fn new(
         contents: Contents<'a>,
         sorted: Option<&'a Sorted>,
@@ -97,8 +109,13 @@ impl<'a> Messages<'a> {
             sorted.map_or((&[][..], &[][..]), |sorted| (&sorted.numbered, &sorted.wholes));
         let (name, rx) = peer.map_or(("", None), |peer| (peer.name.as_str(), Some(&*peer.rx)));
         let (numbered, wholes) = (numbered.iter(), wholes.iter());
-        let message = MessageRef::default();
-        Self { contents, numbered, wholes, name, rx, config, counters, message, is_bare: false }
+        let (unread, message) = match contents {
+            Contents::Classic(message) => (Unread::Classic(true), message),
+            Contents::Native { frames, next_id } => {
+                (Unread::Native { frames, next_id }, MessageRef::default())
+            }
+        };
+        Self { unread, numbered, wholes, name, rx, config, counters, message, is_bare: false }
     }
 
     /// What counts the messages that the caller refuses.
@@ -110,9 +127,10 @@ impl<'a> Messages<'a> {
     /// As [`next`](Iterator::next), and the message stays where it was decoded.
     #[inline]
     pub fn advance(&mut self) -> Option<&MessageRef<'a>> {
-        match &mut self.contents {
-            Contents::Classic(message) => self.message = message.take()?,
-            Contents::Native { .. } => self.decode_next()?,
+        match &mut self.unread {
+            // It stands there already.
+            Unread::Classic(is_unread) => core::mem::take(is_unread).then_some(())?,
+            Unread::Native { .. } => self.decode_next()?,
         }
         if let Some(rx) = self.rx {
             rx.messages.add(1);
@@ -141,7 +159,7 @@ impl<'a> Messages<'a> {
     /// The next message to be delivered, and what it is called if it has no id of its own.
     #[inline]
     fn next_frame(&mut self) -> Option<(MessageFrame<'a>, u64)> {
-        let Contents::Native { frames, next_id } = &mut self.contents else { return None };
+        let Unread::Native { frames, next_id } = &mut self.unread else { return None };
         for frame in frames {
             let Frame::Message(frame) = frame else { continue };
             let id = *next_id;

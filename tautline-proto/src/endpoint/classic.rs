@@ -44,7 +44,7 @@ impl Inbound {
         }
         let (peer, number, late) = self.admit(from, number, message.timestamp, now.steady)?;
         self.heard(peer, datagram.len(), now.steady);
-        let contents = Contents::Classic(Some(message));
+        let contents = Contents::Classic(message);
         Ok(Accepted { peer, late, number, contents })
     }
 

@@ -106,16 +106,26 @@ impl Inbound {
     ) -> Option<Accepted<'a>> {
         self.finish_closing(now.steady);
         self.counters.bytes.add(datagram.len() as u64);
-        let handled = match self.config.wire {
-            WireFormat::Native => self.handle_native(now, from, datagram),
-            WireFormat::Classic(format) => {
-                self.handle_classic(now, from, datagram, format, scratch).map(Some)
+        // Each wire's own result is counted, not the common one: that has room for a whole message and is felt when moved.
+        match self.config.wire {
+            WireFormat::Native => {
+                let handled = self.handle_native(now, from, datagram);
+                self.tally(from, handled)?.map(Accepted::from)
             }
-        };
+            WireFormat::Classic(format) => {
+                let handled = self.handle_classic(now, from, datagram, format, scratch);
+                self.tally(from, handled)
+            }
+        }
+    }
+
+    /// Counts what has become of a datagram.
+    #[inline]
+    fn tally<T>(&mut self, from: SocketAddr, handled: Result<T, DropReason>) -> Option<T> {
         match handled {
             Ok(accepted) => {
                 self.counters.accepted.add(1);
-                accepted
+                Some(accepted)
             }
             Err(reason) => {
                 self.counters.dropped.count(reason);

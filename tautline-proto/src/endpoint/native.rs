@@ -18,13 +18,29 @@ use crate::wire::native::{self, Ack, Control, Frame, Frames, Header, Heartbeat, 
 const FRAME_INDEX_BITS: u32 = 12;
 const _: () = assert!(native::MAX_DATAGRAM / native::MIN_MESSAGE_LEN < 1 << FRAME_INDEX_BITS);
 
+/// A numbered datagram of an established session.
+pub(super) struct Opened<'a> {
+    peer: PeerId,
+    number: u64,
+    late: bool,
+    frames: Frames<'a>,
+}
+
+impl<'a> From<Opened<'a>> for Accepted<'a> {
+    fn from(Opened { peer, number, late, frames }: Opened<'a>) -> Self {
+        // §4.2: the default message id is the datagram's number and the message's place in it.
+        let contents = Contents::Native { frames, next_id: number << FRAME_INDEX_BITS };
+        Self { peer, late, number: Some(number), contents }
+    }
+}
+
 impl Inbound {
     pub(super) fn handle_native<'a>(
         &mut self,
         now: Now,
         from: SocketAddr,
         datagram: &'a [u8],
-    ) -> Result<Option<Accepted<'a>>, DropReason> {
+    ) -> Result<Option<Opened<'a>>, DropReason> {
         let (header, frames) = native::parse(datagram)?;
         if header.from_server == (self.config.role == Role::Server) {
             // Ours, come back to us.
@@ -37,13 +53,13 @@ impl Inbound {
         }
         let (peer, number, late) = self.enter_session(now, from, header, &frames, datagram.len())?;
         self.heard(peer, datagram.len(), now.steady);
-        self.take_control_frames(peer, frames.clone(), now);
         if !frames.are_messages() {
+            self.take_control_frames(peer, frames.clone(), now);
             self.sort_messages(peer, frames.clone(), now.steady);
+        } else if self.config.role == Role::Client {
+            self.accept_server(peer, None, now.steady);
         }
-        // §4.2: the default message id is the datagram's number and the message's place in it.
-        let contents = Contents::Native { frames, next_id: number << FRAME_INDEX_BITS };
-        Ok(Some(Accepted { peer, late, number: Some(number), contents }))
+        Ok(Some(Opened { peer, number, late, frames }))
     }
 
     /// The peer of a numbered datagram, its full number, and whether it is late.
