@@ -324,6 +324,9 @@ impl Turner {
     /// Carries everything that the inbound half has to say to where it belongs. Commands first: when an event
     /// tells that a peer is gone, nothing is sent to it any more.
     fn settle(&mut self, now: Now) {
+        if !self.inbound.has_news() {
+            return;
+        }
         while let Some(event) = self.inbound.poll_event(now) {
             self.carry_out_commands(now);
             self.happened(event);

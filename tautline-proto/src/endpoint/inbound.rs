@@ -175,6 +175,15 @@ impl Inbound {
         [closing, self.peers.next_timeout(), self.native.next_hello()].into_iter().flatten().min()
     }
 
+    /// Whether there is anything to say: an [event](Self::poll_event), a [command](Self::poll_command) or a
+    /// [reply](Self::poll_reply). After most datagrams there is not.
+    #[must_use]
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        let says_nothing = self.events.is_empty() && self.commands.is_empty() && self.replies.is_empty();
+        !says_nothing || matches!(self.closing, Closing::Now(_))
+    }
+
     /// The next thing that happened.
     pub fn poll_event(&mut self, now: Now) -> Option<Event> {
         if let Closing::Now(_) = self.closing {
