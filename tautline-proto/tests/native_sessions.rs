@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::{Node, Packet, address, at, config, settle};
 use tautline_proto::DropReason;
-use tautline_proto::endpoint::{Event, RemovalReason, Role, WireFormat};
+use tautline_proto::endpoint::{Event, RemovalReason, Role, Spent, WireFormat};
 
 fn pair() -> (Node, Node) {
     let (mut server, mut client) =
@@ -97,6 +97,18 @@ fn a_restarted_client_on_the_same_port_is_heard_from_its_first_message() {
     server.handle(&ghost, at(4));
     assert_eq!(server.payloads().last().unwrap(), "\"reborn\"");
     assert_eq!(drops(&server, DropReason::UnknownSession), 1);
+}
+
+#[test]
+fn what_is_told_of_a_peer_that_has_gone_does_not_touch_the_one_in_its_place() {
+    let (mut server, _) = pair();
+    let gone = server.outbound.peers()[0];
+    let mut reborn = Node::client(5000, WireFormat::Native, 3);
+    reborn.dial(address(9000), at(2));
+    settle(&mut [&mut server, &mut reborn], at(2));
+    let next_number = server.outbound.next_first_number();
+    server.outbound.sent(gone, Spent::one(100, 1));
+    assert_eq!(server.outbound.next_first_number(), next_number);
 }
 
 #[test]

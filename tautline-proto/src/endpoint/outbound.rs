@@ -153,7 +153,7 @@ impl Outbound {
     /// the next number. `None` for a peer that is gone.
     pub fn seal(&mut self, id: PeerId, datagram: &mut Vec<u8>) -> Option<SocketAddr> {
         let (wire, from_server, size) = (self.wire, self.role == Role::Server, self.datagram_size);
-        let peer = self.slots.get_mut(id.slot())?.as_mut().filter(|peer| peer.id == id)?;
+        let peer = peer_mut(&mut self.slots, id)?;
         #[allow(clippy::cast_possible_truncation)] // the low half travels
         let sequence = peer.next as u32;
         match wire {
@@ -181,7 +181,7 @@ impl Outbound {
     /// As [`seal`](Self::seal), for all datagrams of `pack`, with the next numbers.
     pub fn seal_pack(&mut self, id: PeerId, pack: &mut Pack) -> Option<SocketAddr> {
         let from_server = self.role == Role::Server;
-        let peer = self.slots.get_mut(id.slot())?.as_mut().filter(|peer| peer.id == id)?;
+        let peer = peer_mut(&mut self.slots, id)?;
         peer.ack_rides = false;
         #[allow(clippy::cast_possible_truncation)] // the low half travels
         let sequence = peer.next as u32;
@@ -191,7 +191,7 @@ impl Outbound {
 
     /// Spends the numbers of what was sealed last for this peer: the kernel has it.
     pub fn sent(&mut self, id: PeerId, sent: Spent) {
-        let Some(Some(peer)) = self.slots.get_mut(id.slot()) else { return };
+        let Some(peer) = peer_mut(&mut self.slots, id) else { return };
         peer.next += sent.datagrams;
         peer.tx.next_sequence.set(peer.next);
         peer.tx.datagrams.add(sent.datagrams);
@@ -213,7 +213,7 @@ impl Outbound {
                 None
             }
             Command::Acknowledge(id, base, bitmap) => {
-                let Some(Some(peer)) = self.slots.get_mut(id.slot()) else { return None };
+                let peer = peer_mut(&mut self.slots, id)?;
                 peer.ack = Some(Ride { base, bitmap, left: RIDES });
                 begin(out, &[]);
                 Some(id)
@@ -223,7 +223,7 @@ impl Outbound {
                 None
             }
             Command::Accepted(id) => {
-                if let Some(Some(peer)) = self.slots.get_mut(id.slot()) {
+                if let Some(peer) = peer_mut(&mut self.slots, id) {
                     peer.echo = None;
                 }
                 None
@@ -323,8 +323,7 @@ impl Outbound {
         expires: Option<Instant>,
     ) -> Result<(), Refusal> {
         let room = self.room();
-        let peer = self.slots.get_mut(id.slot()).and_then(Option::as_mut).filter(|peer| peer.id == id);
-        let peer = peer.ok_or(Refusal::UnknownPeer)?;
+        let peer = peer_mut(&mut self.slots, id).ok_or(Refusal::UnknownPeer)?;
         peer.flow.get_or_insert_with(Box::default).offer(frame, room, receipt, expires)?;
         self.schedule(id, Instant::from_nanos(0));
         Ok(())
@@ -354,14 +353,13 @@ impl Outbound {
     /// The kernel did not take a datagram of [`poll_delivery`](Self::poll_delivery)'s. What was in it is sent again as if it had
     /// been lost on the way; its messages count with the next one.
     pub fn not_sent(&mut self, due: Due) {
-        if let Some(Some(peer)) = self.slots.get_mut(due.peer.slot()) {
+        if let Some(peer) = peer_mut(&mut self.slots, due.peer) {
             peer.uncounted = due.messages;
         }
     }
 
     fn take_uncounted(&mut self, id: PeerId) -> u64 {
-        let peer = self.slots.get_mut(id.slot()).and_then(Option::as_mut);
-        peer.map_or(0, |peer| core::mem::take(&mut peer.uncounted))
+        peer_mut(&mut self.slots, id).map_or(0, |peer| core::mem::take(&mut peer.uncounted))
     }
 
     /// When [`poll_delivery`](Self::poll_delivery) has something to do next.
@@ -420,7 +418,7 @@ impl Outbound {
     }
 
     fn acknowledged(&mut self, id: PeerId, ack: Ack<'_>, now: Instant) {
-        let Some(Some(peer)) = self.slots.get_mut(id.slot()) else { return };
+        let Some(peer) = peer_mut(&mut self.slots, id) else { return };
         let Some(flow) = &mut peer.flow else { return };
         flow.acknowledge(ack, now, &mut self.outcomes);
         self.schedule(id, Instant::from_nanos(0));
@@ -428,7 +426,7 @@ impl Outbound {
 
     /// Has the peer's reliable messages looked at when they want it, but not before `soonest`.
     fn schedule(&mut self, id: PeerId, soonest: Instant) {
-        let Some(Some(peer)) = self.slots.get_mut(id.slot()) else { return };
+        let Some(peer) = peer_mut(&mut self.slots, id) else { return };
         let next = peer.flow.as_ref().and_then(|flow| flow.next_due()).map(|at| at.max(soonest));
         let slot = id.slot_number();
         if let Some(before) = core::mem::replace(&mut peer.flow_due, next) {
@@ -442,6 +440,12 @@ impl Outbound {
     fn peer(&self, id: PeerId) -> Option<&Peer> {
         self.slots.get(id.slot())?.as_ref().filter(|peer| peer.id == id)
     }
+}
+
+/// As [`Outbound::peer`], and leaves the other fields free.
+#[inline]
+fn peer_mut(slots: &mut [Option<Peer>], id: PeerId) -> Option<&mut Peer> {
+    slots.get_mut(id.slot())?.as_mut().filter(|peer| peer.id == id)
 }
 
 /// What could not be sent because others wait is looked at again after this time.
