@@ -4,12 +4,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tautline_proto::endpoint::{Encoder, EndpointConfig, Event, Role, Start, WireFormat, endpoint};
-use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::classic::{self, ClassicFormat};
 
 use super::*;
 use crate::driver::Life;
 use crate::socket::Waiter;
+use crate::tests::endpoint_config;
 use crate::{ContentType, PayloadLimits, Wire};
 
 const FORMAT: ClassicFormat = ClassicFormat { use_crc: true, use_sequence: true };
@@ -21,16 +21,8 @@ fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCount
     let config = EndpointConfig {
         role: Role::Server,
         wire: WireFormat::Classic(FORMAT),
-        name: String::new(),
         max_peers: clients.len(),
-        heartbeat_interval: Duration::from_secs(1),
-        liveness_timeout: Duration::from_secs(1),
-        peer_expiry: Duration::from_secs(1),
-        max_message_size: 1000,
-        datagram_size: 1452,
-        most_tries: 20,
-        json: JsonLimits::default(),
-        check_payload: Arc::new(|_, _| Ok(())),
+        ..endpoint_config()
     };
     let (encoder, datagram_size) = (Encoder::new(&config), config.datagram_size);
     let link = |opening| Link {

@@ -49,9 +49,9 @@ pub(crate) fn number_of(message: &Message) -> u64 {
     }
 }
 
-/// A peer of its own: only endpoints give out ids, so one is made, and calls a server of the classic wire.
-pub(crate) fn peer(number: u32) -> PeerId {
-    let config = EndpointConfig {
+/// A client of the classic wire. Those who need another endpoint say what is different.
+pub(crate) fn endpoint_config() -> EndpointConfig {
+    EndpointConfig {
         role: Role::Client,
         wire: WireFormat::Classic(ClassicFormat::default()),
         name: String::new(),
@@ -64,8 +64,13 @@ pub(crate) fn peer(number: u32) -> PeerId {
         most_tries: 20,
         json: JsonLimits::default(),
         check_payload: Arc::new(|_, _| Ok(())),
-    };
-    let (mut inbound, _) = endpoint(config, Start { peers_before: number, ..Start::default() });
+    }
+}
+
+/// A peer of its own: only endpoints give out ids, so one is made, and calls a server of the classic wire.
+pub(crate) fn peer(number: u32) -> PeerId {
+    let start = Start { peers_before: number, ..Start::default() };
+    let (mut inbound, _) = endpoint(endpoint_config(), start);
     inbound.dial(arrival().address, Now::default());
     match inbound.poll_event(Now::default()) {
         Some(Event::Added(peer)) => peer.id,
