@@ -1,33 +1,26 @@
 //! The interface: what users hold.
 
+// The documentation shows their methods in this order, and this file's after them.
+mod connecting;
+mod sending;
+mod tracking;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
-use crate::caller_driven::Driver;
 use crate::config::{Config, ConfigError, Role};
 use crate::directory::PeerInfo;
-use crate::error::{ConnectError, SendError};
 use crate::events::Events;
 use crate::handlers::{Handler, HandlerStats, Selector};
 use crate::inbox::{Receive, ReceiveError};
-use crate::line::Target;
 use crate::message::Message;
-use crate::metadata::Metadata;
 use crate::realtime::RealtimeReport;
-use crate::receipt::Receipt;
 use crate::reply::Reply;
-use crate::requests::{Request, RequestError};
-use crate::send::Sent;
 use crate::shared::Shared;
 use crate::statistics::Statistics;
 use crate::watchdog::{WatchError, WatchId, Watchdog, WatchdogEvent, WatchdogStats};
-use crate::{Cause, ConnectionState, ContentType, Payload, PeerId};
-
-/// How long [`UdpInterface::cleanup`] waits for handlers at work.
-const CLEANUP_PATIENCE: Duration = Duration::from_secs(1);
+use crate::{Cause, ConnectionState, PeerId};
 
 /// How long dropping the last handle waits for handlers at work.
 const DROP_PATIENCE: Duration = Duration::from_millis(50);
@@ -91,433 +84,11 @@ pub fn create_udp_client(config: Config) -> Result<UdpInterface, ConfigError> {
 }
 
 impl UdpInterface {
-    /// An interface with this configuration, driven by a thread of its own while connected.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the configuration.
-    pub fn new(config: Config) -> Result<Self, ConfigError> {
-        Self::make(config, false)
-    }
-
-    /// An interface without a thread, and the [`Driver`] that does its work when you call it: for loops that
-    /// must know what runs when, and for reactors.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the configuration.
-    pub fn caller_driven(config: Config) -> Result<(Self, Driver), ConfigError> {
-        let interface = Self::make(config, true)?;
-        let driver = Driver::new(Arc::clone(&interface.handle.shared));
-        Ok((interface, driver))
-    }
-
-    fn make(config: Config, caller_driven: bool) -> Result<Self, ConfigError> {
-        let settings = config.settings()?;
-        let shared = Arc::new(Shared::new(config, &settings, caller_driven));
-        Ok(Self { handle: Arc::new(Handle { shared }) })
-    }
-
-    fn shared(&self) -> &Arc<Shared> {
-        &self.handle.shared
-    }
-
-    /// Opens the socket and, as a native client, waits for the server's answer.
-    ///
-    /// Does nothing while connected; concurrent calls share one outcome. With a `connect_timeout` of 0, and on
-    /// a [caller-driven](Self::caller_driven) interface, a native client does not wait: the state turns to
-    /// connected when the server answers.
-    ///
-    /// # Errors
-    ///
-    /// Why it is not connected; it can be tried again.
-    pub fn connect(&self) -> Result<(), ConnectError> {
-        self.shared().open(None)?;
-        self.wait_for_answer()
-    }
-
-    /// As [`connect`](Self::connect), with another configuration from now on. The role stays.
-    ///
-    /// # Errors
-    ///
-    /// As for [`connect`](Self::connect), and [`StillConnected`](ConnectError::StillConnected).
-    pub fn connect_with(&self, config: Config) -> Result<(), ConnectError> {
-        self.shared().open(Some(config))?;
-        self.wait_for_answer()
-    }
-
-    /// As [`connect`](Self::connect), on any executor. Only resolving a host's name blocks, and, where it has several
-    /// addresses, looking at which of them a server answers (at most 50 ms each, four at most); numeric addresses do not. Dropping the future leaves the connecting under way.
-    ///
-    /// # Errors
-    ///
-    /// As for [`connect`](Self::connect).
-    pub async fn connect_async(&self) -> Result<(), ConnectError> {
-        self.shared().open(None)?;
-        match self.answer_at_once() {
-            Some(answer) => answer,
-            None => self.shared().status.outcome_async().await,
-        }
-    }
-
-    fn wait_for_answer(&self) -> Result<(), ConnectError> {
-        self.answer_at_once().unwrap_or_else(|| self.shared().status.wait_outcome())
-    }
-
-    /// What connecting answers where it does not wait for the server.
-    fn answer_at_once(&self) -> Option<Result<(), ConnectError>> {
-        let shared = self.shared();
-        let in_background = shared.config().connect_timeout.is_some_and(|timeout| timeout.is_zero());
-        if shared.caller_driven || in_background {
-            return Some(Ok(()));
-        }
-        // The driver would wait for itself.
-        let on_driver = shared.lifecycle.drivers.include_caller();
-        on_driver.then(|| shared.status.outcome().unwrap_or(Err(ConnectError::FromHandler)))
-    }
-
-    /// Ends the connection: tells the peers (native), wakes every waiter with
-    /// [`Closed`](ReceiveError::Closed), and closes the socket before it returns, so that the port is free.
-    ///
-    /// Does nothing while disconnected. Messages still waiting are dropped and counted as closed. Called from
-    /// an inline handler, which runs on the driver itself, the socket closes when that handler returns. Waits
-    /// for no other handler.
-    pub fn disconnect(&self) {
-        self.shared().shut();
-    }
-
-    /// Disconnects for good: handlers are unregistered and, for up to a second, waited for; subscriptions to
-    /// events end. Does nothing the second time. Dropping the last handle does the same with less patience.
-    pub fn cleanup(&self) {
-        self.shared().cleanup(CLEANUP_PATIENCE);
-    }
-
-    /// Sends any serialisable value, encoded with the configured `codec`: from a client to its server, from a
-    /// server to all its clients.
-    ///
-    /// Never blocks. On the native wire one value is one datagram; the classic wire needs the JSON codec.
-    ///
-    /// # Errors
-    ///
-    /// Why it was not sent, before a sequence number was spent: not connected, nobody there, not encodable
-    /// (NaN, too deep, too large), refused by the kernel.
-    pub fn send<T: Serialize + ?Sized>(&self, value: &T, metadata: &Metadata) -> Result<Sent, SendError> {
-        self.shared().send_value(Target::All, value, metadata, None)
-    }
-
-    /// Sends a value reliably: again and again until the peer acknowledges it, `reliable_tries` are spent or its lifespan is
-    /// over. Delivered once, at once, or with [`Delivery::Ordered`](crate::Delivery::Ordered) in the order of its type
-    /// and channel. The receipt tells the outcome. Never blocks; native wire only.
-    ///
-    /// A message whose metadata or stream settings ask for a reliable class are sent in the same way by all the other
-    /// methods, which give no receipt: there a failure is counted, and an [event](crate::Event::DeliveryFailed).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tautline::{Config, Metadata, Outcome, create_udp_client, create_udp_server};
-    ///
-    /// # let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
-    /// # plant.connect()?;
-    /// # let address = plant.local_address().expect("connected").to_string();
-    /// # let controller = create_udp_client(Config::client(address))?;
-    /// # controller.connect()?;
-    /// let receipt = controller.send_reliable(&"gains 2", &Metadata::configuration())?;
-    /// assert_eq!(receipt.wait(Some(Duration::from_secs(5))), Some(Outcome::Delivered));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As for [`send`](Self::send), and [`WindowFull`](SendError::WindowFull).
-    pub fn send_reliable<T: Serialize + ?Sized>(
-        &self,
-        value: &T,
-        metadata: &Metadata,
-    ) -> Result<Receipt, SendError> {
-        self.send_reliable_to(Target::All, value, metadata)
-    }
-
-    /// As [`send_reliable`](Self::send_reliable), to one peer.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send_reliable`](Self::send_reliable), and [`UnknownPeer`](SendError::UnknownPeer).
-    pub fn send_reliable_to<T: Serialize + ?Sized>(
-        &self,
-        target: impl Into<Target>,
-        value: &T,
-        metadata: &Metadata,
-    ) -> Result<Receipt, SendError> {
-        let target = target.into();
-        self.shared().send_reliably(target, metadata, None, |link, out| link.encode_value(out, value))
-    }
-
-    /// As [`send_reliable_to`](Self::send_reliable_to), with a payload as it is.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send_reliable_to`](Self::send_reliable_to).
-    pub fn send_payload_reliable_to(
-        &self,
-        target: impl Into<Target>,
-        payload: &Payload,
-        metadata: &Metadata,
-    ) -> Result<Receipt, SendError> {
-        let (target, content_type) = (target.into(), Some(payload.content_type()));
-        self.shared()
-            .send_reliably(target, metadata, content_type, |link, out| link.append(out, payload.bytes()))
-    }
-
-    /// Sends a value and waits for the message that answers it: the first whose correlation id is this one's message id, which
-    /// is what [`reply`](Self::reply) and a handler's [`Reply`] send. The answer goes to nobody else. Of several peers that are asked
-    /// the first answers; no other peer than those that are asked can.
-    ///
-    /// Where nothing else is said, the request is sent reliably on the native wire. On a caller-driven interface somebody must
-    /// turn meanwhile; from an inline handler it would wait for itself.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tautline::{Config, Handler, Metadata, MessageType, create_udp_client, create_udp_server};
-    ///
-    /// # let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
-    /// # plant.connect()?;
-    /// # let address = plant.local_address().expect("connected").to_string();
-    /// # let controller = create_udp_client(Config::client(address))?;
-    /// # controller.connect()?;
-    /// plant.register_message_handler(MessageType::Configuration, Handler::inline(|_, reply| {
-    ///     let _ = reply.send(&[1.5, 2.5], &Metadata::acknowledgment());
-    /// }));
-    /// let answer = controller.request(&"gains?", &Metadata::configuration(), Duration::from_secs(1))?;
-    /// assert_eq!(answer.decode::<[f64; 2]>()?, [1.5, 2.5]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Why there is no answer.
-    pub fn request<T: Serialize + ?Sized>(
-        &self,
-        value: &T,
-        metadata: &Metadata,
-        timeout: Duration,
-    ) -> Result<Message, RequestError> {
-        self.request_to(Target::All, value, metadata, timeout)
-    }
-
-    /// As [`request`](Self::request), to one peer.
-    ///
-    /// # Errors
-    ///
-    /// As for [`request`](Self::request).
-    pub fn request_to<T: Serialize + ?Sized>(
-        &self,
-        target: impl Into<Target>,
-        value: &T,
-        metadata: &Metadata,
-        timeout: Duration,
-    ) -> Result<Message, RequestError> {
-        self.request_async(target, value, metadata)?.wait(Some(timeout))
-    }
-
-    /// As [`request_to`](Self::request_to), on any executor; sent at once, without a time-out.
-    ///
-    /// # Errors
-    ///
-    /// Why it was not sent.
-    pub fn request_async<T: Serialize + ?Sized>(
-        &self,
-        target: impl Into<Target>,
-        value: &T,
-        metadata: &Metadata,
-    ) -> Result<Request, SendError> {
-        let (shared, target) = (self.shared(), target.into());
-        Request::begin(shared, target, metadata, |metadata| {
-            shared.send_value(target, value, metadata, None).map(drop)
-        })
-    }
-
-    /// As [`request_async`](Self::request_async), with a payload as it is.
-    ///
-    /// # Errors
-    ///
-    /// As for [`request_async`](Self::request_async).
-    pub fn request_payload_async(
-        &self,
-        target: impl Into<Target>,
-        payload: &Payload,
-        metadata: &Metadata,
-    ) -> Result<Request, SendError> {
-        let (shared, target) = (self.shared(), target.into());
-        Request::begin(shared, target, metadata, |metadata| {
-            shared.send_payload(target, payload, metadata, None).map(drop)
-        })
-    }
-
-    /// As [`send`](Self::send), to one peer.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send`](Self::send), and [`UnknownPeer`](SendError::UnknownPeer).
-    pub fn send_to<T: Serialize + ?Sized>(
-        &self,
-        target: impl Into<Target>,
-        value: &T,
-        metadata: &Metadata,
-    ) -> Result<Sent, SendError> {
-        self.shared().send_value(target.into(), value, metadata, None)
-    }
-
-    /// Sends a payload as it is: raw bytes, or a value encoded before.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send`](Self::send).
-    pub fn send_payload(&self, payload: &Payload, metadata: &Metadata) -> Result<Sent, SendError> {
-        self.shared().send_payload(Target::All, payload, metadata, None)
-    }
-
-    /// Sends bytes that mean what the two ends agreed on, without copying them into a [`Payload`] first: nothing is
-    /// allocated. The native wire carries them, the classic one cannot.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send`](Self::send).
-    pub fn send_raw(&self, bytes: &[u8], metadata: &Metadata) -> Result<Sent, SendError> {
-        self.shared().send_bytes(Target::All, ContentType::Raw, bytes, metadata, None)
-    }
-
-    /// As [`send_raw`](Self::send_raw), to one peer.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send_to`](Self::send_to).
-    pub fn send_raw_to(
-        &self,
-        target: impl Into<Target>,
-        bytes: &[u8],
-        metadata: &Metadata,
-    ) -> Result<Sent, SendError> {
-        self.shared().send_bytes(target.into(), ContentType::Raw, bytes, metadata, None)
-    }
-
-    /// As [`send_payload`](Self::send_payload), to one peer.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send_to`](Self::send_to).
-    pub fn send_payload_to(
-        &self,
-        target: impl Into<Target>,
-        payload: &Payload,
-        metadata: &Metadata,
-    ) -> Result<Sent, SendError> {
-        self.shared().send_payload(target.into(), payload, metadata, None)
-    }
-
-    /// Sends many values at once, packed into as few datagrams and system calls as they fit: the fastest way to send
-    /// much. They are messages of their own, with the same metadata, in this order. On the classic wire each is a
-    /// datagram.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send`](Self::send), and [`Partly`](SendError::Partly) where some were sent before one that could not
-    /// be encoded, or before the kernel refused.
-    pub fn send_batch<T: Serialize>(&self, values: &[T], metadata: &Metadata) -> Result<Sent, SendError> {
-        self.shared().send_values(Target::All, values, metadata)
-    }
-
-    /// As [`send_batch`](Self::send_batch), to one peer.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send_batch`](Self::send_batch), and [`UnknownPeer`](SendError::UnknownPeer).
-    pub fn send_batch_to<T: Serialize>(
-        &self,
-        target: impl Into<Target>,
-        values: &[T],
-        metadata: &Metadata,
-    ) -> Result<Sent, SendError> {
-        self.shared().send_values(target.into(), values, metadata)
-    }
-
-    /// As [`send_batch`](Self::send_batch), with payloads as they are.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # use tautline::{Config, Metadata, Payload, create_udp_client, create_udp_server};
-    /// # let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
-    /// # plant.connect()?;
-    /// # let address = plant.local_address().expect("connected").to_string();
-    /// # let recorder = create_udp_client(Config::client(address))?;
-    /// # recorder.connect()?;
-    /// let samples = [[1; 8], [2; 8], [3; 8]].map(Payload::raw);
-    /// recorder.send_payload_batch(&samples, &Metadata::data())?;
-    /// for sample in &samples {
-    ///     assert_eq!(plant.receive(Some(Duration::from_secs(1)))?.payload(), sample.bytes());
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As for [`send_batch`](Self::send_batch).
-    pub fn send_payload_batch(&self, payloads: &[Payload], metadata: &Metadata) -> Result<Sent, SendError> {
-        self.shared().send_payloads(Target::All, payloads, metadata)
-    }
-
-    /// As [`send_payload_batch`](Self::send_payload_batch), to one peer.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send_batch_to`](Self::send_batch_to).
-    pub fn send_payload_batch_to(
-        &self,
-        target: impl Into<Target>,
-        payloads: &[Payload],
-        metadata: &Metadata,
-    ) -> Result<Sent, SendError> {
-        self.shared().send_payloads(target.into(), payloads, metadata)
-    }
-
-    /// Sends at once what waits at the `gate`. For loops that are their own driver and have set one: there nobody else
-    /// does, until the next turn. What then fails is an [event](crate::Event::SendFailed), as for everything queued.
-    pub fn flush(&self) {
-        self.shared().flush();
-    }
-
-    /// Answers a received message: goes to its sender and carries its id as correlation id.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send_to`](Self::send_to).
-    pub fn reply<T: Serialize + ?Sized>(
-        &self,
-        message: &Message,
-        value: &T,
-        metadata: &Metadata,
-    ) -> Result<Sent, SendError> {
-        self.shared().send_value(message.peer().into(), value, metadata, Some(&message.message_id()))
-    }
-
-    /// As [`reply`](Self::reply), with a payload as it is.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send_to`](Self::send_to).
-    pub fn reply_payload(
-        &self,
-        message: &Message,
-        payload: &Payload,
-        metadata: &Metadata,
-    ) -> Result<Sent, SendError> {
-        self.shared().send_payload(message.peer().into(), payload, metadata, Some(&message.message_id()))
-    }
-
     /// The next message from the inbox, the most urgent first. Waits for at most `timeout`: zero polls, `None`
     /// waits for as long as it takes. Those who wait are served in the order in which they came.
     ///
     /// Messages go to the inbox whether or not a handler takes them too. On a
-    /// [caller-driven](Self::caller_driven) interface something must [turn](Driver::turn) meanwhile.
+    /// [caller-driven](Self::caller_driven) interface something must [turn](crate::Driver::turn) meanwhile.
     ///
     /// # Errors
     ///
@@ -686,6 +257,10 @@ impl UdpInterface {
     #[must_use]
     pub fn config(&self) -> Config {
         self.shared().config()
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
     }
 }
 

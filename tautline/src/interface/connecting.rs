@@ -1,0 +1,112 @@
+//! Making an interface, connecting and disconnecting it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Handle, UdpInterface};
+use crate::caller_driven::Driver;
+use crate::config::{Config, ConfigError};
+use crate::error::ConnectError;
+use crate::shared::Shared;
+
+/// How long [`UdpInterface::cleanup`] waits for handlers at work.
+const CLEANUP_PATIENCE: Duration = Duration::from_secs(1);
+
+impl UdpInterface {
+    /// An interface with this configuration, driven by a thread of its own while connected.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        Self::make(config, false)
+    }
+
+    /// An interface without a thread, and the [`Driver`] that does its work when you call it: for loops that
+    /// must know what runs when, and for reactors.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration.
+    pub fn caller_driven(config: Config) -> Result<(Self, Driver), ConfigError> {
+        let interface = Self::make(config, true)?;
+        let driver = Driver::new(Arc::clone(&interface.handle.shared));
+        Ok((interface, driver))
+    }
+
+    fn make(config: Config, caller_driven: bool) -> Result<Self, ConfigError> {
+        let settings = config.settings()?;
+        let shared = Arc::new(Shared::new(config, &settings, caller_driven));
+        Ok(Self { handle: Arc::new(Handle { shared }) })
+    }
+
+    /// Opens the socket and, as a native client, waits for the server's answer.
+    ///
+    /// Does nothing while connected; concurrent calls share one outcome. With a `connect_timeout` of 0, and on
+    /// a [caller-driven](Self::caller_driven) interface, a native client does not wait: the state turns to
+    /// connected when the server answers.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not connected; it can be tried again.
+    pub fn connect(&self) -> Result<(), ConnectError> {
+        self.shared().open(None)?;
+        self.wait_for_answer()
+    }
+
+    /// As [`connect`](Self::connect), with another configuration from now on. The role stays.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect), and [`StillConnected`](ConnectError::StillConnected).
+    pub fn connect_with(&self, config: Config) -> Result<(), ConnectError> {
+        self.shared().open(Some(config))?;
+        self.wait_for_answer()
+    }
+
+    /// As [`connect`](Self::connect), on any executor. Only resolving a host's name blocks, and, where it has several
+    /// addresses, looking at which of them a server answers (at most 50 ms each, four at most); numeric addresses do not. Dropping the future leaves the connecting under way.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect).
+    pub async fn connect_async(&self) -> Result<(), ConnectError> {
+        self.shared().open(None)?;
+        match self.answer_at_once() {
+            Some(answer) => answer,
+            None => self.shared().status.outcome_async().await,
+        }
+    }
+
+    fn wait_for_answer(&self) -> Result<(), ConnectError> {
+        self.answer_at_once().unwrap_or_else(|| self.shared().status.wait_outcome())
+    }
+
+    /// What connecting answers where it does not wait for the server.
+    fn answer_at_once(&self) -> Option<Result<(), ConnectError>> {
+        let shared = self.shared();
+        let in_background = shared.config().connect_timeout.is_some_and(|timeout| timeout.is_zero());
+        if shared.caller_driven || in_background {
+            return Some(Ok(()));
+        }
+        // The driver would wait for itself.
+        let on_driver = shared.lifecycle.drivers.include_caller();
+        on_driver.then(|| shared.status.outcome().unwrap_or(Err(ConnectError::FromHandler)))
+    }
+
+    /// Ends the connection: tells the peers (native), wakes every waiter with
+    /// [`Closed`](crate::ReceiveError::Closed), and closes the socket before it returns, so that the port is free.
+    ///
+    /// Does nothing while disconnected. Messages still waiting are dropped and counted as closed. Called from
+    /// an inline handler, which runs on the driver itself, the socket closes when that handler returns. Waits
+    /// for no other handler.
+    pub fn disconnect(&self) {
+        self.shared().shut();
+    }
+
+    /// Disconnects for good: handlers are unregistered and, for up to a second, waited for; subscriptions to
+    /// events end. Does nothing the second time. Dropping the last handle does the same with less patience.
+    pub fn cleanup(&self) {
+        self.shared().cleanup(CLEANUP_PATIENCE);
+    }
+}
