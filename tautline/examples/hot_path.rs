@@ -1,0 +1,128 @@
+//! The hot path and nothing else, so that its instructions can be counted: on a noisy machine they tell what a change
+//! is worth, where times do not.
+//!
+//! Both ends are driven by the one thread, over loopback. Two runs of different length differ by what the rounds between cost:
+//!
+//! ```text
+//! RUSTFLAGS="--cfg rustix_use_libc" cargo build --release -p tautline --example hot_path
+//! valgrind --tool=callgrind target/release/examples/hot_path stream 20
+//! valgrind --tool=callgrind target/release/examples/hot_path stream 120
+//! ```
+//!
+//! (The flag, because valgrind hides from a program what it would call the kernel's clock by.)
+#![allow(clippy::print_stdout)]
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tautline::{
+    Config, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Reply, UdpInterface, WaitPolicy,
+};
+
+/// Messages in a round of `stream` and `batch`: of 64 bytes, what one call of the kernel can send.
+const ROUND: usize = 720;
+
+/// Longer than any scheduler keeps a thread away.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs the example with the program's arguments.
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [way, rounds] = &arguments[..] else { return Err(USAGE.into()) };
+    println!("{} messages handled", run(way, rounds.parse().map_err(|_| USAGE)?)?);
+    Ok(())
+}
+
+const USAGE: &str =
+    "hot_path WAY ROUNDS; the ways are stream and batch (720 messages a round) and echo (one)";
+
+/// How many messages the server has handled.
+pub(crate) fn run(way: &str, rounds: usize) -> Result<u64, Box<dyn Error>> {
+    let mut ends = Ends::connect()?;
+    for _ in 0..rounds {
+        match way {
+            "stream" => ends.stream()?,
+            "batch" => ends.batch()?,
+            "echo" => ends.echo()?,
+            _ => return Err(USAGE.into()),
+        }
+    }
+    Ok(ends.handled.load(Ordering::Relaxed))
+}
+
+struct Ends {
+    /// Kept, because the last handle's end is the connection's.
+    _server: UdpInterface,
+    client: UdpInterface,
+    server_driver: Driver,
+    client_driver: Driver,
+    payload: Payload,
+    payloads: Vec<Payload>,
+    handled: Arc<AtomicU64>,
+}
+
+impl Ends {
+    fn connect() -> Result<Self, Box<dyn Error>> {
+        let (server, mut server_driver) = UdpInterface::caller_driven(end(Config::server("127.0.0.1:0")))?;
+        let handled = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&handled);
+        let answer = move |message: &MessageRef<'_>, reply: &Reply| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            if message.message_type == MessageType::Command {
+                // One that cannot be sent is missed by who waits for it.
+                let _ = reply.send_raw(message.payload, &Metadata::status());
+            }
+        };
+        server.register_message_handler(MessageType::Data, Handler::inline(answer.clone()));
+        server.register_message_handler(MessageType::Command, Handler::inline(answer));
+        server_driver.connect()?;
+        let address = server.local_address().ok_or("it is connected")?.to_string();
+        // Both ends are turned here, so connecting must not wait for the server.
+        let config =
+            end(Config::client(address)).gate(Duration::from_millis(1)).connect_timeout(Duration::ZERO);
+        let (client, mut client_driver) = UdpInterface::caller_driven(config)?;
+        client_driver.connect()?;
+        while client.peers().first().is_none_or(|server| server.name.is_empty()) {
+            server_driver.turn(Duration::ZERO);
+            client_driver.turn(Duration::ZERO);
+        }
+        let payload = Payload::raw([7; 64]);
+        let payloads = vec![payload.clone(); ROUND];
+        Ok(Self { _server: server, client, server_driver, client_driver, payload, payloads, handled })
+    }
+
+    fn stream(&mut self) -> Result<(), Box<dyn Error>> {
+        for _ in 0..ROUND {
+            self.client.send_payload(&self.payload, &Metadata::data())?;
+        }
+        self.client.flush();
+        self.serve();
+        Ok(())
+    }
+
+    fn batch(&mut self) -> Result<(), Box<dyn Error>> {
+        self.client.send_payload_batch(&self.payloads, &Metadata::data())?;
+        self.serve();
+        Ok(())
+    }
+
+    fn echo(&mut self) -> Result<(), Box<dyn Error>> {
+        self.client.send_raw(self.payload.bytes(), &Metadata::command())?;
+        self.serve();
+        let mut answers = 0;
+        self.client_driver.turn_with(PATIENCE, &mut |_, _| answers += 1);
+        if answers == 0 { Err("no answer came".into()) } else { Ok(()) }
+    }
+
+    /// Hands out what has come.
+    fn serve(&mut self) {
+        while self.server_driver.turn(Duration::ZERO) > 0 {}
+    }
+}
+
+/// What holds for both: nothing but the messages themselves, as far as that goes.
+fn end(config: Config) -> Config {
+    config.wait(WaitPolicy::Block).inbox_capacity(0).receive_buffer(8 << 20)
+}
