@@ -62,7 +62,7 @@ pub struct Messages<'a> {
     counters: &'a InboundCounters,
     /// The one that was read last.
     message: MessageRef<'a>,
-    /// Whether it has no optional fields.
+    /// Whether it is whole and has no optional fields.
     is_bare: bool,
 }
 
@@ -142,12 +142,14 @@ impl<'a> Messages<'a> {
     #[inline]
     fn decode_next(&mut self) -> Option<()> {
         while let Some((frame, id)) = self.next_frame() {
-            let was_bare = core::mem::replace(&mut self.is_bare, frame.is_bare());
-            let decoded = if was_bare && self.is_bare {
+            let is_bare = frame.is_bare();
+            let decoded = if is_bare && self.is_bare {
                 frame.decode_bare_into(&mut self.message, id)
             } else {
                 frame.decode_into(&mut self.message, id, self.name)
             };
+            // One that fails half way leaves fields of those before it.
+            self.is_bare = is_bare && decoded.is_ok();
             match decoded.and_then(|()| self.config.check(&self.message)) {
                 Ok(()) => return Some(()),
                 Err(reason) => self.counters.messages_dropped.count(reason),
@@ -201,3 +203,113 @@ impl EndpointConfig {
 
 /// The fixed and optional fields of a message and its numbers, generously.
 const MOST_METADATA: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::{String, ToString as _};
+    use alloc::sync::Arc;
+    use alloc::vec;
+    use core::time::Duration;
+
+    use super::*;
+    use crate::endpoint::{Role, WireFormat};
+    use crate::json::JsonLimits;
+    use crate::message::{Id, MessageType, Priority};
+    use crate::peer::SessionId;
+    use crate::time::WallTime;
+    use crate::wire::native::{self, HEADER_LEN, Head, Header};
+
+    fn config() -> EndpointConfig {
+        EndpointConfig {
+            role: Role::Server,
+            wire: WireFormat::Native,
+            name: String::new(),
+            max_peers: 1,
+            heartbeat_interval: Duration::from_secs(1),
+            liveness_timeout: Duration::from_secs(1),
+            peer_expiry: Duration::from_secs(1),
+            max_message_size: 4,
+            datagram_size: 1452,
+            most_tries: 20,
+            json: JsonLimits::default(),
+            check_payload: Arc::new(|_, _| Ok(())),
+        }
+    }
+
+    /// A message's frame. `kind`: without optional fields, with all, sent reliably, too large; and frames that fail at once
+    /// or half way.
+    fn frame(kind: u8, number: u8) -> Vec<u8> {
+        let id = Id::from("id");
+        let mut head = Head {
+            message_type: MessageType::Command,
+            priority: Priority::High,
+            channel: number.into(),
+            timestamp: WallTime::from_nanos(number.into()),
+            message_id: None,
+            source: None,
+            destination: None,
+            correlation_id: None,
+            delivery: Delivery::BestEffort,
+            lifespan: None,
+            content_type: ContentType::Raw,
+        };
+        if matches!(kind, 1 | 6) {
+            let (message_id, correlation_id) = (Some(&id), Some(&id));
+            let (source, destination) = (Some("source"), Some("destination"));
+            let lifespan = Some(Duration::from_millis(1));
+            head = Head { message_id, source, destination, correlation_id, lifespan, ..head };
+        }
+        if kind == 2 {
+            head.delivery = Delivery::Reliable;
+        }
+        let mut frame = Vec::new();
+        let started = native::begin_message(&mut frame, &head).expect("short texts");
+        frame.extend_from_slice(if kind == 3 { b"large" } else { core::slice::from_ref(&number) });
+        assert!(native::finish_message(&mut frame, started));
+        match kind {
+            // A content type, a message type and flags of a later build.
+            4 => frame[5] = 0xff,
+            5 => frame[4] |= 0x0f,
+            6 => frame[1] |= 0x80,
+            // Cut short in the time stamp.
+            7 => {
+                frame.truncate(10);
+                frame[3] = 6;
+            }
+            _ => {}
+        }
+        frame
+    }
+
+    #[test]
+    fn nothing_of_a_message_is_left_in_the_next_one() {
+        const KINDS: u8 = 8;
+        let (config, counters) = (config(), InboundCounters::default());
+        let kinds = || 0..KINDS;
+        for kinds in
+            kinds().flat_map(|one| kinds().flat_map(move |two| kinds().map(move |three| [one, two, three])))
+        {
+            let mut datagram = vec![0; HEADER_LEN];
+            for (kind, number) in kinds.into_iter().zip(1..) {
+                datagram.extend(frame(kind, number));
+            }
+            native::seal(
+                &mut datagram,
+                Header { session: SessionId::from_bits(7), sequence: 0, from_server: false },
+            );
+            let (_, frames) = native::parse(&datagram).expect("in order");
+            let anew = frames.clone().zip(0..).filter_map(|(frame, id)| match frame {
+                Frame::Message(frame) => frame.decode(id, "").ok(),
+                _ => panic!("{frame:?}"),
+            });
+            let anew: Vec<_> =
+                anew.filter(|message| message.payload.len() <= config.max_message_size).collect();
+            // The reliable ones are new.
+            let numbered = (0..).zip(kinds).filter(|(_, kind)| *kind == 2).map(|(id, _)| Some(id));
+            let sorted = Sorted { numbered: numbered.collect(), wholes: Vec::new() };
+            let contents = Contents::Native { frames, next_id: 0 };
+            let messages = Messages::new(contents, Some(&sorted), None, &config, &counters);
+            assert_eq!(messages.collect::<Vec<_>>(), anew, "{}", kinds.map(|kind| kind.to_string()).concat());
+        }
+    }
+}
