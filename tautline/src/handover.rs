@@ -116,19 +116,20 @@ impl<W: Writer> Handover<W> {
     }
 
     /// Runs `act` with the writer to itself if nobody else has it and no job waits; what it does then comes after all that this
-    /// thread has handed in before. `None` where it could not run, or gave none.
+    /// thread has handed in before. No outcome where it could not run, or gave none.
     #[inline]
-    pub(crate) fn at_once<T>(&self, act: impl FnOnce(&mut W) -> Option<T>) -> Option<Handed<T>> {
+    pub(crate) fn at_once<T>(&self, act: impl FnOnce(&mut W) -> Option<T>) -> Handed<T> {
         // In this order: a job of this thread's own that does not wait any more was taken by the writer's holder, who has
         // written it before the lock is free.
         if self.is_contended() {
-            return None;
+            return Handed { outcome: None, wake_driver: false };
         }
-        let mut writer = try_lock(&self.writer)?;
+        let Some(mut writer) = try_lock(&self.writer) else {
+            return Handed { outcome: None, wake_driver: false };
+        };
         let outcome = act(&mut writer);
         drop(writer);
-        let wake_driver = self.finish_backlog(MAX_RUN);
-        Some(Handed { outcome: Some(outcome?), wake_driver })
+        Handed { outcome, wake_driver: self.finish_backlog(MAX_RUN) }
     }
 
     /// Whether jobs wait for the writer; a hint, which is old when it is read.

@@ -108,8 +108,10 @@ impl Shared {
         let terms = Terms::new(target, metadata.priority, wall_now());
         let mut message = Ready { terms, content_type, bytes, metadata, answers };
         let failures = self.send_counters.queued.value();
-        if let Some(handed) = self.transmit.at_once(|line| line.send_ready(&mut message)) {
-            return self.finish(handed, failures).map_err(|failed| failed.error);
+        let Handed { outcome, wake_driver } = self.transmit.at_once(|line| line.send_ready(&mut message));
+        self.finish(wake_driver, failures);
+        if let Some(sent) = outcome {
+            return sent.map_err(|failed| failed.error);
         }
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
@@ -274,20 +276,21 @@ impl Shared {
     fn hand_over(&self, job: &mut Job) -> Result<Sent, Box<Failed>> {
         let failures = self.send_counters.queued.value();
         let rank = job.terms.rank();
-        self.finish(self.transmit.submit(job, rank), failures)
+        let Handed { outcome, wake_driver } = self.transmit.submit(job, rank);
+        self.finish(wake_driver, failures);
+        outcome.unwrap_or(Ok(Sent::Queued))
     }
 
     /// Has the driver do what is left to do; `failures`: how many queued messages had failed before.
     #[inline]
-    fn finish(&self, handed: Handed<Result<Sent, Box<Failed>>>, failures: u64) -> Result<Sent, Box<Failed>> {
+    fn finish(&self, wake_driver: bool, failures: u64) {
         // A caller's loop may watch the socket alone, or be busy elsewhere: there the sender goes on.
-        let left = handed.wake_driver && !(self.caller_driven && self.transmit.flush_all());
+        let left = wake_driver && !(self.caller_driven && self.transmit.flush_all());
         // What failed for others is the driver's to tell.
         let wake = left || self.gate_signs.need_a_watch() || self.send_counters.queued.value() != failures;
         if wake && let Some(link) = self.link.load().as_deref() {
             link.life.wake();
         }
-        handed.outcome.unwrap_or(Ok(Sent::Queued))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the transmit hand-over promises beside "each once" (which `shuttle.rs` tries): what is urgent goes first,
-//! a full backlog makes senders help, and who has the writer to himself leaves nothing behind.
+//! a full backlog makes senders help, who has the writer to himself leaves nothing behind, and who goes the short way
+//! overtakes nothing of his own.
 
 #![allow(dead_code, unreachable_pub)] // the file is used in part here
 
@@ -254,4 +255,98 @@ fn what_waited_is_written_before_somebody_has_the_writer_to_himself() {
         holder.join().unwrap();
         assert_eq!(closer.join().unwrap(), [GATED, 1]);
     });
+}
+
+/// Goes the short way with this job where that is free, and the long one elsewhere; whether the driver is to be woken.
+fn send(handover: &Handover<Log>, mut job: usize) -> bool {
+    let write = |log: &mut Log| {
+        log.write(&mut job);
+        Some(())
+    };
+    match handover.at_once(write) {
+        Handed { outcome: Some(()), wake_driver } => wake_driver,
+        Handed { outcome: None, wake_driver } => handover.submit(&mut job, NORMAL).wake_driver || wake_driver,
+    }
+}
+
+#[test]
+fn the_short_way_overtakes_nothing_of_the_same_thread() {
+    /// A thread's jobs, and which of them try the short way first.
+    type Jobs = [(usize, bool); 3];
+    const ONE: Jobs = [(1, false), (2, true), (3, false)];
+    const OTHERS: [Jobs; 2] =
+        [[(11, false), (12, false), (13, false)], [(11, true), (12, false), (13, true)]];
+    for other in OTHERS {
+        explore(move || {
+            let log = Log::default();
+            let handover = Arc::new(Handover::new(log.clone()));
+            let senders = [ONE, other].map(|jobs| {
+                let handover = Arc::clone(&handover);
+                let hand_in = move |(mut job, short)| match short {
+                    true => send(&handover, job),
+                    false => handover.submit(&mut job, NORMAL).wake_driver,
+                };
+                thread::spawn(move || jobs.map(hand_in))
+            });
+            for sender in senders {
+                assert_eq!(sender.join().unwrap(), [false; 3], "nothing is left to the driver");
+            }
+            let written = log.written();
+            let of = |jobs: Jobs| {
+                written.iter().copied().filter(move |&job| jobs.iter().any(|&(own, _)| own == job))
+            };
+            assert!(of(ONE).eq([1, 2, 3]) && of(other).eq([11, 12, 13]), "{written:?}");
+            assert_eq!(written.len(), 6);
+        });
+    }
+}
+
+#[test]
+fn the_short_way_leaves_nothing_behind_of_what_came_meanwhile() {
+    // Also where it turns out to be the wrong one, and nothing else is handed in after it.
+    for gives in [Some(()), None] {
+        explore(move || {
+            let log = Log::default();
+            let handover = Arc::new(Handover::new(log.clone()));
+            let sender = thread::spawn({
+                let handover = Arc::clone(&handover);
+                move || handover.submit(&mut 1, NORMAL).wake_driver
+            });
+            let handed = handover.at_once(|_| {
+                thread::yield_now();
+                gives
+            });
+            assert!(!handed.wake_driver && !sender.join().unwrap(), "nothing is left to the driver");
+            assert_eq!(log.written(), [1]);
+        });
+    }
+}
+
+#[test]
+fn the_short_way_says_what_it_leaves_to_the_driver() {
+    let scenario = || {
+        let log = Log::default();
+        let handover = Arc::new(Handover::new(log.clone()));
+        let (holds, filled) = (Arc::new(Gate::default()), MAX_RUN + 1);
+        let holder = thread::spawn({
+            let (handover, holds) = (Arc::clone(&handover), Arc::clone(&holds));
+            move || {
+                handover
+                    .at_once(|_| -> Option<()> {
+                        holds.pass();
+                        None
+                    })
+                    .wake_driver
+            }
+        });
+        holds.await_somebody();
+        assert!(!fill(&handover, filled), "the holder looks after them");
+        holds.open();
+        assert!(holder.join().unwrap(), "one is left");
+        assert_eq!(log.written().len(), MAX_RUN);
+        assert!(!handover.flush());
+        assert_eq!(log.written().len(), filled);
+    };
+    shuttle::check_random(scenario, 100);
+    shuttle::check_pct(scenario, 100, 3);
 }
