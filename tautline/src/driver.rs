@@ -354,15 +354,16 @@ impl Turner {
 
     /// Writes what senders left to the driver, and makes failures of queued messages known.
     fn finish_sends(&mut self) {
-        let Shared { transmit, send_counters, status, .. } = &*self.shared;
+        let Shared { transmit, send_counters, gate_signs, status, .. } = &*self.shared;
         let failures = send_counters.queued.value();
         if std::mem::replace(&mut self.send_failures_seen, failures) != failures
             && let Some(error) = transmit.exclusively(Line::take_report)
         {
             status.events.publish(&Event::SendFailed { error });
         }
-        // Last, because taking the report may leave something to write too.
-        self.unwritten = transmit.flush() || send_counters.queued.value() != failures;
+        // Last, because taking the report may leave something to write too. What that leaves at the gate, nobody has looked at.
+        let left = transmit.flush() || gate_signs.need_a_watch();
+        self.unwritten = left || send_counters.queued.value() != failures;
     }
 
     fn check_answer(&mut self, now: Steady) {

@@ -259,7 +259,7 @@ impl UdpInterface {
         self.shared().config()
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
     }
 }

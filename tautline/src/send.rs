@@ -156,10 +156,7 @@ impl Shared {
     fn with_line<T>(&self, act: impl FnOnce(&mut Line) -> T) -> T {
         let failures = self.send_counters.queued.value();
         let result = self.transmit.exclusively(act);
-        let left = self.transmit.is_contended() && !(self.caller_driven && self.transmit.flush_all());
-        if left || self.send_counters.queued.value() != failures {
-            self.wake_driver();
-        }
+        self.finish(self.transmit.is_contended(), failures);
         result
     }
 
@@ -286,7 +283,7 @@ impl Shared {
     fn finish(&self, wake_driver: bool, failures: u64) {
         // A caller's loop may watch the socket alone, or be busy elsewhere: there the sender goes on.
         let left = wake_driver && !(self.caller_driven && self.transmit.flush_all());
-        // What failed for others is the driver's to tell.
+        // What others have left at the gate is the driver's to send, and what failed for them the driver's to tell.
         let wake = left || self.gate_signs.need_a_watch() || self.send_counters.queued.value() != failures;
         if wake && let Some(link) = self.link.load().as_deref() {
             link.life.wake();
@@ -484,5 +481,61 @@ impl Link {
             lifespan: metadata.lifespan.or(lifespan),
             content_type,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::caller_driven::Driver;
+    use crate::handover::MAX_RUN;
+    use crate::{Config, Priority, UdpInterface};
+
+    /// A server, and a client with a gate that is in the middle of a stream while nobody watches the gate.
+    fn streaming() -> (UdpInterface, UdpInterface, Driver) {
+        let server = UdpInterface::new(Config::server("127.0.0.1:0")).unwrap();
+        server.connect().unwrap();
+        let address = server.local_address().unwrap().to_string();
+        let config = Config::client(address).gate(Duration::from_millis(1));
+        let (client, mut driver) = UdpInterface::caller_driven(config).unwrap();
+        driver.connect().unwrap();
+        for _ in 0..40 {
+            client.send_raw(b"stream", &Metadata::default()).unwrap();
+        }
+        // The first turn sends what waits, and the others find that no more comes.
+        for _ in 0..3 {
+            driver.turn(Duration::ZERO);
+        }
+        (server, client, driver)
+    }
+
+    /// Sends on another thread, while this one has the line.
+    fn send_meanwhile(client: &UdpInterface, count: usize, bytes: &[u8], priority: Priority) {
+        let metadata = Metadata::default().priority(priority);
+        let send = || (0..count).for_each(|_| _ = client.send_raw(bytes, &metadata).unwrap());
+        thread::scope(|scope| scope.spawn(send).join().unwrap());
+    }
+
+    #[test]
+    fn what_others_leave_at_the_gate_while_a_reliable_message_is_sent_is_watched() {
+        let (_server, client, _driver) = streaming();
+        client.shared().with_line(|_| send_meanwhile(&client, 1, b"late", Priority::Normal));
+        assert!(!client.shared().gate_signs.need_a_watch(), "the driver was woken");
+    }
+
+    #[test]
+    fn what_the_driver_itself_leaves_at_the_gate_is_watched() {
+        let (_server, client, mut driver) = streaming();
+        client.shared().transmit.exclusively(|_| {
+            // As many as one run writes do not fit the gate's datagrams.
+            send_meanwhile(&client, MAX_RUN, &[0; 1500], Priority::High);
+            send_meanwhile(&client, 1, b"late", Priority::Normal);
+        });
+        assert!(client.shared().transmit.is_contended());
+        driver.turn(Duration::ZERO);
+        assert!(!client.shared().transmit.is_contended());
+        assert!(!client.shared().gate_signs.need_a_watch(), "there is another turn at once");
     }
 }
