@@ -205,6 +205,30 @@ fn a_batch_tells_how_much_of_it_was_sent() {
     assert!(matches!(error, SendError::Encode(_)), "nothing was sent: {error}");
 }
 
+/// Panics half way through where the number is odd.
+struct Even(u64);
+
+impl serde::Serialize for Even {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeSeq as _;
+        let mut list = serializer.serialize_seq(None)?;
+        list.serialize_element(&self.0)?;
+        assert!(self.0.is_multiple_of(2), "odd");
+        list.end()
+    }
+}
+
+#[test]
+fn a_value_that_panics_leaves_nothing_in_what_its_thread_sends_next() {
+    let (server, client) = pair(Wire::Native);
+    let sent = std::panic::catch_unwind(|| client.send_batch(&[Even(0), Even(1)], &Metadata::data()));
+    assert!(sent.is_err(), "{sent:?}");
+    client.send_batch(&[Even(2), Even(4)], &Metadata::data()).unwrap();
+    client.send(&Even(6), &Metadata::data()).unwrap();
+    assert_eq!([(); 3].map(|()| next(&server).decode::<[u64; 1]>().unwrap()), [[2], [4], [6]]);
+    assert_nothing_waits(&server);
+}
+
 #[test]
 fn a_batch_follows_what_waits() {
     let server = roomy(server_config(Wire::Native));
@@ -226,7 +250,7 @@ fn the_datagrams_keep_to_the_mtu() {
     (0..100).for_each(|_| assert_eq!(next_number(&server), 0));
 }
 
-/// Several threads that stream through one interface: each one's messages stay in order, and none is lost.
+/// Several threads that stream through one interface, each in every way: each one's messages stay in order, and none is lost.
 #[test]
 fn streams_of_several_threads_are_each_in_order() {
     const THREADS: usize = 4;
@@ -240,7 +264,13 @@ fn streams_of_several_threads_are_each_in_order() {
         let send = &|thread: usize| {
             for burst in 0..BURSTS {
                 for number in burst * BURST..(burst + 1) * BURST {
-                    client.send(&[thread, number], &Metadata::data()).expect("connected");
+                    let (message, metadata) = ([thread, number], Metadata::data());
+                    let sent = match number % 4 {
+                        0 => client.send(&message, &metadata),
+                        1 => client.send_batch(&[message], &metadata),
+                        _ => client.send_payload(&Payload::json(&message).expect("numbers"), &metadata),
+                    };
+                    sent.expect("connected");
                 }
                 let sent = (THREADS * (burst + 1) * BURST) as u64;
                 barrier.wait();
