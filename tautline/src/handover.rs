@@ -9,6 +9,11 @@
 //! released the lock yet, so its look comes after the push and finds the job. The look is at a count of the jobs, which is
 //! set before the backlog's lock is released; a fence on each side keeps look and push, release and try in that order.
 //!
+//! The short way has no job: who finds neither a job waiting nor the writer busy has it to itself at once. Why nothing of
+//! the same thread is overtaken: it looks at the count *before* it tries the lock. A job of its own that is not counted
+//! any more was taken out by a holder of the writer, who has written it before the lock is free. Afterwards it looks at the
+//! backlog as every writer does, also where it has written nothing.
+//!
 //! Lock order: `writer`, then `backlog`; the backlog's lock is held for a push or a pop only.
 
 use std::collections::VecDeque;
@@ -119,8 +124,6 @@ impl<W: Writer> Handover<W> {
     /// thread has handed in before. No outcome where it could not run, or gave none.
     #[inline]
     pub(crate) fn at_once<T>(&self, act: impl FnOnce(&mut W) -> Option<T>) -> Handed<T> {
-        // In this order: a job of this thread's own that does not wait any more was taken by the writer's holder, who has
-        // written it before the lock is free.
         if self.is_contended() {
             return Handed { outcome: None, wake_driver: false };
         }
@@ -132,7 +135,7 @@ impl<W: Writer> Handover<W> {
         Handed { outcome, wake_driver: self.finish_backlog(MAX_RUN) }
     }
 
-    /// Whether jobs wait for the writer; a hint, which is old when it is read.
+    /// Whether jobs wait for the writer; a hint, which is old when it is read, but no older than the caller's own last job.
     pub(crate) fn is_contended(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
