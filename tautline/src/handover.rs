@@ -124,12 +124,8 @@ impl<W: Writer> Handover<W> {
     /// thread has handed in before. No outcome where it could not run, or gave none.
     #[inline]
     pub(crate) fn at_once<T>(&self, act: impl FnOnce(&mut W) -> Option<T>) -> Handed<T> {
-        if self.is_contended() {
-            return Handed { outcome: None, wake_driver: false };
-        }
-        let Some(mut writer) = try_lock(&self.writer) else {
-            return Handed { outcome: None, wake_driver: false };
-        };
+        let free = if self.is_contended() { None } else { try_lock(&self.writer) };
+        let Some(mut writer) = free else { return Handed { outcome: None, wake_driver: false } };
         let outcome = act(&mut writer);
         drop(writer);
         Handed { outcome, wake_driver: self.finish_backlog(MAX_RUN) }

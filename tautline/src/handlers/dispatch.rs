@@ -95,10 +95,7 @@ impl<R> Table<R> {
     /// The handler for such a message.
     fn find(&self, message_type: MessageType, channel: u16) -> Option<&Entry<R>> {
         let list = &self.by_type[index_of(message_type)];
-        let (first, entry) = list.first()?;
-        if first.is_none() && list.len() == 1 {
-            return Some(entry);
-        }
+        let (first, _) = list.first()?;
         let index = match list.binary_search_by_key(&Some(channel), |(channel, _)| *channel) {
             Ok(index) => index,
             Err(_) if first.is_none() => 0,

@@ -1,7 +1,7 @@
 //! The short way of a message whose payload is encoded already: nobody's code runs until it is sent, so the line's holder
 //! encodes it where it goes, with no job in between.
 
-use tautline_proto::wire::native::{HEADER_LEN, Place};
+use tautline_proto::wire::native::{HEADER_LEN, Pack, Place};
 use tautline_proto::{ContentType, Delivery, Id};
 
 use super::{Failed, Line, Open, Terms};
@@ -32,7 +32,8 @@ impl Line {
             return None;
         }
         terms.expire_after(open.link.time_left(&head, terms.made));
-        let waits = open.lets_wait(terms, false);
+        // A large one would only make the pack's memory grow.
+        let waits = open.lets_wait(terms, false) && Pack::admits(open.gate.datagram_size(), bytes.len());
         if waits && !open.gate.is_for(&terms.target) {
             self.flush();
         }

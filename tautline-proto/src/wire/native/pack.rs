@@ -100,8 +100,8 @@ impl Pack {
             self.bytes.truncate(start);
             return Err(error);
         }
-        let fits = !self.is_empty() && self.bytes.len() + TRAILER_LEN <= self.end();
-        if fits {
+        // It stands there already.
+        if self.has_room(0) {
             self.count_one();
             return Ok(Place::Here);
         }
