@@ -10,7 +10,7 @@ use crate::drops::DropReason;
 use crate::message::{ContentType, Delivery, MessageRef};
 use crate::peer::PeerId;
 use crate::stats::{InboundCounters, PeerRxCounters};
-use crate::wire::native::{Frame, Frames, MessageFrame};
+use crate::wire::native::{Frame, Frames, KIND_LEN, MessageFrame};
 
 /// A datagram that passed every check, its messages not yet read.
 #[derive(Debug)]
@@ -62,8 +62,8 @@ pub struct Messages<'a> {
     counters: &'a InboundCounters,
     /// The one that was read last.
     message: MessageRef<'a>,
-    /// Whether it is whole and has no optional fields.
-    is_bare: bool,
+    /// Its kind, where it is bare; where it failed half way, fields of those before it are left.
+    bare_kind: Option<[u8; KIND_LEN]>,
 }
 
 impl<'a> Iterator for Messages<'a> {
@@ -115,7 +115,7 @@ impl<'a> Messages<'a> {
                 (Unread::Native { frames, next_id }, MessageRef::default())
             }
         };
-        Self { unread, numbered, wholes, name, rx, config, counters, message, is_bare: false }
+        Self { unread, numbered, wholes, name, rx, config, counters, message, bare_kind: None }
     }
 
     /// What counts the messages that the caller refuses.
@@ -142,20 +142,21 @@ impl<'a> Messages<'a> {
     #[inline]
     fn decode_next(&mut self) -> Option<()> {
         while let Some((frame, id)) = self.next_frame() {
-            let is_bare = frame.is_bare();
-            let decoded = if is_bare && self.is_bare {
-                frame.decode_bare_into(&mut self.message, id)
-            } else {
-                frame.decode_into(&mut self.message, id, self.name)
-            };
-            // One that fails half way leaves fields of those before it.
-            self.is_bare = is_bare && decoded.is_ok();
+            let alike = self.bare_kind.and_then(|kind| frame.decode_alike_into(kind, &mut self.message, id));
+            let decoded = alike.map_or_else(|| self.decode_any(frame, id), Ok);
             match decoded.and_then(|()| self.config.check(&self.message)) {
                 Ok(()) => return Some(()),
                 Err(reason) => self.counters.messages_dropped.count(reason),
             }
         }
         None
+    }
+
+    /// Decodes a message that need not be as the one before.
+    fn decode_any(&mut self, frame: MessageFrame<'a>, id: u64) -> Result<(), DropReason> {
+        let decoded = frame.decode_into(&mut self.message, id, self.name);
+        self.bare_kind = frame.kind_if_bare().filter(|_| decoded.is_ok());
+        decoded
     }
 
     /// The next message to be delivered, and what it is called if it has no id of its own.
@@ -243,7 +244,8 @@ mod tests {
         let mut head = Head {
             message_type: MessageType::Command,
             priority: Priority::High,
-            channel: number.into(),
+            // The first two have one in common.
+            channel: u16::from(number) / 3,
             timestamp: WallTime::from_nanos(number.into()),
             message_id: None,
             source: None,

@@ -9,7 +9,6 @@ use super::write::numbers_len;
 use super::{Heartbeat, Token, field, frame_type};
 use crate::drops::DropReason;
 use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority};
-use crate::time::WallTime;
 
 /// The frames of a datagram, one after the other.
 #[derive(Clone, Debug)]
@@ -39,20 +38,14 @@ impl<'a> Frames<'a> {
     /// Type, flags and body of the next frame; padding ends the datagram. What does not fit stays unread.
     #[inline]
     fn next_raw(&mut self) -> Option<(u8, u8, &'a [u8])> {
-        match *self.rest.first()? {
-            frame_type::PADDING => {
-                self.rest = &[];
-                None
-            }
-            kind => {
-                let mut rest = Reader(&self.rest[1..]);
-                let flags = rest.u8()?;
-                let body_len = usize::from(rest.u16()?);
-                let body = rest.bytes(body_len)?;
-                self.rest = rest.0;
-                Some((kind, flags, body))
-            }
+        if *self.rest.first()? == frame_type::PADDING {
+            self.rest = &[];
+            return None;
         }
+        let (&[kind, flags, len, len_low], rest) = self.rest.split_first_chunk()?;
+        let (body, rest) = rest.split_at_checked(u16::from_be_bytes([len, len_low]).into())?;
+        self.rest = rest;
+        Some((kind, flags, body))
     }
 }
 
@@ -146,14 +139,12 @@ impl Token {
 
 impl Heartbeat {
     fn read(mut fields: Reader<'_>) -> Option<Self> {
-        Some(Self {
-            stamp: fields.u64()?,
-            wall: WallTime::from_nanos(fields.u64()?.cast_signed()),
-            echo: fields.u64()?,
-            held: fields.u64()?,
-        })
+        Some(Self { stamp: fields.u64()?, wall: fields.stamp()?, echo: fields.u64()?, held: fields.u64()? })
     }
 }
+
+/// How many bytes, at the beginning of a message's body, say what kind of message it is.
+pub(crate) const KIND_LEN: usize = 4;
 
 /// A message frame whose lengths are right; its fields are decoded on demand.
 #[derive(Clone, Copy, Debug)]
@@ -196,38 +187,41 @@ impl<'a> MessageFrame<'a> {
         Delivery::from_wire(self.body.first().map_or(0, |first| first >> 6))
     }
 
-    /// As [`decode_into`](Self::decode_into), where that has decoded a [bare](Self::is_bare) message before, with the same
-    /// default source: what every message has is all that can be different.
+    /// What of a message without optional fields that was sent by best effort, as most are, its neighbours have too:
+    /// type, priority, content type and channel. `None` of others.
     #[inline]
-    pub(crate) fn decode_bare_into(
-        self,
-        message: &mut MessageRef<'a>,
-        default_id: u64,
-    ) -> Result<(), DropReason> {
-        debug_assert!(self.is_bare(), "it is");
-        let mut fields = Reader(self.body);
-        self.read_fixed(&mut fields, message).ok_or(DropReason::Malformed)?;
-        message.message_id = Id::Number(default_id);
-        message.payload = fields.0;
-        Ok(())
+    pub(crate) fn kind_if_bare(self) -> Option<[u8; KIND_LEN]> {
+        let is_bare = self.flags == 0 && self.delivery() == Some(Delivery::BestEffort);
+        self.body.first_chunk().copied().filter(|_| is_bare)
     }
 
-    /// Whether the message has no optional fields and was sent by best effort, as most are.
+    /// As [`decode_into`](Self::decode_into), where that has decoded a message of this bare kind before, with the same default
+    /// source. `None`: this one is of another kind or broken, and nothing was done.
     #[inline]
-    pub(crate) fn is_bare(self) -> bool {
-        self.flags == 0 && self.delivery() == Some(Delivery::BestEffort)
+    pub(crate) fn decode_alike_into(
+        self,
+        kind: [u8; KIND_LEN],
+        message: &mut MessageRef<'a>,
+        default_id: u64,
+    ) -> Option<()> {
+        let mut fields = Reader(self.body);
+        let is_alike = self.flags == 0 && fields.array() == Some(kind);
+        message.timestamp = is_alike.then(|| fields.stamp())??;
+        message.message_id = Id::Number(default_id);
+        message.payload = fields.0;
+        Some(())
     }
 
     /// Reads what every message has.
     #[inline]
     fn read_fixed(self, fields: &mut Reader<'a>, message: &mut MessageRef<'a>) -> Option<()> {
-        let [kind, content_type, channel, channel_low] = fields.array()?;
+        let [kind, content_type, channel, channel_low] = fields.array::<KIND_LEN>()?;
         message.message_type = MessageType::from_wire(kind & 0x0f)?;
         // Priorities count from 1; on the wire they have two bits.
         message.priority = Priority::from_wire((kind >> 4 & 0b11) + 1)?;
         message.content_type = ContentType::from_wire(content_type)?;
         message.channel = u16::from_be_bytes([channel, channel_low]);
-        message.timestamp = WallTime::from_nanos(fields.u64()?.cast_signed());
+        message.timestamp = fields.stamp()?;
         Some(())
     }
 

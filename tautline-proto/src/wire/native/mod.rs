@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 
 pub use delivery::{Ack, DELIVERY_WINDOW, Fragment};
 pub(crate) use delivery::{DeliveryNumbers, cut, parts, write_ack};
+pub(crate) use frames::KIND_LEN;
 pub use frames::{Frame, Frames, MessageFrame};
 pub use pack::{MAX_DATAGRAMS, Pack, Place};
 use reader::Reader;

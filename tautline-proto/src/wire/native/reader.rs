@@ -2,6 +2,7 @@
 
 use super::MAX_NAME;
 use crate::message::Id;
+use crate::time::WallTime;
 
 /// Reads fields off the front of a slice; `None` where it is too short.
 #[derive(Clone, Copy)]
@@ -40,6 +41,12 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_be_bytes)
+    }
+
+    /// Nanoseconds since 1970.
+    #[inline]
+    pub(super) fn stamp(&mut self) -> Option<WallTime> {
+        self.u64().map(|nanos| WallTime::from_nanos(nanos.cast_signed()))
     }
 
     #[inline]
