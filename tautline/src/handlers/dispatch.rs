@@ -162,6 +162,7 @@ impl<R> Held<R> {
         Self { call: lock(&inline.call).take(), inline: Arc::clone(inline) }
     }
 
+    #[inline]
     fn call(&mut self, message: &MessageRef<'_>, reply: &R) {
         let counts = &self.inline.counts;
         let Some(call) = &mut self.call else {
@@ -292,9 +293,9 @@ impl<R: Send + 'static> Dispatcher<R> {
                 self.held.as_mut().expect("just taken").call(message, handle);
             }
             Some(Entry::Queued(queue)) => {
-                let copy = Message::copy(&self.pool, message, *arrival);
                 reply(&mut self.reply);
                 let reply = self.reply.take().expect("just made");
+                let copy = Message::copy(&self.pool, message, *arrival);
                 queue.offer(message.priority, *limits, Job { message: copy, reply });
                 let limit = queue.backlog().time_limit();
                 self.arm(limit);

@@ -42,6 +42,7 @@ impl<R: Send + 'static> Queue<R> {
     }
 
     /// Queues a message and calls somebody to work on it.
+    #[inline(never)] // out of the way of inline handlers
     pub(super) fn offer(self: &Arc<Self>, priority: Priority, limits: Limits, job: Job<R>) {
         let Admitted { ready, dropped } = self.backlog.admit(priority, limits, job);
         drop(dropped);
