@@ -247,13 +247,7 @@ mod tests {
             // The first two have one in common.
             channel: u16::from(number) / 3,
             timestamp: WallTime::from_nanos(number.into()),
-            message_id: None,
-            source: None,
-            destination: None,
-            correlation_id: None,
-            delivery: Delivery::BestEffort,
-            lifespan: None,
-            content_type: ContentType::Raw,
+            ..Head::default()
         };
         if matches!(kind, 1 | 6) {
             let (message_id, correlation_id) = (Some(&id), Some(&id));

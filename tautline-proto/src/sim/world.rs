@@ -15,7 +15,7 @@ use super::node::Node;
 use super::quantities::BitRate;
 use super::random::Random;
 use crate::endpoint::{EndpointConfig, Refusal};
-use crate::message::{ContentType, Delivery, MessageType, Priority};
+use crate::message::MessageType;
 use crate::peer::PeerId;
 use crate::stats::InboundStats;
 use crate::time::{Instant, Now};
@@ -132,19 +132,7 @@ impl World {
     /// The head of a best-effort message that the node makes now, without optional fields.
     #[must_use]
     pub fn head(&self, node: NodeId, message_type: MessageType) -> Head<'static> {
-        Head {
-            message_type,
-            priority: Priority::Normal,
-            channel: 0,
-            timestamp: self.clocks(node).wall,
-            message_id: None,
-            source: None,
-            destination: None,
-            correlation_id: None,
-            delivery: Delivery::BestEffort,
-            lifespan: None,
-            content_type: ContentType::Raw,
-        }
+        Head { message_type, timestamp: self.clocks(node).wall, ..Head::default() }
     }
 
     /// Sends a best-effort message to all peers of a node; how many there are, 0 when it does not fit a datagram.

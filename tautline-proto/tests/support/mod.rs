@@ -12,9 +12,7 @@ use tautline_proto::endpoint::{
 };
 use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::native::{HEADER_LEN, Head};
-use tautline_proto::{
-    ContentType, Delivery, Instant, MessageType, Now, PeerId, PeerRxStats, Priority, WallTime,
-};
+use tautline_proto::{ContentType, Instant, Now, PeerId, PeerRxStats, WallTime};
 
 /// A datagram on its way.
 #[derive(Clone, Debug)]
@@ -83,19 +81,7 @@ pub(crate) fn config(role: Role, wire: WireFormat) -> EndpointConfig {
 
 /// The metadata of a plain message.
 pub(crate) fn plain_head(now: Now) -> Head<'static> {
-    Head {
-        message_type: MessageType::Data,
-        priority: Priority::Normal,
-        channel: 0,
-        timestamp: now.wall,
-        message_id: None,
-        source: None,
-        destination: None,
-        correlation_id: None,
-        delivery: Delivery::BestEffort,
-        lifespan: None,
-        content_type: ContentType::Json,
-    }
+    Head { timestamp: now.wall, content_type: ContentType::Json, ..Head::default() }
 }
 
 impl Node {

@@ -3,7 +3,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::*;
-use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority};
+use crate::message::{ContentType, Id, MessageRef, MessageType, Priority};
 use core::time::Duration;
 
 const SESSION: SessionId = SessionId::from_bits(0x0102_0304_0506_0708);
@@ -14,13 +14,8 @@ fn head() -> Head<'static> {
         priority: Priority::Critical,
         channel: 0x0203,
         timestamp: WallTime::from_nanos(0x1122_3344_5566_7788),
-        message_id: None,
-        source: None,
-        destination: None,
-        correlation_id: None,
-        delivery: Delivery::BestEffort,
-        lifespan: None,
         content_type: ContentType::Json,
+        ..Head::default()
     }
 }
 

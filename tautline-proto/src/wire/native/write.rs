@@ -39,6 +39,25 @@ pub struct Head<'a> {
     pub content_type: ContentType,
 }
 
+impl Default for Head<'_> {
+    /// Raw data of normal priority, made in 1970, sent by best effort, without optional fields.
+    fn default() -> Self {
+        Self {
+            message_type: MessageType::Data,
+            priority: Priority::Normal,
+            channel: 0,
+            timestamp: WallTime::from_nanos(0),
+            message_id: None,
+            source: None,
+            destination: None,
+            correlation_id: None,
+            delivery: Delivery::BestEffort,
+            lifespan: None,
+            content_type: ContentType::Raw,
+        }
+    }
+}
+
 /// The shortest lifespan that travels: the wire counts microseconds.
 pub const MIN_LIFESPAN: Duration = Duration::from_micros(1);
 /// The longest lifespan that travels: about 71 minutes.
