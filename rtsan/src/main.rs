@@ -16,7 +16,7 @@ const WARM_UP: usize = 5_000;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Long enough for heartbeats to be among it.
-const STEPS: usize = 200_000;
+const STEPS: usize = 40_000;
 
 /// Both ends of a link, in one loop.
 struct Ends {
