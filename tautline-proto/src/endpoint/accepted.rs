@@ -53,15 +53,19 @@ impl Accepted<'_> {
 /// The messages of one datagram, and those that it completes or that waited for it.
 #[derive(Debug)]
 pub struct Messages<'a> {
-    unread: Unread<'a>,
+    frames: Frames<'a>,
+    /// The number of the next frame's message.
+    next_id: u64,
     numbered: core::slice::Iter<'a, Option<u64>>,
     wholes: core::slice::Iter<'a, Whole>,
     name: &'a str,
     rx: Option<&'a PeerRxCounters>,
     config: &'a EndpointConfig,
     counters: &'a InboundCounters,
-    /// The one that was read last.
+    /// The one that was read last, or the classic wire's only one.
     message: MessageRef<'a>,
+    /// Whether it is still to be handed out.
+    is_unread: bool,
     /// Its kind, where it is bare; where it failed half way, fields of those before it are left.
     bare_kind: Option<[u8; KIND_LEN]>,
 }
@@ -72,17 +76,6 @@ impl<'a> Iterator for Messages<'a> {
     fn next(&mut self) -> Option<MessageRef<'a>> {
         self.advance().cloned()
     }
-}
-
-/// What of a datagram is not read yet.
-#[derive(Debug)]
-enum Unread<'a> {
-    /// Its only message, or nothing.
-    Classic(bool),
-    Native {
-        frames: Frames<'a>,
-        next_id: u64,
-    },
 }
 
 /// Counts messages that were taken from a datagram and that nobody is offered, for reasons that only the caller can know.
@@ -109,13 +102,12 @@ impl<'a> Messages<'a> {
             sorted.map_or((&[][..], &[][..]), |sorted| (&sorted.numbered, &sorted.wholes));
         let (name, rx) = peer.map_or(("", None), |peer| (peer.name.as_str(), Some(&*peer.rx)));
         let (numbered, wholes) = (numbered.iter(), wholes.iter());
-        let (unread, message) = match contents {
-            Contents::Classic(message) => (Unread::Classic(true), message),
-            Contents::Native { frames, next_id } => {
-                (Unread::Native { frames, next_id }, MessageRef::default())
-            }
+        let (frames, next_id, message, is_unread) = match contents {
+            Contents::Classic(message) => (Frames::default(), 0, message, true),
+            Contents::Native { frames, next_id } => (frames, next_id, MessageRef::default(), false),
         };
-        Self { unread, numbered, wholes, name, rx, config, counters, message, bare_kind: None }
+        let bare_kind = None;
+        Self { frames, next_id, numbered, wholes, name, rx, config, counters, message, is_unread, bare_kind }
     }
 
     /// What counts the messages that the caller refuses.
@@ -127,10 +119,8 @@ impl<'a> Messages<'a> {
     /// As [`next`](Iterator::next), and the message stays where it was decoded.
     #[inline]
     pub fn advance(&mut self) -> Option<&MessageRef<'a>> {
-        match &mut self.unread {
-            // It stands there already.
-            Unread::Classic(is_unread) => core::mem::take(is_unread).then_some(())?,
-            Unread::Native { .. } => self.decode_next()?,
+        if !core::mem::take(&mut self.is_unread) {
+            self.decode_next()?;
         }
         if let Some(rx) = self.rx {
             rx.messages.add(1);
@@ -162,11 +152,10 @@ impl<'a> Messages<'a> {
     /// The next message to be delivered, and what it is called if it has no id of its own.
     #[inline]
     fn next_frame(&mut self) -> Option<(MessageFrame<'a>, u64)> {
-        let Unread::Native { frames, next_id } = &mut self.unread else { return None };
-        for frame in frames {
+        for frame in &mut self.frames {
             let Frame::Message(frame) = frame else { continue };
-            let id = *next_id;
-            *next_id += 1;
+            let id = self.next_id;
+            self.next_id += 1;
             if matches!(frame.delivery(), None | Some(Delivery::BestEffort)) {
                 return Some((frame, id));
             }

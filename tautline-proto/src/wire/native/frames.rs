@@ -11,7 +11,7 @@ use crate::drops::DropReason;
 use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority};
 
 /// The frames of a datagram, one after the other.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Frames<'a> {
     rest: &'a [u8],
     /// Whether all of the datagram's frames are whole messages of the class "best effort".
