@@ -131,9 +131,10 @@ impl Requests {
     /// Hands a message to the request that it answers; whether there is one.
     #[inline]
     pub(crate) fn answer(&self, message: &MessageRef<'_>, arrival: &Arrival, pool: &Arc<Pool>) -> bool {
-        if self.waiting.load(Ordering::Relaxed) == 0 {
-            return false;
-        }
+        self.waiting.load(Ordering::Relaxed) > 0 && self.answer_one(message, arrival, pool)
+    }
+
+    fn answer_one(&self, message: &MessageRef<'_>, arrival: &Arrival, pool: &Arc<Pool>) -> bool {
         let id = match &message.correlation_id {
             Some(Id::Number(number)) => Some(*number),
             // The classic wire carries numbers as their digits.

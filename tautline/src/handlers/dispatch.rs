@@ -158,8 +158,11 @@ struct Held<R> {
 }
 
 impl<R> Held<R> {
-    fn take(inline: &Arc<Inline<R>>) -> Self {
-        Self { call: lock(&inline.call).take(), inline: Arc::clone(inline) }
+    /// Puts the one that is held back, if any, and takes another.
+    #[inline(never)] // seldom, where messages of one kind follow each other
+    fn exchange<'a>(held: &'a mut Option<Self>, inline: &Arc<Inline<R>>) -> &'a mut Self {
+        *held = None;
+        held.insert(Self { call: lock(&inline.call).take(), inline: Arc::clone(inline) })
     }
 
     #[inline]
@@ -285,12 +288,11 @@ impl<R: Send + 'static> Dispatcher<R> {
             Some(Entry::Inline(inline)) => {
                 reply(&mut self.reply);
                 let handle = self.reply.as_ref().expect("just made");
-                if self.held.as_ref().is_none_or(|held| !Arc::ptr_eq(&held.inline, inline)) {
-                    // The one that is held, if any, goes back before another is taken.
-                    self.held = None;
-                    self.held = Some(Held::take(inline));
-                }
-                self.held.as_mut().expect("just taken").call(message, handle);
+                let held = match &mut self.held {
+                    Some(held) if Arc::ptr_eq(&held.inline, inline) => held,
+                    held => Held::exchange(held, inline),
+                };
+                held.call(message, handle);
             }
             Some(Entry::Queued(queue)) => {
                 reply(&mut self.reply);
