@@ -11,7 +11,7 @@ pub(crate) fn report(statistics: &Statistics, json: bool) -> String {
         (statistics.lost, "lost"),
         (statistics.late, "late"),
         (statistics.duplicate, "duplicate"),
-        (statistics.kernel_drops, "dropped by the kernel, whose receive buffer was full"),
+        (statistics.kernel_drops, "times that the receive buffer was full"),
         (statistics.messages_sent, "sent back"),
     ];
     let mut text = format!(

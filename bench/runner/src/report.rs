@@ -56,7 +56,7 @@ impl Table {
                 "ratio to raw",
                 "lost",
                 "lost, worst round",
-                "datagrams dropped by the kernel",
+                "receive buffer full, times",
                 "CPU s per million",
                 "server, client MB",
             ],

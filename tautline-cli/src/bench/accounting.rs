@@ -62,8 +62,9 @@ impl Accounting {
         let never_came =
             never_came.map(|count| format!("datagrams that never came, by their numbers: {count}"));
         let kernel = self.kernel_drops.filter(|count| *count > 0);
-        let kernel =
-            kernel.map(|count| format!("dropped by the kernel, the receive buffer being full: {count}"));
+        let kernel = kernel.map(|count| {
+            format!("times that the receive buffer was full (once for what was sent in one call): {count}")
+        });
         never_came.into_iter().chain(kernel).collect::<Vec<_>>().join("; ")
     }
 }
