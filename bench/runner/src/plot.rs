@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use crate::report::Table;
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 930.0;
 /// Names stand to the left of this, figures to the right of `RIGHT`.
-const LEFT: f64 = 190.0;
-const RIGHT: f64 = 725.0;
+const LEFT: f64 = 260.0;
+const RIGHT: f64 = 795.0;
 const TOP: f64 = 64.0;
 const BAR: f64 = 9.0;
 const GAP: f64 = 9.0;
