@@ -2,9 +2,16 @@
 
 mod support;
 
-use support::{last_json, run};
+use support::{command, finish, last_json, run};
 
-const SHORT: [&str; 3] = ["doctor", "--time", "20ms"];
+/// As short as 1,000 samples at 1 kHz are.
+const SHORT: [&str; 3] = ["doctor", "--time", "1s"];
+
+/// The first measurement alone, as short as it may be at this rate.
+fn judged(rate: &str) -> support::Finished {
+    let mut command = command(&["doctor", "--rate", rate, "--json"]);
+    finish(command.env("TAUTLINE_REALTIME", "false"))
+}
 
 fn doctor(more: &[&str]) -> support::Finished {
     run(&[&SHORT, more].concat())
@@ -43,7 +50,7 @@ fn every_part_and_every_measurement_is_there_as_json() {
     }
     assert_eq!(found["latency"][0]["setup"], "as it is");
     for setup in found["latency"].as_array().expect("a list") {
-        assert!(setup["samples"].as_u64().expect("a number") > 0);
+        assert!(setup["samples"].as_u64().expect("a number") >= 1_000);
         for what in ["timer_us", "wake_up_us", "together_us"] {
             assert!(setup[what]["p999"].as_f64().is_some_and(|us| us > 0.0), "{what} of {setup}");
         }
@@ -55,11 +62,13 @@ fn every_part_and_every_measurement_is_there_as_json() {
 
 #[test]
 fn the_verdict_gives_the_exit_code() {
-    let slow = doctor(&["--rate", "0.01Hz", "--json"]);
+    let slow = judged("0.01Hz");
     assert_eq!(slow.code, 0, "{}", slow.stdout);
     let verdict = &last_json(&slow.stdout)["verdict"];
     assert_eq!((&verdict["verdict"], &verdict["rate_hz"]), (&"fit".into(), &0.01.into()));
-    let fast = doctor(&["--rate", "20kHz", "--json"]);
+    assert!(verdict["samples"].as_u64().is_some_and(|samples| samples >= 1_000), "{verdict}");
+    assert_eq!(last_json(&slow.stdout)["measured_rate_hz"], 200.0);
+    let fast = judged("20kHz");
     let verdict = &last_json(&fast.stdout)["verdict"];
     assert_eq!(verdict["period_us"], 50.0);
     let is_unfit = verdict["share_percent"].as_f64().expect("a number") > 50.0;
@@ -67,11 +76,33 @@ fn the_verdict_gives_the_exit_code() {
 }
 
 #[test]
+fn a_time_too_short_for_a_verdict_is_wrong_usage_and_the_right_one_is_named() {
+    for (more, enough) in [
+        (&["--rate", "1kHz", "--time", "1ms"][..], "--time 1s or more"),
+        (&["--rate", "200Hz", "--time", "10ms"], "--time 5s or more"),
+        (&["--time", "999ms"], "--time 1s or more"),
+    ] {
+        let finished = run(&[&["doctor"], more].concat());
+        assert_eq!((finished.code, finished.stdout.as_str()), (2, ""), "{more:?}");
+        assert!(finished.stderr.contains(enough), "{more:?}: {}", finished.stderr);
+    }
+}
+
+#[test]
 fn what_people_read_fits_their_terminal() {
     let finished = doctor(&["--rate", "1kHz"]);
-    for part in
-        ["Machine", "Real-time profile", "thread_priority", "Socket", "Lateness", "Verdict", "fit up to"]
-    {
+    for part in [
+        "Machine",
+        "Real-time profile",
+        "thread_priority",
+        "Socket",
+        "Lateness",
+        " samples  ",
+        "Verdict",
+        "in 99.9 % of ",
+        " samples at 1000 Hz",
+        "fit up to",
+    ] {
         assert!(finished.stdout.contains(part), "no {part} in {}", finished.stdout);
     }
     let own_path = env!("CARGO_BIN_EXE_tautline");

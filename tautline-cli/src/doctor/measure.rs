@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tautline::{Config, Driver, UdpInterface};
 
+use super::plan::Plan;
 use crate::exit::Failure;
 use crate::latency::{Latencies, Percentiles};
 use crate::link::open_driven;
@@ -58,13 +59,13 @@ impl Stamp {
     }
 }
 
-/// Sleeps and wakes `rate` times a second for `time`.
-pub(super) fn measure(setup: &Setup, rate: f64, time: Duration) -> Result<Lateness, Failure> {
+/// Sleeps and wakes as planned.
+pub(super) fn measure(setup: &Setup, plan: Plan) -> Result<Lateness, Failure> {
     let (reader, writer) = pipe().map_err(|error| Failure::failed(format!("no pipe: {error}")))?;
     let both = Both { setup, base: Instant::now(), ready: Barrier::new(2) };
     thread::scope(|scope| {
         let woken = scope.spawn(|| wake(&both, reader));
-        let sleeper = scope.spawn(|| sleep(&both, writer, rate, time));
+        let sleeper = scope.spawn(|| sleep(&both, writer, plan));
         let no_panic = "measuring does not panic";
         let timer = sleeper.join().expect(no_panic)?;
         let (wake_up, together) = woken.join().expect(no_panic)?;
@@ -96,14 +97,14 @@ impl Both<'_> {
     }
 }
 
-fn sleep(both: &Both<'_>, mut writer: PipeWriter, rate: f64, time: Duration) -> Result<Latencies, Failure> {
+fn sleep(both: &Both<'_>, mut writer: PipeWriter, plan: Plan) -> Result<Latencies, Failure> {
     let _held = both.prepare()?;
     let base = both.base;
     let mut lateness = Latencies::new();
     let start = Instant::now();
-    let mut pace = Pace::new(rate, start);
+    let mut pace = Pace::new(plan.rate_hz, start);
     pace.sent(start);
-    while pace.next() < start + time {
+    while lateness.count() < plan.periods {
         let due = pace.next();
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let awake = Instant::now();
@@ -149,8 +150,9 @@ mod tests {
     #[test]
     fn both_together_are_no_shorter_than_either() {
         let setup = Setup { name: "as it is", config: Config::server("127.0.0.1:0") };
-        let found = measure(&setup, 1_000.0, Duration::from_millis(50)).expect("pipes and threads");
-        assert!(found.samples > 0);
+        let plan = Plan { rate_hz: 1_000.0, periods: 50 };
+        let found = measure(&setup, plan).expect("pipes and threads");
+        assert!(found.samples >= plan.periods);
         let max = |percentiles: Percentiles| percentiles.max.expect("there are samples");
         let together = max(found.together_us);
         // Percentiles are exact to 0.1 % and shown in tenths.

@@ -5,6 +5,7 @@ mod linux;
 mod machine;
 mod measure;
 mod options;
+mod plan;
 #[cfg(not(target_os = "linux"))]
 mod portable;
 mod show;
@@ -19,6 +20,7 @@ use tautline::{Config, PartOutcome, RealtimePart, RealtimeReport};
 use self::machine::Machine;
 use self::measure::{Lateness, Setup, measure};
 use self::options::SocketOptions;
+use self::plan::Plan;
 use self::verdict::Verdict;
 use crate::exit::{Exit, Failure};
 use crate::link::{open, rate, seconds, settings_from};
@@ -29,7 +31,8 @@ use crate::output;
 /// Asks for every part of the real-time profile and says how to allow what is refused; tries socket options;
 /// measures how late a thread wakes from sleep and another one from a pipe, as the machine is and with what it
 /// grants. With --rate the verdict is fit when both together take at most a fifth of the period in 99.9 % of
-/// the periods, tight up to half of it, else unfit (exit code 4).
+/// the periods, tight up to half of it, else unfit (exit code 4). Below 200Hz and above 10kHz the measurement is at
+/// these rates, and the verdict for the period asked for.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -40,9 +43,10 @@ pub(crate) struct Args {
     /// The rate to judge the machine for, from 0.01Hz to 20kHz
     #[arg(long, value_name = "RATE", value_parser = rate, allow_negative_numbers = true)]
     rate: Option<f64>,
-    /// How long each of the up to four measurements takes; 99.9 % of a thousand samples needs a second at 1kHz
-    #[arg(long, value_name = "TIME", default_value = "1.5s", value_parser = seconds)]
-    time: Duration,
+    /// How long each of the up to four measurements takes, at least 1,000 periods [default: 1.5s, or 1,000 periods where
+    /// they take longer]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    time: Option<Duration>,
     /// Take the parts of the profile from these settings instead of `realtime = true`; TAUTLINE_* wins over it
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
@@ -51,14 +55,8 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The rate of the measurement when none is to be judged.
-const USUAL_RATE: f64 = 1_000.0;
-
 /// How many measurements there are when everything is granted.
 const MEASUREMENTS: f64 = 4.0;
-
-/// Slower, and a second has too few samples; faster, and sleeping makes no sense.
-const MEASURED_RATES: (f64, f64) = (200.0, 10_000.0);
 
 /// The name of the first setup.
 const AS_IT_IS: &str = "as it is";
@@ -79,7 +77,8 @@ struct Findings {
 /// Looks, asks, measures, judges.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let wanted = wanted(settings_from(args.config.as_deref())?);
-    let findings = examine(args, &wanted)?;
+    let plan = Plan::of(args.rate, args.time)?;
+    let findings = examine(args.rate, &wanted, plan)?;
     output::data(&if args.json { show::json(&findings) } else { show::text(&findings) })?;
     Ok(findings.verdict.map_or(Exit::Done, |verdict| verdict.exit()))
 }
@@ -102,27 +101,25 @@ fn bare() -> Config {
     Config::server("127.0.0.1:0").name("doctor")
 }
 
-fn examine(args: &Args, wanted: &Config) -> Result<Findings, Failure> {
-    let (slowest, fastest) = MEASURED_RATES;
-    let measured_rate_hz = args.rate.unwrap_or(USUAL_RATE).clamp(slowest, fastest);
+fn examine(rate: Option<f64>, wanted: &Config, plan: Plan) -> Result<Findings, Failure> {
     if output::is_watched() {
-        output::note(format_args!("measuring for about {:.0} s ...", args.time.as_secs_f64() * MEASUREMENTS));
+        output::note(format_args!("measuring for about {:.0} s ...", plan.seconds() * MEASUREMENTS));
     }
     // First, because locked memory stays locked.
-    let as_it_is = measure(&Setup { name: AS_IT_IS, config: bare() }, measured_rate_hz, args.time)?;
+    let as_it_is = measure(&Setup { name: AS_IT_IS, config: bare() }, plan)?;
     let profile = ask(wanted)?;
     let mut latency = vec![as_it_is];
     for setup in setups(wanted, &profile) {
-        latency.push(measure(&setup, measured_rate_hz, args.time)?);
+        latency.push(measure(&setup, plan)?);
     }
     let best = latency.last().expect("the first one is always there");
-    let verdict = args.rate.and_then(|rate| Verdict::of(rate, best));
+    let verdict = rate.and_then(|rate| Verdict::of(rate, best));
     let fit_up_to_hz = verdict::fit_up_to_hz(best);
     Ok(Findings {
         machine: Machine::look(),
         profile,
         socket: SocketOptions::look(),
-        measured_rate_hz,
+        measured_rate_hz: plan.rate_hz,
         latency,
         fit_up_to_hz,
         verdict,

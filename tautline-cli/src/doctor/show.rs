@@ -155,18 +155,18 @@ fn latency(text: &mut String, findings: &Findings) {
 
 fn setup(text: &mut String, found: &Lateness) {
     let rows = [("timer", found.timer_us), ("wake-up", found.wake_up_us), ("both", found.together_us)];
-    let mut name = found.setup;
-    for (what, Percentiles { p50, p99, p999, max, .. }) in rows {
+    let samples = format!("{} samples", found.samples);
+    let names = [found.setup, &samples, ""];
+    for (name, (what, Percentiles { p50, p99, p999, max, .. })) in names.into_iter().zip(rows) {
         let [p50, p99, p999, max] = [p50, p99, p999, max].map(show_maybe);
-        let _ = writeln!(text, "  {name:<16}{what:<20}{p50:>9}{p99:>10}{p999:>10}{max:>10}");
-        name = "";
+        let _ = writeln!(text, "  {name:<18}{what:<18}{p50:>9}{p99:>10}{p999:>10}{max:>10}");
     }
 }
 
 fn verdict(text: &mut String, findings: &Findings) {
     heading(text, "\nVerdict");
     if let Some(verdict) = &findings.verdict {
-        judgement(text, verdict);
+        judgement(text, verdict, findings.measured_rate_hz);
     }
     if let Some(rate) = findings.fit_up_to_hz {
         row(text, "fit up to", &format!("{rate:.0} Hz ({})", setup_name(findings)));
@@ -181,18 +181,25 @@ fn setup_name(findings: &Findings) -> &'static str {
     findings.latency.last().map_or("", |found| found.setup)
 }
 
-fn judgement(text: &mut String, verdict: &Verdict) {
-    let Verdict { rate_hz, p999_us, share_percent, verdict: fitness, setup, .. } = verdict;
+fn judgement(text: &mut String, verdict: &Verdict, measured_rate_hz: f64) {
+    let Verdict { rate_hz, p999_us, share_percent, verdict: fitness, samples, setup, .. } = verdict;
     let style = if *fitness == Fitness::Unfit { BAD } else { GOOD };
     let word = Styled(style, fitness.to_string());
     let _ = writeln!(
         text,
-        "  {:<width$}{word}: timer and wake-up within {} in 99.9 %,",
+        "  {:<width$}{word}: timer and wake-up within {},",
         format!("{rate_hz} Hz"),
         show_us(*p999_us),
         width = INDENT - 2
     );
-    row(text, "", &format!("{share_percent} % of the period ({setup}; fit: 20 %, tight: 50 %)"));
+    row(
+        text,
+        "",
+        &format!(
+            "{share_percent} % of the period, in 99.9 % of {samples} samples at {measured_rate_hz} Hz \
+             ({setup}; fit: 20 %, tight: 50 %)"
+        ),
+    );
 }
 
 #[cfg(test)]

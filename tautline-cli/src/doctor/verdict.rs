@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::measure::Lateness;
+use super::plan::FEWEST_SAMPLES;
 use crate::exit::Exit;
 
 /// Up to this share of the period for timer and wake-up, four fifths of it remain for the network, the other end and
@@ -45,14 +46,16 @@ pub(super) struct Verdict {
     pub(super) p999_us: f64,
     pub(super) share_percent: f64,
     pub(super) verdict: Fitness,
+    /// How many periods were measured.
+    pub(super) samples: u64,
     /// The setup that was judged: the best that the machine grants.
     pub(super) setup: &'static str,
 }
 
 impl Verdict {
-    /// Judges a measurement; `None` without a sample.
+    /// Judges a measurement; `None` where too few samples bear no verdict.
     pub(super) fn of(rate_hz: f64, found: &Lateness) -> Option<Self> {
-        let (period_us, p999_us) = (1e6 / rate_hz, found.together_us.p999?);
+        let (period_us, p999_us) = (1e6 / rate_hz, p999_us(found)?);
         let share = p999_us / period_us;
         let verdict = match share {
             ..=FIT => Fitness::Fit,
@@ -60,7 +63,8 @@ impl Verdict {
             _ => Fitness::Unfit,
         };
         let share_percent = (share * 1_000.0).round() / 10.0;
-        Some(Self { rate_hz, period_us, p999_us, share_percent, verdict, setup: found.setup })
+        let (samples, setup) = (found.samples, found.setup);
+        Some(Self { rate_hz, period_us, p999_us, share_percent, verdict, samples, setup })
     }
 
     pub(super) fn exit(&self) -> Exit {
@@ -73,7 +77,12 @@ impl Verdict {
 
 /// The highest rate that a measurement is fit for, in Hz.
 pub(super) fn fit_up_to_hz(found: &Lateness) -> Option<f64> {
-    found.together_us.p999.map(|us| (FIT * 1e6 / us).floor())
+    p999_us(found).map(|us| (FIT * 1e6 / us).floor())
+}
+
+/// What 99.9 % are within, when there are enough to say so.
+fn p999_us(found: &Lateness) -> Option<f64> {
+    found.together_us.p999.filter(|_| found.samples >= FEWEST_SAMPLES)
 }
 
 #[cfg(test)]
@@ -81,12 +90,20 @@ mod tests {
     use super::*;
     use crate::latency::Percentiles;
 
-    fn judged(p999: f64) -> Verdict {
+    fn found(p999: f64, samples: u64) -> Lateness {
         let together_us = Percentiles { p999: Some(p999), ..Percentiles::default() };
         let nothing = Percentiles::default();
-        let found =
-            Lateness { setup: "as it is", samples: 1, timer_us: nothing, wake_up_us: nothing, together_us };
-        Verdict::of(1_000.0, &found).expect("there is a sample")
+        Lateness { setup: "as it is", samples, timer_us: nothing, wake_up_us: nothing, together_us }
+    }
+
+    fn judged(p999: f64) -> Verdict {
+        Verdict::of(1_000.0, &found(p999, 1_000)).expect("there are enough samples")
+    }
+
+    #[test]
+    fn too_few_samples_bear_no_verdict() {
+        let found = found(44.0, FEWEST_SAMPLES - 1);
+        assert!(Verdict::of(1_000.0, &found).is_none() && fit_up_to_hz(&found).is_none());
     }
 
     #[test]
