@@ -28,44 +28,50 @@ pub(super) struct Setup {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Lateness {
     pub(super) setup: &'static str,
+    /// How many periods that was.
     pub(super) samples: u64,
-    /// From the time that was asked for to the sleeper running.
+    /// From the time that was asked for to the sleeper running, for those times, too, that it slept through.
     pub(super) timer_us: Percentiles,
-    /// From writing to a pipe to the other thread running.
+    /// From writing to a pipe to the other thread running; nothing is written for times slept through.
     pub(super) wake_up_us: Percentiles,
     /// Both in a row, measured as one.
     pub(super) together_us: Percentiles,
 }
 
-/// What the sleeper tells the other thread: when it was to wake and when it did, in nanoseconds since the start.
-#[derive(Clone, Copy, Debug)]
+/// What the sleeper tells the other thread: when it was to wake and when it did, in nanoseconds since the start, and
+/// how many of the times after it had passed by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     due_ns: u64,
     awake_ns: u64,
+    skipped: u64,
 }
 
 impl Stamp {
-    const BYTES: usize = 16;
+    const BYTES: usize = 24;
 
     fn to_bytes(self) -> [u8; Self::BYTES] {
-        let both = u128::from(self.due_ns) << 64 | u128::from(self.awake_ns);
-        both.to_be_bytes()
+        let mut bytes = [0; Self::BYTES];
+        let numbers = [self.due_ns, self.awake_ns, self.skipped];
+        for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_be_bytes());
+        }
+        bytes
     }
 
-    #[allow(clippy::cast_possible_truncation)] // the low half is meant
     fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
-        let both = u128::from_be_bytes(bytes);
-        Self { due_ns: (both >> 64) as u64, awake_ns: both as u64 }
+        let number = |at: usize| u64::from_be_bytes(std::array::from_fn(|index| bytes[at + index]));
+        Self { due_ns: number(0), awake_ns: number(8), skipped: number(16) }
     }
 }
 
 /// Sleeps and wakes as planned.
 pub(super) fn measure(setup: &Setup, plan: Plan) -> Result<Lateness, Failure> {
     let (reader, writer) = pipe().map_err(|error| Failure::failed(format!("no pipe: {error}")))?;
-    let both = Both { setup, base: Instant::now(), ready: Barrier::new(2) };
+    let both = Both { setup, plan, base: Instant::now(), ready: Barrier::new(2) };
     thread::scope(|scope| {
         let woken = scope.spawn(|| wake(&both, reader));
-        let sleeper = scope.spawn(|| sleep(&both, writer, plan));
+        let sleeper = scope.spawn(|| sleep(&both, writer));
         let no_panic = "measuring does not panic";
         let timer = sleeper.join().expect(no_panic)?;
         let (wake_up, together) = woken.join().expect(no_panic)?;
@@ -83,6 +89,7 @@ pub(super) fn measure(setup: &Setup, plan: Plan) -> Result<Lateness, Failure> {
 #[derive(Debug)]
 struct Both<'a> {
     setup: &'a Setup,
+    plan: Plan,
     base: Instant,
     ready: Barrier,
 }
@@ -97,40 +104,79 @@ impl Both<'_> {
     }
 }
 
-fn sleep(both: &Both<'_>, mut writer: PipeWriter, plan: Plan) -> Result<Latencies, Failure> {
+fn sleep(both: &Both<'_>, mut writer: PipeWriter) -> Result<Latencies, Failure> {
     let _held = both.prepare()?;
-    let base = both.base;
-    let mut lateness = Latencies::new();
-    let start = Instant::now();
-    let mut pace = Pace::new(plan.rate_hz, start);
-    pace.sent(start);
-    while lateness.count() < plan.periods {
-        let due = pace.next();
-        thread::sleep(due.saturating_duration_since(Instant::now()));
-        let awake = Instant::now();
-        let stamp = Stamp { due_ns: ns(due - base), awake_ns: ns(awake - base) };
+    let mut sleeper = Sleeper::new(both.plan, both.base, Instant::now());
+    while sleeper.lateness.count() < both.plan.periods {
+        thread::sleep(sleeper.pace.next().saturating_duration_since(Instant::now()));
+        let stamp = sleeper.woke(Instant::now());
         if writer.write_all(&stamp.to_bytes()).is_err() {
             break;
         }
-        lateness.record(awake.saturating_duration_since(due));
-        pace.sent(awake);
     }
-    Ok(lateness)
+    Ok(sleeper.lateness)
+}
+
+/// What the sleeper knows of its times.
+#[derive(Debug)]
+struct Sleeper {
+    plan: Plan,
+    base: Instant,
+    pace: Pace,
+    lateness: Latencies,
+}
+
+impl Sleeper {
+    fn new(plan: Plan, base: Instant, start: Instant) -> Self {
+        let mut pace = Pace::new(plan.rate_hz, start);
+        pace.sent(start); // the first time is a period away
+        Self { plan, base, pace, lateness: Latencies::new() }
+    }
+
+    fn woke(&mut self, awake: Instant) -> Stamp {
+        let due = self.pace.next();
+        let skipped = self.pace.sent(awake);
+        record(&mut self.lateness, awake.saturating_duration_since(due), skipped, self.plan.period());
+        Stamp { due_ns: ns(due - self.base), awake_ns: ns(awake - self.base), skipped }
+    }
 }
 
 fn wake(both: &Both<'_>, mut reader: PipeReader) -> Result<(Latencies, Latencies), Failure> {
     let _held = both.prepare()?;
-    let base = both.base;
-    let (mut wake_up, mut together) = (Latencies::new(), Latencies::new());
+    let mut woken = Woken { plan: both.plan, wake_up: Latencies::new(), together: Latencies::new() };
     let mut bytes = [0; Stamp::BYTES];
     // Until the sleeper has closed its end.
     while reader.read_exact(&mut bytes).is_ok() {
-        let now_ns = ns(base.elapsed());
-        let Stamp { due_ns, awake_ns } = Stamp::from_bytes(bytes);
-        wake_up.record(Duration::from_nanos(now_ns.saturating_sub(awake_ns)));
-        together.record(Duration::from_nanos(now_ns.saturating_sub(due_ns)));
+        woken.read(Stamp::from_bytes(bytes), ns(both.base.elapsed()));
     }
-    Ok((wake_up, together))
+    Ok((woken.wake_up, woken.together))
+}
+
+/// What the other thread saw.
+#[derive(Debug)]
+struct Woken {
+    plan: Plan,
+    wake_up: Latencies,
+    together: Latencies,
+}
+
+impl Woken {
+    fn read(&mut self, stamp: Stamp, now_ns: u64) {
+        let since = |ns: u64| Duration::from_nanos(now_ns.saturating_sub(ns));
+        self.wake_up.record(since(stamp.awake_ns));
+        record(&mut self.together, since(stamp.due_ns), stamp.skipped, self.plan.period());
+    }
+}
+
+/// Records how late a time was, and with it each one skipped, a period less late than the one before: a stall is as
+/// many samples as it has periods, or one that swallows a thousand would be one in a thousand.
+fn record(latencies: &mut Latencies, late: Duration, skipped: u64, period: Duration) {
+    let mut late = late;
+    latencies.record(late);
+    for _ in 0..skipped {
+        late = late.saturating_sub(period);
+        latencies.record(late);
+    }
 }
 
 fn ns(since: Duration) -> u64 {
@@ -143,8 +189,30 @@ mod tests {
 
     #[test]
     fn a_stamp_is_read_as_it_was_written() {
-        let stamp = Stamp::from_bytes(Stamp { due_ns: 7, awake_ns: u64::MAX }.to_bytes());
-        assert_eq!((stamp.due_ns, stamp.awake_ns), (7, u64::MAX));
+        let stamp = Stamp { due_ns: 7, awake_ns: u64::MAX, skipped: 1 << 40 };
+        assert_eq!(Stamp::from_bytes(stamp.to_bytes()), stamp);
+    }
+
+    #[test]
+    fn a_stall_is_as_many_samples_as_it_has_periods() {
+        let ms = Duration::from_millis;
+        let (plan, start) = (Plan { rate_hz: 1_000.0, periods: 100_000 }, Instant::now());
+        let mut sleeper = Sleeper::new(plan, start, start);
+        for n in 1..=9_000 {
+            assert_eq!(sleeper.woke(start + n * ms(1)).skipped, 0);
+        }
+        // Due at 9001 ms.
+        let stamp = sleeper.woke(start + ms(10_001));
+        assert_eq!(stamp.skipped, 999);
+        assert_eq!(sleeper.pace.next(), start + ms(10_001), "it is a sample of its own");
+        assert_eq!(sleeper.lateness.count(), 10_000);
+        for (quantile, expected_us) in [(0.9, 0.0), (0.95, 500e3), (0.99, 900e3), (1.0, 1000e3)] {
+            let found = sleeper.lateness.at(quantile).expect("there are samples");
+            assert!((found - expected_us).abs() <= expected_us / 500.0 + 0.1, "{found} at {quantile}");
+        }
+        let mut woken = Woken { plan, wake_up: Latencies::new(), together: Latencies::new() };
+        woken.read(stamp, stamp.awake_ns + 1);
+        assert_eq!((woken.wake_up.count(), woken.together.count()), (1, 1_000));
     }
 
     #[test]

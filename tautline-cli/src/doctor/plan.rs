@@ -45,6 +45,10 @@ impl Plan {
         Ok(Self { rate_hz, periods })
     }
 
+    pub(super) fn period(&self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.rate_hz)
+    }
+
     /// How long one measurement takes.
     pub(super) fn seconds(&self) -> f64 {
         self.periods as f64 / self.rate_hz
