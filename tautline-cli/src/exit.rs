@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     NotMet = 4,
     /// Some lines of the input were bad; the others were sent.
     BadInput = 5,
+    /// Ctrl-C came before what was asked for was known; a shell says the same of a program that it ended.
+    Interrupted = 130,
 }
 
 /// The same codes for people; kept below the help of every subcommand.
@@ -29,7 +31,7 @@ Exit codes:
   3  no connection: name not resolved, port in use, or nobody answered
   4  verdict not met: messages lost, over the budget, pendulum not upright, machine unfit
   5  some lines of the input were bad; the others were sent
-  130  interrupted before there was a connection, or twice";
+  130  interrupted before there was a connection, before doctor had measured everything, or twice";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -87,8 +89,15 @@ mod tests {
 
     #[test]
     fn every_code_is_documented() {
-        for exit in [Exit::Done, Exit::Failed, Exit::Usage, Exit::NoConnection, Exit::NotMet, Exit::BadInput]
-        {
+        for exit in [
+            Exit::Done,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::NoConnection,
+            Exit::NotMet,
+            Exit::BadInput,
+            Exit::Interrupted,
+        ] {
             assert!(EXIT_CODES.contains(&format!("\n  {}  ", exit as u8)), "{exit:?}");
         }
     }

@@ -9,13 +9,10 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// Every wait looks for an interrupt at least this often.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// What a shell reports for a program ended by SIGINT.
-const KILLED_BY_SIGINT: i32 = 130;
 
 /// Whether the user, or the system, asked us to end.
 #[derive(Clone, Debug)]
@@ -27,11 +24,21 @@ impl Interrupt {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             // The order matters: the first signal finds the flag down and only raises it.
-            signal_hook::flag::register_conditional_shutdown(signal, KILLED_BY_SIGINT, Arc::clone(&asked))
-                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&asked)))
-                .map_err(|error| Failure::failed(format!("cannot watch for Ctrl-C: {error}")))?;
+            signal_hook::flag::register_conditional_shutdown(
+                signal,
+                Exit::Interrupted as i32,
+                Arc::clone(&asked),
+            )
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&asked)))
+            .map_err(|error| Failure::failed(format!("cannot watch for Ctrl-C: {error}")))?;
         }
         Ok(Self(asked))
+    }
+
+    /// Nobody asks.
+    #[cfg(test)]
+    pub(crate) fn never() -> Self {
+        Self(Arc::default())
     }
 
     pub(crate) fn is_asked(&self) -> bool {

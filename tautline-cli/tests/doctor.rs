@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{command, finish, last_json, run};
+use support::{command, finish, finished, last_json, run, signal, start, wait_until_it_catches_ctrl_c};
 
 /// As short as 1,000 samples at 1 kHz are.
 const SHORT: [&str; 3] = ["doctor", "--time", "1s"];
@@ -85,6 +85,20 @@ fn a_time_too_short_for_a_verdict_is_wrong_usage_and_the_right_one_is_named() {
         let finished = run(&[&["doctor"], more].concat());
         assert_eq!((finished.code, finished.stdout.as_str()), (2, ""), "{more:?}");
         assert!(finished.stderr.contains(enough), "{more:?}: {}", finished.stderr);
+    }
+}
+
+#[test]
+fn ctrl_c_ends_it_with_what_it_found() {
+    for (more, told) in [(&["--json"][..], "\"interrupted\":true"), (&[], "interrupted before everything")] {
+        let child = start(&[&["doctor", "--rate", "1kHz", "--time", "3600"], more].concat());
+        wait_until_it_catches_ctrl_c(&child);
+        signal("-INT", child.id());
+        let finished = finished(child);
+        assert_eq!(finished.code, 130, "{}", finished.stderr);
+        for part in [told, "kernel", "thread_priority", "send_buffer"] {
+            assert!(finished.stdout.contains(part), "no {part} in {}", finished.stdout);
+        }
     }
 }
 

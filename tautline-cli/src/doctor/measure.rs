@@ -13,6 +13,7 @@ use tautline::{Config, Driver, UdpInterface};
 
 use super::plan::Plan;
 use crate::exit::Failure;
+use crate::interrupt::Interrupt;
 use crate::latency::{Latencies, Percentiles};
 use crate::link::open_driven;
 use crate::pace::Pace;
@@ -65,23 +66,24 @@ impl Stamp {
     }
 }
 
-/// Sleeps and wakes as planned.
-pub(super) fn measure(setup: &Setup, plan: Plan) -> Result<Lateness, Failure> {
+/// Sleeps and wakes as planned; `None` when interrupted before the end.
+pub(super) fn measure(setup: &Setup, plan: Plan, interrupt: &Interrupt) -> Result<Option<Lateness>, Failure> {
     let (reader, writer) = pipe().map_err(|error| Failure::failed(format!("no pipe: {error}")))?;
     let both = Both { setup, plan, base: Instant::now(), ready: Barrier::new(2) };
     thread::scope(|scope| {
         let woken = scope.spawn(|| wake(&both, reader));
-        let sleeper = scope.spawn(|| sleep(&both, writer));
+        let sleeper = scope.spawn(|| sleep(&both, writer, interrupt));
         let no_panic = "measuring does not panic";
         let timer = sleeper.join().expect(no_panic)?;
         let (wake_up, together) = woken.join().expect(no_panic)?;
-        Ok(Lateness {
+        let found = Lateness {
             setup: setup.name,
             samples: together.count(),
             timer_us: timer.percentiles(),
             wake_up_us: wake_up.percentiles(),
             together_us: together.percentiles(),
-        })
+        };
+        Ok((found.samples >= plan.periods).then_some(found))
     })
 }
 
@@ -104,10 +106,10 @@ impl Both<'_> {
     }
 }
 
-fn sleep(both: &Both<'_>, mut writer: PipeWriter) -> Result<Latencies, Failure> {
+fn sleep(both: &Both<'_>, mut writer: PipeWriter, interrupt: &Interrupt) -> Result<Latencies, Failure> {
     let _held = both.prepare()?;
     let mut sleeper = Sleeper::new(both.plan, both.base, Instant::now());
-    while sleeper.lateness.count() < both.plan.periods {
+    while sleeper.lateness.count() < both.plan.periods && !interrupt.is_asked() {
         thread::sleep(sleeper.pace.next().saturating_duration_since(Instant::now()));
         let stamp = sleeper.woke(Instant::now());
         if writer.write_all(&stamp.to_bytes()).is_err() {
@@ -219,7 +221,8 @@ mod tests {
     fn both_together_are_no_shorter_than_either() {
         let setup = Setup { name: "as it is", config: Config::server("127.0.0.1:0") };
         let plan = Plan { rate_hz: 1_000.0, periods: 50 };
-        let found = measure(&setup, plan).expect("pipes and threads");
+        let found = measure(&setup, plan, &Interrupt::never()).expect("pipes and threads");
+        let found = found.expect("nobody interrupts");
         assert!(found.samples >= plan.periods);
         let max = |percentiles: Percentiles| percentiles.max.expect("there are samples");
         let together = max(found.together_us);

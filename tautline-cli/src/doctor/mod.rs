@@ -23,6 +23,7 @@ use self::options::SocketOptions;
 use self::plan::Plan;
 use self::verdict::Verdict;
 use crate::exit::{Exit, Failure};
+use crate::interrupt::Interrupt;
 use crate::link::{open, rate, seconds, settings_from};
 use crate::output;
 
@@ -72,15 +73,27 @@ struct Findings {
     /// The highest rate that the last setup is fit for.
     fit_up_to_hz: Option<f64>,
     verdict: Option<Verdict>,
+    /// Whether there is no verdict because not everything was measured.
+    interrupted: bool,
+}
+
+impl Findings {
+    fn exit(&self) -> Exit {
+        match &self.verdict {
+            _ if self.interrupted => Exit::Interrupted,
+            Some(verdict) => verdict.exit(),
+            None => Exit::Done,
+        }
+    }
 }
 
 /// Looks, asks, measures, judges.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let wanted = wanted(settings_from(args.config.as_deref())?);
     let plan = Plan::of(args.rate, args.time)?;
-    let findings = examine(args.rate, &wanted, plan)?;
+    let findings = examine(args.rate, &wanted, plan, &Interrupt::install()?)?;
     output::data(&if args.json { show::json(&findings) } else { show::text(&findings) })?;
-    Ok(findings.verdict.map_or(Exit::Done, |verdict| verdict.exit()))
+    Ok(findings.exit())
 }
 
 /// A server of nobody with the real-time parts of these settings; all of them when the settings are silent.
@@ -101,20 +114,29 @@ fn bare() -> Config {
     Config::server("127.0.0.1:0").name("doctor")
 }
 
-fn examine(rate: Option<f64>, wanted: &Config, plan: Plan) -> Result<Findings, Failure> {
+fn examine(
+    rate: Option<f64>,
+    wanted: &Config,
+    plan: Plan,
+    interrupt: &Interrupt,
+) -> Result<Findings, Failure> {
     if output::is_watched() {
         output::note(format_args!("measuring for about {:.0} s ...", plan.seconds() * MEASUREMENTS));
     }
     // First, because locked memory stays locked.
-    let as_it_is = measure(&Setup { name: AS_IT_IS, config: bare() }, plan)?;
+    let as_it_is = measure(&Setup { name: AS_IT_IS, config: bare() }, plan, interrupt)?;
     let profile = ask(wanted)?;
     let mut latency = vec![as_it_is];
     for setup in setups(wanted, &profile) {
-        latency.push(measure(&setup, plan)?);
+        latency.push(measure(&setup, plan, interrupt)?);
     }
-    let best = latency.last().expect("the first one is always there");
-    let verdict = rate.and_then(|rate| Verdict::of(rate, best));
-    let fit_up_to_hz = verdict::fit_up_to_hz(best);
+    let interrupted = latency.iter().any(Option::is_none);
+    let latency: Vec<Lateness> = latency.into_iter().flatten().collect();
+    let last = latency.last();
+    let fit_up_to_hz = last.and_then(verdict::fit_up_to_hz);
+    // What was measured last is the best that the machine grants only when everything was.
+    let best = last.filter(|_| !interrupted);
+    let verdict = rate.zip(best).and_then(|(rate, best)| Verdict::of(rate, best));
     Ok(Findings {
         machine: Machine::look(),
         profile,
@@ -123,6 +145,7 @@ fn examine(rate: Option<f64>, wanted: &Config, plan: Plan) -> Result<Findings, F
         latency,
         fit_up_to_hz,
         verdict,
+        interrupted,
     })
 }
 

@@ -28,7 +28,9 @@ pub(super) fn text(findings: &Findings) -> String {
     findings.profile.parts().iter().for_each(|part| show_part(&mut text, part));
     heading(&mut text, "\nSocket");
     socket(&mut text, &findings.socket);
-    latency(&mut text, findings);
+    if !findings.latency.is_empty() {
+        latency(&mut text, findings);
+    }
     verdict(&mut text, findings);
     text
 }
@@ -165,6 +167,9 @@ fn setup(text: &mut String, found: &Lateness) {
 
 fn verdict(text: &mut String, findings: &Findings) {
     heading(text, "\nVerdict");
+    if findings.interrupted {
+        row(text, "none", "interrupted before everything was measured");
+    }
     if let Some(verdict) = &findings.verdict {
         judgement(text, verdict, findings.measured_rate_hz);
     }
