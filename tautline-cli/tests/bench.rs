@@ -155,7 +155,7 @@ fn one_serving_end_serves_one_run_after_the_other() {
 #[test]
 fn the_budget_gives_the_verdict_and_the_exit_code() {
     let judged = |options: &[&str]| run(&[&["bench", "latency", "--messages", "20"], options].concat());
-    let met = judged(&["--budget", "10s"]);
+    let met = judged(&["--budget", "10s", "--timeout", "10s"]);
     assert_eq!(met.code, 0, "{met:?}");
     assert!(met.stdout.contains("within the budget of 10.00 s (p99.9, nothing lost)"), "{}", met.stdout);
     let missed = judged(&["--budget", "1ns", "--budget-percentile", "max"]);
@@ -201,13 +201,14 @@ fn ctrl_c_ends_it_with_what_it_has() {
 #[test]
 fn a_peer_that_goes_away_ends_it_with_what_it_has() {
     let server = Listener::run(&["bench", "serve", "127.0.0.1:0"]);
-    let options = ["--seconds", "3600", "--timeout", "50ms"];
+    let options = ["--seconds", "3600", "--timeout", "50ms", "--budget", "50ms", "--json"];
     let running = support::start(&[&["bench", "latency", &server.address], &options[..]].concat());
     support::wait_until_it_catches_ctrl_c(&running);
     drop(server);
     let finished = support::finished(running);
     assert_eq!(finished.code, 4, "{finished:?}");
-    assert!(finished.stdout.contains("then nothing came back any more"), "{}", finished.stdout);
+    let summary = last_json(&finished.stdout);
+    assert_eq!((&summary["ended_early"], &summary["within_budget"]), (&true.into(), &false.into()));
 }
 
 #[test]
@@ -237,6 +238,7 @@ fn bad_input_is_named_with_what_would_be_right() {
         (&["latency", "--budget", "soon"], &["--budget", "250ms"]),
         (&["latency", "--budget", "1ms", "--budget-percentile", "101"], &["--budget-percentile", "99.9"]),
         (&["latency", "--budget-percentile", "99"], &["--budget"]),
+        (&["latency", "--budget", "100ms", "--timeout", "10ms"], &["--budget", "longer than --timeout"]),
         (&["latency", "--no-crc"], &["--no-crc", "--wire classic"]),
         (&["throughput", "127.0.0.1:0"], &["port"]),
         (&["throughput", "--batch", "0"], &["--batch", "10000"]),

@@ -10,8 +10,11 @@ use crate::interrupt::LOOK_EVERY;
 use crate::pace::Pace;
 use crate::round_trips::RoundTrips;
 
-/// A line on which nothing comes back for this many times the time-out is dead.
+/// A line on which more messages than this in a row went unanswered, for as many time-outs, is dead ...
 const DEAD_AFTER: u32 = 5;
+
+/// ... but not after a shorter time: with a short time-out that is a hiccup.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
 /// What is to be measured.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +46,28 @@ pub(super) struct Course {
     pub(super) is_dead: bool,
     /// Messages given up in earlier slices.
     given_up: u64,
-    heard: Instant,
+    silence: Silence,
+}
+
+/// What was sent since something was last heard: where nothing was, nothing need come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Silence {
+    messages: u32,
+    /// When the first of them was sent.
+    since: Option<Instant>,
+}
+
+impl Silence {
+    fn sent(&mut self, now: Instant) {
+        self.messages = self.messages.saturating_add(1);
+        self.since.get_or_insert(now);
+    }
+
+    fn is_death(self, now: Instant, timeout: Duration) -> bool {
+        let patience = timeout.saturating_mul(DEAD_AFTER).max(SHORTEST_SILENCE);
+        self.messages > DEAD_AFTER
+            && self.since.is_some_and(|since| now.saturating_duration_since(since) > patience)
+    }
 }
 
 impl Course {
@@ -60,7 +84,7 @@ impl Course {
             skipped: 0,
             is_dead: false,
             given_up: 0,
-            heard: Instant::now(),
+            silence: Silence::default(),
         }
     }
 
@@ -87,7 +111,6 @@ impl Course {
     /// Goes on for one slice, and waits for what is then under way.
     pub(super) fn run(&mut self, line: &mut dyn Line, slice: Duration, watch: &Watch) -> Result<(), Failure> {
         let start = Instant::now();
-        self.heard = start;
         let rate = self.plan.rate;
         let slice = Slice { start, length: slice, line, watch, course: self };
         match rate {
@@ -139,8 +162,7 @@ impl Slice<'_> {
     }
 
     fn is_over(&mut self, now: Instant) -> bool {
-        let patience = self.course.plan.timeout * DEAD_AFTER;
-        self.course.is_dead = now.saturating_duration_since(self.course.heard) > patience;
+        self.course.is_dead = self.course.silence.is_death(now, self.course.plan.timeout);
         let elapsed = now.saturating_duration_since(self.start);
         let (course, spent) = (&*self.course, self.course.spent + elapsed);
         self.watch.show(now, || course.share_at(spent), course.trips.answered_count());
@@ -149,7 +171,9 @@ impl Slice<'_> {
 
     fn send(&mut self) -> Result<(), Failure> {
         let number = self.course.trips.next_number();
-        self.course.trips.sent(Instant::now());
+        let now = Instant::now();
+        self.course.trips.sent(now);
+        self.course.silence.sent(now);
         self.line.send(number)
     }
 
@@ -171,14 +195,90 @@ impl Slice<'_> {
     }
 
     fn receive(&mut self, wait: Duration) -> Result<(), Failure> {
-        let Course { trips, time_line, plan, spent, heard, .. } = &mut *self.course;
+        let Course { trips, time_line, plan, spent, silence, .. } = &mut *self.course;
         let (start, spent) = (self.start, *spent);
         self.line.receive(wait, &mut |number| {
             let now = Instant::now();
+            // A late answer is a loss, and a sign of life.
+            *silence = Silence::default();
             if let Some(round_trip) = trips.answered(number, now, plan.timeout) {
-                *heard = now;
                 time_line.add(spent + now.saturating_duration_since(start), round_trip);
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_line_is_dead_when_several_messages_went_unanswered_for_long_enough() {
+        let start = Instant::now();
+        // Messages sent, how far apart, the time-out, how long after the first one; whether it is dead then.
+        for (messages, apart, timeout, after, is_dead) in [
+            (1, MS, 10 * MS, 60_000 * MS, false),
+            (5, 10_000 * MS, 1000 * MS, 49_000 * MS, false),
+            (6, 10_000 * MS, 1000 * MS, 50_001 * MS, true),
+            (50, 10 * MS, 10 * MS, 500 * MS, false),
+            (101, 10 * MS, 10 * MS, 1001 * MS, true),
+            (4000, MS, 1000 * MS, 4000 * MS, false),
+            (5001, MS, 1000 * MS, 5001 * MS, true),
+        ] {
+            let mut silence = Silence::default();
+            (0..messages).for_each(|n| silence.sent(start + apart * n));
+            assert_eq!(silence.is_death(start + after, timeout), is_dead, "{messages} {after:?}");
+        }
+    }
+
+    /// Answers each message when it has gone `late` more times.
+    struct Echo {
+        sent: u64,
+        told: u64,
+        late: u64,
+    }
+
+    impl Line for Echo {
+        fn send(&mut self, _: u64) -> Result<(), Failure> {
+            self.sent += 1;
+            Ok(())
+        }
+
+        fn receive(&mut self, wait: Duration, back: &mut dyn FnMut(u64)) -> Result<(), Failure> {
+            if self.told + self.late < self.sent {
+                back(self.told);
+                self.told += 1;
+            } else {
+                self.rest(wait);
+            }
+            Ok(())
+        }
+
+        fn rest(&mut self, wait: Duration) {
+            std::thread::sleep(wait);
+        }
+    }
+
+    fn run(plan: Plan, late: u64) -> Course {
+        let mut course = Course::new(plan);
+        let mut line = Echo { sent: 0, told: 0, late };
+        course.run(&mut line, Duration::MAX, &Watch::idle()).expect("this line does not fail");
+        course
+    }
+
+    #[test]
+    fn a_period_longer_than_many_time_outs_is_no_silence() {
+        let plan = Plan { rate: Some(50.0), end: End::Messages(3), timeout: MS };
+        let course = run(plan, 0);
+        assert_eq!((course.trips.sent_count(), course.is_dead), (3, false));
+    }
+
+    #[test]
+    fn answers_that_come_too_late_are_losses_but_not_the_end() {
+        let plan = Plan { rate: None, end: End::After(1300 * MS), timeout: MS };
+        let course = run(plan, 1);
+        assert!(!course.is_dead && course.trips.answered_count() == 0, "{course:?}");
     }
 }

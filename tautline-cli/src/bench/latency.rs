@@ -78,6 +78,10 @@ fn percentile(text: &str) -> Result<f64, String> {
 
 /// Measures and judges.
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
+    if args.budget > Some(args.timeout) {
+        let sentence = "--budget is longer than --timeout, after which an answer counts as lost: choose a longer --timeout";
+        return Err(Failure::usage(sentence));
+    }
     if let Some(path) = &args.run.html {
         page::check_writable(path)?;
     }

@@ -43,6 +43,11 @@ impl Measured {
         self.course.trips.unanswered()
     }
 
+    /// All answered, to the end.
+    fn is_whole(&self) -> bool {
+        self.lost() == 0 && !self.course.is_dead
+    }
+
     fn per_second(&self) -> f64 {
         let seconds = self.course.spent.as_secs_f64().max(1e-9);
         (self.course.trips.answered_count() as f64 / seconds * 10.0).round() / 10.0
@@ -105,7 +110,7 @@ impl Budget {
 
     fn is_kept(&self, measured: &Measured) -> bool {
         let within = measured.course.trips.latencies().at(self.percentile / 100.0);
-        measured.lost() == 0 && within.is_some_and(|us| us <= self.limit_us())
+        measured.is_whole() && within.is_some_and(|us| us <= self.limit_us())
     }
 }
 
@@ -143,6 +148,8 @@ struct JsonMeasured {
     messages_received: u64,
     lost: u64,
     skipped: u64,
+    /// Because nothing came back any more.
+    ended_early: bool,
     round_trips_per_second: f64,
     rtt_us: Spread,
     jitter_us: Option<f64>,
@@ -157,6 +164,7 @@ impl JsonMeasured {
             messages_received: trips.answered_count(),
             lost: measured.lost(),
             skipped: measured.course.skipped,
+            ended_early: measured.course.is_dead,
             round_trips_per_second: measured.per_second(),
             rtt_us: measured.spread,
             jitter_us: trips.latencies().jitter_us(),
@@ -167,7 +175,7 @@ impl JsonMeasured {
 impl Latency {
     /// Nothing lost, and the budget kept if there is one.
     pub(super) fn is_met(&self) -> bool {
-        self.within_budget().unwrap_or(self.tautline.lost() == 0 && !self.is_empty())
+        self.within_budget().unwrap_or(self.tautline.is_whole() && !self.is_empty())
     }
 
     fn is_empty(&self) -> bool {
