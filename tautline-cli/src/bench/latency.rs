@@ -30,7 +30,8 @@ const SLICE: Duration = Duration::from_millis(200);
 /// The other end sends every message back. Without --rate each message goes when the one before is back. The
 /// messages of the measuring end are read by the thread that sends them (caller-driven); 100 round trips before the
 /// measurement are not counted. With --budget the verdict is met when the 99.9th percentile (or
-/// --budget-percentile) is within it and nothing is lost.
+/// --budget-percentile) is within it and nothing is lost; what --rate asks for and this process did not send, because
+/// it did not run in time, counts as lost there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -49,7 +50,7 @@ pub(super) struct Args {
     /// Measure a raw socket, too, in turns of 200 ms, for as long again
     #[arg(long)]
     baseline: bool,
-    /// The verdict: the round trips within this time, such as 1ms, and nothing lost
+    /// The verdict: the round trips within this time, such as 1ms, and nothing lost or, at a rate, not sent in time
     #[arg(long, value_name = "TIME", value_parser = duration)]
     budget: Option<Duration>,
     /// How many of them, in percent, or max for all

@@ -110,7 +110,8 @@ impl Budget {
 
     fn is_kept(&self, measured: &Measured) -> bool {
         let within = measured.course.trips.latencies().at(self.percentile / 100.0);
-        measured.is_whole() && within.is_some_and(|us| us <= self.limit_us())
+        let is_whole = measured.is_whole() && measured.course.skipped == 0;
+        is_whole && within.is_some_and(|us| us <= self.limit_us())
     }
 }
 
@@ -254,7 +255,18 @@ impl Latency {
     pub(super) fn verdict(&self) -> Option<(bool, String)> {
         let (budget, is_kept) = self.budget.zip(self.within_budget())?;
         let words = if is_kept { "within the budget of" } else { "NOT within the budget of" };
-        Some((is_kept, format!("{words} {} ({}, nothing lost)", show_us(budget.limit_us()), budget.name())))
+        let limit = show_us(budget.limit_us());
+        let mut words = format!("{words} {limit} ({}, nothing lost or not sent)", budget.name());
+        if !is_kept {
+            let found = self.tautline.course.trips.latencies().at(budget.percentile / 100.0);
+            let _ = write!(words, ": {} {}", budget.name(), show_maybe(found));
+            let counts = [(self.tautline.lost(), "lost"), (self.tautline.course.skipped, "not sent")];
+            for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
+                let _ = write!(words, ", {count} {what}");
+            }
+            words.push_str(if self.tautline.course.is_dead { ", ended early" } else { "" });
+        }
+        Some((is_kept, words))
     }
 
     pub(super) fn text(&self) -> String {
@@ -290,4 +302,50 @@ impl Latency {
 
 pub(super) fn show_ratio(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::course::{End, Plan};
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// One message that was answered after 1 ms, of those that `course` says more about; 10 ms were allowed.
+    fn judged(course: impl FnOnce(&mut Course)) -> Latency {
+        let plan = Plan { rate: Some(1000.0), end: End::Messages(1), timeout: 10 * MS };
+        let mut found = Course::new(plan);
+        let now = Instant::now();
+        found.trips.sent(now);
+        found.trips.answered(0, now + MS, 10 * MS);
+        course(&mut found);
+        Latency {
+            peer: None,
+            wire: "native",
+            size: 64,
+            rate: plan.rate,
+            sets: Vec::new(),
+            machine: Machine::here(),
+            tautline: Measured::new(found),
+            baseline: None,
+            cost: Cost { cpu_us_here: None, cpu_us_there: None, memory_here: None, memory_there: None },
+            budget: Some(Budget { limit: 10 * MS, percentile: 100.0 }),
+        }
+    }
+
+    #[test]
+    fn a_budget_is_kept_when_everything_was_sent_and_came_back_to_the_end() {
+        let lost = |course: &mut Course| course.trips.sent(Instant::now());
+        assert!(judged(|_| ()).is_met());
+        for (report, words) in [
+            (judged(lost), "max 1.00 ms, 1 lost"),
+            (judged(|course| course.skipped = 1072), "max 1.00 ms, 1072 not sent"),
+            (judged(|course| course.is_dead = true), "max 1.00 ms, ended early"),
+        ] {
+            let (is_kept, verdict) = report.verdict().expect("there is a budget");
+            assert!(!is_kept && !report.is_met() && verdict.ends_with(words), "{verdict}");
+        }
+    }
 }
