@@ -216,6 +216,29 @@ fn a_peer_that_goes_away_ends_it_with_what_it_has() {
 }
 
 #[test]
+fn what_was_measured_before_the_peer_went_away_is_shown_when_it_has_no_answer_left() {
+    let page = temporary("gone.html");
+    let flood = ["throughput", "--messages", "1000000000", "--outstanding", "64"];
+    let trips = ["latency", "--seconds", "1", "--set", "wait=block"];
+    for (arguments, code, unknown) in
+        [(&flood[..], 3, "/messages_received"), (&trips[..], 4, "/cost/memory_there")]
+    {
+        let server = Listener::run(&["bench", "serve", "127.0.0.1:0"]);
+        let options = [&server.address, "--json", "--html", &page];
+        let running = support::start(&[&["bench"], arguments, &options].concat());
+        support::wait_until_it_catches_ctrl_c(&running);
+        drop(server);
+        let finished = support::finished(running);
+        assert_told(&finished, code, &["error:"]);
+        let summary = last_json(&finished.stdout);
+        assert!(summary["messages_sent"].as_u64() > Some(0), "{summary}");
+        assert_eq!(summary.pointer(unknown), Some(&Value::Null), "{summary}");
+        assert_self_contained(&std::fs::read_to_string(&page).expect("the page is there"));
+        std::fs::remove_file(&page).expect("it is ours");
+    }
+}
+
+#[test]
 fn a_bench_that_is_killed_leaves_no_serving_end_behind() {
     let running = support::start(&["bench", "latency", "--seconds", "3600"]);
     support::wait_until_it_catches_ctrl_c(&running);
@@ -269,8 +292,10 @@ fn a_peer_that_is_no_bench_and_one_that_is_not_there() {
     assert_told(&other, 3, &[&listener.address, "tautline bench serve"]);
     let gone = listener.address.clone();
     drop(listener);
-    let mut nobody = command(&["bench", "latency", &gone]);
+    let page = temporary("none.html");
+    let mut nobody = command(&["bench", "latency", &gone, "--html", &page]);
     assert_told(&finish(nobody.env("TAUTLINE_CONNECT_TIMEOUT", "200ms")), 3, &[&gone]);
+    assert!(!std::path::Path::new(&page).exists(), "there is nothing to write");
 }
 
 #[test]

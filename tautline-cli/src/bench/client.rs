@@ -46,7 +46,7 @@ impl Client {
         Err(complaint.unwrap_or_else(|| self.nobody_answered()))
     }
 
-    fn nobody_answered(&self) -> Failure {
+    pub(super) fn nobody_answered(&self) -> Failure {
         let endpoint = &self.endpoint;
         let sentence = format!(
             "nobody at {endpoint} answered: is `tautline bench serve {endpoint}` running there, with the same --wire?"

@@ -39,13 +39,16 @@ pub(super) struct Flood {
     /// Sends that the kernel refused for the moment; they were tried again.
     pub(super) refused: u64,
     pub(super) spent: Duration,
+    /// Why it ended before its time.
+    pub(super) failure: Option<Failure>,
     /// How many had been sent at which time.
     pub(super) steps: Vec<(Duration, u64)>,
 }
 
 impl Flood {
     pub(super) fn new(plan: Plan, watch: Watch) -> Self {
-        Self { plan, watch, sent: 0, refused: 0, spent: Duration::ZERO, steps: vec![(Duration::ZERO, 0)] }
+        let (spent, steps) = (Duration::ZERO, vec![(Duration::ZERO, 0)]);
+        Self { plan, watch, sent: 0, refused: 0, spent, failure: None, steps }
     }
 
     /// Sends all of it.
@@ -58,10 +61,15 @@ impl Flood {
         let mut outstanding = self.plan.outstanding.map(|most| Outstanding::new(most, client)).transpose()?;
         let start = Instant::now();
         let mut next_step = step;
-        while self.left() > 0 && self.spent < self.plan.length && !self.watch.is_asked() {
+        while !self.is_over() {
             self.burst(client, &batch, outstanding.as_ref())?;
             match &mut outstanding {
-                Some(outstanding) => outstanding.look(client, self.sent),
+                Some(outstanding) => {
+                    outstanding.look(client, self.sent);
+                    if outstanding.is_over(self.sent) {
+                        self.failure = Some(client.nobody_answered());
+                    }
+                }
                 None => _ = client.driver.turn(Duration::ZERO),
             }
             self.spent = start.elapsed();
@@ -75,6 +83,10 @@ impl Flood {
         client.interface.flush();
         self.watch.close();
         Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.left() == 0 || self.spent >= self.plan.length || self.failure.is_some() || self.watch.is_asked()
     }
 
     fn left(&self) -> u64 {
@@ -125,7 +137,8 @@ impl Flood {
             SendError::Encode(_) | SendError::TooLarge { .. } => Err(too_large(error)),
             error => {
                 let sentence = format!("after {} messages: {error}", self.sent);
-                Err(Failure::new(Exit::NoConnection, sentence))
+                self.failure = Some(Failure::new(Exit::NoConnection, sentence));
+                Ok(false)
             }
         }
     }

@@ -92,14 +92,22 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let raw_port = client.ask()?.raw_port;
     let raw = args.baseline.then(|| raw(args, &client, raw_port)).transpose()?;
     let line = Tautline { client: &mut client, payload };
-    let found = Bench { args, line, raw }.measure()?;
+    let mut found = Bench { args, line, raw }.measure()?;
+    let no_answer = found.no_answer.take();
     client.interface.disconnect();
     let report = report(args, &other, &client, found);
     output::data(&if args.run.json { report.json() } else { report.text() })?;
     if let Some(path) = &args.run.html {
         page::write(path, &page::latency(&report))?;
     }
-    Ok(if report.is_met() { Exit::Done } else { Exit::NotMet })
+    match no_answer {
+        Some(failure) if report.is_met() => Err(failure),
+        Some(failure) => {
+            output::complain(failure);
+            Ok(Exit::NotMet)
+        }
+        None => Ok(if report.is_met() { Exit::Done } else { Exit::NotMet }),
+    }
 }
 
 fn raw(args: &Args, client: &Client, port: Option<u16>) -> Result<Raw, Failure> {
@@ -125,6 +133,8 @@ struct Found {
     tautline: Course,
     raw: Option<Course>,
     cost: Cost,
+    /// Why the other end has no figures. Those measured before it went away are shown all the same.
+    no_answer: Option<Failure>,
 }
 
 impl Bench<'_> {
@@ -141,8 +151,11 @@ impl Bench<'_> {
             }
         }
         drop(watch); // the bar goes before anything is printed
-        let cost = self.cost(&before, &course)?;
-        Ok(Found { tautline: course, raw: self.raw.map(|_| raw_course), cost })
+        let here = usage::cpu_us();
+        let there = if course.is_dead { Ok(Answer::default()) } else { self.line.client.ask() };
+        let (there, no_answer) = there.map_or_else(|e| (Answer::default(), Some(e)), |there| (there, None));
+        let cost = self.cost(&before, &(here, there), &course);
+        Ok(Found { tautline: course, raw: self.raw.map(|_| raw_course), cost, no_answer })
     }
 
     fn plan(&self) -> Plan {
@@ -165,21 +178,23 @@ impl Bench<'_> {
     }
 
     /// What both processes used for a round trip. With the raw socket in between nobody can tell whose it was.
-    fn cost(&mut self, before: &(Option<u64>, Answer), course: &Course) -> Result<Cost, Failure> {
-        let here = usage::cpu_us();
-        // A peer that went away has no figures; those measured before it did are shown all the same.
-        let there = if course.is_dead { Answer::default() } else { self.line.client.ask()? };
+    fn cost(
+        &self,
+        before: &(Option<u64>, Answer),
+        (here, there): &(Option<u64>, Answer),
+        course: &Course,
+    ) -> Cost {
         let trips = course.trips.answered_count().max(1) as f64;
         let used = |before: Option<u64>, after: Option<u64>| {
             let us = after?.saturating_sub(before?) as f64;
             (!self.args.baseline).then_some((us / trips * 100.0).round() / 100.0)
         };
-        Ok(Cost {
-            cpu_us_here: used(before.0, here),
+        Cost {
+            cpu_us_here: used(before.0, *here),
             cpu_us_there: used(before.1.cpu_us, there.cpu_us),
             memory_here: usage::memory_bytes(),
             memory_there: there.memory_bytes,
-        })
+        }
     }
 }
 

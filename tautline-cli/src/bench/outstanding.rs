@@ -19,6 +19,9 @@ const MARKS: u64 = 4;
 /// A mark that is not back for so long is taken for lost.
 const MARK_WAIT: Duration = Duration::from_millis(100);
 
+/// Nobody is there any more who lets none of the marks of so long a time come back.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What is on its way.
 #[derive(Debug)]
 pub(super) struct Outstanding {
@@ -28,12 +31,15 @@ pub(super) struct Outstanding {
     marked: u64,
     back: u64,
     marked_at: Instant,
+    /// When a mark was last back.
+    heard: Instant,
 }
 
 impl Outstanding {
     /// At most `most` messages; the link is the client's.
     pub(super) fn new(most: u64, client: &Client) -> Result<Self, Failure> {
-        Ok(Self { most, mark: payload(client.wire, 1)?, marked: 0, back: 0, marked_at: Instant::now() })
+        let (mark, now) = (payload(client.wire, 1)?, Instant::now());
+        Ok(Self { most, mark, marked: 0, back: 0, marked_at: now, heard: now })
     }
 
     /// How many messages may be sent before the next [`look`](Self::look), when `sent` have been.
@@ -46,6 +52,11 @@ impl Outstanding {
         sent - self.back >= self.most
     }
 
+    /// Whether the other end is gone; to be asked after a [`look`](Self::look).
+    pub(super) fn is_over(&self, sent: u64) -> bool {
+        self.is_full(sent) && self.heard.elapsed() >= PATIENCE
+    }
+
     fn step(&self) -> u64 {
         (self.most / MARKS).max(1)
     }
@@ -56,10 +67,11 @@ impl Outstanding {
             self.send_mark(client, sent);
         }
         let wait = if self.is_full(sent) { MARK_WAIT } else { Duration::ZERO };
-        let back = &mut self.back;
+        let (back, heard) = (&mut self.back, &mut self.heard);
         client.driver.turn_with(wait, &mut |message, _| {
             let number = message.correlation_id.as_ref().and_then(number_of);
             if message.message_type == ECHOED {
+                *heard = Instant::now();
                 // Never more than was sent, whatever the other end says.
                 *back = number.filter(|number| *number <= sent).unwrap_or(0).max(*back);
             }
@@ -90,7 +102,8 @@ mod tests {
     use super::*;
 
     fn outstanding(most: u64, marked: u64, back: u64) -> Outstanding {
-        Outstanding { most, mark: Payload::raw([0]), marked, back, marked_at: Instant::now() }
+        let now = Instant::now();
+        Outstanding { most, mark: Payload::raw([0]), marked, back, marked_at: now, heard: now }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A report as one page of HTML that needs nothing else: people send it to each other.
 
 use std::fmt::Write;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::chart::{Axis, Chart, Curve, Point, log_us, nines};
@@ -17,10 +18,15 @@ const SCRIPT: &str = include_str!("page.js");
 /// Points of a percentile curve for each nine.
 const POINTS_PER_NINE: f64 = 40.0;
 
-/// An unwritable page is found before the measurement, not after.
+/// An unwritable page is found before the measurement, not after. Nothing is left of it, should there be no page.
 pub(super) fn check_writable(path: &Path) -> Result<(), Failure> {
-    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
-    opened.map(drop).map_err(|error| cannot_write(path, &error))
+    let opened = match std::fs::File::create_new(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            std::fs::OpenOptions::new().append(true).open(path).map(drop)
+        }
+        created => created.and_then(|_| std::fs::remove_file(path)),
+    };
+    opened.map_err(|error| cannot_write(path, &error))
 }
 
 pub(super) fn write(path: &Path, page: &str) -> Result<(), Failure> {

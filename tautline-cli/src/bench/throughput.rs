@@ -1,5 +1,6 @@
 //! `tautline bench throughput`: as many messages as go, and where each of them went.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -88,17 +89,17 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let before = Counts::take(&mut client)?;
     let mut flood = Flood::new(args.plan(), Watch::start("messages sent")?);
     flood.run(&mut client, &payload)?;
-    let after = Counts::after(&mut client, flood.sent + before.answer.messages)?;
+    let after = End::look(&mut client, &mut flood, &before);
     client.interface.disconnect();
     let report = Report::new(args, &other, &client, &flood, &before, &after);
     output::data(&if args.run.json { report.json() } else { report.text() })?;
     if let Some(path) = &args.run.html {
         page::write(path, &report.page(&flood))?;
     }
-    Ok(Exit::Done)
+    after.failure.map_or(Ok(Exit::Done), Err)
 }
 
-/// Both ends' counts at one time.
+/// Both ends' counts before the flood.
 struct Counts {
     answer: Answer,
     statistics: Statistics,
@@ -111,23 +112,47 @@ impl Counts {
         let (statistics, cpu_us) = (client.interface.statistics(), usage::cpu_us());
         Ok(Self { answer: client.ask()?, statistics, cpu_us })
     }
+}
 
-    /// The counts at the end, when `expected` messages have arrived or no more do.
-    fn after(client: &mut Client, expected: u64) -> Result<Self, Failure> {
-        let mut counts = Self::take(client)?;
+/// The same after it.
+struct End {
+    /// `None` where the other end is gone.
+    answer: Option<Answer>,
+    statistics: Statistics,
+    cpu_us: Option<u64>,
+    /// Why the flood ended before its time, or has no answer. What was measured before is shown all the same.
+    failure: Option<Failure>,
+}
+
+impl End {
+    fn look(client: &mut Client, flood: &mut Flood, before: &Counts) -> Self {
+        let (statistics, cpu_us) = (client.interface.statistics(), usage::cpu_us());
+        let mut end = Self { answer: None, statistics, cpu_us, failure: flood.failure.take() };
+        if end.failure.is_none()
+            && let Err(failure) = end.ask(client, flood.sent + before.answer.messages)
+        {
+            end.failure = Some(failure);
+        }
+        end
+    }
+
+    /// Asks until `expected` messages have arrived or no more do.
+    fn ask(&mut self, client: &mut Client, expected: u64) -> Result<(), Failure> {
+        let mut last = client.ask()?;
         for _ in 0..LAST_QUESTIONS {
-            if counts.answer.messages >= expected {
+            if last.messages >= expected {
                 break;
             }
             std::thread::sleep(QUESTION_PAUSE);
             let answer = client.ask()?;
-            let stands_still = answer.messages == counts.answer.messages;
-            counts.answer = answer;
+            let stands_still = answer.messages == last.messages;
+            last = answer;
             if stands_still {
                 break;
             }
         }
-        Ok(counts)
+        self.answer = Some(last);
+        Ok(())
     }
 }
 
@@ -144,17 +169,19 @@ struct Report {
     set: Vec<String>,
     seconds: f64,
     messages_sent: u64,
-    messages_received: u64,
-    lost: u64,
-    lost_by_name: std::collections::BTreeMap<String, u64>,
-    loss_percent: f64,
+    /// `None`, as all that the other end counts, where it went away.
+    messages_received: Option<u64>,
+    lost: Option<u64>,
+    lost_by_name: Option<BTreeMap<String, u64>>,
+    loss_percent: Option<f64>,
+    ended_early: bool,
     sends_refused: u64,
     datagrams_sent: u64,
     datagrams_lost: Option<u64>,
     datagrams_dropped_by_kernel: Option<u64>,
     sent_per_second: f64,
-    received_per_second: f64,
-    megabytes_per_second: f64,
+    received_per_second: Option<f64>,
+    megabytes_per_second: Option<f64>,
     /// Of both ends together.
     cpu_s_per_million: Option<f64>,
     cost: Cost,
@@ -174,18 +201,22 @@ impl Report {
         client: &Client,
         flood: &Flood,
         before: &Counts,
-        after: &Counts,
+        after: &End,
     ) -> Self {
         let datagrams = after.statistics.datagrams_sent.saturating_sub(before.statistics.datagrams_sent);
         let per_datagram = flood.sent as f64 / datagrams.max(1) as f64;
-        let accounting = Accounting::new(flood.sent, per_datagram, &before.answer, &after.answer);
+        let answer = after.answer.as_ref();
+        let accounting = answer.map(|after| Accounting::new(flood.sent, per_datagram, &before.answer, after));
+        let accounting = accounting.as_ref();
+        let received = accounting.map(|accounting| accounting.received);
+        let lost = accounting.map(Accounting::lost_total);
         let per_second = |count: u64| (count as f64 / flood.spent.as_secs_f64().max(1e-9)).round();
         let each = |before: Option<u64>, after: Option<u64>| {
             let us = after?.saturating_sub(before?) as f64;
-            Some((us / accounting.received.max(1) as f64 * 1e3).round() / 1e3)
+            Some((us / received?.max(1) as f64 * 1e3).round() / 1e3)
         };
         let here = each(before.cpu_us, after.cpu_us);
-        let there = each(before.answer.cpu_us, after.answer.cpu_us);
+        let there = each(before.answer.cpu_us, answer.and_then(|answer| answer.cpu_us));
         Self {
             bench: "throughput",
             peer: (!other.is_child()).then(|| other.endpoint.to_string()),
@@ -196,28 +227,32 @@ impl Report {
             set: args.run.settings.sets(),
             seconds: (flood.spent.as_secs_f64() * 1e3).round() / 1e3,
             messages_sent: flood.sent,
-            messages_received: accounting.received,
-            lost: accounting.lost_total(),
-            loss_percent: (accounting.lost_total() as f64 / flood.sent.max(1) as f64 * 1e4).round() / 1e2,
+            messages_received: received,
+            lost,
+            lost_by_name: accounting.map(|accounting| accounting.lost.clone()),
+            loss_percent: lost.map(|lost| (lost as f64 / flood.sent.max(1) as f64 * 1e4).round() / 1e2),
+            ended_early: after.failure.is_some(),
             sends_refused: flood.refused,
             datagrams_sent: datagrams,
-            datagrams_lost: accounting.datagrams_lost,
-            datagrams_dropped_by_kernel: accounting.kernel_drops,
+            datagrams_lost: accounting.and_then(|accounting| accounting.datagrams_lost),
+            datagrams_dropped_by_kernel: accounting.and_then(|accounting| accounting.kernel_drops),
             sent_per_second: per_second(flood.sent),
-            received_per_second: per_second(accounting.received),
-            megabytes_per_second: per_second(accounting.received * args.run.size) / 1e6,
+            received_per_second: received.map(per_second),
+            megabytes_per_second: received.map(|received| per_second(received * args.run.size) / 1e6),
             cpu_s_per_million: here.zip(there).map(|(here, there)| ((here + there) * 1e3).round() / 1e3),
             cost: Cost {
                 cpu_us_here: here,
                 cpu_us_there: there,
                 memory_here: usage::memory_bytes(),
-                memory_there: after.answer.memory_bytes,
+                memory_there: answer.and_then(|answer| answer.memory_bytes),
             },
             machine: Machine::here(),
-            sum: accounting.line(),
-            datagrams: accounting.datagrams_line(),
+            sum: accounting.map_or_else(
+                || format!("{} sent, then the other end was gone", flood.sent),
+                Accounting::line,
+            ),
+            datagrams: accounting.map(Accounting::datagrams_line).unwrap_or_default(),
             manner: args.manner(),
-            lost_by_name: accounting.lost,
         }
     }
 
@@ -232,12 +267,12 @@ impl Report {
 
     fn rates(&self) -> String {
         format!(
-            "{} messages/s received ({:.1} MB/s of payload), {} sent, for {:.1} s; {} % lost",
-            millions(self.received_per_second),
-            self.megabytes_per_second,
+            "{} messages/s received ({} MB/s of payload), {} sent, for {:.1} s; {} % lost",
+            known(self.received_per_second.map(millions)),
+            known(self.megabytes_per_second.map(tenths)),
             millions(self.sent_per_second),
             self.seconds,
-            self.loss_percent
+            known(self.loss_percent)
         )
     }
 
@@ -259,17 +294,17 @@ impl Report {
 
     fn page(&self, flood: &Flood) -> String {
         let tiles = [
-            ("messages/s received", millions(self.received_per_second)),
+            ("messages/s received", known(self.received_per_second.map(millions))),
             ("messages/s sent", millions(self.sent_per_second)),
-            ("MB/s of payload", format!("{:.1}", self.megabytes_per_second)),
-            ("lost", format!("{} %", self.loss_percent)),
+            ("MB/s of payload", known(self.megabytes_per_second.map(tenths))),
+            ("lost", format!("{} %", known(self.loss_percent))),
         ];
         // "None" is worth a line, too.
-        let none = self.lost_by_name.is_empty().then(|| ("none".to_owned(), "0".to_owned()));
-        let losses =
-            self.lost_by_name.iter().map(|(name, count)| (name.replace('_', " "), count.to_string()));
-        let sums = [("sent".to_owned(), self.messages_sent), ("received".to_owned(), self.messages_received)];
-        let sums = sums.into_iter().map(|(name, count)| (name, count.to_string()));
+        let none = (self.lost == Some(0)).then(|| ("none".to_owned(), "0".to_owned()));
+        let losses = self.lost_by_name.iter().flatten();
+        let losses = losses.map(|(name, count)| (name.replace('_', " "), count.to_string()));
+        let sums = [("sent", self.messages_sent.to_string()), ("received", known(self.messages_received))];
+        let sums = sums.into_iter().map(|(name, count)| (name.to_owned(), count));
         let head = vec!["where they went".to_owned(), "messages".to_owned()];
         let rows = sums.chain(losses.chain(none).map(|(name, count)| (format!("lost: {name}"), count)));
         Page {
@@ -290,6 +325,15 @@ impl Report {
         }
         .html()
     }
+}
+
+/// A dash for what nobody knows.
+fn known(figure: Option<impl ToString>) -> String {
+    figure.map_or_else(|| "-".to_owned(), |figure| figure.to_string())
+}
+
+fn tenths(number: f64) -> String {
+    format!("{number:.1}")
 }
 
 fn millions(per_second: f64) -> String {
