@@ -123,6 +123,32 @@ fn without_sequence_numbers_the_kernels_count_is_what_there_is() {
 }
 
 #[test]
+fn what_waits_in_a_buffer_is_received_when_it_is_read() {
+    const STOPPED: std::time::Duration = std::time::Duration::from_millis(700);
+    let server = Listener::run(&["bench", "serve", "127.0.0.1:0"]);
+    let options = ["--seconds", "0.5", "--set", "liveness_timeout=5s", "--json"];
+    let running = support::start(&[&["bench", "throughput", &server.address], &options[..]].concat());
+    support::wait_until_it_catches_ctrl_c(&running);
+    server.signal("-STOP");
+    std::thread::sleep(STOPPED);
+    server.signal("-CONT");
+    let summary = last_json(&support::finished(running).stdout);
+    let number = |key: &str| summary[key].as_f64().unwrap_or_else(|| panic!("no {key} in {summary}"));
+    assert!(
+        number("received_per_second") * STOPPED.as_secs_f64() <= number("messages_received"),
+        "{summary}"
+    );
+}
+
+#[test]
+fn a_single_message_has_no_rate() {
+    let finished = run(&["bench", "throughput", "--messages", "1", "--json"]);
+    let summary = last_json(&finished.stdout);
+    assert_eq!((finished.code, &summary["messages_received"]), (0, &1.into()), "{finished:?}");
+    assert!(summary["received_per_second"].is_null() && summary["sent_per_second"].is_null(), "{summary}");
+}
+
+#[test]
 fn losses_have_names() {
     // 4 KiB hold a few datagrams only, so the kernel drops most of what is sent.
     let options = ["--messages", "20000", "--size", "1400", "--set", "receive_buffer=4096", "--json"];

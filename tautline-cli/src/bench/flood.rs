@@ -39,6 +39,7 @@ pub(super) struct Flood {
     /// Sends that the kernel refused for the moment; they were tried again.
     pub(super) refused: u64,
     pub(super) spent: Duration,
+    pub(super) start: Instant,
     /// Why it ended before its time.
     pub(super) failure: Option<Failure>,
     /// How many had been sent at which time.
@@ -48,7 +49,7 @@ pub(super) struct Flood {
 impl Flood {
     pub(super) fn new(plan: Plan, watch: Watch) -> Self {
         let (spent, steps) = (Duration::ZERO, vec![(Duration::ZERO, 0)]);
-        Self { plan, watch, sent: 0, refused: 0, spent, failure: None, steps }
+        Self { plan, watch, sent: 0, refused: 0, spent, start: Instant::now(), failure: None, steps }
     }
 
     /// Sends all of it.
@@ -59,7 +60,7 @@ impl Flood {
         };
         let batch = vec![payload.clone(); usize::try_from(self.plan.batch).unwrap_or(usize::MAX)];
         let mut outstanding = self.plan.outstanding.map(|most| Outstanding::new(most, client)).transpose()?;
-        let start = Instant::now();
+        self.start = Instant::now();
         let mut next_step = step;
         while !self.is_over() {
             self.burst(client, &batch, outstanding.as_ref())?;
@@ -72,7 +73,7 @@ impl Flood {
                 }
                 None => _ = client.driver.turn(Duration::ZERO),
             }
-            self.spent = start.elapsed();
+            self.spent = self.start.elapsed();
             if self.spent >= next_step {
                 next_step = self.spent + step;
                 self.note_step();
@@ -81,6 +82,7 @@ impl Flood {
         }
         // What waits at the gate is part of the flood, not of the question that follows.
         client.interface.flush();
+        self.spent = self.start.elapsed();
         self.watch.close();
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use tautline::{
     Arrival, Driver, Drops, Endpoint, Id, MessageRef, Metadata, PeerId, Role, UdpInterface, Wire,
@@ -123,6 +124,7 @@ impl Server {
         while !is_over() {
             let counts = &mut self.counts;
             self.driver.turn_with(LOOK_EVERY, &mut |message, arrival| counts.see(message, arrival));
+            counts.turned(Instant::now());
             for (peer, question) in std::mem::take(&mut self.counts.questions) {
                 self.answer(peer, question);
             }
@@ -131,9 +133,11 @@ impl Server {
 
     fn answer(&self, peer: PeerId, question: Id<'static>) {
         let statistics = self.interface.statistics();
+        let quiet = self.counts.last_of(peer).map(|last| last.elapsed().as_micros());
         let drops = [&statistics.datagrams_dropped, &statistics.messages_dropped];
         let answer = Answer {
             messages: self.counts.of(peer),
+            quiet_us: quiet.and_then(|us| u64::try_from(us).ok()),
             datagrams_lost: self.datagrams_lost(peer),
             kernel_drops: usage::kernel_drops(self.address),
             dropped: drops.into_iter().flat_map(Drops::iter).map(|(why, n)| (why.to_string(), n)).collect(),
@@ -159,10 +163,20 @@ impl Server {
     }
 }
 
+/// The data messages of a peer.
+struct Counted {
+    peer: PeerId,
+    count: u64,
+    /// The end of the turn that brought the last; `None` during the first.
+    last: Option<Instant>,
+    /// Whether this turn has brought one.
+    is_new: bool,
+}
+
 /// Data messages by peer, the one heard last in front, and questions to be answered.
 #[derive(Default)]
 struct Counts {
-    peers: Vec<(PeerId, u64)>,
+    peers: Vec<Counted>,
     questions: Vec<(PeerId, Id<'static>)>,
 }
 
@@ -176,16 +190,32 @@ impl Counts {
     }
 
     fn count(&mut self, peer: PeerId) {
-        if self.peers.first().is_none_or(|(first, _)| *first != peer) {
+        if self.peers.first().is_none_or(|first| first.peer != peer) {
             let count = self.of(peer);
-            self.peers.retain(|(other, _)| *other != peer);
+            self.peers.retain(|other| other.peer != peer);
             self.peers.truncate(PEERS - 1);
-            self.peers.insert(0, (peer, count));
+            self.peers.insert(0, Counted { peer, count, last: None, is_new: true });
         }
-        self.peers[0].1 += 1;
+        self.peers[0].count += 1;
+        self.peers[0].is_new = true;
+    }
+
+    /// A turn ended at `now`. Looking at the clock for each message would cost a tenth of what is measured.
+    fn turned(&mut self, now: Instant) {
+        for counted in self.peers.iter_mut().filter(|counted| counted.is_new) {
+            (counted.last, counted.is_new) = (Some(now), false);
+        }
+    }
+
+    fn find(&self, peer: PeerId) -> Option<&Counted> {
+        self.peers.iter().find(|counted| counted.peer == peer)
     }
 
     fn of(&self, peer: PeerId) -> u64 {
-        self.peers.iter().find(|(other, _)| *other == peer).map_or(0, |(_, count)| *count)
+        self.find(peer).map_or(0, |counted| counted.count)
+    }
+
+    fn last_of(&self, peer: PeerId) -> Option<Instant> {
+        self.find(peer)?.last
     }
 }

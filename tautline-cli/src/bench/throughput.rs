@@ -1,7 +1,7 @@
 //! `tautline bench throughput`: as many messages as go, and where each of them went.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tautline::Statistics;
@@ -29,6 +29,9 @@ const LARGEST_BATCH: u64 = 10_000;
 /// What is still in a buffer at the end is waited for: until the count stands still, or for this many questions.
 const LAST_QUESTIONS: u32 = 50;
 const QUESTION_PAUSE: Duration = Duration::from_millis(20);
+
+/// There is no rate over a shorter time.
+const SHORTEST_RATE: Duration = Duration::from_millis(1);
 
 /// Measure throughput: messages sent as fast as they go, and where each went
 ///
@@ -118,6 +121,8 @@ impl Counts {
 struct End {
     /// `None` where the other end is gone.
     answer: Option<Answer>,
+    /// When the last message was received, as far as is known.
+    last: Instant,
     statistics: Statistics,
     cpu_us: Option<u64>,
     /// Why the flood ended before its time, or has no answer. What was measured before is shown all the same.
@@ -127,7 +132,8 @@ struct End {
 impl End {
     fn look(client: &mut Client, flood: &mut Flood, before: &Counts) -> Self {
         let (statistics, cpu_us) = (client.interface.statistics(), usage::cpu_us());
-        let mut end = Self { answer: None, statistics, cpu_us, failure: flood.failure.take() };
+        let last = Instant::now();
+        let mut end = Self { answer: None, last, statistics, cpu_us, failure: flood.failure.take() };
         if end.failure.is_none()
             && let Err(failure) = end.ask(client, flood.sent + before.answer.messages)
         {
@@ -151,6 +157,10 @@ impl End {
                 break;
             }
         }
+        // Part of it may have waited in a buffer for long after it was sent.
+        let now = Instant::now();
+        let quiet = last.quiet_us.map(Duration::from_micros);
+        self.last = quiet.and_then(|quiet| now.checked_sub(quiet)).unwrap_or(now);
         self.answer = Some(last);
         Ok(())
     }
@@ -179,7 +189,8 @@ struct Report {
     datagrams_sent: u64,
     datagrams_lost: Option<u64>,
     datagrams_dropped_by_kernel: Option<u64>,
-    sent_per_second: f64,
+    /// `None` where a rate would say nothing.
+    sent_per_second: Option<f64>,
     received_per_second: Option<f64>,
     megabytes_per_second: Option<f64>,
     /// Of both ends together.
@@ -210,7 +221,8 @@ impl Report {
         let accounting = accounting.as_ref();
         let received = accounting.map(|accounting| accounting.received);
         let lost = accounting.map(Accounting::lost_total);
-        let per_second = |count: u64| (count as f64 / flood.spent.as_secs_f64().max(1e-9)).round();
+        let receiving = after.last.saturating_duration_since(flood.start).max(flood.spent);
+        let received_per_second = received.and_then(|count| per_second(count, receiving));
         let each = |before: Option<u64>, after: Option<u64>| {
             let us = after?.saturating_sub(before?) as f64;
             Some((us / received?.max(1) as f64 * 1e3).round() / 1e3)
@@ -236,9 +248,9 @@ impl Report {
             datagrams_sent: datagrams,
             datagrams_lost: accounting.and_then(|accounting| accounting.datagrams_lost),
             datagrams_dropped_by_kernel: accounting.and_then(|accounting| accounting.kernel_drops),
-            sent_per_second: per_second(flood.sent),
-            received_per_second: received.map(per_second),
-            megabytes_per_second: received.map(|received| per_second(received * args.run.size) / 1e6),
+            sent_per_second: per_second(flood.sent, flood.spent),
+            received_per_second,
+            megabytes_per_second: received_per_second.map(|rate| rate * args.run.size as f64 / 1e6),
             cpu_s_per_million: here.zip(there).map(|(here, there)| ((here + there) * 1e3).round() / 1e3),
             cost: Cost {
                 cpu_us_here: here,
@@ -266,11 +278,15 @@ impl Report {
     }
 
     fn rates(&self) -> String {
+        let Some((received, megabytes)) = self.received_per_second.zip(self.megabytes_per_second) else {
+            let why =
+                if self.ended_early { "what was received is not known" } else { "too short for a rate" };
+            return format!("{} sent in {:.3} s: {why}", self.messages_sent, self.seconds);
+        };
         format!(
-            "{} messages/s received ({} MB/s of payload), {} sent, for {:.1} s; {} % lost",
-            known(self.received_per_second.map(millions)),
-            known(self.megabytes_per_second.map(tenths)),
-            millions(self.sent_per_second),
+            "{} messages/s received ({megabytes:.1} MB/s of payload), {} sent, for {:.1} s; {} % lost",
+            millions(received),
+            known(self.sent_per_second.map(millions)),
             self.seconds,
             known(self.loss_percent)
         )
@@ -295,8 +311,8 @@ impl Report {
     fn page(&self, flood: &Flood) -> String {
         let tiles = [
             ("messages/s received", known(self.received_per_second.map(millions))),
-            ("messages/s sent", millions(self.sent_per_second)),
-            ("MB/s of payload", known(self.megabytes_per_second.map(tenths))),
+            ("messages/s sent", known(self.sent_per_second.map(millions))),
+            ("MB/s of payload", known(self.megabytes_per_second.map(|rate| format!("{rate:.1}")))),
             ("lost", format!("{} %", known(self.loss_percent))),
         ];
         // "None" is worth a line, too.
@@ -327,13 +343,15 @@ impl Report {
     }
 }
 
+/// A single message has no rate, and a shorter time none that would be the same again.
+fn per_second(count: u64, time: Duration) -> Option<f64> {
+    let has_rate = count != 1 && time >= SHORTEST_RATE;
+    has_rate.then(|| (count as f64 / time.as_secs_f64()).round())
+}
+
 /// A dash for what nobody knows.
 fn known(figure: Option<impl ToString>) -> String {
     figure.map_or_else(|| "-".to_owned(), |figure| figure.to_string())
-}
-
-fn tenths(number: f64) -> String {
-    format!("{number:.1}")
 }
 
 fn millions(per_second: f64) -> String {
@@ -357,4 +375,17 @@ fn chart(flood: &Flood) -> Chart {
     let x = Axis::linear("seconds", flood.spent.as_secs_f64(), short);
     let y = Axis::linear("messages per second", most * 1.1, millions);
     Chart { title: "Sent over time", x, y, curves: vec![Curve { name: "sent", class: "ours", points }] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_needs_more_than_a_message_and_some_time() {
+        let ms = Duration::from_millis;
+        assert_eq!(per_second(1, ms(100)), None);
+        assert_eq!(per_second(100, Duration::from_micros(100)), None);
+        assert_eq!((per_second(0, ms(100)), per_second(100, ms(50))), (Some(0.0), Some(2000.0)));
+    }
 }

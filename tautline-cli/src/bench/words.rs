@@ -23,6 +23,8 @@ pub(super) const ANSWER: MessageType = MessageType::Status;
 pub(super) struct Answer {
     /// The asking peer's data messages that were handed to the application.
     pub(super) messages: u64,
+    /// How long before this answer the last of them was; `None` without any.
+    pub(super) quiet_us: Option<u64>,
     /// Datagrams of the asking peer that never came, by their sequence numbers; `None` without numbers.
     pub(super) datagrams_lost: Option<u64>,
     /// Datagrams that the kernel dropped because the socket's buffer was full; `None` where it does not tell.

@@ -181,7 +181,11 @@ impl Listener {
 
     /// Ctrl-C.
     pub(crate) fn interrupt(&mut self) {
-        signal("-INT", self.child.id());
+        self.signal("-INT");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        signal(name, self.child.id());
     }
 
     /// Waits for its end: the exit code and the rest of stderr.
