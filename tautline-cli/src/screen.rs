@@ -25,17 +25,21 @@ impl Screen {
 
     /// Puts these lines where the last ones were.
     pub(crate) fn draw(&mut self, lines: &[String]) {
-        let mut text = String::new();
-        if self.drawn > 0 {
-            text.push_str(&format!("\x1b[{}A", self.drawn));
-        }
-        for line in lines {
-            text.push_str(&format!("\r\x1b[2K{line}\n"));
-        }
-        text.push_str("\x1b[J"); // a shorter picture leaves nothing of a longer one
+        raw(&redrawn(self.drawn, lines));
         self.drawn = lines.len();
-        raw(&text);
     }
+}
+
+/// What puts these lines where so many were.
+fn redrawn(drawn: usize, lines: &[String]) -> String {
+    let mut text = String::from("\r"); // an echoed ^C has moved the cursor
+    if drawn > 0 {
+        text.push_str(&format!("\x1b[{drawn}A"));
+    }
+    for line in lines {
+        text.push_str(&format!("\r\x1b[2K{line}\n"));
+    }
+    text + "\x1b[J" // a shorter picture leaves nothing of a longer one
 }
 
 impl Drop for Screen {
@@ -72,6 +76,12 @@ fn without_colours(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_picture_goes_as_a_whole_after_an_echoed_ctrl_c() {
+        assert_eq!(redrawn(2, &[]), "\r\x1b[2A\x1b[J");
+        assert_eq!(redrawn(0, &["one".into(), "two".into()]), "\r\r\x1b[2Kone\n\r\x1b[2Ktwo\n\x1b[J");
+    }
 
     #[test]
     fn without_colours_the_cursor_still_moves() {
