@@ -105,6 +105,15 @@ fn on_a_bad_network_the_pendulum_stays_up_and_a_cut_still_ends_the_force() {
 }
 
 #[test]
+fn the_histogram_is_below_the_round_trips_that_it_shows() {
+    let finished = run(&["demo", "--seconds", "1", "--impair", "delay=1ms", "--no-plot"]);
+    let names: Vec<&str> = finished.stdout.lines().map(|line| line.get(2..12).unwrap_or("").trim()).collect();
+    let at = names.iter().position(|name| *name == "round trip").expect("they are told");
+    assert_eq!(&names[at..at + 3], ["round trip", "", "angle"], "{}", finished.stdout);
+    assert!(names[..at].contains(&"network"), "{}", finished.stdout);
+}
+
+#[test]
 fn a_proxy_started_by_hand_can_stand_in_between() {
     let plant = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let plant_at = plant.local_addr().expect("it is bound").to_string();

@@ -125,10 +125,11 @@ impl Summary {
         line(self.headline());
         line(String::new());
         line(format!("  messages   {}", self.counts()));
-        line(format!("  round trip {}", self.latencies().percentiles().line()));
         if let Some(network) = &self.network {
             line(format!("  network    {network}"));
         }
+        // The histogram below belongs to it.
+        line(format!("  round trip {}", self.latencies().percentiles().line()));
         for chart in self.charts() {
             line(chart);
         }
