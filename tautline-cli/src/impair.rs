@@ -7,6 +7,7 @@ use std::time::Duration;
 use tautline::sim::{BitRate, DEFAULT_QUEUE, Impairments, Probability};
 
 use crate::exit::Failure;
+use crate::link::{BYTES, whole};
 
 /// What happens to datagrams in each direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -49,31 +50,37 @@ impl BothWays {
 #[command(next_help_heading = "Impairments")]
 pub(crate) struct ImpairArgs {
     /// The share of datagrams lost, such as 2% or 0.02
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     loss: Option<Probability>,
     /// How many are lost in a row on average [default: each by itself]
-    #[arg(long, value_name = "N", value_parser = burst, requires = "loss")]
+    #[arg(long, value_name = "N", value_parser = burst, requires = "loss", allow_hyphen_values = true)]
     burst: Option<f64>,
     /// The time that every datagram takes, such as 10ms
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     delay: Option<Duration>,
     /// Up to so much more for each, evenly distributed: those close together may overtake one another
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     jitter: Option<Duration>,
     /// The share of datagrams that come twice
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     duplicate: Option<Probability>,
     /// The share of datagrams held back until the next one has overtaken them
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     reorder: Option<Probability>,
     /// The share of datagrams of which one to three bits are flipped
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     corrupt: Option<Probability>,
     /// Bits in a second, such as 10Mbit [default: no limit]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
     rate: Option<BitRate>,
     /// Bytes that may wait for --rate; what finds no room is dropped [default: 65536]
-    #[arg(long, value_name = "BYTES", requires = "rate")]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_parser = whole(BYTES, 0..=usize::MAX),
+        requires = "rate",
+        allow_hyphen_values = true
+    )]
     queue: Option<usize>,
     /// Which direction the impairments are for; the other one is left alone
     #[arg(long, value_name = "DIRECTION", value_enum, default_value = "both")]

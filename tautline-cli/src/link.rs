@@ -1,7 +1,10 @@
 //! The options that make a link, and the sentences for links that fail; shared by all subcommands.
 
 use std::ffi::OsString;
+use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use tautline::{
@@ -183,13 +186,29 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 
 /// Reads how many there are to be, for clap.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
-    let count = text.parse().ok().filter(|count| *count > 0);
-    count.ok_or_else(|| format!("expected a whole number from 1 to {}", u64::MAX))
+    whole("number", 1..=u64::MAX)(text)
+}
+
+/// What a [`whole`] number of bytes is called in errors.
+pub(crate) const BYTES: &str = "number of bytes, without a unit,";
+
+/// A reader of whole numbers in a range, for clap; `what` is what they are called in errors.
+pub(crate) fn whole<T>(
+    what: &'static str,
+    range: RangeInclusive<T>,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: FromStr + PartialOrd + fmt::Display + Clone + Send + Sync + 'static,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| format!("expected a whole {what} from {} to {}", range.start(), range.end()))
+    }
 }
 
 /// Reads a rate in messages per second, with or without Hz or kHz, for clap.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
-    const RANGE: std::ops::RangeInclusive<f64> = 0.01..=20_000.0;
+    const RANGE: RangeInclusive<f64> = 0.01..=20_000.0;
     let (number, unit) = match text.strip_suffix("kHz") {
         Some(number) => (number, 1_000.0),
         None => (text.strip_suffix("Hz").unwrap_or(text), 1.0),
@@ -200,5 +219,8 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
         .ok()
         .map(|number: f64| number * unit)
         .filter(|rate| RANGE.contains(rate))
-        .ok_or_else(|| format!("expected messages per second, from {} to {}", RANGE.start(), RANGE.end()))
+        .ok_or_else(|| {
+            let (least, most) = (RANGE.start(), RANGE.end());
+            format!("expected messages per second, from {least} to {most}, such as 500, 500Hz or 0.5kHz")
+        })
 }

@@ -8,7 +8,9 @@ use tautline::{Driver, Endpoint, Message, MessageType, Metadata, SendError, UdpI
 use crate::exit::{Exit, Failure};
 use crate::interrupt::{Interrupt, LOOK_EVERY};
 use crate::latency::{Percentiles, show_maybe, show_us};
-use crate::link::{LinkArgs, complaint, count, duration, open_driven, rate, wait_over, with_inbox};
+use crate::link::{
+    BYTES, LinkArgs, complaint, count, duration, open_driven, rate, wait_over, whole, with_inbox,
+};
 use crate::output::{self, BAD, BOLD, GOOD, Styled};
 use crate::pace::Pace;
 use crate::round_trips::{RoundTrips, number_of};
@@ -31,28 +33,40 @@ pub(crate) struct Args {
     /// Whom to measure: host:port, [ipv6]:port or host (port 8080)
     endpoint: Endpoint,
     /// Messages to send
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count, allow_hyphen_values = true)]
     count: u64,
     /// Messages per second, from 0.01 to 20000
-    #[arg(long, value_name = "HZ", default_value = "100", value_parser = rate, allow_negative_numbers = true)]
+    #[arg(long, value_name = "HZ", default_value = "100", value_parser = rate, allow_hyphen_values = true)]
     rate: f64,
     /// Time between messages, instead of --rate, such as 10ms
-    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "rate")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration,
+        conflicts_with = "rate",
+        allow_hyphen_values = true
+    )]
     interval: Option<Duration>,
     /// Bytes of padding in every message, up to 64000
     #[arg(
         long,
         value_name = "BYTES",
         default_value_t = 0,
-        value_parser = clap::value_parser!(u64).range(..=LARGEST),
-        allow_negative_numbers = true
+        value_parser = whole(BYTES, 0..=LARGEST),
+        allow_hyphen_values = true
     )]
     size: u64,
     /// An answer that takes longer counts as lost
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1s",
+        value_parser = duration,
+        allow_hyphen_values = true
+    )]
     timeout: Duration,
     /// The verdict: 99 % of the round trips within this time, such as 1ms, and nothing lost
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     budget: Option<Duration>,
     /// Leave out the line per message
     #[arg(long, short)]

@@ -13,7 +13,7 @@ use tautline::{
 use crate::exit::{Exit, Failure};
 use crate::interrupt::{Interrupt, LOOK_EVERY};
 use crate::lines::{self, LONGEST, Line};
-use crate::link::{LinkArgs, complaint, count, duration, open, rate};
+use crate::link::{LinkArgs, complaint, count, duration, open, rate, whole};
 use crate::pace::Pace;
 use crate::progress::bar;
 use crate::{message_line, output};
@@ -49,10 +49,10 @@ pub(crate) struct Args {
     #[arg(long)]
     raw: bool,
     /// Messages per second at most, from 0.01 to 20000
-    #[arg(long, value_name = "HZ", value_parser = rate, allow_negative_numbers = true)]
+    #[arg(long, value_name = "HZ", value_parser = rate, allow_hyphen_values = true)]
     rate: Option<f64>,
     /// Send DATA this many times, or at most this many lines
-    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     count: Option<u64>,
     /// Who made it, if not "tautline"
     #[arg(long, value_name = "NAME")]
@@ -67,17 +67,29 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ID")]
     correlation_id: Option<String>,
     /// Tells streams of one type apart (native wire only)
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        value_parser = whole("number", 0..=u16::MAX),
+        allow_hyphen_values = true
+    )]
     channel: u16,
     /// What is done for it to arrive: best_effort, reliable or ordered (native wire only); with the latter two, "sent" means
     /// acknowledged
     #[arg(long, value_name = "CLASS", default_value_t = Delivery::BestEffort)]
     delivery: Delivery,
     /// Worthless when it is older than this, such as 50ms (native wire only)
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     lifespan: Option<Duration>,
     /// Wait this long for the answer to each message and print it as a line of JSON
-    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with_all = ["id", "json"])]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration,
+        conflicts_with_all = ["id", "json"],
+        allow_hyphen_values = true
+    )]
     request: Option<Duration>,
     /// Print what was sent as one line of JSON
     #[arg(long)]

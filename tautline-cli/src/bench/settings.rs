@@ -7,7 +7,7 @@ use std::time::Duration;
 use tautline::{Config, Endpoint, Payload, Role, Wire};
 
 use crate::exit::Failure;
-use crate::link::{LinkArgs, count, seconds};
+use crate::link::{BYTES, LinkArgs, count, seconds, whole};
 
 /// Messages on the classic wire are JSON, on the native one bytes; both have this many.
 pub(super) const LARGEST: u64 = 65_000;
@@ -25,7 +25,7 @@ pub(super) struct RunArgs {
         long,
         value_name = "BYTES",
         default_value_t = 64,
-        value_parser = clap::value_parser!(u64).range(1..=LARGEST),
+        value_parser = whole(BYTES, 1..=LARGEST),
         allow_negative_numbers = true
     )]
     pub(super) size: u64,

@@ -35,7 +35,7 @@ use self::words::{Cut, Happening, Settings, Snapshot, What};
 use crate::exit::{Exit, Failure};
 use crate::impair;
 use crate::interrupt::{Interrupt, LOOK_EVERY};
-use crate::link::{WireArgs, duration, seconds};
+use crate::link::{WireArgs, duration, seconds, whole};
 use crate::output;
 use crate::screen::Screen;
 
@@ -62,22 +62,29 @@ Examples:
   tautline demo --wire classic --rate 200 --json")]
 pub(crate) struct Args {
     /// How long to balance, in seconds
-    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds, allow_hyphen_values = true)]
     seconds: Duration,
     /// Samples per second, from 50 to 5000
     #[arg(
         long,
         value_name = "HZ",
         default_value_t = 1000,
-        value_parser = clap::value_parser!(u32).range(50..=5000),
-        allow_negative_numbers = true
+        value_parser = whole::<u32>("number of samples per second, without a unit,", 50..=5000),
+        allow_hyphen_values = true
     )]
     rate: u32,
     /// Kill the controller's half after this time, such as 3s
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     cut_after: Option<Duration>,
     /// How long it stays dead
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration, requires = "cut_after")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1s",
+        value_parser = duration,
+        requires = "cut_after",
+        allow_hyphen_values = true
+    )]
     cut_for: Duration,
     /// A bad network between the two, by the names of `proxy`'s options, such as loss=10%,jitter=5ms
     #[arg(long, value_name = "LIST", value_parser = impair::list)]

@@ -20,7 +20,7 @@ use self::show::Moment;
 use crate::exit::{Exit, Failure};
 use crate::impair::{BothWays, ImpairArgs};
 use crate::interrupt::{Interrupt, LOOK_EVERY};
-use crate::link::{duration, seconds};
+use crate::link::{duration, seconds, whole};
 use crate::output;
 use crate::screen::Screen;
 
@@ -47,10 +47,10 @@ pub(crate) struct Args {
     #[arg(value_name = "TARGET")]
     target: Endpoint,
     /// End after this time
-    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", value_parser = seconds, allow_hyphen_values = true)]
     seconds: Option<Duration>,
     /// Tell the counters on stderr this often, such as 1s, where there is no terminal to show them
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     stats_every: Option<Duration>,
     /// End with one line of JSON instead of text
     #[arg(long)]
@@ -59,7 +59,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE.toml", help_heading = "Impairments")]
     schedule: Option<PathBuf>,
     /// What decides about everything that chance decides about
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Impairments")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = whole("number", 0..=u64::MAX),
+        allow_hyphen_values = true,
+        help_heading = "Impairments"
+    )]
     seed: u64,
     #[command(flatten)]
     impair: ImpairArgs,
