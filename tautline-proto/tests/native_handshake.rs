@@ -5,12 +5,12 @@ mod support;
 use std::time::Duration;
 
 use support::{Node, Packet, address, at, config, plain_head, rx, settle};
-use tautline_proto::endpoint::{Event, RemovalReason, Role, Start, WireFormat, endpoint};
+use tautline_proto::endpoint::{Event, Outcome, RemovalReason, Role, Start, WireFormat, endpoint};
 use tautline_proto::wire::native::{
-    Control, Frame, HELLO_LEN, Header, Heartbeat, Token, begin_datagram, begin_message, finish_message,
+    Control, Frame, HELLO_LEN, Head, Header, Heartbeat, Token, begin_datagram, begin_message, finish_message,
     parse, seal, write_control,
 };
-use tautline_proto::{DropReason, SessionId};
+use tautline_proto::{Delivery, DropReason, Now, SessionId};
 
 const NATIVE: WireFormat = WireFormat::Native;
 
@@ -322,6 +322,40 @@ fn an_echo_after_its_token_has_expired_leads_to_a_new_hello() {
     client.send(b"1", at(4000));
     settle(&mut [&mut server, &mut client], at(4000));
     assert_eq!(drops(&server, DropReason::BadToken), 1);
+    assert_eq!((client.accepted(), server.accepted()), (1, 1));
+}
+
+/// A client whose echo was lost after its token came; what it sent goes without an echo, so the server knows no session.
+fn unknown_without_its_echo(server: &mut Node, now: Now) -> Node {
+    let mut client = client(5000, 2);
+    client.dial(address(9000), at(0));
+    server.handle(&client.sent.pop_front().expect("a hello"), at(0));
+    client.handle(&server.sent.pop_front().expect("a token"), at(0));
+    client.sent.clear();
+    client.send(&[b' '; 65_450], now);
+    settle(&mut [server, &mut client], now);
+    assert_eq!(drops(server, DropReason::UnknownSession), 1);
+    client
+}
+
+#[test]
+fn what_arrives_without_the_lost_echo_does_not_end_the_session() {
+    let mut server = server();
+    let mut client = unknown_without_its_echo(&mut server, at(1));
+    assert_eq!((client.accepted(), drops(&client, DropReason::Unexpected)), (0, 1), "a notice came");
+    client.offer(&Head { delivery: Delivery::Reliable, ..plain_head(at(1)) }, b"1", at(1)).expect("room");
+    settle(&mut [&mut server, &mut client], at(2));
+    client.tick(at(50));
+    settle(&mut [&mut server, &mut client], at(50));
+    assert_eq!((client.accepted(), server.accepted()), (1, 1));
+    assert_eq!(client.count(|event| matches!(event, Event::Removed(..))), 0);
+    assert_eq!(client.outcomes.iter().map(|(_, outcome)| *outcome).collect::<Vec<_>>(), [Outcome::Delivered]);
+}
+
+#[test]
+fn what_arrives_without_an_echo_after_the_token_has_expired_leads_to_a_new_hello() {
+    let mut server = server();
+    let client = unknown_without_its_echo(&mut server, at(3001));
     assert_eq!((client.accepted(), server.accepted()), (1, 1));
 }
 

@@ -164,7 +164,7 @@ impl Inbound {
             }
             (Role::Client, _) if Some(from) != self.server => Err(DropReason::WrongAddress),
             (Role::Client, Frame::Token(token)) => self.take_token(now, from, header.session, *token),
-            (Role::Client, Frame::UnknownSession) if self.peers.by_session(header.session).is_some() => {
+            (Role::Client, Frame::UnknownSession) if self.may_be_forgotten(header.session, now.steady) => {
                 // The old session stays until the new hello is answered.
                 self.say_hello(now.steady);
                 Ok(())
@@ -205,6 +205,14 @@ impl Inbound {
         peer.next_heartbeat = Some(now.plus(REFUSED_WAIT));
         self.events.push_back(Event::Refused);
         Ok(())
+    }
+
+    /// Whether to believe a notice that the server does not know our session. Until it has accepted us, what goes without an
+    /// echo (a pack, a datagram without room for one) is unknown to it wherever it overtakes the echo: nobody was restarted, and
+    /// the next echo brings the session to life. Only once its token must have expired it cannot any more.
+    fn may_be_forgotten(&mut self, session: SessionId, now: Instant) -> bool {
+        let peer = self.peers.by_session(session);
+        peer.is_some_and(|peer| peer.accepted || peer.silent_for(now) > TOKEN_LIFETIME)
     }
 
     /// Begins to call the server, unless a call is under way.
