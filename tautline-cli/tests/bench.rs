@@ -72,7 +72,27 @@ fn a_rate_and_a_raw_socket_beside_it() {
     assert_eq!((&summary["mode"], &summary["rate_hz"]), (&"paced".into(), &1000.0.into()));
     assert_sound(&summary["baseline"]["rtt_us"]);
     assert_eq!(summary["baseline"]["messages_sent"], 50);
-    assert!(summary["ratios"]["p50"].as_f64().is_some_and(|ratio| ratio > 0.0), "{summary}");
+    for (key, ratio) in summary["ratios"].as_object().expect("there is a raw socket to compare with") {
+        assert!(ratio.is_number() && summary["rtt_us"][key].is_number(), "{key}: {summary}");
+    }
+    assert!(summary["ratios"]["p999"].as_f64().is_some_and(|ratio| ratio > 0.0), "{summary}");
+}
+
+#[test]
+fn reports_name_every_setting_wherever_it_was_set() {
+    let file = temporary("settings.toml");
+    std::fs::write(&file, "send_buffer = 65536\n[command.3]\nhistory = 1\n").expect("it can be written");
+    for what in ["latency", "throughput"] {
+        let words = ["bench", what, "--messages", "5", "--set", "gate=0s", "--config", &file];
+        let words = [&words[..], &["--wire", "native", "--json"]].concat();
+        let finished = finish(command(&words).env("TAUTLINE_WAIT", "block"));
+        let set = &last_json(&finished.stdout)["set"];
+        let expected = ["send_buffer = 65536", "wait = block", "gate = 0s", "command.3.history = 1"];
+        assert_eq!(set, &serde_json::json!(expected), "{finished:?}");
+    }
+    std::fs::remove_file(&file).expect("it is ours");
+    let finished = run(&["bench", "latency", "--messages", "5", "--timeout", "2s", "--set", "wait=block"]);
+    assert!(finished.stdout.contains("time-out 2.00 s, wait = block"), "{}", finished.stdout);
 }
 
 #[test]
@@ -95,7 +115,10 @@ fn batches_share_datagrams_and_all_of_them_go() {
     assert_eq!(finished.code, 0, "{finished:?}");
     let summary = last_json(&finished.stdout);
     assert_adds_up(&summary, 3000);
-    assert_eq!((&summary["batch"], &summary["set"][1]), (&70.into(), &"wait = spin".into()));
+    assert_eq!(
+        (&summary["batch"], &summary["set"]),
+        (&70.into(), &serde_json::json!(["wait = spin", "gate = 1ms"]))
+    );
     let datagrams = summary["datagrams_sent"].as_u64().expect("it is counted");
     assert!((1..1000).contains(&datagrams), "{datagrams}");
 }

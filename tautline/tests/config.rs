@@ -220,6 +220,19 @@ fn variables_set_every_type() {
 }
 
 #[test]
+fn what_is_set_can_be_read_and_set_again() {
+    let said =
+        server().name("a").gate(ms(1)).use_crc(false).max_peers(3).inbox_policy(InboxPolicy::DropNewest);
+    let mut again = Config::default();
+    for key in Config::keys() {
+        if let Some(value) = key.value(&said) {
+            again.set(key.name(), &value).expect("it was a value before");
+        }
+    }
+    assert_eq!(again, said);
+}
+
+#[test]
 fn a_variable_wins_over_what_it_is_laid_over_and_code_over_the_variable() {
     let config = with(server().max_peers(3).name("first"), &[("TAUTLINE_MAX_PEERS", "4")]).expect("valid");
     assert_eq!((config.max_peers, config.name.as_deref()), (Some(4), Some("first")));

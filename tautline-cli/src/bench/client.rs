@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tautline::{Driver, Endpoint, Events, Metadata, Payload, Role, UdpInterface, Wire};
 
 use super::other_end::OtherEnd;
-use super::settings::SettingsArgs;
+use super::settings::{SettingsArgs, sets};
 use super::words::{ANSWER, Answer, QUESTION};
 use crate::exit::{Exit, Failure};
 use crate::link::{complaint, open_driven};
@@ -20,6 +20,8 @@ pub(super) struct Client {
     pub(super) interface: UdpInterface,
     pub(super) driver: Driver,
     pub(super) wire: Wire,
+    /// All settings, of either end.
+    pub(super) sets: Vec<String>,
     events: Events,
     endpoint: Endpoint,
     questions: u64,
@@ -29,9 +31,10 @@ impl Client {
     pub(super) fn connect(other: &OtherEnd, settings: &SettingsArgs) -> Result<Self, Failure> {
         let config = settings.config(Role::Client, other.is_child())?.endpoint(other.endpoint.to_string());
         let wire = config.wire.unwrap_or(Wire::Native);
+        let sets = sets(&settings.both()?);
         let (interface, driver) = open_driven(config)?;
         let events = interface.events();
-        Ok(Self { interface, driver, wire, events, endpoint: other.endpoint.clone(), questions: 0 })
+        Ok(Self { interface, driver, wire, sets, events, endpoint: other.endpoint.clone(), questions: 0 })
     }
 
     /// What the other end has counted.

@@ -121,7 +121,7 @@ pub(super) fn latency(report: &Latency) -> String {
         charts: vec![percentiles(&lines), time_line(&lines)],
         table: table(report, &lines),
         facts: vec![
-            ("Settings", report.sets.join(", ")),
+            ("Settings", report.settings()),
             ("Cost", cost),
             ("Machine", report.machine.line()),
             ("Date", machine::today()),

@@ -18,6 +18,7 @@ pub(super) struct Latency {
     pub(super) wire: &'static str,
     pub(super) size: u64,
     pub(super) rate: Option<f64>,
+    pub(super) timeout: Duration,
     pub(super) sets: Vec<String>,
     pub(super) machine: Machine,
     pub(super) tautline: Measured,
@@ -125,6 +126,7 @@ struct Json<'a> {
     peer: Option<&'a str>,
     wire: &'a str,
     size: u64,
+    timeout_us: f64,
     set: &'a [String],
     #[serde(flatten)]
     tautline: JsonMeasured,
@@ -195,13 +197,14 @@ impl Latency {
             peer: self.peer.as_deref(),
             wire: self.wire,
             size: self.size,
+            timeout_us: self.timeout.as_secs_f64() * 1e6,
             set: &self.sets,
             tautline: JsonMeasured::new(&self.tautline),
             baseline: self.baseline.as_ref().map(JsonMeasured::new),
             ratios: self.baseline.as_ref().map(|_| {
                 self.ratios()
                     .into_iter()
-                    .map(|(name, ratio)| (name.to_owned(), serde_json::json!(ratio)))
+                    .map(|(name, ratio)| (key(name), serde_json::json!(ratio)))
                     .collect()
             }),
             cost: self.cost,
@@ -251,6 +254,12 @@ impl Latency {
         )
     }
 
+    /// What differs from the defaults, and the time-out.
+    pub(super) fn settings(&self) -> String {
+        let timeout = format!("time-out {}", show_us(self.timeout.as_secs_f64() * 1e6));
+        std::iter::once(timeout).chain(self.sets.iter().cloned()).collect::<Vec<_>>().join(", ")
+    }
+
     /// The verdict, in words.
     pub(super) fn verdict(&self) -> Option<(bool, String)> {
         let (budget, is_kept) = self.budget.zip(self.within_budget())?;
@@ -273,7 +282,7 @@ impl Latency {
         let mut text = format!("{}\n{}\n", Styled(BOLD, self.title()), self.counts());
         self.push_table(&mut text);
         let cost = self.cost.line("round trip");
-        for line in [cost, self.machine.line()].iter().filter(|line| !line.is_empty()) {
+        for line in [self.settings(), cost, self.machine.line()].iter().filter(|line| !line.is_empty()) {
             let _ = writeln!(text, "{}", Styled(FAINT, line));
         }
         if let Some((is_kept, words)) = self.verdict() {
@@ -298,6 +307,11 @@ impl Latency {
             row("ratio", &mut self.ratios().iter().map(|(_, ratio)| show_ratio(*ratio)));
         }
     }
+}
+
+/// A column's name as the keys of `rtt_us` have it: p99.9 is p999, std dev is std_dev.
+fn key(name: &str) -> String {
+    name.replace('.', "").replace(' ', "_")
 }
 
 pub(super) fn show_ratio(ratio: Option<f64>) -> String {
@@ -326,6 +340,7 @@ mod tests {
             wire: "native",
             size: 64,
             rate: plan.rate,
+            timeout: plan.timeout,
             sets: Vec::new(),
             machine: Machine::here(),
             tautline: Measured::new(found),

@@ -77,18 +77,23 @@ impl SettingsArgs {
     /// The configuration of one end. Where both ends are ours (`is_pair`), a setting that only the other one has
     /// goes to that alone.
     pub(super) fn config(&self, role: Role, is_pair: bool) -> Result<Config, Failure> {
-        let mut config = self.link.config()?.role(role);
-        for (key, value) in &self.sets {
-            if is_pair && is_for_other_end(key, role) {
-                continue;
-            }
+        let config = self.given(|key| !(is_pair && is_for_other_end(key, role)))?.role(role);
+        // Messages are seen as they stand in the datagram; nobody reads an inbox.
+        let is_open = config.inbox_capacity.is_none() && config.inbox_policy.is_none();
+        Ok(if is_open { config.inbox_capacity(0) } else { config })
+    }
+
+    /// What was given for either end, by file, environment and options.
+    pub(super) fn both(&self) -> Result<Config, Failure> {
+        self.given(|_| true)
+    }
+
+    fn given(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Config, Failure> {
+        let mut config = self.link.config()?;
+        for (key, value) in self.sets.iter().filter(|(key, _)| is_wanted(key)) {
             config
                 .set(key, value)
                 .map_err(|error| Failure::usage(format!("--set {key}={value}: {error}")))?;
-        }
-        // Messages are seen as they stand in the datagram; nobody reads an inbox.
-        if config.inbox_capacity.is_none() && config.inbox_policy.is_none() {
-            config = config.inbox_capacity(0);
         }
         Ok(config)
     }
@@ -99,11 +104,19 @@ impl SettingsArgs {
             self.sets.iter().flat_map(|(key, value)| ["--set".into(), format!("{key}={value}").into()]);
         self.link.words().into_iter().chain(sets).collect()
     }
+}
 
-    /// What was set by name, for reports.
-    pub(super) fn sets(&self) -> Vec<String> {
-        self.sets.iter().map(|(key, value)| format!("{key} = {value}")).collect()
-    }
+/// What a configuration sets, for reports, which say by themselves where the other end is and by what wire.
+pub(super) fn sets(config: &Config) -> Vec<String> {
+    let keys = Config::keys().iter().filter(|key| !["role", "endpoint", "wire"].contains(&key.name()));
+    let keys = keys.filter_map(|key| Some(format!("{} = {}", key.name(), key.value(config)?)));
+    let streams = config.streams.iter().flat_map(|(stream, qos)| {
+        let channel = stream.channel.map_or_else(String::new, |channel| format!(".{channel}"));
+        let name = format!("{}{channel}", stream.message_type);
+        let keys = Config::stream_keys().iter();
+        keys.filter_map(move |key| Some(format!("{name}.{} = {}", key.name(), key.value(&qos)?)))
+    });
+    keys.chain(streams).collect()
 }
 
 fn is_for_other_end(key: &str, role: Role) -> bool {

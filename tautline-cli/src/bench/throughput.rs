@@ -236,7 +236,7 @@ impl Report {
             size: args.run.size,
             batch: args.batch,
             outstanding: args.outstanding,
-            set: args.run.settings.sets(),
+            set: client.sets.clone(),
             seconds: (flood.spent.as_secs_f64() * 1e3).round() / 1e3,
             messages_sent: flood.sent,
             messages_received: received,
@@ -300,8 +300,9 @@ impl Report {
 
     fn text(&self) -> String {
         let mut text = format!("{}\n{}\n{}\n", Styled(BOLD, self.title()), self.rates(), self.sum);
-        let faint =
-            [self.datagrams.clone(), self.cpu(), self.cost.line("message received"), self.machine.line()];
+        let settings = self.set.join(", ");
+        let cost = self.cost.line("message received");
+        let faint = [settings, self.datagrams.clone(), self.cpu(), cost, self.machine.line()];
         for line in faint.iter().filter(|line| !line.is_empty()) {
             text.push_str(&format!("{}\n", Styled(FAINT, line)));
         }

@@ -58,7 +58,7 @@ pub struct Key {
     scope: Scope,
     expected: fn() -> String,
     default: fn(Wire) -> Option<String>,
-    is_set: fn(&Config) -> bool,
+    value: fn(&Config) -> Option<String>,
     check: fn(&Config) -> Result<(), ConfigError>,
     set: fn(&mut Config, &str, Given<'_>) -> Result<(), ConfigError>,
 }
@@ -94,6 +94,12 @@ impl Key {
         self.scope.only()
     }
 
+    /// What `config` sets it to, as it would be written; `None` where it leaves the default.
+    #[must_use]
+    pub fn value(&self, config: &Config) -> Option<String> {
+        (self.value)(config)
+    }
+
     /// Sets the key in `config`; errors call the key what its source calls it.
     pub(super) fn set(
         &self,
@@ -106,7 +112,7 @@ impl Key {
 
     /// Checks what can be checked of the key alone.
     pub(super) fn check(&self, config: &Config, role: Role, wire: Wire) -> Result<(), ConfigError> {
-        if (self.is_set)(config) && !self.scope.covers(role, wire) {
+        if self.value(config).is_some() && !self.scope.covers(role, wire) {
             return Err(ConfigError::NoEffect { key: self.name.to_owned(), only: self.scope.only() });
         }
         (self.check)(config)
@@ -236,7 +242,7 @@ macro_rules! key {
             scope: $scope,
             expected: || <$type as Setting>::expected(ranges::$name().as_ref()),
             default: $default,
-            is_set: |config| config.$name.is_some(),
+            value: |config| config.$name.as_ref().map(Setting::show),
             check: |config| {
                 let in_range =
                     |value: &$type| ranges::$name().is_none_or(|range| range.contains(&value.size()));
