@@ -67,10 +67,15 @@ fn pair(text: &str) -> Result<(String, String), String> {
         .split_once('=')
         .ok_or("expected KEY=VALUE, such as receive_buffer=1048576: the key, an equals sign, the value")?;
     let key = key.trim().to_owned();
-    if ["role", "endpoint"].contains(&key.as_str()) {
-        return Err(format!("`{key}` is given by the subcommand and its argument: leave it out here"));
-    }
-    Ok((key, value.trim().to_owned()))
+    // Else the later of two would win in silence.
+    let option = match key.as_str() {
+        "role" | "endpoint" => "the subcommand and its argument",
+        "wire" => "--wire",
+        "use_crc" => "--no-crc",
+        "use_sequence" => "--no-sequence",
+        _ => return Ok((key, value.trim().to_owned())),
+    };
+    Err(format!("`{key}` is given by {option}: leave it out here"))
 }
 
 impl SettingsArgs {
