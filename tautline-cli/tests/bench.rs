@@ -124,6 +124,21 @@ fn batches_share_datagrams_and_all_of_them_go() {
 }
 
 #[test]
+fn a_flood_has_the_gate_that_ordinary_senders_have_unless_it_is_told_otherwise() {
+    for (options, set, is_packed) in [
+        (&["--wire", "native"][..], &["gate = 20us"][..], true),
+        (&["--set", "gate=0s"], &["gate = 0s"], false),
+        (&["--wire", "classic"], &[], false),
+    ] {
+        let finished = run(&[&["bench", "throughput", "--messages", "3000", "--json"], options].concat());
+        let summary = last_json(&finished.stdout);
+        assert_eq!(summary["set"], serde_json::json!(set), "{finished:?}");
+        let datagrams = summary["datagrams_sent"].as_u64().expect("it is counted");
+        assert_eq!(datagrams < 3000, is_packed, "{summary}");
+    }
+}
+
+#[test]
 fn nothing_is_lost_with_few_messages_on_their_way() {
     // The last allows less than a batch and less than a mark for each quarter.
     let runs = [["native", "256", "1"], ["classic", "64", "40"], ["native", "3", "40"]];

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tautline::{Driver, Endpoint, Events, Metadata, Payload, Role, UdpInterface, Wire};
+use tautline::{Config, Driver, Endpoint, Events, Metadata, Payload, Role, UdpInterface, Wire};
 
 use super::other_end::OtherEnd;
 use super::settings::{SettingsArgs, sets};
@@ -28,11 +28,16 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn connect(other: &OtherEnd, settings: &SettingsArgs) -> Result<Self, Failure> {
+    /// A client with these settings and what `complete` adds to them.
+    pub(super) fn connect(
+        other: &OtherEnd,
+        settings: &SettingsArgs,
+        complete: impl Fn(Config) -> Config,
+    ) -> Result<Self, Failure> {
         let config = settings.config(Role::Client, other.is_child())?.endpoint(other.endpoint.to_string());
         let wire = config.wire.unwrap_or(Wire::Native);
-        let sets = sets(&settings.both()?);
-        let (interface, driver) = open_driven(config)?;
+        let sets = sets(&complete(settings.both()?));
+        let (interface, driver) = open_driven(complete(config))?;
         let events = interface.events();
         Ok(Self { interface, driver, wire, sets, events, endpoint: other.endpoint.clone(), questions: 0 })
     }

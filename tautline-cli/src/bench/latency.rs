@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
         page::check_writable(path)?;
     }
     let other = OtherEnd::find(args.run.peer.as_ref(), &args.run.settings, args.baseline)?;
-    let mut client = Client::connect(&other, &args.run.settings)?;
+    let mut client = Client::connect(&other, &args.run.settings, |config| config)?;
     let payload = payload(client.wire, args.run.size)?;
     let raw_port = client.ask()?.raw_port;
     let raw = args.baseline.then(|| raw(args, &client, raw_port)).transpose()?;

@@ -202,10 +202,7 @@ impl Latency {
             tautline: JsonMeasured::new(&self.tautline),
             baseline: self.baseline.as_ref().map(JsonMeasured::new),
             ratios: self.baseline.as_ref().map(|_| {
-                self.ratios()
-                    .into_iter()
-                    .map(|(name, ratio)| (key(name), serde_json::json!(ratio)))
-                    .collect()
+                self.ratios().into_iter().map(|(name, ratio)| (key(name), serde_json::json!(ratio))).collect()
             }),
             cost: self.cost,
             budget_us: self.budget.map(|budget| budget.limit_us()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tautline::Statistics;
+use tautline::{Config, Statistics, Wire};
 
 use super::accounting::Accounting;
 use super::chart::{Axis, Chart, Curve, Point};
@@ -36,7 +36,8 @@ const SHORTEST_RATE: Duration = Duration::from_millis(1);
 /// Measure throughput: messages sent as fast as they go, and where each went
 ///
 /// The other end counts what it is handed. A sender that is faster than its receiver loses messages: the sum at the
-/// end, sent = received + lost, names each loss. Lost messages are a finding here, not a failure.
+/// end, sent = received + lost, names each loss. Lost messages are a finding here, not a failure. Messages share
+/// datagrams as they do with a driver thread, unless --set gate=0s sends each by itself.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -87,7 +88,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
         page::check_writable(path)?;
     }
     let other = OtherEnd::find(args.run.peer.as_ref(), &args.run.settings, false)?;
-    let mut client = Client::connect(&other, &args.run.settings)?;
+    let mut client = Client::connect(&other, &args.run.settings, with_gate)?;
     let payload = payload(client.wire, args.run.size)?;
     let before = Counts::take(&mut client)?;
     let mut flood = Flood::new(args.plan(), Watch::start("messages sent")?);
@@ -100,6 +101,15 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
         page::write(path, &report.page(&flood))?;
     }
     after.failure.map_or(Ok(Exit::Done), Err)
+}
+
+/// The gate that everybody has who does not drive the interface himself. The flood sees to it that nothing stays there.
+fn with_gate(config: Config) -> Config {
+    let is_native = config.wire.unwrap_or(Wire::Native) == Wire::Native;
+    match Config::client("localhost").settings() {
+        Ok(defaults) if is_native && config.gate.is_none() => config.gate(defaults.gate),
+        _ => config,
+    }
 }
 
 /// Both ends' counts before the flood.
