@@ -66,7 +66,13 @@ impl Svg {
         ));
     }
 
+    /// A line through points; a dot where there is only one.
     pub(crate) fn curve(&mut self, class: &str, points: impl IntoIterator<Item = (f64, f64)>) {
+        let points = points.into_iter().collect::<Vec<_>>();
+        if let [(x, y)] = points[..] {
+            self.push(format_args!(r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="3"/>"#));
+            return;
+        }
         let mut path = String::new();
         for (x, y) in points {
             let _ = write!(path, "{x:.1},{y:.1} ");
@@ -172,6 +178,17 @@ mod tests {
         let scale = Scale::new((0.0, 1.0), (100.0, 0.0));
         assert_eq!([scale.at(0.25), scale.at(-5.0), scale.at(5.0)], [75.0, 100.0, 0.0]);
         assert_eq!(Scale::new((1.0, 1.0), (0.0, 9.0)).at(1.0), 0.0);
+    }
+
+    #[test]
+    fn a_line_through_one_point_is_a_dot() {
+        let drawn = |points: &[(f64, f64)]| {
+            let mut svg = Svg::new(10.0, 10.0, "");
+            svg.curve("c", points.iter().copied());
+            svg.finish()
+        };
+        assert!(drawn(&[(1.0, 2.0)]).contains(r#"<circle class="c" cx="1.0" cy="2.0""#));
+        assert!(drawn(&[(1.0, 2.0), (3.0, 4.0)]).contains(r#"points="1.0,2.0 3.0,4.0""#));
     }
 
     #[test]

@@ -255,6 +255,26 @@ fn the_pages_need_nothing_else() {
 }
 
 #[test]
+fn charts_have_a_dot_for_one_measurement_and_words_for_none() {
+    let path = temporary("short.html");
+    let page = |words: &[&str]| {
+        let finished = run(&[&["bench"], words, &["--html", &path]].concat());
+        let page = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("no page: {finished:?}"));
+        std::fs::remove_file(&path).expect("it is ours");
+        assert_self_contained(&page);
+        page
+    };
+    let one = page(&["latency", "--messages", "1"]);
+    assert!(one.matches("<circle ").count() == 3 && !one.contains("<polyline "), "{one}");
+    let none = page(&["latency", "--messages", "1", "--timeout", "1ns"]);
+    assert_eq!(none.matches(">no answers</text>").count(), 2, "{none}");
+    let flood = page(&["throughput", "--messages", "1"]);
+    assert!(flood.contains(">too short for a rate</text>"), "{flood}");
+    let short = page(&["throughput", "--seconds", "0.01", "--set", "gate=0s"]);
+    assert!(short.contains("<circle "), "{short}");
+}
+
+#[test]
 fn ctrl_c_ends_it_with_what_it_has() {
     let mut server = Listener::run(&["bench", "serve", "127.0.0.1:0"]);
     let running = support::start(&["bench", "latency", &server.address, "--seconds", "3600", "--json"]);

@@ -15,6 +15,8 @@ pub(super) struct Chart {
     pub(super) x: Axis,
     pub(super) y: Axis,
     pub(super) curves: Vec<Curve>,
+    /// What is said instead of axes where no curve has a point.
+    pub(super) empty: &'static str,
 }
 
 /// An axis, in the units of its points.
@@ -47,6 +49,12 @@ impl Axis {
         let range = (0.0, to.max(1e-9));
         let ticks = Scale::new(range, range).ticks(8.0).into_iter().map(|tick| (tick, write(tick))).collect();
         Self { name, range, ticks }
+    }
+
+    /// Time in seconds from 0 to `to`, or what its ticks can tell.
+    pub(super) fn seconds(name: &'static str, to: f64) -> Self {
+        const SHORTEST: f64 = 0.01;
+        Self::linear(name, to.max(SHORTEST), short)
     }
 
     /// Durations, whose points are [logarithms of microseconds](log_us), with room for all of `values`.
@@ -107,7 +115,12 @@ impl Chart {
         let up = Scale::new(self.y.range, (PLOT.bottom(), PLOT.top));
         let mut svg = Svg::new(WIDTH, HEIGHT, "");
         svg.rectangle("plot", PLOT);
-        self.draw_axes(&mut svg, &across, &up);
+        if self.curves.iter().all(|curve| curve.points.is_empty()) {
+            let middle = (PLOT.left + PLOT.width / 2.0, PLOT.top + PLOT.height / 2.0);
+            svg.text("name", middle, Anchor::Middle, self.empty);
+        } else {
+            self.draw_axes(&mut svg, &across, &up);
+        }
         let mut hovers = Vec::new();
         for curve in &self.curves {
             let at = |point: &Point| (across.at(point.x), up.at(point.y));
@@ -163,10 +176,20 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_chart_is_drawn_all_the_same() {
+    fn an_empty_chart_has_words_instead_of_axes() {
         let y = Axis::durations("round trip", std::iter::empty());
-        let chart = Chart { title: "nothing", x: Axis::nines(0.0), y, curves: Vec::new() };
-        assert!(chart.html().contains("</svg>"));
+        let curves = vec![Curve { name: "a", class: "a", points: Vec::new() }];
+        let html = Chart { title: "t", x: Axis::nines(0.0), y, curves, empty: "no answers" }.html();
+        assert!(html.contains(">no answers</text>") && !html.contains("round trip"), "{html}");
+    }
+
+    #[test]
+    fn a_short_time_has_ticks_that_differ() {
+        let mut ticks =
+            Axis::seconds("seconds", 1e-6).ticks.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
+        let count = ticks.len();
+        ticks.dedup();
+        assert!(count > 2 && ticks.len() == count, "{ticks:?}");
     }
 
     #[test]
@@ -174,7 +197,7 @@ mod tests {
         let point = Point { x: 0.0, y: 0.0, text: "</script>".to_owned() };
         let curve = Curve { name: "a", class: "a", points: vec![point] };
         let y = Axis::linear("y", 1.0, short);
-        let html = Chart { title: "t", x: Axis::nines(1.0), y, curves: vec![curve] }.html();
+        let html = Chart { title: "t", x: Axis::nines(1.0), y, curves: vec![curve], empty: "" }.html();
         assert_eq!(html.matches("</script>").count(), 1);
     }
 }

@@ -83,6 +83,7 @@ impl Flood {
         // What waits at the gate is part of the flood, not of the question that follows.
         client.interface.flush();
         self.spent = self.start.elapsed();
+        self.note_last_step(step);
         self.watch.close();
         Ok(())
     }
@@ -143,6 +144,14 @@ impl Flood {
                 Ok(false)
             }
         }
+    }
+
+    /// What is left at the end belongs to the step before, unless it is one of its own.
+    fn note_last_step(&mut self, step: Duration) {
+        if self.steps.len() > 1 && self.steps.last().is_some_and(|(at, _)| self.spent - *at < step / 2) {
+            self.steps.pop();
+        }
+        self.note_step();
     }
 
     /// However long it takes, the steps stay few: every second one goes when there are too many.

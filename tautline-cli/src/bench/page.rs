@@ -10,10 +10,13 @@ use super::report::{Latency, Measured, show_ratio};
 use crate::exit::Failure;
 use crate::latency::{show_maybe, show_us};
 use crate::output;
-use crate::svg::{escaped, short};
+use crate::svg::escaped;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
+
+/// What a chart says without any.
+const NO_ANSWERS: &str = "no answers";
 
 /// Points of a percentile curve for each nine.
 const POINTS_PER_NINE: f64 = 40.0;
@@ -145,7 +148,7 @@ fn percentiles(lines: &[Named<'_>]) -> Chart {
     let points = curves.iter().flat_map(|curve| &curve.points);
     let to = points.clone().map(|point| point.x).fold(0.0, f64::max);
     let y = Axis::durations("round trip", points.map(|point| point.y));
-    Chart { title: "Percentiles", x: Axis::nines(to), y, curves }
+    Chart { title: "Percentiles", x: Axis::nines(to), y, curves, empty: NO_ANSWERS }
 }
 
 /// From the fastest to the slowest, evenly spaced in nines.
@@ -178,7 +181,8 @@ fn time_line(lines: &[Named<'_>]) -> Chart {
     let points = curves.iter().flat_map(|curve| &curve.points);
     let to = points.clone().map(|point| point.x).fold(0.0, f64::max);
     let y = Axis::durations("round trip", points.map(|point| point.y));
-    Chart { title: "Over time", x: Axis::linear("seconds measured", to, short), y, curves }
+    let x = Axis::seconds("seconds measured", to);
+    Chart { title: "Over time", x, y, curves, empty: NO_ANSWERS }
 }
 
 /// The median, or the longest, of each bucket.

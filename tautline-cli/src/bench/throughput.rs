@@ -21,7 +21,6 @@ use super::words::Answer;
 use crate::exit::{Exit, Failure};
 use crate::link::count;
 use crate::output::{self, BOLD, FAINT, Styled};
-use crate::svg::short;
 
 /// More messages a call change nothing any more; their payloads are in memory.
 const LARGEST_BATCH: u64 = 10_000;
@@ -32,6 +31,7 @@ const QUESTION_PAUSE: Duration = Duration::from_millis(20);
 
 /// There is no rate over a shorter time.
 const SHORTEST_RATE: Duration = Duration::from_millis(1);
+const TOO_SHORT: &str = "too short for a rate";
 
 /// Measure throughput: messages sent as fast as they go, and where each went
 ///
@@ -289,8 +289,7 @@ impl Report {
 
     fn rates(&self) -> String {
         let Some((received, megabytes)) = self.received_per_second.zip(self.megabytes_per_second) else {
-            let why =
-                if self.ended_early { "what was received is not known" } else { "too short for a rate" };
+            let why = if self.ended_early { "what was received is not known" } else { TOO_SHORT };
             return format!("{} sent in {:.3} s: {why}", self.messages_sent, self.seconds);
         };
         format!(
@@ -375,17 +374,18 @@ fn millions(per_second: f64) -> String {
 
 /// Messages sent per second between one step and the next.
 fn chart(flood: &Flood) -> Chart {
-    let points = flood.steps.windows(2).map(|pair| {
+    let points = flood.steps.windows(2).filter_map(|pair| {
         let [(from, before), (to, after)] = pair else { unreachable!("windows of two") };
-        let rate = (after - before) as f64 / (*to - *from).as_secs_f64().max(1e-9);
+        let rate = per_second(after - before, *to - *from)?;
         let text = format!("{}/s at {:.2} s", millions(rate), to.as_secs_f64());
-        Point { x: to.as_secs_f64(), y: rate, text }
+        Some(Point { x: to.as_secs_f64(), y: rate, text })
     });
     let points = points.collect::<Vec<_>>();
     let most = points.iter().map(|point| point.y).fold(0.0, f64::max);
-    let x = Axis::linear("seconds", flood.spent.as_secs_f64(), short);
+    let x = Axis::seconds("seconds", flood.spent.as_secs_f64());
     let y = Axis::linear("messages per second", most * 1.1, millions);
-    Chart { title: "Sent over time", x, y, curves: vec![Curve { name: "sent", class: "ours", points }] }
+    let curves = vec![Curve { name: "sent", class: "ours", points }];
+    Chart { title: "Sent over time", x, y, curves, empty: TOO_SHORT }
 }
 
 #[cfg(test)]
