@@ -292,7 +292,7 @@ impl Latency {
         let mut row = |name: &str, cells: &mut dyn Iterator<Item = String>| {
             let _ = write!(text, "{name:<11}");
             cells.for_each(|cell| {
-                let _ = write!(text, "{cell:>9}");
+                let _ = write!(text, "{cell:>8}");
             });
             text.push('\n');
         };
@@ -345,6 +345,19 @@ mod tests {
             cost: Cost { cpu_us_here: None, cpu_us_there: None, memory_here: None, memory_there: None },
             budget: Some(Budget { limit: 10 * MS, percentile: 100.0 }),
         }
+    }
+
+    #[test]
+    fn the_table_fits_a_terminal() {
+        let mut report = judged(|course| {
+            course.trips.sent(Instant::now());
+            course.trips.answered(1, Instant::now() + 1000 * MS, 60_000 * MS);
+        });
+        report.baseline = Some(Measured::new(judged(|_| ()).tautline.course));
+        let mut table = String::new();
+        report.push_table(&mut table);
+        assert!(table.contains("1.00 s") && table.contains("ratio"), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
     }
 
     #[test]
