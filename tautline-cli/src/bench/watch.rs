@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use indicatif::ProgressBar;
+use indicatif::{HumanDuration, ProgressBar};
 
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
@@ -32,7 +32,7 @@ impl Watch {
 
     /// The measurement begins; `what` is counted. From now on the first Ctrl-C only asks.
     pub(super) fn start(what: &'static str) -> Result<Self, Failure> {
-        let bar = output::is_watched().then(|| bar(Some(LENGTH), "{wide_bar} {msg}, {eta} left"));
+        let bar = output::is_watched().then(|| bar(Some(LENGTH), "{wide_bar} {msg}"));
         Ok(Self { interrupt: Some(Interrupt::install()?), bar, what, shown: Cell::new(Instant::now()) })
     }
 
@@ -54,7 +54,12 @@ impl Watch {
         if now.saturating_duration_since(self.shown.get()) >= SHOW_EVERY {
             self.shown.set(now);
             bar.set_position((share().clamp(0.0, 1.0) * LENGTH as f64) as u64);
-            bar.set_message(format!("{count} {}", self.what));
+            // Before anything is done there is nothing to estimate from.
+            let left = match bar.position() {
+                0 => String::new(),
+                _ => format!(", {:#} left", HumanDuration(bar.eta())),
+            };
+            bar.set_message(format!("{count} {}{left}", self.what));
         }
     }
 }
@@ -62,5 +67,22 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_of_the_time_left_before_something_is_done() {
+        let (bar, start) = (ProgressBar::hidden(), Instant::now());
+        bar.set_length(LENGTH);
+        let mut watch = Watch::idle();
+        watch.bar = Some(bar.clone());
+        watch.show(start + 2 * SHOW_EVERY, || 0.0009, 7);
+        assert_eq!(bar.message(), "7 ");
+        watch.show(start + 4 * SHOW_EVERY, || 0.5, 8);
+        assert!(bar.message().starts_with("8 , ") && bar.message().ends_with(" left"), "{}", bar.message());
     }
 }
