@@ -343,6 +343,7 @@ fn bad_input_is_named_with_what_would_be_right() {
         (&["latency", "--set", "endpoint=a:1"], &["endpoint", "leave it out"]),
         (&["latency", "--set", "wire=classic", "--wire", "native"], &["`wire`", "--wire: leave it out"]),
         (&["throughput", "--set", "use_crc=false"], &["`use_crc`", "--no-crc: leave it out"]),
+        (&["latency", "--set", "max_message_size=32"], &["`max_message_size` is 32", "1024 bytes"]),
         (&["serve", "[::1]:0", "--set", "use_sequence=true"], &["--no-sequence: leave it out"]),
         (&["latency", "--size", "0"], &["--size", "65000"]),
         (&["latency", "--messages", "0"], &["--messages", "from 1"]),

@@ -12,6 +12,9 @@ use crate::link::{BYTES, LinkArgs, count, seconds, whole};
 /// Messages on the classic wire are JSON, on the native one bytes; both have this many.
 pub(super) const LARGEST: u64 = 65_000;
 
+/// What the two ends say to each other fits so many bytes.
+const LONGEST_ANSWER: usize = 1024;
+
 /// How long to measure when nobody says.
 const DEFAULT_LENGTH: Duration = Duration::from_secs(5);
 
@@ -83,6 +86,13 @@ impl SettingsArgs {
     /// goes to that alone.
     pub(super) fn config(&self, role: Role, is_pair: bool) -> Result<Config, Failure> {
         let config = self.given(|key| !(is_pair && is_for_other_end(key, role)))?.role(role);
+        if let Some(size) = config.max_message_size.filter(|size| *size < LONGEST_ANSWER) {
+            let sentence = format!(
+                "`max_message_size` is {size}, but the two ends of a bench need {LONGEST_ANSWER} bytes to tell each other \
+                 what they counted"
+            );
+            return Err(Failure::usage(sentence));
+        }
         // Messages are seen as they stand in the datagram; nobody reads an inbox.
         let is_open = config.inbox_capacity.is_none() && config.inbox_policy.is_none();
         Ok(if is_open { config.inbox_capacity(0) } else { config })
