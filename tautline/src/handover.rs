@@ -177,7 +177,8 @@ impl<W: Writer> Handover<W> {
         if rank < URGENT && left == 0 && lock(&self.backlog).has(rank) {
             if self.push(job, rank) {
                 // Enough written for others; the driver goes on, this job in its turn.
-                return Handed { outcome: None, wake_driver: true };
+                drop(writer);
+                return Handed { outcome: None, wake_driver: self.finish_backlog(0) };
             }
             // Full, and this thread's earlier jobs may be in it.
             self.write_waiting(&mut writer, MAX_BACKLOG, rank);
@@ -187,22 +188,24 @@ impl<W: Writer> Handover<W> {
         Handed { outcome: Some(outcome), wake_driver: self.finish_backlog(left) }
     }
 
-    /// Writes what came while the writer was held, without ever waiting for it; whether something still waits
-    /// that no other thread is sure to write.
+    /// Writes what came while the writer was held, without ever waiting for it: `left` jobs, and then those that are urgent,
+    /// a full backlog of them at most. Whether something still waits that no other thread is sure to write.
     fn finish_backlog(&self, mut left: usize) -> bool {
+        let mut left_urgent = MAX_BACKLOG;
         loop {
             fence(Ordering::SeqCst);
             if self.waiting.load(Ordering::Relaxed) == 0 {
                 return false;
             }
-            if left == 0 {
+            let (left, rank) = if left > 0 { (&mut left, 0) } else { (&mut left_urgent, URGENT) };
+            if *left == 0 || (rank == URGENT && !lock(&self.backlog).has(URGENT)) {
                 return true;
             }
             let Some(mut writer) = try_lock(&self.writer) else {
                 // Its holder looks at the backlog once more after releasing it.
                 return false;
             };
-            left -= self.write_backlog(&mut writer, left);
+            *left -= self.write_waiting(&mut writer, *left, rank);
         }
     }
 

@@ -188,6 +188,36 @@ fn fill(handover: &Shared, count: usize) -> bool {
 }
 
 #[test]
+fn what_is_urgent_is_not_left_to_the_driver_by_who_has_written_enough_for_others() {
+    // Who has written enough had the writer first, or has found more jobs of its own rank than it writes.
+    for is_the_first in [true, false] {
+        let scenario = move || {
+            let (log, handover, holder) = held();
+            let others = if is_the_first { 0 } else { MAX_RUN };
+            fill(&handover, others + MAX_RUN - 1);
+            handover.submit(&mut { GATED_LATER }, NORMAL);
+            fill(&handover, 1);
+            log.gate.open();
+            let writing = if is_the_first {
+                holder
+            } else {
+                assert!(holder.join().unwrap(), "the others are left");
+                let handover = Arc::clone(&handover);
+                thread::spawn(move || handover.submit(&mut 1, NORMAL).wake_driver)
+            };
+            log.later_gate.await_somebody();
+            let queued = Handed { outcome: None, wake_driver: false };
+            assert_eq!(handover.submit(&mut 2, URGENT), queued);
+            log.later_gate.open();
+            assert!(writing.join().unwrap(), "what is not urgent is left");
+            assert_eq!(log.written()[1 + others + MAX_RUN..], [2]);
+        };
+        shuttle::check_random(scenario, 100);
+        shuttle::check_pct(scenario, 100, 3);
+    }
+}
+
+#[test]
 fn a_full_backlog_makes_senders_help() {
     let scenario = || {
         let (log, handover, holder) = held();
