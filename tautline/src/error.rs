@@ -200,9 +200,9 @@ pub enum SendError {
     },
     /// Of several messages, or of one to several peers, some were not sent.
     Partly {
-        /// How many messages were, counted once per peer.
+        /// How many messages were sent or queued, counted once per peer.
         sent: usize,
-        /// How many were not.
+        /// How many were not, likewise.
         failed: usize,
         /// The first failure.
         first: Box<SendError>,

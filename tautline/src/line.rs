@@ -119,15 +119,26 @@ impl Failed {
         Box::new(Self { messages, error })
     }
 
+    /// How many messages were sent in spite of it, and how many were not.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        match self.error {
+            SendError::Partly { sent, failed, .. } => (sent, failed),
+            _ => (0, count(self.messages)),
+        }
+    }
+
     /// What is told of it where `all` messages were to be sent.
     fn of(self: Box<Self>, all: u64) -> Box<Self> {
         if self.messages >= all {
             return self;
         }
-        let count = |messages: u64| usize::try_from(messages).unwrap_or(usize::MAX);
         let (sent, failed) = (count(all - self.messages), count(self.messages));
         Self::new(self.messages, SendError::Partly { sent, failed, first: Box::new(self.error) })
     }
+}
+
+fn count(messages: u64) -> usize {
+    usize::try_from(messages).unwrap_or(usize::MAX)
 }
 
 impl<E: Into<SendError>> From<E> for Box<Failed> {
@@ -255,6 +266,14 @@ impl Line {
     /// What went wrong with queued messages since the last call.
     pub(crate) fn take_report(&mut self) -> Option<SendError> {
         self.reported.take()
+    }
+
+    /// How many peers a target means; one where it is not known whom.
+    pub(crate) fn peers_meant(&self, target: Target) -> usize {
+        match (target, &self.open) {
+            (Target::All, Some(open)) => open.outbound.peers().len().max(1),
+            _ => 1,
+        }
     }
 
     /// Sends what waits at the gate.

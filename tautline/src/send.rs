@@ -248,7 +248,7 @@ impl Shared {
             // The same for all but the content type.
             let mut head = link.head(metadata, None, link.codec, job.terms.made);
             job.terms.expire_after(link.time_left(&head, job.terms.made));
-            let mut batch = Batch { shared: self, link, job, sent: Sent::Written, done: 0 };
+            let mut batch = Batch::new(self, link, job);
             let encoded = items.iter().try_for_each(|item| {
                 head.content_type = content_type(item);
                 link.check_wire(head.content_type, metadata)?;
@@ -307,11 +307,21 @@ struct Batch<'a> {
     job: &'a mut Job,
     /// How far the one that got least far has come.
     sent: Sent,
-    /// How many were handed over.
+    /// How many were handed over and had no failure.
     done: usize,
+    /// How many were handed over and failed at a peer or more.
+    tried: usize,
+    /// What became of those, counted once per peer: sent, and failed.
+    of_tried: (usize, usize),
+    /// The first failure.
+    first: Option<Box<Failed>>,
 }
 
-impl Batch<'_> {
+impl<'a> Batch<'a> {
+    const fn new(shared: &'a Shared, link: &'a Link, job: &'a mut Job) -> Self {
+        Self { shared, link, job, sent: Sent::Written, done: 0, tried: 0, of_tried: (0, 0), first: None }
+    }
+
     /// Packs the message whose frame `write` appends, or sends it by itself where it cannot share a datagram.
     #[inline]
     fn pack(
@@ -343,10 +353,8 @@ impl Batch<'_> {
     /// Hands a reliable message over.
     fn offer(&mut self, draft: &mut Vec<u8>, head: &Head<'_>) -> Result<(), Box<Failed>> {
         std::mem::swap(draft, &mut self.job.datagram);
-        self.shared.offer(self.link, self.job, head, None)?;
-        self.sent = Sent::Queued;
-        self.done += 1;
-        Ok(())
+        let outcome = self.shared.offer(self.link, self.job, head, None);
+        self.count(1, outcome)
     }
 
     fn hand_over_pack(&mut self) -> Result<(), Box<Failed>> {
@@ -360,22 +368,48 @@ impl Batch<'_> {
         // It is another job now where somebody else is writing.
         self.job.terms = terms;
         self.job.pack.begin(self.link.datagram_size);
-        if outcome? == Sent::Queued {
-            self.sent = Sent::Queued;
-        }
-        self.done += messages;
-        Ok(())
+        self.count(messages, outcome)
     }
 
-    /// What is told of a batch of `all` messages.
-    fn outcome(&self, outcome: Result<(), Box<Failed>>, all: usize) -> Result<Sent, Box<Failed>> {
-        let (sent, first) = match outcome.map_err(|failed| failed.error) {
-            Ok(()) => return Ok(self.sent),
-            Err(SendError::Partly { sent, first, .. }) => (self.done + sent, first),
-            Err(error) if self.done == 0 => return Err(error.into()),
-            Err(error) => (self.done, Box::new(error)),
+    /// Counts what became of so many messages; a failure after which the others are not tried.
+    fn count(&mut self, messages: usize, outcome: Result<Sent, Box<Failed>>) -> Result<(), Box<Failed>> {
+        let failed = match outcome {
+            Ok(sent) => {
+                if sent == Sent::Queued {
+                    self.sent = Sent::Queued;
+                }
+                self.done += messages;
+                return Ok(());
+            }
+            Err(failed) => failed,
         };
-        Err(SendError::Partly { sent, failed: all.saturating_sub(sent), first }.into())
+        let (sent, unsent) = failed.counts();
+        self.tried += messages;
+        self.of_tried = (self.of_tried.0 + sent, self.of_tried.1 + unsent);
+        // One peer of several keeps the rest from none of the others.
+        if sent > 0 && sent + unsent > messages {
+            self.first.get_or_insert(failed);
+            return Ok(());
+        }
+        Err(failed)
+    }
+
+    /// What is told of a batch of `all` messages, `stopped` by a failure or not.
+    fn outcome(self, stopped: Result<(), Box<Failed>>, all: usize) -> Result<Sent, Box<Failed>> {
+        let Some(first) = self.first.or(stopped.err()) else { return Ok(self.sent) };
+        let target = self.job.terms.target;
+        let peers = self.shared.with_line(|line| line.peers_meant(target));
+        let (sent, failed) = self.of_tried;
+        let sent = sent + self.done * peers;
+        if sent == 0 {
+            return Err(first);
+        }
+        let failed = failed + all.saturating_sub(self.done + self.tried) * peers;
+        let first = match first.error {
+            SendError::Partly { first, .. } => first,
+            error => Box::new(error),
+        };
+        Err(SendError::Partly { sent, failed, first }.into())
     }
 }
 
@@ -486,7 +520,12 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
     use std::thread;
+
+    use tautline_proto::Now;
+    use tautline_proto::endpoint::{EndpointConfig, Role, Start, WireFormat, endpoint};
+    use tautline_proto::wire::classic::{self, ClassicFormat};
 
     use super::*;
     use crate::caller_driven::Driver;
@@ -537,5 +576,78 @@ mod tests {
         driver.turn(Duration::ZERO);
         assert!(!client.shared().transmit.is_contended());
         assert!(!client.shared().gate_signs.need_a_watch(), "there is another turn at once");
+    }
+
+    /// A classic server, a client that reads, and one at an address where the kernel refuses to send without a permission.
+    fn server_of_two() -> (UdpInterface, UdpSocket) {
+        const ENVELOPE: &[u8] = br#"{"metadata": {"message_id": "m", "timestamp": 1.0, "message_type": "data", "priority": 2, "source": "s"}, "data": 1}"#;
+        const FORMAT: ClassicFormat = ClassicFormat { use_crc: true, use_sequence: true };
+        let server = UdpInterface::new(Config::server("127.0.0.1:0").wire(Wire::Classic)).unwrap();
+        server.connect().unwrap();
+        let good = UdpSocket::bind("127.0.0.1:0").unwrap();
+        good.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let refused = SocketAddr::from((Ipv4Addr::BROADCAST, 9));
+        let wire = WireFormat::Classic(FORMAT);
+        let config =
+            EndpointConfig { role: Role::Server, wire, max_peers: 2, ..crate::tests::endpoint_config() };
+        let (mut inbound, _) = endpoint(config, Start::default());
+        let mut datagram = vec![0; FORMAT.prefix_len()];
+        datagram.extend_from_slice(ENVELOPE);
+        classic::seal(&mut datagram, FORMAT, 0);
+        for address in [good.local_addr().unwrap(), refused] {
+            inbound.handle(Now::default(), address, &datagram, &mut Vec::new()).expect("it is in order");
+            while let Some(command) = inbound.poll_command() {
+                server.shared().transmit.exclusively(|line| line.command(command, Now::default()));
+            }
+        }
+        (server, good)
+    }
+
+    /// How many messages were sent and how many were not.
+    fn counts(error: &SendError) -> (usize, usize) {
+        let SendError::Partly { sent, failed, .. } = error else { panic!("{error}") };
+        (*sent, *failed)
+    }
+
+    #[test]
+    fn a_peer_that_cannot_be_sent_to_keeps_a_batch_from_no_other() {
+        let (server, good) = server_of_two();
+        let error = server.send_batch(&[1; 10], &Metadata::data()).unwrap_err();
+        assert_eq!(counts(&error), (10, 10), "{error}");
+        let mut came = 0;
+        // The last one says that there are no more.
+        server.send(&"end", &Metadata::data()).unwrap_err();
+        let mut buffer = [0; 2048];
+        while !good.recv(&mut buffer).map(|len| buffer[..len].windows(3).any(|part| part == b"end")).unwrap()
+        {
+            came += 1;
+        }
+        assert_eq!(came, 10);
+        let error = server.send_batch(&[1.0, 2.0, f64::NAN, 4.0], &Metadata::data()).unwrap_err();
+        assert_eq!(counts(&error), (2, 6), "{error}");
+    }
+
+    #[test]
+    fn what_becomes_of_a_batch_is_counted_once_per_peer() {
+        let (server, _good) = server_of_two();
+        let link = server.shared().link.load_full().unwrap();
+        let partly = |sent, failed| SendError::Partly { sent, failed, first: Box::new(SendError::Busy) };
+        let told = |outcomes: &[Result<Sent, SendError>], target| {
+            let mut job = Job::default();
+            job.terms.target = target;
+            let mut batch = Batch::new(server.shared(), &link, &mut job);
+            let each =
+                |outcome: &Result<Sent, SendError>| batch.count(100, outcome.clone().map_err(Into::into));
+            let stopped = outcomes.iter().try_for_each(each);
+            batch.outcome(stopped, 400).map_err(|failed| failed.error)
+        };
+        let one = Target::Address(SocketAddr::from(([127, 0, 0, 1], 9)));
+        let written = Ok(Sent::Written);
+        // Two peers: a pack reaches one of them, whole or in part; the others are tried.
+        let some = [written.clone(), Err(partly(100, 100)), Err(partly(30, 170)), written.clone()];
+        assert_eq!(told(&some, Target::All), Err(partly(200 + 100 + 30 + 200, 100 + 170)));
+        // One peer: it gets the first ones up to the failure.
+        assert_eq!(told(&[written.clone(), Err(partly(40, 60)), written], one), Err(partly(140, 260)));
+        assert_eq!(told(&[Err(SendError::NoPeers)], Target::All), Err(SendError::NoPeers));
     }
 }

@@ -310,6 +310,9 @@ fn a_full_window_at_one_client_is_no_refusal_of_the_kernels() {
     let error = server.send(&7, &reliable()).expect_err("one is full");
     assert!(matches!(error, SendError::Partly { sent: 1, failed: 1, .. }), "{error}");
     assert_eq!(next_number(&other), 7);
+    let error = server.send_batch(&[8, 9], &reliable()).expect_err("one is full");
+    assert!(matches!(error, SendError::Partly { sent: 2, failed: 2, .. }), "{error}");
+    assert_eq!([next_number(&other), next_number(&other)], [8, 9]);
     assert_eq!(server.statistics().send_failures, 0);
     drop(hold);
 }

@@ -91,8 +91,8 @@ impl UdpInterface {
     ///
     /// # Errors
     ///
-    /// As for [`send`](Self::send), and [`Partly`](SendError::Partly) where some were sent before one that could not
-    /// be encoded, or before the kernel refused.
+    /// As for [`send`](Self::send), and [`Partly`](SendError::Partly) where some were sent: before one that could not
+    /// be encoded, before nobody could be sent to any more, or to some peers only, who get those that follow too.
     pub fn send_batch<T: Serialize>(&self, values: &[T], metadata: &Metadata) -> Result<Sent, SendError> {
         self.shared().send_values(Target::All, values, metadata)
     }
