@@ -343,7 +343,7 @@ fn bind(settings: &Settings, address: SocketAddr) -> Result<Socket, ConnectError
         if settings.offload && settings.wire == Wire::Native {
             socket.allow_segments();
         }
-        if settings.kernel_timestamps || settings.streams.have_lifespans() {
+        if settings.kernel_timestamps || settings.streams.need_stamps() {
             socket.stamp();
         }
     });

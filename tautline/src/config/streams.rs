@@ -35,9 +35,9 @@ impl Streams {
         of_type.filter_map(|selector| selector.channel)
     }
 
-    /// Whether messages of any stream have a lifespan.
-    pub(crate) fn have_lifespans(&self) -> bool {
-        self.by_selector.values().any(|qos| qos.lifespan.is_some())
+    /// Whether it matters of any stream when its messages came.
+    pub(crate) fn need_stamps(&self) -> bool {
+        self.by_selector.values().any(|qos| qos.lifespan.is_some() || qos.kept().is_some())
     }
 
     /// What is said in so many words of a type (`None`) or of one of its channels, by type and channel.
