@@ -52,9 +52,9 @@ fn call(bind: Option<SocketAddr>, address: SocketAddr) -> io::Result<Answer> {
     let until = Instant::now() + PATIENCE;
     let mut buffer = [0; 256];
     while Instant::now() < until {
-        match socket.receive(&mut buffer)? {
+        match socket.receive(&mut buffer) {
             Received::Datagrams(_) => return Ok(Answer::Came),
-            Received::Unreachable(..) => return Ok(Answer::Refused),
+            Received::Unreachable(..) | Received::Failed(_) => return Ok(Answer::Refused),
             Received::Empty => std::thread::sleep(LOOK),
         }
     }

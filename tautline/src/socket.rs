@@ -54,6 +54,10 @@ pub(crate) struct Socket {
     ///
     /// Order: relaxed; it only grows (`fetch_max`), so whoever asks, and in whatever order, nothing counts twice.
     dropped: AtomicU64,
+    /// Whether a send has met the error of an earlier datagram and cleared it, so that no read meets it.
+    ///
+    /// Order: relaxed; nothing depends on when it is seen but how soon the error is told.
+    cleared_error: AtomicBool,
 }
 
 /// What the kernel granted of the buffers asked for, in bytes; `None` where it would not say.
@@ -97,6 +101,8 @@ pub(crate) enum Received {
     Empty,
     /// The network reports an error about an earlier datagram to this address, where it is known.
     Unreachable(Option<SocketAddr>, io::Error),
+    /// It could not be read; what waits is unknown.
+    Failed(io::Error),
 }
 
 impl Socket {
@@ -119,8 +125,9 @@ impl Socket {
     fn from_udp(udp: UdpSocket, connected_to: Option<SocketAddr>) -> io::Result<Self> {
         udp.set_nonblocking(true)?;
         let local = udp.local_addr()?;
-        let [segments, coalesced, stamped] = [const { AtomicBool::new(false) }; 3];
-        Ok(Self { udp, connected_to, local, segments, coalesced, stamped, dropped: AtomicU64::new(0) })
+        let [segments, coalesced, stamped, cleared_error] = [const { AtomicBool::new(false) }; 4];
+        let dropped = AtomicU64::new(0);
+        Ok(Self { udp, connected_to, local, segments, coalesced, stamped, dropped, cleared_error })
     }
 
     /// Lets several datagrams go to the kernel in one call, where it can do that.
@@ -181,7 +188,7 @@ impl Socket {
 
     /// Sends one datagram without blocking. On success the kernel has it.
     pub(crate) fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
-        past_pending_errors(|| match self.connected_to {
+        self.past_pending_errors(|| match self.connected_to {
             Some(_) => calls::send(&self.udp, datagram),
             None => calls::send_to(&self.udp, datagram, to),
         })
@@ -194,7 +201,7 @@ impl Socket {
             return None;
         }
         let to = self.connected_to.is_none().then_some(to);
-        let sent = past_pending_errors(|| platform::send_segments(&self.udp, bytes, each, to));
+        let sent = self.past_pending_errors(|| platform::send_segments(&self.udp, bytes, each, to));
         match sent {
             Err(error) if platform::cannot_segment(&error) => None,
             sent => Some(sent),
@@ -207,6 +214,26 @@ impl Socket {
         self.segments.store(false, Ordering::Relaxed);
     }
 
+    /// Sends, again where the kernel first hands out the error of an earlier datagram: this one was not even tried
+    /// (ip(7), udp(7)).
+    fn past_pending_errors(&self, send: impl Fn() -> io::Result<usize>) -> io::Result<()> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match send() {
+                Err(error) if tries < SEND_TRIES && is_pending_error(&error) => {
+                    self.cleared_error.store(true, Ordering::Relaxed);
+                }
+                sent => return sent.map(drop),
+            }
+        }
+    }
+
+    /// Whether a send has cleared an error since this was asked last.
+    pub(crate) fn has_cleared_error(&self) -> bool {
+        self.cleared_error.load(Ordering::Relaxed) && self.cleared_error.swap(false, Ordering::Relaxed)
+    }
+
     /// Takes one error off the queue of those that the network reported, once a send has met and cleared it:
     /// no read shows it any more, but it still wakes every wait. The destination that it is about.
     pub(crate) fn queued_error(&self) -> Option<(SocketAddr, io::Error)> {
@@ -217,20 +244,20 @@ impl Socket {
     }
 
     /// Reads without blocking: one datagram, or several of one sender where the kernel has them together.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
         loop {
             return match self.read(buffer) {
-                Ok(arrived) => Ok(Received::Datagrams(arrived)),
-                Err(error) if calls::found_nothing(&error) => Ok(Received::Empty),
+                Ok(arrived) => Received::Datagrams(arrived),
+                Err(error) if calls::found_nothing(&error) => Received::Empty,
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => continue,
                     _ if is_pending_error(&error) => {
                         let about = self
                             .connected_to
                             .or_else(|| platform::queued_error(&self.udp).map(|queued| queued.0));
-                        Ok(Received::Unreachable(about, error))
+                        Received::Unreachable(about, error)
                     }
-                    _ => Err(error),
+                    _ => Received::Failed(error),
                 },
             };
         }
@@ -254,19 +281,6 @@ fn extended(seen: u64, low: u32) -> u64 {
     if ahead < 1 << 31 { seen + u64::from(ahead) } else { seen }
 }
 
-/// Sends, again where the kernel first hands out the error of an earlier datagram: this one was not even tried
-/// (ip(7), udp(7)).
-fn past_pending_errors(send: impl Fn() -> io::Result<usize>) -> io::Result<()> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match send() {
-            Err(error) if tries < SEND_TRIES && is_pending_error(&error) => {}
-            sent => return sent.map(drop),
-        }
-    }
-}
-
 /// Errors that the network may have reported about an earlier datagram (ICMP), or that pass by themselves.
 fn is_pending_error(error: &io::Error) -> bool {
     error.kind() == ErrorKind::Interrupted || SocketFault::of(error).may_be_about_another()
@@ -283,7 +297,7 @@ mod tests {
     fn wait_for(socket: &Socket) -> Received {
         let mut buffer = [0; 64];
         for _ in 0..1000 {
-            match socket.receive(&mut buffer).expect("no hard error") {
+            match socket.receive(&mut buffer) {
                 Received::Empty => std::thread::sleep(std::time::Duration::from_millis(1)),
                 received => return received,
             }
@@ -322,7 +336,7 @@ mod tests {
         sent.expect("this kernel can segment").expect("the kernel takes it");
         let mut buffer = vec![0; RECEIVE_BUFFER];
         let mut datagrams = Vec::new();
-        while let Received::Datagrams(arrived) = to.receive(&mut buffer).unwrap() {
+        while let Received::Datagrams(arrived) = to.receive(&mut buffer) {
             assert_eq!(arrived.from.port(), from.local_address().port());
             datagrams.extend(arrived.datagrams(&buffer).map(<[u8]>::to_vec));
         }

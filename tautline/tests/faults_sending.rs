@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::sync::Barrier;
+use std::sync::{Barrier, mpsc};
 use std::time::Duration;
 
 use common::{
@@ -11,8 +11,9 @@ use common::{
     sealed_bytes, server, server_config, until,
 };
 use tautline::{
-    Config, DropReason, EncodeError, Event, Metadata, NonFinite, Payload, SendError, Sent, SocketFault,
-    UdpInterface, Wire, create_udp_client, create_udp_server,
+    Config, DropReason, EncodeError, Event, Handler, MessageRef, MessageType, Metadata, NonFinite, Payload,
+    Reply, SendError, Sent, SocketFault, UdpInterface, WaitPolicy, Wire, create_udp_client,
+    create_udp_server,
 };
 
 #[test]
@@ -275,4 +276,31 @@ fn settings_accepted_and_ignored() {
         "the kernel doubles what it is asked for"
     );
     assert_eq!(server.config().settings().unwrap().receive_buffer, 16_384);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn whoever_never_sleeps_still_tells_which_peer_cannot_be_reached() {
+    for wait in [WaitPolicy::Spin, WaitPolicy::Block] {
+        let server = server(server_config(Wire::Classic).wait(wait));
+        let [dead, alive] = [(); 2].map(|()| {
+            let peer = RawPeer::of(&server);
+            peer.command(0, 1.0, "0");
+            next(&server);
+            peer
+        });
+        drop(dead);
+        let (all, (sent, has_sent)) = (server.clone(), mpsc::channel());
+        // The driver's own send to the living one meets the error of the one before, and clears it.
+        let send = move |_: &MessageRef<'_>, _: &Reply| {
+            all.send(&1, &Metadata::data()).expect("the kernel takes both");
+            sent.send(()).expect("the test waits");
+        };
+        server.register_message_handler(MessageType::Command, Handler::inline(send));
+        alive.command(1, 2.0, "0");
+        has_sent.recv_timeout(PATIENCE).expect("it came");
+        until("the dead one is told of", || {
+            server.statistics().socket_faults.of(SocketFault::PortUnreachable) > 0
+        });
+    }
 }

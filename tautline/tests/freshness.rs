@@ -5,6 +5,11 @@ mod common;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+#[cfg(target_os = "linux")]
+use std::{
+    fs::File,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+};
 
 use common::{PATIENCE, RawPeer, WIRES, client, client_config, next_number, server, server_config, until};
 use tautline::{
@@ -163,6 +168,55 @@ fn of_a_stream_only_the_newest_waits() {
         let statistics = server.statistics();
         let offered = statistics.inbox.offered() + statistics.messages_dropped.total();
         assert_eq!((offered, statistics.messages_received, statistics.inbox.waiting), (101, 101, 0));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_that_fails_makes_nothing_look_fresh() {
+    for wire in WIRES {
+        let (server, mut driver, client) = driven(wire, Qos::new().lifespan(MS * 100));
+        read_all(&mut driver, |_, _| {});
+        send(&client, 0..5);
+        thread::sleep(MS * 110);
+        let broken = Broken::socket(driver.socket_descriptor().expect("connected"));
+        assert!(driver.turn(Duration::ZERO) > 0, "it does not say that nothing waits");
+        drop(broken);
+        let mut seen = 0;
+        read_all(&mut driver, |_, _| seen += 1);
+        assert_eq!((seen, server.statistics().messages_dropped.of(DropReason::Expired)), (0, 5), "{wire}");
+    }
+}
+
+/// A descriptor that is another file's for a while, so that no socket can be read there.
+#[cfg(target_os = "linux")]
+struct Broken {
+    descriptor: i32,
+    socket: OwnedFd,
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+impl Broken {
+    fn socket(descriptor: i32) -> Self {
+        // SAFETY: the connection that the descriptor belongs to outlives this.
+        let socket =
+            unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned().expect("one more is free");
+        let broken = Self { descriptor, socket };
+        broken.put(File::open("/dev/null").expect("it is there").as_raw_fd());
+        broken
+    }
+
+    fn put(&self, other: i32) {
+        // SAFETY: both are open, and only the test's thread uses the connection.
+        assert_eq!(unsafe { libc::dup2(other, self.descriptor) }, self.descriptor);
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Broken {
+    fn drop(&mut self) {
+        self.put(self.socket.as_raw_fd());
     }
 }
 

@@ -53,6 +53,9 @@ impl Turner {
         let mut buffers = std::mem::take(&mut self.buffers);
         // The first time, and after a panic.
         buffers.datagram.resize(RECEIVE_BUFFER, 0);
+        if self.socket.has_cleared_error() {
+            self.read_error_queue();
+        }
         let found = self.find(&mut buffers.datagram, wait);
         let now = match &found {
             Found::Awaited(_, now) => *now,
@@ -74,7 +77,7 @@ impl Turner {
         let until = until.into_iter().flatten().min();
         let asks = self.patience.asks(began);
         if asks || self.more_may_wait || until.is_some_and(|until| until <= began) {
-            match self.receive(buffer) {
+            match self.socket.receive(buffer) {
                 Received::Empty => {
                     self.more_may_wait = false;
                     self.arrivals.found_empty(self.shared.clock.steady(began));
@@ -83,7 +86,6 @@ impl Turner {
             }
         }
         if until.is_some_and(|until| until <= began) {
-            self.read_error_queue();
             return Found::Nothing;
         }
         if asks && let Some(found) = self.ask(buffer, began, until) {
@@ -132,7 +134,7 @@ impl Turner {
                     now = back;
                 }
             }
-            match self.receive(buffer) {
+            match self.socket.receive(buffer) {
                 Received::Empty => {
                     *empty_at = Some(now);
                     now = Instant::now();
@@ -159,7 +161,7 @@ impl Turner {
                 return Found::Nothing;
             }
         };
-        match self.receive(buffer) {
+        match self.socket.receive(buffer) {
             Received::Empty => {
                 self.arrivals.found_empty(self.shared.clock.steady(began));
                 if has_error {
@@ -173,14 +175,6 @@ impl Turner {
                 Found::Awaited(received, self.shared.clock.now_at(now))
             }
         }
-    }
-
-    /// Reads; a failure of the socket, which is told where it occurs, leaves nothing to read.
-    fn receive(&self, buffer: &mut [u8]) -> Received {
-        self.socket.receive(buffer).unwrap_or_else(|error| {
-            self.socket_failed(&error);
-            Received::Empty
-        })
     }
 
     /// Takes in what was found, and reads on where more may wait, within the budget; or within a larger one, where messages
@@ -203,6 +197,13 @@ impl Turner {
                     self.reported(address, &error);
                     count += 1;
                 }
+                Received::Failed(error) => {
+                    self.socket_failed(&error);
+                    // As if there had been one: what waits is still there, and no younger than it was.
+                    count += 1;
+                    self.more_may_wait = true;
+                    break;
+                }
                 Received::Datagrams(arrived) => count += self.take(arrived, buffers, now, sink),
             }
             self.more_may_wait = !reads_on || count >= TURN_BUDGET;
@@ -210,7 +211,7 @@ impl Turner {
             if (self.more_may_wait && !catches_up) || self.life.is_stopped() {
                 break;
             }
-            received = self.receive(&mut buffers.datagram);
+            received = self.socket.receive(&mut buffers.datagram);
         }
         self.hand_out_held(now, sink);
         if count >= TURN_BUDGET && self.offload {
@@ -255,7 +256,7 @@ impl Turner {
         count
     }
 
-    /// Empties the queue of errors that a send has cleared: until then the socket would wake every wait.
+    /// Empties the queue of errors that a send has cleared: until then they take room from datagrams, and wake every wait.
     fn read_error_queue(&mut self) {
         for _ in 0..TURN_BUDGET {
             let Some((address, error)) = self.socket.queued_error() else { return };
