@@ -134,15 +134,16 @@ impl Requests {
         self.waiting.load(Ordering::Relaxed) > 0 && self.answer_one(message, arrival, pool)
     }
 
+    /// Whether a message would answer a request.
+    pub(crate) fn expect(&self, message: &MessageRef<'_>, arrival: &Arrival) -> bool {
+        let is_expected =
+            |id| lock(&self.table).pending.get(&id).is_some_and(|pending| pending.is_for(arrival));
+        self.waiting.load(Ordering::Relaxed) > 0 && answered_by(message).is_some_and(is_expected)
+    }
+
     fn answer_one(&self, message: &MessageRef<'_>, arrival: &Arrival, pool: &Arc<Pool>) -> bool {
-        let id = match &message.correlation_id {
-            Some(Id::Number(number)) => Some(*number),
-            // The classic wire carries numbers as their digits.
-            Some(Id::Text(digits)) => digits.parse().ok(),
-            None => None,
-        };
         let is_meant = |pending: &Pending| pending.is_for(arrival);
-        let Some(answer) = id.and_then(|id| self.end(id, is_meant)) else { return false };
+        let Some(answer) = answered_by(message).and_then(|id| self.end(id, is_meant)) else { return false };
         answer.set(Ok(Message::copy(pool, message, *arrival)));
         true
     }
@@ -237,6 +238,15 @@ impl Drop for Request {
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The number of the request that a message says it answers.
+fn answered_by(message: &MessageRef<'_>) -> Option<u64> {
+    match message.correlation_id.as_ref()? {
+        Id::Number(number) => Some(*number),
+        // The classic wire carries numbers as their digits.
+        Id::Text(digits) => digits.parse().ok(),
     }
 }
 

@@ -3,16 +3,16 @@
 
 mod common;
 
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, mpsc};
 use std::time::{Duration, Instant};
 
 use common::{
     PATIENCE, RawPeer, WIRES, address, client, client_config, lines_logged, next_number, pair, sealed,
-    server, server_config,
+    server, server_config, until,
 };
 use tautline::{
-    Cause, Config, ConnectError, ConnectionState, Event, Handler, MessageType, Metadata, ReceiveError,
-    SendError, UdpInterface, Wire, create_udp_client, create_udp_server,
+    Cause, Config, ConnectError, ConnectionState, DropReason, Event, Handler, MessageType, Metadata,
+    ReceiveError, SendError, UdpInterface, Wire, create_udp_client, create_udp_server,
 };
 
 #[test]
@@ -305,4 +305,28 @@ fn the_configuration_is_replaced_only_while_disconnected() {
     server.disconnect();
     server.connect_with(other).unwrap();
     assert_eq!(server.config().settings().unwrap().name, "another");
+}
+
+#[test]
+fn what_a_disconnect_cuts_off_in_the_middle_of_a_datagram_is_counted() {
+    let (server, client) = pair(Wire::Native);
+    let (entered, has_entered) = mpsc::channel();
+    let (go, may_go) = mpsc::channel::<()>();
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::inline(move |_, _| {
+            entered.send(()).expect("the test waits");
+            may_go.recv().expect("the test says so");
+        }),
+    );
+    client.send_batch(&[0; 10], &Metadata::command()).expect("connected");
+    has_entered.recv_timeout(PATIENCE).expect("one comes");
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.disconnect());
+        until("it is disconnecting", || server.send(&1, &Metadata::data()).is_err());
+        go.send(()).expect("it waits");
+    });
+    let statistics = server.statistics();
+    let accounted = statistics.handlers.handled + statistics.messages_dropped.of(DropReason::Closed);
+    assert_eq!((statistics.messages_received, statistics.handlers.handled), (accounted, 1), "{statistics:?}");
 }

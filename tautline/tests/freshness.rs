@@ -13,8 +13,8 @@ use std::{
 
 use common::{PATIENCE, RawPeer, WIRES, client, client_config, next_number, server, server_config, until};
 use tautline::{
-    Arrival, Config, Driver, DropReason, Handler, MessageRef, MessageType, Metadata, Qos, ReceiveError,
-    UdpInterface, WallTime, Wire,
+    Arrival, Config, Driver, DropReason, Drops, Handler, MessageRef, MessageType, Metadata, Qos,
+    ReceiveError, Statistics, UdpInterface, WallTime, Watchdog, WatchdogState, Wire,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -103,6 +103,61 @@ fn after_a_pause_the_newest_is_handed_out_first() {
 }
 
 #[test]
+fn a_history_alone_is_enough_for_that() {
+    for wire in WIRES {
+        let (_server, mut driver, client) = driven(wire, Qos::new().keep_last(1));
+        read_all(&mut driver, |_, _| {});
+        send(&client, 0..50);
+        thread::sleep(MS * 20);
+        let mut seen = Vec::new();
+        read_all(&mut driver, |message, _| seen.push(number_in(message)));
+        assert_eq!(seen, [49], "{wire}");
+    }
+}
+
+#[test]
+fn what_names_another_message_overtakes_nothing_of_its_stream() {
+    for wire in WIRES {
+        let (server, mut driver, client) = driven(wire, Qos::new().keep_last(1).lifespan(LONG));
+        read_all(&mut driver, |_, _| {});
+        send(&client, 0..1);
+        client.send(&1, &Metadata::command().correlation_id("job-7")).expect("connected");
+        client.flush();
+        thread::sleep(MS * 20);
+        let mut seen = Vec::new();
+        read_all(&mut driver, |message, _| seen.push(number_in(message)));
+        assert_eq!((seen, next_number(&server)), (vec![1], 1), "{wire}");
+        assert_eq!(server.statistics().messages_dropped.of(DropReason::Superseded), 1);
+    }
+}
+
+#[test]
+fn what_expires_before_it_is_handed_out_feeds_no_watchdog() {
+    let (server, mut driver, client) = driven(Wire::Native, Qos::new().keep_last(1).lifespan(MS * 100));
+    let slow = |message: &MessageRef<'_>, _: &tautline::Reply| {
+        if message.channel == 0 {
+            thread::sleep(MS * 110);
+        }
+    };
+    server.register_message_handler(MessageType::Command, Handler::inline(slow));
+    read_all(&mut driver, |_, _| {});
+    server.watch(Watchdog::messages((MessageType::Command, 1), LONG), |_| {}).expect("possible");
+    for channel in [0, 1] {
+        client.send(&channel, &Metadata::command().channel(channel)).expect("connected");
+    }
+    client.flush();
+    thread::sleep(MS * 20);
+    read_all(&mut driver, |_, _| {});
+    // It comes in front, unless this machine was so slow that both had expired.
+    assert!(server.statistics().messages_dropped.of(DropReason::Expired) > 0);
+    assert!(
+        !server.watchdogs().iter().any(|watchdog| watchdog.state == WatchdogState::Armed),
+        "{:?}",
+        server.watchdogs()
+    );
+}
+
+#[test]
 fn a_reader_that_paused_gets_nothing_that_has_expired() {
     for wire in WIRES {
         let server = server(server_config(wire).qos(MessageType::Command, Qos::new().lifespan(MS * 100)));
@@ -115,6 +170,55 @@ fn a_reader_that_paused_gets_nothing_that_has_expired() {
         let early = server.statistics().messages_dropped.of(DropReason::Expired);
         assert_eq!(inbox.dropped.of(DropReason::Expired) + early, 20, "{wire}");
         assert_eq!((inbox.offered() + early, inbox.taken, inbox.waiting), (20, 0, 0));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_that_fails_makes_nothing_look_fresh() {
+    for wire in WIRES {
+        let (server, mut driver, client) = driven(wire, Qos::new().lifespan(MS * 100));
+        read_all(&mut driver, |_, _| {});
+        send(&client, 0..5);
+        thread::sleep(MS * 110);
+        let broken = Broken::socket(driver.socket_descriptor().expect("connected"));
+        assert!(driver.turn(Duration::ZERO) > 0, "it does not say that nothing waits");
+        drop(broken);
+        let mut seen = 0;
+        read_all(&mut driver, |_, _| seen += 1);
+        assert_eq!((seen, server.statistics().messages_dropped.of(DropReason::Expired)), (0, 5), "{wire}");
+    }
+}
+
+/// A descriptor that is another file's for a while, so that no socket can be read there.
+#[cfg(target_os = "linux")]
+struct Broken {
+    descriptor: i32,
+    socket: OwnedFd,
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+impl Broken {
+    fn socket(descriptor: i32) -> Self {
+        // SAFETY: the connection that the descriptor belongs to outlives this.
+        let socket =
+            unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned().expect("one more is free");
+        let broken = Self { descriptor, socket };
+        broken.put(File::open("/dev/null").expect("it is there").as_raw_fd());
+        broken
+    }
+
+    fn put(&self, other: i32) {
+        // SAFETY: both are open, and only the test's thread uses the connection.
+        assert_eq!(unsafe { libc::dup2(other, self.descriptor) }, self.descriptor);
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Broken {
+    fn drop(&mut self) {
+        self.put(self.socket.as_raw_fd());
     }
 }
 
@@ -171,53 +275,13 @@ fn of_a_stream_only_the_newest_waits() {
     }
 }
 
-#[cfg(target_os = "linux")]
-#[test]
-fn a_read_that_fails_makes_nothing_look_fresh() {
-    for wire in WIRES {
-        let (server, mut driver, client) = driven(wire, Qos::new().lifespan(MS * 100));
-        read_all(&mut driver, |_, _| {});
-        send(&client, 0..5);
-        thread::sleep(MS * 110);
-        let broken = Broken::socket(driver.socket_descriptor().expect("connected"));
-        assert!(driver.turn(Duration::ZERO) > 0, "it does not say that nothing waits");
-        drop(broken);
-        let mut seen = 0;
-        read_all(&mut driver, |_, _| seen += 1);
-        assert_eq!((seen, server.statistics().messages_dropped.of(DropReason::Expired)), (0, 5), "{wire}");
-    }
-}
-
-/// A descriptor that is another file's for a while, so that no socket can be read there.
-#[cfg(target_os = "linux")]
-struct Broken {
-    descriptor: i32,
-    socket: OwnedFd,
-}
-
-#[cfg(target_os = "linux")]
-#[allow(unsafe_code)]
-impl Broken {
-    fn socket(descriptor: i32) -> Self {
-        // SAFETY: the connection that the descriptor belongs to outlives this.
-        let socket =
-            unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned().expect("one more is free");
-        let broken = Self { descriptor, socket };
-        broken.put(File::open("/dev/null").expect("it is there").as_raw_fd());
-        broken
-    }
-
-    fn put(&self, other: i32) {
-        // SAFETY: both are open, and only the test's thread uses the connection.
-        assert_eq!(unsafe { libc::dup2(other, self.descriptor) }, self.descriptor);
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Drop for Broken {
-    fn drop(&mut self) {
-        self.put(self.socket.as_raw_fd());
-    }
+/// How many messages have given way to newer ones at the driver, which holds some back after a pause, and at `place`.
+fn superseded(server: &UdpInterface, place: impl Fn(&Statistics) -> &Drops) -> u64 {
+    let statistics = server.statistics();
+    [&statistics.messages_dropped, place(&statistics)]
+        .map(|dropped| dropped.of(DropReason::Superseded))
+        .iter()
+        .sum()
 }
 
 #[test]
@@ -278,15 +342,6 @@ fn the_age_of_a_message_counts_from_its_making_once_the_clocks_are_compared() {
     let message = common::next(&server);
     let (age, since) = (message.age(), sent.elapsed());
     assert!(age <= since + MS * 100, "{age:?}");
-}
-
-/// How many messages have given way to newer ones at the driver, which holds some back after a pause, and at `place`.
-fn superseded(server: &UdpInterface, place: impl Fn(&Statistics) -> &Drops) -> u64 {
-    let statistics = server.statistics();
-    [&statistics.messages_dropped, place(&statistics)]
-        .map(|dropped| dropped.of(DropReason::Superseded))
-        .iter()
-        .sum()
 }
 
 #[test]

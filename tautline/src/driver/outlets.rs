@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tautline_proto::Now;
+use tautline_proto::{Instant as Steady, Now};
 
 use super::{Life, Sink, Turner};
 use crate::DropReason;
@@ -15,6 +15,7 @@ use crate::reply::Reply;
 use crate::shared::Shared;
 use crate::sync::Arc;
 use crate::waiting::{Limits, Waiting};
+use crate::watchdog::List;
 
 /// What was read so long after it came has others behind it.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -28,6 +29,9 @@ pub(super) struct Outlets<'a> {
     pub(super) dispatcher: &'a mut Dispatcher<Reply>,
     pub(super) life: &'a Life,
     pub(super) inbox_is_on: bool,
+    pub(super) watchdogs: &'a List,
+    /// The turn's time.
+    pub(super) now: Steady,
 }
 
 impl Outlets<'_> {
@@ -40,7 +44,8 @@ impl Outlets<'_> {
         limits: &Limits,
         sink: &mut Sink<'_>,
     ) -> bool {
-        let Self { shared, dispatcher, life, inbox_is_on } = self;
+        let Self { shared, dispatcher, life, inbox_is_on, watchdogs, now } = self;
+        watchdogs.took(message, arrival.peer, *now);
         if let Some(see) = sink {
             see(message, arrival);
         }
@@ -72,9 +77,9 @@ impl Held {
 
     /// Whether a message is to be held back that was read at `now`; `waited`: since it came.
     #[inline]
-    pub(super) fn wants(&self, message: &MessageRef<'_>, limits: &Limits, waited: Duration) -> bool {
-        // Once one is held, those that came after it must not overtake it. An answer is waited for.
-        limits.keep.is_some() && (waited >= PAUSE || !self.is_empty()) && message.correlation_id.is_none()
+    pub(super) fn wants(&self, limits: &Limits, waited: Duration) -> bool {
+        // Once one is held, those that came after it must not overtake it.
+        limits.keep.is_some() && (waited >= PAUSE || !self.is_empty())
     }
 
     /// Holds a message back; whether it has replaced one.
@@ -109,8 +114,10 @@ impl Turner {
                 _ if self.life.is_stopped() => DropReason::Closed,
                 true => DropReason::Expired,
                 false => {
-                    let Self { shared, dispatcher, life, inbox_is_on, .. } = self;
-                    let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on: *inbox_is_on };
+                    let Self { shared, dispatcher, life, inbox_is_on, watchdogs, .. } = self;
+                    let (watchdogs, now) = (watchdogs.load(), now.steady);
+                    let inbox_is_on = *inbox_is_on;
+                    let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watchdogs, now };
                     outlets.offer(&kept.item.as_ref(), &kept.item.arrival(), &kept.limits, sink);
                     continue;
                 }
@@ -118,6 +125,8 @@ impl Turner {
             self.inbound.refuse(reason);
         }
         self.dispatcher.release();
-        self.settle(now);
+        if !self.life.is_orphaned() {
+            self.settle(now);
+        }
     }
 }

@@ -279,10 +279,11 @@ impl Turner {
         let Some(accepted) = accepted else { return };
         let Self { inbound, shared, dispatcher, life, watchdogs, brought_messages, freshness, held, .. } =
             self;
-        let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on: self.inbox_is_on };
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
         let watchdogs = watchdogs.load();
         watchdogs.heard(peer, now.steady);
+        let inbox_is_on = self.inbox_is_on;
+        let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watchdogs, now: now.steady };
         let clock = inbound.peer_clock(peer, now.steady);
         let read_at = shared.clock.instant(now.steady);
         let waited = now.steady.since(origin.came.at);
@@ -293,6 +294,7 @@ impl Turner {
         let refusals = messages.refusals();
         while let Some(message) = messages.advance() {
             if life.is_stopped() {
+                refusals.count(DropReason::Closed);
                 break;
             }
             *brought_messages = true;
@@ -320,8 +322,8 @@ impl Turner {
             } else {
                 &Limits::NONE
             };
-            watchdogs.took(message, peer, now.steady);
-            if held.wants(message, limits, waited) {
+            // An answer is waited for.
+            if held.wants(limits, waited) && !shared.requests.expect(message, &arrival) {
                 if held.hold(shared, message, arrival, *limits) {
                     refusals.count(DropReason::Superseded);
                 }

@@ -14,5 +14,5 @@ mod thread;
 mod watch;
 
 pub use spec::{WatchError, WatchId, Watchdog, WatchdogChange, WatchdogEvent, Watched};
-pub(crate) use table::{Watchdogs, Watches};
+pub(crate) use table::{List, Watchdogs, Watches};
 pub use watch::{WatchdogState, WatchdogStats};
