@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::SendError;
 use crate::fault::SocketFault;
+use crate::handlers::quietly;
 use crate::sync::lock;
 use crate::watchdog::WatchdogEvent;
 use crate::{Cause, ConnectionState, MessageType, Outcome, PeerId, RealtimePart, RemovalReason};
@@ -208,7 +209,8 @@ impl WakeUps {
             let waker = lock(&queue.state).waker.take();
             queue.ready.notify_all();
             if let Some(waker) = waker {
-                waker.wake();
+                // One that panics keeps no event from others, nor its publisher from going on.
+                let _ = quietly(|| waker.wake());
             }
         }
     }
@@ -279,6 +281,10 @@ impl Future for NextEvent<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
     use super::*;
 
     fn silent(number: u64) -> Event {
@@ -305,6 +311,26 @@ mod tests {
         (0..EVENT_QUEUE as u64 + 5).for_each(|number| bus.publish(&silent(number)));
         assert_eq!(events.missed(), 5);
         assert_eq!(events.next(Duration::ZERO), Some(silent(5)));
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_no_event_from_others() {
+        struct Bell(AtomicBool);
+        impl Wake for Bell {
+            fn wake(self: Arc<Self>) {
+                assert!(!self.0.swap(true, Ordering::Relaxed), "a broken executor");
+            }
+        }
+        let bus = EventBus::default();
+        let mut subscribed = [(); 3].map(|()| bus.subscribe());
+        // Those of the first and the second panic.
+        let bells = [true, true, false].map(|broken| Arc::new(Bell(AtomicBool::new(broken))));
+        for (events, bell) in subscribed.iter_mut().zip(&bells) {
+            let waker = Waker::from(Arc::clone(bell));
+            assert!(pin!(events.next_async()).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        bus.publish(&silent(1));
+        assert!(bells[2].0.load(Ordering::Relaxed), "it was woken");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -194,7 +195,11 @@ impl Inbox {
         let line = std::mem::take(&mut state.line);
         drop(state);
         drop(messages);
-        line.into_iter().for_each(|waiter| waiter.wake.wake());
+        for waiter in line {
+            // One that panics keeps neither the others waiting nor the connection from ending. What it throws is leaked: its
+            // destructor is code of the user too.
+            catch_unwind(AssertUnwindSafe(|| waiter.wake.wake())).unwrap_or_else(std::mem::forget);
+        }
     }
 
     /// Keeps a copy of the message, or drops it or another one as its limits and the policy say.

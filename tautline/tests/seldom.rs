@@ -382,6 +382,22 @@ fn a_driver_that_dies_ends_its_connection() {
 }
 
 #[test]
+fn a_second_waker_that_panics_does_not_keep_a_dead_connection_alive() {
+    let server = server(server_config(Wire::Classic));
+    let waker = Waker::from(Arc::new(Broken));
+    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(server.receive_async())).collect();
+    for receive in &mut waiting {
+        assert!(receive.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    // The first ends the driver, the others are woken as it gives up.
+    RawPeer::of(&server).command(0, 1.0, "1");
+    until("it is told", || server.connection_state() == ConnectionState::Error);
+    server.connect().unwrap();
+    RawPeer::of(&server).command(0, 1.0, "2");
+    assert_eq!(next(&server).decode::<u64>().unwrap(), 2);
+}
+
+#[test]
 fn strangers_who_come_and_go_are_logged_within_the_limit() {
     let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
     driver.connect().unwrap();
