@@ -36,8 +36,8 @@ impl Bell {
         self.asleep.store(true, Ordering::SeqCst);
         let result = sleep(!self.rung.swap(false, Ordering::SeqCst));
         self.asleep.store(false, Ordering::SeqCst);
-        // Whoever rang meanwhile is heard now.
-        self.rung.store(false, Ordering::SeqCst);
+        // Whoever rang meanwhile is heard now. A swap, not a store: only by reading the ring do we see what was done before it.
+        let _ = self.rung.swap(false, Ordering::SeqCst);
         result
     }
 }
