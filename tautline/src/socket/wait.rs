@@ -120,6 +120,9 @@ mod without_poll {
     /// How late a wake-up may be noticed.
     const SLICE: Duration = Duration::from_millis(1);
 
+    /// WSAEMSGSIZE: a datagram is there, longer than the buffer. Elsewhere it is only cut short.
+    const LONGER: i32 = 10_040;
+
     /// The waiting side.
     #[derive(Debug)]
     pub(crate) struct Waiter(Arc<AtomicBool>);
@@ -147,7 +150,8 @@ mod without_poll {
             while !self.0.swap(false, Ordering::Relaxed)
                 && timeout.is_none_or(|limit| start.elapsed() < limit)
             {
-                if udp.peek(&mut [0; 1]).is_ok() {
+                let seen = udp.peek(&mut [0; 1]);
+                if seen.is_ok() || seen.is_err_and(|error| error.raw_os_error() == Some(LONGER)) {
                     break;
                 }
                 std::thread::sleep(SLICE);
