@@ -537,3 +537,31 @@ fn a_message_counts_when_the_kernel_takes_it() {
     }
     assert_eq!(messages, [1, 0]);
 }
+
+#[test]
+fn a_datagram_due_has_the_highest_priority_of_what_is_in_it() {
+    let mut pair = Pair::new();
+    let now = pair.now();
+    let mut out = Vec::new();
+    let offer = |pair: &mut Pair, priority| {
+        let head = Head { delivery: Delivery::Reliable, priority, ..plain_head(now) };
+        let mut frame = Vec::new();
+        let started = pair.client.encoder.begin(&mut frame, &head).expect("no texts");
+        assert!(pair.client.encoder.finish(&mut frame, started));
+        let outbound = &mut pair.client.outbound;
+        outbound.offer(outbound.peers()[0], &frame[16..], 1, None).expect("room");
+    };
+    let mut due = |pair: &mut Pair, ms| {
+        let due = pair.client.outbound.poll_delivery(at(ms).steady, false, &mut out).expect("due");
+        due.priority
+    };
+    offer(&mut pair, Priority::Low);
+    assert_eq!(due(&mut pair, 1), Priority::Low);
+    offer(&mut pair, Priority::High);
+    offer(&mut pair, Priority::Normal);
+    assert_eq!(due(&mut pair, 2), Priority::High);
+    // With those before, which are sent again.
+    offer(&mut pair, Priority::Critical);
+    assert_eq!(due(&mut pair, 500), Priority::Critical);
+    assert_eq!(due(&mut pair, 1_000), Priority::Critical);
+}

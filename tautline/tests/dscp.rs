@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use common::{PATIENCE, address, client, client_config, next, server, server_config};
 use rustix::net::sockopt;
-use tautline::{Config, Metadata, PartOutcome, Priority, RealtimePart, UdpInterface, Wire};
+use tautline::{
+    Config, Metadata, Outcome, PartOutcome, Payload, Priority, RealtimePart, Target, UdpInterface, Wire,
+};
 
 /// The mark of each priority.
 const MARKS: [(Priority, u8); 4] =
@@ -140,10 +142,11 @@ fn watched_way(server: SocketAddr) -> (SocketAddr, Receiver<u8>) {
         far.send(&buffer[..len]).unwrap();
         loop {
             if let Some((len, mark)) = read(&near, &mut buffer) {
-                let _ = far.send(&buffer[..len]);
+                // Before whoever waits for the datagram looks at the marks.
                 if seen.send(mark).is_err() {
                     return;
                 }
+                let _ = far.send(&buffer[..len]);
             }
             if let Ok(len) = far.recv(&mut buffer) {
                 let _ = near.send(&buffer[..len]);
@@ -183,4 +186,25 @@ fn a_stream_that_shares_datagrams_is_marked() {
     let marked: Vec<_> = marks.try_iter().collect();
     assert!(marked.iter().filter(|&&mark| mark == 34).count() >= 17, "{marked:?}");
     assert!(marked.iter().all(|mark| [0, 34].contains(mark)), "{marked:?}");
+}
+
+#[test]
+fn the_rest_of_a_reliable_message_is_marked_as_it_is_whatever_goes_in_between() {
+    let server = server(server_config(Wire::Native));
+    let (way, marks) = watched_way(address(&server));
+    let config = client_config(&server).endpoint(way.to_string());
+    let config = config.liveness_timeout(Duration::from_secs(60)).heartbeat_interval(Duration::from_secs(20));
+    let client = client(config.dscp(true));
+    let bulk = Payload::raw(vec![7; 60_000]);
+    let low = Metadata::data().priority(Priority::Low);
+    let receipt = client.send_payload_reliable_to(Target::All, &bulk, &low).unwrap();
+    // Its sender writes the first datagrams, the driver those that follow.
+    send(&client, Priority::Critical);
+    assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));
+    next(&server);
+    next(&server);
+    let marked: Vec<_> = marks.try_iter().collect();
+    let with = |mark| marked.iter().filter(|&&other| other == mark).count();
+    assert_eq!(with(46), 1, "{marked:?}");
+    assert!(with(8) >= 60_000 / 1_472, "{marked:?}");
 }

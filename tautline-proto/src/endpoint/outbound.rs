@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 
 use super::outflow::{Outflow, Turn};
 use super::{Command, EndpointConfig, OpenPeer, Outcome, Refusal, RemovalReason, Role, WireFormat};
-use crate::message::Delivery;
+use crate::message::{Delivery, Priority};
 use crate::peer::{PeerId, SessionId};
 use crate::stats::PeerTxCounters;
 use crate::time::{Instant, Now};
@@ -49,6 +49,8 @@ pub struct Due {
     pub peer: PeerId,
     /// How many messages go for the first time in it.
     pub messages: u64,
+    /// The highest priority in it; `Normal` where there is no message.
+    pub priority: Priority,
 }
 
 /// What the kernel took.
@@ -342,9 +344,9 @@ impl Outbound {
             // What must wait for others is looked at again soon.
             let soonest = if polled.is_some() { at } else { now.plus(HELD_BACK) };
             self.schedule(id, soonest);
-            if let Some(messages) = polled {
+            if let Some((messages, priority)) = polled {
                 let messages = messages + self.take_uncounted(id);
-                return Some(Due { peer: id, messages });
+                return Some(Due { peer: id, messages, priority });
             }
         }
         None

@@ -11,7 +11,7 @@ use core::time::Duration;
 use hashbrown::HashMap;
 
 use super::{Outcome, Refusal};
-use crate::message::Delivery;
+use crate::message::{Delivery, Priority};
 use crate::path::RoundTrip;
 use crate::time::Instant;
 use crate::wire::native::{self, Ack, Control, DELIVERY_WINDOW, DeliveryNumbers};
@@ -47,6 +47,8 @@ pub(super) struct Outflow {
     last_ordered: HashMap<Stream, Range<u64>>,
     unsent: u64,
     urgent: VecDeque<u64>,
+    /// The highest priority in the datagram that was written last.
+    highest: Option<Priority>,
     on_their_way: Vec<u64>,
     expiries: BTreeSet<(Instant, u64)>,
     round_trip: RoundTrip,
@@ -70,6 +72,7 @@ struct Unit {
     frame: Vec<u8>,
     /// The number of its message's first unit.
     message: u64,
+    priority: Priority,
     /// How often it was sent.
     tries: u32,
     sent_at: Instant,
@@ -135,6 +138,7 @@ impl Outflow {
         let delivery = Delivery::from_wire(frame[4] >> 6).unwrap_or_default();
         let count = if frame.len() <= room { Some(1) } else { native::parts(frame.len(), room) };
         let count = count.filter(|&count| u64::from(count) <= DELIVERY_WINDOW).ok_or(Refusal::TooLarge)?;
+        let priority = native::priority_of(frame[4]);
         let unsettled = self.units.len() as u64;
         if unsettled + u64::from(count) > DELIVERY_WINDOW {
             return Err(Refusal::WindowFull);
@@ -145,16 +149,16 @@ impl Outflow {
         if count == 1 {
             let mut frame = frame.to_vec();
             numbers.fill(&mut frame, delivery);
-            self.push(frame, first);
+            self.push(frame, first, priority);
         } else {
             for fragment in native::cut(frame, delivery, numbers, count) {
                 let mut frame = Vec::new();
                 fragment.write(&mut frame);
-                self.push(frame, first);
+                self.push(frame, first, priority);
             }
         }
         let units = u64::from(count);
-        if native::is_critical(frame[4]) {
+        if priority == Priority::Critical {
             self.urgent.extend(first..first + units);
         }
         let pending = Pending { units, unacknowledged: units, receipt, expires };
@@ -176,19 +180,21 @@ impl Outflow {
         DeliveryNumbers { number: first as u32, behind }
     }
 
-    fn push(&mut self, frame: Vec<u8>, message: u64) {
+    fn push(&mut self, frame: Vec<u8>, message: u64, priority: Priority) {
         let never = Instant::from_nanos(0);
-        self.units.push_back(Unit { frame, message, tries: 0, sent_at: never, resend_at: never, passed: 0 });
+        let (sent_at, resend_at) = (never, never);
+        self.units.push_back(Unit { frame, message, priority, tries: 0, sent_at, resend_at, passed: 0 });
     }
 
-    /// Writes the frames of the next datagram that is due; how many messages go for the first time, `None` where nothing
-    /// is due.
+    /// Writes the frames of the next datagram that is due; how many messages go for the first time and the highest priority
+    /// in it, `None` where nothing is due.
     pub(super) fn poll(
         &mut self,
         turn: Turn,
         out: &mut Vec<u8>,
         settled: &mut impl Extend<(u64, Outcome)>,
-    ) -> Option<u64> {
+    ) -> Option<(u64, Priority)> {
+        self.highest = None;
         settled.extend(self.overdue(turn));
         let begin = out.len();
         let timeout = self.timeout();
@@ -199,7 +205,7 @@ impl Outflow {
         }
         messages += self.send_first(turn, timeout, out, begin);
         self.write_forward(turn, timeout, out, begin);
-        (out.len() > begin).then_some(messages)
+        (out.len() > begin).then(|| (messages, self.highest.unwrap_or_default()))
     }
 
     /// Writes the units that are due again; whether there are any.
@@ -213,6 +219,7 @@ impl Outflow {
             if !unit.write(turn, timeout, out, begin) {
                 break;
             }
+            self.highest = self.highest.max(Some(unit.priority));
             resent = true;
         }
         resent
@@ -256,6 +263,7 @@ impl Outflow {
         if !unit.write(turn, timeout, out, begin) {
             return None;
         }
+        self.highest = self.highest.max(Some(unit.priority));
         let place = self.on_their_way.partition_point(|&other| other < number);
         self.on_their_way.insert(place, number);
         Some(u64::from(unit.message == number))

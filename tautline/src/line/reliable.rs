@@ -41,7 +41,6 @@ impl Line {
         let due_before = self.deliveries.signs().due();
         let Self { open, deliveries, .. } = self;
         let open = open.as_mut().expect("nobody closes it meanwhile");
-        open.mark(job.terms.priority);
         let frame = &job.datagram[HEADER_LEN..];
         let outcome = open.send_each(job.terms.target, 1, |open, peer| {
             let offered = open.outbound.offer(peer, frame, deliveries.next_receipt(), how.expires);
@@ -67,11 +66,12 @@ impl Line {
         let Some(open) = &mut self.open else { return false };
         let mut datagram = std::mem::take(&mut open.scratch);
         let due = open.outbound.poll_delivery(now, others_wait, &mut datagram);
-        if let Some(due) = due
-            && open.send_to(due.peer, &mut datagram, due.messages).is_err()
-        {
-            open.outbound.not_sent(due);
-            self.counters.refused.add(1);
+        if let Some(due) = due {
+            open.mark(due.priority);
+            if open.send_to(due.peer, &mut datagram, due.messages).is_err() {
+                open.outbound.not_sent(due);
+                self.counters.refused.add(1);
+            }
         }
         open.scratch = datagram;
         self.deliveries.update(&mut open.outbound);

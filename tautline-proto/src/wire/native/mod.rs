@@ -19,7 +19,7 @@ pub(crate) use frames::KIND_LEN;
 pub use frames::{Frame, Frames, MessageFrame};
 pub use pack::{MAX_DATAGRAMS, Pack, Place};
 use reader::Reader;
-pub(crate) use write::is_critical;
+pub(crate) use write::priority_of;
 pub use write::{
     BadText, Control, Head, MAX_LIFESPAN, MIN_LIFESPAN, MessageStart, begin_message, finish_message,
     write_control,

@@ -136,9 +136,9 @@ pub(super) const fn numbers_len(delivery: Delivery) -> usize {
     }
 }
 
-/// Whether a message is critical, by the first byte of its body.
-pub(crate) fn is_critical(first: u8) -> bool {
-    Priority::from_wire((first >> 4 & 0b11) + 1) == Some(Priority::Critical)
+/// A message's priority, by the first byte of its body.
+pub(crate) fn priority_of(first: u8) -> Priority {
+    Priority::from_wire((first >> 4 & 0b11) + 1).unwrap_or_default()
 }
 
 /// Where a message frame begins.
