@@ -192,6 +192,7 @@ struct Open {
     marked: Option<Priority>,
     /// Where control datagrams are built.
     scratch: Vec<u8>,
+    faults: Arc<FaultCounters>,
 }
 
 impl Line {
@@ -222,8 +223,8 @@ impl Line {
         let link = Arc::new(link(self.openings));
         // What a socket sends at first is ordinary.
         let marked = marks.then_some(Priority::Normal);
-        self.open =
-            Some(Open { link: Arc::clone(&link), outbound, socket, gate, marked, scratch: Vec::new() });
+        let (scratch, faults) = (Vec::new(), self.faults());
+        self.open = Some(Open { link: Arc::clone(&link), outbound, socket, gate, marked, scratch, faults });
         link
     }
 
@@ -259,7 +260,6 @@ impl Line {
         self.deliveries.update(&mut open.outbound);
         let failed = failed?;
         self.counters.refused.add(1);
-        self.count_fault(&failed.error);
         Some(failed.error)
     }
 
@@ -367,22 +367,12 @@ impl Line {
             let first = if let Partly { first, .. } = &failed.error { first } else { &failed.error };
             if matches!(first, Refused { .. } | Busy) {
                 self.counters.refused.add(failed.messages);
-                self.count_fault(&failed.error);
             }
             if !matches!(failed.error, Partly { .. }) {
                 return;
             }
         }
         self.counters.last_sent_ns.set(made.as_nanos().cast_unsigned());
-    }
-
-    fn count_fault(&self, error: &SendError) {
-        match error {
-            SendError::Refused { fault, .. } => self.faults.count(*fault),
-            SendError::Busy => self.faults.count(SocketFault::Busy),
-            SendError::Partly { first, .. } => self.count_fault(first),
-            _ => {}
-        }
     }
 
     /// Keeps a failure whose sender has gone, for the driver to make known.
@@ -489,7 +479,7 @@ impl Open {
     fn send_to(&mut self, peer: PeerId, datagram: &mut Vec<u8>, messages: u64) -> Result<(), Box<Failed>> {
         let Some(to) = self.outbound.seal(peer, datagram) else { return Err(unknown(peer, messages)) };
         // The number is spent only when the kernel has the datagram.
-        self.socket.send(datagram, to).map_err(|error| refused(to, messages, &error))?;
+        self.socket.send(datagram, to).map_err(|error| self.refused(to, messages, &error))?;
         self.outbound.sent(peer, Spent::one(datagram.len(), messages));
         Ok(())
     }
@@ -507,13 +497,13 @@ impl Open {
         if datagrams > 1
             && let Some(sent) = self.socket.send_segments(pack.bytes(), pack.datagram_size(), to)
         {
-            sent.map_err(|error| refused(to, messages, &error))?;
+            sent.map_err(|error| self.refused(to, messages, &error))?;
             self.outbound.sent(peer, Spent { datagrams, bytes: pack.bytes().len(), messages });
             return Ok(());
         }
         let mut left = messages;
         for (datagram, frames) in pack.datagrams() {
-            self.socket.send(datagram, to).map_err(|error| refused(to, left, &error))?;
+            self.socket.send(datagram, to).map_err(|error| self.refused(to, left, &error))?;
             let messages = if count { frames } else { 0 };
             self.outbound.sent(peer, Spent::one(datagram.len(), messages));
             left -= messages;
@@ -522,6 +512,18 @@ impl Open {
             self.socket.forbid_segments();
         }
         Ok(())
+    }
+
+    /// What a call that failed means for its messages; counted as a fault of the system.
+    #[cold]
+    fn refused(&self, to: SocketAddr, messages: u64, error: &io::Error) -> Box<Failed> {
+        let fault = SocketFault::of_send(error);
+        self.faults.count(fault);
+        let error = match error.kind() {
+            io::ErrorKind::WouldBlock => SendError::Busy,
+            _ => SendError::Refused { to, fault, problem: error.to_string() },
+        };
+        Failed::new(messages, error)
     }
 }
 
@@ -536,15 +538,6 @@ enum Meant {
 #[cold]
 fn unknown(peer: PeerId, messages: u64) -> Box<Failed> {
     Failed::new(messages, SendError::UnknownPeer { target: Target::Peer(peer) })
-}
-
-#[cold]
-fn refused(to: SocketAddr, messages: u64, error: &io::Error) -> Box<Failed> {
-    let error = match error.kind() {
-        io::ErrorKind::WouldBlock => SendError::Busy,
-        _ => SendError::Refused { to, fault: SocketFault::of_send(error), problem: error.to_string() },
-    };
-    Failed::new(messages, error)
 }
 
 impl Writer for Line {

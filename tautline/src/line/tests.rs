@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tautline_proto::endpoint::{Encoder, EndpointConfig, Event, Role, Start, WireFormat, endpoint};
 use tautline_proto::wire::classic::{self, ClassicFormat};
+use tautline_proto::wire::native::{Head, begin_message, finish_message};
 
 use super::*;
 use crate::driver::Life;
 use crate::socket::Waiter;
 use crate::tests::endpoint_config;
-use crate::{ContentType, PayloadLimits, Wire};
+use crate::{ContentType, Delivery, PayloadLimits, Wire};
 
 const FORMAT: ClassicFormat = ClassicFormat { use_crc: true, use_sequence: true };
 
@@ -99,6 +100,33 @@ fn one_that_cannot_be_reached_does_not_keep_it_from_the_others() {
     let messages: Vec<_> = sent.iter().map(|sent| sent.snapshot().messages).collect();
     assert_eq!(messages, [1, 0, 1]);
     assert_eq!(line.counters().last_sent_ns.value(), 5, "something was sent");
+}
+
+#[test]
+fn each_refused_call_is_a_fault() {
+    let other = SocketAddr::from((Ipv4Addr::BROADCAST, 10));
+    let (mut line, _) = line_to(&[refused(), other]);
+    line.write(&mut job(Target::All)).unwrap_err();
+    assert_eq!(line.counters().refused.value(), 2);
+    assert_eq!(line.faults().snapshot().of(SocketFault::NotPermitted), 2);
+}
+
+#[test]
+fn a_refused_datagram_of_reliable_messages_is_a_fault() {
+    // The line cares for no wire here.
+    let (mut line, _) = line_to(&[refused()]);
+    let mut job = job(Target::All);
+    job.datagram = vec![0; HEADER_LEN];
+    let head = Head { delivery: Delivery::Reliable, ..Head::default() };
+    let started = begin_message(&mut job.datagram, &head).unwrap();
+    assert!(finish_message(&mut job.datagram, started));
+    let (message_type, channel) = (head.message_type, head.channel);
+    let how = Reliably { message_type, channel, expires: None, tracker: None, number: None };
+    let now = Now { steady: tautline_proto::Instant::from_nanos(1), ..Now::default() };
+    let (outcome, _) = line.offer(&job, &how, now);
+    assert!(outcome.is_ok(), "it is taken, and sent again later");
+    assert_eq!(line.counters().refused.value(), 1);
+    assert_eq!(line.faults().snapshot().of(SocketFault::NotPermitted), 1);
 }
 
 #[test]
