@@ -650,4 +650,20 @@ mod tests {
         assert_eq!(told(&[written.clone(), Err(partly(40, 60)), written], one), Err(partly(140, 260)));
         assert_eq!(told(&[Err(SendError::NoPeers)], Target::All), Err(SendError::NoPeers));
     }
+
+    #[test]
+    fn what_others_leave_to_a_line_that_closes_is_counted() {
+        let (_server, client, _driver) = streaming();
+        let (shared, left) = (client.shared(), 5 * MAX_RUN);
+        let link = shared.link.load_full();
+        shared.shut_line_by(|line| {
+            // By those who had the link before.
+            shared.set_link(link);
+            send_meanwhile(&client, left, b"late", Priority::Normal);
+            shared.set_link(None);
+            line.close()
+        });
+        assert!(!shared.transmit.is_contended());
+        assert_eq!(shared.send_counters.queued.value(), left as u64);
+    }
 }

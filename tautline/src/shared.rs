@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
+use tautline_proto::endpoint::Outbound;
 
 use crate::Outcome;
 use crate::clock::Clock;
@@ -96,10 +97,17 @@ impl Shared {
 
     /// Ends sending: the peers are told, and whatever is sent from now on is refused.
     pub(crate) fn shut_line(&self) {
+        self.shut_line_by(Line::close);
+    }
+
+    /// As [`shut_line`](Self::shut_line); `close` closes the line.
+    pub(crate) fn shut_line_by(&self, close: impl FnOnce(&mut Line) -> Option<Outbound>) {
         self.set_link(None);
-        if let Some(outbound) = self.transmit.exclusively(Line::close) {
+        if let Some(outbound) = self.transmit.exclusively(close) {
             self.lifecycle.remember_number(outbound.next_first_number());
         }
+        // Who had the link before may have left more meanwhile than one run writes, and no driver comes any more.
+        self.transmit.exclusively(|_| ());
         self.tell_ended();
         self.requests.close();
     }
