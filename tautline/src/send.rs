@@ -32,7 +32,9 @@ pub enum Sent {
     /// The kernel has the datagram.
     Written,
     /// It goes in a moment: another thread is writing to the socket and takes this message along, or it is part of a
-    /// stream and waits at the `gate`. A failure is then counted and an [event](crate::Event::SendFailed).
+    /// stream and waits at the `gate`. A failure is then counted and an [event](crate::Event::SendFailed). So is every
+    /// reliable message that was taken, wherever it is: whether it arrives is told later
+    /// ([`DeliveryFailed`](crate::Event::DeliveryFailed), or its [`Receipt`]).
     Queued,
 }
 

@@ -59,7 +59,8 @@ pub struct Statistics {
     pub next_sequence: u64,
     /// The number expected next (of the peer heard last).
     pub expected_sequence: u64,
-    /// Datagrams that the kernel refused to send; the sender was told.
+    /// What the kernel refused to send: messages, counted once per peer, whose senders were told (by an event where the
+    /// message had been queued), heartbeats, and datagrams of reliable messages, which are sent again.
     pub send_failures: u64,
     /// Messages that were queued by `send` and could then not be sent; an event told.
     pub queued_send_failures: u64,

@@ -14,7 +14,8 @@ impl UdpInterface {
     /// Sends any serialisable value, encoded with the configured `codec`: from a client to its server, from a
     /// server to all its clients.
     ///
-    /// Never blocks. On the native wire one value is one datagram; the classic wire needs the JSON codec.
+    /// Never blocks. On the native wire small values that follow one another closely share datagrams (`gate`), and large ones
+    /// are cut up; on the classic wire, which needs the JSON codec, each is a datagram.
     ///
     /// # Errors
     ///
