@@ -146,12 +146,12 @@ impl<W: Writer> Handover<W> {
         (0..=MAX_BACKLOG / MAX_RUN).any(|_| !self.flush())
     }
 
-    /// Runs `act` with the writer to itself, once everything that waited is written. For the driver, which
-    /// [flushes](Self::flush) afterwards, and for those who open and close, when nobody else sends.
+    /// Runs `act` with the writer to itself, once everything that waited is written. Where more comes meanwhile than one run
+    /// writes, it is left: the driver [flushes](Self::flush) afterwards, senders [look](Self::is_contended) and wake it.
     pub(crate) fn exclusively<T>(&self, act: impl FnOnce(&mut W) -> T) -> T {
         let result = {
             let mut writer = lock(&self.writer);
-            self.write_backlog(&mut writer, MAX_BACKLOG);
+            self.write_waiting(&mut writer, MAX_BACKLOG, 0);
             act(&mut writer)
         };
         self.finish_backlog(MAX_RUN);
@@ -226,12 +226,7 @@ impl<W: Writer> Handover<W> {
         job
     }
 
-    /// Writes up to `most` waiting jobs; how many it were.
-    fn write_backlog(&self, writer: &mut W, most: usize) -> usize {
-        self.write_waiting(writer, most, 0)
-    }
-
-    /// As [`write_backlog`](Self::write_backlog), of this rank and above.
+    /// Writes up to `most` waiting jobs of this rank and above; how many it were.
     fn write_waiting(&self, writer: &mut W, most: usize, rank: usize) -> usize {
         let mut written = 0;
         // One that is pushed after this look is found by the next one.

@@ -437,7 +437,7 @@ impl Open {
 
     /// Sends several messages.
     fn send_pack(&mut self, target: Target, pack: &mut Pack) -> Result<(), Box<Failed>> {
-        self.send_each(target, pack.messages(), |open, peer| open.send_pack_to(peer, pack))
+        self.send_each(target, pack.messages(), |open, peer| open.send_datagrams(peer, pack, true))
     }
 
     /// Sends `messages` messages to each who is meant, whatever happens with the others.
@@ -484,12 +484,7 @@ impl Open {
         Ok(())
     }
 
-    /// Sends a pack with one call, or its datagrams one by one until one is refused.
-    fn send_pack_to(&mut self, peer: PeerId, pack: &mut Pack) -> Result<(), Box<Failed>> {
-        self.send_datagrams(peer, pack, true)
-    }
-
-    /// As [`send_pack_to`](Self::send_pack_to), where the frames are not messages unless they `count`.
+    /// Sends a pack with one call, or its datagrams one by one until one is refused. Its frames are messages if they `count`.
     fn send_datagrams(&mut self, peer: PeerId, pack: &mut Pack, count: bool) -> Result<(), Box<Failed>> {
         let messages = if count { pack.messages() } else { 0 };
         let Some(to) = self.outbound.seal_pack(peer, pack) else { return Err(unknown(peer, messages)) };
