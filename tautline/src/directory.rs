@@ -41,6 +41,7 @@ pub(crate) struct Directory(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     peers: BTreeMap<PeerId, Entry>,
+    /// Those of the present connection, or of the last one.
     inbound: Option<Arc<InboundCounters>>,
     socket: Option<Arc<Socket>>,
     retired: Totals,
@@ -65,19 +66,19 @@ impl Directory {
     /// Begins a connection, whose datagrams these counters count and whose socket the kernel watches.
     pub(crate) fn begin(&self, counters: Arc<InboundCounters>, socket: Arc<Socket>) {
         let mut inner = lock(&self.0);
-        inner.inbound = Some(counters);
+        if let Some(former) = inner.inbound.replace(counters) {
+            inner.retired.inbound.merge(&former.snapshot());
+        }
         inner.socket = Some(socket);
     }
 
-    /// Ends a connection: every peer is gone.
+    /// Ends a connection: every peer is gone. What counts datagrams and messages stays until the next one begins: where a
+    /// handler has ended it, the turn that called the handler has yet to count what it will not hand out.
     pub(crate) fn end(&self) {
         self.ask_kernel();
         let mut inner = lock(&self.0);
         let ids: Vec<_> = inner.peers.keys().copied().collect();
         ids.into_iter().for_each(|id| inner.retire(id));
-        if let Some(counters) = inner.inbound.take() {
-            inner.retired.inbound.merge(&counters.snapshot());
-        }
         let socket = inner.socket.take();
         inner.retired.kernel_drops += socket.as_ref().map_or(0, |socket| socket.kernel_drops_seen());
         // A socket may close when it is let go.

@@ -158,6 +158,34 @@ fn what_expires_before_it_is_handed_out_feeds_no_watchdog() {
 }
 
 #[test]
+fn what_is_held_back_when_a_handler_disconnects_is_counted() {
+    let (server, mut driver, client) = driven(Wire::Native, Qos::new().keep_last(1).lifespan(LONG));
+    read_all(&mut driver, |_, _| {});
+    let before = server.statistics();
+    for channel in 0..5 {
+        client.send(&channel, &Metadata::command().channel(channel)).expect("connected");
+    }
+    client.flush();
+    thread::sleep(MS * 5);
+    let disconnects = server.clone();
+    server.register_message_handler(
+        MessageType::Command,
+        Handler::inline(move |_, _| disconnects.disconnect()),
+    );
+    read_all(&mut driver, |_, _| {});
+    let check = |when| {
+        let statistics = server.statistics();
+        let (received, dropped) = (statistics.messages_received, statistics.messages_dropped);
+        assert_eq!((received - before.messages_received, statistics.handlers.handled), (5, 1), "{when}");
+        assert_eq!(dropped.of(DropReason::Closed), 4, "{when}");
+        statistics.datagrams_accepted
+    };
+    let accepted = check("disconnected");
+    driver.connect().expect("a free port");
+    assert_eq!(check("connected anew"), accepted);
+}
+
+#[test]
 fn a_reader_that_paused_gets_nothing_that_has_expired() {
     for wire in WIRES {
         let server = server(server_config(wire).qos(MessageType::Command, Qos::new().lifespan(MS * 100)));
