@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Node, address, at, plain_head, settle};
+use support::{Node, Packet, address, at, plain_head, settle};
 use tautline_proto::endpoint::{Outcome, Refusal, Role, WireFormat};
 use tautline_proto::wire::native::{DELIVERY_WINDOW, Frame, Head, parse};
 use tautline_proto::{Delivery, DropReason, MessageType, Now, Priority};
@@ -564,4 +564,37 @@ fn a_datagram_due_has_the_highest_priority_of_what_is_in_it() {
     offer(&mut pair, Priority::Critical);
     assert_eq!(due(&mut pair, 500), Priority::Critical);
     assert_eq!(due(&mut pair, 1_000), Priority::Critical);
+}
+
+/// The messages of a datagram, and for how many milliseconds each had been kept.
+fn kept_for(node: &mut Node, packet: &Packet, now: Now) -> Vec<(Vec<u8>, Option<u128>)> {
+    let mut scratch = Vec::new();
+    let accepted =
+        node.inbound.handle(now, packet.from, &packet.bytes, &mut scratch).expect("a good datagram");
+    let mut messages = node.inbound.messages(accepted);
+    let mut seen = Vec::new();
+    while let Some((message, since)) = messages.advance_kept() {
+        let first = message.payload[..1].to_vec();
+        seen.push((first, since.map(|since| now.steady.since(since).as_millis())));
+    }
+    seen
+}
+
+#[test]
+fn what_was_kept_is_as_old_as_its_first_datagram() {
+    let mut pair = Pair::sized(10_000);
+    pair.client.sent.clear();
+    let ordered = Head { delivery: Delivery::Ordered, ..plain_head(at(2)) };
+    pair.client.offer(&ordered, b"1", at(2)).expect("room");
+    pair.client.offer(&ordered, b"2", at(2)).expect("room");
+    // In two fragments.
+    pair.client.offer(&ordered, &[b'3'; 2_000], at(2)).expect("room");
+    let packets: Vec<_> = pair.client.sent.drain(..).collect();
+    let [first, second, half, rest] = &packets[..] else { panic!("{packets:?}") };
+    assert_eq!(kept_for(&mut pair.server, half, at(100)), []);
+    assert_eq!(kept_for(&mut pair.server, second, at(110)), []);
+    assert_eq!(kept_for(&mut pair.server, rest, at(120)), []);
+    let seen = kept_for(&mut pair.server, first, at(150));
+    let payload = |byte: u8| vec![byte];
+    assert_eq!(seen, [(payload(b'1'), None), (payload(b'2'), Some(40)), (payload(b'3'), Some(50))]);
 }

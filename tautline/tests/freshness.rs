@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,10 +12,12 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
 };
 
-use common::{PATIENCE, RawPeer, WIRES, client, client_config, next_number, server, server_config, until};
+use common::{
+    PATIENCE, RawPeer, WIRES, address, client, client_config, next_number, server, server_config, until,
+};
 use tautline::{
-    Arrival, Config, Driver, DropReason, Drops, Handler, MessageRef, MessageType, Metadata, Qos,
-    ReceiveError, Statistics, UdpInterface, WallTime, Watchdog, WatchdogState, Wire,
+    Arrival, Config, ConnectionState, Delivery, Driver, DropReason, Drops, Handler, MessageRef, MessageType,
+    Metadata, Outcome, Qos, ReceiveError, Statistics, UdpInterface, WallTime, Watchdog, WatchdogState, Wire,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -336,6 +339,76 @@ fn a_blocking_handler_works_on_the_newest_of_those_that_came_meanwhile() {
     assert_eq!(*worked.lock().expect("no panic"), [0, 49]);
     let statistics = server.statistics();
     assert_eq!(statistics.handlers.offered() + statistics.messages_dropped.total(), 50);
+}
+
+/// A way between a client and a server, on which somebody must carry the datagrams.
+struct Way {
+    near: UdpSocket,
+    far: UdpSocket,
+    client: Option<SocketAddr>,
+}
+
+impl Way {
+    fn to(server: SocketAddr) -> Self {
+        let [near, far] = [(); 2].map(|()| {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+            socket.set_nonblocking(true).expect("it can");
+            socket
+        });
+        far.connect(server).expect("loopback");
+        Self { near, far, client: None }
+    }
+
+    /// Carries what waits at either end, but from the client nothing that has these bytes in it.
+    fn carry(&mut self, lost: Option<&[u8]>) {
+        let mut buffer = [0; 2048];
+        while let Ok((len, from)) = self.near.recv_from(&mut buffer) {
+            self.client = Some(from);
+            let has = |bytes: &[u8]| buffer[..len].windows(bytes.len()).any(|part| part == bytes);
+            if !lost.is_some_and(has) {
+                self.far.send(&buffer[..len]).expect("loopback takes everything");
+            }
+        }
+        while let (Ok(len), Some(client)) = (self.far.recv(&mut buffer), self.client) {
+            self.near.send_to(&buffer[..len], client).expect("loopback takes everything");
+        }
+    }
+}
+
+#[test]
+fn an_ordered_message_that_waited_for_another_does_not_look_fresh() {
+    let config = server_config(Wire::Native).qos(MessageType::Command, Qos::new().lifespan(MS * 100));
+    let (server, mut driver) = UdpInterface::caller_driven(config).expect("valid");
+    driver.connect().expect("a free port");
+    let mut way = Way::to(address(&server));
+    let near = way.near.local_addr().expect("bound").to_string();
+    let config = client_config(&server).endpoint(near).connect_timeout(Duration::ZERO);
+    let client = client(config.liveness_timeout(LONG));
+    until("connected", || {
+        way.carry(None);
+        driver.turn(MS);
+        client.connection_state() == ConnectionState::Connected
+    });
+    let ordered = Metadata::command().delivery(Delivery::Ordered);
+    client.send(&1_111_111, &ordered.clone().lifespan(LONG)).expect("connected");
+    // By its sender's wrong clock it is yet to be made.
+    let in_an_hour = WallTime::from_nanos(now_ns() + 3_600_000_000_000);
+    let receipt = client.send_reliable(&2, &ordered.timestamp(in_an_hour)).expect("connected");
+    until("the second has come", || {
+        way.carry(Some(b"1111111"));
+        driver.turn(MS);
+        receipt.outcome().is_some()
+    });
+    assert_eq!(receipt.outcome(), Some(Outcome::Delivered));
+    thread::sleep(MS * 150);
+    let mut seen = Vec::new();
+    until("the first comes", || {
+        way.carry(None);
+        read_all(&mut driver, |message, _| seen.push(number_in(message)));
+        !seen.is_empty()
+    });
+    assert_eq!(seen, [1_111_111]);
+    assert_eq!(server.statistics().messages_dropped.of(DropReason::Expired), 1);
 }
 
 #[test]

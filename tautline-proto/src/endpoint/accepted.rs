@@ -10,6 +10,7 @@ use crate::drops::DropReason;
 use crate::message::{ContentType, Delivery, MessageRef};
 use crate::peer::PeerId;
 use crate::stats::{InboundCounters, PeerRxCounters};
+use crate::time::Instant;
 use crate::wire::native::{Frame, Frames, KIND_LEN, MessageFrame};
 
 /// A datagram that passed every check, its messages not yet read.
@@ -58,6 +59,8 @@ pub struct Messages<'a> {
     next_id: u64,
     numbered: core::slice::Iter<'a, Option<u64>>,
     wholes: core::slice::Iter<'a, Whole>,
+    /// Since when the one that was read last has been kept.
+    kept_since: Option<Instant>,
     name: &'a str,
     rx: Option<&'a PeerRxCounters>,
     config: &'a EndpointConfig,
@@ -106,8 +109,21 @@ impl<'a> Messages<'a> {
             Contents::Classic(message) => (Frames::default(), 0, message, true),
             Contents::Native { frames, next_id } => (frames, next_id, MessageRef::default(), false),
         };
-        let bare_kind = None;
-        Self { frames, next_id, numbered, wholes, name, rx, config, counters, message, is_unread, bare_kind }
+        let (kept_since, bare_kind) = (None, None);
+        Self {
+            frames,
+            next_id,
+            numbered,
+            wholes,
+            kept_since,
+            name,
+            rx,
+            config,
+            counters,
+            message,
+            is_unread,
+            bare_kind,
+        }
     }
 
     /// What counts the messages that the caller refuses.
@@ -119,13 +135,20 @@ impl<'a> Messages<'a> {
     /// As [`next`](Iterator::next), and the message stays where it was decoded.
     #[inline]
     pub fn advance(&mut self) -> Option<&MessageRef<'a>> {
+        self.advance_kept().map(|(message, _)| message)
+    }
+
+    /// As [`advance`](Self::advance); and since when a message has been here that this datagram completed, or that waited
+    /// for it: the `now` with which its first part was handled.
+    #[inline]
+    pub fn advance_kept(&mut self) -> Option<(&MessageRef<'a>, Option<Instant>)> {
         if !core::mem::take(&mut self.is_unread) {
             self.decode_next()?;
         }
         if let Some(rx) = self.rx {
             rx.messages.add(1);
         }
-        Some(&self.message)
+        Some((&self.message, self.kept_since))
     }
 
     /// Decodes the next message whose fields and payload pass; the others are counted.
@@ -163,7 +186,10 @@ impl<'a> Messages<'a> {
                 return Some((frame, id));
             }
         }
-        self.wholes.next().map(|whole| (whole.frame(), whole.default_id))
+        // They come last, so those before them are not marked.
+        let whole = self.wholes.next()?;
+        self.kept_since = Some(whole.since);
+        Some((whole.frame(), whole.default_id))
     }
 }
 

@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::inflow::RELIABLE_ID;
 use crate::message::Delivery;
 use crate::time::Instant;
 use crate::wire::native::{Fragment, MessageFrame};
@@ -21,9 +22,16 @@ pub(super) struct Whole {
     pub(super) default_id: u64,
     pub(super) flags: u8,
     pub(super) body: Vec<u8>,
+    /// Since when it has been kept: when its first part came.
+    pub(super) since: Instant,
 }
 
 impl Whole {
+    /// A copy of a reliable message that has come in one piece, to be delivered as `number`.
+    pub(super) fn of(frame: MessageFrame<'_>, number: u64, since: Instant) -> Self {
+        Self { default_id: RELIABLE_ID | number, flags: frame.flags, body: frame.body.to_vec(), since }
+    }
+
     pub(super) fn frame(&self) -> MessageFrame<'_> {
         MessageFrame { flags: self.flags, body: &self.body }
     }
@@ -56,8 +64,8 @@ pub(super) struct Assembly {
 pub(super) enum Added {
     /// Others are missing.
     Kept,
-    /// The message is complete: its flags and body.
-    Complete(u8, Vec<u8>),
+    /// The message is complete: its flags, when its first part came, and its body.
+    Complete(u8, Instant, Vec<u8>),
     /// There is no room for another message.
     NoRoom,
     /// It contradicts what came of its message before.
@@ -88,7 +96,8 @@ impl Assembly {
         if parts.pieces.len() < usize::from(parts.count) {
             return Added::Kept;
         }
-        self.remove(first).map_or(Added::Kept, |parts| Added::Complete(parts.flags, parts.body()))
+        let complete = |parts: Parts| Added::Complete(parts.flags, parts.begun, parts.body());
+        self.remove(first).map_or(Added::Kept, complete)
     }
 
     pub(super) fn contains(&self, first: u64) -> bool {

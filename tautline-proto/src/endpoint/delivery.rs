@@ -141,11 +141,11 @@ impl Sorter<'_> {
             }
         };
         let most_bytes = self.config.most_kept_bytes();
-        match self.kept().inflow.take(numbers, frame, most_bytes) {
+        let now = self.now;
+        match self.kept().inflow.take(numbers, frame, most_bytes, now) {
             Fate::Deliver(number) if delivery == Delivery::Ordered && !self.sorted.wholes.is_empty() => {
                 // Perhaps after one of those.
-                let (flags, body) = (frame.flags, frame.body.to_vec());
-                self.sorted.wholes.push(Whole { default_id: RELIABLE_ID | number, flags, body });
+                self.sorted.wholes.push(Whole::of(frame, number, now));
                 None
             }
             Fate::Deliver(number) => Some(RELIABLE_ID | number),
@@ -179,8 +179,8 @@ impl Sorter<'_> {
         };
         self.counters.messages_dropped.count_many(DropReason::Incomplete, dropped);
         match added {
-            Added::Complete(flags, body) => {
-                self.sorted.wholes.push(Whole { default_id: LARGE_ID | first, flags, body });
+            Added::Complete(flags, since, body) => {
+                self.sorted.wholes.push(Whole { default_id: LARGE_ID | first, flags, body, since });
             }
             Added::Wrong => self.drop(DropReason::Malformed),
             Added::Kept | Added::NoRoom => {}

@@ -61,6 +61,7 @@ impl Inflow {
         numbers: DeliveryNumbers,
         frame: MessageFrame<'_>,
         most_bytes: usize,
+        now: Instant,
     ) -> Fate {
         self.is_owed = true;
         let number = self.expand(numbers.number);
@@ -69,7 +70,7 @@ impl Inflow {
         }
         match self.awaited(number, numbers) {
             Some(_) if self.held_bytes + frame.body.len() > most_bytes => return Fate::NoRoom,
-            Some(after) => self.hold(number, after, frame.flags, frame.body.to_vec()),
+            Some(after) => self.hold(number, after, Whole::of(frame, number, now)),
             None => {}
         }
         self.mark(number);
@@ -99,19 +100,20 @@ impl Inflow {
             return Fate::NoRoom;
         }
         let added = self.parts.add(first, fragment, most_bytes, now);
-        let (flags, body) = match added {
+        let (flags, since, body) = match added {
             Added::NoRoom => return Fate::NoRoom,
             Added::Wrong => return Fate::Wrong,
             Added::Kept => {
                 self.mark(number);
                 return Fate::Kept;
             }
-            Added::Complete(flags, body) => (flags, body),
+            Added::Complete(flags, since, body) => (flags, since, body),
         };
         self.mark(number);
+        let whole = Whole { default_id: RELIABLE_ID | first, flags, body, since };
         match self.awaited(first, fragment.numbers) {
-            Some(after) => self.hold(first, after, flags, body),
-            None => wholes.push(Whole { default_id: RELIABLE_ID | first, flags, body }),
+            Some(after) => self.hold(first, after, whole),
+            None => wholes.push(whole),
         }
         Fate::Kept
     }
@@ -172,9 +174,8 @@ impl Inflow {
         self.has(message) && !self.held.contains_key(&message) && !self.parts.contains(message)
     }
 
-    fn hold(&mut self, number: u64, after: u64, flags: u8, body: Vec<u8>) {
-        self.held_bytes += body.len();
-        let whole = Whole { default_id: RELIABLE_ID | number, flags, body };
+    fn hold(&mut self, number: u64, after: u64, whole: Whole) {
+        self.held_bytes += whole.body.len();
         self.held.insert(number, Held { after, whole });
     }
 

@@ -292,7 +292,7 @@ impl Turner {
         let (mut age, mut aged) = (Duration::ZERO, None);
         let mut messages = inbound.messages(accepted);
         let refusals = messages.refusals();
-        while let Some(message) = messages.advance() {
+        while let Some((message, kept_since)) = messages.advance_kept() {
             if life.is_stopped() {
                 refusals.count(DropReason::Closed);
                 break;
@@ -303,9 +303,11 @@ impl Turner {
                 self.arrivals.asked_for_stamps(self.socket.stamp());
             }
             let aging = (message.timestamp, lifespan.is_some());
-            if aged != Some(aging) {
+            if aged != Some(aging) || kept_since.is_some() {
                 aged = Some(aging);
                 age = origin.age(message.timestamp, clock, lifespan.is_some(), now);
+                // What was kept for this datagram came before it. That comes last, so no other takes its age over.
+                age = kept_since.map_or(age, |since| age.max(now.steady.since(since)));
                 arrival.made = read_at.checked_sub(age).unwrap_or(read_at);
             }
             let judged;
