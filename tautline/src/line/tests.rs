@@ -4,24 +4,19 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tautline_proto::endpoint::{Encoder, EndpointConfig, Event, Role, Start, WireFormat, endpoint};
-use tautline_proto::wire::classic::{self, ClassicFormat};
 use tautline_proto::wire::native::{Head, begin_message, finish_message};
 
 use super::*;
 use crate::driver::Life;
 use crate::socket::Waiter;
-use crate::tests::endpoint_config;
+use crate::tests::{CLASSIC, classic_datagram, endpoint_config};
 use crate::{ContentType, Delivery, PayloadLimits, Wire};
-
-const FORMAT: ClassicFormat = ClassicFormat { use_crc: true, use_sequence: true };
-
-const ENVELOPE: &[u8] = br#"{"metadata": {"message_id": "m", "timestamp": 1.0, "message_type": "data", "priority": 2, "source": "s"}, "data": 1}"#;
 
 /// A classic server's line whose clients are at these addresses, and what counts the sending to each.
 fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCounters>>) {
     let config = EndpointConfig {
         role: Role::Server,
-        wire: WireFormat::Classic(FORMAT),
+        wire: WireFormat::Classic(CLASSIC),
         max_peers: clients.len(),
         ..endpoint_config()
     };
@@ -41,7 +36,7 @@ fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCount
     let socket = Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     line.open(outbound, Arc::new(socket), Gate::default(), false, link);
     for &client in clients {
-        inbound.handle(Now::default(), client, &datagram(), &mut Vec::new()).expect("it is in order");
+        inbound.handle(Now::default(), client, &classic_datagram(), &mut Vec::new()).expect("it is in order");
         while let Some(command) = inbound.poll_command() {
             line.command(command, Now::default());
         }
@@ -55,16 +50,9 @@ fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCount
     (line, counters)
 }
 
-fn datagram() -> Vec<u8> {
-    let mut datagram = vec![0; FORMAT.prefix_len()];
-    datagram.extend_from_slice(ENVELOPE);
-    classic::seal(&mut datagram, FORMAT, 0);
-    datagram
-}
-
 fn job(target: Target) -> Job {
     let terms = Terms { target, opening: 1, made: WallTime::from_nanos(5), ..Terms::default() };
-    Job { datagram: datagram(), terms, ..Job::default() }
+    Job { datagram: classic_datagram(), terms, ..Job::default() }
 }
 
 /// Sending there needs a permission of its own, so the kernel refuses.

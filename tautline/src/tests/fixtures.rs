@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tautline_proto::Now;
 use tautline_proto::endpoint::{EndpointConfig, Event, Role, Start, WireFormat, endpoint};
 use tautline_proto::json::JsonLimits;
-use tautline_proto::wire::classic::ClassicFormat;
+use tautline_proto::wire::classic::{self, ClassicFormat};
 
 use crate::message::{Arrival, Message};
 use crate::{ContentType, Delivery, Id, MessageRef, MessageType, PeerId, Priority, WallTime};
@@ -47,6 +47,18 @@ pub(crate) fn number_of(message: &Message) -> u64 {
         Id::Number(number) => number,
         Id::Text(_) => panic!("not made by `numbered`"),
     }
+}
+
+/// The classic wire with both of its checks.
+pub(crate) const CLASSIC: ClassicFormat = ClassicFormat { use_crc: true, use_sequence: true };
+
+/// A message on the [`CLASSIC`] wire.
+pub(crate) fn classic_datagram() -> Vec<u8> {
+    const ENVELOPE: &[u8] = br#"{"metadata": {"message_id": "m", "timestamp": 1.0, "message_type": "data", "priority": 2, "source": "s"}, "data": 1}"#;
+    let mut datagram = vec![0; CLASSIC.prefix_len()];
+    datagram.extend_from_slice(ENVELOPE);
+    classic::seal(&mut datagram, CLASSIC, 0);
+    datagram
 }
 
 /// A client of the classic wire. Those who need another endpoint say what is different.

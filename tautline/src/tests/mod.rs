@@ -9,4 +9,4 @@ mod inbox;
 mod message;
 mod pool;
 
-pub(crate) use fixtures::{arrival, endpoint_config, number_of, numbered, peer};
+pub(crate) use fixtures::{CLASSIC, arrival, classic_datagram, endpoint_config, number_of, numbered, peer};
