@@ -2,8 +2,8 @@
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::exit::{EXIT_CODES, Exit, Failure};
-use crate::{bench, completions, demo, doctor, listen, man, ping, proxy, send};
+use crate::commands::{bench, completions, demo, doctor, listen, man, ping, proxy, send};
+use crate::tools::exit::{EXIT_CODES, Exit, Failure};
 
 /// Real-time UDP links for control: see one, listen to one, send on one, measure one
 #[derive(Debug, Parser)]
@@ -49,8 +49,8 @@ impl Cli {
             Command::Doctor(args) => doctor::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Proxy(args) => proxy::run(args),
-            Command::Completions(args) => completions::run(args),
-            Command::Man(args) => man::run(args),
+            Command::Completions(args) => completions::run(args, definition()),
+            Command::Man(args) => man::run(args, definition()),
         }
     }
 }

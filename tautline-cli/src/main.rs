@@ -1,35 +1,15 @@
 //! The program `tautline`: show, listen, send and measure real-time UDP links.
 //!
-//! stdout is data, stderr is for people; every way to end has a documented exit code ([`exit`]). A file
-//! per subcommand; [`cli`] lists them.
+//! The program writes data to stdout and messages for people to stderr. Each way to end has a documented exit code
+//! ([`tools::exit`]).
+//!
+//! [`cli`] defines the command line and calls the subcommands in [`commands`]. The subcommands use [`tools`].
+//! Imports point in this direction only: a tool never imports a subcommand, and no subcommand imports another one.
+//! `tests/layers.rs` checks this.
 
-mod bench;
 mod cli;
-mod completions;
-mod demo;
-mod doctor;
-mod echo;
-mod exit;
-mod impair;
-mod interrupt;
-mod latency;
-mod lines;
-mod link;
-mod listen;
-mod man;
-mod message_line;
-mod output;
-mod pace;
-mod ping;
-mod progress;
-mod proxy;
-mod round_trips;
-mod screen;
-mod send;
-mod svg;
-mod text_chart;
-mod traffic;
-mod transcode;
+mod commands;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -38,7 +18,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if !failure.is_quiet() {
-                output::complain(&failure);
+                tools::output::complain(&failure);
             }
             failure.exit().into()
         }

@@ -1,0 +1,216 @@
+//! `tautline bench latency`: round trips, one after the other or at a rate.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::client::Client;
+use super::course::{Course, End, Plan};
+use super::lines::{Raw, Tautline};
+use super::machine::Machine;
+use super::other_end::OtherEnd;
+use super::page;
+use super::report::{Budget, Cost, Latency, Measured};
+use super::settings::{RunArgs, payload};
+use super::usage;
+use super::watch::Watch;
+use super::words::Answer;
+use crate::tools::exit::{Exit, Failure};
+use crate::tools::link::{duration, rate};
+use crate::tools::output;
+
+/// Round trips before the measurement, so that caches, pools and the other end's threads are awake.
+const WARM_UP: u64 = 100;
+
+/// Tautline and the raw socket take turns of this length, so that both see the same machine. Shorter than
+/// `liveness_timeout`, so that the link is not taken for silent meanwhile.
+const SLICE: Duration = Duration::from_millis(200);
+
+/// Measure round trips: ping-pong, or at a rate
+///
+/// The other end sends every message back. Without --rate each message goes when the one before is back. The
+/// messages of the measuring end are read by the thread that sends them (caller-driven); 100 round trips before the
+/// measurement are not counted. With --budget the verdict is met when the 99.9th percentile (or
+/// --budget-percentile) is within it and nothing is lost; what --rate asks for and this process did not send, because
+/// it did not run in time, counts as lost there.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tautline bench latency --baseline
+  tautline bench latency --set wait=spin
+  tautline bench latency --rate 1kHz --seconds 30 --budget 1ms --budget-percentile max
+  tautline bench latency plant.local:9000 --messages 100000 --html latency.html
+  tautline bench latency --wire classic --size 200 --set receive_buffer=1048576 --json")]
+pub(super) struct Args {
+    /// Messages per second, from 0.01 to 20000, such as 1kHz, instead of ping-pong
+    #[arg(long, value_name = "HZ", value_parser = rate, allow_negative_numbers = true)]
+    rate: Option<f64>,
+    /// An answer that takes longer counts as lost
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    timeout: Duration,
+    /// Measure a raw socket, too, in turns of 200 ms, for as long again
+    #[arg(long)]
+    baseline: bool,
+    /// The verdict: the round trips within this time, such as 1ms, and nothing lost or, at a rate, not sent in time
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    budget: Option<Duration>,
+    /// How many of them, in percent, or max for all
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value = "99.9",
+        value_parser = percentile,
+        requires = "budget",
+        allow_negative_numbers = true
+    )]
+    budget_percentile: f64,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Reads a percentile, for clap.
+fn percentile(text: &str) -> Result<f64, String> {
+    if text == "max" {
+        return Ok(100.0);
+    }
+    let number = text.trim_end_matches('%').parse::<f64>().ok();
+    let number = number.filter(|percent| *percent > 0.0 && *percent <= 100.0);
+    number.ok_or_else(|| "expected a percentage over 0 and up to 100, such as 99.9, or max".to_owned())
+}
+
+/// Measures and judges.
+pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
+    if args.budget > Some(args.timeout) {
+        let sentence = "--budget is longer than --timeout, after which an answer counts as lost: choose a longer --timeout";
+        return Err(Failure::usage(sentence));
+    }
+    if let Some(path) = &args.run.html {
+        page::check_writable(path)?;
+    }
+    let other = OtherEnd::find(args.run.peer.as_ref(), &args.run.settings, args.baseline)?;
+    let mut client = Client::connect(&other, &args.run.settings, |config| config)?;
+    let payload = payload(client.wire, args.run.size)?;
+    let raw_port = client.ask()?.raw_port;
+    let raw = args.baseline.then(|| raw(args, &client, raw_port)).transpose()?;
+    let line = Tautline { client: &mut client, payload };
+    let mut found = Bench { args, line, raw }.measure()?;
+    let no_answer = found.no_answer.take();
+    client.interface.disconnect();
+    let report = report(args, &other, &client, found);
+    output::data(&if args.run.json { report.json() } else { report.text() })?;
+    if let Some(path) = &args.run.html {
+        page::write(path, &page::latency(&report))?;
+    }
+    match no_answer {
+        Some(failure) if report.is_met() => Err(failure),
+        Some(failure) => {
+            output::complain(failure);
+            Ok(Exit::NotMet)
+        }
+        None => Ok(if report.is_met() { Exit::Done } else { Exit::NotMet }),
+    }
+}
+
+fn raw(args: &Args, client: &Client, port: Option<u16>) -> Result<Raw, Failure> {
+    let Some(port) = port else {
+        let sentence = "the other end sends no raw datagrams back: start it with `tautline bench serve ADDRESS --baseline`";
+        return Err(Failure::usage(sentence));
+    };
+    let peer = client.interface.peers().first().map(|peer| peer.address);
+    let mut to: SocketAddr = peer.ok_or_else(|| Failure::failed("the other end is gone"))?;
+    to.set_port(port);
+    Raw::connect(to, args.run.size)
+}
+
+/// The two lines, the measured one and perhaps the one beside it.
+struct Bench<'a> {
+    args: &'a Args,
+    line: Tautline<'a>,
+    raw: Option<Raw>,
+}
+
+/// What was measured.
+struct Found {
+    tautline: Course,
+    raw: Option<Course>,
+    cost: Cost,
+    /// Why the other end has no figures. Those measured before it went away are shown all the same.
+    no_answer: Option<Failure>,
+}
+
+impl Bench<'_> {
+    fn measure(mut self) -> Result<Found, Failure> {
+        self.warm_up()?;
+        let before = (usage::cpu_us(), self.line.client.ask()?);
+        let (mut course, mut raw_course) = (Course::new(self.plan()), Course::new(self.plan()));
+        let slice = if self.raw.is_some() { SLICE } else { Duration::MAX };
+        let watch = Watch::start("round trips")?;
+        while !course.is_over() && !watch.is_asked() {
+            course.run(&mut self.line, slice, &watch)?;
+            if let Some(raw) = &mut self.raw {
+                raw_course.run(raw, slice, &watch)?;
+            }
+        }
+        drop(watch); // the bar goes before anything is printed
+        let here = usage::cpu_us();
+        let there = if course.is_dead { Ok(Answer::default()) } else { self.line.client.ask() };
+        let (there, no_answer) = there.map_or_else(|e| (Answer::default(), Some(e)), |there| (there, None));
+        let cost = self.cost(&before, &(here, there), &course);
+        Ok(Found { tautline: course, raw: self.raw.map(|_| raw_course), cost, no_answer })
+    }
+
+    fn plan(&self) -> Plan {
+        let Args { rate, timeout, ref run, .. } = *self.args;
+        let end = match run.length() {
+            Some(length) => End::After(length),
+            None => End::Messages(run.messages.unwrap_or(u64::MAX)),
+        };
+        Plan { rate, end, timeout }
+    }
+
+    fn warm_up(&mut self) -> Result<(), Failure> {
+        let watch = Watch::idle();
+        let plan = Plan { rate: None, end: End::Messages(WARM_UP), timeout: self.args.timeout };
+        Course::new(plan).run(&mut self.line, Duration::MAX, &watch)?;
+        match &mut self.raw {
+            Some(raw) => Course::new(plan).run(raw, Duration::MAX, &watch),
+            None => Ok(()),
+        }
+    }
+
+    /// What both processes used for a round trip. With the raw socket in between nobody can tell whose it was.
+    fn cost(
+        &self,
+        before: &(Option<u64>, Answer),
+        (here, there): &(Option<u64>, Answer),
+        course: &Course,
+    ) -> Cost {
+        let trips = course.trips.answered_count().max(1) as f64;
+        let used = |before: Option<u64>, after: Option<u64>| {
+            let us = after?.saturating_sub(before?) as f64;
+            (!self.args.baseline).then_some((us / trips * 100.0).round() / 100.0)
+        };
+        Cost {
+            cpu_us_here: used(before.0, *here),
+            cpu_us_there: used(before.1.cpu_us, there.cpu_us),
+            memory_here: usage::memory_bytes(),
+            memory_there: there.memory_bytes,
+        }
+    }
+}
+
+fn report(args: &Args, other: &OtherEnd, client: &Client, found: Found) -> Latency {
+    let budget = args.budget.map(|limit| Budget { limit, percentile: args.budget_percentile });
+    Latency {
+        peer: (!other.is_child()).then(|| other.endpoint.to_string()),
+        wire: client.wire.name(),
+        size: args.run.size,
+        rate: args.rate,
+        timeout: args.timeout,
+        sets: client.sets.clone(),
+        machine: Machine::here(),
+        tautline: Measured::new(found.tautline),
+        baseline: found.raw.map(Measured::new),
+        cost: found.cost,
+        budget,
+    }
+}

@@ -1,0 +1,121 @@
+//! Two ways to send a message and have it back: tautline, and a bare socket to compare with.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use tautline::{Metadata, Payload, SendError};
+
+use super::client::Client;
+use super::words::ECHOED;
+use crate::tools::exit::{Exit, Failure};
+use crate::tools::interrupt::LOOK_EVERY;
+use crate::tools::round_trips::number_of;
+
+/// Numbered messages that come back.
+pub(super) trait Line {
+    /// Sends message `number`. One that the network refuses is a loss, not a failure.
+    fn send(&mut self, number: u64) -> Result<(), Failure>;
+
+    /// Waits, for some `wait` at most, and tells the numbers of the messages that came back.
+    fn receive(&mut self, wait: Duration, back: &mut dyn FnMut(u64)) -> Result<(), Failure>;
+
+    /// Lets time pass while nothing is under way.
+    fn rest(&mut self, wait: Duration);
+}
+
+/// The measured one.
+pub(super) struct Tautline<'a> {
+    pub(super) client: &'a mut Client,
+    pub(super) payload: Payload,
+}
+
+impl Line for Tautline<'_> {
+    fn send(&mut self, number: u64) -> Result<(), Failure> {
+        let metadata = Metadata::new(ECHOED).message_id(number);
+        match self.client.interface.send_payload(&self.payload, &metadata) {
+            Err(error @ (SendError::Encode(_) | SendError::TooLarge { .. })) => Err(too_large(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn receive(&mut self, wait: Duration, back: &mut dyn FnMut(u64)) -> Result<(), Failure> {
+        self.client.driver.turn_with(wait, &mut |message, _| {
+            if message.message_type == ECHOED {
+                message.correlation_id.as_ref().and_then(number_of).into_iter().for_each(&mut *back);
+            }
+        });
+        Ok(())
+    }
+
+    fn rest(&mut self, wait: Duration) {
+        self.client.driver.turn(wait);
+    }
+}
+
+/// A message that no datagram can hold.
+pub(super) fn too_large(error: &SendError) -> Failure {
+    Failure::usage(format!("{error}; choose a smaller --size"))
+}
+
+/// A blocking socket of the standard library. A datagram is the message's number, filled up to the size.
+pub(super) struct Raw {
+    socket: UdpSocket,
+    sent: Vec<u8>,
+    received: Vec<u8>,
+}
+
+/// The number at the front of a datagram.
+const NUMBER: usize = size_of::<u64>();
+
+impl Raw {
+    pub(super) fn connect(to: SocketAddr, size: u64) -> Result<Self, Failure> {
+        let failed = |error| {
+            Failure::new(Exit::NoConnection, format!("cannot open a socket to {to} for --baseline: {error}"))
+        };
+        let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+        let socket = UdpSocket::bind(any).map_err(failed)?;
+        socket.connect(to).map_err(failed)?;
+        // Once for all: setting it costs a call to the system, which is not what is to be measured.
+        socket.set_read_timeout(Some(LOOK_EVERY)).map_err(failed)?;
+        let size = usize::try_from(size).unwrap_or(NUMBER).max(NUMBER);
+        Ok(Self { socket, sent: vec![0x5A; size], received: vec![0; size] })
+    }
+}
+
+fn raw_failed(error: &std::io::Error) -> Failure {
+    Failure::failed(format!("the raw socket of --baseline failed: {error}"))
+}
+
+/// What is a loss, not a failure.
+fn is_loss(kind: ErrorKind) -> bool {
+    use ErrorKind::{ConnectionRefused, Interrupted, TimedOut, WouldBlock};
+    matches!(kind, WouldBlock | TimedOut | Interrupted | ConnectionRefused)
+}
+
+impl Line for Raw {
+    fn send(&mut self, number: u64) -> Result<(), Failure> {
+        self.sent[..NUMBER].copy_from_slice(&number.to_le_bytes());
+        match self.socket.send(&self.sent) {
+            Err(error) if !is_loss(error.kind()) => Err(raw_failed(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn receive(&mut self, _: Duration, back: &mut dyn FnMut(u64)) -> Result<(), Failure> {
+        match self.socket.recv(&mut self.received) {
+            Ok(length) => {
+                if let Some(number) = self.received[..length].first_chunk() {
+                    back(u64::from_le_bytes(*number));
+                }
+                Ok(())
+            }
+            Err(error) if is_loss(error.kind()) => Ok(()),
+            Err(error) => Err(raw_failed(&error)),
+        }
+    }
+
+    fn rest(&mut self, wait: Duration) {
+        std::thread::sleep(wait);
+    }
+}

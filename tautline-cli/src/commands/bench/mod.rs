@@ -1,0 +1,58 @@
+//! `tautline bench`: how fast this machine and this network are with tautline.
+//!
+//! [`latency`] and [`throughput`] are two clients; [`serve`] is the other end of both. Without a PEER the other
+//! end is a child process of this program ([`other_end`]), so that CPU time and memory are those of one end each.
+
+mod accounting;
+mod chart;
+mod client;
+mod course;
+mod flood;
+mod latency;
+mod lines;
+mod machine;
+mod other_end;
+mod outstanding;
+mod page;
+mod report;
+mod serve;
+mod settings;
+mod throughput;
+mod time_line;
+mod usage;
+mod watch;
+mod words;
+
+use crate::tools::exit::{Exit, Failure};
+
+/// Measure latency or throughput, over loopback or to a peer
+///
+/// Without PEER the other end is started by itself, over loopback. To measure a network, run `tautline bench serve`
+/// on the other machine and name it as PEER.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tautline bench latency
+  tautline bench latency --rate 1kHz --seconds 30 --budget 1ms --html latency.html
+  tautline bench throughput --size 256 --batch 40
+  tautline bench serve 0.0.0.0:9000")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    Latency(latency::Args),
+    Throughput(throughput::Args),
+    Serve(serve::Args),
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    match &args.what {
+        What::Latency(args) => latency::run(args),
+        What::Throughput(args) => throughput::run(args),
+        What::Serve(args) => serve::run(args),
+    }
+}

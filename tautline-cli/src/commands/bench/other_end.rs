@@ -1,0 +1,81 @@
+//! The other end: a peer that was named, or a child process of this program.
+//!
+//! The child ends when its standard input does, so it cannot outlive this process, however that ends.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tautline::{Endpoint, Role};
+
+use super::settings::SettingsArgs;
+use crate::tools::exit::Failure;
+use crate::tools::link::check;
+
+/// How long a child may take to say farewell.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct OtherEnd {
+    pub(super) endpoint: Endpoint,
+    child: Option<Child>,
+}
+
+impl OtherEnd {
+    /// The peer, or a child with the same settings; `baseline` asks the child for a raw socket, too.
+    pub(super) fn find(
+        peer: Option<&Endpoint>,
+        settings: &SettingsArgs,
+        baseline: bool,
+    ) -> Result<Self, Failure> {
+        match peer {
+            Some(peer) => Ok(Self { endpoint: peer.clone(), child: None }),
+            None => Self::start(settings, baseline),
+        }
+    }
+
+    fn start(settings: &SettingsArgs, baseline: bool) -> Result<Self, Failure> {
+        // Here, where the sentence is told once and with the right exit code.
+        for role in [Role::Server, Role::Client] {
+            check(&settings.config(role, true)?.endpoint("127.0.0.1:9"))?;
+        }
+        let failed =
+            |error: std::io::Error| Failure::failed(format!("cannot start the serving end: {error}"));
+        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        command.args(["bench", "serve", "127.0.0.1:0", "--child"]).args(settings.words());
+        command.args(baseline.then_some("--baseline")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(failed)?;
+        let mut address = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut address).map_err(failed)?;
+        }
+        let endpoint = address
+            .trim()
+            .parse()
+            .map_err(|_| Failure::failed("the serving end did not start; what it said before is the reason"));
+        // Made before the answer is looked at, so that the child is waited for in any case.
+        let mut end = Self { endpoint: "127.0.0.1".parse().expect("an endpoint"), child: Some(child) };
+        end.endpoint = endpoint?;
+        Ok(end)
+    }
+
+    pub(super) fn is_child(&self) -> bool {
+        self.child.is_some()
+    }
+}
+
+impl Drop for OtherEnd {
+    fn drop(&mut self) {
+        let Some(child) = &mut self.child else { return };
+        drop(child.stdin.take());
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if !matches!(child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}

@@ -1,0 +1,132 @@
+//! How many messages of a flood may be on their way: marks among them come back, and what was sent before a mark that
+//! is back is not on its way any more.
+//!
+//! It arrived or it is lost, so a lost message cannot stop the flood for good; a lost mark is sent again.
+
+use std::time::{Duration, Instant};
+
+use tautline::{Metadata, Payload, SendError};
+
+use super::client::Client;
+use super::settings::payload;
+use super::words::ECHOED;
+use crate::tools::exit::Failure;
+use crate::tools::round_trips::number_of;
+
+/// So many marks are sent for each allowance, so that the sender need not stop for the answer.
+const MARKS: u64 = 4;
+
+/// A mark that is not back for so long is taken for lost.
+const MARK_WAIT: Duration = Duration::from_millis(100);
+
+/// Nobody is there any more who lets none of the marks of so long a time come back.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is on its way.
+#[derive(Debug)]
+pub(super) struct Outstanding {
+    most: u64,
+    mark: Payload,
+    /// How many messages had been sent at the last mark, and at the last that is back.
+    marked: u64,
+    back: u64,
+    marked_at: Instant,
+    /// When a mark was last back.
+    heard: Instant,
+}
+
+impl Outstanding {
+    /// At most `most` messages; the link is the client's.
+    pub(super) fn new(most: u64, client: &Client) -> Result<Self, Failure> {
+        let (mark, now) = (payload(client.wire, 1)?, Instant::now());
+        Ok(Self { most, mark, marked: 0, back: 0, marked_at: now, heard: now })
+    }
+
+    /// How many messages may be sent before the next [`look`](Self::look), when `sent` have been.
+    pub(super) fn room(&self, sent: u64) -> u64 {
+        let to_next_mark = self.step().saturating_sub(sent - self.marked);
+        to_next_mark.min(self.most.saturating_sub(sent - self.back))
+    }
+
+    fn is_full(&self, sent: u64) -> bool {
+        sent - self.back >= self.most
+    }
+
+    /// Whether the other end is gone; to be asked after a [`look`](Self::look).
+    pub(super) fn is_over(&self, sent: u64) -> bool {
+        self.is_full(sent) && self.heard.elapsed() >= PATIENCE
+    }
+
+    fn step(&self) -> u64 {
+        (self.most / MARKS).max(1)
+    }
+
+    /// Sends a mark where one is due, and turns: at once, or when a mark comes back if no more may be on its way.
+    pub(super) fn look(&mut self, client: &mut Client, sent: u64) {
+        if self.is_mark_due(sent) {
+            self.send_mark(client, sent);
+        }
+        let wait = if self.is_full(sent) { MARK_WAIT } else { Duration::ZERO };
+        let (back, heard) = (&mut self.back, &mut self.heard);
+        client.driver.turn_with(wait, &mut |message, _| {
+            let number = message.correlation_id.as_ref().and_then(number_of);
+            if message.message_type == ECHOED {
+                *heard = Instant::now();
+                // Never more than was sent, whatever the other end says.
+                *back = number.filter(|number| *number <= sent).unwrap_or(0).max(*back);
+            }
+        });
+    }
+
+    fn is_mark_due(&self, sent: u64) -> bool {
+        let is_new = sent - self.marked >= self.step();
+        let is_lost = self.is_full(sent) && self.marked_at.elapsed() >= MARK_WAIT;
+        is_new || is_lost
+    }
+
+    fn send_mark(&mut self, client: &Client, sent: u64) {
+        let metadata = Metadata::new(ECHOED).message_id(sent);
+        let result = client.interface.send_payload(&self.mark, &metadata);
+        if matches!(result, Err(SendError::Busy | SendError::Refused { .. })) {
+            // It is tried again after the next turn. Other faults meet the next message, too, and are told there.
+            return;
+        }
+        // Nobody else sends what waits at the gate while this thread waits for the answer.
+        client.interface.flush();
+        (self.marked, self.marked_at) = (sent, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outstanding(most: u64, marked: u64, back: u64) -> Outstanding {
+        let now = Instant::now();
+        Outstanding { most, mark: Payload::raw([0]), marked, back, marked_at: now, heard: now }
+    }
+
+    #[test]
+    fn there_is_room_up_to_the_next_mark_and_up_to_the_bound() {
+        for (most, marked, back, sent, room) in [
+            (100, 0, 0, 0, 25),
+            (100, 0, 0, 20, 5),
+            (100, 0, 0, 25, 0),
+            (100, 75, 0, 90, 10),
+            (100, 75, 25, 90, 10),
+            (100, 100, 0, 100, 0),
+            (3, 2, 0, 2, 1),
+        ] {
+            assert_eq!(outstanding(most, marked, back).room(sent), room, "{most} {marked} {back} {sent}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_due_after_each_quarter_and_when_the_last_is_lost() {
+        assert!(!outstanding(100, 50, 0).is_mark_due(74) && outstanding(100, 50, 0).is_mark_due(75));
+        let mut full = outstanding(100, 100, 0);
+        assert!(!full.is_mark_due(100));
+        full.marked_at = full.marked_at.checked_sub(MARK_WAIT).expect("the machine has run for that long");
+        assert!(full.is_mark_due(100));
+    }
+}

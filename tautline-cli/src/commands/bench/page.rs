@@ -1,0 +1,217 @@
+//! A report as one page of HTML that needs nothing else: people send it to each other.
+
+use std::fmt::Write;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::chart::{Axis, Chart, Curve, Point, log_us, nines};
+use super::machine;
+use super::report::{Latency, Measured, show_ratio};
+use crate::tools::exit::Failure;
+use crate::tools::latency::{show_maybe, show_us};
+use crate::tools::output;
+use crate::tools::svg::escaped;
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// What a chart says without any.
+const NO_ANSWERS: &str = "no answers";
+
+/// Points of a percentile curve for each nine.
+const POINTS_PER_NINE: f64 = 40.0;
+
+/// An unwritable page is found before the measurement, not after. Nothing is left of it, should there be no page.
+pub(super) fn check_writable(path: &Path) -> Result<(), Failure> {
+    let opened = match std::fs::File::create_new(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            std::fs::OpenOptions::new().append(true).open(path).map(drop)
+        }
+        created => created.and_then(|_| std::fs::remove_file(path)),
+    };
+    opened.map_err(|error| cannot_write(path, &error))
+}
+
+pub(super) fn write(path: &Path, page: &str) -> Result<(), Failure> {
+    std::fs::write(path, page).map_err(|error| cannot_write(path, &error))?;
+    output::note(format_args!("The page is in {}.", path.display()));
+    Ok(())
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::failed(format!("cannot write the page to {}: {error}", path.display()))
+}
+
+/// What every page has; texts are escaped here.
+pub(super) struct Page {
+    pub(super) title: String,
+    pub(super) counts: String,
+    pub(super) verdict: Option<(bool, String)>,
+    /// The figures that people look for, with their names.
+    pub(super) tiles: Vec<(String, String)>,
+    pub(super) charts: Vec<Chart>,
+    /// Head and rows.
+    pub(super) table: Vec<Vec<String>>,
+    pub(super) facts: Vec<(&'static str, String)>,
+}
+
+impl Page {
+    pub(super) fn html(&self) -> String {
+        let title = escaped(&self.title);
+        let mut html = format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <title>{title}</title>\n<style>\n{STYLE}</style></head>\n<body><main>\n\
+             <h1>{title}</h1>\n<p class=\"sub\">{}</p>\n",
+            escaped(&self.counts)
+        );
+        self.push_verdict_and_tiles(&mut html);
+        self.charts.iter().for_each(|chart| html.push_str(&chart.html()));
+        push_table(&mut html, &self.table);
+        html.push_str("<div class=\"card\"><table class=\"facts\"><tbody>\n");
+        for (name, value) in self.facts.iter().filter(|(_, value)| !value.is_empty()) {
+            let _ = writeln!(html, "<tr><th>{name}</th><td>{}</td></tr>", escaped(value));
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        let _ = write!(
+            html,
+            "</tbody></table></div>\n<footer>Made by <code>tautline bench</code> {version}.</footer>\n\
+             </main>\n<script>\n{SCRIPT}</script>\n</body></html>\n"
+        );
+        html
+    }
+
+    fn push_verdict_and_tiles(&self, html: &mut String) {
+        if let Some((is_met, words)) = &self.verdict {
+            let class = if *is_met { "good" } else { "bad" };
+            let _ = writeln!(html, "<p class=\"verdict {class}\">{}</p>", escaped(words));
+        }
+        html.push_str("<div class=\"tiles\">");
+        for (name, value) in &self.tiles {
+            let _ = write!(html, "<div><b>{}</b><span>{}</span></div>", escaped(value), escaped(name));
+        }
+        html.push_str("</div>\n");
+    }
+}
+
+fn push_table(html: &mut String, rows: &[Vec<String>]) {
+    let row = |cells: &[String], cell: &str| {
+        let cells = cells.iter().map(|text| format!("<{cell}>{}</{cell}>", escaped(text)));
+        format!("<tr>{}</tr>\n", cells.collect::<String>())
+    };
+    let Some((head, body)) = rows.split_first() else { return };
+    let body = body.iter().map(|cells| row(cells, "td")).collect::<String>();
+    let _ = writeln!(
+        html,
+        "<div class=\"card scroll\"><table><thead>{}</thead><tbody>{body}</tbody></table></div>",
+        row(head, "th")
+    );
+}
+
+/// The page of `bench latency`.
+pub(super) fn latency(report: &Latency) -> String {
+    let lines =
+        [("tautline", "ours", Some(&report.tautline)), ("raw socket", "raw", report.baseline.as_ref())];
+    let lines = lines.into_iter().filter_map(|(name, class, measured)| Some((name, class, measured?)));
+    let lines = lines.collect::<Vec<_>>();
+    let tiles = report.tautline.columns().into_iter().take(6);
+    let cost = report.cost.line("round trip");
+    Page {
+        title: report.title(),
+        counts: report.counts(),
+        verdict: report.verdict(),
+        tiles: tiles.map(|(name, us)| (name.to_owned(), show_maybe(us))).collect(),
+        charts: vec![percentiles(&lines), time_line(&lines)],
+        table: table(report, &lines),
+        facts: vec![
+            ("Settings", report.settings()),
+            ("Cost", cost),
+            ("Machine", report.machine.line()),
+            ("Date", machine::today()),
+            (
+                "Method",
+                "The thread that sends also reads (caller-driven); 100 round trips before are not counted. \
+                 A round trip is from just before the send until the answer is seen by the application."
+                    .to_owned(),
+            ),
+        ],
+    }
+    .html()
+}
+
+/// A name, a CSS class, and what was measured.
+type Named<'a> = (&'static str, &'static str, &'a Measured);
+
+fn percentiles(lines: &[Named<'_>]) -> Chart {
+    let curve = |(name, class, measured): &Named<'_>| Curve { name, class, points: quantiles(measured) };
+    let curves = lines.iter().map(curve).collect::<Vec<_>>();
+    let points = curves.iter().flat_map(|curve| &curve.points);
+    let to = points.clone().map(|point| point.x).fold(0.0, f64::max);
+    let y = Axis::durations("round trip", points.map(|point| point.y));
+    Chart { title: "Percentiles", x: Axis::nines(to), y, curves, empty: NO_ANSWERS }
+}
+
+/// From the fastest to the slowest, evenly spaced in nines.
+fn quantiles(measured: &Measured) -> Vec<Point> {
+    let latencies = measured.course.trips.latencies();
+    // One in n is the last that can be told from the longest.
+    let last = (latencies.count() as f64).max(1.0).log10();
+    let at = |nines: f64| {
+        let quantile = if nines >= last { 1.0 } else { 1.0 - 10_f64.powf(-nines) };
+        let us = latencies.at(quantile)?;
+        let words = if quantile >= 1.0 { "longest".to_owned() } else { percent(quantile) };
+        Some(Point { x: nines, y: log_us(us), text: format!("{words} {}", show_us(us)) })
+    };
+    let steps = (0..400).map(|step| f64::from(step) / POINTS_PER_NINE).take_while(|nines| *nines < last);
+    steps.chain([last]).filter_map(at).collect()
+}
+
+/// As many digits as there are nines, and one.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // from 0 to 12
+fn percent(quantile: f64) -> String {
+    let digits = (nines(quantile).ceil() as usize).saturating_sub(1);
+    format!("{:.digits$} %", quantile * 100.0)
+}
+
+fn time_line(lines: &[Named<'_>]) -> Chart {
+    // The medians last, so that they are seen.
+    let curves =
+        [true, false].into_iter().flat_map(|longest| lines.iter().map(move |line| over_time(line, longest)));
+    let curves = curves.collect::<Vec<_>>();
+    let points = curves.iter().flat_map(|curve| &curve.points);
+    let to = points.clone().map(|point| point.x).fold(0.0, f64::max);
+    let y = Axis::durations("round trip", points.map(|point| point.y));
+    let x = Axis::seconds("seconds measured", to);
+    Chart { title: "Over time", x, y, curves, empty: NO_ANSWERS }
+}
+
+/// The median, or the longest, of each bucket.
+fn over_time((name, class, measured): &Named<'_>, longest: bool) -> Curve {
+    let is_ours = *name == "tautline";
+    let (name, class) = match (is_ours, longest) {
+        (true, true) => ("longest", "ours-soft"),
+        (true, false) => ("median", *class),
+        (false, true) => ("raw longest", "raw-soft"),
+        (false, false) => ("raw median", *class),
+    };
+    let points = measured.course.time_line.buckets().into_iter().map(|bucket| {
+        let us = if longest { bucket.max_us } else { bucket.median_us };
+        let at = bucket.at.as_secs_f64();
+        Point { x: at, y: log_us(us), text: format!("{} at {at:.2} s", show_us(us)) }
+    });
+    Curve { name, class, points: points.collect() }
+}
+
+fn table(report: &Latency, lines: &[Named<'_>]) -> Vec<Vec<String>> {
+    let head = report.tautline.columns().map(|(name, _)| name.to_owned());
+    let mut rows = vec![[vec![String::new()], head.to_vec()].concat()];
+    for (name, _, measured) in lines {
+        let cells = measured.columns().map(|(_, us)| show_maybe(us));
+        rows.push([vec![(*name).to_owned()], cells.to_vec()].concat());
+    }
+    if report.baseline.is_some() {
+        let ratios = report.ratios().into_iter().map(|(_, ratio)| show_ratio(ratio));
+        rows.push(std::iter::once("ratio".to_owned()).chain(ratios).collect());
+    }
+    rows
+}

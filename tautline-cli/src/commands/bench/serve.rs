@@ -1,0 +1,221 @@
+//! `tautline bench serve`: the other end of `bench latency` and `bench throughput`.
+//!
+//! One thread drives the interface. What it counts and whom it answers is in [`words`](super::words).
+
+use std::io::Read;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tautline::{
+    Arrival, Driver, Drops, Endpoint, Id, MessageRef, Metadata, PeerId, Role, UdpInterface, Wire,
+};
+
+use super::settings::SettingsArgs;
+use super::usage;
+use super::words::{ANSWER, Answer, COUNTED, ECHOED, QUESTION};
+use crate::tools::echo::echo;
+use crate::tools::exit::{Exit, Failure};
+use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
+use crate::tools::link::open_driven;
+use crate::tools::{output, traffic};
+
+/// Peers that are counted one by one; the one heard longest ago makes room.
+const PEERS: usize = 64;
+
+/// Questions answered after one turn; a peer that gets no answer asks again.
+const QUESTIONS: usize = 64;
+
+/// Be the other end of `bench latency` and `bench throughput`
+///
+/// Sends latency messages back as they are and counts throughput messages, for any number of runs and peers. Ctrl-C
+/// ends it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tautline bench serve 127.0.0.1:9000
+  tautline bench serve 0.0.0.0:9000 --baseline
+  tautline bench serve [::]:9000 --wire classic --set receive_buffer=8388608")]
+pub(super) struct Args {
+    /// The address to listen on: host:port, [ipv6]:port or host (port 8080); port 0 takes any free one
+    endpoint: Endpoint,
+    /// Also send raw datagrams back, for `bench latency --baseline`: to anybody, so leave it out on open networks
+    #[arg(long)]
+    baseline: bool,
+    /// Say the address on standard output, and end when standard input does
+    #[arg(long, hide = true)]
+    child: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// Serves until interrupted.
+pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
+    let config = args.settings.config(Role::Server, args.child)?.endpoint(args.endpoint.to_string());
+    let (interface, driver) = open_driven(config)?;
+    echo(&interface, &[ECHOED]);
+    let interrupt = Interrupt::install()?;
+    let address = interface.local_address().expect("a server that is connected has a socket");
+    let raw_port = args.baseline.then(|| start_raw_echo(address)).transpose()?;
+    let is_over = announce(args, address, interrupt)?;
+    let mut server = Server { interface, driver, address, raw_port, counts: Counts::default() };
+    server.run(&*is_over);
+    if !args.child {
+        output::note(traffic::report(&server.interface.statistics(), false));
+    }
+    server.interface.disconnect();
+    Ok(Exit::Done)
+}
+
+/// Says where it listens, and returns what asks for the end. A child outlives Ctrl-C, which a terminal sends to both
+/// processes: its parent has a last question.
+fn announce(
+    args: &Args,
+    address: SocketAddr,
+    interrupt: Interrupt,
+) -> Result<Box<dyn Fn() -> bool>, Failure> {
+    if !args.child {
+        output::note(format_args!("listening on {address}"));
+        return Ok(Box::new(move || interrupt.is_asked()));
+    }
+    output::data(&format!("{address}\n"))?;
+    let is_closed = Arc::new(AtomicBool::new(false));
+    let closed = Arc::clone(&is_closed);
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        closed.store(true, Ordering::Relaxed);
+    });
+    Ok(Box::new(move || is_closed.load(Ordering::Relaxed)))
+}
+
+/// No datagram is longer.
+const LONGEST: usize = 65_535;
+
+/// A bare socket on another port, with a thread that sends everything back; it ends with the process.
+fn start_raw_echo(address: SocketAddr) -> Result<u16, Failure> {
+    let failed =
+        |error: std::io::Error| Failure::failed(format!("cannot open a socket for --baseline: {error}"));
+    let socket = UdpSocket::bind((address.ip(), 0)).map_err(failed)?;
+    let port = socket.local_addr().map_err(failed)?.port();
+    let mut datagram = vec![0; LONGEST];
+    std::thread::spawn(move || {
+        loop {
+            // What the network reports about earlier datagrams, and answers that cannot be sent, are losses that
+            // the other end sees.
+            if let Ok((length, from)) = socket.recv_from(&mut datagram) {
+                let _ = socket.send_to(&datagram[..length], from);
+            }
+        }
+    });
+    Ok(port)
+}
+
+struct Server {
+    interface: UdpInterface,
+    driver: Driver,
+    address: SocketAddr,
+    raw_port: Option<u16>,
+    counts: Counts,
+}
+
+impl Server {
+    fn run(&mut self, is_over: &dyn Fn() -> bool) {
+        while !is_over() {
+            let counts = &mut self.counts;
+            self.driver.turn_with(LOOK_EVERY, &mut |message, arrival| counts.see(message, arrival));
+            counts.turned(Instant::now());
+            for (peer, question) in std::mem::take(&mut self.counts.questions) {
+                self.answer(peer, question);
+            }
+        }
+    }
+
+    fn answer(&self, peer: PeerId, question: Id<'static>) {
+        let statistics = self.interface.statistics();
+        let quiet = self.counts.last_of(peer).map(|last| last.elapsed().as_micros());
+        let drops = [&statistics.datagrams_dropped, &statistics.messages_dropped];
+        let answer = Answer {
+            messages: self.counts.of(peer),
+            quiet_us: quiet.and_then(|us| u64::try_from(us).ok()),
+            datagrams_lost: self.datagrams_lost(peer),
+            kernel_drops: usage::kernel_drops(self.address),
+            dropped: drops.into_iter().flat_map(Drops::iter).map(|(why, n)| (why.to_string(), n)).collect(),
+            cpu_us: usage::cpu_us(),
+            memory_bytes: usage::memory_bytes(),
+            raw_port: self.raw_port,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        // An answer that cannot be sent is asked for again.
+        let metadata = Metadata::new(ANSWER).correlation_id(question);
+        let payload = serde_json::to_vec(&answer).expect("numbers and text are JSON");
+        if let Ok(payload) = tautline::Payload::json_text(payload) {
+            let _ = self.interface.send_payload_to(peer, &payload, &metadata);
+        }
+    }
+
+    /// Those that newer ones passed: the question came after all of them, so what is missing now hardly comes any more.
+    fn datagrams_lost(&self, peer: PeerId) -> Option<u64> {
+        let config = self.interface.config();
+        let is_numbered = config.wire != Some(Wire::Classic) || config.use_sequence != Some(false);
+        let received = self.interface.peer(peer)?.received;
+        is_numbered.then_some(received.lost + received.missing)
+    }
+}
+
+/// The data messages of a peer.
+struct Counted {
+    peer: PeerId,
+    count: u64,
+    /// The end of the turn that brought the last; `None` during the first.
+    last: Option<Instant>,
+    /// Whether this turn has brought one.
+    is_new: bool,
+}
+
+/// Data messages by peer, the one heard last in front, and questions to be answered.
+#[derive(Default)]
+struct Counts {
+    peers: Vec<Counted>,
+    questions: Vec<(PeerId, Id<'static>)>,
+}
+
+impl Counts {
+    fn see(&mut self, message: &MessageRef<'_>, arrival: Arrival) {
+        if message.message_type == COUNTED {
+            self.count(arrival.peer);
+        } else if message.message_type == QUESTION && self.questions.len() < QUESTIONS {
+            self.questions.push((arrival.peer, message.message_id.clone().into_owned()));
+        }
+    }
+
+    fn count(&mut self, peer: PeerId) {
+        if self.peers.first().is_none_or(|first| first.peer != peer) {
+            let count = self.of(peer);
+            self.peers.retain(|other| other.peer != peer);
+            self.peers.truncate(PEERS - 1);
+            self.peers.insert(0, Counted { peer, count, last: None, is_new: true });
+        }
+        self.peers[0].count += 1;
+        self.peers[0].is_new = true;
+    }
+
+    /// A turn ended at `now`. Looking at the clock for each message would cost a tenth of what is measured.
+    fn turned(&mut self, now: Instant) {
+        for counted in self.peers.iter_mut().filter(|counted| counted.is_new) {
+            (counted.last, counted.is_new) = (Some(now), false);
+        }
+    }
+
+    fn find(&self, peer: PeerId) -> Option<&Counted> {
+        self.peers.iter().find(|counted| counted.peer == peer)
+    }
+
+    fn of(&self, peer: PeerId) -> u64 {
+        self.find(peer).map_or(0, |counted| counted.count)
+    }
+
+    fn last_of(&self, peer: PeerId) -> Option<Instant> {
+        self.find(peer)?.last
+    }
+}

@@ -1,0 +1,177 @@
+//! The options that make both ends of a bench: the link, and any setting of the library by name.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tautline::{Config, Endpoint, Payload, Role, Wire};
+
+use crate::tools::exit::Failure;
+use crate::tools::link::{BYTES, LinkArgs, count, seconds, whole};
+
+/// Messages on the classic wire are JSON, on the native one bytes; both have this many.
+pub(super) const LARGEST: u64 = 65_000;
+
+/// What the two ends say to each other fits so many bytes.
+const LONGEST_ANSWER: usize = 1024;
+
+/// How long to measure when nobody says.
+const DEFAULT_LENGTH: Duration = Duration::from_secs(5);
+
+/// What both measurements can be told.
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
+    /// The other end, where `tautline bench serve` runs; without it, one is started here
+    pub(super) peer: Option<Endpoint>,
+    /// Bytes of payload in every message, up to 65000
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 64,
+        value_parser = whole(BYTES, 1..=LARGEST),
+        allow_negative_numbers = true
+    )]
+    pub(super) size: u64,
+    /// End after this many messages
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    pub(super) messages: Option<u64>,
+    /// End after this time, in seconds [default: 5]
+    #[arg(long, value_name = "S", value_parser = seconds, conflicts_with = "messages", allow_negative_numbers = true)]
+    pub(super) seconds: Option<Duration>,
+    /// One line of JSON instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write a page with the curves and the tables, in one file that needs no other
+    #[arg(long, value_name = "FILE.html")]
+    pub(super) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) settings: SettingsArgs,
+}
+
+impl RunArgs {
+    /// How long to measure; `None` when it is for a number of messages.
+    pub(super) fn length(&self) -> Option<Duration> {
+        self.messages.is_none().then(|| self.seconds.unwrap_or(DEFAULT_LENGTH))
+    }
+}
+
+/// What holds for both ends.
+#[derive(Debug, clap::Args)]
+pub(super) struct SettingsArgs {
+    /// A setting of the library, as in docs/configuration.md, for both ends; may be given more than once
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    sets: Vec<(String, String)>,
+    #[command(flatten)]
+    link: LinkArgs,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("expected KEY=VALUE, such as receive_buffer=1048576: the key, an equals sign, the value")?;
+    let key = key.trim().to_owned();
+    // Else the later of two would win in silence.
+    let option = match key.as_str() {
+        "role" | "endpoint" => "the subcommand and its argument",
+        "wire" => "--wire",
+        "use_crc" => "--no-crc",
+        "use_sequence" => "--no-sequence",
+        _ => return Ok((key, value.trim().to_owned())),
+    };
+    Err(format!("`{key}` is given by {option}: leave it out here"))
+}
+
+impl SettingsArgs {
+    /// The configuration of one end. Where both ends are ours (`is_pair`), a setting that only the other one has
+    /// goes to that alone.
+    pub(super) fn config(&self, role: Role, is_pair: bool) -> Result<Config, Failure> {
+        let config = self.given(|key| !(is_pair && is_for_other_end(key, role)))?.role(role);
+        if let Some(size) = config.max_message_size.filter(|size| *size < LONGEST_ANSWER) {
+            let sentence = format!(
+                "`max_message_size` is {size}, but the two ends of a bench need {LONGEST_ANSWER} bytes to tell each other \
+                 what they counted"
+            );
+            return Err(Failure::usage(sentence));
+        }
+        // Messages are seen as they stand in the datagram; nobody reads an inbox.
+        let is_open = config.inbox_capacity.is_none() && config.inbox_policy.is_none();
+        Ok(if is_open { config.inbox_capacity(0) } else { config })
+    }
+
+    /// What was given for either end, by file, environment and options.
+    pub(super) fn both(&self) -> Result<Config, Failure> {
+        self.given(|_| true)
+    }
+
+    fn given(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Config, Failure> {
+        let mut config = self.link.config()?;
+        for (key, value) in self.sets.iter().filter(|(key, _)| is_wanted(key)) {
+            config
+                .set(key, value)
+                .map_err(|error| Failure::usage(format!("--set {key}={value}: {error}")))?;
+        }
+        Ok(config)
+    }
+
+    /// The same options as words of a command line.
+    pub(super) fn words(&self) -> Vec<OsString> {
+        let sets =
+            self.sets.iter().flat_map(|(key, value)| ["--set".into(), format!("{key}={value}").into()]);
+        self.link.words().into_iter().chain(sets).collect()
+    }
+}
+
+/// What a configuration sets, for reports, which say by themselves where the other end is and by what wire.
+pub(super) fn sets(config: &Config) -> Vec<String> {
+    let keys = Config::keys().iter().filter(|key| !["role", "endpoint", "wire"].contains(&key.name()));
+    let keys = keys.filter_map(|key| Some(format!("{} = {}", key.name(), key.value(config)?)));
+    let streams = config.streams.iter().flat_map(|(stream, qos)| {
+        let channel = stream.channel.map_or_else(String::new, |channel| format!(".{channel}"));
+        let name = format!("{}{channel}", stream.message_type);
+        let keys = Config::stream_keys().iter();
+        keys.filter_map(move |key| Some(format!("{name}.{} = {}", key.name(), key.value(&qos)?)))
+    });
+    keys.chain(streams).collect()
+}
+
+fn is_for_other_end(key: &str, role: Role) -> bool {
+    let other = match role {
+        Role::Client => "for servers",
+        Role::Server => "for clients",
+    };
+    Config::keys().iter().any(|known| known.name() == key && known.scope().starts_with(other))
+}
+
+/// A payload of `size` bytes that this wire can carry.
+pub(super) fn payload(wire: Wire, size: u64) -> Result<Payload, Failure> {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    if wire == Wire::Native {
+        return Ok(Payload::raw(vec![0x5A; size]));
+    }
+    let text = match size {
+        1 => "1".to_owned(),
+        _ => format!("\"{}\"", "x".repeat(size.saturating_sub(2))),
+    };
+    Payload::json_text(text).map_err(|error| Failure::usage(format!("--size {size}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_has_the_size_that_was_asked_for() {
+        for wire in [Wire::Native, Wire::Classic] {
+            for size in [1, 2, 3, 64, 1400] {
+                assert_eq!(payload(wire, size).expect("it is valid").bytes().len() as u64, size);
+            }
+        }
+    }
+
+    #[test]
+    fn a_setting_of_one_end_goes_to_that_end_alone() {
+        assert!(is_for_other_end("max_peers", Role::Client) && !is_for_other_end("max_peers", Role::Server));
+        assert!(is_for_other_end("bind", Role::Server) && !is_for_other_end("bind", Role::Client));
+        assert!(!is_for_other_end("send_buffer", Role::Client) && !is_for_other_end("no_such", Role::Client));
+    }
+}

@@ -1,0 +1,402 @@
+//! `tautline bench throughput`: as many messages as go, and where each of them went.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tautline::{Config, Statistics, Wire};
+
+use super::accounting::Accounting;
+use super::chart::{Axis, Chart, Curve, Point};
+use super::client::Client;
+use super::flood::{Flood, Plan};
+use super::machine::{self, Machine};
+use super::other_end::OtherEnd;
+use super::page::{self, Page};
+use super::report::Cost;
+use super::settings::{RunArgs, payload};
+use super::usage;
+use super::watch::Watch;
+use super::words::Answer;
+use crate::tools::exit::{Exit, Failure};
+use crate::tools::link::count;
+use crate::tools::output::{self, BOLD, FAINT, Styled};
+
+/// More messages a call change nothing any more; their payloads are in memory.
+const LARGEST_BATCH: u64 = 10_000;
+
+/// What is still in a buffer at the end is waited for: until the count stands still, or for this many questions.
+const LAST_QUESTIONS: u32 = 50;
+const QUESTION_PAUSE: Duration = Duration::from_millis(20);
+
+/// There is no rate over a shorter time.
+const SHORTEST_RATE: Duration = Duration::from_millis(1);
+const TOO_SHORT: &str = "too short for a rate";
+
+/// Measure throughput: messages sent as fast as they go, and where each went
+///
+/// The other end counts what it is handed. A sender that is faster than its receiver loses messages: the sum at the
+/// end, sent = received + lost, names each loss. Lost messages are a finding here, not a failure. Messages share
+/// datagrams as they do with a driver thread, unless --set gate=0s sends each by itself.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tautline bench throughput
+  tautline bench throughput --size 1400 --seconds 10
+  tautline bench throughput --batch 40
+  tautline bench throughput --outstanding 256 --set wait=spin
+  tautline bench throughput plant.local:9000 --messages 1000000 --json
+  tautline bench throughput --set receive_buffer=16777216 --html throughput.html")]
+pub(super) struct Args {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Hand over this many messages a call, so that they share datagrams and system calls, up to 10000
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(1..=LARGEST_BATCH),
+        allow_negative_numbers = true
+    )]
+    batch: u64,
+    /// Have at most this many messages on their way: then none should be lost
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    outstanding: Option<u64>,
+}
+
+impl Args {
+    fn plan(&self) -> Plan {
+        Plan {
+            messages: self.run.messages,
+            length: self.run.length().unwrap_or(Duration::MAX),
+            batch: self.batch,
+            outstanding: self.outstanding,
+        }
+    }
+
+    /// How messages are sent, where it is not one by one without a limit.
+    fn manner(&self) -> String {
+        let batch = (self.batch > 1).then(|| format!(", {} a call", self.batch));
+        let outstanding = self.outstanding.map(|most| format!(", at most {most} on their way"));
+        batch.into_iter().chain(outstanding).collect()
+    }
+}
+
+/// Sends, counts, and accounts.
+pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
+    if let Some(path) = &args.run.html {
+        page::check_writable(path)?;
+    }
+    let other = OtherEnd::find(args.run.peer.as_ref(), &args.run.settings, false)?;
+    let mut client = Client::connect(&other, &args.run.settings, with_gate)?;
+    let payload = payload(client.wire, args.run.size)?;
+    let before = Counts::take(&mut client)?;
+    let mut flood = Flood::new(args.plan(), Watch::start("messages sent")?);
+    flood.run(&mut client, &payload)?;
+    let after = End::look(&mut client, &mut flood, &before);
+    client.interface.disconnect();
+    let report = Report::new(args, &other, &client, &flood, &before, &after);
+    output::data(&if args.run.json { report.json() } else { report.text() })?;
+    if let Some(path) = &args.run.html {
+        page::write(path, &report.page(&flood))?;
+    }
+    after.failure.map_or(Ok(Exit::Done), Err)
+}
+
+/// The gate that everybody has who does not drive the interface himself. The flood sees to it that nothing stays there.
+fn with_gate(config: Config) -> Config {
+    let is_native = config.wire.unwrap_or(Wire::Native) == Wire::Native;
+    match Config::client("localhost").settings() {
+        Ok(defaults) if is_native && config.gate.is_none() => config.gate(defaults.gate),
+        _ => config,
+    }
+}
+
+/// Both ends' counts before the flood.
+struct Counts {
+    answer: Answer,
+    statistics: Statistics,
+    cpu_us: Option<u64>,
+}
+
+impl Counts {
+    fn take(client: &mut Client) -> Result<Self, Failure> {
+        // Ours first: the question costs something, too.
+        let (statistics, cpu_us) = (client.interface.statistics(), usage::cpu_us());
+        Ok(Self { answer: client.ask()?, statistics, cpu_us })
+    }
+}
+
+/// The same after it.
+struct End {
+    /// `None` where the other end is gone.
+    answer: Option<Answer>,
+    /// When the last message was received, as far as is known.
+    last: Instant,
+    statistics: Statistics,
+    cpu_us: Option<u64>,
+    /// Why the flood ended before its time, or has no answer. What was measured before is shown all the same.
+    failure: Option<Failure>,
+}
+
+impl End {
+    fn look(client: &mut Client, flood: &mut Flood, before: &Counts) -> Self {
+        let (statistics, cpu_us) = (client.interface.statistics(), usage::cpu_us());
+        let last = Instant::now();
+        let mut end = Self { answer: None, last, statistics, cpu_us, failure: flood.failure.take() };
+        if end.failure.is_none()
+            && let Err(failure) = end.ask(client, flood.sent + before.answer.messages)
+        {
+            end.failure = Some(failure);
+        }
+        end
+    }
+
+    /// Asks until `expected` messages have arrived or no more do.
+    fn ask(&mut self, client: &mut Client, expected: u64) -> Result<(), Failure> {
+        let mut last = client.ask()?;
+        for _ in 0..LAST_QUESTIONS {
+            if last.messages >= expected {
+                break;
+            }
+            std::thread::sleep(QUESTION_PAUSE);
+            let answer = client.ask()?;
+            let stands_still = answer.messages == last.messages;
+            last = answer;
+            if stands_still {
+                break;
+            }
+        }
+        // Part of it may have waited in a buffer for long after it was sent.
+        let now = Instant::now();
+        let quiet = last.quiet_us.map(Duration::from_micros);
+        self.last = quiet.and_then(|quiet| now.checked_sub(quiet)).unwrap_or(now);
+        self.answer = Some(last);
+        Ok(())
+    }
+}
+
+/// How it ended; serialised, the line of JSON.
+#[derive(Debug, Serialize)]
+struct Report {
+    bench: &'static str,
+    /// `None` for the child that serves over loopback.
+    peer: Option<String>,
+    wire: &'static str,
+    size: u64,
+    batch: u64,
+    outstanding: Option<u64>,
+    set: Vec<String>,
+    seconds: f64,
+    messages_sent: u64,
+    /// `None`, as all that the other end counts, where it went away.
+    messages_received: Option<u64>,
+    lost: Option<u64>,
+    lost_by_name: Option<BTreeMap<String, u64>>,
+    loss_percent: Option<f64>,
+    ended_early: bool,
+    sends_refused: u64,
+    datagrams_sent: u64,
+    datagrams_lost: Option<u64>,
+    datagrams_dropped_by_kernel: Option<u64>,
+    /// `None` where a rate would say nothing.
+    sent_per_second: Option<f64>,
+    received_per_second: Option<f64>,
+    megabytes_per_second: Option<f64>,
+    /// Of both ends together.
+    cpu_s_per_million: Option<f64>,
+    cost: Cost,
+    machine: Machine,
+    #[serde(skip)]
+    sum: String,
+    #[serde(skip)]
+    datagrams: String,
+    #[serde(skip)]
+    manner: String,
+}
+
+impl Report {
+    fn new(
+        args: &Args,
+        other: &OtherEnd,
+        client: &Client,
+        flood: &Flood,
+        before: &Counts,
+        after: &End,
+    ) -> Self {
+        let datagrams = after.statistics.datagrams_sent.saturating_sub(before.statistics.datagrams_sent);
+        let per_datagram = flood.sent as f64 / datagrams.max(1) as f64;
+        let answer = after.answer.as_ref();
+        let accounting = answer.map(|after| Accounting::new(flood.sent, per_datagram, &before.answer, after));
+        let accounting = accounting.as_ref();
+        let received = accounting.map(|accounting| accounting.received);
+        let lost = accounting.map(Accounting::lost_total);
+        let receiving = after.last.saturating_duration_since(flood.start).max(flood.spent);
+        let received_per_second = received.and_then(|count| per_second(count, receiving));
+        let each = |before: Option<u64>, after: Option<u64>| {
+            let us = after?.saturating_sub(before?) as f64;
+            Some((us / received?.max(1) as f64 * 1e3).round() / 1e3)
+        };
+        let here = each(before.cpu_us, after.cpu_us);
+        let there = each(before.answer.cpu_us, answer.and_then(|answer| answer.cpu_us));
+        Self {
+            bench: "throughput",
+            peer: (!other.is_child()).then(|| other.endpoint.to_string()),
+            wire: client.wire.name(),
+            size: args.run.size,
+            batch: args.batch,
+            outstanding: args.outstanding,
+            set: client.sets.clone(),
+            seconds: (flood.spent.as_secs_f64() * 1e3).round() / 1e3,
+            messages_sent: flood.sent,
+            messages_received: received,
+            lost,
+            lost_by_name: accounting.map(|accounting| accounting.lost.clone()),
+            loss_percent: lost.map(|lost| (lost as f64 / flood.sent.max(1) as f64 * 1e4).round() / 1e2),
+            ended_early: after.failure.is_some(),
+            sends_refused: flood.refused,
+            datagrams_sent: datagrams,
+            datagrams_lost: accounting.and_then(|accounting| accounting.datagrams_lost),
+            datagrams_dropped_by_kernel: accounting.and_then(|accounting| accounting.kernel_drops),
+            sent_per_second: per_second(flood.sent, flood.spent),
+            received_per_second,
+            megabytes_per_second: received_per_second.map(|rate| rate * args.run.size as f64 / 1e6),
+            cpu_s_per_million: here.zip(there).map(|(here, there)| ((here + there) * 1e3).round() / 1e3),
+            cost: Cost {
+                cpu_us_here: here,
+                cpu_us_there: there,
+                memory_here: usage::memory_bytes(),
+                memory_there: answer.and_then(|answer| answer.memory_bytes),
+            },
+            machine: Machine::here(),
+            sum: accounting.map_or_else(
+                || format!("{} sent, then the other end was gone", flood.sent),
+                Accounting::line,
+            ),
+            datagrams: accounting.map(Accounting::datagrams_line).unwrap_or_default(),
+            manner: args.manner(),
+        }
+    }
+
+    fn json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and text are JSON") + "\n"
+    }
+
+    fn title(&self) -> String {
+        let where_to = self.peer.as_deref().map_or("over loopback".to_owned(), |peer| format!("to {peer}"));
+        format!("Throughput {where_to}: {} bytes, {} wire{}", self.size, self.wire, self.manner)
+    }
+
+    fn rates(&self) -> String {
+        let Some((received, megabytes)) = self.received_per_second.zip(self.megabytes_per_second) else {
+            let why = if self.ended_early { "what was received is not known" } else { TOO_SHORT };
+            return format!("{} sent in {:.3} s: {why}", self.messages_sent, self.seconds);
+        };
+        format!(
+            "{} messages/s received ({megabytes:.1} MB/s of payload), {} sent, for {:.1} s; {} % lost",
+            millions(received),
+            known(self.sent_per_second.map(millions)),
+            self.seconds,
+            known(self.loss_percent)
+        )
+    }
+
+    fn cpu(&self) -> String {
+        let both =
+            self.cpu_s_per_million.map(|s| format!("{s:.2} CPU s per million messages received, both ends"));
+        both.unwrap_or_default()
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{}\n{}\n{}\n", Styled(BOLD, self.title()), self.rates(), self.sum);
+        let settings = self.set.join(", ");
+        let cost = self.cost.line("message received");
+        let faint = [settings, self.datagrams.clone(), self.cpu(), cost, self.machine.line()];
+        for line in faint.iter().filter(|line| !line.is_empty()) {
+            text.push_str(&format!("{}\n", Styled(FAINT, line)));
+        }
+        text
+    }
+
+    fn page(&self, flood: &Flood) -> String {
+        let tiles = [
+            ("messages/s received", known(self.received_per_second.map(millions))),
+            ("messages/s sent", known(self.sent_per_second.map(millions))),
+            ("MB/s of payload", known(self.megabytes_per_second.map(|rate| format!("{rate:.1}")))),
+            ("lost", format!("{} %", known(self.loss_percent))),
+        ];
+        // "None" is worth a line, too.
+        let none = (self.lost == Some(0)).then(|| ("none".to_owned(), "0".to_owned()));
+        let losses = self.lost_by_name.iter().flatten();
+        let losses = losses.map(|(name, count)| (name.replace('_', " "), count.to_string()));
+        let sums = [("sent", self.messages_sent.to_string()), ("received", known(self.messages_received))];
+        let sums = sums.into_iter().map(|(name, count)| (name.to_owned(), count));
+        let head = vec!["where they went".to_owned(), "messages".to_owned()];
+        let rows = sums.chain(losses.chain(none).map(|(name, count)| (format!("lost: {name}"), count)));
+        Page {
+            title: self.title(),
+            counts: self.rates(),
+            verdict: None,
+            tiles: tiles.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            charts: vec![chart(flood)],
+            table: std::iter::once(head).chain(rows.map(|(name, count)| vec![name, count])).collect(),
+            facts: vec![
+                ("Settings", self.set.join(", ")),
+                ("Lost", self.datagrams.clone()),
+                ("Cost", self.cost.line("message received")),
+                ("CPU", self.cpu()),
+                ("Machine", self.machine.line()),
+                ("Date", machine::today()),
+            ],
+        }
+        .html()
+    }
+}
+
+/// A single message has no rate, and a shorter time none that would be the same again.
+fn per_second(count: u64, time: Duration) -> Option<f64> {
+    let has_rate = count != 1 && time >= SHORTEST_RATE;
+    has_rate.then(|| (count as f64 / time.as_secs_f64()).round())
+}
+
+/// A dash for what nobody knows.
+fn known(figure: Option<impl ToString>) -> String {
+    figure.map_or_else(|| "-".to_owned(), |figure| figure.to_string())
+}
+
+fn millions(per_second: f64) -> String {
+    match per_second {
+        rate if rate < 1e4 => format!("{rate:.0}"),
+        rate if rate < 1e6 => format!("{:.0} k", rate / 1e3),
+        rate => format!("{:.2} M", rate / 1e6),
+    }
+}
+
+/// Messages sent per second between one step and the next.
+fn chart(flood: &Flood) -> Chart {
+    let points = flood.steps.windows(2).filter_map(|pair| {
+        let [(from, before), (to, after)] = pair else { unreachable!("windows of two") };
+        let rate = per_second(after - before, *to - *from)?;
+        let text = format!("{}/s at {:.2} s", millions(rate), to.as_secs_f64());
+        Some(Point { x: to.as_secs_f64(), y: rate, text })
+    });
+    let points = points.collect::<Vec<_>>();
+    let most = points.iter().map(|point| point.y).fold(0.0, f64::max);
+    let x = Axis::seconds("seconds", flood.spent.as_secs_f64());
+    let y = Axis::linear("messages per second", most * 1.1, millions);
+    let curves = vec![Curve { name: "sent", class: "ours", points }];
+    Chart { title: "Sent over time", x, y, curves, empty: TOO_SHORT }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_needs_more_than_a_message_and_some_time() {
+        let ms = Duration::from_millis;
+        assert_eq!(per_second(1, ms(100)), None);
+        assert_eq!(per_second(100, Duration::from_micros(100)), None);
+        assert_eq!((per_second(0, ms(100)), per_second(100, ms(50))), (Some(0.0), Some(2000.0)));
+    }
+}

@@ -1,0 +1,66 @@
+//! What stands between controller and plant: nothing, a bad network (`--impair`), or a proxy that the user has started.
+//!
+//! The bad network is the relay of `tautline proxy`, on a thread of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use tautline::Endpoint;
+use tautline::sim::Impairments;
+
+use crate::tools::exit::Failure;
+use crate::tools::impair::{BothWays, Direction};
+use crate::tools::interrupt::LOOK_EVERY;
+use crate::tools::relay::Relay;
+use crate::tools::relay::sums::{BothSums, Sums};
+
+/// What decides about everything that chance decides about: each demo has the same luck.
+const SEED: u64 = 1;
+
+/// A relay at work.
+#[derive(Debug)]
+pub(super) struct BadNetwork {
+    /// Where the controller calls the plant.
+    pub(super) address: SocketAddr,
+    ways: BothWays,
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<Result<BothSums, Failure>>,
+}
+
+impl BadNetwork {
+    /// Puts it before the plant.
+    pub(super) fn before(plant: SocketAddr, impairments: Impairments) -> Result<Self, Failure> {
+        let endpoint =
+            |address: SocketAddr| -> Endpoint { address.to_string().parse().expect("an address is one") };
+        let ways = BothWays::default().with(Direction::Both, impairments);
+        let here = SocketAddr::new(plant.ip(), 0);
+        let relay = Relay::open(&endpoint(here), &endpoint(plant), ways, SEED)?;
+        let address = relay.address().ok_or_else(|| Failure::failed("the relay's socket has no address"))?;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let thread = std::thread::Builder::new()
+            .name("network".to_owned())
+            .spawn(move || carry(relay, &over))
+            .map_err(|error| Failure::failed(format!("cannot start the network's thread: {error}")))?;
+        Ok(Self { address, ways, is_over, thread })
+    }
+
+    /// Ends it and tells what it did.
+    pub(super) fn end(self) -> Result<String, Failure> {
+        self.is_over.store(true, Ordering::Relaxed);
+        let sums = self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let lost = |sums: &Sums| format!("{} of {}", sums.counts.dropped(), sums.received());
+        let (there, back) = (lost(&sums.to_target), lost(&sums.to_client));
+        let words = self.ways.describe();
+        Ok(format!("{words}: lost {there} datagrams to the plant and {back} to the controller"))
+    }
+}
+
+fn carry(mut relay: Relay, is_over: &AtomicBool) -> Result<BothSums, Failure> {
+    while !is_over.load(Ordering::Relaxed) {
+        relay.turn(LOOK_EVERY)?;
+    }
+    Ok(relay.sums())
+}

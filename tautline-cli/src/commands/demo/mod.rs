@@ -1,0 +1,332 @@
+//! `tautline demo`: a plant and a controller, talking over real UDP on the loopback.
+//!
+//! [`plant`] and [`controller`] are two interfaces on two threads; this thread shows what they do, kills
+//! and restarts the controller when asked to, and tells the end. The mathematics is in [`pendulum`] and
+//! [`control`], the motor's failsafe in [`actuator`].
+
+mod actuator;
+mod between;
+mod control;
+mod controller;
+mod matrix;
+mod pendulum;
+mod picture;
+mod plant;
+mod record;
+mod rig;
+mod summary;
+mod view;
+mod words;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use tautline::sim::Impairments;
+use tautline::{Config, ContentType, Endpoint, Wire};
+
+use self::between::BadNetwork;
+use self::controller::{Half, Remains};
+use self::plant::{Plant, Report};
+use self::record::Diary;
+use self::summary::Summary;
+use self::view::{PER_SECOND, RECENT, View};
+use self::words::{Cut, Happening, Settings, Snapshot, What};
+use crate::tools::exit::{Exit, Failure};
+use crate::tools::impair;
+use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
+use crate::tools::link::{WireArgs, duration, seconds, whole};
+use crate::tools::output;
+use crate::tools::screen::Screen;
+
+/// Where the picture goes unless the user says otherwise.
+const PICTURE: &str = "tautline-demo.svg";
+
+/// Snapshots on their way to the view; more are dropped, because only the latest is shown.
+const NEWS: usize = 4;
+
+/// Balance an inverted pendulum over UDP, here and now
+///
+/// A plant (an inverted pendulum on a cart, the non-linear equations integrated at 1 kHz) and a
+/// controller (state feedback) run as two interfaces that talk over UDP on this computer: the plant
+/// sends its state, the controller answers with a force. The round trip is from the state to the force
+/// that answers it. When no command comes for 20 ms (or three samples), the plant's failsafe sets the force to
+/// zero. --impair puts a bad network between the two; so does `tautline proxy`, started by hand, with --plant and --via.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tautline demo --seconds 5
+  tautline demo --cut-after 3s --cut-for 2s
+  tautline demo --impair loss=10%,jitter=5ms --cut-after 3s
+  tautline demo --plant 127.0.0.1:9000 --via 127.0.0.1:9001
+  tautline demo --wire classic --rate 200 --json")]
+pub(crate) struct Args {
+    /// How long to balance, in seconds
+    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds, allow_hyphen_values = true)]
+    seconds: Duration,
+    /// Samples per second, from 50 to 5000
+    #[arg(
+        long,
+        value_name = "HZ",
+        default_value_t = 1000,
+        value_parser = whole::<u32>("number of samples per second, without a unit,", 50..=5000),
+        allow_hyphen_values = true
+    )]
+    rate: u32,
+    /// Kill the controller's half after this time, such as 3s
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
+    cut_after: Option<Duration>,
+    /// How long it stays dead
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1s",
+        value_parser = duration,
+        requires = "cut_after",
+        allow_hyphen_values = true
+    )]
+    cut_for: Duration,
+    /// A bad network between the two, by the names of `proxy`'s options, such as loss=10%,jitter=5ms
+    #[arg(long, value_name = "LIST", value_parser = impair::list)]
+    impair: Option<Impairments>,
+    /// Where the plant listens [default: 127.0.0.1 and any free port]
+    #[arg(long, value_name = "ENDPOINT")]
+    plant: Option<Endpoint>,
+    /// Where the controller calls instead: a proxy whose target is --plant
+    #[arg(long, value_name = "ENDPOINT", requires = "plant", conflicts_with = "impair")]
+    via: Option<Endpoint>,
+    #[command(flatten)]
+    wire: WireArgs,
+    /// Where to write the picture: trajectory and round trips as SVG [default: tautline-demo.svg]
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Write no picture (without --plot, --json implies it)
+    #[arg(long, conflicts_with = "plot")]
+    no_plot: bool,
+    /// End with one line of JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the demo.
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    let settings = settings(args)?;
+    let base = args.wire.apply(Config::default())?;
+    let wire = base.wire.unwrap_or(Wire::Native);
+    let codec = if wire == Wire::Native { ContentType::MessagePack } else { ContentType::Json };
+    let base = base.codec(codec);
+    if let Some(path) = &args.plot {
+        check_writable(path)?;
+    }
+    let interrupt = Interrupt::install()?;
+    let found = balance(&base, settings, &interrupt, args)?;
+    let summary = summary(found, wire, settings);
+    output::data(&if args.json { summary.json() } else { summary.text() })?;
+    write_picture(args, &summary)?;
+    Ok(summary.verdict())
+}
+
+fn settings(args: &Args) -> Result<Settings, Failure> {
+    let cut = args.cut_after.map(|after| Cut { after, length: args.cut_for });
+    if let Some(cut) = cut.filter(|cut| cut.after + cut.length >= args.seconds) {
+        let end = (cut.after + cut.length).as_secs_f64();
+        let sentence = format!(
+            "the controller would come back at {end} s, but --seconds is {}: use --seconds {} or more, \
+             so that its return is seen",
+            args.seconds.as_secs_f64(),
+            (end + 3.0).ceil(),
+        );
+        return Err(Failure::usage(sentence));
+    }
+    Ok(Settings { length: args.seconds, rate: args.rate, cut })
+}
+
+/// What plant and cut left behind.
+struct Found {
+    report: Report,
+    cuts: Diary,
+    /// What stood between the two, and what it did.
+    network: Option<String>,
+}
+
+/// Starts both halves, watches them, and joins them.
+fn balance(base: &Config, settings: Settings, interrupt: &Interrupt, args: &Args) -> Result<Found, Failure> {
+    let listen = args.plant.as_ref().map_or_else(|| "127.0.0.1:0".to_owned(), ToString::to_string);
+    let server = base.clone().role(tautline::Role::Server).endpoint(listen).name("plant");
+    let plant = Plant::open(server, settings)?;
+    let address = plant.address()?;
+    let network = args.impair.map(|impairments| BadNetwork::before(address, impairments)).transpose()?;
+    let called = network.as_ref().map_or(address, |network| network.address).to_string();
+    let called = args.via.as_ref().map_or(called, ToString::to_string);
+    let client = controller::config(base.clone().role(tautline::Role::Client), called);
+    let (sender, news) = sync_channel(NEWS);
+    let asked = interrupt.clone();
+    let plant = std::thread::Builder::new()
+        .name("plant".to_owned())
+        .spawn(move || plant.run(&sender, &asked))
+        .map_err(|error| Failure::failed(format!("cannot start the plant's thread: {error}")))?;
+    let wire = base.wire.unwrap_or(Wire::Native);
+    let title = format!("tautline demo: {wire} wire, {} samples/s, plant at {address}", settings.rate);
+    let mut director = Director::start(client, settings)?;
+    director.watch(&news, View::new(title, settings))?;
+    let report = plant.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let cuts = director.finish();
+    // A controller that failed is why the plant waited in vain.
+    let cuts = cuts?;
+    let network = match (network, &args.via) {
+        (Some(network), _) => Some(network.end()?),
+        (None, via) => via.as_ref().map(|via| format!("by way of {via}")),
+    };
+    Ok(Found { report: report?, cuts, network })
+}
+
+/// Kills the controller and brings it back, and shows what happens.
+struct Director {
+    client: Config,
+    settings: Settings,
+    half: Option<Half>,
+    remains: Vec<Remains>,
+    diary: Diary,
+    released: Option<Instant>,
+}
+
+impl Director {
+    fn start(client: Config, settings: Settings) -> Result<Self, Failure> {
+        let half = Some(Half::start(client.clone(), settings.period())?);
+        Ok(Self { client, settings, half, remains: Vec::new(), diary: Diary::default(), released: None })
+    }
+
+    /// Follows the news until the plant ends.
+    fn watch(&mut self, news: &Receiver<Snapshot>, mut view: View) -> Result<(), Failure> {
+        let mut stage = Stage::open();
+        loop {
+            let wait = self.next_cut().map_or(LOOK_EVERY, |at| at.saturating_duration_since(Instant::now()));
+            match news.recv_timeout(wait.min(LOOK_EVERY)) {
+                Ok(snapshot) => {
+                    self.released.get_or_insert(snapshot.released);
+                    let recent = self.recent(&snapshot.recent);
+                    view.update(snapshot);
+                    stage.show(&view, &recent);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            self.cut_or_restart()?;
+        }
+    }
+
+    /// When the controller is to be killed, or to come back.
+    fn next_cut(&self) -> Option<Instant> {
+        let (cut, released) = (self.settings.cut?, self.released?);
+        match (&self.half, self.remains.is_empty()) {
+            (Some(_), true) => Some(released + cut.after),
+            (None, _) => Some(released + cut.after + cut.length),
+            (Some(_), false) => None,
+        }
+    }
+
+    fn cut_or_restart(&mut self) -> Result<(), Failure> {
+        let (Some(at), Some(released)) = (self.next_cut(), self.released) else { return Ok(()) };
+        let now = Instant::now();
+        if now < at {
+            return Ok(());
+        }
+        let elapsed = now - released;
+        if let Some(half) = self.half.take() {
+            self.diary.add(elapsed, What::Cut);
+            self.remains.push(half.kill()?);
+        } else {
+            self.diary.add(elapsed, What::Restarted);
+            self.half = Some(Half::start(self.client.clone(), self.settings.period())?);
+        }
+        Ok(())
+    }
+
+    /// The plant's latest happenings and ours, in order.
+    fn recent(&self, plant: &[Happening]) -> Vec<Happening> {
+        let mut all: Vec<Happening> = plant.iter().chain(self.diary.happenings()).cloned().collect();
+        all.sort_by_key(|happening| happening.at);
+        all.split_off(all.len().saturating_sub(RECENT))
+    }
+
+    fn finish(self) -> Result<Diary, Failure> {
+        if let Some(half) = self.half {
+            half.leave()?;
+        }
+        Ok(self.diary)
+    }
+}
+
+/// Where the view goes: a terminal, or a log.
+enum Stage {
+    Screen(Screen),
+    Log { shown: u32 },
+}
+
+impl Stage {
+    fn open() -> Self {
+        if output::is_watched() { Self::Screen(Screen::open()) } else { Self::Log { shown: 0 } }
+    }
+
+    /// Every snapshot on a screen, one in a second in a log.
+    fn show(&mut self, view: &View, recent: &[Happening]) {
+        match self {
+            Self::Screen(screen) => {
+                let (columns, rows) = Screen::size();
+                screen.draw(&view.frame(columns, rows, recent));
+            }
+            Self::Log { shown } => {
+                if shown.is_multiple_of(PER_SECOND) && *shown > 0 {
+                    output::note(view.line());
+                }
+                *shown += 1;
+            }
+        }
+    }
+}
+
+fn summary(found: Found, wire: Wire, settings: Settings) -> Summary {
+    let Report { rig, round_trips, lost_in_silence, refused, skipped } = found.report;
+    Summary {
+        wire: wire.name(),
+        rate: settings.rate,
+        elapsed: rig.elapsed(),
+        is_upright: rig.is_upright(),
+        round_trips,
+        lost_in_silence,
+        refused,
+        skipped,
+        network: found.network,
+        trajectory: rig.trajectory,
+        diary: rig.diary.merged(found.cuts),
+    }
+}
+
+/// An unwritable picture is found before the pendulum is balanced, not after.
+fn check_writable(path: &Path) -> Result<(), Failure> {
+    std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .map(drop)
+        .map_err(|error| cannot_write(path, &error))
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::failed(format!("cannot write the picture to {}: {error}", path.display()))
+}
+
+fn write_picture(args: &Args, summary: &Summary) -> Result<(), Failure> {
+    let path = match &args.plot {
+        Some(path) => path.as_path(),
+        None if args.no_plot || args.json => return Ok(()),
+        None => Path::new(PICTURE),
+    };
+    match std::fs::write(path, picture::draw(summary)) {
+        Ok(()) => output::note(format_args!("The picture is in {}.", path.display())),
+        Err(error) if args.plot.is_some() => return Err(cannot_write(path, &error)),
+        // Nobody asked for it: a folder that cannot be written is no failure.
+        Err(error) => output::warn(cannot_write(path, &error)),
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! The demo as an SVG: angle, cart and force against time, and the distribution of the round trips.
+
+use super::record::Point;
+use super::summary::Summary;
+use super::words::What;
+use crate::tools::latency::{Bucket, show_us};
+use crate::tools::svg::{Anchor, Area, Scale, Svg, short};
+
+const WIDTH: f64 = 960.0;
+const LEFT: f64 = 78.0;
+const CHART_WIDTH: f64 = WIDTH - LEFT - 36.0;
+const TOP: f64 = 96.0;
+const CHART_HEIGHT: f64 = 132.0;
+const GAP: f64 = 40.0;
+const RTT_HEIGHT: f64 = 170.0;
+
+/// Bars of the RTT distribution.
+const BARS: usize = 60;
+/// Points drawn per curve at most: more than that no screen shows.
+const POINTS: usize = 2400;
+
+const STYLE: &str = "\
+text{font-family:Helvetica,Arial,'DejaVu Sans',sans-serif;fill:#1f2933;font-size:12px}\
+.title{font-size:20px;font-weight:bold}.sub{font-size:13px;fill:#52606d}\
+.name{font-size:13px;font-weight:bold}.tick{font-size:11px;fill:#7b8794}\
+.page{fill:#fff}.plot{fill:#f7f9fb}.grid{stroke:#e1e7ec;stroke-width:1}.zero{stroke:#b4bfc9;stroke-width:1}\
+.outage{fill:#e12d39;fill-opacity:.10}.outage-text{fill:#ba2525;font-size:11px;stroke:#f5e6e8;stroke-width:4px;paint-order:stroke}\
+polyline{fill:none;stroke-width:1.4;stroke-linejoin:round}\
+.angle{stroke:#2680c2}.cart{stroke:#0c8a6a}.force{stroke:#c05621}\
+.bar{fill:#7b93db}.mark{stroke:#35469c;stroke-width:1.2;stroke-dasharray:4 3}.mark-text{fill:#35469c;font-size:11px}";
+
+/// One of the three charts over time.
+struct Chart {
+    name: &'static str,
+    class: &'static str,
+    value: fn(&Point) -> f64,
+    /// The range shown at least, either side of zero.
+    least: f64,
+}
+
+const CHARTS: [Chart; 3] = [
+    Chart { name: "angle from upright, °", class: "angle", value: |point| point.angle_deg, least: 5.0 },
+    Chart { name: "cart, m", class: "cart", value: |point| point.cart_m, least: 0.1 },
+    Chart { name: "force, N", class: "force", value: |point| point.force_n, least: 2.0 },
+];
+
+/// The picture as text.
+pub(super) fn draw(summary: &Summary) -> String {
+    let charts_height = CHARTS.len() as f64 * (CHART_HEIGHT + GAP);
+    let rtt_top = TOP + charts_height + 30.0;
+    let mut svg = Svg::new(WIDTH, rtt_top + RTT_HEIGHT + 52.0, STYLE);
+    svg.text("title", (LEFT, 36.0), Anchor::Start, "An inverted pendulum, balanced over UDP");
+    svg.text("sub", (LEFT, 58.0), Anchor::Start, &summary.one_line());
+    let time = Scale::new((0.0, summary.elapsed.as_secs_f64()), (LEFT, LEFT + CHART_WIDTH));
+    for (index, chart) in CHARTS.iter().enumerate() {
+        let top = TOP + index as f64 * (CHART_HEIGHT + GAP);
+        let area = Area { left: LEFT, top, width: CHART_WIDTH, height: CHART_HEIGHT };
+        draw_chart(&mut svg, chart, area, &time, summary);
+    }
+    let time_name = (LEFT + CHART_WIDTH, TOP + charts_height - 8.0);
+    svg.text("tick", time_name, Anchor::End, "seconds since the rod was let go");
+    draw_round_trips(
+        &mut svg,
+        Area { left: LEFT, top: rtt_top, width: CHART_WIDTH, height: RTT_HEIGHT },
+        summary,
+    );
+    svg.finish()
+}
+
+fn draw_chart(svg: &mut Svg, chart: &Chart, area: Area, time: &Scale, summary: &Summary) {
+    svg.rectangle("plot", area);
+    svg.text("name", (area.left, area.top - 8.0), Anchor::Start, chart.name);
+    shade_outages(svg, area, time, summary);
+    let points = summary.trajectory.points();
+    let most = points.iter().fold(chart.least, |most, point| most.max((chart.value)(point).abs())) * 1.08;
+    let values = Scale::new((-most, most), (area.bottom(), area.top));
+    for tick in value_ticks(&values, most) {
+        let y = values.at(tick);
+        svg.line(if tick == 0.0 { "zero" } else { "grid" }, (area.left, y), (area.right(), y));
+        svg.text("tick", (area.left - 8.0, y + 4.0), Anchor::End, &short(tick));
+    }
+    for tick in time.ticks(10.0) {
+        svg.line("grid", (time.at(tick), area.top), (time.at(tick), area.bottom()));
+        svg.text("tick", (time.at(tick), area.bottom() + 15.0), Anchor::Middle, &short(tick));
+    }
+    if chart.class == CHARTS[0].class {
+        name_outages(svg, area, time, summary);
+    }
+    let stride = points.len().div_ceil(POINTS).max(1);
+    let thinned: Vec<&Point> = points.iter().step_by(stride).collect();
+    for run in thinned.chunk_by(|a, b| !goes_round(chart, a, b)) {
+        svg.curve(chart.class, run.iter().map(|p| (time.at(p.time_s), values.at((chart.value)(p)))));
+    }
+}
+
+/// Round values; an axis that holds whole turns of the rod has quarters of them.
+fn value_ticks(values: &Scale, most: f64) -> Vec<f64> {
+    if most > 150.0 { vec![-180.0, -90.0, 0.0, 90.0, 180.0] } else { values.ticks(4.0) }
+}
+
+/// Whether the angle passed from 180° to -180°: the same place, and no line across the chart.
+fn goes_round(chart: &Chart, a: &Point, b: &Point) -> bool {
+    chart.class == "angle" && (a.angle_deg - b.angle_deg).abs() > 180.0
+}
+
+/// Shades the times without commands.
+fn shade_outages(svg: &mut Svg, area: Area, time: &Scale, summary: &Summary) {
+    for (from, to) in outages(summary) {
+        let (left, right) = (time.at(from), time.at(to));
+        svg.rectangle("outage", Area { left, width: (right - left).max(1.0), ..area });
+    }
+}
+
+/// Says what the shade means, where there is room.
+fn name_outages(svg: &mut Svg, area: Area, time: &Scale, summary: &Summary) {
+    const ROOM: f64 = 80.0;
+    for (from, to) in outages(summary) {
+        let (left, right) = (time.at(from), time.at(to));
+        if right - left > ROOM {
+            let bottom = ((left + right) / 2.0, area.bottom() - 8.0);
+            svg.text("outage-text", bottom, Anchor::Middle, "no commands");
+        }
+    }
+}
+
+/// From each failsafe to the command that ended it, in seconds.
+fn outages(summary: &Summary) -> Vec<(f64, f64)> {
+    let mut outages = Vec::new();
+    let mut since = None;
+    for happening in summary.diary.happenings() {
+        let at = happening.at.as_secs_f64();
+        match happening.what {
+            What::ForceZero { .. } => since = Some(at),
+            What::CommandsBack { .. } => outages.extend(since.take().map(|from| (from, at))),
+            _ => {}
+        }
+    }
+    outages.extend(since.map(|from| (from, summary.elapsed.as_secs_f64())));
+    outages
+}
+
+fn draw_round_trips(svg: &mut Svg, area: Area, summary: &Summary) {
+    svg.text("name", (area.left, area.top - 24.0), Anchor::Start, "round trip: sample to command");
+    svg.rectangle("plot", area);
+    let buckets = summary.latencies().distribution(BARS);
+    let (Some(first), Some(last)) = (buckets.first(), buckets.last()) else {
+        let middle = (area.left + area.width / 2.0, area.top + area.height / 2.0);
+        svg.text("sub", middle, Anchor::Middle, "no answers");
+        return;
+    };
+    let delays = Scale::new((first.from_us.log10(), last.to_us.log10()), (area.left, area.right()));
+    draw_bars(svg, area, &delays, &buckets);
+    draw_delay_axis(svg, area, &delays, (first.from_us, last.to_us));
+    draw_percentiles(svg, area, &delays, summary);
+}
+
+/// Bars on a logarithmic scale, so that the few slow ones are seen beside the many fast ones.
+fn draw_bars(svg: &mut Svg, area: Area, delays: &Scale, buckets: &[Bucket]) {
+    let most = buckets.iter().map(|bucket| bucket.count).max().unwrap_or(1).max(1);
+    let counts = Scale::new((0.0, (most as f64 * 1.6).log10()), (area.bottom(), area.top));
+    for power in 0..7 {
+        let tick = 10.0_f64.powi(power);
+        if tick <= most as f64 {
+            let y = counts.at(tick.log10() + BASE);
+            svg.line("grid", (area.left, y), (area.right(), y));
+            svg.text("tick", (area.left - 8.0, y + 4.0), Anchor::End, &short(tick));
+        }
+    }
+    for bucket in buckets.iter().filter(|bucket| bucket.count > 0) {
+        let (left, right) = (delays.at(bucket.from_us.log10()), delays.at(bucket.to_us.log10()));
+        let top = counts.at((bucket.count as f64).log10() + BASE);
+        let bar = Area { left, top, width: (right - left - 1.0).max(1.0), height: area.bottom() - top };
+        svg.rectangle("bar", bar);
+    }
+}
+
+/// How far above the axis a count of one stands, in decades: a bar of one is to be seen.
+const BASE: f64 = 0.12;
+
+fn draw_delay_axis(svg: &mut Svg, area: Area, delays: &Scale, (low, high): (f64, f64)) {
+    for power in -3..8 {
+        for factor in [1.0, 2.0, 5.0] {
+            let tick = factor * 10.0_f64.powi(power);
+            if (low..=high).contains(&tick) {
+                let x = delays.at(tick.log10());
+                svg.line("grid", (x, area.bottom()), (x, area.bottom() + 5.0));
+                svg.text("tick", (x, area.bottom() + 18.0), Anchor::Middle, &show_us(tick));
+            }
+        }
+    }
+    let below = (area.left, area.bottom() + 38.0);
+    svg.text("tick", below, Anchor::Start, "both axes logarithmic; bars count the round trips");
+}
+
+fn draw_percentiles(svg: &mut Svg, area: Area, delays: &Scale, summary: &Summary) {
+    /// Labels nearer than this would overlap; the later one goes without.
+    const ROOM: f64 = 84.0;
+    let found = summary.latencies().percentiles();
+    let mut free_from = f64::NEG_INFINITY;
+    for (name, value) in [("p50", found.p50), ("p99", found.p99), ("p99.9", found.p999), ("max", found.max)] {
+        let Some(us) = value else { continue };
+        let x = delays.at(us.log10());
+        svg.line("mark", (x, area.top), (x, area.bottom()));
+        if x >= free_from {
+            let anchor = if x > area.right() - ROOM / 2.0 { Anchor::End } else { Anchor::Middle };
+            svg.text("mark-text", (x, area.top - 6.0), anchor, &format!("{name} {}", show_us(us)));
+            free_from = x + ROOM;
+        }
+    }
+}

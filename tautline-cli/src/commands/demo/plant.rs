@@ -1,0 +1,274 @@
+//! The plant's half: a server that sends samples and obeys commands, on one thread.
+//!
+//! The thread drives its interface itself: nothing is handed from thread to thread between a command's
+//! arrival and the motor. The pendulum runs on while it waits; see [`rig`](super::rig).
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::{Duration, Instant};
+
+use tautline::{Config, Driver, Event, Events, Message, MessageType, Metadata, PeerId, UdpInterface};
+
+use super::rig::Rig;
+use super::view::{PER_SECOND, RECENT};
+use super::words::{Force, Sample, Settings, Snapshot, What};
+use crate::tools::exit::{Exit, Failure};
+use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
+use crate::tools::link::{open_driven, wait_over};
+use crate::tools::pace::Pace;
+use crate::tools::round_trips::RoundTrips;
+
+/// How long the rod is held while the controller starts.
+const CONTROLLER_COMES_WITHIN: Duration = Duration::from_secs(10);
+
+/// A command that takes longer counts as lost; the last ones are waited for as long.
+const LATEST_ANSWER: Duration = Duration::from_secs(1);
+
+/// The plant before the rod is let go.
+#[derive(Debug)]
+pub(super) struct Plant {
+    interface: UdpInterface,
+    driver: Driver,
+    settings: Settings,
+    events: Events,
+    /// Who announced itself last; samples go there.
+    controller: Option<PeerId>,
+}
+
+/// What the plant found.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) rig: Rig,
+    pub(super) round_trips: RoundTrips,
+    pub(super) lost_in_silence: u64,
+    pub(super) refused: u64,
+    pub(super) skipped: u64,
+}
+
+/// The running plant.
+struct Run {
+    rig: Rig,
+    round_trips: RoundTrips,
+    silence: Silence,
+    refused: u64,
+    skipped: u64,
+}
+
+impl Plant {
+    /// Opens the plant's socket.
+    pub(super) fn open(config: Config, settings: Settings) -> Result<Self, Failure> {
+        let (interface, driver) = open_driven(config)?;
+        let events = interface.events();
+        Ok(Self { interface, driver, settings, events, controller: None })
+    }
+
+    /// Where the controller finds the plant.
+    pub(super) fn address(&self) -> Result<SocketAddr, Failure> {
+        self.interface
+            .local_address()
+            .ok_or_else(|| Failure::new(Exit::NoConnection, "the plant's socket was closed at once"))
+    }
+
+    /// Waits for the controller, lets the rod go and runs for the length of the demo.
+    pub(super) fn run(
+        mut self,
+        news: &SyncSender<Snapshot>,
+        interrupt: &Interrupt,
+    ) -> Result<Report, Failure> {
+        self.wait_for_controller(interrupt)?;
+        let now = Instant::now();
+        let mut run = Run {
+            rig: Rig::release(&self.settings, now),
+            round_trips: RoundTrips::new(),
+            silence: Silence::default(),
+            refused: 0,
+            skipped: 0,
+        };
+        let mut samples = Pace::new(f64::from(self.settings.rate), now);
+        let mut snapshots = Pace::new(f64::from(PER_SECOND), now);
+        while !interrupt.is_asked() {
+            let now = Instant::now();
+            run.rig.advance(now);
+            if run.rig.elapsed() >= self.settings.length {
+                break;
+            }
+            if samples.next() <= now {
+                self.send_sample(&mut run);
+                run.skipped += samples.sent(now);
+            }
+            if snapshots.next() <= now {
+                snapshots.sent(now);
+                if let Err(TrySendError::Disconnected(_)) = news.try_send(run.snapshot()) {
+                    break; // nobody is there to see it
+                }
+            }
+            self.note_events(&mut run);
+            self.wait_until(run.rig.next_step().min(samples.next()), &mut run)?;
+        }
+        self.collect_last_commands(&mut run)?;
+        let _ = news.try_send(run.snapshot());
+        self.interface.disconnect();
+        Ok(run.report())
+    }
+
+    fn wait_for_controller(&mut self, interrupt: &Interrupt) -> Result<(), Failure> {
+        let deadline = Instant::now() + CONTROLLER_COMES_WITHIN;
+        while self.controller.is_none() && !interrupt.is_asked() {
+            if let Some(message) = wait_over(self.driver.receive(Some(LOOK_EVERY)))? {
+                self.greet(&message);
+            }
+            if Instant::now() > deadline {
+                let seconds = CONTROLLER_COMES_WITHIN.as_secs();
+                let sentence =
+                    format!("the controller's half did not answer within {seconds} s: look for a firewall");
+                return Err(Failure::new(Exit::NoConnection, sentence));
+            }
+        }
+        Ok(())
+    }
+
+    /// A controller says that it is there by a heartbeat message; the last one gets the samples.
+    fn greet(&mut self, message: &Message) {
+        if message.message_type() == MessageType::Heartbeat {
+            self.controller = Some(message.peer());
+        }
+    }
+
+    fn send_sample(&self, run: &mut Run) {
+        let sample = Sample {
+            sample: run.round_trips.next_number(),
+            time_s: run.rig.time_s(),
+            state: *run.rig.state(),
+        };
+        run.round_trips.sent(Instant::now());
+        if let Some(controller) = self.controller {
+            // A sample that cannot be sent, because the controller is gone, goes unanswered: it counts as lost.
+            let _ = self.interface.send_to(controller, &sample, &Metadata::status());
+        }
+    }
+
+    /// Keeps what the link itself notices of the controller's end.
+    fn note_events(&mut self, run: &mut Run) {
+        while let Some(event) = self.events.next(Duration::ZERO) {
+            if matches!(event, Event::PeerSilent { peer } if Some(peer) == self.controller) {
+                run.rig.diary.add(run.rig.elapsed(), What::LinkSilent);
+            }
+        }
+    }
+
+    /// Takes in what comes until `deadline`, or one message.
+    fn wait_until(&mut self, deadline: Instant, run: &mut Run) -> Result<(), Failure> {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        if let Some(message) = wait_over(self.driver.receive(Some(wait)))? {
+            self.greet(&message);
+            if message.message_type() == MessageType::Command {
+                run.obey(&message, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    fn collect_last_commands(&mut self, run: &mut Run) -> Result<(), Failure> {
+        let deadline = Instant::now() + LATEST_ANSWER;
+        while run.round_trips.unanswered() > run.lost_in_silence() && Instant::now() < deadline {
+            self.wait_until(deadline, run)?;
+        }
+        Ok(())
+    }
+}
+
+impl Run {
+    fn obey(&mut self, message: &Message, now: Instant) {
+        let Ok(command) = message.decode::<Force>() else {
+            self.refused += 1;
+            return;
+        };
+        let Some(age) = self.round_trips.answered(command.sample, now, LATEST_ANSWER) else {
+            self.refused += 1;
+            return;
+        };
+        let was_silent = self.rig.motor().is_failsafe();
+        match self.rig.command(command, age, now) {
+            Ok(()) => self.silence.obeyed(command.sample, was_silent),
+            Err(_) => {
+                self.refused += 1;
+                self.silence.unheeded();
+            }
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            released: self.rig.released(),
+            elapsed: self.rig.elapsed(),
+            state: *self.rig.state(),
+            force_n: self.rig.motor().force_n(),
+            is_failsafe: self.rig.motor().is_failsafe(),
+            sent: self.round_trips.sent_count(),
+            answered: self.round_trips.answered_count(),
+            rtt: self.round_trips.latencies().percentiles(),
+            recent: self.rig.diary.recent(RECENT),
+        }
+    }
+
+    fn lost_in_silence(&self) -> u64 {
+        self.silence.lost(self.round_trips.sent_count(), self.rig.motor().is_failsafe())
+    }
+
+    fn report(self) -> Report {
+        let lost_in_silence = self.lost_in_silence();
+        let Self { rig, round_trips, refused, skipped, .. } = self;
+        Report { rig, round_trips, lost_in_silence, refused, skipped }
+    }
+}
+
+/// Counts the samples lost while nobody commanded, apart from those that the link lost.
+#[derive(Debug, Default)]
+struct Silence {
+    /// The sample after the newest one whose command was obeyed.
+    next: u64,
+    /// Answers to samples from `next` on that were refused.
+    unheeded: u64,
+    lost: u64,
+}
+
+impl Silence {
+    fn unheeded(&mut self) {
+        self.unheeded += 1;
+    }
+
+    fn obeyed(&mut self, sample: u64, after_silence: bool) {
+        if after_silence {
+            self.lost += self.missing_up_to(sample);
+        }
+        self.next = sample + 1;
+        self.unheeded = 0;
+    }
+
+    /// Samples from `next` to before `end` without any answer.
+    fn missing_up_to(&self, end: u64) -> u64 {
+        end.saturating_sub(self.next).saturating_sub(self.unheeded)
+    }
+
+    /// All of them, when `sent` samples went out and the silence perhaps lasts.
+    fn lost(&self, sent: u64, is_silent: bool) -> u64 {
+        self.lost + if is_silent { self.missing_up_to(sent) } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_samples_lost_in_silence_are_excused() {
+        let mut silence = Silence::default();
+        silence.obeyed(0, false);
+        silence.obeyed(5, false); // the link lost 1 to 4
+        silence.unheeded(); // 6 was answered, too late
+        assert_eq!(silence.lost(10, true), 3, "7, 8 and 9");
+        assert_eq!(silence.lost(10, false), 0);
+        silence.obeyed(10, true);
+        assert_eq!(silence.lost(12, false), 3);
+    }
+}

@@ -1,0 +1,203 @@
+//! How the demo ended: for people as text, for programs as one line of JSON.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::record::{Diary, Trajectory};
+use super::view::happening_line;
+use crate::tools::exit::Exit;
+use crate::tools::latency::{Latencies, Percentiles, show_us};
+use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
+use crate::tools::round_trips::RoundTrips;
+use crate::tools::text_chart::{bars, thinned};
+
+/// Columns of the small charts.
+const CHART: usize = 60;
+
+/// Everything that the demo found.
+#[derive(Debug)]
+pub(super) struct Summary {
+    /// "native" or "classic".
+    pub(super) wire: &'static str,
+    pub(super) rate: u32,
+    pub(super) elapsed: Duration,
+    pub(super) is_upright: bool,
+    pub(super) round_trips: RoundTrips,
+    /// Samples that nobody answered while no commands came.
+    pub(super) lost_in_silence: u64,
+    /// Commands that came and were not obeyed: stale, overtaken or not finite.
+    pub(super) refused: u64,
+    /// Samples not taken because the plant's thread did not run in time.
+    pub(super) skipped: u64,
+    /// What stood between the two halves, if anything.
+    pub(super) network: Option<String>,
+    pub(super) trajectory: Trajectory,
+    pub(super) diary: Diary,
+}
+
+/// The JSON line.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    wire: &'a str,
+    rate_hz: u32,
+    seconds: f64,
+    upright: bool,
+    messages_sent: u64,
+    messages_received: u64,
+    lost: u64,
+    lost_in_silence: u64,
+    commands_refused: u64,
+    samples_skipped: u64,
+    rtt_us: Percentiles,
+    jitter_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<&'a str>,
+    events: Vec<Event>,
+}
+
+#[derive(Debug, Serialize)]
+struct Event {
+    seconds: f64,
+    what: String,
+}
+
+impl Summary {
+    pub(super) fn latencies(&self) -> &Latencies {
+        self.round_trips.latencies()
+    }
+
+    fn lost(&self) -> u64 {
+        self.round_trips.unanswered()
+    }
+
+    /// Upright, and nothing lost but while there were no commands, or by a network that was asked to.
+    pub(super) fn verdict(&self) -> Exit {
+        let is_whole = self.network.is_some() || self.lost() == self.lost_in_silence;
+        if self.is_upright && is_whole { Exit::Done } else { Exit::NotMet }
+    }
+
+    /// For the picture's head.
+    pub(super) fn one_line(&self) -> String {
+        let network = self.network.as_ref().map_or("", |_| ", through a bad network");
+        format!(
+            "{} wire, {} samples/s for {:.1} s{network}: {} sent, {} answered, {} lost; {}",
+            self.wire,
+            self.rate,
+            self.elapsed.as_secs_f64(),
+            self.round_trips.sent_count(),
+            self.round_trips.answered_count(),
+            self.lost(),
+            if self.is_upright { "upright at the end" } else { "not upright at the end" },
+        )
+    }
+
+    pub(super) fn json(&self) -> String {
+        let events = self.diary.happenings().iter().map(|happening| Event {
+            seconds: (happening.at.as_secs_f64() * 1e4).round() / 1e4,
+            what: happening.what.to_string(),
+        });
+        let line = Line {
+            wire: self.wire,
+            rate_hz: self.rate,
+            seconds: (self.elapsed.as_secs_f64() * 1e3).round() / 1e3,
+            upright: self.is_upright,
+            messages_sent: self.round_trips.sent_count(),
+            messages_received: self.round_trips.answered_count(),
+            lost: self.lost(),
+            lost_in_silence: self.lost_in_silence,
+            commands_refused: self.refused,
+            samples_skipped: self.skipped,
+            rtt_us: self.latencies().percentiles(),
+            jitter_us: self.latencies().jitter_us(),
+            network: self.network.as_deref(),
+            events: events.collect(),
+        };
+        serde_json::to_string(&line).expect("numbers and text are JSON") + "\n"
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |content: String| {
+            let _ = writeln!(text, "{}", content.trim_end()); // a String takes everything
+        };
+        line(self.headline());
+        line(String::new());
+        line(format!("  messages   {}", self.counts()));
+        if let Some(network) = &self.network {
+            line(format!("  network    {network}"));
+        }
+        // The histogram below belongs to it.
+        line(format!("  round trip {}", self.latencies().percentiles().line()));
+        for chart in self.charts() {
+            line(chart);
+        }
+        line(String::new());
+        for happening in self.diary.happenings() {
+            line(format!("  {}", happening_line(happening)));
+        }
+        if self.diary.left_out() > 0 {
+            line(format!("  ... and {} more", self.diary.left_out()));
+        }
+        text
+    }
+
+    fn headline(&self) -> String {
+        let verdict = if self.is_upright { Styled(GOOD, "upright") } else { Styled(BAD, "NOT upright") };
+        let seconds = self.elapsed.as_secs_f64();
+        let settings = format!("({} wire, {} samples/s)", self.wire, self.rate);
+        format!(
+            "{} {verdict} after {seconds:.1} s {}",
+            Styled(BOLD, "tautline demo:"),
+            Styled(FAINT, settings)
+        )
+    }
+
+    fn counts(&self) -> String {
+        let trips = &self.round_trips;
+        let (sent, answered, lost) = (trips.sent_count(), trips.answered_count(), self.lost());
+        let mut text = format!("{sent} sent, {answered} answered, {lost} lost");
+        let details = [
+            (self.lost_in_silence, "", "of the lost ones while no commands came"),
+            (self.refused, "command", "refused: too late, or overtaken by newer ones"),
+            (self.skipped, "sample", "skipped, because this computer was busy elsewhere"),
+        ];
+        for (count, noun, what) in details.into_iter().filter(|(count, ..)| *count > 0) {
+            let noun = match noun {
+                "" => String::new(),
+                noun => format!("{noun}{} ", if count == 1 { "" } else { "s" }),
+            };
+            let _ = write!(text, "\n             {count} {noun}{what}"); // a String takes everything
+        }
+        text
+    }
+
+    /// The picture in text: round trips, angle and force.
+    fn charts(&self) -> Vec<String> {
+        let mut charts = Vec::new();
+        let buckets = self.latencies().distribution(CHART);
+        if let (Some(first), Some(last)) = (buckets.first(), buckets.last()) {
+            // Logarithmic, so that a single slow one is seen.
+            let heights = buckets.iter().map(|bucket| (bucket.count as f64).ln_1p()).collect::<Vec<_>>();
+            let most = heights.iter().fold(1.0_f64, |most, height| most.max(*height));
+            let shown = heights.iter().map(|height| if *height == 0.0 { -1.0 } else { *height });
+            charts.push(format!(
+                "             {} {} to {}",
+                bars(shown, 0.0, most),
+                show_us(first.from_us),
+                show_us(last.to_us)
+            ));
+        }
+        let points = self.trajectory.points();
+        for (name, unit, values) in [
+            ("angle", "°", points.iter().map(|point| point.angle_deg).collect::<Vec<_>>()),
+            ("force", " N", points.iter().map(|point| point.force_n).collect()),
+        ] {
+            let most = values.iter().fold(0.1_f64, |most, value| most.max(value.abs()));
+            let curve = bars(thinned(&values, CHART), -most, most);
+            charts.push(format!("  {name}      {curve} ±{most:.1}{unit}"));
+        }
+        charts
+    }
+}

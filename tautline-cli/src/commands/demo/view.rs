@@ -1,0 +1,222 @@
+//! What people see while the demo runs: a picture redrawn in place on a terminal, plain lines elsewhere.
+//!
+//! [`View::frame`] is pure: a snapshot in, lines out. [`Screen`](crate::tools::screen::Screen) puts them on stderr.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::pendulum::{DESK, State, wrapped};
+use super::words::{Happening, Settings, Snapshot};
+use crate::tools::latency::show_maybe;
+use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
+use crate::tools::text_chart::{Canvas, bars};
+
+/// Snapshots kept for the small charts and the rate: 4 s at 10 per second.
+const REMEMBERED: usize = 40;
+/// Snapshots per second; the plant sends them at this rate.
+pub(super) const PER_SECOND: u32 = 10;
+
+/// The drawing's height in lines: the rod is 20 dots long, above and below the rail.
+const CANVAS_ROWS: usize = 11;
+const DOTS_PER_METRE: f64 = 20.0;
+/// Lines besides the drawing.
+const TEXT_ROWS: usize = 10;
+const WIDEST: usize = 100;
+
+/// The happenings shown.
+pub(super) const RECENT: usize = 3;
+
+/// The recent past, for charts and rates.
+#[derive(Debug)]
+pub(super) struct View {
+    title: String,
+    settings: Settings,
+    past: VecDeque<Snapshot>,
+}
+
+impl View {
+    pub(super) fn new(title: String, settings: Settings) -> Self {
+        Self { title, settings, past: VecDeque::with_capacity(REMEMBERED) }
+    }
+
+    /// Takes in the plant's latest news.
+    pub(super) fn update(&mut self, snapshot: Snapshot) {
+        if self.past.len() == REMEMBERED {
+            self.past.pop_front();
+        }
+        self.past.push_back(snapshot);
+    }
+
+    /// Answered samples per second, over the last second.
+    fn rate(&self) -> f64 {
+        let Some(now) = self.past.back() else { return 0.0 };
+        let then = self.past.iter().rev().nth(PER_SECOND as usize).or(self.past.front());
+        let (answered, elapsed) = then
+            .filter(|then| then.elapsed < now.elapsed)
+            .map_or((0, Duration::ZERO), |then| (then.answered, then.elapsed));
+        let seconds = (now.elapsed - elapsed).as_secs_f64();
+        if seconds > 0.0 { (now.answered - answered) as f64 / seconds } else { 0.0 }
+    }
+
+    /// One plain line, for logs.
+    pub(super) fn line(&self) -> String {
+        let Some(now) = self.past.back() else { return String::new() };
+        format!(
+            "{:4.1} s: angle {:+.1}°, cart {:+.2} m, force {:+.1} N{}, {:.0} answers/s, RTT p50 {}, p99 {}, max {}, \
+             unanswered {}",
+            now.elapsed.as_secs_f64(),
+            degrees(&now.state),
+            now.state.cart_m,
+            now.force_n,
+            if now.is_failsafe { " (failsafe)" } else { "" },
+            self.rate(),
+            show_maybe(now.rtt.p50),
+            show_maybe(now.rtt.p99),
+            show_maybe(now.rtt.max),
+            now.sent - now.answered,
+        )
+    }
+
+    /// The lines of one picture for a terminal of this size; `happenings` are the latest, oldest first.
+    pub(super) fn frame(&self, columns: usize, rows: usize, happenings: &[Happening]) -> Vec<String> {
+        let Some(now) = self.past.back() else { return Vec::new() };
+        let columns = columns.min(WIDEST);
+        let mut lines = vec![self.title_line(now)];
+        if rows > CANVAS_ROWS + TEXT_ROWS && columns > 20 {
+            lines.extend(drawing(&now.state, columns - 2));
+        }
+        lines.extend(self.figures(now, columns));
+        lines.push(status(now));
+        lines.extend(happenings.iter().map(happening_line));
+        lines.resize_with(lines.len() + RECENT.saturating_sub(happenings.len()), String::new);
+        lines.iter().map(|line| console::truncate_str(line, columns, "").into_owned()).collect()
+    }
+
+    fn title_line(&self, now: &Snapshot) -> String {
+        let (at, of) = (now.elapsed.as_secs_f64(), self.settings.length.as_secs_f64());
+        format!("{}   {at:.1} s of {of:.1} s", Styled(BOLD, &self.title))
+    }
+
+    fn figures(&self, now: &Snapshot, columns: usize) -> Vec<String> {
+        let chart = |value: fn(&Snapshot) -> f64, least: f64| {
+            let values: Vec<f64> = self.past.iter().map(value).collect();
+            let most = values.iter().fold(least, |most, value| most.max(value.abs()));
+            let room = columns.saturating_sub(24).min(REMEMBERED);
+            bars(crate::tools::text_chart::thinned(&values, room), -most, most)
+        };
+        let rtt = &now.rtt;
+        vec![
+            format!("angle  {:+8.1} °    {}", degrees(&now.state), chart(|past| degrees(&past.state), 1.0)),
+            format!("cart   {:+8.2} m    {}", now.state.cart_m, chart(|past| past.state.cart_m, 0.1)),
+            format!("force  {:+8.2} N    {}", now.force_n, chart(|past| past.force_n, 0.5)),
+            format!(
+                "link   {:8.0} answers/s   sent {}   unanswered {}",
+                self.rate(),
+                now.sent,
+                now.sent - now.answered
+            ),
+            format!(
+                "RTT    p50 {}   p99 {}   max {}",
+                show_maybe(rtt.p50),
+                show_maybe(rtt.p99),
+                show_maybe(rtt.max)
+            ),
+        ]
+    }
+}
+
+fn degrees(state: &State) -> f64 {
+    wrapped(state.angle_rad).to_degrees()
+}
+
+fn status(now: &Snapshot) -> String {
+    if now.is_failsafe {
+        Styled(BAD, "NO COMMANDS: the force is zero").to_string()
+    } else {
+        Styled(GOOD, "the controller has the rod").to_string()
+    }
+}
+
+/// A happening with its time.
+pub(super) fn happening_line(happening: &Happening) -> String {
+    let style = match happening.what.is_bad() {
+        Some(true) => BAD,
+        Some(false) => GOOD,
+        None => FAINT,
+    };
+    let time = format!("{:6.2} s", happening.at.as_secs_f64());
+    format!("{}  {}", Styled(FAINT, time), Styled(style, &happening.what))
+}
+
+/// The cart on its rail, and the rod.
+fn drawing(state: &State, columns: usize) -> Vec<String> {
+    const CART_HALF: f64 = 4.0;
+    let mut canvas = Canvas::new(columns, CANVAS_ROWS);
+    let (width, height) = canvas.size();
+    let rail = height / 2.0;
+    let edge = CART_HALF + 1.0;
+    let cart = (width / 2.0 + state.cart_m * DOTS_PER_METRE).clamp(edge, width - edge);
+    let rod = 2.0 * DESK.half_rod_m * DOTS_PER_METRE;
+    let (sin, cos) = state.angle_rad.sin_cos();
+    canvas.line((0.0, rail + 2.0), (width, rail + 2.0));
+    canvas.block((cart - CART_HALF, rail - 1.0), (cart + CART_HALF, rail + 2.0));
+    for offset in [-0.5, 0.5] {
+        canvas.line((cart + offset, rail), (cart + offset + rod * sin, rail - rod * cos));
+    }
+    canvas.rows().iter().map(|row| format!(" {row}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::What;
+    use super::*;
+    use crate::tools::latency::Percentiles;
+    use std::time::Instant;
+
+    fn snapshot(second: u64, answered: u64) -> Snapshot {
+        Snapshot {
+            released: Instant::now(),
+            elapsed: Duration::from_secs(second),
+            state: State { angle_rad: 0.1, ..State::default() },
+            force_n: -2.0,
+            is_failsafe: second > 2,
+            sent: answered + 3,
+            answered,
+            rtt: Percentiles { p50: Some(40.0), ..Percentiles::default() },
+            recent: Vec::new(),
+        }
+    }
+
+    fn view() -> View {
+        let settings = Settings { length: Duration::from_secs(5), rate: 1000, cut: None };
+        let mut view = View::new("tautline demo".to_owned(), settings);
+        view.update(snapshot(1, 1000));
+        view.update(snapshot(2, 1900));
+        view
+    }
+
+    #[test]
+    fn a_frame_fits_the_terminal_whatever_its_size() {
+        let happenings = [Happening { at: Duration::from_secs(1), what: What::Cut }];
+        for (columns, rows) in [(80, 24), (200, 60), (40, 10), (10, 3), (0, 0)] {
+            let lines = view().frame(columns, rows, &happenings);
+            assert!(lines.iter().all(|line| console::measure_text_width(line) <= columns));
+            assert!(lines.len() < 24, "{} lines at {columns}x{rows}", lines.len());
+        }
+    }
+
+    #[test]
+    fn the_picture_keeps_its_height_so_that_it_redraws_in_place() {
+        let happening = Happening { at: Duration::ZERO, what: What::Cut };
+        let heights = [0, 1, RECENT].map(|n| view().frame(80, 24, &vec![happening.clone(); n]).len());
+        assert_eq!(heights, [heights[0]; 3]);
+    }
+
+    #[test]
+    fn a_line_for_logs_has_the_figures() {
+        let line = view().line();
+        for part in ["angle +5.7°", "force -2.0 N", "900 answers/s", "p50 40 µs", "p99 -", "unanswered 3"] {
+            assert!(line.contains(part), "no {part} in {line}");
+        }
+    }
+}

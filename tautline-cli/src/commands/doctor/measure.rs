@@ -1,0 +1,234 @@
+//! How late this machine is: a thread that sleeps until each of its times, and one that it wakes.
+//!
+//! The threads get their priority, cores and awake processors as any user of the library does: from a caller-driven
+//! interface that they connect. What is measured is what a link would get.
+
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tautline::{Config, Driver, UdpInterface};
+
+use super::plan::Plan;
+use crate::tools::exit::Failure;
+use crate::tools::interrupt::Interrupt;
+use crate::tools::latency::{Latencies, Percentiles};
+use crate::tools::link::open_driven;
+use crate::tools::pace::Pace;
+
+/// What the measured threads ask of the machine.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub(super) name: &'static str,
+    pub(super) config: Config,
+}
+
+/// How late one setup was, in microseconds.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Lateness {
+    pub(super) setup: &'static str,
+    /// How many periods that was.
+    pub(super) samples: u64,
+    /// From the time that was asked for to the sleeper running, for those times, too, that it slept through.
+    pub(super) timer_us: Percentiles,
+    /// From writing to a pipe to the other thread running; nothing is written for times slept through.
+    pub(super) wake_up_us: Percentiles,
+    /// Both in a row, measured as one.
+    pub(super) together_us: Percentiles,
+}
+
+/// What the sleeper tells the other thread: when it was to wake and when it did, in nanoseconds since the start, and
+/// how many of the times after it had passed by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    due_ns: u64,
+    awake_ns: u64,
+    skipped: u64,
+}
+
+impl Stamp {
+    const BYTES: usize = 24;
+
+    fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        let numbers = [self.due_ns, self.awake_ns, self.skipped];
+        for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_be_bytes());
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let number = |at: usize| u64::from_be_bytes(std::array::from_fn(|index| bytes[at + index]));
+        Self { due_ns: number(0), awake_ns: number(8), skipped: number(16) }
+    }
+}
+
+/// Sleeps and wakes as planned; `None` when interrupted before the end.
+pub(super) fn measure(setup: &Setup, plan: Plan, interrupt: &Interrupt) -> Result<Option<Lateness>, Failure> {
+    let (reader, writer) = pipe().map_err(|error| Failure::failed(format!("no pipe: {error}")))?;
+    let both = Both { setup, plan, base: Instant::now(), ready: Barrier::new(2) };
+    thread::scope(|scope| {
+        let woken = scope.spawn(|| wake(&both, reader));
+        let sleeper = scope.spawn(|| sleep(&both, writer, interrupt));
+        let no_panic = "measuring does not panic";
+        let timer = sleeper.join().expect(no_panic)?;
+        let (wake_up, together) = woken.join().expect(no_panic)?;
+        let found = Lateness {
+            setup: setup.name,
+            samples: together.count(),
+            timer_us: timer.percentiles(),
+            wake_up_us: wake_up.percentiles(),
+            together_us: together.percentiles(),
+        };
+        Ok((found.samples >= plan.periods).then_some(found))
+    })
+}
+
+/// What the two threads share.
+#[derive(Debug)]
+struct Both<'a> {
+    setup: &'a Setup,
+    plan: Plan,
+    base: Instant,
+    ready: Barrier,
+}
+
+impl Both<'_> {
+    /// Gives the calling thread what the setup asks for, for as long as the result lives, and waits for the other one:
+    /// opening is not what is measured.
+    fn prepare(&self) -> Result<(UdpInterface, Driver), Failure> {
+        let held = open_driven(self.setup.config.clone());
+        self.ready.wait();
+        held
+    }
+}
+
+fn sleep(both: &Both<'_>, mut writer: PipeWriter, interrupt: &Interrupt) -> Result<Latencies, Failure> {
+    let _held = both.prepare()?;
+    let mut sleeper = Sleeper::new(both.plan, both.base, Instant::now());
+    while sleeper.lateness.count() < both.plan.periods && !interrupt.is_asked() {
+        thread::sleep(sleeper.pace.next().saturating_duration_since(Instant::now()));
+        let stamp = sleeper.woke(Instant::now());
+        if writer.write_all(&stamp.to_bytes()).is_err() {
+            break;
+        }
+    }
+    Ok(sleeper.lateness)
+}
+
+/// What the sleeper knows of its times.
+#[derive(Debug)]
+struct Sleeper {
+    plan: Plan,
+    base: Instant,
+    pace: Pace,
+    lateness: Latencies,
+}
+
+impl Sleeper {
+    fn new(plan: Plan, base: Instant, start: Instant) -> Self {
+        let mut pace = Pace::new(plan.rate_hz, start);
+        pace.sent(start); // the first time is a period away
+        Self { plan, base, pace, lateness: Latencies::new() }
+    }
+
+    fn woke(&mut self, awake: Instant) -> Stamp {
+        let due = self.pace.next();
+        let skipped = self.pace.sent(awake);
+        record(&mut self.lateness, awake.saturating_duration_since(due), skipped, self.plan.period());
+        Stamp { due_ns: ns(due - self.base), awake_ns: ns(awake - self.base), skipped }
+    }
+}
+
+fn wake(both: &Both<'_>, mut reader: PipeReader) -> Result<(Latencies, Latencies), Failure> {
+    let _held = both.prepare()?;
+    let mut woken = Woken { plan: both.plan, wake_up: Latencies::new(), together: Latencies::new() };
+    let mut bytes = [0; Stamp::BYTES];
+    // Until the sleeper has closed its end.
+    while reader.read_exact(&mut bytes).is_ok() {
+        woken.read(Stamp::from_bytes(bytes), ns(both.base.elapsed()));
+    }
+    Ok((woken.wake_up, woken.together))
+}
+
+/// What the other thread saw.
+#[derive(Debug)]
+struct Woken {
+    plan: Plan,
+    wake_up: Latencies,
+    together: Latencies,
+}
+
+impl Woken {
+    fn read(&mut self, stamp: Stamp, now_ns: u64) {
+        let since = |ns: u64| Duration::from_nanos(now_ns.saturating_sub(ns));
+        self.wake_up.record(since(stamp.awake_ns));
+        record(&mut self.together, since(stamp.due_ns), stamp.skipped, self.plan.period());
+    }
+}
+
+/// Records how late a time was, and with it each one skipped, a period less late than the one before: a stall is as
+/// many samples as it has periods, or one that swallows a thousand would be one in a thousand.
+fn record(latencies: &mut Latencies, late: Duration, skipped: u64, period: Duration) {
+    let mut late = late;
+    latencies.record(late);
+    for _ in 0..skipped {
+        late = late.saturating_sub(period);
+        latencies.record(late);
+    }
+}
+
+fn ns(since: Duration) -> u64 {
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_read_as_it_was_written() {
+        let stamp = Stamp { due_ns: 7, awake_ns: u64::MAX, skipped: 1 << 40 };
+        assert_eq!(Stamp::from_bytes(stamp.to_bytes()), stamp);
+    }
+
+    #[test]
+    fn a_stall_is_as_many_samples_as_it_has_periods() {
+        let ms = Duration::from_millis;
+        let (plan, start) = (Plan { rate_hz: 1_000.0, periods: 100_000 }, Instant::now());
+        let mut sleeper = Sleeper::new(plan, start, start);
+        for n in 1..=9_000 {
+            assert_eq!(sleeper.woke(start + n * ms(1)).skipped, 0);
+        }
+        // Due at 9001 ms.
+        let stamp = sleeper.woke(start + ms(10_001));
+        assert_eq!(stamp.skipped, 999);
+        assert_eq!(sleeper.pace.next(), start + ms(10_001), "it is a sample of its own");
+        assert_eq!(sleeper.lateness.count(), 10_000);
+        for (quantile, expected_us) in [(0.9, 0.0), (0.95, 500e3), (0.99, 900e3), (1.0, 1000e3)] {
+            let found = sleeper.lateness.at(quantile).expect("there are samples");
+            assert!((found - expected_us).abs() <= expected_us / 500.0 + 0.1, "{found} at {quantile}");
+        }
+        let mut woken = Woken { plan, wake_up: Latencies::new(), together: Latencies::new() };
+        woken.read(stamp, stamp.awake_ns + 1);
+        assert_eq!((woken.wake_up.count(), woken.together.count()), (1, 1_000));
+    }
+
+    #[test]
+    fn both_together_are_no_shorter_than_either() {
+        let setup = Setup { name: "as it is", config: Config::server("127.0.0.1:0") };
+        let plan = Plan { rate_hz: 1_000.0, periods: 50 };
+        let found = measure(&setup, plan, &Interrupt::never()).expect("pipes and threads");
+        let found = found.expect("nobody interrupts");
+        assert!(found.samples >= plan.periods);
+        let max = |percentiles: Percentiles| percentiles.max.expect("there are samples");
+        let together = max(found.together_us);
+        // Percentiles are exact to 0.1 % and shown in tenths.
+        let slack = together / 500.0 + 0.2;
+        assert!(together + slack >= max(found.timer_us), "{found:?}");
+        assert!(together + slack >= max(found.wake_up_us), "{found:?}");
+    }
+}

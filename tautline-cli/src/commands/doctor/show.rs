@@ -1,0 +1,222 @@
+//! The findings as text for a terminal of 80 columns, and as JSON.
+
+use std::fmt::Write;
+
+use tautline::{PartOutcome, PartReport};
+
+use super::findings::Findings;
+use super::machine::Machine;
+use super::measure::Lateness;
+use super::options::SocketOptions;
+use super::verdict::{Fitness, Verdict};
+use crate::tools::latency::{Percentiles, show_maybe, show_us};
+use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
+
+/// What fits a terminal.
+const COLUMNS: usize = 80;
+
+/// Where the values begin.
+const INDENT: usize = 18;
+
+pub(super) fn json(findings: &Findings) -> String {
+    serde_json::to_string(findings).expect("numbers and text are JSON") + "\n"
+}
+
+pub(super) fn text(findings: &Findings) -> String {
+    let mut text = String::new();
+    heading(&mut text, "Machine");
+    machine(&mut text, &findings.machine);
+    heading(&mut text, "\nReal-time profile");
+    findings.profile.parts().iter().for_each(|part| show_part(&mut text, part));
+    heading(&mut text, "\nSocket");
+    socket(&mut text, &findings.socket);
+    if !findings.latency.is_empty() {
+        latency(&mut text, findings);
+    }
+    verdict(&mut text, findings);
+    text
+}
+
+fn heading(text: &mut String, title: &str) {
+    let (space, title) = title.strip_prefix('\n').map_or(("", title), |title| ("\n", title));
+    let _ = writeln!(text, "{space}{}", Styled(BOLD, title));
+}
+
+fn machine(text: &mut String, machine: &Machine) {
+    let told = |found: &Option<String>| found.clone().unwrap_or_else(|| "not told".to_owned());
+    let kind = if machine.preempt_rt { "PREEMPT_RT" } else { "not PREEMPT_RT" };
+    let place = match machine.is_virtual {
+        Some(true) => ", in a virtual machine",
+        _ => "",
+    };
+    row(text, "kernel", &format!("{}, {kind}{place}", told(&machine.kernel)));
+    let isolated = match machine.isolated.as_deref() {
+        Some("") => "none isolated".to_owned(),
+        Some(isolated) => format!("isolated: {isolated}"),
+        None => "isolation not told".to_owned(),
+    };
+    row(text, "cores", &format!("{}, {isolated}", told(&machine.cores)));
+    row(text, "governor", &told(&machine.governors));
+    let state = |state: &super::machine::IdleState| match state.exit_us {
+        Some(us) => format!("{} ({us} µs)", state.name),
+        None => state.name.clone(),
+    };
+    let states: Vec<String> = machine.idle_states.iter().map(state).collect();
+    row(text, "idle states", &if states.is_empty() { "not told".to_owned() } else { states.join(", ") });
+    row(text, "clock", &told(&machine.clock_source));
+    if let Some(percent) = machine.realtime_share_percent {
+        row(text, "real-time share", &format!("{percent:.0} % of each second at most"));
+    }
+}
+
+/// A name, and what belongs to it, wrapped.
+fn row(text: &mut String, name: &str, value: &str) {
+    let mut name = name;
+    for line in wrapped(value, COLUMNS - INDENT) {
+        let _ = writeln!(text, "  {name:<width$}{line}", width = INDENT - 2);
+        name = "";
+    }
+}
+
+/// Words in lines of at most `columns`; a longer word has a line of its own.
+fn wrapped(value: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in value.split(' ') {
+        let line = lines.last_mut().expect("there is one");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= columns {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+/// The words before what was granted or refused are as long as this.
+const OUTCOME: usize = 9;
+
+fn show_part(text: &mut String, report: &PartReport) {
+    let name = report.part.name();
+    match &report.outcome {
+        PartOutcome::Granted { granted } => outcome(text, name, &Styled(GOOD, "granted"), granted),
+        PartOutcome::Refused { problem, remedy } => {
+            outcome(text, name, &Styled(BAD, "refused"), problem);
+            outcome(text, "", &Styled(BOLD, "remedy "), remedy);
+        }
+        PartOutcome::Pending => outcome(text, name, &Styled(FAINT, "pending"), ""),
+        _ => outcome(text, name, &Styled(FAINT, "not set"), ""),
+    }
+}
+
+fn outcome(text: &mut String, name: &str, word: &Styled<&str>, value: &str) {
+    for (index, line) in wrapped(value, COLUMNS - INDENT - OUTCOME).iter().enumerate() {
+        let line = match index {
+            0 => format!("  {name:<width$}{word}  {line}", width = INDENT - 2),
+            _ => format!("{:indent$}{line}", "", indent = INDENT + OUTCOME),
+        };
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+}
+
+fn socket(text: &mut String, socket: &SocketOptions) {
+    let named = |wanted: bool| -> String {
+        let names: Vec<&str> = socket
+            .named()
+            .into_iter()
+            .filter(|(_, has)| *has == Some(wanted))
+            .map(|(name, _)| name)
+            .collect();
+        names.join(", ")
+    };
+    for (title, names) in [("supported", named(true)), ("not supported", named(false))] {
+        if !names.is_empty() {
+            row(text, title, &names);
+        }
+    }
+    for (title, limit) in [("rmem_max", socket.rmem_max), ("wmem_max", socket.wmem_max)] {
+        if let Some(bytes) = limit {
+            row(text, title, &format!("{bytes} bytes"));
+        }
+    }
+}
+
+fn latency(text: &mut String, findings: &Findings) {
+    let title = format!("Lateness, {} times a second", findings.measured_rate_hz);
+    let _ = writeln!(
+        text,
+        "\n{}{:>9}{:>10}{:>10}{:>10}",
+        Styled(BOLD, format!("{title:<38}")),
+        "p50",
+        "p99",
+        "p99.9",
+        "max"
+    );
+    findings.latency.iter().for_each(|found| setup(text, found));
+}
+
+fn setup(text: &mut String, found: &Lateness) {
+    let rows = [("timer", found.timer_us), ("wake-up", found.wake_up_us), ("both", found.together_us)];
+    let samples = format!("{} samples", found.samples);
+    let names = [found.setup, &samples, ""];
+    for (name, (what, Percentiles { p50, p99, p999, max, .. })) in names.into_iter().zip(rows) {
+        let [p50, p99, p999, max] = [p50, p99, p999, max].map(show_maybe);
+        let _ = writeln!(text, "  {name:<18}{what:<18}{p50:>9}{p99:>10}{p999:>10}{max:>10}");
+    }
+}
+
+fn verdict(text: &mut String, findings: &Findings) {
+    heading(text, "\nVerdict");
+    if findings.interrupted {
+        row(text, "none", "interrupted before everything was measured");
+    }
+    if let Some(verdict) = &findings.verdict {
+        judgement(text, verdict, findings.measured_rate_hz);
+    }
+    if let Some(rate) = findings.fit_up_to_hz {
+        row(text, "fit up to", &format!("{rate:.0} Hz ({})", setup_name(findings)));
+    }
+    let refused = findings.profile.refused().count();
+    if refused > 0 {
+        row(text, "refused", &format!("{refused} of the profile's parts; the remedies are above"));
+    }
+}
+
+fn setup_name(findings: &Findings) -> &'static str {
+    findings.latency.last().map_or("", |found| found.setup)
+}
+
+fn judgement(text: &mut String, verdict: &Verdict, measured_rate_hz: f64) {
+    let Verdict { rate_hz, p999_us, share_percent, verdict: fitness, samples, setup, .. } = verdict;
+    let style = if *fitness == Fitness::Unfit { BAD } else { GOOD };
+    let word = Styled(style, fitness.to_string());
+    let _ = writeln!(
+        text,
+        "  {:<width$}{word}: timer and wake-up within {},",
+        format!("{rate_hz} Hz"),
+        show_us(*p999_us),
+        width = INDENT - 2
+    );
+    row(
+        text,
+        "",
+        &format!(
+            "{share_percent} % of the period, in 99.9 % of {samples} samples at {measured_rate_hz} Hz \
+             ({setup}; fit: 20 %, tight: 50 %)"
+        ),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_wrapped_and_none_is_lost() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("a longerthanall b", 5), ["a", "longerthanall", "b"]);
+        assert_eq!(wrapped("", 5), [""]);
+    }
+}

@@ -1,0 +1,252 @@
+//! `tautline ping`: how long messages take to the other end and back.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tautline::{Driver, Endpoint, Message, MessageType, Metadata, SendError, UdpInterface};
+
+use crate::tools::exit::{Exit, Failure};
+use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
+use crate::tools::latency::{Percentiles, show_maybe, show_us};
+use crate::tools::link::{
+    BYTES, LinkArgs, complaint, count, duration, open_driven, rate, wait_over, whole, with_inbox,
+};
+use crate::tools::output::{self, BAD, BOLD, GOOD, Styled};
+use crate::tools::pace::Pace;
+use crate::tools::round_trips::{RoundTrips, number_of};
+
+/// The largest padding: with the number beside it, it still fits a message.
+const LARGEST: u64 = 64_000;
+
+/// Measure round trips to an interface that answers, such as `tautline listen --reply`
+///
+/// An answer is known by its correlation id, or by the number in its data. With --budget the verdict is
+/// met when the 99th percentile is within it and nothing is lost; jitter is the mean difference between one
+/// round trip and the next.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tautline ping 127.0.0.1:9000
+  tautline ping plant.local:9000 --rate 1000 --count 10000 --budget 1ms --quiet
+  tautline ping 127.0.0.1:9000 --wire classic --size 200 --json")]
+pub(crate) struct Args {
+    /// Whom to measure: host:port, [ipv6]:port or host (port 8080)
+    endpoint: Endpoint,
+    /// Messages to send
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count, allow_hyphen_values = true)]
+    count: u64,
+    /// Messages per second, from 0.01 to 20000
+    #[arg(long, value_name = "HZ", default_value = "100", value_parser = rate, allow_hyphen_values = true)]
+    rate: f64,
+    /// Time between messages, instead of --rate, such as 10ms
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration,
+        conflicts_with = "rate",
+        allow_hyphen_values = true
+    )]
+    interval: Option<Duration>,
+    /// Bytes of padding in every message, up to 64000
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 0,
+        value_parser = whole(BYTES, 0..=LARGEST),
+        allow_hyphen_values = true
+    )]
+    size: u64,
+    /// An answer that takes longer counts as lost
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1s",
+        value_parser = duration,
+        allow_hyphen_values = true
+    )]
+    timeout: Duration,
+    /// The verdict: 99 % of the round trips within this time, such as 1ms, and nothing lost
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
+    budget: Option<Duration>,
+    /// Leave out the line per message
+    #[arg(long, short)]
+    quiet: bool,
+    /// Lines of JSON; the last one is the summary
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    link: LinkArgs,
+}
+
+/// What a ping carries.
+#[derive(Debug, Serialize)]
+struct Ping<'a> {
+    ping: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    padding: &'a str,
+}
+
+/// What is looked at in an answer.
+#[derive(Debug, Deserialize)]
+struct Pong {
+    ping: u64,
+}
+
+/// Sends, waits, and judges.
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    let config = args.link.config()?.role(tautline::Role::Client).endpoint(args.endpoint.to_string());
+    // Driven by this thread: a hand-over to another one would be measured, too.
+    let (interface, driver) = open_driven(with_inbox(config)?)?;
+    let interrupt = Interrupt::install()?;
+    let mut events = interface.events();
+    let mut measurement = Measurement { args, interface, driver, trips: RoundTrips::new() };
+    measurement.run(&interrupt)?;
+    let Measurement { interface, trips, .. } = measurement;
+    interface.disconnect();
+    let summary = Summary::new(args, &trips);
+    output::data(&if args.json { summary.json() } else { summary.text() })?;
+    if trips.answered_count() == 0 {
+        return Err(
+            complaint(&mut events, &args.endpoint, Duration::ZERO).unwrap_or_else(|| nobody_answered(args))
+        );
+    }
+    Ok(if summary.is_met() { Exit::Done } else { Exit::NotMet })
+}
+
+fn nobody_answered(args: &Args) -> Failure {
+    let endpoint = &args.endpoint;
+    let sentence = format!(
+        "nobody at {endpoint} answered: is `tautline listen {endpoint} --reply` running there, with the same --wire?"
+    );
+    Failure::new(Exit::NoConnection, sentence)
+}
+
+struct Measurement<'a> {
+    args: &'a Args,
+    interface: UdpInterface,
+    driver: Driver,
+    trips: RoundTrips,
+}
+
+impl Measurement<'_> {
+    fn run(&mut self, interrupt: &Interrupt) -> Result<(), Failure> {
+        let rate = self.args.interval.map_or(self.args.rate, |interval| 1.0 / interval.as_secs_f64());
+        let padding = "x".repeat(usize::try_from(self.args.size).unwrap_or(0));
+        let mut pace = Pace::new(rate, Instant::now());
+        while self.trips.sent_count() < self.args.count && !interrupt.is_asked() {
+            let now = Instant::now();
+            if pace.next() <= now {
+                self.send(&padding)?;
+                pace.sent(now);
+            }
+            self.receive_until(pace.next())?;
+        }
+        let deadline = Instant::now() + self.args.timeout;
+        while self.trips.unanswered() > 0 && Instant::now() < deadline && !interrupt.is_asked() {
+            self.receive_until(deadline)?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, padding: &str) -> Result<(), Failure> {
+        let number = self.trips.next_number();
+        let metadata = Metadata::new(MessageType::Data).message_id(number);
+        self.trips.sent(Instant::now());
+        match self.interface.send(&Ping { ping: number, padding }, &metadata) {
+            Err(error @ (SendError::Encode(_) | SendError::TooLarge { .. })) => {
+                Err(Failure::usage(format!("{error}; choose a smaller --size")))
+            }
+            // A server that is away for a moment is what is measured: this one is lost.
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for one answer, with an eye on Ctrl-C.
+    fn receive_until(&mut self, deadline: Instant) -> Result<(), Failure> {
+        let wait = deadline.saturating_duration_since(Instant::now()).min(LOOK_EVERY);
+        let Some(message) = wait_over(self.driver.receive(Some(wait)))? else { return Ok(()) };
+        let now = Instant::now();
+        let Some(number) = answered_number(&message) else { return Ok(()) };
+        match self.trips.answered(number, now, self.args.timeout) {
+            Some(round_trip) if !self.args.quiet => self.tell(number, round_trip),
+            _ => Ok(()),
+        }
+    }
+
+    fn tell(&self, number: u64, round_trip: Duration) -> Result<(), Failure> {
+        let us = round_trip.as_secs_f64() * 1e6;
+        output::data(&if self.args.json {
+            format!("{{\"message\":{number},\"rtt_us\":{us:.1}}}\n")
+        } else {
+            format!("message {number}: {}\n", show_us(us))
+        })
+    }
+}
+
+/// Which message this answers; `None` when it is no answer.
+fn answered_number(message: &Message) -> Option<u64> {
+    match message.correlation_id() {
+        Some(id) => number_of(&id),
+        None => message.decode::<Pong>().ok().map(|pong| pong.ping),
+    }
+}
+
+/// How it went.
+#[derive(Debug, Serialize)]
+struct Summary {
+    endpoint: String,
+    messages_sent: u64,
+    messages_received: u64,
+    lost: u64,
+    rtt_us: Percentiles,
+    jitter_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within_budget: Option<bool>,
+}
+
+impl Summary {
+    fn new(args: &Args, trips: &RoundTrips) -> Self {
+        let rtt_us = trips.latencies().percentiles();
+        let lost = trips.unanswered();
+        let budget_us = args.budget.map(|budget| budget.as_secs_f64() * 1e6);
+        let within_budget = budget_us.map(|budget| lost == 0 && rtt_us.p99.is_some_and(|p99| p99 <= budget));
+        Self {
+            endpoint: args.endpoint.to_string(),
+            messages_sent: trips.sent_count(),
+            messages_received: trips.answered_count(),
+            lost,
+            rtt_us,
+            jitter_us: trips.latencies().jitter_us(),
+            budget_us,
+            within_budget,
+        }
+    }
+
+    /// Nothing lost, and the budget kept if there is one.
+    fn is_met(&self) -> bool {
+        self.within_budget.unwrap_or(self.lost == 0)
+    }
+
+    fn json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and text are JSON") + "\n"
+    }
+
+    fn text(&self) -> String {
+        let Self { endpoint, messages_sent, messages_received, lost, .. } = self;
+        let title = Styled(BOLD, format!("{endpoint}:"));
+        let verdict = match (self.budget_us, self.within_budget) {
+            (Some(budget), Some(true)) => {
+                format!("{} {}\n", Styled(GOOD, "within the budget of"), show_us(budget))
+            }
+            (Some(budget), _) => format!("{} {}\n", Styled(BAD, "NOT within the budget of"), show_us(budget)),
+            _ => String::new(),
+        };
+        let times = match messages_received {
+            0 => String::new(),
+            _ => format!("round trip {}   jitter {}\n", self.rtt_us.line(), show_maybe(self.jitter_us)),
+        };
+        format!("{title} {messages_sent} sent, {messages_received} answered, {lost} lost\n{times}{verdict}")
+    }
+}

@@ -1,0 +1,162 @@
+//! The proxy's counters as people see them: a table redrawn in place, and the summary.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::tools::output::{BAD, BOLD, FAINT, Styled};
+use crate::tools::relay::Relay;
+use crate::tools::relay::sums::{BothSums, Line, Sums};
+
+/// A column of the table: its head, and the count below it.
+type Column = (&'static str, fn(&Sums) -> u64);
+
+const COLUMNS: [Column; 11] = [
+    ("in", Sums::received),
+    ("copies", |sums| sums.counts.copies),
+    ("out", |sums| sums.out),
+    ("lost", |sums| sums.counts.lost),
+    ("cut off", |sums| sums.counts.partitioned),
+    ("queue full", |sums| sums.counts.queue_full),
+    ("not sent", |sums| sums.send_failed),
+    ("no room", |sums| sums.refused),
+    ("on the way", |sums| sums.counts.in_flight),
+    ("corrupted", |sums| sums.counts.corrupted),
+    ("overtaken", |sums| sums.counts.reordered),
+];
+
+/// Columns that are there even when they count nothing.
+const ALWAYS: [&str; 4] = ["in", "out", "lost", "on the way"];
+
+/// A moment of the proxy.
+#[derive(Clone, Debug)]
+pub(super) struct Moment {
+    pub(super) title: String,
+    pub(super) elapsed: Duration,
+    pub(super) clients: (usize, u64),
+    /// Which phase of how many.
+    pub(super) phase: Option<(usize, usize)>,
+    pub(super) impairments: String,
+    pub(super) sums: BothSums,
+}
+
+impl Moment {
+    pub(super) fn of(relay: &Relay, title: &str, elapsed: Duration, phase: Option<(usize, usize)>) -> Self {
+        Self {
+            title: title.to_owned(),
+            elapsed,
+            clients: relay.clients(),
+            phase,
+            impairments: relay.ways().describe(),
+            sums: relay.sums(),
+        }
+    }
+
+    /// The lines of the picture on a terminal of this width; `before` is a moment a second or so earlier.
+    pub(super) fn frame(&self, before: &Self, columns: usize) -> Vec<String> {
+        let rate = |of: fn(&BothSums) -> &Sums| {
+            let seconds = (self.elapsed.saturating_sub(before.elapsed)).as_secs_f64();
+            let came = of(&self.sums).received() - of(&before.sums).received();
+            if seconds > 0.0 { came as f64 / seconds } else { 0.0 }
+        };
+        let mut lines = vec![self.head()];
+        lines.extend(self.table());
+        lines.push(format!(
+            "{}",
+            Styled(
+                FAINT,
+                format!(
+                    "{:.0}/s to the target, {:.0}/s to the clients",
+                    rate(|sums| &sums.to_target),
+                    rate(|sums| &sums.to_client)
+                )
+            )
+        ));
+        lines.iter().map(|line| console::truncate_str(line, columns, "").into_owned()).collect()
+    }
+
+    /// One plain line, for logs.
+    pub(super) fn line(&self) -> String {
+        let row = |sums: &Sums| {
+            let shown = COLUMNS.iter().filter(|(name, of)| ALWAYS.contains(name) || of(sums) > 0);
+            shown.map(|(name, of)| format!("{} {name}", of(sums))).collect::<Vec<_>>().join(", ")
+        };
+        format!(
+            "{:.1} s: to the target {}; to the clients {}",
+            self.elapsed.as_secs_f64(),
+            row(&self.sums.to_target),
+            row(&self.sums.to_client)
+        )
+    }
+
+    /// The end, for people.
+    pub(super) fn text(&self) -> String {
+        let mut lines = vec![self.head()];
+        lines.extend(self.table());
+        for (name, sums) in self.rows() {
+            if !sums.are_even() {
+                lines.push(format!("{} {name}: the sums do not come out even", Styled(BAD, "error:")));
+            }
+        }
+        lines.join("\n") + "\n"
+    }
+
+    /// The end, for programs.
+    pub(super) fn json(&self) -> String {
+        #[derive(Serialize)]
+        struct Summary<'a> {
+            seconds: f64,
+            clients: u64,
+            impairments: &'a str,
+            to_target: Line,
+            to_client: Line,
+            port_unreachable: u64,
+        }
+        let summary = Summary {
+            seconds: (self.elapsed.as_secs_f64() * 1e3).round() / 1e3,
+            clients: self.clients.1,
+            impairments: &self.impairments,
+            to_target: self.sums.to_target.line(),
+            to_client: self.sums.to_client.line(),
+            port_unreachable: self.sums.refusals,
+        };
+        serde_json::to_string(&summary).expect("numbers and text are JSON") + "\n"
+    }
+
+    fn head(&self) -> String {
+        let (now, so_far) = self.clients;
+        let clients =
+            if now as u64 == so_far { format!("{now}") } else { format!("{now} ({so_far} so far)") };
+        let phase = self.phase.map_or(String::new(), |(number, of)| format!("   phase {number} of {of}"));
+        format!(
+            "{} {}   {:.1} s   clients: {clients}{phase}",
+            Styled(BOLD, &self.title),
+            self.impairments,
+            self.elapsed.as_secs_f64()
+        )
+    }
+
+    fn rows(&self) -> [(&'static str, &Sums); 2] {
+        [("to the target", &self.sums.to_target), ("to the clients", &self.sums.to_client)]
+    }
+
+    /// Heads and both directions, with the columns that say something.
+    fn table(&self) -> Vec<String> {
+        let rows = self.rows();
+        let mut lines =
+            [String::new(), rows[0].0.to_owned(), rows[1].0.to_owned()].map(|name| format!("{name:14}"));
+        for (name, of) in COLUMNS {
+            let counts = rows.map(|(_, sums)| of(sums));
+            if ALWAYS.contains(&name) || counts.iter().any(|count| *count > 0) {
+                let cells = [name.to_owned(), counts[0].to_string(), counts[1].to_string()];
+                let width = cells.iter().map(String::len).max().unwrap_or(0).max(6) + 2;
+                lines
+                    .iter_mut()
+                    .zip(cells)
+                    .for_each(|(line, cell)| line.push_str(&format!("{cell:>width$}")));
+            }
+        }
+        let [heads, there, back] = lines;
+        vec![Styled(FAINT, heads).to_string(), there, back]
+    }
+}

@@ -1,0 +1,238 @@
+//! Impairments as people write them: options, lists such as `loss=10%,jitter=5ms`, and keys of a schedule; shared by
+//! `proxy` and `demo`.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use tautline::sim::{BitRate, DEFAULT_QUEUE, Impairments, Probability};
+
+use crate::tools::exit::Failure;
+use crate::tools::link::{BYTES, whole};
+
+/// What happens to datagrams in each direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct BothWays {
+    pub(crate) to_target: Impairments,
+    pub(crate) to_client: Impairments,
+}
+
+/// Which direction is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Direction {
+    /// From the clients to the target and back
+    #[default]
+    Both,
+    /// From the clients to the target only
+    ToTarget,
+    /// From the target to the clients only
+    ToClient,
+}
+
+impl BothWays {
+    /// The same, with other impairments in this direction.
+    pub(crate) fn with(self, direction: Direction, impairments: Impairments) -> Self {
+        match direction {
+            Direction::Both => Self { to_target: impairments, to_client: impairments },
+            Direction::ToTarget => Self { to_target: impairments, ..self },
+            Direction::ToClient => Self { to_client: impairments, ..self },
+        }
+    }
+
+    /// For people.
+    pub(crate) fn describe(&self) -> String {
+        let (there, back) = (describe(&self.to_target), describe(&self.to_client));
+        if there == back { there } else { format!("to the target {there}; to the clients {back}") }
+    }
+}
+
+/// The options.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Impairments")]
+pub(crate) struct ImpairArgs {
+    /// The share of datagrams lost, such as 2% or 0.02
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    loss: Option<Probability>,
+    /// How many are lost in a row on average [default: each by itself]
+    #[arg(long, value_name = "N", value_parser = burst, requires = "loss", allow_hyphen_values = true)]
+    burst: Option<f64>,
+    /// The time that every datagram takes, such as 10ms
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
+    delay: Option<Duration>,
+    /// Up to so much more for each, evenly distributed: those close together may overtake one another
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
+    jitter: Option<Duration>,
+    /// The share of datagrams that come twice
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    duplicate: Option<Probability>,
+    /// The share of datagrams held back until the next one has overtaken them
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    reorder: Option<Probability>,
+    /// The share of datagrams of which one to three bits are flipped
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    corrupt: Option<Probability>,
+    /// Bits in a second, such as 10Mbit [default: no limit]
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
+    rate: Option<BitRate>,
+    /// Bytes that may wait for --rate; what finds no room is dropped [default: 65536]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_parser = whole(BYTES, 0..=usize::MAX),
+        requires = "rate",
+        allow_hyphen_values = true
+    )]
+    queue: Option<usize>,
+    /// Which direction the impairments are for; the other one is left alone
+    #[arg(long, value_name = "DIRECTION", value_enum, default_value = "both")]
+    direction: Direction,
+}
+
+impl ImpairArgs {
+    /// What they say.
+    pub(crate) fn both_ways(&self) -> Result<BothWays, Failure> {
+        let nothing = Impairments::default();
+        let impairments = Impairments {
+            loss: self.loss.unwrap_or_default(),
+            burst: self.burst,
+            duplicate: self.duplicate.unwrap_or_default(),
+            reorder: self.reorder.unwrap_or_default(),
+            corrupt: self.corrupt.unwrap_or_default(),
+            delay: self.delay.unwrap_or_default(),
+            jitter: self.jitter.unwrap_or_default(),
+            rate: self.rate,
+            queue: self.queue.unwrap_or(DEFAULT_QUEUE),
+            ..nothing
+        };
+        impairments.check().map_err(|error| Failure::usage(error.to_string()))?;
+        Ok(BothWays::default().with(self.direction, impairments))
+    }
+}
+
+/// The keys of lists and schedules; each is an option's name, `partition` apart.
+const KEYS: [&str; 10] =
+    ["loss", "burst", "delay", "jitter", "duplicate", "reorder", "corrupt", "rate", "queue", "partition"];
+
+/// Sets one key from its text.
+///
+/// # Errors
+/// The rest of a sentence that begins with the key.
+pub(crate) fn set(impairments: &mut Impairments, key: &str, text: &str) -> Result<(), String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("is {text:?}: {error}");
+    let share = || text.parse().map_err(|error| wrong(&error));
+    let duration = || time(text).map_err(|error| wrong(&error));
+    match key {
+        "loss" => impairments.loss = share()?,
+        "duplicate" => impairments.duplicate = share()?,
+        "reorder" => impairments.reorder = share()?,
+        "corrupt" => impairments.corrupt = share()?,
+        "delay" => impairments.delay = duration()?,
+        "jitter" => impairments.jitter = duration()?,
+        "burst" => impairments.burst = Some(burst(text).map_err(|error| wrong(&error))?),
+        "rate" => impairments.rate = Some(text.parse().map_err(|error| wrong(&error))?),
+        "queue" => {
+            impairments.queue = text.parse().map_err(|_| wrong(&"expected a whole number of bytes"))?;
+        }
+        "partition" => impairments.partition = text.parse().map_err(|_| wrong(&"expected true or false"))?,
+        _ => return Err(format!("is no impairment: expected one of {}", KEYS.join(", "))),
+    }
+    Ok(())
+}
+
+/// Reads a list such as `loss=10%,jitter=5ms`, for clap.
+pub(crate) fn list(text: &str) -> Result<Impairments, String> {
+    let mut impairments = Impairments::default();
+    for part in text.split(',') {
+        let (key, value) = part
+            .split_once('=')
+            .ok_or_else(|| format!("{part:?}: expected KEY=VALUE, such as loss=10%,jitter=5ms"))?;
+        set(&mut impairments, key.trim(), value.trim())
+            .map_err(|error| format!("`{}` {error}", key.trim()))?;
+    }
+    impairments.check().map_err(|error| error.to_string())?;
+    Ok(impairments)
+}
+
+/// A time that may be nothing.
+fn time(text: &str) -> Result<Duration, String> {
+    tautline::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn burst(text: &str) -> Result<f64, String> {
+    let burst = text.parse::<f64>().ok().filter(|burst| burst.is_finite() && *burst >= 1.0);
+    burst.ok_or_else(|| "expected how many are lost in a row on average, 1 or more".to_owned())
+}
+
+/// What impairments say, for people.
+pub(crate) fn describe(impairments: &Impairments) -> String {
+    let Impairments { loss, burst, duplicate, reorder, corrupt, delay, jitter, rate, queue, partition } =
+        impairments;
+    if *partition {
+        return "nothing gets through".to_owned();
+    }
+    let mut parts = Vec::new();
+    for (name, share) in
+        [("loss", loss), ("duplicate", duplicate), ("reorder", reorder), ("corrupt", corrupt)]
+    {
+        if *share > Probability::NEVER {
+            parts.push(format!("{name} {share}"));
+        }
+    }
+    if let (Some(burst), Some(first)) = (burst.filter(|_| *loss > Probability::NEVER), parts.first_mut()) {
+        let _ = write!(first, " in bursts of {burst}"); // a String takes everything
+    }
+    for (name, time) in [("delay", delay), ("jitter", jitter)] {
+        if !time.is_zero() {
+            parts.push(format!("{name} {time:?}"));
+        }
+    }
+    if let Some(rate) = rate {
+        parts.push(format!("rate {rate} with a queue of {queue} bytes"));
+    }
+    if parts.is_empty() { "no impairments".to_owned() } else { parts.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_reads_every_key_and_is_described_in_the_same_words() {
+        let list = list(
+            "loss=10%,burst=5,delay=10ms,jitter=3ms,duplicate=1%,reorder=2%,corrupt=0.1%,rate=10Mbit,queue=9000",
+        )
+        .expect("it is right");
+        assert_eq!(list.burst, Some(5.0));
+        assert_eq!(
+            describe(&list),
+            "loss 10 % in bursts of 5, duplicate 1 %, reorder 2 %, corrupt 0.1 %, delay 10ms, jitter 3ms, \
+             rate 10 Mbit/s with a queue of 9000 bytes"
+        );
+        assert_eq!(describe(&Impairments::default()), "no impairments");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_would_be_right() {
+        for (text, parts) in [
+            ("loss", &["\"loss\"", "KEY=VALUE"][..]),
+            ("los=1%", &["`los`", "loss, burst"]),
+            ("loss=200%", &["`loss`", "\"200%\"", "0% to 100%"]),
+            ("jitter=5", &["`jitter`", "unit"]),
+            ("rate=10", &["`rate`", "10Mbit"]),
+            ("burst=0.5", &["`burst`", "1 or more"]),
+            ("queue=-1", &["`queue`", "bytes"]),
+            ("partition=yes", &["`partition`", "true or false"]),
+            ("loss=90%,burst=2", &["`loss`", "`burst`", "9.00"]),
+        ] {
+            let error = list(text).expect_err(text);
+            assert!(parts.iter().all(|part| error.contains(part)), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn each_key_is_known_to_both_readers() {
+        for key in KEYS {
+            let error = set(&mut Impairments::default(), key, "?").expect_err("no value of any key");
+            assert!(error.starts_with("is \"?\": "), "{key} {error}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The options that make a link, and the sentences for links that fail; shared by all subcommands.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use tautline::{
+    Config, ConfigError, ConnectError, Driver, Endpoint, Event, Events, Message, ReceiveError, SocketFault,
+    UdpInterface, Wire,
+};
+
+use crate::tools::exit::{Exit, Failure};
+
+/// Which wire, and how.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WireArgs {
+    /// The wire, the same at both ends: classic is the Python module's [default: native]
+    #[arg(long, value_name = "WIRE", value_parser = ["native", "classic"])]
+    wire: Option<String>,
+    /// Classic datagrams without a CRC-32, as the other end's `use_crc = false`
+    #[arg(long)]
+    no_crc: bool,
+    /// Classic datagrams without a sequence number, as the other end's `use_sequence = false`
+    #[arg(long)]
+    no_sequence: bool,
+}
+
+/// A link to elsewhere: the wire, and the library's other settings from a file.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LinkArgs {
+    #[command(flatten)]
+    wire: WireArgs,
+    /// Settings of the library, as in docs/configuration.md; TAUTLINE_* variables and options win over it
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+}
+
+impl WireArgs {
+    /// Puts the options over `config`.
+    pub(crate) fn apply(&self, config: Config) -> Result<Config, Failure> {
+        let mut config = match self.wire.as_deref() {
+            Some("classic") => config.wire(Wire::Classic),
+            Some(_) => config.wire(Wire::Native),
+            None => config,
+        };
+        let is_native = config.wire.unwrap_or(Wire::Native) == Wire::Native;
+        for (is_given, option) in [(self.no_crc, "--no-crc"), (self.no_sequence, "--no-sequence")] {
+            if is_given && is_native {
+                let sentence = format!(
+                    "{option} is for the classic wire, and this is the native one, which always has both: \
+                     add --wire classic or leave {option} out"
+                );
+                return Err(Failure::usage(sentence));
+            }
+        }
+        if self.no_crc {
+            config = config.use_crc(false);
+        }
+        if self.no_sequence {
+            config = config.use_sequence(false);
+        }
+        Ok(config)
+    }
+}
+
+impl WireArgs {
+    /// The same options as words of a command line.
+    fn words(&self) -> Vec<OsString> {
+        let wire = self.wire.iter().flat_map(|wire| ["--wire".into(), wire.into()]);
+        let flags = [(self.no_crc, "--no-crc"), (self.no_sequence, "--no-sequence")];
+        wire.chain(flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag.into())).collect()
+    }
+}
+
+impl LinkArgs {
+    /// The same options as words of a command line, for another run of this program.
+    pub(crate) fn words(&self) -> Vec<OsString> {
+        let config = self.config.iter().flat_map(|path| ["--config".into(), path.into()]);
+        self.wire.words().into_iter().chain(config).collect()
+    }
+
+    /// The file, then the environment, then the options.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        self.wire.apply(settings_from(self.config.as_deref())?)
+    }
+}
+
+/// The settings of a file, if one is given, and of the environment over it.
+pub(crate) fn settings_from(path: Option<&Path>) -> Result<Config, Failure> {
+    let config = path.map_or_else(|| Ok(Config::default()), Config::from_toml_file);
+    config.and_then(Config::apply_env).map_err(|error| wrong_config(&error))
+}
+
+/// Whoever reads messages needs an inbox.
+pub(crate) fn with_inbox(config: Config) -> Result<Config, Failure> {
+    if config.inbox_capacity == Some(0) {
+        let sentence =
+            "`inbox_capacity` is 0, but messages are read from the inbox here: give it room, or leave it out";
+        return Err(Failure::usage(sentence));
+    }
+    Ok(config)
+}
+
+/// Finds out that a configuration is wrong before anything is done with it.
+pub(crate) fn check(config: &Config) -> Result<(), Failure> {
+    config.validate().map_err(|error| wrong_config(&error))
+}
+
+fn wrong_config(error: &ConfigError) -> Failure {
+    Failure::usage(error.to_string())
+}
+
+/// Why there is no connection.
+pub(crate) fn no_connection(error: ConnectError) -> Failure {
+    match error {
+        ConnectError::Config(error) => wrong_config(&error),
+        error => Failure::new(Exit::NoConnection, error.to_string()),
+    }
+}
+
+/// An interface that its caller drives, connected.
+pub(crate) fn open_driven(config: Config) -> Result<(UdpInterface, Driver), Failure> {
+    let (interface, mut driver) =
+        UdpInterface::caller_driven(config).map_err(|error| wrong_config(&error))?;
+    driver.connect().map_err(no_connection)?;
+    Ok((interface, driver))
+}
+
+/// An interface with a thread of its own, connected once `prepare` has registered what must miss nothing.
+pub(crate) fn open(config: Config, prepare: impl FnOnce(&UdpInterface)) -> Result<UdpInterface, Failure> {
+    let interface = UdpInterface::new(config).map_err(|error| wrong_config(&error))?;
+    prepare(&interface);
+    interface.connect().map_err(no_connection)?;
+    Ok(interface)
+}
+
+/// What the network said about messages that did not arrive, if anything, within `wait`.
+pub(crate) fn complaint(events: &mut Events, endpoint: &Endpoint, wait: Duration) -> Option<Failure> {
+    let deadline = Instant::now() + wait;
+    loop {
+        let sentence = match events.next(deadline.saturating_duration_since(Instant::now()))? {
+            Event::PeerUnreachable { fault: SocketFault::PortUnreachable, problem, .. } => {
+                format!("nobody listens at {endpoint} ({problem}): start the other end, or check the port")
+            }
+            Event::PeerUnreachable { fault, problem, .. } => {
+                format!("{endpoint} cannot be reached ({problem}): {fault}")
+            }
+            Event::SendFailed { error } => error.to_string(),
+            _ => continue,
+        };
+        return Some(Failure::new(Exit::NoConnection, sentence));
+    }
+}
+
+/// What came; `None` when nothing did in time.
+pub(crate) fn wait_over(received: Result<Message, ReceiveError>) -> Result<Option<Message>, Failure> {
+    match received {
+        Ok(message) => Ok(Some(message)),
+        Err(ReceiveError::TimedOut) => Ok(None),
+        Err(error) => Err(Failure::failed(error.to_string())),
+    }
+}
+
+/// Reads a duration such as 250ms, for clap.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    match tautline::parse_duration(text) {
+        Ok(duration) if duration.is_zero() => Err("must be longer than nothing".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Reads a number of seconds, with or without their unit, for clap.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    const LONGEST: f64 = 3600.0;
+    let is_number = |text: &str| text.parse::<f64>().is_ok();
+    let length = if is_number(text) { duration(&format!("{text}s")) } else { duration(text) }?;
+    if length.as_secs_f64() > LONGEST {
+        return Err(format!("must be at most {LONGEST} seconds"));
+    }
+    Ok(length)
+}
+
+/// Reads how many there are to be, for clap.
+pub(crate) fn count(text: &str) -> Result<u64, String> {
+    whole("number", 1..=u64::MAX)(text)
+}
+
+/// What a [`whole`] number of bytes is called in errors.
+pub(crate) const BYTES: &str = "number of bytes, without a unit,";
+
+/// A reader of whole numbers in a range, for clap; `what` is what they are called in errors.
+pub(crate) fn whole<T>(
+    what: &'static str,
+    range: RangeInclusive<T>,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: FromStr + PartialOrd + fmt::Display + Clone + Send + Sync + 'static,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| format!("expected a whole {what} from {} to {}", range.start(), range.end()))
+    }
+}
+
+/// Reads a rate in messages per second, with or without Hz or kHz, for clap.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    const RANGE: RangeInclusive<f64> = 0.01..=20_000.0;
+    let (number, unit) = match text.strip_suffix("kHz") {
+        Some(number) => (number, 1_000.0),
+        None => (text.strip_suffix("Hz").unwrap_or(text), 1.0),
+    };
+    number
+        .trim_end()
+        .parse()
+        .ok()
+        .map(|number: f64| number * unit)
+        .filter(|rate| RANGE.contains(rate))
+        .ok_or_else(|| {
+            let (least, most) = (RANGE.start(), RANGE.end());
+            format!("expected messages per second, from {least} to {most}, such as 500, 500Hz or 0.5kHz")
+        })
+}

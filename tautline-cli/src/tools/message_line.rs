@@ -1,0 +1,104 @@
+//! A received message as one line of JSON.
+//!
+//! JSON payloads stand in the line as they came: key order, number digits and all. MessagePack and CBOR
+//! are translated in their own order, raw bytes are written in hexadecimal.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+use tautline::{ContentType, Delivery, Message};
+
+use crate::tools::transcode::{JsonText, hexadecimal};
+
+/// The seven keys of the classic envelope, and those of the native wire when they say something.
+#[derive(Debug, Serialize)]
+struct Metadata<'a> {
+    message_id: String,
+    timestamp: f64,
+    message_type: &'a str,
+    priority: u8,
+    source: &'a str,
+    destination: Option<&'a str>,
+    correlation_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifespan_ms: Option<f64>,
+}
+
+/// `message` as a line, with its end.
+pub(crate) fn line(message: &Message) -> String {
+    let content_type = message.content_type();
+    let metadata = Metadata {
+        message_id: message.message_id().to_string(),
+        timestamp: message.timestamp().as_secs_f64(),
+        message_type: message.message_type().name(),
+        priority: message.priority().to_wire(),
+        source: message.source(),
+        destination: message.destination(),
+        correlation_id: message.correlation_id().map(|id| id.to_string()),
+        channel: Some(message.channel()).filter(|channel| *channel != 0),
+        content_type: Some(content_type.name()).filter(|_| content_type != ContentType::Json),
+        delivery: Some(message.delivery()).filter(|class| *class != Delivery::BestEffort).map(Delivery::name),
+        lifespan_ms: message.lifespan().map(|lifespan| lifespan.as_secs_f64() * 1e3),
+    };
+    let metadata = serde_json::to_string(&metadata).expect("text and numbers are JSON");
+    let age_ms = message.age().as_secs_f64() * 1e3;
+    format!(
+        "{{\"metadata\":{metadata},\"data\":{},\"peer\":\"{}\",\"age_ms\":{age_ms:.3}}}\n",
+        data(content_type, message),
+        peer(message.address()),
+    )
+}
+
+/// The sender's address; an IPv4 one that came to an IPv6 socket as people know it.
+fn peer(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn data(content_type: ContentType, message: &Message) -> String {
+    match content_type {
+        ContentType::Json => one_line(message.payload()),
+        ContentType::MessagePack | ContentType::Cbor => match message.decode::<JsonText>() {
+            Ok(text) => text.0,
+            // The library checked the bytes: only a codec that is not built in gets here.
+            Err(_) => hexadecimal(message.payload()),
+        },
+        ContentType::Raw => hexadecimal(message.payload()),
+    }
+}
+
+/// JSON text without line ends; outside strings they mean nothing, and inside they cannot be.
+fn one_line(json: &[u8]) -> String {
+    String::from_utf8_lossy(json).replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_sender_is_shown_as_one_on_an_ipv6_socket_too() {
+        for (address, shown) in [
+            ("[::ffff:10.0.0.2]:9000", "10.0.0.2:9000"),
+            ("[::1]:9000", "[::1]:9000"),
+            ("10.0.0.2:1", "10.0.0.2:1"),
+        ] {
+            let address = address.parse().expect("an address");
+            assert_eq!(peer(address).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn json_keeps_its_order_and_digits_and_stays_on_one_line() {
+        let text = "{\"z\": 123456789012345678901234567890,\r\n \"a\": \"line\\nend\"}";
+        assert_eq!(
+            one_line(text.as_bytes()),
+            "{\"z\": 123456789012345678901234567890,   \"a\": \"line\\nend\"}"
+        );
+    }
+}

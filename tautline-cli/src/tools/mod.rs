@@ -1,0 +1,30 @@
+//! What several subcommands share: options, exit codes, output, timing, charts and the relay.
+//!
+//! The [subcommands](crate::commands) call these modules; `main` and [`cli`](crate::cli) use [`exit`] and [`output`]. A
+//! tool may use other tools and the library `tautline`. It never imports a subcommand.
+//!
+//! - Options and input: [`link`] (options of a connection), [`impair`] (options of a bad network), [`interrupt`]
+//!   (Ctrl-C).
+//! - Output: [`exit`] (exit codes and failures), [`output`] (stdout and stderr), [`screen`] (a picture that is redrawn in
+//!   place), [`progress`] (progress bars), [`svg`] and [`text_chart`] (charts).
+//! - Messages as text: [`message_line`], [`transcode`], [`traffic`].
+//! - Time: [`pace`] (sending times), [`round_trips`] (answers and their round-trip times), [`latency`] (percentiles).
+//! - Datagrams: [`echo`] (sends messages back), [`relay`] (carries datagrams through a bad network).
+
+pub(crate) mod echo;
+pub(crate) mod exit;
+pub(crate) mod impair;
+pub(crate) mod interrupt;
+pub(crate) mod latency;
+pub(crate) mod link;
+pub(crate) mod message_line;
+pub(crate) mod output;
+pub(crate) mod pace;
+pub(crate) mod progress;
+pub(crate) mod relay;
+pub(crate) mod round_trips;
+pub(crate) mod screen;
+pub(crate) mod svg;
+pub(crate) mod text_chart;
+pub(crate) mod traffic;
+pub(crate) mod transcode;
