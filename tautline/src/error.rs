@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use tautline_proto::endpoint::Role;
 use tautline_proto::wire::native::BadText;
 
+use crate::config::Wire;
 use crate::config::{ConfigError, Endpoint};
-use crate::fault::SocketFault;
-use crate::line::Target;
+use crate::machine::fault::SocketFault;
 use crate::payload::EncodeError;
-use crate::{ContentType, Delivery, PeerId, Wire};
+use crate::sending::line::Target;
+use tautline_proto::{ContentType, Delivery, PeerId};
 
 /// Why connecting failed. Cloneable, because concurrent calls share one outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -39,77 +39,48 @@
 //! `toml` (configuration from TOML), `msgpack` and `cbor` (codecs beside JSON), `sim` (what networks do to datagrams, for
 //! tests); none is on by default.
 
-mod bell;
-mod caller_driven;
-mod candidates;
-mod clock;
 mod config;
-mod contents;
-mod deliveries;
-mod directory;
+mod connection;
 mod driver;
-mod driving;
 mod error;
-mod events;
-mod fault;
-mod gate;
 mod handlers;
-mod handover;
-mod inbox;
 mod interface;
-mod lanes;
-mod lifecycle;
-mod line;
-mod log;
+mod machine;
 mod message;
-mod metadata;
-mod oneshot;
-mod patience;
 mod payload;
-mod pool;
-mod protocol;
-mod realtime;
-mod receipt;
-mod reply;
-mod requests;
-mod send;
-mod shared;
-mod slot;
-mod socket;
-mod statistics;
-mod status;
+mod receiving;
+mod sending;
 mod sync;
 #[cfg(test)]
 mod tests;
-mod waiting;
 mod watchdog;
 
-pub use caller_driven::Driver;
 pub use config::{
     Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DurationError, Endpoint, EndpointError,
     EndpointProblem, History, InboxPolicy, Key, Profile, Qos, Role, Settings, StreamKey, Streams, WaitPolicy,
     Wire, parse_duration,
 };
-pub use deliveries::DeliveryStats;
-pub use directory::PeerInfo;
+pub use connection::directory::PeerInfo;
+pub use connection::events::{EVENT_QUEUE, Event, Events, NextEvent};
+pub use connection::statistics::Statistics;
 pub use driver::TURN_BUDGET;
 pub use error::{ConnectError, SendError, Unsupported};
-pub use events::{EVENT_QUEUE, Event, Events, NextEvent};
-pub use fault::{SocketFault, SocketFaults};
 pub use handlers::{HandlerFuture, HandlerStats, Selector};
-pub use inbox::{InboxStats, Receive, ReceiveError};
+pub use interface::caller_driven::Driver;
+pub use interface::protocol::CommunicationProtocol;
 pub use interface::{UdpInterface, create_udp_client, create_udp_server};
-pub use line::Target;
+pub use machine::fault::{SocketFault, SocketFaults};
+pub use machine::realtime::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
+pub use message::metadata::Metadata;
 pub use message::{Arrival, Message};
-pub use metadata::Metadata;
 pub use payload::{DecodeError, EncodeError, Payload, PayloadLimits};
-pub use protocol::CommunicationProtocol;
-pub use realtime::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
-pub use receipt::Receipt;
-pub use reply::Reply;
-pub use requests::{Request, RequestError};
-pub use send::Sent;
-pub use statistics::Statistics;
+pub use receiving::inbox::{InboxStats, Receive, ReceiveError};
+pub use receiving::requests::{Request, RequestError};
+pub use sending::deliveries::DeliveryStats;
+pub use sending::line::Target;
+pub use sending::receipt::Receipt;
+pub use sending::reply::Reply;
+pub use sending::send::Sent;
 pub use tautline_proto::endpoint::{Outcome, RemovalReason};
 pub use tautline_proto::json::{JsonFault, NonFinite};
 #[cfg(feature = "sim")]

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::{Delivery, MessageType};
+use tautline_proto::{Delivery, MessageType};
 
 use super::error::ConfigError;
 use super::keys::{HOUR, MAX_QUEUE, ms};

@@ -99,9 +99,9 @@ mod from_toml {
     use toml::{Table, Value};
 
     use super::{Config, ConfigError, Given};
-    use crate::MessageType;
     use crate::config::invalid;
     use crate::config::streams::{StreamName, is_number};
+    use tautline_proto::MessageType;
 
     impl Config {
         /// A configuration from TOML text: one key a line, and a table for each stream of messages. Needs the Cargo feature `toml`.

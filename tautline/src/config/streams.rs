@@ -7,7 +7,8 @@ use super::error::{ConfigError, nearest_key, nearest_stream_key};
 use super::invalid;
 use super::qos::{Qos, STREAM_KEYS, StreamKey};
 use super::value::{Given, Profile, Wire};
-use crate::{Delivery, MessageType, Selector};
+use crate::handlers::Selector;
+use tautline_proto::{Delivery, MessageType};
 
 /// Settings for streams of messages, by type and channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::config::{Qos, Streams};
 use crate::message::Arrival;
-use crate::waiting::{Keep, Limits, Stream};
-use crate::{Delivery, DropReason, MessageRef, MessageType, PeerId};
+use crate::receiving::waiting::{Keep, Limits, Stream};
+use tautline_proto::{Delivery, DropReason, MessageRef, MessageType, PeerId};
 
 /// The most streams whose newest message is remembered. Of others a late message counts as stale.
 const MAX_STREAMS: usize = 4_096;
@@ -132,8 +132,9 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::config::Config;
     use crate::tests::{arrival, numbered, peer};
-    use crate::{Config, Priority};
+    use tautline_proto::Priority;
 
     const MS: Duration = Duration::from_millis(1);
 

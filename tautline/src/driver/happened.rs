@@ -1,17 +1,18 @@
 //! What the turn notices of peers and datagrams, carried to where people look: the directory, the state, the
 //! subscribers, the log.
 
+use crate::sync::Arc;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tautline_proto::endpoint::Event as Happened;
 
 use super::{ERROR_PAUSE, Turner};
-use crate::events::Event;
-use crate::fault::SocketFault;
-use crate::{Cause, ConnectionState, DropReason, RemovalReason};
+use crate::connection::events::Event;
+use crate::machine::fault::SocketFault;
+use tautline_proto::endpoint::RemovalReason;
+use tautline_proto::{Cause, ConnectionState, DropReason};
 
 impl Turner {
     pub(super) fn happened(&mut self, event: Happened) {

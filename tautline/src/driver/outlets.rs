@@ -7,15 +7,15 @@ use std::time::Duration;
 use tautline_proto::{Instant as Steady, Now};
 
 use super::{Life, Sink, Turner};
-use crate::DropReason;
-use crate::MessageRef;
+use crate::connection::shared::Shared;
 use crate::handlers::Dispatcher;
 use crate::message::{Arrival, Message};
-use crate::reply::Reply;
-use crate::shared::Shared;
+use crate::receiving::waiting::{Limits, Waiting};
+use crate::sending::reply::Reply;
 use crate::sync::Arc;
-use crate::waiting::{Limits, Waiting};
 use crate::watchdog::List;
+use tautline_proto::DropReason;
+use tautline_proto::MessageRef;
 
 /// What was read so long after it came has others behind it.
 const PAUSE: Duration = Duration::from_millis(1);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tautline_proto::Instant as Steady;
 
 use super::Turner;
-use crate::events::Event;
-use crate::socket::Granted;
+use crate::connection::events::Event;
+use crate::machine::socket::Granted;
 
 /// The least time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);

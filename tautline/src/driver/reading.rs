@@ -8,11 +8,11 @@ use tautline_proto::{Now, PeerClock};
 use super::arrivals::Came;
 use super::outlets::{CATCH_UP_BUDGET, Outlets};
 use super::{Buffers, Sink, TURN_BUDGET, Turner};
+use crate::driver::patience::Next;
+use crate::machine::socket::{Arrived, RECEIVE_BUFFER, Received};
 use crate::message::{Arrival, wall_now};
-use crate::patience::Next;
-use crate::socket::{Arrived, RECEIVE_BUFFER, Received};
-use crate::waiting::Limits;
-use crate::{DropReason, WallTime};
+use crate::receiving::waiting::Limits;
+use tautline_proto::{DropReason, WallTime};
 
 /// For so long the wall clock is taken to run as the steady one does.
 const CLOCKS_TOGETHER: Duration = Duration::from_millis(1);

@@ -4,16 +4,16 @@
 //! started, a future is woken, or a message with its reply handle is dropped. Whoever takes something out
 //! gets it handed out.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Settings;
 use super::stats::HandlerStats;
 use super::task::CancelHandle;
 use crate::message::Message;
+use crate::receiving::waiting::{Limits, Waiting};
 use crate::sync::lock;
-use crate::waiting::{Limits, Waiting};
-use crate::{DropReason, Drops, PeerId, Priority};
+use tautline_proto::{DropReason, Drops, PeerId, Priority};
 
 /// How many calls past their time limit are written off, per handler, with another worker in their place.
 ///

@@ -1,23 +1,23 @@
 //! The driver's side of the handlers: from a message to its handler, and the time limits.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex};
+use crate::sync::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use super::backlog::{Backlog, Job};
 use super::handler::{Handler, InlineFn, Kind, Settings};
-use super::quietly::{DropQuietly, quietly};
 use super::stats::HandlerStats;
 use super::task::CancelHandle;
 use super::worker::Queue;
 use super::{Handlers, Selector};
+use crate::sync::quietly::{DropQuietly, quietly};
 use tautline_proto::Counter;
 
+use crate::message::pool::Pool;
 use crate::message::{Arrival, Message};
-use crate::pool::Pool;
+use crate::receiving::waiting::Limits;
 use crate::sync::lock;
-use crate::waiting::Limits;
-use crate::{DropReason, MessageRef, MessageType};
+use tautline_proto::{DropReason, MessageRef, MessageType};
 
 /// The number of message types.
 const TYPES: usize = MessageType::ALL.len();

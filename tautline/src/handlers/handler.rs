@@ -5,8 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::MessageRef;
 use crate::message::Message;
+use tautline_proto::MessageRef;
 
 /// What a spawner is given to run.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;

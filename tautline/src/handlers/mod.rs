@@ -13,15 +13,14 @@
 mod backlog;
 mod dispatch;
 mod handler;
-mod quietly;
 mod stats;
 mod task;
 #[cfg(test)]
 mod tests;
 mod worker;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex};
+use crate::sync::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use dispatch::Dispatcher;
@@ -30,13 +29,12 @@ pub(crate) use handler::Settings;
 // Users reach these two through the aliases at the crate's root, where the reply handle is known.
 #[allow(unreachable_pub)]
 pub use handler::{Handler, QueuedHandler};
-pub(crate) use quietly::{DropQuietly, quietly};
 pub use stats::HandlerStats;
 
-use crate::MessageType;
 use crate::sync::lock;
 use backlog::Backlog;
 use dispatch::{Entry, Table, Tally};
+use tautline_proto::MessageType;
 use worker::Queue;
 
 /// Which messages a handler is for: those of a type, or of one channel of a type.

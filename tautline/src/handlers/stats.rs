@@ -1,6 +1,6 @@
 //! What happened to the messages of a handler.
 
-use crate::Drops;
+use tautline_proto::Drops;
 
 /// What happened to the messages offered to one handler, or to all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

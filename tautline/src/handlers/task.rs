@@ -1,17 +1,17 @@
 //! One message on its way through an async handler: a future that can be cancelled from outside, and a
 //! small executor for workers.
 
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Arc, Mutex};
+use crate::sync::{AtomicBool, Ordering};
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 
 use super::backlog::{JobId, Outcome};
-use super::quietly::{Panicked, quietly};
 use crate::sync::lock;
+use crate::sync::quietly::{Panicked, quietly};
 
 /// Names a job among all handlers': its handler's [`address`](super::worker::Queue) and its id there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +167,7 @@ impl Wake for Alarm {
 impl BlockOn {
     /// For the calling thread.
     pub(super) fn here() -> Self {
-        let alarm = Arc::new(Alarm { thread: std::thread::current(), rung: AtomicBool::new(false) });
+        let alarm = Arc::new(Alarm { thread: thread::current(), rung: AtomicBool::new(false) });
         Self { waker: Waker::from(Arc::clone(&alarm)), alarm }
     }
 
@@ -179,7 +179,7 @@ impl BlockOn {
                 return output;
             }
             while !self.alarm.rung.swap(false, Ordering::Acquire) {
-                std::thread::park();
+                thread::park();
             }
         }
     }

@@ -4,18 +4,18 @@
 //! handler is unregistered. Nobody joins them: a handler that never returns must not keep the program from
 //! ending.
 
+use crate::sync::Arc;
+use crate::sync::thread;
 use std::cell::Cell;
-use std::sync::Arc;
-use std::thread;
 use std::time::Instant;
 
 use super::backlog::{Admitted, Backlog, Job, JobId, Outcome, Place, Started, Summons};
 use super::handler::{HandlerFuture, Settings, Work};
-use super::quietly::{DropQuietly, quietly};
 use super::task::{self, BlockOn, Current, Task, as_current};
-use crate::Priority;
-use crate::realtime::off_the_drivers_cores;
-use crate::waiting::Limits;
+use crate::machine::realtime::off_the_drivers_cores;
+use crate::receiving::waiting::Limits;
+use crate::sync::quietly::{DropQuietly, quietly};
+use tautline_proto::Priority;
 
 thread_local! {
     /// The [address](Backlog::address) of the handler whose spawner this thread is calling.

@@ -1,13 +1,13 @@
 //! Making an interface, connecting and disconnecting it.
 
-use std::sync::Arc;
+use crate::sync::Arc;
 use std::time::Duration;
 
 use super::{Handle, UdpInterface};
-use crate::caller_driven::Driver;
 use crate::config::{Config, ConfigError};
+use crate::connection::shared::Shared;
 use crate::error::ConnectError;
-use crate::shared::Shared;
+use crate::interface::caller_driven::Driver;
 
 /// How long [`UdpInterface::cleanup`] waits for handlers at work.
 const CLEANUP_PATIENCE: Duration = Duration::from_secs(1);

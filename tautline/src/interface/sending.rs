@@ -4,11 +4,12 @@ use serde::Serialize;
 
 use super::UdpInterface;
 use crate::error::SendError;
-use crate::line::Target;
 use crate::message::Message;
-use crate::metadata::Metadata;
-use crate::send::Sent;
-use crate::{ContentType, Payload};
+use crate::message::metadata::Metadata;
+use crate::payload::Payload;
+use crate::sending::line::Target;
+use crate::sending::send::Sent;
+use tautline_proto::ContentType;
 
 impl UdpInterface {
     /// Sends any serialisable value, encoded with the configured `codec`: from a client to its server, from a

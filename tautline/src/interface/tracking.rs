@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::UdpInterface;
-use crate::Payload;
 use crate::error::SendError;
-use crate::line::Target;
 use crate::message::Message;
-use crate::metadata::Metadata;
-use crate::receipt::Receipt;
-use crate::requests::{Request, RequestError};
+use crate::message::metadata::Metadata;
+use crate::payload::Payload;
+use crate::receiving::requests::{Request, RequestError};
+use crate::sending::line::Target;
+use crate::sending::receipt::Receipt;
 
 impl UdpInterface {
     /// Sends a value reliably: again and again until the peer acknowledges it, `reliable_tries` are spent or its lifespan is

@@ -1,7 +1,7 @@
 //! Messages to test with.
 
+use crate::sync::Arc;
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tautline_proto::Now;

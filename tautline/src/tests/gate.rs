@@ -1,10 +1,10 @@
 //! Which messages wait at the gate, and for how long.
 
-use std::sync::Arc;
+use crate::sync::Arc;
 use std::time::Duration;
 
-use crate::gate::{Gate, GateSigns, Watch};
-use crate::line::Terms;
+use crate::sending::gate::{Gate, GateSigns, Watch};
+use crate::sending::line::Terms;
 use crate::{Priority, Target, WallTime};
 
 const GATE_NS: i64 = 20_000;

@@ -1,19 +1,19 @@
-//! The inbox's rules, one by one; its races are in `tests/shuttle.rs`.
+//! The inbox's rules, one by one; its races are in `src/tests/shuttle/inbox.rs`.
 
+use crate::sync::Arc;
+use crate::sync::{AtomicUsize, Ordering};
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::fixtures::{arrival, number_of, numbered};
-use crate::inbox::*;
 use crate::message::Message;
-use crate::pool::Pool;
-use crate::waiting::{Keep, Limits, Stream};
+use crate::message::pool::Pool;
+use crate::receiving::inbox::*;
+use crate::receiving::waiting::{Keep, Limits, Stream};
 use crate::{DropReason, InboxPolicy, MessageType, Priority};
 use InboxPolicy::{DropNewest, DropOldest, Refuse};
 use Priority::{Critical, High, Low, Normal};

@@ -1,11 +1,11 @@
 //! A message is a faithful copy in one pooled buffer.
 
-use std::sync::Arc;
+use crate::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::fixtures::{arrival, numbered};
+use crate::message::pool::Pool;
 use crate::message::*;
-use crate::pool::Pool;
 use crate::{MessageRef, MessageType, Priority};
 
 #[test]

@@ -1,12 +1,11 @@
-//! Unit tests of the modules that `tests/shuttle.rs` builds a second time.
-//!
-//! They are here and not at the end of those files, because they run on the machine's threads and would be
-//! built there as well.
+//! Unit tests that need fixtures of several folders, and the scenarios that shuttle runs.
 
 mod fixtures;
 mod gate;
 mod inbox;
 mod message;
 mod pool;
+#[cfg(shuttle)]
+mod shuttle;
 
 pub(crate) use fixtures::{CLASSIC, arrival, classic_datagram, endpoint_config, number_of, numbered, peer};

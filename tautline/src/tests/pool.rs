@@ -1,6 +1,6 @@
 //! The pool's bounds.
 
-use crate::pool::*;
+use crate::message::pool::*;
 
 #[test]
 fn a_returned_buffer_is_used_again() {

@@ -4,10 +4,10 @@
 //! cannot know how long to sleep, because nothing has come yet or because the watchdog has tripped, does it ask to be woken:
 //! it sets `wanted` *before* it looks at `due`, and the driver sets `due` *before* it looks at `wanted` (all four
 //! sequentially consistent). So either the thread sees what came and does not sleep, or the driver sees the wish and
-//! ends its sleep, telling it first to look at all feeds instead of those that are due. `tests/shuttle_watchdog.rs` tries the schedules.
+//! ends its sleep, telling it first to look at all feeds instead of those that are due. `src/tests/shuttle/watchdog.rs` tries the schedules.
 
 use super::periods::{Periods, Window};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, Thread};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, thread::Thread};
 
 /// One watchdog's signs of life. Times are nanoseconds of the interface's steady clock, never 0.
 #[derive(Debug)]

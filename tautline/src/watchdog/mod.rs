@@ -5,8 +5,8 @@
 //! then the reason, keeps it from tripping. The list of them is in [table](table), what is put on it in
 //! [register](register), how many periods may be missed in [periods](periods).
 
-mod feed;
-mod periods;
+pub(crate) mod feed;
+pub(crate) mod periods;
 mod register;
 mod spec;
 mod table;

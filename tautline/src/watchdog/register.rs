@@ -1,6 +1,6 @@
 //! Registering watchdogs: those that users ask for, and those that the configuration does.
 
-use std::sync::Arc;
+use crate::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tautline_proto::Instant as Steady;
@@ -11,10 +11,10 @@ use super::spec::{WatchError, WatchId, Watchdog, Watched};
 use super::table::Template;
 use super::thread::Running;
 use super::watch::{Failsafe, Place, Watch};
-use crate::ConnectionState;
 use crate::config::Streams;
-use crate::shared::Shared;
+use crate::connection::shared::Shared;
 use crate::sync::lock;
+use tautline_proto::ConnectionState;
 
 impl Shared {
     pub(crate) fn steady_now(&self) -> Steady {

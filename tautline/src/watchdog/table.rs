@@ -3,8 +3,8 @@
 //! The list is replaced as a whole when it changes, so that whoever reads it takes no lock. The lock around the changes is
 //! never taken by the watchdogs' thread.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use crate::sync::Ordering;
+use crate::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
@@ -16,7 +16,7 @@ use super::spec::{WatchId, Watchdog, Watched};
 use super::thread::Running;
 use super::watch::{Place, Totals, Watch, WatchdogState, WatchdogStats};
 use crate::sync::lock;
-use crate::{MessageRef, PeerId};
+use tautline_proto::{MessageRef, PeerId};
 
 /// The watchdogs at one moment.
 #[derive(Debug, Default)]

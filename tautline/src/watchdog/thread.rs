@@ -3,18 +3,18 @@
 //! It takes no lock that anyone else holds. Events and log lines, which may run users' code, are another thread's to
 //! tell.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Arc, Weak};
+use crate::sync::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Weak};
-use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::feed::Alarm;
 use super::spec::{WatchdogChange, WatchdogEvent};
 use super::watch::Watch;
-use crate::events::Event;
-use crate::realtime::off_the_drivers_cores;
-use crate::shared::Shared;
+use crate::connection::events::Event;
+use crate::connection::shared::Shared;
+use crate::machine::realtime::off_the_drivers_cores;
 use crate::sync::park_until;
 
 /// Those that are due so soon are looked at too: most have been fed meanwhile, and need no waking of their own. So, however many

@@ -1,17 +1,17 @@
 //! One watchdog: its signs of life, how it stands, what it has done, and whom it calls.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex};
+use crate::sync::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use tautline_proto::{Counter, Instant as Steady};
 
 use super::feed::{Feed, Seen};
 use super::spec::{WatchId, WatchdogChange, WatchdogEvent, Watched};
-use crate::clock::Clock;
-use crate::handlers::{DropQuietly, quietly};
+use crate::machine::clock::Clock;
+use crate::sync::quietly::{DropQuietly, quietly};
 use crate::sync::{lock, try_lock};
-use crate::{MessageRef, PeerId};
+use tautline_proto::{MessageRef, PeerId};
 
 /// The user's failsafe.
 pub(super) type Failsafe = Box<dyn FnMut(&WatchdogEvent) + Send>;
@@ -173,7 +173,7 @@ impl Watch {
 
     #[inline]
     pub(super) fn is_fed_by(&self, message: &MessageRef<'_>, peer: PeerId) -> bool {
-        let is_one = |selector: crate::Selector| {
+        let is_one = |selector: crate::handlers::Selector| {
             selector.message_type == message.message_type
                 && selector.channel.is_none_or(|channel| channel == message.channel)
         };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::handlers::Settings;
 use crate::handlers::backlog::{Admitted, Backlog, Job, Outcome, Place, Started, Summons};
-use crate::waiting::{Keep, Stream};
+use crate::receiving::waiting::{Keep, Stream};
 
 fn backlog(concurrency: usize) -> Backlog<()> {
     let settings = Settings { concurrency, ordered: false, time_limit: HOUR, ..super::defaults() };

@@ -6,20 +6,20 @@ mod blocking;
 mod inline;
 mod leaving;
 
+use crate::sync::{Arc, Mutex};
 use std::collections::HashMap;
 use std::future::{pending, poll_fn};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::backlog::MAX_ABANDONED_WORKERS;
 use super::*;
+use crate::message::pool::Pool;
 use crate::message::{Arrival, Message};
-use crate::pool::Pool;
+use crate::receiving::waiting::Limits;
 use crate::tests::{arrival, number_of, numbered, peer};
-use crate::waiting::Limits;
 use crate::{DropReason, MessageRef, Priority};
 use MessageType::{Command, Data, Status};
 
@@ -49,8 +49,8 @@ impl Rig {
 
     fn dispatch(&mut self, message: &MessageRef<'_>) -> bool {
         let number = match message.message_id {
-            crate::Id::Number(number) => number,
-            crate::Id::Text(_) => panic!("not made by `numbered`"),
+            tautline_proto::Id::Number(number) => number,
+            tautline_proto::Id::Text(_) => panic!("not made by `numbered`"),
         };
         self.dispatcher.dispatch(message, &arrival(), &Limits::default(), |reply| *reply = Some(number))
     }

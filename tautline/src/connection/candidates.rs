@@ -1,0 +1,115 @@
+//! Which of a name's addresses a client calls. A name may have several ("localhost" is 127.0.0.1 and ::1), and a server
+//! listens at one of them perhaps. Used while connecting; only where there is a choice.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tautline_proto::SessionId;
+use tautline_proto::wire::native::{self, Control, Header};
+
+use crate::machine::socket::{Received, Socket};
+
+/// So many addresses are tried, the first ones.
+const MOST: usize = 4;
+
+/// How long each may take to answer; refusals from this host come at once.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How often it is looked whether an answer is there.
+const LOOK: Duration = Duration::from_micros(200);
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Came,
+    Nothing,
+    /// Nobody listens there, or no way leads there.
+    Refused,
+}
+
+/// The first address where a server answers a hello; else the first that is not refused; else the first. A hello leaves no
+/// trace at the server (docs/protocol.md §5). `None` where there is no address.
+pub(crate) fn choose(bind: Option<SocketAddr>, addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let (&first, others) = addresses.split_first()?;
+    if others.is_empty() {
+        return Some(first);
+    }
+    let mut silent = None;
+    for &address in addresses.iter().take(MOST) {
+        match call(bind, address).unwrap_or(Answer::Refused) {
+            Answer::Came => return Some(address),
+            Answer::Nothing => _ = silent.get_or_insert(address),
+            Answer::Refused => {}
+        }
+    }
+    silent.or(Some(first))
+}
+
+fn call(bind: Option<SocketAddr>, address: SocketAddr) -> io::Result<Answer> {
+    let socket = Socket::connect(bind, address)?;
+    socket.send(&hello()?, address)?;
+    let until = Instant::now() + PATIENCE;
+    let mut buffer = [0; 256];
+    while Instant::now() < until {
+        match socket.receive(&mut buffer) {
+            Received::Datagrams(_) => return Ok(Answer::Came),
+            Received::Unreachable(..) | Received::Failed(_) => return Ok(Answer::Refused),
+            Received::Empty => std::thread::sleep(LOOK),
+        }
+    }
+    Ok(Answer::Nothing)
+}
+
+/// Under a session that nobody will use.
+fn hello() -> io::Result<Vec<u8>> {
+    let mut bits = [0; 8];
+    getrandom::fill(&mut bits).map_err(|error| io::Error::other(error.to_string()))?;
+    let session = SessionId::from_bits(u64::from_ne_bytes(bits));
+    let mut datagram = Vec::new();
+    native::begin_datagram(&mut datagram);
+    native::write_control(&mut datagram, &Control::Hello);
+    native::seal(&mut datagram, Header { session, sequence: 0, from_server: false });
+    Ok(datagram)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    fn socket() -> (UdpSocket, SocketAddr) {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let address = socket.local_addr().expect("bound");
+        (socket, address)
+    }
+
+    /// An address where nobody listens.
+    fn refused() -> SocketAddr {
+        socket().1
+    }
+
+    #[test]
+    fn the_address_that_answers_is_taken() {
+        let server = crate::interface::create_udp_server(crate::config::Config::server("127.0.0.1:0"))
+            .expect("it is valid");
+        server.connect().expect("a free port");
+        let address = server.local_address().expect("connected");
+        let (_held, silent) = socket();
+        assert_eq!(choose(None, &[refused(), silent, address]), Some(address));
+        assert_eq!((server.peers().len(), server.statistics().datagrams_accepted), (0, 1));
+    }
+
+    #[test]
+    fn one_that_is_silent_is_better_than_one_that_is_refused() {
+        let (_held, silent) = socket();
+        assert_eq!(choose(None, &[refused(), silent]), Some(silent));
+    }
+
+    #[test]
+    fn where_all_are_refused_the_first_is_called() {
+        let all = [refused(), refused()];
+        assert_eq!((choose(None, &all), choose(None, &[])), (Some(all[0]), None));
+    }
+}

@@ -1,0 +1,38 @@
+//! Which threads drive an interface now: those must not wait for the driver, because they would wait for
+//! themselves.
+//!
+//! More than one where an inline handler disconnected, and another thread connected before it returned.
+
+use crate::sync::Mutex;
+use crate::sync::thread::{self, ThreadId};
+
+use crate::sync::lock;
+
+#[derive(Debug, Default)]
+pub(crate) struct Drivers(Mutex<Vec<ThreadId>>);
+
+impl Drivers {
+    /// The calling thread drives until the guard is dropped.
+    pub(crate) fn enter(&self) -> Driving<'_> {
+        lock(&self.0).push(thread::current().id());
+        Driving(self)
+    }
+
+    /// Whether the calling thread is among them.
+    pub(crate) fn include_caller(&self) -> bool {
+        lock(&self.0).contains(&thread::current().id())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Driving<'a>(&'a Drivers);
+
+impl Drop for Driving<'_> {
+    fn drop(&mut self) {
+        let own = thread::current().id();
+        let mut threads = lock(&self.0.0);
+        if let Some(index) = threads.iter().rposition(|&thread| thread == own) {
+            threads.swap_remove(index);
+        }
+    }
+}

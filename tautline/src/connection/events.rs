@@ -1,0 +1,348 @@
+//! Events: what happens to the connection and to peers, for whoever subscribes.
+
+use crate::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::error::SendError;
+use crate::machine::fault::SocketFault;
+use crate::machine::realtime::RealtimePart;
+use crate::sync::lock;
+use crate::sync::quietly::quietly;
+use crate::watchdog::WatchdogEvent;
+use tautline_proto::endpoint::{Outcome, RemovalReason};
+use tautline_proto::{Cause, ConnectionState, MessageType, PeerId};
+
+/// Something that happened, in the order in which it happened.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The interface's connection changed its state.
+    StateChanged {
+        /// The state before.
+        from: ConnectionState,
+        /// The state now.
+        to: ConnectionState,
+        /// Why.
+        cause: Cause,
+    },
+    /// A link to a peer is established.
+    PeerConnected {
+        /// The peer.
+        peer: PeerId,
+        /// Its address.
+        address: SocketAddr,
+        /// Its interface's name; empty on the classic wire.
+        name: String,
+    },
+    /// A peer has not been heard for half of `liveness_timeout`: several heartbeats are overdue. Native wire only.
+    PeerStale {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A peer has not been heard for `liveness_timeout`.
+    PeerSilent {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A stale or silent peer was heard again.
+    PeerReturned {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A peer of the classic wire began to number anew: it was restarted. (On the native wire a restarted
+    /// peer is a new one.)
+    PeerRestarted {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A peer is gone.
+    PeerDisconnected {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: RemovalReason,
+    },
+    /// The system or the network (ICMP) reports that a peer cannot be reached: nobody listens there, no way leads there,
+    /// the interface is down, and so on. The link survives it and goes on by itself. At most ten a second; all are counted
+    /// in [`Statistics::socket_faults`](crate::Statistics::socket_faults).
+    PeerUnreachable {
+        /// Its address, where the system tells.
+        address: Option<SocketAddr>,
+        /// What it is.
+        fault: SocketFault,
+        /// The system's words.
+        problem: String,
+    },
+    /// The system could not wait for datagrams or read them; that is tried again. At most ten a second, counted as
+    /// [`PeerUnreachable`](Self::PeerUnreachable) is.
+    SocketFailed {
+        /// What it is.
+        fault: SocketFault,
+        /// The system's words.
+        problem: String,
+    },
+    /// Someone sends datagrams of tautline's other wire: compare the two `wire` settings. At most once a
+    /// second.
+    OtherWire {
+        /// Where they come from.
+        from: SocketAddr,
+    },
+    /// The server has no room for us.
+    Refused,
+    /// The machine does not grant something that the configuration asks for; the link runs on without it. Comes once
+    /// for each such part while connecting; kernel buffers only count where their size is set or `realtime` is on.
+    NotGranted {
+        /// What was asked for.
+        part: RealtimePart,
+        /// Why not, in words.
+        problem: String,
+        /// The command or the change that would allow it.
+        remedy: String,
+    },
+    /// The kernel has dropped datagrams because the receive buffer was full: they came faster than they were read. At
+    /// most once a second, and only when the driver turns anyway; Linux only.
+    KernelDropped {
+        /// How many since the last such event, counted as [`Statistics::kernel_drops`](crate::Statistics::kernel_drops).
+        dropped: u64,
+        /// The bytes that the kernel granted for receiving, where it says. More with `receive_buffer`, up to the system's
+        /// limit (`sysctl net.core.rmem_max`).
+        receive_buffer: Option<usize>,
+    },
+    /// A reliable message was not acknowledged.
+    DeliveryFailed {
+        /// To whom it was sent.
+        peer: PeerId,
+        /// Its type.
+        message_type: MessageType,
+        /// Its channel.
+        channel: u16,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// A watchdog has tripped or recovered; its closure, if any, was called before.
+    Watchdog(WatchdogEvent),
+    /// A message that `send` had queued could not be sent.
+    SendFailed {
+        /// Why.
+        error: SendError,
+    },
+}
+
+/// How many events wait for a subscriber; beyond it the oldest are dropped and counted.
+pub const EVENT_QUEUE: usize = 1024;
+
+/// All subscribers.
+#[derive(Debug, Default)]
+pub(crate) struct EventBus {
+    subscribers: Mutex<Subscribers>,
+}
+
+#[derive(Debug, Default)]
+struct Subscribers {
+    queues: Vec<Weak<Queue>>,
+    closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    ready: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    events: VecDeque<Event>,
+    missed: u64,
+    closed: bool,
+    waker: Option<Waker>,
+}
+
+impl EventBus {
+    pub(crate) fn subscribe(&self) -> Events {
+        let queue = Arc::new(Queue::default());
+        let mut subscribers = lock(&self.subscribers);
+        subscribers.queues.retain(|queue| queue.strong_count() > 0);
+        subscribers.queues.push(Arc::downgrade(&queue));
+        lock(&queue.state).closed = subscribers.closed;
+        Events { queue }
+    }
+
+    pub(crate) fn publish(&self, event: &Event) {
+        self.publish_later(event).wake();
+    }
+
+    /// Puts the event into every queue; the wake-ups are the caller's, once it holds no lock any more.
+    #[must_use]
+    pub(crate) fn publish_later(&self, event: &Event) -> WakeUps {
+        self.change_each(|state| {
+            if state.events.len() == EVENT_QUEUE {
+                state.events.pop_front();
+                state.missed += 1;
+            }
+            state.events.push_back(event.clone());
+        })
+    }
+
+    /// Ends every subscription: no event will come any more.
+    pub(crate) fn close(&self) {
+        lock(&self.subscribers).closed = true;
+        self.change_each(|state| state.closed = true).wake();
+    }
+
+    fn change_each(&self, change: impl Fn(&mut QueueState)) -> WakeUps {
+        let queues: Vec<_> = lock(&self.subscribers).queues.iter().filter_map(Weak::upgrade).collect();
+        queues.iter().for_each(|queue| change(&mut lock(&queue.state)));
+        WakeUps(queues)
+    }
+}
+
+/// Subscribers to be woken.
+#[derive(Debug)]
+pub(crate) struct WakeUps(Vec<Arc<Queue>>);
+
+impl WakeUps {
+    pub(crate) fn wake(self) {
+        for queue in self.0 {
+            let waker = lock(&queue.state).waker.take();
+            queue.ready.notify_all();
+            if let Some(waker) = waker {
+                // One that panics keeps no event from others, nor its publisher from going on.
+                let _ = quietly(|| waker.wake());
+            }
+        }
+    }
+}
+
+/// A subscription to events, from the moment it was made. See
+/// [`UdpInterface::events`](crate::UdpInterface::events).
+#[derive(Debug)]
+pub struct Events {
+    queue: Arc<Queue>,
+}
+
+impl Events {
+    /// The next event; `None` when none came within `timeout`, or when none will come because the interface
+    /// was cleaned up. A zero time-out polls.
+    pub fn next(&mut self, timeout: Duration) -> Option<Event> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = lock(&self.queue.state);
+        loop {
+            if let Some(event) = state.events.pop_front() {
+                return Some(event);
+            }
+            let left = deadline.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+            if state.closed || left.is_zero() {
+                return None;
+            }
+            let waited = self.queue.ready.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The next event, on any executor; `None` when none will come any more. Dropping the future loses nothing.
+    pub fn next_async(&mut self) -> NextEvent<'_> {
+        NextEvent { queue: &self.queue }
+    }
+
+    /// How many events were dropped because this subscriber did not read them in time.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        lock(&self.queue.state).missed
+    }
+}
+
+/// The future of [`Events::next_async`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct NextEvent<'a> {
+    queue: &'a Queue,
+}
+
+impl Future for NextEvent<'_> {
+    type Output = Option<Event>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        // Cloned before the lock is taken, the former one dropped after it is released: both are users' code.
+        let mut waker = Some(context.waker().clone());
+        let mut state = lock(&self.queue.state);
+        match state.events.pop_front() {
+            Some(event) => Poll::Ready(Some(event)),
+            None if state.closed => Poll::Ready(None),
+            None => {
+                std::mem::swap(&mut state.waker, &mut waker);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sync::{AtomicBool, Ordering};
+    use std::pin::pin;
+    use std::task::Wake;
+
+    use super::*;
+
+    fn silent(number: u64) -> Event {
+        Event::PeerUnreachable { address: None, fault: SocketFault::Other, problem: number.to_string() }
+    }
+
+    #[test]
+    fn events_come_in_order_to_every_subscriber() {
+        let bus = EventBus::default();
+        let (mut one, mut two) = (bus.subscribe(), bus.subscribe());
+        (0..3).for_each(|number| bus.publish(&silent(number)));
+        for events in [&mut one, &mut two] {
+            for number in 0..3 {
+                assert_eq!(events.next(Duration::ZERO), Some(silent(number)));
+            }
+            assert_eq!(events.next(Duration::ZERO), None);
+        }
+    }
+
+    #[test]
+    fn a_subscriber_that_does_not_read_loses_the_oldest_and_knows_it() {
+        let bus = EventBus::default();
+        let mut events = bus.subscribe();
+        (0..EVENT_QUEUE as u64 + 5).for_each(|number| bus.publish(&silent(number)));
+        assert_eq!(events.missed(), 5);
+        assert_eq!(events.next(Duration::ZERO), Some(silent(5)));
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_no_event_from_others() {
+        struct Bell(AtomicBool);
+        impl Wake for Bell {
+            fn wake(self: Arc<Self>) {
+                assert!(!self.0.swap(true, Ordering::Relaxed), "a broken executor");
+            }
+        }
+        let bus = EventBus::default();
+        let mut subscribed = [(); 3].map(|()| bus.subscribe());
+        // Those of the first and the second panic.
+        let bells = [true, true, false].map(|broken| Arc::new(Bell(AtomicBool::new(broken))));
+        for (events, bell) in subscribed.iter_mut().zip(&bells) {
+            let waker = Waker::from(Arc::clone(bell));
+            assert!(pin!(events.next_async()).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        bus.publish(&silent(1));
+        assert!(bells[2].0.load(Ordering::Relaxed), "it was woken");
+    }
+
+    #[test]
+    fn closing_ends_a_wait() {
+        let bus = EventBus::default();
+        let mut events = bus.subscribe();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| events.next(Duration::from_secs(60)));
+            bus.close();
+            assert_eq!(waiting.join().unwrap(), None);
+        });
+    }
+}

@@ -1,0 +1,154 @@
+//! What all handles, the driver and the handlers of one interface share.
+//!
+//! Each part guards itself; there is no lock around the whole. Lock order, where two are held at once: the
+//! transmit writer, then its backlog; the status, then the event queues. Everything else is held alone.
+
+use crate::sync::AtomicU32;
+use crate::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwapOption;
+use tautline_proto::endpoint::Outbound;
+
+use crate::config::{Config, Role, Settings};
+use crate::connection::directory::Directory;
+use crate::connection::events::Event;
+use crate::connection::lifecycle::Lifecycle;
+use crate::connection::status::Status;
+use crate::handlers::Handlers;
+use crate::machine::clock::Clock;
+use crate::machine::fault::FaultCounters;
+use crate::machine::realtime::Realtime;
+use crate::message::pool::Pool;
+use crate::message::wall_now;
+use crate::receiving::inbox::Inbox;
+use crate::receiving::requests::Requests;
+use crate::sending::deliveries::{DeliverySigns, UnderWay};
+use crate::sending::gate::GateSigns;
+use crate::sending::handover::Handover;
+use crate::sending::line::{Line, SendCounters};
+use crate::sending::reply::Reply;
+use crate::sending::send::Link;
+use crate::sync::lock;
+use crate::sync::log::LineLimit;
+use crate::watchdog::Watchdogs;
+use tautline_proto::endpoint::Outcome;
+
+pub(crate) struct Shared {
+    pub(crate) caller_driven: bool,
+    pub(crate) config: Mutex<Config>,
+    pub(crate) role: Role,
+    pub(crate) clock: Clock,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) handlers: Arc<Handlers<Reply>>,
+    pub(crate) status: Status,
+    pub(crate) watchdogs: Watchdogs,
+    pub(crate) directory: Directory,
+    pub(crate) log: LineLimit,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) realtime: Realtime,
+    pub(crate) transmit: Handover<Line>,
+    pub(crate) send_counters: Arc<SendCounters>,
+    pub(crate) faults: Arc<FaultCounters>,
+    pub(crate) gate_signs: Arc<GateSigns>,
+    pub(crate) delivery_signs: Arc<DeliverySigns>,
+    pub(crate) requests: Requests,
+    /// How to encode for the present connection; `None` while disconnected.
+    ///
+    /// Read by every send, from any number of threads: without a write to memory that they share.
+    pub(crate) link: ArcSwapOption<Link>,
+    /// Where peer ids of the next connection begin. Order: relaxed; only read once the driver has ended.
+    pub(crate) peers_so_far: AtomicU32,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, settings: &Settings, caller_driven: bool) -> Self {
+        let (role, handler_defaults) = (settings.role, settings.handler_defaults());
+        let pool = Arc::new(Pool::new());
+        let line = Line::default();
+        Self {
+            caller_driven,
+            config: Mutex::new(config),
+            role,
+            clock: Clock::start(),
+            inbox: Arc::new(Inbox::new(Arc::clone(&pool))),
+            pool,
+            handlers: Arc::new(Handlers::new(handler_defaults)),
+            status: Status::default(),
+            watchdogs: Watchdogs::default(),
+            directory: Directory::default(),
+            log: LineLimit::default(),
+            lifecycle: Lifecycle::default(),
+            realtime: Realtime::default(),
+            send_counters: line.counters(),
+            faults: line.faults(),
+            gate_signs: Arc::default(),
+            delivery_signs: line.delivery_signs(),
+            requests: Requests::new(wall_now().as_nanos().cast_unsigned()),
+            transmit: Handover::new(line),
+            link: ArcSwapOption::empty(),
+            peers_so_far: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn set_link(&self, link: Option<Arc<Link>>) {
+        self.link.store(link);
+    }
+
+    /// Ends sending: the peers are told, and whatever is sent from now on is refused.
+    pub(crate) fn shut_line(&self) {
+        self.shut_line_by(Line::close);
+    }
+
+    /// As [`shut_line`](Self::shut_line); `close` closes the line.
+    pub(crate) fn shut_line_by(&self, close: impl FnOnce(&mut Line) -> Option<Outbound>) {
+        self.set_link(None);
+        if let Some(outbound) = self.transmit.exclusively(close) {
+            self.lifecycle.remember_number(outbound.next_first_number());
+        }
+        // Who had the link before may have left more meanwhile than one run writes, and no driver comes any more.
+        self.transmit.exclusively(|_| ());
+        self.tell_ended();
+        self.requests.close();
+    }
+
+    /// Tells what became of reliable messages that have ended.
+    pub(crate) fn tell_ended(&self) {
+        if !self.delivery_signs.have_ended() {
+            return;
+        }
+        let ended = self.transmit.exclusively(Line::take_ended);
+        // Receipts first: a subscriber's waker that panics keeps nobody waiting for ever.
+        for (message, outcome) in &ended {
+            if let Some(tracker) = &message.tracker {
+                tracker.end(*outcome);
+            }
+            if let Some(number) = message.number.filter(|_| *outcome != Outcome::Delivered) {
+                self.requests.fail(number, *outcome, self.role);
+            }
+        }
+        for (UnderWay { peer, message_type, channel, .. }, outcome) in ended {
+            if outcome != Outcome::Delivered {
+                let event = Event::DeliveryFailed { peer, message_type, channel, outcome };
+                self.status.events.publish(&event);
+            }
+        }
+    }
+
+    /// Lets the driver look around.
+    pub(crate) fn wake_driver(&self) {
+        if let Some(life) = self.lifecycle.life() {
+            life.wake();
+        }
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        lock(&self.config).clone()
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("status", &self.status).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,236 @@
+//! What an interface has done so far, as a plain value.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use tautline_proto::{Instant as Steady, WallTime};
+
+use crate::connection::shared::Shared;
+use crate::handlers::HandlerStats;
+use crate::machine::fault::SocketFaults;
+use crate::receiving::inbox::InboxStats;
+use crate::sending::deliveries::DeliveryStats;
+use tautline_proto::{ConnectionState, DropReason, Drops, PathStats};
+
+/// Everything that an interface counts, since it was made. A plain value: it does not change when the interface
+/// goes on.
+///
+/// Serialises as a flat map, with durations in microseconds (`_us`) and drops by reason.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// How the connection stands.
+    pub connection_state: ConnectionState,
+    /// Peers known now.
+    pub peers: usize,
+    /// Messages that the kernel took, counted once per peer.
+    pub messages_sent: u64,
+    /// Messages that passed every check of the protocol. All were offered to handlers and inbox but those that
+    /// `messages_dropped` counts as `Expired`, `Stale` or `Superseded`, and those that answered a request.
+    pub messages_received: u64,
+    /// Bytes of all datagrams sent to peers.
+    pub bytes_sent: u64,
+    /// Bytes of all datagrams that reached the socket, the dropped ones included.
+    pub bytes_received: u64,
+    /// Datagrams sent to peers, heartbeats included.
+    pub datagrams_sent: u64,
+    /// Datagrams that passed every check, handshakes and heartbeats included.
+    pub datagrams_accepted: u64,
+    /// Datagrams dropped, by reason.
+    pub datagrams_dropped: Drops,
+    /// Messages dropped from accepted datagrams, by reason.
+    pub messages_dropped: Drops,
+    /// What the kernel dropped at our sockets because the receive buffer was full (or, seldom, because a UDP checksum
+    /// was wrong); 0 on systems other than Linux. Datagrams that were sent in one call and travel as one (segmentation
+    /// offload, over loopback and between virtual machines) count once here; `lost`, which goes by sequence numbers, counts
+    /// each of them.
+    pub kernel_drops: u64,
+    /// Datagrams of peers that never came.
+    pub lost: u64,
+    /// Datagrams of peers that came after a newer one.
+    pub late: u64,
+    /// Datagrams of peers that came again.
+    pub duplicate: u64,
+    /// Datagrams of peers that were passed by newer ones and may still come.
+    pub missing: u64,
+    /// How often a peer fell silent.
+    pub timeout_errors: u64,
+    /// When the last valid datagram came or the last message was sent, whichever is later, on the wall clock.
+    pub last_activity: Option<WallTime>,
+    /// The number of the next datagram (of the peer furthest ahead).
+    pub next_sequence: u64,
+    /// The number expected next (of the peer heard last).
+    pub expected_sequence: u64,
+    /// What the kernel refused to send: messages, counted once per peer, whose senders were told (by an event where the
+    /// message had been queued), heartbeats, and datagrams of reliable messages, which are sent again.
+    pub send_failures: u64,
+    /// Messages that were queued by `send` and could then not be sent; an event told.
+    pub queued_send_failures: u64,
+    /// Messages that were queued by `send` and dropped before they were written, by reason: `Expired`.
+    pub send_dropped: Drops,
+    /// Reliable messages that were sent.
+    pub deliveries: DeliveryStats,
+    /// What the system refused or the network reported, by its kind: once per call of the system, however many messages it
+    /// was for. The link survived each.
+    pub socket_faults: SocketFaults,
+    /// The inbox.
+    pub inbox: InboxStats,
+    /// All handlers together.
+    pub handlers: HandlerStats,
+    /// How often watchdogs tripped.
+    pub watchdog_trips: u64,
+    /// How often they recovered.
+    pub watchdog_recoveries: u64,
+    /// How often their closures panicked.
+    pub watchdog_panics: u64,
+    /// Periods that passed without a sign of life, of all watchdogs together.
+    pub deadline_misses: u64,
+    /// Round trip, jitter and clocks (of the peer heard last); `None` on the classic wire and before the first
+    /// measurement.
+    pub path: Option<PathStats>,
+    /// Bytes of kernel buffer granted for receiving.
+    pub receive_buffer: Option<usize>,
+    /// Bytes of kernel buffer granted for sending.
+    pub send_buffer: Option<usize>,
+}
+
+impl Statistics {
+    /// Datagrams that reached the socket: accepted and dropped.
+    #[must_use]
+    pub fn datagrams_received(&self) -> u64 {
+        self.datagrams_accepted + self.datagrams_dropped.total()
+    }
+
+    /// Lost, late and duplicate datagrams together.
+    #[must_use]
+    pub const fn sequence_errors(&self) -> u64 {
+        self.lost + self.late + self.duplicate
+    }
+
+    /// Datagrams whose CRC-32 was wrong.
+    #[must_use]
+    pub const fn crc_errors(&self) -> u64 {
+        self.datagrams_dropped.of(DropReason::BadCrc)
+    }
+}
+
+impl Shared {
+    pub(crate) fn statistics(&self) -> Statistics {
+        let (totals, peers) = self.directory.totals();
+        let granted = self.lifecycle.granted();
+        let watchdogs = self.watchdogs.totals(self.steady_now());
+        let heard = totals.received.last_activity.map(|at| self.wall_at(at));
+        let sent = match self.send_counters.last_sent_ns.value() {
+            0 => None,
+            ns => Some(WallTime::from_nanos(ns.cast_signed())),
+        };
+        Statistics {
+            connection_state: self.status.state(),
+            peers,
+            messages_sent: totals.sent.messages,
+            messages_received: totals.received.messages,
+            bytes_sent: totals.sent.bytes,
+            bytes_received: totals.inbound.bytes,
+            datagrams_sent: totals.sent.datagrams,
+            datagrams_accepted: totals.inbound.datagrams_accepted,
+            datagrams_dropped: totals.inbound.datagrams_dropped,
+            messages_dropped: totals.inbound.messages_dropped,
+            kernel_drops: totals.kernel_drops,
+            lost: totals.received.lost,
+            late: totals.received.late,
+            duplicate: totals.received.duplicate,
+            missing: totals.received.missing,
+            timeout_errors: totals.received.timeouts,
+            last_activity: heard.max(sent),
+            next_sequence: totals.sent.next_sequence,
+            expected_sequence: totals.received.expected_sequence,
+            send_failures: self.send_counters.refused.value(),
+            queued_send_failures: self.send_counters.queued.value(),
+            send_dropped: self.send_counters.dropped(),
+            deliveries: self.delivery_signs.stats(),
+            socket_faults: self.faults.snapshot(),
+            inbox: self.inbox.stats(),
+            handlers: self.handlers.totals(),
+            watchdog_trips: watchdogs.trips,
+            watchdog_recoveries: watchdogs.recoveries,
+            watchdog_panics: watchdogs.panicked,
+            deadline_misses: watchdogs.missed,
+            path: totals.received.path,
+            receive_buffer: granted.receive_buffer,
+            send_buffer: granted.send_buffer,
+        }
+    }
+
+    /// A point of the steady clock on the wall clock of now.
+    fn wall_at(&self, at: Steady) -> WallTime {
+        let now = self.clock.now();
+        let ago = i64::try_from(now.steady.since(at).as_nanos()).unwrap_or(i64::MAX);
+        WallTime::from_nanos(now.wall.as_nanos().saturating_sub(ago))
+    }
+}
+
+/// Drops as a map from reason to count.
+struct ByReason<'a>(&'a Drops);
+
+impl Serialize for ByReason<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(reason, count)| (reason.name(), count)))
+    }
+}
+
+impl Serialize for Statistics {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("connection_state", self.connection_state.name())?;
+        map.serialize_entry("peers", &self.peers)?;
+        map.serialize_entry("messages_sent", &self.messages_sent)?;
+        map.serialize_entry("messages_received", &self.messages_received)?;
+        map.serialize_entry("bytes_sent", &self.bytes_sent)?;
+        map.serialize_entry("bytes_received", &self.bytes_received)?;
+        map.serialize_entry("datagrams_sent", &self.datagrams_sent)?;
+        map.serialize_entry("datagrams_received", &self.datagrams_received())?;
+        map.serialize_entry("datagrams_accepted", &self.datagrams_accepted)?;
+        map.serialize_entry("datagrams_dropped", &ByReason(&self.datagrams_dropped))?;
+        map.serialize_entry("messages_dropped", &ByReason(&self.messages_dropped))?;
+        map.serialize_entry("crc_errors", &self.crc_errors())?;
+        map.serialize_entry("sequence_errors", &self.sequence_errors())?;
+        map.serialize_entry("kernel_drops", &self.kernel_drops)?;
+        map.serialize_entry("lost", &self.lost)?;
+        map.serialize_entry("late", &self.late)?;
+        map.serialize_entry("duplicate", &self.duplicate)?;
+        map.serialize_entry("missing", &self.missing)?;
+        map.serialize_entry("timeout_errors", &self.timeout_errors)?;
+        map.serialize_entry("last_activity", &self.last_activity.map(WallTime::as_secs_f64))?;
+        map.serialize_entry("next_sequence", &self.next_sequence)?;
+        map.serialize_entry("expected_sequence", &self.expected_sequence)?;
+        map.serialize_entry("send_failures", &self.send_failures)?;
+        map.serialize_entry("queued_send_failures", &self.queued_send_failures)?;
+        map.serialize_entry("send_dropped", &ByReason(&self.send_dropped))?;
+        let DeliveryStats { waiting, delivered, expired, gave_up, peer_lost, unknown } = self.deliveries;
+        map.serialize_entry("deliveries_waiting", &waiting)?;
+        map.serialize_entry("deliveries_delivered", &delivered)?;
+        map.serialize_entry("deliveries_expired", &expired)?;
+        map.serialize_entry("deliveries_gave_up", &gave_up)?;
+        map.serialize_entry("deliveries_peer_lost", &peer_lost)?;
+        map.serialize_entry("deliveries_unknown", &unknown)?;
+        map.serialize_entry("socket_faults", &self.socket_faults)?;
+        map.serialize_entry("inbox_waiting", &self.inbox.waiting)?;
+        map.serialize_entry("inbox_taken", &self.inbox.taken)?;
+        map.serialize_entry("inbox_dropped", &ByReason(&self.inbox.dropped))?;
+        map.serialize_entry("handled", &self.handlers.handled)?;
+        map.serialize_entry("handler_panics", &self.handlers.panicked)?;
+        map.serialize_entry("handler_timeouts", &self.handlers.timed_out)?;
+        map.serialize_entry("handlers_waiting", &self.handlers.waiting)?;
+        map.serialize_entry("handlers_dropped", &ByReason(&self.handlers.dropped))?;
+        map.serialize_entry("watchdog_trips", &self.watchdog_trips)?;
+        map.serialize_entry("watchdog_recoveries", &self.watchdog_recoveries)?;
+        map.serialize_entry("watchdog_panics", &self.watchdog_panics)?;
+        map.serialize_entry("deadline_misses", &self.deadline_misses)?;
+        let micros = |duration: std::time::Duration| duration.as_secs_f64() * 1e6;
+        map.serialize_entry("rtt_us", &self.path.map(|path| micros(path.rtt_smoothed)))?;
+        map.serialize_entry("rtt_min_us", &self.path.map(|path| micros(path.rtt_min)))?;
+        map.serialize_entry("jitter_us", &self.path.map(|path| micros(path.jitter)))?;
+        map.serialize_entry("one_way_delay_us", &self.path.map(|path| micros(path.one_way_delay)))?;
+        map.serialize_entry("receive_buffer", &self.receive_buffer)?;
+        map.serialize_entry("send_buffer", &self.send_buffer)?;
+        map.end()
+    }
+}

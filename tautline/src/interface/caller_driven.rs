@@ -1,0 +1,130 @@
+//! The driver of an interface without a thread.
+
+use crate::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::connection::shared::Shared;
+use crate::error::ConnectError;
+use crate::message::{Arrival, Message};
+use crate::receiving::inbox::ReceiveError;
+use tautline_proto::{ConnectionState, MessageRef};
+
+/// Does the work of a [caller-driven](crate::UdpInterface::caller_driven) interface; there is one, and it is
+/// not `Clone`.
+///
+/// ```
+/// use std::time::Duration;
+/// use tautline::{Config, Metadata, UdpInterface, create_udp_server};
+///
+/// let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
+/// plant.connect()?;
+/// let address = plant.local_address().expect("connected").to_string();
+///
+/// let (controller, mut driver) = UdpInterface::caller_driven(Config::client(address))?;
+/// driver.connect()?;
+/// controller.send("hello", &Metadata::data())?;
+/// let message = plant.receive(Some(Duration::from_secs(1)))?;
+/// plant.reply(&message, "welcome", &Metadata::data())?;
+/// assert_eq!(driver.receive(Some(Duration::from_secs(1)))?.decode::<String>()?, "welcome");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Driver {
+    shared: Arc<Shared>,
+}
+
+impl Driver {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Connects, and turns until the server has answered or `connect_timeout` is over.
+    ///
+    /// The calling thread is taken for the one that will turn: it is given `thread_priority` and `cpus`, and keeps them
+    /// after a disconnect. Called again on another thread while connected, it gives them to that one too.
+    ///
+    /// # Errors
+    ///
+    /// As for [`UdpInterface::connect`](crate::UdpInterface::connect).
+    pub fn connect(&mut self) -> Result<(), ConnectError> {
+        self.shared.open(None)?;
+        self.shared.ask_for_thread();
+        loop {
+            if let Some(outcome) = self.shared.status.outcome() {
+                return outcome;
+            }
+            if self.shared.config().connect_timeout.is_some_and(|timeout| timeout.is_zero()) {
+                return Ok(());
+            }
+            self.turn(Duration::MAX);
+        }
+    }
+
+    /// Waits for at most `wait`, then does all that is due: datagrams to handlers and inbox, every timer, and what waits at
+    /// the `gate`. How many datagrams were read; 0, at once, while disconnected and when called from inside a handler.
+    ///
+    /// A turn that waited takes what it waited for and may leave more to the next one. One with a `wait` of zero reads
+    /// until none is left or [`TURN_BUDGET`](crate::TURN_BUDGET) are read: fewer say that the socket is empty,
+    /// which is what an edge-triggered reactor must know. The kernel may hand over some datagrams together; then it
+    /// may be some more.
+    ///
+    /// Call it at least as often as [`next_deadline`](Self::next_deadline) asks, or peers will take this end for
+    /// silent.
+    pub fn turn(&mut self, wait: Duration) -> usize {
+        self.shared.lifecycle.drive(|turner| turner.turn(Some(wait), None)).unwrap_or(0)
+    }
+
+    /// As [`turn`](Self::turn), and shows every message that is offered to anyone (none that has expired) to `see` first, as
+    /// it stands in the datagram. With an
+    /// `inbox_capacity` of 0 nothing is copied.
+    pub fn turn_with(&mut self, wait: Duration, see: &mut dyn FnMut(&MessageRef<'_>, Arrival)) -> usize {
+        let mut see = |message: &MessageRef<'_>, arrival: &Arrival| see(message, *arrival);
+        self.shared.lifecycle.drive(|turner| turner.turn(Some(wait), Some(&mut see))).unwrap_or(0)
+    }
+
+    /// The next message from the inbox, turning while there is none: the calling thread itself reads the socket.
+    /// Zero turns once, `None` waits for as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`UdpInterface::receive`](crate::UdpInterface::receive).
+    pub fn receive(&mut self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut answer = self.shared.inbox.receive(Some(Duration::ZERO));
+        while matches!(answer, Err(ReceiveError::TimedOut)) {
+            let left = deadline.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+            self.turn(left);
+            answer = match self.shared.inbox.receive(Some(Duration::ZERO)) {
+                // It was connected before.
+                Err(ReceiveError::NotConnected) => Err(ReceiveError::Closed),
+                answer => answer,
+            };
+            if left.is_zero() {
+                break;
+            }
+        }
+        answer
+    }
+
+    /// When the next turn must be, at the latest; `None` while nothing is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.shared.lifecycle.drive(|turner| turner.next_deadline()).flatten()
+    }
+
+    /// How the connection stands.
+    #[must_use]
+    pub fn connection_state(&self) -> ConnectionState {
+        self.shared.status.state()
+    }
+
+    /// The socket's descriptor, for a reactor to watch: turn when it is readable and when
+    /// [`next_deadline`](Self::next_deadline) has come. Valid until the next disconnect; `None` while
+    /// disconnected.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn socket_descriptor(&self) -> Option<std::os::fd::RawFd> {
+        use std::os::fd::AsRawFd;
+        self.shared.lifecycle.drive(|turner| turner.socket().udp().as_raw_fd())
+    }
+}

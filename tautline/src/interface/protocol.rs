@@ -1,0 +1,84 @@
+//! The interface as a trait, so that code can be written against it and tested over another transport.
+
+use std::time::Duration;
+
+use crate::connection::statistics::Statistics;
+use crate::error::{ConnectError, SendError};
+use crate::interface::UdpInterface;
+use crate::message::Message;
+use crate::message::metadata::Metadata;
+use crate::payload::Payload;
+use crate::receiving::inbox::ReceiveError;
+use crate::sending::send::Sent;
+use tautline_proto::ConnectionState;
+
+/// A link that messages can be sent over; object-safe. [`UdpInterface`] implements it.
+///
+/// ```
+/// use tautline::{CommunicationProtocol, Metadata, Payload};
+///
+/// fn stop(link: &dyn CommunicationProtocol) -> Result<(), Box<dyn std::error::Error>> {
+///     link.send(&Payload::json(&"stop")?, &Metadata::command())?;
+///     Ok(())
+/// }
+/// # let link = tautline::create_udp_server(tautline::Config::server("127.0.0.1:0"))?;
+/// # assert!(stop(&link).is_err(), "not connected");
+/// # Ok::<(), tautline::ConfigError>(())
+/// ```
+pub trait CommunicationProtocol: Send + Sync {
+    /// Opens the link; see [`UdpInterface::connect`].
+    ///
+    /// # Errors
+    ///
+    /// Why it is not open.
+    fn connect(&self) -> Result<(), ConnectError>;
+
+    /// Closes the link; see [`UdpInterface::disconnect`].
+    fn disconnect(&self);
+
+    /// Sends a payload to every peer; see [`UdpInterface::send_payload`].
+    ///
+    /// # Errors
+    ///
+    /// Why it was not sent.
+    fn send(&self, payload: &Payload, metadata: &Metadata) -> Result<Sent, SendError>;
+
+    /// The next message; see [`UdpInterface::receive`].
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    fn receive(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError>;
+
+    /// How the connection stands.
+    fn connection_state(&self) -> ConnectionState;
+
+    /// Everything counted so far.
+    fn statistics(&self) -> Statistics;
+}
+
+impl CommunicationProtocol for UdpInterface {
+    fn connect(&self) -> Result<(), ConnectError> {
+        self.connect()
+    }
+
+    fn disconnect(&self) {
+        self.disconnect();
+    }
+
+    fn send(&self, payload: &Payload, metadata: &Metadata) -> Result<Sent, SendError> {
+        self.send_payload(payload, metadata)
+    }
+
+    fn receive(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
+        self.receive(timeout)
+    }
+
+    fn connection_state(&self) -> ConnectionState {
+        self.connection_state()
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.statistics()
+    }
+}

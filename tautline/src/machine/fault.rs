@@ -1,0 +1,250 @@
+//! What the system says when a socket cannot do its work: each kind by name, with what would help, and counted. Used by
+//! the sending line, the driver and connecting; none of these faults ends a link.
+
+use crate::sync::{AtomicU64, Ordering};
+use std::io::{self, ErrorKind};
+
+use serde::ser::{Serialize, Serializer};
+
+/// Defines the enum together with its table, so that no fault can be without a name.
+macro_rules! socket_faults {
+    ($($(#[$doc:meta])* $variant:ident, $name:literal, $text:literal;)+) => {
+        /// What the system says when a socket cannot do its work. The link survives each of them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        #[non_exhaustive]
+        pub enum SocketFault { $($(#[$doc])* $variant),+ }
+
+        impl SocketFault {
+            /// Every fault.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name in statistics and logs.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            /// What it means and what would help, in one sentence.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+socket_faults! {
+    /// Nobody listens at the peer's port (ECONNREFUSED).
+    PortUnreachable, "port_unreachable",
+        "nobody listens at the peer's port: start the other end, or check the port; the link goes on by itself then";
+    /// No route leads to the peer (ENETUNREACH, ENONET).
+    NetworkUnreachable, "network_unreachable",
+        "no route leads to the peer: check addresses and routes (ip route); the link goes on by itself once there is one";
+    /// The peer's host does not answer, or the way there is closed (EHOSTUNREACH, EHOSTDOWN, and the ICMP messages about
+    /// protocols and isolated hosts).
+    HostUnreachable, "host_unreachable",
+        "the peer's host does not answer or the way there is closed: is it on, is the cable in, does a firewall refuse?";
+    /// The network interface is down (ENETDOWN).
+    NetworkDown, "network_down",
+        "the network interface is down: set it up (ip link set NAME up); the link goes on by itself then";
+    /// The local address that the socket is bound to is not there (any more) (EADDRNOTAVAIL; for a send also EINVAL).
+    AddressGone, "address_gone",
+        "the local address is not one of this host (any more): restore it, or bind one that stays (`bind`)";
+    /// The system forbids it, a firewall most often (EPERM, EACCES).
+    NotPermitted, "not_permitted",
+        "the system forbids sending there: check the firewall's rules for outgoing datagrams (nft list ruleset)";
+    /// No memory for the datagram in the kernel (ENOBUFS, ENOMEM).
+    OutOfBuffers, "out_of_buffers",
+        "the kernel or the network card has no room for the datagram: send less at once, or lengthen the card's queue";
+    /// Larger than the way allows (EMSGSIZE).
+    TooLarge, "too_large",
+        "the datagram is larger than the way allows: lower `mtu`, or send smaller messages";
+    /// The send buffer is full (EAGAIN).
+    Busy, "busy",
+        "the kernel's send buffer is full: try again, or raise `send_buffer`";
+    /// The process or the system has no descriptor left (EMFILE, ENFILE).
+    OutOfDescriptors, "out_of_descriptors",
+        "no file descriptor is left: close some, or raise the limit (ulimit -n; fs.file-max)";
+    /// The address and port are taken (EADDRINUSE).
+    AddressInUse, "address_in_use",
+        "the port is in use: stop the other program, or choose another port";
+    /// Anything else; the system's words tell.
+    Other, "other",
+        "the system's own words tell more";
+}
+
+impl SocketFault {
+    /// What an error of the system is.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        of_system(error).unwrap_or(match error.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Self::PortUnreachable,
+            ErrorKind::NetworkUnreachable => Self::NetworkUnreachable,
+            ErrorKind::HostUnreachable => Self::HostUnreachable,
+            ErrorKind::NetworkDown => Self::NetworkDown,
+            ErrorKind::AddrNotAvailable => Self::AddressGone,
+            ErrorKind::PermissionDenied => Self::NotPermitted,
+            ErrorKind::OutOfMemory => Self::OutOfBuffers,
+            ErrorKind::WouldBlock => Self::Busy,
+            ErrorKind::AddrInUse => Self::AddressInUse,
+            _ => Self::Other,
+        })
+    }
+
+    /// What an error of sending is: there EINVAL says, on some kernels, that the address which the datagram should come from
+    /// was removed; others say ENETUNREACH.
+    pub(crate) fn of_send(error: &io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::InvalidInput => Self::AddressGone,
+            _ => Self::of(error),
+        }
+    }
+
+    /// Whether the network may have reported it (ICMP) about a datagram that was sent before, so that it says nothing
+    /// about the call that returns it.
+    pub(crate) const fn may_be_about_another(self) -> bool {
+        matches!(
+            self,
+            Self::PortUnreachable
+                | Self::NetworkUnreachable
+                | Self::HostUnreachable
+                | Self::NetworkDown
+                | Self::NotPermitted
+                | Self::TooLarge
+        )
+    }
+}
+
+impl std::fmt::Display for SocketFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.explanation())
+    }
+}
+
+/// By the system's number, which tells more than the kind.
+#[cfg(unix)]
+fn of_system(error: &io::Error) -> Option<SocketFault> {
+    use rustix::io::Errno;
+    Some(match Errno::from_io_error(error)? {
+        Errno::HOSTDOWN | Errno::PROTO | Errno::NOPROTOOPT | Errno::OPNOTSUPP => SocketFault::HostUnreachable,
+        #[cfg(target_os = "linux")]
+        Errno::NONET => SocketFault::NetworkUnreachable,
+        Errno::NOBUFS | Errno::NOMEM => SocketFault::OutOfBuffers,
+        Errno::MSGSIZE => SocketFault::TooLarge,
+        Errno::MFILE | Errno::NFILE => SocketFault::OutOfDescriptors,
+        _ => return None,
+    })
+}
+
+#[cfg(not(unix))]
+const fn of_system(_: &io::Error) -> Option<SocketFault> {
+    None
+}
+
+const FAULTS: usize = SocketFault::ALL.len();
+
+/// How often each fault occurred, as a plain value. Serialises as a map from name to count, without zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketFaults([u64; FAULTS]);
+
+impl SocketFaults {
+    /// How often this fault occurred.
+    #[must_use]
+    pub const fn of(&self, fault: SocketFault) -> u64 {
+        self.0[fault as usize]
+    }
+
+    /// All of them together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Those that occurred.
+    pub fn iter(&self) -> impl Iterator<Item = (SocketFault, u64)> + '_ {
+        SocketFault::ALL.iter().map(|&fault| (fault, self.of(fault))).filter(|&(_, count)| count > 0)
+    }
+}
+
+impl Serialize for SocketFaults {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter().map(|(fault, count)| (fault.name(), count)))
+    }
+}
+
+/// Counts faults, from any thread: they are rare.
+#[derive(Debug, Default)]
+pub(crate) struct FaultCounters([AtomicU64; FAULTS]);
+
+impl FaultCounters {
+    /// Order: relaxed; nothing else depends on when a count is seen.
+    #[cold]
+    pub(crate) fn count(&self, fault: SocketFault) {
+        self.0[fault as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self) -> SocketFaults {
+        SocketFaults(std::array::from_fn(|index| self.0[index].load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    fn of(errno: i32) -> SocketFault {
+        SocketFault::of(&io::Error::from_raw_os_error(errno))
+    }
+
+    #[test]
+    fn every_errno_of_udp_sockets_has_a_name() {
+        use SocketFault::{
+            AddressGone, AddressInUse, Busy, HostUnreachable, NetworkDown, NetworkUnreachable, NotPermitted,
+            OutOfBuffers, OutOfDescriptors, PortUnreachable, TooLarge,
+        };
+        let named = [
+            (libc::ECONNREFUSED, PortUnreachable),
+            (libc::ENETUNREACH, NetworkUnreachable),
+            (libc::ENONET, NetworkUnreachable),
+            (libc::EHOSTUNREACH, HostUnreachable),
+            (libc::EHOSTDOWN, HostUnreachable),
+            (libc::ENOPROTOOPT, HostUnreachable),
+            (libc::EOPNOTSUPP, HostUnreachable),
+            (libc::EPROTO, HostUnreachable),
+            (libc::ENETDOWN, NetworkDown),
+            (libc::EADDRNOTAVAIL, AddressGone),
+            (libc::EPERM, NotPermitted),
+            (libc::EACCES, NotPermitted),
+            (libc::ENOBUFS, OutOfBuffers),
+            (libc::ENOMEM, OutOfBuffers),
+            (libc::EMSGSIZE, TooLarge),
+            (libc::EAGAIN, Busy),
+            (libc::EMFILE, OutOfDescriptors),
+            (libc::ENFILE, OutOfDescriptors),
+            (libc::EADDRINUSE, AddressInUse),
+        ];
+        for (errno, fault) in named {
+            assert_eq!(of(errno), fault, "{}", io::Error::from_raw_os_error(errno));
+        }
+        assert_eq!(of(libc::EIO), SocketFault::Other);
+    }
+
+    #[test]
+    fn an_address_removed_under_a_socket_is_told_from_a_wrong_call() {
+        let invalid = io::Error::from_raw_os_error(libc::EINVAL);
+        let faults = (SocketFault::of_send(&invalid), SocketFault::of(&invalid));
+        assert_eq!(faults, (SocketFault::AddressGone, SocketFault::Other));
+    }
+
+    #[test]
+    fn names_are_unique_and_each_count_is_under_its_own() {
+        let counters = FaultCounters::default();
+        for (index, &fault) in SocketFault::ALL.iter().enumerate() {
+            (0..=index).for_each(|_| counters.count(fault));
+        }
+        let counted = counters.snapshot();
+        assert!(counted.iter().map(|(_, count)| count).eq(1..=FAULTS as u64));
+        let names: std::collections::HashSet<_> = SocketFault::ALL.iter().map(|fault| fault.name()).collect();
+        assert_eq!(names.len(), FAULTS);
+    }
+}

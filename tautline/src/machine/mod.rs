@@ -1,0 +1,8 @@
+//! Every call to the operating system: sockets, waiting, clocks, and real-time scheduling.
+//!
+//! The only folder that may contain `unsafe` code.
+
+pub(crate) mod clock;
+pub(crate) mod fault;
+pub(crate) mod realtime;
+pub(crate) mod socket;

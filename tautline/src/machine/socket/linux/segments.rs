@@ -1,0 +1,166 @@
+//! Many datagrams in one system call, and the kernel's time stamps: sendmsg(2) and recvmsg(2) with control messages.
+
+use std::io;
+use std::mem::{MaybeUninit, zeroed};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::os::fd::AsRawFd;
+
+use rustix::net::addr::SocketAddrArg;
+use tautline_proto::WallTime;
+
+use super::set_option;
+use crate::machine::socket::Arrived;
+
+/// Room for control messages: two with 16 bytes of data each, aligned.
+type Control = [u64; 16];
+
+/// Whether this kernel knows UDP segmentation offload (Linux 4.18). Setting the size to 0 changes nothing.
+pub(in crate::machine::socket) fn can_segment(udp: &UdpSocket) -> bool {
+    set_option(udp, libc::SOL_UDP, libc::UDP_SEGMENT, 0)
+}
+
+/// Whether a send failed because of its segments: no checksum offload on the way out (EIO), or segments larger than the
+/// way's MTU (EINVAL). The datagrams may still be sent one by one.
+pub(in crate::machine::socket) fn cannot_segment(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP))
+}
+
+/// Lets a read return several datagrams of one sender at once (Linux 5.0).
+pub(in crate::machine::socket) fn coalesce(udp: &UdpSocket) -> bool {
+    set_option(udp, libc::SOL_UDP, libc::UDP_GRO, 1)
+}
+
+/// Has every datagram stamped when it arrives, on the wall clock.
+pub(in crate::machine::socket) fn stamp(udp: &UdpSocket) -> bool {
+    set_option(udp, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
+}
+
+/// Sends `bytes` as datagrams of `each` bytes, the last of which may be shorter.
+pub(in crate::machine::socket) fn send_segments(
+    udp: &UdpSocket,
+    bytes: &[u8],
+    each: usize,
+    to: Option<SocketAddr>,
+) -> io::Result<usize> {
+    let each = u16::try_from(each).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let send = |name: *const libc::c_void, name_len: libc::socklen_t| {
+        let mut control: Control = [0; 16];
+        let mut parts = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        // SAFETY: all zeros is an empty message header.
+        let mut header: libc::msghdr = unsafe { zeroed() };
+        header.msg_name = name.cast_mut();
+        header.msg_namelen = name_len;
+        header.msg_iov = &raw mut parts;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        // SAFETY: computes from the size alone.
+        header.msg_controllen = unsafe { libc::CMSG_SPACE(2) } as usize;
+        // SAFETY: `control` is aligned for a control message's header and has room for one with two bytes, so the
+        // first one exists and its data may be written.
+        unsafe {
+            let message = libc::CMSG_FIRSTHDR(&raw const header);
+            (*message).cmsg_level = libc::SOL_UDP;
+            (*message).cmsg_type = libc::UDP_SEGMENT;
+            (*message).cmsg_len = libc::CMSG_LEN(2) as usize;
+            libc::CMSG_DATA(message).cast::<u16>().write_unaligned(each);
+        }
+        // SAFETY: the descriptor is open; name, part and control describe memory that lives until the call returns, and
+        // the kernel only reads it.
+        let sent = unsafe { libc::sendmsg(udp.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    };
+    match to {
+        None => send(std::ptr::null(), 0),
+        // SAFETY: the closure passes pointer and length on to sendmsg, which reads the address during the call.
+        Some(to) => unsafe { to.with_sockaddr(|name, len| send(name.cast(), len)) },
+    }
+}
+
+/// Reads one datagram, or several of one sender, with their size and their time stamp.
+pub(in crate::machine::socket) fn receive(
+    udp: &UdpSocket,
+    buffer: &mut [u8],
+    connected_to: Option<SocketAddr>,
+) -> io::Result<Arrived> {
+    let mut name = MaybeUninit::<libc::sockaddr_storage>::uninit();
+    let mut control: Control = [0; 16];
+    let mut parts = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: all zeros is an empty message header.
+    let mut header: libc::msghdr = unsafe { zeroed() };
+    if connected_to.is_none() {
+        header.msg_name = name.as_mut_ptr().cast();
+        #[allow(clippy::cast_possible_truncation)] // 128 bytes
+        let room = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        header.msg_namelen = room;
+    }
+    header.msg_iov = &raw mut parts;
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = size_of::<Control>();
+    // SAFETY: the descriptor is open; name, part and control describe memory that lives until the call returns and that
+    // nobody else uses meanwhile.
+    let read = unsafe { libc::recvmsg(udp.as_raw_fd(), &raw mut header, libc::MSG_DONTWAIT) };
+    let len = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
+    let from = match connected_to {
+        Some(server) => server,
+        // SAFETY: recvmsg has written `msg_namelen` bytes of an address to `name`.
+        None => unsafe { socket_address(name.as_ptr(), header.msg_namelen) }?,
+    };
+    let mut arrived = Arrived::one(len, from);
+    // SAFETY: `header` and its control buffer are as recvmsg has left them.
+    unsafe { read_control(&header, &mut arrived) };
+    Ok(arrived)
+}
+
+/// Takes size and time stamp out of the control messages.
+///
+/// # Safety
+///
+/// `header` is as a successful recvmsg has left it, with its control buffer still there.
+unsafe fn read_control(header: &libc::msghdr, arrived: &mut Arrived) {
+    // SAFETY: as the caller promises; the data of both kinds are as long as their types (udp(7), socket(7)).
+    unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        while !message.is_null() {
+            let data = libc::CMSG_DATA(message);
+            match ((*message).cmsg_level, (*message).cmsg_type) {
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    let each = data.cast::<libc::c_int>().read_unaligned();
+                    arrived.each = usize::try_from(each).unwrap_or(arrived.len).clamp(1, arrived.len.max(1));
+                }
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                    let time = data.cast::<libc::timespec>().read_unaligned();
+                    arrived.stamp = Some(WallTime::from_nanos(time.tv_sec * 1_000_000_000 + time.tv_nsec));
+                }
+                _ => {}
+            }
+            message = libc::CMSG_NXTHDR(header, message);
+        }
+    }
+}
+
+/// # Safety
+///
+/// `name` points to `len` bytes of a socket address that the kernel has written.
+pub(super) unsafe fn socket_address(
+    name: *const libc::sockaddr_storage,
+    len: libc::socklen_t,
+) -> io::Result<SocketAddr> {
+    let len = len as usize;
+    // SAFETY: the family says which type it is, and the length that it is whole.
+    unsafe {
+        match i32::from((&raw const (*name).ss_family).read()) {
+            libc::AF_INET if len >= size_of::<libc::sockaddr_in>() => {
+                let v4 = name.cast::<libc::sockaddr_in>().read();
+                let ip = Ipv4Addr::from(v4.sin_addr.s_addr.to_ne_bytes());
+                Ok(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
+            }
+            libc::AF_INET6 if len >= size_of::<libc::sockaddr_in6>() => {
+                let v6 = name.cast::<libc::sockaddr_in6>().read();
+                let (ip, port) = (Ipv6Addr::from(v6.sin6_addr.s6_addr), u16::from_be(v6.sin6_port));
+                Ok(SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id).into())
+            }
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Waiting for a datagram, a wake-up or a deadline, whichever comes first.
+
+use std::io;
+use std::time::Duration;
+
+use super::Socket;
+
+#[cfg(unix)]
+pub(crate) use with_poll::{Waiter, Waker};
+#[cfg(not(unix))]
+pub(crate) use without_poll::{Waiter, Waker};
+
+/// poll(2) over the socket and a pipe-like descriptor that a [`Waker`] makes readable.
+#[cfg(unix)]
+mod with_poll {
+    use crate::sync::Arc;
+    use std::os::fd::OwnedFd;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::io::Errno;
+
+    use super::{Duration, Socket, io};
+    use crate::sync::bell::Bell;
+
+    /// The waiting side; one thread at a time.
+    #[derive(Debug)]
+    pub(crate) struct Waiter(Arc<Line>);
+
+    /// The waking side; any thread may wake at any time.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Waker(Arc<Line>);
+
+    /// The bell, and the descriptor that ends a sleep.
+    #[derive(Debug)]
+    struct Line {
+        bell: Bell,
+        read: OwnedFd,
+        #[cfg(not(target_os = "linux"))]
+        write: OwnedFd,
+    }
+
+    impl Line {
+        #[cfg(target_os = "linux")]
+        fn new() -> io::Result<Self> {
+            use rustix::event::{EventfdFlags, eventfd};
+            Ok(Self { bell: Bell::new(), read: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+        }
+
+        #[cfg(not(target_os = "linux"))]
+        fn new() -> io::Result<Self> {
+            let (read, write) = rustix::pipe::pipe()?;
+            rustix::io::ioctl_fionbio(&read, true)?;
+            rustix::io::ioctl_fionbio(&write, true)?;
+            Ok(Self { bell: Bell::new(), read, write })
+        }
+
+        fn writer(&self) -> &OwnedFd {
+            #[cfg(target_os = "linux")]
+            return &self.read;
+            #[cfg(not(target_os = "linux"))]
+            return &self.write;
+        }
+    }
+
+    impl Waiter {
+        pub(crate) fn new() -> io::Result<(Self, Waker)> {
+            let line = Arc::new(Line::new()?);
+            Ok((Self(Arc::clone(&line)), Waker(line)))
+        }
+
+        /// Whether someone has woken us since the last time that this or [`wait`](Self::wait) said so.
+        pub(crate) fn is_woken(&self) -> bool {
+            self.0.bell.has_rung()
+        }
+
+        /// Waits until the socket is readable, someone wakes us or the time is over; `None` waits for ever. Whether the
+        /// socket has an error to tell.
+        pub(crate) fn wait(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
+            self.0.bell.sleep(|may| self.sleep(socket, if may { timeout } else { Some(Duration::ZERO) }))
+        }
+
+        fn sleep(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
+            let timeout = timeout.map(|timeout| Timespec {
+                tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: timeout.subsec_nanos().into(),
+            });
+            let mut fds =
+                [PollFd::new(socket.udp(), PollFlags::IN), PollFd::new(&self.0.read, PollFlags::IN)];
+            match poll(&mut fds, timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if !fds[1].revents().is_empty() {
+                // Whatever was written stands for "look around": one read takes it all.
+                let _ = rustix::io::read(&self.0.read, &mut [0; 64]);
+            }
+            Ok(fds[0].revents().contains(PollFlags::ERR))
+        }
+    }
+
+    impl Waker {
+        /// Ends the present wait, or the next one if nobody waits.
+        pub(crate) fn wake(&self) {
+            if self.0.bell.ring() {
+                // A full pipe is already a wake-up.
+                let _ = rustix::io::write(self.0.writer(), &1u64.to_ne_bytes());
+            }
+        }
+    }
+}
+
+/// Short waits in the socket's own blocking read, for systems without poll(2).
+#[cfg(not(unix))]
+mod without_poll {
+    use crate::sync::Arc;
+    use crate::sync::{AtomicBool, Ordering};
+
+    use super::{Duration, Socket, io};
+
+    /// How late a wake-up may be noticed.
+    const SLICE: Duration = Duration::from_millis(1);
+
+    /// WSAEMSGSIZE: a datagram is there, longer than the buffer. Elsewhere it is only cut short.
+    const LONGER: i32 = 10_040;
+
+    /// The waiting side.
+    #[derive(Debug)]
+    pub(crate) struct Waiter(Arc<AtomicBool>);
+
+    /// The waking side.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Waker(Arc<AtomicBool>);
+
+    impl Waiter {
+        pub(crate) fn new() -> io::Result<(Self, Waker)> {
+            let flag = Arc::new(AtomicBool::new(false));
+            Ok((Self(Arc::clone(&flag)), Waker(flag)))
+        }
+
+        /// Whether someone has woken us since the last time that this or [`wait`](Self::wait) said so.
+        pub(crate) fn is_woken(&self) -> bool {
+            self.0.swap(false, Ordering::Relaxed)
+        }
+
+        /// Waits until a datagram is there, someone wakes us or the time is over; the socket has no error queue here.
+        pub(crate) fn wait(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
+            let start = std::time::Instant::now();
+            let udp = socket.udp();
+            // Order: the flag carries no data; the locks taken afterwards do.
+            while !self.0.swap(false, Ordering::Relaxed)
+                && timeout.is_none_or(|limit| start.elapsed() < limit)
+            {
+                let seen = udp.peek(&mut [0; 1]);
+                if seen.is_ok() || seen.is_err_and(|error| error.raw_os_error() == Some(LONGER)) {
+                    break;
+                }
+                std::thread::sleep(SLICE);
+            }
+            Ok(false)
+        }
+    }
+
+    impl Waker {
+        /// Ends the present wait, or the next one.
+        pub(crate) fn wake(&self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A message's contents as values, and messages made by hand.
+
+use crate::sync::Arc;
+use std::borrow::Cow;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use serde::de::DeserializeOwned;
+
+use crate::message::metadata::Metadata;
+use crate::message::pool::Pool;
+use crate::message::{Arrival, Message, wall_now};
+use crate::payload::{self, DecodeError, Payload};
+use tautline_proto::{Id, MessageRef, PeerId};
+
+impl Message {
+    /// A message that never travelled: for tests of code that handles messages, and for other transports.
+    ///
+    /// What the metadata leave open is now, the number 0 and an empty source. It came and was made now, from
+    /// [`PeerId::none`] and the address 0.0.0.0:0, unless [`with_arrival`](Self::with_arrival) says otherwise.
+    ///
+    /// ```
+    /// use tautline::{Message, Metadata, Payload};
+    ///
+    /// let message = Message::new(&Payload::json(&[1.5, 2.5])?, &Metadata::command());
+    /// assert_eq!(message.decode::<Vec<f64>>()?, [1.5, 2.5]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn new(payload: &Payload, metadata: &Metadata) -> Self {
+        let message = MessageRef {
+            message_type: metadata.message_type,
+            priority: metadata.priority,
+            channel: metadata.channel,
+            timestamp: metadata.timestamp.unwrap_or_else(wall_now),
+            message_id: metadata.message_id.as_ref().map_or(Id::Number(0), Id::borrowed),
+            source: Cow::Borrowed(metadata.source.as_deref().unwrap_or_default()),
+            destination: metadata.destination.as_deref().map(Cow::Borrowed),
+            correlation_id: metadata.correlation_id.as_ref().map(Id::borrowed),
+            delivery: metadata.delivery.unwrap_or_default(),
+            lifespan: metadata.lifespan,
+            content_type: payload.content_type(),
+            payload: payload.bytes(),
+        };
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let (time, made) = (wall_now(), Instant::now());
+        let arrival = Arrival { peer: PeerId::none(), address, time, made, late: false };
+        Self::copy(&Arc::new(Pool::default()), &message, arrival)
+    }
+
+    /// The payload as a value.
+    ///
+    /// # Errors
+    /// When the payload is not such a value, or its codec is not built in.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        payload::decode(self.content_type(), self.payload())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tautline_proto::{MessageType, Priority, WallTime};
+
+    #[test]
+    fn a_message_made_by_hand_says_what_it_was_given() {
+        let metadata = Metadata::status()
+            .priority(Priority::High)
+            .channel(3)
+            .message_id("m")
+            .source("plant")
+            .destination("controller")
+            .correlation_id(7)
+            .timestamp(WallTime::from_nanos(5));
+        let message = Message::new(&Payload::raw(*b"bytes"), &metadata);
+        assert_eq!(message.message_type(), MessageType::Status);
+        assert_eq!((message.priority(), message.channel()), (Priority::High, 3));
+        assert_eq!((message.message_id(), message.correlation_id()), ("m".into(), Some(Id::Number(7))));
+        assert_eq!((message.source(), message.destination()), ("plant", Some("controller")));
+        assert_eq!((message.timestamp(), message.payload()), (WallTime::from_nanos(5), &b"bytes"[..]));
+    }
+
+    #[test]
+    fn a_payload_that_is_something_else_is_an_error() {
+        let message = Message::new(&Payload::json("text").expect("plain text"), &Metadata::data());
+        assert!(message.decode::<f64>().is_err());
+        assert_eq!(message.decode::<String>().expect("it is text"), "text");
+    }
+
+    #[test]
+    fn an_arrival_can_be_given_afterwards() {
+        let message = Message::new(&Payload::raw(*b""), &Metadata::data());
+        let arrival = Arrival {
+            peer: PeerId::none(),
+            address: ([10, 0, 0, 1], 7).into(),
+            time: wall_now(),
+            made: Instant::now(),
+            late: true,
+        };
+        let message = message.with_arrival(arrival);
+        assert_eq!(message.address(), arrival.address);
+        assert!(message.is_late());
+    }
+}

@@ -1,0 +1,311 @@
+//! A message of one's own: what `receive` and the queued handlers hand out.
+//!
+//! Copied once, out of the datagram it arrived in, into one buffer from the [pool](crate::pool): a message
+//! that is kept never pins a receive buffer.
+
+pub(crate) mod contents;
+pub(crate) mod metadata;
+pub(crate) mod pool;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use crate::message::pool::Pool;
+use crate::sync::Arc;
+use tautline_proto::{ContentType, Delivery, Id, MessageRef, MessageType, PeerId, Priority, WallTime};
+
+/// How a message came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Who sent it.
+    pub peer: PeerId,
+    /// The address it came from.
+    pub address: SocketAddr,
+    /// When it came, on this machine's wall clock.
+    pub time: WallTime,
+    /// When it was made, at the earliest, on this machine's steady clock: by its time stamp, the estimated offset of the
+    /// peer's clock and the bound on that estimate's error. When it came, where there is no estimate (the classic wire, and a
+    /// link that has just begun) and where that is earlier.
+    pub made: Instant,
+    /// Whether a newer datagram of the same peer came before it.
+    pub late: bool,
+}
+
+impl Arrival {
+    /// How old the message is now, at most, as far as is known: since it was [made](Self::made).
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.made.elapsed()
+    }
+}
+
+/// A received message: immutable, and independent of everything else.
+///
+/// Its memory comes from a pool of the interface and returns there when the message is dropped.
+pub struct Message {
+    message_type: MessageType,
+    priority: Priority,
+    channel: u16,
+    timestamp: WallTime,
+    delivery: Delivery,
+    lifespan: Option<Duration>,
+    content_type: ContentType,
+    message_id: StoredId,
+    correlation_id: Option<StoredId>,
+    source: Span,
+    destination: Option<Span>,
+    payload: Span,
+    arrival: Arrival,
+    /// Everything of variable length, one after the other.
+    bytes: Vec<u8>,
+    pool: Arc<Pool>,
+}
+
+/// Where a part stands in `bytes`.
+#[derive(Clone, Copy)]
+struct Span {
+    start: usize,
+    end: usize,
+}
+
+impl Span {
+    const fn range(self) -> Range<usize> {
+        self.start..self.end
+    }
+}
+
+/// An [`Id`] whose text stands in `bytes`.
+#[derive(Clone, Copy)]
+enum StoredId {
+    Number(u64),
+    Text(Span),
+}
+
+impl Message {
+    /// Copies a borrowed message into one buffer of the pool.
+    pub(crate) fn copy(pool: &Arc<Pool>, message: &MessageRef<'_>, arrival: Arrival) -> Self {
+        let mut bytes = pool.take(variable_len(message));
+        Self {
+            message_type: message.message_type,
+            priority: message.priority,
+            channel: message.channel,
+            timestamp: message.timestamp,
+            delivery: message.delivery,
+            lifespan: message.lifespan,
+            content_type: message.content_type,
+            payload: append(&mut bytes, message.payload),
+            source: append(&mut bytes, message.source.as_bytes()),
+            destination: message.destination.as_ref().map(|text| append(&mut bytes, text.as_bytes())),
+            message_id: append_id(&mut bytes, &message.message_id),
+            correlation_id: message.correlation_id.as_ref().map(|id| append_id(&mut bytes, id)),
+            arrival,
+            bytes,
+            pool: Arc::clone(pool),
+        }
+    }
+
+    /// The same message, come in this way.
+    #[must_use]
+    pub fn with_arrival(mut self, arrival: Arrival) -> Self {
+        self.arrival = arrival;
+        self
+    }
+
+    /// What the message is for.
+    #[must_use]
+    pub const fn message_type(&self) -> MessageType {
+        self.message_type
+    }
+
+    /// How urgent it is.
+    #[must_use]
+    pub const fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// Which stream of its type it belongs to; 0 on the classic wire.
+    #[must_use]
+    pub const fn channel(&self) -> u16 {
+        self.channel
+    }
+
+    /// When the sender made it, on the sender's wall clock.
+    #[must_use]
+    pub const fn timestamp(&self) -> WallTime {
+        self.timestamp
+    }
+
+    /// Its identity; unique within the sender's session.
+    #[must_use]
+    pub fn message_id(&self) -> Id<'_> {
+        self.id(self.message_id)
+    }
+
+    /// Who made it: the sending interface's name unless the sender said otherwise.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        self.text(self.source)
+    }
+
+    /// Whom it is meant for, if the sender said so.
+    #[must_use]
+    pub fn destination(&self) -> Option<&str> {
+        self.destination.map(|span| self.text(span))
+    }
+
+    /// The id of the message that this one answers.
+    #[must_use]
+    pub fn correlation_id(&self) -> Option<Id<'_>> {
+        self.correlation_id.map(|id| self.id(id))
+    }
+
+    /// How it was sent.
+    #[must_use]
+    pub const fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    /// For how long after its time stamp it is worth anything, if its sender said so.
+    #[must_use]
+    pub const fn lifespan(&self) -> Option<Duration> {
+        self.lifespan
+    }
+
+    /// How the payload is encoded.
+    #[must_use]
+    pub const fn content_type(&self) -> ContentType {
+        self.content_type
+    }
+
+    /// The payload, checked against its content type and the limits.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[self.payload.range()]
+    }
+
+    /// Who sent it.
+    #[must_use]
+    pub const fn peer(&self) -> PeerId {
+        self.arrival.peer
+    }
+
+    /// The address it came from.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.arrival.address
+    }
+
+    /// When it came, on this machine's wall clock.
+    #[must_use]
+    pub const fn arrived(&self) -> WallTime {
+        self.arrival.time
+    }
+
+    /// Whether a newer datagram of the same peer came before it.
+    #[must_use]
+    pub const fn is_late(&self) -> bool {
+        self.arrival.late
+    }
+
+    /// How it came in.
+    #[must_use]
+    pub const fn arrival(&self) -> Arrival {
+        self.arrival
+    }
+
+    /// How old it is now, at most, as far as is known: since it was [made](Arrival::made).
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.arrival.age()
+    }
+
+    /// The message as a borrowed one, to look at or to send on.
+    #[must_use]
+    pub fn as_ref(&self) -> MessageRef<'_> {
+        MessageRef {
+            message_type: self.message_type,
+            priority: self.priority,
+            channel: self.channel,
+            timestamp: self.timestamp,
+            message_id: self.message_id(),
+            source: Cow::Borrowed(self.source()),
+            destination: self.destination().map(Cow::Borrowed),
+            correlation_id: self.correlation_id(),
+            delivery: self.delivery,
+            lifespan: self.lifespan,
+            content_type: self.content_type,
+            payload: self.payload(),
+        }
+    }
+
+    fn text(&self, span: Span) -> &str {
+        std::str::from_utf8(&self.bytes[span.range()]).expect("copied from a str and never changed")
+    }
+
+    fn id(&self, id: StoredId) -> Id<'_> {
+        match id {
+            StoredId::Number(number) => Id::Number(number),
+            StoredId::Text(span) => Id::Text(Cow::Borrowed(self.text(span))),
+        }
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        self.pool.give(std::mem::take(&mut self.bytes));
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message").field("message", &self.as_ref()).field("arrival", &self.arrival).finish()
+    }
+}
+
+/// The bytes that `copy` will append.
+fn variable_len(message: &MessageRef<'_>) -> usize {
+    let id_len = |id: &Id<'_>| match id {
+        Id::Number(_) => 0,
+        Id::Text(text) => text.len(),
+    };
+    message.payload.len()
+        + message.source.len()
+        + message.destination.as_ref().map_or(0, |text| text.len())
+        + id_len(&message.message_id)
+        + message.correlation_id.as_ref().map_or(0, id_len)
+}
+
+fn append(bytes: &mut Vec<u8>, part: &[u8]) -> Span {
+    let start = bytes.len();
+    bytes.extend_from_slice(part);
+    Span { start, end: bytes.len() }
+}
+
+fn append_id(bytes: &mut Vec<u8>, id: &Id<'_>) -> StoredId {
+    match id {
+        Id::Number(number) => StoredId::Number(*number),
+        Id::Text(text) => StoredId::Text(append(bytes, text.as_bytes())),
+    }
+}
+
+/// The wall clock; the ends of its range when the machine's is set beyond them.
+#[cfg(unix)]
+#[inline]
+pub(crate) fn wall_now() -> WallTime {
+    // One call per message: std's two types for the same time would be a fifth of its cost.
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    WallTime::from_nanos(now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec))
+}
+
+/// The wall clock; the ends of its range when the machine's is set beyond them.
+#[cfg(not(unix))]
+pub(crate) fn wall_now() -> WallTime {
+    use std::time::SystemTime;
+    WallTime::from_nanos(match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
+    })
+}

@@ -1,0 +1,530 @@
+//! The queue that `receive()` reads.
+//!
+//! The driver offers, any number of threads and tasks take. Messages [wait](crate::waiting) in lanes, one
+//! per priority; whoever takes gets the oldest of the highest that has not outlived its lifespan. When nothing waits, takers stand in one line,
+//! blocking and async ones alike: a message that arrives is handed to the first, who is woken to collect it.
+//! A taker that gives up before that loses nothing: its message goes to the next in line, or back to where
+//! it would have waited. And when something more urgent has come meanwhile, it collects that instead.
+//!
+//! The lock is held for a bounded number of steps and one copy of a message; wake-ups, and the drop of
+//! messages and wakers, come after it is released. Lock order: the inbox, then the pool.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::config::InboxPolicy;
+use crate::message::pool::Pool;
+use crate::message::{Arrival, Message};
+use crate::receiving::waiting::{Kept, Limits, Waiting};
+use crate::sync::{self, Arc, Mutex, lock};
+use tautline_proto::{DropReason, Drops, MessageRef, Priority};
+
+/// Why `receive` returned no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// Nothing came in the given time.
+    TimedOut,
+    /// The interface is not connected.
+    NotConnected,
+    /// The interface was disconnected during the wait.
+    Closed,
+    /// The inbox was full and its policy is to refuse; reported once, the next call goes on.
+    Overrun {
+        /// Messages dropped since the last report.
+        refused: u64,
+    },
+    /// The interface has no inbox: its capacity is 0.
+    InboxOff,
+}
+
+impl fmt::Display for ReceiveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => f.write_str("no message came in time"),
+            Self::NotConnected => f.write_str("not connected: call connect() before receive()"),
+            Self::Closed => f.write_str("the interface was disconnected while waiting for a message"),
+            Self::Overrun { refused } => {
+                write!(
+                    f,
+                    "{refused} messages were refused: the inbox was full; read faster or raise `inbox_capacity`"
+                )
+            }
+            Self::InboxOff => f.write_str("there is no inbox to read: `inbox_capacity` is 0"),
+        }
+    }
+}
+
+impl std::error::Error for ReceiveError {}
+
+/// What happened to the messages offered to the inbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InboxStats {
+    /// Messages handed out by `receive`.
+    pub taken: u64,
+    /// Messages dropped, by reason: `InboxFull`, `Superseded`, `Expired` or `Closed`.
+    pub dropped: Drops,
+    /// Messages waiting now.
+    pub waiting: u64,
+}
+
+impl InboxStats {
+    /// Messages offered while the inbox was open.
+    #[must_use]
+    pub fn offered(&self) -> u64 {
+        self.taken + self.dropped.total() + self.waiting
+    }
+}
+
+/// The queue. Made closed; the interface opens it for each connection.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    pool: Arc<Pool>,
+}
+
+/// What the lock guards.
+///
+/// Invariants: while anyone is in `line`, nothing is in `waiting`; tickets rise along `handed` and on along `line`.
+/// `waiting` holds at most `capacity` messages, and those that takers handed back.
+#[derive(Debug, Default)]
+struct State {
+    open: bool,
+    capacity: usize,
+    policy: InboxPolicy,
+    /// Counts the openings, so that who waited in an earlier one learns that it was closed.
+    opening: u64,
+    waiting: Waiting<Message>,
+    /// Those who wait.
+    line: VecDeque<Waiter>,
+    next_ticket: u64,
+    /// Messages for those who were woken and have not come yet.
+    handed: VecDeque<Handed>,
+    taken: u64,
+    dropped: Drops,
+    /// Drops that the refusing policy has yet to report.
+    refused: u64,
+}
+
+/// One who waits for a message.
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    wake: Wake,
+}
+
+/// A message on its way to the holder of a ticket.
+#[derive(Debug)]
+struct Handed {
+    ticket: u64,
+    kept: Kept<Message>,
+}
+
+/// How to wake a waiter.
+#[derive(Debug)]
+enum Wake {
+    Thread(sync::thread::Thread),
+    Task(Waker),
+}
+
+impl Wake {
+    /// Never under the lock: a task's waker is code of the user's executor.
+    fn wake(self) {
+        match self {
+            Self::Thread(thread) => thread.unpark(),
+            Self::Task(waker) => waker.wake(),
+        }
+    }
+}
+
+/// A place in the line of one opening.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    opening: u64,
+    ticket: u64,
+}
+
+/// What there is for one who asks for a message, or who was woken.
+#[allow(clippy::large_enum_variant)] // matched at once; a box would be an allocation per message
+enum Found {
+    Answer(Result<Message, ReceiveError>),
+    /// One that is not worth handing out any more, counted, to be dropped where no lock is held. There may be others.
+    Spent(Message),
+    Nothing,
+}
+
+/// The first answer to one who asks for a message.
+#[allow(clippy::large_enum_variant)] // matched at once; a box would be an allocation per message
+enum Asked {
+    Answer(Result<Message, ReceiveError>),
+    Wait(Place),
+}
+
+impl Inbox {
+    /// A closed inbox whose messages use buffers of `pool`.
+    pub(crate) fn new(pool: Arc<Pool>) -> Self {
+        Self { state: Mutex::new(State::default()), pool }
+    }
+
+    /// Opens for a connection, for at most `capacity` messages; with 0 nothing is kept or counted.
+    ///
+    /// Does nothing while open.
+    pub(crate) fn open(&self, capacity: usize, policy: InboxPolicy) {
+        let mut state = lock(&self.state);
+        if !state.open {
+            state.open = true;
+            state.opening += 1;
+            state.capacity = capacity;
+            state.policy = policy;
+        }
+    }
+
+    /// Wakes everyone who waits with [`ReceiveError::Closed`] and drops what waits, counted.
+    pub(crate) fn close(&self) {
+        let mut state = lock(&self.state);
+        state.open = false;
+        state.refused = 0;
+        let untaken = state.untaken();
+        state.dropped.add(DropReason::Closed, untaken);
+        let messages = (state.waiting.take_all(), std::mem::take(&mut state.handed));
+        let line = std::mem::take(&mut state.line);
+        drop(state);
+        drop(messages);
+        for waiter in line {
+            // One that panics keeps neither the others waiting nor the connection from ending. What it throws is leaked: its
+            // destructor is code of the user too.
+            catch_unwind(AssertUnwindSafe(|| waiter.wake.wake())).unwrap_or_else(std::mem::forget);
+        }
+    }
+
+    /// Keeps a copy of the message, or drops it or another one as its limits and the policy say.
+    ///
+    /// Never waits for a taker.
+    pub(crate) fn offer(&self, message: &MessageRef<'_>, arrival: Arrival, limits: Limits) {
+        let mut state = lock(&self.state);
+        if !state.open || state.capacity == 0 {
+            return;
+        }
+        let superseded = state.supersede(message.priority, &limits);
+        let Some(displaced) = state.make_room(message.priority) else { return };
+        let wake = state.add(message.priority, limits, Message::copy(&self.pool, message, arrival));
+        drop(state);
+        drop((superseded, displaced));
+        if let Some(wake) = wake {
+            wake.wake();
+        }
+    }
+
+    /// The next message; waits for at most `timeout`, with `None` for as long as it takes.
+    ///
+    /// A zero time-out never waits, and never overtakes those who do.
+    pub(crate) fn receive(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
+        if timeout == Some(Duration::ZERO) {
+            return self.poll();
+        }
+        // A time-out beyond the clock's end is none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let place = match self.ask(|| Wake::Thread(sync::thread::current())) {
+                Asked::Answer(answer) => return answer,
+                Asked::Wait(place) => place,
+            };
+            if let Some(answer) = self.wait(place, deadline) {
+                return answer;
+            }
+        }
+    }
+
+    /// Waits in the line; `None` where what it was woken for is not worth handing out, and it has lost its place.
+    fn wait(&self, place: Place, deadline: Option<Instant>) -> Option<Result<Message, ReceiveError>> {
+        while sync::park_until(deadline) {
+            let found = lock(&self.state).collect(place);
+            match found {
+                Found::Answer(answer) => return Some(answer),
+                Found::Spent(_) => return None,
+                Found::Nothing => {}
+            }
+        }
+        let found = self.last_look(place);
+        Some(match found {
+            Found::Answer(answer) => answer,
+            Found::Spent(_) => self.poll(),
+            Found::Nothing => Err(ReceiveError::TimedOut),
+        })
+    }
+
+    /// What the one who waited too long still gets; it has left the line then.
+    fn last_look(&self, place: Place) -> Found {
+        let mut state = lock(&self.state);
+        let found = state.collect(place);
+        if let Found::Nothing = found {
+            state.leave_line(place);
+        }
+        found
+    }
+
+    /// What is there at once.
+    fn poll(&self) -> Result<Message, ReceiveError> {
+        loop {
+            let found = lock(&self.state).ready();
+            match found {
+                Found::Answer(answer) => return answer,
+                Found::Spent(_) => {}
+                Found::Nothing => return Err(ReceiveError::TimedOut),
+            }
+        }
+    }
+
+    /// As [`receive`](Self::receive) without a time-out, for any executor.
+    pub(crate) fn receive_async(self: &Arc<Self>) -> Receive {
+        Receive { inbox: Arc::clone(self), progress: Progress::New }
+    }
+
+    /// The counts now.
+    pub(crate) fn stats(&self) -> InboxStats {
+        let state = lock(&self.state);
+        InboxStats { taken: state.taken, dropped: state.dropped, waiting: state.untaken() }
+    }
+
+    /// An answer at once, or a place in the line.
+    fn ask(&self, wake: impl FnOnce() -> Wake) -> Asked {
+        loop {
+            let mut state = lock(&self.state);
+            match state.ready() {
+                Found::Answer(answer) => return Asked::Answer(answer),
+                Found::Nothing => return Asked::Wait(state.join_line(wake())),
+                Found::Spent(message) => {
+                    drop(state);
+                    drop(message);
+                }
+            }
+        }
+    }
+
+    /// Gives up a place; what was handed to it goes to the next in line, or back.
+    fn cancel(&self, place: Place) {
+        let mut state = lock(&self.state);
+        let left = state.leave_line(place);
+        let (wake, superseded) = state.take_handed(place).map_or((None, None), |kept| state.hand_on(kept));
+        drop(state);
+        drop((left, superseded));
+        if let Some(wake) = wake {
+            wake.wake();
+        }
+    }
+}
+
+impl State {
+    /// Takes out the message that a new one of its stream replaces, if there is one.
+    fn supersede(&mut self, priority: Priority, limits: &Limits) -> Option<Message> {
+        let superseded = self.waiting.supersede(priority, limits);
+        self.dropped.add(DropReason::Superseded, u64::from(superseded.is_some()));
+        superseded
+    }
+
+    /// Makes room for one message of this priority: `None` when it is the one to be dropped.
+    fn make_room(&mut self, priority: Priority) -> Option<Option<Message>> {
+        if self.waiting.len() < self.capacity {
+            return Some(None);
+        }
+        self.dropped.add(DropReason::InboxFull, 1);
+        let displaced = match self.policy {
+            InboxPolicy::DropOldest => self.waiting.evict_oldest_up_to(priority),
+            InboxPolicy::DropNewest => self.waiting.evict_newest_below(priority),
+            InboxPolicy::Refuse => {
+                self.refused += 1;
+                self.waiting.evict_newest_below(priority)
+            }
+        };
+        displaced.map(Some)
+    }
+
+    /// Hands a new message to the first in line, or keeps it for whoever comes.
+    #[must_use = "whoever was handed a message must be woken"]
+    fn add(&mut self, priority: Priority, limits: Limits, message: Message) -> Option<Wake> {
+        let kept = self.waiting.enter(priority, limits, message);
+        match self.line.pop_front() {
+            Some(waiter) => Some(self.hand_to(waiter, kept)),
+            None => {
+                self.waiting.put(kept);
+                None
+            }
+        }
+    }
+
+    /// Gives what somebody handed back to the next in line, or keeps it for whoever comes; or gives it back, counted, where
+    /// newer ones of its stream have come meanwhile.
+    #[must_use = "whoever was handed a message must be woken"]
+    fn hand_on(&mut self, kept: Kept<Message>) -> (Option<Wake>, Option<Message>) {
+        match self.line.pop_front() {
+            Some(waiter) => return (Some(self.hand_to(waiter, kept)), None),
+            None if self.waiting.is_superseded(&kept) => {
+                self.dropped.add(DropReason::Superseded, 1);
+                return (None, Some(kept.item));
+            }
+            None => self.waiting.put(kept),
+        }
+        (None, None)
+    }
+
+    #[must_use = "whoever was handed a message must be woken"]
+    fn hand_to(&mut self, waiter: Waiter, kept: Kept<Message>) -> Wake {
+        self.handed.push_back(Handed { ticket: waiter.ticket, kept });
+        waiter.wake
+    }
+
+    /// What there is for one who has just come.
+    fn ready(&mut self) -> Found {
+        if !self.open {
+            return Found::Answer(Err(ReceiveError::NotConnected));
+        }
+        if self.capacity == 0 {
+            return Found::Answer(Err(ReceiveError::InboxOff));
+        }
+        if self.refused > 0 {
+            let refused = std::mem::take(&mut self.refused);
+            return Found::Answer(Err(ReceiveError::Overrun { refused }));
+        }
+        match self.waiting.pop() {
+            Some(kept) => self.hand_out(kept),
+            None => Found::Nothing,
+        }
+    }
+
+    /// What there is for one who was woken, unless it was for nothing.
+    fn collect(&mut self, place: Place) -> Found {
+        if !self.is_current(place) {
+            return Found::Answer(Err(ReceiveError::Closed));
+        }
+        let Some(mut kept) = self.take_handed(place) else { return Found::Nothing };
+        if self.waiting.is_superseded(&kept) {
+            self.dropped.add(DropReason::Superseded, 1);
+            return Found::Spent(kept.item);
+        }
+        if let Some(urgent) = self.waiting.pop_above(kept.priority) {
+            // Something waited, so nobody is in line whom the other message could go to.
+            let later = std::mem::replace(&mut kept, urgent);
+            self.waiting.put(later);
+        }
+        self.hand_out(kept)
+    }
+
+    /// Hands out, unless it is too late.
+    fn hand_out(&mut self, kept: Kept<Message>) -> Found {
+        if kept.limits.is_expired() {
+            self.dropped.add(DropReason::Expired, 1);
+            return Found::Spent(kept.item);
+        }
+        self.taken += 1;
+        Found::Answer(Ok(kept.item))
+    }
+
+    /// Messages that nobody has taken yet.
+    fn untaken(&self) -> u64 {
+        (self.waiting.len() + self.handed.len()) as u64
+    }
+
+    fn join_line(&mut self, wake: Wake) -> Place {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.line.push_back(Waiter { ticket, wake });
+        Place { opening: self.opening, ticket }
+    }
+
+    fn leave_line(&mut self, place: Place) -> Option<Waiter> {
+        let index = self.index_of(place)?;
+        self.line.remove(index)
+    }
+
+    fn take_handed(&mut self, place: Place) -> Option<Kept<Message>> {
+        let index = self.handed.binary_search_by_key(&place.ticket, |handed| handed.ticket).ok()?;
+        self.handed.remove(index).map(|handed| handed.kept)
+    }
+
+    /// Where in the line this place is.
+    fn index_of(&self, place: Place) -> Option<usize> {
+        self.line.binary_search_by_key(&place.ticket, |waiter| waiter.ticket).ok()
+    }
+
+    fn is_current(&self, place: Place) -> bool {
+        self.open && self.opening == place.opening
+    }
+}
+
+/// Resolves to the next message; what `receive_async` returns.
+///
+/// Takes its place in the line when it is first polled. Dropping it gives the place up and loses nothing.
+#[derive(Debug)]
+#[must_use = "a future does nothing until it is awaited"]
+pub struct Receive {
+    inbox: Arc<Inbox>,
+    progress: Progress,
+}
+
+#[derive(Debug)]
+enum Progress {
+    New,
+    Waiting(Place),
+    Done,
+}
+
+impl Receive {
+    fn poll_new(&mut self, waker: &Waker) -> Poll<Result<Message, ReceiveError>> {
+        let waker = waker.clone();
+        match self.inbox.ask(move || Wake::Task(waker)) {
+            Asked::Answer(answer) => Poll::Ready(answer),
+            Asked::Wait(place) => {
+                self.progress = Progress::Waiting(place);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_waiting(&mut self, place: Place, waker: &Waker) -> Poll<Result<Message, ReceiveError>> {
+        let mut wake = Wake::Task(waker.clone());
+        let mut state = lock(&self.inbox.state);
+        match state.collect(place) {
+            Found::Answer(answer) => return Poll::Ready(answer),
+            Found::Spent(_) => {
+                drop(state);
+                return self.poll_new(waker);
+            }
+            Found::Nothing => {}
+        }
+        let index = state.index_of(place).expect("neither handed a message nor closed, so in the line");
+        // The task may have moved to another waker; the old one is dropped after the lock is released.
+        std::mem::swap(&mut state.line[index].wake, &mut wake);
+        drop(state);
+        Poll::Pending
+    }
+}
+
+impl Future for Receive {
+    type Output = Result<Message, ReceiveError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let poll = match self.progress {
+            Progress::New => self.poll_new(context.waker()),
+            Progress::Waiting(place) => self.poll_waiting(place, context.waker()),
+            Progress::Done => panic!("polled after it was ready"),
+        };
+        if poll.is_ready() {
+            self.progress = Progress::Done;
+        }
+        poll
+    }
+}
+
+impl Drop for Receive {
+    fn drop(&mut self) {
+        if let Progress::Waiting(place) = self.progress {
+            self.inbox.cancel(place);
+        }
+    }
+}

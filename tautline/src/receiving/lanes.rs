@@ -1,0 +1,253 @@
+//! A queue with a lane per priority: what waits in the inbox and in a handler's backlog.
+//!
+//! Not a lock, not a bound: its owner has both. It answers which item goes next and which one gives way.
+
+use std::collections::VecDeque;
+
+use tautline_proto::Priority;
+
+/// The number of lanes.
+pub(crate) const LANES: usize = Priority::ALL.len();
+
+/// Items in order of priority, and in order of arrival within one.
+///
+/// An item that is taken out of the middle leaves a gap, which goes when it comes to the front, or when there are more
+/// gaps than items: so taking out costs a search by halves, and nothing is moved.
+#[derive(Debug)]
+pub(crate) struct Lanes<T> {
+    /// From the lowest priority to the highest; serials rise along each.
+    lanes: [VecDeque<Place<T>>; LANES],
+    /// How many items wait, and how many gaps are among them.
+    len: usize,
+    gaps: usize,
+}
+
+#[derive(Debug)]
+struct Place<T> {
+    serial: u64,
+    item: Option<T>,
+}
+
+/// So many gaps are never too many.
+const FEW_GAPS: usize = 16;
+
+impl<T> Default for Lanes<T> {
+    fn default() -> Self {
+        Self { lanes: Default::default(), len: 0, gaps: 0 }
+    }
+}
+
+impl<T> Lanes<T> {
+    /// How many items wait.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds an item behind all others of its priority; its serial is above theirs.
+    pub(crate) fn push(&mut self, priority: Priority, serial: u64, item: T) {
+        self.lanes[lane_of(priority)].push_back(Place { serial, item: Some(item) });
+        self.len += 1;
+    }
+
+    /// Adds an item that was here before to where it was.
+    pub(crate) fn put_back(&mut self, priority: Priority, serial: u64, item: T) {
+        let lane = &mut self.lanes[lane_of(priority)];
+        let index = lane.partition_point(|other| other.serial < serial);
+        lane.insert(index, Place { serial, item: Some(item) });
+        self.len += 1;
+    }
+
+    /// Takes out the item of this priority with this serial, if it is here.
+    pub(crate) fn remove(&mut self, priority: Priority, serial: u64) -> Option<T> {
+        let lane = &mut self.lanes[lane_of(priority)];
+        let index = lane.binary_search_by_key(&serial, |place| place.serial).ok()?;
+        let item = lane[index].item.take()?;
+        self.leave_gap();
+        Some(item)
+    }
+
+    /// Takes the oldest item of the highest priority.
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        self.first_of((0..LANES).rev(), VecDeque::pop_front)
+    }
+
+    /// As `pop`, if that is above `priority`.
+    pub(crate) fn pop_above(&mut self, priority: Priority) -> Option<T> {
+        self.first_of((lane_of(priority) + 1..LANES).rev(), VecDeque::pop_front)
+    }
+
+    /// Takes the first item, in the order of `pop`, for which `wanted` holds.
+    ///
+    /// Looks at every item before it.
+    pub(crate) fn pop_where(&mut self, wanted: impl Fn(&T) -> bool) -> Option<T> {
+        if self.len == 0 {
+            return None;
+        }
+        for lane in self.lanes.iter_mut().rev() {
+            let found = lane.iter().position(|place| place.item.as_ref().is_some_and(&wanted));
+            let Some(index) = found else { continue };
+            if index == 0 {
+                self.len -= 1;
+                return lane.pop_front()?.item;
+            }
+            let item = lane[index].item.take();
+            self.leave_gap();
+            return item;
+        }
+        None
+    }
+
+    /// Takes the newest item of the lowest priority, if that is below `priority`.
+    pub(crate) fn evict_newest_below(&mut self, priority: Priority) -> Option<T> {
+        self.first_of(0..lane_of(priority), VecDeque::pop_back)
+    }
+
+    /// Takes the oldest item of the lowest priority, if that is not above `priority`.
+    pub(crate) fn evict_oldest_up_to(&mut self, priority: Priority) -> Option<T> {
+        self.first_of(0..=lane_of(priority), VecDeque::pop_front)
+    }
+
+    /// Takes everything, in no particular order; the memory of the lanes goes with it.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
+        (self.len, self.gaps) = (0, 0);
+        std::mem::take(&mut self.lanes).into_iter().flatten().filter_map(|place| place.item)
+    }
+
+    /// The first item that `take` takes out of one of these lanes; the gaps before it go.
+    fn first_of(
+        &mut self,
+        lanes: impl Iterator<Item = usize>,
+        take: impl Fn(&mut VecDeque<Place<T>>) -> Option<Place<T>>,
+    ) -> Option<T> {
+        for lane in lanes {
+            while let Some(place) = take(&mut self.lanes[lane]) {
+                if let Some(item) = place.item {
+                    self.len -= 1;
+                    return Some(item);
+                }
+                self.gaps -= 1;
+            }
+        }
+        None
+    }
+
+    /// An item has gone that had others before it.
+    fn leave_gap(&mut self) {
+        self.len -= 1;
+        self.gaps += 1;
+        if self.gaps > FEW_GAPS.max(self.len) {
+            self.lanes.iter_mut().for_each(|lane| lane.retain(|place| place.item.is_some()));
+            self.gaps = 0;
+        }
+    }
+}
+
+/// The index of a priority's lane; priorities are numbered from 1 on the wire.
+pub(crate) fn lane_of(priority: Priority) -> usize {
+    usize::from(priority.to_wire() - Priority::Low.to_wire())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Priority::{Critical, High, Low, Normal};
+
+    fn lanes(items: &[(Priority, u32)]) -> Lanes<u32> {
+        let mut lanes = Lanes::default();
+        for &(priority, item) in items {
+            lanes.push(priority, u64::from(item), item);
+        }
+        lanes
+    }
+
+    fn in_order(mut lanes: Lanes<u32>) -> Vec<u32> {
+        let items: Vec<_> = std::iter::from_fn(|| lanes.pop()).collect();
+        assert_eq!(lanes.len(), 0);
+        items
+    }
+
+    #[test]
+    fn higher_priorities_go_first_and_equals_in_order_of_arrival() {
+        let lanes = lanes(&[(Low, 1), (Critical, 2), (Normal, 3), (Critical, 4), (High, 5), (Low, 6)]);
+        assert_eq!(lanes.len(), 6);
+        assert_eq!(in_order(lanes), [2, 4, 5, 3, 1, 6]);
+    }
+
+    #[test]
+    fn an_item_that_comes_back_goes_to_where_it_was() {
+        let mut lanes = lanes(&[(Low, 3), (Normal, 9)]);
+        for item in [1, 4, 2] {
+            lanes.put_back(Low, u64::from(item), item);
+        }
+        assert_eq!(lanes.len(), 5);
+        assert_eq!(in_order(lanes), [9, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn only_something_higher_is_above() {
+        let mut lanes = lanes(&[(Low, 1), (Normal, 2), (High, 3)]);
+        assert_eq!(lanes.pop_above(Critical), None);
+        assert_eq!(lanes.pop_above(Normal), Some(3));
+        assert_eq!(lanes.pop_above(Normal), None);
+        assert_eq!(in_order(lanes), [2, 1]);
+    }
+
+    #[test]
+    fn the_newest_of_the_lowest_lane_gives_way_to_something_higher_only() {
+        let mut lanes = lanes(&[(Normal, 1), (Low, 2), (Low, 3)]);
+        assert_eq!(lanes.evict_newest_below(Low), None);
+        assert_eq!(lanes.evict_newest_below(Critical), Some(3));
+        assert_eq!(lanes.evict_newest_below(Normal), Some(2));
+        assert_eq!(lanes.evict_newest_below(Normal), None);
+        assert_eq!(in_order(lanes), [1]);
+    }
+
+    #[test]
+    fn the_oldest_of_the_lowest_lane_gives_way_to_its_equals_too() {
+        let mut lanes = lanes(&[(High, 1), (Normal, 2), (Normal, 3)]);
+        assert_eq!(lanes.evict_oldest_up_to(Low), None);
+        assert_eq!(lanes.evict_oldest_up_to(Normal), Some(2));
+        assert_eq!(lanes.evict_oldest_up_to(Critical), Some(3));
+        assert_eq!(in_order(lanes), [1]);
+    }
+
+    #[test]
+    fn a_wanted_item_is_found_behind_others() {
+        let mut lanes = lanes(&[(Low, 1), (High, 2), (High, 3), (Low, 5)]);
+        assert_eq!(lanes.pop_where(|item| item % 2 == 1), Some(3));
+        assert_eq!(lanes.pop_where(|item| item % 2 == 1), Some(1));
+        assert_eq!(lanes.pop_where(|&item| item > 9), None);
+        assert_eq!(in_order(lanes), [2, 5]);
+    }
+
+    #[test]
+    fn an_item_is_taken_out_of_the_middle_once() {
+        let mut lanes = lanes(&[(Low, 1), (Low, 2), (High, 3), (Low, 4)]);
+        assert_eq!(lanes.remove(Low, 2), Some(2));
+        assert_eq!((lanes.remove(Low, 2), lanes.remove(Low, 3), lanes.remove(Low, 9)), (None, None, None));
+        assert_eq!(lanes.remove(Low, 1), Some(1));
+        assert_eq!(lanes.len(), 2);
+        assert_eq!(lanes.evict_newest_below(Normal), Some(4));
+        assert_eq!(in_order(lanes), [3]);
+    }
+
+    #[test]
+    fn gaps_are_never_many_more_than_items() {
+        let mut lanes = Lanes::default();
+        lanes.push(Low, 0, 0);
+        for item in 1..10_000 {
+            lanes.push(Low, item, item);
+            assert_eq!(lanes.remove(Low, item), Some(item));
+            assert!(lanes.lanes[0].len() <= FEW_GAPS + 2, "{}", lanes.lanes[0].len());
+        }
+        assert_eq!((lanes.pop(), lanes.pop(), lanes.gaps), (Some(0), None, 0));
+    }
+
+    #[test]
+    fn taking_all_leaves_nothing() {
+        let mut lanes = lanes(&[(Low, 1), (High, 2)]);
+        assert_eq!(lanes.take_all().count(), 2);
+        assert_eq!(lanes.len(), 0);
+        assert_eq!(lanes.pop(), None);
+    }
+}

@@ -1,0 +1,281 @@
+//! Requests: messages whose sender waits for the answer.
+
+use crate::sync::{Arc, Mutex};
+use crate::sync::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::config::{Role, Wire};
+use crate::connection::shared::Shared;
+use crate::error::SendError;
+use crate::message::metadata::Metadata;
+use crate::message::pool::Pool;
+use crate::message::{Arrival, Message};
+use crate::sending::line::Target;
+use crate::sync::lock;
+use crate::sync::oneshot::OneShot;
+use tautline_proto::endpoint::Outcome;
+use tautline_proto::{Delivery, Id, MessageRef};
+
+/// Why a request has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// It was not sent.
+    Send(SendError),
+    /// No answer came in the given time. The request may have arrived all the same.
+    TimedOut,
+    /// It was sent reliably, and not acknowledged; this became of it.
+    NotDelivered(Outcome),
+    /// The interface was disconnected while waiting.
+    Closed,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(error) => error.fmt(f),
+            Self::TimedOut => {
+                f.write_str("no answer came in time: does the other end reply to such messages?")
+            }
+            Self::NotDelivered(outcome) => write!(f, "the request has no answer, because it was {outcome}"),
+            Self::Closed => f.write_str("the interface was disconnected while waiting for the answer"),
+        }
+    }
+}
+
+impl std::error::Error for RequestError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Send(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<SendError> for RequestError {
+    fn from(error: SendError) -> Self {
+        Self::Send(error)
+    }
+}
+
+/// Ids of requests have these bits, so that none is a default id of another message.
+const REQUEST_ID: u64 = 0b11 << 62;
+
+type Answer = OneShot<Result<Message, RequestError>>;
+
+/// The requests that wait for answers.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    /// How many wait. Order: relaxed; the driver's look comes after the request was sent and answered.
+    waiting: AtomicUsize,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    next: u64,
+    pending: HashMap<u64, Pending>,
+}
+
+/// A request that waits.
+#[derive(Debug)]
+struct Pending {
+    /// Who was asked.
+    target: Target,
+    answer: Arc<Answer>,
+}
+
+impl Pending {
+    /// Whether what arrived so may be the answer: nobody answers for another.
+    fn is_for(&self, arrival: &Arrival) -> bool {
+        let same = |a: SocketAddr, b: SocketAddr| {
+            a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
+        };
+        match self.target {
+            Target::All => true,
+            Target::Peer(peer) => peer == arrival.peer,
+            Target::Address(address) => same(address, arrival.address),
+        }
+    }
+}
+
+impl Requests {
+    /// Ids go on from `first`, which should not be that of an earlier life.
+    pub(crate) fn new(first: u64) -> Self {
+        let table = Table { next: first & !REQUEST_ID, pending: HashMap::new() };
+        Self { waiting: AtomicUsize::new(0), table: Mutex::new(table) }
+    }
+
+    fn begin(&self, target: Target) -> (u64, Arc<Answer>) {
+        let mut table = lock(&self.table);
+        let id = REQUEST_ID | table.next;
+        table.next = (table.next + 1) & !REQUEST_ID;
+        let answer = Arc::default();
+        table.pending.insert(id, Pending { target, answer: Arc::clone(&answer) });
+        self.waiting.store(table.pending.len(), Ordering::Relaxed);
+        (id, answer)
+    }
+
+    /// Takes a request off the table, if it is one that `is_meant`.
+    fn end(&self, id: u64, is_meant: impl FnOnce(&Pending) -> bool) -> Option<Arc<Answer>> {
+        let mut table = lock(&self.table);
+        table.pending.get(&id).filter(|pending| is_meant(pending))?;
+        let pending = table.pending.remove(&id);
+        self.waiting.store(table.pending.len(), Ordering::Relaxed);
+        pending.map(|pending| pending.answer)
+    }
+
+    /// Hands a message to the request that it answers; whether there is one.
+    #[inline]
+    pub(crate) fn answer(&self, message: &MessageRef<'_>, arrival: &Arrival, pool: &Arc<Pool>) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0 && self.answer_one(message, arrival, pool)
+    }
+
+    /// Whether a message would answer a request.
+    pub(crate) fn expect(&self, message: &MessageRef<'_>, arrival: &Arrival) -> bool {
+        let is_expected =
+            |id| lock(&self.table).pending.get(&id).is_some_and(|pending| pending.is_for(arrival));
+        self.waiting.load(Ordering::Relaxed) > 0 && answered_by(message).is_some_and(is_expected)
+    }
+
+    fn answer_one(&self, message: &MessageRef<'_>, arrival: &Arrival, pool: &Arc<Pool>) -> bool {
+        let is_meant = |pending: &Pending| pending.is_for(arrival);
+        let Some(answer) = answered_by(message).and_then(|id| self.end(id, is_meant)) else { return false };
+        answer.set(Ok(Message::copy(pool, message, *arrival)));
+        true
+    }
+
+    /// Ends a request whose message was not delivered; not one that others may still answer.
+    pub(crate) fn fail(&self, id: u64, outcome: Outcome, role: Role) {
+        let has_one_peer = |pending: &Pending| pending.target != Target::All || role == Role::Client;
+        if let Some(answer) = self.end(id, has_one_peer) {
+            answer.set(Err(RequestError::NotDelivered(outcome)));
+        }
+    }
+
+    /// Ends all: the interface was disconnected.
+    pub(crate) fn close(&self) {
+        let pending = std::mem::take(&mut lock(&self.table).pending);
+        self.waiting.store(0, Ordering::Relaxed);
+        pending.into_values().for_each(|pending| pending.answer.set(Err(RequestError::Closed)));
+    }
+}
+
+/// The answer to a request, when it comes; what
+/// [`request_async`](crate::UdpInterface::request_async) returns.
+///
+/// Waits for as long as it takes: give it a time-out of your executor's. Where the request is sent reliably, as by default
+/// on the native wire, it ends at the latest when that has failed. Dropping it gives the request up; an answer that
+/// comes then goes to handlers and inbox like any other message.
+#[must_use = "a future does nothing until it is awaited"]
+pub struct Request {
+    shared: Arc<Shared>,
+    id: u64,
+    answer: Arc<Answer>,
+}
+
+impl Request {
+    /// Begins a request; `send` sends the message to the target with the metadata that it is given.
+    pub(crate) fn begin(
+        shared: &Arc<Shared>,
+        target: Target,
+        metadata: &Metadata,
+        send: impl FnOnce(&Metadata) -> Result<(), SendError>,
+    ) -> Result<Self, SendError> {
+        let (id, answer) = shared.requests.begin(target);
+        let request = Self { shared: Arc::clone(shared), id, answer };
+        // Dropped, and so ended, where it fails.
+        send(&shared.as_request(metadata.clone().message_id(id))).map(|()| request)
+    }
+
+    /// Waits for the answer, for at most `timeout`; with `None` for as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// All but [`Send`](RequestError::Send).
+    pub fn wait(self, timeout: Option<Duration>) -> Result<Message, RequestError> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let answer = self.answer.wait(deadline, Option::take).or_else(|| {
+            // Whoever has taken it off the table meanwhile is about to answer it.
+            let is_answered = self.shared.requests.end(self.id, |_| true).is_none();
+            is_answered.then(|| self.answer.wait(None, Option::take)).flatten()
+        });
+        answer.unwrap_or(Err(RequestError::TimedOut))
+    }
+}
+
+impl Shared {
+    /// The metadata of a request: reliable where the wire can and nobody says otherwise.
+    pub(crate) fn as_request(&self, metadata: Metadata) -> Metadata {
+        let link = self.link.load();
+        let is_native = link.as_deref().is_some_and(|link| link.wire == Wire::Native);
+        let says = link.as_deref().and_then(|link| link.streams.as_ref());
+        let says = says.and_then(|streams| streams.of(metadata.message_type, metadata.channel).delivery);
+        match metadata.delivery.or(says) {
+            None if is_native => metadata.delivery(Delivery::Reliable),
+            _ => metadata,
+        }
+    }
+}
+
+impl Future for Request {
+    type Output = Result<Message, RequestError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.answer.poll(context, Option::take)
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.shared.requests.end(self.id, |_| true);
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The number of the request that a message says it answers.
+fn answered_by(message: &MessageRef<'_>) -> Option<u64> {
+    match message.correlation_id.as_ref()? {
+        Id::Number(number) => Some(*number),
+        // The classic wire carries numbers as their digits.
+        Id::Text(digits) => digits.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::tests::{arrival, numbered};
+    use tautline_proto::Priority;
+
+    #[test]
+    fn an_answer_that_comes_when_the_time_is_over_is_not_lost() {
+        let config = Config::server("127.0.0.1:0");
+        let settings = config.settings().expect("valid");
+        let shared = Arc::new(Shared::new(config, &settings, false));
+        let request = Request::begin(&shared, Target::All, &Metadata::data(), |_| Ok(())).expect("begun");
+        // As the driver does, slowly.
+        let answer = shared.requests.end(request.id, |_| true).expect("it waits");
+        let message = Message::copy(&shared.pool, &numbered(7, Priority::Normal), arrival());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| request.wait(Some(Duration::ZERO)));
+            std::thread::sleep(Duration::from_millis(20));
+            answer.set(Ok(message));
+            assert!(waiting.join().expect("no panic").is_ok());
+        });
+        let request = Request::begin(&shared, Target::All, &Metadata::data(), |_| Ok(())).expect("begun");
+        assert_eq!(request.wait(Some(Duration::ZERO)).map(drop), Err(RequestError::TimedOut));
+    }
+}

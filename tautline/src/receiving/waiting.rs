@@ -1,0 +1,343 @@
+//! What waits in the inbox or in a handler's backlog: [lanes](crate::lanes) by priority, and of streams that have a bound
+//! of their own no more than that.
+//!
+//! As the lanes, neither a lock nor a bound of the whole. Costs streams without a bound nothing; for the others a look into a
+//! table, whatever waits.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use crate::receiving::lanes::{LANES, Lanes, lane_of};
+use tautline_proto::{MessageType, PeerId, Priority};
+
+/// One peer's messages of one type and channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Stream {
+    pub(crate) peer: PeerId,
+    pub(crate) message_type: MessageType,
+    pub(crate) channel: u16,
+}
+
+/// What is to be kept of a stream: the newest `count`, 1 or more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    pub(crate) stream: Stream,
+    pub(crate) count: usize,
+}
+
+/// What holds for a message that waits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    /// From then on it is worth nothing.
+    pub(crate) expires: Option<Instant>,
+    pub(crate) keep: Option<Keep>,
+}
+
+impl Limits {
+    /// None.
+    pub(crate) const NONE: Self = Self { expires: None, keep: None };
+
+    /// Whether the message is worth nothing any more; reads the clock where that depends on it.
+    #[inline]
+    pub(crate) fn is_expired(&self) -> bool {
+        self.expires.is_some_and(|expires| expires <= Instant::now())
+    }
+}
+
+/// Something that waits, or has been taken out and may come back.
+#[derive(Debug)]
+pub(crate) struct Kept<T> {
+    serial: u64,
+    pub(crate) priority: Priority,
+    pub(crate) limits: Limits,
+    pub(crate) item: T,
+}
+
+/// What waits. Invariant: `streams` has the serials of all in `lanes` that belong to a stream with a bound, and no others.
+#[derive(Debug)]
+pub(crate) struct Waiting<T> {
+    lanes: Lanes<Kept<T>>,
+    streams: HashMap<Stream, Depths>,
+    /// Empty ones, whose memory is reused: as many as streams ever waited at once.
+    spare: Vec<Depths>,
+    next_serial: u64,
+}
+
+/// The serials of a stream's messages that wait, by priority, oldest first.
+type Depths = [VecDeque<u64>; LANES];
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self { lanes: Lanes::default(), streams: HashMap::new(), spare: Vec::new(), next_serial: 0 }
+    }
+}
+
+impl<T> Waiting<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Gives the item its place in the order of arrival.
+    pub(crate) fn enter(&mut self, priority: Priority, limits: Limits, item: T) -> Kept<T> {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        Kept { serial, priority, limits, item }
+    }
+
+    /// Takes out what a new one of this priority is to replace: the oldest of its stream, if as many wait as may. Never one
+    /// that is more urgent.
+    pub(crate) fn supersede(&mut self, priority: Priority, limits: &Limits) -> Option<T> {
+        let keep = limits.keep?;
+        let depths = &self.streams.get(&keep.stream)?[..=lane_of(priority)];
+        if depths.iter().map(VecDeque::len).sum::<usize>() < keep.count {
+            return None;
+        }
+        let oldest = Priority::ALL
+            .iter()
+            .zip(depths)
+            .filter_map(|(&priority, depth)| Some((*depth.front()?, priority)));
+        let (serial, priority) = oldest.min()?;
+        let kept = self.lanes.remove(priority, serial)?;
+        self.forget(&kept);
+        Some(kept.item)
+    }
+
+    /// Whether so many newer ones of its stream wait that one that was taken out is not to be handed out any more.
+    pub(crate) fn is_superseded(&self, kept: &Kept<T>) -> bool {
+        let Some(keep) = kept.limits.keep else { return false };
+        let Some(depths) = self.streams.get(&keep.stream) else { return false };
+        let newer =
+            |depth: &VecDeque<u64>| depth.len() - depth.partition_point(|&serial| serial < kept.serial);
+        depths[lane_of(kept.priority)..].iter().map(newer).sum::<usize>() >= keep.count
+    }
+
+    /// Lets one wait that has entered, or that waited before, where it belongs.
+    pub(crate) fn put(&mut self, kept: Kept<T>) {
+        let Kept { serial, priority, limits, .. } = kept;
+        if let Some(keep) = limits.keep {
+            let spare = &mut self.spare;
+            let depths = self.streams.entry(keep.stream).or_insert_with(|| spare.pop().unwrap_or_default());
+            let depth = &mut depths[lane_of(priority)];
+            depth.insert(depth.partition_point(|&other| other < serial), serial);
+        }
+        if serial + 1 == self.next_serial {
+            self.lanes.push(priority, serial, kept);
+        } else {
+            self.lanes.put_back(priority, serial, kept);
+        }
+    }
+
+    /// As [`Lanes::pop`].
+    pub(crate) fn pop(&mut self) -> Option<Kept<T>> {
+        let kept = self.lanes.pop();
+        self.gone(kept)
+    }
+
+    /// As [`Lanes::pop_above`].
+    pub(crate) fn pop_above(&mut self, priority: Priority) -> Option<Kept<T>> {
+        let kept = self.lanes.pop_above(priority);
+        self.gone(kept)
+    }
+
+    /// As [`Lanes::pop_where`].
+    pub(crate) fn pop_where(&mut self, wanted: impl Fn(&T) -> bool) -> Option<Kept<T>> {
+        let kept = self.lanes.pop_where(|kept| wanted(&kept.item));
+        self.gone(kept)
+    }
+
+    /// As [`Lanes::evict_newest_below`].
+    pub(crate) fn evict_newest_below(&mut self, priority: Priority) -> Option<T> {
+        let kept = self.lanes.evict_newest_below(priority);
+        self.gone(kept).map(|kept| kept.item)
+    }
+
+    /// As [`Lanes::evict_oldest_up_to`].
+    pub(crate) fn evict_oldest_up_to(&mut self, priority: Priority) -> Option<T> {
+        let kept = self.lanes.evict_oldest_up_to(priority);
+        self.gone(kept).map(|kept| kept.item)
+    }
+
+    /// Takes everything, in no particular order.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
+        self.streams = HashMap::new();
+        self.lanes.take_all().map(|kept| kept.item)
+    }
+
+    fn gone(&mut self, kept: Option<Kept<T>>) -> Option<Kept<T>> {
+        self.forget(kept.as_ref()?);
+        kept
+    }
+
+    /// Takes one that has left the lanes out of its stream.
+    fn forget(&mut self, kept: &Kept<T>) {
+        let Some(keep) = kept.limits.keep else { return };
+        let Some(depths) = self.streams.get_mut(&keep.stream) else { return };
+        let depth = &mut depths[lane_of(kept.priority)];
+        if let Ok(index) = depth.binary_search(&kept.serial) {
+            // First or last, but for one that waits behind others of its own peer.
+            depth.remove(index);
+        }
+        if depths.iter().all(VecDeque::is_empty)
+            && let Some(empty) = self.streams.remove(&keep.stream)
+        {
+            self.spare.push(empty);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Priority::{Critical, High, Low, Normal};
+
+    fn limits(channel: u16, count: usize) -> Limits {
+        let stream = Stream { peer: PeerId::none(), message_type: MessageType::Command, channel };
+        Limits { expires: None, keep: Some(Keep { stream, count }) }
+    }
+
+    /// Lets an item wait; the one that it replaces.
+    fn add(waiting: &mut Waiting<u32>, priority: Priority, limits: Limits, item: u32) -> Option<u32> {
+        let superseded = waiting.supersede(priority, &limits);
+        let kept = waiting.enter(priority, limits, item);
+        waiting.put(kept);
+        superseded
+    }
+
+    fn rest(waiting: &mut Waiting<u32>) -> Vec<u32> {
+        let rest = std::iter::from_fn(|| waiting.pop()).map(|kept| kept.item).collect();
+        assert!(waiting.streams.is_empty() && waiting.len() == 0, "{waiting:?}");
+        rest
+    }
+
+    #[test]
+    fn a_newer_one_replaces_the_oldest_of_its_stream() {
+        let mut waiting = Waiting::default();
+        for (item, replaced) in [(1, None), (2, None), (3, Some(1)), (4, Some(2))] {
+            assert_eq!(add(&mut waiting, Normal, limits(7, 2), item), replaced);
+        }
+        assert_eq!(add(&mut waiting, Normal, limits(8, 1), 5), None, "another stream");
+        assert_eq!(add(&mut waiting, Normal, Limits::default(), 6), None, "no bound");
+        assert_eq!(rest(&mut waiting), [3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn nothing_replaces_what_is_more_urgent() {
+        let mut waiting = Waiting::default();
+        let one = limits(7, 1);
+        assert_eq!(add(&mut waiting, Critical, one, 1), None);
+        assert_eq!(add(&mut waiting, Normal, one, 2), None);
+        assert_eq!(add(&mut waiting, Low, one, 3), None);
+        assert_eq!(add(&mut waiting, High, one, 4), Some(2));
+        assert_eq!(add(&mut waiting, Critical, one, 5), Some(1));
+        assert_eq!(rest(&mut waiting), [5, 4, 3]);
+    }
+
+    #[test]
+    fn however_they_leave_the_stream_has_room_again() {
+        let mut waiting = Waiting::default();
+        let two = limits(7, 2);
+        for step in 0..100 {
+            let (first, second) = (step * 2, step * 2 + 1);
+            assert_eq!(add(&mut waiting, Normal, two, first), None);
+            assert_eq!(add(&mut waiting, Low, two, second), None);
+            let (one, other) = match step % 4 {
+                0 => (
+                    waiting.pop_where(|&item| item == second).map(|w| w.item),
+                    waiting.evict_oldest_up_to(High),
+                ),
+                1 => (waiting.evict_newest_below(Critical), waiting.pop_above(Low).map(|w| w.item)),
+                2 => (waiting.evict_newest_below(High), waiting.pop().map(|w| w.item)),
+                _ => (waiting.evict_oldest_up_to(Critical), waiting.pop_where(|_| true).map(|w| w.item)),
+            };
+            assert_eq!((one, other), (Some(second), Some(first)), "{step}");
+            assert!(waiting.streams.is_empty(), "{step}");
+        }
+        assert_eq!(waiting.spare.len(), 1, "its memory is reused");
+    }
+
+    #[test]
+    fn what_comes_back_knows_whether_it_was_superseded_meanwhile() {
+        let mut waiting = Waiting::default();
+        let one = limits(7, 1);
+        add(&mut waiting, Normal, one, 1);
+        let taken = waiting.pop().expect("it waits");
+        assert!(!waiting.is_superseded(&taken));
+        add(&mut waiting, Low, one, 2);
+        assert!(!waiting.is_superseded(&taken), "by something less urgent");
+        add(&mut waiting, Normal, one, 3);
+        assert!(waiting.is_superseded(&taken));
+        waiting.put(taken);
+        assert_eq!(rest(&mut waiting), [1, 3]);
+    }
+
+    /// What the rules say, by looking at everything.
+    #[derive(Default)]
+    struct Model(Vec<(Priority, Limits, u32)>);
+
+    impl Model {
+        fn add(&mut self, priority: Priority, limits: Limits, item: u32) -> Option<u32> {
+            let keep = limits.keep.filter(|keep| self.of(keep, Low, priority).count() >= keep.count);
+            let superseded = keep.and_then(|keep| self.of(&keep, Low, priority).next());
+            self.0.push((priority, limits, item));
+            superseded.and_then(|item| self.take(|_, other| other == item))
+        }
+
+        /// The stream's items of these priorities, oldest first.
+        fn of(&self, keep: &Keep, lowest: Priority, highest: Priority) -> impl Iterator<Item = u32> {
+            let stream = keep.stream;
+            let is_of = move |limits: &Limits| limits.keep.is_some_and(|other| other.stream == stream);
+            let of = self
+                .0
+                .iter()
+                .filter(move |(priority, limits, _)| (lowest..=highest).contains(priority) && is_of(limits));
+            of.map(|(_, _, item)| *item)
+        }
+
+        /// Takes the first for which `wanted` holds, the oldest of the highest priority first.
+        fn take(&mut self, wanted: impl Fn(Priority, u32) -> bool) -> Option<u32> {
+            let found = self.0.iter().enumerate().filter(|(_, (priority, _, item))| wanted(*priority, *item));
+            let (index, _) =
+                found.min_by_key(|(index, (priority, _, _))| (std::cmp::Reverse(*priority), *index))?;
+            Some(self.0.remove(index).2)
+        }
+
+        /// Takes the newest of the lowest priority below `priority`, or the oldest up to it.
+        fn evict(&mut self, priority: Priority, newest: bool) -> Option<u32> {
+            let fits = |other: Priority| if newest { other < priority } else { other <= priority };
+            let found = self.0.iter().enumerate().filter(|(_, (other, _, _))| fits(*other));
+            let order = |index: usize| if newest { usize::MAX - index } else { index };
+            let (index, _) = found.min_by_key(|(index, (other, _, _))| (*other, order(*index)))?;
+            Some(self.0.remove(index).2)
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn it_does_what_the_rules_say(
+            steps in proptest::collection::vec((0..10_u8, 0..4_usize, 0..4_u16, 1..4_usize), 1..400)
+        ) {
+            let (mut waiting, mut model) = (Waiting::default(), Model::default());
+            for (item, (step, priority, channel, count)) in (0..).zip(steps) {
+                let priority = Priority::ALL[priority];
+                // A stream has one bound; the last channel has none.
+                let limits = if channel == 3 { Limits::default() } else { limits(channel, usize::from(channel) + 1) };
+                let value = |kept: Option<Kept<u32>>| kept.map(|kept| kept.item);
+                let (got, right) = match step {
+                    0..5 => (add(&mut waiting, priority, limits, item), model.add(priority, limits, item)),
+                    5 => (value(waiting.pop()), model.take(|_, _| true)),
+                    6 => (value(waiting.pop_above(priority)), model.take(|other, _| other > priority)),
+                    7 => (waiting.evict_newest_below(priority), model.evict(priority, true)),
+                    8 => (waiting.evict_oldest_up_to(priority), model.evict(priority, false)),
+                    _ => {
+                        let wanted = |item: u32| (item as usize).is_multiple_of(count + 1);
+                        (value(waiting.pop_where(|&item| wanted(item))), model.take(|_, item| wanted(item)))
+                    }
+                };
+                proptest::prop_assert_eq!(got, right);
+                proptest::prop_assert_eq!(waiting.len(), model.0.len());
+            }
+            let left: Vec<_> = std::iter::from_fn(|| model.take(|_, _| true)).collect();
+            proptest::prop_assert_eq!(rest(&mut waiting), left);
+        }
+    }
+}

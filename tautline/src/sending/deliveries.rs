@@ -1,0 +1,139 @@
+//! Reliable messages that are under way: who is told what became of them, and when the driver must look after them.
+
+use crate::sync::Arc;
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use std::collections::HashMap;
+
+use tautline_proto::endpoint::{Outbound, Outcome};
+use tautline_proto::{Counter, Instant, PeerId};
+
+use crate::sending::receipt::Tracker;
+use tautline_proto::MessageType;
+
+/// What whoever sends and the driver tell one another without a lock. Written under the transmit lock.
+#[derive(Debug)]
+pub(crate) struct DeliverySigns {
+    /// When something is to be sent, on the steady clock (ns); `u64::MAX` for never.
+    ///
+    /// Order: a sender that brings it forward wakes the driver afterwards, whose look (acquire) then sees it (release).
+    due: AtomicU64,
+    /// Outcomes wait to be told. Order: as for `due`.
+    ended: AtomicBool,
+    counters: [Counter; Outcome::ALL.len()],
+    waiting: Counter,
+}
+
+impl Default for DeliverySigns {
+    fn default() -> Self {
+        Self {
+            due: AtomicU64::new(u64::MAX),
+            ended: AtomicBool::new(false),
+            counters: [const { Counter::new() }; Outcome::ALL.len()],
+            waiting: Counter::new(),
+        }
+    }
+}
+
+impl DeliverySigns {
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let due = self.due.load(Ordering::Acquire);
+        (due < u64::MAX).then(|| Instant::from_nanos(due))
+    }
+
+    pub(crate) fn have_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn stats(&self) -> DeliveryStats {
+        let of = |outcome: Outcome| self.counters[outcome as usize].value();
+        DeliveryStats {
+            waiting: self.waiting.value(),
+            delivered: of(Outcome::Delivered),
+            expired: of(Outcome::Expired),
+            gave_up: of(Outcome::GaveUp),
+            peer_lost: of(Outcome::PeerLost),
+            unknown: of(Outcome::Unknown),
+        }
+    }
+}
+
+/// What became of the reliable messages that were sent, counted once per peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeliveryStats {
+    /// Under way now.
+    pub waiting: u64,
+    /// See [`Outcome::Delivered`].
+    pub delivered: u64,
+    /// See [`Outcome::Expired`].
+    pub expired: u64,
+    /// See [`Outcome::GaveUp`].
+    pub gave_up: u64,
+    /// See [`Outcome::PeerLost`].
+    pub peer_lost: u64,
+    /// See [`Outcome::Unknown`].
+    pub unknown: u64,
+}
+
+/// A reliable message for one peer.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    pub(crate) peer: PeerId,
+    pub(crate) message_type: MessageType,
+    pub(crate) channel: u16,
+    pub(crate) tracker: Option<Arc<Tracker>>,
+    /// Its id, which a request may have.
+    pub(crate) number: Option<u64>,
+}
+
+/// The table of those under way; kept under the transmit lock, beyond one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Deliveries {
+    signs: Arc<DeliverySigns>,
+    under_way: HashMap<u64, UnderWay>,
+    next_receipt: u64,
+    /// Those whose outcome nobody has been told.
+    ended: Vec<(UnderWay, Outcome)>,
+}
+
+impl Deliveries {
+    pub(crate) fn signs(&self) -> Arc<DeliverySigns> {
+        Arc::clone(&self.signs)
+    }
+
+    /// The receipt that the next message gets if it is taken.
+    pub(crate) const fn next_receipt(&self) -> u64 {
+        self.next_receipt
+    }
+
+    /// The message with the next receipt is under way.
+    pub(crate) fn begin(&mut self, delivery: UnderWay) {
+        if let Some(tracker) = &delivery.tracker {
+            tracker.add_peer();
+        }
+        self.under_way.insert(self.next_receipt, delivery);
+        self.next_receipt += 1;
+        self.signs.waiting.set(self.under_way.len() as u64);
+    }
+
+    /// Takes over what the endpoint has to say.
+    pub(crate) fn update(&mut self, outbound: &mut Outbound) {
+        while let Some((receipt, outcome)) = outbound.poll_outcome() {
+            let Some(delivery) = self.under_way.remove(&receipt) else { continue };
+            self.signs.counters[outcome as usize].add(1);
+            self.ended.push((delivery, outcome));
+        }
+        if !self.ended.is_empty() {
+            self.signs.waiting.set(self.under_way.len() as u64);
+            self.signs.ended.store(true, Ordering::Release);
+        }
+        let due = outbound.next_delivery().map_or(u64::MAX, Instant::as_nanos);
+        self.signs.due.store(due, Ordering::Release);
+    }
+
+    /// Those that ended since the last call, to be told of once no lock is held.
+    pub(crate) fn take_ended(&mut self) -> Vec<(UnderWay, Outcome)> {
+        self.signs.ended.store(false, Ordering::Release);
+        std::mem::take(&mut self.ended)
+    }
+}

@@ -1,0 +1,73 @@
+//! The short way of a message whose payload is encoded already: nobody's code runs until it is sent, so the line's holder
+//! encodes it where it goes, with no job in between.
+
+use tautline_proto::wire::native::{HEADER_LEN, Pack, Place};
+use tautline_proto::{ContentType, Delivery, Id};
+
+use super::{Failed, Line, Open, Terms};
+use crate::config::Wire;
+use crate::message::metadata::Metadata;
+use crate::sending::send::Sent;
+
+/// A message whose payload is encoded already.
+#[derive(Debug)]
+pub(crate) struct Ready<'a> {
+    /// For no certain opening, and without an end: the line knows both.
+    pub(crate) terms: Terms,
+    pub(crate) content_type: ContentType,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) metadata: &'a Metadata,
+    /// The id of the message that it answers.
+    pub(crate) answers: Option<&'a Id<'a>>,
+}
+
+impl Line {
+    /// Sends the message, or lets it wait at the gate; `None` where it has to be handed over as a job.
+    #[inline]
+    pub(crate) fn send_ready(&mut self, message: &mut Ready<'_>) -> Option<Result<Sent, Box<Failed>>> {
+        let open = self.open.as_mut()?;
+        let Ready { terms, content_type, bytes, metadata, answers } = message;
+        let head = open.link.head(metadata, *answers, *content_type, terms.made);
+        if open.link.wire != Wire::Native || head.delivery != Delivery::BestEffort {
+            return None;
+        }
+        terms.expire_after(open.link.time_left(&head, terms.made));
+        // A large one would only make the pack's memory grow.
+        let waits = open.lets_wait(terms, false) && Pack::admits(open.gate.datagram_size(), bytes.len());
+        if waits && !open.gate.is_for(&terms.target) {
+            self.flush();
+        }
+        let Open { link, gate, scratch, .. } = self.open.as_mut()?;
+        let place = if waits {
+            gate.write(terms, scratch, |out| link.encode_frame(out, &head, |out| link.append(out, bytes)))
+        } else {
+            scratch.clear();
+            link.encode(scratch, &head, |out| link.append(out, bytes)).map(|()| Place::Nowhere)
+        };
+        Some(match place {
+            Ok(Place::Here) => {
+                self.flush_if_due();
+                Ok(Sent::Queued)
+            }
+            Ok(place) => self.send_scratch(terms, place),
+            Err(failed) => Err(failed),
+        })
+    }
+
+    /// Sends the message in the scratch buffer, or lets it wait where its place is in the next pack.
+    fn send_scratch(&mut self, terms: &Terms, place: Place) -> Result<Sent, Box<Failed>> {
+        let scratch = self.open.as_mut().map(|open| std::mem::take(&mut open.scratch));
+        let mut datagram = scratch.unwrap_or_default();
+        let sent = if place == Place::InTheNext {
+            self.flush();
+            self.gather(&datagram[HEADER_LEN..], terms);
+            Ok(Sent::Queued)
+        } else {
+            self.send_one(terms, &mut datagram)
+        };
+        if let Some(open) = &mut self.open {
+            open.scratch = datagram;
+        }
+        sent
+    }
+}

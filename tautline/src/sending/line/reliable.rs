@@ -1,0 +1,138 @@
+//! The line's part in reliable and large messages.
+
+use crate::sync::Arc;
+
+use tautline_proto::endpoint::{Refusal, Spent};
+use tautline_proto::wire::native::{HEADER_LEN, Pack};
+use tautline_proto::{Instant, Now, PeerId};
+
+use super::{Failed, Job, Line, Open, Target, unknown};
+use crate::error::SendError;
+use crate::sending::deliveries::UnderWay;
+use crate::sending::receipt::Tracker;
+use tautline_proto::MessageType;
+use tautline_proto::endpoint::Outcome;
+
+/// So many datagrams of a reliable message its sender writes itself; the driver writes the others.
+const OWN_DATAGRAMS: usize = 8;
+
+/// What is told of a reliable message beside its bytes.
+#[derive(Debug)]
+pub(crate) struct Reliably {
+    pub(crate) message_type: MessageType,
+    pub(crate) channel: u16,
+    /// When it is not worth anything any more.
+    pub(crate) expires: Option<Instant>,
+    pub(crate) tracker: Option<Arc<Tracker>>,
+    /// Its id, where it has one of its own that is a number.
+    pub(crate) number: Option<u64>,
+}
+
+impl Line {
+    /// Takes a reliable message in and sends what may be sent of it now. Also says whether the driver must look after it sooner
+    /// than it knows: where one peer does not take it, others may have.
+    pub(crate) fn offer(&mut self, job: &Job, how: &Reliably, now: Now) -> (Result<(), Box<Failed>>, bool) {
+        if self.open.is_none() || job.terms.opening != self.openings {
+            return (Err(Failed::new(1, SendError::NotConnected)), false);
+        }
+        if !job.terms.is_urgent() {
+            // They were sent before.
+            self.flush();
+        }
+        let due_before = self.deliveries.signs().due();
+        let Self { open, deliveries, .. } = self;
+        let open = open.as_mut().expect("nobody closes it meanwhile");
+        let frame = &job.datagram[HEADER_LEN..];
+        let outcome = open.send_each(job.terms.target, 1, |open, peer| {
+            let offered = open.outbound.offer(peer, frame, deliveries.next_receipt(), how.expires);
+            offered.map_err(|refusal| not_taken(peer, refusal, job.datagram.len()))?;
+            deliveries.begin(UnderWay {
+                peer,
+                message_type: how.message_type,
+                channel: how.channel,
+                tracker: how.tracker.clone(),
+                number: how.number,
+            });
+            Ok(())
+        });
+        let _ = (0..OWN_DATAGRAMS).take_while(|_| self.deliver(now.steady, false)).count();
+        self.count(&outcome, job.terms.made);
+        let signs = self.deliveries.signs();
+        let sooner = signs.due().is_some_and(|due| due_before.is_none_or(|before| due < before));
+        (outcome, sooner || signs.have_ended())
+    }
+
+    /// Sends the next datagram of reliable messages that is due, if any; whether there was one.
+    pub(crate) fn deliver(&mut self, now: Instant, others_wait: bool) -> bool {
+        let Some(open) = &mut self.open else { return false };
+        let mut datagram = std::mem::take(&mut open.scratch);
+        let due = open.outbound.poll_delivery(now, others_wait, &mut datagram);
+        if let Some(due) = due {
+            open.mark(due.priority);
+            if open.send_to(due.peer, &mut datagram, due.messages).is_err() {
+                open.outbound.not_sent(due);
+                self.counters.refused.add(1);
+            }
+        }
+        open.scratch = datagram;
+        self.deliveries.update(&mut open.outbound);
+        due.is_some()
+    }
+
+    /// The reliable messages that ended, for whoever tells of them without holding the line.
+    pub(crate) fn take_ended(&mut self) -> Vec<(UnderWay, Outcome)> {
+        self.deliveries.take_ended()
+    }
+}
+
+impl Open {
+    /// Sends a best-effort message in parts.
+    pub(super) fn send_large(&mut self, target: Target, datagram: &[u8]) -> Result<(), Box<Failed>> {
+        let size = self.outbound.datagram_size();
+        let mut packs = vec![Pack::default()];
+        packs[0].begin(size);
+        let is_cut = self.outbound.cut(&datagram[HEADER_LEN..], |part| {
+            let fits = packs.last_mut().is_some_and(|pack| pack.push(part));
+            if !fits {
+                let mut pack = Pack::default();
+                pack.begin(size);
+                let pushed = pack.push(part);
+                debug_assert!(pushed, "a part fits a datagram");
+                packs.push(pack);
+            }
+        });
+        if !is_cut {
+            return Err(too_large(datagram.len()));
+        }
+        self.send_each(target, 1, |open, peer| open.send_parts_to(peer, &mut packs))
+    }
+
+    /// Sends one message's parts; it counts once they are all sent.
+    fn send_parts_to(&mut self, peer: PeerId, packs: &mut [Pack]) -> Result<(), Box<Failed>> {
+        let failed = |failed: Box<Failed>| Failed::new(1, failed.error);
+        if !self.outbound.may_pack(peer) {
+            // The handshake's echo has to arrive first.
+            let mut datagram = vec![0; HEADER_LEN];
+            self.send_to(peer, &mut datagram, 0).map_err(failed)?;
+        }
+        for pack in packs {
+            self.send_datagrams(peer, pack, false).map_err(failed)?;
+        }
+        self.outbound.sent(peer, Spent { datagrams: 0, bytes: 0, messages: 1 });
+        Ok(())
+    }
+}
+
+#[cold]
+fn not_taken(peer: PeerId, refusal: Refusal, size: usize) -> Box<Failed> {
+    match refusal {
+        Refusal::UnknownPeer => unknown(peer, 1),
+        Refusal::TooLarge => too_large(size),
+        _ => Failed::new(1, SendError::WindowFull { peer }),
+    }
+}
+
+#[cold]
+fn too_large(size: usize) -> Box<Failed> {
+    Failed::new(1, SendError::TooManyParts { size })
+}

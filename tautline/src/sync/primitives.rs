@@ -1,0 +1,56 @@
+//! The locks, atomics and threads of the whole library: the standard library's, or shuttle's.
+//!
+//! With `--cfg shuttle` the library is built over shuttle's versions, and `src/tests/shuttle/` tries schedules that a
+//! real machine shows once a year. Nothing else in the crate names `std::sync::Mutex`, an atomic or a thread to park.
+
+#[cfg(not(shuttle))]
+mod chosen {
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+    pub(crate) use std::thread;
+
+    use std::time::Instant;
+
+    /// Sleeps until the thread is unparked or the deadline passes; may return early for no reason.
+    ///
+    /// Returns `false` if the deadline has passed.
+    pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
+        let Some(deadline) = deadline else {
+            thread::park();
+            return true;
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        thread::park_timeout(left);
+        true
+    }
+}
+
+#[cfg(shuttle)]
+mod chosen {
+    pub(crate) use shuttle::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    pub(crate) use shuttle::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+    pub(crate) use shuttle::thread;
+
+    use std::time::Instant;
+
+    use shuttle::rand::Rng;
+
+    /// Time does not pass under shuttle: shuttle chooses whether the deadline has passed.
+    pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
+        if deadline.is_none() {
+            thread::park();
+        } else {
+            thread::yield_now();
+        }
+        deadline.is_none() || shuttle::rand::thread_rng().gen_bool(0.5)
+    }
+}
+
+pub(crate) use chosen::*;

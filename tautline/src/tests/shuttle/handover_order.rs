@@ -1,0 +1,350 @@
+//! What the transmit hand-over promises beside "each once" (which `handover.rs` tries): what is urgent goes first,
+//! a full backlog makes senders help, who has the writer to himself leaves nothing behind, and who goes the short way
+//! overtakes nothing of his own.
+
+use super::explore;
+use shuttle::sync::{Arc, Condvar, Mutex};
+use shuttle::thread::{self, JoinHandle};
+
+use crate::sending::handover::{Handed, Handover, MAX_BACKLOG, MAX_RUN, URGENT, Writer};
+
+/// The rank of ordinary jobs.
+const NORMAL: usize = 1;
+
+/// The job that waits at the gate while it is written.
+const GATED: usize = usize::MAX;
+
+/// As `GATED`, at another gate.
+const GATED_LATER: usize = GATED - 1;
+
+/// A job that is there to fill the backlog.
+const FILLING: usize = GATED - 2;
+
+/// A gate in the writer, which tells when somebody stands before it.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.0 = true;
+        self.changed.notify_all();
+        while !state.1 {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+
+    fn await_somebody(&self) {
+        let mut state = self.state.lock().unwrap();
+        while !state.0 {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+
+    fn open(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Keeps what was written where the test sees it; gated jobs wait at their gate.
+#[derive(Clone, Default)]
+struct Log {
+    written: Arc<Mutex<Vec<usize>>>,
+    gate: Arc<Gate>,
+    later_gate: Arc<Gate>,
+}
+
+impl Log {
+    fn written(&self) -> Vec<usize> {
+        self.written.lock().unwrap().clone()
+    }
+}
+
+impl Writer for Log {
+    type Job = usize;
+    type Outcome = ();
+
+    fn write(&mut self, job: &mut usize) {
+        match *job {
+            GATED => self.gate.pass(),
+            GATED_LATER => self.later_gate.pass(),
+            _ => thread::yield_now(),
+        }
+        self.written.lock().unwrap().push(*job);
+    }
+
+    fn end_of_queue(&mut self) {}
+
+    fn write_queued(&mut self, job: &mut usize) {
+        self.write(job);
+    }
+}
+
+type Shared = Arc<Handover<Log>>;
+
+/// A hand-over whose writer is held by a thread that writes the gated job.
+fn held() -> (Log, Shared, JoinHandle<bool>) {
+    let log = Log::default();
+    let handover = Arc::new(Handover::new(log.clone()));
+    let holder = thread::spawn({
+        let handover = Arc::clone(&handover);
+        move || handover.submit(&mut { GATED }, NORMAL).wake_driver
+    });
+    log.gate.await_somebody();
+    (log, handover, holder)
+}
+
+#[test]
+fn higher_ranks_are_written_first_and_equals_in_order() {
+    explore(|| {
+        let (log, handover, holder) = held();
+        for (mut job, rank) in [(1, 1), (2, 0), (3, URGENT), (4, 1), (5, 2), (6, URGENT), (7, 0)] {
+            let queued = Handed { outcome: None, wake_driver: false };
+            assert_eq!(handover.submit(&mut job, rank), queued);
+        }
+        log.gate.open();
+        assert!(!holder.join().unwrap(), "nothing is left to the driver");
+        assert_eq!(log.written(), [GATED, 3, 6, 5, 1, 4, 2, 7]);
+    });
+}
+
+#[test]
+fn jobs_of_one_thread_and_rank_stay_in_order() {
+    for rank in [0, NORMAL, URGENT] {
+        explore(move || {
+            let (log, handover, holder) = held();
+            let sender = thread::spawn({
+                let handover = Arc::clone(&handover);
+                move || (1..=3).all(|mut job| !handover.submit(&mut job, rank).wake_driver)
+            });
+            log.gate.open();
+            holder.join().unwrap();
+            assert!(sender.join().unwrap(), "nothing is left to the driver");
+            let mut written = log.written();
+            written.retain(|&job| job != GATED);
+            assert_eq!(written, [1, 2, 3]);
+        });
+    }
+}
+
+#[test]
+fn whoever_writes_takes_the_higher_ranks_first() {
+    explore(|| {
+        let (log, handover, holder) = held();
+        handover.submit(&mut 1, 0);
+        handover.submit(&mut 2, 2);
+        let sender = thread::spawn({
+            let handover = Arc::clone(&handover);
+            move || handover.submit(&mut 3, NORMAL).wake_driver
+        });
+        log.gate.open();
+        let left = [holder, sender].map(|thread| thread.join().unwrap());
+        assert_eq!(left, [false; 2], "nothing is left to the driver");
+        let written = log.written();
+        let place = |job| written.iter().position(|&other| other == job).unwrap();
+        assert!(place(2) < place(1) && place(2) < place(3), "{written:?}");
+    });
+}
+
+/// Hands in so many jobs; whether the driver was to be woken.
+fn fill(handover: &Shared, count: usize) -> bool {
+    (0..count).filter(|_| handover.submit(&mut { FILLING }, NORMAL).wake_driver).count() > 0
+}
+
+#[test]
+fn what_is_urgent_is_not_left_to_the_driver_by_who_has_written_enough_for_others() {
+    // Who has written enough had the writer first, or has found more jobs of its own rank than it writes.
+    for is_the_first in [true, false] {
+        let scenario = move || {
+            let (log, handover, holder) = held();
+            let others = if is_the_first { 0 } else { MAX_RUN };
+            fill(&handover, others + MAX_RUN - 1);
+            handover.submit(&mut { GATED_LATER }, NORMAL);
+            fill(&handover, 1);
+            log.gate.open();
+            let writing = if is_the_first {
+                holder
+            } else {
+                assert!(holder.join().unwrap(), "the others are left");
+                let handover = Arc::clone(&handover);
+                thread::spawn(move || handover.submit(&mut 1, NORMAL).wake_driver)
+            };
+            log.later_gate.await_somebody();
+            let queued = Handed { outcome: None, wake_driver: false };
+            assert_eq!(handover.submit(&mut 2, URGENT), queued);
+            log.later_gate.open();
+            assert!(writing.join().unwrap(), "what is not urgent is left");
+            assert_eq!(log.written()[1 + others + MAX_RUN..], [2]);
+        };
+        shuttle::check_random(scenario, 100);
+        shuttle::check_pct(scenario, 100, 3);
+    }
+}
+
+#[test]
+fn a_full_backlog_makes_senders_help() {
+    let scenario = || {
+        let (log, handover, holder) = held();
+        // The last one that the first writer may write for others waits at a gate of its own.
+        fill(&handover, MAX_RUN - 1);
+        handover.submit(&mut { GATED_LATER }, NORMAL);
+        fill(&handover, MAX_BACKLOG - MAX_RUN - 1);
+        // Two of one thread, which finds the backlog full between them.
+        handover.submit(&mut 1, NORMAL);
+        let helper = thread::spawn({
+            let handover = Arc::clone(&handover);
+            move || handover.submit(&mut 2, NORMAL).wake_driver
+        });
+        log.gate.open();
+        log.later_gate.await_somebody();
+        let filler = thread::spawn({
+            let handover = Arc::clone(&handover);
+            move || fill(&handover, MAX_RUN)
+        });
+        // Time to fill it; more cannot be asked, because it is full before where the helper got its job in.
+        (0..20 * MAX_RUN).for_each(|_| thread::yield_now());
+        log.later_gate.open();
+        let left = [holder, helper, filler].map(|thread| thread.join().unwrap());
+        while left.contains(&true) && handover.flush() {}
+        let mut written = log.written();
+        assert_eq!(written.len(), 1 + MAX_BACKLOG + MAX_RUN + 1);
+        written.retain(|&job| job <= 2);
+        assert_eq!(written, [1, 2], "the second has not overtaken the first");
+    };
+    shuttle::check_random(scenario, 50);
+    shuttle::check_pct(scenario, 50, 3);
+}
+
+#[test]
+fn who_had_the_writer_to_himself_writes_what_came_meanwhile() {
+    explore(|| {
+        let log = Log::default();
+        let handover = Arc::new(Handover::new(log.clone()));
+        let senders: Vec<_> = (0..2)
+            .map(|job| {
+                let handover = Arc::clone(&handover);
+                thread::spawn(move || assert!(!handover.submit(&mut { job }, NORMAL).wake_driver))
+            })
+            .collect();
+        handover.exclusively(|_| thread::yield_now());
+        for sender in senders {
+            sender.join().unwrap();
+        }
+        let mut written = log.written();
+        written.sort_unstable();
+        assert_eq!(written, [0, 1]);
+    });
+}
+
+#[test]
+fn what_waited_is_written_before_somebody_has_the_writer_to_himself() {
+    explore(|| {
+        let (log, handover, holder) = held();
+        handover.submit(&mut 1, NORMAL);
+        let closer = thread::spawn({
+            let (handover, log) = (Arc::clone(&handover), log.clone());
+            move || handover.exclusively(move |_| log.written())
+        });
+        log.gate.open();
+        holder.join().unwrap();
+        assert_eq!(closer.join().unwrap(), [GATED, 1]);
+    });
+}
+
+/// Goes the short way with this job where that is free, and the long one elsewhere; whether the driver is to be woken.
+fn send(handover: &Handover<Log>, mut job: usize) -> bool {
+    let write = |log: &mut Log| {
+        log.write(&mut job);
+        Some(())
+    };
+    match handover.at_once(write) {
+        Handed { outcome: Some(()), wake_driver } => wake_driver,
+        Handed { outcome: None, wake_driver } => handover.submit(&mut job, NORMAL).wake_driver || wake_driver,
+    }
+}
+
+#[test]
+fn the_short_way_overtakes_nothing_of_the_same_thread() {
+    /// A thread's jobs, and which of them try the short way first.
+    type Jobs = [(usize, bool); 3];
+    const ONE: Jobs = [(1, false), (2, true), (3, false)];
+    const OTHERS: [Jobs; 2] =
+        [[(11, false), (12, false), (13, false)], [(11, true), (12, false), (13, true)]];
+    for other in OTHERS {
+        explore(move || {
+            let log = Log::default();
+            let handover = Arc::new(Handover::new(log.clone()));
+            let senders = [ONE, other].map(|jobs| {
+                let handover = Arc::clone(&handover);
+                let hand_in = move |(mut job, short)| match short {
+                    true => send(&handover, job),
+                    false => handover.submit(&mut job, NORMAL).wake_driver,
+                };
+                thread::spawn(move || jobs.map(hand_in))
+            });
+            for sender in senders {
+                assert_eq!(sender.join().unwrap(), [false; 3], "nothing is left to the driver");
+            }
+            let written = log.written();
+            let of = |jobs: Jobs| {
+                written.iter().copied().filter(move |&job| jobs.iter().any(|&(own, _)| own == job))
+            };
+            assert!(of(ONE).eq([1, 2, 3]) && of(other).eq([11, 12, 13]), "{written:?}");
+            assert_eq!(written.len(), 6);
+        });
+    }
+}
+
+#[test]
+fn the_short_way_leaves_nothing_behind_of_what_came_meanwhile() {
+    // Also where it turns out to be the wrong one, and nothing else is handed in after it.
+    for gives in [Some(()), None] {
+        explore(move || {
+            let log = Log::default();
+            let handover = Arc::new(Handover::new(log.clone()));
+            let sender = thread::spawn({
+                let handover = Arc::clone(&handover);
+                move || handover.submit(&mut 1, NORMAL).wake_driver
+            });
+            let handed = handover.at_once(|_| {
+                thread::yield_now();
+                gives
+            });
+            assert!(!handed.wake_driver && !sender.join().unwrap(), "nothing is left to the driver");
+            assert_eq!(log.written(), [1]);
+        });
+    }
+}
+
+#[test]
+fn the_short_way_says_what_it_leaves_to_the_driver() {
+    let scenario = || {
+        let log = Log::default();
+        let handover = Arc::new(Handover::new(log.clone()));
+        let (holds, filled) = (Arc::new(Gate::default()), MAX_RUN + 1);
+        let holder = thread::spawn({
+            let (handover, holds) = (Arc::clone(&handover), Arc::clone(&holds));
+            move || {
+                handover
+                    .at_once(|_| -> Option<()> {
+                        holds.pass();
+                        None
+                    })
+                    .wake_driver
+            }
+        });
+        holds.await_somebody();
+        assert!(!fill(&handover, filled), "the holder looks after them");
+        holds.open();
+        assert!(holder.join().unwrap(), "one is left");
+        assert_eq!(log.written().len(), MAX_RUN);
+        assert!(!handover.flush());
+        assert_eq!(log.written().len(), filled);
+    };
+    shuttle::check_random(scenario, 100);
+    shuttle::check_pct(scenario, 100, 3);
+}

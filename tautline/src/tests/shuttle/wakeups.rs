@@ -1,0 +1,118 @@
+//! No wake-up is lost: who rings is heard, however the sleeper comes and goes, and what waits at the gate is sent although its
+//! sender goes away. Lost, the scenario would stand still, which shuttle reports.
+
+use std::time::Duration;
+
+use super::explore;
+use shuttle::sync::{Arc, Condvar, Mutex};
+use shuttle::thread;
+use tautline_proto::{Priority, WallTime};
+
+use crate::sending::gate::{Gate, GateSigns, Watch};
+use crate::sending::line::{Target, Terms};
+use crate::sync::bell::Bell;
+
+/// A bell with a descriptor, as the socket's wait has: written to, it ends the present sleep or the next one.
+struct Doorbell {
+    bell: Bell,
+    written: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Doorbell {
+    fn new() -> Self {
+        Self { bell: Bell::new(), written: Mutex::new(false), changed: Condvar::new() }
+    }
+
+    fn ring(&self) {
+        if self.bell.ring() {
+            *self.written.lock().unwrap() = true;
+            self.changed.notify_one();
+        }
+    }
+
+    /// Sleeps until rung; without a limit, so that a lost ring stops the test.
+    fn wait(&self) {
+        self.bell.sleep(|may| {
+            let mut written = self.written.lock().unwrap();
+            while may && !*written {
+                written = self.changed.wait(written).unwrap();
+            }
+            *written = false;
+        });
+    }
+}
+
+#[test]
+fn every_ring_is_heard() {
+    explore(|| {
+        const ITEMS: usize = 3;
+        let (door, items) = (Arc::new(Doorbell::new()), Arc::new(Mutex::new(0)));
+        let bringer = thread::spawn({
+            let (door, items) = (Arc::clone(&door), Arc::clone(&items));
+            move || {
+                for _ in 0..ITEMS {
+                    *items.lock().unwrap() += 1;
+                    door.ring();
+                }
+            }
+        });
+        let mut taken = 0;
+        while taken < ITEMS {
+            // Some waits ask before they sleep.
+            if taken % 2 == 0 || !door.bell.has_rung() {
+                door.wait();
+            }
+            taken += std::mem::take(&mut *items.lock().unwrap());
+        }
+        bringer.join().unwrap();
+    });
+}
+
+#[test]
+fn what_waits_at_the_gate_is_sent_although_its_senders_go_away() {
+    explore(|| {
+        const SENDERS: u64 = 2;
+        const MESSAGES: u64 = 2;
+        let signs = Arc::new(GateSigns::default());
+        let gate = Gate::new(Duration::from_micros(20), 1452, Arc::clone(&signs));
+        let (gate, door) = (Arc::new(Mutex::new(gate)), Arc::new(Doorbell::new()));
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|_| {
+                let (signs, gate, door) = (Arc::clone(&signs), Arc::clone(&gate), Arc::clone(&door));
+                thread::spawn(move || {
+                    for _ in 0..MESSAGES {
+                        let frame = [1, 0, 0, 0];
+                        let (target, priority, made) = (Target::All, Priority::Normal, WallTime::default());
+                        let terms = Terms::new(target, priority, made);
+                        assert!(gate.lock().unwrap().push(&frame, &terms));
+                        if signs.need_a_watch() {
+                            door.ring();
+                        }
+                    }
+                })
+            })
+            .collect();
+        let mut watch = Watch::new(signs, Duration::from_micros(20));
+        let mut sent = 0;
+        while sent < SENDERS * MESSAGES {
+            let again = watch.look(|| {
+                let mut gate = gate.lock().unwrap();
+                if !gate.is_empty() {
+                    let (pack, ..) = gate.take();
+                    sent += pack.messages();
+                    gate.give_back(pack);
+                }
+            });
+            match again {
+                // A driver that looks again soon sleeps no longer than that.
+                Some(_) => thread::yield_now(),
+                None if sent < SENDERS * MESSAGES => door.wait(),
+                None => {}
+            }
+        }
+        for sender in senders {
+            sender.join().unwrap();
+        }
+    });
+}
