@@ -9,8 +9,8 @@ use tautline_proto::wire::native::BadText;
 use crate::config::Wire;
 use crate::config::{ConfigError, Endpoint};
 use crate::machine::fault::SocketFault;
+use crate::message::target::Target;
 use crate::payload::EncodeError;
-use crate::sending::line::Target;
 use tautline_proto::{ContentType, Delivery, PeerId};
 
 /// Why connecting failed. Cloneable, because concurrent calls share one outcome.

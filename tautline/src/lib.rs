@@ -57,27 +57,27 @@ mod watchdog;
 
 pub use config::{
     Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DurationError, Endpoint, EndpointError,
-    EndpointProblem, History, InboxPolicy, Key, Profile, Qos, Role, Settings, StreamKey, Streams, WaitPolicy,
-    Wire, parse_duration,
+    EndpointProblem, History, InboxPolicy, Key, Profile, Qos, Role, Selector, Settings, StreamKey, Streams,
+    WaitPolicy, Wire, parse_duration,
 };
 pub use connection::directory::PeerInfo;
 pub use connection::events::{EVENT_QUEUE, Event, Events, NextEvent};
 pub use connection::statistics::Statistics;
 pub use driver::TURN_BUDGET;
 pub use error::{ConnectError, SendError, Unsupported};
-pub use handlers::{HandlerFuture, HandlerStats, Selector};
+pub use handlers::{HandlerFuture, HandlerStats};
 pub use interface::caller_driven::Driver;
 pub use interface::protocol::CommunicationProtocol;
 pub use interface::{UdpInterface, create_udp_client, create_udp_server};
 pub use machine::fault::{SocketFault, SocketFaults};
 pub use machine::realtime::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
 pub use message::metadata::Metadata;
+pub use message::target::Target;
 pub use message::{Arrival, Message};
 pub use payload::{DecodeError, EncodeError, Payload, PayloadLimits};
 pub use receiving::inbox::{InboxStats, Receive, ReceiveError};
 pub use receiving::requests::{Request, RequestError};
 pub use sending::deliveries::DeliveryStats;
-pub use sending::line::Target;
 pub use sending::receipt::Receipt;
 pub use sending::reply::Reply;
 pub use sending::send::Sent;

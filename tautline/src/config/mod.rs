@@ -25,6 +25,7 @@ mod impair;
 mod keys;
 mod profile;
 mod qos;
+mod selector;
 mod sources;
 mod streams;
 mod value;
@@ -35,6 +36,7 @@ pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, EndpointProblem};
 pub use error::ConfigError;
 pub use keys::{Config, Key, Settings};
 pub use qos::{History, Qos, StreamKey};
+pub use selector::Selector;
 pub use streams::Streams;
 pub use value::{InboxPolicy, Profile, Role, WaitPolicy, Wire};
 
@@ -139,16 +141,6 @@ impl Settings {
             max_size: self.max_message_size,
             max_depth: self.max_depth,
             nonfinite: self.nonfinite,
-        }
-    }
-
-    /// What holds for handlers that do not say otherwise.
-    pub(crate) const fn handler_defaults(&self) -> crate::handlers::Settings {
-        crate::handlers::Settings {
-            time_limit: self.handler_time_limit,
-            concurrency: self.handler_concurrency,
-            backlog: self.handler_backlog,
-            ordered: true,
         }
     }
 

@@ -6,8 +6,8 @@ use super::durations::show_duration;
 use super::error::{ConfigError, nearest_key, nearest_stream_key};
 use super::invalid;
 use super::qos::{Qos, STREAM_KEYS, StreamKey};
+use super::selector::Selector;
 use super::value::{Given, Profile, Wire};
-use crate::handlers::Selector;
 use tautline_proto::{Delivery, MessageType};
 
 /// Settings for streams of messages, by type and channel.

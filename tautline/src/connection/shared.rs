@@ -14,12 +14,12 @@ use crate::connection::directory::Directory;
 use crate::connection::events::Event;
 use crate::connection::lifecycle::Lifecycle;
 use crate::connection::status::Status;
-use crate::handlers::Handlers;
+use crate::handlers::{self, Handlers};
 use crate::machine::clock::Clock;
+use crate::machine::clock::wall_now;
 use crate::machine::fault::FaultCounters;
 use crate::machine::realtime::Realtime;
 use crate::message::pool::Pool;
-use crate::message::wall_now;
 use crate::receiving::inbox::Inbox;
 use crate::receiving::requests::Requests;
 use crate::sending::deliveries::{DeliverySigns, UnderWay};
@@ -63,7 +63,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: Config, settings: &Settings, caller_driven: bool) -> Self {
-        let (role, handler_defaults) = (settings.role, settings.handler_defaults());
+        let (role, handler_defaults) = (settings.role, handlers::Settings::of(settings));
         let pool = Arc::new(Pool::new());
         let line = Line::default();
         Self {

@@ -11,7 +11,7 @@ pub(crate) mod patience;
 mod reading;
 
 use crate::sync::Arc;
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::Ordering;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -33,7 +33,8 @@ use crate::driver::patience::Patience;
 use crate::error::{ConnectError, SendError};
 use crate::handlers::Dispatcher;
 use crate::machine::fault::SocketFault;
-use crate::machine::socket::{Granted, Socket, Waiter, Waker};
+use crate::machine::life::Life;
+use crate::machine::socket::{Granted, Socket, Waiter};
 use crate::message::Arrival;
 use crate::sending::gate::Watch;
 use crate::sending::line::Line;
@@ -52,46 +53,6 @@ const MAX_PUT_OFF: u32 = 64;
 
 /// How long a turn pauses after an error of the socket that will not go away by itself.
 const ERROR_PAUSE: Duration = Duration::from_millis(1);
-
-/// Ends a connection from any thread.
-#[derive(Debug)]
-pub(crate) struct Life {
-    /// Order: set (release) before the waker is called, read (acquire) by the driver between two datagrams: one
-    /// that sees it takes in nothing more.
-    stopped: AtomicBool,
-    /// Order: relaxed; only the driver itself, from inside a handler, sets it.
-    orphaned: AtomicBool,
-    waker: Waker,
-}
-
-impl Life {
-    pub(crate) const fn new(waker: Waker) -> Self {
-        Self { stopped: AtomicBool::new(false), orphaned: AtomicBool::new(false), waker }
-    }
-
-    pub(crate) fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
-    }
-
-    /// The connection was ended by the driver itself, from inside a handler: nobody waits until the driver has
-    /// finished, so another connection may have begun, which it must leave alone.
-    pub(crate) fn orphan(&self) {
-        self.orphaned.store(true, Ordering::Relaxed);
-    }
-
-    fn is_orphaned(&self) -> bool {
-        self.orphaned.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn wake(&self) {
-        self.waker.wake();
-    }
-}
 
 /// Drives one connection; whoever owns it turns.
 pub(crate) struct Turner {

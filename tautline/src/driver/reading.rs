@@ -9,8 +9,9 @@ use super::arrivals::Came;
 use super::outlets::{CATCH_UP_BUDGET, Outlets};
 use super::{Buffers, Sink, TURN_BUDGET, Turner};
 use crate::driver::patience::Next;
+use crate::machine::clock::wall_now;
 use crate::machine::socket::{Arrived, RECEIVE_BUFFER, Received};
-use crate::message::{Arrival, wall_now};
+use crate::message::Arrival;
 use crate::receiving::waiting::Limits;
 use tautline_proto::{DropReason, WallTime};
 

@@ -4,12 +4,13 @@ use crate::sync::{Arc, Mutex};
 use crate::sync::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
+use super::Handlers;
 use super::backlog::{Backlog, Job};
 use super::handler::{Handler, InlineFn, Kind, Settings};
 use super::stats::HandlerStats;
 use super::task::CancelHandle;
 use super::worker::Queue;
-use super::{Handlers, Selector};
+use crate::config::Selector;
 use crate::sync::quietly::{DropQuietly, quietly};
 use tautline_proto::Counter;
 

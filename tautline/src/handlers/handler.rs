@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::config;
 use crate::message::Message;
 use tautline_proto::MessageRef;
 
@@ -61,6 +62,18 @@ pub(crate) struct Settings {
     pub(crate) concurrency: usize,
     pub(crate) backlog: usize,
     pub(crate) ordered: bool,
+}
+
+impl Settings {
+    /// The defaults that a configuration sets for handlers.
+    pub(crate) const fn of(settings: &config::Settings) -> Self {
+        Self {
+            time_limit: settings.handler_time_limit,
+            concurrency: settings.handler_concurrency,
+            backlog: settings.handler_backlog,
+            ordered: true,
+        }
+    }
 }
 
 /// What a queued handler says of its settings; the interface's configuration says the rest.

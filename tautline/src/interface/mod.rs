@@ -11,12 +11,13 @@ use crate::sync::Arc;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::config::Selector;
 use crate::config::{Config, ConfigError, Role};
 use crate::connection::directory::PeerInfo;
 use crate::connection::events::Events;
 use crate::connection::shared::Shared;
 use crate::connection::statistics::Statistics;
-use crate::handlers::{Handler, HandlerStats, Selector};
+use crate::handlers::{Handler, HandlerStats};
 use crate::machine::realtime::RealtimeReport;
 use crate::message::Message;
 use crate::receiving::inbox::{Receive, ReceiveError};

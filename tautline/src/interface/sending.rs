@@ -6,8 +6,8 @@ use super::UdpInterface;
 use crate::error::SendError;
 use crate::message::Message;
 use crate::message::metadata::Metadata;
+use crate::message::target::Target;
 use crate::payload::Payload;
-use crate::sending::line::Target;
 use crate::sending::send::Sent;
 use tautline_proto::ContentType;
 

@@ -8,9 +8,9 @@ use super::UdpInterface;
 use crate::error::SendError;
 use crate::message::Message;
 use crate::message::metadata::Metadata;
+use crate::message::target::Target;
 use crate::payload::Payload;
 use crate::receiving::requests::{Request, RequestError};
-use crate::sending::line::Target;
 use crate::sending::receipt::Receipt;
 
 impl UdpInterface {

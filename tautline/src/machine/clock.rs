@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tautline_proto::{Instant as Steady, Now};
-
-use crate::message::wall_now;
+use tautline_proto::{Instant as Steady, Now, WallTime};
 
 /// Reads both clocks; the steady one counts from the interface's creation.
 #[derive(Clone, Copy, Debug)]
@@ -36,4 +34,23 @@ impl Clock {
     pub(crate) fn instant(self, at: Steady) -> Instant {
         self.start + Duration::from_nanos(at.as_nanos())
     }
+}
+
+/// The wall clock; the ends of its range when the machine's is set beyond them.
+#[cfg(unix)]
+#[inline]
+pub(crate) fn wall_now() -> WallTime {
+    // One call per message: std's two types for the same time would be a fifth of its cost.
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    WallTime::from_nanos(now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec))
+}
+
+/// The wall clock; the ends of its range when the machine's is set beyond them.
+#[cfg(not(unix))]
+pub(crate) fn wall_now() -> WallTime {
+    use std::time::SystemTime;
+    WallTime::from_nanos(match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
+    })
 }

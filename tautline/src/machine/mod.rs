@@ -4,5 +4,6 @@
 
 pub(crate) mod clock;
 pub(crate) mod fault;
+pub(crate) mod life;
 pub(crate) mod realtime;
 pub(crate) mod socket;

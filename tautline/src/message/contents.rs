@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
+use crate::machine::clock::wall_now;
 use crate::message::metadata::Metadata;
 use crate::message::pool::Pool;
-use crate::message::{Arrival, Message, wall_now};
+use crate::message::{Arrival, Message};
 use crate::payload::{self, DecodeError, Payload};
 use tautline_proto::{Id, MessageRef, PeerId};
 

@@ -6,6 +6,7 @@
 pub(crate) mod contents;
 pub(crate) mod metadata;
 pub(crate) mod pool;
+pub(crate) mod target;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -289,23 +290,4 @@ fn append_id(bytes: &mut Vec<u8>, id: &Id<'_>) -> StoredId {
         Id::Number(number) => StoredId::Number(*number),
         Id::Text(text) => StoredId::Text(append(bytes, text.as_bytes())),
     }
-}
-
-/// The wall clock; the ends of its range when the machine's is set beyond them.
-#[cfg(unix)]
-#[inline]
-pub(crate) fn wall_now() -> WallTime {
-    // One call per message: std's two types for the same time would be a fifth of its cost.
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    WallTime::from_nanos(now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec))
-}
-
-/// The wall clock; the ends of its range when the machine's is set beyond them.
-#[cfg(not(unix))]
-pub(crate) fn wall_now() -> WallTime {
-    use std::time::SystemTime;
-    WallTime::from_nanos(match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
-    })
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use tautline_proto::wire::native::{Pack, Place};
 use tautline_proto::{Priority, WallTime};
 
-use crate::sending::line::{Target, Terms};
+use crate::message::target::Target;
+use crate::sending::line::Terms;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// So many messages in a row must follow closely before one waits.

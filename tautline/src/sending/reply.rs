@@ -9,8 +9,8 @@ use crate::connection::shared::Shared;
 use crate::error::SendError;
 use crate::message::Arrival;
 use crate::message::metadata::Metadata;
+use crate::message::target::Target;
 use crate::payload::Payload;
-use crate::sending::line::Target;
 use crate::sending::send::Sent;
 use tautline_proto::{ContentType, Id, MessageRef, PeerId};
 

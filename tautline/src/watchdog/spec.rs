@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::periods::{MAX_PERIODS, Periods};
-use crate::handlers::Selector;
+use crate::config::Selector;
 use tautline_proto::{MessageType, PeerId};
 
 /// What is to be watched, and for how long it may be silent; see [`UdpInterface::watch`](crate::UdpInterface::watch).

@@ -173,7 +173,7 @@ impl Watch {
 
     #[inline]
     pub(super) fn is_fed_by(&self, message: &MessageRef<'_>, peer: PeerId) -> bool {
-        let is_one = |selector: crate::handlers::Selector| {
+        let is_one = |selector: crate::config::Selector| {
             selector.message_type == message.message_type
                 && selector.channel.is_none_or(|channel| channel == message.channel)
         };

@@ -21,7 +21,7 @@ use crate::message::{Arrival, Message};
 use crate::receiving::waiting::Limits;
 use crate::tests::{arrival, number_of, numbered, peer};
 use crate::{DropReason, MessageRef, Priority};
-use MessageType::{Command, Data, Status};
+use tautline_proto::MessageType::{self, Command, Data, Status};
 
 /// Long enough to never pass in a test that works.
 const LONG: Duration = Duration::from_secs(60);

@@ -379,11 +379,11 @@ mod tests {
     fn the_kernel_stamps_what_arrives() {
         let (to, from) = (Socket::bind(local()).unwrap(), Socket::bind(local()).unwrap());
         assert!(to.stamp());
-        let before = crate::message::wall_now();
+        let before = crate::machine::clock::wall_now();
         from.send(b"now", to.local_address()).unwrap();
         let Received::Datagrams(arrived) = wait_for(&to) else { panic!("it came") };
         let stamp = arrived.stamp.expect("asked for");
-        assert!(before <= stamp && stamp <= crate::message::wall_now());
+        assert!(before <= stamp && stamp <= crate::machine::clock::wall_now());
         assert_eq!((arrived.len, arrived.each, arrived.from), (3, 3, from.local_address()));
     }
 

@@ -14,9 +14,10 @@ use tautline_proto::wire::native::{HEADER_LEN, Pack};
 use tautline_proto::{Counter, DropReason, Drops, Now, Priority, WallTime};
 
 use crate::error::SendError;
+use crate::machine::clock::wall_now;
 use crate::machine::fault::{FaultCounters, SocketFault};
 use crate::machine::socket::Socket;
-use crate::message::wall_now;
+use crate::message::target::Target;
 use crate::receiving::lanes::{LANES, lane_of};
 use crate::sending::deliveries::{Deliveries, DeliverySigns};
 use crate::sending::gate::Gate;
@@ -25,30 +26,6 @@ use crate::sending::send::{Link, Sent};
 
 pub(crate) use ready::Ready;
 pub(crate) use reliable::Reliably;
-
-/// To whom a message goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Target {
-    /// Every peer: a client's only one is its server, a server's are all its clients.
-    #[default]
-    All,
-    /// One peer.
-    Peer(PeerId),
-    /// The peer at this address.
-    Address(SocketAddr),
-}
-
-impl From<PeerId> for Target {
-    fn from(peer: PeerId) -> Self {
-        Self::Peer(peer)
-    }
-}
-
-impl From<SocketAddr> for Target {
-    fn from(address: SocketAddr) -> Self {
-        Self::Address(address)
-    }
-}
 
 // A rank for each priority.
 const _: () = assert!(RANKS == LANES);

@@ -6,7 +6,9 @@ use tautline_proto::endpoint::{Refusal, Spent};
 use tautline_proto::wire::native::{HEADER_LEN, Pack};
 use tautline_proto::{Instant, Now, PeerId};
 
-use super::{Failed, Job, Line, Open, Target, unknown};
+use super::{Failed, Job, Line, Open, unknown};
+use crate::message::target::Target;
+
 use crate::error::SendError;
 use crate::sending::deliveries::UnderWay;
 use crate::sending::receipt::Tracker;

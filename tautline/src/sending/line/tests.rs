@@ -7,7 +7,7 @@ use tautline_proto::endpoint::{Encoder, EndpointConfig, Event, Role, Start, Wire
 use tautline_proto::wire::native::{Head, begin_message, finish_message};
 
 use super::*;
-use crate::driver::Life;
+use crate::machine::life::Life;
 use crate::machine::socket::Waiter;
 use crate::tests::{CLASSIC, classic_datagram, endpoint_config};
 use crate::{ContentType, Delivery, PayloadLimits, Wire};

@@ -10,13 +10,15 @@ use tautline_proto::wire::native::{self, HEADER_LEN, Head, Place};
 
 use crate::config::{Streams, Wire};
 use crate::connection::shared::Shared;
-use crate::driver::Life;
 use crate::error::{SendError, Unsupported};
+use crate::machine::clock::wall_now;
+use crate::machine::life::Life;
 use crate::message::metadata::Metadata;
-use crate::message::wall_now;
+use crate::message::target::Target;
 use crate::payload::{self, EncodeError, Payload, PayloadLimits};
 use crate::sending::handover::Handed;
-use crate::sending::line::{Failed, Job, Line, Ready, Reliably, Target, Terms};
+use crate::sending::line::{Failed, Job, Line, Ready, Reliably, Terms};
+
 use crate::sending::receipt::{Receipt, Tracker};
 use tautline_proto::{ContentType, Delivery, Id, WallTime};
 

@@ -8,8 +8,9 @@ use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 use tautline_proto::{Priority, WallTime};
 
+use crate::message::target::Target;
 use crate::sending::gate::{Gate, GateSigns, Watch};
-use crate::sending::line::{Target, Terms};
+use crate::sending::line::Terms;
 use crate::sync::bell::Bell;
 
 /// A bell with a descriptor, as the socket's wait has: written to, it ends the present sleep or the next one.
