@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::stats::Counter;
+use crate::counter::Counter;
 
 /// Defines the enum together with its table, so that no reason can be without a name.
 macro_rules! drop_reasons {

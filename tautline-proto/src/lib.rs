@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod counter;
 mod drops;
 pub mod endpoint;
 pub mod json;
@@ -25,14 +26,14 @@ mod time;
 pub mod window;
 pub mod wire;
 
+pub use counter::Counter;
 pub use drops::{DropCounters, DropReason, Drops};
 pub use message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority, UnknownName};
 pub use path::PeerClock;
 pub use peer::{PeerId, SessionId};
 pub use state::{Cause, ConnectionState};
 pub use stats::{
-    Counter, InboundCounters, InboundStats, PathStats, PeerRxCounters, PeerRxStats, PeerTxCounters,
-    PeerTxStats,
+    InboundCounters, InboundStats, PathStats, PeerRxCounters, PeerRxStats, PeerTxCounters, PeerTxStats,
 };
 pub use time::{Instant, Now, WallTime};
 pub use window::{Verdict, Window, WindowCounts};

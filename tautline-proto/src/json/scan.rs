@@ -1,7 +1,7 @@
 //! The scanner: walks over JSON text once, without recursion, and reports what it passes.
 
+use super::limits::{Check, JsonFault, JsonLimits, NonFinite};
 use super::string::RawString;
-use super::{Check, JsonFault, JsonLimits, NonFinite};
 
 /// Receives the parts of a value as the scanner passes them.
 pub(super) trait Sink {
