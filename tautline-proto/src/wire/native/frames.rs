@@ -1,14 +1,10 @@
-//! Reading: the frames of a datagram, in place.
+//! The frames of a datagram, in place.
 
-use alloc::borrow::Cow;
-use core::time::Duration;
-
-use super::delivery::{Ack, Fragment};
+use super::control::{Ack, Heartbeat, Token};
+use super::decode::MessageFrame;
+use super::fragment::Fragment;
+use super::layout::frame_type;
 use super::reader::Reader;
-use super::write::numbers_len;
-use super::{Heartbeat, Token, field, frame_type};
-use crate::drops::DropReason;
-use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority};
 
 /// The frames of a datagram, one after the other.
 #[derive(Clone, Debug, Default)]
@@ -121,128 +117,7 @@ impl Frame<'_> {
     }
 }
 
-fn read_lifespan(fields: &mut Reader<'_>) -> Option<Duration> {
-    let micros = fields.u32().filter(|&micros| micros > 0)?;
-    Some(Duration::from_micros(micros.into()))
-}
-
 fn read_echo(mut fields: Reader<'_>) -> Option<Frame<'_>> {
     let token = Token::read(&mut fields)?;
     Some(Frame::Echo { token, name: fields.name()? })
-}
-
-impl Token {
-    fn read(fields: &mut Reader<'_>) -> Option<Self> {
-        Some(Self { issued_ms: fields.u64()?, proof: fields.u64()? })
-    }
-}
-
-impl Heartbeat {
-    fn read(mut fields: Reader<'_>) -> Option<Self> {
-        Some(Self { stamp: fields.u64()?, wall: fields.stamp()?, echo: fields.u64()?, held: fields.u64()? })
-    }
-}
-
-/// How many bytes, at the beginning of a message's body, say what kind of message it is.
-pub(crate) const KIND_LEN: usize = 4;
-
-/// A message frame whose lengths are right; its fields are decoded on demand.
-#[derive(Clone, Copy, Debug)]
-pub struct MessageFrame<'a> {
-    pub(crate) flags: u8,
-    pub(crate) body: &'a [u8],
-}
-
-impl<'a> MessageFrame<'a> {
-    /// Decodes the message; `default_id` and `default_source` stand for fields that did not travel.
-    ///
-    /// # Errors
-    ///
-    /// `UnsupportedFlags` for features of a later build, `Malformed` for fields that break the rules.
-    pub fn decode(self, default_id: u64, default_source: &'a str) -> Result<MessageRef<'a>, DropReason> {
-        let mut message = MessageRef::default();
-        self.decode_into(&mut message, default_id, default_source)?;
-        Ok(message)
-    }
-
-    /// As [`decode`](Self::decode), where the message is to stand: it is large enough for its copies to be felt. What an
-    /// error leaves there is no message.
-    #[inline]
-    pub(crate) fn decode_into(
-        self,
-        message: &mut MessageRef<'a>,
-        default_id: u64,
-        default_source: &'a str,
-    ) -> Result<(), DropReason> {
-        message.delivery = match self.delivery() {
-            Some(delivery) if self.flags & !field::ALL == 0 => delivery,
-            _ => return Err(DropReason::UnsupportedFlags),
-        };
-        self.read_fields(message, default_id, default_source).ok_or(DropReason::Malformed)
-    }
-
-    /// How the message was sent; `None` for a class of a later build.
-    #[inline]
-    pub(crate) fn delivery(self) -> Option<Delivery> {
-        Delivery::from_wire(self.body.first().map_or(0, |first| first >> 6))
-    }
-
-    /// What of a message without optional fields that was sent by best effort, as most are, its neighbours have too:
-    /// type, priority, content type and channel. `None` of others.
-    #[inline]
-    pub(crate) fn kind_if_bare(self) -> Option<[u8; KIND_LEN]> {
-        let is_bare = self.flags == 0 && self.delivery() == Some(Delivery::BestEffort);
-        self.body.first_chunk().copied().filter(|_| is_bare)
-    }
-
-    /// As [`decode_into`](Self::decode_into), where that has decoded a message of this bare kind before, with the same default
-    /// source. `None`: this one is of another kind or broken, and nothing was done.
-    #[inline]
-    pub(crate) fn decode_alike_into(
-        self,
-        kind: [u8; KIND_LEN],
-        message: &mut MessageRef<'a>,
-        default_id: u64,
-    ) -> Option<()> {
-        let mut fields = Reader(self.body);
-        let is_alike = self.flags == 0 && fields.array() == Some(kind);
-        message.timestamp = is_alike.then(|| fields.stamp())??;
-        message.message_id = Id::Number(default_id);
-        message.payload = fields.0;
-        Some(())
-    }
-
-    /// Reads what every message has.
-    #[inline]
-    fn read_fixed(self, fields: &mut Reader<'a>, message: &mut MessageRef<'a>) -> Option<()> {
-        let [kind, content_type, channel, channel_low] = fields.array::<KIND_LEN>()?;
-        message.message_type = MessageType::from_wire(kind & 0x0f)?;
-        // Priorities count from 1; on the wire they have two bits.
-        message.priority = Priority::from_wire((kind >> 4 & 0b11) + 1)?;
-        message.content_type = ContentType::from_wire(content_type)?;
-        message.channel = u16::from_be_bytes([channel, channel_low]);
-        message.timestamp = fields.stamp()?;
-        Some(())
-    }
-
-    #[inline]
-    fn read_fields(
-        self,
-        message: &mut MessageRef<'a>,
-        default_id: u64,
-        default_source: &'a str,
-    ) -> Option<()> {
-        let mut fields = Reader(self.body);
-        self.read_fixed(&mut fields, message)?;
-        fields.bytes(numbers_len(message.delivery))?;
-        let has = |flag: u8| self.flags & flag != 0;
-        message.message_id = if has(field::MESSAGE_ID) { fields.id()? } else { Id::Number(default_id) };
-        message.source = Cow::Borrowed(if has(field::SOURCE) { fields.text()? } else { default_source });
-        message.destination =
-            if has(field::DESTINATION) { Some(Cow::Borrowed(fields.text()?)) } else { None };
-        message.correlation_id = if has(field::CORRELATION_ID) { Some(fields.id()?) } else { None };
-        message.lifespan = if has(field::LIFESPAN) { Some(read_lifespan(&mut fields)?) } else { None };
-        message.payload = fields.0;
-        Some(())
-    }
 }

@@ -5,7 +5,8 @@
 
 use alloc::vec::Vec;
 
-use super::{HEADER_LEN, Header, MAX_DATAGRAM, TRAILER_LEN, begin_datagram, fill_header, fill_trailer};
+use super::datagram::{Header, begin_datagram, fill_header, fill_trailer};
+use super::layout::{HEADER_LEN, MAX_DATAGRAM, TRAILER_LEN};
 
 /// The most datagrams in a pack: what every kernel with UDP segmentation offload takes at once.
 pub const MAX_DATAGRAMS: usize = 64;

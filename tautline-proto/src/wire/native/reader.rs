@@ -1,6 +1,6 @@
 //! Fields off the front of a slice.
 
-use super::MAX_NAME;
+use super::layout::MAX_NAME;
 use crate::message::Id;
 use crate::time::WallTime;
 

@@ -3,7 +3,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::*;
+use crate::drops::DropReason;
 use crate::message::{ContentType, Id, MessageRef, MessageType, Priority};
+use crate::peer::SessionId;
+use crate::time::WallTime;
 use core::time::Duration;
 
 const SESSION: SessionId = SessionId::from_bits(0x0102_0304_0506_0708);

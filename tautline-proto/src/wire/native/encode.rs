@@ -1,13 +1,10 @@
-//! Writing: frames appended to a buffer.
+//! Writing a message frame.
 
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use super::{
-    Ack, FRAME_HEADER_LEN, Heartbeat, MAX_NAME, MAX_TEXT, MESSAGE_FIXED_LEN, TOKEN_LEN, Token, field,
-    frame_type,
-};
+use super::layout::{FRAME_HEADER_LEN, MAX_TEXT, MESSAGE_FIXED_LEN, field, frame_type, numbers_len};
 use crate::message::{ContentType, Delivery, Id, MessageType, Priority};
 use crate::time::WallTime;
 
@@ -127,20 +124,6 @@ fn write_optional(out: &mut Vec<u8>, head: &Head<'_>) -> Result<(), BadText> {
     Ok(())
 }
 
-/// How many bytes of a message's body hold its [`DeliveryNumbers`](super::DeliveryNumbers).
-pub(super) const fn numbers_len(delivery: Delivery) -> usize {
-    match delivery {
-        Delivery::BestEffort => 0,
-        Delivery::Reliable => 4,
-        Delivery::Ordered => 6,
-    }
-}
-
-/// A message's priority, by the first byte of its body.
-pub(crate) fn priority_of(first: u8) -> Priority {
-    Priority::from_wire((first >> 4 & 0b11) + 1).unwrap_or_default()
-}
-
 /// Where a message frame begins.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "finish_message needs it"]
@@ -154,102 +137,6 @@ pub fn finish_message(out: &mut [u8], start: MessageStart) -> bool {
     let Ok(body_len) = u16::try_from(out.len() - body_at) else { return false };
     out[body_at - 2..body_at].copy_from_slice(&body_len.to_be_bytes());
     true
-}
-
-/// Appends a control frame.
-pub fn write_control(out: &mut Vec<u8>, frame: &Control<'_>) {
-    match *frame {
-        Control::Heartbeat(heartbeat) => {
-            begin_control(out, frame_type::HEARTBEAT, 32);
-            out.extend_from_slice(&heartbeat.stamp.to_be_bytes());
-            out.extend_from_slice(&heartbeat.wall.as_nanos().to_be_bytes());
-            out.extend_from_slice(&heartbeat.echo.to_be_bytes());
-            out.extend_from_slice(&heartbeat.held.to_be_bytes());
-        }
-        Control::Close => begin_control(out, frame_type::CLOSE, 0),
-        Control::Hello => {
-            // Padded to the token that answers it: a forged source gets no more than was spent on it.
-            begin_control(out, frame_type::HELLO, 0);
-            out.resize(out.len() + TOKEN_LEN, frame_type::PADDING);
-        }
-        Control::Token(token) => {
-            begin_control(out, frame_type::TOKEN, TOKEN_LEN);
-            write_token(out, token);
-        }
-        Control::Echo { token, name } => {
-            let name = clipped(name);
-            begin_control(out, frame_type::ECHO, TOKEN_LEN + 1 + name.len());
-            write_token(out, token);
-            write_name(out, name);
-        }
-        Control::Accept(name) => {
-            let name = clipped(name);
-            begin_control(out, frame_type::ACCEPT, 1 + name.len());
-            write_name(out, name);
-        }
-        Control::Ack(ack) => {
-            begin_control(out, frame_type::ACK, 4 + ack.bitmap.len());
-            out.extend_from_slice(&ack.base.to_be_bytes());
-            out.extend_from_slice(ack.bitmap);
-        }
-        Control::Forward(base) => {
-            begin_control(out, frame_type::FORWARD, 4);
-            out.extend_from_slice(&base.to_be_bytes());
-        }
-        Control::UnknownSession => begin_control(out, frame_type::UNKNOWN_SESSION, 0),
-        Control::Refused => begin_control(out, frame_type::REFUSED, 0),
-    }
-}
-
-/// A control frame to be written.
-#[derive(Clone, Copy, Debug)]
-pub enum Control<'a> {
-    /// See [`Frame::Heartbeat`](super::Frame::Heartbeat).
-    Heartbeat(Heartbeat),
-    /// See [`Frame::Close`](super::Frame::Close).
-    Close,
-    /// See [`Frame::Hello`](super::Frame::Hello).
-    Hello,
-    /// See [`Frame::Token`](super::Frame::Token).
-    Token(Token),
-    /// See [`Frame::Echo`](super::Frame::Echo).
-    Echo {
-        /// The token as the server gave it.
-        token: Token,
-        /// The client's name.
-        name: &'a str,
-    },
-    /// See [`Frame::Accept`](super::Frame::Accept).
-    Accept(&'a str),
-    /// See [`Frame::Ack`](super::Frame::Ack).
-    Ack(Ack<'a>),
-    /// See [`Frame::Forward`](super::Frame::Forward).
-    Forward(u32),
-    /// See [`Frame::UnknownSession`](super::Frame::UnknownSession).
-    UnknownSession,
-    /// See [`Frame::Refused`](super::Frame::Refused).
-    Refused,
-}
-
-fn write_token(out: &mut Vec<u8>, token: Token) {
-    out.extend_from_slice(&token.issued_ms.to_be_bytes());
-    out.extend_from_slice(&token.proof.to_be_bytes());
-}
-
-#[allow(clippy::cast_possible_truncation)] // control bodies are below 150 bytes
-fn begin_control(out: &mut Vec<u8>, kind: u8, body_len: usize) {
-    out.extend_from_slice(&[kind, 0, 0, body_len as u8]);
-}
-
-/// As much of a name as travels: a longer one is cut where a character ends, so that it stays text.
-fn clipped(name: &str) -> &str {
-    &name[..name.floor_char_boundary(MAX_NAME)]
-}
-
-fn write_name(out: &mut Vec<u8>, name: &str) {
-    #[allow(clippy::cast_possible_truncation)] // clipped to MAX_NAME
-    out.push(name.len() as u8);
-    out.extend_from_slice(name.as_bytes());
 }
 
 fn write_text(out: &mut Vec<u8>, field: &'static str, text: Option<&str>) -> Result<(), BadText> {

@@ -1,0 +1,168 @@
+//! Control frames: their values, read and written.
+
+use alloc::vec::Vec;
+
+use super::layout::{DELIVERY_WINDOW, MAX_NAME, TOKEN_LEN, frame_type};
+use super::reader::Reader;
+use crate::time::{Instant, WallTime};
+
+/// Proof that a client receives at its address, without state at the server. docs/protocol.md §5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// When it was issued, on the server's steady clock, in milliseconds.
+    pub issued_ms: u64,
+    /// A keyed hash over address, session and time.
+    pub proof: u64,
+}
+
+impl Token {
+    /// When it was issued, on the server's steady clock.
+    #[must_use]
+    pub const fn issued(self) -> Instant {
+        Instant::from_nanos(self.issued_ms.saturating_mul(1_000_000))
+    }
+}
+
+/// A sign of life that lets its receiver measure. docs/protocol.md §7.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// When it was sent, on the sender's steady clock (ns); never 0.
+    pub stamp: u64,
+    /// When it was sent, on the sender's wall clock.
+    pub wall: WallTime,
+    /// The `stamp` of the receiver's heartbeat that the sender got last; 0 for none.
+    pub echo: u64,
+    /// How long the sender held that echo (ns).
+    pub held: u64,
+}
+/// Which reliable messages, or fragments of such, have arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack<'a> {
+    /// The low 32 bits of the lowest number that has not.
+    pub base: u32,
+    /// Bit `i` of byte `j`, counted from the lowest: whether number `base + 1 + 8 j + i` has.
+    pub bitmap: &'a [u8],
+}
+
+impl<'a> Ack<'a> {
+    pub(super) fn read(mut fields: Reader<'a>) -> Option<Self> {
+        let base = fields.u32()?;
+        #[allow(clippy::cast_possible_truncation)] // 128
+        const LONGEST: usize = (DELIVERY_WINDOW / 8) as usize;
+        Some(Self { base, bitmap: &fields.0[..fields.0.len().min(LONGEST)] })
+    }
+}
+
+impl Token {
+    pub(super) fn read(fields: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { issued_ms: fields.u64()?, proof: fields.u64()? })
+    }
+}
+
+impl Heartbeat {
+    pub(super) fn read(mut fields: Reader<'_>) -> Option<Self> {
+        Some(Self { stamp: fields.u64()?, wall: fields.stamp()?, echo: fields.u64()?, held: fields.u64()? })
+    }
+}
+
+/// Appends a control frame.
+pub fn write_control(out: &mut Vec<u8>, frame: &Control<'_>) {
+    match *frame {
+        Control::Heartbeat(heartbeat) => {
+            begin_control(out, frame_type::HEARTBEAT, 32);
+            out.extend_from_slice(&heartbeat.stamp.to_be_bytes());
+            out.extend_from_slice(&heartbeat.wall.as_nanos().to_be_bytes());
+            out.extend_from_slice(&heartbeat.echo.to_be_bytes());
+            out.extend_from_slice(&heartbeat.held.to_be_bytes());
+        }
+        Control::Close => begin_control(out, frame_type::CLOSE, 0),
+        Control::Hello => {
+            // Padded to the token that answers it: a forged source gets no more than was spent on it.
+            begin_control(out, frame_type::HELLO, 0);
+            out.resize(out.len() + TOKEN_LEN, frame_type::PADDING);
+        }
+        Control::Token(token) => {
+            begin_control(out, frame_type::TOKEN, TOKEN_LEN);
+            write_token(out, token);
+        }
+        Control::Echo { token, name } => {
+            let name = clipped(name);
+            begin_control(out, frame_type::ECHO, TOKEN_LEN + 1 + name.len());
+            write_token(out, token);
+            write_name(out, name);
+        }
+        Control::Accept(name) => {
+            let name = clipped(name);
+            begin_control(out, frame_type::ACCEPT, 1 + name.len());
+            write_name(out, name);
+        }
+        Control::Ack(ack) => {
+            begin_control(out, frame_type::ACK, 4 + ack.bitmap.len());
+            out.extend_from_slice(&ack.base.to_be_bytes());
+            out.extend_from_slice(ack.bitmap);
+        }
+        Control::Forward(base) => {
+            begin_control(out, frame_type::FORWARD, 4);
+            out.extend_from_slice(&base.to_be_bytes());
+        }
+        Control::UnknownSession => begin_control(out, frame_type::UNKNOWN_SESSION, 0),
+        Control::Refused => begin_control(out, frame_type::REFUSED, 0),
+    }
+}
+
+/// A control frame to be written.
+#[derive(Clone, Copy, Debug)]
+pub enum Control<'a> {
+    /// See [`Frame::Heartbeat`](super::Frame::Heartbeat).
+    Heartbeat(Heartbeat),
+    /// See [`Frame::Close`](super::Frame::Close).
+    Close,
+    /// See [`Frame::Hello`](super::Frame::Hello).
+    Hello,
+    /// See [`Frame::Token`](super::Frame::Token).
+    Token(Token),
+    /// See [`Frame::Echo`](super::Frame::Echo).
+    Echo {
+        /// The token as the server gave it.
+        token: Token,
+        /// The client's name.
+        name: &'a str,
+    },
+    /// See [`Frame::Accept`](super::Frame::Accept).
+    Accept(&'a str),
+    /// See [`Frame::Ack`](super::Frame::Ack).
+    Ack(Ack<'a>),
+    /// See [`Frame::Forward`](super::Frame::Forward).
+    Forward(u32),
+    /// See [`Frame::UnknownSession`](super::Frame::UnknownSession).
+    UnknownSession,
+    /// See [`Frame::Refused`](super::Frame::Refused).
+    Refused,
+}
+
+fn write_token(out: &mut Vec<u8>, token: Token) {
+    out.extend_from_slice(&token.issued_ms.to_be_bytes());
+    out.extend_from_slice(&token.proof.to_be_bytes());
+}
+
+#[allow(clippy::cast_possible_truncation)] // control bodies are below 150 bytes
+fn begin_control(out: &mut Vec<u8>, kind: u8, body_len: usize) {
+    out.extend_from_slice(&[kind, 0, 0, body_len as u8]);
+}
+
+/// As much of a name as travels: a longer one is cut where a character ends, so that it stays text.
+fn clipped(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_NAME)]
+}
+
+fn write_name(out: &mut Vec<u8>, name: &str) {
+    #[allow(clippy::cast_possible_truncation)] // clipped to MAX_NAME
+    out.push(name.len() as u8);
+    out.extend_from_slice(name.as_bytes());
+}
+
+/// Appends an acknowledgement.
+pub(crate) fn write_ack(out: &mut Vec<u8>, base: u64, bitmap: &[u8]) {
+    #[allow(clippy::cast_possible_truncation)] // the low half travels
+    write_control(out, &Control::Ack(Ack { base: base as u32, bitmap }));
+}

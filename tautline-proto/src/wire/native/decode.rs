@@ -1,0 +1,130 @@
+//! Reading a message frame.
+
+use alloc::borrow::Cow;
+use core::time::Duration;
+
+use super::delivery::DeliveryNumbers;
+use super::layout::{KIND_LEN, MESSAGE_FIXED_LEN, field, numbers_len};
+use super::reader::Reader;
+use crate::drops::DropReason;
+use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority};
+
+/// A message frame whose lengths are right; its fields are decoded on demand.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageFrame<'a> {
+    pub(crate) flags: u8,
+    pub(crate) body: &'a [u8],
+}
+
+impl<'a> MessageFrame<'a> {
+    /// Decodes the message; `default_id` and `default_source` stand for fields that did not travel.
+    ///
+    /// # Errors
+    ///
+    /// `UnsupportedFlags` for features of a later build, `Malformed` for fields that break the rules.
+    pub fn decode(self, default_id: u64, default_source: &'a str) -> Result<MessageRef<'a>, DropReason> {
+        let mut message = MessageRef::default();
+        self.decode_into(&mut message, default_id, default_source)?;
+        Ok(message)
+    }
+
+    /// As [`decode`](Self::decode), where the message is to stand: it is large enough for its copies to be felt. What an
+    /// error leaves there is no message.
+    #[inline]
+    pub(crate) fn decode_into(
+        self,
+        message: &mut MessageRef<'a>,
+        default_id: u64,
+        default_source: &'a str,
+    ) -> Result<(), DropReason> {
+        message.delivery = match self.delivery() {
+            Some(delivery) if self.flags & !field::ALL == 0 => delivery,
+            _ => return Err(DropReason::UnsupportedFlags),
+        };
+        self.read_fields(message, default_id, default_source).ok_or(DropReason::Malformed)
+    }
+
+    /// How the message was sent; `None` for a class of a later build.
+    #[inline]
+    pub(crate) fn delivery(self) -> Option<Delivery> {
+        Delivery::from_wire(self.body.first().map_or(0, |first| first >> 6))
+    }
+
+    /// What of a message without optional fields that was sent by best effort, as most are, its neighbours have too:
+    /// type, priority, content type and channel. `None` of others.
+    #[inline]
+    pub(crate) fn kind_if_bare(self) -> Option<[u8; KIND_LEN]> {
+        let is_bare = self.flags == 0 && self.delivery() == Some(Delivery::BestEffort);
+        self.body.first_chunk().copied().filter(|_| is_bare)
+    }
+
+    /// As [`decode_into`](Self::decode_into), where that has decoded a message of this bare kind before, with the same default
+    /// source. `None`: this one is of another kind or broken, and nothing was done.
+    #[inline]
+    pub(crate) fn decode_alike_into(
+        self,
+        kind: [u8; KIND_LEN],
+        message: &mut MessageRef<'a>,
+        default_id: u64,
+    ) -> Option<()> {
+        let mut fields = Reader(self.body);
+        let is_alike = self.flags == 0 && fields.array() == Some(kind);
+        message.timestamp = is_alike.then(|| fields.stamp())??;
+        message.message_id = Id::Number(default_id);
+        message.payload = fields.0;
+        Some(())
+    }
+
+    /// Reads what every message has.
+    #[inline]
+    fn read_fixed(self, fields: &mut Reader<'a>, message: &mut MessageRef<'a>) -> Option<()> {
+        let [kind, content_type, channel, channel_low] = fields.array::<KIND_LEN>()?;
+        message.message_type = MessageType::from_wire(kind & 0x0f)?;
+        // Priorities count from 1; on the wire they have two bits.
+        message.priority = Priority::from_wire((kind >> 4 & 0b11) + 1)?;
+        message.content_type = ContentType::from_wire(content_type)?;
+        message.channel = u16::from_be_bytes([channel, channel_low]);
+        message.timestamp = fields.stamp()?;
+        Some(())
+    }
+
+    #[inline]
+    fn read_fields(
+        self,
+        message: &mut MessageRef<'a>,
+        default_id: u64,
+        default_source: &'a str,
+    ) -> Option<()> {
+        let mut fields = Reader(self.body);
+        self.read_fixed(&mut fields, message)?;
+        fields.bytes(numbers_len(message.delivery))?;
+        let has = |flag: u8| self.flags & flag != 0;
+        message.message_id = if has(field::MESSAGE_ID) { fields.id()? } else { Id::Number(default_id) };
+        message.source = Cow::Borrowed(if has(field::SOURCE) { fields.text()? } else { default_source });
+        message.destination =
+            if has(field::DESTINATION) { Some(Cow::Borrowed(fields.text()?)) } else { None };
+        message.correlation_id = if has(field::CORRELATION_ID) { Some(fields.id()?) } else { None };
+        message.lifespan = if has(field::LIFESPAN) { Some(read_lifespan(&mut fields)?) } else { None };
+        message.payload = fields.0;
+        Some(())
+    }
+}
+
+impl MessageFrame<'_> {
+    /// The numbers of a reliable message; zeros for one that has none, `None` where they do not fit.
+    pub(crate) fn numbers(self) -> Option<DeliveryNumbers> {
+        let mut fields = Reader(self.body);
+        fields.bytes(MESSAGE_FIXED_LEN)?;
+        DeliveryNumbers::read(&mut fields, self.delivery()?)
+    }
+}
+
+fn read_lifespan(fields: &mut Reader<'_>) -> Option<Duration> {
+    let micros = fields.u32().filter(|&micros| micros > 0)?;
+    Some(Duration::from_micros(micros.into()))
+}
+
+/// A message's priority, by the first byte of its body.
+pub(crate) fn priority_of(first: u8) -> Priority {
+    Priority::from_wire((first >> 4 & 0b11) + 1).unwrap_or_default()
+}

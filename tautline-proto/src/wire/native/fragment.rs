@@ -1,0 +1,169 @@
+//! Fragments: a message that is larger than a datagram, cut up. docs/protocol.md §4.4.
+
+use alloc::vec::Vec;
+
+use super::delivery::DeliveryNumbers;
+use super::layout::{DELIVERY_WINDOW, FRAME_HEADER_LEN, frame_type, numbers_len};
+use super::reader::Reader;
+use crate::message::Delivery;
+
+/// The fields of a fragment before its piece, without the numbers of an ordered message.
+const FRAGMENT_FIXED_LEN: usize = 14;
+
+/// The shortest piece but the last: nobody who fills datagrams of 576 bytes makes shorter ones, and each costs its receiver
+/// more than its bytes.
+const MIN_PIECE: u32 = 128;
+
+/// What a fragment adds to its piece, at most.
+const MAX_FRAGMENT_OVERHEAD: usize = FRAME_HEADER_LEN + FRAGMENT_FIXED_LEN + 2;
+
+/// A part of a message that is larger than a datagram.
+#[derive(Clone, Copy, Debug)]
+pub struct Fragment<'a> {
+    /// The flags of the whole message's frame.
+    pub(crate) flags: u8,
+    pub(crate) delivery: Delivery,
+    /// Which part it is, from 0.
+    pub(crate) index: u16,
+    /// How many there are, at least 2.
+    pub(crate) count: u16,
+    /// The length of the whole body.
+    pub(crate) total: u32,
+    /// The number of part 0. Those of a reliable message are delivery numbers, one for each part.
+    pub(crate) numbers: DeliveryNumbers,
+    pub(crate) piece: &'a [u8],
+}
+
+impl<'a> Fragment<'a> {
+    /// `None` for one that breaks the rules: then it is skipped.
+    pub(super) fn read(flags: u8, mut fields: Reader<'a>) -> Option<Self> {
+        let [_, class] = fields.array()?;
+        let delivery = Delivery::from_wire(class >> 6)?;
+        let (index, count, total) = (fields.u16()?, fields.u16()?, fields.u32()?);
+        let numbers = match delivery {
+            // Numbers of their own, not to be mistaken for delivery numbers.
+            Delivery::BestEffort => DeliveryNumbers { number: fields.u32()?, behind: 0 },
+            _ => DeliveryNumbers::read(&mut fields, delivery)?,
+        };
+        let fragment = Self { flags, delivery, index, count, total, numbers, piece: fields.0 };
+        let most = if delivery == Delivery::BestEffort { u64::MAX } else { DELIVERY_WINDOW };
+        let right = index < count && (2..=most).contains(&count.into());
+        // Looked at only where there are parts to divide by.
+        let is_long = || total.div_ceil(count.into()) >= MIN_PIECE;
+        (right && is_long() && fragment.piece.len() == fragment.range().len()).then_some(fragment)
+    }
+
+    /// Where its piece stands in the whole body: all are of equal length but the last.
+    pub(crate) fn range(&self) -> core::ops::Range<usize> {
+        let (total, count) = (self.total as usize, usize::from(self.count));
+        let len = total.div_ceil(count);
+        let start = (len * usize::from(self.index)).min(total);
+        start..(start + len).min(total)
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let numbers_len = numbers_len(self.delivery).max(4);
+        let body_len = FRAGMENT_FIXED_LEN - 4 + numbers_len + self.piece.len();
+        #[allow(clippy::cast_possible_truncation)] // a piece fits into a datagram
+        out.extend_from_slice(&[frame_type::FRAGMENT, self.flags, (body_len >> 8) as u8, body_len as u8]);
+        out.extend_from_slice(&[0, self.delivery.to_wire() << 6]);
+        out.extend_from_slice(&self.index.to_be_bytes());
+        out.extend_from_slice(&self.count.to_be_bytes());
+        out.extend_from_slice(&self.total.to_be_bytes());
+        let at = out.len();
+        out.resize(at + numbers_len, 0);
+        self.numbers.write(&mut out[at..]);
+        out.extend_from_slice(self.piece);
+    }
+}
+
+/// How many parts a message frame makes whose parts, with their frames' headers, may have `room` bytes each.
+/// `None` where they cannot be counted.
+pub(crate) fn parts(frame_len: usize, room: usize) -> Option<u16> {
+    let piece = room.checked_sub(MAX_FRAGMENT_OVERHEAD).filter(|&piece| piece > 0)?;
+    let count = (frame_len - FRAME_HEADER_LEN).div_ceil(piece).max(2);
+    u16::try_from(count).ok()
+}
+
+/// The parts of a message frame; number `first` is that of part 0. A frame that is cut up may be longer than the field of
+/// its length can say.
+pub(crate) fn cut(
+    frame: &[u8],
+    delivery: Delivery,
+    numbers: DeliveryNumbers,
+    count: u16,
+) -> impl Iterator<Item = Fragment<'_>> {
+    let (flags, body) = (frame[1], &frame[FRAME_HEADER_LEN..]);
+    let total = u32::try_from(body.len()).expect("max_message_size is far below");
+    (0..count).map(move |index| {
+        let whole = Fragment { flags, delivery, index, count, total, numbers, piece: &[] };
+        Fragment { piece: &body[whole.range()], ..whole }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Ack, Frame, Header, begin_datagram, parse, seal, write_ack};
+    use super::*;
+    use crate::peer::SessionId;
+
+    fn read(frame: &[u8], look: impl FnOnce(Frame<'_>)) {
+        let mut datagram = Vec::new();
+        begin_datagram(&mut datagram);
+        datagram.extend_from_slice(frame);
+        seal(&mut datagram, Header { session: SessionId::from_bits(1), sequence: 0, from_server: false });
+        look(parse(&datagram).expect("in order").1.next().expect("a frame"));
+    }
+
+    #[test]
+    fn parts_are_equal_but_the_last_and_make_the_whole_again() {
+        let frame: Vec<u8> = [1, 3, 0, 0].into_iter().chain((0..=250).cycle().take(701)).collect();
+        let count = parts(frame.len(), 200 + MAX_FRAGMENT_OVERHEAD).expect("few");
+        assert_eq!(count, 4);
+        let numbers = DeliveryNumbers { number: 7, behind: 2 };
+        for delivery in [Delivery::BestEffort, Delivery::Reliable, Delivery::Ordered] {
+            let mut whole = Vec::new();
+            for (index, fragment) in (0..).zip(cut(&frame, delivery, numbers, count)) {
+                let mut bytes = Vec::new();
+                fragment.write(&mut bytes);
+                read(&bytes, |frame| {
+                    let Frame::Fragment(read) = frame else { panic!("{frame:?}") };
+                    assert_eq!((read.index, read.count, read.flags), (index, count, 3));
+                    assert_eq!((read.delivery, read.numbers.number), (delivery, 7));
+                    whole.extend_from_slice(read.piece);
+                });
+            }
+            assert_eq!(whole, frame[4..]);
+        }
+    }
+
+    #[test]
+    fn a_fragment_of_the_wrong_length_is_skipped() {
+        let frame = [9; 604];
+        let numbers = DeliveryNumbers::default();
+        let fragment = cut(&frame, Delivery::Reliable, numbers, 4).next().expect("four");
+        for wrong in [
+            Fragment { piece: &frame[..149], ..fragment },
+            Fragment { count: 0, ..fragment },
+            Fragment { count: 1, ..fragment },
+            Fragment { index: 4, ..fragment },
+            Fragment { total: 3, ..fragment },
+            Fragment { total: 4 * (MIN_PIECE - 1), piece: &frame[..127], ..fragment },
+            Fragment { total: 1025 * 150, count: 1025, ..fragment },
+        ] {
+            let mut bytes = Vec::new();
+            wrong.write(&mut bytes);
+            read(&bytes, |frame| assert!(matches!(frame, Frame::Unknown), "{frame:?}"));
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_is_read_back() {
+        let mut bytes = Vec::new();
+        write_ack(&mut bytes, 0x1_0000_0005, &[0b101, 0x80]);
+        read(&bytes, |frame| match frame {
+            Frame::Ack(ack) => assert_eq!(ack, Ack { base: 5, bitmap: &[0b101, 0x80] }),
+            other => panic!("{other:?}"),
+        });
+    }
+}

@@ -1,0 +1,81 @@
+//! Lengths, offsets and numbers of the native wire. docs/protocol.md §2 to §4.
+
+use crate::message::Delivery;
+
+/// The first two bytes of every native datagram.
+pub const MAGIC: [u8; 2] = [0xe7, 0x54];
+/// The version of the wire that this build speaks.
+pub const VERSION: u8 = 1;
+/// Magic, version, flags, session, sequence.
+pub const HEADER_LEN: usize = 16;
+/// The CRC-32 that ends every datagram.
+pub const TRAILER_LEN: usize = 4;
+/// Type, flags, length.
+pub const FRAME_HEADER_LEN: usize = 4;
+/// The fixed fields of a message frame.
+pub(super) const MESSAGE_FIXED_LEN: usize = 12;
+/// What a message without optional fields adds to its payload, alone in its datagram.
+pub const MESSAGE_OVERHEAD: usize = HEADER_LEN + FRAME_HEADER_LEN + MESSAGE_FIXED_LEN + TRAILER_LEN;
+/// The longest text of an id, a source or a destination, in bytes.
+pub const MAX_TEXT: usize = 255;
+/// The longest name of an interface, in bytes.
+pub const MAX_NAME: usize = 64;
+
+const _: () = assert!(MESSAGE_OVERHEAD <= 40, "the wire promises at most 40 bytes");
+
+/// The longest UDP payload over IPv4.
+pub const MAX_DATAGRAM: usize = 65_507;
+/// The shortest message frame.
+pub(crate) const MIN_MESSAGE_LEN: usize = FRAME_HEADER_LEN + MESSAGE_FIXED_LEN;
+/// The fields of a token.
+pub(super) const TOKEN_LEN: usize = 16;
+/// The length of a datagram that says "unknown session" or "refused".
+pub const NOTICE_LEN: usize = HEADER_LEN + FRAME_HEADER_LEN + TRAILER_LEN;
+/// The length of a hello, padded to that of the token that answers it.
+pub const HELLO_LEN: usize = NOTICE_LEN + TOKEN_LEN;
+/// What an echo adds to a datagram, at most.
+pub const MAX_ECHO_LEN: usize = FRAME_HEADER_LEN + TOKEN_LEN + 1 + MAX_NAME;
+
+/// Header flag: sent by the server of the session. A datagram that comes back to its sender is told by it.
+pub(super) const FLAG_FROM_SERVER: u8 = 0b0000_0001;
+
+pub(super) mod frame_type {
+    pub(in crate::wire::native) const PADDING: u8 = 0;
+    pub(in crate::wire::native) const MESSAGE: u8 = 1;
+    pub(in crate::wire::native) const HEARTBEAT: u8 = 2;
+    pub(in crate::wire::native) const CLOSE: u8 = 3;
+    pub(in crate::wire::native) const HELLO: u8 = 4;
+    pub(in crate::wire::native) const TOKEN: u8 = 5;
+    pub(in crate::wire::native) const ECHO: u8 = 6;
+    pub(in crate::wire::native) const ACCEPT: u8 = 7;
+    pub(in crate::wire::native) const UNKNOWN_SESSION: u8 = 8;
+    pub(in crate::wire::native) const REFUSED: u8 = 9;
+    pub(in crate::wire::native) const ACK: u8 = 10;
+    pub(in crate::wire::native) const FRAGMENT: u8 = 11;
+    pub(in crate::wire::native) const FORWARD: u8 = 12;
+}
+
+/// Flags of a message frame: which optional fields follow, in this order.
+pub(super) mod field {
+    pub(in crate::wire::native) const MESSAGE_ID: u8 = 0b0001;
+    pub(in crate::wire::native) const SOURCE: u8 = 0b0010;
+    pub(in crate::wire::native) const DESTINATION: u8 = 0b0100;
+    pub(in crate::wire::native) const CORRELATION_ID: u8 = 0b1000;
+    pub(in crate::wire::native) const LIFESPAN: u8 = 0b1_0000;
+    pub(in crate::wire::native) const ALL: u8 = 0b1_1111;
+}
+
+/// How many numbers from the lowest unsettled one on may be in use: the bound of both ends' tables.
+pub const DELIVERY_WINDOW: u64 = 1024;
+
+/// How many bytes, at the beginning of a message's body, say what kind of message it is.
+pub(crate) const KIND_LEN: usize = 4;
+
+/// How many bytes of a message's body hold its [`DeliveryNumbers`](super::DeliveryNumbers).
+pub(super) const fn numbers_len(delivery: Delivery) -> usize {
+    match delivery {
+        Delivery::BestEffort => 0,
+        Delivery::Reliable => 4,
+        Delivery::Ordered => 6,
+    }
+}
