@@ -458,7 +458,7 @@ impl Peer {
     #[inline]
     fn let_ack_ride(&self, datagram: &mut Vec<u8>, size: usize) -> bool {
         let Some(ack) = &self.ack else { return false };
-        let len = native::FRAME_HEADER_LEN + 4 + ack.bitmap.len();
+        let len = native::ack_len(ack.bitmap.len());
         let fits = datagram.len() + len + native::TRAILER_LEN <= size;
         if fits {
             native::write_ack(datagram, ack.base, &ack.bitmap);

@@ -14,7 +14,9 @@ use super::{Outcome, Refusal};
 use crate::message::{Delivery, Priority};
 use crate::path::RoundTrip;
 use crate::time::Instant;
-use crate::wire::native::{self, Ack, Control, DELIVERY_WINDOW, DeliveryNumbers};
+use crate::wire::native::{
+    self, Ack, Control, DELIVERY_WINDOW, DeliveryNumbers, FORWARD_LEN, SendingClass, Stream,
+};
 
 /// How many units may be on their way at once.
 const IN_FLIGHT: usize = 64;
@@ -62,9 +64,6 @@ pub(super) struct Outflow {
     credit: u64,
     last_resend: Instant,
 }
-
-/// Type and channel.
-type Stream = (u8, [u8; 2]);
 
 #[derive(Debug)]
 struct Unit {
@@ -135,16 +134,14 @@ impl Outflow {
         receipt: u64,
         expires: Option<Instant>,
     ) -> Result<(), Refusal> {
-        let delivery = Delivery::from_wire(frame[4] >> 6).unwrap_or_default();
+        let SendingClass { delivery, priority, stream } = SendingClass::of(frame);
         let count = if frame.len() <= room { Some(1) } else { native::parts(frame.len(), room) };
         let count = count.filter(|&count| u64::from(count) <= DELIVERY_WINDOW).ok_or(Refusal::TooLarge)?;
-        let priority = native::priority_of(frame[4]);
         let unsettled = self.units.len() as u64;
         if unsettled + u64::from(count) > DELIVERY_WINDOW {
             return Err(Refusal::WindowFull);
         }
         let first = self.base + unsettled;
-        let stream = (frame[4] & 0x0f, [frame[6], frame[7]]);
         let numbers = self.number(first..first + u64::from(count), stream, delivery);
         if count == 1 {
             let mut frame = frame.to_vec();
@@ -286,7 +283,8 @@ impl Outflow {
 
     /// Tells the peer not to wait for what was given up.
     fn write_forward(&mut self, turn: Turn, timeout: Duration, out: &mut Vec<u8>, begin: usize) {
-        if !self.needs_forward() || self.forward_at > turn.now || out.len() - begin + 8 > turn.room {
+        if !self.needs_forward() || self.forward_at > turn.now || out.len() - begin + FORWARD_LEN > turn.room
+        {
             return;
         }
         self.forward_at = turn.now.plus(backed_off(timeout, self.forwards));

@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use core::time::Duration;
 
 use super::delivery::DeliveryNumbers;
-use super::layout::{KIND_LEN, MESSAGE_FIXED_LEN, field, numbers_len};
+use super::layout::{FRAME_HEADER_LEN, KIND_LEN, MESSAGE_FIXED_LEN, field, numbers_len};
 use super::reader::Reader;
 use crate::drops::DropReason;
 use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority};
@@ -124,7 +124,29 @@ fn read_lifespan(fields: &mut Reader<'_>) -> Option<Duration> {
     Some(Duration::from_micros(micros.into()))
 }
 
-/// A message's priority, by the first byte of its body.
-pub(crate) fn priority_of(first: u8) -> Priority {
-    Priority::from_wire((first >> 4 & 0b11) + 1).unwrap_or_default()
+/// How an encoded message is to be sent: what the sender of reliable messages reads from its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SendingClass {
+    pub(crate) delivery: Delivery,
+    pub(crate) priority: Priority,
+    pub(crate) stream: Stream,
+}
+
+/// The type and the channel of a message, as they travel. Ordered messages keep their order within a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Stream {
+    message_type: u8,
+    channel: [u8; 2],
+}
+
+impl SendingClass {
+    /// Reads the fixed fields of a frame that [`begin_message`](super::begin_message) wrote.
+    pub(crate) fn of(frame: &[u8]) -> Self {
+        let body = &frame[FRAME_HEADER_LEN..];
+        Self {
+            delivery: Delivery::from_wire(body[0] >> 6).unwrap_or_default(),
+            priority: Priority::from_wire((body[0] >> 4 & 0b11) + 1).unwrap_or_default(),
+            stream: Stream { message_type: body[0] & 0x0f, channel: [body[2], body[3]] },
+        }
+    }
 }

@@ -36,6 +36,14 @@ pub const HELLO_LEN: usize = NOTICE_LEN + TOKEN_LEN;
 /// What an echo adds to a datagram, at most.
 pub const MAX_ECHO_LEN: usize = FRAME_HEADER_LEN + TOKEN_LEN + 1 + MAX_NAME;
 
+/// The length of a forward frame.
+pub(crate) const FORWARD_LEN: usize = FRAME_HEADER_LEN + 4;
+
+/// The length of an acknowledgement frame with a bitmap of this many bytes.
+pub(crate) const fn ack_len(bitmap_len: usize) -> usize {
+    FRAME_HEADER_LEN + 4 + bitmap_len
+}
+
 /// Header flag: sent by the server of the session. A datagram that comes back to its sender is told by it.
 pub(super) const FLAG_FROM_SERVER: u8 = 0b0000_0001;
 

@@ -20,7 +20,7 @@ pub(crate) use control::write_ack;
 pub use control::{Ack, Control, Heartbeat, Token, write_control};
 pub use datagram::{Header, begin_datagram, looks_native, parse, seal};
 pub use decode::MessageFrame;
-pub(crate) use decode::priority_of;
+pub(crate) use decode::{SendingClass, Stream};
 pub(crate) use delivery::DeliveryNumbers;
 pub use encode::{BadText, Head, MAX_LIFESPAN, MIN_LIFESPAN, MessageStart, begin_message, finish_message};
 pub use fragment::Fragment;
@@ -30,5 +30,5 @@ pub use layout::{
     DELIVERY_WINDOW, FRAME_HEADER_LEN, HEADER_LEN, HELLO_LEN, MAGIC, MAX_DATAGRAM, MAX_ECHO_LEN, MAX_NAME,
     MAX_TEXT, MESSAGE_OVERHEAD, NOTICE_LEN, TRAILER_LEN, VERSION,
 };
-pub(crate) use layout::{KIND_LEN, MIN_MESSAGE_LEN};
+pub(crate) use layout::{FORWARD_LEN, KIND_LEN, MIN_MESSAGE_LEN, ack_len};
 pub use pack::{MAX_DATAGRAMS, Pack, Place};
