@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::assembly::{Added, Assembly, Whole};
+use super::reassembly::{Added, Assembly, Whole};
 use crate::time::Instant;
 use crate::wire::native::{DELIVERY_WINDOW, DeliveryNumbers, Fragment, MessageFrame};
 

@@ -7,7 +7,7 @@ use core::fmt::Write;
 
 use portable_atomic::{AtomicU64, Ordering};
 
-use super::{EndpointConfig, WireFormat};
+use super::config::{EndpointConfig, WireFormat};
 use crate::message::{Id, MessageRef};
 use crate::wire::native::{BadText, Head, MessageStart};
 use crate::wire::{classic, native};

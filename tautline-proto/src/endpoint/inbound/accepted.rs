@@ -2,12 +2,12 @@
 
 use alloc::vec::Vec;
 
-use super::EndpointConfig;
-use super::assembly::Whole;
 use super::delivery::Sorted;
 use super::peers::Peer;
+use super::reassembly::Whole;
 use crate::drops::DropReason;
-use crate::message::{ContentType, Delivery, MessageRef};
+use crate::endpoint::config::EndpointConfig;
+use crate::message::{Delivery, MessageRef};
 use crate::peer::PeerId;
 use crate::stats::{InboundCounters, PeerRxCounters};
 use crate::time::Instant;
@@ -192,33 +192,6 @@ impl<'a> Messages<'a> {
         Some((whole.frame(), whole.default_id))
     }
 }
-
-impl EndpointConfig {
-    /// Whether a message may be shown to the user.
-    #[inline]
-    pub(super) fn check(&self, message: &MessageRef<'_>) -> Result<(), DropReason> {
-        if message.payload.len() > self.max_message_size {
-            return Err(DropReason::TooLarge);
-        }
-        match message.content_type {
-            ContentType::Raw => Ok(()),
-            encoded => (self.check_payload)(encoded, message.payload),
-        }
-    }
-
-    /// How many bytes of one peer's incomplete messages are kept, and as many of messages that wait for earlier ones.
-    pub(super) const fn most_kept_bytes(&self) -> usize {
-        2 * self.most_body_len()
-    }
-
-    /// How long a message's body is at most.
-    pub(super) const fn most_body_len(&self) -> usize {
-        self.max_message_size + MOST_METADATA
-    }
-}
-
-/// The fixed and optional fields of a message and its numbers, generously.
-const MOST_METADATA: usize = 2048;
 
 #[cfg(test)]
 mod tests {

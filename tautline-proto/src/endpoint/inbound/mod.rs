@@ -1,40 +1,53 @@
 //! The receiving half: checks, peers, windows, timers.
 
+mod accepted;
+mod classic;
+mod delivery;
+mod handshake;
+mod native;
+mod peers;
+mod reassembly;
+mod reliable_receiver;
+mod token;
+
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::accepted::{Accepted, Contents, Messages};
-use super::delivery::Sorted;
-use super::handshake::{Closed, Native};
-use super::peers::{Peer, Peers};
-use super::token::Secrets;
-use super::{Command, EndpointConfig, Event, OpenPeer, RemovalReason, Role, Start, WireFormat};
 use crate::drops::DropReason;
+use crate::endpoint::command::{Command, OpenPeer};
+use crate::endpoint::config::{EndpointConfig, Role, Start, WireFormat};
+use crate::endpoint::event::{Event, RemovalReason};
 use crate::path::PeerClock;
 use crate::peer::{PeerId, SessionId};
 use crate::stats::InboundCounters;
 use crate::time::{Instant, Now};
 use crate::window::{Verdict, Window};
 use crate::wire::native::Token;
+use accepted::Contents;
+pub use accepted::{Accepted, Messages, Refusals};
+use delivery::Sorted;
+use handshake::{Closed, Native};
+use peers::{Peer, Peers};
+use token::Secrets;
 
 /// The receiving half of an endpoint; owned by whoever turns. See the module's head for the calls.
 #[derive(Debug)]
 pub struct Inbound {
-    pub(super) config: EndpointConfig,
-    pub(super) peers: Peers,
-    pub(super) counters: Arc<InboundCounters>,
-    pub(super) native: Native,
+    config: EndpointConfig,
+    peers: Peers,
+    counters: Arc<InboundCounters>,
+    native: Native,
     /// The server that a client calls.
-    pub(super) server: Option<SocketAddr>,
+    server: Option<SocketAddr>,
     /// Filled by one datagram or time-out and drained before the next: bounded by what one of them causes.
-    pub(super) events: VecDeque<Event>,
-    pub(super) commands: VecDeque<Command>,
-    pub(super) replies: VecDeque<(SocketAddr, Vec<u8>)>,
+    events: VecDeque<Event>,
+    commands: VecDeque<Command>,
+    replies: VecDeque<(SocketAddr, Vec<u8>)>,
     /// What the datagram that is being read has brought.
-    pub(super) sorted: Sorted,
+    sorted: Sorted,
     closing: Closing,
 }
 
@@ -219,7 +232,7 @@ impl Inbound {
     }
 
     /// Lets the window decide about a datagram's number and counts what it says.
-    pub(super) fn judge(peer: &mut Peer, number: Option<u64>, now: Instant) -> Result<bool, DropReason> {
+    fn judge(peer: &mut Peer, number: Option<u64>, now: Instant) -> Result<bool, DropReason> {
         let (Some(number), Some(window)) = (number, &mut peer.window) else { return Ok(false) };
         window.expire(now);
         let verdict = window.receive(number, now);
@@ -233,7 +246,7 @@ impl Inbound {
     }
 
     /// Records that a valid datagram of `len` bytes came from the peer.
-    pub(super) fn heard(&mut self, id: PeerId, len: usize, now: Instant) {
+    fn heard(&mut self, id: PeerId, len: usize, now: Instant) {
         let Some(peer) = self.peers.get(id) else { return };
         peer.rx.datagrams.add(1);
         peer.rx.bytes.add(len as u64);
@@ -311,7 +324,7 @@ impl Inbound {
     }
 
     /// Enters a peer into the tables of both halves.
-    pub(super) fn add_peer(
+    fn add_peer(
         &mut self,
         address: SocketAddr,
         session: Option<SessionId>,
@@ -332,7 +345,7 @@ impl Inbound {
     }
 
     /// Makes room for one more peer: the one that is silent longest goes, the living are never disturbed.
-    pub(super) fn make_room(&mut self, now: Instant) -> bool {
+    fn make_room(&mut self, now: Instant) -> bool {
         if self.peers.len() < self.config.max_peers {
             return true;
         }
@@ -341,7 +354,7 @@ impl Inbound {
         true
     }
 
-    pub(super) fn remove(&mut self, id: PeerId, reason: RemovalReason, now: Instant) {
+    fn remove(&mut self, id: PeerId, reason: RemovalReason, now: Instant) {
         let Some(peer) = self.peers.remove(id) else { return };
         if let Some(window) = &peer.window {
             // Nothing will fill the gaps any more.
@@ -362,7 +375,7 @@ impl Inbound {
     }
 
     /// Ends a session once the messages that came with its goodbye are handed out.
-    pub(super) fn close_after_reading(&mut self, id: PeerId) {
+    fn close_after_reading(&mut self, id: PeerId) {
         self.closing = Closing::AfterReading(id);
     }
 

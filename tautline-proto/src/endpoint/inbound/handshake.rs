@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::inbound::Inbound;
+use super::Inbound;
 use super::token::{Secrets, TOKEN_LIFETIME};
-use super::{Event, RemovalReason, Role};
 use crate::drops::DropReason;
+use crate::endpoint::config::Role;
+use crate::endpoint::event::{Event, RemovalReason};
 use crate::peer::SessionId;
 use crate::time::{Instant, Now};
 use crate::wire::native::{self, Control, Frame, HELLO_LEN, Header, Token};

@@ -5,11 +5,12 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use super::Inbound;
 use super::accepted::{Accepted, Contents};
-use super::inbound::Inbound;
 use super::peers::{FormerLife, Peer};
-use super::{Event, Role};
 use crate::drops::DropReason;
+use crate::endpoint::config::Role;
+use crate::endpoint::event::Event;
 use crate::peer::PeerId;
 use crate::time::{Instant, Now, WallTime};
 use crate::window::{Verdict, Window};

@@ -4,13 +4,14 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::Inbound;
 use super::accepted::Numbered;
-use super::assembly::{Added, Assembly, Whole};
-use super::inbound::Inbound;
-use super::inflow::{Fate, Inflow, RELIABLE_ID};
 use super::peers::Peer;
-use super::{Command, EndpointConfig};
+use super::reassembly::{Added, Assembly, Whole};
+use super::reliable_receiver::{Fate, Inflow, RELIABLE_ID};
 use crate::drops::DropReason;
+use crate::endpoint::command::Command;
+use crate::endpoint::config::EndpointConfig;
 use crate::message::Delivery;
 use crate::peer::PeerId;
 use crate::stats::InboundCounters;

@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::{Outcome, Refusal};
+use crate::endpoint::outcome::{Outcome, Refusal};
 use crate::message::{Delivery, Priority};
 use crate::path::RoundTrip;
 use crate::time::Instant;

@@ -10,8 +10,8 @@ use core::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::PeerHandle;
 use super::delivery::Kept;
+use crate::endpoint::event::PeerHandle;
 use crate::path::Path;
 use crate::peer::{PeerId, SessionId};
 use crate::stats::{PeerRxCounters, PeerTxCounters};

@@ -3,11 +3,13 @@
 use alloc::string::String;
 use core::net::SocketAddr;
 
+use super::Inbound;
 use super::accepted::{Accepted, Contents};
 use super::handshake::ECHO_WAIT;
-use super::inbound::Inbound;
-use super::{Command, Event, RemovalReason, Role};
 use crate::drops::DropReason;
+use crate::endpoint::command::Command;
+use crate::endpoint::config::Role;
+use crate::endpoint::event::{Event, RemovalReason};
 use crate::peer::{PeerId, SessionId};
 use crate::time::{Instant, Now};
 use crate::window::Window;

@@ -4,6 +4,8 @@
 //! number, [`sent`](Outbound::sent) spends it. Both happen under the transmit lock, so that the order of
 //! the numbers is the order on the wire.
 
+mod reliable_sender;
+
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
@@ -14,14 +16,17 @@ use core::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::outflow::{Outflow, Turn};
-use super::{Command, EndpointConfig, OpenPeer, Outcome, Refusal, RemovalReason, Role, WireFormat};
+use crate::endpoint::command::{Command, OpenPeer};
+use crate::endpoint::config::{EndpointConfig, Role, WireFormat};
+use crate::endpoint::event::RemovalReason;
+use crate::endpoint::outcome::{Outcome, Refusal};
 use crate::message::{Delivery, Priority};
 use crate::peer::{PeerId, SessionId};
 use crate::stats::PeerTxCounters;
 use crate::time::{Instant, Now};
 use crate::wire::native::{Ack, Control, DeliveryNumbers, Header, Heartbeat, Pack, Token};
 use crate::wire::{classic, native};
+use reliable_sender::{Outflow, Turn};
 
 /// The sending half of an endpoint; owned by whoever holds the transmit lock.
 #[derive(Debug)]

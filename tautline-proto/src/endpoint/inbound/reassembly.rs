@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::inflow::RELIABLE_ID;
+use super::reliable_receiver::RELIABLE_ID;
 use crate::message::Delivery;
 use crate::time::Instant;
 use crate::wire::native::{Fragment, MessageFrame};
