@@ -84,18 +84,18 @@ impl EndpointConfig {
     }
 
     /// How many bytes of one peer's incomplete messages are kept, and as many of messages that wait for earlier ones.
-    pub(super) const fn most_kept_bytes(&self) -> usize {
-        2 * self.most_body_len()
+    pub(super) const fn max_kept_bytes(&self) -> usize {
+        2 * self.max_body_len()
     }
 
     /// How long a message's body is at most.
-    pub(super) const fn most_body_len(&self) -> usize {
-        self.max_message_size + MOST_METADATA
+    pub(super) const fn max_body_len(&self) -> usize {
+        self.max_message_size + MAX_METADATA
     }
 }
 
 /// The fixed and optional fields of a message and its numbers, generously.
-const MOST_METADATA: usize = 2048;
+const MAX_METADATA: usize = 2048;
 
 /// Where a new endpoint begins.
 #[derive(Clone, Copy, Debug, Default)]

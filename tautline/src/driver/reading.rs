@@ -285,13 +285,13 @@ impl Turner {
         watchdogs.heard(peer, now.steady);
         let inbox_is_on = self.inbox_is_on;
         let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watchdogs, now: now.steady };
-        let clock = inbound.peer_clock(peer, now.steady);
         let read_at = shared.clock.instant(now.steady);
         let waited = now.steady.since(origin.came.at);
         // The same for all messages of the datagram, but for when they were made; and then for many.
         let mut arrival = Arrival { peer, address: from, time, made: read_at, late };
         let (mut age, mut aged) = (Duration::ZERO, None);
         let mut messages = inbound.messages(accepted);
+        let clock = messages.peer_clock(now.steady);
         let refusals = messages.refusals();
         while let Some((message, kept_since)) = messages.advance_kept() {
             if life.is_stopped() {

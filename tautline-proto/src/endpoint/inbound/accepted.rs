@@ -1,19 +1,18 @@
-//! What an accepted datagram holds: its messages, read one by one.
+//! The messages of an accepted datagram, decoded one by one.
 
-use alloc::vec::Vec;
-
-use super::delivery::Sorted;
-use super::peers::Peer;
-use super::reassembly::Whole;
+use super::delivery::KeptMessage;
+use super::peer::InboundPeer;
+use super::sorting::SortedMessages;
 use crate::drops::DropReason;
 use crate::endpoint::config::EndpointConfig;
 use crate::message::{Delivery, MessageRef};
+use crate::path::{Path, PeerClock};
 use crate::peer::PeerId;
 use crate::stats::{InboundCounters, PeerRxCounters};
 use crate::time::Instant;
 use crate::wire::native::{Frame, Frames, KIND_LEN, MessageFrame};
 
-/// A datagram that passed every check, its messages not yet read.
+/// A datagram that passed every check. Its messages are not decoded yet.
 #[derive(Debug)]
 pub struct Accepted<'a> {
     pub(super) peer: PeerId,
@@ -22,9 +21,6 @@ pub struct Accepted<'a> {
     pub(super) contents: Contents<'a>,
 }
 
-/// For each reliable message of a datagram the id to deliver it under, if it is delivered.
-pub(super) type Numbered = Vec<Option<u64>>;
-
 #[derive(Debug)]
 pub(super) enum Contents<'a> {
     Classic(MessageRef<'a>),
@@ -32,44 +28,48 @@ pub(super) enum Contents<'a> {
 }
 
 impl Accepted<'_> {
-    /// Who sent it.
+    /// Returns the peer that sent it.
     #[must_use]
     pub const fn peer(&self) -> PeerId {
         self.peer
     }
 
-    /// Whether it came after a newer one.
+    /// Returns whether it arrived after a newer datagram.
     #[must_use]
     pub const fn is_late(&self) -> bool {
         self.late
     }
 
-    /// Its full number, which rises along the peer's session (native) or life (classic); `None` where datagrams have none.
+    /// Returns its full number, which rises during the peer's session (native) or until its restart (classic). `None` if
+    /// datagrams have no numbers.
     #[must_use]
     pub const fn number(&self) -> Option<u64> {
         self.number
     }
 }
 
-/// The messages of one datagram, and those that it completes or that waited for it.
+/// The messages of one datagram, and the messages that it completes or that waited for it.
 #[derive(Debug)]
 pub struct Messages<'a> {
     frames: Frames<'a>,
-    /// The number of the next frame's message.
+    /// The default id of the next message frame.
     next_id: u64,
-    numbered: core::slice::Iter<'a, Option<u64>>,
-    wholes: core::slice::Iter<'a, Whole>,
-    /// Since when the one that was read last has been kept.
+    /// The default ids of the reliable messages; `None` for each that is not delivered.
+    default_ids: core::slice::Iter<'a, Option<u64>>,
+    complete: core::slice::Iter<'a, KeptMessage>,
+    /// Since when the message that was read last had been kept.
     kept_since: Option<Instant>,
     name: &'a str,
     rx: Option<&'a PeerRxCounters>,
+    path: Option<&'a Path>,
     config: &'a EndpointConfig,
     counters: &'a InboundCounters,
-    /// The one that was read last, or the classic wire's only one.
+    /// The message that was read last, or the only message of a classic datagram.
     message: MessageRef<'a>,
-    /// Whether it is still to be handed out.
+    /// Whether `message` is not handed out yet.
     is_unread: bool,
-    /// Its kind, where it is bare; where it failed half way, fields of those before it are left.
+    /// The kind of `message`, if it has no optional fields. `None` after a message that could not be decoded, because
+    /// `message` then holds fields of earlier ones.
     bare_kind: Option<[u8; KIND_LEN]>,
 }
 
@@ -81,12 +81,12 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
-/// Counts messages that were taken from a datagram and that nobody is offered, for reasons that only the caller can know.
+/// Counts messages that the caller takes from a datagram and drops, for reasons that only the caller knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusals<'a>(&'a InboundCounters);
 
 impl Refusals<'_> {
-    /// Counts one.
+    /// Counts one message.
     pub fn count(self, reason: DropReason) {
         self.0.messages_dropped.count(reason);
     }
@@ -96,15 +96,16 @@ impl<'a> Messages<'a> {
     #[inline]
     pub(super) fn new(
         contents: Contents<'a>,
-        sorted: Option<&'a Sorted>,
-        peer: Option<&'a Peer>,
+        sorted: Option<&'a SortedMessages>,
+        peer: Option<&'a InboundPeer>,
         config: &'a EndpointConfig,
         counters: &'a InboundCounters,
     ) -> Self {
-        let (numbered, wholes) =
-            sorted.map_or((&[][..], &[][..]), |sorted| (&sorted.numbered, &sorted.wholes));
+        let (default_ids, complete) =
+            sorted.map_or((&[][..], &[][..]), |sorted| (&sorted.default_ids, &sorted.complete));
         let (name, rx) = peer.map_or(("", None), |peer| (peer.name.as_str(), Some(&*peer.rx)));
-        let (numbered, wholes) = (numbered.iter(), wholes.iter());
+        let path = peer.map(|peer| &peer.path);
+        let (default_ids, complete) = (default_ids.iter(), complete.iter());
         let (frames, next_id, message, is_unread) = match contents {
             Contents::Classic(message) => (Frames::default(), 0, message, true),
             Contents::Native { frames, next_id } => (frames, next_id, MessageRef::default(), false),
@@ -113,11 +114,12 @@ impl<'a> Messages<'a> {
         Self {
             frames,
             next_id,
-            numbered,
-            wholes,
+            default_ids,
+            complete,
             kept_since,
             name,
             rx,
+            path,
             config,
             counters,
             message,
@@ -126,20 +128,30 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// What counts the messages that the caller refuses.
+    /// Returns the counter for messages that the caller drops.
     #[must_use]
     pub const fn refusals(&self) -> Refusals<'a> {
         Refusals(self.counters)
     }
 
-    /// As [`next`](Iterator::next), and the message stays where it was decoded.
+    /// Returns what is known of the sender's wall clock at `now`. `None` before the first measurement and on the classic
+    /// wire.
+    #[must_use]
+    #[inline]
+    pub fn peer_clock(&self, now: Instant) -> Option<PeerClock> {
+        self.path?.peer_clock(now)
+    }
+
+    /// Decodes the next message. As [`next`](Iterator::next), but without a copy of the message.
     #[inline]
     pub fn advance(&mut self) -> Option<&MessageRef<'a>> {
         self.advance_kept().map(|(message, _)| message)
     }
 
-    /// As [`advance`](Self::advance); and since when a message has been here that this datagram completed, or that waited
-    /// for it: the `now` with which its first part was handled.
+    /// As [`advance`](Self::advance), and also returns since when the message has been kept.
+    ///
+    /// That is `Some` for a message that this datagram completed, or that waited for it: the `now` with which its first
+    /// fragment was handled.
     #[inline]
     pub fn advance_kept(&mut self) -> Option<(&MessageRef<'a>, Option<Instant>)> {
         if !core::mem::take(&mut self.is_unread) {
@@ -151,7 +163,7 @@ impl<'a> Messages<'a> {
         Some((&self.message, self.kept_since))
     }
 
-    /// Decodes the next message whose fields and payload pass; the others are counted.
+    /// Decodes the next message that passes every check, and counts the messages that do not.
     #[inline]
     fn decode_next(&mut self) -> Option<()> {
         while let Some((frame, id)) = self.next_frame() {
@@ -165,14 +177,14 @@ impl<'a> Messages<'a> {
         None
     }
 
-    /// Decodes a message that need not be as the one before.
+    /// Decodes a message of any kind.
     fn decode_any(&mut self, frame: MessageFrame<'a>, id: u64) -> Result<(), DropReason> {
         let decoded = frame.decode_into(&mut self.message, id, self.name);
         self.bare_kind = frame.kind_if_bare().filter(|_| decoded.is_ok());
         decoded
     }
 
-    /// The next message to be delivered, and what it is called if it has no id of its own.
+    /// Returns the next message to deliver, and its default id.
     #[inline]
     fn next_frame(&mut self) -> Option<(MessageFrame<'a>, u64)> {
         for frame in &mut self.frames {
@@ -182,14 +194,14 @@ impl<'a> Messages<'a> {
             if matches!(frame.delivery(), None | Some(Delivery::BestEffort)) {
                 return Some((frame, id));
             }
-            if let Some(&Some(id)) = self.numbered.next() {
+            if let Some(&Some(id)) = self.default_ids.next() {
                 return Some((frame, id));
             }
         }
-        // They come last, so those before them are not marked.
-        let whole = self.wholes.next()?;
-        self.kept_since = Some(whole.since);
-        Some((whole.frame(), whole.default_id))
+        // Kept messages come last, so `kept_since` is not set for the messages before them.
+        let kept = self.complete.next()?;
+        self.kept_since = Some(kept.since);
+        Some((kept.frame(), kept.default_id))
     }
 }
 
@@ -198,6 +210,7 @@ mod tests {
     use alloc::string::{String, ToString as _};
     use alloc::sync::Arc;
     use alloc::vec;
+    use alloc::vec::Vec;
     use core::time::Duration;
 
     use super::*;
@@ -225,14 +238,14 @@ mod tests {
         }
     }
 
-    /// A message's frame. `kind`: without optional fields, with all, sent reliably, too large; and frames that fail at once
-    /// or half way.
+    /// Encodes a message of one of 8 kinds: without optional fields, with all, reliable, too large, and four that cannot be
+    /// decoded.
     fn frame(kind: u8, number: u8) -> Vec<u8> {
         let id = Id::from("id");
         let mut head = Head {
             message_type: MessageType::Command,
             priority: Priority::High,
-            // The first two have one in common.
+            // The first two numbers share a channel.
             channel: u16::from(number) / 3,
             timestamp: WallTime::from_nanos(number.into()),
             ..Head::default()
@@ -251,11 +264,11 @@ mod tests {
         frame.extend_from_slice(if kind == 3 { b"large" } else { core::slice::from_ref(&number) });
         assert!(native::finish_message(&mut frame, started));
         match kind {
-            // A content type, a message type and flags of a later build.
+            // An unknown content type, message type and flag.
             4 => frame[5] = 0xff,
             5 => frame[4] |= 0x0f,
             6 => frame[1] |= 0x80,
-            // Cut short in the time stamp.
+            // The time stamp is cut short.
             7 => {
                 frame.truncate(10);
                 frame[3] = 6;
@@ -266,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_message_is_left_in_the_next_one() {
+    fn no_field_of_a_message_is_left_in_the_next_message() {
         const KINDS: u8 = 8;
         let (config, counters) = (config(), InboundCounters::default());
         let kinds = || 0..KINDS;
@@ -288,9 +301,9 @@ mod tests {
             });
             let anew: Vec<_> =
                 anew.filter(|message| message.payload.len() <= config.max_message_size).collect();
-            // The reliable ones are new.
-            let numbered = (0..).zip(kinds).filter(|(_, kind)| *kind == 2).map(|(id, _)| Some(id));
-            let sorted = Sorted { numbered: numbered.collect(), wholes: Vec::new() };
+            // Every reliable message is delivered.
+            let default_ids = (0..).zip(kinds).filter(|(_, kind)| *kind == 2).map(|(id, _)| Some(id));
+            let sorted = SortedMessages { default_ids: default_ids.collect(), complete: Vec::new() };
             let contents = Contents::Native { frames, next_id: 0 };
             let messages = Messages::new(contents, Some(&sorted), None, &config, &counters);
             assert_eq!(messages.collect::<Vec<_>>(), anew, "{}", kinds.map(|kind| kind.to_string()).concat());

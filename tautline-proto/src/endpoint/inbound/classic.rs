@@ -1,13 +1,15 @@
-//! The classic wire's rules on arrival: the envelope is read before the window decides, because only its
-//! time stamp tells a restarted peer from a repeated datagram.
+//! The classic wire's rules on arrival. docs/protocol.md §8.3.
+//!
+//! The envelope is read before the window judges the datagram, because only the envelope's time stamp tells a restarted peer
+//! from a repeated datagram. [`Inbound`](super::Inbound) calls it with every datagram of the classic wire.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::Inbound;
 use super::accepted::{Accepted, Contents};
-use super::peers::{FormerLife, Peer};
+use super::peer::{FormerLife, InboundPeer};
+use super::registry::Registry;
 use crate::drops::DropReason;
 use crate::endpoint::config::Role;
 use crate::endpoint::event::Event;
@@ -17,91 +19,99 @@ use crate::window::{Verdict, Window};
 use crate::wire::classic::{self, ClassicFormat};
 use crate::wire::native::looks_native;
 
-/// Numbers start here in memory, so that those before the first one heard exist too.
-const BASE: u64 = 1 << 32;
+/// In memory, numbers start here, so that there are numbers before the first one heard.
+const FIRST_NUMBER: u64 = 1 << 32;
 
-/// A sender that seems to have sent more than this without one arriving was restarted: 2^24 datagrams are 14
-/// minutes at 20 kHz.
-const LONGEST_LEAP: u64 = 1 << 24;
+/// A sender that seems to have sent more than this without one datagram arriving was restarted. 2^24 datagrams are 14 minutes
+/// at 20 kHz.
+const MAX_LEAP: u64 = 1 << 24;
 
-/// For so long after a restart, datagrams of the former life may still be under way. Not longer, so that a
-/// sender whose clock was set back is not ignored for ever.
-const STRAGGLING: Duration = Duration::from_secs(10);
+/// For this time after a restart, datagrams from before it may still arrive. The time is limited, so that a sender whose clock
+/// was set back is not ignored for ever.
+const STRAGGLER_TIME: Duration = Duration::from_secs(10);
 
-impl Inbound {
-    pub(super) fn handle_classic<'a>(
-        &mut self,
-        now: Now,
-        from: SocketAddr,
-        datagram: &'a [u8],
-        format: ClassicFormat,
-        scratch: &'a mut Vec<u8>,
-    ) -> Result<Accepted<'a>, DropReason> {
-        let other_wire = |reason| if looks_native(datagram) { DropReason::OtherWire } else { reason };
-        let (number, envelope) = classic::open(datagram, format).map_err(other_wire)?;
-        let message = classic::read_envelope(envelope, &self.config.json, scratch).map_err(other_wire)?;
-        if message.payload.len() > self.config.max_message_size {
-            return Err(DropReason::TooLarge);
-        }
-        let (peer, number, late) = self.admit(from, number, message.timestamp, now.steady)?;
-        self.heard(peer, datagram.len(), now.steady);
-        let contents = Contents::Classic(message);
-        Ok(Accepted { peer, late, number, contents })
+/// Handles one datagram of the classic wire.
+pub(super) fn handle<'a>(
+    registry: &mut Registry,
+    now: Now,
+    from: SocketAddr,
+    datagram: &'a [u8],
+    format: ClassicFormat,
+    scratch: &'a mut Vec<u8>,
+) -> Result<Accepted<'a>, DropReason> {
+    let other_wire = |reason| if looks_native(datagram) { DropReason::OtherWire } else { reason };
+    let (number, envelope) = classic::open(datagram, format).map_err(other_wire)?;
+    let message = classic::read_envelope(envelope, &registry.config.json, scratch).map_err(other_wire)?;
+    if message.payload.len() > registry.config.max_message_size {
+        return Err(DropReason::TooLarge);
     }
-
-    /// Finds or makes the peer and lets its window decide; the datagram's full number, and whether it is late.
-    fn admit(
-        &mut self,
-        from: SocketAddr,
-        number: Option<u32>,
-        stamp: WallTime,
-        now: Instant,
-    ) -> Result<(PeerId, Option<u64>, bool), DropReason> {
-        if self.peers.by_address(from).is_none() {
-            if self.config.role == Role::Client {
-                return Err(DropReason::WrongAddress);
-            }
-            if !self.make_room(now) {
-                return Err(DropReason::PeerTableFull);
-            }
-            self.add_classic_peer(from);
-        }
-        let peer = self.peers.by_address(from).expect("found or just added");
-        let id = peer.id;
-        let (number, restarted) = match number {
-            Some(low) => place(peer, low, stamp, now).map(|(number, restarted)| (Some(number), restarted))?,
-            None => (None, false),
-        };
-        let late = Self::judge(peer, number, now)?;
-        peer.newest = peer.newest.max(stamp);
-        if restarted {
-            self.events.push_back(Event::Restarted(id));
-        }
-        Ok((id, number, late))
-    }
-
-    /// A peer known by its address alone; established as far as this wire can tell.
-    pub(super) fn add_classic_peer(&mut self, address: SocketAddr) -> PeerId {
-        let peer = self.add_peer(address, None, "", None);
-        peer.accepted = true;
-        peer.numbers_from = BASE;
-        let id = peer.id;
-        self.events.push_back(Event::Accepted(id));
-        id
-    }
+    let (peer, number, late) = admit(registry, from, number, message.timestamp, now.steady)?;
+    registry.heard(peer, datagram.len(), now.steady);
+    let contents = Contents::Classic(message);
+    Ok(Accepted { peer, late, number, contents })
 }
 
-/// The full number behind the low 32 bits that travelled, and whether it begins a new life of the peer: that
-/// is so where the window would drop it, or would have to take it for a leap, and its time stamp is later than
+/// Adds a peer that is known by its address alone. This wire has no handshake, so the peer is accepted at once.
+pub(super) fn add_peer(registry: &mut Registry, address: SocketAddr) -> PeerId {
+    let peer = registry.add(address, None, "", None);
+    peer.accepted = true;
+    peer.numbers_from = FIRST_NUMBER;
+    let id = peer.id;
+    registry.outputs.events.push_back(Event::Accepted(id));
+    id
+}
+
+/// Finds or creates the peer, and lets its window judge the datagram. Returns the datagram's full number, and whether it is
+/// late.
+fn admit(
+    registry: &mut Registry,
+    from: SocketAddr,
+    number: Option<u32>,
+    stamp: WallTime,
+    now: Instant,
+) -> Result<(PeerId, Option<u64>, bool), DropReason> {
+    if registry.peers.by_address(from).is_none() {
+        if registry.config.role == Role::Client {
+            return Err(DropReason::WrongAddress);
+        }
+        if !registry.make_room(now) {
+            return Err(DropReason::PeerTableFull);
+        }
+        add_peer(registry, from);
+    }
+    let peer = registry.peers.by_address(from).expect("found or just added");
+    let id = peer.id;
+    let (number, restarted) = match number {
+        Some(low) => {
+            full_number(peer, low, stamp, now).map(|(number, restarted)| (Some(number), restarted))?
+        }
+        None => (None, false),
+    };
+    let late = Registry::judge(peer, number, now)?;
+    peer.newest = peer.newest.max(stamp);
+    if restarted {
+        registry.outputs.events.push_back(Event::Restarted(id));
+    }
+    Ok((id, number, late))
+}
+
+/// Returns the full number for the low 32 bits that travelled, and whether the datagram shows that the peer was restarted.
+///
+/// It does if two things hold: the window would drop the number or would have to leap to it, and the time stamp is later than
 /// every one before. §8.3.
-fn place(peer: &mut Peer, low: u32, stamp: WallTime, now: Instant) -> Result<(u64, bool), DropReason> {
-    let start = BASE + u64::from(low);
+fn full_number(
+    peer: &mut InboundPeer,
+    low: u32,
+    stamp: WallTime,
+    now: Instant,
+) -> Result<(u64, bool), DropReason> {
+    let start = FIRST_NUMBER + u64::from(low);
     let Some(window) = &mut peer.window else {
         peer.window = Some(Window::new(start));
         return Ok((start, false));
     };
     window.expire(now);
-    let near = |&number: &u64| number.saturating_sub(window.next()) <= LONGEST_LEAP;
+    let near = |&number: &u64| number.saturating_sub(window.next()) <= MAX_LEAP;
     let continued = window.expand(low).filter(near);
     let fits = continued.is_some_and(|number| matches!(window.judge(number), Verdict::New | Verdict::Late));
     if !fits && stamp > peer.newest {
@@ -110,9 +120,10 @@ fn place(peer: &mut Peer, low: u32, stamp: WallTime, now: Instant) -> Result<(u6
         peer.rx.lives.add(1);
         return Ok((start, true));
     }
-    let is_straggler = |former: FormerLife| stamp <= former.newest && now.since(former.ended_at) < STRAGGLING;
+    let is_straggler =
+        |former: FormerLife| stamp <= former.newest && now.since(former.ended_at) < STRAGGLER_TIME;
     if peer.former_life.is_some_and(is_straggler) {
-        // Whether it was received in its own time, nobody knows any more.
+        // The old window is gone, so nobody can say whether the datagram is a duplicate.
         return Err(DropReason::TooOld);
     }
     continued.map(|number| (number, false)).ok_or(DropReason::TooOld)

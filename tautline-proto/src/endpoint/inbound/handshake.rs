@@ -1,263 +1,280 @@
-//! The native wire's handshake: hello, token, echo, and what a server says to strangers. docs/protocol.md §5.
+//! The native wire's handshake: hello, token, echo, and notices. docs/protocol.md §5.
+//!
+//! The module `sessions` calls it with datagrams outside any session's numbering, and with datagrams of unknown sessions.
 
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::Inbound;
+use super::registry::{ECHO_INTERVAL, Registry};
 use super::token::{Secrets, TOKEN_LIFETIME};
 use crate::drops::DropReason;
 use crate::endpoint::config::Role;
 use crate::endpoint::event::{Event, RemovalReason};
 use crate::peer::SessionId;
-use crate::time::{Instant, Now};
-use crate::wire::native::{self, Control, Frame, HELLO_LEN, Header, Token};
+use crate::time::Instant;
+use crate::wire::native::{Control, Frame, Frames, HELLO_LEN, Header, NOTICE_LEN, Token};
 
-/// Waits between hellos: from the first to the last, doubling. A client that its server has answered before waits no longer
-/// than between heartbeats, so that a link is there again within one heartbeat of the way being open.
+/// The first wait between two hellos. Each further wait is twice as long, up to [`LAST_HELLO_WAIT`].
 const FIRST_HELLO_WAIT: Duration = Duration::from_millis(20);
+/// The longest wait between two hellos. Once the server has answered, no wait is longer than the heartbeat interval, so that
+/// the link is back within one heartbeat after the network works again.
 const LAST_HELLO_WAIT: Duration = Duration::from_millis(320);
-
-/// A client that is not accepted yet repeats its echo after this time, if its heartbeats are rarer.
-pub(super) const ECHO_WAIT: Duration = Duration::from_millis(50);
 
 /// A client that was refused asks again after this time.
 const REFUSED_WAIT: Duration = Duration::from_secs(1);
 
-/// At most so many "unknown session" notices in a second, so that a flood is not doubled.
-const NOTICES_PER_SECOND: u32 = 100;
+/// How many "unknown session" notices a server sends in a second, so that a flood does not cause another one.
+const MAX_NOTICES_PER_SECOND: u32 = 100;
 
-/// How many closed sessions are remembered while their tokens still hold. When more are closed in that time,
-/// the oldest are forgotten, and with them every token that is as old.
-const CLOSED_SESSIONS: usize = 4096;
-
-/// What the native wire keeps beside the peers.
+/// What the handshake remembers beside the peers.
 #[derive(Debug)]
-pub(super) struct Native {
+pub(super) struct Handshake {
     secrets: Secrets,
-    hello: Option<Hello>,
-    /// The server has answered once.
+    /// The server that a client calls.
+    server: Option<SocketAddr>,
+    call: Option<Call>,
+    /// Whether the server has answered at least once.
     was_answered: bool,
-    pub(super) notices: Notices,
-    /// Sessions that must not come to life again by a repeated echo.
-    closed: VecDeque<Closed>,
-    /// Tokens must be younger than this: those of forgotten sessions are not.
-    tokens_after: Option<Instant>,
+    notices: NoticeLimit,
 }
 
-/// A session that is over.
+/// A client's hello that the server has not answered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Closed {
-    pub(super) session: SessionId,
-    pub(super) address: SocketAddr,
-    /// When the token was issued that proved its address.
-    pub(super) proven: Instant,
-    pub(super) at: Instant,
-}
-
-impl Closed {
-    /// Whether an echo with this token belongs to this session, or to one that its address began before it and gave up.
-    fn bars(&self, token: Token, address: SocketAddr, session: SessionId) -> bool {
-        self.session == session || (self.address == address && token.issued() < self.proven)
-    }
-}
-
-/// A client's call that its server has not answered.
-#[derive(Clone, Copy, Debug)]
-struct Hello {
+struct Call {
     session: SessionId,
     next_at: Instant,
     wait: Duration,
 }
 
+/// Limits the notices in each second.
 #[derive(Debug, Default)]
-pub(super) struct Notices {
+struct NoticeLimit {
     second: u64,
     sent: u32,
 }
 
-impl Notices {
-    pub(super) fn allow(&mut self, now: Instant) -> bool {
+impl NoticeLimit {
+    fn allow(&mut self, now: Instant) -> bool {
         let second = now.as_nanos() / 1_000_000_000;
         if core::mem::replace(&mut self.second, second) != second {
             self.sent = 0;
         }
         self.sent += 1;
-        self.sent <= NOTICES_PER_SECOND
+        self.sent <= MAX_NOTICES_PER_SECOND
     }
 }
 
-impl Native {
+impl Handshake {
     pub(super) fn new(secrets: Secrets) -> Self {
-        Self {
-            secrets,
-            hello: None,
-            was_answered: false,
-            notices: Notices::default(),
-            closed: VecDeque::new(),
-            tokens_after: None,
-        }
+        Self { secrets, server: None, call: None, was_answered: false, notices: NoticeLimit::default() }
     }
 
+    /// Starts to call this server.
+    pub(super) fn dial(&mut self, registry: &mut Registry, server: SocketAddr, now: Instant) {
+        self.server = Some(server);
+        self.call_anew(registry, now);
+    }
+
+    /// Returns when the next hello is due.
     pub(super) fn next_hello(&self) -> Option<Instant> {
-        self.hello.map(|hello| hello.next_at)
+        self.call.map(|call| call.next_at)
     }
 
-    /// The server was heard: no need to call any more.
-    pub(super) fn stop_hello(&mut self) {
-        self.hello = None;
+    /// Stops the hellos, because the server was heard.
+    pub(super) fn stop_calling(&mut self) {
+        self.call = None;
         self.was_answered = true;
     }
 
-    pub(super) fn remember_closed(&mut self, closed: Closed) {
-        self.forget_closed(closed.at);
-        if self.closed.len() == CLOSED_SESSIONS
-            && let Some(forgotten) = self.closed.pop_front()
-        {
-            self.tokens_after = Some(forgotten.at);
-        }
-        self.closed.push_back(closed);
-    }
-
-    /// Drops the sessions whose tokens have expired by themselves.
-    fn forget_closed(&mut self, now: Instant) {
-        while self.closed.front().is_some_and(|closed| now.since(closed.at) > TOKEN_LIFETIME) {
-            self.closed.pop_front();
+    /// Starts to call the server, unless a call is waiting for its answer.
+    pub(super) fn call(&mut self, registry: &mut Registry, now: Instant) {
+        if self.call.is_none() {
+            self.call_anew(registry, now);
         }
     }
 
-    /// Whether this token proves that its sender receives at `address` and has not closed the session or a later one yet.
-    pub(super) fn admits(
+    /// Starts to call the server with a new session.
+    pub(super) fn call_anew(&mut self, registry: &mut Registry, now: Instant) {
+        let session = self.secrets.session();
+        let wait = FIRST_HELLO_WAIT.min(self.longest_wait(registry));
+        self.call = Some(Call { session, next_at: now, wait });
+        self.send_hello_if_due(registry, now);
+    }
+
+    pub(super) fn send_hello_if_due(&mut self, registry: &mut Registry, now: Instant) {
+        let longest = self.longest_wait(registry);
+        let (Some(call), Some(server)) = (&mut self.call, self.server) else { return };
+        if call.next_at > now {
+            return;
+        }
+        let wait = self.secrets.jittered(call.wait);
+        call.next_at = now.plus(wait);
+        call.wait = (call.wait * 2).min(longest);
+        let session = call.session;
+        registry.reply(server, session, &Control::Hello);
+    }
+
+    fn longest_wait(&self, registry: &Registry) -> Duration {
+        match self.was_answered {
+            true => LAST_HELLO_WAIT.min(registry.config.heartbeat_interval),
+            false => LAST_HELLO_WAIT,
+        }
+    }
+
+    /// Handles a datagram outside any session's numbering. `len` is its length.
+    pub(super) fn handle(
         &mut self,
-        token: Token,
-        address: SocketAddr,
-        session: SessionId,
+        registry: &mut Registry,
         now: Instant,
-    ) -> Result<(), DropReason> {
-        let forgotten = self.tokens_after.is_some_and(|after| token.issued() <= after);
-        if forgotten || !self.secrets.verify(token, address, session, now) {
-            return Err(DropReason::BadToken);
-        }
-        self.forget_closed(now);
-        let closed = self.closed.iter().any(|closed| closed.bars(token, address, session));
-        if closed { Err(DropReason::UnknownSession) } else { Ok(()) }
-    }
-}
-
-impl Inbound {
-    /// A datagram outside any session's numbering.
-    pub(super) fn handshake(
-        &mut self,
-        now: Now,
         from: SocketAddr,
         header: Header,
         frame: &Frame<'_>,
         len: usize,
     ) -> Result<(), DropReason> {
-        match (self.config.role, frame) {
-            // It would get more bytes than it spent.
+        match (registry.config.role, frame) {
+            // The answer would be longer than the question, which would help an attacker who forges addresses.
             (Role::Server, Frame::Hello) if len < HELLO_LEN => Err(DropReason::Malformed),
             (Role::Server, Frame::Hello) => {
-                let token = self.native.secrets.issue(from, header.session, now.steady);
-                self.reply(from, header.session, &Control::Token(token));
+                let token = self.secrets.issue(from, header.session, now);
+                registry.reply(from, header.session, &Control::Token(token));
                 Ok(())
             }
             (Role::Client, _) if Some(from) != self.server => Err(DropReason::WrongAddress),
-            (Role::Client, Frame::Token(token)) => self.take_token(now, from, header.session, *token),
-            (Role::Client, Frame::UnknownSession) if self.may_be_forgotten(header.session, now.steady) => {
-                // The old session stays until the new hello is answered.
-                self.say_hello(now.steady);
+            (Role::Client, Frame::Token(token)) => {
+                self.take_token(registry, now, from, header.session, *token)
+            }
+            (Role::Client, Frame::UnknownSession) if may_be_forgotten(registry, header.session, now) => {
+                // The old session stays until the server answers the new hello.
+                self.call(registry, now);
                 Ok(())
             }
-            (Role::Client, Frame::Refused) => self.take_refusal(header.session, now.steady),
+            (Role::Client, Frame::Refused) => take_refusal(registry, header.session, now),
             _ => Err(DropReason::Unexpected),
         }
     }
 
-    /// The server answers our hello: the new session begins, its first datagram echoes the token.
+    /// Handles the server's answer to our hello: the new session begins, and its first datagram echoes the token.
     fn take_token(
         &mut self,
-        now: Now,
+        registry: &mut Registry,
+        now: Instant,
         server: SocketAddr,
         session: SessionId,
         token: Token,
     ) -> Result<(), DropReason> {
-        if self.native.hello.is_none_or(|hello| hello.session != session) {
+        if self.call.is_none_or(|call| call.session != session) {
             return Err(DropReason::Unexpected);
         }
-        self.native.stop_hello();
-        if let Some(old) = self.peers.by_address(server).map(|peer| peer.id) {
-            self.remove(old, RemovalReason::Replaced, now.steady);
+        self.stop_calling();
+        if let Some(old) = registry.peers.by_address(server).map(|peer| peer.id) {
+            registry.remove(old, RemovalReason::Replaced, now);
         }
-        let repeat_at = now.steady.plus(self.config.heartbeat_interval.min(ECHO_WAIT));
-        let peer = self.add_peer(server, Some(session), "", Some(token));
-        peer.last_heard = Some(now.steady);
+        let repeat_at = now.plus(registry.config.heartbeat_interval.min(ECHO_INTERVAL));
+        let peer = registry.add(server, Some(session), "", Some(token));
+        peer.last_heard = Some(now);
         peer.next_heartbeat = Some(repeat_at);
         let id = peer.id;
-        self.peers.schedule(id, repeat_at);
+        registry.peers.schedule(id, repeat_at);
         Ok(())
     }
 
-    /// The server has no room: the echo asks again, more slowly, and after its token a new hello.
-    fn take_refusal(&mut self, session: SessionId, now: Instant) -> Result<(), DropReason> {
-        let peer = self.peers.by_session(session).filter(|peer| !peer.accepted);
-        let peer = peer.ok_or(DropReason::Unexpected)?;
-        peer.next_heartbeat = Some(now.plus(REFUSED_WAIT));
-        self.events.push_back(Event::Refused);
-        Ok(())
-    }
-
-    /// Whether to believe a notice that the server does not know our session. Until it has accepted us, what goes without an
-    /// echo (a pack, a datagram without room for one) is unknown to it wherever it overtakes the echo: nobody was restarted, and
-    /// the next echo brings the session to life. Only once its token must have expired it cannot any more.
-    fn may_be_forgotten(&mut self, session: SessionId, now: Instant) -> bool {
-        let peer = self.peers.by_session(session);
-        peer.is_some_and(|peer| peer.accepted || peer.silent_for(now) > TOKEN_LIFETIME)
-    }
-
-    /// Begins to call the server, unless a call is under way.
-    pub(super) fn say_hello(&mut self, now: Instant) {
-        if self.native.hello.is_none() {
-            self.say_hello_anew(now);
+    /// Creates the peer of an unknown session, if an echo in the datagram proves its address. `len` is the datagram's length.
+    pub(super) fn create_peer(
+        &mut self,
+        registry: &mut Registry,
+        now: Instant,
+        from: SocketAddr,
+        session: SessionId,
+        frames: &Frames<'_>,
+        len: usize,
+    ) -> Result<(), DropReason> {
+        let echo = frames.clone().find_map(|frame| match frame {
+            Frame::Echo { token, name } => Some((token, name)),
+            _ => None,
+        });
+        if registry.config.role == Role::Client {
+            return Err(DropReason::UnknownSession);
         }
-    }
-
-    /// Calls the server with a new session.
-    pub(super) fn say_hello_anew(&mut self, now: Instant) {
-        let session = self.native.secrets.session();
-        let wait = FIRST_HELLO_WAIT.min(self.longest_hello_wait());
-        self.native.hello = Some(Hello { session, next_at: now, wait });
-        self.hello_if_due(now);
-    }
-
-    fn longest_hello_wait(&self) -> Duration {
-        match self.native.was_answered {
-            true => LAST_HELLO_WAIT.min(self.config.heartbeat_interval),
-            false => LAST_HELLO_WAIT,
+        let admitted = match echo {
+            None => Err(DropReason::UnknownSession),
+            Some((token, name)) => self.admits(registry, token, from, session, now).map(|()| (token, name)),
+        };
+        let refusal = match admitted {
+            Ok((token, name)) => return admit_client(registry, now, from, session, name, token),
+            Err(refusal) => refusal,
+        };
+        // The notice is never longer than the datagram that caused it.
+        if len >= NOTICE_LEN && self.notices.allow(now) {
+            registry.reply(from, session, &Control::UnknownSession);
         }
+        Err(refusal)
     }
 
-    pub(super) fn hello_if_due(&mut self, now: Instant) {
-        let longest = self.longest_hello_wait();
-        let (Some(hello), Some(server)) = (&mut self.native.hello, self.server) else { return };
-        if hello.next_at > now {
-            return;
+    /// Checks that the token proves that the client receives at this address, and that the session is newer than every
+    /// session that this address has closed or has now. A delayed echo of an older session fails here.
+    fn admits(
+        &mut self,
+        registry: &mut Registry,
+        token: Token,
+        from: SocketAddr,
+        session: SessionId,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if registry.closed.may_have_forgotten(token) || !self.secrets.verify(token, from, session, now) {
+            return Err(DropReason::BadToken);
         }
-        let wait = self.native.secrets.jittered(hello.wait);
-        hello.next_at = now.plus(wait);
-        hello.wait = (hello.wait * 2).min(longest);
-        let session = hello.session;
-        self.reply(server, session, &Control::Hello);
+        let is_closed = registry.closed.bar(token, from, session, now);
+        let present = registry.peers.by_address(from);
+        let is_overtaken = present.is_some_and(|present| token.issued() < present.proven);
+        if is_closed || is_overtaken { Err(DropReason::UnknownSession) } else { Ok(()) }
     }
+}
 
-    /// Queues a datagram outside any numbering.
-    pub(super) fn reply(&mut self, to: SocketAddr, session: SessionId, control: &Control<'_>) {
-        let mut datagram = Vec::new();
-        native::begin_datagram(&mut datagram);
-        native::write_control(&mut datagram, control);
-        let from_server = self.config.role == Role::Server;
-        native::seal(&mut datagram, Header { session, sequence: 0, from_server });
-        self.replies.push_back((to, datagram));
+/// Creates the peer of a client whose address is proven.
+fn admit_client(
+    registry: &mut Registry,
+    now: Instant,
+    from: SocketAddr,
+    session: SessionId,
+    name: &str,
+    token: Token,
+) -> Result<(), DropReason> {
+    if let Some(old) = registry.peers.by_address(from).map(|peer| peer.id) {
+        // The client has proven its address and begins a new session there.
+        registry.remove(old, RemovalReason::Replaced, now);
+    } else if !registry.make_room(now) {
+        registry.reply(from, session, &Control::Refused);
+        return Err(DropReason::PeerTableFull);
     }
+    let peer = registry.add(from, Some(session), name, None);
+    peer.accepted = true;
+    peer.proven = token.issued();
+    // The echo was heard even if the window drops its datagram. So every peer can fall silent.
+    peer.last_heard = Some(now);
+    peer.next_heartbeat = Some(now);
+    let id = peer.id;
+    registry.peers.schedule(id, now);
+    registry.outputs.events.push_back(Event::Accepted(id));
+    // The accept frame is sent when the control frames of this datagram are handled.
+    Ok(())
+}
+
+/// Handles the server's notice that it has no room. The echo asks again, more slowly, and a new hello follows once the token
+/// has expired.
+fn take_refusal(registry: &mut Registry, session: SessionId, now: Instant) -> Result<(), DropReason> {
+    let peer = registry.peers.by_session(session).filter(|peer| !peer.accepted);
+    let peer = peer.ok_or(DropReason::Unexpected)?;
+    peer.next_heartbeat = Some(now.plus(REFUSED_WAIT));
+    registry.outputs.events.push_back(Event::Refused);
+    Ok(())
+}
+
+/// Returns whether to believe a notice that the server does not know our session.
+///
+/// Until the server has accepted us, a datagram without an echo (a pack, or a full datagram) may overtake the echo. The server
+/// then does not know the session yet, although nobody was restarted, and the next echo creates it. So we believe the notice
+/// only after the server has accepted us, or when the token must have expired.
+fn may_be_forgotten(registry: &mut Registry, session: SessionId, now: Instant) -> bool {
+    let peer = registry.peers.by_session(session);
+    peer.is_some_and(|peer| peer.accepted || peer.silent_for(now) > TOKEN_LIFETIME)
 }

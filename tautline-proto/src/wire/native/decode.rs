@@ -30,7 +30,7 @@ impl<'a> MessageFrame<'a> {
 
     /// As [`decode`](Self::decode), where the message is to stand: it is large enough for its copies to be felt. What an
     /// error leaves there is no message.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn decode_into(
         self,
         message: &mut MessageRef<'a>,

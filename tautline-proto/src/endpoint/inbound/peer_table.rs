@@ -1,131 +1,34 @@
-//! The peer table of the inbound half: bounded, indexed by address and by session, with one timer table.
+//! The table of peers: bounded, indexed by address and by session, with one table of timers.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::delivery::Kept;
-use crate::endpoint::event::PeerHandle;
+use super::peer::InboundPeer;
 use crate::path::Path;
 use crate::peer::{PeerId, SessionId};
-use crate::stats::{PeerRxCounters, PeerTxCounters};
 use crate::time::{Instant, WallTime};
-use crate::window::{Window, WindowCounts};
 
-/// One remote end as the inbound half sees it.
-#[derive(Debug)]
-pub(super) struct Peer {
-    pub(super) id: PeerId,
-    pub(super) address: SocketAddr,
-    /// Native only.
-    pub(super) session: Option<SessionId>,
-    pub(super) name: String,
-    /// `None` until the first number, and where datagrams have none.
-    pub(super) window: Option<Window>,
-    pub(super) path: Path,
-    /// Native only.
-    pub(super) kept: Option<Box<Kept>>,
-    /// Whether the link is established: at once on a server and on the classic wire.
-    pub(super) accepted: bool,
-    /// When the token was issued that proved its address (a native server's peer).
-    pub(super) proven: Instant,
-    /// Whether the server has told its name (a native client's peer).
-    pub(super) named: bool,
-    /// Kept by [`Peers::mark_silent`] and [`Peers::mark_heard`].
-    silent: bool,
-    /// Overdue, though not silent yet (native). Ended by [`Peers::mark_heard`].
-    pub(super) stale: bool,
-    /// Liveness counts from here; `None` on the classic wire until the peer was heard once.
-    pub(super) last_heard: Option<Instant>,
-    /// Native only.
-    pub(super) next_heartbeat: Option<Instant>,
-    /// The latest time stamp accepted (classic).
-    pub(super) newest: WallTime,
-    /// The life before this one (classic).
-    pub(super) former_life: Option<FormerLife>,
-    /// The window's number for the sender's number 0.
-    pub(super) numbers_from: u64,
-    /// The counts and the missing ones that readers see: seldom others than before.
-    published: (WindowCounts, u64),
-    pub(super) rx: Arc<PeerRxCounters>,
-    pub(super) tx: Arc<PeerTxCounters>,
-    /// Its entry in the timer table; kept by [`Peers::schedule`].
-    wake_at: Option<Instant>,
-}
-
-/// What is kept of a peer's life that a restart has ended (classic).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FormerLife {
-    pub(super) newest: WallTime,
-    pub(super) ended_at: Instant,
-}
-
-impl Peer {
-    pub(super) fn handle(&self) -> PeerHandle {
-        PeerHandle {
-            id: self.id,
-            address: self.address,
-            session: self.session,
-            name: self.name.clone(),
-            rx: Arc::clone(&self.rx),
-            tx: Arc::clone(&self.tx),
-        }
-    }
-
-    /// Shows the window's counts to readers.
-    pub(super) fn publish_window(&mut self) {
-        let Some(window) = &self.window else { return };
-        self.rx.expected_sequence.set(window.next() - self.numbers_from);
-        let errors = (window.counts(), window.missing());
-        if errors != core::mem::replace(&mut self.published, errors) {
-            let (counts, missing) = errors;
-            self.rx.lost.set(counts.lost);
-            self.rx.late.set(counts.late);
-            self.rx.duplicate.set(counts.duplicate);
-            self.rx.missing.set(missing);
-        }
-    }
-
-    pub(super) const fn is_silent(&self) -> bool {
-        self.silent
-    }
-
-    /// How long it has not been heard; nothing for one that never was (classic).
-    pub(super) fn silent_for(&self, now: Instant) -> Duration {
-        self.last_heard.map_or(Duration::ZERO, |heard| now.since(heard))
-    }
-
-    /// When a window, a heartbeat or an incomplete message wants its next visit.
-    pub(super) fn next_visit(&self) -> Option<Instant> {
-        let window_at = self.window.as_ref().and_then(Window::next_timeout);
-        let kept_at = self.kept.as_ref().and_then(|kept| kept.next_timeout());
-        [self.next_heartbeat, window_at, kept_at].into_iter().flatten().min()
-    }
-}
-
-/// All peers. Slots are reused, ids are not.
+/// All peers. Slots are reused, but ids are not.
 ///
 /// Invariant: `by_address`, `by_session`, `timers` and `silent` hold exactly the entries of the peers in
-/// `slots`; see `Peers::check`.
+/// `slots`; [`check`](Self::check) tests it.
 #[derive(Debug, Default)]
-pub(super) struct Peers {
-    slots: Vec<Option<Peer>>,
+pub(super) struct PeerTable {
+    slots: Vec<Option<InboundPeer>>,
     free: Vec<u32>,
     by_address: HashMap<SocketAddr, u32>,
     by_session: HashMap<SessionId, u32>,
     timers: BTreeSet<(Instant, u32)>,
-    /// The silent ones by when they were heard last, so that a full table finds its stalest at once.
+    /// The silent peers, ordered by when they were last heard. A full table finds the peer to remove here.
     silent: BTreeSet<(Option<Instant>, u32)>,
     serial: u32,
 }
 
-impl Peers {
+impl PeerTable {
     /// An empty table whose ids begin after `serial`.
     pub(super) fn after(serial: u32) -> Self {
         Self { serial, ..Self::default() }
@@ -139,22 +42,27 @@ impl Peers {
         self.by_address.len()
     }
 
-    pub(super) fn by_address(&mut self, address: SocketAddr) -> Option<&mut Peer> {
+    pub(super) fn by_address(&mut self, address: SocketAddr) -> Option<&mut InboundPeer> {
         let slot = *self.by_address.get(&address)?;
         self.slots[slot as usize].as_mut()
     }
 
-    pub(super) fn by_session(&mut self, session: SessionId) -> Option<&mut Peer> {
+    pub(super) fn by_session(&mut self, session: SessionId) -> Option<&mut InboundPeer> {
         let slot = *self.by_session.get(&session)?;
         self.slots[slot as usize].as_mut()
     }
 
-    pub(super) fn get(&mut self, id: PeerId) -> Option<&mut Peer> {
+    pub(super) fn get(&mut self, id: PeerId) -> Option<&mut InboundPeer> {
         self.slots.get_mut(id.slot())?.as_mut().filter(|peer| peer.id == id)
     }
 
-    /// Adds a peer; the caller has made sure that the address and the session are free.
-    pub(super) fn add(&mut self, address: SocketAddr, session: Option<SessionId>, name: &str) -> &mut Peer {
+    /// Adds a peer. The address and the session must be free.
+    pub(super) fn add(
+        &mut self,
+        address: SocketAddr,
+        session: Option<SessionId>,
+        name: &str,
+    ) -> &mut InboundPeer {
         self.serial = self.serial.wrapping_add(1);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -164,14 +72,14 @@ impl Peers {
         if let Some(session) = session {
             self.by_session.insert(session, slot);
         }
-        self.slots[slot as usize].insert(Peer {
+        self.slots[slot as usize].insert(InboundPeer {
             id: PeerId::new(self.serial, slot),
             address,
             session,
             name: name.into(),
             window: None,
             path: Path::default(),
-            kept: None,
+            delivery: None,
             accepted: false,
             named: false,
             proven: Instant::from_nanos(0),
@@ -189,7 +97,7 @@ impl Peers {
         })
     }
 
-    pub(super) fn remove(&mut self, id: PeerId) -> Option<Peer> {
+    pub(super) fn remove(&mut self, id: PeerId) -> Option<InboundPeer> {
         self.get(id)?;
         let peer = self.slots[id.slot()].take()?;
         let slot = self.by_address.remove(&peer.address)?;
@@ -206,7 +114,7 @@ impl Peers {
         Some(peer)
     }
 
-    /// Records that the peer was heard at `now`; whether it had been stale or silent.
+    /// Records that the peer was heard at `now`. Returns whether it had been stale or silent.
     pub(super) fn mark_heard(&mut self, id: PeerId, now: Instant) -> bool {
         let Some(peer) = self.get(id) else { return false };
         let (last_heard, was_silent) = (peer.last_heard.replace(now), core::mem::take(&mut peer.silent));
@@ -224,8 +132,8 @@ impl Peers {
         self.silent.insert(entry);
     }
 
-    /// The peer that has been silent longest.
-    pub(super) fn stalest(&self) -> Option<PeerId> {
+    /// Returns the peer that has been silent for the longest time.
+    pub(super) fn longest_silent(&self) -> Option<PeerId> {
         let &(_, slot) = self.silent.first()?;
         self.slots[slot as usize].as_ref().map(|peer| peer.id)
     }
@@ -243,13 +151,13 @@ impl Peers {
         self.timers.insert((at, slot));
     }
 
-    /// When the next peer wants to be visited.
+    /// Returns when the next peer is due for a visit.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.timers.first().map(|&(at, _)| at)
     }
 
-    /// A peer whose time has come; it is to be scheduled again.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<&mut Peer> {
+    /// Returns a peer that is due, and clears its timer. The caller schedules it again.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<&mut InboundPeer> {
         let &(at, slot) = self.timers.first().filter(|&&(at, _)| at <= now)?;
         self.timers.remove(&(at, slot));
         let peer = self.slots[slot as usize].as_mut()?;
@@ -257,15 +165,19 @@ impl Peers {
         Some(peer)
     }
 
-    /// Whether each peer is visited some time and can fall silent.
+    /// Returns whether every peer has a timer and can fall silent.
     pub(super) fn all_are_watched(&self) -> bool {
         self.slots.iter().flatten().all(|peer| peer.wake_at.is_some() && peer.last_heard.is_some())
     }
 
-    /// Whether the invariant holds; what is wrong otherwise. For tests: it walks all tables.
+    /// Checks the invariant. For tests, because it walks all tables.
+    ///
+    /// # Errors
+    ///
+    /// The name of the first rule that does not hold.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let living = || self.slots.iter().flatten();
-        let slot_of = |peer: &Peer| peer.id.slot_number();
+        let slot_of = |peer: &InboundPeer| peer.id.slot_number();
         let count = living().count();
         let rules = [
             ("addresses", self.by_address.len() == count),

@@ -1,0 +1,157 @@
+//! Large messages while their fragments arrive. docs/protocol.md §4.4.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::message::Delivery;
+use crate::time::Instant;
+use crate::wire::native::Fragment;
+
+/// How many large messages of a peer may be incomplete at once: so many reliable ones, and so many best-effort ones.
+const MAX_INCOMPLETE: usize = 16;
+
+/// A best-effort message that is not complete after this time has lost a fragment.
+const REASSEMBLY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A message that lacks at least one fragment.
+#[derive(Debug)]
+struct IncompleteMessage {
+    flags: u8,
+    delivery: Delivery,
+    behind: u16,
+    /// The length of the whole body.
+    total: usize,
+    count: u16,
+    /// The fragments' pieces by index. A piece takes no more memory than the fragment brought.
+    pieces: BTreeMap<u16, Vec<u8>>,
+    /// When the first fragment arrived.
+    begun: Instant,
+}
+
+/// The incomplete messages of one peer, by the number of their first fragment.
+#[derive(Debug, Default)]
+pub(crate) struct Reassembly {
+    messages: BTreeMap<u64, IncompleteMessage>,
+    /// The lengths of all bodies together.
+    bytes: usize,
+}
+
+/// The result of adding a fragment.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// The fragment is kept. Others are missing.
+    Incomplete,
+    /// The message is complete: its flags, when its first fragment arrived, and its body.
+    Complete(u8, Instant, Vec<u8>),
+    /// There is no room for another message.
+    NoRoom,
+    /// It contradicts earlier fragments of its message.
+    Contradiction,
+}
+
+impl Reassembly {
+    /// Adds a fragment of message `first`. All bodies together take at most `max_bytes`.
+    pub(crate) fn add(
+        &mut self,
+        first: u64,
+        fragment: &Fragment<'_>,
+        max_bytes: usize,
+        now: Instant,
+    ) -> Added {
+        let total = fragment.total as usize;
+        if !self.messages.contains_key(&first) {
+            if self.messages.len() == MAX_INCOMPLETE || self.bytes + total > max_bytes {
+                return Added::NoRoom;
+            }
+            self.bytes += total;
+            self.messages.insert(first, IncompleteMessage::of(fragment, now));
+        }
+        let Some(message) = self.messages.get_mut(&first).filter(|message| message.fits(fragment)) else {
+            return Added::Contradiction;
+        };
+        message.pieces.entry(fragment.index).or_insert_with(|| fragment.piece.to_vec());
+        if message.pieces.len() < usize::from(message.count) {
+            return Added::Incomplete;
+        }
+        let complete =
+            |message: IncompleteMessage| Added::Complete(message.flags, message.begun, message.body());
+        self.remove(first).map_or(Added::Incomplete, complete)
+    }
+
+    pub(crate) fn contains(&self, first: u64) -> bool {
+        self.messages.contains_key(&first)
+    }
+
+    /// Drops the messages that end before number `end`. Returns how many there were.
+    pub(crate) fn drop_below(&mut self, end: u64) -> u64 {
+        let before = self.messages.len();
+        self.messages.retain(|first, message| {
+            let stays = first + u64::from(message.count) > end;
+            self.bytes -= if stays { 0 } else { message.total };
+            stays
+        });
+        (before - self.messages.len()) as u64
+    }
+
+    /// Drops the oldest message. Returns whether there was one.
+    pub(crate) fn drop_oldest(&mut self) -> bool {
+        let oldest = self.messages.iter().min_by_key(|(_, message)| message.begun).map(|(&first, _)| first);
+        oldest.and_then(|first| self.remove(first)).is_some()
+    }
+
+    /// Drops messages that have waited too long. Returns how many there were.
+    pub(crate) fn expire(&mut self, now: Instant) -> u64 {
+        let mut dropped = 0;
+        while self.next_timeout().is_some_and(|at| at <= now) && self.drop_oldest() {
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// Returns when the oldest message will have waited too long.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.messages.values().map(|message| message.begun.plus(REASSEMBLY_TIMEOUT)).min()
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.messages.len() as u64
+    }
+
+    /// Returns the lengths of all bodies together.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn remove(&mut self, first: u64) -> Option<IncompleteMessage> {
+        let message = self.messages.remove(&first)?;
+        self.bytes -= message.total;
+        Some(message)
+    }
+}
+
+impl IncompleteMessage {
+    fn of(fragment: &Fragment<'_>, begun: Instant) -> Self {
+        Self {
+            flags: fragment.flags,
+            delivery: fragment.delivery,
+            behind: fragment.numbers.behind,
+            total: fragment.total as usize,
+            count: fragment.count,
+            pieces: BTreeMap::new(),
+            begun,
+        }
+    }
+
+    fn fits(&self, fragment: &Fragment<'_>) -> bool {
+        let same_size = self.total == fragment.total as usize && self.count == fragment.count;
+        let same_kind = self.flags == fragment.flags && self.delivery == fragment.delivery;
+        same_size && same_kind && self.behind == fragment.numbers.behind
+    }
+
+    fn body(self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.total);
+        self.pieces.into_values().for_each(|piece| body.extend_from_slice(&piece));
+        body
+    }
+}

@@ -1,0 +1,162 @@
+//! The reliable messages of one peer: each is taken once and acknowledged. docs/protocol.md §7.5.
+
+use alloc::vec::Vec;
+
+use super::kept::{KeptMessage, RELIABLE_ID};
+use super::ordering::OrderingBuffer;
+use super::reassembly::{Added, Reassembly};
+use super::receive_window::ReceiveWindow;
+use crate::time::Instant;
+use crate::wire::native::{DELIVERY_WINDOW, DeliveryNumbers, Fragment, MessageFrame};
+
+/// Receives reliable messages and their fragments.
+///
+/// Invariant: the messages in `ordering` and the fragments in `fragments` were marked in `window`, and are not delivered yet.
+#[derive(Debug, Default)]
+pub(crate) struct ReliableReceiver {
+    window: ReceiveWindow,
+    ordering: OrderingBuffer,
+    fragments: Reassembly,
+    /// Whether something arrived that is not acknowledged yet.
+    owes_ack: bool,
+    /// Incomplete messages that the sender has abandoned and that are not counted yet.
+    abandoned: u64,
+}
+
+/// What happens to a reliable message or a fragment of one.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// It is a message. Deliver it as this number.
+    Deliver(u64),
+    /// It was taken before.
+    Duplicate,
+    /// It is kept for later, and acknowledged.
+    Kept,
+    /// There is no room for it. It is not acknowledged, so that the sender sends it again.
+    NoRoom,
+    /// It contradicts earlier fragments of its message.
+    Contradiction,
+}
+
+impl ReliableReceiver {
+    /// Takes a message that arrived in one piece.
+    pub(crate) fn take(
+        &mut self,
+        numbers: DeliveryNumbers,
+        frame: MessageFrame<'_>,
+        max_bytes: usize,
+        now: Instant,
+    ) -> Taken {
+        self.owes_ack = true;
+        let number = self.window.expand(numbers.number);
+        if self.window.contains(number) {
+            return Taken::Duplicate;
+        }
+        match self.undelivered_predecessor(number, numbers) {
+            Some(_) if self.ordering.bytes() + frame.body.len() > max_bytes => return Taken::NoRoom,
+            Some(after) => self.ordering.hold(number, after, KeptMessage::copy(frame, number, now)),
+            None => {}
+        }
+        self.mark(number);
+        if self.ordering.contains(number) { Taken::Kept } else { Taken::Deliver(number) }
+    }
+
+    /// Takes a fragment. If it completes a message that need not wait for an earlier one, the message is added to `complete`.
+    pub(crate) fn take_fragment(
+        &mut self,
+        fragment: &Fragment<'_>,
+        max_bytes: usize,
+        now: Instant,
+        complete: &mut Vec<KeptMessage>,
+    ) -> Taken {
+        self.owes_ack = true;
+        let first = self.window.expand(fragment.numbers.number);
+        let number = first + u64::from(fragment.index);
+        if self.window.contains(number) {
+            return Taken::Duplicate;
+        }
+        let bytes = self.ordering.bytes() + self.fragments.bytes() + fragment.total as usize;
+        if bytes > max_bytes
+            && !self.fragments.contains(first)
+            && self.undelivered_predecessor(first, fragment.numbers).is_some()
+        {
+            // Once complete, the message would be held back together with the others.
+            return Taken::NoRoom;
+        }
+        let added = self.fragments.add(first, fragment, max_bytes, now);
+        let (flags, since, body) = match added {
+            Added::NoRoom => return Taken::NoRoom,
+            Added::Contradiction => return Taken::Contradiction,
+            Added::Incomplete => {
+                self.mark(number);
+                return Taken::Kept;
+            }
+            Added::Complete(flags, since, body) => (flags, since, body),
+        };
+        self.mark(number);
+        let message = KeptMessage { default_id: RELIABLE_ID | first, flags, body, since };
+        match self.undelivered_predecessor(first, fragment.numbers) {
+            Some(after) => self.ordering.hold(first, after, message),
+            None => complete.push(message),
+        }
+        Taken::Kept
+    }
+
+    /// Takes the sender's word that it has settled everything below this number.
+    pub(crate) fn forward(&mut self, base: u32) {
+        self.owes_ack = true;
+        let base = self.window.expand(base);
+        self.advance_to(base);
+    }
+
+    /// Returns how many incomplete messages the sender has abandoned since the last call.
+    pub(crate) fn take_abandoned(&mut self) -> u64 {
+        core::mem::take(&mut self.abandoned)
+    }
+
+    /// Moves held messages that need not wait any more to `complete`, in their order.
+    ///
+    /// This looks at every held message. Call it once for each datagram, so that a datagram full of messages costs no more.
+    pub(crate) fn release(&mut self, complete: &mut Vec<KeptMessage>) {
+        for (number, after) in self.ordering.waiting() {
+            if self.is_delivered(after) {
+                complete.extend(self.ordering.take(number));
+            }
+        }
+    }
+
+    /// Returns how many messages were taken and would be lost if the session ended now.
+    pub(crate) fn undelivered(&self) -> u64 {
+        self.ordering.len() + self.fragments.len()
+    }
+
+    /// Returns what to acknowledge, if anything arrived since the last call: the lowest number that has not arrived, and the
+    /// bitmap of the numbers after it.
+    pub(crate) fn acknowledge(&mut self) -> Option<(u64, Vec<u8>)> {
+        core::mem::take(&mut self.owes_ack).then(|| self.window.acknowledgement())
+    }
+
+    /// Returns the message that must be delivered before this one, unless it was delivered.
+    fn undelivered_predecessor(&self, number: u64, numbers: DeliveryNumbers) -> Option<u64> {
+        let after = number.checked_sub(numbers.behind.into()).filter(|_| numbers.behind > 0)?;
+        (!self.is_delivered(after)).then_some(after)
+    }
+
+    fn is_delivered(&self, message: u64) -> bool {
+        self.window.contains(message) && !self.ordering.contains(message) && !self.fragments.contains(message)
+    }
+
+    fn mark(&mut self, number: u64) {
+        // The sender never has more numbers in use: it has abandoned whatever lies a whole window behind.
+        self.advance_to((number + 1).saturating_sub(DELIVERY_WINDOW));
+        self.window.mark(number);
+    }
+
+    /// Settles everything below `base`.
+    fn advance_to(&mut self, base: u64) {
+        if base > self.window.base() {
+            self.window.advance_to(base);
+            self.abandoned += self.fragments.drop_below(base);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What the inbound half has to say: events, commands and replies.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use crate::endpoint::command::Command;
+use crate::endpoint::event::Event;
+
+/// The queues that the driver empties through [`Inbound`](super::Inbound).
+///
+/// One datagram or one time-out fills them, and the driver empties them before the next. So their length is bounded by what
+/// one datagram or time-out can cause.
+#[derive(Debug, Default)]
+pub(super) struct Outputs {
+    pub(super) events: VecDeque<Event>,
+    pub(super) commands: VecDeque<Command>,
+    /// Datagrams outside any session, and where they go.
+    pub(super) replies: VecDeque<(SocketAddr, Vec<u8>)>,
+}
+
+impl Outputs {
+    #[inline]
+    pub(super) fn are_empty(&self) -> bool {
+        self.events.is_empty() && self.commands.is_empty() && self.replies.is_empty()
+    }
+}

@@ -1,0 +1,182 @@
+//! The native wire's sessions: numbered datagrams and their control frames. docs/protocol.md §4 to §7.
+//!
+//! [`Inbound`](super::Inbound) calls it with every datagram of the native wire.
+
+use alloc::string::String;
+use core::net::SocketAddr;
+
+use super::accepted::{Accepted, Contents};
+use super::handshake::Handshake;
+use super::registry::Registry;
+use super::sorting::SortedMessages;
+use crate::drops::DropReason;
+use crate::endpoint::command::Command;
+use crate::endpoint::config::Role;
+use crate::endpoint::event::Event;
+use crate::peer::PeerId;
+use crate::time::{Instant, Now};
+use crate::window::Window;
+use crate::wire::native::{self, Ack, Frame, Frames, Header, Heartbeat};
+
+/// A default message id is the number of the datagram, shifted by this, plus the place of the frame. No datagram holds more
+/// frames than these bits can count.
+const FRAME_INDEX_BITS: u32 = 12;
+const _: () = assert!(native::MAX_DATAGRAM / native::MIN_MESSAGE_LEN < 1 << FRAME_INDEX_BITS);
+
+/// The receiving side of the native wire.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    pub(super) handshake: Handshake,
+    /// The reliable and large messages of the datagram that is being read.
+    pub(super) sorted: SortedMessages,
+}
+
+/// A numbered datagram of an established session.
+pub(super) struct NumberedDatagram<'a> {
+    peer: PeerId,
+    number: u64,
+    late: bool,
+    frames: Frames<'a>,
+}
+
+impl<'a> From<NumberedDatagram<'a>> for Accepted<'a> {
+    fn from(NumberedDatagram { peer, number, late, frames }: NumberedDatagram<'a>) -> Self {
+        // §4.2: the default message id is the datagram's number and the message's place in it.
+        let contents = Contents::Native { frames, next_id: number << FRAME_INDEX_BITS };
+        Self { peer, late, number: Some(number), contents }
+    }
+}
+
+impl Sessions {
+    pub(super) fn new(handshake: Handshake) -> Self {
+        Self { handshake, sorted: SortedMessages::default() }
+    }
+
+    /// Handles one datagram. Returns `None` for a handshake datagram.
+    #[inline]
+    pub(super) fn handle<'a>(
+        &mut self,
+        registry: &mut Registry,
+        now: Now,
+        from: SocketAddr,
+        datagram: &'a [u8],
+    ) -> Result<Option<NumberedDatagram<'a>>, DropReason> {
+        let (header, frames) = native::parse(datagram)?;
+        if header.from_server == (registry.config.role == Role::Server) {
+            // Our own datagram has come back to us.
+            return Err(DropReason::Unexpected);
+        }
+        if !frames.are_messages()
+            && let Some(frame) = frames.clone().next().filter(Frame::is_unnumbered)
+        {
+            let handled = self.handshake.handle(registry, now.steady, from, header, &frame, datagram.len());
+            return handled.map(|()| None);
+        }
+        let (peer, number, late) =
+            self.enter_session(registry, now.steady, from, header, &frames, datagram.len())?;
+        if registry.heard(peer, datagram.len(), now.steady) {
+            self.handshake.stop_calling();
+        }
+        if !frames.are_messages() {
+            self.take_control_frames(registry, peer, frames.clone(), now);
+            self.sorted.sort(registry, peer, frames.clone(), now.steady);
+        } else if registry.config.role == Role::Client {
+            self.accept_server(registry, peer, None, now.steady);
+        }
+        Ok(Some(NumberedDatagram { peer, number, late, frames }))
+    }
+
+    /// Returns the peer of a numbered datagram, the datagram's full number, and whether it is late.
+    #[inline]
+    fn enter_session(
+        &mut self,
+        registry: &mut Registry,
+        now: Instant,
+        from: SocketAddr,
+        header: Header,
+        frames: &Frames<'_>,
+        len: usize,
+    ) -> Result<(PeerId, u64, bool), DropReason> {
+        if registry.peers.by_session(header.session).is_none() {
+            self.handshake.create_peer(registry, now, from, header.session, frames, len)?;
+        }
+        let peer = registry.peers.by_session(header.session).expect("found or just created");
+        if peer.address != from {
+            return Err(DropReason::WrongAddress);
+        }
+        let window = peer.window.get_or_insert_with(|| Window::new(0));
+        let number = window.expand(header.sequence).ok_or(DropReason::TooOld)?;
+        let late = Registry::judge(peer, Some(number), now)?;
+        Ok((peer.id, number, late))
+    }
+
+    fn take_control_frames(&mut self, registry: &mut Registry, id: PeerId, frames: Frames<'_>, now: Now) {
+        let Some(peer) = registry.peers.get(id) else { return };
+        let found = ControlFrames::among(frames);
+        let commands = &mut registry.outputs.commands;
+        if let Some(ack) = found.ack {
+            commands.push_back(Command::Acknowledged(id, ack.base, ack.bitmap.into()));
+        }
+        if let Some(heartbeat) = found.heartbeat {
+            peer.path.receive(&heartbeat, now);
+            peer.path.publish(&peer.rx.path);
+        }
+        match registry.config.role {
+            Role::Server if found.echo => commands.push_back(Command::Accept(id)),
+            Role::Client => self.accept_server(registry, id, found.name, now.steady),
+            Role::Server => {}
+        }
+        if found.close {
+            registry.close_after_reading(id);
+        }
+    }
+
+    /// Notes that the server has accepted us: any numbered datagram from it shows that. The echo travels until the server's
+    /// name has arrived too.
+    fn accept_server(&mut self, registry: &mut Registry, id: PeerId, name: Option<&str>, now: Instant) {
+        let heartbeat_at = now.plus(registry.config.heartbeat_interval);
+        let Some(peer) = registry.peers.get(id) else { return };
+        if let Some(name) = name.filter(|_| !peer.named) {
+            peer.named = true;
+            peer.name = String::from(name);
+            registry.outputs.events.push_back(Event::Named(id, String::from(name)));
+            registry.outputs.commands.push_back(Command::Accepted(id));
+        }
+        if !core::mem::replace(&mut peer.accepted, true) {
+            peer.next_heartbeat = Some(heartbeat_at);
+            self.handshake.stop_calling();
+            registry.outputs.events.push_back(Event::Accepted(id));
+        }
+    }
+}
+
+/// The control frames of a datagram. Each kind counts once, so that a datagram full of them has no more effect than one of
+/// each.
+#[derive(Default)]
+struct ControlFrames<'a> {
+    heartbeat: Option<Heartbeat>,
+    ack: Option<Ack<'a>>,
+    echo: bool,
+    name: Option<&'a str>,
+    close: bool,
+}
+
+impl<'a> ControlFrames<'a> {
+    fn among(frames: Frames<'a>) -> Self {
+        let mut found = Self::default();
+        if frames.are_messages() {
+            return found;
+        }
+        for frame in frames {
+            match frame {
+                Frame::Heartbeat(heartbeat) => found.heartbeat = Some(heartbeat),
+                Frame::Ack(ack) => found.ack = Some(ack),
+                Frame::Echo { .. } => found.echo = true,
+                Frame::Accept(name) => found.name = Some(name),
+                Frame::Close => found.close = true,
+                _ => {}
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,169 @@
+//! Sorts the reliable and large messages of one datagram: which to deliver, which to keep, which to drop.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::delivery::{Added, DeliveryState, KeptMessage, LARGE_ID, RELIABLE_ID, Taken};
+use super::peer::InboundPeer;
+use super::registry::Registry;
+use crate::drops::DropReason;
+use crate::endpoint::command::Command;
+use crate::endpoint::config::EndpointConfig;
+use crate::message::Delivery;
+use crate::peer::PeerId;
+use crate::stats::InboundCounters;
+use crate::time::Instant;
+use crate::wire::native::{Fragment, Frame, Frames, MessageFrame};
+
+/// What there is to deliver of a datagram with reliable messages or fragments.
+#[derive(Debug, Default)]
+pub(super) struct SortedMessages {
+    /// For each reliable message of the datagram, in their order: the default id to deliver it with, or `None` if it is not
+    /// delivered.
+    pub(super) default_ids: Vec<Option<u64>>,
+    /// Messages that are delivered after the datagram's own messages.
+    pub(super) complete: Vec<KeptMessage>,
+}
+
+impl SortedMessages {
+    /// Sorts the reliable messages and the fragments of a datagram.
+    ///
+    /// They are acknowledged before the user sees them. So the acknowledgement is sent even if the user closes the connection
+    /// after the last message.
+    pub(super) fn sort(&mut self, registry: &mut Registry, id: PeerId, frames: Frames<'_>, now: Instant) {
+        self.default_ids.clear();
+        self.complete.clear();
+        let Registry { config, counters, peers, outputs, .. } = registry;
+        let Some(peer) = peers.get(id) else { return };
+        let mut sorter = Sorter { peer, sorted: self, config, counters, now, has_forwarded: false };
+        frames.for_each(|frame| sorter.sort(&frame));
+        let Some(delivery) = peer.delivery.as_deref_mut() else { return };
+        let reliable = &mut delivery.reliable;
+        reliable.release(&mut self.complete);
+        counters.messages_dropped.count_many(DropReason::Incomplete, reliable.take_abandoned());
+        if let Some((base, bitmap)) = reliable.acknowledge() {
+            outputs.commands.push_back(Command::Acknowledge(id, base, bitmap));
+        }
+        // Incomplete messages must expire.
+        if let Some(at) = delivery.next_timeout() {
+            peers.schedule(id, at);
+        }
+    }
+}
+
+/// Sorts the frames of one datagram, one after the other.
+struct Sorter<'a> {
+    peer: &'a mut InboundPeer,
+    sorted: &'a mut SortedMessages,
+    config: &'a EndpointConfig,
+    counters: &'a InboundCounters,
+    now: Instant,
+    /// Forward frames count once for each datagram, like all control frames.
+    has_forwarded: bool,
+}
+
+impl Sorter<'_> {
+    fn sort(&mut self, frame: &Frame<'_>) {
+        match frame {
+            Frame::Message(frame) => match frame.delivery() {
+                // Best-effort messages are decoded later. So are messages of a class that this build does not know.
+                None | Some(Delivery::BestEffort) => {}
+                Some(delivery) => {
+                    let default_id = self.take_reliable(*frame, delivery);
+                    self.sorted.default_ids.push(default_id);
+                }
+            },
+            Frame::Fragment(fragment) if fragment.total as usize > self.config.max_body_len() => {
+                self.drop(DropReason::TooLarge);
+            }
+            Frame::Fragment(fragment) if fragment.delivery == Delivery::BestEffort => {
+                self.take_best_effort_fragment(fragment);
+            }
+            Frame::Fragment(fragment) => self.take_reliable_fragment(fragment),
+            Frame::Forward(base) if !self.has_forwarded => {
+                self.has_forwarded = true;
+                self.delivery().reliable.forward(*base);
+            }
+            _ => {}
+        }
+    }
+
+    fn delivery(&mut self) -> &mut DeliveryState {
+        self.peer.delivery.get_or_insert_with(Box::default)
+    }
+
+    /// Takes a reliable message that arrived in one piece. Returns the default id to deliver it with, if it is delivered in
+    /// its place in the datagram.
+    fn take_reliable(&mut self, frame: MessageFrame<'_>, delivery: Delivery) -> Option<u64> {
+        // A message that cannot be read is not acknowledged, so that the sender learns that it did not arrive.
+        let checked = frame.decode(0, "").and_then(|message| self.config.check(&message));
+        let numbers = frame.numbers().ok_or(DropReason::Malformed);
+        let numbers = match checked.and(numbers) {
+            Ok(numbers) => numbers,
+            Err(reason) => {
+                self.drop(reason);
+                return None;
+            }
+        };
+        let max_bytes = self.config.max_kept_bytes();
+        let now = self.now;
+        match self.delivery().reliable.take(numbers, frame, max_bytes, now) {
+            Taken::Deliver(number) if delivery == Delivery::Ordered && !self.sorted.complete.is_empty() => {
+                // It may have to follow a message that is delivered after the datagram's own messages.
+                self.sorted.complete.push(KeptMessage::copy(frame, number, now));
+                None
+            }
+            Taken::Deliver(number) => Some(RELIABLE_ID | number),
+            Taken::Kept => None,
+            taken => {
+                self.count(&taken);
+                None
+            }
+        }
+    }
+
+    fn take_reliable_fragment(&mut self, fragment: &Fragment<'_>) {
+        let (max_bytes, now) = (self.config.max_kept_bytes(), self.now);
+        let complete = &mut self.sorted.complete;
+        let delivery = self.peer.delivery.get_or_insert_with(Box::default);
+        let taken = delivery.reliable.take_fragment(fragment, max_bytes, now, complete);
+        self.count(&taken);
+    }
+
+    /// Takes a fragment of a best-effort message. If there is no room, the oldest incomplete messages are dropped, because
+    /// the newest are worth most.
+    fn take_best_effort_fragment(&mut self, fragment: &Fragment<'_>) {
+        let (first, now) = (u64::from(fragment.numbers.number), self.now);
+        let max_bytes = self.config.max_kept_bytes();
+        let large = &mut self.delivery().large;
+        let mut dropped = 0;
+        let added = loop {
+            match large.add(first, fragment, max_bytes, now) {
+                Added::NoRoom if large.drop_oldest() => dropped += 1,
+                added => break added,
+            }
+        };
+        self.counters.messages_dropped.count_many(DropReason::Incomplete, dropped);
+        match added {
+            Added::Complete(flags, since, body) => {
+                let message = KeptMessage { default_id: LARGE_ID | first, flags, body, since };
+                self.sorted.complete.push(message);
+            }
+            Added::Contradiction => self.drop(DropReason::Malformed),
+            Added::Incomplete | Added::NoRoom => {}
+        }
+    }
+
+    fn count(&self, taken: &Taken) {
+        match taken {
+            Taken::Duplicate => self.drop(DropReason::Duplicate),
+            Taken::NoRoom => self.drop(DropReason::NoRoom),
+            Taken::Contradiction => self.drop(DropReason::Malformed),
+            Taken::Deliver(_) | Taken::Kept => {}
+        }
+    }
+
+    fn drop(&self, reason: DropReason) {
+        self.counters.messages_dropped.count(reason);
+    }
+}
