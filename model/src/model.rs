@@ -148,7 +148,7 @@ impl Model for Plan {
             Accounts,
             Recovery
         ];
-        let outcomes = sometimes![Delivered, Expired, GaveUp, PeerLost, Unknown];
+        let outcomes = sometimes![Delivered, Expired, Abandoned, PeerLost, Unknown];
         let all = Property::sometimes("all delivered", |_, state: &State| state.all_delivered);
         rules.into_iter().chain(outcomes).chain([all]).collect()
     }

@@ -30,13 +30,13 @@ pub(crate) struct Plan {
 const RARE_HEARTBEATS: Times = Times {
     heartbeat_interval: Duration::from_secs(1),
     liveness_timeout: Duration::from_secs(3),
-    most_tries: 3,
+    max_tries: 3,
 };
 
 const USUAL: Times = Times {
     heartbeat_interval: Duration::from_millis(100),
     liveness_timeout: Duration::from_millis(500),
-    most_tries: 3,
+    max_tries: 3,
 };
 
 use End::{Client, Server};
@@ -73,7 +73,7 @@ pub(crate) const PLANS: [Plan; 4] = [
     Plan {
         name: "parts",
         connected: true,
-        times: Times { most_tries: 2, ..RARE_HEARTBEATS },
+        times: Times { max_tries: 2, ..RARE_HEARTBEATS },
         messages: &[(Client, Kind::ShortLived), (Client, Kind::LargeOrdered), (Client, Kind::Ordered)],
         crashes: &[],
         repeats: 0,

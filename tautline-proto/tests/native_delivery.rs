@@ -274,7 +274,7 @@ fn after_its_last_try_a_message_is_given_up() {
     pair.offer(Delivery::Reliable, b"0").expect("room");
     // All are lost: the peer does not fall silent for good in this time.
     pair.run(5_000, 100, 0);
-    assert_eq!(pair.client.outcomes, [(1, Outcome::GaveUp)]);
+    assert_eq!(pair.client.outcomes, [(1, Outcome::Abandoned)]);
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn send_large(pair: &mut Pair, payload: &[u8], lose: &[usize]) {
     body.extend_from_slice(payload);
     let _ = pair.client.encoder.finish(&mut body, started);
     let mut parts = Vec::new();
-    assert!(pair.client.outbound.cut(&body[16..], |part| parts.push(part.to_vec())));
+    assert!(pair.client.outbound.fragment(&body[16..], |part| parts.push(part.to_vec())));
     for (index, part) in parts.iter().enumerate() {
         let mut datagram = vec![0; 16];
         datagram.extend_from_slice(part);
@@ -465,7 +465,7 @@ fn what_is_too_large_for_its_receiver_is_not_acknowledged() {
     let mut pair = Pair::new();
     pair.offer(Delivery::Reliable, &[0; 5_000]).expect("room");
     pair.run(5_000, 0, 0);
-    assert_eq!(pair.client.outcomes, [(1, Outcome::GaveUp)]);
+    assert_eq!(pair.client.outcomes, [(1, Outcome::Abandoned)]);
     assert!(pair.dropped(DropReason::TooLarge) > 0);
     assert_eq!(pair.server.payloads(), [""; 0]);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::{Node, Packet, address, at, config, settle};
 use tautline_proto::DropReason;
-use tautline_proto::endpoint::{Event, RemovalReason, Role, Spent, WireFormat};
+use tautline_proto::endpoint::{Event, RemovalReason, Role, SentDatagrams, WireFormat};
 
 fn pair() -> (Node, Node) {
     let (mut server, mut client) =
@@ -107,7 +107,7 @@ fn what_is_told_of_a_peer_that_has_gone_does_not_touch_the_one_in_its_place() {
     reborn.dial(address(9000), at(2));
     settle(&mut [&mut server, &mut reborn], at(2));
     let next_number = server.outbound.next_first_number();
-    server.outbound.sent(gone, Spent::one(100, 1));
+    server.outbound.sent(gone, SentDatagrams::one(100, 1));
     assert_eq!(server.outbound.next_first_number(), next_number);
 }
 
@@ -182,7 +182,7 @@ fn a_repeated_echo_does_not_bring_a_closed_session_back() {
     let recorded: Vec<_> = client.sent.iter().cloned().collect();
     settle(&mut [&mut server, &mut client], at(0));
     let mut farewell = Vec::new();
-    assert!(client.outbound.farewell(&mut farewell));
+    assert!(client.outbound.write_close(&mut farewell));
     let peer = client.outbound.peers()[0];
     client.send_datagram(peer, farewell, 0);
     settle(&mut [&mut server], at(1));

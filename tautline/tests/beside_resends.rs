@@ -132,7 +132,7 @@ fn beside_resends(time: Duration) {
         deliveries.delivered
     );
     assert!(lost > 0 && deliveries.delivered > 0);
-    assert_eq!(deliveries.gave_up + deliveries.expired + deliveries.peer_lost + deliveries.unknown, 0);
+    assert_eq!(deliveries.abandoned + deliveries.expired + deliveries.peer_lost + deliveries.unknown, 0);
 }
 
 #[test]

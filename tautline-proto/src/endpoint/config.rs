@@ -53,7 +53,7 @@ pub struct EndpointConfig {
     /// The largest datagram that messages share, and into which larger ones are cut, in bytes (native).
     pub datagram_size: usize,
     /// How often a reliable message is sent at most (native).
-    pub most_tries: u32,
+    pub max_tries: u32,
     /// Limits of the classic wire's JSON.
     pub json: JsonLimits,
     /// The check of the native wire's payloads, but of raw ones, which may be anything.

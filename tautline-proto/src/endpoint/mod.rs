@@ -33,7 +33,7 @@ pub use config::{EndpointConfig, PayloadCheck, Role, Start, WireFormat};
 pub use encoder::{Encoder, Started};
 pub use event::{Event, PeerHandle, RemovalReason};
 pub use inbound::{Accepted, Inbound, Messages, Refusals};
-pub use outbound::{Due, Outbound, Spent};
+pub use outbound::{DueDatagram, Outbound, SentDatagrams};
 pub use outcome::{Outcome, Refusal};
 
 /// Both halves of a new endpoint.

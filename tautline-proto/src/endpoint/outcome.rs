@@ -11,7 +11,7 @@ pub enum Outcome {
     /// Its lifespan was over before the peer acknowledged it.
     Expired,
     /// It was sent as often as is allowed and not acknowledged. It may have arrived: acknowledgements are lost too.
-    GaveUp,
+    Abandoned,
     /// The connection to the peer ended before it acknowledged: closed at either end, or silent for too long.
     PeerLost,
     /// The session was replaced by a new one, because one of the ends was restarted: nobody knows.
@@ -21,7 +21,7 @@ pub enum Outcome {
 impl Outcome {
     /// Every outcome.
     pub const ALL: &'static [Self] =
-        &[Self::Delivered, Self::Expired, Self::GaveUp, Self::PeerLost, Self::Unknown];
+        &[Self::Delivered, Self::Expired, Self::Abandoned, Self::PeerLost, Self::Unknown];
 
     /// The name in statistics and logs.
     #[must_use]
@@ -29,7 +29,7 @@ impl Outcome {
         match self {
             Self::Delivered => "delivered",
             Self::Expired => "expired",
-            Self::GaveUp => "gave_up",
+            Self::Abandoned => "abandoned",
             Self::PeerLost => "peer_lost",
             Self::Unknown => "unknown",
         }
@@ -41,7 +41,7 @@ impl fmt::Display for Outcome {
         f.pad(match self {
             Self::Delivered => "delivered",
             Self::Expired => "not acknowledged within its lifespan",
-            Self::GaveUp => "not acknowledged after the last try",
+            Self::Abandoned => "not acknowledged after the last try",
             Self::PeerLost => "not acknowledged before the connection ended",
             Self::Unknown => "not known: one side was restarted",
         })

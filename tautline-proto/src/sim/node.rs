@@ -14,7 +14,8 @@ use super::quantities::BitRate;
 use super::random::Random;
 use crate::drops::DropReason;
 use crate::endpoint::{
-    Encoder, EndpointConfig, Event, Inbound, Outbound, Refusal, Role, Spent, Start, WireFormat, endpoint,
+    Encoder, EndpointConfig, Event, Inbound, Outbound, Refusal, Role, SentDatagrams, Start, WireFormat,
+    endpoint,
 };
 use crate::json::JsonLimits;
 use crate::peer::PeerId;
@@ -37,7 +38,7 @@ pub fn config(role: Role, name: &str) -> EndpointConfig {
         peer_expiry: Duration::from_secs(60),
         max_message_size: 65_000,
         datagram_size: 1452,
-        most_tries: 20,
+        max_tries: 20,
         json: JsonLimits::default(),
         check_payload: Arc::new(|_, _| Ok(())),
     }
@@ -177,7 +178,7 @@ impl Node {
     pub(super) fn close(&mut self) {
         for peer in self.outbound.peers().to_vec() {
             let mut body = Vec::new();
-            if self.outbound.farewell(&mut body) {
+            if self.outbound.write_close(&mut body) {
                 self.waiting.push_back(Waiting::Numbered { peer, body, messages: 0 });
             }
         }
@@ -222,7 +223,7 @@ impl Node {
 
     fn seal(&mut self, peer: PeerId, mut body: Vec<u8>, messages: u64) -> Option<(SocketAddr, Vec<u8>)> {
         let to = self.outbound.seal(peer, &mut body)?;
-        self.outbound.sent(peer, Spent::one(body.len(), messages));
+        self.outbound.sent(peer, SentDatagrams::one(body.len(), messages));
         Some((to, body))
     }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tautline_proto::endpoint::{
-    Encoder, EndpointConfig, Event, Inbound, Outbound, Outcome, Refusal, Role, Spent, Start, WireFormat,
-    endpoint,
+    Encoder, EndpointConfig, Event, Inbound, Outbound, Outcome, Refusal, Role, SentDatagrams, Start,
+    WireFormat, endpoint,
 };
 use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::native::{HEADER_LEN, Head};
@@ -73,7 +73,7 @@ pub(crate) fn config(role: Role, wire: WireFormat) -> EndpointConfig {
         peer_expiry: Duration::from_secs(60),
         max_message_size: 1000,
         datagram_size: 1452,
-        most_tries: 20,
+        max_tries: 20,
         json: JsonLimits::default(),
         check_payload: Arc::new(|_, _| Ok(())),
     }
@@ -194,14 +194,14 @@ impl Node {
     pub(crate) fn close(&mut self) {
         for peer in self.outbound.peers().to_vec() {
             let mut farewell = Vec::new();
-            assert!(self.outbound.farewell(&mut farewell), "the native wire has a goodbye");
+            assert!(self.outbound.write_close(&mut farewell), "the native wire has a goodbye");
             self.send_datagram(peer, farewell, 0);
         }
     }
 
     pub(crate) fn send_datagram(&mut self, peer: PeerId, mut datagram: Vec<u8>, messages: u64) {
         let Some(to) = self.outbound.seal(peer, &mut datagram) else { return };
-        self.outbound.sent(peer, Spent::one(datagram.len(), messages));
+        self.outbound.sent(peer, SentDatagrams::one(datagram.len(), messages));
         self.sent.push_back(Packet { from: self.address, to, bytes: datagram });
     }
 

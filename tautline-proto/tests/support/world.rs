@@ -151,7 +151,7 @@ pub(crate) enum Fault {
 pub(crate) struct Times {
     pub(crate) heartbeat_interval: Duration,
     pub(crate) liveness_timeout: Duration,
-    pub(crate) most_tries: u32,
+    pub(crate) max_tries: u32,
 }
 
 impl Default for Times {
@@ -159,7 +159,7 @@ impl Default for Times {
         Self {
             heartbeat_interval: Duration::from_millis(100),
             liveness_timeout: Duration::from_millis(500),
-            most_tries: 3,
+            max_tries: 3,
         }
     }
 }
@@ -520,7 +520,7 @@ fn node(end: End, life: u8, times: Times) -> Node {
     let config = EndpointConfig {
         heartbeat_interval: times.heartbeat_interval,
         liveness_timeout: times.liveness_timeout,
-        most_tries: times.most_tries,
+        max_tries: times.max_tries,
         datagram_size: DATAGRAM,
         ..support::config(role, WireFormat::Native)
     };

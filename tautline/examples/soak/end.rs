@@ -94,7 +94,7 @@ fn answer(interface: &UdpInterface, counts: &Counts) -> serde_json::Value {
     let deliveries = statistics.deliveries;
     let ended = deliveries.delivered
         + deliveries.expired
-        + deliveries.gave_up
+        + deliveries.abandoned
         + deliveries.peer_lost
         + deliveries.unknown;
     json!({

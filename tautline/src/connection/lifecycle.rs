@@ -379,7 +379,7 @@ fn endpoint_config(settings: &Settings, datagram_size: usize) -> EndpointConfig 
         peer_expiry: settings.peer_expiry,
         max_message_size: settings.max_message_size,
         datagram_size,
-        most_tries: u32::try_from(settings.reliable_tries).unwrap_or(u32::MAX),
+        max_tries: u32::try_from(settings.reliable_tries).unwrap_or(u32::MAX),
         json: JsonLimits { max_depth: settings.max_depth, nonfinite: settings.nonfinite },
         check_payload: Arc::new(move |content_type, bytes| payload::check(content_type, bytes, &limits)),
     }

@@ -204,11 +204,11 @@ impl Serialize for Statistics {
         map.serialize_entry("send_failures", &self.send_failures)?;
         map.serialize_entry("queued_send_failures", &self.queued_send_failures)?;
         map.serialize_entry("send_dropped", &ByReason(&self.send_dropped))?;
-        let DeliveryStats { waiting, delivered, expired, gave_up, peer_lost, unknown } = self.deliveries;
+        let DeliveryStats { waiting, delivered, expired, abandoned, peer_lost, unknown } = self.deliveries;
         map.serialize_entry("deliveries_waiting", &waiting)?;
         map.serialize_entry("deliveries_delivered", &delivered)?;
         map.serialize_entry("deliveries_expired", &expired)?;
-        map.serialize_entry("deliveries_gave_up", &gave_up)?;
+        map.serialize_entry("deliveries_abandoned", &abandoned)?;
         map.serialize_entry("deliveries_peer_lost", &peer_lost)?;
         map.serialize_entry("deliveries_unknown", &unknown)?;
         map.serialize_entry("socket_faults", &self.socket_faults)?;

@@ -50,7 +50,7 @@ impl DeliverySigns {
             waiting: self.waiting.value(),
             delivered: of(Outcome::Delivered),
             expired: of(Outcome::Expired),
-            gave_up: of(Outcome::GaveUp),
+            abandoned: of(Outcome::Abandoned),
             peer_lost: of(Outcome::PeerLost),
             unknown: of(Outcome::Unknown),
         }
@@ -67,8 +67,8 @@ pub struct DeliveryStats {
     pub delivered: u64,
     /// See [`Outcome::Expired`].
     pub expired: u64,
-    /// See [`Outcome::GaveUp`].
-    pub gave_up: u64,
+    /// See [`Outcome::Abandoned`].
+    pub abandoned: u64,
     /// See [`Outcome::PeerLost`].
     pub peer_lost: u64,
     /// See [`Outcome::Unknown`].

@@ -93,7 +93,7 @@ mod tests {
         receipt.tracker.end(Outcome::Expired);
         assert_eq!(receipt.outcome(), None);
         assert_eq!(receipt.wait(Some(Duration::ZERO)), None);
-        receipt.tracker.end(Outcome::GaveUp);
+        receipt.tracker.end(Outcome::Abandoned);
         assert_eq!(receipt.outcome(), Some(Outcome::Expired));
         assert_eq!(receipt.wait(None), Some(Outcome::Expired));
     }

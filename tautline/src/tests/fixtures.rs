@@ -73,7 +73,7 @@ pub(crate) fn endpoint_config() -> EndpointConfig {
         peer_expiry: Duration::from_secs(1),
         max_message_size: 1000,
         datagram_size: 1452,
-        most_tries: 20,
+        max_tries: 20,
         json: JsonLimits::default(),
         check_payload: Arc::new(|_, _| Ok(())),
     }

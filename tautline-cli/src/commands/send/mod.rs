@@ -232,10 +232,10 @@ fn id(text: &str) -> Id<'static> {
 /// What is told where reliable messages were not acknowledged.
 fn unacknowledged(interface: &UdpInterface) -> Option<Failure> {
     let deliveries = interface.statistics().deliveries;
-    let DeliveryStats { waiting, delivered, expired, gave_up, peer_lost, unknown, .. } = deliveries;
-    let failed = waiting + expired + gave_up + peer_lost + unknown;
+    let DeliveryStats { waiting, delivered, expired, abandoned, peer_lost, unknown, .. } = deliveries;
+    let failed = waiting + expired + abandoned + peer_lost + unknown;
     let sentence = format!(
-        "{failed} of {} messages were not acknowledged (expired {expired}, gave up {gave_up}, peer lost {peer_lost}, \
+        "{failed} of {} messages were not acknowledged (expired {expired}, abandoned {abandoned}, peer lost {peer_lost}, \
          unknown {unknown}, under way {waiting})",
         failed + delivered
     );

@@ -232,7 +232,7 @@ mod tests {
             peer_expiry: Duration::from_secs(1),
             max_message_size: 4,
             datagram_size: 1452,
-            most_tries: 20,
+            max_tries: 20,
             json: JsonLimits::default(),
             check_payload: Arc::new(|_, _| Ok(())),
         }

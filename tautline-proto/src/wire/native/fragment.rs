@@ -79,7 +79,7 @@ impl<'a> Fragment<'a> {
 
 /// How many parts a message frame makes whose parts, with their frames' headers, may have `room` bytes each.
 /// `None` where they cannot be counted.
-pub(crate) fn parts(frame_len: usize, room: usize) -> Option<u16> {
+pub(crate) fn fragment_count(frame_len: usize, room: usize) -> Option<u16> {
     let piece = room.checked_sub(MAX_FRAGMENT_OVERHEAD).filter(|&piece| piece > 0)?;
     let count = (frame_len - FRAME_HEADER_LEN).div_ceil(piece).max(2);
     u16::try_from(count).ok()
@@ -87,7 +87,7 @@ pub(crate) fn parts(frame_len: usize, room: usize) -> Option<u16> {
 
 /// The parts of a message frame; number `first` is that of part 0. A frame that is cut up may be longer than the field of
 /// its length can say.
-pub(crate) fn cut(
+pub(crate) fn fragments(
     frame: &[u8],
     delivery: Delivery,
     numbers: DeliveryNumbers,
@@ -118,12 +118,12 @@ mod tests {
     #[test]
     fn parts_are_equal_but_the_last_and_make_the_whole_again() {
         let frame: Vec<u8> = [1, 3, 0, 0].into_iter().chain((0..=250).cycle().take(701)).collect();
-        let count = parts(frame.len(), 200 + MAX_FRAGMENT_OVERHEAD).expect("few");
+        let count = fragment_count(frame.len(), 200 + MAX_FRAGMENT_OVERHEAD).expect("few");
         assert_eq!(count, 4);
         let numbers = DeliveryNumbers { number: 7, behind: 2 };
         for delivery in [Delivery::BestEffort, Delivery::Reliable, Delivery::Ordered] {
             let mut whole = Vec::new();
-            for (index, fragment) in (0..).zip(cut(&frame, delivery, numbers, count)) {
+            for (index, fragment) in (0..).zip(fragments(&frame, delivery, numbers, count)) {
                 let mut bytes = Vec::new();
                 fragment.write(&mut bytes);
                 read(&bytes, |frame| {
@@ -141,7 +141,7 @@ mod tests {
     fn a_fragment_of_the_wrong_length_is_skipped() {
         let frame = [9; 604];
         let numbers = DeliveryNumbers::default();
-        let fragment = cut(&frame, Delivery::Reliable, numbers, 4).next().expect("four");
+        let fragment = fragments(&frame, Delivery::Reliable, numbers, 4).next().expect("four");
         for wrong in [
             Fragment { piece: &frame[..149], ..fragment },
             Fragment { count: 0, ..fragment },

@@ -24,7 +24,7 @@ pub(crate) use decode::{SendingClass, Stream};
 pub(crate) use delivery::DeliveryNumbers;
 pub use encode::{BadText, Head, MAX_LIFESPAN, MIN_LIFESPAN, MessageStart, begin_message, finish_message};
 pub use fragment::Fragment;
-pub(crate) use fragment::{cut, parts};
+pub(crate) use fragment::{fragment_count, fragments};
 pub use frames::{Frame, Frames};
 pub use layout::{
     DELIVERY_WINDOW, FRAME_HEADER_LEN, HEADER_LEN, HELLO_LEN, MAGIC, MAX_DATAGRAM, MAX_ECHO_LEN, MAX_NAME,

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tautline_proto::PeerId;
-use tautline_proto::endpoint::{Command, Outbound, Spent};
+use tautline_proto::endpoint::{Command, Outbound, SentDatagrams};
 use tautline_proto::wire::native::{HEADER_LEN, Pack};
 use tautline_proto::{Counter, DropReason, Drops, Now, Priority, WallTime};
 
@@ -211,7 +211,7 @@ impl Line {
         let mut open = self.open.take()?;
         for peer in open.outbound.peers().to_vec() {
             let mut datagram = std::mem::take(&mut open.scratch);
-            if open.outbound.farewell(&mut datagram) {
+            if open.outbound.write_close(&mut datagram) {
                 // A goodbye that is lost is made up for by the peer's liveness time-out.
                 let _ = open.send_control(peer, &mut datagram);
             }
@@ -457,7 +457,7 @@ impl Open {
         let Some(to) = self.outbound.seal(peer, datagram) else { return Err(unknown(peer, messages)) };
         // The number is spent only when the kernel has the datagram.
         self.socket.send(datagram, to).map_err(|error| self.refused(to, messages, &error))?;
-        self.outbound.sent(peer, Spent::one(datagram.len(), messages));
+        self.outbound.sent(peer, SentDatagrams::one(datagram.len(), messages));
         Ok(())
     }
 
@@ -470,14 +470,14 @@ impl Open {
             && let Some(sent) = self.socket.send_segments(pack.bytes(), pack.datagram_size(), to)
         {
             sent.map_err(|error| self.refused(to, messages, &error))?;
-            self.outbound.sent(peer, Spent { datagrams, bytes: pack.bytes().len(), messages });
+            self.outbound.sent(peer, SentDatagrams { datagrams, bytes: pack.bytes().len(), messages });
             return Ok(());
         }
         let mut left = messages;
         for (datagram, frames) in pack.datagrams() {
             self.socket.send(datagram, to).map_err(|error| self.refused(to, left, &error))?;
             let messages = if count { frames } else { 0 };
-            self.outbound.sent(peer, Spent::one(datagram.len(), messages));
+            self.outbound.sent(peer, SentDatagrams::one(datagram.len(), messages));
             left -= messages;
         }
         if datagrams > 1 {

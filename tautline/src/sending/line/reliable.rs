@@ -2,7 +2,7 @@
 
 use crate::sync::Arc;
 
-use tautline_proto::endpoint::{Refusal, Spent};
+use tautline_proto::endpoint::{Refusal, SentDatagrams};
 use tautline_proto::wire::native::{HEADER_LEN, Pack};
 use tautline_proto::{Instant, Now, PeerId};
 
@@ -93,7 +93,7 @@ impl Open {
         let size = self.outbound.datagram_size();
         let mut packs = vec![Pack::default()];
         packs[0].begin(size);
-        let is_cut = self.outbound.cut(&datagram[HEADER_LEN..], |part| {
+        let is_cut = self.outbound.fragment(&datagram[HEADER_LEN..], |part| {
             let fits = packs.last_mut().is_some_and(|pack| pack.push(part));
             if !fits {
                 let mut pack = Pack::default();
@@ -120,7 +120,7 @@ impl Open {
         for pack in packs {
             self.send_datagrams(peer, pack, false).map_err(failed)?;
         }
-        self.outbound.sent(peer, Spent { datagrams: 0, bytes: 0, messages: 1 });
+        self.outbound.sent(peer, SentDatagrams { datagrams: 0, bytes: 0, messages: 1 });
         Ok(())
     }
 }

@@ -1,0 +1,99 @@
+//! One peer of the outbound half.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use super::reliable_sender::ReliableSender;
+use crate::peer::{PeerId, SessionId};
+use crate::stats::PeerTxCounters;
+use crate::time::Instant;
+use crate::wire::native::{self, Token};
+
+/// A remote end as the outbound half sees it.
+#[derive(Debug)]
+pub(super) struct OutboundPeer {
+    pub(super) id: PeerId,
+    pub(super) address: SocketAddr,
+    pub(super) session: SessionId,
+    /// The number of the next datagram.
+    pub(super) next: u64,
+    pub(super) tx: Arc<PeerTxCounters>,
+    /// Piggybacked on every datagram until the server has accepted us.
+    pub(super) echo: Option<Token>,
+    ack: Option<PiggybackedAck>,
+    /// Whether `ack` is in the datagram that was sealed last.
+    pub(super) ack_is_sealed: bool,
+    /// Messages that were sent for the first time in datagrams that the kernel did not take.
+    pub(super) uncounted: u64,
+    /// Created with the first reliable message.
+    pub(super) reliable: Option<Box<ReliableSender>>,
+    /// The peer's entry in the table of due deliveries. Set by `Outbound::schedule`.
+    pub(super) reliable_due: Option<Instant>,
+}
+
+/// An acknowledgement that is piggybacked on several datagrams, because any of them may be lost.
+#[derive(Debug)]
+struct PiggybackedAck {
+    base: u64,
+    bitmap: Vec<u8>,
+    /// How many more datagrams carry it.
+    left: u8,
+}
+
+/// How many datagrams carry the same acknowledgement.
+const ACK_COPIES: u8 = 4;
+
+impl OutboundPeer {
+    pub(super) fn new(
+        id: PeerId,
+        address: SocketAddr,
+        session: SessionId,
+        next: u64,
+        tx: Arc<PeerTxCounters>,
+        echo: Option<Token>,
+    ) -> Self {
+        Self {
+            id,
+            address,
+            session,
+            next,
+            tx,
+            echo,
+            ack: None,
+            ack_is_sealed: false,
+            uncounted: 0,
+            reliable: None,
+            reliable_due: None,
+        }
+    }
+
+    /// Piggybacks this acknowledgement on the next datagrams.
+    pub(super) fn set_ack(&mut self, base: u64, bitmap: Vec<u8>) {
+        self.ack = Some(PiggybackedAck { base, bitmap, left: ACK_COPIES });
+    }
+
+    /// Appends the latest acknowledgement if there is one and the datagram has room for it. Returns whether it was appended.
+    #[inline]
+    pub(super) fn piggyback_ack(&self, datagram: &mut Vec<u8>, size: usize) -> bool {
+        let Some(ack) = &self.ack else { return false };
+        let len = native::ack_len(ack.bitmap.len());
+        let fits = datagram.len() + len + native::TRAILER_LEN <= size;
+        if fits {
+            native::write_ack(datagram, ack.base, &ack.bitmap);
+        }
+        fits
+    }
+
+    /// Counts a copy of the acknowledgement: the kernel has taken the datagram that was sealed last.
+    #[inline]
+    pub(super) fn ack_was_sent(&mut self) {
+        if let Some(ack) = self.ack.as_mut().filter(|_| core::mem::take(&mut self.ack_is_sealed)) {
+            ack.left -= 1;
+            if ack.left == 0 {
+                self.ack = None;
+            }
+        }
+    }
+}
