@@ -17,7 +17,7 @@ use tautline_proto::endpoint::WireFormat;
 use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::classic::{self, ClassicFormat};
 use tautline_proto::wire::native::{self, Frame, Pack};
-use tautline_proto::{ContentType, Delivery, Id, MessageRef, MessageType, PeerId, Priority, Window};
+use tautline_proto::{ContentType, Id, MessageRef, MessageType, PeerId, Window};
 
 /// A control message: eight numbers.
 const PAYLOAD: [u8; 64] = [7; 64];
@@ -153,20 +153,11 @@ fn read_all(datagram: &[u8]) -> usize {
 }
 
 fn write_classic(out: &mut Vec<u8>) {
-    let message = MessageRef {
-        message_type: MessageType::Command,
-        priority: Priority::Normal,
-        channel: 0,
-        timestamp: at(0).wall,
-        message_id: Id::Number(17),
-        source: Cow::Borrowed("controller"),
-        destination: None,
-        correlation_id: None,
-        delivery: Delivery::BestEffort,
-        lifespan: None,
-        content_type: ContentType::Json,
-        payload: &[],
-    };
+    let message = MessageRef::new(ContentType::Json, &[])
+        .with_message_type(MessageType::Command)
+        .with_timestamp(at(0).wall)
+        .with_message_id(Id::Number(17))
+        .with_source(Cow::Borrowed("controller"));
     out.clear();
     classic::begin_message(out, ClassicFormat::default(), &message);
     out.extend_from_slice(black_box(JSON));

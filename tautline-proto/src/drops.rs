@@ -102,7 +102,7 @@ const REASONS: usize = DropReason::ALL.len();
 
 /// How often each reason occurred: counters with one writer.
 #[derive(Debug)]
-pub struct DropCounters([Counter; REASONS]);
+pub(crate) struct DropCounters([Counter; REASONS]);
 
 impl Default for DropCounters {
     fn default() -> Self {
@@ -112,18 +112,18 @@ impl Default for DropCounters {
 
 impl DropCounters {
     /// Counts one drop.
-    pub fn count(&self, reason: DropReason) {
+    pub(crate) fn count(&self, reason: DropReason) {
         self.count_many(reason, 1);
     }
 
     /// Counts `count` drops for one reason.
-    pub fn count_many(&self, reason: DropReason, count: u64) {
+    pub(crate) fn count_many(&self, reason: DropReason, count: u64) {
         self.0[reason as usize].add(count);
     }
 
     /// The counts as a plain value.
     #[must_use]
-    pub fn snapshot(&self) -> Drops {
+    pub(crate) fn snapshot(&self) -> Drops {
         Drops(core::array::from_fn(|index| self.0[index].value()))
     }
 }

@@ -27,7 +27,7 @@ pub mod window;
 pub mod wire;
 
 pub use counter::Counter;
-pub use drops::{DropCounters, DropReason, Drops};
+pub use drops::{DropReason, Drops};
 pub use message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority, UnknownName};
 pub use path::PeerClock;
 pub use peer::{PeerId, SessionId};

@@ -14,6 +14,7 @@ macro_rules! wire_enum {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
+        #[non_exhaustive]
         pub enum $name { $($(#[$vdoc])* $variant = $number),+ }
 
         impl $name {
@@ -207,8 +208,11 @@ impl From<alloc::string::String> for Id<'_> {
     }
 }
 
-/// One message as it stands in a received datagram, or as it is about to be encoded.
+/// A message that borrows from the datagram in which it arrived, or from whoever is about to send it.
+///
+/// [`MessageRef::new`] and the `with_` methods make one by hand, for example to test a handler.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct MessageRef<'a> {
     /// What the message is for.
     pub message_type: MessageType,
@@ -236,9 +240,53 @@ pub struct MessageRef<'a> {
     pub payload: &'a [u8],
 }
 
-impl Default for MessageRef<'_> {
-    /// Data of normal priority without a payload, made in 1970 by nobody: something to be filled.
-    fn default() -> Self {
+/// Defines the methods that replace one field of a [`MessageRef`].
+macro_rules! with_methods {
+    ($($(#[$doc:meta])* $name:ident, $field:ident: $type:ty;)+) => {
+        impl<'a> MessageRef<'a> {
+            $($(#[$doc])*
+            #[must_use]
+            #[inline]
+            pub fn $name(mut self, $field: $type) -> Self {
+                self.$field = $field;
+                self
+            })+
+        }
+    };
+}
+
+with_methods! {
+    /// Replaces the message type.
+    with_message_type, message_type: MessageType;
+    /// Replaces the priority.
+    with_priority, priority: Priority;
+    /// Replaces the channel.
+    with_channel, channel: u16;
+    /// Replaces the time stamp.
+    with_timestamp, timestamp: WallTime;
+    /// Replaces the message id.
+    with_message_id, message_id: Id<'a>;
+    /// Replaces the source.
+    with_source, source: Cow<'a, str>;
+    /// Replaces the destination.
+    with_destination, destination: Option<Cow<'a, str>>;
+    /// Replaces the correlation id.
+    with_correlation_id, correlation_id: Option<Id<'a>>;
+    /// Replaces the delivery class.
+    with_delivery, delivery: Delivery;
+    /// Replaces the lifespan.
+    with_lifespan, lifespan: Option<Duration>;
+    /// Replaces the payload.
+    with_payload, payload: &'a [u8];
+}
+
+impl<'a> MessageRef<'a> {
+    /// A best-effort data message of normal priority with this payload, and without optional fields.
+    ///
+    /// The time stamp is 0, the message id is 0, and the source is empty.
+    #[must_use]
+    #[inline]
+    pub fn new(content_type: ContentType, payload: &'a [u8]) -> Self {
         Self {
             message_type: MessageType::Data,
             priority: Priority::Normal,
@@ -250,9 +298,17 @@ impl Default for MessageRef<'_> {
             correlation_id: None,
             delivery: Delivery::BestEffort,
             lifespan: None,
-            content_type: ContentType::Raw,
-            payload: &[],
+            content_type,
+            payload,
         }
+    }
+}
+
+impl Default for MessageRef<'_> {
+    /// As [`MessageRef::new`], with an empty raw payload.
+    #[inline]
+    fn default() -> Self {
+        Self::new(ContentType::Raw, &[])
     }
 }
 

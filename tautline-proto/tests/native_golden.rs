@@ -198,7 +198,7 @@ fn frame_fields(frame: &Frame<'_>) -> Value {
         Frame::Fragment(_) => json!({ "type": "fragment" }),
         Frame::Ack(ack) => json!({ "type": "acknowledgement", "base": ack.base, "bitmap": ack.bitmap }),
         Frame::Forward(base) => json!({ "type": "forward", "base": base }),
-        Frame::Unknown => json!({ "type": "unknown" }),
+        _ => json!({ "type": "unknown" }),
     }
 }
 

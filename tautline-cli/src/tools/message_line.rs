@@ -68,7 +68,7 @@ fn data(content_type: ContentType, message: &Message) -> String {
             // The library checked the bytes: only a codec that is not built in gets here.
             Err(_) => hexadecimal(message.payload()),
         },
-        ContentType::Raw => hexadecimal(message.payload()),
+        _ => hexadecimal(message.payload()),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::wire::native::{Heartbeat, Token};
 
 /// What the inbound half wants of the outbound half.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Command {
     /// Send to this peer from now on.
     Open(OpenPeer),

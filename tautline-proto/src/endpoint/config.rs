@@ -33,6 +33,7 @@ pub type PayloadCheck = Arc<dyn Fn(ContentType, &[u8]) -> Result<(), DropReason>
 
 /// What an endpoint must know. Values are checked by whoever makes it.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct EndpointConfig {
     /// Server or client.
     pub role: Role,
@@ -71,6 +72,25 @@ impl fmt::Debug for EndpointConfig {
 }
 
 impl EndpointConfig {
+    /// A configuration without a name, with the library's usual sizes and times, and without a check of payloads.
+    #[must_use]
+    pub fn new(role: Role, wire: WireFormat) -> Self {
+        Self {
+            role,
+            wire,
+            name: String::new(),
+            max_peers: 64,
+            heartbeat_interval: Duration::from_millis(100),
+            liveness_timeout: Duration::from_millis(500),
+            peer_expiry: Duration::from_secs(60),
+            max_message_size: 65_000,
+            datagram_size: 1452,
+            max_tries: 20,
+            json: JsonLimits::default(),
+            check_payload: Arc::new(|_, _| Ok(())),
+        }
+    }
+
     /// Whether a message may be shown to the user.
     #[inline]
     pub(super) fn check(&self, message: &MessageRef<'_>) -> Result<(), DropReason> {

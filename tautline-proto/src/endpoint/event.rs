@@ -65,6 +65,7 @@ impl RemovalReason {
 
 /// What is known of a peer when it is added.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PeerHandle {
     /// Its id.
     pub id: PeerId,

@@ -4,6 +4,7 @@ use core::fmt;
 
 /// What happens to `NaN`, `Infinity`, `-Infinity` and numbers beyond the range of a 64-bit float.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NonFinite {
     /// The whole text is refused; the default, because a controller must not act on such a number.
     #[default]

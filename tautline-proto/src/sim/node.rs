@@ -2,10 +2,8 @@
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use super::clock::Clock;
 use super::happening::{Arrival, Happening, Received};
@@ -17,7 +15,6 @@ use crate::endpoint::{
     Encoder, EndpointConfig, Event, Inbound, Outbound, Refusal, Role, SentDatagrams, Start, WireFormat,
     endpoint,
 };
-use crate::json::JsonLimits;
 use crate::peer::PeerId;
 use crate::time::{Instant, Now};
 use crate::wire::native::{HEADER_LEN, Head};
@@ -28,20 +25,7 @@ const RELIABLE_TURN: u32 = 10;
 /// The configuration of an endpoint that speaks the native wire, with the library's usual times.
 #[must_use]
 pub fn config(role: Role, name: &str) -> EndpointConfig {
-    EndpointConfig {
-        role,
-        wire: WireFormat::Native,
-        name: String::from(name),
-        max_peers: 64,
-        heartbeat_interval: Duration::from_millis(100),
-        liveness_timeout: Duration::from_millis(500),
-        peer_expiry: Duration::from_secs(60),
-        max_message_size: 65_000,
-        datagram_size: 1452,
-        max_tries: 20,
-        json: JsonLimits::default(),
-        check_payload: Arc::new(|_, _| Ok(())),
-    }
+    EndpointConfig { name: String::from(name), ..EndpointConfig::new(role, WireFormat::Native) }
 }
 
 /// See the module's head.

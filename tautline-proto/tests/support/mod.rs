@@ -3,14 +3,11 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use tautline_proto::endpoint::{
     Encoder, EndpointConfig, Event, Inbound, Outbound, Outcome, Refusal, Role, SentDatagrams, Start,
     WireFormat, endpoint,
 };
-use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::native::{HEADER_LEN, Head};
 use tautline_proto::{ContentType, Instant, Now, PeerId, PeerRxStats, WallTime};
 
@@ -60,23 +57,14 @@ pub(crate) fn at(ms: u64) -> Now {
 }
 
 pub(crate) fn config(role: Role, wire: WireFormat) -> EndpointConfig {
-    EndpointConfig {
-        role,
-        wire,
-        name: match role {
-            Role::Server => "plant".into(),
-            Role::Client => "controller".into(),
-        },
-        max_peers: 4,
-        heartbeat_interval: Duration::from_millis(100),
-        liveness_timeout: Duration::from_millis(500),
-        peer_expiry: Duration::from_secs(60),
-        max_message_size: 1000,
-        datagram_size: 1452,
-        max_tries: 20,
-        json: JsonLimits::default(),
-        check_payload: Arc::new(|_, _| Ok(())),
-    }
+    let mut config = EndpointConfig::new(role, wire);
+    config.name = match role {
+        Role::Server => "plant".into(),
+        Role::Client => "controller".into(),
+    };
+    config.max_peers = 4;
+    config.max_message_size = 1000;
+    config
 }
 
 /// The metadata of a plain message.

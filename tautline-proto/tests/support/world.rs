@@ -517,13 +517,11 @@ fn is_same_stream(one: &Message, other: &Message) -> bool {
 /// An end in its life number `life`.
 fn node(end: End, life: u8, times: Times) -> Node {
     let role = [Role::Server, Role::Client][end as usize];
-    let config = EndpointConfig {
-        heartbeat_interval: times.heartbeat_interval,
-        liveness_timeout: times.liveness_timeout,
-        max_tries: times.max_tries,
-        datagram_size: DATAGRAM,
-        ..support::config(role, WireFormat::Native)
-    };
+    let mut config = support::config(role, WireFormat::Native);
+    config.heartbeat_interval = times.heartbeat_interval;
+    config.liveness_timeout = times.liveness_timeout;
+    config.max_tries = times.max_tries;
+    config.datagram_size = DATAGRAM;
     Node::new(PORTS[end as usize], config, 2 * life + end as u8)
 }
 

@@ -363,24 +363,23 @@ fn no_socket(address: SocketAddr, role: Role, error: &io::Error) -> ConnectError
 
 fn endpoint_config(settings: &Settings, datagram_size: usize) -> EndpointConfig {
     let limits = settings.payload_limits();
-    EndpointConfig {
-        role: settings.role,
-        wire: match settings.wire {
-            Wire::Native => WireFormat::Native,
-            Wire::Classic => WireFormat::Classic(ClassicFormat {
-                use_crc: settings.use_crc,
-                use_sequence: settings.use_sequence,
-            }),
-        },
-        name: settings.name.clone(),
-        max_peers: settings.max_peers,
-        heartbeat_interval: settings.heartbeat_interval,
-        liveness_timeout: settings.liveness_timeout,
-        peer_expiry: settings.peer_expiry,
-        max_message_size: settings.max_message_size,
-        datagram_size,
-        max_tries: u32::try_from(settings.reliable_tries).unwrap_or(u32::MAX),
-        json: JsonLimits { max_depth: settings.max_depth, nonfinite: settings.nonfinite },
-        check_payload: Arc::new(move |content_type, bytes| payload::check(content_type, bytes, &limits)),
-    }
+    let wire = match settings.wire {
+        Wire::Native => WireFormat::Native,
+        Wire::Classic => WireFormat::Classic(ClassicFormat {
+            use_crc: settings.use_crc,
+            use_sequence: settings.use_sequence,
+        }),
+    };
+    let mut config = EndpointConfig::new(settings.role, wire);
+    config.name.clone_from(&settings.name);
+    config.max_peers = settings.max_peers;
+    config.heartbeat_interval = settings.heartbeat_interval;
+    config.liveness_timeout = settings.liveness_timeout;
+    config.peer_expiry = settings.peer_expiry;
+    config.max_message_size = settings.max_message_size;
+    config.datagram_size = datagram_size;
+    config.max_tries = u32::try_from(settings.reliable_tries).unwrap_or(u32::MAX);
+    config.json = JsonLimits { max_depth: settings.max_depth, nonfinite: settings.nonfinite };
+    config.check_payload = Arc::new(move |content_type, bytes| payload::check(content_type, bytes, &limits));
+    config
 }

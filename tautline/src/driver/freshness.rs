@@ -148,7 +148,7 @@ mod tests {
     }
 
     fn command(channel: u16) -> MessageRef<'static> {
-        MessageRef { message_type: MessageType::Command, channel, ..numbered(0, Priority::Normal) }
+        numbered(0, Priority::Normal).with_message_type(MessageType::Command).with_channel(channel)
     }
 
     fn judge(
@@ -179,9 +179,9 @@ mod tests {
     #[test]
     fn what_is_older_than_its_lifespan_is_dropped() {
         let mut fresh = keeps_commands();
-        let short = MessageRef { lifespan: Some(MS * 10), ..command(0) };
-        let long = MessageRef { lifespan: Some(MS * 60_000), ..command(0) };
-        let data = MessageRef { message_type: MessageType::Data, lifespan: Some(MS * 10), ..command(0) };
+        let short = command(0).with_lifespan(Some(MS * 10));
+        let long = command(0).with_lifespan(Some(MS * 60_000));
+        let data = command(0).with_message_type(MessageType::Data).with_lifespan(Some(MS * 10));
         for (message, age, dropped) in
             [(&command(0), 51, true), (&short, 11, true), (&long, 1_000, false), (&data, 11, true)]
         {
@@ -202,9 +202,9 @@ mod tests {
         assert_eq!(judge(&mut fresh, &command(0), late(), 6), Some(DropReason::Stale));
         assert_eq!(judge(&mut fresh, &command(1), late(), 6), None, "the first of its stream");
         assert_eq!(judge(&mut fresh, &command(0), Arrival { peer: peer(3), ..late() }, 6), None);
-        let reliable = MessageRef { delivery: Delivery::Reliable, ..command(0) };
+        let reliable = command(0).with_delivery(Delivery::Reliable);
         assert_eq!(judge(&mut fresh, &reliable, late(), 6), None, "nothing supersedes it");
-        let all = MessageRef { message_type: MessageType::Data, ..command(0) };
+        let all = command(0).with_message_type(MessageType::Data);
         assert_eq!(judge(&mut fresh, &all, late(), 5), None, "of that all are kept");
         fresh.forget(arrival().peer);
         assert_eq!(judge(&mut fresh, &command(0), made_ago(Duration::ZERO), 0), None, "another life");

@@ -29,20 +29,17 @@ impl Message {
     /// ```
     #[must_use]
     pub fn new(payload: &Payload, metadata: &Metadata) -> Self {
-        let message = MessageRef {
-            message_type: metadata.message_type,
-            priority: metadata.priority,
-            channel: metadata.channel,
-            timestamp: metadata.timestamp.unwrap_or_else(wall_now),
-            message_id: metadata.message_id.as_ref().map_or(Id::Number(0), Id::borrowed),
-            source: Cow::Borrowed(metadata.source.as_deref().unwrap_or_default()),
-            destination: metadata.destination.as_deref().map(Cow::Borrowed),
-            correlation_id: metadata.correlation_id.as_ref().map(Id::borrowed),
-            delivery: metadata.delivery.unwrap_or_default(),
-            lifespan: metadata.lifespan,
-            content_type: payload.content_type(),
-            payload: payload.bytes(),
-        };
+        let message = MessageRef::new(payload.content_type(), payload.bytes())
+            .with_message_type(metadata.message_type)
+            .with_priority(metadata.priority)
+            .with_channel(metadata.channel)
+            .with_timestamp(metadata.timestamp.unwrap_or_else(wall_now))
+            .with_message_id(metadata.message_id.as_ref().map_or(Id::Number(0), Id::borrowed))
+            .with_source(Cow::Borrowed(metadata.source.as_deref().unwrap_or_default()))
+            .with_destination(metadata.destination.as_deref().map(Cow::Borrowed))
+            .with_correlation_id(metadata.correlation_id.as_ref().map(Id::borrowed))
+            .with_delivery(metadata.delivery.unwrap_or_default())
+            .with_lifespan(metadata.lifespan);
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let (time, made) = (wall_now(), Instant::now());
         let arrival = Arrival { peer: PeerId::none(), address, time, made, late: false };

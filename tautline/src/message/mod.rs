@@ -226,20 +226,17 @@ impl Message {
     /// The message as a borrowed one, to look at or to send on.
     #[must_use]
     pub fn as_ref(&self) -> MessageRef<'_> {
-        MessageRef {
-            message_type: self.message_type,
-            priority: self.priority,
-            channel: self.channel,
-            timestamp: self.timestamp,
-            message_id: self.message_id(),
-            source: Cow::Borrowed(self.source()),
-            destination: self.destination().map(Cow::Borrowed),
-            correlation_id: self.correlation_id(),
-            delivery: self.delivery,
-            lifespan: self.lifespan,
-            content_type: self.content_type,
-            payload: self.payload(),
-        }
+        MessageRef::new(self.content_type, self.payload())
+            .with_message_type(self.message_type)
+            .with_priority(self.priority)
+            .with_channel(self.channel)
+            .with_timestamp(self.timestamp)
+            .with_message_id(self.message_id())
+            .with_source(Cow::Borrowed(self.source()))
+            .with_destination(self.destination().map(Cow::Borrowed))
+            .with_correlation_id(self.correlation_id())
+            .with_delivery(self.delivery)
+            .with_lifespan(self.lifespan)
     }
 
     fn text(&self, span: Span) -> &str {

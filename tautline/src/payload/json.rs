@@ -65,7 +65,7 @@ impl Encoder<'_> {
         match (value.is_finite(), self.nonfinite) {
             (true, _) => write_f64(self.out, value),
             (false, NonFinite::Null) => self.literal(b"null"),
-            (false, NonFinite::Refuse) => return Err(EncodeError::NotFinite { path: None }),
+            (false, _) => return Err(EncodeError::NotFinite { path: None }),
         }
         Ok(())
     }

@@ -156,12 +156,9 @@ impl Payload {
 
 /// Whether values can be encoded and decoded with `codec` in this build.
 pub(crate) const fn is_built(codec: ContentType) -> bool {
-    match codec {
-        ContentType::Raw => false,
-        ContentType::Json => true,
-        ContentType::MessagePack => cfg!(feature = "msgpack"),
-        ContentType::Cbor => cfg!(feature = "cbor"),
-    }
+    matches!(codec, ContentType::Json)
+        || (cfg!(feature = "msgpack") && matches!(codec, ContentType::MessagePack))
+        || (cfg!(feature = "cbor") && matches!(codec, ContentType::Cbor))
 }
 
 /// Appends `value` to `out`, which is as before when this fails.
@@ -233,6 +230,7 @@ pub(crate) fn check(
         ContentType::Json => check_json(bytes, limits),
         ContentType::MessagePack => msgpack::check(bytes, limits.max_depth),
         ContentType::Cbor => cbor::check(bytes, limits.max_depth),
+        _ => Err(DropReason::BadPayload),
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use tautline_proto::wire::native::{Pack, Place};
+use tautline_proto::wire::native::{Pack, Packed};
 use tautline_proto::{Priority, WallTime};
 
 use crate::message::target::Target;
@@ -238,10 +238,10 @@ impl Gate {
         terms: &Terms,
         apart: &mut Vec<u8>,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<Place, E> {
+    ) -> Result<Packed, E> {
         let is_first = self.pack.is_empty();
         let place = self.pack.write(apart, write)?;
-        if place == Place::Here {
+        if place == Packed::InPack {
             self.note(is_first, terms);
         }
         Ok(place)

@@ -1,16 +1,14 @@
 //! Messages to test with.
 
-use crate::sync::Arc;
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use tautline_proto::Now;
 use tautline_proto::endpoint::{EndpointConfig, Event, Role, Start, WireFormat, endpoint};
-use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::classic::{self, ClassicFormat};
 
 use crate::message::{Arrival, Message};
-use crate::{ContentType, Delivery, Id, MessageRef, MessageType, PeerId, Priority, WallTime};
+use crate::{ContentType, Id, MessageRef, PeerId, Priority, WallTime};
 
 /// An arrival from nobody in particular.
 pub(crate) fn arrival() -> Arrival {
@@ -25,20 +23,11 @@ pub(crate) fn arrival() -> Arrival {
 
 /// A message numbered `number` in id and payload.
 pub(crate) fn numbered(number: u64, priority: Priority) -> MessageRef<'static> {
-    MessageRef {
-        message_type: MessageType::Data,
-        priority,
-        channel: 0,
-        timestamp: WallTime::from_nanos(1),
-        message_id: Id::Number(number),
-        source: Cow::Borrowed("plant"),
-        destination: None,
-        correlation_id: None,
-        delivery: Delivery::BestEffort,
-        lifespan: None,
-        content_type: ContentType::Raw,
-        payload: b"payload",
-    }
+    MessageRef::new(ContentType::Raw, b"payload")
+        .with_priority(priority)
+        .with_timestamp(WallTime::from_nanos(1))
+        .with_message_id(Id::Number(number))
+        .with_source(Cow::Borrowed("plant"))
 }
 
 /// The number that `numbered` was given.
@@ -63,20 +52,13 @@ pub(crate) fn classic_datagram() -> Vec<u8> {
 
 /// A client of the classic wire. Those who need another endpoint say what is different.
 pub(crate) fn endpoint_config() -> EndpointConfig {
-    EndpointConfig {
-        role: Role::Client,
-        wire: WireFormat::Classic(ClassicFormat::default()),
-        name: String::new(),
-        max_peers: 1,
-        heartbeat_interval: Duration::from_secs(1),
-        liveness_timeout: Duration::from_secs(1),
-        peer_expiry: Duration::from_secs(1),
-        max_message_size: 1000,
-        datagram_size: 1452,
-        max_tries: 20,
-        json: JsonLimits::default(),
-        check_payload: Arc::new(|_, _| Ok(())),
-    }
+    let mut config = EndpointConfig::new(Role::Client, WireFormat::Classic(ClassicFormat::default()));
+    config.max_peers = 1;
+    config.heartbeat_interval = Duration::from_secs(1);
+    config.liveness_timeout = Duration::from_secs(1);
+    config.peer_expiry = Duration::from_secs(1);
+    config.max_message_size = 1000;
+    config
 }
 
 /// A peer of its own: only endpoints give out ids, so one is made, and calls a server of the classic wire.

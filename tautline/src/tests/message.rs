@@ -6,18 +6,16 @@ use std::time::{Duration, Instant};
 use super::fixtures::{arrival, numbered};
 use crate::message::pool::Pool;
 use crate::message::*;
-use crate::{MessageRef, MessageType, Priority};
+use crate::{MessageType, Priority};
 
 #[test]
 fn a_copy_says_what_the_original_said() {
-    let original = MessageRef {
-        message_type: MessageType::Command,
-        channel: 7,
-        message_id: "first".into(),
-        destination: Some("controller".into()),
-        correlation_id: Some("zéro".into()),
-        ..numbered(0, Priority::High)
-    };
+    let original = numbered(0, Priority::High)
+        .with_message_type(MessageType::Command)
+        .with_channel(7)
+        .with_message_id("first".into())
+        .with_destination(Some("controller".into()))
+        .with_correlation_id(Some("zéro".into()));
     let pool = Arc::new(Pool::new());
     let message = Message::copy(&pool, &original, Arrival { late: true, ..arrival() });
     assert_eq!(message.as_ref(), original);

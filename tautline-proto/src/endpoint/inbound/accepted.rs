@@ -207,35 +207,20 @@ impl<'a> Messages<'a> {
 
 #[cfg(test)]
 mod tests {
-    use alloc::string::{String, ToString as _};
-    use alloc::sync::Arc;
+    use alloc::string::ToString as _;
     use alloc::vec;
     use alloc::vec::Vec;
     use core::time::Duration;
 
     use super::*;
     use crate::endpoint::{Role, WireFormat};
-    use crate::json::JsonLimits;
     use crate::message::{Id, MessageType, Priority};
     use crate::peer::SessionId;
     use crate::time::WallTime;
     use crate::wire::native::{self, HEADER_LEN, Head, Header};
 
     fn config() -> EndpointConfig {
-        EndpointConfig {
-            role: Role::Server,
-            wire: WireFormat::Native,
-            name: String::new(),
-            max_peers: 1,
-            heartbeat_interval: Duration::from_secs(1),
-            liveness_timeout: Duration::from_secs(1),
-            peer_expiry: Duration::from_secs(1),
-            max_message_size: 4,
-            datagram_size: 1452,
-            max_tries: 20,
-            json: JsonLimits::default(),
-            check_payload: Arc::new(|_, _| Ok(())),
-        }
+        EndpointConfig { max_message_size: 4, ..EndpointConfig::new(Role::Server, WireFormat::Native) }
     }
 
     /// Encodes a message of one of 8 kinds: without optional fields, with all, reliable, too large, and four that cannot be

@@ -55,6 +55,7 @@ pub struct Outbound {
 
 /// A datagram of reliable messages to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DueDatagram {
     /// The peer to send it to.
     pub peer: PeerId,

@@ -8,15 +8,11 @@
 //! is read here may be a stranger's.
 //!
 //! ```
-//! # use tautline_proto::{ContentType, Delivery, Id, MessageRef, MessageType, Priority, WallTime};
 //! use tautline_proto::json::JsonLimits;
 //! use tautline_proto::wire::classic::{self, ClassicFormat};
+//! use tautline_proto::{ContentType, MessageRef, MessageType};
 //!
-//! # let message = MessageRef {
-//! #     message_type: MessageType::Command, priority: Priority::High, channel: 0,
-//! #     timestamp: WallTime::from_nanos(0), message_id: Id::from("m-1"), source: "plant".into(),
-//! #     destination: None, correlation_id: None, delivery: Delivery::BestEffort, lifespan: None, content_type: ContentType::Json, payload: b"",
-//! # };
+//! let message = MessageRef::new(ContentType::Json, b"").with_message_type(MessageType::Command);
 //! let format = ClassicFormat::default();
 //! let mut datagram = Vec::new();
 //! classic::begin_message(&mut datagram, format, &message);

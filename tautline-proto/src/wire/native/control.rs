@@ -18,7 +18,7 @@ pub struct Token {
 impl Token {
     /// When it was issued, on the server's steady clock.
     #[must_use]
-    pub const fn issued(self) -> Instant {
+    pub(crate) const fn issued(self) -> Instant {
         Instant::from_nanos(self.issued_ms.saturating_mul(1_000_000))
     }
 }
@@ -112,6 +112,7 @@ pub fn write_control(out: &mut Vec<u8>, frame: &Control<'_>) {
 
 /// A control frame to be written.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Control<'a> {
     /// See [`Frame::Heartbeat`](super::Frame::Heartbeat).
     Heartbeat(Heartbeat),

@@ -53,7 +53,7 @@ pub fn parse(datagram: &[u8]) -> Result<(Header, Frames<'_>), DropReason> {
 
 /// Whether a datagram opens as a native one.
 #[must_use]
-pub fn looks_native(datagram: &[u8]) -> bool {
+pub(crate) fn looks_native(datagram: &[u8]) -> bool {
     datagram.starts_with(&MAGIC)
 }
 

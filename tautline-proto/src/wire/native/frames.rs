@@ -27,7 +27,7 @@ impl<'a> Frames<'a> {
 
     /// Whether all of the datagram's frames are whole messages of the class "best effort", as most datagrams' are.
     #[must_use]
-    pub const fn are_messages(&self) -> bool {
+    pub(crate) const fn are_messages(&self) -> bool {
         self.only_messages
     }
 
@@ -74,6 +74,7 @@ impl<'a> Iterator for Frames<'a> {
 
 /// One part of a datagram.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Frame<'a> {
     /// A user's message, not yet decoded.
     Message(MessageFrame<'a>),

@@ -3,19 +3,19 @@
 use crate::message::Delivery;
 
 /// The first two bytes of every native datagram.
-pub const MAGIC: [u8; 2] = [0xe7, 0x54];
+pub(crate) const MAGIC: [u8; 2] = [0xe7, 0x54];
 /// The version of the wire that this build speaks.
-pub const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 /// Magic, version, flags, session, sequence.
 pub const HEADER_LEN: usize = 16;
 /// The CRC-32 that ends every datagram.
 pub const TRAILER_LEN: usize = 4;
 /// Type, flags, length.
-pub const FRAME_HEADER_LEN: usize = 4;
+pub(crate) const FRAME_HEADER_LEN: usize = 4;
 /// The fixed fields of a message frame.
 pub(super) const MESSAGE_FIXED_LEN: usize = 12;
 /// What a message without optional fields adds to its payload, alone in its datagram.
-pub const MESSAGE_OVERHEAD: usize = HEADER_LEN + FRAME_HEADER_LEN + MESSAGE_FIXED_LEN + TRAILER_LEN;
+pub(crate) const MESSAGE_OVERHEAD: usize = HEADER_LEN + FRAME_HEADER_LEN + MESSAGE_FIXED_LEN + TRAILER_LEN;
 /// The longest text of an id, a source or a destination, in bytes.
 pub const MAX_TEXT: usize = 255;
 /// The longest name of an interface, in bytes.
@@ -24,17 +24,17 @@ pub const MAX_NAME: usize = 64;
 const _: () = assert!(MESSAGE_OVERHEAD <= 40, "the wire promises at most 40 bytes");
 
 /// The longest UDP payload over IPv4.
-pub const MAX_DATAGRAM: usize = 65_507;
+pub(crate) const MAX_DATAGRAM: usize = 65_507;
 /// The shortest message frame.
 pub(crate) const MIN_MESSAGE_LEN: usize = FRAME_HEADER_LEN + MESSAGE_FIXED_LEN;
 /// The fields of a token.
 pub(super) const TOKEN_LEN: usize = 16;
 /// The length of a datagram that says "unknown session" or "refused".
-pub const NOTICE_LEN: usize = HEADER_LEN + FRAME_HEADER_LEN + TRAILER_LEN;
+pub(crate) const NOTICE_LEN: usize = HEADER_LEN + FRAME_HEADER_LEN + TRAILER_LEN;
 /// The length of a hello, padded to that of the token that answers it.
 pub const HELLO_LEN: usize = NOTICE_LEN + TOKEN_LEN;
 /// What an echo adds to a datagram, at most.
-pub const MAX_ECHO_LEN: usize = FRAME_HEADER_LEN + TOKEN_LEN + 1 + MAX_NAME;
+pub(crate) const MAX_ECHO_LEN: usize = FRAME_HEADER_LEN + TOKEN_LEN + 1 + MAX_NAME;
 
 /// The length of a forward frame.
 pub(crate) const FORWARD_LEN: usize = FRAME_HEADER_LEN + 4;

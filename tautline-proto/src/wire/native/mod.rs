@@ -18,7 +18,8 @@ mod tests;
 
 pub(crate) use control::write_ack;
 pub use control::{Ack, Control, Heartbeat, Token, write_control};
-pub use datagram::{Header, begin_datagram, looks_native, parse, seal};
+pub(crate) use datagram::looks_native;
+pub use datagram::{Header, begin_datagram, parse, seal};
 pub use decode::MessageFrame;
 pub(crate) use decode::{SendingClass, Stream};
 pub(crate) use delivery::DeliveryNumbers;
@@ -26,9 +27,8 @@ pub use encode::{BadText, Head, MAX_LIFESPAN, MIN_LIFESPAN, MessageStart, begin_
 pub use fragment::Fragment;
 pub(crate) use fragment::{fragment_count, fragments};
 pub use frames::{Frame, Frames};
-pub use layout::{
-    DELIVERY_WINDOW, FRAME_HEADER_LEN, HEADER_LEN, HELLO_LEN, MAGIC, MAX_DATAGRAM, MAX_ECHO_LEN, MAX_NAME,
-    MAX_TEXT, MESSAGE_OVERHEAD, NOTICE_LEN, TRAILER_LEN, VERSION,
+pub use layout::{DELIVERY_WINDOW, HEADER_LEN, HELLO_LEN, MAX_NAME, MAX_TEXT, TRAILER_LEN};
+pub(crate) use layout::{
+    FORWARD_LEN, KIND_LEN, MAX_DATAGRAM, MAX_ECHO_LEN, MIN_MESSAGE_LEN, NOTICE_LEN, ack_len,
 };
-pub(crate) use layout::{FORWARD_LEN, KIND_LEN, MIN_MESSAGE_LEN, ack_len};
-pub use pack::{MAX_DATAGRAMS, Pack, Place};
+pub use pack::{Pack, Packed};

@@ -9,17 +9,17 @@ use super::datagram::{Header, begin_datagram, fill_header, fill_trailer};
 use super::layout::{HEADER_LEN, MAX_DATAGRAM, TRAILER_LEN};
 
 /// The most datagrams in a pack: what every kernel with UDP segmentation offload takes at once.
-pub const MAX_DATAGRAMS: usize = 64;
+const MAX_DATAGRAMS: usize = 64;
 
-/// Where a frame has found its place.
+/// Where [`Pack::write`] has put a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Packed {
     /// In the pack.
-    Here,
-    /// In the next pack: this one is full.
-    InTheNext,
-    /// In no pack: it is larger than a datagram that messages share.
-    Nowhere,
+    InPack,
+    /// Apart, because the pack is full. The frame belongs into the next pack.
+    PackFull,
+    /// Apart, because the frame is larger than a datagram that messages share.
+    TooLarge,
 }
 
 /// Datagrams that are being filled with frames.
@@ -94,7 +94,7 @@ impl Pack {
         &mut self,
         apart: &mut Vec<u8>,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<Place, E> {
+    ) -> Result<Packed, E> {
         debug_assert!(!self.closed, "it is open");
         let start = self.bytes.len();
         if let Err(error) = write(&mut self.bytes) {
@@ -104,22 +104,22 @@ impl Pack {
         // It stands there already.
         if self.has_room(0) {
             self.count_one();
-            return Ok(Place::Here);
+            return Ok(Packed::InPack);
         }
         Ok(self.find_place(start, apart))
     }
 
     /// Where the frame goes that stands at `start` and has no room in the last datagram.
-    fn find_place(&mut self, start: usize, apart: &mut Vec<u8>) -> Place {
+    fn find_place(&mut self, start: usize, apart: &mut Vec<u8>) -> Packed {
         apart.clear();
         begin_datagram(apart);
         apart.extend_from_slice(&self.bytes[start..]);
         self.bytes.truncate(start);
         let frame = &apart[HEADER_LEN..];
         if !Self::admits(self.size, frame.len()) {
-            return Place::Nowhere;
+            return Packed::TooLarge;
         }
-        if self.push(frame) { Place::Here } else { Place::InTheNext }
+        if self.push(frame) { Packed::InPack } else { Packed::PackFull }
     }
 
     /// Where the last datagram ends, of those that are full.
@@ -239,14 +239,14 @@ mod tests {
     }
 
     /// Writes frames of `len` bytes until one has another place; where, and how many were written.
-    fn fill(pack: &mut Pack, apart: &mut Vec<u8>, len: u8) -> (Place, u64) {
+    fn fill(pack: &mut Pack, apart: &mut Vec<u8>, len: u8) -> (Packed, u64) {
         loop {
             let place = pack.write(apart, |out| {
                 out.extend_from_slice(&frame(len));
                 Ok::<(), ()>(())
             });
             match place {
-                Ok(Place::Here) => {}
+                Ok(Packed::InPack) => {}
                 place => return (place.expect("writing works"), pack.messages()),
             }
         }
@@ -256,7 +256,7 @@ mod tests {
     fn what_is_written_in_place_is_what_would_have_been_pushed() {
         let (mut written, mut apart) = (Pack::default(), Vec::new());
         written.begin(120);
-        assert_eq!(fill(&mut written, &mut apart, 30), (Place::InTheNext, 64 * 3));
+        assert_eq!(fill(&mut written, &mut apart, 30), (Packed::PackFull, 64 * 3));
         assert_eq!(apart, [&[0; HEADER_LEN][..], &frame(30)].concat());
         let mut pushed = pack(120, 64 * 3, 30);
         pushed.seal(FIRST);
@@ -268,7 +268,7 @@ mod tests {
     fn what_is_too_large_or_fails_leaves_the_pack_as_it_was() {
         let (mut small, mut apart) = (pack(120, 4, 30), Vec::new());
         let before = small.bytes().to_vec();
-        assert_eq!(fill(&mut small, &mut apart, 101), (Place::Nowhere, 4));
+        assert_eq!(fill(&mut small, &mut apart, 101), (Packed::TooLarge, 4));
         assert_eq!(apart, [&[0; HEADER_LEN][..], &frame(101)].concat());
         let failed = small.write(&mut apart, |out| {
             out.push(1);
@@ -277,7 +277,7 @@ mod tests {
         assert_eq!((failed, small.bytes(), small.messages()), (Err("no"), &before[..], 4));
         let mut empty = Pack::default();
         empty.begin(120);
-        assert_eq!(fill(&mut empty, &mut apart, 101), (Place::Nowhere, 0));
+        assert_eq!(fill(&mut empty, &mut apart, 101), (Packed::TooLarge, 0));
         assert!(empty.is_empty() && empty.bytes().is_empty());
     }
 

@@ -2,6 +2,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::layout::{FRAME_HEADER_LEN, MESSAGE_OVERHEAD};
 use super::*;
 use crate::drops::DropReason;
 use crate::message::{ContentType, Id, MessageRef, MessageType, Priority};

@@ -81,7 +81,7 @@ fn messages_of_different_peers_are_handled_at_once_each_peers_in_order() {
     let mut rig = Rig::with(Data, Handler::blocking(handler).concurrency(2));
     let peers = [peer(0), peer(1)];
     for (number, from) in (0..).zip([peers[0], peers[0], peers[1], peers[1]]) {
-        let message = MessageRef { message_type: Data, ..numbered(number, Priority::Normal) };
+        let message = numbered(number, Priority::Normal).with_message_type(Data);
         rig.dispatcher.dispatch(
             &message,
             &Arrival { peer: from, ..arrival() },

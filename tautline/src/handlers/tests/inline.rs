@@ -11,7 +11,7 @@ fn the_exact_channel_wins_over_every_channel() {
         rig.handlers
             .register(selector, Handler::inline(move |_, &reply| sender.send((name, reply)).unwrap()));
     }
-    let on = |number, channel| MessageRef { channel, ..numbered(number, Priority::Normal) };
+    let on = |number, channel| numbered(number, Priority::Normal).with_channel(channel);
     assert!(rig.dispatch(&on(1, 7)));
     assert!(rig.dispatch(&on(2, 8)));
     assert!(!rig.send(Command, 3));

@@ -56,7 +56,7 @@ impl Rig {
     }
 
     fn send(&mut self, message_type: MessageType, number: u64) -> bool {
-        self.dispatch(&MessageRef { message_type, ..numbered(number, Priority::Normal) })
+        self.dispatch(&numbered(number, Priority::Normal).with_message_type(message_type))
     }
 
     /// The counts of the only handler.

@@ -19,9 +19,9 @@ impl Mark {
     pub(super) const fn of(priority: Priority) -> Self {
         match priority {
             Priority::Low => Self { dscp: 8, queue: 2 },
-            Priority::Normal => Self { dscp: 0, queue: 0 },
             Priority::High => Self { dscp: 34, queue: 4 },
             Priority::Critical => Self { dscp: 46, queue: 6 },
+            _ => Self { dscp: 0, queue: 0 },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The short way of a message whose payload is encoded already: nobody's code runs until it is sent, so the line's holder
 //! encodes it where it goes, with no job in between.
 
-use tautline_proto::wire::native::{HEADER_LEN, Pack, Place};
+use tautline_proto::wire::native::{HEADER_LEN, Pack, Packed};
 use tautline_proto::{ContentType, Delivery, Id};
 
 use super::{Failed, Line, Open, Terms};
@@ -42,10 +42,10 @@ impl Line {
             gate.write(terms, scratch, |out| link.encode_frame(out, &head, |out| link.append(out, bytes)))
         } else {
             scratch.clear();
-            link.encode(scratch, &head, |out| link.append(out, bytes)).map(|()| Place::Nowhere)
+            link.encode(scratch, &head, |out| link.append(out, bytes)).map(|()| Packed::TooLarge)
         };
         Some(match place {
-            Ok(Place::Here) => {
+            Ok(Packed::InPack) => {
                 self.flush_if_due();
                 Ok(Sent::Queued)
             }
@@ -55,10 +55,10 @@ impl Line {
     }
 
     /// Sends the message in the scratch buffer, or lets it wait where its place is in the next pack.
-    fn send_scratch(&mut self, terms: &Terms, place: Place) -> Result<Sent, Box<Failed>> {
+    fn send_scratch(&mut self, terms: &Terms, place: Packed) -> Result<Sent, Box<Failed>> {
         let scratch = self.open.as_mut().map(|open| std::mem::take(&mut open.scratch));
         let mut datagram = scratch.unwrap_or_default();
-        let sent = if place == Place::InTheNext {
+        let sent = if place == Packed::PackFull {
             self.flush();
             self.gather(&datagram[HEADER_LEN..], terms);
             Ok(Sent::Queued)

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use tautline_proto::endpoint::{Encoder, EndpointConfig, Event, Role, Start, WireFormat, endpoint};
+use tautline_proto::endpoint::{Encoder, Event, Role, Start, WireFormat, endpoint};
 use tautline_proto::wire::native::{Head, begin_message, finish_message};
 
 use super::*;
@@ -14,12 +14,10 @@ use crate::{ContentType, Delivery, PayloadLimits, Wire};
 
 /// A classic server's line whose clients are at these addresses, and what counts the sending to each.
 fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCounters>>) {
-    let config = EndpointConfig {
-        role: Role::Server,
-        wire: WireFormat::Classic(CLASSIC),
-        max_peers: clients.len(),
-        ..endpoint_config()
-    };
+    let mut config = endpoint_config();
+    config.role = Role::Server;
+    config.wire = WireFormat::Classic(CLASSIC);
+    config.max_peers = clients.len();
     let (encoder, datagram_size) = (Encoder::new(&config), config.datagram_size);
     let link = |opening| Link {
         opening,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tautline_proto::endpoint::Encoder;
-use tautline_proto::wire::native::{self, HEADER_LEN, Head, Place};
+use tautline_proto::wire::native::{self, HEADER_LEN, Head, Packed};
 
 use crate::config::{Streams, Wire};
 use crate::connection::shared::Shared;
@@ -335,13 +335,13 @@ impl<'a> Batch<'a> {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Box<Failed>>,
     ) -> Result<(), Box<Failed>> {
         match self.job.pack.write(apart, write)? {
-            Place::Here => {}
-            Place::InTheNext => {
+            Packed::InPack => {}
+            Packed::PackFull => {
                 self.hand_over_pack()?;
                 let pushed = self.job.pack.push(&apart[HEADER_LEN..]);
                 debug_assert!(pushed, "an empty pack takes what it admits");
             }
-            Place::Nowhere => {
+            Packed::TooLarge => {
                 self.hand_over_pack()?;
                 self.send_alone(apart)?;
             }

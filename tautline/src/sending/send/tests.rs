@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 
 use tautline_proto::Now;
-use tautline_proto::endpoint::{EndpointConfig, Role, Start, WireFormat, endpoint};
+use tautline_proto::endpoint::{Role, Start, WireFormat, endpoint};
 
 use super::*;
 use crate::interface::caller_driven::Driver;
@@ -66,7 +66,10 @@ fn server_of_two() -> (UdpInterface, UdpSocket) {
     good.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let refused = SocketAddr::from((Ipv4Addr::BROADCAST, 9));
     let wire = WireFormat::Classic(CLASSIC);
-    let config = EndpointConfig { role: Role::Server, wire, max_peers: 2, ..endpoint_config() };
+    let mut config = endpoint_config();
+    config.role = Role::Server;
+    config.wire = wire;
+    config.max_peers = 2;
     let (mut inbound, _) = endpoint(config, Start::default());
     for address in [good.local_addr().unwrap(), refused] {
         inbound
