@@ -2,12 +2,12 @@
 
 use portable_atomic::{AtomicU64, Ordering};
 
-/// A counter with a single writer at any time and any number of readers.
+/// A counter with one writer at any time and any number of readers.
 ///
-/// Invariant: calls of `add` and `set` never overlap, because the owner of the half that a counter
-/// belongs to is unique (the driver, or the holder of the transmit lock; the lock also orders one
-/// holder's writes before the next one's). That is why a relaxed load and store suffice where a shared
-/// counter would need a read-modify-write: no addition can be lost.
+/// Invariant: calls of `add` and `set` never overlap, because each counter belongs to one half of the endpoint, and each half
+/// has one owner: the driver, or the holder of the transmit lock. The lock also orders the writes of one holder before those
+/// of the next. So a relaxed load and a relaxed store suffice: no addition can be lost. A counter with several writers would
+/// need a read-modify-write.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -18,19 +18,19 @@ impl Counter {
         Self(AtomicU64::new(0))
     }
 
-    /// Adds `amount`; for the single writer only.
+    /// Adds `amount`. Only the writer may call this.
     #[inline]
     pub fn add(&self, amount: u64) {
         self.set(self.value().wrapping_add(amount));
     }
 
-    /// Replaces the value; for the single writer only.
+    /// Replaces the value. Only the writer may call this.
     #[inline]
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// The value now.
+    /// Returns the present value.
     #[must_use]
     #[inline]
     pub fn value(&self) -> u64 {

@@ -1,10 +1,12 @@
-//! Why something that arrived was not handed on: one list of names for the whole system.
+//! Why datagrams and messages are dropped: one list of reasons for all crates, and how often each occurred.
+//!
+//! The endpoint, the library and the program use the same names, so that statistics can be added up.
 
 use core::fmt;
 
 use crate::counter::Counter;
 
-/// Defines the enum together with its table, so that no reason can be without a name.
+/// Defines the enum together with its table, so that every reason has a name and an explanation.
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $variant:ident, $name:literal, $text:literal;)+) => {
         /// Why a datagram or a message was dropped.
@@ -19,13 +21,13 @@ macro_rules! drop_reasons {
             /// Every reason.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The name in statistics and logs.
+            /// Returns the name in statistics and logs.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
             }
 
-            /// One sentence for people.
+            /// Returns a sentence that tells an operator what happened and what to do.
             #[must_use]
             pub const fn explanation(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
@@ -36,59 +38,66 @@ macro_rules! drop_reasons {
 
 drop_reasons! {
     /// Shorter than the smallest datagram of this wire.
-    TooShort, "too_short", "shorter than any datagram of this wire";
-    /// The checksum is wrong: damaged on the way, or not from a tautline sender.
-    BadCrc, "bad_crc", "the CRC-32 does not match: damaged on the way, or sent with other CRC settings";
+    TooShort, "too_short", "the datagram is shorter than any datagram of this wire";
+    /// The checksum is wrong.
+    BadCrc, "bad_crc",
+        "the CRC-32 does not match: the datagram was damaged, or the two ends' CRC settings differ";
     /// A datagram of tautline's other wire.
-    OtherWire, "other_wire", "the other end speaks the other wire: compare the two `wire` settings";
-    /// A datagram of some other protocol.
-    NotTautline, "not_tautline", "not a datagram of either wire";
+    OtherWire, "other_wire", "the sender speaks the other wire: set `wire` to the same value at both ends";
+    /// A datagram of another protocol.
+    NotTautline, "not_tautline", "the datagram belongs to neither of tautline's wires";
     /// A native datagram of a version that this build does not know.
-    OtherVersion, "other_version", "a version of the native wire that this build does not speak";
+    OtherVersion, "other_version",
+        "the sender speaks another version of the native wire: install the same version of tautline at both ends";
     /// Flags that this build does not support.
-    UnsupportedFlags, "unsupported_flags", "uses a feature of the native wire that this build does not have";
-    /// The contents break the wire's rules, although nothing is wrong with the checksum if there is one.
-    Malformed, "malformed", "breaks the wire's rules: its sender is faulty, or the two ends' CRC and sequence settings differ";
-    /// A classic datagram holding a Python pickle; never decoded.
-    Pickle, "pickle", "a Python pickle: executable, never decoded; make the sender's data JSON";
+    UnsupportedFlags, "unsupported_flags",
+        "the sender uses a feature of the native wire that this build does not have: update tautline at this end";
+    /// The contents break the rules of the wire, although the checksum is right, if there is one.
+    Malformed, "malformed",
+        "the contents break the rules of the wire: the sender is faulty, or the two ends' CRC and sequence settings differ";
+    /// A classic datagram that holds a Python pickle. It is never decoded.
+    Pickle, "pickle",
+        "the datagram holds a Python pickle, which can execute code and is never decoded: let the sender send JSON";
     /// A payload that is not what its content type says.
     BadPayload, "bad_payload", "the payload is not what its content type says";
-    /// A payload nested deeper than the limit.
+    /// A payload that is nested deeper than the limit.
     TooDeep, "too_deep", "the payload is nested deeper than `max_depth`";
-    /// A payload with NaN or an infinity, which the policy refuses.
-    NotFinite, "not_finite", "the payload holds NaN or an infinity and `nonfinite` is \"refuse\"";
-    /// A payload larger than the limit.
+    /// A payload with NaN or an infinity, which the settings refuse.
+    NotFinite, "not_finite", "the payload holds NaN or an infinity, and `nonfinite` is \"refuse\"";
+    /// A payload that is larger than the limit.
     TooLarge, "too_large", "the payload is larger than `max_message_size`";
     /// No session with this id is known here.
-    UnknownSession, "unknown_session", "its session is not known here: one side was restarted";
+    UnknownSession, "unknown_session", "the session is not known here, usually because one end was restarted";
     /// The session exists but belongs to another address.
-    WrongAddress, "wrong_address", "its session belongs to another address";
-    /// A hello's echo whose token was not issued here, or too long ago.
-    BadToken, "bad_token", "its address token is wrong or expired";
-    /// The peer table is full of living peers.
+    WrongAddress, "wrong_address", "the datagram came from another address than that of the expected peer";
+    /// An echo whose token was not issued here, or too long ago.
+    BadToken, "bad_token", "the address token is wrong or expired";
+    /// The peer table is full, and none of its peers is silent.
     PeerTableFull, "peer_table_full", "the peer table is full: raise `max_peers`";
-    /// This sequence number was received before.
-    Duplicate, "duplicate", "received before";
-    /// Behind the window: too late to tell a duplicate from a late arrival; already counted lost.
-    TooOld, "too_old", "older than the window: counted as lost before it came";
-    /// A large or ordered message that has lost a part or what should come before it.
-    Incomplete, "incomplete", "parts of it never came: lost on the way, or given up by the sender";
-    /// Too many incomplete messages of its peer wait; a reliable one comes again.
-    NoRoom, "no_room", "too many incomplete messages of its peer wait; it is to be sent again";
-    /// A handshake datagram that fits no state here.
-    Unexpected, "unexpected", "a handshake datagram that nobody here waits for";
-    /// Older than its lifespan, or perhaps so, when it was to be handed out or sent.
-    Expired, "expired", "older than its lifespan";
-    /// A newer one of its stream came while it waited.
-    Superseded, "superseded", "a newer one of its stream came while it waited (`history`)";
-    /// A newer one of its stream came before it.
-    Stale, "stale", "came after a newer one of its stream (`history`)";
-    /// The receive queue was full.
-    InboxFull, "inbox_full", "the inbox was full: read faster, or raise `inbox_capacity`";
+    /// The sequence number or the delivery number was received before.
+    Duplicate, "duplicate", "it was received before";
+    /// The sequence number lies before the window. So a duplicate cannot be told from a late datagram, which was already
+    /// counted as lost.
+    TooOld, "too_old", "it came so late that it was already counted as lost";
+    /// A large message that has lost a fragment, or an ordered message that has lost its predecessor.
+    Incomplete, "incomplete", "a part of the message never came: it was lost, or the sender abandoned the message";
+    /// Too many incomplete messages of this peer wait. The sender sends a reliable message again.
+    NoRoom, "no_room",
+        "too many incomplete messages of this peer are waiting: if the message is reliable, the sender sends it again";
+    /// A handshake datagram that does not fit the state of the connection.
+    Unexpected, "unexpected", "a handshake datagram came that this end was not waiting for";
+    /// The message was older than its lifespan, or may have been, when it was to be handed out or sent.
+    Expired, "expired", "the message was older than its lifespan";
+    /// A newer message of the same stream came while this one waited.
+    Superseded, "superseded", "a newer message of the same stream came while this one waited (`history`)";
+    /// A newer message of the same stream came before this one.
+    Stale, "stale", "a newer message of the same stream had come before this one (`history`)";
+    /// The inbox was full.
+    InboxFull, "inbox_full", "the inbox was full: receive messages faster, or raise `inbox_capacity`";
     /// A handler's backlog was full.
-    BacklogFull, "backlog_full", "the handler's backlog was full: it is slower than its messages come";
-    /// The interface was closed with the message still waiting.
-    Closed, "closed", "waited when the interface was closed";
+    BacklogFull, "backlog_full", "the handler's backlog was full: the handler takes longer than its messages allow";
+    /// The interface was closed while the message waited.
+    Closed, "closed", "the interface was closed while the message waited";
 }
 
 impl fmt::Display for DropReason {
@@ -100,7 +109,7 @@ impl fmt::Display for DropReason {
 /// The number of reasons.
 const REASONS: usize = DropReason::ALL.len();
 
-/// How often each reason occurred: counters with one writer.
+/// Counts how often each reason occurred. There is one writer at a time.
 #[derive(Debug)]
 pub(crate) struct DropCounters([Counter; REASONS]);
 
@@ -121,7 +130,7 @@ impl DropCounters {
         self.0[reason as usize].add(count);
     }
 
-    /// The counts as a plain value.
+    /// Returns the counts as a plain value.
     #[must_use]
     pub(crate) fn snapshot(&self) -> Drops {
         Drops(core::array::from_fn(|index| self.0[index].value()))
@@ -139,19 +148,19 @@ impl Default for Drops {
 }
 
 impl Drops {
-    /// How often this reason occurred.
+    /// Returns how often this reason occurred.
     #[must_use]
     pub const fn of(&self, reason: DropReason) -> u64 {
         self.0[reason as usize]
     }
 
-    /// All reasons together.
+    /// Returns the sum over all reasons.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// The reasons that occurred, with their counts.
+    /// Returns the reasons that occurred, with their counts.
     pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         DropReason::ALL.iter().map(|&reason| (reason, self.of(reason))).filter(|&(_, count)| count > 0)
     }

@@ -1,12 +1,19 @@
 //! The tautline protocol as a sans-I/O state machine.
 //!
-//! No sockets, no clock, no entropy, no threads, no locks: bytes and `now` go in; messages, datagrams,
-//! events and the next deadline come out. The `tautline` crate drives it with real sockets.
+//! Bytes and the time go in. Messages, datagrams, events and the next deadline come out. The crate uses no sockets, clocks,
+//! randomness, threads or locks. The `tautline` crate drives it with real sockets.
+//!
+//! - [`endpoint`] is the protocol of one socket. Start here.
+//! - [`wire`] turns messages into datagrams and back.
+//! - [`json`] checks and writes the JSON text of the classic wire.
+//! - `sim` is a simulated network for tests.
 //!
 //! # Cargo features
 //!
-//! `std` lets the CRC use what the processor offers; `sim` adds a seeded network with its impairments, for
-//! tests. None is on by default.
+//! - `std` lets the CRC use the processor's instructions for it, which are detected at run time.
+//! - `sim` adds the simulated network.
+//!
+//! Neither is on by default.
 #![no_std]
 
 extern crate alloc;

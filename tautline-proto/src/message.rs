@@ -1,6 +1,6 @@
-//! What users send: messages and their metadata.
+//! Messages and their metadata, as users see them.
 //!
-//! [`MessageRef`] borrows from the datagram it arrived in; whoever keeps a message copies it.
+//! [`MessageRef`] borrows from the datagram in which it arrived. Copy a message to keep it.
 
 use alloc::borrow::Cow;
 use core::fmt;
@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use crate::time::WallTime;
 
-/// Defines an enum whose variants have a number on the native wire and a name on the classic one.
+/// Defines an enum whose variants have a number on the native wire and a name on the classic wire.
 macro_rules! wire_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $number:literal, $text:literal;)+ }) => {
         $(#[$doc])*
@@ -21,25 +21,25 @@ macro_rules! wire_enum {
             /// Every value, in the order of the numbers on the wire.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The number on the wire.
+            /// Returns the number on the wire.
             #[must_use]
             pub const fn to_wire(self) -> u8 {
                 self as u8
             }
 
-            /// The value with this number on the wire.
+            /// Returns the value with this number on the wire.
             #[must_use]
             pub const fn from_wire(number: u8) -> Option<Self> {
                 match number { $($number => Some(Self::$variant),)+ _ => None }
             }
 
-            /// The name, in lower case.
+            /// Returns the name, in lower case.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
 
-            /// The value with this lower-case name.
+            /// Returns the value with this name, in lower case.
             #[must_use]
             pub fn from_name(name: &str) -> Option<Self> {
                 match name { $($text => Some(Self::$variant),)+ _ => None }
@@ -63,19 +63,19 @@ macro_rules! wire_enum {
 }
 
 wire_enum! {
-    /// What a message is for; handlers are registered by it.
+    /// What a message is for. Handlers are registered by message type.
     MessageType {
         /// An order to act: a set point, a force, a mode.
         Command = 1, "command";
-        /// Anything else; the default.
+        /// Anything else. The default.
         Data = 2, "data";
-        /// The sender's state.
+        /// The state of the sender.
         Status = 3, "status";
-        /// Something went wrong at the sender.
+        /// A failure at the sender.
         Error = 4, "error";
-        /// The user's own sign of life (the native wire's heartbeats are not messages).
+        /// A sign of life that the user sends. The native wire's own heartbeats are not messages.
         Heartbeat = 5, "heartbeat";
-        /// The answer to a message, named by its correlation id.
+        /// The answer to the message that the correlation id names.
         Acknowledgment = 6, "acknowledgment";
         /// Parameters.
         Configuration = 7, "configuration";
@@ -83,7 +83,7 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// How urgent a message is; higher ones overtake lower ones in every queue.
+    /// How urgent a message is. In every queue, messages of a higher priority come first.
     #[derive(Default)]
     Priority {
         /// May wait, and is dropped first.
@@ -91,9 +91,9 @@ wire_enum! {
         /// The default.
         #[default]
         Normal = 2, "normal";
-        /// Before everything ordinary.
+        /// Before messages of normal priority.
         High = 3, "high";
-        /// An emergency stop: never behind and never dropped for anything lower.
+        /// For an emergency stop: it never waits behind messages of a lower priority, and is never dropped for them.
         Critical = 4, "critical";
     }
 }
@@ -101,7 +101,7 @@ wire_enum! {
 wire_enum! {
     /// How a payload is encoded.
     ContentType {
-        /// Bytes that mean what the two ends agreed on.
+        /// Bytes whose meaning the two ends have agreed on.
         Raw = 0, "raw";
         /// JSON text (RFC 8259).
         Json = 1, "json";
@@ -113,23 +113,24 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// What is done for a message to arrive. The classic wire knows only the first.
+    /// What is done to make a message arrive. The classic wire has best effort only.
     #[derive(Default)]
     Delivery {
-        /// Sent once; a loss delays nothing and is made up for by the next message. The default.
+        /// Sent once. A loss delays no other message. The default, for values that the next message replaces.
         #[default]
         BestEffort = 0, "best_effort";
-        /// Sent again until it is acknowledged or its budget is spent; delivered once, as soon as it comes.
+        /// Retransmitted until it is acknowledged, its lifespan is over or its tries are used up. Delivered once, as soon as it
+        /// arrives.
         Reliable = 1, "reliable";
-        /// As reliable, and delivered after those of its type and channel that were sent before it.
+        /// As reliable, and delivered after the earlier ordered messages of its type and channel.
         Ordered = 2, "ordered";
     }
 }
 
-/// A name that is none of those expected.
+/// The error for a name that is none of the expected names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownName {
-    /// The names that would be right.
+    /// The names that are allowed.
     pub expected: &'static [&'static str],
 }
 
@@ -150,19 +151,19 @@ impl fmt::Display for UnknownName {
 
 impl core::error::Error for UnknownName {}
 
-/// A message's or correlation's identity: a number, or text.
+/// The id of a message or a correlation: a number or text.
 ///
-/// The classic wire carries text only; a number travels there as its decimal digits.
+/// The classic wire carries text only. There a number travels as decimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Id<'a> {
-    /// A number; what the native wire gives a message without an id of its own.
+    /// A number. The native wire gives one to each message without an id of its own.
     Number(u64),
-    /// Text; 1 to 255 bytes on the native wire.
+    /// Text, of 1 to 255 bytes on the native wire.
     Text(Cow<'a, str>),
 }
 
 impl Id<'_> {
-    /// A copy that owns its text.
+    /// Returns a copy that owns its text.
     #[must_use]
     pub fn into_owned(self) -> Id<'static> {
         match self {
@@ -171,7 +172,7 @@ impl Id<'_> {
         }
     }
 
-    /// The same id, borrowing this one's text.
+    /// Returns the same id, which borrows this id's text.
     #[must_use]
     pub fn borrowed(&self) -> Id<'_> {
         match self {
@@ -208,7 +209,7 @@ impl From<alloc::string::String> for Id<'_> {
     }
 }
 
-/// A message that borrows from the datagram in which it arrived, or from whoever is about to send it.
+/// A message that borrows its texts and its payload: from the datagram in which it arrived, or from its sender.
 ///
 /// [`MessageRef::new`] and the `with_` methods make one by hand, for example to test a handler.
 #[derive(Clone, Debug, PartialEq)]
@@ -218,25 +219,25 @@ pub struct MessageRef<'a> {
     pub message_type: MessageType,
     /// How urgent it is.
     pub priority: Priority,
-    /// Tells streams of one type apart (two joints, say); 0 on the classic wire.
+    /// Separates streams of one type, for example of two joints. 0 on the classic wire.
     pub channel: u16,
-    /// When the sender made it, on the sender's wall clock.
+    /// When the sender created it, on the sender's wall clock.
     pub timestamp: WallTime,
-    /// Its identity; unique within the sender's session.
+    /// Its id, which is unique within the sender's session.
     pub message_id: Id<'a>,
-    /// Who made it: the sending interface's name unless the sender said otherwise.
+    /// Who created it: the name of the sending interface, unless the sender set another source.
     pub source: Cow<'a, str>,
-    /// Whom it is meant for, if the sender said so. Information only: it routes nothing.
+    /// Whom it is meant for, if the sender set it. For information only: it does not route the message.
     pub destination: Option<Cow<'a, str>>,
-    /// The id of the message that this one answers.
+    /// The id of the message that this message answers.
     pub correlation_id: Option<Id<'a>>,
     /// How it was sent.
     pub delivery: Delivery,
-    /// For how long after `timestamp` it is worth anything, if the sender said so.
+    /// For how long after `timestamp` it is useful, if the sender set it.
     pub lifespan: Option<Duration>,
     /// How the payload is encoded.
     pub content_type: ContentType,
-    /// The payload; checked against its content type and the limits before anyone sees it.
+    /// The payload. The endpoint has checked it against its content type and the limits.
     pub payload: &'a [u8],
 }
 
@@ -318,7 +319,7 @@ mod tests {
     use alloc::string::ToString;
 
     #[test]
-    fn numbers_and_names_read_back() {
+    fn numbers_and_names_convert_back() {
         for &kind in MessageType::ALL {
             assert_eq!(MessageType::from_wire(kind.to_wire()), Some(kind));
             assert_eq!(kind.name().parse(), Ok(kind));
@@ -328,13 +329,13 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_says_what_would_be_right() {
+    fn error_for_an_unknown_name_lists_the_allowed_names() {
         let error = "urgent".parse::<Priority>().expect_err("no such priority");
         assert_eq!(error.to_string(), "expected low, normal, high or critical");
     }
 
     #[test]
-    fn critical_is_above_all() {
+    fn critical_is_the_highest_priority() {
         assert_eq!(Priority::ALL.iter().max(), Some(&Priority::Critical));
     }
 }

@@ -1,4 +1,5 @@
-//! What heartbeats tell of the path: round trip, jitter, clock offset, one-way delay. docs/protocol.md §7.
+//! Estimates of the path to a peer, from heartbeats: round trip, jitter, clock offset and one-way delay.
+//! docs/protocol.md §7.
 
 use core::time::Duration;
 
@@ -6,13 +7,13 @@ use crate::stats::PathGauges;
 use crate::time::{Instant, Now, WallTime, duration_ns};
 use crate::wire::native::Heartbeat;
 
-/// How fast two steady clocks may drift apart: the most that NTP slews one by, 500 ppm, as a divisor.
+/// How fast two steady clocks may drift apart, as a divisor: 500 ppm, the fastest at which NTP slews a clock.
 const DRIFT: u64 = 2_000;
 
-/// An echo older than this measures a hiccup, not the path.
+/// An echo older than this is ignored: it measures a pause of one end, and not the path.
 const OLDEST_ECHO: Duration = Duration::from_secs(60);
 
-/// Estimates for one session with one peer; all in nanoseconds.
+/// The estimates for one session with one peer, all in nanoseconds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Path {
     samples: u64,
@@ -23,9 +24,10 @@ pub(crate) struct Path {
     last_transit: Option<i64>,
     one_way_delay: u64,
     clock: Option<ClockSample>,
-    /// The peer's wall clock minus its steady one, and the same of ours, at its last heartbeat: so that setting a wall clock
-    /// makes no measurement wrong.
+    /// The peer's wall clock minus its steady clock, at its latest heartbeat. Measurements use the steady clocks, so that
+    /// setting a wall clock does not falsify them.
     peer_shift: i64,
+    /// Our wall clock minus our steady clock, at the peer's latest heartbeat.
     own_shift: i64,
     last_received: Option<(u64, Instant)>,
 }
@@ -35,33 +37,34 @@ pub(crate) struct Path {
 struct ClockSample {
     /// The peer's steady clock minus ours.
     offset: i64,
-    /// The round trip it was measured with.
+    /// The round trip of the measurement.
     rtt: u64,
     taken: Instant,
 }
 
 impl ClockSample {
-    /// The bound on its error at `now`.
+    /// Returns the bound on its error at `now`.
     fn error(&self, now: Instant) -> u64 {
         (self.rtt / 2).saturating_add(duration_ns(now.since(self.taken)) / DRIFT)
     }
 
-    /// Whether this newer one is better, or contradicts `best`: a clock has stood still meanwhile, as in a suspend.
+    /// Returns whether this newer measurement is better than `best`, or contradicts it. A contradiction shows that a clock has
+    /// stood still in between, for example while the computer was suspended.
     fn replaces(&self, best: &Self) -> bool {
         let (error, best_error) = (self.error(self.taken), best.error(self.taken));
         error <= best_error || self.offset.abs_diff(best.offset) > error.saturating_add(best_error)
     }
 }
 
-/// What is known of a peer's wall clock at one moment, to judge its time stamps by.
+/// What is known of a peer's wall clock at one moment. It gives the age of the peer's time stamps.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerClock {
-    /// What it shows, at the most, in nanoseconds: the estimate and the bound on its error.
+    /// The latest time that the peer's clock may show, in nanoseconds: the estimate plus the bound on its error.
     latest: i64,
 }
 
 impl PeerClock {
-    /// How old something is at that moment that the peer stamped so, at most.
+    /// Returns the greatest age that something with this time stamp of the peer can have at that moment.
     #[must_use]
     #[inline]
     pub fn greatest_age(self, stamp: WallTime) -> Duration {
@@ -70,7 +73,7 @@ impl PeerClock {
 }
 
 impl Path {
-    /// Takes in a heartbeat that arrived at `now`.
+    /// Handles a heartbeat that arrived at `now`.
     pub(crate) fn receive(&mut self, heartbeat: &Heartbeat, now: Now) {
         self.last_received = Some((heartbeat.stamp, now.steady));
         self.peer_shift = difference(heartbeat.wall, heartbeat.stamp);
@@ -82,7 +85,7 @@ impl Path {
         }
     }
 
-    /// The echo for our next heartbeat: the peer's last stamp and how long it was held here.
+    /// Returns the echo for our next heartbeat: the peer's latest stamp, and for how long it was held here.
     pub(crate) fn echo(&self, now: Instant) -> (u64, u64) {
         self.last_received.map_or((0, 0), |(stamp, arrived)| (stamp, duration_ns(now.since(arrived))))
     }
@@ -100,9 +103,9 @@ impl Path {
         gauges.samples.set(self.samples);
     }
 
-    /// RFC 3550 §6.4.1: J += (|D| - J) / 16, D being the change of transit time.
+    /// RFC 3550 §6.4.1: J += (|D| - J) / 16, where D is the change of the transit time.
     fn update_jitter(&mut self, heartbeat: &Heartbeat, arrived: Instant) {
-        // The clocks start anywhere; the difference of two transits does not depend on it.
+        // The clocks start at arbitrary times, but the difference of two transit times does not depend on that.
         let transit = arrived.as_nanos().wrapping_sub(heartbeat.stamp).cast_signed();
         if let Some(last) = self.last_transit.replace(transit) {
             let change = transit.wrapping_sub(last).unsigned_abs();
@@ -119,7 +122,7 @@ impl Path {
         self.update_rtt(rtt);
         let sample =
             ClockSample { offset: offset(heartbeat, now.steady), rtt: rtt.max(1), taken: now.steady };
-        // A good one is kept for as long as nothing better comes: a pause of this process spoils all that it reads late.
+        // Keeps a good measurement until a better one comes: after a pause of this process, all heartbeats are read late.
         if self.clock.is_none_or(|best| sample.replaces(&best)) {
             self.clock = Some(sample);
         }
@@ -132,7 +135,7 @@ impl Path {
         self.round_trip.update(rtt);
     }
 
-    /// What is known of the peer's wall clock at `now`; `None` before the first measurement.
+    /// Returns what is known of the peer's wall clock at `now`. `None` before the first measurement.
     pub(crate) fn peer_clock(&self, now: Instant) -> Option<PeerClock> {
         let error = self.clock?.error(now);
         let latest =
@@ -140,12 +143,12 @@ impl Path {
         Some(PeerClock { latest })
     }
 
-    /// The peer's wall clock minus our steady one.
+    /// Returns the peer's wall clock minus our steady clock.
     fn wall_offset(&self) -> i64 {
         self.clock.map_or(0, |sample| sample.offset).saturating_add(self.peer_shift)
     }
 
-    /// The bound on the sample's error at the last heartbeat.
+    /// Returns the bound on the sample's error at the latest heartbeat.
     fn error_now(&self, sample: &ClockSample) -> u64 {
         sample.error(self.last_received.map_or(sample.taken, |(_, at)| at))
     }
@@ -166,7 +169,7 @@ pub(crate) struct RoundTrip {
 }
 
 impl RoundTrip {
-    /// RFC 6298 §2: the first sample sets SRTT and half of it RTTVAR; then alpha = 1/8, beta = 1/4.
+    /// RFC 6298 §2: the first sample sets SRTT, and half of it RTTVAR. Then alpha = 1/8 and beta = 1/4.
     pub(crate) fn update(&mut self, sample: u64) {
         if self.is_measured {
             self.deviation = smoothed(self.deviation, self.smoothed.abs_diff(sample), 4);
@@ -176,19 +179,21 @@ impl RoundTrip {
         }
     }
 
-    /// RFC 6298 §2: RTO = SRTT + max(G, 4 RTTVAR), here without its lower bound of a second; `None` before the first sample.
+    /// Returns the retransmission time-out, or `None` before the first sample.
+    ///
+    /// RFC 6298 §2: RTO = SRTT + max(G, 4 RTTVAR), but without the lower bound of one second.
     pub(crate) fn timeout(&self, granularity: Duration) -> Option<Duration> {
         let margin = duration_ns(granularity).max(self.deviation.saturating_mul(4));
         self.is_measured.then(|| Duration::from_nanos(self.smoothed.saturating_add(margin)))
     }
 }
 
-/// A wall clock minus the steady one beside it.
+/// Returns a wall clock minus the steady clock of the same end.
 fn difference(wall: WallTime, steady: u64) -> i64 {
     wall.as_nanos().saturating_sub_unsigned(steady)
 }
 
-/// RFC 5905 §8: theta = ((T2 - T1) + (T3 - T4)) / 2, on the two steady clocks.
+/// Returns the offset of the peer's steady clock. RFC 5905 §8: theta = ((T2 - T1) + (T3 - T4)) / 2.
 fn offset(heartbeat: &Heartbeat, now: Instant) -> i64 {
     let ns = |value: u64| i128::from(value);
     let (sent, arrived) = (ns(heartbeat.echo), ns(now.as_nanos()));
@@ -197,7 +202,7 @@ fn offset(heartbeat: &Heartbeat, now: Instant) -> i64 {
     i64::try_from(theta).unwrap_or(if theta < 0 { i64::MIN } else { i64::MAX })
 }
 
-/// An exponential average: `part` of the difference is taken over.
+/// Returns the exponential average: it moves by one `part`-th of the difference towards the sample.
 fn smoothed(average: u64, sample: u64, part: u64) -> u64 {
     if sample >= average { average + (sample - average) / part } else { average - (average - sample) / part }
 }
@@ -208,19 +213,19 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// A time at which our wall clock shows 1,000 s more than the steady one.
+    /// A time at which our wall clock shows 1,000 s more than our steady clock.
     fn now(ms: u64) -> Now {
         let steady = Instant::from_nanos(ms * MS);
         Now { steady, wall: WallTime::from_nanos((ms * MS).cast_signed() + 1_000_000_000_000) }
     }
 
-    /// Sent by the peer at our time `sent_ms`; its wall clock is `ahead_ms` ahead of ours.
+    /// A heartbeat that the peer sends at our time `sent_ms`. Its wall clock is `ahead_ms` ahead of ours.
     fn heartbeat(sent_ms: u64, ahead_ms: i64, echo_ms: u64, held_ms: u64) -> Heartbeat {
         let wall = WallTime::from_nanos(now(sent_ms).wall.as_nanos() + ahead_ms * MS.cast_signed());
         Heartbeat { stamp: 7_000 * MS + sent_ms * MS, wall, echo: echo_ms * MS, held: held_ms * MS }
     }
 
-    /// The peer's wall clock minus ours, as it is published.
+    /// Returns the peer's wall clock minus ours, as it is published.
     fn ahead_of_us(path: &Path) -> i64 {
         let gauges = PathGauges::default();
         path.publish(&gauges);
@@ -228,15 +233,15 @@ mod tests {
     }
 
     #[test]
-    fn a_round_trip_leaves_out_the_time_the_echo_was_held() {
+    fn round_trip_excludes_the_time_for_which_the_echo_was_held() {
         let mut path = Path::default();
-        // We sent at 100; it arrived there at 103, was held 50, sent at 153, arrived here at 158.
+        // We sent at 100. The peer got it at 103, held it for 50 and sent at 153. It arrived here at 158.
         path.receive(&heartbeat(153, 0, 100, 50), now(158));
         assert_eq!((path.samples, path.rtt), (1, 8 * MS));
     }
 
     #[test]
-    fn a_clock_ahead_is_seen_within_its_error_bound() {
+    fn offset_of_a_clock_that_is_ahead_is_measured() {
         let mut path = Path::default();
         path.receive(&heartbeat(154, 2_500, 100, 50), now(158));
         assert_eq!((ahead_of_us(&path), path.clock.unwrap().rtt), (2_500 * MS.cast_signed(), 8 * MS));
@@ -244,45 +249,45 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_round_trip_settles_the_clock() {
+    fn measurement_with_the_shortest_round_trip_sets_the_clock() {
         let mut path = Path::default();
         path.receive(&heartbeat(154, 2_500, 100, 50), now(158));
-        // A slow way back pretends that the peer's clock is behind.
+        // A slow return path makes the peer's clock look late.
         path.receive(&heartbeat(254, 2_500, 200, 50), now(300));
         assert_eq!(ahead_of_us(&path), 2_500 * MS.cast_signed());
         assert_eq!(path.one_way_delay, 46 * MS);
     }
 
     #[test]
-    fn a_pause_of_the_reader_does_not_spoil_a_good_measurement() {
+    fn pause_of_this_process_does_not_replace_a_good_measurement() {
         let mut path = Path::default();
         path.receive(&heartbeat(154, 0, 100, 50), now(158));
-        // Ten that all waited while this process was stopped, answering the same one of ours.
+        // Ten heartbeats that all echo the same one of ours and waited while this process was stopped.
         for sent in (200..1_200).step_by(100) {
             path.receive(&heartbeat(sent, 0, 160, sent - 164), now(1_199));
         }
         let sample = path.clock.unwrap();
         assert_eq!((sample.taken, sample.rtt), (now(158).steady, 8 * MS));
-        assert_eq!(sample.error(now(1_158).steady), 4 * MS + MS / 2, "with what clocks drift in a second");
+        assert_eq!(sample.error(now(1_158).steady), 4 * MS + MS / 2, "plus the drift of one second");
     }
 
     #[test]
-    fn a_clock_that_stood_still_is_measured_anew() {
+    fn clock_that_stood_still_is_measured_again() {
         let mut path = Path::default();
         path.receive(&heartbeat(154, 0, 100, 50), now(158));
-        // The peer's steady clock has lost five seconds to ours; its wall clock has not.
-        let slept =
+        // The peer's steady clock has lost five seconds. Its wall clock has not.
+        let after_sleep =
             Heartbeat { stamp: heartbeat(254, 0, 0, 0).stamp - 5_000 * MS, ..heartbeat(254, 0, 200, 40) };
-        path.receive(&slept, now(260));
+        path.receive(&after_sleep, now(260));
         assert_eq!(path.clock.unwrap().taken, now(260).steady);
-        assert_eq!(ahead_of_us(&path), 4 * MS.cast_signed(), "by a worse round trip");
+        assert_eq!(ahead_of_us(&path), 4 * MS.cast_signed(), "measured with a longer round trip");
     }
 
     #[test]
-    fn a_wall_clock_that_is_set_spoils_nothing() {
+    fn setting_a_wall_clock_does_not_falsify_measurements() {
         let mut path = Path::default();
         path.receive(&heartbeat(154, 0, 100, 50), now(158));
-        // The peer's was set an hour ahead, ours a day back.
+        // The peer's wall clock was set an hour ahead, ours a day back.
         let hour = 3_600_000;
         let read =
             Now { wall: WallTime::from_nanos(now(258).wall.as_nanos() - 24 * 3_600_000_000_000), ..now(258) };
@@ -294,26 +299,26 @@ mod tests {
         assert_eq!(clock.greatest_age(stamp), Duration::from_millis(10 + 4) + DRIFTED);
     }
 
-    /// What the clocks may have drifted apart since a measurement 52 ms ago.
+    /// How far the clocks may have drifted apart since a measurement 52 ms ago.
     const DRIFTED: Duration = Duration::from_nanos(52 * MS / 2_000);
 
     #[test]
-    fn a_time_stamp_is_judged_by_its_greatest_age() {
+    fn age_of_a_time_stamp_includes_the_error_bound() {
         let mut path = Path::default();
         assert!(path.peer_clock(now(310).steady).is_none());
         path.receive(&heartbeat(254, 2_500, 200, 50), now(258));
         let clock = path.peer_clock(now(310).steady).unwrap();
         let stamp = heartbeat(300, 2_500, 0, 0).wall;
         assert_eq!(clock.greatest_age(stamp), Duration::from_millis(10 + 4) + DRIFTED);
-        let of_the_future = heartbeat(400, 2_500, 0, 0).wall;
-        assert_eq!(clock.greatest_age(of_the_future), Duration::ZERO);
+        let in_the_future = heartbeat(400, 2_500, 0, 0).wall;
+        assert_eq!(clock.greatest_age(in_the_future), Duration::ZERO);
         let from = |ns| clock.greatest_age(WallTime::from_nanos(ns));
         assert!(from(i64::MIN) > Duration::from_secs(1 << 32));
         assert_eq!(from(i64::MAX), Duration::ZERO);
     }
 
     #[test]
-    fn steady_arrivals_have_no_jitter_and_a_late_one_has() {
+    fn only_irregular_arrivals_have_jitter() {
         let mut path = Path::default();
         for ms in [0, 100, 200] {
             path.receive(&heartbeat(ms, 0, 0, 0), now(ms + 4));
@@ -324,11 +329,11 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_from_the_peer_measures_nothing() {
+    fn impossible_echoes_are_not_measured() {
         let mut path = Path::default();
         path.receive(&heartbeat(1, 0, 0, 0), now(2));
-        path.receive(&heartbeat(2, 0, 900, 0), now(3)); // an echo from the future
-        path.receive(&heartbeat(3, 0, 2, 900), now(4)); // held longer than it exists
+        path.receive(&heartbeat(2, 0, 900, 0), now(3)); // an echo of the future
+        path.receive(&heartbeat(3, 0, 2, 900), now(4)); // held for longer than it exists
         path.receive(
             &Heartbeat { wall: WallTime::from_nanos(i64::MIN), held: u64::MAX, ..heartbeat(4, 0, 1, 0) },
             now(5),

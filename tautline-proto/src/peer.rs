@@ -1,16 +1,16 @@
-//! Names for remote ends and for their lives.
+//! The ids of peers and of sessions.
 
 use core::fmt;
 
-/// One life of a peer as this interface knows it; never used again for another.
+/// Identifies a peer of an interface. An id is never used again for another peer.
 ///
-/// On the native wire a restarted peer is a new one; on the classic wire, where an address is all there
-/// is, it keeps its id.
+/// On the native wire, a peer that was restarted gets a new id. On the classic wire, a peer is known by its address alone and
+/// keeps its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId {
-    /// A running number, so that no two peers of an interface share an id.
+    /// A running number, so that no two peers of an interface have the same id.
     serial: u32,
-    /// Where the peer stands in the peer tables.
+    /// The peer's place in the peer tables.
     slot: u32,
 }
 
@@ -27,7 +27,7 @@ impl PeerId {
         self.slot
     }
 
-    /// An id that no interface gives out; for messages made by hand, in tests of other transports.
+    /// Returns an id that no peer has, for messages that are made by hand.
     #[must_use]
     pub const fn none() -> Self {
         Self { serial: 0, slot: u32::MAX }
@@ -40,18 +40,18 @@ impl fmt::Display for PeerId {
     }
 }
 
-/// A session of the native wire: 64 random bits, new at every connect.
+/// Identifies a session of the native wire: 64 random bits, drawn anew at every connect.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(u64);
 
 impl SessionId {
-    /// The session with these bits.
+    /// Returns the session id with these bits.
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    /// The bits as they stand in the header.
+    /// Returns the bits as they travel in the header.
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.0

@@ -1,38 +1,38 @@
-//! The states of a connection and, in one place, every transition between them.
+//! The states of a connection, and every transition between them.
 
 use core::fmt;
 
-/// How an interface, or the link to one peer, stands.
+/// The state of an interface, or of the link to one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectionState {
-    /// Never connected, or disconnected by the user.
+    /// The user has not connected yet, or has disconnected.
     #[default]
     Disconnected,
     /// A client waits for its server's answer.
     Connecting,
-    /// Messages flow: a server's socket is ready, or a client's server has answered.
+    /// A server's socket is ready, or a client's server has answered.
     Connected,
-    /// The other end was not heard for half the liveness time-out: several heartbeats are overdue. Messages can be sent.
-    /// On the native wire only, because the classic one has no heartbeats.
+    /// The other end was not heard for half the liveness time-out: several heartbeats are overdue. Messages can still be
+    /// sent. Only on the native wire, because the classic wire has no heartbeats.
     Stale,
-    /// The other end fell silent or closed; a client keeps saying hello, ever more seldom and at times that vary.
+    /// The other end fell silent or closed. A client keeps sending hellos, with growing and varying waits.
     Reconnecting,
-    /// Connecting failed, or the driver did; the cause is in the event and in the error that `connect` returns.
+    /// Connecting failed, or the driver failed. The event and the error that `connect` returns hold the cause.
     Error,
-    /// Cleaned up for good.
+    /// The user has cleaned up. This state is final.
     Closed,
 }
 
-/// What moves a connection from one state to another.
+/// What changes the state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
     /// The user asked to connect.
     Connect,
-    /// The socket is ready and no answer is needed: a server, or the classic wire.
+    /// The socket is ready, and no answer is needed: at a server, or on the classic wire.
     Ready,
-    /// The other end accepted us.
+    /// The other end has accepted us.
     Accepted,
     /// The other end has not been heard for half the liveness time-out.
     Stale,
@@ -40,11 +40,12 @@ pub enum Cause {
     Silent,
     /// The other end was heard again.
     Heard,
-    /// The other end closed its side.
+    /// The other end has closed the connection.
     ClosedByPeer,
-    /// The other end cannot take another peer.
+    /// The other end has no room for another peer.
     Refused,
-    /// It failed on our side: resolving, binding, no answer in time, a driver that panicked.
+    /// Something failed at this end: the name could not be resolved, the socket could not be bound, no answer came in time, or
+    /// the driver panicked.
     Failed,
     /// The user disconnected.
     Disconnect,
@@ -53,7 +54,7 @@ pub enum Cause {
 }
 
 impl ConnectionState {
-    /// The state after `cause`; unchanged where the cause means nothing.
+    /// Returns the state after `cause`. The state stays the same if the cause has no effect in it.
     #[must_use]
     pub const fn after(self, cause: Cause) -> Self {
         use Cause::{
@@ -70,19 +71,20 @@ impl ConnectionState {
             (Connected | Stale, Silent | ClosedByPeer) => Reconnecting,
             (Connecting | Reconnecting, Refused) => Error,
             (Connecting | Connected | Stale | Reconnecting, Failed) => Error,
-            // A refused client keeps trying when it was told not to wait.
+            // A client that was refused keeps trying, unless `connect` waits for the answer.
             (Error, Accepted) => Connected,
             (state, _) => state,
         }
     }
 
-    /// Whether messages can be sent: also while stale and reconnecting, because the silence may be one-way.
+    /// Returns whether messages can be sent. They can also while stale and reconnecting, because only one direction may be
+    /// interrupted.
     #[must_use]
     pub const fn can_send(self) -> bool {
         matches!(self, Self::Connected | Self::Stale | Self::Reconnecting)
     }
 
-    /// The name, in lower case.
+    /// Returns the name, in lower case.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -108,11 +110,11 @@ impl fmt::Display for Cause {
         f.pad(match self {
             Self::Connect => "connect was called",
             Self::Ready => "the socket is ready",
-            Self::Accepted => "the other end accepted",
-            Self::Stale => "the other end is overdue",
+            Self::Accepted => "the other end accepted the connection",
+            Self::Stale => "the other end's heartbeats are overdue",
             Self::Silent => "the other end fell silent",
             Self::Heard => "the other end was heard again",
-            Self::ClosedByPeer => "the other end closed",
+            Self::ClosedByPeer => "the other end closed the connection",
             Self::Refused => "the other end has no room for another peer",
             Self::Failed => "the connection failed",
             Self::Disconnect => "disconnect was called",
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_connects_loses_its_server_and_finds_it_again() {
+    fn client_connects_and_reconnects() {
         assert_eq!(walk(&[Connect]), Connecting);
         assert_eq!(walk(&[Connect, Accepted]), Connected);
         assert_eq!(walk(&[Connect, Accepted, Silent]), Reconnecting);
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overdue_server_is_stale_before_it_is_silent() {
+    fn server_becomes_stale_before_it_becomes_silent() {
         assert_eq!(walk(&[Connect, Accepted, Cause::Stale]), Stale);
         assert!(Stale.can_send());
         assert_eq!(walk(&[Connect, Accepted, Cause::Stale, Heard]), Connected);
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_connect_can_be_tried_again() {
+    fn connecting_can_be_repeated_after_a_failure() {
         assert_eq!(walk(&[Connect, Failed]), Error);
         assert_eq!(walk(&[Connect, Failed, Connect, Ready]), Connected);
         assert_eq!(walk(&[Connect, Ready, Failed]), Error);
@@ -162,12 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn closed_is_for_good() {
+    fn closed_is_final() {
         assert_eq!(walk(&[Connect, Ready, Cleanup, Connect, Ready, Disconnect]), Closed);
     }
 
     #[test]
-    fn a_cause_out_of_place_changes_nothing() {
+    fn cause_without_effect_leaves_the_state_unchanged() {
         assert_eq!(walk(&[Accepted]), Disconnected);
         assert_eq!(walk(&[Silent]), Disconnected);
         assert_eq!(walk(&[Connect, Silent]), Connecting);

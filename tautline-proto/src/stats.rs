@@ -1,8 +1,7 @@
-//! Counters with one writer each, and the plain values that readers get.
+//! The counters of an endpoint, and the plain values that readers get.
 //!
-//! A counter belongs to one half of the endpoint: what is received is counted by whoever turns, what
-//! is sent by whoever holds the transmit lock. Readers on any thread see each counter exactly; totals
-//! are computed from their parts when read, so that no two counters can disagree.
+//! The inbound half counts what is received, the outbound half what is sent. Readers on any thread see each counter exactly.
+//! Totals are computed from their parts when they are read, so that two counters never disagree.
 
 use core::time::Duration;
 
@@ -10,11 +9,11 @@ use crate::counter::Counter;
 use crate::drops::{DropCounters, Drops};
 use crate::time::Instant;
 
-/// What one peer's datagrams did; written by the inbound half. On cache lines of its own.
+/// Counts what was received from one peer. Written by the inbound half. On cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(C, align(128))]
 pub struct PeerRxCounters {
-    // What every datagram changes comes first: one cache line.
+    // The counters that every datagram changes come first, in one cache line.
     pub(crate) datagrams: Counter,
     pub(crate) bytes: Counter,
     pub(crate) messages: Counter,
@@ -29,7 +28,7 @@ pub struct PeerRxCounters {
     pub(crate) path: PathGauges,
 }
 
-/// The latest estimates of the path to a peer, in nanoseconds; zero samples mean none yet.
+/// The latest estimates of the path to a peer, in nanoseconds. They mean nothing while `samples` is zero.
 #[derive(Debug, Default)]
 pub(crate) struct PathGauges {
     pub(crate) samples: Counter,
@@ -39,12 +38,12 @@ pub(crate) struct PathGauges {
     pub(crate) rtt_deviation: Counter,
     pub(crate) jitter: Counter,
     pub(crate) one_way_delay: Counter,
-    /// Two's complement of a signed number.
+    /// A signed number in two's complement.
     pub(crate) clock_offset: Counter,
     pub(crate) clock_offset_error: Counter,
 }
 
-/// What was sent to one peer; written by the outbound half. On cache lines of its own.
+/// Counts what was sent to one peer. Written by the outbound half. On cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct PeerTxCounters {
@@ -54,7 +53,7 @@ pub struct PeerTxCounters {
     pub(crate) next_sequence: Counter,
 }
 
-/// What all datagrams that reached the socket did; written by the inbound half.
+/// Counts all datagrams that reached the socket. Written by the inbound half.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct InboundCounters {
@@ -65,7 +64,7 @@ pub struct InboundCounters {
 }
 
 impl InboundCounters {
-    /// The counts as a plain value.
+    /// Returns the counts as a plain value.
     #[must_use]
     pub fn snapshot(&self) -> InboundStats {
         InboundStats {
@@ -77,13 +76,13 @@ impl InboundCounters {
     }
 }
 
-/// What all datagrams that reached the socket did.
+/// The counts of all datagrams that reached the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InboundStats {
-    /// Datagrams that passed every check, handshakes included.
+    /// Datagrams that passed every check, including those of the handshake.
     pub datagrams_accepted: u64,
-    /// Bytes of all datagrams, the dropped ones included.
+    /// Bytes of all datagrams, including those that were dropped.
     pub bytes: u64,
     /// Datagrams dropped, by reason.
     pub datagrams_dropped: Drops,
@@ -92,7 +91,7 @@ pub struct InboundStats {
 }
 
 impl InboundStats {
-    /// Datagrams that reached the socket: accepted and dropped.
+    /// Returns how many datagrams reached the socket: accepted and dropped.
     #[must_use]
     pub fn datagrams_received(&self) -> u64 {
         self.datagrams_accepted + self.datagrams_dropped.total()
@@ -108,7 +107,7 @@ impl InboundStats {
 }
 
 impl PeerRxCounters {
-    /// The counts as a plain value.
+    /// Returns the counts as a plain value.
     #[must_use]
     pub fn snapshot(&self) -> PeerRxStats {
         PeerRxStats {
@@ -149,7 +148,7 @@ impl PathGauges {
 }
 
 impl PeerTxCounters {
-    /// The counts as a plain value.
+    /// Returns the counts as a plain value.
     #[must_use]
     pub fn snapshot(&self) -> PeerTxStats {
         PeerTxStats {
@@ -161,7 +160,7 @@ impl PeerTxCounters {
     }
 }
 
-/// What one peer's datagrams did.
+/// The counts of what was received from one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerRxStats {
@@ -169,37 +168,39 @@ pub struct PeerRxStats {
     pub datagrams: u64,
     /// Bytes of the accepted datagrams.
     pub bytes: u64,
-    /// Messages that passed every check of the protocol: offered to handlers and the inbox, unless they were dropped before
+    /// Messages that passed every check of the protocol. They are offered to handlers and the inbox, unless they are dropped
     /// as expired, stale or superseded.
     pub messages: u64,
-    /// Datagrams that never came: 64 newer ones or one second have passed them.
+    /// Datagrams that did not come before 64 newer datagrams, or within one second after a newer one.
     pub lost: u64,
-    /// Datagrams that came after a newer one; delivered.
+    /// Datagrams that came after a newer one. Their messages are delivered.
     pub late: u64,
-    /// Datagrams that came again; dropped.
+    /// Datagrams that came a second time. They are dropped.
     pub duplicate: u64,
-    /// Datagrams passed by newer ones and neither here nor given up yet.
+    /// Datagrams that have not come although newer ones have, and that are not counted as lost yet.
     pub missing: u64,
-    /// The number expected next.
+    /// The sequence number that is expected next.
     pub expected_sequence: u64,
-    /// When the last valid datagram came, on the driver's steady clock.
+    /// When the latest valid datagram came, on the driver's steady clock.
     pub last_activity: Option<Instant>,
     /// How often the peer fell silent for longer than the liveness time-out.
     pub timeouts: u64,
-    /// Sessions (native) or epochs (classic) of this peer seen so far; more than one means restarts.
+    /// How many lives of this peer were seen: sessions (native) or restarts plus one (classic). More than one means that the
+    /// peer was restarted.
     pub lives: u64,
-    /// Round trip and clocks; `None` before the first measurement and on the classic wire.
+    /// The round trip and the clocks. `None` before the first measurement and on the classic wire.
     pub path: Option<PathStats>,
 }
 
 impl PeerRxStats {
-    /// Lost, late and duplicate datagrams together.
+    /// Returns how many datagrams were lost, late or duplicate.
     #[must_use]
     pub const fn sequence_errors(&self) -> u64 {
         self.lost + self.late + self.duplicate
     }
 
-    /// Adds the counts of `other`; its gauges (next expected number, path, activity) win when newer.
+    /// Adds the counts of `other`. The expected number, the path and the last activity are taken from the one that was heard
+    /// last.
     pub fn merge(&mut self, other: &Self) {
         self.datagrams += other.datagrams;
         self.bytes += other.bytes;
@@ -218,22 +219,22 @@ impl PeerRxStats {
     }
 }
 
-/// What was sent to one peer.
+/// The counts of what was sent to one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerTxStats {
-    /// Datagrams that the kernel took.
+    /// Datagrams that the kernel has taken.
     pub datagrams: u64,
     /// Bytes of those datagrams.
     pub bytes: u64,
     /// Messages in those datagrams.
     pub messages: u64,
-    /// The number of the next datagram.
+    /// The sequence number of the next datagram.
     pub next_sequence: u64,
 }
 
 impl PeerTxStats {
-    /// Adds the counts of `other`; the higher next number wins.
+    /// Adds the counts of `other`, and takes the higher of the two next numbers.
     pub fn merge(&mut self, other: &Self) {
         self.datagrams += other.datagrams;
         self.bytes += other.bytes;
@@ -242,26 +243,27 @@ impl PeerTxStats {
     }
 }
 
-/// What the native wire's heartbeats tell of the path to a peer.
+/// What the native wire's heartbeats show about the path to a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathStats {
-    /// Round trips measured.
+    /// How many round trips were measured.
     pub samples: u64,
-    /// The latest round trip, without the time that the peer held the echo.
+    /// The latest round trip, without the time for which the peer held the echo.
     pub rtt: Duration,
     /// The shortest round trip of this session.
     pub rtt_min: Duration,
-    /// Smoothed round trip (RFC 6298 §2, SRTT).
+    /// The smoothed round trip (RFC 6298 §2, SRTT).
     pub rtt_smoothed: Duration,
-    /// Mean deviation of the round trip (RFC 6298 §2, RTTVAR).
+    /// The mean deviation of the round trip (RFC 6298 §2, RTTVAR).
     pub rtt_deviation: Duration,
-    /// Inter-arrival jitter of the peer's heartbeats (RFC 3550 §6.4.1).
+    /// The inter-arrival jitter of the peer's heartbeats (RFC 3550 §6.4.1).
     pub jitter: Duration,
-    /// Estimated delay from the peer to here, by both wall clocks and the estimated offset.
+    /// The estimated delay from the peer to here, from both wall clocks and the estimated offset.
     pub one_way_delay: Duration,
-    /// The peer's wall clock minus ours (RFC 5905 §8, by the measurement whose error is least).
+    /// The peer's wall clock minus ours, in nanoseconds (RFC 5905 §8, from the measurement with the smallest error).
     pub clock_offset_ns: i64,
-    /// Bound on the error of `clock_offset_ns`: half that measurement's round trip, and what clocks drift apart since, 500 ppm.
+    /// The bound on the error of `clock_offset_ns`: half the round trip of that measurement, plus the drift of 500 ppm since
+    /// then.
     pub clock_offset_error: Duration,
 }

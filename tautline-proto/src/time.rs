@@ -1,64 +1,64 @@
-//! Time as an argument: the protocol never reads a clock.
+//! Time as an argument. The protocol never reads a clock.
 //!
-//! Whoever drives the protocol reads its clocks once per turn and passes a [`Now`]. Durations and
-//! deadlines use the steady clock; time stamps that travel use the wall clock.
+//! The driver reads its clocks once in each turn and passes a [`Now`]. Durations and deadlines use the steady clock. Time
+//! stamps that travel use the wall clock.
 
 use core::time::Duration;
 
-/// A point on the driver's steady clock, in nanoseconds since an arbitrary start.
+/// A point in time on the driver's steady clock, in nanoseconds since an arbitrary start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
 impl Instant {
-    /// The point `ns` nanoseconds after the clock's start.
+    /// Returns the point `ns` nanoseconds after the clock's start.
     #[must_use]
     pub const fn from_nanos(ns: u64) -> Self {
         Self(ns)
     }
 
-    /// Nanoseconds since the clock's start.
+    /// Returns the nanoseconds since the clock's start.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// The time from `earlier` to `self`; zero when `earlier` is later.
+    /// Returns the time from `earlier` to `self`, or zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The point `after` later, at most the end of the clock (584 years).
+    /// Returns the point that is `after` later, at most the end of the clock (584 years).
     #[must_use]
     pub fn plus(self, after: Duration) -> Self {
         Self(self.0.saturating_add(duration_ns(after)))
     }
 }
 
-/// A wall-clock time, in nanoseconds since 1970-01-01 00:00 UTC.
+/// A time on a wall clock, in nanoseconds since 1970-01-01 00:00 UTC.
 ///
-/// Covers the years 1677 to 2262.
+/// The range is the years 1677 to 2262.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallTime(i64);
 
-/// 2^63 as a float: the first value beyond `i64`.
+/// 2^63 as a float: the smallest positive integer that `i64` cannot hold.
 const I64_END: f64 = 9_223_372_036_854_775_808.0;
 
 impl WallTime {
-    /// The time `ns` nanoseconds after the Unix epoch.
+    /// Returns the time `ns` nanoseconds after the Unix epoch.
     #[must_use]
     pub const fn from_nanos(ns: i64) -> Self {
         Self(ns)
     }
 
-    /// Nanoseconds since the Unix epoch.
+    /// Returns the nanoseconds since the Unix epoch.
     #[must_use]
     pub const fn as_nanos(self) -> i64 {
         self.0
     }
 
-    /// From seconds since the Unix epoch, as the classic wire writes them; `None` when not finite or
-    /// outside the years 1677 to 2262.
+    /// Converts seconds since the Unix epoch, as the classic wire writes them. Returns `None` if they are not finite or outside
+    /// the years 1677 to 2262.
     #[must_use]
     #[allow(clippy::cast_possible_truncation)] // the range was checked
     pub fn from_secs_f64(seconds: f64) -> Option<Self> {
@@ -66,7 +66,7 @@ impl WallTime {
         if !(-I64_END..I64_END).contains(&ns) {
             return None;
         }
-        // Whole seconds and fraction apart: a product of 1.7e18 has no bits left for the nanoseconds.
+        // Converts the fraction separately, because a float of 1.7e18 nanoseconds has no bits left for single nanoseconds.
         let whole = seconds as i64;
         let fraction = seconds - whole as f64;
         let fraction_ns = fraction * 1e9;
@@ -74,37 +74,39 @@ impl WallTime {
         whole.checked_mul(1_000_000_000)?.checked_add(rounded).map(Self)
     }
 
-    /// Seconds since the Unix epoch; the inverse of [`from_secs_f64`](Self::from_secs_f64) for every
-    /// time stamp after 1970 whose float resolution is coarser than a nanosecond (those of today are).
+    /// Returns the seconds since the Unix epoch.
+    ///
+    /// This is the inverse of [`from_secs_f64`](Self::from_secs_f64) if the float's resolution is coarser than a nanosecond,
+    /// as it is for the present.
     #[must_use]
     pub fn as_secs_f64(self) -> f64 {
         let (whole, fraction) = (self.0 / 1_000_000_000, self.0 % 1_000_000_000);
         whole as f64 + fraction as f64 / 1e9
     }
 
-    /// The time `after` later, at most the end of the range.
+    /// Returns the time that is `after` later, at most the end of the range.
     #[must_use]
     pub fn plus(self, after: Duration) -> Self {
         Self(self.0.saturating_add_unsigned(duration_ns(after)))
     }
 
-    /// Nanoseconds from `earlier` to `self`; negative when `earlier` is later.
+    /// Returns the nanoseconds from `earlier` to `self`. Negative if `earlier` is later.
     #[must_use]
     pub const fn nanos_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// Both clocks, read together once per turn.
+/// Both clocks, read together once in each turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// The steady clock: deadlines, round trips, liveness.
+    /// The steady clock, for deadlines, round trips and liveness.
     pub steady: Instant,
-    /// The wall clock: the time stamps that travel with messages.
+    /// The wall clock, for the time stamps that travel with messages.
     pub wall: WallTime,
 }
 
-/// A duration in whole nanoseconds, at most `u64::MAX`.
+/// Returns a duration in whole nanoseconds, at most `u64::MAX`.
 pub(crate) fn duration_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -114,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classic_time_stamps_survive_the_way_through_nanoseconds() {
+    fn classic_time_stamps_survive_conversion_to_nanoseconds() {
         for seconds in [1_700_000_000.25, 1_700_000_000.123_456, 1_759_999_999.999_999_8, 0.0, 1.0] {
             let time = WallTime::from_secs_f64(seconds).expect("in range");
             assert_eq!(time.as_secs_f64().to_bits(), seconds.to_bits(), "{seconds}");
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn steady_time_never_goes_below_zero() {
+    fn steady_time_saturates_at_both_ends() {
         let (early, late) = (Instant::from_nanos(5), Instant::from_nanos(8));
         assert_eq!(late.since(early), Duration::from_nanos(3));
         assert_eq!(early.since(late), Duration::ZERO);

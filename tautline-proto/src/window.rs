@@ -1,68 +1,70 @@
-//! The sequence window of one peer: each number is received, missing or lost, and exactly one of them.
+//! The sequence window of one peer. Each number is received, missing or lost, and exactly one of these.
 //!
-//! A number passed by newer ones is *missing*. It becomes *lost* when [`SPAN`] newer numbers or
-//! [`LOSS_TIMEOUT`] have passed it, and *late* when it comes before that. What comes a second time is a
-//! duplicate; what comes after it was given up is too old. docs/protocol.md §6.
+//! A number is *missing* when a newer number has come first. If it comes after all, it is *late*. It becomes *lost* when
+//! [`SPAN`] newer numbers have come, or after [`LOSS_TIMEOUT`]. A number that comes a second time is a *duplicate*. A number
+//! that comes after it was counted as lost is *too old*. docs/protocol.md §6.
 
 use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::time::Instant;
 
-/// How many numbers the window remembers: a number is lost when so many newer ones have passed it.
+/// How many numbers the window remembers. A number is lost when this many newer numbers have come.
 pub const SPAN: u64 = SLOTS as u64;
 
-/// The same, as the length of a table and the width of a bitmap.
+/// [`SPAN`] as the length of a table and the width of a bitmap.
 const SLOTS: usize = 64;
 
-/// A number missing for so long is lost, even if few newer ones follow.
+/// A number that is missing for this time is lost, even if few newer numbers have come.
 pub const LOSS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the window says of an arriving number.
+/// The window's verdict on a number that arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Newer than everything before it.
+    /// Higher than every number before.
     New,
-    /// First seen after a newer one.
+    /// It comes for the first time, after a higher number.
     Late,
-    /// Seen before.
+    /// It has come before.
     Duplicate,
-    /// Given up before it came, or from before the window's start.
+    /// It was counted as lost before, or lies before the window's start.
     TooOld,
 }
 
-/// How many numbers met each fate so far.
+/// How many numbers were lost, late and duplicate so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindowCounts {
-    /// Given up.
+    /// Numbers that are counted as lost.
     pub lost: u64,
-    /// Came after a newer one.
+    /// Numbers that came after a higher one.
     pub late: u64,
-    /// Came again.
+    /// Numbers that came again.
     pub duplicate: u64,
 }
 
-/// Tells new, late, duplicate and lost numbers apart; see the module's head.
+/// Tells new, late, duplicate and lost numbers apart. The [module's page](self) says what these are.
 ///
-/// Bit `i` of a bitmap stands for the number `next - 1 - i`. Invariants: `received & lost == 0`; bits at
-/// and above `reach` are zero; bit 0 of `received` is set once anything was received; the numbers that are
-/// missing were passed in their own order, so that the lowest of them is the first to be given up.
+/// Bit `i` of a bitmap stands for the number `next - 1 - i`. Invariants:
+/// - `received & lost == 0`;
+/// - the bits from `reach` on are zero;
+/// - bit 0 of `received` is set once anything was received;
+/// - missing numbers became missing in their own order, so that the lowest is the first to be lost.
 #[derive(Clone, Debug)]
 pub struct Window {
     /// One above the highest number received.
     next: u64,
     received: u64,
     lost: u64,
-    /// How many numbers below `next` the window speaks for: those before its start are unknown to it.
+    /// How many numbers below `next` the window knows about. It knows nothing of the numbers before its start.
     reach: u64,
-    /// When a missing number was passed, at its number modulo [`SPAN`]. Apart: while nothing is missing nobody looks at it,
-    /// and what is looked at for each datagram of each peer should be near together.
-    passed_at: Box<[Instant; SLOTS]>,
+    /// When each number became missing, at the number modulo [`SPAN`]. The table has an allocation of its own, because it is
+    /// not used while no number is missing, and the fields that every datagram uses should share few cache lines.
+    missing_since: Box<[Instant; SLOTS]>,
     counts: WindowCounts,
 }
 
 impl Window {
-    /// A window that expects `next` first.
+    /// Creates a window that expects `next` first.
     #[must_use]
     pub fn new(next: u64) -> Self {
         Self {
@@ -70,13 +72,13 @@ impl Window {
             received: 0,
             lost: 0,
             reach: 0,
-            passed_at: Box::new([Instant::from_nanos(0); SLOTS]),
+            missing_since: Box::new([Instant::from_nanos(0); SLOTS]),
             counts: WindowCounts { lost: 0, late: 0, duplicate: 0 },
         }
     }
 
-    /// The full number behind the low 32 bits that travelled: the one nearest to what is expected (serial
-    /// number arithmetic, RFC 1982). `None` for a number before zero.
+    /// Returns the full number for the low 32 bits that travelled: the number nearest to the expected one (serial number
+    /// arithmetic, RFC 1982). `None` if it would be negative.
     #[must_use]
     pub fn expand(&self, low: u32) -> Option<u64> {
         #[allow(clippy::cast_possible_truncation)] // the low half is what is compared
@@ -84,7 +86,7 @@ impl Window {
         self.next.checked_add_signed(i64::from(ahead))
     }
 
-    /// What the window would say of `number`, without recording it.
+    /// Returns the verdict on `number`, without recording it.
     #[must_use]
     pub fn judge(&self, number: u64) -> Verdict {
         let Some(age) = self.next.checked_sub(number).and_then(|behind| behind.checked_sub(1)) else {
@@ -100,7 +102,7 @@ impl Window {
         }
     }
 
-    /// Records the arrival of `number`.
+    /// Records the arrival of `number`, and returns the verdict on it.
     pub fn receive(&mut self, number: u64, now: Instant) -> Verdict {
         let verdict = self.judge(number);
         match verdict {
@@ -115,14 +117,13 @@ impl Window {
         verdict
     }
 
-    /// Begins anew with `next`: the sender has started a new life. What is missing of the old one is lost;
-    /// the counts go on.
+    /// Starts again with `next`, because the sender was restarted. Missing numbers are lost. The counts continue.
     pub fn restart(&mut self, next: u64) {
         let lost = self.counts.lost + self.missing();
         *self = Self { counts: WindowCounts { lost, ..self.counts }, ..Self::new(next) };
     }
 
-    /// Gives up the numbers that have been missing for [`LOSS_TIMEOUT`] at `now`.
+    /// Counts the numbers as lost that have been missing for [`LOSS_TIMEOUT`] at `now`.
     pub fn expire(&mut self, now: Instant) {
         while self.next_timeout().is_some_and(|deadline| deadline <= now) {
             self.lost |= highest_bit(self.missing_bits());
@@ -130,27 +131,27 @@ impl Window {
         }
     }
 
-    /// When the number that is missing longest will be given up.
+    /// Returns when the next missing number will be lost.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
         let missing = self.missing_bits();
         let oldest = u64::from(missing.checked_ilog2()?);
-        Some(self.passed_at[slot(self.next - 1 - oldest)].plus(LOSS_TIMEOUT))
+        Some(self.missing_since[slot(self.next - 1 - oldest)].plus(LOSS_TIMEOUT))
     }
 
-    /// The number expected next.
+    /// Returns the number that is expected next.
     #[must_use]
     pub const fn next(&self) -> u64 {
         self.next
     }
 
-    /// How many numbers met each fate so far.
+    /// Returns how many numbers were lost, late and duplicate so far.
     #[must_use]
     pub const fn counts(&self) -> WindowCounts {
         self.counts
     }
 
-    /// How many numbers are missing now.
+    /// Returns how many numbers are missing now.
     #[must_use]
     pub const fn missing(&self) -> u64 {
         self.missing_bits().count_ones() as u64
@@ -165,24 +166,24 @@ impl Window {
         self.lost = shifted(self.lost, step);
         self.reach = self.reach.saturating_add(step).min(SPAN);
         for missing in number - skipped.min(SPAN - 1)..number {
-            self.passed_at[slot(missing)] = now;
+            self.missing_since[slot(missing)] = now;
         }
         self.next = number + 1;
     }
 
     const fn missing_bits(&self) -> u64 {
-        let spoken_for = if self.reach == SPAN { u64::MAX } else { (1 << self.reach) - 1 };
-        !(self.received | self.lost) & spoken_for
+        let known = if self.reach == SPAN { u64::MAX } else { (1 << self.reach) - 1 };
+        !(self.received | self.lost) & known
     }
 }
 
-/// Where a number's time stamp stands.
+/// Returns a number's place in the table of times.
 #[allow(clippy::cast_possible_truncation)] // below SPAN
 const fn slot(number: u64) -> usize {
     (number % SPAN) as usize
 }
 
-/// The bits of `map` that a shift by `step` pushes out.
+/// Returns the bits of `map` that a shift by `step` pushes out.
 fn leaving(map: u64, step: u64) -> u64 {
     if step >= SPAN { map } else { map & !(u64::MAX >> step) }
 }
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_in_order_have_no_errors() {
+    fn numbers_in_order_cause_no_errors() {
         let mut window = Window::new(0);
         for number in 0..1000 {
             assert_eq!(window.receive(number, T0), Verdict::New);
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn one_swap_counts_one_late_and_none_lost() {
+    fn two_swapped_numbers_count_as_one_late() {
         let mut window = Window::new(0);
         assert_eq!(window.receive(1, T0), Verdict::New);
         assert_eq!(window.missing(), 1);
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_lost_count_a_thousand() {
+    fn a_gap_of_a_thousand_numbers_counts_a_thousand_lost() {
         let mut window = Window::new(0);
         receive_all(&mut window, (0..10).chain(1010..1100));
         assert_eq!(window.counts(), WindowCounts { lost: 1000, ..WindowCounts::default() });
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_missing_until_64_newer_ones_passed_it() {
+    fn missing_number_is_lost_after_64_newer_numbers() {
         let mut window = Window::new(0);
         receive_all(&mut window, 1..=63);
         assert_eq!((window.missing(), window.counts().lost), (1, 0));
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_missing_until_one_second_passed() {
+    fn missing_number_is_lost_after_one_second() {
         let mut window = Window::new(0);
         window.receive(0, at_ms(0));
         window.receive(3, at_ms(10));
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_is_told_from_a_late_one() {
+    fn duplicate_is_told_apart_from_late() {
         let mut window = Window::new(0);
         receive_all(&mut window, [0, 2]);
         assert_eq!(window.receive(0, T0), Verdict::Duplicate);
@@ -284,13 +285,13 @@ mod tests {
     }
 
     #[test]
-    fn the_sequence_goes_on_past_2_to_the_32() {
+    fn sequence_continues_beyond_32_bits() {
         let start = u64::from(u32::MAX) - 1;
         let mut window = Window::new(start);
         for step in 0..5u64 {
             #[allow(clippy::cast_possible_truncation)]
             let low = (start + step) as u32;
-            let number = window.expand(low).expect("near the expected one");
+            let number = window.expand(low).expect("near the expected number");
             assert_eq!(number, start + step);
             assert_eq!(window.receive(number, T0), Verdict::New);
         }
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_before_zero_does_not_exist() {
+    fn number_below_zero_does_not_exist() {
         let mut window = Window::new(0);
         window.receive(3, T0);
         assert_eq!(window.expand(u32::MAX), None);
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_to_the_end_of_all_numbers_is_counted_and_survived() {
+    fn leap_to_the_highest_number_is_counted() {
         let mut window = Window::new(0);
         window.receive(u64::MAX - 1, T0);
         assert_eq!(window.counts().lost, u64::MAX - 1 - 63);
