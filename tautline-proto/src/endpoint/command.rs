@@ -1,4 +1,4 @@
-//! What the inbound half wants of the outbound half.
+//! What the inbound half asks of the outbound half.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,33 +9,33 @@ use crate::peer::{PeerId, SessionId};
 use crate::stats::PeerTxCounters;
 use crate::wire::native::{Heartbeat, Token};
 
-/// What the inbound half wants of the outbound half.
+/// What the inbound half asks of the outbound half. The driver passes it on to `Outbound::apply`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Command {
-    /// Send to this peer from now on.
+    /// Add this peer, and send to it from now on.
     Open(OpenPeer),
-    /// Stop sending to this peer, which is gone for this reason.
+    /// Remove this peer, which is gone for this reason.
     Forget(PeerId, RemovalReason),
-    /// The peer has accepted and told its name: the echo need not travel any more.
+    /// Stop piggybacking the echo: the server has accepted us and sent its name.
     Accepted(PeerId),
-    /// Send it the server's name.
+    /// Send the client an accept frame with the server's name.
     Accept(PeerId),
-    /// Tell it which of its reliable messages have arrived: the lowest number that has not, and the bitmap of those after.
+    /// Acknowledge its reliable messages: the lowest number that has not arrived, and the bitmap of the numbers after it.
     Acknowledge(PeerId, u64, Vec<u8>),
-    /// It told which of ours have arrived.
+    /// It has acknowledged our reliable messages: the low 32 bits of the lowest number that has not arrived, and the bitmap.
     Acknowledged(PeerId, u32, Vec<u8>),
-    /// Send it a heartbeat with this echo (stamp and time held); the rest is filled in when it is sent.
+    /// Send it a heartbeat with this echo (stamp and time held). The outbound half fills in the other fields.
     Heartbeat(PeerId, Heartbeat),
 }
 
-/// A peer for the outbound half.
+/// A new peer for the outbound half.
 #[derive(Clone, Debug)]
 pub struct OpenPeer {
     pub(crate) id: PeerId,
     pub(crate) address: SocketAddr,
     pub(crate) session: SessionId,
     pub(crate) tx: Arc<PeerTxCounters>,
-    /// Rides on every datagram until the server accepts; sent at once.
+    /// Sent at once, and piggybacked on every datagram until the server has accepted us.
     pub(crate) echo: Option<Token>,
 }

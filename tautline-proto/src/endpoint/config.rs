@@ -1,4 +1,4 @@
-//! What an endpoint must know.
+//! The configuration of an endpoint.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -10,54 +10,54 @@ use crate::json::JsonLimits;
 use crate::message::{ContentType, MessageRef};
 use crate::wire::classic::ClassicFormat;
 
-/// Which side of a link an interface is.
+/// The side of a link that an interface takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Waits for clients at a known address; has many peers.
+    /// Waits for clients at a known address. It can have many peers.
     Server,
-    /// Calls one server; has one peer.
+    /// Calls one server, which is its only peer.
     Client,
 }
 
-/// Which wire an endpoint speaks.
+/// The wire that an endpoint speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireFormat {
     /// tautline's own wire.
     Native,
-    /// The wire of the Python deployments.
+    /// The wire of the Python module.
     Classic(ClassicFormat),
 }
 
 /// Checks a payload that arrived on the native wire against its content type and the limits.
 pub type PayloadCheck = Arc<dyn Fn(ContentType, &[u8]) -> Result<(), DropReason> + Send + Sync>;
 
-/// What an endpoint must know. Values are checked by whoever makes it.
+/// The configuration of an endpoint. The endpoint does not check the values.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct EndpointConfig {
-    /// Server or client.
+    /// Whether the endpoint is a server or a client.
     pub role: Role,
     /// The wire.
     pub wire: WireFormat,
-    /// The interface's name, at most [`MAX_NAME`](crate::wire::native::MAX_NAME) bytes.
+    /// The name of the interface, of at most [`MAX_NAME`](crate::wire::native::MAX_NAME) bytes.
     pub name: String,
-    /// The most peers that a server keeps.
+    /// How many peers a server has at most.
     pub max_peers: usize,
-    /// How often each peer gets a heartbeat (native).
+    /// The time between two heartbeats to the same peer (native).
     pub heartbeat_interval: Duration,
-    /// A peer not heard for so long is silent.
+    /// A peer that was not heard for this time is silent.
     pub liveness_timeout: Duration,
-    /// A server forgets a peer not heard for so long.
+    /// A server removes a peer that was not heard for this time.
     pub peer_expiry: Duration,
-    /// The largest payload accepted, in bytes.
+    /// The largest payload that is accepted, in bytes.
     pub max_message_size: usize,
-    /// The largest datagram that messages share, and into which larger ones are cut, in bytes (native).
+    /// The size of the largest datagram that messages share and that fragments fill, in bytes (native).
     pub datagram_size: usize,
-    /// How often a reliable message is sent at most (native).
+    /// How often a reliable message is sent at most, the first time included (native).
     pub max_tries: u32,
-    /// Limits of the classic wire's JSON.
+    /// The limits of the classic wire's JSON text.
     pub json: JsonLimits,
-    /// The check of the native wire's payloads, but of raw ones, which may be anything.
+    /// The check of payloads on the native wire. Raw payloads are not checked.
     pub check_payload: PayloadCheck,
 }
 
@@ -91,7 +91,7 @@ impl EndpointConfig {
         }
     }
 
-    /// Whether a message may be shown to the user.
+    /// Checks whether a message may be handed to the user.
     #[inline]
     pub(super) fn check(&self, message: &MessageRef<'_>) -> Result<(), DropReason> {
         if message.payload.len() > self.max_message_size {
@@ -103,27 +103,27 @@ impl EndpointConfig {
         }
     }
 
-    /// How many bytes of one peer's incomplete messages are kept, and as many of messages that wait for earlier ones.
+    /// Returns how many bytes of one peer's incomplete messages are kept, and how many of its held messages.
     pub(super) const fn max_kept_bytes(&self) -> usize {
         2 * self.max_body_len()
     }
 
-    /// How long a message's body is at most.
+    /// Returns the length of the longest message body.
     pub(super) const fn max_body_len(&self) -> usize {
         self.max_message_size + MAX_METADATA
     }
 }
 
-/// The fixed and optional fields of a message and its numbers, generously.
+/// More than the fixed fields, the optional fields and the numbers of a message can take.
 const MAX_METADATA: usize = 2048;
 
-/// Where a new endpoint begins.
+/// Where a new endpoint continues after an earlier one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Start {
-    /// What session ids and tokens are made from; must be unpredictable.
+    /// The secret from which session ids and tokens are derived. It must be unpredictable.
     pub seed: [u8; 16],
-    /// The first sequence number on the classic wire, where numbering goes on over reconnects.
+    /// The first sequence number on the classic wire, where numbers continue after a reconnect.
     pub first_number: u64,
-    /// Peer ids begin after this one, so that none is used twice.
+    /// Peer ids begin after this number, so that no id is used twice.
     pub peers_before: u32,
 }

@@ -1,4 +1,4 @@
-//! Encoding messages for either wire, outside any lock.
+//! Encodes messages for either wire. It needs no lock.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -12,34 +12,34 @@ use crate::message::{Id, MessageRef};
 use crate::wire::native::{BadText, Head, MessageStart};
 use crate::wire::{classic, native};
 
-/// Encodes messages; shared by all sending threads.
+/// Encodes messages. All sending threads share it.
 #[derive(Debug)]
 pub struct Encoder {
     wire: WireFormat,
     name: String,
-    /// The last default id given out (classic): microseconds, pushed on where two fall into one.
+    /// The last default id (classic): the time in microseconds, or one more than the id before if that is higher.
     ///
-    /// Order: relaxed. Only the uniqueness of the values counts, which the read-modify-write gives.
+    /// Order: relaxed. Only the uniqueness of the values matters, which the read-modify-write guarantees.
     last_id: AtomicU64,
 }
 
-/// A message whose payload is being appended.
+/// A message that was begun and not finished.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "Encoder::finish needs it"]
 pub struct Started(Option<MessageStart>);
 
 impl Encoder {
-    /// The encoder of an endpoint with this configuration.
+    /// Creates the encoder of an endpoint with this configuration.
     #[must_use]
     pub fn new(config: &EndpointConfig) -> Self {
         Self { wire: config.wire, name: config.name.clone(), last_id: AtomicU64::new(0) }
     }
 
-    /// Begins a datagram with one message in the empty buffer `out`; the payload is to be appended.
+    /// Begins a datagram with one message in the empty buffer `out`. Append the payload, then call [`finish`](Self::finish).
     ///
     /// # Errors
     ///
-    /// A text that does not fit its field of the native wire.
+    /// A text does not fit its field of the native wire.
     #[inline]
     pub fn begin(&self, out: &mut Vec<u8>, head: &Head<'_>) -> Result<Started, BadText> {
         match self.wire {
@@ -54,7 +54,7 @@ impl Encoder {
         }
     }
 
-    /// Ends the message. `false` if it does not fit its frame.
+    /// Finishes the message. Returns `false` if the message does not fit its frame.
     #[must_use]
     #[inline]
     pub fn finish(&self, out: &mut Vec<u8>, started: Started) -> bool {
@@ -102,7 +102,7 @@ impl Encoder {
     }
 }
 
-/// Text on the stack: `udp_` and up to 20 digits.
+/// A text on the stack: `udp_` and up to 20 digits.
 #[derive(Default)]
 struct ShortText {
     bytes: [u8; 24],

@@ -1,4 +1,4 @@
-//! What happens to peers.
+//! What happened to peers, for the driver.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -8,34 +8,34 @@ use crate::drops::DropReason;
 use crate::peer::{PeerId, SessionId};
 use crate::stats::{PeerRxCounters, PeerTxCounters};
 
-/// What happened to the endpoint's peers.
+/// Something that happened to the endpoint's peers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A peer has an entry in the tables; its counters run.
+    /// A peer was added to the tables. Its counters begin.
     Added(PeerHandle),
-    /// The link to the peer is established both ways as far as the wire can tell.
+    /// The peer has accepted us, or we have accepted it. On the classic wire this follows at once.
     Accepted(PeerId),
-    /// The server told its name.
+    /// The server has sent its name.
     Named(PeerId, String),
-    /// The peer has not been heard for half the liveness time-out (native).
+    /// The peer was not heard for half the liveness time-out (native).
     Stale(PeerId),
-    /// The peer has not been heard for the liveness time-out.
+    /// The peer was not heard for the liveness time-out.
     Silent(PeerId),
     /// A stale or silent peer was heard again.
     Heard(PeerId),
-    /// A peer of the classic wire began to number anew: it was restarted.
+    /// A peer of the classic wire was restarted: its numbers began again.
     Restarted(PeerId),
-    /// The peer is gone from the tables.
+    /// The peer was removed from the tables.
     Removed(PeerId, RemovalReason),
     /// A datagram was dropped.
     Dropped {
-        /// Where it came from.
+        /// The address that it came from.
         from: SocketAddr,
-        /// Why.
+        /// Why it was dropped.
         reason: DropReason,
     },
-    /// The server has no room for this client; it is asked again later.
+    /// The server has no room for this client. The client asks again later.
     Refused,
 }
 
@@ -43,16 +43,16 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemovalReason {
-    /// It said that it closes.
+    /// The peer has closed its session.
     ClosedByPeer,
-    /// It was silent for too long.
+    /// The peer was silent for too long.
     Expired,
-    /// A new session from the same address took its place: it was restarted.
+    /// The peer was restarted: a new session from the same address has replaced it.
     Replaced,
 }
 
 impl RemovalReason {
-    /// The name in logs.
+    /// Returns the name in logs.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -73,10 +73,10 @@ pub struct PeerHandle {
     pub address: SocketAddr,
     /// Its session (native).
     pub session: Option<SessionId>,
-    /// Its interface's name (native; empty where it has not said yet).
+    /// The name of its interface (native). Empty until the peer has sent it.
     pub name: String,
-    /// What it sends.
+    /// Counts what it sends to us.
     pub rx: Arc<PeerRxCounters>,
-    /// What is sent to it.
+    /// Counts what we send to it.
     pub tx: Arc<PeerTxCounters>,
 }

@@ -1,24 +1,26 @@
-//! The endpoint: one socket's protocol, in two halves.
+//! The endpoint: the protocol of one socket, in two halves.
 //!
-//! [`Inbound`] belongs to whoever reads the socket: it checks what arrives, keeps the peers, their
-//! windows and timers, and says what is to be done. [`Outbound`] belongs to whoever holds the transmit
-//! lock: it numbers and seals datagrams. What one half must tell the other crosses as a [`Command`], once
-//! per turn:
+//! [`Inbound`] belongs to the thread that reads the socket, the driver. It checks what arrives, keeps the peers with their
+//! windows and timers, and says what is to be done. [`Outbound`] belongs to the holder of the transmit lock. It numbers
+//! datagrams and seals them. What one half must tell the other crosses as a [`Command`].
+//!
+//! For each datagram, the driver makes these calls:
 //!
 //! ```text
-//! handle(datagram) -> Accepted     then, until each is empty:
-//! poll_command()   -> Command      for Outbound::apply, whose datagram is then sealed and sent
-//! poll_event()     -> Event        what happened to peers; may bring more commands
+//! handle(datagram) -> Accepted     then, until each returns None:
+//! poll_command()   -> Command      for Outbound::apply; seal and send the datagram that it writes, if any
+//! poll_event()     -> Event        what happened to peers; may cause more commands
 //! poll_reply()     -> a datagram outside any session, to be sent as it is
-//! messages(Accepted)               the messages, once the commands were carried out; then all three again,
-//!                                  because a peer that said goodbye goes after its last message
-//! next_timeout()   -> when handle_timeout() wants to be called
+//! messages(Accepted)               the messages, after the commands were carried out; then all three polls again,
+//!                                  because a peer that has closed its session is removed after its last message
+//! next_timeout()   -> when to call handle_timeout(), followed by the three polls
 //! ```
 //!
-//! Reliable messages are handed to [`Outbound::offer`]; [`Outbound::poll_delivery`] says what is to be sent of them,
-//! for the first time and again, and [`Outbound::poll_outcome`] how each ended.
+//! The user's threads pass reliable messages to [`Outbound::offer`]. [`Outbound::poll_delivery`] writes the datagrams that are
+//! due for them, including retransmissions, and [`Outbound::poll_outcome`] returns how each message ended.
 //!
-//! Neither half reads a clock, draws randomness or touches a socket.
+//! Neither half reads a clock, draws random numbers or touches a socket. `inbound` and `outbound` do not import each other.
+//! The files beside them hold what both share. This folder may use `wire`, `json` and the crate's root modules.
 
 mod command;
 mod config;
@@ -36,7 +38,7 @@ pub use inbound::{Accepted, Inbound, Messages, Refusals};
 pub use outbound::{DueDatagram, Outbound, SentDatagrams};
 pub use outcome::{Outcome, Refusal};
 
-/// Both halves of a new endpoint.
+/// Creates both halves of a new endpoint.
 #[must_use]
 pub fn endpoint(config: EndpointConfig, start: Start) -> (Inbound, Outbound) {
     let outbound = Outbound::new(&config, start.first_number);

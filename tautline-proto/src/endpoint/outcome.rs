@@ -1,20 +1,22 @@
-//! How a reliable message ends, and why one is not taken.
+//! How a reliable message ends, and why one is refused.
 
 use core::fmt;
 
-/// What became of a reliable message: exactly one of these.
+/// How a reliable message ended. Each message has exactly one outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The peer's interface has it.
+    /// The peer's interface has received it.
     Delivered,
     /// Its lifespan was over before the peer acknowledged it.
     Expired,
-    /// It was sent as often as is allowed and not acknowledged. It may have arrived: acknowledgements are lost too.
+    /// It was sent as often as allowed and not acknowledged. It may still have arrived, because acknowledgements can be lost
+    /// too.
     Abandoned,
-    /// The connection to the peer ended before it acknowledged: closed at either end, or silent for too long.
+    /// The connection to the peer ended before the acknowledgement came: either end closed it, or the peer was silent for too
+    /// long.
     PeerLost,
-    /// The session was replaced by a new one, because one of the ends was restarted: nobody knows.
+    /// One of the ends was restarted, and a new session has replaced the old one. Whether the message arrived is not known.
     Unknown,
 }
 
@@ -23,7 +25,7 @@ impl Outcome {
     pub const ALL: &'static [Self] =
         &[Self::Delivered, Self::Expired, Self::Abandoned, Self::PeerLost, Self::Unknown];
 
-    /// The name in statistics and logs.
+    /// Returns the name in statistics and logs.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -43,19 +45,19 @@ impl fmt::Display for Outcome {
             Self::Expired => "not acknowledged within its lifespan",
             Self::Abandoned => "not acknowledged after the last try",
             Self::PeerLost => "not acknowledged before the connection ended",
-            Self::Unknown => "not known: one side was restarted",
+            Self::Unknown => "unknown, because one end was restarted",
         })
     }
 }
 
-/// Why a reliable message was not taken.
+/// Why a reliable message was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
     /// The peer is gone.
     UnknownPeer,
-    /// Too much waits to be acknowledged by the peer.
+    /// Too many messages wait for the peer's acknowledgement.
     WindowFull,
-    /// It has more parts than can wait for acknowledgements at once.
+    /// It has more fragments than can wait for acknowledgements at once.
     TooLarge,
 }

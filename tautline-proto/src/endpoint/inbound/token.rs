@@ -1,4 +1,4 @@
-//! Address tokens and session ids: all that must not be guessed, from one seed. docs/protocol.md §5.
+//! Address tokens and session ids. They must not be guessed, and all come from one seed. docs/protocol.md §5.
 
 use core::hash::Hasher;
 use core::net::SocketAddr;
@@ -10,10 +10,10 @@ use crate::peer::SessionId;
 use crate::time::Instant;
 use crate::wire::native::Token;
 
-/// How long a token proves its address.
+/// For how long a token proves its address.
 pub(crate) const TOKEN_LIFETIME: Duration = Duration::from_secs(3);
 
-/// What a hash is for, so that a token never equals a session id.
+/// The purpose of a hash. It is hashed too, so that a token never equals a session id.
 #[derive(Clone, Copy)]
 enum Purpose {
     Token = 1,
@@ -21,7 +21,7 @@ enum Purpose {
     Jitter = 3,
 }
 
-/// A source of unguessable numbers: SipHash-2-4 keyed with the seed.
+/// A source of numbers that cannot be guessed: SipHash-2-4, keyed with the seed.
 #[derive(Clone)]
 pub(crate) struct Secrets {
     key: [u8; 16],
@@ -30,7 +30,7 @@ pub(crate) struct Secrets {
 
 impl core::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        // Never the key.
+        // Never shows the key.
         f.debug_struct("Secrets").field("drawn", &self.drawn).finish_non_exhaustive()
     }
 }
@@ -44,19 +44,19 @@ impl Secrets {
         SessionId::from_bits(self.draw(Purpose::Session))
     }
 
-    /// `wait` shortened by up to a quarter, so that clients of a restarted server do not call in step.
+    /// Returns `wait`, shortened by up to a quarter, so that the clients of a restarted server do not call at the same time.
     pub(crate) fn jittered(&mut self, wait: Duration) -> Duration {
         let share = u32::try_from(self.draw(Purpose::Jitter) % 64).unwrap_or(0);
         wait - wait / 256 * share
     }
 
-    /// The token for a client at `address` that wants `session`.
+    /// Issues the token for a client at `address` that wants `session`.
     pub(crate) fn issue(&self, address: SocketAddr, session: SessionId, now: Instant) -> Token {
         let issued_ms = now.as_nanos() / 1_000_000;
         Token { issued_ms, proof: self.proof(address, session, issued_ms) }
     }
 
-    /// Whether `token` was issued here, for this address and session, not too long ago.
+    /// Returns whether `token` was issued here for this address and session, and has not expired.
     pub(crate) fn verify(&self, token: Token, address: SocketAddr, session: SessionId, now: Instant) -> bool {
         now >= token.issued()
             && now.since(token.issued()) <= TOKEN_LIFETIME
@@ -78,7 +78,7 @@ impl Secrets {
         self.hash(purpose, &[self.drawn])
     }
 
-    /// Over bytes in an order of our own: the same on every machine and with every compiler.
+    /// Hashes the words as bytes in a fixed order, so that the result is the same on every machine and with every compiler.
     fn hash(&self, purpose: Purpose, words: &[u64]) -> u64 {
         let mut hasher = SipHasher24::new_with_key(&self.key);
         hasher.write(&[purpose as u8]);
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_holds_for_its_address_session_and_time_only() {
+    fn token_is_valid_only_for_its_address_session_and_time() {
         let mut secrets = Secrets::new([7; 16]);
         let session = secrets.session();
         let [here, there]: [SocketAddr; 2] = ["10.0.0.1:5".parse().unwrap(), "10.0.0.2:5".parse().unwrap()];
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_differ() {
+    fn session_ids_differ() {
         let mut secrets = Secrets::new([0; 16]);
         let drawn: hashbrown::HashSet<_> = (0..1000).map(|_| secrets.session()).collect();
         assert_eq!(drawn.len(), 1000);

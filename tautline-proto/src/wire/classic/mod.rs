@@ -1,11 +1,13 @@
-//! The classic wire: what the Python deployments speak. One message per datagram, as JSON.
+//! The classic wire, which the Python module speaks: one message in each datagram, as JSON. docs/protocol.md §8.
 //!
-//! A datagram is built in its own buffer: [`begin_message`], the payload in the canonical form of
-//! [`json`], [`finish_message`], and [`seal`] once its sequence number is known. Reading
-//! takes two steps as well, [`open`] and [`read_envelope`], because many datagrams need only the first.
+//! To write a datagram, call [`begin_message`], append the payload in the canonical form of [`json`], call
+//! [`finish_message`], and call [`seal`] when the sequence number is known. Reading takes two steps too, [`open`] and
+//! [`read_envelope`], because the first is enough to drop most bad datagrams.
 //!
-//! Nothing executable is ever decoded: a Python pickle is recognised, named and dropped. Every byte that
-//! is read here may be a stranger's.
+//! Every byte that is read here may come from an attacker. Nothing executable is decoded: a Python pickle is recognised,
+//! counted as such and dropped.
+//!
+//! The endpoint calls this module. It may use `json` and the crate's root modules.
 //!
 //! ```
 //! use tautline_proto::json::JsonLimits;
@@ -36,15 +38,15 @@ use crate::json::{self, Cursor, JsonFault, JsonLimits, RawValue};
 use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority};
 use crate::time::WallTime;
 
-/// The size of the CRC and of the sequence number, in bytes.
+/// The length of the CRC and of the sequence number, in bytes.
 const FIELD: usize = 4;
 
-/// Which fields stand before the envelope; both ends must have the same settings.
+/// Which fields precede the envelope. Both ends must have the same settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClassicFormat {
-    /// A CRC-32 over everything after it. Default true.
+    /// Whether there is a CRC-32 over everything that follows it. Default: true.
     pub use_crc: bool,
-    /// A sequence number, after the CRC if there is one. Default true.
+    /// Whether there is a sequence number, after the CRC if there is one. Default: true.
     pub use_sequence: bool,
 }
 
@@ -55,17 +57,17 @@ impl Default for ClassicFormat {
 }
 
 impl ClassicFormat {
-    /// Where the envelope begins, in bytes.
+    /// Returns where the envelope begins, in bytes.
     #[must_use]
     pub const fn prefix_len(self) -> usize {
         FIELD * (self.use_crc as usize + self.use_sequence as usize)
     }
 }
 
-/// Appends room for the fields of `format` and the envelope up to the payload, which is to follow.
+/// Appends room for the fields of `format`, and the envelope up to the payload. The caller then appends the payload.
 ///
-/// The message's own payload, content type and channel are not used: the caller writes the payload, in
-/// canonical JSON, and this wire has no channels. A numeric id is written as text, in decimal digits.
+/// The message's payload, content type and channel are not used: the caller writes the payload as canonical JSON, and this
+/// wire has no channels. A numeric id is written as text, in decimal digits.
 pub fn begin_message(out: &mut Vec<u8>, format: ClassicFormat, message: &MessageRef<'_>) {
     out.resize(out.len() + format.prefix_len(), 0);
     out.extend_from_slice(br#"{"metadata": {"message_id": "#);
@@ -85,15 +87,16 @@ pub fn begin_message(out: &mut Vec<u8>, format: ClassicFormat, message: &Message
     out.extend_from_slice(br#"}, "data": "#);
 }
 
-/// Appends what follows the payload.
+/// Appends the end of the envelope, which follows the payload.
 pub fn finish_message(out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Fills in the sequence number and then the CRC, as far as `format` has them.
+/// Fills in the sequence number and then the CRC, if `format` has them.
 ///
 /// # Panics
-/// If `datagram` is shorter than the fields, for which [`begin_message`] leaves room.
+///
+/// If `datagram` is shorter than the fields. [`begin_message`] leaves room for them.
 pub fn seal(datagram: &mut [u8], format: ClassicFormat, sequence: u32) {
     let (fields, _) = datagram.split_at_mut(format.prefix_len());
     if format.use_sequence {
@@ -106,11 +109,11 @@ pub fn seal(datagram: &mut [u8], format: ClassicFormat, sequence: u32) {
     }
 }
 
-/// Checks the length and the CRC; returns the sequence number, if `format` has one, and the envelope.
+/// Checks the length and the CRC. Returns the sequence number, if `format` has one, and the envelope.
 ///
 /// # Errors
-/// [`TooShort`](DropReason::TooShort) when nothing follows the fields, else
-/// [`BadCrc`](DropReason::BadCrc).
+///
+/// [`TooShort`](DropReason::TooShort) if nothing follows the fields, [`BadCrc`](DropReason::BadCrc) if the CRC is wrong.
 pub fn open(datagram: &[u8], format: ClassicFormat) -> Result<(Option<u32>, &[u8]), DropReason> {
     if datagram.len() <= format.prefix_len() {
         return Err(DropReason::TooShort);
@@ -135,18 +138,20 @@ fn split_field(bytes: &[u8]) -> Result<(u32, &[u8]), DropReason> {
     Ok((u32::from_be_bytes(*field), rest))
 }
 
-/// Reads an envelope: the metadata, and the payload as the exact bytes of `data`.
+/// Reads an envelope. Returns the metadata, and the exact bytes of `data` as the payload.
 ///
-/// Members may come in any order and keys that are not known here are passed over; of a repeated key the
-/// last value counts. `scratch` is used only when numbers in the payload are not finite and the policy
-/// reads them as `null`: the payload is then rewritten there. `limits` hold for the payload and for
-/// every value in the metadata alike; a value that breaks them is a reason to drop even under an unknown
-/// key. Channel 0, content type JSON.
+/// Members may come in any order. Unknown keys are skipped. If a key is repeated, the last value counts. The `limits` apply to
+/// every value, in the payload, in the metadata and under unknown keys. The channel of the message is 0, its content type JSON.
+///
+/// `scratch` is used only if the payload holds numbers that are not finite and `limits` let them be read as `null`: the payload
+/// is then rewritten there.
 ///
 /// # Errors
-/// [`Pickle`](DropReason::Pickle) for a Python pickle, [`TooDeep`](DropReason::TooDeep) and
-/// [`NotFinite`](DropReason::NotFinite) by `limits`, else [`Malformed`](DropReason::Malformed): not JSON
-/// at all, something required missing, or a time stamp outside the years 1677 to 2262.
+///
+/// - [`Pickle`](DropReason::Pickle) for a Python pickle;
+/// - [`TooDeep`](DropReason::TooDeep) and [`NotFinite`](DropReason::NotFinite) if a value breaks the `limits`;
+/// - [`Malformed`](DropReason::Malformed) if the text is not JSON, a required member is missing or of the wrong kind, or the
+///   time stamp lies outside the years 1677 to 2262.
 pub fn read_envelope<'a>(
     envelope: &'a [u8],
     limits: &JsonLimits,
@@ -177,11 +182,10 @@ fn drop_reason(fault: JsonFault) -> DropReason {
     }
 }
 
-/// Whether an envelope is a pickle rather than damaged JSON, so that the drop gets the right name.
+/// Returns whether an envelope is a pickle and not damaged JSON, so that the drop is counted under the right reason.
 ///
-/// From protocol 2 on a pickle begins with a byte that no JSON text begins with. The older ones are told
-/// by the end that all share and the way a dictionary begins, or a class or function by name, with which
-/// attacks begin.
+/// From protocol 2 on, a pickle begins with a byte with which no JSON text begins. Older pickles are recognised by their last
+/// byte together with the beginning of a dictionary, or of the name of a class or function, with which attacks begin.
 fn is_pickle(envelope: &[u8]) -> bool {
     match envelope {
         [0x80, ..] | [b'(', b'd', .., b'.'] | [b'}', .., b'.'] => true,
@@ -190,10 +194,10 @@ fn is_pickle(envelope: &[u8]) -> bool {
     }
 }
 
-type Parts<'a> = (Option<Metadata<'a>>, Option<RawValue<'a>>);
+type Members<'a> = (Option<Metadata<'a>>, Option<RawValue<'a>>);
 
 /// Finds the metadata and the payload.
-fn split_envelope<'a>(envelope: &'a [u8], limits: &JsonLimits) -> Result<Parts<'a>, JsonFault> {
+fn split_envelope<'a>(envelope: &'a [u8], limits: &JsonLimits) -> Result<Members<'a>, JsonFault> {
     let (mut metadata, mut data) = (None, None);
     let mut cursor = Cursor::new(envelope)?;
     cursor.object(|cursor, key| {
@@ -208,8 +212,8 @@ fn split_envelope<'a>(envelope: &'a [u8], limits: &JsonLimits) -> Result<Parts<'
     Ok((metadata, data))
 }
 
-/// The members of the metadata that are known here, as they stand in the text: only the last of a
-/// repeated key has to make sense.
+/// The known members of the metadata, as JSON text. They are interpreted at the end, because only the last value of a repeated
+/// key must be valid.
 #[derive(Default)]
 struct Metadata<'a> {
     message_id: Option<&'a str>,
@@ -241,7 +245,7 @@ impl<'a> Metadata<'a> {
         Ok(metadata)
     }
 
-    /// The message, or `None` when something is missing or of the wrong kind.
+    /// Returns the message, or `None` if a member is missing or of the wrong kind.
     fn interpret(self, payload: &'a [u8]) -> Option<MessageRef<'a>> {
         Some(MessageRef {
             message_type: MessageType::from_name(&json::decode_string(self.message_type?)?)?,
@@ -260,8 +264,8 @@ impl<'a> Metadata<'a> {
     }
 }
 
-/// The text of a member that may be missing or null; `None` when it is of another kind.
-#[allow(clippy::option_option)] // the outer one is the error of `Metadata::interpret`
+/// Returns the text of a member that may be missing or null. `None` if it is of another kind.
+#[allow(clippy::option_option)] // the outer `None` is the error of `Metadata::interpret`
 fn optional_string(value: Option<&str>) -> Option<Option<Cow<'_, str>>> {
     match value {
         None | Some("null") => Some(None),

@@ -1,4 +1,4 @@
-//! Situations of the classic wire that the recorded datagrams do not hold.
+//! Tests of the classic wire, for situations that are not among the recorded datagrams.
 
 use super::*;
 use crate::json::NonFinite;
@@ -33,7 +33,7 @@ fn datagram(format: ClassicFormat, message: &MessageRef<'_>) -> Vec<u8> {
     out
 }
 
-/// Reads an envelope and copies what has to outlive it.
+/// Reads an envelope and copies the id and the payload.
 fn read(envelope: &str, limits: &JsonLimits) -> Result<(Id<'static>, String), DropReason> {
     let mut scratch = b"left over".to_vec();
     let message = read_envelope(envelope.as_bytes(), limits, &mut scratch)?;
@@ -50,7 +50,7 @@ fn refusal_of_metadata(metadata: &str) -> Option<DropReason> {
 }
 
 #[test]
-fn the_fields_stand_where_the_format_says() {
+fn fields_are_where_the_format_says() {
     for (use_crc, use_sequence, prefix) in
         [(true, true, 8), (true, false, 4), (false, true, 4), (false, false, 0)]
     {
@@ -64,7 +64,7 @@ fn the_fields_stand_where_the_format_says() {
 }
 
 #[test]
-fn any_damaged_bit_is_noticed_by_the_crc() {
+fn crc_detects_every_single_bit_error() {
     let format = ClassicFormat::default();
     let bytes = datagram(format, &message());
     for bit in 0..bytes.len() * 8 {
@@ -75,7 +75,7 @@ fn any_damaged_bit_is_noticed_by_the_crc() {
 }
 
 #[test]
-fn a_datagram_without_an_envelope_is_too_short() {
+fn datagram_without_an_envelope_is_too_short() {
     let format = ClassicFormat::default();
     for length in 0..=format.prefix_len() {
         assert_eq!(open(&[0; 8][..length], format), Err(DropReason::TooShort));
@@ -86,7 +86,7 @@ fn a_datagram_without_an_envelope_is_too_short() {
 }
 
 #[test]
-fn every_optional_field_and_a_numeric_id_come_back() {
+fn optional_fields_and_numeric_ids_are_read_back() {
     let sent = MessageRef {
         message_id: Id::Number(u64::MAX),
         source: "tab\there \"é\"".into(),
@@ -104,7 +104,7 @@ fn every_optional_field_and_a_numeric_id_come_back() {
 }
 
 #[test]
-fn nothing_is_copied_without_need() {
+fn reading_borrows_from_the_envelope() {
     let bytes = datagram(ClassicFormat::default(), &message());
     let (_, envelope) = open(&bytes, ClassicFormat::default()).expect("as sealed");
     let mut scratch = Vec::new();
@@ -116,7 +116,7 @@ fn nothing_is_copied_without_need() {
 }
 
 #[test]
-fn other_writers_may_order_space_and_extend_the_envelope() {
+fn members_may_be_reordered_spaced_and_unknown() {
     let envelope = "\r\n{\"extra\" : [{}] ,\"d\\u0061ta\":\t[1 , 2] , \"metadata\":{ \"source\":\"é\",\
         \"priority\":1,\"ttl\":null,\"message_type\":\"status\",\"timestamp\":1700000000,\"message_id\":\"\"}} ";
     let mut scratch = Vec::new();
@@ -128,7 +128,7 @@ fn other_writers_may_order_space_and_extend_the_envelope() {
 }
 
 #[test]
-fn the_last_of_a_repeated_key_counts() {
+fn last_value_of_a_repeated_key_counts() {
     let metadata = METADATA.replacen('{', r#"{"message_id": 1, "#, 1);
     let envelope = format!(r#"{{"data": 1, "metadata": {{}}, "metadata": {metadata}, "data": 2}}"#);
     assert_eq!(read(&envelope, &JsonLimits::default()), Ok(("m-1".into(), "2".into())));
@@ -137,7 +137,7 @@ fn the_last_of_a_repeated_key_counts() {
 }
 
 #[test]
-fn what_is_missing_or_of_the_wrong_kind_is_malformed() {
+fn missing_or_wrong_members_are_malformed() {
     assert_eq!(refusal_of_metadata(METADATA), None);
     for (right, wrong) in [
         (r#""message_id": "m-1", "#, ""),
@@ -174,7 +174,7 @@ fn what_is_missing_or_of_the_wrong_kind_is_malformed() {
 }
 
 #[test]
-fn what_is_not_a_json_object_is_malformed() {
+fn text_that_is_not_a_json_object_is_malformed() {
     let whole = format!(r#"{{"metadata": {METADATA}, "data": 1}}"#);
     assert_eq!(refusal(&whole), None);
     for envelope in ["", " ", "{}", "[1]", "null", "hello.", "\u{feff}{}", &whole[1..], &format!("{whole}}}")]
@@ -187,7 +187,7 @@ fn what_is_not_a_json_object_is_malformed() {
 }
 
 #[test]
-fn pickles_of_every_protocol_are_named() {
+fn pickles_of_every_protocol_are_recognised() {
     // {'a': 1} in protocols 0 to 5, and an attack.
     let pickles: [&[u8]; 7] = [
         b"(dp0\nVa\np1\nI1\ns.",
@@ -206,7 +206,7 @@ fn pickles_of_every_protocol_are_named() {
 }
 
 #[test]
-fn the_depth_limit_counts_the_payload_alone() {
+fn depth_limit_counts_from_each_value() {
     let limits = JsonLimits { max_depth: 2, ..JsonLimits::default() };
     let at = |metadata: &str, data: &str| {
         read(&format!(r#"{{"metadata": {metadata}, "data": {data}}}"#), &limits).err()
@@ -218,7 +218,7 @@ fn the_depth_limit_counts_the_payload_alone() {
 }
 
 #[test]
-fn nan_is_refused_or_read_as_null_by_policy() {
+fn nan_is_refused_or_read_as_null_by_setting() {
     let null = JsonLimits { nonfinite: NonFinite::Null, ..JsonLimits::default() };
     for number in ["NaN", "Infinity", "-Infinity", "1e999"] {
         let envelope = format!(r#"{{"metadata": {METADATA}, "data": {{"x":[1,{number}]}}}}"#);

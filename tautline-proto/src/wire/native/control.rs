@@ -1,4 +1,4 @@
-//! Control frames: their values, read and written.
+//! Control frames: reading and writing.
 
 use alloc::vec::Vec;
 
@@ -6,41 +6,41 @@ use super::layout::{DELIVERY_WINDOW, MAX_NAME, TOKEN_LEN, frame_type};
 use super::reader::Reader;
 use crate::time::{Instant, WallTime};
 
-/// Proof that a client receives at its address, without state at the server. docs/protocol.md §5.
+/// Proves that a client receives at its address, without any state at the server. docs/protocol.md §5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
     /// When it was issued, on the server's steady clock, in milliseconds.
     pub issued_ms: u64,
-    /// A keyed hash over address, session and time.
+    /// A keyed hash over the address, the session and the time.
     pub proof: u64,
 }
 
 impl Token {
-    /// When it was issued, on the server's steady clock.
+    /// Returns when it was issued, on the server's steady clock.
     #[must_use]
     pub(crate) const fn issued(self) -> Instant {
         Instant::from_nanos(self.issued_ms.saturating_mul(1_000_000))
     }
 }
 
-/// A sign of life that lets its receiver measure. docs/protocol.md §7.
+/// A sign of life from which the receiver measures the path. docs/protocol.md §7.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// When it was sent, on the sender's steady clock (ns); never 0.
+    /// When it was sent, on the sender's steady clock, in nanoseconds. Never 0.
     pub stamp: u64,
     /// When it was sent, on the sender's wall clock.
     pub wall: WallTime,
-    /// The `stamp` of the receiver's heartbeat that the sender got last; 0 for none.
+    /// The `stamp` of the receiver's latest heartbeat that has reached the sender. 0 if there is none.
     pub echo: u64,
-    /// How long the sender held that echo (ns).
+    /// For how long the sender held that echo, in nanoseconds.
     pub held: u64,
 }
-/// Which reliable messages, or fragments of such, have arrived.
+/// Acknowledges reliable messages and fragments of reliable messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack<'a> {
-    /// The low 32 bits of the lowest number that has not.
+    /// The low 32 bits of the lowest number that has not arrived.
     pub base: u32,
-    /// Bit `i` of byte `j`, counted from the lowest: whether number `base + 1 + 8 j + i` has.
+    /// Bit `i` of byte `j`, counted from the lowest bit, says whether number `base + 1 + 8 j + i` has arrived.
     pub bitmap: &'a [u8],
 }
 
@@ -77,7 +77,8 @@ pub fn write_control(out: &mut Vec<u8>, frame: &Control<'_>) {
         }
         Control::Close => begin_control(out, frame_type::CLOSE, 0),
         Control::Hello => {
-            // Padded to the token that answers it: a forged source gets no more than was spent on it.
+            // Padded to the length of the answer, so that a forged source address attracts no more bytes than the attacker
+            // sends.
             begin_control(out, frame_type::HELLO, 0);
             out.resize(out.len() + TOKEN_LEN, frame_type::PADDING);
         }
@@ -110,7 +111,7 @@ pub fn write_control(out: &mut Vec<u8>, frame: &Control<'_>) {
     }
 }
 
-/// A control frame to be written.
+/// A control frame to write.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Control<'a> {
@@ -151,7 +152,7 @@ fn begin_control(out: &mut Vec<u8>, kind: u8, body_len: usize) {
     out.extend_from_slice(&[kind, 0, 0, body_len as u8]);
 }
 
-/// As much of a name as travels: a longer one is cut where a character ends, so that it stays text.
+/// Returns as much of a name as fits its field. A longer name is cut between two characters.
 fn clipped(name: &str) -> &str {
     &name[..name.floor_char_boundary(MAX_NAME)]
 }

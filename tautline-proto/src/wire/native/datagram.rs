@@ -8,28 +8,32 @@ use super::reader::Reader;
 use crate::drops::DropReason;
 use crate::peer::SessionId;
 
-/// The header of a datagram, without what is the same in all.
+/// The fields of a datagram's header, except for magic and version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The session that the datagram belongs to.
     pub session: SessionId,
     /// The low 32 bits of the datagram's number.
     pub sequence: u32,
-    /// Whether the session's server sent it.
+    /// Whether the session's server sent the datagram.
     pub from_server: bool,
 }
 
-/// Checks a datagram as a whole (magic, version, flags, CRC, frame lengths) and gives its header and frames.
+/// Checks a datagram as a whole: magic, version, flags, CRC and frame lengths. Returns its header and its frames.
 ///
 /// # Errors
 ///
-/// The reason to drop it.
+/// The reason to drop the datagram.
 pub fn parse(datagram: &[u8]) -> Result<(Header, Frames<'_>), DropReason> {
     let Some(checked_len) = datagram.len().checked_sub(TRAILER_LEN).filter(|&len| len >= HEADER_LEN) else {
-        return Err(if datagram.starts_with(&MAGIC) { DropReason::TooShort } else { stranger(datagram) });
+        return Err(if datagram.starts_with(&MAGIC) {
+            DropReason::TooShort
+        } else {
+            reason_without_magic(datagram)
+        });
     };
     if !datagram.starts_with(&MAGIC) {
-        return Err(stranger(datagram));
+        return Err(reason_without_magic(datagram));
     }
     if datagram[2] != VERSION {
         return Err(DropReason::OtherVersion);
@@ -51,14 +55,14 @@ pub fn parse(datagram: &[u8]) -> Result<(Header, Frames<'_>), DropReason> {
     Ok((Header { session, sequence, from_server: flags & FLAG_FROM_SERVER != 0 }, frames))
 }
 
-/// Whether a datagram opens as a native one.
+/// Returns whether a datagram begins like a native datagram.
 #[must_use]
 pub(crate) fn looks_native(datagram: &[u8]) -> bool {
     datagram.starts_with(&MAGIC)
 }
 
-/// A datagram without our magic: the classic wire's JSON opens at byte 0, 4 or 8.
-fn stranger(datagram: &[u8]) -> DropReason {
+/// Returns the reason to drop a datagram without our magic. The classic wire's JSON begins at byte 0, 4 or 8.
+fn reason_without_magic(datagram: &[u8]) -> DropReason {
     let classic = [0, 4, 8].iter().any(|&at| datagram.get(at..).is_some_and(|rest| rest.starts_with(b"{\"")));
     match datagram.len() {
         0 => DropReason::TooShort,
@@ -67,13 +71,13 @@ fn stranger(datagram: &[u8]) -> DropReason {
     }
 }
 
-/// Begins a datagram: leaves the hole that [`seal`] fills.
+/// Begins a datagram: leaves room for the header, which [`seal`] fills.
 #[inline]
 pub fn begin_datagram(out: &mut Vec<u8>) {
     out.resize(out.len() + HEADER_LEN, 0);
 }
 
-/// Fills the header's hole and appends the CRC: the datagram is ready.
+/// Finishes a datagram: fills the header and appends the CRC.
 pub fn seal(datagram: &mut Vec<u8>, header: Header) {
     fill_header(datagram, header);
     datagram.extend_from_slice(&[0; TRAILER_LEN]);
@@ -88,7 +92,7 @@ pub(super) fn fill_header(datagram: &mut [u8], header: Header) {
     datagram[12..16].copy_from_slice(&header.sequence.to_be_bytes());
 }
 
-/// Writes the CRC over everything before it into the datagram's last bytes.
+/// Fills the datagram's last bytes with the CRC over everything before them.
 pub(super) fn fill_trailer(datagram: &mut [u8]) {
     let (checked, trailer) = datagram.split_at_mut(datagram.len() - TRAILER_LEN);
     trailer.copy_from_slice(&crc32fast::hash(checked).to_be_bytes());

@@ -1,4 +1,4 @@
-//! Reading a message frame.
+//! Reads message frames.
 
 use alloc::borrow::Cow;
 use core::time::Duration;
@@ -9,7 +9,7 @@ use super::reader::Reader;
 use crate::drops::DropReason;
 use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority};
 
-/// A message frame whose lengths are right; its fields are decoded on demand.
+/// A message frame of the right length. Its fields are not decoded yet.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageFrame<'a> {
     pub(crate) flags: u8,
@@ -17,19 +17,19 @@ pub struct MessageFrame<'a> {
 }
 
 impl<'a> MessageFrame<'a> {
-    /// Decodes the message; `default_id` and `default_source` stand for fields that did not travel.
+    /// Decodes the message. `default_id` and `default_source` replace fields that did not travel.
     ///
     /// # Errors
     ///
-    /// `UnsupportedFlags` for features of a later build, `Malformed` for fields that break the rules.
+    /// `UnsupportedFlags` for a feature of a later version, `Malformed` for fields that break the rules.
     pub fn decode(self, default_id: u64, default_source: &'a str) -> Result<MessageRef<'a>, DropReason> {
         let mut message = MessageRef::default();
         self.decode_into(&mut message, default_id, default_source)?;
         Ok(message)
     }
 
-    /// As [`decode`](Self::decode), where the message is to stand: it is large enough for its copies to be felt. What an
-    /// error leaves there is no message.
+    /// As [`decode`](Self::decode), but in place, because copies of a message take time. After an error, `message` holds
+    /// anything.
     #[inline(always)]
     pub(crate) fn decode_into(
         self,
@@ -44,22 +44,24 @@ impl<'a> MessageFrame<'a> {
         self.read_fields(message, default_id, default_source).ok_or(DropReason::Malformed)
     }
 
-    /// How the message was sent; `None` for a class of a later build.
+    /// Returns how the message was sent. `None` for a class of a later version.
     #[inline]
     pub(crate) fn delivery(self) -> Option<Delivery> {
         Delivery::from_wire(self.body.first().map_or(0, |first| first >> 6))
     }
 
-    /// What of a message without optional fields that was sent by best effort, as most are, its neighbours have too:
-    /// type, priority, content type and channel. `None` of others.
+    /// Returns the bytes that hold type, priority, content type and channel, if this is a best-effort message without optional
+    /// fields, as most messages are. Its neighbours in the datagram usually have the same bytes.
     #[inline]
     pub(crate) fn kind_if_bare(self) -> Option<[u8; KIND_LEN]> {
         let is_bare = self.flags == 0 && self.delivery() == Some(Delivery::BestEffort);
         self.body.first_chunk().copied().filter(|_| is_bare)
     }
 
-    /// As [`decode_into`](Self::decode_into), where that has decoded a message of this bare kind before, with the same default
-    /// source. `None`: this one is of another kind or broken, and nothing was done.
+    /// Fast path of [`decode_into`](Self::decode_into) for a message like the one before.
+    ///
+    /// `message` must hold a decoded message of this bare kind, with the same default source. Returns `None` if this message
+    /// is of another kind or broken.
     #[inline]
     pub(crate) fn decode_alike_into(
         self,
@@ -75,12 +77,12 @@ impl<'a> MessageFrame<'a> {
         Some(())
     }
 
-    /// Reads what every message has.
+    /// Reads the fields that every message has.
     #[inline]
     fn read_fixed(self, fields: &mut Reader<'a>, message: &mut MessageRef<'a>) -> Option<()> {
         let [kind, content_type, channel, channel_low] = fields.array::<KIND_LEN>()?;
         message.message_type = MessageType::from_wire(kind & 0x0f)?;
-        // Priorities count from 1; on the wire they have two bits.
+        // Priorities begin with 1, but have two bits on the wire.
         message.priority = Priority::from_wire((kind >> 4 & 0b11) + 1)?;
         message.content_type = ContentType::from_wire(content_type)?;
         message.channel = u16::from_be_bytes([channel, channel_low]);
@@ -111,7 +113,7 @@ impl<'a> MessageFrame<'a> {
 }
 
 impl MessageFrame<'_> {
-    /// The numbers of a reliable message; zeros for one that has none, `None` where they do not fit.
+    /// Returns the numbers of a reliable message: zeros for a best-effort message, `None` if the frame is too short.
     pub(crate) fn numbers(self) -> Option<DeliveryNumbers> {
         let mut fields = Reader(self.body);
         fields.bytes(MESSAGE_FIXED_LEN)?;

@@ -1,4 +1,4 @@
-//! Writing a message frame.
+//! Writes message frames.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -8,36 +8,36 @@ use super::layout::{FRAME_HEADER_LEN, MAX_TEXT, MESSAGE_FIXED_LEN, field, frame_
 use crate::message::{ContentType, Delivery, Id, MessageType, Priority};
 use crate::time::WallTime;
 
-/// The metadata of a message that is about to be sent; `None` where the default does not travel.
+/// The metadata of a message to send. A field that is `None` does not travel.
 #[derive(Clone, Debug)]
 pub struct Head<'a> {
     /// What the message is for.
     pub message_type: MessageType,
     /// How urgent it is.
     pub priority: Priority,
-    /// Tells streams of one type apart.
+    /// Separates streams of one type.
     pub channel: u16,
-    /// When it was made.
+    /// When it was created.
     pub timestamp: WallTime,
-    /// Its identity; by default it follows from session, sequence and frame (§4.2).
+    /// Its id. By default it follows from the session, the sequence number and the frame (§4.2).
     pub message_id: Option<&'a Id<'a>>,
-    /// Who made it; by default the interface's name, which travelled in the handshake.
+    /// Who created it. By default the name of the interface, which travelled in the handshake.
     pub source: Option<&'a str>,
     /// Whom it is meant for.
     pub destination: Option<&'a str>,
-    /// The id of the message that it answers.
+    /// The id of the message that this message answers.
     pub correlation_id: Option<&'a Id<'a>>,
-    /// What is done for it to arrive.
+    /// What is done to make it arrive.
     pub delivery: Delivery,
-    /// For how long after `timestamp` it is worth anything: [`MIN_LIFESPAN`] to [`MAX_LIFESPAN`], anything beyond is
-    /// taken as the nearer of the two.
+    /// For how long after `timestamp` it is useful: [`MIN_LIFESPAN`] to [`MAX_LIFESPAN`]. A value outside becomes the nearer
+    /// of the two.
     pub lifespan: Option<Duration>,
     /// How the payload is encoded.
     pub content_type: ContentType,
 }
 
 impl Default for Head<'_> {
-    /// Raw data of normal priority, made in 1970, sent by best effort, without optional fields.
+    /// A best-effort data message of normal priority with a raw payload, time stamp 0 and no optional fields.
     fn default() -> Self {
         Self {
             message_type: MessageType::Data,
@@ -55,12 +55,12 @@ impl Default for Head<'_> {
     }
 }
 
-/// The shortest lifespan that travels: the wire counts microseconds.
+/// The shortest lifespan that can travel. The wire counts microseconds.
 pub const MIN_LIFESPAN: Duration = Duration::from_micros(1);
-/// The longest lifespan that travels: about 71 minutes.
+/// The longest lifespan that can travel: about 71 minutes.
 pub const MAX_LIFESPAN: Duration = Duration::from_micros(u32::MAX as u64);
 
-/// A text that does not fit its field.
+/// The error for a text that does not fit its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadText {
     /// The field's name.
@@ -77,11 +77,11 @@ impl fmt::Display for BadText {
 
 impl core::error::Error for BadText {}
 
-/// Appends a message frame up to its payload, which the caller appends; then [`finish_message`].
+/// Appends a message frame up to its payload. The caller appends the payload and calls [`finish_message`].
 ///
 /// # Errors
 ///
-/// A text that does not fit its field; `out` is then to be thrown away.
+/// A text does not fit its field. `out` then holds part of a frame.
 #[inline]
 pub fn begin_message(out: &mut Vec<u8>, head: &Head<'_>) -> Result<MessageStart, BadText> {
     let start = MessageStart(out.len());
@@ -94,14 +94,14 @@ pub fn begin_message(out: &mut Vec<u8>, head: &Head<'_>) -> Result<MessageStart,
     let kind =
         head.message_type.to_wire() | (head.priority.to_wire() - 1) << 4 | head.delivery.to_wire() << 6;
     let [channel, channel_low] = head.channel.to_be_bytes();
-    // The length of the body, bytes 2 and 3, is known at the end.
+    // Bytes 2 and 3, the length of the body, are filled in at the end.
     let begin = [frame_type::MESSAGE, flags, 0, 0, kind, head.content_type.to_wire(), channel, channel_low];
-    // As one number: put together from bytes in memory, it would be read again before they are all there.
+    // Builds the fields as one number in a register. Single bytes in memory would be read back before all of them are stored.
     let fixed =
         u128::from(u64::from_be_bytes(begin)) << 64 | u128::from(head.timestamp.as_nanos().cast_unsigned());
     let fixed: [u8; FRAME_HEADER_LEN + MESSAGE_FIXED_LEN] = fixed.to_be_bytes();
     out.extend_from_slice(&fixed);
-    // A hole for the numbers, which are known when it is sent.
+    // Leaves room for the delivery numbers, which are known when the message is sent.
     if head.delivery != Delivery::BestEffort {
         out.resize(out.len() + numbers_len(head.delivery), 0);
     }
@@ -124,12 +124,12 @@ fn write_optional(out: &mut Vec<u8>, head: &Head<'_>) -> Result<(), BadText> {
     Ok(())
 }
 
-/// Where a message frame begins.
+/// Where a message frame begins in its buffer.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "finish_message needs it"]
 pub struct MessageStart(usize);
 
-/// Ends a message frame after its payload. Whether it fits the frame's 16-bit length.
+/// Finishes a message frame after its payload. Returns whether the frame fits its 16-bit length.
 #[must_use]
 #[inline]
 pub fn finish_message(out: &mut [u8], start: MessageStart) -> bool {
@@ -147,7 +147,7 @@ fn write_text(out: &mut Vec<u8>, field: &'static str, text: Option<&str>) -> Res
     Ok(())
 }
 
-/// An id is text with its length, or a zero and a number.
+/// Writes an id: a text with its length, or a zero and a number.
 fn write_id(out: &mut Vec<u8>, field: &'static str, id: Option<&Id<'_>>) -> Result<(), BadText> {
     match id {
         None => {}

@@ -1,4 +1,4 @@
-//! Fragments: a message that is larger than a datagram, cut up. docs/protocol.md §4.4.
+//! Fragments: the pieces of a message that is larger than a datagram. docs/protocol.md §4.4.
 
 use alloc::vec::Vec;
 
@@ -7,53 +7,53 @@ use super::layout::{DELIVERY_WINDOW, FRAME_HEADER_LEN, frame_type, numbers_len};
 use super::reader::Reader;
 use crate::message::Delivery;
 
-/// The fields of a fragment before its piece, without the numbers of an ordered message.
+/// The length of a fragment's fields before its piece. Ordered messages have two bytes more.
 const FRAGMENT_FIXED_LEN: usize = 14;
 
-/// The shortest piece but the last: nobody who fills datagrams of 576 bytes makes shorter ones, and each costs its receiver
-/// more than its bytes.
+/// The shortest piece, except for the last of a message. A sender that fills datagrams of 576 bytes never writes shorter pieces,
+/// and each piece costs its receiver more memory than its bytes.
 const MIN_PIECE: u32 = 128;
 
-/// What a fragment adds to its piece, at most.
+/// How many bytes a fragment adds to its piece at most.
 const MAX_FRAGMENT_OVERHEAD: usize = FRAME_HEADER_LEN + FRAGMENT_FIXED_LEN + 2;
 
-/// A part of a message that is larger than a datagram.
+/// A fragment of a message that is larger than a datagram.
 #[derive(Clone, Copy, Debug)]
 pub struct Fragment<'a> {
     /// The flags of the whole message's frame.
     pub(crate) flags: u8,
     pub(crate) delivery: Delivery,
-    /// Which part it is, from 0.
+    /// Its place in the message, from 0.
     pub(crate) index: u16,
-    /// How many there are, at least 2.
+    /// How many fragments the message has, at least 2.
     pub(crate) count: u16,
     /// The length of the whole body.
     pub(crate) total: u32,
-    /// The number of part 0. Those of a reliable message are delivery numbers, one for each part.
+    /// The number of the first fragment. For a reliable message it is a delivery number, and each fragment has one of its own.
     pub(crate) numbers: DeliveryNumbers,
     pub(crate) piece: &'a [u8],
 }
 
 impl<'a> Fragment<'a> {
-    /// `None` for one that breaks the rules: then it is skipped.
+    /// Reads a fragment. Returns `None` if it breaks the rules.
     pub(super) fn read(flags: u8, mut fields: Reader<'a>) -> Option<Self> {
         let [_, class] = fields.array()?;
         let delivery = Delivery::from_wire(class >> 6)?;
         let (index, count, total) = (fields.u16()?, fields.u16()?, fields.u32()?);
         let numbers = match delivery {
-            // Numbers of their own, not to be mistaken for delivery numbers.
+            // Best-effort messages have numbers of their own, which are no delivery numbers.
             Delivery::BestEffort => DeliveryNumbers { number: fields.u32()?, behind: 0 },
             _ => DeliveryNumbers::read(&mut fields, delivery)?,
         };
         let fragment = Self { flags, delivery, index, count, total, numbers, piece: fields.0 };
         let most = if delivery == Delivery::BestEffort { u64::MAX } else { DELIVERY_WINDOW };
         let right = index < count && (2..=most).contains(&count.into());
-        // Looked at only where there are parts to divide by.
+        // Called only if `count` is not zero, because it divides by `count`.
         let is_long = || total.div_ceil(count.into()) >= MIN_PIECE;
         (right && is_long() && fragment.piece.len() == fragment.range().len()).then_some(fragment)
     }
 
-    /// Where its piece stands in the whole body: all are of equal length but the last.
+    /// Returns the place of its piece in the whole body. All pieces have the same length, except for the last.
     pub(crate) fn range(&self) -> core::ops::Range<usize> {
         let (total, count) = (self.total as usize, usize::from(self.count));
         let len = total.div_ceil(count);
@@ -64,7 +64,7 @@ impl<'a> Fragment<'a> {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let numbers_len = numbers_len(self.delivery).max(4);
         let body_len = FRAGMENT_FIXED_LEN - 4 + numbers_len + self.piece.len();
-        #[allow(clippy::cast_possible_truncation)] // a piece fits into a datagram
+        #[allow(clippy::cast_possible_truncation)] // a piece fits a datagram
         out.extend_from_slice(&[frame_type::FRAGMENT, self.flags, (body_len >> 8) as u8, body_len as u8]);
         out.extend_from_slice(&[0, self.delivery.to_wire() << 6]);
         out.extend_from_slice(&self.index.to_be_bytes());
@@ -77,16 +77,15 @@ impl<'a> Fragment<'a> {
     }
 }
 
-/// How many parts a message frame makes whose parts, with their frames' headers, may have `room` bytes each.
-/// `None` where they cannot be counted.
+/// Returns how many fragments a message frame makes, if each fragment frame may have `room` bytes. `None` if there would be too
+/// many to count.
 pub(crate) fn fragment_count(frame_len: usize, room: usize) -> Option<u16> {
     let piece = room.checked_sub(MAX_FRAGMENT_OVERHEAD).filter(|&piece| piece > 0)?;
     let count = (frame_len - FRAME_HEADER_LEN).div_ceil(piece).max(2);
     u16::try_from(count).ok()
 }
 
-/// The parts of a message frame; number `first` is that of part 0. A frame that is cut up may be longer than the field of
-/// its length can say.
+/// Cuts a message frame into `count` fragments. The frame may be longer than its length field can hold.
 pub(crate) fn fragments(
     frame: &[u8],
     delivery: Delivery,
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_equal_but_the_last_and_make_the_whole_again() {
+    fn fragments_make_the_whole_body_again() {
         let frame: Vec<u8> = [1, 3, 0, 0].into_iter().chain((0..=250).cycle().take(701)).collect();
         let count = fragment_count(frame.len(), 200 + MAX_FRAGMENT_OVERHEAD).expect("few");
         assert_eq!(count, 4);
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fragment_of_the_wrong_length_is_skipped() {
+    fn fragment_of_the_wrong_length_is_skipped() {
         let frame = [9; 604];
         let numbers = DeliveryNumbers::default();
         let fragment = fragments(&frame, Delivery::Reliable, numbers, 4).next().expect("four");
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledgement_is_read_back() {
+    fn acknowledgement_is_read_back() {
         let mut bytes = Vec::new();
         write_ack(&mut bytes, 0x1_0000_0005, &[0b101, 0x80]);
         read(&bytes, |frame| match frame {

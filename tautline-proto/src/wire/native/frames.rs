@@ -1,4 +1,4 @@
-//! The frames of a datagram, in place.
+//! Reads the frames of a datagram, in place.
 
 use super::control::{Ack, Heartbeat, Token};
 use super::decode::MessageFrame;
@@ -6,16 +6,16 @@ use super::fragment::Fragment;
 use super::layout::frame_type;
 use super::reader::Reader;
 
-/// The frames of a datagram, one after the other.
+/// Iterates over the frames of a datagram.
 #[derive(Clone, Debug, Default)]
 pub struct Frames<'a> {
     rest: &'a [u8],
-    /// Whether all of the datagram's frames are whole messages of the class "best effort".
+    /// Whether all frames of the datagram are best-effort messages in one piece.
     only_messages: bool,
 }
 
 impl<'a> Frames<'a> {
-    /// The frames in these bytes; `None` unless the lengths of all of them fit.
+    /// Returns the frames in these bytes, or `None` if a length does not fit.
     pub(super) fn check(bytes: &'a [u8]) -> Option<Self> {
         let mut frames = Self { rest: bytes, only_messages: true };
         while let Some((kind, _, body)) = frames.next_raw() {
@@ -25,13 +25,14 @@ impl<'a> Frames<'a> {
         frames.rest.is_empty().then_some(Self { rest: bytes, ..frames })
     }
 
-    /// Whether all of the datagram's frames are whole messages of the class "best effort", as most datagrams' are.
+    /// Returns whether all frames of the datagram are best-effort messages in one piece. This is true for most datagrams.
     #[must_use]
     pub(crate) const fn are_messages(&self) -> bool {
         self.only_messages
     }
 
-    /// Type, flags and body of the next frame; padding ends the datagram. What does not fit stays unread.
+    /// Returns the type, the flags and the body of the next frame. Padding ends the datagram. A frame that does not fit stays
+    /// unread.
     #[inline]
     fn next_raw(&mut self) -> Option<(u8, u8, &'a [u8])> {
         if *self.rest.first()? == frame_type::PADDING {
@@ -72,18 +73,18 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// One part of a datagram.
+/// A frame of a datagram.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Frame<'a> {
-    /// A user's message, not yet decoded.
+    /// A user's message, which is not decoded yet.
     Message(MessageFrame<'a>),
-    /// A part of a message that is larger than a datagram.
+    /// A fragment of a message that is larger than a datagram.
     Fragment(Fragment<'a>),
-    /// What has arrived of the receiver's reliable messages.
+    /// Acknowledges reliable messages.
     Ack(Ack<'a>),
-    /// The sender has settled all its reliable messages below this number (its low 32 bits): what has not arrived of
-    /// them never will.
+    /// The sender has settled all its reliable messages below this number (the low 32 bits). Those that have not arrived never
+    /// will.
     Forward(u32),
     /// A sign of life with time stamps.
     Heartbeat(Heartbeat),
@@ -91,27 +92,27 @@ pub enum Frame<'a> {
     Close,
     /// A client asks for a token.
     Hello,
-    /// The server's answer to a hello.
+    /// The server answers a hello.
     Token(Token),
-    /// The token comes back: creates the peer.
+    /// A client sends its token back. The server then creates the peer.
     Echo {
         /// The token as the server gave it.
         token: Token,
         /// The client's name.
         name: &'a str,
     },
-    /// The server has created the peer; its name.
+    /// The server has created the peer. Holds the server's name.
     Accept(&'a str),
     /// The server does not know the session.
     UnknownSession,
     /// The server knows the address but cannot take another peer.
     Refused,
-    /// A type or a body that this build does not know; skipped.
+    /// A type or a body that this build does not know. It is skipped.
     Unknown,
 }
 
 impl Frame<'_> {
-    /// Whether the frame belongs to a datagram outside any session's numbering.
+    /// Returns whether the frame belongs to a datagram outside any session's numbering.
     #[must_use]
     pub const fn is_unnumbered(&self) -> bool {
         matches!(self, Self::Hello | Self::Token(_) | Self::UnknownSession | Self::Refused)

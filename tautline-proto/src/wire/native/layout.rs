@@ -6,15 +6,15 @@ use crate::message::Delivery;
 pub(crate) const MAGIC: [u8; 2] = [0xe7, 0x54];
 /// The version of the wire that this build speaks.
 pub(crate) const VERSION: u8 = 1;
-/// Magic, version, flags, session, sequence.
+/// The length of the header: magic, version, flags, session, sequence.
 pub const HEADER_LEN: usize = 16;
-/// The CRC-32 that ends every datagram.
+/// The length of the CRC-32 that ends every datagram.
 pub const TRAILER_LEN: usize = 4;
-/// Type, flags, length.
+/// The length of a frame's header: type, flags, length.
 pub(crate) const FRAME_HEADER_LEN: usize = 4;
-/// The fixed fields of a message frame.
+/// The length of the fixed fields of a message frame.
 pub(super) const MESSAGE_FIXED_LEN: usize = 12;
-/// What a message without optional fields adds to its payload, alone in its datagram.
+/// How many bytes a message without optional fields adds to its payload, if it is alone in its datagram.
 pub(crate) const MESSAGE_OVERHEAD: usize = HEADER_LEN + FRAME_HEADER_LEN + MESSAGE_FIXED_LEN + TRAILER_LEN;
 /// The longest text of an id, a source or a destination, in bytes.
 pub const MAX_TEXT: usize = 255;
@@ -23,28 +23,28 @@ pub const MAX_NAME: usize = 64;
 
 const _: () = assert!(MESSAGE_OVERHEAD <= 40, "the wire promises at most 40 bytes");
 
-/// The longest UDP payload over IPv4.
+/// The longest UDP payload over IPv4, in bytes.
 pub(crate) const MAX_DATAGRAM: usize = 65_507;
-/// The shortest message frame.
+/// The length of the shortest message frame.
 pub(crate) const MIN_MESSAGE_LEN: usize = FRAME_HEADER_LEN + MESSAGE_FIXED_LEN;
-/// The fields of a token.
+/// The length of a token.
 pub(super) const TOKEN_LEN: usize = 16;
-/// The length of a datagram that says "unknown session" or "refused".
+/// The length of an "unknown session" or "refused" datagram.
 pub(crate) const NOTICE_LEN: usize = HEADER_LEN + FRAME_HEADER_LEN + TRAILER_LEN;
-/// The length of a hello, padded to that of the token that answers it.
+/// The length of a hello datagram, which is padded to the length of the token datagram that answers it.
 pub const HELLO_LEN: usize = NOTICE_LEN + TOKEN_LEN;
-/// What an echo adds to a datagram, at most.
+/// How many bytes an echo adds to a datagram at most.
 pub(crate) const MAX_ECHO_LEN: usize = FRAME_HEADER_LEN + TOKEN_LEN + 1 + MAX_NAME;
 
 /// The length of a forward frame.
 pub(crate) const FORWARD_LEN: usize = FRAME_HEADER_LEN + 4;
 
-/// The length of an acknowledgement frame with a bitmap of this many bytes.
+/// Returns the length of an acknowledgement frame with a bitmap of this many bytes.
 pub(crate) const fn ack_len(bitmap_len: usize) -> usize {
     FRAME_HEADER_LEN + 4 + bitmap_len
 }
 
-/// Header flag: sent by the server of the session. A datagram that comes back to its sender is told by it.
+/// Header flag: the session's server sent the datagram. It shows when a datagram has come back to its sender.
 pub(super) const FLAG_FROM_SERVER: u8 = 0b0000_0001;
 
 pub(super) mod frame_type {
@@ -63,7 +63,7 @@ pub(super) mod frame_type {
     pub(in crate::wire::native) const FORWARD: u8 = 12;
 }
 
-/// Flags of a message frame: which optional fields follow, in this order.
+/// The flags of a message frame: which optional fields follow, in this order.
 pub(super) mod field {
     pub(in crate::wire::native) const MESSAGE_ID: u8 = 0b0001;
     pub(in crate::wire::native) const SOURCE: u8 = 0b0010;
@@ -73,13 +73,13 @@ pub(super) mod field {
     pub(in crate::wire::native) const ALL: u8 = 0b1_1111;
 }
 
-/// How many numbers from the lowest unsettled one on may be in use: the bound of both ends' tables.
+/// How many delivery numbers may be in use, counted from the lowest that is not settled. It bounds the tables of both ends.
 pub const DELIVERY_WINDOW: u64 = 1024;
 
-/// How many bytes, at the beginning of a message's body, say what kind of message it is.
+/// How many bytes at the beginning of a message's body hold its type, priority, content type and channel.
 pub(crate) const KIND_LEN: usize = 4;
 
-/// How many bytes of a message's body hold its [`DeliveryNumbers`](super::DeliveryNumbers).
+/// Returns how many bytes of a message's body hold its [`DeliveryNumbers`](super::DeliveryNumbers).
 pub(super) const fn numbers_len(delivery: Delivery) -> usize {
     match delivery {
         Delivery::BestEffort => 0,

@@ -1,7 +1,15 @@
 //! The native wire: datagrams of frames between a fixed header and a CRC-32. docs/protocol.md §2 to §4.
 //!
-//! Reading is in place and never allocates: [`parse`] checks a datagram as a whole, [`Frames`] walks it.
-//! Writing appends to a buffer: a hole for the header ([`begin_datagram`]), then frames, then [`seal`].
+//! Reading works in place and never allocates: [`parse`] checks a datagram as a whole, and [`Frames`] walks over its frames.
+//! Writing appends to a buffer: [`begin_datagram`] leaves room for the header, frames follow, and [`seal`] fills the header and
+//! appends the CRC.
+//!
+//! - `layout` holds every length, offset and number of the wire.
+//! - `datagram` is the header and the CRC, `pack` several datagrams that messages share.
+//! - `frames` reads the frames of a datagram: `decode` messages, `control` control frames, `fragment` fragments.
+//! - `encode` writes messages. `delivery` holds the numbers of reliable messages.
+//!
+//! The endpoint calls this module. It may use the crate's root modules.
 
 mod control;
 mod datagram;

@@ -1,14 +1,14 @@
-//! Packing: the frames of many messages in few datagrams, laid out as segmentation offload sends them.
+//! Packs the frames of many messages into few datagrams, in the layout of UDP segmentation offload.
 //!
-//! The datagrams stand one after the other and are of equal size, padded (§4), but for the last one: so one
-//! system call can hand all of them to the kernel, and any of them can be sent alone.
+//! The datagrams lie one after the other. All have the same size, with padding (§4), except for the last. So one system call
+//! can pass all of them to the kernel, and each can also be sent alone.
 
 use alloc::vec::Vec;
 
 use super::datagram::{Header, begin_datagram, fill_header, fill_trailer};
 use super::layout::{HEADER_LEN, MAX_DATAGRAM, TRAILER_LEN};
 
-/// The most datagrams in a pack: what every kernel with UDP segmentation offload takes at once.
+/// How many datagrams a pack holds at most. Every kernel with UDP segmentation offload takes this many at once.
 const MAX_DATAGRAMS: usize = 64;
 
 /// Where [`Pack::write`] has put a frame.
@@ -24,20 +24,20 @@ pub enum Packed {
 
 /// Datagrams that are being filled with frames.
 ///
-/// Invariants: datagram `i` begins at `i * size`; all but the last are full, which means `size` bytes with a hole for
-/// their trailer; `messages` has one entry for each.
+/// Invariants: datagram `i` begins at `i * size`. All datagrams except for the last are full: they have `size` bytes,
+/// including room for the trailer. `messages` has one entry for each datagram.
 #[derive(Debug, Default)]
 pub struct Pack {
     bytes: Vec<u8>,
     size: usize,
     /// How many frames each datagram holds.
     messages: Vec<u16>,
-    /// Whether the last datagram has the hole for its trailer: then nothing is added any more.
+    /// Whether the last datagram has room for its trailer. Then no frame can be added any more.
     closed: bool,
 }
 
 impl Pack {
-    /// Makes the pack empty, for datagrams of at most `size` bytes.
+    /// Empties the pack, for datagrams of at most `size` bytes.
     pub fn begin(&mut self, size: usize) {
         debug_assert!(size > HEADER_LEN + TRAILER_LEN && size <= MAX_DATAGRAM, "no room for a frame");
         self.bytes.clear();
@@ -46,32 +46,35 @@ impl Pack {
         self.closed = false;
     }
 
-    /// Whether there is nothing in it.
+    /// Returns whether the pack is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
-    /// How many messages are in it.
+    /// Returns how many messages are in the pack.
     #[must_use]
     pub fn messages(&self) -> u64 {
         self.messages.iter().map(|&count| u64::from(count)).sum()
     }
 
-    /// Whether a frame of this length fits into a datagram of a pack whose datagrams have `size` bytes.
+    /// Returns whether a frame of this length fits a datagram of `size` bytes.
     #[must_use]
     pub const fn admits(size: usize, frame_len: usize) -> bool {
         HEADER_LEN + frame_len + TRAILER_LEN <= size
     }
 
-    /// Adds one message's frame, in a new datagram where the last has no room. `false` where the pack is full: it is
-    /// to be sent and begun anew.
+    /// Adds the frame of one message. If the last datagram has no room, a new one begins.
     ///
-    /// The frame must fit into a datagram: see [`admits`](Self::admits).
+    /// Returns `false` if the pack is full. Send it and begin again. The frame must fit a datagram, as [`admits`](Self::admits)
+    /// tells.
     #[must_use]
     #[inline]
     pub fn push(&mut self, frame: &[u8]) -> bool {
-        debug_assert!(Self::admits(self.size, frame.len()) && !self.closed, "it fits and is open");
+        debug_assert!(
+            Self::admits(self.size, frame.len()) && !self.closed,
+            "the frame fits and the pack is open"
+        );
         if !self.has_room(frame.len()) {
             if self.is_full() {
                 return false;
@@ -83,25 +86,26 @@ impl Pack {
         true
     }
 
-    /// Adds the frame that `write` appends, as [`push`](Self::push) does, without a copy of it in between. Where it has no place
-    /// here, it is in `apart` instead, behind the hole of a header.
+    /// Adds the frame that `write` appends. This saves the copy that [`push`](Self::push) makes.
+    ///
+    /// A frame that cannot be added is moved to `apart`, after room for a header. The result says why.
     ///
     /// # Errors
     ///
-    /// What `write` says; the pack is then as it was. Where `write` panics, the pack is to be begun anew.
+    /// The error of `write`. The pack is then unchanged. If `write` panics, the pack must be begun again.
     #[inline]
     pub fn write<E>(
         &mut self,
         apart: &mut Vec<u8>,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Packed, E> {
-        debug_assert!(!self.closed, "it is open");
+        debug_assert!(!self.closed, "the pack is open");
         let start = self.bytes.len();
         if let Err(error) = write(&mut self.bytes) {
             self.bytes.truncate(start);
             return Err(error);
         }
-        // It stands there already.
+        // The frame is already in its place.
         if self.has_room(0) {
             self.count_one();
             return Ok(Packed::InPack);
@@ -109,7 +113,7 @@ impl Pack {
         Ok(self.find_place(start, apart))
     }
 
-    /// Where the frame goes that stands at `start` and has no room in the last datagram.
+    /// Moves the frame at `start`, which has no room in the last datagram, to its place.
     fn find_place(&mut self, start: usize, apart: &mut Vec<u8>) -> Packed {
         apart.clear();
         begin_datagram(apart);
@@ -122,7 +126,7 @@ impl Pack {
         if self.push(frame) { Packed::InPack } else { Packed::PackFull }
     }
 
-    /// Where the last datagram ends, of those that are full.
+    /// Returns where the last datagram ends when it is full.
     fn end(&self) -> usize {
         self.messages.len() * self.size
     }
@@ -131,13 +135,13 @@ impl Pack {
         !self.is_empty() && self.bytes.len() + frame_len + TRAILER_LEN <= self.end()
     }
 
-    /// Whether no further datagram may begin.
+    /// Returns whether no further datagram may begin.
     fn is_full(&self) -> bool {
         self.messages.len() == MAX_DATAGRAMS || self.end() + self.size > MAX_DATAGRAM
     }
 
     fn begin_next(&mut self) {
-        // What is left of the last datagram is padding, and its trailer's hole.
+        // The rest of the last datagram is padding and room for the trailer.
         self.bytes.resize(self.end(), 0);
         begin_datagram(&mut self.bytes);
         self.messages.push(0);
@@ -149,8 +153,8 @@ impl Pack {
         }
     }
 
-    /// Fills headers and trailers: the first datagram gets the number in `first`, the others follow. Can be done again
-    /// with another header.
+    /// Fills headers and trailers. The first datagram gets the number in `first`, the others the numbers after it. Can be called
+    /// again with another header.
     pub(crate) fn seal(&mut self, first: Header) {
         if !self.closed {
             self.closed = true;
@@ -164,19 +168,19 @@ impl Pack {
         }
     }
 
-    /// All datagrams, one after the other.
+    /// Returns all datagrams, one after the other.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The size of each datagram but the last.
+    /// Returns the size of each datagram, except for the last.
     #[must_use]
     pub const fn datagram_size(&self) -> usize {
         self.size
     }
 
-    /// The datagrams, each with the number of its messages.
+    /// Returns the datagrams, each with the number of its messages.
     pub fn datagrams(&self) -> impl ExactSizeIterator<Item = (&[u8], u64)> {
         self.bytes.chunks(self.size.max(1)).zip(self.messages.iter().map(|&count| u64::from(count)))
     }
@@ -205,8 +209,8 @@ mod tests {
     }
 
     #[test]
-    fn every_datagram_is_in_order_and_all_but_the_last_are_of_equal_size() {
-        // Three frames of 30 bytes fit into 100 + 16 + 4.
+    fn every_datagram_is_valid_and_only_the_last_is_shorter() {
+        // Three frames of 30 bytes fit 100 bytes, plus 16 for the header and 4 for the trailer.
         let mut pack = pack(120, 8, 30);
         pack.seal(FIRST);
         let lens: Vec<_> = pack.datagrams().map(|(datagram, count)| (datagram.len(), count)).collect();
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_just_fits_fills_its_datagram() {
+    fn frame_of_the_exact_size_fills_its_datagram() {
         let mut pack = pack(50, 2, 30);
         assert!(Pack::admits(50, 30) && !Pack::admits(50, 31));
         pack.seal(FIRST);
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_sealed_again_for_another_peer() {
+    fn pack_can_be_sealed_again_for_another_peer() {
         let mut pack = pack(120, 5, 30);
         pack.seal(FIRST);
         let other = Header { session: SessionId::from_bits(8), sequence: 3, from_server: true };
@@ -238,7 +242,7 @@ mod tests {
         assert_eq!((pack.bytes().len(), pack.messages()), (120 + 16 + 60 + 4, 5));
     }
 
-    /// Writes frames of `len` bytes until one has another place; where, and how many were written.
+    /// Writes frames of `len` bytes until one cannot be added. Returns why, and how many were added.
     fn fill(pack: &mut Pack, apart: &mut Vec<u8>, len: u8) -> (Packed, u64) {
         loop {
             let place = pack.write(apart, |out| {
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_in_place_is_what_would_have_been_pushed() {
+    fn write_gives_the_same_bytes_as_push() {
         let (mut written, mut apart) = (Pack::default(), Vec::new());
         written.begin(120);
         assert_eq!(fill(&mut written, &mut apart, 30), (Packed::PackFull, 64 * 3));
@@ -265,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_or_fails_leaves_the_pack_as_it_was() {
+    fn frame_that_is_too_large_or_fails_leaves_the_pack_unchanged() {
         let (mut small, mut apart) = (pack(120, 4, 30), Vec::new());
         let before = small.bytes().to_vec();
         assert_eq!(fill(&mut small, &mut apart, 101), (Packed::TooLarge, 4));
@@ -282,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_full_at_the_most_datagrams_and_at_the_largest_udp_payload() {
+    fn pack_is_full_at_the_datagram_limit_and_at_the_largest_udp_payload() {
         let mut small = pack(50, MAX_DATAGRAMS, 30);
         assert!(!small.push(&frame(30)));
         let mut large = Pack::default();

@@ -1,10 +1,10 @@
-//! Fields off the front of a slice.
+//! Reads fields from the front of a slice.
 
 use super::layout::MAX_NAME;
 use crate::message::Id;
 use crate::time::WallTime;
 
-/// Reads fields off the front of a slice; `None` where it is too short.
+/// Reads fields from the front of a slice. Each method returns `None` if the slice is too short.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
@@ -43,7 +43,7 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
-    /// Nanoseconds since 1970.
+    /// Reads a time stamp in nanoseconds since 1970.
     #[inline]
     pub(super) fn stamp(&mut self) -> Option<WallTime> {
         self.u64().map(|nanos| WallTime::from_nanos(nanos.cast_signed()))
@@ -55,7 +55,7 @@ impl<'a> Reader<'a> {
         core::str::from_utf8(self.bytes(len.into())?).ok()
     }
 
-    /// Text of 0 to [`MAX_NAME`] bytes.
+    /// Reads a text of 0 to [`MAX_NAME`] bytes.
     #[inline]
     pub(super) fn name(&mut self) -> Option<&'a str> {
         let len = usize::from(self.u8()?);

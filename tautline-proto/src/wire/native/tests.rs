@@ -37,7 +37,7 @@ fn control(frame: &Control<'_>) -> Vec<u8> {
     out
 }
 
-/// A sealed datagram of these frames.
+/// Returns a sealed datagram of these frames.
 fn datagram(frames: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     begin_datagram(&mut out);
@@ -46,7 +46,7 @@ fn datagram(frames: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The same with `change` applied before a right CRC.
+/// As [`datagram`], but with `change` applied before the CRC is computed.
 fn resealed(frames: &[u8], change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = datagram(frames);
     out.truncate(out.len() - TRAILER_LEN);
@@ -64,7 +64,7 @@ fn frames(bytes: &[u8]) -> Vec<Frame<'_>> {
     Frames::check(bytes).expect("frames that fit").collect()
 }
 
-/// The only frame of `bytes`, decoded as a message.
+/// Decodes the only frame of `bytes` as a message.
 fn decoded(bytes: &[u8]) -> Result<MessageRef<'_>, DropReason> {
     match &frames(bytes)[..] {
         [Frame::Message(frame)] => frame.decode(77, "default"),
@@ -73,7 +73,7 @@ fn decoded(bytes: &[u8]) -> Result<MessageRef<'_>, DropReason> {
 }
 
 #[test]
-fn a_header_has_magic_version_flags_session_and_sequence() {
+fn header_has_magic_version_flags_session_and_sequence() {
     assert_eq!(hex(&datagram(&[])), "e75401010102030405060708000000093a098dd3");
     let bytes = datagram(&[]);
     let (header, mut frames) = parse(&bytes).expect("well formed");
@@ -82,7 +82,7 @@ fn a_header_has_magic_version_flags_session_and_sequence() {
 }
 
 #[test]
-fn every_control_frame_has_its_bytes() {
+fn control_frames_are_written_as_specified() {
     let token = Token { issued_ms: 0x0a0b, proof: 0x1122_3344_5566_7788 };
     let heartbeat = Heartbeat { stamp: 1, wall: WallTime::from_nanos(-2), echo: 3, held: 4 };
     for (frame, bytes) in [
@@ -104,7 +104,7 @@ fn every_control_frame_has_its_bytes() {
 }
 
 #[test]
-fn every_control_frame_reads_back() {
+fn control_frames_are_read_back() {
     let token = Token { issued_ms: 5, proof: 6 };
     let heartbeat = Heartbeat { stamp: 1, wall: WallTime::from_nanos(-2), echo: 3, held: 4 };
     let read = |frame: Control<'_>| frames(&control(&frame)).first().map(|frame| alloc::format!("{frame:?}"));
@@ -118,13 +118,13 @@ fn every_control_frame_reads_back() {
         Control::UnknownSession,
         Control::Refused,
     ] {
-        // The two enums name their variants and fields alike.
+        // The variants and fields have the same names in both enums.
         assert_eq!(read(frame), Some(alloc::format!("{frame:?}")));
     }
 }
 
 #[test]
-fn a_plain_message_has_16_bytes_before_its_payload() {
+fn plain_message_has_16_bytes_before_its_payload() {
     let bytes = message(&head(), b"[1]").expect("no texts");
     assert_eq!(hex(&bytes), "0100000f310102031122334455667788".to_string() + "5b315d");
     let read = decoded(&bytes).expect("well formed");
@@ -156,20 +156,20 @@ fn optional_fields_follow_in_the_order_of_their_flags() {
 }
 
 #[test]
-fn a_lifespan_travels_in_microseconds() {
+fn lifespan_travels_in_microseconds() {
     let carried = |lifespan| {
         let bytes = message(&Head { lifespan: Some(lifespan), ..head() }, b"!").expect("no texts");
         decoded(&bytes).expect("well formed").lifespan
     };
     assert_eq!(carried(Duration::from_millis(50)), Some(Duration::from_millis(50)));
-    // Never shorter than it was meant, but for what the field cannot hold.
+    // Rounded up, and limited to what the field can hold.
     assert_eq!(carried(Duration::from_nanos(1_001)), Some(Duration::from_micros(2)));
     assert_eq!(carried(Duration::ZERO), Some(MIN_LIFESPAN));
     assert_eq!(carried(Duration::MAX), Some(MAX_LIFESPAN));
 }
 
 #[test]
-fn a_message_alone_adds_at_most_40_bytes() {
+fn message_alone_in_its_datagram_adds_at_most_40_bytes() {
     let payload = [7; 100];
     let len = datagram(&message(&head(), &payload).expect("no texts")).len();
     assert_eq!(len - payload.len(), MESSAGE_OVERHEAD);
@@ -201,7 +201,7 @@ fn texts_have_1_to_255_bytes() {
 }
 
 #[test]
-fn a_message_that_does_not_fit_its_length_field_is_not_finished() {
+fn message_that_exceeds_its_length_field_is_refused() {
     for (len, fits) in [(65_523, true), (65_524, false)] {
         let mut out = Vec::new();
         let start = begin_message(&mut out, &head()).expect("no texts");
@@ -211,7 +211,7 @@ fn a_message_that_does_not_fit_its_length_field_is_not_finished() {
 }
 
 #[test]
-fn a_name_too_long_is_cut_between_characters() {
+fn name_that_is_too_long_is_cut_between_characters() {
     for name in ["ü".repeat(40), String::from("x") + &"ü".repeat(40), "x".repeat(100), "🦀".repeat(17)] {
         let bytes = control(&Control::Accept(&name));
         let read = frames(&bytes);
@@ -221,7 +221,7 @@ fn a_name_too_long_is_cut_between_characters() {
 }
 
 #[test]
-fn a_name_of_65_bytes_on_the_wire_is_not_read() {
+fn name_of_65_bytes_on_the_wire_is_skipped() {
     let bytes = [&[7, 0, 0, 66, 65][..], &[b'x'; 65]].concat();
     assert!(matches!(frames(&bytes)[..], [Frame::Unknown]));
 }
@@ -234,7 +234,7 @@ fn frames_of_unknown_types_are_skipped_by_their_length() {
 }
 
 #[test]
-fn control_frames_with_short_bodies_are_skipped_and_longer_ones_read() {
+fn control_frames_with_short_bodies_are_skipped_and_with_longer_bodies_read() {
     let short = [2, 0, 0, 31].into_iter().chain([0; 31]).collect::<Vec<_>>();
     assert!(matches!(frames(&short)[..], [Frame::Unknown]));
     let longer = [5, 0, 0, 20].into_iter().chain([1; 20]).collect::<Vec<_>>();
@@ -249,7 +249,7 @@ fn padding_ends_the_datagram() {
 }
 
 #[test]
-fn a_frame_cut_short_spoils_its_datagram() {
+fn datagram_with_a_truncated_frame_is_malformed() {
     let whole = message(&head(), b"[1]").expect("no texts");
     for len in 1..whole.len() {
         let bytes = datagram(&whole[..len]);
@@ -259,7 +259,7 @@ fn a_frame_cut_short_spoils_its_datagram() {
 }
 
 #[test]
-fn a_message_whose_fields_are_cut_short_is_malformed() {
+fn message_with_truncated_fields_is_malformed() {
     let head = Head { message_id: Some(&Id::Number(1)), source: Some("ab"), ..head() };
     let whole = message(&head, b"").expect("short texts");
     for len in FRAME_HEADER_LEN..whole.len() {
@@ -270,7 +270,7 @@ fn a_message_whose_fields_are_cut_short_is_malformed() {
 }
 
 #[test]
-fn features_of_a_later_build_are_named_as_such() {
+fn features_of_a_later_version_are_unsupported() {
     let plain = message(&head(), b"0").expect("no texts");
     let change = |at: usize, with: u8| {
         let mut bytes = plain.clone();
@@ -290,7 +290,7 @@ fn features_of_a_later_build_are_named_as_such() {
 }
 
 #[test]
-fn every_reason_to_drop_a_datagram_as_a_whole_has_its_name() {
+fn bad_datagrams_are_dropped_for_the_right_reason() {
     let plain = message(&head(), b"0").expect("no texts");
     let reason = |bytes: &[u8]| parse(bytes).expect_err("bad");
     let good = datagram(&plain);
@@ -306,7 +306,7 @@ fn every_reason_to_drop_a_datagram_as_a_whole_has_its_name() {
 }
 
 #[test]
-fn no_flip_of_1_to_5_bits_in_a_short_datagram_goes_unnoticed() {
+fn flips_of_1_to_5_bits_in_a_short_datagram_are_detected() {
     let good = datagram(&control(&Control::Close));
     let bits = good.len() * 8;
     let flipped = |places: &[usize]| {
