@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tautline_proto::endpoint::Outcome;
-use tautline_proto::sim::{NodeId, Random, Received};
+use tautline_proto::sim::{NodeId, Random, ReceivedMessage};
 use tautline_proto::wire::native::Head;
 use tautline_proto::{ContentType, Delivery, Id, MessageType, Priority, WallTime};
 
@@ -181,7 +181,7 @@ impl Ledger {
         &mut self,
         at: NodeId,
         life: u64,
-        got: &Received,
+        got: &ReceivedMessage,
     ) -> Result<(NodeId, u64), String> {
         self.handed_out += 1;
         let number = got.payload.first_chunk::<NUMBER_LEN>().map(|number| u64::from_be_bytes(*number));
@@ -212,7 +212,7 @@ impl Ledger {
     }
 }
 
-fn check_metadata(sent: &Sent, got: &Received) -> Result<(), String> {
+fn check_metadata(sent: &Sent, got: &ReceivedMessage) -> Result<(), String> {
     let Sent { wish, timestamp, payload, .. } = sent;
     let is_right = got.payload == *payload
         && (got.message_type, got.priority, got.channel) == (wish.message_type, wish.priority, wish.channel)

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tautline_proto::endpoint::{Outcome, Role};
-use tautline_proto::sim::{BitRate, Clock, Happening, Impairments, NodeId, Probability, World, config};
+use tautline_proto::sim::{BitRate, Clock, Impairments, NodeId, Probability, SimEvent, World, config};
 use tautline_proto::wire::native::Head;
 use tautline_proto::{Delivery, MessageType};
 
@@ -93,16 +93,16 @@ pub(crate) fn reliable(count: u64, seed: u64) -> Reliable {
             sums.offered += 1;
         }
         let until = pair.world.elapsed() + MS / 4;
-        while let Some((node, happening)) = pair.world.next(until) {
-            match happening {
-                Happening::Message(message) if node == pair.server => {
+        while let Some((node, event)) = pair.world.next(until) {
+            match event {
+                SimEvent::Message(message) if node == pair.server => {
                     let number =
                         message.payload.first_chunk().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
                     let number = usize::try_from(number).expect("we sent it");
                     sums.twice += u64::from(std::mem::replace(&mut came[number], true));
                     sums.handed_out += 1;
                 }
-                Happening::Outcome { receipt, outcome } => {
+                SimEvent::Outcome { receipt, outcome } => {
                     last_news = pair.world.elapsed();
                     let receipt = usize::try_from(receipt).expect("we sent it");
                     sums.second_outcomes += u64::from(std::mem::replace(&mut ended[receipt], true));
@@ -139,9 +139,9 @@ pub(crate) fn saturated(seconds: u64, seed: u64) -> Saturated {
     let mut pair = Pair::connected(Impairments::default(), seed);
     let rate: BitRate = "10Mbit".parse().expect("a rate");
     pair.world.limit(pair.client, rate);
-    let way = pair.world.way(pair.client, pair.server);
+    let direction = pair.world.direction(pair.client, pair.server);
     let lossy = Impairments { loss: Probability::percent(50.0).expect("a share"), ..Impairments::default() };
-    pair.world.network().impair(way, lossy);
+    pair.world.network().impair(direction, lossy);
     let serialisation = rate.time_for(config(Role::Client, "").datagram_size);
     let mut found = Saturated { serialisation, ..Saturated::default() };
     let (begin, mut sent, mut offered) = (pair.world.elapsed(), Vec::new(), 0u64);
@@ -155,8 +155,8 @@ pub(crate) fn saturated(seconds: u64, seed: u64) -> Saturated {
         let head = pair.head(Delivery::BestEffort);
         assert_eq!(pair.world.send(pair.client, &head, &number), 1, "the link stays up");
         let until = pair.world.elapsed() + 5 * MS;
-        while let Some((_, happening)) = pair.world.next(until) {
-            let Happening::Message(message) = happening else { continue };
+        while let Some((_, event)) = pair.world.next(until) {
+            let SimEvent::Message(message) = event else { continue };
             if message.delivery == Delivery::BestEffort {
                 let number =
                     message.payload.first_chunk().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
@@ -167,7 +167,7 @@ pub(crate) fn saturated(seconds: u64, seed: u64) -> Saturated {
         }
     }
     found.waits.sort_unstable();
-    let counts = pair.world.network().counts().find(|(taken, _)| *taken == way);
+    let counts = pair.world.network().counts().find(|(taken, _)| *taken == direction);
     found.datagrams = counts.map_or(0, |(_, counts)| counts.offered);
     // Heartbeats and acknowledgements: some twenty a second.
     found.resends = found.datagrams.saturating_sub(offered + sent.len() as u64 + 20 * seconds);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tautline_proto::endpoint::Role;
-use tautline_proto::sim::{Clock, Happening, Impairments, NodeId, Probability, Random, World, config};
+use tautline_proto::sim::{Clock, Impairments, NodeId, Probability, Random, SimEvent, World, config};
 use tautline_proto::{Delivery, WallTime};
 
 use super::ledger::{Ledger, Wish};
@@ -197,26 +197,26 @@ impl Scenario {
     /// Lets time pass and checks everything that happens.
     fn run_for(&mut self, time: Duration) -> Result<(), String> {
         let until = self.world.elapsed() + time;
-        while let Some((node, happening)) = self.world.next(until) {
-            self.check(node, &happening)
+        while let Some((node, event)) = self.world.next(until) {
+            self.check(node, &event)
                 .map_err(|violation| format!("at {:?}, {node:?}: {violation}", self.world.elapsed()))?;
         }
         Ok(())
     }
 
-    fn check(&mut self, node: NodeId, happening: &Happening) -> Result<(), String> {
+    fn check(&mut self, node: NodeId, event: &SimEvent) -> Result<(), String> {
         let now = self.world.clocks(node).steady;
         let part = self.parts.iter_mut().find(|part| part.id == node).expect("one of ours");
-        match happening {
-            Happening::Datagram(arrival) => part.truth.arrive(arrival, now),
-            Happening::Event(event) => {
+        match event {
+            SimEvent::Datagram(arrival) => part.truth.arrive(arrival, now),
+            SimEvent::Event(event) => {
                 if let Some(fates) = part.truth.event(event, now)? {
                     self.figures.fates.add(fates);
                     self.ledger.session_ended(node);
                 }
                 Ok(())
             }
-            Happening::Message(message) => {
+            SimEvent::Message(message) => {
                 let (from, life) = self.ledger.handed_out(node, self.world.life(node), message)?;
                 let number = message.payload.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
                 let made_at = self.made_at[usize::try_from(number).expect("it was entered")];
@@ -224,7 +224,7 @@ impl Scenario {
                 part.heard.push((from, made_at));
                 part.truth.message(message, life)
             }
-            Happening::Outcome { receipt, outcome } => self.ledger.ended(node, *receipt, *outcome),
+            SimEvent::Outcome { receipt, outcome } => self.ledger.ended(node, *receipt, *outcome),
             _ => Ok(()),
         }
     }
@@ -257,7 +257,7 @@ impl Scenario {
 
     /// Quiet, heartbeats apart; then every counter must equal the truth, and both ends each other.
     fn close_accounts(&mut self) -> Result<(), String> {
-        // Reliable messages end on the way.
+        // Reliable messages end on the direction.
         self.run_for(QUIET + Duration::from_secs(1))?;
         while self.world.network().next_timeout().is_some() {
             self.run_for(MS)?;

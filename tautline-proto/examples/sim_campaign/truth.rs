@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tautline_proto::endpoint::{Event, PeerHandle};
-use tautline_proto::sim::{Arrival, Received};
+use tautline_proto::sim::{ReceivedDatagram, ReceivedMessage};
 use tautline_proto::wire::native::parse;
 use tautline_proto::{
     DropReason, Drops, InboundStats, Instant, PeerId, PeerRxCounters, PeerTxCounters, SessionId, Verdict,
@@ -47,7 +47,7 @@ pub(crate) struct Fates {
 
 impl Truth {
     /// A datagram came: whether the node did with it what it had to.
-    pub(crate) fn arrive(&mut self, arrival: &Arrival, now: Instant) -> Result<(), String> {
+    pub(crate) fn arrive(&mut self, arrival: &ReceivedDatagram, now: Instant) -> Result<(), String> {
         self.arrived += 1;
         self.bytes += arrival.datagram.len() as u64;
         self.last = None;
@@ -87,7 +87,7 @@ impl Truth {
     }
 
     /// A message was handed out, which a life of its sender had sent.
-    pub(crate) fn message(&mut self, got: &Received, life: u64) -> Result<(), String> {
+    pub(crate) fn message(&mut self, got: &ReceivedMessage, life: u64) -> Result<(), String> {
         let Some((number, is_late)) = self.last else {
             return Err(format!("out of a dropped datagram: {got:?}"));
         };

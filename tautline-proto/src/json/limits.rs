@@ -1,4 +1,4 @@
-//! What JSON text may ask of its reader, and what can be wrong with it.
+//! The limits for JSON text, and the faults that it can have.
 
 use core::fmt;
 
@@ -6,25 +6,25 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NonFinite {
-    /// The whole text is refused; the default, because a controller must not act on such a number.
+    /// The whole text is refused. The default, because a controller must not act on such a number.
     #[default]
     Refuse,
-    /// Each one is read as `null`.
+    /// Each such number is read as `null`.
     Null,
 }
 
-/// How much JSON text may ask of its reader.
+/// The limits for JSON text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonLimits {
-    /// How many arrays and objects may lie inside each other; 0 admits only scalars. Default 32; values
-    /// over [`MAX_DEPTH`](Self::MAX_DEPTH) count as that.
+    /// How many arrays and objects may be nested. 0 allows only scalars. Default: 32. Values above
+    /// [`MAX_DEPTH`](Self::MAX_DEPTH) count as `MAX_DEPTH`.
     pub max_depth: usize,
     /// What happens to numbers that are not finite.
     pub nonfinite: NonFinite,
 }
 
 impl JsonLimits {
-    /// The largest `max_depth`: what `serde_json` decodes without special settings.
+    /// The largest `max_depth`: the depth that `serde_json` decodes without special settings.
     pub const MAX_DEPTH: usize = 127;
 }
 
@@ -34,32 +34,32 @@ impl Default for JsonLimits {
     }
 }
 
-/// What [`check`](super::check) found in text without faults.
+/// What [`check`](super::check) has found in text without faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Check {
-    /// Whether a number was not finite; only ever true with [`NonFinite::Null`]. Such text is to be
-    /// [normalised](super::normalize) before a strict JSON reader sees it.
+    /// Whether a number was not finite. Only possible with [`NonFinite::Null`]. Such text must be
+    /// [normalised](super::normalize) before a strict JSON reader reads it.
     pub nonfinite: bool,
 }
 
-/// Why text was refused: the first fault in it.
+/// The first fault in a text, for which it was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JsonFault {
-    /// Not JSON.
+    /// The text is not JSON.
     Syntax {
         /// Where the fault is, in bytes from the start.
         offset: usize,
     },
-    /// Not valid UTF-8; found before any other fault.
+    /// The text is not valid UTF-8. This fault is found before any other.
     NotUtf8 {
         /// Where the first invalid sequence begins, in bytes from the start.
         offset: usize,
     },
-    /// Nested deeper than [`JsonLimits::max_depth`].
+    /// The text is nested deeper than [`JsonLimits::max_depth`].
     TooDeep,
-    /// A number that is not finite, with [`NonFinite::Refuse`].
+    /// The text holds a number that is not finite, with [`NonFinite::Refuse`].
     NotFinite,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for JsonFault {
             Self::NotUtf8 { offset } => write!(f, "the text is not UTF-8: invalid at byte {offset}"),
             Self::TooDeep => f.write_str("the JSON text is nested deeper than `max_depth`"),
             Self::NotFinite => {
-                f.write_str("the JSON text holds NaN or an infinity and `nonfinite` is \"refuse\"")
+                f.write_str("the JSON text holds NaN or an infinity, and `nonfinite` is \"refuse\"")
             }
         }
     }

@@ -1,14 +1,16 @@
-//! JSON text as the wires need it: checked, rewritten into one canonical form, and written.
+//! Checks JSON text, rewrites it in a canonical form, and writes it.
 //!
-//! The classic wire reads and writes its envelopes with this; the `tautline` crate checks JSON payloads
-//! and writes values with it. It never builds a tree of values, never recurses and allocates nothing but
-//! the output, so that text from strangers costs time in proportion to its length and nothing else.
+//! The classic wire reads and writes its envelopes with this module. The `tautline` crate checks JSON payloads and writes values
+//! with it. The module uses nothing else of the crate.
 //!
-//! What is JSON here is RFC 8259 in valid UTF-8, with two clarifications:
-//! - The literals `NaN`, `Infinity` and `-Infinity`, which Python writes, and numbers that no 64-bit
-//!   float can hold (`1e999`) are not JSON errors but fall under [`NonFinite`].
-//! - An escaped surrogate without its other half (`"\ud800"`) is a syntax error: Python lets it pass, but
-//!   it is not a character and no Rust string can hold it.
+//! It never builds a tree of values, never recurses, and allocates only the output. So text from an attacker costs time in
+//! proportion to its length, and no memory.
+//!
+//! JSON is RFC 8259 in valid UTF-8, with two clarifications:
+//! - The literals `NaN`, `Infinity` and `-Infinity`, which Python writes, and numbers that no 64-bit float can hold (`1e999`)
+//!   are not syntax errors. [`NonFinite`] decides what happens to them.
+//! - An escaped surrogate without its other half (`"\ud800"`) is a syntax error. Python accepts it, but it is not a character,
+//!   and no Rust string can hold it.
 //!
 //! ```
 //! use tautline_proto::json::{JsonLimits, normalize};
@@ -32,9 +34,10 @@ pub(crate) use scan::{Cursor, RawValue};
 pub(crate) use string::decode_string;
 pub use write::{write_f64, write_string};
 
-/// Checks that `text` is exactly one JSON value, with whitespace around it at most.
+/// Checks that `text` is exactly one JSON value, with optional whitespace around it.
 ///
 /// # Errors
+///
 /// The first fault in the text.
 pub fn check(text: &[u8], limits: &JsonLimits) -> Result<Check, JsonFault> {
     let mut cursor = Cursor::new(text)?;
@@ -45,12 +48,13 @@ pub fn check(text: &[u8], limits: &JsonLimits) -> Result<Check, JsonFault> {
 
 /// Appends the canonical form of `text` to `out`.
 ///
-/// That is the form of Python's `json.dumps`: `", "` and `": "` as separators, everything but the
-/// characters from space to `~` escaped, floats as their `repr`. Keys keep their order, repeated keys
-/// stay, and integers keep their digits, however many. At most six times as long as the text.
+/// The canonical form is that of Python's `json.dumps`: the separators are `", "` and `": "`, all characters are escaped except
+/// for those from space to `~`, and floats are written as their `repr`. Keys keep their order, repeated keys stay, and integers
+/// keep all their digits. The result is at most six times as long as the text.
 ///
 /// # Errors
-/// The first fault in the text; `out` then ends in an unfinished value.
+///
+/// The first fault in the text. `out` then ends with an unfinished value.
 pub fn normalize(text: &[u8], limits: &JsonLimits, out: &mut Vec<u8>) -> Result<(), JsonFault> {
     let mut cursor = Cursor::new(text)?;
     cursor.value_into(limits, &mut write::Canonical { out })?;

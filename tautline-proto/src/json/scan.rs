@@ -1,4 +1,4 @@
-//! The scanner: walks over JSON text once, without recursion, and reports what it passes.
+//! The scanner. It walks over JSON text once, without recursion, and reports what it passes.
 
 use super::limits::{Check, JsonFault, JsonLimits, NonFinite};
 use super::string::RawString;
@@ -15,7 +15,7 @@ pub(super) trait Sink {
     fn float(&mut self, value: f64);
 }
 
-/// Takes no notice of anything.
+/// Ignores everything.
 struct Discard;
 
 impl Sink for Discard {
@@ -32,14 +32,14 @@ pub(crate) struct RawValue<'a> {
     pub(crate) check: Check,
 }
 
-/// A place in JSON text that moves forward only.
+/// A position in JSON text. It only moves forward.
 pub(crate) struct Cursor<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// At the start of `text`.
+    /// Creates a cursor at the start of `text`.
     pub(crate) fn new(text: &'a [u8]) -> Result<Self, JsonFault> {
         match core::str::from_utf8(text) {
             Ok(text) => Ok(Self { text, at: 0 }),
@@ -47,13 +47,13 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes whitespace; an error unless the text ends there.
+    /// Passes whitespace. Returns an error unless the text ends after it.
     pub(crate) fn end(&mut self) -> Result<(), JsonFault> {
         self.whitespace();
         if self.at == self.text.len() { Ok(()) } else { Err(self.fault()) }
     }
 
-    /// Passes an object, calling `member` after each key and colon; `member` passes the value.
+    /// Passes an object. Calls `member` after each key and colon, which must pass the value.
     pub(crate) fn object(
         &mut self,
         mut member: impl FnMut(&mut Self, RawString<'a>) -> Result<(), JsonFault>,
@@ -125,7 +125,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// After a value: closes the containers that end here; true if another value follows.
+    /// Closes the containers that end after a value. Returns whether another value follows.
     fn next_value<S: Sink>(&mut self, open: &mut OpenContainers, sink: &mut S) -> Result<bool, JsonFault> {
         while let Some(container) = open.innermost() {
             self.whitespace();
@@ -176,7 +176,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes a number, finite or not; true if it was not and the policy reads it as `null`.
+    /// Passes a number. Returns true if the number is not finite and `policy` lets it be read as `null`.
     fn number<S: Sink>(&mut self, policy: NonFinite, sink: &mut S) -> Result<bool, JsonFault> {
         let finite = match self.peek() {
             Some(b'N') => self.word("NaN").map(|()| false)?,
@@ -195,11 +195,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes a number written in digits; reports it and returns true unless it is too large to be finite.
+    /// Passes a number that is written in digits. Reports it and returns true, unless it is too large to be finite.
     fn digits_point_exponent<S: Sink>(&mut self, sink: &mut S) -> Result<bool, JsonFault> {
         let start = self.at;
         self.take(b'-');
-        // No digits may follow a leading zero.
+        // No digit may follow a leading zero.
         if !self.take(b'0') {
             self.digits()?;
         }
@@ -223,7 +223,7 @@ impl<'a> Cursor<'a> {
         Ok(value.is_finite())
     }
 
-    /// Passes digits, at least one.
+    /// Passes one or more digits.
     fn digits(&mut self) -> Result<(), JsonFault> {
         let count = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
         self.at += count;
@@ -237,7 +237,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Passes `word`, which must stand here.
+    /// Passes `word`. Returns an error if another text is here.
     fn word(&mut self, word: &str) -> Result<(), JsonFault> {
         if !self.rest().starts_with(word.as_bytes()) {
             return Err(self.fault());
@@ -256,7 +256,7 @@ impl<'a> Cursor<'a> {
         if self.take(byte) { Ok(()) } else { Err(self.fault()) }
     }
 
-    /// Passes `byte` if it stands here.
+    /// Passes `byte` if it is next. Returns whether it was.
     fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
@@ -282,7 +282,7 @@ enum Container {
     Object,
 }
 
-/// Which containers are open: a bit each, the innermost lowest, so that depth costs no memory.
+/// The open containers. Each has one bit, the innermost the lowest, so that depth needs no memory.
 struct OpenContainers {
     objects: u128,
     depth: usize,

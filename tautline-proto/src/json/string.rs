@@ -1,27 +1,28 @@
-//! JSON strings: finding their end, and what their escapes mean.
+//! JSON strings: finds where they end, and decodes their escapes.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
 
-/// The inside of a string, between its quotes; its escapes are valid.
+/// The text between the quotes of a string. All its escapes are valid.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawString<'a> {
     inner: &'a str,
     escaped: bool,
 }
 
-/// A part of a string.
+/// A piece of a string.
 pub(super) enum Piece<'a> {
-    /// Characters that stand for themselves.
+    /// Characters without escapes.
     Plain(&'a str),
-    /// The meaning of an escape.
+    /// The character that an escape means.
     Escape(char),
 }
 
 impl<'a> RawString<'a> {
-    /// Splits `text`, which follows an opening quote, at the closing one.
+    /// Splits `text`, which follows an opening quote, at the closing quote.
     ///
     /// # Errors
+    ///
     /// The offset of the first fault in `text`.
     pub(super) fn split(text: &'a str) -> Result<Self, usize> {
         let bytes = text.as_bytes();
@@ -40,12 +41,12 @@ impl<'a> RawString<'a> {
         }
     }
 
-    /// The bytes between the quotes.
+    /// Returns the number of bytes between the quotes.
     pub(super) fn len(&self) -> usize {
         self.inner.len()
     }
 
-    /// Calls `each` for every part, in order.
+    /// Calls `each` for every piece, in order.
     pub(super) fn pieces(&self, mut each: impl FnMut(Piece<'a>)) {
         if !self.escaped {
             return each(Piece::Plain(self.inner));
@@ -54,7 +55,7 @@ impl<'a> RawString<'a> {
         while let Some((plain, escape)) = rest.split_once('\\') {
             each(Piece::Plain(plain));
             let Some((meaning, length)) = read_escape(escape.as_bytes()) else {
-                return debug_assert!(false, "escapes are checked when the string is split off");
+                return debug_assert!(false, "`split` has checked the escapes");
             };
             each(Piece::Escape(meaning));
             rest = &escape[length..];
@@ -62,7 +63,7 @@ impl<'a> RawString<'a> {
         each(Piece::Plain(rest));
     }
 
-    /// The characters that the string stands for; borrowed if it has no escapes.
+    /// Returns the decoded string. It is borrowed if the string has no escapes.
     pub(crate) fn decode(&self) -> Cow<'a, str> {
         if !self.escaped {
             return Cow::Borrowed(self.inner);
@@ -76,13 +77,13 @@ impl<'a> RawString<'a> {
     }
 }
 
-/// The characters that a JSON string stands for, or `None` when `json` is another kind of value.
+/// Decodes a JSON string. Returns `None` if `json` is another kind of value.
 pub(crate) fn decode_string(json: &str) -> Option<Cow<'_, str>> {
     let inner = json.strip_prefix('"')?;
     Some(RawString::split(inner).ok()?.decode())
 }
 
-/// Reads what follows a backslash: the character meant and the bytes that it took.
+/// Reads what follows a backslash. Returns the character and how many bytes it took.
 fn read_escape(bytes: &[u8]) -> Option<(char, usize)> {
     let meaning = match bytes.first()? {
         b'"' => '"',
@@ -99,8 +100,8 @@ fn read_escape(bytes: &[u8]) -> Option<(char, usize)> {
     Some((meaning, 1))
 }
 
-/// Reads the digits of a `\u` escape and, after the first half of a surrogate pair, the second half; the
-/// length counts the `u`.
+/// Reads the digits of a `\u` escape. After the first half of a surrogate pair it reads the second half too. The length includes
+/// the `u`.
 fn read_unicode_escape(digits: &[u8]) -> Option<(char, usize)> {
     let first = hex(digits.get(..4)?)?;
     if !(0xd800..0xdc00).contains(&first) {
@@ -112,17 +113,17 @@ fn read_unicode_escape(digits: &[u8]) -> Option<(char, usize)> {
     Some((char::from_u32(code)?, 11))
 }
 
-/// The value of hexadecimal digits.
+/// Returns the value of hexadecimal digits.
 fn hex(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
 }
 
-/// How many bytes at the start need no attention when read: neither quote, backslash nor control character.
+/// Returns how many bytes at the start are no quote, backslash or control character.
 fn plain_length(bytes: &[u8]) -> usize {
     run_length(bytes, |word| below_space(word) | equal(word, b'"') | equal(word, b'\\'))
 }
 
-/// How many bytes at the start are written as they stand: those of [`plain_length`] from space to `~`.
+/// Returns how many bytes at the start are written without an escape: those of [`plain_length`] from space to `~`.
 pub(super) fn ascii_length(bytes: &[u8]) -> usize {
     run_length(bytes, |word| {
         below_space(word) | equal(word, b'"') | equal(word, b'\\') | equal(word, 0x7f) | (word & TOPS)
@@ -134,10 +135,10 @@ const ONES: u64 = u64::MAX / 255;
 /// The highest bit of each byte of a word.
 const TOPS: u64 = ONES << 7;
 
-/// How many bytes come before the first one that `marks` marks: eight at a time, since most bytes of a long
-/// text are in strings.
+/// Returns how many bytes precede the first byte that `marks` marks. It looks at eight bytes at a time, because most bytes of a
+/// long text are in strings.
 ///
-/// `marks` sets the top bit of marked bytes. Above the lowest marked byte it may mark others wrongly.
+/// `marks` sets the top bit of each marked byte. Above the lowest marked byte, it may mark other bytes by mistake.
 fn run_length(bytes: &[u8], marks: impl Fn(u64) -> u64) -> usize {
     const WORD: usize = size_of::<u64>();
     let mut length = 0;
@@ -160,7 +161,7 @@ fn below_space(word: u64) -> u64 {
     word.wrapping_sub(ONES * u64::from(b' ')) & !word & TOPS
 }
 
-/// Marks the bytes that equal `byte`: what is left of them is zero, the only value from which one is borrowed.
+/// Marks the bytes that equal `byte`. Their difference from `byte` is zero, the only value from which the subtraction borrows.
 fn equal(word: u64, byte: u8) -> u64 {
     let difference = word ^ (ONES * u64::from(byte));
     difference.wrapping_sub(ONES) & !difference & TOPS
@@ -173,20 +174,20 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn escapes_read_as_the_characters_meant() {
+    fn escapes_are_decoded() {
         let json = r#""\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00é""#;
         let text = decode_string(json).expect("a string");
         assert_eq!(text, "\"\\/\u{8}\u{c}\n\r\té😀é");
     }
 
     #[test]
-    fn text_without_escapes_is_borrowed() {
+    fn string_without_escapes_is_borrowed() {
         assert!(matches!(decode_string("\"plain é\""), Some(Cow::Borrowed("plain é"))));
         assert_eq!(decode_string("17"), None);
     }
 
     #[test]
-    fn the_fault_of_a_broken_string_is_located() {
+    fn fault_in_a_string_is_located() {
         let broken = [
             (r#"abc"#, 3),
             ("ab\u{1}\"", 2),
@@ -205,12 +206,12 @@ mod tests {
         }
     }
 
-    /// The slow twin of `plain_length`.
+    /// The slow and obvious version of `plain_length`, for one byte.
     fn is_plain(byte: u8) -> bool {
         byte >= b' ' && byte != b'"' && byte != b'\\'
     }
 
-    /// The slow twin of `ascii_length`.
+    /// The slow and obvious version of `ascii_length`, for one byte.
     fn is_plain_ascii(byte: u8) -> bool {
         is_plain(byte) && byte <= b'~'
     }
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_bytes_at_a_time_find_every_byte_in_every_place() {
+    fn fast_search_finds_every_byte_in_every_place() {
         for byte in 0..=u8::MAX {
             for place in 0..17 {
                 let mut bytes = [b'a'; 17];
@@ -232,9 +233,9 @@ mod tests {
     }
 
     proptest! {
-        /// Only bytes around the special ones: that is where borrows between bytes could deceive.
+        /// Uses bytes next to the special bytes, where borrows between bytes could cause errors.
         #[test]
-        fn eight_bytes_at_a_time_find_what_one_at_a_time_finds(
+        fn fast_search_agrees_with_the_slow_search(
             bytes in prop::collection::vec(
                 prop::sample::select(&b"\x00\x1f !\"#[\\]a~\x7f\x80\x9f\xa0\xa2\xdc\xff"[..]), 0..40),
             plain in 0..20_usize,

@@ -24,7 +24,7 @@ fn check_text(text: &str) -> Result<Check, JsonFault> {
 }
 
 #[test]
-fn the_canonical_form_is_pythons() {
+fn canonical_form_is_that_of_python() {
     let table = [
         (" null ", "null"),
         ("[true,false]", "[true, false]"),
@@ -123,12 +123,12 @@ fn nesting_is_limited_without_recursion() {
         let found = check(text.as_bytes(), &limits(max_depth));
         assert_eq!(found.err(), (!fits).then_some(JsonFault::TooDeep), "{depth} {max_depth}");
     }
-    // Side by side is not deep, and what is closed no longer counts.
+    // Containers beside each other add no depth, and closed containers do not count.
     assert!(check_text(&["[", &vec!["[[]]"; 1_000].join(","), "]"].concat()).is_ok());
 }
 
 #[test]
-fn the_deepest_that_any_setting_admits_is_decoded_by_serde_json() {
+fn serde_json_decodes_the_deepest_text_that_any_setting_allows() {
     let depth = JsonLimits::MAX_DEPTH;
     let text = ["[".repeat(depth), "]".repeat(depth)].concat();
     assert!(serde_json::from_str::<Value>(&text).is_ok());
@@ -147,7 +147,7 @@ fn arrays_and_objects_are_told_apart_at_every_depth() {
 }
 
 #[test]
-fn numbers_that_are_not_finite_follow_the_policy() {
+fn numbers_that_are_not_finite_follow_the_setting() {
     for number in ["NaN", "Infinity", "-Infinity", "1e999", "-1E400", "1.8e308"] {
         let text = ["[1.5, ", number, r#", "NaN"]"#].concat();
         assert_eq!(check_text(&text), Err(JsonFault::NotFinite), "{number}");
@@ -158,18 +158,18 @@ fn numbers_that_are_not_finite_follow_the_policy() {
     for finite in ["1.7e308", "1e-999", "[\"Infinity\"]"] {
         assert_eq!(check(finite.as_bytes(), &NULL), Ok(Check { nonfinite: false }), "{finite}");
     }
-    // An integer has no largest value, neither in Python nor here.
+    // Integers have no largest value, as in Python.
     assert_eq!(check_text(&"9".repeat(400)), Ok(Check::default()));
 }
 
 #[test]
-fn faults_are_sentences() {
+fn fault_is_displayed_as_a_sentence() {
     use alloc::string::ToString;
     let fault = check_text("[1,]").expect_err("a comma too many");
     assert_eq!(fault.to_string(), "the text is not JSON: syntax error at byte 3");
 }
 
-/// Any JSON value, of few kinds but in all their shapes.
+/// Any JSON value.
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -188,7 +188,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Bytes that are JSON, or were before a few of them were replaced, removed or repeated.
+/// JSON text in which a few bytes may be replaced, removed or inserted.
 fn nearly_json() -> impl Strategy<Value = Vec<u8>> {
     let telling = &b"{}[]:,\"\\ \t\n0123456789+-.eEutfnlrasdNIxy/\x00\x1f\x7f\xc3\xa9\xff"[..];
     let edit = (any::<prop::sample::Index>(), 0..3, prop::sample::select(telling));
@@ -213,9 +213,9 @@ fn agrees_with_serde_json(text: &[u8]) -> Result<(), TestCaseError> {
     let ours = check(text, &limits);
     let theirs = serde_json::from_slice::<Value>(text);
     match ours {
-        // Integers of any size are JSON; that serde_json makes floats of them is its own limit.
+        // Integers of any size are JSON. serde_json refuses very long ones, because it makes floats of them.
         Ok(_) if text.iter().filter(|byte| byte.is_ascii_digit()).count() > 300 => {}
-        // Ours names these two faults where serde_json sees syntax errors.
+        // serde_json reports these two faults as other errors.
         Err(JsonFault::NotFinite | JsonFault::TooDeep) => prop_assert!(theirs.is_err()),
         _ => prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{:?} {:?}", ours, theirs),
     }
@@ -226,12 +226,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn damaged_json_is_judged_as_serde_json_judges_it(text in nearly_json()) {
+    fn agrees_with_serde_json_on_damaged_json(text in nearly_json()) {
         agrees_with_serde_json(&text)?;
     }
 
     #[test]
-    fn the_tokens_of_json_in_any_order_are_judged_as_serde_json_judges_them(
+    fn agrees_with_serde_json_on_tokens_in_any_order(
         tokens in prop::collection::vec(prop::sample::select(&[
             "{", "}", "[", "]", ":", ",", "\"a\"", "\"", "\\", "1", "-", "0", ".", "e", "+", "null", "true",
             " ", "\\u00e9", "\\ud83d", "\\ude00", "é",
@@ -241,7 +241,7 @@ proptest! {
     }
 
     #[test]
-    fn the_canonical_form_keeps_the_value_and_is_final(value in value(), pretty: bool) {
+    fn canonical_form_keeps_the_value_and_is_stable(value in value(), pretty: bool) {
         let written = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) };
         let text = written.expect("a value");
         let mut once = Vec::new();
@@ -256,7 +256,7 @@ proptest! {
     }
 
     #[test]
-    fn floats_read_back_bit_for_bit(value in any::<f64>().prop_filter("finite", |value| value.is_finite())) {
+    fn floats_read_back_bit_by_bit(value in any::<f64>().prop_filter("finite", |value| value.is_finite())) {
         let mut out = Vec::new();
         write_f64(&mut out, value);
         let text = String::from_utf8(out).expect("ASCII");

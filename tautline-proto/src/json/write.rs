@@ -1,4 +1,4 @@
-//! Writing JSON in the canonical form, that of Python's `json.dumps`.
+//! Writes JSON in the canonical form, which is that of Python's `json.dumps`.
 
 use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
@@ -13,11 +13,11 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Appends a number as Python's `repr` writes it: the fewest digits that read back as the same value, in
-/// exponent form below 1e-4 and from 1e16 up.
+/// Appends a number as Python's `repr` writes it: with the fewest digits that read back as the same value, and in exponent form
+/// below 1e-4 and from 1e16 on.
 ///
-/// The value must be finite: JSON has no other numbers. In a release build any other value is written as
-/// `null`, which every reader takes.
+/// The value must be finite, because JSON has no other numbers. A release build writes `null` for any other value, which every
+/// reader accepts.
 pub fn write_f64(out: &mut Vec<u8>, value: f64) {
     debug_assert!(value.is_finite(), "JSON has no {value}");
     if !value.is_finite() {
@@ -49,7 +49,7 @@ impl fmt::Write for Scientific {
 }
 
 impl Scientific {
-    /// Sign, digits with their point, and exponent.
+    /// Returns the sign, the digits with their point, and the exponent.
     fn parts(&self) -> (&str, &[u8], i32) {
         let text = core::str::from_utf8(&self.text[..self.length]).expect("{:e} writes ASCII");
         let (digits, exponent) = text.split_once('e').expect("{:e} writes an exponent");
@@ -60,23 +60,23 @@ impl Scientific {
         }
     }
 
-    /// How many digits follow the point.
+    /// Returns how many digits follow the point.
     fn fraction_digits(&self) -> usize {
         self.parts().1.len().saturating_sub(2)
     }
 
-    /// Whether the value may lie exactly between two of the shortest decimals, as 2^50 + 0.25 does between
-    /// …624.2 and …624.3: always true then, and hardly ever otherwise.
+    /// Returns whether the value may lie exactly between two of the shortest decimals, as 2^50 + 0.25 does between …624.2 and
+    /// …624.3. Always true if it does, and rarely true if it does not.
     ///
-    /// With a last digit worth 10^k such a value is an odd number of times 10^k / 2, hence of 2^(k - 1).
+    /// If the last digit is worth 10^k, such a value is an odd multiple of 10^k / 2, and so of 2^(k - 1).
     fn may_be_tie(&self, value: f64) -> bool {
         let (_, digits, exponent) = self.parts();
         let places = i32::try_from(digits.len().saturating_sub(2)).unwrap_or(0);
         lowest_bit(value) == exponent - places - 1
     }
 
-    /// Of two shortest decimals that are equally near, the one with an even last digit, which Python takes;
-    /// Rust takes the larger. Where there is no such pair, the only one.
+    /// Returns the decimal with an even last digit, if two shortest decimals are equally near. Python takes that one, Rust the
+    /// larger one. Returns the only shortest decimal otherwise.
     fn with_even_last_digit(self, value: f64) -> Self {
         let mut even = Self::default();
         write!(even, "{value:.*e}", self.fraction_digits()).expect("as many digits as before");
@@ -87,7 +87,7 @@ impl Scientific {
     fn write_as_python(&self, out: &mut Vec<u8>) {
         let (sign, digits, exponent) = self.parts();
         out.extend_from_slice(sign.as_bytes());
-        // The first digit is always there; a point and more digits follow if there are any.
+        // The first digit is always there. A point follows if there are more digits.
         let (first, rest) = (digits[0], digits.get(2..).unwrap_or_default());
         match exponent {
             -4..0 => {
@@ -112,10 +112,10 @@ impl Scientific {
     }
 }
 
-/// The exponent of the lowest bit that is set: the value is an odd number of times two to that power.
+/// Returns the exponent of the lowest bit that is set: the value is an odd multiple of two to that power.
 fn lowest_bit(value: f64) -> i32 {
     const FRACTION_BITS: u32 = f64::MANTISSA_DIGITS - 1;
-    /// The exponent of the lowest bit of a subnormal's fraction, and of the smallest normal numbers'.
+    /// The exponent of the lowest fraction bit of subnormal numbers and of the smallest normal numbers.
     const SMALLEST: i32 = -1074;
     let bits = value.to_bits();
     let fraction = bits & ((1 << FRACTION_BITS) - 1);
@@ -141,16 +141,16 @@ fn write_exponent(out: &mut Vec<u8>, exponent: i32) {
     }
 }
 
-/// The last decimal digit of `number`.
+/// Returns the last decimal digit of `number`.
 #[allow(clippy::cast_possible_truncation)] // below ten
 fn decimal_digit(number: u32) -> u8 {
     b'0' + (number % 10) as u8
 }
 
-/// Writes characters as they stand inside the quotes.
+/// Writes the characters between the quotes of a string.
 fn write_escaped(out: &mut Vec<u8>, mut text: &str) {
     loop {
-        // What is copied is ASCII, and so the text is cut between characters.
+        // The copied bytes are ASCII, so the text is cut between characters.
         let (plain, rest) = text.split_at(ascii_length(text.as_bytes()));
         out.extend_from_slice(plain.as_bytes());
         let mut rest = rest.chars();
@@ -162,7 +162,7 @@ fn write_escaped(out: &mut Vec<u8>, mut text: &str) {
     }
 }
 
-/// Writes one character that may not stand for itself.
+/// Writes one character as an escape.
 fn write_escape(out: &mut Vec<u8>, special: char) {
     let short = match special {
         '"' => b'"',
@@ -190,7 +190,7 @@ fn write_unicode_escape(out: &mut Vec<u8>, unit: u16) {
     }
 }
 
-/// Receives a scanned text and writes its canonical form.
+/// Writes the canonical form of a text that is being scanned.
 pub(super) struct Canonical<'a> {
     pub(super) out: &'a mut Vec<u8>,
 }
@@ -229,7 +229,7 @@ mod tests {
         String::from_utf8(out).expect("ASCII")
     }
 
-    /// The right-hand side is what Python 3 prints.
+    /// The texts are what Python 3 prints.
     #[test]
     fn floats_are_written_as_python_writes_them() {
         const TWO_50: f64 = 1_125_899_906_842_624.0;
@@ -260,12 +260,12 @@ mod tests {
             (f64::MAX, "1.7976931348623157e+308"),
             (f64::MIN_POSITIVE, "2.2250738585072014e-308"),
             (5e-324, "5e-324"),
-            // Exactly between two shortest decimals: the even one.
+            // Exactly between two shortest decimals: the even one counts.
             (TWO_50 + 0.25, "1125899906842624.2"),
             (TWO_50 + 0.75, "1125899906842624.8"),
             (-TWO_50 - 0.25, "-1125899906842624.2"),
             (10.0 / 16_777_216.0, "5.960464477539062e-07"),
-            // Between two decimals as well, but only the odd one reads back.
+            // Between two decimals too, but only the odd one reads back.
             (1.0 / 16_777_216.0, "5.960464477539063e-08"),
         ];
         for (value, text) in table {

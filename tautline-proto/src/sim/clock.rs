@@ -1,9 +1,9 @@
-//! Clocks of their own for the nodes of a simulation: each starts elsewhere and runs at its own speed.
+//! The clocks of a simulated node. Each node's clocks can start at any time and run at their own speed.
 
 use crate::time::{Instant, Now, WallTime};
 
-/// The largest drift either way: half the speed, or half as fast again.
-pub const MOST_DRIFT_PPM: i32 = 500_000;
+/// The largest drift, faster or slower: half of the true speed.
+pub const MAX_DRIFT_PPM: i32 = 500_000;
 
 /// A node's clocks, as functions of the simulation's true time.
 ///
@@ -20,15 +20,15 @@ pub const MOST_DRIFT_PPM: i32 = 500_000;
 pub struct Clock {
     /// What the steady clock shows when the simulation begins.
     pub steady: Instant,
-    /// What the wall clock shows then.
+    /// What the wall clock shows when the simulation begins.
     pub wall: WallTime,
-    /// How much faster than true time both run, in millionths; negative when slower. At most
-    /// [`MOST_DRIFT_PPM`] either way.
+    /// How much faster than true time both clocks run, in millionths. Negative if they run slower. At most [`MAX_DRIFT_PPM`]
+    /// faster or slower.
     pub drift_ppm: i32,
 }
 
 impl Default for Clock {
-    /// An exact clock; the simulation begins on 2023-11-14 22:13:20 UTC.
+    /// An exact clock. The simulation begins on 2023-11-14 22:13:20 UTC.
     fn default() -> Self {
         Self {
             steady: Instant::from_nanos(1_000_000),
@@ -41,7 +41,7 @@ impl Default for Clock {
 const MILLION: i128 = 1_000_000;
 
 impl Clock {
-    /// What the clocks show at this true time.
+    /// Returns what the clocks show at this true time.
     #[must_use]
     pub fn read(&self, at: Instant) -> Now {
         let passed = i128::from(at.as_nanos()) * self.speed() / MILLION;
@@ -52,7 +52,7 @@ impl Clock {
         }
     }
 
-    /// The first true time at which the steady clock shows this or more.
+    /// Returns the first true time at which the steady clock shows at least `steady`.
     #[must_use]
     pub fn when(&self, steady: Instant) -> Instant {
         let passed = i128::from(steady.as_nanos().saturating_sub(self.steady.as_nanos()));
@@ -60,9 +60,9 @@ impl Clock {
         Instant::from_nanos(u64::try_from(at).unwrap_or(u64::MAX))
     }
 
-    /// Millionths of true time.
+    /// Returns the speed, in millionths of true time.
     fn speed(&self) -> i128 {
-        MILLION + i128::from(self.drift_ppm.clamp(-MOST_DRIFT_PPM, MOST_DRIFT_PPM))
+        MILLION + i128::from(self.drift_ppm.clamp(-MAX_DRIFT_PPM, MAX_DRIFT_PPM))
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
     use crate::sim::Random;
 
     #[test]
-    fn a_deadline_is_met_at_the_first_time_that_shows_it() {
+    fn deadline_is_at_the_first_time_that_shows_it() {
         let mut random = Random::new(1);
         for _ in 0..10_000 {
             let drift_ppm = i32::try_from(random.below(2000)).expect("small") - 1000;
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_past_is_due_at_once() {
+    fn past_deadline_is_due_at_once() {
         assert_eq!(Clock::default().when(Instant::from_nanos(0)), Instant::from_nanos(0));
     }
 }

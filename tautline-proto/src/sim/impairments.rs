@@ -1,4 +1,4 @@
-//! What a path does to datagrams.
+//! What a simulated path does to datagrams.
 
 use core::fmt;
 use core::time::Duration;
@@ -6,10 +6,10 @@ use core::time::Duration;
 use super::quantities::{BitRate, Probability};
 use super::random::Random;
 
-/// What a path does to the datagrams that take it; by default nothing.
+/// What a path does to datagrams. By default it does nothing.
 ///
-/// A datagram meets the stages in this order: partition, loss, duplication, the queue before the limited rate,
-/// delay and jitter, corruption, reordering. A copy goes its own way from there on.
+/// A datagram passes the stages in this order: partition, loss, duplication, the queue before the limited rate, delay and
+/// jitter, corruption, reordering. A copy passes the stages after duplication separately.
 ///
 /// ```
 /// use core::time::Duration;
@@ -26,36 +26,36 @@ use super::random::Random;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Impairments {
-    /// The share of datagrams lost.
+    /// The share of datagrams that are lost.
     pub loss: Probability,
-    /// How many are lost in a row on average, at least 1; `None` loses each by itself. The model is Gilbert's: a good
-    /// state that loses nothing and a bad one that loses everything.
+    /// How many datagrams are lost in a row on average, at least 1. `None`: each loss is independent. The model is Gilbert's,
+    /// with a good state that loses nothing and a bad state that loses everything.
     pub burst: Option<f64>,
-    /// The share of datagrams that come twice.
+    /// The share of datagrams that arrive twice.
     pub duplicate: Probability,
-    /// The share of datagrams held back until the next one has overtaken them, or for [`HELD_AT_MOST`]. One at a
-    /// time: at most every second one can be overtaken.
+    /// The share of datagrams that are held back until the next one has overtaken them, or for [`MAX_HOLD`]. The path holds one
+    /// datagram at a time, so at most every second datagram is overtaken.
     pub reorder: Probability,
-    /// The share of datagrams of which one to three bits are flipped.
+    /// The share of datagrams in which one to three bits are flipped.
     pub corrupt: Probability,
-    /// The time that every datagram takes.
+    /// The delay of every datagram.
     pub delay: Duration,
-    /// Up to so much more for each, evenly distributed; datagrams closer together than this may overtake one
-    /// another.
+    /// The largest additional delay. Each datagram gets a random part of it, evenly distributed. Datagrams that are sent within
+    /// this time may overtake one another.
     pub jitter: Duration,
-    /// Bits in a second; `None` is without limit.
+    /// The rate limit in bits per second. `None`: no limit.
     pub rate: Option<BitRate>,
-    /// Bytes that may wait for the limited rate; what finds no room is dropped. A datagram that finds nothing
-    /// waiting always has room.
+    /// How many bytes may wait for the limited rate. A datagram that finds no room is dropped. A datagram that finds an empty
+    /// queue always has room.
     pub queue: usize,
-    /// Whether nothing gets through.
+    /// Whether all datagrams are lost.
     pub partition: bool,
 }
 
-/// The longest time that reordering holds a datagram back, when none comes to overtake it.
-pub const HELD_AT_MOST: Duration = Duration::from_millis(50);
+/// The longest time for which reordering holds a datagram back, if no other one overtakes it.
+pub const MAX_HOLD: Duration = Duration::from_millis(50);
 
-/// [`Impairments::queue`] unless it is set: as much as a small router keeps.
+/// The default of [`Impairments::queue`], in bytes: about what a small router buffers.
 pub const DEFAULT_QUEUE: usize = 65_536;
 
 impl Default for Impairments {
@@ -75,13 +75,13 @@ impl Default for Impairments {
     }
 }
 
-/// Why impairments contradict themselves.
+/// Why impairments contradict one another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum BadImpairments {
-    /// A burst below 1, or not a number.
+    /// `burst` is below 1 or not a number.
     Burst,
-    /// So many cannot be lost in bursts as short as that: they would have to follow one another without a gap.
+    /// `loss` is too large for bursts this short: the bursts would have to follow one another without a gap.
     BurstTooShort {
         /// The loss asked for.
         loss: Probability,
@@ -94,13 +94,13 @@ impl fmt::Display for BadImpairments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Burst => {
-                f.write_str("`burst` is how many are lost in a row: expected a number of 1 or more")
+                f.write_str("`burst` is the average number of losses in a row and must be 1 or more")
             }
             Self::BurstTooShort { loss, shortest } if shortest.is_finite() => {
-                write!(f, "a `loss` of {loss} needs a `burst` of {shortest:.2} or more, or none")
+                write!(f, "with a `loss` of {loss}, `burst` must be {shortest:.2} or more, or left out")
             }
             Self::BurstTooShort { loss, .. } => {
-                write!(f, "a `loss` of {loss} has no end: leave `burst` out")
+                write!(f, "with a `loss` of {loss}, every datagram is lost: leave `burst` out")
             }
         }
     }
@@ -109,11 +109,11 @@ impl fmt::Display for BadImpairments {
 impl core::error::Error for BadImpairments {}
 
 impl Impairments {
-    /// Whether the values agree with one another. A [`Path`](super::Path) takes those that do not as far as it can.
+    /// Checks that the values agree with one another. A [`Path`](super::Path) follows contradicting values as far as possible.
     ///
     /// # Errors
     ///
-    /// A burst that no sequence of losses can have.
+    /// No sequence of losses can have this burst.
     pub fn check(&self) -> Result<(), BadImpairments> {
         let Some(burst) = self.burst else { return Ok(()) };
         if !(burst.is_finite() && burst >= 1.0) {
@@ -127,25 +127,25 @@ impl Impairments {
     }
 }
 
-/// How many are lost for each that is not; infinite when all are.
+/// Returns how many datagrams are lost for each that is not. Infinite if all are lost.
 fn odds(loss: Probability) -> f64 {
     loss.value() / (1.0 - loss.value())
 }
 
-/// The state of the loss model: whether the path is in its bad state, once it has been asked.
+/// The state of the loss model: whether the path is in its bad state. `None` before the first datagram.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Loss {
     is_bad: Option<bool>,
 }
 
 impl Loss {
-    /// Whether the next datagram is lost.
+    /// Returns whether the next datagram is lost.
     pub(super) fn strikes(&mut self, impairments: &Impairments, random: &mut Random) -> bool {
         let loss = impairments.loss;
         let Some(burst) = impairments.burst.filter(|_| loss < Probability::ALWAYS) else {
             return loss.happens(random);
         };
-        // The bad state lasts `burst` datagrams on average; the good one so long that the shares are right.
+        // The bad state lasts for `burst` datagrams on average. The good state lasts long enough for the share to be `loss`.
         let chance = match self.is_bad {
             None => loss,
             Some(true) => Probability::clamped(1.0 - 1.0 / burst),
@@ -157,7 +157,7 @@ impl Loss {
     }
 }
 
-/// Flips one to three bits of a datagram at places of their own; an empty one has none.
+/// Flips one to three different bits of a datagram. Returns whether any was flipped: an empty datagram has no bits.
 pub(super) fn corrupt(datagram: &mut [u8], random: &mut Random) -> bool {
     let bits = datagram.len() as u64 * 8;
     let wanted = (1 + random.below(3)).min(bits);
@@ -184,7 +184,7 @@ mod tests {
         Probability::percent(percent).expect("a share")
     }
 
-    /// The share lost and the mean length of the runs.
+    /// Returns the share of losses and the mean length of their runs.
     fn losses(impairments: &Impairments) -> (f64, f64) {
         const N: u32 = 400_000;
         let (mut random, mut loss) = (Random::new(3), Loss::default());
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_have_the_share_and_the_length_that_were_asked_for() {
+    fn losses_have_the_configured_share_and_burst() {
         for (percent, burst, length) in
             [(2.0, None, 1.02), (30.0, None, 1.43), (2.0, Some(5.0), 5.0), (50.0, Some(20.0), 20.0)]
         {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn all_and_nothing_are_exact() {
+    fn losing_all_and_losing_none_are_exact() {
         for (loss, burst, lost) in [(0.0, Some(9.0), 0.0), (100.0, Some(9.0), 1.0), (100.0, None, 1.0)] {
             let impairments = Impairments { loss: share(loss), burst, ..Impairments::default() };
             assert_eq!(losses(&impairments).0, lost);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn bursts_that_cannot_be_are_refused() {
+    fn impossible_bursts_are_refused() {
         let with = |loss, burst| Impairments { loss: share(loss), burst, ..Impairments::default() }.check();
         assert_eq!(with(10.0, Some(1.0)), Ok(()));
         assert_eq!(with(10.0, Some(0.5)), Err(BadImpairments::Burst));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn one_to_three_bits_are_flipped_and_never_back() {
+    fn corruption_flips_one_to_three_different_bits() {
         let mut random = Random::new(1);
         let mut seen = [0u32; 4];
         for _ in 0..3000 {

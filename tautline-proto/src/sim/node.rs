@@ -1,4 +1,4 @@
-//! One endpoint of a simulation: both halves, its clocks, and the socket that it writes to.
+//! One node of a simulation: both halves of an endpoint, its clocks, and its socket.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::clock::Clock;
-use super::happening::{Arrival, Happening, Received};
+use super::event::{ReceivedDatagram, ReceivedMessage, SimEvent};
 use super::path;
 use super::quantities::BitRate;
 use super::random::Random;
@@ -19,16 +19,16 @@ use crate::peer::PeerId;
 use crate::time::{Instant, Now};
 use crate::wire::native::{HEADER_LEN, Head};
 
-/// While others wait, one datagram in so many is left to the reliable messages, which take of it what they may.
+/// While other datagrams wait, one in this many is left to the reliable messages.
 const RELIABLE_TURN: u32 = 10;
 
-/// The configuration of an endpoint that speaks the native wire, with the library's usual times.
+/// Returns the configuration of an endpoint that speaks the native wire, with the library's usual sizes and times.
 #[must_use]
 pub fn config(role: Role, name: &str) -> EndpointConfig {
     EndpointConfig { name: String::from(name), ..EndpointConfig::new(role, WireFormat::Native) }
 }
 
-/// See the module's head.
+/// A node of a [`World`](super::World).
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) address: SocketAddr,
@@ -41,20 +41,20 @@ pub(super) struct Node {
     pub(super) outbound: Outbound,
     encoder: Encoder,
     receipts: u64,
-    /// Written and not yet taken by the socket.
+    /// Datagrams that the socket has not taken yet.
     waiting: VecDeque<Waiting>,
-    /// The speed of the socket; it takes a datagram once the last one is on the wire.
+    /// The speed of the socket. It takes a datagram when the datagram before it was sent.
     pub(super) uplink: Option<BitRate>,
     busy_until: Instant,
     since_reliable: u32,
-    pub(super) happened: VecDeque<Happening>,
+    pub(super) events: VecDeque<SimEvent>,
 }
 
 #[derive(Debug)]
 enum Waiting {
-    /// Outside any numbering.
+    /// A datagram outside any session.
     Plain { to: SocketAddr, datagram: Vec<u8> },
-    /// To be numbered when the socket takes it.
+    /// A datagram that gets its number when the socket takes it.
     Numbered { peer: PeerId, body: Vec<u8>, messages: u64 },
 }
 
@@ -76,7 +76,7 @@ impl Node {
             uplink: None,
             busy_until: Instant::default(),
             since_reliable: 0,
-            happened: VecDeque::new(),
+            events: VecDeque::new(),
         }
     }
 
@@ -86,7 +86,7 @@ impl Node {
         self.drain(now);
     }
 
-    /// Begins a new life that knows nothing of the last one.
+    /// Starts again without any memory of the time before.
     pub(super) fn restart(&mut self, now: Now) {
         self.life += 1;
         self.waiting.clear();
@@ -96,8 +96,8 @@ impl Node {
         }
     }
 
-    /// Takes in a datagram.
-    pub(super) fn handle(&mut self, now: Now, from: SocketAddr, delivery: path::Delivery) {
+    /// Handles a datagram.
+    pub(super) fn handle(&mut self, now: Now, from: SocketAddr, delivery: path::DeliveredDatagram) {
         let mut scratch = Vec::new();
         let accepted = self.inbound.handle(now, from, &delivery.datagram, &mut scratch);
         self.carry_out_commands(now);
@@ -106,12 +106,12 @@ impl Node {
         if let Some(accepted) = accepted {
             let (peer, number, is_late) = (accepted.peer(), accepted.number(), accepted.is_late());
             let read = self.inbound.messages(accepted);
-            messages.extend(read.map(|message| Received::new(&message, peer, number, is_late)));
+            messages.extend(read.map(|message| ReceivedMessage::new(&message, peer, number, is_late)));
         }
-        let path::Delivery { datagram, is_corrupted, is_copy, .. } = delivery;
-        let arrival = Arrival { from, datagram, is_corrupted, is_copy, dropped };
-        self.happened.push_back(Happening::Datagram(arrival));
-        self.happened.extend(messages.into_iter().map(Happening::Message));
+        let path::DeliveredDatagram { datagram, is_corrupted, is_copy, .. } = delivery;
+        let arrival = ReceivedDatagram { from, datagram, is_corrupted, is_copy, dropped };
+        self.events.push_back(SimEvent::Datagram(arrival));
+        self.events.extend(messages.into_iter().map(SimEvent::Message));
         self.drain(now);
     }
 
@@ -123,7 +123,7 @@ impl Node {
         self.drain(now);
     }
 
-    /// When something is due, in true time.
+    /// Returns when something is due, in true time.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let when = |at: Option<Instant>| at.map(|at| self.clock.when(at));
         let waits = (!self.waiting.is_empty()).then_some(Instant::default());
@@ -131,7 +131,7 @@ impl Node {
         when(self.inbound.next_timeout()).into_iter().chain(sends.map(|at| at.max(self.busy_until))).min()
     }
 
-    /// Sends a best-effort message to these peers.
+    /// Sends a best-effort message to these peers. Returns to how many.
     pub(super) fn send(&mut self, peers: &[PeerId], head: &Head<'_>, payload: &[u8]) -> usize {
         let Some(body) = self.encode(head, payload) else { return 0 };
         if self.outbound.is_large(body.len()) {
@@ -144,7 +144,7 @@ impl Node {
         self.waiting.len() - before
     }
 
-    /// Hands a reliable message over.
+    /// Queues a reliable message. Returns its receipt.
     pub(super) fn offer(
         &mut self,
         peer: PeerId,
@@ -158,7 +158,7 @@ impl Node {
         Ok(self.receipts)
     }
 
-    /// Says goodbye to all peers.
+    /// Closes the sessions with all peers.
     pub(super) fn close(&mut self) {
         for peer in self.outbound.peers().to_vec() {
             let mut body = Vec::new();
@@ -168,21 +168,21 @@ impl Node {
         }
     }
 
-    /// Lets the socket take what it can now, and shows it.
-    pub(super) fn pump(&mut self, at: Instant, now: Now, mut show: impl FnMut(SocketAddr, &[u8])) {
+    /// Lets the socket take what it can now, and passes each datagram to `send`.
+    pub(super) fn pump(&mut self, at: Instant, now: Now, mut send: impl FnMut(SocketAddr, &[u8])) {
         while self.busy_until <= at {
             let Some((to, datagram)) = self.next_datagram(now) else { break };
             if let Some(rate) = self.uplink {
                 self.busy_until = at.plus(rate.time_for(datagram.len()));
             }
-            show(to, &datagram);
+            send(to, &datagram);
         }
         while let Some((receipt, outcome)) = self.outbound.poll_outcome() {
-            self.happened.push_back(Happening::Outcome { receipt, outcome });
+            self.events.push_back(SimEvent::Outcome { receipt, outcome });
         }
     }
 
-    /// The next datagram for the socket: what waits goes first, one in ten apart.
+    /// Returns the next datagram for the socket. Datagrams that wait go first, except for one in [`RELIABLE_TURN`].
     fn next_datagram(&mut self, now: Now) -> Option<(SocketAddr, Vec<u8>)> {
         loop {
             let others_wait = !self.waiting.is_empty();
@@ -201,7 +201,7 @@ impl Node {
             if sealed.is_some() {
                 return sealed;
             }
-            // Its peer is gone.
+            // The datagram's peer is gone: takes the next one.
         }
     }
 
@@ -223,14 +223,14 @@ impl Node {
         self.carry_out_commands(now);
     }
 
-    /// Notes what happened; whether that was a drop, and why.
+    /// Records the events. Returns why a datagram was dropped, if one was.
     fn take_events(&mut self, now: Now) -> Option<DropReason> {
         let mut dropped = None;
         while let Some(event) = self.inbound.poll_event(now) {
             if let Event::Dropped { reason, .. } = event {
                 dropped = Some(reason);
             }
-            self.happened.push_back(Happening::Event(event));
+            self.events.push_back(SimEvent::Event(event));
         }
         while let Some((to, datagram)) = self.inbound.poll_reply() {
             self.waiting.push_back(Waiting::Plain { to, datagram });
@@ -248,7 +248,7 @@ impl Node {
     }
 }
 
-/// Where a life begins: session ids that no other life of any node has.
+/// Returns the start of a life, with a seed that no other life of any node has.
 fn start(seed: u64, life: u64) -> Start {
     let mut random = Random::stream(seed, life);
     let bits = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());

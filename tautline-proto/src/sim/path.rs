@@ -1,22 +1,22 @@
-//! One direction of a path: datagrams in at one end, what is left of them out at the other, in time order.
+//! One direction of a simulated path. Datagrams go in at one end, and come out at the other in the order of time.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::cmp::{Ordering, Reverse};
 
-use super::impairments::{HELD_AT_MOST, Impairments, Loss, corrupt};
+use super::impairments::{Impairments, Loss, MAX_HOLD, corrupt};
 use super::random::Random;
 use crate::time::Instant;
 
-/// Datagrams on their way at once, and their bytes; what comes beyond is dropped as by a full queue.
-pub const MOST_IN_FLIGHT: usize = 65_536;
-/// Bytes on their way at once.
-pub const MOST_BYTES_IN_FLIGHT: usize = 64 << 20;
+/// How many datagrams can be in flight at once. Further datagrams are dropped, as by a full queue.
+pub const MAX_IN_FLIGHT: usize = 65_536;
+/// How many bytes can be in flight at once. Further datagrams are dropped, as by a full queue.
+pub const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
 
 /// One direction of a path.
 ///
-/// What happens to the n-th datagram follows from the seed and n alone, whenever it comes; only the queue
-/// before a limited rate, and who overtakes whom, depend on the times.
+/// What happens to the n-th datagram follows from the seed and n alone. Only the queue before a limited rate and the order of
+/// arrival depend on the times.
 ///
 /// ```
 /// use core::time::Duration;
@@ -36,47 +36,47 @@ pub struct Path {
     impairments: Impairments,
     seed: u64,
     loss: Loss,
-    /// When all that waits for the limited rate is gone.
+    /// When the queue for the limited rate is empty.
     free_at: Instant,
-    line: BinaryHeap<Reverse<InFlight>>,
-    /// Waits to be overtaken.
+    in_flight: BinaryHeap<Reverse<InFlight>>,
+    /// The datagram that waits to be overtaken.
     held: Option<InFlight>,
     bytes_in_flight: usize,
-    /// The order of entering the line, which breaks ties.
+    /// How many datagrams have entered `in_flight`. It orders datagrams that are due at the same time.
     entered: u64,
     /// One above the highest number delivered.
     delivered_up_to: u64,
     counts: PathCounts,
 }
 
-/// What became of a path's datagrams.
+/// What happened to a path's datagrams.
 ///
 /// `offered + copies` is the sum of `lost`, `partitioned`, `queue_full`, `delivered` and `in_flight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathCounts {
-    /// Put in.
+    /// Datagrams that were sent into the path.
     pub offered: u64,
-    /// Copies made of them.
+    /// Copies that duplication has made.
     pub copies: u64,
-    /// Lost by chance.
+    /// Datagrams that were lost by chance.
     pub lost: u64,
-    /// Lost because nothing got through.
+    /// Datagrams that were lost during a partition.
     pub partitioned: u64,
-    /// Found no room before the limited rate, or on the way.
+    /// Datagrams that found no room in the queue, or in flight.
     pub queue_full: u64,
-    /// Taken out, copies included.
+    /// Datagrams that came out, including copies.
     pub delivered: u64,
-    /// Of those delivered: with bits flipped.
+    /// Delivered datagrams with flipped bits.
     pub corrupted: u64,
-    /// Of those delivered: after one that was put in later.
+    /// Delivered datagrams that came out after one that was sent later.
     pub reordered: u64,
-    /// On their way now.
+    /// Datagrams that are in flight now.
     pub in_flight: u64,
 }
 
 impl PathCounts {
-    /// Everything that was put in and will not come out.
+    /// Returns how many datagrams will never come out.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.lost + self.partitioned + self.queue_full
@@ -99,23 +99,23 @@ impl PathCounts {
 /// A datagram that comes out of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Delivery {
-    /// Its bytes, perhaps damaged.
+pub struct DeliveredDatagram {
+    /// Its bytes, which may be damaged.
     pub datagram: Vec<u8>,
-    /// Its place among those put in, from 0; a copy has that of its original.
+    /// How many datagrams were sent into the path before it. A copy has the number of its original.
     pub number: u64,
     /// Whether bits of it were flipped.
     pub is_corrupted: bool,
-    /// Whether it is the copy of another.
+    /// Whether it is a copy.
     pub is_copy: bool,
 }
 
-/// On its way; ordered by when it is due, then by when it entered.
+/// A datagram in flight. Ordered by when it is due, then by when it entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct InFlight {
     due: Instant,
     entered: u64,
-    delivery: Delivery,
+    delivery: DeliveredDatagram,
 }
 
 impl Ord for InFlight {
@@ -131,7 +131,7 @@ impl PartialOrd for InFlight {
 }
 
 impl Path {
-    /// A path with these impairments; `seed` decides about everything that chance decides about.
+    /// Creates a path with these impairments. All random decisions follow from `seed`.
     #[must_use]
     pub fn new(impairments: Impairments, seed: u64) -> Self {
         Self {
@@ -139,7 +139,7 @@ impl Path {
             seed,
             loss: Loss::default(),
             free_at: Instant::default(),
-            line: BinaryHeap::new(),
+            in_flight: BinaryHeap::new(),
             held: None,
             bytes_in_flight: 0,
             entered: 0,
@@ -148,18 +148,18 @@ impl Path {
         }
     }
 
-    /// What it does to datagrams that are put in now.
+    /// Returns the present impairments.
     #[must_use]
     pub const fn impairments(&self) -> &Impairments {
         &self.impairments
     }
 
-    /// Changes what it does to datagrams from now on; those on their way are not touched.
+    /// Replaces the impairments from now on. They do not change datagrams that are in flight.
     pub const fn impair(&mut self, impairments: Impairments) {
         self.impairments = impairments;
     }
 
-    /// Puts in one datagram. `now` must not go back from call to call.
+    /// Sends one datagram into the path. `now` must not go backwards from call to call.
     pub fn offer(&mut self, now: Instant, datagram: &[u8]) {
         let number = self.counts.offered;
         self.counts.offered += 1;
@@ -180,19 +180,19 @@ impl Path {
         }
     }
 
-    /// When the next datagram comes out.
+    /// Returns when the next datagram comes out.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        let next = self.line.peek().map(|Reverse(next)| next.due);
+        let next = self.in_flight.peek().map(|Reverse(next)| next.due);
         [next, self.held.as_ref().map(|held| held.due)].into_iter().flatten().min()
     }
 
-    /// The next datagram that is due at `now`, in the order of time.
-    pub fn poll(&mut self, now: Instant) -> Option<Delivery> {
+    /// Returns the next datagram that is due at `now`, in the order of time.
+    pub fn poll(&mut self, now: Instant) -> Option<DeliveredDatagram> {
         let due = self.next_timeout().filter(|due| *due <= now)?;
         let InFlight { delivery, .. } = match self.held.take_if(|held| held.due == due) {
             Some(held) => held,
-            None => self.line.pop().expect("someone is due").0,
+            None => self.in_flight.pop().expect("a datagram is due").0,
         };
         self.bytes_in_flight -= delivery.datagram.len();
         self.counts.delivered += 1;
@@ -202,14 +202,14 @@ impl Path {
         Some(delivery)
     }
 
-    /// What became of all datagrams so far.
+    /// Returns what happened to all datagrams so far.
     #[must_use]
     pub fn counts(&self) -> PathCounts {
-        let in_flight = self.line.len() + usize::from(self.held.is_some());
+        let in_flight = self.in_flight.len() + usize::from(self.held.is_some());
         PathCounts { in_flight: in_flight as u64, ..self.counts }
     }
 
-    /// Sends one datagram, or a copy, on its way.
+    /// Puts one datagram or a copy in flight, unless the queue is full.
     fn send(&mut self, now: Instant, datagram: &[u8], number: u64, is_copy: bool, random: &mut Random) {
         let Some(leaves) = self.pass_queue(now, datagram.len()) else {
             self.counts.queue_full += 1;
@@ -221,30 +221,30 @@ impl Path {
         let is_corrupted = self.impairments.corrupt.happens(random) && corrupt(&mut datagram, random);
         self.bytes_in_flight += datagram.len();
         self.entered += 1;
-        let delivery = Delivery { datagram, number, is_corrupted, is_copy };
+        let delivery = DeliveredDatagram { datagram, number, is_corrupted, is_copy };
         let in_flight = InFlight { due, entered: self.entered, delivery };
         match self.held.take() {
             None if reorder.happens(random) => {
-                self.held = Some(InFlight { due: due.plus(HELD_AT_MOST), ..in_flight });
+                self.held = Some(InFlight { due: due.plus(MAX_HOLD), ..in_flight });
             }
             held => self.overtake(in_flight, held),
         }
     }
 
-    /// Puts a datagram into the line, and right behind it the one that was held back for it.
+    /// Puts a datagram in flight, and directly behind it the datagram that was held back.
     fn overtake(&mut self, in_flight: InFlight, held: Option<InFlight>) {
         let due = in_flight.due;
-        self.line.push(Reverse(in_flight));
+        self.in_flight.push(Reverse(in_flight));
         if let Some(held) = held {
             self.entered += 1;
-            self.line.push(Reverse(InFlight { due: due.min(held.due), entered: self.entered, ..held }));
+            self.in_flight.push(Reverse(InFlight { due: due.min(held.due), entered: self.entered, ..held }));
         }
     }
 
-    /// When a datagram of this length that comes now has left the queue; `None` if there is no room.
+    /// Returns when a datagram of this length that comes now leaves the queue. `None` if there is no room.
     fn pass_queue(&mut self, now: Instant, len: usize) -> Option<Instant> {
-        let count = self.line.len() + usize::from(self.held.is_some());
-        if count >= MOST_IN_FLIGHT || self.bytes_in_flight + len > MOST_BYTES_IN_FLIGHT {
+        let count = self.in_flight.len() + usize::from(self.held.is_some());
+        if count >= MAX_IN_FLIGHT || self.bytes_in_flight + len > MAX_BYTES_IN_FLIGHT {
             return None;
         }
         let Some(rate) = self.impairments.rate else { return Some(now) };

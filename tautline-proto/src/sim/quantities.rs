@@ -1,4 +1,4 @@
-//! How often and how fast: the quantities of impairments, in a type each, and how people write them.
+//! The quantities of impairments, probabilities and bit rates, and their text forms.
 
 use core::fmt;
 use core::num::NonZeroU64;
@@ -7,9 +7,9 @@ use core::time::Duration;
 
 use super::random::Random;
 
-/// How often something happens: from 0 (never) to 1 (always).
+/// A probability, from 0 (never) to 1 (always).
 ///
-/// As text a percentage (`2%`, `0.1 %`) or a plain number (`0.02`).
+/// The text form is a percentage (`2%`, `0.1 %`) or a plain number (`0.02`).
 ///
 /// ```
 /// use tautline_proto::sim::Probability;
@@ -28,36 +28,36 @@ impl Probability {
     /// Always.
     pub const ALWAYS: Self = Self(1.0);
 
-    /// The probability `value`; `None` outside 0 to 1.
+    /// Returns the probability `value`, or `None` if it is outside 0 to 1.
     #[must_use]
     pub fn new(value: f64) -> Option<Self> {
         (0.0..=1.0).contains(&value).then_some(Self(value))
     }
 
-    /// The probability of `percent` in a hundred; `None` outside 0 to 100.
+    /// Returns the probability of `percent` per cent, or `None` if it is outside 0 to 100.
     #[must_use]
     pub fn percent(percent: f64) -> Option<Self> {
         Self::new(percent / 100.0)
     }
 
-    /// From 0 to 1.
+    /// Returns the value, from 0 to 1.
     #[must_use]
     pub const fn value(self) -> f64 {
         self.0
     }
 
-    /// Whether it happens this time.
+    /// Returns whether it happens this time.
     pub fn happens(self, random: &mut Random) -> bool {
         random.unit() < self.0
     }
 
-    /// What is below 0 or above 1 becomes that.
+    /// Returns the probability `value`, limited to 0 to 1.
     pub(super) fn clamped(value: f64) -> Self {
         Self(if value > 0.0 { value.min(1.0) } else { 0.0 })
     }
 }
 
-/// Why a text is not a [`Probability`].
+/// The error for a text that is not a [`Probability`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadProbability;
 
@@ -84,7 +84,7 @@ impl FromStr for Probability {
 
 impl fmt::Display for Probability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // To a millionth of a percent: what was read as one does not come back with a rounding error behind it.
+        // Rounded to a millionth of a per cent, so that a percentage is shown as it was read, without rounding errors.
         #[allow(clippy::cast_possible_truncation)] // from 0 to 10^8
         let millionths = (self.0 * 1e8 + 0.5) as u64;
         write!(f, "{} %", millionths as f64 / 1e6)
@@ -93,7 +93,7 @@ impl fmt::Display for Probability {
 
 /// How many bits a path carries in a second.
 ///
-/// As text a number and one of bit, kbit, Mbit or Gbit, powers of 1000: `10Mbit`, `64 kbit`.
+/// The text form is a number and one of the units bit, kbit, Mbit and Gbit, which are powers of 1000: `10Mbit`, `64 kbit`.
 ///
 /// ```
 /// use core::time::Duration;
@@ -111,19 +111,19 @@ const RATE_UNITS: [(&str, u64); 4] =
     [("Gbit", 1_000_000_000), ("Mbit", 1_000_000), ("kbit", 1000), ("bit", 1)];
 
 impl BitRate {
-    /// So many bits in a second.
+    /// Returns the rate of this many bits per second.
     #[must_use]
     pub const fn bits_per_second(rate: NonZeroU64) -> Self {
         Self(rate)
     }
 
-    /// Bits in a second.
+    /// Returns the bits per second.
     #[must_use]
     pub const fn value(self) -> u64 {
         self.0.get()
     }
 
-    /// How long a datagram of `bytes` bytes takes, rounded up; its headers below UDP are not counted.
+    /// Returns how long a datagram of `bytes` bytes takes, rounded up. Headers below UDP are not counted.
     #[must_use]
     pub fn time_for(self, bytes: usize) -> Duration {
         let nanobits = bytes as u128 * 8 * 1_000_000_000;
@@ -131,19 +131,19 @@ impl BitRate {
         Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
     }
 
-    /// How many whole bytes go in `time`.
+    /// Returns how many whole bytes are sent in `time`.
     pub(super) fn bytes_in(self, time: Duration) -> u128 {
         time.as_nanos() * u128::from(self.value()) / 8_000_000_000
     }
 }
 
-/// Why a text is not a [`BitRate`].
+/// The error for a text that is not a [`BitRate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadBitRate;
 
 impl fmt::Display for BadBitRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected bits in a second with their unit (bit, kbit, Mbit or Gbit), such as 10Mbit")
+        f.write_str("expected bits per second with a unit (bit, kbit, Mbit or Gbit), such as 10Mbit")
     }
 }
 
@@ -160,7 +160,7 @@ impl FromStr for BitRate {
         let (_, factor) = RATE_UNITS.iter().find(|(name, _)| *name == unit).ok_or(BadBitRate)?;
         let number: f64 = number.parse().map_err(|_| BadBitRate)?;
         let bits = number * *factor as f64;
-        // Below 2^53 every whole number has its own float.
+        // A float holds every whole number below 2^53 exactly.
         #[allow(clippy::cast_possible_truncation)] // within the range
         let whole = (1.0..9e15).contains(&bits).then_some(bits as u64);
         whole.and_then(NonZeroU64::new).map(Self).ok_or(BadBitRate)
@@ -182,7 +182,7 @@ mod tests {
     use alloc::string::ToString;
 
     #[test]
-    fn shares_are_read_as_percentages_and_as_numbers() {
+    fn probabilities_are_read_as_percentages_and_as_numbers() {
         for (text, value) in [("2%", 0.02), ("0.1 %", 0.001), (" 0.25 ", 0.25), ("100%", 1.0), ("0", 0.0)] {
             assert_eq!(text.parse::<Probability>().map(Probability::value), Ok(value), "{text}");
         }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_read_with_their_unit_and_shown_with_the_largest() {
+    fn rates_are_read_with_any_unit_and_shown_with_the_largest() {
         for (text, bits, shown) in [
             ("10Mbit", 10_000_000, "10 Mbit/s"),
             ("1.5 Gbit", 1_500_000_000, "1.5 Gbit/s"),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_datagram_on_the_slowest_path_has_a_time() {
+    fn largest_datagram_on_the_slowest_path_does_not_overflow() {
         let slowest = BitRate::bits_per_second(NonZeroU64::MIN);
         assert_eq!(slowest.time_for(65_507), Duration::from_secs(65_507 * 8));
         assert_eq!(slowest.time_for(usize::MAX), Duration::from_nanos(u64::MAX));

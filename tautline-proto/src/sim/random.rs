@@ -1,13 +1,13 @@
-//! The generator of all chance in the simulation: small, seeded, the same on every machine.
+//! The random numbers of the simulation. They are the same on every machine for the same seed.
 
 use core::time::Duration;
 
 use crate::time::duration_ns;
 
 /// A seeded generator of pseudo-random numbers: SplitMix64 (Steele, Lea and Flood, "Fast splittable
-/// pseudorandom number generators", OOPSLA 2014), a counter with a good mixing function behind it.
+/// pseudorandom number generators", OOPSLA 2014). It is a counter with a good mixing function.
 ///
-/// Not for secrets: who sees one output knows all that follow.
+/// Not for secrets: one output shows all outputs that follow.
 ///
 /// ```
 /// use tautline_proto::sim::Random;
@@ -22,39 +22,39 @@ pub struct Random(u64);
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Random {
-    /// The generator with this seed.
+    /// Creates the generator with this seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The generator number `stream` of many with one seed, each independent of the others.
+    /// Creates generator number `stream` of many that share a seed and are independent of one another.
     #[must_use]
     pub const fn stream(seed: u64, stream: u64) -> Self {
-        // Not a plain exclusive or of two mixed numbers, which would be the same for (3, 5) and (5, 3).
+        // Mixes twice, because the exclusive or of two mixed numbers would be the same for (3, 5) and (5, 3).
         Self(mix(mix(seed.wrapping_add(STEP)) ^ stream))
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     pub const fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(STEP);
         mix(self.0)
     }
 
-    /// A number from 0 to before `end`; 0 when `end` is 0.
+    /// Returns a number from 0 to `end - 1`, or 0 if `end` is 0.
     pub const fn below(&mut self, end: u64) -> u64 {
-        // The high half of the product: uneven by less than one part in 2^64 / end.
+        // Takes the high half of the product. The distribution is uneven by less than one part in 2^64 / end.
         #[allow(clippy::cast_possible_truncation)] // the high half
         let high = ((self.next_u64() as u128 * end as u128) >> 64) as u64;
         high
     }
 
-    /// A number from 0 to before 1, in steps of 2^-53.
+    /// Returns a number of at least 0 and less than 1, in steps of 2^-53.
     pub fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// A time from nothing to before `end`.
+    /// Returns a duration of at least 0 and less than `end`.
     pub fn up_to(&mut self, end: Duration) -> Duration {
         Duration::from_nanos(self.below(duration_ns(end)))
     }
@@ -71,8 +71,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_splitmix64() {
-        // The outputs that other implementations give for this seed.
+    fn outputs_are_those_of_splitmix64() {
+        // Other implementations give these outputs for this seed.
         let mut random = Random::new(1_234_567);
         let outputs = [
             6_457_827_717_110_365_317_u64,
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_spread_evenly_and_stay_below_their_end() {
+    fn numbers_are_spread_evenly_below_their_end() {
         let mut random = Random::new(1);
         let mut hits = [0u32; 10];
         for _ in 0..100_000 {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_of_one_seed_differ_from_their_first_number() {
+    fn streams_of_one_seed_differ_in_their_first_number() {
         let first = |seed, stream| Random::stream(seed, stream).next_u64();
         let mut seen: alloc::vec::Vec<u64> =
             (0..50).flat_map(|seed| (0..50).map(move |stream| first(seed, stream))).collect();

@@ -1,4 +1,4 @@
-//! The simulated world: nodes, the network between them, and a time that passes only when it is told to.
+//! The simulated world: nodes, the network between them, and simulated time.
 
 use alloc::vec::Vec;
 use core::hash::Hasher;
@@ -8,9 +8,9 @@ use core::time::Duration;
 use siphasher::sip::SipHasher13;
 
 use super::clock::Clock;
-use super::happening::Happening;
+use super::event::SimEvent;
 use super::impairments::Impairments;
-use super::network::{Network, Way};
+use super::network::{Direction, Network};
 use super::node::Node;
 use super::quantities::BitRate;
 use super::random::Random;
@@ -25,17 +25,17 @@ use crate::wire::native::Head;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(usize);
 
-/// Endpoints on a simulated network, in simulated time: a test of a control loop that waits for nothing and always ends
-/// the same way.
+/// Endpoints on a simulated network, in simulated time. A test of a control loop never has to wait, and gives the same result
+/// every time.
 ///
-/// [`next`](Self::next) goes on to the next thing that happens; between two calls the test acts: sends, cuts the
-/// network, restarts a node. The same seed and the same acts give the same [trace](Self::trace).
+/// [`next`](Self::next) advances to the next event. Between two calls the test acts: it sends, cuts the network or restarts a
+/// node. The same seed and the same acts give the same [trace](Self::trace).
 ///
 /// ```
 /// use core::time::Duration;
 /// use tautline_proto::MessageType;
 /// use tautline_proto::endpoint::Role;
-/// use tautline_proto::sim::{Clock, Happening, Impairments, World, config};
+/// use tautline_proto::sim::{Clock, SimEvent, Impairments, World, config};
 ///
 /// let bad_day = Impairments { loss: "10%".parse()?, jitter: Duration::from_millis(5), ..Impairments::default() };
 /// let mut world = World::new(bad_day, 7);
@@ -45,15 +45,15 @@ pub struct NodeId(usize);
 /// let controller = world.add("10.0.0.2:5000".parse()?, client, Clock { drift_ppm: 50, ..Clock::default() });
 /// world.dial(controller, address);
 ///
-/// // The controller commands every 10 ms for two seconds; half of them are enough here.
-/// let (mut sent, mut came) = (0, 0);
+/// // The controller sends a command every 10 ms for two seconds. The network loses a tenth of them.
+/// let (mut sent, mut arrived) = (0, 0);
 /// for tick in 0..200 {
 ///     sent += world.send(controller, &world.head(controller, MessageType::Command), b"1.5");
-///     while let Some((node, happening)) = world.next(Duration::from_millis(10 * tick)) {
-///         came += usize::from(node == plant && matches!(happening, Happening::Message(_)));
+///     while let Some((node, event)) = world.next(Duration::from_millis(10 * tick)) {
+///         arrived += usize::from(node == plant && matches!(event, SimEvent::Message(_)));
 ///     }
 /// }
-/// assert!(came > sent / 2 && came < sent);
+/// assert!(arrived > sent / 2 && arrived < sent);
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub struct World {
 }
 
 impl World {
-    /// An empty world; `impairments` are those of every path, `seed` decides about everything that chance decides about.
+    /// Creates an empty world. Every path has these `impairments`. All random decisions follow from `seed`.
     #[must_use]
     pub fn new(impairments: Impairments, seed: u64) -> Self {
         Self {
@@ -80,33 +80,35 @@ impl World {
         }
     }
 
-    /// Adds a node at an address that no other one has.
+    /// Adds a node at an address that no other node has.
     pub fn add(&mut self, address: SocketAddr, config: EndpointConfig, clock: Clock) -> NodeId {
         let number = self.nodes.len();
-        // The paths take the first streams of the seed; there are never so many.
+        // The paths use the streams of the seed from 0 upwards, the nodes from the highest downwards.
         let seed = Random::stream(self.seed, u64::MAX - number as u64).next_u64();
         self.nodes.push(Node::new(address, config, clock, seed));
         NodeId(number)
     }
 
-    /// Lets a client call its server; it calls again after each restart.
+    /// Lets a client call its server. It calls again after each restart.
     pub fn dial(&mut self, node: NodeId, server: SocketAddr) {
         let now = self.clocks(node);
         self.nodes[node.0].dial(server, now);
         self.flush(node.0);
     }
 
-    /// Goes on to the next thing that happens before `until`, counted from the simulation's begin; `None` when nothing
-    /// does, and it is `until`.
-    pub fn next(&mut self, until: Duration) -> Option<(NodeId, Happening)> {
+    /// Advances to the next event that happens until `until`, counted from the beginning of the simulation. Returns `None` if
+    /// there is none; the time is then `until`.
+    pub fn next(&mut self, until: Duration) -> Option<(NodeId, SimEvent)> {
         let until = Instant::default().plus(until);
         loop {
-            let told = self.nodes.iter_mut().zip(0..).find_map(|(node, index)| {
-                node.happened.pop_front().map(|happening| (NodeId(index), happening))
-            });
-            if let Some(told) = told {
-                self.note(&told);
-                return Some(told);
+            let event = self
+                .nodes
+                .iter_mut()
+                .zip(0..)
+                .find_map(|(node, index)| node.events.pop_front().map(|event| (NodeId(index), event)));
+            if let Some(event) = event {
+                self.note(&event);
+                return Some(event);
             }
             let Some((due, turn)) = self.next_turn().filter(|(due, _)| *due <= until) else {
                 self.now = self.now.max(until);
@@ -117,25 +119,25 @@ impl World {
         }
     }
 
-    /// The time since the simulation's begin.
+    /// Returns the time since the beginning of the simulation.
     #[must_use]
     pub const fn elapsed(&self) -> Duration {
         self.now.since(Instant::from_nanos(0))
     }
 
-    /// What a node's clocks show now.
+    /// Returns what a node's clocks show now.
     #[must_use]
     pub fn clocks(&self, node: NodeId) -> Now {
         self.nodes[node.0].clock.read(self.now)
     }
 
-    /// The head of a best-effort message that the node makes now, without optional fields.
+    /// Returns the metadata of a best-effort message that the node creates now, without optional fields.
     #[must_use]
     pub fn head(&self, node: NodeId, message_type: MessageType) -> Head<'static> {
         Head { message_type, timestamp: self.clocks(node).wall, ..Head::default() }
     }
 
-    /// Sends a best-effort message to all peers of a node; how many there are, 0 when it does not fit a datagram.
+    /// Sends a best-effort message to all peers of a node. Returns to how many, or 0 if the message does not fit a datagram.
     pub fn send(&mut self, node: NodeId, head: &Head<'_>, payload: &[u8]) -> usize {
         let peers = self.nodes[node.0].outbound.peers().to_vec();
         let count = self.nodes[node.0].send(&peers, head, payload);
@@ -143,11 +145,11 @@ impl World {
         count
     }
 
-    /// Hands over a reliable message for one peer; its receipt, which [`Happening::Outcome`] will name.
+    /// Sends a reliable message to one peer. Returns its receipt, which [`SimEvent::Outcome`] will name.
     ///
     /// # Errors
     ///
-    /// Why it is not taken; then there is no outcome.
+    /// Why the message is refused. It then has no outcome.
     pub fn offer(
         &mut self,
         node: NodeId,
@@ -161,50 +163,50 @@ impl World {
         offered
     }
 
-    /// Restarts a node: it knows nothing of its last life, and a client calls again. Nobody is told.
+    /// Restarts a node without a warning to its peers. The node forgets everything, and a client calls its server again.
     pub fn restart(&mut self, node: NodeId) {
         let now = self.clocks(node);
         self.nodes[node.0].restart(now);
         self.flush(node.0);
     }
 
-    /// Says goodbye to all peers of a node, as one that is about to end does.
+    /// Closes a node's sessions with all peers, as an interface does before it ends.
     pub fn close(&mut self, node: NodeId) {
         self.nodes[node.0].close();
         self.flush(node.0);
     }
 
-    /// Limits the speed of a node's socket: it takes a datagram once the last one is on the wire; what has to wait goes in
-    /// turn, best effort before reliable.
+    /// Limits the speed of a node's socket: it takes a datagram when the datagram before it was sent. Of the datagrams that
+    /// wait, best-effort messages are sent before reliable messages.
     pub fn limit(&mut self, node: NodeId, uplink: BitRate) {
         self.nodes[node.0].uplink = Some(uplink);
     }
 
-    /// The peers that a node can send to.
+    /// Returns the peers that a node can send to.
     #[must_use]
     pub fn peers(&self, node: NodeId) -> &[PeerId] {
         self.nodes[node.0].outbound.peers()
     }
 
-    /// Where a node's peer is; `None` for one that is gone.
+    /// Returns the address of a node's peer, or `None` if the peer is gone.
     #[must_use]
     pub fn address_of(&self, node: NodeId, peer: PeerId) -> Option<SocketAddr> {
         self.nodes[node.0].outbound.address_of(peer)
     }
 
-    /// How often a node was restarted.
+    /// Returns how often a node was restarted.
     #[must_use]
     pub fn life(&self, node: NodeId) -> u64 {
         self.nodes[node.0].life
     }
 
-    /// What all datagrams that reached a node in this life did there.
+    /// Returns the counts of all datagrams that reached a node since its last restart.
     #[must_use]
     pub fn stats(&self, node: NodeId) -> InboundStats {
         self.nodes[node.0].inbound.counters().snapshot()
     }
 
-    /// Whether the tables of a node agree with one another.
+    /// Checks that the tables of a node agree with one another.
     ///
     /// # Errors
     ///
@@ -213,24 +215,24 @@ impl World {
         self.nodes[node.0].inbound.check_invariants()
     }
 
-    /// The way from one node to another, by which the network knows their path.
+    /// Returns the direction from one node to another, which identifies their path in the network.
     #[must_use]
-    pub fn way(&self, from: NodeId, to: NodeId) -> Way {
-        Way { from: self.nodes[from.0].address, to: self.nodes[to.0].address }
+    pub fn direction(&self, from: NodeId, to: NodeId) -> Direction {
+        Direction { from: self.nodes[from.0].address, to: self.nodes[to.0].address }
     }
 
-    /// The network, to be changed and looked at.
+    /// Returns the network, to change its impairments or read its counts.
     pub const fn network(&mut self) -> &mut Network {
         &mut self.network
     }
 
-    /// A hash of everything that happened so far: what was sent, when and by whom, and what came of it.
+    /// Returns a hash of everything that happened so far: what was sent, when and by whom, and what followed.
     #[must_use]
     pub fn trace(&self) -> u64 {
         self.trace.finish()
     }
 
-    /// Datagrams sent so far.
+    /// Returns how many datagrams were sent so far.
     #[must_use]
     pub const fn datagrams(&self) -> u64 {
         self.datagrams
@@ -251,18 +253,18 @@ impl World {
                 index
             }
             Turn::Network => {
-                let Some((way, delivery)) = self.network.poll(self.now) else { return };
-                let reached = self.nodes.iter().position(|node| node.address == way.to);
+                let Some((direction, delivery)) = self.network.poll(self.now) else { return };
+                let reached = self.nodes.iter().position(|node| node.address == direction.to);
                 let Some(index) = reached else { return };
                 let now = self.nodes[index].clock.read(self.now);
-                self.nodes[index].handle(now, way.from, delivery);
+                self.nodes[index].handle(now, direction.from, delivery);
                 index
             }
         };
         self.flush(index);
     }
 
-    /// Lets a node's socket take what waits.
+    /// Lets a node's socket take datagrams that wait.
     fn flush(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         let (from, now) = (node.address, node.clock.read(self.now));
@@ -271,30 +273,30 @@ impl World {
             self.trace.write_usize(index);
             self.trace.write(datagram);
             self.datagrams += 1;
-            self.network.send(self.now, Way { from, to }, datagram);
+            self.network.send(self.now, Direction { from, to }, datagram);
         });
     }
 
-    fn note(&mut self, (node, happening): &(NodeId, Happening)) {
+    fn note(&mut self, (node, event): &(NodeId, SimEvent)) {
         self.trace.write_usize(node.0);
-        match happening {
-            Happening::Datagram(arrival) => {
+        match event {
+            SimEvent::Datagram(arrival) => {
                 self.trace.write_u64(self.now.as_nanos());
                 self.trace.write(&arrival.datagram);
                 self.trace.write(arrival.dropped.map_or("", |reason| reason.name()).as_bytes());
             }
-            Happening::Message(message) => self.trace.write(&message.payload),
-            Happening::Outcome { receipt, outcome } => {
+            SimEvent::Message(message) => self.trace.write(&message.payload),
+            SimEvent::Outcome { receipt, outcome } => {
                 self.trace.write_u64(*receipt);
                 self.trace.write(outcome.name().as_bytes());
             }
-            // Follows from the datagrams and the times.
-            Happening::Event(_) => {}
+            // Peer events follow from the datagrams and the times.
+            SimEvent::Event(_) => {}
         }
     }
 }
 
-/// Whose turn it is.
+/// What happens next: a datagram arrives, or something is due at a node.
 #[derive(Clone, Copy, Debug)]
 enum Turn {
     Network,

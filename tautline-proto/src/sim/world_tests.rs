@@ -1,4 +1,4 @@
-//! The world itself: time, restarts, partitions, slow sockets, and the trace.
+//! Tests of the world: time, restarts, partitions, slow sockets and the trace.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::*;
 use crate::endpoint::{Event, Outcome, Role};
-use crate::message::{Delivery as Class, MessageType};
+use crate::message::{Delivery, MessageType};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -28,15 +28,15 @@ fn pair(impairments: Impairments, seed: u64) -> Pair {
     Pair { world, server, client }
 }
 
-/// What happens up to `until`.
-fn run(world: &mut World, until: Duration) -> Vec<(NodeId, Happening)> {
+/// Returns the events until `until`.
+fn run(world: &mut World, until: Duration) -> Vec<(NodeId, SimEvent)> {
     core::iter::from_fn(|| world.next(until)).collect()
 }
 
-fn messages(happenings: &[(NodeId, Happening)]) -> Vec<(NodeId, &Received)> {
+fn messages(events: &[(NodeId, SimEvent)]) -> Vec<(NodeId, &ReceivedMessage)> {
     let mut messages = Vec::new();
-    for (node, happening) in happenings {
-        if let Happening::Message(message) = happening {
+    for (node, event) in events {
+        if let SimEvent::Message(message) = event {
             messages.push((*node, message));
         }
     }
@@ -44,21 +44,20 @@ fn messages(happenings: &[(NodeId, Happening)]) -> Vec<(NodeId, &Received)> {
 }
 
 #[test]
-fn time_passes_only_as_far_as_it_is_told_to() {
+fn time_passes_only_until_the_given_end() {
     let Pair { mut world, .. } = pair(Impairments { delay: 10 * MS, ..Impairments::default() }, 1);
     let early = run(&mut world, 9 * MS);
     assert!(early.is_empty(), "{early:?}");
     assert_eq!(world.elapsed(), 9 * MS);
     let first = run(&mut world, 10 * MS);
-    assert!(matches!(&first[..], [(_, Happening::Datagram(_))]), "the hello: {first:?}");
+    assert!(matches!(&first[..], [(_, SimEvent::Datagram(_))]), "the hello: {first:?}");
     let rest = run(&mut world, 1000 * MS);
-    let accepted =
-        rest.iter().filter(|(_, happening)| matches!(happening, Happening::Event(Event::Accepted(_))));
+    let accepted = rest.iter().filter(|(_, event)| matches!(event, SimEvent::Event(Event::Accepted(_))));
     assert_eq!((accepted.count(), world.elapsed()), (2, 1000 * MS));
 }
 
 #[test]
-fn messages_go_both_ways_with_their_metadata_and_restarted_nodes_meet_again() {
+fn messages_travel_in_both_directions_before_and_after_restarts() {
     let Pair { mut world, server, client } = pair(Impairments { delay: MS, ..Impairments::default() }, 1);
     run(&mut world, 100 * MS);
     for (round, restarted) in [(1, None), (2, Some(server)), (3, Some(client))] {
@@ -79,7 +78,7 @@ fn messages_go_both_ways_with_their_metadata_and_restarted_nodes_meet_again() {
             } else {
                 (MessageType::Status, 0, "plant", &b"leans"[..], message.timestamp)
             };
-            let Received { message_type, channel, source, payload, timestamp, .. } = message;
+            let ReceivedMessage { message_type, channel, source, payload, timestamp, .. } = message;
             assert_eq!((*message_type, *channel, source.as_str(), &payload[..], *timestamp), expected);
         }
     }
@@ -87,13 +86,13 @@ fn messages_go_both_ways_with_their_metadata_and_restarted_nodes_meet_again() {
 }
 
 #[test]
-fn a_partition_is_noticed_and_healed() {
+fn partition_is_detected_and_ends() {
     let Pair { mut world, server, .. } = pair(Impairments::default(), 1);
     run(&mut world, 500 * MS);
     world.network().impair_all(Impairments { partition: true, ..Impairments::default() });
     let cut = run(&mut world, 1500 * MS);
-    let silent = cut.iter().filter(|(_, happening)| matches!(happening, Happening::Event(Event::Silent(_))));
-    assert_eq!(silent.count(), 2, "each notices the other's silence");
+    let silent = cut.iter().filter(|(_, event)| matches!(event, SimEvent::Event(Event::Silent(_))));
+    assert_eq!(silent.count(), 2, "each node detects the other's silence");
     world.network().impair_all(Impairments::default());
     run(&mut world, 3000 * MS);
     assert_eq!(world.peers(server).len(), 1);
@@ -101,7 +100,7 @@ fn a_partition_is_noticed_and_healed() {
 }
 
 #[test]
-fn the_same_seed_and_acts_give_the_same_trace() {
+fn same_seed_and_acts_give_the_same_trace() {
     let trace = |seed, payload: &[u8]| {
         let loss = Probability::percent(20.0).expect("a share");
         let Pair { mut world, client, .. } =
@@ -118,45 +117,47 @@ fn the_same_seed_and_acts_give_the_same_trace() {
 }
 
 #[test]
-fn a_slow_socket_takes_one_datagram_at_a_time_and_best_effort_first() {
+fn slow_socket_sends_best_effort_messages_before_reliable_messages() {
     let Pair { mut world, server, client } = pair(Impairments::default(), 1);
     run(&mut world, 500 * MS);
-    // 1,400 bytes take some 1.15 ms.
+    // 1,400 bytes take about 1.15 ms.
     world.limit(client, "10Mbit".parse().expect("a rate"));
     let peer = world.peers(client)[0];
     for _ in 0..50 {
-        let head =
-            crate::wire::native::Head { delivery: Class::Reliable, ..world.head(client, MessageType::Data) };
+        let head = crate::wire::native::Head {
+            delivery: Delivery::Reliable,
+            ..world.head(client, MessageType::Data)
+        };
         world.offer(client, peer, &head, &[0; 1380]).expect("the window has room");
     }
     world.send(client, &world.head(client, MessageType::Command), b"stop");
     let begin = world.elapsed();
     let mut order = Vec::new();
-    while let Some((node, happening)) = world.next(begin + 200 * MS) {
-        if let (Happening::Message(message), true) = (happening, node == server) {
+    while let Some((node, event)) = world.next(begin + 200 * MS) {
+        if let (SimEvent::Message(message), true) = (event, node == server) {
             order.push((message.payload == b"stop", world.elapsed() - begin));
         }
     }
     assert_eq!(order.len(), 51);
     let stop = order.iter().position(|(is_stop, _)| *is_stop);
-    assert_eq!(stop, Some(1), "behind the one that was already on the wire");
+    assert_eq!(stop, Some(1), "directly after the datagram that was being sent");
     assert!(order[1].1 < 2 * MS && order[50].1 > 50 * MS, "{order:?}");
 }
 
 #[test]
-fn reliable_messages_end_once_each() {
+fn every_reliable_message_has_one_outcome() {
     let loss = Probability::percent(30.0).expect("a share");
     let Pair { mut world, server, client } = pair(Impairments { loss, ..Impairments::default() }, 1);
     run(&mut world, 1000 * MS);
     let peer = world.peers(client)[0];
     let head =
-        crate::wire::native::Head { delivery: Class::Reliable, ..world.head(client, MessageType::Data) };
+        crate::wire::native::Head { delivery: Delivery::Reliable, ..world.head(client, MessageType::Data) };
     let receipts: Vec<u64> = (0..50).filter_map(|_| world.offer(client, peer, &head, b"1").ok()).collect();
     let happened = run(&mut world, 5000 * MS);
     let mut ended: Vec<u64> = happened
         .iter()
-        .filter_map(|(node, happening)| match happening {
-            Happening::Outcome { receipt, outcome: Outcome::Delivered } if *node == client => Some(*receipt),
+        .filter_map(|(node, event)| match event {
+            SimEvent::Outcome { receipt, outcome: Outcome::Delivered } if *node == client => Some(*receipt),
             _ => None,
         })
         .collect();

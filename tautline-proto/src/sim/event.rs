@@ -1,4 +1,4 @@
-//! What a simulation tells of its nodes.
+//! What happens at the nodes of a simulation.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -14,45 +14,45 @@ use crate::time::WallTime;
 /// Something that happened at a node.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Happening {
-    /// A datagram reached it, after the events that it caused and before its messages.
-    Datagram(Arrival),
-    /// A message was handed out.
-    Message(Received),
-    /// Something happened to its peers.
+pub enum SimEvent {
+    /// A datagram reached the node. It follows the events that it caused and precedes its messages.
+    Datagram(ReceivedDatagram),
+    /// The node received a message.
+    Message(ReceivedMessage),
+    /// Something happened to the node's peers.
     Event(Event),
     /// A reliable message ended.
     Outcome {
-        /// What [`World::offer`](super::World::offer) gave for it.
+        /// The receipt that [`World::offer`](super::World::offer) returned for it.
         receipt: u64,
         /// How it ended.
         outcome: Outcome,
     },
 }
 
-/// A datagram that reached a node, with the truth about it.
+/// A datagram that reached a node, and what the network did to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Arrival {
-    /// Who sent it.
+pub struct ReceivedDatagram {
+    /// The sender's address.
     pub from: SocketAddr,
     /// Its bytes as they arrived.
     pub datagram: Vec<u8>,
-    /// Whether the network flipped bits of it.
+    /// Whether the network has flipped bits of it.
     pub is_corrupted: bool,
-    /// Whether the network made it as a copy of another.
+    /// Whether it is a copy that the network has made.
     pub is_copy: bool,
-    /// Why the node dropped it; `None` when it was accepted.
+    /// Why the node dropped it. `None` if the node accepted it.
     pub dropped: Option<DropReason>,
 }
 
-/// A message as it was handed out.
+/// A message that a node received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Received {
-    /// Who sent it, as the receiving node knows it.
+pub struct ReceivedMessage {
+    /// The sender, as the receiving node knows it.
     pub peer: PeerId,
-    /// The number of the datagram that brought it; `None` where datagrams have none.
+    /// The number of the datagram that brought it. `None` if datagrams have no numbers.
     pub number: Option<u64>,
     /// Whether that datagram came after a newer one.
     pub is_late: bool,
@@ -60,21 +60,21 @@ pub struct Received {
     pub message_type: MessageType,
     /// How urgent it is.
     pub priority: Priority,
-    /// Tells streams of one type apart.
+    /// Separates streams of one type.
     pub channel: u16,
-    /// When the sender made it, on the sender's wall clock.
+    /// When the sender created it, on the sender's wall clock.
     pub timestamp: WallTime,
-    /// Its identity.
+    /// Its id.
     pub message_id: String,
-    /// Who made it.
+    /// Who created it.
     pub source: String,
-    /// Whom it is meant for, if the sender said so.
+    /// Whom it is meant for, if the sender set it.
     pub destination: Option<String>,
-    /// The id of the message that it answers.
+    /// The id of the message that this message answers.
     pub correlation_id: Option<String>,
     /// How it was sent.
     pub delivery: Delivery,
-    /// For how long it is worth anything, if the sender said so.
+    /// For how long after `timestamp` it is useful, if the sender set it.
     pub lifespan: Option<Duration>,
     /// How the payload is encoded.
     pub content_type: ContentType,
@@ -82,7 +82,7 @@ pub struct Received {
     pub payload: Vec<u8>,
 }
 
-impl Received {
+impl ReceivedMessage {
     pub(super) fn new(message: &MessageRef<'_>, peer: PeerId, number: Option<u64>, is_late: bool) -> Self {
         Self {
             peer,
