@@ -10,21 +10,21 @@ mod world;
 use libfuzzer_sys::fuzz_target;
 use world::{End, Fault, Kind, Step, Times, World};
 
-const MOST_STEPS: usize = 400;
+const MAX_STEPS: usize = 400;
 /// A life has a seed of one byte.
-const MOST_CRASHES: usize = 100;
+const MAX_CRASHES: usize = 100;
 /// What the network holds.
-const MOST_FLYING: usize = 100;
+const MAX_IN_FLIGHT: usize = 100;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&first, choices)) = input.split_first() else { return };
     let begin = if first & 1 == 0 { World::connected } else { World::new };
     let mut world = begin(Times::default(), Fault::None);
     let mut crashes = 0;
-    for choice in choices.chunks_exact(2).take(MOST_STEPS) {
+    for choice in choices.chunks_exact(2).take(MAX_STEPS) {
         let Some(step) = step(&world, choice[0], choice[1]) else { continue };
         crashes += usize::from(matches!(step, Step::Restart(_) | Step::Close(_)));
-        if crashes <= MOST_CRASHES {
+        if crashes <= MAX_CRASHES {
             world.step(step);
             assert_eq!(world.broken, None, "{step:?}");
         }
@@ -44,15 +44,15 @@ fn step(world: &World, what: u8, which: u8) -> Option<Step> {
         4 => Kind::ShortLived,
         _ => Kind::Reliable,
     };
-    let flying = world.flying.len();
-    let index = usize::from(which).checked_rem(flying);
+    let in_flight = world.in_flight.len();
+    let index = usize::from(which).checked_rem(in_flight);
     match what % 16 {
         0..=4 => index.map(Step::Deliver),
-        5 => Some(Step::Deliver(0)).filter(|_| flying > 0),
-        6 => index.filter(|_| flying < MOST_FLYING).map(Step::Repeat),
+        5 => Some(Step::Deliver(0)).filter(|_| in_flight > 0),
+        6 => index.filter(|_| in_flight < MAX_IN_FLIGHT).map(Step::Repeat),
         7 => index.map(Step::Lose),
-        8..=9 => Some(Step::Wait).filter(|_| flying < MOST_FLYING),
-        10..=13 => Some(Step::Send(end, kind)).filter(|_| world.can_send(end) && flying < MOST_FLYING),
+        8..=9 => Some(Step::Wait).filter(|_| in_flight < MAX_IN_FLIGHT),
+        10..=13 => Some(Step::Send(end, kind)).filter(|_| world.can_send(end) && in_flight < MAX_IN_FLIGHT),
         14 => Some(Step::Restart(end)),
         _ => Some(Step::Close(end)),
     }

@@ -115,8 +115,8 @@ impl Plan {
         let [repeats, losses, waits] = spent(steps);
         let (may_repeat, may_lose) = (repeats < self.repeats, losses < self.losses);
         let mut open = Vec::new();
-        for (index, packet) in world.flying.iter().enumerate() {
-            if world.flying[..index]
+        for (index, packet) in world.in_flight.iter().enumerate() {
+            if world.in_flight[..index]
                 .iter()
                 .any(|other| (other.to, &other.bytes) == (packet.to, &packet.bytes))
             {

@@ -1,4 +1,4 @@
-//! Peers of the classic wire: windows of their own, restarts, the other wire, strangers.
+//! Peers of the classic wire: windows, restarts, datagrams of the other wire and of strangers.
 
 mod support;
 
@@ -19,7 +19,7 @@ fn drops(node: &Node, reason: DropReason) -> u64 {
     node.inbound.counters().snapshot().datagrams_dropped.of(reason)
 }
 
-/// What the peer at this port did, of those that were added; the last one of that port.
+/// Returns the counts of the peer that was added last at this port.
 fn stats(node: &Node, port: u16) -> PeerRxStats {
     let of_port = |event: &Event| match event {
         Event::Added(peer) if peer.address.port() == port => Some(peer.rx.snapshot()),
@@ -28,13 +28,13 @@ fn stats(node: &Node, port: u16) -> PeerRxStats {
     node.events.iter().rev().find_map(of_port).expect("a peer of this port")
 }
 
-/// The datagram of one message.
+/// Returns the datagram of one message.
 fn message(client: &mut Node, payload: &str, now: Now) -> Packet {
     assert_eq!(client.send(payload.as_bytes(), now), 1);
     client.sent.pop_back().expect("just sent")
 }
 
-/// Sends `count` messages that arrive in order; the datagrams.
+/// Sends `count` messages that arrive in order. Returns their datagrams.
 fn talk(server: &mut Node, client: &mut Node, count: usize, now: Now) -> Vec<Packet> {
     let packets: Vec<_> = (0..count).map(|n| message(client, &n.to_string(), now)).collect();
     packets.iter().for_each(|packet| server.handle(packet, now));
@@ -46,7 +46,7 @@ fn restarts(node: &Node) -> usize {
 }
 
 #[test]
-fn three_clients_have_windows_of_their_own_and_are_answered() {
+fn each_of_three_clients_has_its_own_window_and_is_answered() {
     let mut server = Node::server(CLASSIC);
     let mut clients = [client(5000), client(5001), client(5002)];
     for round in 0..200 {
@@ -67,7 +67,7 @@ fn three_clients_have_windows_of_their_own_and_are_answered() {
     assert_eq!(server.got.len(), 600);
 }
 
-/// A client that sent `before` messages restarts on its port; the server must hear every one of the new life.
+/// Restarts a client on its port after `before` messages. The server must receive every message after the restart.
 fn restart_after(before: usize) {
     let mut server = Node::server(CLASSIC);
     talk(&mut server, &mut client(5000), before, at(1));
@@ -84,13 +84,13 @@ fn restart_after(before: usize) {
 }
 
 #[test]
-fn a_restarted_client_on_the_same_port_is_heard_from_its_first_message() {
+fn restarted_client_on_the_same_port_is_heard_from_its_first_message() {
     for before in [1, 2, 3, 63, 64, 65, 66, 1000] {
         restart_after(before);
     }
 }
 
-/// A client restarts that was not heard wholly before; from which of its new numbers on it is heard now.
+/// Restarts a client some of whose datagrams are missing. Afterwards, its datagrams arrive from number `first_heard` on.
 fn restart_into_gaps(missing: &[u64], first_heard: u64, wait_ms: u64) {
     let mut server = Node::server(CLASSIC);
     let mut old = client(5000);
@@ -114,10 +114,10 @@ fn restart_into_gaps(missing: &[u64], first_heard: u64, wait_ms: u64) {
 }
 
 #[test]
-fn a_restart_into_the_gaps_of_the_old_life_loses_nothing() {
+fn restart_while_numbers_are_missing_loses_nothing() {
     for missing in [&[0][..], &[1], &[0, 1, 2], &[1, 3, 5], &[9], &[3, 4]] {
         for first_heard in [0, 1, 3] {
-            // Before and after the gaps are given up.
+            // Before and after the missing numbers are counted as lost.
             for wait_ms in [2, 2000] {
                 restart_into_gaps(missing, first_heard, wait_ms);
             }
@@ -126,7 +126,7 @@ fn a_restart_into_the_gaps_of_the_old_life_loses_nothing() {
 }
 
 #[test]
-fn a_restart_after_more_than_half_of_all_numbers_is_no_leap_over_two_thousand_millions() {
+fn restart_after_more_than_half_of_all_numbers_counts_nothing_as_lost() {
     let mut server = Node::server(CLASSIC);
     let mut old = old_client(5000, 0x8000_0100);
     talk(&mut server, &mut old, 5, at(1));
@@ -136,7 +136,7 @@ fn a_restart_after_more_than_half_of_all_numbers_is_no_leap_over_two_thousand_mi
     assert_eq!((restarts(&server), stats(&server, 5000).lost), (1, 0));
 }
 
-/// A client whose numbering goes on from an earlier connection.
+/// A client whose numbers continue those of an earlier connection.
 fn old_client(port: u16, first_number: u64) -> Node {
     let mut node = Node::client(port, CLASSIC, 2);
     let start = Start { seed: [2; 16], first_number, ..Start::default() };
@@ -146,7 +146,7 @@ fn old_client(port: u16, first_number: u64) -> Node {
 }
 
 #[test]
-fn numbers_go_on_over_a_reconnect_and_past_2_to_the_32() {
+fn numbers_continue_after_a_reconnect_and_beyond_32_bits() {
     let mut server = Node::server(CLASSIC);
     let mut first = old_client(5000, u64::from(u32::MAX) - 9);
     talk(&mut server, &mut first, 8, at(1));
@@ -158,7 +158,7 @@ fn numbers_go_on_over_a_reconnect_and_past_2_to_the_32() {
 }
 
 #[test]
-fn a_true_duplicate_is_dropped() {
+fn duplicate_is_dropped() {
     let mut server = Node::server(CLASSIC);
     let packets = talk(&mut server, &mut client(5000), 100, at(1));
     packets.iter().rev().take(64).for_each(|packet| server.handle(packet, at(2)));
@@ -169,12 +169,12 @@ fn a_true_duplicate_is_dropped() {
 }
 
 #[test]
-fn what_is_still_under_way_of_a_former_life_is_not_delivered() {
+fn delayed_datagrams_from_before_a_restart_are_not_delivered() {
     let mut server = Node::server(CLASSIC);
     let old = talk(&mut server, &mut client(5000), 100, at(1));
     let mut reborn = client(5000);
     talk(&mut server, &mut reborn, 3, at(100));
-    // Behind, within and ahead of the new life's numbers.
+    // Their numbers lie before, among and after the new numbers.
     old.iter().for_each(|packet| server.handle(packet, at(101)));
     assert_eq!((server.got.len(), restarts(&server)), (103, 1));
     talk(&mut server, &mut reborn, 3, at(102));
@@ -182,7 +182,7 @@ fn what_is_still_under_way_of_a_former_life_is_not_delivered() {
 }
 
 #[test]
-fn a_clock_set_back_some_time_after_a_restart_mutes_nobody() {
+fn client_is_heard_after_its_clock_was_set_back_following_a_restart() {
     let mut server = Node::server(CLASSIC);
     talk(&mut server, &mut client(5000), 10, at(50_000));
     let mut reborn = client(5000);
@@ -193,7 +193,7 @@ fn a_clock_set_back_some_time_after_a_restart_mutes_nobody() {
 }
 
 #[test]
-fn a_late_message_is_marked_and_delivered_once() {
+fn late_message_is_marked_and_delivered_once() {
     let mut server = Node::server(CLASSIC);
     let mut client = client(5000);
     let packets: Vec<_> = (0..3).map(|n| message(&mut client, &n.to_string(), at(1))).collect();
@@ -205,7 +205,7 @@ fn a_late_message_is_marked_and_delivered_once() {
 }
 
 #[test]
-fn the_other_wire_is_named_in_both_directions() {
+fn datagrams_of_the_other_wire_are_recognised_by_both_wires() {
     for crc in [true, false] {
         let format = ClassicFormat { use_crc: crc, use_sequence: true };
         let mut classic = Node::server(WireFormat::Classic(format));
@@ -227,7 +227,7 @@ fn the_other_wire_is_named_in_both_directions() {
 }
 
 #[test]
-fn every_setting_of_crc_and_sequence_carries_messages() {
+fn messages_arrive_with_every_setting_of_crc_and_sequence() {
     for (crc, sequence) in [(true, true), (true, false), (false, true), (false, false)] {
         let wire = WireFormat::Classic(ClassicFormat { use_crc: crc, use_sequence: sequence });
         let (mut server, mut client) = (Node::server(wire), Node::client(5000, wire, 2));
@@ -235,7 +235,7 @@ fn every_setting_of_crc_and_sequence_carries_messages() {
         let packet = message(&mut client, "[1]", at(1));
         server.handle(&packet, at(1));
         server.handle(&packet, at(1));
-        // Without numbers nobody can tell a duplicate.
+        // Without sequence numbers, duplicates cannot be detected.
         let expected = if sequence { vec!["[1]"] } else { vec!["[1]"; 2] };
         assert_eq!(server.payloads(), expected, "crc {crc}, sequence {sequence}");
         server.send(b"[2]", at(1));
@@ -245,7 +245,7 @@ fn every_setting_of_crc_and_sequence_carries_messages() {
 }
 
 #[test]
-fn a_client_listens_to_its_server_only() {
+fn client_listens_only_to_its_server() {
     let mut client = client(5000);
     let mut stranger = Node::client(666, CLASSIC, 3);
     stranger.dial(address(5000), at(0));
@@ -257,7 +257,7 @@ fn a_client_listens_to_its_server_only() {
 }
 
 #[test]
-fn a_client_whose_server_was_never_heard_waits_without_alarm() {
+fn server_that_was_never_heard_is_not_reported_as_silent() {
     let mut client = client(5000);
     for ms in (0..100_000).step_by(1000) {
         client.tick(at(ms));
@@ -268,7 +268,7 @@ fn a_client_whose_server_was_never_heard_waits_without_alarm() {
 }
 
 #[test]
-fn strangers_cannot_push_out_living_peers() {
+fn strangers_cannot_replace_living_peers() {
     let mut server = Node::server(CLASSIC);
     let mut clients: Vec<_> = (0..4).map(|n| client(5000 + n)).collect();
     for round in 0..50 {
@@ -286,7 +286,7 @@ fn strangers_cannot_push_out_living_peers() {
 }
 
 #[test]
-fn the_peer_that_is_silent_longest_makes_room() {
+fn peer_that_was_silent_for_the_longest_time_makes_room() {
     let mut server = Node::server(CLASSIC);
     for (port, ms) in [(5000, 30), (5001, 10), (5002, 20), (5003, 400)] {
         talk(&mut server, &mut client(port), 1, at(ms));
@@ -302,7 +302,7 @@ fn the_peer_that_is_silent_longest_makes_room() {
 }
 
 #[test]
-fn a_silent_peer_is_noticed_expires_and_comes_back_as_a_new_one() {
+fn silent_peer_is_reported_expires_and_comes_back_as_a_new_peer() {
     let mut server = Node::server(CLASSIC);
     let mut client = client(5000);
     talk(&mut server, &mut client, 10, at(0));
@@ -324,7 +324,7 @@ fn a_silent_peer_is_noticed_expires_and_comes_back_as_a_new_one() {
 }
 
 #[test]
-fn a_payload_over_the_limit_is_dropped_as_such() {
+fn payload_above_the_limit_is_dropped_as_too_large() {
     let mut server = Node::server(CLASSIC);
     let mut client = client(5000);
     for (len, count) in [(1000, 1), (1001, 1)] {
@@ -336,7 +336,7 @@ fn a_payload_over_the_limit_is_dropped_as_such() {
 }
 
 #[test]
-fn default_ids_are_unique_even_within_one_microsecond() {
+fn default_ids_are_unique_within_one_microsecond() {
     let mut server = Node::server(CLASSIC);
     let mut client = client(5000);
     for _ in 0..100 {

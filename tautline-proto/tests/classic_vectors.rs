@@ -1,7 +1,7 @@
-//! The classic wire against datagrams recorded from the Python original.
+//! Compares the classic wire with datagrams that were recorded from the Python module.
 //!
-//! Each vector is one UDP payload with the settings, sequence number, metadata and data it was made from.
-//! The data goes through `serde_json`, not through the reader under test, on its way back into a datagram.
+//! Each vector is one UDP payload with the settings, the sequence number, the metadata and the data from which it was made. To
+//! make the datagram again, the test passes the data through `serde_json`, and not through the reader under test.
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -67,13 +67,13 @@ impl Vector {
         (0..self.hex.len()).step_by(2).map(byte).collect()
     }
 
-    /// Whether the data holds NaN or an infinity.
+    /// Returns whether the data holds NaN or an infinity.
     fn is_nonfinite(&self) -> bool {
         ["float_nan", "float_list_special"].contains(&self.name.as_str())
     }
 }
 
-/// The vectors whose encoding is `json` or `pickle`.
+/// Returns the vectors with this encoding: `json` or `pickle`.
 fn vectors(encoding: &str) -> Vec<Vector> {
     let text = include_str!("data/classic_vectors.json");
     let all: Vectors = serde_json::from_str(text).expect("the file as recorded");
@@ -82,7 +82,7 @@ fn vectors(encoding: &str) -> Vec<Vector> {
     chosen
 }
 
-/// A datagram with this metadata and the canonical form of `data`.
+/// Returns a datagram with this metadata and the canonical form of `data`.
 fn send(message: &MessageRef<'_>, data: &[u8], format: ClassicFormat, sequence: u32) -> Vec<u8> {
     let mut out = Vec::new();
     classic::begin_message(&mut out, format, message);
@@ -97,7 +97,7 @@ fn show(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn what_the_original_sent_is_sent_byte_for_byte() {
+fn datagrams_are_byte_identical_to_those_of_the_python_module() {
     let vectors = vectors("json");
     for vector in vectors.iter().filter(|vector| vector.strict_json) {
         let data = serde_json::to_vec(&vector.data).expect("a value");
@@ -107,7 +107,7 @@ fn what_the_original_sent_is_sent_byte_for_byte() {
 }
 
 #[test]
-fn what_the_original_sent_is_read() {
+fn datagrams_of_the_python_module_are_read() {
     for vector in vectors("json").iter().filter(|vector| !vector.is_nonfinite()) {
         let datagram = vector.datagram();
         let (sequence, envelope) = classic::open(&datagram, vector.format()).expect(&vector.name);
@@ -126,7 +126,7 @@ fn what_the_original_sent_is_read() {
 }
 
 #[test]
-fn nan_from_the_original_is_refused_unless_read_as_null() {
+fn nan_from_the_python_module_is_refused_or_read_as_null() {
     let vectors = vectors("json");
     let nonfinite: Vec<_> = vectors.iter().filter(|vector| vector.is_nonfinite()).collect();
     assert_eq!(nonfinite.len(), 8);
@@ -147,7 +147,7 @@ fn nan_from_the_original_is_refused_unless_read_as_null() {
 }
 
 #[test]
-fn pickles_from_the_original_are_refused() {
+fn pickles_from_the_python_module_are_refused() {
     for vector in vectors("pickle") {
         let datagram = vector.datagram();
         let (_, envelope) = classic::open(&datagram, vector.format()).expect(&vector.name);
@@ -160,14 +160,14 @@ fn format() -> impl Strategy<Value = ClassicFormat> {
     (any::<bool>(), any::<bool>()).prop_map(|(use_crc, use_sequence)| ClassicFormat { use_crc, use_sequence })
 }
 
-/// What a message is made of, owned.
+/// The fields of a message, as owned values.
 type Parts = (MessageType, Priority, i64, String, String, Option<String>, Option<String>);
 
 fn parts() -> impl Strategy<Value = Parts> {
     (
         prop::sample::select(MessageType::ALL),
         prop::sample::select(Priority::ALL),
-        // Whole microseconds of this century: what survives as a float of seconds.
+        // Whole microseconds of this century, which a float of seconds can hold.
         (0..3_000_000_000_000_000_i64).prop_map(|micros| micros * 1_000),
         any::<String>(),
         any::<String>(),
@@ -190,7 +190,7 @@ fn message(parts: &Parts) -> MessageRef<'_> {
 
 proptest! {
     #[test]
-    fn every_message_comes_back(parts in parts(), text: String, format in format(), sequence: u32) {
+    fn every_message_is_read_back(parts in parts(), text: String, format in format(), sequence: u32) {
         let sent = message(&parts);
         let data = serde_json::to_vec(&[text]).expect("a value");
         let datagram = send(&sent, &data, format, sequence);
@@ -207,7 +207,7 @@ proptest! {
         prop_assert_eq!(read.with_payload(&[]).with_timestamp(sent.timestamp), sent);
     }
 
-    /// Only what is whole is read; nothing panics.
+    /// Only complete envelopes are read, and nothing panics.
     #[test]
     fn cut_and_changed_envelopes_are_refused_or_read(
         parts in parts(), cut: prop::sample::Index, place: prop::sample::Index, byte: u8,
@@ -234,7 +234,7 @@ proptest! {
     }
 }
 
-/// JSON values whose objects keep their order, so that they can be sent again.
+/// JSON values whose objects keep their order, so that they can be written again.
 mod ordered {
     use super::{Deserialize, Serialize};
     use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};

@@ -1,4 +1,4 @@
-//! Wall clocks that are set, and steady clocks that stood still while a machine slept, harm no link.
+//! Links survive wall clocks that are set, and steady clocks that stood still while a machine slept.
 
 mod support;
 
@@ -8,7 +8,7 @@ use support::{Node, address, at, settle};
 use tautline_proto::endpoint::{Event, WireFormat};
 use tautline_proto::{Now, WallTime};
 
-/// The time `ms` after the start, with the wall clock set forward by so many seconds.
+/// Returns the time `ms` after the start, with the wall clock set forward by `seconds`.
 fn set_by(ms: u64, seconds: i64) -> Now {
     let now = at(ms);
     Now { wall: WallTime::from_nanos(now.wall.as_nanos() + seconds * 1_000_000_000), ..now }
@@ -22,16 +22,16 @@ fn pair() -> (Node, Node) {
     (server, client)
 }
 
-/// What has happened besides connecting.
+/// Returns the events that do not belong to connecting.
 fn trouble(node: &Node) -> Vec<&Event> {
     let calm = |event: &&Event| !matches!(event, Event::Added(_) | Event::Accepted(_) | Event::Named(..));
     node.events.iter().filter(calm).collect()
 }
 
 #[test]
-fn wall_clocks_may_be_set_at_both_ends_again_and_again() {
+fn setting_the_wall_clocks_at_both_ends_disturbs_nothing() {
     let (mut server, mut client) = pair();
-    // Years there and back, an hour, a second; each end its own.
+    // Jumps of years, an hour and a second, forwards and backwards. Each end has jumps of its own.
     let jumps = [0, 3600, -3600, 1, -1, 400_000_000, -400_000_000, i64::from(i32::MAX), 0];
     for ms in 1..20_000 {
         let phase = usize::try_from(ms / 700).expect("small");
@@ -59,9 +59,9 @@ fn wall_clocks_may_be_set_at_both_ends_again_and_again() {
     }
 }
 
-/// The client's machine sleeps for an hour: its steady clock stands still, the server's runs on.
+/// The client's machine sleeps for up to an hour. Its steady clock stands still, while the server's runs on.
 #[test]
-fn a_machine_that_slept_is_back_within_a_heartbeat() {
+fn machine_that_slept_is_connected_again_within_a_heartbeat() {
     for slept_ms in [300, 2_000, 3_600_000] {
         let (mut server, mut client) = pair();
         for ms in 1..1000 {
@@ -77,7 +77,7 @@ fn a_machine_that_slept_is_back_within_a_heartbeat() {
         }
         client.events.clear();
         server.got.clear();
-        // From here on the clocks differ by the length of the sleep.
+        // From here on, the clocks differ by the length of the sleep.
         let mut back_after = None;
         for ms in 1000..2000 {
             let (here, there) = (at(ms + slept_ms), at(ms));

@@ -1,5 +1,5 @@
-//! A pair of endpoints over a network that loses, repeats and reorders, against a slow, obvious twin that
-//! remembers every number of every session for ever.
+//! Compares a pair of endpoints, over a network that loses, repeats and reorders datagrams, with a slow and obvious twin that
+//! remembers every number of every session.
 
 mod support;
 
@@ -14,20 +14,20 @@ use tautline_proto::{Instant, PeerRxStats, PeerTxStats, window};
 
 const CLASSIC: WireFormat = WireFormat::Classic(ClassicFormat { use_crc: true, use_sequence: true });
 
-/// What is done to the pair.
+/// A step of the test.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Send {
         from_client: bool,
     },
     WaitMs(u64),
-    /// The client is killed and begins again on its port.
+    /// The client is killed and starts again on its port.
     Restart,
 }
 
-/// What the network does, in percent, and how long a datagram is on its way.
+/// What the network does, in per cent of the datagrams, and how long it delays them.
 #[derive(Clone, Copy, Debug)]
-struct Weather {
+struct Conditions {
     lost: u64,
     repeated: u64,
     delayed: u64,
@@ -35,14 +35,14 @@ struct Weather {
     seed: u64,
 }
 
-/// One session's numbers as they arrived at one end.
+/// The numbers of one session as they arrived at one end.
 #[derive(Default)]
 struct Twin {
-    /// The first number that counts.
+    /// The first number.
     start: u64,
     received: BTreeMap<u64, ()>,
-    /// When a number was passed that had not come.
-    passed_at: BTreeMap<u64, Instant>,
+    /// When each missing number became missing.
+    missing_since: BTreeMap<u64, Instant>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -59,15 +59,15 @@ impl Twin {
     fn receive(&mut self, number: u64, now: Instant) -> Expected {
         let next = self.next();
         if number >= next {
-            self.passed_at.extend((next..number).map(|passed| (passed, now)));
+            self.missing_since.extend((next..number).map(|missing| (missing, now)));
             self.received.insert(number, ());
             return Expected::Delivered { late: false };
         }
-        let given_up = self
-            .passed_at
+        let is_lost = self
+            .missing_since
             .get(&number)
-            .is_none_or(|passed| passed.plus(window::LOSS_TIMEOUT) <= now || number + window::SPAN < next);
-        if given_up || self.received.contains_key(&number) {
+            .is_none_or(|since| since.plus(window::LOSS_TIMEOUT) <= now || number + window::SPAN < next);
+        if is_lost || self.received.contains_key(&number) {
             return Expected::Dropped;
         }
         self.received.insert(number, ());
@@ -77,11 +77,11 @@ impl Twin {
 
 struct World {
     wire: WireFormat,
-    weather: Weather,
+    conditions: Conditions,
     random: u64,
     server: Node,
     client: Node,
-    /// By time of arrival, then in the order they were sent.
+    /// The datagrams in flight, by the time of arrival, then by the order in which they were sent.
     network: BTreeMap<(u64, u64), Packet>,
     now_ms: u64,
     carried: u64,
@@ -89,16 +89,16 @@ struct World {
     lives: u8,
     /// By receiving port and session (0 on the classic wire).
     twins: BTreeMap<(u16, u64), Twin>,
-    /// What was sent and not delivered yet: receiving port, payload.
+    /// The messages that were sent and not delivered yet: receiving port and payload.
     open: HashSet<(u16, Vec<u8>)>,
 }
 
 impl World {
-    fn new(wire: WireFormat, weather: Weather) -> Self {
+    fn new(wire: WireFormat, conditions: Conditions) -> Self {
         let mut world = Self {
             wire,
-            weather,
-            random: weather.seed,
+            conditions,
+            random: conditions.seed,
             server: Node::new(9000, config(Role::Server, wire), 1),
             client: Node::new(5000, config(Role::Client, wire), 2),
             network: BTreeMap::new(),
@@ -115,23 +115,23 @@ impl World {
     }
 
     fn percent(&mut self) -> u64 {
-        // PCG's multiplier; the high bits are good enough for weather.
+        // A linear congruential generator with PCG's multiplier. Its high bits are random enough.
         self.random =
             self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.random >> 33) % 100
     }
 
-    /// Hands what the nodes sent to the network.
+    /// Passes the datagrams that the nodes have sent to the network.
     fn post(&mut self) {
         let packets: Vec<_> = self.server.sent.drain(..).chain(self.client.sent.drain(..)).collect();
         for packet in packets {
-            if self.percent() < self.weather.lost {
+            if self.percent() < self.conditions.lost {
                 continue;
             }
-            let copies = if self.percent() < self.weather.repeated { 2 } else { 1 };
+            let copies = if self.percent() < self.conditions.repeated { 2 } else { 1 };
             for _ in 0..copies {
-                let slow = self.percent() < self.weather.delayed;
-                let delay = if slow { 1 + self.percent() * self.weather.longest_ms / 100 } else { 1 };
+                let slow = self.percent() < self.conditions.delayed;
+                let delay = if slow { 1 + self.percent() * self.conditions.longest_ms / 100 } else { 1 };
                 self.carried += 1;
                 self.network.insert((self.now_ms + delay, self.carried), packet.clone());
             }
@@ -149,7 +149,7 @@ impl World {
                     self.open.insert((to, payload.into_bytes()));
                 }
                 self.post();
-                // The time stamps of two messages differ, as those of a fast sender do.
+                // Two messages have different time stamps, as those of a fast sender.
                 self.wait(1);
             }
             Step::WaitMs(ms) => self.wait(ms),
@@ -165,13 +165,13 @@ impl World {
         }
     }
 
-    /// Lets time pass, from event to event.
+    /// Lets time pass, from one event to the next.
     fn wait(&mut self, ms: u64) {
         let end = self.now_ms + ms;
         while self.now_ms < end {
             let arrival = self.network.first_key_value().map(|(&(at, _), _)| at);
             let due = [self.server.inbound.next_timeout(), self.client.inbound.next_timeout()];
-            // `at(ms)` is ms + 1 on the steady clock; a deadline within a millisecond waits for its end.
+            // `at(ms)` is ms + 1 on the steady clock. A deadline within a millisecond waits for the millisecond's end.
             let due =
                 due.into_iter().flatten().map(|due| (due.as_nanos().div_ceil(1_000_000)).saturating_sub(1));
             let next = arrival.into_iter().chain(due).min().unwrap_or(end);
@@ -200,7 +200,7 @@ impl World {
         let got: Vec<_> = node.got[got_before..].to_vec();
         for got in &got {
             let sent = self.open.remove(&(packet.to.port(), got.payload.clone()));
-            assert!(sent, "{got:?} was not sent to this end in this session, or came twice");
+            assert!(sent, "{got:?} was not sent to this end in this session, or arrived twice");
         }
         if let Some((session, number)) = numbered(self.wire, &packet.bytes) {
             let expected = self.expect(packet, session, number, now.steady);
@@ -216,7 +216,7 @@ impl World {
         self.post();
     }
 
-    /// What the twin says; of a session that its receiver does not know, nothing is delivered.
+    /// Returns what the twin expects. Datagrams of sessions that the receiver does not know are dropped.
     fn expect(&mut self, packet: &Packet, session: u64, number: u64, now: Instant) -> Expected {
         let node = if packet.to == self.server.address { &self.server } else { &self.client };
         if self.wire == WireFormat::Native && !knows(node, session) {
@@ -227,9 +227,9 @@ impl World {
         twin.or_insert_with(|| Twin { start, ..Twin::default() }).receive(number, now)
     }
 
-    /// Fair weather, and a last datagram that tells the lost tail; then each spent number has one fate.
+    /// Stops all losses and sends a last datagram in each direction. Then each number must be received or lost.
     fn check_numbers(&mut self) {
-        self.weather = Weather { lost: 0, repeated: 0, delayed: 0, ..self.weather };
+        self.conditions = Conditions { lost: 0, repeated: 0, delayed: 0, ..self.conditions };
         self.wait(5000);
         for from_client in [true, false] {
             self.step(Step::Send { from_client });
@@ -242,32 +242,32 @@ impl World {
                 WireFormat::Classic(_) => self.twins[&(receiver.address.port(), 0)].start,
             };
             let seen = rx.datagrams + rx.lost + rx.missing + before_start;
-            // A heartbeat may be on its way.
-            let under_way =
+            // A heartbeat may be in flight.
+            let in_flight =
                 self.network.values().filter(|packet| packet.to == receiver.address).count() as u64;
-            assert_eq!(tx.next_sequence, seen + under_way, "{rx:?}");
+            assert_eq!(tx.next_sequence, seen + in_flight, "{rx:?}");
             assert_eq!(rx.missing, 0);
         }
         assert!(self.open.len() as u64 <= self.sent);
     }
 }
 
-/// Session and number of a datagram; `None` for those outside any numbering.
+/// Returns the session and the number of a datagram. `None` for datagrams outside any numbering.
 fn numbered(wire: WireFormat, datagram: &[u8]) -> Option<(u64, u64)> {
     match wire {
         WireFormat::Native => {
-            let (header, mut frames) = native::parse(datagram).expect("the network damages nothing");
+            let (header, mut frames) = native::parse(datagram).expect("the network damages no datagram");
             let unnumbered = frames.next().is_some_and(|frame| frame.is_unnumbered());
             (!unnumbered).then_some((header.session.bits(), header.sequence.into()))
         }
         WireFormat::Classic(format) => {
-            let (number, _) = classic::open(datagram, format).expect("the network damages nothing");
+            let (number, _) = classic::open(datagram, format).expect("the network damages no datagram");
             Some((0, number?.into()))
         }
     }
 }
 
-/// Whether the session is one of the node's peers, by the events it told.
+/// Returns whether the session belongs to one of the node's peers, according to its events.
 fn knows(node: &Node, session: u64) -> bool {
     let mut known = None;
     for event in &node.events {
@@ -299,14 +299,20 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..250)
 }
 
-fn weather() -> impl Strategy<Value = Weather> {
+fn conditions() -> impl Strategy<Value = Conditions> {
     (0u64..40, 0u64..30, 0u64..60, prop_oneof![Just(20u64), Just(300), Just(1500)], any::<u64>()).prop_map(
-        |(lost, repeated, delayed, longest_ms, seed)| Weather { lost, repeated, delayed, longest_ms, seed },
+        |(lost, repeated, delayed, longest_ms, seed)| Conditions {
+            lost,
+            repeated,
+            delayed,
+            longest_ms,
+            seed,
+        },
     )
 }
 
-fn run(wire: WireFormat, weather: Weather, steps: &[Step]) -> World {
-    let mut world = World::new(wire, weather);
+fn run(wire: WireFormat, conditions: Conditions, steps: &[Step]) -> World {
+    let mut world = World::new(wire, conditions);
     steps.iter().for_each(|&step| world.step(step));
     world
 }
@@ -315,26 +321,26 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn native_ends_and_their_twin_agree(weather in weather(), steps in steps()) {
-        run(WireFormat::Native, weather, &steps).check_numbers();
+    fn native_endpoints_agree_with_their_twin(conditions in conditions(), steps in steps()) {
+        run(WireFormat::Native, conditions, &steps).check_numbers();
     }
 
     #[test]
-    fn classic_ends_and_their_twin_agree(weather in weather(), steps in steps()) {
-        // The server learns of its client by a first message.
-        let mut world = World::new(CLASSIC, Weather { lost: 0, ..weather });
+    fn classic_endpoints_agree_with_their_twin(conditions in conditions(), steps in steps()) {
+        // The first message lets the server know its client.
+        let mut world = World::new(CLASSIC, Conditions { lost: 0, ..conditions });
         world.step(Step::Send { from_client: true });
         world.wait(2000);
-        world.weather = weather;
+        world.conditions = conditions;
         steps.iter().for_each(|&step| world.step(step));
         world.check_numbers();
     }
 
     #[test]
-    fn native_clients_that_restart_are_heard_again(
-        weather in weather(), lives in prop::collection::vec(steps(), 1..4)
+    fn restarted_native_clients_are_heard_again(
+        conditions in conditions(), lives in prop::collection::vec(steps(), 1..4)
     ) {
-        let mut world = run(WireFormat::Native, weather, &[]);
+        let mut world = run(WireFormat::Native, conditions, &[]);
         for steps in &lives {
             steps.iter().for_each(|&step| world.step(step));
             world.step(Step::Restart);

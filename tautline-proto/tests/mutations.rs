@@ -1,4 +1,4 @@
-//! A small mutation campaign of each kind; `examples/mutation_campaign` runs the large ones.
+//! A small mutation campaign of each kind. `examples/mutation_campaign` runs the large campaigns.
 
 #[path = "../examples/mutation_campaign/campaign.rs"]
 mod campaign;
@@ -20,10 +20,10 @@ fn no_mutated_datagram_is_accepted() {
 }
 
 #[test]
-fn with_right_crcs_the_accounts_hold_and_strangers_disturb_nobody() {
+fn mutated_datagrams_with_right_crcs_are_counted_and_do_no_harm() {
     let (lanes, sum) = run(Plan { repair_crc: true, ..PLAN }).expect("no violation");
     assert_eq!(sum.accepted + sum.drops.total(), PLAN.datagrams);
-    // The mutations must reach what lies behind the CRC, or this test says nothing.
+    // The mutations must pass the CRC check, or the test proves nothing.
     assert!(sum.accepted > 0 && sum.messages > 0);
     assert!(lanes.iter().any(|(_, lane)| lane.disturbed > 0));
     let other_reasons = sum.drops.iter().filter(|(reason, _)| reason.name() != "bad_crc").count();
@@ -31,7 +31,7 @@ fn with_right_crcs_the_accounts_hold_and_strangers_disturb_nobody() {
 }
 
 #[test]
-fn a_campaign_does_the_same_again() {
+fn campaign_is_repeatable() {
     let figures =
         || run(Plan { datagrams: 4000, seed: 9, repair_crc: true }).map(|(_, sum)| (sum.accepted, sum.drops));
     assert_eq!(figures(), figures());

@@ -1,4 +1,4 @@
-//! Reliable and large messages on the native wire: nothing lost, nothing twice, one outcome each.
+//! Reliable and large messages on the native wire: each is delivered once and has one outcome.
 
 mod support;
 
@@ -11,7 +11,7 @@ use tautline_proto::{Delivery, DropReason, MessageType, Now, Priority};
 
 const SERVER: u16 = 9000;
 
-/// A pseudo-random sequence (Knuth's MMIX).
+/// Pseudo-random numbers (Knuth's MMIX generator).
 struct Dice(u64);
 
 impl Dice {
@@ -21,7 +21,7 @@ impl Dice {
     }
 }
 
-/// A connected pair and what has been done to the datagrams between them.
+/// A connected pair, and a network that loses, repeats and reorders datagrams.
 struct Pair {
     server: Node,
     client: Node,
@@ -52,8 +52,7 @@ impl Pair {
         at(self.ms)
     }
 
-    /// Lets `ms` milliseconds pass; of a hundred datagrams `lost` are lost and `twice` come twice, and each may be
-    /// overtaken.
+    /// Lets `ms` milliseconds pass. Of a hundred datagrams, `lost` are lost and `twice` arrive twice. Some are reordered.
     fn run(&mut self, ms: u64, lost: u64, twice: u64) {
         for _ in 0..ms {
             self.ms += 1;
@@ -85,7 +84,7 @@ impl Pair {
         self.client.offer(&Head { delivery, ..plain_head(now) }, payload, now)
     }
 
-    /// Offers an ordered message that expires.
+    /// Sends an ordered message that expires after 30 ms.
     fn offer_for_30_ms(&mut self, payload: &[u8]) {
         let now = self.now();
         let head = Head { delivery: Delivery::Ordered, ..plain_head(now) };
@@ -103,7 +102,7 @@ fn numbers(node: &Node) -> Vec<u64> {
 }
 
 #[test]
-fn a_reliable_message_is_delivered_and_its_sender_told() {
+fn reliable_message_is_delivered_and_has_an_outcome() {
     let mut pair = Pair::new();
     let receipt = pair.offer(Delivery::Reliable, b"1").expect("room");
     assert_eq!(pair.client.outcomes, []);
@@ -114,7 +113,7 @@ fn a_reliable_message_is_delivered_and_its_sender_told() {
 }
 
 #[test]
-fn at_heavy_loss_each_is_delivered_once_and_has_one_outcome() {
+fn at_heavy_loss_each_message_is_delivered_once_and_has_one_outcome() {
     for delivery in [Delivery::Reliable, Delivery::Ordered] {
         let mut pair = Pair::new();
         for number in 0..500_u64 {
@@ -138,7 +137,7 @@ fn at_heavy_loss_each_is_delivered_once_and_has_one_outcome() {
 }
 
 #[test]
-fn a_lost_message_delays_no_other_unless_they_are_ordered() {
+fn lost_message_delays_other_messages_only_if_they_are_ordered() {
     for (delivery, first) in [(Delivery::Reliable, vec!["1", "2"]), (Delivery::Ordered, vec![])] {
         let mut pair = Pair::new();
         pair.offer(delivery, b"0").expect("room");
@@ -169,14 +168,14 @@ fn ordered_streams_do_not_wait_for_one_another() {
 }
 
 #[test]
-fn an_ordered_message_does_not_overtake_those_behind_one_that_was_given_up() {
+fn ordered_message_does_not_overtake_messages_behind_an_abandoned_one() {
     let mut pair = Pair::new();
     pair.offer_for_30_ms(b"0");
     pair.client.sent.clear();
     pair.offer(Delivery::Ordered, b"1").expect("room");
     pair.run(29, 0, 0);
-    assert_eq!(pair.server.payloads(), [""; 0], "it waits for the first");
-    // The news that the first is given up is lost.
+    assert_eq!(pair.server.payloads(), [""; 0], "it waits for the first message");
+    // The forward, which tells that the first message is abandoned, is lost.
     pair.run(5, 100, 0);
     assert_eq!(pair.client.outcomes, [(2, Outcome::Delivered), (1, Outcome::Expired)]);
     pair.offer(Delivery::Ordered, b"2").expect("room");
@@ -185,7 +184,7 @@ fn an_ordered_message_does_not_overtake_those_behind_one_that_was_given_up() {
 }
 
 #[test]
-fn an_ordered_message_does_not_overtake_what_waits_beyond_the_window() {
+fn ordered_message_does_not_overtake_messages_beyond_the_window() {
     let mut pair = Pair::new();
     let head = |now| Head { delivery: Delivery::Ordered, ..plain_head(now) };
     let soon = |now: Now| Some(now.steady.plus(Duration::from_millis(5)));
@@ -194,7 +193,7 @@ fn an_ordered_message_does_not_overtake_what_waits_beyond_the_window() {
     pair.client.sent.clear();
     pair.offer(Delivery::Ordered, b"1").expect("room");
     pair.run(3, 0, 0);
-    // The way is cut, and more than a window of messages expires.
+    // The network is cut, and more messages expire than a window holds.
     for _ in 0..2_200 {
         let now = pair.now();
         let other = Head { channel: 1, ..head(now) };
@@ -209,7 +208,7 @@ fn an_ordered_message_does_not_overtake_what_waits_beyond_the_window() {
 }
 
 #[test]
-fn several_later_arrivals_bring_a_lost_message_back_before_its_time_out() {
+fn lost_message_is_retransmitted_after_several_later_arrivals() {
     let mut pair = Pair::new();
     pair.offer(Delivery::Reliable, b"0").expect("room");
     pair.client.sent.clear();
@@ -218,44 +217,44 @@ fn several_later_arrivals_bring_a_lost_message_back_before_its_time_out() {
         pair.offer(Delivery::Reliable, number.to_string().as_bytes()).expect("room");
     }
     pair.run(3, 0, 0);
-    // The first time-out is 100 ms.
+    // The initial time-out of 100 ms has not passed.
     assert!(pair.server.payloads().contains(&"0".to_owned()), "{:?}", pair.server.payloads());
 }
 
 #[test]
-fn what_outlives_its_lifespan_is_given_up_and_holds_nobody_up() {
+fn expired_message_does_not_block_later_messages() {
     let mut pair = Pair::new();
     pair.offer_for_30_ms(b"0");
     pair.client.sent.clear();
     pair.offer(Delivery::Ordered, b"1").expect("room");
     pair.run(10, 0, 0);
-    assert_eq!(pair.server.payloads(), [""; 0], "it waits for the first");
+    assert_eq!(pair.server.payloads(), [""; 0], "it waits for the first message");
     pair.run(50, 0, 0);
     assert_eq!(pair.server.payloads(), ["1"]);
     assert_eq!(pair.client.outcomes, [(2, Outcome::Delivered), (1, Outcome::Expired)]);
 }
 
 #[test]
-fn an_ordered_message_waits_for_one_that_is_there_and_waits_itself() {
+fn ordered_message_waits_for_a_message_that_is_held_back_itself() {
     let mut pair = Pair::new();
     pair.offer(Delivery::Ordered, b"0").expect("room");
     pair.client.sent.clear();
     let second = pair.offer(Delivery::Ordered, b"1").expect("room");
     pair.run(3, 0, 0);
-    assert_eq!(pair.client.outcomes, [(second, Outcome::Delivered)], "it is there");
+    assert_eq!(pair.client.outcomes, [(second, Outcome::Delivered)], "the peer has received it");
     pair.offer(Delivery::Ordered, b"2").expect("room");
     pair.run(3, 0, 0);
-    assert_eq!(pair.server.payloads(), [""; 0], "all wait for the first");
+    assert_eq!(pair.server.payloads(), [""; 0], "all wait for the first message");
     pair.run(200, 0, 0);
     assert_eq!(pair.server.payloads(), ["0", "1", "2"]);
 }
 
 #[test]
-fn an_ordered_message_never_overtakes_one_that_was_given_up_and_is_still_on_its_way() {
+fn ordered_message_does_not_overtake_an_abandoned_message_in_flight() {
     let mut pair = Pair::new();
     pair.offer_for_30_ms(b"0");
     let slow = pair.client.sent.pop_front().expect("it was sent");
-    // Nothing gets through until the first has expired.
+    // All datagrams are lost until the first message has expired.
     pair.run(40, 100, 0);
     assert_eq!(pair.client.outcomes, [(1, Outcome::Expired)]);
     pair.client.sent.clear();
@@ -263,22 +262,22 @@ fn an_ordered_message_never_overtakes_one_that_was_given_up_and_is_still_on_its_
     let second = pair.client.sent.pop_front().expect("it was sent");
     let now = pair.now();
     pair.server.handle(&second, now);
-    assert_eq!(pair.server.payloads(), [""; 0], "the first may still come");
+    assert_eq!(pair.server.payloads(), [""; 0], "the first message may still come");
     pair.server.handle(&slow, now);
     assert_eq!(pair.server.payloads(), ["0", "1"]);
 }
 
 #[test]
-fn after_its_last_try_a_message_is_given_up() {
+fn message_is_abandoned_after_its_last_try() {
     let mut pair = Pair::new();
     pair.offer(Delivery::Reliable, b"0").expect("room");
-    // All are lost: the peer does not fall silent for good in this time.
+    // All datagrams are lost. The peer does not expire in this time.
     pair.run(5_000, 100, 0);
     assert_eq!(pair.client.outcomes, [(1, Outcome::Abandoned)]);
 }
 
 #[test]
-fn a_full_window_refuses_until_something_is_acknowledged() {
+fn full_window_refuses_messages_until_an_acknowledgement_comes() {
     let mut pair = Pair::new();
     let taken = (0..).take_while(|_| pair.offer(Delivery::Reliable, b"0").is_ok()).count();
     assert_eq!(taken as u64, DELIVERY_WINDOW);
@@ -291,17 +290,17 @@ fn a_full_window_refuses_until_something_is_acknowledged() {
 }
 
 #[test]
-fn a_critical_message_waits_behind_no_other() {
+fn critical_message_is_sent_before_all_others() {
     let mut pair = Pair::new();
     for number in 0..500_u64 {
         pair.offer(Delivery::Ordered, number.to_string().as_bytes()).expect("room");
     }
-    let waits = pair.client.sent.len();
+    let before = pair.client.sent.len();
     let now = pair.now();
     let critical = Head { delivery: Delivery::Reliable, priority: Priority::Critical, ..plain_head(now) };
     pair.client.offer(&critical, b"1000", now).expect("room");
-    assert_eq!(pair.client.sent.len(), waits + 1, "it goes at once");
-    pair.client.sent.drain(..waits);
+    assert_eq!(pair.client.sent.len(), before + 1, "it is sent at once");
+    pair.client.sent.drain(..before);
     pair.run(1, 0, 0);
     assert_eq!(pair.server.payloads(), ["1000"]);
     pair.run(1_000, 10, 10);
@@ -318,7 +317,7 @@ fn a_critical_message_waits_behind_no_other() {
 }
 
 #[test]
-fn the_end_of_a_session_ends_what_waits() {
+fn closing_a_session_ends_its_messages() {
     let mut pair = Pair::new();
     pair.offer(Delivery::Reliable, b"0").expect("room");
     pair.client.sent.clear();
@@ -328,17 +327,17 @@ fn the_end_of_a_session_ends_what_waits() {
 }
 
 #[test]
-fn a_restarted_server_leaves_the_outcome_unknown() {
+fn restarted_server_leaves_the_outcome_unknown() {
     let mut pair = Pair::new();
     pair.offer(Delivery::Reliable, b"0").expect("room");
     pair.server = Node::new(SERVER, support::config(Role::Server, WireFormat::Native), 9);
     pair.run(20, 0, 0);
     assert_eq!(pair.client.outcomes, [(1, Outcome::Unknown)]);
-    assert_eq!(pair.server.payloads(), [""; 0], "no message of the old life");
+    assert_eq!(pair.server.payloads(), [""; 0], "no message of the old session");
 }
 
 #[test]
-fn large_messages_go_in_parts_and_come_whole() {
+fn large_messages_are_fragmented_and_reassembled() {
     let payload: Vec<u8> = (0..100_000_u32).map(|index| index.to_be_bytes()[3]).collect();
     for delivery in [Delivery::Reliable, Delivery::Ordered] {
         let mut pair = Pair::sized(100_000);
@@ -349,23 +348,27 @@ fn large_messages_go_in_parts_and_come_whole() {
         let got = &pair.server.got;
         assert_eq!(got.len(), 2, "{delivery}");
         assert!(got.iter().any(|got| got.payload == payload), "{delivery}");
-        assert_eq!(got[1].payload == b"small", delivery == Delivery::Ordered, "only order makes it wait");
+        assert_eq!(
+            got[1].payload == b"small",
+            delivery == Delivery::Ordered,
+            "only an ordered message waits"
+        );
         assert_eq!(pair.client.outcomes.len(), 2);
     }
 }
 
-/// Sends a best-effort message in parts, all but those that `lose` names.
+/// Sends a best-effort message in fragments, without the fragments that `lose` names.
 fn send_large(pair: &mut Pair, payload: &[u8], lose: &[usize]) {
     let (peer, now) = (pair.client.outbound.peers()[0], pair.now());
     let mut body = Vec::new();
     let started = pair.client.encoder.begin(&mut body, &plain_head(now)).expect("no texts");
     body.extend_from_slice(payload);
     let _ = pair.client.encoder.finish(&mut body, started);
-    let mut parts = Vec::new();
-    assert!(pair.client.outbound.fragment(&body[16..], |part| parts.push(part.to_vec())));
-    for (index, part) in parts.iter().enumerate() {
+    let mut fragments = Vec::new();
+    assert!(pair.client.outbound.fragment(&body[16..], |fragment| fragments.push(fragment.to_vec())));
+    for (index, fragment) in fragments.iter().enumerate() {
         let mut datagram = vec![0; 16];
-        datagram.extend_from_slice(part);
+        datagram.extend_from_slice(fragment);
         pair.client.send_datagram(peer, datagram, u64::from(index == 0));
         if lose.contains(&index) {
             pair.client.sent.pop_back();
@@ -374,7 +377,7 @@ fn send_large(pair: &mut Pair, payload: &[u8], lose: &[usize]) {
 }
 
 #[test]
-fn a_large_best_effort_message_is_whole_or_lost_alone() {
+fn lost_fragment_loses_only_its_own_message() {
     let mut pair = Pair::sized(10_000);
     send_large(&mut pair, &[1; 10_000], &[]);
     send_large(&mut pair, &[2; 10_000], &[3]);
@@ -382,19 +385,19 @@ fn a_large_best_effort_message_is_whole_or_lost_alone() {
     pair.run(1, 0, 0);
     let got: Vec<_> = pair.server.got.iter().map(|got| (got.payload[0], got.payload.len())).collect();
     assert_eq!(got, [(1, 10_000), (3, 10_000)]);
-    assert_eq!(pair.dropped(DropReason::Incomplete), 0, "a part may still come");
+    assert_eq!(pair.dropped(DropReason::Incomplete), 0, "the fragment may still come");
     pair.run(1_200, 0, 0);
     assert_eq!(pair.dropped(DropReason::Incomplete), 1);
 }
 
 #[test]
-fn incomplete_messages_are_bounded_and_the_oldest_goes() {
+fn oldest_incomplete_message_is_dropped_if_there_is_no_room() {
     let mut pair = Pair::sized(10_000);
     for fill in 0..10 {
         send_large(&mut pair, &[fill; 10_000], &[0]);
     }
     pair.run(1, 0, 0);
-    // Two of the largest fit.
+    // There is room for two messages of this size.
     assert_eq!(pair.dropped(DropReason::Incomplete), 8);
     send_large(&mut pair, &[77; 10_000], &[]);
     pair.run(1, 0, 0);
@@ -402,24 +405,24 @@ fn incomplete_messages_are_bounded_and_the_oldest_goes() {
 }
 
 #[test]
-fn while_others_wait_resends_take_a_tenth() {
+fn while_others_wait_retransmissions_take_a_tenth() {
     let mut pair = Pair::new();
     for _ in 0..64 {
         pair.offer(Delivery::Reliable, &[b'0'; 700]).expect("room");
     }
     pair.client.sent.clear();
-    // Far beyond their time-out.
-    let (peer, mut out, mut resends) = (pair.client.outbound.peers()[0], Vec::new(), 0);
+    // Their time-outs have passed long ago.
+    let (peer, mut out, mut retransmissions) = (pair.client.outbound.peers()[0], Vec::new(), 0);
     let others = 400;
     for step in 0..others {
         let now = at(300 + step / 100);
         pair.client.send_datagram(peer, vec![0; 16], 0);
         if pair.client.outbound.poll_delivery(now.steady, true, &mut out).is_some() {
             pair.client.send_datagram(peer, out.clone(), 0);
-            resends += 1;
+            retransmissions += 1;
         }
     }
-    assert!((10..=others / 10 + 10).contains(&resends), "{resends} for {others}");
+    assert!((10..=others / 10 + 10).contains(&retransmissions), "{retransmissions} for {others}");
     let mut now = at(310);
     for ms in 310.. {
         now = at(ms);
@@ -427,11 +430,11 @@ fn while_others_wait_resends_take_a_tenth() {
             break;
         }
     }
-    assert!(now.steady > at(310).steady, "they go freely where nobody waits");
+    assert!(now.steady > at(310).steady, "they are not limited if nothing else waits");
 }
 
 #[test]
-fn a_reliable_message_keeps_its_id_when_it_is_sent_again() {
+fn retransmitted_message_keeps_its_id() {
     let mut pair = Pair::new();
     pair.offer(Delivery::Reliable, b"0").expect("room");
     let first = pair.client.sent.pop_front().expect("sent");
@@ -441,11 +444,11 @@ fn a_reliable_message_keeps_its_id_when_it_is_sent_again() {
     let Some(Frame::Message(_)) = frames.next() else { panic!("a message") };
     assert_eq!(id, (1_u64 << 63).to_string());
     pair.server.handle(&first, pair.now());
-    assert_eq!(pair.server.got.len(), 1, "the first copy comes late");
+    assert_eq!(pair.server.got.len(), 1, "the first copy is a duplicate");
 }
 
 #[test]
-fn large_messages_that_wait_for_another_are_bounded() {
+fn room_for_held_back_large_messages_is_bounded() {
     let mut pair = Pair::sized(10_000);
     pair.offer(Delivery::Ordered, &[0; 10_000]).expect("room");
     pair.client.sent.clear();
@@ -453,7 +456,7 @@ fn large_messages_that_wait_for_another_are_bounded() {
         pair.offer(Delivery::Ordered, &[fill; 10_000]).expect("room");
     }
     pair.run(5, 0, 0);
-    assert!(pair.dropped(DropReason::NoRoom) > 0, "two of the largest fit");
+    assert!(pair.dropped(DropReason::NoRoom) > 0, "there is room for two messages of this size");
     pair.run(1_000, 0, 0);
     let got: Vec<_> = pair.server.got.iter().map(|got| got.payload[0]).collect();
     assert_eq!(got, [0, 1, 2, 3, 4, 5]);
@@ -461,7 +464,7 @@ fn large_messages_that_wait_for_another_are_bounded() {
 }
 
 #[test]
-fn what_is_too_large_for_its_receiver_is_not_acknowledged() {
+fn message_that_is_too_large_for_the_receiver_is_not_acknowledged() {
     let mut pair = Pair::new();
     pair.offer(Delivery::Reliable, &[0; 5_000]).expect("room");
     pair.run(5_000, 0, 0);
@@ -470,14 +473,14 @@ fn what_is_too_large_for_its_receiver_is_not_acknowledged() {
     assert_eq!(pair.server.payloads(), [""; 0]);
 }
 
-/// What the newest acknowledgement among these packets says is missing.
+/// Returns the base of the latest acknowledgement that the node has sent.
 fn acknowledged_base(node: &Node) -> Option<u32> {
     let frames = node.sent.iter().flat_map(|packet| parse(&packet.bytes).expect("in order").1);
     frames.filter_map(|frame| if let Frame::Ack(ack) = frame { Some(ack.base) } else { None }).last()
 }
 
 #[test]
-fn of_several_frames_that_forward_in_a_datagram_one_counts() {
+fn only_the_first_forward_frame_of_a_datagram_counts() {
     let mut pair = Pair::new();
     let mut datagram = vec![0; 16];
     for base in [1, 500] {
@@ -492,7 +495,7 @@ fn of_several_frames_that_forward_in_a_datagram_one_counts() {
     assert_eq!(acknowledged_base(&pair.server), Some(1));
 }
 
-/// How many of these packets carry an acknowledgement.
+/// Returns how many datagrams that the node has sent carry an acknowledgement.
 fn acknowledgements(node: &Node) -> usize {
     let has_one =
         |bytes: &[u8]| parse(bytes).expect("in order").1.any(|frame| matches!(frame, Frame::Ack(_)));
@@ -500,14 +503,14 @@ fn acknowledgements(node: &Node) -> usize {
 }
 
 #[test]
-fn an_acknowledgement_rides_in_four_datagrams_that_the_kernel_took() {
+fn acknowledgement_is_piggybacked_on_four_datagrams_that_the_kernel_took() {
     let mut pair = Pair::new();
     pair.offer(Delivery::Reliable, b"0").expect("room");
     let packet = pair.client.sent.pop_front().expect("sent");
     pair.server.handle(&packet, at(2));
     let peer = pair.server.outbound.peers()[0];
     for _ in 0..4 {
-        // The kernel does not take these.
+        // The kernel does not take these datagrams.
         assert!(pair.server.outbound.seal(peer, &mut vec![0; 16]).is_some());
     }
     for _ in 0..10 {
@@ -517,7 +520,7 @@ fn an_acknowledgement_rides_in_four_datagrams_that_the_kernel_took() {
 }
 
 #[test]
-fn a_message_counts_when_the_kernel_takes_it() {
+fn message_is_counted_when_the_kernel_takes_it() {
     let mut pair = Pair::new();
     let (now, mut out) = (pair.now(), Vec::new());
     let head = Head { delivery: Delivery::Reliable, ..plain_head(now) };
@@ -539,7 +542,7 @@ fn a_message_counts_when_the_kernel_takes_it() {
 }
 
 #[test]
-fn a_datagram_due_has_the_highest_priority_of_what_is_in_it() {
+fn datagram_has_the_highest_priority_of_its_messages() {
     let mut pair = Pair::new();
     let now = pair.now();
     let mut out = Vec::new();
@@ -560,13 +563,13 @@ fn a_datagram_due_has_the_highest_priority_of_what_is_in_it() {
     offer(&mut pair, Priority::High);
     offer(&mut pair, Priority::Normal);
     assert_eq!(due(&mut pair, 2), Priority::High);
-    // With those before, which are sent again.
+    // The earlier messages are retransmitted in the same datagram.
     offer(&mut pair, Priority::Critical);
     assert_eq!(due(&mut pair, 500), Priority::Critical);
     assert_eq!(due(&mut pair, 1_000), Priority::Critical);
 }
 
-/// The messages of a datagram, and for how many milliseconds each had been kept.
+/// Returns the messages of a datagram, and for how many milliseconds each had been kept.
 fn kept_for(node: &mut Node, packet: &Packet, now: Now) -> Vec<(Vec<u8>, Option<u128>)> {
     let mut scratch = Vec::new();
     let accepted =
@@ -581,7 +584,7 @@ fn kept_for(node: &mut Node, packet: &Packet, now: Now) -> Vec<(Vec<u8>, Option<
 }
 
 #[test]
-fn what_was_kept_is_as_old_as_its_first_datagram() {
+fn kept_message_is_as_old_as_its_first_fragment() {
     let mut pair = Pair::sized(10_000);
     pair.client.sent.clear();
     let ordered = Head { delivery: Delivery::Ordered, ..plain_head(at(2)) };

@@ -1,7 +1,7 @@
-//! Datagrams of the native wire, pinned down byte for byte.
+//! Compares the datagrams of the native wire with recorded datagrams, byte by byte.
 //!
-//! A fixed exchange at fixed times with fixed seeds must produce exactly `data/native_datagrams.json`, and
-//! docs/protocol.md shows some of them. After a change of the wire that is meant, write the file anew with
+//! A fixed exchange with fixed times and seeds must produce exactly `data/native_datagrams.json`. docs/protocol.md shows some of
+//! these datagrams. After an intended change of the wire, write the file again with
 //! `BLESS=1 cargo test -p tautline-proto --test native_golden`.
 
 mod support;
@@ -24,10 +24,10 @@ struct Golden {
     fields: Value,
 }
 
-/// How long a message is worth anything in the exchange.
+/// The lifespan of a message in the exchange.
 const LIFESPAN: Duration = Duration::from_millis(50);
 
-/// The exchange; each step's datagram is recorded and carried over.
+/// The exchange. Each datagram is recorded and carried to the other end.
 struct Exchange {
     server: Node,
     client: Node,
@@ -98,14 +98,14 @@ impl Exchange {
         self.client.send_datagram(peer, datagram, 2);
     }
 
-    fn beat_hearts(&mut self) {
+    fn send_heartbeats(&mut self) {
         self.server.tick(at(10));
         self.carry_to_client("heartbeat_without_echo", at(11));
         self.client.tick(at(105));
         self.carry_to_server("heartbeat_with_echo", at(106));
     }
 
-    fn part(&mut self) {
+    fn close(&mut self) {
         let mut restarted = Node::new(9000, config(Role::Server, WireFormat::Native), 7);
         self.client.close();
         let close = self.client.sent[0].clone();
@@ -115,7 +115,7 @@ impl Exchange {
         self.recorded.push(golden("unknown_session", &notice.bytes));
     }
 
-    /// Reliable messages, and one in parts; in a session of its own.
+    /// Sends reliable messages, one of them in fragments, in a new session.
     fn deliver(&mut self) {
         let mut link = Self::new();
         link.connect();
@@ -125,7 +125,7 @@ impl Exchange {
             link.client.offer(&ordered(at(2)), payload, at(2)).expect("room");
             link.carry_to_server(name, at(2));
         }
-        // Of the two, the one that tells of both.
+        // The second acknowledgement, which covers both messages.
         let last = link.server.sent.pop_back().expect("it answers at once");
         link.server.sent = [last].into();
         link.carry_to_client("acknowledgement", at(2));
@@ -133,15 +133,15 @@ impl Exchange {
         let expires = Some(at(3).steady.plus(LIFESPAN));
         link.client.offer_until(&head, &[b'7'; 1500], at(3), expires).expect("room");
         link.client.sent.drain(..1);
-        let fragment = link.client.sent.pop_front().expect("two parts");
+        let fragment = link.client.sent.pop_front().expect("two fragments");
         self.recorded.append(&mut link.recorded);
         self.recorded.push(golden("fragment", &fragment.bytes));
         link.client.tick(at(60));
-        let forward = link.client.sent.pop_front().expect("it is given up");
+        let forward = link.client.sent.pop_front().expect("it is abandoned");
         self.recorded.push(golden("forward", &forward.bytes));
     }
 
-    /// A newcomer at a server whose only place is taken.
+    /// Lets a client call a server that has no room for another peer.
     fn refuse(&mut self) {
         let mut settings = config(Role::Server, WireFormat::Native);
         settings.max_peers = 1;
@@ -168,7 +168,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(byte).collect()
 }
 
-/// What a reader makes of a datagram.
+/// Returns the fields of a datagram as the reader sees them.
 fn fields(datagram: &[u8]) -> Value {
     let (header, frames) = parse(datagram).expect("a good datagram");
     json!({
@@ -222,8 +222,8 @@ fn run() -> Exchange {
     let mut exchange = Exchange::new();
     exchange.connect();
     exchange.exchange_messages();
-    exchange.beat_hearts();
-    exchange.part();
+    exchange.send_heartbeats();
+    exchange.close();
     exchange.refuse();
     exchange.deliver();
     exchange
@@ -235,7 +235,7 @@ fn read_file() -> Vec<Golden> {
 }
 
 #[test]
-fn the_exchange_produces_exactly_the_golden_datagrams() {
+fn exchange_produces_exactly_the_recorded_datagrams() {
     let recorded = run().recorded;
     if std::env::var_os("BLESS").is_some() {
         let text = serde_json::to_string_pretty(&recorded).expect("plain values") + "\n";
@@ -249,7 +249,7 @@ fn the_exchange_produces_exactly_the_golden_datagrams() {
 }
 
 #[test]
-fn the_messages_of_the_exchange_were_read() {
+fn messages_of_the_exchange_are_delivered() {
     let exchange = run();
     assert_eq!(exchange.server.payloads(), ["[1.5]", "1", "2"]);
     assert_eq!(exchange.server.got[0].source, "controller");
@@ -261,14 +261,14 @@ fn the_messages_of_the_exchange_were_read() {
 }
 
 #[test]
-fn the_golden_datagrams_are_read_as_they_say() {
+fn recorded_datagrams_are_read_with_the_recorded_fields() {
     for golden in read_file() {
         assert_eq!(fields(&bytes(&golden.hex)), golden.fields, "{}", golden.name);
     }
 }
 
 #[test]
-fn every_kind_of_frame_is_among_them() {
+fn every_kind_of_frame_was_recorded() {
     let text = std::fs::read_to_string(FILE).expect("the golden datagrams are kept beside the tests");
     let kinds = [
         "hello",
@@ -289,7 +289,7 @@ fn every_kind_of_frame_is_among_them() {
     }
 }
 
-/// The hex dumps of docs/protocol.md: a line `golden: NAME`, then lines `OFFSET  BYTES  MEANING`.
+/// Returns the hex dumps of docs/protocol.md: a line `golden: NAME`, then lines `OFFSET  BYTES  MEANING`.
 fn dumps(text: &str) -> Vec<(String, String)> {
     let mut dumps: Vec<(String, String)> = Vec::new();
     for line in text.lines() {
@@ -301,7 +301,7 @@ fn dumps(text: &str) -> Vec<(String, String)> {
         {
             let rest = std::str::from_utf8(rest).expect("cut at ASCII");
             assert_eq!(line[..4], format!("{:04x}", hex.len() / 2), "the offset of {line}");
-            let bytes = rest.split("  ").next().expect("at least one part");
+            let bytes = rest.split("  ").next().expect("at least one column");
             hex.extend(bytes.chars().filter(|c| *c != ' '));
         }
     }
@@ -309,7 +309,7 @@ fn dumps(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_specification_names_every_reason_to_drop() {
+fn specification_explains_every_drop_reason() {
     let text = std::fs::read_to_string(PROTOCOL).expect("docs/protocol.md");
     for reason in DropReason::ALL {
         let row = format!("| `{reason}` | ");
@@ -321,7 +321,7 @@ fn the_specification_names_every_reason_to_drop() {
 }
 
 #[test]
-fn the_specification_shows_golden_datagrams() {
+fn specification_shows_recorded_datagrams() {
     let golden = read_file();
     let text = std::fs::read_to_string(PROTOCOL).expect("docs/protocol.md");
     let dumps = dumps(&text);

@@ -1,4 +1,4 @@
-//! The native wire's handshake under loss, repetition, forgery and haste. docs/protocol.md §5.
+//! The native wire's handshake with lost, repeated, forged and delayed datagrams. docs/protocol.md §5.
 
 mod support;
 
@@ -33,7 +33,7 @@ fn drops(node: &Node, reason: DropReason) -> u64 {
     node.inbound.counters().snapshot().datagrams_dropped.of(reason)
 }
 
-/// A datagram from port `from` with these control frames.
+/// Returns a datagram from port `from` with these control frames.
 fn forged(from: u16, to: &Node, header: Header, frames: &[Control<'_>]) -> Packet {
     let mut bytes = Vec::new();
     begin_datagram(&mut bytes);
@@ -46,7 +46,7 @@ fn header_of(packet: &Packet) -> Header {
     parse(&packet.bytes).expect("a good datagram").0
 }
 
-/// The header of the next datagram of this node's session.
+/// Returns the header of the next datagram of this node's session.
 fn next_header(node: &mut Node) -> Header {
     node.send(b"0", at(1));
     header_of(&node.sent.pop_back().expect("just sent"))
@@ -57,7 +57,7 @@ fn frames(packet: &Packet) -> Vec<Frame<'_>> {
 }
 
 #[test]
-fn a_hello_shorter_than_its_answer_is_not_answered() {
+fn hello_that_is_shorter_than_its_answer_is_not_answered() {
     let mut server = server();
     let mut client = client(5000, 2);
     client.dial(address(9000), at(0));
@@ -82,7 +82,7 @@ fn seal_short_hello(bytes: &mut Vec<u8>, len: usize, header: Header) {
 }
 
 #[test]
-fn a_lost_echo_is_repeated_long_before_a_slow_heartbeat() {
+fn lost_echo_is_repeated_before_a_slow_heartbeat() {
     let mut server = server();
     let mut settings = config(Role::Client, NATIVE);
     settings.heartbeat_interval = Duration::from_secs(10);
@@ -95,13 +95,13 @@ fn a_lost_echo_is_repeated_long_before_a_slow_heartbeat() {
     client.tick(at(50));
     settle(&mut [&mut server, &mut client], at(50));
     assert_eq!((client.accepted(), server.accepted()), (1, 1));
-    // Accepted: heartbeats at their own pace from now on.
+    // The client is accepted. Heartbeats now follow their own interval.
     client.tick(at(200));
     assert!(client.sent.is_empty());
 }
 
 #[test]
-fn a_server_whose_accept_was_lost_is_asked_for_its_name_again() {
+fn client_repeats_its_echo_until_the_accept_arrives() {
     let (mut server, mut client) = (server(), client(5000, 2));
     client.dial(address(9000), at(0));
     server.handle(&client.sent.pop_front().expect("a hello"), at(0));
@@ -122,7 +122,7 @@ fn a_server_whose_accept_was_lost_is_asked_for_its_name_again() {
 }
 
 #[test]
-fn a_datagram_full_of_control_frames_causes_one_of_each() {
+fn datagram_full_of_control_frames_has_the_effect_of_one_of_each() {
     let (mut server, mut client) = pair();
     let header = next_header(&mut client);
     let token = Token { issued_ms: 1, proof: 2 };
@@ -136,11 +136,11 @@ fn a_datagram_full_of_control_frames_causes_one_of_each() {
     settle(&mut [&mut server, &mut client], at(3));
     client.send(b"2", at(4));
     settle(&mut [&mut server, &mut client], at(4));
-    assert_eq!(server.got[0].source, "controller", "a client is not renamed by an accept");
+    assert_eq!(server.got[0].source, "controller", "an accept does not rename a client");
 }
 
 #[test]
-fn messages_that_come_with_a_goodbye_are_delivered_before_it() {
+fn messages_in_a_closing_datagram_are_delivered_before_the_close() {
     let (mut server, mut client) = pair();
     let mut bytes = Vec::new();
     begin_datagram(&mut bytes);
@@ -153,7 +153,7 @@ fn messages_that_come_with_a_goodbye_are_delivered_before_it() {
     let packet = client.sent.pop_front().expect("just sent");
     let mut scratch = Vec::new();
     let accepted = server.inbound.handle(at(1), packet.from, &packet.bytes, &mut scratch).expect("a message");
-    // Even a driver that looks at the events first still gets the message with its sender's name.
+    // A driver that reads the events first still gets the message with its sender's name.
     while let Some(event) = server.inbound.poll_event(at(1)) {
         assert!(!matches!(event, Event::Removed(..)));
     }
@@ -166,7 +166,7 @@ fn messages_that_come_with_a_goodbye_are_delivered_before_it() {
 }
 
 #[test]
-fn a_goodbye_whose_messages_nobody_reads_still_ends_the_session() {
+fn close_ends_the_session_even_if_its_messages_are_not_read() {
     let (mut server, mut client) = pair();
     client.close();
     let packet = client.sent.pop_front().expect("a close");
@@ -176,7 +176,7 @@ fn a_goodbye_whose_messages_nobody_reads_still_ends_the_session() {
 }
 
 #[test]
-fn a_refused_client_asks_again_slowly_and_gets_in_when_there_is_room() {
+fn refused_client_asks_again_slowly_until_there_is_room() {
     let mut settings = config(Role::Server, NATIVE);
     settings.max_peers = 1;
     let mut server = Node::new(9000, settings, 1);
@@ -205,7 +205,7 @@ fn a_refused_client_asks_again_slowly_and_gets_in_when_there_is_room() {
 }
 
 #[test]
-fn a_refusal_that_comes_after_the_acceptance_changes_nothing() {
+fn refusal_after_the_acceptance_is_ignored() {
     let (_, mut client) = pair();
     let header = Header { from_server: true, ..next_header(&mut client) };
     let refusal = forged(9000, &client, header, &[Control::Refused]);
@@ -216,7 +216,7 @@ fn a_refusal_that_comes_after_the_acceptance_changes_nothing() {
 }
 
 #[test]
-fn notices_forged_without_the_session_or_from_elsewhere_change_nothing() {
+fn forged_notices_are_ignored() {
     let (mut server, mut client) = pair();
     let session = next_header(&mut client).session;
     let guess = SessionId::from_bits(session.bits() ^ 1);
@@ -235,19 +235,19 @@ fn notices_forged_without_the_session_or_from_elsewhere_change_nothing() {
 }
 
 #[test]
-fn a_thousand_notices_cause_one_hello() {
+fn thousand_notices_cause_one_hello() {
     let (_, mut client) = pair();
     let header = Header { from_server: true, ..next_header(&mut client) };
     for _ in 0..1000 {
         client.handle(&forged(9000, &client, header, &[Control::UnknownSession]), at(2));
     }
     assert_eq!(client.sent.len(), 1);
-    // The session goes on meanwhile.
+    // The session continues meanwhile.
     assert_eq!(client.send(b"1", at(3)), 1);
 }
 
 #[test]
-fn a_client_without_an_answer_calls_at_most_four_times_a_second() {
+fn client_without_an_answer_calls_at_most_four_times_a_second() {
     let mut client = client(5000, 2);
     client.dial(address(9000), at(0));
     for ms in 0..60_000 {
@@ -260,7 +260,7 @@ fn a_client_without_an_answer_calls_at_most_four_times_a_second() {
 }
 
 #[test]
-fn a_token_is_taken_once() {
+fn repeated_token_is_ignored() {
     let (mut server, mut client) = (server(), client(5000, 2));
     client.dial(address(9000), at(0));
     server.handle(&client.sent.pop_front().expect("a hello"), at(0));
@@ -274,9 +274,9 @@ fn a_token_is_taken_once() {
 }
 
 #[test]
-fn a_client_whose_server_was_there_calls_at_least_once_a_heartbeat() {
+fn client_calls_a_lost_server_at_least_once_each_heartbeat_interval() {
     let (_server, mut client) = pair();
-    // Silent after half a second, then it calls.
+    // The server is silent after half a second. Then the client calls.
     for ms in 3..60_000 {
         client.tick(at(ms));
         client.sent.retain(|packet| packet.bytes.len() == HELLO_LEN);
@@ -289,15 +289,15 @@ fn a_client_whose_server_was_there_calls_at_least_once_a_heartbeat() {
 }
 
 #[test]
-fn an_echo_of_an_earlier_life_that_comes_late_does_not_push_the_new_life_out() {
+fn delayed_echo_of_an_earlier_session_does_not_replace_the_new_session() {
     for is_closed in [false, true] {
         let mut server = server();
         let mut first = client(5000, 2);
         first.dial(address(9000), at(0));
         server.handle(&first.sent.pop_front().expect("a hello"), at(0));
         first.handle(&server.sent.pop_front().expect("a token"), at(0));
-        let held_up = first.sent.pop_front().expect("an echo");
-        // It is restarted before that arrives.
+        let delayed = first.sent.pop_front().expect("an echo");
+        // The client is restarted before its echo arrives.
         let mut second = client(5000, 3);
         second.dial(address(9000), at(1));
         settle(&mut [&mut server, &mut second], at(1));
@@ -306,14 +306,14 @@ fn an_echo_of_an_earlier_life_that_comes_late_does_not_push_the_new_life_out() {
             settle(&mut [&mut server, &mut second], at(2));
         }
         let before = server.outbound.peers().to_vec();
-        server.handle(&held_up, at(3));
+        server.handle(&delayed, at(3));
         assert_eq!(server.outbound.peers(), before);
         assert_eq!((server.accepted(), drops(&server, DropReason::UnknownSession)), (1, 1));
     }
 }
 
 #[test]
-fn an_echo_after_its_token_has_expired_leads_to_a_new_hello() {
+fn echo_of_an_expired_token_leads_to_a_new_hello() {
     let (mut server, mut client) = (server(), client(5000, 2));
     client.dial(address(9000), at(0));
     server.handle(&client.sent.pop_front().expect("a hello"), at(0));
@@ -325,7 +325,8 @@ fn an_echo_after_its_token_has_expired_leads_to_a_new_hello() {
     assert_eq!((client.accepted(), server.accepted()), (1, 1));
 }
 
-/// A client whose echo was lost after its token came; what it sent goes without an echo, so the server knows no session.
+/// Returns a client whose echo was lost, and which then sent a datagram without room for an echo. So the server does not know
+/// its session.
 fn unknown_without_its_echo(server: &mut Node, now: Now) -> Node {
     let mut client = client(5000, 2);
     client.dial(address(9000), at(0));
@@ -339,10 +340,10 @@ fn unknown_without_its_echo(server: &mut Node, now: Now) -> Node {
 }
 
 #[test]
-fn what_arrives_without_the_lost_echo_does_not_end_the_session() {
+fn notice_about_an_unknown_session_does_not_end_it_while_the_echo_may_arrive() {
     let mut server = server();
     let mut client = unknown_without_its_echo(&mut server, at(1));
-    assert_eq!((client.accepted(), drops(&client, DropReason::Unexpected)), (0, 1), "a notice came");
+    assert_eq!((client.accepted(), drops(&client, DropReason::Unexpected)), (0, 1), "the notice is ignored");
     client.offer(&Head { delivery: Delivery::Reliable, ..plain_head(at(1)) }, b"1", at(1)).expect("room");
     settle(&mut [&mut server, &mut client], at(2));
     client.tick(at(50));
@@ -353,13 +354,13 @@ fn what_arrives_without_the_lost_echo_does_not_end_the_session() {
 }
 
 #[test]
-fn what_arrives_without_an_echo_after_the_token_has_expired_leads_to_a_new_hello() {
+fn notice_about_an_unknown_session_leads_to_a_new_hello_after_the_token_expired() {
     let mut server = server();
     let client = unknown_without_its_echo(&mut server, at(3001));
     assert_eq!((client.accepted(), server.accepted()), (1, 1));
 }
 
-/// Connects and closes a session; the datagram with its echo.
+/// Connects and closes a session. Returns the datagram with its echo.
 fn connect_and_close(server: &mut Node, port: u16, ms: u64) -> Packet {
     let mut client = client(port, 0);
     let mut seed = [0; 16];
@@ -379,7 +380,7 @@ fn connect_and_close(server: &mut Node, port: u16, ms: u64) -> Packet {
 }
 
 #[test]
-fn a_closed_session_stays_closed_even_after_more_closures_than_are_remembered() {
+fn closed_session_stays_closed_after_more_sessions_than_the_server_remembers() {
     let mut server = server();
     let victim = connect_and_close(&mut server, 4000, 10);
     for n in 0..5000u16 {
@@ -389,16 +390,16 @@ fn a_closed_session_stays_closed_even_after_more_closures_than_are_remembered() 
     server.handle(&victim, at(600));
     assert_eq!((server.accepted(), drops(&server, DropReason::BadToken)), (before, 1));
     server.sent.clear(); // the notice
-    // A newcomer is not shut out by the flood.
+    // The flood does not keep a new client out.
     connect_and_close(&mut server, 4001, 601);
     assert_eq!(server.accepted(), before + 1);
 }
 
 #[test]
-fn the_session_of_another_cannot_be_taken_over_with_an_own_token() {
+fn session_cannot_be_taken_over_with_a_token_for_another_address() {
     let (mut server, mut client) = pair();
     let session = next_header(&mut client).session;
-    // The attacker knows the session and gets a token for it at its own address.
+    // The attacker knows the session, and gets a token for it at the attacker's own address.
     let hello = Header { session, sequence: 0, from_server: false };
     server.handle(&forged(666, &server, hello, &[Control::Hello]), at(2));
     let answer = server.sent.pop_front().expect("a token");
@@ -412,10 +413,10 @@ fn the_session_of_another_cannot_be_taken_over_with_an_own_token() {
 }
 
 #[test]
-fn numbers_pass_2_to_the_32_within_a_session() {
+fn numbers_continue_beyond_32_bits_within_a_session() {
     let (mut server, mut client) = pair();
     let session = next_header(&mut client).session;
-    // In leaps of less than half of all numbers.
+    // Each leap is less than half of all 32-bit numbers.
     for number in [0x4000_0000u64, 0x8000_0000, 0xc000_0000, 0xffff_ffff, 0x1_0000_0000, 0x1_0000_0001] {
         #[allow(clippy::cast_possible_truncation)] // the low half travels
         let header = Header { session, sequence: number as u32, from_server: false };
@@ -427,7 +428,7 @@ fn numbers_pass_2_to_the_32_within_a_session() {
 }
 
 #[test]
-fn datagrams_of_a_server_are_not_answered_by_servers_nor_those_of_a_client_by_clients() {
+fn servers_ignore_servers_and_clients_ignore_clients() {
     let (mut server, mut client) = pair();
     let header = Header { session: SessionId::from_bits(9), sequence: 0, from_server: true };
     let notice = forged(9001, &server, header, &[Control::UnknownSession]);
@@ -440,7 +441,7 @@ fn datagrams_of_a_server_are_not_answered_by_servers_nor_those_of_a_client_by_cl
 }
 
 #[test]
-fn a_name_of_64_bytes_cut_within_a_character_still_connects() {
+fn client_with_a_name_that_is_too_long_still_connects() {
     let mut settings = config(Role::Client, NATIVE);
     settings.name = "é".repeat(33);
     let (mut server, mut client) = (server(), Node::new(5000, settings, 2));
@@ -453,7 +454,7 @@ fn a_name_of_64_bytes_cut_within_a_character_still_connects() {
 }
 
 #[test]
-fn a_message_without_room_for_the_echo_goes_without() {
+fn message_without_room_for_the_echo_is_sent_without_it() {
     let (mut server, mut client) = (server(), client(5000, 2));
     client.dial(address(9000), at(0));
     server.handle(&client.sent.pop_front().expect("a hello"), at(0));
@@ -465,7 +466,7 @@ fn a_message_without_room_for_the_echo_goes_without() {
 }
 
 #[test]
-fn a_peer_whose_first_number_does_not_exist_falls_silent_and_makes_room() {
+fn peer_whose_first_number_is_negative_becomes_silent_and_makes_room() {
     let mut server = server();
     for port in 7000..7004 {
         let session = SessionId::from_bits(port.into());
@@ -473,7 +474,7 @@ fn a_peer_whose_first_number_does_not_exist_falls_silent_and_makes_room() {
         server.handle(&forged(port, &server, hello, &[Control::Hello]), at(0));
         let answer = server.sent.pop_front().expect("a token");
         let [Frame::Token(token)] = frames(&answer)[..] else { panic!("{answer:?}") };
-        // A number before zero.
+        // A number below zero.
         let echo = Header { sequence: u32::MAX, ..hello };
         server.handle(&forged(port, &server, echo, &[Control::Echo { token, name: "zombie" }]), at(0));
     }

@@ -1,4 +1,4 @@
-//! Sessions of the native wire: hello, restart, takeover attempts, liveness, close.
+//! Sessions of the native wire: handshake, restarts, attempts to take over a session, liveness, closing.
 
 mod support;
 
@@ -32,7 +32,7 @@ fn hello_token_echo_accept_connects_both_ends() {
 }
 
 #[test]
-fn the_first_message_may_ride_with_the_echo() {
+fn first_message_carries_the_echo() {
     let (mut server, mut client) =
         (Node::server(WireFormat::Native), Node::client(5000, WireFormat::Native, 2));
     client.dial(address(9000), at(0));
@@ -41,7 +41,7 @@ fn the_first_message_may_ride_with_the_echo() {
     let token = server.sent.pop_front().unwrap();
     client.handle(&token, at(0));
     client.send(b"1", at(0));
-    // The echo's own datagram is lost; the message carries it again.
+    // The datagram with the echo alone is lost. The message carries the echo again.
     client.sent.pop_front().unwrap();
     settle(&mut [&mut server, &mut client], at(0));
     assert_eq!(server.payloads(), ["1"]);
@@ -49,7 +49,7 @@ fn the_first_message_may_ride_with_the_echo() {
 }
 
 #[test]
-fn a_forged_source_gets_no_state_and_no_more_bytes_than_it_spent() {
+fn forged_hello_creates_no_peer_and_gets_no_longer_answer() {
     let mut server = Node::server(WireFormat::Native);
     let mut client = Node::client(5000, WireFormat::Native, 2);
     client.dial(address(9000), at(0));
@@ -63,7 +63,7 @@ fn a_forged_source_gets_no_state_and_no_more_bytes_than_it_spent() {
 }
 
 #[test]
-fn a_token_of_another_address_is_refused() {
+fn token_of_another_address_is_refused() {
     let mut server = Node::server(WireFormat::Native);
     let mut client = Node::client(5000, WireFormat::Native, 2);
     client.dial(address(9000), at(0));
@@ -76,7 +76,7 @@ fn a_token_of_another_address_is_refused() {
 }
 
 #[test]
-fn a_restarted_client_on_the_same_port_is_heard_from_its_first_message() {
+fn restarted_client_on_the_same_port_is_heard_from_its_first_message() {
     let (mut server, mut client) = pair();
     for number in 0..100 {
         client.send(number.to_string().as_bytes(), at(1));
@@ -90,17 +90,17 @@ fn a_restarted_client_on_the_same_port_is_heard_from_its_first_message() {
     assert_eq!(server.payloads().last().unwrap(), "\"reborn\"");
     let replaced = |event: &Event| matches!(event, Event::Removed(_, RemovalReason::Replaced));
     assert_eq!(server.count(replaced), 1);
-    // What the old life still had on its way is not delivered any more.
-    client.send(b"\"ghost\"", at(4));
+    // A message of the old session that is still in flight is not delivered.
+    client.send(b"\"old\"", at(4));
     settle(&mut [&mut server], at(4));
-    let ghost = client.sent.pop_front().unwrap();
-    server.handle(&ghost, at(4));
+    let old = client.sent.pop_front().unwrap();
+    server.handle(&old, at(4));
     assert_eq!(server.payloads().last().unwrap(), "\"reborn\"");
     assert_eq!(drops(&server, DropReason::UnknownSession), 1);
 }
 
 #[test]
-fn what_is_told_of_a_peer_that_has_gone_does_not_touch_the_one_in_its_place() {
+fn report_about_a_removed_peer_does_not_change_its_successor() {
     let (mut server, _) = pair();
     let gone = server.outbound.peers()[0];
     let mut reborn = Node::client(5000, WireFormat::Native, 3);
@@ -112,7 +112,7 @@ fn what_is_told_of_a_peer_that_has_gone_does_not_touch_the_one_in_its_place() {
 }
 
 #[test]
-fn a_restarted_server_says_so_and_the_client_calls_again() {
+fn restarted_server_sends_a_notice_and_the_client_calls_again() {
     let (_, mut client) = pair();
     let mut server = Node::new(9000, config(Role::Server, WireFormat::Native), 9);
     client.send(b"1", at(10));
@@ -124,7 +124,7 @@ fn a_restarted_server_says_so_and_the_client_calls_again() {
 }
 
 #[test]
-fn a_notice_never_has_more_bytes_than_the_datagram_it_answers_and_is_rate_limited() {
+fn notices_are_short_and_rate_limited() {
     let (_, mut client) = pair();
     let mut server = Node::new(9000, config(Role::Server, WireFormat::Native), 9);
     client.send(b"1", at(10));
@@ -137,7 +137,7 @@ fn a_notice_never_has_more_bytes_than_the_datagram_it_answers_and_is_rate_limite
 }
 
 #[test]
-fn a_stranger_with_the_session_of_another_changes_nothing() {
+fn datagram_of_a_stolen_session_is_dropped() {
     let (mut server, mut client) = pair();
     client.send(b"1", at(1));
     let stolen = Packet { from: address(666), ..client.sent[0].clone() };
@@ -149,7 +149,7 @@ fn a_stranger_with_the_session_of_another_changes_nothing() {
 }
 
 #[test]
-fn a_datagram_that_comes_back_to_its_sender_is_dropped() {
+fn datagram_that_comes_back_to_its_sender_is_dropped() {
     let (_, mut client) = pair();
     client.send(b"1", at(1));
     let reflected = client.sent.pop_front().unwrap();
@@ -159,7 +159,7 @@ fn a_datagram_that_comes_back_to_its_sender_is_dropped() {
 }
 
 #[test]
-fn a_duplicate_is_counted_and_never_delivered() {
+fn duplicate_is_counted_and_not_delivered() {
     let (mut server, mut client) = pair();
     client.send(b"1", at(1));
     let datagram = client.sent.pop_front().unwrap();
@@ -171,7 +171,7 @@ fn a_duplicate_is_counted_and_never_delivered() {
 }
 
 #[test]
-fn a_repeated_echo_does_not_bring_a_closed_session_back() {
+fn repeated_echo_does_not_reopen_a_closed_session() {
     let (mut server, mut client) =
         (Node::server(WireFormat::Native), Node::client(5000, WireFormat::Native, 2));
     client.dial(address(9000), at(0));
@@ -181,10 +181,10 @@ fn a_repeated_echo_does_not_bring_a_closed_session_back() {
     client.send(b"1", at(0));
     let recorded: Vec<_> = client.sent.iter().cloned().collect();
     settle(&mut [&mut server, &mut client], at(0));
-    let mut farewell = Vec::new();
-    assert!(client.outbound.write_close(&mut farewell));
+    let mut close = Vec::new();
+    assert!(client.outbound.write_close(&mut close));
     let peer = client.outbound.peers()[0];
-    client.send_datagram(peer, farewell, 0);
+    client.send_datagram(peer, close, 0);
     settle(&mut [&mut server], at(1));
     let closed = client.sent.pop_front().unwrap();
     server.handle(&closed, at(1));
@@ -195,12 +195,12 @@ fn a_repeated_echo_does_not_bring_a_closed_session_back() {
 }
 
 #[test]
-fn a_silent_server_is_noticed_and_found_again_without_a_new_session() {
+fn silent_server_is_detected_and_heard_again_in_the_same_session() {
     let (mut server, mut client) = pair();
     let before = client.outbound.peers().to_vec();
     for ms in (0..1000).step_by(50) {
         client.tick(at(ms));
-        client.sent.clear(); // the cable is out
+        client.sent.clear(); // the cable is unplugged
     }
     assert_eq!(client.count(|event| matches!(event, Event::Silent(_))), 1);
     server.send(b"1", at(1000));
@@ -211,12 +211,12 @@ fn a_silent_server_is_noticed_and_found_again_without_a_new_session() {
 }
 
 #[test]
-fn an_overdue_server_is_stale_once_before_it_is_silent_and_heard_again_once() {
+fn server_is_stale_once_before_it_is_heard_again() {
     let (mut server, mut client) = pair();
     let stale = |event: &Event| matches!(event, Event::Stale(_));
     for ms in (0..250).step_by(10) {
         client.tick(at(ms));
-        client.sent.clear(); // the cable is out
+        client.sent.clear(); // the cable is unplugged
     }
     assert_eq!(client.count(stale), 0);
     client.tick(at(250));
@@ -228,7 +228,7 @@ fn an_overdue_server_is_stale_once_before_it_is_silent_and_heard_again_once() {
     client.tick(at(559));
     assert_eq!(client.count(stale), 1);
     client.tick(at(560));
-    assert_eq!(client.count(stale), 2, "overdue again");
+    assert_eq!(client.count(stale), 2, "stale again");
 }
 
 #[test]
@@ -248,10 +248,10 @@ fn heartbeats_keep_an_idle_link_alive_and_measure_it() {
 }
 
 #[test]
-fn a_full_table_refuses_newcomers_and_keeps_the_living() {
+fn full_table_refuses_new_clients_and_keeps_living_peers() {
     let mut server = Node::server(WireFormat::Native);
     let mut clients: Vec<_> = (0..5).map(|n| Node::client(5000 + n, WireFormat::Native, 2)).collect();
-    // One seed for all would give one session to all.
+    // Clients with the same seed would get the same session.
     for (n, client) in clients.iter_mut().enumerate() {
         let config = config(Role::Client, WireFormat::Native);
         *client = Node::new(5000 + u16::try_from(n).unwrap(), config, u8::try_from(n).unwrap() + 10);
@@ -265,7 +265,7 @@ fn a_full_table_refuses_newcomers_and_keeps_the_living() {
 }
 
 #[test]
-fn a_silent_peer_makes_room_for_a_newcomer() {
+fn silent_peer_makes_room_for_a_new_client() {
     let mut server = Node::server(WireFormat::Native);
     for n in 0..4 {
         let mut client = Node::new(5000 + n, config(Role::Client, WireFormat::Native), 10);
@@ -283,7 +283,7 @@ fn a_silent_peer_makes_room_for_a_newcomer() {
 }
 
 #[test]
-fn a_forgotten_peer_leaves_nothing_behind() {
+fn expired_peer_leaves_nothing_behind() {
     let (mut server, _) = pair();
     server.tick(at(600));
     server.tick(at(60_100));
@@ -294,7 +294,7 @@ fn a_forgotten_peer_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_lost_tail_is_counted_when_the_next_heartbeat_comes() {
+fn datagrams_lost_at_the_end_are_counted_after_the_next_heartbeat() {
     let (mut server, mut client) = pair();
     for _ in 0..10 {
         client.send(b"1", at(1));
@@ -308,7 +308,7 @@ fn a_lost_tail_is_counted_when_the_next_heartbeat_comes() {
 }
 
 #[test]
-fn what_is_missing_of_a_peer_that_goes_is_lost() {
+fn missing_datagrams_of_a_removed_peer_are_counted_as_lost() {
     let (mut server, mut client) = pair();
     for _ in 0..5 {
         client.send(b"1", at(1));

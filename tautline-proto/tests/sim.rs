@@ -1,4 +1,4 @@
-//! A small campaign of simulated bad days; `examples/sim_campaign` runs the large ones.
+//! A small campaign of simulated bad networks. `examples/sim_campaign` runs the large campaigns.
 #![allow(dead_code)] // the example shows more figures
 
 #[path = "../examples/sim_campaign/campaign.rs"]
@@ -17,10 +17,10 @@ mod window;
 use campaign::{Plan, run};
 
 #[test]
-fn on_bad_days_nothing_wrong_is_handed_out_every_counter_is_true_and_all_meet_again() {
+fn on_bad_networks_messages_and_counters_are_right_and_all_connect_again() {
     let sums = run(Plan { seeds: 40, first: 1, repeat_every: 10 });
     assert_eq!((sums.violations, sums.seeds, sums.repeated), (0, 40, 4), "{:#?}", sums.shown);
-    // The days must be bad, or this says nothing.
+    // The networks must be bad, or the test proves nothing.
     let all = &sums.all;
     let counts = [
         all.restarts,
@@ -38,13 +38,13 @@ fn on_bad_days_nothing_wrong_is_handed_out_every_counter_is_true_and_all_meet_ag
 }
 
 #[test]
-fn at_heavy_loss_no_reliable_message_is_lost_or_doubled_and_each_ends_once() {
+fn at_heavy_loss_reliable_messages_arrive_once_and_have_one_outcome() {
     let sums = reliable::reliable(5000, 1);
     assert!(sums.is_perfect() && sums.offered == 5000, "{sums:?}");
 }
 
 #[test]
-fn beside_resends_a_best_effort_message_waits_for_one_datagram_at_most() {
+fn best_effort_message_waits_for_at_most_one_retransmission() {
     let found = reliable::saturated(3, 1);
     assert!(found.resends > 200 && found.waits.len() > 200, "{} {}", found.resends, found.waits.len());
     assert!(found.waits.last().is_some_and(|most| *most <= found.serialisation), "{:?}", found.waits.last());

@@ -1,11 +1,11 @@
-//! The window against a slow, obvious twin that remembers every number for ever.
+//! Compares the sequence window with a slow and obvious twin that remembers every number.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use tautline_proto::{Instant, Verdict, Window, window};
 
-/// What became of a number that was passed by a newer one.
+/// What happened to a number below the expected one.
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
     Received,
@@ -30,19 +30,19 @@ impl Twin {
         let verdict = match self.fates.get(&number) {
             None if number >= self.next() => Verdict::New,
             None | Some(Fate::Lost) => Verdict::TooOld,
-            // The window forgets what is far behind: it can no longer tell a duplicate.
+            // The window forgets numbers that are far behind, so it cannot detect their duplicates.
             Some(Fate::Received) if number + window::SPAN < self.next() => Verdict::TooOld,
             Some(Fate::Received) => Verdict::Duplicate,
             Some(Fate::MissingSince(_)) => Verdict::Late,
         };
         match verdict {
             Verdict::New => {
-                for passed in self.next()..number {
-                    self.fates.insert(passed, Fate::MissingSince(now));
+                for skipped in self.next()..number {
+                    self.fates.insert(skipped, Fate::MissingSince(now));
                 }
                 self.fates.insert(number, Fate::Received);
                 let next = self.next();
-                self.give_up(|missing, _| missing + window::SPAN < next);
+                self.count_as_lost(|missing, _| missing + window::SPAN < next);
             }
             Verdict::Late => {
                 self.fates.insert(number, Fate::Received);
@@ -55,13 +55,13 @@ impl Twin {
     }
 
     fn expire(&mut self, now: Instant) {
-        self.give_up(|_, since| since.plus(window::LOSS_TIMEOUT) <= now);
+        self.count_as_lost(|_, since| since.plus(window::LOSS_TIMEOUT) <= now);
     }
 
-    fn give_up(&mut self, hopeless: impl Fn(u64, Instant) -> bool) {
+    fn count_as_lost(&mut self, is_lost: impl Fn(u64, Instant) -> bool) {
         for (&number, fate) in &mut self.fates {
             if let Fate::MissingSince(since) = *fate
-                && hopeless(number, since)
+                && is_lost(number, since)
             {
                 *fate = Fate::Lost;
             }

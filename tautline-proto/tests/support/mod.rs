@@ -1,5 +1,5 @@
-//! Two endpoints and a wire between them, in memory: no sockets, no clocks, no sleeps.
-#![allow(dead_code)] // each test file uses its part
+//! Endpoints in memory, and the datagrams between them. No sockets, no clocks, no sleeps.
+#![allow(dead_code)] // each test file uses a part of it
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use tautline_proto::endpoint::{
 use tautline_proto::wire::native::{HEADER_LEN, Head};
 use tautline_proto::{ContentType, Instant, Now, PeerId, PeerRxStats, WallTime};
 
-/// A datagram on its way.
+/// A datagram in flight.
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
     pub from: SocketAddr,
@@ -19,7 +19,7 @@ pub(crate) struct Packet {
     pub bytes: Vec<u8>,
 }
 
-/// A message as it was handed out.
+/// A message that a node received.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Got {
     pub peer: PeerId,
@@ -38,7 +38,7 @@ pub(crate) struct Node {
     pub sent: VecDeque<Packet>,
     pub got: Vec<Got>,
     pub events: Vec<Event>,
-    /// How reliable messages ended, in this order.
+    /// The receipts and outcomes of reliable messages, in the order in which they ended.
     pub outcomes: Vec<(u64, Outcome)>,
     pub receipts: u64,
 }
@@ -47,7 +47,7 @@ pub(crate) fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], port))
 }
 
-/// The time `ms` milliseconds after the start; the wall clock runs beside it.
+/// Returns the time `ms` milliseconds after the start, on both clocks.
 pub(crate) fn at(ms: u64) -> Now {
     let ns = (ms + 1) * 1_000_000;
     Now {
@@ -67,7 +67,7 @@ pub(crate) fn config(role: Role, wire: WireFormat) -> EndpointConfig {
     config
 }
 
-/// The metadata of a plain message.
+/// Returns the metadata of a message without optional fields.
 pub(crate) fn plain_head(now: Now) -> Head<'static> {
     Head { timestamp: now.wall, content_type: ContentType::Json, ..Head::default() }
 }
@@ -105,7 +105,7 @@ impl Node {
     pub(crate) fn handle(&mut self, packet: &Packet, now: Now) {
         let mut scratch = Vec::new();
         let accepted = self.inbound.handle(now, packet.from, &packet.bytes, &mut scratch);
-        self.outbound_turn(now);
+        self.carry_out_commands(now);
         if let Some(accepted) = accepted {
             let (peer, late) = (accepted.peer(), accepted.is_late());
             self.got.extend(self.inbound.messages(accepted).map(|message| Got {
@@ -125,12 +125,12 @@ impl Node {
         self.deliver(now);
     }
 
-    /// Hands a reliable message for the first peer over, and sends what may be sent; its receipt.
+    /// Queues a reliable message for the first peer, and sends what is due. Returns its receipt.
     pub(crate) fn offer(&mut self, head: &Head<'_>, payload: &[u8], now: Now) -> Result<u64, Refusal> {
         self.offer_until(head, payload, now, None)
     }
 
-    /// As [`offer`](Self::offer), given up at `expires`.
+    /// As [`offer`](Self::offer), but the message is abandoned at `expires`.
     pub(crate) fn offer_until(
         &mut self,
         head: &Head<'_>,
@@ -149,7 +149,7 @@ impl Node {
         Ok(self.receipts)
     }
 
-    /// Sends what is due of the reliable messages.
+    /// Sends the reliable messages that are due.
     pub(crate) fn deliver(&mut self, now: Now) {
         let mut out = Vec::new();
         while let Some(due) = self.outbound.poll_delivery(now.steady, false, &mut out) {
@@ -160,12 +160,12 @@ impl Node {
         }
     }
 
-    /// Sends `payload` to all peers; how many there were.
+    /// Sends `payload` to all peers. Returns how many there are.
     pub(crate) fn send(&mut self, payload: &[u8], now: Now) -> usize {
         self.send_as(&plain_head(now), payload)
     }
 
-    /// Sends a message with this metadata to all peers; how many there were.
+    /// Sends a message with this metadata to all peers. Returns how many there are.
     pub(crate) fn send_as(&mut self, head: &Head<'_>, payload: &[u8]) -> usize {
         let mut body = Vec::new();
         let started = self.encoder.begin(&mut body, head).expect("texts that fit");
@@ -178,12 +178,12 @@ impl Node {
         peers.len()
     }
 
-    /// Says goodbye to all peers.
+    /// Closes the sessions with all peers.
     pub(crate) fn close(&mut self) {
         for peer in self.outbound.peers().to_vec() {
-            let mut farewell = Vec::new();
-            assert!(self.outbound.write_close(&mut farewell), "the native wire has a goodbye");
-            self.send_datagram(peer, farewell, 0);
+            let mut close = Vec::new();
+            assert!(self.outbound.write_close(&mut close), "the native wire has a close frame");
+            self.send_datagram(peer, close, 0);
         }
     }
 
@@ -200,12 +200,12 @@ impl Node {
         while let Some((to, bytes)) = self.inbound.poll_reply() {
             self.sent.push_back(Packet { from: self.address, to, bytes });
         }
-        self.outbound_turn(now);
+        self.carry_out_commands(now);
         self.deliver(now);
         assert_eq!(self.inbound.check_invariants(), Ok(()));
     }
 
-    fn outbound_turn(&mut self, now: Now) {
+    fn carry_out_commands(&mut self, now: Now) {
         let mut out = Vec::new();
         while let Some(command) = self.inbound.poll_command() {
             out.clear();
@@ -228,7 +228,7 @@ impl Node {
     }
 }
 
-/// What came from the last peer that was added.
+/// Returns the counts of the peer that was added last.
 pub(crate) fn rx(node: &Node) -> PeerRxStats {
     let added = |event: &Event| match event {
         Event::Added(peer) => Some(peer.rx.snapshot()),
@@ -237,7 +237,7 @@ pub(crate) fn rx(node: &Node) -> PeerRxStats {
     node.events.iter().rev().find_map(added).expect("a peer")
 }
 
-/// Carries datagrams between the nodes until none is on its way.
+/// Carries datagrams between the nodes until none is in flight.
 pub(crate) fn settle(nodes: &mut [&mut Node], now: Now) {
     for _ in 0..1000 {
         let Some(packet) = nodes.iter_mut().find_map(|node| node.sent.pop_front()) else { return };
@@ -245,5 +245,5 @@ pub(crate) fn settle(nodes: &mut [&mut Node], now: Now) {
             node.handle(&packet, now);
         }
     }
-    panic!("the nodes never fall silent");
+    panic!("the nodes never stop sending");
 }

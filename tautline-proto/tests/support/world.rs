@@ -1,8 +1,8 @@
-//! Two ends and the network between them, one step at a time, and what must hold after every step.
+//! Two ends and the network between them, advanced step by step, and the rules that must hold after every step.
 //!
-//! The model check tries every order of steps, the fuzz target `delivery` the orders that its input says. The ends are
-//! the endpoint itself; only a [`Fault`] puts something between it and its user.
-#![allow(dead_code)] // each user takes its part
+//! The model check tries every order of steps. The fuzz target `delivery` tries the orders that its input describes. The ends
+//! are real endpoints. Only a [`Fault`] changes what they pass to their users.
+#![allow(dead_code)] // each user uses a part of it
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use crate::support::{self, Node, Packet, address, plain_head};
 
 const PORTS: [u16; 2] = [9000, 5000];
 
-/// Longer than a datagram of the ends, shorter than two.
+/// The length of a large message: longer than one datagram of the ends, shorter than two.
 const LARGE: usize = 700;
 const DATAGRAM: usize = 548;
 
@@ -39,17 +39,17 @@ impl End {
     }
 }
 
-/// What is sent.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     BestEffort,
     Reliable,
     Ordered,
-    /// Reliable, in two parts.
+    /// Reliable, in two fragments.
     Large,
-    /// Ordered, in two parts.
+    /// Ordered, in two fragments.
     LargeOrdered,
-    /// Reliable, and worth nothing after 50 ms.
+    /// Reliable, with a lifespan of 50 ms.
     ShortLived,
 }
 
@@ -67,43 +67,43 @@ impl Kind {
     }
 }
 
-/// One step. Datagrams are named by their place among those under way.
+/// One step. Datagrams are named by their place among the datagrams in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     /// A datagram arrives.
     Deliver(usize),
-    /// A datagram arrives, and is still under way.
+    /// A datagram arrives, and a copy of it stays in flight.
     Repeat(usize),
     /// A datagram is lost.
     Lose(usize),
     /// Time passes until one of the ends has something to do.
     Wait,
-    /// An end hands a message over.
+    /// The user of an end sends a message.
     Send(End, Kind),
-    /// An end is killed, and begins anew, which takes a millisecond.
+    /// An end is killed and starts again, which takes a millisecond.
     Restart(End),
-    /// An end closes, and begins anew, likewise.
+    /// An end closes its session and starts again, which takes a millisecond.
     Close(End),
 }
 
-/// What must hold, whatever happens.
+/// A rule that must always hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Rule {
     /// No message is delivered twice.
     DeliveredOnce,
-    /// No message is delivered in another session than the one that it was sent in.
+    /// No message is delivered in another session than the session in which it was sent.
     OwnSession,
     /// Ordered messages are delivered in their order.
     Order,
     /// No message has two outcomes.
     OneOutcome,
-    /// What is said to be delivered was: handed to the user, or held back behind an earlier ordered message.
+    /// A message with the outcome "delivered" was received: it was passed to the user, or waits for an earlier ordered message.
     DeliveredTruly,
     /// No end goes back to an older session.
     SessionsForward,
     /// Datagrams received are accepted or dropped.
     Accounts,
-    /// Once the network is whole again, the ends find one another and each message gets its outcome.
+    /// When the network works again, the ends connect and each message gets its outcome.
     Recovery,
 }
 
@@ -125,28 +125,28 @@ impl Rule {
             Self::OwnSession => "messages stay in their session",
             Self::Order => "ordered messages keep their order",
             Self::OneOutcome => "no message has two outcomes",
-            Self::DeliveredTruly => "what is said to be delivered was",
+            Self::DeliveredTruly => "a message with the outcome delivered was received",
             Self::SessionsForward => "sessions never go backwards",
             Self::Accounts => "every datagram is counted",
-            Self::Recovery => "a whole network brings the ends together again",
+            Self::Recovery => "the ends connect again when the network works",
         }
     }
 }
 
-/// Something wrong between the endpoint and its user, which the rules must notice.
+/// An error that is made on purpose, which the rules must detect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Fault {
     #[default]
     None,
-    /// What the endpoint drops as a duplicate is handed to the user all the same.
+    /// Messages that the endpoint drops as duplicates are passed to the user.
     ForgetsDuplicates,
-    /// What came in while another message waited is lost after it was acknowledged.
+    /// Messages are lost after they were acknowledged.
     AcknowledgesBeforeTaking,
-    /// A restarted end takes the same session, and the same numbers again.
+    /// An end that was restarted uses the same session and the same numbers again.
     ReusesNumbers,
 }
 
-/// The times of both ends.
+/// The settings of both ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) heartbeat_interval: Duration,
@@ -164,12 +164,13 @@ impl Default for Times {
     }
 }
 
-/// A message that was handed over.
+/// A message that was sent.
 #[derive(Clone, Debug, Hash)]
 struct Message {
     from: End,
-    /// Its sender's life, and what it is called there; nothing for best effort.
+    /// How often its sender had been restarted.
     life: u8,
+    /// `None` for best-effort messages.
     receipt: Option<u64>,
     kind: Kind,
     session: u64,
@@ -177,28 +178,28 @@ struct Message {
     outcome: Option<Outcome>,
 }
 
-/// See the module's head.
+/// Two ends and the network between them.
 pub(crate) struct World {
     pub(crate) nodes: [Node; 2],
     times: Times,
     fault: Fault,
     now_ns: u64,
     lives: [u8; 2],
-    /// How many datagrams this life of each end was given.
-    given: [u64; 2],
-    pub(crate) flying: Vec<Packet>,
-    /// The sessions that each end's peers have or had.
+    /// How many datagrams each end has received since its last restart.
+    received: [u64; 2],
+    pub(crate) in_flight: Vec<Packet>,
+    /// The peers of each end, including those that are gone, with their sessions.
     peers: [Vec<(PeerId, u64)>; 2],
-    /// All sessions that a client has called for, in this order.
+    /// All sessions for which the client has called, in this order.
     sessions: Vec<u64>,
-    /// How far in `sessions` each end has come.
+    /// The place in `sessions` of each end's newest session.
     newest: [Option<usize>; 2],
     messages: Vec<Message>,
     pub(crate) broken: Option<Rule>,
 }
 
 impl World {
-    /// Two ends that do not know one another, the client having called.
+    /// Two ends that are not connected. The client has sent its first hello.
     pub(crate) fn new(times: Times, fault: Fault) -> Self {
         let mut world = Self {
             nodes: End::BOTH.map(|end| node(end, 0, times)),
@@ -206,8 +207,8 @@ impl World {
             fault,
             now_ns: 1_000_000,
             lives: [0; 2],
-            given: [0; 2],
-            flying: Vec::new(),
+            received: [0; 2],
+            in_flight: Vec::new(),
             peers: [Vec::new(), Vec::new()],
             sessions: Vec::new(),
             newest: [None; 2],
@@ -218,25 +219,25 @@ impl World {
         world
     }
 
-    /// Two ends that are connected, nothing under way.
+    /// Two ends that are connected, with no datagram in flight.
     pub(crate) fn connected(times: Times, fault: Fault) -> Self {
         let mut world = Self::new(times, fault);
         world.deliver_all();
-        assert!(world.is_connected(), "a whole network connects at once");
+        assert!(world.is_connected(), "a network without losses connects at once");
         world
     }
 
     pub(crate) fn step(&mut self, step: Step) {
         match step {
             Step::Deliver(index) => {
-                let packet = self.flying.remove(index);
+                let packet = self.in_flight.remove(index);
                 self.arrive(&packet);
             }
             Step::Repeat(index) => {
-                let packet = self.flying[index].clone();
+                let packet = self.in_flight[index].clone();
                 self.arrive(&packet);
             }
-            Step::Lose(index) => drop(self.flying.remove(index)),
+            Step::Lose(index) => drop(self.in_flight.remove(index)),
             Step::Wait => self.wait(),
             Step::Send(end, kind) => self.send(end, kind),
             Step::Restart(end) => self.restart(end),
@@ -245,57 +246,57 @@ impl World {
                 node.close();
                 node.outbound.abandon();
                 node.deliver(now(self.now_ns));
-                self.harvest(end);
+                self.collect(end);
                 self.restart(end);
             }
         }
     }
 
-    /// Whether this end can be handed a message.
+    /// Returns whether this end has a peer to send to.
     pub(crate) fn can_send(&self, end: End) -> bool {
         !self.nodes[end as usize].outbound.peers().is_empty()
     }
 
-    /// Everything that decides what can follow, in one number.
+    /// Returns a hash of everything that decides what can follow.
     pub(crate) fn digest(&self) -> u64 {
         let mut text = String::with_capacity(1 << 14);
         for node in &self.nodes {
             write!(text, "{:?}{:?}{}", node.inbound, node.outbound, node.receipts)
-                .expect("a string takes all");
+                .expect("a string takes any text");
         }
-        let mut flying: Vec<_> = self.flying.iter().map(|packet| (packet.to, &packet.bytes)).collect();
-        flying.sort_unstable();
+        let mut in_flight: Vec<_> = self.in_flight.iter().map(|packet| (packet.to, &packet.bytes)).collect();
+        in_flight.sort_unstable();
         let mut hasher = DefaultHasher::new();
-        (text, flying, &self.peers, &self.sessions, &self.messages).hash(&mut hasher);
-        (self.now_ns, self.lives, self.given, self.newest, self.broken).hash(&mut hasher);
+        (text, in_flight, &self.peers, &self.sessions, &self.messages).hash(&mut hasher);
+        (self.now_ns, self.lives, self.received, self.newest, self.broken).hash(&mut hasher);
         hasher.finish()
     }
 
-    /// Whether this outcome has been told of any message.
+    /// Returns whether any message has this outcome.
     pub(crate) fn has_outcome(&self, outcome: Outcome) -> bool {
         self.messages.iter().any(|message| message.outcome == Some(outcome))
     }
 
-    /// Whether every message that was handed over has been delivered, and there was one.
+    /// Returns whether there are messages and all of them were delivered.
     pub(crate) fn all_delivered(&self) -> bool {
         !self.messages.is_empty() && self.messages.iter().all(|message| message.deliveries == 1)
     }
 
-    /// Lets everything arrive that is under way, and what that brings.
+    /// Lets all datagrams arrive, including those that they cause.
     pub(crate) fn deliver_all(&mut self) {
         for _ in 0..1000 {
-            if self.flying.is_empty() {
+            if self.in_flight.is_empty() {
                 return;
             }
             self.step(Step::Deliver(0));
         }
-        panic!("the ends never fall silent");
+        panic!("the ends never stop sending");
     }
 
-    /// From now on nothing is lost: both ends must be connected, and all messages settled, within a bound.
+    /// Stops all losses. Both ends must be connected and all messages settled within a bound.
     pub(crate) fn heal(&mut self) {
-        let patience = self.times.liveness_timeout + self.times.heartbeat_interval * 2;
-        let end = self.now_ns + nanos(patience + Duration::from_millis(1500));
+        let longest = self.times.liveness_timeout + self.times.heartbeat_interval * 2;
+        let end = self.now_ns + nanos(longest + Duration::from_millis(1500));
         self.deliver_all();
         while self.now_ns < end {
             if self.is_connected() && self.all_settled() {
@@ -304,7 +305,7 @@ impl World {
             self.wait();
             self.deliver_all();
         }
-        self.demand(false, Rule::Recovery);
+        self.require(false, Rule::Recovery);
     }
 
     fn is_connected(&self) -> bool {
@@ -315,7 +316,7 @@ impl World {
         session(End::Server).is_some() && session(End::Server) == session(End::Client)
     }
 
-    /// Whether each message that its sender can still hear of has its outcome.
+    /// Returns whether each message has its outcome, except for messages whose sender was restarted.
     fn all_settled(&self) -> bool {
         let is_open = |message: &Message| {
             message.receipt.is_some()
@@ -330,15 +331,15 @@ impl World {
         let time = now(self.now_ns);
         let node = &mut self.nodes[end as usize];
         node.handle(packet, time);
-        // The turn ends: what arrived is acknowledged.
+        // Sends the acknowledgements.
         node.tick(time);
-        self.given[end as usize] += 1;
-        self.interfere(end, packet);
-        self.harvest(end);
+        self.received[end as usize] += 1;
+        self.inject_fault(end, packet);
+        self.collect(end);
     }
 
-    /// Does what is wrong on purpose.
-    fn interfere(&mut self, end: End, packet: &Packet) {
+    /// Makes the error that `fault` names.
+    fn inject_fault(&mut self, end: End, packet: &Packet) {
         let got = &mut self.nodes[end as usize].got;
         match self.fault {
             Fault::ForgetsDuplicates if got.is_empty() => self.deliver_again(end, packet),
@@ -363,15 +364,15 @@ impl World {
         }
     }
 
-    /// Until one of the ends wants to do something.
+    /// Lets time pass until one of the ends has something to do.
     fn wait(&mut self) {
-        let wishes =
+        let due =
             self.nodes.iter().flat_map(|node| [node.inbound.next_timeout(), node.outbound.next_delivery()]);
-        let soonest = wishes.flatten().min().unwrap_or(Instant::from_nanos(0));
+        let soonest = due.flatten().min().unwrap_or(Instant::from_nanos(0));
         self.now_ns = self.now_ns.max(soonest.as_nanos());
         for end in End::BOTH {
             self.nodes[end as usize].tick(now(self.now_ns));
-            self.harvest(end);
+            self.collect(end);
         }
     }
 
@@ -399,17 +400,17 @@ impl World {
         };
         let life = self.lives[end as usize];
         self.messages.push(Message { from: end, life, receipt, kind, session, deliveries: 0, outcome: None });
-        self.harvest(end);
+        self.collect(end);
     }
 
     fn restart(&mut self, end: End) {
-        let place = end as usize;
-        self.lives[place] += 1;
+        let index = end as usize;
+        self.lives[index] += 1;
         self.now_ns += 1_000_000;
-        let seed = if self.fault == Fault::ReusesNumbers { 0 } else { self.lives[place] };
-        self.nodes[place] = node(end, seed, self.times);
-        self.given[place] = 0;
-        self.peers[place].clear();
+        let seed = if self.fault == Fault::ReusesNumbers { 0 } else { self.lives[index] };
+        self.nodes[index] = node(end, seed, self.times);
+        self.received[index] = 0;
+        self.peers[index].clear();
         if end == End::Client {
             self.call();
         }
@@ -417,17 +418,17 @@ impl World {
 
     fn call(&mut self) {
         self.nodes[End::Client as usize].dial(address(PORTS[End::Server as usize]), now(self.now_ns));
-        self.harvest(End::Client);
+        self.collect(End::Client);
     }
 
-    /// Looks at what an end has done.
-    fn harvest(&mut self, end: End) {
+    /// Collects what an end has done.
+    fn collect(&mut self, end: End) {
         for event in core::mem::take(&mut self.nodes[end as usize].events) {
             self.note(end, &event);
         }
         for packet in core::mem::take(&mut self.nodes[end as usize].sent) {
             self.notice_session(end, &packet);
-            self.flying.push(packet);
+            self.in_flight.push(packet);
         }
         for got in core::mem::take(&mut self.nodes[end as usize].got) {
             let session = self.session_of(end, got.peer);
@@ -437,7 +438,7 @@ impl World {
             self.settle(end, receipt, outcome);
         }
         let counted = self.nodes[end as usize].inbound.counters().snapshot().datagrams_received();
-        self.demand(counted == self.given[end as usize], Rule::Accounts);
+        self.require(counted == self.received[end as usize], Rule::Accounts);
     }
 
     fn note(&mut self, end: End, event: &Event) {
@@ -446,7 +447,7 @@ impl World {
         self.peers[end as usize].push((peer.id, session));
         let place = self.sessions.iter().position(|&known| known == session);
         let newest = self.newest[end as usize];
-        self.demand(place.is_some() && place > newest, Rule::SessionsForward);
+        self.require(place.is_some() && place > newest, Rule::SessionsForward);
         self.newest[end as usize] = place.max(newest);
     }
 
@@ -462,21 +463,21 @@ impl World {
         self.peers[end as usize].iter().find(|(id, _)| *id == peer).map(|&(_, session)| session)
     }
 
-    /// A message reaches a user.
+    /// Records that a message reaches a user.
     fn take(&mut self, end: End, session: Option<u64>, payload: &[u8]) {
         let Some(index) = number(payload).filter(|&index| index < self.messages.len()) else {
-            return self.demand(false, Rule::OwnSession);
+            return self.require(false, Rule::OwnSession);
         };
         let message = &mut self.messages[index];
         message.deliveries += 1;
         let message = message.clone();
-        self.demand(message.deliveries == 1, Rule::DeliveredOnce);
-        self.demand(message.from == end.other() && session == Some(message.session), Rule::OwnSession);
+        self.require(message.deliveries == 1, Rule::DeliveredOnce);
+        self.require(message.from == end.other() && session == Some(message.session), Rule::OwnSession);
         if message.kind.delivery() == Delivery::Ordered {
             let overtaken = self.messages[index + 1..]
                 .iter()
                 .any(|later| is_same_stream(later, &message) && later.deliveries > 0);
-            self.demand(!overtaken, Rule::Order);
+            self.require(!overtaken, Rule::Order);
         }
     }
 
@@ -486,21 +487,21 @@ impl World {
             message.from == end && message.life == life && message.receipt == Some(receipt)
         };
         let Some(index) = self.messages.iter().position(is_meant) else {
-            return self.demand(false, Rule::OneOutcome);
+            return self.require(false, Rule::OneOutcome);
         };
         let before = self.messages[index].outcome.replace(outcome);
-        self.demand(before.is_none(), Rule::OneOutcome);
+        self.require(before.is_none(), Rule::OneOutcome);
         if outcome == Outcome::Delivered {
             let message = &self.messages[index];
             let waits = message.kind.delivery() == Delivery::Ordered
                 && self.messages[..index]
                     .iter()
                     .any(|earlier| is_same_stream(earlier, message) && earlier.deliveries == 0);
-            self.demand(message.deliveries > 0 || waits, Rule::DeliveredTruly);
+            self.require(message.deliveries > 0 || waits, Rule::DeliveredTruly);
         }
     }
 
-    fn demand(&mut self, holds: bool, rule: Rule) {
+    fn require(&mut self, holds: bool, rule: Rule) {
         if !holds && self.broken.is_none() {
             self.broken = Some(rule);
         }
@@ -514,7 +515,7 @@ fn is_same_stream(one: &Message, other: &Message) -> bool {
         && one.kind.delivery() == Delivery::Ordered
 }
 
-/// An end in its life number `life`.
+/// Creates an end that was restarted `life` times.
 fn node(end: End, life: u8, times: Times) -> Node {
     let role = [Role::Server, Role::Client][end as usize];
     let mut config = support::config(role, WireFormat::Native);
@@ -534,7 +535,7 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).expect("short")
 }
 
-/// Which message this is.
+/// Returns the number of the message with this payload.
 fn number(payload: &[u8]) -> Option<usize> {
     std::str::from_utf8(payload).ok()?.trim_end().parse().ok()
 }

@@ -1,5 +1,5 @@
-//! A server is no amplifier: to an address that has not echoed a token it never sends more bytes than came from there,
-//! whatever came. docs/protocol.md §5.
+//! A server cannot be used to amplify traffic: it never sends more bytes to an address that has not echoed a token than came
+//! from there. docs/protocol.md §5.
 
 mod support;
 
@@ -16,13 +16,13 @@ use tautline_proto::wire::native::{
     finish_message, parse, seal, write_control,
 };
 
-/// Where an honest client is connected from.
+/// The port of the honest client.
 const HONEST: u16 = 5000;
 
-/// Strangers send from so many ports, the first of which are the honest client's neighbours.
+/// How many strangers send. Their ports follow that of the honest client.
 const STRANGERS: u16 = 4;
 
-/// What comes, from which stranger, under whose session.
+/// A datagram of a stranger.
 #[derive(Clone, Debug)]
 struct Step {
     stranger: u16,
@@ -46,9 +46,9 @@ enum Kind {
     Heartbeat,
     Close,
     ForgedToken,
-    /// An echo of what it was given last; with it the address is proven.
+    /// An echo of the token that the stranger got last. It proves the address.
     Echo,
-    /// Of what another address was given.
+    /// An echo of the token that another address got.
     ForeignEcho,
     ForgedEcho(u64),
     Accept,
@@ -66,9 +66,9 @@ enum Kind {
 #[derive(Clone, Copy, Debug)]
 enum Damage {
     None,
-    /// So many bytes are left.
+    /// Only this many bytes are left.
     Cut(usize),
-    /// Cut, and the CRC made right again.
+    /// Cut, and sealed with a right CRC.
     CutAndSealed(usize),
     Flip(usize),
     Version(u8),
@@ -120,13 +120,13 @@ fn step() -> impl Strategy<Value = Step> {
     )
 }
 
-/// A server with an honest client, and what it exchanged with strangers.
+/// A server with an honest client, and what the server has exchanged with strangers.
 struct World {
     server: Node,
     client: Node,
     now_ms: u64,
     honest: SessionId,
-    /// What each stranger was given last.
+    /// The token that each stranger got last.
     tokens: HashMap<u16, Token>,
     proven: HashSet<SocketAddr>,
     received: HashMap<SocketAddr, usize>,
@@ -171,7 +171,7 @@ impl World {
         self.carry();
     }
 
-    /// Counts what the server sends, and hands the honest client what is its.
+    /// Counts what the server sends, and passes the honest client its datagrams.
     fn carry(&mut self) {
         while let Some(packet) = self.server.sent.pop_front() {
             *self.sent.entry(packet.to).or_default() += packet.bytes.len();
@@ -203,7 +203,7 @@ impl World {
             Damage::None => {}
             Damage::Cut(len) => bytes.truncate(len),
             Damage::CutAndSealed(len) => {
-                // Without the CRC, but never less than the header that is filled in.
+                // Without the old CRC, but with room for the header.
                 bytes.resize(len.min(bytes.len().saturating_sub(TRAILER_LEN)).max(HEADER_LEN), 0);
                 seal(&mut bytes, header);
             }
@@ -259,8 +259,8 @@ impl World {
     fn check(&self) -> Result<(), TestCaseError> {
         for (to, &sent) in &self.sent {
             let received = self.received.get(to).copied().unwrap_or(0);
-            let is_fair = self.proven.contains(to) || sent <= received;
-            prop_assert!(is_fair, "{to}: {sent} bytes sent, {received} received");
+            let is_allowed = self.proven.contains(to) || sent <= received;
+            prop_assert!(is_allowed, "{to}: {sent} bytes sent, {received} received");
         }
         Ok(())
     }
@@ -280,7 +280,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_more_bytes_go_to_an_unproven_address_than_came_from_it(
+    fn unproven_address_gets_no_more_bytes_than_it_sent(
         steps in proptest::collection::vec(step(), 1..60)
     ) {
         let mut world = World::new();
@@ -288,15 +288,15 @@ proptest! {
             world.step(step);
             world.check()?;
         }
-        // Whatever strangers do, the honest client's link stands.
+        // The honest client stays connected.
         prop_assert_eq!(world.client.accepted(), 1);
         prop_assert_eq!(world.client.send(b"1", at(world.now_ms)), 1);
     }
 }
 
-/// Each kind by itself, undamaged and at every length, so that none is left to chance.
+/// Tries each kind alone and at every length, so that none depends on chance.
 #[test]
-fn no_single_datagram_of_a_stranger_is_answered_with_more_bytes() {
+fn single_datagram_of_a_stranger_gets_no_longer_answer() {
     let kinds = [
         Kind::Hello,
         Kind::Heartbeat,
