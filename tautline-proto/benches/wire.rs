@@ -1,9 +1,9 @@
-//! What the protocol spends on one message, with sockets and clocks left out.
+//! How long the protocol takes for one message, without sockets and clocks.
 //!
-//! `cargo bench -p tautline-proto --bench wire`. `./check` runs each once, so that they keep working.
-#![allow(missing_docs)] // divan makes items of its own
+//! Run `cargo bench -p tautline-proto --bench wire`. `./check` runs each benchmark once, so that they keep working.
+#![allow(missing_docs)] // divan generates items
 
-// The same endpoints as in the tests; what a measurement does not use is not measured.
+// The endpoints of the tests. Parts that a benchmark does not use are not measured.
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -19,16 +19,16 @@ use tautline_proto::wire::classic::{self, ClassicFormat};
 use tautline_proto::wire::native::{self, Frame, Pack};
 use tautline_proto::{ContentType, Id, MessageRef, MessageType, PeerId, Window};
 
-/// A control message: eight numbers.
+/// The payload of a control message: eight numbers.
 const PAYLOAD: [u8; 64] = [7; 64];
 
-/// A small message of the classic wire, as Python writes it.
+/// The payload of a small classic message, as Python writes it.
 const JSON: &[u8] = br#"{"force": 1.5, "angle": [0.25, -0.125], "mode": "run"}"#;
 
-/// What fits into an Ethernet packet after the headers of IPv4 and UDP.
+/// The largest UDP payload in an Ethernet packet over IPv4.
 const DATAGRAM: usize = 1472;
 
-/// Messages in a pack that is measured.
+/// How many messages are in a pack.
 const PACKED: usize = 256;
 
 fn main() {
@@ -47,7 +47,7 @@ fn encode_one_native_message(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// By the rate, the cost of each message in the pack.
+/// The rate shows the cost of each message in the pack.
 #[divan::bench]
 fn pack_and_seal_many(bencher: Bencher<'_, '_>) {
     let (mut client, peer) = connected_client();
@@ -59,7 +59,7 @@ fn pack_and_seal_many(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// By the rate, the cost of each message in the datagram.
+/// The rate shows the cost of each message in the datagram.
 #[divan::bench]
 fn parse_a_packed_datagram(bencher: Bencher<'_, '_>) {
     let datagram = packed_datagram();
@@ -120,7 +120,7 @@ fn fill(pack: &mut Pack, frame: &[u8], count: usize) {
     }
 }
 
-/// A client after the handshake: until then messages do not share datagrams.
+/// Returns a client after the handshake, because messages do not share datagrams before.
 fn connected_client() -> (Node, PeerId) {
     let (mut server, mut client) =
         (Node::server(WireFormat::Native), Node::client(5000, WireFormat::Native, 2));
@@ -133,7 +133,7 @@ fn connected_client() -> (Node, PeerId) {
     (client, peer)
 }
 
-/// The first, full datagram of a pack.
+/// Returns the first datagram of a pack, which is full.
 fn packed_datagram() -> Vec<u8> {
     let (mut client, peer) = connected_client();
     let mut pack = Pack::default();
@@ -142,7 +142,7 @@ fn packed_datagram() -> Vec<u8> {
     pack.datagrams().next().expect("it is not empty").0.to_vec()
 }
 
-/// Reads every message of a datagram; how many there were.
+/// Reads every message of a datagram. Returns how many there are.
 fn read_all(datagram: &[u8]) -> usize {
     let (_, frames) = native::parse(datagram).expect("the datagram is in order");
     let messages = frames.filter_map(|frame| match frame {

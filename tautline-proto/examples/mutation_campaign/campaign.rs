@@ -1,4 +1,4 @@
-//! The campaign: mutated datagrams into live endpoints, and what must hold after each.
+//! The campaign: sends mutated datagrams to live endpoints, and checks the rules after each.
 
 use std::fmt;
 
@@ -10,23 +10,24 @@ use super::link::Link;
 use super::mutate::{Rng, mutate, repair_crc};
 use super::support::address;
 
-/// How many datagrams are made from one set of good ones, and how often the two ends talk between attacks.
+/// How many datagrams are made from one set of valid datagrams.
 const DATAGRAMS_PER_SET: u64 = 512;
+/// How many datagrams are sent between two exchanges of the two ends.
 const DATAGRAMS_PER_EXCHANGE: u64 = 128;
 
-/// A link so often disturbed in a row is given up, and a new one attacked.
-const MOST_DISTURBED: u32 = 2;
+/// A link that was disturbed this often in a row is replaced by a new link.
+const MAX_DISTURBED: u32 = 2;
 
-/// What to do.
+/// The settings of a campaign.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) datagrams: u64,
     pub(crate) seed: u64,
-    /// Whether the CRC is made right after the change.
+    /// Whether the CRC is corrected after the change.
     pub(crate) repair_crc: bool,
 }
 
-/// Who is attacked, on which wire, and where the attack seems to come from.
+/// The target of an attack, the wire, and the source address.
 #[derive(Clone, Copy)]
 struct Lane {
     wire: WireFormat,
@@ -43,7 +44,7 @@ impl fmt::Display for Lane {
     }
 }
 
-/// What one lane, or all of them, came to.
+/// The results of one lane, or of all lanes.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Tally {
     pub(crate) mutated: u64,
@@ -65,11 +66,11 @@ impl Tally {
     }
 }
 
-/// Runs all lanes; each lane's name and tally, and the sum.
+/// Runs all lanes. Returns the name and the tally of each lane, and the sum.
 ///
 /// # Errors
 ///
-/// The first violation, as a sentence that says how to see it again.
+/// The first violation, with the lane and the seed that reproduce it.
 pub(crate) fn run(plan: Plan) -> Result<(Vec<(String, Tally)>, Tally), String> {
     let classic = WireFormat::Classic(ClassicFormat::default());
     let mut lanes = Vec::new();
@@ -91,7 +92,7 @@ pub(crate) fn run(plan: Plan) -> Result<(Vec<(String, Tally)>, Tally), String> {
     Ok((tallies, sum))
 }
 
-/// One lane under way.
+/// The attack on one lane.
 struct Attack {
     lane: Lane,
     plan: Plan,
@@ -110,34 +111,34 @@ impl Attack {
     }
 
     fn run(mut self, datagrams: u64) -> Result<Tally, String> {
-        let mut good = Vec::new();
+        let mut valid = Vec::new();
         for step in 0..datagrams {
             if step % DATAGRAMS_PER_SET == 0 {
-                good = self.link.fresh_datagrams(&mut self.rng);
+                valid = self.link.fresh_datagrams(&mut self.rng);
             }
             if step % DATAGRAMS_PER_EXCHANGE == 0 {
-                self.talk()?;
+                self.exchange()?;
             }
-            let mut bytes = good[self.rng.below(good.len())].clone();
+            let mut bytes = valid[self.rng.below(valid.len())].clone();
             mutate(&mut self.rng, &mut bytes);
             if self.plan.repair_crc {
                 repair_crc(self.lane.wire, &mut bytes);
             }
             self.feed(&bytes).map_err(|violation| format!("step {step}: {violation}; {}", hex(&bytes)))?;
         }
-        self.talk()?;
+        self.exchange()?;
         Ok(self.tally)
     }
 
     fn feed(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let strangers_port = 10_000 + u16::try_from(self.rng.below(1000)).expect("below 1000");
-        let from = if self.lane.from_stranger { address(strangers_port) } else { self.link.other.address };
+        let stranger = 10_000 + u16::try_from(self.rng.below(1000)).expect("below 1000");
+        let from = if self.lane.from_stranger { address(stranger) } else { self.link.other.address };
         let before = self.link.stats();
         let got = self.link.attack(from, bytes)?;
         let after = self.link.stats();
         let accepted = after.datagrams_accepted - before.datagrams_accepted;
         if accepted > 0 && !self.plan.repair_crc {
-            return Err("accepted although its CRC is wrong".into());
+            return Err("a datagram with a wrong CRC was accepted".into());
         }
         self.tally.mutated += 1;
         self.tally.accepted += accepted;
@@ -148,8 +149,8 @@ impl Attack {
         Ok(())
     }
 
-    /// The two ends talk. Only whoever stands at the peer's address and knows a right CRC may disturb them.
-    fn talk(&mut self) -> Result<(), String> {
+    /// Exchanges messages between the two ends. Only datagrams from the peer's address with a right CRC may disturb them.
+    fn exchange(&mut self) -> Result<(), String> {
         self.tally.exchanges += 1;
         if self.link.exchange()? {
             self.disturbed_in_a_row = 0;
@@ -160,7 +161,7 @@ impl Attack {
         }
         self.tally.disturbed += 1;
         self.disturbed_in_a_row += 1;
-        if self.disturbed_in_a_row == MOST_DISTURBED {
+        if self.disturbed_in_a_row == MAX_DISTURBED {
             self.disturbed_in_a_row = 0;
             self.links = self.links.wrapping_add(1);
             self.link = Link::new(self.lane.wire, self.lane.target, self.links);

@@ -1,4 +1,4 @@
-//! A live link: a server and a client with an established session, one of which is under attack.
+//! A live link: a server and a client with an established session. One of them is attacked.
 
 use std::net::SocketAddr;
 
@@ -10,13 +10,15 @@ use tautline_proto::{Id, InboundStats, Now};
 use super::mutate::Rng;
 use super::support::{Got, Node, Packet, address, at, config, plain_head};
 
-/// The server's port, and the client's.
+/// The server's port.
 const SERVER: u16 = 9000;
+/// The client's port.
 const CLIENT: u16 = 5000;
 
-/// What one datagram may cause at most: datagrams sent, and events.
-const MOST_ANSWERS: usize = 4;
-const MOST_EVENTS: usize = 8;
+/// How many datagrams one datagram may cause at most.
+const MAX_ANSWERS: usize = 4;
+/// How many events one datagram may cause at most.
+const MAX_EVENTS: usize = 8;
 
 pub(crate) struct Link {
     pub(crate) target: Node,
@@ -40,7 +42,7 @@ impl Link {
             link.other.dial(address(SERVER), now);
         }
         link.carry();
-        // A classic server knows its clients by their first message.
+        // A classic server learns of its clients by their first message.
         link.target.send(b"0", now);
         link.other.send(b"0", now);
         link.carry();
@@ -55,7 +57,7 @@ impl Link {
         self.target.inbound.counters().snapshot()
     }
 
-    /// Feeds one datagram to the target and checks what must hold whatever it was; the messages it brought.
+    /// Sends one datagram to the target and checks the rules. Returns the messages that it brought.
     pub(crate) fn attack(&mut self, from: SocketAddr, bytes: &[u8]) -> Result<Vec<Got>, String> {
         let now = self.now();
         self.now_ns += 10_000;
@@ -71,12 +73,12 @@ impl Link {
         Ok(got)
     }
 
-    /// `received = accepted + dropped`, and the tables in order.
-    pub(crate) fn check_accounts(&self) -> Result<(), String> {
+    /// Checks that every datagram was accepted or dropped, and that the tables agree.
+    pub(crate) fn check_counts(&self) -> Result<(), String> {
         let stats = self.stats();
         if stats.datagrams_received() != self.fed {
             return Err(format!(
-                "{} datagrams were fed and {} counted",
+                "{} datagrams were sent and {} counted",
                 self.fed,
                 stats.datagrams_received()
             ));
@@ -85,15 +87,15 @@ impl Link {
     }
 
     fn check_bounds(&self, received: usize) -> Result<(), String> {
-        if self.target.sent.len() > MOST_ANSWERS || self.target.events.len() > MOST_EVENTS {
+        if self.target.sent.len() > MAX_ANSWERS || self.target.events.len() > MAX_EVENTS {
             return Err(format!("{} answers, {} events", self.target.sent.len(), self.target.events.len()));
         }
         let to_strangers = self.target.sent.iter().filter(|packet| packet.to != self.other.address);
         let answered: usize = to_strangers.map(|packet| packet.bytes.len()).sum();
         if answered > received {
-            return Err(format!("{received} bytes of a stranger were answered by {answered}"));
+            return Err(format!("{received} bytes of a stranger were answered with {answered} bytes"));
         }
-        self.check_accounts()
+        self.check_counts()
     }
 
     fn check_message(&self, got: &Got) -> Result<(), String> {
@@ -105,7 +107,7 @@ impl Link {
         if well_formed && got.payload.len() <= limit { Ok(()) } else { Err(format!("delivered: {got:?}")) }
     }
 
-    /// Lets time pass and sends one message each way; whether both came, once and in order.
+    /// Lets time pass and sends one message in each direction. Returns whether both arrived once and in order.
     pub(crate) fn exchange(&mut self) -> Result<bool, String> {
         self.now_ns += 20_000_000;
         self.exchanges += 1;
@@ -122,10 +124,10 @@ impl Link {
         own(&mut self.target, self.other.address);
         own(&mut self.other, self.target.address);
         self.carry();
-        self.check_accounts()?;
-        let came =
+        self.check_counts()?;
+        let arrived =
             |node: &Node| matches!(&node.got[..], [got] if got.payload == text.as_bytes() && !got.late);
-        Ok(came(&self.target) && came(&self.other))
+        Ok(arrived(&self.target) && arrived(&self.other))
     }
 
     /// Carries all datagrams between the two ends.
@@ -145,7 +147,7 @@ impl Link {
         }
     }
 
-    /// Good datagrams that the target has not got yet: messages of all sizes, control frames, handshakes.
+    /// Returns valid datagrams that the target has not received: messages of all sizes, control frames and handshakes.
     pub(crate) fn fresh_datagrams(&mut self, rng: &mut Rng) -> Vec<Vec<u8>> {
         let now = self.now();
         self.other.sent.clear();
@@ -185,7 +187,7 @@ impl Link {
         }
     }
 
-    /// The datagrams of a handshake that the target could get from the other end's address.
+    /// Adds the datagrams of a handshake, which the target could receive from the other end's address.
     fn send_handshakes(&mut self, now: Now) {
         let mut server = Node::new(SERVER, config(Role::Server, self.wire), 77);
         let mut client = Node::new(CLIENT, config(Role::Client, self.wire), 78);

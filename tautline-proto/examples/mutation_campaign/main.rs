@@ -4,12 +4,14 @@
 //! cargo run --release -p tautline-proto --example mutation_campaign -- [COUNT] [--repair-crc] [--seed N]
 //! ```
 //!
-//! Each of the COUNT datagrams (10,000 by default) is a good one with 1 to 5 bits changed, truncated or
-//! extended. As they are, none may be accepted. With `--repair-crc` the CRC is made right again after the
-//! change; then the accounts must be exact, the tables and answers bounded, messages well formed, and
-//! strangers must not disturb the established session. Ends with 1 on a violation; the same seed does the
-//! same again.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // a program for people
+//! Each of the COUNT datagrams (10,000 by default) is a valid datagram that was changed: 1 to 5 bits are flipped, or it is
+//! truncated or extended. No endpoint may accept it.
+//!
+//! With `--repair-crc`, the CRC is corrected after the change. Then the counts must be exact, the tables and answers bounded and
+//! the messages well formed, and strangers must not disturb the established session.
+//!
+//! The exit code is 1 after a violation. The same seed gives the same result.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a program for a terminal
 
 mod campaign;
 mod link;
@@ -65,7 +67,7 @@ fn print_summary(lanes: &[(String, Tally)], sum: &Tally) {
         println!("{:32}{count:>12}", reason.name());
     }
     println!(
-        "\n{} messages in accepted datagrams; {} exchanges between attacks",
+        "\n{} messages in accepted datagrams, {} exchanges between attacks",
         sum.messages, sum.exchanges
     );
 }

@@ -1,8 +1,8 @@
-//! Changes to datagrams, all from one seed.
+//! Random changes to datagrams. All follow from one seed.
 
 use tautline_proto::endpoint::WireFormat;
 
-/// SplitMix64: small, fast, and the same everywhere.
+/// SplitMix64, a small and fast generator that gives the same numbers on every machine.
 pub(crate) struct Rng(u64);
 
 impl Rng {
@@ -18,16 +18,16 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`, which is not 0.
+    /// Returns a number below `end`, which must not be 0.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).expect("below a usize")
     }
 }
 
-/// The most bytes that an extension adds.
-const LONGEST_EXTENSION: usize = 64;
+/// How many bytes an extension adds at most.
+const MAX_EXTENSION: usize = 64;
 
-/// Really changes a datagram: one to five of its bits, or its end.
+/// Changes a datagram: flips one to five bits, truncates or extends it.
 pub(crate) fn mutate(rng: &mut Rng, datagram: &mut Vec<u8>) {
     match rng.below(8) {
         0 => datagram.truncate(rng.below(datagram.len())),
@@ -37,7 +37,7 @@ pub(crate) fn mutate(rng: &mut Rng, datagram: &mut Vec<u8>) {
 }
 
 fn extend(rng: &mut Rng, datagram: &mut Vec<u8>) {
-    for _ in 0..=rng.below(LONGEST_EXTENSION) {
+    for _ in 0..=rng.below(MAX_EXTENSION) {
         datagram.push(rng.next().to_be_bytes()[0]);
     }
 }
@@ -46,7 +46,7 @@ fn flip_bits(rng: &mut Rng, datagram: &mut [u8]) {
     let count = 1 + rng.below(5);
     let mut flipped: Vec<usize> = Vec::with_capacity(count);
     while flipped.len() < count {
-        // Half of them near the front, where the fields are.
+        // Half of the bits are near the beginning, where the fields are.
         let span = if rng.below(2) == 0 { datagram.len().min(64) } else { datagram.len() };
         let bit = rng.below(span * 8);
         if !flipped.contains(&bit) {
@@ -56,7 +56,7 @@ fn flip_bits(rng: &mut Rng, datagram: &mut [u8]) {
     }
 }
 
-/// Makes the CRC of a changed datagram right again; one too short to hold a CRC stays as it is.
+/// Corrects the CRC of a changed datagram. A datagram that is too short for a CRC stays unchanged.
 pub(crate) fn repair_crc(wire: WireFormat, datagram: &mut [u8]) {
     let Some(checked) = datagram.len().checked_sub(4) else { return };
     match wire {

@@ -1,4 +1,4 @@
-//! Many seeds, on every core, and their sums.
+//! Runs many seeds, on every core, and adds up their figures.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use super::scenario::{self, Figures};
 
-/// What to run.
+/// The settings of a campaign.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     /// How many seeds.
     pub(crate) seeds: u64,
-    /// The first of them.
+    /// The first seed.
     pub(crate) first: u64,
-    /// Every so many-th seed runs a second time, and must leave the same trace.
+    /// Every n-th seed runs a second time and must give the same trace.
     pub(crate) repeat_every: u64,
 }
 
-/// Violations shown at most.
-const MOST_SHOWN: usize = 20;
+/// How many violations are shown at most.
+const MAX_SHOWN: usize = 20;
 
 /// The sums of all seeds.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ pub(crate) struct Sums {
     pub(crate) repeated: u64,
     pub(crate) all: Figures,
     pub(crate) outcomes: BTreeMap<&'static str, u64>,
-    /// Healing times, in ms, sorted once all are there.
+    /// How long healing took, sorted at the end.
     pub(crate) healed_in: Vec<Duration>,
     pub(crate) violations: u64,
     pub(crate) shown: Vec<String>,
@@ -49,12 +49,12 @@ pub(crate) fn run(plan: Plan) -> Sums {
                     let seed = plan.first + index;
                     let repeat = index.is_multiple_of(plan.repeat_every);
                     let result = run_seed(seed, repeat);
-                    sums.lock().expect("nobody panics with it").add(seed, repeat, result);
+                    sums.lock().expect("no thread panics while it holds the lock").add(seed, repeat, result);
                 }
             });
         }
     });
-    let mut sums = sums.into_inner().expect("nobody panics with it");
+    let mut sums = sums.into_inner().expect("no thread panics while it holds the lock");
     sums.healed_in.sort_unstable();
     sums
 }
@@ -64,7 +64,10 @@ fn run_seed(seed: u64, repeat: bool) -> Result<Figures, String> {
     if repeat {
         let again = scenario::run(seed)?;
         if again.trace != figures.trace {
-            return Err(format!("two traces of one seed: {:016x} and {:016x}", figures.trace, again.trace));
+            return Err(format!(
+                "the same seed gave two traces: {:016x} and {:016x}",
+                figures.trace, again.trace
+            ));
         }
     }
     Ok(figures)
@@ -78,7 +81,7 @@ impl Sums {
             Ok(figures) => figures,
             Err(violation) => {
                 self.violations += 1;
-                if self.shown.len() < MOST_SHOWN {
+                if self.shown.len() < MAX_SHOWN {
                     self.shown.push(format!("seed {seed}: {violation}"));
                 }
                 return;
@@ -86,7 +89,7 @@ impl Sums {
         };
         self.all.datagrams += figures.datagrams;
         self.all.messages += figures.messages;
-        self.all.handed_out += figures.handed_out;
+        self.all.received += figures.received;
         self.all.restarts += figures.restarts;
         self.all.cuts += figures.cuts;
         self.all.network.merge(&figures.network);
@@ -95,7 +98,7 @@ impl Sums {
             *self.outcomes.entry(outcome).or_default() += count;
         }
         self.healed_in.push(figures.healed_in);
-        // Sums do not depend on the order of the seeds.
+        // The exclusive or does not depend on the order of the seeds.
         self.all.trace ^= figures.trace;
     }
 }

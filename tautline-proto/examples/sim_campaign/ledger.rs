@@ -1,4 +1,4 @@
-//! What was truly sent, and what of it was handed out: nothing wrong, nothing twice.
+//! Records which messages were sent and received. Every received message must be right, and none is received twice.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -8,24 +8,25 @@ use tautline_proto::sim::{NodeId, Random, ReceivedMessage};
 use tautline_proto::wire::native::Head;
 use tautline_proto::{ContentType, Delivery, Id, MessageType, Priority, WallTime};
 
-/// Bytes before the filling: the message's number.
+/// The length of the message's number, which begins the payload.
 const NUMBER_LEN: usize = 8;
-const LONGEST_FILLING: u64 = 200;
+/// The longest filling after the number.
+const MAX_FILLING: u64 = 200;
 
-/// One message as its sender made it.
+/// A message as it was sent.
 #[derive(Debug)]
 struct Sent {
     from: NodeId,
     life: u64,
-    wish: Wish,
+    spec: MessageSpec,
     timestamp: WallTime,
     payload: Vec<u8>,
-    handed_out_at: Vec<NodeId>,
+    received_at: Vec<NodeId>,
 }
 
-/// The metadata of a message, drawn by lot.
+/// The metadata of a message, chosen at random.
 #[derive(Clone, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct MessageSpec {
     message_type: MessageType,
     priority: Priority,
     channel: u16,
@@ -38,7 +39,7 @@ pub(crate) struct Wish {
     pub(crate) delivery: Delivery,
 }
 
-impl Wish {
+impl MessageSpec {
     pub(crate) fn draw(random: &mut Random) -> Self {
         let mut pick = |count: usize| usize::try_from(random.below(count as u64)).expect("small");
         Self {
@@ -76,56 +77,56 @@ impl Wish {
     }
 }
 
-/// See the module's head.
+/// All messages that were sent, and where they were received.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     sent: Vec<Sent>,
-    /// The newest life of each sender that each receiver's present life has heard.
+    /// The newest life of each sender from which each receiver, since its last restart, has received a message.
     heard: HashMap<(NodeId, NodeId), u64>,
-    /// The number of the last ordered message of each stream: receiver, its life, sender, its life, type, channel.
+    /// The number of the latest ordered message of each stream: receiver, its life, sender, its life, type, channel.
     ordered: HashMap<(NodeId, u64, NodeId, u64, MessageType, u16), usize>,
     /// Reliable messages without an outcome: sender and receipt.
     open: HashMap<(NodeId, u64), (usize, NodeId)>,
     receipts: HashSet<(NodeId, u64)>,
-    /// Ordered messages told delivered and not handed out yet, and where they must be.
+    /// Ordered messages that have the outcome "delivered" and that the user has not received yet, and their receivers.
     owed: Vec<(usize, NodeId)>,
-    /// The messages before this one were sent before the last session ended at a node.
+    /// The number of the next message when the last session ended at each node.
     ended_before: HashMap<NodeId, usize>,
     pub(crate) outcomes: HashMap<Outcome, u64>,
-    pub(crate) handed_out: u64,
+    pub(crate) received: u64,
 }
 
 impl Ledger {
-    /// Enters a message that is about to be sent, and gives its payload.
+    /// Records a message that is about to be sent. Returns its payload.
     pub(crate) fn enter(
         &mut self,
         from: NodeId,
         life: u64,
-        wish: Wish,
+        spec: MessageSpec,
         timestamp: WallTime,
         random: &mut Random,
     ) -> Vec<u8> {
         let mut payload = (self.sent.len() as u64).to_be_bytes().to_vec();
-        let filling = random.below(LONGEST_FILLING);
+        let filling = random.below(MAX_FILLING);
         payload.extend((0..filling).map(|_| random.next_u64().to_be_bytes()[0]));
         self.sent.push(Sent {
             from,
             life,
-            wish,
+            spec,
             timestamp,
             payload: payload.clone(),
-            handed_out_at: Vec::new(),
+            received_at: Vec::new(),
         });
         payload
     }
 
-    /// The message entered last was taken by the reliable delivery for `to`.
+    /// Records that an endpoint has taken the latest message as a reliable message for `to`.
     pub(crate) fn offered(&mut self, from: NodeId, to: NodeId, receipt: u64) -> Result<(), String> {
         self.open.insert((from, receipt), (self.sent.len() - 1, to));
         if self.receipts.insert((from, receipt)) { Ok(()) } else { Err(format!("receipt {receipt} twice")) }
     }
 
-    /// A node begins a new life: nobody waits for the outcomes of the last one, and it has heard nobody.
+    /// Records that a node was restarted. The outcomes of its messages are not expected any more, and it has received nothing.
     pub(crate) fn restarted(&mut self, node: NodeId) {
         self.open.retain(|(from, _), _| *from != node);
         self.receipts.retain(|(from, _)| *from != node);
@@ -133,7 +134,7 @@ impl Ledger {
         self.session_ended(node);
     }
 
-    /// A reliable message ended.
+    /// Records the outcome of a reliable message.
     pub(crate) fn ended(&mut self, node: NodeId, receipt: u64, outcome: Outcome) -> Result<(), String> {
         *self.outcomes.entry(outcome).or_default() += 1;
         let Some((number, to)) = self.open.remove(&(node, receipt)) else {
@@ -141,31 +142,33 @@ impl Ledger {
         };
         let sent = &self.sent[number];
         match outcome {
-            Outcome::Delivered if sent.handed_out_at.contains(&to) => Ok(()),
-            // It is there, and may wait for one before it; unless the session that it came in is over there.
-            Outcome::Delivered if sent.wish.delivery == Delivery::Ordered => {
+            Outcome::Delivered if sent.received_at.contains(&to) => Ok(()),
+            // The receiver has it, and may hold it back for an earlier message. It is lost if the session has ended there.
+            Outcome::Delivered if sent.spec.delivery == Delivery::Ordered => {
                 if self.ended_before.get(&to).is_none_or(|&before| number >= before) {
                     self.owed.push((number, to));
                 }
                 Ok(())
             }
-            Outcome::Delivered => Err(format!("told delivered and not handed out: {sent:?}")),
+            Outcome::Delivered => {
+                Err(format!("a message has the outcome \"delivered\" but was not received: {sent:?}"))
+            }
             _ => Ok(()),
         }
     }
 
-    /// A session ended at this node, and with it what waited there.
+    /// Records that a session ended at this node. Messages that were held back there are lost.
     pub(crate) fn session_ended(&mut self, at: NodeId) {
         self.owed.retain(|(_, to)| *to != at);
         self.ended_before.insert(at, self.sent.len());
     }
 
-    /// Every reliable message must have ended by now.
+    /// Checks that every reliable message has an outcome.
     pub(crate) fn check_all_ended(&self) -> Result<(), String> {
         for (number, to) in &self.owed {
-            if !self.sent[*number].handed_out_at.contains(to) {
+            if !self.sent[*number].received_at.contains(to) {
                 return Err(format!(
-                    "told delivered and never handed out at {to:?}: {:?}",
+                    "a message has the outcome \"delivered\" but was not received at {to:?}: {:?}",
                     self.sent[*number]
                 ));
             }
@@ -176,30 +179,30 @@ impl Ledger {
         }
     }
 
-    /// A message was handed out at a node: who sent it, and in which life.
-    pub(crate) fn handed_out(
+    /// Records that a node received a message. Returns the sender, and how often the sender had been restarted.
+    pub(crate) fn received(
         &mut self,
         at: NodeId,
         life: u64,
         got: &ReceivedMessage,
     ) -> Result<(NodeId, u64), String> {
-        self.handed_out += 1;
+        self.received += 1;
         let number = got.payload.first_chunk::<NUMBER_LEN>().map(|number| u64::from_be_bytes(*number));
         let number = number.and_then(|number| usize::try_from(number).ok());
         let sent = number.and_then(|number| self.sent.get_mut(number));
-        let (Some(number), Some(sent)) = (number, sent) else { return Err(format!("nobody sent {got:?}")) };
+        let (Some(number), Some(sent)) = (number, sent) else { return Err(format!("no node sent {got:?}")) };
         check_metadata(sent, got)?;
-        if sent.handed_out_at.contains(&at) {
+        if sent.received_at.contains(&at) {
             return Err(format!("message {number} twice"));
         }
-        sent.handed_out_at.push(at);
+        sent.received_at.push(at);
         let newest = self.heard.entry((at, sent.from)).or_default();
         if sent.life < *newest {
             return Err(format!("message {number} of life {} after one of life {newest}", sent.life));
         }
         *newest = sent.life;
-        if sent.wish.delivery == Delivery::Ordered {
-            let stream = (at, life, sent.from, sent.life, sent.wish.message_type, sent.wish.channel);
+        if sent.spec.delivery == Delivery::Ordered {
+            let stream = (at, life, sent.from, sent.life, sent.spec.message_type, sent.spec.channel);
             if self.ordered.insert(stream, number).is_some_and(|before| before > number) {
                 return Err(format!("ordered message {number} behind a later one"));
             }
@@ -213,14 +216,14 @@ impl Ledger {
 }
 
 fn check_metadata(sent: &Sent, got: &ReceivedMessage) -> Result<(), String> {
-    let Sent { wish, timestamp, payload, .. } = sent;
+    let Sent { spec, timestamp, payload, .. } = sent;
     let is_right = got.payload == *payload
-        && (got.message_type, got.priority, got.channel) == (wish.message_type, wish.priority, wish.channel)
-        && (got.timestamp, got.lifespan) == (*timestamp, wish.lifespan)
-        && (got.content_type, got.delivery) == (wish.content_type, wish.delivery)
-        && wish.message_id.as_ref().is_none_or(|id| got.message_id == id.to_string())
-        && wish.source.is_none_or(|source| got.source == source)
-        && got.destination.as_deref() == wish.destination
-        && got.correlation_id == wish.correlation_id.as_ref().map(Id::to_string);
-    if is_right { Ok(()) } else { Err(format!("sent {sent:?}, handed out {got:?}")) }
+        && (got.message_type, got.priority, got.channel) == (spec.message_type, spec.priority, spec.channel)
+        && (got.timestamp, got.lifespan) == (*timestamp, spec.lifespan)
+        && (got.content_type, got.delivery) == (spec.content_type, spec.delivery)
+        && spec.message_id.as_ref().is_none_or(|id| got.message_id == id.to_string())
+        && spec.source.is_none_or(|source| got.source == source)
+        && got.destination.as_deref() == spec.destination
+        && got.correlation_id == spec.correlation_id.as_ref().map(Id::to_string);
+    if is_right { Ok(()) } else { Err(format!("sent {sent:?}, received {got:?}")) }
 }

@@ -1,4 +1,4 @@
-//! The safety and liveness of the endpoints, by simulation: thousands of bad days, each with its own seed.
+//! Tests the safety and liveness of endpoints by simulation: thousands of bad networks, each with its own seed.
 //!
 //! ```text
 //! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --seeds 10000
@@ -7,11 +7,13 @@
 //! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --saturated 60
 //! ```
 //!
-//! Each seed is a server and two clients whose clocks drift, on a network with up to 50 % loss, in bursts or not, 20 %
-//! duplicates, 10 % damaged datagrams, reordering, jitter, sometimes a limited rate, with restarts and cuts; then the
-//! network heals. Nothing wrong may be handed out, every counter must equal the truth, and all must be connected again in
-//! time. `--seed` runs one seed alone. `--reliable` sends so many reliable messages at 30 % loss, and `--saturated` shows for
-//! so many seconds how long best-effort messages wait while resends fill a slow socket.
+//! Each seed runs a server and two clients whose clocks drift. The network has up to 50 % loss, with or without bursts, 20 %
+//! duplicates, 10 % damaged datagrams, reordering, jitter and sometimes a limited rate. Nodes are restarted and the network is
+//! cut. Then the network heals. Every message that a node receives must be right, every counter must equal the truth, and all
+//! nodes must be connected again in time.
+//!
+//! `--seed` runs one seed alone. `--reliable` sends this many reliable messages at 30 % loss. `--saturated` measures for this
+//! many seconds how long best-effort messages wait while retransmissions fill a slow socket.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a program for a terminal
 
@@ -58,7 +60,7 @@ fn main() -> ExitCode {
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The seed of the tasks that need one.
+/// The seed of the other tasks.
 const SEED: u64 = 1;
 
 fn task(mut arguments: impl Iterator<Item = String>) -> Result<Task, String> {
@@ -76,18 +78,18 @@ fn task(mut arguments: impl Iterator<Item = String>) -> Result<Task, String> {
             _ => return Err(format!("{argument:?} is unknown")),
         }
     }
-    // One seed that is named alone is looked at alone.
+    // `--seed` without `--seeds` runs one seed.
     let seeds = seeds.unwrap_or(if first.is_some() { 1 } else { 1000 });
     Ok(Task::Campaign(Plan { seeds, first: first.unwrap_or(1), repeat_every: 50 }))
 }
 
 fn print_reliable(sums: &Reliable, took: Duration) -> bool {
     println!(
-        "{} reliable messages at 30 % loss: {} delivered, {} handed out, {} twice; {} other outcomes, {} without one, \
-         {} second ones",
+        "{} reliable messages at 30 % loss: {} delivered, {} received, {} received twice, {} other outcomes, \
+         {} without an outcome, {} second outcomes",
         sums.offered,
         sums.delivered,
-        sums.handed_out,
+        sums.received,
         sums.twice,
         sums.other_outcomes,
         sums.without_outcome,
@@ -107,10 +109,10 @@ fn print_saturated(found: &Saturated) -> bool {
     let at = |share: usize| found.waits.get(found.waits.len().saturating_sub(1) * share / 100).copied();
     let (median, p99, most) = (at(50), at(99), at(100));
     println!(
-        "best-effort messages beside {} datagrams, {} of them resends at least: of {} that arrived half waited for the socket \
-         {:?}, 99 % {:?}, all {:?} at most; the largest datagram takes {:?}",
+        "{} datagrams, of which at least {} are retransmissions: of {} best-effort messages that arrived, half waited for the \
+         socket for at most {:?}, 99 % for at most {:?}, all for at most {:?} (the largest datagram takes {:?})",
         found.datagrams,
-        found.resends,
+        found.retransmissions,
         found.waits.len(),
         median.unwrap_or_default(),
         p99.unwrap_or_default(),
@@ -123,10 +125,10 @@ fn print_saturated(found: &Saturated) -> bool {
 fn print_summary(sums: &Sums, took: Duration) {
     let all = &sums.all;
     let network = &all.network;
-    println!("{} seeds in {:.1} s, {} of them twice", sums.seeds, took.as_secs_f64(), sums.repeated);
+    println!("{} seeds in {:.1} s, {} of them run twice", sums.seeds, took.as_secs_f64(), sums.repeated);
     println!(
-        "datagrams   {} sent; of them and {} copies {} lost, {} cut off, {} found the queue full, {} arrived \
-         ({} damaged, {} overtaken)",
+        "datagrams   {} sent and {} copies made: {} lost, {} lost in a cut, {} dropped by a full queue, {} arrived \
+         ({} damaged, {} reordered)",
         all.datagrams,
         network.copies,
         network.lost,
@@ -137,16 +139,13 @@ fn print_summary(sums: &Sums, took: Duration) {
         network.reordered
     );
     println!(
-        "accounts    {} accepted by windows, {} lost, {} late, {} duplicate: as counted by the endpoints",
+        "counters    {} received, {} lost, {} late, {} duplicate: equal to the endpoints' counters",
         all.fates.received, all.fates.lost, all.fates.late, all.fates.duplicate
     );
-    println!(
-        "messages    {} made, {} handed out, each as it was made and once",
-        all.messages, all.handed_out
-    );
+    println!("messages    {} sent, {} received, each unchanged and once", all.messages, all.received);
     let outcomes: Vec<String> = sums.outcomes.iter().map(|(name, count)| format!("{count} {name}")).collect();
     println!("reliable    {}", outcomes.join(", "));
-    println!("bad days    {} restarts, {} cuts", all.restarts, all.cuts);
+    println!("events      {} restarts, {} cuts", all.restarts, all.cuts);
     if let (Some(longest), Some(median)) =
         (sums.healed_in.last(), sums.healed_in.get(sums.healed_in.len() / 2))
     {

@@ -1,5 +1,5 @@
-//! Reliable messages by the million at heavy loss: none undelivered, none twice, one outcome each. And what best-effort
-//! messages feel of resends on a slow socket.
+//! Two tests of reliable messages. At heavy loss, each of millions of messages must be delivered once and have one outcome. On a
+//! slow socket, retransmissions must not delay best-effort messages.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tautline_proto::{Delivery, MessageType};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// What became of the reliable messages.
+/// What happened to the reliable messages.
 #[derive(Debug, Default)]
 pub(crate) struct Reliable {
     pub(crate) offered: u64,
@@ -18,19 +18,19 @@ pub(crate) struct Reliable {
     pub(crate) other_outcomes: u64,
     pub(crate) without_outcome: u64,
     pub(crate) second_outcomes: u64,
-    pub(crate) handed_out: u64,
+    pub(crate) received: u64,
     pub(crate) twice: u64,
     pub(crate) datagrams: u64,
-    /// How long the simulated link needed.
+    /// How long the simulation took, in simulated time.
     pub(crate) took: Duration,
     pub(crate) trace: u64,
 }
 
 impl Reliable {
-    /// Whether each was delivered once and ended once.
+    /// Returns whether each message was delivered once and has one outcome.
     pub(crate) const fn is_perfect(&self) -> bool {
         self.offered == self.delivered
-            && self.offered == self.handed_out
+            && self.offered == self.received
             && self.other_outcomes + self.without_outcome + self.second_outcomes + self.twice == 0
     }
 }
@@ -63,7 +63,7 @@ impl Pair {
     }
 }
 
-/// Sends `count` reliable messages at 30 % loss, duplicates and reordering, as fast as the window takes them.
+/// Sends `count` reliable messages at 30 % loss, with duplicates and reordering, as fast as the window takes them.
 pub(crate) fn reliable(count: u64, seed: u64) -> Reliable {
     let share = |percent| Probability::percent(percent).expect("a share");
     let impairments = Impairments {
@@ -77,8 +77,8 @@ pub(crate) fn reliable(count: u64, seed: u64) -> Reliable {
     let mut pair = Pair::connected(impairments, seed);
     let mut sums = Reliable::default();
     // Receipts count from 1.
-    let length = usize::try_from(count).expect("they fit into memory") + 1;
-    let (mut ended, mut came) = (vec![false; length], vec![false; length]);
+    let length = usize::try_from(count).expect("they fit memory") + 1;
+    let (mut ended, mut arrived) = (vec![false; length], vec![false; length]);
     let begin = pair.world.elapsed();
     let mut last_news = begin;
     while sums.delivered + sums.other_outcomes < count
@@ -99,8 +99,8 @@ pub(crate) fn reliable(count: u64, seed: u64) -> Reliable {
                     let number =
                         message.payload.first_chunk().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
                     let number = usize::try_from(number).expect("we sent it");
-                    sums.twice += u64::from(std::mem::replace(&mut came[number], true));
-                    sums.handed_out += 1;
+                    sums.twice += u64::from(std::mem::replace(&mut arrived[number], true));
+                    sums.received += 1;
                 }
                 SimEvent::Outcome { receipt, outcome } => {
                     last_news = pair.world.elapsed();
@@ -120,20 +120,21 @@ pub(crate) fn reliable(count: u64, seed: u64) -> Reliable {
     sums
 }
 
-/// What best-effort messages felt.
+/// How long best-effort messages waited.
 #[derive(Debug, Default)]
 pub(crate) struct Saturated {
-    /// The waits of the best-effort messages for the socket, sorted.
+    /// How long each best-effort message waited for the socket, sorted.
     pub(crate) waits: Vec<Duration>,
-    /// Datagrams that the socket took, and how many of them at least carried messages again.
+    /// How many datagrams the socket took.
     pub(crate) datagrams: u64,
-    pub(crate) resends: u64,
-    /// The time that the longest datagram takes.
+    /// How many of them were retransmissions at least.
+    pub(crate) retransmissions: u64,
+    /// How long the longest datagram takes.
     pub(crate) serialisation: Duration,
 }
 
-/// Reliable messages and their resends saturate a socket of 10 Mbit/s, because half of all datagrams are lost behind it.
-/// Every 5 ms a best-effort message is sent; how long it waits until the socket takes it and it is on the wire.
+/// Measures how long best-effort messages wait for a socket of 10 Mbit/s. Half of all datagrams are lost, so that reliable messages
+/// and their retransmissions fill the socket. A best-effort message is sent every 5 ms.
 pub(crate) fn saturated(seconds: u64, seed: u64) -> Saturated {
     const PAYLOAD: [u8; 1300] = [0; 1300];
     let mut pair = Pair::connected(Impairments::default(), seed);
@@ -160,7 +161,7 @@ pub(crate) fn saturated(seconds: u64, seed: u64) -> Saturated {
             if message.delivery == Delivery::BestEffort {
                 let number =
                     message.payload.first_chunk().map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
-                // The path takes no time: it arrived when the socket took it.
+                // The path has no delay, so the message arrives when the socket has sent it.
                 let at = sent[usize::try_from(number).expect("we sent it")];
                 found.waits.push(pair.world.elapsed() - at);
             }
@@ -169,7 +170,7 @@ pub(crate) fn saturated(seconds: u64, seed: u64) -> Saturated {
     found.waits.sort_unstable();
     let counts = pair.world.network().counts().find(|(taken, _)| *taken == direction);
     found.datagrams = counts.map_or(0, |(_, counts)| counts.offered);
-    // Heartbeats and acknowledgements: some twenty a second.
-    found.resends = found.datagrams.saturating_sub(offered + sent.len() as u64 + 20 * seconds);
+    // There are about twenty heartbeats and acknowledgements in a second.
+    found.retransmissions = found.datagrams.saturating_sub(offered + sent.len() as u64 + 20 * seconds);
     found
 }

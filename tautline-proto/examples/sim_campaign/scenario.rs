@@ -1,4 +1,4 @@
-//! One seed: a server and two clients on a bad day, the healing, and the closing of the accounts.
+//! One seed: a server and two clients on a bad network. Then the network heals, and the counters are checked.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,57 +7,59 @@ use tautline_proto::endpoint::Role;
 use tautline_proto::sim::{Clock, Impairments, NodeId, Probability, Random, SimEvent, World, config};
 use tautline_proto::{Delivery, WallTime};
 
-use super::ledger::{Ledger, Wish};
+use super::ledger::{Ledger, MessageSpec};
 use super::truth::{Fates, Truth};
 use super::window::QUIET;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// How long the day is bad.
-const BAD_DAY: Duration = Duration::from_millis(2500);
-/// Everybody thinks of sending this often...
+/// How long the network is bad.
+const BAD_TIME: Duration = Duration::from_millis(2500);
+/// The length of a tick.
 const TICK: Duration = Duration::from_millis(5);
-/// ...and does once in so many times.
+/// A node sends a message once in this many ticks, on average.
 const SENDS: u64 = 2;
-/// A node is restarted, or the network cut, once in so many ticks.
+/// A node is restarted once in this many ticks, on average.
 const RESTARTS: u64 = 200;
+/// The network is cut once in this many ticks, on average.
 const CUTS: u64 = 250;
-const LONGEST_CUT_MS: u64 = 1200;
+/// The longest cut, in milliseconds.
+const MAX_CUT_MS: u64 = 1200;
 
-/// After healing all are connected again within this time and three round trips.
+/// After healing, all nodes must be connected again within this time plus three round trips.
 const HEALED_WITHIN: Duration = Duration::from_secs(2);
 
-/// What a seed showed.
+/// The figures of one seed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) datagrams: u64,
     pub(crate) messages: u64,
-    pub(crate) handed_out: u64,
+    pub(crate) received: u64,
     pub(crate) restarts: u64,
     pub(crate) cuts: u64,
     pub(crate) network: tautline_proto::sim::PathCounts,
     pub(crate) fates: Fates,
     pub(crate) outcomes: Vec<(&'static str, u64)>,
-    /// From healing until messages went both ways between all.
+    /// The time from healing until messages had travelled in both directions between the server and each client.
     pub(crate) healed_in: Duration,
     pub(crate) trace: u64,
 }
 
 /// A node with the truth about it.
-struct Part {
+struct TrackedNode {
     id: NodeId,
     address: SocketAddr,
     truth: Truth,
-    /// The last message handed out here from each other node was made at this time of the world.
+    /// When the latest message from each other node was sent that this node has received.
     heard: Vec<(NodeId, Duration)>,
 }
 
 struct Scenario {
     world: World,
-    parts: Vec<Part>,
+    nodes: Vec<TrackedNode>,
     ledger: Ledger,
-    /// When each message was made, by its number.
-    made_at: Vec<Duration>,
+    /// When each message was sent, by its number.
+    sent_at: Vec<Duration>,
     random: Random,
     bad: Impairments,
     figures: Figures,
@@ -66,12 +68,13 @@ struct Scenario {
 /// Runs one seed.
 ///
 /// # Errors
+///
 /// The first violation.
 pub(crate) fn run(seed: u64) -> Result<Figures, String> {
     let mut scenario = Scenario::new(seed);
-    scenario.bad_day()?;
+    scenario.bad_network_time()?;
     scenario.heal()?;
-    scenario.close_accounts()?;
+    scenario.check_counters()?;
     Ok(scenario.finish())
 }
 
@@ -107,23 +110,23 @@ impl Scenario {
         let mut world = World::new(bad, seed);
         let address = |host: u8, port: u16| SocketAddr::from(([10, 0, 0, host], port));
         let roles = [(Role::Server, 9000), (Role::Client, 5000), (Role::Client, 5001)];
-        let parts: Vec<Part> = (1..)
+        let nodes: Vec<TrackedNode> = (1..)
             .zip(roles)
             .map(|(host, (role, port))| {
                 let id = world.add(address(host, port), config(role, "node"), random_clock(&mut random));
-                Part { id, address: address(host, port), truth: Truth::default(), heard: Vec::new() }
+                TrackedNode { id, address: address(host, port), truth: Truth::default(), heard: Vec::new() }
             })
             .collect();
-        for client in &parts[1..] {
-            world.dial(client.id, parts[0].address);
+        for client in &nodes[1..] {
+            world.dial(client.id, nodes[0].address);
         }
         let (ledger, figures) = (Ledger::default(), Figures::default());
-        Self { world, parts, ledger, made_at: Vec::new(), random, bad, figures }
+        Self { world, nodes, ledger, sent_at: Vec::new(), random, bad, figures }
     }
 
-    fn bad_day(&mut self) -> Result<(), String> {
+    fn bad_network_time(&mut self) -> Result<(), String> {
         let mut cut_until = Duration::ZERO;
-        while self.world.elapsed() < BAD_DAY {
+        while self.world.elapsed() < BAD_TIME {
             if self.random.below(RESTARTS) == 0 {
                 self.restart()?;
             }
@@ -131,8 +134,7 @@ impl Scenario {
                 let is_cut = self.random.below(CUTS) == 0;
                 if is_cut {
                     self.figures.cuts += 1;
-                    cut_until =
-                        self.world.elapsed() + self.random.up_to(Duration::from_millis(LONGEST_CUT_MS));
+                    cut_until = self.world.elapsed() + self.random.up_to(Duration::from_millis(MAX_CUT_MS));
                 }
                 self.world.network().impair_all(Impairments { partition: is_cut, ..self.bad });
             }
@@ -142,50 +144,50 @@ impl Scenario {
         Ok(())
     }
 
-    /// Ends a node's life, sometimes with a goodbye, and begins another.
+    /// Restarts a node. In half of the cases the node closes its sessions first.
     fn restart(&mut self) -> Result<(), String> {
         self.figures.restarts += 1;
-        let index = usize::try_from(self.random.below(self.parts.len() as u64)).expect("small");
-        let id = self.parts[index].id;
+        let index = usize::try_from(self.random.below(self.nodes.len() as u64)).expect("small");
+        let id = self.nodes[index].id;
         if self.random.below(2) == 0 {
             self.world.close(id);
         }
-        self.check_part(index)?;
+        self.check_node(index)?;
         self.world.restart(id);
         self.ledger.restarted(id);
-        self.parts[index].truth = Truth::default();
-        self.parts[index].heard.clear();
+        self.nodes[index].truth = Truth::default();
+        self.nodes[index].heard.clear();
         self.run_for(Duration::ZERO)
     }
 
-    /// Lets every node send, once in so many times.
+    /// Lets each node send a message, with a probability of 1 in `once_in`.
     fn talk(&mut self, once_in: u64) -> Result<(), String> {
-        for index in 0..self.parts.len() {
+        for index in 0..self.nodes.len() {
             if self.random.below(once_in) == 0 {
-                let id = self.parts[index].id;
-                let wish = Wish::draw(&mut self.random);
-                self.send(id, &wish)?;
+                let id = self.nodes[index].id;
+                let spec = MessageSpec::draw(&mut self.random);
+                self.send(id, &spec)?;
             }
         }
         Ok(())
     }
 
-    fn send(&mut self, from: NodeId, wish: &Wish) -> Result<(), String> {
+    fn send(&mut self, from: NodeId, spec: &MessageSpec) -> Result<(), String> {
         let timestamp = self.world.clocks(from).wall;
-        let head = wish.head(timestamp);
-        let enter = |scenario: &mut Self| {
+        let head = spec.head(timestamp);
+        let record = |scenario: &mut Self| {
             let life = scenario.world.life(from);
-            scenario.made_at.push(scenario.world.elapsed());
-            scenario.ledger.enter(from, life, wish.clone(), timestamp, &mut scenario.random)
+            scenario.sent_at.push(scenario.world.elapsed());
+            scenario.ledger.enter(from, life, spec.clone(), timestamp, &mut scenario.random)
         };
-        if wish.delivery == Delivery::BestEffort {
-            let payload = enter(self);
+        if spec.delivery == Delivery::BestEffort {
+            let payload = record(self);
             self.world.send(from, &head, &payload);
             return Ok(());
         }
         for peer in self.world.peers(from).to_vec() {
-            let payload = enter(self);
-            let to = self.parts.iter().find(|part| self.world.address_of(from, peer) == Some(part.address));
+            let payload = record(self);
+            let to = self.nodes.iter().find(|part| self.world.address_of(from, peer) == Some(part.address));
             let to = to.ok_or("a peer at an address that no node has")?.id;
             if let Ok(receipt) = self.world.offer(from, peer, &head, &payload) {
                 self.ledger.offered(from, to, receipt)?;
@@ -194,7 +196,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// Lets time pass and checks everything that happens.
+    /// Lets time pass, and checks every event.
     fn run_for(&mut self, time: Duration) -> Result<(), String> {
         let until = self.world.elapsed() + time;
         while let Some((node, event)) = self.world.next(until) {
@@ -206,7 +208,7 @@ impl Scenario {
 
     fn check(&mut self, node: NodeId, event: &SimEvent) -> Result<(), String> {
         let now = self.world.clocks(node).steady;
-        let part = self.parts.iter_mut().find(|part| part.id == node).expect("one of ours");
+        let part = self.nodes.iter_mut().find(|part| part.id == node).expect("every node is tracked");
         match event {
             SimEvent::Datagram(arrival) => part.truth.arrive(arrival, now),
             SimEvent::Event(event) => {
@@ -217,11 +219,11 @@ impl Scenario {
                 Ok(())
             }
             SimEvent::Message(message) => {
-                let (from, life) = self.ledger.handed_out(node, self.world.life(node), message)?;
+                let (from, life) = self.ledger.received(node, self.world.life(node), message)?;
                 let number = message.payload.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-                let made_at = self.made_at[usize::try_from(number).expect("it was entered")];
+                let sent_at = self.sent_at[usize::try_from(number).expect("it was recorded")];
                 part.heard.retain(|(other, _)| *other != from);
-                part.heard.push((from, made_at));
+                part.heard.push((from, sent_at));
                 part.truth.message(message, life)
             }
             SimEvent::Outcome { receipt, outcome } => self.ledger.ended(node, *receipt, *outcome),
@@ -229,7 +231,7 @@ impl Scenario {
         }
     }
 
-    /// The network heals: within a bound, messages go both ways between all again.
+    /// Heals the network. Messages must travel between the server and each client again within a bound.
     fn heal(&mut self) -> Result<(), String> {
         let healed = Impairments { delay: self.bad.delay, ..Impairments::default() };
         self.world.network().impair_all(healed);
@@ -246,30 +248,30 @@ impl Scenario {
         Ok(())
     }
 
-    /// Whether the server has heard each client, and each client the server, by a message made since.
+    /// Returns whether the server and each client have received messages from one another that were sent since `begin`.
     fn all_heard_since(&self, begin: Duration) -> bool {
-        let [server, clients @ ..] = &self.parts[..] else { return false };
-        let heard = |at: &Part, from: &Part| {
-            at.heard.iter().any(|(node, made_at)| *node == from.id && *made_at >= begin)
+        let [server, clients @ ..] = &self.nodes[..] else { return false };
+        let heard = |at: &TrackedNode, from: &TrackedNode| {
+            at.heard.iter().any(|(node, sent_at)| *node == from.id && *sent_at >= begin)
         };
         clients.iter().all(|client| heard(server, client) && heard(client, server))
     }
 
-    /// Quiet, heartbeats apart; then every counter must equal the truth, and both ends each other.
-    fn close_accounts(&mut self) -> Result<(), String> {
-        // Reliable messages end on the direction.
+    /// Waits until only heartbeats are sent. Then every counter must equal the truth, and the counters of both ends must agree.
+    fn check_counters(&mut self) -> Result<(), String> {
+        // Reliable messages get their outcomes in this time.
         self.run_for(QUIET + Duration::from_secs(1))?;
         while self.world.network().next_timeout().is_some() {
             self.run_for(MS)?;
         }
         self.ledger.check_all_ended()?;
-        for index in 0..self.parts.len() {
-            self.check_part(index)?;
-            let now = self.world.clocks(self.parts[index].id).steady;
-            self.figures.fates.add(self.parts[index].truth.check_sessions(now)?);
-            self.world.check(self.parts[index].id)?;
+        for index in 0..self.nodes.len() {
+            self.check_node(index)?;
+            let now = self.world.clocks(self.nodes[index].id).steady;
+            self.figures.fates.add(self.nodes[index].truth.check_sessions(now)?);
+            self.world.check(self.nodes[index].id)?;
         }
-        let [server, clients @ ..] = &self.parts[..] else { return Ok(()) };
+        let [server, clients @ ..] = &self.nodes[..] else { return Ok(()) };
         for client in clients {
             client.truth.check_against(client.address, &server.truth, server.address)?;
             server.truth.check_against(server.address, &client.truth, client.address)?;
@@ -277,8 +279,8 @@ impl Scenario {
         Ok(())
     }
 
-    fn check_part(&self, index: usize) -> Result<(), String> {
-        let part = &self.parts[index];
+    fn check_node(&self, index: usize) -> Result<(), String> {
+        let part = &self.nodes[index];
         part.truth.check_totals(&self.world.stats(part.id))?;
         part.truth.check_sessions(self.world.clocks(part.id).steady).map(drop)
     }
@@ -286,7 +288,7 @@ impl Scenario {
     fn finish(mut self) -> Figures {
         self.figures.datagrams = self.world.datagrams();
         self.figures.messages = self.ledger.sent();
-        self.figures.handed_out = self.ledger.handed_out;
+        self.figures.received = self.ledger.received;
         self.figures.network = self.world.network().total();
         self.figures.outcomes =
             self.ledger.outcomes.iter().map(|(outcome, count)| (outcome.name(), *count)).collect();

@@ -1,4 +1,4 @@
-//! The truth about every datagram that reached a node, and what the node's counters must say of it.
+//! The truth about every datagram that reached a node, which the node's counters must equal.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,11 +20,11 @@ struct Session {
     rx: Arc<PeerRxCounters>,
     tx: Arc<PeerTxCounters>,
     window: TrueWindow,
-    /// The life of the peer whose messages came in it.
+    /// How often the peer had been restarted when it sent the messages of this session.
     life: Option<u64>,
 }
 
-/// What one life of a node has truly got.
+/// What a node has received since its last restart.
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
     arrived: u64,
@@ -32,11 +32,11 @@ pub(crate) struct Truth {
     dropped: Drops,
     live: HashMap<SessionId, Session>,
     by_peer: HashMap<PeerId, SessionId>,
-    /// The number of the datagram that came last, and whether it was late; `None` when it brings no messages.
+    /// The number of the latest datagram, and whether it was late. `None` if it brings no messages.
     last: Option<(u64, bool)>,
 }
 
-/// What becomes known at the end of one session.
+/// What happened to the numbers of a session.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fates {
     pub(crate) received: u64,
@@ -46,7 +46,7 @@ pub(crate) struct Fates {
 }
 
 impl Truth {
-    /// A datagram came: whether the node did with it what it had to.
+    /// Records a datagram, and checks that the node handled it correctly.
     pub(crate) fn arrive(&mut self, arrival: &ReceivedDatagram, now: Instant) -> Result<(), String> {
         self.arrived += 1;
         self.bytes += arrival.datagram.len() as u64;
@@ -86,23 +86,25 @@ impl Truth {
         Ok(())
     }
 
-    /// A message was handed out, which a life of its sender had sent.
+    /// Records a message that the node received. `life` is how often its sender had been restarted.
     pub(crate) fn message(&mut self, got: &ReceivedMessage, life: u64) -> Result<(), String> {
         let Some((number, is_late)) = self.last else {
-            return Err(format!("out of a dropped datagram: {got:?}"));
+            return Err(format!("a message from a dropped datagram: {got:?}"));
         };
         if (got.number, got.is_late) != (Some(number), is_late) {
             return Err(format!("datagram {number}, late {is_late}, brought {got:?}"));
         }
         let session = self.by_peer.get(&got.peer).and_then(|session| self.live.get_mut(session));
-        let Some(session) = session else { return Err(format!("from a peer that is gone: {got:?}")) };
+        let Some(session) = session else {
+            return Err(format!("a message from a peer that is gone: {got:?}"));
+        };
         if *session.life.get_or_insert(life) != life {
-            return Err(format!("two lives in one session: {got:?}"));
+            return Err(format!("one session has messages from before and after a restart: {got:?}"));
         }
         Ok(())
     }
 
-    /// Something happened to the node's peers; the fates of a session that ended.
+    /// Records a peer event. Returns the fates of the numbers if a session ended.
     pub(crate) fn event(&mut self, event: &Event, now: Instant) -> Result<Option<Fates>, String> {
         match event {
             Event::Added(peer) => self.add(peer).map(|()| None),
@@ -126,14 +128,14 @@ impl Truth {
         }
     }
 
-    /// `received = accepted + dropped`, each reason as it was told.
+    /// Checks the totals: received is accepted plus dropped, for each reason.
     pub(crate) fn check_totals(&self, stats: &InboundStats) -> Result<(), String> {
-        let told = (stats.datagrams_received(), stats.bytes, stats.datagrams_dropped);
+        let counted = (stats.datagrams_received(), stats.bytes, stats.datagrams_dropped);
         let truth = (self.arrived, self.bytes, self.dropped);
-        if told == truth { Ok(()) } else { Err(format!("counted {told:?}, in truth {truth:?}")) }
+        if counted == truth { Ok(()) } else { Err(format!("counted {counted:?}, in truth {truth:?}")) }
     }
 
-    /// The counters of all sessions that live.
+    /// Checks the counters of all sessions that have not ended.
     pub(crate) fn check_sessions(&self, now: Instant) -> Result<Fates, String> {
         let mut all = Fates::default();
         for session in self.live.values() {
@@ -142,7 +144,7 @@ impl Truth {
         Ok(all)
     }
 
-    /// Compares what this node has sent in each of its sessions with what the other end has got.
+    /// Compares what this node has sent in its session with what the other end has received.
     pub(crate) fn check_against(
         &self,
         here: SocketAddr,
@@ -165,7 +167,7 @@ impl Truth {
 }
 
 impl Session {
-    /// Compares the counters with the truth; what a session that is over lacks is lost.
+    /// Compares the counters with the truth. Missing numbers of a session that has ended are lost.
     fn check(&self, now: Instant, is_over: bool) -> Result<Fates, String> {
         let (mut lost, mut missing) = self.window.lost_and_missing(now);
         if is_over {
@@ -173,9 +175,9 @@ impl Session {
         }
         let TrueWindow { received, late, duplicate, next, .. } = self.window;
         let rx = self.rx.snapshot();
-        // A number that was given up meanwhile is counted at the node's next look.
-        let told = (rx.datagrams, rx.late, rx.duplicate, rx.lost + rx.missing, rx.expected_sequence);
-        if told != (received, late, duplicate, lost + missing, next) || rx.lost > lost {
+        // A number that was just lost is counted at the node's next visit.
+        let counted = (rx.datagrams, rx.late, rx.duplicate, rx.lost + rx.missing, rx.expected_sequence);
+        if counted != (received, late, duplicate, lost + missing, next) || rx.lost > lost {
             return Err(format!(
                 "counted {rx:?}, in truth lost {lost}, missing {missing}, {:?}",
                 self.window

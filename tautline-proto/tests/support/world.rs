@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use tautline_proto::endpoint::{EndpointConfig, Event, Outcome, Role, WireFormat};
+use tautline_proto::endpoint::{Event, Outcome, Role, WireFormat};
 use tautline_proto::wire::native::{Frame, Head, parse};
 use tautline_proto::{Delivery, Instant, MessageType, Now, PeerId, WallTime};
 
