@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seeds of all targets to corpus/, from the golden datagrams of both wires."""
+"""Writes the seeds of all targets to corpus/, from the recorded datagrams of both wires."""
 
 import json
 import pathlib
@@ -22,13 +22,13 @@ def write(target, name, seed):
 
 
 def operations(wire, datagram):
-    """A few operations of the endpoint target: settings, then the datagram whole, in between waits."""
+    """Some operations of the endpoint target: the settings, then the datagram, a wait, and the datagram again."""
     feed = bytes([0, len(datagram) & 0xFF, len(datagram) >> 8]) + datagram
     return bytes([wire]) + feed + bytes([4, 20]) + feed + bytes([6, 0, 5, 0])
 
 
 def settings():
-    """Every key with what its row of docs/configuration.md shows as its default."""
+    """Yields every key with its default, from the rows of docs/configuration.md."""
     page = (HERE.parent / "docs" / "configuration.md").read_text()
     for line in page.splitlines():
         cells = [cell.strip() for cell in line.split("|")]
@@ -47,7 +47,7 @@ def write_settings():
 
 
 def write_worlds():
-    """Some steps of the delivery target: two messages of each kind each way, what is under way delivered, lost, repeated."""
+    """Some steps of the delivery target: messages of each kind in both directions, then datagrams delivered, lost, repeated."""
     sends = b"".join(bytes([10, kind << 1 | end]) for kind in range(6) for end in range(2))
     for begin in range(2):
         for name, after in [("deliver", [5, 0] * 40), ("lose", [7, 3, 5, 0, 8, 0] * 8), ("repeat", [6, 1, 0, 2] * 9)]:
@@ -58,17 +58,14 @@ def write_worlds():
 
 
 def write_fragments():
-    # Far more than may be kept, in order behind a message that never comes.
+    # Far more fragments than may be kept, of ordered messages behind a message that never comes.
     behind = [bytes([1, 2, 2 * k, 0, 2 * k, index, 2, 0x17, 0x70]) for k in range(1, 60) for index in range(2)]
     write("reassembly", "behind_one_that_never_comes", b"".join(behind))
     write("reassembly", "one_of_none", bytes([1, 0, 0, 0, 0, 0, 0, 3, 0]))
-    # Far more than may be kept, in order behind a message that never comes.
-    behind = [bytes([1, 2, 2 * k, 0, 2 * k, index, 2, 0x17, 0x70]) for k in range(1, 60) for index in range(2)]
-    write("reassembly", "behind_one_that_never_comes", b"".join(behind))
     for kind in range(3):
-        parts = b"".join(bytes([1, kind, 0, 0, 0, index, 3, 3, 0]) for index in range(3))
+        fragments = b"".join(bytes([1, kind, 0, 0, 0, index, 3, 3, 0]) for index in range(3))
         behind = b"".join(bytes([1, kind, 9, 0, 2, index, 2, 3, 0]) for index in range(2))
-        write("reassembly", f"parts_{kind}", parts + behind + bytes([7, 200]))
+        write("reassembly", f"fragments_{kind}", fragments + behind + bytes([7, 200]))
         write("reassembly", f"messages_{kind}", bytes([4, kind, 0, 0, 0, 5, 4, kind, 2, 0, 1, 5, 6, 0, 3, 7, 9]))
 
 

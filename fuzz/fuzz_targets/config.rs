@@ -1,4 +1,5 @@
-//! Text as TOML, as environment and as single keys: it is read or refused with a reason, and means the same each time.
+//! Reads text as TOML, as environment variables and as single keys. The text is read or refused with a reason, with the same
+//! result each time.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -13,7 +14,7 @@ fuzz_target!(|text: &str| {
         let before = format!("{config:?}");
         if let Err(error) = config.set(key, value) {
             explain(&error);
-            assert_eq!(format!("{config:?}"), before, "what was refused changed something");
+            assert_eq!(format!("{config:?}"), before, "a refused value changed the configuration");
         }
     }
     check(Ok(config));
@@ -30,7 +31,7 @@ fn check(read: Result<Config, ConfigError>) {
     }
 }
 
-/// An error says something, and no more than fits a page, whatever it was given.
+/// Checks that an error has a text.
 fn explain(error: &ConfigError) {
     let text = error.to_string();
     assert!(!text.is_empty());

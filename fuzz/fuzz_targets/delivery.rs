@@ -1,5 +1,6 @@
-//! Messages of every class between two ends, datagrams lost, repeated and overtaken, ends killed and closed, in any order:
-//! each is delivered once at most and has one outcome, and a network that is whole again brings the ends together.
+//! Sends messages of every class between two ends, while datagrams are lost, repeated and reordered and ends are killed and closed,
+//! in any order. Each message must be delivered at most once and have one outcome. The ends must connect again when the network
+//! works.
 #![no_main]
 
 #[path = "../../tautline-proto/tests/support/mod.rs"]
@@ -11,9 +12,9 @@ use libfuzzer_sys::fuzz_target;
 use world::{End, Fault, Kind, Step, Times, World};
 
 const MAX_STEPS: usize = 400;
-/// A life has a seed of one byte.
+/// How often ends crash at most. The seed of each restart is one byte.
 const MAX_CRASHES: usize = 100;
-/// What the network holds.
+/// How many datagrams are in flight at most.
 const MAX_IN_FLIGHT: usize = 100;
 
 fuzz_target!(|input: &[u8]| {
@@ -33,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(world.broken, None);
 });
 
-/// What these bytes mean here, if it can be done.
+/// Returns the step that these bytes mean, if it is possible now.
 fn step(world: &World, what: u8, which: u8) -> Option<Step> {
     let end = if which & 1 == 0 { End::Client } else { End::Server };
     let kind = match which >> 1 & 7 {

@@ -1,4 +1,4 @@
-//! Datagrams, waits and time-outs in any order, for a live server and client on either wire.
+//! Sends datagrams to a live server and client on either wire, with waits and time-outs in any order.
 #![no_main]
 
 #[path = "../../tautline-proto/tests/support/mod.rs"]
@@ -9,9 +9,10 @@ use support::{Node, Packet, address, at, config, settle};
 use tautline_proto::endpoint::{Role, WireFormat};
 use tautline_proto::wire::classic::ClassicFormat;
 
-/// What one datagram may cause at most.
-const MOST_ANSWERS: usize = 4;
-const MOST_EVENTS: usize = 8;
+/// How many datagrams one datagram may cause at most.
+const MAX_ANSWERS: usize = 4;
+/// How many events one datagram may cause at most.
+const MAX_EVENTS: usize = 8;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&settings, operations)) = input.split_first() else { return };
@@ -31,7 +32,7 @@ struct World {
     server: Node,
     client: Node,
     wire: WireFormat,
-    /// Whether the CRC of fuzzed datagrams is made right.
+    /// Whether the CRC of fuzzed datagrams is corrected.
     repair: bool,
     now_ms: u64,
     fed: [u64; 2],
@@ -48,7 +49,7 @@ impl World {
         world
     }
 
-    /// Carries out the first operation; what follows it, or `None` at the end.
+    /// Carries out the first operation. Returns the remaining operations, or `None` at the end.
     fn step<'a>(&mut self, operations: &'a [u8]) -> Option<&'a [u8]> {
         let (&operation, rest) = operations.split_first()?;
         match operation % 7 {
@@ -74,7 +75,7 @@ impl World {
         Some(rest)
     }
 
-    /// A fuzzed datagram to one end, from the other or from a stranger.
+    /// Sends a fuzzed datagram to one end, from the other end or from a stranger.
     fn feed(&mut self, kind: u8, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
         self.seal(&mut bytes);
@@ -85,7 +86,7 @@ impl World {
         node.events.clear();
         let packet = Packet { from: address(from), to: node.address, bytes };
         node.handle(&packet, now);
-        assert!(node.sent.len() <= MOST_ANSWERS && node.events.len() <= MOST_EVENTS);
+        assert!(node.sent.len() <= MAX_ANSWERS && node.events.len() <= MAX_EVENTS);
         if kind & 2 != 0 {
             let answered: usize = node
                 .sent
@@ -93,7 +94,7 @@ impl World {
                 .filter(|answer| answer.to == packet.from)
                 .map(|answer| answer.bytes.len())
                 .sum();
-            assert!(answered <= packet.bytes.len(), "{answered} bytes for {}", packet.bytes.len());
+            assert!(answered <= packet.bytes.len(), "{answered} bytes were sent for {}", packet.bytes.len());
         }
         assert_eq!(received(node), self.fed[usize::from(kind & 1)]);
         self.carry();

@@ -1,5 +1,5 @@
-//! Fragments, reliable messages and whatever else from a peer that has proven its address and means ill: what is kept of them
-//! is bounded, and every datagram counted.
+//! Sends fragments, reliable messages and raw frames from a hostile peer that has proven its address. The memory that they take
+//! must be bounded, and every datagram must be counted.
 #![no_main]
 
 #[path = "../../tautline-proto/tests/support/mod.rs"]
@@ -13,13 +13,12 @@ use support::{Node, Packet, address, at, settle};
 use tautline_proto::endpoint::WireFormat;
 use tautline_proto::wire::native::{Header, begin_datagram, parse, seal};
 
-/// The support's `max_message_size`.
+/// The `max_message_size` of the endpoints.
 const LARGEST: usize = 1000;
 
-/// What a peer may make its other end keep, in bytes: four times two of the largest messages with their metadata (incomplete
-/// best-effort ones, incomplete reliable ones, complete ones that wait for others, those handed out last), and the
-/// tables' own.
-const MOST_KEPT: usize = 4 * (2 * LARGEST + 4096) + (128 << 10);
+/// How much memory a peer may take at its other end, in bytes. There are four kinds of messages: incomplete best-effort, incomplete
+/// reliable, held back, and delivered last. Each may take two of the largest messages with metadata. The tables come on top.
+const MAX_KEPT: usize = 4 * (2 * LARGEST + 4096) + (128 << 10);
 
 fuzz_target!(|input: &[u8]| {
     let mut peer = Hostile::new();
@@ -28,7 +27,7 @@ fuzz_target!(|input: &[u8]| {
     while let Some(after) = peer.act(rest) {
         rest = after;
         let kept = LIVE.get().saturating_sub(before);
-        assert!(kept <= MOST_KEPT, "{kept} bytes are kept");
+        assert!(kept <= MAX_KEPT, "{kept} bytes are kept");
     }
 });
 
@@ -47,7 +46,7 @@ impl Hostile {
         settle(&mut [&mut server, &mut client], at(0));
         client.send(b"0", at(0));
         let (header, _) = parse(&client.sent[0].bytes).expect("an end's own datagram");
-        // Room that the first messages would take.
+        // Allocates the memory of the test's own lists beforehand.
         for list in [&mut server.got] {
             list.reserve(4096);
         }
@@ -56,7 +55,7 @@ impl Hostile {
         Self { server, header, ms: 0, given }
     }
 
-    /// Carries out the first operation; what follows it, or `None` at the end.
+    /// Carries out the first operation. Returns the remaining input, or `None` at the end.
     fn act<'a>(&mut self, input: &'a [u8]) -> Option<&'a [u8]> {
         let (&operation, rest) = input.split_first()?;
         match operation % 8 {
@@ -91,7 +90,7 @@ impl Hostile {
         }
     }
 
-    /// A datagram with these frames, in order in all else.
+    /// Sends a valid datagram with these frames.
     fn give(&mut self, frames: &[u8]) {
         let mut bytes = Vec::new();
         begin_datagram(&mut bytes);
@@ -119,7 +118,7 @@ fn received(node: &Node) -> u64 {
     node.inbound.counters().snapshot().datagrams_received()
 }
 
-/// docs/protocol.md §4.5, with a piece of the right length.
+/// Returns a fragment with a piece of the right length. docs/protocol.md §4.5.
 fn fragment([class, number, high, behind, index, count, total_high, total]: [u8; 8]) -> Vec<u8> {
     let class = class % 3;
     let (count, total) = (u16::from(count), u32::from(u16::from_be_bytes([total_high, total])));
@@ -134,7 +133,7 @@ fn fragment([class, number, high, behind, index, count, total_high, total]: [u8;
     if class == 2 {
         body.extend_from_slice(&[0, behind]);
     }
-    // A good message where it is the first piece: type 2, raw.
+    // The first piece begins like a valid message: type 2, raw.
     let begin = body.len();
     body.resize(begin + piece as usize, 0);
     if index == 0 && piece >= 2 {
@@ -143,7 +142,7 @@ fn fragment([class, number, high, behind, index, count, total_high, total]: [u8;
     frame(11, &body)
 }
 
-/// docs/protocol.md §4.1 and §4.4: a raw message.
+/// Returns a raw message. docs/protocol.md §4.1 and §4.4.
 fn message([class, number, high, behind, len]: [u8; 5]) -> Vec<u8> {
     let class = class % 3;
     let mut body = vec![class << 6 | 0x12, 0, 0, 0];
@@ -166,23 +165,23 @@ fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 thread_local! {
-    /// Bytes of this thread that are allocated now.
+    /// How many bytes this thread has allocated now.
     static LIVE: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Counting;
 
-// SAFETY: every call goes on to the system's allocator unchanged.
+// SAFETY: every call is passed to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.set(LIVE.get().wrapping_add(layout.size()));
-        // SAFETY: as the caller promised.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         LIVE.set(LIVE.get().wrapping_sub(layout.size()));
-        // SAFETY: as the caller promised.
+        // SAFETY: the caller guarantees what the system's allocator requires.
         unsafe { System.dealloc(pointer, layout) }
     }
 }

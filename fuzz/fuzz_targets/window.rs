@@ -1,4 +1,4 @@
-//! Numbers and waits through the sequence window: each number has one fate.
+//! Passes numbers and waits to the sequence window. Each number must be received, missing or lost.
 #![no_main]
 
 use std::time::Duration;

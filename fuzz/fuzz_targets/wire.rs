@@ -1,4 +1,4 @@
-//! One datagram through both readers, as it came and with its CRC made right.
+//! Reads one datagram with both wires, unchanged and with a corrected CRC.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -57,7 +57,7 @@ fn read_classic(datagram: &[u8]) {
     }
 }
 
-/// The payload lies within the datagram.
+/// Checks that the payload lies within the datagram.
 fn check(datagram: &[u8], message: &MessageRef<'_>) {
     let (outer, inner) = (datagram.as_ptr_range(), message.payload.as_ptr_range());
     assert!(outer.start <= inner.start && inner.end <= outer.end);

@@ -1,13 +1,13 @@
-//! Tries every order in which a network, crashes and time can act on two ends, within bounds, and says whether what the
-//! endpoint promises holds.
+//! Tries every order in which a network, crashes and time can act on two ends, within bounds. Reports whether the rules of the
+//! endpoint hold.
 //!
 //!     tautline-model [--states N] [--only NAME]
 //!
-//! `--states` ends each check after so many states. Ends with 1 if a rule was broken, and shows the steps to it.
+//! `--states` ends each check after this many states. The exit code is 1 if a rule was broken. The program then shows the steps.
 
 mod model;
 mod plan;
-// The protocol's own: two ends and the network between them.
+// Two ends and the network between them, from the protocol's tests.
 #[path = "../../tautline-proto/tests/support/mod.rs"]
 mod support;
 #[cfg(test)]
@@ -21,30 +21,30 @@ use std::time::Instant;
 use model::Verdict;
 use plan::{PLANS, Plan};
 
-/// What the command line asks for.
+/// The options of the command line.
 #[derive(Debug, Default)]
-struct Asked {
-    most_states: Option<usize>,
+struct Options {
+    max_states: Option<usize>,
     only: Option<String>,
 }
 
 fn main() -> ExitCode {
-    let asked = match Asked::parse(std::env::args().skip(1)) {
-        Ok(asked) => asked,
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
         Err(problem) => {
             eprintln!("{problem}");
             return ExitCode::from(2);
         }
     };
     let chosen: Vec<_> =
-        PLANS.iter().filter(|plan| asked.only.as_deref().is_none_or(|only| only == plan.name)).collect();
+        PLANS.iter().filter(|plan| options.only.as_deref().is_none_or(|only| only == plan.name)).collect();
     if chosen.is_empty() {
-        eprintln!("there is no such check: {}", PLANS.map(|plan| plan.name).join(", "));
+        eprintln!("unknown check; the checks are: {}", PLANS.map(|plan| plan.name).join(", "));
         return ExitCode::from(2);
     }
     let (mut states, mut broken) = (0, 0);
     for plan in chosen {
-        let verdict = report(plan, &asked);
+        let verdict = report(plan, &options);
         states += verdict.states;
         broken += usize::from(verdict.broken.is_some());
     }
@@ -52,10 +52,10 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(broken > 0))
 }
 
-/// Carries a check out and prints what came of it.
-fn report(plan: &Plan, asked: &Asked) -> Verdict {
+/// Runs a check and prints its result.
+fn report(plan: &Plan, options: &Options) -> Verdict {
     let begun = Instant::now();
-    let verdict = model::check(plan, asked.most_states);
+    let verdict = model::check(plan, options.max_states);
     let seconds = begun.elapsed().as_secs_f64();
     let extent = if verdict.is_complete { "all" } else { "the first" };
     println!(
@@ -64,7 +64,7 @@ fn report(plan: &Plan, asked: &Asked) -> Verdict {
     );
     println!("{:<12} seen: {}", "", verdict.seen.join(", "));
     if let Some((rule, steps)) = &verdict.broken {
-        println!("broken: {rule}");
+        println!("broken rule: {rule}");
         for step in steps {
             println!("    {step:?}");
         }
@@ -72,21 +72,21 @@ fn report(plan: &Plan, asked: &Asked) -> Verdict {
     verdict
 }
 
-impl Asked {
+impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut asked = Self::default();
+        let mut options = Self::default();
         while let Some(argument) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
             match argument.as_str() {
                 "--states" => {
                     let states =
                         value.parse().map_err(|_| format!("--states takes a number, not {value}"))?;
-                    asked.most_states = Some(states);
+                    options.max_states = Some(states);
                 }
-                "--only" => asked.only = Some(value),
-                _ => return Err(format!("{argument} is neither --states N nor --only NAME")),
+                "--only" => options.only = Some(value),
+                _ => return Err(format!("unknown option {argument}: expected --states N or --only NAME")),
             }
         }
-        Ok(asked)
+        Ok(options)
     }
 }

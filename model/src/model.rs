@@ -1,7 +1,7 @@
 //! A [`Plan`] as a model for [stateright](https://docs.rs/stateright).
 //!
-//! What is checked is the endpoint itself, not a copy of it. A state is the list of the steps taken so far; it is rebuilt by
-//! taking them again, which gives the same every time, and known by a digest of everything in it.
+//! The model runs the real endpoint, and not a copy of it. A state is the list of the steps taken so far. Taking these steps
+//! again rebuilds the state, always with the same result. A hash of everything in a state identifies it.
 
 use std::hash::{Hash, Hasher};
 
@@ -11,38 +11,38 @@ use tautline_proto::endpoint::Outcome;
 use crate::plan::{self, Plan};
 use crate::world::{Rule, Step};
 
-/// In one of so many states, chosen by its digest, the network is made whole, and the ends must find one another.
-const HEALED: u64 = 16;
+/// In one of this many states, chosen by the digest, the network stops losing datagrams, and the ends must connect.
+const HEAL_ONE_IN: u64 = 16;
 
 const THREADS: usize = 2;
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug)]
 pub(crate) struct Verdict {
-    /// How many different states there were.
+    /// How many different states were visited.
     pub(crate) states: usize,
-    /// The most steps to any of them.
+    /// The most steps that led to a state.
     pub(crate) depth: usize,
-    /// Whether these were all.
+    /// Whether all states were visited.
     pub(crate) is_complete: bool,
-    /// What happened in some state: a check that never saw it says nothing about it.
+    /// The outcomes that occurred. A check proves nothing about an outcome that never occurred.
     pub(crate) seen: Vec<&'static str>,
-    /// A rule that does not hold, and the steps that show it.
+    /// A rule that does not hold, and the steps that break it.
     pub(crate) broken: Option<(&'static str, Vec<Step>)>,
 }
 
-/// Visits every state of a plan, or about `most_states` of them.
-pub(crate) fn check(plan: &Plan, most_states: Option<usize>) -> Verdict {
+/// Visits every state of a plan, or about `max_states` of them.
+pub(crate) fn check(plan: &Plan, max_states: Option<usize>) -> Verdict {
     let mut builder = plan.clone().checker().threads(THREADS);
-    if let Some(most) = most_states {
+    if let Some(most) = max_states {
         builder = builder.target_state_count(most);
     }
     let checker = builder.spawn_bfs().join();
     let mut verdict = Verdict {
         states: checker.unique_state_count(),
-        // The checker counts states.
+        // The checker counts states, and not steps.
         depth: checker.max_depth().saturating_sub(1),
-        is_complete: most_states.is_none_or(|most| checker.state_count() < most),
+        is_complete: max_states.is_none_or(|most| checker.state_count() < most),
         seen: Vec::new(),
         broken: None,
     };
@@ -57,11 +57,11 @@ pub(crate) fn check(plan: &Plan, most_states: Option<usize>) -> Verdict {
     verdict
 }
 
-/// What stateright keeps of a world.
+/// A state, as stateright keeps it.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     steps: Vec<Step>,
-    /// What can come next.
+    /// The steps that can come next.
     open: Vec<Step>,
     digest: u64,
     spent: [usize; 3],
@@ -80,7 +80,7 @@ impl State {
         let open = if world.broken.is_some() { Vec::new() } else { plan.open_steps(&world, &steps) };
         let outcomes = std::array::from_fn(|index| world.has_outcome(Outcome::ALL[index]));
         let all_delivered = world.all_delivered();
-        if digest.is_multiple_of(HEALED) {
+        if digest.is_multiple_of(HEAL_ONE_IN) {
             world.heal();
         }
         let spent = plan::spent(&steps);
@@ -127,7 +127,7 @@ impl Model for Plan {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        /// The checker takes functions without surroundings.
+        /// A macro, because the checker takes functions and not closures.
         macro_rules! always {
             ($($rule:ident),*) => {
                 [$(Property::always(Rule::$rule.name(), |_, state: &State| state.keeps(Rule::$rule))),*]

@@ -1,32 +1,32 @@
-//! What may happen in a check, and how often: few enough things that every order of them can be tried.
+//! What may happen in a check, and how often. The bounds are so small that every order can be tried.
 
 use std::time::Duration;
 
 use crate::world::{End, Fault, Kind, Step, Times, World};
 
-/// Bounds of a check.
+/// The bounds of a check.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// What the check is called.
+    /// The name of the check.
     pub(crate) name: &'static str,
-    /// Whether the ends know one another when it begins.
+    /// Whether the ends are connected when the check begins.
     pub(crate) connected: bool,
     pub(crate) times: Times,
-    /// What is handed over, in this order, any time that its sender has a peer.
+    /// The messages that are sent, in this order, at any time at which the sender has a peer.
     pub(crate) messages: &'static [(End, Kind)],
-    /// What crashes or closes, in this order, at any time.
+    /// The crashes and closings, in this order, at any time.
     pub(crate) crashes: &'static [Step],
     pub(crate) repeats: usize,
     pub(crate) losses: usize,
     /// How often time passes.
     pub(crate) waits: usize,
-    /// How long an order of steps is at most.
-    pub(crate) most_steps: usize,
-    /// What is wrong on purpose.
+    /// How many steps there are at most.
+    pub(crate) max_steps: usize,
+    /// The error that is made on purpose.
     pub(crate) fault: Fault,
 }
 
-/// Time-outs that stay out of the way of resending.
+/// Time-outs that are longer than all retransmissions.
 const RARE_HEARTBEATS: Times = Times {
     heartbeat_interval: Duration::from_secs(1),
     liveness_timeout: Duration::from_secs(3),
@@ -43,7 +43,7 @@ use End::{Client, Server};
 
 /// The checks.
 pub(crate) const PLANS: [Plan; 4] = [
-    // Hello, token, echo and accept, lost, repeated and overtaken, and both ends killed.
+    // Hello, token, echo and accept are lost, repeated and reordered, and both ends are killed.
     Plan {
         name: "session",
         connected: false,
@@ -53,10 +53,10 @@ pub(crate) const PLANS: [Plan; 4] = [
         repeats: 1,
         losses: 1,
         waits: 1,
-        most_steps: 9,
+        max_steps: 9,
         fault: Fault::None,
     },
-    // Reliable and ordered messages, both ways.
+    // Reliable and ordered messages in both directions.
     Plan {
         name: "delivery",
         connected: true,
@@ -66,12 +66,12 @@ pub(crate) const PLANS: [Plan; 4] = [
         repeats: 1,
         losses: 2,
         waits: 2,
-        most_steps: 11,
+        max_steps: 11,
         fault: Fault::None,
     },
-    // A message that expires, one in parts and one behind it.
+    // A message that expires, a message in fragments, and a message that follows it.
     Plan {
-        name: "parts",
+        name: "fragments",
         connected: true,
         times: Times { max_tries: 2, ..RARE_HEARTBEATS },
         messages: &[(Client, Kind::ShortLived), (Client, Kind::LargeOrdered), (Client, Kind::Ordered)],
@@ -79,10 +79,10 @@ pub(crate) const PLANS: [Plan; 4] = [
         repeats: 0,
         losses: 3,
         waits: 4,
-        most_steps: 8,
+        max_steps: 8,
         fault: Fault::None,
     },
-    // Messages while one end is killed and the other closes.
+    // Messages while one end is killed and the other end closes.
     Plan {
         name: "restart",
         connected: true,
@@ -92,7 +92,7 @@ pub(crate) const PLANS: [Plan; 4] = [
         repeats: 0,
         losses: 1,
         waits: 0,
-        most_steps: 30,
+        max_steps: 30,
         fault: Fault::None,
     },
 ];
@@ -106,9 +106,9 @@ impl Plan {
         }
     }
 
-    /// What can happen after these steps.
+    /// Returns the steps that can follow these steps.
     pub(crate) fn open_steps(&self, world: &World, steps: &[Step]) -> Vec<Step> {
-        if steps.len() >= self.most_steps {
+        if steps.len() >= self.max_steps {
             return Vec::new();
         }
         let count = |wanted: fn(&Step) -> bool| steps.iter().filter(|step| wanted(step)).count();
@@ -135,8 +135,8 @@ impl Plan {
     }
 }
 
-/// How much of what is bounded these steps have taken: repetitions, losses, waits. What they have in common with the world,
-/// messages and crashes, is to be seen there.
+/// Returns how many repetitions, losses and waits are among these steps. The number of messages and crashes is visible in the
+/// world.
 pub(crate) fn spent(steps: &[Step]) -> [usize; 3] {
     let mut spent = [0; 3];
     for step in steps {

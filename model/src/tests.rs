@@ -1,4 +1,4 @@
-//! The checker finds what is wrong on purpose.
+//! Tests that the checker finds errors that are made on purpose.
 
 use crate::model::check;
 use crate::plan::{PLANS, Plan};
@@ -9,7 +9,7 @@ fn plan(name: &str, fault: Fault) -> Plan {
     Plan { fault, ..plan }
 }
 
-/// Which rule the checker sees broken, and after how many steps.
+/// Returns the rule that the checker finds broken, and prints the steps.
 fn found(name: &str, fault: Fault) -> Option<&'static str> {
     let (rule, steps) = check(&plan(name, fault), Some(60_000)).broken?;
     println!("{fault:?}: {rule}: {steps:?}");
@@ -17,22 +17,22 @@ fn found(name: &str, fault: Fault) -> Option<&'static str> {
 }
 
 #[test]
-fn forgotten_duplicates_are_found() {
+fn delivered_duplicates_are_found() {
     assert_eq!(found("delivery", Fault::ForgetsDuplicates), Some(Rule::DeliveredOnce.name()));
 }
 
 #[test]
-fn an_acknowledgement_before_the_message_is_taken_is_found() {
+fn messages_lost_after_their_acknowledgement_are_found() {
     assert_eq!(found("delivery", Fault::AcknowledgesBeforeTaking), Some(Rule::DeliveredTruly.name()));
 }
 
 #[test]
-fn numbers_used_again_after_a_restart_are_found() {
+fn numbers_that_are_used_again_after_a_restart_are_found() {
     assert_eq!(found("restart", Fault::ReusesNumbers), Some(Rule::SessionsForward.name()));
 }
 
 #[test]
-fn the_endpoint_itself_is_found_in_order() {
+fn endpoint_without_errors_breaks_no_rule() {
     for plan in PLANS {
         assert_eq!(found(plan.name, Fault::None), None, "{}", plan.name);
     }
