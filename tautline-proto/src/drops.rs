@@ -68,7 +68,7 @@ drop_reasons! {
     TooLarge, "too_large", "the payload is larger than `max_message_size`";
     /// No session with this id is known here.
     UnknownSession, "unknown_session", "the session is not known here, usually because one end was restarted";
-    /// The session exists but belongs to another address.
+    /// The datagram came from another address than that of the session's peer, or of the client's server.
     WrongAddress, "wrong_address", "the datagram came from another address than that of the expected peer";
     /// An echo whose token was not issued here, or too long ago.
     BadToken, "bad_token", "the address token is wrong or expired";
@@ -86,7 +86,7 @@ drop_reasons! {
         "too many incomplete messages of this peer are waiting: if the message is reliable, the sender sends it again";
     /// A handshake datagram that does not fit the state of the connection.
     Unexpected, "unexpected", "a handshake datagram came that this end was not waiting for";
-    /// The message was older than its lifespan, or may have been, when it was to be handed out or sent.
+    /// The message was older than its lifespan, or may have been, when it was to be passed to the user or sent.
     Expired, "expired", "the message was older than its lifespan";
     /// A newer message of the same stream came while this one waited.
     Superseded, "superseded", "a newer message of the same stream came while this one waited (`history`)";

@@ -86,7 +86,7 @@ wire_enum! {
     /// How urgent a message is. In every queue, messages of a higher priority come first.
     #[derive(Default)]
     Priority {
-        /// May wait, and is dropped first.
+        /// May wait. Dropped before messages of a higher priority.
         Low = 1, "low";
         /// The default.
         #[default]

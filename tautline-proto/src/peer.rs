@@ -40,7 +40,7 @@ impl fmt::Display for PeerId {
     }
 }
 
-/// Identifies a session of the native wire: 64 random bits, drawn anew at every connect.
+/// Identifies a session of the native wire: 64 random bits. Every connect draws new ones.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(u64);
 

@@ -175,7 +175,7 @@ fn ordered_message_does_not_overtake_messages_behind_an_abandoned_one() {
     pair.offer(Delivery::Ordered, b"1").expect("room");
     pair.run(29, 0, 0);
     assert_eq!(pair.server.payloads(), [""; 0], "it waits for the first message");
-    // The forward, which tells that the first message is abandoned, is lost.
+    // The forward frame for the abandoned message is lost.
     pair.run(5, 100, 0);
     assert_eq!(pair.client.outcomes, [(2, Outcome::Delivered), (1, Outcome::Expired)]);
     pair.offer(Delivery::Ordered, b"2").expect("room");

@@ -1,8 +1,8 @@
 //! The endpoint: the protocol of one socket, in two halves.
 //!
 //! [`Inbound`] belongs to the thread that reads the socket, the driver. It checks what arrives, keeps the peers with their
-//! windows and timers, and says what is to be done. [`Outbound`] belongs to the holder of the transmit lock. It numbers
-//! datagrams and seals them. What one half must tell the other crosses as a [`Command`].
+//! windows and timers, and decides what must be done. [`Outbound`] belongs to the holder of the transmit lock. It numbers
+//! datagrams and seals them. What the inbound half asks of the outbound half crosses as a [`Command`].
 //!
 //! For each datagram, the driver makes these calls:
 //!

@@ -11,7 +11,7 @@ pub(super) trait Sink {
     fn string(&mut self, string: RawString<'_>);
     /// A number without fraction and exponent.
     fn integer(&mut self, digits: &str);
-    /// Any other number; finite.
+    /// Any other number, which is finite.
     fn float(&mut self, value: f64);
 }
 
@@ -25,7 +25,7 @@ impl Sink for Discard {
     fn float(&mut self, _: f64) {}
 }
 
-/// A value as it stands in the text, without whitespace around it.
+/// The text of a value, without whitespace around it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawValue<'a> {
     pub(crate) text: &'a str,

@@ -21,7 +21,7 @@ pub enum SimEvent {
     Message(ReceivedMessage),
     /// Something happened to the node's peers.
     Event(Event),
-    /// A reliable message ended.
+    /// A reliable message has its outcome.
     Outcome {
         /// The receipt that [`World::offer`](super::World::offer) returned for it.
         receipt: u64,

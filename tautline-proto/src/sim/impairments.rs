@@ -83,9 +83,9 @@ pub enum BadImpairments {
     Burst,
     /// `loss` is too large for bursts this short: the bursts would have to follow one another without a gap.
     BurstTooShort {
-        /// The loss asked for.
+        /// The configured loss.
         loss: Probability,
-        /// The shortest burst for this loss; infinite when all is lost.
+        /// The shortest burst that is possible with this loss. Infinite if all datagrams are lost.
         shortest: f64,
     },
 }

@@ -66,7 +66,7 @@ pub struct Messages<'a> {
     counters: &'a InboundCounters,
     /// The message that was read last, or the only message of a classic datagram.
     message: MessageRef<'a>,
-    /// Whether `message` is not handed out yet.
+    /// Whether the caller has not got `message` yet.
     is_unread: bool,
     /// The kind of `message`, if it has no optional fields. `None` after a message that could not be decoded, because
     /// `message` then holds fields of earlier ones.
@@ -280,18 +280,23 @@ mod tests {
                 Header { session: SessionId::from_bits(7), sequence: 0, from_server: false },
             );
             let (_, frames) = native::parse(&datagram).expect("in order");
-            let anew = frames.clone().zip(0..).filter_map(|(frame, id)| match frame {
+            let expected = frames.clone().zip(0..).filter_map(|(frame, id)| match frame {
                 Frame::Message(frame) => frame.decode(id, "").ok(),
                 _ => panic!("{frame:?}"),
             });
-            let anew: Vec<_> =
-                anew.filter(|message| message.payload.len() <= config.max_message_size).collect();
+            let expected: Vec<_> =
+                expected.filter(|message| message.payload.len() <= config.max_message_size).collect();
             // Every reliable message is delivered.
             let default_ids = (0..).zip(kinds).filter(|(_, kind)| *kind == 2).map(|(id, _)| Some(id));
             let sorted = SortedMessages { default_ids: default_ids.collect(), complete: Vec::new() };
             let contents = Contents::Native { frames, next_id: 0 };
             let messages = Messages::new(contents, Some(&sorted), None, &config, &counters);
-            assert_eq!(messages.collect::<Vec<_>>(), anew, "{}", kinds.map(|kind| kind.to_string()).concat());
+            assert_eq!(
+                messages.collect::<Vec<_>>(),
+                expected,
+                "{}",
+                kinds.map(|kind| kind.to_string()).concat()
+            );
         }
     }
 }

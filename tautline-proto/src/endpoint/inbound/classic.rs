@@ -1,7 +1,7 @@
 //! The classic wire's rules on arrival. docs/protocol.md §8.3.
 //!
-//! The envelope is read before the window judges the datagram, because only the envelope's time stamp tells a restarted peer
-//! from a repeated datagram. [`Inbound`](super::Inbound) calls it with every datagram of the classic wire.
+//! The envelope is read before the window judges the datagram, because only the envelope's time stamp separates a
+//! restarted peer from a repeated datagram. [`Inbound`](super::Inbound) calls it with every datagram of the classic wire.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;

@@ -6,7 +6,7 @@
 //! - `handshake` begins sessions, with the address tokens of `token` and the memory of `closed_sessions`;
 //! - `registry` adds, removes and watches the peers (`peer`, `peer_table`), and queues what there is to say (`outputs`);
 //! - `sorting` decides about reliable and large messages, whose state of each peer is in `delivery/`;
-//! - `accepted` hands out the messages of a datagram.
+//! - `accepted` decodes the messages of a datagram.
 //!
 //! This folder may use `wire`, the crate's root modules and what both halves share. It never uses `outbound`: what the other
 //! half must do crosses as a [`Command`].

@@ -22,12 +22,12 @@ pub(super) struct InboundPeer {
     /// Native only.
     pub(super) session: Option<SessionId>,
     pub(super) name: String,
-    /// `None` until the first number, and where datagrams have none.
+    /// `None` before the first datagram, and if datagrams have no numbers.
     pub(super) window: Option<Window>,
     pub(super) path: Path,
     /// Native only; created with the first reliable or large message.
     pub(super) delivery: Option<Box<DeliveryState>>,
-    /// Whether the link is established: at once on a server and on the classic wire.
+    /// Whether the link is established. On a server and on the classic wire it is from the start.
     pub(super) accepted: bool,
     /// When the token was issued that proved the peer's address (native servers only).
     pub(super) proven: Instant,

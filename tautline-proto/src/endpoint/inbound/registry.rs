@@ -43,9 +43,10 @@ pub(super) struct Registry {
 #[derive(Debug, Default)]
 enum Closing {
     #[default]
-    Nobody,
-    /// The peer's last messages are not handed out yet.
+    NotClosing,
+    /// The caller has not begun to read the peer's last messages.
     AfterReading(PeerId),
+    /// The peer's last messages have been read, or are being read.
     Now(PeerId),
 }
 
@@ -65,7 +66,7 @@ impl Registry {
             counters: Arc::default(),
             outputs: Outputs::default(),
             closed: ClosedSessions::default(),
-            closing: Closing::Nobody,
+            closing: Closing::NotClosing,
         }
     }
 
@@ -242,12 +243,12 @@ impl Registry {
         self.outputs.replies.push_back((to, datagram));
     }
 
-    /// Notes that the peer's session ends once the messages that came with its close frame are handed out.
+    /// Notes that the peer's session ends when the messages that came with its close frame have been read.
     pub(super) fn close_after_reading(&mut self, id: PeerId) {
         self.closing = Closing::AfterReading(id);
     }
 
-    /// Notes that the messages of the datagram are being handed out.
+    /// Notes that the caller reads the messages of the datagram.
     #[inline]
     pub(super) fn begin_reading(&mut self) {
         if let Closing::AfterReading(id) = self.closing {
@@ -257,10 +258,10 @@ impl Registry {
 
     /// Returns whether a session has to be ended: at the latest before the next datagram.
     pub(super) const fn is_closing(&self) -> bool {
-        !matches!(self.closing, Closing::Nobody)
+        !matches!(self.closing, Closing::NotClosing)
     }
 
-    /// Returns whether a session has ended and its last messages were handed out.
+    /// Returns whether a session has ended and its last messages were read.
     #[inline]
     pub(super) const fn can_close_now(&self) -> bool {
         matches!(self.closing, Closing::Now(_))

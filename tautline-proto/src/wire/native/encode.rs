@@ -71,7 +71,11 @@ pub struct BadText {
 
 impl fmt::Display for BadText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} has {} bytes; the native wire carries 1 to {MAX_TEXT}", self.field, self.len)
+        write!(
+            f,
+            "the {} has {} bytes, but the native wire carries 1 to {MAX_TEXT} bytes",
+            self.field, self.len
+        )
     }
 }
 

@@ -105,7 +105,7 @@ pub enum Frame<'a> {
     Accept(&'a str),
     /// The server does not know the session.
     UnknownSession,
-    /// The server knows the address but cannot take another peer.
+    /// The server believes the address but has no room for another peer.
     Refused,
     /// A type or a body that this build does not know. It is skipped.
     Unknown,

@@ -66,8 +66,8 @@ impl Pack {
 
     /// Adds the frame of one message. If the last datagram has no room, a new one begins.
     ///
-    /// Returns `false` if the pack is full. Send it and begin again. The frame must fit a datagram, as [`admits`](Self::admits)
-    /// tells.
+    /// Returns `false` if the pack is full. Send it and begin again. The frame must fit a datagram: see
+    /// [`admits`](Self::admits).
     #[must_use]
     #[inline]
     pub fn push(&mut self, frame: &[u8]) -> bool {

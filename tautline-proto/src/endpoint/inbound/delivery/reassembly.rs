@@ -8,7 +8,8 @@ use crate::message::Delivery;
 use crate::time::Instant;
 use crate::wire::native::Fragment;
 
-/// How many large messages of a peer may be incomplete at once: so many reliable ones, and so many best-effort ones.
+/// How many large messages of a peer may be incomplete at once. The limit applies to reliable messages and to best-effort
+/// messages separately.
 const MAX_INCOMPLETE: usize = 16;
 
 /// A best-effort message that is not complete after this time has lost a fragment.
