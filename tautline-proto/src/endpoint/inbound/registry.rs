@@ -43,7 +43,7 @@ pub(super) struct Registry {
 #[derive(Debug, Default)]
 enum Closing {
     #[default]
-    NotClosing,
+    No,
     /// The caller has not begun to read the peer's last messages.
     AfterReading(PeerId),
     /// The peer's last messages have been read, or are being read.
@@ -66,7 +66,7 @@ impl Registry {
             counters: Arc::default(),
             outputs: Outputs::default(),
             closed: ClosedSessions::default(),
-            closing: Closing::NotClosing,
+            closing: Closing::No,
         }
     }
 
@@ -258,7 +258,7 @@ impl Registry {
 
     /// Returns whether a session has to be ended: at the latest before the next datagram.
     pub(super) const fn is_closing(&self) -> bool {
-        !matches!(self.closing, Closing::NotClosing)
+        !matches!(self.closing, Closing::No)
     }
 
     /// Returns whether a session has ended and its last messages were read.
