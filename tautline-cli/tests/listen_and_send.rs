@@ -293,5 +293,5 @@ fn a_listener_says_why_it_shows_nothing() {
     let arguments = ["send", &listener.address, "1", "--wire", "classic", "--no-crc"];
     assert_eq!(run(&arguments).code, 0);
     let warning = listener.note();
-    assert!(warning.contains("bad_crc") && warning.contains("other CRC settings"), "{warning}");
+    assert!(warning.contains("bad_crc") && warning.contains("CRC settings differ"), "{warning}");
 }
