@@ -69,7 +69,7 @@ drop_reasons! {
     /// No session with this id is known here.
     UnknownSession, "unknown_session", "the session is not known here, usually because one end was restarted";
     /// The datagram came from another address than that of the session's peer, or of the client's server.
-    WrongAddress, "wrong_address", "the datagram came from another address than that of the expected peer";
+    WrongAddress, "wrong_address", "the datagram came from an address that is not the expected peer's";
     /// An echo whose token was not issued here, or too long ago.
     BadToken, "bad_token", "the address token is wrong or expired";
     /// The peer table is full, and none of its peers is silent.
@@ -95,7 +95,7 @@ drop_reasons! {
     /// The inbox was full.
     InboxFull, "inbox_full", "the inbox was full: receive messages faster, or raise `inbox_capacity`";
     /// A handler's backlog was full.
-    BacklogFull, "backlog_full", "the handler's backlog was full: the handler takes longer than its messages allow";
+    BacklogFull, "backlog_full", "the handler's backlog was full: messages come faster than the handler takes them";
     /// The interface was closed while the message waited.
     Closed, "closed", "the interface was closed while the message waited";
 }

@@ -1,7 +1,7 @@
 //! The messages of an accepted datagram, decoded one by one.
 
 use super::delivery::KeptMessage;
-use super::peer::InboundPeer;
+use super::peers::InboundPeer;
 use super::sorting::SortedMessages;
 use crate::drops::DropReason;
 use crate::endpoint::config::EndpointConfig;

@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::accepted::{Accepted, Contents};
-use super::peer::{FormerLife, InboundPeer};
+use super::peers::{FormerLife, InboundPeer};
 use super::registry::Registry;
 use crate::drops::DropReason;
 use crate::endpoint::config::Role;

@@ -4,7 +4,7 @@
 //!
 //! - `sessions` handles datagrams of the native wire, `classic` those of the classic wire;
 //! - `handshake` begins sessions, with the address tokens of `token` and the memory of `closed_sessions`;
-//! - `registry` adds, removes and watches the peers (`peer`, `peer_table`), and queues what there is to say (`outputs`);
+//! - `registry` adds, removes and watches the peers (`peers`), and queues what there is to say (`outputs`);
 //! - `sorting` decides about reliable and large messages, whose state of each peer is in `delivery/`;
 //! - `accepted` decodes the messages of a datagram.
 //!
@@ -17,8 +17,7 @@ mod closed_sessions;
 mod delivery;
 mod handshake;
 mod outputs;
-mod peer;
-mod peer_table;
+mod peers;
 mod registry;
 mod sessions;
 mod sorting;

@@ -9,8 +9,7 @@ use core::time::Duration;
 
 use super::closed_sessions::{ClosedSession, ClosedSessions};
 use super::outputs::Outputs;
-use super::peer::InboundPeer;
-use super::peer_table::PeerTable;
+use super::peers::{InboundPeer, PeerTable};
 use crate::drops::DropReason;
 use crate::endpoint::command::{Command, OpenPeer};
 use crate::endpoint::config::{EndpointConfig, Role, WireFormat};

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::delivery::{Added, DeliveryState, KeptMessage, LARGE_ID, RELIABLE_ID, Taken};
-use super::peer::InboundPeer;
+use super::peers::InboundPeer;
 use super::registry::Registry;
 use crate::drops::DropReason;
 use crate::endpoint::command::Command;
