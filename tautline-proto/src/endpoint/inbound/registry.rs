@@ -269,9 +269,8 @@ impl Registry {
     /// Removes the peer whose session has ended, if there is one. Returns whether there was one.
     #[inline]
     pub(super) fn finish_closing(&mut self, now: Instant) -> bool {
-        let (Closing::AfterReading(id) | Closing::Now(id)) = core::mem::take(&mut self.closing) else {
-            return false;
-        };
+        let (Closing::AfterReading(id) | Closing::Now(id)) = self.closing else { return false };
+        self.closing = Closing::No;
         self.remove(id, RemovalReason::ClosedByPeer, now);
         true
     }
