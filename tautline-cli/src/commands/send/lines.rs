@@ -4,14 +4,14 @@ use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 /// The longest line taken, in bytes: any message fits many times over, whatever its spacing.
-pub(crate) const LONGEST: usize = 1 << 20;
+pub(super) const LONGEST: usize = 1 << 20;
 
 /// Lines read before they are asked for.
 const AHEAD: usize = 16;
 
 /// The lines of standard input, read by a thread of its own: a read that waits for a keyboard or a pipe cannot
 /// look for Ctrl-C, whoever waits for the channel can. It ends after the last line or the first error.
-pub(crate) fn of_stdin() -> Receiver<io::Result<Line>> {
+pub(super) fn of_stdin() -> Receiver<io::Result<Line>> {
     let (sender, receiver) = sync_channel(AHEAD);
     std::thread::spawn(move || {
         let mut lines = Lines::new(io::stdin().lock());
@@ -38,11 +38,11 @@ struct Lines<R> {
 
 /// One line without its end; `None` for one that is too long.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Line {
-    pub(crate) number: u64,
+pub(super) struct Line {
+    pub(super) number: u64,
     /// Bytes of the input up to its end.
-    pub(crate) end: u64,
-    pub(crate) text: Option<Vec<u8>>,
+    pub(super) end: u64,
+    pub(super) text: Option<Vec<u8>>,
 }
 
 impl<R: BufRead> Lines<R> {

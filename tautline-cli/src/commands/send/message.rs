@@ -1,0 +1,62 @@
+//! What is sent: the payload and the metadata that the options ask for.
+
+use tautline::{Delivery, Id, Metadata, Payload};
+
+use super::args::Args;
+use crate::tools::exit::Failure;
+
+/// Longer data, in bytes, are not repeated in an error.
+const LONGEST_HINT: usize = 60;
+
+/// The payload of DATA.
+pub(super) fn data_payload(args: &Args, data: &str) -> Result<Payload, Failure> {
+    payload(args, data.as_bytes()).map_err(|problem| {
+        let hint = if data.starts_with(['"', '[', '{']) || data.len() > LONGEST_HINT {
+            String::new() // no text that lacks its quotes
+        } else {
+            let quoted = serde_json::to_string(data).unwrap_or_default();
+            format!("; text needs quotes of its own ('{quoted}') or --raw")
+        };
+        Failure::usage(format!("DATA cannot be sent: {problem}{hint}"))
+    })
+}
+
+pub(super) fn payload(args: &Args, text: &[u8]) -> Result<Payload, String> {
+    if args.raw {
+        Ok(Payload::raw(text))
+    } else {
+        Payload::json_text(text).map_err(|error| error.to_string())
+    }
+}
+
+pub(super) fn metadata(args: &Args) -> Metadata {
+    let mut metadata = Metadata::new(args.message_type).priority(args.priority).channel(args.channel);
+    metadata.source.clone_from(&args.source);
+    metadata.destination.clone_from(&args.destination);
+    metadata.message_id = args.id.as_deref().map(id);
+    metadata.correlation_id = args.correlation_id.as_deref().map(id);
+    metadata.delivery = (args.delivery != Delivery::BestEffort).then_some(args.delivery);
+    metadata.lifespan = args.lifespan;
+    metadata
+}
+
+/// Decimal digits are a number, which the native wire carries in 8 bytes; all else is text.
+fn id(text: &str) -> Id<'static> {
+    match text.parse::<u64>() {
+        Ok(number) if number.to_string() == text => Id::from(number),
+        _ => Id::from(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_a_number_and_all_else_is_text() {
+        assert_eq!(id("17"), Id::Number(17));
+        for text in ["017", "+1", "a", "99999999999999999999", ""] {
+            assert_eq!(id(text), Id::from(text), "{text}");
+        }
+    }
+}
