@@ -73,7 +73,7 @@ fn print_messages(
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     let mut clock = StatsClock::new(args.stats_every);
-    let mut doorkeeper = Doorkeeper::new();
+    let mut drop_warnings = DropWarnings::new();
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 && !interrupt.is_asked() {
         let received = wait_over(interface.receive(Some(clock.wait())))?;
@@ -82,7 +82,7 @@ fn print_messages(
             left -= 1;
         }
         warn_of_other_wire(events);
-        doorkeeper.look(|| interface.statistics());
+        drop_warnings.look(|| interface.statistics());
         if clock.strikes() {
             output::note(traffic::report(&interface.statistics(), args.json));
         }
@@ -120,7 +120,7 @@ impl StatsClock {
 
 /// Says why something that came is not shown: once for every reason, so that a wrong setting at one end is told
 /// while people wait for messages, not after they have given up.
-struct Doorkeeper {
+struct DropWarnings {
     clock: StatsClock,
     told: Vec<DropReason>,
 }
@@ -128,7 +128,7 @@ struct Doorkeeper {
 /// How often it looks.
 const LOOK_FOR_DROPS_EVERY: Duration = Duration::from_secs(1);
 
-impl Doorkeeper {
+impl DropWarnings {
     fn new() -> Self {
         Self { clock: StatsClock::new(Some(LOOK_FOR_DROPS_EVERY)), told: Vec::new() }
     }
@@ -179,14 +179,14 @@ mod tests {
 
     #[test]
     fn every_reason_is_told_once_and_ordinary_ones_never() {
-        let mut doorkeeper = Doorkeeper::new();
+        let mut drop_warnings = DropWarnings::new();
         let mut statistics = Statistics::default();
-        assert_eq!(doorkeeper.news(&statistics), []);
+        assert_eq!(drop_warnings.news(&statistics), []);
         statistics.datagrams_dropped.add(DropReason::BadCrc, 3);
         statistics.datagrams_dropped.add(DropReason::Duplicate, 1);
-        assert_eq!(doorkeeper.news(&statistics), [DropReason::BadCrc]);
+        assert_eq!(drop_warnings.news(&statistics), [DropReason::BadCrc]);
         statistics.datagrams_dropped.add(DropReason::BadCrc, 3);
         statistics.inbox.dropped.add(DropReason::InboxFull, 1);
-        assert_eq!(doorkeeper.news(&statistics), [DropReason::InboxFull]);
+        assert_eq!(drop_warnings.news(&statistics), [DropReason::InboxFull]);
     }
 }

@@ -11,7 +11,7 @@ use crate::tools::link::{BYTES, whole};
 
 /// What happens to datagrams in each direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct BothWays {
+pub(crate) struct BothDirections {
     pub(crate) to_target: Impairments,
     pub(crate) to_client: Impairments,
 }
@@ -28,7 +28,7 @@ pub(crate) enum Direction {
     ToClient,
 }
 
-impl BothWays {
+impl BothDirections {
     /// The same, with other impairments in this direction.
     pub(crate) fn with(self, direction: Direction, impairments: Impairments) -> Self {
         match direction {
@@ -89,7 +89,7 @@ pub(crate) struct ImpairArgs {
 
 impl ImpairArgs {
     /// What they say.
-    pub(crate) fn both_ways(&self) -> Result<BothWays, Failure> {
+    pub(crate) fn both_ways(&self) -> Result<BothDirections, Failure> {
         let nothing = Impairments::default();
         let impairments = Impairments {
             loss: self.loss.unwrap_or_default(),
@@ -104,7 +104,7 @@ impl ImpairArgs {
             ..nothing
         };
         impairments.check().map_err(|error| Failure::usage(error.to_string()))?;
-        Ok(BothWays::default().with(self.direction, impairments))
+        Ok(BothDirections::default().with(self.direction, impairments))
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Spread {
 
 /// How many round trips took from `from_us` up to `to_us`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Bucket {
+pub(crate) struct HistogramBucket {
     pub(crate) from_us: f64,
     pub(crate) to_us: f64,
     pub(crate) count: u64,
@@ -96,15 +96,15 @@ impl Latencies {
     }
 
     /// The distribution in `count` buckets of equal ratio, from the fastest to the slowest.
-    pub(crate) fn distribution(&self, count: usize) -> Vec<Bucket> {
+    pub(crate) fn distribution(&self, count: usize) -> Vec<HistogramBucket> {
         if self.count() == 0 {
             return Vec::new();
         }
         let low = self.histogram.min().max(1) as f64;
         let high = (self.histogram.max() as f64).max(low * 1.5);
         let edge = |index: usize| low * (high / low).powf(index as f64 / count as f64);
-        let mut buckets: Vec<Bucket> = (0..count)
-            .map(|i| Bucket { from_us: edge(i) / 1e3, to_us: edge(i + 1) / 1e3, count: 0 })
+        let mut buckets: Vec<HistogramBucket> = (0..count)
+            .map(|i| HistogramBucket { from_us: edge(i) / 1e3, to_us: edge(i + 1) / 1e3, count: 0 })
             .collect();
         for step in self.histogram.iter_recorded() {
             let at = (step.value_iterated_to() as f64 / low).ln() / (high / low).ln() * count as f64;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::words::Answer;
+use super::protocol::Answer;
 
 /// What was neither received nor dropped by anyone who counts.
 const ON_THE_WAY: &str = "on_the_way";
@@ -32,7 +32,7 @@ impl Accounting {
         let datagrams_lost = grown(before.datagrams_lost, after.datagrams_lost);
         let kernel_drops = grown(before.kernel_drops, after.kernel_drops);
         let received = after.messages.saturating_sub(before.messages).min(sent);
-        let mut left = Left { count: sent - received, lost: BTreeMap::new() };
+        let mut left = UnnamedLosses { count: sent - received, lost: BTreeMap::new() };
         if datagrams_lost.is_none() {
             left.name(BUFFER_FULL, kernel_drops.map_or(0, |datagrams| messages(datagrams, per_datagram)));
         }
@@ -70,12 +70,12 @@ impl Accounting {
 }
 
 /// Losses that have no name yet, and those that have.
-struct Left {
+struct UnnamedLosses {
     count: u64,
     lost: BTreeMap<String, u64>,
 }
 
-impl Left {
+impl UnnamedLosses {
     fn name(&mut self, reason: &str, count: u64) {
         let count = count.min(self.count);
         self.count -= count;

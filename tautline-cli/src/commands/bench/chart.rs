@@ -32,12 +32,12 @@ pub(super) struct Curve {
     pub(super) name: &'static str,
     /// The CSS class that colours it.
     pub(super) class: &'static str,
-    pub(super) points: Vec<Point>,
+    pub(super) points: Vec<ChartPoint>,
 }
 
 /// A point, and what is said when the pointer is near.
 #[derive(Clone, Debug)]
-pub(super) struct Point {
+pub(super) struct ChartPoint {
     pub(super) x: f64,
     pub(super) y: f64,
     pub(super) text: String,
@@ -123,7 +123,7 @@ impl Chart {
         }
         let mut hovers = Vec::new();
         for curve in &self.curves {
-            let at = |point: &Point| (across.at(point.x), up.at(point.y));
+            let at = |point: &ChartPoint| (across.at(point.x), up.at(point.y));
             svg.curve(curve.class, curve.points.iter().map(at));
             let tenth = |pixels: f64| (pixels * 10.0).round() / 10.0;
             let points = curve.points.iter().map(|point| {
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_the_pointer_shows_cannot_end_the_script() {
-        let point = Point { x: 0.0, y: 0.0, text: "</script>".to_owned() };
+        let point = ChartPoint { x: 0.0, y: 0.0, text: "</script>".to_owned() };
         let curve = Curve { name: "a", class: "a", points: vec![point] };
         let y = Axis::linear("y", 1.0, short);
         let html = Chart { title: "t", x: Axis::nines(1.0), y, curves: vec![curve], empty: "" }.html();

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tautline::{Config, Driver, Endpoint, Events, Metadata, Payload, Role, UdpInterface, Wire};
 
 use super::other_end::OtherEnd;
+use super::protocol::{ANSWER, Answer, QUESTION};
 use super::settings::{SettingsArgs, sets};
-use super::words::{ANSWER, Answer, QUESTION};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::link::{complaint, open_driven};
 use crate::tools::round_trips::number_of;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use tautline::{Metadata, Payload, SendError};
 
 use super::client::Client;
-use super::lines::too_large;
 use super::outstanding::Outstanding;
+use super::protocol::COUNTED;
+use super::transport::too_large;
 use super::watch::Watch;
-use super::words::COUNTED;
 use crate::tools::exit::{Exit, Failure};
 
 /// Messages between two looks at the clock, the socket and Ctrl-C.
@@ -20,7 +20,7 @@ const STEPS: u32 = 200;
 
 /// What is to be sent.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
+pub(super) struct FloodPlan {
     /// `None` when it is for a time.
     pub(super) messages: Option<u64>,
     pub(super) length: Duration,
@@ -33,7 +33,7 @@ pub(super) struct Plan {
 /// How far it is.
 #[derive(Debug)]
 pub(super) struct Flood {
-    plan: Plan,
+    plan: FloodPlan,
     watch: Watch,
     pub(super) sent: u64,
     /// Sends that the kernel refused for the moment; they were tried again.
@@ -47,7 +47,7 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    pub(super) fn new(plan: Plan, watch: Watch) -> Self {
+    pub(super) fn new(plan: FloodPlan, watch: Watch) -> Self {
         let (spent, steps) = (Duration::ZERO, vec![(Duration::ZERO, 0)]);
         Self { plan, watch, sent: 0, refused: 0, spent, start: Instant::now(), failure: None, steps }
     }

@@ -4,16 +4,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::client::Client;
-use super::course::{Course, End, Plan};
-use super::lines::{Raw, Tautline};
-use super::machine::Machine;
+use super::latency_run::{LatencyPlan, LatencyRun, RunEnd};
+use super::machine::MachineInfo;
 use super::other_end::OtherEnd;
 use super::page;
+use super::protocol::Answer;
 use super::report::{Budget, Cost, Latency, Measured};
 use super::settings::{RunArgs, payload};
+use super::transport::{RawTransport, TautlineTransport};
 use super::usage;
 use super::watch::Watch;
-use super::words::Answer;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::link::{duration, rate};
 use crate::tools::output;
@@ -91,7 +91,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let payload = payload(client.wire, args.run.size)?;
     let raw_port = client.ask()?.raw_port;
     let raw = args.baseline.then(|| raw(args, &client, raw_port)).transpose()?;
-    let line = Tautline { client: &mut client, payload };
+    let line = TautlineTransport { client: &mut client, payload };
     let mut found = Bench { args, line, raw }.measure()?;
     let no_answer = found.no_answer.take();
     client.interface.disconnect();
@@ -110,7 +110,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     }
 }
 
-fn raw(args: &Args, client: &Client, port: Option<u16>) -> Result<Raw, Failure> {
+fn raw(args: &Args, client: &Client, port: Option<u16>) -> Result<RawTransport, Failure> {
     let Some(port) = port else {
         let sentence = "the other end sends no raw datagrams back: start it with `tautline bench serve ADDRESS --baseline`";
         return Err(Failure::usage(sentence));
@@ -118,30 +118,30 @@ fn raw(args: &Args, client: &Client, port: Option<u16>) -> Result<Raw, Failure> 
     let peer = client.interface.peers().first().map(|peer| peer.address);
     let mut to: SocketAddr = peer.ok_or_else(|| Failure::failed("the other end is gone"))?;
     to.set_port(port);
-    Raw::connect(to, args.run.size)
+    RawTransport::connect(to, args.run.size)
 }
 
 /// The two lines, the measured one and perhaps the one beside it.
 struct Bench<'a> {
     args: &'a Args,
-    line: Tautline<'a>,
-    raw: Option<Raw>,
+    line: TautlineTransport<'a>,
+    raw: Option<RawTransport>,
 }
 
 /// What was measured.
-struct Found {
-    tautline: Course,
-    raw: Option<Course>,
+struct Results {
+    tautline: LatencyRun,
+    raw: Option<LatencyRun>,
     cost: Cost,
     /// Why the other end has no figures. Those measured before it went away are shown all the same.
     no_answer: Option<Failure>,
 }
 
 impl Bench<'_> {
-    fn measure(mut self) -> Result<Found, Failure> {
+    fn measure(mut self) -> Result<Results, Failure> {
         self.warm_up()?;
         let before = (usage::cpu_us(), self.line.client.ask()?);
-        let (mut course, mut raw_course) = (Course::new(self.plan()), Course::new(self.plan()));
+        let (mut course, mut raw_course) = (LatencyRun::new(self.plan()), LatencyRun::new(self.plan()));
         let slice = if self.raw.is_some() { SLICE } else { Duration::MAX };
         let watch = Watch::start("round trips")?;
         while !course.is_over() && !watch.is_asked() {
@@ -155,24 +155,24 @@ impl Bench<'_> {
         let there = if course.is_dead { Ok(Answer::default()) } else { self.line.client.ask() };
         let (there, no_answer) = there.map_or_else(|e| (Answer::default(), Some(e)), |there| (there, None));
         let cost = self.cost(&before, &(here, there), &course);
-        Ok(Found { tautline: course, raw: self.raw.map(|_| raw_course), cost, no_answer })
+        Ok(Results { tautline: course, raw: self.raw.map(|_| raw_course), cost, no_answer })
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&self) -> LatencyPlan {
         let Args { rate, timeout, ref run, .. } = *self.args;
         let end = match run.length() {
-            Some(length) => End::After(length),
-            None => End::Messages(run.messages.unwrap_or(u64::MAX)),
+            Some(length) => RunEnd::After(length),
+            None => RunEnd::Messages(run.messages.unwrap_or(u64::MAX)),
         };
-        Plan { rate, end, timeout }
+        LatencyPlan { rate, end, timeout }
     }
 
     fn warm_up(&mut self) -> Result<(), Failure> {
         let watch = Watch::idle();
-        let plan = Plan { rate: None, end: End::Messages(WARM_UP), timeout: self.args.timeout };
-        Course::new(plan).run(&mut self.line, Duration::MAX, &watch)?;
+        let plan = LatencyPlan { rate: None, end: RunEnd::Messages(WARM_UP), timeout: self.args.timeout };
+        LatencyRun::new(plan).run(&mut self.line, Duration::MAX, &watch)?;
         match &mut self.raw {
-            Some(raw) => Course::new(plan).run(raw, Duration::MAX, &watch),
+            Some(raw) => LatencyRun::new(plan).run(raw, Duration::MAX, &watch),
             None => Ok(()),
         }
     }
@@ -182,7 +182,7 @@ impl Bench<'_> {
         &self,
         before: &(Option<u64>, Answer),
         (here, there): &(Option<u64>, Answer),
-        course: &Course,
+        course: &LatencyRun,
     ) -> Cost {
         let trips = course.trips.answered_count().max(1) as f64;
         let used = |before: Option<u64>, after: Option<u64>| {
@@ -198,7 +198,7 @@ impl Bench<'_> {
     }
 }
 
-fn report(args: &Args, other: &OtherEnd, client: &Client, found: Found) -> Latency {
+fn report(args: &Args, other: &OtherEnd, client: &Client, found: Results) -> Latency {
     let budget = args.budget.map(|limit| Budget { limit, percentile: args.budget_percentile });
     Latency {
         peer: (!other.is_child()).then(|| other.endpoint.to_string()),
@@ -207,7 +207,7 @@ fn report(args: &Args, other: &OtherEnd, client: &Client, found: Found) -> Laten
         rate: args.rate,
         timeout: args.timeout,
         sets: client.sets.clone(),
-        machine: Machine::here(),
+        machine: MachineInfo::here(),
         tautline: Measured::new(found.tautline),
         baseline: found.raw.map(Measured::new),
         cost: found.cost,

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Machine {
+pub(super) struct MachineInfo {
     pub(super) cpu: String,
     pub(super) cores: usize,
     pub(super) system: String,
@@ -14,7 +14,7 @@ pub(super) struct Machine {
     pub(super) build: &'static str,
 }
 
-impl Machine {
+impl MachineInfo {
     pub(super) fn here() -> Self {
         Self {
             cpu: cpu().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),

@@ -6,22 +6,22 @@
 mod accounting;
 mod chart;
 mod client;
-mod course;
 mod flood;
 mod latency;
-mod lines;
+mod latency_run;
 mod machine;
 mod other_end;
 mod outstanding;
 mod page;
+mod protocol;
 mod report;
 mod serve;
 mod settings;
 mod throughput;
 mod time_line;
+mod transport;
 mod usage;
 mod watch;
-mod words;
 
 use crate::tools::exit::{Exit, Failure};
 

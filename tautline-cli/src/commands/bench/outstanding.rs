@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use tautline::{Metadata, Payload, SendError};
 
 use super::client::Client;
+use super::protocol::ECHOED;
 use super::settings::payload;
-use super::words::ECHOED;
 use crate::tools::exit::Failure;
 use crate::tools::round_trips::number_of;
 

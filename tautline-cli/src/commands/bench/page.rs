@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::chart::{Axis, Chart, Curve, Point, log_us, nines};
+use super::chart::{Axis, Chart, ChartPoint, Curve, log_us, nines};
 use super::machine;
 use super::report::{Latency, Measured, show_ratio};
 use crate::tools::exit::Failure;
@@ -152,7 +152,7 @@ fn percentiles(lines: &[Named<'_>]) -> Chart {
 }
 
 /// From the fastest to the slowest, evenly spaced in nines.
-fn quantiles(measured: &Measured) -> Vec<Point> {
+fn quantiles(measured: &Measured) -> Vec<ChartPoint> {
     let latencies = measured.course.trips.latencies();
     // One in n is the last that can be told from the longest.
     let last = (latencies.count() as f64).max(1.0).log10();
@@ -160,7 +160,7 @@ fn quantiles(measured: &Measured) -> Vec<Point> {
         let quantile = if nines >= last { 1.0 } else { 1.0 - 10_f64.powf(-nines) };
         let us = latencies.at(quantile)?;
         let words = if quantile >= 1.0 { "longest".to_owned() } else { percent(quantile) };
-        Some(Point { x: nines, y: log_us(us), text: format!("{words} {}", show_us(us)) })
+        Some(ChartPoint { x: nines, y: log_us(us), text: format!("{words} {}", show_us(us)) })
     };
     let steps = (0..400).map(|step| f64::from(step) / POINTS_PER_NINE).take_while(|nines| *nines < last);
     steps.chain([last]).filter_map(at).collect()
@@ -197,7 +197,7 @@ fn over_time((name, class, measured): &Named<'_>, longest: bool) -> Curve {
     let points = measured.course.time_line.buckets().into_iter().map(|bucket| {
         let us = if longest { bucket.max_us } else { bucket.median_us };
         let at = bucket.at.as_secs_f64();
-        Point { x: at, y: log_us(us), text: format!("{} at {at:.2} s", show_us(us)) }
+        ChartPoint { x: at, y: log_us(us), text: format!("{} at {at:.2} s", show_us(us)) }
     });
     Curve { name, class, points: points.collect() }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::course::Course;
-use super::machine::Machine;
+use super::latency_run::LatencyRun;
+use super::machine::MachineInfo;
 use crate::tools::latency::{Spread, show_maybe, show_us};
 use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
 
@@ -20,7 +20,7 @@ pub(super) struct Latency {
     pub(super) rate: Option<f64>,
     pub(super) timeout: Duration,
     pub(super) sets: Vec<String>,
-    pub(super) machine: Machine,
+    pub(super) machine: MachineInfo,
     pub(super) tautline: Measured,
     pub(super) baseline: Option<Measured>,
     pub(super) cost: Cost,
@@ -30,12 +30,12 @@ pub(super) struct Latency {
 /// One line's round trips.
 #[derive(Debug)]
 pub(super) struct Measured {
-    pub(super) course: Course,
+    pub(super) course: LatencyRun,
     pub(super) spread: Spread,
 }
 
 impl Measured {
-    pub(super) fn new(course: Course) -> Self {
+    pub(super) fn new(course: LatencyRun) -> Self {
         let spread = course.trips.latencies().spread();
         Self { course, spread }
     }
@@ -141,7 +141,7 @@ struct Json<'a> {
     budget_percentile: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     within_budget: Option<bool>,
-    machine: &'a Machine,
+    machine: &'a MachineInfo,
 }
 
 #[derive(Debug, Serialize)]
@@ -319,15 +319,15 @@ pub(super) fn show_ratio(ratio: Option<f64>) -> String {
 mod tests {
     use std::time::Instant;
 
-    use super::super::course::{End, Plan};
+    use super::super::latency_run::{LatencyPlan, RunEnd};
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
 
     /// One message that was answered after 1 ms, of those that `course` says more about; 10 ms were allowed.
-    fn judged(course: impl FnOnce(&mut Course)) -> Latency {
-        let plan = Plan { rate: Some(1000.0), end: End::Messages(1), timeout: 10 * MS };
-        let mut found = Course::new(plan);
+    fn judged(course: impl FnOnce(&mut LatencyRun)) -> Latency {
+        let plan = LatencyPlan { rate: Some(1000.0), end: RunEnd::Messages(1), timeout: 10 * MS };
+        let mut found = LatencyRun::new(plan);
         let now = Instant::now();
         found.trips.sent(now);
         found.trips.answered(0, now + MS, 10 * MS);
@@ -339,7 +339,7 @@ mod tests {
             rate: plan.rate,
             timeout: plan.timeout,
             sets: Vec::new(),
-            machine: Machine::here(),
+            machine: MachineInfo::here(),
             tautline: Measured::new(found),
             baseline: None,
             cost: Cost { cpu_us_here: None, cpu_us_there: None, memory_here: None, memory_there: None },
@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_kept_when_everything_was_sent_and_came_back_to_the_end() {
-        let lost = |course: &mut Course| course.trips.sent(Instant::now());
+        let lost = |course: &mut LatencyRun| course.trips.sent(Instant::now());
         assert!(judged(|_| ()).is_met());
         for (report, words) in [
             (judged(lost), "max 1.00 ms, 1 lost"),

@@ -1,6 +1,6 @@
 //! `tautline bench serve`: the other end of `bench latency` and `bench throughput`.
 //!
-//! One thread drives the interface. What it counts and whom it answers is in [`words`](super::words).
+//! One thread drives the interface. What it counts and whom it answers is in [`protocol`](super::protocol).
 
 use std::io::Read;
 use std::net::{SocketAddr, UdpSocket};
@@ -12,9 +12,9 @@ use tautline::{
     Arrival, Driver, Drops, Endpoint, Id, MessageRef, Metadata, PeerId, Role, UdpInterface, Wire,
 };
 
+use super::protocol::{ANSWER, Answer, COUNTED, ECHOED, QUESTION};
 use super::settings::SettingsArgs;
 use super::usage;
-use super::words::{ANSWER, Answer, COUNTED, ECHOED, QUESTION};
 use crate::tools::echo::echo;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let address = interface.local_address().expect("a server that is connected has a socket");
     let raw_port = args.baseline.then(|| start_raw_echo(address)).transpose()?;
     let is_over = announce(args, address, interrupt)?;
-    let mut server = Server { interface, driver, address, raw_port, counts: Counts::default() };
+    let mut server = Server { interface, driver, address, raw_port, counts: MessageCounts::default() };
     server.run(&*is_over);
     if !args.child {
         output::note(traffic::report(&server.interface.statistics(), false));
@@ -116,7 +116,7 @@ struct Server {
     driver: Driver,
     address: SocketAddr,
     raw_port: Option<u16>,
-    counts: Counts,
+    counts: MessageCounts,
 }
 
 impl Server {
@@ -164,7 +164,7 @@ impl Server {
 }
 
 /// The data messages of a peer.
-struct Counted {
+struct PeerCount {
     peer: PeerId,
     count: u64,
     /// The end of the turn that brought the last; `None` during the first.
@@ -175,12 +175,12 @@ struct Counted {
 
 /// Data messages by peer, the one heard last in front, and questions to be answered.
 #[derive(Default)]
-struct Counts {
-    peers: Vec<Counted>,
+struct MessageCounts {
+    peers: Vec<PeerCount>,
     questions: Vec<(PeerId, Id<'static>)>,
 }
 
-impl Counts {
+impl MessageCounts {
     fn see(&mut self, message: &MessageRef<'_>, arrival: Arrival) {
         if message.message_type == COUNTED {
             self.count(arrival.peer);
@@ -194,7 +194,7 @@ impl Counts {
             let count = self.of(peer);
             self.peers.retain(|other| other.peer != peer);
             self.peers.truncate(PEERS - 1);
-            self.peers.insert(0, Counted { peer, count, last: None, is_new: true });
+            self.peers.insert(0, PeerCount { peer, count, last: None, is_new: true });
         }
         self.peers[0].count += 1;
         self.peers[0].is_new = true;
@@ -207,7 +207,7 @@ impl Counts {
         }
     }
 
-    fn find(&self, peer: PeerId) -> Option<&Counted> {
+    fn find(&self, peer: PeerId) -> Option<&PeerCount> {
         self.peers.iter().find(|counted| counted.peer == peer)
     }
 

@@ -7,17 +7,17 @@ use serde::Serialize;
 use tautline::{Config, Statistics, Wire};
 
 use super::accounting::Accounting;
-use super::chart::{Axis, Chart, Curve, Point};
+use super::chart::{Axis, Chart, ChartPoint, Curve};
 use super::client::Client;
-use super::flood::{Flood, Plan};
-use super::machine::{self, Machine};
+use super::flood::{Flood, FloodPlan};
+use super::machine::{self, MachineInfo};
 use super::other_end::OtherEnd;
 use super::page::{self, Page};
+use super::protocol::Answer;
 use super::report::Cost;
 use super::settings::{RunArgs, payload};
 use super::usage;
 use super::watch::Watch;
-use super::words::Answer;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::link::count;
 use crate::tools::output::{self, BOLD, FAINT, Styled};
@@ -65,8 +65,8 @@ pub(super) struct Args {
 }
 
 impl Args {
-    fn plan(&self) -> Plan {
-        Plan {
+    fn plan(&self) -> FloodPlan {
+        FloodPlan {
             messages: self.run.messages,
             length: self.run.length().unwrap_or(Duration::MAX),
             batch: self.batch,
@@ -90,10 +90,10 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let other = OtherEnd::find(args.run.peer.as_ref(), &args.run.settings, false)?;
     let mut client = Client::connect(&other, &args.run.settings, with_gate)?;
     let payload = payload(client.wire, args.run.size)?;
-    let before = Counts::take(&mut client)?;
+    let before = CountsBefore::take(&mut client)?;
     let mut flood = Flood::new(args.plan(), Watch::start("messages sent")?);
     flood.run(&mut client, &payload)?;
-    let after = End::look(&mut client, &mut flood, &before);
+    let after = CountsAfter::look(&mut client, &mut flood, &before);
     client.interface.disconnect();
     let report = Report::new(args, &other, &client, &flood, &before, &after);
     output::data(&if args.run.json { report.json() } else { report.text() })?;
@@ -113,13 +113,13 @@ fn with_gate(config: Config) -> Config {
 }
 
 /// Both ends' counts before the flood.
-struct Counts {
+struct CountsBefore {
     answer: Answer,
     statistics: Statistics,
     cpu_us: Option<u64>,
 }
 
-impl Counts {
+impl CountsBefore {
     fn take(client: &mut Client) -> Result<Self, Failure> {
         // Ours first: the question costs something, too.
         let (statistics, cpu_us) = (client.interface.statistics(), usage::cpu_us());
@@ -128,7 +128,7 @@ impl Counts {
 }
 
 /// The same after it.
-struct End {
+struct CountsAfter {
     /// `None` where the other end is gone.
     answer: Option<Answer>,
     /// When the last message was received, as far as is known.
@@ -139,8 +139,8 @@ struct End {
     failure: Option<Failure>,
 }
 
-impl End {
-    fn look(client: &mut Client, flood: &mut Flood, before: &Counts) -> Self {
+impl CountsAfter {
+    fn look(client: &mut Client, flood: &mut Flood, before: &CountsBefore) -> Self {
         let (statistics, cpu_us) = (client.interface.statistics(), usage::cpu_us());
         let last = Instant::now();
         let mut end = Self { answer: None, last, statistics, cpu_us, failure: flood.failure.take() };
@@ -206,7 +206,7 @@ struct Report {
     /// Of both ends together.
     cpu_s_per_million: Option<f64>,
     cost: Cost,
-    machine: Machine,
+    machine: MachineInfo,
     #[serde(skip)]
     sum: String,
     #[serde(skip)]
@@ -221,8 +221,8 @@ impl Report {
         other: &OtherEnd,
         client: &Client,
         flood: &Flood,
-        before: &Counts,
-        after: &End,
+        before: &CountsBefore,
+        after: &CountsAfter,
     ) -> Self {
         let datagrams = after.statistics.datagrams_sent.saturating_sub(before.statistics.datagrams_sent);
         let per_datagram = flood.sent as f64 / datagrams.max(1) as f64;
@@ -268,7 +268,7 @@ impl Report {
                 memory_here: usage::memory_bytes(),
                 memory_there: answer.and_then(|answer| answer.memory_bytes),
             },
-            machine: Machine::here(),
+            machine: MachineInfo::here(),
             sum: accounting.map_or_else(
                 || format!("{} sent, then the other end was gone", flood.sent),
                 Accounting::line,
@@ -378,7 +378,7 @@ fn chart(flood: &Flood) -> Chart {
         let [(from, before), (to, after)] = pair else { unreachable!("windows of two") };
         let rate = per_second(after - before, *to - *from)?;
         let text = format!("{}/s at {:.2} s", millions(rate), to.as_secs_f64());
-        Some(Point { x: to.as_secs_f64(), y: rate, text })
+        Some(ChartPoint { x: to.as_secs_f64(), y: rate, text })
     });
     let points = points.collect::<Vec<_>>();
     let most = points.iter().map(|point| point.y).fold(0.0, f64::max);

@@ -19,7 +19,7 @@ const DIGITS: u8 = 2;
 const LONGEST_NS: u64 = 60_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Bucket {
+pub(super) struct TimeBucket {
     /// Where it begins.
     pub(super) at: Duration,
     pub(super) count: u64,
@@ -29,7 +29,7 @@ pub(super) struct Bucket {
 
 #[derive(Debug)]
 pub(super) struct TimeLine {
-    done: Vec<Bucket>,
+    done: Vec<TimeBucket>,
     width: Duration,
     /// The last bucket, where the length is known: a round trip that ends just after it belongs to it, because in
     /// a bucket of its own it would look like a stall.
@@ -66,12 +66,12 @@ impl TimeLine {
     }
 
     /// All buckets with a round trip in them.
-    pub(super) fn buckets(&self) -> Vec<Bucket> {
+    pub(super) fn buckets(&self) -> Vec<TimeBucket> {
         self.done.iter().copied().chain(self.current()).collect()
     }
 
-    fn current(&self) -> Option<Bucket> {
-        (!self.histogram.is_empty()).then(|| Bucket {
+    fn current(&self) -> Option<TimeBucket> {
+        (!self.histogram.is_empty()).then(|| TimeBucket {
             at: self.width * self.filling,
             count: self.histogram.len(),
             median_us: self.histogram.value_at_quantile(0.5) as f64 / 1e3,
@@ -89,23 +89,23 @@ impl TimeLine {
     fn halve(&mut self) {
         self.width *= 2;
         self.filling /= 2;
-        let mut merged: Vec<Bucket> = Vec::with_capacity(self.done.len());
+        let mut merged: Vec<TimeBucket> = Vec::with_capacity(self.done.len());
         for bucket in self.done.drain(..) {
             let number = bucket.at.as_nanos() / self.width.as_nanos();
             let at = self.width * u32::try_from(number).unwrap_or(u32::MAX);
             match merged.last_mut().filter(|last| last.at == at) {
                 Some(last) => *last = joined(*last, bucket),
-                None => merged.push(Bucket { at, ..bucket }),
+                None => merged.push(TimeBucket { at, ..bucket }),
             }
         }
         self.done = merged;
     }
 }
 
-fn joined(a: Bucket, b: Bucket) -> Bucket {
+fn joined(a: TimeBucket, b: TimeBucket) -> TimeBucket {
     let count = a.count + b.count;
     let median_us = (a.median_us * a.count as f64 + b.median_us * b.count as f64) / count as f64;
-    Bucket { at: a.at, count, median_us, max_us: a.max_us.max(b.max_us) }
+    TimeBucket { at: a.at, count, median_us, max_us: a.max_us.max(b.max_us) }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::messages::Force;
 use super::pendulum::FORCE_LIMIT_N;
-use super::words::Force;
 
 /// The motor.
 #[derive(Debug)]

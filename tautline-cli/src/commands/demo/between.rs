@@ -11,10 +11,10 @@ use tautline::Endpoint;
 use tautline::sim::Impairments;
 
 use crate::tools::exit::Failure;
-use crate::tools::impair::{BothWays, Direction};
+use crate::tools::impair::{BothDirections, Direction};
 use crate::tools::interrupt::LOOK_EVERY;
 use crate::tools::relay::Relay;
-use crate::tools::relay::sums::{BothSums, Sums};
+use crate::tools::relay::totals::{DirectionTotals, Totals};
 
 /// What decides about everything that chance decides about: each demo has the same luck.
 const SEED: u64 = 1;
@@ -24,9 +24,9 @@ const SEED: u64 = 1;
 pub(super) struct BadNetwork {
     /// Where the controller calls the plant.
     pub(super) address: SocketAddr,
-    ways: BothWays,
+    ways: BothDirections,
     is_over: Arc<AtomicBool>,
-    thread: JoinHandle<Result<BothSums, Failure>>,
+    thread: JoinHandle<Result<Totals, Failure>>,
 }
 
 impl BadNetwork {
@@ -34,7 +34,7 @@ impl BadNetwork {
     pub(super) fn before(plant: SocketAddr, impairments: Impairments) -> Result<Self, Failure> {
         let endpoint =
             |address: SocketAddr| -> Endpoint { address.to_string().parse().expect("an address is one") };
-        let ways = BothWays::default().with(Direction::Both, impairments);
+        let ways = BothDirections::default().with(Direction::Both, impairments);
         let here = SocketAddr::new(plant.ip(), 0);
         let relay = Relay::open(&endpoint(here), &endpoint(plant), ways, SEED)?;
         let address = relay.address().ok_or_else(|| Failure::failed("the relay's socket has no address"))?;
@@ -50,17 +50,17 @@ impl BadNetwork {
     /// Ends it and tells what it did.
     pub(super) fn end(self) -> Result<String, Failure> {
         self.is_over.store(true, Ordering::Relaxed);
-        let sums = self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        let lost = |sums: &Sums| format!("{} of {}", sums.counts.dropped(), sums.received());
-        let (there, back) = (lost(&sums.to_target), lost(&sums.to_client));
+        let totals = self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let lost = |totals: &DirectionTotals| format!("{} of {}", totals.counts.dropped(), totals.received());
+        let (there, back) = (lost(&totals.to_target), lost(&totals.to_client));
         let words = self.ways.describe();
         Ok(format!("{words}: lost {there} datagrams to the plant and {back} to the controller"))
     }
 }
 
-fn carry(mut relay: Relay, is_over: &AtomicBool) -> Result<BothSums, Failure> {
+fn carry(mut relay: Relay, is_over: &AtomicBool) -> Result<Totals, Failure> {
     while !is_over.load(Ordering::Relaxed) {
         relay.turn(LOOK_EVERY)?;
     }
-    Ok(relay.sums())
+    Ok(relay.totals())
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tautline::{Config, Driver, Message, MessageType, Metadata, UdpInterface};
 
 use super::control::Controller;
-use super::words::{Force, Sample};
+use super::messages::{Force, Sample};
 use crate::tools::exit::Failure;
 use crate::tools::link::{open_driven, wait_over};
 
@@ -25,17 +25,19 @@ const LEAVE: u8 = 2;
 
 /// A running controller.
 #[derive(Debug)]
-pub(super) struct Half {
+pub(super) struct ControllerThread {
     order: Arc<AtomicU8>,
-    thread: JoinHandle<Result<Remains, Failure>>,
+    thread: JoinHandle<Result<KilledController, Failure>>,
 }
 
 /// What is left of a controller that was killed. Its socket lives as long as this: a dead process says
 /// no farewell, and dropping the interface would say one.
 #[derive(Debug)]
-pub(super) struct Remains(#[allow(dead_code, reason = "held, not read")] Option<(UdpInterface, Driver)>);
+pub(super) struct KilledController(
+    #[allow(dead_code, reason = "held, not read")] Option<(UdpInterface, Driver)>,
+);
 
-impl Half {
+impl ControllerThread {
     /// Starts a controller that calls the plant at `config`'s endpoint.
     pub(super) fn start(config: Config, period: Duration) -> Result<Self, Failure> {
         let order = Arc::new(AtomicU8::new(RUN));
@@ -48,7 +50,7 @@ impl Half {
     }
 
     /// Kills it and returns what is left.
-    pub(super) fn kill(self) -> Result<Remains, Failure> {
+    pub(super) fn kill(self) -> Result<KilledController, Failure> {
         self.end(DIE)
     }
 
@@ -57,7 +59,7 @@ impl Half {
         self.end(LEAVE).map(drop)
     }
 
-    fn end(self, order: u8) -> Result<Remains, Failure> {
+    fn end(self, order: u8) -> Result<KilledController, Failure> {
         self.order.store(order, Ordering::Relaxed);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
@@ -68,14 +70,14 @@ pub(super) fn config(config: Config, endpoint: String) -> Config {
     config.endpoint(endpoint).name("controller")
 }
 
-fn run(config: Config, period: Duration, orders: &AtomicU8) -> Result<Remains, Failure> {
+fn run(config: Config, period: Duration, orders: &AtomicU8) -> Result<KilledController, Failure> {
     let (interface, mut driver) = open_driven(config)?;
     let mut controller = Controller::design(period.as_secs_f64());
     let mut announced: Option<Instant> = None;
     let mut has_samples = false;
     loop {
         match orders.load(Ordering::Relaxed) {
-            DIE => return Ok(Remains(Some((interface, driver)))),
+            DIE => return Ok(KilledController(Some((interface, driver)))),
             LEAVE => break,
             _ => {}
         }
@@ -89,7 +91,7 @@ fn run(config: Config, period: Duration, orders: &AtomicU8) -> Result<Remains, F
         }
     }
     interface.disconnect();
-    Ok(Remains(None))
+    Ok(KilledController(None))
 }
 
 /// Orders are looked at this often when no samples come.

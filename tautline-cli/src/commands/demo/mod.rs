@@ -9,6 +9,7 @@ mod between;
 mod control;
 mod controller;
 mod matrix;
+mod messages;
 mod pendulum;
 mod picture;
 mod plant;
@@ -16,7 +17,6 @@ mod record;
 mod rig;
 mod summary;
 mod view;
-mod words;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -26,12 +26,12 @@ use tautline::sim::Impairments;
 use tautline::{Config, ContentType, Endpoint, Wire};
 
 use self::between::BadNetwork;
-use self::controller::{Half, Remains};
+use self::controller::{ControllerThread, KilledController};
+use self::messages::{Cut, DemoEvent, EventKind, Settings, Snapshot};
 use self::plant::{Plant, Report};
-use self::record::Diary;
+use self::record::EventLog;
 use self::summary::Summary;
 use self::view::{PER_SECOND, RECENT, View};
-use self::words::{Cut, Happening, Settings, Snapshot, What};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::impair;
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
@@ -142,15 +142,20 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
 }
 
 /// What plant and cut left behind.
-struct Found {
+struct Outcome {
     report: Report,
-    cuts: Diary,
+    cuts: EventLog,
     /// What stood between the two, and what it did.
     network: Option<String>,
 }
 
 /// Starts both halves, watches them, and joins them.
-fn balance(base: &Config, settings: Settings, interrupt: &Interrupt, args: &Args) -> Result<Found, Failure> {
+fn balance(
+    base: &Config,
+    settings: Settings,
+    interrupt: &Interrupt,
+    args: &Args,
+) -> Result<Outcome, Failure> {
     let listen = args.plant.as_ref().map_or_else(|| "127.0.0.1:0".to_owned(), ToString::to_string);
     let server = base.clone().role(tautline::Role::Server).endpoint(listen).name("plant");
     let plant = Plant::open(server, settings)?;
@@ -177,28 +182,28 @@ fn balance(base: &Config, settings: Settings, interrupt: &Interrupt, args: &Args
         (Some(network), _) => Some(network.end()?),
         (None, via) => via.as_ref().map(|via| format!("by way of {via}")),
     };
-    Ok(Found { report: report?, cuts, network })
+    Ok(Outcome { report: report?, cuts, network })
 }
 
 /// Kills the controller and brings it back, and shows what happens.
 struct Director {
     client: Config,
     settings: Settings,
-    half: Option<Half>,
-    remains: Vec<Remains>,
-    diary: Diary,
+    half: Option<ControllerThread>,
+    remains: Vec<KilledController>,
+    diary: EventLog,
     released: Option<Instant>,
 }
 
 impl Director {
     fn start(client: Config, settings: Settings) -> Result<Self, Failure> {
-        let half = Some(Half::start(client.clone(), settings.period())?);
-        Ok(Self { client, settings, half, remains: Vec::new(), diary: Diary::default(), released: None })
+        let half = Some(ControllerThread::start(client.clone(), settings.period())?);
+        Ok(Self { client, settings, half, remains: Vec::new(), diary: EventLog::default(), released: None })
     }
 
     /// Follows the news until the plant ends.
     fn watch(&mut self, news: &Receiver<Snapshot>, mut view: View) -> Result<(), Failure> {
-        let mut stage = Stage::open();
+        let mut stage = DemoOutput::open();
         loop {
             let wait = self.next_cut().map_or(LOOK_EVERY, |at| at.saturating_duration_since(Instant::now()));
             match news.recv_timeout(wait.min(LOOK_EVERY)) {
@@ -233,23 +238,23 @@ impl Director {
         }
         let elapsed = now - released;
         if let Some(half) = self.half.take() {
-            self.diary.add(elapsed, What::Cut);
+            self.diary.add(elapsed, EventKind::Cut);
             self.remains.push(half.kill()?);
         } else {
-            self.diary.add(elapsed, What::Restarted);
-            self.half = Some(Half::start(self.client.clone(), self.settings.period())?);
+            self.diary.add(elapsed, EventKind::Restarted);
+            self.half = Some(ControllerThread::start(self.client.clone(), self.settings.period())?);
         }
         Ok(())
     }
 
     /// The plant's latest happenings and ours, in order.
-    fn recent(&self, plant: &[Happening]) -> Vec<Happening> {
-        let mut all: Vec<Happening> = plant.iter().chain(self.diary.happenings()).cloned().collect();
+    fn recent(&self, plant: &[DemoEvent]) -> Vec<DemoEvent> {
+        let mut all: Vec<DemoEvent> = plant.iter().chain(self.diary.happenings()).cloned().collect();
         all.sort_by_key(|happening| happening.at);
         all.split_off(all.len().saturating_sub(RECENT))
     }
 
-    fn finish(self) -> Result<Diary, Failure> {
+    fn finish(self) -> Result<EventLog, Failure> {
         if let Some(half) = self.half {
             half.leave()?;
         }
@@ -258,18 +263,18 @@ impl Director {
 }
 
 /// Where the view goes: a terminal, or a log.
-enum Stage {
+enum DemoOutput {
     Screen(Screen),
     Log { shown: u32 },
 }
 
-impl Stage {
+impl DemoOutput {
     fn open() -> Self {
         if output::is_watched() { Self::Screen(Screen::open()) } else { Self::Log { shown: 0 } }
     }
 
     /// Every snapshot on a screen, one in a second in a log.
-    fn show(&mut self, view: &View, recent: &[Happening]) {
+    fn show(&mut self, view: &View, recent: &[DemoEvent]) {
         match self {
             Self::Screen(screen) => {
                 let (columns, rows) = Screen::size();
@@ -285,7 +290,7 @@ impl Stage {
     }
 }
 
-fn summary(found: Found, wire: Wire, settings: Settings) -> Summary {
+fn summary(found: Outcome, wire: Wire, settings: Settings) -> Summary {
     let Report { rig, round_trips, lost_in_silence, refused, skipped } = found.report;
     Summary {
         wire: wire.name(),

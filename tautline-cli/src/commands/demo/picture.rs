@@ -1,9 +1,9 @@
 //! The demo as an SVG: angle, cart and force against time, and the distribution of the round trips.
 
-use super::record::Point;
+use super::messages::EventKind;
+use super::record::TrajectoryPoint;
 use super::summary::Summary;
-use super::words::What;
-use crate::tools::latency::{Bucket, show_us};
+use crate::tools::latency::{HistogramBucket, show_us};
 use crate::tools::svg::{Anchor, Area, Scale, Svg, short};
 
 const WIDTH: f64 = 960.0;
@@ -30,18 +30,18 @@ polyline{fill:none;stroke-width:1.4;stroke-linejoin:round}\
 .bar{fill:#7b93db}.mark{stroke:#35469c;stroke-width:1.2;stroke-dasharray:4 3}.mark-text{fill:#35469c;font-size:11px}";
 
 /// One of the three charts over time.
-struct Chart {
+struct TimeChart {
     name: &'static str,
     class: &'static str,
-    value: fn(&Point) -> f64,
+    value: fn(&TrajectoryPoint) -> f64,
     /// The range shown at least, either side of zero.
     least: f64,
 }
 
-const CHARTS: [Chart; 3] = [
-    Chart { name: "angle from upright, °", class: "angle", value: |point| point.angle_deg, least: 5.0 },
-    Chart { name: "cart, m", class: "cart", value: |point| point.cart_m, least: 0.1 },
-    Chart { name: "force, N", class: "force", value: |point| point.force_n, least: 2.0 },
+const CHARTS: [TimeChart; 3] = [
+    TimeChart { name: "angle from upright, °", class: "angle", value: |point| point.angle_deg, least: 5.0 },
+    TimeChart { name: "cart, m", class: "cart", value: |point| point.cart_m, least: 0.1 },
+    TimeChart { name: "force, N", class: "force", value: |point| point.force_n, least: 2.0 },
 ];
 
 /// The picture as text.
@@ -67,7 +67,7 @@ pub(super) fn draw(summary: &Summary) -> String {
     svg.finish()
 }
 
-fn draw_chart(svg: &mut Svg, chart: &Chart, area: Area, time: &Scale, summary: &Summary) {
+fn draw_chart(svg: &mut Svg, chart: &TimeChart, area: Area, time: &Scale, summary: &Summary) {
     svg.rectangle("plot", area);
     svg.text("name", (area.left, area.top - 8.0), Anchor::Start, chart.name);
     shade_outages(svg, area, time, summary);
@@ -87,7 +87,7 @@ fn draw_chart(svg: &mut Svg, chart: &Chart, area: Area, time: &Scale, summary: &
         name_outages(svg, area, time, summary);
     }
     let stride = points.len().div_ceil(POINTS).max(1);
-    let thinned: Vec<&Point> = points.iter().step_by(stride).collect();
+    let thinned: Vec<&TrajectoryPoint> = points.iter().step_by(stride).collect();
     for run in thinned.chunk_by(|a, b| !goes_round(chart, a, b)) {
         svg.curve(chart.class, run.iter().map(|p| (time.at(p.time_s), values.at((chart.value)(p)))));
     }
@@ -99,7 +99,7 @@ fn value_ticks(values: &Scale, most: f64) -> Vec<f64> {
 }
 
 /// Whether the angle passed from 180° to -180°: the same place, and no line across the chart.
-fn goes_round(chart: &Chart, a: &Point, b: &Point) -> bool {
+fn goes_round(chart: &TimeChart, a: &TrajectoryPoint, b: &TrajectoryPoint) -> bool {
     chart.class == "angle" && (a.angle_deg - b.angle_deg).abs() > 180.0
 }
 
@@ -130,8 +130,8 @@ fn outages(summary: &Summary) -> Vec<(f64, f64)> {
     for happening in summary.diary.happenings() {
         let at = happening.at.as_secs_f64();
         match happening.what {
-            What::ForceZero { .. } => since = Some(at),
-            What::CommandsBack { .. } => outages.extend(since.take().map(|from| (from, at))),
+            EventKind::ForceZero { .. } => since = Some(at),
+            EventKind::CommandsBack { .. } => outages.extend(since.take().map(|from| (from, at))),
             _ => {}
         }
     }
@@ -155,7 +155,7 @@ fn draw_round_trips(svg: &mut Svg, area: Area, summary: &Summary) {
 }
 
 /// Bars on a logarithmic scale, so that the few slow ones are seen beside the many fast ones.
-fn draw_bars(svg: &mut Svg, area: Area, delays: &Scale, buckets: &[Bucket]) {
+fn draw_bars(svg: &mut Svg, area: Area, delays: &Scale, buckets: &[HistogramBucket]) {
     let most = buckets.iter().map(|bucket| bucket.count).max().unwrap_or(1).max(1);
     let counts = Scale::new((0.0, (most as f64 * 1.6).log10()), (area.bottom(), area.top));
     for power in 0..7 {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use tautline::{Config, Driver, Event, Events, Message, MessageType, Metadata, PeerId, UdpInterface};
 
+use super::messages::{EventKind, Force, Sample, Settings, Snapshot};
 use super::rig::Rig;
 use super::view::{PER_SECOND, RECENT};
-use super::words::{Force, Sample, Settings, Snapshot, What};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::link::{open_driven, wait_over};
@@ -49,7 +49,7 @@ pub(super) struct Report {
 struct Run {
     rig: Rig,
     round_trips: RoundTrips,
-    silence: Silence,
+    silence: SilenceCount,
     refused: u64,
     skipped: u64,
 }
@@ -80,7 +80,7 @@ impl Plant {
         let mut run = Run {
             rig: Rig::release(&self.settings, now),
             round_trips: RoundTrips::new(),
-            silence: Silence::default(),
+            silence: SilenceCount::default(),
             refused: 0,
             skipped: 0,
         };
@@ -151,7 +151,7 @@ impl Plant {
     fn note_events(&mut self, run: &mut Run) {
         while let Some(event) = self.events.next(Duration::ZERO) {
             if matches!(event, Event::PeerSilent { peer } if Some(peer) == self.controller) {
-                run.rig.diary.add(run.rig.elapsed(), What::LinkSilent);
+                run.rig.diary.add(run.rig.elapsed(), EventKind::LinkSilent);
             }
         }
     }
@@ -224,7 +224,7 @@ impl Run {
 
 /// Counts the samples lost while nobody commanded, apart from those that the link lost.
 #[derive(Debug, Default)]
-struct Silence {
+struct SilenceCount {
     /// The sample after the newest one whose command was obeyed.
     next: u64,
     /// Answers to samples from `next` on that were refused.
@@ -232,7 +232,7 @@ struct Silence {
     lost: u64,
 }
 
-impl Silence {
+impl SilenceCount {
     fn unheeded(&mut self) {
         self.unheeded += 1;
     }
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn only_samples_lost_in_silence_are_excused() {
-        let mut silence = Silence::default();
+        let mut silence = SilenceCount::default();
         silence.obeyed(0, false);
         silence.obeyed(5, false); // the link lost 1 to 4
         silence.unheeded(); // 6 was answered, too late

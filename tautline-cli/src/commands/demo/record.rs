@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use super::messages::{DemoEvent, EventKind};
 use super::pendulum::{State, wrapped};
-use super::words::{Happening, What};
 
 /// One point of the trajectory.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Point {
+pub(super) struct TrajectoryPoint {
     pub(super) time_s: f64,
     pub(super) angle_deg: f64,
     pub(super) cart_m: f64,
@@ -20,7 +20,7 @@ const MOST_POINTS: usize = 8000;
 /// The trajectory, at 1 kHz for the first 8 s and coarser when longer.
 #[derive(Debug)]
 pub(super) struct Trajectory {
-    points: Vec<Point>,
+    points: Vec<TrajectoryPoint>,
     /// One step in this many is kept.
     spacing: u64,
     steps: u64,
@@ -38,7 +38,7 @@ impl Trajectory {
                 self.thin_out();
             }
             let angle_deg = wrapped(state.angle_rad).to_degrees();
-            self.points.push(Point { time_s, angle_deg, cart_m: state.cart_m, force_n });
+            self.points.push(TrajectoryPoint { time_s, angle_deg, cart_m: state.cart_m, force_n });
         }
         self.steps += 1;
     }
@@ -52,7 +52,7 @@ impl Trajectory {
         self.spacing *= 2;
     }
 
-    pub(super) fn points(&self) -> &[Point] {
+    pub(super) fn points(&self) -> &[TrajectoryPoint] {
         &self.points
     }
 }
@@ -62,22 +62,22 @@ const MOST_HAPPENINGS: usize = 100;
 
 /// What happened, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Diary {
-    happenings: Vec<Happening>,
+pub(super) struct EventLog {
+    happenings: Vec<DemoEvent>,
     left_out: usize,
 }
 
-impl Diary {
-    pub(super) fn add(&mut self, at: Duration, what: What) {
+impl EventLog {
+    pub(super) fn add(&mut self, at: Duration, what: EventKind) {
         if self.happenings.len() == MOST_HAPPENINGS {
             self.left_out += 1;
             return;
         }
-        self.happenings.push(Happening { at, what });
+        self.happenings.push(DemoEvent { at, what });
     }
 
     /// The last `count`.
-    pub(super) fn recent(&self, count: usize) -> Vec<Happening> {
+    pub(super) fn recent(&self, count: usize) -> Vec<DemoEvent> {
         let skipped = self.happenings.len().saturating_sub(count);
         self.happenings[skipped..].to_vec()
     }
@@ -90,7 +90,7 @@ impl Diary {
         self
     }
 
-    pub(super) fn happenings(&self) -> &[Happening] {
+    pub(super) fn happenings(&self) -> &[DemoEvent] {
         &self.happenings
     }
 
@@ -120,9 +120,9 @@ mod tests {
 
     #[test]
     fn a_diary_is_bounded_and_says_so() {
-        let mut diary = Diary::default();
+        let mut diary = EventLog::default();
         for _ in 0..MOST_HAPPENINGS + 5 {
-            diary.add(Duration::ZERO, What::Cut);
+            diary.add(Duration::ZERO, EventKind::Cut);
         }
         assert_eq!((diary.happenings().len(), diary.left_out()), (MOST_HAPPENINGS, 5));
     }

@@ -5,9 +5,9 @@
 use std::time::{Duration, Instant};
 
 use super::actuator::{Actuator, Refused};
+use super::messages::{EventKind, Force, Settings};
 use super::pendulum::{DESK, Input, State, Wind, wrapped};
-use super::record::{Diary, Trajectory};
-use super::words::{Force, Settings, What};
+use super::record::{EventLog, Trajectory};
 
 /// The pendulum is integrated this often, or at the sample rate when that is higher.
 const STEPS_PER_SECOND: u32 = 1000;
@@ -37,15 +37,15 @@ pub(super) struct Rig {
     /// What the diary said last: the rod stands, or it leans.
     stands: bool,
     pub(super) trajectory: Trajectory,
-    pub(super) diary: Diary,
+    pub(super) diary: EventLog,
 }
 
 impl Rig {
     /// Lets the rod go.
     pub(super) fn release(settings: &Settings, now: Instant) -> Self {
         let state = State { angle_rad: FIRST_LEAN_RAD, ..State::default() };
-        let mut diary = Diary::default();
-        diary.add(Duration::ZERO, What::Released { lean_deg: FIRST_LEAN_RAD.to_degrees() });
+        let mut diary = EventLog::default();
+        diary.add(Duration::ZERO, EventKind::Released { lean_deg: FIRST_LEAN_RAD.to_degrees() });
         Self {
             state,
             wind: Wind::new(),
@@ -75,7 +75,7 @@ impl Rig {
     fn step_at(&mut self, at: Instant) {
         if self.motor.check(at) {
             let elapsed = at - self.released;
-            self.diary.add(elapsed, What::ForceZero { hold: self.motor.hold() });
+            self.diary.add(elapsed, EventKind::ForceZero { hold: self.motor.hold() });
         }
         let seconds = self.step.as_secs_f64();
         let input = Input { force_n: self.motor.force_n(), wind_nm: self.wind.blow(seconds) };
@@ -92,7 +92,7 @@ impl Rig {
         let stands = if self.stands { !self.is_leaning() } else { self.is_upright() };
         if stands != self.stands {
             self.stands = stands;
-            self.diary.add(self.elapsed(), if stands { What::Upright } else { What::Leaning });
+            self.diary.add(self.elapsed(), if stands { EventKind::Upright } else { EventKind::Leaning });
         }
     }
 
@@ -109,8 +109,10 @@ impl Rig {
     pub(super) fn command(&mut self, command: Force, age: Duration, now: Instant) -> Result<(), Refused> {
         if let Some(silent) = self.motor.offer(command, age, now)? {
             let lean_deg = wrapped(self.state.angle_rad).to_degrees();
-            self.diary
-                .add(now.saturating_duration_since(self.released), What::CommandsBack { silent, lean_deg });
+            self.diary.add(
+                now.saturating_duration_since(self.released),
+                EventKind::CommandsBack { silent, lean_deg },
+            );
         }
         Ok(())
     }
@@ -183,19 +185,19 @@ mod tests {
     fn after_a_silence_of_two_seconds_it_is_swung_up_again_and_the_diary_tells() {
         let rig = run(8, 2000..4000);
         assert!(rig.is_upright());
-        let told: Vec<&What> = rig.diary.happenings().iter().map(|happening| &happening.what).collect();
+        let told: Vec<&EventKind> = rig.diary.happenings().iter().map(|happening| &happening.what).collect();
         let expected = [
-            What::Released { lean_deg: FIRST_LEAN_RAD.to_degrees() },
-            What::Upright,
-            What::ForceZero { hold: SETTINGS.hold() },
-            What::Leaning,
+            EventKind::Released { lean_deg: FIRST_LEAN_RAD.to_degrees() },
+            EventKind::Upright,
+            EventKind::ForceZero { hold: SETTINGS.hold() },
+            EventKind::Leaning,
         ];
         assert_eq!(told[..4], expected.iter().collect::<Vec<_>>());
         assert!(
-            matches!(told[4], What::CommandsBack { silent, .. } if silent.as_millis() == 2001),
+            matches!(told[4], EventKind::CommandsBack { silent, .. } if silent.as_millis() == 2001),
             "{told:?}"
         );
-        assert_eq!(told[told.len() - 1], &What::Upright);
+        assert_eq!(told[told.len() - 1], &EventKind::Upright);
         let silent: Vec<f64> = rig
             .trajectory
             .points()

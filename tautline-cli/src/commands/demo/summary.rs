@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::record::{Diary, Trajectory};
+use super::record::{EventLog, Trajectory};
 use super::view::happening_line;
 use crate::tools::exit::Exit;
 use crate::tools::latency::{Latencies, Percentiles, show_us};
@@ -34,12 +34,12 @@ pub(super) struct Summary {
     /// What stood between the two halves, if anything.
     pub(super) network: Option<String>,
     pub(super) trajectory: Trajectory,
-    pub(super) diary: Diary,
+    pub(super) diary: EventLog,
 }
 
 /// The JSON line.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct SummaryJson<'a> {
     wire: &'a str,
     rate_hz: u32,
     seconds: f64,
@@ -54,11 +54,11 @@ struct Line<'a> {
     jitter_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<&'a str>,
-    events: Vec<Event>,
+    events: Vec<EventJson>,
 }
 
 #[derive(Debug, Serialize)]
-struct Event {
+struct EventJson {
     seconds: f64,
     what: String,
 }
@@ -94,11 +94,11 @@ impl Summary {
     }
 
     pub(super) fn json(&self) -> String {
-        let events = self.diary.happenings().iter().map(|happening| Event {
+        let events = self.diary.happenings().iter().map(|happening| EventJson {
             seconds: (happening.at.as_secs_f64() * 1e4).round() / 1e4,
             what: happening.what.to_string(),
         });
-        let line = Line {
+        let line = SummaryJson {
             wire: self.wire,
             rate_hz: self.rate,
             seconds: (self.elapsed.as_secs_f64() * 1e3).round() / 1e3,

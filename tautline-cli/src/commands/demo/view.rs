@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::messages::{DemoEvent, Settings, Snapshot};
 use super::pendulum::{DESK, State, wrapped};
-use super::words::{Happening, Settings, Snapshot};
 use crate::tools::latency::show_maybe;
 use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
 use crate::tools::text_chart::{Canvas, bars};
@@ -78,7 +78,7 @@ impl View {
     }
 
     /// The lines of one picture for a terminal of this size; `happenings` are the latest, oldest first.
-    pub(super) fn frame(&self, columns: usize, rows: usize, happenings: &[Happening]) -> Vec<String> {
+    pub(super) fn frame(&self, columns: usize, rows: usize, happenings: &[DemoEvent]) -> Vec<String> {
         let Some(now) = self.past.back() else { return Vec::new() };
         let columns = columns.min(WIDEST);
         let mut lines = vec![self.title_line(now)];
@@ -138,7 +138,7 @@ fn status(now: &Snapshot) -> String {
 }
 
 /// A happening with its time.
-pub(super) fn happening_line(happening: &Happening) -> String {
+pub(super) fn happening_line(happening: &DemoEvent) -> String {
     let style = match happening.what.is_bad() {
         Some(true) => BAD,
         Some(false) => GOOD,
@@ -168,7 +168,7 @@ fn drawing(state: &State, columns: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::words::What;
+    use super::super::messages::EventKind;
     use super::*;
     use crate::tools::latency::Percentiles;
     use std::time::Instant;
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_frame_fits_the_terminal_whatever_its_size() {
-        let happenings = [Happening { at: Duration::from_secs(1), what: What::Cut }];
+        let happenings = [DemoEvent { at: Duration::from_secs(1), what: EventKind::Cut }];
         for (columns, rows) in [(80, 24), (200, 60), (40, 10), (10, 3), (0, 0)] {
             let lines = view().frame(columns, rows, &happenings);
             assert!(lines.iter().all(|line| console::measure_text_width(line) <= columns));
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_picture_keeps_its_height_so_that_it_redraws_in_place() {
-        let happening = Happening { at: Duration::ZERO, what: What::Cut };
+        let happening = DemoEvent { at: Duration::ZERO, what: EventKind::Cut };
         let heights = [0, 1, RECENT].map(|n| view().frame(80, 24, &vec![happening.clone(); n]).len());
         assert_eq!(heights, [heights[0]; 3]);
     }

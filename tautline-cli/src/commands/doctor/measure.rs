@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tautline::{Config, Driver, UdpInterface};
 
-use super::plan::Plan;
+use super::plan::MeasurementPlan;
 use crate::tools::exit::Failure;
 use crate::tools::interrupt::Interrupt;
 use crate::tools::latency::{Latencies, Percentiles};
@@ -67,9 +67,13 @@ impl Stamp {
 }
 
 /// Sleeps and wakes as planned; `None` when interrupted before the end.
-pub(super) fn measure(setup: &Setup, plan: Plan, interrupt: &Interrupt) -> Result<Option<Lateness>, Failure> {
+pub(super) fn measure(
+    setup: &Setup,
+    plan: MeasurementPlan,
+    interrupt: &Interrupt,
+) -> Result<Option<Lateness>, Failure> {
     let (reader, writer) = pipe().map_err(|error| Failure::failed(format!("no pipe: {error}")))?;
-    let both = Both { setup, plan, base: Instant::now(), ready: Barrier::new(2) };
+    let both = SharedState { setup, plan, base: Instant::now(), ready: Barrier::new(2) };
     thread::scope(|scope| {
         let woken = scope.spawn(|| wake(&both, reader));
         let sleeper = scope.spawn(|| sleep(&both, writer, interrupt));
@@ -89,14 +93,14 @@ pub(super) fn measure(setup: &Setup, plan: Plan, interrupt: &Interrupt) -> Resul
 
 /// What the two threads share.
 #[derive(Debug)]
-struct Both<'a> {
+struct SharedState<'a> {
     setup: &'a Setup,
-    plan: Plan,
+    plan: MeasurementPlan,
     base: Instant,
     ready: Barrier,
 }
 
-impl Both<'_> {
+impl SharedState<'_> {
     /// Gives the calling thread what the setup asks for, for as long as the result lives, and waits for the other one:
     /// opening is not what is measured.
     fn prepare(&self) -> Result<(UdpInterface, Driver), Failure> {
@@ -106,7 +110,11 @@ impl Both<'_> {
     }
 }
 
-fn sleep(both: &Both<'_>, mut writer: PipeWriter, interrupt: &Interrupt) -> Result<Latencies, Failure> {
+fn sleep(
+    both: &SharedState<'_>,
+    mut writer: PipeWriter,
+    interrupt: &Interrupt,
+) -> Result<Latencies, Failure> {
     let _held = both.prepare()?;
     let mut sleeper = Sleeper::new(both.plan, both.base, Instant::now());
     while sleeper.lateness.count() < both.plan.periods && !interrupt.is_asked() {
@@ -122,14 +130,14 @@ fn sleep(both: &Both<'_>, mut writer: PipeWriter, interrupt: &Interrupt) -> Resu
 /// What the sleeper knows of its times.
 #[derive(Debug)]
 struct Sleeper {
-    plan: Plan,
+    plan: MeasurementPlan,
     base: Instant,
     pace: Pace,
     lateness: Latencies,
 }
 
 impl Sleeper {
-    fn new(plan: Plan, base: Instant, start: Instant) -> Self {
+    fn new(plan: MeasurementPlan, base: Instant, start: Instant) -> Self {
         let mut pace = Pace::new(plan.rate_hz, start);
         pace.sent(start); // the first time is a period away
         Self { plan, base, pace, lateness: Latencies::new() }
@@ -143,7 +151,7 @@ impl Sleeper {
     }
 }
 
-fn wake(both: &Both<'_>, mut reader: PipeReader) -> Result<(Latencies, Latencies), Failure> {
+fn wake(both: &SharedState<'_>, mut reader: PipeReader) -> Result<(Latencies, Latencies), Failure> {
     let _held = both.prepare()?;
     let mut woken = Woken { plan: both.plan, wake_up: Latencies::new(), together: Latencies::new() };
     let mut bytes = [0; Stamp::BYTES];
@@ -157,7 +165,7 @@ fn wake(both: &Both<'_>, mut reader: PipeReader) -> Result<(Latencies, Latencies
 /// What the other thread saw.
 #[derive(Debug)]
 struct Woken {
-    plan: Plan,
+    plan: MeasurementPlan,
     wake_up: Latencies,
     together: Latencies,
 }
@@ -198,7 +206,7 @@ mod tests {
     #[test]
     fn a_stall_is_as_many_samples_as_it_has_periods() {
         let ms = Duration::from_millis;
-        let (plan, start) = (Plan { rate_hz: 1_000.0, periods: 100_000 }, Instant::now());
+        let (plan, start) = (MeasurementPlan { rate_hz: 1_000.0, periods: 100_000 }, Instant::now());
         let mut sleeper = Sleeper::new(plan, start, start);
         for n in 1..=9_000 {
             assert_eq!(sleeper.woke(start + n * ms(1)).skipped, 0);
@@ -220,7 +228,7 @@ mod tests {
     #[test]
     fn both_together_are_no_shorter_than_either() {
         let setup = Setup { name: "as it is", config: Config::server("127.0.0.1:0") };
-        let plan = Plan { rate_hz: 1_000.0, periods: 50 };
+        let plan = MeasurementPlan { rate_hz: 1_000.0, periods: 50 };
         let found = measure(&setup, plan, &Interrupt::never()).expect("pipes and threads");
         let found = found.expect("nobody interrupts");
         assert!(found.samples >= plan.periods);

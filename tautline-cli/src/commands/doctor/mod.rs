@@ -21,7 +21,7 @@ use self::findings::Findings;
 use self::machine::Machine;
 use self::measure::{Lateness, Setup, measure};
 use self::options::SocketOptions;
-use self::plan::Plan;
+use self::plan::MeasurementPlan;
 use self::verdict::Verdict;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::Interrupt;
@@ -66,7 +66,7 @@ const AS_IT_IS: &str = "as it is";
 /// Looks, asks, measures, judges.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let wanted = wanted(settings_from(args.config.as_deref())?);
-    let plan = Plan::of(args.rate, args.time)?;
+    let plan = MeasurementPlan::of(args.rate, args.time)?;
     let findings = examine(args.rate, &wanted, plan, &Interrupt::install()?)?;
     output::data(&if args.json { show::json(&findings) } else { show::text(&findings) })?;
     Ok(findings.exit())
@@ -93,7 +93,7 @@ fn bare() -> Config {
 fn examine(
     rate: Option<f64>,
     wanted: &Config,
-    plan: Plan,
+    plan: MeasurementPlan,
     interrupt: &Interrupt,
 ) -> Result<Findings, Failure> {
     if output::is_watched() {

@@ -18,13 +18,13 @@ const USUAL_TIME: Duration = Duration::from_millis(1_500);
 
 /// What each measurement does.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
+pub(super) struct MeasurementPlan {
     pub(super) rate_hz: f64,
     /// At least [`FEWEST_SAMPLES`]; each is a sample.
     pub(super) periods: u64,
 }
 
-impl Plan {
+impl MeasurementPlan {
     /// For the rate to judge, and for as long as asked.
     ///
     /// # Errors
@@ -69,22 +69,26 @@ mod tests {
             (Some(1_000.0), 1_000.0, 1_500),
             (Some(20_000.0), 10_000.0, 15_000),
         ] {
-            let plan = Plan::of(rate, None).expect("a default is long enough");
+            let plan = MeasurementPlan::of(rate, None).expect("a default is long enough");
             assert!((plan.rate_hz - rate_hz).abs() < 1e-9, "{rate:?}: {plan:?}");
             assert_eq!(plan.periods, periods, "{rate:?}");
         }
         for rate in 200..=10_000 {
-            assert!(Plan::of(Some(f64::from(rate)), None).is_ok_and(|plan| plan.periods >= FEWEST_SAMPLES));
+            assert!(
+                MeasurementPlan::of(Some(f64::from(rate)), None)
+                    .is_ok_and(|plan| plan.periods >= FEWEST_SAMPLES)
+            );
         }
     }
 
     #[test]
     fn the_time_that_would_do_is_named_and_does() {
         for (rate, enough) in [(10.0, "5s"), (600.0, "1.667s"), (1_000.0, "1s"), (3_000.0, "334ms")] {
-            let error = Plan::of(Some(rate), Some(Duration::from_millis(99))).expect_err("too short");
+            let error =
+                MeasurementPlan::of(Some(rate), Some(Duration::from_millis(99))).expect_err("too short");
             assert!(error.to_string().contains(&format!("--time {enough} or more")), "{rate}: {error}");
             let time = tautline::parse_duration(enough).expect("it is one");
-            let plan = Plan::of(Some(rate), Some(time)).expect("long enough");
+            let plan = MeasurementPlan::of(Some(rate), Some(time)).expect("long enough");
             assert!(plan.periods >= FEWEST_SAMPLES, "{rate}: {plan:?}");
         }
     }

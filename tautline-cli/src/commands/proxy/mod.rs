@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use tautline::Endpoint;
 
 use self::schedule::Schedule;
-use self::show::Moment;
+use self::show::ProxySnapshot;
 use crate::tools::exit::{Exit, Failure};
-use crate::tools::impair::{BothWays, ImpairArgs};
+use crate::tools::impair::{BothDirections, ImpairArgs};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::link::{duration, seconds, whole};
 use crate::tools::output;
@@ -27,7 +27,7 @@ use crate::tools::screen::Screen;
 /// the target can tell them apart (at most 256 at once; one that is silent for a minute is forgotten). The same seed
 /// loses, doubles and damages the same datagrams of each client, counted from its first. A schedule is a file of TOML:
 /// [[phase]] with after = "5s", any of the impairments by name, partition = true and direction = "to-client";
-/// repeat = "60s" before the first phase begins anew. Ctrl-C ends it with the sums: in + copies = out + each kind of
+/// repeat = "60s" before the first phase begins anew. Ctrl-C ends it with the totals: in + copies = out + each kind of
 /// loss + what is still on the way.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -83,21 +83,21 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let title = format!("tautline proxy: {address} to {}:", relay.target());
     let mut proxy =
         Proxy { relay, options, schedule, title, started: Instant::now(), look_at: Some(Instant::now()) };
-    let mut stage = Stage::open(args.stats_every);
+    let mut stage = ProxyOutput::open(args.stats_every);
     while !interrupt.is_asked() && args.seconds.is_none_or(|length| proxy.started.elapsed() < length) {
         proxy.turn()?;
         stage.show(&proxy);
         proxy.warn();
     }
     drop(stage);
-    let end = proxy.moment();
+    let end = proxy.snapshot();
     output::data(&if args.json { end.json() } else { end.text() })?;
     Ok(Exit::Done)
 }
 
 struct Proxy {
     relay: Relay,
-    options: BothWays,
+    options: BothDirections,
     schedule: Option<Schedule>,
     title: String,
     started: Instant,
@@ -117,13 +117,13 @@ impl Proxy {
         self.relay.turn(schedule.until_next(elapsed).unwrap_or(LOOK_EVERY).min(LOOK_EVERY))
     }
 
-    fn moment(&self) -> Moment {
+    fn snapshot(&self) -> ProxySnapshot {
         let elapsed = self.started.elapsed();
         let phase = self
             .schedule
             .as_ref()
             .map(|schedule| (schedule.at(elapsed).map_or(0, |(number, _)| number), schedule.len()));
-        Moment::of(&self.relay, &self.title, elapsed, phase)
+        ProxySnapshot::of(&self.relay, &self.title, elapsed, phase)
     }
 
     /// Says once that nobody is there.
@@ -133,7 +133,7 @@ impl Proxy {
             return;
         }
         self.look_at = Some(now + LOOK_EVERY);
-        if self.relay.sums().refusals > 0 {
+        if self.relay.totals().refusals > 0 {
             self.look_at = None;
             let target = self.relay.target();
             output::warn(format_args!("nobody listens at {target}: start the target, or check the port"));
@@ -142,15 +142,15 @@ impl Proxy {
 }
 
 /// Where the counters go: a terminal, or a log.
-enum Stage {
-    Screen { screen: Screen, drawn: Instant, past: Vec<Moment> },
+enum ProxyOutput {
+    Screen { screen: Screen, drawn: Instant, past: Vec<ProxySnapshot> },
     Log { every: Option<Duration>, told: Instant },
 }
 
 /// Moments remembered for the rates: those of a second.
 const PAST: usize = 5;
 
-impl Stage {
+impl ProxyOutput {
     fn open(stats_every: Option<Duration>) -> Self {
         let now = Instant::now();
         if stats_every.is_none() && output::is_watched() {
@@ -164,7 +164,7 @@ impl Stage {
         match self {
             Self::Screen { screen, drawn, past } if past.is_empty() || drawn.elapsed() >= REDRAW_EVERY => {
                 *drawn = Instant::now();
-                past.push(proxy.moment());
+                past.push(proxy.snapshot());
                 if past.len() > PAST + 1 {
                     past.remove(0);
                 }
@@ -173,7 +173,7 @@ impl Stage {
             }
             Self::Log { every: Some(every), told } if told.elapsed() >= *every => {
                 *told = Instant::now();
-                output::note(proxy.moment().line());
+                output::note(proxy.snapshot().line());
             }
             _ => {}
         }

@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::tools::exit::Failure;
-use crate::tools::impair::{self, BothWays, Direction};
+use crate::tools::impair::{self, BothDirections, Direction};
 
 /// Phases at most.
 const MOST_PHASES: usize = 10_000;
@@ -19,14 +19,14 @@ const MOST_PHASES: usize = 10_000;
 /// The phases of a run, in order, and when they begin anew.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    phases: Vec<Phase>,
+    phases: Vec<SchedulePhase>,
     repeat: Option<Duration>,
 }
 
 #[derive(Debug)]
-struct Phase {
+struct SchedulePhase {
     after: Duration,
-    ways: BothWays,
+    ways: BothDirections,
 }
 
 /// What a table of a phase says beside impairments.
@@ -35,14 +35,14 @@ const DIRECTION: &str = "direction";
 
 impl Schedule {
     /// Reads a file; in each phase the options hold where it says nothing else.
-    pub(super) fn read(path: &Path, options: &BothWays) -> Result<Self, Failure> {
+    pub(super) fn read(path: &Path, options: &BothDirections) -> Result<Self, Failure> {
         let problem = |problem: &dyn fmt::Display| Failure::usage(format!("{}: {problem}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| problem(&error))?;
         Self::parse(&text, options).map_err(|error| problem(&error.in_text(&text)))
     }
 
-    fn parse(text: &str, options: &BothWays) -> Result<Self, Wrong> {
-        let table = DeTable::parse(text).map_err(|error| Wrong {
+    fn parse(text: &str, options: &BothDirections) -> Result<Self, ScheduleError> {
+        let table = DeTable::parse(text).map_err(|error| ScheduleError {
             at: error.span().unwrap_or(0..0),
             problem: error.message().replace('\n', "; "),
         })?;
@@ -57,16 +57,20 @@ impl Schedule {
         schedule.check(table.span())
     }
 
-    fn read_phases(&mut self, value: &Spanned<DeValue<'_>>, options: &BothWays) -> Result<(), Wrong> {
+    fn read_phases(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        options: &BothDirections,
+    ) -> Result<(), ScheduleError> {
         let not_tables =
-            || Wrong { at: value.span(), problem: "`phase` is to be written [[phase]]".to_owned() };
+            || ScheduleError { at: value.span(), problem: "`phase` is to be written [[phase]]".to_owned() };
         let phases = value.get_ref().as_array().ok_or_else(not_tables)?;
         for phase in phases {
             let table = phase.get_ref().as_table().ok_or_else(not_tables)?;
             let read = read_phase(table, phase.span(), options)?;
             if self.phases.last().is_some_and(|before| before.after >= read.after) {
                 let problem = format!("`{AFTER}` counts from the start and must grow from phase to phase");
-                return Err(Wrong { at: phase.span(), problem });
+                return Err(ScheduleError { at: phase.span(), problem });
             }
             self.phases.push(read);
         }
@@ -74,7 +78,7 @@ impl Schedule {
     }
 
     /// What only the whole shows.
-    fn check(self, whole: Range<usize>) -> Result<Self, Wrong> {
+    fn check(self, whole: Range<usize>) -> Result<Self, ScheduleError> {
         let problem = match (self.phases.last(), self.repeat) {
             (None, _) => "there is no [[phase]] in it".to_owned(),
             _ if self.phases.len() > MOST_PHASES => format!("more than {MOST_PHASES} phases"),
@@ -83,11 +87,11 @@ impl Schedule {
             }
             _ => return Ok(self),
         };
-        Err(Wrong { at: whole.start..whole.start, problem })
+        Err(ScheduleError { at: whole.start..whole.start, problem })
     }
 
     /// The phase, from 1, that holds after this time, and its impairments; `None` before the first.
-    pub(super) fn at(&self, elapsed: Duration) -> Option<(usize, BothWays)> {
+    pub(super) fn at(&self, elapsed: Duration) -> Option<(usize, BothDirections)> {
         let number = self.begun(self.within(elapsed));
         Some((number, self.phases[number.checked_sub(1)?].ways))
     }
@@ -116,7 +120,11 @@ impl Schedule {
     }
 }
 
-fn read_phase(table: &DeTable<'_>, at: Range<usize>, options: &BothWays) -> Result<Phase, Wrong> {
+fn read_phase(
+    table: &DeTable<'_>,
+    at: Range<usize>,
+    options: &BothDirections,
+) -> Result<SchedulePhase, ScheduleError> {
     let (mut after, mut direction) = (None, Direction::Both);
     for (key, value) in table {
         match key.get_ref().as_ref() {
@@ -129,22 +137,25 @@ fn read_phase(table: &DeTable<'_>, at: Range<usize>, options: &BothWays) -> Resu
         }
     }
     let Some(after) = after else {
-        return Err(Wrong { at, problem: format!("this phase has no `{AFTER}`, such as {AFTER} = \"5s\"") });
+        return Err(ScheduleError {
+            at,
+            problem: format!("this phase has no `{AFTER}`, such as {AFTER} = \"5s\""),
+        });
     };
     let mut ways = *options;
     for impairments in [&mut ways.to_target, &mut ways.to_client] {
         apply(impairments, table)?;
-        impairments.check().map_err(|error| Wrong { at: at.clone(), problem: error.to_string() })?;
+        impairments.check().map_err(|error| ScheduleError { at: at.clone(), problem: error.to_string() })?;
     }
     let ways = match direction {
         Direction::Both => ways,
         Direction::ToTarget => options.with(direction, ways.to_target),
         Direction::ToClient => options.with(direction, ways.to_client),
     };
-    Ok(Phase { after, ways })
+    Ok(SchedulePhase { after, ways })
 }
 
-fn apply(impairments: &mut Impairments, table: &DeTable<'_>) -> Result<(), Wrong> {
+fn apply(impairments: &mut Impairments, table: &DeTable<'_>) -> Result<(), ScheduleError> {
     for (key, value) in table {
         let name = key.get_ref().as_ref();
         if ![AFTER, DIRECTION].contains(&name) {
@@ -154,13 +165,13 @@ fn apply(impairments: &mut Impairments, table: &DeTable<'_>) -> Result<(), Wrong
     Ok(())
 }
 
-fn duration(key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<Duration, Wrong> {
+fn duration(key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<Duration, ScheduleError> {
     let text = text(key, value)?;
     tautline::parse_duration(&text).map_err(|error| wrong(key, &format!("is {text:?}: {error}")))
 }
 
 /// A value as text, whether quotes stand around it or not.
-fn text(key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<String, Wrong> {
+fn text(key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<String, ScheduleError> {
     match value.get_ref() {
         DeValue::String(text) => Ok(text.to_string()),
         DeValue::Integer(number) => Ok(number.to_string()),
@@ -174,16 +185,16 @@ type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
 
 /// What is wrong, and where in the text.
 #[derive(Debug)]
-struct Wrong {
+struct ScheduleError {
     at: Range<usize>,
     problem: String,
 }
 
-fn wrong(key: &Key<'_>, problem: &str) -> Wrong {
-    Wrong { at: key.span(), problem: format!("`{}` {problem}", key.get_ref()) }
+fn wrong(key: &Key<'_>, problem: &str) -> ScheduleError {
+    ScheduleError { at: key.span(), problem: format!("`{}` {problem}", key.get_ref()) }
 }
 
-impl Wrong {
+impl ScheduleError {
     fn in_text(&self, text: &str) -> String {
         let line = text.bytes().take(self.at.start).filter(|byte| *byte == b'\n').count() + 1;
         format!("line {line}: {}", self.problem)
@@ -196,7 +207,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<Schedule, String> {
         let options = impair::list("delay=1ms").expect("a list");
-        let options = BothWays::default().with(Direction::Both, options);
+        let options = BothDirections::default().with(Direction::Both, options);
         Schedule::parse(text, &options).map_err(|wrong| wrong.in_text(text))
     }
 

@@ -6,23 +6,23 @@ use serde::Serialize;
 
 use crate::tools::output::{BAD, BOLD, FAINT, Styled};
 use crate::tools::relay::Relay;
-use crate::tools::relay::sums::{BothSums, Line, Sums};
+use crate::tools::relay::totals::{DirectionTotals, Totals, TotalsJson};
 
 /// A column of the table: its head, and the count below it.
-type Column = (&'static str, fn(&Sums) -> u64);
+type Column = (&'static str, fn(&DirectionTotals) -> u64);
 
 const COLUMNS: [Column; 11] = [
-    ("in", Sums::received),
-    ("copies", |sums| sums.counts.copies),
-    ("out", |sums| sums.out),
-    ("lost", |sums| sums.counts.lost),
-    ("cut off", |sums| sums.counts.partitioned),
-    ("queue full", |sums| sums.counts.queue_full),
-    ("not sent", |sums| sums.send_failed),
-    ("no room", |sums| sums.refused),
-    ("on the way", |sums| sums.counts.in_flight),
-    ("corrupted", |sums| sums.counts.corrupted),
-    ("overtaken", |sums| sums.counts.reordered),
+    ("in", DirectionTotals::received),
+    ("copies", |totals| totals.counts.copies),
+    ("out", |totals| totals.out),
+    ("lost", |totals| totals.counts.lost),
+    ("cut off", |totals| totals.counts.partitioned),
+    ("queue full", |totals| totals.counts.queue_full),
+    ("not sent", |totals| totals.send_failed),
+    ("no room", |totals| totals.refused),
+    ("on the way", |totals| totals.counts.in_flight),
+    ("corrupted", |totals| totals.counts.corrupted),
+    ("overtaken", |totals| totals.counts.reordered),
 ];
 
 /// Columns that are there even when they count nothing.
@@ -30,17 +30,17 @@ const ALWAYS: [&str; 4] = ["in", "out", "lost", "on the way"];
 
 /// A moment of the proxy.
 #[derive(Clone, Debug)]
-pub(super) struct Moment {
+pub(super) struct ProxySnapshot {
     pub(super) title: String,
     pub(super) elapsed: Duration,
     pub(super) clients: (usize, u64),
     /// Which phase of how many.
     pub(super) phase: Option<(usize, usize)>,
     pub(super) impairments: String,
-    pub(super) sums: BothSums,
+    pub(super) totals: Totals,
 }
 
-impl Moment {
+impl ProxySnapshot {
     pub(super) fn of(relay: &Relay, title: &str, elapsed: Duration, phase: Option<(usize, usize)>) -> Self {
         Self {
             title: title.to_owned(),
@@ -48,15 +48,15 @@ impl Moment {
             clients: relay.clients(),
             phase,
             impairments: relay.ways().describe(),
-            sums: relay.sums(),
+            totals: relay.totals(),
         }
     }
 
     /// The lines of the picture on a terminal of this width; `before` is a moment a second or so earlier.
     pub(super) fn frame(&self, before: &Self, columns: usize) -> Vec<String> {
-        let rate = |of: fn(&BothSums) -> &Sums| {
+        let rate = |of: fn(&Totals) -> &DirectionTotals| {
             let seconds = (self.elapsed.saturating_sub(before.elapsed)).as_secs_f64();
-            let came = of(&self.sums).received() - of(&before.sums).received();
+            let came = of(&self.totals).received() - of(&before.totals).received();
             if seconds > 0.0 { came as f64 / seconds } else { 0.0 }
         };
         let mut lines = vec![self.head()];
@@ -67,8 +67,8 @@ impl Moment {
                 FAINT,
                 format!(
                     "{:.0}/s to the target, {:.0}/s to the clients",
-                    rate(|sums| &sums.to_target),
-                    rate(|sums| &sums.to_client)
+                    rate(|totals| &totals.to_target),
+                    rate(|totals| &totals.to_client)
                 )
             )
         ));
@@ -77,15 +77,15 @@ impl Moment {
 
     /// One plain line, for logs.
     pub(super) fn line(&self) -> String {
-        let row = |sums: &Sums| {
-            let shown = COLUMNS.iter().filter(|(name, of)| ALWAYS.contains(name) || of(sums) > 0);
-            shown.map(|(name, of)| format!("{} {name}", of(sums))).collect::<Vec<_>>().join(", ")
+        let row = |totals: &DirectionTotals| {
+            let shown = COLUMNS.iter().filter(|(name, of)| ALWAYS.contains(name) || of(totals) > 0);
+            shown.map(|(name, of)| format!("{} {name}", of(totals))).collect::<Vec<_>>().join(", ")
         };
         format!(
             "{:.1} s: to the target {}; to the clients {}",
             self.elapsed.as_secs_f64(),
-            row(&self.sums.to_target),
-            row(&self.sums.to_client)
+            row(&self.totals.to_target),
+            row(&self.totals.to_client)
         )
     }
 
@@ -93,9 +93,9 @@ impl Moment {
     pub(super) fn text(&self) -> String {
         let mut lines = vec![self.head()];
         lines.extend(self.table());
-        for (name, sums) in self.rows() {
-            if !sums.are_even() {
-                lines.push(format!("{} {name}: the sums do not come out even", Styled(BAD, "error:")));
+        for (name, totals) in self.rows() {
+            if !totals.are_even() {
+                lines.push(format!("{} {name}: the totals do not come out even", Styled(BAD, "error:")));
             }
         }
         lines.join("\n") + "\n"
@@ -108,17 +108,17 @@ impl Moment {
             seconds: f64,
             clients: u64,
             impairments: &'a str,
-            to_target: Line,
-            to_client: Line,
+            to_target: TotalsJson,
+            to_client: TotalsJson,
             port_unreachable: u64,
         }
         let summary = Summary {
             seconds: (self.elapsed.as_secs_f64() * 1e3).round() / 1e3,
             clients: self.clients.1,
             impairments: &self.impairments,
-            to_target: self.sums.to_target.line(),
-            to_client: self.sums.to_client.line(),
-            port_unreachable: self.sums.refusals,
+            to_target: self.totals.to_target.line(),
+            to_client: self.totals.to_client.line(),
+            port_unreachable: self.totals.refusals,
         };
         serde_json::to_string(&summary).expect("numbers and text are JSON") + "\n"
     }
@@ -136,8 +136,8 @@ impl Moment {
         )
     }
 
-    fn rows(&self) -> [(&'static str, &Sums); 2] {
-        [("to the target", &self.sums.to_target), ("to the clients", &self.sums.to_client)]
+    fn rows(&self) -> [(&'static str, &DirectionTotals); 2] {
+        [("to the target", &self.totals.to_target), ("to the clients", &self.totals.to_client)]
     }
 
     /// Heads and both directions, with the columns that say something.
@@ -146,7 +146,7 @@ impl Moment {
         let mut lines =
             [String::new(), rows[0].0.to_owned(), rows[1].0.to_owned()].map(|name| format!("{name:14}"));
         for (name, of) in COLUMNS {
-            let counts = rows.map(|(_, sums)| of(sums));
+            let counts = rows.map(|(_, totals)| of(totals));
             if ALWAYS.contains(&name) || counts.iter().any(|count| *count > 0) {
                 let cells = [name.to_owned(), counts[0].to_string(), counts[1].to_string()];
                 let width = cells.iter().map(String::len).max().unwrap_or(0).max(6) + 2;

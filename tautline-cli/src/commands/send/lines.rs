@@ -11,7 +11,7 @@ const AHEAD: usize = 16;
 
 /// The lines of standard input, read by a thread of its own: a read that waits for a keyboard or a pipe cannot
 /// look for Ctrl-C, whoever waits for the channel can. It ends after the last line or the first error.
-pub(super) fn of_stdin() -> Receiver<io::Result<Line>> {
+pub(super) fn of_stdin() -> Receiver<io::Result<InputLine>> {
     let (sender, receiver) = sync_channel(AHEAD);
     std::thread::spawn(move || {
         let mut lines = Lines::new(io::stdin().lock());
@@ -38,7 +38,7 @@ struct Lines<R> {
 
 /// One line without its end; `None` for one that is too long.
 #[derive(Debug, PartialEq)]
-pub(super) struct Line {
+pub(super) struct InputLine {
     pub(super) number: u64,
     /// Bytes of the input up to its end.
     pub(super) end: u64,
@@ -51,7 +51,7 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// The next line that is not blank; `None` at the end.
-    fn next(&mut self) -> io::Result<Option<Line>> {
+    fn next(&mut self) -> io::Result<Option<InputLine>> {
         loop {
             let mut text = Vec::new();
             let limit = LONGEST as u64 + 1;
@@ -77,8 +77,8 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// The line that was just read.
-    fn line(&self, text: Option<Vec<u8>>) -> Line {
-        Line { number: self.number, end: self.bytes, text }
+    fn line(&self, text: Option<Vec<u8>>) -> InputLine {
+        InputLine { number: self.number, end: self.bytes, text }
     }
 
     fn skip_line(&mut self) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tautline::{ConnectionState, Metadata, Payload, SendError, Target, UdpInterface};
 
 use super::args::Args;
-use super::lines::{self, LONGEST, Line};
+use super::lines::{self, InputLine, LONGEST};
 use super::message::{metadata, payload};
 use super::progress::Progress;
 use crate::tools::exit::Failure;
@@ -88,7 +88,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Waits for a line, with an eye on Ctrl-C; `None` when there is no more to send.
-    fn next_line(&self, lines: &Receiver<io::Result<Line>>) -> Result<Option<Line>, Failure> {
+    fn next_line(&self, lines: &Receiver<io::Result<InputLine>>) -> Result<Option<InputLine>, Failure> {
         while !self.interrupt.is_asked() {
             match lines.recv_timeout(LOOK_EVERY) {
                 Ok(Ok(line)) => return Ok(Some(line)),
@@ -102,7 +102,7 @@ impl<'a> Sending<'a> {
         Ok(None)
     }
 
-    fn send_line(&mut self, line: &Line) -> Result<(), String> {
+    fn send_line(&mut self, line: &InputLine) -> Result<(), String> {
         match &line.text {
             Some(text) => self.send(&payload(self.args, text)?),
             None => Err(format!("it is longer than {LONGEST} bytes")),

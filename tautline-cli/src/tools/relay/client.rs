@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use tautline::Instant;
 use tautline::sim::{Path, PathCounts, Random};
 
-use super::sums::BothSums;
-use crate::tools::impair::BothWays;
+use super::totals::Totals;
+use crate::tools::impair::BothDirections;
 
 /// Datagrams read from one socket in one turn: nobody keeps the others waiting.
 pub(super) const READ_AT_ONCE: usize = 64;
@@ -20,7 +20,7 @@ pub(super) struct Client {
     upstream: UdpSocket,
     to_target: Path,
     to_client: Path,
-    sums: BothSums,
+    totals: Totals,
     pub(super) last_seen: Instant,
 }
 
@@ -29,7 +29,7 @@ impl Client {
     pub(super) fn open(
         address: SocketAddr,
         target: SocketAddr,
-        ways: &BothWays,
+        ways: &BothDirections,
         seed: u64,
         serial: u64,
         now: Instant,
@@ -48,7 +48,7 @@ impl Client {
             upstream,
             to_target: path(ways.to_target, 0),
             to_client: path(ways.to_client, 1),
-            sums: BothSums::default(),
+            totals: Totals::default(),
             last_seen: now,
         })
     }
@@ -58,7 +58,7 @@ impl Client {
     }
 
     /// Changes what happens to its datagrams from now on.
-    pub(super) fn impair(&mut self, ways: &BothWays) {
+    pub(super) fn impair(&mut self, ways: &BothDirections) {
         self.to_target.impair(ways.to_target);
         self.to_client.impair(ways.to_client);
     }
@@ -91,13 +91,13 @@ impl Client {
             if let Err(error) = &sent
                 && error.kind() == io::ErrorKind::ConnectionRefused
             {
-                self.sums.refusals += 1;
+                self.totals.refusals += 1;
                 sent = self.upstream.send(&delivery.datagram);
             }
-            self.sums.to_target.sent(sent.is_ok());
+            self.totals.to_target.sent(sent.is_ok());
         }
         while let Some(delivery) = self.to_client.poll(now) {
-            self.sums.to_client.sent(front.send_to(&delivery.datagram, self.address).is_ok());
+            self.totals.to_client.sent(front.send_to(&delivery.datagram, self.address).is_ok());
         }
     }
 
@@ -107,18 +107,18 @@ impl Client {
     }
 
     /// What became of its datagrams.
-    pub(super) fn sums(&self) -> BothSums {
-        let mut sums = self.sums;
-        let with = |counts: PathCounts, sent| super::sums::Sums { counts, ..sent };
-        sums.to_target = with(self.to_target.counts(), sums.to_target);
-        sums.to_client = with(self.to_client.counts(), sums.to_client);
-        sums
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = self.totals;
+        let with = |counts: PathCounts, sent| super::totals::DirectionTotals { counts, ..sent };
+        totals.to_target = with(self.to_target.counts(), totals.to_target);
+        totals.to_client = with(self.to_client.counts(), totals.to_client);
+        totals
     }
 
     /// An error of the socket: with nobody at the target's port, its host says so.
     fn note(&mut self, error: &io::Error) {
         if error.kind() == io::ErrorKind::ConnectionRefused {
-            self.sums.refusals += 1;
+            self.totals.refusals += 1;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The relay: clients in front, the target behind, a path each way between them. One thread turns it.
 
 mod client;
-pub(crate) mod sums;
+pub(crate) mod totals;
 
 use std::collections::HashMap;
 use std::io;
@@ -12,9 +12,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tautline::{Endpoint, Instant};
 
 use self::client::{Client, READ_AT_ONCE};
-use self::sums::BothSums;
+use self::totals::Totals;
 use crate::tools::exit::{Exit, Failure};
-use crate::tools::impair::BothWays;
+use crate::tools::impair::BothDirections;
 
 /// Clients known at once; one more takes the place of the one that is silent longest.
 pub(crate) const MOST_CLIENTS: usize = 256;
@@ -35,13 +35,13 @@ const LONGEST: usize = 65_536;
 pub(crate) struct Relay {
     front: UdpSocket,
     target: SocketAddr,
-    ways: BothWays,
+    ways: BothDirections,
     seed: u64,
     clients: HashMap<SocketAddr, Client>,
     /// Clients so far.
     serial: u64,
     /// What became of the datagrams of clients that were forgotten, and of those refused.
-    gone: BothSums,
+    gone: Totals,
     started: std::time::Instant,
     buffer: Vec<u8>,
 }
@@ -51,7 +51,7 @@ impl Relay {
     pub(crate) fn open(
         listen: &Endpoint,
         target: &Endpoint,
-        ways: BothWays,
+        ways: BothDirections,
         seed: u64,
     ) -> Result<Self, Failure> {
         let (front, target) = (bind(listen)?, resolve(target)?);
@@ -67,7 +67,7 @@ impl Relay {
             seed,
             clients: HashMap::new(),
             serial: 0,
-            gone: BothSums::default(),
+            gone: Totals::default(),
             started: std::time::Instant::now(),
             buffer: vec![0; LONGEST],
         })
@@ -88,21 +88,21 @@ impl Relay {
     }
 
     /// What happens to datagrams now.
-    pub(crate) fn ways(&self) -> &BothWays {
+    pub(crate) fn ways(&self) -> &BothDirections {
         &self.ways
     }
 
     /// Changes that from now on; datagrams on their way are not touched.
-    pub(crate) fn impair(&mut self, ways: BothWays) {
+    pub(crate) fn impair(&mut self, ways: BothDirections) {
         self.ways = ways;
         self.clients.values_mut().for_each(|client| client.impair(&ways));
     }
 
     /// What became of all datagrams so far.
-    pub(crate) fn sums(&self) -> BothSums {
-        let mut sums = self.gone;
-        self.clients.values().for_each(|client| sums.merge(&client.sums()));
-        sums
+    pub(crate) fn totals(&self) -> Totals {
+        let mut totals = self.gone;
+        self.clients.values().for_each(|client| totals.merge(&client.totals()));
+        totals
     }
 
     /// Sends on what is due, waits for more for at most `longest`, and takes it in.
@@ -195,7 +195,7 @@ impl Relay {
 
     fn forget(&mut self, address: SocketAddr) {
         if let Some(client) = self.clients.remove(&address) {
-            self.gone.merge(&client.sums());
+            self.gone.merge(&client.totals());
         }
     }
 }

@@ -65,14 +65,14 @@ impl Settings {
 
 /// Something worth telling, and when, counted from the rod's release.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Happening {
+pub(super) struct DemoEvent {
     pub(super) at: Duration,
-    pub(super) what: What,
+    pub(super) what: EventKind,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum What {
+pub(super) enum EventKind {
     Released {
         lean_deg: f64,
     },
@@ -95,7 +95,7 @@ pub(super) enum What {
     Upright,
 }
 
-impl What {
+impl EventKind {
     /// Whether this is bad news, for the colours; `None` for neither.
     pub(super) fn is_bad(&self) -> Option<bool> {
         match self {
@@ -106,7 +106,7 @@ impl What {
     }
 }
 
-impl fmt::Display for What {
+impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Released { lean_deg } => {
@@ -139,5 +139,5 @@ pub(super) struct Snapshot {
     pub(super) answered: u64,
     pub(super) rtt: crate::tools::latency::Percentiles,
     /// The latest happenings, oldest first.
-    pub(super) recent: Vec<Happening>,
+    pub(super) recent: Vec<DemoEvent>,
 }

@@ -1,11 +1,11 @@
-//! What became of all datagrams: sums that must come out even.
+//! What became of all datagrams: totals that must come out even.
 
 use serde::Serialize;
 use tautline::sim::PathCounts;
 
 /// One direction.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sums {
+pub(crate) struct DirectionTotals {
     pub(crate) counts: PathCounts,
     /// Came from clients that there was no room for.
     pub(crate) refused: u64,
@@ -17,14 +17,14 @@ pub(crate) struct Sums {
 
 /// Both directions.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct BothSums {
-    pub(crate) to_target: Sums,
-    pub(crate) to_client: Sums,
+pub(crate) struct Totals {
+    pub(crate) to_target: DirectionTotals,
+    pub(crate) to_client: DirectionTotals,
     /// How often the target's host said that nobody listens there.
     pub(crate) refusals: u64,
 }
 
-impl Sums {
+impl DirectionTotals {
     /// One was handed to the kernel, which took it or did not.
     pub(super) fn sent(&mut self, was_taken: bool) {
         let counter = if was_taken { &mut self.out } else { &mut self.send_failed };
@@ -50,9 +50,9 @@ impl Sums {
     }
 
     /// For programs.
-    pub(crate) fn line(&self) -> Line {
+    pub(crate) fn line(&self) -> TotalsJson {
         let Self { counts, refused, out, send_failed } = self;
-        Line {
+        TotalsJson {
             r#in: self.received(),
             copies: counts.copies,
             out: *out,
@@ -68,7 +68,7 @@ impl Sums {
     }
 }
 
-impl BothSums {
+impl Totals {
     /// Adds another client's.
     pub(super) fn merge(&mut self, other: &Self) {
         self.to_target.merge(&other.to_target);
@@ -79,7 +79,7 @@ impl BothSums {
 
 /// One direction as JSON.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Line {
+pub(crate) struct TotalsJson {
     r#in: u64,
     copies: u64,
     out: u64,

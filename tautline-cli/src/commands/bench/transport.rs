@@ -7,13 +7,13 @@ use std::time::Duration;
 use tautline::{Metadata, Payload, SendError};
 
 use super::client::Client;
-use super::words::ECHOED;
+use super::protocol::ECHOED;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::LOOK_EVERY;
 use crate::tools::round_trips::number_of;
 
 /// Numbered messages that come back.
-pub(super) trait Line {
+pub(super) trait Transport {
     /// Sends message `number`. One that the network refuses is a loss, not a failure.
     fn send(&mut self, number: u64) -> Result<(), Failure>;
 
@@ -25,12 +25,12 @@ pub(super) trait Line {
 }
 
 /// The measured one.
-pub(super) struct Tautline<'a> {
+pub(super) struct TautlineTransport<'a> {
     pub(super) client: &'a mut Client,
     pub(super) payload: Payload,
 }
 
-impl Line for Tautline<'_> {
+impl Transport for TautlineTransport<'_> {
     fn send(&mut self, number: u64) -> Result<(), Failure> {
         let metadata = Metadata::new(ECHOED).message_id(number);
         match self.client.interface.send_payload(&self.payload, &metadata) {
@@ -59,7 +59,7 @@ pub(super) fn too_large(error: &SendError) -> Failure {
 }
 
 /// A blocking socket of the standard library. A datagram is the message's number, filled up to the size.
-pub(super) struct Raw {
+pub(super) struct RawTransport {
     socket: UdpSocket,
     sent: Vec<u8>,
     received: Vec<u8>,
@@ -68,7 +68,7 @@ pub(super) struct Raw {
 /// The number at the front of a datagram.
 const NUMBER: usize = size_of::<u64>();
 
-impl Raw {
+impl RawTransport {
     pub(super) fn connect(to: SocketAddr, size: u64) -> Result<Self, Failure> {
         let failed = |error| {
             Failure::new(Exit::NoConnection, format!("cannot open a socket to {to} for --baseline: {error}"))
@@ -93,7 +93,7 @@ fn is_loss(kind: ErrorKind) -> bool {
     matches!(kind, WouldBlock | TimedOut | Interrupted | ConnectionRefused)
 }
 
-impl Line for Raw {
+impl Transport for RawTransport {
     fn send(&mut self, number: u64) -> Result<(), Failure> {
         self.sent[..NUMBER].copy_from_slice(&number.to_le_bytes());
         match self.socket.send(&self.sent) {

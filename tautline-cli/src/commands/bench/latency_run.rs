@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::lines::Line;
 use super::time_line::TimeLine;
+use super::transport::Transport;
 use super::watch::Watch;
 use crate::tools::exit::Failure;
 use crate::tools::interrupt::LOOK_EVERY;
@@ -18,25 +18,25 @@ const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
 /// What is to be measured.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
+pub(super) struct LatencyPlan {
     /// Messages per second; without it each goes when the one before is back.
     pub(super) rate: Option<f64>,
-    pub(super) end: End,
+    pub(super) end: RunEnd,
     /// An answer that takes longer counts as lost.
     pub(super) timeout: Duration,
 }
 
 /// How long it goes on.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum End {
+pub(super) enum RunEnd {
     Messages(u64),
     After(Duration),
 }
 
 /// How far it is.
 #[derive(Debug)]
-pub(super) struct Course {
-    plan: Plan,
+pub(super) struct LatencyRun {
+    plan: LatencyPlan,
     pub(super) trips: RoundTrips,
     pub(super) time_line: TimeLine,
     /// The time of all slices so far.
@@ -46,18 +46,18 @@ pub(super) struct Course {
     pub(super) is_dead: bool,
     /// Messages given up in earlier slices.
     given_up: u64,
-    silence: Silence,
+    silence: UnansweredStreak,
 }
 
 /// What was sent since something was last heard: where nothing was, nothing need come.
 #[derive(Clone, Copy, Debug, Default)]
-struct Silence {
+struct UnansweredStreak {
     messages: u32,
     /// When the first of them was sent.
     since: Option<Instant>,
 }
 
-impl Silence {
+impl UnansweredStreak {
     fn sent(&mut self, now: Instant) {
         self.messages = self.messages.saturating_add(1);
         self.since.get_or_insert(now);
@@ -70,11 +70,11 @@ impl Silence {
     }
 }
 
-impl Course {
-    pub(super) fn new(plan: Plan) -> Self {
+impl LatencyRun {
+    pub(super) fn new(plan: LatencyPlan) -> Self {
         let length = match plan.end {
-            End::After(length) => Some(length),
-            End::Messages(_) => None,
+            RunEnd::After(length) => Some(length),
+            RunEnd::Messages(_) => None,
         };
         Self {
             plan,
@@ -84,15 +84,15 @@ impl Course {
             skipped: 0,
             is_dead: false,
             given_up: 0,
-            silence: Silence::default(),
+            silence: UnansweredStreak::default(),
         }
     }
 
     /// From 0 to 1.
     fn share_at(&self, spent: Duration) -> f64 {
         match self.plan.end {
-            End::Messages(count) => self.trips.sent_count() as f64 / count as f64,
-            End::After(length) => spent.as_secs_f64() / length.as_secs_f64(),
+            RunEnd::Messages(count) => self.trips.sent_count() as f64 / count as f64,
+            RunEnd::After(length) => spent.as_secs_f64() / length.as_secs_f64(),
         }
     }
 
@@ -103,13 +103,18 @@ impl Course {
     fn is_over_at(&self, spent: Duration) -> bool {
         self.is_dead
             || match self.plan.end {
-                End::Messages(count) => self.trips.sent_count() >= count,
-                End::After(length) => spent >= length,
+                RunEnd::Messages(count) => self.trips.sent_count() >= count,
+                RunEnd::After(length) => spent >= length,
             }
     }
 
     /// Goes on for one slice, and waits for what is then under way.
-    pub(super) fn run(&mut self, line: &mut dyn Line, slice: Duration, watch: &Watch) -> Result<(), Failure> {
+    pub(super) fn run(
+        &mut self,
+        line: &mut dyn Transport,
+        slice: Duration,
+        watch: &Watch,
+    ) -> Result<(), Failure> {
         let start = Instant::now();
         let rate = self.plan.rate;
         let slice = Slice { start, length: slice, line, watch, course: self };
@@ -126,9 +131,9 @@ impl Course {
 struct Slice<'a> {
     start: Instant,
     length: Duration,
-    line: &'a mut dyn Line,
+    line: &'a mut dyn Transport,
     watch: &'a Watch,
-    course: &'a mut Course,
+    course: &'a mut LatencyRun,
 }
 
 impl Slice<'_> {
@@ -195,12 +200,12 @@ impl Slice<'_> {
     }
 
     fn receive(&mut self, wait: Duration) -> Result<(), Failure> {
-        let Course { trips, time_line, plan, spent, silence, .. } = &mut *self.course;
+        let LatencyRun { trips, time_line, plan, spent, silence, .. } = &mut *self.course;
         let (start, spent) = (self.start, *spent);
         self.line.receive(wait, &mut |number| {
             let now = Instant::now();
             // A late answer is a loss, and a sign of life.
-            *silence = Silence::default();
+            *silence = UnansweredStreak::default();
             if let Some(round_trip) = trips.answered(number, now, plan.timeout) {
                 time_line.add(spent + now.saturating_duration_since(start), round_trip);
             }
@@ -227,7 +232,7 @@ mod tests {
             (4000, MS, 1000 * MS, 4000 * MS, false),
             (5001, MS, 1000 * MS, 5001 * MS, true),
         ] {
-            let mut silence = Silence::default();
+            let mut silence = UnansweredStreak::default();
             (0..messages).for_each(|n| silence.sent(start + apart * n));
             assert_eq!(silence.is_death(start + after, timeout), is_dead, "{messages} {after:?}");
         }
@@ -240,7 +245,7 @@ mod tests {
         late: u64,
     }
 
-    impl Line for Echo {
+    impl Transport for Echo {
         fn send(&mut self, _: u64) -> Result<(), Failure> {
             self.sent += 1;
             Ok(())
@@ -261,8 +266,8 @@ mod tests {
         }
     }
 
-    fn run(plan: Plan, late: u64) -> Course {
-        let mut course = Course::new(plan);
+    fn run(plan: LatencyPlan, late: u64) -> LatencyRun {
+        let mut course = LatencyRun::new(plan);
         let mut line = Echo { sent: 0, told: 0, late };
         course.run(&mut line, Duration::MAX, &Watch::idle()).expect("this line does not fail");
         course
@@ -270,14 +275,14 @@ mod tests {
 
     #[test]
     fn a_period_longer_than_many_time_outs_is_no_silence() {
-        let plan = Plan { rate: Some(50.0), end: End::Messages(3), timeout: MS };
+        let plan = LatencyPlan { rate: Some(50.0), end: RunEnd::Messages(3), timeout: MS };
         let course = run(plan, 0);
         assert_eq!((course.trips.sent_count(), course.is_dead), (3, false));
     }
 
     #[test]
     fn answers_that_come_too_late_are_losses_but_not_the_end() {
-        let plan = Plan { rate: None, end: End::After(1300 * MS), timeout: MS };
+        let plan = LatencyPlan { rate: None, end: RunEnd::After(1300 * MS), timeout: MS };
         let course = run(plan, 1);
         assert!(!course.is_dead && course.trips.answered_count() == 0, "{course:?}");
     }
