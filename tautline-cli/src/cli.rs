@@ -1,11 +1,13 @@
-//! The command line: one definition for parsing, help, completions and manual pages.
+//! Defines the command line. Parsing, help, completions and manual pages all come from this definition.
+//!
+//! `main` calls it. It is the only caller of the subcommands in [`commands`](crate::commands).
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{bench, completions, demo, doctor, listen, man, ping, proxy, send};
 use crate::tools::exit::{EXIT_CODES, Exit, Failure};
 
-/// Real-time UDP links for control: see one, listen to one, send on one, measure one
+/// Show, test and measure real-time UDP links for control
 #[derive(Debug, Parser)]
 #[command(
     name = "tautline",
@@ -55,13 +57,13 @@ impl Cli {
     }
 }
 
-/// Reads the command line; ends the program with help or a sentence when there is nothing to run.
+/// Reads the command line. Ends the program with a help text or an error message if there is nothing to run.
 pub(crate) fn parse() -> Cli {
     let matches = definition().get_matches();
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// The whole definition, exit codes below every help.
+/// Returns the whole definition. The exit codes stand below every help text.
 pub(crate) fn definition() -> clap::Command {
     with_codes(Cli::command())
 }
@@ -75,13 +77,13 @@ fn with_codes(command: clap::Command) -> clap::Command {
 mod tests {
     use super::*;
 
-    /// The example lines of a help text.
+    /// Returns the example lines of a help text.
     fn examples(command: &clap::Command) -> Vec<String> {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         help.lines().filter_map(|line| line.trim().strip_prefix("tautline ")).map(str::to_owned).collect()
     }
 
-    /// The words of a command as a shell takes them apart, up to the first pipe or redirection.
+    /// Splits a command into words as a shell does, up to the first pipe or redirection.
     fn words(line: &str) -> Vec<String> {
         let mut words = vec![String::from("tautline")];
         for (index, part) in line.split('\'').enumerate() {
@@ -99,13 +101,13 @@ mod tests {
         words
     }
 
-    /// A command and everything below it.
+    /// Returns a command and all its subcommands.
     fn all(command: &clap::Command) -> Vec<&clap::Command> {
         std::iter::once(command).chain(command.get_subcommands().flat_map(all)).collect()
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_definition_passes_the_checks_of_clap() {
         definition().debug_assert();
     }
 

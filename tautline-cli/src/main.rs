@@ -1,4 +1,4 @@
-//! The program `tautline`: show, listen, send and measure real-time UDP links.
+//! The program `tautline`: shows, tests and measures real-time UDP links.
 //!
 //! The program writes data to stdout and messages for people to stderr. Each way to end has a documented exit code
 //! ([`tools::exit`]).

@@ -1,4 +1,5 @@
-//! `doctor` shows everything, judges, and ends in time. How late the machine is, is not asserted: that is its own affair.
+//! `doctor` shows everything, judges, and ends in time. How late the machine is, is not asserted: that is its own
+//! affair.
 
 mod support;
 

@@ -33,7 +33,7 @@ fn end(mut proxy: Listener) -> Value {
     serde_json::from_str(&proxy.line()).expect("the summary is JSON")
 }
 
-/// `in + copies = out + each kind of loss + what is on the way`.
+/// `in + copies = out + each kind of loss + what is in flight`.
 fn assert_sums(direction: &Value) {
     let count = |name: &str| direction[name].as_u64().unwrap_or_else(|| panic!("no {name} in {direction}"));
     let losses = ["lost", "partitioned", "queue_full", "send_failed", "too_many_clients", "in_flight"];
@@ -176,7 +176,7 @@ fn it_ends_by_itself_and_says_the_sums_as_text() {
     let target = socket();
     let finished = run(&["proxy", "127.0.0.1:0", &address(&target), "--loss", "2%", "--seconds", "0.2"]);
     assert_eq!(finished.code, 0, "{}", finished.stderr);
-    for part in ["loss 2 %", "clients: 0", "to the target", "on the way"] {
+    for part in ["loss 2 %", "clients: 0", "to the target", "in flight"] {
         assert!(finished.stdout.contains(part), "no {part:?} in {}", finished.stdout);
     }
 }

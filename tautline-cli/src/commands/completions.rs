@@ -1,4 +1,4 @@
-//! `tautline completions`: scripts that complete the command line in a shell.
+//! `tautline completions`: prints a script with which a shell completes the command line.
 
 use clap_complete::Shell;
 
@@ -13,7 +13,7 @@ Examples:
   tautline completions zsh > ~/.zfunc/_tautline
   tautline completions fish > ~/.config/fish/completions/tautline.fish")]
 pub(crate) struct Args {
-    /// The shell to complete in
+    /// The shell for which to print the script
     shell: Shell,
 }
 

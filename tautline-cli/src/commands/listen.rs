@@ -1,4 +1,4 @@
-//! `tautline listen`: a server that prints every message as a line of JSON.
+//! `tautline listen`: runs a server that prints every message as a line of JSON.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,19 @@ use crate::tools::{message_line, output, traffic};
 
 /// Listen on an address and print every message as a line of JSON
 ///
-/// A line holds "metadata" (the classic envelope's seven keys; "channel", "content_type", "delivery" and
-/// "lifespan_ms" when they say something), "data", "peer" (the sender's address) and "age_ms" (since its time stamp, by both clocks).
-/// JSON data stand in it as they came, MessagePack and CBOR are translated, raw bytes are hexadecimal.
-/// Ctrl-C ends it with a summary on stderr.
+/// Each line has four keys:
+///
+/// "metadata" has the seven keys of the classic envelope; "channel", "content_type", "delivery" and "lifespan_ms" are
+/// added if they differ from their defaults.
+///
+/// "data" is the payload: JSON is copied unchanged, MessagePack and CBOR are translated to JSON, and raw bytes are
+/// written in hexadecimal.
+///
+/// "peer" is the sender's address.
+///
+/// "age_ms" is the time since the message's time stamp; it is exact only if the clocks of both hosts agree.
+///
+/// Ctrl-C ends the program, which then prints a summary on stderr.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,28 +37,28 @@ pub(crate) struct Args {
     /// Send every message back to its sender, as `ping` expects
     #[arg(long)]
     reply: bool,
-    /// Print (and send back) only messages of this type; may be given more than once
+    /// Print (and send back) only messages of this type; you can repeat this option
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<MessageType>,
-    /// End after this many messages
+    /// End after this many printed messages
     #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     count: Option<u64>,
-    /// Tell on stderr what arrived, was lost and was dropped, this often, such as 1s
+    /// Print on stderr, at this interval such as 1s, what was received, lost and dropped
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     stats_every: Option<Duration>,
-    /// Statistics and summary as JSON, too
+    /// Print the statistics and the summary as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     link: LinkArgs,
 }
 
-/// Listens until interrupted, or until `--count`.
+/// Listens until Ctrl-C, or until `--count` messages are printed.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let config = args.link.config()?.role(tautline::Role::Server).endpoint(args.endpoint.to_string());
     let interface = open(with_inbox(config)?, |interface| {
         if args.reply {
-            // Without a wish, all types.
+            // Without --type, all types.
             let types = if args.types.is_empty() { MessageType::ALL } else { &args.types };
             echo(interface, types);
         }
@@ -90,12 +99,12 @@ fn print_messages(
     Ok(())
 }
 
-/// Whether a message of this type was asked for; without a wish, all are.
+/// Whether to print messages of this type. Without --type, all types are printed.
 fn is_wanted(types: &[MessageType], message_type: MessageType) -> bool {
     types.is_empty() || types.contains(&message_type)
 }
 
-/// When statistics are due.
+/// The times at which statistics are due. `None` means never.
 struct StatsClock(Option<(Instant, Duration)>);
 
 impl StatsClock {
@@ -103,13 +112,13 @@ impl StatsClock {
         Self(every.map(|every| (Instant::now() + every, every)))
     }
 
-    /// How long a wait may be.
+    /// Returns the longest time to wait for a message.
     fn wait(&self) -> Duration {
         let due = self.0.map(|(at, _)| at.saturating_duration_since(Instant::now()));
         due.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)
     }
 
-    /// Whether they are due; then the next ones are later.
+    /// Whether the statistics are due. If so, it sets the next time.
     fn strikes(&mut self) -> bool {
         let now = Instant::now();
         let Some((at, every)) = self.0.filter(|(at, _)| *at <= now) else { return false };
@@ -118,57 +127,56 @@ impl StatsClock {
     }
 }
 
-/// Says why something that came is not shown: once for every reason, so that a wrong setting at one end is told
-/// while people wait for messages, not after they have given up.
+/// Warns once for each reason why received data is not shown. The user then learns of a wrong setting while waiting for
+/// messages.
 struct DropWarnings {
     clock: StatsClock,
-    told: Vec<DropReason>,
+    reported: Vec<DropReason>,
 }
 
-/// How often it looks.
+/// How often the statistics are checked for drops.
 const LOOK_FOR_DROPS_EVERY: Duration = Duration::from_secs(1);
 
 impl DropWarnings {
     fn new() -> Self {
-        Self { clock: StatsClock::new(Some(LOOK_FOR_DROPS_EVERY)), told: Vec::new() }
+        Self { clock: StatsClock::new(Some(LOOK_FOR_DROPS_EVERY)), reported: Vec::new() }
     }
 
     fn look(&mut self, statistics: impl FnOnce() -> Statistics) {
         if self.clock.strikes() {
             for reason in self.news(&statistics()) {
                 output::warn(format_args!(
-                    "something was dropped as {reason}: {}; the summary has the count",
+                    "received data was dropped ({reason}): {}; the summary has the count",
                     reason.explanation()
                 ));
             }
         }
     }
 
-    /// The reasons that were not told yet.
+    /// Returns the reasons that were not reported yet.
     fn news(&mut self, statistics: &Statistics) -> Vec<DropReason> {
         let dropped =
             [&statistics.datagrams_dropped, &statistics.messages_dropped, &statistics.inbox.dropped];
         let reasons = dropped.into_iter().flat_map(Drops::iter).map(|(reason, _)| reason);
-        let news = reasons.filter(|reason| !is_ordinary(*reason) && !self.told.contains(reason));
+        let news = reasons.filter(|reason| !is_ordinary(*reason) && !self.reported.contains(reason));
         let news = news.collect::<Vec<_>>();
-        self.told.extend(&news);
+        self.reported.extend(&news);
         news
     }
 }
 
-/// What happens on every network and at every restart, and what has a warning of its own.
+/// Whether a reason needs no warning here: it occurs on every network or at every restart, or it has its own warning.
 fn is_ordinary(reason: DropReason) -> bool {
     use DropReason::{Duplicate, OtherWire, TooOld, Unexpected, UnknownSession};
     matches!(reason, Duplicate | OtherWire | TooOld | Unexpected | UnknownSession)
 }
 
-/// The commonest reason why nothing comes. The library tells at most once a second.
+/// Warns if the peer uses the other wire, the most common reason why no message arrives. The library publishes this
+/// event at most once per second.
 fn warn_of_other_wire(events: &mut Events) {
     while let Some(event) = events.next(Duration::ZERO) {
         if let Event::OtherWire { from } = event {
-            output::warn(format_args!(
-                "{from} speaks the other wire: its --wire and the one here must be the same"
-            ));
+            output::warn(format_args!("{from} uses the other wire: start both ends with the same --wire"));
         }
     }
 }
@@ -178,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_is_told_once_and_ordinary_ones_never() {
+    fn every_reason_is_reported_once_and_ordinary_reasons_never() {
         let mut drop_warnings = DropWarnings::new();
         let mut statistics = Statistics::default();
         assert_eq!(drop_warnings.news(&statistics), []);

@@ -1,4 +1,4 @@
-//! `tautline man`: the manual, from the same definition as `--help`.
+//! `tautline man`: prints or writes the manual, from the same definition as `--help`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,14 @@ use clap_mangen::Man;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::output;
 
-/// Print the manual page, or write one for every subcommand into a folder
+/// Print the manual page, or write a page for every subcommand into a folder
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tautline man | man -l -
   tautline man ~/.local/share/man/man1")]
 pub(crate) struct Args {
-    /// The folder to write tautline.1, tautline-demo.1 and so on to; made when it is not there
+    /// The folder for tautline.1, tautline-demo.1 and so on; it is created if it does not exist
     dir: Option<PathBuf>,
 }
 
@@ -36,6 +36,6 @@ fn write_all(dir: &Path, definition: clap::Command) -> Result<(), Failure> {
 
 fn page(command: clap::Command) -> String {
     let mut text = Vec::new();
-    Man::new(command).render(&mut text).expect("a Vec takes everything");
+    Man::new(command).render(&mut text).expect("writing to a Vec cannot fail");
     String::from_utf8_lossy(&text).into_owned()
 }

@@ -1,8 +1,8 @@
 //! The subcommands of the program: a file or a folder for each.
 //!
 //! [`cli`](crate::cli) is the only caller. Each subcommand offers `Args`, which clap fills from the command line, and
-//! `run`, which ends with an exit code or a failure. A subcommand may use [`tools`](crate::tools), the modules in its own
-//! folder and the library `tautline`. It never imports another subcommand or [`cli`](crate::cli).
+//! `run`, which ends with an exit code or a failure. A subcommand may use [`tools`](crate::tools), the modules in its
+//! own folder and the library `tautline`. It never imports another subcommand or [`cli`](crate::cli).
 
 pub(crate) mod bench;
 pub(crate) mod completions;

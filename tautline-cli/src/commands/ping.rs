@@ -1,4 +1,4 @@
-//! `tautline ping`: how long messages take to the other end and back.
+//! `tautline ping`: measures the round trips of messages to another interface.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,14 @@ use crate::tools::output::{self, BAD, BOLD, GOOD, Styled};
 use crate::tools::pace::Pace;
 use crate::tools::round_trips::{RoundTrips, number_of};
 
-/// The largest padding: with the number beside it, it still fits a message.
+/// The largest padding, in bytes. Together with the number it still fits into a message.
 const LARGEST: u64 = 64_000;
 
 /// Measure round trips to an interface that answers, such as `tautline listen --reply`
 ///
-/// An answer is known by its correlation id, or by the number in its data. With --budget the verdict is
-/// met when the 99th percentile is within it and nothing is lost; jitter is the mean difference between one
-/// round trip and the next.
+/// An answer is matched by its correlation id, or else by the number in its data. Jitter is the mean absolute
+/// difference between consecutive round trips. The exit code is 4 if a message is lost, or if the 99th percentile is
+/// over the budget.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -30,7 +30,7 @@ Examples:
   tautline ping plant.local:9000 --rate 1000 --count 10000 --budget 1ms --quiet
   tautline ping 127.0.0.1:9000 --wire classic --size 200 --json")]
 pub(crate) struct Args {
-    /// Whom to measure: host:port, [ipv6]:port or host (port 8080)
+    /// The interface to measure: host:port, [ipv6]:port or host (port 8080)
     endpoint: Endpoint,
     /// Messages to send
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = count, allow_hyphen_values = true)]
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Messages per second, from 0.01 to 20000
     #[arg(long, value_name = "HZ", default_value = "100", value_parser = rate, allow_hyphen_values = true)]
     rate: f64,
-    /// Time between messages, instead of --rate, such as 10ms
+    /// Send one message per this time, such as 10ms; replaces --rate
     #[arg(
         long,
         value_name = "TIME",
@@ -47,7 +47,7 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     interval: Option<Duration>,
-    /// Bytes of padding in every message, up to 64000
+    /// Add this many bytes of padding to every message, up to 64000
     #[arg(
         long,
         value_name = "BYTES",
@@ -56,7 +56,7 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     size: u64,
-    /// An answer that takes longer counts as lost
+    /// Count a message as lost if its answer takes longer than this
     #[arg(
         long,
         value_name = "TIME",
@@ -65,20 +65,20 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     timeout: Duration,
-    /// The verdict: 99 % of the round trips within this time, such as 1ms, and nothing lost
+    /// Require 99 % of the round trips within this time, such as 1ms, and no lost message
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     budget: Option<Duration>,
-    /// Leave out the line per message
+    /// Print the summary only, not a line per message
     #[arg(long, short)]
     quiet: bool,
-    /// Lines of JSON; the last one is the summary
+    /// Print lines of JSON; the last line is the summary
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     link: LinkArgs,
 }
 
-/// What a ping carries.
+/// The data of a ping.
 #[derive(Debug, Serialize)]
 struct Ping<'a> {
     ping: u64,
@@ -86,16 +86,16 @@ struct Ping<'a> {
     padding: &'a str,
 }
 
-/// What is looked at in an answer.
+/// The part of an answer's data that identifies the ping.
 #[derive(Debug, Deserialize)]
 struct Pong {
     ping: u64,
 }
 
-/// Sends, waits, and judges.
+/// Sends the messages, waits for the answers, and prints the summary.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let config = args.link.config()?.role(tautline::Role::Client).endpoint(args.endpoint.to_string());
-    // Driven by this thread: a hand-over to another one would be measured, too.
+    // This thread drives the interface. Otherwise the hand-over between threads would be measured too.
     let (interface, driver) = open_driven(with_inbox(config)?)?;
     let interrupt = Interrupt::install()?;
     let mut events = interface.events();
@@ -116,7 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
 fn nobody_answered(args: &Args) -> Failure {
     let endpoint = &args.endpoint;
     let sentence = format!(
-        "nobody at {endpoint} answered: is `tautline listen {endpoint} --reply` running there, with the same --wire?"
+        "no answer from {endpoint}: start `tautline listen {endpoint} --reply` there, with the same --wire"
     );
     Failure::new(Exit::NoConnection, sentence)
 }
@@ -156,24 +156,24 @@ impl Measurement<'_> {
             Err(error @ (SendError::Encode(_) | SendError::TooLarge { .. })) => {
                 Err(Failure::usage(format!("{error}; choose a smaller --size")))
             }
-            // A server that is away for a moment is what is measured: this one is lost.
+            // A server that is away for a moment is part of the measurement: this message counts as lost.
             _ => Ok(()),
         }
     }
 
-    /// Waits for one answer, with an eye on Ctrl-C.
+    /// Waits for one answer until `deadline`, but no longer than the check for Ctrl-C allows.
     fn receive_until(&mut self, deadline: Instant) -> Result<(), Failure> {
         let wait = deadline.saturating_duration_since(Instant::now()).min(LOOK_EVERY);
         let Some(message) = wait_over(self.driver.receive(Some(wait)))? else { return Ok(()) };
         let now = Instant::now();
         let Some(number) = answered_number(&message) else { return Ok(()) };
         match self.trips.answered(number, now, self.args.timeout) {
-            Some(round_trip) if !self.args.quiet => self.tell(number, round_trip),
+            Some(round_trip) if !self.args.quiet => self.print(number, round_trip),
             _ => Ok(()),
         }
     }
 
-    fn tell(&self, number: u64, round_trip: Duration) -> Result<(), Failure> {
+    fn print(&self, number: u64, round_trip: Duration) -> Result<(), Failure> {
         let us = round_trip.as_secs_f64() * 1e6;
         output::data(&if self.args.json {
             format!("{{\"message\":{number},\"rtt_us\":{us:.1}}}\n")
@@ -183,7 +183,7 @@ impl Measurement<'_> {
     }
 }
 
-/// Which message this answers; `None` when it is no answer.
+/// Returns the number of the message that this answers, or `None` if it is not an answer.
 fn answered_number(message: &Message) -> Option<u64> {
     match message.correlation_id() {
         Some(id) => number_of(&id),
@@ -191,7 +191,7 @@ fn answered_number(message: &Message) -> Option<u64> {
     }
 }
 
-/// How it went.
+/// The summary of a measurement.
 #[derive(Debug, Serialize)]
 struct Summary {
     endpoint: String,
@@ -224,7 +224,7 @@ impl Summary {
         }
     }
 
-    /// Nothing lost, and the budget kept if there is one.
+    /// Whether no message was lost and the round trips are within the budget, if there is a budget.
     fn is_met(&self) -> bool {
         self.within_budget.unwrap_or(self.lost == 0)
     }

@@ -1,37 +1,39 @@
-//! How the program ends: the documented exit codes, and failures that say what would be right.
+//! The documented exit codes, and failures with a message that says what would be right.
+//!
+//! Every subcommand and most tools use this module. `main` turns the result into the exit code of the process.
 
 use std::fmt;
 use std::process::ExitCode;
 
-/// The exit codes; `--help` and the manual show [`EXIT_CODES`].
+/// The exit codes. `--help` and the manual show them as [`EXIT_CODES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Everything asked for was done.
+    /// The program did everything that the user asked for.
     Done = 0,
-    /// Something failed on the way.
+    /// Something failed while the program ran.
     Failed = 1,
-    /// The command line or a configuration file is wrong; clap uses the same code.
+    /// The command line or a configuration file is wrong. clap uses the same code.
     Usage = 2,
-    /// No connection: the name, the port, or nobody there.
+    /// There is no connection: the name has no address, the port is in use, or nobody answered.
     NoConnection = 3,
-    /// A verdict that was asked for is not met.
+    /// The result does not meet the limit that the user set.
     NotMet = 4,
-    /// Some lines of the input were bad; the others were sent.
+    /// Some lines of the input were invalid. The other lines were sent.
     BadInput = 5,
-    /// Ctrl-C came before what was asked for was known; a shell says the same of a program that it ended.
+    /// Ctrl-C came before the result was complete. A shell reports the same code for a program that SIGINT ended.
     Interrupted = 130,
 }
 
-/// The same codes for people; kept below the help of every subcommand.
+/// The same codes as text. It stands below the help of every subcommand.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; for a verdict: met
-  1  failed on the way
+  0  success; a limit that you set is met
+  1  a failure while the program ran
   2  the command line or the configuration file is wrong
-  3  no connection: name not resolved, port in use, or nobody answered
-  4  verdict not met: messages lost, over the budget, pendulum not upright, machine unfit
-  5  some lines of the input were bad; the others were sent
-  130  interrupted before there was a connection, before doctor had measured everything, or twice";
+  3  no connection: the name has no address, the port is in use, or nobody answered
+  4  limit not met: messages lost, over the budget, pendulum not upright, or machine unfit
+  5  some input lines were invalid; the other lines were sent
+  130  interrupted: before there was a connection, before doctor had measured everything, or twice";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -39,7 +41,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a subcommand gave up.
+/// The reason why a subcommand ended early, with its exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -47,22 +49,22 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure with its code, and one sentence that names the thing and what would be right.
+    /// Creates a failure. `sentence` names what was wrong and what would be right.
     pub(crate) fn new(exit: Exit, sentence: impl Into<String>) -> Self {
         Self { exit, sentence: sentence.into() }
     }
 
-    /// Something failed on the way.
+    /// Creates a failure that happened while the program ran ([`Exit::Failed`]).
     pub(crate) fn failed(sentence: impl Into<String>) -> Self {
         Self::new(Exit::Failed, sentence)
     }
 
-    /// The command line is wrong.
+    /// Creates a failure for a wrong command line ([`Exit::Usage`]).
     pub(crate) fn usage(sentence: impl Into<String>) -> Self {
         Self::new(Exit::Usage, sentence)
     }
 
-    /// Nobody wants our output any more (`tautline listen ... | head`): the quiet end of a pipe.
+    /// Creates the quiet end of a program whose reader closed the pipe (`tautline listen ... | head`).
     pub(crate) fn output_closed() -> Self {
         Self::new(Exit::Done, "")
     }
@@ -71,7 +73,7 @@ impl Failure {
         self.exit
     }
 
-    /// Whether there is nothing to say.
+    /// Whether there is no message to print.
     pub(crate) fn is_quiet(&self) -> bool {
         self.sentence.is_empty()
     }

@@ -1,5 +1,6 @@
-//! Impairments as people write them: options, lists such as `loss=10%,jitter=5ms`, and keys of a schedule; shared by
-//! `proxy` and `demo`.
+//! Reads impairments from text: options, lists such as `loss=10%,jitter=5ms`, and the keys of a schedule.
+//!
+//! `proxy` and `demo` use it.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -9,14 +10,14 @@ use tautline::sim::{BitRate, DEFAULT_QUEUE, Impairments, Probability};
 use crate::tools::exit::Failure;
 use crate::tools::link::{BYTES, whole};
 
-/// What happens to datagrams in each direction.
+/// The impairments of both directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct BothDirections {
     pub(crate) to_target: Impairments,
     pub(crate) to_client: Impairments,
 }
 
-/// Which direction is meant.
+/// The direction that impairments apply to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Direction {
     /// From the clients to the target and back
@@ -29,7 +30,7 @@ pub(crate) enum Direction {
 }
 
 impl BothDirections {
-    /// The same, with other impairments in this direction.
+    /// Returns a copy with other impairments in this direction.
     pub(crate) fn with(self, direction: Direction, impairments: Impairments) -> Self {
         match direction {
             Direction::Both => Self { to_target: impairments, to_client: impairments },
@@ -38,42 +39,42 @@ impl BothDirections {
         }
     }
 
-    /// For people.
+    /// Describes both directions in words.
     pub(crate) fn describe(&self) -> String {
         let (there, back) = (describe(&self.to_target), describe(&self.to_client));
         if there == back { there } else { format!("to the target {there}; to the clients {back}") }
     }
 }
 
-/// The options.
+/// The options of a bad network.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Impairments")]
 pub(crate) struct ImpairArgs {
-    /// The share of datagrams lost, such as 2% or 0.02
+    /// Lose this share of the datagrams, such as 2% or 0.02
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     loss: Option<Probability>,
-    /// How many are lost in a row on average [default: each by itself]
+    /// Lose this many datagrams in a row on average [default: independent losses]
     #[arg(long, value_name = "N", value_parser = burst, requires = "loss", allow_hyphen_values = true)]
     burst: Option<f64>,
-    /// The time that every datagram takes, such as 10ms
+    /// Delay every datagram by this time, such as 10ms
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     delay: Option<Duration>,
-    /// Up to so much more for each, evenly distributed: those close together may overtake one another
+    /// Delay each datagram by a random extra time up to this; datagrams close together may overtake one another
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     jitter: Option<Duration>,
-    /// The share of datagrams that come twice
+    /// Duplicate this share of the datagrams
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     duplicate: Option<Probability>,
-    /// The share of datagrams held back until the next one has overtaken them
+    /// Hold back this share of the datagrams until the next datagram has overtaken them
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     reorder: Option<Probability>,
-    /// The share of datagrams of which one to three bits are flipped
+    /// Flip one to three bits in this share of the datagrams
     #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     corrupt: Option<Probability>,
-    /// Bits in a second, such as 10Mbit [default: no limit]
+    /// Limit the bits per second, such as 10Mbit [default: no limit]
     #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
     rate: Option<BitRate>,
-    /// Bytes that may wait for --rate; what finds no room is dropped [default: 65536]
+    /// Bytes that may wait because of --rate; further datagrams are dropped [default: 65536]
     #[arg(
         long,
         value_name = "BYTES",
@@ -82,14 +83,14 @@ pub(crate) struct ImpairArgs {
         allow_hyphen_values = true
     )]
     queue: Option<usize>,
-    /// Which direction the impairments are for; the other one is left alone
+    /// The direction that the impairments apply to; the other direction has none
     #[arg(long, value_name = "DIRECTION", value_enum, default_value = "both")]
     direction: Direction,
 }
 
 impl ImpairArgs {
-    /// What they say.
-    pub(crate) fn both_ways(&self) -> Result<BothDirections, Failure> {
+    /// Returns the impairments that these options ask for.
+    pub(crate) fn both_directions(&self) -> Result<BothDirections, Failure> {
         let nothing = Impairments::default();
         let impairments = Impairments {
             loss: self.loss.unwrap_or_default(),
@@ -108,14 +109,14 @@ impl ImpairArgs {
     }
 }
 
-/// The keys of lists and schedules; each is an option's name, `partition` apart.
+/// The keys of lists and schedules. Each is also the name of an option, except `partition`.
 const KEYS: [&str; 10] =
     ["loss", "burst", "delay", "jitter", "duplicate", "reorder", "corrupt", "rate", "queue", "partition"];
 
-/// Sets one key from its text.
+/// Sets the impairment `key` to the value in `text`.
 ///
 /// # Errors
-/// The rest of a sentence that begins with the key.
+/// The error is the rest of a sentence that begins with the key.
 pub(crate) fn set(impairments: &mut Impairments, key: &str, text: &str) -> Result<(), String> {
     let wrong = |error: &dyn std::fmt::Display| format!("is {text:?}: {error}");
     let share = || text.parse().map_err(|error| wrong(&error));
@@ -133,7 +134,7 @@ pub(crate) fn set(impairments: &mut Impairments, key: &str, text: &str) -> Resul
             impairments.queue = text.parse().map_err(|_| wrong(&"expected a whole number of bytes"))?;
         }
         "partition" => impairments.partition = text.parse().map_err(|_| wrong(&"expected true or false"))?,
-        _ => return Err(format!("is no impairment: expected one of {}", KEYS.join(", "))),
+        _ => return Err(format!("is not an impairment: expected one of {}", KEYS.join(", "))),
     }
     Ok(())
 }
@@ -152,17 +153,17 @@ pub(crate) fn list(text: &str) -> Result<Impairments, String> {
     Ok(impairments)
 }
 
-/// A time that may be nothing.
+/// Reads a duration; 0 is allowed.
 fn time(text: &str) -> Result<Duration, String> {
     tautline::parse_duration(text).map_err(|error| error.to_string())
 }
 
 fn burst(text: &str) -> Result<f64, String> {
     let burst = text.parse::<f64>().ok().filter(|burst| burst.is_finite() && *burst >= 1.0);
-    burst.ok_or_else(|| "expected how many are lost in a row on average, 1 or more".to_owned())
+    burst.ok_or_else(|| "expected the mean number of datagrams lost in a row, 1 or more".to_owned())
 }
 
-/// What impairments say, for people.
+/// Describes impairments in words.
 pub(crate) fn describe(impairments: &Impairments) -> String {
     let Impairments { loss, burst, duplicate, reorder, corrupt, delay, jitter, rate, queue, partition } =
         impairments;
@@ -178,7 +179,7 @@ pub(crate) fn describe(impairments: &Impairments) -> String {
         }
     }
     if let (Some(burst), Some(first)) = (burst.filter(|_| *loss > Probability::NEVER), parts.first_mut()) {
-        let _ = write!(first, " in bursts of {burst}"); // a String takes everything
+        let _ = write!(first, " in bursts of {burst}"); // writing to a String cannot fail
     }
     for (name, time) in [("delay", delay), ("jitter", jitter)] {
         if !time.is_zero() {
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_what_would_be_right() {
+    fn an_error_names_the_wrong_value_and_what_would_be_right() {
         for (text, parts) in [
             ("loss", &["\"loss\"", "KEY=VALUE"][..]),
             ("los=1%", &["`los`", "loss, burst"]),
@@ -229,9 +230,10 @@ mod tests {
     }
 
     #[test]
-    fn each_key_is_known_to_both_readers() {
+    fn every_key_of_the_list_is_known_to_the_setter() {
         for key in KEYS {
-            let error = set(&mut Impairments::default(), key, "?").expect_err("no value of any key");
+            let error =
+                set(&mut Impairments::default(), key, "?").expect_err("`?` is not a value of any key");
             assert!(error.starts_with("is \"?\": "), "{key} {error}");
         }
     }

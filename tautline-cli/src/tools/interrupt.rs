@@ -1,7 +1,7 @@
-//! Ctrl-C: the first asks the program to end cleanly, the second ends it at once.
+//! Ctrl-C: the first one asks the program to end cleanly, the second one ends it at once.
 //!
-//! Until a program has something to end cleanly (while it connects), nothing is installed and the first one ends it
-//! at once, too.
+//! A subcommand installs this once it has something to end cleanly. Before that, for example while it connects, the
+//! first Ctrl-C ends the program at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,19 +11,20 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::tools::exit::{Exit, Failure};
 
-/// Every wait looks for an interrupt at least this often.
+/// Every wait checks for an interrupt at least this often.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Whether the user, or the system, asked us to end.
+/// Whether the user (SIGINT) or the system (SIGTERM) asked the program to end.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// From now on, signals ask instead of killing.
+    /// Installs the signal handlers. From now on the first signal only asks the program to end.
     pub(crate) fn install() -> Result<Self, Failure> {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            // The order matters: the first signal finds the flag down and only raises it.
+            // The order matters: at the first signal the flag is still false, so the shutdown does not happen and the
+            // second action sets the flag.
             signal_hook::flag::register_conditional_shutdown(
                 signal,
                 Exit::Interrupted as i32,
@@ -35,7 +36,7 @@ impl Interrupt {
         Ok(Self(asked))
     }
 
-    /// Nobody asks.
+    /// An interrupt that never comes, for tests.
     #[cfg(test)]
     pub(crate) fn never() -> Self {
         Self(Arc::default())

@@ -1,26 +1,26 @@
-//! Round-trip times as percentiles; shared by `demo`, `ping` and `bench`.
+//! Records round-trip times and computes percentiles. Used by `demo`, `doctor`, `ping` and `bench`.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Longer round trips are recorded as this one: 60 s in nanoseconds.
+/// The longest time that is recorded, 60 s in nanoseconds. A longer round trip counts as this one.
 const LONGEST_NS: u64 = 60_000_000_000;
 
-/// Three digits: percentiles are exact to 0.1 %.
+/// The significant digits of the histogram. With three digits, percentiles are exact to 0.1 %.
 const DIGITS: u8 = 3;
 
-/// A bounded record of any number of round-trip times.
+/// A record of round-trip times. Its memory is bounded, whatever their number.
 #[derive(Debug)]
 pub(crate) struct Latencies {
     histogram: Histogram<u64>,
     last_ns: Option<u64>,
-    /// The sum of the differences between each round trip and the one before.
+    /// The sum of the absolute differences between consecutive round trips.
     differences_ns: u128,
 }
 
-/// The percentiles in microseconds; `None` (JSON null) before the first round trip.
+/// Percentiles in microseconds. They are `None` (JSON null) before the first round trip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Percentiles {
     pub(crate) p50: Option<f64>,
@@ -30,7 +30,7 @@ pub(crate) struct Percentiles {
     pub(crate) max: Option<f64>,
 }
 
-/// The percentiles and what else is said of a long measurement, in microseconds.
+/// The percentiles, the mean and the deviation of a long measurement, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Spread {
     pub(crate) min: Option<f64>,
@@ -68,7 +68,7 @@ impl Latencies {
         self.histogram.len()
     }
 
-    /// The time within which this share of the round trips was back, in microseconds; 1 is the longest.
+    /// Returns the quantile in microseconds: this share of the round trips took at most so long. 1 gives the longest.
     pub(crate) fn at(&self, quantile: f64) -> Option<f64> {
         (self.count() > 0).then(|| us(self.histogram.value_at_quantile(quantile)))
     }
@@ -89,13 +89,14 @@ impl Latencies {
         }
     }
 
-    /// The mean difference between one round trip and the next, in microseconds.
+    /// Returns the mean absolute difference between consecutive round trips, in microseconds.
     pub(crate) fn jitter_us(&self) -> Option<f64> {
         let differences = self.count().checked_sub(1).filter(|count| *count > 0)?;
         Some(rounded(self.differences_ns as f64 / differences as f64 / 1e3))
     }
 
-    /// The distribution in `count` buckets of equal ratio, from the fastest to the slowest.
+    /// Returns the distribution in `count` buckets from the fastest to the slowest. The upper edge of each bucket is
+    /// the same multiple of its lower edge.
     pub(crate) fn distribution(&self, count: usize) -> Vec<HistogramBucket> {
         if self.count() == 0 {
             return Vec::new();
@@ -114,7 +115,7 @@ impl Latencies {
     }
 }
 
-/// The whole part of a number, 0 when negative.
+/// Returns the integer part of a number; 0 for a negative number.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // float casts saturate
 fn whole(number: f64) -> usize {
     number as usize
@@ -124,12 +125,12 @@ fn us(ns: u64) -> f64 {
     rounded(ns as f64 / 1e3)
 }
 
-/// To tenths: the clock does not know better.
+/// Rounds to tenths, which is the accuracy of the clock.
 fn rounded(us: f64) -> f64 {
     (us * 10.0).round() / 10.0
 }
 
-/// A duration in microseconds for people: three digits and a unit.
+/// Formats a duration in microseconds with three digits and a unit.
 pub(crate) fn show_us(us: f64) -> String {
     match us {
         us if us < 10.0 => format!("{us:.1} µs"),
@@ -141,13 +142,13 @@ pub(crate) fn show_us(us: f64) -> String {
     }
 }
 
-/// The same, or a dash before the first round trip.
+/// Formats a duration like [`show_us`]; a dash for `None`.
 pub(crate) fn show_maybe(us: Option<f64>) -> String {
     us.map_or_else(|| "-".to_owned(), show_us)
 }
 
 impl Percentiles {
-    /// All five on one line.
+    /// Formats all five percentiles on one line.
     pub(crate) fn line(&self) -> String {
         format!(
             "p50 {}   p90 {}   p99 {}   p99.9 {}   max {}",
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_is_the_mean_step_from_one_to_the_next() {
+    fn jitter_is_the_mean_difference_between_consecutive_round_trips() {
         assert_eq!(recorded([100, 130, 100, 100]).jitter_us(), Some(20.0));
         assert_eq!(recorded([100]).jitter_us(), None);
     }
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_read_well_at_every_size() {
+    fn durations_have_three_digits_at_every_size() {
         for (us, text) in [(3.08, "3.1 µs"), (42.0, "42 µs"), (1234.0, "1.23 ms"), (2.5e6, "2.50 s")] {
             assert_eq!(show_us(us), text);
         }

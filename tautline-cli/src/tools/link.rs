@@ -1,4 +1,6 @@
-//! The options that make a link, and the sentences for links that fail; shared by all subcommands.
+//! The options of a connection, the readers of their values, and the error messages of connections that fail.
+//!
+//! Every subcommand that opens a connection uses this module.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,32 +16,33 @@ use tautline::{
 
 use crate::tools::exit::{Exit, Failure};
 
-/// Which wire, and how.
+/// The options of the wire.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WireArgs {
-    /// The wire, the same at both ends: classic is the Python module's [default: native]
+    /// The wire, which must be the same at both ends; classic is the wire of the Python module [default: native]
     #[arg(long, value_name = "WIRE", value_parser = ["native", "classic"])]
     wire: Option<String>,
-    /// Classic datagrams without a CRC-32, as the other end's `use_crc = false`
+    /// Send and expect classic datagrams without a CRC-32; the other end needs `use_crc = false`
     #[arg(long)]
     no_crc: bool,
-    /// Classic datagrams without a sequence number, as the other end's `use_sequence = false`
+    /// Send and expect classic datagrams without a sequence number; the other end needs `use_sequence = false`
     #[arg(long)]
     no_sequence: bool,
 }
 
-/// A link to elsewhere: the wire, and the library's other settings from a file.
+/// The options of a connection: the wire, and a file with other settings of the library.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LinkArgs {
     #[command(flatten)]
     wire: WireArgs,
-    /// Settings of the library, as in docs/configuration.md; TAUTLINE_* variables and options win over it
+    /// Read settings of the library from this file (see docs/configuration.md); TAUTLINE_* variables and options
+    /// take precedence
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
 }
 
 impl WireArgs {
-    /// Puts the options over `config`.
+    /// Returns `config` with these options applied on top.
     pub(crate) fn apply(&self, config: Config) -> Result<Config, Failure> {
         let mut config = match self.wire.as_deref() {
             Some("classic") => config.wire(Wire::Classic),
@@ -50,8 +53,8 @@ impl WireArgs {
         for (is_given, option) in [(self.no_crc, "--no-crc"), (self.no_sequence, "--no-sequence")] {
             if is_given && is_native {
                 let sentence = format!(
-                    "{option} is for the classic wire, and this is the native one, which always has both: \
-                     add --wire classic or leave {option} out"
+                    "{option} is for the classic wire only; the native wire always has a CRC and sequence numbers: \
+                     add --wire classic, or leave {option} out"
                 );
                 return Err(Failure::usage(sentence));
             }
@@ -67,7 +70,7 @@ impl WireArgs {
 }
 
 impl WireArgs {
-    /// The same options as words of a command line.
+    /// Returns the same options as words of a command line.
     fn words(&self) -> Vec<OsString> {
         let wire = self.wire.iter().flat_map(|wire| ["--wire".into(), wire.into()]);
         let flags = [(self.no_crc, "--no-crc"), (self.no_sequence, "--no-sequence")];
@@ -76,35 +79,34 @@ impl WireArgs {
 }
 
 impl LinkArgs {
-    /// The same options as words of a command line, for another run of this program.
+    /// Returns the same options as words of a command line, for another process of this program.
     pub(crate) fn words(&self) -> Vec<OsString> {
         let config = self.config.iter().flat_map(|path| ["--config".into(), path.into()]);
         self.wire.words().into_iter().chain(config).collect()
     }
 
-    /// The file, then the environment, then the options.
+    /// Returns the configuration. The environment overrides the file, and the options override both.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         self.wire.apply(settings_from(self.config.as_deref())?)
     }
 }
 
-/// The settings of a file, if one is given, and of the environment over it.
+/// Reads the settings from a file, if there is one, and applies the environment on top.
 pub(crate) fn settings_from(path: Option<&Path>) -> Result<Config, Failure> {
     let config = path.map_or_else(|| Ok(Config::default()), Config::from_toml_file);
     config.and_then(Config::apply_env).map_err(|error| wrong_config(&error))
 }
 
-/// Whoever reads messages needs an inbox.
+/// Checks that the configuration has an inbox. A subcommand that reads messages needs one.
 pub(crate) fn with_inbox(config: Config) -> Result<Config, Failure> {
     if config.inbox_capacity == Some(0) {
-        let sentence =
-            "`inbox_capacity` is 0, but messages are read from the inbox here: give it room, or leave it out";
+        let sentence = "`inbox_capacity` is 0, but this subcommand reads messages from the inbox: set 1 or more, or leave it out";
         return Err(Failure::usage(sentence));
     }
     Ok(config)
 }
 
-/// Finds out that a configuration is wrong before anything is done with it.
+/// Checks a configuration before it is used.
 pub(crate) fn check(config: &Config) -> Result<(), Failure> {
     config.validate().map_err(|error| wrong_config(&error))
 }
@@ -113,7 +115,7 @@ fn wrong_config(error: &ConfigError) -> Failure {
     Failure::usage(error.to_string())
 }
 
-/// Why there is no connection.
+/// Turns the library's error into a failure with the right exit code.
 pub(crate) fn no_connection(error: ConnectError) -> Failure {
     match error {
         ConnectError::Config(error) => wrong_config(&error),
@@ -121,7 +123,7 @@ pub(crate) fn no_connection(error: ConnectError) -> Failure {
     }
 }
 
-/// An interface that its caller drives, connected.
+/// Opens and connects a caller-driven interface.
 pub(crate) fn open_driven(config: Config) -> Result<(UdpInterface, Driver), Failure> {
     let (interface, mut driver) =
         UdpInterface::caller_driven(config).map_err(|error| wrong_config(&error))?;
@@ -129,7 +131,8 @@ pub(crate) fn open_driven(config: Config) -> Result<(UdpInterface, Driver), Fail
     Ok((interface, driver))
 }
 
-/// An interface with a thread of its own, connected once `prepare` has registered what must miss nothing.
+/// Opens and connects an interface with a driver thread. `prepare` runs before it connects, so that the handlers
+/// registered there miss no message.
 pub(crate) fn open(config: Config, prepare: impl FnOnce(&UdpInterface)) -> Result<UdpInterface, Failure> {
     let interface = UdpInterface::new(config).map_err(|error| wrong_config(&error))?;
     prepare(&interface);
@@ -137,7 +140,7 @@ pub(crate) fn open(config: Config, prepare: impl FnOnce(&UdpInterface)) -> Resul
     Ok(interface)
 }
 
-/// What the network said about messages that did not arrive, if anything, within `wait`.
+/// Returns what the network reports within `wait` about messages that did not arrive, if it reports anything.
 pub(crate) fn complaint(events: &mut Events, endpoint: &Endpoint, wait: Duration) -> Option<Failure> {
     let deadline = Instant::now() + wait;
     loop {
@@ -155,7 +158,7 @@ pub(crate) fn complaint(events: &mut Events, endpoint: &Endpoint, wait: Duration
     }
 }
 
-/// What came; `None` when nothing did in time.
+/// Returns the received message, or `None` if there was none in time.
 pub(crate) fn wait_over(received: Result<Message, ReceiveError>) -> Result<Option<Message>, Failure> {
     match received {
         Ok(message) => Ok(Some(message)),
@@ -164,16 +167,16 @@ pub(crate) fn wait_over(received: Result<Message, ReceiveError>) -> Result<Optio
     }
 }
 
-/// Reads a duration such as 250ms, for clap.
+/// Reads a duration such as 250ms. A value parser for clap.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match tautline::parse_duration(text) {
-        Ok(duration) if duration.is_zero() => Err("must be longer than nothing".to_owned()),
+        Ok(duration) if duration.is_zero() => Err("must be longer than 0".to_owned()),
         Ok(duration) => Ok(duration),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// Reads a number of seconds, with or without their unit, for clap.
+/// Reads a number of seconds with or without a unit. A value parser for clap.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     const LONGEST: f64 = 3600.0;
     let is_number = |text: &str| text.parse::<f64>().is_ok();
@@ -184,15 +187,15 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     Ok(length)
 }
 
-/// Reads how many there are to be, for clap.
+/// Reads a number of 1 or more. A value parser for clap.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     whole("number", 1..=u64::MAX)(text)
 }
 
-/// What a [`whole`] number of bytes is called in errors.
+/// The name of a [`whole`] number of bytes in error messages.
 pub(crate) const BYTES: &str = "number of bytes, without a unit,";
 
-/// A reader of whole numbers in a range, for clap; `what` is what they are called in errors.
+/// Returns a value parser for clap that reads whole numbers in a range. Error messages call the number `what`.
 pub(crate) fn whole<T>(
     what: &'static str,
     range: RangeInclusive<T>,
@@ -206,7 +209,7 @@ where
     }
 }
 
-/// Reads a rate in messages per second, with or without Hz or kHz, for clap.
+/// Reads a rate in messages per second, with or without Hz or kHz. A value parser for clap.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     const RANGE: RangeInclusive<f64> = 0.01..=20_000.0;
     let (number, unit) = match text.strip_suffix("kHz") {

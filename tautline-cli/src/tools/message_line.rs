@@ -1,7 +1,7 @@
-//! A received message as one line of JSON.
+//! Formats a received message as one line of JSON. Used by `listen` and `send --request`.
 //!
-//! JSON payloads stand in the line as they came: key order, number digits and all. MessagePack and CBOR
-//! are translated in their own order, raw bytes are written in hexadecimal.
+//! A JSON payload is copied unchanged, with its key order and its digits. MessagePack and CBOR are translated and keep
+//! their order. Raw bytes are written in hexadecimal.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use tautline::{ContentType, Delivery, Message};
 
 use crate::tools::transcode::{JsonText, hexadecimal};
 
-/// The seven keys of the classic envelope, and those of the native wire when they say something.
+/// The seven keys of the classic envelope, and the keys of the native wire that differ from their defaults.
 #[derive(Debug, Serialize)]
 struct Metadata<'a> {
     message_id: String,
@@ -30,7 +30,7 @@ struct Metadata<'a> {
     lifespan_ms: Option<f64>,
 }
 
-/// `message` as a line, with its end.
+/// Formats `message` as a line that ends with a newline.
 pub(crate) fn line(message: &Message) -> String {
     let content_type = message.content_type();
     let metadata = Metadata {
@@ -55,7 +55,7 @@ pub(crate) fn line(message: &Message) -> String {
     )
 }
 
-/// The sender's address; an IPv4 one that came to an IPv6 socket as people know it.
+/// Returns the sender's address. An IPv4 address that an IPv6 socket reports as mapped is shown as IPv4.
 fn peer(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -65,14 +65,14 @@ fn data(content_type: ContentType, message: &Message) -> String {
         ContentType::Json => one_line(message.payload()),
         ContentType::MessagePack | ContentType::Cbor => match message.decode::<JsonText>() {
             Ok(text) => text.0,
-            // The library checked the bytes: only a codec that is not built in gets here.
+            // The library has checked the bytes already, so this happens only if the codec is not built in.
             Err(_) => hexadecimal(message.payload()),
         },
         _ => hexadecimal(message.payload()),
     }
 }
 
-/// JSON text without line ends; outside strings they mean nothing, and inside they cannot be.
+/// Replaces line ends by spaces. Outside strings JSON ignores them, and inside strings it does not allow them.
 fn one_line(json: &[u8]) -> String {
     String::from_utf8_lossy(json).replace(['\n', '\r'], " ")
 }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ipv4_sender_is_shown_as_one_on_an_ipv6_socket_too() {
+    fn an_ipv4_sender_is_shown_as_ipv4_on_an_ipv6_socket_too() {
         for (address, shown) in [
             ("[::ffff:10.0.0.2]:9000", "10.0.0.2:9000"),
             ("[::1]:9000", "[::1]:9000"),

@@ -1,31 +1,32 @@
-//! Evenly spaced sending times that do not drift.
+//! Evenly spaced sending times without drift.
 
 use std::time::{Duration, Instant};
 
-/// The times at which messages are due: evenly spaced from the start.
+/// The times at which messages are due. They are evenly spaced from the start.
 #[derive(Debug)]
 pub(crate) struct Pace {
     start: Instant,
     period: Duration,
-    /// Periods from `start` to the next one; moved into `start` now and then, so that it stays small.
+    /// The number of periods from `start` to the next due time. It is added to `start` from time to time, so that it
+    /// stays small.
     periods: u32,
 }
 
 const MOST_PERIODS: u32 = 1_000_000;
 
 impl Pace {
-    /// `rate` per second, the first one at `start`.
+    /// Creates a pace of `rate` messages per second. The first message is due at `start`.
     pub(crate) fn new(rate: f64, start: Instant) -> Self {
         Self { start, period: Duration::from_secs_f64(1.0 / rate), periods: 0 }
     }
 
-    /// When the next message is due.
+    /// Returns the time at which the next message is due.
     pub(crate) fn next(&self) -> Instant {
         self.start + self.period * self.periods
     }
 
-    /// The next message was sent at `now`. Whoever fell behind by more than a period skips the times that
-    /// have passed instead of sending a burst; returns how many.
+    /// Records that the next message was sent at `now`. A sender that is late by more than a period skips the times
+    /// that have passed, so that it does not send a burst. Returns the number of skipped times.
     pub(crate) fn sent(&mut self, now: Instant) -> u64 {
         self.periods += 1;
         let behind = now.saturating_duration_since(self.next());
@@ -47,7 +48,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn punctual_sending_does_not_drift() {
+    fn due_times_do_not_drift() {
         let start = Instant::now();
         let mut pace = Pace::new(1000.0, start);
         for n in 0..5000 {
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_pause_there_is_no_burst_and_the_rhythm_stays() {
+    fn a_late_sender_skips_the_missed_times_and_keeps_the_rhythm() {
         let start = Instant::now();
         let mut pace = Pace::new(1000.0, start);
         assert_eq!(pace.sent(start + 50 * MS + MS / 2), 49, "those due from 1 ms to 49 ms");
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_on_for_ever() {
+    fn due_times_stay_exact_beyond_the_counter_limit() {
         let start = Instant::now();
         let mut pace = Pace::new(10_000.0, start);
         for _ in 0..MOST_PERIODS + 5 {

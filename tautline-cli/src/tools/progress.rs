@@ -1,8 +1,8 @@
-//! Progress bars on stderr; shared by `send` and `bench`.
+//! Progress bars on stderr. Used by `send` and `bench`.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar, or a spinner where the length is not known.
+/// Creates a progress bar, or a spinner if the length is not known.
 pub(crate) fn bar(length: Option<u64>, template: &str) -> ProgressBar {
     let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
     match ProgressStyle::with_template(template) {

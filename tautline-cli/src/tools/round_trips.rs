@@ -1,4 +1,4 @@
-//! Which messages have been answered, and how long each answer took; shared by `demo`, `ping` and `bench`.
+//! Matches answers to the messages sent, and measures their round-trip times. Used by `demo`, `ping` and `bench`.
 
 use std::time::{Duration, Instant};
 
@@ -6,11 +6,11 @@ use tautline::Id;
 
 use crate::tools::latency::Latencies;
 
-/// Sending times remembered; an answer to an older message counts as no answer. At the highest rate
-/// that the program offers (20,000 per second) this is 1.6 s.
+/// The number of sending times that are kept. An answer to an older message does not count. At the highest rate of the
+/// program (20,000 messages per second) they cover 1.6 s.
 const REMEMBERED: usize = 32_768;
 
-/// The number in an id; some other ends send numbers as text.
+/// Returns the number in an id. Some peers send numbers as text.
 pub(crate) fn number_of(id: &Id<'_>) -> Option<u64> {
     match id {
         Id::Number(number) => Some(*number),
@@ -18,10 +18,10 @@ pub(crate) fn number_of(id: &Id<'_>) -> Option<u64> {
     }
 }
 
-/// Messages sent with consecutive numbers from 0, and their answers.
+/// Messages with consecutive numbers from 0, and their answers.
 #[derive(Debug)]
 pub(crate) struct RoundTrips {
-    /// When message n was sent, at index n modulo the length; `None` once answered.
+    /// The number and the sending time of message n, at index n modulo the length. `None` once it is answered.
     waiting: Vec<Option<(u64, Instant)>>,
     sent: u64,
     answered: u64,
@@ -33,19 +33,19 @@ impl RoundTrips {
         Self { waiting: vec![None; REMEMBERED], sent: 0, answered: 0, latencies: Latencies::new() }
     }
 
-    /// The number of the next message.
+    /// Returns the number of the next message.
     pub(crate) fn next_number(&self) -> u64 {
         self.sent
     }
 
-    /// The next message went out at `now`.
+    /// Records that the next message was sent at `now`.
     pub(crate) fn sent(&mut self, now: Instant) {
         *self.slot(self.sent) = Some((self.sent, now));
         self.sent += 1;
     }
 
-    /// An answer to message `number` came at `now`: its round-trip time, or `None` when it does not count
-    /// because the message was never sent, was answered before, or is older than `limit`.
+    /// Records that an answer to message `number` arrived at `now`, and returns its round-trip time. Returns `None` if
+    /// the answer does not count: the message was never sent, was answered before, or is older than `limit`.
     pub(crate) fn answered(&mut self, number: u64, now: Instant, limit: Duration) -> Option<Duration> {
         let (_, sent_at) = self.slot(number).take_if(|(waiting, _)| *waiting == number)?;
         let round_trip = now.saturating_duration_since(sent_at);
@@ -71,7 +71,7 @@ impl RoundTrips {
         self.answered
     }
 
-    /// Messages without an answer, those still under way included.
+    /// Returns the number of messages without an answer. It includes messages in flight.
     pub(crate) fn unanswered(&self) -> u64 {
         self.sent - self.answered
     }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_after_the_limit_is_a_loss() {
+    fn an_answer_after_the_limit_counts_as_lost() {
         let start = Instant::now();
         let mut trips = RoundTrips::new();
         trips.sent(start);

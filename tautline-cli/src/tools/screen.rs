@@ -1,4 +1,4 @@
-//! A picture on stderr that is redrawn in place; shared by `demo` and `proxy`.
+//! A picture on stderr that is redrawn in place. Used by `demo` and `proxy`.
 
 use std::io::Write;
 
@@ -11,53 +11,53 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Hides the cursor until dropped; then the picture goes, too.
+    /// Hides the cursor. When the screen is dropped, it removes the picture and shows the cursor again.
     pub(crate) fn open() -> Self {
         raw("\x1b[?25l");
         Self { drawn: 0 }
     }
 
-    /// The terminal's columns and rows.
+    /// Returns the terminal's columns and rows.
     pub(crate) fn size() -> (usize, usize) {
         let (rows, columns) = console::Term::stderr().size();
         (usize::from(columns), usize::from(rows))
     }
 
-    /// Puts these lines where the last ones were.
+    /// Draws these lines in the place of the previous lines.
     pub(crate) fn draw(&mut self, lines: &[String]) {
         raw(&redrawn(self.drawn, lines));
         self.drawn = lines.len();
     }
 }
 
-/// What puts these lines where so many were.
+/// Returns the text that draws `lines` in the place of `drawn` previous lines.
 fn redrawn(drawn: usize, lines: &[String]) -> String {
-    let mut text = String::from("\r"); // an echoed ^C has moved the cursor
+    let mut text = String::from("\r"); // the terminal's echo of Ctrl-C may have moved the cursor
     if drawn > 0 {
         text.push_str(&format!("\x1b[{drawn}A"));
     }
     for line in lines {
         text.push_str(&format!("\r\x1b[2K{line}\n"));
     }
-    text + "\x1b[J" // a shorter picture leaves nothing of a longer one
+    text + "\x1b[J" // removes the rest of a longer picture
 }
 
 impl Drop for Screen {
-    /// Wipes the picture, because the summary tells all that it did, and shows the cursor.
+    /// Removes the picture, because the summary repeats its content, and shows the cursor.
     fn drop(&mut self) {
         self.draw(&[]);
         raw("\x1b[?25h");
     }
 }
 
-/// Cursor movements have to reach the terminal under NO_COLOR, too, which strips all else.
+/// Writes text with escape sequences. Under NO_COLOR only the colours are removed, not the cursor movements.
 fn raw(text: &str) {
     let mut stderr = std::io::stderr().lock();
     let text = if output::has_colour() { text.to_owned() } else { without_colours(text) };
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
-/// The text without the sequences that end in `m`: colours and weights.
+/// Removes the sequences that end in `m`, which set colours and weights.
 fn without_colours(text: &str) -> String {
     let mut rest = text;
     let mut plain = String::with_capacity(text.len());
@@ -78,13 +78,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_picture_goes_as_a_whole_after_an_echoed_ctrl_c() {
+    fn the_whole_picture_is_removed_after_the_echo_of_ctrl_c() {
         assert_eq!(redrawn(2, &[]), "\r\x1b[2A\x1b[J");
         assert_eq!(redrawn(0, &["one".into(), "two".into()]), "\r\r\x1b[2Kone\n\r\x1b[2Ktwo\n\x1b[J");
     }
 
     #[test]
-    fn without_colours_the_cursor_still_moves() {
+    fn cursor_movements_stay_when_colours_are_removed() {
         assert_eq!(without_colours("\x1b[3A\x1b[1mhi\x1b[0m\x1b[2K!"), "\x1b[3Ahi\x1b[2K!");
         assert_eq!(without_colours("end\x1b["), "end\x1b[");
     }

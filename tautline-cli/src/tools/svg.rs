@@ -1,6 +1,6 @@
-//! Just enough SVG for charts: shapes, text, linear and logarithmic axes.
+//! Writes SVG for charts: shapes, text and scales. Used by `demo` and `bench`.
 //!
-//! Coordinates are pixels from the top left. Text is escaped here and nowhere else.
+//! Coordinates are pixels from the top left. All text in a drawing is escaped here.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ pub(crate) struct Svg {
     height: f64,
 }
 
-/// Where a text's coordinates are in it.
+/// The part of a text that its coordinates refer to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Anchor {
     Start,
@@ -20,7 +20,7 @@ pub(crate) enum Anchor {
     End,
 }
 
-/// A box on the page.
+/// A rectangle on the page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Area {
     pub(crate) left: f64,
@@ -40,7 +40,7 @@ impl Area {
 }
 
 impl Svg {
-    /// `style` holds the CSS classes that the shapes name.
+    /// Creates a drawing. `style` holds the CSS classes that the shapes use.
     pub(crate) fn new(width: f64, height: f64, style: &str) -> Self {
         let mut svg = Self { body: String::new(), width, height };
         svg.push(format_args!("<style>{style}</style>"));
@@ -50,7 +50,7 @@ impl Svg {
     }
 
     fn push(&mut self, element: std::fmt::Arguments<'_>) {
-        let _ = writeln!(self.body, "{element}"); // a String takes everything
+        let _ = writeln!(self.body, "{element}"); // writing to a String cannot fail
     }
 
     pub(crate) fn rectangle(&mut self, class: &str, area: Area) {
@@ -66,7 +66,7 @@ impl Svg {
         ));
     }
 
-    /// A line through points; a dot where there is only one.
+    /// Draws a line through points, or a dot if there is only one point.
     pub(crate) fn curve(&mut self, class: &str, points: impl IntoIterator<Item = (f64, f64)>) {
         let points = points.into_iter().collect::<Vec<_>>();
         if let [(x, y)] = points[..] {
@@ -105,7 +105,7 @@ pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Maps values from a range onto pixels.
+/// Maps a range of values to pixels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
     from: f64,
@@ -115,7 +115,7 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// `from..to` in values onto `start..end` in pixels; an empty range maps onto its start.
+    /// Maps the values `from..to` to the pixels `start..end`. An empty range of values maps to `start`.
     pub(crate) const fn new((from, to): (f64, f64), (start, end): (f64, f64)) -> Self {
         Self { from, to, start, end }
     }
@@ -126,21 +126,21 @@ impl Scale {
         self.start + share.clamp(0.0, 1.0) * (self.end - self.start)
     }
 
-    /// Some `count` round values inside the range.
+    /// Returns about `count` round values inside the range.
     pub(crate) fn ticks(&self, count: f64) -> Vec<f64> {
-        /// An axis of any use has fewer.
+        /// A bound for the number of ticks. A useful axis has fewer.
         const MOST: u32 = 30;
         let step = round_step((self.to - self.from) / count);
         let first = (self.from / step - 1e-9).ceil();
         (0..MOST)
             .map(|n| (first + f64::from(n)) * step)
             .take_while(|tick| *tick <= self.to + step * 1e-9)
-            .map(|tick| if tick == 0.0 { 0.0 } else { tick }) // never "-0"
+            .map(|tick| if tick == 0.0 { 0.0 } else { tick }) // avoids "-0"
             .collect()
     }
 }
 
-/// The one of 1, 2 and 5 times a power of ten that is nearest to `rough`.
+/// Returns the value nearest to `rough` among 1, 2 and 5 times a power of ten.
 fn round_step(rough: f64) -> f64 {
     let magnitude = 10.0_f64.powf(rough.max(1e-9).log10().floor());
     let factor = match rough / magnitude {
@@ -152,7 +152,7 @@ fn round_step(rough: f64) -> f64 {
     factor * magnitude
 }
 
-/// A number as short as it is exact to three decimals.
+/// Formats a number with up to three decimals, without trailing zeros.
 pub(crate) fn short(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').replace('-', "−")
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_are_round_and_inside() {
+    fn ticks_are_round_and_inside_the_range() {
         assert_eq!(
             Scale::new((-0.35, 0.72), (0.0, 1.0)).ticks(5.0),
             [-0.2, 0.0, 0.2, 0.4, 0.6000000000000001]
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn values_outside_the_range_stay_on_the_edge() {
+    fn values_outside_the_range_map_to_its_edge() {
         let scale = Scale::new((0.0, 1.0), (100.0, 0.0));
         assert_eq!([scale.at(0.25), scale.at(-5.0), scale.at(5.0)], [75.0, 100.0, 0.0]);
         assert_eq!(Scale::new((1.0, 1.0), (0.0, 9.0)).at(1.0), 0.0);

@@ -1,9 +1,9 @@
-//! Pictures in a terminal: a line of bars, and a canvas of Braille dots.
+//! Charts in a terminal: a line of bars, and a canvas of Braille dots. Used by `demo`.
 
-/// Bars of one to eight eighths.
+/// Bars with a height of one to eight eighths.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// One bar per value, between `low` and `high`; a value below `low` leaves its place empty.
+/// Draws one bar per value, scaled between `low` and `high`. A value below `low` gives a space.
 pub(crate) fn bars(values: impl IntoIterator<Item = f64>, low: f64, high: f64) -> String {
     let bar = |value: f64| match ((value - low) / (high - low) * 8.0).floor() {
         share if share.is_nan() || share < 0.0 => ' ',
@@ -12,18 +12,19 @@ pub(crate) fn bars(values: impl IntoIterator<Item = f64>, low: f64, high: f64) -
     values.into_iter().map(bar).collect()
 }
 
+/// Returns the index of the bar for a share in eighths.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // float casts saturate
 fn eighths(share: f64) -> usize {
     (share as usize).min(BARS.len() - 1)
 }
 
-/// `count` values evenly picked from `values`, the last one among them.
+/// Returns `count` values picked evenly from `values`. The last value is among them.
 pub(crate) fn thinned(values: &[f64], count: usize) -> Vec<f64> {
     let (from, to) = (values.len(), count.min(values.len()));
     (1..=to).map(|n| values[n * from / to - 1]).collect()
 }
 
-/// A grid of dots, 2 by 4 in every character.
+/// A grid of dots. Each character has 2 by 4 dots.
 #[derive(Debug)]
 pub(crate) struct Canvas {
     columns: usize,
@@ -39,13 +40,13 @@ impl Canvas {
         Self { columns, cells: vec![0; columns * rows] }
     }
 
-    /// The dots across and down.
+    /// Returns the number of dots across and down.
     pub(crate) fn size(&self) -> (f64, f64) {
         let rows = self.cells.len() / self.columns.max(1);
         ((self.columns * 2) as f64, (rows * 4) as f64)
     }
 
-    /// Sets the dot at `x` from the left and `y` from the top; outside, nothing happens.
+    /// Sets the dot at `x` from the left and `y` from the top. Outside the canvas it does nothing.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked against the size
     pub(crate) fn dot(&mut self, x: f64, y: f64) {
         let (width, height) = self.size();
@@ -55,9 +56,9 @@ impl Canvas {
         }
     }
 
-    /// A straight line between two points.
+    /// Draws a straight line between two points.
     pub(crate) fn line(&mut self, from: (f64, f64), to: (f64, f64)) {
-        // No line on a terminal is longer than this many dots.
+        // A line on a terminal has fewer dots than this.
         const STEPS: u32 = 400;
         for step in 0..=STEPS {
             let share = f64::from(step) / f64::from(STEPS);
@@ -65,7 +66,7 @@ impl Canvas {
         }
     }
 
-    /// A filled rectangle.
+    /// Draws a filled rectangle.
     pub(crate) fn block(&mut self, (left, top): (f64, f64), (right, bottom): (f64, f64)) {
         let mut y = top;
         while y < bottom {
@@ -74,7 +75,7 @@ impl Canvas {
         }
     }
 
-    /// The rows as text.
+    /// Returns the rows as text.
     pub(crate) fn rows(&self) -> Vec<String> {
         let braille = |cell: &u8| char::from_u32(0x2800 + u32::from(*cell)).unwrap_or(' ');
         self.cells.chunks(self.columns.max(1)).map(|row| row.iter().map(braille).collect()).collect()
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn dots_outside_the_canvas_are_left_out() {
+    fn dots_outside_the_canvas_are_ignored() {
         let mut canvas = Canvas::new(2, 1);
         canvas.dot(0.0, 0.0);
         canvas.dot(3.5, 3.9);

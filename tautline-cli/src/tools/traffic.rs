@@ -1,8 +1,8 @@
-//! What a listener has seen so far, as a line for people or for programs.
+//! Formats the statistics of an interface as one line. Used by `listen` and `bench serve`.
 
 use tautline::{Drops, Statistics};
 
-/// The line: JSON with every counter of the library, or a sentence with those that say something.
+/// Returns the statistics as JSON with every counter of the library, or as a sentence with the counters above 0.
 pub(crate) fn report(statistics: &Statistics, json: bool) -> String {
     if json {
         return serde_json::to_string(statistics).expect("numbers and text are JSON");
@@ -40,7 +40,7 @@ mod tests {
     use tautline::DropReason;
 
     #[test]
-    fn only_what_happened_is_told_to_people_and_everything_to_programs() {
+    fn the_sentence_has_only_counters_above_0_and_the_json_has_all() {
         let mut statistics = Statistics::default();
         assert_eq!(report(&statistics, false), "0 messages in 0 bytes");
         statistics.messages_received = 1;

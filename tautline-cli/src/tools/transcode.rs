@@ -1,13 +1,12 @@
-//! MessagePack and CBOR as JSON text, in their own order and without a tree in between.
+//! Translates MessagePack and CBOR into JSON text. It keeps the order of the keys and builds no tree in between.
 
 use std::fmt::{self, Display, Write};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// JSON text; deserialising anything into it translates it.
+/// JSON text. Deserialising a value into this type translates the value.
 ///
-/// Map keys that are not text become text, bytes become hexadecimal text, and numbers that JSON does not
-/// have become null.
+/// Map keys that are not text become text. Bytes become hexadecimal text. Numbers that JSON does not have become null.
 #[derive(Debug, PartialEq)]
 pub(crate) struct JsonText(pub(crate) String);
 
@@ -16,7 +15,7 @@ impl JsonText {
         Self(serde_json::to_string(text).expect("text is JSON"))
     }
 
-    /// The text as a key of an object.
+    /// Returns the text as a key of an object.
     fn into_key(self) -> String {
         if self.0.starts_with('"') { self.0 } else { Self::quoted(&self.0).0 }
     }
@@ -30,7 +29,7 @@ impl<'de> Deserialize<'de> for JsonText {
 
 struct Translator;
 
-/// Visits of values that are written in JSON as `Display` writes them.
+/// Defines visitor methods for values that JSON writes in the same way as `Display`.
 macro_rules! as_displayed {
     ($($visit:ident: $type:ty),+) => {
         $(fn $visit<E>(self, value: $type) -> Result<JsonText, E> { Ok(shown(value)) })+
@@ -47,7 +46,7 @@ impl<'de> Visitor<'de> for Translator {
     as_displayed!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128);
 
     fn visit_f64<E>(self, value: f64) -> Result<JsonText, E> {
-        // serde_json writes the shortest text that reads back, and null for NaN.
+        // serde_json writes the shortest text that reads back as the same number, and null for NaN.
         Ok(serde_json::to_string(&value).map_or_else(|_| shown("null"), JsonText))
     }
 
@@ -92,12 +91,12 @@ impl<'de> Visitor<'de> for Translator {
     }
 }
 
-/// Bytes as a JSON string of hexadecimal digits.
+/// Formats bytes as a JSON string of hexadecimal digits.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len() + 2);
     text.push('"');
     for byte in bytes {
-        let _ = write!(text, "{byte:02x}"); // a String takes everything
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
     }
     text.push('"');
     text
@@ -107,7 +106,7 @@ fn shown(value: impl Display) -> JsonText {
     JsonText(value.to_string())
 }
 
-/// Adds an item to a list that was opened by one character.
+/// Appends an item to a list. `text` begins with the one character that opens the list.
 fn push_item(text: &mut String, item: &str) {
     if text.len() > 1 {
         text.push(',');
@@ -124,7 +123,7 @@ mod tests {
     fn msgpack_and_cbor_keep_their_order_and_types() {
         let json = r#"{"z":[1,-2,2.5,true,null],"a":{"text":"qu\"ote\n"},"big":18446744073709551615}"#;
         let value: serde_json::Value = serde_json::from_str(json).expect("it is JSON");
-        let sorted = value.to_string(); // serde_json's own tree sorts the keys; the translation must not
+        let sorted = value.to_string(); // serde_json's tree sorts the keys; the translation must not
         for payload in [Payload::msgpack(&value), Payload::cbor(&value)] {
             let text = payload.map(|payload| payload.decode::<JsonText>()).expect("encodable");
             assert_eq!(text, Ok(JsonText(sorted.clone())));
@@ -138,7 +137,7 @@ mod tests {
         assert_eq!(hexadecimal(&[0, 0x7f, 0xff]), "\"007fff\"");
     }
 
-    /// A map out of alphabetical order, with a key that is no text.
+    /// A map that is not in alphabetical order and has a key that is not text.
     struct Ordered;
 
     impl serde::Serialize for Ordered {

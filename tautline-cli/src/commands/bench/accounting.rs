@@ -1,32 +1,33 @@
-//! Where the messages went: sent = received + lost, every loss by name.
+//! Accounts for every message: sent = received + lost, and each loss has a name.
 
 use std::collections::BTreeMap;
 
 use super::protocol::Answer;
 
-/// What was neither received nor dropped by anyone who counts.
+/// Messages that were neither received nor counted as dropped.
 const ON_THE_WAY: &str = "on_the_way";
-/// In datagrams whose sequence numbers the serving end never saw.
+/// Messages in datagrams whose sequence numbers the serving end never saw.
 const NEVER_CAME: &str = "never_came";
-/// The serving end read too slowly.
+/// Messages in datagrams that the kernel dropped because the serving end read too slowly.
 const BUFFER_FULL: &str = "receive_buffer_full";
 
-/// Losses by name; together with `received` they are what was sent.
+/// The losses by name. Together with `received` they add up to `sent`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Accounting {
     pub(super) sent: u64,
     pub(super) received: u64,
     pub(super) lost: BTreeMap<String, u64>,
-    /// Datagrams that never came, by their sequence numbers; `None` without numbers.
+    /// Datagrams that never arrived, according to their sequence numbers. `None` without sequence numbers.
     pub(super) datagrams_lost: Option<u64>,
-    /// Datagrams for which the serving end's receive buffer had no room; `None` where the kernel does not tell.
+    /// Datagrams that the kernel dropped because the serving end's receive buffer was full. `None` if the kernel does
+    /// not report them.
     pub(super) kernel_drops: Option<u64>,
 }
 
 impl Accounting {
-    /// From the counts before and after; `per_datagram` messages were in a datagram on average. That is needed only
-    /// where the kernel's count of datagrams is all that is known: with sequence numbers, what was not dropped by
-    /// name was in the datagrams that never came.
+    /// Computes the losses from the counts before and after. `per_datagram` is the mean number of messages in a
+    /// datagram. It is needed only without sequence numbers, when the kernel's count of datagrams is all that is
+    /// known. With sequence numbers, every message that was not dropped by name was in a datagram that never arrived.
     pub(super) fn new(sent: u64, per_datagram: f64, before: &Answer, after: &Answer) -> Self {
         let grown = |before: Option<u64>, after: Option<u64>| Some(after?.saturating_sub(before?));
         let datagrams_lost = grown(before.datagrams_lost, after.datagrams_lost);
@@ -48,7 +49,7 @@ impl Accounting {
         self.lost.values().sum()
     }
 
-    /// The sum, in words.
+    /// Formats the sum as a sentence.
     pub(super) fn line(&self) -> String {
         let Self { sent, received, lost, .. } = self;
         let named = lost.iter().map(|(reason, count)| format!(" + {count} {}", reason.replace('_', " ")));
@@ -56,20 +57,20 @@ impl Accounting {
         format!("{sent} sent = {received} received{lost}")
     }
 
-    /// The datagrams that were lost, in words; empty where none was, as far as is known.
+    /// Describes the lost datagrams. The text is empty if no loss is known.
     pub(super) fn datagrams_line(&self) -> String {
         let never_came = self.datagrams_lost.filter(|count| *count > 0);
         let never_came =
-            never_came.map(|count| format!("datagrams that never came, by their numbers: {count}"));
+            never_came.map(|count| format!("datagrams that never arrived, by sequence number: {count}"));
         let kernel = self.kernel_drops.filter(|count| *count > 0);
         let kernel = kernel.map(|count| {
-            format!("times that the receive buffer was full (once for what was sent in one call): {count}")
+            format!("drops because the receive buffer was full (one per system call that sent): {count}")
         });
         never_came.into_iter().chain(kernel).collect::<Vec<_>>().join("; ")
     }
 }
 
-/// Losses that have no name yet, and those that have.
+/// The number of losses without a name so far, and the losses with a name.
 struct UnnamedLosses {
     count: u64,
     lost: BTreeMap<String, u64>,
@@ -120,17 +121,17 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_counts_datagrams() {
+    fn without_sequence_numbers_the_kernels_datagrams_are_converted_to_messages() {
         let accounting = Accounting::new(100, 20.0, &answer(0, Some(0), 0), &answer(60, Some(2), 0));
         assert_eq!(accounting.line(), "100 sent = 60 received + 40 receive buffer full");
     }
 
     #[test]
-    fn sequence_numbers_know_better_than_the_mean() {
+    fn sequence_numbers_take_precedence_over_the_kernels_count() {
         let accounting = Accounting::new(100, 20.0, &numbered(0, 3, 1), &numbered(73, 5, 3));
         assert_eq!(accounting.line(), "100 sent = 73 received + 27 never came");
         let line = accounting.datagrams_line();
-        assert!(line.contains("by their numbers: 2") && line.ends_with("in one call): 2"), "{line}");
+        assert!(line.contains("by sequence number: 2") && line.ends_with("that sent): 2"), "{line}");
         let accounting = Accounting::new(100, 20.0, &numbered(0, 3, 1), &numbered(73, 3, 1));
         assert_eq!(accounting.line(), "100 sent = 73 received + 27 on the way");
         assert_eq!(accounting.datagrams_line(), "");

@@ -1,4 +1,4 @@
-//! One chart of a report's page: curves over an axis of nines or of time, with what the pointer shows beside them.
+//! One chart of a report's page: curves over an axis of percentiles or of time, and the texts that the pointer shows.
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ pub(super) struct Chart {
     pub(super) x: Axis,
     pub(super) y: Axis,
     pub(super) curves: Vec<Curve>,
-    /// What is said instead of axes where no curve has a point.
+    /// The text that replaces the axes if no curve has a point.
     pub(super) empty: &'static str,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Curve {
     pub(super) points: Vec<ChartPoint>,
 }
 
-/// A point, and what is said when the pointer is near.
+/// A point, and the text that appears when the pointer is near.
 #[derive(Clone, Debug)]
 pub(super) struct ChartPoint {
     pub(super) x: f64,
@@ -44,20 +44,20 @@ pub(super) struct ChartPoint {
 }
 
 impl Axis {
-    /// From 0 to `to`, with round ticks.
+    /// Creates an axis from 0 to `to` with round ticks.
     pub(super) fn linear(name: &'static str, to: f64, write: impl Fn(f64) -> String) -> Self {
         let range = (0.0, to.max(1e-9));
         let ticks = Scale::new(range, range).ticks(8.0).into_iter().map(|tick| (tick, write(tick))).collect();
         Self { name, range, ticks }
     }
 
-    /// Time in seconds from 0 to `to`, or what its ticks can tell.
+    /// Creates an axis of seconds from 0 to `to`. It covers at least 10 ms, so that its ticks differ.
     pub(super) fn seconds(name: &'static str, to: f64) -> Self {
         const SHORTEST: f64 = 0.01;
         Self::linear(name, to.max(SHORTEST), short)
     }
 
-    /// Durations, whose points are [logarithms of microseconds](log_us), with room for all of `values`.
+    /// Creates a logarithmic axis with room for all `values`, which are [logarithms of microseconds](log_us).
     pub(super) fn durations(name: &'static str, values: impl Iterator<Item = f64> + Clone) -> Self {
         let low = values.clone().fold(f64::INFINITY, f64::min);
         let high = values.fold(f64::NEG_INFINITY, f64::max);
@@ -69,7 +69,7 @@ impl Axis {
         Self { name, range, ticks }
     }
 
-    /// Percentiles as [nines](nines), so that each further nine is as wide as the one before.
+    /// Creates an axis of percentiles in [nines](nines). Each further nine is as wide as the previous one.
     pub(super) fn nines(to: f64) -> Self {
         let at =
             |percent: &str| (nines(percent.parse::<f64>().unwrap_or(0.0) / 100.0), format!("{percent} %"));
@@ -80,7 +80,7 @@ impl Axis {
     }
 }
 
-/// 1 µs, 20 µs, 5 ms: without the digits that a measured figure has.
+/// Formats the duration of a tick without decimals that it does not need, such as 1 µs, 20 µs or 5 ms.
 fn show_tick(us: f64) -> String {
     match us {
         us if us < 1e3 => format!("{} µs", short(us)),
@@ -89,27 +89,27 @@ fn show_tick(us: f64) -> String {
     }
 }
 
-/// 0.9 is one nine, 0.99 two.
+/// Returns the number of nines of a quantile: 1 for 0.9, 2 for 0.99.
 pub(super) fn nines(quantile: f64) -> f64 {
     -(1.0 - quantile).max(1e-12).log10()
 }
 
-/// Where a duration stands on a logarithmic axis.
+/// Returns the position of a duration on a logarithmic axis.
 pub(super) fn log_us(us: f64) -> f64 {
     us.max(0.01).log10()
 }
 
-/// What the page's script reads.
+/// The data that the page's script reads.
 #[derive(Serialize)]
 struct Hover<'a> {
     name: &'a str,
     class: &'a str,
-    /// Pixels and words.
+    /// The coordinates in pixels and the text.
     points: Vec<(f64, f64, &'a str)>,
 }
 
 impl Chart {
-    /// The chart as a figure of HTML.
+    /// Returns the chart as an HTML figure.
     pub(super) fn html(&self) -> String {
         let across = Scale::new(self.x.range, (PLOT.left, PLOT.right()));
         let up = Scale::new(self.y.range, (PLOT.bottom(), PLOT.top));
@@ -132,7 +132,7 @@ impl Chart {
             });
             hovers.push(Hover { name: curve.name, class: curve.class, points: points.collect() });
         }
-        // A "<" in a script of data could end it.
+        // A "<" in the data could end the script element.
         let data = serde_json::to_string(&hovers).expect("numbers and text are JSON").replace('<', "\\u003c");
         format!(
             "<figure><figcaption>{}<span class=\"legend\">{}</span></figcaption>\n{}\
@@ -169,14 +169,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_nine_is_as_wide_as_the_one_before() {
+    fn each_nine_is_as_wide_as_the_previous_one() {
         for (quantile, expected) in [(0.0, 0.0), (0.9, 1.0), (0.99, 2.0), (0.999, 3.0)] {
             assert!((nines(quantile) - expected).abs() < 1e-9, "{quantile}");
         }
     }
 
     #[test]
-    fn an_empty_chart_has_words_instead_of_axes() {
+    fn an_empty_chart_has_a_text_instead_of_axes() {
         let y = Axis::durations("round trip", std::iter::empty());
         let curves = vec![Curve { name: "a", class: "a", points: Vec::new() }];
         let html = Chart { title: "t", x: Axis::nines(0.0), y, curves, empty: "no answers" }.html();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_time_has_ticks_that_differ() {
+    fn the_axis_of_a_short_time_has_ticks_that_differ() {
         let mut ticks =
             Axis::seconds("seconds", 1e-6).ticks.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
         let count = ticks.len();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_pointer_shows_cannot_end_the_script() {
+    fn the_text_of_a_point_cannot_end_the_script() {
         let point = ChartPoint { x: 0.0, y: 0.0, text: "</script>".to_owned() };
         let curve = Curve { name: "a", class: "a", points: vec![point] };
         let y = Axis::linear("y", 1.0, short);

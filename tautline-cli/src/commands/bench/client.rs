@@ -1,4 +1,4 @@
-//! The measuring end's interface, driven by the thread that measures, and its questions to the other end.
+//! The interface of the measuring end. The measuring thread drives it. It also asks the other end for its counts.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,9 @@ use crate::tools::exit::{Exit, Failure};
 use crate::tools::link::{complaint, open_driven};
 use crate::tools::round_trips::number_of;
 
-/// How often a question is asked, and how long each time is waited for the answer. Questions get lost, too.
+/// How many times a question is sent before the other end counts as gone. A question or its answer may get lost.
 const TRIES: u32 = 20;
+/// How long to wait for the answer to each question.
 const ANSWER_WAIT: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(super) struct Client {
     pub(super) interface: UdpInterface,
     pub(super) driver: Driver,
     pub(super) wire: Wire,
-    /// All settings, of either end.
+    /// The settings of both ends that are not defaults.
     pub(super) sets: Vec<String>,
     events: Events,
     endpoint: Endpoint,
@@ -28,7 +29,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client with these settings and what `complete` adds to them.
+    /// Connects a client with these settings. `complete` may add to the configuration.
     pub(super) fn connect(
         other: &OtherEnd,
         settings: &SettingsArgs,
@@ -42,7 +43,7 @@ impl Client {
         Ok(Self { interface, driver, wire, sets, events, endpoint: other.endpoint.clone(), questions: 0 })
     }
 
-    /// What the other end has counted.
+    /// Asks the other end for its counts.
     pub(super) fn ask(&mut self) -> Result<Answer, Failure> {
         let first = self.questions;
         for _ in 0..TRIES {
@@ -57,17 +58,17 @@ impl Client {
     pub(super) fn nobody_answered(&self) -> Failure {
         let endpoint = &self.endpoint;
         let sentence = format!(
-            "nobody at {endpoint} answered: is `tautline bench serve {endpoint}` running there, with the same --wire?"
+            "no answer from {endpoint}: start `tautline bench serve {endpoint}` there, with the same --wire"
         );
         Failure::new(Exit::NoConnection, sentence)
     }
 
-    /// Answers to all questions from `first` on will do.
+    /// Sends one question and waits for an answer. It accepts an answer to any question from number `first` on.
     fn ask_once(&mut self, first: u64) -> Option<Answer> {
         let metadata = Metadata::new(QUESTION).message_id(self.questions);
         self.questions += 1;
         let question = Payload::json_text("\"counts\"").expect("it is JSON");
-        // What is not sent now is asked again in a moment.
+        // If the question cannot be sent now, the next try asks again.
         let _ = self.interface.send_payload(&question, &metadata);
         let deadline = Instant::now() + ANSWER_WAIT;
         let mut answer = None;

@@ -1,4 +1,4 @@
-//! The flood of `bench throughput`: sending without a pause, one by one or in batches.
+//! The flood of `bench throughput`: sends messages without a pause, one by one or in batches.
 
 use std::time::{Duration, Instant};
 
@@ -11,38 +11,39 @@ use super::transport::too_large;
 use super::watch::Watch;
 use crate::tools::exit::{Exit, Failure};
 
-/// Messages between two looks at the clock, the socket and Ctrl-C.
+/// The number of messages between two checks of the clock, the socket and Ctrl-C.
 const BURST: u64 = 64;
 
-/// Points of the page's chart lie this far apart, or further in a long run.
+/// The shortest time between two points of the page's chart. In a long run the distance is larger.
 const SHORTEST_STEP: Duration = Duration::from_millis(20);
+/// The number of points that a run of known length has. Any run has at most twice as many.
 const STEPS: u32 = 200;
 
-/// What is to be sent.
+/// What to send.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FloodPlan {
-    /// `None` when it is for a time.
+    /// The number of messages; `None` if the run ends after a time.
     pub(super) messages: Option<u64>,
     pub(super) length: Duration,
-    /// Messages a call; one goes by itself.
+    /// The number of messages per call. 1 means calls without a batch.
     pub(super) batch: u64,
-    /// How many may be on their way; `None` for as many as go.
+    /// The largest number of messages in flight; `None` for no limit.
     pub(super) outstanding: Option<u64>,
 }
 
-/// How far it is.
+/// A flood and its counts.
 #[derive(Debug)]
 pub(super) struct Flood {
     plan: FloodPlan,
     watch: Watch,
     pub(super) sent: u64,
-    /// Sends that the kernel refused for the moment; they were tried again.
+    /// How many sends the kernel refused. They were tried again.
     pub(super) refused: u64,
     pub(super) spent: Duration,
     pub(super) start: Instant,
-    /// Why it ended before its time.
+    /// The reason why it ended early.
     pub(super) failure: Option<Failure>,
-    /// How many had been sent at which time.
+    /// The number of messages sent by each time.
     pub(super) steps: Vec<(Duration, u64)>,
 }
 
@@ -52,7 +53,7 @@ impl Flood {
         Self { plan, watch, sent: 0, refused: 0, spent, start: Instant::now(), failure: None, steps }
     }
 
-    /// Sends all of it.
+    /// Sends until the plan is done, the other end is gone, or Ctrl-C comes.
     pub(super) fn run(&mut self, client: &mut Client, payload: &Payload) -> Result<(), Failure> {
         let step = match self.plan.messages {
             Some(_) => SHORTEST_STEP,
@@ -80,7 +81,7 @@ impl Flood {
                 self.watch.show(Instant::now(), || self.share(), self.sent);
             }
         }
-        // What waits at the gate is part of the flood, not of the question that follows.
+        // Messages that wait for coalescing are part of the flood. They must not delay the question that follows.
         client.interface.flush();
         self.spent = self.start.elapsed();
         self.note_last_step(step);
@@ -112,7 +113,7 @@ impl Flood {
         Ok(())
     }
 
-    /// Whether the kernel takes more.
+    /// Sends these payloads. Returns whether the kernel takes more.
     fn send(&mut self, client: &Client, payloads: &[Payload]) -> Result<bool, Failure> {
         let metadata = Metadata::new(COUNTED);
         let result = match payloads {
@@ -146,7 +147,7 @@ impl Flood {
         }
     }
 
-    /// What is left at the end belongs to the step before, unless it is one of its own.
+    /// Notes the last step. If it is shorter than half a step, it is merged with the step before.
     fn note_last_step(&mut self, step: Duration) {
         if self.steps.len() > 1 && self.steps.last().is_some_and(|(at, _)| self.spent - *at < step / 2) {
             self.steps.pop();
@@ -154,7 +155,7 @@ impl Flood {
         self.note_step();
     }
 
-    /// However long it takes, the steps stay few: every second one goes when there are too many.
+    /// Notes a step. If there are too many steps, every second one is removed, so that their number stays bounded.
     fn note_step(&mut self) {
         self.steps.push((self.spent, self.sent));
         if self.steps.len() > 2 * STEPS as usize {

@@ -1,4 +1,4 @@
-//! `tautline bench latency`: round trips, one after the other or at a rate.
+//! `tautline bench latency`: measures round trips, one after the other or at a rate.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,20 +18,20 @@ use crate::tools::exit::{Exit, Failure};
 use crate::tools::link::{duration, rate};
 use crate::tools::output;
 
-/// Round trips before the measurement, so that caches, pools and the other end's threads are awake.
+/// The number of round trips before the measurement. They warm up the caches, the pools and the other end's threads.
 const WARM_UP: u64 = 100;
 
-/// Tautline and the raw socket take turns of this length, so that both see the same machine. Shorter than
-/// `liveness_timeout`, so that the link is not taken for silent meanwhile.
+/// The length of the alternating slices of tautline and the raw socket. They alternate, so that both see the same state
+/// of the machine. A slice is shorter than `liveness_timeout`, so that the connection does not count as silent.
 const SLICE: Duration = Duration::from_millis(200);
 
 /// Measure round trips: ping-pong, or at a rate
 ///
-/// The other end sends every message back. Without --rate each message goes when the one before is back. The
-/// messages of the measuring end are read by the thread that sends them (caller-driven); 100 round trips before the
-/// measurement are not counted. With --budget the verdict is met when the 99.9th percentile (or
-/// --budget-percentile) is within it and nothing is lost; what --rate asks for and this process did not send, because
-/// it did not run in time, counts as lost there.
+/// The other end sends every message back. Without --rate, each message is sent when the previous one is back. The
+/// thread that sends also receives (caller-driven). 100 round trips before the measurement are not counted.
+///
+/// With --budget the exit code is 4 if the 99.9th percentile (or --budget-percentile) is over the budget, if a message
+/// is lost, or if a message was not sent at its time because this process did not run in time.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -41,19 +41,19 @@ Examples:
   tautline bench latency plant.local:9000 --messages 100000 --html latency.html
   tautline bench latency --wire classic --size 200 --set receive_buffer=1048576 --json")]
 pub(super) struct Args {
-    /// Messages per second, from 0.01 to 20000, such as 1kHz, instead of ping-pong
+    /// Send at this rate, from 0.01 to 20000 messages per second, such as 1kHz, instead of ping-pong
     #[arg(long, value_name = "HZ", value_parser = rate, allow_negative_numbers = true)]
     rate: Option<f64>,
-    /// An answer that takes longer counts as lost
+    /// Count a message as lost if its answer takes longer than this
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     timeout: Duration,
-    /// Measure a raw socket, too, in turns of 200 ms, for as long again
+    /// Measure also a raw socket for the same time, in alternating slices of 200 ms
     #[arg(long)]
     baseline: bool,
-    /// The verdict: the round trips within this time, such as 1ms, and nothing lost or, at a rate, not sent in time
+    /// Require the round trips within this time, such as 1ms, and no message lost or not sent in time
     #[arg(long, value_name = "TIME", value_parser = duration)]
     budget: Option<Duration>,
-    /// How many of them, in percent, or max for all
+    /// The percentage of the round trips that must be within the budget, or max for all
     #[arg(
         long,
         value_name = "PERCENT",
@@ -74,13 +74,13 @@ fn percentile(text: &str) -> Result<f64, String> {
     }
     let number = text.trim_end_matches('%').parse::<f64>().ok();
     let number = number.filter(|percent| *percent > 0.0 && *percent <= 100.0);
-    number.ok_or_else(|| "expected a percentage over 0 and up to 100, such as 99.9, or max".to_owned())
+    number.ok_or_else(|| "expected a percentage above 0 and up to 100, such as 99.9, or max".to_owned())
 }
 
-/// Measures and judges.
+/// Measures, prints the report, and compares it with the budget.
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     if args.budget > Some(args.timeout) {
-        let sentence = "--budget is longer than --timeout, after which an answer counts as lost: choose a longer --timeout";
+        let sentence = "--budget is longer than --timeout, after which a message counts as lost: choose a longer --timeout";
         return Err(Failure::usage(sentence));
     }
     if let Some(path) = &args.run.html {
@@ -112,7 +112,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
 
 fn raw(args: &Args, client: &Client, port: Option<u16>) -> Result<RawTransport, Failure> {
     let Some(port) = port else {
-        let sentence = "the other end sends no raw datagrams back: start it with `tautline bench serve ADDRESS --baseline`";
+        let sentence = "the other end does not send raw datagrams back: start it with `tautline bench serve ADDRESS --baseline`";
         return Err(Failure::usage(sentence));
     };
     let peer = client.interface.peers().first().map(|peer| peer.address);
@@ -121,19 +121,19 @@ fn raw(args: &Args, client: &Client, port: Option<u16>) -> Result<RawTransport, 
     RawTransport::connect(to, args.run.size)
 }
 
-/// The two lines, the measured one and perhaps the one beside it.
+/// The transports: tautline, and with `--baseline` the raw socket.
 struct Bench<'a> {
     args: &'a Args,
     line: TautlineTransport<'a>,
     raw: Option<RawTransport>,
 }
 
-/// What was measured.
+/// The results of the measurement.
 struct Results {
     tautline: LatencyRun,
     raw: Option<LatencyRun>,
     cost: Cost,
-    /// Why the other end has no figures. Those measured before it went away are shown all the same.
+    /// The failure if the other end did not report its counts. The results of this end are shown all the same.
     no_answer: Option<Failure>,
 }
 
@@ -150,7 +150,7 @@ impl Bench<'_> {
                 raw_course.run(raw, slice, &watch)?;
             }
         }
-        drop(watch); // the bar goes before anything is printed
+        drop(watch); // removes the bar before anything is printed
         let here = usage::cpu_us();
         let there = if course.is_dead { Ok(Answer::default()) } else { self.line.client.ask() };
         let (there, no_answer) = there.map_or_else(|e| (Answer::default(), Some(e)), |there| (there, None));
@@ -177,7 +177,8 @@ impl Bench<'_> {
         }
     }
 
-    /// What both processes used for a round trip. With the raw socket in between nobody can tell whose it was.
+    /// Returns what both processes used per round trip. With `--baseline` the CPU time is unknown, because it includes
+    /// the raw socket's.
     fn cost(
         &self,
         before: &(Option<u64>, Answer),

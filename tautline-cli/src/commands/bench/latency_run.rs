@@ -1,4 +1,5 @@
-//! One measurement of round trips, on whatever line, in one piece or in slices between those of another.
+//! One measurement of round trips on a transport. It runs in one piece, or in slices that alternate with the slices of
+//! another measurement.
 
 use std::time::{Duration, Instant};
 
@@ -10,50 +11,50 @@ use crate::tools::interrupt::LOOK_EVERY;
 use crate::tools::pace::Pace;
 use crate::tools::round_trips::RoundTrips;
 
-/// A line on which more messages than this in a row went unanswered, for as many time-outs, is dead ...
+/// The other end counts as gone when more than this many messages in a row are unanswered, for as many time-outs.
 const DEAD_AFTER: u32 = 5;
 
-/// ... but not after a shorter time: with a short time-out that is a hiccup.
+/// The shortest silence after which the other end counts as gone. With a short time-out, a short stall is not enough.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
-/// What is to be measured.
+/// What to measure.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LatencyPlan {
-    /// Messages per second; without it each goes when the one before is back.
+    /// The messages per second. `None` means ping-pong: each message is sent when the previous one is back.
     pub(super) rate: Option<f64>,
     pub(super) end: RunEnd,
     /// An answer that takes longer counts as lost.
     pub(super) timeout: Duration,
 }
 
-/// How long it goes on.
+/// The condition for the end of the measurement.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RunEnd {
     Messages(u64),
     After(Duration),
 }
 
-/// How far it is.
+/// A measurement and its results so far.
 #[derive(Debug)]
 pub(super) struct LatencyRun {
     plan: LatencyPlan,
     pub(super) trips: RoundTrips,
     pub(super) time_line: TimeLine,
-    /// The time of all slices so far.
+    /// The total time of all slices so far.
     pub(super) spent: Duration,
     /// Sending times that passed because this thread did not run in time.
     pub(super) skipped: u64,
     pub(super) is_dead: bool,
-    /// Messages given up in earlier slices.
-    given_up: u64,
+    /// Messages of earlier slices that are no longer waited for.
+    abandoned: u64,
     silence: UnansweredStreak,
 }
 
-/// What was sent since something was last heard: where nothing was, nothing need come.
+/// The messages sent since the last answer. Without sent messages, silence does not mean that the other end is gone.
 #[derive(Clone, Copy, Debug, Default)]
 struct UnansweredStreak {
     messages: u32,
-    /// When the first of them was sent.
+    /// The time at which the first of them was sent.
     since: Option<Instant>,
 }
 
@@ -64,9 +65,9 @@ impl UnansweredStreak {
     }
 
     fn is_death(self, now: Instant, timeout: Duration) -> bool {
-        let patience = timeout.saturating_mul(DEAD_AFTER).max(SHORTEST_SILENCE);
+        let limit = timeout.saturating_mul(DEAD_AFTER).max(SHORTEST_SILENCE);
         self.messages > DEAD_AFTER
-            && self.since.is_some_and(|since| now.saturating_duration_since(since) > patience)
+            && self.since.is_some_and(|since| now.saturating_duration_since(since) > limit)
     }
 }
 
@@ -83,12 +84,12 @@ impl LatencyRun {
             spent: Duration::ZERO,
             skipped: 0,
             is_dead: false,
-            given_up: 0,
+            abandoned: 0,
             silence: UnansweredStreak::default(),
         }
     }
 
-    /// From 0 to 1.
+    /// Returns the share of the measurement that is done, from 0 to 1.
     fn share_at(&self, spent: Duration) -> f64 {
         match self.plan.end {
             RunEnd::Messages(count) => self.trips.sent_count() as f64 / count as f64,
@@ -108,7 +109,7 @@ impl LatencyRun {
             }
     }
 
-    /// Goes on for one slice, and waits for what is then under way.
+    /// Runs one slice, and then waits for the messages in flight.
     pub(super) fn run(
         &mut self,
         line: &mut dyn Transport,
@@ -122,12 +123,12 @@ impl LatencyRun {
             None => slice.ping_pong()?,
             Some(rate) => slice.paced(Pace::new(rate, start))?,
         }
-        self.given_up = self.trips.unanswered();
+        self.abandoned = self.trips.unanswered();
         Ok(())
     }
 }
 
-/// A course at work.
+/// One slice of a measurement.
 struct Slice<'a> {
     start: Instant,
     length: Duration,
@@ -182,8 +183,8 @@ impl Slice<'_> {
         self.line.send(number)
     }
 
-    /// Waits for all that is under way, or until it is late; returns the time then. Also after Ctrl-C: a message
-    /// that nobody waited for would look like a loss.
+    /// Waits until all messages in flight are answered or too late, and returns the time. It also waits after Ctrl-C,
+    /// because a message without this wait would look like a loss.
     fn drain(&mut self) -> Result<Instant, Failure> {
         let mut now = Instant::now();
         let deadline = now + self.course.plan.timeout;
@@ -191,12 +192,12 @@ impl Slice<'_> {
             self.receive(self.course.plan.timeout.min(LOOK_EVERY))?;
             now = Instant::now();
         }
-        self.course.given_up = self.course.trips.unanswered();
+        self.course.abandoned = self.course.trips.unanswered();
         Ok(now)
     }
 
     fn is_waiting(&self) -> bool {
-        self.course.trips.unanswered() > self.course.given_up
+        self.course.trips.unanswered() > self.course.abandoned
     }
 
     fn receive(&mut self, wait: Duration) -> Result<(), Failure> {
@@ -204,7 +205,7 @@ impl Slice<'_> {
         let (start, spent) = (self.start, *spent);
         self.line.receive(wait, &mut |number| {
             let now = Instant::now();
-            // A late answer is a loss, and a sign of life.
+            // A late answer counts as lost, but it shows that the other end is alive.
             *silence = UnansweredStreak::default();
             if let Some(round_trip) = trips.answered(number, now, plan.timeout) {
                 time_line.add(spent + now.saturating_duration_since(start), round_trip);
@@ -220,9 +221,10 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_line_is_dead_when_several_messages_went_unanswered_for_long_enough() {
+    fn the_other_end_is_gone_when_several_messages_stay_unanswered_for_long_enough() {
         let start = Instant::now();
-        // Messages sent, how far apart, the time-out, how long after the first one; whether it is dead then.
+        // The messages sent, the time between them, the time-out, the time since the first message, and whether the
+        // other end counts as gone.
         for (messages, apart, timeout, after, is_dead) in [
             (1, MS, 10 * MS, 60_000 * MS, false),
             (5, 10_000 * MS, 1000 * MS, 49_000 * MS, false),
@@ -238,7 +240,7 @@ mod tests {
         }
     }
 
-    /// Answers each message when it has gone `late` more times.
+    /// Answers each message after `late` further messages were sent.
     struct Echo {
         sent: u64,
         told: u64,
@@ -269,19 +271,19 @@ mod tests {
     fn run(plan: LatencyPlan, late: u64) -> LatencyRun {
         let mut course = LatencyRun::new(plan);
         let mut line = Echo { sent: 0, told: 0, late };
-        course.run(&mut line, Duration::MAX, &Watch::idle()).expect("this line does not fail");
+        course.run(&mut line, Duration::MAX, &Watch::idle()).expect("this transport does not fail");
         course
     }
 
     #[test]
-    fn a_period_longer_than_many_time_outs_is_no_silence() {
+    fn a_period_longer_than_many_time_outs_does_not_count_as_silence() {
         let plan = LatencyPlan { rate: Some(50.0), end: RunEnd::Messages(3), timeout: MS };
         let course = run(plan, 0);
         assert_eq!((course.trips.sent_count(), course.is_dead), (3, false));
     }
 
     #[test]
-    fn answers_that_come_too_late_are_losses_but_not_the_end() {
+    fn late_answers_count_as_lost_but_do_not_end_the_run() {
         let plan = LatencyPlan { rate: None, end: RunEnd::After(1300 * MS), timeout: MS };
         let course = run(plan, 1);
         assert!(!course.is_dead && course.trips.answered_count() == 0, "{course:?}");

@@ -1,4 +1,5 @@
-//! What figures depend on: the machine, the system, the version. No host name: reports are sent around.
+//! Describes what the results depend on: the machine, the system and the version. It leaves out the host name, because
+//! users send reports to each other.
 
 use std::fs;
 use std::time::SystemTime;
@@ -25,7 +26,7 @@ impl MachineInfo {
         }
     }
 
-    /// For people, on one line.
+    /// Formats the machine as one line of text.
     pub(super) fn line(&self) -> String {
         let Self { cpu, cores, system, version, build } = self;
         let cores = format!("{cores} {}", if *cores == 1 { "core" } else { "cores" });
@@ -45,13 +46,13 @@ fn system() -> String {
     format!("{} {}", std::env::consts::OS, release.trim()).trim_end().to_owned()
 }
 
-/// The date (UTC) as 2026-01-31.
+/// Returns the date (UTC) in the form 2026-01-31.
 pub(super) fn today() -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     date(now.as_secs() / 86_400)
 }
 
-/// The Gregorian date, this many days after 1970-01-01.
+/// Returns the Gregorian date that is this many days after 1970-01-01.
 fn date(mut days: u64) -> String {
     let is_leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
     let mut year = 1970;

@@ -1,7 +1,8 @@
-//! `tautline bench`: how fast this machine and this network are with tautline.
+//! `tautline bench`: measures how fast this machine and this network are with tautline.
 //!
-//! [`latency`] and [`throughput`] are two clients; [`serve`] is the other end of both. Without a PEER the other
-//! end is a child process of this program ([`other_end`]), so that CPU time and memory are those of one end each.
+//! [`latency`] and [`throughput`] are the two measuring clients. [`serve`] is the other end of both. Without PEER, the
+//! other end is a child process of this program ([`other_end`]), so that each process has the CPU time and the memory
+//! of one end only.
 
 mod accounting;
 mod chart;
@@ -27,8 +28,8 @@ use crate::tools::exit::{Exit, Failure};
 
 /// Measure latency or throughput, over loopback or to a peer
 ///
-/// Without PEER the other end is started by itself, over loopback. To measure a network, run `tautline bench serve`
-/// on the other machine and name it as PEER.
+/// Without PEER the program starts the other end itself, over loopback. To measure a network, run `tautline bench
+/// serve` on the other machine and give its address as PEER.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

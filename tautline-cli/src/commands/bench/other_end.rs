@@ -1,6 +1,6 @@
-//! The other end: a peer that was named, or a child process of this program.
+//! The other end: the peer that the user named, or a child process of this program.
 //!
-//! The child ends when its standard input does, so it cannot outlive this process, however that ends.
+//! The child ends when its standard input closes. So it cannot outlive this process, however this process ends.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -12,8 +12,8 @@ use super::settings::SettingsArgs;
 use crate::tools::exit::Failure;
 use crate::tools::link::check;
 
-/// How long a child may take to say farewell.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a child may take to end. After this time it is killed.
+const CHILD_ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct OtherEnd {
@@ -22,7 +22,7 @@ pub(super) struct OtherEnd {
 }
 
 impl OtherEnd {
-    /// The peer, or a child with the same settings; `baseline` asks the child for a raw socket, too.
+    /// Returns the peer, or starts a child with the same settings. `baseline` asks the child for a raw socket too.
     pub(super) fn find(
         peer: Option<&Endpoint>,
         settings: &SettingsArgs,
@@ -35,7 +35,7 @@ impl OtherEnd {
     }
 
     fn start(settings: &SettingsArgs, baseline: bool) -> Result<Self, Failure> {
-        // Here, where the sentence is told once and with the right exit code.
+        // Checks the settings here, so that the error is printed once and with the right exit code.
         for role in [Role::Server, Role::Client] {
             check(&settings.config(role, true)?.endpoint("127.0.0.1:9"))?;
         }
@@ -52,8 +52,8 @@ impl OtherEnd {
         let endpoint = address
             .trim()
             .parse()
-            .map_err(|_| Failure::failed("the serving end did not start; what it said before is the reason"));
-        // Made before the answer is looked at, so that the child is waited for in any case.
+            .map_err(|_| Failure::failed("the serving end did not start: see its error message above"));
+        // Created before the answer is checked, so that `drop` waits for the child in any case.
         let mut end = Self { endpoint: "127.0.0.1".parse().expect("an endpoint"), child: Some(child) };
         end.endpoint = endpoint?;
         Ok(end)
@@ -68,7 +68,7 @@ impl Drop for OtherEnd {
     fn drop(&mut self) {
         let Some(child) = &mut self.child else { return };
         drop(child.stdin.take());
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + CHILD_ENDS_WITHIN;
         while Instant::now() < deadline {
             if !matches!(child.try_wait(), Ok(None)) {
                 return;

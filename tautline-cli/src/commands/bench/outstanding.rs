@@ -1,7 +1,8 @@
-//! How many messages of a flood may be on their way: marks among them come back, and what was sent before a mark that
-//! is back is not on its way any more.
+//! Bounds the number of messages in flight during a flood.
 //!
-//! It arrived or it is lost, so a lost message cannot stop the flood for good; a lost mark is sent again.
+//! The sender mixes marks into the flood, and the other end sends the marks back. When a mark is back, the messages
+//! before it are no longer in flight: each has arrived or is lost. So a lost message cannot stop the flood. A lost mark
+//! is sent again.
 
 use std::time::{Duration, Instant};
 
@@ -13,36 +14,37 @@ use super::settings::payload;
 use crate::tools::exit::Failure;
 use crate::tools::round_trips::number_of;
 
-/// So many marks are sent for each allowance, so that the sender need not stop for the answer.
+/// The number of marks per full allowance. With several marks, the sender need not stop while it waits for one of them.
 const MARKS: u64 = 4;
 
-/// A mark that is not back for so long is taken for lost.
+/// A mark that is not back after this time counts as lost.
 const MARK_WAIT: Duration = Duration::from_millis(100);
 
-/// Nobody is there any more who lets none of the marks of so long a time come back.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// If no mark comes back for this time, the other end counts as gone.
+const GONE_AFTER: Duration = Duration::from_secs(2);
 
-/// What is on its way.
+/// The messages in flight, and the marks among them.
 #[derive(Debug)]
 pub(super) struct Outstanding {
     most: u64,
     mark: Payload,
-    /// How many messages had been sent at the last mark, and at the last that is back.
+    /// The number of messages sent before the last mark.
     marked: u64,
+    /// The number of messages sent before the last mark that is back.
     back: u64,
     marked_at: Instant,
-    /// When a mark was last back.
+    /// The time at which the last mark came back.
     heard: Instant,
 }
 
 impl Outstanding {
-    /// At most `most` messages; the link is the client's.
+    /// Allows at most `most` messages in flight on the client's connection.
     pub(super) fn new(most: u64, client: &Client) -> Result<Self, Failure> {
         let (mark, now) = (payload(client.wire, 1)?, Instant::now());
         Ok(Self { most, mark, marked: 0, back: 0, marked_at: now, heard: now })
     }
 
-    /// How many messages may be sent before the next [`look`](Self::look), when `sent` have been.
+    /// Returns how many more messages may be sent before the next [`look`](Self::look) if `sent` were sent so far.
     pub(super) fn room(&self, sent: u64) -> u64 {
         let to_next_mark = self.step().saturating_sub(sent - self.marked);
         to_next_mark.min(self.most.saturating_sub(sent - self.back))
@@ -52,16 +54,17 @@ impl Outstanding {
         sent - self.back >= self.most
     }
 
-    /// Whether the other end is gone; to be asked after a [`look`](Self::look).
+    /// Whether the other end is gone. Call it after a [`look`](Self::look).
     pub(super) fn is_over(&self, sent: u64) -> bool {
-        self.is_full(sent) && self.heard.elapsed() >= PATIENCE
+        self.is_full(sent) && self.heard.elapsed() >= GONE_AFTER
     }
 
     fn step(&self) -> u64 {
         (self.most / MARKS).max(1)
     }
 
-    /// Sends a mark where one is due, and turns: at once, or when a mark comes back if no more may be on its way.
+    /// Sends a mark if one is due, and turns the driver. If no more messages may be in flight, the turn waits for a
+    /// mark.
     pub(super) fn look(&mut self, client: &mut Client, sent: u64) {
         if self.is_mark_due(sent) {
             self.send_mark(client, sent);
@@ -72,7 +75,7 @@ impl Outstanding {
             let number = message.correlation_id.as_ref().and_then(number_of);
             if message.message_type == ECHOED {
                 *heard = Instant::now();
-                // Never more than was sent, whatever the other end says.
+                // A number above `sent` is wrong and is ignored.
                 *back = number.filter(|number| *number <= sent).unwrap_or(0).max(*back);
             }
         });
@@ -88,10 +91,11 @@ impl Outstanding {
         let metadata = Metadata::new(ECHOED).message_id(sent);
         let result = client.interface.send_payload(&self.mark, &metadata);
         if matches!(result, Err(SendError::Busy | SendError::Refused { .. })) {
-            // It is tried again after the next turn. Other faults meet the next message, too, and are told there.
+            // It is tried again after the next turn. Other errors also occur for the next message and are reported
+            // there.
             return;
         }
-        // Nobody else sends what waits at the gate while this thread waits for the answer.
+        // This thread drives the interface: while it waits for the answer, no other thread sends coalesced messages.
         client.interface.flush();
         (self.marked, self.marked_at) = (sent, Instant::now());
     }
@@ -107,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_up_to_the_next_mark_and_up_to_the_bound() {
+    fn the_room_ends_at_the_next_mark_and_at_the_bound() {
         for (most, marked, back, sent, room) in [
             (100, 0, 0, 0, 25),
             (100, 0, 0, 20, 5),
@@ -122,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_due_after_each_quarter_and_when_the_last_is_lost() {
+    fn a_mark_is_due_after_each_quarter_and_when_the_last_mark_is_lost() {
         assert!(!outstanding(100, 50, 0).is_mark_due(74) && outstanding(100, 50, 0).is_mark_due(75));
         let mut full = outstanding(100, 100, 0);
         assert!(!full.is_mark_due(100));

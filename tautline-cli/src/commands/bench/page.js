@@ -1,4 +1,4 @@
-// Near a chart's point: a line, a dot on each curve, and the words that belong to it.
+// When the pointer is near a point of a chart, this shows a line, a dot on each curve, and the texts of the points.
 document.querySelectorAll('figure').forEach((figure) => {
   const svg = figure.querySelector('svg');
   const curves = JSON.parse(figure.querySelector('script').textContent);

@@ -1,4 +1,4 @@
-//! A report as one page of HTML that needs nothing else: people send it to each other.
+//! Writes a report as one HTML page without external files, so that users can send it to each other.
 
 use std::fmt::Write;
 use std::io::ErrorKind;
@@ -15,13 +15,13 @@ use crate::tools::svg::escaped;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// What a chart says without any.
+/// The text of a chart without answers.
 const NO_ANSWERS: &str = "no answers";
 
-/// Points of a percentile curve for each nine.
+/// The number of points of a percentile curve for each nine.
 const POINTS_PER_NINE: f64 = 40.0;
 
-/// An unwritable page is found before the measurement, not after. Nothing is left of it, should there be no page.
+/// Checks before the measurement that the page can be written. It leaves no file behind.
 pub(super) fn check_writable(path: &Path) -> Result<(), Failure> {
     let opened = match std::fs::File::create_new(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -34,7 +34,7 @@ pub(super) fn check_writable(path: &Path) -> Result<(), Failure> {
 
 pub(super) fn write(path: &Path, page: &str) -> Result<(), Failure> {
     std::fs::write(path, page).map_err(|error| cannot_write(path, &error))?;
-    output::note(format_args!("The page is in {}.", path.display()));
+    output::note(format_args!("wrote the page to {}", path.display()));
     Ok(())
 }
 
@@ -42,15 +42,15 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
     Failure::failed(format!("cannot write the page to {}: {error}", path.display()))
 }
 
-/// What every page has; texts are escaped here.
+/// The content of a page. The texts are escaped when the page is written.
 pub(super) struct Page {
     pub(super) title: String,
     pub(super) counts: String,
     pub(super) verdict: Option<(bool, String)>,
-    /// The figures that people look for, with their names.
+    /// The most important figures with their names.
     pub(super) tiles: Vec<(String, String)>,
     pub(super) charts: Vec<Chart>,
-    /// Head and rows.
+    /// The heading and the rows.
     pub(super) table: Vec<Vec<String>>,
     pub(super) facts: Vec<(&'static str, String)>,
 }
@@ -108,7 +108,7 @@ fn push_table(html: &mut String, rows: &[Vec<String>]) {
     );
 }
 
-/// The page of `bench latency`.
+/// Returns the page of `bench latency`.
 pub(super) fn latency(report: &Latency) -> String {
     let lines =
         [("tautline", "ours", Some(&report.tautline)), ("raw socket", "raw", report.baseline.as_ref())];
@@ -130,8 +130,8 @@ pub(super) fn latency(report: &Latency) -> String {
             ("Date", machine::today()),
             (
                 "Method",
-                "The thread that sends also reads (caller-driven); 100 round trips before are not counted. \
-                 A round trip is from just before the send until the answer is seen by the application."
+                "The sending thread also receives (caller-driven). 100 round trips before the measurement are not \
+                 counted. A round trip lasts from just before the send until the application sees the answer."
                     .to_owned(),
             ),
         ],
@@ -151,10 +151,10 @@ fn percentiles(lines: &[Named<'_>]) -> Chart {
     Chart { title: "Percentiles", x: Axis::nines(to), y, curves, empty: NO_ANSWERS }
 }
 
-/// From the fastest to the slowest, evenly spaced in nines.
+/// Returns the quantiles from the fastest to the slowest round trip, evenly spaced in nines.
 fn quantiles(measured: &Measured) -> Vec<ChartPoint> {
     let latencies = measured.course.trips.latencies();
-    // One in n is the last that can be told from the longest.
+    // With n round trips, the quantile 1 - 1/n is the last that differs from the longest round trip.
     let last = (latencies.count() as f64).max(1.0).log10();
     let at = |nines: f64| {
         let quantile = if nines >= last { 1.0 } else { 1.0 - 10_f64.powf(-nines) };
@@ -166,7 +166,7 @@ fn quantiles(measured: &Measured) -> Vec<ChartPoint> {
     steps.chain([last]).filter_map(at).collect()
 }
 
-/// As many digits as there are nines, and one.
+/// Formats a quantile in percent, with as many digits as it has nines.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // from 0 to 12
 fn percent(quantile: f64) -> String {
     let digits = (nines(quantile).ceil() as usize).saturating_sub(1);
@@ -174,7 +174,7 @@ fn percent(quantile: f64) -> String {
 }
 
 fn time_line(lines: &[Named<'_>]) -> Chart {
-    // The medians last, so that they are seen.
+    // Draws the medians last, so that they are on top.
     let curves =
         [true, false].into_iter().flat_map(|longest| lines.iter().map(move |line| over_time(line, longest)));
     let curves = curves.collect::<Vec<_>>();
@@ -185,7 +185,7 @@ fn time_line(lines: &[Named<'_>]) -> Chart {
     Chart { title: "Over time", x, y, curves, empty: NO_ANSWERS }
 }
 
-/// The median, or the longest, of each bucket.
+/// Returns the curve of the median, or of the longest round trip, in each bucket.
 fn over_time((name, class, measured): &Named<'_>, longest: bool) -> Curve {
     let is_ours = *name == "tautline";
     let (name, class) = match (is_ours, longest) {

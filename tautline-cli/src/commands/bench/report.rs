@@ -1,4 +1,4 @@
-//! How `bench latency` ended: for people as text, for programs as one line of JSON.
+//! The report of `bench latency`, as text or as one line of JSON.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::machine::MachineInfo;
 use crate::tools::latency::{Spread, show_maybe, show_us};
 use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
 
-/// Everything that was found.
+/// All results of `bench latency`.
 #[derive(Debug)]
 pub(super) struct Latency {
-    /// `None` for the child that serves over loopback.
+    /// The address of the other end. `None` if it is a child process over loopback.
     pub(super) peer: Option<String>,
     pub(super) wire: &'static str,
     pub(super) size: u64,
@@ -27,7 +27,7 @@ pub(super) struct Latency {
     pub(super) budget: Option<Budget>,
 }
 
-/// One line's round trips.
+/// The round trips of one transport.
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) course: LatencyRun,
@@ -44,7 +44,7 @@ impl Measured {
         self.course.trips.unanswered()
     }
 
-    /// All answered, to the end.
+    /// Whether all messages were answered and the measurement ran to its end.
     fn is_whole(&self) -> bool {
         self.lost() == 0 && !self.course.is_dead
     }
@@ -54,7 +54,7 @@ impl Measured {
         (self.course.trips.answered_count() as f64 / seconds * 10.0).round() / 10.0
     }
 
-    /// The columns of the table, in microseconds.
+    /// Returns the columns of the table, in microseconds.
     pub(super) fn columns(&self) -> [(&'static str, Option<f64>); 8] {
         let Spread { percentiles, p9999, mean, std_dev, .. } = self.spread;
         [
@@ -70,7 +70,7 @@ impl Measured {
     }
 }
 
-/// CPU time per round trip and memory, at both ends; `None` where the system does not tell.
+/// The CPU time per message and the memory of both ends. `None` if the system does not report them.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Cost {
     pub(super) cpu_us_here: Option<f64>,
@@ -80,23 +80,23 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// For people; empty where nothing is known.
+    /// Formats the cost as text. The text is empty if nothing is known.
     pub(super) fn line(&self, per: &str) -> String {
         let both = |a: Option<String>, b: Option<String>| Some(format!("{} here, {} there", a?, b?));
         let memory = |bytes: Option<u64>| bytes.map(|bytes| format!("{:.1} MB", bytes as f64 / 1e6));
         let cpu = both(self.cpu_us_here.map(show_us), self.cpu_us_there.map(show_us));
         let memory = both(memory(self.memory_here), memory(self.memory_there));
         let parts =
-            [cpu.map(|cpu| format!("CPU {cpu}, per {per}")), memory.map(|memory| format!("memory {memory}"))];
+            [cpu.map(|cpu| format!("CPU {cpu} per {per}")), memory.map(|memory| format!("memory {memory}"))];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }
 
-/// The verdict that was asked for.
+/// The limit that the user set.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
     pub(super) limit: Duration,
-    /// In percent.
+    /// The percentage of the round trips that must be within the limit.
     pub(super) percentile: f64,
 }
 
@@ -116,7 +116,7 @@ impl Budget {
     }
 }
 
-/// The line of JSON.
+/// The line of JSON. Its keys are documented output.
 #[derive(Debug, Serialize)]
 struct Json<'a> {
     bench: &'static str,
@@ -151,7 +151,7 @@ struct JsonMeasured {
     messages_received: u64,
     lost: u64,
     skipped: u64,
-    /// Because nothing came back any more.
+    /// Whether the measurement ended early because no more answers came.
     ended_early: bool,
     round_trips_per_second: f64,
     rtt_us: Spread,
@@ -176,7 +176,7 @@ impl JsonMeasured {
 }
 
 impl Latency {
-    /// Nothing lost, and the budget kept if there is one.
+    /// Whether no message was lost and the round trips are within the budget, if there is a budget.
     pub(super) fn is_met(&self) -> bool {
         self.within_budget().unwrap_or(self.tautline.is_whole() && !self.is_empty())
     }
@@ -213,7 +213,7 @@ impl Latency {
         serde_json::to_string(&json).expect("numbers and text are JSON") + "\n"
     }
 
-    /// Each figure of tautline by that of the raw socket.
+    /// Returns each figure of tautline divided by the raw socket's figure.
     pub(super) fn ratios(&self) -> Vec<(&'static str, Option<f64>)> {
         let Some(baseline) = &self.baseline else { return Vec::new() };
         let both = self.tautline.columns().into_iter().zip(baseline.columns());
@@ -224,7 +224,7 @@ impl Latency {
         .collect()
     }
 
-    /// What was measured, in one line.
+    /// Formats what was measured as one line.
     pub(super) fn title(&self) -> String {
         let where_to = self.peer.as_deref().map_or("over loopback".to_owned(), |peer| format!("to {peer}"));
         let mode = match self.rate {
@@ -235,7 +235,7 @@ impl Latency {
         format!("Round trips {where_to}: {size} bytes, {wire} wire, {mode}")
     }
 
-    /// The counts, in one line.
+    /// Formats the counts as one line.
     pub(super) fn counts(&self) -> String {
         let JsonMeasured { seconds, messages_sent, messages_received, lost, skipped, .. } =
             JsonMeasured::new(&self.tautline);
@@ -243,7 +243,7 @@ impl Latency {
             0 => String::new(),
             _ => format!(", {skipped} not sent because this process did not run in time"),
         };
-        let dead = if self.tautline.course.is_dead { "; then nothing came back any more" } else { "" };
+        let dead = if self.tautline.course.is_dead { "; ended early: no more answers came" } else { "" };
         let per_second = self.tautline.per_second();
         format!(
             "{messages_sent} sent in {seconds:.1} s, {messages_received} answered ({per_second:.0}/s), \
@@ -251,13 +251,13 @@ impl Latency {
         )
     }
 
-    /// What differs from the defaults, and the time-out.
+    /// Lists the time-out and the settings that differ from the defaults.
     pub(super) fn settings(&self) -> String {
         let timeout = format!("time-out {}", show_us(self.timeout.as_secs_f64() * 1e6));
         std::iter::once(timeout).chain(self.sets.iter().cloned()).collect::<Vec<_>>().join(", ")
     }
 
-    /// The verdict, in words.
+    /// Returns whether the budget was met, and a sentence about it.
     pub(super) fn verdict(&self) -> Option<(bool, String)> {
         let (budget, is_kept) = self.budget.zip(self.within_budget())?;
         let words = if is_kept { "within the budget of" } else { "NOT within the budget of" };
@@ -306,7 +306,7 @@ impl Latency {
     }
 }
 
-/// A column's name as the keys of `rtt_us` have it: p99.9 is p999, std dev is std_dev.
+/// Returns the key in `rtt_us` for a column's name: p999 for p99.9, std_dev for std dev.
 fn key(name: &str) -> String {
     name.replace('.', "").replace(' ', "_")
 }
@@ -324,7 +324,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// One message that was answered after 1 ms, of those that `course` says more about; 10 ms were allowed.
+    /// Returns a report with one message that was answered after 1 ms; the budget is 10 ms. `course` may change the
+    /// run.
     fn judged(course: impl FnOnce(&mut LatencyRun)) -> Latency {
         let plan = LatencyPlan { rate: Some(1000.0), end: RunEnd::Messages(1), timeout: 10 * MS };
         let mut found = LatencyRun::new(plan);
@@ -361,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_is_kept_when_everything_was_sent_and_came_back_to_the_end() {
+    fn a_budget_is_met_only_if_every_message_was_sent_and_answered_to_the_end() {
         let lost = |course: &mut LatencyRun| course.trips.sent(Instant::now());
         assert!(judged(|_| ()).is_met());
         for (report, words) in [

@@ -1,6 +1,7 @@
 //! `tautline bench serve`: the other end of `bench latency` and `bench throughput`.
 //!
-//! One thread drives the interface. What it counts and whom it answers is in [`protocol`](super::protocol).
+//! One thread drives the interface. [`protocol`](super::protocol) describes what it counts and which messages it
+//! answers.
 
 use std::io::Read;
 use std::net::{SocketAddr, UdpSocket};
@@ -21,15 +22,15 @@ use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::link::open_driven;
 use crate::tools::{output, traffic};
 
-/// Peers that are counted one by one; the one heard longest ago makes room.
+/// The number of peers with counts of their own. A further peer replaces the peer that was heard longest ago.
 const PEERS: usize = 64;
 
-/// Questions answered after one turn; a peer that gets no answer asks again.
+/// The number of questions answered after one turn. A peer without an answer asks again.
 const QUESTIONS: usize = 64;
 
-/// Be the other end of `bench latency` and `bench throughput`
+/// Run the other end of `bench latency` and `bench throughput`
 ///
-/// Sends latency messages back as they are and counts throughput messages, for any number of runs and peers. Ctrl-C
+/// It sends latency messages back unchanged and counts throughput messages, for any number of runs and peers. Ctrl-C
 /// ends it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -40,17 +41,18 @@ Examples:
 pub(super) struct Args {
     /// The address to listen on: host:port, [ipv6]:port or host (port 8080); port 0 takes any free one
     endpoint: Endpoint,
-    /// Also send raw datagrams back, for `bench latency --baseline`: to anybody, so leave it out on open networks
+    /// Also send raw datagrams back, for `bench latency --baseline`; it answers any sender, so do not use it on open
+    /// networks
     #[arg(long)]
     baseline: bool,
-    /// Say the address on standard output, and end when standard input does
+    /// Print the address on standard output, and end when standard input closes
     #[arg(long, hide = true)]
     child: bool,
     #[command(flatten)]
     settings: SettingsArgs,
 }
 
-/// Serves until interrupted.
+/// Serves until Ctrl-C.
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let config = args.settings.config(Role::Server, args.child)?.endpoint(args.endpoint.to_string());
     let (interface, driver) = open_driven(config)?;
@@ -68,8 +70,8 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Says where it listens, and returns what asks for the end. A child outlives Ctrl-C, which a terminal sends to both
-/// processes: its parent has a last question.
+/// Prints the address, and returns a function that tells whether to end. A child ignores Ctrl-C, which a terminal sends
+/// to both processes, because its parent has a last question.
 fn announce(
     args: &Args,
     address: SocketAddr,
@@ -89,10 +91,11 @@ fn announce(
     Ok(Box::new(move || is_closed.load(Ordering::Relaxed)))
 }
 
-/// No datagram is longer.
+/// The size of the buffer for one datagram, in bytes. No datagram is longer.
 const LONGEST: usize = 65_535;
 
-/// A bare socket on another port, with a thread that sends everything back; it ends with the process.
+/// Opens a raw socket on another port and starts a thread that sends every datagram back. The thread ends with the
+/// process.
 fn start_raw_echo(address: SocketAddr) -> Result<u16, Failure> {
     let failed =
         |error: std::io::Error| Failure::failed(format!("cannot open a socket for --baseline: {error}"));
@@ -101,8 +104,8 @@ fn start_raw_echo(address: SocketAddr) -> Result<u16, Failure> {
     let mut datagram = vec![0; LONGEST];
     std::thread::spawn(move || {
         loop {
-            // What the network reports about earlier datagrams, and answers that cannot be sent, are losses that
-            // the other end sees.
+            // Errors reported for earlier datagrams and answers that cannot be sent are ignored. The other end counts
+            // them as lost.
             if let Ok((length, from)) = socket.recv_from(&mut datagram) {
                 let _ = socket.send_to(&datagram[..length], from);
             }
@@ -146,7 +149,7 @@ impl Server {
             raw_port: self.raw_port,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        // An answer that cannot be sent is asked for again.
+        // If the answer cannot be sent, the peer asks again.
         let metadata = Metadata::new(ANSWER).correlation_id(question);
         let payload = serde_json::to_vec(&answer).expect("numbers and text are JSON");
         if let Ok(payload) = tautline::Payload::json_text(payload) {
@@ -154,7 +157,8 @@ impl Server {
         }
     }
 
-    /// Those that newer ones passed: the question came after all of them, so what is missing now hardly comes any more.
+    /// Returns the number of missing datagrams that are older than the newest one received. The question was sent after
+    /// all of them, so a datagram that is missing now will hardly arrive.
     fn datagrams_lost(&self, peer: PeerId) -> Option<u64> {
         let config = self.interface.config();
         let is_numbered = config.wire != Some(Wire::Classic) || config.use_sequence != Some(false);
@@ -163,17 +167,17 @@ impl Server {
     }
 }
 
-/// The data messages of a peer.
+/// The data messages of one peer.
 struct PeerCount {
     peer: PeerId,
     count: u64,
-    /// The end of the turn that brought the last; `None` during the first.
+    /// The end of the turn that brought the last message. `None` during the first such turn.
     last: Option<Instant>,
-    /// Whether this turn has brought one.
+    /// Whether the current turn has brought a message.
     is_new: bool,
 }
 
-/// Data messages by peer, the one heard last in front, and questions to be answered.
+/// The data messages by peer, with the peer heard last in front, and the questions to answer.
 #[derive(Default)]
 struct MessageCounts {
     peers: Vec<PeerCount>,
@@ -200,7 +204,7 @@ impl MessageCounts {
         self.peers[0].is_new = true;
     }
 
-    /// A turn ended at `now`. Looking at the clock for each message would cost a tenth of what is measured.
+    /// Records that a turn ended at `now`. Reading the clock for each message would cost a tenth of the measured rate.
     fn turned(&mut self, now: Instant) {
         for counted in self.peers.iter_mut().filter(|counted| counted.is_new) {
             (counted.last, counted.is_new) = (Some(now), false);

@@ -1,4 +1,4 @@
-//! The options that make both ends of a bench: the link, and any setting of the library by name.
+//! The options for both ends of a bench: the connection, and any setting of the library by name.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,21 +9,21 @@ use tautline::{Config, Endpoint, Payload, Role, Wire};
 use crate::tools::exit::Failure;
 use crate::tools::link::{BYTES, LinkArgs, count, seconds, whole};
 
-/// Messages on the classic wire are JSON, on the native one bytes; both have this many.
+/// The largest payload in bytes. It is JSON on the classic wire and raw bytes on the native wire.
 pub(super) const LARGEST: u64 = 65_000;
 
-/// What the two ends say to each other fits so many bytes.
+/// The longest message of the protocol between the two ends, in bytes.
 const LONGEST_ANSWER: usize = 1024;
 
-/// How long to measure when nobody says.
+/// The length of a measurement without --seconds and --messages.
 const DEFAULT_LENGTH: Duration = Duration::from_secs(5);
 
-/// What both measurements can be told.
+/// The options of both measurements.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
-    /// The other end, where `tautline bench serve` runs; without it, one is started here
+    /// The address where `tautline bench serve` runs; without it, the program starts the other end here
     pub(super) peer: Option<Endpoint>,
-    /// Bytes of payload in every message, up to 65000
+    /// Put this many bytes of payload into every message, up to 65000
     #[arg(
         long,
         value_name = "BYTES",
@@ -38,10 +38,10 @@ pub(super) struct RunArgs {
     /// End after this time, in seconds [default: 5]
     #[arg(long, value_name = "S", value_parser = seconds, conflicts_with = "messages", allow_negative_numbers = true)]
     pub(super) seconds: Option<Duration>,
-    /// One line of JSON instead of text
+    /// Print one line of JSON instead of text
     #[arg(long)]
     pub(super) json: bool,
-    /// Write a page with the curves and the tables, in one file that needs no other
+    /// Write a page with curves and tables to one HTML file
     #[arg(long, value_name = "FILE.html")]
     pub(super) html: Option<PathBuf>,
     #[command(flatten)]
@@ -49,16 +49,16 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    /// How long to measure; `None` when it is for a number of messages.
+    /// Returns the length of the measurement, or `None` if it ends after a number of messages.
     pub(super) fn length(&self) -> Option<Duration> {
         self.messages.is_none().then(|| self.seconds.unwrap_or(DEFAULT_LENGTH))
     }
 }
 
-/// What holds for both ends.
+/// The settings of both ends.
 #[derive(Debug, clap::Args)]
 pub(super) struct SettingsArgs {
-    /// A setting of the library, as in docs/configuration.md, for both ends; may be given more than once
+    /// Change a setting of the library at both ends (see docs/configuration.md); you can repeat this option
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     sets: Vec<(String, String)>,
     #[command(flatten)]
@@ -70,7 +70,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
         .split_once('=')
         .ok_or("expected KEY=VALUE, such as receive_buffer=1048576: the key, an equals sign, the value")?;
     let key = key.trim().to_owned();
-    // Else the later of two would win in silence.
+    // Refuses a key that has an option of its own. Otherwise one of the two would override the other silently.
     let option = match key.as_str() {
         "role" | "endpoint" => "the subcommand and its argument",
         "wire" => "--wire",
@@ -78,27 +78,27 @@ fn pair(text: &str) -> Result<(String, String), String> {
         "use_sequence" => "--no-sequence",
         _ => return Ok((key, value.trim().to_owned())),
     };
-    Err(format!("`{key}` is given by {option}: leave it out here"))
+    Err(format!("`{key}` cannot be set here, it is set by {option}: leave it out"))
 }
 
 impl SettingsArgs {
-    /// The configuration of one end. Where both ends are ours (`is_pair`), a setting that only the other one has
-    /// goes to that alone.
+    /// Returns the configuration of one end. If this program runs both ends (`is_pair`), a setting of the other role is
+    /// left out here.
     pub(super) fn config(&self, role: Role, is_pair: bool) -> Result<Config, Failure> {
         let config = self.given(|key| !(is_pair && is_for_other_end(key, role)))?.role(role);
         if let Some(size) = config.max_message_size.filter(|size| *size < LONGEST_ANSWER) {
             let sentence = format!(
-                "`max_message_size` is {size}, but the two ends of a bench need {LONGEST_ANSWER} bytes to tell each other \
-                 what they counted"
+                "`max_message_size` is {size}, but the two ends of a bench need at least {LONGEST_ANSWER} bytes to \
+                 exchange their counts"
             );
             return Err(Failure::usage(sentence));
         }
-        // Messages are seen as they stand in the datagram; nobody reads an inbox.
+        // The bench reads messages directly from the datagrams, so it needs no inbox.
         let is_open = config.inbox_capacity.is_none() && config.inbox_policy.is_none();
         Ok(if is_open { config.inbox_capacity(0) } else { config })
     }
 
-    /// What was given for either end, by file, environment and options.
+    /// Returns the settings of both ends, from file, environment and options.
     pub(super) fn both(&self) -> Result<Config, Failure> {
         self.given(|_| true)
     }
@@ -113,7 +113,7 @@ impl SettingsArgs {
         Ok(config)
     }
 
-    /// The same options as words of a command line.
+    /// Returns the same options as words of a command line.
     pub(super) fn words(&self) -> Vec<OsString> {
         let sets =
             self.sets.iter().flat_map(|(key, value)| ["--set".into(), format!("{key}={value}").into()]);
@@ -121,7 +121,8 @@ impl SettingsArgs {
     }
 }
 
-/// What a configuration sets, for reports, which say by themselves where the other end is and by what wire.
+/// Lists the settings of a configuration for reports. Role, endpoint and wire are left out, because reports show them
+/// elsewhere.
 pub(super) fn sets(config: &Config) -> Vec<String> {
     let keys = Config::keys().iter().filter(|key| !["role", "endpoint", "wire"].contains(&key.name()));
     let keys = keys.filter_map(|key| Some(format!("{} = {}", key.name(), key.value(config)?)));
@@ -142,7 +143,7 @@ fn is_for_other_end(key: &str, role: Role) -> bool {
     Config::keys().iter().any(|known| known.name() == key && known.scope().starts_with(other))
 }
 
-/// A payload of `size` bytes that this wire can carry.
+/// Returns a payload of `size` bytes that the wire can carry.
 pub(super) fn payload(wire: Wire, size: u64) -> Result<Payload, Failure> {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     if wire == Wire::Native {
@@ -160,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_has_the_size_that_was_asked_for() {
+    fn a_payload_has_the_requested_size() {
         for wire in [Wire::Native, Wire::Classic] {
             for size in [1, 2, 3, 64, 1400] {
                 assert_eq!(payload(wire, size).expect("it is valid").bytes().len() as u64, size);
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_of_one_end_goes_to_that_end_alone() {
+    fn a_setting_of_one_role_goes_to_that_end_only() {
         assert!(is_for_other_end("max_peers", Role::Client) && !is_for_other_end("max_peers", Role::Server));
         assert!(is_for_other_end("bind", Role::Server) && !is_for_other_end("bind", Role::Client));
         assert!(!is_for_other_end("send_buffer", Role::Client) && !is_for_other_end("no_such", Role::Client));

@@ -1,4 +1,4 @@
-//! `tautline bench throughput`: as many messages as go, and where each of them went.
+//! `tautline bench throughput`: sends as many messages as possible and accounts for each of them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -22,22 +22,24 @@ use crate::tools::exit::{Exit, Failure};
 use crate::tools::link::count;
 use crate::tools::output::{self, BOLD, FAINT, Styled};
 
-/// More messages a call change nothing any more; their payloads are in memory.
+/// The largest number of messages per call. A larger batch would not be faster, and its payloads need memory.
 const LARGEST_BATCH: u64 = 10_000;
 
-/// What is still in a buffer at the end is waited for: until the count stands still, or for this many questions.
+/// The largest number of questions after the flood. They are asked until the other end's count no longer changes, so
+/// that messages in its buffer are counted.
 const LAST_QUESTIONS: u32 = 50;
 const QUESTION_PAUSE: Duration = Duration::from_millis(20);
 
-/// There is no rate over a shorter time.
+/// The shortest time over which a rate is computed.
 const SHORTEST_RATE: Duration = Duration::from_millis(1);
 const TOO_SHORT: &str = "too short for a rate";
 
-/// Measure throughput: messages sent as fast as they go, and where each went
+/// Measure throughput: send messages as fast as possible and account for each of them
 ///
-/// The other end counts what it is handed. A sender that is faster than its receiver loses messages: the sum at the
-/// end, sent = received + lost, names each loss. Lost messages are a finding here, not a failure. Messages share
-/// datagrams as they do with a driver thread, unless --set gate=0s sends each by itself.
+/// The other end counts the messages that reach the application. If the sender is faster than the receiver, messages
+/// are lost. The sum at the end, sent = received + lost, names each loss. Lost messages do not change the exit code.
+///
+/// Messages share datagrams, as with a driver thread. --set gate=0s sends each message in its own datagram.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -50,7 +52,7 @@ Examples:
 pub(super) struct Args {
     #[command(flatten)]
     run: RunArgs,
-    /// Hand over this many messages a call, so that they share datagrams and system calls, up to 10000
+    /// Send this many messages per call, up to 10000; they share datagrams and system calls
     #[arg(
         long,
         value_name = "N",
@@ -59,7 +61,7 @@ pub(super) struct Args {
         allow_negative_numbers = true
     )]
     batch: u64,
-    /// Have at most this many messages on their way: then none should be lost
+    /// Allow at most this many messages in flight; then no message should be lost
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     outstanding: Option<u64>,
 }
@@ -74,21 +76,21 @@ impl Args {
         }
     }
 
-    /// How messages are sent, where it is not one by one without a limit.
+    /// Describes the options --batch and --outstanding. The text is empty without them.
     fn manner(&self) -> String {
-        let batch = (self.batch > 1).then(|| format!(", {} a call", self.batch));
-        let outstanding = self.outstanding.map(|most| format!(", at most {most} on their way"));
+        let batch = (self.batch > 1).then(|| format!(", {} per call", self.batch));
+        let outstanding = self.outstanding.map(|most| format!(", at most {most} in flight"));
         batch.into_iter().chain(outstanding).collect()
     }
 }
 
-/// Sends, counts, and accounts.
+/// Sends the flood, asks for the counts, and prints the report.
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     if let Some(path) = &args.run.html {
         page::check_writable(path)?;
     }
     let other = OtherEnd::find(args.run.peer.as_ref(), &args.run.settings, false)?;
-    let mut client = Client::connect(&other, &args.run.settings, with_gate)?;
+    let mut client = Client::connect(&other, &args.run.settings, with_coalescing)?;
     let payload = payload(client.wire, args.run.size)?;
     let before = CountsBefore::take(&mut client)?;
     let mut flood = Flood::new(args.plan(), Watch::start("messages sent")?);
@@ -103,8 +105,9 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     after.failure.map_or(Ok(Exit::Done), Err)
 }
 
-/// The gate that everybody has who does not drive the interface himself. The flood sees to it that nothing stays there.
-fn with_gate(config: Config) -> Config {
+/// Sets the coalescing delay that an interface with a driver thread has by default. A caller-driven interface has none.
+/// The flood flushes at its end, so that no message stays behind.
+fn with_coalescing(config: Config) -> Config {
     let is_native = config.wire.unwrap_or(Wire::Native) == Wire::Native;
     match Config::client("localhost").settings() {
         Ok(defaults) if is_native && config.gate.is_none() => config.gate(defaults.gate),
@@ -112,7 +115,7 @@ fn with_gate(config: Config) -> Config {
     }
 }
 
-/// Both ends' counts before the flood.
+/// The counts of both ends before the flood.
 struct CountsBefore {
     answer: Answer,
     statistics: Statistics,
@@ -121,21 +124,21 @@ struct CountsBefore {
 
 impl CountsBefore {
     fn take(client: &mut Client) -> Result<Self, Failure> {
-        // Ours first: the question costs something, too.
+        // Takes this end's counts first, because the question itself changes them.
         let (statistics, cpu_us) = (client.interface.statistics(), usage::cpu_us());
         Ok(Self { answer: client.ask()?, statistics, cpu_us })
     }
 }
 
-/// The same after it.
+/// The counts of both ends after the flood.
 struct CountsAfter {
-    /// `None` where the other end is gone.
+    /// The counts of the other end. `None` if it is gone.
     answer: Option<Answer>,
-    /// When the last message was received, as far as is known.
+    /// The time at which the last message was received, as far as it is known.
     last: Instant,
     statistics: Statistics,
     cpu_us: Option<u64>,
-    /// Why the flood ended before its time, or has no answer. What was measured before is shown all the same.
+    /// The failure if the flood ended early or the other end did not answer. The results are shown all the same.
     failure: Option<Failure>,
 }
 
@@ -152,7 +155,7 @@ impl CountsAfter {
         end
     }
 
-    /// Asks until `expected` messages have arrived or no more do.
+    /// Asks until `expected` messages have arrived, or until no more messages arrive.
     fn ask(&mut self, client: &mut Client, expected: u64) -> Result<(), Failure> {
         let mut last = client.ask()?;
         for _ in 0..LAST_QUESTIONS {
@@ -167,7 +170,8 @@ impl CountsAfter {
                 break;
             }
         }
-        // Part of it may have waited in a buffer for long after it was sent.
+        // The end of the reception is the time of the last message. Messages may have waited in a buffer for a long
+        // time.
         let now = Instant::now();
         let quiet = last.quiet_us.map(Duration::from_micros);
         self.last = quiet.and_then(|quiet| now.checked_sub(quiet)).unwrap_or(now);
@@ -176,11 +180,11 @@ impl CountsAfter {
     }
 }
 
-/// How it ended; serialised, the line of JSON.
+/// The report. Serialised, it is the line of JSON, whose keys are documented output.
 #[derive(Debug, Serialize)]
 struct Report {
     bench: &'static str,
-    /// `None` for the child that serves over loopback.
+    /// The address of the other end. `None` if it is a child process over loopback.
     peer: Option<String>,
     wire: &'static str,
     size: u64,
@@ -189,7 +193,7 @@ struct Report {
     set: Vec<String>,
     seconds: f64,
     messages_sent: u64,
-    /// `None`, as all that the other end counts, where it went away.
+    /// `None` if the other end went away. The same holds for all its other counts.
     messages_received: Option<u64>,
     lost: Option<u64>,
     lost_by_name: Option<BTreeMap<String, u64>>,
@@ -199,11 +203,11 @@ struct Report {
     datagrams_sent: u64,
     datagrams_lost: Option<u64>,
     datagrams_dropped_by_kernel: Option<u64>,
-    /// `None` where a rate would say nothing.
+    /// `None` if the time is too short or there was only one message.
     sent_per_second: Option<f64>,
     received_per_second: Option<f64>,
     megabytes_per_second: Option<f64>,
-    /// Of both ends together.
+    /// The CPU time of both ends together.
     cpu_s_per_million: Option<f64>,
     cost: Cost,
     machine: MachineInfo,
@@ -270,7 +274,7 @@ impl Report {
             },
             machine: MachineInfo::here(),
             sum: accounting.map_or_else(
-                || format!("{} sent, then the other end was gone", flood.sent),
+                || format!("{} sent; then the other end was gone", flood.sent),
                 Accounting::line,
             ),
             datagrams: accounting.map(Accounting::datagrams_line).unwrap_or_default(),
@@ -289,11 +293,12 @@ impl Report {
 
     fn rates(&self) -> String {
         let Some((received, megabytes)) = self.received_per_second.zip(self.megabytes_per_second) else {
-            let why = if self.ended_early { "what was received is not known" } else { TOO_SHORT };
+            let why =
+                if self.ended_early { "the number of received messages is not known" } else { TOO_SHORT };
             return format!("{} sent in {:.3} s: {why}", self.messages_sent, self.seconds);
         };
         format!(
-            "{} messages/s received ({megabytes:.1} MB/s of payload), {} sent, for {:.1} s; {} % lost",
+            "{} messages/s received ({megabytes:.1} MB/s of payload), {} messages/s sent, for {:.1} s; {} % lost",
             millions(received),
             known(self.sent_per_second.map(millions)),
             self.seconds,
@@ -325,7 +330,7 @@ impl Report {
             ("MB/s of payload", known(self.megabytes_per_second.map(|rate| format!("{rate:.1}")))),
             ("lost", format!("{} %", known(self.loss_percent))),
         ];
-        // "None" is worth a line, too.
+        // A run without losses has a line that says so.
         let none = (self.lost == Some(0)).then(|| ("none".to_owned(), "0".to_owned()));
         let losses = self.lost_by_name.iter().flatten();
         let losses = losses.map(|(name, count)| (name.replace('_', " "), count.to_string()));
@@ -353,13 +358,13 @@ impl Report {
     }
 }
 
-/// A single message has no rate, and a shorter time none that would be the same again.
+/// Returns the rate, or `None` for a single message or a time that is too short for a reproducible rate.
 fn per_second(count: u64, time: Duration) -> Option<f64> {
     let has_rate = count != 1 && time >= SHORTEST_RATE;
     has_rate.then(|| (count as f64 / time.as_secs_f64()).round())
 }
 
-/// A dash for what nobody knows.
+/// Formats a figure, or a dash if it is not known.
 fn known(figure: Option<impl ToString>) -> String {
     figure.map_or_else(|| "-".to_owned(), |figure| figure.to_string())
 }
@@ -372,7 +377,7 @@ fn millions(per_second: f64) -> String {
     }
 }
 
-/// Messages sent per second between one step and the next.
+/// Returns the chart of the messages sent per second, from step to step.
 fn chart(flood: &Flood) -> Chart {
     let points = flood.steps.windows(2).filter_map(|pair| {
         let [(from, before), (to, after)] = pair else { unreachable!("windows of two") };
@@ -393,7 +398,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_needs_more_than_a_message_and_some_time() {
+    fn a_rate_needs_more_than_one_message_and_a_minimum_time() {
         let ms = Duration::from_millis;
         assert_eq!(per_second(1, ms(100)), None);
         assert_eq!(per_second(100, Duration::from_micros(100)), None);

@@ -1,40 +1,42 @@
-//! Round trips against time: the median and the longest of each bucket, so that stalls are seen.
+//! Round trips over time: the median and the longest of each bucket, so that stalls are visible.
 //!
-//! Buckets are as many as a picture shows. Where the length is not known beforehand they begin short, and pairs
-//! become one whenever there are too many.
+//! The number of buckets is bounded by what a chart can show. If the length is not known in advance, the buckets start
+//! short, and pairs of buckets are merged whenever there are too many.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// Buckets that a picture shows.
+/// The number of buckets in a chart.
 const BUCKETS: u32 = 300;
 
-/// The length of a bucket before anything is known.
+/// The shortest length of a bucket, and the length at the start of a run of unknown length.
 const SHORTEST: Duration = Duration::from_millis(2);
 
-/// Two digits: nobody sees more in a picture.
+/// The significant digits of the histogram. Two are enough for a chart.
 const DIGITS: u8 = 2;
-/// Longer round trips count as this one.
+/// The longest time that is recorded, in nanoseconds. A longer round trip counts as this one.
 const LONGEST_NS: u64 = 60_000_000_000;
 
+/// The round trips that ended within one interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct TimeBucket {
-    /// Where it begins.
+    /// The start of the interval.
     pub(super) at: Duration,
     pub(super) count: u64,
     pub(super) median_us: f64,
     pub(super) max_us: f64,
 }
 
+/// The buckets of a measurement.
 #[derive(Debug)]
 pub(super) struct TimeLine {
     done: Vec<TimeBucket>,
     width: Duration,
-    /// The last bucket, where the length is known: a round trip that ends just after it belongs to it, because in
-    /// a bucket of its own it would look like a stall.
+    /// The number of the last bucket, if the length is known. A round trip that ends just after the last bucket counts
+    /// in it, because alone in a bucket it would look like a stall.
     last: Option<u32>,
-    /// The number of the bucket that is being filled, in widths from the start.
+    /// The number of the bucket that is being filled.
     filling: u32,
     histogram: Histogram<u64>,
     max: Duration,
@@ -50,7 +52,7 @@ impl TimeLine {
         Self { done: Vec::new(), width, last, filling: 0, histogram, max: Duration::ZERO }
     }
 
-    /// A round trip that ended `at` this time; times do not go back.
+    /// Adds a round trip that ended `at` this time. Times must not decrease.
     pub(super) fn add(&mut self, at: Duration, round_trip: Duration) {
         let index = u32::try_from(at.as_nanos() / self.width.as_nanos()).unwrap_or(u32::MAX);
         let index = self.last.map_or(index, |last| index.min(last));
@@ -65,7 +67,7 @@ impl TimeLine {
         self.max = self.max.max(round_trip);
     }
 
-    /// All buckets with a round trip in them.
+    /// Returns all buckets that have a round trip.
     pub(super) fn buckets(&self) -> Vec<TimeBucket> {
         self.done.iter().copied().chain(self.current()).collect()
     }
@@ -85,7 +87,7 @@ impl TimeLine {
         self.max = Duration::ZERO;
     }
 
-    /// Doubles the width. The median of two buckets together is taken to lie between theirs.
+    /// Doubles the width. The median of two merged buckets is taken as the weighted mean of their medians.
     fn halve(&mut self) {
         self.width *= 2;
         self.filling /= 2;
@@ -115,7 +117,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_stall_is_seen_where_it_was() {
+    fn a_stall_appears_in_its_own_bucket() {
         let mut line = TimeLine::new(Some(3000 * MS));
         for n in 0..3000 {
             line.add(n * MS, if n == 1234 { 50 * MS } else { MS });
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_just_after_the_end_is_in_the_last_bucket() {
+    fn a_round_trip_just_after_the_end_is_in_the_last_bucket() {
         let mut line = TimeLine::new(Some(3000 * MS));
         line.add(2995 * MS, MS);
         line.add(3002 * MS, 5 * MS);
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn however_long_it_takes_the_buckets_stay_few_and_none_is_lost() {
+    fn the_number_of_buckets_is_bounded_and_every_round_trip_is_counted() {
         let mut line = TimeLine::new(None);
         for n in 0..100_000 {
             line.add(n * MS, MS * (1 + n / 50_000));

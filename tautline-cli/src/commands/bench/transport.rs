@@ -1,4 +1,4 @@
-//! Two ways to send a message and have it back: tautline, and a bare socket to compare with.
+//! Two transports for round trips: tautline, and a raw socket to compare with.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -12,19 +12,19 @@ use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::LOOK_EVERY;
 use crate::tools::round_trips::number_of;
 
-/// Numbered messages that come back.
+/// Sends numbered messages to an other end that sends them back.
 pub(super) trait Transport {
-    /// Sends message `number`. One that the network refuses is a loss, not a failure.
+    /// Sends message `number`. If the network refuses the message, it counts as lost, and this is not a failure.
     fn send(&mut self, number: u64) -> Result<(), Failure>;
 
-    /// Waits, for some `wait` at most, and tells the numbers of the messages that came back.
+    /// Waits up to about `wait`, and calls `back` with the number of each message that came back.
     fn receive(&mut self, wait: Duration, back: &mut dyn FnMut(u64)) -> Result<(), Failure>;
 
-    /// Lets time pass while nothing is under way.
+    /// Waits while no message is in flight.
     fn rest(&mut self, wait: Duration);
 }
 
-/// The measured one.
+/// The measured transport.
 pub(super) struct TautlineTransport<'a> {
     pub(super) client: &'a mut Client,
     pub(super) payload: Payload,
@@ -53,19 +53,19 @@ impl Transport for TautlineTransport<'_> {
     }
 }
 
-/// A message that no datagram can hold.
+/// Returns the failure for a message that is too large.
 pub(super) fn too_large(error: &SendError) -> Failure {
     Failure::usage(format!("{error}; choose a smaller --size"))
 }
 
-/// A blocking socket of the standard library. A datagram is the message's number, filled up to the size.
+/// A blocking socket of the standard library. A datagram holds the message's number and padding up to the size.
 pub(super) struct RawTransport {
     socket: UdpSocket,
     sent: Vec<u8>,
     received: Vec<u8>,
 }
 
-/// The number at the front of a datagram.
+/// The size of the number at the front of a datagram.
 const NUMBER: usize = size_of::<u64>();
 
 impl RawTransport {
@@ -76,7 +76,7 @@ impl RawTransport {
         let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
         let socket = UdpSocket::bind(any).map_err(failed)?;
         socket.connect(to).map_err(failed)?;
-        // Once for all: setting it costs a call to the system, which is not what is to be measured.
+        // Set once, because each change is a system call that would be measured too.
         socket.set_read_timeout(Some(LOOK_EVERY)).map_err(failed)?;
         let size = usize::try_from(size).unwrap_or(NUMBER).max(NUMBER);
         Ok(Self { socket, sent: vec![0x5A; size], received: vec![0; size] })
@@ -87,7 +87,7 @@ fn raw_failed(error: &std::io::Error) -> Failure {
     Failure::failed(format!("the raw socket of --baseline failed: {error}"))
 }
 
-/// What is a loss, not a failure.
+/// Whether an error means that a message is lost, and not that the socket failed.
 fn is_loss(kind: ErrorKind) -> bool {
     use ErrorKind::{ConnectionRefused, Interrupted, TimedOut, WouldBlock};
     matches!(kind, WouldBlock | TimedOut | Interrupted | ConnectionRefused)

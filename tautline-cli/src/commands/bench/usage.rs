@@ -1,9 +1,9 @@
-//! What a process uses, as Linux tells; `None` elsewhere.
+//! The CPU time, the memory and the dropped datagrams of this process, from /proc. `None` on systems without it.
 
 use std::fs;
 use std::net::SocketAddr;
 
-/// CPU time of all threads of this process, in microseconds.
+/// Returns the CPU time of all threads of this process, in microseconds.
 pub(super) fn cpu_us() -> Option<u64> {
     let tasks = fs::read_dir("/proc/self/task").ok()?;
     let ns = tasks.flatten().filter_map(|task| {
@@ -13,20 +13,20 @@ pub(super) fn cpu_us() -> Option<u64> {
     Some(ns.sum::<u64>() / 1000).filter(|us| *us > 0)
 }
 
-/// Memory of this process that is in RAM.
+/// Returns the memory of this process that is in RAM, in bytes.
 pub(super) fn memory_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// Datagrams that the kernel dropped at the sockets on this port, because their buffers were full.
+/// Returns the number of datagrams that the kernel dropped at the sockets on this port because their buffers were full.
 pub(super) fn kernel_drops(address: SocketAddr) -> Option<u64> {
     let file = if address.is_ipv4() { "/proc/net/udp" } else { "/proc/net/udp6" };
     drops_in(&fs::read_to_string(file).ok()?, address.port())
 }
 
-/// The sum of the last column, in the lines with this local port.
+/// Sums the last column of the lines with this local port.
 fn drops_in(table: &str, port: u16) -> Option<u64> {
     let port = format!("{port:04X}");
     let of_line = |line: &str| {
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_drops_are_those_of_the_port() {
+    fn only_the_drops_of_the_port_are_counted() {
         let table = "\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
   512: 0100007F:2328 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 24 2 0000 17

@@ -1,4 +1,4 @@
-//! What a measurement looks at while it runs: Ctrl-C, and a progress bar for people who watch.
+//! Checks for Ctrl-C and shows a progress bar while a measurement runs.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use crate::tools::interrupt::Interrupt;
 use crate::tools::output;
 use crate::tools::progress::bar;
 
-/// How often the bar moves: drawing it takes time from what is measured.
+/// How often the bar is drawn. Drawing takes time from the measurement.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 
-/// The bar's length.
+/// The length of the bar in steps.
 const LENGTH: u64 = 1000;
 
 #[derive(Debug)]
@@ -25,12 +25,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// For what goes before the measurement: Ctrl-C ends the program, because there is nothing to tell yet.
+    /// Creates a watch for the time before the measurement. Ctrl-C still ends the program, because there are no results
+    /// yet.
     pub(super) fn idle() -> Self {
         Self { interrupt: None, bar: None, shown: Cell::new(Instant::now()), what: "" }
     }
 
-    /// The measurement begins; `what` is counted. From now on the first Ctrl-C only asks.
+    /// Starts a measurement that counts `what`. From now on the first Ctrl-C only asks the program to end.
     pub(super) fn start(what: &'static str) -> Result<Self, Failure> {
         let bar = output::is_watched().then(|| bar(Some(LENGTH), "{wide_bar} {msg}"));
         Ok(Self { interrupt: Some(Interrupt::install()?), bar, what, shown: Cell::new(Instant::now()) })
@@ -40,21 +41,21 @@ impl Watch {
         self.interrupt.as_ref().is_some_and(Interrupt::is_asked)
     }
 
-    /// It is over: the bar goes before anything is printed.
+    /// Removes the bar, so that the results can be printed.
     pub(super) fn close(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
     }
 
-    /// `share` of it, from 0 to 1, is done.
+    /// Shows that `share` of the measurement is done, from 0 to 1.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // from 0 to 1000
     pub(super) fn show(&self, now: Instant, share: impl FnOnce() -> f64, count: u64) {
         let Some(bar) = &self.bar else { return };
         if now.saturating_duration_since(self.shown.get()) >= SHOW_EVERY {
             self.shown.set(now);
             bar.set_position((share().clamp(0.0, 1.0) * LENGTH as f64) as u64);
-            // Before anything is done there is nothing to estimate from.
+            // At position 0 there is no basis for an estimate.
             let left = match bar.position() {
                 0 => String::new(),
                 _ => format!(", {:#} left", HumanDuration(bar.eta())),
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_said_of_the_time_left_before_something_is_done() {
+    fn the_time_left_is_shown_only_after_the_first_progress() {
         let (bar, start) = (ProgressBar::hidden(), Instant::now());
         bar.set_length(LENGTH);
         let mut watch = Watch::idle();

@@ -24,7 +24,7 @@ const SEED: u64 = 1;
 pub(super) struct BadNetwork {
     /// Where the controller calls the plant.
     pub(super) address: SocketAddr,
-    ways: BothDirections,
+    impairments: BothDirections,
     is_over: Arc<AtomicBool>,
     thread: JoinHandle<Result<Totals, Failure>>,
 }
@@ -34,9 +34,9 @@ impl BadNetwork {
     pub(super) fn before(plant: SocketAddr, impairments: Impairments) -> Result<Self, Failure> {
         let endpoint =
             |address: SocketAddr| -> Endpoint { address.to_string().parse().expect("an address is one") };
-        let ways = BothDirections::default().with(Direction::Both, impairments);
+        let impairments = BothDirections::default().with(Direction::Both, impairments);
         let here = SocketAddr::new(plant.ip(), 0);
-        let relay = Relay::open(&endpoint(here), &endpoint(plant), ways, SEED)?;
+        let relay = Relay::open(&endpoint(here), &endpoint(plant), impairments, SEED)?;
         let address = relay.address().ok_or_else(|| Failure::failed("the relay's socket has no address"))?;
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
@@ -44,7 +44,7 @@ impl BadNetwork {
             .name("network".to_owned())
             .spawn(move || carry(relay, &over))
             .map_err(|error| Failure::failed(format!("cannot start the network's thread: {error}")))?;
-        Ok(Self { address, ways, is_over, thread })
+        Ok(Self { address, impairments, is_over, thread })
     }
 
     /// Ends it and tells what it did.
@@ -53,7 +53,7 @@ impl BadNetwork {
         let totals = self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let lost = |totals: &DirectionTotals| format!("{} of {}", totals.counts.dropped(), totals.received());
         let (there, back) = (lost(&totals.to_target), lost(&totals.to_client));
-        let words = self.ways.describe();
+        let words = self.impairments.describe();
         Ok(format!("{words}: lost {there} datagrams to the plant and {back} to the controller"))
     }
 }

@@ -47,11 +47,11 @@ const NEWS: usize = 4;
 
 /// Balance an inverted pendulum over UDP, here and now
 ///
-/// A plant (an inverted pendulum on a cart, the non-linear equations integrated at 1 kHz) and a
-/// controller (state feedback) run as two interfaces that talk over UDP on this computer: the plant
-/// sends its state, the controller answers with a force. The round trip is from the state to the force
-/// that answers it. When no command comes for 20 ms (or three samples), the plant's failsafe sets the force to
-/// zero. --impair puts a bad network between the two; so does `tautline proxy`, started by hand, with --plant and --via.
+/// A plant (an inverted pendulum on a cart, the non-linear equations integrated at 1 kHz) and a controller (state
+/// feedback) run as two interfaces that talk over UDP on this computer: the plant sends its state, the controller
+/// answers with a force. The round trip is from the state to the force that answers it. When no command comes for 20
+/// ms (or three samples), the plant's failsafe sets the force to zero. --impair puts a bad network between the two; so
+/// does `tautline proxy`, started by hand, with --plant and --via.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

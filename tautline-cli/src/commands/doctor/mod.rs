@@ -45,8 +45,8 @@ pub(crate) struct Args {
     /// The rate to judge the machine for, from 0.01Hz to 20kHz
     #[arg(long, value_name = "RATE", value_parser = rate, allow_hyphen_values = true)]
     rate: Option<f64>,
-    /// How long each of the up to four measurements takes, at least 1,000 periods [default: 1.5s, or 1,000 periods where
-    /// they take longer]
+    /// How long each of the up to four measurements takes, at least 1,000 periods [default: 1.5s, or 1,000 periods
+    /// where they take longer]
     #[arg(long, value_name = "TIME", value_parser = seconds, allow_hyphen_values = true)]
     time: Option<Duration>,
     /// Take the parts of the profile from these settings instead of `realtime = true`; TAUTLINE_* wins over it

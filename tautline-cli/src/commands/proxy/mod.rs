@@ -1,7 +1,7 @@
-//! `tautline proxy`: a bad network on real sockets, for any UDP program.
+//! `tautline proxy`: simulates a bad network on real sockets, for any UDP program.
 //!
-//! [`Relay`] carries datagrams between clients and target through the paths of `tautline::sim`; this thread turns it,
-//! follows the [`schedule`] and [shows](show) the counters.
+//! [`Relay`] carries datagrams between the clients and the target through the paths of `tautline::sim`. The main thread
+//! turns the relay, follows the [`schedule`] and [shows](show) the counters.
 
 mod schedule;
 mod show;
@@ -21,14 +21,20 @@ use crate::tools::output;
 use crate::tools::relay::Relay;
 use crate::tools::screen::Screen;
 
-/// Carry datagrams between clients and a target, and do to them what bad networks do
+/// Simulate a bad network between the clients and the server of any UDP program
 ///
-/// Clients of any UDP program send to LISTEN instead of TARGET; each gets a socket of its own towards the target, so that
-/// the target can tell them apart (at most 256 at once; one that is silent for a minute is forgotten). The same seed
-/// loses, doubles and damages the same datagrams of each client, counted from its first. A schedule is a file of TOML:
-/// [[phase]] with after = "5s", any of the impairments by name, partition = true and direction = "to-client";
-/// repeat = "60s" before the first phase begins anew. Ctrl-C ends it with the totals: in + copies = out + each kind of
-/// loss + what is still on the way.
+/// The clients send to LISTEN instead of TARGET. The proxy opens one socket per client towards the target, so that the
+/// target can distinguish the clients. It serves up to 256 clients at the same time and forgets a client that is silent
+/// for a minute.
+///
+/// With the same seed, the proxy loses, duplicates and corrupts the same datagrams of each client, counted from the
+/// client's first datagram.
+///
+/// A schedule is a TOML file with [[phase]] tables. Each phase has a start time (after = "5s") and any impairments by
+/// name; it may also have partition = true and direction = "to-client". The line repeat = "60s" before the first phase
+/// restarts the phases.
+///
+/// Ctrl-C ends the proxy, which then prints the totals: in + copies = out + each kind of loss + datagrams in flight.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -37,25 +43,25 @@ Examples:
   tautline proxy [::1]:9001 [::1]:9000 --duplicate 1% --reorder 1% --corrupt 0.1% --seed 7 --seconds 60 --json
   tautline proxy 127.0.0.1:9001 127.0.0.1:9000 --schedule bad-day.toml --stats-every 1s")]
 pub(crate) struct Args {
-    /// Where clients send to: host:port, [ipv6]:port or host (port 8080); port 0 takes any free one
+    /// The address that clients send to: host:port, [ipv6]:port or host (port 8080); port 0 takes any free port
     #[arg(value_name = "LISTEN")]
     listen: Endpoint,
-    /// Where their datagrams go
+    /// The address that the datagrams are sent on to
     #[arg(value_name = "TARGET")]
     target: Endpoint,
     /// End after this time
     #[arg(long, value_name = "S", value_parser = seconds, allow_hyphen_values = true)]
     seconds: Option<Duration>,
-    /// Tell the counters on stderr this often, such as 1s, where there is no terminal to show them
+    /// Print a line of counters on stderr at this interval, such as 1s, instead of the live table
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     stats_every: Option<Duration>,
-    /// End with one line of JSON instead of text
+    /// Print the totals as one line of JSON instead of text
     #[arg(long)]
     json: bool,
-    /// Impairments that change with time
+    /// Change the impairments with time, as this file says
     #[arg(long, value_name = "FILE.toml", help_heading = "Impairments")]
     schedule: Option<PathBuf>,
-    /// What decides about everything that chance decides about
+    /// The seed of all random decisions
     #[arg(
         long,
         value_name = "N",
@@ -72,9 +78,9 @@ pub(crate) struct Args {
 /// How often the table is redrawn.
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
 
-/// Relays until interrupted, or for `--seconds`.
+/// Relays until Ctrl-C, or for `--seconds`.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let options = args.impair.both_ways()?;
+    let options = args.impair.both_directions()?;
     let schedule = args.schedule.as_deref().map(|path| Schedule::read(path, &options)).transpose()?;
     let relay = Relay::open(&args.listen, &args.target, options, args.seed)?;
     let interrupt = Interrupt::install()?;
@@ -82,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     output::note(format_args!("listening on {address}"));
     let title = format!("tautline proxy: {address} to {}:", relay.target());
     let mut proxy =
-        Proxy { relay, options, schedule, title, started: Instant::now(), look_at: Some(Instant::now()) };
+        Proxy { relay, options, schedule, title, started: Instant::now(), check_at: Some(Instant::now()) };
     let mut stage = ProxyOutput::open(args.stats_every);
     while !interrupt.is_asked() && args.seconds.is_none_or(|length| proxy.started.elapsed() < length) {
         proxy.turn()?;
@@ -101,18 +107,18 @@ struct Proxy {
     schedule: Option<Schedule>,
     title: String,
     started: Instant,
-    /// When to look next whether nobody is there; `None` once that was told.
-    look_at: Option<Instant>,
+    /// The next time to check whether nobody listens at the target. `None` once the warning was printed.
+    check_at: Option<Instant>,
 }
 
 impl Proxy {
-    /// Follows the schedule, and lets the relay turn for a while.
+    /// Applies the schedule and turns the relay once.
     fn turn(&mut self) -> Result<(), Failure> {
         let Some(schedule) = &self.schedule else { return self.relay.turn(LOOK_EVERY) };
         let elapsed = self.started.elapsed();
-        let ways = schedule.at(elapsed).map_or(self.options, |(_, ways)| ways);
-        if ways != *self.relay.ways() {
-            self.relay.impair(ways);
+        let impairments = schedule.at(elapsed).map_or(self.options, |(_, impairments)| impairments);
+        if impairments != *self.relay.impairments() {
+            self.relay.impair(impairments);
         }
         self.relay.turn(schedule.until_next(elapsed).unwrap_or(LOOK_EVERY).min(LOOK_EVERY))
     }
@@ -126,28 +132,30 @@ impl Proxy {
         ProxySnapshot::of(&self.relay, &self.title, elapsed, phase)
     }
 
-    /// Says once that nobody is there.
+    /// Warns once if nobody listens at the target.
     fn warn(&mut self) {
         let now = Instant::now();
-        if self.look_at.is_none_or(|at| at > now) {
+        if self.check_at.is_none_or(|at| at > now) {
             return;
         }
-        self.look_at = Some(now + LOOK_EVERY);
+        self.check_at = Some(now + LOOK_EVERY);
         if self.relay.totals().refusals > 0 {
-            self.look_at = None;
+            self.check_at = None;
             let target = self.relay.target();
-            output::warn(format_args!("nobody listens at {target}: start the target, or check the port"));
+            output::warn(format_args!(
+                "nobody listens at {target}: start the target program, or check the port"
+            ));
         }
     }
 }
 
-/// Where the counters go: a terminal, or a log.
+/// The place where the counters are shown: a terminal or a log.
 enum ProxyOutput {
     Screen { screen: Screen, drawn: Instant, past: Vec<ProxySnapshot> },
-    Log { every: Option<Duration>, told: Instant },
+    Log { every: Option<Duration>, printed: Instant },
 }
 
-/// Moments remembered for the rates: those of a second.
+/// The number of snapshots that are kept to compute the rates. They cover one second.
 const PAST: usize = 5;
 
 impl ProxyOutput {
@@ -156,7 +164,7 @@ impl ProxyOutput {
         if stats_every.is_none() && output::is_watched() {
             Self::Screen { screen: Screen::open(), drawn: now, past: Vec::new() }
         } else {
-            Self::Log { every: stats_every, told: now }
+            Self::Log { every: stats_every, printed: now }
         }
     }
 
@@ -171,8 +179,8 @@ impl ProxyOutput {
                 let (now, before) = (&past[past.len() - 1], &past[0]);
                 screen.draw(&now.frame(before, Screen::size().0));
             }
-            Self::Log { every: Some(every), told } if told.elapsed() >= *every => {
-                *told = Instant::now();
+            Self::Log { every: Some(every), printed } if printed.elapsed() >= *every => {
+                *printed = Instant::now();
                 output::note(proxy.snapshot().line());
             }
             _ => {}

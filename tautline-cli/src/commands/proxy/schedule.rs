@@ -1,4 +1,4 @@
-//! A schedule: which impairments hold from when on, from a file of TOML.
+//! Reads a schedule from a TOML file. A schedule says which impairments apply from which time on.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,10 +13,10 @@ use toml::de::{DeTable, DeValue};
 use crate::tools::exit::Failure;
 use crate::tools::impair::{self, BothDirections, Direction};
 
-/// Phases at most.
+/// The largest number of phases.
 const MOST_PHASES: usize = 10_000;
 
-/// The phases of a run, in order, and when they begin anew.
+/// The phases of a run in order, and the time after which they start again.
 #[derive(Debug)]
 pub(super) struct Schedule {
     phases: Vec<SchedulePhase>,
@@ -26,15 +26,15 @@ pub(super) struct Schedule {
 #[derive(Debug)]
 struct SchedulePhase {
     after: Duration,
-    ways: BothDirections,
+    both: BothDirections,
 }
 
-/// What a table of a phase says beside impairments.
+/// The keys of a phase that are not impairments.
 const AFTER: &str = "after";
 const DIRECTION: &str = "direction";
 
 impl Schedule {
-    /// Reads a file; in each phase the options hold where it says nothing else.
+    /// Reads a file. The command line's `options` apply in each phase unless the phase overrides them.
     pub(super) fn read(path: &Path, options: &BothDirections) -> Result<Self, Failure> {
         let problem = |problem: &dyn fmt::Display| Failure::usage(format!("{}: {problem}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| problem(&error))?;
@@ -51,7 +51,7 @@ impl Schedule {
             match key.get_ref().as_ref() {
                 "repeat" => schedule.repeat = Some(duration(key, value)?),
                 "phase" => schedule.read_phases(value, options)?,
-                _ => return Err(wrong(key, "is unknown here: expected [[phase]] or repeat")),
+                _ => return Err(wrong(key, "is not known here: expected [[phase]] or repeat")),
             }
         }
         schedule.check(table.span())
@@ -62,14 +62,17 @@ impl Schedule {
         value: &Spanned<DeValue<'_>>,
         options: &BothDirections,
     ) -> Result<(), ScheduleError> {
-        let not_tables =
-            || ScheduleError { at: value.span(), problem: "`phase` is to be written [[phase]]".to_owned() };
+        let not_tables = || ScheduleError {
+            at: value.span(),
+            problem: "write each phase as a table: [[phase]]".to_owned(),
+        };
         let phases = value.get_ref().as_array().ok_or_else(not_tables)?;
         for phase in phases {
             let table = phase.get_ref().as_table().ok_or_else(not_tables)?;
             let read = read_phase(table, phase.span(), options)?;
             if self.phases.last().is_some_and(|before| before.after >= read.after) {
-                let problem = format!("`{AFTER}` counts from the start and must grow from phase to phase");
+                let problem =
+                    format!("`{AFTER}` counts from the start of the run and must grow from phase to phase");
                 return Err(ScheduleError { at: phase.span(), problem });
             }
             self.phases.push(read);
@@ -77,11 +80,11 @@ impl Schedule {
         Ok(())
     }
 
-    /// What only the whole shows.
+    /// Checks the rules that concern the whole schedule.
     fn check(self, whole: Range<usize>) -> Result<Self, ScheduleError> {
         let problem = match (self.phases.last(), self.repeat) {
-            (None, _) => "there is no [[phase]] in it".to_owned(),
-            _ if self.phases.len() > MOST_PHASES => format!("more than {MOST_PHASES} phases"),
+            (None, _) => "a schedule needs at least one [[phase]]".to_owned(),
+            _ if self.phases.len() > MOST_PHASES => format!("a schedule can have up to {MOST_PHASES} phases"),
             (Some(last), Some(repeat)) if repeat <= last.after => {
                 "`repeat` must be later than the last phase's `after`".to_owned()
             }
@@ -90,31 +93,32 @@ impl Schedule {
         Err(ScheduleError { at: whole.start..whole.start, problem })
     }
 
-    /// The phase, from 1, that holds after this time, and its impairments; `None` before the first.
+    /// Returns the number of the phase (from 1) that applies at this time, and its impairments. Returns `None` before
+    /// the first phase.
     pub(super) fn at(&self, elapsed: Duration) -> Option<(usize, BothDirections)> {
         let number = self.begun(self.within(elapsed));
-        Some((number, self.phases[number.checked_sub(1)?].ways))
+        Some((number, self.phases[number.checked_sub(1)?].both))
     }
 
-    /// How long it is until that changes; `None` when it never does.
+    /// Returns the time until the next phase, or `None` if there is no later phase.
     pub(super) fn until_next(&self, elapsed: Duration) -> Option<Duration> {
         let within = self.within(elapsed);
         let next = self.phases.get(self.begun(within)).map(|phase| phase.after);
         next.or(self.repeat).map(|at| at.saturating_sub(within))
     }
 
-    /// The time since the phases began anew.
+    /// Returns the time since the phases last started.
     fn within(&self, elapsed: Duration) -> Duration {
         let ns = self.repeat.map_or(elapsed.as_nanos(), |repeat| elapsed.as_nanos() % repeat.as_nanos());
         Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
     }
 
-    /// How many phases have begun.
+    /// Returns the number of phases that have begun.
     fn begun(&self, within: Duration) -> usize {
         self.phases.iter().take_while(|phase| phase.after <= within).count()
     }
 
-    /// How many there are.
+    /// Returns the number of phases.
     pub(super) fn len(&self) -> usize {
         self.phases.len()
     }
@@ -139,20 +143,20 @@ fn read_phase(
     let Some(after) = after else {
         return Err(ScheduleError {
             at,
-            problem: format!("this phase has no `{AFTER}`, such as {AFTER} = \"5s\""),
+            problem: format!("this phase needs `{AFTER}`, such as {AFTER} = \"5s\""),
         });
     };
-    let mut ways = *options;
-    for impairments in [&mut ways.to_target, &mut ways.to_client] {
+    let mut both = *options;
+    for impairments in [&mut both.to_target, &mut both.to_client] {
         apply(impairments, table)?;
         impairments.check().map_err(|error| ScheduleError { at: at.clone(), problem: error.to_string() })?;
     }
-    let ways = match direction {
-        Direction::Both => ways,
-        Direction::ToTarget => options.with(direction, ways.to_target),
-        Direction::ToClient => options.with(direction, ways.to_client),
+    let both = match direction {
+        Direction::Both => both,
+        Direction::ToTarget => options.with(direction, both.to_target),
+        Direction::ToClient => options.with(direction, both.to_client),
     };
-    Ok(SchedulePhase { after, ways })
+    Ok(SchedulePhase { after, both })
 }
 
 fn apply(impairments: &mut Impairments, table: &DeTable<'_>) -> Result<(), ScheduleError> {
@@ -170,7 +174,7 @@ fn duration(key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<Duration, Sch
     tautline::parse_duration(&text).map_err(|error| wrong(key, &format!("is {text:?}: {error}")))
 }
 
-/// A value as text, whether quotes stand around it or not.
+/// Returns a value as text, with or without quotes in the file.
 fn text(key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<String, ScheduleError> {
     match value.get_ref() {
         DeValue::String(text) => Ok(text.to_string()),
@@ -183,7 +187,7 @@ fn text(key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<String, ScheduleE
 
 type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
 
-/// What is wrong, and where in the text.
+/// An error in a schedule, and its position in the text.
 #[derive(Debug)]
 struct ScheduleError {
     at: Range<usize>,
@@ -226,17 +230,17 @@ direction = \"to-client\"
 ";
 
     #[test]
-    fn phases_follow_one_another_and_begin_anew() {
+    fn phases_follow_one_another_and_repeat() {
         let schedule = parse(GOOD).expect("it is right");
         let at = |seconds| schedule.at(Duration::from_secs(seconds));
         assert_eq!(at(4), None);
-        let (number, ways) = at(5).expect("the first");
-        assert_eq!((number, ways.to_client), (1, ways.to_target));
-        assert_eq!(ways.to_target.burst, Some(4.0));
-        assert_eq!(ways.to_target.delay, Duration::from_millis(1), "what the options say holds on");
-        let (number, ways) = at(19).expect("the second");
-        assert_eq!((number, ways.to_target.partition, ways.to_client.partition), (2, false, true));
-        assert_eq!(ways.to_target.burst, None, "a phase does not add to the one before");
+        let (number, both) = at(5).expect("the first");
+        assert_eq!((number, both.to_client), (1, both.to_target));
+        assert_eq!(both.to_target.burst, Some(4.0));
+        assert_eq!(both.to_target.delay, Duration::from_millis(1), "the option still applies");
+        let (number, both) = at(19).expect("the second");
+        assert_eq!((number, both.to_target.partition, both.to_client.partition), (2, false, true));
+        assert_eq!(both.to_target.burst, None, "a phase does not add to the one before");
         assert_eq!(at(24), None);
         assert_eq!(at(45).map(|(number, _)| number), Some(1));
         let until_next = |seconds| schedule.until_next(Duration::from_secs(seconds));
@@ -248,7 +252,7 @@ direction = \"to-client\"
     }
 
     #[test]
-    fn what_is_wrong_is_named_by_line_and_key() {
+    fn an_error_names_the_line_and_the_key() {
         for (from, to, parts) in [
             ("loss", "los", &["line 5", "`los`", "loss, burst"][..]),
             ("10%", "110%", &["line 5", "`loss`", "110%"]),

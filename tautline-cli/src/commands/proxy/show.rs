@@ -1,4 +1,4 @@
-//! The proxy's counters as people see them: a table redrawn in place, and the summary.
+//! Formats the proxy's counters: the table that is redrawn in place, the line for logs, and the summary.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::tools::output::{BAD, BOLD, FAINT, Styled};
 use crate::tools::relay::Relay;
 use crate::tools::relay::totals::{DirectionTotals, Totals, TotalsJson};
 
-/// A column of the table: its head, and the count below it.
+/// A column of the table: its heading and its count.
 type Column = (&'static str, fn(&DirectionTotals) -> u64);
 
 const COLUMNS: [Column; 11] = [
@@ -20,21 +20,21 @@ const COLUMNS: [Column; 11] = [
     ("queue full", |totals| totals.counts.queue_full),
     ("not sent", |totals| totals.send_failed),
     ("no room", |totals| totals.refused),
-    ("on the way", |totals| totals.counts.in_flight),
+    ("in flight", |totals| totals.counts.in_flight),
     ("corrupted", |totals| totals.counts.corrupted),
     ("overtaken", |totals| totals.counts.reordered),
 ];
 
-/// Columns that are there even when they count nothing.
-const ALWAYS: [&str; 4] = ["in", "out", "lost", "on the way"];
+/// The columns that are shown even if their counts are 0.
+const ALWAYS: [&str; 4] = ["in", "out", "lost", "in flight"];
 
-/// A moment of the proxy.
+/// The state of the proxy at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct ProxySnapshot {
     pub(super) title: String,
     pub(super) elapsed: Duration,
     pub(super) clients: (usize, u64),
-    /// Which phase of how many.
+    /// The number of the current phase, and how many phases there are.
     pub(super) phase: Option<(usize, usize)>,
     pub(super) impairments: String,
     pub(super) totals: Totals,
@@ -47,12 +47,12 @@ impl ProxySnapshot {
             elapsed,
             clients: relay.clients(),
             phase,
-            impairments: relay.ways().describe(),
+            impairments: relay.impairments().describe(),
             totals: relay.totals(),
         }
     }
 
-    /// The lines of the picture on a terminal of this width; `before` is a moment a second or so earlier.
+    /// Returns the lines of the picture for a terminal of this width. `before` is a snapshot of about a second earlier.
     pub(super) fn frame(&self, before: &Self, columns: usize) -> Vec<String> {
         let rate = |of: fn(&Totals) -> &DirectionTotals| {
             let seconds = (self.elapsed.saturating_sub(before.elapsed)).as_secs_f64();
@@ -75,7 +75,7 @@ impl ProxySnapshot {
         lines.iter().map(|line| console::truncate_str(line, columns, "").into_owned()).collect()
     }
 
-    /// One plain line, for logs.
+    /// Formats the counters as one plain line for logs.
     pub(super) fn line(&self) -> String {
         let row = |totals: &DirectionTotals| {
             let shown = COLUMNS.iter().filter(|(name, of)| ALWAYS.contains(name) || of(totals) > 0);
@@ -89,19 +89,19 @@ impl ProxySnapshot {
         )
     }
 
-    /// The end, for people.
+    /// Formats the totals as text.
     pub(super) fn text(&self) -> String {
         let mut lines = vec![self.head()];
         lines.extend(self.table());
         for (name, totals) in self.rows() {
-            if !totals.are_even() {
-                lines.push(format!("{} {name}: the totals do not come out even", Styled(BAD, "error:")));
+            if !totals.balance() {
+                lines.push(format!("{} {name}: the totals do not balance", Styled(BAD, "error:")));
             }
         }
         lines.join("\n") + "\n"
     }
 
-    /// The end, for programs.
+    /// Formats the totals as one line of JSON.
     pub(super) fn json(&self) -> String {
         #[derive(Serialize)]
         struct Summary<'a> {
@@ -140,7 +140,7 @@ impl ProxySnapshot {
         [("to the target", &self.totals.to_target), ("to the clients", &self.totals.to_client)]
     }
 
-    /// Heads and both directions, with the columns that say something.
+    /// Returns the headings and one line per direction. Columns whose counts are 0 are left out, except [`ALWAYS`].
     fn table(&self) -> Vec<String> {
         let rows = self.rows();
         let mut lines =

@@ -1,4 +1,4 @@
-//! The options of `tautline send`, and whether the wire can carry them.
+//! The options of `tautline send`, and the check whether the wire can carry them.
 
 use std::time::Duration;
 
@@ -7,13 +7,14 @@ use tautline::{Delivery, Endpoint, MessageType, Priority, Wire};
 use crate::tools::exit::Failure;
 use crate::tools::link::{LinkArgs, count, duration, rate, whole};
 
-/// Send one message, or one for each line of standard input
+/// Send one message, or one message for each line of standard input
 ///
-/// DATA is JSON. Without it, every line of standard input is one message; a line that cannot be sent is
-/// named on stderr with its number, the others are sent all the same, and the exit code is 5.
+/// DATA is JSON. Without DATA, every line of standard input is one message. If a line cannot be sent, an error on
+/// stderr names its number; the other lines are still sent, and the exit code is 5.
 ///
-/// Sent means handed to the network. On the native wire a server that falls silent meanwhile is reported (exit code
-/// 1); on the classic wire nobody has to answer, and all that is noticed is a closed port.
+/// "Sent" means that the message was given to the network. On the native wire, the program reports a server that falls
+/// silent during the run (exit code 1). On the classic wire no server has to answer, so the program notices only a
+/// closed port.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -23,39 +24,39 @@ Examples:
   tautline send 127.0.0.1:9000 '\"state?\"' --request 1s
   tautline send 127.0.0.1:9000 --rate 100 < recorded.jsonl")]
 pub(crate) struct Args {
-    /// Whom to send to: host:port, [ipv6]:port or host (port 8080)
+    /// The receiver: host:port, [ipv6]:port or host (port 8080)
     pub(super) endpoint: Endpoint,
-    /// The message's data, as JSON; without it, lines of standard input
+    /// The message's data as JSON; without it, each line of standard input is a message
     #[arg(allow_negative_numbers = true)]
     pub(super) data: Option<String>,
-    /// What the message is for: command, data, status, error, heartbeat, acknowledgment or configuration
+    /// The message type: command, data, status, error, heartbeat, acknowledgment or configuration
     #[arg(long = "type", value_name = "TYPE", default_value_t = MessageType::Data)]
     pub(super) message_type: MessageType,
-    /// How urgent it is: low, normal, high or critical
+    /// The priority: low, normal, high or critical
     #[arg(long, default_value_t = Priority::Normal)]
     pub(super) priority: Priority,
     /// Send the text as raw bytes, not as JSON (native wire only)
     #[arg(long)]
     pub(super) raw: bool,
-    /// Messages per second at most, from 0.01 to 20000
+    /// Send at most this many messages per second, from 0.01 to 20000
     #[arg(long, value_name = "HZ", value_parser = rate, allow_hyphen_values = true)]
     pub(super) rate: Option<f64>,
     /// Send DATA this many times, or at most this many lines
     #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     pub(super) count: Option<u64>,
-    /// Who made it, if not "tautline"
+    /// The name of the sender [default: tautline]
     #[arg(long, value_name = "NAME")]
     pub(super) source: Option<String>,
-    /// Whom it is meant for
+    /// The name of the receiver
     #[arg(long, value_name = "NAME")]
     pub(super) destination: Option<String>,
-    /// The message's own id; by default the interface gives one
+    /// The id of the message [default: the interface chooses one]
     #[arg(long, value_name = "ID")]
     pub(super) id: Option<String>,
-    /// The id of the message that this one answers
+    /// The id of the message that this message answers
     #[arg(long, value_name = "ID")]
     pub(super) correlation_id: Option<String>,
-    /// Tells streams of one type apart (native wire only)
+    /// The channel, which separates streams of the same type (native wire only)
     #[arg(
         long,
         value_name = "N",
@@ -64,14 +65,14 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     pub(super) channel: u16,
-    /// What is done for it to arrive: best_effort, reliable or ordered (native wire only); with the latter two, "sent" means
-    /// acknowledged
+    /// The delivery class: best_effort, reliable or ordered (native wire only); with reliable and ordered, the program
+    /// waits for the acknowledgements
     #[arg(long, value_name = "CLASS", default_value_t = Delivery::BestEffort)]
     pub(super) delivery: Delivery,
-    /// Worthless when it is older than this, such as 50ms (native wire only)
+    /// Discard the message when it is older than this, such as 50ms (native wire only)
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     pub(super) lifespan: Option<Duration>,
-    /// Wait this long for the answer to each message and print it as a line of JSON
+    /// Wait up to this time for the answer to each message, and print the answer as a line of JSON
     #[arg(
         long,
         value_name = "TIME",
@@ -80,27 +81,27 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     pub(super) request: Option<Duration>,
-    /// Print what was sent as one line of JSON
+    /// Print the number of sent messages as one line of JSON
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) link: LinkArgs,
 }
 
-/// Options that the wire cannot carry.
+/// Checks that the wire can carry the options.
 pub(super) fn check_options(args: &Args, wire: Wire) -> Result<(), Failure> {
     let sentence = match wire {
         Wire::Classic if args.raw => {
-            "--raw is for the native wire: the classic one carries JSON only".to_owned()
+            "--raw needs the native wire: the classic wire carries JSON only".to_owned()
         }
         Wire::Classic if args.channel != 0 => {
-            "--channel is for the native wire: the classic one has no channels".to_owned()
+            "--channel needs the native wire: the classic wire has no channels".to_owned()
         }
         Wire::Classic if args.delivery != Delivery::BestEffort => {
-            "--delivery is for the native wire: the classic one sends each message once".to_owned()
+            "--delivery needs the native wire: the classic wire sends each message once".to_owned()
         }
         Wire::Classic if args.lifespan.is_some() => {
-            "--lifespan is for the native wire: the classic one cannot carry it".to_owned()
+            "--lifespan needs the native wire: the classic wire cannot carry it".to_owned()
         }
         Wire::Native => match wrong_text(args) {
             Some((option, length)) => {
@@ -113,10 +114,10 @@ pub(super) fn check_options(args: &Args, wire: Wire) -> Result<(), Failure> {
     Err(Failure::usage(sentence))
 }
 
-/// The longest text beside the data on the native wire, in bytes (docs/protocol.md §4.1).
+/// The longest text in the metadata of the native wire, in bytes (docs/protocol.md §4.1).
 const LONGEST_TEXT: usize = 255;
 
-/// The first text that does not fit the native wire, and its length.
+/// Returns the first option whose text does not fit the native wire, and the length of the text.
 fn wrong_text(args: &Args) -> Option<(&'static str, usize)> {
     [
         ("--source", &args.source),

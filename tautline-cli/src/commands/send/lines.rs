@@ -1,16 +1,16 @@
-//! Lines of any input, with a bound: what is longer is skipped to its end, not kept.
+//! Reads lines of standard input. A line longer than [`LONGEST`] is skipped, so that the memory stays bounded.
 
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-/// The longest line taken, in bytes: any message fits many times over, whatever its spacing.
+/// The longest accepted line, in bytes. Every message fits, even with much white space.
 pub(super) const LONGEST: usize = 1 << 20;
 
-/// Lines read before they are asked for.
+/// The number of lines that the reading thread may be ahead.
 const AHEAD: usize = 16;
 
-/// The lines of standard input, read by a thread of its own: a read that waits for a keyboard or a pipe cannot
-/// look for Ctrl-C, whoever waits for the channel can. It ends after the last line or the first error.
+/// Starts a thread that reads the lines of standard input. A thread that waits in a read cannot check for Ctrl-C; the
+/// receiver of this channel can. The channel closes after the last line or the first error.
 pub(super) fn of_stdin() -> Receiver<io::Result<InputLine>> {
     let (sender, receiver) = sync_channel(AHEAD);
     std::thread::spawn(move || {
@@ -25,7 +25,7 @@ pub(super) fn of_stdin() -> Receiver<io::Result<InputLine>> {
     receiver
 }
 
-/// What some editors put before the first line of UTF-8 (RFC 8259 §8.1 lets readers ignore it).
+/// The byte order mark, which some editors put before the first line of UTF-8 (RFC 8259 §8.1: readers may ignore it).
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The lines of `reader`, counted from 1.
@@ -36,12 +36,13 @@ struct Lines<R> {
     bytes: u64,
 }
 
-/// One line without its end; `None` for one that is too long.
+/// One line of the input.
 #[derive(Debug, PartialEq)]
 pub(super) struct InputLine {
     pub(super) number: u64,
-    /// Bytes of the input up to its end.
+    /// The number of bytes of the input up to the end of this line.
     pub(super) end: u64,
+    /// The text without its line end; `None` if the line was too long.
     pub(super) text: Option<Vec<u8>>,
 }
 
@@ -50,7 +51,7 @@ impl<R: BufRead> Lines<R> {
         Self { reader, number: 0, bytes: 0 }
     }
 
-    /// The next line that is not blank; `None` at the end.
+    /// Returns the next line that is not blank, or `None` at the end of the input.
     fn next(&mut self) -> io::Result<Option<InputLine>> {
         loop {
             let mut text = Vec::new();
@@ -76,7 +77,7 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
-    /// The line that was just read.
+    /// Builds the line that was just read.
     fn line(&self, text: Option<Vec<u8>>) -> InputLine {
         InputLine { number: self.number, end: self.bytes, text }
     }
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn blank_lines_count_and_are_left_out_and_the_last_needs_no_end() {
+    fn blank_lines_are_counted_but_not_returned_and_the_last_line_needs_no_line_end() {
         let line = |number, text: &str| (number, Some(text.to_owned()));
         assert_eq!(
             read(b"1\r\n\n  \n{\"a\": 2}\nlast"),
@@ -117,13 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    fn a_byte_order_mark_is_not_part_of_the_first_line() {
         let line = |number, text: &str| (number, Some(text.to_owned()));
         assert_eq!(read("\u{feff}1\n\u{feff}2".as_bytes()), [line(1, "1"), line(2, "\u{feff}2")]);
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_skipped_and_the_next_one_read() {
+    fn a_line_that_is_too_long_is_skipped_and_the_next_line_is_read() {
         let mut input = vec![b'x'; LONGEST + 50_000];
         input.extend(b"\n2\n");
         assert_eq!(read(&input), [(1, None), (2, Some("2".to_owned()))]);

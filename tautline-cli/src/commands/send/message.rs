@@ -1,21 +1,21 @@
-//! What is sent: the payload and the metadata that the options ask for.
+//! Builds the payload and the metadata from the options.
 
 use tautline::{Delivery, Id, Metadata, Payload};
 
 use super::args::Args;
 use crate::tools::exit::Failure;
 
-/// Longer data, in bytes, are not repeated in an error.
+/// An error message does not repeat data longer than this, in bytes.
 const LONGEST_HINT: usize = 60;
 
-/// The payload of DATA.
+/// Returns the payload of DATA.
 pub(super) fn data_payload(args: &Args, data: &str) -> Result<Payload, Failure> {
     payload(args, data.as_bytes()).map_err(|problem| {
         let hint = if data.starts_with(['"', '[', '{']) || data.len() > LONGEST_HINT {
-            String::new() // no text that lacks its quotes
+            String::new() // the data is not text with missing quotes
         } else {
             let quoted = serde_json::to_string(data).unwrap_or_default();
-            format!("; text needs quotes of its own ('{quoted}') or --raw")
+            format!("; put JSON quotes around text ('{quoted}'), or use --raw")
         };
         Failure::usage(format!("DATA cannot be sent: {problem}{hint}"))
     })
@@ -40,7 +40,7 @@ pub(super) fn metadata(args: &Args) -> Metadata {
     metadata
 }
 
-/// Decimal digits are a number, which the native wire carries in 8 bytes; all else is text.
+/// Reads an id. Decimal digits are a number, which the native wire carries in 8 bytes; everything else is text.
 fn id(text: &str) -> Id<'static> {
     match text.parse::<u64>() {
         Ok(number) if number.to_string() == text => Id::from(number),
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_are_a_number_and_all_else_is_text() {
+    fn digits_are_a_number_and_everything_else_is_text() {
         assert_eq!(id("17"), Id::Number(17));
         for text in ["017", "+1", "a", "99999999999999999999", ""] {
             assert_eq!(id(text), Id::from(text), "{text}");

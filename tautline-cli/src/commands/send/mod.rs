@@ -1,4 +1,4 @@
-//! `tautline send`: one message, or one for each line of standard input.
+//! `tautline send`: sends one message, or one message for each line of standard input.
 
 mod args;
 mod lines;
@@ -19,13 +19,13 @@ use crate::tools::interrupt::Interrupt;
 use crate::tools::link::{complaint, open};
 use crate::tools::output;
 
-/// How long the network may take to say that nobody is there; on a local network it takes less than 1 ms.
+/// How long to wait for the network's report that nobody listens. On a local network it takes less than 1 ms.
 const COMPLAINT_WITHIN: Duration = Duration::from_millis(20);
 
-/// Sends what there is to send.
+/// Sends the messages and reports the result.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let config = args.link.config()?.role(tautline::Role::Client).endpoint(args.endpoint.to_string());
-    // Wrong options and data are found before a server is called.
+    // Finds wrong options and data before it connects.
     check_options(args, config.wire.unwrap_or(Wire::Native))?;
     let data = args.data.as_ref().map(|data| data_payload(args, data)).transpose()?;
     let interface = open(config, |_| {})?;
@@ -39,8 +39,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     sending.wait_for_acknowledgements();
     let Sending { sent: count, bad, unheard, .. } = sending;
     let unacknowledged = unacknowledged(&interface);
-    // On the classic wire no server has to answer; that nobody is there is all that the network may say. (On
-    // the native one a server did answer, and it may leave once it has what was sent.)
+    // On the classic wire no server has to answer, so the network's report is the only sign that nobody listens. On the
+    // native wire a server did answer, and it may leave once it has received the messages.
     let is_classic = interface.config().wire == Some(Wire::Classic);
     let complaint = is_classic.then(|| complaint(&mut events, &args.endpoint, COMPLAINT_WITHIN)).flatten();
     interface.disconnect();
@@ -58,23 +58,23 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     Ok(if bad > 0 { Exit::BadInput } else { Exit::Done })
 }
 
-/// What is told where reliable messages were not acknowledged.
+/// Returns a failure if reliable messages were not acknowledged.
 fn unacknowledged(interface: &UdpInterface) -> Option<Failure> {
     let deliveries = interface.statistics().deliveries;
     let DeliveryStats { waiting, delivered, expired, abandoned, peer_lost, unknown, .. } = deliveries;
     let failed = waiting + expired + abandoned + peer_lost + unknown;
     let sentence = format!(
         "{failed} of {} messages were not acknowledged (expired {expired}, abandoned {abandoned}, peer lost {peer_lost}, \
-         unknown {unknown}, under way {waiting})",
+         unknown {unknown}, in flight {waiting})",
         failed + delivered
     );
     (failed > 0).then(|| Failure::failed(sentence))
 }
 
-/// The server was away for a part of it.
+/// Returns the failure for a server that was silent during a part of the run.
 fn silent(args: &Args, sent: u64, unheard: u64) -> Failure {
     Failure::failed(format!(
-        "{} fell silent: {unheard} of the {sent} messages were sent meanwhile and may be lost",
+        "{} fell silent: {unheard} of the {sent} messages were sent during the silence and may be lost",
         args.endpoint
     ))
 }

@@ -9,14 +9,14 @@ use super::args::Args;
 use crate::tools::output;
 use crate::tools::progress::bar;
 
-/// A bar on stderr, for long input and people who watch.
+/// A progress bar on stderr. It appears only on a terminal and only for long input.
 pub(super) struct Progress {
     since: Instant,
     bar: Option<ProgressBar>,
     template: Option<(Option<u64>, &'static str)>,
 }
 
-/// What takes less needs no bar.
+/// The bar appears after this time.
 const BAR_AFTER: Duration = Duration::from_millis(500);
 
 impl Progress {
@@ -36,13 +36,13 @@ impl Progress {
         Self { since: Instant::now(), bar: None, template }
     }
 
-    /// `position` of the input is done, `sent` messages went out.
+    /// Shows that the input is processed up to `position` and that `sent` messages were sent.
     pub(super) fn show(&mut self, position: u64, sent: u64) {
         if self.bar.is_none() && self.since.elapsed() > BAR_AFTER {
             self.bar = self.template.take().map(|(length, template)| bar(length, template));
             if let Some(bar) = &self.bar {
                 bar.set_position(position);
-                bar.reset_eta(); // the first position is no progress to reckon with
+                bar.reset_eta(); // the estimate must not count the time before the bar appeared
             }
         }
         if let Some(bar) = &self.bar {
@@ -51,7 +51,7 @@ impl Progress {
         }
     }
 
-    /// Says something else without tearing the bar.
+    /// Hides the bar while `say` writes to stderr.
     pub(super) fn aside(&self, say: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(say),
@@ -68,7 +68,7 @@ impl Drop for Progress {
     }
 }
 
-/// How long standard input is, when it is a file.
+/// Returns the length of standard input if it is a file.
 fn input_length() -> Option<u64> {
     let metadata = std::fs::metadata("/dev/stdin").ok()?;
     metadata.is_file().then_some(metadata.len())

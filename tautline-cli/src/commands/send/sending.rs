@@ -1,4 +1,4 @@
-//! Sends one message after the other, at the rate and in the number that the options ask for.
+//! Sends one message after the other, with the rate and the count of the options.
 
 use std::io::{self, IsTerminal};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -15,12 +15,12 @@ use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::pace::Pace;
 use crate::tools::{message_line, output};
 
-/// A kernel whose buffer is full is asked again this often...
+/// How many times a message is tried while the socket buffer or the window is full.
 const BUSY_TRIES: u32 = 1000;
-/// ...after this long.
+/// The time between two tries.
 const BUSY_WAIT: Duration = Duration::from_millis(1);
 
-/// The sending of one message after the other.
+/// The loop that sends the messages, and its counts.
 pub(super) struct Sending<'a> {
     args: &'a Args,
     interface: &'a UdpInterface,
@@ -30,7 +30,7 @@ pub(super) struct Sending<'a> {
     progress: Progress,
     pub(super) sent: u64,
     pub(super) bad: u64,
-    /// Those of `sent` that went out while the server was known to be silent or gone.
+    /// How many of `sent` went out while the server was known to be silent or gone.
     pub(super) unheard: u64,
 }
 
@@ -50,7 +50,7 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// DATA, `--count` times.
+    /// Sends DATA `--count` times.
     pub(super) fn repeat(&mut self, payload: &Payload) -> Result<(), Failure> {
         for _ in 0..self.args.count.unwrap_or(1) {
             self.wait_for_turn();
@@ -63,10 +63,10 @@ impl<'a> Sending<'a> {
         Ok(())
     }
 
-    /// Each line of standard input, `--count` at most.
+    /// Sends each line of standard input, up to `--count` lines.
     pub(super) fn lines(&mut self) -> Result<(), Failure> {
         if io::stdin().is_terminal() {
-            output::note("reading lines of JSON from standard input; Ctrl-D ends it");
+            output::note("reading lines of JSON from standard input; end with Ctrl-D");
         }
         let lines = lines::of_stdin();
         let most = self.args.count.unwrap_or(u64::MAX);
@@ -87,7 +87,7 @@ impl<'a> Sending<'a> {
         Ok(())
     }
 
-    /// Waits for a line, with an eye on Ctrl-C; `None` when there is no more to send.
+    /// Waits for a line, and checks for Ctrl-C meanwhile. Returns `None` if there is nothing more to send.
     fn next_line(&self, lines: &Receiver<io::Result<InputLine>>) -> Result<Option<InputLine>, Failure> {
         while !self.interrupt.is_asked() {
             match lines.recv_timeout(LOOK_EVERY) {
@@ -111,7 +111,7 @@ impl<'a> Sending<'a> {
 
     fn send(&mut self, payload: &Payload) -> Result<(), String> {
         let mut tries = 0;
-        // Looked at before: a server may leave as soon as it has what it wanted.
+        // Reads the state before it sends, because a server may leave as soon as it has the message.
         let is_silent = self.interface.connection_state() == ConnectionState::Reconnecting;
         while let Err(error) = self.send_once(payload)? {
             tries += 1;
@@ -131,7 +131,7 @@ impl<'a> Sending<'a> {
         Ok(())
     }
 
-    /// Sends a message, or asks and prints the answer.
+    /// Sends a message. With `--request` it also waits for the answer and prints it.
     fn send_once(&self, payload: &Payload) -> Result<Result<(), SendError>, String> {
         let Some(patience) = self.args.request else {
             return Ok(self.interface.send_payload(payload, &self.metadata).map(drop));
@@ -145,14 +145,14 @@ impl<'a> Sending<'a> {
         Ok(Ok(()))
     }
 
-    /// Waits until every reliable message is settled, with an eye on Ctrl-C.
+    /// Waits until every reliable message has an outcome, or until Ctrl-C.
     pub(super) fn wait_for_acknowledgements(&self) {
         while self.interface.statistics().deliveries.waiting > 0 && !self.interrupt.is_asked() {
             std::thread::sleep(BUSY_WAIT);
         }
     }
 
-    /// Keeps `--rate`, with an eye on Ctrl-C.
+    /// Waits as long as `--rate` requires, or until Ctrl-C.
     fn wait_for_turn(&mut self) {
         let Some(pace) = &mut self.pace else { return };
         while !self.interrupt.is_asked() {

@@ -1,4 +1,4 @@
-//! One client of the proxy: a socket of its own towards the target, and a path each way.
+//! One client of the relay: its own socket towards the target, and one path in each direction.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -9,14 +9,14 @@ use tautline::sim::{Path, PathCounts, Random};
 use super::totals::Totals;
 use crate::tools::impair::BothDirections;
 
-/// Datagrams read from one socket in one turn: nobody keeps the others waiting.
+/// The number of datagrams read from one socket in one turn. The bound keeps one client from delaying the others.
 pub(super) const READ_AT_ONCE: usize = 64;
 
-/// A client.
+/// A client of the relay.
 #[derive(Debug)]
 pub(super) struct Client {
     address: SocketAddr,
-    /// Connected to the target: only what the target sends reaches it.
+    /// The socket is connected to the target, so it receives datagrams from the target only.
     upstream: UdpSocket,
     to_target: Path,
     to_client: Path,
@@ -25,11 +25,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Opens the socket of the `serial`-th client.
+    /// Opens the socket of client number `serial`. The number and `seed` determine its random losses.
     pub(super) fn open(
         address: SocketAddr,
         target: SocketAddr,
-        ways: &BothDirections,
+        impairments: &BothDirections,
         seed: u64,
         serial: u64,
         now: Instant,
@@ -42,12 +42,12 @@ impl Client {
         upstream.connect(target)?;
         upstream.set_nonblocking(true)?;
         let path =
-            |impairments, way| Path::new(impairments, Random::stream(seed, 2 * serial + way).next_u64());
+            |impairments, side| Path::new(impairments, Random::stream(seed, 2 * serial + side).next_u64());
         Ok(Self {
             address,
             upstream,
-            to_target: path(ways.to_target, 0),
-            to_client: path(ways.to_client, 1),
+            to_target: path(impairments.to_target, 0),
+            to_client: path(impairments.to_client, 1),
             totals: Totals::default(),
             last_seen: now,
         })
@@ -57,19 +57,19 @@ impl Client {
         &self.upstream
     }
 
-    /// Changes what happens to its datagrams from now on.
-    pub(super) fn impair(&mut self, ways: &BothDirections) {
-        self.to_target.impair(ways.to_target);
-        self.to_client.impair(ways.to_client);
+    /// Changes the impairments of the client's later datagrams.
+    pub(super) fn impair(&mut self, impairments: &BothDirections) {
+        self.to_target.impair(impairments.to_target);
+        self.to_client.impair(impairments.to_client);
     }
 
-    /// The client has sent this.
+    /// Takes in a datagram that the client sent.
     pub(super) fn offer(&mut self, now: Instant, datagram: &[u8]) {
         self.last_seen = now;
         self.to_target.offer(now, datagram);
     }
 
-    /// Reads what the target has answered.
+    /// Reads the target's answers.
     pub(super) fn read(&mut self, now: Instant, buffer: &mut [u8]) {
         for _ in 0..READ_AT_ONCE {
             match self.upstream.recv(buffer) {
@@ -83,10 +83,10 @@ impl Client {
         }
     }
 
-    /// Sends on what is due.
+    /// Sends the datagrams that are due.
     pub(super) fn deliver(&mut self, now: Instant, front: &UdpSocket) {
         while let Some(delivery) = self.to_target.poll(now) {
-            // A refusal that is told now was that of an earlier datagram: this one is tried again.
+            // The kernel reports the refusal of an earlier datagram here, so this datagram is sent again.
             let mut sent = self.upstream.send(&delivery.datagram);
             if let Err(error) = &sent
                 && error.kind() == io::ErrorKind::ConnectionRefused
@@ -101,12 +101,12 @@ impl Client {
         }
     }
 
-    /// When something is due.
+    /// Returns the time at which the next datagram is due.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         [self.to_target.next_timeout(), self.to_client.next_timeout()].into_iter().flatten().min()
     }
 
-    /// What became of its datagrams.
+    /// Returns the totals of the client's datagrams.
     pub(super) fn totals(&self) -> Totals {
         let mut totals = self.totals;
         let with = |counts: PathCounts, sent| super::totals::DirectionTotals { counts, ..sent };
@@ -115,7 +115,7 @@ impl Client {
         totals
     }
 
-    /// An error of the socket: with nobody at the target's port, its host says so.
+    /// Counts an error of the socket. The target's host reports "connection refused" if no socket has the port.
     fn note(&mut self, error: &io::Error) {
         if error.kind() == io::ErrorKind::ConnectionRefused {
             self.totals.refusals += 1;

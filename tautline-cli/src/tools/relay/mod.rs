@@ -1,4 +1,7 @@
-//! The relay: clients in front, the target behind, a path each way between them. One thread turns it.
+//! The relay: carries datagrams between clients and a target, through one simulated path per client and direction.
+//!
+//! `proxy` and `demo --impair` use it. One thread calls [`Relay::turn`] in a loop. The paths are those of
+//! `tautline::sim`.
 
 mod client;
 pub(crate) mod totals;
@@ -16,54 +19,55 @@ use self::totals::Totals;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::impair::BothDirections;
 
-/// Clients known at once; one more takes the place of the one that is silent longest.
+/// The number of clients at the same time. A further client replaces the client that has been silent longest.
 pub(crate) const MOST_CLIENTS: usize = 256;
 
-/// A client silent for so long is forgotten...
+/// The relay forgets a client that has been silent for this time.
 const IDLE: Duration = Duration::from_secs(60);
-/// ...and for so long when another one needs the room. Until then the newcomer's datagrams are refused.
+/// When the table is full, the relay forgets the client that has been silent longest if it was silent for this time.
+/// Until then it refuses datagrams of new clients.
 const IDLE_WHEN_FULL: Duration = Duration::from_secs(2);
 
-/// What the kernel is asked to keep for us while we are busy, in bytes.
+/// The requested size of the kernel's receive buffer, in bytes.
 const KERNEL_BUFFER: usize = 4 << 20;
 
-/// No datagram is longer.
+/// The size of the buffer for one datagram, in bytes. No datagram is longer.
 const LONGEST: usize = 65_536;
 
-/// See the module's head.
+/// A relay with its sockets, its clients and its counts.
 #[derive(Debug)]
 pub(crate) struct Relay {
     front: UdpSocket,
     target: SocketAddr,
-    ways: BothDirections,
+    impairments: BothDirections,
     seed: u64,
     clients: HashMap<SocketAddr, Client>,
-    /// Clients so far.
+    /// The number of clients so far.
     serial: u64,
-    /// What became of the datagrams of clients that were forgotten, and of those refused.
+    /// The totals of forgotten clients, and the refused datagrams.
     gone: Totals,
     started: std::time::Instant,
     buffer: Vec<u8>,
 }
 
 impl Relay {
-    /// Listens at `listen` for the clients of `target`.
+    /// Opens a relay that listens at `listen` for clients of `target`.
     pub(crate) fn open(
         listen: &Endpoint,
         target: &Endpoint,
-        ways: BothDirections,
+        impairments: BothDirections,
         seed: u64,
     ) -> Result<Self, Failure> {
         let (front, target) = (bind(listen)?, resolve(target)?);
         let ours = front.local_addr().map_err(|error| cannot_listen(listen, &error))?;
         if ours == target {
-            let sentence = format!("LISTEN and TARGET are both {target}: datagrams would go round for ever");
+            let sentence = format!("LISTEN and TARGET are both {target}: use two different addresses");
             return Err(Failure::usage(sentence));
         }
         Ok(Self {
             front,
             target,
-            ways,
+            impairments,
             seed,
             clients: HashMap::new(),
             serial: 0,
@@ -73,7 +77,7 @@ impl Relay {
         })
     }
 
-    /// Where the clients send.
+    /// Returns the address that clients send to.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.front.local_addr().ok()
     }
@@ -82,30 +86,30 @@ impl Relay {
         self.target
     }
 
-    /// Clients known now, and so far.
+    /// Returns the number of clients now and in total.
     pub(crate) fn clients(&self) -> (usize, u64) {
         (self.clients.len(), self.serial)
     }
 
-    /// What happens to datagrams now.
-    pub(crate) fn ways(&self) -> &BothDirections {
-        &self.ways
+    /// Returns the impairments in use.
+    pub(crate) fn impairments(&self) -> &BothDirections {
+        &self.impairments
     }
 
-    /// Changes that from now on; datagrams on their way are not touched.
-    pub(crate) fn impair(&mut self, ways: BothDirections) {
-        self.ways = ways;
-        self.clients.values_mut().for_each(|client| client.impair(&ways));
+    /// Changes the impairments of later datagrams. Datagrams in flight are not affected.
+    pub(crate) fn impair(&mut self, impairments: BothDirections) {
+        self.impairments = impairments;
+        self.clients.values_mut().for_each(|client| client.impair(&impairments));
     }
 
-    /// What became of all datagrams so far.
+    /// Returns the totals of all datagrams so far.
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = self.gone;
         self.clients.values().for_each(|client| totals.merge(&client.totals()));
         totals
     }
 
-    /// Sends on what is due, waits for more for at most `longest`, and takes it in.
+    /// Sends the datagrams that are due, waits up to `longest` for new datagrams, and takes them in.
     pub(crate) fn turn(&mut self, longest: Duration) -> Result<(), Failure> {
         self.deliver();
         let ready = self
@@ -134,7 +138,8 @@ impl Relay {
         self.clients.values_mut().for_each(|client| client.deliver(now, &self.front));
     }
 
-    /// Which sockets have something to read: the front, then the clients' in the table's order.
+    /// Waits, and returns for each socket whether it is readable: first the front socket, then the clients' sockets in
+    /// the order of the table.
     fn wait(&self, longest: Duration) -> io::Result<Vec<bool>> {
         let due = self.clients.values().filter_map(Client::next_timeout).min();
         let wait = due.map_or(longest, |due| due.since(self.now()).min(longest));
@@ -153,14 +158,14 @@ impl Relay {
         for _ in 0..READ_AT_ONCE {
             match self.front.recv_from(&mut self.buffer) {
                 Ok((len, from)) => self.take(now, len, from),
-                // Errors of single datagrams that were sent from here: they were counted then.
+                // The kernel reports an error of an earlier datagram, which was counted when it was sent.
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {}
                 Err(_) => return,
             }
         }
     }
 
-    /// Takes in what a client has sent, perhaps a new one.
+    /// Takes in a datagram from a client. The client may be new.
     fn take(&mut self, now: Instant, len: usize, from: SocketAddr) {
         if !self.clients.contains_key(&from) && !self.admit(now, from) {
             self.gone.to_target.refused += 1;
@@ -179,7 +184,8 @@ impl Relay {
                 _ => return false,
             }
         }
-        let Ok(client) = Client::open(from, self.target, &self.ways, self.seed, self.serial, now) else {
+        let Ok(client) = Client::open(from, self.target, &self.impairments, self.seed, self.serial, now)
+        else {
             return false;
         };
         self.serial += 1;
@@ -200,7 +206,7 @@ impl Relay {
     }
 }
 
-/// Whether nothing was heard for so long, and nothing is on its way.
+/// Whether the client has been silent for longer than `after` and has no datagram in flight.
 fn is_idle(client: &Client, now: Instant, after: Duration) -> bool {
     now.since(client.last_seen) > after && client.next_timeout().is_none()
 }
@@ -208,12 +214,14 @@ fn is_idle(client: &Client, now: Instant, after: Duration) -> bool {
 fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, Failure> {
     let port = endpoint.port();
     if port == 0 {
-        return Err(Failure::usage(format!("{endpoint}: a target needs the port that it listens at, not 0")));
+        return Err(Failure::usage(format!(
+            "{endpoint}: port 0 is not possible for a target: name its real port"
+        )));
     }
     addresses(endpoint).map(|addresses| addresses[0])
 }
 
-/// The addresses of an endpoint, at least one.
+/// Returns the addresses of an endpoint. There is at least one.
 fn addresses(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, Failure> {
     let found = (endpoint.host(), endpoint.port()).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
     found.ok().filter(|found| !found.is_empty()).ok_or_else(|| {
@@ -226,7 +234,7 @@ fn bind(endpoint: &Endpoint) -> Result<UdpSocket, Failure> {
     let bound = UdpSocket::bind(&addresses(endpoint)?[..]);
     let socket = bound.map_err(|error| cannot_listen(endpoint, &error))?;
     socket.set_nonblocking(true).map_err(|error| cannot_listen(endpoint, &error))?;
-    // As much as the system grants: a smaller one serves, too.
+    // The kernel may grant less. The relay works with a smaller buffer too.
     let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, KERNEL_BUFFER);
     Ok(socket)
 }

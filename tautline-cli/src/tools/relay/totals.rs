@@ -1,43 +1,43 @@
-//! What became of all datagrams: totals that must come out even.
+//! Counts what happened to all datagrams. The totals of each direction must balance.
 
 use serde::Serialize;
 use tautline::sim::PathCounts;
 
-/// One direction.
+/// The totals of one direction.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DirectionTotals {
     pub(crate) counts: PathCounts,
-    /// Came from clients that there was no room for.
+    /// Datagrams of clients for which the table had no room.
     pub(crate) refused: u64,
-    /// Sent on.
+    /// Datagrams that were sent on.
     pub(crate) out: u64,
-    /// The kernel did not take them.
+    /// Datagrams that the kernel did not take.
     pub(crate) send_failed: u64,
 }
 
-/// Both directions.
+/// The totals of both directions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) to_target: DirectionTotals,
     pub(crate) to_client: DirectionTotals,
-    /// How often the target's host said that nobody listens there.
+    /// How often the target's host reported that nobody listens at the port.
     pub(crate) refusals: u64,
 }
 
 impl DirectionTotals {
-    /// One was handed to the kernel, which took it or did not.
+    /// Counts a datagram that was given to the kernel. `was_taken` tells whether the kernel took it.
     pub(super) fn sent(&mut self, was_taken: bool) {
         let counter = if was_taken { &mut self.out } else { &mut self.send_failed };
         *counter += 1;
     }
 
-    /// Everything that came.
+    /// Returns the number of datagrams received.
     pub(crate) fn received(&self) -> u64 {
         self.counts.offered + self.refused
     }
 
-    /// `in + copies = out + each kind of loss + on the way`, whenever it is asked.
-    pub(crate) fn are_even(&self) -> bool {
+    /// Whether `in + copies = out + each kind of loss + in flight`. This holds at any time.
+    pub(crate) fn balance(&self) -> bool {
         let Self { counts, refused, out, send_failed } = self;
         self.received() + counts.copies == out + send_failed + refused + counts.dropped() + counts.in_flight
     }
@@ -49,7 +49,7 @@ impl DirectionTotals {
         self.send_failed += other.send_failed;
     }
 
-    /// For programs.
+    /// Returns the totals as an object for JSON.
     pub(crate) fn line(&self) -> TotalsJson {
         let Self { counts, refused, out, send_failed } = self;
         TotalsJson {
@@ -69,7 +69,7 @@ impl DirectionTotals {
 }
 
 impl Totals {
-    /// Adds another client's.
+    /// Adds the totals of another client.
     pub(super) fn merge(&mut self, other: &Self) {
         self.to_target.merge(&other.to_target);
         self.to_client.merge(&other.to_client);
@@ -77,7 +77,7 @@ impl Totals {
     }
 }
 
-/// One direction as JSON.
+/// The totals of one direction as JSON.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct TotalsJson {
     r#in: u64,
