@@ -7,6 +7,8 @@
 //! Imports point in this direction only: a tool never imports a subcommand, and no subcommand imports another one.
 //! `tests/layers.rs` checks this.
 
+#![forbid(unsafe_code)]
+
 mod cli;
 mod commands;
 mod tools;

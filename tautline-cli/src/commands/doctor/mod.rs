@@ -1,14 +1,10 @@
 //! `tautline doctor`: what this machine grants to a real-time link, and how late it is.
 
 mod findings;
-#[cfg(target_os = "linux")]
-mod linux;
 mod machine;
 mod measure;
 mod options;
 mod plan;
-#[cfg(not(target_os = "linux"))]
-mod portable;
 mod show;
 mod verdict;
 

@@ -3,24 +3,9 @@
 use std::net::UdpSocket;
 
 use serde::Serialize;
+use tautline::SocketOption;
 
 use super::machine::read_number;
-
-#[cfg(target_os = "linux")]
-use super::linux as platform;
-#[cfg(not(target_os = "linux"))]
-use super::portable as platform;
-
-/// A socket option worth having.
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(target_os = "linux"), allow(dead_code))] // tried there only
-pub(super) enum Choice {
-    UdpGso,
-    UdpGro,
-    Timestamps,
-    DropCounter,
-    BusyPoll,
-}
 
 /// Whether the kernel takes each option; `None` where that is not known.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -38,13 +23,13 @@ pub(super) struct SocketOptions {
 impl SocketOptions {
     pub(super) fn look() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").ok();
-        let takes = |choice| socket.as_ref().and_then(|socket| platform::try_option(socket, choice));
+        let takes = |option: SocketOption| socket.as_ref().and_then(|socket| option.is_accepted_on(socket));
         Self {
-            udp_gso: takes(Choice::UdpGso),
-            udp_gro: takes(Choice::UdpGro),
-            so_timestampns: takes(Choice::Timestamps),
-            so_rxq_ovfl: takes(Choice::DropCounter),
-            so_busy_poll: takes(Choice::BusyPoll),
+            udp_gso: takes(SocketOption::UdpGso),
+            udp_gro: takes(SocketOption::UdpGro),
+            so_timestampns: takes(SocketOption::Timestamps),
+            so_rxq_ovfl: takes(SocketOption::DropCounter),
+            so_busy_poll: takes(SocketOption::BusyPoll),
             rmem_max: read_number("/proc/sys/net/core/rmem_max"),
             wmem_max: read_number("/proc/sys/net/core/wmem_max"),
         }

@@ -3,6 +3,7 @@
 
 mod calls;
 mod mark;
+pub(crate) mod options;
 mod wait;
 
 #[cfg(target_os = "linux")]

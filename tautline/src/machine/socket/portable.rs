@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
+use super::options::SocketOption;
 use super::{Arrived, Granted, Mark};
 
 pub(super) fn report_errors(_: &UdpSocket, _: SocketAddr) {}
@@ -13,6 +14,10 @@ pub(super) fn queued_error(_: &UdpSocket) -> Option<(SocketAddr, io::Error)> {
 
 pub(super) fn set_buffers(_: &UdpSocket, _: usize, _: usize) -> Granted {
     Granted::default()
+}
+
+pub(super) const fn accepts(_: &UdpSocket, _: SocketOption) -> Option<bool> {
+    None
 }
 
 pub(super) const fn mark(_: &UdpSocket, _: SocketAddr, _: Mark) -> bool {

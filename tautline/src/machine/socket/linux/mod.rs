@@ -13,6 +13,7 @@ pub(super) use segments::{can_segment, cannot_segment, coalesce, receive, send_s
 
 use rustix::net::sockopt;
 
+use super::options::SocketOption;
 use super::{Granted, Mark};
 
 /// Lets ICMP errors reach an unconnected socket (ip(7), `IP_RECVERR`). Best effort: without it a server
@@ -31,6 +32,18 @@ fn set_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value
     // SAFETY: the descriptor is open for the call's length, the pointer and the size describe `value`, and
     // the kernel only reads it.
     unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size) == 0 }
+}
+
+/// Whether the kernel accepts the option. Sets it with a value that is usual for it.
+pub(super) fn accepts(socket: &UdpSocket, option: SocketOption) -> Option<bool> {
+    let (level, option, value) = match option {
+        SocketOption::UdpGso => (libc::SOL_UDP, libc::UDP_SEGMENT, 1_200),
+        SocketOption::UdpGro => (libc::SOL_UDP, libc::UDP_GRO, 1),
+        SocketOption::Timestamps => (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1),
+        SocketOption::DropCounter => (libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1),
+        SocketOption::BusyPoll => (libc::SOL_SOCKET, libc::SO_BUSY_POLL, 50),
+    };
+    Some(set_option(socket, level, option, value))
 }
 
 /// Marks all that is sent from now on; whether the kernel does it.
