@@ -222,13 +222,13 @@ fn the_budget_gives_the_verdict_and_the_exit_code() {
     let met = judged(&["--budget", "10s", "--timeout", "10s"]);
     assert_eq!(met.code, 0, "{met:?}");
     assert!(
-        met.stdout.contains("within the budget of 10.00 s (p99.9, nothing lost or not sent)"),
+        met.stdout.contains("within the budget of 10.00 s (p99.9; no message lost or not sent)"),
         "{}",
         met.stdout
     );
     let missed = judged(&["--budget", "1ns", "--budget-percentile", "max"]);
     assert_eq!(missed.code, 4);
-    assert!(missed.stdout.contains("NOT within the budget") && missed.stdout.contains("(max,"));
+    assert!(missed.stdout.contains("NOT within the budget") && missed.stdout.contains("(max;"));
     let missed = last_json(&judged(&["--budget", "1ns", "--json"]).stdout);
     assert_eq!((&missed["within_budget"], &missed["budget_percentile"]), (&false.into(), &99.9.into()));
 }

@@ -91,7 +91,7 @@ fn a_time_too_short_for_a_verdict_is_wrong_usage_and_the_right_one_is_named() {
 
 #[test]
 fn ctrl_c_ends_it_with_what_it_found() {
-    for (more, told) in [(&["--json"][..], "\"interrupted\":true"), (&[], "interrupted before everything")] {
+    for (more, told) in [(&["--json"][..], "\"interrupted\":true"), (&[], "interrupted before all")] {
         let child = start(&[&["doctor", "--rate", "1kHz", "--time", "3600"], more].concat());
         wait_until_it_catches_ctrl_c(&child);
         signal("-INT", child.id());

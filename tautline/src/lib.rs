@@ -70,9 +70,9 @@ pub use interface::caller_driven::Driver;
 pub use interface::protocol::CommunicationProtocol;
 pub use interface::{UdpInterface, create_udp_client, create_udp_server};
 pub use machine::fault::{SocketFault, SocketFaults};
+pub use machine::realtime::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
 #[doc(hidden)]
 pub use machine::socket::options::SocketOption;
-pub use machine::realtime::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
 pub use message::metadata::Metadata;
 pub use message::target::Target;
 pub use message::{Arrival, Message};

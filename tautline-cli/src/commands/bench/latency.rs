@@ -141,21 +141,21 @@ impl Bench<'_> {
     fn measure(mut self) -> Result<Results, Failure> {
         self.warm_up()?;
         let before = (usage::cpu_us(), self.line.client.ask()?);
-        let (mut course, mut raw_course) = (LatencyRun::new(self.plan()), LatencyRun::new(self.plan()));
+        let (mut run, mut raw_run) = (LatencyRun::new(self.plan()), LatencyRun::new(self.plan()));
         let slice = if self.raw.is_some() { SLICE } else { Duration::MAX };
         let watch = Watch::start("round trips")?;
-        while !course.is_over() && !watch.is_asked() {
-            course.run(&mut self.line, slice, &watch)?;
+        while !run.is_over() && !watch.is_asked() {
+            run.run(&mut self.line, slice, &watch)?;
             if let Some(raw) = &mut self.raw {
-                raw_course.run(raw, slice, &watch)?;
+                raw_run.run(raw, slice, &watch)?;
             }
         }
         drop(watch); // removes the bar before anything is printed
         let here = usage::cpu_us();
-        let there = if course.is_dead { Ok(Answer::default()) } else { self.line.client.ask() };
+        let there = if run.is_gone { Ok(Answer::default()) } else { self.line.client.ask() };
         let (there, no_answer) = there.map_or_else(|e| (Answer::default(), Some(e)), |there| (there, None));
-        let cost = self.cost(&before, &(here, there), &course);
-        Ok(Results { tautline: course, raw: self.raw.map(|_| raw_course), cost, no_answer })
+        let cost = self.cost(&before, &(here, there), &run);
+        Ok(Results { tautline: run, raw: self.raw.map(|_| raw_run), cost, no_answer })
     }
 
     fn plan(&self) -> LatencyPlan {
@@ -183,9 +183,9 @@ impl Bench<'_> {
         &self,
         before: &(Option<u64>, Answer),
         (here, there): &(Option<u64>, Answer),
-        course: &LatencyRun,
+        run: &LatencyRun,
     ) -> Cost {
-        let trips = course.trips.answered_count().max(1) as f64;
+        let trips = run.trips.answered_count().max(1) as f64;
         let used = |before: Option<u64>, after: Option<u64>| {
             let us = after?.saturating_sub(before?) as f64;
             (!self.args.baseline).then_some((us / trips * 100.0).round() / 100.0)

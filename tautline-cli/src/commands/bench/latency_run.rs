@@ -12,7 +12,7 @@ use crate::tools::pace::Pace;
 use crate::tools::round_trips::RoundTrips;
 
 /// The other end counts as gone when more than this many messages in a row are unanswered, for as many time-outs.
-const DEAD_AFTER: u32 = 5;
+const GONE_AFTER_MESSAGES: u32 = 5;
 
 /// The shortest silence after which the other end counts as gone. With a short time-out, a short stall is not enough.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub(super) struct LatencyRun {
     pub(super) spent: Duration,
     /// Sending times that passed because this thread did not run in time.
     pub(super) skipped: u64,
-    pub(super) is_dead: bool,
+    pub(super) is_gone: bool,
     /// Messages of earlier slices that are no longer waited for.
     abandoned: u64,
     silence: UnansweredStreak,
@@ -64,9 +64,9 @@ impl UnansweredStreak {
         self.since.get_or_insert(now);
     }
 
-    fn is_death(self, now: Instant, timeout: Duration) -> bool {
-        let limit = timeout.saturating_mul(DEAD_AFTER).max(SHORTEST_SILENCE);
-        self.messages > DEAD_AFTER
+    fn means_gone(self, now: Instant, timeout: Duration) -> bool {
+        let limit = timeout.saturating_mul(GONE_AFTER_MESSAGES).max(SHORTEST_SILENCE);
+        self.messages > GONE_AFTER_MESSAGES
             && self.since.is_some_and(|since| now.saturating_duration_since(since) > limit)
     }
 }
@@ -83,7 +83,7 @@ impl LatencyRun {
             time_line: TimeLine::new(length),
             spent: Duration::ZERO,
             skipped: 0,
-            is_dead: false,
+            is_gone: false,
             abandoned: 0,
             silence: UnansweredStreak::default(),
         }
@@ -102,7 +102,7 @@ impl LatencyRun {
     }
 
     fn is_over_at(&self, spent: Duration) -> bool {
-        self.is_dead
+        self.is_gone
             || match self.plan.end {
                 RunEnd::Messages(count) => self.trips.sent_count() >= count,
                 RunEnd::After(length) => spent >= length,
@@ -118,7 +118,7 @@ impl LatencyRun {
     ) -> Result<(), Failure> {
         let start = Instant::now();
         let rate = self.plan.rate;
-        let slice = Slice { start, length: slice, line, watch, course: self };
+        let slice = Slice { start, length: slice, line, watch, run: self };
         match rate {
             None => slice.ping_pong()?,
             Some(rate) => slice.paced(Pace::new(rate, start))?,
@@ -134,7 +134,7 @@ struct Slice<'a> {
     length: Duration,
     line: &'a mut dyn Transport,
     watch: &'a Watch,
-    course: &'a mut LatencyRun,
+    run: &'a mut LatencyRun,
 }
 
 impl Slice<'_> {
@@ -144,7 +144,7 @@ impl Slice<'_> {
             self.send()?;
             now = self.drain()?;
         }
-        self.course.spent += now.saturating_duration_since(self.start);
+        self.run.spent += now.saturating_duration_since(self.start);
         Ok(())
     }
 
@@ -153,7 +153,7 @@ impl Slice<'_> {
         while !self.is_over(now) {
             if pace.next() <= now {
                 self.send()?;
-                self.course.skipped += pace.sent(now);
+                self.run.skipped += pace.sent(now);
             }
             let wait = pace.next().saturating_duration_since(Instant::now()).min(LOOK_EVERY);
             match (self.is_waiting(), wait.is_zero()) {
@@ -163,23 +163,23 @@ impl Slice<'_> {
             }
             now = Instant::now();
         }
-        self.course.spent += now.saturating_duration_since(self.start);
+        self.run.spent += now.saturating_duration_since(self.start);
         self.drain().map(drop)
     }
 
     fn is_over(&mut self, now: Instant) -> bool {
-        self.course.is_dead = self.course.silence.is_death(now, self.course.plan.timeout);
+        self.run.is_gone = self.run.silence.means_gone(now, self.run.plan.timeout);
         let elapsed = now.saturating_duration_since(self.start);
-        let (course, spent) = (&*self.course, self.course.spent + elapsed);
-        self.watch.show(now, || course.share_at(spent), course.trips.answered_count());
-        self.watch.is_asked() || elapsed >= self.length || course.is_over_at(spent)
+        let (run, spent) = (&*self.run, self.run.spent + elapsed);
+        self.watch.show(now, || run.share_at(spent), run.trips.answered_count());
+        self.watch.is_asked() || elapsed >= self.length || run.is_over_at(spent)
     }
 
     fn send(&mut self) -> Result<(), Failure> {
-        let number = self.course.trips.next_number();
+        let number = self.run.trips.next_number();
         let now = Instant::now();
-        self.course.trips.sent(now);
-        self.course.silence.sent(now);
+        self.run.trips.sent(now);
+        self.run.silence.sent(now);
         self.line.send(number)
     }
 
@@ -187,21 +187,21 @@ impl Slice<'_> {
     /// because a message without this wait would look like a loss.
     fn drain(&mut self) -> Result<Instant, Failure> {
         let mut now = Instant::now();
-        let deadline = now + self.course.plan.timeout;
+        let deadline = now + self.run.plan.timeout;
         while self.is_waiting() && now < deadline {
-            self.receive(self.course.plan.timeout.min(LOOK_EVERY))?;
+            self.receive(self.run.plan.timeout.min(LOOK_EVERY))?;
             now = Instant::now();
         }
-        self.course.abandoned = self.course.trips.unanswered();
+        self.run.abandoned = self.run.trips.unanswered();
         Ok(now)
     }
 
     fn is_waiting(&self) -> bool {
-        self.course.trips.unanswered() > self.course.abandoned
+        self.run.trips.unanswered() > self.run.abandoned
     }
 
     fn receive(&mut self, wait: Duration) -> Result<(), Failure> {
-        let LatencyRun { trips, time_line, plan, spent, silence, .. } = &mut *self.course;
+        let LatencyRun { trips, time_line, plan, spent, silence, .. } = &mut *self.run;
         let (start, spent) = (self.start, *spent);
         self.line.receive(wait, &mut |number| {
             let now = Instant::now();
@@ -225,7 +225,7 @@ mod tests {
         let start = Instant::now();
         // The messages sent, the time between them, the time-out, the time since the first message, and whether the
         // other end counts as gone.
-        for (messages, apart, timeout, after, is_dead) in [
+        for (messages, apart, timeout, after, is_gone) in [
             (1, MS, 10 * MS, 60_000 * MS, false),
             (5, 10_000 * MS, 1000 * MS, 49_000 * MS, false),
             (6, 10_000 * MS, 1000 * MS, 50_001 * MS, true),
@@ -236,7 +236,7 @@ mod tests {
         ] {
             let mut silence = UnansweredStreak::default();
             (0..messages).for_each(|n| silence.sent(start + apart * n));
-            assert_eq!(silence.is_death(start + after, timeout), is_dead, "{messages} {after:?}");
+            assert_eq!(silence.means_gone(start + after, timeout), is_gone, "{messages} {after:?}");
         }
     }
 
@@ -269,23 +269,23 @@ mod tests {
     }
 
     fn run(plan: LatencyPlan, late: u64) -> LatencyRun {
-        let mut course = LatencyRun::new(plan);
+        let mut run = LatencyRun::new(plan);
         let mut line = Echo { sent: 0, told: 0, late };
-        course.run(&mut line, Duration::MAX, &Watch::idle()).expect("this transport does not fail");
-        course
+        run.run(&mut line, Duration::MAX, &Watch::idle()).expect("this transport does not fail");
+        run
     }
 
     #[test]
     fn a_period_longer_than_many_time_outs_does_not_count_as_silence() {
         let plan = LatencyPlan { rate: Some(50.0), end: RunEnd::Messages(3), timeout: MS };
-        let course = run(plan, 0);
-        assert_eq!((course.trips.sent_count(), course.is_dead), (3, false));
+        let run = run(plan, 0);
+        assert_eq!((run.trips.sent_count(), run.is_gone), (3, false));
     }
 
     #[test]
     fn late_answers_count_as_lost_but_do_not_end_the_run() {
         let plan = LatencyPlan { rate: None, end: RunEnd::After(1300 * MS), timeout: MS };
-        let course = run(plan, 1);
-        assert!(!course.is_dead && course.trips.answered_count() == 0, "{course:?}");
+        let run = run(plan, 1);
+        assert!(!run.is_gone && run.trips.answered_count() == 0, "{run:?}");
     }
 }

@@ -153,7 +153,7 @@ fn percentiles(lines: &[Named<'_>]) -> Chart {
 
 /// Returns the quantiles from the fastest to the slowest round trip, evenly spaced in nines.
 fn quantiles(measured: &Measured) -> Vec<ChartPoint> {
-    let latencies = measured.course.trips.latencies();
+    let latencies = measured.run.trips.latencies();
     // With n round trips, the quantile 1 - 1/n is the last that differs from the longest round trip.
     let last = (latencies.count() as f64).max(1.0).log10();
     let at = |nines: f64| {
@@ -194,7 +194,7 @@ fn over_time((name, class, measured): &Named<'_>, longest: bool) -> Curve {
         (false, true) => ("raw longest", "raw-soft"),
         (false, false) => ("raw median", *class),
     };
-    let points = measured.course.time_line.buckets().into_iter().map(|bucket| {
+    let points = measured.run.time_line.buckets().into_iter().map(|bucket| {
         let us = if longest { bucket.max_us } else { bucket.median_us };
         let at = bucket.at.as_secs_f64();
         ChartPoint { x: at, y: log_us(us), text: format!("{} at {at:.2} s", show_us(us)) }

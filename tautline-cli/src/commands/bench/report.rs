@@ -30,28 +30,28 @@ pub(super) struct Latency {
 /// The round trips of one transport.
 #[derive(Debug)]
 pub(super) struct Measured {
-    pub(super) course: LatencyRun,
+    pub(super) run: LatencyRun,
     pub(super) spread: Spread,
 }
 
 impl Measured {
-    pub(super) fn new(course: LatencyRun) -> Self {
-        let spread = course.trips.latencies().spread();
-        Self { course, spread }
+    pub(super) fn new(run: LatencyRun) -> Self {
+        let spread = run.trips.latencies().spread();
+        Self { run, spread }
     }
 
     pub(super) fn lost(&self) -> u64 {
-        self.course.trips.unanswered()
+        self.run.trips.unanswered()
     }
 
     /// Whether all messages were answered and the measurement ran to its end.
     fn is_whole(&self) -> bool {
-        self.lost() == 0 && !self.course.is_dead
+        self.lost() == 0 && !self.run.is_gone
     }
 
     fn per_second(&self) -> f64 {
-        let seconds = self.course.spent.as_secs_f64().max(1e-9);
-        (self.course.trips.answered_count() as f64 / seconds * 10.0).round() / 10.0
+        let seconds = self.run.spent.as_secs_f64().max(1e-9);
+        (self.run.trips.answered_count() as f64 / seconds * 10.0).round() / 10.0
     }
 
     /// Returns the columns of the table, in microseconds.
@@ -110,8 +110,8 @@ impl Budget {
     }
 
     fn is_kept(&self, measured: &Measured) -> bool {
-        let within = measured.course.trips.latencies().at(self.percentile / 100.0);
-        let is_whole = measured.is_whole() && measured.course.skipped == 0;
+        let within = measured.run.trips.latencies().at(self.percentile / 100.0);
+        let is_whole = measured.is_whole() && measured.run.skipped == 0;
         is_whole && within.is_some_and(|us| us <= self.limit_us())
     }
 }
@@ -160,14 +160,14 @@ struct JsonMeasured {
 
 impl JsonMeasured {
     fn new(measured: &Measured) -> Self {
-        let trips = &measured.course.trips;
+        let trips = &measured.run.trips;
         Self {
-            seconds: (measured.course.spent.as_secs_f64() * 1e3).round() / 1e3,
+            seconds: (measured.run.spent.as_secs_f64() * 1e3).round() / 1e3,
             messages_sent: trips.sent_count(),
             messages_received: trips.answered_count(),
             lost: measured.lost(),
-            skipped: measured.course.skipped,
-            ended_early: measured.course.is_dead,
+            skipped: measured.run.skipped,
+            ended_early: measured.run.is_gone,
             round_trips_per_second: measured.per_second(),
             rtt_us: measured.spread,
             jitter_us: trips.latencies().jitter_us(),
@@ -182,7 +182,7 @@ impl Latency {
     }
 
     fn is_empty(&self) -> bool {
-        self.tautline.course.trips.answered_count() == 0
+        self.tautline.run.trips.answered_count() == 0
     }
 
     fn within_budget(&self) -> Option<bool> {
@@ -243,7 +243,7 @@ impl Latency {
             0 => String::new(),
             _ => format!(", {skipped} not sent because this process did not run in time"),
         };
-        let dead = if self.tautline.course.is_dead { "; ended early: no more answers came" } else { "" };
+        let dead = if self.tautline.run.is_gone { "; ended early: no more answers came" } else { "" };
         let per_second = self.tautline.per_second();
         format!(
             "{messages_sent} sent in {seconds:.1} s, {messages_received} answered ({per_second:.0}/s), \
@@ -262,15 +262,15 @@ impl Latency {
         let (budget, is_kept) = self.budget.zip(self.within_budget())?;
         let words = if is_kept { "within the budget of" } else { "NOT within the budget of" };
         let limit = show_us(budget.limit_us());
-        let mut words = format!("{words} {limit} ({}, nothing lost or not sent)", budget.name());
+        let mut words = format!("{words} {limit} ({}; no message lost or not sent)", budget.name());
         if !is_kept {
-            let found = self.tautline.course.trips.latencies().at(budget.percentile / 100.0);
+            let found = self.tautline.run.trips.latencies().at(budget.percentile / 100.0);
             let _ = write!(words, ": {} {}", budget.name(), show_maybe(found));
-            let counts = [(self.tautline.lost(), "lost"), (self.tautline.course.skipped, "not sent")];
+            let counts = [(self.tautline.lost(), "lost"), (self.tautline.run.skipped, "not sent")];
             for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
                 let _ = write!(words, ", {count} {what}");
             }
-            words.push_str(if self.tautline.course.is_dead { ", ended early" } else { "" });
+            words.push_str(if self.tautline.run.is_gone { ", ended early" } else { "" });
         }
         Some((is_kept, words))
     }
@@ -324,15 +324,15 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Returns a report with one message that was answered after 1 ms; the budget is 10 ms. `course` may change the
+    /// Returns a report with one message that was answered after 1 ms; the budget is 10 ms. `run` may change the
     /// run.
-    fn judged(course: impl FnOnce(&mut LatencyRun)) -> Latency {
+    fn judged(run: impl FnOnce(&mut LatencyRun)) -> Latency {
         let plan = LatencyPlan { rate: Some(1000.0), end: RunEnd::Messages(1), timeout: 10 * MS };
         let mut found = LatencyRun::new(plan);
         let now = Instant::now();
         found.trips.sent(now);
         found.trips.answered(0, now + MS, 10 * MS);
-        course(&mut found);
+        run(&mut found);
         Latency {
             peer: None,
             wire: "native",
@@ -350,11 +350,11 @@ mod tests {
 
     #[test]
     fn the_table_fits_a_terminal() {
-        let mut report = judged(|course| {
-            course.trips.sent(Instant::now());
-            course.trips.answered(1, Instant::now() + 1000 * MS, 60_000 * MS);
+        let mut report = judged(|run| {
+            run.trips.sent(Instant::now());
+            run.trips.answered(1, Instant::now() + 1000 * MS, 60_000 * MS);
         });
-        report.baseline = Some(Measured::new(judged(|_| ()).tautline.course));
+        report.baseline = Some(Measured::new(judged(|_| ()).tautline.run));
         let mut table = String::new();
         report.push_table(&mut table);
         assert!(table.contains("1.00 s") && table.contains("ratio"), "{table}");
@@ -363,12 +363,12 @@ mod tests {
 
     #[test]
     fn a_budget_is_met_only_if_every_message_was_sent_and_answered_to_the_end() {
-        let lost = |course: &mut LatencyRun| course.trips.sent(Instant::now());
+        let lost = |run: &mut LatencyRun| run.trips.sent(Instant::now());
         assert!(judged(|_| ()).is_met());
         for (report, words) in [
             (judged(lost), "max 1.00 ms, 1 lost"),
-            (judged(|course| course.skipped = 1072), "max 1.00 ms, 1072 not sent"),
-            (judged(|course| course.is_dead = true), "max 1.00 ms, ended early"),
+            (judged(|run| run.skipped = 1072), "max 1.00 ms, 1072 not sent"),
+            (judged(|run| run.is_gone = true), "max 1.00 ms, ended early"),
         ] {
             let (is_kept, verdict) = report.verdict().expect("there is a budget");
             assert!(!is_kept && !report.is_met() && verdict.ends_with(words), "{verdict}");

@@ -58,7 +58,8 @@ impl RunArgs {
 /// The settings of both ends.
 #[derive(Debug, clap::Args)]
 pub(super) struct SettingsArgs {
-    /// Change a setting of the library at both ends (see docs/configuration.md); you can repeat this option
+    /// Change a setting of the library (see docs/configuration.md), also at the other end if this program starts it;
+    /// you can repeat this option
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     sets: Vec<(String, String)>,
     #[command(flatten)]

@@ -1,33 +1,33 @@
-//! The plant's motor and its failsafe: which commands are obeyed, and for how long.
+//! The plant's motor and its failsafe. It decides which commands are obeyed, and for how long.
 //!
-//! A stale command is worse than none, and no command for the hold time means no force. Times are
-//! arguments, so that the rules can be tested without waiting.
+//! Stale commands are refused. If no command is obeyed for the hold time, the force is set to zero. [`rig`](super::rig)
+//! calls this module. Times are arguments, so that tests need not wait.
 
 use std::time::{Duration, Instant};
 
 use super::messages::Force;
 use super::pendulum::FORCE_LIMIT_N;
 
-/// The motor.
+/// The motor and its failsafe.
 #[derive(Debug)]
 pub(super) struct Actuator {
     hold: Duration,
     force_n: f64,
     /// The newest sample whose command was obeyed.
     obeyed: Option<u64>,
-    /// When the last obeyed command came, or the start.
+    /// The time of the last obeyed command, or of the start.
     since: Instant,
     is_failsafe: bool,
 }
 
-/// Why a command was not obeyed.
+/// The reason why a command was not obeyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// NaN or an infinity.
+    /// The force is NaN or infinite.
     NotFinite,
-    /// It answers a sample no newer than one that was answered before: a duplicate, or overtaken.
+    /// A command for the same or a newer sample was obeyed before. This one is a duplicate or was overtaken.
     Overtaken,
-    /// The sample that it answers is older than the hold time.
+    /// The sample that the command answers is older than the hold time.
     Stale,
 }
 
@@ -36,7 +36,8 @@ impl Actuator {
         Self { hold, force_n: 0.0, obeyed: None, since: now, is_failsafe: false }
     }
 
-    /// A command whose sample is `age` old. When it ends the failsafe, says how long no command came.
+    /// Obeys or refuses a command. `age` is the age of the sample that it answers. If the command ends the failsafe,
+    /// this returns how long no command was obeyed.
     pub(super) fn offer(
         &mut self,
         command: Force,
@@ -59,7 +60,7 @@ impl Actuator {
         Ok(std::mem::take(&mut self.is_failsafe).then_some(silent))
     }
 
-    /// Looks at the clock; true when the hold time has just run out.
+    /// Checks the failsafe. Returns true if the hold time has just run out.
     pub(super) fn check(&mut self, now: Instant) -> bool {
         let is_over = now.saturating_duration_since(self.since) > self.hold;
         if !is_over || self.is_failsafe {
@@ -99,15 +100,15 @@ mod tests {
         let start = Instant::now();
         let mut motor = Actuator::new(HOLD, start);
         assert_eq!(motor.offer(push(0), MS, start + MS), Ok(None));
-        assert!(!motor.check(start + 21 * MS), "held for the hold time");
+        assert!(!motor.check(start + 21 * MS), "the force stays for the hold time");
         assert_eq!(motor.force_n(), 3.0);
         assert!(motor.check(start + 22 * MS));
         assert_eq!(motor.force_n(), 0.0);
-        assert!(!motor.check(start + 23 * MS), "told once");
+        assert!(!motor.check(start + 23 * MS), "reported once");
     }
 
     #[test]
-    fn the_first_command_after_a_silence_ends_it() {
+    fn the_first_command_after_a_silence_ends_the_failsafe() {
         let start = Instant::now();
         let mut motor = Actuator::new(HOLD, start);
         motor.check(start + 500 * MS);
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_nan_nor_duplicates_nor_stale_commands_are_obeyed() {
+    fn commands_that_are_not_finite_or_duplicate_or_stale_are_refused() {
         let start = Instant::now();
         let mut motor = Actuator::new(HOLD, start);
         assert_eq!(motor.offer(push(5), MS, start), Ok(None));
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_command_is_no_sign_of_life() {
+    fn a_refused_command_does_not_prolong_the_hold_time() {
         let start = Instant::now();
         let mut motor = Actuator::new(HOLD, start);
         let _ = motor.offer(Force { sample: 1, force_n: f64::NAN }, MS, start + 15 * MS);
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_motor_gives_no_more_than_it_can() {
+    fn the_force_is_limited_to_what_the_motor_can_give() {
         let now = Instant::now();
         let mut motor = Actuator::new(HOLD, now);
         let _ = motor.offer(Force { sample: 1, force_n: -1e9 }, MS, now);

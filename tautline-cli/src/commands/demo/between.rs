@@ -1,6 +1,6 @@
-//! What stands between controller and plant: nothing, a bad network (`--impair`), or a proxy that the user has started.
+//! The bad network between controller and plant (`--impair`).
 //!
-//! The bad network is the relay of `tautline proxy`, on a thread of its own.
+//! It is the relay that `tautline proxy` uses, on its own thread.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::tools::interrupt::LOOK_EVERY;
 use crate::tools::relay::Relay;
 use crate::tools::relay::totals::{DirectionTotals, Totals};
 
-/// What decides about everything that chance decides about: each demo has the same luck.
+/// The seed of all random decisions. It is constant, so that the losses of every demo follow the same sequence.
 const SEED: u64 = 1;
 
-/// A relay at work.
+/// A running relay in front of the plant.
 #[derive(Debug)]
 pub(super) struct BadNetwork {
-    /// Where the controller calls the plant.
+    /// The address that the controller connects to.
     pub(super) address: SocketAddr,
     impairments: BothDirections,
     is_over: Arc<AtomicBool>,
@@ -30,7 +30,7 @@ pub(super) struct BadNetwork {
 }
 
 impl BadNetwork {
-    /// Puts it before the plant.
+    /// Starts a relay in front of `plant`.
     pub(super) fn before(plant: SocketAddr, impairments: Impairments) -> Result<Self, Failure> {
         let endpoint =
             |address: SocketAddr| -> Endpoint { address.to_string().parse().expect("an address is one") };
@@ -47,7 +47,7 @@ impl BadNetwork {
         Ok(Self { address, impairments, is_over, thread })
     }
 
-    /// Ends it and tells what it did.
+    /// Ends the relay and describes the losses.
     pub(super) fn end(self) -> Result<String, Failure> {
         self.is_over.store(true, Ordering::Relaxed);
         let totals = self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;

@@ -1,38 +1,44 @@
-//! The controller's mathematics: state feedback near upright, a swing-up elsewhere.
+//! The mathematics of the controller: state feedback near upright, and a swing-up elsewhere.
 //!
-//! The gains are nowhere typed in. At the start the plant's own equations are linearised about
-//! upright, discretised for the sample rate in use, and the gains that minimise a quadratic cost (the
-//! linear-quadratic regulator) follow from the discrete Riccati equation. Far from upright a linear
-//! law is no use: there the rod is pumped up to the energy of standing (Åström and Furuta,
-//! "Swinging up a pendulum by energy control", Automatica 36, 2000) and caught as it passes slowly.
-//! Called by [`controller`](super::controller); knows nothing of messages.
+//! The gains are computed at the start. The plant's equations are linearised about upright and discretised for the
+//! sample rate. The discrete Riccati equation then gives the gains that minimise a quadratic cost (linear-quadratic
+//! regulator).
+//!
+//! A linear law does not work far from upright. There the controller increases the rod's energy to that of standing
+//! upright (Åström and Furuta, "Swinging up a pendulum by energy control", Automatica 36, 2000). When the rod passes
+//! upright slowly, the linear law takes over.
+//!
+//! [`controller`](super::controller) calls this module, which does not know about messages.
 
 use super::matrix::Matrix;
 use super::pendulum::{DESK, FORCE_LIMIT_N, Input, Pendulum, State, wrapped};
 
-/// The excursions that cost as much as each other (Bryson's rule): metres, m/s, rad, rad/s, newtons.
+/// The deviations of the state that cost the same (Bryson's rule), in m, m/s, rad and rad/s; below, of the force in N.
 const ACCEPTABLE_STATE: [f64; 4] = [0.5, 1.0, 0.15, 1.0];
 const ACCEPTABLE_FORCE_N: f64 = 10.0;
 
-/// Steps of the Riccati recursion at most; at 1 kHz some 20,000 are needed.
+/// The largest number of steps of the Riccati recursion. At 1 kHz it needs about 20,000.
 const RICCATI_STEPS: usize = 1_000_000;
-/// The relative change at which the recursion has settled.
+/// The relative change below which the recursion has converged.
 const RICCATI_SETTLED: f64 = 1e-12;
 
-/// The steps of the numerical differentiation.
+/// The step size of the numerical differentiation.
 const NUDGE: f64 = 1e-6;
 
-/// The linear law takes over when the rod leans less than this, now and by its momentum...
+/// The linear law takes over when the rod's angle and its predicted angle are both below this.
 const CATCH_RAD: f64 = 0.6;
-/// ...and keeps it until it leans more than this.
+/// The linear law ends when one of them is above this.
 const LET_GO_RAD: f64 = 0.9;
 
-/// The swing-up: cart acceleration per joule missing and rad/s, its limit, and the pull to the middle.
+/// The swing-up: cart acceleration per joule of missing energy and per rad/s.
 const SWING_GAIN: f64 = 12.0;
+/// The limit of that acceleration.
 const SWING_MPS2: f64 = 9.0;
+/// The acceleration towards the centre per metre of distance.
 const CENTRE_GAIN: f64 = 1.5;
+/// The deceleration per m/s of cart velocity.
 const BRAKE_GAIN: f64 = 1.5;
-/// A rod that hangs still is pushed off its dead centre by this acceleration.
+/// The acceleration that moves a rod out of its rest position at the bottom.
 const KICK_MPS2: f64 = 2.0;
 
 /// State feedback: the force is minus the gains times the state.
@@ -49,7 +55,7 @@ impl Controller {
         Self { pendulum: DESK, gains: regulator_gains(&DESK, period_s), balancing: false }
     }
 
-    /// The force for this state, newtons, within the motor's limit.
+    /// Returns the force for this state in newtons, within the motor's limit.
     pub(super) fn force_n(&mut self, state: &State) -> f64 {
         let near = State { angle_rad: wrapped(state.angle_rad), ..*state };
         self.balancing = self.can_balance(&near);
@@ -59,7 +65,8 @@ impl Controller {
 
     fn can_balance(&self, state: &State) -> bool {
         let limit = if self.balancing { LET_GO_RAD } else { CATCH_RAD };
-        // The unstable mode θ + θ̇/λ is where the rod's momentum takes it: passing upright fast is no catch.
+        // The unstable mode θ + θ̇/λ predicts where the rod's momentum takes it. A rod that passes upright fast cannot
+        // be caught.
         let fall_rate = (self.pendulum.gravity_torque() / self.pendulum.inertia()).sqrt();
         let heading = state.angle_rad + state.angle_radps / fall_rate;
         state.angle_rad.abs() < limit && heading.abs() < limit
@@ -69,7 +76,7 @@ impl Controller {
         -self.gains.iter().zip(state.vector()).map(|(gain, value)| gain * value).sum::<f64>()
     }
 
-    /// Moves the cart so that the rod's energy grows towards that of standing upright.
+    /// Returns the force that moves the rod's energy towards that of standing upright.
     fn swing_up(&self, state: &State) -> f64 {
         let energy = self.pendulum.rod_energy(state);
         let (sin, cos) = state.angle_rad.sin_cos();
@@ -81,7 +88,7 @@ impl Controller {
         self.force_for(acceleration, state, sin, cos)
     }
 
-    /// The force that gives the cart this acceleration, whatever the rod does.
+    /// Returns the force that gives the cart this acceleration. It compensates the motion of the rod.
     fn force_for(&self, acceleration: f64, state: &State, sin: f64, cos: f64) -> f64 {
         let plant = &self.pendulum;
         let lever = plant.coupling();
@@ -92,7 +99,7 @@ impl Controller {
     }
 }
 
-/// The gains of the discrete linear-quadratic regulator.
+/// Computes the gains of the discrete linear-quadratic regulator.
 fn regulator_gains(pendulum: &Pendulum, period_s: f64) -> [f64; 4] {
     let (a, b) = discretised(linearised(pendulum), period_s);
     let q = Matrix::diagonal(ACCEPTABLE_STATE.map(|most| 1.0 / (most * most)));
@@ -110,15 +117,15 @@ fn regulator_gains(pendulum: &Pendulum, period_s: f64) -> [f64; 4] {
     gains_for(&cost, &a, &b, r).0[0]
 }
 
-/// (r + bᵀPb)⁻¹ bᵀPa: the best gains when the rest of the way costs xᵀPx.
+/// Returns (r + bᵀPb)⁻¹ bᵀPa, the optimal gains if the remaining cost is xᵀPx.
 fn gains_for(cost: &Matrix<4, 4>, a: &Matrix<4, 4>, b: &Matrix<4, 1>, r: f64) -> Matrix<1, 4> {
     let weighted = b.transposed() * *cost;
     let denominator = r + (weighted * *b).0[0][0];
     (weighted * *a).scaled(1.0 / denominator)
 }
 
-/// How the derivative changes with the state and with the force, about upright: central differences of
-/// the plant's own equations, so that the physics is written down once.
+/// Returns how the derivative changes with the state and with the force about upright. It uses central differences of
+/// the plant's equations, so that the equations stand in one place only.
 fn linearised(pendulum: &Pendulum) -> (Matrix<4, 4>, Matrix<4, 1>) {
     let slope = |state: [f64; 4], force_n: f64| {
         pendulum.derivative(&State::from_vector(state), Input { force_n, wind_nm: 0.0 })
@@ -132,7 +139,7 @@ fn linearised(pendulum: &Pendulum) -> (Matrix<4, 4>, Matrix<4, 1>) {
     (a, b)
 }
 
-/// The same system from sample to sample, the force being held in between: e^([a b; 0 0] T).
+/// Discretises the system for a constant force between two samples: e^([a b; 0 0] T).
 fn discretised((a, b): (Matrix<4, 4>, Matrix<4, 1>), period_s: f64) -> (Matrix<4, 4>, Matrix<4, 1>) {
     let joint = Matrix::<5, 5>::from_fn(|row, column| match (row, column) {
         (4, _) => 0.0,
@@ -148,7 +155,7 @@ mod tests {
     use super::*;
     use std::f64::consts::PI;
 
-    /// The loop without a network: samples at `rate`, 1 ms steps, until `seconds` have passed.
+    /// Simulates the control loop without a network, with samples at `rate` and steps of about 1 ms, for `seconds`.
     fn simulate(mut state: State, rate: u32, seconds: u32) -> State {
         let period = 1.0 / f64::from(rate);
         let steps = 1000_u32.div_ceil(rate);
@@ -163,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn balances_from_a_lean_at_every_rate_the_demo_offers() {
+    fn a_leaning_rod_is_balanced_at_every_rate_of_the_demo() {
         for rate in [50, 100, 333, 1000, 5000] {
             let end = simulate(State { angle_rad: 0.2, ..State::default() }, rate, 8);
             assert!(end.vector().iter().all(|value| value.abs() < 0.01), "{rate} Hz: {end:?}");
@@ -171,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn swings_a_hanging_rod_up_and_catches_it() {
+    fn a_hanging_rod_is_swung_up_and_caught() {
         for angle_rad in [PI, -PI, 2.5, -1.5, PI + 0.3] {
             let end = simulate(State { angle_rad, ..State::default() }, 1000, 12);
             assert!(wrapped(end.angle_rad).abs() < 0.02 && end.cart_m.abs() < 0.2, "{angle_rad}: {end:?}");
@@ -179,8 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gains_settle_the_riccati_equation() {
-        // One more step of the recursion must not move gains that are the fixed point's.
+    fn the_gains_have_the_right_signs_and_hardly_depend_on_the_period() {
         let coarse = regulator_gains(&DESK, 0.001);
         assert!(coarse[0] < 0.0 && coarse[2] < 0.0, "lean right, push right: {coarse:?}");
         let fine = regulator_gains(&DESK, 0.0005);
@@ -190,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn never_asks_for_more_than_the_motor_gives() {
+    fn the_force_is_within_the_motors_limit() {
         let mut controller = Controller::design(0.001);
         let wild = State { cart_m: 50.0, cart_mps: -30.0, angle_rad: 0.3, angle_radps: 40.0 };
         assert!(controller.force_n(&wild).abs() <= FORCE_LIMIT_N);

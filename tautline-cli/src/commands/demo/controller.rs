@@ -1,7 +1,7 @@
-//! The controller's half: a client that answers each sample with a force, on one thread.
+//! The controller: a client on its own thread that answers each sample with a force.
 //!
-//! It drives its interface itself, as the plant does. Killing it means that the thread stops in the
-//! middle of everything: no more turns, no farewell, as if its process were gone.
+//! The thread drives its interface itself, as the plant does. When the controller is killed, the thread stops without a
+//! further turn and without disconnecting, as if its process had died.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -15,10 +15,10 @@ use super::messages::{Force, Sample};
 use crate::tools::exit::Failure;
 use crate::tools::link::{open_driven, wait_over};
 
-/// How often it announces itself until samples come.
+/// How often the controller announces itself until samples come.
 const ANNOUNCE_EVERY: Duration = Duration::from_millis(100);
 
-/// What the thread is to do.
+/// The orders to the thread.
 const RUN: u8 = 0;
 const DIE: u8 = 1;
 const LEAVE: u8 = 2;
@@ -30,15 +30,15 @@ pub(super) struct ControllerThread {
     thread: JoinHandle<Result<KilledController, Failure>>,
 }
 
-/// What is left of a controller that was killed. Its socket lives as long as this: a dead process says
-/// no farewell, and dropping the interface would say one.
+/// The interface of a killed controller. It is kept open, because dropping it would disconnect from the plant, which a
+/// dead process does not do.
 #[derive(Debug)]
 pub(super) struct KilledController(
     #[allow(dead_code, reason = "held, not read")] Option<(UdpInterface, Driver)>,
 );
 
 impl ControllerThread {
-    /// Starts a controller that calls the plant at `config`'s endpoint.
+    /// Starts a controller that connects to the plant at `config`'s endpoint.
     pub(super) fn start(config: Config, period: Duration) -> Result<Self, Failure> {
         let order = Arc::new(AtomicU8::new(RUN));
         let orders = Arc::clone(&order);
@@ -49,12 +49,12 @@ impl ControllerThread {
         Ok(Self { order, thread })
     }
 
-    /// Kills it and returns what is left.
+    /// Kills the controller and returns its open interface.
     pub(super) fn kill(self) -> Result<KilledController, Failure> {
         self.end(DIE)
     }
 
-    /// Lets it say farewell.
+    /// Lets the controller disconnect and end.
     pub(super) fn leave(self) -> Result<(), Failure> {
         self.end(LEAVE).map(drop)
     }
@@ -65,7 +65,7 @@ impl ControllerThread {
     }
 }
 
-/// The configuration of a controller for the plant that is called at `endpoint`.
+/// Returns the configuration of a controller that connects to `endpoint`.
 pub(super) fn config(config: Config, endpoint: String) -> Config {
     config.endpoint(endpoint).name("controller")
 }
@@ -83,7 +83,7 @@ fn run(config: Config, period: Duration, orders: &AtomicU8) -> Result<KilledCont
         }
         if !has_samples && announced.is_none_or(|at| at.elapsed() >= ANNOUNCE_EVERY) {
             announced = Some(Instant::now());
-            // What is not sent now is sent in a moment: connecting may take a little.
+            // If the announcement cannot be sent now, it is sent again in a moment.
             let _ = interface.send(&"here", &Metadata::heartbeat());
         }
         if let Some(message) = wait_over(driver.receive(Some(LOOK_AT_ORDERS)))? {
@@ -94,10 +94,10 @@ fn run(config: Config, period: Duration, orders: &AtomicU8) -> Result<KilledCont
     Ok(KilledController(None))
 }
 
-/// Orders are looked at this often when no samples come.
+/// How often the thread checks for orders while no samples come.
 const LOOK_AT_ORDERS: Duration = Duration::from_millis(20);
 
-/// Answers a sample with a force; true when it was one.
+/// Answers a sample with a force. Returns whether the message was a sample.
 fn answer(interface: &UdpInterface, message: &Message, controller: &mut Controller) -> bool {
     if message.message_type() != MessageType::Status {
         return false;
@@ -107,7 +107,7 @@ fn answer(interface: &UdpInterface, message: &Message, controller: &mut Controll
         return false;
     }
     let force = Force { sample: sample.sample, force_n: controller.force_n(&sample.state) };
-    // A command that cannot be sent is one that the plant does without: its failsafe is there for that.
+    // If the command cannot be sent, the plant's failsafe handles the missing command.
     let _ = interface.reply(message, &force, &Metadata::command());
     true
 }

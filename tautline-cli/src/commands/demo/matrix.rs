@@ -1,8 +1,8 @@
-//! Just enough matrix arithmetic for the controller's design: small, dense, on the stack.
+//! Small dense matrices on the stack, with the arithmetic that the controller's design needs.
 
 use std::ops::{Add, Mul, Sub};
 
-/// `R` rows of `C` numbers.
+/// A matrix with `R` rows and `C` columns.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Matrix<const R: usize, const C: usize>(pub(super) [[f64; C]; R]);
 
@@ -19,7 +19,7 @@ impl<const R: usize, const C: usize> Matrix<R, C> {
         Self::from_fn(|row, column| factor * self.0[row][column])
     }
 
-    /// The largest magnitude among the entries.
+    /// Returns the largest magnitude of all entries.
     pub(super) fn largest(&self) -> f64 {
         self.0.iter().flatten().fold(0.0, |largest, entry| largest.max(entry.abs()))
     }
@@ -30,7 +30,7 @@ impl<const N: usize> Matrix<N, N> {
         Self::from_fn(|row, column| if row == column { entries[row] } else { 0.0 })
     }
 
-    /// e^self by its power series; for matrices of norm up to some 10.
+    /// Returns e^self by its power series. It is accurate for matrices with a norm up to about 10.
     pub(super) fn exponential(&self) -> Self {
         const TERMS: u32 = 60;
         let mut sum = Self::diagonal([1.0; N]);

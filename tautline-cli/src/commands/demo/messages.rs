@@ -1,4 +1,4 @@
-//! What plant and controller say to each other, and the settings both know.
+//! The messages between plant and controller, their common settings, and the events of a run.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use super::pendulum::State;
 /// The plant's status message.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sample {
-    /// Counts from 0; the command that answers it carries the same number.
+    /// The number of the sample, from 0. The command that answers it carries the same number.
     pub(super) sample: u64,
-    /// Since the rod was let go.
+    /// The time since the rod was released.
     pub(super) time_s: f64,
     #[serde(flatten)]
     pub(super) state: State,
@@ -21,32 +21,32 @@ pub(super) struct Sample {
 /// The controller's command message.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Force {
-    /// The sample that this answers.
+    /// The number of the sample that this command answers.
     pub(super) sample: u64,
-    /// To the right when positive.
+    /// The force. A positive force points to the right.
     pub(super) force_n: f64,
 }
 
-/// What both halves and the view need to know.
+/// The settings that plant, controller and view share.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
-    /// How long the rod is to be balanced.
+    /// The length of the demo.
     pub(super) length: Duration,
     /// Samples per second.
     pub(super) rate: u32,
     pub(super) cut: Option<Cut>,
 }
 
-/// When the controller's half is killed, and for how long.
+/// When the controller is killed, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
     pub(super) after: Duration,
     pub(super) length: Duration,
 }
 
-/// A force outlives its command by this much at least...
+/// The shortest time for which a force is held after its command.
 const SHORTEST_HOLD: Duration = Duration::from_millis(20);
-/// ...and by this many sample periods.
+/// The number of sample periods for which a force is held at least.
 const HOLD_PERIODS: u32 = 3;
 
 impl Settings {
@@ -54,49 +54,49 @@ impl Settings {
         Duration::from_secs(1) / self.rate
     }
 
-    /// How long the plant goes on pushing after its last command. Then the failsafe: no force.
+    /// Returns how long the plant holds the force of its last command. After this time the failsafe sets it to zero.
     ///
-    /// 20 ms is short against the rod's fall (in 260 ms it leans e times as far) and long against a
-    /// scheduler's hiccup, which is no dead controller. At low rates three samples in a row go unanswered.
+    /// 20 ms is short compared with the rod's fall: its angle grows by a factor e in 260 ms. It is long compared with a
+    /// short delay by the scheduler. At low rates the hold time lasts three samples.
     pub(super) fn hold(&self) -> Duration {
         SHORTEST_HOLD.max(self.period() * HOLD_PERIODS)
     }
 }
 
-/// Something worth telling, and when, counted from the rod's release.
+/// An event, and its time since the rod's release.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct DemoEvent {
     pub(super) at: Duration,
     pub(super) what: EventKind,
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum EventKind {
     Released {
         lean_deg: f64,
     },
     Cut,
-    /// No command for as long as the hold time.
+    /// No command was obeyed for the hold time.
     ForceZero {
         hold: Duration,
     },
-    /// The interface itself misses the controller's signs of life.
+    /// The interface reports that the controller is silent.
     LinkSilent,
     Restarted,
-    /// The first command after the force had gone to zero.
+    /// The first command after the failsafe was obeyed.
     CommandsBack {
         silent: Duration,
         lean_deg: f64,
     },
-    /// Beyond the angle that counts as upright.
+    /// The rod leans beyond the angle that counts as upright.
     Leaning,
-    /// Within it, and for a while.
+    /// The rod has been within that angle for a while.
     Upright,
 }
 
 impl EventKind {
-    /// Whether this is bad news, for the colours; `None` for neither.
+    /// Whether this is bad news (`true`) or good news (`false`), for the colour. `None` if it is neither.
     pub(super) fn is_bad(&self) -> Option<bool> {
         match self {
             Self::Cut | Self::ForceZero { .. } | Self::LinkSilent | Self::Leaning => Some(true),
@@ -110,16 +110,16 @@ impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Released { lean_deg } => {
-                write!(f, "the controller is there: the rod, leaning {lean_deg:.0}°, is let go")
+                write!(f, "the controller is ready: the rod is released at {lean_deg:.0}°")
             }
-            Self::Cut => f.write_str("the controller's half is killed (--cut-after)"),
+            Self::Cut => f.write_str("the controller is killed (--cut-after)"),
             Self::ForceZero { hold } => {
                 write!(f, "no command for {} ms: the plant sets the force to zero", hold.as_millis())
             }
-            Self::LinkSilent => f.write_str("the link reports the controller silent"),
-            Self::Restarted => f.write_str("the controller's half is started again"),
+            Self::LinkSilent => f.write_str("the link reports that the controller is silent"),
+            Self::Restarted => f.write_str("the controller is started again"),
             Self::CommandsBack { silent, lean_deg } => {
-                write!(f, "commands are back after {} ms, the rod leans {lean_deg:.0}°", silent.as_millis())
+                write!(f, "commands are back after {} ms; the rod leans {lean_deg:.0}°", silent.as_millis())
             }
             Self::Leaning => f.write_str("the rod leans more than 10°"),
             Self::Upright => f.write_str("the rod stands upright"),
@@ -127,7 +127,7 @@ impl fmt::Display for EventKind {
     }
 }
 
-/// What the plant tells the view, ten times a second.
+/// The state of the plant for the view, ten times per second.
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     pub(super) released: Instant,
@@ -138,6 +138,6 @@ pub(super) struct Snapshot {
     pub(super) sent: u64,
     pub(super) answered: u64,
     pub(super) rtt: crate::tools::latency::Percentiles,
-    /// The latest happenings, oldest first.
+    /// The latest events, oldest first.
     pub(super) recent: Vec<DemoEvent>,
 }

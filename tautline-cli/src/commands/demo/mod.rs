@@ -1,8 +1,8 @@
-//! `tautline demo`: a plant and a controller, talking over real UDP on the loopback.
+//! `tautline demo`: a plant and a controller that exchange messages over real UDP on the loopback.
 //!
-//! [`plant`] and [`controller`] are two interfaces on two threads; this thread shows what they do, kills
-//! and restarts the controller when asked to, and tells the end. The mathematics is in [`pendulum`] and
-//! [`control`], the motor's failsafe in [`actuator`].
+//! [`plant`] and [`controller`] are two interfaces on two threads. The main thread shows what they do, kills and
+//! restarts the controller if the user asks for it, and prints the summary. The mathematics is in [`pendulum`] and
+//! [`control`]. The motor's failsafe is in [`actuator`].
 
 mod actuator;
 mod between;
@@ -39,19 +39,24 @@ use crate::tools::link::{WireArgs, duration, seconds, whole};
 use crate::tools::output;
 use crate::tools::screen::Screen;
 
-/// Where the picture goes unless the user says otherwise.
+/// The file of the picture without --plot.
 const PICTURE: &str = "tautline-demo.svg";
 
-/// Snapshots on their way to the view; more are dropped, because only the latest is shown.
+/// The number of snapshots that may wait for the view. Further snapshots are dropped, because only the latest is shown.
 const NEWS: usize = 4;
 
-/// Balance an inverted pendulum over UDP, here and now
+/// Balance an inverted pendulum over UDP, on this computer
 ///
-/// A plant (an inverted pendulum on a cart, the non-linear equations integrated at 1 kHz) and a controller (state
-/// feedback) run as two interfaces that talk over UDP on this computer: the plant sends its state, the controller
-/// answers with a force. The round trip is from the state to the force that answers it. When no command comes for 20
-/// ms (or three samples), the plant's failsafe sets the force to zero. --impair puts a bad network between the two; so
-/// does `tautline proxy`, started by hand, with --plant and --via.
+/// The plant is a simulated inverted pendulum on a cart. The controller is a state feedback. They are two interfaces
+/// that exchange messages over UDP on this computer: the plant sends its state, and the controller answers with a
+/// force. The round trip lasts from the state to the force that answers it.
+///
+/// If no command comes for 20 ms (or three samples, if they last longer), the plant's failsafe sets the force to zero.
+///
+/// --impair puts a bad network between the two. To use a `tautline proxy` that you start yourself, give --plant and
+/// --via.
+///
+/// The exit code is 4 if the pendulum is not upright at the end, or if a message is lost without --impair or --via.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -61,10 +66,10 @@ Examples:
   tautline demo --plant 127.0.0.1:9000 --via 127.0.0.1:9001
   tautline demo --wire classic --rate 200 --json")]
 pub(crate) struct Args {
-    /// How long to balance, in seconds
+    /// Balance for this time, in seconds
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds, allow_hyphen_values = true)]
     seconds: Duration,
-    /// Samples per second, from 50 to 5000
+    /// Send this many samples per second, from 50 to 5000
     #[arg(
         long,
         value_name = "HZ",
@@ -73,10 +78,10 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     rate: u32,
-    /// Kill the controller's half after this time, such as 3s
+    /// Kill the controller after this time, such as 3s
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     cut_after: Option<Duration>,
-    /// How long it stays dead
+    /// Restart the killed controller after this time
     #[arg(
         long,
         value_name = "TIME",
@@ -86,24 +91,24 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     cut_for: Duration,
-    /// A bad network between the two, by the names of `proxy`'s options, such as loss=10%,jitter=5ms
+    /// Put a bad network between the two, with the option names of `proxy`, such as loss=10%,jitter=5ms
     #[arg(long, value_name = "LIST", value_parser = impair::list)]
     impair: Option<Impairments>,
-    /// Where the plant listens [default: 127.0.0.1 and any free port]
+    /// The address that the plant listens on [default: 127.0.0.1 and any free port]
     #[arg(long, value_name = "ENDPOINT")]
     plant: Option<Endpoint>,
-    /// Where the controller calls instead: a proxy whose target is --plant
+    /// The address that the controller connects to instead of the plant: a proxy whose target is --plant
     #[arg(long, value_name = "ENDPOINT", requires = "plant", conflicts_with = "impair")]
     via: Option<Endpoint>,
     #[command(flatten)]
     wire: WireArgs,
-    /// Where to write the picture: trajectory and round trips as SVG [default: tautline-demo.svg]
+    /// Write the picture, an SVG of trajectory and round trips, to this file [default: tautline-demo.svg]
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
-    /// Write no picture (without --plot, --json implies it)
+    /// Do not write a picture (--json without --plot implies this)
     #[arg(long, conflicts_with = "plot")]
     no_plot: bool,
-    /// End with one line of JSON instead of text
+    /// Print the summary as one line of JSON instead of text
     #[arg(long)]
     json: bool,
 }
@@ -131,8 +136,8 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
     if let Some(cut) = cut.filter(|cut| cut.after + cut.length >= args.seconds) {
         let end = (cut.after + cut.length).as_secs_f64();
         let sentence = format!(
-            "the controller would come back at {end} s, but --seconds is {}: use --seconds {} or more, \
-             so that its return is seen",
+            "the controller would restart at {end} s, but --seconds is {}: use --seconds {} or more, \
+             so that the demo shows its return",
             args.seconds.as_secs_f64(),
             (end + 3.0).ceil(),
         );
@@ -141,15 +146,15 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
     Ok(Settings { length: args.seconds, rate: args.rate, cut })
 }
 
-/// What plant and cut left behind.
+/// The results of a run.
 struct Outcome {
     report: Report,
     cuts: EventLog,
-    /// What stood between the two, and what it did.
+    /// A description of the network between the two and of its losses, if there was one.
     network: Option<String>,
 }
 
-/// Starts both halves, watches them, and joins them.
+/// Starts plant and controller, watches them, and waits for their end.
 fn balance(
     base: &Config,
     settings: Settings,
@@ -171,37 +176,44 @@ fn balance(
         .spawn(move || plant.run(&sender, &asked))
         .map_err(|error| Failure::failed(format!("cannot start the plant's thread: {error}")))?;
     let wire = base.wire.unwrap_or(Wire::Native);
-    let title = format!("tautline demo: {wire} wire, {} samples/s, plant at {address}", settings.rate);
+    let title = format!("tautline demo: {wire} wire, {} Hz, plant at {address}", settings.rate);
     let mut director = Director::start(client, settings)?;
     director.watch(&news, View::new(title, settings))?;
     let report = plant.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let cuts = director.finish();
-    // A controller that failed is why the plant waited in vain.
+    // Reports the controller's failure first: the plant's failure may only be its consequence.
     let cuts = cuts?;
     let network = match (network, &args.via) {
         (Some(network), _) => Some(network.end()?),
-        (None, via) => via.as_ref().map(|via| format!("by way of {via}")),
+        (None, via) => via.as_ref().map(|via| format!("through {via}")),
     };
     Ok(Outcome { report: report?, cuts, network })
 }
 
-/// Kills the controller and brings it back, and shows what happens.
+/// Kills and restarts the controller, and shows what happens.
 struct Director {
     client: Config,
     settings: Settings,
-    half: Option<ControllerThread>,
-    remains: Vec<KilledController>,
-    diary: EventLog,
+    controller: Option<ControllerThread>,
+    killed: Vec<KilledController>,
+    log: EventLog,
     released: Option<Instant>,
 }
 
 impl Director {
     fn start(client: Config, settings: Settings) -> Result<Self, Failure> {
-        let half = Some(ControllerThread::start(client.clone(), settings.period())?);
-        Ok(Self { client, settings, half, remains: Vec::new(), diary: EventLog::default(), released: None })
+        let controller = Some(ControllerThread::start(client.clone(), settings.period())?);
+        Ok(Self {
+            client,
+            settings,
+            controller,
+            killed: Vec::new(),
+            log: EventLog::default(),
+            released: None,
+        })
     }
 
-    /// Follows the news until the plant ends.
+    /// Shows the plant's snapshots until the plant ends.
     fn watch(&mut self, news: &Receiver<Snapshot>, mut view: View) -> Result<(), Failure> {
         let mut stage = DemoOutput::open();
         loop {
@@ -220,10 +232,10 @@ impl Director {
         }
     }
 
-    /// When the controller is to be killed, or to come back.
+    /// Returns the time at which to kill or restart the controller.
     fn next_cut(&self) -> Option<Instant> {
         let (cut, released) = (self.settings.cut?, self.released?);
-        match (&self.half, self.remains.is_empty()) {
+        match (&self.controller, self.killed.is_empty()) {
             (Some(_), true) => Some(released + cut.after),
             (None, _) => Some(released + cut.after + cut.length),
             (Some(_), false) => None,
@@ -237,32 +249,32 @@ impl Director {
             return Ok(());
         }
         let elapsed = now - released;
-        if let Some(half) = self.half.take() {
-            self.diary.add(elapsed, EventKind::Cut);
-            self.remains.push(half.kill()?);
+        if let Some(controller) = self.controller.take() {
+            self.log.add(elapsed, EventKind::Cut);
+            self.killed.push(controller.kill()?);
         } else {
-            self.diary.add(elapsed, EventKind::Restarted);
-            self.half = Some(ControllerThread::start(self.client.clone(), self.settings.period())?);
+            self.log.add(elapsed, EventKind::Restarted);
+            self.controller = Some(ControllerThread::start(self.client.clone(), self.settings.period())?);
         }
         Ok(())
     }
 
-    /// The plant's latest happenings and ours, in order.
+    /// Returns the latest events of the plant and of the director, in order of time.
     fn recent(&self, plant: &[DemoEvent]) -> Vec<DemoEvent> {
-        let mut all: Vec<DemoEvent> = plant.iter().chain(self.diary.happenings()).cloned().collect();
-        all.sort_by_key(|happening| happening.at);
+        let mut all: Vec<DemoEvent> = plant.iter().chain(self.log.entries()).cloned().collect();
+        all.sort_by_key(|event| event.at);
         all.split_off(all.len().saturating_sub(RECENT))
     }
 
     fn finish(self) -> Result<EventLog, Failure> {
-        if let Some(half) = self.half {
-            half.leave()?;
+        if let Some(controller) = self.controller {
+            controller.leave()?;
         }
-        Ok(self.diary)
+        Ok(self.log)
     }
 }
 
-/// Where the view goes: a terminal, or a log.
+/// The place where the view is shown: a terminal or a log.
 enum DemoOutput {
     Screen(Screen),
     Log { shown: u32 },
@@ -273,7 +285,7 @@ impl DemoOutput {
         if output::is_watched() { Self::Screen(Screen::open()) } else { Self::Log { shown: 0 } }
     }
 
-    /// Every snapshot on a screen, one in a second in a log.
+    /// Shows every snapshot on a screen, but only one snapshot per second in a log.
     fn show(&mut self, view: &View, recent: &[DemoEvent]) {
         match self {
             Self::Screen(screen) => {
@@ -303,11 +315,11 @@ fn summary(found: Outcome, wire: Wire, settings: Settings) -> Summary {
         skipped,
         network: found.network,
         trajectory: rig.trajectory,
-        diary: rig.diary.merged(found.cuts),
+        log: rig.log.merged(found.cuts),
     }
 }
 
-/// An unwritable picture is found before the pendulum is balanced, not after.
+/// Checks before the demo starts that the picture can be written.
 fn check_writable(path: &Path) -> Result<(), Failure> {
     std::fs::OpenOptions::new()
         .append(true)
@@ -328,9 +340,9 @@ fn write_picture(args: &Args, summary: &Summary) -> Result<(), Failure> {
         None => Path::new(PICTURE),
     };
     match std::fs::write(path, picture::draw(summary)) {
-        Ok(()) => output::note(format_args!("The picture is in {}.", path.display())),
+        Ok(()) => output::note(format_args!("wrote the picture to {}", path.display())),
         Err(error) if args.plot.is_some() => return Err(cannot_write(path, &error)),
-        // Nobody asked for it: a folder that cannot be written is no failure.
+        // The user did not ask for this file, so an error is only a warning.
         Err(error) => output::warn(cannot_write(path, &error)),
     }
     Ok(())

@@ -1,18 +1,18 @@
-//! The plant: an inverted pendulum on a cart, by its non-linear equations of motion.
+//! The non-linear equations of motion of an inverted pendulum on a cart.
 //!
-//! A uniform rod hinged on a cart that a force pushes along a rail (long enough never to end). The
-//! angle is 0 when the rod stands upright and grows towards positive cart positions. Pure
-//! mathematics: no clock, no sockets; [`plant`](super::plant) steps it in real time.
+//! A uniform rod is hinged on a cart. A force pushes the cart along a rail without ends. The angle is 0 when the rod
+//! stands upright, and it grows towards positive cart positions. This module uses no clock and no sockets;
+//! [`rig`](super::rig) steps it in real time.
 
 use serde::{Deserialize, Serialize};
 
 /// Gravity, m/s².
 const GRAVITY: f64 = 9.81;
 
-/// The force that the motor can give in either direction, newtons.
+/// The largest force of the motor in either direction, in newtons.
 pub(crate) const FORCE_LIMIT_N: f64 = 25.0;
 
-/// Where everything is and how fast it moves.
+/// The positions and the velocities of cart and rod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) cart_m: f64,
@@ -22,7 +22,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// As a vector, in the order of the fields.
+    /// Returns the state as a vector, in the order of the fields.
     pub(crate) const fn vector(&self) -> [f64; 4] {
         [self.cart_m, self.cart_mps, self.angle_rad, self.angle_radps]
     }
@@ -35,65 +35,70 @@ impl State {
         self.vector().iter().all(|value| value.is_finite())
     }
 
-    /// `self + factor * slope`.
+    /// Returns `self + factor * slope`.
     fn plus(&self, factor: f64, slope: &[f64; 4]) -> Self {
         let state = self.vector();
         Self::from_vector(std::array::from_fn(|i| state[i] + factor * slope[i]))
     }
 }
 
-/// What acts from outside: the motor's force on the cart, and the wind's torque on the rod.
+/// The external inputs: the motor's force on the cart, and the wind's torque on the rod.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Input {
     pub(crate) force_n: f64,
     pub(crate) wind_nm: f64,
 }
 
-/// The mechanics' constants.
+/// The constants of the mechanics.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pendulum {
     pub(crate) cart_kg: f64,
     pub(crate) rod_kg: f64,
-    /// From the hinge to the rod's centre of mass.
+    /// The distance from the hinge to the rod's centre of mass.
     pub(crate) half_rod_m: f64,
-    /// Viscous friction of the wheels, N per m/s.
+    /// The viscous friction of the wheels, in N per m/s.
     pub(crate) cart_friction: f64,
-    /// Viscous friction of the hinge, N·m per rad/s.
+    /// The viscous friction of the hinge, in N·m per rad/s.
     pub(crate) hinge_friction: f64,
 }
 
-/// A desk-sized one: a rod of 1 m on a cart of 1 kg.
+/// A pendulum of desk size: a rod of 1 m on a cart of 1 kg.
 pub(crate) const DESK: Pendulum =
     Pendulum { cart_kg: 1.0, rod_kg: 0.2, half_rod_m: 0.5, cart_friction: 0.1, hinge_friction: 0.002 };
 
 impl Pendulum {
-    /// The rod's moment of inertia about the hinge: that of a uniform rod, 4/3 m l².
+    /// Returns the rod's moment of inertia about the hinge. It is 4/3 m l² for a uniform rod.
     pub(crate) fn inertia(&self) -> f64 {
         4.0 / 3.0 * self.rod_kg * self.half_rod_m * self.half_rod_m
     }
 
-    /// Mass times lever, kg·m: what couples the cart's and the rod's accelerations.
+    /// Returns mass times lever, in kg·m. It couples the accelerations of cart and rod.
     pub(crate) fn coupling(&self) -> f64 {
         self.rod_kg * self.half_rod_m
     }
 
-    /// The rod's gravity torque when horizontal, N·m.
+    /// Returns the gravity torque of the horizontal rod, in N·m.
     pub(crate) fn gravity_torque(&self) -> f64 {
         self.coupling() * GRAVITY
     }
 
-    /// The rod's energy about the hinge, joules: 0 when upright and still, negative when hanging.
+    /// Returns the rod's energy about the hinge, in joules. It is 0 when the rod stands still upright, and negative
+    /// when it hangs still.
     pub(crate) fn rod_energy(&self, state: &State) -> f64 {
         let kinetic = 0.5 * self.inertia() * state.angle_radps * state.angle_radps;
         kinetic + self.gravity_torque() * (state.angle_rad.cos() - 1.0)
     }
 
-    /// The time derivative of the state.
+    /// Returns the time derivative of the state.
     ///
-    /// With a, α the cart's and the rod's accelerations, Lagrange gives two equations linear in them:
-    ///   (M+m) a + m l cosθ α = F − b ẋ + m l θ̇² sinθ
-    ///   m l cosθ a + J α     = m g l sinθ − c θ̇ + wind
-    /// solved here by Cramer's rule; the determinant is positive for every angle.
+    /// With the accelerations a of the cart and α of the rod, Lagrange's method gives two linear equations:
+    ///
+    /// ```text
+    /// (M+m) a + m l cosθ α = F − b ẋ + m l θ̇² sinθ
+    /// m l cosθ a + J α     = m g l sinθ − c θ̇ + wind
+    /// ```
+    ///
+    /// Cramer's rule solves them. The determinant is positive for every angle.
     pub(crate) fn derivative(&self, state: &State, input: Input) -> [f64; 4] {
         let (sin, cos) = state.angle_rad.sin_cos();
         let mass = self.cart_kg + self.rod_kg;
@@ -107,7 +112,7 @@ impl Pendulum {
         [state.cart_mps, cart_acceleration, state.angle_radps, rod_acceleration]
     }
 
-    /// The state `seconds` later under a constant input: one classical Runge-Kutta step.
+    /// Returns the state `seconds` later under a constant input, by one classical Runge-Kutta step.
     pub(crate) fn step(&self, state: &State, input: Input, seconds: f64) -> State {
         let k1 = self.derivative(state, input);
         let k2 = self.derivative(&state.plus(seconds / 2.0, &k1), input);
@@ -118,18 +123,18 @@ impl Pendulum {
     }
 }
 
-/// A gentle, gusty wind on the rod, so that the controller always has something to do.
+/// A light wind with gusts on the rod, so that the controller always has disturbances to correct.
 ///
-/// An Ornstein-Uhlenbeck process from a fixed seed: every demo has the same weather.
+/// It is an Ornstein-Uhlenbeck process from a fixed seed, so every demo has the same wind.
 #[derive(Debug)]
 pub(crate) struct Wind {
     torque_nm: f64,
     random: u64,
 }
 
-/// The standard deviation of the wind's torque; this one tilts the rod's balance by some 0.7 degrees.
+/// The standard deviation of the wind's torque, in N·m. It tilts the rod's equilibrium by about 0.7 degrees.
 const WIND_NM: f64 = 0.012;
-/// How long a gust lasts.
+/// The correlation time of the wind.
 const GUST_SECONDS: f64 = 0.4;
 
 impl Wind {
@@ -137,14 +142,14 @@ impl Wind {
         Self { torque_nm: 0.0, random: 0x9E37_79B9_7F4A_7C15 }
     }
 
-    /// The torque for the next `seconds`.
+    /// Returns the torque for the next `seconds`.
     pub(crate) fn blow(&mut self, seconds: f64) -> f64 {
         let share = seconds / GUST_SECONDS;
         self.torque_nm += -share * self.torque_nm + WIND_NM * (2.0 * share).sqrt() * self.noise();
         self.torque_nm
     }
 
-    /// Uniform noise of unit variance, from xorshift64.
+    /// Returns uniform noise with variance 1, from xorshift64.
     fn noise(&mut self) -> f64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -170,7 +175,7 @@ mod tests {
         Pendulum { cart_friction: 0.0, hinge_friction: 0.0, ..DESK }
     }
 
-    /// The energy of cart and rod together.
+    /// Returns the energy of cart and rod together.
     fn total_energy(pendulum: &Pendulum, state: &State) -> f64 {
         let mass = pendulum.cart_kg + pendulum.rod_kg;
         pendulum.rod_energy(state)
@@ -179,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn without_friction_a_falling_rod_keeps_the_energy() {
+    fn without_friction_the_energy_of_a_falling_rod_is_constant() {
         let pendulum = frictionless();
         let mut state = State { angle_rad: 0.5, ..State::default() };
         let before = total_energy(&pendulum, &state);
@@ -190,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn upright_is_an_equilibrium_and_an_unstable_one() {
+    fn upright_is_an_unstable_equilibrium() {
         let still = DESK.step(&State::default(), Input::default(), MS);
         assert_eq!(still, State::default());
         let mut state = State { angle_rad: 0.001, ..State::default() };
@@ -202,7 +207,7 @@ mod tests {
 
     #[test]
     fn small_swings_about_hanging_have_the_textbook_period() {
-        // A heavy cart stands still, so that the rod is a plain physical pendulum: T = 2π sqrt(J / mgl).
+        // With a very heavy cart, the rod is a physical pendulum with the period T = 2π sqrt(J / mgl).
         let pendulum = Pendulum { cart_kg: 1e9, ..frictionless() };
         let textbook = std::f64::consts::TAU * (pendulum.inertia() / pendulum.gravity_torque()).sqrt();
         let mut state = State { angle_rad: std::f64::consts::PI + 0.01, ..State::default() };
@@ -216,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wind_is_the_same_every_time_and_stays_gentle() {
+    fn the_wind_is_reproducible_and_bounded() {
         let gusts = |mut wind: Wind| -> Vec<f64> { (0..10_000).map(|_| wind.blow(MS)).collect() };
         let first = gusts(Wind::new());
         assert_eq!(first, gusts(Wind::new()));

@@ -1,4 +1,4 @@
-//! The demo as an SVG: angle, cart and force against time, and the distribution of the round trips.
+//! Draws the demo as an SVG: angle, cart and force over time, and the distribution of the round trips.
 
 use super::messages::EventKind;
 use super::record::TrajectoryPoint;
@@ -14,9 +14,9 @@ const CHART_HEIGHT: f64 = 132.0;
 const GAP: f64 = 40.0;
 const RTT_HEIGHT: f64 = 170.0;
 
-/// Bars of the RTT distribution.
+/// The number of bars in the distribution of the round trips.
 const BARS: usize = 60;
-/// Points drawn per curve at most: more than that no screen shows.
+/// The largest number of points per curve. A screen does not show more.
 const POINTS: usize = 2400;
 
 const STYLE: &str = "\
@@ -34,7 +34,7 @@ struct TimeChart {
     name: &'static str,
     class: &'static str,
     value: fn(&TrajectoryPoint) -> f64,
-    /// The range shown at least, either side of zero.
+    /// The smallest range of the axis on either side of zero.
     least: f64,
 }
 
@@ -44,7 +44,7 @@ const CHARTS: [TimeChart; 3] = [
     TimeChart { name: "force, N", class: "force", value: |point| point.force_n, least: 2.0 },
 ];
 
-/// The picture as text.
+/// Returns the picture as SVG text.
 pub(super) fn draw(summary: &Summary) -> String {
     let charts_height = CHARTS.len() as f64 * (CHART_HEIGHT + GAP);
     let rtt_top = TOP + charts_height + 30.0;
@@ -93,12 +93,12 @@ fn draw_chart(svg: &mut Svg, chart: &TimeChart, area: Area, time: &Scale, summar
     }
 }
 
-/// Round values; an axis that holds whole turns of the rod has quarters of them.
+/// Returns round values for the axis. An axis that shows whole turns of the rod has ticks at quarter turns.
 fn value_ticks(values: &Scale, most: f64) -> Vec<f64> {
     if most > 150.0 { vec![-180.0, -90.0, 0.0, 90.0, 180.0] } else { values.ticks(4.0) }
 }
 
-/// Whether the angle passed from 180° to -180°: the same place, and no line across the chart.
+/// Whether the angle passed from 180° to -180°. Both are the same position, so no line must cross the chart.
 fn goes_round(chart: &TimeChart, a: &TrajectoryPoint, b: &TrajectoryPoint) -> bool {
     chart.class == "angle" && (a.angle_deg - b.angle_deg).abs() > 180.0
 }
@@ -111,7 +111,7 @@ fn shade_outages(svg: &mut Svg, area: Area, time: &Scale, summary: &Summary) {
     }
 }
 
-/// Says what the shade means, where there is room.
+/// Labels the shaded times if there is enough room.
 fn name_outages(svg: &mut Svg, area: Area, time: &Scale, summary: &Summary) {
     const ROOM: f64 = 80.0;
     for (from, to) in outages(summary) {
@@ -123,13 +123,13 @@ fn name_outages(svg: &mut Svg, area: Area, time: &Scale, summary: &Summary) {
     }
 }
 
-/// From each failsafe to the command that ended it, in seconds.
+/// Returns the times from each failsafe to the command that ended it, in seconds.
 fn outages(summary: &Summary) -> Vec<(f64, f64)> {
     let mut outages = Vec::new();
     let mut since = None;
-    for happening in summary.diary.happenings() {
-        let at = happening.at.as_secs_f64();
-        match happening.what {
+    for event in summary.log.entries() {
+        let at = event.at.as_secs_f64();
+        match event.what {
             EventKind::ForceZero { .. } => since = Some(at),
             EventKind::CommandsBack { .. } => outages.extend(since.take().map(|from| (from, at))),
             _ => {}
@@ -154,7 +154,7 @@ fn draw_round_trips(svg: &mut Svg, area: Area, summary: &Summary) {
     draw_percentiles(svg, area, &delays, summary);
 }
 
-/// Bars on a logarithmic scale, so that the few slow ones are seen beside the many fast ones.
+/// Draws bars on a logarithmic scale, so that a few slow round trips are visible beside many fast ones.
 fn draw_bars(svg: &mut Svg, area: Area, delays: &Scale, buckets: &[HistogramBucket]) {
     let most = buckets.iter().map(|bucket| bucket.count).max().unwrap_or(1).max(1);
     let counts = Scale::new((0.0, (most as f64 * 1.6).log10()), (area.bottom(), area.top));
@@ -174,7 +174,7 @@ fn draw_bars(svg: &mut Svg, area: Area, delays: &Scale, buckets: &[HistogramBuck
     }
 }
 
-/// How far above the axis a count of one stands, in decades: a bar of one is to be seen.
+/// The height of a count of 1 above the axis, in decades, so that a bar of 1 is visible.
 const BASE: f64 = 0.12;
 
 fn draw_delay_axis(svg: &mut Svg, area: Area, delays: &Scale, (low, high): (f64, f64)) {
@@ -189,11 +189,11 @@ fn draw_delay_axis(svg: &mut Svg, area: Area, delays: &Scale, (low, high): (f64,
         }
     }
     let below = (area.left, area.bottom() + 38.0);
-    svg.text("tick", below, Anchor::Start, "both axes logarithmic; bars count the round trips");
+    svg.text("tick", below, Anchor::Start, "both axes are logarithmic; bars count the round trips");
 }
 
 fn draw_percentiles(svg: &mut Svg, area: Area, delays: &Scale, summary: &Summary) {
-    /// Labels nearer than this would overlap; the later one goes without.
+    /// Labels closer than this would overlap, so the later label is left out.
     const ROOM: f64 = 84.0;
     let found = summary.latencies().percentiles();
     let mut free_from = f64::NEG_INFINITY;

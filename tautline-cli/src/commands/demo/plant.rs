@@ -1,7 +1,7 @@
-//! The plant's half: a server that sends samples and obeys commands, on one thread.
+//! The plant: a server on its own thread that sends samples and obeys commands.
 //!
-//! The thread drives its interface itself: nothing is handed from thread to thread between a command's
-//! arrival and the motor. The pendulum runs on while it waits; see [`rig`](super::rig).
+//! The thread drives its interface itself, so that no hand-over between threads delays a command on its way to the
+//! motor. The pendulum continues while the thread waits; see [`rig`](super::rig).
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -18,24 +18,25 @@ use crate::tools::link::{open_driven, wait_over};
 use crate::tools::pace::Pace;
 use crate::tools::round_trips::RoundTrips;
 
-/// How long the rod is held while the controller starts.
+/// How long the plant waits for the controller before it fails.
 const CONTROLLER_COMES_WITHIN: Duration = Duration::from_secs(10);
 
-/// A command that takes longer counts as lost; the last ones are waited for as long.
+/// The longest round trip. A command that takes longer counts as lost. At the end the plant waits this long for the
+/// last commands.
 const LATEST_ANSWER: Duration = Duration::from_secs(1);
 
-/// The plant before the rod is let go.
+/// The plant before the rod is released.
 #[derive(Debug)]
 pub(super) struct Plant {
     interface: UdpInterface,
     driver: Driver,
     settings: Settings,
     events: Events,
-    /// Who announced itself last; samples go there.
+    /// The controller that announced itself last. It receives the samples.
     controller: Option<PeerId>,
 }
 
-/// What the plant found.
+/// The results of the plant.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) rig: Rig,
@@ -45,7 +46,7 @@ pub(super) struct Report {
     pub(super) skipped: u64,
 }
 
-/// The running plant.
+/// The state of the running plant.
 struct Run {
     rig: Rig,
     round_trips: RoundTrips,
@@ -62,14 +63,14 @@ impl Plant {
         Ok(Self { interface, driver, settings, events, controller: None })
     }
 
-    /// Where the controller finds the plant.
+    /// Returns the plant's address.
     pub(super) fn address(&self) -> Result<SocketAddr, Failure> {
         self.interface
             .local_address()
-            .ok_or_else(|| Failure::new(Exit::NoConnection, "the plant's socket was closed at once"))
+            .ok_or_else(|| Failure::new(Exit::NoConnection, "the plant's socket has no address"))
     }
 
-    /// Waits for the controller, lets the rod go and runs for the length of the demo.
+    /// Waits for the controller, releases the rod, and runs for the length of the demo.
     pub(super) fn run(
         mut self,
         news: &SyncSender<Snapshot>,
@@ -99,7 +100,7 @@ impl Plant {
             if snapshots.next() <= now {
                 snapshots.sent(now);
                 if let Err(TrySendError::Disconnected(_)) = news.try_send(run.snapshot()) {
-                    break; // nobody is there to see it
+                    break; // the main thread has ended
                 }
             }
             self.note_events(&mut run);
@@ -119,15 +120,16 @@ impl Plant {
             }
             if Instant::now() > deadline {
                 let seconds = CONTROLLER_COMES_WITHIN.as_secs();
-                let sentence =
-                    format!("the controller's half did not answer within {seconds} s: look for a firewall");
+                let sentence = format!(
+                    "the controller did not answer within {seconds} s: check the firewall of this computer"
+                );
                 return Err(Failure::new(Exit::NoConnection, sentence));
             }
         }
         Ok(())
     }
 
-    /// A controller says that it is there by a heartbeat message; the last one gets the samples.
+    /// Notes a controller that announces itself by a heartbeat message.
     fn greet(&mut self, message: &Message) {
         if message.message_type() == MessageType::Heartbeat {
             self.controller = Some(message.peer());
@@ -142,21 +144,21 @@ impl Plant {
         };
         run.round_trips.sent(Instant::now());
         if let Some(controller) = self.controller {
-            // A sample that cannot be sent, because the controller is gone, goes unanswered: it counts as lost.
+            // If the sample cannot be sent because the controller is gone, it stays unanswered and counts as lost.
             let _ = self.interface.send_to(controller, &sample, &Metadata::status());
         }
     }
 
-    /// Keeps what the link itself notices of the controller's end.
+    /// Logs the library's report that the controller is silent.
     fn note_events(&mut self, run: &mut Run) {
         while let Some(event) = self.events.next(Duration::ZERO) {
             if matches!(event, Event::PeerSilent { peer } if Some(peer) == self.controller) {
-                run.rig.diary.add(run.rig.elapsed(), EventKind::LinkSilent);
+                run.rig.log.add(run.rig.elapsed(), EventKind::LinkSilent);
             }
         }
     }
 
-    /// Takes in what comes until `deadline`, or one message.
+    /// Waits for one message until `deadline`, and handles it.
     fn wait_until(&mut self, deadline: Instant, run: &mut Run) -> Result<(), Failure> {
         let wait = deadline.saturating_duration_since(Instant::now());
         if let Some(message) = wait_over(self.driver.receive(Some(wait)))? {
@@ -192,7 +194,7 @@ impl Run {
             Ok(()) => self.silence.obeyed(command.sample, was_silent),
             Err(_) => {
                 self.refused += 1;
-                self.silence.unheeded();
+                self.silence.refused();
             }
         }
     }
@@ -207,7 +209,7 @@ impl Run {
             sent: self.round_trips.sent_count(),
             answered: self.round_trips.answered_count(),
             rtt: self.round_trips.latencies().percentiles(),
-            recent: self.rig.diary.recent(RECENT),
+            recent: self.rig.log.recent(RECENT),
         }
     }
 
@@ -222,19 +224,19 @@ impl Run {
     }
 }
 
-/// Counts the samples lost while nobody commanded, apart from those that the link lost.
+/// Counts the samples that were lost while no controller sent commands. Losses of the network are not among them.
 #[derive(Debug, Default)]
 struct SilenceCount {
-    /// The sample after the newest one whose command was obeyed.
+    /// The number after the newest sample whose command was obeyed.
     next: u64,
-    /// Answers to samples from `next` on that were refused.
-    unheeded: u64,
+    /// The refused answers to samples from `next` on.
+    refused: u64,
     lost: u64,
 }
 
 impl SilenceCount {
-    fn unheeded(&mut self) {
-        self.unheeded += 1;
+    fn refused(&mut self) {
+        self.refused += 1;
     }
 
     fn obeyed(&mut self, sample: u64, after_silence: bool) {
@@ -242,15 +244,15 @@ impl SilenceCount {
             self.lost += self.missing_up_to(sample);
         }
         self.next = sample + 1;
-        self.unheeded = 0;
+        self.refused = 0;
     }
 
-    /// Samples from `next` to before `end` without any answer.
+    /// Returns the number of samples from `next` up to but not including `end` that have no answer.
     fn missing_up_to(&self, end: u64) -> u64 {
-        end.saturating_sub(self.next).saturating_sub(self.unheeded)
+        end.saturating_sub(self.next).saturating_sub(self.refused)
     }
 
-    /// All of them, when `sent` samples went out and the silence perhaps lasts.
+    /// Returns the total if `sent` samples were sent so far. `is_silent` says whether a silence lasts now.
     fn lost(&self, sent: u64, is_silent: bool) -> u64 {
         self.lost + if is_silent { self.missing_up_to(sent) } else { 0 }
     }
@@ -261,11 +263,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_samples_lost_in_silence_are_excused() {
+    fn only_samples_lost_in_silence_are_counted() {
         let mut silence = SilenceCount::default();
         silence.obeyed(0, false);
-        silence.obeyed(5, false); // the link lost 1 to 4
-        silence.unheeded(); // 6 was answered, too late
+        silence.obeyed(5, false); // the network lost 1 to 4
+        silence.refused(); // 6 was answered too late
         assert_eq!(silence.lost(10, true), 3, "7, 8 and 9");
         assert_eq!(silence.lost(10, false), 0);
         silence.obeyed(10, true);

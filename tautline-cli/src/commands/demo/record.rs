@@ -1,4 +1,4 @@
-//! What the demo remembers for its summary and picture: the trajectory and the happenings, bounded.
+//! Records the trajectory and the events for the summary and the picture. Both are bounded.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ pub(super) struct TrajectoryPoint {
     pub(super) force_n: f64,
 }
 
-/// Points kept at most; when full, every other one goes and the spacing doubles.
+/// The largest number of points. When it is reached, every second point is removed and the spacing doubles.
 const MOST_POINTS: usize = 8000;
 
-/// The trajectory, at 1 kHz for the first 8 s and coarser when longer.
+/// The trajectory. It has 1000 points per second for the first 8 s, and is coarser for longer runs.
 #[derive(Debug)]
 pub(super) struct Trajectory {
     points: Vec<TrajectoryPoint>,
-    /// One step in this many is kept.
+    /// Every `spacing`-th step is kept.
     spacing: u64,
     steps: u64,
 }
@@ -31,7 +31,7 @@ impl Trajectory {
         Self { points: Vec::with_capacity(MOST_POINTS), spacing: 1, steps: 0 }
     }
 
-    /// One step of the plant.
+    /// Adds one step of the plant.
     pub(super) fn push(&mut self, time_s: f64, state: &State, force_n: f64) {
         if self.steps.is_multiple_of(self.spacing) {
             if self.points.len() == MOST_POINTS {
@@ -57,41 +57,41 @@ impl Trajectory {
     }
 }
 
-/// Happenings kept at most; later ones are only counted.
+/// The largest number of events. Later events are only counted.
 const MOST_HAPPENINGS: usize = 100;
 
-/// What happened, oldest first.
+/// The events, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct EventLog {
-    happenings: Vec<DemoEvent>,
+    entries: Vec<DemoEvent>,
     left_out: usize,
 }
 
 impl EventLog {
     pub(super) fn add(&mut self, at: Duration, what: EventKind) {
-        if self.happenings.len() == MOST_HAPPENINGS {
+        if self.entries.len() == MOST_HAPPENINGS {
             self.left_out += 1;
             return;
         }
-        self.happenings.push(DemoEvent { at, what });
+        self.entries.push(DemoEvent { at, what });
     }
 
-    /// The last `count`.
+    /// Returns the last `count` events.
     pub(super) fn recent(&self, count: usize) -> Vec<DemoEvent> {
-        let skipped = self.happenings.len().saturating_sub(count);
-        self.happenings[skipped..].to_vec()
+        let skipped = self.entries.len().saturating_sub(count);
+        self.entries[skipped..].to_vec()
     }
 
-    /// Both diaries as one.
+    /// Merges two logs.
     pub(super) fn merged(mut self, other: Self) -> Self {
-        self.happenings.extend(other.happenings);
-        self.happenings.sort_by_key(|happening| happening.at);
+        self.entries.extend(other.entries);
+        self.entries.sort_by_key(|event| event.at);
         self.left_out += other.left_out;
         self
     }
 
-    pub(super) fn happenings(&self) -> &[DemoEvent] {
-        &self.happenings
+    pub(super) fn entries(&self) -> &[DemoEvent] {
+        &self.entries
     }
 
     pub(super) fn left_out(&self) -> usize {
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_run_is_kept_coarser_but_whole() {
+    fn a_long_run_is_recorded_coarsely_but_to_its_end() {
         let mut trajectory = Trajectory::new();
         let steps = 10 * MOST_POINTS;
         for step in 0..steps {
@@ -119,11 +119,11 @@ mod tests {
     }
 
     #[test]
-    fn a_diary_is_bounded_and_says_so() {
-        let mut diary = EventLog::default();
+    fn the_log_is_bounded_and_counts_what_it_leaves_out() {
+        let mut log = EventLog::default();
         for _ in 0..MOST_HAPPENINGS + 5 {
-            diary.add(Duration::ZERO, EventKind::Cut);
+            log.add(Duration::ZERO, EventKind::Cut);
         }
-        assert_eq!((diary.happenings().len(), diary.left_out()), (MOST_HAPPENINGS, 5));
+        assert_eq!((log.entries().len(), log.left_out()), (MOST_HAPPENINGS, 5));
     }
 }

@@ -1,6 +1,6 @@
-//! The plant in real time: pendulum, wind and motor, stepped up to the present at 1 kHz.
+//! Simulates the plant in real time: pendulum, wind and motor, in steps of 1 ms or less.
 //!
-//! No sockets: [`plant`](super::plant) brings the commands and carries the samples away.
+//! It uses no sockets. [`plant`](super::plant) passes the commands in and sends the samples.
 
 use std::time::{Duration, Instant};
 
@@ -9,18 +9,18 @@ use super::messages::{EventKind, Force, Settings};
 use super::pendulum::{DESK, Input, State, Wind, wrapped};
 use super::record::{EventLog, Trajectory};
 
-/// The pendulum is integrated this often, or at the sample rate when that is higher.
+/// The number of integration steps per second. A higher sample rate raises it.
 const STEPS_PER_SECOND: u32 = 1000;
 
-/// Whoever was asleep for longer than this (a laptop lid, a debugger) does not catch up.
+/// After a longer pause (a closed laptop lid, a debugger), the simulation does not catch up.
 const LONGEST_CATCH_UP: Duration = Duration::from_millis(500);
 
-/// The rod leans this much when it is let go.
+/// The angle at which the rod is released.
 const FIRST_LEAN_RAD: f64 = 0.2;
 
-/// A rod within this angle is upright...
+/// The rod counts as upright within this angle ...
 const UPRIGHT_RAD: f64 = 10.0 * std::f64::consts::PI / 180.0;
-/// ...once it has been so for this long, seconds.
+/// ... after it has stayed there for this time, in seconds.
 const UPRIGHT_FOR_S: f64 = 0.5;
 
 /// Pendulum, wind, motor, and the record of what they did.
@@ -32,20 +32,20 @@ pub(super) struct Rig {
     released: Instant,
     step: Duration,
     steps: u32,
-    /// When the rod was last beyond the upright angle, in seconds since its release.
+    /// The last time at which the rod was beyond the upright angle, in seconds since its release.
     last_leaning_s: f64,
-    /// What the diary said last: the rod stands, or it leans.
+    /// Whether the log's last entry about the angle says that the rod stands.
     stands: bool,
     pub(super) trajectory: Trajectory,
-    pub(super) diary: EventLog,
+    pub(super) log: EventLog,
 }
 
 impl Rig {
-    /// Lets the rod go.
+    /// Releases the rod.
     pub(super) fn release(settings: &Settings, now: Instant) -> Self {
         let state = State { angle_rad: FIRST_LEAN_RAD, ..State::default() };
-        let mut diary = EventLog::default();
-        diary.add(Duration::ZERO, EventKind::Released { lean_deg: FIRST_LEAN_RAD.to_degrees() });
+        let mut log = EventLog::default();
+        log.add(Duration::ZERO, EventKind::Released { lean_deg: FIRST_LEAN_RAD.to_degrees() });
         Self {
             state,
             wind: Wind::new(),
@@ -56,14 +56,14 @@ impl Rig {
             last_leaning_s: 0.0,
             stands: false,
             trajectory: Trajectory::new(),
-            diary,
+            log,
         }
     }
 
-    /// Steps up to `now`; the failsafe is checked before every step.
+    /// Simulates up to `now`. It checks the failsafe before every step.
     pub(super) fn advance(&mut self, now: Instant) {
         if now.saturating_duration_since(self.next_step()) > LONGEST_CATCH_UP {
-            // The missing time never happened: move the release instead.
+            // Skips the missing time: the release is moved instead.
             self.released = now - self.step * self.steps;
         }
         while self.next_step() <= now {
@@ -75,7 +75,7 @@ impl Rig {
     fn step_at(&mut self, at: Instant) {
         if self.motor.check(at) {
             let elapsed = at - self.released;
-            self.diary.add(elapsed, EventKind::ForceZero { hold: self.motor.hold() });
+            self.log.add(elapsed, EventKind::ForceZero { hold: self.motor.hold() });
         }
         let seconds = self.step.as_secs_f64();
         let input = Input { force_n: self.motor.force_n(), wind_nm: self.wind.blow(seconds) };
@@ -92,7 +92,7 @@ impl Rig {
         let stands = if self.stands { !self.is_leaning() } else { self.is_upright() };
         if stands != self.stands {
             self.stands = stands;
-            self.diary.add(self.elapsed(), if stands { EventKind::Upright } else { EventKind::Leaning });
+            self.log.add(self.elapsed(), if stands { EventKind::Upright } else { EventKind::Leaning });
         }
     }
 
@@ -100,16 +100,16 @@ impl Rig {
         wrapped(self.state.angle_rad).abs() > UPRIGHT_RAD
     }
 
-    /// Whether the rod is within 10° of upright, and has been for half a second.
+    /// Whether the rod has been within 10° of upright for half a second.
     pub(super) fn is_upright(&self) -> bool {
         !self.is_leaning() && self.time_s() - self.last_leaning_s >= UPRIGHT_FOR_S
     }
 
-    /// A command came: whether it is obeyed.
+    /// Passes a command to the motor, which obeys or refuses it.
     pub(super) fn command(&mut self, command: Force, age: Duration, now: Instant) -> Result<(), Refused> {
         if let Some(silent) = self.motor.offer(command, age, now)? {
             let lean_deg = wrapped(self.state.angle_rad).to_degrees();
-            self.diary.add(
+            self.log.add(
                 now.saturating_duration_since(self.released),
                 EventKind::CommandsBack { silent, lean_deg },
             );
@@ -117,12 +117,12 @@ impl Rig {
         Ok(())
     }
 
-    /// When the next step is due.
+    /// Returns the time of the next step.
     pub(super) fn next_step(&self) -> Instant {
         self.released + self.step * (self.steps + 1)
     }
 
-    /// The plant's own time, which stands still while the computer sleeps.
+    /// Returns the simulated time. It does not advance while the computer sleeps.
     pub(super) fn elapsed(&self) -> Duration {
         self.step * self.steps
     }
@@ -152,7 +152,7 @@ mod tests {
     const SETTINGS: Settings = Settings { length: Duration::from_secs(8), rate: 1000, cut: None };
     const MS: Duration = Duration::from_millis(1);
 
-    /// Runs the rig with a controller that is silent in `silence`, on a clock of our own.
+    /// Runs the rig on a simulated clock, with a controller that is silent during `silence`, in milliseconds.
     fn run(seconds: u32, silence: std::ops::Range<u32>) -> Rig {
         let start = Instant::now();
         let mut rig = Rig::release(&SETTINGS, start);
@@ -169,23 +169,23 @@ mod tests {
     }
 
     #[test]
-    fn with_a_controller_the_rod_stays_upright() {
+    fn with_a_controller_the_rod_is_upright() {
         let rig = run(3, 0..0);
         assert!(rig.is_upright());
         assert_eq!(rig.elapsed(), Duration::from_secs(3));
     }
 
     #[test]
-    fn without_one_the_force_is_zero_and_the_rod_falls() {
+    fn without_a_controller_the_force_is_zero_and_the_rod_falls() {
         let rig = run(2, 0..9999);
         assert!(!rig.is_upright() && rig.motor().is_failsafe());
     }
 
     #[test]
-    fn after_a_silence_of_two_seconds_it_is_swung_up_again_and_the_diary_tells() {
+    fn after_a_silence_of_two_seconds_the_rod_is_swung_up_again_and_the_log_shows_it() {
         let rig = run(8, 2000..4000);
         assert!(rig.is_upright());
-        let told: Vec<&EventKind> = rig.diary.happenings().iter().map(|happening| &happening.what).collect();
+        let told: Vec<&EventKind> = rig.log.entries().iter().map(|event| &event.what).collect();
         let expected = [
             EventKind::Released { lean_deg: FIRST_LEAN_RAD.to_degrees() },
             EventKind::Upright,
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_computer_that_slept_does_not_catch_up() {
+    fn the_simulation_does_not_catch_up_after_the_computer_slept() {
         let start = Instant::now();
         let mut rig = Rig::release(&SETTINGS, start);
         rig.advance(start + 100 * MS);

@@ -1,4 +1,4 @@
-//! How the demo ended: for people as text, for programs as one line of JSON.
+//! The summary of the demo, as text or as one line of JSON.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::record::{EventLog, Trajectory};
-use super::view::happening_line;
+use super::view::event_line;
 use crate::tools::exit::Exit;
 use crate::tools::latency::{Latencies, Percentiles, show_us};
 use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
 use crate::tools::round_trips::RoundTrips;
 use crate::tools::text_chart::{bars, thinned};
 
-/// Columns of the small charts.
-const CHART: usize = 60;
+/// The width of the small charts in columns. With the text beside them, they fit into 80 columns.
+const CHART: usize = 46;
 
-/// Everything that the demo found.
+/// All results of the demo.
 #[derive(Debug)]
 pub(super) struct Summary {
     /// "native" or "classic".
@@ -25,19 +25,19 @@ pub(super) struct Summary {
     pub(super) elapsed: Duration,
     pub(super) is_upright: bool,
     pub(super) round_trips: RoundTrips,
-    /// Samples that nobody answered while no commands came.
+    /// The samples without an answer during the times without commands.
     pub(super) lost_in_silence: u64,
-    /// Commands that came and were not obeyed: stale, overtaken or not finite.
+    /// The commands that arrived but were not obeyed because they were stale, overtaken or not finite.
     pub(super) refused: u64,
-    /// Samples not taken because the plant's thread did not run in time.
+    /// The samples that were not taken because the plant's thread did not run in time.
     pub(super) skipped: u64,
-    /// What stood between the two halves, if anything.
+    /// A description of the network between plant and controller, if there was one.
     pub(super) network: Option<String>,
     pub(super) trajectory: Trajectory,
-    pub(super) diary: EventLog,
+    pub(super) log: EventLog,
 }
 
-/// The JSON line.
+/// The line of JSON. Its keys are documented output.
 #[derive(Debug, Serialize)]
 struct SummaryJson<'a> {
     wire: &'a str,
@@ -72,13 +72,14 @@ impl Summary {
         self.round_trips.unanswered()
     }
 
-    /// Upright, and nothing lost but while there were no commands, or by a network that was asked to.
+    /// Returns the exit code. The verdict is met if the rod is upright at the end and no sample was lost. Losses during
+    /// times without commands do not count, and with a bad network no losses count.
     pub(super) fn verdict(&self) -> Exit {
         let is_whole = self.network.is_some() || self.lost() == self.lost_in_silence;
         if self.is_upright && is_whole { Exit::Done } else { Exit::NotMet }
     }
 
-    /// For the picture's head.
+    /// Formats the results as one line, for the top of the picture.
     pub(super) fn one_line(&self) -> String {
         let network = self.network.as_ref().map_or("", |_| ", through a bad network");
         format!(
@@ -94,9 +95,9 @@ impl Summary {
     }
 
     pub(super) fn json(&self) -> String {
-        let events = self.diary.happenings().iter().map(|happening| EventJson {
-            seconds: (happening.at.as_secs_f64() * 1e4).round() / 1e4,
-            what: happening.what.to_string(),
+        let events = self.log.entries().iter().map(|event| EventJson {
+            seconds: (event.at.as_secs_f64() * 1e4).round() / 1e4,
+            what: event.what.to_string(),
         });
         let line = SummaryJson {
             wire: self.wire,
@@ -120,7 +121,7 @@ impl Summary {
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         let mut line = |content: String| {
-            let _ = writeln!(text, "{}", content.trim_end()); // a String takes everything
+            let _ = writeln!(text, "{}", content.trim_end()); // writing to a String cannot fail
         };
         line(self.headline());
         line(String::new());
@@ -128,17 +129,17 @@ impl Summary {
         if let Some(network) = &self.network {
             line(format!("  network    {network}"));
         }
-        // The histogram below belongs to it.
+        // This line stands directly above its histogram.
         line(format!("  round trip {}", self.latencies().percentiles().line()));
         for chart in self.charts() {
             line(chart);
         }
         line(String::new());
-        for happening in self.diary.happenings() {
-            line(format!("  {}", happening_line(happening)));
+        for event in self.log.entries() {
+            line(format!("  {}", event_line(event)));
         }
-        if self.diary.left_out() > 0 {
-            line(format!("  ... and {} more", self.diary.left_out()));
+        if self.log.left_out() > 0 {
+            line(format!("  ... and {} more", self.log.left_out()));
         }
         text
     }
@@ -159,26 +160,26 @@ impl Summary {
         let (sent, answered, lost) = (trips.sent_count(), trips.answered_count(), self.lost());
         let mut text = format!("{sent} sent, {answered} answered, {lost} lost");
         let details = [
-            (self.lost_in_silence, "", "of the lost ones while no commands came"),
-            (self.refused, "command", "refused: too late, or overtaken by newer ones"),
-            (self.skipped, "sample", "skipped, because this computer was busy elsewhere"),
+            (self.lost_in_silence, "", "of these lost while no commands came"),
+            (self.refused, "command", "refused: too late, or overtaken by newer commands"),
+            (self.skipped, "sample", "skipped because this computer was busy"),
         ];
         for (count, noun, what) in details.into_iter().filter(|(count, ..)| *count > 0) {
             let noun = match noun {
                 "" => String::new(),
                 noun => format!("{noun}{} ", if count == 1 { "" } else { "s" }),
             };
-            let _ = write!(text, "\n             {count} {noun}{what}"); // a String takes everything
+            let _ = write!(text, "\n             {count} {noun}{what}"); // writing to a String cannot fail
         }
         text
     }
 
-    /// The picture in text: round trips, angle and force.
+    /// Returns the charts in text: round trips, angle and force.
     fn charts(&self) -> Vec<String> {
         let mut charts = Vec::new();
         let buckets = self.latencies().distribution(CHART);
         if let (Some(first), Some(last)) = (buckets.first(), buckets.last()) {
-            // Logarithmic, so that a single slow one is seen.
+            // Logarithmic, so that a single slow round trip is visible.
             let heights = buckets.iter().map(|bucket| (bucket.count as f64).ln_1p()).collect::<Vec<_>>();
             let most = heights.iter().fold(1.0_f64, |most, height| most.max(*height));
             let shown = heights.iter().map(|height| if *height == 0.0 { -1.0 } else { *height });

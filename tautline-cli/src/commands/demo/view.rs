@@ -1,6 +1,7 @@
-//! What people see while the demo runs: a picture redrawn in place on a terminal, plain lines elsewhere.
+//! The view of the running demo: a picture that is redrawn in place on a terminal, or plain lines in a log.
 //!
-//! [`View::frame`] is pure: a snapshot in, lines out. [`Screen`](crate::tools::screen::Screen) puts them on stderr.
+//! [`View::frame`] turns snapshots into lines and has no side effects. [`Screen`](crate::tools::screen::Screen) writes
+//! the lines to stderr.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,22 +12,23 @@ use crate::tools::latency::show_maybe;
 use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
 use crate::tools::text_chart::{Canvas, bars};
 
-/// Snapshots kept for the small charts and the rate: 4 s at 10 per second.
+/// The number of snapshots for the small charts and the rate. It covers 4 s.
 const REMEMBERED: usize = 40;
-/// Snapshots per second; the plant sends them at this rate.
+/// The number of snapshots per second that the plant sends.
 pub(super) const PER_SECOND: u32 = 10;
 
-/// The drawing's height in lines: the rod is 20 dots long, above and below the rail.
+/// The height of the drawing in lines. It has room for the rod, which is 20 dots long, above and below the rail.
 const CANVAS_ROWS: usize = 11;
 const DOTS_PER_METRE: f64 = 20.0;
-/// Lines besides the drawing.
+/// The number of lines besides the drawing.
 const TEXT_ROWS: usize = 10;
+/// The largest width of the picture in columns.
 const WIDEST: usize = 100;
 
-/// The happenings shown.
+/// The number of events shown.
 pub(super) const RECENT: usize = 3;
 
-/// The recent past, for charts and rates.
+/// The recent snapshots, for the charts and the rates.
 #[derive(Debug)]
 pub(super) struct View {
     title: String,
@@ -39,7 +41,7 @@ impl View {
         Self { title, settings, past: VecDeque::with_capacity(REMEMBERED) }
     }
 
-    /// Takes in the plant's latest news.
+    /// Adds a snapshot of the plant.
     pub(super) fn update(&mut self, snapshot: Snapshot) {
         if self.past.len() == REMEMBERED {
             self.past.pop_front();
@@ -47,7 +49,7 @@ impl View {
         self.past.push_back(snapshot);
     }
 
-    /// Answered samples per second, over the last second.
+    /// Returns the answered samples per second, over the last second.
     fn rate(&self) -> f64 {
         let Some(now) = self.past.back() else { return 0.0 };
         let then = self.past.iter().rev().nth(PER_SECOND as usize).or(self.past.front());
@@ -58,7 +60,7 @@ impl View {
         if seconds > 0.0 { (now.answered - answered) as f64 / seconds } else { 0.0 }
     }
 
-    /// One plain line, for logs.
+    /// Formats the latest snapshot as one plain line for logs.
     pub(super) fn line(&self) -> String {
         let Some(now) = self.past.back() else { return String::new() };
         format!(
@@ -77,8 +79,8 @@ impl View {
         )
     }
 
-    /// The lines of one picture for a terminal of this size; `happenings` are the latest, oldest first.
-    pub(super) fn frame(&self, columns: usize, rows: usize, happenings: &[DemoEvent]) -> Vec<String> {
+    /// Returns the lines of the picture for a terminal of this size. `entries` are the latest events, oldest first.
+    pub(super) fn frame(&self, columns: usize, rows: usize, entries: &[DemoEvent]) -> Vec<String> {
         let Some(now) = self.past.back() else { return Vec::new() };
         let columns = columns.min(WIDEST);
         let mut lines = vec![self.title_line(now)];
@@ -87,14 +89,14 @@ impl View {
         }
         lines.extend(self.figures(now, columns));
         lines.push(status(now));
-        lines.extend(happenings.iter().map(happening_line));
-        lines.resize_with(lines.len() + RECENT.saturating_sub(happenings.len()), String::new);
+        lines.extend(entries.iter().map(event_line));
+        lines.resize_with(lines.len() + RECENT.saturating_sub(entries.len()), String::new);
         lines.iter().map(|line| console::truncate_str(line, columns, "").into_owned()).collect()
     }
 
     fn title_line(&self, now: &Snapshot) -> String {
         let (at, of) = (now.elapsed.as_secs_f64(), self.settings.length.as_secs_f64());
-        format!("{}   {at:.1} s of {of:.1} s", Styled(BOLD, &self.title))
+        format!("{}   {at:.1} of {of:.1} s", Styled(BOLD, &self.title))
     }
 
     fn figures(&self, now: &Snapshot, columns: usize) -> Vec<String> {
@@ -133,22 +135,22 @@ fn status(now: &Snapshot) -> String {
     if now.is_failsafe {
         Styled(BAD, "NO COMMANDS: the force is zero").to_string()
     } else {
-        Styled(GOOD, "the controller has the rod").to_string()
+        Styled(GOOD, "the controller balances the rod").to_string()
     }
 }
 
-/// A happening with its time.
-pub(super) fn happening_line(happening: &DemoEvent) -> String {
-    let style = match happening.what.is_bad() {
+/// Formats an event with its time.
+pub(super) fn event_line(event: &DemoEvent) -> String {
+    let style = match event.what.is_bad() {
         Some(true) => BAD,
         Some(false) => GOOD,
         None => FAINT,
     };
-    let time = format!("{:6.2} s", happening.at.as_secs_f64());
-    format!("{}  {}", Styled(FAINT, time), Styled(style, &happening.what))
+    let time = format!("{:6.2} s", event.at.as_secs_f64());
+    format!("{}  {}", Styled(FAINT, time), Styled(style, &event.what))
 }
 
-/// The cart on its rail, and the rod.
+/// Draws the cart on its rail, and the rod.
 fn drawing(state: &State, columns: usize) -> Vec<String> {
     const CART_HALF: f64 = 4.0;
     let mut canvas = Canvas::new(columns, CANVAS_ROWS);
@@ -196,19 +198,19 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_fits_the_terminal_whatever_its_size() {
-        let happenings = [DemoEvent { at: Duration::from_secs(1), what: EventKind::Cut }];
+    fn a_frame_fits_terminals_of_every_size() {
+        let entries = [DemoEvent { at: Duration::from_secs(1), what: EventKind::Cut }];
         for (columns, rows) in [(80, 24), (200, 60), (40, 10), (10, 3), (0, 0)] {
-            let lines = view().frame(columns, rows, &happenings);
+            let lines = view().frame(columns, rows, &entries);
             assert!(lines.iter().all(|line| console::measure_text_width(line) <= columns));
             assert!(lines.len() < 24, "{} lines at {columns}x{rows}", lines.len());
         }
     }
 
     #[test]
-    fn the_picture_keeps_its_height_so_that_it_redraws_in_place() {
-        let happening = DemoEvent { at: Duration::ZERO, what: EventKind::Cut };
-        let heights = [0, 1, RECENT].map(|n| view().frame(80, 24, &vec![happening.clone(); n]).len());
+    fn the_height_of_the_picture_is_constant() {
+        let event = DemoEvent { at: Duration::ZERO, what: EventKind::Cut };
+        let heights = [0, 1, RECENT].map(|n| view().frame(80, 24, &vec![event.clone(); n]).len());
         assert_eq!(heights, [heights[0]; 3]);
     }
 

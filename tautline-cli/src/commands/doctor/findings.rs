@@ -1,4 +1,4 @@
-//! What `tautline doctor` found: the object that it prints.
+//! The findings of `tautline doctor`. Serialised, they are the JSON object that it prints.
 
 use serde::Serialize;
 use tautline::RealtimeReport;
@@ -9,7 +9,7 @@ use super::options::SocketOptions;
 use super::verdict::Verdict;
 use crate::tools::exit::Exit;
 
-/// Everything found.
+/// All findings.
 #[derive(Debug, Serialize)]
 pub(super) struct Findings {
     pub(super) machine: Machine,
@@ -17,10 +17,10 @@ pub(super) struct Findings {
     pub(super) socket: SocketOptions,
     pub(super) measured_rate_hz: f64,
     pub(super) latency: Vec<Lateness>,
-    /// The highest rate that the last setup is fit for.
+    /// The highest rate that the last setup is fit for, in Hz.
     pub(super) fit_up_to_hz: Option<f64>,
     pub(super) verdict: Option<Verdict>,
-    /// Whether there is no verdict because not everything was measured.
+    /// Whether Ctrl-C ended the measurements early. There is no verdict then.
     pub(super) interrupted: bool,
 }
 

@@ -1,39 +1,39 @@
-//! What the machine says about itself, in the files of /proc and /sys; what it does not say is `None`.
+//! Reads the properties of the machine from /proc and /sys. A property that is not there is `None`.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-/// The machine as far as timing depends on it.
+/// The properties of the machine that affect timing.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Machine {
     pub(super) kernel: Option<String>,
     /// Whether the kernel is built with PREEMPT_RT.
     pub(super) preempt_rt: bool,
-    /// Whether the processor says that it is a virtual one.
+    /// Whether the processor reports that it is virtual.
     pub(super) is_virtual: Option<bool>,
-    /// The cores that run, as the kernel lists them.
+    /// The cores that are online, in the notation of the kernel.
     pub(super) cores: Option<String>,
-    /// The cores that ordinary scheduling leaves alone; empty when none.
+    /// The cores that are isolated from ordinary scheduling. Empty if there are none.
     pub(super) isolated: Option<String>,
     /// The frequency governors in use.
     pub(super) governors: Option<String>,
     /// The idle states of the first core and their wake-up times, from shallow to deep.
     pub(super) idle_states: Vec<IdleState>,
     pub(super) clock_source: Option<String>,
-    /// How much of each second real-time threads may have, in percent; beyond it they are stopped.
+    /// The share of each second that real-time threads may use, in percent. Beyond it the kernel stops them.
     pub(super) realtime_share_percent: Option<f64>,
 }
 
-/// One idle state.
+/// One idle state of a core.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct IdleState {
     pub(super) name: String,
-    /// How long waking from it takes at most, by the driver's table.
+    /// The longest wake-up time in microseconds, according to the idle driver's table.
     pub(super) exit_us: Option<u64>,
 }
 
-/// No core has more idle states, and no machine more cores.
+/// Bounds for the search: more idle states than any core has, and more cores than any machine has.
 const MOST_STATES: usize = 16;
 const MOST_CORES: usize = 1_024;
 
@@ -53,12 +53,12 @@ impl Machine {
     }
 }
 
-/// A file's text without the spaces around it.
+/// Returns a file's text without leading and trailing white space.
 fn read(path: &str) -> Option<String> {
     std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
-/// A file's number.
+/// Returns the number in a file.
 pub(super) fn read_number(path: &str) -> Option<u64> {
     read(path)?.parse().ok()
 }
@@ -83,7 +83,7 @@ fn realtime_share() -> Option<f64> {
     let runtime: i64 = read("/proc/sys/kernel/sched_rt_runtime_us")?.parse().ok()?;
     let period: i64 = read("/proc/sys/kernel/sched_rt_period_us")?.parse().ok()?;
     match runtime {
-        // -1: no limit.
+        // -1 means no limit.
         ..0 => Some(100.0),
         _ if period > 0 => Some(runtime as f64 * 100.0 / period as f64),
         _ => None,

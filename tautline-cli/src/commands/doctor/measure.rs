@@ -1,7 +1,7 @@
-//! How late this machine is: a thread that sleeps until each of its times, and one that it wakes.
+//! Measures how late threads wake up. One thread sleeps until each of its due times, and it wakes a second thread.
 //!
-//! The threads get their priority, cores and awake processors as any user of the library does: from a caller-driven
-//! interface that they connect. What is measured is what a link would get.
+//! Each thread connects a caller-driven interface, which gives the thread its priority, its cores and awake processors.
+//! So the measurement shows what a link gets on this machine.
 
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::sync::Barrier;
@@ -18,29 +18,30 @@ use crate::tools::latency::{Latencies, Percentiles};
 use crate::tools::link::open_driven;
 use crate::tools::pace::Pace;
 
-/// What the measured threads ask of the machine.
+/// A name and the settings of the measured threads.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) name: &'static str,
     pub(super) config: Config,
 }
 
-/// How late one setup was, in microseconds.
+/// How late the threads were in one setup, in microseconds.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Lateness {
     pub(super) setup: &'static str,
-    /// How many periods that was.
+    /// The number of periods.
     pub(super) samples: u64,
-    /// From the time that was asked for to the sleeper running, for those times, too, that it slept through.
+    /// From the due time until the sleeping thread runs. Due times that it slept through count too.
     pub(super) timer_us: Percentiles,
-    /// From writing to a pipe to the other thread running; nothing is written for times slept through.
+    /// From the write to the pipe until the second thread runs. There is no write for a due time that the first thread
+    /// slept through.
     pub(super) wake_up_us: Percentiles,
-    /// Both in a row, measured as one.
+    /// From the due time until the second thread runs.
     pub(super) together_us: Percentiles,
 }
 
-/// What the sleeper tells the other thread: when it was to wake and when it did, in nanoseconds since the start, and
-/// how many of the times after it had passed by then.
+/// The data that the sleeping thread writes to the pipe: its due time and its wake-up time, in nanoseconds since the
+/// start, and the number of further due times that had passed by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     due_ns: u64,
@@ -66,13 +67,14 @@ impl Stamp {
     }
 }
 
-/// Sleeps and wakes as planned; `None` when interrupted before the end.
+/// Measures one setup. Returns `None` if Ctrl-C ended the measurement early.
 pub(super) fn measure(
     setup: &Setup,
     plan: MeasurementPlan,
     interrupt: &Interrupt,
 ) -> Result<Option<Lateness>, Failure> {
-    let (reader, writer) = pipe().map_err(|error| Failure::failed(format!("no pipe: {error}")))?;
+    let (reader, writer) =
+        pipe().map_err(|error| Failure::failed(format!("cannot create a pipe: {error}")))?;
     let both = SharedState { setup, plan, base: Instant::now(), ready: Barrier::new(2) };
     thread::scope(|scope| {
         let woken = scope.spawn(|| wake(&both, reader));
@@ -91,7 +93,7 @@ pub(super) fn measure(
     })
 }
 
-/// What the two threads share.
+/// The state that the two threads share.
 #[derive(Debug)]
 struct SharedState<'a> {
     setup: &'a Setup,
@@ -101,8 +103,8 @@ struct SharedState<'a> {
 }
 
 impl SharedState<'_> {
-    /// Gives the calling thread what the setup asks for, for as long as the result lives, and waits for the other one:
-    /// opening is not what is measured.
+    /// Gives the calling thread the properties of the setup, as long as the result lives. Then it waits for the other
+    /// thread, so that opening the interfaces is not measured.
     fn prepare(&self) -> Result<(UdpInterface, Driver), Failure> {
         let held = open_driven(self.setup.config.clone());
         self.ready.wait();
@@ -127,7 +129,7 @@ fn sleep(
     Ok(sleeper.lateness)
 }
 
-/// What the sleeper knows of its times.
+/// The due times of the sleeping thread, and how late it was.
 #[derive(Debug)]
 struct Sleeper {
     plan: MeasurementPlan,
@@ -139,7 +141,7 @@ struct Sleeper {
 impl Sleeper {
     fn new(plan: MeasurementPlan, base: Instant, start: Instant) -> Self {
         let mut pace = Pace::new(plan.rate_hz, start);
-        pace.sent(start); // the first time is a period away
+        pace.sent(start); // the first due time is one period after the start
         Self { plan, base, pace, lateness: Latencies::new() }
     }
 
@@ -155,14 +157,14 @@ fn wake(both: &SharedState<'_>, mut reader: PipeReader) -> Result<(Latencies, La
     let _held = both.prepare()?;
     let mut woken = Woken { plan: both.plan, wake_up: Latencies::new(), together: Latencies::new() };
     let mut bytes = [0; Stamp::BYTES];
-    // Until the sleeper has closed its end.
+    // Ends when the sleeping thread has closed its end of the pipe.
     while reader.read_exact(&mut bytes).is_ok() {
         woken.read(Stamp::from_bytes(bytes), ns(both.base.elapsed()));
     }
     Ok((woken.wake_up, woken.together))
 }
 
-/// What the other thread saw.
+/// The measurements of the second thread.
 #[derive(Debug)]
 struct Woken {
     plan: MeasurementPlan,
@@ -178,8 +180,9 @@ impl Woken {
     }
 }
 
-/// Records how late a time was, and with it each one skipped, a period less late than the one before: a stall is as
-/// many samples as it has periods, or one that swallows a thousand would be one in a thousand.
+/// Records how late a due time was. It also records each skipped due time, each one period less late than the previous
+/// one. So a stall counts once for every period that it covers. Otherwise a stall of a thousand periods would be a
+/// single sample and would hardly affect the percentiles.
 fn record(latencies: &mut Latencies, late: Duration, skipped: u64, period: Duration) {
     let mut late = late;
     latencies.record(late);
@@ -198,13 +201,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_is_read_as_it_was_written() {
+    fn a_stamp_survives_the_conversion_to_bytes() {
         let stamp = Stamp { due_ns: 7, awake_ns: u64::MAX, skipped: 1 << 40 };
         assert_eq!(Stamp::from_bytes(stamp.to_bytes()), stamp);
     }
 
     #[test]
-    fn a_stall_is_as_many_samples_as_it_has_periods() {
+    fn a_stall_has_one_sample_per_period() {
         let ms = Duration::from_millis;
         let (plan, start) = (MeasurementPlan { rate_hz: 1_000.0, periods: 100_000 }, Instant::now());
         let mut sleeper = Sleeper::new(plan, start, start);
@@ -214,7 +217,7 @@ mod tests {
         // Due at 9001 ms.
         let stamp = sleeper.woke(start + ms(10_001));
         assert_eq!(stamp.skipped, 999);
-        assert_eq!(sleeper.pace.next(), start + ms(10_001), "it is a sample of its own");
+        assert_eq!(sleeper.pace.next(), start + ms(10_001), "the next due time is a separate sample");
         assert_eq!(sleeper.lateness.count(), 10_000);
         for (quantile, expected_us) in [(0.9, 0.0), (0.95, 500e3), (0.99, 900e3), (1.0, 1000e3)] {
             let found = sleeper.lateness.at(quantile).expect("there are samples");
@@ -226,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn both_together_are_no_shorter_than_either() {
+    fn timer_and_wake_up_together_are_at_least_as_long_as_each_alone() {
         let setup = Setup { name: "as it is", config: Config::server("127.0.0.1:0") };
         let plan = MeasurementPlan { rate_hz: 1_000.0, periods: 50 };
         let found = measure(&setup, plan, &Interrupt::never()).expect("pipes and threads");
@@ -234,7 +237,7 @@ mod tests {
         assert!(found.samples >= plan.periods);
         let max = |percentiles: Percentiles| percentiles.max.expect("there are samples");
         let together = max(found.together_us);
-        // Percentiles are exact to 0.1 % and shown in tenths.
+        // Percentiles are exact to 0.1 % and rounded to tenths.
         let slack = together / 500.0 + 0.2;
         assert!(together + slack >= max(found.timer_us), "{found:?}");
         assert!(together + slack >= max(found.wake_up_us), "{found:?}");

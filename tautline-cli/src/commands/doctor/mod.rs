@@ -1,4 +1,4 @@
-//! `tautline doctor`: what this machine grants to a real-time link, and how late it is.
+//! `tautline doctor`: shows what this machine grants to a real-time link, and how late its threads wake up.
 
 mod findings;
 mod machine;
@@ -24,13 +24,15 @@ use crate::tools::interrupt::Interrupt;
 use crate::tools::link::{open, rate, seconds, settings_from};
 use crate::tools::output;
 
-/// Show what this machine grants to a real-time link and how late it is
+/// Show what this machine grants to a real-time link, and how late its threads wake up
 ///
-/// Asks for every part of the real-time profile and says how to allow what is refused; tries socket options;
-/// measures how late a thread wakes from sleep and another one from a pipe, as the machine is and with what it
-/// grants. With --rate the verdict is fit when both together take at most a fifth of the period in 99.9 % of
-/// the periods, tight up to half of it, else unfit (exit code 4). Below 200Hz and above 10kHz the measurement is at
-/// these rates, and the verdict for the period asked for.
+/// The program asks for every part of the real-time profile, and prints a remedy for each part that the machine
+/// refuses. It tries socket options. It measures how late one thread wakes from sleep (timer) and a second thread from
+/// a pipe (wake-up): on the machine as it is, and with the parts that the machine grants.
+///
+/// With --rate there is a verdict on timer and wake-up together, for 99.9 % of the periods. Fit: they take at most a
+/// fifth of the period. Tight: at most half. Unfit: more than half (exit code 4). The measurement runs at 200 Hz to
+/// 10 kHz; for a rate outside this range, it runs at the nearest of these rates, and the verdict uses the given rate.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -38,28 +40,28 @@ Examples:
   tautline doctor --rate 1kHz
   tautline doctor --rate 500Hz --config plant.toml --json")]
 pub(crate) struct Args {
-    /// The rate to judge the machine for, from 0.01Hz to 20kHz
+    /// Judge the machine for this rate, from 0.01Hz to 20kHz
     #[arg(long, value_name = "RATE", value_parser = rate, allow_hyphen_values = true)]
     rate: Option<f64>,
-    /// How long each of the up to four measurements takes, at least 1,000 periods [default: 1.5s, or 1,000 periods
-    /// where they take longer]
+    /// Measure each of the up to four setups for this time, at least 1,000 periods [default: 1.5s, or 1,000 periods if
+    /// they take longer]
     #[arg(long, value_name = "TIME", value_parser = seconds, allow_hyphen_values = true)]
     time: Option<Duration>,
-    /// Take the parts of the profile from these settings instead of `realtime = true`; TAUTLINE_* wins over it
+    /// Take the parts of the profile from this file instead of `realtime = true`; TAUTLINE_* variables take precedence
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// How many measurements there are when everything is granted.
+/// The number of measurements if every part of the profile is granted.
 const MEASUREMENTS: f64 = 4.0;
 
 /// The name of the first setup.
 const AS_IT_IS: &str = "as it is";
 
-/// Looks, asks, measures, judges.
+/// Asks for the profile, measures, and prints the findings and the verdict.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let wanted = wanted(settings_from(args.config.as_deref())?);
     let plan = MeasurementPlan::of(args.rate, args.time)?;
@@ -68,7 +70,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     Ok(findings.exit())
 }
 
-/// A server of nobody with the real-time parts of these settings; all of them when the settings are silent.
+/// Returns the configuration of a server without clients, with the real-time parts of these settings. If the settings
+/// do not mention `realtime`, it asks for all parts.
 fn wanted(settings: Config) -> Config {
     let mut config = bare().realtime(settings.realtime.unwrap_or(true));
     config.thread_priority = settings.thread_priority;
@@ -95,7 +98,7 @@ fn examine(
     if output::is_watched() {
         output::note(format_args!("measuring for about {:.0} s ...", plan.seconds() * MEASUREMENTS));
     }
-    // First, because locked memory stays locked.
+    // Measured first, because locked memory stays locked.
     let as_it_is = measure(&Setup { name: AS_IT_IS, config: bare() }, plan, interrupt)?;
     let profile = ask(wanted)?;
     let mut latency = vec![as_it_is];
@@ -106,7 +109,7 @@ fn examine(
     let latency: Vec<Lateness> = latency.into_iter().flatten().collect();
     let last = latency.last();
     let fit_up_to_hz = last.and_then(verdict::fit_up_to_hz);
-    // What was measured last is the best that the machine grants only when everything was.
+    // The last setup is the best that the machine grants, but only if all setups were measured.
     let best = last.filter(|_| !interrupted);
     let verdict = rate.zip(best).and_then(|(rate, best)| Verdict::of(rate, best));
     Ok(Findings {
@@ -121,7 +124,7 @@ fn examine(
     })
 }
 
-/// What the machine says to every part.
+/// Asks the machine for every part of the profile.
 fn ask(wanted: &Config) -> Result<RealtimeReport, Failure> {
     let interface = open(wanted.clone(), |_| {})?;
     let report = interface.realtime_report();
@@ -129,8 +132,8 @@ fn ask(wanted: &Config) -> Result<RealtimeReport, Failure> {
     Ok(report)
 }
 
-/// What is measured beside the machine as it is: the parts that shorten waits and that it grants, each alone, then
-/// everything together.
+/// Returns the setups to measure after the machine as it is: each granted part that shortens waits alone, then all
+/// parts together.
 fn setups(wanted: &Config, profile: &RealtimeReport) -> Vec<Setup> {
     let is_granted = |part| matches!(profile.part(part).outcome, PartOutcome::Granted { .. });
     let priority = profile.part(RealtimePart::ThreadPriority).asked.as_deref();

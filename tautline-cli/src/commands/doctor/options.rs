@@ -1,4 +1,4 @@
-//! What the kernel offers for sockets, found out by trying, and its limits.
+//! Finds out which socket options the kernel accepts, by setting them, and reads the limits of the socket buffers.
 
 use std::net::UdpSocket;
 
@@ -7,7 +7,7 @@ use tautline::SocketOption;
 
 use super::machine::read_number;
 
-/// Whether the kernel takes each option; `None` where that is not known.
+/// Whether the kernel accepts each option. `None` if that is not known.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct SocketOptions {
     pub(super) udp_gso: Option<bool>,
@@ -15,7 +15,7 @@ pub(super) struct SocketOptions {
     pub(super) so_timestampns: Option<bool>,
     pub(super) so_rxq_ovfl: Option<bool>,
     pub(super) so_busy_poll: Option<bool>,
-    /// The largest buffers that a program without privilege gets, in bytes.
+    /// The largest socket buffers that a program without privileges gets, in bytes.
     pub(super) rmem_max: Option<u64>,
     pub(super) wmem_max: Option<u64>,
 }
@@ -35,7 +35,7 @@ impl SocketOptions {
         }
     }
 
-    /// Each with its name for people.
+    /// Returns each option with its name.
     pub(super) fn named(&self) -> [(&'static str, Option<bool>); 5] {
         [
             ("UDP GSO", self.udp_gso),

@@ -1,34 +1,35 @@
-//! How often is measured, and how many times.
+//! Plans the rate and the number of samples of a measurement.
 
 use std::time::Duration;
 
 use crate::tools::exit::Failure;
 
-/// "In 99.9 %" says something once there are so many samples that one of them may be later.
+/// The smallest number of samples for a verdict. With fewer samples, the 99.9th percentile would be the maximum.
 pub(super) const FEWEST_SAMPLES: u64 = 1_000;
 
-/// The rate of the measurement when none is to be judged.
+/// The rate of the measurement without --rate.
 const USUAL_RATE: f64 = 1_000.0;
 
-/// Slower, and enough samples take too long; faster, and sleeping makes no sense.
+/// The lowest and the highest rate of a measurement. At lower rates, enough samples would take too long. At higher
+/// rates, a thread does not sleep between its due times.
 const MEASURED_RATES: (f64, f64) = (200.0, 10_000.0);
 
-/// How long a measurement takes when nobody says; longer where this is too short for enough samples.
+/// The length of a measurement without --time. It is longer if this is too short for enough samples.
 const USUAL_TIME: Duration = Duration::from_millis(1_500);
 
-/// What each measurement does.
+/// The rate and the length of each measurement.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MeasurementPlan {
     pub(super) rate_hz: f64,
-    /// At least [`FEWEST_SAMPLES`]; each is a sample.
+    /// The number of periods, at least [`FEWEST_SAMPLES`]. Each period is a sample.
     pub(super) periods: u64,
 }
 
 impl MeasurementPlan {
-    /// For the rate to judge, and for as long as asked.
+    /// Plans a measurement for the rate to judge and the requested time.
     ///
     /// # Errors
-    /// When there is no time for enough samples.
+    /// Fails if the time is too short for enough samples.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // float casts saturate
     pub(super) fn of(rate: Option<f64>, time: Option<Duration>) -> Result<Self, Failure> {
         let (slowest, fastest) = MEASURED_RATES;
@@ -37,8 +38,8 @@ impl MeasurementPlan {
         let time = time.unwrap_or(USUAL_TIME.max(shortest));
         if time < shortest {
             return Err(Failure::usage(format!(
-                "--time {time:?} is too short: \"in 99.9 %\" takes {FEWEST_SAMPLES} samples, at {rate_hz} a second \
-                 here: use --time {shortest:?} or more, or leave it out"
+                "--time {time:?} is too short: a verdict needs {FEWEST_SAMPLES} samples, and there are {rate_hz} per \
+                 second: use --time {shortest:?} or more, or leave it out"
             )));
         }
         let periods = (time.as_secs_f64() * rate_hz).round() as u64;
@@ -49,7 +50,7 @@ impl MeasurementPlan {
         Duration::from_secs_f64(1.0 / self.rate_hz)
     }
 
-    /// How long one measurement takes.
+    /// Returns the length of one measurement in seconds.
     pub(super) fn seconds(&self) -> f64 {
         self.periods as f64 / self.rate_hz
     }
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_enough_samples_at_every_rate_when_nobody_says_how_long() {
+    fn there_are_enough_samples_at_every_rate_without_a_given_time() {
         for (rate, rate_hz, periods) in [
             (None, 1_000.0, 1_500),
             (Some(0.01), 200.0, 1_000),
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_that_would_do_is_named_and_does() {
+    fn the_error_names_a_time_that_is_long_enough() {
         for (rate, enough) in [(10.0, "5s"), (600.0, "1.667s"), (1_000.0, "1s"), (3_000.0, "334ms")] {
             let error =
                 MeasurementPlan::of(Some(rate), Some(Duration::from_millis(99))).expect_err("too short");

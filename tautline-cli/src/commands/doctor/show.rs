@@ -1,4 +1,4 @@
-//! The findings as text for a terminal of 80 columns, and as JSON.
+//! Formats the findings as text for a terminal of 80 columns, and as JSON.
 
 use std::fmt::Write;
 
@@ -12,10 +12,10 @@ use super::verdict::{Fitness, Verdict};
 use crate::tools::latency::{Percentiles, show_maybe, show_us};
 use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
 
-/// What fits a terminal.
+/// The width of the text in columns.
 const COLUMNS: usize = 80;
 
-/// Where the values begin.
+/// The column in which the values begin.
 const INDENT: usize = 18;
 
 pub(super) fn json(findings: &Findings) -> String {
@@ -43,33 +43,33 @@ fn heading(text: &mut String, title: &str) {
 }
 
 fn machine(text: &mut String, machine: &Machine) {
-    let told = |found: &Option<String>| found.clone().unwrap_or_else(|| "not told".to_owned());
+    let known = |found: &Option<String>| found.clone().unwrap_or_else(|| "not known".to_owned());
     let kind = if machine.preempt_rt { "PREEMPT_RT" } else { "not PREEMPT_RT" };
     let place = match machine.is_virtual {
         Some(true) => ", in a virtual machine",
         _ => "",
     };
-    row(text, "kernel", &format!("{}, {kind}{place}", told(&machine.kernel)));
+    row(text, "kernel", &format!("{}, {kind}{place}", known(&machine.kernel)));
     let isolated = match machine.isolated.as_deref() {
         Some("") => "none isolated".to_owned(),
         Some(isolated) => format!("isolated: {isolated}"),
-        None => "isolation not told".to_owned(),
+        None => "isolation not known".to_owned(),
     };
-    row(text, "cores", &format!("{}, {isolated}", told(&machine.cores)));
-    row(text, "governor", &told(&machine.governors));
+    row(text, "cores", &format!("{}, {isolated}", known(&machine.cores)));
+    row(text, "governor", &known(&machine.governors));
     let state = |state: &super::machine::IdleState| match state.exit_us {
         Some(us) => format!("{} ({us} µs)", state.name),
         None => state.name.clone(),
     };
     let states: Vec<String> = machine.idle_states.iter().map(state).collect();
-    row(text, "idle states", &if states.is_empty() { "not told".to_owned() } else { states.join(", ") });
-    row(text, "clock", &told(&machine.clock_source));
+    row(text, "idle states", &if states.is_empty() { "not known".to_owned() } else { states.join(", ") });
+    row(text, "clock", &known(&machine.clock_source));
     if let Some(percent) = machine.realtime_share_percent {
-        row(text, "real-time share", &format!("{percent:.0} % of each second at most"));
+        row(text, "real-time share", &format!("at most {percent:.0} % of each second"));
     }
 }
 
-/// A name, and what belongs to it, wrapped.
+/// Appends a name and its value, wrapped to the width of the text.
 fn row(text: &mut String, name: &str, value: &str) {
     let mut name = name;
     for line in wrapped(value, COLUMNS - INDENT) {
@@ -78,7 +78,7 @@ fn row(text: &mut String, name: &str, value: &str) {
     }
 }
 
-/// Words in lines of at most `columns`; a longer word has a line of its own.
+/// Wraps words into lines of at most `columns`. A longer word stands alone on its line.
 fn wrapped(value: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in value.split(' ') {
@@ -95,7 +95,7 @@ fn wrapped(value: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// The words before what was granted or refused are as long as this.
+/// The width of the column with `granted`, `refused` and so on.
 const OUTCOME: usize = 9;
 
 fn show_part(text: &mut String, report: &PartReport) {
@@ -144,7 +144,7 @@ fn socket(text: &mut String, socket: &SocketOptions) {
 }
 
 fn latency(text: &mut String, findings: &Findings) {
-    let title = format!("Lateness, {} times a second", findings.measured_rate_hz);
+    let title = format!("Lateness at {} Hz", findings.measured_rate_hz);
     let _ = writeln!(
         text,
         "\n{}{:>9}{:>10}{:>10}{:>10}",
@@ -170,7 +170,7 @@ fn setup(text: &mut String, found: &Lateness) {
 fn verdict(text: &mut String, findings: &Findings) {
     heading(text, "\nVerdict");
     if findings.interrupted {
-        row(text, "none", "interrupted before everything was measured");
+        row(text, "none", "interrupted before all measurements were done");
     }
     if let Some(verdict) = &findings.verdict {
         judgement(text, verdict, findings.measured_rate_hz);
@@ -180,7 +180,7 @@ fn verdict(text: &mut String, findings: &Findings) {
     }
     let refused = findings.profile.refused().count();
     if refused > 0 {
-        row(text, "refused", &format!("{refused} of the profile's parts; the remedies are above"));
+        row(text, "refused", &format!("{refused} parts of the profile; see the remedies above"));
     }
 }
 
@@ -194,7 +194,7 @@ fn judgement(text: &mut String, verdict: &Verdict, measured_rate_hz: f64) {
     let word = Styled(style, fitness.to_string());
     let _ = writeln!(
         text,
-        "  {:<width$}{word}: timer and wake-up within {},",
+        "  {:<width$}{word}: timer and wake-up take at most {},",
         format!("{rate_hz} Hz"),
         show_us(*p999_us),
         width = INDENT - 2
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_wrapped_and_none_is_lost() {
+    fn wrapping_keeps_every_word() {
         assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
         assert_eq!(wrapped("a longerthanall b", 5), ["a", "longerthanall", "b"]);
         assert_eq!(wrapped("", 5), [""]);

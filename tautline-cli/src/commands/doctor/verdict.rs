@@ -1,4 +1,4 @@
-//! Whether the machine is fit for a rate.
+//! Judges whether the machine is fit for a rate.
 
 use std::fmt;
 
@@ -8,22 +8,22 @@ use super::measure::Lateness;
 use super::plan::FEWEST_SAMPLES;
 use crate::tools::exit::Exit;
 
-/// Up to this share of the period for timer and wake-up, four fifths of it remain for the network, the other end and
+/// Fit: timer and wake-up take at most this share of the period. Four fifths remain for the network, the other end and
 /// the control law.
 const FIT: f64 = 0.2;
 
-/// Up to this share, half of the period remains: enough if all the rest is quick.
+/// Tight: timer and wake-up take at most this share. Half of the period remains, which is enough if the rest is fast.
 const TIGHT: f64 = 0.5;
 
 /// How well a machine suits a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Fitness {
-    /// Timer and wake-up take at most a fifth of the period, in 999 of 1000 periods.
+    /// Timer and wake-up take at most a fifth of the period in 999 of 1000 periods.
     Fit,
-    /// At most half of it.
+    /// They take at most half of the period.
     Tight,
-    /// More.
+    /// They take more than half of the period.
     Unfit,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Fitness {
     }
 }
 
-/// What was asked, what was found, and what follows.
+/// The rate that was asked for, the measured lateness, and the judgement.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Verdict {
     pub(super) rate_hz: f64,
@@ -46,14 +46,14 @@ pub(super) struct Verdict {
     pub(super) p999_us: f64,
     pub(super) share_percent: f64,
     pub(super) verdict: Fitness,
-    /// How many periods were measured.
+    /// The number of measured periods.
     pub(super) samples: u64,
-    /// The setup that was judged: the best that the machine grants.
+    /// The judged setup, which is the best that the machine grants.
     pub(super) setup: &'static str,
 }
 
 impl Verdict {
-    /// Judges a measurement; `None` where too few samples bear no verdict.
+    /// Judges a measurement. Returns `None` if there are too few samples for a verdict.
     pub(super) fn of(rate_hz: f64, found: &Lateness) -> Option<Self> {
         let (period_us, p999_us) = (1e6 / rate_hz, p999_us(found)?);
         let share = p999_us / period_us;
@@ -75,12 +75,12 @@ impl Verdict {
     }
 }
 
-/// The highest rate that a measurement is fit for, in Hz.
+/// Returns the highest rate for which the measured setup is fit, in Hz.
 pub(super) fn fit_up_to_hz(found: &Lateness) -> Option<f64> {
     p999_us(found).map(|us| (FIT * 1e6 / us).floor())
 }
 
-/// What 99.9 % are within, when there are enough to say so.
+/// Returns the 99.9th percentile, or `None` if there are too few samples.
 fn p999_us(found: &Lateness) -> Option<f64> {
     found.together_us.p999.filter(|_| found.samples >= FEWEST_SAMPLES)
 }
@@ -101,13 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn too_few_samples_bear_no_verdict() {
+    fn too_few_samples_give_no_verdict() {
         let found = found(44.0, FEWEST_SAMPLES - 1);
         assert!(Verdict::of(1_000.0, &found).is_none() && fit_up_to_hz(&found).is_none());
     }
 
     #[test]
-    fn the_share_of_the_period_decides() {
+    fn the_verdict_depends_on_the_share_of_the_period() {
         for (p999, verdict, exit) in [
             (200.0, Fitness::Fit, Exit::Done),
             (201.0, Fitness::Tight, Exit::Done),
