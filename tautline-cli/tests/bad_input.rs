@@ -1,4 +1,4 @@
-//! Everything that a user can get wrong: a documented exit code, and a sentence that names the thing and
+//! Wrong input of every kind. The program ends with a documented exit code and a message that names the wrong value and
 //! says what would be right.
 
 mod support;
@@ -8,47 +8,47 @@ use support::{Finished, Listener, command, finish, run, run_with_input};
 const USAGE: i32 = 2;
 const NO_CONNECTION: i32 = 3;
 
-fn assert_told(finished: &Finished, code: i32, parts: &[&str]) {
+fn assert_reports(finished: &Finished, code: i32, parts: &[&str]) {
     assert_eq!(finished.code, code, "{finished:?}");
-    assert_eq!(finished.stdout, "", "errors are for stderr");
+    assert_eq!(finished.stdout, "", "errors go to stderr");
     for part in parts {
         assert!(finished.stderr.contains(part), "no {part:?} in {}", finished.stderr);
     }
 }
 
 #[test]
-fn a_wrong_endpoint() {
+fn a_wrong_endpoint_is_refused() {
     for subcommand in ["listen", "send", "ping"] {
-        assert_told(&run(&[subcommand, "host:port"]), USAGE, &["host:port", "expected"]);
-        assert_told(&run(&[subcommand, "1.2.3.4:99999"]), USAGE, &["99999"]);
+        assert_reports(&run(&[subcommand, "host:port"]), USAGE, &["host:port", "expected"]);
+        assert_reports(&run(&[subcommand, "1.2.3.4:99999"]), USAGE, &["99999"]);
     }
 }
 
 #[test]
-fn a_client_cannot_call_port_0() {
-    assert_told(&run(&["send", "127.0.0.1:0", "1"]), USAGE, &["port"]);
+fn a_client_cannot_connect_to_port_0() {
+    assert_reports(&run(&["send", "127.0.0.1:0", "1"]), USAGE, &["port"]);
 }
 
 #[test]
-fn a_port_in_use() {
+fn a_port_in_use_is_named() {
     let other = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let address = other.local_addr().expect("it is bound").to_string();
     let port = address.rsplit(':').next().expect("it has a port");
-    assert_told(&run(&["listen", &address]), NO_CONNECTION, &[port, "in use", "another port"]);
+    assert_reports(&run(&["listen", &address]), NO_CONNECTION, &[port, "in use", "another port"]);
 }
 
 #[test]
-fn a_name_without_an_address() {
+fn a_name_without_an_address_is_named() {
     for arguments in
         [&["listen", "no-such-host.invalid:9000"][..], &["send", "no-such-host.invalid:9000", "1"]]
     {
-        assert_told(&run(arguments), NO_CONNECTION, &["no-such-host.invalid", "check the name"]);
+        assert_reports(&run(arguments), NO_CONNECTION, &["no-such-host.invalid", "check the name"]);
     }
 }
 
 #[test]
-fn an_address_of_another_host() {
-    assert_told(
+fn the_address_of_another_host_cannot_be_listened_on() {
+    assert_reports(
         &run(&["listen", "192.0.2.1:9000"]),
         NO_CONNECTION,
         &["192.0.2.1", "not an address of this host"],
@@ -56,7 +56,7 @@ fn an_address_of_another_host() {
 }
 
 #[test]
-fn nobody_listens() {
+fn a_send_to_a_closed_port_fails() {
     let free = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let address = free.local_addr().expect("it is bound").to_string();
     drop(free);
@@ -66,73 +66,73 @@ fn nobody_listens() {
         if wire == "native" {
             send.env("TAUTLINE_CONNECT_TIMEOUT", "200ms");
         }
-        assert_told(&finish(&mut send), NO_CONNECTION, &[&address, "nobody listens"]);
+        assert_reports(&finish(&mut send), NO_CONNECTION, &[&address, "nobody listens"]);
     }
 }
 
 #[test]
-fn data_that_are_not_json() {
-    assert_told(&run(&["send", "127.0.0.1:9", "stop"]), USAGE, &["DATA", "'\"stop\"'", "--raw"]);
-    assert_told(&run(&["send", "127.0.0.1:9", "{\"a\": NaN}"]), USAGE, &["DATA"]);
+fn data_that_is_not_json_is_refused() {
+    assert_reports(&run(&["send", "127.0.0.1:9", "stop"]), USAGE, &["DATA", "'\"stop\"'", "--raw"]);
+    assert_reports(&run(&["send", "127.0.0.1:9", "{\"a\": NaN}"]), USAGE, &["DATA"]);
 }
 
 #[test]
-fn a_message_too_large() {
+fn a_message_that_is_too_large_is_refused() {
     let data = format!("\"{}\"", "x".repeat(70_000));
-    assert_told(&run(&["send", "127.0.0.1:9", &data]), USAGE, &["70002 bytes", "max_message_size"]);
+    assert_reports(&run(&["send", "127.0.0.1:9", &data]), USAGE, &["70002 bytes", "max_message_size"]);
     let listener = Listener::start(&[]);
     let finished = run_with_input(&["send", &listener.address], format!("1\n{data}\n2\n").as_bytes());
-    assert_told(&finished, 5, &["line 2 ", "max_message_size", "sent 2 messages"]);
+    assert_reports(&finished, 5, &["line 2 ", "max_message_size", "sent 2 messages"]);
 }
 
 #[test]
-fn raw_bytes_and_channels_on_the_classic_wire() {
+fn raw_bytes_and_channels_are_refused_on_the_classic_wire() {
     for option in [&["--raw"][..], &["--channel", "3"]] {
         let arguments = [&["send", "127.0.0.1:9", "1", "--wire", "classic"], option].concat();
-        assert_told(&run(&arguments), USAGE, &[option[0], "native", "classic"]);
-        assert_told(&run_with_input(&arguments, b"1\n"), USAGE, &[option[0]]);
+        assert_reports(&run(&arguments), USAGE, &[option[0], "native", "classic"]);
+        assert_reports(&run_with_input(&arguments, b"1\n"), USAGE, &[option[0]]);
     }
 }
 
 #[test]
-fn texts_that_the_native_wire_cannot_carry() {
+fn texts_that_the_native_wire_cannot_carry_are_refused() {
     let long = "x".repeat(256);
     for option in ["--source", "--destination", "--id", "--correlation-id"] {
         for (text, length) in [("", "0 bytes"), (long.as_str(), "256 bytes")] {
             let finished = run(&["send", "127.0.0.1:9", "1", option, text]);
-            assert_told(&finished, USAGE, &[option, length, "1 to 255"]);
+            assert_reports(&finished, USAGE, &[option, length, "1 to 255"]);
         }
     }
 }
 
 #[test]
-fn an_inbox_of_0_where_messages_are_read() {
+fn an_inbox_capacity_of_0_is_refused_where_messages_are_read() {
     for subcommand in ["listen", "ping"] {
         let mut command = command(&[subcommand, "127.0.0.1:9"]);
-        assert_told(&finish(command.env("TAUTLINE_INBOX_CAPACITY", "0")), USAGE, &["inbox_capacity"]);
+        assert_reports(&finish(command.env("TAUTLINE_INBOX_CAPACITY", "0")), USAGE, &["inbox_capacity"]);
     }
 }
 
 #[test]
-fn data_that_are_too_deep_or_large_are_not_repeated() {
+fn an_error_does_not_repeat_long_data() {
     let deep = "[".repeat(5000);
     let finished = run(&["send", "127.0.0.1:9", &deep]);
-    assert_told(&finished, USAGE, &["DATA", "max_depth"]);
+    assert_reports(&finished, USAGE, &["DATA", "max_depth"]);
     assert!(finished.stderr.len() < 200, "{}", finished.stderr);
 }
 
 #[test]
-fn options_of_the_other_wire() {
+fn options_of_the_classic_wire_are_refused_on_the_native_wire() {
     for option in ["--no-crc", "--no-sequence"] {
         for subcommand in [&["demo"][..], &["listen", "127.0.0.1:0"], &["ping", "127.0.0.1:9"]] {
             let finished = run(&[subcommand, &[option]].concat());
-            assert_told(&finished, USAGE, &[option, "--wire classic"]);
+            assert_reports(&finished, USAGE, &[option, "--wire classic"]);
         }
     }
 }
 
 #[test]
-fn an_unknown_key_in_the_file_and_a_file_that_is_not_there() {
+fn wrong_keys_in_a_file_and_a_missing_file_are_named() {
     let path = std::env::temp_dir().join(format!("tautline-bad-{}.toml", std::process::id()));
     let file = path.to_str().expect("the path is text");
     for (text, parts) in [
@@ -143,10 +143,10 @@ fn an_unknown_key_in_the_file_and_a_file_that_is_not_there() {
     ] {
         std::fs::write(&path, text).expect("a temporary file");
         let finished = run(&["listen", "127.0.0.1:0", "--config", file]);
-        assert_told(&finished, USAGE, &[&[file], parts].concat());
+        assert_reports(&finished, USAGE, &[&[file], parts].concat());
     }
-    std::fs::remove_file(&path).expect("it is ours");
-    assert_told(&run(&["listen", "127.0.0.1:0", "--config", file]), USAGE, &[file]);
+    std::fs::remove_file(&path).expect("this test created it");
+    assert_reports(&run(&["listen", "127.0.0.1:0", "--config", file]), USAGE, &[file]);
 }
 
 #[test]
@@ -155,30 +155,30 @@ fn a_schedule_with_an_error_names_line_and_key() {
     let file = path.to_str().expect("the path is text");
     std::fs::write(&path, "[[phase]]\nafter = \"5s\"\nloss = \"lots\"\n").expect("a temporary file");
     let finished = run(&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--schedule", file]);
-    assert_told(&finished, USAGE, &[file, "line 3", "`loss`", "\"lots\"", "2%"]);
-    std::fs::remove_file(&path).expect("it is ours");
+    assert_reports(&finished, USAGE, &[file, "line 3", "`loss`", "\"lots\"", "2%"]);
+    std::fs::remove_file(&path).expect("this test created it");
 }
 
 #[test]
-fn a_proxy_that_is_its_own_target_or_has_no_port() {
+fn a_proxy_needs_a_free_port_and_another_reachable_target() {
     let other = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let address = other.local_addr().expect("it is bound").to_string();
-    assert_told(&run(&["proxy", &address, "127.0.0.1:9"]), NO_CONNECTION, &[&address, "in use"]);
+    assert_reports(&run(&["proxy", &address, "127.0.0.1:9"]), NO_CONNECTION, &[&address, "in use"]);
     drop(other);
-    assert_told(&run(&["proxy", &address, &address]), USAGE, &[&address, "LISTEN", "TARGET"]);
+    assert_reports(&run(&["proxy", &address, &address]), USAGE, &[&address, "LISTEN", "TARGET"]);
     let nowhere = run(&["proxy", "127.0.0.1:0", "no-such-host.invalid:9000"]);
-    assert_told(&nowhere, NO_CONNECTION, &["no-such-host.invalid", "check the name"]);
+    assert_reports(&nowhere, NO_CONNECTION, &["no-such-host.invalid", "check the name"]);
 }
 
 #[test]
-fn a_wrong_variable_in_the_environment() {
+fn a_wrong_variable_in_the_environment_is_named() {
     let mut listen = command(&["listen", "127.0.0.1:0"]);
     let finished = finish(listen.env("TAUTLINE_INBOX_CAPACITY", "many"));
-    assert_told(&finished, USAGE, &["TAUTLINE_INBOX_CAPACITY", "many"]);
+    assert_reports(&finished, USAGE, &["TAUTLINE_INBOX_CAPACITY", "many"]);
 }
 
 #[test]
-fn numbers_and_names_outside_their_range() {
+fn numbers_and_names_outside_their_range_are_refused() {
     for (arguments, parts) in [
         (&["demo", "--rate", "1"][..], &["--rate", "50"][..]),
         (&["demo", "--seconds", "0"], &["--seconds"]),
@@ -232,7 +232,7 @@ fn numbers_and_names_outside_their_range() {
         (&["completions", "cmd"], &["cmd", "bash"]),
         (&["lisen"], &["lisen", "listen"]),
     ] {
-        assert_told(&run(arguments), USAGE, parts);
+        assert_reports(&run(arguments), USAGE, parts);
     }
 }
 
@@ -240,6 +240,6 @@ fn numbers_and_names_outside_their_range() {
 fn a_picture_that_cannot_be_written_is_found_before_the_demo() {
     let start = std::time::Instant::now();
     let finished = run(&["demo", "--seconds", "60", "--plot", "/no/such/folder/demo.svg"]);
-    assert_told(&finished, 1, &["/no/such/folder/demo.svg"]);
+    assert_reports(&finished, 1, &["/no/such/folder/demo.svg"]);
     assert!(start.elapsed().as_secs() < 30);
 }

@@ -1,18 +1,18 @@
-//! `bench`: both measurements with an other end of their own and with `bench serve`, the page, the verdict.
+//! `bench`: both measurements with a child process and with `bench serve`, the HTML page, and the exit codes.
 
 mod support;
 
 use serde_json::Value;
 use support::{Finished, Listener, command, finish, last_json, run};
 
-fn assert_told(finished: &Finished, code: i32, parts: &[&str]) {
+fn assert_reports(finished: &Finished, code: i32, parts: &[&str]) {
     assert_eq!(finished.code, code, "{finished:?}");
     for part in parts {
         assert!(finished.stderr.contains(part), "no {part:?} in {}", finished.stderr);
     }
 }
 
-/// The percentiles in order; each is there and none is smaller than the one before.
+/// Asserts that all percentiles are present and in ascending order.
 fn assert_sound(rtt_us: &Value) {
     let us = |key: &str| rtt_us[key].as_f64().unwrap_or_else(|| panic!("no {key} in {rtt_us}"));
     let in_order = ["min", "p50", "p90", "p99", "p999", "p9999", "max"].map(us);
@@ -28,13 +28,13 @@ fn assert_adds_up(summary: &Value, sent: u64) {
     assert_eq!(lost.values().filter_map(Value::as_u64).sum::<u64>(), count("lost"));
 }
 
-/// A name in the temporary folder that no other test uses.
+/// Returns a path in the temporary folder that no other test uses.
 fn temporary(name: &str) -> String {
     let path = std::env::temp_dir().join(format!("tautline-bench-{}-{name}", std::process::id()));
     path.to_str().expect("the path is text").to_owned()
 }
 
-/// What a page that is complete in itself has, and what it must not have.
+/// Asserts that a page is complete and refers to nothing outside itself.
 fn assert_self_contained(page: &str) {
     assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"), "{}", &page[..80]);
     for tag in ["html", "head", "body", "main", "style", "svg", "script", "figure", "table", "div", "p"] {
@@ -64,7 +64,7 @@ fn ping_pong_measures_every_message_on_both_wires() {
 }
 
 #[test]
-fn a_rate_and_a_raw_socket_beside_it() {
+fn a_run_at_a_rate_can_be_compared_with_a_raw_socket() {
     let options = ["--rate", "1kHz", "--messages", "50", "--baseline", "--set", "wait=block", "--json"];
     let finished = run(&[&["bench", "latency"], &options[..]].concat());
     assert_eq!(finished.code, 0, "{finished:?}");
@@ -79,7 +79,7 @@ fn a_rate_and_a_raw_socket_beside_it() {
 }
 
 #[test]
-fn reports_name_every_setting_wherever_it_was_set() {
+fn reports_name_the_settings_from_all_sources() {
     let file = temporary("settings.toml");
     std::fs::write(&file, "send_buffer = 65536\n[command.3]\nhistory = 1\n").expect("it can be written");
     for what in ["latency", "throughput"] {
@@ -90,7 +90,7 @@ fn reports_name_every_setting_wherever_it_was_set() {
         let expected = ["send_buffer = 65536", "wait = block", "gate = 0s", "command.3.history = 1"];
         assert_eq!(set, &serde_json::json!(expected), "{finished:?}");
     }
-    std::fs::remove_file(&file).expect("it is ours");
+    std::fs::remove_file(&file).expect("this test created it");
     let finished = run(&["bench", "latency", "--messages", "5", "--timeout", "2s", "--set", "wait=block"]);
     assert!(finished.stdout.contains("time-out 2.00 s, wait = block"), "{}", finished.stdout);
 }
@@ -107,8 +107,8 @@ fn every_message_of_a_flood_is_accounted_for() {
 }
 
 #[test]
-fn batches_share_datagrams_and_all_of_them_go() {
-    // 3000 is no multiple of 70: the last batch is smaller.
+fn batches_share_datagrams_and_every_message_is_sent() {
+    // 3000 is not a multiple of 70, so the last batch is smaller.
     let options =
         ["--messages", "3000", "--batch", "70", "--set", "gate=1ms", "--set", "wait=spin", "--json"];
     let finished = run(&[&["bench", "throughput"], &options[..]].concat());
@@ -124,7 +124,7 @@ fn batches_share_datagrams_and_all_of_them_go() {
 }
 
 #[test]
-fn a_flood_has_the_gate_that_ordinary_senders_have_unless_it_is_told_otherwise() {
+fn a_flood_is_coalesced_by_default_on_the_native_wire_only() {
     for (options, set, is_packed) in [
         (&["--wire", "native"][..], &["gate = 20us"][..], true),
         (&["--set", "gate=0s"], &["gate = 0s"], false),
@@ -139,8 +139,8 @@ fn a_flood_has_the_gate_that_ordinary_senders_have_unless_it_is_told_otherwise()
 }
 
 #[test]
-fn nothing_is_lost_with_few_messages_on_their_way() {
-    // The last allows less than a batch and less than a mark for each quarter.
+fn nothing_is_lost_with_few_messages_in_flight() {
+    // The last run allows fewer messages than a batch has, and too few for a mark per quarter.
     let runs = [["native", "256", "1"], ["classic", "64", "40"], ["native", "3", "40"]];
     for [wire, outstanding, batch] in runs {
         let options = ["--wire", wire, "--outstanding", outstanding, "--batch", batch, "--messages", "2000"];
@@ -153,7 +153,7 @@ fn nothing_is_lost_with_few_messages_on_their_way() {
 }
 
 #[test]
-fn without_sequence_numbers_the_kernels_count_is_what_there_is() {
+fn without_sequence_numbers_lost_datagrams_are_not_known() {
     let options = ["--wire", "classic", "--no-sequence", "--messages", "500", "--json"];
     let summary = last_json(&run(&[&["bench", "throughput"], &options[..]].concat()).stdout);
     assert_adds_up(&summary, 500);
@@ -161,7 +161,7 @@ fn without_sequence_numbers_the_kernels_count_is_what_there_is() {
 }
 
 #[test]
-fn what_waits_in_a_buffer_is_received_when_it_is_read() {
+fn the_rate_counts_until_the_last_message_is_read_from_the_buffer() {
     const STOPPED: std::time::Duration = std::time::Duration::from_millis(700);
     let server = Listener::run(&["bench", "serve", "127.0.0.1:0"]);
     let options = ["--seconds", "0.5", "--set", "liveness_timeout=5s", "--json"];
@@ -188,7 +188,7 @@ fn a_single_message_has_no_rate() {
 
 #[test]
 fn losses_have_names() {
-    // 4 KiB hold a few datagrams only, so the kernel drops most of what is sent.
+    // A buffer of 4 KiB holds only a few datagrams, so the kernel drops most of them.
     let options = ["--messages", "20000", "--size", "1400", "--set", "receive_buffer=4096", "--json"];
     let finished = run(&[&["bench", "throughput"], &options[..]].concat());
     assert_eq!(finished.code, 0, "{finished:?}");
@@ -200,7 +200,7 @@ fn losses_have_names() {
 }
 
 #[test]
-fn one_serving_end_serves_one_run_after_the_other() {
+fn a_serving_end_serves_several_runs() {
     let mut server = Listener::run(&["bench", "serve", "127.0.0.1:0", "--baseline"]);
     let peer = server.address.clone();
     for _ in 0..2 {
@@ -217,7 +217,7 @@ fn one_serving_end_serves_one_run_after_the_other() {
 }
 
 #[test]
-fn the_budget_gives_the_verdict_and_the_exit_code() {
+fn the_budget_determines_the_exit_code() {
     let judged = |options: &[&str]| run(&[&["bench", "latency", "--messages", "20"], options].concat());
     let met = judged(&["--budget", "10s", "--timeout", "10s"]);
     assert_eq!(met.code, 0, "{met:?}");
@@ -234,20 +234,20 @@ fn the_budget_gives_the_verdict_and_the_exit_code() {
 }
 
 #[test]
-fn the_pages_need_nothing_else() {
+fn the_pages_are_self_contained_and_escape_their_texts() {
     let path = temporary("page.html");
     for (what, title) in
         [("latency", "Round trips over loopback"), ("throughput", "Throughput over loopback")]
     {
         let mut words = vec!["bench", what, "--messages", "300", "--html", &path];
         words.extend((what == "latency").then_some("--baseline"));
-        // A value with a "<" must not end up as a tag.
+        // A value with a "<" must not become a tag.
         words.extend(["--set", "name=<b>&"]);
         let finished = run(&words);
         assert_eq!(finished.code, 0, "{finished:?}");
         assert!(finished.stderr.contains(&path), "{}", finished.stderr);
         let page = std::fs::read_to_string(&path).expect("the page is there");
-        std::fs::remove_file(&path).expect("it is ours");
+        std::fs::remove_file(&path).expect("this test created it");
         assert!(page.contains(&format!("<h1>{title}: 64 bytes, native wire")), "{}", &page[..200]);
         assert!(page.contains("name = &lt;b&gt;&amp;") && !page.contains("<b>&"));
         assert_self_contained(&page);
@@ -255,12 +255,12 @@ fn the_pages_need_nothing_else() {
 }
 
 #[test]
-fn charts_have_a_dot_for_one_measurement_and_words_for_none() {
+fn a_chart_has_a_dot_for_one_measurement_and_a_text_for_none() {
     let path = temporary("short.html");
     let page = |words: &[&str]| {
         let finished = run(&[&["bench"], words, &["--html", &path]].concat());
         let page = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("no page: {finished:?}"));
-        std::fs::remove_file(&path).expect("it is ours");
+        std::fs::remove_file(&path).expect("this test created it");
         assert_self_contained(&page);
         page
     };
@@ -275,7 +275,7 @@ fn charts_have_a_dot_for_one_measurement_and_words_for_none() {
 }
 
 #[test]
-fn ctrl_c_ends_it_with_what_it_has() {
+fn ctrl_c_ends_the_bench_with_the_results_so_far() {
     let mut server = Listener::run(&["bench", "serve", "127.0.0.1:0"]);
     let running = support::start(&["bench", "latency", &server.address, "--seconds", "3600", "--json"]);
     support::wait_until_it_catches_ctrl_c(&running);
@@ -287,7 +287,7 @@ fn ctrl_c_ends_it_with_what_it_has() {
 }
 
 #[test]
-fn a_peer_that_goes_away_ends_it_with_what_it_has() {
+fn a_peer_that_goes_away_ends_the_bench_with_the_results_so_far() {
     let server = Listener::run(&["bench", "serve", "127.0.0.1:0"]);
     let options = ["--seconds", "3600", "--timeout", "50ms", "--budget", "50ms", "--json"];
     let running = support::start(&[&["bench", "latency", &server.address], &options[..]].concat());
@@ -300,7 +300,7 @@ fn a_peer_that_goes_away_ends_it_with_what_it_has() {
 }
 
 #[test]
-fn what_was_measured_before_the_peer_went_away_is_shown_when_it_has_no_answer_left() {
+fn results_are_shown_even_if_the_peer_is_gone_before_it_reports_its_counts() {
     let page = temporary("gone.html");
     let flood = ["throughput", "--messages", "1000000000", "--outstanding", "64"];
     let trips = ["latency", "--seconds", "1", "--set", "wait=block"];
@@ -313,12 +313,12 @@ fn what_was_measured_before_the_peer_went_away_is_shown_when_it_has_no_answer_le
         support::wait_until_it_catches_ctrl_c(&running);
         drop(server);
         let finished = support::finished(running);
-        assert_told(&finished, code, &["error:"]);
+        assert_reports(&finished, code, &["error:"]);
         let summary = last_json(&finished.stdout);
         assert!(summary["messages_sent"].as_u64() > Some(0), "{summary}");
         assert_eq!(summary.pointer(unknown), Some(&Value::Null), "{summary}");
         assert_self_contained(&std::fs::read_to_string(&page).expect("the page is there"));
-        std::fs::remove_file(&page).expect("it is ours");
+        std::fs::remove_file(&page).expect("this test created it");
     }
 }
 
@@ -335,7 +335,7 @@ fn a_bench_that_is_killed_leaves_no_serving_end_behind() {
 }
 
 #[test]
-fn bad_input_is_named_with_what_would_be_right() {
+fn an_error_names_the_wrong_option_and_what_would_be_right() {
     for (arguments, parts) in [
         (&["latency", "--set", "receive_bufer=1"][..], &["--set", "receive_bufer", "receive_buffer"][..]),
         (&["latency", "--set", "receive_buffer=many"], &["receive_buffer", "many"]),
@@ -362,33 +362,33 @@ fn bad_input_is_named_with_what_would_be_right() {
         (&["serve", "host:port"], &["host:port", "expected"]),
     ] {
         let finished = run(&[&["bench"], arguments].concat());
-        assert_told(&finished, 2, parts);
-        assert_eq!(finished.stdout, "", "errors are for stderr");
+        assert_reports(&finished, 2, parts);
+        assert_eq!(finished.stdout, "", "errors go to stderr");
     }
 }
 
 #[test]
 fn a_page_that_cannot_be_written_is_found_before_the_measurement() {
     let finished = run(&["bench", "latency", "--seconds", "3600", "--html", "/no/such/folder/page.html"]);
-    assert_told(&finished, 1, &["/no/such/folder/page.html"]);
+    assert_reports(&finished, 1, &["/no/such/folder/page.html"]);
 }
 
 #[test]
-fn a_peer_that_is_no_bench_and_one_that_is_not_there() {
+fn a_peer_without_bench_serve_and_a_missing_peer_are_errors() {
     let listener = Listener::start(&["--reply"]);
     let other = run(&["bench", "throughput", &listener.address, "--messages", "1"]);
-    assert_told(&other, 3, &[&listener.address, "tautline bench serve"]);
+    assert_reports(&other, 3, &[&listener.address, "tautline bench serve"]);
     let gone = listener.address.clone();
     drop(listener);
     let page = temporary("none.html");
     let mut nobody = command(&["bench", "latency", &gone, "--html", &page]);
-    assert_told(&finish(nobody.env("TAUTLINE_CONNECT_TIMEOUT", "200ms")), 3, &[&gone]);
-    assert!(!std::path::Path::new(&page).exists(), "there is nothing to write");
+    assert_reports(&finish(nobody.env("TAUTLINE_CONNECT_TIMEOUT", "200ms")), 3, &[&gone]);
+    assert!(!std::path::Path::new(&page).exists(), "no page without a measurement");
 }
 
 #[test]
-fn a_peer_without_a_raw_socket_is_told_how_to_have_one() {
+fn the_baseline_needs_a_peer_with_a_raw_socket() {
     let server = Listener::run(&["bench", "serve", "127.0.0.1:0"]);
     let finished = run(&["bench", "latency", &server.address, "--baseline", "--messages", "1"]);
-    assert_told(&finished, 2, &["bench serve ADDRESS --baseline"]);
+    assert_reports(&finished, 2, &["bench serve ADDRESS --baseline"]);
 }

@@ -1,13 +1,14 @@
-//! The demo by itself: short runs on both wires.
+//! Short runs of the demo on both wires.
 
 mod support;
 
 use support::{Finished, Listener, command, finish, last_json, run};
 
-/// How often a demo is tried: a machine that stalls for long drops any pendulum, and the verdict says so.
+/// The number of tries for a demo. On a machine that stalls for a long time, the pendulum falls and the verdict says
+/// so.
 const TRIES: usize = 3;
 
-/// The verdict's exit code.
+/// The exit code if the verdict is not met.
 const NOT_MET: i32 = 4;
 
 /// Runs a demo until its verdict is met.
@@ -38,19 +39,19 @@ fn assert_balanced(finished: &Finished) {
 }
 
 #[test]
-fn balances_on_the_native_wire() {
+fn the_pendulum_is_balanced_on_the_native_wire() {
     assert_balanced(&demo(&["demo", "--seconds", "1.5", "--json"]));
 }
 
 #[test]
-fn balances_on_the_classic_wire_with_and_without_its_options() {
+fn the_pendulum_is_balanced_on_the_classic_wire_with_and_without_crc_and_sequence() {
     assert_balanced(&demo(&["demo", "--seconds", "1.5", "--json", "--wire", "classic"]));
     let bare = ["--wire", "classic", "--no-crc", "--no-sequence", "--rate", "200"];
     assert_balanced(&demo(&[&["demo", "--seconds", "1.5", "--json"], &bare[..]].concat()));
 }
 
 #[test]
-fn a_killed_controller_is_noticed_and_its_return_too() {
+fn the_plant_notices_that_the_controller_is_killed_and_restarted() {
     for wire in ["native", "classic"] {
         let finished = demo(&[
             "demo",
@@ -75,12 +76,12 @@ fn a_killed_controller_is_noticed_and_its_return_too() {
             assert!(events.iter().any(|event| event.contains(part)), "no {part:?} in {events:?}");
         }
         assert!(summary["lost"].as_u64().is_some_and(|lost| lost > 100), "{summary}");
-        assert_eq!(summary["lost"], summary["lost_in_silence"], "the link itself lost none: {summary}");
+        assert_eq!(summary["lost"], summary["lost_in_silence"], "the network lost no message: {summary}");
         assert_eq!(finished.code, 0, "upright again: {summary}");
     }
 }
 
-/// When what is told by these words happened first, in seconds.
+/// Returns the time of the first event whose text contains `words`, in seconds.
 fn when(summary: &serde_json::Value, words: &str) -> f64 {
     let events = summary["events"].as_array().expect("a list");
     let is_it = |event: &&serde_json::Value| event["what"].as_str().is_some_and(|what| what.contains(words));
@@ -89,32 +90,32 @@ fn when(summary: &serde_json::Value, words: &str) -> f64 {
 }
 
 #[test]
-fn on_a_bad_network_the_pendulum_stays_up_and_a_cut_still_ends_the_force() {
+fn on_a_bad_network_the_pendulum_stays_upright_and_the_failsafe_works() {
     let options = ["--impair", "loss=10%,jitter=5ms", "--cut-after", "2s", "--cut-for", "300ms", "--json"];
     let finished = demo(&[&["demo", "--seconds", "5"], &options[..]].concat());
     assert_eq!(finished.code, 0, "upright at the end: {}", finished.stdout);
     let summary = last_json(&finished.stdout);
-    let network = summary["network"].as_str().expect("it is told");
+    let network = summary["network"].as_str().expect("the summary has it");
     assert!(network.starts_with("loss 10 %, jitter 5ms: lost "), "{network}");
     let (sent, lost) = (summary["messages_sent"].as_f64(), summary["lost"].as_f64());
     let share = lost.zip(sent).map(|(lost, sent)| lost / sent).expect("numbers");
-    assert!((0.1..0.5).contains(&share), "one in five round trips, and those of the cut: {summary}");
-    // 20 ms and what is on its way; a busy machine may stop either half for longer.
+    assert!((0.1..0.5).contains(&share), "a fifth of the round trips, and the losses of the cut: {summary}");
+    // 20 ms and the commands in flight. A busy machine may stop plant or controller for longer.
     let until_zero = when(&summary, "sets the force to zero") - when(&summary, "is killed");
     assert!(until_zero < 0.5, "{until_zero}: {summary}");
 }
 
 #[test]
-fn the_histogram_is_below_the_round_trips_that_it_shows() {
+fn the_histogram_is_below_the_line_of_round_trips() {
     let finished = run(&["demo", "--seconds", "1", "--impair", "delay=1ms", "--no-plot"]);
     let names: Vec<&str> = finished.stdout.lines().map(|line| line.get(2..12).unwrap_or("").trim()).collect();
-    let at = names.iter().position(|name| *name == "round trip").expect("they are told");
+    let at = names.iter().position(|name| *name == "round trip").expect("the line is there");
     assert_eq!(&names[at..at + 3], ["round trip", "", "angle"], "{}", finished.stdout);
     assert!(names[..at].contains(&"network"), "{}", finished.stdout);
 }
 
 #[test]
-fn a_proxy_started_by_hand_can_stand_in_between() {
+fn the_demo_works_through_a_separate_proxy() {
     let plant = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let plant_at = plant.local_addr().expect("it is bound").to_string();
     drop(plant);
@@ -127,7 +128,7 @@ fn a_proxy_started_by_hand_can_stand_in_between() {
 }
 
 #[test]
-fn the_picture_and_the_plain_lines_are_there() {
+fn the_demo_writes_a_picture_and_plain_lines() {
     let dir = std::env::temp_dir().join(format!("tautline-demo-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a temporary folder");
     let finished =
@@ -138,9 +139,10 @@ fn the_picture_and_the_plain_lines_are_there() {
     }
     assert!(!finished.stdout.contains('\x1b'), "no colours outside a terminal");
     assert!(finished.stderr.contains("answers/s"), "a line per second: {}", finished.stderr);
-    let svg = std::fs::read_to_string(dir.join("tautline-demo.svg")).expect("the picture, without asking");
+    let svg =
+        std::fs::read_to_string(dir.join("tautline-demo.svg")).expect("the picture is written by default");
     for part in ["<svg ", "angle from upright", "force, N", "round trip", "p99 ", "</svg>"] {
         assert!(svg.contains(part), "no {part:?} in the picture");
     }
-    std::fs::remove_dir_all(&dir).expect("it is ours");
+    std::fs::remove_dir_all(&dir).expect("this test created it");
 }

@@ -1,14 +1,14 @@
-//! `doctor` shows everything, judges, and ends in time. How late the machine is, is not asserted: that is its own
-//! affair.
+//! `doctor` prints all findings, judges them, and ends in time. The tests do not check how late the machine is, because
+//! that depends on the machine.
 
 mod support;
 
 use support::{command, finish, finished, last_json, run, signal, start, wait_until_it_catches_ctrl_c};
 
-/// As short as 1,000 samples at 1 kHz are.
+/// The shortest run that has 1,000 samples at 1 kHz.
 const SHORT: [&str; 3] = ["doctor", "--time", "1s"];
 
-/// The first measurement alone, as short as it may be at this rate.
+/// Runs only the first measurement, for the shortest time at this rate.
 fn judged(rate: &str) -> support::Finished {
     let mut command = command(&["doctor", "--rate", rate, "--json"]);
     finish(command.env("TAUTLINE_REALTIME", "false"))
@@ -19,7 +19,7 @@ fn doctor(more: &[&str]) -> support::Finished {
 }
 
 #[test]
-fn every_part_and_every_measurement_is_there_as_json() {
+fn the_json_has_every_part_and_every_measurement() {
     let finished = doctor(&["--json"]);
     assert_eq!(finished.code, 0, "{}", finished.stderr);
     let found = last_json(&finished.stdout);
@@ -62,7 +62,7 @@ fn every_part_and_every_measurement_is_there_as_json() {
 }
 
 #[test]
-fn the_verdict_gives_the_exit_code() {
+fn the_verdict_determines_the_exit_code() {
     let slow = judged("0.01Hz");
     assert_eq!(slow.code, 0, "{}", slow.stdout);
     let verdict = &last_json(&slow.stdout)["verdict"];
@@ -77,7 +77,7 @@ fn the_verdict_gives_the_exit_code() {
 }
 
 #[test]
-fn a_time_too_short_for_a_verdict_is_wrong_usage_and_the_right_one_is_named() {
+fn a_time_that_is_too_short_is_refused_and_the_error_names_a_right_time() {
     for (more, enough) in [
         (&["--rate", "1kHz", "--time", "1ms"][..], "--time 1s or more"),
         (&["--rate", "200Hz", "--time", "10ms"], "--time 5s or more"),
@@ -90,21 +90,21 @@ fn a_time_too_short_for_a_verdict_is_wrong_usage_and_the_right_one_is_named() {
 }
 
 #[test]
-fn ctrl_c_ends_it_with_what_it_found() {
-    for (more, told) in [(&["--json"][..], "\"interrupted\":true"), (&[], "interrupted before all")] {
+fn ctrl_c_ends_doctor_with_the_findings_so_far() {
+    for (more, expected) in [(&["--json"][..], "\"interrupted\":true"), (&[], "interrupted before all")] {
         let child = start(&[&["doctor", "--rate", "1kHz", "--time", "3600"], more].concat());
         wait_until_it_catches_ctrl_c(&child);
         signal("-INT", child.id());
         let finished = finished(child);
         assert_eq!(finished.code, 130, "{}", finished.stderr);
-        for part in [told, "kernel", "thread_priority", "send_buffer"] {
+        for part in [expected, "kernel", "thread_priority", "send_buffer"] {
             assert!(finished.stdout.contains(part), "no {part} in {}", finished.stdout);
         }
     }
 }
 
 #[test]
-fn what_people_read_fits_their_terminal() {
+fn the_text_is_complete_and_fits_80_columns() {
     let finished = doctor(&["--rate", "1kHz"]);
     for part in [
         "Machine",
@@ -127,9 +127,9 @@ fn what_people_read_fits_their_terminal() {
 }
 
 #[test]
-fn the_parts_can_come_from_a_file() {
+fn a_file_can_choose_the_parts_of_the_profile() {
     let path = std::env::temp_dir().join(format!("tautline-doctor-{}.toml", std::process::id()));
-    // Keys that have no effect for the doctor's own server are nobody's fault.
+    // Keys that have no effect on the doctor's server are accepted.
     let text = "role = \"client\"\nendpoint = \"plant:9000\"\nconnect_timeout = \"2s\"\ncpus = 1023\nrealtime = false\n";
     std::fs::write(&path, text).expect("written");
     let finished = doctor(&["--config", path.to_str().expect("text"), "--json"]);
@@ -141,7 +141,7 @@ fn the_parts_can_come_from_a_file() {
 }
 
 #[test]
-fn a_rate_that_is_none_is_wrong_usage() {
+fn an_invalid_rate_is_refused() {
     for rate in ["0", "-1", "21kHz", "1MHz", "fast"] {
         let finished = doctor(&["--rate", rate]);
         assert_eq!(finished.code, 2, "{rate}");

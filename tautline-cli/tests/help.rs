@@ -1,4 +1,4 @@
-//! Help, completions and manual: all from one definition, none empty.
+//! Help, completions and manual. All of them come from one definition, and none is empty.
 
 mod support;
 
@@ -32,17 +32,17 @@ fn the_subcommands_of_bench_have_help_of_their_own() {
         ] {
             assert!(help.stdout.contains(part), "no {part:?} in the help of {subcommand}");
         }
-        assert!(!help.stdout.contains("--child"), "that is between the two processes");
+        assert!(!help.stdout.contains("--child"), "this option is for internal use only");
     }
 }
 
 #[test]
-fn the_version_is_the_packages() {
+fn the_version_is_that_of_the_package() {
     assert_eq!(run(&["--version"]).stdout, format!("tautline {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
-fn completions_know_the_subcommands_in_every_shell() {
+fn completions_of_every_shell_contain_the_subcommands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(&["completions", shell]);
         assert_eq!(script.code, 0);
@@ -62,8 +62,8 @@ fn the_manual_has_a_page_for_every_subcommand() {
         assert!(page.contains("Exit codes") && page.contains("Examples"), "{subcommand}");
     }
     assert!(dir.join("tautline.1").exists());
-    std::fs::remove_dir_all(&dir).expect("it is ours");
-    assert!(run(&["man"]).stdout.starts_with(".ie"), "roff on stdout");
+    std::fs::remove_dir_all(&dir).expect("this test created it");
+    assert!(run(&["man"]).stdout.starts_with(".ie"), "the page on stdout is roff");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What is sent is what is printed: `send` and `listen` on both wires.
+//! `send` and `listen` on both wires: the listener prints what was sent.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use support::{Listener, command, finish, last_json, run, run_with_input, signal};
 
-/// Sends to a listener and returns its next line.
+/// Sends to a listener and returns the next line that it prints.
 fn sent(listener: &mut Listener, args: &[&str]) -> serde_json::Value {
     let finished = run(&[&["send", &listener.address], args].concat());
     assert_eq!(finished.code, 0, "{}", finished.stderr);
@@ -18,7 +18,7 @@ fn sent(listener: &mut Listener, args: &[&str]) -> serde_json::Value {
 }
 
 #[test]
-fn metadata_arrive_as_given_on_both_wires() {
+fn metadata_arrives_unchanged_on_both_wires() {
     for wire in ["native", "classic"] {
         let mut listener = Listener::start(&["--wire", wire]);
         let options = [
@@ -59,7 +59,7 @@ fn metadata_arrive_as_given_on_both_wires() {
 }
 
 #[test]
-fn reliable_messages_are_acknowledged_and_say_what_they_are() {
+fn reliable_messages_are_acknowledged_and_keep_their_metadata() {
     let mut listener = Listener::start(&[]);
     let options = ["1", "--delivery", "ordered", "--lifespan", "1.5s", "--count", "3"];
     let message = sent(&mut listener, &options);
@@ -85,7 +85,7 @@ fn a_request_prints_the_answer() {
 }
 
 #[test]
-fn json_comes_through_with_its_order_and_digits() {
+fn json_keeps_its_order_and_digits() {
     for wire in ["native", "classic"] {
         let mut listener = Listener::start(&["--wire", wire]);
         let data = r#"{"z": 123456789012345678901234567890, "a": [0.1, "\u00e9\n"], "m": null}"#;
@@ -106,14 +106,14 @@ fn raw_bytes_and_channels_are_shown_on_the_native_wire() {
 }
 
 #[test]
-fn without_crc_and_sequence_the_classic_wire_works_too() {
+fn the_classic_wire_works_without_crc_and_sequence() {
     let options = ["--wire", "classic", "--no-crc", "--no-sequence"];
     let mut listener = Listener::start(&options);
     assert_eq!(sent(&mut listener, &[&["[1]"], &options[..]].concat())["data"][0], 1);
 }
 
 #[test]
-fn a_count_ends_the_listener_with_a_summary() {
+fn the_listener_ends_after_count_messages_with_a_summary() {
     let mut listener = Listener::start(&["--count", "2", "--json"]);
     assert_eq!(run(&["send", &listener.address, "1", "--count", "2"]).code, 0);
     assert_eq!(
@@ -126,7 +126,7 @@ fn a_count_ends_the_listener_with_a_summary() {
 }
 
 #[test]
-fn types_that_were_not_asked_for_are_not_printed() {
+fn only_messages_of_the_chosen_types_are_printed() {
     let mut listener = Listener::start(&["--type", "command", "--type", "error"]);
     for (data, message_type) in [("1", "status"), ("2", "command"), ("3", "data"), ("4", "error")] {
         assert_eq!(run(&["send", &listener.address, data, "--type", message_type]).code, 0);
@@ -145,14 +145,14 @@ fn ctrl_c_ends_the_listener_cleanly() {
 }
 
 #[test]
-fn statistics_come_at_their_interval() {
+fn statistics_are_printed_at_an_interval() {
     let mut listener = Listener::start(&["--stats-every", "20ms", "--json"]);
     let line = listener.note();
     assert_eq!(last_json(&line)["messages_received"], 0);
 }
 
 #[test]
-fn a_reader_that_leaves_ends_the_listener_quietly() {
+fn the_listener_ends_quietly_when_its_stdout_is_closed() {
     let mut listener = Listener::start(&[]);
     listener.close_stdout();
     assert_eq!(run(&["send", &listener.address, "1"]).code, 0);
@@ -162,7 +162,7 @@ fn a_reader_that_leaves_ends_the_listener_quietly() {
 }
 
 #[test]
-fn lines_of_standard_input_are_messages_and_bad_ones_are_named() {
+fn each_line_of_standard_input_is_a_message_and_errors_name_the_line() {
     for wire in ["native", "classic"] {
         let mut listener = Listener::start(&["--wire", wire]);
         let input = b"{\"n\": 1}\n\nnot json\n{\"n\": 2}\n[1,\n{\"n\": NaN}\n{\"n\": 3}";
@@ -182,7 +182,7 @@ fn lines_of_standard_input_are_messages_and_bad_ones_are_named() {
 }
 
 #[test]
-fn at_most_count_lines_are_sent_and_the_rate_is_kept() {
+fn at_most_count_lines_are_sent_at_the_given_rate() {
     let mut listener = Listener::start(&[]);
     let start = std::time::Instant::now();
     let arguments = ["send", &listener.address, "--count", "5", "--rate", "100"];
@@ -196,7 +196,7 @@ fn at_most_count_lines_are_sent_and_the_rate_is_kept() {
 }
 
 #[test]
-fn a_file_and_the_environment_configure_the_link_and_options_win() {
+fn options_override_the_environment_and_the_environment_overrides_the_file() {
     let file = std::env::temp_dir().join(format!("tautline-config-{}.toml", std::process::id()));
     std::fs::write(&file, "wire = \"classic\"\nname = \"from-file\"\n").expect("a temporary file");
     let file = file.to_str().expect("the path is text");
@@ -209,13 +209,13 @@ fn a_file_and_the_environment_configure_the_link_and_options_win() {
     assert_eq!(listener.message()["metadata"]["source"], "from-environment");
     assert_eq!(run(&[&by_file[..], &["--source", "from-option"]].concat()).code, 0);
     assert_eq!(listener.message()["metadata"]["source"], "from-option");
-    std::fs::remove_file(file).expect("it is ours");
+    std::fs::remove_file(file).expect("this test created it");
 }
 
 #[test]
 fn ipv6_works_where_the_host_has_it() {
     if std::net::UdpSocket::bind("[::1]:0").is_err() {
-        return; // no IPv6 on this host
+        return; // this host has no IPv6
     }
     let mut listener = Listener::start_at("[::1]:0", &[]);
     assert!(listener.address.starts_with("[::1]:"));
@@ -242,17 +242,17 @@ fn ctrl_c_ends_a_send_that_waits_for_a_line() {
         assert_eq!(listener.message()["data"], 1);
         signal(name, send.id());
         let output = send.wait_with_output().expect("its output can be read");
-        drop(stdin); // open until here: no end of input has ended it
+        drop(stdin); // open until here, so the end of input did not end the program
         assert_eq!(output.status.code(), Some(0));
         assert_eq!(last_json(&String::from_utf8_lossy(&output.stdout))["messages_sent"], 1);
     }
 }
 
 #[test]
-#[allow(clippy::print_stderr)] // why it is skipped
-fn ctrl_c_ends_a_client_that_still_calls() {
+#[allow(clippy::print_stderr)] // prints why the test is skipped
+fn ctrl_c_ends_a_client_that_is_still_connecting() {
     if support::ignores_interrupts() {
-        eprintln!("skipped: this shell has its background jobs ignore SIGINT, and those pass that on");
+        eprintln!("skipped: this process ignores SIGINT, and the programs that it starts inherit that");
         return;
     }
     for arguments in [&["send", "1"][..], &["ping"]] {
@@ -263,13 +263,13 @@ fn ctrl_c_ends_a_client_that_still_calls() {
             client.env("TAUTLINE_CONNECT_TIMEOUT", "60min").spawn().expect("the binary is built");
         mute.recv(&mut [0; 64]).expect("it says hello");
         signal("-INT", client.id());
-        let status = client.wait().expect("it is ours");
+        let status = client.wait().expect("it is a child of this process");
         assert_eq!(status.signal(), Some(2), "{status}");
     }
 }
 
 #[test]
-fn messages_to_a_server_that_is_gone_are_not_passed_off_as_sent() {
+fn a_send_fails_if_the_server_goes_away_or_falls_silent() {
     let mut closes = Listener::start(&["--count", "1"]);
     let arguments = ["send", &closes.address.clone(), "1", "--count", "1000", "--rate", "100"];
     let finished = run(&arguments);
@@ -288,7 +288,7 @@ fn messages_to_a_server_that_is_gone_are_not_passed_off_as_sent() {
 }
 
 #[test]
-fn a_listener_says_why_it_shows_nothing() {
+fn a_listener_warns_if_received_datagrams_are_dropped() {
     let mut listener = Listener::start(&["--wire", "classic"]);
     let arguments = ["send", &listener.address, "1", "--wire", "classic", "--no-crc"];
     assert_eq!(run(&arguments).code, 0);

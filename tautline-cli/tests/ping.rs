@@ -1,4 +1,4 @@
-//! `ping` against `listen --reply`, and against nobody.
+//! `ping` against `listen --reply`, against a silent listener, and against another wire.
 
 mod support;
 
@@ -22,7 +22,7 @@ fn every_message_is_answered_and_measured_on_both_wires() {
             "--json",
         ]);
         assert_eq!(finished.code, 0, "{wire}: {finished:?}");
-        assert_eq!(finished.stdout.lines().count(), 51, "one for each message and the summary");
+        assert_eq!(finished.stdout.lines().count(), 51, "a line for each message, and the summary");
         let summary = last_json(&finished.stdout);
         assert_eq!((&summary["messages_sent"], &summary["messages_received"]), (&50.into(), &50.into()));
         assert_eq!(summary["lost"], 0);
@@ -35,7 +35,7 @@ fn every_message_is_answered_and_measured_on_both_wires() {
 }
 
 #[test]
-fn the_budget_gives_the_verdict_and_the_exit_code() {
+fn the_budget_determines_the_exit_code() {
     let listener = Listener::start(&["--reply"]);
     let judged = |budget: &str| {
         run(&["ping", &listener.address, "--count", "5", "--interval", "1ms", "--budget", budget, "--quiet"])
@@ -49,7 +49,7 @@ fn the_budget_gives_the_verdict_and_the_exit_code() {
 }
 
 #[test]
-fn a_listener_that_does_not_answer_is_told_from_one_that_is_not_there() {
+fn a_listener_without_reply_gives_a_hint_to_reply() {
     let listener = Listener::start(&[]);
     let silent = run(&["ping", &listener.address, "--count", "1", "--timeout", "50ms", "--json"]);
     assert_eq!(silent.code, 3);
@@ -58,17 +58,17 @@ fn a_listener_that_does_not_answer_is_told_from_one_that_is_not_there() {
 }
 
 #[test]
-fn a_lost_message_fails_the_verdict_however_fast_the_others_are() {
-    // Something that is no tautline: it sends the first two of three datagrams back as they are.
+fn a_lost_message_exceeds_every_budget() {
+    // A plain socket that sends the first two of three datagrams back unchanged.
     let echo = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let address = echo.local_addr().expect("it is bound").to_string();
     let echoing = std::thread::spawn(move || {
         let mut datagram = [0; 2048];
         for _ in 0..2 {
             let (length, from) = echo.recv_from(&mut datagram).expect("a ping");
-            echo.send_to(&datagram[..length], from).expect("the way back is open");
+            echo.send_to(&datagram[..length], from).expect("the loopback takes it");
         }
-        echo // stays open, so that nothing is refused
+        echo // stays open, so that the kernel refuses no datagram
     });
     let classic = ["--wire", "classic", "--no-crc", "--no-sequence"];
     let options = ["--count", "3", "--interval", "1ms", "--timeout", "100ms", "--budget", "10s", "--json"];
@@ -81,7 +81,7 @@ fn a_lost_message_fails_the_verdict_however_fast_the_others_are() {
 }
 
 #[test]
-fn the_other_wire_at_the_other_end_is_named() {
+fn the_error_names_the_wire_if_the_other_end_uses_the_other_wire() {
     let native = Listener::start(&["--reply"]);
     let classic = run(&["ping", &native.address, "--wire", "classic", "--count", "1", "--timeout", "50ms"]);
     assert_eq!(classic.code, 3);

@@ -1,4 +1,4 @@
-//! The proxy between plain sockets: what comes through, what does not, and the sums.
+//! The proxy between plain sockets: which datagrams arrive, which do not, and the totals.
 
 mod support;
 
@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde_json::Value;
 use support::{Listener, last_json, run};
 
-/// Nothing that was sent takes so long on the loopback.
+/// The time limit for a datagram on the loopback.
 const LONG: Duration = Duration::from_secs(5);
 
-/// A plain socket.
+/// Opens a plain socket.
 fn socket() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     socket.set_read_timeout(Some(LONG)).expect("a time-out");
@@ -22,26 +22,26 @@ fn address(socket: &UdpSocket) -> String {
     socket.local_addr().expect("it is bound").to_string()
 }
 
-/// A proxy in front of `target`.
+/// Starts a proxy in front of `target`.
 fn proxy(target: &UdpSocket, options: &[&str]) -> Listener {
     Listener::run(&[&["proxy", "127.0.0.1:0", &address(target), "--json"], options].concat())
 }
 
-/// Stops a proxy and gives its summary.
+/// Stops a proxy and returns its summary.
 fn end(mut proxy: Listener) -> Value {
     proxy.interrupt();
     serde_json::from_str(&proxy.line()).expect("the summary is JSON")
 }
 
-/// `in + copies = out + each kind of loss + what is in flight`.
-fn assert_sums(direction: &Value) {
+/// Asserts that `in + copies = out + each kind of loss + in flight`.
+fn assert_totals_balance(direction: &Value) {
     let count = |name: &str| direction[name].as_u64().unwrap_or_else(|| panic!("no {name} in {direction}"));
     let losses = ["lost", "partitioned", "queue_full", "send_failed", "too_many_clients", "in_flight"];
     let gone: u64 = losses.into_iter().map(count).sum();
     assert_eq!(count("in") + count("copies"), count("out") + gone, "{direction}");
 }
 
-/// Sends so many numbered datagrams and a last one that is repeated until something of it arrives; what arrived.
+/// Sends `count` numbered datagrams through the proxy. Returns the datagrams that arrived.
 fn send_through(from: &UdpSocket, proxy: &str, to: &UdpSocket, count: u32) -> Vec<Vec<u8>> {
     let mut came = Vec::new();
     let mut buffer = [0; 100];
@@ -51,7 +51,7 @@ fn send_through(from: &UdpSocket, proxy: &str, to: &UdpSocket, count: u32) -> Ve
         while let Ok(len) = to.recv(&mut buffer) {
             came.push(buffer[..len].to_vec());
         }
-        std::thread::sleep(Duration::from_micros(100)); // no faster than the proxy reads
+        std::thread::sleep(Duration::from_micros(100)); // so that the proxy can keep up
     }
     to.set_nonblocking(false).expect("it can be set");
     to.set_read_timeout(Some(Duration::from_millis(300))).expect("a time-out");
@@ -62,7 +62,7 @@ fn send_through(from: &UdpSocket, proxy: &str, to: &UdpSocket, count: u32) -> Ve
 }
 
 #[test]
-fn without_impairments_datagrams_go_there_and_back_to_their_own_client() {
+fn without_impairments_each_client_gets_its_own_answers() {
     let target = socket();
     let proxy = proxy(&target, &[]);
     let clients = [socket(), socket(), socket()];
@@ -79,12 +79,12 @@ fn without_impairments_datagrams_go_there_and_back_to_their_own_client() {
     assert_eq!(summary["clients"], 3);
     for direction in ["to_target", "to_client"] {
         assert_eq!((&summary[direction]["in"], &summary[direction]["out"]), (&3.into(), &3.into()));
-        assert_sums(&summary[direction]);
+        assert_totals_balance(&summary[direction]);
     }
 }
 
 #[test]
-fn impairments_happen_as_asked_in_the_direction_asked_and_the_sums_are_exact() {
+fn impairments_apply_to_the_chosen_direction_and_the_totals_are_exact() {
     let (target, client) = (socket(), socket());
     let options =
         ["--loss", "20%", "--burst", "3", "--duplicate", "10%", "--corrupt", "10%", "--reorder", "5%"];
@@ -93,7 +93,7 @@ fn impairments_happen_as_asked_in_the_direction_asked_and_the_sums_are_exact() {
     let came = send_through(&client, &proxy.address, &target, 2000);
     let summary = end(proxy);
     let there = &summary["to_target"];
-    assert_sums(there);
+    assert_totals_balance(there);
     let count = |name: &str| there[name].as_u64().expect("a number");
     assert_eq!((count("in"), count("out")), (2000, came.len() as u64), "{there}");
     assert!((250..550).contains(&count("lost")), "{there}");
@@ -119,7 +119,7 @@ fn the_same_seed_loses_the_same_datagrams() {
 }
 
 #[test]
-fn a_schedule_cuts_the_path_and_heals_it() {
+fn a_schedule_partitions_the_path_and_ends_the_partition() {
     let path = std::env::temp_dir().join(format!("tautline-schedule-{}.toml", std::process::id()));
     let file = path.to_str().expect("the path is text");
     let text = "[[phase]]\nafter = \"0s\"\npartition = true\n\n[[phase]]\nafter = \"600ms\"\n";
@@ -131,18 +131,18 @@ fn a_schedule_cuts_the_path_and_heals_it() {
     while target.recv(&mut [0; 10]).is_err() {
         client.send_to(b"x", &proxy.address).expect("the loopback takes it");
         sent += 1;
-        assert!(sent < 1000, "it never heals");
+        assert!(sent < 1000, "the partition never ends");
     }
     assert!(proxy.note().contains("to the target"), "a line of counters");
     let summary = end(proxy);
-    assert_sums(&summary["to_target"]);
+    assert_totals_balance(&summary["to_target"]);
     let cut = summary["to_target"]["partitioned"].as_u64().expect("a number");
     assert!(cut > 0 && cut < sent, "{cut} of {sent}");
-    std::fs::remove_file(&path).expect("it is ours");
+    std::fs::remove_file(&path).expect("this test created it");
 }
 
 #[test]
-fn a_target_that_is_not_there_is_told_once_and_survived() {
+fn a_missing_target_gives_a_warning_and_may_start_later() {
     let gone = socket();
     let target = address(&gone);
     drop(gone);
@@ -160,19 +160,19 @@ fn a_target_that_is_not_there_is_told_once_and_survived() {
     let note = proxy.note();
     assert!(note.contains("nobody listens at") && note.contains(&target), "{note}");
     asker.join().expect("it does not panic");
-    // The target comes up, and is heard through the same client's socket.
+    // The target starts, and the same client reaches it.
     let target = UdpSocket::bind(&target).expect("the port is still free");
     target.set_read_timeout(Some(LONG)).expect("a time-out");
     client.send_to(b"now?", &proxy.address).expect("the loopback takes it");
     let mut buffer = [0; 10];
     while target.recv(&mut buffer).expect("it comes") != 4 {}
     let summary = end(proxy);
-    assert_sums(&summary["to_target"]);
+    assert_totals_balance(&summary["to_target"]);
     assert!(summary["port_unreachable"].as_u64().is_some_and(|count| count > 0), "{summary}");
 }
 
 #[test]
-fn it_ends_by_itself_and_says_the_sums_as_text() {
+fn the_proxy_ends_after_the_given_time_and_prints_the_totals() {
     let target = socket();
     let finished = run(&["proxy", "127.0.0.1:0", &address(&target), "--loss", "2%", "--seconds", "0.2"]);
     assert_eq!(finished.code, 0, "{}", finished.stderr);
@@ -182,12 +182,12 @@ fn it_ends_by_itself_and_says_the_sums_as_text() {
 }
 
 #[test]
-fn tautlines_own_ping_goes_through() {
+fn a_ping_goes_through_the_proxy() {
     let listener = Listener::start(&["--reply"]);
     let proxy = Listener::run(&["proxy", "127.0.0.1:0", &listener.address, "--delay", "5ms", "--json"]);
     let finished = run(&["ping", &proxy.address, "--count", "20", "--json", "--quiet"]);
     let summary = last_json(&finished.stdout);
     assert_eq!((finished.code, &summary["messages_received"]), (0, &20.into()), "{finished:?}");
     assert!(summary["rtt_us"]["p50"].as_f64().is_some_and(|us| us >= 10_000.0), "5 ms each way: {summary}");
-    assert_sums(&end(proxy)["to_client"]);
+    assert_totals_balance(&end(proxy)["to_client"]);
 }

@@ -1,9 +1,9 @@
-//! The README's commands do what it says.
+//! The commands in the README do what it says.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The command lines of the README's shell blocks, without comments.
+/// Returns the command lines of the README's shell blocks, without comments.
 fn commands() -> Vec<String> {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
     let blocks = readme.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap().to_owned());
@@ -14,7 +14,7 @@ fn without_comment(line: &str) -> String {
     line.split("  #").next().unwrap().trim().to_owned()
 }
 
-/// The words after the program's name, as a shell would split them.
+/// Returns the words after the program's name, split as a shell does. `None` if it is another program.
 fn arguments(command: &str) -> Option<Vec<String>> {
     let rest =
         command.strip_prefix("tautline ").or_else(|| command.strip_prefix("cargo run --release -- "))?;
@@ -44,7 +44,7 @@ fn demo(wanted: &str) {
     let picture = std::fs::read_to_string(folder.join("tautline-demo.svg"));
     std::fs::remove_dir_all(&folder).unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    // Exit code 4 is the verdict of a busy machine; that the demo runs and draws is what the README says.
+    // A busy machine may give exit code 4. The README only says that the demo runs and draws.
     assert!(matches!(output.status.code(), Some(0 | 4)), "{output:?}");
     assert!(text.contains("round trip"), "{text}");
     assert!(picture.expect("the picture is there").contains("<svg"));
@@ -61,10 +61,10 @@ fn the_second_command_cuts_the_controller_off() {
 }
 
 #[test]
-fn every_command_of_the_program_is_understood() {
+fn every_command_of_the_program_is_accepted() {
     let mut understood = 0;
     for mut words in commands().iter().filter_map(|command| arguments(command)) {
-        // A wrong option is told before the help is.
+        // clap reports a wrong option before it prints the help.
         words.push("--help".to_owned());
         let output = run(&words, &std::env::temp_dir());
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -74,7 +74,7 @@ fn every_command_of_the_program_is_understood() {
 }
 
 #[test]
-fn the_test_command_is_there() {
+fn the_check_command_exists() {
     assert!(commands().iter().any(|command| command == "./check"));
     assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../check").exists());
 }

@@ -1,11 +1,11 @@
-//! Runs the real binary. Waiting is always for a line or an exit, never for a time.
+//! Runs the real program. The tests wait for a line or an exit, not for a fixed time.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-/// What a finished run left.
+/// The exit code and the output of a finished run.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) code: i32,
@@ -13,7 +13,7 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
 }
 
-/// The program with these arguments, and with nothing of this shell's settings.
+/// Returns a command for the program with these arguments. It does not inherit TAUTLINE_* variables.
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tautline"));
     command.args(args);
@@ -23,25 +23,25 @@ pub(crate) fn command(args: &[&str]) -> Command {
     command
 }
 
-/// Runs to the end.
+/// Runs the program to its end.
 pub(crate) fn run(args: &[&str]) -> Finished {
     finish(command(args).stdin(Stdio::null()))
 }
 
-/// Runs to the end with `input` on standard input.
+/// Runs the program to its end with `input` on standard input.
 pub(crate) fn run_with_input(args: &[&str], input: &[u8]) -> Finished {
     let mut child = started(command(args).stdin(Stdio::piped()));
     let mut stdin = child.stdin.take().expect("it is piped");
     let input = input.to_vec();
     let writer = std::thread::spawn(move || {
-        let _ = stdin.write_all(&input); // a program that ends early closes the pipe
+        let _ = stdin.write_all(&input); // fails if the program ends early
     });
     let finished = finished(child);
     writer.join().expect("writing does not panic");
     finished
 }
 
-/// Runs a prepared command to the end.
+/// Runs a prepared command to its end.
 pub(crate) fn finish(command: &mut Command) -> Finished {
     finished(started(command))
 }
@@ -50,10 +50,10 @@ fn started(command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary is built")
 }
 
-/// No run takes this long: one that does is killed, and the test fails instead of hanging.
+/// The time limit of a run. A run that takes longer is killed, and the test fails.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Waits for the end of a run.
+/// Waits for the end of a run, and returns its results.
 pub(crate) fn finished(child: Child) -> Finished {
     let id = child.id();
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -75,7 +75,7 @@ pub(crate) fn signal(name: &str, id: u32) {
     assert!(status.success());
 }
 
-/// Whether SIGINT is ignored here, and so by the programs that are started from here.
+/// Whether this process ignores SIGINT. The programs that it starts then ignore it too.
 pub(crate) fn ignores_interrupts() -> bool {
     const SIGINT: u32 = 2;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -84,18 +84,18 @@ pub(crate) fn ignores_interrupts() -> bool {
     ignored.is_some_and(|mask| mask >> (SIGINT - 1) & 1 == 1)
 }
 
-/// The last line of a text as JSON.
+/// Parses the last line of a text as JSON.
 pub(crate) fn last_json(text: &str) -> serde_json::Value {
     let line = text.lines().last().expect("there is a line");
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
 }
 
-/// Starts a run and lets it go on.
+/// Starts the program and does not wait for its end.
 pub(crate) fn start(args: &[&str]) -> Child {
     started(command(args).stdin(Stdio::null()))
 }
 
-/// Waits until a process has something to end cleanly; before that a signal would kill it.
+/// Waits until a process has installed its handler for Ctrl-C. Before that, a signal would kill it.
 pub(crate) fn wait_until_it_catches_ctrl_c(child: &Child) {
     wait_until("it catches Ctrl-C", || {
         let path = format!("/proc/{}/status", child.id());
@@ -105,11 +105,11 @@ pub(crate) fn wait_until_it_catches_ctrl_c(child: &Child) {
     });
 }
 
-/// Waits for the end of a process of ours that was killed, and of another one.
+/// Waits for the end of a killed child process, and of the process with the id `other`.
 pub(crate) fn wait_until_gone(mut killed: Child, other: &str) {
-    killed.wait().expect("it is ours");
-    wait_until("the other one ends", || {
-        // Whoever inherits it may be slow to look after it: dead is gone, too.
+    killed.wait().expect("it is a child of this process");
+    wait_until("the other process ends", || {
+        // The process that inherits it may collect it late, so a zombie also counts as gone.
         let status = std::fs::read_to_string(format!("/proc/{other}/status")).unwrap_or_default();
         status.is_empty() || status.contains("State:\tZ")
     });
@@ -118,22 +118,22 @@ pub(crate) fn wait_until_gone(mut killed: Child, other: &str) {
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let deadline = std::time::Instant::now() + LIMIT;
     while !is_so() {
-        assert!(std::time::Instant::now() < deadline, "waited in vain until {what}");
+        assert!(std::time::Instant::now() < deadline, "timed out while waiting until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// A `listen` that runs until it is stopped.
+/// A running `listen` or another subcommand that listens. It is killed when dropped.
 pub(crate) struct Listener {
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
     stderr: BufReader<ChildStderr>,
-    /// Where it listens.
+    /// The address that it listens on.
     pub(crate) address: String,
 }
 
 impl Listener {
-    /// Starts it on a free port and waits until it says which.
+    /// Starts `listen` on a free port and waits until it prints its address.
     pub(crate) fn start(args: &[&str]) -> Self {
         Self::start_at("127.0.0.1:0", args)
     }
@@ -142,7 +142,7 @@ impl Listener {
         Self::run(&[&["listen", endpoint], args].concat())
     }
 
-    /// Any subcommand that says where it listens.
+    /// Starts any subcommand that prints the address that it listens on.
     pub(crate) fn run(args: &[&str]) -> Self {
         let mut child = started(command(args).stdin(Stdio::null()));
         let stdout = child.stdout.take().map(BufReader::new);
@@ -154,12 +154,12 @@ impl Listener {
         Self { child, stdout, stderr, address }
     }
 
-    /// The next line of stdout, as JSON.
+    /// Returns the next line of stdout as JSON.
     pub(crate) fn message(&mut self) -> serde_json::Value {
         serde_json::from_str(&self.line()).expect("it is JSON")
     }
 
-    /// The next line of stdout.
+    /// Returns the next line of stdout.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         let stdout = self.stdout.as_mut().expect("it is open");
@@ -167,19 +167,19 @@ impl Listener {
         line
     }
 
-    /// The next line of stderr.
+    /// Returns the next line of stderr.
     pub(crate) fn note(&mut self) -> String {
         let mut line = String::new();
         self.stderr.read_line(&mut line).expect("stderr is text");
         line
     }
 
-    /// Stops reading, as `head` does.
+    /// Closes the reading end of stdout, as `head` does.
     pub(crate) fn close_stdout(&mut self) {
         self.stdout = None;
     }
 
-    /// Ctrl-C.
+    /// Sends SIGINT, as Ctrl-C does.
     pub(crate) fn interrupt(&mut self) {
         self.signal("-INT");
     }
@@ -188,11 +188,11 @@ impl Listener {
         signal(name, self.child.id());
     }
 
-    /// Waits for its end: the exit code and the rest of stderr.
+    /// Waits for the end. Returns the exit code and the rest of stderr.
     pub(crate) fn end(mut self) -> (i32, String) {
         let mut rest = String::new();
         std::io::Read::read_to_string(&mut self.stderr, &mut rest).expect("stderr is text");
-        let status = self.child.wait().expect("it is ours");
+        let status = self.child.wait().expect("it is a child of this process");
         (status.code().expect("it exits by itself"), rest)
     }
 }
