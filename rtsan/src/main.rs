@@ -1,6 +1,7 @@
-//! Sends and turns under RealtimeSanitizer: whatever blocks or allocates in [`step`] ends the program with a report.
+//! Sends messages and turns drivers under RealtimeSanitizer. If [`step`] blocks or allocates, the sanitizer ends the
+//! program with a report.
 //!
-//! The non-blocking socket calls are exempted by name, in `suppressions`, and nowhere else.
+//! The only exemptions are the non-blocking socket calls, by name, in `suppressions`.
 #![feature(sanitize)]
 
 use std::time::Duration;
@@ -9,18 +10,18 @@ use tautline::{
     Config, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Reply, UdpInterface, Watchdog,
 };
 
-/// More than any table or queue needs to reach its size.
+/// The number of warm-up steps. After them, every table and queue has its final size.
 const WARM_UP: usize = 5_000;
 
-/// Longer than this runs: watchdogs are fed, and do not trip.
+/// A time limit that is longer than the run, so that the watchdogs are fed but do not trip.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Long enough for heartbeats to be among it.
+/// The number of checked steps. They take long enough for several heartbeats.
 const STEPS: usize = 40_000;
 
-/// Both ends of a link, in one loop.
+/// Both ends of a link, which one loop drives.
 struct Ends {
-    /// Kept, because the last handle's end is the connection's.
+    /// Kept, because dropping the last handle closes the connection.
     _server: UdpInterface,
     client: UdpInterface,
     client_driver: Driver,
@@ -30,7 +31,8 @@ struct Ends {
     answers: u64,
 }
 
-/// What must not block or allocate: a message, a batch, and a turn of each end, whose handler answers.
+/// Runs one step, which must not block or allocate: a message, a batch, and a turn of each end. The server's handler
+/// answers.
 #[sanitize(realtime = "nonblocking")]
 fn step(ends: &mut Ends, metadata: &Metadata) {
     send_and_turn(ends, metadata);
@@ -44,7 +46,7 @@ fn send_and_turn(ends: &mut Ends, metadata: &Metadata) {
     ends.client_driver.turn_with(Duration::ZERO, &mut |_, _| *answers += 1);
 }
 
-/// What must be found, so that a silent sanitizer is no proof.
+/// Allocates. The sanitizer must find this, which shows that it works.
 #[sanitize(realtime = "nonblocking")]
 fn fault() {
     std::hint::black_box(vec![1u8; std::hint::black_box(100)]);
@@ -53,7 +55,7 @@ fn fault() {
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("fault") {
         fault();
-        println!("the sanitizer has not seen an allocation");
+        println!("the sanitizer did not find an allocation");
         return;
     }
     let mut ends = connect();
@@ -61,11 +63,8 @@ fn main() {
     (0..WARM_UP).for_each(|_| send_and_turn(&mut ends, &metadata));
     (0..STEPS).for_each(|_| step(&mut ends, &metadata));
     let statistics = ends.client.statistics();
-    println!(
-        "{} sent, {} answered: nothing blocked, nothing allocated",
-        statistics.messages_sent, ends.answers
-    );
-    assert!(ends.answers > statistics.messages_sent / 2, "hardly anything was answered");
+    println!("{} sent, {} answered: no blocking call, no allocation", statistics.messages_sent, ends.answers);
+    assert!(ends.answers > statistics.messages_sent / 2, "fewer than half of the messages were answered");
 }
 
 fn connect() -> Ends {

@@ -2,13 +2,13 @@
 
 use crate::MAX_SIZE;
 
-/// The most messages of one latency run: every round trip is kept, 8 bytes each.
+/// The largest number of messages in a latency run. Every round trip is kept, with 8 bytes each.
 const MAX_MESSAGES: usize = 1_000_000;
-/// A number of 16 digits must fit.
+/// The smallest message. It has room for a number of 16 digits.
 const MIN_SIZE: usize = 16;
 const MAX_SECONDS: f64 = 60.0;
 
-/// What a peer program is asked to do.
+/// The task of a peer program.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Command {
     Echo { mode: String },
@@ -20,7 +20,7 @@ pub(crate) enum Command {
 impl Command {
     /// Reads the arguments after the program's name.
     pub(crate) fn parse(arguments: &[String]) -> Result<Self, String> {
-        let (verb, options) = arguments.split_first().ok_or("say echo, sink, latency or throughput")?;
+        let (verb, options) = arguments.split_first().ok_or("expected echo, sink, latency or throughput")?;
         let options = Options(options);
         let mode = options.text("--mode").unwrap_or_default().to_owned();
         match verb.as_str() {
@@ -40,7 +40,7 @@ impl Command {
                 size: options.number("--size", 64)?.clamp(MIN_SIZE, MAX_SIZE),
                 rate: options.text("--rate").map(positive).transpose()?,
             }),
-            other => Err(format!("{other}: say echo, sink, latency or throughput")),
+            other => Err(format!("{other}: expected echo, sink, latency or throughput")),
         }
     }
 
@@ -53,7 +53,10 @@ impl Command {
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|rate| *rate > 0.0).ok_or_else(|| format!("--rate {text}: not a rate above 0"))
+    text.parse()
+        .ok()
+        .filter(|rate| *rate > 0.0)
+        .ok_or_else(|| format!("--rate {text}: expected a rate above 0"))
 }
 
 /// Pairs of a name and a value.
@@ -70,7 +73,7 @@ impl<'a> Options<'a> {
 
     fn number<T: std::str::FromStr>(&self, name: &str, default: T) -> Result<T, String> {
         let Some(text) = self.text(name) else { return Ok(default) };
-        text.parse().map_err(|_| format!("{name} {text}: not a number"))
+        text.parse().map_err(|_| format!("{name} {text}: expected a number"))
     }
 }
 
@@ -83,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_latency_run_keeps_its_bounds() {
+    fn the_options_of_a_latency_run_are_limited_to_their_ranges() {
         let command = parse("latency --mode m --to a:1 --messages 9999999999 --size 1 --rate 1000").unwrap();
         let (mode, to) = ("m".to_owned(), "a:1".to_owned());
         let expected =
@@ -92,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_arguments_are_refused() {
         for line in ["", "fly", "latency", "latency --to a:1 --rate 0", "throughput --to a:1 --seconds long"]
         {
             assert!(parse(line).is_err(), "{line}");

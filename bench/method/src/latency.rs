@@ -1,4 +1,4 @@
-//! Round trips: one message at a time, as fast as they come back or paced at a rate.
+//! Round trips: one message at a time, either immediately after each answer or paced at a rate.
 
 use std::time::{Duration, Instant};
 
@@ -6,22 +6,22 @@ use serde::Serialize;
 
 use crate::{cpu_seconds, memory};
 
-/// Warm-up, as a part of the measured messages, within bounds.
+/// The warm-up is a tenth of the measured messages, within these bounds.
 const WARM_UP_PART: usize = 10;
 const WARM_UP_LEAST: usize = 100;
 const WARM_UP_MOST: usize = 1_000;
 
-/// How many digits of a message are its number, in hexadecimal.
+/// The number of hexadecimal digits at the start of a message that hold its number.
 const DIGITS: usize = 16;
 
-/// One latency run: says what to send, and is shown what comes back.
+/// One latency run. It provides the messages to send and checks the answers.
 ///
 /// ```text
 /// while let Some(message) = run.next() { send; receive until run.answer(..) is true, or run.lost() }
 /// ```
 #[derive(Debug)]
 pub struct Latency {
-    /// Text, so that JSON carries it at its own size: the number, then filling.
+    /// The number, followed by padding. It is text, so that JSON carries it without escapes.
     message: Vec<u8>,
     number: u64,
     left: usize,
@@ -63,7 +63,7 @@ impl Latency {
         }
     }
 
-    /// The message to send next, once it is due; `None` at the end. Its time runs from here.
+    /// Waits until the next message is due and returns it, or `None` at the end. Its round trip starts here.
     #[expect(clippy::should_implement_trait, reason = "the message is lent from the run")]
     pub fn next(&mut self) -> Option<&[u8]> {
         self.left = self.left.checked_sub(1)?;
@@ -81,8 +81,8 @@ impl Latency {
         Some(&self.message)
     }
 
-    /// Shows what came back. Whether it answers the last message; if not (an answer that came too late), receive
-    /// again.
+    /// Takes a received message. Returns whether it is the answer to the last message. If it is not (a late answer),
+    /// receive again.
     pub fn answer(&mut self, bytes: &[u8]) -> bool {
         let now = Instant::now();
         if bytes != self.message {
@@ -95,7 +95,7 @@ impl Latency {
         true
     }
 
-    /// Says that no answer came within [`ANSWER_TIMEOUT`](crate::ANSWER_TIMEOUT).
+    /// Records that no answer came within [`ANSWER_TIMEOUT`](crate::ANSWER_TIMEOUT).
     pub fn lost(&mut self) {
         self.lost += usize::from(self.is_measured());
     }
@@ -129,7 +129,7 @@ fn format_digits(mut number: u64) -> [u8; DIGITS] {
     digits
 }
 
-/// The smallest value that at least `part` of all values do not exceed; 0 of none.
+/// Returns the smallest value that at least `part` of all values do not exceed; 0 if there are no values.
 fn percentile(sorted: &[u64], part: f64) -> u64 {
     let rank = (sorted.len() as f64 * part).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)

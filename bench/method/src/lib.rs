@@ -1,7 +1,7 @@
-//! The one method by which every peer is measured: what the messages are, what is timed, what is printed.
+//! The method by which every peer is measured: the messages, the timing, and the output.
 //!
-//! A peer program implements [`Peer`] and calls [`main`]. It never reads the clock and never prints: that is
-//! done here, the same for all. Two processes, loopback:
+//! A peer program implements [`Peer`] and calls [`main`]. It never reads the clock for a measurement and never prints;
+//! this crate does both in the same way for every peer. The server and the client are two processes on loopback:
 //!
 //! ```text
 //! peer-x echo --mode M                                        answers every message with its own bytes
@@ -10,8 +10,8 @@
 //! peer-x throughput --mode M --to A --seconds T --size S [--rate HZ]
 //! ```
 //!
-//! The servers print `{"address": ...}` once they are ready and end, with a line of results, when their standard
-//! input ends. The clients print one line of results.
+//! A server prints `{"address": ...}` when it is ready. When its standard input closes, it prints a line of results and
+//! ends. A client prints one line of results.
 
 mod command;
 mod latency;
@@ -36,10 +36,10 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 /// The largest message, in bytes.
 pub const MAX_SIZE: usize = 1400;
 
-/// What can go wrong in a peer program; the runner shows the sentence in its table.
+/// The result of a peer program. The runner shows the text of an error in its table.
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// One way of carrying messages. `mode` names a variant of it; a peer without variants ignores it.
+/// A peer: one way of carrying messages. `mode` names a variant of it. A peer without variants ignores `mode`.
 pub trait Peer {
     /// Answers every message with its own bytes until the process ends.
     ///
@@ -48,21 +48,21 @@ pub trait Peer {
     /// When the peer cannot go on.
     fn echo(mode: &str, ready: Ready) -> Outcome<Infallible>;
 
-    /// Counts every message, after all the checks that an application would get, until the process ends.
+    /// Counts every message that reaches the application after all checks, until the process ends.
     ///
     /// # Errors
     ///
     /// When the peer cannot go on.
     fn sink(mode: &str, ready: Ready, received: &'static Count) -> Outcome<Infallible>;
 
-    /// Sends what `run` says to `to`, one message at a time, and shows it the answers.
+    /// Sends the messages of `run` to `to`, one at a time, and passes the answers to `run`.
     ///
     /// # Errors
     ///
     /// When the peer cannot go on.
     fn latency(mode: &str, to: &str, run: &mut Latency) -> Outcome<()>;
 
-    /// Sends to `to` for as long as `run` says.
+    /// Sends messages to `to` until `run` ends.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ pub trait Peer {
     fn throughput(mode: &str, to: &str, run: &mut Throughput) -> Outcome<()>;
 }
 
-/// The whole program of a peer.
+/// Runs the whole program of a peer.
 #[must_use]
 pub fn main<P: Peer>() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -108,7 +108,7 @@ fn print_line(report: &impl serde::Serialize) -> Outcome<()> {
     Ok(())
 }
 
-/// The CPU time that this process has used, in seconds.
+/// Returns the CPU time that this process has used, in seconds.
 fn cpu_seconds() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap_or_default().as_secs_f64()

@@ -1,8 +1,8 @@
-//! How much memory a process has needed.
+//! The memory use of a process.
 
-/// The most that this process had in memory at once, in KiB; 0 where the kernel does not say.
+/// Returns the peak memory of this process in KiB; 0 if the kernel does not report it.
 ///
-/// Not getrusage's figure: that one is inherited from the program that started this one.
+/// It does not use getrusage, because that figure is inherited from the program that started this one.
 pub(crate) fn peak_kib() -> u64 {
     std::fs::read_to_string("/proc/self/status").ok().as_deref().and_then(parse).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! The servers' side: ready, count, and end with standard input.
+//! The server side: it reports that the server is ready, counts messages, and ends when standard input closes.
 
 use std::io::Read;
 use std::sync::OnceLock;
@@ -9,16 +9,16 @@ use serde::Serialize;
 
 use crate::{cpu_seconds, memory, print_line};
 
-/// How exactly the time of the first and the last message is known to a sink.
+/// How often a sink samples its count. The times of the first and the last message are known to this accuracy.
 const SAMPLE_EVERY: Duration = Duration::from_millis(5);
 
-/// What connecting costs is no message's cost: the CPU time used up to the first message.
+/// The CPU time used up to the first message. It is subtracted, so that the cost of connecting does not count.
 static CPU_AT_FIRST: OnceLock<f64> = OnceLock::new();
 
 /// The count of this process.
 pub(crate) static RECEIVED: Count = Count(AtomicU64::new(0));
 
-/// How many messages were received. One thread counts.
+/// The number of received messages. Only one thread may count.
 #[derive(Debug)]
 pub struct Count(AtomicU64);
 
@@ -26,7 +26,7 @@ impl Count {
     /// Counts `messages` more.
     #[inline]
     pub fn add(&self, messages: u64) {
-        // A single writer needs no atomic addition, which would cost every peer some nanoseconds.
+        // With a single writer, a load and a store are enough. An atomic addition would cost some nanoseconds.
         let before = self.0.load(Ordering::Relaxed);
         if before == 0 {
             CPU_AT_FIRST.get_or_init(cpu_seconds);
@@ -34,7 +34,7 @@ impl Count {
         self.0.store(before + messages, Ordering::Relaxed);
     }
 
-    /// How many were counted so far.
+    /// Returns the number of messages counted so far.
     #[must_use]
     #[inline]
     pub fn value(&self) -> u64 {
@@ -44,7 +44,7 @@ impl Count {
 
 /// Tells the runner that this server is ready.
 pub struct Ready {
-    /// Only sinks are sampled: an echo's core must be left asleep.
+    /// Whether this is a sink. Only sinks are sampled, because sampling would wake the core of an echo server.
     is_sink: bool,
     at_end: Box<dyn FnOnce() + Send>,
 }
@@ -73,13 +73,13 @@ impl Ready {
         Self { is_sink, at_end: Box::new(|| {}) }
     }
 
-    /// What is to be tidied up when the process ends: nothing of it is dropped then.
+    /// Sets a function that cleans up at the end of the process, which drops nothing.
     #[must_use]
     pub fn then(self, at_end: impl FnOnce() + Send + 'static) -> Self {
         Self { at_end: Box::new(at_end), ..self }
     }
 
-    /// Clients may call `address` from now on: `host:port`, and whatever else the peer's client has to know.
+    /// Reports that clients may connect to `address`: `host:port`, and anything else that the peer's client must know.
     pub fn at(self, address: impl ToString) {
         let cpu_at_start = cpu_seconds();
         std::thread::spawn(move || end_with_standard_input(cpu_at_start, self.at_end));
@@ -90,9 +90,9 @@ impl Ready {
     }
 }
 
-/// Ends the process, with a report, when the runner closes our standard input.
+/// Prints a report and ends the process when the runner closes the standard input.
 fn end_with_standard_input(cpu_at_start: f64, at_end: Box<dyn FnOnce() + Send>) {
-    // An error, too, means that the runner is gone.
+    // An error also means that the runner is gone.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     let report = Report {
         received: RECEIVED.value(),
@@ -108,7 +108,7 @@ fn end_with_standard_input(cpu_at_start: f64, at_end: Box<dyn FnOnce() + Send>) 
 /// The time from the first message to the last.
 static RECEIVING_NS: AtomicU64 = AtomicU64::new(0);
 
-/// Keeps `RECEIVING_NS`. A clock read per message instead would cost the fastest peers a fifth of their rate.
+/// Updates `RECEIVING_NS`. Reading the clock for every message would cost the fastest peers a fifth of their rate.
 fn sample() {
     let mut first = None;
     let mut seen = 0;

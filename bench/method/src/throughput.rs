@@ -1,4 +1,4 @@
-//! One sender that sends as fast as it can, or at a rate, for a while.
+//! A sender that sends for a given time, as fast as possible or at a rate.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use crate::{Outcome, cpu_seconds, memory};
 
-/// How many messages go out between two looks at the clock where there is no rate.
+/// The number of messages between two checks of the clock if there is no rate.
 const LOOK_EVERY: u64 = 64;
 
-/// One throughput run, the sender's side: `while run.more() { send run.message() }`.
+/// The sender's side of one throughput run: `while run.more() { send run.message() }`.
 #[derive(Debug)]
 pub struct Throughput {
     message: Vec<u8>,
@@ -35,13 +35,13 @@ impl Throughput {
         Self { message, started: None, length, rate, tried: 0, refused: 0, cpu_at_start: 0.0 }
     }
 
-    /// What to send, the same every time.
+    /// Returns the message to send. It is always the same.
     #[must_use]
     pub fn message(&self) -> &[u8] {
         &self.message
     }
 
-    /// Whether to send one more; it is then counted as sent. The time runs from the first call.
+    /// Whether to send one more message, which then counts as sent. The time runs from the first call.
     pub fn more(&mut self) -> bool {
         self.more_of(1)
     }
@@ -55,7 +55,7 @@ impl Throughput {
             return true;
         };
         if let Some(rate) = self.rate {
-            // Evenly, so that how many there are in a burst is not measured with how many clients there are.
+            // The messages are evenly spaced, so that the size of bursts does not depend on the number of clients.
             let due = Duration::from_secs_f64(self.tried as f64 / rate);
             if due >= self.length {
                 return false;
@@ -66,18 +66,18 @@ impl Throughput {
         } else if (self.tried - 1) / LOOK_EVERY != (self.tried + count - 1) / LOOK_EVERY
             && started.elapsed() >= self.length
         {
-            // Looked at with the first message of each `LOOK_EVERY`.
+            // The clock is checked before the first message of each `LOOK_EVERY`.
             return false;
         }
         self.tried += count;
         true
     }
 
-    /// Runs `send` in as many threads as `threads` says, each with a part of the run of its own.
+    /// Runs `send` in `threads` threads. Each thread has its own part of the run.
     ///
     /// # Errors
     ///
-    /// When one of them fails.
+    /// When one of the threads fails.
     pub fn in_threads(
         &mut self,
         threads: usize,
@@ -99,7 +99,7 @@ impl Throughput {
         done.map(drop).map_err(Into::into)
     }
 
-    /// Says that the last message was refused after all.
+    /// Records that the last message was refused, so that it does not count as sent.
     pub fn refused(&mut self) {
         self.refused += 1;
     }
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_refused_is_not_sent() {
+    fn a_refused_message_does_not_count_as_sent() {
         let mut run = Throughput::new(64, Duration::ZERO, None);
         let mut tried = 0;
         while run.more() {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_counted_together() {
+    fn the_messages_of_all_threads_are_counted() {
         let mut run = Throughput::new(64, Duration::ZERO, None);
         let send = |part: &mut Throughput| {
             while part.more() {}
@@ -143,7 +143,7 @@ mod tests {
     fn a_rate_bounds_what_is_sent() {
         let mut run = Throughput::new(64, Duration::from_millis(20), Some(10_000.0));
         while run.more() {}
-        // 200 messages' time, in bursts of 64; the first is not waited for. A slow machine sends fewer.
+        // The time of 200 messages, and the first message does not wait. A slow machine sends fewer.
         assert!(run.report().sent <= 4 * LOOK_EVERY, "{}", run.report().sent);
     }
 }

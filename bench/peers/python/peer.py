@@ -1,7 +1,7 @@
-"""A stand-in for a Python deployment: the classic wire on asyncio, with the standard library alone.
+"""A stand-in for a Python deployment: the classic wire on asyncio, with the standard library only.
 
-Not the original module: written from the wire's description, and doing what any implementation must do for each
-message (JSON envelope, sequence number, CRC). Speaks the same command line as the other peers.
+This is not the original module. It was written from the description of the wire. It does what every implementation must
+do for each message (JSON envelope, sequence number, CRC). It has the same command line as the other peers.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ SEQUENCE = struct.Struct("!I")
 
 
 class Wire:
-    """One end's numbering; encodes and decodes datagrams."""
+    """Numbers, encodes and decodes the datagrams of one end."""
 
     def __init__(self, source):
         self.source = source
@@ -46,7 +46,7 @@ class Wire:
 
     @staticmethod
     def decode(datagram):
-        """The envelope, or None for a damaged datagram."""
+        """Returns the envelope, or None for a damaged datagram."""
         if len(datagram) < PREFIX.size:
             return None
         crc, _sequence = PREFIX.unpack_from(datagram)
@@ -56,7 +56,7 @@ class Wire:
 
 
 class Server(asyncio.DatagramProtocol):
-    """Answers every message, or only counts."""
+    """Counts every message, and answers it if `answers` is set."""
 
     def __init__(self, answers):
         self.answers = answers
@@ -77,7 +77,7 @@ class Server(asyncio.DatagramProtocol):
 
 
 class Client(asyncio.DatagramProtocol):
-    """Keeps what comes in for whoever waits."""
+    """Puts received datagrams into a queue."""
 
     def __init__(self):
         self.arrived = asyncio.Queue()
@@ -111,7 +111,7 @@ async def serve(answers):
 
 
 async def sample(server, ended):
-    """The time from the first message to the last."""
+    """Returns the time from the first message to the last."""
     first, last, seen = None, None, 0
     while not ended.is_set():
         await asyncio.sleep(SAMPLE_EVERY)
@@ -186,7 +186,7 @@ async def throughput(to, seconds, size):
 
 
 def peak_kib():
-    """The most memory that this process had at once; see method's memory.rs."""
+    """Returns the peak memory of this process; see memory.rs of the crate `method`."""
     with open("/proc/self/status") as status:
         return next((int(line.split()[1]) for line in status if line.startswith("VmHWM:")), 0)
 
@@ -206,7 +206,7 @@ def main(arguments):
         return latency(pairs["--to"], messages, size, rate)
     if verb == "throughput":
         return throughput(pairs["--to"], min(float(pairs.get("--seconds", 2)), 60.0), size)
-    sys.exit("say echo, sink, latency or throughput")
+    sys.exit("expected echo, sink, latency or throughput")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! Every peer is built by itself, so that one that cannot be built costs nobody else anything.
+//! Builds every peer separately, so that a peer that cannot be built does not affect the others.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,7 +9,8 @@ use crate::peers::{CONTESTANTS, Contestant, Program};
 const PYTHON_IS_NEW_ENOUGH: &str =
     "import sys; sys.exit(None if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed')";
 
-/// Why contestants could not be built, by index. A package is built once, however many modes it has.
+/// Builds the wanted contestants. Returns the reasons of failures by the contestant's index. A package is built once,
+/// even if it has several modes.
 pub(crate) fn build(
     bench: &Path,
     programs: &Path,
@@ -47,7 +48,7 @@ fn build_one(bench: &Path, programs: &Path, program: Program) -> Result<(), Stri
     Err(reason(&String::from_utf8_lossy(&done.stderr), program.needs()))
 }
 
-/// Where the runner itself was built, so that all programs are together.
+/// Returns a cargo command that builds into the target folder of the runner, so that all programs are in one folder.
 fn cargo(programs: &Path, which: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.args(["build", "--release", "--locked", "--quiet"]).args(which);
@@ -57,7 +58,7 @@ fn cargo(programs: &Path, which: &[&str]) -> Command {
     command
 }
 
-/// One line: what the package needs, and the first complaint.
+/// Returns one line with what the package needs and the first error message.
 fn reason(said: &str, needs: &str) -> String {
     let first = said.lines().find(|line| line.starts_with("error")).or_else(|| said.lines().next());
     let first = first.unwrap_or("cannot be built");
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_package_needs_comes_first() {
+    fn the_reason_names_first_what_a_package_needs() {
         assert_eq!(reason("warning: x\nerror: no cmake\nmore", "cmake"), "it needs cmake (error: no cmake)");
         assert_eq!(reason("odd\nmore", ""), "odd");
         assert_eq!(reason("", ""), "cannot be built");

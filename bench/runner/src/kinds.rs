@@ -1,21 +1,21 @@
-//! What is measured: a table each, with a name for the command line and a heading.
+//! The kinds of measurement. Each has a table, a heading, and a name for the command line.
 
 use std::time::Duration;
 
 /// One kind of measurement.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
-    /// Round trips, one after the other; beside a process that is always busy, or not.
+    /// Round trips, one after the other. `is_beside_neighbour` adds a process that is always busy.
     PingPong { messages: usize, is_beside_neighbour: bool },
-    /// Round trips, paced.
+    /// Round trips, paced at a rate.
     Paced { messages: usize, rate: u32 },
     /// As many messages as one client can send.
     Throughput { seconds: f64, size: usize },
-    /// The same rate from one client and from many: what does the server spend?
+    /// The server's CPU time at the same total rate, from one client and from many clients.
     ManyPeers { seconds: f64, rate: u32 },
 }
 
-/// In the order of the page.
+/// The kinds in the order of the page.
 pub(crate) const KINDS: &[Kind] = &[
     Kind::PingPong { messages: 5000, is_beside_neighbour: false },
     Kind::PingPong { messages: 5000, is_beside_neighbour: true },
@@ -26,7 +26,7 @@ pub(crate) const KINDS: &[Kind] = &[
     Kind::ManyPeers { seconds: 2.0, rate: 50_000 },
 ];
 
-/// The smoke test's: a fraction of a second each.
+/// The kinds of the smoke test. Each takes a fraction of a second.
 pub(crate) const SMOKE: &[Kind] = &[
     Kind::PingPong { messages: 200, is_beside_neighbour: false },
     Kind::PingPong { messages: 200, is_beside_neighbour: true },
@@ -37,7 +37,7 @@ pub(crate) const SMOKE: &[Kind] = &[
 ];
 
 impl Kind {
-    /// What `--only` calls it, and its plot's file.
+    /// Returns the name for `--only` and for the file of the plot.
     pub(crate) fn name(self) -> String {
         match self {
             Self::PingPong { is_beside_neighbour: false, .. } => "ping-pong".to_owned(),
@@ -48,7 +48,7 @@ impl Kind {
         }
     }
 
-    /// The heading of its table.
+    /// Returns the heading of the table.
     pub(crate) fn title(self) -> String {
         match self {
             Self::PingPong { messages, is_beside_neighbour } => {
@@ -63,23 +63,23 @@ impl Kind {
             }
             Self::ManyPeers { seconds, rate } => {
                 format!(
-                    "What many clients cost: {rate} messages of 64 bytes a second ({seconds} s per round)"
+                    "The cost of many clients: {rate} messages of 64 bytes per second ({seconds} s per round)"
                 )
             }
         }
     }
 
-    /// What the server and the client are asked to do.
+    /// Returns the commands for the server and the client.
     pub(crate) const fn verbs(self) -> [&'static str; 2] {
         if self.is_round_trips() { ["echo", "latency"] } else { ["sink", "throughput"] }
     }
 
-    /// Whether round trips are timed, and not messages counted.
+    /// Whether this kind measures round trips. The others count messages.
     pub(crate) const fn is_round_trips(self) -> bool {
         matches!(self, Self::PingPong { .. } | Self::Paced { .. })
     }
 
-    /// The client's options.
+    /// Returns the client's options.
     pub(crate) fn arguments(self) -> Vec<String> {
         let text = match self {
             Self::PingPong { messages, .. } => format!("--messages {messages} --size 64"),
@@ -90,7 +90,7 @@ impl Kind {
         text.split(' ').map(str::to_owned).collect()
     }
 
-    /// How long it takes by itself.
+    /// Returns how long the measurement itself takes.
     pub(crate) fn length(self) -> Duration {
         match self {
             Self::PingPong { .. } => Duration::ZERO,
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_has_a_name_of_its_own() {
+    fn every_kind_has_a_unique_name() {
         for kinds in [KINDS, SMOKE] {
             let mut names: Vec<String> = kinds.iter().map(|kind| kind.name()).collect();
             names.sort();

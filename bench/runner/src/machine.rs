@@ -1,4 +1,4 @@
-//! Where and of what the figures are.
+//! Describes the machine and the versions to which the figures belong.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::peers::{Contestant, Program};
 
-/// Cores, kernel, processor, load, commit, date, compiler: a line each.
+/// Returns one line each for date, commit, processor, kernel, load, compiler and Python.
 pub(crate) fn describe(bench: &Path) -> Vec<(&'static str, String)> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let load = first_words("/proc/loadavg", 3);
@@ -21,7 +21,7 @@ pub(crate) fn describe(bench: &Path) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The version of a contestant's library, as locked; tautline's own is of this tree.
+/// Returns the locked version of a contestant's library. For tautline it is the version of this tree.
 pub(crate) fn version(bench: &Path, contestant: &Contestant) -> Option<String> {
     let directory = if let Program::Apart { directory, .. } = contestant.program { directory } else { "." };
     let lock = fs::read_to_string(bench.join(directory).join("Cargo.lock")).ok()?;
@@ -60,7 +60,7 @@ fn first_words(file: &str, count: usize) -> String {
 fn output(directory: &Path, program: &str, arguments: &[&str]) -> String {
     let run = Command::new(program).args(arguments).current_dir(directory).output();
     run.map_or_else(
-        |_| "not there".to_owned(),
+        |_| "not installed".to_owned(),
         |done| String::from_utf8_lossy(&done.stdout).trim().to_owned(),
     )
 }

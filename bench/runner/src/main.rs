@@ -1,4 +1,4 @@
-//! Builds every peer, measures them in interleaved rounds, and writes docs/benchmarks.md's tables and plots.
+//! Builds every peer, measures the peers in interleaved rounds, and writes the tables and plots of docs/benchmarks.md.
 //!
 //! `bench/run --help` has the options.
 
@@ -25,10 +25,10 @@ use options::Options;
 use peers::CONTESTANTS;
 use report::{Table, row, splice};
 
-/// Between these the tables stand in docs/benchmarks.md.
+/// The tables stand between these two lines of docs/benchmarks.md.
 const MARKS: [&str; 2] = ["<!-- written by bench/run -->", "<!-- end of what bench/run writes -->"];
 
-/// Where the plots are, beside docs/benchmarks.md.
+/// The folder of the plots, beside docs/benchmarks.md.
 const PLOTS: &str = "benchmarks";
 
 fn main() -> ExitCode {
@@ -52,7 +52,7 @@ fn run(options: &Options) -> Result<(), String> {
     let programs = program.parent().ok_or("the runner has no directory")?.to_owned();
     let mut tables: Vec<Table> = options.kinds().into_iter().map(Table::new).collect();
     prepare(&bench, &programs, options, &mut tables);
-    // After building, which is a load of its own.
+    // Reads the load after building, because building is a load too.
     let mut machine = machine::describe(&bench);
     let cores = Cores::of_this_machine();
     machine.push(("placement", placement(cores)));
@@ -74,7 +74,7 @@ fn run(options: &Options) -> Result<(), String> {
     write(&docs.join("benchmarks.md"), &text)
 }
 
-/// Builds everybody who is wanted in some table, and notes there who is skipped, and why.
+/// Builds every contestant that a table needs. Notes in the tables which contestants are skipped, and why.
 fn prepare(bench: &Path, programs: &Path, options: &Options, tables: &mut [Table]) {
     let is_wanted = |contestant: &_| options.kinds().iter().any(|kind| options.wants(contestant, *kind));
     for (index, why) in build(bench, programs, is_wanted) {
@@ -90,7 +90,7 @@ fn placement(cores: Option<Cores>) -> String {
         Some(Cores { server, client }) => {
             format!("the server's process on core {server}, the client's on core {client}")
         }
-        None => "left to the scheduler (one core, or no taskset)".to_owned(),
+        None => "chosen by the scheduler (there is only one core, or no taskset)".to_owned(),
     }
 }
 
@@ -112,7 +112,7 @@ fn measure_round(places: &Places, options: &Options, tables: &mut [Table], is_wa
     }
 }
 
-/// A smoke test must have figures of everybody.
+/// Fails if a contestant of the smoke test has no figures.
 fn smoke_verdict(tables: &[Table]) -> Result<(), String> {
     let failures = tables.iter().flat_map(|table| &table.failures);
     failures.flatten().next().map_or(Ok(()), |why| Err(why.clone()))
@@ -123,7 +123,10 @@ fn compose(bench: &Path, options: &Options, machine: &[(&str, String)], tables: 
     for (name, value) in machine {
         row(&mut text, [(*name).to_owned(), value.clone()]);
     }
-    row(&mut text, ["rounds".to_owned(), format!("{}, after one that is thrown away", options.rounds)]);
+    row(
+        &mut text,
+        ["rounds".to_owned(), format!("{}, after a warm-up round that does not count", options.rounds)],
+    );
     for table in tables {
         text.push('\n');
         text.push_str(&table.markdown());
@@ -131,7 +134,7 @@ fn compose(bench: &Path, options: &Options, machine: &[(&str, String)], tables: 
             let _ = write!(text, "\n![{}]({PLOTS}/{}.svg)\n", table.kind.title(), table.kind.name());
         }
     }
-    text.push_str("\n### Who took part\n\n| | version | what it is |\n|---|---|---|\n");
+    text.push_str("\n### The contestants\n\n| | version | what it is |\n|---|---|---|\n");
     let took_part = |index: &usize| tables.iter().any(|table| table.lines().any(|line| line == *index));
     for contestant in (0..CONTESTANTS.len()).filter(took_part).map(|index| &CONTESTANTS[index]) {
         let version = machine::version(bench, contestant).unwrap_or_default();
@@ -141,7 +144,7 @@ fn compose(bench: &Path, options: &Options, machine: &[(&str, String)], tables: 
     text
 }
 
-/// What many clients cost is two figures: no plot.
+/// Whether a table has a plot. The cost of many clients has too few figures for a plot.
 fn has_plot(table: &Table) -> bool {
     !matches!(table.kind, Kind::ManyPeers { .. })
 }

@@ -1,4 +1,4 @@
-//! One measurement of one peer: a server process, a client process, two lines of results.
+//! One measurement of one peer, with a server process and a client process. Each process prints a line of results.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,10 +13,10 @@ use crate::neighbour::Neighbour;
 use crate::peers::{Contestant, Program};
 use crate::process::Process;
 
-/// How long a client may take beyond what its task takes.
+/// How long a client may take in addition to the length of its task.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a latency client reports, in nanoseconds.
+/// The report of a latency client. Times are in nanoseconds.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct RoundTrips {
     pub(crate) messages: u64,
@@ -28,26 +28,26 @@ pub(crate) struct RoundTrips {
     pub(crate) peak_kib: u64,
 }
 
-/// What both ends of a throughput run report together.
+/// The combined report of both ends of a throughput run.
 #[derive(Clone, Debug)]
 pub(crate) struct Flow {
-    /// Received per second.
+    /// The number of messages received per second.
     pub(crate) rate: f64,
-    /// The part of those sent that was not received.
+    /// The share of the sent messages that was not received, from 0 to 1.
     pub(crate) loss: f64,
-    /// Datagrams that the kernel dropped meanwhile: a message each, where nothing is packed.
+    /// The number of datagrams that the kernel dropped during the run. Without coalescing, each is one message.
     pub(crate) kernel_drops: u64,
-    /// Of both processes, per million messages received.
+    /// The CPU seconds of both processes per million messages received.
     pub(crate) cpu_seconds_per_million: f64,
-    /// Of the server alone, per message received.
+    /// The server's CPU time in microseconds per message received.
     pub(crate) server_cpu_us: f64,
 }
 
-/// One measurement's figures.
+/// The figures of one measurement.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) figures: Figures,
-    /// The most that each process had in memory at once.
+    /// The peak memory of each process, in MB.
     pub(crate) server_mb: f64,
     pub(crate) client_mb: f64,
 }
@@ -78,19 +78,19 @@ struct Received {
     peak_kib: u64,
 }
 
-/// Where the programs are.
+/// The folders of the programs, and the cores for their processes.
 #[derive(Debug)]
 pub(crate) struct Places {
     /// `bench/`.
     pub(crate) bench: PathBuf,
-    /// Where cargo has put the programs.
+    /// The folder into which cargo has built the programs.
     pub(crate) programs: PathBuf,
-    /// The cores that servers and clients are kept on.
+    /// The cores of the servers and the clients.
     pub(crate) cores: Option<Cores>,
 }
 
-/// A core for each side. Left to itself, the scheduler puts both sides on one core in some runs and not in
-/// others, and a round trip takes 6 or 60 µs by that alone.
+/// A core for each side. Without it, the scheduler puts both sides on one core in some runs only, and this alone
+/// changes a round trip from 6 to 60 µs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
     pub(crate) server: usize,
@@ -98,7 +98,7 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// The last and the first core, where there are two and `taskset` to keep processes there.
+    /// Returns the last and the first core, or `None` if there is only one core or no `taskset`.
     pub(crate) fn of_this_machine() -> Option<Self> {
         let last = std::thread::available_parallelism().map_or(0, |count| count.get() - 1);
         let can_pin = Command::new("taskset").arg("--version").output().is_ok();
@@ -114,7 +114,7 @@ impl Places {
             Program::Python(script) => vec!["python3".into(), self.bench.join(script)],
         };
         let core = self.cores.map(|cores| if is_server { cores.server } else { cores.client });
-        // taskset becomes the program that it starts: the process id stays the same.
+        // taskset replaces itself by the program that it starts, so the process id stays the same.
         let pinning = core.map(|core| ["taskset".into(), "-c".into(), PathBuf::from(core.to_string())]);
         let mut words = pinning.into_iter().flatten().chain(program);
         let mut command = Command::new(words.next().expect("there is a program"));
@@ -122,7 +122,7 @@ impl Places {
         command
     }
 
-    /// Measures once.
+    /// Measures a contestant once.
     pub(crate) fn measure(&self, contestant: &Contestant, kind: Kind) -> Result<Outcome, String> {
         let [serve, call] = kind.verbs();
         let mut server = Process::start(self.command(contestant, serve))?;
@@ -148,7 +148,7 @@ fn round_trips(client: Process, server: Process, patience: Duration) -> Result<O
     let trips: RoundTrips = report(client, patience)?;
     let served: Received = server.finish()?;
     if trips.messages == 0 {
-        return Err("no message was answered".to_owned());
+        return Err("no answer came".to_owned());
     }
     let (server_mb, client_mb) = (megabytes(served.peak_kib), megabytes(trips.peak_kib));
     Ok(Outcome { figures: Figures::RoundTrips(trips), server_mb, client_mb })
@@ -167,7 +167,7 @@ fn megabytes(kib: u64) -> f64 {
     kib as f64 * 1024.0 / 1e6
 }
 
-/// A client's one line.
+/// Reads the report of a client.
 fn report<T: DeserializeOwned>(mut client: Process, patience: Duration) -> Result<T, String> {
     client.line(patience).map_err(|why| format!("client: {why}"))
 }
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flow_is_what_arrived_and_what_both_ends_spent() {
+    fn rate_and_cost_refer_to_the_received_messages() {
         let sent = Sent { sent: 2_000_000, cpu_seconds: 2.0, peak_kib: 0 };
         let received =
             Received { received: 1_000_000, receiving_seconds: 0.5, cpu_seconds: 1.0, peak_kib: 0 };
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_received_is_no_result() {
+    fn a_run_without_received_messages_is_an_error() {
         let received = Received { received: 0, receiving_seconds: 0.0, cpu_seconds: 1.0, peak_kib: 0 };
         assert!(compare(&Sent { sent: 1, cpu_seconds: 0.1, peak_kib: 0 }, &received, 0).is_err());
     }

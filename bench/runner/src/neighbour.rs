@@ -1,4 +1,4 @@
-//! The busy neighbour: a process of the runner's own that computes and never waits, on whatever core it likes.
+//! The busy neighbour: a process of the runner that computes and never waits. The scheduler chooses its core.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use crate::measure::PATIENCE;
 /// The runner's hidden command.
 pub(crate) const COMMAND: &str = "--be-a-busy-neighbour";
 
-/// Should nobody end it, it ends by itself: no measurement beside it may take longer.
+/// After this time the neighbour ends by itself if it was not killed. No measurement beside it may take longer.
 const LONGEST: Duration = Duration::from_secs(60);
 const _: () = assert!(PATIENCE.as_secs() < LONGEST.as_secs());
 
-/// How much it computes between two looks at the clock.
+/// The number of computation steps between two checks of the clock.
 const STEPS: u64 = 100_000;
 
-/// A neighbour that is busy until this is dropped.
+/// A running neighbour. It is killed when this is dropped.
 pub(crate) struct Neighbour(Child);
 
 impl Neighbour {
@@ -30,13 +30,13 @@ impl Neighbour {
 
 impl Drop for Neighbour {
     fn drop(&mut self) {
-        // By its own id.
+        // Kills this child process only.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// What the neighbour's process does.
+/// Runs the neighbour's process.
 pub(crate) fn be_busy() {
     let end = Instant::now() + LONGEST;
     while Instant::now() < end {

@@ -6,26 +6,26 @@ use crate::kinds::{KINDS, Kind, SMOKE};
 use crate::peers::{CONTESTANTS, Contestant};
 
 pub(crate) const HELP: &str = "\
-usage: bench/run [--smoke] [--rounds N] [--print] [--only TABLE] [--peer NAME] [--plots DIRECTORY]
-  --smoke       the raw socket and tautline, and a fraction of a second each: does it run?
-  --rounds N    1 to 100, by default 5; one more is run before them and thrown away
-  --print       show the tables and leave docs/ as it is (the other options, but --rounds, do so, too)
-  --only TABLE  only tables whose name begins so: ping-pong, busy-neighbour, paced, throughput-64,
-                throughput-256, throughput-1400, many-peers; may be given several times
-  --peer NAME   only contestants whose name begins so, and the raw socket; may be given several times
-  --plots DIR   write the plots there";
+usage: bench/run [--smoke] [--rounds N] [--print] [--only TABLE] [--peer NAME] [--plots DIR]
+  --smoke       check that it runs: the raw socket and tautline only, a fraction of a second per table
+  --rounds N    measure this many rounds, 1 to 100 (default 5), after a warm-up round that does not count
+  --print       print the tables and do not change docs/ (every other option except --rounds implies this)
+  --only TABLE  only the tables whose names begin with TABLE: ping-pong, busy-neighbour, paced, throughput-64,
+                throughput-256, throughput-1400, many-peers; you can repeat this option
+  --peer NAME   only the contestants whose names begin with NAME, and the raw socket; you can repeat this option
+  --plots DIR   write the plots to this folder";
 
 const ROUNDS: usize = 5;
 const MAX_ROUNDS: usize = 100;
 
-/// What is asked for.
+/// The options of the runner.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     pub(crate) is_smoke: bool,
     pub(crate) rounds: usize,
     pub(crate) only_prints: bool,
     pub(crate) plots: Option<PathBuf>,
-    /// Beginnings of names; everything, if there are none.
+    /// The beginnings of the names of the wanted tables. Empty means all tables; the same holds for `peers`.
     tables: Vec<String>,
     peers: Vec<String>,
 }
@@ -51,11 +51,11 @@ impl Options {
             }
             options.only_prints = true;
         }
-        options.refuse_what_names_nothing()?;
+        options.refuse_unknown_names()?;
         Ok(options)
     }
 
-    fn refuse_what_names_nothing(&self) -> Result<(), String> {
+    fn refuse_unknown_names(&self) -> Result<(), String> {
         let is_table = |name: &&String| KINDS.iter().any(|kind| kind.name().starts_with(*name));
         let is_peer = |name: &&String| CONTESTANTS.iter().any(|peer| begins(peer.name, name));
         let unknown = self.tables.iter().find(|name| !is_table(name));
@@ -65,7 +65,7 @@ impl Options {
         }
     }
 
-    /// The tables to be filled.
+    /// Returns the kinds of the wanted tables.
     pub(crate) fn kinds(&self) -> Vec<Kind> {
         let all = if self.is_smoke { SMOKE } else { KINDS };
         let is_wanted = |kind: &&Kind| {
@@ -79,7 +79,7 @@ impl Options {
         let is_named = |name: &String| begins(contestant.name, name);
         contestant.takes_part(kind)
             && (!self.is_smoke || contestant.in_smoke)
-            && (self.peers.is_empty() || contestant.is_measure(kind) || self.peers.iter().any(is_named))
+            && (self.peers.is_empty() || contestant.is_reference(kind) || self.peers.iter().any(is_named))
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_measure_is_always_there() {
+    fn the_reference_is_always_measured() {
         let options = parse("--peer enet --only throughput").unwrap();
         assert!(options.only_prints);
         assert_eq!(options.kinds().len(), 3);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_run_is_written_down() {
+    fn only_a_complete_run_changes_the_docs() {
         assert!(!parse("--rounds 7").unwrap().only_prints);
         for line in ["--print", "--smoke", "--only paced", "--peer raw"] {
             assert!(parse(line).unwrap().only_prints, "{line}");
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_smoke_run_needs_nothing_but_raw_and_tautline() {
+    fn a_smoke_run_has_only_raw_and_tautline() {
         let options = parse("--smoke").unwrap();
         for kind in options.kinds() {
             let names = peers(&options, kind);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_options_are_refused() {
         for line in ["--rounds 0", "--rounds", "--only", "--only nothing", "--peer nobody", "--fast"] {
             assert!(parse(line).is_err(), "{line}");
         }

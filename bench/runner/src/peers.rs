@@ -1,13 +1,13 @@
-//! Who takes part, and in what.
+//! The contestants, and the tables in which they take part.
 
 use crate::kinds::Kind;
 
-/// How a peer's program comes about.
+/// How to get a peer's program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Program {
     /// A package of this workspace.
     Package(&'static str),
-    /// A package that is a workspace of its own, relative to `bench/`, and what its build needs.
+    /// A package that is a separate workspace: its folder relative to `bench/`, and what its build needs.
     Apart { package: &'static str, directory: &'static str, needs: &'static str },
     /// A script for `python3`, relative to `bench/`.
     Python(&'static str),
@@ -20,34 +20,34 @@ impl Program {
         }
     }
 
-    /// What must be installed before it can be built, beyond a C compiler.
+    /// Returns what the build needs in addition to a C compiler.
     pub(crate) const fn needs(self) -> &'static str {
         if let Self::Apart { needs, .. } = self { needs } else { "" }
     }
 }
 
-/// In which tables a contestant stands.
+/// The tables in which a contestant takes part.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Part {
-    /// Everywhere but in `ManyPeers`.
+    /// All tables except `ManyPeers`.
     Everything,
-    /// Messages up to this size.
+    /// The tables with messages up to this size, except `ManyPeers`.
     UpTo(usize),
-    /// Not the round trips.
+    /// The tables of throughput.
     Throughput,
-    /// The round trips alone.
+    /// The tables of round trips.
     RoundTrips,
-    /// What many clients cost.
+    /// The table of the cost of many clients.
     ManyPeers,
 }
 
-/// A line of the tables.
+/// A contestant: a line of the tables.
 #[derive(Debug)]
 pub(crate) struct Contestant {
     pub(crate) name: &'static str,
     pub(crate) program: Program,
     pub(crate) mode: &'static str,
-    /// The crate whose version is named; empty if there is none.
+    /// The crate whose version the page shows. Empty if there is none.
     pub(crate) library: &'static str,
     pub(crate) what: &'static str,
     pub(crate) part: Part,
@@ -68,19 +68,19 @@ impl Contestant {
         }
     }
 
-    /// Whether others of `kind` are compared with it: the raw socket, or one client of the same program.
-    pub(crate) fn is_measure(&self, kind: Kind) -> bool {
+    /// Whether it is the reference of `kind`: the raw socket, or one client of the same program.
+    pub(crate) fn is_reference(&self, kind: Kind) -> bool {
         if matches!(kind, Kind::ManyPeers { .. }) { self.mode == ONE_CLIENT } else { self.name == "raw" }
     }
 
-    /// Whether `other` is what it is compared with.
-    pub(crate) fn is_measured_by(&self, other: &Self, kind: Kind) -> bool {
+    /// Whether `other` is the reference with which it is compared.
+    pub(crate) fn is_compared_with(&self, other: &Self, kind: Kind) -> bool {
         let is_own = self.program == other.program || !matches!(kind, Kind::ManyPeers { .. });
-        other.is_measure(kind) && is_own
+        other.is_reference(kind) && is_own
     }
 }
 
-/// The mode of the one that many clients are compared with.
+/// The mode of the reference for many clients.
 const ONE_CLIENT: &str = "clients-1";
 
 const fn package(
@@ -113,69 +113,75 @@ const CYCLONE: Program =
 
 const ZENOH: Program = Program::Apart { package: "peer-zenoh", directory: "peers/zenoh", needs: "" };
 
-/// In the order of a round. The raw socket comes twice, so that the noise of the machine is seen.
+/// The contestants in the order of a round. The raw socket is measured twice, to show the noise of the machine.
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     Contestant {
         in_smoke: true,
-        ..package("raw", "peer-raw", "blocking", "", "std's UDP socket, blocking; nothing checked or counted")
+        ..package(
+            "raw",
+            "peer-raw",
+            "blocking",
+            "",
+            "std's UDP socket, blocking; it checks and counts nothing",
+        )
     },
     Contestant {
         in_smoke: true,
         ..tautline_trips(
             "tautline, blocking",
             "caller-driven",
-            "native wire, raw payload; the callers' loops are the drivers, `wait = block`",
+            "native wire, raw payload; both ends are caller-driven, with `wait = block`",
         )
     },
     tautline_trips(
         "tautline, blocking, inline handler",
         "inline",
-        "as blocking; the server's driver thread answers in an inline handler",
+        "like blocking, but the server's driver thread answers in an inline handler",
     ),
     tautline_trips(
         "tautline, default",
         "default",
-        "as it comes (`wait = adaptive`): the server's driver thread answers, the client's loop is its driver",
+        "default settings (`wait = adaptive`): the server's driver thread answers; the client is caller-driven",
     ),
     tautline_trips(
         "tautline, threads",
         "threads",
-        "as default; a driver thread at the client too, which takes answers from `receive`",
+        "like default, but the client has a driver thread too and takes answers from `receive`",
     ),
-    tautline_trips("tautline, real-time profile", "realtime", "as default, with `realtime = true`"),
+    tautline_trips("tautline, real-time profile", "realtime", "like default, with `realtime = true`"),
     package(
         "tautline, classic",
         "peer-tautline",
         "classic",
         "tautline",
-        "the Python module's JSON wire; the callers' loops are the drivers, `wait = block`",
+        "the Python module's JSON wire; both ends are caller-driven, with `wait = block`",
     ),
     tautline_stream(
         "tautline, send",
         "stream",
-        "a message per call; `receive_buffer` 16 MiB, everything else as it comes: gate, GSO, GRO",
+        "one message per call; `receive_buffer` is 16 MiB, all else is default: coalescing, GSO, GRO",
     ),
-    tautline_stream("tautline, send_batch", "batch", "720 messages per call, else as send"),
+    tautline_stream("tautline, send_batch", "batch", "like send, with 720 messages per call"),
     tautline_stream(
         "tautline, send_batch, windowed",
         "batch-windowed",
-        "as send_batch; at most 4,096 messages are outstanding (of 64 bytes: 256 datagrams), the server tells its count",
+        "like send_batch, with at most 4,096 messages in flight (256 datagrams of 64-byte messages); the server reports its count",
     ),
-    tautline_stream("tautline, without offload", "no-offload", "as send, with `offload = false`"),
+    tautline_stream("tautline, without offload", "no-offload", "like send, with `offload = false`"),
     tautline_stream(
         "tautline, a datagram each",
         "gate-0",
-        "as send, with `gate = 0s`: every message is a datagram and a system call",
+        "like send, with `gate = 0s`: every message is a datagram and a system call",
     ),
     tautline_stream(
         "tautline, four threads",
         "four-threads",
-        "as send, by four threads through one interface",
+        "like send, from four threads through one interface",
     ),
     tautline_stream(
         "tautline, four threads, a datagram each",
         "four-threads-gate-0",
-        "as a datagram each, by four threads",
+        "like a datagram each, from four threads",
     ),
     package("tokio UdpSocket", "peer-tokio", "", "tokio", "a bare socket on a runtime of one thread"),
     package(
@@ -183,14 +189,14 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         "peer-raw",
         "blocking",
         "",
-        "the same as raw: how far it is from 1.00 is the noise",
+        "the same as raw; its difference from 1.00 is the noise",
     ),
     Contestant {
         name: "Python asyncio",
         program: Program::Python("peers/python/peer.py"),
         mode: "",
         library: "",
-        what: "a stand-in of the classic wire: JSON, sequence and CRC, standard library alone",
+        what: "a stand-in for the classic wire: JSON, sequence and CRC, standard library only",
         part: Part::Everything,
         in_smoke: false,
     },
@@ -201,7 +207,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         "quinn",
         "QUIC datagrams: encrypted, congestion controlled, packed; one thread",
     ),
-    package("ENet", "peer-enet", "", "rusty_enet", "unreliable packets; waits in poll(2)"),
+    package("ENet", "peer-enet", "", "rusty_enet", "unreliable packets; it waits in poll(2)"),
     Contestant {
         part: Part::UpTo(128),
         ..package(
@@ -209,7 +215,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "peer-mavlink",
             "",
             "mavlink",
-            "MAVLink 2 TUNNEL messages over UDP, checksummed; they hold 128 bytes",
+            "MAVLink 2 TUNNEL messages over UDP, with checksum; they hold up to 128 bytes",
         )
     },
     package(
@@ -221,11 +227,11 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     ),
     Contestant {
         program: ZENOH,
-        ..package("Zenoh", "", "tcp", "zenoh", "one link over TCP; two peers without router and scouting")
+        ..package("Zenoh", "", "tcp", "zenoh", "two peers with one TCP link, without router and scouting")
     },
     Contestant {
         program: ZENOH,
-        ..package("Zenoh, UDP", "", "udp", "zenoh", "the same over UDP; what the link loses is lost")
+        ..package("Zenoh, UDP", "", "udp", "zenoh", "the same over UDP, which is not reliable")
     },
     Contestant {
         program: AERON,
@@ -234,7 +240,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "",
             "threads",
             "rusteron-media-driver",
-            "UDP, reliable, flow controlled; a media driver with its default threads at each end",
+            "UDP, reliable, flow controlled; each end has a media driver with its default threads",
         )
     },
     Contestant {
@@ -244,7 +250,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "",
             "invoker",
             "rusteron-media-driver",
-            "the same, but the program's own loop runs media driver and conductor, never sleeping",
+            "the same, but the program's loop runs media driver and conductor and never sleeps",
         )
     },
     Contestant {
@@ -254,11 +260,11 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "",
             "",
             "cyclors",
-            "reliable, everything kept; the library's threads receive, the program waits in a wait set",
+            "reliable, keeps all samples; the library's threads receive, the program waits in a wait set",
         )
     },
-    package("raw, spinning", "peer-raw", "spinning", "", "the raw socket, never sleeping"),
-    tautline_trips("tautline, spinning", "spinning", "as blocking, with `wait = spin`: never sleeping"),
+    package("raw, spinning", "peer-raw", "spinning", "", "the raw socket; it never sleeps"),
+    tautline_trips("tautline, spinning", "spinning", "like blocking, with `wait = spin`; it never sleeps"),
     Contestant {
         part: Part::Throughput,
         in_smoke: true,
@@ -267,13 +273,19 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "peer-tautline",
             "windowed",
             "tautline",
-            "as blocking, every message a datagram; at most 256 are outstanding, the server tells its count",
+            "like blocking, one message per datagram, at most 256 in flight; the server reports its count",
         )
     },
     Contestant {
         part: Part::ManyPeers,
         in_smoke: true,
-        ..package("raw, 1 client", "peer-raw", ONE_CLIENT, "", "as raw; nothing but the kernel's own cost")
+        ..package(
+            "raw, 1 client",
+            "peer-raw",
+            ONE_CLIENT,
+            "",
+            "like raw; it shows the cost of the kernel alone",
+        )
     },
     Contestant {
         part: Part::ManyPeers,
@@ -283,7 +295,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "peer-raw",
             "clients-1000",
             "",
-            "as the line above, from 1,000 sockets",
+            "like the line above, from 1,000 sockets",
         )
     },
     Contestant {
@@ -294,7 +306,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "peer-tautline",
             ONE_CLIENT,
             "tautline",
-            "as blocking, with a heartbeat per second",
+            "like blocking, with one heartbeat per second",
         )
     },
     Contestant {
@@ -305,7 +317,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "peer-tautline",
             "clients-1000",
             "tautline",
-            "as the line above; the clients share a process, and send in turn",
+            "like the line above; the clients share a process and send in turn",
         )
     },
 ];
@@ -316,10 +328,10 @@ mod tests {
     use crate::kinds::{KINDS, SMOKE};
 
     #[test]
-    fn every_table_has_its_measure() {
+    fn every_contestant_has_one_reference() {
         for kind in KINDS.iter().chain(SMOKE) {
             for contestant in CONTESTANTS.iter().filter(|it| it.takes_part(*kind)) {
-                let is_its = |other: &&Contestant| contestant.is_measured_by(other, *kind);
+                let is_its = |other: &&Contestant| contestant.is_compared_with(other, *kind);
                 let measures: Vec<&Contestant> = CONTESTANTS.iter().filter(is_its).collect();
                 assert_eq!(measures.len(), 1, "{} in {}", contestant.name, kind.name());
                 assert!(measures[0].takes_part(*kind) && measures[0].in_smoke);
@@ -328,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_not_asked_for() {
+    fn a_contestant_with_a_size_limit_skips_larger_messages() {
         let mavlink = CONTESTANTS.iter().find(|it| it.name == "MAVLink").unwrap();
         let takes_part = |size| mavlink.takes_part(Kind::Throughput { seconds: 1.0, size });
         assert_eq!([takes_part(64), takes_part(256)], [true, false]);

@@ -1,11 +1,11 @@
-//! The plots beside docs/benchmarks.md: bars, one group for each contestant, as SVG written by hand.
+//! Draws the plots beside docs/benchmarks.md: bars in SVG, with one group for each contestant.
 
 use std::fmt::Write;
 
 use crate::report::Table;
 
 const WIDTH: f64 = 930.0;
-/// Names stand to the left of this, figures to the right of `RIGHT`.
+/// The names stand to the left of this, the figures to the right of `RIGHT`.
 const LEFT: f64 = 260.0;
 const RIGHT: f64 = 795.0;
 const TOP: f64 = 64.0;
@@ -13,10 +13,10 @@ const BAR: f64 = 9.0;
 const GAP: f64 = 9.0;
 const BOTTOM: f64 = 34.0;
 
-/// Apart in lightness, too, for those who do not tell colours apart.
+/// The colours differ also in lightness, for readers with colour blindness.
 const COLOURS: [&str; 3] = ["#1b4f8a", "#e08214", "#c9b8dd"];
 
-/// One contestant's bars.
+/// The bars of one contestant.
 struct Group {
     name: String,
     values: Vec<f64>,
@@ -24,14 +24,14 @@ struct Group {
 
 struct Plot<'a> {
     title: &'a str,
-    /// What each bar of a group is; none to be told apart, if there is one.
+    /// The names of the bars of a group. The legend is left out if there is only one.
     series: &'a [&'a str],
     unit: &'a str,
     groups: Vec<Group>,
     axis: Axis,
 }
 
-/// From the least to the most, by factors or by steps.
+/// The range of the axis, which is logarithmic or linear.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Axis {
     Log { least: f64, most: f64 },
@@ -39,7 +39,7 @@ enum Axis {
 }
 
 impl Axis {
-    /// Whole decades around all values.
+    /// Returns a logarithmic axis of whole decades around all values.
     fn log(values: impl Iterator<Item = f64> + Clone) -> Self {
         let least = values.clone().fold(f64::INFINITY, f64::min).log10().floor();
         let most = values.fold(f64::NEG_INFINITY, f64::max).log10().ceil();
@@ -54,7 +54,7 @@ impl Axis {
         Self::Linear { most: (most / step).ceil() * step, step }
     }
 
-    /// How far along the axis a value is: from 0 to 1.
+    /// Returns the position of a value along the axis, from 0 to 1.
     fn part(self, value: f64) -> f64 {
         let part = match self {
             Self::Log { least, most } => (value / least).log10() / (most / least).log10(),
@@ -77,7 +77,7 @@ impl Axis {
     }
 }
 
-/// The plot of `table`; `None` where nothing can be shown.
+/// Returns the plot of `table`, or `None` if there are no figures.
 pub(crate) fn plot(table: &Table) -> Option<String> {
     if table.kind.is_round_trips() { trips(table) } else { rates(table) }
 }
@@ -92,7 +92,7 @@ fn trips(table: &Table) -> Option<String> {
     };
     let groups = groups(table, |index| values(index).to_vec());
     let axis = Axis::log(groups.iter().flat_map(|group| group.values.iter().copied()));
-    draw(&table.kind.title(), &["p50", "p99", "p99.9"], "µs, there and back", groups, axis)
+    draw(&table.kind.title(), &["p50", "p99", "p99.9"], "µs, round trip", groups, axis)
 }
 
 fn rates(table: &Table) -> Option<String> {
@@ -101,7 +101,7 @@ fn rates(table: &Table) -> Option<String> {
     draw(&table.kind.title(), &["received"], "million messages received per second", groups, axis)
 }
 
-/// Those who have figures in every round that is shown.
+/// Returns the contestants that have figures.
 fn groups(table: &Table, values: impl Fn(usize) -> Vec<f64>) -> Vec<Group> {
     let shown = table.lines().filter(|index| table.failures[*index].is_none() && table.has_figures(*index));
     shown.map(|index| Group { name: table.name(index).to_owned(), values: values(index) }).collect()
@@ -193,7 +193,7 @@ fn escape(words: &str) -> String {
     words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// With three digits that matter, or all before the point.
+/// Formats a value with three significant digits, or with all digits before the decimal point.
 fn figure(value: f64) -> String {
     match value {
         _ if value == 0.0 => "0".to_owned(),

@@ -1,4 +1,4 @@
-//! The peers' processes: started, heard, and ended by their own ids, whatever happens.
+//! Starts the processes of the peers, reads their output, and ends them in any case.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-/// How long a server may take to be ready, and to report at its end.
+/// How long a server may take until it is ready, and until it reports at its end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long what is under way may take to arrive after the last message was sent.
+/// How long to wait after the last message was sent, so that messages in flight arrive.
 const DRAIN: Duration = Duration::from_millis(300);
 
-/// One peer process; killed when dropped.
+/// One peer process. It is killed when dropped.
 pub(crate) struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -35,35 +35,35 @@ impl Process {
         Ok(Self { child, stdin, lines })
     }
 
-    /// The next line of its output.
+    /// Reads the next line of its output.
     pub(crate) fn line<T: DeserializeOwned>(&mut self, within: Duration) -> Result<T, String> {
         let line = self.lines.recv_timeout(within).map_err(|_| self.last_words())?;
         serde_json::from_str(&line).map_err(|error| format!("{line}: {error}"))
     }
 
-    /// A server's first line.
+    /// Reads the first line of a server.
     pub(crate) fn ready<T: DeserializeOwned>(&mut self) -> Result<T, String> {
         self.line(PATIENCE)
     }
 
-    /// Lets a server report and end.
+    /// Lets a server end, and reads its report.
     pub(crate) fn finish<T: DeserializeOwned>(mut self) -> Result<T, String> {
         std::thread::sleep(DRAIN);
         drop(self.stdin.take());
         self.line(PATIENCE)
     }
 
-    /// Why it said nothing.
+    /// Returns the reason for a missing line: the first line of stderr, or a time-out.
     fn last_words(&mut self) -> String {
         let _ = self.child.kill();
         let said = self.child.stderr.take().and_then(|stderr| BufReader::new(stderr).lines().next()?.ok());
-        said.unwrap_or_else(|| "said nothing in time".to_owned())
+        said.unwrap_or_else(|| "no output in time".to_owned())
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // By its own id; one that has ended already is only waited for.
+        // Kills this child process only. If it has ended already, this only collects its exit status.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

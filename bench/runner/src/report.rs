@@ -1,4 +1,4 @@
-//! The tables: medians over the rounds, and ratios to the raw socket of the same round.
+//! Writes the tables: medians over the rounds, and ratios to the raw socket in the same round.
 
 use std::fmt::Write;
 
@@ -6,13 +6,13 @@ use crate::kinds::Kind;
 use crate::measure::{Figures, Flow, Outcome, RoundTrips};
 use crate::peers::CONTESTANTS;
 
-/// Everything that was measured of one kind.
+/// All results of one kind of measurement.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) kind: Kind,
-    /// By contestant, then by round; a round without a result is `None`.
+    /// The results by contestant and round. A round without a result is `None`.
     pub(crate) results: Vec<Vec<Option<Outcome>>>,
-    /// By contestant: why it has no results, or no more of them.
+    /// By contestant: the reason why it has no results or no further results.
     pub(crate) failures: Vec<Option<String>>,
 }
 
@@ -22,7 +22,7 @@ impl Table {
         Self { kind, results: vec![Vec::new(); count], failures: vec![None; count] }
     }
 
-    /// The contestants that took part, or should have, by index.
+    /// Returns the indices of the contestants that took part or failed.
     pub(crate) fn lines(&self) -> impl Iterator<Item = usize> {
         let has_line = |index: &usize| self.failures[*index].is_some() || self.has_figures(*index);
         (0..CONTESTANTS.len()).filter(has_line)
@@ -32,7 +32,7 @@ impl Table {
         CONTESTANTS[index].name
     }
 
-    /// As Markdown, with its heading; contestants that did not take part are left out.
+    /// Returns the table as Markdown with its heading. Contestants that did not take part are left out.
     pub(crate) fn markdown(&self) -> String {
         let heads = self.heads();
         let mut text = format!("### {}\n\n", self.kind.title());
@@ -56,7 +56,7 @@ impl Table {
                 "ratio to raw",
                 "lost",
                 "lost, worst round",
-                "receive buffer full, times",
+                "receive buffer full (count)",
                 "CPU s per million",
                 "server, client MB",
             ],
@@ -131,12 +131,12 @@ impl Table {
         ]
     }
 
-    /// Received per second.
+    /// Returns the median number of messages received per second.
     pub(crate) fn rate(&self, index: usize) -> f64 {
         median(self.flows(index).map(|flow| flow.rate))
     }
 
-    /// A figure of round trips, in microseconds.
+    /// Returns the median of a figure of round trips, in microseconds.
     pub(crate) fn trip_us(&self, index: usize, value: fn(&RoundTrips) -> f64) -> f64 {
         median(self.trips(index).map(value)) / 1e3
     }
@@ -154,7 +154,7 @@ impl Table {
         format!("{:.1}, {:.1}", of(|outcome| outcome.server_mb), of(|outcome| outcome.client_mb))
     }
 
-    /// The most of all rounds.
+    /// Returns the maximum over all rounds.
     fn megabytes(&self, index: usize, value: fn(&Outcome) -> f64) -> f64 {
         self.results[index].iter().flatten().map(value).fold(0.0, f64::max)
     }
@@ -167,10 +167,10 @@ impl Table {
         self.results[index].iter().flatten().filter_map(as_flow)
     }
 
-    /// By round: `value` to the measure's in the same round; none without a measure.
+    /// Returns by round the ratio of `value` to that of the reference. A round without the reference has no ratio.
     fn ratios<T>(&self, index: usize, view: fn(&Outcome) -> Option<&T>, value: fn(&T) -> f64) -> Vec<f64> {
-        let is_measure = |other| CONTESTANTS[index].is_measured_by(other, self.kind);
-        let measure = CONTESTANTS.iter().position(is_measure);
+        let is_reference = |other| CONTESTANTS[index].is_compared_with(other, self.kind);
+        let measure = CONTESTANTS.iter().position(is_reference);
         let measured = measure.map_or(&[][..], |measure| &self.results[measure]);
         let rounds = self.results[index].iter().zip(measured);
         let ratio = |(own, measure): (&Option<Outcome>, &Option<Outcome>)| {
@@ -181,7 +181,7 @@ impl Table {
     }
 }
 
-/// The median, and between what the rounds lie.
+/// Formats the median of the rounds, and their lowest and highest value.
 fn spread(ratios: &[f64]) -> String {
     if ratios.is_empty() {
         return String::new();
@@ -203,7 +203,7 @@ fn percent_lost(flow: &Flow) -> f64 {
     100.0 * flow.loss
 }
 
-/// One row of a Markdown table.
+/// Appends one row of a Markdown table.
 pub(crate) fn row(text: &mut String, cells: impl IntoIterator<Item = String>) {
     for cell in cells {
         let _ = write!(text, "| {} ", cell.replace('|', "/"));
@@ -211,7 +211,7 @@ pub(crate) fn row(text: &mut String, cells: impl IntoIterator<Item = String>) {
     text.push_str("|\n");
 }
 
-/// Puts `new` between the two marks of `text`; `None` where they are missing.
+/// Puts `new` between the two marks of `text`. Returns `None` if a mark is missing.
 pub(crate) fn splice(text: &str, marks: [&str; 2], new: &str) -> Option<String> {
     let start = text.find(marks[0])? + marks[0].len();
     let end = start + text[start..].find(marks[1])?;
@@ -223,7 +223,7 @@ fn one_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(MOST).collect()
 }
 
-/// The middle value, or the mean of the two in the middle; NaN of none.
+/// Returns the median; NaN if there are no values.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
@@ -234,7 +234,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
-/// 1234567 as 1,234,567.
+/// Formats 1234567 as 1,234,567.
 fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_compares_within_a_round() {
+    fn a_ratio_compares_results_of_the_same_round() {
         let mut table = Table::new(PING_PONG);
         // The machine was twice as slow in the second round; the third has no result.
         table.results[RAW] = vec![trips(10.0), trips(20.0), trips(1.0)];
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_failed_is_named_with_the_reason() {
+    fn a_failed_peer_has_a_line_with_the_reason() {
         let mut table = Table::new(PING_PONG);
         table.results[RAW] = vec![trips(10.0)];
         table.failures[1] = Some("no compiler\nand more".to_owned());
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_as_long_as_their_heads() {
+    fn rows_have_as_many_cells_as_the_heading() {
         let flow =
             Flow { rate: 1.0, loss: 0.0, kernel_drops: 0, cpu_seconds_per_million: 1.0, server_cpu_us: 1.0 };
         let flow = Some(Outcome { figures: Figures::Flow(flow), server_mb: 1.0, client_mb: 2.0 });
@@ -293,13 +293,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_between_the_marks_changes() {
+    fn only_the_text_between_the_marks_changes() {
         assert_eq!(splice("a<>old</>b", ["<>", "</>"], "new\n").unwrap(), "a<>\nnew\n</>b");
         assert_eq!(splice("a</>b<>", ["<>", "</>"], "new"), None);
     }
 
     #[test]
-    fn figures_are_readable() {
+    fn thousands_are_separated_and_the_median_is_in_the_middle() {
         assert_eq!([thousands(12.0), thousands(1_234_567.4)], ["12", "1,234,567"]);
         assert_eq!([median([3.0, 1.0, 2.0].into_iter()), median([1.0, 2.0].into_iter())], [2.0, 1.5]);
     }

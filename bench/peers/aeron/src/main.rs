@@ -1,9 +1,9 @@
-//! Aeron over UDP, with a media driver of its own at each end, which the program starts itself.
+//! Aeron over UDP. Each end starts its own media driver.
 //!
 //! | mode | media driver | client's conductor | the program's loop |
 //! |---|---|---|---|
-//! | `threads` | its default: three threads | its own thread | polls, and backs off as Aeron does |
-//! | `invoker` | called by the program's loop | likewise | never sleeps |
+//! | `threads` | three threads (the default) | its own thread | polls, and backs off as Aeron does |
+//! | `invoker` | called by the program's loop | called by the program's loop | never sleeps |
 
 mod node;
 
@@ -16,7 +16,7 @@ use rusteron_client::AeronExclusivePublication;
 
 use node::{Node, Ports};
 
-/// How many fragments one poll hands over at most; Aeron's samples use 10, its throughput ones 256.
+/// The largest number of fragments per poll. Aeron's samples use 10, and its throughput samples use 256.
 const FRAGMENTS: usize = 256;
 
 struct Aeron;
@@ -33,7 +33,7 @@ impl Peer for Aeron {
         let pongs = node.publish(ports.back)?;
         ready.then(node.cleaning()).at(ports);
         loop {
-            // An answer that finds no room or nobody to take it is a lost one, and seen as such by the client.
+            // If an answer cannot be sent, the client counts its message as lost.
             let answer = |message: &[u8], _| drop(pongs.offer(message));
             let fragments = pings.poll_fn(answer, FRAGMENTS)?;
             node.work(fragments)?;
@@ -88,7 +88,7 @@ impl Peer for Aeron {
     }
 }
 
-/// Waits for room: Aeron is flow controlled.
+/// Sends a message. It waits for room, because Aeron is flow controlled.
 fn send(node: &mut Node, publication: &AeronExclusivePublication, message: &[u8]) -> Outcome<()> {
     loop {
         match publication.offer(message) {

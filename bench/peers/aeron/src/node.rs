@@ -1,4 +1,4 @@
-//! One end: a media driver and a client of it, and who drives both.
+//! One end: a media driver, its client, and the code that drives both.
 
 use std::ffi::CString;
 use std::fmt;
@@ -17,20 +17,20 @@ use rusteron_media_driver::{AeronDriver, AeronDriverContext};
 
 const STREAM: i32 = 1001;
 
-/// What Ethernet carries, as a multiple of 32. By default it is 1408, and a message of 1400 bytes comes in two
-/// fragments.
+/// The MTU: what Ethernet carries, as a multiple of 32. With the default of 1408, a message of 1400 bytes would need
+/// two fragments.
 const MTU: usize = 1472;
 
-/// How long driver and connection may take to come about.
+/// How long the driver and the connection may take to start.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the driver works on after the last message, so that what is under way arrives.
+/// How long the driver keeps working after the last message, so that messages in flight arrive.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// Every so many messages an invoked driver gets its turn, so that it can pack them.
+/// The number of messages after which an invoked driver works, so that it can pack them.
 const BATCH: u32 = 256;
 
-/// Where the two subscriptions listen.
+/// The addresses of the two subscriptions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ports {
     pub(crate) there: SocketAddr,
@@ -38,7 +38,7 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Two that were free a moment ago: both ends must name them beforehand.
+    /// Returns two ports that were free a moment ago. Both ends must know them in advance.
     pub(crate) fn free() -> Outcome<Self> {
         let [there, back] = [(); 2].map(|()| UdpSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0))));
         Ok(Self { there: there?.local_addr()?, back: back?.local_addr()? })
@@ -60,7 +60,7 @@ impl FromStr for Ports {
     }
 }
 
-/// One end. The client goes before its driver, and both before their directory.
+/// One end. The order of the fields matters: the client is dropped before its driver, and both before their directory.
 pub(crate) struct Node {
     aeron: Aeron,
     driver: AeronDriver,
@@ -70,7 +70,7 @@ pub(crate) struct Node {
     directory: Directory,
 }
 
-/// Where driver and client share memory.
+/// The directory of the memory that driver and client share. It is removed when dropped.
 struct Directory(PathBuf);
 
 impl Drop for Directory {
@@ -109,7 +109,7 @@ impl Node {
         self.until("the driver gives no publication", || asked.poll().ok().flatten())
     }
 
-    /// Works until there is something.
+    /// Drives this end until `poll` returns a value.
     pub(crate) fn until<T>(&mut self, complaint: &str, mut poll: impl FnMut() -> Option<T>) -> Outcome<T> {
         let give_up_at = Instant::now() + PATIENCE;
         while Instant::now() < give_up_at {
@@ -121,7 +121,8 @@ impl Node {
         Err(complaint.into())
     }
 
-    /// Drives what the program's loop drives; else waits, unless there was something to do.
+    /// Drives the media driver and the conductor in mode `invoker`. In mode `threads` it backs off if nothing was
+    /// `done`.
     pub(crate) fn work(&mut self, done: i32) -> Outcome<()> {
         if self.is_invoked {
             self.unsent = 0;
@@ -133,7 +134,8 @@ impl Node {
         Ok(())
     }
 
-    /// A message was sent. The driver's turn comes with the wait for an answer, or after a batch of messages.
+    /// Notes that a message was sent. The driver works while the program waits for an answer, or after a batch of
+    /// messages.
     pub(crate) fn sent(&mut self) -> Outcome<()> {
         self.unsent += 1;
         if self.unsent >= BATCH { self.work(1) } else { Ok(()) }
@@ -147,7 +149,7 @@ impl Node {
         Ok(())
     }
 
-    /// What a server does at its end, which does not drop this.
+    /// Returns a function that removes the directory. A server calls it at its end, because it does not drop the node.
     pub(crate) fn cleaning(&self) -> impl FnOnce() + Send + use<> {
         let directory = self.directory.0.clone();
         move || drop(Directory(directory))
@@ -164,7 +166,7 @@ fn start_driver(directory: &CString, is_invoked: bool) -> Outcome<AeronDriver> {
     let driver = AeronDriver::new(&context)?;
     driver.start(is_invoked)?;
     if is_invoked {
-        // The client wants to see a driver that is alive.
+        // The client checks that the driver is alive.
         driver.main_do_work()?;
     }
     Ok(driver)

@@ -1,6 +1,6 @@
-//! The few calls of Cyclone DDS that are needed, made safe.
+//! Safe wrappers for the calls of Cyclone DDS that the benchmark needs.
 //!
-//! Entities are numbers, checked by the library at each call; all of them go with the process.
+//! Entities are numbers, which the library checks at each call. They are released when the process ends.
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
@@ -10,13 +10,13 @@ use std::time::Duration;
 use cyclors::*;
 use method::{MAX_SIZE, Outcome};
 
-/// What stands before a serialised sample: little-endian CDR, no options.
+/// The header of a serialised sample: little-endian CDR without options.
 const CDR_HEADER: [u8; 4] = [0, 1, 0, 0];
 
-/// How long a writer waits for room among what is not acknowledged yet.
+/// How long a writer waits for room while too many samples are not acknowledged.
 const MOST_BLOCKING: Duration = Duration::from_secs(1);
 
-/// Loopback alone, found without multicast.
+/// The configuration: loopback only, and discovery without multicast.
 const CONFIGURATION: &CStr = c"<CycloneDDS><Domain><General>\
 <Interfaces><NetworkInterface address=\"127.0.0.1\" multicast=\"false\"/></Interfaces>\
 <AllowMulticast>false</AllowMulticast></General>\
@@ -40,32 +40,32 @@ impl Participant {
     pub(crate) fn join(domain: u32) -> Outcome<Self> {
         // SAFETY: the configuration ends with a zero; the library copies it.
         check(unsafe { dds_create_domain(domain, CONFIGURATION.as_ptr()) })?;
-        // SAFETY: defaults for what is null.
+        // SAFETY: null pointers select the defaults.
         Ok(Self(check(unsafe { dds_create_participant(domain, null(), null()) })?))
     }
 
-    /// One that is `in_batches` gathers small samples into a datagram, until it is full.
+    /// Creates a writer. With `in_batches` it collects small samples until a datagram is full.
     pub(crate) fn writer(&self, topic: &str, in_batches: bool) -> Outcome<Writer> {
         let (topic, qos) = (self.topic(topic)?, qos());
-        // SAFETY: the quality of service was just made.
+        // SAFETY: the quality of service was just created.
         unsafe { dds_qset_writer_batching(qos, in_batches) };
-        // SAFETY: the quality of service was just made; defaults for what is null.
+        // SAFETY: the quality of service was just created; null pointers select the defaults.
         let entity = check(unsafe { dds_create_writer(self.0, topic, qos, null()) })?;
         let mut sertype = null();
-        // SAFETY: writes the one pointer, which lives as long as the topic.
+        // SAFETY: the call writes one pointer, which is valid as long as the topic.
         check(unsafe { dds_get_entity_sertype(entity, &raw mut sertype) })?;
         Ok(Writer { entity, sertype })
     }
 
     pub(crate) fn reader(&self, topic: &str) -> Outcome<Reader> {
         let (topic, qos) = (self.topic(topic)?, qos());
-        // SAFETY: as for the writer.
+        // SAFETY: the quality of service was just created; null pointers select the defaults.
         let entity = check(unsafe { dds_create_reader(self.0, topic, qos, null()) })?;
-        // SAFETY: entities alone.
+        // SAFETY: the arguments are entities only.
         let (waitset, condition) =
             unsafe { (dds_create_waitset(self.0), dds_create_readcondition(entity, DDS_ANY_STATE)) };
         let (waitset, condition) = (check(waitset)?, check(condition)?);
-        // SAFETY: entities and a number.
+        // SAFETY: the arguments are entities and a number.
         check(unsafe { dds_waitset_attach(waitset, condition, 0) })?;
         Ok(Reader { entity, waitset })
     }
@@ -86,7 +86,7 @@ impl Writer {
         sample[..CDR_HEADER.len()].copy_from_slice(&CDR_HEADER);
         sample[CDR_HEADER.len()..].copy_from_slice(message);
         let part = ddsrt_iovec_t { iov_base: sample.as_mut_ptr().cast(), iov_len: sample.len() as _ };
-        // SAFETY: the sample is copied before the first call returns; the second one takes it over.
+        // SAFETY: the first call copies the sample before it returns; the second call takes ownership of the copy.
         check(unsafe {
             let data = ddsi_serdata_from_ser_iov(
                 self.sertype,
@@ -104,7 +104,7 @@ impl Writer {
     }
 
     pub(crate) fn flush(&self) -> Outcome<()> {
-        // SAFETY: an entity alone.
+        // SAFETY: the argument is an entity only.
         check(unsafe { dds_write_flush(self.entity) }).map(drop)
     }
 
@@ -120,19 +120,19 @@ impl Writer {
 }
 
 impl Reader {
-    /// Whether something came within `most`.
+    /// Waits up to `most`. Returns whether a sample arrived.
     pub(crate) fn wait(&self, most: Duration) -> Outcome<bool> {
         let most = i64::try_from(most.as_nanos()).unwrap_or(i64::MAX);
-        // SAFETY: asks for no list of what has come.
+        // SAFETY: the null pointer and the length 0 mean that no list is written.
         Ok(check(unsafe { dds_waitset_wait(self.waitset, null_mut(), 0, most) })? > 0)
     }
 
-    /// Shows what has come.
+    /// Passes the samples that have arrived to `see`.
     pub(crate) fn take(&self, mut see: impl FnMut(&[u8])) -> Outcome<()> {
         const AT_ONCE: usize = 64;
         let mut samples = [null_mut::<ddsi_serdata>(); AT_ONCE];
         let mut infos = MaybeUninit::<[dds_sample_info_t; AT_ONCE]>::zeroed();
-        // SAFETY: at most as many are filled in as there is room for; all zeros are an info, too.
+        // SAFETY: the call fills in at most `most` entries; an info of zeros is valid too.
         let (count, infos) = unsafe {
             let (samples, most) = (samples.as_mut_ptr(), AT_ONCE as u32);
             let count =
@@ -140,7 +140,7 @@ impl Reader {
             (usize::try_from(count)?, infos.assume_init())
         };
         for (sample, info) in samples.into_iter().zip(infos).take(count) {
-            // SAFETY: each sample was handed over to us, and is given back once.
+            // SAFETY: this function owns each sample and releases it exactly once.
             unsafe {
                 if info.valid_data {
                     show(sample, &mut see);
@@ -167,7 +167,7 @@ impl Reader {
 /// `sample` is valid.
 unsafe fn show(sample: *mut ddsi_serdata, see: &mut impl FnMut(&[u8])) {
     let mut part = ddsrt_iovec_t { iov_base: null_mut(), iov_len: 0 };
-    // SAFETY: the bytes are valid until they are given back.
+    // SAFETY: the bytes are valid until `ddsi_serdata_to_ser_unref`.
     unsafe {
         let size = ddsi_serdata_size(sample) as usize;
         let lent = ddsi_serdata_to_ser_ref(sample, 0, size, &raw mut part);
@@ -177,10 +177,11 @@ unsafe fn show(sample: *mut ddsi_serdata, see: &mut impl FnMut(&[u8])) {
     }
 }
 
-/// Reliable, and nothing is dropped for something newer. The library copies it; a few bytes stay behind.
+/// Returns a quality of service that is reliable and keeps all samples. The library copies it, and these few bytes are
+/// never freed.
 fn qos() -> *mut dds_qos_t {
     let most = i64::try_from(MOST_BLOCKING.as_nanos()).unwrap_or(i64::MAX);
-    // SAFETY: made here, and set by the library's own functions.
+    // SAFETY: it is created here, and only the library's functions change it.
     unsafe {
         let qos = dds_create_qos();
         dds_qset_reliability(qos, dds_reliability_kind_DDS_RELIABILITY_RELIABLE, most);
@@ -189,12 +190,12 @@ fn qos() -> *mut dds_qos_t {
     }
 }
 
-/// What the library answers: an entity or a number, or what went wrong.
+/// Turns an answer of the library into an entity or number, or into an error with the library's text.
 fn check(answer: i32) -> Outcome<i32> {
     if answer >= 0 {
         return Ok(answer);
     }
-    // SAFETY: the library's own text, which stays.
+    // SAFETY: the library returns a static text.
     let why = unsafe { CStr::from_ptr(dds_strretcode(answer)) };
     Err(why.to_string_lossy().into())
 }

@@ -1,7 +1,7 @@
-//! Cyclone DDS by the crate `cyclors`, which builds the C library: reliable, everything kept, as its own `ddsperf`
-//! measures; samples are opaque bytes. Throughput writes in batches, as `ddsperf` does there.
+//! Cyclone DDS with the crate `cyclors`, which builds the C library. It is reliable and keeps all samples, as in the
+//! library's `ddsperf`; samples are opaque bytes. Throughput runs write in batches, as `ddsperf` does.
 //!
-//! Discovery knows 127.0.0.1 alone and no multicast. Each server has a domain of its own, which is its address.
+//! Discovery uses 127.0.0.1 only, without multicast. Each server has its own domain, which serves as its address.
 
 mod dds;
 
@@ -16,16 +16,16 @@ use dds::{Participant, Reader, Writer};
 const THERE: &str = "there";
 const BACK: &str = "back";
 
-/// How long the two may take to find each other.
+/// How long the two ends may take to discover each other.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the participant stays after the last message, so that what is under way arrives.
+/// How long the participant stays after the last message, so that messages in flight arrive.
 const LINGER: Duration = Duration::from_millis(200);
 
-/// Longer than any run.
+/// A wait that is longer than any run.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Cyclone gives a domain 250 ports, and there are 65,536.
+/// The number of domains to choose from. Cyclone uses 250 ports per domain, and there are 65,536 ports.
 const DOMAINS: u32 = 230;
 
 struct Cyclone;
@@ -42,7 +42,7 @@ impl Peer for Cyclone {
         ready.at(domain);
         loop {
             if reader.wait(LONG)? {
-                // An answer that cannot be sent is a lost one, and seen as such by the client.
+                // If an answer cannot be sent, the client counts its message as lost.
                 reader.take(|message| drop(writer.write(message)))?;
             }
         }
@@ -96,7 +96,7 @@ fn own_domain() -> u32 {
     std::process::id() % DOMAINS
 }
 
-/// Until both ends know of each other.
+/// Waits until both ends have discovered each other.
 fn meet(writer: &Writer, reader: Option<&Reader>) -> Outcome<()> {
     let give_up_at = Instant::now() + PATIENCE;
     while !writer.is_matched()? || !reader.map_or(Ok(true), Reader::is_matched)? {

@@ -1,7 +1,8 @@
-//! ENet by the crate `rusty_enet` (a translation of the C library): unreliable packets on one channel, no checksum.
+//! ENet with the crate `rusty_enet`, a translation of the C library: unreliable packets on one channel, without
+//! checksum.
 //!
-//! ENet's own loop is a call that never waits; between two of them this waits in poll(2), as the C library's
-//! `enet_host_service` does with a timeout.
+//! ENet's service call never waits. Between two calls this program waits in poll(2), as the C library's
+//! `enet_host_service` does with a time-out.
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, UdpSocket};
@@ -12,13 +13,13 @@ use method::{ANSWER_TIMEOUT, Count, Latency, Outcome, Peer, Ready, Throughput};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rusty_enet::{Event, Host, HostSettings, Packet, PeerID};
 
-/// How often ENet's timers are looked after when nothing comes.
+/// How often ENet's timers are served while no packet arrives.
 const TIMER: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
-/// How many packets are queued before ENet may pack and send them.
+/// The number of packets that are queued before ENet may pack and send them.
 const BATCH: u64 = 32;
 
-/// How long a connection may take.
+/// How long connecting may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Enet;
@@ -114,7 +115,7 @@ fn connect(to: &str) -> Outcome<(Host<UdpSocket>, PeerID)> {
     Err("no connection".into())
 }
 
-/// Until something has come, or the timers want to be looked after.
+/// Waits until a datagram arrives or the timers are due.
 fn wait(host: &Host<UdpSocket>) -> Outcome<()> {
     poll(&mut [PollFd::new(host.socket(), PollFlags::IN)], Some(&TIMER))?;
     Ok(())

@@ -1,6 +1,6 @@
-//! MAVLink 2 over UDP by the crate `mavlink`: TUNNEL messages, numbered and with their checksum.
+//! MAVLink 2 over UDP with the crate `mavlink`: TUNNEL messages with sequence number and checksum.
 //!
-//! Receiving has no time limit: were an answer lost, the run would be ended by the runner.
+//! Receiving has no time limit. If an answer is lost, the runner ends the run.
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, UdpSocket};
@@ -11,7 +11,7 @@ use mavlink::error::MessageWriteError;
 use mavlink::{MavConnection, MavHeader};
 use method::{Count, Latency, Outcome, Peer, Ready, Throughput};
 
-/// What a TUNNEL message holds.
+/// The largest payload of a TUNNEL message.
 const CAPACITY: usize = 128;
 
 struct Mavlink;
@@ -61,7 +61,7 @@ impl Peer for Mavlink {
     }
 }
 
-/// The crate does not tell which port it was given, so a free one is looked for before.
+/// Finds a free port first, because the crate does not report the port that it got.
 fn listen(ready: Ready) -> Outcome<impl MavConnection<MavMessage> + use<>> {
     let address = UdpSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.local_addr()?;
     let connection = open(&format!("udpin:{address}"))?;

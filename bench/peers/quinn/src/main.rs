@@ -1,6 +1,6 @@
-//! quinn's unreliable datagrams (QUIC, so encrypted and congestion controlled), as it comes.
+//! quinn's unreliable datagrams with default settings. QUIC encrypts them and controls congestion.
 //!
-//! The server's certificate is made on the spot and travels to the client behind the address.
+//! The server creates its certificate at the start and passes it to the client after the address.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,10 +16,10 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, timeout_at};
 
-/// How long the connection stays open after the last message, so that what is under way arrives.
+/// How long the connection stays open after the last message, so that messages in flight arrive.
 const LINGER: Duration = Duration::from_millis(200);
 
-/// How long QUIC may take to find out how large a datagram can be, and how often that is looked at.
+/// How long QUIC may take to discover the largest datagram size, and how often the program checks it.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -74,7 +74,7 @@ impl Peer for Quinn {
             let message = Bytes::copy_from_slice(run.message());
             wait_for_room(&connection, message.len()).await?;
             while run.more() {
-                // Waits for room: the plain call would drop the oldest ones.
+                // Waits for room. The plain call would drop the oldest datagrams.
                 connection.send_datagram_wait(message.clone()).await?;
             }
             tokio::time::sleep(LINGER).await;
@@ -87,7 +87,7 @@ fn runtime() -> Outcome<Runtime> {
     Ok(Builder::new_current_thread().enable_all().build()?)
 }
 
-/// One connection after the other.
+/// Serves one connection after the other.
 async fn serve(ready: Ready, talk: impl AsyncFn(Connection)) -> Outcome<Infallible> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -110,7 +110,7 @@ async fn connect(to: &str) -> Outcome<(Endpoint, Connection)> {
     Ok((endpoint, connection))
 }
 
-/// A datagram may be no larger than what QUIC has found out of the path so far: 1200 bytes at first.
+/// Waits until the path is known to carry the message. QUIC starts with datagrams of up to 1200 bytes.
 async fn wait_for_room(connection: &Connection, size: usize) -> Outcome<()> {
     let give_up_at = Instant::now() + PATIENCE;
     while connection.max_datagram_size().is_none_or(|most| most < size) {

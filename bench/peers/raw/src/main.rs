@@ -1,7 +1,7 @@
-//! The measure of all others: std's UDP socket, with nothing checked and nothing counted.
+//! The reference: std's UDP socket. It checks nothing and counts nothing.
 //!
-//! Modes: `blocking`; `spinning`, which asks the kernel again and again instead of sleeping; and `clients-N`, which
-//! is `blocking` with N sockets that send in turn.
+//! Modes: `blocking`; `spinning`, which polls the kernel instead of sleeping; and `clients-N`, which is `blocking`
+//! with N sockets that send in turn.
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
@@ -78,7 +78,7 @@ impl Peer for Raw {
 struct Socket {
     udp: UdpSocket,
     spins: bool,
-    /// Only a client that spins looks at the time; a blocking one has the socket's own timeout.
+    /// The time-out of a spinning client. A blocking client uses the read time-out of the socket.
     give_up_at: Instant,
     is_client: bool,
 }

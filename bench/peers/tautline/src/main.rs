@@ -1,4 +1,4 @@
-//! tautline, with everything on that is on by default: CRC, sequence numbers, windows, statistics, heartbeats.
+//! tautline with its default features: CRC, sequence numbers, windows, statistics and heartbeats.
 //!
 //! The modes are in `modes.rs`.
 
@@ -16,7 +16,7 @@ use tautline::{
 
 use modes::{Mode, Side};
 
-/// How long the connection stays open after the last message of several threads.
+/// How long the connection stays open after the last message, so that the driver thread sends the backlog.
 const LINGER: Duration = Duration::from_millis(50);
 
 struct Tautline;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 
 impl Peer for Tautline {
     fn echo(mode: &str, ready: Ready) -> Outcome<Infallible> {
-        // An answer that cannot be sent is a lost one, and seen as such by the client.
+        // If an answer cannot be sent, the client counts its message as lost.
         let answer = |message: &MessageRef<'_>, reply: &Reply| match message.content_type {
             ContentType::Raw => drop(reply.send_raw(message.payload, &Metadata::status())),
             other => drop(
@@ -80,7 +80,7 @@ impl Peer for Tautline {
         client.interface.flush();
         client.turn(Duration::ZERO);
         if mode.client == Side::Thread {
-            // The backlog that other threads have left is the driver's to send.
+            // The driver thread sends the backlog that the sending threads have left.
             std::thread::sleep(LINGER);
         }
         Ok(())
@@ -109,7 +109,7 @@ fn serve(mode: Mode, ready: Ready, handler: Handler) -> Outcome<Infallible> {
 
 struct Client {
     interface: UdpInterface,
-    /// `None`: it has a thread.
+    /// `None` if the interface has a driver thread.
     driver: Option<Driver>,
 }
 
@@ -132,7 +132,7 @@ impl Client {
         }
     }
 
-    /// Waits for what comes next. Whether it was the answer.
+    /// Waits for the next message. Returns whether it was the answer.
     fn receive(&mut self, mode: Mode, until: Instant, run: &mut Latency) -> bool {
         let left = until.saturating_duration_since(Instant::now());
         let Some(driver) = &mut self.driver else {

@@ -1,4 +1,4 @@
-//! The modes: what each end does, and what is set other than by default. A new one is a line of [`MODES`].
+//! The modes: how each end is driven, and which settings differ from the defaults. A new mode is a line of [`MODES`].
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use tautline::{Config, Metadata, Payload, UdpInterface, WaitPolicy, Wire};
 /// How one end is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// The caller's loop is the driver.
+    /// The end is caller-driven.
     Loop,
-    /// A driver thread of the library's own; the server's handler is inline, the client takes answers from `receive`.
+    /// The end has a driver thread. The server's handler is inline; the client takes answers from `receive`.
     Thread,
 }
 
@@ -21,19 +21,19 @@ pub(crate) struct Mode {
     pub(crate) server: Side,
     pub(crate) client: Side,
     wire: Wire,
-    /// What else is set, at both ends.
+    /// The other settings of both ends.
     settings: fn(Config) -> Config,
-    /// How many threads send.
+    /// The number of threads that send.
     pub(crate) threads: usize,
-    /// How many messages are sent with one call.
+    /// The number of messages per call.
     pub(crate) batch: usize,
-    /// How many messages may be under way at once; anything, if nothing is said.
+    /// The largest number of messages in flight. `None` means no limit.
     pub(crate) window: Option<u64>,
-    /// How many clients send in turn, all of them driven by this loop; else there is one that only sends.
+    /// The number of clients that send in turn, all driven by one loop. `None` means one client that only sends.
     pub(crate) clients: Option<usize>,
 }
 
-/// Everything as it comes: a driver thread and an inline handler at the server, the client's own loop, adaptive waiting.
+/// The default settings: the server has a driver thread and an inline handler, and the client is caller-driven.
 const DEFAULT: Mode = Mode {
     name: "default",
     server: Side::Thread,
@@ -48,10 +48,10 @@ const DEFAULT: Mode = Mode {
 
 const CALLER_DRIVEN: Mode = Mode { name: "caller-driven", server: Side::Loop, settings: blocking, ..DEFAULT };
 
-/// What many messages are sent with: a driver thread at both ends, so that the gate is there.
+/// The base of the modes for many messages: both ends have a driver thread, so that messages are coalesced.
 const STREAM: Mode = Mode { name: "stream", client: Side::Thread, settings: large_buffer, ..DEFAULT };
 
-/// How many messages of 64 bytes one call of the kernel can send.
+/// The number of messages of 64 bytes that one system call can send.
 const BATCH: usize = 720;
 
 const ONE_CLIENT: Mode =
@@ -81,17 +81,19 @@ fn blocking(config: Config) -> Config {
     config.wait(WaitPolicy::Block)
 }
 
-/// A core of this machine may be away for longer than the default buffer lasts at ten million messages a second.
+/// Sets a large receive buffer. At ten million messages per second, the default buffer is full before a receiver that
+/// lost its core runs again.
 fn large_buffer(config: Config) -> Config {
     config.receive_buffer(16 << 20)
 }
 
-/// Every message is a datagram.
+/// Turns coalescing off, so that every message is a datagram.
 fn gate_off(config: Config) -> Config {
     large_buffer(config).gate(Duration::ZERO)
 }
 
-/// What a message costs is to be seen, not what ten heartbeats a second of each client cost.
+/// Makes heartbeats rare, so that the figures show the cost of messages and not of ten heartbeats per second and
+/// client.
 fn rare_heartbeats(config: Config) -> Config {
     blocking(config).heartbeat_interval(Duration::from_secs(1)).liveness_timeout(Duration::from_secs(5))
 }
@@ -99,16 +101,16 @@ fn rare_heartbeats(config: Config) -> Config {
 impl Mode {
     pub(crate) fn parse(text: &str) -> Outcome<Self> {
         let mode = MODES.iter().find(|mode| mode.name == text);
-        mode.copied().ok_or_else(|| format!("{text}: no mode of tautline").into())
+        mode.copied().ok_or_else(|| format!("{text} is not a mode of tautline").into())
     }
 
     pub(crate) fn configure(self, config: Config) -> Config {
-        // Nothing waits in an inbox, except where that is what is measured.
+        // Only the mode `threads` measures the inbox. The others have none.
         let config = if self.name == "threads" { config } else { config.inbox_capacity(0) };
         (self.settings)(config.wire(self.wire))
     }
 
-    /// Sends one message of a dialogue.
+    /// Sends one message of a request/response exchange.
     pub(crate) fn send(self, interface: &UdpInterface, message: &[u8]) -> Outcome<()> {
         match self.wire {
             Wire::Native => interface.send_raw(message, &Metadata::command()),
@@ -124,7 +126,7 @@ impl Mode {
         Ok(Payload::json(std::str::from_utf8(message)?)?)
     }
 
-    /// What the other end was given to send.
+    /// Returns the message inside a received payload.
     pub(crate) fn content(self, payload: &[u8]) -> &[u8] {
         match payload {
             [b'"', content @ .., b'"'] if self.wire == Wire::Classic => content,

@@ -1,4 +1,4 @@
-//! The ways of sending many messages.
+//! The ways to send many messages.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use tautline::{Handler, MessageRef, Metadata, Payload, Reply, SendError, UdpInte
 use crate::Client;
 use crate::modes::Mode;
 
-/// As fast as the library takes them.
+/// Sends messages as fast as the library takes them.
 pub(crate) fn flood(interface: &UdpInterface, payload: &Payload, run: &mut Throughput) -> Outcome<()> {
     while run.more() {
         send(interface, payload, run)?;
@@ -16,7 +16,7 @@ pub(crate) fn flood(interface: &UdpInterface, payload: &Payload, run: &mut Throu
     Ok(())
 }
 
-/// As fast as the library takes them, `count` a call.
+/// Sends messages as fast as the library takes them, `count` per call.
 pub(crate) fn batches(
     interface: &UdpInterface,
     count: usize,
@@ -39,7 +39,8 @@ fn send(interface: &UdpInterface, payload: &Payload, run: &mut Throughput) -> Ou
     Ok(())
 }
 
-/// The server of [`windowed`]: counts, and tells how many there were: four times in a window, so that the sender need not stop.
+/// Returns the server's handler for [`windowed`]. It counts messages and reports the count four times per window, so
+/// that the sender need not stop.
 pub(crate) fn counting_aloud(received: &'static Count, window: u64) -> Handler {
     let every = window / 4;
     let mut next = every;
@@ -48,13 +49,13 @@ pub(crate) fn counting_aloud(received: &'static Count, window: u64) -> Handler {
         let count = received.value();
         if count >= next {
             next = count + every;
-            // One that cannot be sent is made good by the next.
+            // If a report cannot be sent, the next report replaces it.
             let _ = reply.send_raw(&count.to_le_bytes(), &Metadata::status());
         }
     })
 }
 
-/// As fast as possible with at most `window` messages under way, `count` a call.
+/// Sends messages as fast as possible with at most `window` messages in flight, `count` per call.
 pub(crate) fn windowed(
     client: &mut Client,
     window: u64,
@@ -69,11 +70,11 @@ pub(crate) fn windowed(
         let give_up_at = Instant::now() + ANSWER_TIMEOUT;
         while sent + count - arrived > window {
             if Instant::now() >= give_up_at {
-                return Err(format!("of {sent} messages only {arrived} have arrived").into());
+                return Err(format!("only {arrived} of {sent} messages have arrived").into());
             }
-            arrived = arrived.max(client.told_count(give_up_at));
+            arrived = arrived.max(client.reported_count(give_up_at));
         }
-        // A refused one would be lost, and is not to be: the window is smaller than any queue.
+        // A refused message is an error here: the window is smaller than any queue, so the library must take it.
         match &payloads[..] {
             [payload] => client.interface.send_payload(payload, &Metadata::command()),
             payloads => client.interface.send_payload_batch(payloads, &Metadata::command()),
@@ -84,20 +85,21 @@ pub(crate) fn windowed(
 }
 
 impl Client {
-    /// Waits for what comes next. The highest count that the server has told in it.
-    fn told_count(&mut self, until: Instant) -> u64 {
+    /// Waits for the next messages. Returns the highest count that the server reports in them.
+    fn reported_count(&mut self, until: Instant) -> u64 {
         let left = until.saturating_duration_since(Instant::now());
-        let mut told = 0;
+        let mut reported = 0;
         if let Some(driver) = &mut self.driver {
             driver.turn_with(left, &mut |message, _| {
-                told = message.payload.try_into().map_or(told, |count| told.max(u64::from_le_bytes(count)));
+                let count = message.payload.try_into().map_or(0, u64::from_le_bytes);
+                reported = count.max(reported);
             });
         }
-        told
+        reported
     }
 }
 
-/// `count` clients in this process, who send in turn; each turns its driver when it has sent.
+/// Sends from `count` clients of this process in turn. Each client turns its driver after it has sent.
 pub(crate) fn in_turn(mode: Mode, to: &str, count: usize, run: &mut Throughput) -> Outcome<()> {
     let clients: Outcome<Vec<Client>> = (0..count).map(|_| Client::connect(mode, to)).collect();
     let mut clients = clients?;

@@ -1,4 +1,4 @@
-//! tokio's UDP socket on a runtime of one thread: what an async program pays before any protocol.
+//! tokio's UDP socket on a runtime of one thread. It shows the cost of an async program without any protocol.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

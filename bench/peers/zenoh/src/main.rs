@@ -1,7 +1,7 @@
-//! Zenoh: two peers with one link between them, no router and no scouting; the settings are its own, but for
-//! congestion control, which waits for room (as its own throughput example does).
+//! Zenoh: two peers with one link between them, without router and scouting. It has default settings except for the
+//! congestion control, which waits for room, as in Zenoh's throughput example.
 //!
-//! Modes: `tcp` and `udp`, the link's transport.
+//! Modes: `tcp` and `udp`, the transport of the link.
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -18,10 +18,10 @@ use zenoh::{Config, Session, Wait};
 const THERE: &str = "bench/there";
 const BACK: &str = "bench/back";
 
-/// How long the two may take to find each other.
+/// How long the two peers may take to discover each other.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the session stays open after the last message, so that what is under way arrives.
+/// How long the session stays open after the last message, so that messages in flight arrive.
 const LINGER: Duration = Duration::from_millis(200);
 
 struct Zenoh;
@@ -34,7 +34,7 @@ impl Peer for Zenoh {
     fn echo(mode: &str, ready: Ready) -> Outcome<Infallible> {
         let (session, address) = listen(mode)?;
         let publisher = publisher(&session, BACK)?;
-        // An answer that cannot be sent is a lost one, and seen as such by the client.
+        // If an answer cannot be sent, the client counts its message as lost.
         let answer = move |sample: Sample| drop(publisher.put(sample.payload().clone()).wait());
         let _subscriber = session.declare_subscriber(THERE).callback(answer).wait().done()?;
         serve(ready, address)
@@ -89,7 +89,7 @@ fn serve(ready: Ready, address: String) -> Outcome<Infallible> {
     }
 }
 
-/// A session on a port that was free a moment ago: Zenoh wants to be told one.
+/// Opens a session on a port that was free a moment ago, because Zenoh needs to know the port.
 fn listen(mode: &str) -> Outcome<(Session, String)> {
     let free = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.local_addr()?;
     let address = match mode {
@@ -103,7 +103,7 @@ fn connect(to: &str) -> Outcome<Session> {
     open("connect", to)
 }
 
-/// `verb` is listen or connect; the other list is empty.
+/// Opens a session. `verb` is listen or connect. The other list of endpoints is empty.
 fn open(verb: &str, address: &str) -> Outcome<Session> {
     let mut config = Config::default();
     config.insert_json5("mode", "\"peer\"").done()?;
@@ -118,7 +118,7 @@ fn publisher(session: &Session, key: &'static str) -> Outcome<Publisher<'static>
     session.declare_publisher(key).congestion_control(CongestionControl::Block).wait().done()
 }
 
-/// Until the other end's subscription is known here.
+/// Waits until the subscription of the other end is known here.
 fn wait_for_the_other(publisher: &Publisher<'_>) -> Outcome<()> {
     let give_up_at = Instant::now() + PATIENCE;
     while !publisher.matching_status().wait().done()?.matching() {
@@ -130,7 +130,7 @@ fn wait_for_the_other(publisher: &Publisher<'_>) -> Outcome<()> {
     Ok(())
 }
 
-/// Zenoh's errors may cross threads, and Rust does not turn those into others by itself.
+/// Converts Zenoh's errors, which are `Send`, because `?` does not convert them into plain boxed errors.
 trait Done<T> {
     fn done(self) -> Outcome<T>;
 }

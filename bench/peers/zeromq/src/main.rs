@@ -1,5 +1,5 @@
-//! ZeroMQ over TCP, by the crate `zeromq` (Rust throughout; not libzmq): REQ and REP for round trips, PUSH and
-//! PULL for throughput.
+//! ZeroMQ over TCP with the crate `zeromq`, which is written in Rust and does not use libzmq. It uses REQ and REP for
+//! round trips, and PUSH and PULL for throughput.
 
 use std::convert::Infallible;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use zeromq::{PullSocket, PushSocket, RepSocket, ReqSocket, Socket, SocketRecv, SocketSend, ZmqMessage};
 
-/// How long the socket stays open after the last message, so that what is under way arrives.
+/// How long the socket stays open after the last message, so that messages in flight arrive.
 const LINGER: Duration = Duration::from_millis(200);
 
 struct ZeroMq;
@@ -26,7 +26,7 @@ impl Peer for ZeroMq {
             let mut socket = RepSocket::new();
             ready.at(socket.bind("tcp://127.0.0.1:0").await?);
             loop {
-                // A client that has gone is an error here; the next one is served.
+                // A client that disconnects is an error here. The server then serves the next client.
                 if let Ok(message) = socket.recv().await {
                     let _ = socket.send(message).await;
                 }
