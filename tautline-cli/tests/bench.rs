@@ -381,8 +381,8 @@ fn a_peer_without_bench_serve_and_a_missing_peer_are_errors() {
     let gone = listener.address.clone();
     drop(listener);
     let page = temporary("none.html");
-    let mut nobody = command(&["bench", "latency", &gone, "--html", &page]);
-    assert_reports(&finish(nobody.env("TAUTLINE_CONNECT_TIMEOUT", "200ms")), 3, &[&gone]);
+    let mut unanswered = command(&["bench", "latency", &gone, "--html", &page]);
+    assert_reports(&finish(unanswered.env("TAUTLINE_CONNECT_TIMEOUT", "200ms")), 3, &[&gone]);
     assert!(!std::path::Path::new(&page).exists(), "no page without a measurement");
 }
 

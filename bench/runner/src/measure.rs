@@ -14,7 +14,7 @@ use crate::peers::{Contestant, Program};
 use crate::process::Process;
 
 /// How long a client may take in addition to the length of its task.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// The report of a latency client. Times are in nanoseconds.
 #[derive(Clone, Debug, Deserialize)]
@@ -131,11 +131,11 @@ impl Places {
         let mut command = self.command(contestant, call);
         command.args(["--to", &address]).args(kind.arguments());
         let client = Process::start(command)?;
-        let patience = PATIENCE + kind.length();
+        let time_limit = TIME_LIMIT + kind.length();
         if kind.is_round_trips() {
-            round_trips(client, server, patience)
+            round_trips(client, server, time_limit)
         } else {
-            flow(client, server, patience)
+            flow(client, server, time_limit)
         }
     }
 }
@@ -144,8 +144,8 @@ const fn needs_neighbour(kind: Kind) -> bool {
     matches!(kind, Kind::PingPong { is_beside_neighbour: true, .. })
 }
 
-fn round_trips(client: Process, server: Process, patience: Duration) -> Result<Outcome, String> {
-    let trips: RoundTrips = report(client, patience)?;
+fn round_trips(client: Process, server: Process, time_limit: Duration) -> Result<Outcome, String> {
+    let trips: RoundTrips = report(client, time_limit)?;
     let served: Received = server.finish()?;
     if trips.messages == 0 {
         return Err("no answer came".to_owned());
@@ -154,9 +154,9 @@ fn round_trips(client: Process, server: Process, patience: Duration) -> Result<O
     Ok(Outcome { figures: Figures::RoundTrips(trips), server_mb, client_mb })
 }
 
-fn flow(client: Process, server: Process, patience: Duration) -> Result<Outcome, String> {
+fn flow(client: Process, server: Process, time_limit: Duration) -> Result<Outcome, String> {
     let dropped_before = kernel_drops();
-    let sent: Sent = report(client, patience)?;
+    let sent: Sent = report(client, time_limit)?;
     let received: Received = server.finish()?;
     let dropped = kernel_drops().saturating_sub(dropped_before);
     let (server_mb, client_mb) = (megabytes(received.peak_kib), megabytes(sent.peak_kib));
@@ -168,8 +168,8 @@ fn megabytes(kib: u64) -> f64 {
 }
 
 /// Reads the report of a client.
-fn report<T: DeserializeOwned>(mut client: Process, patience: Duration) -> Result<T, String> {
-    client.line(patience).map_err(|why| format!("client: {why}"))
+fn report<T: DeserializeOwned>(mut client: Process, time_limit: Duration) -> Result<T, String> {
+    client.line(time_limit).map_err(|why| format!("client: {why}"))
 }
 
 fn compare(sent: &Sent, received: &Received, kernel_drops: u64) -> Result<Flow, String> {

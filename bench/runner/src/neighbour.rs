@@ -3,14 +3,14 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::measure::PATIENCE;
+use crate::measure::TIME_LIMIT;
 
 /// The runner's hidden command.
 pub(crate) const COMMAND: &str = "--be-a-busy-neighbour";
 
 /// After this time the neighbour ends by itself if it was not killed. No measurement beside it may take longer.
 const LONGEST: Duration = Duration::from_secs(60);
-const _: () = assert!(PATIENCE.as_secs() < LONGEST.as_secs());
+const _: () = assert!(TIME_LIMIT.as_secs() < LONGEST.as_secs());
 
 /// The number of computation steps between two checks of the clock.
 const STEPS: u64 = 100_000;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 /// How long a server may take until it is ready, and until it reports at its end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long to wait after the last message was sent, so that messages in flight arrive.
 const DRAIN: Duration = Duration::from_millis(300);
@@ -43,14 +43,14 @@ impl Process {
 
     /// Reads the first line of a server.
     pub(crate) fn ready<T: DeserializeOwned>(&mut self) -> Result<T, String> {
-        self.line(PATIENCE)
+        self.line(TIME_LIMIT)
     }
 
     /// Lets a server end, and reads its report.
     pub(crate) fn finish<T: DeserializeOwned>(mut self) -> Result<T, String> {
         std::thread::sleep(DRAIN);
         drop(self.stdin.take());
-        self.line(PATIENCE)
+        self.line(TIME_LIMIT)
     }
 
     /// Returns the reason for a missing line: the first line of stderr, or a time-out.

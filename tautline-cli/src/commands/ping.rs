@@ -106,14 +106,12 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let summary = Summary::new(args, &trips);
     output::data(&if args.json { summary.json() } else { summary.text() })?;
     if trips.answered_count() == 0 {
-        return Err(
-            complaint(&mut events, &args.endpoint, Duration::ZERO).unwrap_or_else(|| nobody_answered(args))
-        );
+        return Err(complaint(&mut events, &args.endpoint, Duration::ZERO).unwrap_or_else(|| no_answer(args)));
     }
     Ok(if summary.is_met() { Exit::Done } else { Exit::NotMet })
 }
 
-fn nobody_answered(args: &Args) -> Failure {
+fn no_answer(args: &Args) -> Failure {
     let endpoint = &args.endpoint;
     let sentence = format!(
         "no answer from {endpoint}: start `tautline listen {endpoint} --reply` there, with the same --wire"

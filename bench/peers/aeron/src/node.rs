@@ -22,7 +22,7 @@ const STREAM: i32 = 1001;
 const MTU: usize = 1472;
 
 /// How long the driver and the connection may take to start.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the driver keeps working after the last message, so that messages in flight arrive.
 const LINGER: Duration = Duration::from_millis(500);
@@ -111,7 +111,7 @@ impl Node {
 
     /// Drives this end until `poll` returns a value.
     pub(crate) fn until<T>(&mut self, complaint: &str, mut poll: impl FnMut() -> Option<T>) -> Outcome<T> {
-        let give_up_at = Instant::now() + PATIENCE;
+        let give_up_at = Instant::now() + TIME_LIMIT;
         while Instant::now() < give_up_at {
             if let Some(value) = poll() {
                 return Ok(value);

@@ -17,7 +17,7 @@ const THERE: &str = "there";
 const BACK: &str = "back";
 
 /// How long the two ends may take to discover each other.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the participant stays after the last message, so that messages in flight arrive.
 const LINGER: Duration = Duration::from_millis(200);
@@ -98,7 +98,7 @@ fn own_domain() -> u32 {
 
 /// Waits until both ends have discovered each other.
 fn meet(writer: &Writer, reader: Option<&Reader>) -> Outcome<()> {
-    let give_up_at = Instant::now() + PATIENCE;
+    let give_up_at = Instant::now() + TIME_LIMIT;
     while !writer.is_matched()? || !reader.map_or(Ok(true), Reader::is_matched)? {
         if Instant::now() >= give_up_at {
             return Err("the other end was not found".into());

@@ -20,7 +20,7 @@ const TIMER: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 const BATCH: u64 = 32;
 
 /// How long connecting may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 struct Enet;
 
@@ -101,7 +101,7 @@ fn open() -> Outcome<Host<UdpSocket>> {
 fn connect(to: &str) -> Outcome<(Host<UdpSocket>, PeerID)> {
     let mut host = open()?;
     host.connect(to.parse()?, 1, 0)?;
-    let give_up_at = Instant::now() + PATIENCE;
+    let give_up_at = Instant::now() + TIME_LIMIT;
     while Instant::now() < give_up_at {
         match host.service()? {
             Some(Event::Connect { peer, .. }) => {

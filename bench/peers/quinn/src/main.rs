@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 const LINGER: Duration = Duration::from_millis(200);
 
 /// How long QUIC may take to discover the largest datagram size, and how often the program checks it.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 struct Quinn;
@@ -112,7 +112,7 @@ async fn connect(to: &str) -> Outcome<(Endpoint, Connection)> {
 
 /// Waits until the path is known to carry the message. QUIC starts with datagrams of up to 1200 bytes.
 async fn wait_for_room(connection: &Connection, size: usize) -> Outcome<()> {
-    let give_up_at = Instant::now() + PATIENCE;
+    let give_up_at = Instant::now() + TIME_LIMIT;
     while connection.max_datagram_size().is_none_or(|most| most < size) {
         if Instant::now() >= give_up_at {
             return Err(format!("the path has no room for datagrams of {size} bytes").into());

@@ -19,7 +19,7 @@ const THERE: &str = "bench/there";
 const BACK: &str = "bench/back";
 
 /// How long the two peers may take to discover each other.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the session stays open after the last message, so that messages in flight arrive.
 const LINGER: Duration = Duration::from_millis(200);
@@ -120,7 +120,7 @@ fn publisher(session: &Session, key: &'static str) -> Outcome<Publisher<'static>
 
 /// Waits until the subscription of the other end is known here.
 fn wait_for_the_other(publisher: &Publisher<'_>) -> Outcome<()> {
-    let give_up_at = Instant::now() + PATIENCE;
+    let give_up_at = Instant::now() + TIME_LIMIT;
     while !publisher.matching_status().wait().done()?.matching() {
         if Instant::now() >= give_up_at {
             return Err("the other end has not subscribed".into());

@@ -52,10 +52,10 @@ impl Client {
             }
         }
         let complaint = complaint(&mut self.events, &self.endpoint, Duration::ZERO);
-        Err(complaint.unwrap_or_else(|| self.nobody_answered()))
+        Err(complaint.unwrap_or_else(|| self.no_answer()))
     }
 
-    pub(super) fn nobody_answered(&self) -> Failure {
+    pub(super) fn no_answer(&self) -> Failure {
         let endpoint = &self.endpoint;
         let sentence = format!(
             "no answer from {endpoint}: start `tautline bench serve {endpoint}` there, with the same --wire"

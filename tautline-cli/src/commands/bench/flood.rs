@@ -8,7 +8,7 @@ use super::client::Client;
 use super::outstanding::Outstanding;
 use super::protocol::COUNTED;
 use super::transport::too_large;
-use super::watch::Watch;
+use super::watch::ProgressWatch;
 use crate::tools::exit::{Exit, Failure};
 
 /// The number of messages between two checks of the clock, the socket and Ctrl-C.
@@ -35,7 +35,7 @@ pub(super) struct FloodPlan {
 #[derive(Debug)]
 pub(super) struct Flood {
     plan: FloodPlan,
-    watch: Watch,
+    watch: ProgressWatch,
     pub(super) sent: u64,
     /// How many sends the kernel refused. They were tried again.
     pub(super) refused: u64,
@@ -48,7 +48,7 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    pub(super) fn new(plan: FloodPlan, watch: Watch) -> Self {
+    pub(super) fn new(plan: FloodPlan, watch: ProgressWatch) -> Self {
         let (spent, steps) = (Duration::ZERO, vec![(Duration::ZERO, 0)]);
         Self { plan, watch, sent: 0, refused: 0, spent, start: Instant::now(), failure: None, steps }
     }
@@ -69,7 +69,7 @@ impl Flood {
                 Some(outstanding) => {
                     outstanding.look(client, self.sent);
                     if outstanding.is_over(self.sent) {
-                        self.failure = Some(client.nobody_answered());
+                        self.failure = Some(client.no_answer());
                     }
                 }
                 None => _ = client.driver.turn(Duration::ZERO),

@@ -13,7 +13,7 @@ use super::report::{Budget, Cost, Latency, Measured};
 use super::settings::{RunArgs, payload};
 use super::transport::{RawTransport, TautlineTransport};
 use super::usage;
-use super::watch::Watch;
+use super::watch::ProgressWatch;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::link::{duration, rate};
 use crate::tools::output;
@@ -143,7 +143,7 @@ impl Bench<'_> {
         let before = (usage::cpu_us(), self.line.client.ask()?);
         let (mut run, mut raw_run) = (LatencyRun::new(self.plan()), LatencyRun::new(self.plan()));
         let slice = if self.raw.is_some() { SLICE } else { Duration::MAX };
-        let watch = Watch::start("round trips")?;
+        let watch = ProgressWatch::start("round trips")?;
         while !run.is_over() && !watch.is_asked() {
             run.run(&mut self.line, slice, &watch)?;
             if let Some(raw) = &mut self.raw {
@@ -168,7 +168,7 @@ impl Bench<'_> {
     }
 
     fn warm_up(&mut self) -> Result<(), Failure> {
-        let watch = Watch::idle();
+        let watch = ProgressWatch::idle();
         let plan = LatencyPlan { rate: None, end: RunEnd::Messages(WARM_UP), timeout: self.args.timeout };
         LatencyRun::new(plan).run(&mut self.line, Duration::MAX, &watch)?;
         match &mut self.raw {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::time_line::TimeLine;
 use super::transport::Transport;
-use super::watch::Watch;
+use super::watch::ProgressWatch;
 use crate::tools::exit::Failure;
 use crate::tools::interrupt::LOOK_EVERY;
 use crate::tools::pace::Pace;
@@ -114,7 +114,7 @@ impl LatencyRun {
         &mut self,
         line: &mut dyn Transport,
         slice: Duration,
-        watch: &Watch,
+        watch: &ProgressWatch,
     ) -> Result<(), Failure> {
         let start = Instant::now();
         let rate = self.plan.rate;
@@ -133,7 +133,7 @@ struct Slice<'a> {
     start: Instant,
     length: Duration,
     line: &'a mut dyn Transport,
-    watch: &'a Watch,
+    watch: &'a ProgressWatch,
     run: &'a mut LatencyRun,
 }
 
@@ -243,7 +243,7 @@ mod tests {
     /// Answers each message after `late` further messages were sent.
     struct Echo {
         sent: u64,
-        told: u64,
+        answered: u64,
         late: u64,
     }
 
@@ -254,9 +254,9 @@ mod tests {
         }
 
         fn receive(&mut self, wait: Duration, back: &mut dyn FnMut(u64)) -> Result<(), Failure> {
-            if self.told + self.late < self.sent {
-                back(self.told);
-                self.told += 1;
+            if self.answered + self.late < self.sent {
+                back(self.answered);
+                self.answered += 1;
             } else {
                 self.rest(wait);
             }
@@ -270,8 +270,8 @@ mod tests {
 
     fn run(plan: LatencyPlan, late: u64) -> LatencyRun {
         let mut run = LatencyRun::new(plan);
-        let mut line = Echo { sent: 0, told: 0, late };
-        run.run(&mut line, Duration::MAX, &Watch::idle()).expect("this transport does not fail");
+        let mut line = Echo { sent: 0, answered: 0, late };
+        run.run(&mut line, Duration::MAX, &ProgressWatch::idle()).expect("this transport does not fail");
         run
     }
 

@@ -17,7 +17,7 @@ use super::protocol::Answer;
 use super::report::Cost;
 use super::settings::{RunArgs, payload};
 use super::usage;
-use super::watch::Watch;
+use super::watch::ProgressWatch;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::link::count;
 use crate::tools::output::{self, BOLD, FAINT, Styled};
@@ -93,7 +93,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let mut client = Client::connect(&other, &args.run.settings, with_coalescing)?;
     let payload = payload(client.wire, args.run.size)?;
     let before = CountsBefore::take(&mut client)?;
-    let mut flood = Flood::new(args.plan(), Watch::start("messages sent")?);
+    let mut flood = Flood::new(args.plan(), ProgressWatch::start("messages sent")?);
     flood.run(&mut client, &payload)?;
     let after = CountsAfter::look(&mut client, &mut flood, &before);
     client.interface.disconnect();

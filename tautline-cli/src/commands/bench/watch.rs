@@ -17,14 +17,14 @@ const SHOW_EVERY: Duration = Duration::from_millis(200);
 const LENGTH: u64 = 1000;
 
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct ProgressWatch {
     interrupt: Option<Interrupt>,
     bar: Option<ProgressBar>,
     shown: Cell<Instant>,
     what: &'static str,
 }
 
-impl Watch {
+impl ProgressWatch {
     /// Creates a watch for the time before the measurement. Ctrl-C still ends the program, because there are no results
     /// yet.
     pub(super) fn idle() -> Self {
@@ -65,7 +65,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for ProgressWatch {
     fn drop(&mut self) {
         self.close();
     }
@@ -79,7 +79,7 @@ mod tests {
     fn the_time_left_is_shown_only_after_the_first_progress() {
         let (bar, start) = (ProgressBar::hidden(), Instant::now());
         bar.set_length(LENGTH);
-        let mut watch = Watch::idle();
+        let mut watch = ProgressWatch::idle();
         watch.bar = Some(bar.clone());
         watch.show(start + 2 * SHOW_EVERY, || 0.0009, 7);
         assert_eq!(bar.message(), "7 ");

@@ -5,7 +5,7 @@
 //! [`control`]. The motor's failsafe is in [`actuator`].
 
 mod actuator;
-mod between;
+mod bad_network;
 mod control;
 mod controller;
 mod matrix;
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tautline::sim::Impairments;
 use tautline::{Config, ContentType, Endpoint, Wire};
 
-use self::between::BadNetwork;
+use self::bad_network::BadNetwork;
 use self::controller::{ControllerThread, KilledController};
 use self::messages::{Cut, DemoEvent, EventKind, Settings, Snapshot};
 use self::plant::{Plant, Report};

@@ -185,19 +185,19 @@ mod tests {
     fn after_a_silence_of_two_seconds_the_rod_is_swung_up_again_and_the_log_shows_it() {
         let rig = run(8, 2000..4000);
         assert!(rig.is_upright());
-        let told: Vec<&EventKind> = rig.log.entries().iter().map(|event| &event.what).collect();
+        let events: Vec<&EventKind> = rig.log.entries().iter().map(|event| &event.what).collect();
         let expected = [
             EventKind::Released { lean_deg: FIRST_LEAN_RAD.to_degrees() },
             EventKind::Upright,
             EventKind::ForceZero { hold: SETTINGS.hold() },
             EventKind::Leaning,
         ];
-        assert_eq!(told[..4], expected.iter().collect::<Vec<_>>());
+        assert_eq!(events[..4], expected.iter().collect::<Vec<_>>());
         assert!(
-            matches!(told[4], EventKind::CommandsBack { silent, .. } if silent.as_millis() == 2001),
-            "{told:?}"
+            matches!(events[4], EventKind::CommandsBack { silent, .. } if silent.as_millis() == 2001),
+            "{events:?}"
         );
-        assert_eq!(told[told.len() - 1], &EventKind::Upright);
+        assert_eq!(events[events.len() - 1], &EventKind::Upright);
         let silent: Vec<f64> = rig
             .trajectory
             .points()

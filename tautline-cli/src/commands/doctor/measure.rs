@@ -233,7 +233,7 @@ mod tests {
         let setup = Setup { name: "as it is", config: Config::server("127.0.0.1:0") };
         let plan = MeasurementPlan { rate_hz: 1_000.0, periods: 50 };
         let found = measure(&setup, plan, &Interrupt::never()).expect("pipes and threads");
-        let found = found.expect("nobody interrupts");
+        let found = found.expect("there is no interrupt");
         assert!(found.samples >= plan.periods);
         let max = |percentiles: Percentiles| percentiles.max.expect("there are samples");
         let together = max(found.together_us);

@@ -133,14 +133,14 @@ impl<'a> Sending<'a> {
 
     /// Sends a message. With `--request` it also waits for the answer and prints it.
     fn send_once(&self, payload: &Payload) -> Result<Result<(), SendError>, String> {
-        let Some(patience) = self.args.request else {
+        let Some(timeout) = self.args.request else {
             return Ok(self.interface.send_payload(payload, &self.metadata).map(drop));
         };
         let request = match self.interface.request_payload_async(Target::All, payload, &self.metadata) {
             Ok(request) => request,
             Err(error) => return Ok(Err(error)),
         };
-        let answer = request.wait(Some(patience)).map_err(|error| error.to_string())?;
+        let answer = request.wait(Some(timeout)).map_err(|error| error.to_string())?;
         output::data(&message_line::line(&answer)).map_err(|failure| failure.to_string())?;
         Ok(Ok(()))
     }
