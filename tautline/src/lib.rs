@@ -142,3 +142,13 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/safety.md")]
 struct Safety;
+
+/// The programs in docs/porting.md compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/porting.md")]
+struct Porting;
+
+/// The programs in docs/handlers.md run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/handlers.md")]
+struct Handlers;
