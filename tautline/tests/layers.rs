@@ -1,0 +1,129 @@
+//! The layers of the library's source: a folder imports only the folders that ARCHITECTURE.md allows it.
+//!
+//! Reads the files under `src/` as text, without comments and tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The files that still import from the folder `connection` above them. An entry goes when its import goes.
+const STILL_UP: &[(&str, &str)] = &[
+    ("driver/happened.rs", "connection::events"),
+    ("driver/mod.rs", "connection::events"),
+    ("driver/mod.rs", "connection::shared"),
+    ("driver/outlets.rs", "connection::shared"),
+    ("driver/overflow.rs", "connection::events"),
+    ("machine/realtime/mod.rs", "connection::events"),
+    ("machine/realtime/mod.rs", "connection::shared"),
+    ("receiving/requests.rs", "connection::shared"),
+    ("sending/reply.rs", "connection::shared"),
+    ("sending/send/mod.rs", "connection::shared"),
+    ("watchdog/register.rs", "connection::shared"),
+    ("watchdog/thread.rs", "connection::events"),
+    ("watchdog/thread.rs", "connection::shared"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+/// The table of ARCHITECTURE.md: a folder, and the folders that it may import.
+fn allowed() -> BTreeMap<String, BTreeSet<String>> {
+    let page = fs::read_to_string(root().join("../ARCHITECTURE.md")).expect("the page exists");
+    let section = page.split("## Layers of the library").nth(1).expect("the section exists");
+    let section = section.split("\n## ").next().expect("split gives one part at least");
+    let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let mut cells = row.trim_matches('|').split('|').map(names);
+        let folder = cells.next().and_then(|names| names.into_iter().next()).expect("a folder");
+        (folder, cells.flatten().collect())
+    })
+    .collect()
+}
+
+/// Every source file, by its path below `src/`.
+fn files() -> BTreeMap<String, String> {
+    let (source, mut files) = (root().join("src"), BTreeMap::new());
+    let mut folders = vec![source.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("the folder exists") {
+            let path = entry.expect("readable").path();
+            let name = path.strip_prefix(&source).expect("it is below").to_string_lossy().replace('\\', "/");
+            let is_test = name.split('/').any(|part| part == "tests" || part == "tests.rs");
+            if path.is_dir() {
+                folders.push(path);
+            } else if !is_test && name != "lib.rs" {
+                files.insert(name, code_of(&fs::read_to_string(&path).expect("readable")));
+            }
+        }
+    }
+    files
+}
+
+/// The text without comments, and without the test module at its end.
+fn code_of(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// The first two names of every path that begins with `crate::`.
+fn crate_paths(code: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_alphanumeric() || "_:".contains(c);
+    let path = |after: &str| {
+        let path = &after[..after.find(|c| !is_part(c)).unwrap_or(after.len())];
+        path.split("::").take(2).collect::<Vec<_>>().join("::")
+    };
+    code.split("crate::").skip(1).map(path).collect()
+}
+
+/// The imports that the table does not allow: the file, and what it imports.
+fn refused(file: &str, code: &str, allowed: &BTreeMap<String, BTreeSet<String>>) -> Vec<(String, String)> {
+    let own = file.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+    let may = allowed.get(own).unwrap_or_else(|| panic!("ARCHITECTURE.md has no row for {own}"));
+    let is_refused = |path: &String| {
+        let folder = path.split("::").next().unwrap_or_default();
+        folder != own && !may.contains(folder)
+    };
+    crate_paths(code).into_iter().filter(is_refused).map(|path| (file.to_owned(), path)).collect()
+}
+
+#[test]
+fn a_folder_imports_only_what_the_table_allows() {
+    let (allowed, files) = (allowed(), files());
+    let found: BTreeSet<_> = files.iter().flat_map(|(file, code)| refused(file, code, &allowed)).collect();
+    let known = STILL_UP.iter().map(|&(file, path)| (file.to_owned(), path.to_owned())).collect();
+    let new: Vec<_> = found.difference(&known).collect();
+    assert!(new.is_empty(), "not allowed by the table in ARCHITECTURE.md: {new:?}");
+    let gone: Vec<_> = known.difference(&found).collect();
+    assert!(gone.is_empty(), "these imports are gone; take them off the list: {gone:?}");
+}
+
+#[test]
+fn the_table_points_down_only() {
+    let allowed = allowed();
+    // A folder whose imports are all removed is at the bottom; with a loop, some folders never are.
+    let mut left: BTreeSet<&String> = allowed.keys().collect();
+    loop {
+        let stays = |folder: &&String| allowed[*folder].iter().any(|used| left.contains(used));
+        let next: BTreeSet<_> = left.iter().copied().filter(stays).collect();
+        if next.len() == left.len() {
+            break;
+        }
+        left = next;
+    }
+    assert!(left.is_empty(), "the table has a loop through {left:?}");
+}
+
+#[test]
+fn an_upward_import_is_refused() {
+    let allowed = allowed();
+    let paths = |file, code| refused(file, code, &allowed);
+    assert!(paths("driver/mod.rs", "use crate::sync::lock;").is_empty());
+    assert_eq!(
+        paths("sync/mod.rs", "use crate::driver::Turner;"),
+        [("sync/mod.rs".to_owned(), "driver::Turner".to_owned())]
+    );
+    // A name of the crate's root belongs to no folder, so that it cannot hide where it comes from.
+    assert_eq!(paths("sending/link.rs", "let x: crate::Wire = y;").len(), 1);
+}
