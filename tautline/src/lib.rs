@@ -80,9 +80,9 @@ pub use payload::{DecodeError, EncodeError, Payload, PayloadLimits};
 pub use receiving::inbox::{InboxStats, Receive, ReceiveError};
 pub use receiving::requests::{Request, RequestError};
 pub use sending::deliveries::DeliveryStats;
+pub use sending::link::Sent;
 pub use sending::receipt::Receipt;
 pub use sending::reply::Reply;
-pub use sending::send::Sent;
 pub use tautline_proto::endpoint::{Outcome, RemovalReason};
 pub use tautline_proto::json::{JsonFault, NonFinite};
 #[cfg(feature = "sim")]

@@ -27,7 +27,7 @@ use crate::machine::socket::{Granted, Socket, Waiter};
 use crate::payload;
 use crate::sending::gate::{Gate, Watch};
 use crate::sending::line::Line;
-use crate::sending::send::Link;
+use crate::sending::link::Link;
 use crate::sync::lock;
 use tautline_proto::{Cause, ConnectionState};
 

@@ -9,7 +9,7 @@ use crate::message::Message;
 use crate::message::metadata::Metadata;
 use crate::payload::Payload;
 use crate::receiving::inbox::ReceiveError;
-use crate::sending::send::Sent;
+use crate::sending::link::Sent;
 use tautline_proto::ConnectionState;
 
 /// A link that messages can be sent over; object-safe. [`UdpInterface`] implements it.

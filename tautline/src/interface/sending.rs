@@ -8,7 +8,7 @@ use crate::message::Message;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
 use crate::payload::Payload;
-use crate::sending::send::Sent;
+use crate::sending::link::Sent;
 use tautline_proto::ContentType;
 
 impl UdpInterface {

@@ -11,7 +11,7 @@ use tautline_proto::wire::native::{Pack, Packed};
 use tautline_proto::{Priority, WallTime};
 
 use crate::message::target::Target;
-use crate::sending::line::Terms;
+use crate::sending::job::Terms;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// So many messages in a row must follow closely before one waits.

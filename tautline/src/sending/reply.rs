@@ -11,7 +11,7 @@ use crate::message::Arrival;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
 use crate::payload::Payload;
-use crate::sending::send::Sent;
+use crate::sending::link::Sent;
 use tautline_proto::{ContentType, Id, MessageRef, PeerId};
 
 /// Answers one message: goes to the peer that sent it and carries its id as correlation id.

@@ -4,7 +4,7 @@ use crate::sync::Arc;
 use std::time::Duration;
 
 use crate::sending::gate::{Gate, GateSigns, Watch};
-use crate::sending::line::Terms;
+use crate::sending::job::Terms;
 use crate::{Priority, Target, WallTime};
 
 const GATE_NS: i64 = 20_000;

@@ -6,145 +6,27 @@ mod reliable;
 use crate::sync::Arc;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tautline_proto::PeerId;
 use tautline_proto::endpoint::{Command, Outbound, SentDatagrams};
 use tautline_proto::wire::native::{HEADER_LEN, Pack};
-use tautline_proto::{Counter, DropReason, Drops, Now, Priority, WallTime};
+use tautline_proto::{Now, Priority, WallTime};
 
 use crate::error::SendError;
 use crate::machine::clock::wall_now;
 use crate::machine::fault::{FaultCounters, SocketFault};
 use crate::machine::socket::Socket;
 use crate::message::target::Target;
-use crate::receiving::lanes::{LANES, lane_of};
 use crate::sending::deliveries::{Deliveries, DeliverySigns};
+use crate::sending::failed::{Failed, SendCounters};
 use crate::sending::gate::Gate;
-use crate::sending::handover::{RANKS, Writer};
-use crate::sending::send::{Link, Sent};
+use crate::sending::handover::Writer;
+use crate::sending::job::{Job, Terms};
+use crate::sending::link::{Link, Sent};
 
 pub(crate) use ready::Ready;
 pub(crate) use reliable::Reliably;
-
-// A rank for each priority.
-const _: () = assert!(RANKS == LANES);
-
-/// What a thread hands over: a message, or several in a pack.
-#[derive(Debug, Default)]
-pub(crate) struct Job {
-    /// One message in a datagram whose header has still to be filled; not looked at where there is a pack.
-    pub(crate) datagram: Vec<u8>,
-    /// Several messages; empty for one.
-    pub(crate) pack: Pack,
-    pub(crate) terms: Terms,
-}
-
-/// What holds for all messages of a job.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Terms {
-    pub(crate) target: Target,
-    pub(crate) priority: Priority,
-    /// The [opening](Line::open) that they were encoded for.
-    pub(crate) opening: u64,
-    /// When they were made.
-    pub(crate) made: WallTime,
-    /// From then on they are worth nothing.
-    pub(crate) expires: Option<Instant>,
-}
-
-impl Terms {
-    /// For no certain opening.
-    #[inline]
-    pub(crate) const fn new(target: Target, priority: Priority, made: WallTime) -> Self {
-        Self { target, priority, opening: 0, made, expires: None }
-    }
-
-    /// From now on.
-    pub(crate) fn expire_after(&mut self, left: Option<Duration>) {
-        self.expires = left.and_then(|left| Instant::now().checked_add(left));
-    }
-
-    /// Whether they never wait.
-    pub(crate) fn is_urgent(&self) -> bool {
-        self.priority == Priority::Critical
-    }
-
-    /// Their [rank](crate::handover::RANKS) in the hand-over.
-    pub(crate) fn rank(&self) -> usize {
-        lane_of(self.priority)
-    }
-}
-
-impl Job {
-    fn messages(&self) -> u64 {
-        if self.pack.is_empty() { 1 } else { self.pack.messages() }
-    }
-}
-
-/// Why messages were not sent, and how many, counted once per peer. In a box, so that success, which is what the hot path
-/// hands from call to call, stays small.
-#[derive(Debug)]
-pub(crate) struct Failed {
-    messages: u64,
-    pub(crate) error: SendError,
-}
-
-impl Failed {
-    #[cold]
-    fn new(messages: u64, error: SendError) -> Box<Self> {
-        Box::new(Self { messages, error })
-    }
-
-    /// How many messages were sent in spite of it, and how many were not.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        match self.error {
-            SendError::Partly { sent, failed, .. } => (sent, failed),
-            _ => (0, count(self.messages)),
-        }
-    }
-
-    /// What is told of it where `all` messages were to be sent.
-    fn of(self: Box<Self>, all: u64) -> Box<Self> {
-        if self.messages >= all {
-            return self;
-        }
-        let (sent, failed) = (count(all - self.messages), count(self.messages));
-        Self::new(self.messages, SendError::Partly { sent, failed, first: Box::new(self.error) })
-    }
-}
-
-fn count(messages: u64) -> usize {
-    usize::try_from(messages).unwrap_or(usize::MAX)
-}
-
-impl<E: Into<SendError>> From<E> for Box<Failed> {
-    fn from(error: E) -> Self {
-        Failed::new(1, error.into())
-    }
-}
-
-/// Counters of sending as a whole; written under the transmit lock.
-#[derive(Debug, Default)]
-pub(crate) struct SendCounters {
-    /// When the last datagram with a message was sent, on the wall clock (ns); 0 for never.
-    pub(crate) last_sent_ns: Counter,
-    /// Messages that the kernel refused, counted once per peer, and heartbeats.
-    pub(crate) refused: Counter,
-    /// Messages that were queued and then could not be sent, counted once per peer.
-    pub(crate) queued: Counter,
-    /// Messages that outlived their lifespan in our own queues.
-    pub(crate) expired: Counter,
-}
-
-impl SendCounters {
-    /// Messages dropped from our own queues.
-    pub(crate) fn dropped(&self) -> Drops {
-        let mut drops = Drops::default();
-        drops.add(DropReason::Expired, self.expired.value());
-        drops
-    }
-}
 
 /// The writer of the hand-over; without an open line while the interface is disconnected.
 #[derive(Debug, Default)]

@@ -4,10 +4,12 @@
 use tautline_proto::wire::native::{HEADER_LEN, Pack, Packed};
 use tautline_proto::{ContentType, Delivery, Id};
 
-use super::{Failed, Line, Open, Terms};
+use super::{Line, Open};
 use crate::config::Wire;
 use crate::message::metadata::Metadata;
-use crate::sending::send::Sent;
+use crate::sending::failed::Failed;
+use crate::sending::job::Terms;
+use crate::sending::link::Sent;
 
 /// A message whose payload is encoded already.
 #[derive(Debug)]

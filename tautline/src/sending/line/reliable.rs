@@ -6,8 +6,10 @@ use tautline_proto::endpoint::{Refusal, SentDatagrams};
 use tautline_proto::wire::native::{HEADER_LEN, Pack};
 use tautline_proto::{Instant, Now, PeerId};
 
-use super::{Failed, Job, Line, Open, unknown};
+use super::{Line, Open, unknown};
 use crate::message::target::Target;
+use crate::sending::failed::Failed;
+use crate::sending::job::Job;
 
 use crate::error::SendError;
 use crate::sending::deliveries::UnderWay;

@@ -2,60 +2,25 @@
 
 use crate::sync::Arc;
 use std::cell::RefCell;
-use std::time::Duration;
 
 use serde::Serialize;
-use tautline_proto::endpoint::Encoder;
-use tautline_proto::wire::native::{self, HEADER_LEN, Head, Packed};
+use tautline_proto::wire::native::{HEADER_LEN, Head, Packed};
 
-use crate::config::{Streams, Wire};
+use crate::config::Wire;
 use crate::connection::shared::Shared;
-use crate::error::{SendError, Unsupported};
+use crate::error::SendError;
 use crate::machine::clock::wall_now;
-use crate::machine::life::Life;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
-use crate::payload::{self, EncodeError, Payload, PayloadLimits};
+use crate::payload::{EncodeError, Payload};
+use crate::sending::failed::Failed;
 use crate::sending::handover::Handed;
-use crate::sending::line::{Failed, Job, Line, Ready, Reliably, Terms};
+use crate::sending::job::{Job, Terms};
+use crate::sending::line::{Line, Ready, Reliably};
+use crate::sending::link::{Link, Sent};
 
 use crate::sending::receipt::{Receipt, Tracker};
-use tautline_proto::{ContentType, Delivery, Id, WallTime};
-
-/// The largest UDP payload (IPv4: 65,535 less 20 and 8 bytes of headers).
-const MAX_UDP_PAYLOAD: usize = 65_507;
-
-/// What sealing may add behind a message: the CRC, and the handshake's echo with a name.
-const SEAL_ROOM: usize = 96;
-
-/// How far a message has come when `send` returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(usize)] // a whole word, so that a result with a box in it travels in registers
-pub enum Sent {
-    /// The kernel has the datagram.
-    Written,
-    /// It goes in a moment: another thread is writing to the socket and takes this message along, or it is part of a
-    /// stream and waits at the `gate`. A failure is then counted and an [event](crate::Event::SendFailed). So is every
-    /// reliable message that was taken, wherever it is: whether it arrives is told later
-    /// ([`DeliveryFailed`](crate::Event::DeliveryFailed), or its [`Receipt`]).
-    Queued,
-}
-
-/// What sending needs to know of the present connection.
-#[derive(Debug)]
-pub(crate) struct Link {
-    /// The line's [opening](crate::line::Line::open), and what wakes its driver.
-    pub(crate) opening: u64,
-    pub(crate) life: Arc<Life>,
-    pub(crate) encoder: Encoder,
-    pub(crate) wire: Wire,
-    pub(crate) codec: ContentType,
-    pub(crate) limits: PayloadLimits,
-    /// The largest datagram that messages share, in bytes.
-    pub(crate) datagram_size: usize,
-    /// What is set for streams of messages, if anything is.
-    pub(crate) streams: Option<Streams>,
-}
+use tautline_proto::{ContentType, Delivery, Id};
 
 /// What a thread encodes into.
 #[derive(Debug, Default)]
@@ -296,15 +261,6 @@ impl Shared {
     }
 }
 
-impl Job {
-    /// Makes the job an empty one for this connection.
-    fn begin(&mut self, link: &Link, target: Target, metadata: &Metadata) {
-        self.datagram.clear();
-        self.pack.begin(link.datagram_size);
-        self.terms = Terms { opening: link.opening, ..Terms::new(target, metadata.priority, wall_now()) };
-    }
-}
-
 /// Many messages on their way into packs, each handed over when it is full.
 struct Batch<'a> {
     shared: &'a Shared,
@@ -415,111 +371,6 @@ impl<'a> Batch<'a> {
             error => Box::new(error),
         };
         Err(SendError::Partly { sent, failed, first }.into())
-    }
-}
-
-impl Link {
-    fn check_wire(&self, content_type: ContentType, metadata: &Metadata) -> Result<(), SendError> {
-        let what = match self.wire {
-            Wire::Native => return Ok(()),
-            Wire::Classic if content_type != ContentType::Json => Unsupported::Content(content_type),
-            Wire::Classic if metadata.channel != 0 => Unsupported::Channel(metadata.channel),
-            Wire::Classic if metadata.lifespan.is_some() => Unsupported::Lifespan,
-            Wire::Classic => return self.check_delivery(metadata.delivery.unwrap_or_default()),
-        };
-        Err(SendError::NotOnThisWire { wire: self.wire, what })
-    }
-
-    fn check_delivery(&self, delivery: Delivery) -> Result<(), SendError> {
-        match (self.wire, delivery) {
-            (Wire::Native, _) | (_, Delivery::BestEffort) => Ok(()),
-            (wire, class) => Err(SendError::NotOnThisWire { wire, what: Unsupported::Delivery(class) }),
-        }
-    }
-
-    pub(crate) fn encode_value<T: Serialize + ?Sized>(
-        &self,
-        out: &mut Vec<u8>,
-        value: &T,
-    ) -> Result<(), EncodeError> {
-        payload::encode_into(out, self.codec, value, &self.limits)
-    }
-
-    #[inline]
-    pub(crate) fn append(&self, out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), EncodeError> {
-        let (size, max_size) = (bytes.len(), self.limits.max_size);
-        if size > max_size {
-            return Err(EncodeError::TooLarge { size, max_size });
-        }
-        out.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    pub(crate) fn encode(
-        &self,
-        out: &mut Vec<u8>,
-        head: &Head<'_>,
-        write_payload: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
-    ) -> Result<(), Box<Failed>> {
-        let started = self.encoder.begin(out, head)?;
-        write_payload(out)?;
-        let fits = self.encoder.finish(out, started);
-        let (size, max) = (out.len(), MAX_UDP_PAYLOAD - SEAL_ROOM);
-        // On the native wire a larger message is cut up.
-        let goes = self.wire == Wire::Native || (fits && size <= max);
-        if goes { Ok(()) } else { Err(SendError::TooLarge { size, max }.into()) }
-    }
-
-    /// Appends a message's frame.
-    #[inline]
-    pub(crate) fn encode_frame(
-        &self,
-        out: &mut Vec<u8>,
-        head: &Head<'_>,
-        write_payload: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
-    ) -> Result<(), Box<Failed>> {
-        let started = native::begin_message(out, head)?;
-        write_payload(out)?;
-        // What does not fit a frame is cut up.
-        let _ = native::finish_message(out, started);
-        Ok(())
-    }
-
-    /// For how long a message is still worth something at `now`; `None` for as long as it takes.
-    pub(crate) fn time_left(&self, head: &Head<'_>, now: WallTime) -> Option<Duration> {
-        let of_stream = || self.streams.as_ref()?.of(head.message_type, head.channel).lifespan;
-        // The classic wire carries none.
-        let lifespan = if self.wire == Wire::Native { head.lifespan } else { of_stream() }?;
-        let age = Duration::from_nanos(u64::try_from(now.nanos_since(head.timestamp)).unwrap_or(0));
-        Some(lifespan.saturating_sub(age))
-    }
-
-    /// The metadata as they travel: what the message does not say itself, its stream's settings say.
-    #[inline]
-    pub(crate) fn head<'a>(
-        &self,
-        metadata: &'a Metadata,
-        answers: Option<&'a Id<'a>>,
-        content_type: ContentType,
-        made: WallTime,
-    ) -> Head<'a> {
-        let of_stream = |streams: &Streams| streams.of(metadata.message_type, metadata.channel);
-        let qos = self.streams.as_ref().map(of_stream).unwrap_or_default();
-        // The classic wire carries none.
-        let lifespan = qos.lifespan.filter(|_| self.wire == Wire::Native);
-        Head {
-            message_type: metadata.message_type,
-            priority: metadata.priority,
-            channel: metadata.channel,
-            timestamp: metadata.timestamp.unwrap_or(made),
-            message_id: metadata.message_id.as_ref(),
-            source: metadata.source.as_deref(),
-            destination: metadata.destination.as_deref(),
-            correlation_id: answers.or(metadata.correlation_id.as_ref()),
-            delivery: metadata.delivery.or(qos.delivery).unwrap_or_default(),
-            lifespan: metadata.lifespan.or(lifespan),
-            content_type,
-        }
     }
 }
 

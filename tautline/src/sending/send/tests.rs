@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
+use std::time::Duration;
 
 use tautline_proto::Now;
 use tautline_proto::endpoint::{Role, Start, WireFormat, endpoint};

@@ -10,7 +10,7 @@ use tautline_proto::{Priority, WallTime};
 
 use crate::message::target::Target;
 use crate::sending::gate::{Gate, GateSigns, Watch};
-use crate::sending::line::Terms;
+use crate::sending::job::Terms;
 use crate::sync::bell::Bell;
 
 /// A bell with a descriptor, as the socket's wait has: written to, it ends the present sleep or the next one.

@@ -1,0 +1,70 @@
+//! Messages that were not sent, and the counters of sending.
+
+use tautline_proto::{Counter, DropReason, Drops};
+
+use crate::error::SendError;
+
+/// Why messages were not sent, and how many, counted once per peer.
+///
+/// Travels in a box: the result of success, which the hot path hands from call to call, stays small.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) messages: u64,
+    pub(crate) error: SendError,
+}
+
+impl Failed {
+    #[cold]
+    pub(crate) fn new(messages: u64, error: SendError) -> Box<Self> {
+        Box::new(Self { messages, error })
+    }
+
+    /// How many messages were sent in spite of the failure, and how many were not.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        match self.error {
+            SendError::Partly { sent, failed, .. } => (sent, failed),
+            _ => (0, count(self.messages)),
+        }
+    }
+
+    /// The failure of this many of `all` messages.
+    pub(crate) fn of(self: Box<Self>, all: u64) -> Box<Self> {
+        if self.messages >= all {
+            return self;
+        }
+        let (sent, failed) = (count(all - self.messages), count(self.messages));
+        Self::new(self.messages, SendError::Partly { sent, failed, first: Box::new(self.error) })
+    }
+}
+
+fn count(messages: u64) -> usize {
+    usize::try_from(messages).unwrap_or(usize::MAX)
+}
+
+impl<E: Into<SendError>> From<E> for Box<Failed> {
+    fn from(error: E) -> Self {
+        Failed::new(1, error.into())
+    }
+}
+
+/// Counters of sending as a whole; written under the transmit lock.
+#[derive(Debug, Default)]
+pub(crate) struct SendCounters {
+    /// When the last datagram with a message was sent, on the wall clock (ns); 0 for never.
+    pub(crate) last_sent_ns: Counter,
+    /// Messages that the kernel refused, counted once per peer, and heartbeats.
+    pub(crate) refused: Counter,
+    /// Messages that were queued and then could not be sent, counted once per peer.
+    pub(crate) queued: Counter,
+    /// Messages whose lifespan ended in our own queues.
+    pub(crate) expired: Counter,
+}
+
+impl SendCounters {
+    /// Messages dropped from our own queues.
+    pub(crate) fn dropped(&self) -> Drops {
+        let mut drops = Drops::default();
+        drops.add(DropReason::Expired, self.expired.value());
+        drops
+    }
+}
