@@ -3,6 +3,7 @@
 //! The same works with every reactor that can watch a descriptor: mio, calloop, epoll itself.
 //!
 //! `cargo run -p tautline --example reactor`
+#![allow(unsafe_code)] // tokio watches a descriptor that it does not own
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;

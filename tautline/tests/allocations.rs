@@ -1,5 +1,6 @@
 //! A message in steady state allocates nothing, on either side: counted by the allocator of this test program,
 //! over all threads.
+#![allow(unsafe_code)] // a counting allocator
 
 mod common;
 

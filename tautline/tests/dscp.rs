@@ -1,4 +1,5 @@
 //! Datagrams are marked by priority where that is asked for: looked at where they arrive.
+#![allow(unsafe_code)] // raw socket options
 #![cfg(target_os = "linux")]
 
 mod common;

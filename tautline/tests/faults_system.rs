@@ -1,4 +1,5 @@
 //! What befalls a process: no descriptors left, a fork. Tests here change the whole process, so they run one at a time.
+#![allow(unsafe_code)] // a child that calls the system
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout)] // why a test was skipped
 

@@ -1,11 +1,10 @@
 //! Linux: scheduling, affinity, locked memory, PM QoS and busy polling, each with the command that allows it.
-#![allow(unsafe_code)] // two calls that no safe wrapper offers: sched_setscheduler and one setsockopt
+#![allow(unsafe_code)] // no safe wrapper offers sched_setscheduler
 
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use rustix::mm::{MlockAllFlags, mlockall};
@@ -14,6 +13,7 @@ use rustix::thread::{CapabilitySet, CpuSet, capabilities, sched_getaffinity, sch
 
 use super::{Answer, RealtimePart, Refusal};
 use crate::config::Cpus;
+use crate::machine::socket::set_option;
 
 /// Where the kernel takes the longest wake-up that someone can bear (Documentation/power/pm_qos_interface.rst).
 const LATENCY_FILE: &str = "/dev/cpu_dma_latency";
@@ -186,21 +186,6 @@ fn poll_note(us: libc::c_int) -> String {
         "0" => format!("; waits too with sysctl net.core.busy_poll={us}"),
         _ => String::new(),
     }
-}
-
-fn set_option(
-    socket: &UdpSocket,
-    level: libc::c_int,
-    option: libc::c_int,
-    value: libc::c_int,
-) -> io::Result<()> {
-    #[allow(clippy::cast_possible_truncation)] // the size of an int
-    let size = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the descriptor is open for the call's length, the pointer and the size describe `value`, and the
-    // kernel only reads it.
-    let result =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Linux doubles what it is asked for, to have room for its own records, and reports the double (socket(7)).

@@ -23,6 +23,8 @@ pub(crate) use wait::{Waiter, Waker};
 
 #[cfg(target_os = "linux")]
 use linux as platform;
+#[cfg(target_os = "linux")]
+pub(in crate::machine) use linux::set_option;
 #[cfg(not(target_os = "linux"))]
 use portable as platform;
 

@@ -5,6 +5,7 @@
 mod errors;
 mod segments;
 
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
@@ -19,19 +20,25 @@ use super::{Granted, Mark};
 /// Lets ICMP errors reach an unconnected socket (ip(7), `IP_RECVERR`). Best effort: without it a server
 /// learns of a dead peer from its silence.
 pub(super) fn report_errors(socket: &UdpSocket, local: SocketAddr) {
-    set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1);
+    let _ = set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1);
     if local.is_ipv6() {
-        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1);
+        let _ = set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1);
     }
 }
 
-/// Sets an option whose value is an int; whether the kernel knows it.
-fn set_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> bool {
+/// Sets a socket option whose value is an int (setsockopt(2)).
+pub(in crate::machine) fn set_option(
+    socket: &UdpSocket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     #[allow(clippy::cast_possible_truncation)] // the size of an int
     let size = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the descriptor is open for the call's length, the pointer and the size describe `value`, and
-    // the kernel only reads it.
-    unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size) == 0 }
+    // SAFETY: the descriptor stays open during the call. Pointer and size describe `value`, which the kernel only reads.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Whether the kernel accepts the option. Sets it with a value that is usual for it.
@@ -43,7 +50,7 @@ pub(super) fn accepts(socket: &UdpSocket, option: SocketOption) -> Option<bool> 
         SocketOption::DropCounter => (libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1),
         SocketOption::BusyPoll => (libc::SOL_SOCKET, libc::SO_BUSY_POLL, 50),
     };
-    Some(set_option(socket, level, option, value))
+    Some(set_option(socket, level, option, value).is_ok())
 }
 
 /// Marks all that is sent from now on; whether the kernel does it.
@@ -51,13 +58,14 @@ pub(super) fn mark(socket: &UdpSocket, local: SocketAddr, mark: Mark) -> bool {
     // Two bits beside it are the network's, for congestion.
     let field = libc::c_int::from(mark.dscp << 2);
     // On an IPv6 socket for its IPv4 peers.
-    let v4 = set_option(socket, libc::IPPROTO_IP, libc::IP_TOS, field);
+    let v4 = set_option(socket, libc::IPPROTO_IP, libc::IP_TOS, field).is_ok();
     let field_is_set = match local.is_ipv6() {
-        true => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, field),
+        true => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, field).is_ok(),
         false => v4,
     };
     // Last, because IP_TOS changes it too.
-    field_is_set && set_option(socket, libc::SOL_SOCKET, libc::SO_PRIORITY, libc::c_int::from(mark.queue))
+    field_is_set
+        && set_option(socket, libc::SOL_SOCKET, libc::SO_PRIORITY, libc::c_int::from(mark.queue)).is_ok()
 }
 
 /// How many times the kernel has dropped what arrived here, modulo 2^32: SK_MEMINFO_DROPS of SO_MEMINFO (Linux 4.12). The

@@ -16,7 +16,7 @@ type Control = [u64; 16];
 
 /// Whether this kernel knows UDP segmentation offload (Linux 4.18). Setting the size to 0 changes nothing.
 pub(in crate::machine::socket) fn can_segment(udp: &UdpSocket) -> bool {
-    set_option(udp, libc::SOL_UDP, libc::UDP_SEGMENT, 0)
+    set_option(udp, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
 }
 
 /// Whether a send failed because of its segments: no checksum offload on the way out (EIO), or segments larger than the
@@ -27,12 +27,12 @@ pub(in crate::machine::socket) fn cannot_segment(error: &io::Error) -> bool {
 
 /// Lets a read return several datagrams of one sender at once (Linux 5.0).
 pub(in crate::machine::socket) fn coalesce(udp: &UdpSocket) -> bool {
-    set_option(udp, libc::SOL_UDP, libc::UDP_GRO, 1)
+    set_option(udp, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok()
 }
 
 /// Has every datagram stamped when it arrives, on the wall clock.
 pub(in crate::machine::socket) fn stamp(udp: &UdpSocket) -> bool {
-    set_option(udp, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
+    set_option(udp, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).is_ok()
 }
 
 /// Sends `bytes` as datagrams of `each` bytes, the last of which may be shorter.
@@ -147,7 +147,11 @@ pub(super) unsafe fn socket_address(
     len: libc::socklen_t,
 ) -> io::Result<SocketAddr> {
     let len = len as usize;
-    // SAFETY: the family says which type it is, and the length that it is whole.
+    if len < size_of::<libc::sa_family_t>() {
+        // The kernel wrote no family, so there is none to read.
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    // SAFETY: the length covers the family. The family tells the type, and the length is checked against that type.
     unsafe {
         match i32::from((&raw const (*name).ss_family).read()) {
             libc::AF_INET if len >= size_of::<libc::sockaddr_in>() => {
