@@ -4,7 +4,7 @@
 //! standstill at 0.
 //!
 //! `cargo run -p tautline --example control_loop`
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -30,7 +30,11 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let mut state = [0.0, 0.0];
     let mut next_step = Instant::now();
     for _ in 0..600 {
-        controller.send(&force, &Metadata::command())?;
+        // A full socket buffer, say, costs this cycle's command, and not the loop.
+        match controller.send(&force, &Metadata::command()) {
+            Err(error) if error.is_transient() => eprintln!("this cycle's command was not sent: {error}"),
+            sent => drop(sent?),
+        }
         next_step += PERIOD;
         if let Some(newest) = newest_state(&mut driver, next_step) {
             state = newest;

@@ -210,6 +210,42 @@ pub enum SendError {
     },
 }
 
+impl SendError {
+    /// Whether the same message may be sent later although the caller changes nothing: a control loop goes on with its
+    /// next cycle.
+    ///
+    /// True where the peer, the network or the kernel is at fault, and for a full window of reliable messages. False where
+    /// the message or the call is wrong, and while the interface is not connected: only a call of
+    /// [`connect`](crate::UdpInterface::connect) changes that. For [`Partly`](Self::Partly) the first failure decides.
+    ///
+    /// ```
+    /// use tautline::{Metadata, SendError, UdpInterface};
+    ///
+    /// fn cycle(controller: &UdpInterface, force: f64) -> Result<(), SendError> {
+    ///     match controller.send(&force, &Metadata::command()) {
+    ///         Err(error) if error.is_transient() => eprintln!("this cycle's command was not sent: {error}"),
+    ///         sent => drop(sent?),
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::NoPeers | Self::WindowFull { .. } | Self::Busy => true,
+            Self::Refused { fault, .. } => *fault != SocketFault::TooLarge,
+            Self::Partly { first, .. } => first.is_transient(),
+            Self::NotConnected
+            | Self::UnknownPeer { .. }
+            | Self::Encode(_)
+            | Self::NotOnThisWire { .. }
+            | Self::Text(_)
+            | Self::TooLarge { .. }
+            | Self::TooManyParts { .. } => false,
+        }
+    }
+}
+
 /// What the classic wire cannot carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

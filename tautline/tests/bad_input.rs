@@ -14,7 +14,7 @@ use std::time::Duration;
 use common::{PATIENCE, address, client, client_config, next, pair, server, server_config, until};
 use tautline::{
     Config, ConnectError, ConnectionState, Handler, MessageType, Metadata, Payload, ReceiveError, SendError,
-    UdpInterface, Unsupported, Wire, create_udp_client, create_udp_server,
+    SocketFault, UdpInterface, Unsupported, Wire, create_udp_client, create_udp_server,
 };
 
 /// The error says all of this.
@@ -207,4 +207,18 @@ fn receiving_where_nothing_can_come() {
     let without = server(server_config(Wire::Native).inbox_capacity(0));
     assert_eq!(without.receive(None).map(drop), Err(ReceiveError::InboxOff));
     assert_says(&ReceiveError::InboxOff, &["`inbox_capacity`"]);
+}
+
+#[test]
+fn a_send_error_says_whether_to_go_on() {
+    let refused =
+        |fault| SendError::Refused { to: ([127, 0, 0, 1], 9).into(), fault, problem: String::new() };
+    for error in [SendError::NoPeers, SendError::Busy, refused(SocketFault::NetworkUnreachable)] {
+        assert!(error.is_transient(), "{error}");
+        let partly = SendError::Partly { sent: 1, failed: 1, first: Box::new(error) };
+        assert!(partly.is_transient(), "{partly}");
+    }
+    for error in [SendError::NotConnected, refused(SocketFault::TooLarge)] {
+        assert!(!error.is_transient(), "{error}");
+    }
 }
