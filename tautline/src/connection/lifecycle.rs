@@ -238,7 +238,7 @@ impl Shared {
         self.directory.begin(inbound.counters(), Arc::clone(&socket));
         self.inbox.open(settings.inbox_capacity, settings.inbox_policy);
         let gate_length = self.gate_length(settings);
-        let gate = Gate::new(gate_length, datagram_size, Arc::clone(&self.gate_signs));
+        let gate = Gate::new(gate_length, datagram_size, Arc::clone(&self.sender.gate_signs));
         let marks = settings.dscp;
         let link = |opening| Link {
             opening,
@@ -251,7 +251,7 @@ impl Shared {
             streams: (settings.streams.iter().next().is_some()).then(|| settings.streams.clone()),
         };
         let open = |line: &mut Line| line.open(outbound, Arc::clone(&socket), gate, marks, link);
-        self.set_link(Some(self.transmit.exclusively(open)));
+        self.set_link(Some(self.sender.transmit.exclusively(open)));
         let local = socket.local_address();
         let turner = Turner::new(Parts {
             shared: Arc::clone(self),
@@ -263,7 +263,7 @@ impl Shared {
             answer_by,
             wait: settings.wait,
             granted,
-            watch: Watch::new(Arc::clone(&self.gate_signs), gate_length),
+            watch: Watch::new(Arc::clone(&self.sender.gate_signs), gate_length),
             offload: settings.offload && settings.wire == Wire::Native,
             inbox_is_on: settings.inbox_capacity > 0,
             streams: &settings.streams,
@@ -281,14 +281,15 @@ impl Shared {
 
     /// How long messages gather: not without a thread that sends them in time, unless that was asked for.
     fn gate_length(&self, settings: &Settings) -> Duration {
-        let is_off = settings.wire == Wire::Classic || (self.caller_driven && self.config().gate.is_none());
+        let is_off =
+            settings.wire == Wire::Classic || (self.sender.caller_driven && self.config().gate.is_none());
         if is_off { Duration::ZERO } else { settings.gate }
     }
 
     /// Gives the connection to a thread of its own or to the caller's driver, and with it what is held while it lasts.
     fn set_going(&self, mut turner: Turner, held: Held, name: &str) -> Result<Driving, ConnectError> {
         turner.start();
-        if self.caller_driven {
+        if self.sender.caller_driven {
             self.lifecycle.slot.put(turner);
             return Ok((None, Some(held)));
         }

@@ -6,7 +6,6 @@
 use crate::sync::AtomicU32;
 use crate::sync::{Arc, Mutex};
 
-use arc_swap::ArcSwapOption;
 use tautline_proto::endpoint::Outbound;
 
 use crate::config::{Config, Role, Settings};
@@ -17,25 +16,21 @@ use crate::connection::status::Status;
 use crate::handlers::{self, Handlers};
 use crate::machine::clock::Clock;
 use crate::machine::clock::wall_now;
-use crate::machine::fault::FaultCounters;
 use crate::machine::realtime::Realtime;
 use crate::message::pool::Pool;
 use crate::receiving::inbox::Inbox;
 use crate::receiving::requests::Requests;
-use crate::sending::deliveries::{DeliverySigns, UnderWay};
-use crate::sending::failed::SendCounters;
-use crate::sending::gate::GateSigns;
-use crate::sending::handover::Handover;
+use crate::sending::deliveries::UnderWay;
 use crate::sending::line::Line;
 use crate::sending::link::Link;
 use crate::sending::reply::Reply;
+use crate::sending::sender::Sender;
 use crate::sync::lock;
 use crate::sync::log::LineLimit;
 use crate::watchdog::Watchdogs;
 use tautline_proto::endpoint::Outcome;
 
 pub(crate) struct Shared {
-    pub(crate) caller_driven: bool,
     pub(crate) config: Mutex<Config>,
     pub(crate) role: Role,
     pub(crate) clock: Clock,
@@ -48,16 +43,8 @@ pub(crate) struct Shared {
     pub(crate) log: LineLimit,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) realtime: Realtime,
-    pub(crate) transmit: Handover<Line>,
-    pub(crate) send_counters: Arc<SendCounters>,
-    pub(crate) faults: Arc<FaultCounters>,
-    pub(crate) gate_signs: Arc<GateSigns>,
-    pub(crate) delivery_signs: Arc<DeliverySigns>,
-    pub(crate) requests: Requests,
-    /// How to encode for the present connection; `None` while disconnected.
-    ///
-    /// Read by every send, from any number of threads: without a write to memory that they share.
-    pub(crate) link: ArcSwapOption<Link>,
+    pub(crate) sender: Arc<Sender>,
+    pub(crate) requests: Arc<Requests>,
     /// Where peer ids of the next connection begin. Order: relaxed; only read once the driver has ended.
     pub(crate) peers_so_far: AtomicU32,
 }
@@ -66,12 +53,11 @@ impl Shared {
     pub(crate) fn new(config: Config, settings: &Settings, caller_driven: bool) -> Self {
         let (role, handler_defaults) = (settings.role, handlers::Settings::of(settings));
         let pool = Arc::new(Pool::new());
-        let line = Line::default();
+        let clock = Clock::start();
         Self {
-            caller_driven,
             config: Mutex::new(config),
             role,
-            clock: Clock::start(),
+            clock,
             inbox: Arc::new(Inbox::new(Arc::clone(&pool))),
             pool,
             handlers: Arc::new(Handlers::new(handler_defaults)),
@@ -81,19 +67,14 @@ impl Shared {
             log: LineLimit::default(),
             lifecycle: Lifecycle::default(),
             realtime: Realtime::default(),
-            send_counters: line.counters(),
-            faults: line.faults(),
-            gate_signs: Arc::default(),
-            delivery_signs: line.delivery_signs(),
-            requests: Requests::new(wall_now().as_nanos().cast_unsigned()),
-            transmit: Handover::new(line),
-            link: ArcSwapOption::empty(),
+            sender: Arc::new(Sender::new(clock, caller_driven)),
+            requests: Arc::new(Requests::new(wall_now().as_nanos().cast_unsigned())),
             peers_so_far: AtomicU32::new(0),
         }
     }
 
     pub(crate) fn set_link(&self, link: Option<Arc<Link>>) {
-        self.link.store(link);
+        self.sender.link.store(link);
     }
 
     /// Ends sending: the peers are told, and whatever is sent from now on is refused.
@@ -104,21 +85,21 @@ impl Shared {
     /// As [`shut_line`](Self::shut_line); `close` closes the line.
     pub(crate) fn shut_line_by(&self, close: impl FnOnce(&mut Line) -> Option<Outbound>) {
         self.set_link(None);
-        if let Some(outbound) = self.transmit.exclusively(close) {
+        if let Some(outbound) = self.sender.transmit.exclusively(close) {
             self.lifecycle.remember_number(outbound.next_first_number());
         }
         // Who had the link before may have left more meanwhile than one run writes, and no driver comes any more.
-        self.transmit.exclusively(|_| ());
+        self.sender.transmit.exclusively(|_| ());
         self.tell_ended();
         self.requests.close();
     }
 
     /// Tells what became of reliable messages that have ended.
     pub(crate) fn tell_ended(&self) {
-        if !self.delivery_signs.have_ended() {
+        if !self.sender.delivery_signs.have_ended() {
             return;
         }
-        let ended = self.transmit.exclusively(Line::take_ended);
+        let ended = self.sender.transmit.exclusively(Line::take_ended);
         // Receipts first: a subscriber's waker that panics keeps nobody waiting for ever.
         for (message, outcome) in &ended {
             if let Some(tracker) = &message.tracker {

@@ -118,7 +118,7 @@ impl Shared {
         let granted = self.lifecycle.granted();
         let watchdogs = self.watchdogs.totals(self.steady_now());
         let heard = totals.received.last_activity.map(|at| self.wall_at(at));
-        let sent = match self.send_counters.last_sent_ns.value() {
+        let sent = match self.sender.counters.last_sent_ns.value() {
             0 => None,
             ns => Some(WallTime::from_nanos(ns.cast_signed())),
         };
@@ -142,11 +142,11 @@ impl Shared {
             last_activity: heard.max(sent),
             next_sequence: totals.sent.next_sequence,
             expected_sequence: totals.received.expected_sequence,
-            send_failures: self.send_counters.refused.value(),
-            queued_send_failures: self.send_counters.queued.value(),
-            send_dropped: self.send_counters.dropped(),
-            deliveries: self.delivery_signs.stats(),
-            socket_faults: self.faults.snapshot(),
+            send_failures: self.sender.counters.refused.value(),
+            queued_send_failures: self.sender.counters.queued.value(),
+            send_dropped: self.sender.counters.dropped(),
+            deliveries: self.sender.delivery_signs.stats(),
+            socket_faults: self.sender.faults.snapshot(),
             inbox: self.inbox.stats(),
             handlers: self.handlers.totals(),
             watchdog_trips: watchdogs.trips,

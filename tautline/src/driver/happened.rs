@@ -102,7 +102,7 @@ impl Turner {
     /// Makes an error known that the network reported about a datagram of ours.
     pub(super) fn reported(&mut self, address: Option<SocketAddr>, error: &io::Error) {
         let fault = SocketFault::of(error);
-        self.shared.faults.count(fault);
+        self.shared.sender.faults.count(fault);
         self.unreachable(address, fault, &error.to_string());
     }
 
@@ -121,7 +121,7 @@ impl Turner {
     /// The system could not wait or read, which is tried again after a pause, so that a fault that stays takes no core.
     pub(super) fn socket_failed(&self, error: &io::Error) {
         let fault = SocketFault::of(error);
-        self.shared.faults.count(fault);
+        self.shared.sender.faults.count(fault);
         if let Some(left_out) = self.may_log() {
             tracing::error!(%error, fault = fault.name(), left_out, "the socket failed; trying on");
         }

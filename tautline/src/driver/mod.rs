@@ -39,6 +39,7 @@ use crate::message::Arrival;
 use crate::sending::gate::Watch;
 use crate::sending::line::Line;
 use crate::sending::reply::Reply;
+use crate::sending::sender::Sender;
 use crate::sync::log::LineLimit;
 use crate::watchdog::Watches;
 use tautline_proto::{Cause, MessageRef};
@@ -234,9 +235,9 @@ impl Turner {
     /// Sends what messages wait at the gate: whoever turns is about to wait, or takes its time anyway.
     fn look_at_gate(&mut self) {
         if std::mem::take(&mut self.brought_messages) {
-            self.shared.gate_signs.turned();
+            self.shared.sender.gate_signs.turned();
         }
-        let transmit = &self.shared.transmit;
+        let transmit = &self.shared.sender.transmit;
         // Whoever else has the line is sending; the next look is soon.
         let again = self.watch.look(|| {
             transmit.exclusively_if_free(Line::flush);
@@ -261,7 +262,7 @@ impl Turner {
     /// Sends what is due of the reliable messages, a datagram at a time so that nobody who sends waits for more than one,
     /// and tells what became of them.
     fn deliver(&self, now: Steady) {
-        let Shared { transmit, delivery_signs, .. } = &*self.shared;
+        let Sender { transmit, delivery_signs, .. } = &*self.shared.sender;
         let is_due = || delivery_signs.due().is_some_and(|due| due <= now);
         for _ in 0..TURN_BUDGET {
             let others_wait = transmit.is_contended();
@@ -275,7 +276,7 @@ impl Turner {
     /// When the next turn must be, at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let clock = self.shared.clock;
-        let delivery = self.shared.delivery_signs.due();
+        let delivery = self.shared.sender.delivery_signs.due();
         let protocol = [self.inbound.next_timeout(), self.answer_by, delivery, self.impaired.next_timeout()];
         let protocol = protocol.into_iter().flatten().min();
         let protocol = protocol.map(|due| clock.instant(due));
@@ -299,7 +300,7 @@ impl Turner {
             // Outside any session, so with whichever mark (`dscp`) the socket happens to have.
             if let Err(error) = self.socket.send(&datagram, to) {
                 let fault = SocketFault::of_send(&error);
-                self.shared.faults.count(fault);
+                self.shared.sender.faults.count(fault);
                 self.unreachable(Some(to), fault, &error.to_string());
             }
         }
@@ -308,7 +309,7 @@ impl Turner {
     fn carry_out_commands(&mut self, now: Now) {
         self.shared.peers_so_far.store(self.inbound.peers_so_far(), Ordering::Relaxed);
         while let Some(command) = self.inbound.poll_command() {
-            let failed = self.shared.transmit.exclusively(|line| line.command(command, now));
+            let failed = self.shared.sender.transmit.exclusively(|line| line.command(command, now));
             if let Some(SendError::Refused { to, fault, problem }) = failed {
                 self.unreachable(Some(to), fault, &problem);
             }
@@ -317,16 +318,16 @@ impl Turner {
 
     /// Writes what senders left to the driver, and makes failures of queued messages known.
     fn finish_sends(&mut self) {
-        let Shared { transmit, send_counters, gate_signs, status, .. } = &*self.shared;
-        let failures = send_counters.queued.value();
+        let Sender { transmit, counters, gate_signs, .. } = &*self.shared.sender;
+        let failures = counters.queued.value();
         if std::mem::replace(&mut self.send_failures_seen, failures) != failures
             && let Some(error) = transmit.exclusively(Line::take_report)
         {
-            status.events.publish(&Event::SendFailed { error });
+            self.shared.status.events.publish(&Event::SendFailed { error });
         }
         // Last, because taking the report may leave something to write too. What that leaves at the gate, nobody has looked at.
         let left = transmit.flush() || gate_signs.need_a_watch();
-        self.unwritten = left || send_counters.queued.value() != failures;
+        self.unwritten = left || counters.queued.value() != failures;
     }
 
     fn check_answer(&mut self, now: Steady) {

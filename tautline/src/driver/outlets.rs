@@ -53,7 +53,9 @@ impl Outlets<'_> {
         if shared.requests.answer(message, arrival, &shared.pool) {
             return true;
         }
-        dispatcher.dispatch(message, arrival, limits, |handle| Reply::make(handle, shared, message, arrival));
+        dispatcher.dispatch(message, arrival, limits, |handle| {
+            Reply::make(handle, &shared.sender, message, arrival);
+        });
         if life.is_orphaned() {
             // Inbox and all may belong to another connection by now.
             return false;

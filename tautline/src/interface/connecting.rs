@@ -86,7 +86,7 @@ impl UdpInterface {
     fn answer_at_once(&self) -> Option<Result<(), ConnectError>> {
         let shared = self.shared();
         let in_background = shared.config().connect_timeout.is_some_and(|timeout| timeout.is_zero());
-        if shared.caller_driven || in_background {
+        if shared.sender.caller_driven || in_background {
             return Some(Ok(()));
         }
         // The driver would wait for itself.

@@ -23,7 +23,7 @@ impl UdpInterface {
     /// Why it was not sent, before a sequence number was spent: not connected, nobody there, not encodable
     /// (NaN, too deep, too large), refused by the kernel.
     pub fn send<T: Serialize + ?Sized>(&self, value: &T, metadata: &Metadata) -> Result<Sent, SendError> {
-        self.shared().send_value(Target::All, value, metadata, None)
+        self.shared().sender.send_value(Target::All, value, metadata, None)
     }
 
     /// As [`send`](Self::send), to one peer.
@@ -37,7 +37,7 @@ impl UdpInterface {
         value: &T,
         metadata: &Metadata,
     ) -> Result<Sent, SendError> {
-        self.shared().send_value(target.into(), value, metadata, None)
+        self.shared().sender.send_value(target.into(), value, metadata, None)
     }
 
     /// Sends a payload as it is: raw bytes, or a value encoded before.
@@ -46,7 +46,7 @@ impl UdpInterface {
     ///
     /// As for [`send`](Self::send).
     pub fn send_payload(&self, payload: &Payload, metadata: &Metadata) -> Result<Sent, SendError> {
-        self.shared().send_payload(Target::All, payload, metadata, None)
+        self.shared().sender.send_payload(Target::All, payload, metadata, None)
     }
 
     /// As [`send_payload`](Self::send_payload), to one peer.
@@ -60,7 +60,7 @@ impl UdpInterface {
         payload: &Payload,
         metadata: &Metadata,
     ) -> Result<Sent, SendError> {
-        self.shared().send_payload(target.into(), payload, metadata, None)
+        self.shared().sender.send_payload(target.into(), payload, metadata, None)
     }
 
     /// Sends bytes that mean what the two ends agreed on, without copying them into a [`Payload`] first: nothing is
@@ -70,7 +70,7 @@ impl UdpInterface {
     ///
     /// As for [`send`](Self::send).
     pub fn send_raw(&self, bytes: &[u8], metadata: &Metadata) -> Result<Sent, SendError> {
-        self.shared().send_bytes(Target::All, ContentType::Raw, bytes, metadata, None)
+        self.shared().sender.send_bytes(Target::All, ContentType::Raw, bytes, metadata, None)
     }
 
     /// As [`send_raw`](Self::send_raw), to one peer.
@@ -84,7 +84,7 @@ impl UdpInterface {
         bytes: &[u8],
         metadata: &Metadata,
     ) -> Result<Sent, SendError> {
-        self.shared().send_bytes(target.into(), ContentType::Raw, bytes, metadata, None)
+        self.shared().sender.send_bytes(target.into(), ContentType::Raw, bytes, metadata, None)
     }
 
     /// Sends many values at once, packed into as few datagrams and system calls as they fit: the fastest way to send
@@ -96,7 +96,7 @@ impl UdpInterface {
     /// As for [`send`](Self::send), and [`Partly`](SendError::Partly) where some were sent: before one that could not
     /// be encoded, before nobody could be sent to any more, or to some peers only, who get those that follow too.
     pub fn send_batch<T: Serialize>(&self, values: &[T], metadata: &Metadata) -> Result<Sent, SendError> {
-        self.shared().send_values(Target::All, values, metadata)
+        self.shared().sender.send_values(Target::All, values, metadata)
     }
 
     /// As [`send_batch`](Self::send_batch), to one peer.
@@ -110,7 +110,7 @@ impl UdpInterface {
         values: &[T],
         metadata: &Metadata,
     ) -> Result<Sent, SendError> {
-        self.shared().send_values(target.into(), values, metadata)
+        self.shared().sender.send_values(target.into(), values, metadata)
     }
 
     /// As [`send_batch`](Self::send_batch), with payloads as they are.
@@ -135,7 +135,7 @@ impl UdpInterface {
     ///
     /// As for [`send_batch`](Self::send_batch).
     pub fn send_payload_batch(&self, payloads: &[Payload], metadata: &Metadata) -> Result<Sent, SendError> {
-        self.shared().send_payloads(Target::All, payloads, metadata)
+        self.shared().sender.send_payloads(Target::All, payloads, metadata)
     }
 
     /// As [`send_payload_batch`](Self::send_payload_batch), to one peer.
@@ -149,13 +149,13 @@ impl UdpInterface {
         payloads: &[Payload],
         metadata: &Metadata,
     ) -> Result<Sent, SendError> {
-        self.shared().send_payloads(target.into(), payloads, metadata)
+        self.shared().sender.send_payloads(target.into(), payloads, metadata)
     }
 
     /// Sends at once what waits at the `gate`. For loops that are their own driver and have set one: there nobody else
     /// does, until the next turn. What then fails is an [event](crate::Event::SendFailed), as for everything queued.
     pub fn flush(&self) {
-        self.shared().flush();
+        self.shared().sender.flush();
     }
 
     /// Answers a received message: goes to its sender and carries its id as correlation id.
@@ -169,7 +169,7 @@ impl UdpInterface {
         value: &T,
         metadata: &Metadata,
     ) -> Result<Sent, SendError> {
-        self.shared().send_value(message.peer().into(), value, metadata, Some(&message.message_id()))
+        self.shared().sender.send_value(message.peer().into(), value, metadata, Some(&message.message_id()))
     }
 
     /// As [`reply`](Self::reply), with a payload as it is.
@@ -183,6 +183,11 @@ impl UdpInterface {
         payload: &Payload,
         metadata: &Metadata,
     ) -> Result<Sent, SendError> {
-        self.shared().send_payload(message.peer().into(), payload, metadata, Some(&message.message_id()))
+        self.shared().sender.send_payload(
+            message.peer().into(),
+            payload,
+            metadata,
+            Some(&message.message_id()),
+        )
     }
 }

@@ -58,7 +58,7 @@ impl UdpInterface {
         metadata: &Metadata,
     ) -> Result<Receipt, SendError> {
         let target = target.into();
-        self.shared().send_reliably(target, metadata, None, |link, out| link.encode_value(out, value))
+        self.shared().sender.send_reliably(target, metadata, None, |link, out| link.encode_value(out, value))
     }
 
     /// As [`send_reliable_to`](Self::send_reliable_to), with a payload as it is.
@@ -74,6 +74,7 @@ impl UdpInterface {
     ) -> Result<Receipt, SendError> {
         let (target, content_type) = (target.into(), Some(payload.content_type()));
         self.shared()
+            .sender
             .send_reliably(target, metadata, content_type, |link, out| link.append(out, payload.bytes()))
     }
 
@@ -140,8 +141,9 @@ impl UdpInterface {
         metadata: &Metadata,
     ) -> Result<Request, SendError> {
         let (shared, target) = (self.shared(), target.into());
-        Request::begin(shared, target, metadata, |metadata| {
-            shared.send_value(target, value, metadata, None).map(drop)
+        Request::begin(&shared.requests, target, |id| {
+            let metadata = &shared.sender.as_request(metadata.clone().message_id(id));
+            shared.sender.send_value(target, value, metadata, None).map(drop)
         })
     }
 
@@ -157,8 +159,9 @@ impl UdpInterface {
         metadata: &Metadata,
     ) -> Result<Request, SendError> {
         let (shared, target) = (self.shared(), target.into());
-        Request::begin(shared, target, metadata, |metadata| {
-            shared.send_payload(target, payload, metadata, None).map(drop)
+        Request::begin(&shared.requests, target, |id| {
+            let metadata = &shared.sender.as_request(metadata.clone().message_id(id));
+            shared.sender.send_payload(target, payload, metadata, None).map(drop)
         })
     }
 }

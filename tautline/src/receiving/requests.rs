@@ -10,17 +10,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::config::{Role, Wire};
-use crate::connection::shared::Shared;
+use crate::config::Role;
 use crate::error::SendError;
-use crate::message::metadata::Metadata;
 use crate::message::pool::Pool;
 use crate::message::target::Target;
 use crate::message::{Arrival, Message};
 use crate::sync::lock;
 use crate::sync::oneshot::OneShot;
 use tautline_proto::endpoint::Outcome;
-use tautline_proto::{Delivery, Id, MessageRef};
+use tautline_proto::{Id, MessageRef};
 
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,23 +173,22 @@ impl Requests {
 /// comes then goes to handlers and inbox like any other message.
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Request {
-    shared: Arc<Shared>,
+    requests: Arc<Requests>,
     id: u64,
     answer: Arc<Answer>,
 }
 
 impl Request {
-    /// Begins a request; `send` sends the message to the target with the metadata that it is given.
+    /// Begins a request to the target. `send` sends the message with the id that it is given.
     pub(crate) fn begin(
-        shared: &Arc<Shared>,
+        requests: &Arc<Requests>,
         target: Target,
-        metadata: &Metadata,
-        send: impl FnOnce(&Metadata) -> Result<(), SendError>,
+        send: impl FnOnce(u64) -> Result<(), SendError>,
     ) -> Result<Self, SendError> {
-        let (id, answer) = shared.requests.begin(target);
-        let request = Self { shared: Arc::clone(shared), id, answer };
-        // Dropped, and so ended, where it fails.
-        send(&shared.as_request(metadata.clone().message_id(id))).map(|()| request)
+        let (id, answer) = requests.begin(target);
+        let request = Self { requests: Arc::clone(requests), id, answer };
+        // If sending fails, the request is dropped, which ends it.
+        send(id).map(|()| request)
     }
 
     /// Waits for the answer, for at most `timeout`; with `None` for as long as it takes.
@@ -203,24 +200,10 @@ impl Request {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let answer = self.answer.wait(deadline, Option::take).or_else(|| {
             // Whoever has taken it off the table meanwhile is about to answer it.
-            let is_answered = self.shared.requests.end(self.id, |_| true).is_none();
+            let is_answered = self.requests.end(self.id, |_| true).is_none();
             is_answered.then(|| self.answer.wait(None, Option::take)).flatten()
         });
         answer.unwrap_or(Err(RequestError::TimedOut))
-    }
-}
-
-impl Shared {
-    /// The metadata of a request: reliable where the wire can and nobody says otherwise.
-    pub(crate) fn as_request(&self, metadata: Metadata) -> Metadata {
-        let link = self.link.load();
-        let is_native = link.as_deref().is_some_and(|link| link.wire == Wire::Native);
-        let says = link.as_deref().and_then(|link| link.streams.as_ref());
-        let says = says.and_then(|streams| streams.of(metadata.message_type, metadata.channel).delivery);
-        match metadata.delivery.or(says) {
-            None if is_native => metadata.delivery(Delivery::Reliable),
-            _ => metadata,
-        }
     }
 }
 
@@ -234,7 +217,7 @@ impl Future for Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        self.shared.requests.end(self.id, |_| true);
+        self.requests.end(self.id, |_| true);
     }
 }
 
@@ -256,26 +239,23 @@ fn answered_by(message: &MessageRef<'_>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
     use crate::tests::{arrival, numbered};
     use tautline_proto::Priority;
 
     #[test]
     fn an_answer_that_comes_when_the_time_is_over_is_not_lost() {
-        let config = Config::server("127.0.0.1:0");
-        let settings = config.settings().expect("valid");
-        let shared = Arc::new(Shared::new(config, &settings, false));
-        let request = Request::begin(&shared, Target::All, &Metadata::data(), |_| Ok(())).expect("begun");
+        let requests = Arc::new(Requests::new(0));
+        let request = Request::begin(&requests, Target::All, |_| Ok(())).expect("begun");
         // As the driver does, slowly.
-        let answer = shared.requests.end(request.id, |_| true).expect("it waits");
-        let message = Message::copy(&shared.pool, &numbered(7, Priority::Normal), arrival());
+        let answer = requests.end(request.id, |_| true).expect("it waits");
+        let message = Message::copy(&Arc::new(Pool::new()), &numbered(7, Priority::Normal), arrival());
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| request.wait(Some(Duration::ZERO)));
             std::thread::sleep(Duration::from_millis(20));
             answer.set(Ok(message));
             assert!(waiting.join().expect("no panic").is_ok());
         });
-        let request = Request::begin(&shared, Target::All, &Metadata::data(), |_| Ok(())).expect("begun");
+        let request = Request::begin(&requests, Target::All, |_| Ok(())).expect("begun");
         assert_eq!(request.wait(Some(Duration::ZERO)).map(drop), Err(RequestError::TimedOut));
     }
 }

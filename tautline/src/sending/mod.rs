@@ -11,4 +11,4 @@ pub(crate) mod line;
 pub(crate) mod link;
 pub(crate) mod receipt;
 pub(crate) mod reply;
-pub(crate) mod send;
+pub(crate) mod sender;

@@ -5,19 +5,19 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::connection::shared::Shared;
 use crate::error::SendError;
 use crate::message::Arrival;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
 use crate::payload::Payload;
 use crate::sending::link::Sent;
+use crate::sending::sender::Sender;
 use tautline_proto::{ContentType, Id, MessageRef, PeerId};
 
 /// Answers one message: goes to the peer that sent it and carries its id as correlation id.
 #[derive(Clone)]
 pub struct Reply {
-    shared: Arc<Shared>,
+    sender: Arc<Sender>,
     arrival: Arrival,
     message_id: Id<'static>,
 }
@@ -27,12 +27,12 @@ impl Reply {
     #[inline]
     pub(crate) fn make(
         handle: &mut Option<Self>,
-        shared: &Arc<Shared>,
+        sender: &Arc<Sender>,
         message: &MessageRef<'_>,
         arrival: &Arrival,
     ) {
         let reply = handle.get_or_insert_with(|| Self {
-            shared: Arc::clone(shared),
+            sender: Arc::clone(sender),
             arrival: *arrival,
             message_id: Id::Number(0),
         });
@@ -62,7 +62,7 @@ impl Reply {
     /// As [`UdpInterface::send`](crate::UdpInterface::send); an unknown peer where it is gone meanwhile.
     pub fn send<T: Serialize + ?Sized>(&self, value: &T, metadata: &Metadata) -> Result<Sent, SendError> {
         let target = Target::Peer(self.arrival.peer);
-        self.shared.send_value(target, value, metadata, Some(&self.message_id))
+        self.sender.send_value(target, value, metadata, Some(&self.message_id))
     }
 
     /// Sends raw bytes as the answer. The correlation id of `metadata` is replaced.
@@ -72,7 +72,7 @@ impl Reply {
     /// As for [`send`](Self::send).
     pub fn send_raw(&self, bytes: &[u8], metadata: &Metadata) -> Result<Sent, SendError> {
         let target = Target::Peer(self.arrival.peer);
-        self.shared.send_bytes(target, ContentType::Raw, bytes, metadata, Some(&self.message_id))
+        self.sender.send_bytes(target, ContentType::Raw, bytes, metadata, Some(&self.message_id))
     }
 
     /// Sends a payload as the answer. The correlation id of `metadata` is replaced.
@@ -82,7 +82,7 @@ impl Reply {
     /// As for [`send`](Self::send).
     pub fn send_payload(&self, payload: &Payload, metadata: &Metadata) -> Result<Sent, SendError> {
         let target = Target::Peer(self.arrival.peer);
-        self.shared.send_payload(target, payload, metadata, Some(&self.message_id))
+        self.sender.send_payload(target, payload, metadata, Some(&self.message_id))
     }
 }
 

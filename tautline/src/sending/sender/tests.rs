@@ -41,22 +41,22 @@ fn send_meanwhile(client: &UdpInterface, count: usize, bytes: &[u8], priority: P
 #[test]
 fn what_others_leave_at_the_gate_while_a_reliable_message_is_sent_is_watched() {
     let (_server, client, _driver) = streaming();
-    client.shared().with_line(|_| send_meanwhile(&client, 1, b"late", Priority::Normal));
-    assert!(!client.shared().gate_signs.need_a_watch(), "the driver was woken");
+    client.shared().sender.with_line(|_| send_meanwhile(&client, 1, b"late", Priority::Normal));
+    assert!(!client.shared().sender.gate_signs.need_a_watch(), "the driver was woken");
 }
 
 #[test]
 fn what_the_driver_itself_leaves_at_the_gate_is_watched() {
     let (_server, client, mut driver) = streaming();
-    client.shared().transmit.exclusively(|_| {
+    client.shared().sender.transmit.exclusively(|_| {
         // As many as one run writes do not fit the gate's datagrams.
         send_meanwhile(&client, MAX_RUN, &[0; 1500], Priority::High);
         send_meanwhile(&client, 1, b"late", Priority::Normal);
     });
-    assert!(client.shared().transmit.is_contended());
+    assert!(client.shared().sender.transmit.is_contended());
     driver.turn(Duration::ZERO);
-    assert!(!client.shared().transmit.is_contended());
-    assert!(!client.shared().gate_signs.need_a_watch(), "there is another turn at once");
+    assert!(!client.shared().sender.transmit.is_contended());
+    assert!(!client.shared().sender.gate_signs.need_a_watch(), "there is another turn at once");
 }
 
 /// A classic server, a client that reads, and one at an address where the kernel refuses to send without a permission.
@@ -77,7 +77,7 @@ fn server_of_two() -> (UdpInterface, UdpSocket) {
             .handle(Now::default(), address, &classic_datagram(), &mut Vec::new())
             .expect("it is in order");
         while let Some(command) = inbound.poll_command() {
-            server.shared().transmit.exclusively(|line| line.command(command, Now::default()));
+            server.shared().sender.transmit.exclusively(|line| line.command(command, Now::default()));
         }
     }
     (server, good)
@@ -109,12 +109,12 @@ fn a_peer_that_cannot_be_sent_to_keeps_a_batch_from_no_other() {
 #[test]
 fn what_becomes_of_a_batch_is_counted_once_per_peer() {
     let (server, _good) = server_of_two();
-    let link = server.shared().link.load_full().unwrap();
+    let link = server.shared().sender.link.load_full().unwrap();
     let partly = |sent, failed| SendError::Partly { sent, failed, first: Box::new(SendError::Busy) };
     let told = |outcomes: &[Result<Sent, SendError>], target| {
         let mut job = Job::default();
         job.terms.target = target;
-        let mut batch = Batch::new(server.shared(), &link, &mut job);
+        let mut batch = Batch::new(&server.shared().sender, &link, &mut job);
         let each = |outcome: &Result<Sent, SendError>| batch.count(100, outcome.clone().map_err(Into::into));
         let stopped = outcomes.iter().try_for_each(each);
         batch.outcome(stopped, 400).map_err(|failed| failed.error)
@@ -133,7 +133,7 @@ fn what_becomes_of_a_batch_is_counted_once_per_peer() {
 fn what_others_leave_to_a_line_that_closes_is_counted() {
     let (_server, client, _driver) = streaming();
     let (shared, left) = (client.shared(), 5 * MAX_RUN);
-    let link = shared.link.load_full();
+    let link = shared.sender.link.load_full();
     shared.shut_line_by(|line| {
         // By those who had the link before.
         shared.set_link(link);
@@ -141,6 +141,6 @@ fn what_others_leave_to_a_line_that_closes_is_counted() {
         shared.set_link(None);
         line.close()
     });
-    assert!(!shared.transmit.is_contended());
-    assert_eq!(shared.send_counters.queued.value(), left as u64);
+    assert!(!shared.sender.transmit.is_contended());
+    assert_eq!(shared.sender.counters.queued.value(), left as u64);
 }

@@ -3,18 +3,22 @@
 use crate::sync::Arc;
 use std::cell::RefCell;
 
+use arc_swap::ArcSwapOption;
 use serde::Serialize;
 use tautline_proto::wire::native::{HEADER_LEN, Head, Packed};
 
 use crate::config::Wire;
-use crate::connection::shared::Shared;
 use crate::error::SendError;
+use crate::machine::clock::Clock;
 use crate::machine::clock::wall_now;
+use crate::machine::fault::FaultCounters;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
 use crate::payload::{EncodeError, Payload};
-use crate::sending::failed::Failed;
-use crate::sending::handover::Handed;
+use crate::sending::deliveries::DeliverySigns;
+use crate::sending::failed::{Failed, SendCounters};
+use crate::sending::gate::GateSigns;
+use crate::sending::handover::{Handed, Handover};
 use crate::sending::job::{Job, Terms};
 use crate::sending::line::{Line, Ready, Reliably};
 use crate::sending::link::{Link, Sent};
@@ -43,7 +47,52 @@ fn at_desk<T>(mut act: impl FnMut(&mut Desk) -> T) -> T {
     }
 }
 
-impl Shared {
+/// The sending half of an interface, shared by all threads that send. Outlives single connections.
+///
+/// Owned by the connection's shared state. A [`Reply`](super::reply::Reply) holds it too.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    /// The user's own thread drives, so that no driver's thread writes what senders leave.
+    pub(crate) caller_driven: bool,
+    pub(crate) clock: Clock,
+    pub(crate) transmit: Handover<Line>,
+    pub(crate) counters: Arc<SendCounters>,
+    pub(crate) faults: Arc<FaultCounters>,
+    pub(crate) gate_signs: Arc<GateSigns>,
+    pub(crate) delivery_signs: Arc<DeliverySigns>,
+    /// How to encode for the present connection; `None` while disconnected.
+    ///
+    /// Every send reads it, from any number of threads, without a write to memory that they share.
+    pub(crate) link: ArcSwapOption<Link>,
+}
+
+impl Sender {
+    pub(crate) fn new(clock: Clock, caller_driven: bool) -> Self {
+        let line = Line::default();
+        Self {
+            caller_driven,
+            clock,
+            counters: line.counters(),
+            faults: line.faults(),
+            gate_signs: Arc::default(),
+            delivery_signs: line.delivery_signs(),
+            transmit: Handover::new(line),
+            link: ArcSwapOption::empty(),
+        }
+    }
+
+    /// The metadata of a request: reliable where the wire can and nobody says otherwise.
+    pub(crate) fn as_request(&self, metadata: Metadata) -> Metadata {
+        let link = self.link.load();
+        let is_native = link.as_deref().is_some_and(|link| link.wire == Wire::Native);
+        let says = link.as_deref().and_then(|link| link.streams.as_ref());
+        let says = says.and_then(|streams| streams.of(metadata.message_type, metadata.channel).delivery);
+        match metadata.delivery.or(says) {
+            None if is_native => metadata.delivery(Delivery::Reliable),
+            _ => metadata,
+        }
+    }
+
     pub(crate) fn send_value<T: Serialize + ?Sized>(
         &self,
         target: Target,
@@ -77,7 +126,7 @@ impl Shared {
     ) -> Result<Sent, SendError> {
         let terms = Terms::new(target, metadata.priority, wall_now());
         let mut message = Ready { terms, content_type, bytes, metadata, answers };
-        let failures = self.send_counters.queued.value();
+        let failures = self.counters.queued.value();
         let Handed { outcome, wake_driver } = self.transmit.at_once(|line| line.send_ready(&mut message));
         self.finish(wake_driver, failures);
         if let Some(sent) = outcome {
@@ -124,7 +173,7 @@ impl Shared {
     /// Runs `act` with the line to itself. What others leave meanwhile is written, or the driver's to write; what fails of it is
     /// the driver's to tell.
     fn with_line<T>(&self, act: impl FnOnce(&mut Line) -> T) -> T {
-        let failures = self.send_counters.queued.value();
+        let failures = self.counters.queued.value();
         let result = self.transmit.exclusively(act);
         self.finish(self.transmit.is_contended(), failures);
         result
@@ -241,7 +290,7 @@ impl Shared {
     }
 
     fn hand_over(&self, job: &mut Job) -> Result<Sent, Box<Failed>> {
-        let failures = self.send_counters.queued.value();
+        let failures = self.counters.queued.value();
         let rank = job.terms.rank();
         let Handed { outcome, wake_driver } = self.transmit.submit(job, rank);
         self.finish(wake_driver, failures);
@@ -254,7 +303,7 @@ impl Shared {
         // A caller's loop may watch the socket alone, or be busy elsewhere: there the sender goes on.
         let left = wake_driver && !(self.caller_driven && self.transmit.flush_all());
         // What others have left at the gate is the driver's to send, and what failed for them the driver's to tell.
-        let wake = left || self.gate_signs.need_a_watch() || self.send_counters.queued.value() != failures;
+        let wake = left || self.gate_signs.need_a_watch() || self.counters.queued.value() != failures;
         if wake && let Some(link) = self.link.load().as_deref() {
             link.life.wake();
         }
@@ -263,7 +312,7 @@ impl Shared {
 
 /// Many messages on their way into packs, each handed over when it is full.
 struct Batch<'a> {
-    shared: &'a Shared,
+    sender: &'a Sender,
     link: &'a Link,
     job: &'a mut Job,
     /// How far the one that got least far has come.
@@ -279,8 +328,8 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    const fn new(shared: &'a Shared, link: &'a Link, job: &'a mut Job) -> Self {
-        Self { shared, link, job, sent: Sent::Written, done: 0, tried: 0, of_tried: (0, 0), first: None }
+    const fn new(sender: &'a Sender, link: &'a Link, job: &'a mut Job) -> Self {
+        Self { sender, link, job, sent: Sent::Written, done: 0, tried: 0, of_tried: (0, 0), first: None }
     }
 
     /// Packs the message whose frame `write` appends, or sends it by itself where it cannot share a datagram.
@@ -314,7 +363,7 @@ impl<'a> Batch<'a> {
     /// Hands a reliable message over.
     fn offer(&mut self, draft: &mut Vec<u8>, head: &Head<'_>) -> Result<(), Box<Failed>> {
         std::mem::swap(draft, &mut self.job.datagram);
-        let outcome = self.shared.offer(self.link, self.job, head, None);
+        let outcome = self.sender.offer(self.link, self.job, head, None);
         self.count(1, outcome)
     }
 
@@ -325,7 +374,7 @@ impl<'a> Batch<'a> {
 
     fn hand_over(&mut self, messages: usize) -> Result<(), Box<Failed>> {
         let terms = self.job.terms;
-        let outcome = self.shared.hand_over(self.job);
+        let outcome = self.sender.hand_over(self.job);
         // It is another job now where somebody else is writing.
         self.job.terms = terms;
         self.job.pack.begin(self.link.datagram_size);
@@ -359,7 +408,7 @@ impl<'a> Batch<'a> {
     fn outcome(self, stopped: Result<(), Box<Failed>>, all: usize) -> Result<Sent, Box<Failed>> {
         let Some(first) = self.first.or(stopped.err()) else { return Ok(self.sent) };
         let target = self.job.terms.target;
-        let peers = self.shared.with_line(|line| line.peers_meant(target));
+        let peers = self.sender.with_line(|line| line.peers_meant(target));
         let (sent, failed) = self.of_tried;
         let sent = sent + self.done * peers;
         if sent == 0 {
