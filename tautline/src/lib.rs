@@ -50,6 +50,7 @@ mod message;
 mod payload;
 mod receiving;
 mod sending;
+mod shared;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -60,9 +61,6 @@ pub use config::{
     EndpointProblem, History, InboxPolicy, Key, Profile, Qos, Role, Selector, Settings, StreamKey, Streams,
     WaitPolicy, Wire, parse_duration,
 };
-pub use connection::directory::PeerInfo;
-pub use connection::events::{EVENT_QUEUE, Event, Events, NextEvent};
-pub use connection::statistics::Statistics;
 pub use driver::TURN_BUDGET;
 pub use error::{ConnectError, SendError, Unsupported};
 pub use handlers::{HandlerFuture, HandlerStats};
@@ -83,6 +81,9 @@ pub use sending::deliveries::DeliveryStats;
 pub use sending::link::Sent;
 pub use sending::receipt::Receipt;
 pub use sending::reply::Reply;
+pub use shared::directory::PeerInfo;
+pub use shared::events::{EVENT_QUEUE, Event, Events, NextEvent};
+pub use shared::statistics::Statistics;
 pub use tautline_proto::endpoint::{Outcome, RemovalReason};
 pub use tautline_proto::json::{JsonFault, NonFinite};
 #[cfg(feature = "sim")]

@@ -12,11 +12,10 @@ use tautline_proto::endpoint::{Encoder, EndpointConfig, Start, WireFormat, endpo
 use tautline_proto::json::JsonLimits;
 use tautline_proto::wire::classic::ClassicFormat;
 
+use super::Connection;
+use super::candidates;
+use super::slot::Slot;
 use crate::config::{Config, Role, Settings, Wire};
-use crate::connection::candidates;
-use crate::connection::driving::Drivers;
-use crate::connection::shared::Shared;
-use crate::connection::slot::Slot;
 use crate::driver::{Impaired, Parts, Turner};
 use crate::error::ConnectError;
 use crate::handlers;
@@ -40,9 +39,8 @@ const IPV6_HEADERS: usize = 40 + 8;
 pub(crate) struct Lifecycle {
     inner: Mutex<Inner>,
     changed: Condvar,
-    pub(crate) drivers: Drivers,
     /// Where a caller-driven interface's driver finds its connection.
-    slot: Slot,
+    pub(super) slot: Slot,
 }
 
 #[derive(Debug, Default)]
@@ -50,8 +48,6 @@ struct Inner {
     running: Option<Running>,
     /// Someone opens or closes a connection; the lock itself is never held meanwhile.
     busy: bool,
-    /// Where numbering goes on (classic).
-    first_number: u64,
 }
 
 #[derive(Debug)]
@@ -82,10 +78,6 @@ impl Lifecycle {
         lock(&self.inner).running.as_ref().map(|running| running.granted).unwrap_or_default()
     }
 
-    pub(crate) fn remember_number(&self, first_number: u64) {
-        lock(&self.inner).first_number = first_number;
-    }
-
     /// Waits until nobody opens or closes, then does it oneself. `None` where waiting would wait for oneself,
     /// because the calling thread is the driver; also says whether one had to wait.
     fn enter(&self, own: bool) -> Option<(MutexGuard<'_, Inner>, bool)> {
@@ -103,12 +95,6 @@ impl Lifecycle {
 
     fn set_running(&self, running: Running) {
         lock(&self.inner).running = Some(running);
-    }
-
-    /// Runs `act` on a caller-driven connection, as its driver; see [`Slot::with`].
-    pub(crate) fn drive<T>(&self, act: impl FnOnce(&mut Turner) -> T) -> Option<T> {
-        let _driving = self.drivers.enter();
-        self.slot.with(act)
     }
 }
 
@@ -130,19 +116,19 @@ impl Drop for Changing<'_> {
     }
 }
 
-impl Shared {
+impl Connection {
     /// Opens a connection unless there is one or one is being opened. Returns once the socket is ready; the
     /// outcome is the status' to tell.
-    pub(crate) fn open(self: &Arc<Self>, replace: Option<Config>) -> Result<(), ConnectError> {
-        let on_driver = self.lifecycle.drivers.include_caller();
+    pub(crate) fn open(&self, replace: Option<Config>) -> Result<(), ConnectError> {
+        let on_driver = self.shared.drivers.include_caller();
         let Some((inner, waited)) = self.lifecycle.enter(on_driver) else {
             return Err(ConnectError::FromHandler);
         };
-        match self.status.state() {
+        match self.shared.status.state() {
             ConnectionState::Closed => return Err(ConnectError::Closed),
             ConnectionState::Disconnected => {}
             // Another thread's attempt has just failed: its outcome is ours too.
-            ConnectionState::Error if waited => return self.status.outcome().unwrap_or(Ok(())),
+            ConnectionState::Error if waited => return self.shared.status.outcome().unwrap_or(Ok(())),
             ConnectionState::Error => {}
             _ if replace.is_some() => return Err(ConnectError::StillConnected),
             _ => return Ok(()),
@@ -153,15 +139,15 @@ impl Shared {
         let (_changing, old) = Changing::begin(&self.lifecycle, inner);
         // Left over where connecting failed in the background.
         self.end(old, false);
-        let first_number = lock(&self.lifecycle.inner).first_number;
-        self.status.apply(Cause::Connect);
+        let first_number = *lock(&self.shared.first_number);
+        self.shared.status.apply(Cause::Connect);
         match self.open_fresh(replace, first_number) {
             Ok(running) => {
                 self.lifecycle.set_running(running);
                 Ok(())
             }
             Err(error) => {
-                self.status.fail(Cause::Failed, error.clone());
+                self.shared.status.fail(Cause::Failed, error.clone());
                 Err(error)
             }
         }
@@ -169,20 +155,20 @@ impl Shared {
 
     /// Ends the connection, if any: the peers are told, every waiter is woken, the socket is closed.
     pub(crate) fn shut(&self) {
-        let on_driver = self.lifecycle.drivers.include_caller();
+        let on_driver = self.shared.drivers.include_caller();
         let Some((inner, _)) = self.lifecycle.enter(on_driver) else { return };
         // Until the state has changed: whoever sees the old one must not think it is connected.
         let (_changing, running) = Changing::begin(&self.lifecycle, inner);
         self.end(running, on_driver);
-        self.status.apply(Cause::Disconnect);
+        self.shared.status.apply(Cause::Disconnect);
     }
 
     fn end(&self, running: Option<Running>, on_driver: bool) {
         let Some(running) = running else { return };
         // Before the peers are told: a client calls again at once, and must not be answered.
         running.life.stop();
-        self.shut_line();
-        self.inbox.close();
+        self.shared.shut_line();
+        self.shared.inbox.close();
         // A driver cannot wait for itself: it ends, and the socket closes, as soon as the handler that calls
         // this returns.
         match running.thread {
@@ -192,31 +178,32 @@ impl Shared {
             None if on_driver => running.life.orphan(),
             None => self.lifecycle.slot.clear(),
         }
-        self.handlers.quiesce(Duration::ZERO);
-        self.directory.end();
-        self.watchdogs.peer_left(None, self.steady_now());
+        self.shared.handlers.quiesce(Duration::ZERO);
+        self.shared.directory.end();
+        self.shared.watchdogs.peer_left(None, self.shared.steady_now());
     }
 
-    fn open_fresh(
-        self: &Arc<Self>,
-        replace: Option<Config>,
-        first_number: u64,
-    ) -> Result<Running, ConnectError> {
-        let config = replace.map_or_else(|| self.config(), |config| config.role(self.role));
+    fn open_fresh(&self, replace: Option<Config>, first_number: u64) -> Result<Running, ConnectError> {
+        let config = replace.map_or_else(|| self.shared.config(), |config| config.role(self.shared.role));
         let settings = config.settings()?;
         let address = resolve(&settings)?;
         let socket = bind(&settings, address)?;
         let wishes = Wishes::new(&config, &settings);
-        *lock(&self.config) = config;
-        self.handlers.set_defaults(handlers::Settings::of(&settings));
+        *lock(&self.shared.config) = config;
+        self.shared.handlers.set_defaults(handlers::Settings::of(&settings));
         let granted = socket.set_buffers(settings.receive_buffer, settings.send_buffer);
-        let held = self.ask_machine(&wishes, &socket, granted);
-        self.begin_watching(&settings.streams).map_err(|error| system("thread for the watchdogs", &error))?;
+        let mut refused = Vec::new();
+        let held = self.shared.realtime.ask_machine(&wishes, &socket, granted, &mut refused);
+        self.shared.publish_refusals(refused);
+        self.shared
+            .watchdogs
+            .begin(&settings, wishes.of_watchdog(), &*self.shared)
+            .map_err(|error| system("thread for the watchdogs", &error))?;
         self.start(&settings, socket, address, (granted, held), first_number)
     }
 
     fn start(
-        self: &Arc<Self>,
+        &self,
         settings: &Settings,
         socket: Socket,
         address: SocketAddr,
@@ -226,7 +213,7 @@ impl Shared {
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(|error| system("randomness", &error))?;
         let (waiter, waker) = Waiter::new().map_err(|error| no_socket(address, settings.role, &error))?;
-        let peers_before = self.peers_so_far.load(Ordering::Relaxed);
+        let peers_before = self.shared.peers_so_far.load(Ordering::Relaxed);
         let datagram_size = settings.mtu - if address.is_ipv4() { IPV4_HEADERS } else { IPV6_HEADERS };
         let config = endpoint_config(settings, datagram_size);
         let encoder = Encoder::new(&config);
@@ -234,11 +221,11 @@ impl Shared {
         let (socket, life) = (Arc::new(socket), Arc::new(Life::new(waker)));
         let client = settings.role == Role::Client;
         let waits = client && settings.wire == Wire::Native && !settings.connect_timeout.is_zero();
-        let answer_by = waits.then(|| self.clock.now().steady.plus(settings.connect_timeout));
-        self.directory.begin(inbound.counters(), Arc::clone(&socket));
-        self.inbox.open(settings.inbox_capacity, settings.inbox_policy);
+        let answer_by = waits.then(|| self.shared.clock.now().steady.plus(settings.connect_timeout));
+        self.shared.directory.begin(inbound.counters(), Arc::clone(&socket));
+        self.shared.inbox.open(settings.inbox_capacity, settings.inbox_policy);
         let gate_length = self.gate_length(settings);
-        let gate = Gate::new(gate_length, datagram_size, Arc::clone(&self.sender.gate_signs));
+        let gate = Gate::new(gate_length, datagram_size, Arc::clone(&self.shared.sender.gate_signs));
         let marks = settings.dscp;
         let link = |opening| Link {
             opening,
@@ -251,10 +238,10 @@ impl Shared {
             streams: (settings.streams.iter().next().is_some()).then(|| settings.streams.clone()),
         };
         let open = |line: &mut Line| line.open(outbound, Arc::clone(&socket), gate, marks, link);
-        self.set_link(Some(self.sender.transmit.exclusively(open)));
+        self.shared.set_link(Some(self.shared.sender.transmit.exclusively(open)));
         let local = socket.local_address();
         let turner = Turner::new(Parts {
-            shared: Arc::clone(self),
+            shared: Arc::clone(&self.shared),
             life: Arc::clone(&life),
             inbound,
             socket,
@@ -263,7 +250,7 @@ impl Shared {
             answer_by,
             wait: settings.wait,
             granted,
-            watch: Watch::new(Arc::clone(&self.sender.gate_signs), gate_length),
+            watch: Watch::new(Arc::clone(&self.shared.sender.gate_signs), gate_length),
             offload: settings.offload && settings.wire == Wire::Native,
             inbox_is_on: settings.inbox_capacity > 0,
             streams: &settings.streams,
@@ -273,7 +260,7 @@ impl Shared {
             impaired: Impaired,
         });
         if !client || settings.wire == Wire::Classic {
-            self.status.apply(Cause::Ready);
+            self.shared.status.apply(Cause::Ready);
         }
         let (thread, _held) = self.set_going(turner, held, &settings.name)?;
         Ok(Running { life, thread, local, granted, _held })
@@ -281,15 +268,15 @@ impl Shared {
 
     /// How long messages gather: not without a thread that sends them in time, unless that was asked for.
     fn gate_length(&self, settings: &Settings) -> Duration {
-        let is_off =
-            settings.wire == Wire::Classic || (self.sender.caller_driven && self.config().gate.is_none());
+        let is_off = settings.wire == Wire::Classic
+            || (self.shared.sender.caller_driven && self.shared.config().gate.is_none());
         if is_off { Duration::ZERO } else { settings.gate }
     }
 
     /// Gives the connection to a thread of its own or to the caller's driver, and with it what is held while it lasts.
     fn set_going(&self, mut turner: Turner, held: Held, name: &str) -> Result<Driving, ConnectError> {
         turner.start();
-        if self.sender.caller_driven {
+        if self.shared.sender.caller_driven {
             self.lifecycle.slot.put(turner);
             return Ok((None, Some(held)));
         }
@@ -303,13 +290,13 @@ impl Shared {
         // The system's names end at a zero.
         let thread = thread::Builder::new().name(format!("tautline-{name}").replace('\0', ""));
         let thread = thread.spawn(run).map_err(|error| {
-            self.shut_line();
-            self.inbox.close();
-            self.directory.end();
+            self.shared.shut_line();
+            self.shared.inbox.close();
+            self.shared.directory.end();
             system("thread for the driver", &error)
         })?;
         // So that whoever connects finds the report complete.
-        if self.realtime.concerns_thread() {
+        if self.shared.realtime.concerns_thread() {
             let _ = is_ready.recv();
         }
         Ok((Some(thread), None))

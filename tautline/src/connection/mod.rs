@@ -1,14 +1,60 @@
-//! The life of one connection: what all its handles share, how it opens and ends, and what it reports.
+//! One connection's life: how it opens, who drives it, and how it ends.
 //!
-//! Called by `interface`, and by `driver`, which runs the connection that `lifecycle` opens. That pair is the only
-//! import loop between folders. Uses every folder below.
+//! Called by `interface`. Opens what `driver` then runs.
 
-pub(crate) mod candidates;
-pub(crate) mod directory;
-pub(crate) mod driving;
-pub(crate) mod events;
+mod candidates;
 pub(crate) mod lifecycle;
-pub(crate) mod shared;
-pub(crate) mod slot;
-pub(crate) mod statistics;
-pub(crate) mod status;
+mod slot;
+
+use std::time::Duration;
+
+use crate::config::{Config, Settings};
+use crate::driver::Turner;
+use crate::shared::Shared;
+use crate::shared::statistics::Statistics;
+use crate::sync::Arc;
+use lifecycle::Lifecycle;
+use tautline_proto::Cause;
+
+/// All handles of an interface together: what they share with the driver, and the connection that runs, if any.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) lifecycle: Lifecycle,
+}
+
+impl Connection {
+    pub(crate) fn new(config: Config, settings: &Settings, caller_driven: bool) -> Self {
+        let shared = Arc::new(Shared::new(config, settings, caller_driven));
+        Self { shared, lifecycle: Lifecycle::default() }
+    }
+
+    /// Wakes the driver, so that it looks at everything once.
+    pub(crate) fn wake_driver(&self) {
+        if let Some(life) = self.lifecycle.life() {
+            life.wake();
+        }
+    }
+
+    /// Runs `act` on a caller-driven connection, as its driver; see [`Slot::with`](slot::Slot::with).
+    pub(crate) fn drive<T>(&self, act: impl FnOnce(&mut Turner) -> T) -> Option<T> {
+        let _driving = self.shared.drivers.enter();
+        self.lifecycle.slot.with(act)
+    }
+
+    pub(crate) fn statistics(&self) -> Statistics {
+        self.shared.statistics(self.lifecycle.granted())
+    }
+
+    /// Ends everything for good. Waits for at most `patience` for handlers and failsafes at work.
+    pub(crate) fn cleanup(&self, patience: Duration) {
+        let shared = &self.shared;
+        self.shut();
+        shared.status.apply(Cause::Cleanup);
+        // From here on nobody can connect. A thread that connected in between is disconnected too.
+        self.shut();
+        shared.watchdogs.close(shared.steady_now(), patience);
+        shared.handlers.close(patience);
+        shared.status.events.close();
+    }
+}

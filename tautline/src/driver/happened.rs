@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tautline_proto::endpoint::Event as Happened;
 
 use super::{ERROR_PAUSE, Turner};
-use crate::connection::events::Event;
 use crate::machine::fault::SocketFault;
+use crate::shared::events::Event;
 use tautline_proto::endpoint::RemovalReason;
 use tautline_proto::{Cause, ConnectionState, DropReason};
 

@@ -27,8 +27,6 @@ use overflow::Overflow;
 
 use crate::config::Streams;
 use crate::config::WaitPolicy;
-use crate::connection::events::Event;
-use crate::connection::shared::Shared;
 use crate::driver::patience::Patience;
 use crate::error::{ConnectError, SendError};
 use crate::handlers::Dispatcher;
@@ -40,6 +38,8 @@ use crate::sending::gate::Watch;
 use crate::sending::line::Line;
 use crate::sending::reply::Reply;
 use crate::sending::sender::Sender;
+use crate::shared::Shared;
+use crate::shared::events::Event;
 use crate::sync::log::LineLimit;
 use crate::watchdog::Watches;
 use tautline_proto::{Cause, MessageRef};
@@ -200,7 +200,7 @@ impl Turner {
     /// Turns until the connection ends.
     pub(crate) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
-        let _driving = shared.lifecycle.drivers.enter();
+        let _driving = shared.drivers.enter();
         while !self.life.is_stopped() {
             // Handlers' panics end where they are called; this is one of ours, or of an executor's waker.
             let turn = catch_unwind(AssertUnwindSafe(|| self.turn(None, None)));

@@ -7,12 +7,12 @@ use std::time::Duration;
 use tautline_proto::{Instant as Steady, Now};
 
 use super::{Sink, Turner};
-use crate::connection::shared::Shared;
 use crate::handlers::Dispatcher;
 use crate::machine::life::Life;
 use crate::message::{Arrival, Message};
 use crate::receiving::waiting::{Limits, Waiting};
 use crate::sending::reply::Reply;
+use crate::shared::Shared;
 use crate::sync::Arc;
 use crate::watchdog::List;
 use tautline_proto::DropReason;

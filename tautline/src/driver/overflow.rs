@@ -6,8 +6,8 @@ use std::time::Duration;
 use tautline_proto::Instant as Steady;
 
 use super::Turner;
-use crate::connection::events::Event;
 use crate::machine::socket::Granted;
+use crate::shared::events::Event;
 
 /// The least time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 use crate::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::connection::shared::Shared;
+use crate::connection::Connection;
 use crate::error::ConnectError;
 use crate::message::{Arrival, Message};
 use crate::receiving::inbox::ReceiveError;
@@ -30,12 +30,12 @@ use tautline_proto::{ConnectionState, MessageRef};
 /// ```
 #[derive(Debug)]
 pub struct Driver {
-    shared: Arc<Shared>,
+    connection: Arc<Connection>,
 }
 
 impl Driver {
-    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) const fn new(connection: Arc<Connection>) -> Self {
+        Self { connection }
     }
 
     /// Connects, and turns until the server has answered or `connect_timeout` is over.
@@ -47,13 +47,13 @@ impl Driver {
     ///
     /// As for [`UdpInterface::connect`](crate::UdpInterface::connect).
     pub fn connect(&mut self) -> Result<(), ConnectError> {
-        self.shared.open(None)?;
-        self.shared.ask_for_thread();
+        self.connection.open(None)?;
+        self.connection.shared.ask_for_thread();
         loop {
-            if let Some(outcome) = self.shared.status.outcome() {
+            if let Some(outcome) = self.connection.shared.status.outcome() {
                 return outcome;
             }
-            if self.shared.config().connect_timeout.is_some_and(|timeout| timeout.is_zero()) {
+            if self.connection.shared.config().connect_timeout.is_some_and(|timeout| timeout.is_zero()) {
                 return Ok(());
             }
             self.turn(Duration::MAX);
@@ -71,7 +71,7 @@ impl Driver {
     /// Call it at least as often as [`next_deadline`](Self::next_deadline) asks, or peers will take this end for
     /// silent.
     pub fn turn(&mut self, wait: Duration) -> usize {
-        self.shared.lifecycle.drive(|turner| turner.turn(Some(wait), None)).unwrap_or(0)
+        self.connection.drive(|turner| turner.turn(Some(wait), None)).unwrap_or(0)
     }
 
     /// As [`turn`](Self::turn), and shows every message that is offered to anyone (none that has expired) to `see` first, as
@@ -79,7 +79,7 @@ impl Driver {
     /// `inbox_capacity` of 0 nothing is copied.
     pub fn turn_with(&mut self, wait: Duration, see: &mut dyn FnMut(&MessageRef<'_>, Arrival)) -> usize {
         let mut see = |message: &MessageRef<'_>, arrival: &Arrival| see(message, *arrival);
-        self.shared.lifecycle.drive(|turner| turner.turn(Some(wait), Some(&mut see))).unwrap_or(0)
+        self.connection.drive(|turner| turner.turn(Some(wait), Some(&mut see))).unwrap_or(0)
     }
 
     /// The next message from the inbox, turning while there is none: the calling thread itself reads the socket.
@@ -90,11 +90,11 @@ impl Driver {
     /// As for [`UdpInterface::receive`](crate::UdpInterface::receive).
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut answer = self.shared.inbox.receive(Some(Duration::ZERO));
+        let mut answer = self.connection.shared.inbox.receive(Some(Duration::ZERO));
         while matches!(answer, Err(ReceiveError::TimedOut)) {
             let left = deadline.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
             self.turn(left);
-            answer = match self.shared.inbox.receive(Some(Duration::ZERO)) {
+            answer = match self.connection.shared.inbox.receive(Some(Duration::ZERO)) {
                 // It was connected before.
                 Err(ReceiveError::NotConnected) => Err(ReceiveError::Closed),
                 answer => answer,
@@ -109,13 +109,13 @@ impl Driver {
     /// When the next turn must be, at the latest; `None` while nothing is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.shared.lifecycle.drive(|turner| turner.next_deadline()).flatten()
+        self.connection.drive(|turner| turner.next_deadline()).flatten()
     }
 
     /// How the connection stands.
     #[must_use]
     pub fn connection_state(&self) -> ConnectionState {
-        self.shared.status.state()
+        self.connection.shared.status.state()
     }
 
     /// The socket's descriptor, for a reactor to watch: turn when it is readable and when
@@ -125,6 +125,6 @@ impl Driver {
     #[must_use]
     pub fn socket_descriptor(&self) -> Option<std::os::fd::RawFd> {
         use std::os::fd::AsRawFd;
-        self.shared.lifecycle.drive(|turner| turner.socket().udp().as_raw_fd())
+        self.connection.drive(|turner| turner.socket().udp().as_raw_fd())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Handle, UdpInterface};
 use crate::config::{Config, ConfigError};
-use crate::connection::shared::Shared;
+use crate::connection::Connection;
 use crate::error::ConnectError;
 use crate::interface::caller_driven::Driver;
 
@@ -30,14 +30,14 @@ impl UdpInterface {
     /// What is wrong with the configuration.
     pub fn caller_driven(config: Config) -> Result<(Self, Driver), ConfigError> {
         let interface = Self::make(config, true)?;
-        let driver = Driver::new(Arc::clone(&interface.handle.shared));
+        let driver = Driver::new(Arc::clone(interface.connection()));
         Ok((interface, driver))
     }
 
     fn make(config: Config, caller_driven: bool) -> Result<Self, ConfigError> {
         let settings = config.settings()?;
-        let shared = Arc::new(Shared::new(config, &settings, caller_driven));
-        Ok(Self { handle: Arc::new(Handle { shared }) })
+        let connection = Arc::new(Connection::new(config, &settings, caller_driven));
+        Ok(Self { handle: Arc::new(Handle { connection }) })
     }
 
     /// Opens the socket and, as a native client, waits for the server's answer.
@@ -50,7 +50,7 @@ impl UdpInterface {
     ///
     /// Why it is not connected; it can be tried again.
     pub fn connect(&self) -> Result<(), ConnectError> {
-        self.shared().open(None)?;
+        self.connection().open(None)?;
         self.wait_for_answer()
     }
 
@@ -60,7 +60,7 @@ impl UdpInterface {
     ///
     /// As for [`connect`](Self::connect), and [`StillConnected`](ConnectError::StillConnected).
     pub fn connect_with(&self, config: Config) -> Result<(), ConnectError> {
-        self.shared().open(Some(config))?;
+        self.connection().open(Some(config))?;
         self.wait_for_answer()
     }
 
@@ -71,7 +71,7 @@ impl UdpInterface {
     ///
     /// As for [`connect`](Self::connect).
     pub async fn connect_async(&self) -> Result<(), ConnectError> {
-        self.shared().open(None)?;
+        self.connection().open(None)?;
         match self.answer_at_once() {
             Some(answer) => answer,
             None => self.shared().status.outcome_async().await,
@@ -90,7 +90,7 @@ impl UdpInterface {
             return Some(Ok(()));
         }
         // The driver would wait for itself.
-        let on_driver = shared.lifecycle.drivers.include_caller();
+        let on_driver = shared.drivers.include_caller();
         on_driver.then(|| shared.status.outcome().unwrap_or(Err(ConnectError::FromHandler)))
     }
 
@@ -101,12 +101,12 @@ impl UdpInterface {
     /// an inline handler, which runs on the driver itself, the socket closes when that handler returns. Waits
     /// for no other handler.
     pub fn disconnect(&self) {
-        self.shared().shut();
+        self.connection().shut();
     }
 
     /// Disconnects for good: handlers are unregistered and, for up to a second, waited for; subscriptions to
     /// events end. Does nothing the second time. Dropping the last handle does the same with less patience.
     pub fn cleanup(&self) {
-        self.shared().cleanup(CLEANUP_PATIENCE);
+        self.connection().cleanup(CLEANUP_PATIENCE);
     }
 }

@@ -13,17 +13,18 @@ use std::time::{Duration, Instant};
 
 use crate::config::Selector;
 use crate::config::{Config, ConfigError, Role};
-use crate::connection::directory::PeerInfo;
-use crate::connection::events::Events;
-use crate::connection::shared::Shared;
-use crate::connection::statistics::Statistics;
+use crate::connection::Connection;
 use crate::handlers::{Handler, HandlerStats};
 use crate::machine::realtime::RealtimeReport;
 use crate::message::Message;
 use crate::receiving::inbox::{Receive, ReceiveError};
 use crate::sending::reply::Reply;
+use crate::shared::Shared;
+use crate::shared::directory::PeerInfo;
+use crate::shared::events::Events;
+use crate::shared::statistics::Statistics;
 use crate::watchdog::{WatchError, WatchId, Watchdog, WatchdogEvent, WatchdogStats};
-use tautline_proto::{Cause, ConnectionState, PeerId};
+use tautline_proto::{ConnectionState, PeerId};
 
 /// How long dropping the last handle waits for handlers at work.
 const DROP_PATIENCE: Duration = Duration::from_millis(50);
@@ -59,12 +60,12 @@ pub struct UdpInterface {
 /// All user handles together; dropped with the last of them.
 #[derive(Debug)]
 struct Handle {
-    shared: Arc<Shared>,
+    connection: Arc<Connection>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.cleanup(DROP_PATIENCE);
+        self.connection.cleanup(DROP_PATIENCE);
     }
 }
 
@@ -129,7 +130,7 @@ impl UdpInterface {
     /// Has the driver let go of a handler that was taken away, if there was one, even if no message comes.
     fn let_go_if(&self, taken_away: bool) -> bool {
         if taken_away {
-            self.shared().wake_driver();
+            self.connection().wake_driver();
         }
         taken_away
     }
@@ -175,7 +176,9 @@ impl UdpInterface {
         watchdog: Watchdog,
         failsafe: impl FnMut(&WatchdogEvent) + Send + 'static,
     ) -> Result<WatchId, WatchError> {
-        self.shared().watch(watchdog, Box::new(failsafe))
+        let shared = self.shared();
+        let settings = shared.config().settings().expect("the configuration was checked when it was set");
+        shared.watchdogs.watch(watchdog, Box::new(failsafe), &settings, &**shared)
     }
 
     /// Ends a watchdog, without tripping it; says whether there was one. Does not wait for its closure, if that is running.
@@ -212,7 +215,7 @@ impl UdpInterface {
     /// Everything that the interface has counted so far.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        self.shared().statistics()
+        self.connection().statistics()
     }
 
     /// What the present connection, or the latest one, asked of the machine for the sake of time, and what it got: each part
@@ -253,7 +256,7 @@ impl UdpInterface {
     /// The address of the socket, with the port that the system chose; `None` while disconnected.
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
-        self.shared().lifecycle.local_address()
+        self.connection().lifecycle.local_address()
     }
 
     /// The configuration in force.
@@ -263,18 +266,10 @@ impl UdpInterface {
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.handle.shared
+        &self.handle.connection.shared
     }
-}
 
-impl Shared {
-    fn cleanup(&self, patience: Duration) {
-        self.shut();
-        self.status.apply(Cause::Cleanup);
-        // From here on nobody connects any more; whoever did in between is ended too.
-        self.shut();
-        self.watchdogs.close(self.steady_now(), patience);
-        self.handlers.close(patience);
-        self.status.events.close();
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.handle.connection
     }
 }

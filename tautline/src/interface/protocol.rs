@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::connection::statistics::Statistics;
 use crate::error::{ConnectError, SendError};
 use crate::interface::UdpInterface;
 use crate::message::Message;
@@ -10,6 +9,7 @@ use crate::message::metadata::Metadata;
 use crate::payload::Payload;
 use crate::receiving::inbox::ReceiveError;
 use crate::sending::link::Sent;
+use crate::shared::statistics::Statistics;
 use tautline_proto::ConnectionState;
 
 /// A link that messages can be sent over; object-safe. [`UdpInterface`] implements it.

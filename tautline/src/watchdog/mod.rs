@@ -13,6 +13,7 @@ mod table;
 mod thread;
 mod watch;
 
+pub(crate) use register::Surroundings;
 pub use spec::{WatchError, WatchId, Watchdog, WatchdogChange, WatchdogEvent, Watched};
-pub(crate) use table::{List, Watchdogs, Watches};
+pub(crate) use table::{List, Tell, Watchdogs, Watches};
 pub use watch::{WatchdogState, WatchdogStats};

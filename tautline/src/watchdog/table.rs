@@ -5,6 +5,7 @@
 
 use crate::sync::Ordering;
 use crate::sync::{Arc, Mutex};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
@@ -12,9 +13,11 @@ use tautline_proto::Instant as Steady;
 
 use super::feed::Feed;
 use super::periods::Periods;
-use super::spec::{WatchId, Watchdog, Watched};
+use super::spec::{WatchId, Watchdog, WatchdogEvent, Watched};
 use super::thread::Running;
 use super::watch::{Place, Totals, Watch, WatchdogState, WatchdogStats};
+use crate::machine::clock::Clock;
+use crate::machine::realtime::WatchdogWishes;
 use crate::sync::lock;
 use tautline_proto::{MessageRef, PeerId};
 
@@ -84,9 +87,13 @@ impl List {
 /// The driver's view of the list.
 pub(crate) type Watches = Cache<Arc<ArcSwap<List>>, Arc<List>>;
 
+/// Publishes and logs an event of a watchdog.
+pub(crate) type Tell = Arc<dyn Fn(WatchdogEvent) + Send + Sync + UnwindSafe + RefUnwindSafe>;
+
 /// The registry.
-#[derive(Debug, Default)]
 pub(crate) struct Watchdogs {
+    pub(super) clock: Clock,
+    pub(super) tell: Tell,
     pub(super) list: Arc<ArcSwap<List>>,
     pub(super) registered: Mutex<Registered>,
 }
@@ -95,12 +102,19 @@ pub(crate) struct Watchdogs {
 pub(super) struct Registered {
     pub(super) last_id: u64,
     pub(super) running: Option<Running>,
+    /// What the thread was last told to ask of the machine.
+    pub(super) wishes: Option<WatchdogWishes>,
     pub(super) closed: bool,
     /// The counts of those that are gone.
     gone: Totals,
 }
 
 impl Watchdogs {
+    /// A registry whose events go to `tell`.
+    pub(crate) fn new(clock: Clock, tell: Tell) -> Self {
+        Self { clock, tell, list: Arc::default(), registered: Mutex::default() }
+    }
+
     pub(crate) fn watches(&self) -> Watches {
         Cache::new(Arc::clone(&self.list))
     }
@@ -183,9 +197,11 @@ impl Watchdogs {
     }
 
     /// Has the thread take over what was asked of the machine for the driver.
-    pub(crate) fn schedule_anew(&self) {
-        if let Some(running) = &lock(&self.registered).running {
-            running.schedule_anew();
+    pub(super) fn schedule_anew(&self, wishes: WatchdogWishes) {
+        let mut registered = lock(&self.registered);
+        registered.wishes = Some(wishes);
+        if let Some(running) = &registered.running {
+            running.schedule_anew(wishes);
         }
     }
 
@@ -230,5 +246,11 @@ impl Template {
         }
         let place = Arc::clone(&self.place);
         Arc::new(Watch::new(self.id, watched, feed, place, self.spec.armed_at_connect))
+    }
+}
+
+impl std::fmt::Debug for Watchdogs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watchdogs").field("list", &self.list).finish_non_exhaustive()
     }
 }

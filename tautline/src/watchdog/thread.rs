@@ -9,12 +9,14 @@ use crate::sync::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use arc_swap::{ArcSwap, ArcSwapOption};
+
 use super::feed::Alarm;
-use super::spec::{WatchdogChange, WatchdogEvent};
+use super::spec::WatchdogEvent;
+use super::table::{List, Tell, Watchdogs};
 use super::watch::Watch;
-use crate::connection::events::Event;
-use crate::connection::shared::Shared;
-use crate::machine::realtime::off_the_drivers_cores;
+use crate::machine::clock::Clock;
+use crate::machine::realtime::{WatchdogWishes, off_the_drivers_cores};
 use crate::sync::park_until;
 
 /// Those that are due so soon are looked at too: most have been fed meanwhile, and need no waking of their own. So, however many
@@ -35,27 +37,33 @@ pub(super) struct Running {
 #[derive(Debug, Default)]
 struct Signs {
     stopped: AtomicBool,
-    schedule_anew: AtomicBool,
+    /// What the thread is to ask of the machine; taken by it.
+    wishes: ArcSwapOption<WatchdogWishes>,
     look_at_all: Arc<AtomicBool>,
 }
 
 impl Running {
-    pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
-        let name = shared.config().settings().map(|settings| settings.name).unwrap_or_default();
+    /// Starts both threads. `wishes`: what the watchdogs' thread asks of the machine.
+    pub(super) fn start(
+        watchdogs: &Arc<Watchdogs>,
+        name: &str,
+        wishes: Option<WatchdogWishes>,
+    ) -> std::io::Result<Self> {
         let spawn = |name: String, run: Box<dyn FnOnce() + Send>| {
             // The system's names end at a zero. What it starts is not to share the driver's cores.
             let builder = thread::Builder::new().name(name.replace('\0', ""));
             builder.spawn(off_the_drivers_cores(run)).map(|handle| handle.thread().clone())
         };
-        let signs = Arc::new(Signs { schedule_anew: AtomicBool::new(true), ..Signs::default() });
+        let wishes = ArcSwapOption::from(wishes.map(Arc::new));
+        let signs = Arc::new(Signs { wishes, ..Signs::default() });
         let (tell, told) = mpsc::channel();
         let (end, ended) = mpsc::channel();
-        let weak = Arc::downgrade(shared);
-        let tells = Box::new(move || tell_all(&weak, &told, end));
+        let (weak, publish) = (Arc::downgrade(watchdogs), Arc::clone(&watchdogs.tell));
+        let tells = Box::new(move || tell_all(&weak, &publish, &told, end));
         let teller = spawn(format!("tautline-{name}-events"), tells)?;
         let looks = Box::new({
-            let (shared, signs) = (Arc::clone(shared), Arc::clone(&signs));
-            move || look_on(&shared, &signs, &tell)
+            let (list, clock, signs) = (Arc::clone(&watchdogs.list), watchdogs.clock, Arc::clone(&signs));
+            move || look_on(&list, clock, &signs, &tell)
         });
         let thread = spawn(format!("tautline-{name}-watchdog"), looks)?;
         let alarm = Alarm { thread, look_at_all: Arc::clone(&signs.look_at_all) };
@@ -70,8 +78,8 @@ impl Running {
         self.alarm.ring();
     }
 
-    pub(super) fn schedule_anew(&self) {
-        self.signs.schedule_anew.store(true, Ordering::Release);
+    pub(super) fn schedule_anew(&self, wishes: WatchdogWishes) {
+        self.signs.wishes.store(Some(Arc::new(wishes)));
         self.wake();
     }
 
@@ -90,25 +98,25 @@ impl Running {
     }
 }
 
-fn look_on(shared: &Shared, signs: &Signs, tell: &Sender<WatchdogEvent>) {
-    let mut list = shared.watchdogs.list();
+fn look_on(current: &ArcSwap<List>, clock: Clock, signs: &Signs, tell: &Sender<WatchdogEvent>) {
+    let mut list = current.load_full();
     // When each of the list is to be looked at again; `None`: it will wake this thread.
     let mut dues = Vec::new();
     loop {
-        if signs.schedule_anew.swap(false, Ordering::Acquire) {
-            shared.ask_for_watchdog();
+        if let Some(wishes) = signs.wishes.swap(None) {
+            wishes.ask();
         }
         let is_last = signs.stopped.load(Ordering::Acquire);
         // The teller ends only after this.
-        let look = |watch: &Watch| watch.look(shared.clock, is_last, &mut |event| _ = tell.send(event));
+        let look = |watch: &Watch| watch.look(clock, is_last, &mut |event| _ = tell.send(event));
         let all = signs.look_at_all.swap(false, Ordering::Acquire);
-        let former = std::mem::replace(&mut list, shared.watchdogs.list());
+        let former = std::mem::replace(&mut list, current.load_full());
         if all || is_last || !Arc::ptr_eq(&former, &list) {
             dues.clear();
             dues.extend(list.iter().map(|watch| look(watch)));
         } else {
             // With many watchdogs some are due all the time, and the others' feeds are in other cores' caches.
-            let soon = shared.steady_now().plus(AHEAD);
+            let soon = clock.steady(Instant::now()).plus(AHEAD);
             let due = list.iter().zip(&mut dues).filter(|(_, due)| due.is_some_and(|due| due <= soon));
             due.for_each(|(watch, due)| *due = look(watch));
         }
@@ -116,32 +124,19 @@ fn look_on(shared: &Shared, signs: &Signs, tell: &Sender<WatchdogEvent>) {
             return;
         }
         let next = dues.iter().copied().flatten().min();
-        park_until(next.map(|due| shared.clock.instant(due)));
+        park_until(next.map(|due| clock.instant(due)));
     }
 }
 
-/// Tells subscribers and the log, and takes away what has tripped for the last time.
-fn tell_all(shared: &Weak<Shared>, told: &Receiver<WatchdogEvent>, end: Sender<()>) {
+/// Publishes the events, and takes away each watchdog that has tripped for the last time.
+fn tell_all(watchdogs: &Weak<Watchdogs>, publish: &Tell, told: &Receiver<WatchdogEvent>, end: Sender<()>) {
     for event in told {
-        let Some(shared) = shared.upgrade() else { break };
-        if let Some(left_out) = shared.log.allow(Instant::now()) {
-            let WatchdogEvent { watched, .. } = event;
-            match event.change {
-                WatchdogChange::Tripped { late, missed } => {
-                    tracing::warn!(%watched, ?late, missed, left_out, "watchdog tripped");
-                }
-                WatchdogChange::Recovered { after } => {
-                    tracing::info!(%watched, ?after, left_out, "watchdog recovered");
-                }
-            }
-        }
-        shared.status.events.publish(&Event::Watchdog(event));
+        let Some(watchdogs) = watchdogs.upgrade() else { break };
+        publish(event);
         let of_event = |watch: &Watch| watch.id == event.watch && watch.watched == event.watched;
-        if event.is_tripped()
-            && shared.watchdogs.list().iter().any(|w| of_event(w) && w.leaves.load(Ordering::SeqCst))
-        {
-            let now = shared.steady_now();
-            shared.watchdogs.retain(now, |watch| !(of_event(watch) && watch.leaves.load(Ordering::SeqCst)));
+        let leaves = |watch: &Watch| of_event(watch) && watch.leaves.load(Ordering::SeqCst);
+        if event.is_tripped() && watchdogs.list().iter().any(|watch| leaves(watch)) {
+            watchdogs.retain(watchdogs.clock.steady(Instant::now()), |watch| !leaves(watch));
         }
     }
     drop(end);

@@ -1,8 +1,8 @@
 //! The real-time profile: asks the machine for each part when an interface connects, and tells what it said.
 //!
-//! [`Shared::ask_machine`] asks for what belongs to the process and the socket, before anything is sent;
-//! [`Shared::ask_for_thread`] for what belongs to the thread that drives, on that thread. A refusal is never an error: it
-//! is an event, a line in the log and an entry of the report. All platform-only calls are in `linux.rs`.
+//! [`Realtime::ask_machine`] asks for what belongs to the process and the socket, before anything is sent.
+//! [`Realtime::ask_for_thread`] asks for what belongs to the thread that drives, on that thread. A refusal is never an
+//! error: it is an entry of the report, and the caller publishes it. All platform-only calls are in `linux.rs`.
 
 mod report;
 
@@ -12,7 +12,7 @@ mod linux;
 mod portable;
 
 use crate::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use report::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
 
@@ -22,8 +22,6 @@ use linux as platform;
 use portable as platform;
 
 use crate::config::{Config, Cpus, Settings, show_duration};
-use crate::connection::events::Event;
-use crate::connection::shared::Shared;
 use crate::machine::socket::{Granted, Socket};
 use crate::sync::lock;
 use tautline_proto::Priority;
@@ -105,6 +103,11 @@ impl Wishes {
         RealtimePart::ALL.into_iter().any(|part| part.is_of_thread() && self.asked(part).is_some())
     }
 
+    /// What the watchdogs' thread asks for.
+    pub(crate) const fn of_watchdog(&self) -> WatchdogWishes {
+        WatchdogWishes { lock_memory: self.lock_memory, driver_priority: self.thread_priority }
+    }
+
     /// Whether a refusal of this part is an event and a line in the log.
     fn tell_of(&self, part: RealtimePart) -> bool {
         match part {
@@ -171,95 +174,106 @@ impl Realtime {
     }
 }
 
-impl Shared {
+/// A part that the machine did not grant, and that the caller is to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NotGranted {
+    pub(crate) part: RealtimePart,
+    pub(crate) problem: String,
+    pub(crate) remedy: String,
+}
+
+impl Realtime {
     /// Asks for what belongs to the process and to the socket. Keep what it returns for as long as the connection lasts.
-    pub(crate) fn ask_machine(&self, wishes: &Wishes, socket: &Socket, granted: Granted) -> Held {
-        self.realtime.begin(wishes.clone());
+    /// Adds to `refused` what the machine did not grant.
+    pub(crate) fn ask_machine(
+        &self,
+        wishes: &Wishes,
+        socket: &Socket,
+        granted: Granted,
+        refused: &mut Vec<NotGranted>,
+    ) -> Held {
+        self.begin(wishes.clone());
+        let mut answered = |part, answer| refused.extend(self.answered(wishes, part, answer));
         if wishes.lock_memory {
-            self.answered(wishes, RealtimePart::LockMemory, platform::lock_memory());
+            answered(RealtimePart::LockMemory, platform::lock_memory());
         }
         if !wishes.busy_poll.is_zero() {
-            self.answered(
-                wishes,
-                RealtimePart::BusyPoll,
-                platform::busy_poll(socket.udp(), wishes.busy_poll),
-            );
+            answered(RealtimePart::BusyPoll, platform::busy_poll(socket.udp(), wishes.busy_poll));
         }
         for (part, asked, reported) in [
             (RealtimePart::ReceiveBuffer, wishes.receive_buffer, granted.receive_buffer),
             (RealtimePart::SendBuffer, wishes.send_buffer, granted.send_buffer),
         ] {
             if asked > 0 {
-                self.answered(wishes, part, buffer_answer(part, asked, reported));
+                answered(part, buffer_answer(part, asked, reported));
             }
         }
         if wishes.dscp {
-            self.answered(wishes, RealtimePart::Dscp, mark_answer(socket));
+            answered(RealtimePart::Dscp, mark_answer(socket));
         }
-        Held { _awake: self.stay_awake(wishes) }
+        let mut awake = None;
+        if wishes.low_latency_cpu {
+            let answer = platform::stay_awake().map(|(words, held)| {
+                awake = Some(held);
+                words
+            });
+            answered(RealtimePart::LowLatencyCpu, answer);
+        }
+        Held { _awake: awake }
     }
 
-    fn stay_awake(&self, wishes: &Wishes) -> Option<platform::Awake> {
-        if !wishes.low_latency_cpu {
-            return None;
-        }
-        let (answer, awake) = match platform::stay_awake() {
-            Ok((words, awake)) => (Ok(words), Some(awake)),
-            Err(refusal) => (Err(refusal), None),
-        };
-        self.answered(wishes, RealtimePart::LowLatencyCpu, answer);
-        awake
-    }
-
-    /// Asks for what belongs to the thread that drives, which must be the calling one.
-    pub(crate) fn ask_for_thread(&self) {
-        let wishes = self.realtime.wishes();
+    /// Asks for what belongs to the thread that drives, which must be the calling one. Returns what the machine did not
+    /// grant.
+    pub(crate) fn ask_for_thread(&self) -> Vec<NotGranted> {
+        let wishes = self.wishes();
+        let mut refused = Vec::new();
         if wishes.lock_memory {
             touch_stack();
         }
         if !wishes.cpus.is_any() {
-            self.answered(&wishes, RealtimePart::Cpus, platform::run_on(&wishes.cpus));
+            refused.extend(self.answered(&wishes, RealtimePart::Cpus, platform::run_on(&wishes.cpus)));
         }
         if wishes.thread_priority > 0 {
             let answer = platform::set_priority(wishes.thread_priority);
-            self.answered(&wishes, RealtimePart::ThreadPriority, answer);
+            refused.extend(self.answered(&wishes, RealtimePart::ThreadPriority, answer));
         }
+        refused
     }
 
-    /// Gives the calling thread, the watchdogs', what the driver asked for itself, but not its cores, and a priority above it
-    /// where the machine grants that: a driver that hangs must not keep it from running. What is refused here was refused
-    /// to the driver, and told.
-    pub(crate) fn ask_for_watchdog(&self) {
-        let wishes = self.realtime.wishes();
-        if wishes.lock_memory {
-            touch_stack();
-        }
-        let priority = wishes.thread_priority;
-        if priority > 0 && platform::set_priority((priority + 1).min(MAX_PRIORITY)).is_err() {
-            let _ = platform::set_priority(priority);
-        }
-    }
-
-    /// Keeps the machine's answer, and makes a refusal known.
-    fn answered(&self, wishes: &Wishes, part: RealtimePart, answer: Answer) {
+    /// Keeps the machine's answer. Returns a refusal that is to be published.
+    fn answered(&self, wishes: &Wishes, part: RealtimePart, answer: Answer) -> Option<NotGranted> {
         let outcome = match answer {
             Ok(granted) => PartOutcome::Granted { granted },
             Err(Refusal { problem, remedy }) => PartOutcome::Refused { problem, remedy },
         };
-        self.realtime.note(part, outcome.clone());
-        if let PartOutcome::Refused { problem, remedy } = outcome
-            && wishes.tell_of(part)
-        {
-            if let Some(left_out) = self.log.allow(Instant::now()) {
-                tracing::warn!(
-                    part = part.name(),
-                    problem,
-                    remedy,
-                    left_out,
-                    "the machine does not grant it"
-                );
+        self.note(part, outcome.clone());
+        match outcome {
+            PartOutcome::Refused { problem, remedy } if wishes.tell_of(part) => {
+                Some(NotGranted { part, problem, remedy })
             }
-            self.status.events.publish(&Event::NotGranted { part, problem, remedy });
+            _ => None,
+        }
+    }
+}
+
+/// What the watchdogs' thread asks of the machine for itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WatchdogWishes {
+    lock_memory: bool,
+    driver_priority: usize,
+}
+
+impl WatchdogWishes {
+    /// Gives the calling thread what the driver asked for itself, except its cores: a priority above the driver's where
+    /// the machine grants that, so that a driver that hangs cannot keep it from running. A refusal is not reported: the
+    /// driver was refused the same, and that was published.
+    pub(crate) fn ask(self) {
+        if self.lock_memory {
+            touch_stack();
+        }
+        let priority = self.driver_priority;
+        if priority > 0 && platform::set_priority((priority + 1).min(MAX_PRIORITY)).is_err() {
+            let _ = platform::set_priority(priority);
         }
     }
 }
@@ -309,11 +323,6 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn shared(config: Config) -> Shared {
-        let settings = config.settings().expect("valid");
-        Shared::new(config, &settings, false)
-    }
-
     fn wishes(config: &Config) -> Wishes {
         Wishes::new(config, &config.settings().expect("valid"))
     }
@@ -323,25 +332,17 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_an_event_and_an_entry_of_the_report() {
+    fn a_refusal_is_returned_and_is_an_entry_of_the_report() {
         let config = Config::server("127.0.0.1:0").realtime(true);
-        let (shared, wishes) = (shared(config.clone()), wishes(&config));
-        let mut events = shared.status.events.subscribe();
-        shared.realtime.begin(wishes.clone());
-        shared.answered(&wishes, RealtimePart::ThreadPriority, denied());
+        let (realtime, wishes) = (Realtime::default(), wishes(&config));
+        realtime.begin(wishes.clone());
+        let part = RealtimePart::ThreadPriority;
         let (problem, remedy) = ("not permitted".to_owned(), "sudo something".to_owned());
-        let expected = Event::NotGranted {
-            part: RealtimePart::ThreadPriority,
-            problem: problem.clone(),
-            remedy: remedy.clone(),
-        };
-        assert_eq!(events.next(Duration::ZERO), Some(expected));
-        let report = shared.realtime.report();
-        assert_eq!(
-            report.part(RealtimePart::ThreadPriority).outcome,
-            PartOutcome::Refused { problem, remedy }
-        );
-        assert_eq!(report.part(RealtimePart::ThreadPriority).asked.as_deref(), Some("80"));
+        let expected = NotGranted { part, problem: problem.clone(), remedy: remedy.clone() };
+        assert_eq!(realtime.answered(&wishes, part, denied()), Some(expected));
+        let report = realtime.report();
+        assert_eq!(report.part(part).outcome, PartOutcome::Refused { problem, remedy });
+        assert_eq!(report.part(part).asked.as_deref(), Some("80"));
         assert_eq!(report.part(RealtimePart::LockMemory).outcome, PartOutcome::Pending);
         assert_eq!(report.part(RealtimePart::Cpus).outcome, PartOutcome::NotAsked);
         assert_eq!(report.refused().count(), 1);

@@ -3,11 +3,12 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use tautline_proto::{Instant as Steady, WallTime};
 
-use crate::connection::shared::Shared;
 use crate::handlers::HandlerStats;
 use crate::machine::fault::SocketFaults;
+use crate::machine::socket::Granted;
 use crate::receiving::inbox::InboxStats;
 use crate::sending::deliveries::DeliveryStats;
+use crate::shared::Shared;
 use tautline_proto::{ConnectionState, DropReason, Drops, PathStats};
 
 /// Everything that an interface counts, since it was made. A plain value: it does not change when the interface
@@ -113,9 +114,8 @@ impl Statistics {
 }
 
 impl Shared {
-    pub(crate) fn statistics(&self) -> Statistics {
+    pub(crate) fn statistics(&self, granted: Granted) -> Statistics {
         let (totals, peers) = self.directory.totals();
-        let granted = self.lifecycle.granted();
         let watchdogs = self.watchdogs.totals(self.steady_now());
         let heard = totals.received.last_activity.map(|at| self.wall_at(at));
         let sent = match self.sender.counters.last_sent_ns.value() {

@@ -3,20 +3,25 @@
 //! Each part guards itself; there is no lock around the whole. Lock order, where two are held at once: the
 //! transmit writer, then its backlog; the status, then the event queues. Everything else is held alone.
 
+pub(crate) mod directory;
+pub(crate) mod drivers;
+pub(crate) mod events;
+pub(crate) mod statistics;
+pub(crate) mod status;
+
+use std::time::Instant;
+
 use crate::sync::AtomicU32;
 use crate::sync::{Arc, Mutex};
 
 use tautline_proto::endpoint::Outbound;
+use tautline_proto::{ConnectionState, Instant as Steady, PeerId};
 
 use crate::config::{Config, Role, Settings};
-use crate::connection::directory::Directory;
-use crate::connection::events::Event;
-use crate::connection::lifecycle::Lifecycle;
-use crate::connection::status::Status;
 use crate::handlers::{self, Handlers};
 use crate::machine::clock::Clock;
 use crate::machine::clock::wall_now;
-use crate::machine::realtime::Realtime;
+use crate::machine::realtime::{NotGranted, Realtime};
 use crate::message::pool::Pool;
 use crate::receiving::inbox::Inbox;
 use crate::receiving::requests::Requests;
@@ -25,9 +30,13 @@ use crate::sending::line::Line;
 use crate::sending::link::Link;
 use crate::sending::reply::Reply;
 use crate::sending::sender::Sender;
+use crate::shared::directory::Directory;
+use crate::shared::drivers::Drivers;
+use crate::shared::events::{Event, EventBus};
+use crate::shared::status::Status;
 use crate::sync::lock;
 use crate::sync::log::LineLimit;
-use crate::watchdog::Watchdogs;
+use crate::watchdog::{Surroundings, Tell, WatchdogChange, WatchdogEvent, Watchdogs};
 use tautline_proto::endpoint::Outcome;
 
 pub(crate) struct Shared {
@@ -38,15 +47,17 @@ pub(crate) struct Shared {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) handlers: Arc<Handlers<Reply>>,
     pub(crate) status: Status,
-    pub(crate) watchdogs: Watchdogs,
+    pub(crate) watchdogs: Arc<Watchdogs>,
     pub(crate) directory: Directory,
-    pub(crate) log: LineLimit,
-    pub(crate) lifecycle: Lifecycle,
+    pub(crate) log: Arc<LineLimit>,
+    pub(crate) drivers: Drivers,
     pub(crate) realtime: Realtime,
     pub(crate) sender: Arc<Sender>,
     pub(crate) requests: Arc<Requests>,
     /// Where peer ids of the next connection begin. Order: relaxed; only read once the driver has ended.
     pub(crate) peers_so_far: AtomicU32,
+    /// Where the numbers of the next connection begin (classic wire).
+    pub(crate) first_number: Mutex<u64>,
 }
 
 impl Shared {
@@ -54,6 +65,7 @@ impl Shared {
         let (role, handler_defaults) = (settings.role, handlers::Settings::of(settings));
         let pool = Arc::new(Pool::new());
         let clock = Clock::start();
+        let (status, log) = (Status::default(), Arc::new(LineLimit::default()));
         Self {
             config: Mutex::new(config),
             role,
@@ -61,11 +73,12 @@ impl Shared {
             inbox: Arc::new(Inbox::new(Arc::clone(&pool))),
             pool,
             handlers: Arc::new(Handlers::new(handler_defaults)),
-            status: Status::default(),
-            watchdogs: Watchdogs::default(),
+            watchdogs: Arc::new(Watchdogs::new(clock, tell(&status.events, &log))),
+            status,
             directory: Directory::default(),
-            log: LineLimit::default(),
-            lifecycle: Lifecycle::default(),
+            log,
+            drivers: Drivers::default(),
+            first_number: Mutex::new(0),
             realtime: Realtime::default(),
             sender: Arc::new(Sender::new(clock, caller_driven)),
             requests: Arc::new(Requests::new(wall_now().as_nanos().cast_unsigned())),
@@ -86,7 +99,7 @@ impl Shared {
     pub(crate) fn shut_line_by(&self, close: impl FnOnce(&mut Line) -> Option<Outbound>) {
         self.set_link(None);
         if let Some(outbound) = self.sender.transmit.exclusively(close) {
-            self.lifecycle.remember_number(outbound.next_first_number());
+            *lock(&self.first_number) = outbound.next_first_number();
         }
         // Who had the link before may have left more meanwhile than one run writes, and no driver comes any more.
         self.sender.transmit.exclusively(|_| ());
@@ -117,11 +130,24 @@ impl Shared {
         }
     }
 
-    /// Lets the driver look around.
-    pub(crate) fn wake_driver(&self) {
-        if let Some(life) = self.lifecycle.life() {
-            life.wake();
+    /// Asks the machine for what belongs to the thread that drives, which must be the calling one.
+    pub(crate) fn ask_for_thread(&self) {
+        self.publish_refusals(self.realtime.ask_for_thread());
+    }
+
+    /// Publishes and logs what the machine did not grant.
+    pub(crate) fn publish_refusals(&self, refused: Vec<NotGranted>) {
+        for NotGranted { part, problem, remedy } in refused {
+            if let Some(left_out) = self.log.allow(Instant::now()) {
+                let part = part.name();
+                tracing::warn!(part, problem, remedy, left_out, "the machine does not grant it");
+            }
+            self.status.events.publish(&Event::NotGranted { part, problem, remedy });
         }
+    }
+
+    pub(crate) fn steady_now(&self) -> Steady {
+        self.clock.steady(Instant::now())
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -133,4 +159,35 @@ impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("status", &self.status).finish_non_exhaustive()
     }
+}
+
+impl Surroundings for Shared {
+    fn connected_peers(&self) -> Vec<PeerId> {
+        let peers = self.directory.all();
+        peers.iter().filter(|peer| peer.state.can_send()).map(|peer| peer.id).collect()
+    }
+
+    fn is_open(&self) -> bool {
+        let state = self.status.state();
+        state == ConnectionState::Connecting || state.can_send()
+    }
+}
+
+/// Publishes and logs what the watchdogs report. Runs on a thread of theirs.
+fn tell(events: &Arc<EventBus>, log: &Arc<LineLimit>) -> Tell {
+    let (events, log) = (Arc::clone(events), Arc::clone(log));
+    Arc::new(move |event: WatchdogEvent| {
+        if let Some(left_out) = log.allow(Instant::now()) {
+            let WatchdogEvent { watched, .. } = event;
+            match event.change {
+                WatchdogChange::Tripped { late, missed } => {
+                    tracing::warn!(%watched, ?late, missed, left_out, "watchdog tripped");
+                }
+                WatchdogChange::Recovered { after } => {
+                    tracing::info!(%watched, ?after, left_out, "watchdog recovered");
+                }
+            }
+        }
+        events.publish(&Event::Watchdog(event));
+    })
 }

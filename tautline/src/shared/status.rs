@@ -1,13 +1,13 @@
 //! The interface's connection state: kept in one place, watched from anywhere.
 
-use crate::sync::{Condvar, Mutex, PoisonError};
+use crate::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use crate::connection::events::{Event, EventBus};
 use crate::error::ConnectError;
+use crate::shared::events::{Event, EventBus};
 use crate::sync::lock;
 use tautline_proto::{Cause, ConnectionState};
 
@@ -16,7 +16,7 @@ use tautline_proto::{Cause, ConnectionState};
 pub(crate) struct Status {
     inner: Mutex<Inner>,
     changed: Condvar,
-    pub(crate) events: EventBus,
+    pub(crate) events: Arc<EventBus>,
 }
 
 #[derive(Debug, Default)]
