@@ -39,8 +39,8 @@ fn step(ends: &mut Ends, metadata: &Metadata) {
 }
 
 fn send_and_turn(ends: &mut Ends, metadata: &Metadata) {
-    ends.client.send_payload(&ends.command, metadata).expect("connected");
-    ends.client.send_payload_batch(&ends.batch, metadata).expect("connected");
+    ends.client.send(&ends.command, metadata).expect("connected");
+    ends.client.publisher(metadata.clone()).send_batch(&ends.batch).expect("connected");
     ends.server_driver.turn(Duration::ZERO);
     let answers = &mut ends.answers;
     ends.client_driver.turn_with(Duration::ZERO, &mut |_, _| *answers += 1);
@@ -74,7 +74,7 @@ fn connect() -> Ends {
     let (server, mut server_driver) = UdpInterface::caller_driven(server).expect("a right configuration");
     let answer = Payload::raw([7; 32]);
     let reply = move |_: &MessageRef<'_>, reply: &Reply| {
-        reply.send_payload(&answer, &Metadata::status()).expect("the client is there");
+        reply.send(&answer, &Metadata::status()).expect("the client is there");
     };
     server.register_message_handler(MessageType::Command, Handler::inline(reply));
     for watchdog in [Watchdog::peer(HOUR), Watchdog::messages(MessageType::Command, HOUR)] {

@@ -127,11 +127,11 @@ impl Ends {
     }
 
     fn send_one(&self) {
-        self.client.send_payload(&self.payload, &self.metadata).expect("connected");
+        self.client.send(&self.payload, &self.metadata).expect("connected");
     }
 
     fn send_batch(&self) {
-        self.client.send_payload_batch(&self.batch, &self.metadata).expect("connected");
+        self.client.publisher(self.metadata.clone()).send_batch(&self.batch).expect("connected");
     }
 
     /// Hands out whatever is on its way.

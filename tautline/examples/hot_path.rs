@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tautline::{
-    Config, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Reply, UdpInterface, WaitPolicy,
+    Config, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Publisher, Raw, Reply, UdpInterface,
+    WaitPolicy,
 };
 
 /// Messages in a round of `stream` and `batch`: of 64 bytes, what one call of the kernel can send.
@@ -56,6 +57,8 @@ struct Ends {
     /// Kept, because the last handle's end is the connection's.
     _server: UdpInterface,
     client: UdpInterface,
+    data: Publisher,
+    commands: Publisher,
     server_driver: Driver,
     client_driver: Driver,
     payload: Payload,
@@ -72,7 +75,7 @@ impl Ends {
             counter.fetch_add(1, Ordering::Relaxed);
             if message.message_type == MessageType::Command {
                 // One that cannot be sent is missed by who waits for it.
-                let _ = reply.send_raw(message.payload, &Metadata::status());
+                let _ = reply.send(Raw(message.payload), &Metadata::status());
             }
         };
         server.register_message_handler(MessageType::Data, Handler::inline(answer.clone()));
@@ -90,12 +93,14 @@ impl Ends {
         }
         let payload = Payload::raw([7; 64]);
         let payloads = vec![payload.clone(); ROUND];
-        Ok(Self { _server: server, client, server_driver, client_driver, payload, payloads, handled })
+        let (data, commands) = (client.publisher(Metadata::data()), client.publisher(Metadata::command()));
+        let _server = server;
+        Ok(Self { _server, client, data, commands, server_driver, client_driver, payload, payloads, handled })
     }
 
     fn stream(&mut self) -> Result<(), Box<dyn Error>> {
         for _ in 0..ROUND {
-            self.client.send_payload(&self.payload, &Metadata::data())?;
+            self.data.send(&self.payload)?;
         }
         self.client.flush();
         self.serve();
@@ -103,13 +108,13 @@ impl Ends {
     }
 
     fn batch(&mut self) -> Result<(), Box<dyn Error>> {
-        self.client.send_payload_batch(&self.payloads, &Metadata::data())?;
+        self.data.send_batch(&self.payloads)?;
         self.serve();
         Ok(())
     }
 
     fn echo(&mut self) -> Result<(), Box<dyn Error>> {
-        self.client.send_raw(self.payload.bytes(), &Metadata::command())?;
+        self.commands.send(Raw(self.payload.bytes()))?;
         self.serve();
         let mut answers = 0;
         self.client_driver.turn_with(PATIENCE, &mut |_, _| answers += 1);

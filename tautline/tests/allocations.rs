@@ -80,7 +80,7 @@ fn pair(streams: impl Fn(Config) -> Config) -> (UdpInterface, UdpInterface, Arc<
     server.register_message_handler(
         MessageType::Data,
         Handler::inline(move |_: &MessageRef<'_>, reply: &Reply| {
-            reply.send_payload(&answer, &Metadata::status()).expect("the client is there");
+            reply.send(&answer, &Metadata::status()).expect("the client is there");
         }),
     );
     let client = client(often(client_config(&server)));
@@ -96,7 +96,7 @@ fn a_message_in_steady_state_allocates_nothing() {
     let payload = Payload::raw([5; 64]);
     let mut sent = 0;
     let one_way = allocations(|| {
-        client.send_payload(&payload, &command).expect("connected");
+        client.send(&payload, &command).expect("connected");
         sent += 1;
         while seen.load(Ordering::Acquire) < sent {
             std::thread::yield_now();
@@ -116,7 +116,7 @@ fn a_message_in_steady_state_allocates_nothing() {
     assert_eq!(values, 0, "a value as JSON");
 
     let round_trip = allocations(|| {
-        client.send_payload(&payload, &data).expect("connected");
+        client.send(&payload, &data).expect("connected");
         assert_eq!(client.receive(None).expect("connected").payload(), [7; 32]);
     });
     assert_eq!(round_trip, 0, "answered inline, received from the inbox");
@@ -125,7 +125,7 @@ fn a_message_in_steady_state_allocates_nothing() {
         server.watch(watchdog.misses(2, 5), |_| {}).expect("possible");
     }
     let watched = allocations(|| {
-        client.send_payload(&payload, &command).expect("connected");
+        client.send(&payload, &command).expect("connected");
         sent += 1;
         while seen.load(Ordering::Acquire) < sent {
             std::thread::yield_now();
@@ -140,12 +140,12 @@ fn a_message_in_steady_state_allocates_nothing() {
     });
     sent = 0;
     let fresh = allocations(|| {
-        client.send_payload(&payload, &command).expect("connected");
+        client.send(&payload, &command).expect("connected");
         sent += 1;
         while seen.load(Ordering::Acquire) < sent {
             std::thread::yield_now();
         }
-        client.send_payload(&payload, &data).expect("connected");
+        client.send(&payload, &data).expect("connected");
         assert_eq!(client.receive(None).expect("connected").payload(), [7; 32]);
     });
     assert!(server.statistics().inbox.dropped.of(DropReason::Superseded) > COUNTED);

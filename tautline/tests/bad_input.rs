@@ -162,7 +162,7 @@ fn sending_to_nobody() {
     assert_eq!(error, SendError::UnknownPeer { target: command.peer().into() });
     assert_says(&error, &[&command.peer().to_string(), "gone"]);
     let stranger = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
-    assert_says(&server.send_to(stranger, &2, &Metadata::status()).unwrap_err(), &["127.0.0.1:9"]);
+    assert_says(&server.publisher(Metadata::status()).to(stranger).send(&2).unwrap_err(), &["127.0.0.1:9"]);
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn what_cannot_be_a_payload() {
 #[test]
 fn what_a_wire_cannot_carry() {
     let (_server, client) = pair(Wire::Classic);
-    let raw = client.send_payload(&Payload::raw(*b"bytes"), &Metadata::data()).unwrap_err();
+    let raw = client.send(&Payload::raw(*b"bytes"), &Metadata::data()).unwrap_err();
     assert_says(&raw, &["classic", "JSON only", "raw"]);
     let error = client.send(&1, &Metadata::data().channel(3)).unwrap_err();
     assert_eq!(error, SendError::NotOnThisWire { wire: Wire::Classic, what: Unsupported::Channel(3) });

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use common::{address, server, server_config, until};
 use tautline::{
-    Config, Delivery, Handler, MessageType, Metadata, SendError, UdpInterface, Wire, create_udp_client,
+    Config, Delivery, Handler, MessageType, Metadata, Raw, SendError, UdpInterface, Wire, create_udp_client,
 };
 
 /// Of so many datagrams towards the server one is lost.
@@ -84,7 +84,7 @@ fn delays(server: &UdpInterface, client: &UdpInterface, time: Duration, fill: bo
             fill_window(client);
         }
         let now = u64::try_from(began.elapsed().as_nanos()).expect("not so long");
-        client.send_raw(&now.to_le_bytes(), &Metadata::status()).expect("sent");
+        client.send(Raw(&now.to_le_bytes()), &Metadata::status()).expect("sent");
         thread::sleep(Duration::from_millis(1));
     }
     server.unregister_message_handler(MessageType::Status);
@@ -96,7 +96,7 @@ fn delays(server: &UdpInterface, client: &UdpInterface, time: Duration, fill: bo
 /// Sends reliable messages until no more are taken, or for as long as it takes to send some more than go through.
 fn fill_window(client: &UdpInterface) {
     let metadata = Metadata::configuration().delivery(Delivery::Reliable);
-    let refused = (0..100).find_map(|_| client.send_raw(&[0; 1000], &metadata).err());
+    let refused = (0..100).find_map(|_| client.send(Raw(&[0; 1000]), &metadata).err());
     assert!(matches!(refused, None | Some(SendError::WindowFull { .. })), "{refused:?}");
 }
 

@@ -12,8 +12,8 @@ use common::{
     until,
 };
 use tautline::{
-    Config, Delivery, Event, Handler, MessageType, Metadata, Outcome, Payload, Qos, RequestError, SendError,
-    UdpInterface, Unsupported, WallTime, Wire,
+    Config, Delivery, Event, Handler, MessageType, Metadata, Outcome, Payload, Publisher, Qos, RequestError,
+    SendError, Target, UdpInterface, Unsupported, WallTime, Wire,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ fn reliable() -> Metadata {
 #[test]
 fn a_receipt_tells_that_the_peer_has_the_message() {
     let (server, client) = pair(Wire::Native);
-    let receipt = client.send_reliable(&1, &Metadata::configuration()).expect("sent");
+    let receipt = client.publisher(Metadata::configuration()).send_reliable(&1).expect("sent");
     assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));
     let message = next(&server);
     assert_eq!((message.decode::<u64>().expect("a number"), message.delivery()), (1, Delivery::Reliable));
@@ -39,7 +39,7 @@ fn a_server_delivers_to_all_its_clients() {
     let (server, first) = pair(Wire::Native);
     let second = client(client_config(&server));
     until("both are known", || server.statistics().peers == 2);
-    let receipt = server.send_reliable(&7, &Metadata::configuration()).expect("sent");
+    let receipt = server.publisher(Metadata::configuration()).send_reliable(&7).expect("sent");
     assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));
     assert_eq!((next_number(&first), next_number(&second)), (7, 7));
     assert_eq!(server.statistics().deliveries.delivered, 2);
@@ -52,7 +52,7 @@ fn a_thousand_ordered_messages_come_in_order_and_once() {
     let mut receipts = Vec::new();
     for number in 0..1000_u64 {
         loop {
-            match client.send_reliable(&number, &metadata) {
+            match client.publisher(metadata.clone()).send_reliable(&number) {
                 Ok(receipt) => break receipts.push(receipt),
                 Err(SendError::WindowFull { .. }) => std::thread::sleep(Duration::from_millis(1)),
                 Err(error) => panic!("{error}"),
@@ -90,7 +90,7 @@ fn disconnecting_ends_what_is_under_way() {
     server.cleanup();
     let mut events = client.events();
     // The server is gone: nobody acknowledges.
-    let sent = client.send_reliable(&1, &Metadata::configuration());
+    let sent = client.publisher(Metadata::configuration()).send_reliable(&1);
     client.disconnect();
     match sent {
         Ok(receipt) => {
@@ -110,7 +110,7 @@ fn what_nobody_acknowledges_expires() {
     let client = client(client_config(&server));
     let hold = hold_up(&server, &client);
     let metadata = Metadata::configuration().lifespan(Duration::from_millis(50));
-    let receipt = client.send_reliable(&1, &metadata).expect("sent");
+    let receipt = client.publisher(metadata.clone()).send_reliable(&1).expect("sent");
     assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Expired));
     drop(hold);
 }
@@ -121,7 +121,7 @@ fn a_streams_settings_say_how_it_is_delivered() {
     let qos = Qos::new().delivery(Delivery::Reliable);
     let client = client(client_config(&server).qos(MessageType::Error, qos));
     client.send(&1, &Metadata::error()).expect("sent");
-    client.send_batch(&[2, 3], &Metadata::error()).expect("sent");
+    client.publisher(Metadata::error()).send_batch(&[2, 3]).expect("sent");
     client.send(&4, &Metadata::error().delivery(Delivery::BestEffort)).expect("sent");
     let mut got: Vec<u64> = (0..4).map(|_| next_number(&server)).collect();
     got.sort_unstable();
@@ -142,7 +142,7 @@ fn large_messages_go_through_in_fragments() {
     let (server, client) = large_pair();
     let bytes: Vec<u8> = (0..200_000_u32).map(|index| index.to_be_bytes()[2]).collect();
     let payload = Payload::raw(bytes.clone());
-    client.send_payload(&payload, &Metadata::data()).expect("sent");
+    client.send(&payload, &Metadata::data()).expect("sent");
     assert_eq!(next(&server).payload(), bytes);
     let sent = client.statistics();
     assert_eq!(sent.messages_sent, 1);
@@ -154,7 +154,7 @@ fn a_reliable_megabyte_arrives_whole() {
     let (server, client) = large_pair();
     let bytes: Vec<u8> = (0..1_000_000_u32).map(|index| index.to_be_bytes()[2]).collect();
     let payload = Payload::raw(bytes.clone());
-    let receipt = client.send_payload_reliable_to(address(&server), &payload, &Metadata::data());
+    let receipt = client.publisher(Metadata::data()).to(address(&server)).send_reliable(&payload);
     let receipt = receipt.expect("sent");
     assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));
     assert_eq!(next(&server).payload(), bytes);
@@ -165,7 +165,7 @@ fn a_reliable_megabyte_arrives_whole() {
 fn one_byte_too_many_is_refused_with_the_limit() {
     let (_server, client) = large_pair();
     let payload = Payload::raw(vec![0; (1 << 20) + 1]);
-    let error = client.send_payload(&payload, &Metadata::data()).expect_err("too large").to_string();
+    let error = client.send(&payload, &Metadata::data()).expect_err("too large").to_string();
     assert!(error.contains("1048576"), "{error}");
 }
 
@@ -184,7 +184,12 @@ fn a_request_gets_the_answer_that_is_meant_for_it() {
         );
         let answers: Vec<u64> = (1..=3)
             .map(|asked| {
-                let answer = client.request(&asked, &Metadata::command(), PATIENCE).expect("answered");
+                let answer = client
+                    .publisher(Metadata::command())
+                    .request(&asked, Some(PATIENCE))
+                    .expect("sent")
+                    .wait()
+                    .expect("answered");
                 answer.decode::<u64>().expect("a number")
             })
             .collect();
@@ -211,7 +216,12 @@ fn many_threads_get_their_own_answers() {
             scope.spawn(move || {
                 for number in 0..100 {
                     let asked = thread * 1000 + number;
-                    let answer = client.request(&asked, &Metadata::command(), PATIENCE).expect("answered");
+                    let answer = client
+                        .publisher(Metadata::command())
+                        .request(&asked, Some(PATIENCE))
+                        .expect("sent")
+                        .wait()
+                        .expect("answered");
                     assert_eq!(answer.decode::<u64>().expect("a number"), asked * 2);
                 }
             });
@@ -224,10 +234,15 @@ fn many_threads_get_their_own_answers() {
 fn a_request_without_an_answer_says_why() {
     let (_server, client) = pair(Wire::Native);
     let short = Duration::from_millis(20);
-    let request = |client: &UdpInterface| client.request(&1, &Metadata::command(), short).map(drop);
+    let request = |client: &UdpInterface| {
+        let request = client.publisher(Metadata::command()).request(&1, Some(short))?;
+        request.wait().map(drop)
+    };
     assert_eq!(request(&client), Err(RequestError::TimedOut));
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| client.request(&1, &Metadata::command(), PATIENCE).map(drop));
+        let waiting = scope.spawn(|| {
+            client.publisher(Metadata::command()).request(&1, Some(PATIENCE)).expect("sent").wait().map(drop)
+        });
         std::thread::sleep(Duration::from_millis(50));
         client.disconnect();
         assert_eq!(waiting.join().expect("no panic"), Err(RequestError::Closed));
@@ -240,7 +255,8 @@ fn a_request_that_is_not_delivered_ends_with_its_outcome() {
     let (server, client) = pair(Wire::Native);
     let hold = hold_up(&server, &client);
     let short_lived = Metadata::command().lifespan(Duration::from_millis(20));
-    let answer = client.request(&1, &short_lived, PATIENCE).map(drop);
+    let answer =
+        client.publisher(short_lived.clone()).request(&1, Some(PATIENCE)).expect("sent").wait().map(drop);
     assert_eq!(answer, Err(RequestError::NotDelivered(Outcome::Expired)));
     drop(hold);
 }
@@ -254,9 +270,69 @@ async fn requests_and_receipts_can_be_awaited() {
             reply.send(&5, &Metadata::acknowledgment()).expect("sent");
         }),
     );
-    let request = client.request_async(address(&server), &1, &Metadata::command()).expect("sent");
+    let request = client.publisher(Metadata::command()).to(address(&server)).request(&1, None).expect("sent");
     assert_eq!(request.await.expect("answered").decode::<u64>().expect("a number"), 5);
-    assert_eq!(client.send_reliable(&2, &Metadata::data()).expect("sent").await, Outcome::Delivered);
+    assert_eq!(client.publisher(Metadata::data()).send_reliable(&2).expect("sent").await, Outcome::Delivered);
+}
+
+#[tokio::test]
+async fn an_awaited_request_ends_when_its_time_out_is_over() {
+    for wire in [Wire::Native, Wire::Classic] {
+        let (_server, client) = pair(wire);
+        let publisher = client.publisher(Metadata::command());
+        let short = publisher.request(&1, Some(Duration::from_millis(30))).expect("sent");
+        let long = publisher.request(&2, Some(PATIENCE)).expect("sent");
+        assert_eq!(short.await.map(drop), Err(RequestError::TimedOut), "{wire}");
+        client.disconnect();
+        assert_eq!(long.await.map(drop), Err(RequestError::Closed), "{wire}");
+    }
+}
+
+/// Sends reliable messages until the window is full.
+fn fill(publisher: &Publisher) {
+    let refused = (0..2_000).find_map(|number| publisher.send_reliable(&number).err());
+    assert!(matches!(refused, Some(SendError::WindowFull { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_sender_waits_until_the_window_has_room() {
+    let (server, client) = pair(Wire::Native);
+    let publisher = client.publisher(Metadata::configuration());
+    assert!(publisher.wait_for_room(Some(Duration::ZERO)), "nothing was sent yet");
+    let hold = hold_up(&server, &client);
+    fill(&publisher);
+    assert!(!publisher.wait_for_room(Some(Duration::from_millis(20))), "nothing is acknowledged");
+    drop(hold);
+    assert!(publisher.wait_for_room(Some(PATIENCE)));
+    publisher.send_reliable(&0).expect("there is room");
+    let hold = hold_up(&server, &client);
+    fill(&publisher);
+    let waiting = tokio::spawn(publisher.room());
+    drop(hold);
+    tokio::time::timeout(PATIENCE, waiting).await.expect("room in time").expect("no panic");
+    // The end of the connection wakes waiters too: the next send tells them why.
+    let hold = hold_up(&server, &client);
+    fill(&publisher);
+    let waiting = tokio::spawn(publisher.room());
+    client.disconnect();
+    tokio::time::timeout(PATIENCE, waiting).await.expect("woken").expect("no panic");
+    assert_eq!(publisher.send_reliable(&1).map(drop), Err(SendError::NotConnected));
+    drop(hold);
+}
+
+#[test]
+fn a_publisher_works_on_the_present_connection_and_keeps_the_interface() {
+    let (server, client) = pair(Wire::Native);
+    let publisher = client.publisher(Metadata::command().channel(3)).to(Target::All);
+    publisher.send(&1).expect("sent");
+    client.disconnect();
+    assert_eq!(publisher.send(&2), Err(SendError::NotConnected));
+    client.connect().expect("the server answers");
+    drop(client);
+    publisher.send(&3).expect("the publisher keeps the interface alive");
+    publisher.send_batch([4, 5].iter()).expect("sent");
+    let numbers: Vec<_> = (0..4).map(|_| next_number(&server)).collect();
+    assert_eq!(numbers, [1, 3, 4, 5]);
 }
 
 #[test]
@@ -265,7 +341,7 @@ fn the_classic_wire_cannot_deliver_reliably() {
     let unsupported =
         |class| SendError::NotOnThisWire { wire: Wire::Classic, what: Unsupported::Delivery(class) };
     assert_eq!(client.send(&1, &reliable()), Err(unsupported(Delivery::Reliable)));
-    let refused = client.send_reliable(&1, &Metadata::data()).map(drop);
+    let refused = client.publisher(Metadata::data()).send_reliable(&1).map(drop);
     assert_eq!(refused, Err(unsupported(Delivery::Reliable)));
     let config = Config::client("127.0.0.1:9").wire(Wire::Classic).max_message_size(65_001);
     let error = config.validate().expect_err("no fragments").to_string();
@@ -294,7 +370,7 @@ fn what_has_expired_before_it_is_sent_is_told_at_once() {
     let server = server(slow(server_config(Wire::Native)));
     let client = client(slow(client_config(&server)));
     let old = Metadata::configuration().timestamp(WallTime::from_nanos(0)).lifespan(Duration::from_secs(1));
-    let receipt = client.send_reliable(&1, &old).expect("taken");
+    let receipt = client.publisher(old.clone()).send_reliable(&1).expect("taken");
     assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Expired));
 }
 
@@ -304,13 +380,14 @@ fn a_full_window_at_one_client_is_no_refusal_of_the_kernels() {
     let other = client(client_config(&server));
     until("both are known", || server.statistics().peers == 2);
     let hold = hold(&full);
-    server.send_to(address(&full), &0, &Metadata::data()).expect("sent");
-    let refused = (0..2000).find_map(|number| server.send_to(address(&full), &number, &reliable()).err());
+    server.publisher(Metadata::data()).to(address(&full)).send(&0).expect("sent");
+    let refused =
+        (0..2000).find_map(|number| server.publisher(reliable()).to(address(&full)).send(&number).err());
     assert!(matches!(refused, Some(SendError::WindowFull { .. })), "{refused:?}");
     let error = server.send(&7, &reliable()).expect_err("one is full");
     assert!(matches!(error, SendError::Partly { sent: 1, failed: 1, .. }), "{error}");
     assert_eq!(next_number(&other), 7);
-    let error = server.send_batch(&[8, 9], &reliable()).expect_err("one is full");
+    let error = server.publisher(reliable()).send_batch(&[8, 9]).expect_err("one is full");
     assert!(matches!(error, SendError::Partly { sent: 2, failed: 2, .. }), "{error}");
     assert_eq!([next_number(&other), next_number(&other)], [8, 9]);
     assert_eq!(server.statistics().send_failures, 0);
@@ -328,8 +405,8 @@ fn a_waker_that_panics_keeps_no_outcome_from_others() {
     let (server, client) = pair(Wire::Native);
     let hold = hold(&server);
     client.send(&0, &Metadata::data()).expect("sent");
-    let mut first = client.send_reliable(&1, &reliable()).expect("sent");
-    let second = client.send_reliable(&2, &reliable()).expect("sent");
+    let mut first = client.publisher(reliable()).send_reliable(&1).expect("sent");
+    let second = client.publisher(reliable()).send_reliable(&2).expect("sent");
     let waker = std::sync::Arc::new(Panics).into();
     let polled = std::pin::Pin::new(&mut first).poll(&mut std::task::Context::from_waker(&waker));
     assert!(polled.is_pending());
@@ -344,7 +421,7 @@ async fn nobody_answers_for_another() {
     let (server, asked) = pair(Wire::Native);
     let other = client(client_config(&server));
     until("both are known", || server.statistics().peers == 2);
-    let request = server.request_async(address(&asked), &1, &Metadata::command()).expect("sent");
+    let request = server.publisher(Metadata::command()).to(address(&asked)).request(&1, None).expect("sent");
     let message = next(&asked);
     let forged = Metadata::data().correlation_id(message.message_id().into_owned());
     other.send(&666, &forged).expect("sent");

@@ -13,9 +13,7 @@ use std::time::Duration;
 
 use common::{PATIENCE, address, client, client_config, next, server, server_config};
 use rustix::net::sockopt;
-use tautline::{
-    Config, Metadata, Outcome, PartOutcome, Payload, Priority, RealtimePart, Target, UdpInterface, Wire,
-};
+use tautline::{Config, Metadata, Outcome, PartOutcome, Payload, Priority, RealtimePart, UdpInterface, Wire};
 
 /// The mark of each priority.
 const MARKS: [(Priority, u8); 4] =
@@ -82,7 +80,7 @@ fn each_datagram_is_marked_by_its_priority() {
             }
         }
         let all: Vec<_> = (0..3).collect();
-        client.send_batch(&all, &Metadata::data().priority(Priority::High)).unwrap();
+        client.publisher(Metadata::data().priority(Priority::High)).send_batch(&all).unwrap();
         assert_eq!([mark(&receiver), mark(&receiver), mark(&receiver)], [34; 3]);
     }
 }
@@ -198,7 +196,7 @@ fn the_rest_of_a_reliable_message_is_marked_as_it_is_whatever_goes_in_between() 
     let client = client(config.dscp(true));
     let bulk = Payload::raw(vec![7; 60_000]);
     let low = Metadata::data().priority(Priority::Low);
-    let receipt = client.send_payload_reliable_to(Target::All, &bulk, &low).unwrap();
+    let receipt = client.publisher(low.clone()).send_reliable(&bulk).unwrap();
     // Its sender writes the first datagrams, the driver those that follow.
     send(&client, Priority::Critical);
     assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));

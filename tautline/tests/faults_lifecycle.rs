@@ -319,7 +319,7 @@ fn what_a_disconnect_cuts_off_in_the_middle_of_a_datagram_is_counted() {
             may_go.recv().expect("the test says so");
         }),
     );
-    client.send_batch(&[0; 10], &Metadata::command()).expect("connected");
+    client.publisher(Metadata::command()).send_batch(&[0; 10]).expect("connected");
     has_entered.recv_timeout(PATIENCE).expect("one comes");
     std::thread::scope(|scope| {
         scope.spawn(|| server.disconnect());

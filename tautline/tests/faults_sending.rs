@@ -254,7 +254,7 @@ fn bad_input_returns_false_without_a_reason() {
     );
     assert!(create_udp_server(Config::server("nonsense:port")).unwrap_err().to_string().contains("port"));
     let (_server, client) = pair(Wire::Classic);
-    let raw = client.send_payload(&Payload::raw(*b"bytes"), &Metadata::data()).unwrap_err();
+    let raw = client.send(&Payload::raw(*b"bytes"), &Metadata::data()).unwrap_err();
     assert!(raw.to_string().contains("JSON"), "{raw}");
 }
 

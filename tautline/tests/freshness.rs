@@ -393,7 +393,8 @@ fn an_ordered_message_that_waited_for_another_does_not_look_fresh() {
     client.send(&1_111_111, &ordered.clone().lifespan(LONG)).expect("connected");
     // By its sender's wrong clock it is yet to be made.
     let in_an_hour = WallTime::from_nanos(now_ns() + 3_600_000_000_000);
-    let receipt = client.send_reliable(&2, &ordered.timestamp(in_an_hour)).expect("connected");
+    let receipt =
+        client.publisher((ordered.timestamp(in_an_hour)).clone()).send_reliable(&2).expect("connected");
     until("the second has come", || {
         way.carry(Some(b"1111111"));
         driver.turn(MS);

@@ -159,7 +159,7 @@ fn a_link_goes_on_when_its_address_was_removed_beside_another() {
     let back = link.break_and_mend(outage, |cable, whole| {
         cable.set_address(End::Controller, whole);
         if !whole {
-            let batch = link.controller.send_batch(&[1; 500], &Metadata::data());
+            let batch = link.controller.publisher(Metadata::data()).send_batch(&[1; 500]);
             assert!(batch.is_err(), "{batch:?}");
         }
     });

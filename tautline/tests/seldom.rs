@@ -85,7 +85,7 @@ fn no_peer_of_a_new_connection_has_the_id_of_a_former_one() {
         client.disconnect();
         client.connect().unwrap();
         assert_ne!(client.peers()[0].id, former, "{wire}");
-        let error = client.send_to(former, &1, &Metadata::data()).unwrap_err();
+        let error = client.publisher(Metadata::data()).to(former).send(&1).unwrap_err();
         assert_eq!(error, SendError::UnknownPeer { target: former.into() });
         server.cleanup();
     }
@@ -169,7 +169,7 @@ fn a_server_of_both_families_finds_a_client_by_its_ipv4_address() {
     let port = address(&server).port();
     let client = client(Config::client(format!("127.0.0.1:{port}")));
     until("the client has come", || server.peers().len() == 1);
-    server.send_to(address(&client), &1, &Metadata::data()).unwrap();
+    server.publisher(Metadata::data()).to(address(&client)).send(&1).unwrap();
     assert_eq!(next(&client).decode::<u64>().unwrap(), 1);
 }
 
@@ -231,7 +231,7 @@ struct LastWords(UdpInterface);
 
 impl Drop for LastWords {
     fn drop(&mut self) {
-        self.0.send(&"stopped", &Metadata::status()).unwrap();
+        self.0.send("stopped", &Metadata::status()).unwrap();
     }
 }
 

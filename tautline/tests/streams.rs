@@ -11,7 +11,8 @@ use common::{
     until,
 };
 use tautline::{
-    Config, ContentType, Driver, Metadata, Payload, Priority, SendError, Sent, Statistics, UdpInterface, Wire,
+    Config, ContentType, Driver, Metadata, Payload, Priority, Raw, SendError, Sent, Statistics, UdpInterface,
+    Wire,
 };
 
 /// A stream that takes several packs of datagrams.
@@ -159,7 +160,7 @@ fn a_batch_arrives_in_order_and_whole() {
         let server = roomy(server_config(wire));
         let client = client(client_config(&server));
         let numbers: Vec<u64> = (0..count).collect();
-        assert_eq!(client.send_batch(&numbers, &Metadata::data()), Ok(Sent::Written));
+        assert_eq!(client.publisher(Metadata::data()).send_batch(&numbers), Ok(Sent::Written));
         assert_all_came(&server, count);
         assert_exact(&client.statistics(), &server, count);
     }
@@ -171,9 +172,9 @@ fn a_batch_holds_messages_of_every_size() {
     let client = client(client_config(&server));
     let sizes = [0, 1, 64, 1416, 1417, 5_000, 60_000, 3, 64_000, 8];
     let payloads = sizes.map(|size| Payload::raw(vec![7; size]));
-    client.send_payload_batch(&payloads, &Metadata::data()).unwrap();
+    client.publisher(Metadata::data()).send_batch(&payloads).unwrap();
     assert_eq!(sizes.map(|_| next(&server).payload().len()), sizes);
-    client.send_payload_batch(&[], &Metadata::data()).unwrap();
+    client.publisher(Metadata::data()).send_batch(&[0; 0]).unwrap();
     assert_nothing_waits(&server);
 }
 
@@ -182,13 +183,13 @@ fn a_batch_goes_to_one_or_to_all() {
     let server = roomy(server_config(Wire::Native));
     let clients = [(); 3].map(|()| client(client_config(&server)));
     until("all are known", || server.peers().len() == 3);
-    server.send_batch(&[0, 1, 2], &Metadata::data()).unwrap();
+    server.publisher(Metadata::data()).send_batch(&[0, 1, 2]).unwrap();
     clients.iter().for_each(|client| assert_all_came(client, 3));
-    server.send_batch_to(address(&clients[1]), &[0, 1], &Metadata::data()).unwrap();
+    server.publisher(Metadata::data()).to(address(&clients[1])).send_batch(&[0, 1]).unwrap();
     assert_all_came(&clients[1], 2);
     assert_nothing_waits(&clients[0]);
     let nobody = address(&server);
-    let unknown = server.send_batch_to(nobody, &[0], &Metadata::data());
+    let unknown = server.publisher(Metadata::data()).to(nobody).send_batch(&[0]);
     assert_eq!(unknown, Err(SendError::UnknownPeer { target: nobody.into() }));
 }
 
@@ -196,12 +197,12 @@ fn a_batch_goes_to_one_or_to_all() {
 fn a_batch_tells_how_much_of_it_was_sent() {
     let server = roomy(server_config(Wire::Native));
     let client = client(client_config(&server));
-    let error = client.send_batch(&[1.0, 2.0, f64::NAN, 4.0], &Metadata::data()).unwrap_err();
+    let error = client.publisher(Metadata::data()).send_batch(&[1.0, 2.0, f64::NAN, 4.0]).unwrap_err();
     let SendError::Partly { sent: 2, failed: 2, first } = &error else { panic!("{error}") };
     assert!(matches!(**first, SendError::Encode(_)), "{first}");
     assert_eq!([(); 2].map(|()| next(&server).decode::<f64>().unwrap()), [1.0, 2.0]);
     assert_nothing_waits(&server);
-    let error = client.send_batch(&[f64::NAN], &Metadata::data()).unwrap_err();
+    let error = client.publisher(Metadata::data()).send_batch(&[f64::NAN]).unwrap_err();
     assert!(matches!(error, SendError::Encode(_)), "nothing was sent: {error}");
 }
 
@@ -221,9 +222,10 @@ impl serde::Serialize for Even {
 #[test]
 fn a_value_that_panics_leaves_nothing_in_what_its_thread_sends_next() {
     let (server, client) = pair(Wire::Native);
-    let sent = std::panic::catch_unwind(|| client.send_batch(&[Even(0), Even(1)], &Metadata::data()));
+    let sent =
+        std::panic::catch_unwind(|| client.publisher(Metadata::data()).send_batch(&[Even(0), Even(1)]));
     assert!(sent.is_err(), "{sent:?}");
-    client.send_batch(&[Even(2), Even(4)], &Metadata::data()).unwrap();
+    client.publisher(Metadata::data()).send_batch(&[Even(2), Even(4)]).unwrap();
     client.send(&Even(6), &Metadata::data()).unwrap();
     assert_eq!([(); 3].map(|()| next(&server).decode::<[u64; 1]>().unwrap()), [[2], [4], [6]]);
     assert_nothing_waits(&server);
@@ -234,7 +236,7 @@ fn a_batch_follows_what_waits() {
     let server = roomy(server_config(Wire::Native));
     let (client, _driver) = own_loop(&server);
     let count = begin_stream(&client);
-    client.send_batch(&[count, count + 1], &Metadata::data()).unwrap();
+    client.publisher(Metadata::data()).send_batch(&[count, count + 1]).unwrap();
     assert_all_came(&server, count + 2);
 }
 
@@ -242,7 +244,7 @@ fn a_batch_follows_what_waits() {
 fn the_datagrams_keep_to_the_mtu() {
     let server = roomy(server_config(Wire::Native));
     let client = client(client_config(&server).mtu(576).offload(false));
-    client.send_batch(&[0; 100], &Metadata::data()).unwrap();
+    client.publisher(Metadata::data()).send_batch(&[0; 100]).unwrap();
     // Seventeen bytes a frame, and 548 a datagram with header and CRC.
     let statistics = client.statistics();
     let per_datagram = statistics.bytes_sent / statistics.datagrams_sent;
@@ -267,8 +269,8 @@ fn streams_of_several_threads_are_each_in_order() {
                     let (message, metadata) = ([thread, number], Metadata::data());
                     let sent = match number % 4 {
                         0 => client.send(&message, &metadata),
-                        1 => client.send_batch(&[message], &metadata),
-                        _ => client.send_payload(&Payload::json(&message).expect("numbers"), &metadata),
+                        1 => client.publisher(metadata.clone()).send_batch(&[message]),
+                        _ => client.send(&Payload::json(&message).expect("numbers"), &metadata),
                     };
                     sent.expect("connected");
                 }
@@ -291,12 +293,12 @@ fn streams_of_several_threads_are_each_in_order() {
 #[test]
 fn raw_bytes_are_sent_as_they_are() {
     let (server, client) = pair(Wire::Native);
-    client.send_raw(&[1, 2, 3], &Metadata::command()).unwrap();
+    client.send(Raw(&[1, 2, 3]), &Metadata::command()).unwrap();
     let message = next(&server);
     assert_eq!((message.payload(), message.content_type()), (&[1, 2, 3][..], ContentType::Raw));
-    server.send_raw_to(message.peer(), &[], &Metadata::status()).unwrap();
+    server.publisher(Metadata::status()).to(message.peer()).send(Raw(&[])).unwrap();
     assert!(next(&client).payload().is_empty());
     let (_server, classic) = pair(Wire::Classic);
-    let error = classic.send_raw(&[1], &Metadata::data()).unwrap_err();
+    let error = classic.send(Raw(&[1]), &Metadata::data()).unwrap_err();
     assert!(matches!(error, SendError::NotOnThisWire { .. }), "{error}");
 }

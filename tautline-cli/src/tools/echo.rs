@@ -11,7 +11,7 @@ pub(crate) fn echo(interface: &UdpInterface, types: &[MessageType]) {
             Handler::inline(|message: &MessageRef<'_>, reply: &Reply| {
                 if let Ok(payload) = Payload::encoded(message.content_type, message.payload) {
                     // If the answer cannot be sent, the other end counts its message as lost.
-                    let _ = reply.send_payload(&payload, &Metadata::answering(message));
+                    let _ = reply.send(&payload, &Metadata::answering(message));
                 }
             }),
         );

@@ -65,7 +65,7 @@ fn send(interface: &UdpInterface, counts: &Counts, rate: f64) {
         let due = Duration::from_secs_f64(number as f64 / rate);
         std::thread::sleep(due.saturating_sub(begun.elapsed()));
         let outcome = if number % RELIABLE_EVERY == 0 {
-            let receipt = interface.send_reliable(&number, &Metadata::configuration());
+            let receipt = interface.publisher(Metadata::configuration()).send_reliable(&number);
             receipt.map(|_| counts.reliable.fetch_add(1, Ordering::Relaxed))
         } else {
             interface.send(&[0.5, number as f64], &Metadata::command()).map(|_| 0)

@@ -227,6 +227,7 @@ impl Turner {
         self.finish_sends();
         self.check_answer(now.steady);
         // Last, because these run code of the users, which may end this connection.
+        self.shared.requests.expire(self.shared.clock.instant(now.steady));
         self.dispatcher.check_deadlines(self.shared.clock.instant(now.steady));
         self.dispatcher.refresh();
         datagrams
@@ -281,7 +282,8 @@ impl Turner {
         let protocol = protocol.into_iter().flatten().min();
         let protocol = protocol.map(|due| clock.instant(due));
         let write_on = self.unwritten.then(Instant::now);
-        let deadlines = [protocol, self.dispatcher.next_deadline(), write_on, self.watch_at];
+        let requests = self.shared.requests.next_deadline();
+        let deadlines = [protocol, self.dispatcher.next_deadline(), requests, write_on, self.watch_at];
         deadlines.into_iter().flatten().min()
     }
 

@@ -4,8 +4,8 @@
 pub(crate) mod caller_driven;
 mod connecting;
 pub(crate) mod protocol;
+pub(crate) mod publisher;
 mod sending;
-mod tracking;
 
 use crate::sync::Arc;
 use std::net::SocketAddr;

@@ -36,7 +36,7 @@ pub trait CommunicationProtocol: Send + Sync {
     /// Closes the link; see [`UdpInterface::disconnect`].
     fn disconnect(&self);
 
-    /// Sends a payload to every peer; see [`UdpInterface::send_payload`].
+    /// Sends a payload to every peer; see [`UdpInterface::send`].
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl CommunicationProtocol for UdpInterface {
     }
 
     fn send(&self, payload: &Payload, metadata: &Metadata) -> Result<Sent, SendError> {
-        self.send_payload(payload, metadata)
+        self.send(payload, metadata)
     }
 
     fn receive(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {

@@ -5,6 +5,7 @@
 //! `max_message_size`, and without NaN and infinities, on which no controller may act.
 
 mod cbor;
+mod content;
 mod error;
 mod json;
 mod json_key;
@@ -16,6 +17,8 @@ use serde::de::DeserializeOwned;
 use tautline_proto::json::{JsonFault, JsonLimits, NonFinite, normalize};
 use tautline_proto::{ContentType, DropReason};
 
+pub use content::{Content, Raw};
+pub(crate) use content::{Encode, append};
 pub use error::{DecodeError, EncodeError};
 
 /// What a payload is held to.

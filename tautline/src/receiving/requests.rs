@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Role;
 use crate::error::SendError;
+use crate::machine::life::Life;
 use crate::message::pool::Pool;
 use crate::message::target::Target;
 use crate::message::{Arrival, Message};
@@ -72,6 +73,8 @@ type Answer = OneShot<Result<Message, RequestError>>;
 pub(crate) struct Requests {
     /// How many wait. Order: relaxed; the driver's look comes after the request was sent and answered.
     waiting: AtomicUsize,
+    /// How many of them the driver ends at their deadline. Order: relaxed; whoever adds one wakes the driver afterwards.
+    timed: AtomicUsize,
     table: Mutex<Table>,
 }
 
@@ -87,6 +90,8 @@ struct Pending {
     /// Who was asked.
     target: Target,
     answer: Arc<Answer>,
+    /// When the driver ends it; `None` where the waiting thread does, or nobody.
+    deadline: Option<Instant>,
 }
 
 impl Pending {
@@ -107,7 +112,7 @@ impl Requests {
     /// Ids go on from `first`, which should not be that of an earlier life.
     pub(crate) fn new(first: u64) -> Self {
         let table = Table { next: first & !REQUEST_ID, pending: HashMap::new() };
-        Self { waiting: AtomicUsize::new(0), table: Mutex::new(table) }
+        Self { waiting: AtomicUsize::new(0), timed: AtomicUsize::new(0), table: Mutex::new(table) }
     }
 
     fn begin(&self, target: Target) -> (u64, Arc<Answer>) {
@@ -115,7 +120,7 @@ impl Requests {
         let id = REQUEST_ID | table.next;
         table.next = (table.next + 1) & !REQUEST_ID;
         let answer = Arc::default();
-        table.pending.insert(id, Pending { target, answer: Arc::clone(&answer) });
+        table.pending.insert(id, Pending { target, answer: Arc::clone(&answer), deadline: None });
         self.waiting.store(table.pending.len(), Ordering::Relaxed);
         (id, answer)
     }
@@ -124,9 +129,48 @@ impl Requests {
     fn end(&self, id: u64, is_meant: impl FnOnce(&Pending) -> bool) -> Option<Arc<Answer>> {
         let mut table = lock(&self.table);
         table.pending.get(&id).filter(|pending| is_meant(pending))?;
-        let pending = table.pending.remove(&id);
+        let pending = table.pending.remove(&id)?;
         self.waiting.store(table.pending.len(), Ordering::Relaxed);
-        pending.map(|pending| pending.answer)
+        if pending.deadline.is_some() {
+            self.timed.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(pending.answer)
+    }
+
+    /// Has the driver end the request at its deadline. Returns whether the driver is to be woken for that.
+    fn end_at(&self, id: u64, deadline: Instant) -> bool {
+        let mut table = lock(&self.table);
+        let pending = table.pending.get_mut(&id);
+        let is_new = pending.is_some_and(|pending| pending.deadline.replace(deadline).is_none());
+        if is_new {
+            self.timed.fetch_add(1, Ordering::Relaxed);
+        }
+        is_new
+    }
+
+    /// When the driver must end the next request, if it must end any.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        if self.timed.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        lock(&self.table).pending.values().filter_map(|pending| pending.deadline).min()
+    }
+
+    /// Ends the requests whose deadline has passed.
+    pub(crate) fn expire(&self, now: Instant) {
+        let is_over = |pending: &Pending| pending.deadline.is_some_and(|deadline| deadline <= now);
+        if self.timed.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let over: Vec<_> = {
+            let table = lock(&self.table);
+            table.pending.iter().filter(|(_, pending)| is_over(pending)).map(|(&id, _)| id).collect()
+        };
+        for id in over {
+            if let Some(answer) = self.end(id, is_over) {
+                answer.set(Err(RequestError::TimedOut));
+            }
+        }
     }
 
     /// Hands a message to the request that it answers; whether there is one.
@@ -161,20 +205,22 @@ impl Requests {
     pub(crate) fn close(&self) {
         let pending = std::mem::take(&mut lock(&self.table).pending);
         self.waiting.store(0, Ordering::Relaxed);
+        self.timed.store(0, Ordering::Relaxed);
         pending.into_values().for_each(|pending| pending.answer.set(Err(RequestError::Closed)));
     }
 }
 
-/// The answer to a request, when it comes; what
-/// [`request_async`](crate::UdpInterface::request_async) returns.
+/// A request that was sent: [`wait`](Self::wait) for its answer, or await it on any executor.
 ///
-/// Waits for as long as it takes: give it a time-out of your executor's. Where the request is sent reliably, as by default
-/// on the native wire, it ends at the latest when that has failed. Dropping it gives the request up; an answer that
-/// comes then goes to handlers and inbox like any other message.
-#[must_use = "a future does nothing until it is awaited"]
+/// It ends with the answer, when its time-out is over, when reliable delivery has failed, or when the interface is
+/// disconnected. Dropping it abandons the request: a later answer goes to handlers and inbox like any other message.
+#[must_use = "the answer comes to whoever waits for the request, or awaits it"]
 pub struct Request {
     requests: Arc<Requests>,
+    /// Wakes the driver, which ends a request that is awaited at its deadline.
+    life: Option<Arc<Life>>,
     id: u64,
+    deadline: Option<Instant>,
     answer: Arc<Answer>,
 }
 
@@ -182,24 +228,26 @@ impl Request {
     /// Begins a request to the target. `send` sends the message with the id that it is given.
     pub(crate) fn begin(
         requests: &Arc<Requests>,
+        life: Option<Arc<Life>>,
         target: Target,
+        timeout: Option<Duration>,
         send: impl FnOnce(u64) -> Result<(), SendError>,
     ) -> Result<Self, SendError> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let (id, answer) = requests.begin(target);
-        let request = Self { requests: Arc::clone(requests), id, answer };
+        let request = Self { requests: Arc::clone(requests), life, id, deadline, answer };
         // If sending fails, the request is dropped, which ends it.
         send(id).map(|()| request)
     }
 
-    /// Waits for the answer, for at most `timeout`; with `None` for as long as it takes.
+    /// Waits for the answer, at most until the request's time-out is over.
     ///
     /// # Errors
     ///
-    /// All but [`Send`](RequestError::Send).
-    pub fn wait(self, timeout: Option<Duration>) -> Result<Message, RequestError> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let answer = self.answer.wait(deadline, Option::take).or_else(|| {
-            // Whoever has taken it off the table meanwhile is about to answer it.
+    /// Why there is no answer; never [`Send`](RequestError::Send).
+    pub fn wait(self) -> Result<Message, RequestError> {
+        let answer = self.answer.wait(self.deadline, Option::take).or_else(|| {
+            // If the request is not in the table any more, another thread is about to answer it.
             let is_answered = self.requests.end(self.id, |_| true).is_none();
             is_answered.then(|| self.answer.wait(None, Option::take)).flatten()
         });
@@ -211,7 +259,15 @@ impl Future for Request {
     type Output = Result<Message, RequestError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.answer.poll(context, Option::take)
+        let polled = self.answer.poll(context, Option::take);
+        if polled.is_pending()
+            && let Some(deadline) = self.deadline
+            && self.requests.end_at(self.id, deadline)
+            && let Some(life) = &self.life
+        {
+            life.wake();
+        }
+        polled
     }
 }
 
@@ -245,17 +301,19 @@ mod tests {
     #[test]
     fn an_answer_that_comes_when_the_time_is_over_is_not_lost() {
         let requests = Arc::new(Requests::new(0));
-        let request = Request::begin(&requests, Target::All, |_| Ok(())).expect("begun");
+        let request =
+            Request::begin(&requests, None, Target::All, Some(Duration::ZERO), |_| Ok(())).expect("begun");
         // As the driver does, slowly.
         let answer = requests.end(request.id, |_| true).expect("it waits");
         let message = Message::copy(&Arc::new(Pool::new()), &numbered(7, Priority::Normal), arrival());
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| request.wait(Some(Duration::ZERO)));
+            let waiting = scope.spawn(|| request.wait());
             std::thread::sleep(Duration::from_millis(20));
             answer.set(Ok(message));
             assert!(waiting.join().expect("no panic").is_ok());
         });
-        let request = Request::begin(&requests, Target::All, |_| Ok(())).expect("begun");
-        assert_eq!(request.wait(Some(Duration::ZERO)).map(drop), Err(RequestError::TimedOut));
+        let request =
+            Request::begin(&requests, None, Target::All, Some(Duration::ZERO), |_| Ok(())).expect("begun");
+        assert_eq!(request.wait().map(drop), Err(RequestError::TimedOut));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use tautline_proto::endpoint::Encoder;
 use tautline_proto::wire::native::{self, Head};
 use tautline_proto::{ContentType, Delivery, Id, WallTime};
@@ -12,7 +11,7 @@ use crate::config::{Streams, Wire};
 use crate::error::{SendError, Unsupported};
 use crate::machine::life::Life;
 use crate::message::metadata::Metadata;
-use crate::payload::{self, EncodeError, PayloadLimits};
+use crate::payload::{EncodeError, PayloadLimits};
 use crate::sync::Arc;
 
 /// The largest UDP payload (IPv4: 65,535 less 20 and 8 bytes of headers).
@@ -74,25 +73,6 @@ impl Link {
         }
     }
 
-    pub(crate) fn encode_value<T: Serialize + ?Sized>(
-        &self,
-        out: &mut Vec<u8>,
-        value: &T,
-    ) -> Result<(), EncodeError> {
-        payload::encode_into(out, self.codec, value, &self.limits)
-    }
-
-    /// Appends bytes that are encoded already.
-    #[inline]
-    pub(crate) fn append(&self, out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), EncodeError> {
-        let (size, max_size) = (bytes.len(), self.limits.max_size);
-        if size > max_size {
-            return Err(EncodeError::TooLarge { size, max_size });
-        }
-        out.extend_from_slice(bytes);
-        Ok(())
-    }
-
     /// Encodes a message into a datagram of its own, whose header is filled later.
     pub(crate) fn encode(
         &self,
@@ -131,6 +111,11 @@ impl Link {
         let lifespan = if self.wire == Wire::Native { head.lifespan } else { of_stream() }?;
         let age = Duration::from_nanos(u64::try_from(now.nanos_since(head.timestamp)).unwrap_or(0));
         Some(lifespan.saturating_sub(age))
+    }
+
+    /// The delivery class that the stream's settings ask for.
+    pub(crate) fn delivery_of(&self, metadata: &Metadata) -> Option<Delivery> {
+        self.streams.as_ref()?.of(metadata.message_type, metadata.channel).delivery
     }
 
     /// The metadata as they travel. The stream's settings fill in what the message leaves open.

@@ -11,4 +11,5 @@ pub(crate) mod line;
 pub(crate) mod link;
 pub(crate) mod receipt;
 pub(crate) mod reply;
+pub(crate) mod room;
 pub(crate) mod sender;

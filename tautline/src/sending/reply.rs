@@ -1,18 +1,17 @@
 //! The reply handle that handlers are given.
+#![allow(clippy::needless_pass_by_value)] // content is a reference, or a view of bytes
 
 use crate::sync::Arc;
 use std::fmt;
-
-use serde::Serialize;
 
 use crate::error::SendError;
 use crate::message::Arrival;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
-use crate::payload::Payload;
+use crate::payload::Content;
 use crate::sending::link::Sent;
-use crate::sending::sender::Sender;
-use tautline_proto::{ContentType, Id, MessageRef, PeerId};
+use crate::sending::sender::{Outgoing, Sender};
+use tautline_proto::{Id, MessageRef, PeerId};
 
 /// Answers one message: goes to the peer that sent it and carries its id as correlation id.
 #[derive(Clone)]
@@ -55,34 +54,16 @@ impl Reply {
         self.arrival.peer
     }
 
-    /// Sends any serialisable value as the answer. The correlation id of `metadata` is replaced.
+    /// Sends the answer: a value, [`Raw`](crate::Raw) bytes, or a [`Payload`](crate::Payload). The correlation id of
+    /// `metadata` is replaced.
     ///
     /// # Errors
     ///
-    /// As [`UdpInterface::send`](crate::UdpInterface::send); an unknown peer where it is gone meanwhile.
-    pub fn send<T: Serialize + ?Sized>(&self, value: &T, metadata: &Metadata) -> Result<Sent, SendError> {
-        let target = Target::Peer(self.arrival.peer);
-        self.sender.send_value(target, value, metadata, Some(&self.message_id))
-    }
-
-    /// Sends raw bytes as the answer. The correlation id of `metadata` is replaced.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send`](Self::send).
-    pub fn send_raw(&self, bytes: &[u8], metadata: &Metadata) -> Result<Sent, SendError> {
-        let target = Target::Peer(self.arrival.peer);
-        self.sender.send_bytes(target, ContentType::Raw, bytes, metadata, Some(&self.message_id))
-    }
-
-    /// Sends a payload as the answer. The correlation id of `metadata` is replaced.
-    ///
-    /// # Errors
-    ///
-    /// As for [`send`](Self::send).
-    pub fn send_payload(&self, payload: &Payload, metadata: &Metadata) -> Result<Sent, SendError> {
-        let target = Target::Peer(self.arrival.peer);
-        self.sender.send_payload(target, payload, metadata, Some(&self.message_id))
+    /// As [`UdpInterface::send`](crate::UdpInterface::send); an unknown peer if the peer has gone meanwhile.
+    #[inline]
+    pub fn send<C: Content>(&self, content: C, metadata: &Metadata) -> Result<Sent, SendError> {
+        let (target, answers) = (Target::Peer(self.arrival.peer), Some(&self.message_id));
+        self.sender.send(Outgoing { target, metadata, answers }, &content)
     }
 }
 

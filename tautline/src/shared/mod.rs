@@ -104,6 +104,7 @@ impl Shared {
         // Who had the link before may have left more meanwhile than one run writes, and no driver comes any more.
         self.sender.transmit.exclusively(|_| ());
         self.tell_ended();
+        self.sender.room.notify();
         self.requests.close();
     }
 
@@ -113,6 +114,7 @@ impl Shared {
             return;
         }
         let ended = self.sender.transmit.exclusively(Line::take_ended);
+        self.sender.room.notify();
         // Receipts first: a subscriber's waker that panics keeps nobody waiting for ever.
         for (message, outcome) in &ended {
             if let Some(tracker) = &message.tracker {

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use method::{ANSWER_TIMEOUT, Count, Latency, Outcome, Peer, Ready, Throughput};
 use tautline::{
-    Config, ContentType, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Reply, UdpInterface,
+    Config, ContentType, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Raw, Reply,
+    UdpInterface,
 };
 
 use modes::{Mode, Side};
@@ -29,10 +30,10 @@ impl Peer for Tautline {
     fn echo(mode: &str, ready: Ready) -> Outcome<Infallible> {
         // If an answer cannot be sent, the client counts its message as lost.
         let answer = |message: &MessageRef<'_>, reply: &Reply| match message.content_type {
-            ContentType::Raw => drop(reply.send_raw(message.payload, &Metadata::status())),
+            ContentType::Raw => drop(reply.send(Raw(message.payload), &Metadata::status())),
             other => drop(
                 Payload::encoded(other, message.payload)
-                    .map(|payload| reply.send_payload(&payload, &Metadata::status())),
+                    .map(|payload| reply.send(&payload, &Metadata::status())),
             ),
         };
         serve(Mode::parse(mode)?, ready, Handler::inline(answer))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use method::Outcome;
-use tautline::{Config, Metadata, Payload, UdpInterface, WaitPolicy, Wire};
+use tautline::{Config, Metadata, Payload, Raw, UdpInterface, WaitPolicy, Wire};
 
 /// How one end is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,8 +113,8 @@ impl Mode {
     /// Sends one message of a request/response exchange.
     pub(crate) fn send(self, interface: &UdpInterface, message: &[u8]) -> Outcome<()> {
         match self.wire {
-            Wire::Native => interface.send_raw(message, &Metadata::command()),
-            Wire::Classic => interface.send_payload(&self.payload(message)?, &Metadata::command()),
+            Wire::Native => interface.send(Raw(message), &Metadata::command()),
+            Wire::Classic => interface.send(&self.payload(message)?, &Metadata::command()),
         }?;
         Ok(())
     }

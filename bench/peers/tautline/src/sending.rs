@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use method::{ANSWER_TIMEOUT, Count, Outcome, Throughput};
-use tautline::{Handler, MessageRef, Metadata, Payload, Reply, SendError, UdpInterface};
+use tautline::{Handler, MessageRef, Metadata, Payload, Raw, Reply, SendError, UdpInterface};
 
 use crate::Client;
 use crate::modes::Mode;
@@ -25,13 +25,13 @@ pub(crate) fn batches(
 ) -> Outcome<()> {
     let payloads = vec![payload.clone(); count];
     while run.more_of(count as u64) {
-        interface.send_payload_batch(&payloads, &Metadata::command())?;
+        interface.publisher(Metadata::command()).send_batch(&payloads)?;
     }
     Ok(())
 }
 
 fn send(interface: &UdpInterface, payload: &Payload, run: &mut Throughput) -> Outcome<()> {
-    match interface.send_payload(payload, &Metadata::command()) {
+    match interface.send(payload, &Metadata::command()) {
         Ok(_) => {}
         Err(SendError::Busy) => run.refused(),
         Err(error) => return Err(error.into()),
@@ -50,7 +50,7 @@ pub(crate) fn counting_aloud(received: &'static Count, window: u64) -> Handler {
         if count >= next {
             next = count + every;
             // If a report cannot be sent, the next report replaces it.
-            let _ = reply.send_raw(&count.to_le_bytes(), &Metadata::status());
+            let _ = reply.send(Raw(&count.to_le_bytes()), &Metadata::status());
         }
     })
 }
@@ -76,8 +76,8 @@ pub(crate) fn windowed(
         }
         // A refused message is an error here: the window is smaller than any queue, so the library must take it.
         match &payloads[..] {
-            [payload] => client.interface.send_payload(payload, &Metadata::command()),
-            payloads => client.interface.send_payload_batch(payloads, &Metadata::command()),
+            [payload] => client.interface.send(payload, &Metadata::command()),
+            payloads => client.interface.publisher(Metadata::command()).send_batch(payloads),
         }?;
         sent += count;
     }

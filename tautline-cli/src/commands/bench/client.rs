@@ -69,7 +69,7 @@ impl Client {
         self.questions += 1;
         let question = Payload::json_text("\"counts\"").expect("it is JSON");
         // If the question cannot be sent now, the next try asks again.
-        let _ = self.interface.send_payload(&question, &metadata);
+        let _ = self.interface.send(&question, &metadata);
         let deadline = Instant::now() + ANSWER_WAIT;
         let mut answer = None;
         while answer.is_none() {

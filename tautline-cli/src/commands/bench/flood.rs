@@ -117,8 +117,8 @@ impl Flood {
     fn send(&mut self, client: &Client, payloads: &[Payload]) -> Result<bool, Failure> {
         let metadata = Metadata::new(COUNTED);
         let result = match payloads {
-            [payload] => client.interface.send_payload(payload, &metadata),
-            payloads => client.interface.send_payload_batch(payloads, &metadata),
+            [payload] => client.interface.send(payload, &metadata),
+            payloads => client.interface.publisher(metadata.clone()).send_batch(payloads),
         };
         match result {
             Ok(_) => self.sent += payloads.len() as u64,

@@ -89,7 +89,7 @@ impl Outstanding {
 
     fn send_mark(&mut self, client: &Client, sent: u64) {
         let metadata = Metadata::new(ECHOED).message_id(sent);
-        let result = client.interface.send_payload(&self.mark, &metadata);
+        let result = client.interface.send(&self.mark, &metadata);
         if matches!(result, Err(SendError::Busy | SendError::Refused { .. })) {
             // It is tried again after the next turn. Other errors also occur for the next message and are reported
             // there.

@@ -153,7 +153,7 @@ impl Server {
         let metadata = Metadata::new(ANSWER).correlation_id(question);
         let payload = serde_json::to_vec(&answer).expect("numbers and text are JSON");
         if let Ok(payload) = tautline::Payload::json_text(payload) {
-            let _ = self.interface.send_payload_to(peer, &payload, &metadata);
+            let _ = self.interface.publisher(metadata.clone()).to(peer).send(&payload);
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) struct TautlineTransport<'a> {
 impl Transport for TautlineTransport<'_> {
     fn send(&mut self, number: u64) -> Result<(), Failure> {
         let metadata = Metadata::new(ECHOED).message_id(number);
-        match self.client.interface.send_payload(&self.payload, &metadata) {
+        match self.client.interface.send(&self.payload, &metadata) {
             Err(error @ (SendError::Encode(_) | SendError::TooLarge { .. })) => Err(too_large(&error)),
             _ => Ok(()),
         }

@@ -84,7 +84,7 @@ fn run(config: Config, period: Duration, orders: &AtomicU8) -> Result<KilledCont
         if !has_samples && announced.is_none_or(|at| at.elapsed() >= ANNOUNCE_EVERY) {
             announced = Some(Instant::now());
             // If the announcement cannot be sent now, it is sent again in a moment.
-            let _ = interface.send(&"here", &Metadata::heartbeat());
+            let _ = interface.send("here", &Metadata::heartbeat());
         }
         if let Some(message) = wait_over(driver.receive(Some(LOOK_AT_ORDERS)))? {
             has_samples |= answer(&interface, &message, &mut controller);

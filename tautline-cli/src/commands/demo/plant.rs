@@ -145,7 +145,7 @@ impl Plant {
         run.round_trips.sent(Instant::now());
         if let Some(controller) = self.controller {
             // If the sample cannot be sent because the controller is gone, it stays unanswered and counts as lost.
-            let _ = self.interface.send_to(controller, &sample, &Metadata::status());
+            let _ = self.interface.publisher(Metadata::status()).to(controller).send(&sample);
         }
     }
 

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use tautline::{ConnectionState, Metadata, Payload, SendError, Target, UdpInterface};
+use tautline::{ConnectionState, Metadata, Payload, SendError, UdpInterface};
 
 use super::args::Args;
 use super::lines::{self, InputLine, LONGEST};
@@ -134,13 +134,13 @@ impl<'a> Sending<'a> {
     /// Sends a message. With `--request` it also waits for the answer and prints it.
     fn send_once(&self, payload: &Payload) -> Result<Result<(), SendError>, String> {
         let Some(timeout) = self.args.request else {
-            return Ok(self.interface.send_payload(payload, &self.metadata).map(drop));
+            return Ok(self.interface.send(payload, &self.metadata).map(drop));
         };
-        let request = match self.interface.request_payload_async(Target::All, payload, &self.metadata) {
+        let request = match self.interface.publisher(self.metadata.clone()).request(payload, Some(timeout)) {
             Ok(request) => request,
             Err(error) => return Ok(Err(error)),
         };
-        let answer = request.wait(Some(timeout)).map_err(|error| error.to_string())?;
+        let answer = request.wait().map_err(|error| error.to_string())?;
         output::data(&message_line::line(&answer)).map_err(|failure| failure.to_string())?;
         Ok(Ok(()))
     }

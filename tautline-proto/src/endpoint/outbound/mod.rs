@@ -285,6 +285,13 @@ impl Outbound {
         }
     }
 
+    /// Whether [`offer`](Self::offer) has room for one more reliable message of one datagram to this peer. True for a peer
+    /// that is unknown: there the offer says what is wrong.
+    #[must_use]
+    pub fn has_room(&self, id: PeerId) -> bool {
+        self.peer(id).and_then(|peer| peer.reliable.as_ref()).is_none_or(|reliable| reliable.has_room())
+    }
+
     /// Queues a reliable message for a peer. [`poll_delivery`](Self::poll_delivery) sends it.
     ///
     /// `frame` is what an [`Encoder`](super::Encoder) made, without the datagram's header. `receipt` identifies the message in

@@ -115,6 +115,11 @@ impl ReliableSender {
         Ok(())
     }
 
+    /// Whether the window has room for one more frame.
+    pub(super) fn has_room(&self) -> bool {
+        (self.frames.len() as u64) < DELIVERY_WINDOW
+    }
+
     fn number(&mut self, frames: Range<u64>, stream: Stream, delivery: Delivery) -> DeliveryNumbers {
         let first = frames.start;
         let before = match delivery {

@@ -7,6 +7,7 @@ use tautline_proto::{ContentType, Delivery, Id};
 use super::{Line, Open};
 use crate::config::Wire;
 use crate::message::metadata::Metadata;
+use crate::payload::append;
 use crate::sending::failed::Failed;
 use crate::sending::job::Terms;
 use crate::sending::link::Sent;
@@ -41,10 +42,12 @@ impl Line {
         }
         let Open { link, gate, scratch, .. } = self.open.as_mut()?;
         let place = if waits {
-            gate.write(terms, scratch, |out| link.encode_frame(out, &head, |out| link.append(out, bytes)))
+            gate.write(terms, scratch, |out| {
+                link.encode_frame(out, &head, |out| append(bytes, &link.limits, out))
+            })
         } else {
             scratch.clear();
-            link.encode(scratch, &head, |out| link.append(out, bytes)).map(|()| Packed::TooLarge)
+            link.encode(scratch, &head, |out| append(bytes, &link.limits, out)).map(|()| Packed::TooLarge)
         };
         Some(match place {
             Ok(Packed::InPack) => {

@@ -6,7 +6,7 @@ use tautline_proto::endpoint::{Refusal, SentDatagrams};
 use tautline_proto::wire::native::{HEADER_LEN, Pack};
 use tautline_proto::{Instant, Now, PeerId};
 
-use super::{Line, Open, unknown};
+use super::{Line, Meant, Open, unknown};
 use crate::message::target::Target;
 use crate::sending::failed::Failed;
 use crate::sending::job::Job;
@@ -81,6 +81,16 @@ impl Line {
         open.scratch = datagram;
         self.deliveries.update(&mut open.outbound);
         due.is_some()
+    }
+
+    /// Whether each peer that is meant has room for one more reliable message.
+    pub(crate) fn has_room(&self, target: Target) -> bool {
+        let Some(open) = &self.open else { return true };
+        match open.resolve(target) {
+            Meant::One(peer) => open.outbound.has_room(peer),
+            Meant::All => open.outbound.peers().iter().all(|&peer| open.outbound.has_room(peer)),
+            Meant::Unknown => true,
+        }
     }
 
     /// The reliable messages that ended, for whoever tells of them without holding the line.

@@ -4,7 +4,6 @@ use crate::sync::Arc;
 use std::cell::RefCell;
 
 use arc_swap::ArcSwapOption;
-use serde::Serialize;
 use tautline_proto::wire::native::{HEADER_LEN, Head, Packed};
 
 use crate::config::Wire;
@@ -14,7 +13,7 @@ use crate::machine::clock::wall_now;
 use crate::machine::fault::FaultCounters;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
-use crate::payload::{EncodeError, Payload};
+use crate::payload::{Content, Encode, EncodeError, append};
 use crate::sending::deliveries::DeliverySigns;
 use crate::sending::failed::{Failed, SendCounters};
 use crate::sending::gate::GateSigns;
@@ -24,6 +23,7 @@ use crate::sending::line::{Line, Ready, Reliably};
 use crate::sending::link::{Link, Sent};
 
 use crate::sending::receipt::{Receipt, Tracker};
+use crate::sending::room::RoomSignal;
 use tautline_proto::{ContentType, Delivery, Id};
 
 /// What a thread encodes into.
@@ -47,6 +47,21 @@ fn at_desk<T>(mut act: impl FnMut(&mut Desk) -> T) -> T {
     }
 }
 
+/// To whom a message goes, with which metadata, and the id of the message that it answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) target: Target,
+    pub(crate) metadata: &'a Metadata,
+    pub(crate) answers: Option<&'a Id<'a>>,
+}
+
+impl<'a> Outgoing<'a> {
+    /// A message that answers no other.
+    pub(crate) const fn new(target: Target, metadata: &'a Metadata) -> Self {
+        Self { target, metadata, answers: None }
+    }
+}
+
 /// The sending half of an interface, shared by all threads that send. Outlives single connections.
 ///
 /// Owned by the connection's shared state. A [`Reply`](super::reply::Reply) holds it too.
@@ -60,6 +75,7 @@ pub(crate) struct Sender {
     pub(crate) faults: Arc<FaultCounters>,
     pub(crate) gate_signs: Arc<GateSigns>,
     pub(crate) delivery_signs: Arc<DeliverySigns>,
+    pub(crate) room: RoomSignal,
     /// How to encode for the present connection; `None` while disconnected.
     ///
     /// Every send reads it, from any number of threads, without a write to memory that they share.
@@ -76,54 +92,43 @@ impl Sender {
             faults: line.faults(),
             gate_signs: Arc::default(),
             delivery_signs: line.delivery_signs(),
+            room: RoomSignal::default(),
             transmit: Handover::new(line),
             link: ArcSwapOption::empty(),
         }
     }
 
-    /// The metadata of a request: reliable where the wire can and nobody says otherwise.
+    /// The metadata of a request: reliable on the native wire, unless the metadata or the stream's settings say otherwise.
     pub(crate) fn as_request(&self, metadata: Metadata) -> Metadata {
         let link = self.link.load();
-        let is_native = link.as_deref().is_some_and(|link| link.wire == Wire::Native);
-        let says = link.as_deref().and_then(|link| link.streams.as_ref());
-        let says = says.and_then(|streams| streams.of(metadata.message_type, metadata.channel).delivery);
-        match metadata.delivery.or(says) {
+        let link = link.as_deref();
+        let is_native = link.is_some_and(|link| link.wire == Wire::Native);
+        match metadata.delivery.or_else(|| link?.delivery_of(&metadata)) {
             None if is_native => metadata.delivery(Delivery::Reliable),
             _ => metadata,
         }
     }
 
-    pub(crate) fn send_value<T: Serialize + ?Sized>(
-        &self,
-        target: Target,
-        value: &T,
-        metadata: &Metadata,
-        answers: Option<&Id<'_>>,
-    ) -> Result<Sent, SendError> {
+    /// Sends content, without waiting for anything.
+    #[inline]
+    pub(crate) fn send<C: Content>(&self, outgoing: Outgoing<'_>, content: &C) -> Result<Sent, SendError> {
+        if let Some((content_type, bytes)) = content.encoded() {
+            return self.send_bytes(outgoing, content_type, bytes);
+        }
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
-        self.send_with(link, target, metadata, answers, link.codec, |out| link.encode_value(out, value))
+        let write = |out: &mut Vec<u8>| content.write(link.codec, &link.limits, out);
+        self.send_encoded(link, outgoing, content.content_type(link.codec), write)
     }
 
-    pub(crate) fn send_payload(
-        &self,
-        target: Target,
-        payload: &Payload,
-        metadata: &Metadata,
-        answers: Option<&Id<'_>>,
-    ) -> Result<Sent, SendError> {
-        self.send_bytes(target, payload.content_type(), payload.bytes(), metadata, answers)
-    }
-
-    /// Sends bytes that are right for their content type, as raw ones always are.
+    /// Sends bytes that need no encoding: the line's holder frames them where they go.
     pub(crate) fn send_bytes(
         &self,
-        target: Target,
+        outgoing: Outgoing<'_>,
         content_type: ContentType,
         bytes: &[u8],
-        metadata: &Metadata,
-        answers: Option<&Id<'_>>,
     ) -> Result<Sent, SendError> {
+        let Outgoing { target, metadata, answers } = outgoing;
         let terms = Terms::new(target, metadata.priority, wall_now());
         let mut message = Ready { terms, content_type, bytes, metadata, answers };
         let failures = self.counters.queued.value();
@@ -134,33 +139,7 @@ impl Sender {
         }
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
-        self.send_with(link, target, metadata, answers, content_type, |out| link.append(out, bytes))
-    }
-
-    /// Sends many values at once.
-    pub(crate) fn send_values<T: Serialize>(
-        &self,
-        target: Target,
-        values: &[T],
-        metadata: &Metadata,
-    ) -> Result<Sent, SendError> {
-        let link = self.link.load();
-        let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
-        let codec = |_: &T| link.codec;
-        self.send_many(link, target, values, metadata, codec, |out, value| link.encode_value(out, value))
-    }
-
-    /// Sends many payloads at once.
-    pub(crate) fn send_payloads(
-        &self,
-        target: Target,
-        payloads: &[Payload],
-        metadata: &Metadata,
-    ) -> Result<Sent, SendError> {
-        let link = self.link.load();
-        let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
-        let append = |out: &mut Vec<u8>, payload: &Payload| link.append(out, payload.bytes());
-        self.send_many(link, target, payloads, metadata, Payload::content_type, append)
+        self.send_encoded(link, outgoing, content_type, |out| append(bytes, &link.limits, out))
     }
 
     /// Writes what waits at the gate.
@@ -179,15 +158,15 @@ impl Sender {
         result
     }
 
-    fn send_with(
+    /// Encodes a message into a job and hands that over.
+    fn send_encoded(
         &self,
         link: &Link,
-        target: Target,
-        metadata: &Metadata,
-        answers: Option<&Id<'_>>,
+        outgoing: Outgoing<'_>,
         content_type: ContentType,
         write_payload: impl Fn(&mut Vec<u8>) -> Result<(), EncodeError>,
     ) -> Result<Sent, SendError> {
+        let Outgoing { target, metadata, answers } = outgoing;
         let sent = at_desk(|Desk { job, .. }| {
             link.check_wire(content_type, metadata)?;
             job.begin(link, target, metadata);
@@ -204,26 +183,25 @@ impl Sender {
         sent.map_err(|failed| failed.error)
     }
 
-    /// Sends one message reliably and gives the receipt for it.
-    pub(crate) fn send_reliably(
+    /// Sends one message reliably. Returns its receipt.
+    pub(crate) fn send_reliably<C: Content>(
         &self,
-        target: Target,
-        metadata: &Metadata,
-        content_type: Option<ContentType>,
-        write_payload: impl Fn(&Link, &mut Vec<u8>) -> Result<(), EncodeError>,
+        outgoing: Outgoing<'_>,
+        content: &C,
     ) -> Result<Receipt, SendError> {
+        let Outgoing { target, metadata, answers } = outgoing;
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
-        let content_type = content_type.unwrap_or(link.codec);
+        let content_type = content.content_type(link.codec);
         let sent = at_desk(|Desk { job, .. }| {
             link.check_wire(content_type, metadata)?;
             job.begin(link, target, metadata);
-            let mut head = link.head(metadata, None, content_type, job.terms.made);
+            let mut head = link.head(metadata, answers, content_type, job.terms.made);
             if head.delivery == Delivery::BestEffort {
                 head.delivery = Delivery::Reliable;
             }
             link.check_delivery(head.delivery)?;
-            link.encode(&mut job.datagram, &head, |out| write_payload(link, out))?;
+            link.encode(&mut job.datagram, &head, |out| content.write(link.codec, &link.limits, out))?;
             let tracker = Arc::default();
             self.offer(link, job, &head, Some(&tracker)).map(|_| Receipt { tracker })
         });
@@ -253,40 +231,48 @@ impl Sender {
         outcome.map(|()| Sent::Queued)
     }
 
-    fn send_many<T>(
-        &self,
-        link: &Link,
-        target: Target,
-        items: &[T],
-        metadata: &Metadata,
-        content_type: impl Fn(&T) -> ContentType,
-        write_payload: impl Fn(&mut Vec<u8>, &T) -> Result<(), EncodeError>,
-    ) -> Result<Sent, SendError> {
+    /// Sends many messages at once, packed into as few datagrams as they fit.
+    pub(crate) fn send_batch<I>(&self, outgoing: Outgoing<'_>, contents: I) -> Result<Sent, SendError>
+    where
+        I: IntoIterator<Item: Content>,
+    {
+        let Outgoing { target, metadata, answers } = outgoing;
+        let link = self.link.load();
+        let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
+        let mut contents = Some(contents);
         let sent = at_desk(|Desk { job, draft }| {
+            let mut contents = contents.take().into_iter().flatten();
             job.begin(link, target, metadata);
-            // The same for all but the content type.
-            let mut head = link.head(metadata, None, link.codec, job.terms.made);
+            // Only the content type differs from message to message.
+            let mut head = link.head(metadata, answers, link.codec, job.terms.made);
             job.terms.expire_after(link.time_left(&head, job.terms.made));
             let mut batch = Batch::new(self, link, job);
-            let encoded = items.iter().try_for_each(|item| {
-                head.content_type = content_type(item);
+            let mut tried = 0;
+            let encoded = contents.by_ref().try_for_each(|content| {
+                tried += 1;
+                let write = |out: &mut Vec<u8>| content.write(link.codec, &link.limits, out);
+                head.content_type = content.content_type(link.codec);
                 link.check_wire(head.content_type, metadata)?;
                 if link.wire == Wire::Native && head.delivery == Delivery::BestEffort {
-                    return batch
-                        .pack(draft, |out| link.encode_frame(out, &head, |out| write_payload(out, item)));
+                    return batch.pack(draft, |out| link.encode_frame(out, &head, write));
                 }
                 draft.clear();
-                link.encode(draft, &head, |out| write_payload(out, item))?;
+                link.encode(draft, &head, write)?;
                 match head.delivery {
                     Delivery::BestEffort => batch.send_alone(draft),
                     _ => batch.offer(draft, &head),
                 }
             });
-            // Those before one that cannot be encoded go all the same.
+            // The messages before one that cannot be encoded are sent all the same.
             let outcome = encoded.and(batch.hand_over_pack());
-            batch.outcome(outcome, items.len())
+            batch.outcome(outcome, || tried + contents.count())
         });
         sent.map_err(|failed| failed.error)
+    }
+
+    /// Whether a reliable message to the target finds room. True where it cannot be sent at all: sending says why.
+    pub(crate) fn has_room(&self, target: Target) -> bool {
+        self.with_line(|line| line.has_room(target))
     }
 
     fn hand_over(&self, job: &mut Job) -> Result<Sent, Box<Failed>> {
@@ -405,7 +391,11 @@ impl<'a> Batch<'a> {
     }
 
     /// What is told of a batch of `all` messages, `stopped` by a failure or not.
-    fn outcome(self, stopped: Result<(), Box<Failed>>, all: usize) -> Result<Sent, Box<Failed>> {
+    fn outcome(
+        self,
+        stopped: Result<(), Box<Failed>>,
+        all: impl FnOnce() -> usize,
+    ) -> Result<Sent, Box<Failed>> {
         let Some(first) = self.first.or(stopped.err()) else { return Ok(self.sent) };
         let target = self.job.terms.target;
         let peers = self.sender.with_line(|line| line.peers_meant(target));
@@ -414,7 +404,7 @@ impl<'a> Batch<'a> {
         if sent == 0 {
             return Err(first);
         }
-        let failed = failed + all.saturating_sub(self.done + self.tried) * peers;
+        let failed = failed + all().saturating_sub(self.done + self.tried) * peers;
         let first = match first.error {
             SendError::Partly { first, .. } => first,
             error => Box::new(error),

@@ -11,7 +11,7 @@ use super::*;
 use crate::interface::caller_driven::Driver;
 use crate::sending::handover::MAX_RUN;
 use crate::tests::{CLASSIC, classic_datagram, endpoint_config};
-use crate::{Config, Priority, UdpInterface};
+use crate::{Config, Priority, Raw, UdpInterface};
 
 /// A server, and a client with a gate that is in the middle of a stream while nobody watches the gate.
 fn streaming() -> (UdpInterface, UdpInterface, Driver) {
@@ -22,7 +22,7 @@ fn streaming() -> (UdpInterface, UdpInterface, Driver) {
     let (client, mut driver) = UdpInterface::caller_driven(config).unwrap();
     driver.connect().unwrap();
     for _ in 0..40 {
-        client.send_raw(b"stream", &Metadata::default()).unwrap();
+        client.send(Raw(b"stream"), &Metadata::default()).unwrap();
     }
     // The first turn sends what waits, and the others find that no more comes.
     for _ in 0..3 {
@@ -34,7 +34,7 @@ fn streaming() -> (UdpInterface, UdpInterface, Driver) {
 /// Sends on another thread, while this one has the line.
 fn send_meanwhile(client: &UdpInterface, count: usize, bytes: &[u8], priority: Priority) {
     let metadata = Metadata::default().priority(priority);
-    let send = || (0..count).for_each(|_| _ = client.send_raw(bytes, &metadata).unwrap());
+    let send = || (0..count).for_each(|_| _ = client.send(Raw(bytes), &metadata).unwrap());
     thread::scope(|scope| scope.spawn(send).join().unwrap());
 }
 
@@ -92,17 +92,17 @@ fn counts(error: &SendError) -> (usize, usize) {
 #[test]
 fn a_peer_that_cannot_be_sent_to_keeps_a_batch_from_no_other() {
     let (server, good) = server_of_two();
-    let error = server.send_batch(&[1; 10], &Metadata::data()).unwrap_err();
+    let error = server.publisher(Metadata::data()).send_batch(&[1; 10]).unwrap_err();
     assert_eq!(counts(&error), (10, 10), "{error}");
     let mut came = 0;
     // The last one says that there are no more.
-    server.send(&"end", &Metadata::data()).unwrap_err();
+    server.send("end", &Metadata::data()).unwrap_err();
     let mut buffer = [0; 2048];
     while !good.recv(&mut buffer).map(|len| buffer[..len].windows(3).any(|part| part == b"end")).unwrap() {
         came += 1;
     }
     assert_eq!(came, 10);
-    let error = server.send_batch(&[1.0, 2.0, f64::NAN, 4.0], &Metadata::data()).unwrap_err();
+    let error = server.publisher(Metadata::data()).send_batch(&[1.0, 2.0, f64::NAN, 4.0]).unwrap_err();
     assert_eq!(counts(&error), (2, 6), "{error}");
 }
 
@@ -117,7 +117,7 @@ fn what_becomes_of_a_batch_is_counted_once_per_peer() {
         let mut batch = Batch::new(&server.shared().sender, &link, &mut job);
         let each = |outcome: &Result<Sent, SendError>| batch.count(100, outcome.clone().map_err(Into::into));
         let stopped = outcomes.iter().try_for_each(each);
-        batch.outcome(stopped, 400).map_err(|failed| failed.error)
+        batch.outcome(stopped, || 400).map_err(|failed| failed.error)
     };
     let one = Target::Address(SocketAddr::from(([127, 0, 0, 1], 9)));
     let written = Ok(Sent::Written);
