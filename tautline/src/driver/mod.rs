@@ -227,8 +227,11 @@ impl Turner {
         self.finish_sends();
         self.check_answer(now.steady);
         // Last, because these run code of the users, which may end this connection.
-        self.shared.requests.expire(self.shared.clock.instant(now.steady));
-        self.dispatcher.check_deadlines(self.shared.clock.instant(now.steady));
+        let at = self.shared.clock.instant(now.steady);
+        if self.shared.requests.have_deadlines() {
+            self.shared.requests.expire(at);
+        }
+        self.dispatcher.check_deadlines(at);
         self.dispatcher.refresh();
         datagrams
     }
@@ -282,7 +285,8 @@ impl Turner {
         let protocol = protocol.into_iter().flatten().min();
         let protocol = protocol.map(|due| clock.instant(due));
         let write_on = self.unwritten.then(Instant::now);
-        let requests = self.shared.requests.next_deadline();
+        let requests = &self.shared.requests;
+        let requests = if requests.have_deadlines() { requests.next_deadline() } else { None };
         let deadlines = [protocol, self.dispatcher.next_deadline(), requests, write_on, self.watch_at];
         deadlines.into_iter().flatten().min()
     }

@@ -53,7 +53,9 @@ impl Turner {
     pub(super) fn read(&mut self, wait: Option<Duration>, mut sink: Sink<'_>) -> (Now, usize) {
         let mut buffers = std::mem::take(&mut self.buffers);
         // The first time, and after a panic.
-        buffers.datagram.resize(RECEIVE_BUFFER, 0);
+        if buffers.datagram.len() != RECEIVE_BUFFER {
+            buffers.datagram.resize(RECEIVE_BUFFER, 0);
+        }
         if self.socket.has_cleared_error() {
             self.read_error_queue();
         }

@@ -148,20 +148,22 @@ impl Requests {
         is_new
     }
 
-    /// When the driver must end the next request, if it must end any.
+    /// Whether the driver must end requests at their deadline.
+    #[inline]
+    pub(crate) fn have_deadlines(&self) -> bool {
+        self.timed.load(Ordering::Relaxed) > 0
+    }
+
+    /// When the driver must end the next request.
+    #[cold]
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        if self.timed.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
         lock(&self.table).pending.values().filter_map(|pending| pending.deadline).min()
     }
 
     /// Ends the requests whose deadline has passed.
+    #[cold]
     pub(crate) fn expire(&self, now: Instant) {
         let is_over = |pending: &Pending| pending.deadline.is_some_and(|deadline| deadline <= now);
-        if self.timed.load(Ordering::Relaxed) == 0 {
-            return;
-        }
         let over: Vec<_> = {
             let table = lock(&self.table);
             table.pending.iter().filter(|(_, pending)| is_over(pending)).map(|(&id, _)| id).collect()

@@ -24,8 +24,9 @@ pub(crate) fn batches(
     run: &mut Throughput,
 ) -> Outcome<()> {
     let payloads = vec![payload.clone(); count];
+    let commands = interface.publisher(Metadata::command());
     while run.more_of(count as u64) {
-        interface.publisher(Metadata::command()).send_batch(&payloads)?;
+        commands.send_batch(&payloads)?;
     }
     Ok(())
 }
