@@ -43,7 +43,7 @@ fn send_and_turn(ends: &mut Ends, metadata: &Metadata) {
     ends.client.publisher(metadata.clone()).send_batch(&ends.batch).expect("connected");
     ends.server_driver.turn(Duration::ZERO);
     let answers = &mut ends.answers;
-    ends.client_driver.turn_with(Duration::ZERO, &mut |_, _| *answers += 1);
+    ends.client_driver.turn_with(Duration::ZERO, &mut |_| *answers += 1);
 }
 
 /// Allocates. The sanitizer must find this, which shows that it works.

@@ -53,9 +53,9 @@ fn newest_state(driver: &mut Driver, until: Instant) -> Option<State> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
         // Messages are seen as they stand in the datagram; nothing is copied but what is kept.
-        driver.turn_with(left, &mut |message, arrival| {
-            if message.message_type == MessageType::Status && !arrival.late {
-                newest = serde_json::from_slice(message.payload).ok().or(newest);
+        driver.turn_with(left, &mut |message| {
+            if message.message_type() == MessageType::Status && !message.is_late() {
+                newest = message.decode().ok().or(newest);
             }
         });
         if left.is_zero() {
@@ -71,7 +71,7 @@ fn start_plant() -> Result<UdpInterface, Box<dyn Error>> {
     plant.register_message_handler(
         MessageType::Command,
         Handler::inline(move |command, reply| {
-            let Ok(force) = serde_json::from_slice::<f64>(command.payload) else { return };
+            let Ok(force) = command.decode::<f64>() else { return };
             state[1] += force * PERIOD.as_secs_f64();
             state[0] += state[1] * PERIOD.as_secs_f64();
             let _ = reply.send(&state, &Metadata::status());

@@ -73,9 +73,9 @@ impl Ends {
         let counter = Arc::clone(&handled);
         let answer = move |message: &MessageRef<'_>, reply: &Reply| {
             counter.fetch_add(1, Ordering::Relaxed);
-            if message.message_type == MessageType::Command {
+            if message.message_type() == MessageType::Command {
                 // One that cannot be sent is missed by who waits for it.
-                let _ = reply.send(Raw(message.payload), &Metadata::status());
+                let _ = reply.send(Raw(message.payload()), &Metadata::status());
             }
         };
         server.register_message_handler(MessageType::Data, Handler::inline(answer.clone()));
@@ -117,7 +117,7 @@ impl Ends {
         self.commands.send(Raw(self.payload.bytes()))?;
         self.serve();
         let mut answers = 0;
-        self.client_driver.turn_with(PATIENCE, &mut |_, _| answers += 1);
+        self.client_driver.turn_with(PATIENCE, &mut |_| answers += 1);
         if answers == 0 { Err("no answer came".into()) } else { Ok(()) }
     }
 

@@ -72,6 +72,7 @@ pub use machine::fault::{SocketFault, SocketFaults};
 pub use machine::realtime::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
 #[doc(hidden)]
 pub use machine::socket::options::SocketOption;
+pub use message::borrowed::MessageRef;
 pub use message::metadata::Metadata;
 pub use message::target::Target;
 pub use message::{Arrival, Message};
@@ -92,8 +93,8 @@ pub use tautline_proto::json::{JsonFault, NonFinite};
 pub use tautline_proto::sim;
 pub use tautline_proto::wire::native::BadText;
 pub use tautline_proto::{
-    Cause, ConnectionState, ContentType, Delivery, DropReason, Drops, Id, Instant, MessageRef, MessageType,
-    PathStats, PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, UnknownName, WallTime,
+    Cause, ConnectionState, ContentType, Delivery, DropReason, Drops, Id, Instant, MessageType, PathStats,
+    PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, UnknownName, WallTime,
 };
 
 pub use watchdog::{
@@ -108,7 +109,7 @@ pub use watchdog::{
 /// let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
 /// // On the driver itself: the fastest, must not block.
 /// plant.register_message_handler(MessageType::Command, Handler::inline(|message, reply| {
-///     let _ = reply.send(&message.payload.len(), &Metadata::status());
+///     let _ = reply.send(&message.payload().len(), &Metadata::status());
 /// }));
 /// // On a worker of its own: may block.
 /// plant.register_message_handler(MessageType::Configuration, Handler::blocking(|message, _reply| {

@@ -75,7 +75,7 @@ fn delays(server: &UdpInterface, client: &UdpInterface, time: Duration, fill: bo
     server.register_message_handler(
         MessageType::Status,
         Handler::inline(move |message, _| {
-            let sent = message.payload.try_into().map(u64::from_le_bytes).expect("eight bytes");
+            let sent = message.payload().try_into().map(u64::from_le_bytes).expect("eight bytes");
             seen.lock().expect("no panic").push(began.elapsed() - Duration::from_nanos(sent));
         }),
     );

@@ -176,7 +176,7 @@ fn a_request_gets_the_answer_that_is_meant_for_it() {
         server.register_message_handler(
             MessageType::Command,
             Handler::inline(|message, reply| {
-                let asked: u64 = std::str::from_utf8(message.payload).unwrap().parse().unwrap();
+                let asked: u64 = std::str::from_utf8(message.payload()).unwrap().parse().unwrap();
                 // The first answer is 0.
                 reply.send(&0, &Metadata::acknowledgment()).expect("sent");
                 reply.send(&asked, &Metadata::acknowledgment()).expect("sent");
@@ -206,7 +206,7 @@ fn many_threads_get_their_own_answers() {
     server.register_message_handler(
         MessageType::Command,
         Handler::inline(|message, reply| {
-            let asked: u64 = std::str::from_utf8(message.payload).unwrap().parse().unwrap();
+            let asked: u64 = std::str::from_utf8(message.payload()).unwrap().parse().unwrap();
             reply.send(&(asked * 2), &Metadata::acknowledgment()).expect("sent");
         }),
     );

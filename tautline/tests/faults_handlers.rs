@@ -117,7 +117,7 @@ fn a_panic_ends_the_handling() {
     server.register_message_handler(
         MessageType::Command,
         Handler::inline(|message, reply| {
-            assert!(message.payload != b"13", "this one is unlucky");
+            assert!(message.payload() != b"13", "this one is unlucky");
             reply.send("done", &Metadata::status()).unwrap();
         }),
     );

@@ -80,7 +80,7 @@ fn duplicates_and_late_messages_delivered_as_new() {
 fn a_duplicate_command_steps_the_plant_twice() {
     let plant = server(server_config(Wire::Classic));
     let (stepped, steps) = mpsc::channel();
-    let step = move |command: &MessageRef<'_>, _: &Reply| stepped.send(command.payload.to_vec()).unwrap();
+    let step = move |command: &MessageRef<'_>, _: &Reply| stepped.send(command.payload().to_vec()).unwrap();
     plant.register_message_handler(MessageType::Command, Handler::inline(step));
     let controller = RawPeer::of(&plant);
     for number in [0, 0, 1, 1, 0] {
@@ -112,7 +112,7 @@ fn a_full_queue_silences_handlers() {
     for wire in WIRES {
         let server = server(server_config(wire).inbox_capacity(1));
         let (heard, hears) = mpsc::channel();
-        let hear = move |message: &MessageRef<'_>, _: &Reply| heard.send(message.payload.to_vec()).unwrap();
+        let hear = move |message: &MessageRef<'_>, _: &Reply| heard.send(message.payload().to_vec()).unwrap();
         server.register_message_handler(MessageType::Command, Handler::inline(hear));
         let client = client(client_config(&server));
         for number in 0..100 {

@@ -16,8 +16,8 @@ use common::{
     PATIENCE, RawPeer, WIRES, address, client, client_config, next_number, server, server_config, until,
 };
 use tautline::{
-    Arrival, Config, ConnectionState, Delivery, Driver, DropReason, Drops, Handler, MessageRef, MessageType,
-    Metadata, Outcome, Qos, ReceiveError, Statistics, UdpInterface, WallTime, Watchdog, WatchdogState, Wire,
+    Config, ConnectionState, Delivery, Driver, DropReason, Drops, Handler, MessageRef, MessageType, Metadata,
+    Outcome, Qos, ReceiveError, Statistics, UdpInterface, WallTime, Watchdog, WatchdogState, Wire,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -39,7 +39,7 @@ fn driven(wire: Wire, commands: Qos) -> (UdpInterface, Driver, UdpInterface) {
 }
 
 /// Turns until the socket is empty.
-fn read_all(driver: &mut Driver, mut see: impl FnMut(&MessageRef<'_>, Arrival)) {
+fn read_all(driver: &mut Driver, mut see: impl FnMut(&MessageRef<'_>)) {
     while driver.turn_with(Duration::ZERO, &mut see) > 0 {}
 }
 
@@ -51,14 +51,14 @@ fn send(client: &UdpInterface, numbers: std::ops::Range<u64>) {
 }
 
 fn number_in(message: &MessageRef<'_>) -> u64 {
-    std::str::from_utf8(message.payload).expect("JSON").parse().expect("a number was sent")
+    std::str::from_utf8(message.payload()).expect("JSON").parse().expect("a number was sent")
 }
 
 #[test]
 fn a_driver_that_paused_hands_out_nothing_that_has_expired() {
     for wire in WIRES {
         let (server, mut driver, client) = driven(wire, Qos::new().lifespan(MS * 500));
-        read_all(&mut driver, |_, _| {});
+        read_all(&mut driver, |_| {});
         let before = server.statistics().messages_received;
         send(&client, 0..20);
         thread::sleep(MS * 550);
@@ -73,7 +73,7 @@ fn a_driver_that_paused_hands_out_nothing_that_has_expired() {
                 seen_inline.lock().expect("no panic").push(number_in(message));
             }),
         );
-        read_all(&mut driver, |message, _| seen.push(number_in(message)));
+        read_all(&mut driver, |message| seen.push(number_in(message)));
         assert!(!seen.is_empty(), "those sent last are fresh");
         assert!(seen.iter().all(|number| *number >= 20), "{wire}: {seen:?}");
         assert_eq!(*inline.lock().expect("no panic"), seen);
@@ -88,7 +88,7 @@ fn a_driver_that_paused_hands_out_nothing_that_has_expired() {
 fn after_a_pause_the_newest_is_handed_out_first() {
     for wire in WIRES {
         let (server, mut driver, client) = driven(wire, Qos::new().keep_last(1).lifespan(LONG));
-        read_all(&mut driver, |_, _| {});
+        read_all(&mut driver, |_| {});
         let before = server.statistics().messages_received;
         send(&client, 0..200);
         client.send(&1_000, &Metadata::data()).expect("connected");
@@ -96,7 +96,7 @@ fn after_a_pause_the_newest_is_handed_out_first() {
         client.flush();
         thread::sleep(MS * 5);
         let mut seen = Vec::new();
-        read_all(&mut driver, |message, _| seen.push(number_in(message)));
+        read_all(&mut driver, |message| seen.push(number_in(message)));
         assert_eq!(seen, [1_000, 200], "{wire}");
         let statistics = server.statistics();
         assert_eq!(statistics.messages_received - before, 202);
@@ -109,11 +109,11 @@ fn after_a_pause_the_newest_is_handed_out_first() {
 fn a_history_alone_is_enough_for_that() {
     for wire in WIRES {
         let (_server, mut driver, client) = driven(wire, Qos::new().keep_last(1));
-        read_all(&mut driver, |_, _| {});
+        read_all(&mut driver, |_| {});
         send(&client, 0..50);
         thread::sleep(MS * 20);
         let mut seen = Vec::new();
-        read_all(&mut driver, |message, _| seen.push(number_in(message)));
+        read_all(&mut driver, |message| seen.push(number_in(message)));
         assert_eq!(seen, [49], "{wire}");
     }
 }
@@ -122,13 +122,13 @@ fn a_history_alone_is_enough_for_that() {
 fn what_names_another_message_overtakes_nothing_of_its_stream() {
     for wire in WIRES {
         let (server, mut driver, client) = driven(wire, Qos::new().keep_last(1).lifespan(LONG));
-        read_all(&mut driver, |_, _| {});
+        read_all(&mut driver, |_| {});
         send(&client, 0..1);
         client.send(&1, &Metadata::command().correlation_id("job-7")).expect("connected");
         client.flush();
         thread::sleep(MS * 20);
         let mut seen = Vec::new();
-        read_all(&mut driver, |message, _| seen.push(number_in(message)));
+        read_all(&mut driver, |message| seen.push(number_in(message)));
         assert_eq!((seen, next_number(&server)), (vec![1], 1), "{wire}");
         assert_eq!(server.statistics().messages_dropped.of(DropReason::Superseded), 1);
     }
@@ -138,19 +138,19 @@ fn what_names_another_message_overtakes_nothing_of_its_stream() {
 fn what_expires_before_it_is_handed_out_feeds_no_watchdog() {
     let (server, mut driver, client) = driven(Wire::Native, Qos::new().keep_last(1).lifespan(MS * 100));
     let slow = |message: &MessageRef<'_>, _: &tautline::Reply| {
-        if message.channel == 0 {
+        if message.channel() == 0 {
             thread::sleep(MS * 110);
         }
     };
     server.register_message_handler(MessageType::Command, Handler::inline(slow));
-    read_all(&mut driver, |_, _| {});
+    read_all(&mut driver, |_| {});
     server.watch(Watchdog::messages((MessageType::Command, 1), LONG), |_| {}).expect("possible");
     for channel in [0, 1] {
         client.send(&channel, &Metadata::command().channel(channel)).expect("connected");
     }
     client.flush();
     thread::sleep(MS * 20);
-    read_all(&mut driver, |_, _| {});
+    read_all(&mut driver, |_| {});
     // It comes in front, unless this machine was so slow that both had expired.
     assert!(server.statistics().messages_dropped.of(DropReason::Expired) > 0);
     assert!(
@@ -163,7 +163,7 @@ fn what_expires_before_it_is_handed_out_feeds_no_watchdog() {
 #[test]
 fn what_is_held_back_when_a_handler_disconnects_is_counted() {
     let (server, mut driver, client) = driven(Wire::Native, Qos::new().keep_last(1).lifespan(LONG));
-    read_all(&mut driver, |_, _| {});
+    read_all(&mut driver, |_| {});
     let before = server.statistics();
     for channel in 0..5 {
         client.send(&channel, &Metadata::command().channel(channel)).expect("connected");
@@ -175,7 +175,7 @@ fn what_is_held_back_when_a_handler_disconnects_is_counted() {
         MessageType::Command,
         Handler::inline(move |_, _| disconnects.disconnect()),
     );
-    read_all(&mut driver, |_, _| {});
+    read_all(&mut driver, |_| {});
     let check = |when| {
         let statistics = server.statistics();
         let (received, dropped) = (statistics.messages_received, statistics.messages_dropped);
@@ -209,14 +209,14 @@ fn a_reader_that_paused_gets_nothing_that_has_expired() {
 fn a_read_that_fails_makes_nothing_look_fresh() {
     for wire in WIRES {
         let (server, mut driver, client) = driven(wire, Qos::new().lifespan(MS * 100));
-        read_all(&mut driver, |_, _| {});
+        read_all(&mut driver, |_| {});
         send(&client, 0..5);
         thread::sleep(MS * 110);
         let broken = Broken::socket(driver.socket_descriptor().expect("connected"));
         assert!(driver.turn(Duration::ZERO) > 0, "it does not say that nothing waits");
         drop(broken);
         let mut seen = 0;
-        read_all(&mut driver, |_, _| seen += 1);
+        read_all(&mut driver, |_| seen += 1);
         assert_eq!((seen, server.statistics().messages_dropped.of(DropReason::Expired)), (0, 5), "{wire}");
     }
 }
@@ -256,14 +256,14 @@ impl Drop for Broken {
 #[test]
 fn a_message_brings_its_own_lifespan() {
     let (server, mut driver, client) = driven(Wire::Native, Qos::new());
-    read_all(&mut driver, |_, _| {});
+    read_all(&mut driver, |_| {});
     let mortal = Metadata::command().lifespan(MS * 50);
     client.send(&1, &mortal).expect("connected");
     client.send(&2, &Metadata::command()).expect("connected");
     thread::sleep(MS * 70);
     client.send(&3, &mortal.clone().lifespan(LONG)).expect("connected");
     let mut seen = Vec::new();
-    read_all(&mut driver, |message, arrival| seen.push((number_in(message), arrival.age())));
+    read_all(&mut driver, |message| seen.push((number_in(message), message.age())));
     assert_eq!(seen.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
     assert_eq!(server.statistics().messages_dropped.of(DropReason::Expired), 1);
     // Made long before it came: no queue, but the sender took its time.
@@ -276,7 +276,7 @@ fn a_message_brings_its_own_lifespan() {
     client.send(&5, &Metadata::command().timestamp(hour_ago)).expect("connected");
     let mut seen = Vec::new();
     until("the second comes", || {
-        read_all(&mut driver, |message, arrival| seen.push((number_in(message), arrival.age().as_secs())));
+        read_all(&mut driver, |message| seen.push((number_in(message), message.age().as_secs())));
         !seen.is_empty()
     });
     assert!(matches!(seen[..], [(5, 3_600..3_700)]), "{seen:?}");
@@ -405,7 +405,7 @@ fn an_ordered_message_that_waited_for_another_does_not_look_fresh() {
     let mut seen = Vec::new();
     until("the first comes", || {
         way.carry(None);
-        read_all(&mut driver, |message, _| seen.push(number_in(message)));
+        read_all(&mut driver, |message| seen.push(number_in(message)));
         !seen.is_empty()
     });
     assert_eq!(seen, [1_111_111]);

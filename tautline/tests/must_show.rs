@@ -101,7 +101,7 @@ fn many_threads(messages: u64) {
 fn count_inversions(inversions: Arc<AtomicU64>) -> Handler {
     let mut last = None;
     Handler::inline(move |message: &MessageRef<'_>, _: &Reply| {
-        let Id::Number(number) = message.message_id else { panic!("the default id is a number") };
+        let Id::Number(number) = message.message_id() else { panic!("the default id is a number") };
         if last.replace(number).is_some_and(|last| last >= number) {
             inversions.fetch_add(1, Ordering::Relaxed);
         }
@@ -149,7 +149,7 @@ fn answered_one_by_one(wire: Wire, each: u64) {
     server.register_message_handler(
         MessageType::Command,
         Handler::inline(|command: &MessageRef<'_>, reply: &Reply| {
-            let number: u64 = std::str::from_utf8(command.payload).unwrap().parse().unwrap();
+            let number: u64 = std::str::from_utf8(command.payload()).unwrap().parse().unwrap();
             reply.send(&number, &Metadata::status()).unwrap();
         }),
     );
@@ -219,7 +219,7 @@ fn misbehaving_handlers(messages: u64) {
             reply.send(&number, &Metadata::acknowledgment()).unwrap();
         };
         let inline = |message: &MessageRef<'_>, reply: &Reply| {
-            let number: u64 = std::str::from_utf8(message.payload).unwrap().parse().unwrap();
+            let number: u64 = std::str::from_utf8(message.payload()).unwrap().parse().unwrap();
             reply.send(&number, &Metadata::acknowledgment()).unwrap();
         };
         let handler = if well_behaved == MessageType::Data {

@@ -33,7 +33,7 @@ fn a_panic_in_the_callers_own_code_leaves_its_driver_usable() {
     driver.connect().unwrap();
     let peer = RawPeer::of(&server);
     peer.command(0, 1.0, "1");
-    let mut turn = || driver.turn_with(PATIENCE, &mut |_, _| panic!("in the caller's own code"));
+    let mut turn = || driver.turn_with(PATIENCE, &mut |_| panic!("in the caller's own code"));
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut turn)).is_err());
     peer.command(1, 1.1, "2");
     assert_eq!(driver.receive(Some(PATIENCE)).unwrap().decode::<u64>().unwrap(), 2);
@@ -271,9 +271,9 @@ fn a_peer_is_known_before_its_first_message_is_seen() {
         });
         let mut seen = false;
         until("its message is seen", || {
-            driver.turn_with(Duration::from_millis(1), &mut |_, arrival| {
+            driver.turn_with(Duration::from_millis(1), &mut |message| {
                 seen = true;
-                assert_eq!(inside.peer(arrival.peer).expect("it is known").received.messages, 1);
+                assert_eq!(inside.peer(message.peer()).expect("it is known").received.messages, 1);
                 assert!(matches!(events.next(Duration::ZERO), Some(Event::PeerConnected { .. })));
                 assert_eq!(inside.statistics().messages_received, 1);
             });

@@ -68,7 +68,7 @@ fn receive(wire: Wire) {
     if wire == Wire::Native {
         let list = Arc::clone(&inline);
         let on_driver = Handler::inline(move |message, _| {
-            let [_, sent]: [u64; 2] = serde_json::from_slice(message.payload).expect("two numbers");
+            let [_, sent]: [u64; 2] = serde_json::from_slice(message.payload()).expect("two numbers");
             note(&list, sent);
         });
         interface.register_message_handler((MessageType::Command, 1), on_driver);

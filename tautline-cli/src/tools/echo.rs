@@ -9,7 +9,7 @@ pub(crate) fn echo(interface: &UdpInterface, types: &[MessageType]) {
         interface.register_message_handler(
             *message_type,
             Handler::inline(|message: &MessageRef<'_>, reply: &Reply| {
-                if let Ok(payload) = Payload::encoded(message.content_type, message.payload) {
+                if let Ok(payload) = Payload::encoded(message.content_type(), message.payload()) {
                     // If the answer cannot be sent, the other end counts its message as lost.
                     let _ = reply.send(&payload, &Metadata::answering(message));
                 }

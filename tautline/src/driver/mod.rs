@@ -33,7 +33,7 @@ use crate::handlers::Dispatcher;
 use crate::machine::fault::SocketFault;
 use crate::machine::life::Life;
 use crate::machine::socket::{Granted, Socket, Waiter};
-use crate::message::Arrival;
+use crate::message::borrowed::MessageRef;
 use crate::sending::gate::Watch;
 use crate::sending::line::Line;
 use crate::sending::reply::Reply;
@@ -42,7 +42,7 @@ use crate::shared::Shared;
 use crate::shared::events::Event;
 use crate::sync::log::LineLimit;
 use crate::watchdog::Watches;
-use tautline_proto::{Cause, MessageRef};
+use tautline_proto::Cause;
 
 /// A turn reads no more once it has read so many datagrams. It may have read some more: those that the kernel handed over
 /// together with the last; and after a pause up to 1,024, to find the newest of streams that keep only that.
@@ -129,7 +129,7 @@ impl std::fmt::Debug for Turner {
 }
 
 /// Sees every message of a turn before handlers and inbox do, if anyone wants to.
-pub(crate) type Sink<'a> = Option<&'a mut dyn FnMut(&MessageRef<'_>, &Arrival)>;
+pub(crate) type Sink<'a> = Option<&'a mut dyn FnMut(&MessageRef<'_>)>;
 
 impl Turner {
     pub(crate) fn new(parts: Parts<'_>) -> Self {

@@ -9,6 +9,7 @@ use tautline_proto::{Instant as Steady, Now};
 use super::{Sink, Turner};
 use crate::handlers::Dispatcher;
 use crate::machine::life::Life;
+use crate::message::borrowed;
 use crate::message::{Arrival, Message};
 use crate::receiving::waiting::{Limits, Waiting};
 use crate::sending::reply::Reply;
@@ -48,7 +49,7 @@ impl Outlets<'_> {
         let Self { shared, dispatcher, life, inbox_is_on, watchdogs, now } = self;
         watchdogs.took(message, arrival.peer, *now);
         if let Some(see) = sink {
-            see(message, arrival);
+            see(&borrowed::MessageRef::new(message, arrival));
         }
         if shared.requests.answer(message, arrival, &shared.pool) {
             return true;

@@ -14,6 +14,7 @@ use crate::config::Selector;
 use crate::sync::quietly::{DropQuietly, quietly};
 use tautline_proto::Counter;
 
+use crate::message::borrowed;
 use crate::message::pool::Pool;
 use crate::message::{Arrival, Message};
 use crate::receiving::waiting::Limits;
@@ -167,7 +168,7 @@ impl<R> Held<R> {
     }
 
     #[inline]
-    fn call(&mut self, message: &MessageRef<'_>, reply: &R) {
+    fn call(&mut self, message: &borrowed::MessageRef<'_>, reply: &R) {
         let counts = &self.inline.counts;
         let Some(call) = &mut self.call else {
             // It disconnected and connected again, and the old connection's driver is still inside it.
@@ -293,7 +294,7 @@ impl<R: Send + 'static> Dispatcher<R> {
                     Some(held) if Arc::ptr_eq(&held.inline, inline) => held,
                     held => Held::exchange(held, inline),
                 };
-                held.call(message, handle);
+                held.call(&borrowed::MessageRef::new(message, arrival), handle);
             }
             Some(Entry::Queued(queue)) => {
                 reply(&mut self.reply);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config;
 use crate::message::Message;
-use tautline_proto::MessageRef;
+use crate::message::borrowed::MessageRef;
 
 /// What a spawner is given to run.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;

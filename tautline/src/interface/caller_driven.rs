@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::connection::Connection;
 use crate::error::ConnectError;
-use crate::message::{Arrival, Message};
+use crate::message::Message;
+use crate::message::borrowed::MessageRef;
 use crate::receiving::inbox::ReceiveError;
-use tautline_proto::{ConnectionState, MessageRef};
+use tautline_proto::ConnectionState;
 
 /// Does the work of a [caller-driven](crate::UdpInterface::caller_driven) interface; there is one, and it is
 /// not `Clone`.
@@ -77,9 +78,8 @@ impl Driver {
     /// As [`turn`](Self::turn), and shows every message that is offered to anyone (none that has expired) to `see` first, as
     /// it stands in the datagram. With an
     /// `inbox_capacity` of 0 nothing is copied.
-    pub fn turn_with(&mut self, wait: Duration, see: &mut dyn FnMut(&MessageRef<'_>, Arrival)) -> usize {
-        let mut see = |message: &MessageRef<'_>, arrival: &Arrival| see(message, *arrival);
-        self.connection.drive(|turner| turner.turn(Some(wait), Some(&mut see))).unwrap_or(0)
+    pub fn turn_with(&mut self, wait: Duration, see: &mut dyn FnMut(&MessageRef<'_>)) -> usize {
+        self.connection.drive(|turner| turner.turn(Some(wait), Some(see))).unwrap_or(0)
     }
 
     /// The next message from the inbox, turning while there is none: the calling thread itself reads the socket.

@@ -3,7 +3,6 @@
 use crate::sync::Arc;
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
@@ -41,9 +40,7 @@ impl Message {
             .with_delivery(metadata.delivery.unwrap_or_default())
             .with_lifespan(metadata.lifespan);
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let (time, made) = (wall_now(), Instant::now());
-        let arrival = Arrival { peer: PeerId::none(), address, time, made, late: false };
-        Self::copy(&Arc::new(Pool::default()), &message, arrival)
+        Self::copy(&Arc::new(Pool::default()), &message, Arrival::now(PeerId::none(), address))
     }
 
     /// The payload as a value.
@@ -92,7 +89,7 @@ mod tests {
             peer: PeerId::none(),
             address: ([10, 0, 0, 1], 7).into(),
             time: wall_now(),
-            made: Instant::now(),
+            made: std::time::Instant::now(),
             late: true,
         };
         let message = message.with_arrival(arrival);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tautline_proto::{Delivery, Id, MessageRef, MessageType, Priority, WallTime};
+use super::borrowed::MessageRef;
+use tautline_proto::{Delivery, Id, MessageType, Priority, WallTime};
 
 /// The metadata of a message to be sent; whatever is `None` gets its default.
 ///
@@ -178,9 +179,9 @@ impl Metadata {
     /// The same type, priority and channel, answering `message`.
     #[must_use]
     pub fn answering(message: &MessageRef<'_>) -> Self {
-        Self::new(message.message_type)
-            .priority(message.priority)
-            .channel(message.channel)
-            .correlation_id(message.message_id.clone().into_owned())
+        Self::new(message.message_type())
+            .priority(message.priority())
+            .channel(message.channel())
+            .correlation_id(message.message_id().into_owned())
     }
 }

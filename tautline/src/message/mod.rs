@@ -3,6 +3,7 @@
 //! Copied once, out of the datagram it arrived in, into one buffer from the [pool](crate::pool): a message
 //! that is kept never pins a receive buffer.
 
+pub(crate) mod borrowed;
 pub(crate) mod contents;
 pub(crate) mod metadata;
 pub(crate) mod pool;
@@ -14,12 +15,14 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use crate::machine::clock::wall_now;
 use crate::message::pool::Pool;
 use crate::sync::Arc;
 use tautline_proto::{ContentType, Delivery, Id, MessageRef, MessageType, PeerId, Priority, WallTime};
 
 /// How a message came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Arrival {
     /// Who sent it.
     pub peer: PeerId,
@@ -36,6 +39,13 @@ pub struct Arrival {
 }
 
 impl Arrival {
+    /// A message that came and was made now, in its order; change what is to be different. For tests of code that
+    /// handles messages.
+    #[must_use]
+    pub fn now(peer: PeerId, address: SocketAddr) -> Self {
+        Self { peer, address, time: wall_now(), made: Instant::now(), late: false }
+    }
+
     /// How old the message is now, at most, as far as is known: since it was [made](Self::made).
     #[must_use]
     pub fn age(&self) -> Duration {
@@ -223,9 +233,9 @@ impl Message {
         self.arrival.age()
     }
 
-    /// The message as a borrowed one, to look at or to send on.
+    /// The message as the protocol has it.
     #[must_use]
-    pub fn as_ref(&self) -> MessageRef<'_> {
+    pub(crate) fn as_ref(&self) -> MessageRef<'_> {
         MessageRef::new(self.content_type, self.payload())
             .with_message_type(self.message_type)
             .with_priority(self.priority)

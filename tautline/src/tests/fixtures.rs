@@ -8,7 +8,8 @@ use tautline_proto::endpoint::{EndpointConfig, Event, Role, Start, WireFormat, e
 use tautline_proto::wire::classic::{self, ClassicFormat};
 
 use crate::message::{Arrival, Message};
-use crate::{ContentType, Id, MessageRef, PeerId, Priority, WallTime};
+use crate::{ContentType, Id, PeerId, Priority, WallTime};
+use tautline_proto::MessageRef;
 
 /// An arrival from nobody in particular.
 pub(crate) fn arrival() -> Arrival {

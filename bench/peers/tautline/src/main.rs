@@ -29,10 +29,10 @@ fn main() -> ExitCode {
 impl Peer for Tautline {
     fn echo(mode: &str, ready: Ready) -> Outcome<Infallible> {
         // If an answer cannot be sent, the client counts its message as lost.
-        let answer = |message: &MessageRef<'_>, reply: &Reply| match message.content_type {
-            ContentType::Raw => drop(reply.send(Raw(message.payload), &Metadata::status())),
+        let answer = |message: &MessageRef<'_>, reply: &Reply| match message.content_type() {
+            ContentType::Raw => drop(reply.send(Raw(message.payload()), &Metadata::status())),
             other => drop(
-                Payload::encoded(other, message.payload)
+                Payload::encoded(other, message.payload())
                     .map(|payload| reply.send(&payload, &Metadata::status())),
             ),
         };
@@ -141,8 +141,8 @@ impl Client {
             return message.is_ok_and(|message| run.answer(mode.content(message.payload())));
         };
         let mut answered = false;
-        driver.turn_with(left, &mut |message, _| {
-            answered |= run.answer(mode.content(message.payload));
+        driver.turn_with(left, &mut |message| {
+            answered |= run.answer(mode.content(message.payload()));
         });
         answered
     }

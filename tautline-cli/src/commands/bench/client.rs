@@ -77,10 +77,10 @@ impl Client {
             if wait.is_zero() {
                 break;
             }
-            self.driver.turn_with(wait, &mut |message, _| {
-                let number = message.correlation_id.as_ref().and_then(number_of);
-                if message.message_type == ANSWER && number.is_some_and(|number| number >= first) {
-                    answer = serde_json::from_slice(message.payload).ok();
+            self.driver.turn_with(wait, &mut |message| {
+                let number = message.correlation_id().as_ref().and_then(number_of);
+                if message.message_type() == ANSWER && number.is_some_and(|number| number >= first) {
+                    answer = serde_json::from_slice(message.payload()).ok();
                 }
             });
         }

@@ -71,9 +71,9 @@ impl Outstanding {
         }
         let wait = if self.is_full(sent) { MARK_WAIT } else { Duration::ZERO };
         let (back, heard) = (&mut self.back, &mut self.heard);
-        client.driver.turn_with(wait, &mut |message, _| {
-            let number = message.correlation_id.as_ref().and_then(number_of);
-            if message.message_type == ECHOED {
+        client.driver.turn_with(wait, &mut |message| {
+            let number = message.correlation_id().as_ref().and_then(number_of);
+            if message.message_type() == ECHOED {
                 *heard = Instant::now();
                 // A number above `sent` is wrong and is ignored.
                 *back = number.filter(|number| *number <= sent).unwrap_or(0).max(*back);

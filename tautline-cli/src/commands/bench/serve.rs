@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tautline::{
-    Arrival, Driver, Drops, Endpoint, Id, MessageRef, Metadata, PeerId, Role, UdpInterface, Wire,
-};
+use tautline::{Driver, Drops, Endpoint, Id, MessageRef, Metadata, PeerId, Role, UdpInterface, Wire};
 
 use super::protocol::{ANSWER, Answer, COUNTED, ECHOED, QUESTION};
 use super::settings::SettingsArgs;
@@ -126,7 +124,7 @@ impl Server {
     fn run(&mut self, is_over: &dyn Fn() -> bool) {
         while !is_over() {
             let counts = &mut self.counts;
-            self.driver.turn_with(LOOK_EVERY, &mut |message, arrival| counts.see(message, arrival));
+            self.driver.turn_with(LOOK_EVERY, &mut |message| counts.see(message));
             counts.turned(Instant::now());
             for (peer, question) in std::mem::take(&mut self.counts.questions) {
                 self.answer(peer, question);
@@ -185,11 +183,11 @@ struct MessageCounts {
 }
 
 impl MessageCounts {
-    fn see(&mut self, message: &MessageRef<'_>, arrival: Arrival) {
-        if message.message_type == COUNTED {
-            self.count(arrival.peer);
-        } else if message.message_type == QUESTION && self.questions.len() < QUESTIONS {
-            self.questions.push((arrival.peer, message.message_id.clone().into_owned()));
+    fn see(&mut self, message: &MessageRef<'_>) {
+        if message.message_type() == COUNTED {
+            self.count(message.peer());
+        } else if message.message_type() == QUESTION && self.questions.len() < QUESTIONS {
+            self.questions.push((message.peer(), message.message_id().into_owned()));
         }
     }
 

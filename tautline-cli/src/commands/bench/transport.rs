@@ -40,9 +40,9 @@ impl Transport for TautlineTransport<'_> {
     }
 
     fn receive(&mut self, wait: Duration, back: &mut dyn FnMut(u64)) -> Result<(), Failure> {
-        self.client.driver.turn_with(wait, &mut |message, _| {
-            if message.message_type == ECHOED {
-                message.correlation_id.as_ref().and_then(number_of).into_iter().for_each(&mut *back);
+        self.client.driver.turn_with(wait, &mut |message| {
+            if message.message_type() == ECHOED {
+                message.correlation_id().as_ref().and_then(number_of).into_iter().for_each(&mut *back);
             }
         });
         Ok(())

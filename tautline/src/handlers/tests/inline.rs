@@ -1,6 +1,7 @@
 //! Selection, registration and inline handlers.
 
 use super::*;
+use crate::message::borrowed;
 
 #[test]
 fn the_exact_channel_wins_over_every_channel() {
@@ -71,8 +72,9 @@ fn an_inline_handler_may_unregister_or_replace_itself() {
 fn an_inline_handler_is_not_called_from_inside_itself() {
     let mut rig = Rig::new();
     let mut inner = Dispatcher::new(Arc::clone(&rig.handlers), Arc::new(Pool::new()));
-    let nested = move |message: &MessageRef<'_>, _: &u64| {
-        assert!(inner.dispatch(message, &arrival(), &Limits::default(), |reply| *reply = Some(0)));
+    let nested = move |_: &borrowed::MessageRef<'_>, _: &u64| {
+        let message = numbered(2, Priority::Normal).with_message_type(Data);
+        assert!(inner.dispatch(&message, &arrival(), &Limits::default(), |reply| *reply = Some(0)));
     };
     rig.handlers.register(Data.into(), Handler::inline(nested));
     rig.send(Data, 1);

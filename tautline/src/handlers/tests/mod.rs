@@ -20,7 +20,8 @@ use crate::message::pool::Pool;
 use crate::message::{Arrival, Message};
 use crate::receiving::waiting::Limits;
 use crate::tests::{arrival, number_of, numbered, peer};
-use crate::{DropReason, MessageRef, Priority};
+use crate::{DropReason, Priority};
+use tautline_proto::MessageRef;
 use tautline_proto::MessageType::{self, Command, Data, Status};
 
 /// Long enough to never pass in a test that works.
