@@ -41,9 +41,9 @@ fn step(ends: &mut Ends, metadata: &Metadata) {
 fn send_and_turn(ends: &mut Ends, metadata: &Metadata) {
     ends.client.send(&ends.command, metadata).expect("connected");
     ends.client.publisher(metadata.clone()).send_batch(&ends.batch).expect("connected");
-    ends.server_driver.turn(Duration::ZERO);
+    ends.server_driver.turn(Some(Duration::ZERO));
     let answers = &mut ends.answers;
-    ends.client_driver.turn_with(Duration::ZERO, &mut |_| *answers += 1);
+    ends.client_driver.turn_with(Some(Duration::ZERO), &mut |_| *answers += 1);
 }
 
 /// Allocates. The sanitizer must find this, which shows that it works.
@@ -81,13 +81,13 @@ fn connect() -> Ends {
         server.watch(watchdog, |_| {}).expect("possible");
     }
     server_driver.connect().expect("the port is free");
-    let address = server.local_address().expect("connected").to_string();
+    let address = server.local_address().expect("connected");
     let client = config(Config::client(address).connect_timeout(Duration::ZERO));
     let (client, mut client_driver) = UdpInterface::caller_driven(client).expect("a right configuration");
     client_driver.connect().expect("the server is there");
     while client.peers().first().is_none_or(|server| server.name.is_empty()) {
-        server_driver.turn(Duration::ZERO);
-        client_driver.turn(Duration::ZERO);
+        server_driver.turn(Some(Duration::ZERO));
+        client_driver.turn(Some(Duration::ZERO));
     }
     let batch = vec![Payload::raw([3; 64]); 40];
     Ends {

@@ -48,7 +48,7 @@ fn turn_with_one_datagram(bencher: Bencher<'_, '_>) {
         ends.borrow_mut().empty();
         ends.borrow().send_one();
     });
-    bencher.bench_local_values(|()| ends.borrow_mut().server_driver.turn(Duration::ZERO));
+    bencher.bench_local_values(|()| ends.borrow_mut().server_driver.turn(Some(Duration::ZERO)));
 }
 
 /// As `turn_with_one_datagram`, of a stream with a lifespan, so that the kernel stamps what arrives, and a history.
@@ -60,7 +60,7 @@ fn turn_with_one_datagram_of_a_fresh_stream(bencher: Bencher<'_, '_>) {
         ends.borrow_mut().empty();
         ends.borrow().send_one();
     });
-    bencher.bench_local_values(|()| ends.borrow_mut().server_driver.turn(Duration::ZERO));
+    bencher.bench_local_values(|()| ends.borrow_mut().server_driver.turn(Some(Duration::ZERO)));
 }
 
 /// By the rate, the cost of each message in the batch.
@@ -71,7 +71,7 @@ fn turn_with_a_packed_batch(bencher: Bencher<'_, '_>) {
         ends.borrow_mut().empty();
         ends.borrow().send_batch();
     });
-    bencher.bench_local_values(|()| ends.borrow_mut().server_driver.turn(Duration::ZERO));
+    bencher.bench_local_values(|()| ends.borrow_mut().server_driver.turn(Some(Duration::ZERO)));
 }
 
 /// Both ends of a link.
@@ -99,7 +99,7 @@ impl Ends {
         let count = move |_: &MessageRef<'_>, _: &Reply| _ = counter.fetch_add(1, Ordering::Relaxed);
         server.register_message_handler(MessageType::Data, Handler::inline(count));
         server_driver.connect().expect("the port is free");
-        let address = server.local_address().expect("connected").to_string();
+        let address = server.local_address().expect("connected");
         // Both ends are turned here, so connecting must not wait for the server.
         let (client, mut client_driver) = open(Config::client(address).connect_timeout(Duration::ZERO));
         client_driver.connect().expect("the socket opens");
@@ -122,8 +122,8 @@ impl Ends {
     }
 
     fn turn_both(&mut self) {
-        self.server_driver.turn(Duration::ZERO);
-        self.client_driver.turn(Duration::ZERO);
+        self.server_driver.turn(Some(Duration::ZERO));
+        self.client_driver.turn(Some(Duration::ZERO));
     }
 
     fn send_one(&self) {

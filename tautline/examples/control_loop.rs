@@ -22,7 +22,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let plant = start_plant()?;
     let address = plant.local_address().ok_or("it is connected")?;
 
-    let config = Config::client(address.to_string()).name("controller");
+    let config = Config::client(address).name("controller");
     let (controller, mut driver) = UdpInterface::caller_driven(config)?;
     driver.connect()?;
     // The first command, of no force, makes the plant tell where it stands.
@@ -53,7 +53,7 @@ fn newest_state(driver: &mut Driver, until: Instant) -> Option<State> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
         // Messages are seen as they stand in the datagram; nothing is copied but what is kept.
-        driver.turn_with(left, &mut |message| {
+        driver.turn_with(Some(left), &mut |message| {
             if message.message_type() == MessageType::Status && !message.is_late() {
                 newest = message.decode().ok().or(newest);
             }

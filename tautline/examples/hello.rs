@@ -15,7 +15,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     plant.connect()?;
     let address = plant.local_address().ok_or("it is connected")?;
 
-    let controller = create_udp_client(Config::client(address.to_string()).name("controller"))?;
+    let controller = create_udp_client(Config::client(address).name("controller"))?;
     controller.connect()?;
 
     // Any value that serde can serialise.

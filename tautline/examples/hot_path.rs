@@ -81,15 +81,15 @@ impl Ends {
         server.register_message_handler(MessageType::Data, Handler::inline(answer.clone()));
         server.register_message_handler(MessageType::Command, Handler::inline(answer));
         server_driver.connect()?;
-        let address = server.local_address().ok_or("it is connected")?.to_string();
+        let address = server.local_address().ok_or("it is connected")?;
         // Both ends are turned here, so connecting must not wait for the server.
         let config =
             end(Config::client(address)).gate(Duration::from_millis(1)).connect_timeout(Duration::ZERO);
         let (client, mut client_driver) = UdpInterface::caller_driven(config)?;
         client_driver.connect()?;
         while client.peers().first().is_none_or(|server| server.name.is_empty()) {
-            server_driver.turn(Duration::ZERO);
-            client_driver.turn(Duration::ZERO);
+            server_driver.turn(Some(Duration::ZERO));
+            client_driver.turn(Some(Duration::ZERO));
         }
         let payload = Payload::raw([7; 64]);
         let payloads = vec![payload.clone(); ROUND];
@@ -117,13 +117,13 @@ impl Ends {
         self.commands.send(Raw(self.payload.bytes()))?;
         self.serve();
         let mut answers = 0;
-        self.client_driver.turn_with(PATIENCE, &mut |_| answers += 1);
+        self.client_driver.turn_with(Some(PATIENCE), &mut |_| answers += 1);
         if answers == 0 { Err("no answer came".into()) } else { Ok(()) }
     }
 
     /// Hands out what has come.
     fn serve(&mut self) {
-        while self.server_driver.turn(Duration::ZERO) > 0 {}
+        while self.server_driver.turn(Some(Duration::ZERO)) > 0 {}
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
 async fn talk(plant: &UdpInterface) -> Result<(), Box<dyn Error>> {
     // An interface with a thread of its own, so that only one of the two is tokio's affair.
     let address = plant.local_address().ok_or("it is connected")?;
-    let controller = create_udp_client(Config::client(address.to_string()).name("controller"))?;
+    let controller = create_udp_client(Config::client(address).name("controller"))?;
     controller.connect_async().await?;
     for number in 1..=3 {
         controller.send(&number, &Metadata::command())?;
@@ -75,7 +75,7 @@ mod watched {
                 () = sleep_until(deadline) => {}
             }
             // A turn is bounded, and tokio tells of new datagrams only: read until none is left.
-            while driver.turn(Duration::ZERO) >= TURN_BUDGET {}
+            while driver.turn(Some(Duration::ZERO)) >= TURN_BUDGET {}
         }
     }
 }
@@ -89,7 +89,7 @@ mod watched {
     /// Without descriptors there is nothing to watch.
     pub(super) async fn drive(driver: &mut Driver) -> io::Result<()> {
         loop {
-            driver.turn(std::time::Duration::from_millis(1));
+            driver.turn(Some(std::time::Duration::from_millis(1)));
             tokio::task::yield_now().await;
         }
     }

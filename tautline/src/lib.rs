@@ -18,7 +18,7 @@
 //! );
 //! plant.connect()?;
 //!
-//! let server = plant.local_address().expect("connected").to_string();
+//! let server = plant.local_address().expect("connected");
 //! let controller = create_udp_client(Config::client(server).name("controller"))?;
 //! controller.connect()?;
 //! controller.send(&1.5, &Metadata::command())?;
@@ -58,8 +58,8 @@ mod watchdog;
 
 pub use config::{
     Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DurationError, Endpoint, EndpointError,
-    EndpointProblem, History, InboxPolicy, Key, Profile, Qos, Role, Selector, Settings, StreamKey, Streams,
-    WaitPolicy, Wire, parse_duration,
+    EndpointProblem, EndpointText, History, InboxPolicy, Key, Profile, Qos, Role, Selector, Settings,
+    StreamKey, Streams, WaitPolicy, Wire, parse_duration,
 };
 pub use driver::TURN_BUDGET;
 pub use error::{ConnectError, SendError, Unsupported};
@@ -130,12 +130,6 @@ pub type Handler = handlers::Handler<Reply>;
 
 /// A [`Handler`] with a backlog and settings of its own.
 pub type QueuedHandler = handlers::QueuedHandler<Reply>;
-
-/// What stands behind [`Handler`] and [`QueuedHandler`]: the same,
-/// whatever the reply handle is.
-pub mod generic {
-    pub use crate::handlers::{Handler, QueuedHandler};
-}
 
 /// The README's program compiles.
 #[cfg(doctest)]

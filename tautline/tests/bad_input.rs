@@ -114,7 +114,7 @@ fn connecting_at_the_wrong_moment() {
 #[test]
 fn disconnecting_while_connecting() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let client = create_udp_client(Config::client(silent.local_addr().unwrap().to_string())).unwrap();
+    let client = create_udp_client(Config::client(silent.local_addr().unwrap())).unwrap();
     std::thread::scope(|scope| {
         let connecting = scope.spawn(|| client.connect());
         assert!(client.wait_for_state(ConnectionState::Connecting, Some(PATIENCE)));

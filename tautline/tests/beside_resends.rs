@@ -104,7 +104,7 @@ fn beside_resends(time: Duration) {
     let server = server(server_config(Wire::Native));
     server.register_message_handler(MessageType::Configuration, Handler::inline(|_, _| {}));
     let mut way = LossyWay::to(address(&server));
-    let config = Config::client(way.address.to_string()).reliable_tries(1000);
+    let config = Config::client(way.address).reliable_tries(1000);
     let client = create_udp_client(config).expect("a valid configuration");
     client.connect().expect("the server answers");
     way.loses.store(true, Ordering::Relaxed);

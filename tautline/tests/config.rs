@@ -506,3 +506,23 @@ fn the_documentation_has_the_tables_of_the_code() {
     }
     assert_eq!(page, right, "run REWRITE_DOCS=1 cargo test -p tautline --all-features --test config");
 }
+
+#[test]
+fn a_server_may_leave_out_its_host_and_a_client_may_not() {
+    let everywhere = Config::server(":9000").settings().expect("as in the Python module");
+    assert_eq!(everywhere.endpoint.to_string(), "0.0.0.0:9000");
+    assert!(matches!(Config::client(":9000").settings(), Err(ConfigError::Endpoint(_))));
+    assert!(matches!(Config::server(":").settings(), Err(ConfigError::Endpoint(_))));
+}
+
+#[test]
+fn an_endpoint_is_taken_as_text_as_an_address_and_as_a_pair() {
+    use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+    let shown = |config: Config| config.settings().expect("valid").endpoint.to_string();
+    assert_eq!(shown(Config::client(SocketAddr::from(([10, 0, 0, 7], 9000)))), "10.0.0.7:9000");
+    assert_eq!(shown(Config::client((Ipv6Addr::LOCALHOST, 9000))), "[::1]:9000");
+    assert_eq!(shown(Config::client((IpAddr::from([10, 0, 0, 7]), 9000))), "10.0.0.7:9000");
+    assert_eq!(shown(Config::client(("::1", 9000))), "[::1]:9000");
+    assert_eq!(shown(Config::client(("plant.local", 9000))), "plant.local:9000");
+    assert_eq!(shown(Config::client((String::from("plant"), 9000))), "plant:9000");
+}

@@ -95,7 +95,7 @@ fn disconnecting_ends_what_is_under_way() {
     match sent {
         Ok(receipt) => {
             assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::PeerLost));
-            let failed = std::iter::from_fn(|| events.next(Duration::ZERO))
+            let failed = std::iter::from_fn(|| events.next(Some(Duration::ZERO)))
                 .any(|event| matches!(event, Event::DeliveryFailed { outcome: Outcome::PeerLost, .. }));
             assert!(failed, "an event tells too");
         }
@@ -245,7 +245,7 @@ fn a_request_without_an_answer_says_why() {
         });
         std::thread::sleep(Duration::from_millis(50));
         client.disconnect();
-        assert_eq!(waiting.join().expect("no panic"), Err(RequestError::Closed));
+        assert_eq!(waiting.join().expect("no panic"), Err(RequestError::Disconnected));
     });
     assert_eq!(request(&client), Err(RequestError::Send(SendError::NotConnected)));
 }
@@ -284,7 +284,7 @@ async fn an_awaited_request_ends_when_its_time_out_is_over() {
         let long = publisher.request(&2, Some(PATIENCE)).expect("sent");
         assert_eq!(short.await.map(drop), Err(RequestError::TimedOut), "{wire}");
         client.disconnect();
-        assert_eq!(long.await.map(drop), Err(RequestError::Closed), "{wire}");
+        assert_eq!(long.await.map(drop), Err(RequestError::Disconnected), "{wire}");
     }
 }
 

@@ -59,7 +59,7 @@ fn mark(socket: &UdpSocket) -> u8 {
 }
 
 fn classic(to: &UdpSocket) -> Config {
-    Config::client(to.local_addr().unwrap().to_string()).wire(Wire::Classic)
+    Config::client(to.local_addr().unwrap()).wire(Wire::Classic)
 }
 
 fn send(client: &UdpInterface, priority: Priority) {

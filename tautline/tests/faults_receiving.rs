@@ -215,8 +215,8 @@ fn one_datagram_per_wake_up() {
     for number in (0..).take(TURN_BUDGET + 6) {
         peer.command(number, 1.0, "1");
     }
-    assert_eq!(driver.turn(PATIENCE), TURN_BUDGET, "one wake-up reads all that a turn may");
-    assert_eq!(driver.turn(PATIENCE), 6);
+    assert_eq!(driver.turn(Some(PATIENCE)), TURN_BUDGET, "one wake-up reads all that a turn may");
+    assert_eq!(driver.turn(Some(PATIENCE)), 6);
     assert_eq!(server.statistics().inbox.waiting, TURN_BUDGET as u64 + 6);
 }
 
@@ -249,7 +249,7 @@ fn the_plant_freezes_when_the_controller_is_silent() {
     next(&plant);
     assert_eq!(plant.receive(Some(Duration::from_millis(5))).map(drop), Err(ReceiveError::TimedOut));
     let peer = plant.peers()[0].id;
-    let mut seen = std::iter::from_fn(|| events.next(PATIENCE));
+    let mut seen = std::iter::from_fn(|| events.next(Some(PATIENCE)));
     assert!(seen.any(|event| event == Event::PeerSilent { peer }));
     assert_eq!(plant.statistics().timeout_errors, 1);
     controller.command(1, 2.0, "2.5");

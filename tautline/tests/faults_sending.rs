@@ -12,9 +12,9 @@ use common::{
     sealed_bytes, server, server_config, until,
 };
 use tautline::{
-    Config, DropReason, EncodeError, Event, Handler, MessageRef, MessageType, Metadata, NonFinite, Payload,
-    Reply, SendError, Sent, SocketFault, UdpInterface, WaitPolicy, Wire, create_udp_client,
-    create_udp_server,
+    Config, ConfigError, DropReason, EncodeError, Event, Handler, MessageRef, MessageType, Metadata,
+    NonFinite, Payload, Reply, Role, SendError, Sent, SocketFault, UdpInterface, WaitPolicy, Wire,
+    create_udp_client, create_udp_server,
 };
 
 #[test]
@@ -136,7 +136,7 @@ fn wire_mismatch_invisible() {
         let server = server(server_config(wire));
         let mut events = server.events();
         let other = if wire == Wire::Native { Wire::Classic } else { Wire::Native };
-        let config = Config::client(address(&server).to_string()).wire(other);
+        let config = Config::client(address(&server)).wire(other);
         let config =
             if other == Wire::Native { config.connect_timeout(Duration::from_millis(50)) } else { config };
         let client = create_udp_client(config).unwrap();
@@ -145,7 +145,7 @@ fn wire_mismatch_invisible() {
             Ok(()) => drop(client.send(&1, &Metadata::command()).unwrap()),
             Err(error) => assert!(error.to_string().contains("`wire`"), "{error}"),
         }
-        assert!(events.next(PATIENCE).is_some_and(|event| is_other_wire(&event)));
+        assert!(events.next(Some(PATIENCE)).is_some_and(|event| is_other_wire(&event)));
         assert!(server.statistics().datagrams_dropped.of(DropReason::OtherWire) > 0);
         assert_nothing_waits(&server);
     }
@@ -201,14 +201,18 @@ fn a_nan_force_poisons_the_plant() {
 }
 
 #[test]
-fn server_factory_makes_clients() {
-    let server = create_udp_server(Config::client("127.0.0.1:0")).unwrap();
+fn a_factory_makes_its_own_role_and_refuses_the_other() {
+    let server = create_udp_server(Config::default().endpoint("127.0.0.1:0")).unwrap();
     server.connect().unwrap();
-    let client = create_udp_client(Config::server(address(&server).to_string())).unwrap();
+    let client = create_udp_client(Config::default().endpoint(address(&server))).unwrap();
     client.connect().unwrap();
     client.send(&1, &Metadata::data()).unwrap();
     assert_eq!(next_number(&server), 1);
-    assert_eq!(server.statistics().peers, 1);
+    let error = create_udp_server(Config::client("127.0.0.1:9000")).unwrap_err();
+    let right = "write Config::server(..) instead of Config::client(..), or create_udp_client";
+    assert!(error.to_string().ends_with(right), "{error}");
+    let error = create_udp_client(Config::server("127.0.0.1:9000")).unwrap_err();
+    assert_eq!(error, ConfigError::WrongRole { found: Role::Server, expected: Role::Client });
 }
 
 #[test]

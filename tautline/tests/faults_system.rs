@@ -99,7 +99,7 @@ fn a_program_that_is_started_holds_no_socket() {
     let mut child = std::process::Command::new("sleep").arg("2").spawn().expect("every Linux has it");
     server.disconnect();
     // It would be in use.
-    let again = common::server(Config::server(fixed.to_string()));
+    let again = common::server(Config::server(fixed));
     drop(client(client_config(&again)));
     child.kill().unwrap();
     child.wait().unwrap();

@@ -33,14 +33,14 @@ fn driven(wire: Wire, commands: Qos) -> (UdpInterface, Driver, UdpInterface) {
     let config = client_config(&server).liveness_timeout(LONG);
     let client = thread::spawn(move || client(config));
     while !client.is_finished() {
-        driver.turn(MS);
+        driver.turn(Some(MS));
     }
     (server, driver, client.join().expect("no panic"))
 }
 
 /// Turns until the socket is empty.
 fn read_all(driver: &mut Driver, mut see: impl FnMut(&MessageRef<'_>)) {
-    while driver.turn_with(Duration::ZERO, &mut see) > 0 {}
+    while driver.turn_with(Some(Duration::ZERO), &mut see) > 0 {}
 }
 
 fn send(client: &UdpInterface, numbers: std::ops::Range<u64>) {
@@ -213,7 +213,7 @@ fn a_read_that_fails_makes_nothing_look_fresh() {
         send(&client, 0..5);
         thread::sleep(MS * 110);
         let broken = Broken::socket(driver.socket_descriptor().expect("connected"));
-        assert!(driver.turn(Duration::ZERO) > 0, "it does not say that nothing waits");
+        assert!(driver.turn(Some(Duration::ZERO)) > 0, "it does not say that nothing waits");
         drop(broken);
         let mut seen = 0;
         read_all(&mut driver, |_| seen += 1);
@@ -269,7 +269,7 @@ fn a_message_brings_its_own_lifespan() {
     // Made long before it came: no queue, but the sender took its time.
     let hour_ago = WallTime::from_nanos(now_ns() - 3_600_000_000_000);
     until("the clocks are compared", || {
-        driver.turn(MS);
+        driver.turn(Some(MS));
         server.statistics().path.is_some_and(|path| path.samples > 0)
     });
     client.send(&4, &mortal.timestamp(hour_ago)).expect("connected");
@@ -386,7 +386,7 @@ fn an_ordered_message_that_waited_for_another_does_not_look_fresh() {
     let client = client(config.liveness_timeout(LONG));
     until("connected", || {
         way.carry(None);
-        driver.turn(MS);
+        driver.turn(Some(MS));
         client.connection_state() == ConnectionState::Connected
     });
     let ordered = Metadata::command().delivery(Delivery::Ordered);
@@ -397,7 +397,7 @@ fn an_ordered_message_that_waited_for_another_does_not_look_fresh() {
         client.publisher((ordered.timestamp(in_an_hour)).clone()).send_reliable(&2).expect("connected");
     until("the second has come", || {
         way.carry(Some(b"1111111"));
-        driver.turn(MS);
+        driver.turn(Some(MS));
         receipt.outcome().is_some()
     });
     assert_eq!(receipt.outcome(), Some(Outcome::Delivered));

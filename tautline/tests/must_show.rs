@@ -113,7 +113,7 @@ fn receive_all(receiver: &UdpInterface, under_way: &Loop) -> Vec<u64> {
     loop {
         match receiver.receive(None) {
             Ok(message) => numbers.push(message.decode().expect("a number")),
-            Err(ReceiveError::Closed | ReceiveError::NotConnected) => return numbers,
+            Err(ReceiveError::Disconnected | ReceiveError::NotConnected) => return numbers,
             Err(error) => panic!("{error}"),
         }
         under_way.leave();

@@ -102,7 +102,7 @@ impl Link {
 /// Which faults an end was told of.
 fn told(events: &mut Events) -> Vec<SocketFault> {
     let mut faults = Vec::new();
-    while let Some(event) = events.next(Duration::ZERO) {
+    while let Some(event) = events.next(Some(Duration::ZERO)) {
         let (Event::PeerUnreachable { fault, .. }
         | Event::SocketFailed { fault, .. }
         | Event::SendFailed { error: SendError::Refused { fault, .. } }) = event

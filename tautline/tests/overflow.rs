@@ -26,7 +26,7 @@ fn caller(server: &UdpInterface, driver: &mut Driver) -> UdpInterface {
     std::thread::scope(|scope| {
         let client = scope.spawn(|| client(config));
         until("it is connected", || {
-            driver.turn(Duration::from_millis(1));
+            driver.turn(Some(Duration::from_millis(1)));
             client.is_finished()
         });
         client.join().unwrap()
@@ -37,8 +37,8 @@ fn caller(server: &UdpInterface, driver: &mut Driver) -> UdpInterface {
 fn told(driver: &mut Driver, events: &mut Events) -> (u64, Option<usize>) {
     let mut told = None;
     until("the event comes", || {
-        driver.turn(Duration::from_millis(1));
-        if let Some(Event::KernelDropped { dropped, receive_buffer }) = events.next(Duration::ZERO) {
+        driver.turn(Some(Duration::from_millis(1)));
+        if let Some(Event::KernelDropped { dropped, receive_buffer }) = events.next(Some(Duration::ZERO)) {
             told = Some((dropped, receive_buffer));
         }
         told.is_some()
@@ -63,7 +63,7 @@ fn a_server_that_does_not_read_counts_what_the_kernel_drops() {
         let received = server.statistics().messages_received;
         client.send(&number, &Metadata::data()).unwrap();
         until("it has come", || {
-            driver.turn(PATIENCE);
+            driver.turn(Some(PATIENCE));
             server.statistics().messages_received > received
         });
     }
@@ -105,11 +105,11 @@ fn a_buffer_that_is_large_enough_drops_nothing() {
         client.send(&number, &Metadata::data()).unwrap();
     }
     until("all came", || {
-        driver.turn(Duration::from_millis(1));
+        driver.turn(Some(Duration::from_millis(1)));
         server.statistics().messages_received == 20
     });
     assert_eq!(server.statistics().kernel_drops, 0);
-    while let Some(event) = events.next(Duration::ZERO) {
+    while let Some(event) = events.next(Some(Duration::ZERO)) {
         assert!(!matches!(event, Event::KernelDropped { .. }), "{event:?}");
     }
 }

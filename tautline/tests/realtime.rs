@@ -81,7 +81,7 @@ fn connected(config: Config) -> (UdpInterface, Events) {
 
 fn refused(events: &mut Events) -> Vec<RealtimePart> {
     let mut parts = Vec::new();
-    while let Some(event) = events.next(Duration::ZERO) {
+    while let Some(event) = events.next(Some(Duration::ZERO)) {
         if let Event::NotGranted { part, problem, remedy } = event {
             assert!(!problem.is_empty() && !remedy.is_empty(), "{part}");
             parts.push(part);

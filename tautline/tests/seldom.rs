@@ -33,7 +33,7 @@ fn a_panic_in_the_callers_own_code_leaves_its_driver_usable() {
     driver.connect().unwrap();
     let peer = RawPeer::of(&server);
     peer.command(0, 1.0, "1");
-    let mut turn = || driver.turn_with(PATIENCE, &mut |_| panic!("in the caller's own code"));
+    let mut turn = || driver.turn_with(Some(PATIENCE), &mut |_| panic!("in the caller's own code"));
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut turn)).is_err());
     peer.command(1, 1.1, "2");
     assert_eq!(driver.receive(Some(PATIENCE)).unwrap().decode::<u64>().unwrap(), 2);
@@ -157,7 +157,7 @@ fn a_subscription_after_the_end_ends_at_once() {
     let server = server(server_config(Wire::Native));
     server.cleanup();
     let mut events = server.events();
-    assert_eq!(events.next(PATIENCE), None);
+    assert_eq!(events.next(Some(PATIENCE)), None);
     let polled = pin!(events.next_async()).poll(&mut Context::from_waker(Waker::noop()));
     assert_eq!(polled, Poll::Ready(None));
 }
@@ -176,7 +176,7 @@ fn a_server_of_both_families_finds_a_client_by_its_ipv4_address() {
 #[test]
 fn a_client_without_an_answer_is_not_told_of_clients() {
     let nobody = RawPeer::towards(SocketAddr::from(([127, 0, 0, 1], 9)));
-    let config = Config::client(nobody.socket.local_addr().unwrap().to_string());
+    let config = Config::client(nobody.socket.local_addr().unwrap());
     let client = client(config.connect_timeout(Duration::ZERO));
     let error = client.send(&1, &Metadata::data()).unwrap_err();
     assert_eq!(error, SendError::NoPeers);
@@ -220,7 +220,7 @@ fn a_limit_of_zero_does_not_keep_the_driver_awake() {
     let begun = Instant::now();
     let mut turns = 0;
     while begun.elapsed() < Duration::from_millis(300) {
-        driver.turn(Duration::from_millis(100));
+        driver.turn(Some(Duration::from_millis(100)));
         turns += 1;
     }
     assert!(turns < 2000, "{turns} turns in 0.3 s");
@@ -266,15 +266,15 @@ fn a_peer_is_known_before_its_first_message_is_seen() {
         let config = if wire == Wire::Native { config.connect_timeout(Duration::ZERO) } else { config };
         let client = client(config);
         until("it can send", || {
-            driver.turn(Duration::ZERO);
+            driver.turn(Some(Duration::ZERO));
             client.send(&1, &Metadata::command()).is_ok()
         });
         let mut seen = false;
         until("its message is seen", || {
-            driver.turn_with(Duration::from_millis(1), &mut |message| {
+            driver.turn_with(Some(Duration::from_millis(1)), &mut |message| {
                 seen = true;
                 assert_eq!(inside.peer(message.peer()).expect("it is known").received.messages, 1);
-                assert!(matches!(events.next(Duration::ZERO), Some(Event::PeerConnected { .. })));
+                assert!(matches!(events.next(Some(Duration::ZERO)), Some(Event::PeerConnected { .. })));
                 assert_eq!(inside.statistics().messages_received, 1);
             });
             seen
@@ -290,7 +290,7 @@ fn nobody_falls_silent_whose_datagrams_only_wait_to_be_read() {
     let (busy, calm) = (RawPeer::of(&server), RawPeer::of(&server));
     for peer in [&busy, &calm] {
         peer.command(0, 1.0, "1");
-        driver.turn(PATIENCE);
+        driver.turn(Some(PATIENCE));
     }
     let mut events = server.events();
     // A hiccup of this process.
@@ -299,13 +299,13 @@ fn nobody_falls_silent_whose_datagrams_only_wait_to_be_read() {
     std::thread::sleep(Duration::from_millis(80));
     let mut read = 0;
     until("all is read", || {
-        read += driver.turn(Duration::from_millis(1));
+        read += driver.turn(Some(Duration::from_millis(1)));
         read == 151
     });
-    assert_eq!(events.next(Duration::ZERO), None);
+    assert_eq!(events.next(Some(Duration::ZERO)), None);
     std::thread::sleep(Duration::from_millis(60));
-    driver.turn(Duration::ZERO);
-    assert!(matches!(events.next(Duration::ZERO), Some(Event::PeerSilent { .. })));
+    driver.turn(Some(Duration::ZERO));
+    assert!(matches!(events.next(Some(Duration::ZERO)), Some(Event::PeerSilent { .. })));
 }
 
 #[test]
@@ -315,13 +315,13 @@ fn a_flood_does_not_keep_the_driver_from_its_timers() {
     driver.connect().unwrap();
     let (busy, calm) = (RawPeer::of(&server), RawPeer::of(&server));
     calm.command(0, 1.0, "1");
-    driver.turn(PATIENCE);
+    driver.turn(Some(PATIENCE));
     let mut events = server.events();
     until("the calm one is told to be silent", || {
         // No turn finds less than it may read.
         (0..tautline::TURN_BUDGET).for_each(|_| busy.send(b"junk"));
-        driver.turn(Duration::ZERO);
-        matches!(events.next(Duration::ZERO), Some(Event::PeerSilent { .. }))
+        driver.turn(Some(Duration::ZERO));
+        matches!(events.next(Some(Duration::ZERO)), Some(Event::PeerSilent { .. }))
     });
 }
 
@@ -332,7 +332,7 @@ fn whoever_turns_while_waiting_is_told_of_a_disconnect_too() {
     let inside = server.clone();
     server.register_message_handler(MessageType::Command, Handler::inline(move |_, _| inside.disconnect()));
     RawPeer::of(&server).command(0, 1.0, "1");
-    assert_eq!(driver.receive(None).map(drop), Err(ReceiveError::Closed));
+    assert_eq!(driver.receive(None).map(drop), Err(ReceiveError::Disconnected));
     assert_eq!(driver.receive(None).map(drop), Err(ReceiveError::NotConnected));
     server.cleanup();
 }
@@ -370,10 +370,13 @@ fn a_driver_that_dies_ends_its_connection() {
     let waiting = std::thread::spawn(move || other.receive(Some(PATIENCE)).map(drop));
     std::thread::sleep(Duration::from_millis(20));
     RawPeer::of(&server).command(0, 1.0, "1");
-    assert_eq!(waiting.join().unwrap(), Err(ReceiveError::Closed));
+    assert_eq!(waiting.join().unwrap(), Err(ReceiveError::Disconnected));
     until("it is told", || server.connection_state() == ConnectionState::Error);
-    assert!(matches!(events.next(PATIENCE), Some(Event::PeerConnected { .. })));
-    assert!(matches!(events.next(PATIENCE), Some(Event::StateChanged { to: ConnectionState::Error, .. })));
+    assert!(matches!(events.next(Some(PATIENCE)), Some(Event::PeerConnected { .. })));
+    assert!(matches!(
+        events.next(Some(PATIENCE)),
+        Some(Event::StateChanged { to: ConnectionState::Error, .. })
+    ));
     assert_eq!(server.send(&1, &Metadata::data()), Err(SendError::NotConnected));
     assert_eq!((server.local_address(), server.peers().len()), (None, 0));
     server.connect().unwrap();
@@ -406,7 +409,7 @@ fn strangers_who_come_and_go_are_logged_within_the_limit() {
         let peers: Vec<_> = (0..300).map(|_| RawPeer::of(&server)).collect();
         for peer in &peers {
             peer.command(0, 1.0, "1");
-            driver.turn(PATIENCE);
+            driver.turn(Some(PATIENCE));
         }
     });
     assert_eq!(server.peers().len(), 300);
@@ -421,19 +424,19 @@ fn a_flood_of_junk_does_not_hide_an_unreachable_peer() {
     let mut events = server.events();
     let (gone, stranger) = (RawPeer::of(&server), RawPeer::of(&server));
     gone.command(0, 1.0, "1");
-    driver.turn(PATIENCE);
+    driver.turn(Some(PATIENCE));
     let gone_address = gone.socket.local_addr().unwrap();
     drop(gone);
     for _ in 0..100 {
         stranger.send(b"junk");
-        driver.turn(PATIENCE);
+        driver.turn(Some(PATIENCE));
     }
     server.send(&1, &Metadata::status()).unwrap();
     let told =
         |event| matches!(event, Event::PeerUnreachable { address: Some(at), .. } if at == gone_address);
     until("it is told", || {
-        driver.turn(Duration::from_millis(1));
-        std::iter::from_fn(|| events.next(Duration::ZERO)).any(told)
+        driver.turn(Some(Duration::from_millis(1)));
+        std::iter::from_fn(|| events.next(Some(Duration::ZERO))).any(told)
     });
 }
 

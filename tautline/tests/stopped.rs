@@ -93,7 +93,7 @@ fn receive(wire: Wire) {
             match reader.receive(None) {
                 Ok(message) if message.channel() == 0 => note(&list, sent_at(&message)),
                 Ok(_) => {}
-                Err(ReceiveError::Closed | ReceiveError::NotConnected) => return taken,
+                Err(ReceiveError::Disconnected | ReceiveError::NotConnected) => return taken,
                 Err(error) => panic!("{error}"),
             }
             taken += 1;
@@ -221,7 +221,7 @@ fn send_until(end: Instant, client: &UdpInterface, channels: u16, plain: (&UdpSo
 /// Stops a receiver for so long, and checks what it hands over then; says what it was.
 fn stop_for(wire: Wire, stop: Duration) -> String {
     let receiver = Receiver::start(wire);
-    let client = client(Config::client(receiver.interface.to_string()).wire(wire));
+    let client = client(Config::client(receiver.interface).wire(wire));
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let channels = if wire == Wire::Native { 3 } else { 1 };
     let send = |time| send_until(Instant::now() + time, &client, channels, (&socket, receiver.plain));

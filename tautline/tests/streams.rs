@@ -83,7 +83,7 @@ fn own_loop(server: &UdpInterface) -> (UdpInterface, Driver) {
     driver.connect().unwrap();
     // The server's name has come too, so that nothing of the handshake rides along any more.
     until("the server is known", || {
-        driver.turn(Duration::from_millis(1));
+        driver.turn(Some(Duration::from_millis(1)));
         client.peers().first().is_some_and(|peer| !peer.name.is_empty())
     });
     (client, driver)
@@ -115,7 +115,7 @@ fn what_waits_goes_with_the_next_turn() {
     let server = roomy(server_config(Wire::Native));
     let (client, mut driver) = own_loop(&server);
     let count = begin_stream(&client);
-    driver.turn(Duration::ZERO);
+    driver.turn(Some(Duration::ZERO));
     assert_all_came(&server, count);
 }
 

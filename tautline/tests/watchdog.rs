@@ -66,7 +66,7 @@ fn a_stream_that_stops_trips_and_its_next_message_recovers() {
     assert_eq!((statistics.watchdog_trips, statistics.watchdog_recoveries), (2, 1));
     let mut seen = Vec::new();
     while seen.len() < 3 {
-        if let Event::Watchdog(event) = events.next(PATIENCE).expect("an event of each") {
+        if let Event::Watchdog(event) = events.next(Some(PATIENCE)).expect("an event of each") {
             seen.push(event.is_tripped());
         }
     }
@@ -215,12 +215,12 @@ fn a_loop_that_does_not_turn_trips_and_a_turn_recovers() {
     let (_, events) = watch(&server, commands(20 * MS));
     let peer = RawPeer::of(&server);
     peer.command(0, 1.0, "1");
-    driver.turn(PATIENCE);
+    driver.turn(Some(PATIENCE));
     assert_trips(&events);
     // What waits in the socket is no sign of life until somebody reads it.
     peer.command(1, 1.1, "1");
     assert!(events.recv_timeout(20 * MS).is_err());
-    driver.turn(PATIENCE);
+    driver.turn(Some(PATIENCE));
     assert_recovers(&events);
 }
 
@@ -297,7 +297,7 @@ fn misses_are_allowed_until_there_are_too_many_of_the_latest_periods() {
     let mut number = 0;
     let mut command = || {
         peer.command(number, 1.0 + f64::from(number), "1");
-        driver.turn(PATIENCE);
+        driver.turn(Some(PATIENCE));
         number += 1;
     };
     command();
@@ -371,7 +371,10 @@ fn a_configured_deadline_is_watched_without_a_closure() {
     let WatchdogChange::Tripped { missed: 2.., .. } = tripped.change else { panic!("{tripped:?}") };
     assert_eq!(tripped.watched.peer, Some(peer));
     let is_own = |event: &Event| matches!(event, Event::Watchdog(event) if event.watch != tripped.watch);
-    assert!(std::iter::from_fn(|| events.next(PATIENCE)).any(|event| is_own(&event)), "without a closure");
+    assert!(
+        std::iter::from_fn(|| events.next(Some(PATIENCE))).any(|event| is_own(&event)),
+        "without a closure"
+    );
     assert!(server.statistics().deadline_misses >= 2);
     // Connecting anew replaces the configured one, and leaves the other.
     server.disconnect();
@@ -387,7 +390,7 @@ fn the_control_profile_watches_commands() {
     let mut events = server.events();
     RawPeer::of(&server).command(0, 1.0, "1");
     let of_commands = |event: Event| matches!(event, Event::Watchdog(event) if event.is_tripped() && event.watched.message_type() == Some(MessageType::Command));
-    assert!(std::iter::from_fn(|| events.next(PATIENCE)).any(of_commands));
+    assert!(std::iter::from_fn(|| events.next(Some(PATIENCE))).any(of_commands));
 }
 
 #[test]

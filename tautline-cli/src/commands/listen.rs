@@ -174,7 +174,7 @@ fn is_ordinary(reason: DropReason) -> bool {
 /// Warns if the peer uses the other wire, the most common reason why no message arrives. The library publishes this
 /// event at most once per second.
 fn warn_of_other_wire(events: &mut Events) {
-    while let Some(event) = events.next(Duration::ZERO) {
+    while let Some(event) = events.next(Some(Duration::ZERO)) {
         if let Event::OtherWire { from } = event {
             output::warn(format_args!("{from} uses the other wire: start both ends with the same --wire"));
         }

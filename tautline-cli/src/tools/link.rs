@@ -144,7 +144,7 @@ pub(crate) fn open(config: Config, prepare: impl FnOnce(&UdpInterface)) -> Resul
 pub(crate) fn complaint(events: &mut Events, endpoint: &Endpoint, wait: Duration) -> Option<Failure> {
     let deadline = Instant::now() + wait;
     loop {
-        let sentence = match events.next(deadline.saturating_duration_since(Instant::now()))? {
+        let sentence = match events.next(Some(deadline.saturating_duration_since(Instant::now())))? {
             Event::PeerUnreachable { fault: SocketFault::PortUnreachable, problem, .. } => {
                 format!("nobody listens at {endpoint} ({problem}): start the other end, or check the port")
             }

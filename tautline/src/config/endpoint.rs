@@ -1,8 +1,10 @@
 //! Endpoints as people write them: `host:port`, `[ipv6]:port`, or a host alone.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+
+use super::value::Role;
 
 /// The port of an endpoint that names none.
 pub const DEFAULT_PORT: u16 = 8080;
@@ -39,6 +41,107 @@ impl Endpoint {
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
+    }
+}
+
+impl Endpoint {
+    /// Parses an endpoint of an interface. A server may leave the host out: ":9000" listens on all IPv4 addresses.
+    pub(super) fn for_role(text: &str, role: Role) -> Result<Self, EndpointError> {
+        match text.strip_prefix(':') {
+            Some(port) if role == Role::Server && parse_port(port).is_ok() && !port.is_empty() => {
+                format!("0.0.0.0:{port}").parse()
+            }
+            _ => text.parse(),
+        }
+    }
+}
+
+/// An endpoint as users give it: text such as "plant.local:9000", a `SocketAddr`, or a host and a port.
+///
+/// The text is parsed when an interface is made, so that a fault is a [`ConfigError`](crate::ConfigError) there.
+///
+/// ```
+/// use std::net::{Ipv4Addr, SocketAddr};
+/// use tautline::Config;
+///
+/// let address = SocketAddr::from(([127, 0, 0, 1], 9000));
+/// for config in [
+///     Config::client("127.0.0.1:9000"),
+///     Config::client(address),
+///     Config::client(("127.0.0.1", 9000)),
+///     Config::client((Ipv4Addr::LOCALHOST, 9000)),
+/// ] {
+///     assert_eq!(config.settings()?.endpoint.to_string(), "127.0.0.1:9000");
+/// }
+/// # Ok::<(), tautline::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointText(String);
+
+impl EndpointText {
+    pub(super) fn read(text: impl Into<Self>) -> String {
+        text.into().0
+    }
+}
+
+impl From<&str> for EndpointText {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl From<String> for EndpointText {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<&String> for EndpointText {
+    fn from(text: &String) -> Self {
+        Self(text.clone())
+    }
+}
+
+impl From<Endpoint> for EndpointText {
+    fn from(endpoint: Endpoint) -> Self {
+        Self(endpoint.to_string())
+    }
+}
+
+impl From<SocketAddr> for EndpointText {
+    fn from(address: SocketAddr) -> Self {
+        Self(address.to_string())
+    }
+}
+
+impl From<(&str, u16)> for EndpointText {
+    fn from((host, port): (&str, u16)) -> Self {
+        // An IPv6 address needs brackets before a port.
+        Self(if is_ipv6(host) { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+    }
+}
+
+impl From<(String, u16)> for EndpointText {
+    fn from((host, port): (String, u16)) -> Self {
+        Self::from((host.as_str(), port))
+    }
+}
+
+impl From<(IpAddr, u16)> for EndpointText {
+    fn from(pair: (IpAddr, u16)) -> Self {
+        Self::from(SocketAddr::from(pair))
+    }
+}
+
+impl From<(Ipv4Addr, u16)> for EndpointText {
+    fn from(pair: (Ipv4Addr, u16)) -> Self {
+        Self::from(SocketAddr::from(pair))
+    }
+}
+
+impl From<(Ipv6Addr, u16)> for EndpointText {
+    fn from(pair: (Ipv6Addr, u16)) -> Self {
+        Self::from(SocketAddr::from(pair))
     }
 }
 

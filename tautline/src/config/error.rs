@@ -7,6 +7,7 @@ use tautline_proto::{ContentType, MessageType};
 use super::endpoint::EndpointError;
 use super::keys::{KEYS, Key};
 use super::qos::{STREAM_KEYS, StreamKey};
+use super::value::{Role, Setting};
 
 /// A configuration that cannot be: always names the key and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,13 @@ pub enum ConfigError {
         found: String,
         /// What would be right.
         expected: String,
+    },
+    /// The configuration is for the other role than the function that makes the interface.
+    WrongRole {
+        /// The role that the configuration says.
+        found: Role,
+        /// The role of the interface.
+        expected: Role,
     },
     /// The endpoint's text is not one.
     Endpoint(EndpointError),
@@ -96,6 +104,14 @@ impl fmt::Display for ConfigError {
                 write!(f, ", or a channel from 0 to {}", u16::MAX)
             }
             Self::Invalid { key, found, expected } => write!(f, "`{key}` is {found}: expected {expected}"),
+            Self::WrongRole { found, expected } => {
+                let (found, expected) = (found.show(), expected.show());
+                write!(
+                    f,
+                    "`role` is {found}, but a {expected} is to be made: write Config::{expected}(..) instead of \
+                     Config::{found}(..), or create_udp_{found}"
+                )
+            }
             Self::Endpoint(error) => write!(f, "`endpoint` {error}"),
             Self::Missing { key, expected } => write!(f, "`{key}` is not set: expected {expected}"),
             Self::NoEffect { key, only } => {
@@ -131,6 +147,7 @@ impl ConfigError {
             Self::UnknownKey { key, .. } | Self::Invalid { key, .. } => Some(key),
             Self::UnknownStreamKey { key, .. } => Some(key),
             Self::Missing { key, .. } | Self::NoEffect { key, .. } => Some(key),
+            Self::WrongRole { .. } => Some("role"),
             Self::Endpoint(_) => Some("endpoint"),
             Self::CodecNotBuilt { .. } => Some("codec"),
             Self::InFile { error, .. } => error.key(),

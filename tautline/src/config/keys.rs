@@ -12,7 +12,7 @@ use tautline_proto::ContentType;
 use tautline_proto::json::{JsonLimits, NonFinite};
 
 use super::cpus::{Cpus, NUMBERS as CPU_NUMBERS};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, EndpointText};
 use super::error::ConfigError;
 use super::streams::Streams;
 use super::value::{Given, InboxPolicy, Profile, Role, Setting, WaitPolicy, Wire};
@@ -130,7 +130,7 @@ impl fmt::Debug for Key {
 /// `plain` keys have no default and are resolved by hand; `settings` have one for each wire.
 macro_rules! keys {
     (
-        plain { $($(#[doc = $pdoc:literal])+ $plain:ident: $ptype:ty as $parg:ty, $pscope:ident;)+ }
+        plain { $($(#[doc = $pdoc:literal])+ $plain:ident: $ptype:ty as $parg:ty, by $by:expr, $pscope:ident;)+ }
         settings {
             $($(#[doc = $doc:literal])+ $name:ident: $type:ty as $arg:ty, $scope:ident
                 $(, $range:expr)? => $default:expr $(, classic $classic:expr)?;)+
@@ -165,7 +165,7 @@ macro_rules! keys {
 
         impl Config {
             $($(#[doc = $pdoc])+ #[must_use] pub fn $plain(mut self, $plain: $parg) -> Self {
-                self.$plain = Some($plain.into());
+                self.$plain = Some(($by)($plain));
                 self
             })+
             $($(#[doc = $doc])+ #[must_use] pub fn $name(mut self, $name: $arg) -> Self {
@@ -325,14 +325,14 @@ const fn s(count: u64) -> Duration {
 keys! {
     plain {
         /// Which end of the line this is. The functions that create a server or a client set it.
-        role: Role as Role, ANYWHERE;
+        role: Role as Role, by std::convert::identity, ANYWHERE;
         /// Where a server listens (port 0: any free port), or the server that a client calls. A host
-        /// without a port means port 8080.
-        endpoint: String as impl Into<String>, ANYWHERE;
+        /// without a port means port 8080. A server may leave the host out: ":9000" listens on all IPv4 addresses.
+        endpoint: String as impl Into<EndpointText>, by EndpointText::read, ANYWHERE;
         /// The client's own address, for hosts with several networks. By default the system chooses.
-        bind: SocketAddr as impl Into<SocketAddr>, CLIENTS;
+        bind: SocketAddr as impl Into<SocketAddr>, by Into::into, CLIENTS;
         /// Settings for streams of messages in one word; what a stream's own table says lies over it.
-        profile: Profile as Profile, ANYWHERE;
+        profile: Profile as Profile, by std::convert::identity, ANYWHERE;
     }
     settings {
         /// The `source` of every message sent, and the name that peers and logs see.

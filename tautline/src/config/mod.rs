@@ -32,7 +32,7 @@ mod value;
 
 pub use cpus::{Cpus, CpusError};
 pub use durations::{DurationError, parse_duration};
-pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, EndpointProblem};
+pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, EndpointProblem, EndpointText};
 pub use error::ConfigError;
 pub use keys::{Config, Key, Settings};
 pub use qos::{History, Qos, StreamKey};
@@ -51,14 +51,22 @@ impl Config {
     /// A server that listens on `endpoint`, such as `0.0.0.0:9000` or `[::]:9000`; port 0 takes any
     /// free one.
     #[must_use]
-    pub fn server(endpoint: impl Into<String>) -> Self {
+    pub fn server(endpoint: impl Into<EndpointText>) -> Self {
         Self::default().role(Role::Server).endpoint(endpoint)
     }
 
     /// A client that calls the server at `endpoint`, such as "plant.local:9000".
     #[must_use]
-    pub fn client(endpoint: impl Into<String>) -> Self {
+    pub fn client(endpoint: impl Into<EndpointText>) -> Self {
         Self::default().role(Role::Client).endpoint(endpoint)
+    }
+
+    /// This configuration with the role that an interface is made for; an error if another role was chosen.
+    pub(crate) fn for_role(self, role: Role) -> Result<Self, ConfigError> {
+        match self.role {
+            Some(found) if found != role => Err(ConfigError::WrongRole { found, expected: role }),
+            _ => Ok(self.role(role)),
+        }
     }
 
     /// Every key there is, with its type, range, default and purpose; docs/configuration.md shows them.
@@ -105,7 +113,7 @@ impl Config {
         let role = self.role.ok_or_else(|| missing("role"))?;
         let wire = self.wire.unwrap_or(DEFAULT_WIRE);
         let text = self.endpoint.as_deref().ok_or_else(|| missing("endpoint"))?;
-        let endpoint: Endpoint = text.trim().parse().map_err(ConfigError::Endpoint)?;
+        let endpoint = Endpoint::for_role(text.trim(), role).map_err(ConfigError::Endpoint)?;
         KEYS.iter().try_for_each(|key| key.check(self, role, wire))?;
         let mut settings = Settings::fill(self, role, endpoint);
         settings.fill_profile(self);

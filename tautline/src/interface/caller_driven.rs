@@ -19,7 +19,7 @@ use tautline_proto::ConnectionState;
 ///
 /// let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
 /// plant.connect()?;
-/// let address = plant.local_address().expect("connected").to_string();
+/// let address = plant.local_address().expect("connected");
 ///
 /// let (controller, mut driver) = UdpInterface::caller_driven(Config::client(address))?;
 /// driver.connect()?;
@@ -57,7 +57,7 @@ impl Driver {
             if self.connection.shared.config().connect_timeout.is_some_and(|timeout| timeout.is_zero()) {
                 return Ok(());
             }
-            self.turn(Duration::MAX);
+            self.turn(None);
         }
     }
 
@@ -71,15 +71,15 @@ impl Driver {
     ///
     /// Call it at least as often as [`next_deadline`](Self::next_deadline) asks, or peers will take this end for
     /// silent.
-    pub fn turn(&mut self, wait: Duration) -> usize {
-        self.connection.drive(|turner| turner.turn(Some(wait), None)).unwrap_or(0)
+    pub fn turn(&mut self, wait: Option<Duration>) -> usize {
+        self.connection.drive(|turner| turner.turn(wait, None)).unwrap_or(0)
     }
 
     /// As [`turn`](Self::turn), and shows every message that is offered to anyone (none that has expired) to `see` first, as
     /// it stands in the datagram. With an
     /// `inbox_capacity` of 0 nothing is copied.
-    pub fn turn_with(&mut self, wait: Duration, see: &mut dyn FnMut(&MessageRef<'_>)) -> usize {
-        self.connection.drive(|turner| turner.turn(Some(wait), Some(see))).unwrap_or(0)
+    pub fn turn_with(&mut self, wait: Option<Duration>, see: &mut dyn FnMut(&MessageRef<'_>)) -> usize {
+        self.connection.drive(|turner| turner.turn(wait, Some(see))).unwrap_or(0)
     }
 
     /// The next message from the inbox, turning while there is none: the calling thread itself reads the socket.
@@ -93,10 +93,10 @@ impl Driver {
         let mut answer = self.connection.shared.inbox.receive(Some(Duration::ZERO));
         while matches!(answer, Err(ReceiveError::TimedOut)) {
             let left = deadline.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
-            self.turn(left);
+            self.turn(Some(left));
             answer = match self.connection.shared.inbox.receive(Some(Duration::ZERO)) {
                 // It was connected before.
-                Err(ReceiveError::NotConnected) => Err(ReceiveError::Closed),
+                Err(ReceiveError::NotConnected) => Err(ReceiveError::Disconnected),
                 answer => answer,
             };
             if left.is_zero() {

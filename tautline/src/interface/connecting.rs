@@ -95,7 +95,7 @@ impl UdpInterface {
     }
 
     /// Ends the connection: tells the peers (native), wakes every waiter with
-    /// [`Closed`](crate::ReceiveError::Closed), and closes the socket before it returns, so that the port is free.
+    /// [`Closed`](crate::ReceiveError::Disconnected), and closes the socket before it returns, so that the port is free.
     ///
     /// Does nothing while disconnected. Messages still waiting are dropped and counted as closed. Called from
     /// an inline handler, which runs on the driver itself, the socket closes when that handler returns. Waits

@@ -40,7 +40,7 @@ const DROP_PATIENCE: Duration = Duration::from_millis(50);
 ///
 /// let plant = create_udp_server(Config::server("127.0.0.1:0").name("plant"))?;
 /// plant.connect()?;
-/// let address = plant.local_address().expect("connected").to_string();
+/// let address = plant.local_address().expect("connected");
 ///
 /// let controller = create_udp_client(Config::client(address).name("controller"))?;
 /// controller.connect()?;
@@ -69,22 +69,22 @@ impl Drop for Handle {
     }
 }
 
-/// A server; its role is fixed, whatever `config` says. [`connect`](UdpInterface::connect) opens it.
+/// Makes a server. [`connect`](UdpInterface::connect) opens it.
 ///
 /// # Errors
 ///
-/// What is wrong with the configuration.
+/// What is wrong with the configuration, also if it is for the other role.
 pub fn create_udp_server(config: Config) -> Result<UdpInterface, ConfigError> {
-    UdpInterface::new(config.role(Role::Server))
+    UdpInterface::new(config.for_role(Role::Server)?)
 }
 
-/// A client; its role is fixed, whatever `config` says. [`connect`](UdpInterface::connect) opens it.
+/// Makes a client. [`connect`](UdpInterface::connect) opens it.
 ///
 /// # Errors
 ///
-/// What is wrong with the configuration.
+/// What is wrong with the configuration, also if it is for the other role.
 pub fn create_udp_client(config: Config) -> Result<UdpInterface, ConfigError> {
-    UdpInterface::new(config.role(Role::Client))
+    UdpInterface::new(config.for_role(Role::Client)?)
 }
 
 impl UdpInterface {

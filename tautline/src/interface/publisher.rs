@@ -30,7 +30,7 @@ use crate::sync::Arc;
 ///
 /// let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
 /// plant.connect()?;
-/// let address = plant.local_address().expect("connected").to_string();
+/// let address = plant.local_address().expect("connected");
 /// let controller = create_udp_client(Config::client(address))?;
 /// controller.connect()?;
 ///
@@ -113,7 +113,7 @@ impl Publisher {
     /// # use tautline::{Config, Metadata, Raw, create_udp_client, create_udp_server};
     /// # let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
     /// # plant.connect()?;
-    /// # let address = plant.local_address().expect("connected").to_string();
+    /// # let address = plant.local_address().expect("connected");
     /// # let recorder = create_udp_client(Config::client(address))?;
     /// # recorder.connect()?;
     /// let recorded = recorder.publisher(Metadata::data());
@@ -149,7 +149,7 @@ impl Publisher {
     ///
     /// # let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
     /// # plant.connect()?;
-    /// # let address = plant.local_address().expect("connected").to_string();
+    /// # let address = plant.local_address().expect("connected");
     /// # let controller = create_udp_client(Config::client(address))?;
     /// # controller.connect()?;
     /// let receipt = controller.publisher(Metadata::configuration()).send_reliable(&"gains 2")?;
@@ -210,7 +210,7 @@ impl Publisher {
     ///
     /// # let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
     /// # plant.connect()?;
-    /// # let address = plant.local_address().expect("connected").to_string();
+    /// # let address = plant.local_address().expect("connected");
     /// # let controller = create_udp_client(Config::client(address))?;
     /// # controller.connect()?;
     /// plant.register_message_handler(MessageType::Configuration, Handler::inline(|_, reply| {

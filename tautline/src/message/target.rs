@@ -6,6 +6,7 @@ use tautline_proto::PeerId;
 
 /// To whom a message goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Target {
     /// Every peer: a client's only one is its server, a server's are all its clients.
     #[default]

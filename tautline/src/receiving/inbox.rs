@@ -33,7 +33,7 @@ pub enum ReceiveError {
     /// The interface is not connected.
     NotConnected,
     /// The interface was disconnected during the wait.
-    Closed,
+    Disconnected,
     /// The inbox was full and its policy is to refuse; reported once, the next call goes on.
     Overrun {
         /// Messages dropped since the last report.
@@ -48,7 +48,7 @@ impl fmt::Display for ReceiveError {
         match self {
             Self::TimedOut => f.write_str("no message came in time"),
             Self::NotConnected => f.write_str("not connected: call connect() before receive()"),
-            Self::Closed => f.write_str("the interface was disconnected while waiting for a message"),
+            Self::Disconnected => f.write_str("the interface was disconnected while waiting for a message"),
             Self::Overrun { refused } => {
                 write!(
                     f,
@@ -185,7 +185,7 @@ impl Inbox {
         }
     }
 
-    /// Wakes everyone who waits with [`ReceiveError::Closed`] and drops what waits, counted.
+    /// Wakes everyone who waits with [`ReceiveError::Disconnected`] and drops what waits, counted.
     pub(crate) fn close(&self) {
         let mut state = lock(&self.state);
         state.open = false;
@@ -400,7 +400,7 @@ impl State {
     /// What there is for one who was woken, unless it was for nothing.
     fn collect(&mut self, place: Place) -> Found {
         if !self.is_current(place) {
-            return Found::Answer(Err(ReceiveError::Closed));
+            return Found::Answer(Err(ReceiveError::Disconnected));
         }
         let Some(mut kept) = self.take_handed(place) else { return Found::Nothing };
         if self.waiting.is_superseded(&kept) {

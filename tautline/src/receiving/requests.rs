@@ -32,7 +32,7 @@ pub enum RequestError {
     /// It was sent reliably, and not acknowledged; this became of it.
     NotDelivered(Outcome),
     /// The interface was disconnected while waiting.
-    Closed,
+    Disconnected,
 }
 
 impl fmt::Display for RequestError {
@@ -43,7 +43,7 @@ impl fmt::Display for RequestError {
                 f.write_str("no answer came in time: does the other end reply to such messages?")
             }
             Self::NotDelivered(outcome) => write!(f, "the request has no answer, because it was {outcome}"),
-            Self::Closed => f.write_str("the interface was disconnected while waiting for the answer"),
+            Self::Disconnected => f.write_str("the interface was disconnected while waiting for the answer"),
         }
     }
 }
@@ -208,7 +208,7 @@ impl Requests {
         let pending = std::mem::take(&mut lock(&self.table).pending);
         self.waiting.store(0, Ordering::Relaxed);
         self.timed.store(0, Ordering::Relaxed);
-        pending.into_values().for_each(|pending| pending.answer.set(Err(RequestError::Closed)));
+        pending.into_values().for_each(|pending| pending.answer.set(Err(RequestError::Disconnected)));
     }
 }
 

@@ -228,8 +228,8 @@ pub struct Events {
 impl Events {
     /// The next event; `None` when none came within `timeout`, or when none will come because the interface
     /// was cleaned up. A zero time-out polls.
-    pub fn next(&mut self, timeout: Duration) -> Option<Event> {
-        let deadline = Instant::now().checked_add(timeout);
+    pub fn next(&mut self, timeout: Option<Duration>) -> Option<Event> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = lock(&self.queue.state);
         loop {
             if let Some(event) = state.events.pop_front() {
@@ -300,9 +300,9 @@ mod tests {
         (0..3).for_each(|number| bus.publish(&silent(number)));
         for events in [&mut one, &mut two] {
             for number in 0..3 {
-                assert_eq!(events.next(Duration::ZERO), Some(silent(number)));
+                assert_eq!(events.next(Some(Duration::ZERO)), Some(silent(number)));
             }
-            assert_eq!(events.next(Duration::ZERO), None);
+            assert_eq!(events.next(Some(Duration::ZERO)), None);
         }
     }
 
@@ -312,7 +312,7 @@ mod tests {
         let mut events = bus.subscribe();
         (0..EVENT_QUEUE as u64 + 5).for_each(|number| bus.publish(&silent(number)));
         assert_eq!(events.missed(), 5);
-        assert_eq!(events.next(Duration::ZERO), Some(silent(5)));
+        assert_eq!(events.next(Some(Duration::ZERO)), Some(silent(5)));
     }
 
     #[test]
@@ -340,7 +340,7 @@ mod tests {
         let bus = EventBus::default();
         let mut events = bus.subscribe();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| events.next(Duration::from_secs(60)));
+            let waiting = scope.spawn(|| events.next(Some(Duration::from_secs(60))));
             bus.close();
             assert_eq!(waiting.join().unwrap(), None);
         });

@@ -192,9 +192,9 @@ fn disconnect_wakes_waiting_receivers() {
     inbox.close();
     // The thread may come after the close, and is told so.
     let told = blocked.join().expect("no panic");
-    assert!(matches!(told, ReceiveError::Closed | ReceiveError::NotConnected), "{told:?}");
+    assert!(matches!(told, ReceiveError::Disconnected | ReceiveError::NotConnected), "{told:?}");
     assert_eq!(bell.0.load(Ordering::Relaxed), 1);
-    assert!(matches!(poll(&mut task, Waker::noop()), Poll::Ready(Err(ReceiveError::Closed))));
+    assert!(matches!(poll(&mut task, Waker::noop()), Poll::Ready(Err(ReceiveError::Disconnected))));
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn one_who_slept_through_a_reconnect_learns_of_the_close() {
     inbox.close();
     inbox.open(3, DropOldest);
     offer(&inbox, 2);
-    assert!(matches!(poll(&mut sleeper, Waker::noop()), Poll::Ready(Err(ReceiveError::Closed))));
+    assert!(matches!(poll(&mut sleeper, Waker::noop()), Poll::Ready(Err(ReceiveError::Disconnected))));
     assert_eq!(read_all(&inbox), [2]);
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn server_config(wire: Wire) -> Config {
 /// The configuration of a client of `server`.
 pub(crate) fn client_config(server: &UdpInterface) -> Config {
     let wire = server.config().settings().expect("it is connected").wire;
-    Config::client(address(server).to_string()).name("controller").wire(wire)
+    Config::client(address(server)).name("controller").wire(wire)
 }
 
 /// A connected server.

@@ -104,7 +104,7 @@ fn serve(mode: Mode, ready: Ready, handler: Handler) -> Outcome<Infallible> {
     driver.connect()?;
     ready.at(interface.local_address().ok_or("not connected")?);
     loop {
-        driver.turn(Duration::MAX);
+        driver.turn(None);
     }
 }
 
@@ -129,7 +129,7 @@ impl Client {
 
     fn turn(&mut self, wait: Duration) {
         if let Some(driver) = &mut self.driver {
-            driver.turn(wait);
+            driver.turn(Some(wait));
         }
     }
 
@@ -141,7 +141,7 @@ impl Client {
             return message.is_ok_and(|message| run.answer(mode.content(message.payload())));
         };
         let mut answered = false;
-        driver.turn_with(left, &mut |message| {
+        driver.turn_with(Some(left), &mut |message| {
             answered |= run.answer(mode.content(message.payload()));
         });
         answered

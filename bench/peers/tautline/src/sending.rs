@@ -91,7 +91,7 @@ impl Client {
         let left = until.saturating_duration_since(Instant::now());
         let mut reported = 0;
         if let Some(driver) = &mut self.driver {
-            driver.turn_with(left, &mut |message| {
+            driver.turn_with(Some(left), &mut |message| {
                 let count = message.payload().try_into().map_or(0, u64::from_le_bytes);
                 reported = count.max(reported);
             });

@@ -77,7 +77,7 @@ impl Client {
             if wait.is_zero() {
                 break;
             }
-            self.driver.turn_with(wait, &mut |message| {
+            self.driver.turn_with(Some(wait), &mut |message| {
                 let number = message.correlation_id().as_ref().and_then(number_of);
                 if message.message_type() == ANSWER && number.is_some_and(|number| number >= first) {
                     answer = serde_json::from_slice(message.payload()).ok();

@@ -72,7 +72,7 @@ impl Flood {
                         self.failure = Some(client.no_answer());
                     }
                 }
-                None => _ = client.driver.turn(Duration::ZERO),
+                None => _ = client.driver.turn(Some(Duration::ZERO)),
             }
             self.spent = self.start.elapsed();
             if self.spent >= next_step {

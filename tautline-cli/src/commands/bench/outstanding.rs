@@ -71,7 +71,7 @@ impl Outstanding {
         }
         let wait = if self.is_full(sent) { MARK_WAIT } else { Duration::ZERO };
         let (back, heard) = (&mut self.back, &mut self.heard);
-        client.driver.turn_with(wait, &mut |message| {
+        client.driver.turn_with(Some(wait), &mut |message| {
             let number = message.correlation_id().as_ref().and_then(number_of);
             if message.message_type() == ECHOED {
                 *heard = Instant::now();

@@ -124,7 +124,7 @@ impl Server {
     fn run(&mut self, is_over: &dyn Fn() -> bool) {
         while !is_over() {
             let counts = &mut self.counts;
-            self.driver.turn_with(LOOK_EVERY, &mut |message| counts.see(message));
+            self.driver.turn_with(Some(LOOK_EVERY), &mut |message| counts.see(message));
             counts.turned(Instant::now());
             for (peer, question) in std::mem::take(&mut self.counts.questions) {
                 self.answer(peer, question);

@@ -40,7 +40,7 @@ impl Transport for TautlineTransport<'_> {
     }
 
     fn receive(&mut self, wait: Duration, back: &mut dyn FnMut(u64)) -> Result<(), Failure> {
-        self.client.driver.turn_with(wait, &mut |message| {
+        self.client.driver.turn_with(Some(wait), &mut |message| {
             if message.message_type() == ECHOED {
                 message.correlation_id().as_ref().and_then(number_of).into_iter().for_each(&mut *back);
             }
@@ -49,7 +49,7 @@ impl Transport for TautlineTransport<'_> {
     }
 
     fn rest(&mut self, wait: Duration) {
-        self.client.driver.turn(wait);
+        self.client.driver.turn(Some(wait));
     }
 }
 

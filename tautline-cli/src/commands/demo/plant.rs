@@ -151,7 +151,7 @@ impl Plant {
 
     /// Logs the library's report that the controller is silent.
     fn note_events(&mut self, run: &mut Run) {
-        while let Some(event) = self.events.next(Duration::ZERO) {
+        while let Some(event) = self.events.next(Some(Duration::ZERO)) {
             if matches!(event, Event::PeerSilent { peer } if Some(peer) == self.controller) {
                 run.rig.log.add(run.rig.elapsed(), EventKind::LinkSilent);
             }

@@ -17,7 +17,7 @@ use crate::{Config, Priority, Raw, UdpInterface};
 fn streaming() -> (UdpInterface, UdpInterface, Driver) {
     let server = UdpInterface::new(Config::server("127.0.0.1:0")).unwrap();
     server.connect().unwrap();
-    let address = server.local_address().unwrap().to_string();
+    let address = server.local_address().unwrap();
     let config = Config::client(address).gate(Duration::from_millis(1));
     let (client, mut driver) = UdpInterface::caller_driven(config).unwrap();
     driver.connect().unwrap();
@@ -26,7 +26,7 @@ fn streaming() -> (UdpInterface, UdpInterface, Driver) {
     }
     // The first turn sends what waits, and the others find that no more comes.
     for _ in 0..3 {
-        driver.turn(Duration::ZERO);
+        driver.turn(Some(Duration::ZERO));
     }
     (server, client, driver)
 }
@@ -54,7 +54,7 @@ fn what_the_driver_itself_leaves_at_the_gate_is_watched() {
         send_meanwhile(&client, 1, b"late", Priority::Normal);
     });
     assert!(client.shared().sender.transmit.is_contended());
-    driver.turn(Duration::ZERO);
+    driver.turn(Some(Duration::ZERO));
     assert!(!client.shared().sender.transmit.is_contended());
     assert!(!client.shared().sender.gate_signs.need_a_watch(), "there is another turn at once");
 }

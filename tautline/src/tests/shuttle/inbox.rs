@@ -216,7 +216,7 @@ fn who_waits_when_it_closes_hears_of_it_even_when_it_opens_again() {
         inbox.close();
         inbox.open(8, DropOldest);
         offer(&inbox, 1);
-        assert_eq!(waiter.join().expect("no panic"), ReceiveError::Closed);
+        assert_eq!(waiter.join().expect("no panic"), ReceiveError::Disconnected);
         assert_eq!(drain(&inbox), [1]);
     });
 }
