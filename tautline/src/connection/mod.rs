@@ -4,6 +4,7 @@
 
 mod candidates;
 pub(crate) mod lifecycle;
+mod opening;
 mod slot;
 
 use std::time::Duration;

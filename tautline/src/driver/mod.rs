@@ -1,5 +1,8 @@
-//! The turn: one bounded pass over socket, timers, handlers and inbox. A thread calls it in a loop, or the
-//! user does.
+//! The turn: one bounded pass over socket, timers, handlers and inbox.
+//!
+//! The driver's thread calls it in a loop, or the user's own loop does. `connection` makes the [`Turner`] and decides who
+//! calls it. A turn reads datagrams ([`reading`]), judges their age ([`freshness`]), hands messages out ([`outlets`]), and
+//! reports what the protocol noticed ([`happened`]).
 
 mod arrivals;
 mod freshness;
@@ -21,12 +24,11 @@ use tautline_proto::{Instant as Steady, Now};
 
 use arrivals::Arrivals;
 use freshness::Freshness;
-pub(crate) use impaired::Impaired;
+use impaired::Impaired;
 use outlets::Held;
 use overflow::Overflow;
 
-use crate::config::Streams;
-use crate::config::WaitPolicy;
+use crate::config::{Settings, Wire};
 use crate::driver::patience::Patience;
 use crate::error::{ConnectError, SendError};
 use crate::handlers::Dispatcher;
@@ -44,18 +46,22 @@ use crate::sync::log::LineLimit;
 use crate::watchdog::Watches;
 use tautline_proto::Cause;
 
-/// A turn reads no more once it has read so many datagrams. It may have read some more: those that the kernel handed over
-/// together with the last; and after a pause up to 1,024, to find the newest of streams that keep only that.
+/// The number of datagrams after which a turn stops reading.
+///
+/// A turn may read some more: datagrams that the kernel hands over together with the last one, and up to 1,024 after a
+/// pause, to find the newest message of streams that keep only the newest.
 pub const TURN_BUDGET: usize = 64;
 
-/// The most turns in a row that put the protocol's timers off because more datagrams wait: some thousand datagrams,
-/// so that a hiccup is no silence, and a flood stops no heartbeat.
+/// The most turns in a row that put the protocol's timers off because more datagrams wait: some thousand datagrams.
+///
+/// Timers are put off so that a peer does not count as silent while its datagrams wait unread. The number is bounded, so
+/// that a flood cannot suppress heartbeats.
 const MAX_PUT_OFF: u32 = 64;
 
-/// How long a turn pauses after an error of the socket that will not go away by itself.
+/// The pause after an error of the socket, so that an error that stays does not take a whole core.
 const ERROR_PAUSE: Duration = Duration::from_millis(1);
 
-/// Drives one connection; whoever owns it turns.
+/// Drives one connection. Its owner calls [`turn`](Self::turn).
 pub(crate) struct Turner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) life: Arc<Life>,
@@ -64,30 +70,31 @@ pub(crate) struct Turner {
     waiter: Waiter,
     dispatcher: Dispatcher<Reply>,
     buffers: Buffers,
-    /// A client's server, and until when it must have answered.
+    /// The server that a client calls, and when it must have answered.
     server: Option<SocketAddr>,
     answer_by: Option<Steady>,
-    /// The network said that nobody listens at the server's port.
+    /// The network reported that nothing listens at the server's port.
     refused: bool,
     last_other_wire: Option<Instant>,
-    /// For [`Event::PeerUnreachable`] and [`Event::SocketFailed`], which a flood of junk in the log must not hide.
+    /// Limits [`Event::PeerUnreachable`] and [`Event::SocketFailed`]. Apart from the log's limit, so that log lines about a
+    /// flood do not hide these events.
     fault_limit: LineLimit,
     send_failures_seen: u64,
     overflow: Overflow,
-    /// For how many turns the protocol's timers have been put off.
+    /// The number of turns for which the protocol's timers have been put off.
     put_off: u32,
-    /// Senders left more to write than one turn may.
+    /// Senders left more to write than one turn writes.
     unwritten: bool,
     patience: Patience,
     watch: Watch,
     watchdogs: Watches,
-    /// When the gate wants to be looked at again.
+    /// When to look again for messages that are being coalesced.
     watch_at: Option<Instant>,
-    /// Whether the kernel may hand over many datagrams at once.
+    /// Whether the kernel may hand over many datagrams at once (UDP GRO).
     offload: bool,
-    /// The last turn took what it had waited for and did not look for more.
+    /// The last turn read what it had waited for, and did not look for more.
     more_may_wait: bool,
-    /// This turn brought messages.
+    /// This turn read messages.
     brought_messages: bool,
     inbox_is_on: bool,
     arrivals: Arrivals,
@@ -96,30 +103,27 @@ pub(crate) struct Turner {
     impaired: Impaired,
 }
 
-/// Where datagrams are read to, and where a classic payload is rewritten. Out of their turner while it reads, because
-/// what they hold is looked at while the turner works on.
+/// Where datagrams are read to, and where a classic payload is rewritten. Taken out of the turner while it reads, because
+/// the turner works on while their contents are borrowed.
 #[derive(Default)]
 struct Buffers {
     datagram: Vec<u8>,
     scratch: Vec<u8>,
 }
 
-/// What a new [`Turner`] is made of.
-pub(crate) struct Parts<'a> {
-    pub(crate) shared: Arc<Shared>,
+/// What belongs to one connection alone, as opening it made them.
+pub(crate) struct Opened {
     pub(crate) life: Arc<Life>,
     pub(crate) inbound: Inbound,
     pub(crate) socket: Arc<Socket>,
     pub(crate) waiter: Waiter,
+    /// The server that a client calls.
     pub(crate) server: Option<SocketAddr>,
+    /// When the server must have answered.
     pub(crate) answer_by: Option<Steady>,
-    pub(crate) wait: WaitPolicy,
+    /// The kernel's buffers.
     pub(crate) granted: Granted,
     pub(crate) watch: Watch,
-    pub(crate) offload: bool,
-    pub(crate) inbox_is_on: bool,
-    pub(crate) streams: &'a Streams,
-    pub(crate) impaired: Impaired,
 }
 
 impl std::fmt::Debug for Turner {
@@ -128,27 +132,12 @@ impl std::fmt::Debug for Turner {
     }
 }
 
-/// Sees every message of a turn before handlers and inbox do, if anyone wants to.
+/// The caller's function that sees every message of a turn before handlers and inbox do.
 pub(crate) type Sink<'a> = Option<&'a mut dyn FnMut(&MessageRef<'_>)>;
 
 impl Turner {
-    pub(crate) fn new(parts: Parts<'_>) -> Self {
-        let Parts {
-            shared,
-            life,
-            inbound,
-            socket,
-            waiter,
-            server,
-            answer_by,
-            wait,
-            granted,
-            watch,
-            offload,
-            inbox_is_on,
-            streams,
-            impaired,
-        } = parts;
+    pub(crate) fn new(shared: Arc<Shared>, opened: Opened, settings: &Settings) -> Self {
+        let Opened { life, inbound, socket, waiter, server, answer_by, granted, watch } = opened;
         let arrivals = Arrivals::new(shared.clock.now());
         let watchdogs = shared.watchdogs.watches();
         let dispatcher = Dispatcher::new(Arc::clone(&shared.handlers), Arc::clone(&shared.pool));
@@ -169,18 +158,21 @@ impl Turner {
             overflow: Overflow::new(granted),
             put_off: 0,
             unwritten: false,
-            patience: Patience::new(wait),
+            patience: Patience::new(settings.wait),
             watch,
             watchdogs,
             watch_at: None,
-            offload,
+            offload: settings.offload && settings.wire == Wire::Native,
             more_may_wait: false,
             brought_messages: false,
-            inbox_is_on,
+            inbox_is_on: settings.inbox_capacity > 0,
             arrivals,
-            freshness: Freshness::new(streams),
+            freshness: Freshness::new(&settings.streams),
             held: Held::default(),
-            impaired,
+            #[cfg(feature = "sim")]
+            impaired: Impaired::new(settings.impair),
+            #[cfg(not(feature = "sim"))]
+            impaired: Impaired,
         }
     }
 
@@ -188,7 +180,7 @@ impl Turner {
         &self.socket
     }
 
-    /// Calls the server, or lets the classic wire be ready.
+    /// Begins: a client calls its server.
     pub(crate) fn start(&mut self) {
         let now = self.shared.clock.now();
         if let Some(server) = self.server {
@@ -202,18 +194,18 @@ impl Turner {
         let shared = Arc::clone(&self.shared);
         let _driving = shared.drivers.enter();
         while !self.life.is_stopped() {
-            // Handlers' panics end where they are called; this is one of ours, or of an executor's waker.
+            // A panic of a handler is caught where the handler is called. This is a panic of ours, or of an executor's waker.
             let turn = catch_unwind(AssertUnwindSafe(|| self.turn(None, None)));
             if turn.is_err() && !self.life.is_stopped() {
                 self.give_up(Cause::Failed, ConnectError::DriverPanicked);
             }
         }
-        // Here, still as the driver: what is dropped may be the last handle of a user's handler.
+        // Dropped while this thread still counts as the driver: a handler may own the last handle of the interface.
         drop(self);
     }
 
-    /// Waits for at most `wait` (`None`: as long as nothing is due), then does all that is due: a bounded number of
-    /// datagrams and every timer. How many datagrams it were; with a `wait` of zero, 0 says that none was left.
+    /// Waits for at most `wait` (`None`: until something is due), then does everything that is due: a bounded number of
+    /// datagrams, and every timer. Returns the number of datagrams. With a `wait` of zero, 0 means that none was left.
     pub(crate) fn turn(&mut self, wait: Option<Duration>, sink: Sink<'_>) -> usize {
         let (now, datagrams) = self.read(wait, sink);
         if self.life.is_orphaned() {
@@ -226,7 +218,7 @@ impl Turner {
         self.look_at_gate();
         self.finish_sends();
         self.check_answer(now.steady);
-        // Last, because these run code of the users, which may end this connection.
+        // Last, because these run users' code, which may end this connection.
         let at = self.shared.clock.instant(now.steady);
         if self.shared.requests.have_deadlines() {
             self.shared.requests.expire(at);
@@ -236,26 +228,26 @@ impl Turner {
         datagrams
     }
 
-    /// Sends what messages wait at the gate: whoever turns is about to wait, or takes its time anyway.
+    /// Sends the messages that are being coalesced: the turn is at its end, and waits next.
     fn look_at_gate(&mut self) {
         if std::mem::take(&mut self.brought_messages) {
             self.shared.sender.gate_signs.turned();
         }
         let transmit = &self.shared.sender.transmit;
-        // Whoever else has the line is sending; the next look is soon.
+        // If another thread has the line, it is sending. The next look comes soon.
         let again = self.watch.look(|| {
             transmit.exclusively_if_free(Line::flush);
         });
         self.watch_at = again.map(|period| Instant::now() + period);
     }
 
-    /// Acts on the protocol's timers, unless more datagrams wait: nobody is silent who is only not read yet.
+    /// Acts on the protocol's timers, unless more datagrams wait: a peer whose datagrams are unread is not silent.
     fn act_on_time(&mut self, now: Now) {
         if self.inbound.next_timeout().is_none_or(|due| due > now.steady) {
             return;
         }
         if self.more_may_wait && self.put_off < MAX_PUT_OFF {
-            // What is due lets the next turn read at once, without waiting.
+            // A timer that is due makes the next turn read at once, without waiting.
             self.put_off += 1;
             return;
         }
@@ -263,8 +255,8 @@ impl Turner {
         self.inbound.handle_timeout(now);
     }
 
-    /// Sends what is due of the reliable messages, a datagram at a time so that nobody who sends waits for more than one,
-    /// and tells what became of them.
+    /// Sends what is due of the reliable messages, and publishes their outcomes. Takes the line for one datagram at a time,
+    /// so that a sender waits for one datagram at most.
     fn deliver(&self, now: Steady) {
         let Sender { transmit, delivery_signs, .. } = &*self.shared.sender;
         let is_due = || delivery_signs.due().is_some_and(|due| due <= now);
@@ -277,7 +269,7 @@ impl Turner {
         self.shared.tell_ended();
     }
 
-    /// When the next turn must be, at the latest.
+    /// When the next turn must come, at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let clock = self.shared.clock;
         let delivery = self.shared.sender.delivery_signs.due();
@@ -291,8 +283,8 @@ impl Turner {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Carries everything that the inbound half has to say to where it belongs. Commands first: when an event
-    /// tells that a peer is gone, nothing is sent to it any more.
+    /// Carries out the commands of the receiving half, and passes its events on. Commands come first: when an event says
+    /// that a peer is gone, nothing is sent to it any more.
     fn settle(&mut self, now: Now) {
         if !self.inbound.has_news() {
             return;
@@ -303,7 +295,7 @@ impl Turner {
         }
         self.carry_out_commands(now);
         while let Some((to, datagram)) = self.inbound.poll_reply() {
-            // Outside any session, so with whichever mark (`dscp`) the socket happens to have.
+            // These belong to no session. They get the mark (`dscp`) that the socket has at the moment.
             if let Err(error) = self.socket.send(&datagram, to) {
                 let fault = SocketFault::of_send(&error);
                 self.shared.sender.faults.count(fault);
@@ -322,7 +314,7 @@ impl Turner {
         }
     }
 
-    /// Writes what senders left to the driver, and makes failures of queued messages known.
+    /// Writes what senders left to the driver, and publishes failures of queued messages.
     fn finish_sends(&mut self) {
         let Sender { transmit, counters, gate_signs, .. } = &*self.shared.sender;
         let failures = counters.queued.value();
@@ -331,7 +323,7 @@ impl Turner {
         {
             self.shared.status.events.publish(&Event::SendFailed { error });
         }
-        // Last, because taking the report may leave something to write too. What that leaves at the gate, nobody has looked at.
+        // Last, because taking the report may leave something to write too, also for coalescing.
         let left = transmit.flush() || gate_signs.need_a_watch();
         self.unwritten = left || counters.queued.value() != failures;
     }
@@ -353,7 +345,7 @@ impl Turner {
         }
     }
 
-    /// The connection has failed: nothing is sent or received any more.
+    /// Ends the connection after a failure: nothing is sent or received any more.
     fn give_up(&mut self, cause: Cause, error: ConnectError) {
         self.answer_by = None;
         self.shared.shut_line();
