@@ -65,6 +65,7 @@ pub use driver::TURN_BUDGET;
 pub use error::{ConnectError, SendError, Unsupported};
 pub use handlers::{HandlerFuture, HandlerStats};
 pub use interface::caller_driven::Driver;
+pub use interface::handler::{Handler, QueuedHandler};
 pub use interface::protocol::CommunicationProtocol;
 pub use interface::publisher::Publisher;
 pub use interface::{UdpInterface, create_udp_client, create_udp_server};
@@ -100,36 +101,6 @@ pub use tautline_proto::{
 pub use watchdog::{
     WatchError, WatchId, Watchdog, WatchdogChange, WatchdogEvent, WatchdogState, WatchdogStats, Watched,
 };
-
-/// A handler for messages of a type; see [`UdpInterface::register_message_handler`].
-///
-/// ```
-/// use tautline::{Config, Handler, MessageType, Metadata, create_udp_server};
-///
-/// let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
-/// // On the driver itself: the fastest, must not block.
-/// plant.register_message_handler(MessageType::Command, Handler::inline(|message, reply| {
-///     let _ = reply.send(&message.payload().len(), &Metadata::status());
-/// }));
-/// // On a worker of its own: may block.
-/// plant.register_message_handler(MessageType::Configuration, Handler::blocking(|message, _reply| {
-///     std::fs::write("/dev/null", message.payload()).expect("always possible");
-/// }));
-/// // An async closure, with a time limit after which it is cancelled.
-/// let greeting = String::from("hello");
-/// let greet = Handler::asynchronous(async move |_message, reply| {
-///     let _ = reply.send(&greeting, &Metadata::data());
-/// });
-/// plant.register_message_handler(
-///     (MessageType::Data, 7),
-///     greet.time_limit(std::time::Duration::from_millis(500)),
-/// );
-/// # Ok::<(), tautline::ConfigError>(())
-/// ```
-pub type Handler = handlers::Handler<Reply>;
-
-/// A [`Handler`] with a backlog and settings of its own.
-pub type QueuedHandler = handlers::QueuedHandler<Reply>;
 
 /// The README's program compiles.
 #[cfg(doctest)]

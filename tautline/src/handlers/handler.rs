@@ -36,7 +36,7 @@ impl<R: 'static, C: AsyncFn(Message, R) + Send + Sync> AsyncHandler<R> for C {
 /// Three ways, by name: [`inline`](Self::inline), [`blocking`](Self::blocking) and
 /// [`asynchronous`](Self::asynchronous), or [`spawned`](Self::spawned) where there is an executor. All but the
 /// first have settings.
-pub struct Handler<R> {
+pub(crate) struct Handler<R> {
     pub(super) kind: Kind<R>,
 }
 
@@ -101,7 +101,7 @@ impl<R> Handler<R> {
     ///
     /// The fastest way: no copy, no other thread. The price is that nothing else is received meanwhile, so it
     /// must neither block nor take long; no time limit guards it. A panic is caught and counted.
-    pub fn inline(call: impl FnMut(&MessageRef<'_>, &R) + Send + 'static) -> Self {
+    pub(crate) fn inline(call: impl FnMut(&MessageRef<'_>, &R) + Send + 'static) -> Self {
         Self { kind: Kind::Inline(Box::new(call)) }
     }
 
@@ -109,14 +109,14 @@ impl<R> Handler<R> {
     ///
     /// Messages of one peer and priority are handled one after the other, in order, unless it is
     /// [`unordered`](QueuedHandler::unordered).
-    pub fn blocking(call: impl Fn(Message, R) + Send + Sync + 'static) -> QueuedHandler<R> {
+    pub(crate) fn blocking(call: impl Fn(Message, R) + Send + Sync + 'static) -> QueuedHandler<R> {
         QueuedHandler::new(Work::Blocking(Box::new(call)))
     }
 
     /// An async closure, or one that returns a future, run on worker threads of its own.
     ///
     /// Ordered as [`blocking`](Self::blocking) ones are. Allocates the future for every message.
-    pub fn asynchronous(start: impl AsyncFn(Message, R) + Send + Sync + 'static) -> QueuedHandler<R>
+    pub(crate) fn asynchronous(start: impl AsyncFn(Message, R) + Send + Sync + 'static) -> QueuedHandler<R>
     where
         R: 'static,
     {
@@ -128,7 +128,7 @@ impl<R> Handler<R> {
     ///
     /// `spawn` is called on the driver and on the executor's threads and must return at once. A future that the
     /// executor drops before it is ready counts as dropped, with the reason `Closed`.
-    pub fn spawned<F>(
+    pub(crate) fn spawned<F>(
         spawn: impl Fn(HandlerFuture) + Send + Sync + 'static,
         start: impl Fn(Message, R) -> F + Send + Sync + 'static,
     ) -> QueuedHandler<R>
@@ -144,7 +144,7 @@ impl<R> Handler<R> {
 const MIN_TIME_LIMIT: Duration = Duration::from_millis(1);
 
 /// A handler with a backlog, and its settings.
-pub struct QueuedHandler<R> {
+pub(crate) struct QueuedHandler<R> {
     work: Work<R>,
     wishes: Wishes,
 }
@@ -160,14 +160,14 @@ impl<R> QueuedHandler<R> {
     /// cancelled: its future is dropped. A blocking one cannot be; another worker takes its place, within a
     /// bound, and it ends when it returns. Checked when the driver turns.
     #[must_use]
-    pub fn time_limit(mut self, limit: Duration) -> Self {
+    pub(crate) fn time_limit(mut self, limit: Duration) -> Self {
         self.wishes.time_limit = Some(limit.max(MIN_TIME_LIMIT));
         self
     }
 
     /// How many messages it works on at once: `handler_concurrency` (10) unless set, at least 1.
     #[must_use]
-    pub fn concurrency(mut self, count: usize) -> Self {
+    pub(crate) fn concurrency(mut self, count: usize) -> Self {
         self.wishes.concurrency = Some(count.max(1));
         self
     }
@@ -177,14 +177,14 @@ impl<R> QueuedHandler<R> {
     /// When that many wait, an arriving one is dropped and counted, unless one of lower priority waits: then
     /// the newest of the lowest priority is.
     #[must_use]
-    pub fn backlog(mut self, count: usize) -> Self {
+    pub(crate) fn backlog(mut self, count: usize) -> Self {
         self.wishes.backlog = Some(count.max(1));
         self
     }
 
     /// Works on several messages of one peer at once, in any order.
     #[must_use]
-    pub fn unordered(mut self) -> Self {
+    pub(crate) fn unordered(mut self) -> Self {
         self.wishes.unordered = true;
         self
     }

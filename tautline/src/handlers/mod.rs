@@ -26,9 +26,7 @@ use std::time::{Duration, Instant};
 pub(crate) use dispatch::Dispatcher;
 pub use handler::HandlerFuture;
 pub(crate) use handler::Settings;
-// Users reach these two through the aliases at the crate's root, where the reply handle is known.
-#[allow(unreachable_pub)]
-pub use handler::{Handler, QueuedHandler};
+pub(crate) use handler::{Handler, QueuedHandler};
 pub use stats::HandlerStats;
 
 use crate::config::Selector;

@@ -3,6 +3,7 @@
 // The documentation shows their methods in this order, and this file's after them.
 pub(crate) mod caller_driven;
 mod connecting;
+pub(crate) mod handler;
 pub(crate) mod protocol;
 pub(crate) mod publisher;
 mod sending;
@@ -14,16 +15,16 @@ use std::time::{Duration, Instant};
 use crate::config::Selector;
 use crate::config::{Config, ConfigError, Role};
 use crate::connection::Connection;
-use crate::handlers::{Handler, HandlerStats};
+use crate::handlers::HandlerStats;
 use crate::machine::realtime::RealtimeReport;
 use crate::message::Message;
 use crate::receiving::inbox::{Receive, ReceiveError};
-use crate::sending::reply::Reply;
 use crate::shared::Shared;
 use crate::shared::directory::PeerInfo;
 use crate::shared::events::Events;
 use crate::shared::statistics::Statistics;
 use crate::watchdog::{WatchError, WatchId, Watchdog, WatchdogEvent, WatchdogStats};
+use handler::Handler;
 use tautline_proto::{ConnectionState, PeerId};
 
 /// How long dropping the last handle waits for handlers at work.
@@ -111,14 +112,14 @@ impl UdpInterface {
     /// goes before the type alone). Replaces the handler that was there; says whether there was one.
     ///
     /// Works at any time, also from inside handlers, and before connecting. A handler that owns a clone of the
-    /// interface keeps it alive until it is unregistered or [`cleanup`](Self::cleanup) is called; the [`Reply`]
+    /// interface keeps it alive until it is unregistered or [`cleanup`](Self::cleanup) is called; the [`Reply`](crate::Reply)
     /// it is given is enough to answer.
     pub fn register_message_handler(
         &self,
         selector: impl Into<Selector>,
-        handler: impl Into<Handler<Reply>>,
+        handler: impl Into<Handler>,
     ) -> bool {
-        self.let_go_if(self.shared().handlers.register(selector.into(), handler.into()))
+        self.let_go_if(self.shared().handlers.register(selector.into(), handler.into().0))
     }
 
     /// Takes the handler away; says whether there was one. Messages that still wait for it are dropped and

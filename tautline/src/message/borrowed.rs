@@ -11,7 +11,7 @@ use crate::payload::{self, DecodeError};
 
 /// A received message, borrowed from the datagram that it came in: nothing is copied.
 ///
-/// Inline [handlers](crate::Handler) and [`Driver::turn_with`](crate::Driver::turn_with) show it. Its methods are
+/// [Inline handlers](crate::Handler::inline) and [`Driver::turn_with`](crate::Driver::turn_with) show it. Its methods are
 /// those of [`Message`](crate::Message), which owns its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageRef<'a> {
