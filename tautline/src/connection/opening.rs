@@ -24,7 +24,7 @@ use crate::machine::life::Life;
 use crate::machine::realtime::{Held, Wishes};
 use crate::machine::socket::{Granted, Socket, Waiter};
 use crate::payload;
-use crate::sending::gate::{Gate, Watch};
+use crate::sending::coalescer::{Coalescer, CoalescerWatch};
 use crate::sending::line::Line;
 use crate::sending::link::Link;
 use crate::sync::lock;
@@ -96,7 +96,10 @@ impl Connection {
             is_client && settings.wire == Wire::Native && !settings.connect_timeout.is_zero();
         let answer_by = waits_for_answer.then(|| shared.clock.now().steady.plus(settings.connect_timeout));
         let (local, server) = (socket.local_address(), is_client.then_some(address));
-        let watch = Watch::new(Arc::clone(&shared.sender.gate_signs), self.coalescing_delay(settings));
+        let watch = CoalescerWatch::new(
+            Arc::clone(&shared.sender.coalescer_signals),
+            self.coalescing_delay(settings),
+        );
         let opened =
             Opened { life: Arc::clone(&life), inbound, socket, waiter, server, answer_by, granted, watch };
         let turner = Turner::new(Arc::clone(shared), opened, settings);
@@ -121,7 +124,7 @@ impl Connection {
         shared.directory.begin(inbound.counters(), Arc::clone(socket));
         shared.inbox.open(settings.inbox_capacity, settings.inbox_policy);
         let delay = self.coalescing_delay(settings);
-        let gate = Gate::new(delay, datagram_size, Arc::clone(&shared.sender.gate_signs));
+        let coalescer = Coalescer::new(delay, datagram_size, Arc::clone(&shared.sender.coalescer_signals));
         let link = |opening| Link {
             opening,
             life: Arc::clone(life),
@@ -132,7 +135,7 @@ impl Connection {
             datagram_size,
             streams: (settings.streams.iter().next().is_some()).then(|| settings.streams.clone()),
         };
-        let open = |line: &mut Line| line.open(outbound, Arc::clone(socket), gate, settings.dscp, link);
+        let open = |line: &mut Line| line.open(outbound, Arc::clone(socket), coalescer, settings.dscp, link);
         shared.set_link(Some(shared.sender.transmit.exclusively(open)));
         inbound
     }

@@ -36,7 +36,7 @@ use crate::machine::fault::SocketFault;
 use crate::machine::life::Life;
 use crate::machine::socket::{Granted, Socket, Waiter};
 use crate::message::borrowed::MessageRef;
-use crate::sending::gate::Watch;
+use crate::sending::coalescer::CoalescerWatch;
 use crate::sending::line::Line;
 use crate::sending::reply::Reply;
 use crate::sending::sender::Sender;
@@ -86,7 +86,7 @@ pub(crate) struct Turner {
     /// Senders left more to write than one turn writes.
     unwritten: bool,
     patience: Patience,
-    watch: Watch,
+    watch: CoalescerWatch,
     watchdogs: Watches,
     /// When to look again for messages that are being coalesced.
     watch_at: Option<Instant>,
@@ -123,7 +123,7 @@ pub(crate) struct Opened {
     pub(crate) answer_by: Option<Steady>,
     /// The kernel's buffers.
     pub(crate) granted: Granted,
-    pub(crate) watch: Watch,
+    pub(crate) watch: CoalescerWatch,
 }
 
 impl std::fmt::Debug for Turner {
@@ -231,7 +231,7 @@ impl Turner {
     /// Sends the messages that are being coalesced: the turn is at its end, and waits next.
     fn look_at_gate(&mut self) {
         if std::mem::take(&mut self.brought_messages) {
-            self.shared.sender.gate_signs.turned();
+            self.shared.sender.coalescer_signals.turned();
         }
         let transmit = &self.shared.sender.transmit;
         // If another thread has the line, it is sending. The next look comes soon.
@@ -316,7 +316,7 @@ impl Turner {
 
     /// Writes what senders left to the driver, and publishes failures of queued messages.
     fn finish_sends(&mut self) {
-        let Sender { transmit, counters, gate_signs, .. } = &*self.shared.sender;
+        let Sender { transmit, counters, coalescer_signals, .. } = &*self.shared.sender;
         let failures = counters.queued.value();
         if std::mem::replace(&mut self.send_failures_seen, failures) != failures
             && let Some(error) = transmit.exclusively(Line::take_report)
@@ -324,7 +324,7 @@ impl Turner {
             self.shared.status.events.publish(&Event::SendFailed { error });
         }
         // Last, because taking the report may leave something to write too, also for coalescing.
-        let left = transmit.flush() || gate_signs.need_a_watch();
+        let left = transmit.flush() || coalescer_signals.need_a_watch();
         self.unwritten = left || counters.queued.value() != failures;
     }
 

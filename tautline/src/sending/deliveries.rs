@@ -1,4 +1,4 @@
-//! Reliable messages that are under way: who is told what became of them, and when the driver must look after them.
+//! The reliable messages in flight: who waits for their outcome, and when the driver must send again.
 
 use crate::sync::Arc;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
@@ -10,14 +10,14 @@ use tautline_proto::{Counter, Instant, PeerId};
 use crate::sending::receipt::Tracker;
 use tautline_proto::MessageType;
 
-/// What whoever sends and the driver tell one another without a lock. Written under the transmit lock.
+/// What senders and the driver tell one another without a lock. Written under the transmit lock.
 #[derive(Debug)]
 pub(crate) struct DeliverySigns {
-    /// When something is to be sent, on the steady clock (ns); `u64::MAX` for never.
+    /// When the next datagram is due, on the steady clock (ns); `u64::MAX` for never.
     ///
-    /// Order: a sender that brings it forward wakes the driver afterwards, whose look (acquire) then sees it (release).
+    /// Order: a sender that brings it forward (release) wakes the driver afterwards, which then reads it (acquire).
     due: AtomicU64,
-    /// Outcomes wait to be told. Order: as for `due`.
+    /// Outcomes wait to be published. Order: as for `due`.
     ended: AtomicBool,
     counters: [Counter; Outcome::ALL.len()],
     waiting: Counter,
@@ -57,11 +57,11 @@ impl DeliverySigns {
     }
 }
 
-/// What became of the reliable messages that were sent, counted once per peer.
+/// The outcomes of the reliable messages that were sent, counted once per peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeliveryStats {
-    /// Under way now.
+    /// Messages in flight now.
     pub waiting: u64,
     /// See [`Outcome::Delivered`].
     pub delivered: u64,
@@ -82,17 +82,17 @@ pub(crate) struct UnderWay {
     pub(crate) message_type: MessageType,
     pub(crate) channel: u16,
     pub(crate) tracker: Option<Arc<Tracker>>,
-    /// Its id, which a request may have.
+    /// Its message id, if that is a number. The id of a request is.
     pub(crate) number: Option<u64>,
 }
 
-/// The table of those under way; kept under the transmit lock, beyond one connection.
+/// The table of the messages in flight. Kept under the transmit lock; outlives single connections.
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
     signs: Arc<DeliverySigns>,
     under_way: HashMap<u64, UnderWay>,
     next_receipt: u64,
-    /// Those whose outcome nobody has been told.
+    /// Messages whose outcome was not published yet.
     ended: Vec<(UnderWay, Outcome)>,
 }
 
@@ -101,12 +101,12 @@ impl Deliveries {
         Arc::clone(&self.signs)
     }
 
-    /// The receipt that the next message gets if it is taken.
+    /// The receipt that the next message gets if the protocol takes it.
     pub(crate) const fn next_receipt(&self) -> u64 {
         self.next_receipt
     }
 
-    /// The message with the next receipt is under way.
+    /// Records that the message with the next receipt is in flight.
     pub(crate) fn begin(&mut self, delivery: UnderWay) {
         if let Some(tracker) = &delivery.tracker {
             tracker.add_peer();
@@ -116,7 +116,7 @@ impl Deliveries {
         self.signs.waiting.set(self.under_way.len() as u64);
     }
 
-    /// Takes over what the endpoint has to say.
+    /// Takes the outcomes over from the protocol, and the time of the next datagram.
     pub(crate) fn update(&mut self, outbound: &mut Outbound) {
         while let Some((receipt, outcome)) = outbound.poll_outcome() {
             let Some(delivery) = self.under_way.remove(&receipt) else { continue };
@@ -131,7 +131,7 @@ impl Deliveries {
         self.signs.due.store(due, Ordering::Release);
     }
 
-    /// Those that ended since the last call, to be told of once no lock is held.
+    /// Takes the messages that ended since the last call. The caller publishes them once it holds no lock.
     pub(crate) fn take_ended(&mut self) -> Vec<(UnderWay, Outcome)> {
         self.signs.ended.store(false, Ordering::Release);
         std::mem::take(&mut self.ended)

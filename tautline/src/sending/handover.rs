@@ -1,61 +1,62 @@
-//! The transmit hand-over: one writer at a time, and nobody waits for it.
+//! The transmit hand-over: one writer at a time, and senders do not wait for it (flat combining: Hendler, Incze, Shavit and
+//! Tzafrir, SPAA 2010).
 //!
-//! A sender that finds the writer free writes itself. One that finds it busy leaves its job in the backlog
-//! and goes: whoever writes takes the backlog along. So the order of writing is the order of numbers, a
-//! lone sender has no hand-off, and no sender waits for another one's system call.
+//! A sender that finds the writer free writes its job itself. A sender that finds it busy puts its job into the backlog and
+//! goes on: the thread that writes also writes the backlog. So the order of writing is the order of numbers, a single
+//! sender has no hand-off, and no sender waits for another sender's system call.
 //!
-//! Why no job is forgotten: a sender pushes its job *before* it tries the writer's lock a second time, and
-//! a writer looks at the backlog *after* it released that lock. If the second try fails, the holder has not
-//! released the lock yet, so its look comes after the push and finds the job. The look is at a count of the jobs, which is
-//! set before the backlog's lock is released; a fence on each side keeps look and push, release and try in that order.
+//! Why no job is forgotten: a sender pushes its job *before* it tries the writer's lock a second time, and a writer looks
+//! at the backlog *after* it has released that lock. If the second try fails, the holder has not released the lock yet. So
+//! its look comes after the push, and finds the job. The look reads a count of the jobs, which is set before the backlog's
+//! lock is released. A fence on each side keeps push and look, and release and try, in this order.
 //!
-//! The short way has no job: who finds neither a job waiting nor the writer busy has it to itself at once. Why nothing of
-//! the same thread is overtaken: it looks at the count *before* it tries the lock. A job of its own that is not counted
-//! any more was taken out by a holder of the writer, who has written it before the lock is free. Afterwards it looks at the
-//! backlog as every writer does, also where it has written nothing.
+//! Fast path: the backlog is empty and the lock is free, so the sender writes without a job. Why it overtakes no job of the
+//! same thread: it reads the count *before* it tries the lock. A job of its own that is not counted any more was taken out
+//! by a holder of the writer, which has written it before the lock is free. Afterwards it looks at the backlog as every
+//! writer does, also if it has written nothing.
 //!
-//! Lock order: `writer`, then `backlog`; the backlog's lock is held for a push or a pop only.
+//! Lock order: `writer`, then `backlog`. The backlog's lock is held for a push or a pop only.
 
 use std::collections::VecDeque;
 
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, fence, lock, try_lock};
 
-/// The most jobs that one sender writes for others before it leaves the rest to the driver.
+/// The most jobs of others that one sender writes. It leaves the rest to the driver.
 pub(crate) const MAX_RUN: usize = 64;
 
-/// The most jobs that wait. A sender that finds the backlog full waits for the writer instead.
+/// The most jobs that wait. A sender that finds the backlog full waits for the writer.
 pub(crate) const MAX_BACKLOG: usize = 1024;
 
-/// How many ranks there are: jobs of a higher one are written before those of a lower one.
+/// The number of ranks. Jobs of a higher rank are written before jobs of a lower rank.
 pub(crate) const RANKS: usize = 4;
 
-/// The highest rank: its jobs never wait for another thread's turn, nor for the driver.
+/// The highest rank. Its jobs are never left to the driver.
 pub(crate) const URGENT: usize = RANKS - 1;
 
-/// What writes the jobs. Called by one thread at a time.
+/// Writes the jobs. Called by one thread at a time.
 pub(crate) trait Writer {
-    /// A job; the default value is an empty one, whose memory is reused.
+    /// A job. The default value is an empty job, whose memory is reused.
     type Job: Default;
-    /// What became of a job.
+    /// The outcome of a job.
     type Outcome;
 
-    /// Writes a job for the thread that brought it.
+    /// Writes a job for the thread that submitted it.
     fn write(&mut self, job: &mut Self::Job) -> Self::Outcome;
 
-    /// Writes a job whose bringer has gone, or keeps it for a moment, in its place among the others, because more
-    /// of them may follow; a failure must be made known here.
+    /// Writes a job whose thread has gone on, or keeps it for a moment in its order, because more jobs may follow. A
+    /// failure must be reported here.
     fn write_queued(&mut self, job: &mut Self::Job);
 
-    /// No more queued jobs follow for now.
+    /// Called when no more queued jobs follow for now.
     fn end_of_queue(&mut self);
 }
 
-/// What became of a job that was handed in.
+/// The result of submitting a job.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Handed<O> {
-    /// The outcome, if the calling thread wrote it; `None` if another one does.
+    /// The outcome, if the calling thread wrote the job; `None` if another thread does.
     pub(crate) outcome: Option<O>,
-    /// Jobs are left, this or others, that no thread is sure to write: the driver is to be woken.
+    /// Jobs are left that no thread is sure to write: the driver must be woken.
     pub(crate) wake_driver: bool,
 }
 
@@ -64,20 +65,20 @@ pub(crate) struct Handed<O> {
 pub(crate) struct Handover<W: Writer> {
     writer: Mutex<W>,
     backlog: Mutex<Backlog<W::Job>>,
-    /// How many jobs wait; written under the backlog's lock, so that who finds none need not take it.
+    /// How many jobs wait. Written under the backlog's lock; a thread that reads 0 need not take that lock.
     waiting: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Backlog<J> {
-    /// By rank, from the lowest to the highest.
+    /// One lane for each rank, from the lowest to the highest.
     lanes: [VecDeque<J>; RANKS],
-    /// Empty jobs whose memory is reused: as many as ever waited at once.
+    /// Empty jobs whose memory is reused: as many as waited at once so far.
     spare: Vec<J>,
 }
 
 impl<J: Default> Backlog<J> {
-    /// Takes the job and leaves an empty one in its place; `false` where the backlog is full.
+    /// Takes the job and leaves an empty job in its place. Returns `false` if the backlog is full.
     fn push(&mut self, job: &mut J, rank: usize) -> bool {
         if self.len() >= MAX_BACKLOG {
             return false;
@@ -87,7 +88,7 @@ impl<J: Default> Backlog<J> {
         true
     }
 
-    /// The next job, if it is of this rank or above.
+    /// Takes the next job of this rank or above.
     fn pop(&mut self, rank: usize) -> Option<J> {
         self.lanes[rank..].iter_mut().rev().find_map(VecDeque::pop_front)
     }
@@ -108,8 +109,8 @@ impl<W: Writer> Handover<W> {
         Self { writer: Mutex::new(writer), backlog: Mutex::new(backlog), waiting: AtomicUsize::new(0) }
     }
 
-    /// Writes the job, or leaves it to whoever is writing. It is written before all that wait and are of a lower rank, and
-    /// behind those of its own.
+    /// Writes the job, or leaves it to the thread that is writing. It is written before all waiting jobs of a lower rank,
+    /// and after those of its own rank.
     pub(crate) fn submit(&self, job: &mut W::Job, rank: usize) -> Handed<W::Outcome> {
         if let Some(writer) = try_lock(&self.writer) {
             return self.write_first(writer, job, rank);
@@ -120,8 +121,8 @@ impl<W: Writer> Handover<W> {
         Handed { outcome: None, wake_driver: self.finish_backlog(MAX_RUN) }
     }
 
-    /// Runs `act` with the writer to itself if nobody else has it and no job waits; what it does then comes after all that this
-    /// thread has handed in before. No outcome where it could not run, or gave none.
+    /// Fast path: runs `act` on the writer if the writer is free and no job waits. `act` then comes after everything that
+    /// this thread submitted before. No outcome if `act` did not run, or returned `None`.
     #[inline]
     pub(crate) fn at_once<T>(&self, act: impl FnOnce(&mut W) -> Option<T>) -> Handed<T> {
         let free = if self.is_contended() { None } else { try_lock(&self.writer) };
@@ -131,23 +132,24 @@ impl<W: Writer> Handover<W> {
         Handed { outcome, wake_driver: self.finish_backlog(MAX_RUN) }
     }
 
-    /// Whether jobs wait for the writer; a hint, which is old when it is read, but no older than the caller's own last job.
+    /// Whether jobs wait for the writer. A hint: it may be out of date, but it is not older than the caller's own last job.
     pub(crate) fn is_contended(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Writes what waits, at most [`MAX_RUN`] jobs; whether more waits. For the driver.
+    /// Writes waiting jobs, at most [`MAX_RUN`]. Returns whether more wait. For the driver.
     pub(crate) fn flush(&self) -> bool {
         self.finish_backlog(MAX_RUN)
     }
 
-    /// Writes what waits, as often as it takes to write a full backlog; whether nothing is left to the driver.
+    /// Writes waiting jobs, at most a full backlog. Returns whether nothing is left to the driver.
     pub(crate) fn flush_all(&self) -> bool {
         (0..=MAX_BACKLOG / MAX_RUN).any(|_| !self.flush())
     }
 
-    /// Runs `act` with the writer to itself, once everything that waited is written. Where more comes meanwhile than one run
-    /// writes, it is left: the driver [flushes](Self::flush) afterwards, senders [look](Self::is_contended) and wake it.
+    /// Waits for the writer, writes all waiting jobs, and runs `act`. Jobs that come meanwhile are written up to
+    /// [`MAX_RUN`]. The rest is left: the driver [flushes](Self::flush) afterwards, and a sender
+    /// [looks](Self::is_contended) and wakes the driver.
     pub(crate) fn exclusively<T>(&self, act: impl FnOnce(&mut W) -> T) -> T {
         let result = {
             let mut writer = lock(&self.writer);
@@ -158,7 +160,7 @@ impl<W: Writer> Handover<W> {
         result
     }
 
-    /// As [`exclusively`](Self::exclusively), unless somebody else has the writer.
+    /// As [`exclusively`](Self::exclusively), but only if the writer is free.
     pub(crate) fn exclusively_if_free<T>(&self, act: impl FnOnce(&mut W) -> T) -> Option<T> {
         let result = try_lock(&self.writer).map(|mut writer| act(&mut writer));
         self.finish_backlog(MAX_RUN);
@@ -171,16 +173,16 @@ impl<W: Writer> Handover<W> {
         job: &mut W::Job,
         rank: usize,
     ) -> Handed<W::Outcome> {
-        // This thread's earlier ones may wait, and must stay before this one.
+        // Earlier jobs of this thread may wait. They must be written first.
         let most = if rank == URGENT { MAX_BACKLOG } else { MAX_RUN };
         let left = MAX_RUN.saturating_sub(self.write_waiting(&mut writer, most, rank));
         if rank < URGENT && left == 0 && lock(&self.backlog).has(rank) {
             if self.push(job, rank) {
-                // Enough written for others; the driver goes on, this job in its turn.
+                // This thread has written enough for others. The driver goes on, and writes this job in its order.
                 drop(writer);
                 return Handed { outcome: None, wake_driver: self.finish_backlog(0) };
             }
-            // Full, and this thread's earlier jobs may be in it.
+            // The backlog is full, and may hold earlier jobs of this thread.
             self.write_waiting(&mut writer, MAX_BACKLOG, rank);
         }
         let outcome = writer.write(job);
@@ -188,8 +190,8 @@ impl<W: Writer> Handover<W> {
         Handed { outcome: Some(outcome), wake_driver: self.finish_backlog(left) }
     }
 
-    /// Writes what came while the writer was held, without ever waiting for it: `left` jobs, and then those that are urgent,
-    /// a full backlog of them at most. Whether something still waits that no other thread is sure to write.
+    /// Writes the jobs that came while the writer was held, without waiting for the writer: `left` jobs, and then urgent
+    /// jobs, at most a full backlog. Returns whether jobs still wait that no other thread is sure to write.
     fn finish_backlog(&self, mut left: usize) -> bool {
         let mut left_urgent = MAX_BACKLOG;
         loop {
@@ -202,14 +204,14 @@ impl<W: Writer> Handover<W> {
                 return true;
             }
             let Some(mut writer) = try_lock(&self.writer) else {
-                // Its holder looks at the backlog once more after releasing it.
+                // The holder looks at the backlog once more after it has released the writer.
                 return false;
             };
             *left -= self.write_waiting(&mut writer, *left, rank);
         }
     }
 
-    /// Takes the job into the backlog; `false` where that is full.
+    /// Puts the job into the backlog. Returns `false` if the backlog is full.
     fn push(&self, job: &mut W::Job, rank: usize) -> bool {
         let mut backlog = lock(&self.backlog);
         let taken = backlog.push(job, rank);
@@ -226,10 +228,10 @@ impl<W: Writer> Handover<W> {
         job
     }
 
-    /// Writes up to `most` waiting jobs of this rank and above; how many it were.
+    /// Writes up to `most` waiting jobs of this rank and above. Returns how many.
     fn write_waiting(&self, writer: &mut W, most: usize, rank: usize) -> usize {
         let mut written = 0;
-        // One that is pushed after this look is found by the next one.
+        // A job that is pushed after this look is found by the next look.
         while written < most && self.waiting.load(Ordering::Relaxed) > 0 {
             let Some(mut job) = self.pop(rank) else { break };
             writer.write_queued(&mut job);

@@ -1,10 +1,12 @@
-//! The way of a payload out: encode it, hand it over, number it, and write it to the socket.
+//! The path of a payload out: encode it, hand it over, number it, and write it to the socket.
 //!
-//! Called by `interface`, `connection`, `driver`, and by handlers through [`Reply`](reply::Reply).
+//! Called by `interface`, `connection` and `driver`, and by handlers through [`Reply`](reply::Reply). A message passes
+//! `sender` (encode), `handover` (one writer at a time), `line` (number and write), and `coalescer` if it shares a
+//! datagram. Uses `receiving` for its lanes, and the folders below.
 
+pub(crate) mod coalescer;
 pub(crate) mod deliveries;
 pub(crate) mod failed;
-pub(crate) mod gate;
 pub(crate) mod handover;
 pub(crate) mod job;
 pub(crate) mod line;

@@ -10,26 +10,27 @@ use crate::sync::lock;
 use crate::sync::oneshot::OneShot;
 use tautline_proto::endpoint::Outcome;
 
-/// Tells what became of a reliable message: it ends in exactly one [`Outcome`], which it also resolves to when awaited.
+/// The receipt of a reliable message. It gets exactly one [`Outcome`]; as a future it resolves to that outcome.
 ///
-/// Dropping it changes nothing for the message. Where a message goes to several peers, it ends when the last of them has
-/// it, and tells the first outcome that is not [`Delivered`](Outcome::Delivered).
+/// Dropping the receipt changes nothing for the message. If a message goes to several peers, the outcome comes when the
+/// message has ended at the last of them: the first outcome that is not [`Delivered`](Outcome::Delivered), or else
+/// `Delivered`.
 #[derive(Debug)]
 pub struct Receipt {
     pub(crate) tracker: Arc<Tracker>,
 }
 
 impl Receipt {
-    /// What became of the message; `None` while it is under way.
+    /// The outcome; `None` while the message is in flight.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         self.tracker.ended.get(|outcome| *outcome)
     }
 
-    /// Waits for the outcome, for at most `timeout`; with `None` for as long as it takes, which the message's tries and its
-    /// lifespan bound. `None` when the time is over.
+    /// Waits for the outcome, at most for `timeout`. Returns `None` if the time is over. With `None` it waits as long as it
+    /// takes; the tries and the lifespan of the message bound that.
     ///
-    /// From an inline handler it waits for the very driver that it holds up: do not.
+    /// Do not call it from an inline handler: it would wait for the driver that the handler holds up.
     #[must_use]
     pub fn wait(&self, timeout: Option<Duration>) -> Option<Outcome> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -45,7 +46,7 @@ impl Future for Receipt {
     }
 }
 
-/// Gathers the outcomes of one message at its peers.
+/// Collects the outcomes of one message at its peers.
 #[derive(Debug, Default)]
 pub(crate) struct Tracker {
     state: Mutex<State>,
@@ -54,18 +55,18 @@ pub(crate) struct Tracker {
 
 #[derive(Debug, Default)]
 struct State {
-    /// At how many peers it is under way.
+    /// The number of peers at which the message is in flight.
     left: usize,
     failed: Option<Outcome>,
 }
 
 impl Tracker {
-    /// The message goes to one peer more. Called before any outcome comes.
+    /// Adds a peer that the message goes to. Called before any outcome comes.
     pub(crate) fn add_peer(&self) {
         lock(&self.state).left += 1;
     }
 
-    /// Records an outcome at one peer; wakes who waits if it was the last.
+    /// Records the outcome at one peer. Wakes the waiter after the last one.
     pub(crate) fn end(&self, outcome: Outcome) {
         let mut state = lock(&self.state);
         if outcome != Outcome::Delivered {
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_ends_when_the_last_peer_has_it_and_tells_the_first_failure() {
+    fn the_outcome_comes_after_the_last_peer_and_is_the_first_failure() {
         let receipt = Receipt { tracker: Arc::default() };
         (0..3).for_each(|_| receipt.tracker.add_peer());
         receipt.tracker.end(Outcome::Delivered);

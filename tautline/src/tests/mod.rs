@@ -1,7 +1,7 @@
 //! Unit tests that need fixtures of several folders, and the scenarios that shuttle runs.
 
+mod coalescer;
 mod fixtures;
-mod gate;
 mod inbox;
 mod message;
 mod pool;

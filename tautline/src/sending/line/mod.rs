@@ -1,4 +1,7 @@
-//! What stands behind the transmit hand-over: the endpoint's sending half and the socket.
+//! The line: the sending half of the endpoint and the socket, behind the transmit hand-over.
+//!
+//! Called by the thread that holds the transmit lock: a sender or the driver. It numbers datagrams and writes them to the
+//! non-blocking socket. It never waits.
 
 mod ready;
 mod reliable;
@@ -18,9 +21,9 @@ use crate::machine::clock::wall_now;
 use crate::machine::fault::{FaultCounters, SocketFault};
 use crate::machine::socket::Socket;
 use crate::message::target::Target;
+use crate::sending::coalescer::Coalescer;
 use crate::sending::deliveries::{Deliveries, DeliverySigns};
 use crate::sending::failed::{Failed, SendCounters};
-use crate::sending::gate::Gate;
 use crate::sending::handover::Writer;
 use crate::sending::job::{Job, Terms};
 use crate::sending::link::{Link, Sent};
@@ -28,7 +31,7 @@ use crate::sending::link::{Link, Sent};
 pub(crate) use ready::Ready;
 pub(crate) use reliable::Reliably;
 
-/// The writer of the hand-over; without an open line while the interface is disconnected.
+/// The writer of the hand-over. Nothing is open while the interface is disconnected.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     open: Option<Open>,
@@ -36,20 +39,20 @@ pub(crate) struct Line {
     counters: Arc<SendCounters>,
     deliveries: Deliveries,
     faults: Arc<FaultCounters>,
-    /// The first failure of a queued message since it was last asked for.
+    /// The first failure of a queued message since the last [`take_report`](Line::take_report).
     reported: Option<SendError>,
 }
 
 #[derive(Debug)]
 struct Open {
-    /// How messages are encoded for it.
+    /// How messages are encoded for this connection.
     link: Arc<Link>,
     outbound: Outbound,
     socket: Arc<Socket>,
-    gate: Gate,
-    /// Which priority the socket's mark is for; `None` where datagrams are not marked.
+    coalescer: Coalescer,
+    /// The priority that the socket marks datagrams with; `None` if they are not marked.
     marked: Option<Priority>,
-    /// Where control datagrams are built.
+    /// The buffer of control datagrams, and of messages that are framed under the lock.
     scratch: Vec<u8>,
     faults: Arc<FaultCounters>,
 }
@@ -63,38 +66,39 @@ impl Line {
         Arc::clone(&self.counters)
     }
 
-    /// What the system refused, by its kind; others count there too.
+    /// The counters of what the system refused. The driver counts there too.
     pub(crate) fn faults(&self) -> Arc<FaultCounters> {
         Arc::clone(&self.faults)
     }
 
-    /// Opens the line: messages that were encoded for this opening, which it names, can be sent. `marks`: datagrams are
-    /// marked by priority.
+    /// Opens the line. Only messages that were encoded for this opening can be sent; `link` gets its number. With `marks`,
+    /// datagrams are marked by priority.
     pub(crate) fn open(
         &mut self,
         outbound: Outbound,
         socket: Arc<Socket>,
-        gate: Gate,
+        coalescer: Coalescer,
         marks: bool,
         link: impl FnOnce(u64) -> Link,
     ) -> Arc<Link> {
         self.openings += 1;
         let link = Arc::new(link(self.openings));
-        // What a socket sends at first is ordinary.
+        // A new socket marks datagrams as ordinary.
         let marked = marks.then_some(Priority::Normal);
         let (scratch, faults) = (Vec::new(), self.faults());
-        self.open = Some(Open { link: Arc::clone(&link), outbound, socket, gate, marked, scratch, faults });
+        self.open =
+            Some(Open { link: Arc::clone(&link), outbound, socket, coalescer, marked, scratch, faults });
         link
     }
 
-    /// Closes the line after telling the peers, and gives the sending half back. Nothing is sent any more.
+    /// Tells the peers and closes the line. Returns the sending half. Nothing is sent any more.
     pub(crate) fn close(&mut self) -> Option<Outbound> {
         self.flush();
         let mut open = self.open.take()?;
         for peer in open.outbound.peers().to_vec() {
             let mut datagram = std::mem::take(&mut open.scratch);
             if open.outbound.write_close(&mut datagram) {
-                // A goodbye that is lost is made up for by the peer's liveness time-out.
+                // If the close frame is lost, the peer notices by its liveness time-out.
                 let _ = open.send_control(peer, &mut datagram);
             }
             open.scratch = datagram;
@@ -104,10 +108,10 @@ impl Line {
         Some(open.outbound)
     }
 
-    /// Carries out an order of the receiving half; why its datagram, if it is for one, could not be sent.
+    /// Carries out a command of the receiving half. Returns the error if its datagram could not be sent.
     pub(crate) fn command(&mut self, command: Command, now: Now) -> Option<SendError> {
         if matches!(command, Command::Open(_) | Command::Forget(..)) {
-            // For those who are peers now.
+            // Waiting messages are for the peers that there are now.
             self.flush();
         }
         let open = self.open.as_mut()?;
@@ -122,12 +126,12 @@ impl Line {
         Some(failed.error)
     }
 
-    /// What went wrong with queued messages since the last call.
+    /// Takes the first failure of a queued message since the last call.
     pub(crate) fn take_report(&mut self) -> Option<SendError> {
         self.reported.take()
     }
 
-    /// How many peers a target means; one where it is not known whom.
+    /// The number of peers that a target means; 1 for an unknown target.
     pub(crate) fn peers_meant(&self, target: Target) -> usize {
         match (target, &self.open) {
             (Target::All, Some(open)) => open.outbound.peers().len().max(1),
@@ -135,29 +139,29 @@ impl Line {
         }
     }
 
-    /// Sends what waits at the gate.
+    /// Sends the messages that are being coalesced.
     pub(crate) fn flush(&mut self) {
-        let Some(open) = self.open.as_mut().filter(|open| !open.gate.is_empty()) else { return };
-        if open.gate.is_expired() {
-            let (pack, ..) = open.gate.take();
+        let Some(open) = self.open.as_mut().filter(|open| !open.coalescer.is_empty()) else { return };
+        if open.coalescer.is_expired() {
+            let (pack, ..) = open.coalescer.take();
             self.counters.expired.add(pack.messages());
-            open.gate.give_back(pack);
+            open.coalescer.give_back(pack);
             return;
         }
-        open.mark(open.gate.priority());
-        let (mut pack, target, made) = open.gate.take();
+        open.mark(open.coalescer.priority());
+        let (mut pack, target, made) = open.coalescer.take();
         let outcome = open.send_pack(target, &mut pack);
-        open.gate.give_back(pack);
-        open.gate.sent_until(wall_now());
+        open.coalescer.give_back(pack);
+        open.coalescer.sent_until(wall_now());
         self.count(&outcome, made);
         if let Err(failed) = outcome {
             self.report(*failed);
         }
     }
 
-    /// Sends the job, or lets its message wait at the gate: where it is part of a stream, or `more` follow at once.
+    /// Sends the job, or lets its message wait for coalescing: if it is part of a stream, or `more` follow at once.
     fn send(&mut self, job: &mut Job, more: bool) -> Result<Sent, Box<Failed>> {
-        // A sender may have been at its encoding while the interface was connected anew, perhaps on the other wire.
+        // The interface may have been connected anew while the sender encoded, perhaps with the other wire.
         if self.open.is_none() || job.terms.opening != self.openings {
             return Err(Failed::new(job.messages(), SendError::NotConnected));
         }
@@ -168,7 +172,7 @@ impl Line {
         }
         if open.lets_wait(terms, more) {
             let frame = &datagram[HEADER_LEN.min(datagram.len())..];
-            if Pack::admits(open.gate.datagram_size(), frame.len()) {
+            if Pack::admits(open.coalescer.datagram_size(), frame.len()) {
                 self.gather(frame, terms);
                 return Ok(Sent::Queued);
             }
@@ -176,9 +180,10 @@ impl Line {
         self.send_one(terms, datagram)
     }
 
-    /// Lets a message wait at the gate, which admits it.
+    /// Lets a message wait for coalescing. It fits into a datagram there.
     fn gather(&mut self, frame: &[u8], terms: &Terms) {
-        let push = |open: &mut Open| open.gate.is_for(&terms.target) && open.gate.push(frame, terms);
+        let push =
+            |open: &mut Open| open.coalescer.is_for(&terms.target) && open.coalescer.push(frame, terms);
         if !self.open.as_mut().is_some_and(push) {
             self.flush();
             let pushed = self.open.as_mut().is_some_and(push);
@@ -187,10 +192,10 @@ impl Line {
         self.flush_if_due();
     }
 
-    /// Sends what waits at the gate if it has waited for long enough.
+    /// Sends the messages that are being coalesced, if they have waited long enough.
     #[inline]
     fn flush_if_due(&mut self) {
-        if self.open.as_ref().is_some_and(|open| open.gate.is_due()) {
+        if self.open.as_ref().is_some_and(|open| open.coalescer.is_due()) {
             self.flush();
         }
     }
@@ -203,7 +208,7 @@ impl Line {
         })
     }
 
-    /// Sends, behind what was sent before.
+    /// Sends after everything that was submitted before.
     #[inline]
     fn transmit(
         &mut self,
@@ -234,7 +239,7 @@ impl Line {
         self.counters.last_sent_ns.set(made.as_nanos().cast_unsigned());
     }
 
-    /// Keeps a failure whose sender has gone, for the driver to make known.
+    /// Keeps a failure whose sender has gone on, for the driver to publish.
     fn report(&mut self, failed: Failed) {
         self.counters.queued.add(failed.messages);
         self.reported.get_or_insert(failed.error);
@@ -242,21 +247,21 @@ impl Line {
 }
 
 impl Open {
-    /// Whether a message waits at the gate if it fits into a datagram there: it is part of a stream, or `more` follow at once.
-    /// What cannot be sent at all does not.
+    /// Whether a message that fits into a datagram waits for coalescing: it is part of a stream, or `more` follow at once. A
+    /// message that cannot be sent at all does not wait.
     #[inline]
     fn lets_wait(&mut self, terms: &Terms, more: bool) -> bool {
-        if self.gate.is_off() || terms.is_urgent() {
+        if self.coalescer.is_off() || terms.is_urgent() {
             return false;
         }
-        (self.gate.is_streaming(&terms.target, terms.made) || more) && self.may_pack(&terms.target)
+        (self.coalescer.is_streaming(&terms.target, terms.made) || more) && self.may_pack(&terms.target)
     }
 
     /// Whether messages to this target may share datagrams.
     #[inline]
     fn may_pack(&self, target: &Target) -> bool {
-        if !self.gate.is_empty() && self.gate.is_for(target) {
-            // Others do already.
+        if !self.coalescer.is_empty() && self.coalescer.is_for(target) {
+            // Other messages to this target wait already.
             return true;
         }
         let may = |peer: &PeerId| self.outbound.may_pack(*peer);
@@ -267,12 +272,12 @@ impl Open {
         }
     }
 
-    /// Marks what is sent next as being of this priority, where that was asked for and is a change.
+    /// Sets the mark of the next datagrams to this priority, if datagrams are marked and the priority is another one.
     #[inline]
     fn mark(&mut self, priority: Priority) {
         if self.marked.is_some_and(|marked| marked != priority) {
             self.marked = Some(priority);
-            // Where the system refuses, that was told when connecting.
+            // A refusal was reported when connecting.
             let _ = self.socket.mark(priority);
         }
     }
@@ -299,7 +304,7 @@ impl Open {
         self.send_each(target, pack.messages(), |open, peer| open.send_datagrams(peer, pack, true))
     }
 
-    /// Sends `messages` messages to each who is meant, whatever happens with the others.
+    /// Sends `messages` messages to each peer that is meant. A failure at one peer does not stop the others.
     fn send_each(
         &mut self,
         target: Target,
@@ -328,8 +333,8 @@ impl Open {
         }
     }
 
-    /// Sends a datagram of the protocol's own. Marked as ordinary: heartbeats measure the way and show whether it is open, so
-    /// they should not fare better than most messages do.
+    /// Sends a control datagram. It is marked as ordinary: heartbeats measure the path, so they must not be treated better
+    /// than most messages.
     fn send_control(&mut self, peer: PeerId, datagram: &mut Vec<u8>) -> Result<(), Box<Failed>> {
         self.mark(Priority::Normal);
         self.send_to(peer, datagram, 0)
@@ -337,13 +342,13 @@ impl Open {
 
     fn send_to(&mut self, peer: PeerId, datagram: &mut Vec<u8>, messages: u64) -> Result<(), Box<Failed>> {
         let Some(to) = self.outbound.seal(peer, datagram) else { return Err(unknown(peer, messages)) };
-        // The number is spent only when the kernel has the datagram.
+        // The number is used up only when the kernel has the datagram.
         self.socket.send(datagram, to).map_err(|error| self.refused(to, messages, &error))?;
         self.outbound.sent(peer, SentDatagrams::one(datagram.len(), messages));
         Ok(())
     }
 
-    /// Sends a pack with one call, or its datagrams one by one until one is refused. Its frames are messages if they `count`.
+    /// Sends a pack with one call, or its datagrams one by one until one is refused. `count`: its frames count as messages.
     fn send_datagrams(&mut self, peer: PeerId, pack: &mut Pack, count: bool) -> Result<(), Box<Failed>> {
         let messages = if count { pack.messages() } else { 0 };
         let Some(to) = self.outbound.seal_pack(peer, pack) else { return Err(unknown(peer, messages)) };
@@ -368,7 +373,7 @@ impl Open {
         Ok(())
     }
 
-    /// What a call that failed means for its messages; counted as a fault of the system.
+    /// Returns what a failed system call means for its messages, and counts the fault.
     #[cold]
     fn refused(&self, to: SocketAddr, messages: u64, error: &io::Error) -> Box<Failed> {
         let fault = SocketFault::of_send(error);
@@ -381,7 +386,7 @@ impl Open {
     }
 }
 
-/// Who is meant by a target.
+/// The peers that a target means.
 #[derive(Clone, Copy, Debug)]
 enum Meant {
     All,
@@ -413,7 +418,7 @@ impl Writer for Line {
     }
 
     fn end_of_queue(&mut self) {
-        let waits_on = self.open.as_ref().is_none_or(|open| open.gate.was_streaming());
+        let waits_on = self.open.as_ref().is_none_or(|open| open.coalescer.was_streaming());
         if !waits_on {
             self.flush();
         }

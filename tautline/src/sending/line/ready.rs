@@ -1,5 +1,5 @@
-//! The short way of a message whose payload is encoded already: nobody's code runs until it is sent, so the line's holder
-//! encodes it where it goes, with no job in between.
+//! The fast path of a message whose payload needs no encoding. No user code runs, so the holder of the line frames the
+//! message where it goes, without a job in between.
 
 use tautline_proto::wire::native::{HEADER_LEN, Pack, Packed};
 use tautline_proto::{ContentType, Delivery, Id};
@@ -15,7 +15,7 @@ use crate::sending::link::Sent;
 /// A message whose payload is encoded already.
 #[derive(Debug)]
 pub(crate) struct Ready<'a> {
-    /// For no certain opening, and without an end: the line knows both.
+    /// Without opening and end of the lifespan: the line fills them in.
     pub(crate) terms: Terms,
     pub(crate) content_type: ContentType,
     pub(crate) bytes: &'a [u8],
@@ -25,7 +25,7 @@ pub(crate) struct Ready<'a> {
 }
 
 impl Line {
-    /// Sends the message, or lets it wait at the gate; `None` where it has to be handed over as a job.
+    /// Sends the message, or lets it wait for coalescing. Returns `None` if it must be submitted as a job.
     #[inline]
     pub(crate) fn send_ready(&mut self, message: &mut Ready<'_>) -> Option<Result<Sent, Box<Failed>>> {
         let open = self.open.as_mut()?;
@@ -35,14 +35,14 @@ impl Line {
             return None;
         }
         terms.expire_after(open.link.time_left(&head, terms.made));
-        // A large one would only make the pack's memory grow.
-        let waits = open.lets_wait(terms, false) && Pack::admits(open.gate.datagram_size(), bytes.len());
-        if waits && !open.gate.is_for(&terms.target) {
+        // A message that does not fit would only make the memory of the pack grow.
+        let waits = open.lets_wait(terms, false) && Pack::admits(open.coalescer.datagram_size(), bytes.len());
+        if waits && !open.coalescer.is_for(&terms.target) {
             self.flush();
         }
-        let Open { link, gate, scratch, .. } = self.open.as_mut()?;
+        let Open { link, coalescer, scratch, .. } = self.open.as_mut()?;
         let place = if waits {
-            gate.write(terms, scratch, |out| {
+            coalescer.write(terms, scratch, |out| {
                 link.encode_frame(out, &head, |out| append(bytes, &link.limits, out))
             })
         } else {
@@ -59,7 +59,7 @@ impl Line {
         })
     }
 
-    /// Sends the message in the scratch buffer, or lets it wait where its place is in the next pack.
+    /// Sends the message in the scratch buffer, or lets it wait in the next pack.
     fn send_scratch(&mut self, terms: &Terms, place: Packed) -> Result<Sent, Box<Failed>> {
         let scratch = self.open.as_mut().map(|open| std::mem::take(&mut open.scratch));
         let mut datagram = scratch.unwrap_or_default();

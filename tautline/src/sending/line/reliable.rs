@@ -1,4 +1,4 @@
-//! The line's part in reliable and large messages.
+//! The line's part in reliable messages and in messages of several fragments.
 
 use crate::sync::Arc;
 
@@ -17,30 +17,30 @@ use crate::sending::receipt::Tracker;
 use tautline_proto::MessageType;
 use tautline_proto::endpoint::Outcome;
 
-/// So many datagrams of a reliable message its sender writes itself; the driver writes the others.
+/// The number of datagrams of a reliable message that its sender writes itself. The driver writes the rest.
 const OWN_DATAGRAMS: usize = 8;
 
-/// What is told of a reliable message beside its bytes.
+/// What is known of a reliable message beside its bytes.
 #[derive(Debug)]
 pub(crate) struct Reliably {
     pub(crate) message_type: MessageType,
     pub(crate) channel: u16,
-    /// When it is not worth anything any more.
+    /// When its lifespan ends.
     pub(crate) expires: Option<Instant>,
     pub(crate) tracker: Option<Arc<Tracker>>,
-    /// Its id, where it has one of its own that is a number.
+    /// Its message id, if that is a number.
     pub(crate) number: Option<u64>,
 }
 
 impl Line {
-    /// Takes a reliable message in and sends what may be sent of it now. Also says whether the driver must look after it sooner
-    /// than it knows: where one peer does not take it, others may have.
+    /// Takes a reliable message, and sends what the window allows now. Also returns whether the driver must look earlier than
+    /// it plans to. If one peer does not take the message, other peers may have taken it.
     pub(crate) fn offer(&mut self, job: &Job, how: &Reliably, now: Now) -> (Result<(), Box<Failed>>, bool) {
         if self.open.is_none() || job.terms.opening != self.openings {
             return (Err(Failed::new(1, SendError::NotConnected)), false);
         }
         if !job.terms.is_urgent() {
-            // They were sent before.
+            // The waiting messages were submitted before.
             self.flush();
         }
         let due_before = self.deliveries.signs().due();
@@ -66,7 +66,7 @@ impl Line {
         (outcome, sooner || signs.have_ended())
     }
 
-    /// Sends the next datagram of reliable messages that is due, if any; whether there was one.
+    /// Sends the next datagram of reliable messages that is due. Returns whether there was one.
     pub(crate) fn deliver(&mut self, now: Instant, others_wait: bool) -> bool {
         let Some(open) = &mut self.open else { return false };
         let mut datagram = std::mem::take(&mut open.scratch);
@@ -93,14 +93,14 @@ impl Line {
         }
     }
 
-    /// The reliable messages that ended, for whoever tells of them without holding the line.
+    /// Takes the reliable messages that ended. The caller publishes their outcomes after it has released the line.
     pub(crate) fn take_ended(&mut self) -> Vec<(UnderWay, Outcome)> {
         self.deliveries.take_ended()
     }
 }
 
 impl Open {
-    /// Sends a best-effort message in parts.
+    /// Sends a best-effort message in fragments.
     pub(super) fn send_large(&mut self, target: Target, datagram: &[u8]) -> Result<(), Box<Failed>> {
         let size = self.outbound.datagram_size();
         let mut packs = vec![Pack::default()];
@@ -121,11 +121,11 @@ impl Open {
         self.send_each(target, 1, |open, peer| open.send_parts_to(peer, &mut packs))
     }
 
-    /// Sends one message's parts; it counts once they are all sent.
+    /// Sends the fragments of one message to a peer. The message counts as sent once all of them are.
     fn send_parts_to(&mut self, peer: PeerId, packs: &mut [Pack]) -> Result<(), Box<Failed>> {
         let failed = |failed: Box<Failed>| Failed::new(1, failed.error);
         if !self.outbound.may_pack(peer) {
-            // The handshake's echo has to arrive first.
+            // The echo of the handshake must arrive first.
             let mut datagram = vec![0; HEADER_LEN];
             self.send_to(peer, &mut datagram, 0).map_err(failed)?;
         }

@@ -32,7 +32,7 @@ fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCount
     let (mut inbound, outbound) = endpoint(config, Start::default());
     let mut line = Line::default();
     let socket = Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    line.open(outbound, Arc::new(socket), Gate::default(), false, link);
+    line.open(outbound, Arc::new(socket), Coalescer::default(), false, link);
     for &client in clients {
         inbound.handle(Now::default(), client, &classic_datagram(), &mut Vec::new()).expect("it is in order");
         while let Some(command) = inbound.poll_command() {
@@ -144,13 +144,14 @@ fn what_outlives_its_lifespan_in_the_queue_is_not_sent() {
 fn what_outlives_its_lifespan_at_the_gate_is_not_sent() {
     let (mut line, sent) = line_to(&[refused()]);
     let terms = |expires| Terms { expires, ..job(Target::All).terms };
-    let gate = || Gate::new(Duration::from_micros(20), 1_400, Arc::default());
+    let coalescer = || Coalescer::new(Duration::from_micros(20), 1_400, Arc::default());
     let now = Instant::now();
     for (first, second, expired) in [(Some(now), Some(now), 2), (Some(now), None, 2), (None, Some(now), 2)] {
         let open = line.open.as_mut().unwrap();
-        open.gate = gate();
+        open.coalescer = coalescer();
         assert!(
-            open.gate.push(&[1, 0, 0, 0], &terms(first)) && open.gate.push(&[1, 0, 0, 0], &terms(second))
+            open.coalescer.push(&[1, 0, 0, 0], &terms(first))
+                && open.coalescer.push(&[1, 0, 0, 0], &terms(second))
         );
         line.flush();
         assert_eq!(line.counters().expired.value(), expired, "all of a pack, or none");

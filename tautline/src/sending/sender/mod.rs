@@ -1,4 +1,6 @@
-//! Sending: encode without a lock, then hand over.
+//! The sender: encodes a message in the calling thread, without a lock, and hands it over.
+//!
+//! Called by publishers, the interface and reply handles, from any thread.
 
 use crate::sync::Arc;
 use std::cell::RefCell;
@@ -14,9 +16,9 @@ use crate::machine::fault::FaultCounters;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
 use crate::payload::{Content, Encode, EncodeError, append};
+use crate::sending::coalescer::CoalescerSignals;
 use crate::sending::deliveries::DeliverySigns;
 use crate::sending::failed::{Failed, SendCounters};
-use crate::sending::gate::GateSigns;
 use crate::sending::handover::{Handed, Handover};
 use crate::sending::job::{Job, Terms};
 use crate::sending::line::{Line, Ready, Reliably};
@@ -26,11 +28,11 @@ use crate::sending::receipt::{Receipt, Tracker};
 use crate::sending::room::RoomSignal;
 use tautline_proto::{ContentType, Delivery, Id};
 
-/// What a thread encodes into.
+/// The buffers that a thread encodes into.
 #[derive(Debug, Default)]
 struct Desk {
     job: Job,
-    /// The message of a batch that is being encoded.
+    /// The message of a batch that is being encoded, until it is known where it goes.
     draft: Vec<u8>,
 }
 
@@ -38,8 +40,8 @@ thread_local! {
     static DESK: RefCell<Desk> = RefCell::default();
 }
 
-/// Runs `act` on this thread's desk; on a new one where that is in use, because a value's `Serialize` may itself send,
-/// and where the thread ends and has lost it already.
+/// Runs `act` with this thread's buffers, or with new ones: if a value's `Serialize` itself sends, they are in use, and a
+/// thread that ends may have lost them already.
 fn at_desk<T>(mut act: impl FnMut(&mut Desk) -> T) -> T {
     match DESK.try_with(|desk| desk.try_borrow_mut().map(|mut desk| act(&mut desk))) {
         Ok(Ok(result)) => result,
@@ -67,13 +69,13 @@ impl<'a> Outgoing<'a> {
 /// Owned by the connection's shared state. A [`Reply`](super::reply::Reply) holds it too.
 #[derive(Debug)]
 pub(crate) struct Sender {
-    /// The user's own thread drives, so that no driver's thread writes what senders leave.
+    /// The user's own thread is the driver, so that no other thread writes what senders leave.
     pub(crate) caller_driven: bool,
     pub(crate) clock: Clock,
     pub(crate) transmit: Handover<Line>,
     pub(crate) counters: Arc<SendCounters>,
     pub(crate) faults: Arc<FaultCounters>,
-    pub(crate) gate_signs: Arc<GateSigns>,
+    pub(crate) coalescer_signals: Arc<CoalescerSignals>,
     pub(crate) delivery_signs: Arc<DeliverySigns>,
     pub(crate) room: RoomSignal,
     /// How to encode for the present connection; `None` while disconnected.
@@ -90,7 +92,7 @@ impl Sender {
             clock,
             counters: line.counters(),
             faults: line.faults(),
-            gate_signs: Arc::default(),
+            coalescer_signals: Arc::default(),
             delivery_signs: line.delivery_signs(),
             room: RoomSignal::default(),
             transmit: Handover::new(line),
@@ -142,15 +144,15 @@ impl Sender {
         self.send_encoded(link, outgoing, content_type, |out| append(bytes, &link.limits, out))
     }
 
-    /// Writes what waits at the gate.
+    /// Writes the messages that are being coalesced.
     pub(crate) fn flush(&self) {
-        if self.gate_signs.is_waiting() {
+        if self.coalescer_signals.is_waiting() {
             self.with_line(Line::flush);
         }
     }
 
-    /// Runs `act` with the line to itself. What others leave meanwhile is written, or the driver's to write; what fails of it is
-    /// the driver's to tell.
+    /// Waits for the line, writes all waiting jobs, and runs `act`. Jobs that come meanwhile are written too, or left to the
+    /// driver. The driver reports the failures among them.
     fn with_line<T>(&self, act: impl FnOnce(&mut Line) -> T) -> T {
         let failures = self.counters.queued.value();
         let result = self.transmit.exclusively(act);
@@ -208,7 +210,7 @@ impl Sender {
         sent.map_err(|failed| failed.error)
     }
 
-    /// Hands a reliable message over: it is numbered and kept, and sent as far as may be.
+    /// Offers a reliable message to the line: it is numbered, kept, and sent as far as the window allows.
     fn offer(
         &self,
         link: &Link,
@@ -283,31 +285,31 @@ impl Sender {
         outcome.unwrap_or(Ok(Sent::Queued))
     }
 
-    /// Has the driver do what is left to do; `failures`: how many queued messages had failed before.
+    /// Wakes the driver if something is left to it. `failures`: how many queued messages had failed before.
     #[inline]
     fn finish(&self, wake_driver: bool, failures: u64) {
-        // A caller's loop may watch the socket alone, or be busy elsewhere: there the sender goes on.
+        // A caller's loop may watch the socket only, or be busy. So the sender writes the rest itself.
         let left = wake_driver && !(self.caller_driven && self.transmit.flush_all());
-        // What others have left at the gate is the driver's to send, and what failed for them the driver's to tell.
-        let wake = left || self.gate_signs.need_a_watch() || self.counters.queued.value() != failures;
+        // The driver also sends what others have left for coalescing, and reports what failed for them.
+        let wake = left || self.coalescer_signals.need_a_watch() || self.counters.queued.value() != failures;
         if wake && let Some(link) = self.link.load().as_deref() {
             link.life.wake();
         }
     }
 }
 
-/// Many messages on their way into packs, each handed over when it is full.
+/// The messages of a batch: packs them, and hands each pack over when it is full.
 struct Batch<'a> {
     sender: &'a Sender,
     link: &'a Link,
     job: &'a mut Job,
-    /// How far the one that got least far has come.
+    /// `Queued` if one of the packs was queued.
     sent: Sent,
-    /// How many were handed over and had no failure.
+    /// The number of messages that were handed over without a failure.
     done: usize,
-    /// How many were handed over and failed at a peer or more.
+    /// The number of messages that were handed over and failed at one peer or more.
     tried: usize,
-    /// What became of those, counted once per peer: sent, and failed.
+    /// The outcomes of those messages, counted once per peer: sent, and failed.
     of_tried: (usize, usize),
     /// The first failure.
     first: Option<Box<Failed>>,
@@ -318,7 +320,7 @@ impl<'a> Batch<'a> {
         Self { sender, link, job, sent: Sent::Written, done: 0, tried: 0, of_tried: (0, 0), first: None }
     }
 
-    /// Packs the message whose frame `write` appends, or sends it by itself where it cannot share a datagram.
+    /// Packs the message whose frame `write` appends, or sends it alone if it cannot share a datagram.
     #[inline]
     fn pack(
         &mut self,
@@ -340,13 +342,13 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Sends the message in `draft` by itself.
+    /// Sends the message in `draft` alone.
     fn send_alone(&mut self, draft: &mut Vec<u8>) -> Result<(), Box<Failed>> {
         std::mem::swap(draft, &mut self.job.datagram);
         self.hand_over(1)
     }
 
-    /// Hands a reliable message over.
+    /// Offers the reliable message in `draft`.
     fn offer(&mut self, draft: &mut Vec<u8>, head: &Head<'_>) -> Result<(), Box<Failed>> {
         std::mem::swap(draft, &mut self.job.datagram);
         let outcome = self.sender.offer(self.link, self.job, head, None);
@@ -361,13 +363,13 @@ impl<'a> Batch<'a> {
     fn hand_over(&mut self, messages: usize) -> Result<(), Box<Failed>> {
         let terms = self.job.terms;
         let outcome = self.sender.hand_over(self.job);
-        // It is another job now where somebody else is writing.
+        // If another thread writes, it has taken the job, and this is an empty job.
         self.job.terms = terms;
         self.job.pack.begin(self.link.datagram_size);
         self.count(messages, outcome)
     }
 
-    /// Counts what became of so many messages; a failure after which the others are not tried.
+    /// Counts the outcome of so many messages. Returns a failure after which the rest is not tried.
     fn count(&mut self, messages: usize, outcome: Result<Sent, Box<Failed>>) -> Result<(), Box<Failed>> {
         let failed = match outcome {
             Ok(sent) => {
@@ -382,7 +384,7 @@ impl<'a> Batch<'a> {
         let (sent, unsent) = failed.counts();
         self.tried += messages;
         self.of_tried = (self.of_tried.0 + sent, self.of_tried.1 + unsent);
-        // One peer of several keeps the rest from none of the others.
+        // A failure at one of several peers does not keep the rest from the other peers.
         if sent > 0 && sent + unsent > messages {
             self.first.get_or_insert(failed);
             return Ok(());
@@ -390,7 +392,7 @@ impl<'a> Batch<'a> {
         Err(failed)
     }
 
-    /// What is told of a batch of `all` messages, `stopped` by a failure or not.
+    /// Returns the result of a batch of `all` messages, which a failure may have `stopped`.
     fn outcome(
         self,
         stopped: Result<(), Box<Failed>>,

@@ -42,7 +42,7 @@ fn send_meanwhile(client: &UdpInterface, count: usize, bytes: &[u8], priority: P
 fn what_others_leave_at_the_gate_while_a_reliable_message_is_sent_is_watched() {
     let (_server, client, _driver) = streaming();
     client.shared().sender.with_line(|_| send_meanwhile(&client, 1, b"late", Priority::Normal));
-    assert!(!client.shared().sender.gate_signs.need_a_watch(), "the driver was woken");
+    assert!(!client.shared().sender.coalescer_signals.need_a_watch(), "the driver was woken");
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn what_the_driver_itself_leaves_at_the_gate_is_watched() {
     assert!(client.shared().sender.transmit.is_contended());
     driver.turn(Some(Duration::ZERO));
     assert!(!client.shared().sender.transmit.is_contended());
-    assert!(!client.shared().sender.gate_signs.need_a_watch(), "there is another turn at once");
+    assert!(!client.shared().sender.coalescer_signals.need_a_watch(), "there is another turn at once");
 }
 
 /// A classic server, a client that reads, and one at an address where the kernel refuses to send without a permission.

@@ -9,7 +9,7 @@ use shuttle::thread;
 use tautline_proto::{Priority, WallTime};
 
 use crate::message::target::Target;
-use crate::sending::gate::{Gate, GateSigns, Watch};
+use crate::sending::coalescer::{Coalescer, CoalescerSignals, CoalescerWatch};
 use crate::sending::job::Terms;
 use crate::sync::bell::Bell;
 
@@ -75,8 +75,8 @@ fn what_waits_at_the_gate_is_sent_although_its_senders_go_away() {
     explore(|| {
         const SENDERS: u64 = 2;
         const MESSAGES: u64 = 2;
-        let signs = Arc::new(GateSigns::default());
-        let gate = Gate::new(Duration::from_micros(20), 1452, Arc::clone(&signs));
+        let signs = Arc::new(CoalescerSignals::default());
+        let coalescer = Coalescer::new(Duration::from_micros(20), 1452, Arc::clone(&signs));
         let (gate, door) = (Arc::new(Mutex::new(gate)), Arc::new(Doorbell::new()));
         let senders: Vec<_> = (0..SENDERS)
             .map(|_| {
@@ -94,7 +94,7 @@ fn what_waits_at_the_gate_is_sent_although_its_senders_go_away() {
                 })
             })
             .collect();
-        let mut watch = Watch::new(signs, Duration::from_micros(20));
+        let mut watch = CoalescerWatch::new(signs, Duration::from_micros(20));
         let mut sent = 0;
         while sent < SENDERS * MESSAGES {
             let again = watch.look(|| {

@@ -1,9 +1,10 @@
-//! The gate: lets messages that follow one another closely share datagrams and system calls.
+//! The coalescer: small messages of a stream share datagrams and system calls.
 //!
-//! Whether a message waits is decided under the transmit lock, from the time of sending alone. The first of a
-//! stream go out at once, and so does everything that control loops do: a command and a status sent together, a
-//! question after every answer. What waits goes when the pack is full, when it has waited for the gate's length and
-//! another message comes, or when the driver looks, whichever is first.
+//! Called by the line, under the transmit lock, and by the driver, which looks for messages that wait. Whether a message
+//! waits is decided from the time of sending alone. The first messages of a stream are sent at once. So are the messages of
+//! a control loop: a command and a status that are sent together, a request after every answer. Waiting messages are sent
+//! when their pack is full, when they have waited for the coalescing delay and another message comes, or when the driver
+//! looks, whichever is first.
 
 use std::time::{Duration, Instant};
 
@@ -14,60 +15,60 @@ use crate::message::target::Target;
 use crate::sending::job::Terms;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
-/// So many messages in a row must follow closely before one waits.
+/// The number of messages in a row that must follow closely before one waits.
 const STREAM: u32 = 16;
 
-/// A turn that brought messages counts against so many sent: who sends one for each that comes is in a dialogue and
-/// never waits, who streams both ways does.
+/// The number of sent messages that a turn with received messages takes off the row. So request/response traffic is never
+/// coalesced, and streams in both directions are.
 const DIALOGUE: u32 = 4;
 
-/// A stream is over when nothing has been sent for so many times the gate's length.
+/// A stream is over when nothing was sent for this many coalescing delays.
 const PAUSE: i64 = 10;
 
-/// Messages of several threads come to the lock in another order than they were made in, but not by more than this.
+/// The most by which messages of several threads reach the lock in another order than they were made in.
 const DISORDER_NS: i64 = 1_000_000;
 
-/// Messages gather for at most so many times the gate's length: it says how closely a stream's messages follow, and a
-/// pack takes about that long to fill.
+/// The most coalescing delays that a message waits. The delay says how closely the messages of a stream follow one another;
+/// a pack takes about this time to fill.
 const WAIT: i64 = 5;
 
-/// The least time between two looks of the driver at the gate, and the most, as long as the stream goes on and its sender
-/// looks after itself: so looking costs a core a hundredth or two.
+/// The least time between two looks of the driver, and the most while the stream goes on and its sender sends full packs
+/// itself. So the looks cost one or two percent of a core.
 const SHORTEST_WATCH: Duration = Duration::from_micros(50);
 const LONGEST_WATCH: Duration = Duration::from_micros(200);
 
-/// What senders and driver tell one another without a lock.
+/// What senders and the driver tell one another without a lock.
 ///
-/// Nobody is forgotten: a sender counts its pack as begun *before* it asks whether the driver watches, and the driver
-/// stops watching *before* it asks for the last time whether a pack waits (all four sequentially consistent). So
-/// either the driver sees the pack, or the sender sees that nobody watches and wakes the driver.
+/// No pack is forgotten: a sender counts its pack as begun *before* it asks whether the driver watches, and the driver
+/// stops watching *before* it asks for the last time whether a pack waits (all four sequentially consistent). So either
+/// the driver sees the pack, or the sender sees that the driver does not watch, and wakes it.
 /// `src/tests/shuttle/wakeups.rs` tries the schedules.
 #[derive(Debug, Default)]
-pub(crate) struct GateSigns {
+pub(crate) struct CoalescerSignals {
     sent: SenderSigns,
     driven: DriverSigns,
 }
 
-/// Written under the transmit lock. On a cache line of its own.
+/// Written under the transmit lock. On a cache line of its own, so that senders and driver do not share one.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct SenderSigns {
-    /// Packs that messages began to wait in, and those of them that are gone.
+    /// The number of packs that messages began to wait in, and the number of those packs that were sent.
     begun: AtomicU64,
     ended: AtomicU64,
 }
 
-/// Written by the driver, but for a sender that wakes it. On a cache line of its own.
+/// Written by the driver, and by a sender that wakes it. On a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct DriverSigns {
     watched: AtomicBool,
-    /// Turns that brought messages. Order: relaxed; a late look only makes a message wait or not.
+    /// The number of turns with received messages. Order: relaxed; an old value only decides whether a message waits.
     turns: AtomicU64,
 }
 
-impl GateSigns {
-    /// Whether messages wait that no driver is going to look after: it is to be woken. Says so once.
+impl CoalescerSignals {
+    /// Whether messages wait and the driver does not watch, so that it must be woken. Returns `true` once.
     pub(crate) fn need_a_watch(&self) -> bool {
         self.is_waiting()
             && !self.driven.watched.load(Ordering::SeqCst)
@@ -76,12 +77,12 @@ impl GateSigns {
 
     /// Whether messages wait.
     pub(crate) fn is_waiting(&self) -> bool {
-        // In this order: a pack that ends between the two reads is only looked at for nothing.
+        // In this order: if a pack ends between the two reads, the driver looks once in vain.
         let ended = self.sent.ended.load(Ordering::SeqCst);
         self.sent.begun.load(Ordering::SeqCst) != ended
     }
 
-    /// Records that a turn brought messages.
+    /// Records a turn with received messages.
     pub(crate) fn turned(&self) {
         // The driver is the only writer.
         let turns = self.driven.turns.load(Ordering::Relaxed);
@@ -89,27 +90,27 @@ impl GateSigns {
     }
 }
 
-/// The driver's side: looks after what waits, and stops looking when nothing does.
+/// The driver's side: looks for waiting messages, and stops looking when none wait.
 #[derive(Debug)]
-pub(crate) struct Watch {
-    signs: Arc<GateSigns>,
-    /// Between two looks: the first time, and now.
+pub(crate) struct CoalescerWatch {
+    signs: Arc<CoalescerSignals>,
+    /// The time between two looks: at first, and now.
     shortest: Duration,
     period: Duration,
     begun: u64,
     watching: bool,
 }
 
-impl Watch {
-    pub(crate) fn new(signs: Arc<GateSigns>, gate: Duration) -> Self {
-        let shortest = gate.max(SHORTEST_WATCH);
+impl CoalescerWatch {
+    pub(crate) fn new(signs: Arc<CoalescerSignals>, delay: Duration) -> Self {
+        let shortest = delay.max(SHORTEST_WATCH);
         Self { signs, shortest, period: shortest, begun: 0, watching: false }
     }
 
-    /// Looks: `flush` is called where messages wait. When to look again, at the latest.
+    /// Looks once, and calls `flush` if messages wait. Returns after which time to look again, at the latest.
     pub(crate) fn look(&mut self, mut flush: impl FnMut()) -> Option<Duration> {
         let begun = self.signs.sent.begun.load(Ordering::SeqCst);
-        // More than one since the last look: its sender sends them by itself.
+        // More than one pack since the last look: the sender sends full packs itself.
         let packs = begun - std::mem::replace(&mut self.begun, begun);
         let streaming = packs > 0;
         self.period =
@@ -120,7 +121,7 @@ impl Watch {
         if streaming || self.signs.is_waiting() {
             self.set_watching(true);
         } else if self.signs.driven.watched.load(Ordering::SeqCst) {
-            // Not `self.watching`: a sender may have asked for the watch after its message was sent already.
+            // Not `self.watching`: a sender may have asked for the watch after its message was already sent.
             self.set_watching(false);
             if self.signs.is_waiting() {
                 flush();
@@ -136,36 +137,36 @@ impl Watch {
     }
 }
 
-/// What waits, and the rule who does. Behind the transmit lock.
+/// The messages that wait, and the rule which messages wait. Behind the transmit lock.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
-    /// How long messages wait; 0 where none ever does.
+pub(crate) struct Coalescer {
+    /// The coalescing delay; 0 turns coalescing off.
     length_ns: i64,
     /// The size of a pack's datagrams.
     datagram_size: usize,
     pack: Pack,
     target: Target,
-    /// Of the most urgent of those that wait.
+    /// The priority of the most urgent waiting message.
     priority: Priority,
-    /// From when on none of those that wait is worth anything; `None` where one is for ever.
+    /// When the lifespan of the last waiting message ends; `None` if one of them has no lifespan.
     expires: Option<Instant>,
-    /// When the first and the last of those that wait were made.
+    /// When the first and the last waiting message were made.
     first: WallTime,
     last: WallTime,
-    /// How many messages in a row have followed closely on one another, to whom, and when the last one was sent.
+    /// How many messages in a row followed closely on one another, to whom, and when the last of them was sent.
     row: u32,
     row_target: Target,
     sent_at: WallTime,
     turns_seen: u64,
-    signs: Arc<GateSigns>,
+    signs: Arc<CoalescerSignals>,
 }
 
-impl Gate {
-    pub(crate) fn new(length: Duration, datagram_size: usize, signs: Arc<GateSigns>) -> Self {
+impl Coalescer {
+    pub(crate) fn new(length: Duration, datagram_size: usize, signs: Arc<CoalescerSignals>) -> Self {
         let length_ns = i64::try_from(length.as_nanos()).unwrap_or(i64::MAX);
-        let mut gate = Self { length_ns, datagram_size, signs, ..Self::default() };
-        gate.pack.begin(datagram_size);
-        gate
+        let mut coalescer = Self { length_ns, datagram_size, signs, ..Self::default() };
+        coalescer.pack.begin(datagram_size);
+        coalescer
     }
 
     /// The size of a pack's datagrams, in bytes.
@@ -177,7 +178,7 @@ impl Gate {
         self.length_ns == 0
     }
 
-    /// Records a message made at `made`; whether it is part of a stream and waits.
+    /// Records a message that was made at `made`. Returns whether it is part of a stream, and so waits.
     #[inline]
     pub(crate) fn is_streaming(&mut self, target: &Target, made: WallTime) -> bool {
         let turns = self.signs.driven.turns.load(Ordering::Relaxed);
@@ -189,7 +190,7 @@ impl Gate {
         self.sent_at = if closely { made.max(self.sent_at) } else { made };
         self.row = match (closely, answered) {
             _ if pause => 0,
-            // A stream is not over because its sender was interrupted once.
+            // One interruption of the sender does not end the stream.
             (false, _) | (true, true) => self.row.saturating_sub(DIALOGUE),
             (true, false) => (self.row + 1).min(2 * STREAM),
         };
@@ -199,17 +200,17 @@ impl Gate {
         self.row >= STREAM
     }
 
-    /// Whether the stream goes on, as far as is known.
+    /// Whether the stream still went on at the last message.
     pub(crate) const fn was_streaming(&self) -> bool {
         self.row >= STREAM
     }
 
-    /// The time from here counts as the last message's: the socket took its time, not the sender.
+    /// Takes this time as that of the last message: the time until now was spent in the socket, not by the sender.
     pub(crate) fn sent_until(&mut self, now: WallTime) {
         self.sent_at = now;
     }
 
-    /// Whether the pack is empty, or for this target.
+    /// Whether the pack is empty or for this target.
     #[inline]
     pub(crate) fn is_for(&self, target: &Target) -> bool {
         self.pack.is_empty() || self.target == *target
@@ -219,7 +220,7 @@ impl Gate {
         self.pack.is_empty()
     }
 
-    /// Lets the message wait; `false` where the pack is full and must go first.
+    /// Lets the message wait. Returns `false` if the pack is full and must be sent first.
     #[must_use]
     #[inline]
     pub(crate) fn push(&mut self, frame: &[u8], terms: &Terms) -> bool {
@@ -231,7 +232,7 @@ impl Gate {
         pushed
     }
 
-    /// Lets the message wait whose frame `write` appends; where it went, as for [`Pack::write`].
+    /// Lets the message wait whose frame `write` appends. Returns where the frame went, as [`Pack::write`] does.
     #[inline]
     pub(crate) fn write<E>(
         &mut self,
@@ -247,7 +248,7 @@ impl Gate {
         Ok(place)
     }
 
-    /// Takes note of a message that waits now.
+    /// Records a message that waits now.
     #[inline]
     fn note(&mut self, is_first: bool, terms: &Terms) {
         if is_first {
@@ -263,12 +264,12 @@ impl Gate {
         self.last = terms.made;
     }
 
-    /// The priority of the most urgent message that waits.
+    /// The priority of the most urgent waiting message.
     pub(crate) const fn priority(&self) -> Priority {
         self.priority
     }
 
-    /// Whether all that wait have outlived their lifespans.
+    /// Whether the lifespans of all waiting messages are over.
     pub(crate) fn is_expired(&self) -> bool {
         self.expires.is_some_and(|expires| expires <= Instant::now())
     }
@@ -278,14 +279,14 @@ impl Gate {
         self.last.nanos_since(self.first) >= WAIT * self.length_ns
     }
 
-    /// Takes those that wait out, with their target and when the last was made; to be given back empty.
+    /// Takes the waiting messages out, with their target and the time when the last was made. Give the pack back empty.
     pub(crate) fn take(&mut self) -> (Pack, Target, WallTime) {
         let begun = self.signs.sent.begun.load(Ordering::Relaxed);
         self.signs.sent.ended.store(begun, Ordering::SeqCst);
         (std::mem::take(&mut self.pack), self.target, self.last)
     }
 
-    /// Gives the pack's memory back.
+    /// Gives the memory of the pack back.
     pub(crate) fn give_back(&mut self, mut pack: Pack) {
         pack.begin(self.datagram_size);
         self.pack = pack;

@@ -3,23 +3,23 @@
 use crate::sync::Arc;
 use std::time::Duration;
 
-use crate::sending::gate::{Gate, GateSigns, Watch};
+use crate::sending::coalescer::{Coalescer, CoalescerSignals, CoalescerWatch};
 use crate::sending::job::Terms;
 use crate::{Priority, Target, WallTime};
 
 const GATE_NS: i64 = 20_000;
 
-fn gate() -> Gate {
+fn gate() -> Coalescer {
     gate_with_signs().0
 }
 
-fn gate_with_signs() -> (Gate, Arc<GateSigns>) {
-    let signs = Arc::new(GateSigns::default());
-    (Gate::new(Duration::from_nanos(GATE_NS.cast_unsigned()), 1452, Arc::clone(&signs)), signs)
+fn gate_with_signs() -> (Coalescer, Arc<CoalescerSignals>) {
+    let signs = Arc::new(CoalescerSignals::default());
+    (Coalescer::new(Duration::from_nanos(GATE_NS.cast_unsigned()), 1452, Arc::clone(&signs)), signs)
 }
 
 /// Whether each of `count` messages, `gap_ns` apart, is part of a stream.
-fn stream(gate: &mut Gate, start: i64, count: usize, gap_ns: i64) -> Vec<bool> {
+fn stream(gate: &mut Coalescer, start: i64, count: usize, gap_ns: i64) -> Vec<bool> {
     let times = (0..).map(|index| WallTime::from_nanos(start + index * gap_ns));
     times.take(count).map(|at| gate.is_streaming(&Target::All, at)).collect()
 }
@@ -94,7 +94,7 @@ fn a_clock_set_back_lets_nobody_wait() {
 #[test]
 fn the_driver_is_woken_once_and_looks_until_nothing_comes() {
     let (mut gate, signs) = gate_with_signs();
-    let mut watch = Watch::new(Arc::clone(&signs), Duration::ZERO);
+    let mut watch = CoalescerWatch::new(Arc::clone(&signs), Duration::ZERO);
     assert!(watch.look(|| panic!("nothing waits")).is_none());
     assert!(gate.push(&[1, 0, 0, 0], &Terms::default()));
     assert_eq!([signs.need_a_watch(), signs.need_a_watch()], [true, false]);
