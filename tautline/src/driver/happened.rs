@@ -1,5 +1,4 @@
-//! What the turn notices of peers and datagrams, carried to where people look: the directory, the state, the
-//! subscribers, the log.
+//! Reports what a turn noticed of peers and datagrams: to the directory, the state, the subscribers and the log.
 
 use crate::sync::Arc;
 use std::io;
@@ -82,7 +81,7 @@ impl Turner {
         }
     }
 
-    /// Whether a line may be logged now; then also how many were left out since the last one.
+    /// Returns the number of log lines that were left out since the last one, if a line may be logged now.
     pub(super) fn may_log(&self) -> Option<u64> {
         self.shared.log.allow(Instant::now())
     }
@@ -99,14 +98,14 @@ impl Turner {
         }
     }
 
-    /// Makes an error known that the network reported about a datagram of ours.
+    /// Reports an error that the network returned for one of our datagrams.
     pub(super) fn reported(&mut self, address: Option<SocketAddr>, error: &io::Error) {
         let fault = SocketFault::of(error);
         self.shared.sender.faults.count(fault);
         self.unreachable(address, fault, &error.to_string());
     }
 
-    /// Makes it known that nothing reaches this address.
+    /// Reports that an address cannot be reached.
     pub(super) fn unreachable(&mut self, address: Option<SocketAddr>, fault: SocketFault, problem: &str) {
         self.refused |= fault == SocketFault::PortUnreachable;
         if let Some(left_out) = self.may_log() {
@@ -118,7 +117,7 @@ impl Turner {
         }
     }
 
-    /// The system could not wait or read, which is tried again after a pause, so that a fault that stays takes no core.
+    /// Reports that the system could not wait or read, and pauses, so that a fault that stays does not take a whole core.
     pub(super) fn socket_failed(&self, error: &io::Error) {
         let fault = SocketFault::of(error);
         self.shared.sender.faults.count(fault);

@@ -1,6 +1,7 @@
-//! Where messages go: to the sink, to who waits for an answer, to handlers and to the inbox. And in which order after a pause:
-//! of streams that keep their newest, what has waited in the kernel is held back until all of it is read, so that not the
-//! oldest that is just fresh enough is handed out first, but the newest.
+//! Where messages go: to the caller of `turn_with`, to a request that waits for its answer, to handlers, and to the inbox.
+//!
+//! After a pause, messages of streams that keep only the newest are held back until everything in the kernel is read. So
+//! the newest message is handed out first, and not the oldest one that is just fresh enough.
 
 use std::time::Duration;
 
@@ -19,25 +20,25 @@ use crate::watchdog::List;
 use tautline_proto::DropReason;
 use tautline_proto::MessageRef;
 
-/// What was read so long after it came has others behind it.
+/// A message that is read this long after it came probably has newer ones behind it.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The most datagrams that a turn reads to hold their messages back: about what a pause of a second leaves at 1 kHz.
+/// The most datagrams that a turn reads while it holds messages back: about what 1 kHz leaves in a pause of a second.
 pub(super) const CATCH_UP_BUDGET: usize = 1_024;
 
-/// Everyone who is offered messages.
+/// The receivers of messages.
 pub(super) struct Outlets<'a> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) dispatcher: &'a mut Dispatcher<Reply>,
     pub(super) life: &'a Life,
     pub(super) inbox_is_on: bool,
     pub(super) watchdogs: &'a List,
-    /// The turn's time.
+    /// The time of this turn.
     pub(super) now: Steady,
 }
 
 impl Outlets<'_> {
-    /// Offers a message to everyone; whether this connection is still the present one.
+    /// Offers a message to every receiver. Returns whether this connection is still the present one.
     #[inline]
     pub(super) fn offer(
         &mut self,
@@ -58,7 +59,7 @@ impl Outlets<'_> {
             Reply::make(handle, &shared.sender, message, arrival);
         });
         if life.is_orphaned() {
-            // Inbox and all may belong to another connection by now.
+            // The inbox may belong to another connection by now.
             return false;
         }
         if *inbox_is_on {
@@ -79,14 +80,14 @@ impl Held {
         self.messages.len() == 0
     }
 
-    /// Whether a message is to be held back that was read at `now`; `waited`: since it came.
+    /// Whether to hold a message back. `waited`: the time since it came.
     #[inline]
     pub(super) fn wants(&self, limits: &Limits, waited: Duration) -> bool {
-        // Once one is held, those that came after it must not overtake it.
+        // While a message is held back, messages that came after it must not overtake it.
         limits.keep.is_some() && (waited >= PAUSE || !self.is_empty())
     }
 
-    /// Holds a message back; whether it has replaced one.
+    /// Holds a message back. Returns whether it replaced an older one.
     pub(super) fn hold(
         &mut self,
         shared: &Shared,
@@ -103,7 +104,7 @@ impl Held {
 }
 
 impl Turner {
-    /// Hands out what was held back, at the end of a turn.
+    /// Hands out the messages that were held back, at the end of a turn.
     #[inline]
     pub(super) fn hand_out_held(&mut self, now: Now, sink: &mut Sink<'_>) {
         if !self.held.is_empty() {

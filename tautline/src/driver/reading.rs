@@ -1,4 +1,4 @@
-//! The first half of a turn: waiting for datagrams, reading them, and handing their messages out.
+//! The first half of a turn: waits for datagrams, reads them, and hands their messages out.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -15,20 +15,20 @@ use crate::message::Arrival;
 use crate::receiving::waiting::Limits;
 use tautline_proto::{DropReason, WallTime};
 
-/// For so long the wall clock is taken to run as the steady one does.
+/// For this time the wall clock is assumed to run like the steady clock.
 const CLOCKS_TOGETHER: Duration = Duration::from_millis(1);
 
-/// What a wait found.
+/// The result of waiting for datagrams.
 enum Found {
-    /// Something that had been there before the wait began: more may be there too.
+    /// Datagrams that were there before the wait began. More may be there.
     AtOnce(Received),
-    /// Something that came meanwhile, probably the only one, and when.
+    /// Datagrams that came during the wait, and when. Probably there are no more.
     Awaited(Received, Now),
-    /// Only that the wait is over.
+    /// No datagram came before the wait was over.
     Nothing,
 }
 
-/// Where a datagram came from, and when.
+/// The source of a datagram, and when it came.
 #[derive(Clone, Copy)]
 struct Origin {
     from: SocketAddr,
@@ -37,8 +37,8 @@ struct Origin {
 }
 
 impl Origin {
-    /// How old a message is at `now`, at most: by its time stamp where the peer's clock is known, and since it came.
-    /// `matters`: it has a lifespan, so that what is not known counts against it.
+    /// The greatest age of a message at `now`: since it came, and by its time stamp if the peer's clock is known. `matters`:
+    /// the message has a lifespan, so an unknown time counts against it.
     #[inline]
     fn age(&self, stamp: WallTime, clock: Option<PeerClock>, matters: bool, now: Now) -> Duration {
         let came = if matters && clock.is_none() { self.came.not_before } else { self.came.at };
@@ -48,11 +48,11 @@ impl Origin {
 }
 
 impl Turner {
-    /// Waits for at most `wait`, and no longer than until something is due; then reads. When that was, and how many
-    /// datagrams it were.
+    /// Waits for at most `wait`, or until something is due, and reads. Returns the time of reading, and the number of
+    /// datagrams.
     pub(super) fn read(&mut self, wait: Option<Duration>, mut sink: Sink<'_>) -> (Now, usize) {
         let mut buffers = std::mem::take(&mut self.buffers);
-        // The first time, and after a panic.
+        // Needed the first time, and after a panic.
         if buffers.datagram.len() != RECEIVE_BUFFER {
             buffers.datagram.resize(RECEIVE_BUFFER, 0);
         }
@@ -97,7 +97,7 @@ impl Turner {
         self.sleep(buffer, until)
     }
 
-    /// Asks the socket again and again; `None` where it is better to sleep.
+    /// Polls the socket. Returns `None` if it is better to sleep.
     fn ask(&mut self, buffer: &mut [u8], began: Instant, until: Option<Instant>) -> Option<Found> {
         let mut empty_at = None;
         let found = self.ask_on(buffer, began, until, &mut empty_at);
@@ -107,7 +107,7 @@ impl Turner {
         found
     }
 
-    /// As [`ask`](Self::ask); `empty_at` becomes when the last question was that found nothing.
+    /// As [`ask`](Self::ask). Sets `empty_at` to the time of the last poll that found nothing.
     fn ask_on(
         &mut self,
         buffer: &mut [u8],
@@ -125,7 +125,7 @@ impl Turner {
                 return Some(Found::Nothing);
             }
             match self.patience.next(began, now) {
-                // No `spin_loop`: the question itself is a system call, and the hint takes a twentieth of one.
+                // No `spin_loop` hint: the poll itself is a system call, and the hint takes a twentieth of its time.
                 Next::Ask => {}
                 Next::Sleep => return None,
                 Next::Yield => {
@@ -144,8 +144,8 @@ impl Turner {
                 }
                 received => {
                     self.patience.answered();
-                    // As of the question before, half a microsecond ago: to read the clocks now would take a hundredth of a
-                    // round trip.
+                    // The time of the poll before, half a microsecond ago. Reading the clocks now would take a hundredth of
+                    // a round trip.
                     let since = now.saturating_duration_since(both.0);
                     let steady = self.shared.clock.steady(now);
                     return Some(Found::Awaited(received, Now { steady, wall: both.1.plus(since) }));
@@ -180,8 +180,8 @@ impl Turner {
         }
     }
 
-    /// Takes in what was found, and reads on where more may wait, within the budget; or within a larger one, where messages
-    /// are held back until all is read.
+    /// Processes what was found, and reads on if more may wait: up to the budget of a turn, or up to a larger budget while
+    /// messages are held back until everything is read.
     fn take_all(&mut self, found: Found, buffers: &mut Buffers, now: Now, sink: &mut Sink<'_>) -> usize {
         let (mut received, reads_on) = match found {
             Found::Nothing => return 0,
@@ -202,7 +202,7 @@ impl Turner {
                 }
                 Received::Failed(error) => {
                     self.socket_failed(&error);
-                    // As if there had been one: what waits is still there, and no younger than it was.
+                    // Counted like a datagram: what waits is still there, and its age goes on.
                     count += 1;
                     self.more_may_wait = true;
                     break;
@@ -218,13 +218,13 @@ impl Turner {
         }
         self.hand_out_held(now, sink);
         if count >= TURN_BUDGET && self.offload {
-            // So many that it pays.
+            // So many datagrams that reading several at once pays.
             self.socket.coalesce();
         }
         count
     }
 
-    /// Takes in datagrams that were read together; how many they were.
+    /// Processes datagrams that were read together. Returns how many.
     fn take(&mut self, arrived: Arrived, buffers: &mut Buffers, now: Now, sink: &mut Sink<'_>) -> usize {
         let Buffers { datagram, scratch } = buffers;
         let came = self.arrivals.came(arrived.stamp, now);
@@ -243,7 +243,7 @@ impl Turner {
         count
     }
 
-    /// Takes in what a test's bad network lets arrive now; how many datagrams it were.
+    /// Processes the datagrams that the simulated network of a test delivers now. Returns how many.
     fn take_impaired(&mut self, scratch: &mut Vec<u8>, now: Now, sink: &mut Sink<'_>) -> usize {
         let mut count = 0;
         while !self.life.is_stopped()
@@ -259,7 +259,7 @@ impl Turner {
         count
     }
 
-    /// Empties the queue of errors that a send has cleared: until then they take room from datagrams, and wake every wait.
+    /// Empties the socket's error queue. Unread errors take room from datagrams, and wake every wait.
     fn read_error_queue(&mut self) {
         for _ in 0..TURN_BUDGET {
             let Some((address, error)) = self.socket.queued_error() else { return };
@@ -277,7 +277,7 @@ impl Turner {
     ) {
         let Origin { from, time, .. } = origin;
         let accepted = self.inbound.handle(now, from, datagram, scratch);
-        // A new peer must be known to all before its first message is seen.
+        // A new peer must be known everywhere before its first message is handed out.
         self.settle(now);
         let Some(accepted) = accepted else { return };
         let Self { inbound, shared, dispatcher, life, watchdogs, brought_messages, freshness, held, .. } =
@@ -289,7 +289,7 @@ impl Turner {
         let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watchdogs, now: now.steady };
         let read_at = shared.clock.instant(now.steady);
         let waited = now.steady.since(origin.came.at);
-        // The same for all messages of the datagram, but for when they were made; and then for many.
+        // The same for all messages of the datagram, except the time when each was made.
         let mut arrival = Arrival { peer, address: from, time, made: read_at, late };
         let (mut age, mut aged) = (Duration::ZERO, None);
         let mut messages = inbound.messages(accepted);
@@ -309,7 +309,8 @@ impl Turner {
             if aged != Some(aging) || kept_since.is_some() {
                 aged = Some(aging);
                 age = origin.age(message.timestamp, clock, lifespan.is_some(), now);
-                // What was kept for this datagram came before it. That comes last, so no other takes its age over.
+                // A message that was kept for this datagram came before it. Such messages come last, so that no other message
+                // gets their age.
                 age = kept_since.map_or(age, |since| age.max(now.steady.since(since)));
                 arrival.made = read_at.checked_sub(age).unwrap_or(read_at);
             }
@@ -327,7 +328,7 @@ impl Turner {
             } else {
                 &Limits::NONE
             };
-            // An answer is waited for.
+            // An answer is not held back: its request waits for it.
             if held.wants(limits, waited) && !shared.requests.expect(message, &arrival) {
                 if held.hold(shared, message, arrival, *limits) {
                     refusals.count(DropReason::Superseded);

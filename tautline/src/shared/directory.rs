@@ -1,7 +1,7 @@
 //! The peers and their counters, for readers on any thread.
 //!
-//! The driver enters and removes peers; whoever asks for statistics adds up what it finds. A removed peer's
-//! counts move to the retired sums under the same lock, so that a reader sees them exactly once.
+//! The driver adds and removes peers. A reader of statistics adds up what it finds. The counts of a removed peer move to
+//! the retired sums under the same lock, so that a reader sees them exactly once.
 
 use crate::sync::{Arc, Mutex};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::machine::socket::Socket;
 use crate::sync::lock;
 use tautline_proto::ConnectionState;
 
-/// One peer as it stands now.
+/// What is known of one peer now.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PeerInfo {
@@ -26,22 +26,22 @@ pub struct PeerInfo {
     pub name: String,
     /// Its session; `None` on the classic wire.
     pub session: Option<SessionId>,
-    /// Connecting until the link is established, stale while the peer is overdue, reconnecting while it is silent.
+    /// `Connecting` until the link is established, `Stale` while heartbeats are overdue, `Reconnecting` while it is silent.
     pub state: ConnectionState,
-    /// What it sent.
+    /// The counters of what it sent.
     pub received: PeerRxStats,
-    /// What was sent to it.
+    /// The counters of what was sent to it.
     pub sent: PeerTxStats,
 }
 
-/// All peers that are, and the sums of those that were.
+/// The present peers, and the sums of former peers.
 #[derive(Debug, Default)]
 pub(crate) struct Directory(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     peers: BTreeMap<PeerId, Entry>,
-    /// Those of the present connection, or of the last one.
+    /// The counters of the present connection, or of the last one.
     inbound: Option<Arc<InboundCounters>>,
     socket: Option<Arc<Socket>>,
     retired: Totals,
@@ -53,7 +53,7 @@ struct Entry {
     state: ConnectionState,
 }
 
-/// What all peers and datagrams of the interface did since it was made.
+/// The sums over all peers and datagrams since the interface was made.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) received: PeerRxStats,
@@ -63,7 +63,7 @@ pub(crate) struct Totals {
 }
 
 impl Directory {
-    /// Begins a connection, whose datagrams these counters count and whose socket the kernel watches.
+    /// Begins a connection with these counters and this socket.
     pub(crate) fn begin(&self, counters: Arc<InboundCounters>, socket: Arc<Socket>) {
         let mut inner = lock(&self.0);
         if let Some(former) = inner.inbound.replace(counters) {
@@ -72,8 +72,8 @@ impl Directory {
         inner.socket = Some(socket);
     }
 
-    /// Ends a connection: every peer is gone. What counts datagrams and messages stays until the next one begins: where a
-    /// handler has ended it, the turn that called the handler has yet to count what it will not hand out.
+    /// Ends a connection: all peers are gone. The counters of datagrams and messages stay until the next connection begins.
+    /// If a handler has ended the connection, the turn that called the handler still counts what it does not hand out.
     pub(crate) fn end(&self) {
         self.ask_kernel();
         let mut inner = lock(&self.0);
@@ -81,11 +81,11 @@ impl Directory {
         ids.into_iter().for_each(|id| inner.retire(id));
         let socket = inner.socket.take();
         inner.retired.kernel_drops += socket.as_ref().map_or(0, |socket| socket.kernel_drops_seen());
-        // A socket may close when it is let go.
+        // Dropping the socket may close it.
         drop(inner);
     }
 
-    /// Asks the kernel what it has dropped, without the lock; the answer is kept in the socket.
+    /// Asks the kernel what it has dropped, without the lock. The socket keeps the answer.
     fn ask_kernel(&self) {
         let socket = lock(&self.0).socket.clone();
         socket.inspect(|socket| _ = socket.kernel_drops());
@@ -120,13 +120,13 @@ impl Directory {
         lock(&self.0).peers.values().map(Entry::info).collect()
     }
 
-    /// The sums, and how many peers there are.
+    /// Returns the sums, and the number of peers.
     pub(crate) fn totals(&self) -> (Totals, usize) {
         self.ask_kernel();
         let inner = lock(&self.0);
         let mut totals = inner.retired;
         if !inner.peers.is_empty() {
-            // A gauge, of those that are.
+            // A gauge: only the present peers count.
             totals.sent.next_sequence = 0;
         }
         inner.peers.values().for_each(|entry| totals.add(entry));
@@ -142,7 +142,7 @@ impl Inner {
     fn retire(&mut self, id: PeerId) {
         if let Some(entry) = self.peers.remove(&id) {
             self.retired.add(&entry);
-            // Nothing will fill the gaps any more.
+            // No datagram will fill the gaps any more.
             self.retired.received.lost += std::mem::take(&mut self.retired.received.missing);
         }
     }

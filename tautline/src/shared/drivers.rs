@@ -1,7 +1,6 @@
-//! Which threads drive an interface now: those must not wait for the driver, because they would wait for
-//! themselves.
+//! The threads that drive an interface now. They must not wait for the driver: they would wait for themselves.
 //!
-//! More than one where an inline handler disconnected, and another thread connected before it returned.
+//! There is more than one if an inline handler disconnected, and another thread connected before the handler returned.
 
 use crate::sync::Mutex;
 use crate::sync::thread::{self, ThreadId};
@@ -12,13 +11,13 @@ use crate::sync::lock;
 pub(crate) struct Drivers(Mutex<Vec<ThreadId>>);
 
 impl Drivers {
-    /// The calling thread drives until the guard is dropped.
+    /// Adds the calling thread until the guard is dropped.
     pub(crate) fn enter(&self) -> Driving<'_> {
         lock(&self.0).push(thread::current().id());
         Driving(self)
     }
 
-    /// Whether the calling thread is among them.
+    /// Whether the calling thread is one of them.
     pub(crate) fn include_caller(&self) -> bool {
         lock(&self.0).contains(&thread::current().id())
     }

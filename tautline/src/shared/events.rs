@@ -1,4 +1,4 @@
-//! Events: what happens to the connection and to peers, for whoever subscribes.
+//! Events: what happens to the connection and its peers, for subscribers.
 
 use crate::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::collections::VecDeque;
@@ -17,11 +17,11 @@ use crate::watchdog::WatchdogEvent;
 use tautline_proto::endpoint::{Outcome, RemovalReason};
 use tautline_proto::{Cause, ConnectionState, MessageType, PeerId};
 
-/// Something that happened, in the order in which it happened.
+/// Something that happened. Events come in the order in which they happened.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The interface's connection changed its state.
+    /// The connection changed its state.
     StateChanged {
         /// The state before.
         from: ConnectionState,
@@ -39,23 +39,23 @@ pub enum Event {
         /// Its interface's name; empty on the classic wire.
         name: String,
     },
-    /// A peer has not been heard for half of `liveness_timeout`: several heartbeats are overdue. Native wire only.
+    /// Nothing came from a peer for half of `liveness_timeout`: several heartbeats are overdue. Native wire only.
     PeerStale {
         /// The peer.
         peer: PeerId,
     },
-    /// A peer has not been heard for `liveness_timeout`.
+    /// Nothing came from a peer for `liveness_timeout`.
     PeerSilent {
         /// The peer.
         peer: PeerId,
     },
-    /// A stale or silent peer was heard again.
+    /// A datagram came from a stale or silent peer.
     PeerReturned {
         /// The peer.
         peer: PeerId,
     },
-    /// A peer of the classic wire began to number anew: it was restarted. (On the native wire a restarted
-    /// peer is a new one.)
+    /// A peer of the classic wire began to number anew: it was restarted. (On the native wire a restarted peer is a new
+    /// peer.)
     PeerRestarted {
         /// The peer.
         peer: PeerId,
@@ -67,73 +67,72 @@ pub enum Event {
         /// Why.
         reason: RemovalReason,
     },
-    /// The system or the network (ICMP) reports that a peer cannot be reached: nobody listens there, no way leads there,
-    /// the interface is down, and so on. The link survives it and goes on by itself. At most ten a second; all are counted
-    /// in [`Statistics::socket_faults`](crate::Statistics::socket_faults).
+    /// The system or the network (ICMP) reports that a peer cannot be reached: nothing listens at its port, there is no
+    /// route, the network interface is down, and so on. The link survives, and goes on by itself. At most ten events a
+    /// second; all faults are counted in [`Statistics::socket_faults`](crate::Statistics::socket_faults).
     PeerUnreachable {
-        /// Its address, where the system tells.
+        /// Its address, if the system reports it.
         address: Option<SocketAddr>,
-        /// What it is.
+        /// The kind of the fault.
         fault: SocketFault,
-        /// The system's words.
+        /// The system's description.
         problem: String,
     },
-    /// The system could not wait for datagrams or read them; that is tried again. At most ten a second, counted as
-    /// [`PeerUnreachable`](Self::PeerUnreachable) is.
+    /// The system could not wait for datagrams or read them. The driver tries again. Limited and counted like
+    /// [`PeerUnreachable`](Self::PeerUnreachable).
     SocketFailed {
-        /// What it is.
+        /// The kind of the fault.
         fault: SocketFault,
-        /// The system's words.
+        /// The system's description.
         problem: String,
     },
-    /// Someone sends datagrams of tautline's other wire: compare the two `wire` settings. At most once a
-    /// second.
+    /// A sender uses the other wire: set `wire` to the same value at both ends. At most one event a second.
     OtherWire {
-        /// Where they come from.
+        /// The address that the datagrams come from.
         from: SocketAddr,
     },
-    /// The server has no room for us.
+    /// The server has no room for this client (`max_peers`).
     Refused,
-    /// The machine does not grant something that the configuration asks for; the link runs on without it. Comes once
-    /// for each such part while connecting; kernel buffers only count where their size is set or `realtime` is on.
+    /// The machine does not grant something that the configuration asks for. The link runs without it. One event for each
+    /// such part while connecting; for kernel buffers only if their size is set, or `realtime` is on.
     NotGranted {
         /// What was asked for.
         part: RealtimePart,
-        /// Why not, in words.
+        /// Why it was not granted.
         problem: String,
-        /// The command or the change that would allow it.
+        /// The command or the change that allows it.
         remedy: String,
     },
-    /// The kernel has dropped datagrams because the receive buffer was full: they came faster than they were read. At
-    /// most once a second, and only when the driver turns anyway; Linux only.
+    /// The kernel dropped datagrams because the receive buffer was full: they came faster than they were read. At most one
+    /// event a second. Linux only.
     KernelDropped {
-        /// How many since the last such event, counted as [`Statistics::kernel_drops`](crate::Statistics::kernel_drops).
+        /// The number since the last such event, counted like [`Statistics::kernel_drops`](crate::Statistics::kernel_drops).
         dropped: u64,
-        /// The bytes that the kernel granted for receiving, where it says. More with `receive_buffer`, up to the system's
-        /// limit (`sysctl net.core.rmem_max`).
+        /// The bytes that the kernel granted for receiving, if it reports them. Set `receive_buffer` for more, up to the
+        /// system's limit (`sysctl net.core.rmem_max`).
         receive_buffer: Option<usize>,
     },
     /// A reliable message was not acknowledged.
     DeliveryFailed {
-        /// To whom it was sent.
+        /// The peer that it was sent to.
         peer: PeerId,
         /// Its type.
         message_type: MessageType,
         /// Its channel.
         channel: u16,
-        /// What became of it.
+        /// Its outcome.
         outcome: Outcome,
     },
-    /// A watchdog has tripped or recovered; its closure, if any, was called before.
+    /// A watchdog has tripped or recovered. Its failsafe, if it has one, was called before.
     Watchdog(WatchdogEvent),
-    /// A message that `send` had queued could not be sent.
+    /// A message for which `send` returned `Queued` could not be sent.
     SendFailed {
         /// Why.
         error: SendError,
     },
 }
 
-/// How many events wait for a subscriber; beyond it the oldest are dropped and counted.
+/// The most events that wait for a subscriber. Beyond it the oldest are dropped and counted.
 pub const EVENT_QUEUE: usize = 1024;
 
 /// All subscribers.
@@ -176,7 +175,7 @@ impl EventBus {
         self.publish_later(event).wake();
     }
 
-    /// Puts the event into every queue; the wake-ups are the caller's, once it holds no lock any more.
+    /// Puts the event into every queue. The caller wakes the subscribers, once it holds no lock.
     #[must_use]
     pub(crate) fn publish_later(&self, event: &Event) -> WakeUps {
         self.change_each(|state| {
@@ -188,7 +187,7 @@ impl EventBus {
         })
     }
 
-    /// Ends every subscription: no event will come any more.
+    /// Ends every subscription. No more events come.
     pub(crate) fn close(&self) {
         lock(&self.subscribers).closed = true;
         self.change_each(|state| state.closed = true).wake();
@@ -211,14 +210,14 @@ impl WakeUps {
             let waker = lock(&queue.state).waker.take();
             queue.ready.notify_all();
             if let Some(waker) = waker {
-                // One that panics keeps no event from others, nor its publisher from going on.
+                // A waker that panics must not keep the event from other subscribers, nor stop the publisher.
                 let _ = quietly(|| waker.wake());
             }
         }
     }
 }
 
-/// A subscription to events, from the moment it was made. See
+/// A subscription to events. It gets the events from the moment it was made. See
 /// [`UdpInterface::events`](crate::UdpInterface::events).
 #[derive(Debug)]
 pub struct Events {
@@ -226,8 +225,8 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event; `None` when none came within `timeout`, or when none will come because the interface
-    /// was cleaned up. A zero time-out polls.
+    /// Waits for the next event, at most for `timeout`; zero polls, `None` waits as long as it takes. Returns `None` if no
+    /// event came in time, or if no more events come because the interface was cleaned up.
     pub fn next(&mut self, timeout: Option<Duration>) -> Option<Event> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = lock(&self.queue.state);
@@ -244,12 +243,12 @@ impl Events {
         }
     }
 
-    /// The next event, on any executor; `None` when none will come any more. Dropping the future loses nothing.
+    /// Waits for the next event on any executor. `None`: no more events come. Dropping the future loses nothing.
     pub fn next_async(&mut self) -> NextEvent<'_> {
         NextEvent { queue: &self.queue }
     }
 
-    /// How many events were dropped because this subscriber did not read them in time.
+    /// The number of events that were dropped because this subscriber did not read them in time.
     #[must_use]
     pub fn missed(&self) -> u64 {
         lock(&self.queue.state).missed
@@ -267,7 +266,7 @@ impl Future for NextEvent<'_> {
     type Output = Option<Event>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
-        // Cloned before the lock is taken, the former one dropped after it is released: both are users' code.
+        // The new waker is cloned before the lock is taken, the old one dropped after it is released: both run users' code.
         let mut waker = Some(context.waker().clone());
         let mut state = lock(&self.queue.state);
         match state.events.pop_front() {

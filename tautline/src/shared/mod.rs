@@ -1,7 +1,9 @@
-//! What all handles, the driver and the handlers of one interface share.
+//! What all handles, the driver and the handlers of one interface share. It outlives single connections.
 //!
-//! Each part guards itself; there is no lock around the whole. Lock order, where two are held at once: the
-//! transmit writer, then its backlog; the status, then the event queues. Everything else is held alone.
+//! Used by `interface`, `connection` and `driver`. Uses the folders below: sending, receiving, handlers, watchdogs.
+//!
+//! Each part guards itself; there is no lock around the whole. Lock order, where two locks are held at once: the transmit
+//! writer, then its backlog; the status, then the event queues. Every other lock is held alone.
 
 pub(crate) mod directory;
 pub(crate) mod drivers;
@@ -54,9 +56,9 @@ pub(crate) struct Shared {
     pub(crate) realtime: Realtime,
     pub(crate) sender: Arc<Sender>,
     pub(crate) requests: Arc<Requests>,
-    /// Where peer ids of the next connection begin. Order: relaxed; only read once the driver has ended.
+    /// The first peer id of the next connection. Order: relaxed; only read after the driver has ended.
     pub(crate) peers_so_far: AtomicU32,
-    /// Where the numbers of the next connection begin (classic wire).
+    /// The first sequence number of the next connection (classic wire).
     pub(crate) first_number: Mutex<u64>,
 }
 
@@ -90,7 +92,7 @@ impl Shared {
         self.sender.link.store(link);
     }
 
-    /// Ends sending: the peers are told, and whatever is sent from now on is refused.
+    /// Ends sending: tells the peers, and refuses what is sent from now on.
     pub(crate) fn shut_line(&self) {
         self.shut_line_by(Line::close);
     }
@@ -101,21 +103,21 @@ impl Shared {
         if let Some(outbound) = self.sender.transmit.exclusively(close) {
             *lock(&self.first_number) = outbound.next_first_number();
         }
-        // Who had the link before may have left more meanwhile than one run writes, and no driver comes any more.
+        // Senders that still had the link may have left more than one run writes, and there is no driver any more.
         self.sender.transmit.exclusively(|_| ());
         self.tell_ended();
         self.sender.room.notify();
         self.requests.close();
     }
 
-    /// Tells what became of reliable messages that have ended.
+    /// Publishes the outcomes of reliable messages that have ended. Called with no lock held.
     pub(crate) fn tell_ended(&self) {
         if !self.sender.delivery_signs.have_ended() {
             return;
         }
         let ended = self.sender.transmit.exclusively(Line::take_ended);
         self.sender.room.notify();
-        // Receipts first: a subscriber's waker that panics keeps nobody waiting for ever.
+        // Receipts come first: if a subscriber's waker panics, no receipt waits for ever.
         for (message, outcome) in &ended {
             if let Some(tracker) = &message.tracker {
                 tracker.end(*outcome);
@@ -175,7 +177,7 @@ impl Surroundings for Shared {
     }
 }
 
-/// Publishes and logs what the watchdogs report. Runs on a thread of theirs.
+/// Returns the function that publishes and logs what the watchdogs report. It runs on one of their threads.
 fn tell(events: &Arc<EventBus>, log: &Arc<LineLimit>) -> Tell {
     let (events, log) = (Arc::clone(events), Arc::clone(log));
     Arc::new(move |event: WatchdogEvent| {

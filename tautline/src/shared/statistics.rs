@@ -1,4 +1,4 @@
-//! What an interface has done so far, as a plain value.
+//! An interface's statistics, as a plain value.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use tautline_proto::{Instant as Steady, WallTime};
@@ -11,90 +11,88 @@ use crate::sending::deliveries::DeliveryStats;
 use crate::shared::Shared;
 use tautline_proto::{ConnectionState, DropReason, Drops, PathStats};
 
-/// Everything that an interface counts, since it was made. A plain value: it does not change when the interface
-/// goes on.
+/// Everything that an interface has counted since it was made. A plain value: it does not change afterwards.
 ///
 /// Serialises as a flat map, with durations in microseconds (`_us`) and drops by reason.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Statistics {
-    /// How the connection stands.
+    /// The connection state.
     pub connection_state: ConnectionState,
-    /// Peers known now.
+    /// The number of peers known now.
     pub peers: usize,
     /// Messages that the kernel took, counted once per peer.
     pub messages_sent: u64,
-    /// Messages that passed every check of the protocol. All were offered to handlers and inbox but those that
-    /// `messages_dropped` counts as `Expired`, `Stale` or `Superseded`, and those that answered a request.
+    /// Messages that passed every check of the protocol. All of them were offered to handlers and inbox, except those in
+    /// `messages_dropped`, and those that answered a request.
     pub messages_received: u64,
     /// Bytes of all datagrams sent to peers.
     pub bytes_sent: u64,
-    /// Bytes of all datagrams that reached the socket, the dropped ones included.
+    /// Bytes of all datagrams that reached the socket, also of dropped ones.
     pub bytes_received: u64,
-    /// Datagrams sent to peers, heartbeats included.
+    /// Datagrams sent to peers, with heartbeats.
     pub datagrams_sent: u64,
-    /// Datagrams that passed every check, handshakes and heartbeats included.
+    /// Datagrams that passed every check, with handshakes and heartbeats.
     pub datagrams_accepted: u64,
     /// Datagrams dropped, by reason.
     pub datagrams_dropped: Drops,
     /// Messages dropped from accepted datagrams, by reason.
     pub messages_dropped: Drops,
-    /// What the kernel dropped at our sockets because the receive buffer was full (or, seldom, because a UDP checksum
-    /// was wrong); 0 on systems other than Linux. Datagrams that were sent in one call and travel as one (segmentation
-    /// offload, over loopback and between virtual machines) count once here; `lost`, which goes by sequence numbers, counts
-    /// each of them.
+    /// Datagrams that the kernel dropped because the receive buffer was full (or, rarely, because a UDP checksum was
+    /// wrong). 0 on systems other than Linux. Datagrams that are sent in one call and travel as one (segmentation offload,
+    /// over loopback and between virtual machines) count once here. `lost` goes by sequence numbers, and counts each.
     pub kernel_drops: u64,
-    /// Datagrams of peers that never came.
+    /// Datagrams of peers that did not come: 64 newer ones came, or 1 s passed.
     pub lost: u64,
-    /// Datagrams of peers that came after a newer one.
+    /// Datagrams of peers that came after a newer datagram.
     pub late: u64,
-    /// Datagrams of peers that came again.
+    /// Datagrams of peers that came a second time.
     pub duplicate: u64,
-    /// Datagrams of peers that were passed by newer ones and may still come.
+    /// Datagrams of peers that were overtaken by newer ones and may still come.
     pub missing: u64,
     /// How often a peer fell silent.
     pub timeout_errors: u64,
-    /// When the last valid datagram came or the last message was sent, whichever is later, on the wall clock.
+    /// When the last valid datagram came, or the last message was sent, whichever is later; on the wall clock.
     pub last_activity: Option<WallTime>,
-    /// The number of the next datagram (of the peer furthest ahead).
+    /// The sequence number of the next datagram (of the peer with the highest).
     pub next_sequence: u64,
-    /// The number expected next (of the peer heard last).
+    /// The sequence number that is expected next (of the peer that sent last).
     pub expected_sequence: u64,
-    /// What the kernel refused to send: messages, counted once per peer, whose senders were told (by an event where the
-    /// message had been queued), heartbeats, and datagrams of reliable messages, which are sent again.
+    /// What the kernel refused to send: messages, counted once per peer (the sender got an error, or an event if the message
+    /// was queued), heartbeats, and datagrams of reliable messages, which are sent again.
     pub send_failures: u64,
-    /// Messages that were queued by `send` and could then not be sent; an event told.
+    /// Messages that `send` queued and that could then not be sent. Each is an event.
     pub queued_send_failures: u64,
-    /// Messages that were queued by `send` and dropped before they were written, by reason: `Expired`.
+    /// Messages that `send` queued and that were dropped before they were written, by reason: `Expired`.
     pub send_dropped: Drops,
-    /// Reliable messages that were sent.
+    /// The outcomes of reliable messages.
     pub deliveries: DeliveryStats,
-    /// What the system refused or the network reported, by its kind: once per call of the system, however many messages it
-    /// was for. The link survived each.
+    /// What the system refused or the network reported, by kind. Counted once per system call, whatever the number of
+    /// messages. The link survived each.
     pub socket_faults: SocketFaults,
-    /// The inbox.
+    /// The counters of the inbox.
     pub inbox: InboxStats,
-    /// All handlers together.
+    /// The counters of all handlers together.
     pub handlers: HandlerStats,
     /// How often watchdogs tripped.
     pub watchdog_trips: u64,
-    /// How often they recovered.
+    /// How often watchdogs recovered.
     pub watchdog_recoveries: u64,
-    /// How often their closures panicked.
+    /// How often failsafes panicked.
     pub watchdog_panics: u64,
-    /// Periods that passed without a sign of life, of all watchdogs together.
+    /// Periods that passed without the expected traffic, of all watchdogs together.
     pub deadline_misses: u64,
-    /// Round trip, jitter and clocks (of the peer heard last); `None` on the classic wire and before the first
+    /// Round trip, jitter and clocks (of the peer that sent last). `None` on the classic wire, and before the first
     /// measurement.
     pub path: Option<PathStats>,
-    /// Bytes of kernel buffer granted for receiving.
+    /// The bytes that the kernel granted for receiving.
     pub receive_buffer: Option<usize>,
-    /// Bytes of kernel buffer granted for sending.
+    /// The bytes that the kernel granted for sending.
     pub send_buffer: Option<usize>,
 }
 
 impl Statistics {
-    /// Datagrams that reached the socket: accepted and dropped.
+    /// Datagrams that reached the socket: accepted plus dropped.
     #[must_use]
     pub fn datagrams_received(&self) -> u64 {
         self.datagrams_accepted + self.datagrams_dropped.total()
@@ -159,7 +157,7 @@ impl Shared {
         }
     }
 
-    /// A point of the steady clock on the wall clock of now.
+    /// Converts a time of the steady clock to the wall clock as it is now.
     fn wall_at(&self, at: Steady) -> WallTime {
         let now = self.clock.now();
         let ago = i64::try_from(now.steady.since(at).as_nanos()).unwrap_or(i64::MAX);
@@ -167,7 +165,7 @@ impl Shared {
     }
 }
 
-/// Drops as a map from reason to count.
+/// Serialises drops as a map from reason to count.
 struct ByReason<'a>(&'a Drops);
 
 impl Serialize for ByReason<'_> {

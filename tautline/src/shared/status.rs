@@ -1,4 +1,4 @@
-//! The interface's connection state: kept in one place, watched from anywhere.
+//! The connection state of the interface: written in one place, watched from anywhere.
 
 use crate::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::future::Future;
@@ -11,7 +11,7 @@ use crate::shared::events::{Event, EventBus};
 use crate::sync::lock;
 use tautline_proto::{Cause, ConnectionState};
 
-/// The state, and who waits for it to change.
+/// The state, and the threads and tasks that wait for a change.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     inner: Mutex<Inner>,
@@ -32,12 +32,12 @@ impl Status {
         lock(&self.inner).state
     }
 
-    /// Moves to the state that follows from `cause`; whether that is another one.
+    /// Moves to the state that follows from `cause`. Returns whether that is another state.
     pub(crate) fn apply(&self, cause: Cause) -> bool {
         self.apply_with(cause, None)
     }
 
-    /// As [`apply`](Self::apply), with the error that [`outcome`](Self::outcome) then gives.
+    /// As [`apply`](Self::apply), with the error that [`outcome`](Self::outcome) then returns.
     pub(crate) fn fail(&self, cause: Cause, error: ConnectError) {
         self.apply_with(cause, Some(error));
     }
@@ -51,8 +51,8 @@ impl Status {
         }
         inner.error = error;
         let wakers = std::mem::take(&mut inner.wakers);
-        // Published under the lock, so that events come in the order of the changes; subscribers' queues are
-        // the only lock taken inside it.
+        // Published under the lock, so that events come in the order of the changes. The subscribers' queues are the only
+        // locks that are taken inside.
         let woken = self.events.publish_later(&Event::StateChanged { from, to, cause });
         drop(inner);
         self.changed.notify_all();
@@ -61,7 +61,7 @@ impl Status {
         true
     }
 
-    /// What became of connecting; `None` while it is under way.
+    /// The outcome of connecting; `None` while connecting.
     pub(crate) fn outcome(&self) -> Option<Result<(), ConnectError>> {
         outcome(&lock(&self.inner))
     }
@@ -77,7 +77,7 @@ impl Status {
         }
     }
 
-    /// Waits until the state is `wanted`; `false` if the deadline passed first.
+    /// Waits until the state is `wanted`. Returns `false` if the deadline passed first.
     pub(crate) fn wait_for(&self, wanted: ConnectionState, deadline: Option<Instant>) -> bool {
         let mut inner = lock(&self.inner);
         while inner.state != wanted {
@@ -119,7 +119,7 @@ impl Future for Outcome<'_> {
     type Output = Result<(), ConnectError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // Cloned before the lock is taken, dropped after it is released: both are users' code.
+        // Cloned before the lock is taken, dropped after it is released: both run users' code.
         let waker = context.waker().clone();
         let mut inner = lock(&self.status.inner);
         match outcome(&inner) {
