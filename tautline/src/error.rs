@@ -1,4 +1,4 @@
-//! What can go wrong, by operation. Each error's text is a sentence that says what would be right.
+//! The errors of connecting and sending. The text of each says what was wrong, and what would be right.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,35 +13,35 @@ use crate::message::target::Target;
 use crate::payload::EncodeError;
 use tautline_proto::{ContentType, Delivery, PeerId};
 
-/// Why connecting failed. Cloneable, because concurrent calls share one outcome.
+/// Why connecting failed. `Clone`, because concurrent calls share one outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The configuration cannot be used.
     Config(ConfigError),
-    /// The endpoint's name has no address.
+    /// The name of the endpoint has no address.
     Unresolved {
         /// The endpoint.
         endpoint: Endpoint,
-        /// What the system said.
+        /// The system's description.
         problem: String,
     },
     /// The socket cannot be bound or connected.
     Socket {
-        /// The local address if that is the problem, as it always is for a server; else the server's.
+        /// The address at fault: a server's own address; for a client the server's, or its own if `bind` is at fault.
         address: SocketAddr,
-        /// Whose socket it is.
+        /// The role of the interface.
         role: Role,
-        /// What it is.
+        /// The kind of the fault.
         fault: SocketFault,
-        /// The system's words.
+        /// The system's description.
         problem: String,
     },
     /// No answer came within `connect_timeout`.
     TimedOut {
         /// The server.
         server: SocketAddr,
-        /// Whether the network said that nobody listens there.
+        /// Whether the network reported that nothing listens there.
         refused: bool,
     },
     /// The server has no room for another peer.
@@ -49,22 +49,22 @@ pub enum ConnectError {
         /// The server.
         server: SocketAddr,
     },
-    /// The system denied something that an interface needs: a thread, randomness.
+    /// The system refused something that an interface needs: a thread, random numbers.
     System {
         /// What was needed.
         what: &'static str,
-        /// The system's words.
+        /// The system's description.
         problem: String,
     },
     /// The configuration can be replaced only while disconnected.
     StillConnected,
-    /// `disconnect` was called meanwhile.
+    /// Another thread called `disconnect` meanwhile.
     Disconnected,
-    /// `cleanup` was called: the interface is closed for good.
+    /// The interface was cleaned up. Make a new one.
     Closed,
-    /// An inline handler runs on the driver, which is still busy with the connection that has just ended.
+    /// Called from an inline handler: the driver still works for the connection that has just ended.
     FromHandler,
-    /// The driver panicked, which ended the connection; it can be opened again.
+    /// The driver panicked, which ended the connection. You can connect again.
     DriverPanicked,
 }
 
@@ -147,17 +147,19 @@ impl From<ConfigError> for ConnectError {
     }
 }
 
-/// Why a message was not sent. No sequence number was spent on it.
+/// Why a message was not sent. No sequence number was used for it.
+///
+/// [`is_transient`](Self::is_transient) tells whether a loop should go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
     /// The interface is not connected.
     NotConnected,
-    /// Nobody is there to send to: a server without clients, or a client whose server has not answered (again).
+    /// There is no peer: a server without clients, or a client whose server has not answered (yet, or again).
     NoPeers,
-    /// There is no such peer, or not any more.
+    /// There is no such peer, or it has gone.
     UnknownPeer {
-        /// The one that was asked for.
+        /// The target that was given.
         target: Target,
     },
     /// The value cannot be a payload.
@@ -166,7 +168,7 @@ pub enum SendError {
     NotOnThisWire {
         /// The wire.
         wire: Wire,
-        /// What it cannot carry.
+        /// What the wire cannot carry.
         what: Unsupported,
     },
     /// A text of the metadata does not fit the native wire.
@@ -178,32 +180,33 @@ pub enum SendError {
         /// The most that UDP carries, in bytes.
         max: usize,
     },
-    /// Too many reliable messages wait for the peer's acknowledgement.
+    /// Too many reliable messages await the peer's acknowledgement: wait with
+    /// [`wait_for_room`](crate::Publisher::wait_for_room).
     WindowFull {
         /// The peer.
         peer: PeerId,
     },
-    /// The message has more parts than can be numbered, or wait for acknowledgements at once.
+    /// The message has more fragments than can be numbered, or can await acknowledgement at once.
     TooManyParts {
-        /// The size of it all, in bytes.
+        /// The size of the message, in bytes.
         size: usize,
     },
-    /// The kernel's send buffer is full; try again, or raise `send_buffer`.
+    /// The kernel's send buffer is full. Try again, or raise `send_buffer`.
     Busy,
     /// The kernel refused the datagram.
     Refused {
-        /// Where it was to go.
+        /// The address that it was for.
         to: SocketAddr,
-        /// What it is.
+        /// The kind of the fault.
         fault: SocketFault,
-        /// The kernel's words.
+        /// The kernel's description.
         problem: String,
     },
-    /// Of several messages, or of one to several peers, some were not sent.
+    /// Some of several messages, or a message to some of several peers, were not sent.
     Partly {
-        /// How many messages were sent or queued, counted once per peer.
+        /// The number of messages that were sent or queued, counted once per peer.
         sent: usize,
-        /// How many were not, likewise.
+        /// The number of messages that were not sent, counted once per peer.
         failed: usize,
         /// The first failure.
         first: Box<SendError>,

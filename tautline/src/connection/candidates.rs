@@ -1,5 +1,5 @@
-//! Which of a name's addresses a client calls. A name may have several ("localhost" is 127.0.0.1 and ::1), and a server
-//! listens at one of them perhaps. Used while connecting; only where there is a choice.
+//! Chooses which address of a name a client calls. A name may have several addresses ("localhost" has 127.0.0.1 and ::1), and
+//! a server may listen at only one of them. Used while connecting, and only if there is a choice.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,26 +10,26 @@ use tautline_proto::wire::native::{self, Control, Header};
 
 use crate::machine::socket::{Received, Socket};
 
-/// So many addresses are tried, the first ones.
+/// The most addresses that are tried, from the first on.
 const MOST: usize = 4;
 
-/// How long each may take to answer; refusals from this host come at once.
+/// How long each address may take to answer. A refusal by this host comes at once.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// How often it is looked whether an answer is there.
+/// The time between two looks for an answer.
 const LOOK: Duration = Duration::from_micros(200);
 
-/// What became of a call.
+/// The result of trying an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Came,
     Nothing,
-    /// Nobody listens there, or no way leads there.
+    /// Nothing listens there, or there is no route.
     Refused,
 }
 
-/// The first address where a server answers a hello; else the first that is not refused; else the first. A hello leaves no
-/// trace at the server (docs/protocol.md §5). `None` where there is no address.
+/// Returns the first address where a server answers a hello; otherwise the first that is not refused; otherwise the first.
+/// `None` if there is no address. A hello leaves no state at the server (docs/protocol.md §5).
 pub(crate) fn choose(bind: Option<SocketAddr>, addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let (&first, others) = addresses.split_first()?;
     if others.is_empty() {
@@ -61,7 +61,7 @@ fn call(bind: Option<SocketAddr>, address: SocketAddr) -> io::Result<Answer> {
     Ok(Answer::Nothing)
 }
 
-/// Under a session that nobody will use.
+/// With a session that no one uses afterwards.
 fn hello() -> io::Result<Vec<u8>> {
     let mut bits = [0; 8];
     getrandom::fill(&mut bits).map_err(|error| io::Error::other(error.to_string()))?;
@@ -85,7 +85,7 @@ mod tests {
         (socket, address)
     }
 
-    /// An address where nobody listens.
+    /// An address where nothing listens.
     fn refused() -> SocketAddr {
         socket().1
     }

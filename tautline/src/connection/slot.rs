@@ -1,7 +1,7 @@
-//! Where a caller-driven interface keeps its connection between two turns.
+//! Holds the connection of a caller-driven interface between two turns.
 //!
-//! Not a lock around the turn: a turn takes the connection out and puts it back, so that a handler inside
-//! the turn can disconnect without waiting for itself.
+//! It is no lock around the turn: a turn takes the connection out and puts it back. So a handler inside the turn can
+//! disconnect without waiting for itself.
 
 use crate::sync::{Condvar, Mutex, PoisonError};
 
@@ -10,17 +10,17 @@ use crate::sync::lock;
 
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
-    place: Mutex<Place>,
+    state: Mutex<SlotState>,
     returned: Condvar,
 }
 
 #[derive(Debug, Default)]
-enum Place {
+enum SlotState {
     #[default]
     Empty,
     Idle(Box<Turner>),
-    /// A thread is turning; whether [`Slot::clear`] waits for it. Connecting and disconnecting never overlap, so
-    /// nobody puts a new connection in while someone waits.
+    /// A thread turns. `awaited`: [`Slot::clear`] waits for it. Connecting and disconnecting never overlap, so no new
+    /// connection is put in while a thread waits.
     Out {
         awaited: bool,
     },
@@ -29,29 +29,29 @@ enum Place {
 impl Slot {
     /// Puts a new connection in.
     pub(crate) fn put(&self, turner: Turner) {
-        *lock(&self.place) = Place::Idle(Box::new(turner));
+        *lock(&self.state) = SlotState::Idle(Box::new(turner));
     }
 
-    /// Closes the connection, waiting for a turn that is under way on another thread.
+    /// Closes the connection. Waits for a turn that another thread is in.
     pub(crate) fn clear(&self) {
-        let mut place = lock(&self.place);
-        while let Place::Out { awaited } = &mut *place {
+        let mut state = lock(&self.state);
+        while let SlotState::Out { awaited } = &mut *state {
             *awaited = true;
-            place = self.returned.wait(place).unwrap_or_else(PoisonError::into_inner);
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let old = std::mem::take(&mut *place);
-        drop(place);
+        let old = std::mem::take(&mut *state);
+        drop(state);
         drop(old);
     }
 
-    /// Runs `act` on the connection; `None` where there is none, or where this is called from inside a turn.
+    /// Runs `act` on the connection. Returns `None` if there is none, or if this is called from inside a turn.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Turner) -> T) -> Option<T> {
         let turner = {
-            let mut place = lock(&self.place);
-            match std::mem::replace(&mut *place, Place::Out { awaited: false }) {
-                Place::Idle(turner) => turner,
+            let mut state = lock(&self.state);
+            match std::mem::replace(&mut *state, SlotState::Out { awaited: false }) {
+                SlotState::Idle(turner) => turner,
                 other => {
-                    *place = other;
+                    *state = other;
                     return None;
                 }
             }
@@ -61,7 +61,7 @@ impl Slot {
     }
 }
 
-/// A connection that is out of its slot; it returns also when the caller's own code panics in the turn.
+/// A connection that was taken out of its slot. It goes back also if the caller's code panics in the turn.
 struct Out<'a> {
     slot: &'a Slot,
     turner: Option<Box<Turner>>,
@@ -69,14 +69,14 @@ struct Out<'a> {
 
 impl Drop for Out<'_> {
     fn drop(&mut self) {
-        // One that has ended goes here: its socket closes before anyone who waits is told.
+        // A connection that has ended is dropped here: its socket closes before a waiting thread is woken.
         let kept = self.turner.take().filter(|turner| !turner.life.is_stopped());
-        let mut place = lock(&self.slot.place);
-        // Unless a new connection has been put in: a handler disconnected, and another thread connected.
-        let Place::Out { awaited } = *place else { return };
-        *place = kept.map_or(Place::Empty, Place::Idle);
-        drop(place);
-        // A wake-up is a system call, which a turn that nobody waits for need not make.
+        let mut state = lock(&self.slot.state);
+        // If a new connection was put in, it stays: a handler disconnected, and another thread connected.
+        let SlotState::Out { awaited } = *state else { return };
+        *state = kept.map_or(SlotState::Empty, SlotState::Idle);
+        drop(state);
+        // A wake-up is a system call. A turn that no thread waits for does not need it.
         if awaited {
             self.slot.returned.notify_all();
         }

@@ -1,4 +1,4 @@
-//! The driver of an interface without a thread.
+//! The driver of an interface that has no thread of its own.
 
 use crate::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::message::borrowed::MessageRef;
 use crate::receiving::inbox::ReceiveError;
 use tautline_proto::ConnectionState;
 
-/// Does the work of a [caller-driven](crate::UdpInterface::caller_driven) interface; there is one, and it is
+/// Does the work of a [caller-driven](crate::UdpInterface::caller_driven) interface. There is one for each interface; it is
 /// not `Clone`.
 ///
 /// ```
@@ -41,8 +41,8 @@ impl Driver {
 
     /// Connects, and turns until the server has answered or `connect_timeout` is over.
     ///
-    /// The calling thread is taken for the one that will turn: it is given `thread_priority` and `cpus`, and keeps them
-    /// after a disconnect. Called again on another thread while connected, it gives them to that one too.
+    /// The calling thread counts as the thread that will turn: it gets `thread_priority` and `cpus`, and keeps them after a
+    /// disconnect. If another thread calls this while connected, it gets them too.
     ///
     /// # Errors
     ///
@@ -61,29 +61,30 @@ impl Driver {
         }
     }
 
-    /// Waits for at most `wait`, then does all that is due: datagrams to handlers and inbox, every timer, and what waits at
-    /// the `gate`. How many datagrams were read; 0, at once, while disconnected and when called from inside a handler.
+    /// Waits at most for `wait` (`None`: until a datagram comes or a timer is due), then does everything that is due: hands
+    /// datagrams to handlers and inbox, acts on every timer, and sends what is being coalesced.
     ///
-    /// A turn that waited takes what it waited for and may leave more to the next one. One with a `wait` of zero reads
-    /// until none is left or [`TURN_BUDGET`](crate::TURN_BUDGET) are read: fewer say that the socket is empty,
-    /// which is what an edge-triggered reactor must know. The kernel may hand over some datagrams together; then it
-    /// may be some more.
+    /// Returns the number of datagrams that were read. Returns 0 at once while disconnected, and when called from inside a
+    /// handler.
     ///
-    /// Call it at least as often as [`next_deadline`](Self::next_deadline) asks, or peers will take this end for
-    /// silent.
+    /// A turn that waited reads what it waited for, and may leave more to the next turn. A turn with a `wait` of zero reads
+    /// until the socket is empty or [`TURN_BUDGET`](crate::TURN_BUDGET) datagrams are read. So fewer datagrams mean that the
+    /// socket is empty, which an edge-triggered reactor must know. The kernel may hand over several datagrams at once; then
+    /// a turn may read some more.
+    ///
+    /// Call it at least as often as [`next_deadline`](Self::next_deadline) says. Otherwise peers report this end as silent.
     pub fn turn(&mut self, wait: Option<Duration>) -> usize {
         self.connection.drive(|turner| turner.turn(wait, None)).unwrap_or(0)
     }
 
-    /// As [`turn`](Self::turn), and shows every message that is offered to anyone (none that has expired) to `see` first, as
-    /// it stands in the datagram. With an
-    /// `inbox_capacity` of 0 nothing is copied.
+    /// As [`turn`](Self::turn), and shows every message to `see` before handlers and inbox get it. Expired messages are not
+    /// shown. With an `inbox_capacity` of 0 nothing is copied.
     pub fn turn_with(&mut self, wait: Option<Duration>, see: &mut dyn FnMut(&MessageRef<'_>)) -> usize {
         self.connection.drive(|turner| turner.turn(wait, Some(see))).unwrap_or(0)
     }
 
-    /// The next message from the inbox, turning while there is none: the calling thread itself reads the socket.
-    /// Zero turns once, `None` waits for as long as it takes.
+    /// Takes the next message from the inbox, and turns while there is none: the calling thread itself reads the socket. A
+    /// `timeout` of zero turns once, `None` waits as long as it takes.
     ///
     /// # Errors
     ///
@@ -95,7 +96,7 @@ impl Driver {
             let left = deadline.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
             self.turn(Some(left));
             answer = match self.connection.shared.inbox.receive(Some(Duration::ZERO)) {
-                // It was connected before.
+                // The interface was connected when the call began.
                 Err(ReceiveError::NotConnected) => Err(ReceiveError::Disconnected),
                 answer => answer,
             };
@@ -106,21 +107,20 @@ impl Driver {
         answer
     }
 
-    /// When the next turn must be, at the latest; `None` while nothing is due.
+    /// Returns when the next turn must come, at the latest; `None` while nothing is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.connection.drive(|turner| turner.next_deadline()).flatten()
     }
 
-    /// How the connection stands.
+    /// Returns the state of the connection.
     #[must_use]
     pub fn connection_state(&self) -> ConnectionState {
         self.connection.shared.status.state()
     }
 
-    /// The socket's descriptor, for a reactor to watch: turn when it is readable and when
-    /// [`next_deadline`](Self::next_deadline) has come. Valid until the next disconnect; `None` while
-    /// disconnected.
+    /// Returns the file descriptor of the socket, for a reactor: turn when it is readable, and when
+    /// [`next_deadline`](Self::next_deadline) has come. Valid until the next disconnect; `None` while disconnected.
     #[cfg(unix)]
     #[must_use]
     pub fn socket_descriptor(&self) -> Option<std::os::fd::RawFd> {

@@ -1,4 +1,4 @@
-//! Making an interface, connecting and disconnecting it.
+//! Makes an interface, connects and disconnects it.
 
 use crate::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use crate::connection::Connection;
 use crate::error::ConnectError;
 use crate::interface::caller_driven::Driver;
 
-/// How long [`UdpInterface::cleanup`] waits for handlers at work.
+/// How long [`UdpInterface::cleanup`] waits for handlers that run.
 const CLEANUP_PATIENCE: Duration = Duration::from_secs(1);
 
 impl UdpInterface {
-    /// An interface with this configuration, driven by a thread of its own while connected.
+    /// Makes an interface. While connected, a thread of its own drives it.
     ///
     /// # Errors
     ///
@@ -22,8 +22,8 @@ impl UdpInterface {
         Self::make(config, false)
     }
 
-    /// An interface without a thread, and the [`Driver`] that does its work when you call it: for loops that
-    /// must know what runs when, and for reactors.
+    /// Makes an interface without a thread, and the [`Driver`] that does its work when you call it: for loops that must know
+    /// what runs when, and for reactors.
     ///
     /// # Errors
     ///
@@ -42,19 +42,19 @@ impl UdpInterface {
 
     /// Opens the socket and, as a native client, waits for the server's answer.
     ///
-    /// Does nothing while connected; concurrent calls share one outcome. With a `connect_timeout` of 0, and on
-    /// a [caller-driven](Self::caller_driven) interface, a native client does not wait: the state turns to
-    /// connected when the server answers.
+    /// Does nothing while connected; concurrent calls share one outcome. With a `connect_timeout` of 0, and on a
+    /// [caller-driven](Self::caller_driven) interface, a native client does not wait: the state changes to connected when the
+    /// server answers.
     ///
     /// # Errors
     ///
-    /// Why it is not connected; it can be tried again.
+    /// Why the interface is not connected. You can try again.
     pub fn connect(&self) -> Result<(), ConnectError> {
         self.connection().open(None)?;
         self.wait_for_answer()
     }
 
-    /// As [`connect`](Self::connect), with another configuration from now on. The role stays.
+    /// As [`connect`](Self::connect), with another configuration from now on. It must be for the same role.
     ///
     /// # Errors
     ///
@@ -64,8 +64,10 @@ impl UdpInterface {
         self.wait_for_answer()
     }
 
-    /// As [`connect`](Self::connect), on any executor. Only resolving a host's name blocks, and, where it has several
-    /// addresses, looking at which of them a server answers (at most 50 ms each, four at most); numeric addresses do not. Dropping the future leaves the connecting under way.
+    /// As [`connect`](Self::connect), on any executor. Dropping the future does not stop the attempt.
+    ///
+    /// Resolving a host name blocks the calling thread. So does trying the addresses of a name that has several: at most four
+    /// of them, 50 ms each. Numeric addresses do not block.
     ///
     /// # Errors
     ///
@@ -82,30 +84,30 @@ impl UdpInterface {
         self.answer_at_once().unwrap_or_else(|| self.shared().status.wait_outcome())
     }
 
-    /// What connecting answers where it does not wait for the server.
+    /// Returns the result of connecting if it does not wait for the server.
     fn answer_at_once(&self) -> Option<Result<(), ConnectError>> {
         let shared = self.shared();
         let in_background = shared.config().connect_timeout.is_some_and(|timeout| timeout.is_zero());
         if shared.sender.caller_driven || in_background {
             return Some(Ok(()));
         }
-        // The driver would wait for itself.
+        // On the driver, the call would wait for itself.
         let on_driver = shared.drivers.include_caller();
         on_driver.then(|| shared.status.outcome().unwrap_or(Err(ConnectError::FromHandler)))
     }
 
-    /// Ends the connection: tells the peers (native), wakes every waiter with
-    /// [`Closed`](crate::ReceiveError::Disconnected), and closes the socket before it returns, so that the port is free.
+    /// Ends the connection: tells the peers (native wire), wakes every waiter with
+    /// [`Disconnected`](crate::ReceiveError::Disconnected), and closes the socket before it returns, so that the port is free.
     ///
-    /// Does nothing while disconnected. Messages still waiting are dropped and counted as closed. Called from
-    /// an inline handler, which runs on the driver itself, the socket closes when that handler returns. Waits
-    /// for no other handler.
+    /// Does nothing while disconnected. Messages that still wait are dropped, and counted under `Closed`. Called from an inline
+    /// handler, which runs on the driver itself, the socket closes when that handler returns. Does not wait for other
+    /// handlers.
     pub fn disconnect(&self) {
         self.connection().shut();
     }
 
-    /// Disconnects for good: handlers are unregistered and, for up to a second, waited for; subscriptions to
-    /// events end. Does nothing the second time. Dropping the last handle does the same with less patience.
+    /// Disconnects for good: unregisters all handlers, waits for those that run (at most a second), and ends subscriptions to
+    /// events. Does nothing the second time. Dropping the last handle does the same, but waits at most 50 ms.
     pub fn cleanup(&self) {
         self.connection().cleanup(CLEANUP_PATIENCE);
     }

@@ -1,6 +1,6 @@
-//! The interface: what users hold.
+//! The interface: what users hold. Everything here is public, and calls the folders below.
 
-// The documentation shows their methods in this order, and this file's after them.
+// The documentation shows the methods of these modules in this order, and those of this file after them.
 pub(crate) mod caller_driven;
 mod connecting;
 pub(crate) mod handler;
@@ -27,13 +27,13 @@ use crate::watchdog::{WatchError, WatchId, Watchdog, WatchdogEvent, WatchdogStat
 use handler::Handler;
 use tautline_proto::{ConnectionState, PeerId};
 
-/// How long dropping the last handle waits for handlers at work.
+/// How long dropping the last handle waits for handlers that run.
 const DROP_PATIENCE: Duration = Duration::from_millis(50);
 
 /// A thread-safe UDP interface: a server with many peers, or a client of one server.
 ///
-/// A cheap handle: clones share one interface, every method takes `&self`, and any number of threads and
-/// executors may call any of them at any time. Dropping the last handle cleans up.
+/// A cheap handle: clones share one interface. Every method takes `&self`; any number of threads and executors may call any
+/// of them at any time. Dropping the last handle cleans up.
 ///
 /// ```
 /// use std::time::Duration;
@@ -58,7 +58,7 @@ pub struct UdpInterface {
     handle: Arc<Handle>,
 }
 
-/// All user handles together; dropped with the last of them.
+/// Dropped with the last handle of a user.
 #[derive(Debug)]
 struct Handle {
     connection: Arc<Connection>,
@@ -89,31 +89,32 @@ pub fn create_udp_client(config: Config) -> Result<UdpInterface, ConfigError> {
 }
 
 impl UdpInterface {
-    /// The next message from the inbox, the most urgent first. Waits for at most `timeout`: zero polls, `None`
-    /// waits for as long as it takes. Those who wait are served in the order in which they came.
+    /// Takes the next message from the inbox, the most urgent first. Waits at most for `timeout`: zero polls, `None` waits as
+    /// long as it takes. Waiting callers are served in the order in which they came.
     ///
-    /// Messages go to the inbox whether or not a handler takes them too. On a
-    /// [caller-driven](Self::caller_driven) interface something must [turn](crate::Driver::turn) meanwhile.
+    /// A message goes to the inbox whether or not a handler takes it too. On a [caller-driven](Self::caller_driven)
+    /// interface, another thread must [turn](crate::Driver::turn) meanwhile.
     ///
     /// # Errors
     ///
-    /// Timed out, not connected, closed meanwhile, or an overrun where the inbox policy is to refuse.
+    /// The time is over, the interface is not connected or was disconnected meanwhile, or the inbox overflowed and its
+    /// policy is to refuse.
     pub fn receive(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
         self.shared().inbox.receive(timeout)
     }
 
-    /// As [`receive`](Self::receive) without a time-out, on any executor. Dropping the future loses nothing: a
-    /// message meant for it goes to the next who asks.
+    /// As [`receive`](Self::receive) without a time-out, on any executor. Dropping the future loses nothing: a message that
+    /// was meant for it goes to the next receiver.
     pub fn receive_async(&self) -> Receive {
         self.shared().inbox.receive_async()
     }
 
-    /// Lets `handler` have every message that `selector` means: a type, or a type and a channel (which then
-    /// goes before the type alone). Replaces the handler that was there; says whether there was one.
+    /// Registers a handler for messages of a type, or of one channel of a type. A handler for the channel goes before a
+    /// handler for the type. Replaces the former handler; returns whether there was one.
     ///
-    /// Works at any time, also from inside handlers, and before connecting. A handler that owns a clone of the
-    /// interface keeps it alive until it is unregistered or [`cleanup`](Self::cleanup) is called; the [`Reply`](crate::Reply)
-    /// it is given is enough to answer.
+    /// Works at any time, also from inside handlers and before connecting. A handler that owns a clone of the interface keeps
+    /// the interface alive until the handler is unregistered or [`cleanup`](Self::cleanup) is called. To answer, the
+    /// [`Reply`](crate::Reply) that the handler is given is enough.
     pub fn register_message_handler(
         &self,
         selector: impl Into<Selector>,
@@ -122,13 +123,13 @@ impl UdpInterface {
         self.let_go_if(self.shared().handlers.register(selector.into(), handler.into().0))
     }
 
-    /// Takes the handler away; says whether there was one. Messages that still wait for it are dropped and
-    /// counted as closed.
+    /// Unregisters a handler. Returns whether there was one. Messages that still wait for it are dropped, and counted under
+    /// `Closed`.
     pub fn unregister_message_handler(&self, selector: impl Into<Selector>) -> bool {
         self.let_go_if(self.shared().handlers.unregister(selector.into()))
     }
 
-    /// Has the driver let go of a handler that was taken away, if there was one, even if no message comes.
+    /// Wakes the driver, so that it drops a handler that was unregistered even if no message comes.
     fn let_go_if(&self, taken_away: bool) -> bool {
         if taken_away {
             self.connection().wake_driver();
@@ -136,21 +137,21 @@ impl UdpInterface {
         taken_away
     }
 
-    /// What each registered handler has done.
+    /// Returns the counts of each registered handler.
     #[must_use]
     pub fn handler_statistics(&self) -> Vec<(Selector, HandlerStats)> {
         self.shared().handlers.stats()
     }
 
-    /// Has `failsafe` called when a watchdog trips, and when it recovers.
+    /// Registers a watchdog. `failsafe` is called when it trips, and when it recovers.
     ///
-    /// It runs on a thread that no handler, no lock and nothing that others do can hold up, not even a driver that hangs.
-    /// That thread is for all of the interface's watchdogs, so it must return soon. When it panics, that is counted, and the
-    /// next time it is called again. Each change is also an [event](crate::Event::Watchdog), which comes after the call.
+    /// The failsafe runs on the watchdogs' own thread. No handler, no lock of other threads, and no driver that hangs can hold
+    /// that thread up. It serves all watchdogs of the interface, so a failsafe must return soon. If it panics, the panic is
+    /// counted, and it is called again the next time. Each change is also an [event](crate::Event::Watchdog), after the call.
     ///
-    /// Works at any time, also before connecting. A watchdog lasts until it is [ended](Self::unwatch) or the interface is
-    /// cleaned up or dropped, which trips what is armed: however signs of life end, the failsafe runs. A closure that owns a
-    /// clone of the interface keeps it from being dropped.
+    /// Works at any time, also before connecting. A watchdog lasts until [`unwatch`](Self::unwatch), or until the interface is
+    /// cleaned up or dropped. Both trip an armed watchdog: the failsafe runs, however the traffic ends. A failsafe that owns
+    /// a clone of the interface keeps it from being dropped.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicBool, Ordering};
@@ -170,8 +171,8 @@ impl UdpInterface {
     ///
     /// # Errors
     ///
-    /// A time or a condition that cannot be, a `deadline` that the configuration does not have, an interface that was cleaned
-    /// up, no thread.
+    /// The time or the condition is not possible, the configuration has no `deadline` for the messages, the interface was
+    /// cleaned up, or the system does not start a thread.
     pub fn watch(
         &self,
         watchdog: Watchdog,
@@ -182,46 +183,44 @@ impl UdpInterface {
         shared.watchdogs.watch(watchdog, Box::new(failsafe), &settings, &**shared)
     }
 
-    /// Ends a watchdog, without tripping it; says whether there was one. Does not wait for its closure, if that is running.
+    /// Ends a watchdog without tripping it. Returns whether there was one. Does not wait for a failsafe that runs.
     pub fn unwatch(&self, watch: WatchId) -> bool {
         self.shared().watchdogs.remove(watch, self.shared().steady_now())
     }
 
-    /// How each watchdog stands, also those that the configuration asks for (`deadline`).
+    /// Returns the state and the counts of each watchdog, also of those that the configuration asks for (`deadline`).
     #[must_use]
     pub fn watchdogs(&self) -> Vec<WatchdogStats> {
         self.shared().watchdogs.stats(self.shared().steady_now())
     }
 
-    /// How the connection stands.
+    /// Returns the state of the connection.
     #[must_use]
     pub fn connection_state(&self) -> ConnectionState {
         self.shared().status.state()
     }
 
-    /// Waits until the connection stands so; whether it did within `timeout` (`None`: however long it takes).
+    /// Waits until the connection has this state, at most for `timeout` (`None`: as long as it takes). Returns whether it has.
     #[must_use]
     pub fn wait_for_state(&self, state: ConnectionState, timeout: Option<Duration>) -> bool {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         self.shared().status.wait_for(state, deadline)
     }
 
-    /// Subscribes to everything that happens from now on: changes of state, peers that come, fall silent and
-    /// go, and failures.
+    /// Subscribes to events from now on: changes of state, peers that come, fall silent and go, and failures.
     #[must_use]
     pub fn events(&self) -> Events {
         self.shared().status.events.subscribe()
     }
 
-    /// Everything that the interface has counted so far.
+    /// Returns everything that the interface has counted so far.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         self.connection().statistics()
     }
 
-    /// What the present connection, or the latest one, asked of the machine for the sake of time, and what it got: each part
-    /// of the real-time profile and the kernel's buffers. Complete when [`connect`](Self::connect) returns; before
-    /// the first one, nothing is asked for.
+    /// Returns what the present or the latest connection asked of the machine, and what the machine granted: each part of the
+    /// real-time profile, and the kernel's buffers. Complete when [`connect`](Self::connect) returns.
     ///
     /// ```
     /// use tautline::{Config, PartOutcome, RealtimePart, create_udp_server};
@@ -242,25 +241,25 @@ impl UdpInterface {
         self.shared().realtime.report()
     }
 
-    /// The peers known now.
+    /// Returns the peers known now.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.shared().directory.all()
     }
 
-    /// One peer; `None` when it is gone.
+    /// Returns one peer; `None` if it is gone.
     #[must_use]
     pub fn peer(&self, id: PeerId) -> Option<PeerInfo> {
         self.shared().directory.get(id)
     }
 
-    /// The address of the socket, with the port that the system chose; `None` while disconnected.
+    /// Returns the address of the socket, with the port that the system chose; `None` while disconnected.
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.connection().lifecycle.local_address()
     }
 
-    /// The configuration in force.
+    /// Returns the configuration in force.
     #[must_use]
     pub fn config(&self) -> Config {
         self.shared().config()

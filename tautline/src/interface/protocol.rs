@@ -1,4 +1,4 @@
-//! The interface as a trait, so that code can be written against it and tested over another transport.
+//! The interface as a trait: code that uses it can be tested with another transport.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::sending::link::Sent;
 use crate::shared::statistics::Statistics;
 use tautline_proto::ConnectionState;
 
-/// A link that messages can be sent over; object-safe. [`UdpInterface`] implements it.
+/// A link over which messages are sent and received. Object-safe. [`UdpInterface`] implements it.
 ///
 /// ```
 /// use tautline::{CommunicationProtocol, Metadata, Payload};
@@ -30,7 +30,7 @@ pub trait CommunicationProtocol: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Why it is not open.
+    /// Why the link is not open.
     fn connect(&self) -> Result<(), ConnectError>;
 
     /// Closes the link; see [`UdpInterface::disconnect`].
@@ -40,20 +40,20 @@ pub trait CommunicationProtocol: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Why it was not sent.
+    /// Why the message was not sent.
     fn send(&self, payload: &Payload, metadata: &Metadata) -> Result<Sent, SendError>;
 
-    /// The next message; see [`UdpInterface::receive`].
+    /// Takes the next message; see [`UdpInterface::receive`].
     ///
     /// # Errors
     ///
-    /// Why there is none.
+    /// Why there is no message.
     fn receive(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError>;
 
-    /// How the connection stands.
+    /// Returns the state of the connection.
     fn connection_state(&self) -> ConnectionState;
 
-    /// Everything counted so far.
+    /// Returns everything that was counted so far.
     fn statistics(&self) -> Statistics;
 }
 

@@ -3,13 +3,13 @@
 use crate::machine::socket::Waker;
 use crate::sync::{AtomicBool, Ordering};
 
-/// Ends a connection from any thread.
+/// Ends and wakes the driver of a connection.
 #[derive(Debug)]
 pub(crate) struct Life {
-    /// Order: set (release) before the waker is called, read (acquire) by the driver between two datagrams: one
-    /// that sees it takes in nothing more.
+    /// Order: set (release) before the waker is called, read (acquire) by the driver between two datagrams. A driver that
+    /// sees it processes no more datagrams.
     stopped: AtomicBool,
-    /// Order: relaxed; only the driver itself, from inside a handler, sets it.
+    /// Order: relaxed; only the driver itself sets it, from inside a handler.
     orphaned: AtomicBool,
     waker: Waker,
 }
@@ -28,8 +28,8 @@ impl Life {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// The connection was ended by the driver itself, from inside a handler: nobody waits until the driver has
-    /// finished, so another connection may have begun, which it must leave alone.
+    /// Records that the driver itself ended the connection, from inside a handler. No thread waits until the driver has
+    /// finished, so another connection may have begun. The driver must not touch that one.
     pub(crate) fn orphan(&self) {
         self.orphaned.store(true, Ordering::Relaxed);
     }

@@ -1,4 +1,7 @@
-//! What waits for a reader: the inbox, the queues that it is made of, and requests that wait for their answers.
+//! What waits for a reader: the inbox with its queues, and requests that wait for their answers.
+//!
+//! Called by `interface` (readers), `driver` (offers messages) and `handlers` (its queues). Uses `message`, `machine`,
+//! `config` and `sync`.
 
 pub(crate) mod inbox;
 pub(crate) mod lanes;

@@ -1,4 +1,4 @@
-//! Requests: messages whose sender waits for the answer.
+//! Requests: messages whose sender waits for an answer.
 
 use crate::sync::{Arc, Mutex};
 use crate::sync::{AtomicUsize, Ordering};
@@ -25,11 +25,11 @@ use tautline_proto::{Id, MessageRef};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// It was not sent.
+    /// The request was not sent.
     Send(SendError),
     /// No answer came in the given time. The request may have arrived all the same.
     TimedOut,
-    /// It was sent reliably, and not acknowledged; this became of it.
+    /// The request was sent reliably and not acknowledged. This is its outcome.
     NotDelivered(Outcome),
     /// The interface was disconnected while waiting.
     Disconnected,
@@ -63,7 +63,7 @@ impl From<SendError> for RequestError {
     }
 }
 
-/// Ids of requests have these bits, so that none is a default id of another message.
+/// Ids of requests have these bits, so that none equals the default id of another message.
 const REQUEST_ID: u64 = 0b11 << 62;
 
 type Answer = OneShot<Result<Message, RequestError>>;
@@ -71,9 +71,9 @@ type Answer = OneShot<Result<Message, RequestError>>;
 /// The requests that wait for answers.
 #[derive(Debug)]
 pub(crate) struct Requests {
-    /// How many wait. Order: relaxed; the driver's look comes after the request was sent and answered.
+    /// How many requests wait. Order: relaxed; the driver looks after the request was sent and answered.
     waiting: AtomicUsize,
-    /// How many of them the driver ends at their deadline. Order: relaxed; whoever adds one wakes the driver afterwards.
+    /// How many of them the driver ends at their deadline. Order: relaxed; the thread that adds one wakes the driver.
     timed: AtomicUsize,
     table: Mutex<Table>,
 }
@@ -84,18 +84,18 @@ struct Table {
     pending: HashMap<u64, Pending>,
 }
 
-/// A request that waits.
+/// A request that waits for its answer.
 #[derive(Debug)]
 struct Pending {
-    /// Who was asked.
+    /// The peers that were asked.
     target: Target,
     answer: Arc<Answer>,
-    /// When the driver ends it; `None` where the waiting thread does, or nobody.
+    /// When the driver ends it; `None` if the waiting thread does, or if it has no time-out.
     deadline: Option<Instant>,
 }
 
 impl Pending {
-    /// Whether what arrived so may be the answer: nobody answers for another.
+    /// Whether a message with this arrival may be the answer: a peer cannot answer for another peer.
     fn is_for(&self, arrival: &Arrival) -> bool {
         let same = |a: SocketAddr, b: SocketAddr| {
             a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
@@ -109,7 +109,7 @@ impl Pending {
 }
 
 impl Requests {
-    /// Ids go on from `first`, which should not be that of an earlier life.
+    /// Ids count from `first`, which should differ from that of an earlier process.
     pub(crate) fn new(first: u64) -> Self {
         let table = Table { next: first & !REQUEST_ID, pending: HashMap::new() };
         Self { waiting: AtomicUsize::new(0), timed: AtomicUsize::new(0), table: Mutex::new(table) }
@@ -125,7 +125,7 @@ impl Requests {
         (id, answer)
     }
 
-    /// Takes a request off the table, if it is one that `is_meant`.
+    /// Removes a request from the table, if `is_meant` accepts it.
     fn end(&self, id: u64, is_meant: impl FnOnce(&Pending) -> bool) -> Option<Arc<Answer>> {
         let mut table = lock(&self.table);
         table.pending.get(&id).filter(|pending| is_meant(pending))?;
@@ -137,7 +137,7 @@ impl Requests {
         Some(pending.answer)
     }
 
-    /// Has the driver end the request at its deadline. Returns whether the driver is to be woken for that.
+    /// Tells the driver to end the request at its deadline. Returns whether the driver must be woken for that.
     fn end_at(&self, id: u64, deadline: Instant) -> bool {
         let mut table = lock(&self.table);
         let pending = table.pending.get_mut(&id);
@@ -175,7 +175,7 @@ impl Requests {
         }
     }
 
-    /// Hands a message to the request that it answers; whether there is one.
+    /// Gives a message to the request that it answers. Returns whether there is one.
     #[inline]
     pub(crate) fn answer(&self, message: &MessageRef<'_>, arrival: &Arrival, pool: &Arc<Pool>) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0 && self.answer_one(message, arrival, pool)
@@ -195,7 +195,7 @@ impl Requests {
         true
     }
 
-    /// Ends a request whose message was not delivered; not one that others may still answer.
+    /// Ends a request whose message was not delivered, unless other peers may still answer it.
     pub(crate) fn fail(&self, id: u64, outcome: Outcome, role: Role) {
         let has_one_peer = |pending: &Pending| pending.target != Target::All || role == Role::Client;
         if let Some(answer) = self.end(id, has_one_peer) {
@@ -203,7 +203,7 @@ impl Requests {
         }
     }
 
-    /// Ends all: the interface was disconnected.
+    /// Ends all requests: the interface was disconnected.
     pub(crate) fn close(&self) {
         let pending = std::mem::take(&mut lock(&self.table).pending);
         self.waiting.store(0, Ordering::Relaxed);
@@ -285,11 +285,11 @@ impl fmt::Debug for Request {
     }
 }
 
-/// The number of the request that a message says it answers.
+/// The number of the request that a message answers.
 fn answered_by(message: &MessageRef<'_>) -> Option<u64> {
     match message.correlation_id.as_ref()? {
         Id::Number(number) => Some(*number),
-        // The classic wire carries numbers as their digits.
+        // The classic wire carries a number as its digits.
         Id::Text(digits) => digits.parse().ok(),
     }
 }
@@ -305,7 +305,7 @@ mod tests {
         let requests = Arc::new(Requests::new(0));
         let request =
             Request::begin(&requests, None, Target::All, Some(Duration::ZERO), |_| Ok(())).expect("begun");
-        // As the driver does, slowly.
+        // What the driver does, but slowly.
         let answer = requests.end(request.id, |_| true).expect("it waits");
         let message = Message::copy(&Arc::new(Pool::new()), &numbered(7, Priority::Normal), arrival());
         std::thread::scope(|scope| {

@@ -1,39 +1,41 @@
-//! What the driver leaves for the watchdog's thread: when something expected came last, and when it is overdue.
+//! The feed of a watchdog: the driver stores when expected traffic came last and when it is overdue, and the watchdogs'
+//! thread reads that.
 //!
-//! The driver stores and never waits; the thread sleeps until what it read is due, and reads again. Only where the thread
-//! cannot know how long to sleep, because nothing has come yet or because the watchdog has tripped, does it ask to be woken:
-//! it sets `wanted` *before* it looks at `due`, and the driver sets `due` *before* it looks at `wanted` (all four
-//! sequentially consistent). So either the thread sees what came and does not sleep, or the driver sees the wish and
-//! ends its sleep, telling it first to look at all feeds instead of those that are due. `src/tests/shuttle/watchdog.rs` tries the schedules.
+//! The driver stores and never waits. The thread sleeps until the due time that it read, and reads again. The thread cannot
+//! know how long to sleep if nothing has come yet, or if the watchdog has tripped. Only then does it ask to be woken: it
+//! sets `wanted` *before* it looks at `due`, and the driver sets `due` *before* it looks at `wanted` (all four sequentially
+//! consistent). So either the thread sees what came and does not sleep, or the driver sees the request and wakes it. Before
+//! that, the driver tells it to look at all feeds, and not only at those that are due. `src/tests/shuttle/watchdog.rs` tries
+//! the schedules.
 
 use super::periods::{Periods, Window};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, thread::Thread};
 
-/// One watchdog's signs of life. Times are nanoseconds of the interface's steady clock, never 0.
+/// The traffic of one watchdog. Times are nanoseconds of the interface's steady clock, never 0.
 #[derive(Debug)]
 pub(crate) struct Feed {
     periods: Periods,
-    // These five have one writer, the driver. Order: relaxed; whoever reads several looks at `due` before and after.
+    // These five have one writer, the driver. Order: relaxed; a reader of several looks at `due` before and after.
     last: AtomicU64,
     /// When the latest period ended.
     period_ended: AtomicU64,
     window: AtomicU64,
-    /// From the last sign of life to when it is overdue.
+    /// The time from the last traffic until it is overdue.
     reach: AtomicU64,
     missed: AtomicU64,
-    /// When it was armed without a sign of life; 0: it was not.
+    /// When it was armed without traffic; 0 if it was not.
     began: AtomicU64,
-    /// When it is overdue; 0 until it is armed.
+    /// When traffic is overdue; 0 until the watchdog is armed.
     due: AtomicU64,
     wanted: AtomicBool,
     alarm: Alarm,
 }
 
-/// How the thread is woken.
+/// Wakes the thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Alarm {
     pub(crate) thread: Thread,
-    /// It is to look at all feeds. Order: set (release) before the thread is woken, taken (acquire) by it after that.
+    /// Tells the thread to look at all feeds. Order: set (release) before the thread is woken, taken (acquire) by it then.
     pub(crate) look_at_all: Arc<AtomicBool>,
 }
 
@@ -44,20 +46,20 @@ impl Alarm {
     }
 }
 
-/// How a feed stands at one moment.
+/// The state of a feed at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// When it is overdue.
+    /// When traffic is overdue.
     pub(crate) due: u64,
-    /// The last sign of life; 0: none yet.
+    /// The last traffic; 0 if there was none yet.
     pub(crate) last: u64,
-    /// What counts as the last sign of life.
+    /// The time that counts as the last traffic.
     since: u64,
     window: Window,
 }
 
 impl Feed {
-    /// One whose thread this alarm wakes.
+    /// A feed whose thread this alarm wakes.
     pub(crate) fn new(periods: Periods, alarm: Alarm) -> Self {
         Self {
             periods,
@@ -73,8 +75,8 @@ impl Feed {
         }
     }
 
-    /// A sign of life; for the driver alone. Neither locks nor allocates; a system call only where the thread asked for
-    /// it.
+    /// Records traffic. Only the driver calls it. It neither locks nor allocates, and makes a system call only if the thread
+    /// asked to be woken.
     #[inline]
     pub(crate) fn feed(&self, now: u64) {
         let since = self.since();
@@ -90,7 +92,7 @@ impl Feed {
         self.set_due(now, self.reach.load(Ordering::Relaxed));
     }
 
-    /// Ends a period with a message, after those that passed without one.
+    /// Ends a period with a message, after the periods that passed without one.
     fn end_period(&self, now: u64, silent: u64) {
         let missed = silent / self.periods.length_ns;
         let window = Window(self.window.load(Ordering::Relaxed)).missed(missed).met();
@@ -102,7 +104,7 @@ impl Feed {
 
     fn set_due(&self, now: u64, reach: u64) {
         self.due.store(now.saturating_add(reach), Ordering::SeqCst);
-        // With a reach of 0 too much was missed before, and the thread has nothing to do.
+        // With a reach of 0 too many periods were missed before, and the thread has nothing to do.
         if reach > 0 {
             self.wake_if_wanted();
         }
@@ -114,30 +116,30 @@ impl Feed {
         }
     }
 
-    /// Expects signs of life from now on, unless it does so already; for any thread.
+    /// Arms the watchdog, unless it is armed. Any thread may call it.
     pub(crate) fn arm(&self, now: u64) {
         if self.due.load(Ordering::SeqCst) != 0 || self.began.swap(now, Ordering::Relaxed) != 0 {
             return;
         }
         let due = now.saturating_add(reach(self.periods, Window::default()));
-        // Whatever the driver has set meanwhile is later.
+        // A value that the driver has set meanwhile is later.
         if self.due.compare_exchange(0, due, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
             self.wake_if_wanted();
         }
     }
 
-    /// Asks to be woken by the next sign of life; then says how it stands, `None` while it is not armed. For its thread.
+    /// Asks to be woken by the next traffic, and returns the state; `None` while not armed. Only the thread calls it.
     pub(crate) fn want(&self) -> Option<Seen> {
         self.wanted.store(true, Ordering::SeqCst);
         self.look()
     }
 
-    /// How it stands; `None` while it is not armed.
+    /// Returns the state; `None` while not armed.
     pub(crate) fn look(&self) -> Option<Seen> {
         let mut due = self.due.load(Ordering::SeqCst);
         while due != 0 {
             let window = Window(self.window.load(Ordering::Relaxed));
-            // The driver may be about to set a later `due`. It is not waited for: it may sleep there.
+            // The driver may be about to set a later `due`. The thread does not wait for that: the driver may sleep there.
             let last_of_due = due.saturating_sub(self.reach.load(Ordering::Relaxed));
             let last = self.last.load(Ordering::Relaxed).min(last_of_due);
             let since = self.since().min(last_of_due);
@@ -151,13 +153,13 @@ impl Feed {
         None
     }
 
-    /// How many of the periods that count are missed at `now`.
+    /// The number of counted periods that are missed at `now`.
     pub(crate) fn misses(&self, seen: &Seen, now: u64) -> u32 {
         let silent = now.saturating_sub(seen.since) / self.periods.length_ns;
         self.periods.misses(seen.window.missed(silent))
     }
 
-    /// How many periods were missed so far.
+    /// The number of periods that were missed so far.
     pub(crate) fn missed(&self, now: u64) -> u64 {
         let before = self.missed.load(Ordering::Relaxed);
         let silent = self.look().map_or(0, |seen| now.saturating_sub(seen.since) / self.periods.length_ns);

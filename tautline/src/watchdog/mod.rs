@@ -1,9 +1,11 @@
 //! Watchdogs: when expected traffic stops, the user's failsafe runs.
 //!
-//! The driver leaves the time of each sign of life in a [feed](feed); a [thread](thread) of its own sleeps until the earliest
-//! of them is overdue. It takes no lock that others hold, so neither a handler that hangs nor a hanging driver, which is
-//! then the reason, keeps it from tripping. The list of them is in [table](table), what is put on it in
-//! [register](register), how many periods may be missed in [periods](periods).
+//! Called by `interface` and `connection` (register, arm, end) and by `driver` (feed). Uses `machine`, `config` and `sync`.
+//!
+//! The driver stores the time of expected traffic in a [feed](feed). A [thread](thread) of its own sleeps until the earliest
+//! feed is overdue. The thread takes no lock that others hold: neither a handler nor a driver that hangs keeps a watchdog
+//! from tripping. The list of watchdogs is in [table](table). [register](register) adds watchdogs, and [periods](periods)
+//! counts the periods that may be missed.
 
 pub(crate) mod feed;
 pub(crate) mod periods;

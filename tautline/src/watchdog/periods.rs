@@ -1,14 +1,14 @@
 //! Periods with and without a message, and how many may be missed.
 //!
-//! The condition is the weakly hard one of G. Bernat, A. Burns and A. Llamosí, "Weakly hard real-time systems", IEEE
-//! Transactions on Computers 50(4), 2001: at most m of any k periods in a row are missed. A period ends with a message, or
-//! after its length without one; the next begins there. Messages that come less than half a length after the one that ended
-//! a period belong to it, so that neither a fast sender nor a burst after a silence fills the window by itself.
+//! The condition is "weakly hard": at most m of any k periods in a row are missed (G. Bernat, A. Burns and A. Llamosí,
+//! "Weakly hard real-time systems", IEEE Transactions on Computers 50(4), 2001). A period ends with a message, or after its
+//! length without a message. The next period begins there. A message that comes less than half a length after the message
+//! that ended a period belongs to that period. So neither a fast sender nor a burst after a silence fills the window.
 
 /// The most periods that a condition looks back on: one bit each.
 pub(crate) const MAX_PERIODS: u32 = u64::BITS;
 
-/// How long a period is, and how many of how many may be missed.
+/// The length of a period, and how many periods may be missed of how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Periods {
     /// Invariant: not 0.
@@ -18,17 +18,17 @@ pub(crate) struct Periods {
     pub(crate) of: u32,
 }
 
-/// What the latest periods were, the latest in the lowest bit: 1 is a missed one.
+/// The latest periods, the latest in the lowest bit: 1 is a missed period.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Window(pub(crate) u64);
 
 impl Window {
-    /// After one more period, with a message.
+    /// Adds a period with a message.
     pub(crate) const fn met(self) -> Self {
         Self(self.0 << 1)
     }
 
-    /// After so many more periods without one.
+    /// Adds so many periods without a message.
     pub(crate) const fn missed(self, periods: u64) -> Self {
         if periods >= MAX_PERIODS as u64 {
             return Self(u64::MAX);
@@ -38,17 +38,17 @@ impl Window {
 }
 
 impl Periods {
-    /// None may be missed.
+    /// A condition under which no period may be missed.
     pub(crate) const fn strict(length_ns: u64) -> Self {
         Self { length_ns, may_miss: 0, of: 1 }
     }
 
-    /// How many of the latest periods that count were missed.
+    /// The number of missed periods among those that count.
     pub(crate) const fn misses(self, window: Window) -> u32 {
         (window.0 & (u64::MAX >> (MAX_PERIODS - self.of))).count_ones()
     }
 
-    /// How many more periods in a row must be missed for the condition to fail; 0 where it has failed.
+    /// The number of periods in a row that must still be missed for the condition to fail; 0 if it has failed.
     pub(crate) fn until_failure(self, window: Window) -> u64 {
         let most = u64::from(self.may_miss) + 1;
         if self.misses(window) == 0 {
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(all.until_failure(Window::default().missed(63)), 1);
     }
 
-    /// The slow twin: the condition said once more in plain words.
+    /// The slow twin: the condition in its plainest form.
     #[test]
     fn until_failure_is_the_first_number_of_misses_that_breaks_the_condition() {
         for bits in 0..1_u64 << 10 {

@@ -8,7 +8,7 @@ use super::periods::Periods;
 use super::spec::{WatchError, WatchId, Watchdog, Watched};
 use super::table::{Template, Watchdogs};
 use super::thread::Running;
-use super::watch::{Failsafe, Place, Watch};
+use super::watch::{Failsafe, FailsafeSlot, Watch};
 use crate::config::{Settings, Streams};
 use crate::machine::realtime::WatchdogWishes;
 use crate::sync::lock;
@@ -58,10 +58,10 @@ impl Watchdogs {
         let id = WatchId(registered.last_id);
         let running = registered.running.as_ref().expect("there is one now");
         let (mut list, _) = self.list.load().split(|_| true);
-        let place = Arc::new(Place::new(failsafe));
+        let failsafe = Arc::new(FailsafeSlot::new(failsafe));
         let now = self.clock.steady(Instant::now());
         if spec.each_peer {
-            let template = Arc::new(Template { id, spec, periods, place, is_configured });
+            let template = Arc::new(Template { id, spec, periods, failsafe, is_configured });
             for peer in around.connected_peers() {
                 list.add(template.watch(peer, running, now));
             }
@@ -72,15 +72,15 @@ impl Watchdogs {
             if spec.armed_at_connect && around.is_open() {
                 feed.arm(now.as_nanos());
             }
-            list.add(Arc::new(Watch::new(id, watched, feed, place, spec.armed_at_connect)));
+            list.add(Arc::new(Watch::new(id, watched, feed, failsafe, spec.armed_at_connect)));
         }
         self.list.store(Arc::new(list));
         running.wake();
         Ok(id)
     }
 
-    /// A connection begins: arms what connecting arms, and watches what its configuration expects. The watchdogs' thread
-    /// then asks the machine for `wishes`.
+    /// Begins a connection: arms the watchdogs that connecting arms, and registers those that the configuration asks for.
+    /// The watchdogs' thread then asks the machine for `wishes`.
     pub(crate) fn begin(
         self: &Arc<Self>,
         settings: &Settings,
@@ -104,7 +104,7 @@ impl Watchdogs {
     }
 }
 
-/// A watchdog's period, and what the configuration says of it.
+/// Fills in what the configuration says of a watchdog. Returns its period too.
 fn completed(mut spec: Watchdog, streams: &Streams) -> Result<(Duration, Watchdog), WatchError> {
     let Watchdog { selector: Some(selector), period: None, .. } = spec else {
         return Ok((spec.period.unwrap_or_default(), spec));

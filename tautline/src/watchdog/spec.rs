@@ -1,4 +1,4 @@
-//! What a watchdog watches, and what it says.
+//! What a watchdog watches, and what it reports.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -7,12 +7,12 @@ use super::periods::{MAX_PERIODS, Periods};
 use crate::config::Selector;
 use tautline_proto::{MessageType, PeerId};
 
-/// What is to be watched, and for how long it may be silent; see [`UdpInterface::watch`](crate::UdpInterface::watch).
+/// What to watch, and for how long it may be silent; see [`UdpInterface::watch`](crate::UdpInterface::watch).
 ///
-/// A watchdog is armed by the first sign of life, so that ends can be started in any order, or by connecting
-/// ([`armed_at_connect`](Self::armed_at_connect)). Armed, it trips whenever signs of life stop, whatever the reason: the
-/// other end's fault or a cut cable, a disconnect, a driver that hangs or has failed. The next sign of life ends
-/// that.
+/// The first expected traffic arms a watchdog, so that the ends can be started in any order; or connecting arms it
+/// ([`armed_at_connect`](Self::armed_at_connect)). An armed watchdog trips when the traffic stops, whatever the reason: a
+/// fault of the other end, a cut cable, a disconnect, a driver that hangs or has failed. The next traffic makes it
+/// recover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "give it to UdpInterface::watch"]
 pub struct Watchdog {
@@ -20,7 +20,7 @@ pub struct Watchdog {
     pub(super) peer: Option<PeerId>,
     pub(super) each_peer: bool,
     pub(super) armed_at_connect: bool,
-    /// `None`: as the configuration says.
+    /// `None`: the configuration says it.
     pub(super) period: Option<Duration>,
     pub(super) misses: Option<(u32, u32)>,
 }
@@ -30,26 +30,30 @@ impl Watchdog {
         Self { selector, peer: None, each_peer: false, armed_at_connect: false, period, misses: None }
     }
 
-    /// Trips when no valid datagram has come for `timeout`, 1 us or more; on the native wire heartbeats are some, so set
-    /// it above `heartbeat_interval` unless more is sent than those. A client hears its server alone; on a server any peer
-    /// feeds it, unless it is for [one](Self::of_peer) or [each](Self::each_peer).
+    /// Watches for any valid datagram: trips when none came for `timeout`, 1 us or more.
+    ///
+    /// On the native wire heartbeats count, so set `timeout` above `heartbeat_interval` unless other traffic is denser. On a
+    /// server the datagrams of any peer count, unless the watchdog is for [one peer](Self::of_peer) or for
+    /// [each peer](Self::each_peer).
     pub const fn peer(timeout: Duration) -> Self {
         Self::new(None, Some(timeout))
     }
 
-    /// Trips when no message of this type, or of this channel of it, has come for a `period`, 1 us or more. Only messages that
-    /// are handed out feed it. Of any peer, unless it is for [one](Self::of_peer) or [each](Self::each_peer).
+    /// Watches for messages of a type, or of one channel of a type: trips when none came for a `period`, 1 us or more.
+    ///
+    /// Only messages that are handed out count. On a server the messages of any peer count, unless the watchdog is for
+    /// [one peer](Self::of_peer) or for [each peer](Self::each_peer).
     pub fn messages(selector: impl Into<Selector>, period: Duration) -> Self {
         Self::new(Some(selector.into()), Some(period))
     }
 
-    /// As [`messages`](Self::messages), with the `deadline` and the `misses` that the configuration has for them now, and
-    /// for [each peer](Self::each_peer) by itself.
+    /// As [`messages`](Self::messages), with the `deadline` and the `misses` that the configuration sets for them now, and
+    /// for [each peer](Self::each_peer).
     pub fn configured(selector: impl Into<Selector>) -> Self {
         Self { each_peer: true, ..Self::new(Some(selector.into()), None) }
     }
 
-    /// As [`messages`](Self::messages) of a type, on this channel alone. Without effect on [`peer`](Self::peer).
+    /// Watches only this channel of the type. Without effect on [`peer`](Self::peer).
     pub const fn channel(mut self, channel: u16) -> Self {
         if let Some(selector) = self.selector {
             self.selector = Some(Selector { message_type: selector.message_type, channel: Some(channel) });
@@ -57,37 +61,39 @@ impl Watchdog {
         self
     }
 
-    /// Lets `may_miss` of any `of` periods in a row pass without a message, and trips with the next (weakly hard, after
-    /// Bernat, Burns and Llamosí, 2001): `of` is 2 to 64 and more than `may_miss`. A period ends with a message, or after its
-    /// length without one; messages that come less than half a period after the one that ended a period belong to it.
-    /// It recovers with a message, once no more than `may_miss` of the latest `of` periods were missed.
+    /// Allows `may_miss` of any `of` periods in a row to pass without a message, and trips at the next missed period (weakly
+    /// hard, after Bernat, Burns and Llamosí, 2001). `of` is 2 to 64 and more than `may_miss`.
+    ///
+    /// A period ends with a message, or after its length without one. A message that comes less than half a period after
+    /// the message that ended a period belongs to that period. The watchdog recovers with a message, once at most `may_miss`
+    /// of the latest `of` periods were missed.
     pub const fn misses(mut self, may_miss: u32, of: u32) -> Self {
         self.misses = Some((may_miss, of));
         self
     }
 
-    /// Only this peer feeds it. (On the native wire a restarted peer is a new one.)
+    /// Watches only this peer. (On the native wire a restarted peer is a new peer.)
     pub const fn of_peer(mut self, peer: PeerId) -> Self {
         self.peer = Some(peer);
         self.each_peer = false;
         self
     }
 
-    /// A watchdog for each peer, from when it connects; that of a peer that is gone trips once more, when it is due.
+    /// Makes a watchdog for each peer when it connects. When a peer has gone, its watchdog trips once more, when it is due.
     pub const fn each_peer(mut self) -> Self {
         self.each_peer = true;
         self.peer = None;
         self
     }
 
-    /// Armed as soon as the interface opens its socket (for [each peer](Self::each_peer), as soon as that connects) instead
-    /// of by the first sign of life: trips also when nothing ever comes.
+    /// Arms the watchdog when the interface opens its socket (for [each peer](Self::each_peer), when the peer connects), and
+    /// not with the first traffic. So it also trips if nothing ever comes.
     pub const fn armed_at_connect(mut self) -> Self {
         self.armed_at_connect = true;
         self
     }
 
-    /// The periods, where everything is possible.
+    /// Returns the periods, if everything is possible.
     pub(super) fn periods(&self, period: Duration) -> Result<Periods, WatchError> {
         if period < Duration::from_micros(1) {
             return Err(WatchError::TooShort { period });
@@ -101,20 +107,20 @@ impl Watchdog {
     }
 }
 
-/// Why something cannot be watched.
+/// Why a watchdog cannot be registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchError {
     /// The time is below 1 us.
     TooShort {
-        /// What was asked for.
+        /// The time that was asked for.
         period: Duration,
     },
-    /// So many of so many periods are no condition.
+    /// The numbers of periods make no condition.
     Misses {
-        /// How many may be missed.
+        /// The number of periods that may be missed.
         may_miss: u32,
-        /// Of how many.
+        /// The number of periods in a row.
         of: u32,
     },
     /// The configuration has no `deadline` for these messages.
@@ -124,9 +130,9 @@ pub enum WatchError {
     },
     /// The interface was cleaned up.
     Closed,
-    /// The system gives no thread.
+    /// The system does not start a thread.
     System {
-        /// Its words.
+        /// The system's description.
         problem: String,
     },
 }
@@ -150,7 +156,7 @@ impl fmt::Display for WatchError {
 
 impl std::error::Error for WatchError {}
 
-/// A watchdog of an interface.
+/// The id of a watchdog of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WatchId(pub(super) u64);
 
@@ -158,9 +164,9 @@ pub struct WatchId(pub(super) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Watched {
-    /// Which messages; `None` where any valid datagram is a sign of life.
+    /// The messages; `None` if any valid datagram counts.
     pub selector: Option<Selector>,
-    /// Whose; `None` where it is anyone's.
+    /// The peer; `None` if all peers count.
     pub peer: Option<PeerId>,
 }
 
@@ -183,7 +189,7 @@ impl fmt::Display for Watched {
     }
 }
 
-/// A watchdog has tripped, or has recovered. A plain value.
+/// A watchdog has tripped or recovered. A plain value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WatchdogEvent {
@@ -193,15 +199,15 @@ pub struct WatchdogEvent {
     pub watched: Watched,
     /// When this was noticed.
     pub at: Instant,
-    /// The last sign of life, by the driver's clock: when the turn that brought it began to read. `None` if there never was
-    /// one.
+    /// When the last traffic came, by the driver's clock: when the turn that read it began to read. `None` if nothing ever
+    /// came.
     pub last: Option<Instant>,
     /// What happened.
     pub change: WatchdogChange,
 }
 
 impl WatchdogEvent {
-    /// Whether it tripped; otherwise it recovered.
+    /// Whether it tripped. Otherwise it recovered.
     #[must_use]
     pub const fn is_tripped(&self) -> bool {
         matches!(self.change, WatchdogChange::Tripped { .. })
@@ -212,14 +218,14 @@ impl WatchdogEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchdogChange {
-    /// Signs of life have stopped.
+    /// The expected traffic has stopped.
     Tripped {
-        /// How much later than due this was noticed. Zero where the interface was cleaned up before it was due.
+        /// How much later than due this was noticed. Zero if the interface was cleaned up before that.
         late: Duration,
-        /// How many of the periods that count were missed: 1 unless some may be.
+        /// The number of counted periods that were missed: 1 unless some may be missed.
         missed: u32,
     },
-    /// They are back.
+    /// The expected traffic is back.
     Recovered {
         /// The time since it tripped.
         after: Duration,

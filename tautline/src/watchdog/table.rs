@@ -1,7 +1,7 @@
 //! All watchdogs of an interface: registered from any thread, fed by the driver, looked at by their thread.
 //!
-//! The list is replaced as a whole when it changes, so that whoever reads it takes no lock. The lock around the changes is
-//! never taken by the watchdogs' thread.
+//! A change replaces the whole list, so that readers take no lock. The watchdogs' thread never takes the lock around the
+//! changes.
 
 use crate::sync::Ordering;
 use crate::sync::{Arc, Mutex};
@@ -15,36 +15,36 @@ use super::feed::Feed;
 use super::periods::Periods;
 use super::spec::{WatchId, Watchdog, WatchdogEvent, Watched};
 use super::thread::Running;
-use super::watch::{Place, Totals, Watch, WatchdogState, WatchdogStats};
+use super::watch::{FailsafeSlot, Totals, Watch, WatchdogState, WatchdogStats};
 use crate::machine::clock::Clock;
 use crate::machine::realtime::WatchdogWishes;
 use crate::sync::lock;
 use tautline_proto::{MessageRef, PeerId};
 
-/// The watchdogs at one moment.
+/// The list of watchdogs at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct List {
-    /// Those that any datagram feeds.
+    /// Watchdogs that any datagram feeds.
     peers: Vec<Arc<Watch>>,
-    /// Those that messages feed.
+    /// Watchdogs that messages feed.
     messages: Vec<Arc<Watch>>,
-    /// Of which each peer gets one.
+    /// The templates of which each peer gets a watchdog.
     pub(super) each_peer: Vec<Arc<Template>>,
 }
 
-/// What the watchdog of each peer is made of.
+/// The template of the watchdogs of each peer.
 #[derive(Debug)]
 pub(super) struct Template {
     pub(super) id: WatchId,
     pub(super) spec: Watchdog,
     pub(super) periods: Periods,
-    pub(super) place: Arc<Place>,
-    /// Asked for by the configuration, and gone with it.
+    pub(super) failsafe: Arc<FailsafeSlot>,
+    /// The configuration asked for it. The next configuration replaces it.
     pub(super) is_configured: bool,
 }
 
 impl List {
-    /// A datagram came from this peer.
+    /// Records a datagram of this peer.
     #[inline]
     pub(crate) fn heard(&self, peer: PeerId, now: Steady) {
         for watch in &self.peers {
@@ -54,7 +54,7 @@ impl List {
         }
     }
 
-    /// A message is handed out.
+    /// Records a message that is handed out.
     #[inline]
     pub(crate) fn took(&self, message: &MessageRef<'_>, peer: PeerId, now: Steady) {
         for watch in &self.messages {
@@ -73,7 +73,7 @@ impl List {
         list.push(watch);
     }
 
-    /// The list without those for which `keep` says no, and those.
+    /// Splits the list into the watchdogs that `keep` accepts, and the others.
     pub(super) fn split(&self, keep: impl Fn(&Watch) -> bool) -> (Self, Vec<Arc<Watch>>) {
         let mut kept = Self { each_peer: self.each_peer.clone(), ..Self::default() };
         let mut others = Vec::new();
@@ -102,10 +102,10 @@ pub(crate) struct Watchdogs {
 pub(super) struct Registered {
     pub(super) last_id: u64,
     pub(super) running: Option<Running>,
-    /// What the thread was last told to ask of the machine.
+    /// What the thread was last told to ask of the machine for.
     pub(super) wishes: Option<WatchdogWishes>,
     pub(super) closed: bool,
-    /// The counts of those that are gone.
+    /// The counts of former watchdogs.
     gone: Totals,
 }
 
@@ -123,7 +123,7 @@ impl Watchdogs {
         self.list.load_full()
     }
 
-    /// Takes those for which `keep` says no off the list, and keeps their counts.
+    /// Removes the watchdogs that `keep` does not accept, and keeps their counts. Returns how many.
     pub(super) fn retain(&self, now: Steady, keep: impl Fn(&Watch) -> bool) -> usize {
         let mut registered = lock(&self.registered);
         let (kept, others) = self.list.load().split(keep);
@@ -133,7 +133,7 @@ impl Watchdogs {
         others.len()
     }
 
-    /// Ends the watchdog, or one for each peer; whether there was one.
+    /// Ends a watchdog, or the watchdogs of each peer with this id. Returns whether there was one.
     pub(crate) fn remove(&self, id: WatchId, now: Steady) -> bool {
         let template = {
             let _registered = lock(&self.registered);
@@ -144,14 +144,15 @@ impl Watchdogs {
             self.list.store(Arc::new(kept));
             template
         };
-        let place = self.list().iter().find(|watch| watch.id == id).map(|watch| Arc::clone(&watch.place));
+        let failsafe =
+            self.list().iter().find(|watch| watch.id == id).map(|watch| Arc::clone(&watch.failsafe));
         let removed = self.retain(now, |watch| watch.id != id);
-        let place = place.or_else(|| template.as_ref().map(|template| Arc::clone(&template.place)));
-        place.inspect(|place| place.take_away());
+        let failsafe = failsafe.or_else(|| template.as_ref().map(|template| Arc::clone(&template.failsafe)));
+        failsafe.inspect(|failsafe| failsafe.take_away());
         removed > 0 || template.is_some()
     }
 
-    /// A peer's link is established.
+    /// Adds the watchdogs of a peer whose link is established.
     pub(crate) fn peer_came(&self, peer: PeerId, now: Steady) {
         if self.list.load().each_peer.is_empty() {
             return;
@@ -160,7 +161,7 @@ impl Watchdogs {
         let Some(running) = &registered.running else { return };
         let (mut list, _) = self.list.load().split(|_| true);
         for template in list.each_peer.clone() {
-            // Whoever registered it just now may have seen the peer already.
+            // If the template was registered just now, the peer may have its watchdog already.
             let is_there =
                 list.iter().any(|watch| watch.id == template.id && watch.watched.peer == Some(peer));
             if !is_there {
@@ -171,7 +172,7 @@ impl Watchdogs {
         running.wake();
     }
 
-    /// A peer is gone (`None`: all are): what watched it alone, for each peer, trips once more, when it is due, and then goes.
+    /// A peer is gone (`None`: all peers). Its watchdogs from templates trip once more, when they are due, and are removed.
     pub(crate) fn peer_left(&self, peer: Option<PeerId>, now: Steady) {
         let list = self.list.load();
         if list.each_peer.is_empty() && !list.iter().any(|watch| watch.watched.peer.is_some()) {
@@ -190,13 +191,13 @@ impl Watchdogs {
         self.retain(now, |watch| !has_left(watch));
     }
 
-    /// Arms those that connecting arms.
+    /// Arms the watchdogs that connecting arms.
     pub(super) fn arm(&self, now: Steady) {
         let list = self.list.load();
         list.iter().filter(|watch| watch.armed_at_connect).for_each(|watch| watch.feed.arm(now.as_nanos()));
     }
 
-    /// Has the thread take over what was asked of the machine for the driver.
+    /// Tells the thread what to ask of the machine.
     pub(super) fn schedule_anew(&self, wishes: WatchdogWishes) {
         let mut registered = lock(&self.registered);
         registered.wishes = Some(wishes);
@@ -205,7 +206,7 @@ impl Watchdogs {
         }
     }
 
-    /// All that they have counted, those that are gone included.
+    /// The counts of all watchdogs, also of former ones.
     pub(crate) fn totals(&self, now: Steady) -> Totals {
         let registered = lock(&self.registered);
         let mut totals = registered.gone;
@@ -213,12 +214,12 @@ impl Watchdogs {
         totals
     }
 
-    /// How each stands.
+    /// The state and counts of each watchdog.
     pub(crate) fn stats(&self, now: Steady) -> Vec<WatchdogStats> {
         self.list.load().iter().map(|watch| watch.stats(now)).collect()
     }
 
-    /// Trips what is armed, ends the thread, waiting for at most `patience`, and lets go of all failsafes. None can be
+    /// Trips the armed watchdogs, ends the thread (waits for at most `patience`), and drops all failsafes. No watchdog can be
     /// registered any more.
     pub(crate) fn close(&self, now: Steady, patience: Duration) {
         let running = {
@@ -232,8 +233,8 @@ impl Watchdogs {
         let list = self.list();
         self.retain(now, |_| false);
         self.list.store(Arc::default());
-        list.iter().for_each(|watch| watch.place.take_away());
-        list.each_peer.iter().for_each(|template| template.place.take_away());
+        list.iter().for_each(|watch| watch.failsafe.take_away());
+        list.each_peer.iter().for_each(|template| template.failsafe.take_away());
     }
 }
 
@@ -244,8 +245,8 @@ impl Template {
         if self.spec.armed_at_connect {
             feed.arm(now.as_nanos());
         }
-        let place = Arc::clone(&self.place);
-        Arc::new(Watch::new(self.id, watched, feed, place, self.spec.armed_at_connect))
+        let failsafe = Arc::clone(&self.failsafe);
+        Arc::new(Watch::new(self.id, watched, feed, failsafe, self.spec.armed_at_connect))
     }
 }
 

@@ -1,7 +1,7 @@
-//! The thread that trips: nothing that users or other threads do holds it up, but the failsafes themselves.
+//! The thread that trips watchdogs and calls failsafes. Only the failsafes themselves can hold it up.
 //!
-//! It takes no lock that anyone else holds. Events and log lines, which may run users' code, are another thread's to
-//! tell.
+//! It takes no lock that another thread holds. A second thread publishes events and log lines, because they may run users'
+//! code.
 
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Arc, Weak};
@@ -19,8 +19,8 @@ use crate::machine::clock::Clock;
 use crate::machine::realtime::{WatchdogWishes, off_the_drivers_cores};
 use crate::sync::park_until;
 
-/// Those that are due so soon are looked at too: most have been fed meanwhile, and need no waking of their own. So, however many
-/// there are, what trips nobody wakes the thread at most a thousand times a second.
+/// Watchdogs that are due within this time are looked at too. Most of them were fed meanwhile, and then need no wake-up of
+/// their own. So watchdogs that do not trip wake the thread at most a thousand times a second, whatever their number.
 const AHEAD: Duration = Duration::from_millis(1);
 
 /// The two threads, while they run.
@@ -29,15 +29,15 @@ pub(super) struct Running {
     alarm: Alarm,
     teller: Thread,
     signs: Arc<Signs>,
-    /// Ends when the teller has, which ends after the thread.
+    /// Disconnected when the second thread has ended, which ends after the first.
     ended: Receiver<()>,
 }
 
-/// What others want of the thread. Order: set (release) before it is woken, read (acquire) by it.
+/// What other threads tell the thread. Order: set (release) before the thread is woken, read (acquire) by it.
 #[derive(Debug, Default)]
 struct Signs {
     stopped: AtomicBool,
-    /// What the thread is to ask of the machine; taken by it.
+    /// What the thread must ask of the machine. The thread takes it.
     wishes: ArcSwapOption<WatchdogWishes>,
     look_at_all: Arc<AtomicBool>,
 }
@@ -50,7 +50,7 @@ impl Running {
         wishes: Option<WatchdogWishes>,
     ) -> std::io::Result<Self> {
         let spawn = |name: String, run: Box<dyn FnOnce() + Send>| {
-            // The system's names end at a zero. What it starts is not to share the driver's cores.
+            // The system's thread names end at a zero byte. The threads must not share the driver's cores.
             let builder = thread::Builder::new().name(name.replace('\0', ""));
             builder.spawn(off_the_drivers_cores(run)).map(|handle| handle.thread().clone())
         };
@@ -83,7 +83,7 @@ impl Running {
         self.wake();
     }
 
-    /// Has what is armed trip, and ends both threads; waits for at most `patience`, and not for the calling thread.
+    /// Trips the armed watchdogs and ends both threads. Waits for at most `patience`, and not for the calling thread.
     pub(super) fn stop(&self, patience: Duration) {
         self.signs.stopped.store(true, Ordering::Release);
         self.wake();
@@ -100,14 +100,14 @@ impl Running {
 
 fn look_on(current: &ArcSwap<List>, clock: Clock, signs: &Signs, tell: &Sender<WatchdogEvent>) {
     let mut list = current.load_full();
-    // When each of the list is to be looked at again; `None`: it will wake this thread.
+    // When to look at each watchdog again; `None`: its feed wakes this thread.
     let mut dues = Vec::new();
     loop {
         if let Some(wishes) = signs.wishes.swap(None) {
             wishes.ask();
         }
         let is_last = signs.stopped.load(Ordering::Acquire);
-        // The teller ends only after this.
+        // The second thread ends only after this, so sending cannot fail.
         let look = |watch: &Watch| watch.look(clock, is_last, &mut |event| _ = tell.send(event));
         let all = signs.look_at_all.swap(false, Ordering::Acquire);
         let former = std::mem::replace(&mut list, current.load_full());
@@ -115,7 +115,7 @@ fn look_on(current: &ArcSwap<List>, clock: Clock, signs: &Signs, tell: &Sender<W
             dues.clear();
             dues.extend(list.iter().map(|watch| look(watch)));
         } else {
-            // With many watchdogs some are due all the time, and the others' feeds are in other cores' caches.
+            // With many watchdogs, some are due all the time. The feeds of the others are in the caches of other cores.
             let soon = clock.steady(Instant::now()).plus(AHEAD);
             let due = list.iter().zip(&mut dues).filter(|(_, due)| due.is_some_and(|due| due <= soon));
             due.for_each(|(watch, due)| *due = look(watch));
@@ -128,7 +128,7 @@ fn look_on(current: &ArcSwap<List>, clock: Clock, signs: &Signs, tell: &Sender<W
     }
 }
 
-/// Publishes the events, and takes away each watchdog that has tripped for the last time.
+/// Publishes the events, and removes each watchdog that has tripped for the last time.
 fn tell_all(watchdogs: &Weak<Watchdogs>, publish: &Tell, told: &Receiver<WatchdogEvent>, end: Sender<()>) {
     for event in told {
         let Some(watchdogs) = watchdogs.upgrade() else { break };

@@ -1,4 +1,4 @@
-//! One watchdog: its signs of life, how it stands, what it has done, and whom it calls.
+//! One watchdog: its feed, its state, its counts, and its failsafe.
 
 use crate::sync::{Arc, Mutex};
 use crate::sync::{AtomicBool, AtomicU8, Ordering};
@@ -16,24 +16,24 @@ use tautline_proto::{MessageRef, PeerId};
 /// The user's failsafe.
 pub(super) type Failsafe = Box<dyn FnMut(&WatchdogEvent) + Send>;
 
-/// A failsafe's place. The thread takes it out to call it, so that the lock is held for an exchange only; it never waits for
-/// that lock, because who else takes it takes the failsafe away.
-pub(super) struct Place(Mutex<Held>);
+/// Holds a failsafe. The thread takes the failsafe out to call it, so that the lock is held for an exchange only. The thread
+/// never waits for the lock: another thread that holds it removes the failsafe.
+pub(super) struct FailsafeSlot(Mutex<InSlot>);
 
-enum Held {
+enum InSlot {
     Here(DropQuietly<Failsafe>),
-    /// There is none, or the thread has it.
+    /// There is no failsafe, or the thread has taken it out.
     Out,
     TakenAway,
 }
 
-impl Place {
+impl FailsafeSlot {
     pub(super) fn new(failsafe: Option<Failsafe>) -> Self {
-        let held = failsafe.map_or(Held::Out, |failsafe| Held::Here(DropQuietly::new(failsafe)));
+        let held = failsafe.map_or(InSlot::Out, |failsafe| InSlot::Here(DropQuietly::new(failsafe)));
         Self(Mutex::new(held))
     }
 
-    /// Calls the failsafe, if there is one; whether that went well.
+    /// Calls the failsafe, if there is one. Returns `false` if it panicked.
     fn call(&self, event: &WatchdogEvent) -> bool {
         let Some(mut failsafe) = self.take_out() else { return true };
         let went_well = quietly(|| (*failsafe)(event)).is_ok();
@@ -43,8 +43,8 @@ impl Place {
 
     fn take_out(&self) -> Option<DropQuietly<Failsafe>> {
         let mut held = try_lock(&self.0)?;
-        match std::mem::replace(&mut *held, Held::Out) {
-            Held::Here(failsafe) => Some(failsafe),
+        match std::mem::replace(&mut *held, InSlot::Out) {
+            InSlot::Here(failsafe) => Some(failsafe),
             other => {
                 *held = other;
                 None
@@ -54,58 +54,58 @@ impl Place {
 
     fn put_back(&self, failsafe: DropQuietly<Failsafe>) {
         if let Some(mut held) = try_lock(&self.0)
-            && !matches!(*held, Held::TakenAway)
+            && !matches!(*held, InSlot::TakenAway)
         {
-            *held = Held::Here(failsafe);
+            *held = InSlot::Here(failsafe);
         }
     }
 
-    /// Lets go of the failsafe; if it is being called, the thread does so afterwards.
+    /// Drops the failsafe. If it is being called, the thread drops it afterwards.
     pub(super) fn take_away(&self) {
-        let held = std::mem::replace(&mut *lock(&self.0), Held::TakenAway);
-        // Users' code, so not under the lock.
+        let held = std::mem::replace(&mut *lock(&self.0), InSlot::TakenAway);
+        // Dropping runs users' code, so not under the lock.
         drop(held);
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for FailsafeSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place").finish_non_exhaustive()
+        f.debug_struct("FailsafeSlot").finish_non_exhaustive()
     }
 }
 
-/// How a watchdog stands.
+/// The state of a watchdog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WatchdogState {
     /// Not armed yet.
     #[default]
     Waiting,
-    /// Armed, and signs of life come.
+    /// Armed, and the expected traffic comes.
     Armed,
-    /// They have stopped.
+    /// The expected traffic has stopped.
     Tripped,
 }
 
-/// What a watchdog has done so far.
+/// The state and the counts of a watchdog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WatchdogStats {
-    /// Which one.
+    /// The id of the watchdog.
     pub watch: WatchId,
     /// What it watches.
     pub watched: Watched,
-    /// How it stands.
+    /// Its state.
     pub state: WatchdogState,
-    /// Periods without a sign of life since it was armed, also while disconnected.
+    /// Periods without the expected traffic since it was armed, also while disconnected.
     pub missed: u64,
     /// How often it tripped.
     pub trips: u64,
     /// How often it recovered.
     pub recoveries: u64,
-    /// How often its closure panicked.
+    /// How often its failsafe panicked.
     pub panicked: u64,
-    /// The latest after it was due that it tripped.
+    /// The greatest delay from the due time to a trip.
     pub worst_late: Duration,
 }
 
@@ -133,12 +133,12 @@ pub(crate) struct Watch {
     pub(super) id: WatchId,
     pub(super) watched: Watched,
     pub(super) feed: Feed,
-    pub(super) place: Arc<Place>,
+    pub(super) failsafe: Arc<FailsafeSlot>,
     pub(super) armed_at_connect: bool,
-    /// Its peer is gone: once it has tripped, it goes too. Order: set before its state is looked at (`Table::peer_left`),
-    /// looked at after that has changed (`Told`).
+    /// Its peer is gone: once it has tripped, it is removed. Order: set before its state is read (`Watchdogs::peer_left`),
+    /// read after its state has changed (`tell_all`).
     pub(super) leaves: AtomicBool,
-    /// Written by the thread alone.
+    /// Written only by the thread.
     state: AtomicU8,
     tripped_at: Counter,
     trips: Counter,
@@ -152,14 +152,14 @@ impl Watch {
         id: WatchId,
         watched: Watched,
         feed: Feed,
-        place: Arc<Place>,
+        failsafe: Arc<FailsafeSlot>,
         armed_at_connect: bool,
     ) -> Self {
         Self {
             id,
             watched,
             feed,
-            place,
+            failsafe,
             armed_at_connect,
             leaves: AtomicBool::new(false),
             state: AtomicU8::new(WatchdogState::Waiting as u8),
@@ -210,8 +210,8 @@ impl Watch {
         }
     }
 
-    /// Trips or recovers where it is time, calling the failsafe and then `tell`; when it wants to be looked at again, `None`:
-    /// it will wake the thread. For the thread alone. `is_last` trips what is armed, whenever it would be due.
+    /// Trips or recovers if it is time, and then calls the failsafe and `tell`. Returns when to look again; `None`: the feed
+    /// wakes the thread. Only the thread calls it. `is_last`: trips if it is armed, also before it is due.
     pub(super) fn look(
         &self,
         clock: Clock,
@@ -219,8 +219,8 @@ impl Watch {
         tell: &mut dyn FnMut(WatchdogEvent),
     ) -> Option<Steady> {
         loop {
-            // Before the look: what is due by then has not been fed since. The other way round, a sign of life that came in
-            // time, while this thread was kept from running between the two, would be overlooked.
+            // Read before the look: a watchdog that is due then was not fed since. In the other order, the thread could miss
+            // traffic that came in time, if it was kept from running between the two.
             let now = clock.steady(Instant::now());
             let armed = self.state() == WatchdogState::Armed;
             let seen = if armed { self.feed.look() } else { self.feed.want() }?;
@@ -269,7 +269,7 @@ impl Watch {
         let last = (seen.last != 0).then(|| clock.instant(Steady::from_nanos(seen.last)));
         let (watch, watched, at) = (self.id, self.watched, clock.instant(now));
         let event = WatchdogEvent { watch, watched, at, last, change };
-        if !self.place.call(&event) {
+        if !self.failsafe.call(&event) {
             self.panicked.add(1);
         }
         tell(event);

@@ -15,10 +15,10 @@ use super::{Answer, RealtimePart, Refusal};
 use crate::config::Cpus;
 use crate::machine::socket::set_option;
 
-/// Where the kernel takes the longest wake-up that someone can bear (Documentation/power/pm_qos_interface.rst).
+/// The file that takes the longest wake-up latency that a program accepts (Documentation/power/pm_qos_interface.rst).
 const LATENCY_FILE: &str = "/dev/cpu_dma_latency";
 
-/// The cores that run, as the kernel lists them.
+/// The file that lists the online cores.
 const ONLINE_FILE: &str = "/sys/devices/system/cpu/online";
 
 /// The open file that keeps cores from deep sleep.
@@ -32,25 +32,25 @@ thread_local! {
     static BEFORE: Cell<Option<CpuSet>> = const { Cell::new(None) };
 }
 
-/// This program's file, for commands to copy.
+/// The path of this program, for commands that the user copies.
 fn program() -> String {
     std::env::current_exe().map_or_else(|_| "PROGRAM".to_owned(), |path| path.display().to_string())
 }
 
-/// What the whole profile needs. Always all of it, because each `setcap` replaces what the one before gave.
+/// The command that allows the whole profile. Always for all parts, because each `setcap` replaces the one before.
 fn set_capabilities() -> String {
     format!("sudo setcap cap_sys_nice,cap_ipc_lock,cap_net_admin+ep {}", program())
 }
 
-/// Puts the calling thread under SCHED_FIFO. Threads that it starts begin with ordinary scheduling again: a handler's
-/// worker must not outrank the driver's own peers.
+/// Puts the calling thread under SCHED_FIFO. Threads that it starts have ordinary scheduling again: a handler's worker must
+/// not have the driver's priority.
 pub(super) fn set_priority(priority: usize) -> Answer {
     let number = libc::c_int::try_from(priority).unwrap_or(libc::c_int::MAX);
-    // SAFETY: an all-zero sched_param is a valid one on every libc; it is plain integers.
+    // SAFETY: sched_param consists of integers on every libc, so all zeros are valid.
     let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
     parameters.sched_priority = number;
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
-    // SAFETY: 0 means the calling thread, and the pointer is to a live sched_param that the kernel only reads.
+    // SAFETY: 0 means the calling thread. The pointer is to a live sched_param, which the kernel only reads.
     // The system call itself, because musl's function of that name does nothing.
     let result = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const parameters) };
     if result == 0 {
@@ -72,7 +72,7 @@ pub(super) fn set_priority(priority: usize) -> Answer {
 /// Restricts the calling thread to these cores.
 pub(super) fn run_on(cpus: &Cpus) -> Answer {
     let online = online();
-    // The kernel would quietly leave out what is not there.
+    // The kernel ignores cores that do not exist.
     if let Some(core) = cpus.iter().find(|core| online.as_ref().is_some_and(|online| !online.names(*core))) {
         let online = online.unwrap_or_default();
         return Err(Refusal::new(
@@ -86,7 +86,7 @@ pub(super) fn run_on(cpus: &Cpus) -> Answer {
     let before = sched_getaffinity(None).ok();
     sched_setaffinity(None, &set)
         .map_err(|error| Refusal::new(format!("core {cpus}: {}", io::Error::from(error)), outside))?;
-    // Of several restrictions in a row, the first.
+    // Of several restrictions in a row, the first counts.
     BEFORE.set(BEFORE.get().or(before));
     let granted = allowed();
     if granted == *cpus {
@@ -96,18 +96,18 @@ pub(super) fn run_on(cpus: &Cpus) -> Answer {
     }
 }
 
-/// What a thread that the calling one starts is to run first: it inherits the restriction, and lifts it again.
+/// Returns what a new thread must run first. It inherits the restriction of the calling thread, and this lifts it.
 pub(super) fn unrestricted() -> impl FnOnce() + Send + 'static {
     let before = BEFORE.get();
     move || {
         if let Some(before) = before {
-            // Best effort: restricted, the thread does its work all the same.
+            // Best effort: a restricted thread does its work too.
             let _ = sched_setaffinity(None, &before);
         }
     }
 }
 
-/// The cores that run; `None` where the kernel does not say.
+/// The online cores; `None` if the kernel does not report them.
 fn online() -> Option<Cpus> {
     std::fs::read_to_string(ONLINE_FILE).ok()?.parse().ok()
 }
@@ -118,8 +118,8 @@ fn allowed() -> Cpus {
     (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect()
 }
 
-/// Keeps all memory of the process in RAM, now and later. Only without a limit: under one, whatever the process maps
-/// beyond it later, a thread's stack or a large buffer, would be refused, and that ends programs.
+/// Keeps all memory of the process in RAM, now and later. Only if there is no limit: under a limit, later memory beyond it
+/// (the stack of a thread, a large buffer) would be refused, and that ends programs.
 pub(super) fn lock_memory() -> Answer {
     let remedy = || {
         format!(
@@ -142,10 +142,10 @@ pub(super) fn lock_memory() -> Answer {
     }
 }
 
-/// Keeps cores from deep sleep for as long as the result lives.
+/// Keeps cores from deep sleep until the result is dropped.
 pub(super) fn stay_awake() -> Answer<(String, Awake)> {
     let held = OpenOptions::new().write(true).open(LATENCY_FILE).and_then(|mut file| {
-        // Binary: the longest wake-up in microseconds.
+        // In binary: the longest wake-up latency in microseconds.
         file.write_all(&0i32.to_ne_bytes())?;
         Ok(Awake { _file: file })
     });
@@ -164,7 +164,7 @@ pub(super) fn stay_awake() -> Answer<(String, Awake)> {
     }
 }
 
-/// Lets the kernel ask the network card for this long when a read finds nothing.
+/// Lets the kernel poll the network card for this time when a read finds nothing.
 pub(super) fn busy_poll(socket: &UdpSocket, time: Duration) -> Answer {
     let us = libc::c_int::try_from(time.as_micros()).unwrap_or(libc::c_int::MAX);
     match set_option(socket, libc::SOL_SOCKET, libc::SO_BUSY_POLL, us) {
@@ -179,7 +179,7 @@ pub(super) fn busy_poll(socket: &UdpSocket, time: Duration) -> Answer {
     }
 }
 
-/// Reads poll by the socket's setting, poll(2) only if the whole system does.
+/// A read polls by the setting of the socket. poll(2) does so only by a setting of the whole system.
 fn poll_note(us: libc::c_int) -> String {
     let system = std::fs::read_to_string("/proc/sys/net/core/busy_poll").unwrap_or_default();
     match system.trim() {
@@ -188,7 +188,7 @@ fn poll_note(us: libc::c_int) -> String {
     }
 }
 
-/// Linux doubles what it is asked for, to have room for its own records, and reports the double (socket(7)).
+/// Linux doubles the size that it is asked for, for its own records, and reports the doubled size (socket(7)).
 pub(super) const fn usable_buffer(reported: usize) -> usize {
     reported / 2
 }

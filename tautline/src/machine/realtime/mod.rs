@@ -1,4 +1,4 @@
-//! The real-time profile: asks the machine for each part when an interface connects, and tells what it said.
+//! The real-time profile: asks the machine for each part when an interface connects, and keeps the answers.
 //!
 //! [`Realtime::ask_machine`] asks for what belongs to the process and the socket, before anything is sent.
 //! [`Realtime::ask_for_thread`] asks for what belongs to the thread that drives, on that thread. A refusal is never an
@@ -26,17 +26,17 @@ use crate::machine::socket::{Granted, Socket};
 use crate::sync::lock;
 use tautline_proto::Priority;
 
-/// How much stack is touched before the driver begins, in bytes: several times what a turn was seen to use, and
-/// well within the 2 MiB that a thread has.
+/// The bytes of stack that are touched before the driver begins: several times what a turn was measured to use, and well
+/// within the 2 MiB that a thread has.
 const STACK_TOUCHED: usize = 256 * 1024;
 
 /// The highest of SCHED_FIFO (sched(7)).
 const MAX_PRIORITY: usize = 99;
 
-/// What the machine said to a wish: what it does, in words, or why not.
+/// The answer of the machine: what it does, in words, or why it refuses.
 type Answer<T = String> = Result<T, Refusal>;
 
-/// Why the machine does not do something, and what would make it.
+/// Why the machine refuses something, and what would allow it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Refusal {
     problem: String,
@@ -60,8 +60,8 @@ pub(crate) struct Wishes {
     receive_buffer: usize,
     send_buffer: usize,
     dscp: bool,
-    /// Whether a small kernel buffer is worth an event. The defaults ask for more than most systems give, which must not
-    /// greet everyone; whoever names a size, or wants real time, wants to know.
+    /// Whether a small kernel buffer is an event. The defaults ask for more than most systems give, so only a user who sets a
+    /// size, or wants real time, gets the event.
     tell_of_receive_buffer: bool,
     tell_of_send_buffer: bool,
 }
@@ -82,7 +82,7 @@ impl Wishes {
         }
     }
 
-    /// What is asked for, as the configuration would write it; `None` where nothing is.
+    /// What is asked for, as the configuration writes it; `None` if nothing is.
     fn asked(&self, part: RealtimePart) -> Option<String> {
         let number = |number: usize| (number > 0).then(|| number.to_string());
         let on = |on: bool| on.then(|| "true".to_owned());
@@ -98,7 +98,7 @@ impl Wishes {
         }
     }
 
-    /// Whether the thread that drives is to be changed.
+    /// Whether something is asked for the driver's thread.
     fn concern_thread(&self) -> bool {
         RealtimePart::ALL.into_iter().any(|part| part.is_of_thread() && self.asked(part).is_some())
     }
@@ -117,7 +117,7 @@ impl Wishes {
         }
     }
 
-    /// The report before anything was tried.
+    /// The report before anything was asked.
     fn report(&self) -> RealtimeReport {
         let mut report = RealtimeReport::default();
         for entry in &mut report.parts {
@@ -130,7 +130,7 @@ impl Wishes {
     }
 }
 
-/// What an interface asked of the machine and what it got.
+/// What an interface asked of the machine, and what it got.
 #[derive(Debug, Default)]
 pub(crate) struct Realtime(Mutex<Inner>);
 
@@ -140,19 +140,19 @@ struct Inner {
     report: RealtimeReport,
 }
 
-/// What is held while connected, and given back when dropped.
+/// What is held while connected. Dropping it gives it back to the machine.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     _awake: Option<platform::Awake>,
 }
 
 impl Realtime {
-    /// What the present connection got, or the latest one.
+    /// What the present or the latest connection got.
     pub(crate) fn report(&self) -> RealtimeReport {
         lock(&self.0).report.clone()
     }
 
-    /// Whether the thread that drives is to be changed.
+    /// Whether something is asked for the driver's thread.
     pub(crate) fn concerns_thread(&self) -> bool {
         lock(&self.0).wishes.concern_thread()
     }
@@ -222,7 +222,7 @@ impl Realtime {
         Held { _awake: awake }
     }
 
-    /// Asks for what belongs to the thread that drives, which must be the calling one. Returns what the machine did not
+    /// Asks for what belongs to the driver's thread, which must be the calling thread. Returns what the machine did not
     /// grant.
     pub(crate) fn ask_for_thread(&self) -> Vec<NotGranted> {
         let wishes = self.wishes();
@@ -278,8 +278,8 @@ impl WatchdogWishes {
     }
 }
 
-/// `run` for a thread that the driver starts: on the cores that the driver had before `cpus`, because what handlers do
-/// is not to compete with it.
+/// Wraps `run` for a thread that the driver starts: it runs on the cores that the driver had before `cpus`, so that handlers
+/// do not compete with the driver.
 pub(crate) fn off_the_drivers_cores(run: impl FnOnce() + Send + 'static) -> impl FnOnce() + Send + 'static {
     let unrestricted = platform::unrestricted();
     move || {
@@ -288,7 +288,7 @@ pub(crate) fn off_the_drivers_cores(run: impl FnOnce() + Send + 'static) -> impl
     }
 }
 
-/// Compares a kernel buffer with what was asked for.
+/// Compares the size of a kernel buffer with the size that was asked for.
 fn buffer_answer(part: RealtimePart, asked: usize, reported: Option<usize>) -> Answer {
     match reported.map(platform::usable_buffer) {
         Some(granted) if granted >= asked => Ok(format!("{granted} bytes")),
@@ -302,7 +302,7 @@ fn buffer_answer(part: RealtimePart, asked: usize, reported: Option<usize>) -> A
     }
 }
 
-/// Tries every mark, and leaves the one for what is ordinary.
+/// Tries every mark, and leaves the mark of ordinary messages.
 fn mark_answer(socket: &Socket) -> Answer {
     let marks = [Priority::Low, Priority::High, Priority::Critical, Priority::Normal];
     let are_set = marks.map(|priority| socket.mark(priority)) == [true; 4];
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_buffer_is_an_event_only_for_those_who_asked_by_name() {
+    fn a_small_buffer_is_an_event_only_if_its_size_was_set_or_realtime_is_on() {
         let plain = Config::server("127.0.0.1:0");
         for (config, told) in [
             (plain.clone(), false),

@@ -1,10 +1,10 @@
-//! What users see of it: the parts, and what became of each.
+//! The report of the real-time profile that users see: its parts and their outcomes.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// Something that an interface asks of the machine so that messages are on time.
+/// A part of what an interface asks of the machine so that messages are on time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RealtimePart {
@@ -12,11 +12,11 @@ pub enum RealtimePart {
     ThreadPriority,
     /// The cores that the driver thread may run on: `cpus`.
     Cpus,
-    /// Memory that stays in RAM: `lock_memory`.
+    /// Locking the memory of the process in RAM: `lock_memory`.
     LockMemory,
-    /// Cores that do not sleep deeply: `low_latency_cpu`.
+    /// Keeping cores from deep sleep: `low_latency_cpu`.
     LowLatencyCpu,
-    /// A kernel that asks the network card: `busy_poll`.
+    /// Busy polling of the network card by the kernel: `busy_poll`.
     BusyPoll,
     /// The kernel's buffer for receiving: `receive_buffer`.
     ReceiveBuffer,
@@ -39,7 +39,7 @@ impl RealtimePart {
         Self::Dscp,
     ];
 
-    /// The key of the configuration that asks for it.
+    /// The configuration key that asks for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl RealtimePart {
         }
     }
 
-    /// Whether it belongs to the thread that drives; the others belong to the process or the socket.
+    /// Whether it belongs to the driver's thread. The other parts belong to the process or the socket.
     pub(super) const fn is_of_thread(self) -> bool {
         matches!(self, Self::ThreadPriority | Self::Cpus)
     }
@@ -72,7 +72,7 @@ impl Serialize for RealtimePart {
     }
 }
 
-/// What became of one part.
+/// The outcome of one part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -80,38 +80,38 @@ pub enum PartOutcome {
     /// The configuration leaves it to the system.
     #[default]
     NotAsked,
-    /// Asked for, and not tried yet: not connected, or the interface is caller-driven and
-    /// [`Driver::connect`](crate::Driver::connect), which says whose thread it is, was not called.
+    /// Asked for, and not tried yet: the interface is not connected, or it is caller-driven and
+    /// [`Driver::connect`](crate::Driver::connect), which tells the thread, was not called.
     Pending,
-    /// The machine does it.
+    /// The machine grants it.
     Granted {
-        /// What exactly, in words.
+        /// What exactly is granted.
         granted: String,
     },
-    /// The machine does not, or not all of it; the link runs on without it.
+    /// The machine refuses it, or grants only a part. The link runs without it.
     Refused {
-        /// Why, in words.
+        /// Why it is refused.
         problem: String,
-        /// The command or the change that would allow it.
+        /// The command or the change that allows it.
         remedy: String,
     },
 }
 
-/// One part: what was asked for, and what became of it.
+/// One part: what was asked for, and the outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PartReport {
     /// The part.
     pub part: RealtimePart,
-    /// What was asked for, as the configuration would write it; `None` when nothing was.
+    /// What was asked for, as the configuration writes it; `None` if nothing was.
     pub asked: Option<String>,
-    /// What became of it.
+    /// The outcome.
     #[serde(flatten)]
     pub outcome: PartOutcome,
 }
 
-/// What an interface asked of the machine and what it got, as a plain value: it does not change when the interface
-/// goes on. See [`UdpInterface::realtime_report`](crate::UdpInterface::realtime_report).
+/// What an interface asked of the machine, and what it got. A plain value: it does not change afterwards. See
+/// [`UdpInterface::realtime_report`](crate::UdpInterface::realtime_report).
 ///
 /// Serialises as a list of the parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -141,7 +141,7 @@ impl RealtimeReport {
 }
 
 impl Default for RealtimeReport {
-    /// Nothing asked for.
+    /// A report of a configuration that asks for nothing.
     fn default() -> Self {
         let report = |part| PartReport { part, asked: None, outcome: PartOutcome::NotAsked };
         Self { parts: RealtimePart::ALL.map(report).to_vec() }
