@@ -83,11 +83,12 @@ fn reports_name_the_settings_from_all_sources() {
     let file = temporary("settings.toml");
     std::fs::write(&file, "send_buffer = 65536\n[command.3]\nhistory = 1\n").expect("it can be written");
     for what in ["latency", "throughput"] {
-        let words = ["bench", what, "--messages", "5", "--set", "gate=0s", "--config", &file];
+        let words = ["bench", what, "--messages", "5", "--set", "coalescing_delay=0s", "--config", &file];
         let words = [&words[..], &["--wire", "native", "--json"]].concat();
         let finished = finish(command(&words).env("TAUTLINE_WAIT", "block"));
         let set = &last_json(&finished.stdout)["set"];
-        let expected = ["send_buffer = 65536", "wait = block", "gate = 0s", "command.3.history = 1"];
+        let expected =
+            ["send_buffer = 65536", "wait = block", "coalescing_delay = 0s", "command.3.history = 1"];
         assert_eq!(set, &serde_json::json!(expected), "{finished:?}");
     }
     std::fs::remove_file(&file).expect("this test created it");
@@ -109,15 +110,24 @@ fn every_message_of_a_flood_is_accounted_for() {
 #[test]
 fn batches_share_datagrams_and_every_message_is_sent() {
     // 3000 is not a multiple of 70, so the last batch is smaller.
-    let options =
-        ["--messages", "3000", "--batch", "70", "--set", "gate=1ms", "--set", "wait=spin", "--json"];
+    let options = [
+        "--messages",
+        "3000",
+        "--batch",
+        "70",
+        "--set",
+        "coalescing_delay=1ms",
+        "--set",
+        "wait=spin",
+        "--json",
+    ];
     let finished = run(&[&["bench", "throughput"], &options[..]].concat());
     assert_eq!(finished.code, 0, "{finished:?}");
     let summary = last_json(&finished.stdout);
     assert_adds_up(&summary, 3000);
     assert_eq!(
         (&summary["batch"], &summary["set"]),
-        (&70.into(), &serde_json::json!(["wait = spin", "gate = 1ms"]))
+        (&70.into(), &serde_json::json!(["wait = spin", "coalescing_delay = 1ms"]))
     );
     let datagrams = summary["datagrams_sent"].as_u64().expect("it is counted");
     assert!((1..1000).contains(&datagrams), "{datagrams}");
@@ -126,8 +136,8 @@ fn batches_share_datagrams_and_every_message_is_sent() {
 #[test]
 fn a_flood_is_coalesced_by_default_on_the_native_wire_only() {
     for (options, set, is_packed) in [
-        (&["--wire", "native"][..], &["gate = 20us"][..], true),
-        (&["--set", "gate=0s"], &["gate = 0s"], false),
+        (&["--wire", "native"][..], &["coalescing_delay = 20us"][..], true),
+        (&["--set", "coalescing_delay=0s"], &["coalescing_delay = 0s"], false),
         (&["--wire", "classic"], &[], false),
     ] {
         let finished = run(&[&["bench", "throughput", "--messages", "3000", "--json"], options].concat());
@@ -270,7 +280,7 @@ fn a_chart_has_a_dot_for_one_measurement_and_a_text_for_none() {
     assert_eq!(none.matches(">no answers</text>").count(), 2, "{none}");
     let flood = page(&["throughput", "--messages", "1"]);
     assert!(flood.contains(">too short for a rate</text>"), "{flood}");
-    let short = page(&["throughput", "--seconds", "0.01", "--set", "gate=0s"]);
+    let short = page(&["throughput", "--seconds", "0.01", "--set", "coalescing_delay=0s"]);
     assert!(short.contains("<circle "), "{short}");
 }
 

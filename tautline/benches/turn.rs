@@ -147,6 +147,6 @@ impl Ends {
 }
 
 fn open(config: Config) -> (UdpInterface, Driver) {
-    let config = config.inbox_capacity(0).gate(Duration::ZERO);
+    let config = config.inbox_capacity(0).coalescing_delay(Duration::ZERO);
     UdpInterface::caller_driven(config).expect("a right configuration")
 }

@@ -83,8 +83,9 @@ impl Ends {
         server_driver.connect()?;
         let address = server.local_address().ok_or("it is connected")?;
         // Both ends are turned here, so connecting must not wait for the server.
-        let config =
-            end(Config::client(address)).gate(Duration::from_millis(1)).connect_timeout(Duration::ZERO);
+        let config = end(Config::client(address))
+            .coalescing_delay(Duration::from_millis(1))
+            .connect_timeout(Duration::ZERO);
         let (client, mut client_driver) = UdpInterface::caller_driven(config)?;
         client_driver.connect()?;
         while client.peers().first().is_none_or(|server| server.name.is_empty()) {

@@ -221,8 +221,12 @@ fn variables_set_every_type() {
 
 #[test]
 fn what_is_set_can_be_read_and_set_again() {
-    let said =
-        server().name("a").gate(ms(1)).use_crc(false).max_peers(3).inbox_policy(InboxPolicy::DropNewest);
+    let said = server()
+        .name("a")
+        .coalescing_delay(ms(1))
+        .use_crc(false)
+        .max_peers(3)
+        .inbox_policy(InboxPolicy::DropNewest);
     let mut again = Config::default();
     for key in Config::keys() {
         if let Some(value) = key.value(&said) {

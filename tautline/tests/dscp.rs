@@ -176,7 +176,7 @@ fn a_stream_that_shares_datagrams_is_marked() {
     let (way, marks) = watched_way(address(&server));
     let config = client_config(&server).endpoint(way.to_string());
     let config = config.liveness_timeout(Duration::from_secs(60)).heartbeat_interval(Duration::from_secs(20));
-    let client = client(config.dscp(true).gate(Duration::from_millis(1)));
+    let client = client(config.dscp(true).coalescing_delay(Duration::from_millis(1)));
     (0..200).for_each(|_| send(&client, Priority::High));
     client.flush();
     (0..200).for_each(|_| drop(next(&server)));

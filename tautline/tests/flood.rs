@@ -125,7 +125,7 @@ fn keep_receiving(at: &UdpInterface, over: &AtomicBool) {
 fn flood(count: u64, rate: u64) -> usize {
     let server = server(server_config(Wire::Native).receive_buffer(RECEIVE_BUFFER));
     // A datagram for each message.
-    let client = client(client_config(&server).gate(Duration::ZERO));
+    let client = client(client_config(&server).coalescing_delay(Duration::ZERO));
     let over = AtomicBool::new(false);
     let mut grown = 0;
     std::thread::scope(|scope| {

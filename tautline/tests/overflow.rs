@@ -21,7 +21,8 @@ fn crowded(wire: Wire) -> (UdpInterface, Driver) {
 
 /// A client of it that sends each message in a datagram of its own and says little else.
 fn caller(server: &UdpInterface, driver: &mut Driver) -> UdpInterface {
-    let config = client_config(server).gate(Duration::ZERO).liveness_timeout(Duration::from_secs(3600));
+    let config =
+        client_config(server).coalescing_delay(Duration::ZERO).liveness_timeout(Duration::from_secs(3600));
     let config = config.heartbeat_interval(Duration::from_secs(60));
     std::thread::scope(|scope| {
         let client = scope.spawn(|| client(config));

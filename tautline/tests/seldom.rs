@@ -95,7 +95,7 @@ fn no_peer_of_a_new_connection_has_the_id_of_a_former_one() {
 fn the_next_number_is_that_of_the_present_session() {
     let server = server(server_config(Wire::Native));
     // A datagram for each.
-    let client = client(client_config(&server).gate(Duration::ZERO));
+    let client = client(client_config(&server).coalescing_delay(Duration::ZERO));
     for number in 0..50 {
         client.send(&number, &Metadata::data()).unwrap();
     }

@@ -47,7 +47,8 @@ fn a_stream_shares_datagrams_and_its_last_messages_need_no_further_one() {
     for offload in [true, false] {
         let server = roomy(server_config(Wire::Native).offload(offload));
         // So long that nobody but a full pack and the driver sends what waits.
-        let client = client(client_config(&server).offload(offload).gate(Duration::from_millis(1)));
+        let client =
+            client(client_config(&server).offload(offload).coalescing_delay(Duration::from_millis(1)));
         let sent = stream(&client, LONG);
         assert!(sent[..16].iter().all(|&sent| sent == Sent::Written), "the first never wait");
         assert_all_came(&server, LONG);
@@ -60,7 +61,7 @@ fn a_stream_shares_datagrams_and_its_last_messages_need_no_further_one() {
 #[test]
 fn with_the_gate_off_every_message_is_a_datagram_and_written_at_once() {
     let server = roomy(server_config(Wire::Native));
-    let client = client(client_config(&server).gate(Duration::ZERO));
+    let client = client(client_config(&server).coalescing_delay(Duration::ZERO));
     assert!(stream(&client, 500).iter().all(|&sent| sent == Sent::Written));
     assert_all_came(&server, 500);
     assert!(client.statistics().datagrams_sent >= 500);
@@ -78,7 +79,7 @@ fn a_dialogue_never_waits() {
 
 /// A client whose loop is its driver, with a gate: nobody else sends what waits there.
 fn own_loop(server: &UdpInterface) -> (UdpInterface, Driver) {
-    let config = client_config(server).gate(Duration::from_millis(1));
+    let config = client_config(server).coalescing_delay(Duration::from_millis(1));
     let (client, mut driver) = UdpInterface::caller_driven(config).unwrap();
     driver.connect().unwrap();
     // The server's name has come too, so that nothing of the handshake rides along any more.
@@ -259,9 +260,9 @@ fn streams_of_several_threads_are_each_in_order() {
     // Together no more than an ordinary user's kernel buffer holds.
     const BURST: usize = 50;
     const BURSTS: usize = 40;
-    for gate in [Duration::ZERO, Duration::from_micros(20)] {
+    for delay in [Duration::ZERO, Duration::from_micros(20)] {
         let server = roomy(server_config(Wire::Native));
-        let client = client(client_config(&server).gate(gate));
+        let client = client(client_config(&server).coalescing_delay(delay));
         let barrier = Barrier::new(THREADS);
         let send = &|thread: usize| {
             for burst in 0..BURSTS {

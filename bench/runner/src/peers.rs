@@ -171,7 +171,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     tautline_stream(
         "tautline, a datagram each",
         "gate-0",
-        "like send, with `gate = 0s`: every message is a datagram and a system call",
+        "like send, with `coalescing_delay = 0s`: every message is a datagram and a system call",
     ),
     tautline_stream(
         "tautline, four threads",

@@ -324,116 +324,119 @@ const fn s(count: u64) -> Duration {
 
 keys! {
     plain {
-        /// Which end of the line this is. The functions that create a server or a client set it.
+        /// Whether the interface is a server or a client. The functions that create an interface set it.
         role: Role as Role, by std::convert::identity, ANYWHERE;
-        /// Where a server listens (port 0: any free port), or the server that a client calls. A host
-        /// without a port means port 8080. A server may leave the host out: ":9000" listens on all IPv4 addresses.
+        /// Where a server listens (port 0: any free port), or the server that a client calls. Without a port, the port is
+        /// 8080. A server may leave the host out: ":9000" listens on all IPv4 addresses.
         endpoint: String as impl Into<EndpointText>, by EndpointText::read, ANYWHERE;
-        /// The client's own address, for hosts with several networks. By default the system chooses.
+        /// The client's own address, for hosts in several networks. By default the system chooses it.
         bind: SocketAddr as impl Into<SocketAddr>, by Into::into, CLIENTS;
-        /// Settings for streams of messages in one word; what a stream's own table says lies over it.
+        /// Settings for streams of messages in one word. Settings of a stream itself go before it.
         profile: Profile as Profile, by std::convert::identity, ANYWHERE;
     }
     settings {
-        /// The `source` of every message sent, and the name that peers and logs see.
+        /// The `source` of every message that is sent, and the name that peers and logs show.
         name: String as impl Into<String>, ANYWHERE, 1..=64 => "tautline".to_owned();
-        /// The wire, the same at both ends. Native unless the other end is the Python module.
+        /// The wire protocol; the same at both ends. Use classic if the other end is the Python module.
         wire: Wire as Wire, ANYWHERE => DEFAULT_WIRE;
-        /// Whether classic datagrams carry a CRC-32, as the other end's `use_crc` says. Native ones always do.
+        /// Whether classic datagrams carry a CRC-32. Set it as `use_crc` at the other end. Native datagrams always carry
+        /// one.
         use_crc: bool as bool, CLASSIC => true;
-        /// Whether classic datagrams carry a sequence number, as the other end's `use_sequence` says. Without
-        /// one neither loss nor duplicates can be seen. Native ones always do.
+        /// Whether classic datagrams carry a sequence number. Set it as `use_sequence` at the other end. Without it,
+        /// neither loss nor duplicates can be detected. Native datagrams always carry one.
         use_sequence: bool as bool, CLASSIC => true;
-        /// How long connecting waits for the server's answer. Whole seconds suffice for a machine that
-        /// boots beside this one; 0s does not wait and keeps trying in the background.
+        /// How long connecting waits for the server's answer. The default is enough for a machine that boots at the same
+        /// time. With 0s, connecting does not wait, and tries on in the background.
         connect_timeout: Duration as Duration, NATIVE_CLIENTS, Duration::ZERO..=HOUR => s(5);
-        /// How often a sign of life is sent, whatever else is. Ten a second cost next to nothing, measure the round
-        /// trip and show a dead line within `liveness_timeout`.
+        /// The time between two heartbeats. Heartbeats are sent beside all other traffic. They measure the round trip, and
+        /// show a dead link within `liveness_timeout`.
         heartbeat_interval: Duration as Duration, NATIVE, MS..=MINUTE => ms(100);
-        /// How long a peer may be unheard before it is reported silent. On the native wire it must exceed
-        /// twice `heartbeat_interval`, so that one lost heartbeat is no alarm; on the classic wire, which has no
-        /// heartbeats, it depends on how often users send.
+        /// The time without any datagram of a peer after which the peer is reported silent. On the native wire it must
+        /// exceed twice `heartbeat_interval`, so that the loss of one heartbeat is no alarm. The classic wire has no
+        /// heartbeats: there, set it by how often users send.
         liveness_timeout: Duration as Duration, ANYWHERE, MS..=HOUR => ms(500), classic s(5);
-        /// How long a server remembers a silent peer. Must exceed `liveness_timeout`; a minute outlasts a restart.
+        /// How long a server remembers a silent peer. It must exceed `liveness_timeout`. The default is longer than a
+        /// restart takes.
         peer_expiry: Duration as Duration, SERVERS, MS..=HOUR => s(60);
-        /// How often a reliable message is sent at most before it is given up. The resend time-out follows the round trip and
-        /// doubles up to 200ms: 20 tries outlast a hiccup of some seconds, and a loss of 30 %.
+        /// How often a reliable message is sent at most before it is abandoned. The retransmission time-out follows the
+        /// round trip, and doubles up to 200ms. 20 tries outlast an interruption of some seconds, and a loss of 30 %.
         reliable_tries: usize as usize, NATIVE, 1..=1_000 => 20;
-        /// How many peers a server knows at once; further ones are refused until one expires.
+        /// The most peers that a server knows at once. Further peers are refused until one expires.
         max_peers: usize as usize, SERVERS, 1..=MAX_PEERS => 1_024;
-        /// The largest payload sent or accepted, in bytes. The default is the most that one datagram holds, and the most that
-        /// the classic wire carries. On the native wire whatever does not fit `mtu` goes in fragments; each peer may keep as
-        /// many bytes as two of the largest have.
+        /// The largest payload that is sent or accepted, in bytes. The default is what one datagram holds, and the most
+        /// that the classic wire carries. On the native wire, a message larger than `mtu` is sent in fragments. Memory for
+        /// incomplete messages: at most two of the largest messages for each peer.
         max_message_size: usize as usize, ANYWHERE, 1..=MAX_MESSAGE_SIZE => MAX_IN_DATAGRAM;
-        /// How deep arrays and objects may nest in a payload. Control data are flat; depth is how strangers
-        /// exhaust a reader.
+        /// How deep arrays and objects may nest in a payload. Control data are flat. The limit keeps strangers from
+        /// exhausting a reader by depth.
         max_depth: usize as usize, ANYWHERE, 1..=JsonLimits::MAX_DEPTH => 32;
-        /// What happens to NaN and infinities in values sent as JSON and in classic messages received: the
-        /// message is refused, because a controller must not act on them, or each becomes null. MessagePack
-        /// and CBOR, which could carry them, always refuse.
+        /// What happens to NaN and infinities in values that are sent as JSON, and in classic messages that are received.
+        /// refuse: the message is refused, because a controller must not act on them. null: each becomes null. MessagePack
+        /// and CBOR always refuse them.
         nonfinite: NonFinite as NonFinite, ANYWHERE => NonFinite::Refuse;
-        /// How values are encoded on sending; what is received says how it is encoded. The classic wire
-        /// carries JSON only; the others need the Cargo feature of their name.
+        /// How values are encoded for sending. A received message says how it is encoded. The classic wire carries only
+        /// JSON. The other codecs need the Cargo feature of their name.
         codec: ContentType as ContentType, ANYWHERE => ContentType::Json;
-        /// How many received messages wait for `receive`. A second of a 1 kHz stream; 0 turns the inbox
-        /// off, for interfaces with handlers alone.
+        /// How many received messages may wait for `receive`. The default is a second of a 1 kHz stream. 0 turns the inbox
+        /// off, for interfaces with handlers only.
         inbox_capacity: usize as usize, ANYWHERE, 0..=MAX_QUEUE => 1_000;
-        /// What is dropped when the inbox is full. Fresh beats complete, so the oldest.
+        /// What happens when the inbox is full. The default drops the oldest message: a fresh message is worth more.
         inbox_policy: InboxPolicy as InboxPolicy, ANYWHERE => InboxPolicy::DropOldest;
-        /// The kernel's receive buffer to ask for, in bytes; 0 leaves the system's. The default holds bursts
-        /// that a busy core reads late; the system may grant less.
+        /// The size of the kernel's receive buffer to ask for, in bytes. 0 keeps the system's default. The default holds
+        /// bursts that a busy core reads late. The system may grant less.
         receive_buffer: usize as usize, ANYWHERE, 0..=MAX_KERNEL_BUFFER => 4 << 20;
-        /// The kernel's send buffer to ask for, in bytes; 0 leaves the system's.
+        /// The size of the kernel's send buffer to ask for, in bytes. 0 keeps the system's default.
         send_buffer: usize as usize, ANYWHERE, 0..=MAX_KERNEL_BUFFER => 1 << 20;
-        /// How long a handler may take before it is cancelled (async) or its worker replaced (blocking),
-        /// unless its registration says otherwise.
+        /// How long a handler may take before it is cancelled (async) or its worker is replaced (blocking). A handler can
+        /// set its own limit.
         handler_time_limit: Duration as Duration, ANYWHERE, MS..=HOUR => s(5);
-        /// How many messages one handler may have in hand at once, unless its registration says otherwise.
+        /// How many messages one handler may handle at once. A handler can set its own number.
         handler_concurrency: usize as usize, ANYWHERE, 1..=MAX_CONCURRENCY => 10;
-        /// How many messages may wait for one handler, unless its registration says otherwise.
+        /// How many messages may wait for one handler. A handler can set its own number.
         handler_backlog: usize as usize, ANYWHERE, 1..=MAX_QUEUE => 1_000;
-        /// The real-time profile in one word: `thread_priority`, `lock_memory`, `low_latency_cpu` and `busy_poll` take
-        /// their values for it unless they are set by themselves. What the machine refuses is reported, and the
-        /// link runs on without it. Off, because it takes from other programs; docs/realtime.md says what.
+        /// The real-time profile in one word. It sets `thread_priority`, `lock_memory`, `low_latency_cpu` and `busy_poll`,
+        /// unless they are set themselves. What the machine refuses is reported, and the link runs without it. Off by
+        /// default, because it takes resources from other programs (docs/realtime.md).
         realtime: bool as bool, ANYWHERE => false;
-        /// The driver thread's SCHED_FIFO priority; 0 leaves it to the system's ordinary scheduling. With `realtime` 80:
-        /// above the kernel's interrupt threads (50), below its watchdogs (99). A caller-driven interface gives it to the
-        /// thread that calls `Driver::connect`.
+        /// The SCHED_FIFO priority of the driver's thread; 0 keeps ordinary scheduling. With `realtime` 80: above the
+        /// kernel's interrupt threads (50), below its watchdogs (99). On a caller-driven interface, the thread that calls
+        /// `Driver::connect` gets it.
         thread_priority: usize as usize, ANYWHERE, 0..=MAX_THREAD_PRIORITY => 0;
-        /// The cores that the driver thread may run on, best those kept free of others. Which ones nobody but you knows,
-        /// so any, with `realtime` too. A caller-driven interface applies it to the thread that calls `Driver::connect`.
+        /// The cores that the driver's thread may run on. Best are cores that are kept free of other work. No default, also
+        /// with `realtime`: only you know which cores are free. On a caller-driven interface, it applies to the thread that
+        /// calls `Driver::connect`.
         cpus: Cpus as impl Into<Cpus>, ANYWHERE, CPU_NUMBERS => Cpus::any();
-        /// Whether all memory of the process stays in RAM, what it maps later included (mlockall), until the process ends:
-        /// no page fault delays a message. With `realtime` true. Costs what is mapped but unused, such as 2 MiB
-        /// of stack a thread.
+        /// Whether all memory of the process stays in RAM (mlockall), also memory that it maps later, until the process
+        /// ends. So no page fault delays a message. On with `realtime`. It also keeps unused memory in RAM, such as 2 MiB
+        /// of stack for each thread.
         lock_memory: bool as bool, ANYWHERE => false;
-        /// Whether cores are kept from deep sleep while connected (/dev/cpu_dma_latency held at 0), which shortens every
-        /// wake-up and costs power. With `realtime` true.
+        /// Whether cores are kept from deep sleep while connected (/dev/cpu_dma_latency is held at 0). It shortens every
+        /// wake-up and costs power. On with `realtime`.
         low_latency_cpu: bool as bool, ANYWHERE => false;
-        /// How long the kernel asks the network card for datagrams when a read finds none (SO_BUSY_POLL), in whole
-        /// microseconds; 0s turns it off. With `realtime` 50us, what the kernel's manual recommends. Cards without
-        /// NAPI, and loopback, do not feel it.
+        /// How long the kernel polls the network card when a read finds no datagram (SO_BUSY_POLL), in whole microseconds;
+        /// 0s turns it off. With `realtime` 50us, as the kernel's manual recommends. No effect on cards without NAPI, and
+        /// on loopback.
         busy_poll: Duration as Duration, ANYWHERE, Duration::ZERO..=MAX_BUSY_POLL => Duration::ZERO;
-        /// How whoever waits for datagrams waits: adaptive asks the kernel again and again for up to 100 us before it
-        /// sleeps, for as long as that pays and disturbs nobody; block sleeps at once; spin never sleeps and
-        /// needs a core of its own.
+        /// How a thread waits for datagrams. adaptive: polls the socket for up to 100 us before it sleeps, as long as that
+        /// pays and no other thread needs the core. block: sleeps at once. spin: never sleeps, and needs a core of its own.
         wait: WaitPolicy as WaitPolicy, ANYWHERE => WaitPolicy::Adaptive;
-        /// How long messages gather that follow one another more closely than this, so that they share datagrams and
-        /// system calls. 0s sends each by itself, at once. Only streams gather: the first 16 messages of one never wait, nor
-        /// does a message that answers another, nor a critical one. Without a driver thread the default is 0s.
-        gate: Duration as Duration, NATIVE, Duration::ZERO..=MS => us(20);
-        /// The largest packet of the path, in bytes, IP and UDP headers included: messages share datagrams up to it.
-        /// Ethernet's. A message that is larger by itself is sent all the same, in fragments.
+        /// The time between two messages of a stream up to which they share datagrams and system calls. 0s sends each
+        /// message at once, in its own datagram. Only streams are coalesced: the first 16 messages never wait, nor do
+        /// request/response traffic and critical messages. The default is 0s if the interface has no driver thread.
+        coalescing_delay: Duration as Duration, NATIVE, Duration::ZERO..=MS => us(20);
+        /// The largest packet of the network path, in bytes, with IP and UDP headers. Messages share datagrams up to this
+        /// size. The default is that of Ethernet. A larger message is sent in fragments.
         mtu: usize as usize, NATIVE, 576..=MAX_PACKET => 1_500;
-        /// Whether the kernel is given, and gives, many datagrams in one call (UDP GSO and GRO) where it can.
+        /// Whether the kernel takes and gives many datagrams in one call (UDP GSO and GRO), if it can.
         offload: bool as bool, NATIVE => true;
-        /// Whether `Arrival::time` is the kernel's receive time stamp, so that reading late does not make old data look
-        /// fresh. Off, it is the time of reading, and each read costs some 0.1 us less. On by itself from the first message on
-        /// that has a lifespan, which is judged by it.
+        /// Whether `Arrival::time` is the kernel's receive time stamp, so that a late read does not make old data look
+        /// fresh. If off, it is the time of reading, and each read costs 0.1 us less. It turns on by itself with the first
+        /// message that has a lifespan.
         kernel_timestamps: bool as bool, ANYWHERE => false;
-        /// Whether datagrams are marked for the network (DSCP) and the host's own queues (SO_PRIORITY) by the most urgent
-        /// message sent with them: low CS1, normal CS0, high AF41, critical EF (RFC 4594, RFC 3246); Linux only. Off,
-        /// because a network that heeds marks lets messages overtake one another, and each change costs some system calls.
+        /// Whether datagrams are marked for the network (DSCP) and for the host's own queues (SO_PRIORITY), by the most
+        /// urgent message in them: low CS1, normal CS0, high AF41, critical EF (RFC 4594, RFC 3246). Linux only. Off by
+        /// default: a network that heeds marks lets messages overtake one another, and each change of the mark costs system
+        /// calls.
         dscp: bool as bool, ANYWHERE => false;
     }
 }

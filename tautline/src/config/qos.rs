@@ -9,10 +9,10 @@ use super::error::ConfigError;
 use super::keys::{HOUR, MAX_QUEUE, ms};
 use super::value::{Given, Profile, Setting, Wire};
 
-/// The most periods that `misses` looks back on.
+/// The most periods that `misses` can count.
 const MAX_PERIODS: u32 = 64;
 
-/// The wire carries lifespans in whole microseconds.
+/// The shortest lifespan: the wire carries whole microseconds.
 const SHORTEST: Duration = Duration::from_micros(1);
 
 /// One key of a stream, as documentation and tools see it.
@@ -44,18 +44,18 @@ impl StreamKey {
         (self.expected)()
     }
 
-    /// The value that `qos` gives it, as it would be written; `None` where it gives none.
+    /// The value in `qos`, as it is written; `None` if it is not set.
     #[must_use]
     pub fn value(&self, qos: &Qos) -> Option<String> {
         (self.found)(qos)
     }
 
-    /// Sets the key; errors call it what its source calls it.
+    /// Sets the key. An error names it as its source does.
     pub(super) fn set(&self, qos: &mut Qos, written: &str, given: Given<'_>) -> Result<(), ConfigError> {
         (self.set)(qos, written, given)
     }
 
-    /// The value that `qos` gives it, if that is not possible.
+    /// The value in `qos`, if it is not possible.
     pub(super) fn fault(&self, qos: &Qos) -> Option<String> {
         if (self.is_valid)(qos) { None } else { self.value(qos) }
     }
@@ -70,9 +70,9 @@ impl std::fmt::Debug for StreamKey {
 /// Turns the table into [`Qos`] and [`STREAM_KEYS`].
 macro_rules! stream_keys {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty, $range:expr;)+) => {
-        /// What holds for a stream of messages: those of one type, or of one channel of a type.
+        /// The settings of a stream of messages: of one type, or of one channel of a type.
         ///
-        /// What is `None` is as the stream's type has it, then as the [profile](Profile) has it, then off.
+        /// A value that is `None` comes from the settings of the type, then from the [profile](Profile), and else is off.
         ///
         /// ```
         /// use std::time::Duration;
@@ -89,7 +89,7 @@ macro_rules! stream_keys {
         }
 
         impl Qos {
-            /// These settings, and where they say nothing those of `base`.
+            /// These settings, with those of `base` for values that are not set.
             #[must_use]
             pub const fn or(self, base: Self) -> Self {
                 Self { $($name: if self.$name.is_some() { self.$name } else { base.$name },)+ }
@@ -120,51 +120,51 @@ macro_rules! stream_keys {
 }
 
 stream_keys! {
-    /// How many messages of a peer's stream wait for whoever takes them: 1 or more, then a newer one replaces the oldest
-    /// of them and one that comes after a newer one is dropped; or all of them, as long as the queue has room.
+    /// How many messages of a peer's stream wait for their reader. A number of 1 or more: a newer message replaces the oldest,
+    /// and a message that comes after a newer one is dropped. all: every message waits, while the queue has room.
     history: History, 1..=MAX_QUEUE;
-    /// For how long a message is worth anything from when it was made: whoever finds it older drops it. Where a message
-    /// carries a lifespan of its own, that holds.
+    /// How long a message is valid after it was made. An older message is dropped, at the sender and at the receiver. A
+    /// lifespan in the message itself goes before it.
     lifespan: Duration, SHORTEST..=HOUR;
-    /// The most time that should pass between two messages of a peer's stream. A longer silence is an event and counted
-    /// (docs/safety.md); `Watchdog::configured` acts on it.
+    /// The longest time between two messages of a peer's stream. A longer silence is an event, and is counted
+    /// (docs/safety.md). `Watchdog::configured` acts on it.
     deadline: Duration, SHORTEST..=HOUR;
-    /// How many of so many periods in a row may pass their `deadline` before the stream counts as failed: "2/10" are two
+    /// How many periods in a row may miss their `deadline`, of how many, before the stream counts as failed: "2/10" means two
     /// of ten.
     misses: (u32, u32), true..=true;
-    /// What is done for the stream's messages to arrive, unless a message says it itself.
+    /// How the messages of the stream are delivered, unless a message says it itself.
     delivery: Delivery, ()..=();
 }
 
 impl Qos {
-    /// Settings that say nothing yet.
+    /// Settings in which nothing is set.
     #[must_use]
     pub const fn new() -> Self {
         Self { history: None, lifespan: None, deadline: None, misses: None, delivery: None }
     }
 
-    /// At most `count` messages of a peer's stream wait: 1 or more.
+    /// Keeps at most `count` messages of a peer's stream: 1 or more.
     #[must_use]
     pub const fn keep_last(mut self, count: usize) -> Self {
         self.history = Some(History::KeepLast(count));
         self
     }
 
-    /// All messages wait, as long as the queue has room.
+    /// Keeps all messages, while the queue has room.
     #[must_use]
     pub const fn keep_all(mut self) -> Self {
         self.history = Some(History::KeepAll);
         self
     }
 
-    /// For how long a message is worth anything from when it was made: 1 us to 1 h.
+    /// Sets how long a message is valid after it was made: 1 us to 1 h.
     #[must_use]
     pub const fn lifespan(mut self, lifespan: Duration) -> Self {
         self.lifespan = Some(lifespan);
         self
     }
 
-    /// The most time that should pass between two messages of a peer's stream: 1 us to 1 h. See
+    /// Sets the longest time between two messages of a peer's stream: 1 us to 1 h. See
     /// [`Watchdog::configured`](crate::Watchdog::configured).
     #[must_use]
     pub const fn deadline(mut self, deadline: Duration) -> Self {
@@ -172,21 +172,21 @@ impl Qos {
         self
     }
 
-    /// At most `missed` of `periods` periods in a row may pass their deadline: 1 to 63 of 2 to 64.
+    /// Allows `missed` of `periods` periods in a row to miss their deadline: 1 to 63 of 2 to 64.
     #[must_use]
     pub const fn misses(mut self, missed: u32, periods: u32) -> Self {
         self.misses = Some((missed, periods));
         self
     }
 
-    /// What is done for the stream's messages to arrive, unless a message says it itself.
+    /// How the messages of the stream are delivered, unless a message says it itself.
     #[must_use]
     pub const fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = Some(delivery);
         self
     }
 
-    /// How many messages of a peer's stream may wait, where that has a bound of its own.
+    /// The most messages of a peer's stream that wait, if the stream has such a bound.
     pub(crate) const fn kept(&self) -> Option<usize> {
         match self.history {
             Some(History::KeepLast(count)) => Some(count),
@@ -195,12 +195,12 @@ impl Qos {
     }
 }
 
-/// How many messages of a stream are kept for whoever takes them.
+/// How many messages of a stream are kept for their reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum History {
-    /// So many, at least 1: fresh beats complete.
+    /// The newest messages, at least 1.
     KeepLast(usize),
-    /// All of them, as long as the queue has room.
+    /// All messages, while the queue has room.
     KeepAll,
 }
 
@@ -234,9 +234,9 @@ impl Setting for History {
     }
 }
 
-/// So many of so many periods.
+/// A number of missed periods, of a number of periods.
 impl Setting for (u32, u32) {
-    /// Whether the two go together.
+    /// Whether the two numbers are possible together.
     type Size = bool;
 
     fn read(given: Given<'_>) -> Option<Self> {
@@ -260,8 +260,8 @@ impl Setting for (u32, u32) {
 }
 
 impl Profile {
-    /// For control loops. Commands: only the newest waits, it is worth something for 50 ms, and one is expected every
-    /// 100 ms. States (status): only the newest waits. Errors and configuration: reliable, where the wire can do that.
+    /// For control loops. Commands: only the newest waits, it is valid for 50 ms, and one is expected every 100 ms. Status:
+    /// only the newest waits. Errors and configuration: reliable, if the wire can do that.
     #[must_use]
     pub const fn control() -> Self {
         Self::Control

@@ -144,8 +144,8 @@ impl Connection {
     /// has set the time.
     fn coalescing_delay(&self, settings: &Settings) -> Duration {
         let is_off = settings.wire == Wire::Classic
-            || (self.shared.sender.caller_driven && self.shared.config().gate.is_none());
-        if is_off { Duration::ZERO } else { settings.gate }
+            || (self.shared.sender.caller_driven && self.shared.config().coalescing_delay.is_none());
+        if is_off { Duration::ZERO } else { settings.coalescing_delay }
     }
 
     /// Gives the connection to a thread of its own, or to the caller's driver. `held` goes with it, and is given back to

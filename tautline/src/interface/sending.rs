@@ -40,9 +40,9 @@ impl UdpInterface {
         self.shared().sender.send(Outgoing { target, metadata, answers: Some(&id) }, &content)
     }
 
-    /// Sends at once the messages that wait to share a datagram (setting `gate`).
+    /// Sends at once the messages that wait to share a datagram (setting `coalescing_delay`).
     ///
-    /// For loops that are their own driver and have set a `gate`: there nobody else sends these messages before the next
+    /// For loops that are their own driver and have set a `coalescing_delay`: there nobody else sends these messages before the next
     /// turn. Waits for the thread that is writing, if there is one, and writes what others have queued. A failure is an
     /// [event](crate::Event::SendFailed), as for everything queued.
     pub fn flush(&self) {

@@ -28,7 +28,7 @@ pub enum Sent {
     /// The kernel has the datagram.
     Written,
     /// The message is written in a moment: another thread is writing to the socket and takes this message along, or the
-    /// message is part of a stream and is coalesced with the next ones (`gate`). A later failure is counted
+    /// message is part of a stream and is coalesced with the next ones (`coalescing_delay`). A later failure is counted
     /// and published as [`Event::SendFailed`](crate::Event::SendFailed).
     ///
     /// A reliable message is always `Queued`. Its outcome comes later, in its [`Receipt`](crate::Receipt) or as

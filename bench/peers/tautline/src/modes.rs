@@ -89,7 +89,7 @@ fn large_buffer(config: Config) -> Config {
 
 /// Turns coalescing off, so that every message is a datagram.
 fn gate_off(config: Config) -> Config {
-    large_buffer(config).gate(Duration::ZERO)
+    large_buffer(config).coalescing_delay(Duration::ZERO)
 }
 
 /// Makes heartbeats rare, so that the figures show the cost of messages and not of ten heartbeats per second and

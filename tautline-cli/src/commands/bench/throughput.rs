@@ -39,7 +39,7 @@ const TOO_SHORT: &str = "too short for a rate";
 /// The other end counts the messages that reach the application. If the sender is faster than the receiver, messages
 /// are lost. The sum at the end, sent = received + lost, names each loss. Lost messages do not change the exit code.
 ///
-/// Messages share datagrams, as with a driver thread. --set gate=0s sends each message in its own datagram.
+/// Messages share datagrams, as with a driver thread. --set coalescing_delay=0s sends each message in its own datagram.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -110,7 +110,9 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
 fn with_coalescing(config: Config) -> Config {
     let is_native = config.wire.unwrap_or(Wire::Native) == Wire::Native;
     match Config::client("localhost").settings() {
-        Ok(defaults) if is_native && config.gate.is_none() => config.gate(defaults.gate),
+        Ok(defaults) if is_native && config.coalescing_delay.is_none() => {
+            config.coalescing_delay(defaults.coalescing_delay)
+        }
         _ => config,
     }
 }

@@ -18,7 +18,7 @@ fn streaming() -> (UdpInterface, UdpInterface, Driver) {
     let server = UdpInterface::new(Config::server("127.0.0.1:0")).unwrap();
     server.connect().unwrap();
     let address = server.local_address().unwrap();
-    let config = Config::client(address).gate(Duration::from_millis(1));
+    let config = Config::client(address).coalescing_delay(Duration::from_millis(1));
     let (client, mut driver) = UdpInterface::caller_driven(config).unwrap();
     driver.connect().unwrap();
     for _ in 0..40 {

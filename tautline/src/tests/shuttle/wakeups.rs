@@ -1,4 +1,4 @@
-//! No wake-up is lost: who rings is heard, however the sleeper comes and goes, and what waits at the gate is sent although its
+//! No wake-up is lost: who rings is heard, however the sleeper comes and goes, and what waits at the coalescer is sent although its
 //! sender goes away. Lost, the scenario would stand still, which shuttle reports.
 
 use std::time::Duration;
@@ -77,16 +77,17 @@ fn what_waits_at_the_gate_is_sent_although_its_senders_go_away() {
         const MESSAGES: u64 = 2;
         let signs = Arc::new(CoalescerSignals::default());
         let coalescer = Coalescer::new(Duration::from_micros(20), 1452, Arc::clone(&signs));
-        let (gate, door) = (Arc::new(Mutex::new(gate)), Arc::new(Doorbell::new()));
+        let (coalescer, door) = (Arc::new(Mutex::new(coalescer)), Arc::new(Doorbell::new()));
         let senders: Vec<_> = (0..SENDERS)
             .map(|_| {
-                let (signs, gate, door) = (Arc::clone(&signs), Arc::clone(&gate), Arc::clone(&door));
+                let (signs, coalescer, door) =
+                    (Arc::clone(&signs), Arc::clone(&coalescer), Arc::clone(&door));
                 thread::spawn(move || {
                     for _ in 0..MESSAGES {
                         let frame = [1, 0, 0, 0];
                         let (target, priority, made) = (Target::All, Priority::Normal, WallTime::default());
                         let terms = Terms::new(target, priority, made);
-                        assert!(gate.lock().unwrap().push(&frame, &terms));
+                        assert!(coalescer.lock().unwrap().push(&frame, &terms));
                         if signs.need_a_watch() {
                             door.ring();
                         }
@@ -98,11 +99,11 @@ fn what_waits_at_the_gate_is_sent_although_its_senders_go_away() {
         let mut sent = 0;
         while sent < SENDERS * MESSAGES {
             let again = watch.look(|| {
-                let mut gate = gate.lock().unwrap();
-                if !gate.is_empty() {
-                    let (pack, ..) = gate.take();
+                let mut coalescer = coalescer.lock().unwrap();
+                if !coalescer.is_empty() {
+                    let (pack, ..) = coalescer.take();
                     sent += pack.messages();
-                    gate.give_back(pack);
+                    coalescer.give_back(pack);
                 }
             });
             match again {
