@@ -65,3 +65,22 @@ fn the_packages_are_those_of_the_page() {
         assert!(root().join(package).is_dir(), "{package} is not in the tree");
     }
 }
+
+#[test]
+fn the_files_in_the_drawings_exist() {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let section = page.split("## The path of a message").nth(1).expect("the section exists");
+    let section = section.split("\n## ").next().expect("split gives one part at least");
+    let drawings = section.split("```text").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut seen = 0;
+    for line in drawings.flat_map(str::lines) {
+        let Some(name) = line.split_whitespace().next() else { continue };
+        let path = match name.strip_prefix("proto:") {
+            Some(name) => root().join("tautline-proto/src").join(name),
+            None => root().join("tautline/src").join(name),
+        };
+        assert!(path.is_file(), "ARCHITECTURE.md draws {name}, which does not exist");
+        seen += 1;
+    }
+    assert!(seen > 20, "only {seen} files are drawn");
+}
