@@ -2,6 +2,11 @@
 
 #[path = "../examples/control_loop.rs"]
 mod control_loop;
+#[path = "../examples/failsafe.rs"]
+mod failsafe;
+#[cfg(feature = "toml")]
+#[path = "../examples/from_configuration.rs"]
+mod from_configuration;
 #[path = "../examples/handlers.rs"]
 mod handlers;
 #[path = "../examples/hello.rs"]
@@ -13,6 +18,8 @@ mod hot_path;
 mod reactor;
 #[path = "../examples/request_reply.rs"]
 mod request_reply;
+#[path = "../examples/watch_events.rs"]
+mod watch_events;
 
 #[test]
 fn hello_runs() {
@@ -22,6 +29,22 @@ fn hello_runs() {
 #[test]
 fn control_loop_runs() {
     control_loop::main().unwrap();
+}
+
+#[test]
+fn failsafe_runs() {
+    failsafe::main().unwrap();
+}
+
+#[test]
+#[cfg(feature = "toml")]
+fn from_configuration_runs() {
+    from_configuration::main().unwrap();
+}
+
+#[test]
+fn watch_events_runs() {
+    watch_events::main().unwrap();
 }
 
 #[test]
