@@ -256,7 +256,7 @@ fn a_value_of_another_type_is_a_sentence() {
     for encode in codecs() {
         let payload = encode(&vec!["a"]).expect("encodable");
         let error = payload.decode::<Vec<u8>>().expect_err("not numbers");
-        let start = format!("the {} payload is not of the type asked for: ", payload.content_type());
+        let start = format!("the {} payload is not of the requested type: ", payload.content_type());
         assert!(error.to_string().starts_with(&start), "{error}");
     }
 }

@@ -1,10 +1,10 @@
-//! CBOR (RFC 8949): `ciborium` to encode and decode, and a walker that checks what comes and goes.
+//! CBOR (RFC 8949): encodes with `ciborium`, and checks sent and received bytes with an own parser.
 
 use tautline_proto::DropReason;
 
 use super::nesting::{Nesting, Reader};
 
-/// Appends a value; structs are maps by field name.
+/// Appends a value; a struct becomes a map by field name.
 #[cfg(feature = "cbor")]
 pub(super) fn encode<T: serde::Serialize + ?Sized>(
     out: &mut Vec<u8>,
@@ -12,12 +12,12 @@ pub(super) fn encode<T: serde::Serialize + ?Sized>(
 ) -> Result<(), super::EncodeError> {
     ciborium::into_writer(value, out).map_err(|error| match error {
         ciborium::ser::Error::Value(problem) => super::EncodeError::Value { problem },
-        // Writing to a Vec does not fail; said for completeness.
+        // Writing to a Vec does not fail, but the match must be complete.
         ciborium::ser::Error::Io(error) => super::EncodeError::Value { problem: error.to_string() },
     })
 }
 
-/// What a decoder says, as a sentence (ciborium's own Display is its Debug form).
+/// Describes a decoding error in words, because ciborium's `Display` prints the `Debug` form.
 #[cfg(feature = "cbor")]
 pub(super) fn explain(error: &ciborium::de::Error<std::io::Error>) -> String {
     use ciborium::de::Error;
@@ -30,7 +30,8 @@ pub(super) fn explain(error: &ciborium::de::Error<std::io::Error>) -> String {
     }
 }
 
-/// The seven kinds of items beside the simple ones, by the first three bits.
+/// Major types (RFC 8949 §3.1): the first three bits of an item's head. Type 0 is an unsigned integer, type 7 is
+/// simple.
 const NEGATIVE: u8 = 1;
 const BYTES: u8 = 2;
 const TEXT: u8 = 3;
@@ -38,45 +39,45 @@ const ARRAY: u8 = 4;
 const MAP: u8 = 5;
 const TAG: u8 = 6;
 
-/// The low five bits that stand for "until a break".
+/// The low five bits of a head that mean: until a break (RFC 8949 §3.2).
 const INDEFINITE: u8 = 31;
 
-/// Ends a container or string of indefinite length.
+/// The byte that ends a container or string of indefinite length.
 const BREAK: u8 = 0xff;
 
-/// What an item's head says about what follows.
-enum Item {
+/// What follows an item's head.
+enum Following {
     /// Nothing: the item is complete.
     Complete,
-    /// So many items.
+    /// This number of items.
     Items(u32),
-    /// Items, or pairs of them, until a break.
+    /// Items, in a map pairs of items, until a break.
     UntilBreak { is_map: bool },
     /// The end of the innermost container.
     Break,
 }
 
-/// Checks that `bytes` are one CBOR value, without NaN or infinity.
+/// Checks that `bytes` are exactly one CBOR value without NaN and infinities.
 ///
-/// A tag counts as a level of nesting. Of the simple values only false, true, null and undefined pass: no
+/// A tag counts as a level of nesting. The only simple values that pass are false, true, null and undefined, because no
 /// Rust type holds the others.
 pub(super) fn check(bytes: &[u8], max_depth: usize) -> Result<(), DropReason> {
     let mut reader = Reader(bytes);
     let mut nesting = Nesting::new(max_depth);
     loop {
         match item(&mut reader)? {
-            Item::Complete => {}
-            Item::Items(items) => {
+            Following::Complete => {}
+            Following::Items(items) => {
                 nesting.enter(items)?;
                 if items > 0 {
                     continue;
                 }
             }
-            Item::UntilBreak { is_map } => {
+            Following::UntilBreak { is_map } => {
                 nesting.enter_until_break(is_map)?;
                 continue;
             }
-            Item::Break => nesting.leave_on_break()?,
+            Following::Break => nesting.leave_on_break()?,
         }
         if nesting.item_done() {
             return if reader.0.is_empty() { Ok(()) } else { Err(DropReason::BadPayload) };
@@ -84,23 +85,24 @@ pub(super) fn check(bytes: &[u8], max_depth: usize) -> Result<(), DropReason> {
     }
 }
 
-/// Reads one item: all of a scalar, string or break, or the head of an array, map or tag.
-fn item(reader: &mut Reader<'_>) -> Result<Item, DropReason> {
+/// Reads one item: a whole scalar, string or break, or the head of an array, map or tag.
+fn item(reader: &mut Reader<'_>) -> Result<Following, DropReason> {
     let head = reader.byte()?;
     let (major, info) = (head >> 5, head & 0x1f);
     match major {
-        0 | NEGATIVE => argument(reader, info).map(|_| Item::Complete),
-        BYTES | TEXT if info == INDEFINITE => chunks(reader, major).map(|()| Item::Complete),
-        BYTES | TEXT => string(reader, major, info).map(|()| Item::Complete),
-        ARRAY | MAP if info == INDEFINITE => Ok(Item::UntilBreak { is_map: major == MAP }),
+        0 | NEGATIVE => argument(reader, info).map(|_| Following::Complete),
+        BYTES | TEXT if info == INDEFINITE => chunks(reader, major).map(|()| Following::Complete),
+        BYTES | TEXT => string(reader, major, info).map(|()| Following::Complete),
+        ARRAY | MAP if info == INDEFINITE => Ok(Following::UntilBreak { is_map: major == MAP }),
         ARRAY => items(argument(reader, info)?, reader),
         MAP => items(argument(reader, info)?.saturating_mul(2), reader),
-        TAG => argument(reader, info).map(|_| Item::Items(1)),
+        TAG => argument(reader, info).map(|_| Following::Items(1)),
         _ => simple(reader, head),
     }
 }
 
-/// The number in a head: small ones in its low five bits, others in 1, 2, 4 or 8 bytes after it.
+/// Reads the argument of a head. A small number is in its low five bits, a larger number in the 1, 2, 4 or 8 bytes
+/// after it.
 fn argument(reader: &mut Reader<'_>, info: u8) -> Result<u64, DropReason> {
     match info {
         0..=23 => Ok(u64::from(info)),
@@ -109,20 +111,20 @@ fn argument(reader: &mut Reader<'_>, info: u8) -> Result<u64, DropReason> {
     }
 }
 
-/// A count of items; each is a byte at least, so the rest of the payload bounds it.
-fn items(count: u64, reader: &Reader<'_>) -> Result<Item, DropReason> {
+/// Checks a count of items. Each item has at least one byte, so the rest of the payload bounds the count.
+fn items(count: u64, reader: &Reader<'_>) -> Result<Following, DropReason> {
     let count = reader.fitting(count)?;
-    u32::try_from(count).map(Item::Items).map_err(|_| DropReason::BadPayload)
+    u32::try_from(count).map(Following::Items).map_err(|_| DropReason::BadPayload)
 }
 
-/// Bytes or text of known length.
+/// Reads bytes or text of known length.
 fn string(reader: &mut Reader<'_>, major: u8, info: u8) -> Result<(), DropReason> {
     let length = argument(reader, info)?;
     let length = reader.fitting(length)?;
     if major == TEXT { reader.text(length) } else { reader.take(length).map(drop) }
 }
 
-/// Bytes or text in chunks of known length and the same kind, up to a break.
+/// Reads bytes or text in chunks, up to a break. Each chunk has a known length and the same major type.
 fn chunks(reader: &mut Reader<'_>, major: u8) -> Result<(), DropReason> {
     loop {
         let head = reader.byte()?;
@@ -136,16 +138,16 @@ fn chunks(reader: &mut Reader<'_>, major: u8) -> Result<(), DropReason> {
     }
 }
 
-/// Floats, the simple values, and the break.
-fn simple(reader: &mut Reader<'_>, head: u8) -> Result<Item, DropReason> {
+/// Reads a float, a simple value or the break.
+fn simple(reader: &mut Reader<'_>, head: u8) -> Result<Following, DropReason> {
     let (exponent, bits) = match head {
-        0xf4..=0xf7 => return Ok(Item::Complete),
-        BREAK => return Ok(Item::Break),
+        0xf4..=0xf7 => return Ok(Following::Complete),
+        BREAK => return Ok(Following::Break),
         0xf9 => (0x1f << 10, reader.number(2)?),
         0xfa => (0xff << 23, reader.number(4)?),
         0xfb => (0x7ff << 52, reader.number(8)?),
         _ => return Err(DropReason::BadPayload),
     };
-    // An exponent of ones alone is an infinity or NaN, whatever the width.
-    if bits & exponent == exponent { Err(DropReason::NotFinite) } else { Ok(Item::Complete) }
+    // If all bits of the exponent are set, the float is an infinity or NaN, in every width.
+    if bits & exponent == exponent { Err(DropReason::NotFinite) } else { Ok(Following::Complete) }
 }

@@ -1,41 +1,41 @@
-//! What the sending methods take: a value, bytes, or a payload that is encoded already.
+//! The content of a message to send: a value, raw bytes, or an encoded payload.
 
 use serde::Serialize;
 use tautline_proto::ContentType;
 
 use super::{EncodeError, Payload, PayloadLimits, encode_into};
 
-/// What can be sent: a reference to any serialisable value, [`Raw`] bytes, or a [`Payload`] that is encoded already.
+/// What can be sent: a reference to a serialisable value, [`Raw`] bytes, or a reference to an encoded [`Payload`].
 ///
-/// Every method that sends takes any of the three:
+/// Every sending method takes all three:
 ///
 /// ```
 /// use tautline::{Metadata, Payload, Raw, UdpInterface};
 ///
 /// fn send_three(link: &UdpInterface) -> Result<(), tautline::SendError> {
 ///     link.send(&[0.5, -1.5], &Metadata::command())?; // encoded with the configured codec
-///     link.send(Raw(b"\x01\x02"), &Metadata::data())?; // as it is, without a copy in between
+///     link.send(Raw(b"\x01\x02"), &Metadata::data())?; // as it is, without an extra copy
 ///     link.send(&Payload::json(&"encoded once")?, &Metadata::status())?;
 ///     Ok(())
 /// }
 /// ```
 ///
-/// You cannot implement this trait: a type of your own implements `Serialize`.
+/// You cannot implement this trait. Implement `Serialize` for your own types instead.
 pub trait Content: Encode {}
 
-/// How content becomes bytes. Public, because [`Content`] is; reachable only inside the crate.
+/// Turns content into bytes. `pub` because [`Content`] is public, but only this crate can reach it.
 pub trait Encode {
-    /// The content type, where values use `codec`.
+    /// The content type of the bytes. Values use `codec`.
     fn content_type(&self, codec: ContentType) -> ContentType;
 
     /// Appends the bytes to `out`.
     ///
     /// # Errors
-    /// The content is not encodable, or larger than the limits allow.
+    /// The content cannot be encoded, or it exceeds a limit.
     fn write(&self, codec: ContentType, limits: &PayloadLimits, out: &mut Vec<u8>)
     -> Result<(), EncodeError>;
 
-    /// The content type and the bytes, where they need no encoding.
+    /// The content type and the bytes, if no encoding is needed.
     #[inline]
     fn encoded(&self) -> Option<(ContentType, &[u8])> {
         None
@@ -44,7 +44,8 @@ pub trait Encode {
 
 /// Bytes that are sent as they are. Both ends must agree on what they mean.
 ///
-/// Nothing is copied or allocated before the message is framed. Native wire only: the classic wire carries JSON.
+/// They are not copied before the message is framed, and nothing is allocated. Native wire only, because the classic
+/// wire carries JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Raw<'a>(pub &'a [u8]);
 
@@ -113,7 +114,7 @@ impl Encode for &Payload {
     }
 }
 
-/// Appends bytes that are encoded already.
+/// Appends bytes that are already encoded.
 #[inline]
 pub(crate) fn append(bytes: &[u8], limits: &PayloadLimits, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let (size, max_size) = (bytes.len(), limits.max_size);

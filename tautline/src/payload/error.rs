@@ -7,48 +7,48 @@ use tautline_proto::{ContentType, DropReason};
 
 use super::PayloadLimits;
 
-/// A value that cannot be sent. Nothing was.
+/// Why a value cannot be encoded. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// It holds NaN or an infinity.
+    /// The value holds NaN or an infinity.
     NotFinite {
-        /// Where, as far as it is known: a path such as `joints[2].angle`.
+        /// The path to the number, such as `joints[2].angle`, if it is known.
         path: Option<String>,
     },
-    /// It is nested too deep.
+    /// The value is nested too deep.
     TooDeep {
         /// The limit.
         max_depth: usize,
     },
-    /// It is too large.
+    /// The payload is too large.
     TooLarge {
-        /// Its size, in bytes.
+        /// The size of the payload, in bytes.
         size: usize,
         /// The limit, in bytes.
         max_size: usize,
     },
     /// The text is not JSON.
     NotJson(JsonFault),
-    /// The bytes are not what the content type says.
+    /// The bytes are not one well-formed value of the content type.
     Malformed {
-        /// What they should be.
+        /// The content type that was given.
         content_type: ContentType,
     },
-    /// This build cannot encode values so; raw bytes are never values.
+    /// This build does not have the codec. Raw bytes have no codec in any build.
     NoCodec {
         /// The codec.
         codec: ContentType,
     },
-    /// The value's own `Serialize` failed, or it has no form in this codec.
+    /// The value's `Serialize` failed, or the codec cannot represent the value.
     Value {
-        /// What is wrong with it.
+        /// What was wrong.
         problem: String,
     },
 }
 
 impl EncodeError {
-    /// The fault of JSON text that was to be a payload.
+    /// Converts the fault of JSON text that was given as a payload.
     pub(super) fn from_json_fault(fault: JsonFault, limits: &PayloadLimits) -> Self {
         match fault {
             JsonFault::TooDeep => Self::TooDeep { max_depth: limits.max_depth },
@@ -57,7 +57,7 @@ impl EncodeError {
         }
     }
 
-    /// What a sender is told when its bytes fail the check that the receiver would make.
+    /// The error for bytes that fail the check that the receiver would make.
     pub(super) fn refused(
         reason: DropReason,
         content_type: ContentType,
@@ -106,22 +106,22 @@ impl serde::ser::Error for EncodeError {
     }
 }
 
-/// A payload that is not the value asked for.
+/// Why a payload cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Raw bytes, which no codec reads.
+    /// The payload is raw bytes, which no codec reads.
     Raw,
     /// This build does not have the codec.
     NoCodec {
         /// The codec.
         codec: ContentType,
     },
-    /// A valid payload of another type than the one asked for.
+    /// The payload is valid, but it is not a value of the requested type.
     Mismatch {
-        /// How it is encoded.
+        /// The content type of the payload.
         content_type: ContentType,
-        /// What differs.
+        /// The difference, in the codec's words.
         problem: String,
     },
 }
@@ -129,10 +129,10 @@ pub enum DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Raw => f.write_str("the payload is raw bytes, which no codec reads: take them as bytes"),
+            Self::Raw => f.write_str("the payload is raw bytes, which no codec reads: read them as bytes"),
             Self::NoCodec { codec } => write_no_codec(f, *codec),
             Self::Mismatch { content_type, problem } => {
-                write!(f, "the {content_type} payload is not of the type asked for: {problem}")
+                write!(f, "the {content_type} payload is not of the requested type: {problem}")
             }
         }
     }

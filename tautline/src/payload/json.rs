@@ -1,8 +1,8 @@
-//! Values as JSON, written straight into their one canonical form.
+//! Encodes values as JSON, directly in the canonical form of the wire.
 //!
-//! Not `serde_json`'s writer: that one writes NaN as null without a word, and its text differs from what
-//! the classic wire sends. Here NaN is an error that says where it is, depth is limited while writing, and
-//! the text needs no second pass.
+//! Why not the writer of `serde_json`: it silently writes NaN as null, and its text differs from the text on the
+//! classic wire. Here NaN is an error with the path to the number. The depth is checked while writing, and the text
+//! needs no second pass.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use tautline_proto::json::{JsonLimits, NonFinite, write_f64, write_string};
 use super::json_key::KeyEncoder;
 use super::{EncodeError, PayloadLimits};
 
-/// Appends `value` to `out`; after an error, `out` ends in an unfinished value.
+/// Appends `value` to `out`. After an error, `out` ends with an unfinished value.
 pub(super) fn encode<T: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     value: &T,
@@ -45,7 +45,7 @@ impl Encoder<'_> {
         self.out.push(bracket);
     }
 
-    /// Opens `{"name": `, the form of an enum's variant with contents.
+    /// Writes `{"name": `, which begins an enum variant with contents.
     fn open_variant(&mut self, name: &str) -> Result<(), EncodeError> {
         self.open(b'{')?;
         write_string(self.out, name);
@@ -71,18 +71,18 @@ impl Encoder<'_> {
     }
 }
 
-/// The `f64` whose shortest text is that of `value`, so that `0.1f32` is written 0.1 and not
-/// 0.10000000149011612. Reading it back as `f32` gives `value` again.
+/// Returns the `f64` with the same shortest text as `value`: `0.1f32` is written as 0.1, not as 0.10000000149011612.
+/// The text reads back as the same `f32`.
 fn widen(value: f32) -> f64 {
     let mut text = ShortText::default();
-    // Exponent form: the plain one of 1e-45 has 47 characters.
+    // In exponent form, because 1e-45 without an exponent has 47 characters.
     if write!(text, "{value:e}").is_err() {
         return f64::from(value);
     }
     text.as_str().parse().unwrap_or_else(|_| f64::from(value))
 }
 
-/// Room for any finite `f32` in exponent form: a sign, 9 digits, a point and `e-45`.
+/// A buffer for any finite `f32` in exponent form: a sign, 9 digits, a point and `e-45`.
 #[derive(Default)]
 struct ShortText {
     bytes: [u8; 24],
@@ -149,7 +149,7 @@ impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
         Ok(())
     }
 
-    /// An array of numbers: JSON has no bytes.
+    /// Writes an array of numbers, because JSON has no type for bytes.
     fn serialize_bytes(self, value: &[u8]) -> Result<(), EncodeError> {
         self.collect_seq(value)
     }
@@ -246,10 +246,10 @@ impl<'a, 'o> ser::Serializer for &'a mut Encoder<'o> {
 struct Compound<'a, 'o> {
     encoder: &'a mut Encoder<'o>,
     items: usize,
-    /// Where in the output the last key is, for errors.
+    /// Where the last key is in the output; needed for the path in an error.
     key: std::ops::Range<usize>,
     closing: u8,
-    /// The variant that it is the contents of, inside an object of its own.
+    /// The enum variant around this value. It is an object that must be closed as well.
     variant: Option<&'static str>,
 }
 
@@ -321,7 +321,7 @@ impl<'a, 'o> Compound<'a, 'o> {
 }
 
 impl EncodeError {
-    /// Puts the key or index of the enclosing value before the path to a number that is not finite.
+    /// Adds the key or index of the enclosing value to the path to a number that is not finite.
     fn within(self, outer: &str) -> Self {
         match self {
             Self::NotFinite { path: None } => Self::NotFinite { path: Some(outer.to_owned()) },
@@ -334,7 +334,7 @@ impl EncodeError {
     }
 }
 
-/// The traits for sequences differ in their names alone, and so do those for objects with known keys.
+/// Implements serde's traits for sequences, and for objects with known keys. They differ only in their names.
 macro_rules! compound {
     ($($trait:ident::$method:ident),+) => {
         $(impl ser::$trait for Compound<'_, '_> {

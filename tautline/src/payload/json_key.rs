@@ -1,4 +1,4 @@
-//! The keys of JSON objects: text, and what Python's `json.dumps` also turns into text.
+//! The keys of JSON objects: text, and the values that Python's `json.dumps` turns into text.
 
 use std::io::Write as _;
 
@@ -7,7 +7,7 @@ use tautline_proto::json::write_string;
 
 use super::EncodeError;
 
-/// Writes one key; anything but text, whole numbers, booleans, characters and plain variants is an error.
+/// Writes one key: text, a whole number, a boolean, a character or a plain variant. Everything else is an error.
 pub(super) struct KeyEncoder<'o> {
     pub(super) out: &'o mut Vec<u8>,
 }
@@ -17,7 +17,7 @@ fn not_a_key<T>() -> Result<T, EncodeError> {
     Err(EncodeError::Value { problem: problem.to_owned() })
 }
 
-/// Values whose text needs no escapes.
+/// Implements the methods for values whose text needs no escapes.
 macro_rules! quoted {
     ($($method:ident: $type:ty),+) => {
         $(fn $method(self, value: $type) -> Result<(), EncodeError> {
@@ -27,6 +27,7 @@ macro_rules! quoted {
     };
 }
 
+/// Implements the methods for values that cannot be a key.
 macro_rules! refused {
     ($($method:ident($($argument:ty),*) -> $result:ty;)+) => {
         $(fn $method(self, $(_: $argument),*) -> Result<$result, EncodeError> {

@@ -1,8 +1,11 @@
-//! What messages carry: bytes that were checked against their content type before anyone sees them.
+//! Payloads: encodes and decodes them, and checks their bytes against the content type.
 //!
-//! The same checks hold on sending and on receiving, so that nothing is sent that the other end would
-//! refuse: one value that is well formed, nested no deeper than `max_depth`, no larger than
-//! `max_message_size`, and without NaN and infinities, on which no controller may act.
+//! Called by `sending` (encodes), `connection` (gives the check to the protocol), `message` (decodes), `config` and
+//! `error`. Uses no other folder.
+//!
+//! Sending and receiving make the same checks, so the receiver refuses nothing that was sent. A payload is one
+//! well-formed value. It is nested at most `max_depth` deep and has at most `max_message_size` bytes. It holds no NaN
+//! and no infinity, because no controller may act on them.
 
 mod cbor;
 mod content;
@@ -21,17 +24,17 @@ pub use content::{Content, Raw};
 pub(crate) use content::{Encode, append};
 pub use error::{DecodeError, EncodeError};
 
-/// What a payload is held to.
+/// The limits that a payload must keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadLimits {
     /// The largest size, in bytes. Default 65,000.
     pub max_size: usize,
-    /// How deep arrays and objects (in CBOR also tags) may nest; 0 admits only scalars. Default 32; values
-    /// over 127 count as that.
+    /// The greatest depth of arrays and objects (in CBOR also of tags): 0 to 127. 0 allows only scalars. Default 32; a
+    /// larger number than 127 counts as 127.
     pub max_depth: usize,
-    /// What happens to NaN and infinities when a value is encoded as JSON. MessagePack and CBOR could carry
-    /// them to a controller that acts on them, so there they are refused whatever this says; so are the
-    /// literals `NaN` and `Infinity` in JSON text, which is no JSON.
+    /// What happens to NaN and infinities when a value is encoded as JSON. Default: an error. MessagePack and CBOR
+    /// always refuse them, because those formats would carry them to a controller. The literals `NaN` and `Infinity` in
+    /// JSON text are always refused, because they are not JSON.
     pub nonfinite: NonFinite,
 }
 
@@ -47,11 +50,11 @@ impl PayloadLimits {
     }
 }
 
-/// Bytes and how they are encoded; valid by construction.
+/// Encoded bytes and their content type. A payload is always valid.
 ///
-/// Encoding ahead of sending is for values that are sent to several interfaces, for text that is JSON
-/// already, and for raw bytes; `send` itself takes any value. The constructors hold to the default
-/// [`PayloadLimits`]; sending checks the interface's own size limit again.
+/// `send` takes any value, so most programs need no `Payload`. Use it to encode a value once for several interfaces, to
+/// send text that is already JSON, or to send raw bytes. The constructors apply the default [`PayloadLimits`]; sending
+/// checks the size limit of the interface as well.
 ///
 /// ```
 /// use tautline::{ContentType, Payload};
@@ -70,20 +73,19 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// A value as JSON, in the one form that the classic wire writes.
+    /// Encodes a value as JSON, in the form that the classic wire uses.
     ///
     /// # Errors
-    /// When the value holds NaN or an infinity, is nested too deep or is too large, or its `Serialize`
-    /// fails.
+    /// The value holds NaN or an infinity, is nested too deep, or is too large, or its `Serialize` fails.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
         Self::encode(ContentType::Json, value)
     }
 
-    /// Text that is JSON already, rewritten into the form of [`json`](Self::json): keys keep their order,
-    /// integers their digits.
+    /// Takes JSON text and rewrites it into the form of [`json`](Self::json). Keys keep their order, and integers keep
+    /// their digits.
     ///
     /// # Errors
-    /// When the text is not exactly one JSON value, and as for [`json`](Self::json).
+    /// The text is not exactly one JSON value. Otherwise as [`json`](Self::json).
     pub fn json_text(text: impl AsRef<[u8]>) -> Result<Self, EncodeError> {
         let limits = PayloadLimits::default();
         let mut bytes = Vec::with_capacity(text.as_ref().len());
@@ -93,35 +95,35 @@ impl Payload {
         Ok(Self { content_type: ContentType::Json, bytes })
     }
 
-    /// A value as MessagePack, structs as maps by name. Needs the Cargo feature `msgpack`.
+    /// Encodes a value as MessagePack; a struct becomes a map by field name. Needs the Cargo feature `msgpack`.
     ///
     /// # Errors
-    /// As for [`json`](Self::json).
+    /// As [`json`](Self::json).
     #[cfg(feature = "msgpack")]
     pub fn msgpack<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
         Self::encode(ContentType::MessagePack, value)
     }
 
-    /// A value as CBOR (RFC 8949). Needs the Cargo feature `cbor`.
+    /// Encodes a value as CBOR (RFC 8949). Needs the Cargo feature `cbor`.
     ///
     /// # Errors
-    /// As for [`json`](Self::json).
+    /// As [`json`](Self::json).
     #[cfg(feature = "cbor")]
     pub fn cbor<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
         Self::encode(ContentType::Cbor, value)
     }
 
-    /// Bytes that mean what the two ends agreed on. The native wire carries them; the classic one cannot.
+    /// Takes bytes as they are. Both ends must agree on what they mean. Native wire only.
     #[must_use]
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Self {
         Self { content_type: ContentType::Raw, bytes: bytes.into() }
     }
 
-    /// Bytes that are encoded already, such as those of a received message that is to be passed on.
-    /// Works for every content type, whichever codecs are built in.
+    /// Takes bytes that are already encoded, such as the payload of a received message to pass on. Works for every
+    /// content type, also when its codec is not built in.
     ///
     /// # Errors
-    /// When the bytes are not what `content_type` says, and as for [`json`](Self::json).
+    /// The bytes are not of this content type. Otherwise as [`json`](Self::json).
     pub fn encoded(content_type: ContentType, bytes: impl Into<Vec<u8>>) -> Result<Self, EncodeError> {
         let (bytes, limits) = (bytes.into(), PayloadLimits::default());
         match check(content_type, &bytes, &limits) {
@@ -142,10 +144,10 @@ impl Payload {
         &self.bytes
     }
 
-    /// The value, as `T`.
+    /// Decodes the value as a `T`.
     ///
     /// # Errors
-    /// When the bytes are raw or hold something else than a `T`, or the codec is not built in.
+    /// The bytes are raw, they hold something other than a `T`, or the codec is not built in.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
         decode(self.content_type, &self.bytes)
     }
@@ -157,18 +159,17 @@ impl Payload {
     }
 }
 
-/// Whether values can be encoded and decoded with `codec` in this build.
+/// Whether this build can encode and decode values with `codec`.
 pub(crate) const fn is_built(codec: ContentType) -> bool {
     matches!(codec, ContentType::Json)
         || (cfg!(feature = "msgpack") && matches!(codec, ContentType::MessagePack))
         || (cfg!(feature = "cbor") && matches!(codec, ContentType::Cbor))
 }
 
-/// Appends `value` to `out`, which is as before when this fails.
+/// Appends `value` to `out`. After an error, `out` is as before.
 ///
-/// Allocates nothing but room in `out`, with two exceptions: values that serialise through their `Display`
-/// become a `String` first, and MessagePack sets aside a sequence or map whose `Serialize` does not tell its
-/// length.
+/// Allocates only room in `out`, with two exceptions: a value that serialises through its `Display` becomes a `String`
+/// first, and MessagePack buffers a sequence or map whose `Serialize` does not give the length.
 pub(crate) fn encode_into<T: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     codec: ContentType,
@@ -180,9 +181,9 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
         let bytes = &out[start..];
         check_size(bytes, limits)?;
         match codec {
-            // Its writer keeps to the limits while it writes.
+            // Our JSON writer checks the limits while it writes.
             ContentType::Json => Ok(()),
-            // Other people's writers do not.
+            // The writers of the other codecs do not.
             _ => check(codec, bytes, limits)
                 .map_err(|reason| EncodeError::refused(reason, codec, bytes, limits)),
         }
@@ -216,10 +217,10 @@ fn check_size(bytes: &[u8], limits: &PayloadLimits) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// Checks bytes from anyone: exactly one well-formed value within the limits, nothing after it.
+/// Checks untrusted bytes: exactly one well-formed value within the limits, and nothing after it.
 ///
-/// Takes time in proportion to the length, allocates nothing, never recurses, and does not need the codec to
-/// be built in. Raw bytes are only held to the size.
+/// The time is proportional to the length. Never allocates, never recurses, and works without the codec. For raw bytes
+/// only the size is checked.
 pub(crate) fn check(
     content_type: ContentType,
     bytes: &[u8],
@@ -238,8 +239,8 @@ pub(crate) fn check(
 }
 
 fn check_json(bytes: &[u8], limits: &PayloadLimits) -> Result<(), DropReason> {
-    // Always strict: `NaN` cannot be read as null without rewriting the text, which only the classic
-    // wire's reader does (before this), because only Python writes it.
+    // Always strict. To read `NaN` as null, the text must be rewritten. Only the reader of the classic wire does that,
+    // before this check, because only Python writes `NaN`.
     let strict = JsonLimits { max_depth: limits.max_depth, nonfinite: NonFinite::Refuse };
     match tautline_proto::json::check(bytes, &strict) {
         Ok(_) => Ok(()),
@@ -249,7 +250,7 @@ fn check_json(bytes: &[u8], limits: &PayloadLimits) -> Result<(), DropReason> {
     }
 }
 
-/// Reads checked bytes as a `T`.
+/// Decodes checked bytes as a `T`.
 pub(crate) fn decode<T: DeserializeOwned>(content_type: ContentType, bytes: &[u8]) -> Result<T, DecodeError> {
     let mismatch = |problem: String| DecodeError::Mismatch { content_type, problem };
     match content_type {

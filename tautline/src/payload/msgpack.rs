@@ -1,10 +1,10 @@
-//! MessagePack: `rmp-serde` to encode and decode, and a walker that checks what comes and goes.
+//! MessagePack: encodes with `rmp-serde`, and checks sent and received bytes with an own parser.
 
 use tautline_proto::DropReason;
 
 use super::nesting::{Nesting, Reader};
 
-/// Appends a value; structs are maps by field name, so that readers in other languages see the names.
+/// Appends a value. A struct becomes a map by field name, so that programs in other languages see the names.
 #[cfg(feature = "msgpack")]
 pub(super) fn encode<T: serde::Serialize + ?Sized>(
     out: &mut Vec<u8>,
@@ -14,9 +14,9 @@ pub(super) fn encode<T: serde::Serialize + ?Sized>(
     value.serialize(&mut serializer).map_err(serde::ser::Error::custom)
 }
 
-/// Checks that `bytes` are one MessagePack value, without NaN or infinity.
+/// Checks that `bytes` are exactly one MessagePack value without NaN and infinities.
 ///
-/// Text must be UTF-8. Extension types pass: their contents are bytes.
+/// Text must be UTF-8. Extension types pass, because their contents are plain bytes.
 pub(super) fn check(bytes: &[u8], max_depth: usize) -> Result<(), DropReason> {
     let mut reader = Reader(bytes);
     let mut nesting = Nesting::new(max_depth);
@@ -33,11 +33,11 @@ pub(super) fn check(bytes: &[u8], max_depth: usize) -> Result<(), DropReason> {
     }
 }
 
-/// Reads one item: all of a scalar, or the head of an array or map, whose number of items it returns.
+/// Reads one item: a whole scalar, or the head of an array or map. Returns the number of items in an array or map.
 fn item(reader: &mut Reader<'_>) -> Result<Option<u32>, DropReason> {
     let marker = reader.byte()?;
     match marker {
-        // Positive and negative small integers, nil, false and true are their marker.
+        // Small integers, nil, false and true are a marker alone.
         0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => Ok(None),
         0x80..=0x8f => items(u64::from(marker & 0x0f) * 2, reader),
         0x90..=0x9f => items(u64::from(marker & 0x0f), reader),
@@ -49,7 +49,7 @@ fn item(reader: &mut Reader<'_>) -> Result<Option<u32>, DropReason> {
         0xcb => float(f64::from_bits(reader.number(8)?).is_finite()),
         0xcc..=0xcf => reader.take(size(marker, 0xcc)).map(|_| None),
         0xd0..=0xd3 => reader.take(size(marker, 0xd0)).map(|_| None),
-        // Extensions of 1, 2, 4, 8 and 16 bytes, after a byte of type.
+        // Extensions: a type byte, then 1, 2, 4, 8 or 16 bytes.
         0xd4..=0xd8 => reader.take(1 + size(marker, 0xd4)).map(|_| None),
         0xd9..=0xdb => {
             let length = reader.length(size(marker, 0xd9))?;
@@ -66,18 +66,18 @@ fn item(reader: &mut Reader<'_>) -> Result<Option<u32>, DropReason> {
     }
 }
 
-/// The sizes of one family double from its first marker on.
+/// The size that a marker means. In each family of markers, the size doubles from one marker to the next.
 fn size(marker: u8, first: u8) -> usize {
     1 << (marker - first)
 }
 
-/// A count of items; each is a byte at least, so the rest of the payload bounds it.
+/// Checks a count of items. Each item has at least one byte, so the rest of the payload bounds the count.
 fn items(count: u64, reader: &Reader<'_>) -> Result<Option<u32>, DropReason> {
     let count = reader.fitting(count)?;
     u32::try_from(count).map(Some).map_err(|_| DropReason::BadPayload)
 }
 
-/// A length of `size` bytes, then so many bytes and `extra`.
+/// Reads a length of `size` bytes, then that number of bytes and `extra` more.
 fn bytes_of(reader: &mut Reader<'_>, size: usize, extra: usize) -> Result<Option<u32>, DropReason> {
     let length = reader.length(size)?;
     reader.take(length + extra).map(|_| None)
@@ -87,7 +87,7 @@ fn float(is_finite: bool) -> Result<Option<u32>, DropReason> {
     if is_finite { Ok(None) } else { Err(DropReason::NotFinite) }
 }
 
-#[allow(clippy::cast_possible_truncation)] // four bytes were read
+#[allow(clippy::cast_possible_truncation)] // only four bytes were read
 fn low_half(number: u64) -> u32 {
     number as u32
 }

@@ -1,20 +1,21 @@
-//! Where a walk through a binary payload is: the open arrays and maps, on a stack of fixed size.
+//! The parts that the checks of both binary codecs share: the stack of open arrays and maps, and a reader of bytes.
 
 use tautline_proto::DropReason;
 use tautline_proto::json::JsonLimits;
 
-/// How many items an open container still holds.
+/// How many items an open container still needs.
 #[derive(Clone, Copy)]
 enum Level {
-    /// So many.
+    /// This number of items.
     Items(u32),
-    /// Any number, until a break; `even` after an even number of them, when a map's last key has its value.
+    /// Any number, until a break. `even` is true after an even number of items: then the last key of a map has its
+    /// value.
     UntilBreak { is_map: bool, even: bool },
 }
 
 /// The containers around the next item.
 ///
-/// On the stack and of fixed size, so that no input makes the walkers recurse or allocate.
+/// An array of fixed size, so that no input makes a check recurse or allocate.
 pub(super) struct Nesting {
     open: [Level; JsonLimits::MAX_DEPTH],
     depth: usize,
@@ -27,7 +28,7 @@ impl Nesting {
         Self { open: [Level::Items(0); JsonLimits::MAX_DEPTH], depth: 0, max_depth }
     }
 
-    /// Enters a container of `items` items; an empty one is complete at once.
+    /// Enters a container of `items` items. An empty container is complete at once: call `item_done` next.
     pub(super) fn enter(&mut self, items: u32) -> Result<(), DropReason> {
         self.push(Level::Items(items))
     }
@@ -37,7 +38,7 @@ impl Nesting {
         self.push(Level::UntilBreak { is_map, even: true })
     }
 
-    /// Leaves the innermost container on its break; a map must not end after a key.
+    /// Leaves the innermost container at its break. A map must not end after a key.
     pub(super) fn leave_on_break(&mut self) -> Result<(), DropReason> {
         match self.innermost() {
             Some(Level::UntilBreak { is_map: false, .. } | Level::UntilBreak { even: true, .. }) => {
@@ -48,8 +49,8 @@ impl Nesting {
         }
     }
 
-    /// Takes note of a complete item and of the containers that it completes. True when nothing is open
-    /// any more: the value is complete.
+    /// Records a complete item, and the containers that it completes. Returns true if no container is open: then the
+    /// whole value is complete.
     pub(super) fn item_done(&mut self) -> bool {
         while let Some(level) = self.innermost() {
             match level {
@@ -81,11 +82,11 @@ impl Nesting {
     }
 }
 
-/// What is left of a payload.
+/// Reads a payload; holds the bytes that were not read yet.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// The next `count` bytes.
+    /// Reads the next `count` bytes.
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], DropReason> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(DropReason::BadPayload)?;
         self.0 = rest;
@@ -96,22 +97,23 @@ impl<'a> Reader<'a> {
         self.take(1).map(|byte| byte[0])
     }
 
-    /// An unsigned number of `size` bytes (at most 8), in network byte order.
+    /// Reads an unsigned number of `size` bytes (at most 8), in network byte order.
     pub(super) fn number(&mut self, size: usize) -> Result<u64, DropReason> {
         Ok(self.take(size)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    /// A length of `size` bytes that the rest of the payload can hold; items are a byte each at least.
+    /// Reads a length of `size` bytes. It must not exceed the rest of the payload.
     pub(super) fn length(&mut self, size: usize) -> Result<usize, DropReason> {
         let length = self.number(size)?;
         self.fitting(length)
     }
 
-    /// `length`, if the rest of the payload can hold so many bytes.
+    /// Returns `length` if the rest of the payload has at least that many bytes.
     pub(super) fn fitting(&self, length: u64) -> Result<usize, DropReason> {
         usize::try_from(length).ok().filter(|length| *length <= self.0.len()).ok_or(DropReason::BadPayload)
     }
 
+    /// Reads text of `length` bytes, which must be UTF-8.
     pub(super) fn text(&mut self, length: usize) -> Result<(), DropReason> {
         std::str::from_utf8(self.take(length)?).map(drop).map_err(|_| DropReason::BadPayload)
     }
