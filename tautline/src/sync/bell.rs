@@ -1,12 +1,13 @@
-//! Waking one who may be asleep, without a system call where it is not.
+//! A wake-up that needs a system call only if the other thread really sleeps.
 //!
-//! Nobody's wake-up is lost: who wakes sets `rung` *before* looking whether the other is `asleep`, and who waits sets
-//! `asleep` *before* looking whether it has `rung` (all four sequentially consistent). So either the sleeper sees the ring
-//! and does not sleep, or the ringer sees the sleeper and ends its sleep. `src/tests/shuttle/wakeups.rs` tries the schedules.
+//! No wake-up is lost. The ringing thread sets `rung` *before* it reads `asleep`. The waiting thread sets `asleep`
+//! *before* it reads `rung`. All four accesses are sequentially consistent. So either the waiting thread sees the ring
+//! and does not sleep, or the ringing thread sees that the other sleeps and ends the sleep.
+//! `src/tests/shuttle/wakeups.rs` tries the schedules.
 
 use crate::sync::{AtomicBool, Ordering};
 
-/// Whether someone has rung, and whether someone sleeps.
+/// Whether a thread has rung, and whether a thread sleeps.
 #[derive(Debug)]
 pub(crate) struct Bell {
     rung: AtomicBool,
@@ -18,25 +19,26 @@ impl Bell {
         Self { rung: AtomicBool::new(false), asleep: AtomicBool::new(false) }
     }
 
-    /// Rings; whether the other sleeps, or is about to, and its sleep has to be ended.
+    /// Rings. Returns whether the other thread sleeps, or is about to sleep: then the caller must end its sleep.
     #[must_use]
     pub(crate) fn ring(&self) -> bool {
         self.rung.store(true, Ordering::SeqCst);
         self.asleep.load(Ordering::SeqCst)
     }
 
-    /// Whether someone has rung since the last time that this, or [`sleep`](Self::sleep), heard it.
+    /// Whether a thread has rung since the last call of this method or of [`sleep`](Self::sleep). Clears the ring.
     pub(crate) fn has_rung(&self) -> bool {
-        // A read first: a swap would take the cache line from whoever is about to ring.
+        // A plain read first: a swap would take the cache line away from the thread that rings.
         self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::SeqCst)
     }
 
-    /// Sleeps as `sleep` does; that is told whether it may, because nobody has rung before.
+    /// Calls `sleep`, which may sleep if its argument is true: then no thread has rung before.
     pub(crate) fn sleep<T>(&self, sleep: impl FnOnce(bool) -> T) -> T {
         self.asleep.store(true, Ordering::SeqCst);
         let result = sleep(!self.rung.swap(false, Ordering::SeqCst));
         self.asleep.store(false, Ordering::SeqCst);
-        // Whoever rang meanwhile is heard now. A swap, not a store: only by reading the ring do we see what was done before it.
+        // Clears a ring that came during the sleep. A swap, not a store: only a read of the ring makes visible what the
+        // ringing thread did before.
         let _ = self.rung.swap(false, Ordering::SeqCst);
         result
     }

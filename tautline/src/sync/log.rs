@@ -1,4 +1,4 @@
-//! Tracing events with a limit: whatever strangers send, no more than ten lines a second.
+//! A limit for log lines: at most ten in a second, however much a stranger sends.
 
 use crate::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -8,31 +8,35 @@ use crate::sync::lock;
 /// The most lines in a second.
 const LINES_PER_SECOND: u32 = 10;
 
-/// Says which lines may be written.
+/// Decides which log lines may be written.
 #[derive(Debug, Default)]
-pub(crate) struct LineLimit(Mutex<Inner>);
+pub(crate) struct LineLimit(Mutex<LineCounts>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct LineCounts {
+    /// When the current second began.
     second: Option<Instant>,
+    /// The lines of this second.
     written: u32,
+    /// The lines left out since the last written line.
     left_out: u64,
 }
 
 impl LineLimit {
-    /// Whether a line may be written now; then also how many were left out since the last one.
+    /// Returns `None` if no line may be written now. Otherwise returns how many lines were left out since the last
+    /// line.
     pub(crate) fn allow(&self, now: Instant) -> Option<u64> {
-        let mut inner = lock(&self.0);
-        if inner.second.is_none_or(|begun| now.saturating_duration_since(begun) >= Duration::from_secs(1)) {
-            inner.second = Some(now);
-            inner.written = 0;
+        let mut counts = lock(&self.0);
+        if counts.second.is_none_or(|begun| now.saturating_duration_since(begun) >= Duration::from_secs(1)) {
+            counts.second = Some(now);
+            counts.written = 0;
         }
-        if inner.written == LINES_PER_SECOND {
-            inner.left_out += 1;
+        if counts.written == LINES_PER_SECOND {
+            counts.left_out += 1;
             return None;
         }
-        inner.written += 1;
-        Some(std::mem::take(&mut inner.left_out))
+        counts.written += 1;
+        Some(std::mem::take(&mut counts.left_out))
     }
 }
 
@@ -41,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ten_lines_a_second_and_the_rest_is_counted() {
+    fn ten_lines_a_second_are_written_and_the_rest_is_counted() {
         let (limit, start) = (LineLimit::default(), Instant::now());
         let written = (0..1000).filter(|_| limit.allow(start).is_some()).count();
         assert_eq!(written, 10);

@@ -1,6 +1,7 @@
-//! Locks and what is built from them: wake-ups, values that come once, log lines with a limit.
+//! Locks and atomics, and what is built from them: wake-ups, values that are set once, a limit for log lines, and calls
+//! whose panics end here.
 //!
-//! Used by every other folder. Uses none of them.
+//! Called by every other folder except `config` and `payload`. Uses no other folder.
 
 pub(crate) mod bell;
 pub(crate) mod log;
@@ -10,15 +11,15 @@ pub(crate) mod quietly;
 
 pub(crate) use primitives::*;
 
-/// Locks the mutex, also after an earlier holder panicked.
+/// Locks the mutex, even if a thread panicked while it held the lock.
 ///
-/// No user code runs under this crate's locks, so a panic there is our bug. The data they guard is valid between any
-/// two statements, and a second panic in every other thread would help nobody.
+/// No user code runs under the locks of this crate, so such a panic is our bug. The guarded data is valid between any
+/// two statements, and a panic in every other thread would not help anybody.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Locks the mutex if it is free; otherwise as [`lock`].
+/// Locks the mutex if it is free, and returns `None` if it is taken. A poisoned mutex is treated as by [`lock`].
 pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match mutex.try_lock() {
         Ok(guard) => Some(guard),

@@ -1,4 +1,4 @@
-//! A value that comes once, for whoever waits for it: a thread or a task.
+//! A value that is set once. A thread or an async task can wait for it.
 
 use crate::sync::{Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -7,26 +7,29 @@ use std::time::Instant;
 use crate::sync::lock;
 use crate::sync::quietly::quietly;
 
+/// A value that is set once, and the thread or task that waits for it.
 #[derive(Debug)]
 pub(crate) struct OneShot<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<Slot<T>>,
     ready: Condvar,
 }
 
+/// The value, and the waker of the task that polled last.
 #[derive(Debug)]
-struct State<T> {
+struct Slot<T> {
     value: Option<T>,
     waker: Option<Waker>,
 }
 
 impl<T> Default for OneShot<T> {
     fn default() -> Self {
-        Self { state: Mutex::new(State { value: None, waker: None }), ready: Condvar::new() }
+        Self { state: Mutex::new(Slot { value: None, waker: None }), ready: Condvar::new() }
     }
 }
 
 impl<T> OneShot<T> {
-    /// Sets the value and wakes who waits. Called once, without any lock held: the waker is users' code.
+    /// Sets the value and wakes the waiting thread or task. Called once. The caller must hold no lock, because the
+    /// waker is user code.
     pub(crate) fn set(&self, value: T) {
         let mut state = lock(&self.state);
         state.value = Some(value);
@@ -34,17 +37,17 @@ impl<T> OneShot<T> {
         drop(state);
         self.ready.notify_all();
         if let Some(waker) = waker {
-            // Others wait for values that the caller has yet to set.
+            // A panic must not stop the caller: it may have to set values that other threads wait for.
             let _ = quietly(|| waker.wake());
         }
     }
 
-    /// What `take` makes of the value, if it is there.
+    /// Calls `take` with the value, if it is set, and returns the result. `take` may leave the value in place.
     pub(crate) fn get(&self, take: impl FnOnce(&mut Option<T>) -> Option<T>) -> Option<T> {
         take(&mut lock(&self.state).value)
     }
 
-    /// Waits for the value until `deadline`; `None`: for as long as it takes.
+    /// Waits for the value until `deadline`, with `None` without a limit. Returns `None` after the deadline.
     pub(crate) fn wait(
         &self,
         deadline: Option<Instant>,
@@ -63,12 +66,14 @@ impl<T> OneShot<T> {
         }
     }
 
+    /// Returns the value if it is set. Otherwise the waker of `context` is called when it is set.
     pub(crate) fn poll(
         &self,
         context: &mut Context<'_>,
         take: impl FnOnce(&mut Option<T>) -> Option<T>,
     ) -> Poll<T> {
-        // Cloned before the lock is taken, the former one dropped after it is released: both are users' code.
+        // The new waker is cloned before the lock is taken, and the old waker is dropped after it is released: both are
+        // user code.
         let mut waker = Some(context.waker().clone());
         let mut state = lock(&self.state);
         match take(&mut state.value) {

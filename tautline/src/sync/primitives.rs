@@ -1,7 +1,7 @@
-//! The locks, atomics and threads of the whole library: the standard library's, or shuttle's.
+//! The locks, atomics and threads that the whole library uses, from the standard library or from shuttle.
 //!
-//! With `--cfg shuttle` the library is built over shuttle's versions, and `src/tests/shuttle/` tries schedules that a
-//! real machine shows once a year. Nothing else in the crate names `std::sync::Mutex`, an atomic or a thread to park.
+//! `--cfg shuttle` builds the library with the types of shuttle, and `src/tests/shuttle/` tries schedules that are very
+//! rare on a real machine. No other file of the crate takes locks, atomics or `park` from the standard library.
 
 #[cfg(not(shuttle))]
 mod chosen {
@@ -13,7 +13,7 @@ mod chosen {
 
     use std::time::Instant;
 
-    /// Sleeps until the thread is unparked or the deadline passes; may return early for no reason.
+    /// Sleeps until the thread is unparked or the deadline has passed. May return early without a reason.
     ///
     /// Returns `false` if the deadline has passed.
     pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
@@ -42,7 +42,7 @@ mod chosen {
 
     use shuttle::rand::Rng;
 
-    /// Time does not pass under shuttle: shuttle chooses whether the deadline has passed.
+    /// Time does not pass under shuttle, so shuttle chooses whether the deadline has passed.
     pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
         if deadline.is_none() {
             thread::park();

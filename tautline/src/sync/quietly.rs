@@ -1,17 +1,17 @@
-//! Running and dropping users' code so that its panics end here.
+//! Calls and drops user code so that its panics do not reach the caller.
 
 use std::any::Any;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Why a call gave no result; what was thrown is gone.
+/// The error of a call that panicked. The panic payload was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Panicked;
 
-/// Calls users' code.
+/// Calls user code, and catches its panic.
 ///
-/// Unwind safety is asserted: what a handler breaks in its own state by panicking is its own, and the next
-/// message is still given to it.
+/// Asserts unwind safety: a handler that panics may break its own state. That is the user's concern, and the handler
+/// still gets the next message.
 pub(crate) fn quietly<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|thrown| {
         discard(thrown);
@@ -19,14 +19,15 @@ pub(crate) fn quietly<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     })
 }
 
-/// Drops what was thrown; what its own destructor throws is leaked, or there would be no end.
+/// Drops the panic payload. If its destructor panics too, the second payload is leaked, because dropping it could panic
+/// again without end.
 fn discard(thrown: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(thrown))) {
         std::mem::forget(again);
     }
 }
 
-/// A value of the user whose destructor may panic without consequences.
+/// A value of the user. A panic of its destructor is caught.
 pub(crate) struct DropQuietly<T>(Option<T>);
 
 impl<T> DropQuietly<T> {
@@ -39,20 +40,20 @@ impl<T> Deref for DropQuietly<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.as_ref().expect("taken by drop only")
+        self.0.as_ref().expect("only drop takes the value")
     }
 }
 
 impl<T> DerefMut for DropQuietly<T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.0.as_mut().expect("taken by drop only")
+        self.0.as_mut().expect("only drop takes the value")
     }
 }
 
 impl<T> Drop for DropQuietly<T> {
     fn drop(&mut self) {
         let value = self.0.take();
-        // The panic itself was reported by the process's panic hook.
+        // The panic hook of the process has already reported the panic.
         let _ = quietly(|| drop(value));
     }
 }
@@ -70,12 +71,12 @@ mod tests {
     }
 
     #[test]
-    fn a_thrown_value_that_panics_in_its_destructor_ends_here() {
+    fn a_panic_payload_whose_destructor_panics_is_caught() {
         assert_eq!(quietly(|| std::panic::panic_any(PanicsOnDrop)), Err(Panicked));
     }
 
     #[test]
-    fn a_destructor_that_panics_ends_here() {
+    fn a_destructor_that_panics_is_caught() {
         drop(DropQuietly::new(PanicsOnDrop));
     }
 }
