@@ -1,4 +1,4 @@
-//! A message as it stands in its datagram: what inline handlers are given.
+//! A received message in its datagram, as inline handlers see it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use tautline_proto::{ContentType, Delivery, Id, MessageType, PeerId, Priority, W
 use super::Arrival;
 use crate::payload::{self, DecodeError};
 
-/// A received message, borrowed from the datagram that it came in: nothing is copied.
+/// A received message, borrowed from its datagram: nothing is copied.
 ///
-/// [Inline handlers](crate::Handler::inline) and [`Driver::turn_with`](crate::Driver::turn_with) show it. Its methods are
-/// those of [`Message`](crate::Message), which owns its bytes.
+/// [Inline handlers](crate::Handler::inline) and [`Driver::turn_with`](crate::Driver::turn_with) get it. It has the
+/// methods of [`Message`](crate::Message), which owns its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageRef<'a> {
     message: &'a tautline_proto::MessageRef<'a>,
@@ -25,10 +25,10 @@ impl<'a> MessageRef<'a> {
         Self { message, arrival }
     }
 
-    /// The payload as a value, decoded by its own content type.
+    /// Decodes the payload with the codec of its content type.
     ///
     /// # Errors
-    /// The payload is not such a value, it is raw, or its codec is not built in.
+    /// The payload is not a `T`, it is raw, or its codec is not built in.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
         payload::decode(self.message.content_type, self.message.payload)
     }
@@ -51,37 +51,37 @@ impl<'a> MessageRef<'a> {
         self.message.message_type
     }
 
-    /// How urgent it is.
+    /// How urgent the message is.
     #[must_use]
     pub const fn priority(&self) -> Priority {
         self.message.priority
     }
 
-    /// Which stream of its type it belongs to; 0 on the classic wire.
+    /// The channel, which tells streams of one type apart; 0 on the classic wire.
     #[must_use]
     pub const fn channel(&self) -> u16 {
         self.message.channel
     }
 
-    /// When the sender made it, on the sender's wall clock.
+    /// When the sender made the message, on the sender's wall clock.
     #[must_use]
     pub const fn timestamp(&self) -> WallTime {
         self.message.timestamp
     }
 
-    /// Its identity; unique within the sender's session.
+    /// The id of the message; unique within the sender's session.
     #[must_use]
     pub fn message_id(&self) -> Id<'a> {
         self.message.message_id.borrowed()
     }
 
-    /// Who made it: the sending interface's name unless the sender said otherwise.
+    /// Who made the message: by default the name of the sending interface.
     #[must_use]
     pub fn source(&self) -> &'a str {
         &self.message.source
     }
 
-    /// Whom it is meant for, if the sender said so.
+    /// Whom the message is meant for, if the sender set it.
     #[must_use]
     pub fn destination(&self) -> Option<&'a str> {
         self.message.destination.as_deref()
@@ -93,49 +93,49 @@ impl<'a> MessageRef<'a> {
         self.message.correlation_id.as_ref().map(Id::borrowed)
     }
 
-    /// The delivery class that it was sent with.
+    /// The delivery class that the message was sent with.
     #[must_use]
     pub const fn delivery(&self) -> Delivery {
         self.message.delivery
     }
 
-    /// For how long after its time stamp it is worth anything, if its sender said so.
+    /// How long after its time stamp the message is valid, if the sender set it.
     #[must_use]
     pub const fn lifespan(&self) -> Option<Duration> {
         self.message.lifespan
     }
 
-    /// The peer that sent it.
+    /// The peer that sent the message.
     #[must_use]
     pub const fn peer(&self) -> PeerId {
         self.arrival.peer
     }
 
-    /// The address that it came from.
+    /// The address that the message came from.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.arrival.address
     }
 
-    /// When it came, on this machine's wall clock.
+    /// When the message arrived, on the wall clock of this machine.
     #[must_use]
     pub const fn arrived(&self) -> WallTime {
         self.arrival.time
     }
 
-    /// Whether a newer datagram of the same peer came before it.
+    /// Whether a newer datagram of the same peer arrived before this message.
     #[must_use]
     pub const fn is_late(&self) -> bool {
         self.arrival.late
     }
 
-    /// How it came in.
+    /// How and when the message arrived.
     #[must_use]
     pub const fn arrival(&self) -> Arrival {
         *self.arrival
     }
 
-    /// How old it is now, at most, as far as is known; see [`Arrival::made`].
+    /// The greatest age that the message can have now: the time since it was [made](Arrival::made).
     #[must_use]
     pub fn age(&self) -> Duration {
         self.arrival.age()

@@ -1,4 +1,4 @@
-//! A message's contents as values, and messages made by hand.
+//! Decodes the payload of an owned message, and makes messages that were never sent.
 
 use crate::sync::Arc;
 use std::borrow::Cow;
@@ -14,10 +14,11 @@ use crate::payload::{self, DecodeError, Payload};
 use tautline_proto::{Id, MessageRef, PeerId};
 
 impl Message {
-    /// A message that never travelled: for tests of code that handles messages, and for other transports.
+    /// Makes a message that was never sent, for tests of code that handles messages and for other transports.
     ///
-    /// What the metadata leave open is now, the number 0 and an empty source. It came and was made now, from
-    /// [`PeerId::none`] and the address 0.0.0.0:0, unless [`with_arrival`](Self::with_arrival) says otherwise.
+    /// Defaults for what the metadata leave open: the time stamp is now, the id is the number 0, and the source is
+    /// empty. The message arrives now, from [`PeerId::none`] and the address 0.0.0.0:0;
+    /// [`with_arrival`](Self::with_arrival) changes that.
     ///
     /// ```
     /// use tautline::{Message, Metadata, Payload};
@@ -43,10 +44,10 @@ impl Message {
         Self::copy(&Arc::new(Pool::default()), &message, Arrival::now(PeerId::none(), address))
     }
 
-    /// The payload as a value.
+    /// Decodes the payload with the codec of its content type.
     ///
     /// # Errors
-    /// When the payload is not such a value, or its codec is not built in.
+    /// The payload is not a `T`, it is raw, or its codec is not built in.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
         payload::decode(self.content_type(), self.payload())
     }
@@ -58,7 +59,7 @@ mod tests {
     use tautline_proto::{MessageType, Priority, WallTime};
 
     #[test]
-    fn a_message_made_by_hand_says_what_it_was_given() {
+    fn a_message_made_by_hand_has_the_given_metadata() {
         let metadata = Metadata::status()
             .priority(Priority::High)
             .channel(3)
@@ -76,14 +77,14 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_that_is_something_else_is_an_error() {
+    fn a_payload_of_another_type_does_not_decode() {
         let message = Message::new(&Payload::json("text").expect("plain text"), &Metadata::data());
         assert!(message.decode::<f64>().is_err());
         assert_eq!(message.decode::<String>().expect("it is text"), "text");
     }
 
     #[test]
-    fn an_arrival_can_be_given_afterwards() {
+    fn an_arrival_can_be_set_afterwards() {
         let message = Message::new(&Payload::raw(*b""), &Metadata::data());
         let arrival = Arrival {
             peer: PeerId::none(),

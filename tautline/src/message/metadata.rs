@@ -1,11 +1,11 @@
-//! What goes with a message that is sent.
+//! The metadata of a message to send.
 
 use std::time::Duration;
 
 use super::borrowed::MessageRef;
 use tautline_proto::{Delivery, Id, MessageType, Priority, WallTime};
 
-/// The metadata of a message to be sent; whatever is `None` gets its default.
+/// The metadata of a message to send. A field that is `None` gets its default.
 ///
 /// ```
 /// use tautline::{Metadata, Priority};
@@ -16,31 +16,33 @@ use tautline_proto::{Delivery, Id, MessageType, Priority, WallTime};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// What the message is for; handlers are chosen by it.
+    /// What the message is for. It selects the handler.
     pub message_type: MessageType,
-    /// How urgent it is.
+    /// How urgent the message is. Default: normal.
     pub priority: Priority,
-    /// Tells streams of one type apart: two joints, say. The classic wire carries only channel 0.
+    /// Tells streams of one type apart, for example two joints. Default 0, the only channel on the classic wire.
     pub channel: u16,
-    /// When the message was made; by default when it is sent.
+    /// When the message was made. Default: the time of sending.
     pub timestamp: Option<WallTime>,
-    /// Its identity; by default its place in the session (native) or `udp_` and microseconds (classic).
+    /// The id of the message. Default: its number in the session (native wire), or `udp_` and the time in microseconds
+    /// (classic wire).
     pub message_id: Option<Id<'static>>,
-    /// Who made it; by default the interface's name.
+    /// Who made the message. Default: the name of the interface.
     pub source: Option<String>,
-    /// Whom it is meant for. Information only: it routes nothing.
+    /// Whom the message is meant for. For information only: nothing is routed by it.
     pub destination: Option<String>,
-    /// The id of the message that this one answers.
+    /// The id of the message that this message answers.
     pub correlation_id: Option<Id<'static>>,
-    /// What is done for the message to arrive; by default what the configuration says for its type, else best effort. Native wire
-    /// only.
+    /// The delivery class: best effort, reliable or ordered. Default: the setting of its stream, and best effort
+    /// without one. Native wire only.
     pub delivery: Option<Delivery>,
-    /// For how long after its time stamp the message is worth anything; it travels with it. Native wire only.
+    /// How long after its time stamp the message is valid; sent with the message. Default: the setting of its stream,
+    /// and without end if there is none. Native wire only.
     pub lifespan: Option<Duration>,
 }
 
 impl Default for Metadata {
-    /// Data of normal priority.
+    /// A data message of normal priority.
     fn default() -> Self {
         Self::new(MessageType::Data)
     }
@@ -53,7 +55,7 @@ impl From<MessageType> for Metadata {
 }
 
 impl Metadata {
-    /// Metadata of this type and normal priority, everything else by default.
+    /// Metadata of this type and normal priority. Everything else has its default.
     #[must_use]
     pub const fn new(message_type: MessageType) -> Self {
         Self {
@@ -70,113 +72,114 @@ impl Metadata {
         }
     }
 
-    /// An order to act.
+    /// A command: an order to act.
     #[must_use]
     pub const fn command() -> Self {
         Self::new(MessageType::Command)
     }
 
-    /// Anything without a type of its own.
+    /// Data: any message without a type of its own.
     #[must_use]
     pub const fn data() -> Self {
         Self::new(MessageType::Data)
     }
 
-    /// The sender's state.
+    /// A status: the state of the sender.
     #[must_use]
     pub const fn status() -> Self {
         Self::new(MessageType::Status)
     }
 
-    /// Something went wrong at the sender.
+    /// An error: something went wrong at the sender.
     #[must_use]
     pub const fn error() -> Self {
         Self::new(MessageType::Error)
     }
 
-    /// The user's own sign of life.
+    /// A heartbeat of the application. It does not replace the heartbeats of the native wire.
     #[must_use]
     pub const fn heartbeat() -> Self {
         Self::new(MessageType::Heartbeat)
     }
 
-    /// The answer to a message.
+    /// An acknowledgment: the application's answer to a message.
     #[must_use]
     pub const fn acknowledgment() -> Self {
         Self::new(MessageType::Acknowledgment)
     }
 
-    /// Parameters.
+    /// A configuration: parameters.
     #[must_use]
     pub const fn configuration() -> Self {
         Self::new(MessageType::Configuration)
     }
 
-    /// How urgent the message is.
+    /// Sets how urgent the message is.
     #[must_use]
     pub const fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
-    /// Tells streams of one type apart; native wire only.
+    /// Sets the channel, which tells streams of one type apart. Native wire only.
     #[must_use]
     pub const fn channel(mut self, channel: u16) -> Self {
         self.channel = channel;
         self
     }
 
-    /// When the message was made.
+    /// Sets when the message was made.
     #[must_use]
     pub const fn timestamp(mut self, timestamp: WallTime) -> Self {
         self.timestamp = Some(timestamp);
         self
     }
 
-    /// The message's identity: a number, or text of 1 to 255 bytes.
+    /// Sets the id of the message: a number, or text of 1 to 255 bytes.
     #[must_use]
     pub fn message_id(mut self, id: impl Into<Id<'static>>) -> Self {
         self.message_id = Some(id.into());
         self
     }
 
-    /// Who made the message, if not this interface: 1 to 255 bytes.
+    /// Sets who made the message: 1 to 255 bytes.
     #[must_use]
     pub fn source(mut self, source: impl Into<String>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// Whom the message is meant for: 1 to 255 bytes.
+    /// Sets whom the message is meant for: 1 to 255 bytes.
     #[must_use]
     pub fn destination(mut self, destination: impl Into<String>) -> Self {
         self.destination = Some(destination.into());
         self
     }
 
-    /// The id of the message that this one answers.
+    /// Sets the id of the message that this message answers.
     #[must_use]
     pub fn correlation_id(mut self, id: impl Into<Id<'static>>) -> Self {
         self.correlation_id = Some(id.into());
         self
     }
 
-    /// What is done for the message to arrive; native wire only.
+    /// Sets the delivery class. Native wire only.
     #[must_use]
     pub const fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = Some(delivery);
         self
     }
 
-    /// For how long after its time stamp the message is worth anything: 1 us to about 71 minutes, anything beyond is taken as
-    /// the nearer of the two. Whoever finds it older drops it. Native wire only.
+    /// Sets how long after its time stamp the message is valid: 1 us to about 71 minutes. A shorter or longer duration
+    /// is set to the nearest bound. A message that is older is dropped, by the sender or by the receiver. Native wire
+    /// only.
     #[must_use]
     pub const fn lifespan(mut self, lifespan: Duration) -> Self {
         self.lifespan = Some(lifespan);
         self
     }
 
-    /// The same type, priority and channel, answering `message`.
+    /// Metadata of an answer to `message`: the same type, priority and channel, and its id as the correlation id.
     #[must_use]
     pub fn answering(message: &MessageRef<'_>) -> Self {
         Self::new(message.message_type())

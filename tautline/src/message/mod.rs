@@ -1,7 +1,10 @@
-//! A message of one's own: what `receive` and the queued handlers hand out.
+//! Received messages, owned and borrowed; the metadata and the target of a sent message; and the buffer pool.
 //!
-//! Copied once, out of the datagram it arrived in, into one buffer from the [pool](crate::pool): a message
-//! that is kept never pins a receive buffer.
+//! Called by all folders above that send, receive or handle messages. Uses `machine` (clocks), `payload` (decoding) and
+//! `sync`.
+//!
+//! A [`Message`] is what `receive` and the queued handlers return. It is copied once, from its datagram into one buffer
+//! of the [pool](pool). So a message that the user keeps does not hold a receive buffer.
 
 pub(crate) mod borrowed;
 pub(crate) mod contents;
@@ -20,42 +23,42 @@ use crate::message::pool::Pool;
 use crate::sync::Arc;
 use tautline_proto::{ContentType, Delivery, Id, MessageRef, MessageType, PeerId, Priority, WallTime};
 
-/// How a message came in.
+/// How and when a message arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Arrival {
-    /// Who sent it.
+    /// The peer that sent it.
     pub peer: PeerId,
-    /// The address it came from.
+    /// The address that it came from.
     pub address: SocketAddr,
-    /// When it came, on this machine's wall clock.
+    /// When it arrived, on the wall clock of this machine.
     pub time: WallTime,
-    /// When it was made, at the earliest, on this machine's steady clock: by its time stamp, the estimated offset of the
-    /// peer's clock and the bound on that estimate's error. When it came, where there is no estimate (the classic wire, and a
-    /// link that has just begun) and where that is earlier.
+    /// The earliest time at which it can have been made, on the monotonic clock of this machine. Computed from its time
+    /// stamp, the estimated offset of the peer's clock, and the error bound of that estimate. It is the time of arrival
+    /// if that is earlier, and if there is no estimate (on the classic wire, and at the start of a link).
     pub made: Instant,
-    /// Whether a newer datagram of the same peer came before it.
+    /// Whether a newer datagram of the same peer arrived before it.
     pub late: bool,
 }
 
 impl Arrival {
-    /// A message that came and was made now, in its order; change what is to be different. For tests of code that
-    /// handles messages.
+    /// Returns an arrival now, of a message that was made now and is not late. For tests of code that handles messages;
+    /// change the fields that matter.
     #[must_use]
     pub fn now(peer: PeerId, address: SocketAddr) -> Self {
         Self { peer, address, time: wall_now(), made: Instant::now(), late: false }
     }
 
-    /// How old the message is now, at most, as far as is known: since it was [made](Self::made).
+    /// The greatest age that the message can have now: the time since it was [made](Self::made).
     #[must_use]
     pub fn age(&self) -> Duration {
         self.made.elapsed()
     }
 }
 
-/// A received message: immutable, and independent of everything else.
+/// A received message. It owns its bytes and does not change.
 ///
-/// Its memory comes from a pool of the interface and returns there when the message is dropped.
+/// Its memory comes from a pool of the interface, and returns to the pool when the message is dropped.
 pub struct Message {
     message_type: MessageType,
     priority: Priority,
@@ -70,12 +73,12 @@ pub struct Message {
     destination: Option<Span>,
     payload: Span,
     arrival: Arrival,
-    /// Everything of variable length, one after the other.
+    /// All parts of variable length, one after the other.
     bytes: Vec<u8>,
     pool: Arc<Pool>,
 }
 
-/// Where a part stands in `bytes`.
+/// The range of a part in `bytes`.
 #[derive(Clone, Copy)]
 struct Span {
     start: usize,
@@ -88,7 +91,7 @@ impl Span {
     }
 }
 
-/// An [`Id`] whose text stands in `bytes`.
+/// An [`Id`] whose text is in `bytes`.
 #[derive(Clone, Copy)]
 enum StoredId {
     Number(u64),
@@ -118,7 +121,7 @@ impl Message {
         }
     }
 
-    /// The same message, come in this way.
+    /// Returns the same message with another arrival.
     #[must_use]
     pub fn with_arrival(mut self, arrival: Arrival) -> Self {
         self.arrival = arrival;
@@ -131,37 +134,37 @@ impl Message {
         self.message_type
     }
 
-    /// How urgent it is.
+    /// How urgent the message is.
     #[must_use]
     pub const fn priority(&self) -> Priority {
         self.priority
     }
 
-    /// Which stream of its type it belongs to; 0 on the classic wire.
+    /// The channel, which tells streams of one type apart; 0 on the classic wire.
     #[must_use]
     pub const fn channel(&self) -> u16 {
         self.channel
     }
 
-    /// When the sender made it, on the sender's wall clock.
+    /// When the sender made the message, on the sender's wall clock.
     #[must_use]
     pub const fn timestamp(&self) -> WallTime {
         self.timestamp
     }
 
-    /// Its identity; unique within the sender's session.
+    /// The id of the message; unique within the sender's session.
     #[must_use]
     pub fn message_id(&self) -> Id<'_> {
         self.id(self.message_id)
     }
 
-    /// Who made it: the sending interface's name unless the sender said otherwise.
+    /// Who made the message: by default the name of the sending interface.
     #[must_use]
     pub fn source(&self) -> &str {
         self.text(self.source)
     }
 
-    /// Whom it is meant for, if the sender said so.
+    /// Whom the message is meant for, if the sender set it.
     #[must_use]
     pub fn destination(&self) -> Option<&str> {
         self.destination.map(|span| self.text(span))
@@ -173,13 +176,13 @@ impl Message {
         self.correlation_id.map(|id| self.id(id))
     }
 
-    /// How it was sent.
+    /// The delivery class that the message was sent with.
     #[must_use]
     pub const fn delivery(&self) -> Delivery {
         self.delivery
     }
 
-    /// For how long after its time stamp it is worth anything, if its sender said so.
+    /// How long after its time stamp the message is valid, if the sender set it.
     #[must_use]
     pub const fn lifespan(&self) -> Option<Duration> {
         self.lifespan
@@ -197,43 +200,43 @@ impl Message {
         &self.bytes[self.payload.range()]
     }
 
-    /// Who sent it.
+    /// The peer that sent the message.
     #[must_use]
     pub const fn peer(&self) -> PeerId {
         self.arrival.peer
     }
 
-    /// The address it came from.
+    /// The address that the message came from.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.arrival.address
     }
 
-    /// When it came, on this machine's wall clock.
+    /// When the message arrived, on the wall clock of this machine.
     #[must_use]
     pub const fn arrived(&self) -> WallTime {
         self.arrival.time
     }
 
-    /// Whether a newer datagram of the same peer came before it.
+    /// Whether a newer datagram of the same peer arrived before this message.
     #[must_use]
     pub const fn is_late(&self) -> bool {
         self.arrival.late
     }
 
-    /// How it came in.
+    /// How and when the message arrived.
     #[must_use]
     pub const fn arrival(&self) -> Arrival {
         self.arrival
     }
 
-    /// How old it is now, at most, as far as is known: since it was [made](Arrival::made).
+    /// The greatest age that the message can have now: the time since it was [made](Arrival::made).
     #[must_use]
     pub fn age(&self) -> Duration {
         self.arrival.age()
     }
 
-    /// The message as the protocol has it.
+    /// The message in the form of the protocol.
     #[must_use]
     pub(crate) fn as_ref(&self) -> MessageRef<'_> {
         MessageRef::new(self.content_type, self.payload())
@@ -250,7 +253,7 @@ impl Message {
     }
 
     fn text(&self, span: Span) -> &str {
-        std::str::from_utf8(&self.bytes[span.range()]).expect("copied from a str and never changed")
+        std::str::from_utf8(&self.bytes[span.range()]).expect("copied from a `str` and never changed")
     }
 
     fn id(&self, id: StoredId) -> Id<'_> {
@@ -273,7 +276,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// The bytes that `copy` will append.
+/// The number of bytes that `copy` will append.
 fn variable_len(message: &MessageRef<'_>) -> usize {
     let id_len = |id: &Id<'_>| match id {
         Id::Number(_) => 0,

@@ -1,24 +1,22 @@
-//! A bounded store of byte buffers, so that messages in steady state allocate nothing.
+//! A bounded pool of byte buffers, so that messages allocate nothing in steady state.
 //!
-//! [`Message`](crate::Message) takes a buffer when it is made and gives it back when it is dropped, on
-//! whatever thread that happens. The pool never makes anyone wait: when it is empty, a buffer is
-//! allocated; when it is full, the returned one is freed.
+//! A [`Message`](crate::Message) takes a buffer when it is made, and gives it back when it is dropped, on any thread.
+//! No thread ever waits for a buffer: an empty pool allocates a buffer, and a full pool frees the returned buffer.
 
 use crate::sync::{Mutex, lock};
 
-/// The most buffers kept; also what the store itself is allocated for.
+/// The most buffers that the pool keeps. The list of buffers is allocated for this number.
 pub(crate) const MAX_BUFFERS: usize = 4096;
 
-/// A buffer that grew beyond this is not kept: the largest message that one UDP datagram can carry.
+/// The largest buffer that the pool keeps: large enough for any message in one UDP datagram.
 pub(crate) const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
-/// The most bytes kept in all buffers together.
+/// The most bytes that all kept buffers have together.
 pub(crate) const MAX_KEPT_BYTES: usize = 16 * 1024 * 1024;
 
 const _: () = assert!(MAX_BUFFER_BYTES <= MAX_KEPT_BYTES);
 
-/// The store. Its lock is a leaf: nothing else is locked while it is held, and it may be taken under
-/// the lock of a queue.
+/// The pool. Its lock is a leaf: no other lock is taken while it is held. It may be taken under the lock of a queue.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     free: Mutex<Free>,
@@ -29,20 +27,20 @@ pub(crate) struct Pool {
 /// Invariants: at most `MAX_BUFFERS`; `bytes` is the sum of their capacities and at most `MAX_KEPT_BYTES`.
 #[derive(Debug, Default)]
 struct Free {
-    /// Last in, first out: the buffer that is still in the cache goes out first.
+    /// Last in, first out, because the last returned buffer is probably still in the CPU cache.
     buffers: Vec<Vec<u8>>,
     bytes: usize,
 }
 
 impl Pool {
-    /// An empty pool, with room for all the buffers that it may keep (`default` makes room as they come).
+    /// Makes an empty pool whose list has room for `MAX_BUFFERS` (the list of a `default` pool grows).
     pub(crate) fn new() -> Self {
         Self { free: Mutex::new(Free { buffers: Vec::with_capacity(MAX_BUFFERS), bytes: 0 }) }
     }
 
-    /// An empty buffer with room for `capacity` bytes.
+    /// Takes an empty buffer with room for `capacity` bytes.
     ///
-    /// Allocates when the pool is empty or when its buffer has never been that large.
+    /// Allocates if the pool is empty, or if the buffer is too small.
     pub(crate) fn take(&self, capacity: usize) -> Vec<u8> {
         let mut buffer = self.pop().unwrap_or_default();
         buffer.reserve(capacity);
@@ -56,7 +54,7 @@ impl Pool {
         Some(buffer)
     }
 
-    /// Takes a buffer back, or frees it when it is too large or there are enough.
+    /// Gives a buffer back. Frees it if it is too large or the pool is full.
     pub(crate) fn give(&self, mut buffer: Vec<u8>) {
         let bytes = buffer.capacity();
         if bytes == 0 || bytes > MAX_BUFFER_BYTES {
@@ -70,7 +68,7 @@ impl Pool {
         }
     }
 
-    /// How many buffers wait to be used again.
+    /// The number of buffers in the pool.
     #[cfg(test)]
     pub(crate) fn kept(&self) -> usize {
         lock(&self.free).buffers.len()

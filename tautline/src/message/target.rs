@@ -1,14 +1,14 @@
-//! To whom a message goes.
+//! The peer or peers that a message is sent to.
 
 use std::net::SocketAddr;
 
 use tautline_proto::PeerId;
 
-/// To whom a message goes.
+/// The peer or peers that a message is sent to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
-    /// Every peer: a client's only one is its server, a server's are all its clients.
+    /// Every peer: the server of a client, or all clients of a server.
     #[default]
     All,
     /// One peer.
