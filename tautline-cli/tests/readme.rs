@@ -78,3 +78,14 @@ fn the_check_command_exists() {
     assert!(commands().iter().any(|command| command == "./check"));
     assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../check").exists());
 }
+
+#[test]
+fn every_link_in_the_readme_leads_to_a_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let targets: Vec<_> = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(targets.len() > 20, "only {} links found", targets.len());
+    for target in targets.into_iter().filter(|target| !target.contains("://")) {
+        assert!(root.join(target).exists(), "README.md links to {target}, which does not exist");
+    }
+}
