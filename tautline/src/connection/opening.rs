@@ -62,7 +62,7 @@ impl Connection {
         let socket = bind(&settings, address)?;
         let wishes = Wishes::new(&config, &settings);
         *lock(&shared.config) = config;
-        shared.handlers.set_defaults(handlers::Settings::of(&settings));
+        shared.handlers.set_defaults(handlers::HandlerSettings::of(&settings));
         let granted = socket.set_buffers(settings.receive_buffer, settings.send_buffer);
         let mut refused = Vec::new();
         let held = shared.realtime.ask_machine(&wishes, &socket, granted, &mut refused);

@@ -1,13 +1,14 @@
-//! What waits for a queued handler and what it works on: the bookkeeping, without threads or users' code.
+//! The backlog of a queued handler: the jobs that wait, the jobs that run, and their counts. It starts no thread and
+//! runs no user code.
 //!
-//! One lock per handler, held for a bounded number of steps: never while a handler runs, a thread is
-//! started, a future is woken, or a message with its reply handle is dropped. Whoever takes something out
-//! gets it handed out.
+//! There is one lock for each handler. It is held for a bounded number of steps, and never while a handler runs, a
+//! thread is started, a future is woken, or a message with its reply handle is dropped. So the methods return the jobs
+//! that they remove, and the caller drops them after the lock is released.
 
 use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Settings;
+use super::HandlerSettings;
 use super::stats::HandlerStats;
 use super::task::CancelHandle;
 use crate::message::Message;
@@ -15,106 +16,108 @@ use crate::receiving::waiting::{Limits, Waiting};
 use crate::sync::lock;
 use tautline_proto::{DropReason, Drops, PeerId, Priority};
 
-/// How many calls past their time limit are written off, per handler, with another worker in their place.
+/// The most calls past their time limit whose workers are replaced, for each handler.
 ///
-/// Beyond it they keep their workers, and the handler has fewer left.
-pub(super) const MAX_ABANDONED_WORKERS: usize = 16;
+/// Beyond this number the workers are not replaced, and the handler has fewer workers left.
+pub(super) const MAX_REPLACED_WORKERS: usize = 16;
 
-/// A message for the handler.
-pub(super) struct Job<R> {
+/// A message for the handler, with its reply handle.
+pub(super) struct HandlerJob<R> {
     pub(super) message: Message,
     pub(super) reply: R,
 }
 
-/// A job that somebody is to work on now.
-pub(super) struct Started<R> {
+/// A job that was taken from the backlog to be run now.
+pub(super) struct StartedJob<R> {
     pub(super) id: JobId,
-    pub(super) job: Job<R>,
+    pub(super) job: HandlerJob<R>,
     pub(super) cancel: CancelHandle,
 }
 
-/// What became of a job that was to be queued.
+/// The result of [`HandlerBacklog::admit`].
 #[must_use]
 pub(super) struct Admitted<R> {
-    /// It could be worked on at once.
+    /// The job was queued and could run at once.
     pub(super) ready: bool,
-    /// Jobs that were dropped for it, counted: itself, one that gave way, one that it replaced.
-    pub(super) dropped: [Option<Job<R>>; 2],
+    /// Jobs that were dropped and counted: the new job itself, a displaced job of lower priority, or the superseded job
+    /// of its stream.
+    pub(super) dropped: [Option<HandlerJob<R>>; 2],
 }
 
 impl<R> Admitted<R> {
-    const fn refused(job: Job<R>) -> Self {
+    const fn refused(job: HandlerJob<R>) -> Self {
         Self { ready: false, dropped: [Some(job), None] }
     }
 }
 
-/// What there is for somebody who looks for a job.
-enum Found<R> {
-    Started(Started<R>),
-    /// One that is not worth working on any more, counted, to be dropped where no lock is held. There may be others.
-    Spent(Job<R>),
+/// The next job for a worker or a spawner.
+enum NextJob<R> {
+    Start(StartedJob<R>),
+    /// A job whose lifespan is over. It is counted; the caller drops it without the lock and asks again.
+    Expired(HandlerJob<R>),
     Nothing,
 }
 
-/// Names a job among all of its handler's.
+/// Identifies a job among the jobs of its handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct JobId(u64);
 
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum JobOutcome {
     Handled,
     Panicked,
-    /// Its future was dropped before it was ready.
+    /// The future was dropped before it was ready.
     Stopped,
 }
 
-/// What became of the worker that a finished job was on.
+/// Whether the worker of a finished job still belongs to the handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// It is still one of the handler's workers.
+pub(super) enum WorkerStatus {
+    /// The worker still belongs to the handler.
     Kept,
-    /// It was written off: another one takes its place.
-    Lost,
+    /// Another worker has its place, because the job was past its time limit.
+    Replaced,
 }
 
-/// Who is to come for a job that has become ready.
+/// Which worker was called for a job that has become ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Summons {
-    /// Nobody: all are at work, and will look when they have finished.
-    Nobody,
-    /// A worker that is idle; it was notified.
+pub(super) enum CalledWorker {
+    /// No worker: all are busy, and look for a job when they have finished.
+    None,
+    /// An idle worker, which was notified.
     Idle,
-    /// A new worker, already counted.
+    /// A new worker, which the caller starts. It is already counted.
     New,
 }
 
-/// The bookkeeping of one handler. Outlives its closure until the counts are final.
-pub(super) struct Backlog<R> {
-    settings: Settings,
-    /// Whether its jobs can be cancelled: the async ones.
+/// The backlog of one handler. It may outlive the closure, until the counts are final.
+pub(super) struct HandlerBacklog<R> {
+    settings: HandlerSettings,
+    /// Whether its jobs can be cancelled: true for async handlers.
     cancellable: bool,
-    state: Mutex<State<R>>,
+    state: Mutex<BacklogState<R>>,
     /// Idle workers wait here for a permit.
-    summons: Condvar,
-    /// Those who close the interface wait here for running jobs.
+    work_ready: Condvar,
+    /// Threads that close the interface wait here for running jobs.
     quiet: Condvar,
 }
 
 /// What the lock guards.
 ///
-/// Invariants: `workers <= concurrency`; `permits <= idle <= workers`; `overdue` jobs that lost their
-/// place are at most `MAX_ABANDONED_WORKERS`, so `running` is bounded too.
-struct State<R> {
-    waiting: Waiting<Job<R>>,
-    running: Vec<Running>,
+/// Invariants: `workers <= concurrency`; `permits <= idle <= workers`; `replaced <= MAX_REPLACED_WORKERS`, so `running`
+/// is bounded too.
+struct BacklogState<R> {
+    waiting: Waiting<HandlerJob<R>>,
+    running: Vec<RunningJob>,
     next_job: u64,
-    /// Workers of this handler, or tasks given to the spawner, without the abandoned ones.
+    /// Workers of this handler, or futures at the spawner, without those that were replaced.
     workers: usize,
     idle: usize,
-    /// How many of the idle are called to work.
+    /// How many of the idle workers were called.
     permits: usize,
-    abandoned: usize,
+    /// Overdue jobs whose workers were replaced.
+    replaced: usize,
     /// Threads that wait on `quiet`.
     watchers: usize,
     stopped: bool,
@@ -125,32 +128,32 @@ struct State<R> {
 }
 
 /// A job that has not returned.
-struct Running {
+struct RunningJob {
     id: JobId,
     peer: PeerId,
     deadline: Option<Instant>,
     cancel: CancelHandle,
-    phase: Phase,
+    phase: JobPhase,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Within its limit.
+enum JobPhase {
+    /// Within its time limit.
     Active,
-    /// Given up and counted; it still has its worker, or not.
-    Overdue(Place),
+    /// Abandoned and counted: past its time limit, or cancelled.
+    Overdue(WorkerStatus),
 }
 
-impl<R> Backlog<R> {
-    pub(super) fn new(settings: Settings, cancellable: bool) -> Self {
-        let state = State {
+impl<R> HandlerBacklog<R> {
+    pub(super) fn new(settings: HandlerSettings, cancellable: bool) -> Self {
+        let state = BacklogState {
             waiting: Waiting::default(),
             running: Vec::new(),
             next_job: 0,
             workers: 0,
             idle: 0,
             permits: 0,
-            abandoned: 0,
+            replaced: 0,
             watchers: 0,
             stopped: false,
             handled: 0,
@@ -162,18 +165,18 @@ impl<R> Backlog<R> {
             settings,
             cancellable,
             state: Mutex::new(state),
-            summons: Condvar::new(),
+            work_ready: Condvar::new(),
             quiet: Condvar::new(),
         }
     }
 
-    /// How long a job may take.
+    /// The time limit of a job.
     pub(super) fn time_limit(&self) -> Duration {
         self.settings.time_limit
     }
 
-    /// Queues a job. Hands out the jobs that it dropped for that, and says whether the new one could be worked on at once.
-    pub(super) fn admit(&self, priority: Priority, limits: Limits, job: Job<R>) -> Admitted<R> {
+    /// Queues a job. Returns whether it could run at once, and the jobs that were dropped.
+    pub(super) fn admit(&self, priority: Priority, limits: Limits, job: HandlerJob<R>) -> Admitted<R> {
         let mut state = lock(&self.state);
         if state.stopped {
             state.dropped.add(DropReason::Closed, 1);
@@ -195,32 +198,32 @@ impl<R> Backlog<R> {
         Admitted { ready, dropped: [displaced, superseded] }
     }
 
-    /// Calls somebody to work on a job that is ready.
-    pub(super) fn summon(&self) -> Summons {
+    /// Calls a worker for a job that is ready.
+    pub(super) fn call_worker(&self) -> CalledWorker {
         let mut state = lock(&self.state);
         if state.stopped || state.waiting.len() == 0 {
-            return Summons::Nobody;
+            return CalledWorker::None;
         }
         if state.idle > state.permits {
             state.permits += 1;
             drop(state);
-            self.summons.notify_one();
-            return Summons::Idle;
+            self.work_ready.notify_one();
+            return CalledWorker::Idle;
         }
         if state.workers < self.settings.concurrency {
             state.workers += 1;
-            return Summons::New;
+            return CalledWorker::New;
         }
-        Summons::Nobody
+        CalledWorker::None
     }
 
-    /// Takes back a worker that could not be started, or that has left.
+    /// Removes a worker that could not be started, or a future that has ended, from the count.
     pub(super) fn release_worker(&self) {
         lock(&self.state).workers -= 1;
     }
 
-    /// The next job for a worker, which waits for it; `None` when the worker is to end.
-    pub(super) fn next_for_worker(&self) -> Option<Started<R>> {
+    /// Waits for the next job of a worker. Returns `None` if the worker must end.
+    pub(super) fn next_for_worker(&self) -> Option<StartedJob<R>> {
         let mut state = lock(&self.state);
         loop {
             if state.stopped {
@@ -228,36 +231,36 @@ impl<R> Backlog<R> {
                 return None;
             }
             match self.start(&mut state) {
-                Found::Started(started) => return Some(started),
-                Found::Spent(job) => {
+                NextJob::Start(started) => return Some(started),
+                NextJob::Expired(job) => {
                     drop(state);
                     drop(job);
                     state = lock(&self.state);
                     continue;
                 }
-                Found::Nothing => {}
+                NextJob::Nothing => {}
             }
             state.idle += 1;
-            state = wait_while(&self.summons, state, |state| state.permits == 0 && !state.stopped);
+            state = wait_while(&self.work_ready, state, |state| state.permits == 0 && !state.stopped);
             state.idle -= 1;
             state.permits = state.permits.saturating_sub(1);
         }
     }
 
-    /// A job for the spawner, if one is ready and fewer than allowed are with it.
-    pub(super) fn next_for_spawner(&self) -> Option<Started<R>> {
+    /// Returns a job for the spawner, if a job is ready and the spawner has fewer futures than the concurrency.
+    pub(super) fn next_for_spawner(&self) -> Option<StartedJob<R>> {
         loop {
             let mut state = lock(&self.state);
             if state.stopped || state.workers >= self.settings.concurrency {
                 return None;
             }
             match self.start(&mut state) {
-                Found::Started(started) => {
+                NextJob::Start(started) => {
                     state.workers += 1;
                     return Some(started);
                 }
-                Found::Nothing => return None,
-                Found::Spent(job) => {
+                NextJob::Nothing => return None,
+                NextJob::Expired(job) => {
                     drop(state);
                     drop(job);
                 }
@@ -265,65 +268,66 @@ impl<R> Backlog<R> {
         }
     }
 
-    fn start(&self, state: &mut State<R>) -> Found<R> {
-        let State { waiting, running, next_job, .. } = state;
+    /// Takes the next ready job out and records it as running.
+    fn start(&self, state: &mut BacklogState<R>) -> NextJob<R> {
+        let BacklogState { waiting, running, next_job, .. } = state;
         let Some(kept) = waiting.pop_where(|job| self.is_ready(running, job.message.peer())) else {
-            return Found::Nothing;
+            return NextJob::Nothing;
         };
         let job = kept.item;
         if kept.limits.is_expired() {
             state.dropped.add(DropReason::Expired, 1);
-            return Found::Spent(job);
+            return NextJob::Expired(job);
         }
         let id = JobId(*next_job);
         *next_job += 1;
         let cancel = CancelHandle::new(self.cancellable);
-        running.push(Running {
+        running.push(RunningJob {
             id,
             peer: job.message.peer(),
             deadline: Instant::now().checked_add(self.settings.time_limit),
             cancel: cancel.clone(),
-            phase: Phase::Active,
+            phase: JobPhase::Active,
         });
-        Found::Started(Started { id, job, cancel })
+        NextJob::Start(StartedJob { id, job, cancel })
     }
 
-    /// Whether a job of this peer need not wait for another one of its.
-    fn is_ready(&self, running: &[Running], peer: PeerId) -> bool {
-        !self.settings.ordered || running.iter().all(|job| job.peer != peer || job.phase != Phase::Active)
+    /// Whether a job of this peer may run now, without waiting for another job of the same peer.
+    fn is_ready(&self, running: &[RunningJob], peer: PeerId) -> bool {
+        !self.settings.ordered || running.iter().all(|job| job.peer != peer || job.phase != JobPhase::Active)
     }
 
-    /// Counts how a job ended, unless it was given up before.
-    pub(super) fn finish(&self, id: JobId, outcome: Outcome) -> Place {
+    /// Records the end of a job. Counts the outcome, unless the job was abandoned before.
+    pub(super) fn finish(&self, id: JobId, outcome: JobOutcome) -> WorkerStatus {
         let mut state = lock(&self.state);
         let index = state.running.iter().position(|job| job.id == id).expect("each job ends once");
         let job = state.running.swap_remove(index);
-        let place = match job.phase {
-            Phase::Active => {
+        let worker = match job.phase {
+            JobPhase::Active => {
                 state.count(outcome);
-                Place::Kept
+                WorkerStatus::Kept
             }
-            Phase::Overdue(place) => place,
+            JobPhase::Overdue(worker) => worker,
         };
-        state.abandoned -= usize::from(place == Place::Lost);
+        state.replaced -= usize::from(worker == WorkerStatus::Replaced);
         let watched = state.watchers > 0;
         drop(state);
         if watched {
             self.quiet.notify_all();
         }
-        place
+        worker
     }
 
-    /// Gives up jobs whose time limit has passed.
+    /// Abandons the jobs whose time limit has passed.
     ///
-    /// Hands out how to cancel them, and when to look again: at the next limit of those at work now, or
-    /// before any that starts later can pass its own.
+    /// Returns the handles that cancel them, and when to check again: at the earliest limit of the running jobs, and
+    /// before any waiting job can pass its limit.
     #[must_use]
     pub(super) fn expire(&self, now: Instant) -> (Vec<CancelHandle>, Option<Instant>) {
         let mut state = lock(&self.state);
-        let overdue = state.give_up(|job| job.deadline.is_some_and(|deadline| deadline <= now));
+        let overdue = state.abandon(|job| job.deadline.is_some_and(|deadline| deadline <= now));
         state.timed_out += overdue.len() as u64;
-        let running = state.running.iter().filter(|job| job.phase == Phase::Active);
+        let running = state.running.iter().filter(|job| job.phase == JobPhase::Active);
         let mut next = running.filter_map(|job| job.deadline).min();
         if state.waiting.len() > 0
             && let Some(earliest) = now.checked_add(self.settings.time_limit)
@@ -333,22 +337,22 @@ impl<R> Backlog<R> {
         (overdue, next)
     }
 
-    /// Drops what waits, counted as closed; hands it out to be dropped where no lock is held.
-    pub(super) fn discard(&self) -> impl Iterator<Item = Job<R>> + use<R> {
+    /// Removes the waiting jobs and counts them as closed. The caller drops them without a lock.
+    pub(super) fn discard(&self) -> impl Iterator<Item = HandlerJob<R>> + use<R> {
         lock(&self.state).discard()
     }
 
-    /// As `discard`, and takes nothing any more; idle workers end, busy ones when they have finished.
-    pub(super) fn stop(&self) -> impl Iterator<Item = Job<R>> + use<R> {
+    /// As `discard`, and refuses new jobs. Idle workers end at once, busy workers when they have finished.
+    pub(super) fn stop(&self) -> impl Iterator<Item = HandlerJob<R>> + use<R> {
         let mut state = lock(&self.state);
         state.stopped = true;
         let jobs = state.discard();
         drop(state);
-        self.summons.notify_all();
+        self.work_ready.notify_all();
         jobs
     }
 
-    /// Waits until no job is at work, at most until `deadline`; `own` is not waited for.
+    /// Waits until no job except `own` runs, at most until `deadline`. Returns whether that is so.
     pub(super) fn wait_quiet(&self, deadline: Option<Instant>, own: Option<JobId>) -> bool {
         let mut state = lock(&self.state);
         state.watchers += 1;
@@ -363,16 +367,17 @@ impl<R> Backlog<R> {
         state.active().all(|job| Some(job.id) == own)
     }
 
-    /// Gives up the jobs that can be cancelled, except `own`, counted as closed; hands out how.
+    /// Abandons the running jobs that can be cancelled, except `own`, and counts them as closed. Returns the handles
+    /// that cancel them.
     #[must_use]
     pub(super) fn cancel_running(&self, own: Option<JobId>) -> Vec<CancelHandle> {
         let mut state = lock(&self.state);
-        let cancelled = state.give_up(|job| Some(job.id) != own && job.cancel.is_armed());
+        let cancelled = state.abandon(|job| Some(job.id) != own && job.cancel.is_armed());
         state.dropped.add(DropReason::Closed, cancelled.len() as u64);
         cancelled
     }
 
-    /// The counts now.
+    /// Returns the current counts.
     pub(super) fn stats(&self) -> HandlerStats {
         let state = lock(&self.state);
         let running = state.active().count();
@@ -388,36 +393,41 @@ impl<R> Backlog<R> {
     }
 }
 
-impl<R> State<R> {
-    fn active(&self) -> impl Iterator<Item = &Running> {
-        self.running.iter().filter(|job| job.phase == Phase::Active)
+impl<R> BacklogState<R> {
+    /// The running jobs that were not abandoned.
+    fn active(&self) -> impl Iterator<Item = &RunningJob> {
+        self.running.iter().filter(|job| job.phase == JobPhase::Active)
     }
 
-    /// Takes the active jobs for which `over` holds off the books, and their places within the bound.
-    fn give_up(&mut self, over: impl Fn(&Running) -> bool) -> Vec<CancelHandle> {
-        let mut given_up = Vec::new();
-        for job in self.running.iter_mut().filter(|job| job.phase == Phase::Active && over(job)) {
-            let place = if self.abandoned < MAX_ABANDONED_WORKERS { Place::Lost } else { Place::Kept };
-            let lost = usize::from(place == Place::Lost);
-            self.abandoned += lost;
-            self.workers -= lost;
-            job.phase = Phase::Overdue(place);
-            given_up.push(job.cancel.clone());
+    /// Marks the active jobs for which `over` holds as overdue. Replaces their workers, up to `MAX_REPLACED_WORKERS`.
+    fn abandon(&mut self, over: impl Fn(&RunningJob) -> bool) -> Vec<CancelHandle> {
+        let mut cancel_handles = Vec::new();
+        for job in self.running.iter_mut().filter(|job| job.phase == JobPhase::Active && over(job)) {
+            let worker = if self.replaced < MAX_REPLACED_WORKERS {
+                WorkerStatus::Replaced
+            } else {
+                WorkerStatus::Kept
+            };
+            let replaced = usize::from(worker == WorkerStatus::Replaced);
+            self.replaced += replaced;
+            self.workers -= replaced;
+            job.phase = JobPhase::Overdue(worker);
+            cancel_handles.push(job.cancel.clone());
         }
-        given_up
+        cancel_handles
     }
 
-    fn discard(&mut self) -> impl Iterator<Item = Job<R>> + use<R> {
+    fn discard(&mut self) -> impl Iterator<Item = HandlerJob<R>> + use<R> {
         let count = self.waiting.len() as u64;
         self.dropped.add(DropReason::Closed, count);
         self.waiting.take_all()
     }
 
-    fn count(&mut self, outcome: Outcome) {
+    fn count(&mut self, outcome: JobOutcome) {
         match outcome {
-            Outcome::Handled => self.handled += 1,
-            Outcome::Panicked => self.panicked += 1,
-            Outcome::Stopped => self.dropped.add(DropReason::Closed, 1),
+            JobOutcome::Handled => self.handled += 1,
+            JobOutcome::Panicked => self.panicked += 1,
+            JobOutcome::Stopped => self.dropped.add(DropReason::Closed, 1),
         }
     }
 }

@@ -1,15 +1,15 @@
-//! The driver's side of the handlers: from a message to its handler, and the time limits.
+//! The dispatcher: the driver uses it to find the handler of a message, and to check the time limits of handlers.
 
 use crate::sync::{Arc, Mutex};
 use crate::sync::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use super::Handlers;
-use super::backlog::{Backlog, Job};
-use super::handler::{Handler, InlineFn, Kind, Settings};
+use super::backlog::{HandlerBacklog, HandlerJob};
+use super::handler::{Handler, HandlerKind, HandlerSettings, InlineFn};
 use super::stats::HandlerStats;
 use super::task::CancelHandle;
-use super::worker::Queue;
+use super::worker::HandlerQueue;
 use crate::config::Selector;
 use crate::sync::quietly::{DropQuietly, quietly};
 use tautline_proto::Counter;
@@ -24,23 +24,23 @@ use tautline_proto::{DropReason, MessageRef, MessageType};
 /// The number of message types.
 const TYPES: usize = MessageType::ALL.len();
 
-/// Who handles what, at one moment.
-pub(super) struct Table<R> {
+/// The registered handlers, by message type and channel. A table never changes: each change makes a new table.
+pub(super) struct HandlerTable<R> {
     by_type: [Routes<R>; TYPES],
 }
 
-/// The handlers of one type, sorted by channel; `None` (every channel) stands first.
-type Routes<R> = Vec<(Option<u16>, Arc<Entry<R>>)>;
+/// The handlers of one type, sorted by channel. `None` (every channel) is first.
+type Routes<R> = Vec<(Option<u16>, Arc<RegisteredHandler<R>>)>;
 
 /// One registered handler.
-pub(super) enum Entry<R> {
-    Inline(Arc<Inline<R>>),
-    Queued(Arc<Queue<R>>),
+pub(super) enum RegisteredHandler<R> {
+    Inline(Arc<InlineHandler<R>>),
+    Queued(Arc<HandlerQueue<R>>),
 }
 
 /// A handler that the driver calls itself.
-pub(super) struct Inline<R> {
-    /// Out of its place while a driver has it, so that no lock is held while it runs.
+pub(super) struct InlineHandler<R> {
+    /// `None` while a driver has the closure, so that no lock is held while it runs.
     call: Mutex<Option<DropQuietly<InlineFn<R>>>>,
     counts: Arc<InlineCounts>,
 }
@@ -48,35 +48,39 @@ pub(super) struct Inline<R> {
 /// What happened to the messages of an inline handler.
 #[derive(Default)]
 pub(super) struct InlineCounts {
-    /// These two have one writer: who has the closure. The lock that it is taken from orders one holder's writes before
-    /// the next one's.
+    /// `handled` and `panicked` have one writer at a time: the driver that has the closure. The lock of the closure
+    /// orders the writes of one driver before the writes of the next driver.
     handled: Counter,
     panicked: Counter,
-    /// Dropped, because the handler was still running: it has no backlog.
+    /// Messages that were dropped because the handler was running: an inline handler has no backlog.
     busy: AtomicU64,
 }
 
-/// The counts of a handler, which outlive it.
-pub(super) enum Tally<R> {
+/// The counts of a handler. They outlive the handler.
+pub(super) enum HandlerCounts<R> {
     Inline(Arc<InlineCounts>),
-    Queued(Arc<Backlog<R>>),
+    Queued(Arc<HandlerBacklog<R>>),
 }
 
-impl<R> Default for Table<R> {
+impl<R> Default for HandlerTable<R> {
     fn default() -> Self {
         Self { by_type: Default::default() }
     }
 }
 
-impl<R> Clone for Table<R> {
+impl<R> Clone for HandlerTable<R> {
     fn clone(&self) -> Self {
         Self { by_type: self.by_type.clone() }
     }
 }
 
-impl<R> Table<R> {
-    /// Puts an entry in; hands out the one that it replaces.
-    pub(super) fn insert(&mut self, selector: Selector, entry: Arc<Entry<R>>) -> Option<Arc<Entry<R>>> {
+impl<R> HandlerTable<R> {
+    /// Adds an entry. Returns the entry that it replaces.
+    pub(super) fn insert(
+        &mut self,
+        selector: Selector,
+        entry: Arc<RegisteredHandler<R>>,
+    ) -> Option<Arc<RegisteredHandler<R>>> {
         let list = &mut self.by_type[index_of(selector.message_type)];
         match list.binary_search_by_key(&selector.channel, |(channel, _)| *channel) {
             Ok(index) => Some(std::mem::replace(&mut list[index].1, entry)),
@@ -87,15 +91,15 @@ impl<R> Table<R> {
         }
     }
 
-    /// Takes an entry out.
-    pub(super) fn remove(&mut self, selector: Selector) -> Option<Arc<Entry<R>>> {
+    /// Removes an entry and returns it.
+    pub(super) fn remove(&mut self, selector: Selector) -> Option<Arc<RegisteredHandler<R>>> {
         let list = &mut self.by_type[index_of(selector.message_type)];
         let index = list.binary_search_by_key(&selector.channel, |(channel, _)| *channel).ok()?;
         Some(list.remove(index).1)
     }
 
-    /// The handler for such a message.
-    fn find(&self, message_type: MessageType, channel: u16) -> Option<&Entry<R>> {
+    /// Finds the handler for a message of this type and channel.
+    fn find(&self, message_type: MessageType, channel: u16) -> Option<&RegisteredHandler<R>> {
         let list = &self.by_type[index_of(message_type)];
         let (first, _) = list.first()?;
         let index = match list.binary_search_by_key(&Some(channel), |(channel, _)| *channel) {
@@ -106,7 +110,7 @@ impl<R> Table<R> {
         Some(&list[index].1)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Selector, &Arc<Entry<R>>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Selector, &Arc<RegisteredHandler<R>>)> {
         MessageType::ALL.iter().zip(&self.by_type).flat_map(|(&message_type, list)| {
             list.iter().map(move |(channel, entry)| (Selector { message_type, channel: *channel }, entry))
         })
@@ -118,34 +122,36 @@ fn index_of(message_type: MessageType) -> usize {
     usize::from(message_type.to_wire() - 1)
 }
 
-impl<R: Send + 'static> Entry<R> {
-    pub(super) fn new(handler: Handler<R>, defaults: Settings) -> Self {
+impl<R: Send + 'static> RegisteredHandler<R> {
+    pub(super) fn new(handler: Handler<R>, defaults: HandlerSettings) -> Self {
         match handler.kind {
-            Kind::Inline(call) => Self::Inline(Arc::new(Inline {
+            HandlerKind::Inline(call) => Self::Inline(Arc::new(InlineHandler {
                 call: Mutex::new(Some(DropQuietly::new(call))),
                 counts: Arc::default(),
             })),
-            Kind::Queued(work, wishes) => Self::Queued(Arc::new(Queue::new(work, wishes.or(defaults)))),
+            HandlerKind::Queued(call, overrides) => {
+                Self::Queued(Arc::new(HandlerQueue::new(call, overrides.or(defaults))))
+            }
         }
     }
 }
 
-impl<R> Entry<R> {
-    pub(super) fn tally(&self) -> Tally<R> {
+impl<R> RegisteredHandler<R> {
+    pub(super) fn counts(&self) -> HandlerCounts<R> {
         match self {
-            Self::Inline(inline) => Tally::Inline(Arc::clone(&inline.counts)),
-            Self::Queued(queue) => Tally::Queued(Arc::clone(queue.backlog())),
+            Self::Inline(inline) => HandlerCounts::Inline(Arc::clone(&inline.counts)),
+            Self::Queued(queue) => HandlerCounts::Queued(Arc::clone(queue.backlog())),
         }
     }
 
-    pub(super) fn queue(&self) -> Option<&Arc<Queue<R>>> {
+    pub(super) fn queue(&self) -> Option<&Arc<HandlerQueue<R>>> {
         match self {
             Self::Inline(_) => None,
             Self::Queued(queue) => Some(queue),
         }
     }
 
-    /// Takes no more messages.
+    /// Refuses messages from now on, and drops the waiting messages.
     pub(super) fn stop(&self) {
         if let Self::Queued(queue) = self {
             drop(queue.backlog().stop());
@@ -153,25 +159,25 @@ impl<R> Entry<R> {
     }
 }
 
-/// An inline handler whose closure a driver has taken out, to call it for one message after the other.
-struct Held<R> {
-    inline: Arc<Inline<R>>,
+/// An inline handler whose closure the driver has taken out, to call it for several messages without locking each time.
+struct TakenInline<R> {
+    inline: Arc<InlineHandler<R>>,
     call: Option<DropQuietly<InlineFn<R>>>,
 }
 
-impl<R> Held<R> {
-    /// Puts the one that is held back, if any, and takes another.
-    #[inline(never)] // seldom, where messages of one kind follow each other
-    fn exchange<'a>(held: &'a mut Option<Self>, inline: &Arc<Inline<R>>) -> &'a mut Self {
-        *held = None;
-        held.insert(Self { call: lock(&inline.call).take(), inline: Arc::clone(inline) })
+impl<R> TakenInline<R> {
+    /// Puts back the closure that is taken, if any, and takes the closure of `inline`.
+    #[inline(never)] // rare, because messages of one type usually follow each other
+    fn exchange<'a>(taken: &'a mut Option<Self>, inline: &Arc<InlineHandler<R>>) -> &'a mut Self {
+        *taken = None;
+        taken.insert(Self { call: lock(&inline.call).take(), inline: Arc::clone(inline) })
     }
 
     #[inline]
     fn call(&mut self, message: &borrowed::MessageRef<'_>, reply: &R) {
         let counts = &self.inline.counts;
         let Some(call) = &mut self.call else {
-            // It disconnected and connected again, and the old connection's driver is still inside it.
+            // The handler disconnected and connected again, and the driver of the old connection still runs it.
             counts.busy.fetch_add(1, Ordering::Relaxed);
             return;
         };
@@ -182,7 +188,7 @@ impl<R> Held<R> {
     }
 }
 
-impl<R> Drop for Held<R> {
+impl<R> Drop for TakenInline<R> {
     fn drop(&mut self) {
         if let Some(call) = self.call.take() {
             *lock(&self.inline.call) = Some(call);
@@ -202,7 +208,7 @@ impl InlineCounts {
     }
 }
 
-impl<R> Tally<R> {
+impl<R> HandlerCounts<R> {
     pub(super) fn stats(&self) -> HandlerStats {
         match self {
             Self::Inline(counts) => counts.stats(),
@@ -210,26 +216,27 @@ impl<R> Tally<R> {
         }
     }
 
-    pub(super) fn into_backlog(self) -> Option<Arc<Backlog<R>>> {
+    pub(super) fn into_backlog(self) -> Option<Arc<HandlerBacklog<R>>> {
         match self {
             Self::Inline(_) => None,
             Self::Queued(backlog) => Some(backlog),
         }
     }
 
-    /// Whether this is the only reference, so that nobody is left to count.
+    /// Whether this is the only reference: then the counts cannot change any more.
     pub(super) fn is_final(&self) -> bool {
         let users = match self {
             Self::Inline(counts) => Arc::strong_count(counts),
             Self::Queued(backlog) => Arc::strong_count(backlog),
         };
-        // Paired with the release of whoever let go: what it counted before is seen after this.
+        // Paired with the release when another thread dropped its reference: what it counted before is visible after
+        // this.
         fence(Ordering::Acquire);
         users == 1
     }
 }
 
-impl<R> Clone for Tally<R> {
+impl<R> Clone for HandlerCounts<R> {
     fn clone(&self) -> Self {
         match self {
             Self::Inline(counts) => Self::Inline(Arc::clone(counts)),
@@ -238,27 +245,27 @@ impl<R> Clone for Tally<R> {
     }
 }
 
-/// Calls the handlers; the driver has the only one.
+/// Calls the handlers. Owned by the driver; a registry has at most one.
 pub(crate) struct Dispatcher<R> {
     handlers: Arc<Handlers<R>>,
     pool: Arc<Pool>,
-    table: Arc<Table<R>>,
-    /// The registry's generation that `table` is of; `None` before the first message.
+    table: Arc<HandlerTable<R>>,
+    /// The registry's generation when `table` was fetched; `None` before the first message.
     seen: Option<u64>,
-    /// When a time limit may have passed.
+    /// When the time limits must be checked; `None` if no job can pass its limit.
     next_check: Option<Instant>,
-    /// The shortest limit that `next_check` is early enough for, of messages since the last check.
+    /// The shortest limit of a message since the last check. `next_check` is early enough for it.
     armed_for: Option<Duration>,
-    /// The inline handler of the last message, until [`release`](Self::release).
-    held: Option<Held<R>>,
-    /// The reply handle of the last message, to be made into the next one's.
+    /// The inline handler of the last message. Its closure stays taken out until [`release`](Self::release).
+    taken: Option<TakenInline<R>>,
+    /// The reply handle of the last message, to reuse for the next message.
     reply: Option<R>,
 }
 
 impl<R: Send + 'static> Dispatcher<R> {
-    /// The dispatcher of this registry, whose queued messages use buffers of `pool`. At most one at a time.
+    /// Makes the dispatcher of this registry. Queued messages are copied into buffers of `pool`.
     pub(crate) fn new(handlers: Arc<Handlers<R>>, pool: Arc<Pool>) -> Self {
-        // Some may still be at work on messages of the connection before.
+        // Handlers may still run for messages of the previous connection.
         let next_check = Some(Instant::now());
         Self {
             handlers,
@@ -267,15 +274,15 @@ impl<R: Send + 'static> Dispatcher<R> {
             seen: None,
             next_check,
             armed_for: None,
-            held: None,
+            taken: None,
             reply: None,
         }
     }
 
-    /// Gives the message to its handler; says whether there is one.
+    /// Gives the message to its handler. Returns whether there is a handler.
     ///
-    /// `reply` is called only then: it makes the reply handle, out of an old one where there is one. A queued handler's
-    /// message is copied; an inline handler has returned, or panicked, when this returns.
+    /// If there is a handler, `reply` is called: it makes the reply handle, from an old handle if there is one. An
+    /// inline handler runs inside this call. For a queued handler, the message is copied.
     #[inline]
     pub(crate) fn dispatch(
         &mut self,
@@ -287,20 +294,20 @@ impl<R: Send + 'static> Dispatcher<R> {
         self.refresh();
         match self.table.find(message.message_type, message.channel) {
             None => return false,
-            Some(Entry::Inline(inline)) => {
+            Some(RegisteredHandler::Inline(inline)) => {
                 reply(&mut self.reply);
-                let handle = self.reply.as_ref().expect("just made");
-                let held = match &mut self.held {
-                    Some(held) if Arc::ptr_eq(&held.inline, inline) => held,
-                    held => Held::exchange(held, inline),
+                let handle = self.reply.as_ref().expect("`reply` has made it");
+                let taken = match &mut self.taken {
+                    Some(taken) if Arc::ptr_eq(&taken.inline, inline) => taken,
+                    taken => TakenInline::exchange(taken, inline),
                 };
-                held.call(&borrowed::MessageRef::new(message, arrival), handle);
+                taken.call(&borrowed::MessageRef::new(message, arrival), handle);
             }
-            Some(Entry::Queued(queue)) => {
+            Some(RegisteredHandler::Queued(queue)) => {
                 reply(&mut self.reply);
-                let reply = self.reply.take().expect("just made");
+                let reply = self.reply.take().expect("`reply` has made it");
                 let copy = Message::copy(&self.pool, message, *arrival);
-                queue.offer(message.priority, *limits, Job { message: copy, reply });
+                queue.offer(message.priority, *limits, HandlerJob { message: copy, reply });
                 let limit = queue.backlog().time_limit();
                 self.arm(limit);
             }
@@ -308,17 +315,16 @@ impl<R: Send + 'static> Dispatcher<R> {
         true
     }
 
-    /// Puts the inline handler of the last message back, if one is out: to be called before doing anything else than handing
-    /// out messages.
+    /// Puts back the closure of the last inline handler. The driver calls this before it does anything other than
+    /// handing out messages.
     pub(crate) fn release(&mut self) {
-        self.held = None;
+        self.taken = None;
     }
 
-    /// Takes note of what was registered since the last call, and lets go of what was unregistered; per message,
-    /// and once per turn.
+    /// Fetches the table if it has changed, and drops the old table. Called for each message, and once in each turn.
     #[inline]
     pub(crate) fn refresh(&mut self) {
-        // Acquire, paired with the registry's release: the table is at least as new as the generation.
+        // Acquire, paired with the release in the registry: the table is at least as new as the generation.
         let generation = self.handlers.generation.load(Ordering::Acquire);
         if self.seen != Some(generation) {
             self.renew(generation);
@@ -330,13 +336,14 @@ impl<R: Send + 'static> Dispatcher<R> {
         self.release();
         let table = Arc::clone(&lock(&self.handlers.registered).table);
         self.seen = Some(generation);
-        // The last reference to an unregistered handler may go here, after the lock.
+        // This may drop the last reference to an unregistered handler. The lock is released before.
         self.table = table;
     }
 
-    /// Has the limits checked in time for a message that may be started from now on.
+    /// Makes sure that the limits are checked in time for a message that may start now.
     ///
-    /// Reads the clock once between two checks, not per message: a message that starts later has later to go.
+    /// Reads the clock once between two checks, not for each message: a message that starts later passes its limit
+    /// later.
     fn arm(&mut self, limit: Duration) {
         if self.armed_for.is_some_and(|armed| armed <= limit) {
             return;
@@ -346,9 +353,9 @@ impl<R: Send + 'static> Dispatcher<R> {
         self.next_check = self.next_check.into_iter().chain(due).min();
     }
 
-    /// Gives up what has taken longer than its handler's limit; once per turn.
+    /// Abandons the jobs that are past the time limit of their handler. Called once in each turn.
     ///
-    /// Costs one comparison as long as no limit can have passed.
+    /// Costs one comparison if no limit can have passed.
     pub(crate) fn check_deadlines(&mut self, now: Instant) {
         if self.next_check.is_none_or(|due| due > now) {
             return;
@@ -364,7 +371,7 @@ impl<R: Send + 'static> Dispatcher<R> {
         self.armed_for = None;
     }
 
-    /// When `check_deadlines` is to be called next, at the latest.
+    /// The latest time at which `check_deadlines` must be called next.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.next_check
     }

@@ -1,4 +1,6 @@
-//! What users register: a closure, the way to call it, and its settings.
+//! What a user registers: a closure, how it is called, and its settings.
+//!
+//! `interface` wraps these types in the public `Handler` and `QueuedHandler`, which document them for users.
 
 use std::fmt;
 use std::future::Future;
@@ -9,7 +11,7 @@ use crate::config;
 use crate::message::Message;
 use crate::message::borrowed::MessageRef;
 
-/// What a spawner is given to run.
+/// The future of one message, which [`Handler::spawned`](crate::Handler::spawned) gives to your executor.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(super) type InlineFn<R> = Box<dyn FnMut(&MessageRef<'_>, &R) + Send>;
@@ -17,10 +19,10 @@ pub(super) type BlockingFn<R> = Box<dyn Fn(Message, R) + Send + Sync>;
 pub(super) type SpawnedFn<R> = Box<dyn Fn(Message, R) -> HandlerFuture + Send + Sync>;
 pub(super) type SpawnFn = Box<dyn Fn(HandlerFuture) + Send + Sync>;
 
-/// A future that stays on the worker that made it: it may borrow from its closure and need not be `Send`.
+/// A future that stays on its worker. So it may borrow from its closure, and it need not be `Send`.
 pub(super) type LocalFuture<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// An async closure in a box.
+/// An async closure. The trait makes it possible to box it.
 pub(super) trait AsyncHandler<R>: Send + Sync {
     fn start(&self, message: Message, reply: R) -> LocalFuture<'_>;
 }
@@ -31,41 +33,40 @@ impl<R: 'static, C: AsyncFn(Message, R) + Send + Sync> AsyncHandler<R> for C {
     }
 }
 
-/// A handler for messages of a type; `R` is the reply handle that it is given.
+/// A handler for messages of a type. `R` is the type of its reply handle.
 ///
-/// Three ways, by name: [`inline`](Self::inline), [`blocking`](Self::blocking) and
-/// [`asynchronous`](Self::asynchronous), or [`spawned`](Self::spawned) where there is an executor. All but the
-/// first have settings.
+/// Made by [`inline`](Self::inline), [`blocking`](Self::blocking), [`asynchronous`](Self::asynchronous) or
+/// [`spawned`](Self::spawned). All but the first have settings.
 pub(crate) struct Handler<R> {
-    pub(super) kind: Kind<R>,
+    pub(super) kind: HandlerKind<R>,
 }
 
-pub(super) enum Kind<R> {
+pub(super) enum HandlerKind<R> {
     Inline(InlineFn<R>),
-    Queued(Work<R>, Wishes),
+    Queued(QueuedCall<R>, SettingOverrides),
 }
 
-/// What is done with a queued message.
-pub(super) enum Work<R> {
-    /// Call it on a worker.
+/// How a queued message is handled.
+pub(super) enum QueuedCall<R> {
+    /// A worker calls the closure.
     Blocking(BlockingFn<R>),
-    /// Run its future on a worker.
+    /// A worker runs the future.
     Async(Box<dyn AsyncHandler<R>>),
-    /// Give its future to the user's spawner.
+    /// The user's spawner gets the future.
     Spawned(SpawnedFn<R>, SpawnFn),
 }
 
-/// What holds for a queued handler.
+/// The settings of a queued handler.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct HandlerSettings {
     pub(crate) time_limit: Duration,
     pub(crate) concurrency: usize,
     pub(crate) backlog: usize,
     pub(crate) ordered: bool,
 }
 
-impl Settings {
-    /// The defaults that a configuration sets for handlers.
+impl HandlerSettings {
+    /// The default settings of handlers in this configuration.
     pub(crate) const fn of(settings: &config::Settings) -> Self {
         Self {
             time_limit: settings.handler_time_limit,
@@ -76,18 +77,19 @@ impl Settings {
     }
 }
 
-/// What a queued handler says of its settings; the interface's configuration says the rest.
+/// The settings that the user chose for one handler. The configuration gives the others.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wishes {
+pub(super) struct SettingOverrides {
     time_limit: Option<Duration>,
     concurrency: Option<usize>,
     backlog: Option<usize>,
     unordered: bool,
 }
 
-impl Wishes {
-    pub(super) fn or(self, defaults: Settings) -> Settings {
-        Settings {
+impl SettingOverrides {
+    /// Fills in `defaults` for what was not chosen.
+    pub(super) fn or(self, defaults: HandlerSettings) -> HandlerSettings {
+        HandlerSettings {
             time_limit: self.time_limit.unwrap_or(defaults.time_limit),
             concurrency: self.concurrency.unwrap_or(defaults.concurrency),
             backlog: self.backlog.unwrap_or(defaults.backlog),
@@ -97,37 +99,30 @@ impl Wishes {
 }
 
 impl<R> Handler<R> {
-    /// Called by the driver itself, with the message as it stands in the datagram.
-    ///
-    /// The fastest way: no copy, no other thread. The price is that nothing else is received meanwhile, so it
-    /// must neither block nor take long; no time limit guards it. A panic is caught and counted.
+    /// A handler that the driver itself calls, with the message in its datagram. Has no time limit.
     pub(crate) fn inline(call: impl FnMut(&MessageRef<'_>, &R) + Send + 'static) -> Self {
-        Self { kind: Kind::Inline(Box::new(call)) }
+        Self { kind: HandlerKind::Inline(Box::new(call)) }
     }
 
-    /// Called on worker threads of its own, so that it may block without delaying anything else.
-    ///
-    /// Messages of one peer and priority are handled one after the other, in order, unless it is
-    /// [`unordered`](QueuedHandler::unordered).
+    /// A handler that runs on its own worker threads. Messages of one peer and priority are handled one after the
+    /// other, in order, unless it is [`unordered`](QueuedHandler::unordered).
     pub(crate) fn blocking(call: impl Fn(Message, R) + Send + Sync + 'static) -> QueuedHandler<R> {
-        QueuedHandler::new(Work::Blocking(Box::new(call)))
+        QueuedHandler::new(QueuedCall::Blocking(Box::new(call)))
     }
 
-    /// An async closure, or one that returns a future, run on worker threads of its own.
-    ///
-    /// Ordered as [`blocking`](Self::blocking) ones are. Allocates the future for every message.
+    /// An async closure that runs on its own worker threads, in the order of [`blocking`](Self::blocking) handlers.
+    /// Allocates the future of each message.
     pub(crate) fn asynchronous(start: impl AsyncFn(Message, R) + Send + Sync + 'static) -> QueuedHandler<R>
     where
         R: 'static,
     {
-        QueuedHandler::new(Work::Async(Box::new(start)))
+        QueuedHandler::new(QueuedCall::Async(Box::new(start)))
     }
 
-    /// As [`asynchronous`](Self::asynchronous), run on the user's executor: `spawn` is given each future, such as
-    /// `|future| drop(tokio::spawn(future))`.
+    /// As [`asynchronous`](Self::asynchronous), but `spawn` gives each future to the user's executor.
     ///
-    /// `spawn` is called on the driver and on the executor's threads and must return at once. A future that the
-    /// executor drops before it is ready counts as dropped, with the reason `Closed`.
+    /// `spawn` is called on the driver and on the executor's threads. If the executor drops a future before it is
+    /// ready, its message counts as dropped, with the reason `Closed`.
     pub(crate) fn spawned<F>(
         spawn: impl Fn(HandlerFuture) + Send + Sync + 'static,
         start: impl Fn(Message, R) -> F + Send + Sync + 'static,
@@ -136,82 +131,75 @@ impl<R> Handler<R> {
         F: Future<Output = ()> + Send + 'static,
     {
         let start: SpawnedFn<R> = Box::new(move |message, reply| Box::pin(start(message, reply)));
-        QueuedHandler::new(Work::Spawned(start, Box::new(spawn)))
+        QueuedHandler::new(QueuedCall::Spawned(start, Box::new(spawn)))
     }
 }
 
-/// The shortest time limit: with less, the driver would do nothing but look at limits.
+/// The shortest time limit. With a shorter limit, the driver would spend its time on checking limits.
 const MIN_TIME_LIMIT: Duration = Duration::from_millis(1);
 
-/// A handler with a backlog, and its settings.
+/// A handler with a backlog and workers, and its settings.
 pub(crate) struct QueuedHandler<R> {
-    work: Work<R>,
-    wishes: Wishes,
+    call: QueuedCall<R>,
+    overrides: SettingOverrides,
 }
 
 impl<R> QueuedHandler<R> {
-    fn new(work: Work<R>) -> Self {
-        Self { work, wishes: Wishes::default() }
+    fn new(call: QueuedCall<R>) -> Self {
+        Self { call, overrides: SettingOverrides::default() }
     }
 
-    /// How long it may take for one message: `handler_time_limit` (5 s) unless set, at least 1 ms.
-    ///
-    /// Past it the message is counted as timed out and the next one of its peer goes on. An async handler is
-    /// cancelled: its future is dropped. A blocking one cannot be; another worker takes its place, within a
-    /// bound, and it ends when it returns. Checked when the driver turns.
+    /// Sets how long it may take for one message, at least `MIN_TIME_LIMIT`. The driver checks it in each turn.
     #[must_use]
     pub(crate) fn time_limit(mut self, limit: Duration) -> Self {
-        self.wishes.time_limit = Some(limit.max(MIN_TIME_LIMIT));
+        self.overrides.time_limit = Some(limit.max(MIN_TIME_LIMIT));
         self
     }
 
-    /// How many messages it works on at once: `handler_concurrency` (10) unless set, at least 1.
+    /// Sets how many messages it handles at once, at least 1.
     #[must_use]
     pub(crate) fn concurrency(mut self, count: usize) -> Self {
-        self.wishes.concurrency = Some(count.max(1));
+        self.overrides.concurrency = Some(count.max(1));
         self
     }
 
-    /// How many messages may wait: `handler_backlog` (1,000) unless set, at least 1.
-    ///
-    /// When that many wait, an arriving one is dropped and counted, unless one of lower priority waits: then
-    /// the newest of the lowest priority is.
+    /// Sets how many messages may wait, at least 1.
     #[must_use]
     pub(crate) fn backlog(mut self, count: usize) -> Self {
-        self.wishes.backlog = Some(count.max(1));
+        self.overrides.backlog = Some(count.max(1));
         self
     }
 
-    /// Works on several messages of one peer at once, in any order.
+    /// Lets it handle several messages of one peer at once, in any order.
     #[must_use]
     pub(crate) fn unordered(mut self) -> Self {
-        self.wishes.unordered = true;
+        self.overrides.unordered = true;
         self
     }
 }
 
 impl<R> From<QueuedHandler<R>> for Handler<R> {
     fn from(handler: QueuedHandler<R>) -> Self {
-        Self { kind: Kind::Queued(handler.work, handler.wishes) }
+        Self { kind: HandlerKind::Queued(handler.call, handler.overrides) }
     }
 }
 
 impl<R> fmt::Debug for Handler<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Inline(_) => f.write_str("Handler(inline)"),
-            Kind::Queued(work, wishes) => write!(f, "Handler({}, {wishes:?})", work.name()),
+            HandlerKind::Inline(_) => f.write_str("Handler(inline)"),
+            HandlerKind::Queued(call, overrides) => write!(f, "Handler({}, {overrides:?})", call.name()),
         }
     }
 }
 
 impl<R> fmt::Debug for QueuedHandler<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "QueuedHandler({}, {:?})", self.work.name(), self.wishes)
+        write!(f, "QueuedHandler({}, {:?})", self.call.name(), self.overrides)
     }
 }
 
-impl<R> Work<R> {
+impl<R> QueuedCall<R> {
     const fn name(&self) -> &'static str {
         match self {
             Self::Blocking(_) => "blocking",

@@ -1,14 +1,15 @@
-//! Handlers: who is called for which messages, and how.
+//! Handlers: which user function is called for which messages, and on which thread.
 //!
-//! [`Handlers`] is the registry that any thread changes at any time, also from inside a handler. The driver
-//! has a [`Dispatcher`], which looks at the registry's generation per message and copies the table's
-//! pointer only when it changed. Inline handlers run right there; queued ones have a
-//! [backlog](backlog) and [workers](worker) of their own.
+//! Called by `interface` (registers handlers), `connection` and `shared` (own the registry), and `driver` (hands out
+//! messages). Uses `receiving`, `message`, `machine`, `config` and `sync`.
 //!
-//! Generic over `R`, the reply handle: the interface says what that is.
+//! [`Handlers`] is the registry. Any thread may change it at any time, also from inside a handler. The driver has a
+//! [`Dispatcher`], which reads the registry's generation for each message and fetches the table only if it changed.
+//! Inline handlers run on the driver. Each queued handler has its own [backlog](backlog) and [workers](worker).
 //!
-//! Lock order: the registry, then one backlog. No lock is held while users' code runs, its destructors
-//! included.
+//! The types are generic over `R`, the reply handle. `interface` chooses it, so this folder does not use `sending`.
+//!
+//! Lock order: the registry, then one backlog. No lock is held while user code runs, including its destructors.
 
 mod backlog;
 mod dispatch;
@@ -25,78 +26,81 @@ use std::time::{Duration, Instant};
 
 pub(crate) use dispatch::Dispatcher;
 pub use handler::HandlerFuture;
-pub(crate) use handler::Settings;
+pub(crate) use handler::HandlerSettings;
 pub(crate) use handler::{Handler, QueuedHandler};
 pub use stats::HandlerStats;
 
 use crate::config::Selector;
 use crate::sync::lock;
-use backlog::Backlog;
-use dispatch::{Entry, Table, Tally};
-use worker::Queue;
+use backlog::HandlerBacklog;
+use dispatch::{HandlerCounts, HandlerTable, RegisteredHandler};
+use worker::HandlerQueue;
 
-/// The registry.
+/// The registry of all handlers of an interface.
 pub(crate) struct Handlers<R> {
-    registered: Mutex<Registered<R>>,
-    /// Changes with the table; written under the lock.
+    registered: Mutex<RegistryState<R>>,
+    /// Changes whenever the table changes; written under the lock of `registered`.
     generation: AtomicU64,
-    /// What holds where a handler does not say otherwise, from its registration on.
-    defaults: Mutex<Settings>,
+    /// The settings of a handler that does not set its own; copied when the handler is registered.
+    defaults: Mutex<HandlerSettings>,
 }
 
-type Backlogs<R> = Vec<Arc<Backlog<R>>>;
+type Backlogs<R> = Vec<Arc<HandlerBacklog<R>>>;
 
-struct Registered<R> {
-    table: Arc<Table<R>>,
-    /// The counts of handlers that were unregistered while somebody still used them.
-    leaving: Vec<Tally<R>>,
-    /// The final counts of those that nobody uses any more.
-    gone: HandlerStats,
+struct RegistryState<R> {
+    table: Arc<HandlerTable<R>>,
+    /// The counts of unregistered handlers that a thread still uses.
+    leaving: Vec<HandlerCounts<R>>,
+    /// The sum of the counts of unregistered handlers that no thread uses any more.
+    final_counts: HandlerStats,
 }
 
 impl<R> Handlers<R> {
-    /// An empty registry.
-    pub(crate) fn new(defaults: Settings) -> Self {
-        let registered =
-            Registered { table: Arc::default(), leaving: Vec::new(), gone: HandlerStats::default() };
+    /// Makes an empty registry.
+    pub(crate) fn new(defaults: HandlerSettings) -> Self {
+        let registered = RegistryState {
+            table: Arc::default(),
+            leaving: Vec::new(),
+            final_counts: HandlerStats::default(),
+        };
         let (registered, defaults) = (Mutex::new(registered), Mutex::new(defaults));
         Self { registered, generation: AtomicU64::new(0), defaults }
     }
 
-    /// Replaces what holds where a handler does not say otherwise, for those registered from now on.
-    pub(crate) fn set_defaults(&self, defaults: Settings) {
+    /// Sets the default settings of the handlers that are registered from now on.
+    pub(crate) fn set_defaults(&self, defaults: HandlerSettings) {
         *lock(&self.defaults) = defaults;
     }
 }
 
 impl<R: Send + 'static> Handlers<R> {
-    /// Registers a handler; says whether it replaced one.
+    /// Registers a handler. Returns whether it replaced another handler.
     ///
-    /// A replaced handler's waiting messages are dropped and counted as closed; what it is working on it
-    /// finishes.
+    /// The waiting messages of a replaced handler are dropped and counted as closed. Its running calls finish.
     pub(crate) fn register(&self, selector: Selector, handler: Handler<R>) -> bool {
         let defaults = *lock(&self.defaults);
-        self.change(|table| table.insert(selector, Arc::new(Entry::new(handler, defaults))))
+        self.change(|table| table.insert(selector, Arc::new(RegisteredHandler::new(handler, defaults))))
     }
 
-    /// Unregisters a handler; says whether there was one. Its messages fare as those of a replaced one.
+    /// Unregisters a handler. Returns whether there was a handler. Its messages are treated like those of a replaced
+    /// handler.
     pub(crate) fn unregister(&self, selector: Selector) -> bool {
         self.change(|table| table.remove(selector))
     }
 
-    /// Changes a copy of the table, and puts it in place for the driver to see with the next message.
-    fn change(&self, edit: impl FnOnce(&mut Table<R>) -> Option<Arc<Entry<R>>>) -> bool {
+    /// Changes a copy of the table and publishes it. The driver sees it with the next message.
+    fn change(&self, edit: impl FnOnce(&mut HandlerTable<R>) -> Option<Arc<RegisteredHandler<R>>>) -> bool {
         let mut registered = lock(&self.registered);
-        let mut table = Table::clone(&registered.table);
+        let mut table = HandlerTable::clone(&registered.table);
         let old_entry = edit(&mut table);
         let old_table = std::mem::replace(&mut registered.table, Arc::new(table));
         if let Some(entry) = &old_entry {
-            registered.leaving.push(entry.tally());
+            registered.leaving.push(entry.counts());
         }
         registered.sweep();
         self.generation.fetch_add(1, Ordering::Release);
         drop(registered);
-        // Users' closures and reply handles are dropped here or by the driver: never under the lock.
+        // The user's closures and reply handles are dropped here or by the driver, never under the lock.
         drop(old_table);
         old_entry.is_some_and(|entry| {
             entry.stop();
@@ -104,8 +108,8 @@ impl<R: Send + 'static> Handlers<R> {
         })
     }
 
-    /// Drops the messages that wait for handlers, counted as closed, then waits for those being handled, at
-    /// most `bound` and not for the calling handler itself. Says whether all had finished.
+    /// Drops the messages that wait for handlers, and counts them as closed. Then waits for running calls, at most
+    /// `bound` and never for the calling handler itself. Returns whether all calls have finished.
     ///
     /// For a disconnect: the handlers stay registered.
     pub(crate) fn quiesce(&self, bound: Duration) -> bool {
@@ -114,10 +118,10 @@ impl<R: Send + 'static> Handlers<R> {
         wait_quiet(&backlogs, bound)
     }
 
-    /// Unregisters every handler and waits as `quiesce` does; then cancels the async ones still at work.
+    /// Unregisters every handler and waits like `quiesce`. Then cancels the async calls that still run.
     ///
-    /// Blocking ones still at work are left to themselves. Says whether all had finished in time. Handlers
-    /// may be registered again afterwards.
+    /// Blocking calls that still run are left alone. Returns whether all calls finished in time. Handlers may be
+    /// registered again afterwards.
     pub(crate) fn close(&self, bound: Duration) -> bool {
         let table = Arc::clone(&lock(&self.registered).table);
         for (selector, _) in table.iter() {
@@ -132,48 +136,49 @@ impl<R: Send + 'static> Handlers<R> {
         quiet
     }
 
-    /// The counts of the handlers registered now.
+    /// Returns the counts of the registered handlers.
     pub(crate) fn stats(&self) -> Vec<(Selector, HandlerStats)> {
         let table = Arc::clone(&lock(&self.registered).table);
-        table.iter().map(|(selector, entry)| (selector, entry.tally().stats())).collect()
+        table.iter().map(|(selector, entry)| (selector, entry.counts().stats())).collect()
     }
 
-    /// The counts of all handlers that ever were.
+    /// Returns the sum of the counts of all handlers, including those that were unregistered.
     pub(crate) fn totals(&self) -> HandlerStats {
         let mut registered = lock(&self.registered);
         registered.sweep();
-        let mut totals = registered.gone;
-        let present = registered.table.iter().map(|(_, entry)| entry.tally().stats());
-        let leaving = registered.leaving.iter().map(Tally::stats);
+        let mut totals = registered.final_counts;
+        let present = registered.table.iter().map(|(_, entry)| entry.counts().stats());
+        let leaving = registered.leaving.iter().map(HandlerCounts::stats);
         present.chain(leaving).for_each(|stats| totals.merge(&stats));
         totals
     }
 
-    /// The backlogs of all queued handlers, those leaving included.
+    /// The backlogs of all queued handlers, including unregistered handlers that a thread still uses.
     fn backlogs(&self) -> Backlogs<R> {
         let registered = lock(&self.registered);
-        let present = registered.table.iter().map(|(_, entry)| entry.tally());
-        present.chain(registered.leaving.iter().cloned()).filter_map(Tally::into_backlog).collect()
+        let present = registered.table.iter().map(|(_, entry)| entry.counts());
+        present.chain(registered.leaving.iter().cloned()).filter_map(HandlerCounts::into_backlog).collect()
     }
 
-    /// What the driver looks at for time limits: the queues registered, and the backlogs leaving.
-    fn timed(&self) -> (Vec<Arc<Queue<R>>>, Backlogs<R>) {
+    /// What the driver checks time limits of: the queues of registered handlers, and the backlogs of unregistered
+    /// handlers that a thread still uses.
+    fn timed(&self) -> (Vec<Arc<HandlerQueue<R>>>, Backlogs<R>) {
         let registered = lock(&self.registered);
         let queues = registered.table.iter().filter_map(|(_, entry)| entry.queue().cloned()).collect();
-        let leaving = registered.leaving.iter().cloned().filter_map(Tally::into_backlog).collect();
+        let leaving = registered.leaving.iter().cloned().filter_map(HandlerCounts::into_backlog).collect();
         (queues, leaving)
     }
 }
 
-impl<R> Registered<R> {
-    /// Adds the counts that can change no more to `gone`.
+impl<R> RegistryState<R> {
+    /// Adds the counts that cannot change any more to `final_counts`.
     fn sweep(&mut self) {
-        let gone = &mut self.gone;
-        self.leaving.retain(|tally| {
-            // Asked once: the last user may let go at any moment, and is to be counted.
-            let is_final = tally.is_final();
+        let final_counts = &mut self.final_counts;
+        self.leaving.retain(|counts| {
+            // Read once, before the counts: the last user may leave at any moment, and its counts must not be lost.
+            let is_final = counts.is_final();
             if is_final {
-                gone.merge(&tally.stats());
+                final_counts.merge(&counts.stats());
             }
             !is_final
         });
@@ -181,14 +186,14 @@ impl<R> Registered<R> {
 }
 
 impl<R> Drop for Handlers<R> {
-    /// Lets the workers end; waits for none.
+    /// Tells the workers to end, and does not wait for them.
     fn drop(&mut self) {
         let table = Arc::clone(&lock(&self.registered).table);
         table.iter().for_each(|(_, entry)| entry.stop());
     }
 }
 
-fn wait_quiet<R>(backlogs: &[Arc<Backlog<R>>], bound: Duration) -> bool {
+fn wait_quiet<R>(backlogs: &[Arc<HandlerBacklog<R>>], bound: Duration) -> bool {
     let deadline = Instant::now().checked_add(bound);
     backlogs.iter().all(|backlog| backlog.wait_quiet(deadline, backlog.own_job()))
 }

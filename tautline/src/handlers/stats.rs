@@ -1,36 +1,38 @@
-//! What happened to the messages of a handler.
+//! The counts of a handler: what happened to its messages.
 
 use tautline_proto::Drops;
 
-/// What happened to the messages offered to one handler, or to all.
+/// What happened to the messages of one handler, or of all handlers.
+///
+/// Each message is in exactly one count; see [`offered`](Self::offered).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HandlerStats {
-    /// Messages that the handler returned from.
+    /// Messages for which the handler returned.
     pub handled: u64,
-    /// Messages on which the handler panicked.
+    /// Messages for which the handler panicked.
     pub panicked: u64,
-    /// Messages on which the handler took longer than its time limit.
+    /// Messages for which the handler took longer than its time limit.
     pub timed_out: u64,
-    /// Messages that never reached the handler, by reason: `BacklogFull`, `Superseded`, `Expired`, or `Closed` when it was
-    /// unregistered or replaced before (also async ones that were stopped half-way by that).
+    /// Messages that the handler did not get, by reason: `BacklogFull`, `Superseded`, `Expired`, or `Closed` if the
+    /// handler was unregistered or replaced first. `Closed` also counts async calls that were stopped before their end.
     pub dropped: Drops,
-    /// Messages waiting now.
+    /// Messages that wait now.
     pub waiting: u64,
-    /// Messages being handled now, within their time limit; always 0 for inline handlers.
+    /// Messages that are handled now, within their time limit. Always 0 for inline handlers.
     pub running: u64,
-    /// Calls past their time limit that have not returned yet. Not messages: those are in `timed_out`.
+    /// Calls past their time limit that have not returned yet. Their messages are counted in `timed_out`.
     pub overdue: u64,
 }
 
 impl HandlerStats {
-    /// Messages that were for this handler.
+    /// The number of messages that were for this handler: the sum of all counts of messages.
     #[must_use]
     pub fn offered(&self) -> u64 {
         self.handled + self.panicked + self.timed_out + self.dropped.total() + self.waiting + self.running
     }
 
-    /// Adds every count of `other`.
+    /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.handled += other.handled;
         self.panicked += other.panicked;

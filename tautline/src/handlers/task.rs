@@ -1,5 +1,4 @@
-//! One message on its way through an async handler: a future that can be cancelled from outside, and a
-//! small executor for workers.
+//! Runs an async handler for one message: a future that other threads can cancel, and a small executor for workers.
 
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Arc, Mutex};
@@ -9,43 +8,43 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::backlog::{JobId, Outcome};
+use super::backlog::{JobId, JobOutcome};
 use crate::sync::lock;
 use crate::sync::quietly::{Panicked, quietly};
 
-/// Names a job among all handlers': its handler's [`address`](super::worker::Queue) and its id there.
+/// Identifies a job among the jobs of all handlers: the address of its backlog, and its id there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Current {
+pub(super) struct CurrentJob {
     pub(super) backlog: usize,
     pub(super) job: JobId,
 }
 
 thread_local! {
-    /// The job that this thread works on: who closes the interface does not wait for itself.
-    static CURRENT: Cell<Option<Current>> = const { Cell::new(None) };
+    /// The job that this thread runs. A handler that closes the interface must not wait for its own job.
+    static CURRENT: Cell<Option<CurrentJob>> = const { Cell::new(None) };
 }
 
-/// The job that this thread works on.
-pub(super) fn current() -> Option<Current> {
+/// Returns the job that this thread runs.
+pub(super) fn current() -> Option<CurrentJob> {
     CURRENT.get()
 }
 
-/// Calls users' code as the work of this job.
-pub(super) fn as_current<T>(current: Current, call: impl FnOnce() -> T) -> Result<T, Panicked> {
+/// Calls user code as part of this job, and catches its panic.
+pub(super) fn as_current<T>(current: CurrentJob, call: impl FnOnce() -> T) -> Result<T, Panicked> {
     let before = CURRENT.replace(Some(current));
     let result = quietly(call);
     CURRENT.set(before);
     result
 }
 
-/// How to cancel a job, if it can be.
+/// Cancels a job, if the job can be cancelled.
 #[derive(Clone, Default)]
-pub(super) struct CancelHandle(Option<Arc<Cancel>>);
+pub(super) struct CancelHandle(Option<Arc<CancelState>>);
 
 #[derive(Default)]
-struct Cancel {
+struct CancelState {
     cancelled: AtomicBool,
-    /// Wakes the task, so that it looks at `cancelled`.
+    /// Wakes the task, so that it reads `cancelled`.
     waker: Mutex<Option<Waker>>,
 }
 
@@ -59,118 +58,119 @@ impl CancelHandle {
         self.0.is_some()
     }
 
-    /// Makes the task drop its future, on the thread or executor that it is on.
+    /// Makes the task drop its future, on the thread or executor that runs it.
     ///
-    /// Never under a lock: it wakes an executor of the user.
+    /// The caller must hold no lock, because this wakes the user's executor.
     pub(super) fn cancel(&self) {
         let Some(cancel) = &self.0 else { return };
-        // Release, paired with the acquire below: nothing else is passed along, but the flag must not be
-        // seen unset by a poll that this wake-up causes.
+        // Release, paired with the acquire in `watch`. It publishes no other data, but the poll that this wake-up
+        // causes must see the flag set.
         cancel.cancelled.store(true, Ordering::Release);
         let waker = lock(&cancel.waker).take();
         if let Some(waker) = waker {
-            // A waker that panics is its executor's failure, not the driver's.
+            // If a waker panics, the executor is at fault; the driver must go on.
             let _ = quietly(|| waker.wake());
         }
     }
 
-    /// Whether `cancel` was called; if not, it will wake `waker`.
+    /// Whether `cancel` was called. If not, a later `cancel` wakes `waker`.
     fn watch(&self, waker: &Waker) -> bool {
         let Some(cancel) = &self.0 else { return false };
         let mut kept = Some(waker.clone());
         std::mem::swap(&mut *lock(&cancel.waker), &mut kept);
-        // Looked at after the waker is in place: a `cancel` before that is seen here, a later one wakes.
+        // Read after the waker is in place: an earlier `cancel` is seen here, and a later `cancel` wakes the waker.
         cancel.cancelled.load(Ordering::Acquire)
     }
 }
 
-/// An async handler at work on one message. Resolves to how that ended; never panics.
-pub(super) struct Task<S, F> {
-    stage: Stage<S, F>,
-    current: Current,
+/// The future of an async handler for one message. Its output is how the job ended. Never panics.
+pub(super) struct HandlerTask<S, F> {
+    stage: TaskStage<S, F>,
+    current: CurrentJob,
     cancel: CancelHandle,
 }
 
-enum Stage<S, F> {
-    /// Not polled yet: the handler itself is called in the first poll, by the one who runs it.
+enum TaskStage<S, F> {
+    /// Not polled yet. The first poll calls the handler, on the thread that runs the future.
     New(S),
     Running(F),
     Done,
 }
 
-impl<S: FnOnce() -> F, F: Future<Output = ()> + Unpin> Task<S, F> {
-    pub(super) fn new(start: S, current: Current, cancel: CancelHandle) -> Self {
-        Self { stage: Stage::New(start), current, cancel }
+impl<S: FnOnce() -> F, F: Future<Output = ()> + Unpin> HandlerTask<S, F> {
+    pub(super) fn new(start: S, current: CurrentJob, cancel: CancelHandle) -> Self {
+        Self { stage: TaskStage::New(start), current, cancel }
     }
 
-    /// Polls the future, and drops it as soon as it is ready: its destructors are part of it.
+    /// Polls the future. Drops it as soon as it is ready, so that a panic of its destructors counts as well.
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut future = match std::mem::replace(&mut self.stage, Stage::Done) {
-            Stage::New(start) => start(),
-            Stage::Running(future) => future,
-            Stage::Done => unreachable!("polled after it was ready"),
+        let mut future = match std::mem::replace(&mut self.stage, TaskStage::Done) {
+            TaskStage::New(start) => start(),
+            TaskStage::Running(future) => future,
+            TaskStage::Done => unreachable!("polled after it was ready"),
         };
         let poll = Pin::new(&mut future).poll(context);
         if poll.is_pending() {
-            self.stage = Stage::Running(future);
+            self.stage = TaskStage::Running(future);
         }
         poll
     }
 }
 
-/// The closure is moved out before it is called, and the future is in a box: nothing here is pinned in place.
-impl<S, F: Unpin> Unpin for Task<S, F> {}
+/// The closure is moved out before it is called, and the future is `Unpin`: nothing in the task needs a fixed address.
+impl<S, F: Unpin> Unpin for HandlerTask<S, F> {}
 
-impl<S: FnOnce() -> F, F: Future<Output = ()> + Unpin> Future for Task<S, F> {
-    type Output = Outcome;
+impl<S: FnOnce() -> F, F: Future<Output = ()> + Unpin> Future for HandlerTask<S, F> {
+    type Output = JobOutcome;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<JobOutcome> {
         if self.cancel.watch(context.waker()) {
-            return Poll::Ready(Outcome::Stopped);
+            return Poll::Ready(JobOutcome::Stopped);
         }
         let current = self.current;
         match as_current(current, || self.advance(context)) {
             Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(())) => Poll::Ready(Outcome::Handled),
-            Err(Panicked) => Poll::Ready(Outcome::Panicked),
+            Ok(Poll::Ready(())) => Poll::Ready(JobOutcome::Handled),
+            Err(Panicked) => Poll::Ready(JobOutcome::Panicked),
         }
     }
 }
 
-impl<S, F> Drop for Task<S, F> {
-    /// Drops what is left of the user's future where its panics end.
+impl<S, F> Drop for HandlerTask<S, F> {
+    /// Drops the rest of the user's future, and catches its panic.
     fn drop(&mut self) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Done);
+        let stage = std::mem::replace(&mut self.stage, TaskStage::Done);
         let _ = as_current(self.current, || drop(stage));
     }
 }
 
-/// Runs futures on a thread, one after the other.
-pub(super) struct BlockOn {
-    alarm: Arc<Alarm>,
+/// An executor that runs futures on one thread, one after the other.
+pub(super) struct ThreadExecutor {
+    thread_waker: Arc<ThreadWaker>,
     waker: Waker,
 }
 
-/// Wakes a thread. The flag makes it sure even if other code on that thread uses up the unparking.
-struct Alarm {
+/// Wakes a thread. The flag keeps the wake-up if other code on that thread consumes the unpark token.
+struct ThreadWaker {
     thread: Thread,
-    rung: AtomicBool,
+    woken: AtomicBool,
 }
 
-impl Wake for Alarm {
+impl Wake for ThreadWaker {
     fn wake(self: Arc<Self>) {
-        self.rung.store(true, Ordering::Release);
+        self.woken.store(true, Ordering::Release);
         self.thread.unpark();
     }
 }
 
-impl BlockOn {
-    /// For the calling thread.
+impl ThreadExecutor {
+    /// Makes an executor for the calling thread.
     pub(super) fn here() -> Self {
-        let alarm = Arc::new(Alarm { thread: thread::current(), rung: AtomicBool::new(false) });
-        Self { waker: Waker::from(Arc::clone(&alarm)), alarm }
+        let thread_waker = Arc::new(ThreadWaker { thread: thread::current(), woken: AtomicBool::new(false) });
+        Self { waker: Waker::from(Arc::clone(&thread_waker)), thread_waker }
     }
 
+    /// Runs the future to its end, and parks the thread while it is pending.
     pub(super) fn run<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         let mut context = Context::from_waker(&self.waker);
@@ -178,7 +178,7 @@ impl BlockOn {
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return output;
             }
-            while !self.alarm.rung.swap(false, Ordering::Acquire) {
+            while !self.thread_waker.woken.swap(false, Ordering::Acquire) {
                 thread::park();
             }
         }

@@ -1,76 +1,77 @@
-//! Queued handlers at work: their worker threads, and the tasks given to a user's spawner.
+//! Runs queued handlers: on worker threads, or as futures on the user's executor.
 //!
-//! Threads are started when a message needs one, up to the handler's concurrency, and stay until the
-//! handler is unregistered. Nobody joins them: a handler that never returns must not keep the program from
-//! ending.
+//! A thread is started when a message needs it, up to the handler's concurrency. It stays until the handler is
+//! unregistered. No thread joins it, because a handler that never returns must not keep the program from ending.
 
 use crate::sync::Arc;
 use crate::sync::thread;
 use std::cell::Cell;
 use std::time::Instant;
 
-use super::backlog::{Admitted, Backlog, Job, JobId, Outcome, Place, Started, Summons};
-use super::handler::{HandlerFuture, Settings, Work};
-use super::task::{self, BlockOn, Current, Task, as_current};
+use super::backlog::{
+    Admitted, CalledWorker, HandlerBacklog, HandlerJob, JobId, JobOutcome, StartedJob, WorkerStatus,
+};
+use super::handler::{HandlerFuture, HandlerSettings, QueuedCall};
+use super::task::{self, CurrentJob, HandlerTask, ThreadExecutor, as_current};
 use crate::machine::realtime::off_the_drivers_cores;
 use crate::receiving::waiting::Limits;
 use crate::sync::quietly::{DropQuietly, quietly};
 use tautline_proto::Priority;
 
 thread_local! {
-    /// The [address](Backlog::address) of the handler whose spawner this thread is calling.
+    /// The handler whose spawner this thread is calling, by the [address](HandlerBacklog::address) of its backlog.
     static SPAWNING: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// A queued handler: its closure and its backlog.
-pub(super) struct Queue<R> {
-    work: DropQuietly<Work<R>>,
-    backlog: Arc<Backlog<R>>,
+/// A queued handler: the user's closure and the backlog.
+pub(super) struct HandlerQueue<R> {
+    call: DropQuietly<QueuedCall<R>>,
+    backlog: Arc<HandlerBacklog<R>>,
 }
 
-impl<R> Queue<R> {
-    /// The bookkeeping, which outlives the closure.
-    pub(super) fn backlog(&self) -> &Arc<Backlog<R>> {
+impl<R> HandlerQueue<R> {
+    /// The backlog, which may outlive the closure.
+    pub(super) fn backlog(&self) -> &Arc<HandlerBacklog<R>> {
         &self.backlog
     }
 }
 
-impl<R: Send + 'static> Queue<R> {
-    pub(super) fn new(work: Work<R>, settings: Settings) -> Self {
-        let cancellable = !matches!(work, Work::Blocking(_));
-        Self { work: DropQuietly::new(work), backlog: Arc::new(Backlog::new(settings, cancellable)) }
+impl<R: Send + 'static> HandlerQueue<R> {
+    pub(super) fn new(call: QueuedCall<R>, settings: HandlerSettings) -> Self {
+        let cancellable = !matches!(call, QueuedCall::Blocking(_));
+        Self { call: DropQuietly::new(call), backlog: Arc::new(HandlerBacklog::new(settings, cancellable)) }
     }
 
-    /// Queues a message and calls somebody to work on it.
-    #[inline(never)] // out of the way of inline handlers
-    pub(super) fn offer(self: &Arc<Self>, priority: Priority, limits: Limits, job: Job<R>) {
+    /// Queues a message and calls a worker, if one is needed.
+    #[inline(never)] // keeps this code out of the path of inline handlers
+    pub(super) fn offer(self: &Arc<Self>, priority: Priority, limits: Limits, job: HandlerJob<R>) {
         let Admitted { ready, dropped } = self.backlog.admit(priority, limits, job);
         drop(dropped);
         if ready {
-            self.summon();
+            self.call_worker();
         }
     }
 
-    /// Gives up the jobs past their limit; says when to look again.
+    /// Abandons the jobs past their time limit. Returns when the limits must be checked again.
     pub(super) fn expire(self: &Arc<Self>, now: Instant) -> Option<Instant> {
         let (overdue, next) = self.backlog.expire(now);
         for cancel in overdue {
             cancel.cancel();
-            // The next message of its peer is ready now.
-            self.summon();
+            // The next message of the same peer is ready now.
+            self.call_worker();
         }
         next
     }
 
-    fn summon(self: &Arc<Self>) {
-        if let Work::Spawned(..) = &*self.work {
+    fn call_worker(self: &Arc<Self>) {
+        if let QueuedCall::Spawned(..) = &*self.call {
             self.spawn_tasks();
-        } else if self.backlog.summon() == Summons::New {
+        } else if self.backlog.call_worker() == CalledWorker::New {
             self.start_worker();
         }
     }
 
-    /// A thread that the system refuses is tried again with the next message; this one waits meanwhile.
+    /// Starts a worker thread. If the system refuses, the message waits, and the next message tries again.
     fn start_worker(self: &Arc<Self>) {
         let queue = Arc::clone(self);
         let work = off_the_drivers_cores(move || queue.work());
@@ -80,39 +81,39 @@ impl<R: Send + 'static> Queue<R> {
         }
     }
 
-    /// The life of a worker.
+    /// The loop of a worker thread.
     fn work(&self) {
-        let executor = BlockOn::here();
+        let executor = ThreadExecutor::here();
         while let Some(started) = self.backlog.next_for_worker() {
             let id = started.id;
             let outcome = self.run(started, &executor);
-            if self.backlog.finish(id, outcome) == Place::Lost {
+            if self.backlog.finish(id, outcome) == WorkerStatus::Replaced {
                 return;
             }
         }
     }
 
-    fn run(&self, started: Started<R>, executor: &BlockOn) -> Outcome {
+    fn run(&self, started: StartedJob<R>, executor: &ThreadExecutor) -> JobOutcome {
         let current = self.current(started.id);
-        let Started { job: Job { message, reply }, cancel, .. } = started;
-        match &*self.work {
-            Work::Blocking(call) => match as_current(current, || call(message, reply)) {
-                Ok(()) => Outcome::Handled,
-                Err(_) => Outcome::Panicked,
+        let StartedJob { job: HandlerJob { message, reply }, cancel, .. } = started;
+        match &*self.call {
+            QueuedCall::Blocking(call) => match as_current(current, || call(message, reply)) {
+                Ok(()) => JobOutcome::Handled,
+                Err(_) => JobOutcome::Panicked,
             },
-            Work::Async(handler) => {
-                executor.run(Task::new(move || handler.start(message, reply), current, cancel))
+            QueuedCall::Async(handler) => {
+                executor.run(HandlerTask::new(move || handler.start(message, reply), current, cancel))
             }
-            Work::Spawned(..) => unreachable!("spawned handlers have no workers"),
+            QueuedCall::Spawned(..) => unreachable!("spawned handlers have no workers"),
         }
     }
 
-    /// Gives the spawner every job that is ready and allowed.
+    /// Gives the spawner all ready jobs, up to the concurrency.
     ///
-    /// An executor that drops each future at once, because it has ended, gets here again from inside `spawn`: the
-    /// outer call goes on then, or a long backlog would need a deep stack.
+    /// An executor that has ended drops each future at once. Then this function is called again from inside `spawn`.
+    /// The inner call returns and the outer call goes on: otherwise a long backlog would need a deep stack.
     fn spawn_tasks(self: &Arc<Self>) {
-        let Work::Spawned(_, spawn) = &*self.work else { return };
+        let QueuedCall::Spawned(_, spawn) = &*self.call else { return };
         let own = Some(self.backlog.address());
         let outer = SPAWNING.replace(own);
         if outer == own {
@@ -120,57 +121,57 @@ impl<R: Send + 'static> Queue<R> {
         }
         while let Some(started) = self.backlog.next_for_spawner() {
             let future = Arc::clone(self).task(started);
-            // A spawner that panics drops the future, which counts it.
+            // A spawner that panics drops the future, and the drop counts the message.
             let _ = quietly(|| spawn(future));
         }
         SPAWNING.set(outer);
     }
 
-    /// One job as a future of its own, which reports its end even when it is dropped before.
-    fn task(self: Arc<Self>, started: Started<R>) -> HandlerFuture {
+    /// Makes one job a future. It reports its end even if the executor drops it early.
+    fn task(self: Arc<Self>, started: StartedJob<R>) -> HandlerFuture {
         let current = self.current(started.id);
-        let Started { job: Job { message, reply }, cancel, id } = started;
+        let StartedJob { job: HandlerJob { message, reply }, cancel, id } = started;
         let queue = Arc::clone(&self);
-        let start = move || match &*queue.work {
-            Work::Spawned(start, _) => start(message, reply),
-            _ => unreachable!("the others have workers"),
+        let start = move || match &*queue.call {
+            QueuedCall::Spawned(start, _) => start(message, reply),
+            _ => unreachable!("only spawned handlers make futures"),
         };
-        let report = Report { queue: self, id, outcome: Outcome::Stopped };
-        let task = Task::new(start, current, cancel);
+        let report = EndReport { queue: self, id, outcome: JobOutcome::Stopped };
+        let task = HandlerTask::new(start, current, cancel);
         Box::pin(async move {
-            // In this order: the task is dropped first, then the report.
+            // The order matters: the task is dropped first, then the report.
             let mut report = report;
             report.outcome = task.await;
         })
     }
 
-    fn current(&self, job: JobId) -> Current {
-        Current { backlog: self.backlog.address(), job }
+    fn current(&self, job: JobId) -> CurrentJob {
+        CurrentJob { backlog: self.backlog.address(), job }
     }
 }
 
-impl<R> Backlog<R> {
-    /// Tells this handler's jobs from others' while it exists.
+impl<R> HandlerBacklog<R> {
+    /// The address, which identifies this handler as long as it exists.
     fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
-    /// The job of this handler that the calling thread works on.
+    /// The job of this handler that the calling thread runs.
     pub(super) fn own_job(&self) -> Option<JobId> {
         task::current().filter(|current| current.backlog == self.address()).map(|current| current.job)
     }
 }
 
-/// Counts the end of a spawned job, and gives the spawner the next one.
-struct Report<R: Send + 'static> {
-    queue: Arc<Queue<R>>,
+/// When dropped, counts the end of a spawned job and gives the spawner the next job.
+struct EndReport<R: Send + 'static> {
+    queue: Arc<HandlerQueue<R>>,
     id: JobId,
-    outcome: Outcome,
+    outcome: JobOutcome,
 }
 
-impl<R: Send + 'static> Drop for Report<R> {
+impl<R: Send + 'static> Drop for EndReport<R> {
     fn drop(&mut self) {
-        if self.queue.backlog.finish(self.id, self.outcome) == Place::Kept {
+        if self.queue.backlog.finish(self.id, self.outcome) == WorkerStatus::Kept {
             self.queue.backlog.release_worker();
         }
         self.queue.spawn_tasks();

@@ -64,7 +64,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: Config, settings: &Settings, caller_driven: bool) -> Self {
-        let (role, handler_defaults) = (settings.role, handlers::Settings::of(settings));
+        let (role, handler_defaults) = (settings.role, handlers::HandlerSettings::of(settings));
         let pool = Arc::new(Pool::new());
         let clock = Clock::start();
         let (status, log) = (Status::default(), Arc::new(LineLimit::default()));

@@ -1,14 +1,14 @@
-//! Async handlers, on workers and on a spawner.
+//! Tests of async handlers, on workers and on an executor.
 
 use super::*;
 
 #[test]
-fn async_closures_run_on_a_worker_of_the_handler() {
+fn an_async_closure_runs_on_a_worker_of_the_handler() {
     let (sender, received) = mpsc::channel();
     let handler = move |message: Message, reply| {
         let sender = sender.clone();
         async move {
-            // Pending once: the wake-up must reach the worker.
+            // Pending once, so that the wake-up must reach the worker.
             let mut polled = false;
             poll_fn(|context| {
                 context.waker().wake_by_ref();
@@ -27,11 +27,11 @@ fn async_closures_run_on_a_worker_of_the_handler() {
 }
 
 #[test]
-fn past_its_limit_an_async_handler_is_cancelled_and_its_worker_goes_on() {
+fn an_async_handler_past_its_limit_is_cancelled_and_its_worker_goes_on() {
     let (dropped, drops) = mpsc::channel();
     let (begin, began) = mpsc::channel();
     let handler = move |message: Message, _| {
-        let (guard, begin) = (TellsDrop(dropped.clone()), begin.clone());
+        let (guard, begin) = (DropReporter(dropped.clone()), begin.clone());
         async move {
             let _guard = guard;
             begin.send(number_of(&message)).expect("the test lives");
@@ -50,7 +50,7 @@ fn past_its_limit_an_async_handler_is_cancelled_and_its_worker_goes_on() {
 }
 
 #[test]
-fn a_panic_in_a_future_is_counted_and_the_next_message_handled() {
+fn a_panic_in_a_future_is_counted_and_the_next_message_is_handled() {
     let handler =
         |message: Message, _| async move { assert!(number_of(&message) != 1, "the first one fails") };
     let mut rig = Rig::with(Data, Handler::asynchronous(handler));
@@ -60,7 +60,7 @@ fn a_panic_in_a_future_is_counted_and_the_next_message_handled() {
     assert_eq!(stats.panicked, 1);
 }
 
-/// An executor in the test's hands: what was spawned stands in a list.
+/// An executor that runs its futures only when the test calls `turn`.
 #[derive(Clone, Default)]
 struct Executor(Arc<Mutex<Vec<HandlerFuture>>>);
 
@@ -86,7 +86,7 @@ impl Executor {
 }
 
 #[test]
-fn a_spawner_gets_one_future_per_peer_at_a_time_in_order() {
+fn a_spawner_gets_one_future_of_a_peer_at_a_time_in_order() {
     let (sender, received) = mpsc::channel();
     let executor = Executor::default();
     let spawner = executor.clone();
@@ -113,7 +113,7 @@ fn a_spawned_future_past_its_limit_is_dropped_by_its_executor() {
     let spawner = executor.clone();
     let (dropped, drops) = mpsc::channel();
     let handler = move |_, _| {
-        let guard = TellsDrop(dropped.clone());
+        let guard = DropReporter(dropped.clone());
         async move {
             let _guard = guard;
             pending::<()>().await;
@@ -131,7 +131,7 @@ fn a_spawned_future_past_its_limit_is_dropped_by_its_executor() {
 }
 
 #[test]
-fn a_future_that_its_executor_drops_is_counted_and_the_next_one_spawned() {
+fn a_future_that_its_executor_drops_is_counted_and_the_next_future_is_spawned() {
     let executor = Executor::default();
     let spawner = executor.clone();
     let handler = Handler::spawned(move |future| spawner.spawn(future), |_, _| pending());
@@ -146,7 +146,7 @@ fn a_future_that_its_executor_drops_is_counted_and_the_next_one_spawned() {
 }
 
 #[test]
-fn a_spawner_that_panics_loses_the_message_counted() {
+fn a_message_whose_spawner_panics_is_counted_as_closed() {
     let handler = Handler::spawned(|_| panic!("no runtime here"), |_, _| pending());
     let mut rig = Rig::with(Data, handler);
     rig.send(Data, 1);

@@ -1,112 +1,114 @@
-//! The bookkeeping by itself, where no thread can hide a wrong step.
+//! Tests of the backlog alone, without threads.
 
 use super::*;
-use crate::handlers::Settings;
-use crate::handlers::backlog::{Admitted, Backlog, Job, Outcome, Place, Started, Summons};
+use crate::handlers::HandlerSettings;
+use crate::handlers::backlog::{
+    Admitted, CalledWorker, HandlerBacklog, HandlerJob, JobOutcome, StartedJob, WorkerStatus,
+};
 use crate::receiving::waiting::{Keep, Stream};
 
-fn backlog(concurrency: usize) -> Backlog<()> {
-    let settings = Settings { concurrency, ordered: false, time_limit: HOUR, ..super::defaults() };
-    Backlog::new(settings, false)
+fn backlog(concurrency: usize) -> HandlerBacklog<()> {
+    let settings = HandlerSettings { concurrency, ordered: false, time_limit: HOUR, ..super::defaults() };
+    HandlerBacklog::new(settings, false)
 }
 
-fn job(number: u64) -> Job<()> {
+fn job(number: u64) -> HandlerJob<()> {
     let pool = Arc::new(Pool::default());
     let message = Message::copy(&pool, &numbered(number, Priority::Normal), arrival());
-    Job { message, reply: () }
+    HandlerJob { message, reply: () }
 }
 
-fn admit(backlog: &Backlog<()>, number: u64) {
+fn admit(backlog: &HandlerBacklog<()>, number: u64) {
     let Admitted { ready, dropped } = backlog.admit(Priority::Normal, Limits::default(), job(number));
     assert!(ready && dropped.iter().all(Option::is_none));
 }
 
-/// What a worker does that finds a job waiting.
-fn start(backlog: &Backlog<()>) -> Started<()> {
+/// Starts the next job, as a worker does.
+fn start(backlog: &HandlerBacklog<()>) -> StartedJob<()> {
     assert!(backlog.stats().waiting > 0, "it would wait for ever");
     backlog.next_for_worker().expect("not stopped")
 }
 
-/// Gives up all that runs; says how many that were.
-fn expire(backlog: &Backlog<()>) -> usize {
+/// Abandons all running jobs. Returns their number.
+fn expire(backlog: &HandlerBacklog<()>) -> usize {
     backlog.expire(Instant::now() + 2 * HOUR).0.len()
 }
 
 #[test]
-fn workers_are_summoned_up_to_the_concurrency() {
+fn workers_are_called_up_to_the_concurrency() {
     let backlog = backlog(2);
-    assert_eq!(backlog.summon(), Summons::Nobody, "nothing waits");
-    let mut summons = Vec::new();
+    assert_eq!(backlog.call_worker(), CalledWorker::None, "nothing waits");
+    let mut called = Vec::new();
     for number in 0..3 {
         admit(&backlog, number);
-        summons.push(backlog.summon());
+        called.push(backlog.call_worker());
     }
-    assert_eq!(summons, [Summons::New, Summons::New, Summons::Nobody]);
+    assert_eq!(called, [CalledWorker::New, CalledWorker::New, CalledWorker::None]);
     backlog.release_worker();
-    assert_eq!(backlog.summon(), Summons::New);
+    assert_eq!(backlog.call_worker(), CalledWorker::New);
 }
 
 #[test]
-fn an_abandoned_worker_is_replaced_and_makes_room_when_it_returns() {
+fn an_overdue_worker_is_replaced_within_a_bound_and_makes_room_when_it_returns() {
     let backlog = backlog(1);
     let mut stuck = Vec::new();
-    for number in 0..MAX_ABANDONED_WORKERS as u64 {
+    for number in 0..MAX_REPLACED_WORKERS as u64 {
         admit(&backlog, number);
-        assert_eq!(backlog.summon(), Summons::New);
+        assert_eq!(backlog.call_worker(), CalledWorker::New);
         stuck.push(start(&backlog).id);
         assert_eq!(expire(&backlog), 1);
     }
-    // One more than may be abandoned: it keeps its place, and nobody comes for the next job.
+    // The bound is reached: this worker is not replaced, and no worker is called for the next job.
     admit(&backlog, 100);
-    assert_eq!(backlog.summon(), Summons::New);
+    assert_eq!(backlog.call_worker(), CalledWorker::New);
     let kept = start(&backlog).id;
     assert_eq!(expire(&backlog), 1);
     admit(&backlog, 101);
-    assert_eq!(backlog.summon(), Summons::Nobody);
+    assert_eq!(backlog.call_worker(), CalledWorker::None);
 
-    assert_eq!(backlog.finish(kept, Outcome::Handled), Place::Kept);
-    assert_eq!(backlog.finish(stuck[0], Outcome::Handled), Place::Lost);
+    assert_eq!(backlog.finish(kept, JobOutcome::Handled), WorkerStatus::Kept);
+    assert_eq!(backlog.finish(stuck[0], JobOutcome::Handled), WorkerStatus::Replaced);
     let next = start(&backlog).id;
     assert_eq!(expire(&backlog), 1);
-    assert_eq!(backlog.finish(next, Outcome::Handled), Place::Lost);
+    assert_eq!(backlog.finish(next, JobOutcome::Handled), WorkerStatus::Replaced);
 }
 
 #[test]
-fn a_job_counts_once_however_it_ends() {
+fn a_job_is_counted_once_however_it_ends() {
     let backlog = backlog(10);
-    let ends = [Outcome::Handled, Outcome::Panicked, Outcome::Stopped];
+    let ends = [JobOutcome::Handled, JobOutcome::Panicked, JobOutcome::Stopped];
     for (number, outcome) in (0..).zip(ends) {
         admit(&backlog, number);
         backlog.finish(start(&backlog).id, outcome);
     }
-    // Workers call it, so there is one to write off.
+    // A worker runs this job, so there is a worker to replace.
     admit(&backlog, 3);
-    assert_eq!(backlog.summon(), Summons::New);
+    assert_eq!(backlog.call_worker(), CalledWorker::New);
     let overdue = start(&backlog).id;
     assert_eq!(expire(&backlog), 1);
     assert_eq!(expire(&backlog), 0);
-    backlog.finish(overdue, Outcome::Handled);
+    backlog.finish(overdue, JobOutcome::Handled);
     let stats = backlog.stats();
     assert_eq!((stats.handled, stats.panicked, stats.timed_out), (1, 1, 1));
     assert_eq!((stats.dropped.of(DropReason::Closed), stats.offered()), (1, 4));
 }
 
 #[test]
-fn a_stopped_backlog_counts_what_still_comes_and_sends_its_workers_home() {
+fn a_stopped_backlog_refuses_and_counts_new_jobs_and_its_workers_end() {
     let backlog = backlog(1);
     admit(&backlog, 0);
-    assert_eq!(backlog.summon(), Summons::New);
+    assert_eq!(backlog.call_worker(), CalledWorker::New);
     assert_eq!(backlog.stop().count(), 1);
     assert!(backlog.next_for_worker().is_none());
     let Admitted { ready, dropped } = backlog.admit(Priority::Critical, Limits::default(), job(1));
     assert!(!ready && dropped.iter().any(Option::is_some));
-    assert_eq!(backlog.summon(), Summons::Nobody);
+    assert_eq!(backlog.call_worker(), CalledWorker::None);
     assert_eq!(backlog.stats().dropped.of(DropReason::Closed), 2);
 }
 
-/// Messages of one stream, of which one is kept, on their way to workers that are at something else.
+/// A stream with a history of 1, while all workers are busy.
 #[test]
-fn of_a_stream_that_keeps_its_newest_only_that_is_worked_on() {
+fn only_the_newest_message_of_a_stream_with_history_1_is_handled() {
     let backlog = backlog(1);
     let stream = Stream { peer: arrival().peer, message_type: Data, channel: 0 };
     let limits = Limits { expires: None, keep: Some(Keep { stream, count: 1 }) };
@@ -122,7 +124,7 @@ fn of_a_stream_that_keeps_its_newest_only_that_is_worked_on() {
 }
 
 #[test]
-fn what_has_outlived_its_lifespan_is_not_worked_on() {
+fn a_message_whose_lifespan_is_over_is_not_handled() {
     let backlog = backlog(2);
     let expired = Limits { expires: Some(Instant::now()), keep: None };
     let lasting = Limits { expires: Some(Instant::now() + HOUR), keep: None };

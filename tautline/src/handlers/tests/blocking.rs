@@ -1,4 +1,4 @@
-//! Blocking handlers: isolation, order, bounds and time limits.
+//! Tests of blocking handlers: isolation, order, bounds and time limits.
 
 use super::*;
 
@@ -13,8 +13,8 @@ fn a_panicking_blocking_handler_gets_the_next_message() {
 }
 
 #[test]
-fn blocking_handler_does_not_block_the_others() {
-    let (handler, began, release) = gated();
+fn a_blocked_handler_does_not_delay_other_handlers() {
+    let (handler, began, release) = held_up();
     let mut rig = Rig::with(Data, Handler::blocking(handler));
     let (sender, received) = mpsc::channel();
     let other = move |_, reply| sender.send(reply).expect("the test lives");
@@ -33,7 +33,7 @@ fn blocking_handler_does_not_block_the_others() {
 fn messages_of_one_peer_are_handled_in_order_whatever_the_concurrency() {
     let (sender, received) = mpsc::channel();
     let handler = move |_, reply: u64| {
-        // Gives later messages every chance to overtake.
+        // Gives later messages a chance to overtake.
         for _ in 0..reply % 7 {
             thread::yield_now();
         }
@@ -47,8 +47,8 @@ fn messages_of_one_peer_are_handled_in_order_whatever_the_concurrency() {
 }
 
 #[test]
-fn unordered_handlers_work_on_as_many_messages_of_one_peer_as_allowed() {
-    let (handler, began, release) = gated();
+fn an_unordered_handler_handles_messages_of_one_peer_up_to_its_concurrency() {
+    let (handler, began, release) = held_up();
     let mut rig = Rig::with(Data, Handler::blocking(handler).concurrency(3).unordered());
     for number in 0..5 {
         rig.send(Data, number);
@@ -63,8 +63,8 @@ fn unordered_handlers_work_on_as_many_messages_of_one_peer_as_allowed() {
 }
 
 #[test]
-fn ordered_handlers_work_on_one_message_of_a_peer_at_a_time() {
-    let (handler, began, release) = gated();
+fn an_ordered_handler_handles_one_message_of_a_peer_at_a_time() {
+    let (handler, began, release) = held_up();
     let mut rig = Rig::with(Data, Handler::blocking(handler));
     rig.send(Data, 1);
     rig.send(Data, 2);
@@ -76,8 +76,8 @@ fn ordered_handlers_work_on_one_message_of_a_peer_at_a_time() {
 }
 
 #[test]
-fn messages_of_different_peers_are_handled_at_once_each_peers_in_order() {
-    let (handler, began, release) = gated();
+fn messages_of_different_peers_are_handled_at_once_and_in_order_for_each_peer() {
+    let (handler, began, release) = held_up();
     let mut rig = Rig::with(Data, Handler::blocking(handler).concurrency(2));
     let peers = [peer(0), peer(1)];
     for (number, from) in (0..).zip([peers[0], peers[0], peers[1], peers[1]]) {
@@ -102,8 +102,8 @@ fn messages_of_different_peers_are_handled_at_once_each_peers_in_order() {
 }
 
 #[test]
-fn a_full_backlog_drops_the_newest_counted_and_never_a_critical_one() {
-    let (handler, began, release) = gated();
+fn a_full_backlog_drops_and_counts_the_newest_message_but_no_critical_message() {
+    let (handler, began, release) = held_up();
     let mut rig = Rig::with(Data, Handler::blocking(handler).backlog(3));
     rig.send(Data, 0);
     assert_eq!(next(&began), 0);
@@ -119,13 +119,13 @@ fn a_full_backlog_drops_the_newest_counted_and_never_a_critical_one() {
 }
 
 #[test]
-fn past_its_limit_a_blocking_handler_is_counted_and_its_peer_goes_on() {
-    let (handler, began, release) = gated();
+fn a_blocking_handler_past_its_limit_is_counted_and_the_next_message_of_its_peer_is_handled() {
+    let (handler, began, release) = held_up();
     let mut rig = Rig::with(Data, Handler::blocking(handler).time_limit(HOUR).concurrency(1));
     rig.send(Data, 1);
     rig.send(Data, 2);
     assert_eq!(next(&began), 1);
-    let due = rig.dispatcher.next_deadline().expect("one is at work");
+    let due = rig.dispatcher.next_deadline().expect("a job is running");
     assert!(due <= Instant::now() + HOUR);
     rig.dispatcher.check_deadlines(due - Duration::from_secs(1800));
     assert_eq!(rig.stats().timed_out, 0);
@@ -139,8 +139,8 @@ fn past_its_limit_a_blocking_handler_is_counted_and_its_peer_goes_on() {
 }
 
 #[test]
-fn the_limit_is_found_even_when_the_message_waited_first() {
-    let (handler, began, _release) = gated();
+fn the_limit_also_holds_for_a_message_that_waited_first() {
+    let (handler, began, _release) = held_up();
     let mut rig = Rig::with(Data, Handler::blocking(handler).time_limit(HOUR).concurrency(1));
     rig.send(Data, 1);
     rig.send(Data, 2);
@@ -153,10 +153,10 @@ fn the_limit_is_found_even_when_the_message_waited_first() {
 }
 
 #[test]
-fn abandoned_workers_are_bounded() {
-    let (handler, began, release) = gated();
+fn the_number_of_replaced_workers_is_bounded() {
+    let (handler, began, release) = held_up();
     let mut rig = Rig::with(Data, Handler::blocking(handler).time_limit(HOUR).concurrency(1));
-    let bound = MAX_ABANDONED_WORKERS as u64;
+    let bound = MAX_REPLACED_WORKERS as u64;
     for number in 0..bound + 3 {
         rig.send(Data, number);
     }
@@ -164,7 +164,7 @@ fn abandoned_workers_are_bounded() {
         assert_eq!(next(&began), number);
         rig.pass_limit();
     }
-    // One more is overdue than may be abandoned: it keeps the only worker.
+    // One more call is overdue than workers may be replaced: this call keeps the only worker.
     let stats = rig.stats();
     assert_eq!((stats.timed_out, stats.overdue), (bound + 1, bound + 1));
     assert_eq!((stats.running, stats.waiting), (0, 2));

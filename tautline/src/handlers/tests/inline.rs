@@ -1,10 +1,10 @@
-//! Selection, registration and inline handlers.
+//! Tests of inline handlers, of registration, and of the choice between handlers.
 
 use super::*;
 use crate::message::borrowed;
 
 #[test]
-fn the_exact_channel_wins_over_every_channel() {
+fn a_handler_for_the_exact_channel_wins_over_a_handler_for_the_type() {
     let (sender, receiver) = mpsc::channel();
     let mut rig = Rig::new();
     for (name, selector) in [("any", Data.into()), ("seven", Selector::from((Data, 7)))] {
@@ -23,7 +23,7 @@ fn the_exact_channel_wins_over_every_channel() {
 }
 
 #[test]
-fn registering_replaces_and_unregistering_says_whether_one_was_there() {
+fn registering_replaces_a_handler_and_unregistering_returns_whether_there_was_one() {
     let mut rig = Rig::with(Data, Handler::inline(|_, _| {}));
     rig.send(Data, 1);
     assert!(rig.handlers.register(Data.into(), Handler::inline(|_, _| {})));
@@ -42,7 +42,7 @@ fn a_panicking_inline_handler_gets_the_next_message() {
         Data,
         Handler::inline(move |_, _| {
             calls += 1;
-            assert!(calls != 1, "the first one fails");
+            assert!(calls != 1, "the first call fails");
         }),
     );
     rig.send(Data, 1);
@@ -83,7 +83,7 @@ fn an_inline_handler_is_not_called_from_inside_itself() {
 }
 
 #[test]
-fn a_destructor_that_panics_harms_nobody() {
+fn a_panic_in_the_destructor_of_a_handler_is_caught() {
     struct PanicsOnDrop;
     impl Drop for PanicsOnDrop {
         fn drop(&mut self) {
@@ -105,7 +105,7 @@ fn a_destructor_that_panics_harms_nobody() {
 }
 
 #[test]
-fn types_do_not_share_their_counts() {
+fn each_handler_has_its_own_counts() {
     let mut rig = Rig::with(Data, Handler::inline(|_, _| {}));
     rig.handlers.register((Command, 0).into(), Handler::inline(|_, _| {}));
     rig.send(Data, 1);

@@ -1,4 +1,4 @@
-//! Handlers that leave: unregistered, replaced or closed, also by themselves.
+//! Tests of handlers that are unregistered, replaced or closed, also from inside the handler itself.
 
 use super::*;
 
@@ -24,8 +24,8 @@ fn a_handler_may_unregister_itself_under_load() {
 }
 
 #[test]
-fn the_waiting_messages_of_a_replaced_handler_are_dropped_counted() {
-    let (handler, began, release) = gated();
+fn the_waiting_messages_of_a_replaced_handler_are_dropped_and_counted() {
+    let (handler, began, release) = held_up();
     let mut rig = Rig::with(Data, Handler::blocking(handler));
     for number in 0..4 {
         rig.send(Data, number);
@@ -41,8 +41,8 @@ fn the_waiting_messages_of_a_replaced_handler_are_dropped_counted() {
 }
 
 #[test]
-fn the_limit_of_a_replaced_handler_still_passes() {
-    let (handler, began, _release) = gated();
+fn the_time_limit_of_an_unregistered_handler_is_still_checked() {
+    let (handler, began, _release) = held_up();
     let mut rig = Rig::with(Data, Handler::blocking(handler).time_limit(HOUR));
     rig.send(Data, 1);
     next(&began);
@@ -52,8 +52,8 @@ fn the_limit_of_a_replaced_handler_still_passes() {
 }
 
 #[test]
-fn quiesce_drops_what_waits_and_keeps_the_handlers() {
-    let (handler, began, release) = gated();
+fn quiesce_drops_waiting_messages_and_keeps_the_handlers() {
+    let (handler, began, release) = held_up();
     let mut rig = Rig::with(Data, Handler::blocking(handler));
     rig.send(Data, 1);
     rig.send(Data, 2);
@@ -106,10 +106,10 @@ fn close_cancels_async_handlers_that_outlast_the_bound() {
 }
 
 #[test]
-fn workers_end_when_their_handler_is_gone() {
-    // The closure is dropped when the last worker has let go of it.
+fn workers_end_after_their_handler_was_unregistered() {
+    // The last worker that ends drops the closure.
     let (dropped, drops) = mpsc::channel();
-    let guard = Mutex::new(TellsDrop(dropped));
+    let guard = Mutex::new(DropReporter(dropped));
     let mut rig = Rig::with(Data, Handler::blocking(move |_, _| _ = &guard).unordered());
     for number in 0..100 {
         rig.send(Data, number);
@@ -120,7 +120,7 @@ fn workers_end_when_their_handler_is_gone() {
 }
 
 #[test]
-fn the_counts_of_handlers_that_came_and_went_stay_exact_without_being_kept() {
+fn the_counts_of_unregistered_handlers_stay_exact_in_the_totals() {
     let mut rig = Rig::new();
     for number in 0..100 {
         rig.handlers.register(Data.into(), Handler::blocking(|_, _| {}).into());

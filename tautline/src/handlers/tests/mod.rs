@@ -1,4 +1,4 @@
-//! The handlers' rules, one by one. No test waits by the clock: a limit passes when the test says so.
+//! Tests of the rules of handlers. No test waits for real time: `pass_limit` lets a time limit pass.
 
 mod asynchronous;
 mod backlog;
@@ -14,7 +14,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::backlog::MAX_ABANDONED_WORKERS;
+use super::backlog::MAX_REPLACED_WORKERS;
 use super::*;
 use crate::message::pool::Pool;
 use crate::message::{Arrival, Message};
@@ -24,13 +24,13 @@ use crate::{DropReason, Priority};
 use tautline_proto::MessageRef;
 use tautline_proto::MessageType::{self, Command, Data, Status};
 
-/// Long enough to never pass in a test that works.
+/// A timeout that a passing test never reaches.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A time limit that has passed when the test says so, and not before.
+/// A time limit that passes only in `pass_limit`.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A registry with its driver's side. The reply handle is a number.
+/// A registry with its dispatcher. The reply handle is a number.
 struct Rig {
     handlers: Arc<Handlers<u64>>,
     dispatcher: Dispatcher<u64>,
@@ -60,13 +60,13 @@ impl Rig {
         self.dispatch(&numbered(number, Priority::Normal).with_message_type(message_type))
     }
 
-    /// The counts of the only handler.
+    /// Returns the counts of the only handler.
     fn stats(&self) -> HandlerStats {
         let [(_, stats)] = self.handlers.stats()[..] else { panic!("not one handler") };
         stats
     }
 
-    /// Looks at the counts until they are as wanted.
+    /// Reads the counts until `wanted` accepts them.
     fn until(&self, wanted: impl Fn(&HandlerStats) -> bool) -> HandlerStats {
         let give_up = Instant::now() + LONG;
         loop {
@@ -79,22 +79,22 @@ impl Rig {
         }
     }
 
-    /// Lets a handler's limit of an hour pass.
+    /// Lets the time limit of one hour pass.
     fn pass_limit(&mut self) {
-        let due = self.dispatcher.next_deadline().expect("something is at work");
+        let due = self.dispatcher.next_deadline().expect("a job is running");
         self.dispatcher.check_deadlines(due.max(Instant::now() + 2 * HOUR));
     }
 }
 
-/// A blocking handler that tells when it begins and ends when it is told to.
-fn gated() -> (impl Fn(Message, u64) + Send + Sync + 'static, Receiver<u64>, Sender<()>) {
+/// A blocking handler that reports when it begins, and that returns when it is released.
+fn held_up() -> (impl Fn(Message, u64) + Send + Sync + 'static, Receiver<u64>, Sender<()>) {
     let (begin, began) = mpsc::channel();
-    let (release, gate) = mpsc::channel::<()>();
-    let gate = Mutex::new(gate);
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
     let handler = move |message: Message, _| {
         begin.send(number_of(&message)).expect("the test lives");
-        // The end of the test releases everyone.
-        let _ = gate.lock().expect("never poisoned").recv();
+        // The end of the test drops the sender, which releases all calls.
+        let _ = released.lock().expect("never poisoned").recv();
     };
     (handler, began, release)
 }
@@ -103,25 +103,25 @@ fn next<T>(receiver: &Receiver<T>) -> T {
     receiver.recv_timeout(LONG).expect("it comes")
 }
 
-/// Tells when it is dropped.
-struct TellsDrop(Sender<()>);
+/// Sends a message when it is dropped.
+struct DropReporter(Sender<()>);
 
-impl Drop for TellsDrop {
+impl Drop for DropReporter {
     fn drop(&mut self) {
         let _ = self.0.send(());
     }
 }
 
-/// What the configuration says by default.
-fn defaults() -> Settings {
-    Settings { time_limit: Duration::from_secs(5), concurrency: 10, backlog: 1000, ordered: true }
+/// The default settings of the configuration.
+fn defaults() -> HandlerSettings {
+    HandlerSettings { time_limit: Duration::from_secs(5), concurrency: 10, backlog: 1000, ordered: true }
 }
 
 #[test]
-fn what_a_handler_does_not_say_the_configuration_does() {
+fn settings_that_a_handler_does_not_choose_come_from_the_configuration() {
     let mut rig = Rig::new();
-    rig.handlers.set_defaults(Settings { concurrency: 1, backlog: 1, ..defaults() });
-    let (handler, began, _release) = gated();
+    rig.handlers.set_defaults(HandlerSettings { concurrency: 1, backlog: 1, ..defaults() });
+    let (handler, began, _release) = held_up();
     rig.handlers.register(Data.into(), Handler::blocking(handler).into());
     rig.send(Data, 1);
     assert_eq!(next(&began), 1);
