@@ -178,7 +178,7 @@ fn each_codec_needs_its_wire_and_its_feature() {
     );
     assert_eq!(
         refusal(&server().codec(ContentType::Raw)),
-        "`codec` is raw: expected json, msgpack or cbor (raw bytes are sent as a payload of their own)"
+        "`codec` is raw: expected json, msgpack or cbor (to send raw bytes, send `Raw` or `Payload::raw`)"
     );
     for (codec, built) in
         [(ContentType::MessagePack, cfg!(feature = "msgpack")), (ContentType::Cbor, cfg!(feature = "cbor"))]

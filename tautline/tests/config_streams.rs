@@ -115,8 +115,8 @@ fn a_wrong_key_or_value_is_named_with_what_would_be_right() {
         (
             "COMMAND_MISSES",
             "10/2",
-            "`TAUTLINE_COMMAND_MISSES` is \"10/2\": expected how many of how many periods, such as 2/10: 1 to 63 of \
-             more, at most 64"
+            "`TAUTLINE_COMMAND_MISSES` is \"10/2\": expected missed/periods, such as 2/10: 2 to 64 periods, of \
+             which at least 1 and not all may be missed"
                 .to_owned(),
         ),
         ("COMMAND_DELIVERY", "sure", format!("`TAUTLINE_COMMAND_DELIVERY` is \"sure\": {class}")),
@@ -161,7 +161,8 @@ fn a_range_holds_for_setters_too() {
     );
     assert_eq!(
         refusal(&qos(Qos::new().deadline(ms(1)).misses(0, 4))),
-        "`command.3.misses` is 0/4: expected how many of how many periods, such as 2/10: 1 to 63 of more, at most 64"
+        "`command.3.misses` is 0/4: expected missed/periods, such as 2/10: 2 to 64 periods, of which at least 1 and \
+         not all may be missed"
     );
 }
 
@@ -200,11 +201,11 @@ fn settings_that_contradict_each_other_are_refused_with_both_names() {
         ),
         (
             command(Qos::new().misses(2, 10)),
-            "`command.deadline` is not set: expected a duration, because `command.misses` counts its misses",
+            "`command.deadline` is not set: expected a duration, because `command.misses` counts missed deadlines",
         ),
         (
             command(Qos::new().delivery(Delivery::Reliable)).wire(Wire::Classic),
-            "`command.delivery` is reliable: expected best_effort, because `wire` is classic and carries no other class",
+            "`command.delivery` is reliable: expected best_effort, because `wire` is classic, which has no other class",
         ),
         (
             server().wire(Wire::Classic).channel_qos(MessageType::Command, 3, keeps_one),

@@ -209,7 +209,7 @@ fn a_factory_makes_its_own_role_and_refuses_the_other() {
     client.send(&1, &Metadata::data()).unwrap();
     assert_eq!(next_number(&server), 1);
     let error = create_udp_server(Config::client("127.0.0.1:9000")).unwrap_err();
-    let right = "write Config::server(..) instead of Config::client(..), or create_udp_client";
+    let right = "use Config::server(..), or call create_udp_client";
     assert!(error.to_string().ends_with(right), "{error}");
     let error = create_udp_client(Config::server("127.0.0.1:9000")).unwrap_err();
     assert_eq!(error, ConfigError::WrongRole { found: Role::Server, expected: Role::Client });

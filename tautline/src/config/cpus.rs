@@ -1,15 +1,15 @@
-//! Sets of cores as people and the kernel write them: `1`, `0,2-3`.
+//! Sets of cores, in the notation of the kernel: `1`, `0,2-3`.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use super::value::{Given, Setting};
+use super::value::{Setting, SourceValue};
 
-/// The highest core that a set may name: the kernel's interface has room for 1,024.
+/// The highest core that a set may contain: the kernel's interface has room for 1,024 cores.
 const LAST: usize = 1_023;
 
-/// A set of cores, by number; without any it stands for every one.
+/// A set of cores, by number. The empty set means every core.
 ///
 /// ```
 /// use tautline::{Config, Cpus};
@@ -22,12 +22,12 @@ const LAST: usize = 1_023;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cpus {
-    /// Invariant: ascending, each once.
+    /// Invariant: ascending, without duplicates.
     numbers: Vec<usize>,
 }
 
 impl Cpus {
-    /// Every core: no restriction.
+    /// Returns the set without restriction: every core.
     #[must_use]
     pub const fn any() -> Self {
         Self { numbers: Vec::new() }
@@ -39,12 +39,12 @@ impl Cpus {
         self.numbers.is_empty()
     }
 
-    /// The cores, ascending; none where there is no restriction.
+    /// Returns the cores in ascending order; none if there is no restriction.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.numbers.iter().copied()
     }
 
-    /// Whether the set names this core.
+    /// Whether the set contains this core.
     #[must_use]
     pub fn names(&self, core: usize) -> bool {
         self.numbers.binary_search(&core).is_ok()
@@ -67,7 +67,7 @@ impl<const N: usize> From<[usize; N]> for Cpus {
 }
 
 impl fmt::Display for Cpus {
-    /// As it is parsed, runs as ranges: `any`, `1`, `0,2-3`.
+    /// Writes the set as it is parsed, with runs as ranges: `any`, `1`, `0,2-3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_any() {
             return f.write_str("any");
@@ -83,22 +83,22 @@ impl fmt::Display for Cpus {
     }
 }
 
-/// A text that is not a set of cores.
+/// Why a text is not a set of cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CpusError {
-    /// A part that is neither a number nor two with a dash between them.
+    /// A part is neither a number nor a range of two numbers with a dash.
     NotANumber,
-    /// A range whose end lies before its beginning.
+    /// A range ends before it begins.
     Backwards,
-    /// A core above 1023.
+    /// A core is above 1023.
     TooHigh,
 }
 
 impl fmt::Display for CpusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let problem = match self {
-            Self::NotANumber => "has a part that is no number",
+            Self::NotANumber => "has a part that is not a number",
             Self::Backwards => "has a range that runs backwards",
             Self::TooHigh => "names a core above 1023",
         };
@@ -126,7 +126,7 @@ impl FromStr for Cpus {
     }
 }
 
-/// `2` or `2-5`.
+/// Reads one part: `2` or `2-5`.
 fn range(part: &str) -> Result<RangeInclusive<usize>, CpusError> {
     let (first, last) = part.split_once('-').unwrap_or((part, part));
     let (first, last) = (core(first)?, core(last)?);
@@ -145,10 +145,10 @@ impl Setting for Cpus {
     /// The highest core.
     type Size = usize;
 
-    fn read(given: Given<'_>) -> Option<Self> {
+    fn read(given: SourceValue<'_>) -> Option<Self> {
         match given {
-            Given::Untyped(text) | Given::Text(text) => text.parse().ok(),
-            Given::Integer(number) => usize::try_from(number).ok().map(|core| Self::from([core])),
+            SourceValue::Untyped(text) | SourceValue::Text(text) => text.parse().ok(),
+            SourceValue::Integer(number) => usize::try_from(number).ok().map(|core| Self::from([core])),
             _ => None,
         }
     }
@@ -166,7 +166,7 @@ impl Setting for Cpus {
     }
 }
 
-/// What [`Setting::size`] may be: sets that were not parsed are held to the same bound.
+/// The range of [`Setting::size`], so that sets made in code have the same bound as parsed sets.
 pub(super) const NUMBERS: RangeInclusive<usize> = 0..=LAST;
 
 #[cfg(test)]
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_is_shown_in_its_shortest_form_and_reads_back() {
+    fn a_set_is_shown_in_its_shortest_form_and_reads_back() {
         for (text, cores, shown) in [
             ("1", vec![1], "1"),
             ("0,2-3", vec![0, 2, 3], "0,2-3"),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_has_its_name() {
+    fn each_wrong_text_gives_its_error() {
         for (text, error) in [
             ("", CpusError::NotANumber),
             ("1,", CpusError::NotANumber),

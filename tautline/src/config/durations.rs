@@ -1,30 +1,30 @@
-//! Durations as text with their unit: the same in TOML, in the environment and on the command line.
+//! Durations as text with a unit. TOML, the environment and the command line use the same form.
 //!
-//! Exact: decimal text becomes whole nanoseconds without a float in between.
+//! Decimal text is converted to whole nanoseconds exactly, without floating-point numbers.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The units with their length in nanoseconds; the first one that fits exactly is the one shown.
+/// The units, with their length in nanoseconds. A duration is shown in the first unit that divides it.
 const UNITS: [(&str, u64); 5] =
     [("min", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1)];
 
-/// Minutes are shown from here on: "60s" reads better than "1min".
+/// The shortest duration that is shown in minutes, because "60s" reads better than "1min".
 const SHOWN_IN_MINUTES_NS: u128 = 120_000_000_000;
 
 /// Why a text is not a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DurationError {
-    /// A number alone.
+    /// The unit is missing.
     NoUnit,
-    /// A unit that is none of those known.
+    /// The unit is unknown.
     UnknownUnit,
-    /// What stands before the unit is not a number of zero or more.
+    /// The text before the unit is not a number of zero or more.
     NotANumber,
-    /// A fraction of a nanosecond.
+    /// The duration has a fraction of a nanosecond.
     TooFine,
-    /// Over 584 years.
+    /// The duration is longer than 584 years.
     TooLong,
 }
 
@@ -54,8 +54,8 @@ impl std::error::Error for DurationError {}
 /// ```
 ///
 /// # Errors
-/// When the unit is missing or unknown, or the number is not one, is negative, or has digits below a
-/// nanosecond.
+/// The unit is missing or unknown; the number is missing, negative or not a number; or the duration is finer than a
+/// nanosecond or too long.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let text = text.trim();
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -65,14 +65,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     }
     let unit_ns = match unit.trim_start() {
         "" => return Err(DurationError::NoUnit),
-        "µs" => 1_000, // as std's Debug writes it
+        "µs" => 1_000, // `Duration`'s `Debug` writes it so
         unit => UNITS.iter().find(|(name, _)| *name == unit).ok_or(DurationError::UnknownUnit)?.1,
     };
     let ns = decimal_times(number, unit_ns)?;
     u64::try_from(ns).map(Duration::from_nanos).map_err(|_| DurationError::TooLong)
 }
 
-/// The decimal `number` times `unit_ns`, exactly.
+/// Multiplies the decimal `number` by `unit_ns`, exactly.
 fn decimal_times(number: &str, unit_ns: u64) -> Result<u128, DurationError> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let whole: u64 = digits(whole)?;
@@ -80,7 +80,7 @@ fn decimal_times(number: &str, unit_ns: u64) -> Result<u128, DurationError> {
     let fraction_ns = if fraction.is_empty() {
         0
     } else {
-        // No unit has more than 10^11 nanoseconds, so that more digits than this are always too fine.
+        // No unit has more than 10^11 nanoseconds, so more than 11 digits are always too fine.
         let count = u32::try_from(fraction.len()).ok().filter(|count| *count <= 11);
         let scale = 10u64.pow(count.ok_or(DurationError::TooFine)?);
         let product = u128::from(digits(fraction)?) * u128::from(unit_ns);
@@ -92,7 +92,7 @@ fn decimal_times(number: &str, unit_ns: u64) -> Result<u128, DurationError> {
     Ok(u128::from(whole) * u128::from(unit_ns) + fraction_ns)
 }
 
-/// Decimal digits, at least one and nothing else.
+/// Reads decimal digits: at least one, and nothing else.
 fn digits(text: &str) -> Result<u64, DurationError> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(DurationError::NotANumber);
@@ -100,7 +100,7 @@ fn digits(text: &str) -> Result<u64, DurationError> {
     text.parse().map_err(|_| DurationError::TooLong)
 }
 
-/// The shortest exact text of a duration; [`parse_duration`] reads it back.
+/// Returns the shortest exact text of a duration. [`parse_duration`] reads it back.
 pub(crate) fn show_duration(duration: Duration) -> String {
     let ns = duration.as_nanos();
     if ns == 0 {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_has_its_name() {
+    fn each_wrong_text_gives_its_error() {
         for (text, error) in [
             ("5", DurationError::NoUnit),
             ("0", DurationError::NoUnit),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_reads_back() {
+    fn a_shown_duration_reads_back() {
         for (ns, text) in [
             (0, "0s"),
             (1, "1ns"),

@@ -1,4 +1,4 @@
-//! Endpoints as people write them: `host:port`, `[ipv6]:port`, or a host alone.
+//! Endpoints, as users write them: `host:port`, `[ipv6]:port`, or a host alone.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,13 +6,13 @@ use std::str::FromStr;
 
 use super::value::Role;
 
-/// The port of an endpoint that names none.
+/// The port of an endpoint without a port.
 pub const DEFAULT_PORT: u16 = 8080;
 
-/// The longest name that DNS knows, in bytes.
+/// The longest name in DNS, in bytes of text (RFC 1035).
 const MAX_HOST_NAME: usize = 253;
 
-/// A host, by address or name, and a port. Not resolved yet: that is what connecting does.
+/// A host, by address or name, and a port. A name is resolved only when the interface connects.
 ///
 /// ```
 /// use tautline::Endpoint;
@@ -24,8 +24,8 @@ const MAX_HOST_NAME: usize = 253;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// Invariant: an IPv4 address, an IPv6 address without brackets (perhaps with a zone), or a name of
-    /// letters, digits, `-`, `_` and dots.
+    /// Invariant: an IPv4 address, an IPv6 address without brackets (with or without a zone), or a name of letters,
+    /// digits, `-`, `_` and dots.
     host: String,
     port: u16,
 }
@@ -37,7 +37,7 @@ impl Endpoint {
         &self.host
     }
 
-    /// The port; 0 lets a server take any free one.
+    /// The port. 0 lets a server take any free port.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
@@ -45,7 +45,7 @@ impl Endpoint {
 }
 
 impl Endpoint {
-    /// Parses an endpoint of an interface. A server may leave the host out: ":9000" listens on all IPv4 addresses.
+    /// Parses the endpoint of an interface. A server may omit the host: ":9000" listens on all IPv4 addresses.
     pub(super) fn for_role(text: &str, role: Role) -> Result<Self, EndpointError> {
         match text.strip_prefix(':') {
             Some(port) if role == Role::Server && parse_port(port).is_ok() && !port.is_empty() => {
@@ -56,9 +56,9 @@ impl Endpoint {
     }
 }
 
-/// An endpoint as users give it: text such as "plant.local:9000", a `SocketAddr`, or a host and a port.
+/// An endpoint in any form that a user has it: text such as "plant.local:9000", a `SocketAddr`, or a host and a port.
 ///
-/// The text is parsed when an interface is made, so that a fault is a [`ConfigError`](crate::ConfigError) there.
+/// The text is parsed when the interface is created. A fault is a [`ConfigError`](crate::ConfigError) there.
 ///
 /// ```
 /// use std::net::{Ipv4Addr, SocketAddr};
@@ -173,7 +173,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// `::1]:9000` or `::1]`: what follows the opening bracket.
+/// Reads what follows the opening bracket: `::1]:9000` or `::1]`.
 fn parse_bracketed(rest: &str) -> Result<(&str, u16), EndpointProblem> {
     let (host, port) = rest.split_once(']').ok_or(EndpointProblem::NoClosingBracket)?;
     if !is_ipv6(host) {
@@ -186,8 +186,8 @@ fn parse_bracketed(rest: &str) -> Result<(&str, u16), EndpointProblem> {
     }
 }
 
-/// An IPv6 address without brackets. `fe80::1:9000` is one, but whoever wrote it may have meant port
-/// 9000 of `fe80::1`: what can be read both ways is refused.
+/// Reads an IPv6 address without brackets. `fe80::1:9000` is an address, but its author may have meant port 9000 of
+/// `fe80::1`. A text with two meanings is refused.
 fn parse_bare_ipv6(text: &str) -> Result<(&str, u16), EndpointProblem> {
     if !is_ipv6(text) {
         return Err(EndpointProblem::TooManyColons);
@@ -198,7 +198,7 @@ fn parse_bare_ipv6(text: &str) -> Result<(&str, u16), EndpointProblem> {
     }
 }
 
-/// `host:port` or `host`.
+/// Reads `host:port` or `host`.
 fn parse_host_and_port(text: &str) -> Result<(&str, u16), EndpointProblem> {
     let (host, port) = match text.split_once(':') {
         Some((host, port)) => (host, parse_port(port)?),
@@ -207,11 +207,11 @@ fn parse_host_and_port(text: &str) -> Result<(&str, u16), EndpointProblem> {
     if host.is_empty() { Err(EndpointProblem::NoHost) } else { check_name(host).map(|()| (host, port)) }
 }
 
-/// Accepts IPv4 addresses and names that a resolver may know.
+/// Accepts IPv4 addresses, and names that a resolver may know.
 fn check_name(host: &str) -> Result<(), EndpointProblem> {
     let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if numeric {
-        // 10.0.0.300 and 10.0.1 would be looked up as names (or worse, be guessed at by the resolver).
+        // Otherwise the resolver would look up 10.0.0.300 and 10.0.1 as names, or guess an address.
         return host.parse::<Ipv4Addr>().map(drop).map_err(|_| EndpointProblem::NotIpv4);
     }
     let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -223,7 +223,7 @@ fn check_name(host: &str) -> Result<(), EndpointProblem> {
     }
 }
 
-/// An IPv6 address, perhaps with a zone such as `%eth0`.
+/// Whether the text is an IPv6 address, with or without a zone such as `%eth0`.
 fn is_ipv6(text: &str) -> bool {
     let (address, zone) = match text.split_once('%') {
         Some((address, zone)) => (address, Some(zone)),
@@ -234,7 +234,7 @@ fn is_ipv6(text: &str) -> bool {
     zone_is_filled && address.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Decimal digits up to 65535; unlike `u16::from_str` without a sign.
+/// Reads decimal digits up to 65535. Unlike `u16::from_str`, allows no sign.
 fn parse_port(text: &str) -> Result<u16, EndpointProblem> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(EndpointProblem::BadPort);
@@ -242,7 +242,7 @@ fn parse_port(text: &str) -> Result<u16, EndpointProblem> {
     text.parse().map_err(|_| EndpointProblem::BadPort)
 }
 
-/// A text that is not an endpoint.
+/// The error of a text that is not an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointError {
     found: String,
@@ -250,7 +250,7 @@ pub struct EndpointError {
 }
 
 impl EndpointError {
-    /// What is wrong with it.
+    /// What is wrong with the text.
     #[must_use]
     pub const fn problem(&self) -> EndpointProblem {
         self.problem
@@ -270,15 +270,15 @@ impl std::error::Error for EndpointError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EndpointProblem {
-    /// Nothing stands where the host should.
+    /// The host is missing.
     NoHost,
     /// The port is not a number from 0 to 65535.
     BadPort,
     /// Digits and dots, but not four numbers from 0 to 255.
     NotIpv4,
-    /// What stands in brackets is not an IPv6 address.
+    /// The text in brackets is not an IPv6 address.
     NotIpv6,
-    /// A bracket is opened and not closed.
+    /// The closing bracket is missing.
     NoClosingBracket,
     /// More than one colon, and not an IPv6 address.
     TooManyColons,
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_has_its_name() {
+    fn each_wrong_text_gives_its_problem() {
         use EndpointProblem as P;
         for (text, problem) in [
             ("", P::NoHost),

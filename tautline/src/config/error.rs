@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration.
+//! The errors of a configuration.
 
 use std::fmt;
 
@@ -9,76 +9,76 @@ use super::keys::{KEYS, Key};
 use super::qos::{STREAM_KEYS, StreamKey};
 use super::value::{Role, Setting};
 
-/// A configuration that cannot be: always names the key and what would be right.
+/// What is wrong with a configuration. The message names the key, and says what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A key that is none of those documented.
+    /// There is no such key.
     UnknownKey {
         /// The key, or the variable, as it was written.
         key: String,
-        /// The known one that it resembles, if any, written in the same way.
+        /// The most similar known key, if there is one, written in the same way.
         nearest: Option<String>,
     },
-    /// A key that a stream of messages does not have.
+    /// Streams of messages have no such key.
     UnknownStreamKey {
         /// The key, or the variable, as it was written.
         key: String,
-        /// The known one that it resembles, if any, written in the same way.
+        /// The most similar known key, if there is one, written in the same way.
         nearest: Option<String>,
     },
-    /// A value of the wrong type, or outside what is possible.
+    /// The value has the wrong type or is out of range.
     Invalid {
         /// The key, or the variable, as it was written.
         key: String,
-        /// The value found.
+        /// The value that was found.
         found: String,
         /// What would be right.
         expected: String,
     },
-    /// The configuration is for the other role than the function that makes the interface.
+    /// The role of the configuration is not the role of the function that creates the interface.
     WrongRole {
-        /// The role that the configuration says.
+        /// The role of the configuration.
         found: Role,
-        /// The role of the interface.
+        /// The role of the function.
         expected: Role,
     },
-    /// The endpoint's text is not one.
+    /// The text of `endpoint` is not an endpoint.
     Endpoint(EndpointError),
-    /// A key without which there is no interface.
+    /// A required key is missing.
     Missing {
         /// The key.
         key: String,
         /// What would be right.
         expected: String,
     },
-    /// A key that was set where it can have no effect.
+    /// A key is set, but it can have no effect with this role, this wire or these settings.
     NoEffect {
         /// The key.
         key: String,
-        /// Where it would have one, to follow "has an effect only".
+        /// Where it would have an effect. The message shows it after "has an effect only".
         only: &'static str,
     },
-    /// A codec that this build does not have.
+    /// This build does not have the codec.
     CodecNotBuilt {
         /// The codec.
         codec: ContentType,
     },
-    /// Text that is not TOML.
+    /// The text is not TOML.
     Toml {
         /// The line of the first fault, counted from 1.
         line: usize,
-        /// What is wrong there.
+        /// What is wrong in that line.
         problem: String,
     },
-    /// A file that cannot be read.
+    /// The file cannot be read.
     Unreadable {
-        /// What the operating system says.
+        /// The message of the operating system.
         problem: String,
     },
-    /// A fault in a file.
+    /// There is a fault in a file.
     InFile {
-        /// The file.
+        /// The path of the file.
         path: String,
         /// The fault.
         error: Box<ConfigError>,
@@ -108,8 +108,8 @@ impl fmt::Display for ConfigError {
                 let (found, expected) = (found.show(), expected.show());
                 write!(
                     f,
-                    "`role` is {found}, but a {expected} is to be made: write Config::{expected}(..) instead of \
-                     Config::{found}(..), or create_udp_{found}"
+                    "`role` is {found}, but create_udp_{expected} makes a {expected}: use Config::{expected}(..), or call \
+                     create_udp_{found}"
                 )
             }
             Self::Endpoint(error) => write!(f, "`endpoint` {error}"),
@@ -140,7 +140,7 @@ impl std::error::Error for ConfigError {
 }
 
 impl ConfigError {
-    /// The key or variable at fault, as it was written; `None` when the fault is not about one key.
+    /// Returns the key or variable at fault, as it was written; `None` if the fault is not about one key.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         match self {
@@ -164,17 +164,17 @@ fn write_names(f: &mut fmt::Formatter<'_>, names: impl Iterator<Item = &'static 
     Ok(())
 }
 
-/// How many letters a near miss may have wrong.
+/// The most wrong letters in a near miss.
 const NEAR_MISS: usize = 2;
 
-/// The known key, or the type that a stream's table is called by, that `written` is most likely meant to be: a near miss,
-/// or a part of a longer name.
+/// Returns the key or message type that `written` most likely means: a name with at most two wrong letters, or a longer
+/// name that contains it.
 pub(super) fn nearest_key(written: &str) -> Option<&'static str> {
     let types = MessageType::ALL.iter().map(|message_type| message_type.name());
     nearest(written, KEYS.iter().map(Key::name)).or_else(|| nearest(written, types))
 }
 
-/// As [`nearest_key`], of a stream's keys.
+/// As [`nearest_key`], for the keys of a stream.
 pub(super) fn nearest_stream_key(written: &str) -> Option<&'static str> {
     nearest(written, STREAM_KEYS.iter().map(StreamKey::name))
 }
@@ -188,9 +188,9 @@ fn nearest(written: &str, mut names: impl Iterator<Item = &'static str> + Clone)
     }
 }
 
-/// How many letters must be inserted, removed or replaced to turn one text into the other.
+/// The number of letters to insert, remove or replace to turn one text into the other (Levenshtein distance).
 fn distance(left: &str, right: &str) -> usize {
-    // Only near misses matter, so texts of very different lengths need no table.
+    // Only near misses matter, so texts of very different lengths need no computation.
     if left.len().abs_diff(right.len()) > NEAR_MISS {
         return usize::MAX;
     }

@@ -1,15 +1,14 @@
-//! The setting that makes the network bad, for tests.
+//! The impairments of the network, for tests.
 
 use tautline_proto::sim::{BadImpairments, Impairments};
 
 use super::{Config, ConfigError, invalid};
 
 impl Config {
-    /// For tests: what arrives is lost, doubled, delayed or damaged as it is read, before anything else sees it. `seed`
-    /// decides about all that chance decides about; each sender has a path of its own. What a network does in both
-    /// directions is set at both ends.
+    /// For tests: loses, duplicates, delays or damages received datagrams as they are read. `seed` makes every random
+    /// decision reproducible. Each sender has its own path. To impair both directions, set it at both ends.
     ///
-    /// Set from code only: no file and no variable makes a link bad. Needs the Cargo feature `sim`.
+    /// Can only be set in code, so that no file and no variable can make a link bad. Needs the Cargo feature `sim`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -28,7 +27,7 @@ impl Config {
     }
 }
 
-/// Whether the impairments agree with one another.
+/// Checks that the impairments do not contradict each other.
 pub(super) fn check(impairments: Option<&Impairments>) -> Result<(), ConfigError> {
     let Some(impairments) = impairments else { return Ok(()) };
     let burst = impairments.burst.unwrap_or_default();

@@ -1,7 +1,7 @@
-//! The one table of settings.
+//! The table of all settings.
 //!
-//! Each entry gives a key's type, default, range and scope. The fields and setters of [`Config`], the
-//! reading of TOML and environment, the checks and the table in docs/configuration.md all come from here.
+//! Each entry has the type, the default, the range and the scope of a key. The table generates the fields and setters
+//! of [`Config`], the reading of TOML and of the environment, the checks, and the table in docs/configuration.md.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use super::cpus::{Cpus, NUMBERS as CPU_NUMBERS};
 use super::endpoint::{Endpoint, EndpointText};
 use super::error::ConfigError;
 use super::streams::Streams;
-use super::value::{Given, InboxPolicy, Profile, Role, Setting, WaitPolicy, Wire};
+use super::value::{InboxPolicy, Profile, Role, Setting, SourceValue, WaitPolicy, Wire};
 
 /// Where a key has an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub struct Key {
     default: fn(Wire) -> Option<String>,
     value: fn(&Config) -> Option<String>,
     check: fn(&Config) -> Result<(), ConfigError>,
-    set: fn(&mut Config, &str, Given<'_>) -> Result<(), ConfigError>,
+    set: fn(&mut Config, &str, SourceValue<'_>) -> Result<(), ConfigError>,
 }
 
 impl Key {
@@ -82,7 +82,7 @@ impl Key {
         (self.expected)()
     }
 
-    /// The default on this wire, as it would be written; `None` when there is none.
+    /// The default on this wire, as a user writes it; `None` if there is no default.
     #[must_use]
     pub fn default(&self, wire: Wire) -> Option<String> {
         (self.default)(wire)
@@ -94,23 +94,23 @@ impl Key {
         self.scope.only()
     }
 
-    /// What `config` sets it to, as it would be written; `None` where it leaves the default.
+    /// The value in `config`, as a user writes it; `None` if it is not set.
     #[must_use]
     pub fn value(&self, config: &Config) -> Option<String> {
         (self.value)(config)
     }
 
-    /// Sets the key in `config`; errors call the key what its source calls it.
+    /// Sets the key in `config`. An error names the key as its source does.
     pub(super) fn set(
         &self,
         config: &mut Config,
         written: &str,
-        given: Given<'_>,
+        given: SourceValue<'_>,
     ) -> Result<(), ConfigError> {
         (self.set)(config, written, given)
     }
 
-    /// Checks what can be checked of the key alone.
+    /// Checks the scope and the range of the key, without regard to other keys.
     pub(super) fn check(&self, config: &Config, role: Role, wire: Wire) -> Result<(), ConfigError> {
         if self.value(config).is_some() && !self.scope.covers(role, wire) {
             return Err(ConfigError::NoEffect { key: self.name.to_owned(), only: self.scope.only() });
@@ -127,7 +127,8 @@ impl fmt::Debug for Key {
 
 /// Turns the table into [`Config`], [`Settings`] and [`KEYS`].
 ///
-/// `plain` keys have no default and are resolved by hand; `settings` have one for each wire.
+/// `plain` keys have no default, and `Settings::fill` handles them by hand. `settings` keys have a default for each
+/// wire.
 macro_rules! keys {
     (
         plain { $($(#[doc = $pdoc:literal])+ $plain:ident: $ptype:ty as $parg:ty, by $by:expr, $pscope:ident;)+ }
@@ -136,11 +137,11 @@ macro_rules! keys {
                 $(, $range:expr)? => $default:expr $(, classic $classic:expr)?;)+
         }
     ) => {
-        /// What an interface is to be: a plain value, from code, TOML, the environment, or all of them.
+        /// The configuration of an interface: a plain value, from code, TOML, the environment, or all of them.
         ///
-        /// Only what is set here differs from the defaults. Setters chain and never fail: values are
-        /// checked together by [`validate`](Self::validate), which creating an interface calls. A key that
-        /// is set where it can have no effect (a heartbeat on the classic wire) is an error there.
+        /// A value that is not set has its default. Setters can be chained and never fail: [`validate`](Self::validate)
+        /// checks all values together, and creating an interface calls it. A key that is set but can have no effect (a
+        /// heartbeat on the classic wire) is an error.
         ///
         /// ```
         /// use std::time::Duration;
@@ -156,9 +157,9 @@ macro_rules! keys {
         pub struct Config {
             $($(#[doc = $pdoc])+ pub $plain: Option<$ptype>,)+
             $($(#[doc = $doc])+ #[doc = ""] #[doc = "`None`: the default."] pub $name: Option<$type>,)+
-            /// What is set for streams of messages, by type and channel.
+            /// The settings of streams of messages that were set, by type and channel.
             pub streams: Streams,
-            /// What [`impair`](Self::impair) was given.
+            /// The impairments and the seed that [`impair`](Self::impair) set.
             #[cfg(feature = "sim")]
             pub impair: Option<(tautline_proto::sim::Impairments, u64)>,
         }
@@ -176,26 +177,26 @@ macro_rules! keys {
 
         /// A [`Config`] that was checked, with every default filled in.
         ///
-        /// Keys that have no effect here (those of the other role or wire) hold their defaults.
+        /// Keys without effect here (keys of the other role or wire) have their defaults.
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
         pub struct Settings {
-            /// Which end of the line the interface is.
+            /// Whether the interface is a server or a client.
             pub role: Role,
-            /// Where a server listens, and what a client calls.
+            /// Where a server listens, or the server that a client calls.
             pub endpoint: Endpoint,
-            /// A client's local address; any when `None`.
+            /// The local address of a client; `None` means any address.
             pub bind: Option<SocketAddr>,
             $($(#[doc = $doc])+ pub $name: $type,)+
-            /// What holds for streams of messages, by type and channel.
+            /// The settings of streams of messages, with those of the profile, by type and channel.
             pub streams: Streams,
-            /// What happens to datagrams as they are read, and the seed that decides about it.
+            /// The impairments of received datagrams, and the seed of their random decisions.
             #[cfg(feature = "sim")]
             pub impair: Option<(tautline_proto::sim::Impairments, u64)>,
         }
 
         impl Settings {
-            /// Fills the defaults in; the values were checked before.
+            /// Fills in the defaults. The values must be checked already.
             pub(super) fn fill(config: &Config, role: Role, endpoint: Endpoint) -> Self {
                 let wire = config.wire.unwrap_or(DEFAULT_WIRE);
                 Self {
@@ -282,13 +283,14 @@ macro_rules! optional {
     };
 }
 
-/// The wire of a configuration that names none.
+/// The wire of a configuration that sets none.
 pub(super) const DEFAULT_WIRE: Wire = Wire::Native;
 
-/// The largest message that fits one datagram on either wire, in bytes of payload.
+/// The largest message that fits in one datagram on both wires, in bytes of payload.
 pub(super) const MAX_IN_DATAGRAM: usize = 65_000;
 
-/// The largest message there is, in bytes of payload; a reliable one of this size fits the window of its fragments.
+/// The largest possible message, in bytes of payload. The fragments of a reliable message of this size fit in the
+/// window.
 const MAX_MESSAGE_SIZE: usize = 1_048_576;
 
 /// The most peers, messages in a queue and bytes of kernel buffer that a configuration may ask for.
@@ -303,7 +305,7 @@ const MAX_PACKET: usize = 65_535;
 /// The highest priority of SCHED_FIFO (sched(7)).
 const MAX_THREAD_PRIORITY: usize = 99;
 
-/// Polling for longer is spinning, and keeps a core from everyone else.
+/// A longer poll would be spinning, and would keep the core from all other threads.
 const MAX_BUSY_POLL: Duration = ms(10);
 
 const MS: Duration = Duration::from_millis(1);
@@ -326,8 +328,8 @@ keys! {
     plain {
         /// Whether the interface is a server or a client. The functions that create an interface set it.
         role: Role as Role, by std::convert::identity, ANYWHERE;
-        /// Where a server listens (port 0: any free port), or the server that a client calls. Without a port, the port is
-        /// 8080. A server may leave the host out: ":9000" listens on all IPv4 addresses.
+        /// Where a server listens (port 0: any free port), or the server that a client calls. Without a port, the port
+        /// is 8080. A server may leave the host out: ":9000" listens on all IPv4 addresses.
         endpoint: String as impl Into<EndpointText>, by EndpointText::read, ANYWHERE;
         /// The client's own address, for hosts in several networks. By default the system chooses it.
         bind: SocketAddr as impl Into<SocketAddr>, by Into::into, CLIENTS;
@@ -339,17 +341,17 @@ keys! {
         name: String as impl Into<String>, ANYWHERE, 1..=64 => "tautline".to_owned();
         /// The wire protocol; the same at both ends. Use classic if the other end is the Python module.
         wire: Wire as Wire, ANYWHERE => DEFAULT_WIRE;
-        /// Whether classic datagrams carry a CRC-32. Set it as `use_crc` at the other end. Native datagrams always carry
-        /// one.
+        /// Whether classic datagrams carry a CRC-32. Set it as `use_crc` at the other end. Native datagrams always
+        /// carry one.
         use_crc: bool as bool, CLASSIC => true;
         /// Whether classic datagrams carry a sequence number. Set it as `use_sequence` at the other end. Without it,
         /// neither loss nor duplicates can be detected. Native datagrams always carry one.
         use_sequence: bool as bool, CLASSIC => true;
-        /// How long connecting waits for the server's answer. The default is enough for a machine that boots at the same
-        /// time. With 0s, connecting does not wait, and tries on in the background.
+        /// How long connecting waits for the server's answer. The default is enough for a machine that boots at the
+        /// same time. With 0s, connecting does not wait, and tries on in the background.
         connect_timeout: Duration as Duration, NATIVE_CLIENTS, Duration::ZERO..=HOUR => s(5);
-        /// The time between two heartbeats. Heartbeats are sent beside all other traffic. They measure the round trip, and
-        /// show a dead link within `liveness_timeout`.
+        /// The time between two heartbeats. Heartbeats are sent beside all other traffic. They measure the round trip,
+        /// and show a dead link within `liveness_timeout`.
         heartbeat_interval: Duration as Duration, NATIVE, MS..=MINUTE => ms(100);
         /// The time without any datagram of a peer after which the peer is reported silent. On the native wire it must
         /// exceed twice `heartbeat_interval`, so that the loss of one heartbeat is no alarm. The classic wire has no
@@ -364,79 +366,80 @@ keys! {
         /// The most peers that a server knows at once. Further peers are refused until one expires.
         max_peers: usize as usize, SERVERS, 1..=MAX_PEERS => 1_024;
         /// The largest payload that is sent or accepted, in bytes. The default is what one datagram holds, and the most
-        /// that the classic wire carries. On the native wire, a message larger than `mtu` is sent in fragments. Memory for
-        /// incomplete messages: at most two of the largest messages for each peer.
+        /// that the classic wire carries. On the native wire, a message larger than `mtu` is sent in fragments. Memory
+        /// for incomplete messages: at most two of the largest messages for each peer.
         max_message_size: usize as usize, ANYWHERE, 1..=MAX_MESSAGE_SIZE => MAX_IN_DATAGRAM;
         /// How deep arrays and objects may nest in a payload. Control data are flat. The limit keeps strangers from
         /// exhausting a reader by depth.
         max_depth: usize as usize, ANYWHERE, 1..=JsonLimits::MAX_DEPTH => 32;
-        /// What happens to NaN and infinities in values that are sent as JSON, and in classic messages that are received.
-        /// refuse: the message is refused, because a controller must not act on them. null: each becomes null. MessagePack
-        /// and CBOR always refuse them.
+        /// What happens to NaN and infinities in values that are sent as JSON, and in classic messages that are
+        /// received. refuse: the message is refused, because a controller must not act on them. null: each becomes
+        /// null. MessagePack and CBOR always refuse them.
         nonfinite: NonFinite as NonFinite, ANYWHERE => NonFinite::Refuse;
         /// How values are encoded for sending. A received message says how it is encoded. The classic wire carries only
         /// JSON. The other codecs need the Cargo feature of their name.
         codec: ContentType as ContentType, ANYWHERE => ContentType::Json;
-        /// How many received messages may wait for `receive`. The default is a second of a 1 kHz stream. 0 turns the inbox
-        /// off, for interfaces with handlers only.
+        /// How many received messages may wait for `receive`. The default is a second of a 1 kHz stream. 0 turns the
+        /// inbox off, for interfaces with handlers only.
         inbox_capacity: usize as usize, ANYWHERE, 0..=MAX_QUEUE => 1_000;
         /// What happens when the inbox is full. The default drops the oldest message: a fresh message is worth more.
         inbox_policy: InboxPolicy as InboxPolicy, ANYWHERE => InboxPolicy::DropOldest;
-        /// The size of the kernel's receive buffer to ask for, in bytes. 0 keeps the system's default. The default holds
-        /// bursts that a busy core reads late. The system may grant less.
+        /// The size of the kernel's receive buffer to ask for, in bytes. 0 keeps the system's default. The default
+        /// holds bursts that a busy core reads late. The system may grant less.
         receive_buffer: usize as usize, ANYWHERE, 0..=MAX_KERNEL_BUFFER => 4 << 20;
         /// The size of the kernel's send buffer to ask for, in bytes. 0 keeps the system's default.
         send_buffer: usize as usize, ANYWHERE, 0..=MAX_KERNEL_BUFFER => 1 << 20;
-        /// How long a handler may take before it is cancelled (async) or its worker is replaced (blocking). A handler can
-        /// set its own limit.
+        /// How long a handler may take before it is cancelled (async) or its worker is replaced (blocking). A handler
+        /// can set its own limit.
         handler_time_limit: Duration as Duration, ANYWHERE, MS..=HOUR => s(5);
         /// How many messages one handler may handle at once. A handler can set its own number.
         handler_concurrency: usize as usize, ANYWHERE, 1..=MAX_CONCURRENCY => 10;
         /// How many messages may wait for one handler. A handler can set its own number.
         handler_backlog: usize as usize, ANYWHERE, 1..=MAX_QUEUE => 1_000;
-        /// The real-time profile in one word. It sets `thread_priority`, `lock_memory`, `low_latency_cpu` and `busy_poll`,
-        /// unless they are set themselves. What the machine refuses is reported, and the link runs without it. Off by
-        /// default, because it takes resources from other programs (docs/realtime.md).
+        /// The real-time profile in one word. It sets `thread_priority`, `lock_memory`, `low_latency_cpu` and
+        /// `busy_poll`, unless they are set themselves. What the machine refuses is reported, and the link runs without
+        /// it. Off by default, because it takes resources from other programs (docs/realtime.md).
         realtime: bool as bool, ANYWHERE => false;
         /// The SCHED_FIFO priority of the driver's thread; 0 keeps ordinary scheduling. With `realtime` 80: above the
-        /// kernel's interrupt threads (50), below its watchdogs (99). On a caller-driven interface, the thread that calls
-        /// `Driver::connect` gets it.
+        /// kernel's interrupt threads (50), below its watchdogs (99). On a caller-driven interface, the thread that
+        /// calls `Driver::connect` gets it.
         thread_priority: usize as usize, ANYWHERE, 0..=MAX_THREAD_PRIORITY => 0;
-        /// The cores that the driver's thread may run on. Best are cores that are kept free of other work. No default, also
-        /// with `realtime`: only you know which cores are free. On a caller-driven interface, it applies to the thread that
-        /// calls `Driver::connect`.
+        /// The cores that the driver's thread may run on. Best are cores that are kept free of other work. No default,
+        /// also with `realtime`: only you know which cores are free. On a caller-driven interface, it applies to the
+        /// thread that calls `Driver::connect`.
         cpus: Cpus as impl Into<Cpus>, ANYWHERE, CPU_NUMBERS => Cpus::any();
         /// Whether all memory of the process stays in RAM (mlockall), also memory that it maps later, until the process
-        /// ends. So no page fault delays a message. On with `realtime`. It also keeps unused memory in RAM, such as 2 MiB
-        /// of stack for each thread.
+        /// ends. So no page fault delays a message. On with `realtime`. It also keeps unused memory in RAM, such as 2
+        /// MiB of stack for each thread.
         lock_memory: bool as bool, ANYWHERE => false;
-        /// Whether cores are kept from deep sleep while connected (/dev/cpu_dma_latency is held at 0). It shortens every
-        /// wake-up and costs power. On with `realtime`.
+        /// Whether cores are kept from deep sleep while connected (/dev/cpu_dma_latency is held at 0). It shortens
+        /// every wake-up and costs power. On with `realtime`.
         low_latency_cpu: bool as bool, ANYWHERE => false;
-        /// How long the kernel polls the network card when a read finds no datagram (SO_BUSY_POLL), in whole microseconds;
-        /// 0s turns it off. With `realtime` 50us, as the kernel's manual recommends. No effect on cards without NAPI, and
-        /// on loopback.
+        /// How long the kernel polls the network card when a read finds no datagram (SO_BUSY_POLL), in whole
+        /// microseconds; 0s turns it off. With `realtime` 50us, as the kernel's manual recommends. No effect on cards
+        /// without NAPI, and on loopback.
         busy_poll: Duration as Duration, ANYWHERE, Duration::ZERO..=MAX_BUSY_POLL => Duration::ZERO;
-        /// How a thread waits for datagrams. adaptive: polls the socket for up to 100 us before it sleeps, as long as that
-        /// pays and no other thread needs the core. block: sleeps at once. spin: never sleeps, and needs a core of its own.
+        /// How a thread waits for datagrams. adaptive: polls the socket for up to 100 us before it sleeps, as long as
+        /// that pays and no other thread needs the core. block: sleeps at once. spin: never sleeps, and needs a core of
+        /// its own.
         wait: WaitPolicy as WaitPolicy, ANYWHERE => WaitPolicy::Adaptive;
         /// The time between two messages of a stream up to which they share datagrams and system calls. 0s sends each
         /// message at once, in its own datagram. Only streams are coalesced: the first 16 messages never wait, nor do
         /// request/response traffic and critical messages. The default is 0s if the interface has no driver thread.
         coalescing_delay: Duration as Duration, NATIVE, Duration::ZERO..=MS => us(20);
-        /// The largest packet of the network path, in bytes, with IP and UDP headers. Messages share datagrams up to this
-        /// size. The default is that of Ethernet. A larger message is sent in fragments.
+        /// The largest packet of the network path, in bytes, with IP and UDP headers. Messages share datagrams up to
+        /// this size. The default is that of Ethernet. A larger message is sent in fragments.
         mtu: usize as usize, NATIVE, 576..=MAX_PACKET => 1_500;
         /// Whether the kernel takes and gives many datagrams in one call (UDP GSO and GRO), if it can.
         offload: bool as bool, NATIVE => true;
         /// Whether `Arrival::time` is the kernel's receive time stamp, so that a late read does not make old data look
-        /// fresh. If off, it is the time of reading, and each read costs 0.1 us less. It turns on by itself with the first
-        /// message that has a lifespan.
+        /// fresh. If off, it is the time of reading, and each read costs 0.1 us less. It turns on by itself with the
+        /// first message that has a lifespan.
         kernel_timestamps: bool as bool, ANYWHERE => false;
         /// Whether datagrams are marked for the network (DSCP) and for the host's own queues (SO_PRIORITY), by the most
         /// urgent message in them: low CS1, normal CS0, high AF41, critical EF (RFC 4594, RFC 3246). Linux only. Off by
-        /// default: a network that heeds marks lets messages overtake one another, and each change of the mark costs system
-        /// calls.
+        /// default: a network that heeds marks lets messages overtake one another, and each change of the mark costs
+        /// system calls.
         dscp: bool as bool, ANYWHERE => false;
     }
 }

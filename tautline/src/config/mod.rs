@@ -1,8 +1,10 @@
-//! What an interface is to be: one plain value, whatever it was written in.
+//! The configuration of an interface: one plain value, from code, TOML, the environment, or all of them.
 //!
-//! [`Config`] holds what was said, [`Settings`] what holds after every default and check. Sources are laid
-//! over one another in the order in which they are applied, the later winning; the usual order is the
-//! defaults, a TOML file, the environment, code:
+//! Called by every folder that has settings, and by users. Uses `payload` (its limits and its codecs). It opens no file
+//! and reads no variable, unless the user asks for it.
+//!
+//! [`Config`] holds the values that the user set. [`Settings`] holds all values, checked, with every default filled in.
+//! Of several sources, the source that is applied later wins. The usual order is a TOML file, the environment, code:
 //!
 //! ```
 //! # #[cfg(feature = "toml")] {
@@ -48,20 +50,20 @@ use self::qos::STREAM_KEYS;
 use crate::payload::PayloadLimits;
 
 impl Config {
-    /// A server that listens on `endpoint`, such as `0.0.0.0:9000` or `[::]:9000`; port 0 takes any
-    /// free one.
+    /// Makes a configuration of a server that listens on `endpoint`, such as `0.0.0.0:9000` or `[::]:9000`. Port 0
+    /// takes any free port.
     #[must_use]
     pub fn server(endpoint: impl Into<EndpointText>) -> Self {
         Self::default().role(Role::Server).endpoint(endpoint)
     }
 
-    /// A client that calls the server at `endpoint`, such as "plant.local:9000".
+    /// Makes a configuration of a client that calls the server at `endpoint`, such as `plant.local:9000`.
     #[must_use]
     pub fn client(endpoint: impl Into<EndpointText>) -> Self {
         Self::default().role(Role::Client).endpoint(endpoint)
     }
 
-    /// This configuration with the role that an interface is made for; an error if another role was chosen.
+    /// Sets the role of the interface that is created. Returns an error if the user chose the other role.
     pub(crate) fn for_role(self, role: Role) -> Result<Self, ConfigError> {
         match self.role {
             Some(found) if found != role => Err(ConfigError::WrongRole { found, expected: role }),
@@ -69,46 +71,46 @@ impl Config {
         }
     }
 
-    /// Every key there is, with its type, range, default and purpose; docs/configuration.md shows them.
+    /// Returns every key, with its type, range, default and purpose. docs/configuration.md lists them.
     #[must_use]
     pub fn keys() -> &'static [Key] {
         KEYS
     }
 
-    /// Every key that a stream of messages can have; docs/configuration.md shows them.
+    /// Returns every key that a stream of messages can have. docs/configuration.md lists them.
     #[must_use]
     pub fn stream_keys() -> &'static [StreamKey] {
         STREAM_KEYS
     }
 
-    /// Lays settings over those of all messages of a type.
+    /// Sets how messages of a type are treated. Replaces only the values that `qos` sets.
     #[must_use]
     pub fn qos(mut self, message_type: MessageType, qos: Qos) -> Self {
-        self.streams.lay(message_type.into(), qos);
+        self.streams.overlay(message_type.into(), qos);
         self
     }
 
-    /// Lays settings over those of one channel of a type; what they leave open is as for the type. Native wire only, but
-    /// for channel 0.
+    /// Sets how messages on one channel of a type are treated. Replaces only the values that `qos` sets. The other
+    /// values come from the type. On the classic wire there is only channel 0.
     #[must_use]
     pub fn channel_qos(mut self, message_type: MessageType, channel: u16, qos: Qos) -> Self {
-        self.streams.lay((message_type, channel).into(), qos);
+        self.streams.overlay((message_type, channel).into(), qos);
         self
     }
 
-    /// Checks everything that can be checked without opening a socket.
+    /// Checks everything that can be checked without a socket.
     ///
     /// # Errors
-    /// The first fault, by name: a key missing, out of its range, without effect for this role and wire, or
-    /// at odds with another one.
+    /// Returns the first fault, with the key: the key is missing or out of its range, it has no effect for this role
+    /// and wire, or it contradicts another key.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.settings().map(drop)
     }
 
-    /// The values that hold once everything is [checked](Self::validate) and every default filled in.
+    /// Checks the configuration like [`validate`](Self::validate), and returns all values with every default filled in.
     ///
     /// # Errors
-    /// As for [`validate`](Self::validate).
+    /// As [`validate`](Self::validate).
     pub fn settings(&self) -> Result<Settings, ConfigError> {
         let role = self.role.ok_or_else(|| missing("role"))?;
         let wire = self.wire.unwrap_or(DEFAULT_WIRE);
@@ -142,7 +144,7 @@ fn missing(key: &str) -> ConfigError {
 }
 
 impl Settings {
-    /// What payloads are held to on sending and on receiving.
+    /// Returns the limits of sent and received payloads.
     #[must_use]
     pub const fn payload_limits(&self) -> PayloadLimits {
         PayloadLimits {
@@ -169,7 +171,7 @@ impl Settings {
         match (self.wire, self.codec) {
             (_, ContentType::Json) => Ok(()),
             (_, ContentType::Raw) => {
-                let expected = "json, msgpack or cbor (raw bytes are sent as a payload of their own)";
+                let expected = "json, msgpack or cbor (to send raw bytes, send `Raw` or `Payload::raw`)";
                 Err(invalid("codec", &self.codec, expected))
             }
             (Wire::Classic, _) => {

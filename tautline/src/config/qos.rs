@@ -1,4 +1,4 @@
-//! What may be set for a stream of messages: those of one type, or of one channel of a type.
+//! The settings of a stream of messages (QoS): of one type, or of one channel of a type.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tautline_proto::{Delivery, MessageType};
 
 use super::error::ConfigError;
 use super::keys::{HOUR, MAX_QUEUE, ms};
-use super::value::{Given, Profile, Setting, Wire};
+use super::value::{Profile, Setting, SourceValue, Wire};
 
 /// The most periods that `misses` can count.
 const MAX_PERIODS: u32 = 64;
@@ -22,11 +22,11 @@ pub struct StreamKey {
     expected: fn() -> String,
     found: fn(&Qos) -> Option<String>,
     is_valid: fn(&Qos) -> bool,
-    set: fn(&mut Qos, &str, Given<'_>) -> Result<(), ConfigError>,
+    set: fn(&mut Qos, &str, SourceValue<'_>) -> Result<(), ConfigError>,
 }
 
 impl StreamKey {
-    /// The name in a stream's TOML table; docs/configuration.md tells how it is written elsewhere.
+    /// The name in a stream's TOML table. docs/configuration.md says how other sources write it.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
@@ -51,7 +51,12 @@ impl StreamKey {
     }
 
     /// Sets the key. An error names it as its source does.
-    pub(super) fn set(&self, qos: &mut Qos, written: &str, given: Given<'_>) -> Result<(), ConfigError> {
+    pub(super) fn set(
+        &self,
+        qos: &mut Qos,
+        written: &str,
+        given: SourceValue<'_>,
+    ) -> Result<(), ConfigError> {
         (self.set)(qos, written, given)
     }
 
@@ -72,7 +77,8 @@ macro_rules! stream_keys {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty, $range:expr;)+) => {
         /// The settings of a stream of messages: of one type, or of one channel of a type.
         ///
-        /// A value that is `None` comes from the settings of the type, then from the [profile](Profile), and else is off.
+        /// A value that is `None` comes from the settings of the type, then from the [profile](Profile), and else is
+        /// off.
         ///
         /// ```
         /// use std::time::Duration;
@@ -120,8 +126,9 @@ macro_rules! stream_keys {
 }
 
 stream_keys! {
-    /// How many messages of a peer's stream wait for their reader. A number of 1 or more: a newer message replaces the oldest,
-    /// and a message that comes after a newer one is dropped. all: every message waits, while the queue has room.
+    /// How many messages of a peer's stream wait for their reader. A number of 1 or more: a newer message replaces the
+    /// oldest, and a message that comes after a newer one is dropped. all: every message waits, while the queue has
+    /// room.
     history: History, 1..=MAX_QUEUE;
     /// How long a message is valid after it was made. An older message is dropped, at the sender and at the receiver. A
     /// lifespan in the message itself goes before it.
@@ -129,8 +136,8 @@ stream_keys! {
     /// The longest time between two messages of a peer's stream. A longer silence is an event, and is counted
     /// (docs/safety.md). `Watchdog::configured` acts on it.
     deadline: Duration, SHORTEST..=HOUR;
-    /// How many periods in a row may miss their `deadline`, of how many, before the stream counts as failed: "2/10" means two
-    /// of ten.
+    /// How many periods in a row may miss their `deadline`, of how many, before the stream counts as failed: "2/10"
+    /// means two of ten.
     misses: (u32, u32), true..=true;
     /// How the messages of the stream are delivered, unless a message says it itself.
     delivery: Delivery, ()..=();
@@ -179,7 +186,7 @@ impl Qos {
         self
     }
 
-    /// How the messages of the stream are delivered, unless a message says it itself.
+    /// Sets how the messages of the stream are delivered, unless a message says it itself.
     #[must_use]
     pub const fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = Some(delivery);
@@ -207,10 +214,10 @@ pub enum History {
 impl Setting for History {
     type Size = usize;
 
-    fn read(given: Given<'_>) -> Option<Self> {
+    fn read(given: SourceValue<'_>) -> Option<Self> {
         match given {
-            Given::Text("all") | Given::Untyped("all") => Some(Self::KeepAll),
-            Given::Text(_) => None,
+            SourceValue::Text("all") | SourceValue::Untyped("all") => Some(Self::KeepAll),
+            SourceValue::Text(_) => None,
             given => usize::read(given).map(Self::KeepLast),
         }
     }
@@ -239,7 +246,7 @@ impl Setting for (u32, u32) {
     /// Whether the two numbers are possible together.
     type Size = bool;
 
-    fn read(given: Given<'_>) -> Option<Self> {
+    fn read(given: SourceValue<'_>) -> Option<Self> {
         let (missed, periods) = given.text()?.split_once('/')?;
         Some((missed.trim().parse().ok()?, periods.trim().parse().ok()?))
     }
@@ -254,14 +261,15 @@ impl Setting for (u32, u32) {
     }
 
     fn expected(_: Option<&RangeInclusive<bool>>) -> String {
-        let last = MAX_PERIODS - 1;
-        format!("how many of how many periods, such as 2/10: 1 to {last} of more, at most {MAX_PERIODS}")
+        format!(
+            "missed/periods, such as 2/10: 2 to {MAX_PERIODS} periods, of which at least 1 and not all may be missed"
+        )
     }
 }
 
 impl Profile {
-    /// For control loops. Commands: only the newest waits, it is valid for 50 ms, and one is expected every 100 ms. Status:
-    /// only the newest waits. Errors and configuration: reliable, if the wire can do that.
+    /// For control loops. Commands: only the newest waits, it is valid for 50 ms, and one is expected every 100 ms.
+    /// Status: only the newest waits. Errors and configuration: reliable, if the wire can do that.
     #[must_use]
     pub const fn control() -> Self {
         Self::Control

@@ -1,15 +1,15 @@
-//! Which messages a setting, a handler or a watchdog is for.
+//! The messages that a setting, a handler or a watchdog is for.
 
 use tautline_proto::MessageType;
 
-/// Which messages a handler is for: those of a type, or of one channel of a type.
+/// Selects the messages of a type, or of one channel of a type, for a handler or a setting.
 ///
-/// A handler for the exact channel wins over one for the type.
+/// A selector with the exact channel wins over a selector for the type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Selector {
     /// The type of the messages.
     pub message_type: MessageType,
-    /// Their channel; `None` for every channel without a handler of its own.
+    /// The channel; `None` for every channel that is not selected by itself.
     pub channel: Option<u16>,
 }
 

@@ -1,40 +1,39 @@
-//! Settings from text: the environment and TOML. Both only find keys and values; what those mean is the
-//! business of the one table.
+//! Settings from text: the environment, TOML and the command line. This file finds the keys and their values; the table
+//! in `keys.rs` knows what they mean.
 
 use std::ffi::OsString;
 
 use super::error::{ConfigError, nearest_key};
 use super::keys::{Config, KEYS, Key};
-use super::streams::StreamName;
-use super::value::Given;
+use super::streams::StreamKeyName;
+use super::value::SourceValue;
 
-/// What the names of our environment variables begin with; the rest is a key in upper case.
+/// The prefix of our environment variables. The rest of the name is a key in upper case.
 const PREFIX: &str = "TAUTLINE_";
 
 impl Config {
-    /// A configuration from the environment alone: every `TAUTLINE_` variable, such as
-    /// `TAUTLINE_ENDPOINT`. Nothing reads the environment unless this or [`apply_env`](Self::apply_env) is
-    /// called.
+    /// Makes a configuration from the environment alone: from every `TAUTLINE_` variable, such as `TAUTLINE_ENDPOINT`.
+    /// Only this function and [`apply_env`](Self::apply_env) read the environment.
     ///
     /// # Errors
-    /// As for [`apply_variables`](Self::apply_variables).
+    /// As [`apply_variables`](Self::apply_variables).
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::default().apply_env()
     }
 
-    /// Lays the environment over this configuration: what a variable sets, wins.
+    /// Applies the environment to this configuration. A `TAUTLINE_` variable replaces the value of its key.
     ///
     /// # Errors
-    /// As for [`apply_variables`](Self::apply_variables).
+    /// As [`apply_variables`](Self::apply_variables).
     pub fn apply_env(self) -> Result<Self, ConfigError> {
         self.apply_variables(std::env::vars_os())
     }
 
-    /// Lays variables over this configuration as if they were the environment. Those that do not begin
-    /// with `TAUTLINE_` are passed over.
+    /// Applies variables to this configuration as if they were the environment. Names without the prefix `TAUTLINE_`
+    /// are ignored.
     ///
     /// # Errors
-    /// When a `TAUTLINE_` variable is no key's, or its value is not one of the key's.
+    /// A `TAUTLINE_` variable has no key, or its value is not valid for the key.
     pub fn apply_variables<N, V>(
         mut self,
         variables: impl IntoIterator<Item = (N, V)>,
@@ -47,38 +46,38 @@ impl Config {
             let name = name.into();
             let name = name.to_string_lossy();
             let Some(key) = name.strip_prefix(PREFIX) else { continue };
-            // Not lossy: U+FFFD in a name or endpoint would be a value that nobody wrote.
+            // Not lossy, because U+FFFD in a name or endpoint would be a value that the user did not write.
             let value = value.into();
-            let given = value.to_str().map_or(Given::Other("not valid UTF-8"), Given::Untyped);
+            let given = value.to_str().map_or(SourceValue::Other("not valid UTF-8"), SourceValue::Untyped);
             let write = |key: &str| format!("{PREFIX}{}", key.to_ascii_uppercase());
             self.set_named(&key.to_ascii_lowercase(), '_', &name, given, write)?;
         }
         Ok(self)
     }
 
-    /// Sets one key from text, as a command line would: `set("max_peers", "16")`, `set("command.lifespan", "50ms")`,
-    /// `set("command.3.history", "1")`.
+    /// Sets one key from text, for example from a command line: `set("max_peers", "16")`,
+    /// `set("command.lifespan", "50ms")`, `set("command.3.history", "1")`.
     ///
     /// # Errors
-    /// When there is no such key, or the text is not one of its values.
+    /// There is no such key, or the text is not a valid value of the key.
     pub fn set(&mut self, key: &str, text: &str) -> Result<(), ConfigError> {
-        self.set_named(key, '.', key, Given::Untyped(text), str::to_owned)
+        self.set_named(key, '.', key, SourceValue::Untyped(text), str::to_owned)
     }
 
-    /// Sets the key `name`, the parts of a stream's being apart by `separator`; errors call it `written`, and others as
-    /// `write` writes them.
+    /// Sets the key `name`. `separator` separates the parts of a stream's key. Errors show this key as `written`, and
+    /// other keys as `write` writes them.
     fn set_named(
         &mut self,
         name: &str,
         separator: char,
         written: &str,
-        given: Given<'_>,
+        given: SourceValue<'_>,
         write: impl Fn(&str) -> String,
     ) -> Result<(), ConfigError> {
         if let Some(key) = find(name) {
             return key.set(self, written, given);
         }
-        match StreamName::parse(name, separator, written, &write) {
+        match StreamKeyName::parse(name, separator, written, &write) {
             Some(stream) => self.streams.set(stream?, written, given),
             None => {
                 let nearest = nearest_key(name).map(write);
@@ -98,13 +97,14 @@ mod from_toml {
 
     use toml::{Table, Value};
 
-    use super::{Config, ConfigError, Given};
+    use super::{Config, ConfigError, SourceValue};
     use crate::config::invalid;
-    use crate::config::streams::{StreamName, is_number};
+    use crate::config::streams::{StreamKeyName, is_number};
     use tautline_proto::MessageType;
 
     impl Config {
-        /// A configuration from TOML text: one key a line, and a table for each stream of messages. Needs the Cargo feature `toml`.
+        /// Makes a configuration from TOML text: one key in each line, and a table for each stream of messages. Needs
+        /// the Cargo feature `toml`.
         ///
         /// ```
         /// use tautline::Config;
@@ -118,8 +118,8 @@ mod from_toml {
         /// ```
         ///
         /// # Errors
-        /// When the text is not TOML, a key is unknown, or a value is not one of its key's. What depends on
-        /// several keys is left to [`validate`](Self::validate), because more may be laid over this.
+        /// The text is not TOML, a key is unknown, or a value is not valid for its key. Rules about several keys are
+        /// checked only by [`validate`](Self::validate), because other sources may be applied later.
         pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
             let table: Table = text.parse().map_err(|error| not_toml(text, &error))?;
             let mut config = Self::default();
@@ -157,14 +157,14 @@ mod from_toml {
             let table = channel.map_or_else(String::new, |channel| format!("{channel}."));
             let write = |key: &str| format!("{message_type}.{table}{key}");
             let written = write(key);
-            let stream = StreamName::find(message_type, channel, key, &written, write)?;
+            let stream = StreamKeyName::find(message_type, channel, key, &written, write)?;
             self.streams.set(stream, &written, given(value))
         }
 
-        /// A configuration from a file of TOML. Needs the Cargo feature `toml`.
+        /// Makes a configuration from a TOML file. Needs the Cargo feature `toml`.
         ///
         /// # Errors
-        /// When the file cannot be read, and as for [`from_toml`](Self::from_toml); the error names the file.
+        /// The file cannot be read. Otherwise as [`from_toml`](Self::from_toml). The error names the file.
         pub fn from_toml_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
             let path = path.as_ref();
             std::fs::read_to_string(path)
@@ -177,20 +177,20 @@ mod from_toml {
         }
     }
 
-    /// The keys of a stream's table.
+    /// Returns the value as the table of a stream.
     fn stream_table<'a>(name: &str, value: &'a Value) -> Result<&'a Table, ConfigError> {
         value.as_table().ok_or_else(|| invalid(name, &given(value), &format!("a table, [{name}]")))
     }
 
-    fn given(value: &Value) -> Given<'_> {
+    fn given(value: &Value) -> SourceValue<'_> {
         match value {
-            Value::String(text) => Given::Text(text),
-            Value::Integer(number) => Given::Integer(*number),
-            Value::Boolean(value) => Given::Boolean(*value),
-            Value::Float(_) => Given::Other("a number with a fraction"),
-            Value::Datetime(_) => Given::Other("a date or time"),
-            Value::Array(_) => Given::Other("an array"),
-            Value::Table(_) => Given::Other("a table"),
+            Value::String(text) => SourceValue::Text(text),
+            Value::Integer(number) => SourceValue::Integer(*number),
+            Value::Boolean(value) => SourceValue::Boolean(*value),
+            Value::Float(_) => SourceValue::Other("a number with a fraction"),
+            Value::Datetime(_) => SourceValue::Other("a date or time"),
+            Value::Array(_) => SourceValue::Other("an array"),
+            Value::Table(_) => SourceValue::Other("a table"),
         }
     }
 

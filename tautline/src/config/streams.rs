@@ -1,4 +1,4 @@
-//! Which settings hold for which stream: the profile's, the type's over them, the channel's over those.
+//! The settings of all streams. The settings of a channel override those of its type, and those override the profile.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::error::{ConfigError, nearest_key, nearest_stream_key};
 use super::invalid;
 use super::qos::{Qos, STREAM_KEYS, StreamKey};
 use super::selector::Selector;
-use super::value::{Given, Profile, Wire};
+use super::value::{Profile, SourceValue, Wire};
 use tautline_proto::{Delivery, MessageType};
 
 /// Settings for streams of messages, by type and channel.
@@ -17,31 +17,31 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// What holds for the messages of a type on a channel: of a [`Config`](crate::Config) as far as it says, of
-    /// [`Settings`](crate::Settings) in full.
+    /// Returns the settings of a channel of a type. In a [`Config`](crate::Config) they are only those that were set,
+    /// in [`Settings`](crate::Settings) they also have the values of the profile.
     #[must_use]
     pub fn of(&self, message_type: MessageType, channel: u16) -> Qos {
         self.at((message_type, channel).into()).or(self.of_type(message_type))
     }
 
-    /// What holds for the channels of a type that nothing is said of.
+    /// Returns the settings of a type, which hold for the channels without settings of their own.
     #[must_use]
     pub fn of_type(&self, message_type: MessageType) -> Qos {
         self.at(message_type.into())
     }
 
-    /// The channels of a type that something is said of, in order.
+    /// Returns the channels of a type that have settings of their own, in ascending order.
     pub fn channels(&self, message_type: MessageType) -> impl Iterator<Item = u16> + '_ {
         let of_type = self.by_selector.keys().filter(move |selector| selector.message_type == message_type);
         of_type.filter_map(|selector| selector.channel)
     }
 
-    /// Whether it matters of any stream when its messages came.
+    /// Whether a stream has a lifespan or a history, so that the driver needs the time of arrival.
     pub(crate) fn need_stamps(&self) -> bool {
         self.by_selector.values().any(|qos| qos.lifespan.is_some() || qos.kept().is_some())
     }
 
-    /// What is said in so many words of a type (`None`) or of one of its channels, by type and channel.
+    /// Returns the settings that were set, by type and channel. A selector without a channel is for the whole type.
     pub fn iter(&self) -> impl Iterator<Item = (Selector, Qos)> + '_ {
         self.by_selector.iter().map(|(&selector, &qos)| (selector, qos))
     }
@@ -50,13 +50,13 @@ impl Streams {
         self.by_selector.get(&selector).copied().unwrap_or_default()
     }
 
-    /// Lays `qos` over what is said of `selector`.
-    pub(super) fn lay(&mut self, selector: Selector, qos: Qos) {
-        let said = self.by_selector.entry(selector).or_default();
-        *said = qos.or(*said);
+    /// Replaces the settings of `selector` by those that `qos` sets, and keeps the others.
+    pub(super) fn overlay(&mut self, selector: Selector, qos: Qos) {
+        let chosen = self.by_selector.entry(selector).or_default();
+        *chosen = qos.or(*chosen);
     }
 
-    /// These settings over those of the profile.
+    /// Returns these settings, with those of the profile for values that are not set.
     pub(super) fn resolve(&self, profile: Option<Profile>, wire: Wire) -> Self {
         let mut resolved = self.clone();
         for (profile, &message_type) in
@@ -64,8 +64,8 @@ impl Streams {
         {
             let base = profile.qos(message_type, wire);
             if base != Qos::new() {
-                let said = resolved.by_selector.entry(message_type.into()).or_default();
-                *said = said.or(base);
+                let chosen = resolved.by_selector.entry(message_type.into()).or_default();
+                *chosen = chosen.or(base);
             }
         }
         resolved
@@ -74,14 +74,14 @@ impl Streams {
     /// Sets one key of a stream.
     pub(super) fn set(
         &mut self,
-        name: StreamName,
+        name: StreamKeyName,
         written: &str,
-        given: Given<'_>,
+        given: SourceValue<'_>,
     ) -> Result<(), ConfigError> {
         name.key.set(self.by_selector.entry(name.selector).or_default(), written, given)
     }
 
-    /// Whether all that holds is possible, and goes together.
+    /// Checks each value, and that the values of each stream do not contradict each other.
     pub(super) fn check(&self, profile: Option<Profile>, wire: Wire) -> Result<(), ConfigError> {
         for (selector, qos) in self.iter() {
             for key in STREAM_KEYS {
@@ -94,20 +94,20 @@ impl Streams {
             }
         }
         let resolved = self.resolve(profile, wire);
-        resolved
-            .iter()
-            .try_for_each(|(selector, _)| Checked { said: self, resolved: &resolved, selector }.check(wire))
+        resolved.iter().try_for_each(|(selector, _)| {
+            StreamCheck { chosen: self, resolved: &resolved, selector }.check(wire)
+        })
     }
 }
 
-/// A stream whose settings are looked at.
-struct Checked<'a> {
-    said: &'a Streams,
+/// The check of the settings of one stream.
+struct StreamCheck<'a> {
+    chosen: &'a Streams,
     resolved: &'a Streams,
     selector: Selector,
 }
 
-impl Checked<'_> {
+impl StreamCheck<'_> {
     fn check(&self, wire: Wire) -> Result<(), ConfigError> {
         let qos = match self.selector.channel {
             Some(channel) => self.resolved.of(self.selector.message_type, channel),
@@ -128,22 +128,22 @@ impl Checked<'_> {
         }
         if qos.misses.is_some() && qos.deadline.is_none() {
             let (misses, deadline) = (self.name("misses"), self.name("deadline"));
-            let expected = format!("a duration, because `{misses}` counts its misses");
+            let expected = format!("a duration, because `{misses}` counts missed deadlines");
             return Err(ConfigError::Missing { key: deadline, expected });
         }
         match qos.delivery {
             Some(class) if class != Delivery::BestEffort && wire == Wire::Classic => {
-                let expected = "best_effort, because `wire` is classic and carries no other class";
+                let expected = "best_effort, because `wire` is classic, which has no other class";
                 Err(invalid(&self.name("delivery"), &class, expected))
             }
             _ => Ok(()),
         }
     }
 
-    /// What the key is called where it was set.
+    /// The name of the key where it was set: for the channel, or for the type.
     fn name(&self, key: &str) -> String {
         let is_set = |selector: Selector| {
-            let qos = self.said.at(selector);
+            let qos = self.chosen.at(selector);
             STREAM_KEYS.iter().any(|known| known.name() == key && known.value(&qos).is_some())
         };
         let own = self.selector;
@@ -151,7 +151,7 @@ impl Checked<'_> {
     }
 }
 
-/// A stream's table in TOML.
+/// The name of a stream's table in TOML.
 fn table(selector: Selector) -> String {
     let message_type = selector.message_type;
     selector.channel.map_or_else(|| message_type.to_string(), |channel| format!("{message_type}.{channel}"))
@@ -161,16 +161,16 @@ fn name(selector: Selector, key: &str) -> String {
     format!("{}.{key}", table(selector))
 }
 
-/// A key of a stream, as it was named.
+/// A stream and one of its keys, read from a name such as "command.3.lifespan".
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StreamName {
+pub(super) struct StreamKeyName {
     selector: Selector,
     key: &'static StreamKey,
 }
 
-impl StreamName {
-    /// Reads "command.lifespan" or "command.3.lifespan", with the separator of the source. `None` where it does not
-    /// begin with a message type; `write` writes a name as the source does.
+impl StreamKeyName {
+    /// Reads "command.lifespan" or "command.3.lifespan", with the separator of the source. Returns `None` if the name
+    /// does not begin with a message type. `write` writes a name as the source does.
     pub(super) fn parse(
         name: &str,
         separator: char,
@@ -186,7 +186,7 @@ impl StreamName {
         let prefix = &name[..name.len() - key.len()];
         Some(Self::find(message_type, channel, key, written, |key| write(&format!("{prefix}{key}"))).map_err(
             |error| {
-                // "heartbeat_intervall" begins with a message type too.
+                // A mistyped plain key, such as "heartbeat_intervall", may begin with a message type too.
                 let plain = nearest_key(name)
                     .filter(|_| matches!(error, ConfigError::UnknownStreamKey { nearest: None, .. }));
                 match plain {
@@ -199,7 +199,7 @@ impl StreamName {
         ))
     }
 
-    /// Finds a key of a stream; `write` writes it as the source does.
+    /// Finds a key of a stream. `write` writes a key as the source does.
     pub(super) fn find(
         message_type: MessageType,
         channel: Option<&str>,

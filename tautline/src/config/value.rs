@@ -1,4 +1,4 @@
-//! The types that settings have, and the one place that reads each of them from what a source gives.
+//! The types that settings can have, and how each type is read from TOML, from variables and from the command line.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,24 +12,24 @@ use tautline_proto::{ContentType, Delivery, UnknownName};
 
 use super::durations::{parse_duration, show_duration};
 
-/// A value as a source gives it, before anyone knows what it should be.
+/// A value from a source (TOML, a variable, the command line), before it is read as the type of its key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(not(feature = "toml"), allow(dead_code))] // only TOML has types
-pub(super) enum Given<'a> {
-    /// From a source that knows text only: any type may be meant.
+pub(super) enum SourceValue<'a> {
+    /// Text from a source that has only text. It may mean any type.
     Untyped(&'a str),
-    /// Text where the source tells text from other types.
+    /// Text from a source that has other types too.
     Text(&'a str),
     /// A whole number.
     Integer(i64),
     /// True or false.
     Boolean(bool),
-    /// Something that no setting is, by its name with an article.
+    /// A type that no setting has, by its name with an article.
     Other(&'static str),
 }
 
-impl<'a> Given<'a> {
-    /// The text, where text is allowed to mean `T`.
+impl<'a> SourceValue<'a> {
+    /// Returns the text, if the value is text.
     pub(super) fn text(self) -> Option<&'a str> {
         match self {
             Self::Untyped(text) | Self::Text(text) => Some(text),
@@ -38,10 +38,10 @@ impl<'a> Given<'a> {
     }
 }
 
-/// How much of a wrong text an error repeats, in characters.
+/// The most characters of a wrong text that an error repeats.
 const SHOWN_CHARS: usize = 60;
 
-impl fmt::Display for Given<'_> {
+impl fmt::Display for SourceValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Untyped(text) | Self::Text(text) => match text.char_indices().nth(SHOWN_CHARS) {
@@ -57,34 +57,34 @@ impl fmt::Display for Given<'_> {
 
 /// A type that a setting can have.
 pub(super) trait Setting: Sized + Clone {
-    /// What a range limits: the value itself, or a text's length.
+    /// What a range limits: the value itself, or the length of a text.
     type Size: PartialOrd;
 
-    /// Reads the value; `None` when it is not of this type.
-    fn read(given: Given<'_>) -> Option<Self>;
+    /// Reads the value. Returns `None` if it is not of this type.
+    fn read(given: SourceValue<'_>) -> Option<Self>;
 
-    /// The value as an error repeats it.
+    /// The value as an error shows it.
     fn found(&self) -> String {
         self.show()
     }
 
-    /// What the range is compared with.
+    /// The size that is compared with the range.
     fn size(&self) -> Self::Size;
 
-    /// The value as a person would write it.
+    /// The value as a user writes it.
     fn show(&self) -> String;
 
-    /// What would be right, to follow "expected".
+    /// What would be right. An error shows it after "expected".
     fn expected(range: Option<&RangeInclusive<Self::Size>>) -> String;
 }
 
 impl Setting for bool {
     type Size = ();
 
-    fn read(given: Given<'_>) -> Option<Self> {
+    fn read(given: SourceValue<'_>) -> Option<Self> {
         match given {
-            Given::Boolean(value) => Some(value),
-            Given::Untyped(text) => text.trim().parse().ok(),
+            SourceValue::Boolean(value) => Some(value),
+            SourceValue::Untyped(text) => text.trim().parse().ok(),
             _ => None,
         }
     }
@@ -103,10 +103,10 @@ impl Setting for bool {
 impl Setting for usize {
     type Size = Self;
 
-    fn read(given: Given<'_>) -> Option<Self> {
+    fn read(given: SourceValue<'_>) -> Option<Self> {
         match given {
-            Given::Integer(number) => Self::try_from(number).ok(),
-            Given::Untyped(text) => text.trim().parse().ok(),
+            SourceValue::Integer(number) => Self::try_from(number).ok(),
+            SourceValue::Untyped(text) => text.trim().parse().ok(),
             _ => None,
         }
     }
@@ -130,7 +130,7 @@ impl Setting for usize {
 impl Setting for Duration {
     type Size = Self;
 
-    fn read(given: Given<'_>) -> Option<Self> {
+    fn read(given: SourceValue<'_>) -> Option<Self> {
         parse_duration(given.text()?).ok()
     }
 
@@ -154,7 +154,7 @@ impl Setting for Duration {
 impl Setting for String {
     type Size = usize;
 
-    fn read(given: Given<'_>) -> Option<Self> {
+    fn read(given: SourceValue<'_>) -> Option<Self> {
         given.text().map(str::to_owned)
     }
 
@@ -167,7 +167,7 @@ impl Setting for String {
     }
 
     fn found(&self) -> String {
-        Given::Text(self).to_string()
+        SourceValue::Text(self).to_string()
     }
 
     fn expected(range: Option<&RangeInclusive<usize>>) -> String {
@@ -181,8 +181,8 @@ impl Setting for String {
 impl Setting for SocketAddr {
     type Size = ();
 
-    /// An address with or without a port; without one, any free port.
-    fn read(given: Given<'_>) -> Option<Self> {
+    /// Reads an address with or without a port. Without a port, any free port is used.
+    fn read(given: SourceValue<'_>) -> Option<Self> {
         let text = given.text()?.trim();
         text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(|address| Self::new(address, 0)))
     }
@@ -198,20 +198,20 @@ impl Setting for SocketAddr {
     }
 }
 
-/// Makes a type with a fixed list of named values a [`Setting`].
+/// Implements [`Setting`] for a type with a fixed list of named values.
 macro_rules! setting_by_name {
     ($type:ty: $($value:path = $name:literal),+) => {
         impl Setting for $type {
             type Size = ();
 
-            fn read(given: Given<'_>) -> Option<Self> {
+            fn read(given: SourceValue<'_>) -> Option<Self> {
                 match given.text()?.trim() { $($name => Some($value),)+ _ => None }
             }
 
             fn size(&self) {}
 
             fn show(&self) -> String {
-                // A value outside the list (a raw codec) is refused by validation, but shown first.
+                // Validation refuses a value outside the list (a raw codec), but its error shows the value.
                 match self { $($value => $name.to_owned(),)+ #[allow(unreachable_patterns)] other => format!("{other:?}") }
             }
 
@@ -222,7 +222,7 @@ macro_rules! setting_by_name {
     };
 }
 
-/// "a, b or c".
+/// Writes names as "a, b or c".
 fn one_of(names: &[&str]) -> String {
     match names {
         [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
@@ -230,7 +230,7 @@ fn one_of(names: &[&str]) -> String {
     }
 }
 
-/// Defines an enum whose values have names in every source.
+/// Defines an enum whose values have the same names in every source.
 macro_rules! named {
     ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident = $name:literal,)+ }) => {
         $(#[$doc])*
@@ -238,7 +238,7 @@ macro_rules! named {
         pub enum $type { $($(#[$vdoc])* $variant),+ }
 
         impl $type {
-            /// The name, in lower case.
+            /// Returns the name, in lower case.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
@@ -264,46 +264,48 @@ macro_rules! named {
 }
 
 named! {
-    /// Which of the two wires an interface speaks; both ends must speak the same one.
+    /// The wire protocol of an interface. Both ends must use the same one.
     Wire {
-        /// Tautline's own: sessions, heartbeats, several content types. The default.
+        /// The protocol of tautline: sessions, heartbeats, several content types. The default.
         Native = "native",
-        /// What the Python deployments speak: one JSON message per datagram.
+        /// The protocol of the Python module: one JSON message in each datagram.
         Classic = "classic",
     }
 }
 
 named! {
-    /// What is dropped when a message finds the inbox full. Never one that is more urgent than the
-    /// arriving one: when all that wait are, the arriving one is dropped.
+    /// Which message is dropped if a message arrives and the inbox is full. A message that is more urgent than the
+    /// arriving message is never dropped: if all waiting messages are more urgent, the arriving message is dropped.
     InboxPolicy {
-        /// The oldest of the least urgent makes room: fresh beats complete. The default.
+        /// Drops the oldest of the least urgent waiting messages, because a fresh message is worth more. The default.
         DropOldest = "drop_oldest",
-        /// The arriving message, unless it is more urgent than one that waits; then the newest of those.
+        /// Drops the arriving message. If it is more urgent than a waiting message, drops the newest of the least
+        /// urgent waiting messages instead.
         DropNewest = "drop_newest",
-        /// As `DropNewest`, and the next `receive` reports it as an error.
+        /// As `DropNewest`, and the next `receive` returns an error.
         Refuse = "refuse",
     }
 }
 
 named! {
-    /// How whoever waits for datagrams waits.
+    /// How a thread waits for datagrams.
     WaitPolicy {
-        /// Asks the kernel for up to 100 us, giving the core to whoever else wants it, and then sleeps. Sleeps at once
-        /// while asking does not pay: nothing comes so soon, or somebody else needs the core. The default.
+        /// Polls the socket for up to 100 us, and then sleeps. While it polls, it yields the core to other threads.
+        /// Sleeps at once while polling does not pay: no datagram comes in that time, or another thread needs the core.
+        /// The default.
         Adaptive = "adaptive",
-        /// Sleeps at once. Waking up costs some 30 us where a core has fallen asleep.
+        /// Sleeps at once. A wake-up costs about 30 us if the core sleeps too.
         Block = "block",
-        /// Never sleeps: the shortest round trips, for the price of a whole core.
+        /// Never sleeps. Gives the shortest round trips, and takes a whole core.
         Spin = "spin",
     }
 }
 
 named! {
-    /// Settings for streams of messages that go together, under one name.
+    /// Settings for streams of messages that belong together, under one name.
     #[non_exhaustive]
     Profile {
-        /// For control loops: fresh commands and states, a deadline for commands, nothing lost of errors and parameters.
+        /// For control loops: fresh commands and states, a deadline for commands, reliable errors and parameters.
         Control = "control",
     }
 }
@@ -314,7 +316,7 @@ setting_by_name!(NonFinite: NonFinite::Refuse = "refuse", NonFinite::Null = "nul
 setting_by_name!(ContentType: ContentType::Json = "json", ContentType::MessagePack = "msgpack", ContentType::Cbor = "cbor");
 
 impl Default for InboxPolicy {
-    /// Fresh beats complete.
+    /// `DropOldest`, because a fresh message is worth more.
     fn default() -> Self {
         Self::DropOldest
     }
