@@ -1,6 +1,6 @@
 //! The network that a test asked for (`Config::impair`): datagrams are lost, held back or damaged as they are read.
 //!
-//! Without the feature `sim`, and where nobody asked, everything passes.
+//! Without the feature `sim`, or without the setting, everything passes.
 
 #[cfg(feature = "sim")]
 pub(crate) use bad_network::Impaired;
@@ -15,7 +15,7 @@ mod bad_network {
     use tautline_proto::Instant as Steady;
     use tautline_proto::sim::{Impairments, Path, Random};
 
-    /// Senders that have a path of their own; what others send passes untouched.
+    /// The most senders that have a simulated path. The datagrams of further senders pass untouched.
     const MOST_SENDERS: usize = 1024;
 
     /// A path from each sender.
@@ -35,7 +35,7 @@ mod bad_network {
             Self(asked.map(|(impairments, seed)| Paths { impairments, seed, from: HashMap::new() }))
         }
 
-        /// Puts a datagram that was read on its way; `false` where it is to be taken as it is.
+        /// Sends a datagram that was read through the simulated network. Returns `false` if it must be taken as it is.
         #[inline]
         pub(crate) fn take(&mut self, now: Steady, from: SocketAddr, datagram: &[u8]) -> bool {
             self.0.as_mut().is_some_and(|paths| paths.take(now, from, datagram))

@@ -1,5 +1,5 @@
-//! Tells when the kernel drops what arrives because nobody reads it fast enough. The turn looks, never more often than
-//! once a second: each look is a system call.
+//! Reports datagrams that the kernel dropped because they were not read fast enough. A turn looks at most once a second: each
+//! look is a system call.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::shared::events::Event;
 /// The least time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// What was seen so far of the kernel's drops.
+/// What was reported so far of the kernel's drops.
 pub(super) struct Overflow {
     looked: Option<Steady>,
     told: u64,
@@ -24,7 +24,7 @@ impl Overflow {
         Self { looked: None, told: 0, granted }
     }
 
-    /// Whether it is time for a look, which then counts as done.
+    /// Whether it is time for a look. The look then counts as done.
     fn is_due(&mut self, now: Steady) -> bool {
         let is_due = self.looked.is_none_or(|looked| now.since(looked) >= PERIOD);
         if is_due {
@@ -35,7 +35,7 @@ impl Overflow {
 }
 
 impl Turner {
-    /// Looks, where it is time, and makes known what the kernel has dropped since the last look.
+    /// Looks if it is time, and reports what the kernel has dropped since the last look.
     #[inline]
     pub(super) fn look_at_overflow(&mut self, now: Steady) {
         if self.overflow.is_due(now) {

@@ -45,7 +45,7 @@ impl<'a> MessageRef<'a> {
         self.message.content_type
     }
 
-    /// What the message is for.
+    /// The type of the message.
     #[must_use]
     pub const fn message_type(&self) -> MessageType {
         self.message.message_type

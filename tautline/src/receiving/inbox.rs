@@ -1,13 +1,13 @@
 //! The queue that `receive()` reads.
 //!
-//! The driver offers, any number of threads and tasks take. Messages [wait](crate::waiting) in lanes, one
-//! per priority; whoever takes gets the oldest of the highest that has not outlived its lifespan. When nothing waits, takers stand in one line,
-//! blocking and async ones alike: a message that arrives is handed to the first, who is woken to collect it.
-//! A taker that gives up before that loses nothing: its message goes to the next in line, or back to where
-//! it would have waited. And when something more urgent has come meanwhile, it collects that instead.
+//! The driver offers messages. Any number of threads and tasks receive them. Messages [wait](super::waiting) in lanes, one
+//! for each priority. A receiver gets the oldest message of the highest priority whose lifespan is not over. If no message
+//! waits, receivers stand in one line, blocking and async ones alike: a new message is assigned to the first, which is
+//! woken to collect it. If that receiver gives up before, nothing is lost: its message goes to the next in line, or back to
+//! where it would have waited. If a more urgent message has come meanwhile, the receiver collects that one.
 //!
-//! The lock is held for a bounded number of steps and one copy of a message; wake-ups, and the drop of
-//! messages and wakers, come after it is released. Lock order: the inbox, then the pool.
+//! The lock is held for a bounded number of steps and one copy of a message. Wake-ups, and the drop of messages and wakers,
+//! come after it is released. Lock order: the inbox, then the pool.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -28,13 +28,13 @@ use tautline_proto::{DropReason, Drops, MessageRef, Priority};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReceiveError {
-    /// Nothing came in the given time.
+    /// No message came in the given time.
     TimedOut,
     /// The interface is not connected.
     NotConnected,
     /// The interface was disconnected during the wait.
     Disconnected,
-    /// The inbox was full and its policy is to refuse; reported once, the next call goes on.
+    /// The inbox was full and its policy is to refuse. Reported once; the next call goes on.
     Overrun {
         /// Messages dropped since the last report.
         refused: u64,
@@ -62,27 +62,27 @@ impl fmt::Display for ReceiveError {
 
 impl std::error::Error for ReceiveError {}
 
-/// What happened to the messages offered to the inbox.
+/// The counts of the messages that were offered to the inbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InboxStats {
-    /// Messages handed out by `receive`.
+    /// Messages that `receive` returned.
     pub taken: u64,
     /// Messages dropped, by reason: `InboxFull`, `Superseded`, `Expired` or `Closed`.
     pub dropped: Drops,
-    /// Messages waiting now.
+    /// Messages that wait now.
     pub waiting: u64,
 }
 
 impl InboxStats {
-    /// Messages offered while the inbox was open.
+    /// Messages that were offered while the inbox was open.
     #[must_use]
     pub fn offered(&self) -> u64 {
         self.taken + self.dropped.total() + self.waiting
     }
 }
 
-/// The queue. Made closed; the interface opens it for each connection.
+/// The queue. It is closed at first; each connection opens it.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
@@ -91,42 +91,42 @@ pub(crate) struct Inbox {
 
 /// What the lock guards.
 ///
-/// Invariants: while anyone is in `line`, nothing is in `waiting`; tickets rise along `handed` and on along `line`.
-/// `waiting` holds at most `capacity` messages, and those that takers handed back.
+/// Invariants: while a receiver is in `line`, nothing is in `waiting`. Tickets rise along `handed`, and then along `line`.
+/// `waiting` holds at most `capacity` messages, and those that receivers gave back.
 #[derive(Debug, Default)]
 struct State {
     open: bool,
     capacity: usize,
     policy: InboxPolicy,
-    /// Counts the openings, so that who waited in an earlier one learns that it was closed.
+    /// Counts the openings, so that a receiver of an earlier opening learns that it was closed.
     opening: u64,
     waiting: Waiting<Message>,
-    /// Those who wait.
+    /// The receivers that wait.
     line: VecDeque<Waiter>,
     next_ticket: u64,
-    /// Messages for those who were woken and have not come yet.
+    /// Messages for receivers that were woken and have not come yet.
     handed: VecDeque<Handed>,
     taken: u64,
     dropped: Drops,
-    /// Drops that the refusing policy has yet to report.
+    /// Drops that the refusing policy has not reported yet.
     refused: u64,
 }
 
-/// One who waits for a message.
+/// A receiver that waits for a message.
 #[derive(Debug)]
 struct Waiter {
     ticket: u64,
     wake: Wake,
 }
 
-/// A message on its way to the holder of a ticket.
+/// A message that is assigned to the holder of a ticket.
 #[derive(Debug)]
 struct Handed {
     ticket: u64,
     kept: Kept<Message>,
 }
 
-/// How to wake a waiter.
+/// Wakes a receiver.
 #[derive(Debug)]
 enum Wake {
     Thread(sync::thread::Thread),
@@ -134,7 +134,7 @@ enum Wake {
 }
 
 impl Wake {
-    /// Never under the lock: a task's waker is code of the user's executor.
+    /// Never called under the lock: a task's waker is code of the user's executor.
     fn wake(self) {
         match self {
             Self::Thread(thread) => thread.unpark(),
@@ -150,16 +150,16 @@ struct Place {
     ticket: u64,
 }
 
-/// What there is for one who asks for a message, or who was woken.
+/// The result for a receiver that asks for a message, or that was woken.
 #[allow(clippy::large_enum_variant)] // matched at once; a box would be an allocation per message
 enum Found {
     Answer(Result<Message, ReceiveError>),
-    /// One that is not worth handing out any more, counted, to be dropped where no lock is held. There may be others.
+    /// A message that is expired or superseded, already counted. Drop it where no lock is held, and look again.
     Spent(Message),
     Nothing,
 }
 
-/// The first answer to one who asks for a message.
+/// The first answer to a receiver that asks for a message.
 #[allow(clippy::large_enum_variant)] // matched at once; a box would be an allocation per message
 enum Asked {
     Answer(Result<Message, ReceiveError>),
@@ -167,12 +167,12 @@ enum Asked {
 }
 
 impl Inbox {
-    /// A closed inbox whose messages use buffers of `pool`.
+    /// Makes a closed inbox. Its messages use buffers of `pool`.
     pub(crate) fn new(pool: Arc<Pool>) -> Self {
         Self { state: Mutex::new(State::default()), pool }
     }
 
-    /// Opens for a connection, for at most `capacity` messages; with 0 nothing is kept or counted.
+    /// Opens the inbox for a connection and at most `capacity` messages. With 0 nothing is kept or counted.
     ///
     /// Does nothing while open.
     pub(crate) fn open(&self, capacity: usize, policy: InboxPolicy) {
@@ -185,7 +185,7 @@ impl Inbox {
         }
     }
 
-    /// Wakes everyone who waits with [`ReceiveError::Disconnected`] and drops what waits, counted.
+    /// Wakes every receiver with [`ReceiveError::Disconnected`], and drops the waiting messages, counted.
     pub(crate) fn close(&self) {
         let mut state = lock(&self.state);
         state.open = false;
@@ -197,15 +197,15 @@ impl Inbox {
         drop(state);
         drop(messages);
         for waiter in line {
-            // One that panics keeps neither the others waiting nor the connection from ending. What it throws is leaked: its
-            // destructor is code of the user too.
+            // A waker that panics must not keep the others waiting, nor the connection from ending. The payload of the panic
+            // is leaked: its destructor is users' code too.
             catch_unwind(AssertUnwindSafe(|| waiter.wake.wake())).unwrap_or_else(std::mem::forget);
         }
     }
 
-    /// Keeps a copy of the message, or drops it or another one as its limits and the policy say.
+    /// Keeps a copy of the message, or drops it or another message, as its limits and the policy require.
     ///
-    /// Never waits for a taker.
+    /// Never waits for a receiver.
     pub(crate) fn offer(&self, message: &MessageRef<'_>, arrival: Arrival, limits: Limits) {
         let mut state = lock(&self.state);
         if !state.open || state.capacity == 0 {
@@ -221,14 +221,14 @@ impl Inbox {
         }
     }
 
-    /// The next message; waits for at most `timeout`, with `None` for as long as it takes.
+    /// Takes the next message. Waits at most for `timeout`; `None` waits as long as it takes.
     ///
-    /// A zero time-out never waits, and never overtakes those who do.
+    /// A zero time-out never waits, and never overtakes receivers that wait.
     pub(crate) fn receive(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
         if timeout == Some(Duration::ZERO) {
             return self.poll();
         }
-        // A time-out beyond the clock's end is none.
+        // A time-out beyond the end of the clock is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let place = match self.ask(|| Wake::Thread(sync::thread::current())) {
@@ -241,7 +241,7 @@ impl Inbox {
         }
     }
 
-    /// Waits in the line; `None` where what it was woken for is not worth handing out, and it has lost its place.
+    /// Waits in the line. `None`: the message that it was woken for is expired or superseded, and its place is gone.
     fn wait(&self, place: Place, deadline: Option<Instant>) -> Option<Result<Message, ReceiveError>> {
         while sync::park_until(deadline) {
             let found = lock(&self.state).collect(place);
@@ -259,7 +259,7 @@ impl Inbox {
         })
     }
 
-    /// What the one who waited too long still gets; it has left the line then.
+    /// Leaves the line after the deadline. Returns a message that was assigned meanwhile.
     fn last_look(&self, place: Place) -> Found {
         let mut state = lock(&self.state);
         let found = state.collect(place);
@@ -269,7 +269,7 @@ impl Inbox {
         found
     }
 
-    /// What is there at once.
+    /// Returns what is there without waiting.
     fn poll(&self) -> Result<Message, ReceiveError> {
         loop {
             let found = lock(&self.state).ready();
@@ -286,13 +286,13 @@ impl Inbox {
         Receive { inbox: Arc::clone(self), progress: Progress::New }
     }
 
-    /// The counts now.
+    /// Returns the counts.
     pub(crate) fn stats(&self) -> InboxStats {
         let state = lock(&self.state);
         InboxStats { taken: state.taken, dropped: state.dropped, waiting: state.untaken() }
     }
 
-    /// An answer at once, or a place in the line.
+    /// Returns an answer at once, or a place in the line.
     fn ask(&self, wake: impl FnOnce() -> Wake) -> Asked {
         loop {
             let mut state = lock(&self.state);
@@ -307,7 +307,7 @@ impl Inbox {
         }
     }
 
-    /// Gives up a place; what was handed to it goes to the next in line, or back.
+    /// Gives up a place. A message that was assigned to it goes to the next in line, or back.
     fn cancel(&self, place: Place) {
         let mut state = lock(&self.state);
         let left = state.leave_line(place);
@@ -321,14 +321,14 @@ impl Inbox {
 }
 
 impl State {
-    /// Takes out the message that a new one of its stream replaces, if there is one.
+    /// Takes out the message that a new message of the same stream replaces, if there is one.
     fn supersede(&mut self, priority: Priority, limits: &Limits) -> Option<Message> {
         let superseded = self.waiting.supersede(priority, limits);
         self.dropped.add(DropReason::Superseded, u64::from(superseded.is_some()));
         superseded
     }
 
-    /// Makes room for one message of this priority: `None` when it is the one to be dropped.
+    /// Makes room for a message of this priority. Returns `None` if that message itself must be dropped.
     fn make_room(&mut self, priority: Priority) -> Option<Option<Message>> {
         if self.waiting.len() < self.capacity {
             return Some(None);
@@ -345,7 +345,7 @@ impl State {
         displaced.map(Some)
     }
 
-    /// Hands a new message to the first in line, or keeps it for whoever comes.
+    /// Assigns a new message to the first in line, or keeps it for the next receiver.
     #[must_use = "whoever was handed a message must be woken"]
     fn add(&mut self, priority: Priority, limits: Limits, message: Message) -> Option<Wake> {
         let kept = self.waiting.enter(priority, limits, message);
@@ -358,8 +358,8 @@ impl State {
         }
     }
 
-    /// Gives what somebody handed back to the next in line, or keeps it for whoever comes; or gives it back, counted, where
-    /// newer ones of its stream have come meanwhile.
+    /// Assigns a message that was given back to the next in line, or keeps it for the next receiver. Returns it, counted, if
+    /// newer messages of its stream have come meanwhile.
     #[must_use = "whoever was handed a message must be woken"]
     fn hand_on(&mut self, kept: Kept<Message>) -> (Option<Wake>, Option<Message>) {
         match self.line.pop_front() {
@@ -379,7 +379,7 @@ impl State {
         waiter.wake
     }
 
-    /// What there is for one who has just come.
+    /// The result for a receiver that has just come.
     fn ready(&mut self) -> Found {
         if !self.open {
             return Found::Answer(Err(ReceiveError::NotConnected));
@@ -397,7 +397,7 @@ impl State {
         }
     }
 
-    /// What there is for one who was woken, unless it was for nothing.
+    /// The result for a receiver that was woken; `None` if it was woken in vain.
     fn collect(&mut self, place: Place) -> Found {
         if !self.is_current(place) {
             return Found::Answer(Err(ReceiveError::Disconnected));
@@ -408,14 +408,14 @@ impl State {
             return Found::Spent(kept.item);
         }
         if let Some(urgent) = self.waiting.pop_above(kept.priority) {
-            // Something waited, so nobody is in line whom the other message could go to.
+            // A message waited, so no receiver is in line for the other message.
             let later = std::mem::replace(&mut kept, urgent);
             self.waiting.put(later);
         }
         self.hand_out(kept)
     }
 
-    /// Hands out, unless it is too late.
+    /// Returns the message, unless its lifespan is over.
     fn hand_out(&mut self, kept: Kept<Message>) -> Found {
         if kept.limits.is_expired() {
             self.dropped.add(DropReason::Expired, 1);
@@ -425,7 +425,7 @@ impl State {
         Found::Answer(Ok(kept.item))
     }
 
-    /// Messages that nobody has taken yet.
+    /// The number of messages that were not collected yet.
     fn untaken(&self) -> u64 {
         (self.waiting.len() + self.handed.len()) as u64
     }
@@ -447,7 +447,7 @@ impl State {
         self.handed.remove(index).map(|handed| handed.kept)
     }
 
-    /// Where in the line this place is.
+    /// The index of this place in the line.
     fn index_of(&self, place: Place) -> Option<usize> {
         self.line.binary_search_by_key(&place.ticket, |waiter| waiter.ticket).ok()
     }
@@ -457,9 +457,9 @@ impl State {
     }
 }
 
-/// Resolves to the next message; what `receive_async` returns.
+/// The future of `receive_async`: resolves to the next message.
 ///
-/// Takes its place in the line when it is first polled. Dropping it gives the place up and loses nothing.
+/// It gets its place in the line with the first poll. Dropping it gives up the place, and loses nothing.
 #[derive(Debug)]
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Receive {
@@ -498,7 +498,7 @@ impl Receive {
             Found::Nothing => {}
         }
         let index = state.index_of(place).expect("neither handed a message nor closed, so in the line");
-        // The task may have moved to another waker; the old one is dropped after the lock is released.
+        // The task may have another waker now. The old one is dropped after the lock is released.
         std::mem::swap(&mut state.line[index].wake, &mut wake);
         drop(state);
         Poll::Pending

@@ -1,6 +1,6 @@
-//! A queue with a lane per priority: what waits in the inbox and in a handler's backlog.
+//! A queue with a lane for each priority. The inbox and the backlogs of handlers are made of it.
 //!
-//! Not a lock, not a bound: its owner has both. It answers which item goes next and which one gives way.
+//! It has neither a lock nor a bound: its owner has both. It decides which item is next, and which item gives way.
 
 use std::collections::VecDeque;
 
@@ -9,15 +9,15 @@ use tautline_proto::Priority;
 /// The number of lanes.
 pub(crate) const LANES: usize = Priority::ALL.len();
 
-/// Items in order of priority, and in order of arrival within one.
+/// Items in the order of priority, and of arrival within a priority.
 ///
-/// An item that is taken out of the middle leaves a gap, which goes when it comes to the front, or when there are more
-/// gaps than items: so taking out costs a search by halves, and nothing is moved.
+/// An item that is taken out of the middle leaves a gap. The gap is removed when it comes to the front, or when there are
+/// more gaps than items. So taking out costs a binary search, and moves nothing.
 #[derive(Debug)]
 pub(crate) struct Lanes<T> {
-    /// From the lowest priority to the highest; serials rise along each.
+    /// From the lowest priority to the highest. Serials rise along each lane.
     lanes: [VecDeque<Place<T>>; LANES],
-    /// How many items wait, and how many gaps are among them.
+    /// The number of items, and of gaps among them.
     len: usize,
     gaps: usize,
 }
@@ -28,7 +28,7 @@ struct Place<T> {
     item: Option<T>,
 }
 
-/// So many gaps are never too many.
+/// The number of gaps up to which the lanes are not compacted.
 const FEW_GAPS: usize = 16;
 
 impl<T> Default for Lanes<T> {
@@ -38,18 +38,18 @@ impl<T> Default for Lanes<T> {
 }
 
 impl<T> Lanes<T> {
-    /// How many items wait.
+    /// The number of items.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Adds an item behind all others of its priority; its serial is above theirs.
+    /// Adds an item behind all others of its priority. Its serial is above theirs.
     pub(crate) fn push(&mut self, priority: Priority, serial: u64, item: T) {
         self.lanes[lane_of(priority)].push_back(Place { serial, item: Some(item) });
         self.len += 1;
     }
 
-    /// Adds an item that was here before to where it was.
+    /// Puts an item that was here before back to where it was.
     pub(crate) fn put_back(&mut self, priority: Priority, serial: u64, item: T) {
         let lane = &mut self.lanes[lane_of(priority)];
         let index = lane.partition_point(|other| other.serial < serial);
@@ -57,7 +57,7 @@ impl<T> Lanes<T> {
         self.len += 1;
     }
 
-    /// Takes out the item of this priority with this serial, if it is here.
+    /// Takes out the item with this priority and serial, if it is here.
     pub(crate) fn remove(&mut self, priority: Priority, serial: u64) -> Option<T> {
         let lane = &mut self.lanes[lane_of(priority)];
         let index = lane.binary_search_by_key(&serial, |place| place.serial).ok()?;
@@ -71,12 +71,12 @@ impl<T> Lanes<T> {
         self.first_of((0..LANES).rev(), VecDeque::pop_front)
     }
 
-    /// As `pop`, if that is above `priority`.
+    /// As `pop`, if the item is above `priority`.
     pub(crate) fn pop_above(&mut self, priority: Priority) -> Option<T> {
         self.first_of((lane_of(priority) + 1..LANES).rev(), VecDeque::pop_front)
     }
 
-    /// Takes the first item, in the order of `pop`, for which `wanted` holds.
+    /// Takes the first item, in the order of `pop`, that `wanted` accepts.
     ///
     /// Looks at every item before it.
     pub(crate) fn pop_where(&mut self, wanted: impl Fn(&T) -> bool) -> Option<T> {
@@ -107,13 +107,13 @@ impl<T> Lanes<T> {
         self.first_of(0..=lane_of(priority), VecDeque::pop_front)
     }
 
-    /// Takes everything, in no particular order; the memory of the lanes goes with it.
+    /// Takes all items, in no particular order. The memory of the lanes goes with them.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
         (self.len, self.gaps) = (0, 0);
         std::mem::take(&mut self.lanes).into_iter().flatten().filter_map(|place| place.item)
     }
 
-    /// The first item that `take` takes out of one of these lanes; the gaps before it go.
+    /// Returns the first item that `take` takes out of one of these lanes. Removes the gaps before it.
     fn first_of(
         &mut self,
         lanes: impl Iterator<Item = usize>,
@@ -131,7 +131,7 @@ impl<T> Lanes<T> {
         None
     }
 
-    /// An item has gone that had others before it.
+    /// Records an item that was taken out of the middle.
     fn leave_gap(&mut self) {
         self.len -= 1;
         self.gaps += 1;
@@ -142,7 +142,7 @@ impl<T> Lanes<T> {
     }
 }
 
-/// The index of a priority's lane; priorities are numbered from 1 on the wire.
+/// The index of the lane of a priority. The wire numbers priorities from 1.
 pub(crate) fn lane_of(priority: Priority) -> usize {
     usize::from(priority.to_wire() - Priority::Low.to_wire())
 }

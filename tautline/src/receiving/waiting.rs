@@ -1,8 +1,8 @@
-//! What waits in the inbox or in a handler's backlog: [lanes](crate::lanes) by priority, and of streams that have a bound
-//! of their own no more than that.
+//! The messages that wait in the inbox or in the backlog of a handler: [lanes](super::lanes) by priority, and for streams
+//! with a bound (`history`) at most that many messages.
 //!
-//! As the lanes, neither a lock nor a bound of the whole. Costs streams without a bound nothing; for the others a look into a
-//! table, whatever waits.
+//! Like the lanes, it has neither a lock nor a bound of the whole: its owner has them. It costs nothing for streams without a
+//! bound. For the others it costs one look into a table, whatever the number of messages.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::receiving::lanes::{LANES, Lanes, lane_of};
 use tautline_proto::{MessageType, PeerId, Priority};
 
-/// One peer's messages of one type and channel.
+/// The messages of one peer, type and channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stream {
     pub(crate) peer: PeerId,
@@ -18,33 +18,33 @@ pub(crate) struct Stream {
     pub(crate) channel: u16,
 }
 
-/// What is to be kept of a stream: the newest `count`, 1 or more.
+/// The bound of a stream: the newest `count` messages are kept, 1 or more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keep {
     pub(crate) stream: Stream,
     pub(crate) count: usize,
 }
 
-/// What holds for a message that waits.
+/// The limits of a message that waits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Limits {
-    /// From then on it is worth nothing.
+    /// When its lifespan ends.
     pub(crate) expires: Option<Instant>,
     pub(crate) keep: Option<Keep>,
 }
 
 impl Limits {
-    /// None.
+    /// No limits.
     pub(crate) const NONE: Self = Self { expires: None, keep: None };
 
-    /// Whether the message is worth nothing any more; reads the clock where that depends on it.
+    /// Whether the lifespan of the message is over. Reads the clock only if it has a lifespan.
     #[inline]
     pub(crate) fn is_expired(&self) -> bool {
         self.expires.is_some_and(|expires| expires <= Instant::now())
     }
 }
 
-/// Something that waits, or has been taken out and may come back.
+/// An item that waits, or that was taken out and may come back.
 #[derive(Debug)]
 pub(crate) struct Kept<T> {
     serial: u64,
@@ -53,17 +53,17 @@ pub(crate) struct Kept<T> {
     pub(crate) item: T,
 }
 
-/// What waits. Invariant: `streams` has the serials of all in `lanes` that belong to a stream with a bound, and no others.
+/// The waiting items. Invariant: `streams` has the serials of exactly the items in `lanes` whose stream has a bound.
 #[derive(Debug)]
 pub(crate) struct Waiting<T> {
     lanes: Lanes<Kept<T>>,
     streams: HashMap<Stream, Depths>,
-    /// Empty ones, whose memory is reused: as many as streams ever waited at once.
+    /// Empty entries whose memory is reused: as many as streams waited at once so far.
     spare: Vec<Depths>,
     next_serial: u64,
 }
 
-/// The serials of a stream's messages that wait, by priority, oldest first.
+/// The serials of the waiting messages of a stream, by priority, the oldest first.
 type Depths = [VecDeque<u64>; LANES];
 
 impl<T> Default for Waiting<T> {
@@ -77,15 +77,15 @@ impl<T> Waiting<T> {
         self.lanes.len()
     }
 
-    /// Gives the item its place in the order of arrival.
+    /// Gives the item its serial in the order of arrival.
     pub(crate) fn enter(&mut self, priority: Priority, limits: Limits, item: T) -> Kept<T> {
         let serial = self.next_serial;
         self.next_serial += 1;
         Kept { serial, priority, limits, item }
     }
 
-    /// Takes out what a new one of this priority is to replace: the oldest of its stream, if as many wait as may. Never one
-    /// that is more urgent.
+    /// Takes out the item that a new item of this priority replaces: the oldest of its stream, if the bound is reached. Never
+    /// a more urgent item.
     pub(crate) fn supersede(&mut self, priority: Priority, limits: &Limits) -> Option<T> {
         let keep = limits.keep?;
         let depths = &self.streams.get(&keep.stream)?[..=lane_of(priority)];
@@ -102,7 +102,7 @@ impl<T> Waiting<T> {
         Some(kept.item)
     }
 
-    /// Whether so many newer ones of its stream wait that one that was taken out is not to be handed out any more.
+    /// Whether an item that was taken out is superseded: as many newer items of its stream wait as the bound allows.
     pub(crate) fn is_superseded(&self, kept: &Kept<T>) -> bool {
         let Some(keep) = kept.limits.keep else { return false };
         let Some(depths) = self.streams.get(&keep.stream) else { return false };
@@ -111,7 +111,7 @@ impl<T> Waiting<T> {
         depths[lane_of(kept.priority)..].iter().map(newer).sum::<usize>() >= keep.count
     }
 
-    /// Lets one wait that has entered, or that waited before, where it belongs.
+    /// Lets an item wait in its order: a new one, or one that waited before.
     pub(crate) fn put(&mut self, kept: Kept<T>) {
         let Kept { serial, priority, limits, .. } = kept;
         if let Some(keep) = limits.keep {
@@ -157,7 +157,7 @@ impl<T> Waiting<T> {
         self.gone(kept).map(|kept| kept.item)
     }
 
-    /// Takes everything, in no particular order.
+    /// Takes all items, in no particular order.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
         self.streams = HashMap::new();
         self.lanes.take_all().map(|kept| kept.item)
@@ -168,13 +168,13 @@ impl<T> Waiting<T> {
         kept
     }
 
-    /// Takes one that has left the lanes out of its stream.
+    /// Removes an item that has left the lanes from its stream.
     fn forget(&mut self, kept: &Kept<T>) {
         let Some(keep) = kept.limits.keep else { return };
         let Some(depths) = self.streams.get_mut(&keep.stream) else { return };
         let depth = &mut depths[lane_of(kept.priority)];
         if let Ok(index) = depth.binary_search(&kept.serial) {
-            // First or last, but for one that waits behind others of its own peer.
+            // Usually the first or the last; in a backlog an item may wait behind others of its peer.
             depth.remove(index);
         }
         if depths.iter().all(VecDeque::is_empty)
@@ -195,7 +195,7 @@ mod tests {
         Limits { expires: None, keep: Some(Keep { stream, count }) }
     }
 
-    /// Lets an item wait; the one that it replaces.
+    /// Lets an item wait. Returns the item that it replaces.
     fn add(waiting: &mut Waiting<u32>, priority: Priority, limits: Limits, item: u32) -> Option<u32> {
         let superseded = waiting.supersede(priority, &limits);
         let kept = waiting.enter(priority, limits, item);
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(rest(&mut waiting), [1, 3]);
     }
 
-    /// What the rules say, by looking at everything.
+    /// The rules in their plainest form: looks at all items.
     #[derive(Default)]
     struct Model(Vec<(Priority, Limits, u32)>);
 
@@ -282,7 +282,7 @@ mod tests {
             superseded.and_then(|item| self.take(|_, other| other == item))
         }
 
-        /// The stream's items of these priorities, oldest first.
+        /// The items of the stream with these priorities, the oldest first.
         fn of(&self, keep: &Keep, lowest: Priority, highest: Priority) -> impl Iterator<Item = u32> {
             let stream = keep.stream;
             let is_of = move |limits: &Limits| limits.keep.is_some_and(|other| other.stream == stream);
@@ -293,7 +293,7 @@ mod tests {
             of.map(|(_, _, item)| *item)
         }
 
-        /// Takes the first for which `wanted` holds, the oldest of the highest priority first.
+        /// Takes the first item that `wanted` accepts, in the order of priority and age.
         fn take(&mut self, wanted: impl Fn(Priority, u32) -> bool) -> Option<u32> {
             let found = self.0.iter().enumerate().filter(|(_, (priority, _, item))| wanted(*priority, *item));
             let (index, _) =
@@ -301,7 +301,7 @@ mod tests {
             Some(self.0.remove(index).2)
         }
 
-        /// Takes the newest of the lowest priority below `priority`, or the oldest up to it.
+        /// Takes the newest item of the lowest priority below `priority`, or the oldest up to it.
         fn evict(&mut self, priority: Priority, newest: bool) -> Option<u32> {
             let fits = |other: Priority| if newest { other < priority } else { other <= priority };
             let found = self.0.iter().enumerate().filter(|(_, (other, _, _))| fits(*other));
@@ -319,7 +319,7 @@ mod tests {
             let (mut waiting, mut model) = (Waiting::default(), Model::default());
             for (item, (step, priority, channel, count)) in (0..).zip(steps) {
                 let priority = Priority::ALL[priority];
-                // A stream has one bound; the last channel has none.
+                // Each stream has one bound. The last channel has none.
                 let limits = if channel == 3 { Limits::default() } else { limits(channel, usize::from(channel) + 1) };
                 let value = |kept: Option<Kept<u32>>| kept.map(|kept| kept.item);
                 let (got, right) = match step {
