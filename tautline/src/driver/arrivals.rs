@@ -1,45 +1,45 @@
-//! When datagrams came, on the steady clock, however late they are read.
+//! When datagrams came, on the steady clock, also if they are read late.
 //!
-//! The kernel stamps them by the wall clock. Both clocks are read at each turn, and their difference brings a stamp over,
-//! unless it has jumped since the turn before: then it says nothing until the socket was empty once. What came before the
-//! jump is read by then.
+//! The kernel stamps datagrams by the wall clock. Each turn reads both clocks. Their difference converts a stamp, unless it has
+//! jumped since the turn before. After a jump, stamps are not used until the socket was empty once: then everything that
+//! came before the jump was read.
 //!
-//! Where there is no stamp to go by, a datagram came after the socket was last found empty: as old as that it is at most.
+//! Without a usable stamp, a datagram came after the socket was last found empty: that is its greatest age.
 
 use std::time::Duration;
 
 use tautline_proto::{Instant as Steady, Now, WallTime};
 
-/// The wall clock may be slewed against the steady one, and a thread interrupted between reading the two, by so much.
+/// The tolerance of the difference: the wall clock may be slewed, and the thread interrupted between reading the clocks.
 const JUMP: Duration = Duration::from_millis(1);
 
-/// What else they may differ by per time that has passed: 1 in so many.
+/// The further tolerance for the time that has passed: one part in this number.
 const SLEWED: u64 = 500;
 
 /// When a datagram came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Came {
-    /// The likeliest time, never later than the reading.
+    /// The most probable time; never later than the reading.
     pub(super) at: Steady,
-    /// The time that it did not come before.
+    /// The earliest possible time.
     pub(super) not_before: Steady,
 }
 
-/// Brings the kernel's stamps to the steady clock.
+/// Converts the kernel's stamps to the steady clock.
 #[derive(Debug)]
 pub(super) struct Arrivals {
     /// When the socket was last known to be empty.
     empty_at: Steady,
-    /// Both clocks at the turn before.
+    /// Both clocks at the last turn.
     last: Now,
-    /// Whether stamps can be compared with the clocks of now.
+    /// Whether stamps can be compared with the present clocks.
     trusted: bool,
-    /// Whether the kernel can stamp: where not, the time of reading is all there is.
+    /// Whether the kernel can stamp. If not, only the time of reading is known.
     can_stamp: bool,
 }
 
 impl Arrivals {
-    /// For a socket that nobody has looked at.
+    /// For a new socket.
     pub(super) const fn new(now: Now) -> Self {
         Self { empty_at: Steady::from_nanos(0), last: now, trusted: true, can_stamp: true }
     }
@@ -49,19 +49,19 @@ impl Arrivals {
         self.can_stamp
     }
 
-    /// The kernel has just been asked to stamp, and does it or cannot. What it has already got it stamps when that is read.
+    /// Records whether the kernel stamps from now on. Datagrams that it already has are stamped when they are read.
     pub(super) fn asked_for_stamps(&mut self, done: bool) {
         (self.can_stamp, self.trusted) = (done, false);
     }
 
-    /// The socket was empty, at this time or a little later.
+    /// Records that the socket was empty at this time, or a little later.
     #[inline]
     pub(super) fn found_empty(&mut self, at: Steady) {
         self.empty_at = at;
         self.trusted = true;
     }
 
-    /// Takes note of both clocks, before anything is read that came by then.
+    /// Records both clocks, before datagrams that came by then are read.
     #[inline]
     pub(super) fn turn(&mut self, now: Now) {
         let passed = now.steady.since(self.last.steady);
@@ -72,7 +72,7 @@ impl Arrivals {
         self.last = now;
     }
 
-    /// When a datagram came that is read in the turn of `now`.
+    /// Returns when a datagram came that is read in the turn of `now`.
     #[inline]
     pub(super) fn came(&self, stamp: Option<WallTime>, now: Now) -> Came {
         let at_reading = Came { at: now.steady, not_before: now.steady };
@@ -82,10 +82,10 @@ impl Arrivals {
         let Some(stamp) = stamp.filter(|_| self.trusted) else {
             return Came { not_before: self.empty_at.min(now.steady), ..at_reading };
         };
-        // After the turn began, where negative.
+        // Negative if it came after the turn began.
         let ago = u64::try_from(now.wall.nanos_since(stamp)).unwrap_or(0);
         let at = Steady::from_nanos(now.steady.as_nanos().saturating_sub(ago));
-        // Stamps have errors of their own; that the socket was empty has none.
+        // Stamps have errors. That the socket was empty is certain.
         let at = at.max(self.empty_at).min(now.steady);
         Came { at, not_before: at }
     }

@@ -1,5 +1,5 @@
-//! Which messages are still worth handing out: the lifespans and histories of streams, judged once, before anyone is offered
-//! a message. What then waits is looked at again when it is taken.
+//! Drops messages that are too old or were overtaken: the lifespans and histories of streams, judged once, before a message is
+//! offered. A message that then waits is checked again when it is received.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use crate::message::Arrival;
 use crate::receiving::waiting::{Keep, Limits, Stream};
 use tautline_proto::{Delivery, DropReason, MessageRef, MessageType, PeerId};
 
-/// The most streams whose newest message is remembered. Of others a late message counts as stale.
+/// The most streams whose newest message is remembered. A late message of another stream counts as stale.
 const MAX_STREAMS: usize = 4_096;
 
 /// The number of message types.
 const TYPES: usize = MessageType::ALL.len();
 
-/// What is set for streams, and their newest messages.
+/// The settings of streams, and their newest messages.
 #[derive(Debug)]
 pub(super) struct Freshness {
-    /// By type; `None` where nothing is set for any.
+    /// By type; `None` if nothing is set for any type.
     rules: Option<Box<[Rules; TYPES]>>,
-    /// The number of the datagram with the newest message of a stream that was offered to anybody.
+    /// The number of the datagram with the newest message of a stream that was offered.
     newest: HashMap<Stream, u64>,
 }
 
-/// What is set for a type.
+/// The settings of a type.
 #[derive(Debug, Default)]
 struct Rules {
     common: Rule,
@@ -32,7 +32,7 @@ struct Rules {
     channels: Vec<(u16, Rule)>,
 }
 
-/// What is set for a stream.
+/// The settings of a stream.
 #[derive(Clone, Copy, Debug, Default)]
 struct Rule {
     kept: Option<usize>,
@@ -59,20 +59,20 @@ impl Freshness {
         Self { rules, newest: HashMap::new() }
     }
 
-    /// The lifespan that holds for a message: its own, else its stream's.
+    /// The lifespan of a message: its own, or else that of its stream.
     #[inline]
     pub(super) fn lifespan(&self, message: &MessageRef<'_>) -> Option<Duration> {
         message.lifespan.or_else(|| self.rule(message)?.lifespan)
     }
 
-    /// Whether there is anything to judge of a message with this lifespan.
+    /// Whether a message with this lifespan needs to be judged.
     #[inline]
     pub(super) fn matters(&self, lifespan: Option<Duration>) -> bool {
         lifespan.is_some() || self.rules.is_some()
     }
 
-    /// What holds for a message, unless it is to be dropped at once; `life` is its lifespan and how old it was when it was
-    /// read, `number` its datagram's.
+    /// Returns the limits of a message, or the reason to drop it at once. `life`: its lifespan, and its age when it was read.
+    /// `number`: the number of its datagram.
     pub(super) fn judge(
         &mut self,
         message: &MessageRef<'_>,
@@ -85,7 +85,7 @@ impl Freshness {
         if life.is_some_and(|(lifespan, age)| lifespan <= age) || limits.is_expired() {
             return Err(DropReason::Expired);
         }
-        // What is sent reliably is to be delivered, whatever comes after it.
+        // A reliable message must be delivered, whatever comes after it.
         let is_kept_by = |rule: &Rule| rule.kept.filter(|_| message.delivery == Delivery::BestEffort);
         if let Some(count) = self.rule(message).and_then(is_kept_by) {
             let stream =
@@ -98,13 +98,13 @@ impl Freshness {
         Ok(limits)
     }
 
-    /// Forgets a peer, or the life of a peer that a new one has ended.
+    /// Forgets a peer, or a former life of a peer.
     #[cold]
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.newest.retain(|stream, _| stream.peer != peer);
     }
 
-    /// Whether a newer one of its stream was offered before; else this one is the newest.
+    /// Whether a newer message of its stream was offered before. If not, this message is the newest now.
     fn is_stale(&mut self, stream: Stream, number: u64, late: bool) -> bool {
         let has_room = self.newest.len() < MAX_STREAMS;
         match self.newest.get_mut(&stream) {
@@ -118,7 +118,7 @@ impl Freshness {
 
     #[inline]
     fn rule(&self, message: &MessageRef<'_>) -> Option<&Rule> {
-        // Types are numbered from 1 on the wire.
+        // The wire numbers types from 1.
         let rules = &self.rules.as_ref()?[usize::from(message.message_type.to_wire() - 1)];
         match rules.channels.binary_search_by_key(&message.channel, |(channel, _)| *channel) {
             Ok(index) => Some(&rules.channels[index].1),
@@ -161,7 +161,7 @@ mod tests {
         fresh.judge(message, &arrival, life, Some(number)).err()
     }
 
-    /// Something made so long ago.
+    /// A time that long ago.
     fn made_ago(age: Duration) -> Arrival {
         Arrival { made: Instant::now() - age, ..arrival() }
     }

@@ -10,7 +10,7 @@ mod happened;
 mod impaired;
 mod outlets;
 mod overflow;
-pub(crate) mod patience;
+pub(crate) mod polling;
 mod reading;
 
 use crate::sync::Arc;
@@ -29,7 +29,7 @@ use outlets::Held;
 use overflow::Overflow;
 
 use crate::config::{Settings, Wire};
-use crate::driver::patience::Patience;
+use crate::driver::polling::Polling;
 use crate::error::{ConnectError, SendError};
 use crate::handlers::Dispatcher;
 use crate::machine::fault::SocketFault;
@@ -85,7 +85,7 @@ pub(crate) struct Turner {
     put_off: u32,
     /// Senders left more to write than one turn writes.
     unwritten: bool,
-    patience: Patience,
+    polling: Polling,
     watch: CoalescerWatch,
     watchdogs: Watches,
     /// When to look again for messages that are being coalesced.
@@ -158,7 +158,7 @@ impl Turner {
             overflow: Overflow::new(granted),
             put_off: 0,
             unwritten: false,
-            patience: Patience::new(settings.wait),
+            polling: Polling::new(settings.wait),
             watch,
             watchdogs,
             watch_at: None,

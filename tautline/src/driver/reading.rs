@@ -8,7 +8,7 @@ use tautline_proto::{Now, PeerClock};
 use super::arrivals::Came;
 use super::outlets::{CATCH_UP_BUDGET, Outlets};
 use super::{Buffers, Sink, TURN_BUDGET, Turner};
-use crate::driver::patience::Next;
+use crate::driver::polling::Next;
 use crate::machine::clock::wall_now;
 use crate::machine::socket::{Arrived, RECEIVE_BUFFER, Received};
 use crate::message::Arrival;
@@ -78,8 +78,8 @@ impl Turner {
         let began = Instant::now();
         let until = [wait.and_then(|wait| began.checked_add(wait)), self.next_deadline()];
         let until = until.into_iter().flatten().min();
-        let asks = self.patience.asks(began);
-        if asks || self.more_may_wait || until.is_some_and(|until| until <= began) {
+        let polls = self.polling.polls_first(began);
+        if polls || self.more_may_wait || until.is_some_and(|until| until <= began) {
             match self.socket.receive(buffer) {
                 Received::Empty => {
                     self.more_may_wait = false;
@@ -91,24 +91,24 @@ impl Turner {
         if until.is_some_and(|until| until <= began) {
             return Found::Nothing;
         }
-        if asks && let Some(found) = self.ask(buffer, began, until) {
+        if polls && let Some(found) = self.poll(buffer, began, until) {
             return found;
         }
         self.sleep(buffer, until)
     }
 
     /// Polls the socket. Returns `None` if it is better to sleep.
-    fn ask(&mut self, buffer: &mut [u8], began: Instant, until: Option<Instant>) -> Option<Found> {
+    fn poll(&mut self, buffer: &mut [u8], began: Instant, until: Option<Instant>) -> Option<Found> {
         let mut empty_at = None;
-        let found = self.ask_on(buffer, began, until, &mut empty_at);
+        let found = self.poll_on(buffer, began, until, &mut empty_at);
         if let Some(at) = empty_at {
             self.arrivals.found_empty(self.shared.clock.steady(at));
         }
         found
     }
 
-    /// As [`ask`](Self::ask). Sets `empty_at` to the time of the last poll that found nothing.
-    fn ask_on(
+    /// As [`poll`](Self::poll). Sets `empty_at` to the time of the last poll that found nothing.
+    fn poll_on(
         &mut self,
         buffer: &mut [u8],
         began: Instant,
@@ -124,14 +124,14 @@ impl Turner {
             if self.waiter.is_woken() || until.is_some_and(|until| until <= now) {
                 return Some(Found::Nothing);
             }
-            match self.patience.next(began, now) {
+            match self.polling.next(began, now) {
                 // No `spin_loop` hint: the poll itself is a system call, and the hint takes a twentieth of its time.
-                Next::Ask => {}
+                Next::Poll => {}
                 Next::Sleep => return None,
                 Next::Yield => {
                     std::thread::yield_now();
                     let back = Instant::now();
-                    if !self.patience.returned(back.saturating_duration_since(now), back) {
+                    if !self.polling.returned(back.saturating_duration_since(now), back) {
                         return None;
                     }
                     now = back;
@@ -143,7 +143,7 @@ impl Turner {
                     now = Instant::now();
                 }
                 received => {
-                    self.patience.answered();
+                    self.polling.answered();
                     // The time of the poll before, half a microsecond ago. Reading the clocks now would take a hundredth of
                     // a round trip.
                     let since = now.saturating_duration_since(both.0);
@@ -174,7 +174,7 @@ impl Turner {
             }
             received => {
                 let now = Instant::now();
-                self.patience.slept(now.saturating_duration_since(began));
+                self.polling.slept(now.saturating_duration_since(began));
                 Found::Awaited(received, self.shared.clock.now_at(now))
             }
         }

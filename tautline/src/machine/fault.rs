@@ -1,15 +1,15 @@
-//! What the system says when a socket cannot do its work: each kind by name, with what would help, and counted. Used by
-//! the sending line, the driver and connecting; none of these faults ends a link.
+//! The faults that the system reports for a socket: each has a name and a remedy, and is counted. Used by the line, the driver
+//! and connecting. None of them ends a link.
 
 use crate::sync::{AtomicU64, Ordering};
 use std::io::{self, ErrorKind};
 
 use serde::ser::{Serialize, Serializer};
 
-/// Defines the enum together with its table, so that no fault can be without a name.
+/// Defines the enum together with its table, so that every fault has a name.
 macro_rules! socket_faults {
     ($($(#[$doc:meta])* $variant:ident, $name:literal, $text:literal;)+) => {
-        /// What the system says when a socket cannot do its work. The link survives each of them.
+        /// A fault that the system reports for a socket. The link survives each of them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         #[non_exhaustive]
@@ -25,7 +25,7 @@ macro_rules! socket_faults {
                 match self { $(Self::$variant => $name),+ }
             }
 
-            /// What it means and what would help, in one sentence.
+            /// What it means and what helps, in one sentence.
             #[must_use]
             pub const fn explanation(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
@@ -35,29 +35,29 @@ macro_rules! socket_faults {
 }
 
 socket_faults! {
-    /// Nobody listens at the peer's port (ECONNREFUSED).
+    /// Nothing listens at the peer's port (ECONNREFUSED).
     PortUnreachable, "port_unreachable",
         "nobody listens at the peer's port: start the other end, or check the port; the link goes on by itself then";
     /// No route leads to the peer (ENETUNREACH, ENONET).
     NetworkUnreachable, "network_unreachable",
         "no route leads to the peer: check addresses and routes (ip route); the link goes on by itself once there is one";
-    /// The peer's host does not answer, or the way there is closed (EHOSTUNREACH, EHOSTDOWN, and the ICMP messages about
+    /// The peer's host does not answer, or the path to it is closed (EHOSTUNREACH, EHOSTDOWN, and the ICMP messages about
     /// protocols and isolated hosts).
     HostUnreachable, "host_unreachable",
         "the peer's host does not answer or the way there is closed: is it on, is the cable in, does a firewall refuse?";
     /// The network interface is down (ENETDOWN).
     NetworkDown, "network_down",
         "the network interface is down: set it up (ip link set NAME up); the link goes on by itself then";
-    /// The local address that the socket is bound to is not there (any more) (EADDRNOTAVAIL; for a send also EINVAL).
+    /// This host does not have the local address of the socket, or not any more (EADDRNOTAVAIL; for a send also EINVAL).
     AddressGone, "address_gone",
         "the local address is not one of this host (any more): restore it, or bind one that stays (`bind`)";
-    /// The system forbids it, a firewall most often (EPERM, EACCES).
+    /// The system forbids it, usually a firewall (EPERM, EACCES).
     NotPermitted, "not_permitted",
         "the system forbids sending there: check the firewall's rules for outgoing datagrams (nft list ruleset)";
-    /// No memory for the datagram in the kernel (ENOBUFS, ENOMEM).
+    /// The kernel has no memory for the datagram (ENOBUFS, ENOMEM).
     OutOfBuffers, "out_of_buffers",
         "the kernel or the network card has no room for the datagram: send less at once, or lengthen the card's queue";
-    /// Larger than the way allows (EMSGSIZE).
+    /// The datagram is larger than the path allows (EMSGSIZE).
     TooLarge, "too_large",
         "the datagram is larger than the way allows: lower `mtu`, or send smaller messages";
     /// The send buffer is full (EAGAIN).
@@ -69,13 +69,13 @@ socket_faults! {
     /// The address and port are taken (EADDRINUSE).
     AddressInUse, "address_in_use",
         "the port is in use: stop the other program, or choose another port";
-    /// Anything else; the system's words tell.
+    /// Another fault. The system's description tells which.
     Other, "other",
         "the system's own words tell more";
 }
 
 impl SocketFault {
-    /// What an error of the system is.
+    /// The fault of an error of the system.
     pub(crate) fn of(error: &io::Error) -> Self {
         of_system(error).unwrap_or(match error.kind() {
             ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Self::PortUnreachable,
@@ -91,8 +91,8 @@ impl SocketFault {
         })
     }
 
-    /// What an error of sending is: there EINVAL says, on some kernels, that the address which the datagram should come from
-    /// was removed; others say ENETUNREACH.
+    /// The fault of an error of sending. There, EINVAL means on some kernels that the source address was removed; other
+    /// kernels return ENETUNREACH.
     pub(crate) fn of_send(error: &io::Error) -> Self {
         match error.kind() {
             ErrorKind::InvalidInput => Self::AddressGone,
@@ -100,8 +100,8 @@ impl SocketFault {
         }
     }
 
-    /// Whether the network may have reported it (ICMP) about a datagram that was sent before, so that it says nothing
-    /// about the call that returns it.
+    /// Whether the network may have reported it (ICMP) about an earlier datagram, so that it says nothing about the call that
+    /// returns it.
     pub(crate) const fn may_be_about_another(self) -> bool {
         matches!(
             self,
@@ -121,7 +121,7 @@ impl std::fmt::Display for SocketFault {
     }
 }
 
-/// By the system's number, which tells more than the kind.
+/// The fault of an error number, which tells more than the kind of an `io::Error`.
 #[cfg(unix)]
 fn of_system(error: &io::Error) -> Option<SocketFault> {
     use rustix::io::Errno;
@@ -143,7 +143,7 @@ const fn of_system(_: &io::Error) -> Option<SocketFault> {
 
 const FAULTS: usize = SocketFault::ALL.len();
 
-/// How often each fault occurred, as a plain value. Serialises as a map from name to count, without zeros.
+/// How often each fault occurred. A plain value. Serialises as a map from name to count, without zeros.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketFaults([u64; FAULTS]);
 
@@ -154,13 +154,13 @@ impl SocketFaults {
         self.0[fault as usize]
     }
 
-    /// All of them together.
+    /// The sum of all faults.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// Those that occurred.
+    /// The faults that occurred, with their counts.
     pub fn iter(&self) -> impl Iterator<Item = (SocketFault, u64)> + '_ {
         SocketFault::ALL.iter().map(|&fault| (fault, self.of(fault))).filter(|&(_, count)| count > 0)
     }
@@ -172,7 +172,7 @@ impl Serialize for SocketFaults {
     }
 }
 
-/// Counts faults, from any thread: they are rare.
+/// Counts faults, from any thread. Faults are rare, so the threads may share the counters.
 #[derive(Debug, Default)]
 pub(crate) struct FaultCounters([AtomicU64; FAULTS]);
 

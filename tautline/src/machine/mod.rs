@@ -1,6 +1,6 @@
 //! Every call to the operating system: sockets, waiting, clocks, and real-time scheduling.
 //!
-//! The only folder that may contain `unsafe` code.
+//! Used by every folder that needs the system. Uses `config` and `sync`. The only folder that may contain `unsafe` code.
 
 pub(crate) mod clock;
 pub(crate) mod fault;

@@ -1,7 +1,7 @@
-//! The plain system calls of a socket that does not block: one datagram each.
+//! The plain system calls of a non-blocking socket: one datagram each.
 //!
-//! Straight to the kernel where that can be done: the C library's calls are points where a thread may be cancelled, which
-//! costs a twentieth of a question that finds nothing.
+//! They call the kernel directly where possible. The functions of the C library are cancellation points, which costs a
+//! twentieth of the time of a poll that finds nothing.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -38,7 +38,7 @@ mod direct {
         Ok((len, from.ok_or(Errno::AFNOSUPPORT)?.try_into()?))
     }
 
-    /// Whether the error says that nothing is there.
+    /// Whether the error means that no datagram waits.
     #[inline]
     pub(in crate::machine::socket) fn found_nothing(error: &io::Error) -> bool {
         error.raw_os_error() == Some(Errno::AGAIN.raw_os_error())
@@ -72,7 +72,7 @@ mod by_std {
         udp.recv_from(buffer)
     }
 
-    /// Whether the error says that nothing is there.
+    /// Whether the error means that no datagram waits.
     pub(in crate::machine::socket) fn found_nothing(error: &io::Error) -> bool {
         error.kind() == io::ErrorKind::WouldBlock
     }

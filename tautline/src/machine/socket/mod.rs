@@ -1,5 +1,5 @@
-//! The socket: opening, reading without blocking, waiting with a wake-up. All platform-only calls are here
-//! and in its submodules.
+//! The socket: opens, reads without blocking, and waits with a wake-up. All platform-only calls of sockets are here and in the
+//! submodules.
 
 mod calls;
 mod mark;
@@ -28,58 +28,58 @@ pub(in crate::machine) use linux::set_option;
 #[cfg(not(target_os = "linux"))]
 use portable as platform;
 
-/// Room for the largest UDP datagram and one byte more.
+/// The size of a receive buffer: the largest UDP datagram, and one byte more.
 pub(crate) const RECEIVE_BUFFER: usize = 65_536;
 
-/// How often a send is repeated when the kernel first hands out the error of an earlier datagram.
+/// How often a send is repeated if the kernel first returns the error of an earlier datagram.
 const SEND_TRIES: usize = 3;
 
-/// A non-blocking UDP socket; a client's is connected to its server.
+/// A non-blocking UDP socket. The socket of a client is connected to its server.
 #[derive(Debug)]
 pub(crate) struct Socket {
     udp: UdpSocket,
     connected_to: Option<SocketAddr>,
     local: SocketAddr,
-    /// Whether several datagrams may be handed to the kernel in one call (UDP GSO). Turned off by the first time that
-    /// the kernel or the way out cannot do it.
+    /// Whether several datagrams may be sent in one call (UDP GSO). Turned off when the kernel or the network card cannot do
+    /// it.
     ///
-    /// Order: relaxed; only the transmit lock's holder writes, and nothing depends on when it is seen.
+    /// Order: relaxed; only the holder of the transmit lock writes it, and nothing depends on when it is seen.
     segments: AtomicBool,
-    /// Whether the kernel may hand over several datagrams in one read (UDP GRO), so that reads must ask for their size.
+    /// Whether a read may return several datagrams (UDP GRO), so that reads must ask for their size.
     ///
     /// Order: relaxed; only the driver reads and writes.
     coalesced: AtomicBool,
     /// Whether the kernel stamps datagrams on arrival.
     ///
-    /// Order: relaxed; set before the socket is shared, and then by the driver alone, who alone reads.
+    /// Order: relaxed; set before the socket is shared, and then only by the driver, which is the only reader.
     stamped: AtomicBool,
-    /// What the kernel has dropped here, as far as it was asked. The kernel's counter is its low half.
+    /// The number of datagrams that the kernel had dropped at the last look. The kernel's counter is the low half.
     ///
-    /// Order: relaxed; it only grows (`fetch_max`), so whoever asks, and in whatever order, nothing counts twice.
+    /// Order: relaxed; it only grows (`fetch_max`), so nothing counts twice, whatever the order of the looks.
     dropped: AtomicU64,
-    /// Whether a send has met the error of an earlier datagram and cleared it, so that no read meets it.
+    /// Whether a send has cleared the error of an earlier datagram, so that no read returns it.
     ///
-    /// Order: relaxed; nothing depends on when it is seen but how soon the error is told.
+    /// Order: relaxed; only the time of the report depends on when it is seen.
     cleared_error: AtomicBool,
 }
 
-/// What the kernel granted of the buffers asked for, in bytes; `None` where it would not say.
+/// The buffers that the kernel granted, in bytes; `None` if it does not report them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Granted {
     pub(crate) receive_buffer: Option<usize>,
     pub(crate) send_buffer: Option<usize>,
 }
 
-/// One or more datagrams of one sender that a read has put into the buffer, one after the other.
+/// One or more datagrams of one sender, which a read has put into the buffer one after the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrived {
-    /// The bytes of all of them.
+    /// The bytes of all datagrams.
     pub(crate) len: usize,
-    /// The length of each but the last, which may be shorter.
+    /// The length of each datagram, except the last, which may be shorter.
     pub(crate) each: usize,
-    /// Who sent them.
+    /// The address of the sender.
     pub(crate) from: SocketAddr,
-    /// When the kernel got them, where it says so.
+    /// When the kernel got them, if it stamps datagrams.
     pub(crate) stamp: Option<WallTime>,
 }
 
@@ -88,35 +88,35 @@ impl Arrived {
         Self { len, each: len, from, stamp: None }
     }
 
-    /// The datagrams, out of the buffer that was read to. An empty one is one too.
+    /// The datagrams in the buffer. An empty datagram counts too.
     pub(crate) fn datagrams(self, buffer: &[u8]) -> impl Iterator<Item = &[u8]> {
         let count = if self.each == 0 { 1 } else { self.len.div_ceil(self.each) };
         (0..count).map(move |index| &buffer[index * self.each..((index + 1) * self.each).min(self.len)])
     }
 }
 
-/// What a read of the socket gave.
+/// The result of a read.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// Something arrived.
+    /// Datagrams arrived.
     Datagrams(Arrived),
-    /// Nothing waits.
+    /// No datagram waits.
     Empty,
-    /// The network reports an error about an earlier datagram to this address, where it is known.
+    /// The network reports an error of an earlier datagram, to this address if it is known.
     Unreachable(Option<SocketAddr>, io::Error),
-    /// It could not be read; what waits is unknown.
+    /// The read failed. It is unknown whether datagrams wait.
     Failed(io::Error),
 }
 
 impl Socket {
-    /// A server's socket, bound to `local`.
+    /// Opens the socket of a server, bound to `local`.
     pub(crate) fn bind(local: SocketAddr) -> io::Result<Self> {
         let udp = UdpSocket::bind(local)?;
         platform::report_errors(&udp, local);
         Self::from_udp(udp, None)
     }
 
-    /// A client's socket, connected to `server`: the kernel drops what comes from elsewhere.
+    /// Opens the socket of a client, connected to `server`: the kernel drops datagrams from other addresses.
     pub(crate) fn connect(local: Option<SocketAddr>, server: SocketAddr) -> io::Result<Self> {
         let any: IpAddr =
             if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
@@ -133,20 +133,20 @@ impl Socket {
         Ok(Self { udp, connected_to, local, segments, coalesced, stamped, dropped, cleared_error })
     }
 
-    /// Lets several datagrams go to the kernel in one call, where it can do that.
+    /// Allows several datagrams in one send call, if the kernel can do that.
     pub(crate) fn allow_segments(&self) {
         self.segments.store(platform::can_segment(&self.udp), Ordering::Relaxed);
     }
 
-    /// Lets the kernel hand over several datagrams in one read, where it can do that. Not from the start: a read that
-    /// has to ask how large they are takes a tenth longer than one that need not.
+    /// Allows several datagrams in one read, if the kernel can do that. Not from the start: a read that asks for their size
+    /// takes a tenth longer.
     pub(crate) fn coalesce(&self) {
         if !self.coalesced.load(Ordering::Relaxed) && platform::coalesce(&self.udp) {
             self.coalesced.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Has the kernel stamp datagrams on arrival, where it can do that; whether it does.
+    /// Lets the kernel stamp datagrams on arrival. Returns whether it does.
     pub(crate) fn stamp(&self) -> bool {
         let stamps = self.is_stamping() || platform::stamp(&self.udp);
         self.stamped.store(stamps, Ordering::Relaxed);
@@ -158,25 +158,26 @@ impl Socket {
         self.stamped.load(Ordering::Relaxed)
     }
 
-    /// Asks for kernel buffers of these sizes (0 leaves the system's) and says what was granted.
+    /// Asks for kernel buffers of these sizes; 0 keeps the system's default. Returns what was granted.
     pub(crate) fn set_buffers(&self, receive: usize, send: usize) -> Granted {
         platform::set_buffers(&self.udp, receive, send)
     }
 
-    /// Marks what is sent from now on as being of this priority; whether the system does it. Some system calls.
+    /// Marks the datagrams that are sent from now on with this priority. Returns whether the system does it. Makes some
+    /// system calls.
     pub(crate) fn mark(&self, priority: Priority) -> bool {
         platform::mark(&self.udp, self.local, Mark::of(priority))
     }
 
-    /// How many times the kernel has dropped what arrived because the buffer was full; a system call. 0 where it does not
-    /// say. Right as long as it is asked before two thousand million more are dropped.
+    /// Asks the kernel how many datagrams it has dropped because the buffer was full; a system call. 0 if it does not report
+    /// that. Correct if it is called before two thousand million more are dropped.
     pub(crate) fn kernel_drops(&self) -> u64 {
         let seen = self.dropped.load(Ordering::Relaxed);
         let now = platform::kernel_drops(&self.udp).map_or(seen, |count| extended(seen, count));
         self.dropped.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
-    /// What [`kernel_drops`](Self::kernel_drops) said last, without a system call.
+    /// The last result of [`kernel_drops`](Self::kernel_drops), without a system call.
     pub(crate) fn kernel_drops_seen(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -197,8 +198,8 @@ impl Socket {
         })
     }
 
-    /// Sends the datagrams that stand in `bytes`, of `each` bytes but for the last, in one call. `None` where that
-    /// cannot be done here and they have to be sent one by one; then nothing was sent.
+    /// Sends the datagrams in `bytes`, each of `each` bytes except the last, in one call. `None`: that is not possible here,
+    /// nothing was sent, and the datagrams must be sent one by one.
     pub(crate) fn send_segments(&self, bytes: &[u8], each: usize, to: SocketAddr) -> Option<io::Result<()>> {
         if !self.segments.load(Ordering::Relaxed) {
             return None;
@@ -211,13 +212,13 @@ impl Socket {
         }
     }
 
-    /// Sends no several datagrams in one call any more: one by one they went. Where they did not, the call was refused for
-    /// another reason, such as a local address that is gone, which may come back.
+    /// Turns GSO off: single sends worked where a segmented send failed. If the single sends failed too, it had another
+    /// reason, such as a missing local address, which may come back; then do not call this.
     pub(crate) fn forbid_segments(&self) {
         self.segments.store(false, Ordering::Relaxed);
     }
 
-    /// Sends, again where the kernel first hands out the error of an earlier datagram: this one was not even tried
+    /// Sends, and repeats it if the kernel first returns the error of an earlier datagram: then this datagram was not tried
     /// (ip(7), udp(7)).
     fn past_pending_errors(&self, send: impl Fn() -> io::Result<usize>) -> io::Result<()> {
         let mut tries = 0;
@@ -232,13 +233,13 @@ impl Socket {
         }
     }
 
-    /// Whether a send has cleared an error since this was asked last.
+    /// Whether a send has cleared an error since the last call.
     pub(crate) fn has_cleared_error(&self) -> bool {
         self.cleared_error.load(Ordering::Relaxed) && self.cleared_error.swap(false, Ordering::Relaxed)
     }
 
-    /// Takes one error off the queue of those that the network reported, once a send has met and cleared it:
-    /// no read shows it any more, but it still wakes every wait. The destination that it is about.
+    /// Takes one error off the error queue, with the destination that it is about. After a send has cleared an error, no read
+    /// returns it any more, but it still wakes every wait.
     pub(crate) fn queued_error(&self) -> Option<(SocketAddr, io::Error)> {
         if self.connected_to.is_some() {
             return None;
@@ -246,7 +247,7 @@ impl Socket {
         platform::queued_error(&self.udp)
     }
 
-    /// Reads without blocking: one datagram, or several of one sender where the kernel has them together.
+    /// Reads without blocking: one datagram, or several of one sender if the kernel has them together.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
         loop {
             return match self.read(buffer) {
@@ -277,14 +278,14 @@ impl Socket {
     }
 }
 
-/// The count whose low half is `low`, which has grown since it was `seen`; `seen` itself where `low` is from before.
+/// The count whose low half is `low`, and which has grown since it was `seen`; `seen` if `low` is older.
 fn extended(seen: u64, low: u32) -> u64 {
     #[allow(clippy::cast_possible_truncation)] // the low half is meant
     let ahead = low.wrapping_sub(seen as u32);
     if ahead < 1 << 31 { seen + u64::from(ahead) } else { seen }
 }
 
-/// Errors that the network may have reported about an earlier datagram (ICMP), or that pass by themselves.
+/// Whether the network may have reported the error about an earlier datagram (ICMP), or it passes by itself.
 fn is_pending_error(error: &io::Error) -> bool {
     error.kind() == ErrorKind::Interrupted || SocketFault::of(error).may_be_about_another()
 }
@@ -321,7 +322,7 @@ mod tests {
         assert!(matches!(wait_for(&back), Received::Datagrams(Arrived { len: 11, each: 11, .. })));
     }
 
-    /// What five datagrams of 100 bytes and one of 40 look like at a server, sent in one call; `coalesce` lets the kernel
+    /// Sends five datagrams of 100 bytes and one of 40 in one call. Returns what the server reads; `coalesce` lets the kernel
     /// keep them together.
     #[cfg(target_os = "linux")]
     fn segments_arrive(coalesce: bool, connected: bool) -> Vec<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! Waiting for a datagram, a wake-up or a deadline, whichever comes first.
+//! Waits for a datagram, a wake-up or a deadline, whichever comes first.
 
 use std::io;
 use std::time::Duration;
@@ -10,7 +10,7 @@ pub(crate) use with_poll::{Waiter, Waker};
 #[cfg(not(unix))]
 pub(crate) use without_poll::{Waiter, Waker};
 
-/// poll(2) over the socket and a pipe-like descriptor that a [`Waker`] makes readable.
+/// poll(2) on the socket and on a descriptor that a [`Waker`] makes readable.
 #[cfg(unix)]
 mod with_poll {
     use crate::sync::Arc;
@@ -22,11 +22,11 @@ mod with_poll {
     use super::{Duration, Socket, io};
     use crate::sync::bell::Bell;
 
-    /// The waiting side; one thread at a time.
+    /// The waiting side. One thread at a time uses it.
     #[derive(Debug)]
     pub(crate) struct Waiter(Arc<Line>);
 
-    /// The waking side; any thread may wake at any time.
+    /// The waking side. Any thread may wake at any time.
     #[derive(Clone, Debug)]
     pub(crate) struct Waker(Arc<Line>);
 
@@ -68,13 +68,13 @@ mod with_poll {
             Ok((Self(Arc::clone(&line)), Waker(line)))
         }
 
-        /// Whether someone has woken us since the last time that this or [`wait`](Self::wait) said so.
+        /// Whether a waker was called since this or [`wait`](Self::wait) last reported it.
         pub(crate) fn is_woken(&self) -> bool {
             self.0.bell.has_rung()
         }
 
-        /// Waits until the socket is readable, someone wakes us or the time is over; `None` waits for ever. Whether the
-        /// socket has an error to tell.
+        /// Waits until the socket is readable, a waker is called, or the time is over; `None` waits for ever. Returns whether
+        /// the socket has an error.
         pub(crate) fn wait(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
             self.0.bell.sleep(|may| self.sleep(socket, if may { timeout } else { Some(Duration::ZERO) }))
         }
@@ -91,7 +91,7 @@ mod with_poll {
                 Err(error) => return Err(error.into()),
             }
             if !fds[1].revents().is_empty() {
-                // Whatever was written stands for "look around": one read takes it all.
+                // All wake-ups mean the same, so one read takes them all.
                 let _ = rustix::io::read(&self.0.read, &mut [0; 64]);
             }
             Ok(fds[0].revents().contains(PollFlags::ERR))
@@ -99,7 +99,7 @@ mod with_poll {
     }
 
     impl Waker {
-        /// Ends the present wait, or the next one if nobody waits.
+        /// Ends the present wait, or the next one if no thread waits.
         pub(crate) fn wake(&self) {
             if self.0.bell.ring() {
                 // A full pipe is already a wake-up.
@@ -109,7 +109,7 @@ mod with_poll {
     }
 }
 
-/// Short waits in the socket's own blocking read, for systems without poll(2).
+/// Short blocking reads of the socket, for systems without poll(2).
 #[cfg(not(unix))]
 mod without_poll {
     use crate::sync::Arc;
@@ -117,10 +117,10 @@ mod without_poll {
 
     use super::{Duration, Socket, io};
 
-    /// How late a wake-up may be noticed.
+    /// The greatest delay of a wake-up.
     const SLICE: Duration = Duration::from_millis(1);
 
-    /// WSAEMSGSIZE: a datagram is there, longer than the buffer. Elsewhere it is only cut short.
+    /// WSAEMSGSIZE: a datagram waits that is longer than the buffer. Other systems only cut it short.
     const LONGER: i32 = 10_040;
 
     /// The waiting side.
@@ -137,12 +137,12 @@ mod without_poll {
             Ok((Self(Arc::clone(&flag)), Waker(flag)))
         }
 
-        /// Whether someone has woken us since the last time that this or [`wait`](Self::wait) said so.
+        /// Whether a waker was called since this or [`wait`](Self::wait) last reported it.
         pub(crate) fn is_woken(&self) -> bool {
             self.0.swap(false, Ordering::Relaxed)
         }
 
-        /// Waits until a datagram is there, someone wakes us or the time is over; the socket has no error queue here.
+        /// Waits until a datagram comes, a waker is called, or the time is over. The socket has no error queue here.
         pub(crate) fn wait(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
             let start = std::time::Instant::now();
             let udp = socket.udp();

@@ -11,7 +11,7 @@ use super::segments::socket_address;
 /// Room for one control message with a `sock_extended_err` and the address of whoever reported it, aligned.
 type Control = [u64; 16];
 
-/// Takes the oldest error off the queue: the destination of the datagram that it is about, and what was reported.
+/// Takes the oldest error off the queue. Returns the destination of its datagram, and the error.
 pub(in crate::machine::socket) fn queued_error(udp: &UdpSocket) -> Option<(SocketAddr, io::Error)> {
     let mut name = MaybeUninit::<libc::sockaddr_storage>::uninit();
     let mut control: Control = [0; 16];

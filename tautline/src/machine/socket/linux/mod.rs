@@ -1,4 +1,4 @@
-//! What only Linux can do: forced buffer sizes, the error queue that names an unreachable peer, many datagrams in one
+//! The calls that only Linux has: forced buffer sizes, the error queue that names an unreachable peer, many datagrams in one
 //! call (UDP GSO and GRO, udp(7)), and time stamps of the kernel.
 #![allow(unsafe_code)] // socket options and control messages that no safe wrapper offers
 
@@ -17,8 +17,8 @@ use rustix::net::sockopt;
 use super::options::SocketOption;
 use super::{Granted, Mark};
 
-/// Lets ICMP errors reach an unconnected socket (ip(7), `IP_RECVERR`). Best effort: without it a server
-/// learns of a dead peer from its silence.
+/// Lets ICMP errors reach an unconnected socket (ip(7), `IP_RECVERR`). Best effort: without it, a server notices a dead peer
+/// by its silence.
 pub(super) fn report_errors(socket: &UdpSocket, local: SocketAddr) {
     let _ = set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1);
     if local.is_ipv6() {
@@ -53,11 +53,11 @@ pub(super) fn accepts(socket: &UdpSocket, option: SocketOption) -> Option<bool> 
     Some(set_option(socket, level, option, value).is_ok())
 }
 
-/// Marks all that is sent from now on; whether the kernel does it.
+/// Marks the datagrams that are sent from now on. Returns whether the kernel does it.
 pub(super) fn mark(socket: &UdpSocket, local: SocketAddr, mark: Mark) -> bool {
-    // Two bits beside it are the network's, for congestion.
+    // The two low bits belong to the network, for congestion.
     let field = libc::c_int::from(mark.dscp << 2);
-    // On an IPv6 socket for its IPv4 peers.
+    // On an IPv6 socket, this is for its IPv4 peers.
     let v4 = set_option(socket, libc::IPPROTO_IP, libc::IP_TOS, field).is_ok();
     let field_is_set = match local.is_ipv6() {
         true => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, field).is_ok(),
@@ -68,10 +68,10 @@ pub(super) fn mark(socket: &UdpSocket, local: SocketAddr, mark: Mark) -> bool {
         && set_option(socket, libc::SOL_SOCKET, libc::SO_PRIORITY, libc::c_int::from(mark.queue)).is_ok()
 }
 
-/// How many times the kernel has dropped what arrived here, modulo 2^32: SK_MEMINFO_DROPS of SO_MEMINFO (Linux 4.12). The
-/// same counter as SO_RXQ_OVFL's, without a control message with every read.
+/// The number of datagrams that the kernel has dropped here, modulo 2^32: SK_MEMINFO_DROPS of SO_MEMINFO (Linux 4.12). It is
+/// the counter of SO_RXQ_OVFL, but without a control message for every read.
 pub(super) fn kernel_drops(socket: &UdpSocket) -> Option<u32> {
-    /// Its place in the array (linux/sock_diag.h), which may be longer in kernels to come.
+    /// Its index in the array (linux/sock_diag.h), which may be longer in future kernels.
     const DROPS: usize = 8;
     let mut values = [0u32; DROPS + 1];
     #[allow(clippy::cast_possible_truncation)] // 36 bytes
@@ -85,7 +85,7 @@ pub(super) fn kernel_drops(socket: &UdpSocket) -> Option<u32> {
     (read == 0 && size as usize == size_of_val(&values)).then_some(values[DROPS])
 }
 
-/// Asks for the sizes beyond the system's limit first, which needs privilege, then within it.
+/// Asks for the sizes without regard to the system's limit first, which needs a privilege, and then within the limit.
 pub(super) fn set_buffers(socket: &UdpSocket, receive: usize, send: usize) -> Granted {
     if receive > 0 && sockopt::set_socket_recv_buffer_size_force(socket, receive).is_err() {
         let _ = sockopt::set_socket_recv_buffer_size(socket, receive);

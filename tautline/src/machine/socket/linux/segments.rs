@@ -1,4 +1,4 @@
-//! Many datagrams in one system call, and the kernel's time stamps: sendmsg(2) and recvmsg(2) with control messages.
+//! Many datagrams in one system call, and the time stamps of the kernel: sendmsg(2) and recvmsg(2) with control messages.
 
 use std::io;
 use std::mem::{MaybeUninit, zeroed};
@@ -19,8 +19,8 @@ pub(in crate::machine::socket) fn can_segment(udp: &UdpSocket) -> bool {
     set_option(udp, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
 }
 
-/// Whether a send failed because of its segments: no checksum offload on the way out (EIO), or segments larger than the
-/// way's MTU (EINVAL). The datagrams may still be sent one by one.
+/// Whether a send failed because of its segments: no checksum offload at the network card (EIO), or segments larger than the
+/// MTU of the path (EINVAL). The datagrams may still be sent one by one.
 pub(in crate::machine::socket) fn cannot_segment(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP))
 }
@@ -30,7 +30,7 @@ pub(in crate::machine::socket) fn coalesce(udp: &UdpSocket) -> bool {
     set_option(udp, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok()
 }
 
-/// Has every datagram stamped when it arrives, on the wall clock.
+/// Lets the kernel stamp every datagram when it arrives, by the wall clock.
 pub(in crate::machine::socket) fn stamp(udp: &UdpSocket) -> bool {
     set_option(udp, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).is_ok()
 }
@@ -76,7 +76,7 @@ pub(in crate::machine::socket) fn send_segments(
     }
 }
 
-/// Reads one datagram, or several of one sender, with their size and their time stamp.
+/// Reads one datagram, or several of one sender, with their size and time stamp.
 pub(in crate::machine::socket) fn receive(
     udp: &UdpSocket,
     buffer: &mut [u8],
@@ -112,7 +112,7 @@ pub(in crate::machine::socket) fn receive(
     Ok(arrived)
 }
 
-/// Takes size and time stamp out of the control messages.
+/// Reads the size and the time stamp from the control messages.
 ///
 /// # Safety
 ///
