@@ -45,7 +45,7 @@ impl<'a> MessageRef<'a> {
         self.message.content_type
     }
 
-    /// The type of the message.
+    /// What the message is for.
     #[must_use]
     pub const fn message_type(&self) -> MessageType {
         self.message.message_type

@@ -99,7 +99,7 @@ enum StoredId {
 }
 
 impl Message {
-    /// Copies a borrowed message into a buffer of the pool.
+    /// Copies a borrowed message into one buffer of the pool.
     pub(crate) fn copy(pool: &Arc<Pool>, message: &MessageRef<'_>, arrival: Arrival) -> Self {
         let mut bytes = pool.take(variable_len(message));
         Self {
@@ -128,7 +128,7 @@ impl Message {
         self
     }
 
-    /// The type of the message.
+    /// What the message is for.
     #[must_use]
     pub const fn message_type(&self) -> MessageType {
         self.message_type

@@ -22,7 +22,7 @@ pub(crate) struct Pool {
     free: Mutex<Free>,
 }
 
-/// The buffers that are not in use.
+/// Buffers that nobody uses.
 ///
 /// Invariants: at most `MAX_BUFFERS`; `bytes` is the sum of their capacities and at most `MAX_KEPT_BYTES`.
 #[derive(Debug, Default)]
