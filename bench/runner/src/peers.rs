@@ -170,7 +170,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     tautline_stream("tautline, without offload", "no-offload", "like send, with `offload = false`"),
     tautline_stream(
         "tautline, a datagram each",
-        "gate-0",
+        "uncoalesced",
         "like send, with `coalescing_delay = 0s`: every message is a datagram and a system call",
     ),
     tautline_stream(
@@ -180,7 +180,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     ),
     tautline_stream(
         "tautline, four threads, a datagram each",
-        "four-threads-gate-0",
+        "four-threads-uncoalesced",
         "like a datagram each, from four threads",
     ),
     package("tokio UdpSocket", "peer-tokio", "", "tokio", "a bare socket on a runtime of one thread"),

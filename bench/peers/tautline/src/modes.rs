@@ -69,9 +69,9 @@ const MODES: &[Mode] = &[
     Mode { name: "batch", batch: BATCH, ..STREAM },
     Mode { name: "batch-windowed", batch: BATCH, window: Some(4_096), client: Side::Loop, ..STREAM },
     Mode { name: "no-offload", settings: |config| large_buffer(config).offload(false), ..STREAM },
-    Mode { name: "gate-0", settings: gate_off, ..STREAM },
+    Mode { name: "uncoalesced", settings: without_coalescing, ..STREAM },
     Mode { name: "four-threads", threads: 4, ..STREAM },
-    Mode { name: "four-threads-gate-0", threads: 4, settings: gate_off, ..STREAM },
+    Mode { name: "four-threads-uncoalesced", threads: 4, settings: without_coalescing, ..STREAM },
     Mode { name: "windowed", window: Some(256), ..CALLER_DRIVEN },
     ONE_CLIENT,
     Mode { name: "clients-1000", clients: Some(1000), ..ONE_CLIENT },
@@ -88,7 +88,7 @@ fn large_buffer(config: Config) -> Config {
 }
 
 /// Turns coalescing off, so that every message is a datagram.
-fn gate_off(config: Config) -> Config {
+fn without_coalescing(config: Config) -> Config {
     large_buffer(config).coalescing_delay(Duration::ZERO)
 }
 
