@@ -350,8 +350,8 @@ keys! {
         /// How long connecting waits for the server's answer. The default is enough for a machine that boots at the
         /// same time. With 0s, connecting does not wait, and tries on in the background.
         connect_timeout: Duration as Duration, NATIVE_CLIENTS, Duration::ZERO..=HOUR => s(5);
-        /// The time between two heartbeats. Heartbeats are sent in addition to all other traffic. They measure the round trip,
-        /// and show a dead link within `liveness_timeout`.
+        /// The time between two heartbeats. Heartbeats are sent in addition to all other traffic. They measure the
+        /// round trip, and show a dead link within `liveness_timeout`.
         heartbeat_interval: Duration as Duration, NATIVE, MS..=MINUTE => ms(100);
         /// The time without any datagram of a peer after which the peer is reported silent. On the native wire it must
         /// exceed twice `heartbeat_interval`, so that the loss of one heartbeat is no alarm. The classic wire has no
