@@ -1,4 +1,4 @@
-//! Faults of the original in handlers: each test is named after the fault and shows that it is not here.
+//! Handlers: faults of the Python module that this library does not have. Each test is named after what holds here.
 
 mod common;
 
@@ -11,36 +11,36 @@ use tautline::{
     DropReason, Handler, HandlerStats, Message, MessageType, Metadata, Reply, UdpInterface, Wire,
 };
 
-/// A blocking handler that says which number it has, then waits to be released.
+/// Returns a blocking handler that reports the number it got and then waits until the test releases it.
 fn gated() -> (impl Fn(Message, Reply) + Send + Sync + 'static, Receiver<u64>, Sender<()>) {
     let (began, begins) = mpsc::channel();
     let (release, released) = mpsc::channel();
     let released = Mutex::new(released);
     let handler = move |message: Message, _| {
-        began.send(message.decode().expect("a number")).expect("the test looks on");
+        began.send(message.decode().expect("a number")).expect("the test still runs");
         let _ = released.lock().expect("never poisoned").recv_timeout(PATIENCE);
     };
     (handler, begins, release)
 }
 
-/// What the handler of this type has done so far.
+/// Returns the counts of the handler of this type.
 fn statistics_of(interface: &UdpInterface, message_type: MessageType) -> HandlerStats {
     let all = interface.handler_statistics();
     all.into_iter().find(|(selector, _)| *selector == message_type.into()).expect("it is registered").1
 }
 
 #[test]
-fn async_closures_never_run() {
+fn async_handlers_run_with_and_without_a_runtime() {
     let (server, client) = pair(Wire::Native);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
     let handle = runtime.handle().clone();
     let one = Box::new(1);
-    // Without a runtime, on a worker of its own; and on the user's runtime.
+    // One handler runs without a runtime, on a worker of its own. The other runs on the user's runtime.
     server.register_message_handler(
         MessageType::Command,
         Handler::asynchronous(async move |message, reply| {
-            // What a closure captures may be borrowed: its future stays on the worker.
+            // The future may borrow what the closure captures, because it stays on the worker.
             let number: u64 = message.decode().unwrap();
             reply.send(&(number + *one), &Metadata::status()).unwrap();
         }),
@@ -62,11 +62,11 @@ fn async_closures_never_run() {
         client.send(&number, &Metadata::data()).unwrap();
         assert_eq!(next_number(&client), number + 2);
     }
-    until("each has finished", || server.statistics().handlers.handled == 20);
+    until("each call has finished", || server.statistics().handlers.handled == 20);
 }
 
 #[test]
-fn blocking_handler_blocks_the_others() {
+fn a_blocking_handler_does_not_block_other_types() {
     let (server, client) = pair(Wire::Native);
     let (handler, begins, release) = gated();
     server.register_message_handler(MessageType::Command, Handler::blocking(handler));
@@ -82,12 +82,12 @@ fn blocking_handler_blocks_the_others() {
         client.send(&number, &Metadata::data()).unwrap();
         assert_eq!(next_number(&client), number);
     }
-    assert_eq!(statistics_of(&server, MessageType::Command).running, 1, "still in it");
+    assert_eq!(statistics_of(&server, MessageType::Command).running, 1, "the handler still blocks");
     release.send(()).unwrap();
 }
 
 #[test]
-fn handlers_out_of_order_backlog_unbounded() {
+fn handlers_run_in_order_with_a_bounded_backlog() {
     let (server, client) = pair(Wire::Native);
     let (handler, begins, release) = gated();
     server.register_message_handler(MessageType::Command, Handler::blocking(handler).backlog(10));
@@ -96,8 +96,8 @@ fn handlers_out_of_order_backlog_unbounded() {
     for number in 1..30u64 {
         client.send(&number, &Metadata::command()).unwrap();
     }
-    // One at work, ten waiting, the others dropped; the peer's messages one after the other.
-    until("the rest is counted", || {
+    // The handler works on one message and ten wait. The others are dropped. The messages of a peer are handled in order.
+    until("the dropped messages are counted", || {
         statistics_of(&server, MessageType::Command).dropped.of(DropReason::BacklogFull) == 19
     });
     for number in 1..11 {
@@ -105,14 +105,14 @@ fn handlers_out_of_order_backlog_unbounded() {
         assert_eq!(begins.recv_timeout(PATIENCE).unwrap(), number);
     }
     release.send(()).unwrap();
-    until("all are accounted for", || {
+    until("all messages are accounted for", || {
         let statistics = statistics_of(&server, MessageType::Command);
         statistics.handled == 11 && statistics.offered() == 30
     });
 }
 
 #[test]
-fn a_panic_ends_the_handling() {
+fn a_handler_that_panics_is_called_again() {
     let (server, client) = pair(Wire::Native);
     server.register_message_handler(
         MessageType::Command,
@@ -127,14 +127,14 @@ fn a_panic_ends_the_handling() {
             assert_eq!(common::next(&client).decode::<String>().unwrap(), "done");
         }
     }
-    until("all are counted", || {
+    until("all calls are counted", || {
         let statistics = statistics_of(&server, MessageType::Command);
         (statistics.handled, statistics.panicked) == (3, 1)
     });
 }
 
 #[test]
-fn a_handler_that_disconnects_or_unregisters_itself_deadlocks() {
+fn a_handler_can_disconnect_and_unregister_itself() {
     for kind in ["inline", "blocking", "async"] {
         let (server, client) = pair(Wire::Native);
         let (done, is_done) = mpsc::channel();
@@ -164,7 +164,7 @@ fn a_handler_that_disconnects_or_unregisters_itself_deadlocks() {
 }
 
 #[test]
-fn the_configured_limits_of_handlers_are_ignored() {
+fn the_configured_limits_of_handlers_have_an_effect() {
     let config = server_config(Wire::Native)
         .handler_backlog(3)
         .handler_concurrency(1)

@@ -1,5 +1,5 @@
-//! Faults of the original in connecting, disconnecting and telling how things stand: each test is named after
-//! the fault and shows that it is not here.
+//! Connecting, disconnecting, states and statistics: faults of the Python module that this library does not have, and
+//! related situations. Each test is named after what holds here.
 
 mod common;
 
@@ -16,18 +16,18 @@ use tautline::{
 };
 
 #[test]
-fn statistics_alias_live_state() {
+fn statistics_are_a_snapshot() {
     let (server, client) = pair(Wire::Classic);
     let mut before = client.statistics();
     client.send(&1, &Metadata::data()).unwrap();
     next_number(&server);
-    assert_eq!(before.messages_sent, 0, "a value that does not change by itself");
+    assert_eq!(before.messages_sent, 0, "statistics do not change after they were read");
     before.messages_sent = 77;
-    assert_eq!(client.statistics().messages_sent, 1, "nor is the count changed through it: {before:?}");
+    assert_eq!(client.statistics().messages_sent, 1, "changing them does not change the counts: {before:?}");
 }
 
 #[test]
-fn cleanup_fails() {
+fn cleanup_succeeds_at_any_time_and_more_than_once() {
     let never_connected = create_udp_server(server_config(Wire::Native)).unwrap();
     never_connected.cleanup();
     assert_eq!(never_connected.connection_state(), ConnectionState::Closed);
@@ -45,7 +45,7 @@ fn cleanup_fails() {
 }
 
 #[test]
-fn disconnect_leaves_receivers_waiting() {
+fn disconnect_wakes_waiting_receivers() {
     let (server, _client) = pair(Wire::Native);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let task = runtime.spawn({
@@ -59,7 +59,7 @@ fn disconnect_leaves_receivers_waiting() {
             std::thread::spawn(move || server.receive(timeout).map(drop))
         })
         .collect();
-    std::thread::sleep(Duration::from_millis(20)); // whoever does not wait yet finds it not connected
+    std::thread::sleep(Duration::from_millis(20)); // a thread that does not wait yet gets NotConnected
     server.disconnect();
     let answers = threads.into_iter().map(|thread| thread.join().unwrap());
     for answer in answers.chain([runtime.block_on(task).unwrap()]) {
@@ -68,7 +68,7 @@ fn disconnect_leaves_receivers_waiting() {
 }
 
 #[test]
-fn reconnect_at_once_fails() {
+fn a_port_can_be_used_again_at_once() {
     for wire in WIRES {
         let server = server(server_config(wire));
         let fixed = server_config(wire).endpoint(address(&server).to_string());
@@ -78,7 +78,7 @@ fn reconnect_at_once_fails() {
             server.disconnect();
             server.connect().unwrap();
         }
-        // Another interface takes the port over as quickly.
+        // Another interface can use the port at once, too.
         server.disconnect();
         let other = create_udp_server(fixed).unwrap();
         other.connect().unwrap();
@@ -89,7 +89,7 @@ fn reconnect_at_once_fails() {
 }
 
 #[test]
-fn concurrent_connects_share_one_outcome() {
+fn concurrent_connects_share_one_result() {
     let server = server(server_config(Wire::Native));
     let client = create_udp_client(client_config(&server)).unwrap();
     let start = Barrier::new(8);
@@ -113,9 +113,9 @@ fn concurrent_connects_share_one_outcome() {
     });
 }
 
-/// The server stops turning, as one that hangs does.
+/// The server's loop stops turning, as in a program that hangs.
 #[test]
-fn dead_peer_invisible() {
+fn a_dead_peer_shows_in_states_and_events() {
     let config = server_config(Wire::Native).heartbeat_interval(Duration::from_millis(10));
     let (plant, mut driver) = UdpInterface::caller_driven(config).unwrap();
     driver.connect().unwrap();
@@ -135,22 +135,22 @@ fn dead_peer_invisible() {
     while controller.connection_state() != ConnectionState::Connected {
         driver.turn(Some(Duration::from_millis(5)));
     }
-    let told: Vec<_> = std::iter::from_fn(|| events.next(Some(Duration::ZERO))).collect();
-    let place = |wanted: &Event| told.iter().position(|event| event == wanted).expect("told");
-    assert!(place(&Event::PeerStale { peer }) < place(&Event::PeerSilent { peer }), "{told:?}");
+    let seen: Vec<_> = std::iter::from_fn(|| events.next(Some(Duration::ZERO))).collect();
+    let place = |wanted: &Event| seen.iter().position(|event| event == wanted).expect("published");
+    assert!(place(&Event::PeerStale { peer }) < place(&Event::PeerSilent { peer }), "{seen:?}");
     let change = |from, to, cause| Event::StateChanged { from, to, cause };
     let stale = change(ConnectionState::Connected, ConnectionState::Stale, Cause::Stale);
     let lost = change(ConnectionState::Stale, ConnectionState::Reconnecting, Cause::Silent);
-    assert!(place(&stale) < place(&lost), "{told:?}");
-    // Its answer may find the old session or, to a hello sent meanwhile, open a new one.
+    assert!(place(&stale) < place(&lost), "{seen:?}");
+    // The cause may be either: the server goes on with the old session, or answers a hello with a new session.
     let (from, to) = (ConnectionState::Reconnecting, ConnectionState::Connected);
     let returned = |event: &Event| matches!(event, Event::StateChanged { from: was, to: is, .. } if (*was, *is) == (from, to));
-    assert!(told.iter().any(returned), "{told:?}");
+    assert!(seen.iter().any(returned), "{seen:?}");
 }
 
-/// Watchdogs on the content are another matter; here is what they stand on: the state and the silence told.
+/// Watchdogs are tested elsewhere. This is what the application itself can see: the state, and a wait that ends.
 #[test]
-fn the_controller_keeps_commanding_on_frozen_data() {
+fn a_controller_sees_that_its_data_has_stopped() {
     let config = server_config(Wire::Native).heartbeat_interval(Duration::from_millis(10));
     let plant = server(config);
     let config = client_config(&plant)
@@ -164,9 +164,9 @@ fn the_controller_keeps_commanding_on_frozen_data() {
 }
 
 #[test]
-fn exit_blocked_by_a_handler() {
+fn a_handler_that_hangs_does_not_delay_dropping() {
     let server = server(server_config(Wire::Native));
-    // Never released: a handler that hangs.
+    // The handler hangs, because it is never released.
     let (_hang, hung) = std::sync::mpsc::channel::<()>();
     let hung = std::sync::Mutex::new(hung);
     let (began, begins) = std::sync::mpsc::channel();
@@ -186,7 +186,7 @@ fn exit_blocked_by_a_handler() {
 }
 
 #[test]
-fn log_flood() {
+fn a_flood_of_bad_datagrams_logs_few_lines() {
     let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
     driver.connect().unwrap();
     let begun = Instant::now();
@@ -204,9 +204,9 @@ fn log_flood() {
     assert!((1..=10 * seconds).contains(&lines), "{lines} lines in {seconds} s");
 }
 
-/// A datagram to nobody comes back as an error that wakes the driver; whoever meets it must take it away.
+/// A datagram to a closed port comes back as an error, which wakes the driver until a call on the socket takes it.
 #[test]
-fn a_dead_client_keeps_the_driver_awake() {
+fn a_dead_client_does_not_keep_the_driver_awake() {
     let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
     driver.connect().unwrap();
     let mut events = server.events();
@@ -217,7 +217,7 @@ fn a_dead_client_keeps_the_driver_awake() {
     }
     drop(dead);
     for number in 0..100 {
-        // The one to the dead is refused, which the one to the living meets.
+        // The datagram to the dead client is refused. The send to the living client gets that error.
         server.send(&number, &Metadata::status()).unwrap();
     }
     let wait = Duration::from_millis(30);
@@ -226,13 +226,13 @@ fn a_dead_client_keeps_the_driver_awake() {
         driver.turn(Some(wait));
         begun.elapsed() >= wait
     };
-    assert!((0..200).any(&mut waits), "200 turns had nothing to do and did not wait");
-    let told = std::iter::from_fn(|| events.next(Some(Duration::ZERO)));
-    assert!(told.into_iter().any(|event| matches!(event, Event::PeerUnreachable { .. })));
+    assert!((0..200).any(&mut waits), "none of 200 turns without work has waited");
+    let mut seen = std::iter::from_fn(|| events.next(Some(Duration::ZERO)));
+    assert!(seen.any(|event| matches!(event, Event::PeerUnreachable { .. })));
 }
 
 #[test]
-fn an_inline_handler_and_another_thread_disconnect_at_once() {
+fn an_inline_handler_and_another_thread_disconnect_at_the_same_time() {
     for round in 0..30 {
         let (server, client) = pair(Wire::Native);
         let (weak, start) = (server.clone(), Arc::new(Barrier::new(2)));
@@ -253,7 +253,7 @@ fn an_inline_handler_and_another_thread_disconnect_at_once() {
 }
 
 #[test]
-fn a_connection_ended_by_its_handler_leaves_the_next_one_alone() {
+fn a_connection_that_its_handler_ended_does_not_disturb_the_next_connection() {
     let (server, first) = pair(Wire::Native);
     let (inside, ended, go_on) = (server.clone(), Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
     let (handler_ended, handler_go_on) = (Arc::clone(&ended), Arc::clone(&go_on));
@@ -278,7 +278,7 @@ fn a_connection_ended_by_its_handler_leaves_the_next_one_alone() {
 }
 
 #[test]
-fn a_caller_driven_connection_ended_by_its_handler_makes_room_for_the_next_one() {
+fn a_caller_driven_interface_can_reconnect_after_its_handler_has_disconnected() {
     let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
     driver.connect().unwrap();
     let inside = server.clone();
@@ -308,7 +308,7 @@ fn the_configuration_is_replaced_only_while_disconnected() {
 }
 
 #[test]
-fn what_a_disconnect_cuts_off_in_the_middle_of_a_datagram_is_counted() {
+fn messages_that_a_disconnect_cuts_off_within_a_datagram_are_counted() {
     let (server, client) = pair(Wire::Native);
     let (entered, has_entered) = mpsc::channel();
     let (go, may_go) = mpsc::channel::<()>();
@@ -316,15 +316,15 @@ fn what_a_disconnect_cuts_off_in_the_middle_of_a_datagram_is_counted() {
         MessageType::Command,
         Handler::inline(move |_, _| {
             entered.send(()).expect("the test waits");
-            may_go.recv().expect("the test says so");
+            may_go.recv().expect("the test releases the handler");
         }),
     );
     client.publisher(Metadata::command()).send_batch(&[0; 10]).expect("connected");
-    has_entered.recv_timeout(PATIENCE).expect("one comes");
+    has_entered.recv_timeout(PATIENCE).expect("the handler is called");
     std::thread::scope(|scope| {
         scope.spawn(|| server.disconnect());
-        until("it is disconnecting", || server.send(&1, &Metadata::data()).is_err());
-        go.send(()).expect("it waits");
+        until("the server is disconnecting", || server.send(&1, &Metadata::data()).is_err());
+        go.send(()).expect("the handler waits");
     });
     let statistics = server.statistics();
     let accounted = statistics.handlers.handled + statistics.messages_dropped.of(DropReason::Closed);

@@ -1,4 +1,4 @@
-//! Faults of the original in receiving: each test is named after the fault and shows that it is not here.
+//! Receiving: faults of the Python module that this library does not have. Each test is named after what holds here.
 
 mod common;
 
@@ -14,11 +14,11 @@ use tautline::{
     TURN_BUDGET, UdpInterface, Wire,
 };
 
-/// Datagrams that make sure that everything missing before them is given up: 64 newer ones.
+/// The size of the sequence window: after this many newer datagrams, a missing number counts as lost.
 const WINDOW: u32 = 64;
 
 #[test]
-fn one_expected_sequence_for_all_peers() {
+fn each_peer_has_its_own_sequence_numbers() {
     let server = server(server_config(Wire::Classic));
     let peers = [0, 5_000, 4_000_000_000].map(|first| (first, RawPeer::of(&server)));
     for step in 0..10 {
@@ -33,7 +33,7 @@ fn one_expected_sequence_for_all_peers() {
 }
 
 #[test]
-fn thousand_lost_counted_as_one() {
+fn a_thousand_lost_datagrams_count_as_a_thousand() {
     let server = server(server_config(Wire::Classic));
     let peer = RawPeer::of(&server);
     peer.command(0, 1.0, "0");
@@ -41,12 +41,12 @@ fn thousand_lost_counted_as_one() {
         peer.command(number, 2.0, "0");
         next(&server);
     }
-    until("the gap is given up", || server.statistics().lost == 1000);
+    until("the missing numbers count as lost", || server.statistics().lost == 1000);
     assert_eq!(server.statistics().sequence_errors(), 1000);
 }
 
 #[test]
-fn one_swap_counted_as_loss() {
+fn two_swapped_datagrams_are_not_counted_as_lost() {
     let server = server(server_config(Wire::Classic));
     let peer = RawPeer::of(&server);
     for number in [0, 2, 1, 3] {
@@ -60,7 +60,7 @@ fn one_swap_counted_as_loss() {
 }
 
 #[test]
-fn duplicates_and_late_messages_delivered_as_new() {
+fn duplicates_are_dropped_and_late_messages_are_marked() {
     let server = server(server_config(Wire::Classic));
     let peer = RawPeer::of(&server);
     for number in [0, 1, 1, 0, 3, 2, 2, 3] {
@@ -77,7 +77,7 @@ fn duplicates_and_late_messages_delivered_as_new() {
 }
 
 #[test]
-fn a_duplicate_command_steps_the_plant_twice() {
+fn a_duplicate_command_reaches_the_handler_once() {
     let plant = server(server_config(Wire::Classic));
     let (stepped, steps) = mpsc::channel();
     let step = move |command: &MessageRef<'_>, _: &Reply| stepped.send(command.payload().to_vec()).unwrap();
@@ -91,14 +91,14 @@ fn a_duplicate_command_steps_the_plant_twice() {
 }
 
 #[test]
-fn a_restarted_controller_is_ignored_until_its_numbers_catch_up() {
+fn a_restarted_controller_is_heard_from_its_first_message() {
     let plant = server(server_config(Wire::Classic));
     let controller = RawPeer::of(&plant);
     for number in 5000..5010 {
         controller.command(number, f64::from(number), "1");
         next(&plant);
     }
-    // The same address, numbered from 0 again, made later.
+    // The controller restarts: same address, numbers from 0, newer time stamps.
     for number in 0..10 {
         controller.command(number, 6000.0 + f64::from(number), &number.to_string());
         assert_eq!(next_number(&plant), u64::from(number));
@@ -108,7 +108,7 @@ fn a_restarted_controller_is_ignored_until_its_numbers_catch_up() {
 }
 
 #[test]
-fn a_full_queue_silences_handlers() {
+fn a_full_inbox_does_not_silence_handlers() {
     for wire in WIRES {
         let server = server(server_config(wire).inbox_capacity(1));
         let (heard, hears) = mpsc::channel();
@@ -119,27 +119,27 @@ fn a_full_queue_silences_handlers() {
             client.send(&number, &Metadata::command()).unwrap();
             assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), number.to_string().into_bytes());
         }
-        until("the inbox is full of the last one", || {
+        until("the inbox holds only the last message", || {
             server.statistics().inbox.dropped.of(DropReason::InboxFull) == 99
         });
     }
 }
 
 #[test]
-fn critical_dropped_behind_1000_low() {
+fn a_critical_message_displaces_a_low_one_in_a_full_inbox() {
     let (server, client) = pair(Wire::Native);
     for number in 0..1000u64 {
         client.send(&number, &Metadata::data().priority(Priority::Low)).unwrap();
-        until("it has come", || server.statistics().inbox.waiting == number + 1);
+        until("the message has arrived", || server.statistics().inbox.waiting == number + 1);
     }
     client.send("stop", &Metadata::command().priority(Priority::Critical)).unwrap();
-    until("one gave way", || server.statistics().inbox.dropped.of(DropReason::InboxFull) == 1);
+    until("one message was dropped", || server.statistics().inbox.dropped.of(DropReason::InboxFull) == 1);
     assert_eq!(next(&server).decode::<String>().unwrap(), "stop");
-    assert_eq!(next_number(&server), 1, "the oldest gave way");
+    assert_eq!(next_number(&server), 1, "the oldest was dropped");
 }
 
 #[test]
-fn time_out_0_blocks() {
+fn receive_with_a_time_out_of_0_returns_at_once() {
     let (server, _client) = pair(Wire::Native);
     let begun = Instant::now();
     for _ in 0..1000 {
@@ -149,7 +149,7 @@ fn time_out_0_blocks() {
 }
 
 #[test]
-fn receive_from_another_thread() {
+fn any_thread_and_task_can_receive() {
     let (server, client) = pair(Wire::Native);
     for number in 0..3 {
         client.send(&number, &Metadata::command()).unwrap();
@@ -163,7 +163,7 @@ fn receive_from_another_thread() {
 }
 
 #[test]
-fn bad_datagrams_not_counted() {
+fn bad_datagrams_are_counted_by_reason() {
     for wire in WIRES {
         let server = server(server_config(wire));
         let peer = RawPeer::of(&server);
@@ -182,7 +182,7 @@ fn bad_datagrams_not_counted() {
             &[0xff; 2000],
         ];
         bad.iter().for_each(|datagram| peer.send(datagram));
-        until("all are counted", || server.statistics().datagrams_received() == bad.len() as u64);
+        until("all datagrams are counted", || server.statistics().datagrams_received() == bad.len() as u64);
         let statistics = server.statistics();
         assert_eq!((statistics.datagrams_accepted, statistics.messages_received), (0, 0));
         assert_eq!(statistics.datagrams_dropped.total(), bad.len() as u64);
@@ -207,7 +207,7 @@ fn bad_datagrams_not_counted() {
 }
 
 #[test]
-fn one_datagram_per_wake_up() {
+fn one_turn_reads_many_datagrams() {
     let config = server_config(Wire::Classic).inbox_capacity(2 * TURN_BUDGET);
     let (server, mut driver) = UdpInterface::caller_driven(config).unwrap();
     driver.connect().unwrap();
@@ -215,13 +215,13 @@ fn one_datagram_per_wake_up() {
     for number in (0..).take(TURN_BUDGET + 6) {
         peer.command(number, 1.0, "1");
     }
-    assert_eq!(driver.turn(Some(PATIENCE)), TURN_BUDGET, "one wake-up reads all that a turn may");
+    assert_eq!(driver.turn(Some(PATIENCE)), TURN_BUDGET, "one turn reads as many datagrams as it may");
     assert_eq!(driver.turn(Some(PATIENCE)), 6);
     assert_eq!(server.statistics().inbox.waiting, TURN_BUDGET as u64 + 6);
 }
 
 #[test]
-fn handler_and_receiver_share_one_mutable_object() {
+fn a_handler_and_a_receiver_get_separate_messages() {
     let server = server(server_config(Wire::Native));
     let (handed, handled) = mpsc::channel();
     server.register_message_handler(
@@ -232,15 +232,14 @@ fn handler_and_receiver_share_one_mutable_object() {
     client.send(&[1.5], &Metadata::command()).unwrap();
     let (received, handled) = (next(&server), handled.recv_timeout(PATIENCE).unwrap());
     assert_eq!(received.payload(), handled.payload());
-    assert_ne!(received.payload().as_ptr(), handled.payload().as_ptr(), "each has a copy of its own");
+    assert_ne!(received.payload().as_ptr(), handled.payload().as_ptr(), "each has its own copy");
     drop(handled);
     assert_eq!(received.decode::<[f64; 1]>().unwrap(), [1.5]);
 }
 
-/// Watchdogs, which act by themselves, are another matter; here is what they stand on: a wait with an end, and
-/// the silence told.
+/// Watchdogs are tested elsewhere. This is what the application itself can see: a wait that ends, and the event.
 #[test]
-fn the_plant_freezes_when_the_controller_is_silent() {
+fn a_plant_sees_that_its_controller_is_silent() {
     let config = server_config(Wire::Classic).liveness_timeout(Duration::from_millis(50));
     let plant = server(config);
     let mut events = plant.events();
@@ -256,18 +255,18 @@ fn the_plant_freezes_when_the_controller_is_silent() {
     assert!(seen.any(|event| event == Event::PeerReturned { peer }));
 }
 
-/// Keep-last, which needs no such inbox, is another matter.
+/// This is the way without a history: an inbox with room for one message. Histories are tested in `freshness.rs`.
 #[test]
-fn after_one_hiccup_the_data_stay_12_samples_old_for_ever() {
+fn after_a_pause_an_inbox_of_one_holds_the_newest_sample() {
     let (server, client) = {
         let server = server(server_config(Wire::Native).inbox_capacity(1));
         let client = client(client_config(&server));
         (server, client)
     };
-    // Nobody reads while twelve come.
+    // Nobody reads while twelve messages arrive.
     for sample in 0..12u64 {
         client.send(&sample, &Metadata::status()).unwrap();
-        until("it has come", || server.statistics().messages_received == sample + 1);
+        until("the message has arrived", || server.statistics().messages_received == sample + 1);
     }
     let sample = next(&server);
     assert_eq!(sample.decode::<u64>().unwrap(), 11, "the newest");

@@ -1,6 +1,6 @@
-//! Faults of the original in sending, and in what travels: each test is named after the fault and shows that
-//! it is not here.
-#![allow(unsafe_code)] // takes the socket away from under the driver
+//! Sending and payloads: faults of the Python module that this library does not have. Each test is named after what holds
+//! here.
+#![allow(unsafe_code)] // shuts down the driver's socket
 
 mod common;
 
@@ -18,7 +18,7 @@ use tautline::{
 };
 
 #[test]
-fn answering_kills_the_server_socket() {
+fn a_server_answers_its_client_again_and_again() {
     for wire in WIRES {
         let (server, client) = pair(wire);
         for number in 0..20u64 {
@@ -33,9 +33,9 @@ fn answering_kills_the_server_socket() {
 }
 
 #[test]
-fn numbers_out_of_order_across_threads() {
+fn many_threads_send_in_the_order_of_the_numbers() {
     const THREADS: u32 = 8;
-    // Together less than the receiving socket holds.
+    // All messages together fit into the buffer of the receiving socket.
     const EACH: u32 = 15;
     let peer = RawPeer::towards(([127, 0, 0, 1], 9).into());
     let to = peer.socket.local_addr().unwrap().to_string();
@@ -57,31 +57,31 @@ fn numbers_out_of_order_across_threads() {
 }
 
 #[test]
-fn oversized_reported_as_sent() {
+fn an_oversized_message_is_an_error_of_send() {
     for wire in WIRES {
         let (server, client) = pair(wire);
         let before = client.statistics();
         let error = client.send(&"x".repeat(70_000), &Metadata::data()).unwrap_err();
         let SendError::Encode(EncodeError::TooLarge { max_size, .. }) = error else { panic!("{error}") };
         assert_eq!(max_size, 65_000);
-        // Within the limit, but not with what the metadata add: the native wire cuts it up.
+        // The value is within the limit, but not together with its metadata. The native wire sends it in fragments.
         if wire == Wire::Classic {
             let metadata = Metadata::data().source("s".repeat(255)).destination("d".repeat(255));
             let error = client.send(&"x".repeat(64_990), &metadata).unwrap_err();
             assert!(matches!(error, SendError::TooLarge { size, max } if size > max), "{error}");
         }
         assert_eq!(client.statistics().messages_sent, before.messages_sent);
-        // No number was spent.
+        // No sequence number was used up.
         client.send(&1, &Metadata::data()).unwrap();
         assert_eq!(next_number(&server), 1);
         assert_eq!(server.statistics().sequence_errors() + server.statistics().missing, 0);
     }
 }
 
-/// The kernel is made to refuse by shutting the sending direction of the socket.
+/// The test shuts down the sending direction of the socket, so that the kernel refuses the datagram.
 #[cfg(unix)]
 #[test]
-fn lost_in_the_kernel_reported_as_sent() {
+fn a_datagram_that_the_kernel_refuses_is_an_error_of_send() {
     use std::net::Shutdown;
     use std::os::fd::{FromRawFd, IntoRawFd};
 
@@ -91,8 +91,8 @@ fn lost_in_the_kernel_reported_as_sent() {
     let (client, mut driver) = UdpInterface::caller_driven(config).unwrap();
     driver.connect().unwrap();
     assert_eq!(client.send(&1, &Metadata::command()), Ok(Sent::Written));
-    // SAFETY: the descriptor stays open, because the driver keeps it and gets it back below; for shutdown(2) a
-    // TCP stream is as good as any socket.
+    // SAFETY: the driver keeps the descriptor open. The stream does not close it, because `into_raw_fd` below takes it back.
+    // shutdown(2) works on any kind of socket.
     let socket = unsafe { std::net::TcpStream::from_raw_fd(driver.socket_descriptor().unwrap()) };
     socket.shutdown(Shutdown::Write).unwrap();
     let _ = socket.into_raw_fd();
@@ -101,11 +101,11 @@ fn lost_in_the_kernel_reported_as_sent() {
     assert!(matches!(error, SendError::Refused { fault: SocketFault::Other, .. }), "{error}");
     let statistics = client.statistics();
     assert_eq!((statistics.messages_sent, statistics.send_failures), (1, 1));
-    assert_eq!(statistics.next_sequence, 1, "no number was spent");
+    assert_eq!(statistics.next_sequence, 1, "no sequence number was used up");
 }
 
 #[test]
-fn sequence_ends_at_2_pow_32() {
+fn sequence_numbers_wrap_after_2_pow_32() {
     let server = server(server_config(Wire::Classic));
     let peer = RawPeer::of(&server);
     for (number, low) in (0u32..).zip([u32::MAX - 1, u32::MAX, 0, 1]) {
@@ -114,12 +114,12 @@ fn sequence_ends_at_2_pow_32() {
     }
     let statistics = server.statistics();
     assert_eq!((statistics.sequence_errors(), statistics.missing), (0, 0));
-    assert_eq!(server.peers()[0].received.lives, 1, "no restart was seen in it");
+    assert_eq!(server.peers()[0].received.lives, 1, "the wrap does not count as a restart");
 }
 
 #[test]
-fn code_execution_through_pickle() {
-    // What pickle.dumps gives for an object that runs a command when it is loaded.
+fn a_pickle_is_never_decoded() {
+    // The output of pickle.dumps for an object that runs a command when it is loaded.
     let pickle = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85\x94R\x94.";
     let server = server(server_config(Wire::Classic));
     let peer = RawPeer::of(&server);
@@ -130,7 +130,7 @@ fn code_execution_through_pickle() {
 }
 
 #[test]
-fn wire_mismatch_invisible() {
+fn a_peer_on_the_other_wire_is_an_event() {
     let is_other_wire = |event: &Event| matches!(event, Event::OtherWire { .. });
     for wire in WIRES {
         let server = server(server_config(wire));
@@ -141,7 +141,7 @@ fn wire_mismatch_invisible() {
             if other == Wire::Native { config.connect_timeout(Duration::from_millis(50)) } else { config };
         let client = create_udp_client(config).unwrap();
         match client.connect() {
-            // The classic wire knows no handshake: the first message shows it.
+            // The classic wire has no handshake, so the first message shows the mismatch.
             Ok(()) => drop(client.send(&1, &Metadata::command()).unwrap()),
             Err(error) => assert!(error.to_string().contains("`wire`"), "{error}"),
         }
@@ -152,7 +152,7 @@ fn wire_mismatch_invisible() {
 }
 
 #[test]
-fn ipv6_refused() {
+fn ipv6_works_on_both_wires() {
     if std::net::UdpSocket::bind("[::1]:0").is_err() {
         // This host has no IPv6.
         return;
@@ -169,7 +169,7 @@ fn ipv6_refused() {
 }
 
 #[test]
-fn nan_delivered() {
+fn sending_nan_is_refused() {
     for wire in WIRES {
         let (server, client) = pair(wire);
         for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
@@ -181,9 +181,9 @@ fn nan_delivered() {
     }
 }
 
-/// The original sends NaN as it is.
+/// A peer that runs the Python module can send NaN.
 #[test]
-fn a_nan_force_poisons_the_plant() {
+fn receiving_nan_is_refused_or_reads_as_null() {
     let plant = server(server_config(Wire::Classic));
     let controller = RawPeer::of(&plant);
     for (number, force) in (0u32..).zip(["1.5", "NaN", "[-Infinity]", "1e999", "2.5"]) {
@@ -193,7 +193,7 @@ fn a_nan_force_poisons_the_plant() {
     assert_eq!(next(&plant).decode::<f64>().unwrap(), 2.5);
     assert_eq!(plant.statistics().datagrams_dropped.of(DropReason::NotFinite), 3);
 
-    // Who asks for it gets null, which is no number either.
+    // With `nonfinite = "null"` the receiver gets null, which is not a number either.
     let lenient = server(server_config(Wire::Classic).nonfinite(NonFinite::Null));
     let controller = RawPeer::of(&lenient);
     controller.command(0, 1.0, "NaN");
@@ -216,7 +216,7 @@ fn a_factory_makes_its_own_role_and_refuses_the_other() {
 }
 
 #[test]
-fn disconnect_races_send() {
+fn a_disconnect_beside_sending_threads_keeps_the_counts_exact() {
     for wire in WIRES {
         let (server, client) = pair(wire);
         let written_or_queued = std::thread::scope(|scope| {
@@ -250,7 +250,7 @@ fn disconnect_races_send() {
 }
 
 #[test]
-fn bad_input_returns_false_without_a_reason() {
+fn bad_input_returns_an_error_with_the_reason() {
     let idle = create_udp_client(Config::client("127.0.0.1:9")).unwrap();
     assert_eq!(
         idle.send(&1, &Metadata::data()).unwrap_err().to_string(),
@@ -263,7 +263,7 @@ fn bad_input_returns_false_without_a_reason() {
 }
 
 #[test]
-fn settings_accepted_and_ignored() {
+fn a_setting_without_effect_is_refused() {
     let refused = |config: Config, key: &str| {
         let error = config.validate().unwrap_err().to_string();
         assert!(error.contains(key), "{error} does not name {key}");
@@ -272,20 +272,16 @@ fn settings_accepted_and_ignored() {
     refused(Config::server("h").wire(Wire::Classic).heartbeat_interval(PATIENCE), "heartbeat_interval");
     refused(Config::server("h").bind(([127, 0, 0, 1], 0)), "bind");
     refused(Config::client("h").max_peers(1), "max_peers");
-    // One that the kernel may cut down says what became of it.
+    // The kernel may reduce a buffer size, so the statistics report the real size.
     let server = server(server_config(Wire::Native).receive_buffer(16_384));
     #[cfg(target_os = "linux")]
-    assert_eq!(
-        server.statistics().receive_buffer,
-        Some(2 * 16_384),
-        "the kernel doubles what it is asked for"
-    );
+    assert_eq!(server.statistics().receive_buffer, Some(2 * 16_384), "the kernel doubles the requested size");
     assert_eq!(server.config().settings().unwrap().receive_buffer, 16_384);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn whoever_never_sleeps_still_tells_which_peer_cannot_be_reached() {
+fn an_unreachable_peer_is_reported_whether_the_driver_spins_or_blocks() {
     for wait in [WaitPolicy::Spin, WaitPolicy::Block] {
         let server = server(server_config(Wire::Classic).wait(wait));
         let [dead, alive] = [(); 2].map(|()| {
@@ -296,15 +292,15 @@ fn whoever_never_sleeps_still_tells_which_peer_cannot_be_reached() {
         });
         drop(dead);
         let (all, (sent, has_sent)) = (server.clone(), mpsc::channel());
-        // The driver's own send to the living one meets the error of the one before, and clears it.
+        // The driver's own send to the living peer gets the error of the dead peer, and so clears it.
         let send = move |_: &MessageRef<'_>, _: &Reply| {
-            all.send(&1, &Metadata::data()).expect("the kernel takes both");
+            all.send(&1, &Metadata::data()).expect("the kernel takes both datagrams");
             sent.send(()).expect("the test waits");
         };
         server.register_message_handler(MessageType::Command, Handler::inline(send));
         alive.command(1, 2.0, "0");
-        has_sent.recv_timeout(PATIENCE).expect("it came");
-        until("the dead one is told of", || {
+        has_sent.recv_timeout(PATIENCE).expect("the handler has sent");
+        until("the dead peer is counted as unreachable", || {
             server.statistics().socket_faults.of(SocketFault::PortUnreachable) > 0
         });
     }

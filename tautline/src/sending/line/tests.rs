@@ -59,7 +59,7 @@ fn refused() -> SocketAddr {
 }
 
 #[test]
-fn lost_in_the_kernel_reported_as_sent() {
+fn a_datagram_that_the_kernel_refuses_is_an_error_of_send() {
     let (mut line, sent) = line_to(&[refused()]);
     let error = line.write(&mut job(Target::All)).unwrap_err().error;
     let SendError::Refused { to, fault, .. } = error else { panic!("{error}") };
