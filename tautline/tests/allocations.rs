@@ -1,5 +1,6 @@
-//! A message in steady state allocates nothing, on either side: counted by the allocator of this test program,
-//! over all threads.
+//! Checks that a message in steady state allocates nothing, on either side.
+//!
+//! The allocator of this test program counts the allocations of all threads.
 #![allow(unsafe_code)] // a counting allocator
 
 mod common;
@@ -15,45 +16,45 @@ use tautline::{
     Watchdog, Wire,
 };
 
-/// The system's allocator, counting.
-struct Counting;
+/// The system's allocator, with a counter.
+struct CountingAllocator;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: every call is passed on to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
+// SAFETY: each call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller keeps the contract of this function, which is that of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller keeps the contract of this function, which is that of the system's allocator.
         unsafe { System.dealloc(memory, layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller keeps the contract of this function, which is that of the system's allocator.
         unsafe { System.realloc(memory, layout, size) }
     }
 }
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// More than any table or queue needs to reach its size.
+/// The steps before counting: more than any table or queue needs to reach its final size.
 const WARM_UP: u64 = 3_000;
 
-/// Long enough for heartbeats to be among it.
+/// The steps of one round: enough that heartbeats are sent meanwhile.
 const COUNTED: u64 = 20_000;
 
-/// How often it is counted: a queue that no warm-up made as long as this round did grows once, what allocates
-/// for every message does so in every round.
+/// The number of rounds. A queue that becomes longer than ever before allocates in one round only. Code that allocates for
+/// each message does so in every round.
 const ROUNDS: usize = 5;
 
-/// How many allocations `step` makes in steady state.
+/// Returns the number of allocations that `step` makes in steady state: 0 if there is a round without any.
 fn allocations(mut step: impl FnMut()) -> u64 {
     (0..WARM_UP).for_each(|_| step());
     let mut round = || {
@@ -64,7 +65,8 @@ fn allocations(mut step: impl FnMut()) -> u64 {
     (0..ROUNDS).map(|_| round()).find(|&count| count == 0).unwrap_or_else(round)
 }
 
-/// A server that counts commands inline and answers data inline, and a client of it; what is set for streams at both.
+/// Returns a server that counts commands and answers data, both inline, its client, and the count. `streams` changes both
+/// configurations.
 fn pair(streams: impl Fn(Config) -> Config) -> (UdpInterface, UdpInterface, Arc<AtomicU64>) {
     let often = |config: Config| streams(config.heartbeat_interval(Duration::from_millis(20)));
     let server = server(often(server_config(Wire::Native)));
@@ -87,7 +89,7 @@ fn pair(streams: impl Fn(Config) -> Config) -> (UdpInterface, UdpInterface, Arc<
     (server, client, seen)
 }
 
-/// One test, because the allocator counts for the whole program.
+/// This is one test, because the allocator counts for the whole program.
 #[test]
 fn a_message_in_steady_state_allocates_nothing() {
     let (server, client, seen) = pair(|config| config);
@@ -103,7 +105,10 @@ fn a_message_in_steady_state_allocates_nothing() {
         }
     });
     assert!(ALLOCATIONS.load(Ordering::Relaxed) > 0, "the counter counts");
-    assert_eq!(one_way, 0, "raw bytes to an inline handler, beside the inbox, which drops its oldest");
+    assert_eq!(
+        one_way, 0,
+        "raw bytes to an inline handler, and to the inbox, which drops its oldest message"
+    );
 
     let state = [0.5, -1.5, 2.25e-3];
     let values = allocations(|| {
@@ -133,7 +138,7 @@ fn a_message_in_steady_state_allocates_nothing() {
     });
     assert_eq!(watched, 0, "watched");
 
-    // Nobody reads the server's inbox, so that each command replaces the one before.
+    // Nobody reads the server's inbox, so each command replaces the command before it.
     let (server, client, seen) = pair(|config| {
         let fresh = Qos::new().keep_last(1).lifespan(Duration::from_secs(60));
         config.qos(MessageType::Command, fresh).qos(MessageType::Status, fresh)

@@ -1,5 +1,5 @@
-//! The async forms, on tokio and on a bare `block_on`: they need no particular executor, and a wait that is
-//! given up loses nothing.
+//! The async functions, on tokio and on a bare `block_on`. They need no particular executor, and a cancelled wait loses
+//! nothing.
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::{PATIENCE, address, client, client_config, next_number, pair, server, server_config, until};
 use tautline::{ConnectError, ConnectionState, Event, Metadata, ReceiveError, Wire, create_udp_client};
 
-/// The smallest executor there is.
+/// The smallest possible executor.
 fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl Wake for Unpark {
@@ -30,7 +30,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Connects, tells of it, exchanges messages, and closes.
+/// Connects, reads the events, exchanges messages, and closes.
 async fn whole_life() {
     let server = server(server_config(Wire::Native));
     let mut server_events = server.events();
@@ -38,7 +38,7 @@ async fn whole_life() {
     client.connect_async().await.unwrap();
     assert_eq!(client.connection_state(), ConnectionState::Connected);
     let Some(Event::PeerConnected { name, .. }) = server_events.next_async().await else {
-        panic!("the client's coming is told first")
+        panic!("the first event is that the client has connected")
     };
     assert_eq!(name, "controller");
     for number in 0..100u64 {
@@ -48,8 +48,8 @@ async fn whole_life() {
         assert_eq!(client.receive_async().await.unwrap().decode::<u64>().unwrap(), number);
     }
     client.disconnect();
-    let told = server_events.next_async().await;
-    assert!(matches!(told, Some(Event::PeerDisconnected { .. })), "{told:?}");
+    let event = server_events.next_async().await;
+    assert!(matches!(event, Some(Event::PeerDisconnected { .. })), "{event:?}");
     server.cleanup();
     assert_eq!(server.receive_async().await.map(drop), Err(ReceiveError::NotConnected));
     while let Some(event) = server_events.next_async().await {
@@ -58,17 +58,17 @@ async fn whole_life() {
 }
 
 #[test]
-fn a_whole_life_on_a_bare_block_on() {
+fn a_connection_lives_and_ends_on_a_bare_block_on() {
     block_on(whole_life());
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_whole_life_on_tokio() {
+async fn a_connection_lives_and_ends_on_tokio() {
     whole_life().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_tasks_share_the_messages_each_once() {
+async fn many_tasks_receive_each_message_once() {
     const MESSAGES: u64 = 500;
     let (server, client) = pair(Wire::Native);
     let tasks: Vec<_> = (0..5)
@@ -104,7 +104,7 @@ async fn cancelled_waits_lose_no_message() {
     let mut received = 0..200u64;
     for number in received.clone() {
         client.send(&number, &Metadata::command()).unwrap();
-        // Given up at once, before, while and after the message comes.
+        // The later waits last longer, so they are cancelled before, while or after the message arrives.
         let wait = Duration::from_micros(number);
         if let Ok(message) = tokio::time::timeout(wait, server.receive_async()).await {
             assert_eq!(message.unwrap().decode::<u64>().unwrap(), received.next().unwrap());
@@ -130,7 +130,7 @@ fn poll_once<F: Future>(future: &mut Pin<&mut F>) -> Poll<F::Output> {
 }
 
 #[test]
-fn connecting_goes_on_when_the_wait_for_it_is_given_up() {
+fn connecting_goes_on_when_its_wait_is_cancelled() {
     let server = server(server_config(Wire::Native));
     let client = create_udp_client(client_config(&server)).unwrap();
     let _ = poll_once(&mut pin!(client.connect_async()));
@@ -140,7 +140,7 @@ fn connecting_goes_on_when_the_wait_for_it_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_server_that_comes_late_is_found_while_others_go_on() {
+async fn a_server_that_starts_late_is_found_while_other_tasks_run() {
     let first = server(server_config(Wire::Native));
     let at = server_config(Wire::Native).endpoint(address(&first).to_string());
     let config = client_config(&first);
@@ -155,7 +155,7 @@ async fn a_server_that_comes_late_is_found_while_others_go_on() {
     }
     let late = server(at);
     task.await.unwrap().unwrap();
-    until("it is known", || late.statistics().peers == 1);
+    until("the server knows the client", || late.statistics().peers == 1);
 
     let nobody = config.endpoint("127.0.0.1:9").connect_timeout(Duration::from_millis(30));
     let error = create_udp_client(nobody).unwrap().connect_async().await.unwrap_err();

@@ -1,8 +1,8 @@
-//! Whatever cannot be done is an error whose text names the thing and says what would be right. Each one here
-//! comes from the situation itself.
+//! When something cannot be done, the error names it and says what would be right. Each error here comes from its real
+//! situation.
 //!
-//! Not here, because they need privilege or a machine at its end: ports below 1024, a full send buffer, threads
-//! and descriptors that the system refuses.
+//! Some situations are missing, because they need privilege or an exhausted machine: ports below 1024, a full send
+//! buffer, threads and descriptors that the system refuses.
 
 mod common;
 
@@ -17,7 +17,7 @@ use tautline::{
     SocketFault, UdpInterface, Unsupported, Wire, create_udp_client, create_udp_server,
 };
 
-/// The error says all of this.
+/// Checks that the text of the error contains all parts.
 #[track_caller]
 fn assert_says(error: &dyn Display, parts: &[&str]) {
     let text = error.to_string();
@@ -26,7 +26,7 @@ fn assert_says(error: &dyn Display, parts: &[&str]) {
     }
 }
 
-/// What connecting with this configuration fails with.
+/// Returns the error of connecting with this configuration.
 #[track_caller]
 fn connect_error(config: Config) -> ConnectError {
     let interface = UdpInterface::new(config).expect("the configuration itself is valid");
@@ -42,10 +42,10 @@ fn a_port_in_use() {
     let error = connect_error(Config::server(taken.as_str()));
     let port = address(&first).port().to_string();
     assert_says(&error, &[&port, "in use", "127.0.0.1", "another port"]);
-    // A client's own port too.
+    // This holds for a client's own port too.
     let error = connect_error(client_config(&first).bind(address(&first)));
     assert_says(&error, &[&port, "in use"]);
-    // It can be tried again.
+    // The caller can try again.
     let second = create_udp_server(Config::server(taken)).unwrap();
     second.connect().unwrap_err();
     first.disconnect();
@@ -126,26 +126,26 @@ fn disconnecting_while_connecting() {
 }
 
 #[test]
-fn connecting_from_inside_a_driver() {
+fn connecting_from_an_inline_handler() {
     let (server, client) = pair(Wire::Native);
-    let (told, tells) = mpsc::channel();
+    let (result, results) = mpsc::channel();
     let inside = server.clone();
     server.register_message_handler(
         MessageType::Command,
         Handler::inline(move |_, _| {
             inside.disconnect();
-            told.send(inside.connect()).unwrap();
+            result.send(inside.connect()).unwrap();
         }),
     );
     client.send(&1, &Metadata::command()).unwrap();
-    let error = tells.recv_timeout(PATIENCE).unwrap().unwrap_err();
+    let error = results.recv_timeout(PATIENCE).unwrap().unwrap_err();
     assert_eq!(error, ConnectError::FromHandler);
     assert_says(&error, &["inline handler", "another thread"]);
     server.cleanup();
 }
 
 #[test]
-fn sending_to_nobody() {
+fn sending_without_a_connection_or_a_peer() {
     let idle = create_udp_server(server_config(Wire::Native)).unwrap();
     assert_says(&idle.send(&1, &Metadata::data()).unwrap_err(), &["not connected", "connect()"]);
     idle.connect().unwrap();
@@ -157,7 +157,7 @@ fn sending_to_nobody() {
     client.send(&1, &Metadata::command()).unwrap();
     let command = next(&server);
     client.disconnect();
-    until("the goodbye has come", || server.peers().is_empty());
+    until("the server has received the goodbye", || server.peers().is_empty());
     let error = server.reply(&command, &2, &Metadata::status()).unwrap_err();
     assert_eq!(error, SendError::UnknownPeer { target: command.peer().into() });
     assert_says(&error, &[&command.peer().to_string(), "gone"]);
@@ -166,7 +166,7 @@ fn sending_to_nobody() {
 }
 
 #[test]
-fn what_cannot_be_a_payload() {
+fn sending_a_value_that_cannot_be_a_payload() {
     for wire in common::WIRES {
         let (_server, client) = pair(wire);
         let send = |value: &serde_json::Value| client.send(value, &Metadata::data());
@@ -176,7 +176,7 @@ fn what_cannot_be_a_payload() {
         assert_says(&client.send(&[1.0, f64::NAN], &Metadata::data()).unwrap_err(), &["[1]", "NaN"]);
         let metadata = Metadata::data().source("s".repeat(255)).destination("d".repeat(255));
         if wire == Wire::Classic {
-            // The native wire cuts it up.
+            // The native wire would send it in fragments.
             let error = client.send(&"x".repeat(64_990), &metadata).unwrap_err();
             assert!(matches!(error, SendError::TooLarge { .. }));
             assert_says(&error, &["UDP", "less"]);
@@ -186,7 +186,7 @@ fn what_cannot_be_a_payload() {
 }
 
 #[test]
-fn what_a_wire_cannot_carry() {
+fn sending_what_the_wire_cannot_carry() {
     let (_server, client) = pair(Wire::Classic);
     let raw = client.send(&Payload::raw(*b"bytes"), &Metadata::data()).unwrap_err();
     assert_says(&raw, &["classic", "JSON only", "raw"]);
@@ -201,7 +201,7 @@ fn what_a_wire_cannot_carry() {
 }
 
 #[test]
-fn receiving_where_nothing_can_come() {
+fn receiving_without_a_connection_or_an_inbox() {
     let idle = create_udp_server(server_config(Wire::Native)).unwrap();
     assert_says(&idle.receive(None).unwrap_err(), &["not connected", "connect()"]);
     let without = server(server_config(Wire::Native).inbox_capacity(0));

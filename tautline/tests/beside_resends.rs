@@ -1,5 +1,6 @@
-//! What best-effort messages feel of reliable ones that are sent again and again. A small version runs with all tests; the
-//! full one by
+//! Measures how much saturated retransmissions of reliable messages delay best-effort messages.
+//!
+//! A short version runs with all tests. The full version runs with
 //!
 //! ```text
 //! cargo test --release -p tautline --test beside_resends -- --ignored --nocapture
@@ -20,19 +21,19 @@ use tautline::{
     Config, Delivery, Handler, MessageType, Metadata, Raw, SendError, UdpInterface, Wire, create_udp_client,
 };
 
-/// Of so many datagrams towards the server one is lost.
+/// One of this many datagrams to the server is lost.
 const LOSS: u32 = 3;
 
-/// Carries datagrams between one client and the server, and loses some, until it is told to end.
-struct LossyWay {
+/// A thread that carries datagrams between one client and the server, and loses some of them.
+struct LossyPath {
     address: SocketAddr,
-    /// Loses nothing while the two are connecting.
+    /// Nothing is lost while this is false, so that the two can connect.
     loses: Arc<AtomicBool>,
     ends: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<u64>>,
 }
 
-impl LossyWay {
+impl LossyPath {
     fn to(server: SocketAddr) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a positive time");
@@ -48,7 +49,7 @@ impl LossyWay {
                     continue;
                 }
                 client = Some(from);
-                // Knuth's MMIX has better ones; a lossy way needs no more.
+                // A linear congruential generator is good enough for losses.
                 dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 if losing.load(Ordering::Relaxed) && (dice >> 16).is_multiple_of(LOSS) {
                     lost += 1;
@@ -61,14 +62,15 @@ impl LossyWay {
         Self { address, loses, ends, thread: Some(thread::spawn(carry)) }
     }
 
-    /// Ends it; how many datagrams were lost.
+    /// Ends the thread and returns the number of lost datagrams.
     fn end(&mut self) -> u64 {
         self.ends.store(true, Ordering::Relaxed);
         self.thread.take().map_or(0, |thread| thread.join().expect("it does not panic"))
     }
 }
 
-/// How long best-effort messages took from before `send` to the handler, sorted, over `time`. `fill` keeps reliable ones going.
+/// Sends best-effort messages for `time` and returns, sorted, how long each took from before `send` to the handler. With
+/// `fill`, reliable messages fill the window meanwhile.
 fn delays(server: &UdpInterface, client: &UdpInterface, time: Duration, fill: bool) -> Vec<Duration> {
     let delays: Arc<Mutex<Vec<Duration>>> = Arc::default();
     let (began, seen) = (Instant::now(), Arc::clone(&delays));
@@ -93,7 +95,7 @@ fn delays(server: &UdpInterface, client: &UdpInterface, time: Duration, fill: bo
     delays
 }
 
-/// Sends reliable messages until no more are taken, or for as long as it takes to send some more than go through.
+/// Sends reliable messages until the window is full, at most 100.
 fn fill_window(client: &UdpInterface) {
     let metadata = Metadata::configuration().delivery(Delivery::Reliable);
     let refused = (0..100).find_map(|_| client.send(Raw(&[0; 1000]), &metadata).err());
@@ -103,15 +105,15 @@ fn fill_window(client: &UdpInterface) {
 fn beside_resends(time: Duration) {
     let server = server(server_config(Wire::Native));
     server.register_message_handler(MessageType::Configuration, Handler::inline(|_, _| {}));
-    let mut way = LossyWay::to(address(&server));
-    let config = Config::client(way.address).reliable_tries(1000);
+    let mut path = LossyPath::to(address(&server));
+    let config = Config::client(path.address).reliable_tries(1000);
     let client = create_udp_client(config).expect("a valid configuration");
     client.connect().expect("the server answers");
-    way.loses.store(true, Ordering::Relaxed);
-    println!("best effort at 1 kHz over a way that loses one in {LOSS}, from send to handler:");
-    for (what, fill) in [("alone", false), ("beside saturated reliable ones", true)] {
+    path.loses.store(true, Ordering::Relaxed);
+    println!("best effort at 1 kHz over a path that loses one datagram in {LOSS}, from send to handler:");
+    for (what, fill) in [("alone", false), ("beside saturated resends", true)] {
         let delays = delays(&server, &client, time, fill);
-        assert!(!delays.is_empty(), "some arrive");
+        assert!(!delays.is_empty(), "some messages arrive");
         let at = |per_mille: usize| delays[(delays.len() - 1) * per_mille / 1000].as_secs_f64() * 1e6;
         println!(
             "  {what:31} {:6} arrived, p50 {:6.0} us, p99 {:6.0} us, p99.9 {:6.0} us",
@@ -122,13 +124,13 @@ fn beside_resends(time: Duration) {
         );
     }
     let lost = {
-        way.loses.store(false, Ordering::Relaxed);
-        until("every reliable message is settled", || client.statistics().deliveries.waiting == 0);
-        way.end()
+        path.loses.store(false, Ordering::Relaxed);
+        until("every reliable message has its outcome", || client.statistics().deliveries.waiting == 0);
+        path.end()
     };
     let deliveries = client.statistics().deliveries;
     println!(
-        "  {} reliable messages, all delivered; {lost} datagrams were lost on the way",
+        "  {} reliable messages, all delivered; {lost} datagrams were lost on the path",
         deliveries.delivered
     );
     assert!(lost > 0 && deliveries.delivered > 0);
@@ -136,12 +138,12 @@ fn beside_resends(time: Duration) {
 }
 
 #[test]
-fn best_effort_goes_on_beside_resends() {
+fn best_effort_messages_arrive_beside_saturated_resends() {
     beside_resends(Duration::from_millis(300));
 }
 
 #[test]
 #[ignore = "takes 20 s; prints figures"]
-fn best_effort_beside_resends_in_figures() {
+fn delays_of_best_effort_messages_beside_saturated_resends() {
     beside_resends(Duration::from_secs(10));
 }

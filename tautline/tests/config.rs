@@ -1,4 +1,4 @@
-//! Configuration: what each source accepts, what is refused and in which words, and the documentation.
+//! Configuration: what each source accepts, which values are refused with which text, and the tables of the documentation.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// The sentence that refuses `config`.
+/// Returns the error text that refuses `config`.
 fn refusal(config: &Config) -> String {
     config.validate().expect_err("should be refused").to_string()
 }
 
-/// `base` with `variables` laid over it.
+/// Returns `base`, changed by `variables`.
 fn with(base: Config, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     base.apply_variables(variables.iter().copied())
 }
@@ -75,7 +75,7 @@ fn port_0_is_for_servers() {
 }
 
 #[test]
-fn a_setting_without_effect_here_is_an_error_that_says_where_it_has_one() {
+fn a_setting_without_effect_is_an_error_that_says_where_it_has_an_effect() {
     let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     for (config, sentence) in [
         (server().use_crc(false), "`use_crc` is set but has an effect only on the classic wire: remove it"),
@@ -107,7 +107,7 @@ fn a_setting_without_effect_here_is_an_error_that_says_where_it_has_one() {
 }
 
 #[test]
-fn settings_that_have_an_effect_here_are_accepted() {
+fn settings_with_an_effect_are_accepted() {
     let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     for config in [
         classic(server()).use_crc(false).use_sequence(false),
@@ -166,7 +166,7 @@ fn durations_must_fit_each_other() {
         refusal(&server().peer_expiry(ms(500))),
         "`peer_expiry` is 500ms: expected more than `liveness_timeout`, that is over 500ms"
     );
-    // No heartbeats on the classic wire, so nothing to compare with.
+    // The classic wire has no heartbeats, so there is no interval to compare with.
     assert_eq!(classic(client()).liveness_timeout(ms(100)).validate(), Ok(()));
 }
 
@@ -220,8 +220,8 @@ fn variables_set_every_type() {
 }
 
 #[test]
-fn what_is_set_can_be_read_and_set_again() {
-    let said = server()
+fn a_setting_can_be_read_and_set_again() {
+    let original = server()
         .name("a")
         .coalescing_delay(ms(1))
         .use_crc(false)
@@ -229,22 +229,22 @@ fn what_is_set_can_be_read_and_set_again() {
         .inbox_policy(InboxPolicy::DropNewest);
     let mut again = Config::default();
     for key in Config::keys() {
-        if let Some(value) = key.value(&said) {
+        if let Some(value) = key.value(&original) {
             again.set(key.name(), &value).expect("it was a value before");
         }
     }
-    assert_eq!(again, said);
+    assert_eq!(again, original);
 }
 
 #[test]
-fn a_variable_wins_over_what_it_is_laid_over_and_code_over_the_variable() {
+fn a_variable_overrides_earlier_settings_and_later_code_overrides_the_variable() {
     let config = with(server().max_peers(3).name("first"), &[("TAUTLINE_MAX_PEERS", "4")]).expect("valid");
     assert_eq!((config.max_peers, config.name.as_deref()), (Some(4), Some("first")));
     assert_eq!(config.max_peers(5).settings().map(|settings| settings.max_peers), Ok(5));
 }
 
 #[test]
-fn an_unknown_variable_is_named_with_what_it_resembles() {
+fn an_unknown_variable_is_named_with_the_most_similar_one() {
     for (variable, sentence) in [
         ("TAUTLINE_MAX_PEER", "there is no key `TAUTLINE_MAX_PEER`: did you mean `TAUTLINE_MAX_PEERS`?"),
         (
@@ -295,7 +295,7 @@ fn a_wrong_value_is_shown_with_the_name_of_its_variable() {
         assert_eq!(error.to_string(), sentence);
     }
     let long = with(server(), &[("TAUTLINE_WIRE", &"é".repeat(1_000))]).expect_err("no wire").to_string();
-    assert!(long.len() < 250, "a wrong value is repeated in part only: {long}");
+    assert!(long.len() < 250, "the error repeats only a part of a long value: {long}");
 }
 
 #[cfg(unix)]
@@ -307,14 +307,18 @@ fn a_variable_that_is_not_utf8_is_refused_by_name() {
     assert_eq!(error.to_string(), "`TAUTLINE_NAME` is not valid UTF-8: expected text of 1 to 64 bytes");
 }
 
-/// The environment of this process cannot be changed while other tests run, so this runs itself again.
+/// A process cannot change its environment while other tests run, so this test runs itself again in a child.
 #[test]
 fn the_environment_is_read_when_asked_for() {
     const MARK: &str = "CONFIG_TEST_CHILD";
     if std::env::var_os(MARK).is_some() {
         let settings = Config::from_env().and_then(|config| config.settings()).expect("valid");
         assert_eq!((settings.endpoint.port(), settings.max_peers), (9001, 3));
-        assert_eq!(server().settings().map(|settings| settings.max_peers), Ok(1_024), "explicit only");
+        assert_eq!(
+            server().settings().map(|settings| settings.max_peers),
+            Ok(1_024),
+            "other constructors do not read the environment"
+        );
         return;
     }
     let status = std::process::Command::new(std::env::current_exe().expect("this test's program"))
@@ -413,7 +417,7 @@ mod toml {
     }
 }
 
-/// Every default, as documented, is a value of its key and the one that holds.
+/// Each documented default is a valid value of its key, and setting it changes nothing.
 #[test]
 fn documented_defaults_are_the_defaults() {
     for wire in [Wire::Native, Wire::Classic] {
@@ -428,7 +432,7 @@ fn documented_defaults_are_the_defaults() {
     }
 }
 
-/// Whether a key may be set in `config`.
+/// Returns whether a key may be set in `config`.
 fn applies(key: &Key, config: &Config) -> bool {
     let mut config = config.clone();
     let wire = config.wire.unwrap_or(Wire::Native);
@@ -437,7 +441,7 @@ fn applies(key: &Key, config: &Config) -> bool {
     !matches!(config.validate(), Err(ConfigError::NoEffect { .. }))
 }
 
-/// What begins and ends the part of the documentation that a table called `name` fills.
+/// Returns the comments before and after the table `name` in the documentation.
 fn marks(name: &str) -> (String, String) {
     let command = "REWRITE_DOCS=1 cargo test -p tautline --all-features --test config";
     (
@@ -446,7 +450,7 @@ fn marks(name: &str) -> (String, String) {
     )
 }
 
-/// The documentation's table, from the one in the code.
+/// Returns the documentation's table of keys, made from the table in the code.
 fn documented_table() -> String {
     let mut table = String::from("| key | value | default | effect | purpose |\n|---|---|---|---|---|\n");
     for key in Config::keys() {
@@ -463,7 +467,7 @@ fn documented_table() -> String {
     table
 }
 
-/// As [`documented_table`], of the keys of streams.
+/// Returns the documentation's table of stream keys, made from the table in the code.
 fn documented_stream_table() -> String {
     let mut table = String::from("| key | value | purpose |\n|---|---|---|\n");
     for key in Config::stream_keys() {
@@ -473,7 +477,7 @@ fn documented_stream_table() -> String {
     table
 }
 
-/// What each profile sets on the native wire.
+/// Returns the documentation's table of what each profile sets on the native wire.
 fn documented_profile_table() -> String {
     let mut table = String::from("| profile | type | settings |\n|---|---|---|\n");
     let profile = Profile::control();
@@ -490,7 +494,7 @@ fn documented_profile_table() -> String {
 }
 
 #[test]
-fn the_documentation_has_the_tables_of_the_code() {
+fn the_tables_of_the_documentation_match_the_code() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
     let page = std::fs::read_to_string(path).expect("docs/configuration.md");
     let mut right = page.clone();

@@ -1,4 +1,4 @@
-//! Settings for streams of messages: their sources, how they lie over one another, and what is refused.
+//! Settings for streams of messages: their sources, which of them overrides which, and what is refused.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// The sentence that refuses `config`.
+/// Returns the error text that refuses `config`.
 fn refusal(config: &Config) -> String {
     config.validate().expect_err("should be refused").to_string()
 }
@@ -21,20 +21,20 @@ fn with(variables: &[(&str, &str)]) -> Result<Config, tautline::ConfigError> {
     server().apply_variables(variables.iter().copied())
 }
 
-/// What holds for a channel of commands.
+/// Returns the settings that hold for a channel of commands.
 fn commands(config: &Config, channel: u16) -> Qos {
     config.settings().expect("valid").streams.of(MessageType::Command, channel)
 }
 
 #[test]
-fn nothing_is_set_for_a_stream_unless_it_is_said() {
+fn a_stream_has_no_settings_by_default() {
     for &message_type in MessageType::ALL {
         assert_eq!(server().settings().expect("valid").streams.of(message_type, 3), Qos::new());
     }
 }
 
 #[test]
-fn a_channel_lies_over_its_type_and_that_over_the_profile() {
+fn a_channel_overrides_its_type_which_overrides_the_profile() {
     let config = server()
         .profile(Profile::control())
         .qos(MessageType::Command, Qos::new().lifespan(ms(20)))
@@ -47,7 +47,7 @@ fn a_channel_lies_over_its_type_and_that_over_the_profile() {
 }
 
 #[test]
-fn the_control_profile_keeps_data_fresh_and_loses_no_error() {
+fn the_control_profile_keeps_commands_fresh_and_delivers_errors_reliably() {
     let streams = server().profile(Profile::control()).settings().expect("valid").streams;
     let command = streams.of(MessageType::Command, 7);
     assert_eq!(command.history, Some(History::KeepLast(1)));
@@ -57,7 +57,7 @@ fn the_control_profile_keeps_data_fresh_and_loses_no_error() {
         assert_eq!(streams.of(message_type, 0), Qos::new().delivery(Delivery::Reliable));
     }
     assert_eq!(streams.of(MessageType::Data, 0), Qos::new());
-    // That wire carries no class but one.
+    // The classic wire has best effort only.
     let classic = server().wire(Wire::Classic).profile(Profile::control()).settings().expect("valid").streams;
     assert_eq!(classic.of(MessageType::Error, 0), Qos::new());
     assert_eq!(classic.of(MessageType::Command, 0), command);
@@ -86,7 +86,7 @@ fn variables_set_every_key_of_a_stream() {
 }
 
 #[test]
-fn one_key_is_set_as_a_command_line_names_it() {
+fn a_key_of_a_stream_can_be_set_by_its_name() {
     let mut config = server();
     config.set("status.history", "2").expect("a key");
     config.set("status.9.lifespan", "1s").expect("a key");
@@ -268,7 +268,7 @@ mod toml {
     }
 
     #[test]
-    fn what_is_no_table_or_no_key_is_named() {
+    fn an_unknown_table_or_key_is_named() {
         for (text, sentence) in [
             ("command = 3", "`command` is 3: expected a table, [command]"),
             ("[command]\n3 = 1", "`command.3` is 1: expected a table, [command.3]"),

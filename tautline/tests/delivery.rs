@@ -1,4 +1,4 @@
-//! Reliable messages, large ones and requests over sockets.
+//! Reliable messages, large messages, and requests, over sockets.
 
 mod common;
 
@@ -23,7 +23,7 @@ fn reliable() -> Metadata {
 }
 
 #[test]
-fn a_receipt_tells_that_the_peer_has_the_message() {
+fn a_receipt_ends_when_the_peer_has_the_message() {
     let (server, client) = pair(Wire::Native);
     let receipt = client.publisher(Metadata::configuration()).send_reliable(&1).expect("sent");
     assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));
@@ -38,7 +38,7 @@ fn a_receipt_tells_that_the_peer_has_the_message() {
 fn a_server_delivers_to_all_its_clients() {
     let (server, first) = pair(Wire::Native);
     let second = client(client_config(&server));
-    until("both are known", || server.statistics().peers == 2);
+    until("the server knows both clients", || server.statistics().peers == 2);
     let receipt = server.publisher(Metadata::configuration()).send_reliable(&7).expect("sent");
     assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));
     assert_eq!((next_number(&first), next_number(&second)), (7, 7));
@@ -66,7 +66,7 @@ fn a_thousand_ordered_messages_come_in_order_and_once() {
     assert_nothing_waits(&server);
 }
 
-/// Holds the server's driver up, so that it acknowledges nothing, until what is returned is dropped.
+/// Blocks the server's driver, so that it acknowledges nothing, until the returned value is dropped.
 fn hold_up(server: &UdpInterface, client: &UdpInterface) -> Sender<()> {
     let hold = hold(server);
     client.send(&0, &Metadata::data()).expect("sent");
@@ -74,22 +74,22 @@ fn hold_up(server: &UdpInterface, client: &UdpInterface) -> Sender<()> {
 }
 
 #[test]
-fn a_window_that_is_full_refuses_by_name() {
+fn a_full_window_is_an_error_with_its_own_name() {
     let (server, client) = pair(Wire::Native);
     let hold = hold_up(&server, &client);
     let refused = (0..2000).find_map(|number| client.send(&number, &reliable()).err());
     let Some(SendError::WindowFull { .. }) = refused else { panic!("{refused:?}") };
     drop(hold);
-    until("all are acknowledged", || client.statistics().deliveries.waiting == 0);
+    until("all messages are acknowledged", || client.statistics().deliveries.waiting == 0);
     assert_eq!(client.statistics().deliveries.delivered, 1024);
 }
 
 #[test]
-fn disconnecting_ends_what_is_under_way() {
+fn disconnecting_ends_messages_in_flight() {
     let (server, client) = pair(Wire::Native);
     server.cleanup();
     let mut events = client.events();
-    // The server is gone: nobody acknowledges.
+    // The server is gone, so nobody acknowledges the message.
     let sent = client.publisher(Metadata::configuration()).send_reliable(&1);
     client.disconnect();
     match sent {
@@ -97,15 +97,15 @@ fn disconnecting_ends_what_is_under_way() {
             assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::PeerLost));
             let failed = std::iter::from_fn(|| events.next(Some(Duration::ZERO)))
                 .any(|event| matches!(event, Event::DeliveryFailed { outcome: Outcome::PeerLost, .. }));
-            assert!(failed, "an event tells too");
+            assert!(failed, "there is an event as well");
         }
-        // The goodbye was read before.
+        // The client had read the server's goodbye before it sent.
         Err(error) => assert_eq!(error, SendError::NoPeers),
     }
 }
 
 #[test]
-fn what_nobody_acknowledges_expires() {
+fn a_message_that_is_never_acknowledged_expires() {
     let server = server(server_config(Wire::Native));
     let client = client(client_config(&server));
     let hold = hold_up(&server, &client);
@@ -116,7 +116,7 @@ fn what_nobody_acknowledges_expires() {
 }
 
 #[test]
-fn a_streams_settings_say_how_it_is_delivered() {
+fn the_settings_of_a_stream_choose_its_delivery() {
     let server = server(server_config(Wire::Native));
     let qos = Qos::new().delivery(Delivery::Reliable);
     let client = client(client_config(&server).qos(MessageType::Error, qos));
@@ -126,10 +126,10 @@ fn a_streams_settings_say_how_it_is_delivered() {
     let mut got: Vec<u64> = (0..4).map(|_| next_number(&server)).collect();
     got.sort_unstable();
     assert_eq!(got, [1, 2, 3, 4]);
-    until("all are acknowledged", || client.statistics().deliveries.delivered == 3);
+    until("all messages are acknowledged", || client.statistics().deliveries.delivered == 3);
 }
 
-/// Both ends with messages of up to a megabyte.
+/// Returns a server and its client, which send messages of up to a megabyte.
 fn large_pair() -> (UdpInterface, UdpInterface) {
     let large = |config: Config| config.max_message_size(1 << 20).receive_buffer(4 << 20);
     let server = server(large(server_config(Wire::Native)));
@@ -170,14 +170,14 @@ fn one_byte_too_many_is_refused_with_the_limit() {
 }
 
 #[test]
-fn a_request_gets_the_answer_that_is_meant_for_it() {
+fn a_request_gets_its_first_answer() {
     for wire in [Wire::Native, Wire::Classic] {
         let (server, client) = pair(wire);
         server.register_message_handler(
             MessageType::Command,
             Handler::inline(|message, reply| {
                 let asked: u64 = std::str::from_utf8(message.payload()).unwrap().parse().unwrap();
-                // The first answer is 0.
+                // The first answer is 0, the second is the number of the request.
                 reply.send(&0, &Metadata::acknowledgment()).expect("sent");
                 reply.send(&asked, &Metadata::acknowledgment()).expect("sent");
             }),
@@ -193,7 +193,7 @@ fn a_request_gets_the_answer_that_is_meant_for_it() {
                 answer.decode::<u64>().expect("a number")
             })
             .collect();
-        // The first answer counts; the second is a message like any other.
+        // The first answer ends the request. The second is an ordinary message.
         assert_eq!(answers, [0, 0, 0], "{wire}");
         let others: Vec<_> = (0..3).map(|_| next_number(&client)).collect();
         assert_eq!(others, [1, 2, 3], "{wire}");
@@ -231,7 +231,7 @@ fn many_threads_get_their_own_answers() {
 }
 
 #[test]
-fn a_request_without_an_answer_says_why() {
+fn a_request_without_an_answer_returns_the_reason() {
     let (_server, client) = pair(Wire::Native);
     let short = Duration::from_millis(20);
     let request = |client: &UdpInterface| {
@@ -310,7 +310,7 @@ async fn a_sender_waits_until_the_window_has_room() {
     let waiting = tokio::spawn(publisher.room());
     drop(hold);
     tokio::time::timeout(PATIENCE, waiting).await.expect("room in time").expect("no panic");
-    // The end of the connection wakes waiters too: the next send tells them why.
+    // The end of the connection wakes waiting senders too. Their next send returns the reason.
     let hold = hold_up(&server, &client);
     fill(&publisher);
     let waiting = tokio::spawn(publisher.room());
@@ -321,7 +321,7 @@ async fn a_sender_waits_until_the_window_has_room() {
 }
 
 #[test]
-fn a_publisher_works_on_the_present_connection_and_keeps_the_interface() {
+fn a_publisher_uses_the_current_connection_and_keeps_the_interface_alive() {
     let (server, client) = pair(Wire::Native);
     let publisher = client.publisher(Metadata::command().channel(3)).to(Target::All);
     publisher.send(&1).expect("sent");
@@ -351,7 +351,7 @@ fn the_classic_wire_cannot_deliver_reliably() {
     );
 }
 
-/// Holds the driver of `interface` up, by a handler that is called for the next data, until what is returned is dropped.
+/// Registers a handler that blocks the driver of `interface` at the next data message, until the returned value is dropped.
 fn hold(interface: &UdpInterface) -> Sender<()> {
     let (hold, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
@@ -365,7 +365,7 @@ fn hold(interface: &UdpInterface) -> Sender<()> {
 }
 
 #[test]
-fn what_has_expired_before_it_is_sent_is_told_at_once() {
+fn a_message_that_expired_before_sending_ends_at_once() {
     let slow = |config: Config| config.heartbeat_interval(PATIENCE * 2).liveness_timeout(PATIENCE * 5);
     let server = server(slow(server_config(Wire::Native)));
     let client = client(slow(client_config(&server)));
@@ -375,10 +375,10 @@ fn what_has_expired_before_it_is_sent_is_told_at_once() {
 }
 
 #[test]
-fn a_full_window_at_one_client_is_no_refusal_of_the_kernels() {
+fn a_full_window_of_one_client_is_not_counted_as_a_refusal_of_the_kernel() {
     let (server, full) = pair(Wire::Native);
     let other = client(client_config(&server));
-    until("both are known", || server.statistics().peers == 2);
+    until("the server knows both clients", || server.statistics().peers == 2);
     let hold = hold(&full);
     server.publisher(Metadata::data()).to(address(&full)).send(&0).expect("sent");
     let refused =
@@ -395,11 +395,11 @@ fn a_full_window_at_one_client_is_no_refusal_of_the_kernels() {
 }
 
 #[test]
-fn a_waker_that_panics_keeps_no_outcome_from_others() {
+fn a_waker_that_panics_does_not_stop_other_outcomes() {
     struct Panics;
     impl std::task::Wake for Panics {
         fn wake(self: std::sync::Arc<Self>) {
-            panic!("a waker of the user");
+            panic!("a broken waker of the user");
         }
     }
     let (server, client) = pair(Wire::Native);
@@ -417,15 +417,15 @@ fn a_waker_that_panics_keeps_no_outcome_from_others() {
 }
 
 #[tokio::test]
-async fn nobody_answers_for_another() {
+async fn an_answer_from_the_wrong_peer_is_an_ordinary_message() {
     let (server, asked) = pair(Wire::Native);
     let other = client(client_config(&server));
-    until("both are known", || server.statistics().peers == 2);
+    until("the server knows both clients", || server.statistics().peers == 2);
     let request = server.publisher(Metadata::command()).to(address(&asked)).request(&1, None).expect("sent");
     let message = next(&asked);
     let forged = Metadata::data().correlation_id(message.message_id().into_owned());
     other.send(&666, &forged).expect("sent");
-    assert_eq!(next_number(&server), 666, "a message like any other");
+    assert_eq!(next_number(&server), 666, "an ordinary message");
     asked.reply(&message, &5, &Metadata::acknowledgment()).expect("sent");
     assert_eq!(request.await.expect("answered").decode::<u64>().expect("a number"), 5);
 }

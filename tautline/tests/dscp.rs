@@ -1,4 +1,4 @@
-//! Datagrams are marked by priority where that is asked for: looked at where they arrive.
+//! With `dscp` on, datagrams are marked by priority. The tests read the marks where the datagrams arrive.
 #![allow(unsafe_code)] // raw socket options
 #![cfg(target_os = "linux")]
 
@@ -15,11 +15,11 @@ use common::{PATIENCE, address, client, client_config, next, server, server_conf
 use rustix::net::sockopt;
 use tautline::{Config, Metadata, Outcome, PartOutcome, Payload, Priority, RealtimePart, UdpInterface, Wire};
 
-/// The mark of each priority.
+/// The mark (DSCP) of each priority.
 const MARKS: [(Priority, u8); 4] =
     [(Priority::Low, 8), (Priority::Normal, 0), (Priority::High, 34), (Priority::Critical, 46)];
 
-/// A socket that sees the marks of what arrives.
+/// Returns a socket on which the marks of received datagrams can be read.
 fn receiver(local: &str) -> UdpSocket {
     let socket = UdpSocket::bind(local).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -30,12 +30,12 @@ fn receiver(local: &str) -> UdpSocket {
     socket
 }
 
-/// The next datagram's length and mark.
+/// Reads a datagram; returns its length and its mark.
 fn read(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, u8)> {
     let mut control = [0u64; 16];
     let mut parts = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    // SAFETY: all zeros is an empty message header; part and control describe memory that outlives the call; what
-    // recvmsg has written is read as the manual says, a byte or an int.
+    // SAFETY: an all-zero msghdr is an empty message header. `parts` and `control` describe memory that outlives the call.
+    // The control data is read as ip(7) and ipv6(7) describe it: a byte for IPv4, an int for IPv6.
     unsafe {
         let mut header: libc::msghdr = zeroed();
         header.msg_iov = &raw mut parts;
@@ -44,8 +44,8 @@ fn read(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, u8)> {
         header.msg_controllen = size_of_val(&control);
         let len = usize::try_from(libc::recvmsg(socket.as_raw_fd(), &raw mut header, 0)).ok()?;
         let message = libc::CMSG_FIRSTHDR(&raw const header);
-        assert!(!message.is_null(), "the kernel says the mark of each");
-        // Of an int on this machine the low byte comes first or is all there is.
+        assert!(!message.is_null(), "the kernel reports the mark of each datagram");
+        // IPv4 delivers one byte, IPv6 an int.
         let field = match (*message).cmsg_level {
             libc::IPPROTO_IP => *libc::CMSG_DATA(message),
             _ => libc::CMSG_DATA(message).cast::<libc::c_int>().read_unaligned().try_into().unwrap(),
@@ -55,7 +55,7 @@ fn read(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, u8)> {
 }
 
 fn mark(socket: &UdpSocket) -> u8 {
-    read(socket, &mut [0; 2048]).expect("a datagram is on its way").1
+    read(socket, &mut [0; 2048]).expect("a datagram comes").1
 }
 
 fn classic(to: &UdpSocket) -> Config {
@@ -86,7 +86,7 @@ fn each_datagram_is_marked_by_its_priority() {
 }
 
 #[test]
-fn without_it_nothing_is_marked() {
+fn without_dscp_no_datagram_is_marked() {
     let receiver = receiver("127.0.0.1:0");
     let client = client(classic(&receiver));
     for (priority, _) in MARKS {
@@ -96,11 +96,11 @@ fn without_it_nothing_is_marked() {
     assert_eq!(client.realtime_report().part(RealtimePart::Dscp).outcome, PartOutcome::NotAsked);
 }
 
-/// The packets' priority in the host's queues.
+/// Returns the priority of the socket's packets in the queues of this host (SO_PRIORITY).
 fn queue(socket: RawFd) -> libc::c_int {
     let mut value: libc::c_int = -1;
     let mut size = libc::socklen_t::try_from(size_of_val(&value)).unwrap();
-    // SAFETY: pointer and size describe `value`.
+    // SAFETY: the pointer and the size describe `value`.
     let read = unsafe {
         let (level, option) = (libc::SOL_SOCKET, libc::SO_PRIORITY);
         libc::getsockopt(socket, level, option, (&raw mut value).cast(), &raw mut size)
@@ -110,7 +110,7 @@ fn queue(socket: RawFd) -> libc::c_int {
 }
 
 #[test]
-fn what_is_more_urgent_has_a_higher_priority_in_the_hosts_queues_too() {
+fn an_urgent_message_has_a_higher_priority_in_the_queues_of_the_host() {
     let receiver = receiver("127.0.0.1:0");
     let (client, mut driver) = UdpInterface::caller_driven(classic(&receiver).dscp(true)).unwrap();
     driver.connect().unwrap();
@@ -122,8 +122,8 @@ fn what_is_more_urgent_has_a_higher_priority_in_the_hosts_queues_too() {
     assert_eq!(queues, [2, 0, 4, 6]);
 }
 
-/// A way to the server on which the marks of all that the client sends are seen.
-fn watched_way(server: SocketAddr) -> (SocketAddr, Receiver<u8>) {
+/// Starts a relay to the server. Returns its address, and the marks of all datagrams that the client sends.
+fn marks_relay(server: SocketAddr) -> (SocketAddr, Receiver<u8>) {
     let (near, far) = (receiver("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0").unwrap());
     let (address, (seen, marks)) = (near.local_addr().unwrap(), channel());
     far.connect(server).unwrap();
@@ -131,7 +131,7 @@ fn watched_way(server: SocketAddr) -> (SocketAddr, Receiver<u8>) {
     far.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     thread::spawn(move || {
         let mut buffer = [0; 2048];
-        // Connected by the first datagram, whose mark is not looked at.
+        // The first datagram tells the client's address. Its mark is not read.
         let (len, client) = loop {
             if let Ok(first) = near.recv_from(&mut buffer) {
                 break first;
@@ -141,7 +141,7 @@ fn watched_way(server: SocketAddr) -> (SocketAddr, Receiver<u8>) {
         far.send(&buffer[..len]).unwrap();
         loop {
             if let Some((len, mark)) = read(&near, &mut buffer) {
-                // Before whoever waits for the datagram looks at the marks.
+                // The mark goes out before the datagram, so that a test that has the message finds its mark.
                 if seen.send(mark).is_err() {
                     return;
                 }
@@ -156,10 +156,10 @@ fn watched_way(server: SocketAddr) -> (SocketAddr, Receiver<u8>) {
 }
 
 #[test]
-fn heartbeats_between_urgent_messages_are_ordinary() {
+fn heartbeats_between_urgent_messages_are_not_marked() {
     let server = server(server_config(Wire::Native));
-    let (way, marks) = watched_way(address(&server));
-    let config = client_config(&server).endpoint(way.to_string());
+    let (relay, marks) = marks_relay(address(&server));
+    let config = client_config(&server).endpoint(relay.to_string());
     let client = client(config.dscp(true).liveness_timeout(Duration::from_secs(60)));
     for _ in 0..3 {
         send(&client, Priority::Critical);
@@ -171,10 +171,10 @@ fn heartbeats_between_urgent_messages_are_ordinary() {
 }
 
 #[test]
-fn a_stream_that_shares_datagrams_is_marked() {
+fn a_coalesced_stream_is_marked() {
     let server = server(server_config(Wire::Native));
-    let (way, marks) = watched_way(address(&server));
-    let config = client_config(&server).endpoint(way.to_string());
+    let (relay, marks) = marks_relay(address(&server));
+    let config = client_config(&server).endpoint(relay.to_string());
     let config = config.liveness_timeout(Duration::from_secs(60)).heartbeat_interval(Duration::from_secs(20));
     let client = client(config.dscp(true).coalescing_delay(Duration::from_millis(1)));
     (0..200).for_each(|_| send(&client, Priority::High));
@@ -188,16 +188,16 @@ fn a_stream_that_shares_datagrams_is_marked() {
 }
 
 #[test]
-fn the_rest_of_a_reliable_message_is_marked_as_it_is_whatever_goes_in_between() {
+fn every_fragment_of_a_reliable_message_has_its_mark_beside_other_messages() {
     let server = server(server_config(Wire::Native));
-    let (way, marks) = watched_way(address(&server));
-    let config = client_config(&server).endpoint(way.to_string());
+    let (relay, marks) = marks_relay(address(&server));
+    let config = client_config(&server).endpoint(relay.to_string());
     let config = config.liveness_timeout(Duration::from_secs(60)).heartbeat_interval(Duration::from_secs(20));
     let client = client(config.dscp(true));
     let bulk = Payload::raw(vec![7; 60_000]);
     let low = Metadata::data().priority(Priority::Low);
     let receipt = client.publisher(low.clone()).send_reliable(&bulk).unwrap();
-    // Its sender writes the first datagrams, the driver those that follow.
+    // The sender writes the first datagrams of the message, the driver writes the others.
     send(&client, Priority::Critical);
     assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));
     next(&server);

@@ -1,4 +1,4 @@
-//! The examples run and do what they say.
+//! Runs the examples.
 
 #[path = "../examples/control_loop.rs"]
 mod control_loop;

@@ -1,26 +1,27 @@
-//! Parts of a test that run in a process of their own: the test program itself, told by its environment what to do.
+//! Runs a part of a test in a process of its own. The child is the test program itself; an environment variable tells it
+//! what to do.
 
 use std::process::{Child, Command, Stdio};
 
-/// Tells a child what it is for; without it, a child's test does nothing.
+/// The variable that holds a child's order. Without it, a child's test does nothing.
 const ORDER: &str = "TAUTLINE_TEST_CHILD";
 
-/// Starts this program again, to run the ignored test `name` with this order. Its standard output can be read, and begins
-/// with what the test harness says.
+/// Starts this program again, to run the ignored test `name` with this order. Its standard output can be read. It begins
+/// with lines of the test harness.
 pub(crate) fn start(name: &str, order: &str) -> Running {
-    let program = std::env::current_exe().expect("the system knows it");
+    let program = std::env::current_exe().expect("the system knows this program");
     let mut command = Command::new(program);
     command.args([name, "--exact", "--ignored", "--nocapture"]).env(ORDER, order);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    Running(command.spawn().expect("it can be started"))
+    Running(command.spawn().expect("the program can be started"))
 }
 
-/// What this process was started for, if it is a child.
+/// Returns the order of this process, if it is a child.
 pub(crate) fn order() -> Option<String> {
     std::env::var(ORDER).ok()
 }
 
-/// Killed when dropped.
+/// A child process. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Running(pub(crate) Child);
 

@@ -1,7 +1,7 @@
-//! What the tests of the whole interface share: pairs over loopback, a classic peer made of a bare socket,
-//! waits with a bound.
+//! Helpers that the tests of the whole interface share: connected pairs over loopback, a classic peer made of a bare
+//! socket, bounded waits.
 
-#![allow(dead_code)] // no test file uses all of it
+#![allow(dead_code)] // no test file uses all helpers
 
 use std::cell::Cell;
 use std::net::{SocketAddr, UdpSocket};
@@ -15,94 +15,94 @@ use tautline::{
 };
 use tautline_proto::wire::classic::{self, ClassicFormat};
 
-/// Longer than anything here takes; what has not happened by then is a failure.
+/// The time-out of every wait in the tests, longer than any of them takes. What has not happened by then is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Both wires.
 pub(crate) const WIRES: [Wire; 2] = [Wire::Native, Wire::Classic];
 
-/// A server's configuration on a free port of loopback.
+/// Returns the configuration of a server on a free port of loopback.
 pub(crate) fn server_config(wire: Wire) -> Config {
     Config::server("127.0.0.1:0").name("plant").wire(wire)
 }
 
-/// The configuration of a client of `server`.
+/// Returns the configuration of a client of `server`.
 pub(crate) fn client_config(server: &UdpInterface) -> Config {
     let wire = server.config().settings().expect("it is connected").wire;
     Config::client(address(server)).name("controller").wire(wire)
 }
 
-/// A connected server.
+/// Returns a connected server.
 pub(crate) fn server(config: Config) -> UdpInterface {
     let server = create_udp_server(config).expect("a valid configuration");
     server.connect().expect("a free port");
     server
 }
 
-/// A connected client.
+/// Returns a connected client.
 pub(crate) fn client(config: Config) -> UdpInterface {
     let client = create_udp_client(config).expect("a valid configuration");
     client.connect().expect("the server answers");
     client
 }
 
-/// A server and a client of it, both connected.
+/// Returns a server and its client, both connected.
 pub(crate) fn pair(wire: Wire) -> (UdpInterface, UdpInterface) {
     let server = server(server_config(wire));
     let client = client(client_config(&server));
     (server, client)
 }
 
-/// Where a connected interface can be reached.
+/// Returns the address of a connected interface.
 pub(crate) fn address(interface: &UdpInterface) -> SocketAddr {
     interface.local_address().expect("connected")
 }
 
-/// The next message, which must come.
+/// Returns the next message. Panics if none comes.
 pub(crate) fn next(interface: &UdpInterface) -> Message {
-    interface.receive(Some(PATIENCE)).expect("a message is on its way")
+    interface.receive(Some(PATIENCE)).expect("a message comes")
 }
 
-/// The next message as a number.
+/// Returns the next message as a number. Panics if none comes.
 pub(crate) fn next_number(interface: &UdpInterface) -> u64 {
     next(interface).decode().expect("a number was sent")
 }
 
-/// Nothing waits in the inbox, and everything sent before has been looked at.
+/// Checks that no message waits in the inbox.
 pub(crate) fn assert_nothing_waits(interface: &UdpInterface) {
     assert_eq!(interface.receive(Some(Duration::ZERO)).map(drop), Err(ReceiveError::TimedOut));
 }
 
-/// Waits until it is so.
+/// Waits until `is_so` returns true. Panics with `what` if that takes too long.
 #[track_caller]
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
+        assert!(Instant::now() < deadline, "timed out, waiting until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// A classic peer made of a bare socket, which sends what it is told, numbers and all.
+/// A classic peer made of a bare socket. The test chooses everything that it sends, sequence numbers included.
 pub(crate) struct RawPeer {
     pub(crate) socket: UdpSocket,
     to: SocketAddr,
 }
 
 impl RawPeer {
-    /// A peer of the server.
+    /// Returns a peer that sends to this server.
     pub(crate) fn of(server: &UdpInterface) -> Self {
         Self::towards(address(server))
     }
 
-    /// A peer that sends to this address.
+    /// Returns a peer that sends to this address.
     pub(crate) fn towards(to: SocketAddr) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         socket.set_read_timeout(Some(PATIENCE)).expect("a positive time");
         Self { socket, to }
     }
 
-    /// Sends a command with this number, made at this second, with these data as JSON.
+    /// Sends a command with this sequence number, this time stamp in seconds, and these data as JSON.
     pub(crate) fn command(&self, number: u32, made: f64, data: &str) {
         self.send(&sealed(number, made, data));
     }
@@ -112,16 +112,16 @@ impl RawPeer {
         self.socket.send_to(datagram, self.to).expect("loopback takes everything");
     }
 
-    /// The number of the next datagram that comes here.
+    /// Returns the sequence number of the next datagram that arrives here.
     pub(crate) fn read_number(&self) -> u32 {
         let mut buffer = [0; 2048];
-        let len = self.socket.recv(&mut buffer).expect("a datagram is on its way");
+        let len = self.socket.recv(&mut buffer).expect("a datagram comes");
         assert!(len >= 8, "no prefix");
         u32::from_be_bytes([buffer[4], buffer[5], buffer[6], buffer[7]])
     }
 }
 
-/// A classic datagram holding a command.
+/// Returns a classic datagram that holds a command.
 pub(crate) fn sealed(number: u32, made: f64, data: &str) -> Vec<u8> {
     let envelope = format!(
         r#"{{"metadata": {{"message_id": "raw_{number}", "timestamp": {made:?}, "message_type": "command", "priority": 2, "source": "raw", "destination": null, "correlation_id": null}}, "data": {data}}}"#
@@ -129,7 +129,7 @@ pub(crate) fn sealed(number: u32, made: f64, data: &str) -> Vec<u8> {
     sealed_bytes(number, envelope.as_bytes())
 }
 
-/// A classic datagram holding these bytes where the envelope belongs.
+/// Returns a classic datagram that holds these bytes in place of the envelope.
 pub(crate) fn sealed_bytes(number: u32, envelope: &[u8]) -> Vec<u8> {
     let format = ClassicFormat::default();
     let mut datagram = vec![0; format.prefix_len()];
@@ -139,26 +139,26 @@ pub(crate) fn sealed_bytes(number: u32, envelope: &[u8]) -> Vec<u8> {
 }
 
 thread_local! {
-    /// How many lines were logged on this thread.
+    /// The number of lines that were logged on this thread.
     static LINES: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How many lines the library logs on this thread while `act` runs.
+/// Returns the number of lines that the library logs on this thread while `act` runs.
 pub(crate) fn lines_logged(act: impl FnOnce()) -> u64 {
-    // One subscriber for the whole program: with one a thread, a line that another thread is the first to reach
-    // may be taken for one that nobody wants.
+    // There is one subscriber for the whole program. With a subscriber for each thread, tracing would turn off a line for
+    // all threads if the first thread that reaches it has no subscriber.
     static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| tracing::subscriber::set_global_default(Counting).expect("the first"));
+    INSTALLED.call_once(|| tracing::subscriber::set_global_default(CountingSubscriber).expect("the first"));
     tracing::callsite::rebuild_interest_cache();
     let before = LINES.get();
     act();
     LINES.get() - before
 }
 
-/// Counts lines by thread.
-struct Counting;
+/// A subscriber that counts the lines of each thread.
+struct CountingSubscriber;
 
-impl tracing::Subscriber for Counting {
+impl tracing::Subscriber for CountingSubscriber {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
         true
     }
@@ -180,10 +180,10 @@ impl tracing::Subscriber for Counting {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
-/// How one codec makes a payload of a value.
+/// The function of a codec that encodes a value as a payload.
 pub(crate) type Encode<T> = fn(&T) -> Result<Payload, EncodeError>;
 
-/// The codecs in this build.
+/// Returns the functions of the codecs in this build.
 pub(crate) fn codecs<T: Serialize>() -> Vec<Encode<T>> {
     vec![
         Payload::json::<T>,

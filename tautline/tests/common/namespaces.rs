@@ -1,5 +1,5 @@
-//! Two network namespaces with a cable between them, for tests of what befalls a machine's network. They need privilege:
-//! without it a test says so and is skipped.
+//! Two network namespaces with a cable between them, for tests in which a machine's network fails. They need privilege.
+//! Without it, a test prints that it is skipped.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Two hosts; gone again when dropped, also when the test panics.
+/// Two hosts and the cable between them. Dropping it removes them, also when the test panics.
 pub(crate) struct Cable {
     names: [String; 2],
 }
@@ -20,7 +20,7 @@ pub(crate) enum End {
     Controller,
 }
 
-/// Both.
+/// Both ends.
 pub(crate) const ENDS: [End; 2] = [End::Plant, End::Controller];
 
 impl End {
@@ -33,7 +33,7 @@ impl End {
 }
 
 impl Cable {
-    /// Lays one; `None` with a printed reason where that is not allowed here.
+    /// Sets the hosts and the cable up. Prints the reason and returns `None` if the system does not allow that.
     pub(crate) fn lay(test: &str) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -65,12 +65,12 @@ impl Cable {
         Ok(())
     }
 
-    /// The kernel asks for a neighbour's address once a second, so that a request which is lost because the other end is not
-    /// quite up yet costs a second. Best effort: where it cannot be set, the printed times show it.
+    /// Makes the kernel ask for a neighbour's address every 20 ms instead of every second. Otherwise a request that is lost
+    /// because the other end is not quite up costs a second. If this cannot be set, the printed times show it.
     fn ask_neighbours_often(&self, end: End) {
         let setting = format!("/proc/sys/net/ipv4/neigh/{}/retrans_time_ms", self.name(end));
         if let Err(error) = self.at(end, || std::fs::write(&setting, "20")) {
-            println!("{setting} stays as it is: {error}");
+            println!("{setting} cannot be set: {error}");
         }
     }
 
@@ -85,24 +85,24 @@ impl Cable {
     /// Sets the end's network interface up or down.
     pub(crate) fn set_link(&self, end: End, up: bool) {
         let state = if up { "up" } else { "down" };
-        self.run(end, &["link", "set", self.name(end), state]).expect("allowed before");
+        self.run(end, &["link", "set", self.name(end), state]).expect("setting up was allowed");
     }
 
     /// Removes the end's address or gives it back.
     pub(crate) fn set_address(&self, end: End, there: bool) {
         let act = if there { "add" } else { "del" };
         let address = format!("{}/24", end.address());
-        self.run(end, &["addr", act, &address, "dev", self.name(end)]).expect("allowed before");
+        self.run(end, &["addr", act, &address, "dev", self.name(end)]).expect("setting up was allowed");
     }
 
     /// Gives the end a further address.
     pub(crate) fn add_address(&self, end: End, address: &str) {
-        self.run(end, &["addr", "add", address, "dev", self.name(end)]).expect("allowed before");
+        self.run(end, &["addr", "add", address, "dev", self.name(end)]).expect("setting up was allowed");
     }
 
     /// Changes a route of the end.
     pub(crate) fn route(&self, end: End, arguments: &[&str]) {
-        self.run(end, &[&["route"], arguments].concat()).expect("allowed before");
+        self.run(end, &[&["route"], arguments].concat()).expect("setting up was allowed");
     }
 
     /// Runs `act` on a thread whose sockets belong to this end.
@@ -112,7 +112,7 @@ impl Cable {
                 let path = format!("/run/netns/{}", self.name(end));
                 let namespace = File::open(path).expect("it was set up");
                 move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-                    .expect("allowed before");
+                    .expect("setting up was allowed");
                 act()
             });
             inside.join().expect("no panic")
@@ -122,7 +122,7 @@ impl Cable {
 
 impl Drop for Cable {
     fn drop(&mut self) {
-        // The cable goes with them, once no socket is in there any more.
+        // The kernel removes the cable with the namespaces, when no socket uses them any more.
         for name in &self.names {
             let _ = ip(&["netns", "del", name]);
         }
