@@ -1,4 +1,5 @@
-//! What befalls a process: no descriptors left, a fork. Tests here change the whole process, so they run one at a time.
+//! Situations of the whole process and its host: no descriptors left, a fork, a name with two addresses. The tests change
+//! the process, so they run one at a time.
 #![allow(unsafe_code)] // a child that calls the system
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout)] // why a test was skipped
@@ -12,19 +13,19 @@ use common::{address, client, client_config, next_number, pair, server, server_c
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tautline::{Config, ConnectError, Metadata, SocketFault, UdpInterface, Wire, create_udp_client};
 
-/// Held by the test that is running.
+/// Returns a guard that the running test holds, so that no other test runs beside it.
 fn alone() -> MutexGuard<'static, ()> {
     static RUNNING: Mutex<()> = Mutex::new(());
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Allows no more descriptors than are open; the limit is put back when it is dropped.
-struct NoMore(Rlimit);
+/// While this lives, the process can open no further descriptor. Dropping it restores the limit.
+struct DescriptorLimit(Rlimit);
 
-impl NoMore {
+impl DescriptorLimit {
     fn set() -> Self {
         let before = getrlimit(Resource::Nofile);
-        // The lowest that is free is the next one to be given.
+        // The kernel gives the lowest free descriptor next.
         let next = std::fs::File::open("/dev/null").expect("still allowed");
         let current = u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&next)).expect("a descriptor");
         setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..before })
@@ -33,7 +34,7 @@ impl NoMore {
     }
 }
 
-impl Drop for NoMore {
+impl Drop for DescriptorLimit {
     fn drop(&mut self) {
         let _ = setrlimit(Resource::Nofile, self.0);
     }
@@ -47,11 +48,11 @@ fn assert_alive(one: &UdpInterface, other: &UdpInterface) {
 }
 
 #[test]
-fn without_descriptors_connecting_fails_by_name_and_links_go_on() {
+fn without_descriptors_connecting_fails_and_open_links_go_on() {
     let _alone = alone();
     let (server, old) = pair(Wire::Native);
     let new = create_udp_client(client_config(&server)).unwrap();
-    let limit = NoMore::set();
+    let limit = DescriptorLimit::set();
     let error = new.connect().unwrap_err();
     assert!(matches!(error, ConnectError::Socket { fault: SocketFault::OutOfDescriptors, .. }), "{error}");
     assert!(error.to_string().contains("ulimit"), "{error}");
@@ -63,10 +64,10 @@ fn without_descriptors_connecting_fails_by_name_and_links_go_on() {
 }
 
 #[test]
-fn a_child_that_forks_off_and_ends_does_not_disturb_the_link() {
+fn a_forked_child_that_ends_does_not_disturb_the_link() {
     let _alone = alone();
     let (server, client) = pair(Wire::Native);
-    // SAFETY: the child calls nothing but functions that are safe after a fork (signal-safety(7)).
+    // SAFETY: the child calls only functions that are safe after a fork (signal-safety(7)).
     let child = unsafe {
         match libc::fork() {
             0 => {
@@ -76,13 +77,13 @@ fn a_child_that_forks_off_and_ends_does_not_disturb_the_link() {
             child => child,
         }
     };
-    assert!(child > 0, "it forked");
+    assert!(child > 0, "fork succeeded");
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_millis(300) {
         assert_alive(&server, &client);
         std::thread::sleep(Duration::from_millis(5));
     }
-    // SAFETY: the status is not asked for.
+    // SAFETY: waitpid(2) accepts a null pointer for the status.
     assert_eq!(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }, child);
     assert_alive(&server, &client);
     for statistics in [server.statistics(), client.statistics()] {
@@ -92,13 +93,13 @@ fn a_child_that_forks_off_and_ends_does_not_disturb_the_link() {
 }
 
 #[test]
-fn a_program_that_is_started_holds_no_socket() {
+fn a_program_that_is_started_inherits_no_socket() {
     let _alone = alone();
     let server = server(server_config(Wire::Native));
     let fixed = address(&server);
     let mut child = std::process::Command::new("sleep").arg("2").spawn().expect("every Linux has it");
     server.disconnect();
-    // It would be in use.
+    // If the started program held the socket, the port would still be in use.
     let again = common::server(Config::server(fixed));
     drop(client(client_config(&again)));
     child.kill().unwrap();
@@ -106,19 +107,19 @@ fn a_program_that_is_started_holds_no_socket() {
 }
 
 #[test]
-fn a_name_finds_a_server_at_its_second_address() {
+fn a_client_finds_its_server_at_the_second_address_of_a_name() {
     let _alone = alone();
     let Ok(()) = std::net::UdpSocket::bind("[::1]:0").map(drop) else { return };
     let server = server(Config::server("[::1]:0"));
     let name = format!("localhost:{}", address(&server).port());
     let found = std::net::ToSocketAddrs::to_socket_addrs(&name).map(Iterator::collect::<Vec<_>>);
     if !found.is_ok_and(|found| found.contains(&address(&server))) {
-        println!("skipped: a name with two addresses: localhost is not [::1] here");
+        println!("skipped: localhost has no address [::1] here");
         return;
     }
     let begun = Instant::now();
     let client = client(Config::client(&*name));
     assert_alive(&server, &client);
-    // Long before `connect_timeout`.
+    // This is long before `connect_timeout`.
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }

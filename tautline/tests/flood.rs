@@ -1,10 +1,11 @@
-//! Strangers flood a server's port from many addresses while a link of 1 kHz runs on it. A short one with all tests; a million
-//! datagrams at 100,000 a second by
+//! Strangers flood a server's port from many addresses, while the server has a link at 1 kHz.
+//!
+//! A short flood runs with all tests. A million datagrams at 100,000 a second run with
 //!
 //! ```text
 //! cargo test --release -p tautline --test flood -- million --ignored --nocapture
 //! ```
-#![cfg(target_os = "linux")] // where /proc tells, and every 127.x.y.z is an address of the host
+#![cfg(target_os = "linux")] // has /proc, and every 127.x.y.z is an address of the host
 #![allow(clippy::print_stdout)] // figures
 
 #[path = "common/children.rs"]
@@ -20,26 +21,26 @@ use tautline::{Metadata, ReceiveError, Statistics, UdpInterface, Wire};
 use tautline_proto::SessionId;
 use tautline_proto::wire::native::{Control, Header, Heartbeat, Token, begin_datagram, seal, write_control};
 
-/// How often the link's ends send.
+/// The time between two messages of each end of the link.
 const PERIOD: Duration = Duration::from_millis(1);
 
-/// A stranger's address serves for so many datagrams.
+/// The number of datagrams that come from one address of a stranger.
 const EACH: u64 = 100;
 
-/// Memory may grow by so much, in bytes.
+/// The most that memory may grow, in bytes.
 const MOST_GROWTH: usize = 1 << 20;
 
-/// What is asked for the server's kernel buffer, in bytes.
+/// The requested size of the server's socket buffer, in bytes.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// Resident memory, in bytes.
+/// Returns the resident memory, in bytes.
 fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let text = std::fs::read_to_string("/proc/self/status").expect("Linux has this file");
     let kilobytes = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
-    kilobytes.and_then(|count| count.trim().parse::<usize>().ok()).expect("its format") * 1024
+    kilobytes.and_then(|count| count.trim().parse::<usize>().ok()).expect("the format of proc(5)") * 1024
 }
 
-/// One of each kind of what strangers send.
+/// Returns one datagram of each kind that strangers send.
 fn kinds() -> Vec<Vec<u8>> {
     let datagram = |frames: &[Control<'_>]| {
         let mut bytes = Vec::new();
@@ -70,7 +71,8 @@ fn kinds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Sends so many datagrams at so many a second, from ever new addresses.
+/// The child process: sends datagrams at a steady rate, from new addresses again and again. Its order is the port, the
+/// number of datagrams, and the rate.
 #[test]
 #[ignore = "a child of the other tests"]
 fn strangers() {
@@ -92,13 +94,13 @@ fn strangers() {
             std::hint::spin_loop();
         }
         let kind = usize::try_from(number).expect("small") % kinds.len();
-        // What was answered to a former one may be refused here.
-        let _ = socket.as_ref().expect("made at first").send_to(&kinds[kind], to);
+        // An error is possible: an address may be used again, and an answer to its former socket was refused.
+        let _ = socket.as_ref().expect("the first datagram makes the socket").send_to(&kinds[kind], to);
     }
     println!("sent {count} in {:.2?}", begun.elapsed());
 }
 
-/// Keeps sending until it is over; how many messages went out.
+/// Sends until the test is over. Returns the number of messages that were sent.
 fn keep_sending(from: &UdpInterface, over: &AtomicBool) -> u64 {
     let begun = Instant::now();
     let mut sent = 0;
@@ -121,10 +123,10 @@ fn keep_receiving(at: &UdpInterface, over: &AtomicBool) {
     }
 }
 
-/// Floods a server with a link on it; how much memory it took.
+/// Floods a server that has a link. Returns how much memory grew, in bytes.
 fn flood(count: u64, rate: u64) -> usize {
     let server = server(server_config(Wire::Native).receive_buffer(RECEIVE_BUFFER));
-    // A datagram for each message.
+    // Each message has its own datagram.
     let client = client(client_config(&server).coalescing_delay(Duration::ZERO));
     let over = AtomicBool::new(false);
     let mut grown = 0;
@@ -144,18 +146,18 @@ fn flood(count: u64, rate: u64) -> usize {
             std::thread::sleep(Duration::from_millis(20));
         }
         let took = began.elapsed();
-        // What is missing by now is either late or lost after a second.
+        // After a second, each missing datagram has arrived or counts as lost.
         std::thread::sleep(Duration::from_millis(1200));
         grown = grown.max(resident().saturating_sub(before.0));
         over.store(true, Ordering::Relaxed);
         let sent = sending.map(|thread| thread.join().expect("no panic"));
-        tell(&before.1, &server.statistics(), (count, took), grown);
+        report(&before.1, &server.statistics(), (count, took), grown);
         check(&server, &client, sent);
     });
     grown
 }
 
-fn tell(before: &Statistics, after: &Statistics, (count, took): (u64, Duration), grown: usize) {
+fn report(before: &Statistics, after: &Statistics, (count, took): (u64, Duration), grown: usize) {
     println!(
         "{count} datagrams of strangers in {took:.2?}: {} dropped under a reason, {} by the kernel (receive buffer \
          granted: {:?} bytes); memory grew by {} kB",
@@ -168,9 +170,9 @@ fn tell(before: &Statistics, after: &Statistics, (count, took): (u64, Duration),
     println!("dropped: {}", serde_json::to_string(&after).expect("plain values"));
 }
 
-/// The link stands, and has lost nothing but what the kernel dropped.
+/// Checks that the link is connected and has lost only what the kernel dropped.
 fn check(server: &UdpInterface, client: &UdpInterface, [by_server, by_client]: [u64; 2]) {
-    until("all is received or lost", || {
+    until("all messages are received or lost", || {
         let (here, there) = (server.statistics(), client.statistics());
         here.messages_received + here.lost + here.missing >= by_client
             && there.messages_received + there.lost + there.missing >= by_server
@@ -184,7 +186,7 @@ fn check(server: &UdpInterface, client: &UdpInterface, [by_server, by_client]: [
     );
     assert!(there.lost <= there.kernel_drops, "{} lost, {} by the kernel", there.lost, there.kernel_drops);
     assert_eq!((here.peers, there.peers), (1, 1), "no stranger became a peer");
-    assert_eq!((here.timeout_errors, there.timeout_errors), (0, 0), "nobody fell silent");
+    assert_eq!((here.timeout_errors, there.timeout_errors), (0, 0), "no peer fell silent");
     let here = server.statistics();
     assert_eq!((here.inbox.dropped.total(), here.messages_dropped.total()), (0, 0));
 }
@@ -196,7 +198,7 @@ fn a_link_survives_a_flood_of_strangers() {
 
 #[test]
 #[ignore = "the full length, in release"]
-fn a_million_datagrams_of_strangers_cost_no_memory_and_no_message() {
+fn a_million_datagrams_of_strangers_cost_no_memory() {
     let grown = flood(1_000_000, 100_000);
     assert!(grown <= MOST_GROWTH, "memory grew by {grown} bytes");
 }

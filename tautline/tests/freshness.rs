@@ -1,4 +1,4 @@
-//! Fresh beats complete: lifespans and histories, from the socket to whoever takes a message.
+//! Lifespans and histories: no old message is handed out, from the socket to the reader.
 
 mod common;
 
@@ -25,7 +25,7 @@ const MS: Duration = Duration::from_millis(1);
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(600);
 
-/// A caller-driven server with these settings for commands, and a client of it that its first turns have answered.
+/// Returns a caller-driven server with these settings for commands, its driver, and a connected client.
 fn driven(wire: Wire, commands: Qos) -> (UdpInterface, Driver, UdpInterface) {
     let config = server_config(wire).qos(MessageType::Command, commands);
     let (server, mut driver) = UdpInterface::caller_driven(config).expect("valid");
@@ -55,7 +55,7 @@ fn number_in(message: &MessageRef<'_>) -> u64 {
 }
 
 #[test]
-fn a_driver_that_paused_hands_out_nothing_that_has_expired() {
+fn after_a_pause_the_driver_hands_out_no_expired_message() {
     for wire in WIRES {
         let (server, mut driver, client) = driven(wire, Qos::new().lifespan(MS * 500));
         read_all(&mut driver, |_| {});
@@ -74,7 +74,7 @@ fn a_driver_that_paused_hands_out_nothing_that_has_expired() {
             }),
         );
         read_all(&mut driver, |message| seen.push(number_in(message)));
-        assert!(!seen.is_empty(), "those sent last are fresh");
+        assert!(!seen.is_empty(), "the last messages are fresh");
         assert!(seen.iter().all(|number| *number >= 20), "{wire}: {seen:?}");
         assert_eq!(*inline.lock().expect("no panic"), seen);
         let statistics = server.statistics();
@@ -85,7 +85,7 @@ fn a_driver_that_paused_hands_out_nothing_that_has_expired() {
 }
 
 #[test]
-fn after_a_pause_the_newest_is_handed_out_first() {
+fn after_a_pause_the_driver_hands_out_the_newest_message_first() {
     for wire in WIRES {
         let (server, mut driver, client) = driven(wire, Qos::new().keep_last(1).lifespan(LONG));
         read_all(&mut driver, |_| {});
@@ -106,7 +106,7 @@ fn after_a_pause_the_newest_is_handed_out_first() {
 }
 
 #[test]
-fn a_history_alone_is_enough_for_that() {
+fn a_history_without_a_lifespan_hands_out_the_newest_message_too() {
     for wire in WIRES {
         let (_server, mut driver, client) = driven(wire, Qos::new().keep_last(1));
         read_all(&mut driver, |_| {});
@@ -119,7 +119,7 @@ fn a_history_alone_is_enough_for_that() {
 }
 
 #[test]
-fn what_names_another_message_overtakes_nothing_of_its_stream() {
+fn a_message_with_a_correlation_id_overtakes_no_other_of_its_stream() {
     for wire in WIRES {
         let (server, mut driver, client) = driven(wire, Qos::new().keep_last(1).lifespan(LONG));
         read_all(&mut driver, |_| {});
@@ -135,7 +135,7 @@ fn what_names_another_message_overtakes_nothing_of_its_stream() {
 }
 
 #[test]
-fn what_expires_before_it_is_handed_out_feeds_no_watchdog() {
+fn an_expired_message_does_not_feed_a_watchdog() {
     let (server, mut driver, client) = driven(Wire::Native, Qos::new().keep_last(1).lifespan(MS * 100));
     let slow = |message: &MessageRef<'_>, _: &tautline::Reply| {
         if message.channel() == 0 {
@@ -151,7 +151,7 @@ fn what_expires_before_it_is_handed_out_feeds_no_watchdog() {
     client.flush();
     thread::sleep(MS * 20);
     read_all(&mut driver, |_| {});
-    // It comes in front, unless this machine was so slow that both had expired.
+    // The message on channel 1 expires while the handler is busy, or both expire if this machine is slow.
     assert!(server.statistics().messages_dropped.of(DropReason::Expired) > 0);
     assert!(
         !server.watchdogs().iter().any(|watchdog| watchdog.state == WatchdogState::Armed),
@@ -161,7 +161,7 @@ fn what_expires_before_it_is_handed_out_feeds_no_watchdog() {
 }
 
 #[test]
-fn what_is_held_back_when_a_handler_disconnects_is_counted() {
+fn messages_that_are_held_back_when_a_handler_disconnects_are_counted() {
     let (server, mut driver, client) = driven(Wire::Native, Qos::new().keep_last(1).lifespan(LONG));
     read_all(&mut driver, |_| {});
     let before = server.statistics();
@@ -189,12 +189,12 @@ fn what_is_held_back_when_a_handler_disconnects_is_counted() {
 }
 
 #[test]
-fn a_reader_that_paused_gets_nothing_that_has_expired() {
+fn after_a_pause_a_reader_gets_no_expired_message() {
     for wire in WIRES {
         let server = server(server_config(wire).qos(MessageType::Command, Qos::new().lifespan(MS * 100)));
         let client = client(client_config(&server));
         send(&client, 0..20);
-        until("all wait", || server.statistics().messages_received == 20);
+        until("all messages wait", || server.statistics().messages_received == 20);
         thread::sleep(MS * 110);
         assert_eq!(server.receive(Some(Duration::ZERO)).map(drop), Err(ReceiveError::TimedOut));
         let inbox = server.statistics().inbox;
@@ -206,14 +206,14 @@ fn a_reader_that_paused_gets_nothing_that_has_expired() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_read_that_fails_makes_nothing_look_fresh() {
+fn a_failed_read_does_not_make_old_messages_look_fresh() {
     for wire in WIRES {
         let (server, mut driver, client) = driven(wire, Qos::new().lifespan(MS * 100));
         read_all(&mut driver, |_| {});
         send(&client, 0..5);
         thread::sleep(MS * 110);
-        let broken = Broken::socket(driver.socket_descriptor().expect("connected"));
-        assert!(driver.turn(Some(Duration::ZERO)) > 0, "it does not say that nothing waits");
+        let broken = BrokenDescriptor::of(driver.socket_descriptor().expect("connected"));
+        assert!(driver.turn(Some(Duration::ZERO)) > 0, "the turn does not report an empty socket");
         drop(broken);
         let mut seen = 0;
         read_all(&mut driver, |_| seen += 1);
@@ -221,40 +221,40 @@ fn a_read_that_fails_makes_nothing_look_fresh() {
     }
 }
 
-/// A descriptor that is another file's for a while, so that no socket can be read there.
+/// Replaces the socket behind a descriptor by another file, so that reading fails. Dropping it restores the socket.
 #[cfg(target_os = "linux")]
-struct Broken {
+struct BrokenDescriptor {
     descriptor: i32,
     socket: OwnedFd,
 }
 
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
-impl Broken {
-    fn socket(descriptor: i32) -> Self {
-        // SAFETY: the connection that the descriptor belongs to outlives this.
+impl BrokenDescriptor {
+    fn of(descriptor: i32) -> Self {
+        // SAFETY: the connection that owns the descriptor outlives this value.
         let socket =
-            unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned().expect("one more is free");
+            unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned().expect("a descriptor is free");
         let broken = Self { descriptor, socket };
-        broken.put(File::open("/dev/null").expect("it is there").as_raw_fd());
+        broken.put(File::open("/dev/null").expect("every Linux has it").as_raw_fd());
         broken
     }
 
     fn put(&self, other: i32) {
-        // SAFETY: both are open, and only the test's thread uses the connection.
+        // SAFETY: both descriptors are open, and only the thread of the test uses the connection.
         assert_eq!(unsafe { libc::dup2(other, self.descriptor) }, self.descriptor);
     }
 }
 
 #[cfg(target_os = "linux")]
-impl Drop for Broken {
+impl Drop for BrokenDescriptor {
     fn drop(&mut self) {
         self.put(self.socket.as_raw_fd());
     }
 }
 
 #[test]
-fn a_message_brings_its_own_lifespan() {
+fn a_message_can_carry_its_own_lifespan() {
     let (server, mut driver, client) = driven(Wire::Native, Qos::new());
     read_all(&mut driver, |_| {});
     let mortal = Metadata::command().lifespan(MS * 50);
@@ -266,7 +266,7 @@ fn a_message_brings_its_own_lifespan() {
     read_all(&mut driver, |message| seen.push((number_in(message), message.age())));
     assert_eq!(seen.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
     assert_eq!(server.statistics().messages_dropped.of(DropReason::Expired), 1);
-    // Made long before it came: no queue, but the sender took its time.
+    // These messages were made an hour before they are sent.
     let hour_ago = WallTime::from_nanos(now_ns() - 3_600_000_000_000);
     until("the clocks are compared", || {
         driver.turn(Some(MS));
@@ -275,28 +275,28 @@ fn a_message_brings_its_own_lifespan() {
     client.send(&4, &mortal.timestamp(hour_ago)).expect("connected");
     client.send(&5, &Metadata::command().timestamp(hour_ago)).expect("connected");
     let mut seen = Vec::new();
-    until("the second comes", || {
+    until("a message comes", || {
         read_all(&mut driver, |message| seen.push((number_in(message), message.age().as_secs())));
         !seen.is_empty()
     });
     assert!(matches!(seen[..], [(5, 3_600..3_700)]), "{seen:?}");
 }
 
-/// The wall clock, in nanoseconds since 1970.
+/// Returns the time of the wall clock, in nanoseconds since 1970.
 fn now_ns() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     i64::try_from(now.as_nanos()).expect("before 2262")
 }
 
 #[test]
-fn of_a_stream_only_the_newest_waits() {
+fn only_the_newest_messages_of_a_stream_wait_in_the_inbox() {
     for wire in WIRES {
         let server = server(server_config(wire).qos(MessageType::Command, Qos::new().keep_last(2)));
         let client = client(client_config(&server));
         send(&client, 0..100);
         client.send(&1_000, &Metadata::data()).expect("connected");
-        // A driver that was kept from its core holds some back itself, until it has read all.
-        until("the others are dropped", || superseded(&server, |all| &all.inbox.dropped) == 98);
+        // A driver that did not run for a while holds messages back until it has read all, so it may drop some itself.
+        until("the other messages are dropped", || superseded(&server, |all| &all.inbox.dropped) == 98);
         let mut waiting = [next_number(&server), next_number(&server), next_number(&server)];
         waiting.sort_unstable();
         assert_eq!(waiting, [98, 99, 1_000], "{wire}");
@@ -306,7 +306,8 @@ fn of_a_stream_only_the_newest_waits() {
     }
 }
 
-/// How many messages have given way to newer ones at the driver, which holds some back after a pause, and at `place`.
+/// Returns the number of messages that were dropped for newer ones: by the driver, which holds messages back after a pause,
+/// and at `place`.
 fn superseded(server: &UdpInterface, place: impl Fn(&Statistics) -> &Drops) -> u64 {
     let statistics = server.statistics();
     [&statistics.messages_dropped, place(&statistics)]
@@ -316,7 +317,7 @@ fn superseded(server: &UdpInterface, place: impl Fn(&Statistics) -> &Drops) -> u
 }
 
 #[test]
-fn a_blocking_handler_works_on_the_newest_of_those_that_came_meanwhile() {
+fn a_blocking_handler_gets_the_newest_message_that_came_while_it_worked() {
     let server = server(server_config(Wire::Native).qos(MessageType::Command, Qos::new().keep_last(1)));
     let (go, may_go) = std::sync::mpsc::channel::<()>();
     let worked = Arc::new(Mutex::new(Vec::new()));
@@ -325,41 +326,41 @@ fn a_blocking_handler_works_on_the_newest_of_those_that_came_meanwhile() {
         MessageType::Command,
         Handler::blocking(move |message, _| {
             list.lock().expect("no panic").push(message.decode::<u64>().expect("a number"));
-            may_go.lock().expect("no panic").recv().expect("the test says so");
+            may_go.lock().expect("no panic").recv().expect("the test releases the handler");
         })
         .concurrency(1),
     );
     let client = client(client_config(&server));
     send(&client, 0..1);
-    until("it is at work", || worked.lock().expect("no panic").len() == 1);
+    until("the handler works", || worked.lock().expect("no panic").len() == 1);
     send(&client, 1..50);
-    until("the others are dropped", || superseded(&server, |all| &all.handlers.dropped) == 48);
-    (0..2).for_each(|_| go.send(()).expect("it waits"));
-    until("it is done", || server.statistics().handlers.handled == 2);
+    until("the other messages are dropped", || superseded(&server, |all| &all.handlers.dropped) == 48);
+    (0..2).for_each(|_| go.send(()).expect("the handler waits"));
+    until("the handler is done", || server.statistics().handlers.handled == 2);
     assert_eq!(*worked.lock().expect("no panic"), [0, 49]);
     let statistics = server.statistics();
     assert_eq!(statistics.handlers.offered() + statistics.messages_dropped.total(), 50);
 }
 
-/// A way between a client and a server, on which somebody must carry the datagrams.
-struct Way {
+/// A relay between a client and a server. The test carries the datagrams by calling it.
+struct Relay {
     near: UdpSocket,
     far: UdpSocket,
     client: Option<SocketAddr>,
 }
 
-impl Way {
+impl Relay {
     fn to(server: SocketAddr) -> Self {
         let [near, far] = [(); 2].map(|()| {
             let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-            socket.set_nonblocking(true).expect("it can");
+            socket.set_nonblocking(true).expect("a socket can be non-blocking");
             socket
         });
         far.connect(server).expect("loopback");
         Self { near, far, client: None }
     }
 
-    /// Carries what waits at either end, but from the client nothing that has these bytes in it.
+    /// Carries the datagrams that wait at both ends. A datagram of the client that contains the bytes `lost` is dropped.
     fn carry(&mut self, lost: Option<&[u8]>) {
         let mut buffer = [0; 2048];
         while let Ok((len, from)) = self.near.recv_from(&mut buffer) {
@@ -376,35 +377,35 @@ impl Way {
 }
 
 #[test]
-fn an_ordered_message_that_waited_for_another_does_not_look_fresh() {
+fn an_ordered_message_ages_while_it_waits_for_its_predecessor() {
     let config = server_config(Wire::Native).qos(MessageType::Command, Qos::new().lifespan(MS * 100));
     let (server, mut driver) = UdpInterface::caller_driven(config).expect("valid");
     driver.connect().expect("a free port");
-    let mut way = Way::to(address(&server));
-    let near = way.near.local_addr().expect("bound").to_string();
+    let mut relay = Relay::to(address(&server));
+    let near = relay.near.local_addr().expect("bound").to_string();
     let config = client_config(&server).endpoint(near).connect_timeout(Duration::ZERO);
     let client = client(config.liveness_timeout(LONG));
     until("connected", || {
-        way.carry(None);
+        relay.carry(None);
         driver.turn(Some(MS));
         client.connection_state() == ConnectionState::Connected
     });
     let ordered = Metadata::command().delivery(Delivery::Ordered);
     client.send(&1_111_111, &ordered.clone().lifespan(LONG)).expect("connected");
-    // By its sender's wrong clock it is yet to be made.
+    // The sender stamps the message with a clock that is an hour ahead.
     let in_an_hour = WallTime::from_nanos(now_ns() + 3_600_000_000_000);
     let receipt =
         client.publisher((ordered.timestamp(in_an_hour)).clone()).send_reliable(&2).expect("connected");
-    until("the second has come", || {
-        way.carry(Some(b"1111111"));
+    until("the second message has arrived", || {
+        relay.carry(Some(b"1111111"));
         driver.turn(Some(MS));
         receipt.outcome().is_some()
     });
     assert_eq!(receipt.outcome(), Some(Outcome::Delivered));
     thread::sleep(MS * 150);
     let mut seen = Vec::new();
-    until("the first comes", || {
-        way.carry(None);
+    until("the first message is handed out", || {
+        relay.carry(None);
         read_all(&mut driver, |message| seen.push(number_in(message)));
         !seen.is_empty()
     });
@@ -413,7 +414,7 @@ fn an_ordered_message_that_waited_for_another_does_not_look_fresh() {
 }
 
 #[test]
-fn a_late_message_is_stale_where_only_the_newest_counts() {
+fn a_late_message_of_a_stream_with_a_history_is_stale() {
     let plain = server_config(Wire::Classic);
     let keeps = plain.clone().qos(MessageType::Command, Qos::new().keep_last(3));
     for (config, expected) in [(keeps, &[1, 3][..]), (plain, &[1, 3, 2])] {
@@ -422,7 +423,7 @@ fn a_late_message_is_stale_where_only_the_newest_counts() {
         for number in [1, 3, 2] {
             peer.command(number, f64::from(number), &number.to_string());
         }
-        until("all came", || server.statistics().messages_received == 3);
+        until("all messages have arrived", || server.statistics().messages_received == 3);
         let taken: Vec<_> = expected.iter().map(|_| next_number(&server)).collect();
         assert_eq!(taken, expected);
         let statistics = server.statistics();
@@ -432,7 +433,7 @@ fn a_late_message_is_stale_where_only_the_newest_counts() {
 }
 
 #[test]
-fn the_age_of_a_message_counts_from_its_making_once_the_clocks_are_compared() {
+fn the_age_counts_from_the_time_stamp_once_the_clocks_are_compared() {
     let (server, client) = common::pair(Wire::Native);
     until("the clocks are compared", || server.statistics().path.is_some_and(|path| path.samples > 0));
     let made = WallTime::from_nanos(now_ns() - 2_000_000_000);
@@ -447,14 +448,14 @@ fn the_age_of_a_message_counts_from_its_making_once_the_clocks_are_compared() {
 }
 
 #[test]
-fn a_profile_for_control_keeps_old_commands_from_whoever_was_busy() {
+fn the_control_profile_gives_a_busy_reader_no_old_commands() {
     let profile = |config: Config| config.profile(tautline::Profile::control());
     let server = server(profile(server_config(Wire::Native)));
     let client = client(profile(client_config(&server)));
     send(&client, 0..10);
-    until("all came", || server.statistics().messages_received == 10);
+    until("all messages have arrived", || server.statistics().messages_received == 10);
     thread::sleep(MS * 60);
-    // One of them comes through in time, however slow this machine is.
+    // On a slow machine a message may expire, so the test sends until one arrives in time.
     let (number, taken) = (11..)
         .find_map(|sent| {
             send(&client, sent - 1..sent);
@@ -463,9 +464,9 @@ fn a_profile_for_control_keeps_old_commands_from_whoever_was_busy() {
                 .ok()
                 .map(|message| (message.decode::<u64>().expect("a number"), sent))
         })
-        .expect("endless");
+        .expect("an endless search");
     assert!(number >= 10, "{number} is too old");
-    until("the last came", || server.statistics().messages_received == taken);
+    until("the last message has arrived", || server.statistics().messages_received == taken);
     let statistics = server.statistics();
     let early = statistics.messages_dropped.total();
     assert_eq!(early + statistics.inbox.offered(), taken, "{statistics:?}");

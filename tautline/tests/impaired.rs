@@ -1,4 +1,4 @@
-//! The bad network of a test's own: `Config::impair`.
+//! `Config::impair`: a bad network inside the interface, for tests.
 
 mod common;
 
@@ -15,7 +15,7 @@ fn share(percent: f64) -> Probability {
 }
 
 #[test]
-fn what_arrives_is_lost_doubled_and_damaged_as_asked_and_the_accounts_say_so() {
+fn datagrams_are_lost_doubled_and_damaged_as_configured_and_counted() {
     for wire in WIRES {
         let bad = Impairments {
             loss: share(20.0),
@@ -25,7 +25,7 @@ fn what_arrives_is_lost_doubled_and_damaged_as_asked_and_the_accounts_say_so() {
         };
         let server = server(server_config(wire).impair(bad, 7));
         let client = client(client_config(&server));
-        // Unpacked, so that each is a datagram.
+        // Each message is flushed, so that it has its own datagram.
         for number in 0..2000 {
             client.send(&number, &Metadata::data()).expect("the kernel takes it");
             client.flush();
@@ -36,7 +36,7 @@ fn what_arrives_is_lost_doubled_and_damaged_as_asked_and_the_accounts_say_so() {
         let counted = |statistics: &tautline::Statistics| {
             statistics.messages_received + statistics.lost + statistics.missing
         };
-        until("most are there or known not to be", || counted(&server.statistics()) > 1800);
+        until("most messages are received, missing or lost", || counted(&server.statistics()) > 1800);
         let statistics = server.statistics();
         assert!(statistics.lost + statistics.missing > 300, "{statistics:?}");
         assert!(statistics.duplicate > 100, "{statistics:?}");
@@ -46,7 +46,7 @@ fn what_arrives_is_lost_doubled_and_damaged_as_asked_and_the_accounts_say_so() {
 }
 
 #[test]
-fn what_is_delayed_comes_when_it_is_due_though_nothing_else_wakes_the_driver() {
+fn a_delayed_datagram_arrives_when_it_is_due_without_other_traffic() {
     for wire in WIRES {
         let slow = Impairments { delay: 30 * MS, ..Impairments::default() };
         let server = server(server_config(wire).impair(slow, 1));
@@ -61,7 +61,7 @@ fn what_is_delayed_comes_when_it_is_due_though_nothing_else_wakes_the_driver() {
 }
 
 #[test]
-fn a_partition_is_a_silence() {
+fn a_partition_silences_the_peer() {
     let nothing = Impairments { partition: true, ..Impairments::default() };
     let server = server(server_config(Wire::Native));
     let config = client_config(&server).impair(nothing, 1).connect_timeout(300 * MS);
@@ -71,7 +71,7 @@ fn a_partition_is_a_silence() {
 }
 
 #[test]
-fn impairments_at_odds_are_refused_by_name() {
+fn contradicting_impairments_are_refused_by_name() {
     let odd = Impairments { loss: share(90.0), burst: Some(2.0), ..Impairments::default() };
     let error = server_config(Wire::Native).impair(odd, 1).validate().expect_err("they cannot be");
     let text = error.to_string();

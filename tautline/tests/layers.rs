@@ -1,6 +1,6 @@
-//! The layers of the library's source: a folder imports only the folders that ARCHITECTURE.md allows it.
+//! Checks the layers of the library: a folder imports only the folders that ARCHITECTURE.md allows.
 //!
-//! Reads the files under `src/` as text, without comments and tests.
+//! The tests read the files under `src/` as text, without comments and tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
 }
 
-/// The table of ARCHITECTURE.md: a folder, and the folders that it may import.
+/// Returns the table of ARCHITECTURE.md: each folder, and the folders that it may import.
 fn allowed() -> BTreeMap<String, BTreeSet<String>> {
     let page = fs::read_to_string(root().join("../ARCHITECTURE.md")).expect("the page exists");
     let section = page.split("## Layers of the library").nth(1).expect("the section exists");
@@ -25,7 +25,7 @@ fn allowed() -> BTreeMap<String, BTreeSet<String>> {
     .collect()
 }
 
-/// Every source file, by its path below `src/`.
+/// Returns the text of every source file, by its path below `src/`.
 fn files() -> BTreeMap<String, String> {
     let (source, mut files) = (root().join("src"), BTreeMap::new());
     let mut folders = vec![source.clone()];
@@ -44,13 +44,13 @@ fn files() -> BTreeMap<String, String> {
     files
 }
 
-/// The text without comments, and without the test module at its end.
+/// Returns the text without comments, and without the test module at its end.
 fn code_of(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// The first two names of every path that begins with `crate::`.
+/// Returns the first two names of every path that begins with `crate::`.
 fn crate_paths(code: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_alphanumeric() || "_:".contains(c);
     let path = |after: &str| {
@@ -60,7 +60,7 @@ fn crate_paths(code: &str) -> BTreeSet<String> {
     code.split("crate::").skip(1).map(path).collect()
 }
 
-/// The imports that the table does not allow: the file, and what it imports.
+/// Returns the imports that the table does not allow: the file, and what it imports.
 fn refused(file: &str, code: &str, allowed: &BTreeMap<String, BTreeSet<String>>) -> Vec<(String, String)> {
     let own = file.split('/').next().unwrap_or_default().trim_end_matches(".rs");
     let may = allowed.get(own).unwrap_or_else(|| panic!("ARCHITECTURE.md has no row for {own}"));
@@ -81,7 +81,7 @@ fn a_folder_imports_only_what_the_table_allows() {
 #[test]
 fn the_table_points_down_only() {
     let allowed = allowed();
-    // A folder whose imports are all removed is at the bottom; with a loop, some folders never are.
+    // Removes the folders whose imports are all removed, again and again. The folders of a loop remain.
     let mut left: BTreeSet<&String> = allowed.keys().collect();
     loop {
         let stays = |folder: &&String| allowed[*folder].iter().any(|used| left.contains(used));
@@ -103,6 +103,6 @@ fn an_upward_import_is_refused() {
         paths("sync/mod.rs", "use crate::driver::Turner;"),
         [("sync/mod.rs".to_owned(), "driver::Turner".to_owned())]
     );
-    // A name of the crate's root belongs to no folder, so that it cannot hide where it comes from.
+    // An import from the root of the crate hides its folder, so it is refused.
     assert_eq!(paths("sending/link.rs", "let x: crate::Wire = y;").len(), 1);
 }

@@ -1,7 +1,7 @@
-//! Nothing is left behind: threads, descriptors and memory of this very process are counted, so the tests here
-//! run one at a time and have a test program of their own.
+//! A connection that ends leaves no thread, descriptor or memory behind. The tests count those of this process, so they run
+//! one at a time, in a test program of their own.
 
-#![cfg(target_os = "linux")] // where /proc tells
+#![cfg(target_os = "linux")] // has /proc
 #![allow(clippy::print_stdout)] // figures
 
 mod common;
@@ -11,47 +11,47 @@ use std::sync::{Barrier, Mutex, PoisonError};
 use common::{PATIENCE, WIRES, address, client, client_config, server, server_config, until};
 use tautline::{Metadata, UdpInterface, Wire, create_udp_client};
 
-/// Held by the test that is counting.
+/// The running test holds this, so that no other test runs beside it.
 static COUNTING: Mutex<()> = Mutex::new(());
 
-/// What the process holds: sockets and wake-up descriptors, and the library's threads, all named after it.
+/// The sockets and wake-up descriptors of the process, and the threads of the library, whose names begin with `tautline-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Held {
+struct OpenResources {
     descriptors: usize,
     threads: usize,
 }
 
-fn held() -> Held {
-    let entries = |path: &str| std::fs::read_dir(path).expect("Linux has it").filter_map(Result::ok);
-    // What is gone before it is looked at does not count.
+fn open_resources() -> OpenResources {
+    let entries = |path: &str| std::fs::read_dir(path).expect("Linux has /proc").filter_map(Result::ok);
+    // An entry that disappears before it is read does not count.
     let is_ours = |name: String| name.starts_with("socket:") || name.contains("eventfd");
     let names = entries("/proc/self/fd").filter_map(|entry| std::fs::read_link(entry.path()).ok());
     let descriptors = names.filter(|name| is_ours(name.to_string_lossy().into_owned())).count();
     let names = entries("/proc/self/task")
         .filter_map(|entry| std::fs::read_to_string(entry.path().join("comm")).ok());
     let threads = names.filter(|name| name.starts_with("tautline-")).count();
-    Held { descriptors, threads }
+    OpenResources { descriptors, threads }
 }
 
-impl Held {
-    /// These, and those of so many connections: a socket, a wake-up descriptor and a thread each.
+impl OpenResources {
+    /// Adds the resources of this number of connections. Each has a socket, a wake-up descriptor and a thread.
     fn and(self, connections: usize) -> Self {
         Self { descriptors: self.descriptors + 2 * connections, threads: self.threads + connections }
     }
 }
 
-/// Resident memory, in bytes.
+/// Returns the resident memory, in bytes.
 fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let text = std::fs::read_to_string("/proc/self/status").expect("Linux has /proc");
     let kilobytes = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
-    kilobytes.and_then(|count| count.trim().parse::<usize>().ok()).expect("its format") * 1024
+    kilobytes.and_then(|count| count.trim().parse::<usize>().ok()).expect("the format of proc(5)") * 1024
 }
 
 #[test]
-fn concurrent_connects_leak_sockets() {
+fn concurrent_connects_leak_no_socket() {
     let _counting = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
     for wire in WIRES {
-        let before = held();
+        let before = open_resources();
         let server = server(server_config(wire));
         let client = create_udp_client(client_config(&server)).unwrap();
         for _ in 0..20 {
@@ -64,20 +64,22 @@ fn concurrent_connects_leak_sockets() {
                     });
                 }
             });
-            until("the server's and one of the client", || held() == before.and(2));
+            until("only the server and one connection of the client are left", || {
+                open_resources() == before.and(2)
+            });
             client.disconnect();
-            until("the server's alone", || held() == before.and(1));
+            until("only the server is left", || open_resources() == before.and(1));
         }
     }
 }
 
-/// In so many cycles one lasts until a message has come; the others end while datagrams are under way.
+/// One cycle in this number lasts until a message has come. The other cycles end while datagrams are in flight.
 const HEARD_EVERY: usize = 5;
 
 /// Connects and disconnects a server `cycles` times on one port while a client keeps calling and sending.
 fn cycles_under_traffic(wire: Wire, cycles: usize) {
     let _counting = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = held();
+    let before = open_resources();
     let server = server(server_config(wire));
     let fixed = server_config(wire).endpoint(address(&server).to_string());
     let client = client(client_config(&server));
@@ -90,7 +92,7 @@ fn cycles_under_traffic(wire: Wire, cycles: usize) {
             server.disconnect();
             server.connect().unwrap();
             if cycle % HEARD_EVERY == 0 {
-                // The client finds it again, whatever the cycle.
+                // The client finds the server again in each cycle that lasts long enough.
                 server.receive(Some(PATIENCE)).unwrap();
             }
             if cycle == cycles / 5 {
@@ -104,18 +106,18 @@ fn cycles_under_traffic(wire: Wire, cycles: usize) {
     println!(
         "{cycles} cycles ({wire}), {} messages received: {:?}, grown by {} kB",
         server.statistics().messages_received,
-        held(),
+        open_resources(),
         grown / 1024
     );
     client.cleanup();
     drop((server, client));
-    until("nothing is left", || held() == before);
+    until("nothing is left", || open_resources() == before);
     assert!(grown < 8 << 20, "resident memory grew by {grown} bytes");
 }
 
 fn keep_sending(client: &UdpInterface, server: &UdpInterface) {
     while server.connection_state() != tautline::ConnectionState::Closed {
-        // Refused, unknown, queued: whatever, but no panic and no end.
+        // Errors are expected. The call must not panic or block for ever.
         let _ = client.send(&[0.5; 8], &Metadata::command());
         std::thread::yield_now();
     }

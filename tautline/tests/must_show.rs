@@ -1,10 +1,12 @@
-//! The promises with numbers in them. Small versions run with all tests; the full ones by
+//! Promises with numbers: many threads, many round trips, misbehaving handlers.
+//!
+//! Short versions run with all tests. The full versions run with
 //!
 //! ```text
 //! cargo test --release -p tautline --test must_show --test leaks -- --ignored --nocapture
 //! ```
 //!
-//! One at a time, because each wants the machine for itself.
+//! They run one at a time, because each needs the whole machine.
 
 #![allow(clippy::print_stdout)] // figures
 
@@ -21,37 +23,37 @@ use tautline::{
     Handler, Id, MessageRef, MessageType, Metadata, ReceiveError, Reply, Sent, UdpInterface, Wire,
 };
 
-/// Held by the test that is running.
+/// Returns a guard that the running test holds, so that no other test runs beside it.
 fn alone() -> MutexGuard<'static, ()> {
     static RUNNING: Mutex<()> = Mutex::new(());
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The most messages under way in the closed loop.
+/// The most messages in flight.
 const OUTSTANDING: usize = 200;
 
-/// Lets at most [`OUTSTANDING`] messages be under way.
+/// Limits the messages in flight to [`OUTSTANDING`].
 #[derive(Default)]
-struct Loop {
-    under_way: Mutex<usize>,
+struct InFlight {
+    count: Mutex<usize>,
     less: Condvar,
 }
 
-impl Loop {
+impl InFlight {
     fn enter(&self) {
-        let full = |under_way: &mut usize| *under_way == OUTSTANDING;
-        let mut under_way = self.less.wait_while(self.under_way.lock().unwrap(), full).unwrap();
-        *under_way += 1;
+        let full = |count: &mut usize| *count == OUTSTANDING;
+        let mut count = self.less.wait_while(self.count.lock().unwrap(), full).unwrap();
+        *count += 1;
     }
 
     fn leave(&self) {
-        *self.under_way.lock().unwrap() -= 1;
+        *self.count.lock().unwrap() -= 1;
         self.less.notify_one();
     }
 }
 
-/// 8 threads send from one interface, 4 receive: each message once, the wire's order the numbers' order, every
-/// count exact.
+/// Eight threads send through one interface, and four receive through another. Checks that each message arrives once, that
+/// the order on the wire is the order of the numbers, and that every count is exact.
 fn many_threads(messages: u64) {
     const SENDERS: u8 = 8;
     const RECEIVERS: usize = 4;
@@ -60,16 +62,16 @@ fn many_threads(messages: u64) {
     let inversions = Arc::new(AtomicU64::new(0));
     receiver.register_message_handler(MessageType::Command, count_inversions(Arc::clone(&inversions)));
     let sender = client(client_config(&receiver));
-    let under_way = Loop::default();
+    let in_flight = InFlight::default();
     let begun = Instant::now();
     let (queued, mut received) = std::thread::scope(|scope| {
         let senders: Vec<_> = (0..SENDERS)
             .map(|thread| {
-                let (sender, under_way) = (&sender, &under_way);
+                let (sender, in_flight) = (&sender, &in_flight);
                 scope.spawn(move || {
                     let mut queued = 0;
                     for number in (u64::from(thread)..messages).step_by(usize::from(SENDERS)) {
-                        under_way.enter();
+                        in_flight.enter();
                         let sent = sender.send(&number, &Metadata::command()).expect("connected");
                         queued += u64::from(sent == Sent::Queued);
                     }
@@ -78,9 +80,9 @@ fn many_threads(messages: u64) {
             })
             .collect();
         let receivers: Vec<_> =
-            (0..RECEIVERS).map(|_| scope.spawn(|| receive_all(&receiver, &under_way))).collect();
+            (0..RECEIVERS).map(|_| scope.spawn(|| receive_all(&receiver, &in_flight))).collect();
         let queued: u64 = senders.into_iter().map(|thread| thread.join().expect("no panic")).sum();
-        until("all are received", || receiver.statistics().inbox.taken == messages);
+        until("all messages are received", || receiver.statistics().inbox.taken == messages);
         receiver.disconnect();
         let received: Vec<u64> =
             receivers.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect();
@@ -92,12 +94,13 @@ fn many_threads(messages: u64) {
         inversions.load(Ordering::Relaxed)
     );
     received.sort_unstable();
-    assert!(received.iter().copied().eq(0..messages), "each exactly once");
+    assert!(received.iter().copied().eq(0..messages), "each message arrived exactly once");
     assert_eq!(inversions.load(Ordering::Relaxed), 0);
     assert_exact(&sender, &receiver, messages);
 }
 
-/// Counts messages whose number is not above the one before: the default id holds the datagram's number.
+/// Returns a handler that counts messages out of order. The default id of a message holds the sequence number of its
+/// datagram.
 fn count_inversions(inversions: Arc<AtomicU64>) -> Handler {
     let mut last = None;
     Handler::inline(move |message: &MessageRef<'_>, _: &Reply| {
@@ -108,7 +111,7 @@ fn count_inversions(inversions: Arc<AtomicU64>) -> Handler {
     })
 }
 
-fn receive_all(receiver: &UdpInterface, under_way: &Loop) -> Vec<u64> {
+fn receive_all(receiver: &UdpInterface, in_flight: &InFlight) -> Vec<u64> {
     let mut numbers = Vec::new();
     loop {
         match receiver.receive(None) {
@@ -116,13 +119,13 @@ fn receive_all(receiver: &UdpInterface, under_way: &Loop) -> Vec<u64> {
             Err(ReceiveError::Disconnected | ReceiveError::NotConnected) => return numbers,
             Err(error) => panic!("{error}"),
         }
-        under_way.leave();
+        in_flight.leave();
     }
 }
 
 fn assert_exact(sender: &UdpInterface, receiver: &UdpInterface, messages: u64) {
-    // Counted once the kernel has it: the receiver may be quicker.
-    until("all are counted", || sender.statistics().messages_sent == messages);
+    // A message is counted after the kernel took it. The receiver may get it before that.
+    until("all messages are counted", || sender.statistics().messages_sent == messages);
     let (sent, received) = (sender.statistics(), receiver.statistics());
     assert_eq!((sent.send_failures, sent.queued_send_failures), (0, 0));
     assert_eq!((received.messages_received, received.inbox.taken), (messages, messages));
@@ -142,7 +145,8 @@ fn eight_threads_send_a_million_and_four_receive() {
     many_threads(1_000_000);
 }
 
-/// 3 clients on one server, each message answered before the next; then one restarts on its port.
+/// Three clients ask one server, each waiting for an answer before its next message. Then each client restarts at its port
+/// and asks again.
 fn answered_one_by_one(wire: Wire, each: u64) {
     let _alone = alone();
     let server = server(server_config(wire));
@@ -161,7 +165,7 @@ fn answered_one_by_one(wire: Wire, each: u64) {
         }
     });
     println!("{wire}: 3 x {each} round trips in {:.2?}", begun.elapsed());
-    // The last answer is counted once the kernel has it: its receiver may be quicker.
+    // An answer is counted after the kernel took it. The client may get it before that.
     until("every answer is counted", || server.statistics().messages_sent == 3 * each);
     let statistics = server.statistics();
     assert_eq!(statistics.messages_received, 3 * each);
@@ -172,7 +176,7 @@ fn answered_one_by_one(wire: Wire, each: u64) {
         assert_eq!((statistics.sequence_errors(), statistics.missing), (0, 0));
     }
 
-    // One after the other restarts at the same port and is heard at once.
+    // The clients restart one after the other, each at its former port, and are heard at once.
     for old in clients {
         let port = address(&old);
         old.cleanup();
@@ -204,10 +208,10 @@ fn three_clients_are_answered_10_000_times_and_a_restarted_one_is_heard_at_once(
     WIRES.into_iter().for_each(|wire| answered_one_by_one(wire, 10_000));
 }
 
-/// The longest that an answer may take while other handlers misbehave; a blocked one holds on to the end.
+/// The longest that an answer may take while other handlers misbehave.
 const IN_TIME: Duration = Duration::from_secs(1);
 
-/// One handler panics, one blocks to the end, one unregisters itself again and again, all under load: each
+/// One handler panics, one blocks until the end, and one unregisters itself again and again, all under load. Checks that each
 /// message of the other types is answered, in order and in time.
 fn misbehaving_handlers(messages: u64) {
     let _alone = alone();
@@ -240,13 +244,13 @@ fn misbehaving_handlers(messages: u64) {
         over.store(true, Ordering::Relaxed);
         let troubles = trouble.join().expect("no panic");
         println!(
-            "2 x {messages} answers, the slowest after {slowest:.0?}, beside {troubles} messages of trouble"
+            "2 x {messages} answers, the slowest after {slowest:.0?}, beside {troubles} messages to bad handlers"
         );
     });
     let by_type: HashMap<_, _> = server.handler_statistics().into_iter().collect();
     let command = by_type[&MessageType::Command.into()];
     assert!(command.panicked > 0 && command.handled == 0);
-    assert_eq!(by_type[&MessageType::Error.into()].running, 1, "it blocks to the end");
+    assert_eq!(by_type[&MessageType::Error.into()].running, 1, "the handler blocks until the end");
     for well_behaved in [MessageType::Data, MessageType::Status] {
         let statistics = by_type[&well_behaved.into()];
         assert_eq!((statistics.handled, statistics.offered()), (messages, messages));
@@ -254,11 +258,11 @@ fn misbehaving_handlers(messages: u64) {
     drop(release);
 }
 
-/// Registers the three; the blocking one goes on when the result is dropped.
+/// Registers the three bad handlers. The blocking handler returns when the result is dropped.
 fn misbehave(server: &UdpInterface) -> mpsc::Sender<()> {
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
-    // The panics are meant; their reports would only hide others.
+    // These panics are intended. Their reports would hide the reports of others.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if !info.payload_as_str().is_some_and(|text| text.contains("on purpose")) {
@@ -269,14 +273,14 @@ fn misbehave(server: &UdpInterface) -> mpsc::Sender<()> {
     server.register_message_handler(MessageType::Command, panics);
     let blocks = Handler::blocking(move |_, _: Reply| {
         let waited = released.lock().unwrap().recv_timeout(PATIENCE);
-        assert_ne!(waited, Err(RecvTimeoutError::Timeout), "the test is over by then");
+        assert_ne!(waited, Err(RecvTimeoutError::Timeout), "the test releases the handler in time");
     });
     server.register_message_handler(MessageType::Error, blocks.time_limit(PATIENCE).backlog(10));
-    register_one_that_leaves(server);
+    register_leaving_handler(server);
     release
 }
 
-fn register_one_that_leaves(server: &UdpInterface) {
+fn register_leaving_handler(server: &UdpInterface) {
     let inside = server.clone();
     server.register_message_handler(
         MessageType::Heartbeat,
@@ -286,7 +290,7 @@ fn register_one_that_leaves(server: &UdpInterface) {
     );
 }
 
-/// Sends to the three until it is over; how many messages.
+/// Sends to the three bad handlers until the test is over. Returns the number of messages.
 fn make_trouble(server: &UdpInterface, over: &AtomicBool) -> u64 {
     let client = client(client_config(server));
     let mut sent = 0;
@@ -295,13 +299,13 @@ fn make_trouble(server: &UdpInterface, over: &AtomicBool) -> u64 {
             client.send(&sent, &metadata).expect("connected");
             sent += 1;
         }
-        register_one_that_leaves(server);
+        register_leaving_handler(server);
         std::thread::sleep(Duration::from_micros(200));
     }
     sent
 }
 
-/// Sends one message after the other, each answered in time; the longest that one took.
+/// Sends one message after the other and checks that each is answered in time. Returns the longest time that an answer took.
 fn load(server: &UdpInterface, metadata: &Metadata, messages: u64) -> Duration {
     let client = client(client_config(server));
     let mut slowest = Duration::ZERO;
@@ -323,6 +327,6 @@ fn misbehaving_handlers_delay_no_other_type() {
 
 #[test]
 #[ignore = "the full length, in release"]
-fn misbehaving_handlers_delay_no_other_type_for_long() {
+fn misbehaving_handlers_delay_no_other_type_in_a_long_run() {
     misbehaving_handlers(100_000);
 }

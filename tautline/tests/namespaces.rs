@@ -1,6 +1,7 @@
-//! What befalls the network under a link: cable pulled, address removed, nobody at the port. On real sockets in network
-//! namespaces; skipped where those are not allowed. Prints when the link was there again, counted from when the way was
-//! open again:
+//! The network under a link fails: the cable is pulled, an address is removed, nobody listens at the port.
+//!
+//! The tests use real sockets in network namespaces, and are skipped where those are not allowed. They print how long the
+//! link needed to work again after the network was whole again:
 //!
 //! ```text
 //! cargo test --release -p tautline --test namespaces -- --nocapture --test-threads 1
@@ -24,14 +25,15 @@ use tautline::{
 /// The default of `heartbeat_interval`.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
-/// Beyond this the link has not come back by itself in any good time, however busy the machine.
+/// A test fails if the link needs longer than this to work again. This is generous, because the machine may be busy.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Shorter than `liveness_timeout`, longer than it, and longer than the kernel looks for a neighbour's address.
+/// The lengths of the outages: shorter than `liveness_timeout`, longer, and longer than the kernel searches for a
+/// neighbour's address.
 const OUTAGES: [Duration; 3] =
     [Duration::from_millis(300), Duration::from_millis(1000), Duration::from_millis(4000)];
 
-/// A link over a cable.
+/// A server and a client at the two ends of a cable.
 struct Link {
     plant: UdpInterface,
     controller: UdpInterface,
@@ -39,7 +41,7 @@ struct Link {
 }
 
 impl Link {
-    /// `None` where the test is skipped.
+    /// Connects the two. Returns `None` if the test is skipped.
     fn new(test: &str, server: impl FnOnce(Config) -> Config) -> Option<Self> {
         let cable = Cable::lay(test)?;
         let endpoint = format!("{}:9000", End::Plant.address());
@@ -60,7 +62,7 @@ impl Link {
         Some(link)
     }
 
-    /// Waits until both ends say that they are connected and a message comes through both ways.
+    /// Waits until both ends are connected and a message arrives in each direction.
     fn wait_until_open(&self) {
         let is_open = |a: &UdpInterface, b: &UdpInterface| {
             let sent = a.send(&1, &Metadata::command()).is_ok();
@@ -69,29 +71,29 @@ impl Link {
         for interface in [&self.plant, &self.controller] {
             while interface.receive(Some(Duration::ZERO)).is_ok() {}
         }
-        until("a message goes there", || is_open(&self.controller, &self.plant));
-        until("a message comes back", || is_open(&self.plant, &self.controller));
-        until("both say so", || {
+        until("a message arrives at the plant", || is_open(&self.controller, &self.plant));
+        until("a message arrives at the controller", || is_open(&self.plant, &self.controller));
+        until("both ends are connected", || {
             self.controller.connection_state() == ConnectionState::Connected
                 && self.plant.peers().iter().any(|peer| peer.state == ConnectionState::Connected)
         });
     }
 
-    /// Breaks it, lets messages be sent in vain for `outage`, mends it, and tells how long it then took to be open.
+    /// Breaks the network, sends for `outage`, and mends the network. Returns how long the link then needed to work again.
     fn break_and_mend(&self, outage: Duration, mut set: impl FnMut(&Cable, bool)) -> Duration {
         set(&self.cable, false);
-        self.send_in_vain(outage);
+        self.send_during(outage);
         set(&self.cable, true);
         let mended = Instant::now();
         self.wait_until_open();
         mended.elapsed()
     }
 
-    fn send_in_vain(&self, outage: Duration) {
+    fn send_during(&self, outage: Duration) {
         let begun = Instant::now();
         while begun.elapsed() < outage {
             for interface in [&self.plant, &self.controller] {
-                // Whatever it says, no panic and no end.
+                // Errors are expected. The call must not panic or block for ever.
                 let _ = interface.send(&0, &Metadata::status());
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -99,8 +101,8 @@ impl Link {
     }
 }
 
-/// Which faults an end was told of.
-fn told(events: &mut Events) -> Vec<SocketFault> {
+/// Returns the faults in the events of an end.
+fn faults_in(events: &mut Events) -> Vec<SocketFault> {
     let mut faults = Vec::new();
     while let Some(event) = events.next(Some(Duration::ZERO)) {
         let (Event::PeerUnreachable { fault, .. }
@@ -118,39 +120,44 @@ fn told(events: &mut Events) -> Vec<SocketFault> {
 
 fn report(what: &str, end: End, outage: Duration, back: Duration, faults: &[Vec<SocketFault>]) {
     let in_time = if back <= HEARTBEAT { "" } else { ", LATE" };
-    println!("{what} at the {end:?} for {outage:?}: open again after {back:.1?}{in_time}; told: {faults:?}");
+    println!(
+        "{what} at the {end:?} for {outage:?}: open again after {back:.1?}{in_time}; faults: {faults:?}"
+    );
     assert!(back < SOON, "{what}: open again only after {back:?}");
 }
 
-/// For each end and outage.
+/// Breaks and mends the network with `set`, at each end and for each length of outage.
 fn each_outage(what: &str, set: impl Fn(&Cable, End, bool)) {
     let Some(link) = Link::new(what, |config| config) else { return };
     for end in ENDS {
         for outage in OUTAGES {
             let mut events = [link.plant.events(), link.controller.events()];
             let back = link.break_and_mend(outage, |cable, whole| set(cable, end, whole));
-            report(what, end, outage, back, &events.each_mut().map(told));
+            report(what, end, outage, back, &events.each_mut().map(faults_in));
         }
     }
     for interface in [&link.plant, &link.controller] {
         for sent in interface.peers().iter().map(|peer| peer.sent) {
-            assert_eq!(sent.next_sequence, sent.datagrams, "a number for each datagram that the kernel took");
+            assert_eq!(
+                sent.next_sequence, sent.datagrams,
+                "one sequence number for each datagram that the kernel took"
+            );
         }
     }
 }
 
 #[test]
-fn a_link_goes_on_when_the_interface_was_down() {
+fn a_link_works_again_after_the_network_interface_was_down() {
     each_outage("interface down", Cable::set_link);
 }
 
 #[test]
-fn a_link_goes_on_when_its_address_was_removed() {
+fn a_link_works_again_after_its_address_was_removed() {
     each_outage("address removed", Cable::set_address);
 }
 
 #[test]
-fn a_link_goes_on_when_its_address_was_removed_beside_another() {
+fn a_link_works_again_after_one_of_two_addresses_was_removed() {
     let what = "address removed beside another";
     let Some(link) = Link::new(what, |config| config) else { return };
     link.cable.add_address(End::Controller, "10.77.0.3/25");
@@ -163,15 +170,15 @@ fn a_link_goes_on_when_its_address_was_removed_beside_another() {
             assert!(batch.is_err(), "{batch:?}");
         }
     });
-    let faults = told(&mut events);
+    let faults = faults_in(&mut events);
     report(what, End::Controller, outage, back, std::slice::from_ref(&faults));
-    // Which of the two it is depends on the kernel.
+    // The version of the kernel decides which of the two faults it is.
     let names = [SocketFault::AddressGone, SocketFault::NetworkUnreachable];
     assert!(names.iter().any(|name| faults.contains(name)), "{faults:?}");
 }
 
 #[test]
-fn a_client_is_back_when_its_server_had_forgotten_it() {
+fn a_client_reconnects_after_its_server_has_removed_it() {
     let what = "interface down until the server forgot";
     let forgetful = |config: Config| {
         config.peer_expiry(Duration::from_millis(600)).liveness_timeout(Duration::from_millis(500))
@@ -183,20 +190,20 @@ fn a_client_is_back_when_its_server_had_forgotten_it() {
 }
 
 #[test]
-fn a_client_is_back_when_nobody_had_listened_at_the_port() {
+fn a_client_reconnects_after_nobody_listened_at_the_port() {
     let what = "nobody at the port";
     let Some(link) = Link::new(what, |config| config) else { return };
     for outage in OUTAGES {
         let mut events = link.controller.events();
-        // Its goodbye does not arrive, so that the client goes on sending to the closed port.
+        // The server's goodbye does not arrive, so the client goes on sending to the closed port.
         link.cable.set_link(End::Controller, false);
         link.plant.disconnect();
         link.cable.set_link(End::Controller, true);
-        link.send_in_vain(outage);
+        link.send_during(outage);
         link.cable.at(End::Plant, || link.plant.connect().expect("the port is free"));
         let mended = Instant::now();
         link.wait_until_open();
-        let faults = told(&mut events);
+        let faults = faults_in(&mut events);
         report(what, End::Plant, outage, mended.elapsed(), std::slice::from_ref(&faults));
         assert!(faults.contains(&SocketFault::PortUnreachable), "{faults:?}");
     }
@@ -204,14 +211,14 @@ fn a_client_is_back_when_nobody_had_listened_at_the_port() {
 }
 
 #[test]
-fn what_a_firewall_forbids_is_told_and_goes_on_when_allowed() {
+fn a_forbidden_route_is_reported_and_the_link_works_again_when_it_is_allowed() {
     let what = "sending forbidden";
     let Some(link) = Link::new(what, |config| config) else { return };
     let mut events = link.controller.events();
-    // "prohibit" is a route's way to refuse: EACCES.
+    // A route of type "prohibit" makes the kernel refuse with EACCES.
     let prohibit = |act: &str| link.cable.route(End::Controller, &[act, "prohibit", End::Plant.address()]);
     prohibit("add");
-    until("it is refused", || {
+    until("sending is refused", || {
         matches!(
             link.controller.send(&1, &Metadata::command()),
             Err(SendError::Refused { fault: SocketFault::NotPermitted, .. })
@@ -221,7 +228,7 @@ fn what_a_firewall_forbids_is_told_and_goes_on_when_allowed() {
     prohibit("del");
     let mended = Instant::now();
     link.wait_until_open();
-    let faults = told(&mut events);
+    let faults = faults_in(&mut events);
     report(what, End::Controller, 2 * HEARTBEAT, mended.elapsed(), std::slice::from_ref(&faults));
     assert!(faults.contains(&SocketFault::NotPermitted), "{faults:?}");
 }

@@ -1,4 +1,4 @@
-//! What the kernel drops because nobody reads is counted and told.
+//! Datagrams that the kernel drops because nobody reads are counted, and reported by an event.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use common::{PATIENCE, client, client_config, server_config, until};
 use tautline::{Config, Driver, Event, Events, Metadata, UdpInterface, Wire};
 
-/// So many datagrams pass one that is missing until it is given up as lost.
+/// The size of the sequence window: after this many newer datagrams, a missing number counts as lost.
 const WINDOW: u64 = 64;
 
-/// A server with a buffer for very few datagrams, which reads only when told.
+/// Returns a caller-driven server whose socket buffer holds very few datagrams.
 fn crowded(wire: Wire) -> (UdpInterface, Driver) {
     let config = server_config(wire).receive_buffer(1).inbox_capacity(0);
     let (server, mut driver) = UdpInterface::caller_driven(config).unwrap();
@@ -19,14 +19,14 @@ fn crowded(wire: Wire) -> (UdpInterface, Driver) {
     (server, driver)
 }
 
-/// A client of it that sends each message in a datagram of its own and says little else.
+/// Returns a client of `server` that sends each message in its own datagram, and few heartbeats.
 fn caller(server: &UdpInterface, driver: &mut Driver) -> UdpInterface {
     let config =
         client_config(server).coalescing_delay(Duration::ZERO).liveness_timeout(Duration::from_secs(3600));
     let config = config.heartbeat_interval(Duration::from_secs(60));
     std::thread::scope(|scope| {
         let client = scope.spawn(|| client(config));
-        until("it is connected", || {
+        until("the client is connected", || {
             driver.turn(Some(Duration::from_millis(1)));
             client.is_finished()
         });
@@ -34,17 +34,17 @@ fn caller(server: &UdpInterface, driver: &mut Driver) -> UdpInterface {
     })
 }
 
-/// What the next event of this kind says.
-fn told(driver: &mut Driver, events: &mut Events) -> (u64, Option<usize>) {
-    let mut told = None;
+/// Turns until the next `KernelDropped` event. Returns its number of datagrams and the size of the socket buffer.
+fn kernel_dropped(driver: &mut Driver, events: &mut Events) -> (u64, Option<usize>) {
+    let mut found = None;
     until("the event comes", || {
         driver.turn(Some(Duration::from_millis(1)));
         if let Some(Event::KernelDropped { dropped, receive_buffer }) = events.next(Some(Duration::ZERO)) {
-            told = Some((dropped, receive_buffer));
+            found = Some((dropped, receive_buffer));
         }
-        told.is_some()
+        found.is_some()
     });
-    told.unwrap()
+    found.unwrap()
 }
 
 #[test]
@@ -56,14 +56,14 @@ fn a_server_that_does_not_read_counts_what_the_kernel_drops() {
         client.send(&number, &Metadata::data()).unwrap();
     }
     let dropped = server.statistics().kernel_drops;
-    assert!(dropped > 900, "{dropped} although the buffer holds but a few");
+    assert!(dropped > 900, "only {dropped} were dropped, although the buffer holds few");
     let granted = server.statistics().receive_buffer;
-    assert_eq!(told(&mut driver, &mut events), (dropped, granted));
-    // Read one by one, so that all that is missing is given up.
+    assert_eq!(kernel_dropped(&mut driver, &mut events), (dropped, granted));
+    // These are read one by one, so that all missing numbers count as lost.
     for number in 0..=WINDOW {
         let received = server.statistics().messages_received;
         client.send(&number, &Metadata::data()).unwrap();
-        until("it has come", || {
+        until("the message has arrived", || {
             driver.turn(Some(PATIENCE));
             server.statistics().messages_received > received
         });
@@ -75,7 +75,7 @@ fn a_server_that_does_not_read_counts_what_the_kernel_drops() {
 }
 
 #[test]
-fn what_the_kernel_dropped_stays_counted_when_the_connection_ends() {
+fn kernel_drops_stay_counted_when_the_connection_ends() {
     let (server, mut driver) = crowded(Wire::Classic);
     let flood = |server: &UdpInterface| {
         let peer = common::RawPeer::of(server);
@@ -90,14 +90,14 @@ fn what_the_kernel_dropped_stays_counted_when_the_connection_ends() {
     driver.connect().unwrap();
     assert_eq!(server.statistics().kernel_drops, first);
     flood(&server);
-    // Nobody has asked for these before the end.
+    // The statistics were not read between these drops and the end of the connection.
     server.disconnect();
     let both = server.statistics().kernel_drops;
     assert!(both > first && both < 200, "{first}, then {both}");
 }
 
 #[test]
-fn a_buffer_that_is_large_enough_drops_nothing() {
+fn a_large_enough_buffer_drops_nothing() {
     let (server, mut driver) = UdpInterface::caller_driven(Config::server("127.0.0.1:0")).unwrap();
     driver.connect().unwrap();
     let mut events = server.events();
@@ -105,7 +105,7 @@ fn a_buffer_that_is_large_enough_drops_nothing() {
     for number in 0..20 {
         client.send(&number, &Metadata::data()).unwrap();
     }
-    until("all came", || {
+    until("all messages have arrived", || {
         driver.turn(Some(Duration::from_millis(1)));
         server.statistics().messages_received == 20
     });

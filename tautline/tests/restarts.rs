@@ -1,12 +1,14 @@
-//! A peer that is killed and started again, many times: how soon the first message of its new life is delivered, and that
-//! none of the old one comes afterwards. A few with all tests; a thousand for each role by
+//! A peer is killed and started again, many times. The tests measure how soon the first message of its new life is
+//! delivered, and check that no message of an old life comes afterwards.
+//!
+//! A few restarts run with all tests. A thousand restarts of each role run with
 //!
 //! ```text
 //! cargo test --release -p tautline --test restarts -- thousand --ignored --nocapture --test-threads 1
 //! ```
 //!
-//! On a machine that has other work, after `chrt -f 10`: the processes are new each time, so the scheduler's delays come on top.
-#![cfg(unix)] // where a process can be killed without a word
+//! On a busy machine, put `chrt -f 10` before the command. Each life is a new process, so delays of the scheduler count.
+#![cfg(unix)] // the children are killed by a signal
 #![allow(clippy::print_stdout)] // figures
 
 #[path = "common/children.rs"]
@@ -24,30 +26,30 @@ use tautline::{Config, Message, Metadata, SendError, UdpInterface, Wire, create_
 /// The time that the first message may take beyond one and a half round trips.
 const GRACE: Duration = Duration::from_millis(10);
 
-/// How often each end sends.
+/// The time between two messages of each end.
 const PERIOD: Duration = Duration::from_millis(1);
 
-/// Both processes read the same clock, which nobody sets meanwhile.
+/// Returns the time in microseconds. Both processes read the same clock, which nobody sets meanwhile.
 fn now_us() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
     u64::try_from(since.as_micros()).expect("before the year 586,000")
 }
 
-/// A port that nobody has, and that the same end has in each of its lives.
+/// Returns a free port, for an end to use in each of its lives.
 fn free_port() -> u16 {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     socket.local_addr().expect("bound").port()
 }
 
-/// A life's number, and when its first hello went out (a client's) or it was ready (a server's), as it is sent along.
+/// The content of a message: the number of the life, and for a client the time of its first hello.
 type Tag = (u64, u64);
 
 fn tag(message: &Message) -> Tag {
     message.decode().expect("a tag was sent")
 }
 
-/// What the measured times are.
-fn tell(role: &str, mut times: Vec<Duration>, rtt: Duration) -> usize {
+/// Prints the measured times. Returns how many of them are beyond the bound.
+fn report(role: &str, mut times: Vec<Duration>, rtt: Duration) -> usize {
     times.sort_unstable();
     let at = |share: f64| {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a place in the list
@@ -58,7 +60,7 @@ fn tell(role: &str, mut times: Vec<Duration>, rtt: Duration) -> usize {
     let late = times.iter().filter(|&&time| time > bound).count();
     println!(
         "{} restarts of the {role}: first message delivered after {:.1?} (median), {:.1?} (90 %), {:.1?} (99 %), {:.1?} \
-         (worst); bound {bound:.1?} with a round trip of {rtt:.1?} (0 where the lives were too short to measure it): {late} later",
+         (worst); bound {bound:.1?} with a round trip of {rtt:.1?} (0 where the lives were too short to measure it): {late} beyond it",
         times.len(),
         at(0.5),
         at(0.9),
@@ -68,12 +70,12 @@ fn tell(role: &str, mut times: Vec<Duration>, rtt: Duration) -> usize {
     late
 }
 
-/// The smallest round trip that the interface has measured.
+/// Returns the smallest round trip that the interface has measured.
 fn round_trip(interface: &UdpInterface) -> Duration {
     interface.statistics().path.map_or(Duration::ZERO, |path| path.rtt_min)
 }
 
-/// A client is killed again and again; how many first messages came too late.
+/// Kills a client again and again. Returns how many first messages came too late.
 fn clients(lives: u64) -> usize {
     let server = server(server_config(Wire::Native));
     let port = free_port();
@@ -85,9 +87,9 @@ fn clients(lives: u64) -> usize {
         let _child = children::start("a_client", &order);
         let begun = Instant::now();
         let mut heard = 0;
-        // Killed at another moment each time.
+        // Each life is killed at another moment.
         while heard < 5 + life % 7 {
-            let message = server.receive(Some(PATIENCE)).expect("it calls");
+            let message = server.receive(Some(PATIENCE)).expect("the client sends");
             let arrived = now_us();
             let (from, hello) = tag(&message);
             assert!(from >= newest, "a message of life {from} after one of life {newest}");
@@ -102,10 +104,10 @@ fn clients(lives: u64) -> usize {
         }
         rtt = rtt.max(round_trip(&server));
     }
-    tell("client", times, rtt)
+    report("client", times, rtt)
 }
 
-/// A client that sends at once and then on and on, until it is killed.
+/// The child process: a client that sends until it is killed.
 #[test]
 #[ignore = "a child of the other tests"]
 fn a_client() {
@@ -115,31 +117,31 @@ fn a_client() {
     let port = u16::try_from(port).expect("a port");
     let config = Config::client(format!("127.0.0.1:{to}")).bind(([127, 0, 0, 1], port));
     let client = create_udp_client(config.connect_timeout(Duration::ZERO)).expect("a valid configuration");
-    // The first hello goes out inside.
+    // `connect` sends the first hello.
     let tag: Tag = (life, now_us());
     client.connect().expect("the port is free again");
     loop {
         match client.send(&tag, &Metadata::command()) {
-            // Not answered yet: the first message goes with the answer to the answer.
+            // The server has not answered yet. The first message can go out as soon as its answer is here.
             Err(SendError::NoPeers) => std::thread::yield_now(),
             _ => std::thread::sleep(PERIOD),
         }
     }
 }
 
-/// A server is killed again and again; how many first messages came too late.
+/// Kills a server again and again. Returns how many first messages came too late.
 fn servers(lives: u64) -> usize {
     let port = free_port();
     let first = children::start("a_server", &format!("1 {port}"));
     let client = create_udp_client(Config::client(format!("127.0.0.1:{port}")).connect_timeout(PATIENCE));
     let client = client.expect("a valid configuration");
-    client.connect().expect("it answers");
+    client.connect().expect("the server answers");
     let (over, newest) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut times = Vec::new();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                // In vain while it is away.
+                // This fails while the server is away.
                 let _ = client.send(&(0, 0), &Metadata::command());
                 std::thread::sleep(PERIOD);
             }
@@ -157,7 +159,7 @@ fn servers(lives: u64) -> usize {
             if life > 1 {
                 times.push(time);
             }
-            // Killed at another moment each time.
+            // Each life is killed at another moment.
             std::thread::sleep(Duration::from_millis(life % 13));
             drop(child);
             child = children::start("a_server", &format!("{} {port}", life + 1));
@@ -166,23 +168,23 @@ fn servers(lives: u64) -> usize {
         receiving.join().expect("no message of an old life");
     });
     assert!(newest.load(Ordering::Relaxed) > lives / 2, "the client heard of the new lives");
-    tell("server", times, round_trip(&client))
+    report("server", times, round_trip(&client))
 }
 
-/// How long after it was ready the server got its first message, as it says.
+/// Reads from the server's output how long it waited for its first message.
 fn first_message(child: &mut children::Running) -> Duration {
     let output = child.0.stdout.as_mut().expect("piped");
     for line in BufReader::new(output).lines() {
-        let line = line.expect("it is alive");
-        // The harness's own words may stand before it.
+        let line = line.expect("the server is alive");
+        // The test harness may have printed text before it on the same line.
         if let Some((_, us)) = line.split_once("first message after ") {
             return Duration::from_micros(us.parse().expect("a number"));
         }
     }
-    panic!("it ended without a message");
+    panic!("the server ended without a message");
 }
 
-/// A server that tells of its first message and sends on and on, until it is killed.
+/// The child process: a server that prints when it got its first message, and then sends until it is killed.
 #[test]
 #[ignore = "a child of the other tests"]
 fn a_server() {
@@ -200,12 +202,12 @@ fn a_server() {
 }
 
 #[test]
-fn a_killed_client_is_heard_in_its_new_life_and_not_in_the_old_one() {
+fn a_killed_client_is_heard_in_its_new_life_only() {
     clients(15);
 }
 
 #[test]
-fn a_killed_server_is_found_in_its_new_life_and_not_heard_in_the_old_one() {
+fn a_killed_server_is_found_and_heard_in_its_new_life_only() {
     servers(15);
 }
 
