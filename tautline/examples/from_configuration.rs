@@ -1,4 +1,4 @@
-//! Settings from TOML text, the environment and code: a later source goes before an earlier one.
+//! Settings from TOML text, from environment variables and from code. A later source overrides an earlier one.
 //!
 //! `cargo run -p tautline --features toml --example from_configuration`
 #![allow(clippy::print_stdout)]
@@ -20,7 +20,7 @@ deadline = "20ms"
 
 /// Runs the example.
 pub(crate) fn main() -> Result<(), Box<dyn Error>> {
-    // A program would write Config::from_toml_file("plant.toml")?.apply_env()?
+    // Your program would write Config::from_toml_file("plant.toml")?.apply_env()?
     let config = Config::from_toml(FILE)?
         .apply_variables([("TAUTLINE_MAX_PEERS", "4"), ("TAUTLINE_COMMAND_LIFESPAN", "10ms")])?
         .name("plant");
@@ -30,12 +30,12 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(commands.lifespan, Some(Duration::from_millis(10)));
     assert_eq!(commands.deadline, Some(Duration::from_millis(20)));
 
-    // An error names the key, and says what would be right.
+    // An error names the key and says what would be right.
     let error = Config::from_toml("heartbeat_intervall = \"10ms\"").expect_err("a typing error");
     println!("{error}");
 
     let plant = create_udp_server(config)?;
     plant.connect()?;
-    println!("{} listens at {}", settings.name, plant.local_address().ok_or("it is connected")?);
+    println!("{} listens at {}", settings.name, plant.local_address().ok_or("the server is not connected")?);
     Ok(())
 }

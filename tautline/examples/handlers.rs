@@ -12,8 +12,8 @@ use tautline::{Config, Handler, MessageType, Metadata, create_udp_client, create
 pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let plant = create_udp_server(Config::server("127.0.0.1:0").name("plant"))?;
 
-    // Inline: on the driver itself, with the message as it stands in the datagram. The fastest way, for code that
-    // neither blocks nor takes long.
+    // An inline handler runs on the driver and gets the message where it is in the datagram. This is the fastest way. Use it
+    // for code that does not block and takes little time.
     let mut commands = 0u32;
     plant.register_message_handler(
         MessageType::Command,
@@ -23,7 +23,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
         }),
     );
 
-    // Blocking: on worker threads of its own, so that a slow one delays nobody else.
+    // A blocking handler runs on worker threads of its own. It may be slow without delaying others.
     plant.register_message_handler(
         MessageType::Configuration,
         Handler::blocking(|_message, reply| {
@@ -33,7 +33,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
         .time_limit(Duration::from_secs(1)),
     );
 
-    // Async: on worker threads too; `Handler::spawned` runs it on the executor that you have.
+    // An async handler runs on worker threads too. `Handler::spawned` runs it on your executor instead.
     plant.register_message_handler(
         MessageType::Data,
         Handler::asynchronous(async |message, reply| {
@@ -43,7 +43,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
         .backlog(100),
     );
     plant.connect()?;
-    let address = plant.local_address().ok_or("it is connected")?;
+    let address = plant.local_address().ok_or("the server is not connected")?;
 
     let controller = create_udp_client(Config::client(address).name("controller"))?;
     controller.connect()?;
@@ -52,7 +52,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
         let answer = controller.receive(Some(Duration::from_secs(1)))?;
         println!("{} -> {}", metadata.message_type, String::from_utf8_lossy(answer.payload()));
     }
-    // A handler can be replaced or taken away at any time.
+    // A handler can be replaced or unregistered at any time.
     assert!(plant.unregister_message_handler(MessageType::Data));
     Ok(())
 }

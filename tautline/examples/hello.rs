@@ -10,15 +10,15 @@ use tautline::{Config, Metadata, create_udp_client, create_udp_server};
 
 /// Runs the example.
 pub(crate) fn main() -> Result<(), Box<dyn Error>> {
-    // Port 0 takes any free one; a real plant has a fixed one.
+    // Port 0 means any free port. A real plant has a fixed port.
     let plant = create_udp_server(Config::server("127.0.0.1:0").name("plant"))?;
     plant.connect()?;
-    let address = plant.local_address().ok_or("it is connected")?;
+    let address = plant.local_address().ok_or("the server is not connected")?;
 
     let controller = create_udp_client(Config::client(address).name("controller"))?;
     controller.connect()?;
 
-    // Any value that serde can serialise.
+    // You can send any value that serde can serialise.
     controller.send(&[0.5, -1.5], &Metadata::command())?;
     let command = plant.receive(Some(Duration::from_secs(1)))?;
     let forces: [f64; 2] = command.decode()?;

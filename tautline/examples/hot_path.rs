@@ -1,7 +1,7 @@
-//! The hot path and nothing else, so that its instructions can be counted: on a noisy machine they tell what a change
-//! is worth, where times do not.
+//! Runs the hot path only, so that its instructions can be counted. On a noisy machine, instructions show the effect of a
+//! change more reliably than times.
 //!
-//! Both ends are driven by the one thread, over loopback. Two runs of different length differ by what the rounds between cost:
+//! One thread drives both ends, over loopback. The difference of two runs is the cost of the additional rounds:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg rustix_use_libc" cargo build --release -p tautline --example hot_path
@@ -9,7 +9,7 @@
 //! valgrind --tool=callgrind target/release/examples/hot_path stream 120
 //! ```
 //!
-//! (The flag, because valgrind hides from a program what it would call the kernel's clock by.)
+//! The flag is needed because valgrind hides the vDSO, through which rustix reads the clock otherwise.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
@@ -22,11 +22,11 @@ use tautline::{
     WaitPolicy,
 };
 
-/// Messages in a round of `stream` and `batch`: of 64 bytes, what one call of the kernel can send.
+/// The number of messages in a round of `stream` and `batch`: as many of 64 bytes as one system call can send.
 const ROUND: usize = 720;
 
-/// Longer than any scheduler keeps a thread away.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time-out of the waits, longer than any delay by the scheduler.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the example with the program's arguments.
 pub(crate) fn main() -> Result<(), Box<dyn Error>> {
@@ -39,7 +39,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
 const USAGE: &str =
     "hot_path WAY ROUNDS; the ways are stream and batch (720 messages a round) and echo (one)";
 
-/// How many messages the server has handled.
+/// Runs the rounds. Returns the number of messages that the server has handled.
 pub(crate) fn run(way: &str, rounds: usize) -> Result<u64, Box<dyn Error>> {
     let mut ends = Ends::connect()?;
     for _ in 0..rounds {
@@ -54,7 +54,7 @@ pub(crate) fn run(way: &str, rounds: usize) -> Result<u64, Box<dyn Error>> {
 }
 
 struct Ends {
-    /// Kept, because the last handle's end is the connection's.
+    /// Dropping the last handle would end the connection.
     _server: UdpInterface,
     client: UdpInterface,
     data: Publisher,
@@ -74,15 +74,15 @@ impl Ends {
         let answer = move |message: &MessageRef<'_>, reply: &Reply| {
             counter.fetch_add(1, Ordering::Relaxed);
             if message.message_type() == MessageType::Command {
-                // One that cannot be sent is missed by who waits for it.
+                // If this fails, the client misses its answer and reports that.
                 let _ = reply.send(Raw(message.payload()), &Metadata::status());
             }
         };
         server.register_message_handler(MessageType::Data, Handler::inline(answer.clone()));
         server.register_message_handler(MessageType::Command, Handler::inline(answer));
         server_driver.connect()?;
-        let address = server.local_address().ok_or("it is connected")?;
-        // Both ends are turned here, so connecting must not wait for the server.
+        let address = server.local_address().ok_or("the server is not connected")?;
+        // This thread drives both ends, so connecting must not wait for the server.
         let config = end(Config::client(address))
             .coalescing_delay(Duration::from_millis(1))
             .connect_timeout(Duration::ZERO);
@@ -118,17 +118,17 @@ impl Ends {
         self.commands.send(Raw(self.payload.bytes()))?;
         self.serve();
         let mut answers = 0;
-        self.client_driver.turn_with(Some(PATIENCE), &mut |_| answers += 1);
+        self.client_driver.turn_with(Some(TIME_LIMIT), &mut |_| answers += 1);
         if answers == 0 { Err("no answer came".into()) } else { Ok(()) }
     }
 
-    /// Hands out what has come.
+    /// Hands out the messages that have arrived at the server.
     fn serve(&mut self) {
         while self.server_driver.turn(Some(Duration::ZERO)) > 0 {}
     }
 }
 
-/// What holds for both: nothing but the messages themselves, as far as that goes.
+/// Returns the configuration of both ends, with as little traffic beside the messages as possible.
 fn end(config: Config) -> Config {
     config.wait(WaitPolicy::Block).inbox_capacity(0).receive_buffer(8 << 20)
 }

@@ -1,6 +1,6 @@
-//! A reactor drives the interface: tokio watches the socket and the clock, and turns when one of them asks.
+//! A reactor drives the interface. tokio watches the socket and the clock, and calls the driver when one of them is ready.
 //!
-//! The same works with every reactor that can watch a descriptor: mio, calloop, epoll itself.
+//! The same works with every reactor that can watch a descriptor, such as mio, calloop or epoll.
 //!
 //! `cargo run -p tautline --example reactor`
 #![allow(unsafe_code)] // tokio watches a descriptor that it does not own
@@ -23,10 +23,10 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     })
 }
 
-/// What the program is really about: the plant's side and the controller's, both async.
+/// The application: exchanges messages between a plant and a controller, both async.
 async fn talk(plant: &UdpInterface) -> Result<(), Box<dyn Error>> {
-    // An interface with a thread of its own, so that only one of the two is tokio's affair.
-    let address = plant.local_address().ok_or("it is connected")?;
+    // The controller has its own driver thread, so the reactor drives the plant only.
+    let address = plant.local_address().ok_or("the server is not connected")?;
     let controller = create_udp_client(Config::client(address).name("controller"))?;
     controller.connect_async().await?;
     for number in 1..=3 {
@@ -59,14 +59,14 @@ mod watched {
         }
     }
 
-    /// With nothing due, how long to sleep if nothing comes.
+    /// The longest sleep, when nothing is due and nothing comes.
     const LONG: Duration = Duration::from_secs(3600);
 
-    /// Turns whenever the socket is readable or something is due; ends only if it cannot.
+    /// Turns whenever the socket is readable or something is due. Returns only with an error.
     pub(super) async fn drive(driver: &mut Driver) -> io::Result<()> {
         let descriptor = driver.socket_descriptor().ok_or(io::ErrorKind::NotConnected)?;
-        // SAFETY: the descriptor is open until the interface is disconnected, which nobody here does: handle and
-        // driver outlive this future.
+        // SAFETY: the descriptor is open until the interface is disconnected. Nothing here disconnects it, and the handle and
+        // the driver outlive this future.
         let socket = unsafe { AsyncFd::register_with_interest(Descriptor(descriptor), Interest::READABLE) }?;
         loop {
             let deadline = driver.next_deadline().map_or_else(|| Instant::now() + LONG, Into::into);
@@ -74,7 +74,7 @@ mod watched {
                 ready = socket.readable() => ready?.clear_ready(),
                 () = sleep_until(deadline) => {}
             }
-            // A turn is bounded, and tokio tells of new datagrams only: read until none is left.
+            // A turn is bounded, and tokio reports new datagrams only. So this reads until none is left.
             while driver.turn(Some(Duration::ZERO)) >= TURN_BUDGET {}
         }
     }
@@ -86,7 +86,7 @@ mod watched {
 
     use tautline::Driver;
 
-    /// Without descriptors there is nothing to watch.
+    /// Without descriptors there is nothing to watch, so this turns again and again.
     pub(super) async fn drive(driver: &mut Driver) -> io::Result<()> {
         loop {
             driver.turn(Some(std::time::Duration::from_millis(1)));

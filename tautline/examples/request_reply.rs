@@ -1,6 +1,6 @@
 //! An async client with requests and time-outs. A server answers them on a worker thread.
 //!
-//! Any executor will do: here it is tokio's.
+//! Any executor works. This example uses tokio.
 //!
 //! `cargo run -p tautline --example request_reply`
 #![allow(clippy::print_stdout)]
@@ -20,7 +20,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn ask(plant: &UdpInterface) -> Result<(), Box<dyn Error>> {
-    let address = plant.local_address().ok_or("it is connected")?;
+    let address = plant.local_address().ok_or("the server is not connected")?;
     let controller = create_udp_client(Config::client(address).name("controller"))?;
     controller.connect_async().await?;
     let questions = controller.publisher(Metadata::configuration());

@@ -1,4 +1,4 @@
-//! What happens to a link, as it happens: a thread prints the events of a server.
+//! Events: a thread prints what happens to the links of a server.
 //!
 //! `cargo run -p tautline --example watch_events`
 #![allow(clippy::print_stdout)]
@@ -15,14 +15,14 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let mut events = plant.events();
     let printer = thread::spawn(move || {
         let mut peers = 0;
-        // Ends when the interface is cleaned up: then no more events come.
+        // The loop ends when the interface is cleaned up, because no more events can come.
         while let Some(event) = events.next(None) {
             match event {
                 Event::PeerConnected { peer, address, name } => {
                     peers += 1;
                     println!("{name} ({peer}) connected from {address}");
                 }
-                Event::PeerDisconnected { peer, reason } => println!("{peer} has gone: {}", reason.name()),
+                Event::PeerDisconnected { peer, reason } => println!("{peer} left: {}", reason.name()),
                 Event::StateChanged { to, .. } => println!("the plant is {to}"),
                 other => println!("{other:?}"),
             }
@@ -31,7 +31,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     });
 
     plant.connect()?;
-    let address = plant.local_address().ok_or("it is connected")?;
+    let address = plant.local_address().ok_or("the server is not connected")?;
     for name in ["controller", "logger"] {
         let client = create_udp_client(Config::client(address).name(name))?;
         client.connect()?;

@@ -1,5 +1,5 @@
-//! One end, a process of its own: sends at a steady rate, takes what comes, and answers what it is asked over its standard
-//! input with a line of JSON each.
+//! One end of the link, in a process of its own. It sends at a steady rate and receives. It answers each line on its standard
+//! input with a line of JSON.
 
 use std::io::{BufRead, Write};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use tautline::{Config, Metadata, SendError, UdpInterface, create_udp_client, cre
 
 use crate::figures;
 
-/// Every so many messages one is sent reliably.
+/// One message in this number is sent reliably.
 const RELIABLE_EVERY: u64 = 100;
 
-/// What the end's own threads count, to hold against the interface's statistics.
+/// The counts of the end's own threads, to compare with the statistics of the interface.
 #[derive(Debug, Default)]
 struct Counts {
     sent: AtomicU64,
@@ -24,7 +24,7 @@ struct Counts {
     resting: AtomicBool,
 }
 
-/// Lives until its input ends.
+/// Runs the end until its input ends.
 pub(crate) fn run(role: &str, address: &str, rate: f64) {
     let interface = connect(role, address);
     println!("{}", interface.local_address().expect("connected"));
@@ -38,21 +38,21 @@ pub(crate) fn run(role: &str, address: &str, rate: f64) {
             counts.resting.store(true, Ordering::Relaxed);
         } else {
             println!("{}", answer(&interface, &counts));
-            std::io::stdout().flush().expect("whoever asks listens");
+            std::io::stdout().flush().expect("the parent reads the answer");
         }
     }
     interface.cleanup();
 }
 
 fn connect(role: &str, address: &str) -> UdpInterface {
-    // The cuts are shorter: the session lasts, and with it the numbers that are compared at the end.
+    // The liveness time-out is longer than the cuts, so that one session lasts. Its sequence numbers are compared at the end.
     let prepared = |config: Config| config.name(role).liveness_timeout(Duration::from_secs(5));
     let interface = match role {
         "plant" => create_udp_server(prepared(Config::server(address))),
         _ => create_udp_client(prepared(Config::client(address)).connect_timeout(Duration::from_secs(20))),
     };
     let interface = interface.expect("a valid configuration");
-    interface.connect().expect("the other end is there");
+    interface.connect().expect("the other end answers");
     interface
 }
 
@@ -72,7 +72,7 @@ fn send(interface: &UdpInterface, counts: &Counts, rate: f64) {
         };
         match outcome {
             Ok(_) => counts.sent.fetch_add(1, Ordering::Relaxed),
-            // The plant before its controller comes.
+            // The plant has no peer before its controller connects.
             Err(SendError::NoPeers) => 0,
             Err(_) => counts.refused.fetch_add(1, Ordering::Relaxed),
         };

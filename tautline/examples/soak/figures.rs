@@ -1,6 +1,6 @@
-//! What this process holds, as Linux tells it; 0 elsewhere.
+//! The memory, descriptors and threads of this process, read from /proc. They are 0 on systems without it.
 
-/// Resident memory, in kilobytes.
+/// Returns the resident memory, in kilobytes.
 pub(crate) fn resident_kb() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kilobytes = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));

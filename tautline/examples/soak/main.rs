@@ -1,7 +1,8 @@
-//! A link under strain for as long as one likes: two processes that send to each other at 1 kHz, one message in a hundred
-//! reliably, through a relay with every impairment on, and a cut of a second every minute. Tells once a minute what the ends
-//! hold and count; at the end says whether memory, descriptors and threads stayed flat and every datagram and message is
-//! accounted for, and fails if not.
+//! Runs a link under load for a long time. Two processes send to each other at 1 kHz, one message in a hundred reliably,
+//! through a relay with every impairment and a cut of a second every minute.
+//!
+//! It prints what the ends use and count once a minute. At the end it checks that memory, descriptors and threads stayed flat
+//! and that every datagram and message is accounted for, and fails if not.
 //!
 //! ```text
 //! cargo run --release -p tautline --features sim --example soak -- --minutes 30
@@ -24,13 +25,13 @@ use other::Other;
 use relay::Relay;
 use verdict::Record;
 
-/// How often it tells how things stand.
+/// The time between two reports.
 const REPORTS: Duration = Duration::from_secs(60);
 
-/// How long the ends may need to come to rest once the network is whole.
+/// The longest time until nothing is in flight after the network is whole again.
 const REST: Duration = Duration::from_secs(30);
 
-/// What the command line says.
+/// The options of the command line.
 #[derive(Clone, Copy, Debug)]
 struct Options {
     minutes: f64,
@@ -41,14 +42,20 @@ struct Options {
 fn options(arguments: &[String]) -> Result<Options, String> {
     let mut options = Options { minutes: 30.0, rate: 1000.0, seed: 1 };
     for pair in arguments.chunks(2) {
-        let [name, value] = pair else { return Err(format!("`{}` needs a value", pair[0])) };
+        let [name, value] = pair else {
+            return Err(format!("`{}` has no value: write it after the option", pair[0]));
+        };
         let number = value.parse().ok().filter(|number: &f64| *number > 0.0);
         let number = number.ok_or_else(|| format!("`{name} {value}`: a positive number is expected"));
         match name.as_str() {
             "--minutes" => options.minutes = number?,
             "--rate" => options.rate = number?,
-            "--seed" => options.seed = value.parse().map_err(|_| "--seed is a whole number".to_owned())?,
-            _ => return Err(format!("`{name}` is not known: --minutes, --rate and --seed are")),
+            "--seed" => {
+                let whole =
+                    value.parse().map_err(|_| format!("`--seed {value}`: a whole number is expected"));
+                options.seed = whole?;
+            }
+            _ => return Err(format!("there is no option `{name}`: expected --minutes, --rate or --seed")),
         }
     }
     Ok(options)
@@ -59,7 +66,7 @@ fn main() -> ExitCode {
     if let [mark, role, address, rate] = &arguments[..]
         && mark == "--end"
     {
-        end::run(role, address, rate.parse().expect("given by ourselves"));
+        end::run(role, address, rate.parse().expect("this program has written it"));
         return ExitCode::SUCCESS;
     }
     match options(&arguments) {
@@ -79,7 +86,7 @@ fn soak(options: Options) -> ExitCode {
     println!("{length:?} at {} messages a second each way, seed {}", options.rate, options.seed);
     let begun = Instant::now();
     let mut records = Vec::new();
-    // The first after a tenth of the time: what is bought once has been bought by then.
+    // The first report comes after a tenth of the time, when all tables and queues have reached their size.
     let mut next = (length / 10).min(REPORTS);
     while begun.elapsed() < length {
         std::thread::sleep(next.min(length.saturating_sub(begun.elapsed())));
@@ -92,10 +99,10 @@ fn soak(options: Options) -> ExitCode {
     plant.say("rest");
     controller.say("rest");
     let problems = rest(begun, &mut plant, &mut controller, &relay, &mut records);
-    verdict::tell(&records, &problems)
+    verdict::report(&records, &problems)
 }
 
-/// Waits until nothing is on its way any more and everything is accounted for; what is not, in the end.
+/// Waits until nothing is in flight and everything is accounted for. Returns what is not, when the time is over.
 fn rest(
     begun: Instant,
     plant: &mut Other,

@@ -1,4 +1,4 @@
-//! What stands between the ends: a thread that lets datagrams through as a bad network does.
+//! The relay between the ends: a thread that treats datagrams as a bad network does.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use tautline::Instant as Steady;
 use tautline::sim::{Impairments, Path, PathCounts, Probability};
 
-/// The longest that a datagram waits for the relay to look.
+/// The longest time until the relay sees a datagram.
 const LOOK: Duration = Duration::from_micros(200);
 
-/// A cut lasts so long, and one direction after the other is cut.
+/// The length of a cut. The directions are cut in turn.
 const CUT: Duration = Duration::from_secs(1);
 const CUT_EVERY: Duration = Duration::from_secs(60);
 
-/// The counts of both directions: to the plant, to the controller.
+/// The counts of both directions: to the plant, and to the controller.
 pub(crate) type Counts = [PathCounts; 2];
 
-/// See the module's head.
+/// The running relay.
 #[derive(Debug)]
 pub(crate) struct Relay {
     address: SocketAddr,
@@ -32,7 +32,7 @@ impl Relay {
         let back = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         back.connect(plant).expect("on this host");
         for socket in [&front, &back] {
-            socket.set_nonblocking(true).expect("a socket can");
+            socket.set_nonblocking(true).expect("a socket can be non-blocking");
         }
         let address = front.local_addr().expect("bound");
         let relay = Self { address, healed: Arc::default(), counts: Arc::default() };
@@ -47,7 +47,7 @@ impl Relay {
         self.address
     }
 
-    /// From now on nothing happens to datagrams any more.
+    /// Turns all impairments off.
     pub(crate) fn heal(&self) {
         self.healed.store(true, Ordering::Relaxed);
     }
@@ -57,7 +57,7 @@ impl Relay {
     }
 }
 
-/// Every one of them.
+/// Returns the configuration of all impairments.
 fn impairments() -> Impairments {
     let share = |percent| Probability::percent(percent).expect("a share");
     Impairments {
@@ -77,7 +77,7 @@ struct Work {
     front: UdpSocket,
     back: UdpSocket,
     paths: [Path; 2],
-    /// The controller, once it has called.
+    /// The controller's address, known from its first datagram.
     client: Option<SocketAddr>,
     begun: Instant,
 }
@@ -107,7 +107,7 @@ impl Work {
         }
     }
 
-    /// Cuts one direction for a second once a minute, the other in the next minute.
+    /// Cuts one direction for a second, and the other direction a minute later.
     fn impair(&mut self, elapsed: Duration, healed: bool) {
         let round = elapsed.as_secs() / CUT_EVERY.as_secs();
         let into = elapsed - CUT_EVERY * u32::try_from(round).unwrap_or(u32::MAX);

@@ -1,4 +1,4 @@
-//! What was seen, and whether that is as it should be.
+//! The records of a soak, and the check whether everything is accounted for.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -9,11 +9,11 @@ use serde_json::Value;
 use crate::other::Other;
 use crate::relay::{Counts, Relay};
 
-/// Resident memory may grow by so much: less than a page for every minute of a long soak, more than what allocators do by
-/// themselves.
+/// The most that resident memory may grow. This is less than a page for each minute of a long soak, and more than the growth
+/// that comes from the allocator itself.
 const MOST_GROWTH_KB: u64 = 1024;
 
-/// How things stood at one time.
+/// The state of both ends and the relay at one time.
 #[derive(Debug)]
 pub(crate) struct Record {
     after: Duration,
@@ -27,7 +27,7 @@ impl Record {
         Self { after, ends: [plant.ask(), controller.ask()], relay: relay.counts() }
     }
 
-    /// What does not add up, now that nothing is on its way.
+    /// Returns the counts that do not agree. To be called when nothing is in flight.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut same = |what: String, one: u64, other: u64| {
@@ -73,7 +73,7 @@ impl Record {
     }
 }
 
-/// One end's answer.
+/// The answer of one end.
 struct End<'a>(&'a Value);
 
 impl End<'_> {
@@ -85,12 +85,12 @@ impl End<'_> {
         self.0["statistics"][key].as_u64().unwrap_or(0)
     }
 
-    /// Messages dropped for this reason before anyone was offered them.
+    /// Returns the messages that were dropped for this reason before they were offered to the inbox.
     fn dropped(&self, reason: &str) -> u64 {
         self.0["statistics"]["messages_dropped"][reason].as_u64().unwrap_or(0)
     }
 
-    /// All of a map from reason to count.
+    /// Returns the sum of a map from reason to count.
     fn sum(&self, key: &str) -> u64 {
         let counts = self.0["statistics"][key].as_object();
         counts.map_or(0, |counts| counts.values().filter_map(Value::as_u64).sum())
@@ -140,8 +140,8 @@ impl fmt::Display for Record {
     }
 }
 
-/// Says how it went.
-pub(crate) fn tell(records: &[Record], problems: &[String]) -> ExitCode {
+/// Prints the result of the soak. Returns failure if there is a problem.
+pub(crate) fn report(records: &[Record], problems: &[String]) -> ExitCode {
     let mut problems = problems.to_vec();
     if let [first, .., last] = records {
         problems.extend(growth(first, last));
@@ -166,7 +166,7 @@ fn growth(first: &Record, last: &Record) -> Vec<String> {
         if after > before + MOST_GROWTH_KB {
             problems.push(format!("{name}: memory grew from {before} to {after} kB"));
         }
-        // The sender has ended by then.
+        // At the end the sending thread has ended, so one thread less is right.
         for (what, allowed) in [("descriptors", 0), ("threads", 1)] {
             let (before, after) = (first.own(what), last.own(what));
             if after > before || after + allowed < before {
