@@ -1,8 +1,8 @@
-//! What one call costs over loopback, kernel included: sending, and a turn that hands messages to an inline handler.
+//! Measures the cost of one call over loopback, kernel included: a send, and a turn that hands messages to an inline handler.
 //!
-//! `cargo bench -p tautline --bench turn`. Both ends are driven by the one thread that measures, so nothing waits for
-//! a scheduler. `./check` runs each once, so that they keep working.
-#![allow(missing_docs)] // divan makes items of its own
+//! `cargo bench -p tautline --bench turn` runs it. The measuring thread drives both ends, so nothing waits for the scheduler.
+//! `./check` runs each benchmark once, so that they keep working.
+#![allow(missing_docs)] // divan generates items
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use tautline::{
     Config, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Qos, Reply, UdpInterface,
 };
 
-/// Messages in a batch: few enough for the smallest receive buffer.
+/// The number of messages in a batch. They fit into the smallest receive buffer.
 const BATCH: usize = 64;
 
-/// Longer than any scheduler keeps a thread away.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time-out of the waits, longer than any delay by the scheduler.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 fn main() {
     divan::main();
@@ -28,11 +28,11 @@ fn main() {
 #[divan::bench(sample_size = 64)]
 fn send_payload(bencher: Bencher<'_, '_>) {
     let ends = RefCell::new(Ends::connect());
-    // What was sent is taken away between samples, so that no buffer fills.
+    // The sent messages are received between samples, so that no buffer becomes full.
     bencher.with_inputs(|| ends.borrow_mut().empty()).bench_local_values(|()| ends.borrow().send_one());
 }
 
-/// By the rate, the cost of each message in the batch.
+/// The rate gives the cost of each message in the batch.
 #[divan::bench(sample_size = 16)]
 fn send_payload_batch(bencher: Bencher<'_, '_>) {
     let ends = RefCell::new(Ends::connect());
@@ -40,7 +40,7 @@ fn send_payload_batch(bencher: Bencher<'_, '_>) {
     bencher.with_inputs(|| ends.borrow_mut().empty()).bench_local_values(|()| ends.borrow().send_batch());
 }
 
-// One turn a sample: its datagram has to come between the turns, unmeasured.
+// A sample has one turn. The datagram for it is sent between the samples, unmeasured.
 #[divan::bench(sample_size = 1, sample_count = 1000)]
 fn turn_with_one_datagram(bencher: Bencher<'_, '_>) {
     let ends = RefCell::new(Ends::connect());
@@ -51,10 +51,10 @@ fn turn_with_one_datagram(bencher: Bencher<'_, '_>) {
     bencher.bench_local_values(|()| ends.borrow_mut().server_driver.turn(Some(Duration::ZERO)));
 }
 
-/// As `turn_with_one_datagram`, of a stream with a lifespan, so that the kernel stamps what arrives, and a history.
+/// Like `turn_with_one_datagram`, but the stream has a history and a lifespan. With a lifespan, the kernel stamps arrivals.
 #[divan::bench(sample_size = 1, sample_count = 1000)]
 fn turn_with_one_datagram_of_a_fresh_stream(bencher: Bencher<'_, '_>) {
-    let fresh = Qos::new().keep_last(1).lifespan(PATIENCE);
+    let fresh = Qos::new().keep_last(1).lifespan(TIME_LIMIT);
     let ends = RefCell::new(Ends::connect_to(Config::server("127.0.0.1:0").qos(MessageType::Data, fresh)));
     let bencher = bencher.with_inputs(|| {
         ends.borrow_mut().empty();
@@ -63,7 +63,7 @@ fn turn_with_one_datagram_of_a_fresh_stream(bencher: Bencher<'_, '_>) {
     bencher.bench_local_values(|()| ends.borrow_mut().server_driver.turn(Some(Duration::ZERO)));
 }
 
-/// By the rate, the cost of each message in the batch.
+/// The rate gives the cost of each message in the batch.
 #[divan::bench(sample_size = 1, sample_count = 1000)]
 fn turn_with_a_packed_batch(bencher: Bencher<'_, '_>) {
     let ends = RefCell::new(Ends::connect());
@@ -76,7 +76,7 @@ fn turn_with_a_packed_batch(bencher: Bencher<'_, '_>) {
 
 /// Both ends of a link.
 struct Ends {
-    /// Kept, because the last handle's end is the connection's.
+    /// Dropping the last handle would end the connection.
     _server: UdpInterface,
     client: UdpInterface,
     client_driver: Driver,
@@ -100,7 +100,7 @@ impl Ends {
         server.register_message_handler(MessageType::Data, Handler::inline(count));
         server_driver.connect().expect("the port is free");
         let address = server.local_address().expect("connected");
-        // Both ends are turned here, so connecting must not wait for the server.
+        // This thread drives both ends, so connecting must not wait for the server.
         let (client, mut client_driver) = open(Config::client(address).connect_timeout(Duration::ZERO));
         client_driver.connect().expect("the socket opens");
         let payload = Payload::raw([7; 64]);
@@ -112,11 +112,11 @@ impl Ends {
         ends
     }
 
-    /// Until the server has told its name: from then on messages share datagrams.
+    /// Turns both ends until the client knows the server's name, which ends the handshake.
     fn shake_hands(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         while self.client.peers().first().is_none_or(|server| server.name.is_empty()) {
-            assert!(Instant::now() < deadline, "the ends do not find each other");
+            assert!(Instant::now() < deadline, "the ends do not connect");
             self.turn_both();
         }
     }
@@ -134,10 +134,10 @@ impl Ends {
         self.client.publisher(self.metadata.clone()).send_batch(&self.batch).expect("connected");
     }
 
-    /// Hands out whatever is on its way.
+    /// Turns both ends until all sent messages are handled.
     fn empty(&mut self) {
         let sent = self.client.statistics().messages_sent;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         while self.handled.load(Ordering::Relaxed) < sent {
             assert!(Instant::now() < deadline, "a message was lost over loopback");
             self.turn_both();
@@ -148,5 +148,5 @@ impl Ends {
 
 fn open(config: Config) -> (UdpInterface, Driver) {
     let config = config.inbox_capacity(0).coalescing_delay(Duration::ZERO);
-    UdpInterface::caller_driven(config).expect("a right configuration")
+    UdpInterface::caller_driven(config).expect("a valid configuration")
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{PATIENCE, client, client_config, server, server_config};
+use common::{TIME_LIMIT, client, client_config, server, server_config};
 use tautline::{
     Config, DropReason, Handler, MessageRef, MessageType, Metadata, Payload, Qos, Reply, UdpInterface,
     Watchdog, Wire,
@@ -126,7 +126,7 @@ fn a_message_in_steady_state_allocates_nothing() {
     });
     assert_eq!(round_trip, 0, "answered inline, received from the inbox");
 
-    for watchdog in [Watchdog::peer(PATIENCE), Watchdog::messages(MessageType::Command, PATIENCE)] {
+    for watchdog in [Watchdog::peer(TIME_LIMIT), Watchdog::messages(MessageType::Command, TIME_LIMIT)] {
         server.watch(watchdog.misses(2, 5), |_| {}).expect("possible");
     }
     let watched = allocations(|| {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use common::{PATIENCE, address, client, client_config, next_number, pair, server, server_config, until};
+use common::{TIME_LIMIT, address, client, client_config, next_number, pair, server, server_config, until};
 use tautline::{ConnectError, ConnectionState, Event, Metadata, ReceiveError, Wire, create_udp_client};
 
 /// The smallest possible executor.
@@ -111,7 +111,7 @@ async fn cancelled_waits_lose_no_message() {
         }
     }
     for number in received {
-        let message = tokio::time::timeout(PATIENCE, server.receive_async()).await.expect("none is lost");
+        let message = tokio::time::timeout(TIME_LIMIT, server.receive_async()).await.expect("none is lost");
         assert_eq!(message.unwrap().decode::<u64>().unwrap(), number);
     }
 }
@@ -134,7 +134,7 @@ fn connecting_goes_on_when_its_wait_is_cancelled() {
     let server = server(server_config(Wire::Native));
     let client = create_udp_client(client_config(&server)).unwrap();
     let _ = poll_once(&mut pin!(client.connect_async()));
-    assert!(client.wait_for_state(ConnectionState::Connected, Some(PATIENCE)));
+    assert!(client.wait_for_state(ConnectionState::Connected, Some(TIME_LIMIT)));
     client.send(&1, &Metadata::command()).unwrap();
     assert_eq!(next_number(&server), 1);
 }

@@ -11,7 +11,7 @@ use std::net::UdpSocket;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use common::{PATIENCE, address, client, client_config, next, pair, server, server_config, until};
+use common::{TIME_LIMIT, address, client, client_config, next, pair, server, server_config, until};
 use tautline::{
     Config, ConnectError, ConnectionState, Handler, MessageType, Metadata, Payload, ReceiveError, SendError,
     SocketFault, UdpInterface, Unsupported, Wire, create_udp_client, create_udp_server,
@@ -117,7 +117,7 @@ fn disconnecting_while_connecting() {
     let client = create_udp_client(Config::client(silent.local_addr().unwrap())).unwrap();
     std::thread::scope(|scope| {
         let connecting = scope.spawn(|| client.connect());
-        assert!(client.wait_for_state(ConnectionState::Connecting, Some(PATIENCE)));
+        assert!(client.wait_for_state(ConnectionState::Connecting, Some(TIME_LIMIT)));
         client.disconnect();
         let error = connecting.join().unwrap().unwrap_err();
         assert_eq!(error, ConnectError::Disconnected);
@@ -138,7 +138,7 @@ fn connecting_from_an_inline_handler() {
         }),
     );
     client.send(&1, &Metadata::command()).unwrap();
-    let error = results.recv_timeout(PATIENCE).unwrap().unwrap_err();
+    let error = results.recv_timeout(TIME_LIMIT).unwrap().unwrap_err();
     assert_eq!(error, ConnectError::FromHandler);
     assert_says(&error, &["inline handler", "another thread"]);
     server.cleanup();

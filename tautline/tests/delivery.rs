@@ -16,7 +16,7 @@ use tautline::{
     SendError, Target, UdpInterface, Unsupported, WallTime, Wire,
 };
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 fn reliable() -> Metadata {
     Metadata::configuration().delivery(Delivery::Reliable)
@@ -26,7 +26,7 @@ fn reliable() -> Metadata {
 fn a_receipt_ends_when_the_peer_has_the_message() {
     let (server, client) = pair(Wire::Native);
     let receipt = client.publisher(Metadata::configuration()).send_reliable(&1).expect("sent");
-    assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));
+    assert_eq!(receipt.wait(Some(TIME_LIMIT)), Some(Outcome::Delivered));
     let message = next(&server);
     assert_eq!((message.decode::<u64>().expect("a number"), message.delivery()), (1, Delivery::Reliable));
     assert_nothing_waits(&server);
@@ -40,7 +40,7 @@ fn a_server_delivers_to_all_its_clients() {
     let second = client(client_config(&server));
     until("the server knows both clients", || server.statistics().peers == 2);
     let receipt = server.publisher(Metadata::configuration()).send_reliable(&7).expect("sent");
-    assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));
+    assert_eq!(receipt.wait(Some(TIME_LIMIT)), Some(Outcome::Delivered));
     assert_eq!((next_number(&first), next_number(&second)), (7, 7));
     assert_eq!(server.statistics().deliveries.delivered, 2);
 }
@@ -62,7 +62,7 @@ fn a_thousand_ordered_messages_come_in_order_and_once() {
     for number in 0..1000 {
         assert_eq!(next_number(&server), number);
     }
-    assert!(receipts.iter().all(|receipt| receipt.wait(Some(PATIENCE)) == Some(Outcome::Delivered)));
+    assert!(receipts.iter().all(|receipt| receipt.wait(Some(TIME_LIMIT)) == Some(Outcome::Delivered)));
     assert_nothing_waits(&server);
 }
 
@@ -94,7 +94,7 @@ fn disconnecting_ends_messages_in_flight() {
     client.disconnect();
     match sent {
         Ok(receipt) => {
-            assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::PeerLost));
+            assert_eq!(receipt.wait(Some(TIME_LIMIT)), Some(Outcome::PeerLost));
             let failed = std::iter::from_fn(|| events.next(Some(Duration::ZERO)))
                 .any(|event| matches!(event, Event::DeliveryFailed { outcome: Outcome::PeerLost, .. }));
             assert!(failed, "there is an event as well");
@@ -111,7 +111,7 @@ fn a_message_that_is_never_acknowledged_expires() {
     let hold = hold_up(&server, &client);
     let metadata = Metadata::configuration().lifespan(Duration::from_millis(50));
     let receipt = client.publisher(metadata.clone()).send_reliable(&1).expect("sent");
-    assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Expired));
+    assert_eq!(receipt.wait(Some(TIME_LIMIT)), Some(Outcome::Expired));
     drop(hold);
 }
 
@@ -156,7 +156,7 @@ fn a_reliable_megabyte_arrives_whole() {
     let payload = Payload::raw(bytes.clone());
     let receipt = client.publisher(Metadata::data()).to(address(&server)).send_reliable(&payload);
     let receipt = receipt.expect("sent");
-    assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));
+    assert_eq!(receipt.wait(Some(TIME_LIMIT)), Some(Outcome::Delivered));
     assert_eq!(next(&server).payload(), bytes);
     assert_nothing_waits(&server);
 }
@@ -186,7 +186,7 @@ fn a_request_gets_its_first_answer() {
             .map(|asked| {
                 let answer = client
                     .publisher(Metadata::command())
-                    .request(&asked, Some(PATIENCE))
+                    .request(&asked, Some(TIME_LIMIT))
                     .expect("sent")
                     .wait()
                     .expect("answered");
@@ -218,7 +218,7 @@ fn many_threads_get_their_own_answers() {
                     let asked = thread * 1000 + number;
                     let answer = client
                         .publisher(Metadata::command())
-                        .request(&asked, Some(PATIENCE))
+                        .request(&asked, Some(TIME_LIMIT))
                         .expect("sent")
                         .wait()
                         .expect("answered");
@@ -241,7 +241,12 @@ fn a_request_without_an_answer_returns_the_reason() {
     assert_eq!(request(&client), Err(RequestError::TimedOut));
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
-            client.publisher(Metadata::command()).request(&1, Some(PATIENCE)).expect("sent").wait().map(drop)
+            client
+                .publisher(Metadata::command())
+                .request(&1, Some(TIME_LIMIT))
+                .expect("sent")
+                .wait()
+                .map(drop)
         });
         std::thread::sleep(Duration::from_millis(50));
         client.disconnect();
@@ -256,7 +261,7 @@ fn a_request_that_is_not_delivered_ends_with_its_outcome() {
     let hold = hold_up(&server, &client);
     let short_lived = Metadata::command().lifespan(Duration::from_millis(20));
     let answer =
-        client.publisher(short_lived.clone()).request(&1, Some(PATIENCE)).expect("sent").wait().map(drop);
+        client.publisher(short_lived.clone()).request(&1, Some(TIME_LIMIT)).expect("sent").wait().map(drop);
     assert_eq!(answer, Err(RequestError::NotDelivered(Outcome::Expired)));
     drop(hold);
 }
@@ -281,7 +286,7 @@ async fn an_awaited_request_ends_when_its_time_out_is_over() {
         let (_server, client) = pair(wire);
         let publisher = client.publisher(Metadata::command());
         let short = publisher.request(&1, Some(Duration::from_millis(30))).expect("sent");
-        let long = publisher.request(&2, Some(PATIENCE)).expect("sent");
+        let long = publisher.request(&2, Some(TIME_LIMIT)).expect("sent");
         assert_eq!(short.await.map(drop), Err(RequestError::TimedOut), "{wire}");
         client.disconnect();
         assert_eq!(long.await.map(drop), Err(RequestError::Disconnected), "{wire}");
@@ -303,19 +308,19 @@ async fn a_sender_waits_until_the_window_has_room() {
     fill(&publisher);
     assert!(!publisher.wait_for_room(Some(Duration::from_millis(20))), "nothing is acknowledged");
     drop(hold);
-    assert!(publisher.wait_for_room(Some(PATIENCE)));
+    assert!(publisher.wait_for_room(Some(TIME_LIMIT)));
     publisher.send_reliable(&0).expect("there is room");
     let hold = hold_up(&server, &client);
     fill(&publisher);
     let waiting = tokio::spawn(publisher.room());
     drop(hold);
-    tokio::time::timeout(PATIENCE, waiting).await.expect("room in time").expect("no panic");
+    tokio::time::timeout(TIME_LIMIT, waiting).await.expect("room in time").expect("no panic");
     // The end of the connection wakes waiting senders too. Their next send returns the reason.
     let hold = hold_up(&server, &client);
     fill(&publisher);
     let waiting = tokio::spawn(publisher.room());
     client.disconnect();
-    tokio::time::timeout(PATIENCE, waiting).await.expect("woken").expect("no panic");
+    tokio::time::timeout(TIME_LIMIT, waiting).await.expect("woken").expect("no panic");
     assert_eq!(publisher.send_reliable(&1).map(drop), Err(SendError::NotConnected));
     drop(hold);
 }
@@ -366,12 +371,12 @@ fn hold(interface: &UdpInterface) -> Sender<()> {
 
 #[test]
 fn a_message_that_expired_before_sending_ends_at_once() {
-    let slow = |config: Config| config.heartbeat_interval(PATIENCE * 2).liveness_timeout(PATIENCE * 5);
+    let slow = |config: Config| config.heartbeat_interval(TIME_LIMIT * 2).liveness_timeout(TIME_LIMIT * 5);
     let server = server(slow(server_config(Wire::Native)));
     let client = client(slow(client_config(&server)));
     let old = Metadata::configuration().timestamp(WallTime::from_nanos(0)).lifespan(Duration::from_secs(1));
     let receipt = client.publisher(old.clone()).send_reliable(&1).expect("taken");
-    assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Expired));
+    assert_eq!(receipt.wait(Some(TIME_LIMIT)), Some(Outcome::Expired));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use common::{PATIENCE, address, client, client_config, next, server, server_config};
+use common::{TIME_LIMIT, address, client, client_config, next, server, server_config};
 use rustix::net::sockopt;
 use tautline::{Config, Metadata, Outcome, PartOutcome, Payload, Priority, RealtimePart, UdpInterface, Wire};
 
@@ -22,7 +22,7 @@ const MARKS: [(Priority, u8); 4] =
 /// Returns a socket on which the marks of received datagrams can be read.
 fn receiver(local: &str) -> UdpSocket {
     let socket = UdpSocket::bind(local).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIME_LIMIT)).unwrap();
     match socket.local_addr().unwrap().is_ipv6() {
         true => sockopt::set_ipv6_recvtclass(&socket, true).unwrap(),
         false => sockopt::set_ip_recvtos(&socket, true).unwrap(),
@@ -164,7 +164,7 @@ fn heartbeats_between_urgent_messages_are_not_marked() {
     for _ in 0..3 {
         send(&client, Priority::Critical);
         next(&server);
-        let is_next = |expected| assert!((0..1000).any(|_| marks.recv_timeout(PATIENCE) == Ok(expected)));
+        let is_next = |expected| assert!((0..1000).any(|_| marks.recv_timeout(TIME_LIMIT) == Ok(expected)));
         is_next(46);
         is_next(0);
     }
@@ -199,7 +199,7 @@ fn every_fragment_of_a_reliable_message_has_its_mark_beside_other_messages() {
     let receipt = client.publisher(low.clone()).send_reliable(&bulk).unwrap();
     // The sender writes the first datagrams of the message, the driver writes the others.
     send(&client, Priority::Critical);
-    assert_eq!(receipt.wait(Some(PATIENCE)), Some(Outcome::Delivered));
+    assert_eq!(receipt.wait(Some(TIME_LIMIT)), Some(Outcome::Delivered));
     next(&server);
     next(&server);
     let marked: Vec<_> = marks.try_iter().collect();

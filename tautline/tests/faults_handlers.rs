@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use common::{PATIENCE, client, client_config, next_number, pair, server, server_config, until};
+use common::{TIME_LIMIT, client, client_config, next_number, pair, server, server_config, until};
 use tautline::{
     DropReason, Handler, HandlerStats, Message, MessageType, Metadata, Reply, UdpInterface, Wire,
 };
@@ -18,7 +18,7 @@ fn gated() -> (impl Fn(Message, Reply) + Send + Sync + 'static, Receiver<u64>, S
     let released = Mutex::new(released);
     let handler = move |message: Message, _| {
         began.send(message.decode().expect("a number")).expect("the test still runs");
-        let _ = released.lock().expect("never poisoned").recv_timeout(PATIENCE);
+        let _ = released.lock().expect("never poisoned").recv_timeout(TIME_LIMIT);
     };
     (handler, begins, release)
 }
@@ -77,7 +77,7 @@ fn a_blocking_handler_does_not_block_other_types() {
         }),
     );
     client.send(&0, &Metadata::command()).unwrap();
-    begins.recv_timeout(PATIENCE).unwrap();
+    begins.recv_timeout(TIME_LIMIT).unwrap();
     for number in 0..20 {
         client.send(&number, &Metadata::data()).unwrap();
         assert_eq!(next_number(&client), number);
@@ -92,7 +92,7 @@ fn handlers_run_in_order_with_a_bounded_backlog() {
     let (handler, begins, release) = gated();
     server.register_message_handler(MessageType::Command, Handler::blocking(handler).backlog(10));
     client.send(&0, &Metadata::command()).unwrap();
-    assert_eq!(begins.recv_timeout(PATIENCE).unwrap(), 0);
+    assert_eq!(begins.recv_timeout(TIME_LIMIT).unwrap(), 0);
     for number in 1..30u64 {
         client.send(&number, &Metadata::command()).unwrap();
     }
@@ -102,7 +102,7 @@ fn handlers_run_in_order_with_a_bounded_backlog() {
     });
     for number in 1..11 {
         release.send(()).unwrap();
-        assert_eq!(begins.recv_timeout(PATIENCE).unwrap(), number);
+        assert_eq!(begins.recv_timeout(TIME_LIMIT).unwrap(), number);
     }
     release.send(()).unwrap();
     until("all messages are accounted for", || {
@@ -158,7 +158,7 @@ fn a_handler_can_disconnect_and_unregister_itself() {
         };
         server.register_message_handler(MessageType::Command, handler);
         client.send(&1, &Metadata::command()).unwrap();
-        let state = is_done.recv_timeout(PATIENCE).expect(kind);
+        let state = is_done.recv_timeout(TIME_LIMIT).expect(kind);
         assert_eq!(state, tautline::ConnectionState::Disconnected);
     }
 }
@@ -178,6 +178,6 @@ fn the_configured_limits_of_handlers_have_an_effect() {
     }
     until("a call passed its limit", || statistics_of(&server, MessageType::Command).timed_out > 0);
     assert!(statistics_of(&server, MessageType::Command).dropped.of(DropReason::BacklogFull) > 0);
-    assert_eq!(begins.recv_timeout(PATIENCE).unwrap(), 0);
+    assert_eq!(begins.recv_timeout(TIME_LIMIT).unwrap(), 0);
     drop(release);
 }

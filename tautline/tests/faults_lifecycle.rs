@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::time::{Duration, Instant};
 
 use common::{
-    PATIENCE, RawPeer, WIRES, address, client, client_config, lines_logged, next_number, pair, sealed,
+    RawPeer, TIME_LIMIT, WIRES, address, client, client_config, lines_logged, next_number, pair, sealed,
     server, server_config, until,
 };
 use tautline::{
@@ -52,7 +52,7 @@ fn disconnect_wakes_waiting_receivers() {
         let wait = server.receive_async();
         async move { wait.await.map(drop) }
     });
-    let threads: Vec<_> = [None, Some(PATIENCE * 10)]
+    let threads: Vec<_> = [None, Some(TIME_LIMIT * 10)]
         .into_iter()
         .map(|timeout| {
             let server = server.clone();
@@ -129,7 +129,7 @@ fn a_dead_peer_shows_in_states_and_events() {
     while controller.connection_state() != ConnectionState::Connected {
         driver.turn(Some(Duration::from_millis(5)));
     }
-    assert!(controller.wait_for_state(ConnectionState::Reconnecting, Some(PATIENCE)));
+    assert!(controller.wait_for_state(ConnectionState::Reconnecting, Some(TIME_LIMIT)));
     let peer = controller.peers()[0].id;
     assert_eq!(controller.peer(peer).unwrap().state, ConnectionState::Reconnecting);
     while controller.connection_state() != ConnectionState::Connected {
@@ -159,7 +159,7 @@ fn a_controller_sees_that_its_data_has_stopped() {
     let controller = client(config);
     assert!(controller.connection_state().can_send());
     plant.disconnect();
-    assert!(controller.wait_for_state(ConnectionState::Reconnecting, Some(PATIENCE)));
+    assert!(controller.wait_for_state(ConnectionState::Reconnecting, Some(TIME_LIMIT)));
     assert_eq!(controller.receive(Some(Duration::from_millis(5))).map(drop), Err(ReceiveError::TimedOut));
 }
 
@@ -179,7 +179,7 @@ fn a_handler_that_hangs_does_not_delay_dropping() {
     );
     let client = client(client_config(&server));
     client.send(&1, &Metadata::command()).unwrap();
-    begins.recv_timeout(PATIENCE).unwrap();
+    begins.recv_timeout(TIME_LIMIT).unwrap();
     let begun = Instant::now();
     drop(server);
     assert!(begun.elapsed() < Duration::from_secs(1), "dropping it took {:?}", begun.elapsed());
@@ -196,7 +196,7 @@ fn a_flood_of_bad_datagrams_logs_few_lines() {
             let mut datagram = sealed(number, 1.0, "1");
             datagram[30] ^= 4;
             stranger.send(&datagram);
-            driver.turn(Some(PATIENCE));
+            driver.turn(Some(TIME_LIMIT));
         }
     });
     assert_eq!(server.statistics().crc_errors(), 2000);
@@ -213,7 +213,7 @@ fn a_dead_client_does_not_keep_the_driver_awake() {
     let (dead, alive) = (RawPeer::of(&server), RawPeer::of(&server));
     for peer in [&dead, &alive] {
         peer.command(0, 1.0, "1");
-        assert_eq!(driver.turn(Some(PATIENCE)), 1);
+        assert_eq!(driver.turn(Some(TIME_LIMIT)), 1);
     }
     drop(dead);
     for number in 0..100 {
@@ -291,10 +291,10 @@ fn a_caller_driven_interface_can_reconnect_after_its_handler_has_disconnected() 
         }),
     );
     RawPeer::of(&server).command(0, 1.0, "1");
-    driver.turn(Some(PATIENCE));
+    driver.turn(Some(TIME_LIMIT));
     assert!(server.unregister_message_handler(MessageType::Command));
     RawPeer::of(&server).command(0, 1.0, "2");
-    assert_eq!(driver.receive(Some(PATIENCE)).unwrap().decode::<u64>().unwrap(), 2);
+    assert_eq!(driver.receive(Some(TIME_LIMIT)).unwrap().decode::<u64>().unwrap(), 2);
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn messages_that_a_disconnect_cuts_off_within_a_datagram_are_counted() {
         }),
     );
     client.publisher(Metadata::command()).send_batch(&[0; 10]).expect("connected");
-    has_entered.recv_timeout(PATIENCE).expect("the handler is called");
+    has_entered.recv_timeout(TIME_LIMIT).expect("the handler is called");
     std::thread::scope(|scope| {
         scope.spawn(|| server.disconnect());
         until("the server is disconnecting", || server.send(&1, &Metadata::data()).is_err());

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::{
-    PATIENCE, RawPeer, WIRES, assert_nothing_waits, client, client_config, next, next_number, pair, sealed,
+    RawPeer, TIME_LIMIT, WIRES, assert_nothing_waits, client, client_config, next, next_number, pair, sealed,
     sealed_bytes, server, server_config, until,
 };
 use tautline::{
@@ -117,7 +117,7 @@ fn a_full_inbox_does_not_silence_handlers() {
         let client = client(client_config(&server));
         for number in 0..100 {
             client.send(&number, &Metadata::command()).unwrap();
-            assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), number.to_string().into_bytes());
+            assert_eq!(hears.recv_timeout(TIME_LIMIT).unwrap(), number.to_string().into_bytes());
         }
         until("the inbox holds only the last message", || {
             server.statistics().inbox.dropped.of(DropReason::InboxFull) == 99
@@ -215,8 +215,8 @@ fn one_turn_reads_many_datagrams() {
     for number in (0..).take(TURN_BUDGET + 6) {
         peer.command(number, 1.0, "1");
     }
-    assert_eq!(driver.turn(Some(PATIENCE)), TURN_BUDGET, "one turn reads as many datagrams as it may");
-    assert_eq!(driver.turn(Some(PATIENCE)), 6);
+    assert_eq!(driver.turn(Some(TIME_LIMIT)), TURN_BUDGET, "one turn reads as many datagrams as it may");
+    assert_eq!(driver.turn(Some(TIME_LIMIT)), 6);
     assert_eq!(server.statistics().inbox.waiting, TURN_BUDGET as u64 + 6);
 }
 
@@ -230,7 +230,7 @@ fn a_handler_and_a_receiver_get_separate_messages() {
     );
     let client = client(client_config(&server));
     client.send(&[1.5], &Metadata::command()).unwrap();
-    let (received, handled) = (next(&server), handled.recv_timeout(PATIENCE).unwrap());
+    let (received, handled) = (next(&server), handled.recv_timeout(TIME_LIMIT).unwrap());
     assert_eq!(received.payload(), handled.payload());
     assert_ne!(received.payload().as_ptr(), handled.payload().as_ptr(), "each has its own copy");
     drop(handled);
@@ -248,7 +248,7 @@ fn a_plant_sees_that_its_controller_is_silent() {
     next(&plant);
     assert_eq!(plant.receive(Some(Duration::from_millis(5))).map(drop), Err(ReceiveError::TimedOut));
     let peer = plant.peers()[0].id;
-    let mut seen = std::iter::from_fn(|| events.next(Some(PATIENCE)));
+    let mut seen = std::iter::from_fn(|| events.next(Some(TIME_LIMIT)));
     assert!(seen.any(|event| event == Event::PeerSilent { peer }));
     assert_eq!(plant.statistics().timeout_errors, 1);
     controller.command(1, 2.0, "2.5");
@@ -270,7 +270,7 @@ fn after_a_pause_an_inbox_of_one_holds_the_newest_sample() {
     }
     let sample = next(&server);
     assert_eq!(sample.decode::<u64>().unwrap(), 11, "the newest");
-    assert!(sample.age() < PATIENCE);
+    assert!(sample.age() < TIME_LIMIT);
     for sample in 12..20 {
         client.send(&sample, &Metadata::status()).unwrap();
         assert_eq!(next_number(&server), sample);

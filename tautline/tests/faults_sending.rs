@@ -8,8 +8,8 @@ use std::sync::{Barrier, mpsc};
 use std::time::Duration;
 
 use common::{
-    PATIENCE, RawPeer, WIRES, address, assert_nothing_waits, client, client_config, next, next_number, pair,
-    sealed_bytes, server, server_config, until,
+    RawPeer, TIME_LIMIT, WIRES, address, assert_nothing_waits, client, client_config, next, next_number,
+    pair, sealed_bytes, server, server_config, until,
 };
 use tautline::{
     Config, ConfigError, DropReason, EncodeError, Event, Handler, MessageRef, MessageType, Metadata,
@@ -145,7 +145,7 @@ fn a_peer_on_the_other_wire_is_an_event() {
             Ok(()) => drop(client.send(&1, &Metadata::command()).unwrap()),
             Err(error) => assert!(error.to_string().contains("`wire`"), "{error}"),
         }
-        assert!(events.next(Some(PATIENCE)).is_some_and(|event| is_other_wire(&event)));
+        assert!(events.next(Some(TIME_LIMIT)).is_some_and(|event| is_other_wire(&event)));
         assert!(server.statistics().datagrams_dropped.of(DropReason::OtherWire) > 0);
         assert_nothing_waits(&server);
     }
@@ -269,7 +269,7 @@ fn a_setting_without_effect_is_refused() {
         assert!(error.contains(key), "{error} does not name {key}");
     };
     refused(Config::server("h").use_crc(false), "use_crc");
-    refused(Config::server("h").wire(Wire::Classic).heartbeat_interval(PATIENCE), "heartbeat_interval");
+    refused(Config::server("h").wire(Wire::Classic).heartbeat_interval(TIME_LIMIT), "heartbeat_interval");
     refused(Config::server("h").bind(([127, 0, 0, 1], 0)), "bind");
     refused(Config::client("h").max_peers(1), "max_peers");
     // The kernel may reduce a buffer size, so the statistics report the real size.
@@ -299,7 +299,7 @@ fn an_unreachable_peer_is_reported_whether_the_driver_spins_or_blocks() {
         };
         server.register_message_handler(MessageType::Command, Handler::inline(send));
         alive.command(1, 2.0, "0");
-        has_sent.recv_timeout(PATIENCE).expect("the handler has sent");
+        has_sent.recv_timeout(TIME_LIMIT).expect("the handler has sent");
         until("the dead peer is counted as unreachable", || {
             server.statistics().socket_faults.of(SocketFault::PortUnreachable) > 0
         });

@@ -13,7 +13,7 @@ use std::{
 };
 
 use common::{
-    PATIENCE, RawPeer, WIRES, address, client, client_config, next_number, server, server_config, until,
+    RawPeer, TIME_LIMIT, WIRES, address, client, client_config, next_number, server, server_config, until,
 };
 use tautline::{
     Config, ConnectionState, Delivery, Driver, DropReason, Drops, Handler, MessageRef, MessageType, Metadata,
@@ -69,7 +69,7 @@ fn after_a_pause_the_driver_hands_out_no_expired_message() {
         server.register_message_handler(
             MessageType::Command,
             Handler::inline(move |message, reply| {
-                assert!(reply.arrival().age() < PATIENCE);
+                assert!(reply.arrival().age() < TIME_LIMIT);
                 seen_inline.lock().expect("no panic").push(number_in(message));
             }),
         );
@@ -439,7 +439,7 @@ fn the_age_counts_from_the_time_stamp_once_the_clocks_are_compared() {
     let made = WallTime::from_nanos(now_ns() - 2_000_000_000);
     client.send(&1, &Metadata::data().timestamp(made)).expect("connected");
     let message = common::next(&server);
-    assert!((2..PATIENCE.as_secs()).contains(&message.age().as_secs()), "{:?}", message.age());
+    assert!((2..TIME_LIMIT.as_secs()).contains(&message.age().as_secs()), "{:?}", message.age());
     let sent = Instant::now();
     client.send(&2, &Metadata::data()).expect("connected");
     let message = common::next(&server);

@@ -8,7 +8,7 @@ mod common;
 
 use std::sync::{Barrier, Mutex, PoisonError};
 
-use common::{PATIENCE, WIRES, address, client, client_config, server, server_config, until};
+use common::{TIME_LIMIT, WIRES, address, client, client_config, server, server_config, until};
 use tautline::{Metadata, UdpInterface, Wire, create_udp_client};
 
 /// The running test holds this, so that no other test runs beside it.
@@ -93,7 +93,7 @@ fn cycles_under_traffic(wire: Wire, cycles: usize) {
             server.connect().unwrap();
             if cycle % HEARD_EVERY == 0 {
                 // The client finds the server again in each cycle that lasts long enough.
-                server.receive(Some(PATIENCE)).unwrap();
+                server.receive(Some(TIME_LIMIT)).unwrap();
             }
             if cycle == cycles / 5 {
                 resident_before = resident();

@@ -18,7 +18,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, WIRES, address, client, client_config, next, server, server_config, until};
+use common::{TIME_LIMIT, WIRES, address, client, client_config, next, server, server_config, until};
 use tautline::{
     Handler, Id, MessageRef, MessageType, Metadata, ReceiveError, Reply, Sent, UdpInterface, Wire,
 };
@@ -272,10 +272,10 @@ fn misbehave(server: &UdpInterface) -> mpsc::Sender<()> {
     let panics = Handler::inline(|_: &MessageRef<'_>, _: &Reply| panic!("on purpose"));
     server.register_message_handler(MessageType::Command, panics);
     let blocks = Handler::blocking(move |_, _: Reply| {
-        let waited = released.lock().unwrap().recv_timeout(PATIENCE);
+        let waited = released.lock().unwrap().recv_timeout(TIME_LIMIT);
         assert_ne!(waited, Err(RecvTimeoutError::Timeout), "the test releases the handler in time");
     });
-    server.register_message_handler(MessageType::Error, blocks.time_limit(PATIENCE).backlog(10));
+    server.register_message_handler(MessageType::Error, blocks.time_limit(TIME_LIMIT).backlog(10));
     register_leaving_handler(server);
     release
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{PATIENCE, client, client_config, server_config, until};
+use common::{TIME_LIMIT, client, client_config, server_config, until};
 use tautline::{Config, Driver, Event, Events, Metadata, UdpInterface, Wire};
 
 /// The size of the sequence window: after this many newer datagrams, a missing number counts as lost.
@@ -64,7 +64,7 @@ fn a_server_that_does_not_read_counts_what_the_kernel_drops() {
         let received = server.statistics().messages_received;
         client.send(&number, &Metadata::data()).unwrap();
         until("the message has arrived", || {
-            driver.turn(Some(PATIENCE));
+            driver.turn(Some(TIME_LIMIT));
             server.statistics().messages_received > received
         });
     }

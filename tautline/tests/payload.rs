@@ -1,4 +1,4 @@
-//! Payloads: the JSON form, the codecs, and what each of them refuses.
+//! Payloads: the form of the JSON text, the codecs, and what each codec refuses.
 
 mod common;
 
@@ -8,7 +8,7 @@ use common::codecs;
 use serde::{Deserialize, Serialize};
 use tautline::{ContentType, DecodeError, EncodeError, Payload};
 
-/// One of everything that serde tells apart.
+/// One value of each kind that serde distinguishes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Everything {
     flag: bool,
@@ -72,7 +72,7 @@ fn json<T: Serialize>(value: &T) -> String {
 }
 
 #[test]
-fn json_has_the_form_of_pythons_dumps() {
+fn json_text_has_the_form_of_python_json_dumps() {
     assert_eq!(
         json(&everything()),
         "{\"flag\": true, \"small\": -5, \"large\": 18446744073709551615, \"ratio\": 0.1, \"angle\": -0.0, \
@@ -94,7 +94,7 @@ fn scalars_and_empty_containers_are_values_too() {
 }
 
 #[test]
-fn singles_are_written_with_their_own_digits_and_read_back() {
+fn f32_values_are_written_with_their_own_digits_and_read_back() {
     for (single, text) in [
         (0.1_f32, "0.1"),
         (16_777_216.0, "16777216.0"),
@@ -109,7 +109,7 @@ fn singles_are_written_with_their_own_digits_and_read_back() {
 }
 
 #[test]
-fn map_keys_become_text_where_python_makes_them_text() {
+fn map_keys_become_text_as_in_python() {
     assert_eq!(json(&BTreeMap::from([(-1, 'a')])), "{\"-1\": \"a\"}");
     assert_eq!(json(&BTreeMap::from([(true, 1)])), "{\"true\": 1}");
     assert_eq!(json(&BTreeMap::from([('"', 1)])), "{\"\\\"\": 1}");
@@ -186,13 +186,13 @@ fn nan_in_json_is_refused_with_its_path() {
     );
 }
 
-/// `depth` lists inside each other, around a number.
+/// Returns a number inside `depth` nested lists.
 fn nested(depth: usize) -> serde_json::Value {
     (0..depth).fold(serde_json::Value::from(1), |inner, _| serde_json::Value::Array(vec![inner]))
 }
 
 #[test]
-fn depth_is_limited_alike_in_every_codec() {
+fn every_codec_has_the_same_limit_of_depth() {
     for encode in codecs() {
         let deepest = encode(&nested(32)).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(deepest.decode(), Ok(nested(32)));
@@ -201,7 +201,7 @@ fn depth_is_limited_alike_in_every_codec() {
     let text = nested(33).to_string();
     assert_eq!(Payload::json_text(&text), Err(EncodeError::TooDeep { max_depth: 32 }));
     assert_eq!(Payload::encoded(ContentType::Json, text), Err(EncodeError::TooDeep { max_depth: 32 }));
-    // An empty list is a level as well.
+    // An empty list counts as a level too.
     let text = format!("{}{}", "[".repeat(33), "]".repeat(33));
     assert_eq!(Payload::encoded(ContentType::Json, text), Err(EncodeError::TooDeep { max_depth: 32 }));
     assert_eq!(
@@ -215,7 +215,7 @@ fn depth_is_limited_alike_in_every_codec() {
 }
 
 #[test]
-fn values_side_by_side_are_not_depth() {
+fn values_beside_each_other_do_not_count_as_depth() {
     let wide = vec![BTreeMap::from([("a", vec![(); 1]), ("b", vec![])]); 40];
     for encode in codecs() {
         let payload = encode(&wide).unwrap_or_else(|error| panic!("{error}"));
@@ -226,7 +226,7 @@ fn values_side_by_side_are_not_depth() {
 }
 
 #[test]
-fn size_is_limited_alike_in_every_codec() {
+fn every_codec_has_the_same_limit_of_size() {
     for encode in codecs() {
         assert!(encode(&"x".repeat(64_990)).is_ok());
         let error = encode(&"x".repeat(65_001));
@@ -236,7 +236,7 @@ fn size_is_limited_alike_in_every_codec() {
         Payload::json(&"x".repeat(65_000)).expect_err("two quotes too many").to_string(),
         "the payload has 65002 bytes: `max_message_size` is 65000"
     );
-    // One byte of text that becomes six on the wire.
+    // This byte of text becomes six bytes on the wire.
     assert!(Payload::json_text(format!("\"{}\"", "\u{7f}".repeat(20_000))).is_err());
 }
 
@@ -252,7 +252,7 @@ fn json_text_is_rewritten_with_its_keys_in_order_and_its_digits_kept() {
 }
 
 #[test]
-fn a_value_of_another_type_is_a_sentence() {
+fn decoding_another_type_is_a_readable_error() {
     for encode in codecs() {
         let payload = encode(&vec!["a"]).expect("encodable");
         let error = payload.decode::<Vec<u8>>().expect_err("not numbers");
@@ -262,7 +262,7 @@ fn a_value_of_another_type_is_a_sentence() {
 }
 
 #[test]
-fn raw_bytes_are_no_value() {
+fn raw_bytes_cannot_be_decoded() {
     let payload = Payload::raw([0xff; 3]);
     assert_eq!(payload.bytes(), [0xff; 3]);
     assert_eq!(payload.decode::<u8>(), Err(DecodeError::Raw));
@@ -288,7 +288,7 @@ impl Serialize for Failing {
 }
 
 #[test]
-fn an_error_of_the_values_own_is_passed_on() {
+fn an_error_of_the_value_itself_is_passed_on() {
     for encode in codecs() {
         let error = encode(&Failing).expect_err("always fails").to_string();
         assert_eq!(error, "the value cannot be encoded: the sensor is not calibrated");

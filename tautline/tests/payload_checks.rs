@@ -1,11 +1,11 @@
-//! The check of payloads from strangers: against the specifications, the codecs, and chance.
+//! The check of payloads from strangers, tested against the specifications, the codecs, and random bytes.
 
 mod common;
 
 use common::codecs;
 use tautline::{ContentType, DecodeError, EncodeError, Payload};
 
-/// Bytes that are, or are not, one value.
+/// Returns whether the check accepts the bytes as one value.
 fn is_value(content_type: ContentType, bytes: &[u8]) -> bool {
     match Payload::encoded(content_type, bytes) {
         Ok(_) => true,
@@ -15,7 +15,7 @@ fn is_value(content_type: ContentType, bytes: &[u8]) -> bool {
 }
 
 #[test]
-fn messagepack_is_checked_by_its_specification() {
+fn messagepack_is_checked_as_its_specification_says() {
     let good: &[&[u8]] = &[
         &[0x7f],
         &[0xe0],
@@ -56,7 +56,7 @@ fn messagepack_is_checked_by_its_specification() {
 }
 
 #[test]
-fn cbor_is_checked_by_its_specification() {
+fn cbor_is_checked_as_its_specification_says() {
     let good: &[&[u8]] = &[
         &[0x17],
         &[0x18, 0x18],
@@ -143,7 +143,7 @@ mod properties {
             any::<bool>().prop_map(Value::from),
             any::<u64>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
-            // Quarters: floats that every JSON reader takes for exactly what was written.
+            // Quarters are floats that every JSON reader reads exactly.
             any::<i16>().prop_map(|whole| Value::from(f64::from(whole) / 4.0)),
             any::<String>().prop_map(Value::from),
         ];
@@ -156,7 +156,7 @@ mod properties {
         })
     }
 
-    /// Whether the codec itself reads the bytes, as any value at all.
+    /// Returns whether the codec itself decodes the bytes, as a value of any type.
     fn decodes(content_type: ContentType, bytes: &[u8]) -> bool {
         match Payload::encoded(content_type, bytes).map(|payload| payload.decode::<IgnoredAny>()) {
             Ok(Ok(_)) | Ok(Err(DecodeError::NoCodec { .. })) => true,
@@ -165,7 +165,8 @@ mod properties {
         }
     }
 
-    /// Tags and extensions have meanings of their own, which a codec may not know for bytes made at random.
+    /// Returns whether the bytes contain a tag or an extension. A codec may refuse those, because it does not know their
+    /// meaning.
     fn has_tag_or_extension(content_type: ContentType, bytes: &[u8]) -> bool {
         bytes.iter().any(|byte| match content_type {
             ContentType::Cbor => byte >> 5 == 6,
@@ -178,7 +179,7 @@ mod properties {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
         #[test]
-        fn what_a_codec_writes_is_accepted_and_reads_back(value in value()) {
+        fn encoded_values_are_accepted_and_read_back(value in value()) {
             for encode in codecs() {
                 let payload = encode(&value).expect("finite and shallow");
                 prop_assert!(Payload::encoded(payload.content_type(), payload.bytes()).is_ok());
@@ -192,7 +193,7 @@ mod properties {
         }
 
         #[test]
-        fn any_finite_single_reads_back(bits in any::<u32>()) {
+        fn any_finite_f32_reads_back(bits in any::<u32>()) {
             let single = f32::from_bits(bits);
             prop_assume!(single.is_finite());
             for encode in codecs() {
@@ -202,7 +203,7 @@ mod properties {
         }
 
         #[test]
-        fn any_finite_double_is_written_exactly(bits in any::<u64>()) {
+        fn any_finite_f64_is_written_exactly(bits in any::<u64>()) {
             let double = f64::from_bits(bits);
             prop_assume!(double.is_finite());
             for encode in codecs() {
@@ -255,11 +256,10 @@ mod properties {
         }
     }
 
-    /// The decoder refuses what the check refuses as malformed: the check is no stricter than the codec,
-    /// but for what it documents.
+    /// The check and the codec accept the same bytes, so the check is no stricter than the codec.
     #[cfg(feature = "msgpack")]
     #[test]
-    fn every_single_head_of_messagepack_agrees_with_the_decoder() {
+    fn every_first_byte_of_messagepack_is_accepted_as_by_the_decoder() {
         for head in 0..=u8::MAX {
             let bytes = [&[head][..], &[0; 40]].concat();
             let accepted = (1..=bytes.len()).find(|&end| is_value(ContentType::MessagePack, &bytes[..end]));

@@ -1,10 +1,10 @@
-//! The real-time profile on Linux: what is asked for is in force where it should be, and what the machine refuses is
-//! told and harms nothing.
+//! The real-time profile on Linux: granted settings hold for the right threads, and refused settings are reported and do not
+//! harm the link.
 //!
-//! Granting needs privilege; where there is none, the tests that need it say so and pass. Refusing is tried by running
-//! this program again without any.
+//! Tests of granted settings need privilege. Without it, they print that they are skipped. The test of refused settings runs
+//! this program again without privilege.
 #![cfg(target_os = "linux")]
-#![allow(clippy::print_stderr)] // for what is skipped
+#![allow(clippy::print_stderr)] // why a test was skipped
 
 mod common;
 
@@ -21,7 +21,7 @@ use tautline::{
 const CAP_IPC_LOCK: u32 = 14;
 const CAP_SYS_NICE: u32 = 23;
 
-/// A line of a file of /proc, without its name.
+/// Returns the value of a line of a file in /proc, without its name.
 fn line_of(file: &str, name: &str) -> String {
     let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
     let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -33,7 +33,7 @@ fn has_capability(number: u32) -> bool {
     u64::from_str_radix(&effective, 16).expect("hexadecimal") >> number & 1 == 1
 }
 
-/// Whether this may be tried; says so where not.
+/// Returns whether the process has this capability. Prints that the test is skipped if not.
 fn may(number: u32) -> bool {
     let may = has_capability(number);
     if !may {
@@ -42,7 +42,7 @@ fn may(number: u32) -> bool {
     may
 }
 
-/// The folder in /proc of this process' thread of this name.
+/// Returns the folder in /proc of the thread with this name.
 fn thread(name: &str) -> String {
     let tasks = std::fs::read_dir("/proc/self/task").expect("there is a /proc");
     let folders = tasks.map(|task| task.expect("readable").path().display().to_string());
@@ -52,10 +52,10 @@ fn thread(name: &str) -> String {
     named.next().unwrap_or_else(|| panic!("no thread {name}"))
 }
 
-/// The real-time priority and the policy of a thread: the 40th and the 41st field of proc_pid_stat(5).
+/// Returns the real-time priority and the policy of a thread, the 40th and 41st field of proc_pid_stat(5).
 fn scheduling(folder: &str) -> (u32, u32) {
     let stat = std::fs::read_to_string(format!("{folder}/stat")).expect("the thread lives");
-    // The second field, the name, may have anything in it but ends at the last parenthesis.
+    // The second field, the name, may contain any character. It ends at the last parenthesis.
     let (_, rest) = stat.rsplit_once(')').expect("the name in parentheses");
     let fields: Vec<u32> =
         rest.split_whitespace().skip(37).take(2).map(|field| field.parse().unwrap()).collect();
@@ -65,20 +65,21 @@ fn scheduling(folder: &str) -> (u32, u32) {
 const SCHED_OTHER: u32 = 0;
 const SCHED_FIFO: u32 = 1;
 
-/// The first core that this process may use.
+/// Returns the first core that this process may use.
 fn a_core() -> usize {
     let allowed: Cpus =
         line_of("/proc/self/status", "Cpus_allowed_list:").parse().expect("as the kernel writes it");
-    allowed.iter().next().expect("one runs this")
+    allowed.iter().next().expect("one core at least")
 }
 
 fn connected(config: Config) -> (UdpInterface, Events) {
     let interface = create_udp_server(config).expect("a valid configuration");
     let events = interface.events();
-    interface.connect().expect("the link runs whatever the machine refuses");
+    interface.connect().expect("a refused setting does not stop the link");
     (interface, events)
 }
 
+/// Returns the refused parts in the events.
 fn refused(events: &mut Events) -> Vec<RealtimePart> {
     let mut parts = Vec::new();
     while let Some(event) = events.next(Some(Duration::ZERO)) {
@@ -96,7 +97,7 @@ fn assert_granted(report: &RealtimeReport, part: RealtimePart) {
     assert!(matches!(found, PartOutcome::Granted { .. }), "{part}: {found:?}");
 }
 
-/// The words of a refusal.
+/// Returns the problem and the remedy of a refused part.
 #[track_caller]
 fn refusal(report: &RealtimeReport, part: RealtimePart) -> (String, String) {
     match &report.part(part).outcome {
@@ -105,18 +106,18 @@ fn refusal(report: &RealtimeReport, part: RealtimePart) -> (String, String) {
     }
 }
 
-/// A message there and one back.
+/// Checks that a client can exchange messages with the server.
 fn assert_link_works(server: &UdpInterface) {
     let client = client(client_config(server));
     client.send(&1, &Metadata::command()).expect("connected");
-    server.reply(&next(server), &2, &Metadata::status()).expect("it is there");
+    server.reply(&next(server), &2, &Metadata::status()).expect("the client is connected");
     assert_eq!(next(&client).decode::<u32>(), Ok(2));
 }
 
 #[test]
-fn without_wishes_nothing_is_changed_and_nothing_is_told() {
+fn by_default_nothing_is_changed_and_nothing_is_reported() {
     let (server, mut events) = connected(server_config(Wire::Native).name("plain"));
-    // An answer shows that the thread has come as far as to its name.
+    // The driver thread has its name once it answers.
     assert_link_works(&server);
     assert_eq!(scheduling(&thread("tautline-plain")), (0, SCHED_OTHER));
     for part in [RealtimePart::ThreadPriority, RealtimePart::Cpus, RealtimePart::LockMemory] {
@@ -127,7 +128,7 @@ fn without_wishes_nothing_is_changed_and_nothing_is_told() {
 }
 
 #[test]
-fn priority_and_cores_are_those_of_the_driver_thread_alone() {
+fn priority_and_cores_are_set_for_the_driver_thread_only() {
     if !may(CAP_SYS_NICE) {
         return;
     }
@@ -145,7 +146,7 @@ fn priority_and_cores_are_those_of_the_driver_thread_alone() {
 }
 
 #[test]
-fn the_watchdogs_outrank_the_driver_and_are_not_bound_to_its_core() {
+fn the_watchdog_thread_outranks_the_driver_and_may_use_all_cores() {
     if !may(CAP_SYS_NICE) {
         return;
     }
@@ -154,14 +155,14 @@ fn the_watchdogs_outrank_the_driver_and_are_not_bound_to_its_core() {
     let server = create_udp_server(config).expect("valid");
     server.watch(Watchdog::peer(Duration::from_secs(1)), |_| {}).expect("possible");
     server.connect().expect("a free port");
-    // The kernel keeps 15 bytes of a name.
+    // The kernel keeps the first 15 bytes of a name.
     let thread = thread("tautline-wd-wat");
-    until("it outranks the driver", || scheduling(&thread) == (8, SCHED_FIFO));
+    until("the watchdog thread outranks the driver", || scheduling(&thread) == (8, SCHED_FIFO));
     assert_eq!(line_of(&format!("{thread}/status"), "Cpus_allowed_list:"), allowed);
 }
 
 #[test]
-fn what_handlers_do_does_not_compete_with_the_driver() {
+fn handlers_run_without_the_priority_and_cores_of_the_driver() {
     let allowed = || line_of("/proc/thread-self/status", "Cpus_allowed_list:");
     let (server, _) = connected(server_config(Wire::Native).cpus([a_core()]));
     let (sender, found) = std::sync::mpsc::channel();
@@ -170,8 +171,12 @@ fn what_handlers_do_does_not_compete_with_the_driver() {
     });
     server.register_message_handler(MessageType::Command, worker);
     client(client_config(&server)).send(&1, &Metadata::command()).expect("connected");
-    let found = found.recv_timeout(common::PATIENCE).expect("the handler runs");
-    assert_eq!(found, ((0, SCHED_OTHER), allowed()), "as this thread, not as the driver");
+    let found = found.recv_timeout(common::TIME_LIMIT).expect("the handler runs");
+    assert_eq!(
+        found,
+        ((0, SCHED_OTHER), allowed()),
+        "the worker is scheduled like the test's thread, and not like the driver"
+    );
 }
 
 #[test]
@@ -182,12 +187,16 @@ fn a_caller_driven_interface_changes_the_thread_that_calls_its_driver() {
     let config = server_config(Wire::Native).thread_priority(5);
     let (server, mut driver) = UdpInterface::caller_driven(config).expect("valid");
     server.connect().expect("a free port");
-    assert_eq!(scheduling("/proc/thread-self"), (0, SCHED_OTHER), "this may be any thread");
+    assert_eq!(
+        scheduling("/proc/thread-self"),
+        (0, SCHED_OTHER),
+        "connecting does not change the calling thread, which may be any thread"
+    );
     assert_eq!(server.realtime_report().part(RealtimePart::ThreadPriority).outcome, PartOutcome::Pending);
     let report = std::thread::spawn(move || {
         driver.connect().expect("connected already");
         assert_eq!(scheduling("/proc/thread-self"), (5, SCHED_FIFO));
-        // What it starts does not outrank others by chance.
+        // A thread that it starts does not inherit the priority.
         let started = std::thread::spawn(|| scheduling("/proc/thread-self"));
         assert_eq!(started.join().expect("no panic"), (0, SCHED_OTHER));
         server.realtime_report()
@@ -208,7 +217,7 @@ fn locked_memory_is_locked() {
     assert!(locked() > 0);
 }
 
-/// How many descriptors of this process are open at this path.
+/// Returns how many descriptors this process has open for this path.
 fn open_at(path: &str) -> usize {
     let open = std::fs::read_dir("/proc/self/fd").expect("there is a /proc");
     open.filter(|fd| std::fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|to| to.as_os_str() == path))
@@ -237,7 +246,7 @@ fn cores_are_kept_awake_from_connecting_to_disconnecting() {
 }
 
 #[test]
-fn a_core_that_does_not_exist_is_refused_by_name_and_the_link_runs_on() {
+fn a_core_that_does_not_exist_is_refused_by_name_and_the_link_works() {
     let (server, mut events) = connected(server_config(Wire::Native).cpus([a_core(), 1_023]));
     let (problem, remedy) = refusal(&server.realtime_report(), RealtimePart::Cpus);
     assert!(problem.starts_with("there is no core 1023: this machine has "), "{problem}");
@@ -246,7 +255,7 @@ fn a_core_that_does_not_exist_is_refused_by_name_and_the_link_runs_on() {
     assert_link_works(&server);
 }
 
-/// Runs the calling test again in a process without privileges; whether that was possible.
+/// Runs the calling test again in a process without privileges, and checks that it passes there.
 fn passes_without_privileges(test: &str, mark: &str) {
     let test_program = std::env::current_exe().expect("this test's program");
     let mut command = match has_capability(CAP_SYS_NICE) {
@@ -259,16 +268,16 @@ fn passes_without_privileges(test: &str, mark: &str) {
     };
     match command.args(["--exact", test, "--nocapture"]).env(mark, "1").output() {
         Ok(output) => assert!(output.status.success(), "{output:?}"),
-        Err(error) => eprintln!("skipped: no setpriv to give privileges up with: {error}"),
+        Err(error) => eprintln!("skipped: setpriv, which would drop the privileges, does not run: {error}"),
     }
 }
 
 #[test]
-fn what_an_unprivileged_process_is_refused_is_told_with_the_command_that_allows_it() {
+fn a_refused_setting_is_reported_with_the_command_that_allows_it() {
     const MARK: &str = "REALTIME_TEST_CHILD";
     if std::env::var_os(MARK).is_none() {
         return passes_without_privileges(
-            "what_an_unprivileged_process_is_refused_is_told_with_the_command_that_allows_it",
+            "a_refused_setting_is_reported_with_the_command_that_allows_it",
             MARK,
         );
     }
@@ -276,7 +285,7 @@ fn what_an_unprivileged_process_is_refused_is_told_with_the_command_that_allows_
     let config = server_config(Wire::Native).name("plain").realtime(true).receive_buffer(1 << 30);
     let (server, mut events) = connected(config);
     let report = server.realtime_report();
-    let told = refused(&mut events);
+    let published = refused(&mut events);
     for (part, key, command) in [
         (RealtimePart::LockMemory, "Max locked memory", "ulimit -l unlimited"),
         (RealtimePart::ThreadPriority, "Max realtime priority", "setcap cap_sys_nice,cap_ipc_lock"),
@@ -287,14 +296,14 @@ fn what_an_unprivileged_process_is_refused_is_told_with_the_command_that_allows_
         }
         let (problem, remedy) = refusal(&report, part);
         assert!(remedy.contains(command), "{part}: {problem}: {remedy}");
-        assert!(told.contains(&part), "{part} is not among {told:?}");
+        assert!(published.contains(&part), "{part} is not among {published:?}");
     }
-    assert_eq!(told.len(), report.refused().count());
+    assert_eq!(published.len(), report.refused().count());
     assert_link_works(&server);
     assert!(address(&server).port() > 0);
 }
 
-/// Whether a limit of this process lets it do without privilege.
+/// Returns whether a resource limit of this process grants the setting without privilege.
 fn is_allowed_by_limit(key: &str) -> bool {
     let soft =
         line_of("/proc/self/limits", key).split_whitespace().next().expect("the soft limit").to_owned();

@@ -20,7 +20,7 @@ use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::{PATIENCE, address, server, server_config};
+use common::{TIME_LIMIT, address, server, server_config};
 use tautline::{Config, Message, Metadata, SendError, UdpInterface, Wire, create_udp_client};
 
 /// The time that the first message may take beyond one and a half round trips.
@@ -89,7 +89,7 @@ fn clients(lives: u64) -> usize {
         let mut heard = 0;
         // Each life is killed at another moment.
         while heard < 5 + life % 7 {
-            let message = server.receive(Some(PATIENCE)).expect("the client sends");
+            let message = server.receive(Some(TIME_LIMIT)).expect("the client sends");
             let arrived = now_us();
             let (from, hello) = tag(&message);
             assert!(from >= newest, "a message of life {from} after one of life {newest}");
@@ -100,7 +100,7 @@ fn clients(lives: u64) -> usize {
                 }
                 heard += 1;
             }
-            assert!(begun.elapsed() < PATIENCE, "life {life} is not heard");
+            assert!(begun.elapsed() < TIME_LIMIT, "life {life} is not heard");
         }
         rtt = rtt.max(round_trip(&server));
     }
@@ -133,7 +133,7 @@ fn a_client() {
 fn servers(lives: u64) -> usize {
     let port = free_port();
     let first = children::start("a_server", &format!("1 {port}"));
-    let client = create_udp_client(Config::client(format!("127.0.0.1:{port}")).connect_timeout(PATIENCE));
+    let client = create_udp_client(Config::client(format!("127.0.0.1:{port}")).connect_timeout(TIME_LIMIT));
     let client = client.expect("a valid configuration");
     client.connect().expect("the server answers");
     let (over, newest) = (AtomicBool::new(false), AtomicU64::new(0));

@@ -1,4 +1,4 @@
-//! What seldom happens: reconnecting inside a send, a panic inside a turn, a limit of zero, a driver that dies.
+//! Rare situations: reconnecting inside a send, a panic inside a turn, a limit of zero, a driver that dies.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use common::{
-    PATIENCE, RawPeer, WIRES, address, client, client_config, lines_logged, next, pair, server,
+    RawPeer, TIME_LIMIT, WIRES, address, client, client_config, lines_logged, next, pair, server,
     server_config, until,
 };
 use serde::{Serialize, Serializer};
@@ -19,12 +19,12 @@ use tautline::{
     UdpInterface, Wire, create_udp_client,
 };
 
-/// Runs what may never return; fails when it has not.
+/// Runs `act` on a thread, and panics if it does not return in time.
 #[track_caller]
 fn ends<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = mpsc::channel();
     std::thread::spawn(move || done.send(act()));
-    result.recv_timeout(PATIENCE).expect("it returns")
+    result.recv_timeout(TIME_LIMIT).expect("the call returns")
 }
 
 #[test]
@@ -33,10 +33,10 @@ fn a_panic_in_the_callers_own_code_leaves_its_driver_usable() {
     driver.connect().unwrap();
     let peer = RawPeer::of(&server);
     peer.command(0, 1.0, "1");
-    let mut turn = || driver.turn_with(Some(PATIENCE), &mut |_| panic!("in the caller's own code"));
+    let mut turn = || driver.turn_with(Some(TIME_LIMIT), &mut |_| panic!("in the caller's own code"));
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut turn)).is_err());
     peer.command(1, 1.1, "2");
-    assert_eq!(driver.receive(Some(PATIENCE)).unwrap().decode::<u64>().unwrap(), 2);
+    assert_eq!(driver.receive(Some(TIME_LIMIT)).unwrap().decode::<u64>().unwrap(), 2);
     ends(move || server.disconnect());
 }
 
@@ -52,7 +52,7 @@ impl Serialize for Reconnecting<'_> {
 }
 
 #[test]
-fn what_was_encoded_for_one_connection_is_not_sent_over_the_next() {
+fn a_value_encoded_for_one_connection_is_not_sent_over_the_next() {
     let servers = WIRES.map(|wire| server(server_config(wire)));
     let [native, classic] = servers.each_ref().map(client_config);
     for (first, second, new_server) in [(&native, &classic, &servers[1]), (&classic, &native, &servers[0])] {
@@ -66,7 +66,7 @@ fn what_was_encoded_for_one_connection_is_not_sent_over_the_next() {
 }
 
 #[test]
-fn what_is_missing_when_the_connection_ends_is_lost() {
+fn missing_datagrams_count_as_lost_when_the_connection_ends() {
     let server = server(server_config(Wire::Classic));
     let peer = RawPeer::of(&server);
     peer.command(0, 1.0, "1");
@@ -78,7 +78,7 @@ fn what_is_missing_when_the_connection_ends_is_lost() {
 }
 
 #[test]
-fn no_peer_of_a_new_connection_has_the_id_of_a_former_one() {
+fn a_new_connection_never_reuses_a_peer_id() {
     for wire in WIRES {
         let (server, client) = pair(wire);
         let former = client.peers()[0].id;
@@ -92,9 +92,9 @@ fn no_peer_of_a_new_connection_has_the_id_of_a_former_one() {
 }
 
 #[test]
-fn the_next_number_is_that_of_the_present_session() {
+fn the_next_sequence_number_is_that_of_the_current_session() {
     let server = server(server_config(Wire::Native));
-    // A datagram for each.
+    // Each message has its own datagram.
     let client = client(client_config(&server).coalescing_delay(Duration::ZERO));
     for number in 0..50 {
         client.send(&number, &Metadata::data()).unwrap();
@@ -106,7 +106,7 @@ fn the_next_number_is_that_of_the_present_session() {
 }
 
 #[test]
-fn an_unregistered_handler_is_let_go_although_no_message_comes() {
+fn an_unregistered_handler_is_dropped_without_a_further_message() {
     let server = server(server_config(Wire::Classic));
     let held = Arc::new(());
     let inside = Arc::clone(&held);
@@ -118,7 +118,7 @@ fn an_unregistered_handler_is_let_go_although_no_message_comes() {
 }
 
 #[test]
-fn nobody_connects_while_the_interface_is_cleaned_up() {
+fn connecting_is_refused_during_a_cleanup() {
     let server = server(server_config(Wire::Classic));
     let (inside, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
     let (handler_inside, handler_go_on) = (Arc::clone(&inside), Arc::clone(&go_on));
@@ -133,9 +133,9 @@ fn nobody_connects_while_the_interface_is_cleaned_up() {
     inside.wait();
     let other = server.clone();
     let cleaning = std::thread::spawn(move || other.cleanup());
-    // The connection ends before that: who connects in between is ended too.
-    until("nobody connects any more", || server.connection_state() == ConnectionState::Closed);
-    // The cleaning thread waits for the handler.
+    // The cleanup closes the interface before it waits for the handler.
+    until("the interface is closed", || server.connection_state() == ConnectionState::Closed);
+    // The cleanup still waits for the handler.
     assert_eq!(server.connect(), Err(ConnectError::Closed));
     go_on.wait();
     cleaning.join().unwrap();
@@ -143,13 +143,13 @@ fn nobody_connects_while_the_interface_is_cleaned_up() {
 }
 
 #[test]
-fn a_name_may_hold_any_character() {
+fn a_name_may_contain_any_character() {
     let (server, _client) = ends(|| {
         let server = server(server_config(Wire::Native).name("a\0b"));
         let client = client(client_config(&server).name("\u{1}\n\0"));
         (server, client)
     });
-    until("the client has come", || server.peers().iter().any(|peer| peer.name == "\u{1}\n\0"));
+    until("the server knows the client", || server.peers().iter().any(|peer| peer.name == "\u{1}\n\0"));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_subscription_after_the_end_ends_at_once() {
     let server = server(server_config(Wire::Native));
     server.cleanup();
     let mut events = server.events();
-    assert_eq!(events.next(Some(PATIENCE)), None);
+    assert_eq!(events.next(Some(TIME_LIMIT)), None);
     let polled = pin!(events.next_async()).poll(&mut Context::from_waker(Waker::noop()));
     assert_eq!(polled, Poll::Ready(None));
 }
@@ -168,13 +168,13 @@ fn a_server_of_both_families_finds_a_client_by_its_ipv4_address() {
     let server = server(Config::server("[::]:0"));
     let port = address(&server).port();
     let client = client(Config::client(format!("127.0.0.1:{port}")));
-    until("the client has come", || server.peers().len() == 1);
+    until("the server knows the client", || server.peers().len() == 1);
     server.publisher(Metadata::data()).to(address(&client)).send(&1).unwrap();
     assert_eq!(next(&client).decode::<u64>().unwrap(), 1);
 }
 
 #[test]
-fn a_client_without_an_answer_is_not_told_of_clients() {
+fn the_error_of_a_client_without_an_answer_speaks_of_the_server() {
     let nobody = RawPeer::towards(SocketAddr::from(([127, 0, 0, 1], 9)));
     let config = Config::client(nobody.socket.local_addr().unwrap());
     let client = client(config.connect_timeout(Duration::ZERO));
@@ -184,7 +184,7 @@ fn a_client_without_an_answer_is_not_told_of_clients() {
 }
 
 #[test]
-fn a_handlers_limit_passes_although_the_connection_changed() {
+fn a_time_limit_of_a_handler_holds_across_connections() {
     let server = server(server_config(Wire::Classic).handler_time_limit(Duration::from_millis(50)));
     let (inside, entered) = mpsc::channel();
     let (_end, gate) = mpsc::channel::<()>();
@@ -197,14 +197,14 @@ fn a_handlers_limit_passes_although_the_connection_changed() {
         }),
     );
     RawPeer::of(&server).command(0, 1.0, "1");
-    entered.recv_timeout(PATIENCE).unwrap();
+    entered.recv_timeout(TIME_LIMIT).unwrap();
     server.disconnect();
     server.connect().unwrap();
-    until("it is counted as timed out", || server.statistics().handlers.timed_out == 1);
+    until("the call counts as timed out", || server.statistics().handlers.timed_out == 1);
 }
 
 #[test]
-fn a_limit_of_zero_does_not_keep_the_driver_awake() {
+fn a_time_limit_of_zero_does_not_keep_the_driver_awake() {
     let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
     driver.connect().unwrap();
     let (_end, gate) = mpsc::channel::<()>();
@@ -215,7 +215,7 @@ fn a_limit_of_zero_does_not_keep_the_driver_awake() {
         stuck.concurrency(1).time_limit(Duration::ZERO).unordered(),
     );
     let peer = RawPeer::of(&server);
-    // More than can be written off: some wait for ever.
+    // There are more calls than workers that can be replaced, so some messages wait for ever.
     (0..40).for_each(|number| peer.command(number, 1.0, "1"));
     let begun = Instant::now();
     let mut turns = 0;
@@ -244,7 +244,7 @@ thread_local! {
 fn a_thread_can_send_while_it_ends() {
     let (server, client) = pair(Wire::Native);
     let sent = std::thread::spawn(move || {
-        // What is made first may be gone first: one of the two ends without the buffer that it was sent with.
+        // The thread's values are destroyed in either order, so one of the two sends without the thread's buffer.
         for words in [&FIRST_WORDS, &LAST_WORDS] {
             words.with_borrow_mut(|words| *words = Some(LastWords(client.clone())));
             client.send(&1, &Metadata::data()).unwrap();
@@ -262,18 +262,21 @@ fn a_peer_is_known_before_its_first_message_is_seen() {
         driver.connect().unwrap();
         let (mut events, inside) = (server.events(), server.clone());
         let config = client_config(&server);
-        // Where there is an answer to wait for, it comes from the turns below.
+        // On the native wire, the turns below answer the client.
         let config = if wire == Wire::Native { config.connect_timeout(Duration::ZERO) } else { config };
         let client = client(config);
-        until("it can send", || {
+        until("the client can send", || {
             driver.turn(Some(Duration::ZERO));
             client.send(&1, &Metadata::command()).is_ok()
         });
         let mut seen = false;
-        until("its message is seen", || {
+        until("the message is handed out", || {
             driver.turn_with(Some(Duration::from_millis(1)), &mut |message| {
                 seen = true;
-                assert_eq!(inside.peer(message.peer()).expect("it is known").received.messages, 1);
+                assert_eq!(
+                    inside.peer(message.peer()).expect("the server knows the peer").received.messages,
+                    1
+                );
                 assert!(matches!(events.next(Some(Duration::ZERO)), Some(Event::PeerConnected { .. })));
                 assert_eq!(inside.statistics().messages_received, 1);
             });
@@ -283,22 +286,22 @@ fn a_peer_is_known_before_its_first_message_is_seen() {
 }
 
 #[test]
-fn nobody_falls_silent_whose_datagrams_only_wait_to_be_read() {
+fn a_peer_whose_datagrams_wait_to_be_read_is_not_silent() {
     let config = server_config(Wire::Classic).liveness_timeout(Duration::from_millis(50));
     let (server, mut driver) = UdpInterface::caller_driven(config).unwrap();
     driver.connect().unwrap();
     let (busy, calm) = (RawPeer::of(&server), RawPeer::of(&server));
     for peer in [&busy, &calm] {
         peer.command(0, 1.0, "1");
-        driver.turn(Some(PATIENCE));
+        driver.turn(Some(TIME_LIMIT));
     }
     let mut events = server.events();
-    // A hiccup of this process.
+    // This process pauses for longer than the liveness time-out.
     (1..=150).for_each(|number| busy.command(number, 1.1, "1"));
     calm.command(1, 1.1, "1");
     std::thread::sleep(Duration::from_millis(80));
     let mut read = 0;
-    until("all is read", || {
+    until("all datagrams are read", || {
         read += driver.turn(Some(Duration::from_millis(1)));
         read == 151
     });
@@ -315,10 +318,10 @@ fn a_flood_does_not_keep_the_driver_from_its_timers() {
     driver.connect().unwrap();
     let (busy, calm) = (RawPeer::of(&server), RawPeer::of(&server));
     calm.command(0, 1.0, "1");
-    driver.turn(Some(PATIENCE));
+    driver.turn(Some(TIME_LIMIT));
     let mut events = server.events();
-    until("the calm one is told to be silent", || {
-        // No turn finds less than it may read.
+    until("the calm peer is reported as silent", || {
+        // Each turn finds as many datagrams as it may read.
         (0..tautline::TURN_BUDGET).for_each(|_| busy.send(b"junk"));
         driver.turn(Some(Duration::ZERO));
         matches!(events.next(Some(Duration::ZERO)), Some(Event::PeerSilent { .. }))
@@ -326,7 +329,7 @@ fn a_flood_does_not_keep_the_driver_from_its_timers() {
 }
 
 #[test]
-fn whoever_turns_while_waiting_is_told_of_a_disconnect_too() {
+fn receiving_on_a_driver_ends_with_a_disconnect() {
     let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
     driver.connect().unwrap();
     let inside = server.clone();
@@ -338,22 +341,24 @@ fn whoever_turns_while_waiting_is_told_of_a_disconnect_too() {
 }
 
 #[test]
-fn a_server_that_has_said_goodbye_answers_no_more() {
+fn a_server_that_has_disconnected_answers_no_hello() {
     for round in 0..300 {
         let (server, client) = pair(Wire::Native);
         server.disconnect();
-        until("the client has heard it", || client.connection_state() == ConnectionState::Reconnecting);
-        // Its call comes at once; an answer would be there by now.
+        until("the client has received the goodbye", || {
+            client.connection_state() == ConnectionState::Reconnecting
+        });
+        // The client calls at once. An answer would have arrived by now.
         std::thread::sleep(Duration::from_millis(1));
         assert!(client.peers().is_empty(), "round {round}");
         assert_eq!(client.send(&1, &Metadata::data()), Err(SendError::NoPeers));
     }
 }
 
-/// The waker of a broken executor.
-struct Broken;
+/// The waker of a broken executor: it panics.
+struct PanickingWaker;
 
-impl Wake for Broken {
+impl Wake for PanickingWaker {
     fn wake(self: Arc<Self>) {
         panic!("a broken executor");
     }
@@ -363,18 +368,18 @@ impl Wake for Broken {
 fn a_driver_that_dies_ends_its_connection() {
     let server = server(server_config(Wire::Classic));
     let mut events = server.events();
-    let waker = Waker::from(Arc::new(Broken));
+    let waker = Waker::from(Arc::new(PanickingWaker));
     let mut broken = pin!(server.receive_async());
     assert!(broken.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     let other = server.clone();
-    let waiting = std::thread::spawn(move || other.receive(Some(PATIENCE)).map(drop));
+    let waiting = std::thread::spawn(move || other.receive(Some(TIME_LIMIT)).map(drop));
     std::thread::sleep(Duration::from_millis(20));
     RawPeer::of(&server).command(0, 1.0, "1");
     assert_eq!(waiting.join().unwrap(), Err(ReceiveError::Disconnected));
-    until("it is told", || server.connection_state() == ConnectionState::Error);
-    assert!(matches!(events.next(Some(PATIENCE)), Some(Event::PeerConnected { .. })));
+    until("the connection has ended", || server.connection_state() == ConnectionState::Error);
+    assert!(matches!(events.next(Some(TIME_LIMIT)), Some(Event::PeerConnected { .. })));
     assert!(matches!(
-        events.next(Some(PATIENCE)),
+        events.next(Some(TIME_LIMIT)),
         Some(Event::StateChanged { to: ConnectionState::Error, .. })
     ));
     assert_eq!(server.send(&1, &Metadata::data()), Err(SendError::NotConnected));
@@ -387,21 +392,21 @@ fn a_driver_that_dies_ends_its_connection() {
 #[test]
 fn a_second_waker_that_panics_does_not_keep_a_dead_connection_alive() {
     let server = server(server_config(Wire::Classic));
-    let waker = Waker::from(Arc::new(Broken));
+    let waker = Waker::from(Arc::new(PanickingWaker));
     let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(server.receive_async())).collect();
     for receive in &mut waiting {
         assert!(receive.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     }
-    // The first ends the driver, the others are woken as it gives up.
+    // The first waker ends the driver. The driver wakes the others when it ends.
     RawPeer::of(&server).command(0, 1.0, "1");
-    until("it is told", || server.connection_state() == ConnectionState::Error);
+    until("the connection has ended", || server.connection_state() == ConnectionState::Error);
     server.connect().unwrap();
     RawPeer::of(&server).command(0, 1.0, "2");
     assert_eq!(next(&server).decode::<u64>().unwrap(), 2);
 }
 
 #[test]
-fn strangers_who_come_and_go_are_logged_within_the_limit() {
+fn many_new_peers_log_few_lines() {
     let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
     driver.connect().unwrap();
     let begun = Instant::now();
@@ -409,7 +414,7 @@ fn strangers_who_come_and_go_are_logged_within_the_limit() {
         let peers: Vec<_> = (0..300).map(|_| RawPeer::of(&server)).collect();
         for peer in &peers {
             peer.command(0, 1.0, "1");
-            driver.turn(Some(PATIENCE));
+            driver.turn(Some(TIME_LIMIT));
         }
     });
     assert_eq!(server.peers().len(), 300);
@@ -424,19 +429,19 @@ fn a_flood_of_junk_does_not_hide_an_unreachable_peer() {
     let mut events = server.events();
     let (gone, stranger) = (RawPeer::of(&server), RawPeer::of(&server));
     gone.command(0, 1.0, "1");
-    driver.turn(Some(PATIENCE));
+    driver.turn(Some(TIME_LIMIT));
     let gone_address = gone.socket.local_addr().unwrap();
     drop(gone);
     for _ in 0..100 {
         stranger.send(b"junk");
-        driver.turn(Some(PATIENCE));
+        driver.turn(Some(TIME_LIMIT));
     }
     server.send(&1, &Metadata::status()).unwrap();
-    let told =
+    let is_gone =
         |event| matches!(event, Event::PeerUnreachable { address: Some(at), .. } if at == gone_address);
-    until("it is told", || {
+    until("the event comes", || {
         driver.turn(Some(Duration::from_millis(1)));
-        std::iter::from_fn(|| events.next(Some(Duration::ZERO))).any(told)
+        std::iter::from_fn(|| events.next(Some(Duration::ZERO))).any(is_gone)
     });
 }
 
@@ -445,7 +450,7 @@ fn an_executor_that_ends_drops_a_long_backlog() {
     let server = server(server_config(Wire::Classic));
     let kept = Arc::new(std::sync::Mutex::new(Vec::new()));
     let executor = Arc::clone(&kept);
-    // It keeps one future, and drops all after it at once.
+    // This executor keeps the first future and drops each later one at once.
     let spawn = move |future| {
         let mut kept = executor.lock().unwrap();
         if kept.is_empty() {
@@ -459,10 +464,10 @@ fn an_executor_that_ends_drops_a_long_backlog() {
     for number in 0..20_000 {
         peer.command(number, 1.0, "1");
         if number % 50 == 0 {
-            until("it is offered", || offered() > u64::from(number));
+            until("the message is offered", || offered() > u64::from(number));
         }
     }
-    until("all are offered", || offered() == 20_000);
+    until("all messages are offered", || offered() == 20_000);
     let first = kept.lock().unwrap().pop();
     kept.lock().unwrap().push(Box::pin(async {}));
     drop(first);
@@ -470,7 +475,7 @@ fn an_executor_that_ends_drops_a_long_backlog() {
 }
 
 #[test]
-fn a_client_is_created_and_dropped_without_ever_connecting() {
+fn a_client_can_be_dropped_without_connecting() {
     let config = Config::client("127.0.0.1:9");
     ends(move || drop(create_udp_client(config).unwrap()));
 }

@@ -1,6 +1,6 @@
-//! A few seconds of the soak, so that its command keeps working.
+//! Runs the example `soak` for a few seconds, so that it keeps working.
 #![cfg(feature = "sim")]
-#![cfg(target_os = "linux")] // where /proc tells
+#![cfg(target_os = "linux")] // has /proc
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ fn a_short_soak_accounts_for_everything() {
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .expect("cargo runs this test");
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(told.contains("the accounting is exact"), "{told}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("the accounting is exact"), "{text}");
 }

@@ -1,14 +1,16 @@
-//! A receiver that is stopped (SIGSTOP) while commands come at 1 kHz: the first one handed over afterwards is younger than its
-//! lifespan, and everything else has its reason. A short version runs with all tests; the full one, with figures, by
+//! A receiver is stopped (SIGSTOP) while commands come at 1 kHz. The first command that it hands out afterwards is younger
+//! than its lifespan, and every other message is counted under a reason.
+//!
+//! A short version runs with all tests. The full version, with figures, runs with
 //!
 //! ```text
 //! cargo test --release -p tautline --test stopped -- --ignored --nocapture
 //! ```
 //!
-//! The receiver is this program, started again. Both ends read the same steady clock, so that true ages are known.
+//! The receiver is this program, started again. Both ends read the same steady clock, so the true ages are known.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::print_stdout)] // how the receiver tells its address, and figures
+#![allow(clippy::print_stdout)] // the receiver's address, and figures
 
 mod common;
 
@@ -28,22 +30,22 @@ use tautline::{
 
 const MS: Duration = Duration::from_millis(1);
 
-/// How long commands come before the stop and after it.
+/// How long commands come before the stop, and after it.
 const AROUND: Duration = Duration::from_millis(400);
 
-/// What a busy machine may take from the handing over to our look at the clock.
+/// The time that a busy machine may need between handing a command out and reading the clock.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Which wire the program started again is to receive on.
+/// The variable that tells the receiver its wire.
 const RECEIVER: &str = "TEST_STOPPED_RECEIVER";
 
-/// The steady clock of this machine, the same for every process.
+/// Returns the time of the steady clock, in nanoseconds. All processes of the machine share this clock.
 fn steady_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).expect("it counts from the boot")
+    u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).expect("it counts up from the boot")
 }
 
-/// Commands as they were handed over: when, and how old each was, in nanoseconds.
+/// The commands that were handed out: the time, and the age of the command, in nanoseconds.
 type Taken = Arc<Mutex<Vec<(u64, u64)>>>;
 
 fn note(taken: &Taken, sent: u64) {
@@ -51,7 +53,7 @@ fn note(taken: &Taken, sent: u64) {
     taken.lock().expect("no panic").push((now, now.saturating_sub(sent)));
 }
 
-/// The longest time without a command, and how old the first one after it was.
+/// Returns the longest time without a command, and the age of the first command after it.
 fn around_the_gap(taken: &Taken) -> (Duration, Duration) {
     let list = taken.lock().expect("no panic");
     let gap = list.windows(2).map(|pair| (pair[1].0 - pair[0].0, pair[1].1)).max();
@@ -59,8 +61,8 @@ fn around_the_gap(taken: &Taken) -> (Duration, Duration) {
     (Duration::from_nanos(gap), Duration::from_nanos(age))
 }
 
-/// The receiver: takes commands in three ways (the classic wire has one channel, so in one), and from a plain socket. Ends
-/// when its input does, and then says what it saw.
+/// The receiver: takes commands in three ways, each on its channel, and from a plain socket. The classic wire has one
+/// channel, so it has one way only. When its input ends, the receiver prints what it got and ends.
 fn receive(wire: Wire) {
     let config = server_config(wire).profile(Profile::control());
     let interface = server(config);
@@ -114,13 +116,13 @@ fn sent_at(message: &tautline::Message) -> u64 {
     message.decode::<[u64; 2]>().expect("two numbers")[1]
 }
 
-/// Says what was taken, and checks that every message is somewhere.
+/// Prints what was taken, and checks that every message is accounted for.
 fn report(interface: &UdpInterface, read: u64, ways: &[(&str, &Taken); 3]) {
     let statistics = interface.statistics();
     let (inbox, early) = (statistics.inbox, statistics.messages_dropped);
     let reasons = [DropReason::Expired, DropReason::Stale, DropReason::Superseded];
     let dropped_early = reasons.map(|reason| early.of(reason)).iter().sum::<u64>();
-    assert_eq!(early.total(), dropped_early, "no other reason");
+    assert_eq!(early.total(), dropped_early, "messages were dropped for no other reason");
     assert_eq!(statistics.messages_received, dropped_early + inbox.offered(), "{statistics:?}");
     assert_eq!((inbox.taken, inbox.waiting), (read, 0));
     let handled =
@@ -142,7 +144,7 @@ fn report(interface: &UdpInterface, read: u64, ways: &[(&str, &Taken); 3]) {
     );
 }
 
-/// A receiver in a process of its own; ended with this value.
+/// A receiver in a process of its own. Dropping it ends the process.
 struct Receiver {
     child: Child,
     input: Option<ChildStdin>,
@@ -164,7 +166,7 @@ impl Receiver {
         let mut line = String::new();
         let addresses = loop {
             line.clear();
-            assert!(output.read_line(&mut line).expect("text") > 0, "it ended");
+            assert!(output.read_line(&mut line).expect("text") > 0, "the receiver ended");
             if let Some((_, addresses)) = line.split_once("listening ") {
                 break addresses;
             }
@@ -175,15 +177,15 @@ impl Receiver {
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it is our own");
+        kill_process(Pid::from_child(&self.child), signal).expect("the process is our child");
     }
 
-    /// Lets it end; what it said: a name and its numbers a line.
+    /// Ends the receiver. Returns its output: each line is a name and its numbers.
     fn end(mut self) -> HashMap<String, Vec<u64>> {
         drop(self.input.take());
         let mut text = String::new();
         self.output.read_to_string(&mut text).expect("text");
-        assert!(self.child.wait().expect("it ended").success(), "{text}");
+        assert!(self.child.wait().expect("the receiver ends").success(), "{text}");
         let number = |word: &str| word.parse().ok();
         let lines = text.lines().filter_map(|line| {
             let (name, numbers) = line.split_once(' ')?;
@@ -195,20 +197,20 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        // Gone already where all went well.
+        // The process has ended already, unless the test failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Sends a command on each channel, and a plain datagram, every millisecond until `end`; how many commands it were.
+/// Sends a command on each channel, and a plain datagram, every millisecond until `end`. Returns the number of commands.
 fn send_until(end: Instant, client: &UdpInterface, channels: u16, plain: (&UdpSocket, SocketAddr)) -> u64 {
     let mut due = Instant::now();
     let mut sent = 0;
     while due < end {
         let data = [sent, steady_ns()];
         for channel in 0..channels {
-            client.send(&data, &Metadata::command().channel(channel)).expect("its peer is known");
+            client.send(&data, &Metadata::command().channel(channel)).expect("the peer is known");
             sent += 1;
         }
         plain.0.send_to(&serde_json::to_vec(&data).expect("numbers"), plain.1).expect("loopback");
@@ -218,7 +220,7 @@ fn send_until(end: Instant, client: &UdpInterface, channels: u16, plain: (&UdpSo
     sent
 }
 
-/// Stops a receiver for so long, and checks what it hands over then; says what it was.
+/// Stops a receiver for the time `stop` and checks what it hands out afterwards. Returns a line with the figures.
 fn stop_for(wire: Wire, stop: Duration) -> String {
     let receiver = Receiver::start(wire);
     let client = client(Config::client(receiver.interface).wire(wire));
@@ -231,26 +233,32 @@ fn stop_for(wire: Wire, stop: Duration) -> String {
     receiver.signal(Signal::CONT);
     sent += send(AROUND);
     client.flush();
-    let said = receiver.end();
-    let lifespan = Profile::control().qos(MessageType::Command, wire).lifespan.expect("it has one");
+    let output = receiver.end();
+    let lifespan =
+        Profile::control().qos(MessageType::Command, wire).lifespan.expect("the profile has a lifespan");
     let mut text = format!("{wire}: stopped for {stop:?}; first command afterwards:");
     let ways = ["inbox", "inline", "blocking"];
-    let seen: Vec<_> = ways.iter().filter_map(|way| Some((way, said.get(*way)?))).collect();
-    assert_eq!(seen.len(), usize::from(channels), "{said:?}");
+    let seen: Vec<_> = ways.iter().filter_map(|way| Some((way, output.get(*way)?))).collect();
+    assert_eq!(seen.len(), usize::from(channels), "{output:?}");
     for (way, numbers) in seen {
         let (gap, age) = (Duration::from_nanos(numbers[0]), Duration::from_nanos(numbers[1]));
         assert!(gap >= stop - AROUND / 2, "{way} saw no stop: {gap:?}");
         assert!(age < lifespan + LOOK, "{wire}, {way}: {age:?} old after {gap:?}");
         text += &format!(" {way} {age:?} old,");
     }
-    let plain = Duration::from_nanos(said["plain"][0]);
-    assert!(plain > stop / 2, "else nothing was shown: {plain:?}");
-    let [received, kernel_drops, expired, superseded, stale] = said["counts"][..] else { panic!("{said:?}") };
+    let plain = Duration::from_nanos(output["plain"][0]);
+    assert!(
+        plain > stop / 2,
+        "the plain socket must hand out an old datagram, else the test shows nothing: {plain:?}"
+    );
+    let [received, kernel_drops, expired, superseded, stale] = output["counts"][..] else {
+        panic!("{output:?}")
+    };
     assert!(
         received <= sent && received + kernel_drops >= sent,
         "{received} of {sent}, {kernel_drops} dropped"
     );
-    assert!(expired > 0, "{said:?}");
+    assert!(expired > 0, "{output:?}");
     text + &format!(
         " plain socket {plain:?} old. {sent} sent = {received} received + {} dropped by the kernel; expired {expired}, \
          superseded {superseded}, stale {stale}",
@@ -258,18 +266,18 @@ fn stop_for(wire: Wire, stop: Duration) -> String {
     )
 }
 
-/// Not a test: what the others start.
+/// The child process of the tests.
 #[test]
-#[ignore = "the other end of the others"]
+#[ignore = "a child of the other tests"]
 fn the_receiver() {
     if let Ok(wire) = std::env::var(RECEIVER) {
         receive(wire.parse().expect("a wire"));
-        std::io::stdout().flush().expect("somebody reads it");
+        std::io::stdout().flush().expect("the test reads it");
     }
 }
 
 #[test]
-fn a_stopped_receiver_hands_over_nothing_stale_afterwards() {
+fn a_receiver_that_was_stopped_hands_out_no_stale_command() {
     for wire in common::WIRES {
         println!("{}", stop_for(wire, MS * 400));
     }
@@ -277,7 +285,7 @@ fn a_stopped_receiver_hands_over_nothing_stale_afterwards() {
 
 #[test]
 #[ignore = "the full length, in release"]
-fn a_receiver_stopped_for_a_second_hands_over_nothing_stale_afterwards() {
+fn a_receiver_that_was_stopped_for_a_second_hands_out_no_stale_command() {
     for _ in 0..10 {
         for wire in common::WIRES {
             println!("{}", stop_for(wire, MS * 1_000));

@@ -1,5 +1,5 @@
-//! Messages that share datagrams: streams through the gate, and batches. What is promised of messages alone holds for
-//! them too: all arrive, in order, counted once.
+//! Messages that share datagrams: coalesced streams, and batches. All of them arrive, in order, and are counted once, as
+//! messages with their own datagrams.
 
 mod common;
 
@@ -15,20 +15,21 @@ use tautline::{
     Wire,
 };
 
-/// A stream that takes several packs of datagrams.
+/// The length of a stream that fills several packs of datagrams.
 const LONG: u64 = 5_000;
 
-/// A server with room for `LONG`, on the native wire.
+/// Returns a server whose inbox has room for a long stream.
 fn roomy(config: Config) -> UdpInterface {
     server(config.inbox_capacity(100_000))
 }
 
+/// Checks that the messages 0 to `count - 1` arrive in order, and no others.
 fn assert_all_came(server: &UdpInterface, count: u64) {
     (0..count).for_each(|number| assert_eq!(next_number(server), number));
     assert_nothing_waits(server);
 }
 
-/// Everything that was sent is known to have been received.
+/// Checks that the counts of both ends agree and show no loss.
 fn assert_exact(sent: &Statistics, server: &UdpInterface, messages: u64) {
     let received = server.statistics();
     assert_eq!((sent.messages_sent, sent.send_failures, sent.queued_send_failures), (messages, 0, 0));
@@ -37,20 +38,20 @@ fn assert_exact(sent: &Statistics, server: &UdpInterface, messages: u64) {
     assert_eq!(received.datagrams_dropped.total(), 0);
 }
 
-/// Sends a stream; how it went on the way.
+/// Sends a stream. Returns the result of each send.
 fn stream(client: &UdpInterface, count: u64) -> Vec<Sent> {
     (0..count).map(|number| client.send(&number, &Metadata::data()).expect("connected")).collect()
 }
 
 #[test]
-fn a_stream_shares_datagrams_and_its_last_messages_need_no_further_one() {
+fn a_stream_shares_datagrams_and_its_last_messages_go_out_by_themselves() {
     for offload in [true, false] {
         let server = roomy(server_config(Wire::Native).offload(offload));
-        // So long that nobody but a full pack and the driver sends what waits.
+        // The delay is so long that waiting messages go out with a full pack or by the driver.
         let client =
             client(client_config(&server).offload(offload).coalescing_delay(Duration::from_millis(1)));
         let sent = stream(&client, LONG);
-        assert!(sent[..16].iter().all(|&sent| sent == Sent::Written), "the first never wait");
+        assert!(sent[..16].iter().all(|&sent| sent == Sent::Written), "the first messages never wait");
         assert_all_came(&server, LONG);
         let statistics = client.statistics();
         assert_exact(&statistics, &server, LONG);
@@ -59,7 +60,7 @@ fn a_stream_shares_datagrams_and_its_last_messages_need_no_further_one() {
 }
 
 #[test]
-fn with_the_gate_off_every_message_is_a_datagram_and_written_at_once() {
+fn without_coalescing_each_message_has_a_datagram_and_is_written_at_once() {
     let server = roomy(server_config(Wire::Native));
     let client = client(client_config(&server).coalescing_delay(Duration::ZERO));
     assert!(stream(&client, 500).iter().all(|&sent| sent == Sent::Written));
@@ -68,7 +69,7 @@ fn with_the_gate_off_every_message_is_a_datagram_and_written_at_once() {
 }
 
 #[test]
-fn a_dialogue_never_waits() {
+fn request_response_traffic_is_never_coalesced() {
     let (server, client) = pair(Wire::Native);
     for number in 0..200 {
         assert_eq!(client.send(&number, &Metadata::data()), Ok(Sent::Written));
@@ -77,12 +78,12 @@ fn a_dialogue_never_waits() {
     }
 }
 
-/// A client whose loop is its driver, with a gate: nobody else sends what waits there.
+/// Returns a caller-driven client with coalescing. No driver thread sends the messages that wait.
 fn own_loop(server: &UdpInterface) -> (UdpInterface, Driver) {
     let config = client_config(server).coalescing_delay(Duration::from_millis(1));
     let (client, mut driver) = UdpInterface::caller_driven(config).unwrap();
     driver.connect().unwrap();
-    // The server's name has come too, so that nothing of the handshake rides along any more.
+    // The server's name is the last part of the handshake, so no later datagram carries a part of it.
     until("the server is known", || {
         driver.turn(Some(Duration::from_millis(1)));
         client.peers().first().is_some_and(|peer| !peer.name.is_empty())
@@ -90,18 +91,18 @@ fn own_loop(server: &UdpInterface) -> (UdpInterface, Driver) {
     (client, driver)
 }
 
-/// Makes the next message one of a stream, which waits.
+/// Sends until a message waits for others. Returns the number of messages that were sent.
 fn begin_stream(client: &UdpInterface) -> u64 {
     let mut count = 0;
     while client.send(&count, &Metadata::data()).expect("connected") == Sent::Written {
         count += 1;
-        assert!(count < 10_000, "it never became a stream");
+        assert!(count < 10_000, "the messages never became a stream");
     }
     count + 1
 }
 
 #[test]
-fn what_waits_goes_when_it_is_flushed() {
+fn a_flush_sends_waiting_messages() {
     let server = roomy(server_config(Wire::Native));
     let (client, _driver) = own_loop(&server);
     let count = begin_stream(&client);
@@ -112,7 +113,7 @@ fn what_waits_goes_when_it_is_flushed() {
 }
 
 #[test]
-fn what_waits_goes_with_the_next_turn() {
+fn the_next_turn_sends_waiting_messages() {
     let server = roomy(server_config(Wire::Native));
     let (client, mut driver) = own_loop(&server);
     let count = begin_stream(&client);
@@ -121,7 +122,7 @@ fn what_waits_goes_with_the_next_turn() {
 }
 
 #[test]
-fn what_waits_is_sent_before_the_goodbye() {
+fn waiting_messages_are_sent_before_the_goodbye() {
     let server = roomy(server_config(Wire::Native));
     let (client, _driver) = own_loop(&server);
     let count = begin_stream(&client);
@@ -130,22 +131,23 @@ fn what_waits_is_sent_before_the_goodbye() {
 }
 
 #[test]
-fn a_critical_message_overtakes_what_waits() {
+fn a_critical_message_overtakes_waiting_messages() {
     let server = roomy(server_config(Wire::Native));
     let (client, _driver) = own_loop(&server);
     let count = begin_stream(&client);
     let stop = Metadata::command().priority(Priority::Critical);
     assert_eq!(client.send("stop", &stop), Ok(Sent::Written));
     client.flush();
-    // By the wire alone: the inbox would hand it out first anyway, so the ids, which are the datagrams', tell.
-    until("all have come", || server.statistics().messages_received == count + 1);
+    // The inbox hands out the critical message first in any case. The ids hold the sequence numbers of the datagrams, so
+    // they show the order on the wire.
+    until("all messages have arrived", || server.statistics().messages_received == count + 1);
     let stop_id = next(&server).message_id().to_string().parse::<u64>().unwrap();
     let ids: Vec<u64> = (0..count).map(|_| next(&server).message_id().to_string().parse().unwrap()).collect();
     assert!(ids[usize::try_from(count).unwrap() - 1] > stop_id);
 }
 
 #[test]
-fn a_message_too_large_for_a_shared_datagram_keeps_its_place() {
+fn a_large_message_stays_behind_the_messages_that_waited_before_it() {
     let server = roomy(server_config(Wire::Native));
     let (client, _driver) = own_loop(&server);
     let count = begin_stream(&client);
@@ -156,7 +158,7 @@ fn a_message_too_large_for_a_shared_datagram_keeps_its_place() {
 
 #[test]
 fn a_batch_arrives_in_order_and_whole() {
-    // A datagram each on the classic wire: no more than an ordinary user's kernel buffer holds.
+    // On the classic wire each message has its own datagram. 200 of them fit into the socket buffer of an ordinary user.
     for (wire, count) in [(Wire::Native, LONG), (Wire::Classic, 200)] {
         let server = roomy(server_config(wire));
         let client = client(client_config(&server));
@@ -168,7 +170,7 @@ fn a_batch_arrives_in_order_and_whole() {
 }
 
 #[test]
-fn a_batch_holds_messages_of_every_size() {
+fn a_batch_may_contain_messages_of_every_size() {
     let server = roomy(server_config(Wire::Native));
     let client = client(client_config(&server));
     let sizes = [0, 1, 64, 1416, 1417, 5_000, 60_000, 3, 64_000, 8];
@@ -180,10 +182,10 @@ fn a_batch_holds_messages_of_every_size() {
 }
 
 #[test]
-fn a_batch_goes_to_one_or_to_all() {
+fn a_batch_goes_to_one_peer_or_to_all() {
     let server = roomy(server_config(Wire::Native));
     let clients = [(); 3].map(|()| client(client_config(&server)));
-    until("all are known", || server.peers().len() == 3);
+    until("the server knows all clients", || server.peers().len() == 3);
     server.publisher(Metadata::data()).send_batch(&[0, 1, 2]).unwrap();
     clients.iter().for_each(|client| assert_all_came(client, 3));
     server.publisher(Metadata::data()).to(address(&clients[1])).send_batch(&[0, 1]).unwrap();
@@ -195,7 +197,7 @@ fn a_batch_goes_to_one_or_to_all() {
 }
 
 #[test]
-fn a_batch_tells_how_much_of_it_was_sent() {
+fn the_error_of_a_batch_says_how_many_messages_were_sent() {
     let server = roomy(server_config(Wire::Native));
     let client = client(client_config(&server));
     let error = client.publisher(Metadata::data()).send_batch(&[1.0, 2.0, f64::NAN, 4.0]).unwrap_err();
@@ -204,10 +206,10 @@ fn a_batch_tells_how_much_of_it_was_sent() {
     assert_eq!([(); 2].map(|()| next(&server).decode::<f64>().unwrap()), [1.0, 2.0]);
     assert_nothing_waits(&server);
     let error = client.publisher(Metadata::data()).send_batch(&[f64::NAN]).unwrap_err();
-    assert!(matches!(error, SendError::Encode(_)), "nothing was sent: {error}");
+    assert!(matches!(error, SendError::Encode(_)), "no message was sent: {error}");
 }
 
-/// Panics half way through where the number is odd.
+/// A value whose encoding panics half-way if the number is odd.
 struct Even(u64);
 
 impl serde::Serialize for Even {
@@ -221,7 +223,7 @@ impl serde::Serialize for Even {
 }
 
 #[test]
-fn a_value_that_panics_leaves_nothing_in_what_its_thread_sends_next() {
+fn a_value_that_panics_leaves_no_bytes_in_the_next_message() {
     let (server, client) = pair(Wire::Native);
     let sent =
         std::panic::catch_unwind(|| client.publisher(Metadata::data()).send_batch(&[Even(0), Even(1)]));
@@ -233,7 +235,7 @@ fn a_value_that_panics_leaves_nothing_in_what_its_thread_sends_next() {
 }
 
 #[test]
-fn a_batch_follows_what_waits() {
+fn a_batch_stays_behind_waiting_messages() {
     let server = roomy(server_config(Wire::Native));
     let (client, _driver) = own_loop(&server);
     let count = begin_stream(&client);
@@ -242,22 +244,23 @@ fn a_batch_follows_what_waits() {
 }
 
 #[test]
-fn the_datagrams_keep_to_the_mtu() {
+fn no_datagram_exceeds_the_mtu() {
     let server = roomy(server_config(Wire::Native));
     let client = client(client_config(&server).mtu(576).offload(false));
     client.publisher(Metadata::data()).send_batch(&[0; 100]).unwrap();
-    // Seventeen bytes a frame, and 548 a datagram with header and CRC.
+    // An MTU of 576 leaves 548 bytes for the datagram, after the IPv4 and UDP headers.
     let statistics = client.statistics();
     let per_datagram = statistics.bytes_sent / statistics.datagrams_sent;
     assert!(per_datagram <= 548, "{per_datagram}");
     (0..100).for_each(|_| assert_eq!(next_number(&server), 0));
 }
 
-/// Several threads that stream through one interface, each in every way: each one's messages stay in order, and none is lost.
+/// Several threads stream through one interface, and each uses several functions to send. The messages of each thread stay in
+/// order, and none is lost.
 #[test]
-fn streams_of_several_threads_are_each_in_order() {
+fn the_stream_of_each_thread_stays_in_order() {
     const THREADS: usize = 4;
-    // Together no more than an ordinary user's kernel buffer holds.
+    // A burst of all threads fits into the socket buffer of an ordinary user.
     const BURST: usize = 50;
     const BURSTS: usize = 40;
     for delay in [Duration::ZERO, Duration::from_micros(20)] {
@@ -277,7 +280,7 @@ fn streams_of_several_threads_are_each_in_order() {
                 }
                 let sent = (THREADS * (burst + 1) * BURST) as u64;
                 barrier.wait();
-                until("all have come", || server.statistics().messages_received == sent);
+                until("all messages have arrived", || server.statistics().messages_received == sent);
                 barrier.wait();
             }
         };
@@ -292,7 +295,7 @@ fn streams_of_several_threads_are_each_in_order() {
 }
 
 #[test]
-fn raw_bytes_are_sent_as_they_are() {
+fn raw_bytes_are_sent_unchanged() {
     let (server, client) = pair(Wire::Native);
     client.send(Raw(&[1, 2, 3]), &Metadata::command()).unwrap();
     let message = next(&server);

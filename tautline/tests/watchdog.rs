@@ -1,4 +1,4 @@
-//! Watchdogs: they trip when signs of life stop, recover when they come back, and nothing that others do holds them up.
+//! Watchdogs trip when signs of life stop, recover when they come back, and are not held up by handlers or subscribers.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, RawPeer, client, client_config, next, pair, server, server_config, until};
+use common::{RawPeer, TIME_LIMIT, client, client_config, next, pair, server, server_config, until};
 use tautline::{
     Config, ConnectionState, Event, Handler, MessageType, Metadata, Profile, Qos, UdpInterface, WatchError,
     WatchId, Watchdog, WatchdogChange, WatchdogEvent, WatchdogState, Wire, create_udp_server,
@@ -15,7 +15,7 @@ use tautline::{
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Registers a watchdog; what its closure is told comes out.
+/// Registers a watchdog. Returns the events that its failsafe gets.
 fn watch(interface: &UdpInterface, watchdog: Watchdog) -> (WatchId, Receiver<WatchdogEvent>) {
     let (sender, events) = mpsc::channel();
     let id = interface.watch(watchdog, move |event| _ = sender.send(*event)).expect("possible");
@@ -23,20 +23,20 @@ fn watch(interface: &UdpInterface, watchdog: Watchdog) -> (WatchId, Receiver<Wat
 }
 
 #[track_caller]
-fn told(events: &Receiver<WatchdogEvent>) -> WatchdogEvent {
-    events.recv_timeout(PATIENCE).expect("told in time")
+fn next_event(events: &Receiver<WatchdogEvent>) -> WatchdogEvent {
+    events.recv_timeout(TIME_LIMIT).expect("the failsafe is called in time")
 }
 
 #[track_caller]
 fn assert_trips(events: &Receiver<WatchdogEvent>) -> WatchdogEvent {
-    let event = told(events);
+    let event = next_event(events);
     assert!(event.is_tripped(), "{event:?}");
     event
 }
 
 #[track_caller]
 fn assert_recovers(events: &Receiver<WatchdogEvent>) -> WatchdogEvent {
-    let event = told(events);
+    let event = next_event(events);
     assert!(!event.is_tripped(), "{event:?}");
     event
 }
@@ -46,27 +46,27 @@ fn commands(period: Duration) -> Watchdog {
 }
 
 #[test]
-fn a_stream_that_stops_trips_and_its_next_message_recovers() {
+fn a_watchdog_trips_when_a_stream_stops_and_recovers_with_the_next_message() {
     let (server, client) = pair(Wire::Native);
     let mut events = server.events();
     let before = Instant::now();
-    let (id, said) = watch(&server, commands(30 * MS));
+    let (id, calls) = watch(&server, commands(30 * MS));
     client.send(&1, &Metadata::command()).unwrap();
-    let tripped = assert_trips(&said);
-    let last = tripped.last.expect("one came");
+    let tripped = assert_trips(&calls);
+    let last = tripped.last.expect("a message came");
     assert!(last >= before && tripped.at >= last + 30 * MS, "{tripped:?}");
     assert_eq!((tripped.watch, tripped.watched.selector), (id, Some(MessageType::Command.into())));
     let WatchdogChange::Tripped { late, missed } = tripped.change else { panic!("{tripped:?}") };
     assert_eq!((last + 30 * MS + late, missed), (tripped.at, 1));
     client.send(&2, &Metadata::command()).unwrap();
-    let recovered = assert_recovers(&said);
+    let recovered = assert_recovers(&calls);
     assert_eq!(recovered.change, WatchdogChange::Recovered { after: recovered.at - tripped.at });
-    assert_trips(&said);
+    assert_trips(&calls);
     let statistics = server.statistics();
     assert_eq!((statistics.watchdog_trips, statistics.watchdog_recoveries), (2, 1));
     let mut seen = Vec::new();
     while seen.len() < 3 {
-        if let Event::Watchdog(event) = events.next(Some(PATIENCE)).expect("an event of each") {
+        if let Event::Watchdog(event) = events.next(Some(TIME_LIMIT)).expect("an event for each change") {
             seen.push(event.is_tripped());
         }
     }
@@ -75,23 +75,23 @@ fn a_stream_that_stops_trips_and_its_next_message_recovers() {
 }
 
 #[test]
-fn heartbeats_feed_the_watchdog_of_a_peer_and_no_stream() {
+fn heartbeats_feed_the_watchdog_of_a_peer_but_not_of_a_stream() {
     let config = server_config(Wire::Native).heartbeat_interval(5 * MS).liveness_timeout(200 * MS);
     let server = server(config);
     let client = client(client_config(&server).heartbeat_interval(5 * MS).liveness_timeout(200 * MS));
-    // Long, because this machine may sleep for a while.
+    // The period is long, because the machine may pause this process.
     let (_, of_peer) = watch(&client, Watchdog::peer(Duration::from_secs(2)));
     let (_, of_stream) = watch(&client, Watchdog::messages(MessageType::Status, 20 * MS).armed_at_connect());
     assert_trips(&of_stream);
-    until("the peer is heard", || client.watchdogs()[0].state == WatchdogState::Armed);
+    until("a heartbeat has come", || client.watchdogs()[0].state == WatchdogState::Armed);
     assert_eq!((client.watchdogs()[0].trips, client.watchdogs()[0].missed), (0, 0));
     server.disconnect();
     assert_trips(&of_peer);
-    assert!(of_stream.try_recv().is_err(), "no heartbeat ended its silence");
+    assert!(of_stream.try_recv().is_err(), "heartbeats did not feed the watchdog of the stream");
 }
 
 #[test]
-fn only_what_is_watched_feeds() {
+fn only_watched_messages_feed_a_watchdog() {
     let (server, client) = pair(Wire::Native);
     let (_, channel) = watch(&server, commands(20 * MS).channel(7));
     let (_, others) = watch(&server, Watchdog::messages(MessageType::Status, 20 * MS));
@@ -104,7 +104,7 @@ fn only_what_is_watched_feeds() {
 }
 
 #[test]
-fn nothing_trips_before_the_first_sign_of_life_unless_connecting_arms_it() {
+fn a_watchdog_waits_for_the_first_sign_of_life_unless_connecting_arms_it() {
     let server = create_udp_server(server_config(Wire::Classic)).unwrap();
     let (_, waiting) = watch(&server, commands(10 * MS));
     let (_, armed) = watch(&server, commands(10 * MS).armed_at_connect());
@@ -118,37 +118,45 @@ fn nothing_trips_before_the_first_sign_of_life_unless_connecting_arms_it() {
 }
 
 #[test]
-fn a_removed_watchdog_neither_trips_nor_keeps_its_closure() {
+fn a_removed_watchdog_does_not_trip_and_drops_its_closure() {
     let (server, client) = pair(Wire::Native);
     let (id, events) = watch(&server, commands(20 * MS));
     client.send(&1, &Metadata::command()).unwrap();
-    until("armed", || server.watchdogs()[0].state == WatchdogState::Armed);
+    until("the watchdog is armed", || server.watchdogs()[0].state == WatchdogState::Armed);
     assert!(server.unwatch(id));
     assert!(!server.unwatch(id));
-    assert_eq!(events.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected), "dropped, untold");
+    assert_eq!(
+        events.recv_timeout(TIME_LIMIT),
+        Err(mpsc::RecvTimeoutError::Disconnected),
+        "the closure is dropped without a call"
+    );
     assert!(server.watchdogs().is_empty());
 }
 
 #[test]
-fn a_closure_may_remove_its_own_watchdog() {
+fn a_failsafe_can_remove_its_own_watchdog() {
     let (server, client) = pair(Wire::Native);
     let own = Arc::new(Mutex::new(None));
     let (inside, known, (sender, done)) = (server.clone(), Arc::clone(&own), mpsc::channel());
     let mut lock = own.lock().unwrap();
     let id = server.watch(commands(10 * MS), move |_| {
-        let id = known.lock().unwrap().expect("known by now");
+        let id = known.lock().unwrap().expect("the id is stored before the lock is free");
         sender.send(inside.unwatch(id)).unwrap();
     });
     *lock = Some(id.unwrap());
     drop(lock);
     client.send(&1, &Metadata::command()).unwrap();
-    assert_eq!(done.recv_timeout(PATIENCE), Ok(true));
-    assert_eq!(done.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected), "and is dropped");
-    assert_eq!(server.statistics().watchdog_trips, 1, "what has gone still counts");
+    assert_eq!(done.recv_timeout(TIME_LIMIT), Ok(true));
+    assert_eq!(
+        done.recv_timeout(TIME_LIMIT),
+        Err(mpsc::RecvTimeoutError::Disconnected),
+        "the closure is dropped"
+    );
+    assert_eq!(server.statistics().watchdog_trips, 1, "a removed watchdog still counts");
 }
 
 #[test]
-fn a_closure_that_panics_is_counted_and_called_again() {
+fn a_failsafe_that_panics_is_counted_and_called_again() {
     let (server, client) = pair(Wire::Native);
     let (sender, calls) = mpsc::channel();
     let failing = move |event: &WatchdogEvent| {
@@ -158,20 +166,20 @@ fn a_closure_that_panics_is_counted_and_called_again() {
     server.watch(commands(20 * MS), failing).unwrap();
     let (_, other) = watch(&server, commands(20 * MS));
     client.send(&1, &Metadata::command()).unwrap();
-    assert_eq!(calls.recv_timeout(PATIENCE), Ok(true));
+    assert_eq!(calls.recv_timeout(TIME_LIMIT), Ok(true));
     assert_trips(&other);
     client.send(&2, &Metadata::command()).unwrap();
-    assert_eq!(calls.recv_timeout(PATIENCE), Ok(false));
+    assert_eq!(calls.recv_timeout(TIME_LIMIT), Ok(false));
     assert_recovers(&other);
-    until("counted", || server.statistics().watchdog_panics >= 2);
+    until("the panics are counted", || server.statistics().watchdog_panics >= 2);
 }
 
 #[test]
-fn an_inline_handler_that_hangs_does_not_keep_it_from_tripping() {
+fn a_watchdog_trips_although_an_inline_handler_hangs() {
     let (server, client) = pair(Wire::Native);
     let (release, hangs) = mpsc::channel::<()>();
     let hangs = Mutex::new(hangs);
-    let hanging = Handler::inline(move |_, _| _ = hangs.lock().unwrap().recv_timeout(PATIENCE));
+    let hanging = Handler::inline(move |_, _| _ = hangs.lock().unwrap().recv_timeout(TIME_LIMIT));
     server.register_message_handler(MessageType::Command, hanging);
     let (_, of_stream) = watch(&server, commands(20 * MS));
     let (_, of_peer) = watch(&server, Watchdog::peer(300 * MS));
@@ -185,52 +193,52 @@ fn an_inline_handler_that_hangs_does_not_keep_it_from_tripping() {
 }
 
 #[test]
-fn a_subscriber_that_hangs_does_not_keep_it_from_tripping() {
+fn a_watchdog_trips_although_a_subscriber_hangs() {
     struct Hangs(Mutex<Receiver<()>>);
     impl std::task::Wake for Hangs {
         fn wake(self: Arc<Self>) {
-            let _ = self.0.lock().unwrap().recv_timeout(PATIENCE);
+            let _ = self.0.lock().unwrap().recv_timeout(TIME_LIMIT);
         }
     }
     let (server, client) = pair(Wire::Native);
     let mut events = server.events();
-    let (_, said) = watch(&server, commands(20 * MS));
+    let (_, calls) = watch(&server, commands(20 * MS));
     client.send(&1, &Metadata::command()).unwrap();
-    assert_trips(&said);
+    assert_trips(&calls);
     // The event of this trip comes after the call of the failsafe.
-    while !matches!(events.next(Some(PATIENCE)).expect("the trip is an event"), Event::Watchdog(_)) {}
+    while !matches!(events.next(Some(TIME_LIMIT)).expect("the trip is an event"), Event::Watchdog(_)) {}
     let (release, hangs) = mpsc::channel();
     let waker = Arc::new(Hangs(Mutex::new(hangs))).into();
     let waits = std::pin::pin!(events.next_async());
     assert!(std::future::Future::poll(waits, &mut std::task::Context::from_waker(&waker)).is_pending());
-    // The event of the recovery wakes the one that hangs; the trip after it comes all the same.
+    // The event of the recovery wakes the subscriber, which hangs. The next trip still calls the failsafe.
     client.send(&2, &Metadata::command()).unwrap();
-    assert_recovers(&said);
-    assert_trips(&said);
+    assert_recovers(&calls);
+    assert_trips(&calls);
     drop(release);
 }
 
 #[test]
-fn a_loop_that_does_not_turn_trips_and_a_turn_recovers() {
+fn a_watchdog_trips_while_the_loop_does_not_turn_and_recovers_with_a_turn() {
     let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
     driver.connect().unwrap();
     let (_, events) = watch(&server, commands(20 * MS));
     let peer = RawPeer::of(&server);
     peer.command(0, 1.0, "1");
-    driver.turn(Some(PATIENCE));
+    driver.turn(Some(TIME_LIMIT));
     assert_trips(&events);
-    // What waits in the socket is no sign of life until somebody reads it.
+    // A datagram that waits in the socket is no sign of life until the driver reads it.
     peer.command(1, 1.1, "1");
     assert!(events.recv_timeout(20 * MS).is_err());
-    driver.turn(Some(PATIENCE));
+    driver.turn(Some(TIME_LIMIT));
     assert_recovers(&events);
 }
 
 #[test]
-fn a_disconnect_trips_and_connecting_again_recovers() {
+fn a_watchdog_trips_at_a_disconnect_and_recovers_after_connecting() {
     let (server, client) = pair(Wire::Native);
     let (_, events) = watch(&client, Watchdog::peer(150 * MS));
-    until("armed", || client.watchdogs()[0].state == WatchdogState::Armed);
+    until("the watchdog is armed", || client.watchdogs()[0].state == WatchdogState::Armed);
     client.disconnect();
     assert_trips(&events);
     client.connect().unwrap();
@@ -239,9 +247,9 @@ fn a_disconnect_trips_and_connecting_again_recovers() {
 }
 
 #[test]
-fn a_driver_that_dies_trips() {
-    struct Broken;
-    impl std::task::Wake for Broken {
+fn a_watchdog_trips_when_the_driver_dies() {
+    struct PanickingWaker;
+    impl std::task::Wake for PanickingWaker {
         fn wake(self: Arc<Self>) {
             panic!("a broken executor, on purpose");
         }
@@ -251,28 +259,28 @@ fn a_driver_that_dies_trips() {
     let peer = RawPeer::of(&server);
     peer.command(0, 1.0, "1");
     next(&server);
-    let waker = Arc::new(Broken).into();
+    let waker = Arc::new(PanickingWaker).into();
     let waits = std::pin::pin!(server.receive_async());
     assert!(std::future::Future::poll(waits, &mut std::task::Context::from_waker(&waker)).is_pending());
     peer.command(1, 1.1, "2");
-    until("it has died", || server.connection_state() == ConnectionState::Error);
-    until("nothing comes any more", || server.watchdogs()[0].state == WatchdogState::Tripped);
+    until("the driver has died", || server.connection_state() == ConnectionState::Error);
+    until("the watchdog has tripped", || server.watchdogs()[0].state == WatchdogState::Tripped);
     while events.recv_timeout(50 * MS).is_ok() {}
     peer.command(2, 1.2, "3");
-    assert!(events.recv_timeout(50 * MS).is_err(), "nobody reads any more");
+    assert!(events.recv_timeout(50 * MS).is_err(), "no driver reads any more");
     server.connect().unwrap();
     RawPeer::of(&server).command(0, 2.0, "4");
     assert_recovers(&events);
 }
 
 #[test]
-fn cleaning_up_and_dropping_trip_what_is_armed() {
+fn cleanup_and_drop_trip_armed_watchdogs() {
     for cleans_up in [true, false] {
         let (server, client) = pair(Wire::Native);
         let (_, armed) = watch(&server, commands(Duration::from_secs(60)));
         let (_, waiting) = watch(&server, Watchdog::messages(MessageType::Data, Duration::from_secs(60)));
         client.send(&1, &Metadata::command()).unwrap();
-        until("armed", || server.watchdogs()[0].state == WatchdogState::Armed);
+        until("the watchdog is armed", || server.watchdogs()[0].state == WatchdogState::Armed);
         if cleans_up {
             server.cleanup();
             let refused = server.watch(commands(MS), |_| {});
@@ -290,7 +298,7 @@ fn cleaning_up_and_dropping_trip_what_is_armed() {
 }
 
 #[test]
-fn misses_are_allowed_until_there_are_too_many_of_the_latest_periods() {
+fn a_watchdog_trips_when_too_many_of_the_latest_periods_are_missed() {
     const PERIOD: Duration = Duration::from_millis(100);
     let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
     driver.connect().unwrap();
@@ -299,13 +307,13 @@ fn misses_are_allowed_until_there_are_too_many_of_the_latest_periods() {
     let mut number = 0;
     let mut command = || {
         peer.command(number, 1.0 + f64::from(number), "1");
-        driver.turn(Some(PATIENCE));
+        driver.turn(Some(TIME_LIMIT));
         number += 1;
     };
     command();
     let begun = Instant::now();
     std::thread::sleep(PERIOD + PERIOD / 2);
-    // Unless the machine slept too: one period was missed, and that is allowed.
+    // One missed period is allowed. This is skipped if the machine paused this thread for longer.
     if begun.elapsed() < 2 * PERIOD {
         command();
         assert!(events.try_recv().is_err());
@@ -315,20 +323,20 @@ fn misses_are_allowed_until_there_are_too_many_of_the_latest_periods() {
     let tripped = assert_trips(&events);
     let WatchdogChange::Tripped { missed, .. } = tripped.change else { panic!("{tripped:?}") };
     assert!(missed >= 3, "{tripped:?}");
-    // One message is not enough: three of the latest five were missed.
+    // One message is not enough, because three of the latest five periods were missed.
     command();
     assert!(events.recv_timeout(10 * MS).is_err());
     assert_eq!(server.watchdogs()[0].state, WatchdogState::Tripped);
-    let patient = Instant::now();
+    let began = Instant::now();
     while events.try_recv().is_err() {
-        assert!(patient.elapsed() < PATIENCE, "it recovers");
+        assert!(began.elapsed() < TIME_LIMIT, "the watchdog must recover");
         std::thread::sleep(PERIOD * 6 / 10);
         command();
     }
 }
 
 #[test]
-fn a_watchdog_for_each_peer_tells_them_apart() {
+fn a_watchdog_for_each_peer_names_the_peer_that_stopped() {
     let server = server(server_config(Wire::Native));
     let (id, events) = watch(&server, commands(60 * MS).each_peer());
     let (steady, stops) = (client(client_config(&server)), client(client_config(&server)));
@@ -343,14 +351,15 @@ fn a_watchdog_for_each_peer_tells_them_apart() {
             }
         });
         let of_stopped = |event: &WatchdogEvent| event.watched.peer == Some(stopped);
-        let tripped = std::iter::from_fn(|| Some(told(&events))).find(of_stopped).expect("it stopped");
+        let tripped =
+            std::iter::from_fn(|| Some(next_event(&events))).find(of_stopped).expect("an endless search");
         assert!(tripped.is_tripped() && tripped.watch == id);
         over.store(true, Ordering::Relaxed);
     });
     assert_eq!(server.watchdogs().len(), 2);
-    // What is gone trips once more, and its watchdog goes.
+    // The watchdog of a peer that leaves trips once more, and is removed.
     drop((steady, stops));
-    until("both have gone", || server.watchdogs().is_empty());
+    until("the watchdogs of both peers are removed", || server.watchdogs().is_empty());
     assert!(server.statistics().watchdog_trips >= 2);
     assert!(server.unwatch(id));
 }
@@ -374,14 +383,14 @@ fn a_configured_deadline_is_watched_without_a_closure() {
     assert_eq!(tripped.watched.peer, Some(peer));
     let is_own = |event: &Event| matches!(event, Event::Watchdog(event) if event.watch != tripped.watch);
     assert!(
-        std::iter::from_fn(|| events.next(Some(PATIENCE))).any(|event| is_own(&event)),
-        "without a closure"
+        std::iter::from_fn(|| events.next(Some(TIME_LIMIT))).any(|event| is_own(&event)),
+        "the configured watchdog needs no closure"
     );
     assert!(server.statistics().deadline_misses >= 2);
-    // Connecting anew replaces the configured one, and leaves the other.
+    // A new connection replaces the configured watchdog, and leaves the other one.
     server.disconnect();
     server.connect().unwrap();
-    until("the former ones have gone", || server.watchdogs().is_empty());
+    until("the watchdogs of the former peer are removed", || server.watchdogs().is_empty());
     assert!(server.unwatch(tripped.watch));
 }
 
@@ -392,11 +401,11 @@ fn the_control_profile_watches_commands() {
     let mut events = server.events();
     RawPeer::of(&server).command(0, 1.0, "1");
     let of_commands = |event: Event| matches!(event, Event::Watchdog(event) if event.is_tripped() && event.watched.message_type() == Some(MessageType::Command));
-    assert!(std::iter::from_fn(|| events.next(Some(PATIENCE))).any(of_commands));
+    assert!(std::iter::from_fn(|| events.next(Some(TIME_LIMIT))).any(of_commands));
 }
 
 #[test]
-fn what_cannot_be_watched_is_refused_by_name() {
+fn an_impossible_watchdog_is_refused_by_name() {
     let server = create_udp_server(Config::server("127.0.0.1:0")).unwrap();
     let refused = |watchdog: Watchdog| server.watch(watchdog, |_| {}).expect_err("impossible").to_string();
     assert_eq!(refused(Watchdog::peer(Duration::ZERO)), "a watchdog of 0ns: expected 1us or more");

@@ -1,15 +1,17 @@
-//! How late watchdogs are when their peer is stopped (SIGSTOP), and that loss alone trips none: every trip is held against a log
-//! of what arrived. Short versions run with all tests; the full ones, with figures, by
+//! Measures how late watchdogs are when their peer is stopped (SIGSTOP), and checks that loss alone trips none. A log of all
+//! arrivals shows whether a trip was right.
+//!
+//! Short versions run with all tests. The full versions, with figures, run with
 //!
 //! ```text
 //! cargo test --release -p tautline --test watchdog_campaign -- --ignored --nocapture --test-threads 1
 //! ```
 //!
-//! `TAUTLINE_CAMPAIGN_MINUTES` says how long the one with loss takes, 10 unless set. Priority needs privilege (docs/realtime.md);
-//! without, the figures are the ordinary scheduler's, and lateness is not judged.
+//! `TAUTLINE_CAMPAIGN_MINUTES` is the length of the test with loss, in minutes. The default is 10. Priority needs privilege
+//! (docs/realtime.md). Without it, the figures are those of the ordinary scheduler, and lateness does not fail the test.
 //!
-//! The peer is this program, started again. What the machine itself adds, a virtual one most of all, shows in a plain sleep of
-//! a thread with the same priority, measured meanwhile.
+//! The peer is this program, started again. Meanwhile a thread with the priority of the watchdogs measures how late a plain
+//! sleep ends. This is the delay that comes from the machine itself, above all from a virtual machine.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout)] // figures
@@ -24,7 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, address, client, server, server_config, until};
+use common::{TIME_LIMIT, address, client, server, server_config, until};
 use rustix::process::{Pid, Signal, kill_process};
 use tautline::{
     Config, Handler, MessageType, Metadata, PartOutcome, RealtimePart, UdpInterface, Watchdog, WatchdogEvent,
@@ -33,22 +35,22 @@ use tautline::{
 
 const MS: Duration = Duration::from_millis(1);
 
-/// The time-out of the watchdog that counts.
+/// The time-out of the watchdog that is measured.
 const TIMEOUT: Duration = Duration::from_millis(20);
 
-/// The time-out of one that loss alone trips now and then, so that there is something to hold against the log.
+/// The time-out of a watchdog that loss trips now and then, so that the log has trips to check.
 const SHORT_TIMEOUT: Duration = Duration::from_millis(4);
 
-/// How much later than its time-out a trip may come on the real-time profile.
+/// The most that a trip may come after its time-out, with the real-time profile.
 const LATE: Duration = MS;
 
-/// Whom the program started again is to send to, and how many of 100 messages it is to leave out.
+/// The variable that tells the peer the address to send to, and how many of 100 messages it leaves out.
 const PEER: &str = "TEST_WATCHDOG_PEER";
 
-/// The peer: a command every millisecond, some left out at random, until it is killed or its input ends.
+/// The peer: sends a command every millisecond and leaves some out at random, until it is killed or its input ends.
 fn send_commands(to: &str, loss_percent: u64) {
     thread::spawn(|| {
-        // The one who started it is gone.
+        // The test that started this process has ended.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
@@ -56,23 +58,23 @@ fn send_commands(to: &str, loss_percent: u64) {
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut due = Instant::now();
     for number in 0_u64.. {
-        // Marsaglia's xorshift64: loss needs no better one.
+        // Marsaglia's xorshift64 is good enough for losses.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         if random % 100 >= loss_percent {
-            // Refused once the server has closed, which is the end.
+            // Sending fails when the server has closed, at the end of the test.
             if client.send(&number, &Metadata::command()).is_err() {
                 return;
             }
         }
-        // After a stop it goes on at its rate, without a burst.
+        // After a stop the peer goes on at its rate, without a burst.
         due = (due + MS).max(Instant::now());
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
 }
 
-/// A peer in a process of its own; ended with this value.
+/// A peer in a process of its own. Dropping it ends the process.
 struct Peer(Child);
 
 impl Peer {
@@ -87,7 +89,7 @@ impl Peer {
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.0), signal).expect("it is our own");
+        kill_process(Pid::from_child(&self.0), signal).expect("the process is our child");
     }
 }
 
@@ -98,14 +100,14 @@ impl Drop for Peer {
     }
 }
 
-/// A server on the real-time profile, and whether it got a priority.
+/// Returns a server with the real-time profile, and whether the system granted its priority.
 fn plant() -> (UdpInterface, bool) {
     let plant = server(server_config(Wire::Native).realtime(true));
     let priority = &plant.realtime_report().part(RealtimePart::ThreadPriority).outcome.clone();
     (plant, matches!(priority, PartOutcome::Granted { .. }))
 }
 
-/// Registers a watchdog; what its closure is told comes out, each with the time at which the closure ran.
+/// Registers a watchdog. Returns the events that its failsafe gets, each with the time of the call.
 fn watch(plant: &UdpInterface, watchdog: Watchdog) -> Receiver<(Instant, WatchdogEvent)> {
     let (sender, events) = mpsc::channel();
     let failsafe = move |event: &WatchdogEvent| _ = sender.send((Instant::now(), *event));
@@ -117,7 +119,7 @@ fn commands(period: Duration) -> Watchdog {
     Watchdog::messages(MessageType::Command, period)
 }
 
-/// What arrived: when it was handed out, and when it came by the driver's clock, in nanoseconds of that.
+/// The log of arrivals: when a message was handed out, and when it arrived, in nanoseconds of the driver's clock.
 type Arrivals = Arc<Mutex<Vec<(Instant, u64)>>>;
 
 fn log_arrivals(plant: &UdpInterface) -> Arrivals {
@@ -132,7 +134,7 @@ fn log_arrivals(plant: &UdpInterface) -> Arrivals {
     arrivals
 }
 
-/// How late a plain sleep of 1 ms ends, again and again, on a thread that is scheduled as the watchdogs' is: another interface's.
+/// Measures how late sleeps of 1 ms end, on the watchdog thread of another interface, which has the same priority.
 struct Sleeper {
     _interface: UdpInterface,
     over: Arc<AtomicBool>,
@@ -153,14 +155,14 @@ impl Sleeper {
             }
             let _ = sender.send(late);
         };
-        // Nobody ever connects.
+        // No peer ever connects, so this watchdog trips after 1 ms and its failsafe measures.
         interface.watch(Watchdog::peer(MS).armed_at_connect(), sleeps).expect("possible");
         Self { _interface: interface, over, late }
     }
 
     fn end(self) -> Vec<Duration> {
         self.over.store(true, Ordering::Relaxed);
-        self.late.recv_timeout(PATIENCE).expect("it slept")
+        self.late.recv_timeout(TIME_LIMIT).expect("the failsafe has measured")
     }
 }
 
@@ -174,31 +176,33 @@ fn percentiles(mut times: Vec<Duration>) -> String {
     format!("p50 {:?}, p90 {:?}, p99 {:?}, worst {:?}", at(0.5), at(0.9), at(0.99), at(1.0))
 }
 
-/// Stops a peer so many times; each stop trips once, and going on recovers. How late the closure ran each time, and whether
-/// there was priority.
+/// Stops a peer `times` times and checks that each stop trips the watchdog and each continuation recovers it. Returns how late
+/// each call of the failsafe was, and whether the system granted the priority.
 fn stop_a_peer(times: u32) -> (Vec<Duration>, bool) {
     let (plant, has_priority) = plant();
     let arrivals = log_arrivals(&plant);
     let events = watch(&plant, commands(TIMEOUT));
     let peer = Peer::start(&plant, 0);
-    until("it sends", || arrivals.lock().unwrap().len() > 100);
+    until("the peer sends", || arrivals.lock().unwrap().len() > 100);
     let mut late = Vec::new();
     for number in 0..times {
-        // What a busy machine did meanwhile is not counted.
+        // Trips before the stop come from a busy machine, and are not counted.
         while events.try_recv().is_ok() {}
         peer.signal(Signal::STOP);
-        let (ran, event) = std::iter::from_fn(|| Some(events.recv_timeout(PATIENCE).expect("it trips")))
-            .find(|(_, event)| event.is_tripped())
-            .expect("an endless search");
+        let (ran, event) =
+            std::iter::from_fn(|| Some(events.recv_timeout(TIME_LIMIT).expect("the watchdog trips")))
+                .find(|(_, event)| event.is_tripped())
+                .expect("an endless search");
         let last = event.last.expect("commands came");
-        let (handed_out, _) = *arrivals.lock().unwrap().last().expect("they came");
-        assert!(handed_out >= last, "nothing came after the last one");
-        assert!(event.at >= last + TIMEOUT, "not before its time: {event:?}");
+        let (handed_out, _) = *arrivals.lock().unwrap().last().expect("commands came");
+        assert!(handed_out >= last, "the event names the last command");
+        assert!(event.at >= last + TIMEOUT, "the watchdog did not trip too early: {event:?}");
         late.push(ran - (last + TIMEOUT));
-        // Not in step with anything.
+        // The pauses vary, so that they are not in step with any period.
         thread::sleep(Duration::from_micros(u64::from(number) * 137 % 10_000));
         peer.signal(Signal::CONT);
-        let recovered = std::iter::from_fn(|| Some(events.recv_timeout(PATIENCE).expect("it recovers")));
+        let recovered =
+            std::iter::from_fn(|| Some(events.recv_timeout(TIME_LIMIT).expect("the watchdog recovers")));
         assert!(recovered.into_iter().any(|(_, event)| !event.is_tripped()));
         thread::sleep(Duration::from_micros(5_000 + u64::from(number) * 271 % 10_000));
     }
@@ -206,13 +210,13 @@ fn stop_a_peer(times: u32) -> (Vec<Duration>, bool) {
     (late, has_priority)
 }
 
-/// Lets messages get lost for so long; says what tripped, each trip held against the log.
+/// Leaves messages out for the time `length`, and checks each trip against the log. Returns a text with the figures.
 fn lose_messages(length: Duration, stops: u32) -> String {
     let (plant, has_priority) = plant();
     let arrivals = log_arrivals(&plant);
     let watchdogs = [TIMEOUT, SHORT_TIMEOUT].map(|timeout| (timeout, watch(&plant, commands(timeout))));
     let peer = Peer::start(&plant, 10);
-    until("it sends", || !arrivals.lock().unwrap().is_empty());
+    until("the peer sends", || !arrivals.lock().unwrap().is_empty());
     for _ in 0..=stops {
         thread::sleep(length / (stops + 1));
         peer.signal(Signal::STOP);
@@ -220,7 +224,7 @@ fn lose_messages(length: Duration, stops: u32) -> String {
         peer.signal(Signal::CONT);
     }
     let missed = plant.statistics().lost;
-    // What trips from here on is the end.
+    // Later trips come from the end of the test.
     let end = Instant::now();
     drop(peer);
     plant.cleanup();
@@ -233,32 +237,33 @@ fn lose_messages(length: Duration, stops: u32) -> String {
     for (timeout, events) in &watchdogs {
         let trips: Vec<_> = events.try_iter().map(|(_, event)| event).collect();
         let trips: Vec<_> = trips.into_iter().filter(|event| event.is_tripped() && event.at < end).collect();
-        assert!(!trips.is_empty(), "it was stopped for twice the longer time-out");
+        assert!(!trips.is_empty(), "the stops trip it, because they last twice the longer time-out");
         text += &format!("\n  {timeout:?}: {}", judge(&arrivals, *timeout, &trips, end));
     }
     text
 }
 
-/// Whether each trip is one of silence in the log; how many silences in it are trips.
+/// Checks that the log shows silence before each trip. Returns a text that says how many long silences tripped the watchdog.
 fn judge(arrivals: &[(Instant, u64)], timeout: Duration, trips: &[WatchdogEvent], end: Instant) -> String {
-    // Where the driver's clock begins: no handing out is before its arrival, and the quickest was after some 1 us.
+    // The start of the driver's clock. A message is handed out after its arrival, and the quickest after about 1 us, so the
+    // earliest difference is the start.
     let begin = |&(handed_out, came): &(Instant, u64)| handed_out - Duration::from_nanos(came);
-    let begin = arrivals.iter().map(begin).min().expect("they came");
+    let begin = arrivals.iter().map(begin).min().expect("commands came");
     let came = |index: usize| begin + Duration::from_nanos(arrivals[index].1);
     let slack = Duration::from_micros(100);
     let (mut unjustified, mut next) = (0, 0);
     for trip in trips {
-        // All that was handed out by then.
+        // The messages that were handed out before the trip.
         while next < arrivals.len() && arrivals[next].0 < trip.at {
             next += 1;
         }
-        let newest = (0..next).rev().take(200).map(came).max().expect("one armed it");
+        let newest = (0..next).rev().take(200).map(came).max().expect("a message armed the watchdog");
         unjustified += u32::from(newest + timeout > trip.at + slack);
     }
     assert_eq!(unjustified, 0, "of {} trips", trips.len());
     let silences = (1..arrivals.len()).filter(|&index| came(index) - came(index - 1) > timeout + LATE);
     let long = silences.filter(|&index| came(index) < end).collect::<Vec<_>>();
-    // Where the whole machine stood still, the driver may have come back before the watchdog.
+    // If the whole machine paused, the driver may have run before the watchdog thread.
     let has_tripped = |&&index: &&usize| {
         trips.iter().any(|trip| trip.at > came(index - 1) && trip.at < came(index) + slack)
     };
@@ -270,9 +275,9 @@ fn judge(arrivals: &[(Instant, u64)], timeout: Duration, trips: &[WatchdogEvent]
     )
 }
 
-/// Not a test: what the others start.
+/// The child process of the tests.
 #[test]
-#[ignore = "the other end of the others"]
+#[ignore = "a child of the other tests"]
 fn the_peer() {
     if let Ok(wanted) = std::env::var(PEER) {
         let (to, loss) = wanted.split_once(' ').expect("an address and a number");
@@ -281,14 +286,14 @@ fn the_peer() {
 }
 
 #[test]
-fn a_peer_that_is_stopped_trips_each_time() {
+fn a_stopped_peer_trips_its_watchdog_each_time() {
     let (late, has_priority) = stop_a_peer(5);
     println!("stopped 5 times, priority {has_priority}: late by {}", percentiles(late));
 }
 
 #[test]
 #[ignore = "the full length, in release"]
-fn a_peer_that_is_stopped_200_times_trips_in_time() {
+fn a_peer_that_is_stopped_200_times_trips_its_watchdog_in_time() {
     let sleeper = Sleeper::start();
     let (late, has_priority) = stop_a_peer(200);
     let slept = sleeper.end();
@@ -303,13 +308,13 @@ fn a_peer_that_is_stopped_200_times_trips_in_time() {
 }
 
 #[test]
-fn loss_trips_only_where_the_log_shows_silence() {
+fn a_trip_beside_loss_always_follows_a_silence_in_the_log() {
     println!("{}", lose_messages(Duration::from_secs(2), 3));
 }
 
 #[test]
 #[ignore = "ten minutes, in release"]
-fn loss_trips_only_where_the_log_shows_silence_for_long() {
+fn a_trip_beside_long_loss_always_follows_a_silence_in_the_log() {
     let minutes = std::env::var("TAUTLINE_CAMPAIGN_MINUTES").map(|text| text.parse().expect("a number"));
     println!("{}", lose_messages(Duration::from_secs(60) * minutes.unwrap_or(10), 0));
 }

@@ -16,7 +16,7 @@ use tautline::{
 use tautline_proto::wire::classic::{self, ClassicFormat};
 
 /// The time-out of every wait in the tests, longer than any of them takes. What has not happened by then is a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// Both wires.
 pub(crate) const WIRES: [Wire; 2] = [Wire::Native, Wire::Classic];
@@ -60,7 +60,7 @@ pub(crate) fn address(interface: &UdpInterface) -> SocketAddr {
 
 /// Returns the next message. Panics if none comes.
 pub(crate) fn next(interface: &UdpInterface) -> Message {
-    interface.receive(Some(PATIENCE)).expect("a message comes")
+    interface.receive(Some(TIME_LIMIT)).expect("a message comes")
 }
 
 /// Returns the next message as a number. Panics if none comes.
@@ -76,7 +76,7 @@ pub(crate) fn assert_nothing_waits(interface: &UdpInterface) {
 /// Waits until `is_so` returns true. Panics with `what` if that takes too long.
 #[track_caller]
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIME_LIMIT;
     while !is_so() {
         assert!(Instant::now() < deadline, "timed out, waiting until {what}");
         std::thread::sleep(Duration::from_millis(1));
@@ -98,7 +98,7 @@ impl RawPeer {
     /// Returns a peer that sends to this address.
     pub(crate) fn towards(to: SocketAddr) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+        socket.set_read_timeout(Some(TIME_LIMIT)).expect("a positive time");
         Self { socket, to }
     }
 
