@@ -128,7 +128,7 @@ fn connect_cycles_on_one_port_under_traffic_leak_nothing() {
     WIRES.into_iter().for_each(|wire| cycles_under_traffic(wire, 250));
 }
 
-/// `cargo test --release -p tautline --test must_show --test leaks -- --ignored --nocapture`
+/// `cargo test --release -p tautline --test under_load --test leaks -- --ignored --nocapture`
 #[test]
 #[ignore = "the full length, in release"]
 fn ten_thousand_connect_cycles_on_one_port_under_traffic_leak_nothing() {

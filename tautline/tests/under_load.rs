@@ -3,7 +3,7 @@
 //! Short versions run with all tests. The full versions run with
 //!
 //! ```text
-//! cargo test --release -p tautline --test must_show --test leaks -- --ignored --nocapture
+//! cargo test --release -p tautline --test under_load --test leaks -- --ignored --nocapture
 //! ```
 //!
 //! They run one at a time, because each needs the whole machine.
