@@ -26,7 +26,7 @@ fn main() {
 }
 
 #[divan::bench(sample_size = 64)]
-fn send_payload(bencher: Bencher<'_, '_>) {
+fn send_one(bencher: Bencher<'_, '_>) {
     let ends = RefCell::new(Ends::connect());
     // The sent messages are received between samples, so that no buffer becomes full.
     bencher.with_inputs(|| ends.borrow_mut().empty()).bench_local_values(|()| ends.borrow().send_one());
@@ -34,7 +34,7 @@ fn send_payload(bencher: Bencher<'_, '_>) {
 
 /// The rate gives the cost of each message in the batch.
 #[divan::bench(sample_size = 16)]
-fn send_payload_batch(bencher: Bencher<'_, '_>) {
+fn send_batch(bencher: Bencher<'_, '_>) {
     let ends = RefCell::new(Ends::connect());
     let bencher = bencher.counter(ItemsCount::new(BATCH));
     bencher.with_inputs(|| ends.borrow_mut().empty()).bench_local_values(|()| ends.borrow().send_batch());
