@@ -193,8 +193,8 @@ impl<R> HandlerBacklog<R> {
             }
         }
         let ready = self.is_ready(&state.running, job.message.peer());
-        let kept = state.waiting.enter(priority, limits, job);
-        state.waiting.put(kept);
+        let entry = state.waiting.enter(priority, limits, job);
+        state.waiting.put(entry);
         Admitted { ready, dropped: [displaced, superseded] }
     }
 
@@ -271,11 +271,11 @@ impl<R> HandlerBacklog<R> {
     /// Takes the next ready job out and records it as running.
     fn start(&self, state: &mut BacklogState<R>) -> NextJob<R> {
         let BacklogState { waiting, running, next_job, .. } = state;
-        let Some(kept) = waiting.pop_where(|job| self.is_ready(running, job.message.peer())) else {
+        let Some(entry) = waiting.pop_where(|job| self.is_ready(running, job.message.peer())) else {
             return NextJob::Nothing;
         };
-        let job = kept.item;
-        if kept.limits.is_expired() {
+        let job = entry.item;
+        if entry.limits.is_expired() {
             state.dropped.add(DropReason::Expired, 1);
             return NextJob::Expired(job);
         }

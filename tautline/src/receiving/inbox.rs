@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use crate::config::InboxPolicy;
 use crate::message::pool::Pool;
 use crate::message::{Arrival, Message};
-use crate::receiving::waiting::{Kept, Limits, Waiting};
+use crate::receiving::waiting::{Limits, Waiting, WaitingEntry};
 use crate::sync::{self, Arc, Mutex, lock};
 use tautline_proto::{DropReason, Drops, MessageRef, Priority};
 
@@ -85,7 +85,7 @@ impl InboxStats {
 /// The queue. It is closed at first; each connection opens it.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    state: Mutex<State>,
+    state: Mutex<InboxState>,
     pool: Arc<Pool>,
 }
 
@@ -94,7 +94,7 @@ pub(crate) struct Inbox {
 /// Invariants: while a receiver is in `line`, nothing is in `waiting`. Tickets rise along `handed`, and then along `line`.
 /// `waiting` holds at most `capacity` messages, and those that receivers gave back.
 #[derive(Debug, Default)]
-struct State {
+struct InboxState {
     open: bool,
     capacity: usize,
     policy: InboxPolicy,
@@ -102,10 +102,10 @@ struct State {
     opening: u64,
     waiting: Waiting<Message>,
     /// The receivers that wait.
-    line: VecDeque<Waiter>,
+    line: VecDeque<WaitingReceiver>,
     next_ticket: u64,
     /// Messages for receivers that were woken and have not come yet.
-    handed: VecDeque<Handed>,
+    handed: VecDeque<HandedMessage>,
     taken: u64,
     dropped: Drops,
     /// Drops that the refusing policy has not reported yet.
@@ -114,26 +114,26 @@ struct State {
 
 /// A receiver that waits for a message.
 #[derive(Debug)]
-struct Waiter {
+struct WaitingReceiver {
     ticket: u64,
-    wake: Wake,
+    wake: ReceiverWaker,
 }
 
 /// A message that is assigned to the holder of a ticket.
 #[derive(Debug)]
-struct Handed {
+struct HandedMessage {
     ticket: u64,
-    kept: Kept<Message>,
+    entry: WaitingEntry<Message>,
 }
 
 /// Wakes a receiver.
 #[derive(Debug)]
-enum Wake {
+enum ReceiverWaker {
     Thread(sync::thread::Thread),
     Task(Waker),
 }
 
-impl Wake {
+impl ReceiverWaker {
     /// Never called under the lock: a task's waker is code of the user's executor.
     fn wake(self) {
         match self {
@@ -145,14 +145,14 @@ impl Wake {
 
 /// A place in the line of one opening.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct LinePlace {
     opening: u64,
     ticket: u64,
 }
 
 /// The result for a receiver that asks for a message, or that was woken.
 #[allow(clippy::large_enum_variant)] // matched at once; a box would be an allocation per message
-enum Found {
+enum Lookup {
     Answer(Result<Message, ReceiveError>),
     /// A message that is expired or superseded, already counted. Drop it where no lock is held, and look again.
     Spent(Message),
@@ -161,15 +161,15 @@ enum Found {
 
 /// The first answer to a receiver that asks for a message.
 #[allow(clippy::large_enum_variant)] // matched at once; a box would be an allocation per message
-enum Asked {
+enum AskResult {
     Answer(Result<Message, ReceiveError>),
-    Wait(Place),
+    Wait(LinePlace),
 }
 
 impl Inbox {
     /// Makes a closed inbox. Its messages use buffers of `pool`.
     pub(crate) fn new(pool: Arc<Pool>) -> Self {
-        Self { state: Mutex::new(State::default()), pool }
+        Self { state: Mutex::new(InboxState::default()), pool }
     }
 
     /// Opens the inbox for a connection and at most `capacity` messages. With 0 nothing is kept or counted.
@@ -231,9 +231,9 @@ impl Inbox {
         // A time-out beyond the end of the clock is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            let place = match self.ask(|| Wake::Thread(sync::thread::current())) {
-                Asked::Answer(answer) => return answer,
-                Asked::Wait(place) => place,
+            let place = match self.ask(|| ReceiverWaker::Thread(sync::thread::current())) {
+                AskResult::Answer(answer) => return answer,
+                AskResult::Wait(place) => place,
             };
             if let Some(answer) = self.wait(place, deadline) {
                 return answer;
@@ -242,28 +242,28 @@ impl Inbox {
     }
 
     /// Waits in the line. `None`: the message that it was woken for is expired or superseded, and its place is gone.
-    fn wait(&self, place: Place, deadline: Option<Instant>) -> Option<Result<Message, ReceiveError>> {
+    fn wait(&self, place: LinePlace, deadline: Option<Instant>) -> Option<Result<Message, ReceiveError>> {
         while sync::park_until(deadline) {
             let found = lock(&self.state).collect(place);
             match found {
-                Found::Answer(answer) => return Some(answer),
-                Found::Spent(_) => return None,
-                Found::Nothing => {}
+                Lookup::Answer(answer) => return Some(answer),
+                Lookup::Spent(_) => return None,
+                Lookup::Nothing => {}
             }
         }
         let found = self.last_look(place);
         Some(match found {
-            Found::Answer(answer) => answer,
-            Found::Spent(_) => self.poll(),
-            Found::Nothing => Err(ReceiveError::TimedOut),
+            Lookup::Answer(answer) => answer,
+            Lookup::Spent(_) => self.poll(),
+            Lookup::Nothing => Err(ReceiveError::TimedOut),
         })
     }
 
     /// Leaves the line after the deadline. Returns a message that was assigned meanwhile.
-    fn last_look(&self, place: Place) -> Found {
+    fn last_look(&self, place: LinePlace) -> Lookup {
         let mut state = lock(&self.state);
         let found = state.collect(place);
-        if let Found::Nothing = found {
+        if let Lookup::Nothing = found {
             state.leave_line(place);
         }
         found
@@ -274,16 +274,16 @@ impl Inbox {
         loop {
             let found = lock(&self.state).ready();
             match found {
-                Found::Answer(answer) => return answer,
-                Found::Spent(_) => {}
-                Found::Nothing => return Err(ReceiveError::TimedOut),
+                Lookup::Answer(answer) => return answer,
+                Lookup::Spent(_) => {}
+                Lookup::Nothing => return Err(ReceiveError::TimedOut),
             }
         }
     }
 
     /// As [`receive`](Self::receive) without a time-out, for any executor.
     pub(crate) fn receive_async(self: &Arc<Self>) -> Receive {
-        Receive { inbox: Arc::clone(self), progress: Progress::New }
+        Receive { inbox: Arc::clone(self), progress: ReceiveProgress::New }
     }
 
     /// Returns the counts.
@@ -293,13 +293,13 @@ impl Inbox {
     }
 
     /// Returns an answer at once, or a place in the line.
-    fn ask(&self, wake: impl FnOnce() -> Wake) -> Asked {
+    fn ask(&self, wake: impl FnOnce() -> ReceiverWaker) -> AskResult {
         loop {
             let mut state = lock(&self.state);
             match state.ready() {
-                Found::Answer(answer) => return Asked::Answer(answer),
-                Found::Nothing => return Asked::Wait(state.join_line(wake())),
-                Found::Spent(message) => {
+                Lookup::Answer(answer) => return AskResult::Answer(answer),
+                Lookup::Nothing => return AskResult::Wait(state.join_line(wake())),
+                Lookup::Spent(message) => {
                     drop(state);
                     drop(message);
                 }
@@ -308,10 +308,10 @@ impl Inbox {
     }
 
     /// Gives up a place. A message that was assigned to it goes to the next in line, or back.
-    fn cancel(&self, place: Place) {
+    fn cancel(&self, place: LinePlace) {
         let mut state = lock(&self.state);
         let left = state.leave_line(place);
-        let (wake, superseded) = state.take_handed(place).map_or((None, None), |kept| state.hand_on(kept));
+        let (wake, superseded) = state.take_handed(place).map_or((None, None), |entry| state.hand_on(entry));
         drop(state);
         drop((left, superseded));
         if let Some(wake) = wake {
@@ -320,7 +320,7 @@ impl Inbox {
     }
 }
 
-impl State {
+impl InboxState {
     /// Takes out the message that a new message of the same stream replaces, if there is one.
     fn supersede(&mut self, priority: Priority, limits: &Limits) -> Option<Message> {
         let superseded = self.waiting.supersede(priority, limits);
@@ -347,12 +347,12 @@ impl State {
 
     /// Assigns a new message to the first in line, or keeps it for the next receiver.
     #[must_use = "whoever was handed a message must be woken"]
-    fn add(&mut self, priority: Priority, limits: Limits, message: Message) -> Option<Wake> {
-        let kept = self.waiting.enter(priority, limits, message);
+    fn add(&mut self, priority: Priority, limits: Limits, message: Message) -> Option<ReceiverWaker> {
+        let entry = self.waiting.enter(priority, limits, message);
         match self.line.pop_front() {
-            Some(waiter) => Some(self.hand_to(waiter, kept)),
+            Some(waiter) => Some(self.hand_to(waiter, entry)),
             None => {
-                self.waiting.put(kept);
+                self.waiting.put(entry);
                 None
             }
         }
@@ -361,68 +361,68 @@ impl State {
     /// Assigns a message that was given back to the next in line, or keeps it for the next receiver. Returns it, counted, if
     /// newer messages of its stream have come meanwhile.
     #[must_use = "whoever was handed a message must be woken"]
-    fn hand_on(&mut self, kept: Kept<Message>) -> (Option<Wake>, Option<Message>) {
+    fn hand_on(&mut self, entry: WaitingEntry<Message>) -> (Option<ReceiverWaker>, Option<Message>) {
         match self.line.pop_front() {
-            Some(waiter) => return (Some(self.hand_to(waiter, kept)), None),
-            None if self.waiting.is_superseded(&kept) => {
+            Some(waiter) => return (Some(self.hand_to(waiter, entry)), None),
+            None if self.waiting.is_superseded(&entry) => {
                 self.dropped.add(DropReason::Superseded, 1);
-                return (None, Some(kept.item));
+                return (None, Some(entry.item));
             }
-            None => self.waiting.put(kept),
+            None => self.waiting.put(entry),
         }
         (None, None)
     }
 
     #[must_use = "whoever was handed a message must be woken"]
-    fn hand_to(&mut self, waiter: Waiter, kept: Kept<Message>) -> Wake {
-        self.handed.push_back(Handed { ticket: waiter.ticket, kept });
+    fn hand_to(&mut self, waiter: WaitingReceiver, entry: WaitingEntry<Message>) -> ReceiverWaker {
+        self.handed.push_back(HandedMessage { ticket: waiter.ticket, entry });
         waiter.wake
     }
 
     /// The result for a receiver that has just come.
-    fn ready(&mut self) -> Found {
+    fn ready(&mut self) -> Lookup {
         if !self.open {
-            return Found::Answer(Err(ReceiveError::NotConnected));
+            return Lookup::Answer(Err(ReceiveError::NotConnected));
         }
         if self.capacity == 0 {
-            return Found::Answer(Err(ReceiveError::InboxOff));
+            return Lookup::Answer(Err(ReceiveError::InboxOff));
         }
         if self.refused > 0 {
             let refused = std::mem::take(&mut self.refused);
-            return Found::Answer(Err(ReceiveError::Overrun { refused }));
+            return Lookup::Answer(Err(ReceiveError::Overrun { refused }));
         }
         match self.waiting.pop() {
-            Some(kept) => self.hand_out(kept),
-            None => Found::Nothing,
+            Some(entry) => self.hand_out(entry),
+            None => Lookup::Nothing,
         }
     }
 
     /// The result for a receiver that was woken; `None` if it was woken in vain.
-    fn collect(&mut self, place: Place) -> Found {
+    fn collect(&mut self, place: LinePlace) -> Lookup {
         if !self.is_current(place) {
-            return Found::Answer(Err(ReceiveError::Disconnected));
+            return Lookup::Answer(Err(ReceiveError::Disconnected));
         }
-        let Some(mut kept) = self.take_handed(place) else { return Found::Nothing };
-        if self.waiting.is_superseded(&kept) {
+        let Some(mut entry) = self.take_handed(place) else { return Lookup::Nothing };
+        if self.waiting.is_superseded(&entry) {
             self.dropped.add(DropReason::Superseded, 1);
-            return Found::Spent(kept.item);
+            return Lookup::Spent(entry.item);
         }
-        if let Some(urgent) = self.waiting.pop_above(kept.priority) {
+        if let Some(urgent) = self.waiting.pop_above(entry.priority) {
             // A message waited, so no receiver is in line for the other message.
-            let later = std::mem::replace(&mut kept, urgent);
+            let later = std::mem::replace(&mut entry, urgent);
             self.waiting.put(later);
         }
-        self.hand_out(kept)
+        self.hand_out(entry)
     }
 
     /// Returns the message, unless its lifespan is over.
-    fn hand_out(&mut self, kept: Kept<Message>) -> Found {
-        if kept.limits.is_expired() {
+    fn hand_out(&mut self, entry: WaitingEntry<Message>) -> Lookup {
+        if entry.limits.is_expired() {
             self.dropped.add(DropReason::Expired, 1);
-            return Found::Spent(kept.item);
+            return Lookup::Spent(entry.item);
         }
         self.taken += 1;
-        Found::Answer(Ok(kept.item))
+        Lookup::Answer(Ok(entry.item))
     }
 
     /// The number of messages that were not collected yet.
@@ -430,29 +430,29 @@ impl State {
         (self.waiting.len() + self.handed.len()) as u64
     }
 
-    fn join_line(&mut self, wake: Wake) -> Place {
+    fn join_line(&mut self, wake: ReceiverWaker) -> LinePlace {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.line.push_back(Waiter { ticket, wake });
-        Place { opening: self.opening, ticket }
+        self.line.push_back(WaitingReceiver { ticket, wake });
+        LinePlace { opening: self.opening, ticket }
     }
 
-    fn leave_line(&mut self, place: Place) -> Option<Waiter> {
+    fn leave_line(&mut self, place: LinePlace) -> Option<WaitingReceiver> {
         let index = self.index_of(place)?;
         self.line.remove(index)
     }
 
-    fn take_handed(&mut self, place: Place) -> Option<Kept<Message>> {
+    fn take_handed(&mut self, place: LinePlace) -> Option<WaitingEntry<Message>> {
         let index = self.handed.binary_search_by_key(&place.ticket, |handed| handed.ticket).ok()?;
-        self.handed.remove(index).map(|handed| handed.kept)
+        self.handed.remove(index).map(|handed| handed.entry)
     }
 
     /// The index of this place in the line.
-    fn index_of(&self, place: Place) -> Option<usize> {
+    fn index_of(&self, place: LinePlace) -> Option<usize> {
         self.line.binary_search_by_key(&place.ticket, |waiter| waiter.ticket).ok()
     }
 
-    fn is_current(&self, place: Place) -> bool {
+    fn is_current(&self, place: LinePlace) -> bool {
         self.open && self.opening == place.opening
     }
 }
@@ -464,38 +464,38 @@ impl State {
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Receive {
     inbox: Arc<Inbox>,
-    progress: Progress,
+    progress: ReceiveProgress,
 }
 
 #[derive(Debug)]
-enum Progress {
+enum ReceiveProgress {
     New,
-    Waiting(Place),
+    Waiting(LinePlace),
     Done,
 }
 
 impl Receive {
     fn poll_new(&mut self, waker: &Waker) -> Poll<Result<Message, ReceiveError>> {
         let waker = waker.clone();
-        match self.inbox.ask(move || Wake::Task(waker)) {
-            Asked::Answer(answer) => Poll::Ready(answer),
-            Asked::Wait(place) => {
-                self.progress = Progress::Waiting(place);
+        match self.inbox.ask(move || ReceiverWaker::Task(waker)) {
+            AskResult::Answer(answer) => Poll::Ready(answer),
+            AskResult::Wait(place) => {
+                self.progress = ReceiveProgress::Waiting(place);
                 Poll::Pending
             }
         }
     }
 
-    fn poll_waiting(&mut self, place: Place, waker: &Waker) -> Poll<Result<Message, ReceiveError>> {
-        let mut wake = Wake::Task(waker.clone());
+    fn poll_waiting(&mut self, place: LinePlace, waker: &Waker) -> Poll<Result<Message, ReceiveError>> {
+        let mut wake = ReceiverWaker::Task(waker.clone());
         let mut state = lock(&self.inbox.state);
         match state.collect(place) {
-            Found::Answer(answer) => return Poll::Ready(answer),
-            Found::Spent(_) => {
+            Lookup::Answer(answer) => return Poll::Ready(answer),
+            Lookup::Spent(_) => {
                 drop(state);
                 return self.poll_new(waker);
             }
-            Found::Nothing => {}
+            Lookup::Nothing => {}
         }
         let index = state.index_of(place).expect("neither handed a message nor closed, so in the line");
         // The task may have another waker now. The old one is dropped after the lock is released.
@@ -510,12 +510,12 @@ impl Future for Receive {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let poll = match self.progress {
-            Progress::New => self.poll_new(context.waker()),
-            Progress::Waiting(place) => self.poll_waiting(place, context.waker()),
-            Progress::Done => panic!("polled after it was ready"),
+            ReceiveProgress::New => self.poll_new(context.waker()),
+            ReceiveProgress::Waiting(place) => self.poll_waiting(place, context.waker()),
+            ReceiveProgress::Done => panic!("polled after it was ready"),
         };
         if poll.is_ready() {
-            self.progress = Progress::Done;
+            self.progress = ReceiveProgress::Done;
         }
         poll
     }
@@ -523,7 +523,7 @@ impl Future for Receive {
 
 impl Drop for Receive {
     fn drop(&mut self) {
-        if let Progress::Waiting(place) = self.progress {
+        if let ReceiveProgress::Waiting(place) = self.progress {
             self.inbox.cancel(place);
         }
     }

@@ -16,14 +16,14 @@ pub(crate) const LANES: usize = Priority::ALL.len();
 #[derive(Debug)]
 pub(crate) struct Lanes<T> {
     /// From the lowest priority to the highest. Serials rise along each lane.
-    lanes: [VecDeque<Place<T>>; LANES],
+    lanes: [VecDeque<LaneSlot<T>>; LANES],
     /// The number of items, and of gaps among them.
     len: usize,
     gaps: usize,
 }
 
 #[derive(Debug)]
-struct Place<T> {
+struct LaneSlot<T> {
     serial: u64,
     item: Option<T>,
 }
@@ -45,7 +45,7 @@ impl<T> Lanes<T> {
 
     /// Adds an item behind all others of its priority. Its serial is above theirs.
     pub(crate) fn push(&mut self, priority: Priority, serial: u64, item: T) {
-        self.lanes[lane_of(priority)].push_back(Place { serial, item: Some(item) });
+        self.lanes[lane_of(priority)].push_back(LaneSlot { serial, item: Some(item) });
         self.len += 1;
     }
 
@@ -53,14 +53,14 @@ impl<T> Lanes<T> {
     pub(crate) fn put_back(&mut self, priority: Priority, serial: u64, item: T) {
         let lane = &mut self.lanes[lane_of(priority)];
         let index = lane.partition_point(|other| other.serial < serial);
-        lane.insert(index, Place { serial, item: Some(item) });
+        lane.insert(index, LaneSlot { serial, item: Some(item) });
         self.len += 1;
     }
 
     /// Takes out the item with this priority and serial, if it is here.
     pub(crate) fn remove(&mut self, priority: Priority, serial: u64) -> Option<T> {
         let lane = &mut self.lanes[lane_of(priority)];
-        let index = lane.binary_search_by_key(&serial, |place| place.serial).ok()?;
+        let index = lane.binary_search_by_key(&serial, |slot| slot.serial).ok()?;
         let item = lane[index].item.take()?;
         self.leave_gap();
         Some(item)
@@ -84,7 +84,7 @@ impl<T> Lanes<T> {
             return None;
         }
         for lane in self.lanes.iter_mut().rev() {
-            let found = lane.iter().position(|place| place.item.as_ref().is_some_and(&wanted));
+            let found = lane.iter().position(|slot| slot.item.as_ref().is_some_and(&wanted));
             let Some(index) = found else { continue };
             if index == 0 {
                 self.len -= 1;
@@ -110,18 +110,18 @@ impl<T> Lanes<T> {
     /// Takes all items, in no particular order. The memory of the lanes goes with them.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
         (self.len, self.gaps) = (0, 0);
-        std::mem::take(&mut self.lanes).into_iter().flatten().filter_map(|place| place.item)
+        std::mem::take(&mut self.lanes).into_iter().flatten().filter_map(|slot| slot.item)
     }
 
     /// Returns the first item that `take` takes out of one of these lanes. Removes the gaps before it.
     fn first_of(
         &mut self,
         lanes: impl Iterator<Item = usize>,
-        take: impl Fn(&mut VecDeque<Place<T>>) -> Option<Place<T>>,
+        take: impl Fn(&mut VecDeque<LaneSlot<T>>) -> Option<LaneSlot<T>>,
     ) -> Option<T> {
         for lane in lanes {
-            while let Some(place) = take(&mut self.lanes[lane]) {
-                if let Some(item) = place.item {
+            while let Some(slot) = take(&mut self.lanes[lane]) {
+                if let Some(item) = slot.item {
                     self.len -= 1;
                     return Some(item);
                 }
@@ -136,7 +136,7 @@ impl<T> Lanes<T> {
         self.len -= 1;
         self.gaps += 1;
         if self.gaps > FEW_GAPS.max(self.len) {
-            self.lanes.iter_mut().for_each(|lane| lane.retain(|place| place.item.is_some()));
+            self.lanes.iter_mut().for_each(|lane| lane.retain(|slot| slot.item.is_some()));
             self.gaps = 0;
         }
     }

@@ -46,7 +46,7 @@ impl Limits {
 
 /// An item that waits, or that was taken out and may come back.
 #[derive(Debug)]
-pub(crate) struct Kept<T> {
+pub(crate) struct WaitingEntry<T> {
     serial: u64,
     pub(crate) priority: Priority,
     pub(crate) limits: Limits,
@@ -56,7 +56,7 @@ pub(crate) struct Kept<T> {
 /// The waiting items. Invariant: `streams` has the serials of exactly the items in `lanes` whose stream has a bound.
 #[derive(Debug)]
 pub(crate) struct Waiting<T> {
-    lanes: Lanes<Kept<T>>,
+    lanes: Lanes<WaitingEntry<T>>,
     streams: HashMap<Stream, Depths>,
     /// Empty entries whose memory is reused: as many as streams waited at once so far.
     spare: Vec<Depths>,
@@ -78,10 +78,10 @@ impl<T> Waiting<T> {
     }
 
     /// Gives the item its serial in the order of arrival.
-    pub(crate) fn enter(&mut self, priority: Priority, limits: Limits, item: T) -> Kept<T> {
+    pub(crate) fn enter(&mut self, priority: Priority, limits: Limits, item: T) -> WaitingEntry<T> {
         let serial = self.next_serial;
         self.next_serial += 1;
-        Kept { serial, priority, limits, item }
+        WaitingEntry { serial, priority, limits, item }
     }
 
     /// Takes out the item that a new item of this priority replaces: the oldest of its stream, if the bound is reached. Never
@@ -97,23 +97,23 @@ impl<T> Waiting<T> {
             .zip(depths)
             .filter_map(|(&priority, depth)| Some((*depth.front()?, priority)));
         let (serial, priority) = oldest.min()?;
-        let kept = self.lanes.remove(priority, serial)?;
-        self.forget(&kept);
-        Some(kept.item)
+        let entry = self.lanes.remove(priority, serial)?;
+        self.forget(&entry);
+        Some(entry.item)
     }
 
     /// Whether an item that was taken out is superseded: as many newer items of its stream wait as the bound allows.
-    pub(crate) fn is_superseded(&self, kept: &Kept<T>) -> bool {
-        let Some(keep) = kept.limits.keep else { return false };
+    pub(crate) fn is_superseded(&self, entry: &WaitingEntry<T>) -> bool {
+        let Some(keep) = entry.limits.keep else { return false };
         let Some(depths) = self.streams.get(&keep.stream) else { return false };
         let newer =
-            |depth: &VecDeque<u64>| depth.len() - depth.partition_point(|&serial| serial < kept.serial);
-        depths[lane_of(kept.priority)..].iter().map(newer).sum::<usize>() >= keep.count
+            |depth: &VecDeque<u64>| depth.len() - depth.partition_point(|&serial| serial < entry.serial);
+        depths[lane_of(entry.priority)..].iter().map(newer).sum::<usize>() >= keep.count
     }
 
     /// Lets an item wait in its order: a new one, or one that waited before.
-    pub(crate) fn put(&mut self, kept: Kept<T>) {
-        let Kept { serial, priority, limits, .. } = kept;
+    pub(crate) fn put(&mut self, entry: WaitingEntry<T>) {
+        let WaitingEntry { serial, priority, limits, .. } = entry;
         if let Some(keep) = limits.keep {
             let spare = &mut self.spare;
             let depths = self.streams.entry(keep.stream).or_insert_with(|| spare.pop().unwrap_or_default());
@@ -121,59 +121,59 @@ impl<T> Waiting<T> {
             depth.insert(depth.partition_point(|&other| other < serial), serial);
         }
         if serial + 1 == self.next_serial {
-            self.lanes.push(priority, serial, kept);
+            self.lanes.push(priority, serial, entry);
         } else {
-            self.lanes.put_back(priority, serial, kept);
+            self.lanes.put_back(priority, serial, entry);
         }
     }
 
     /// As [`Lanes::pop`].
-    pub(crate) fn pop(&mut self) -> Option<Kept<T>> {
-        let kept = self.lanes.pop();
-        self.gone(kept)
+    pub(crate) fn pop(&mut self) -> Option<WaitingEntry<T>> {
+        let entry = self.lanes.pop();
+        self.removed(entry)
     }
 
     /// As [`Lanes::pop_above`].
-    pub(crate) fn pop_above(&mut self, priority: Priority) -> Option<Kept<T>> {
-        let kept = self.lanes.pop_above(priority);
-        self.gone(kept)
+    pub(crate) fn pop_above(&mut self, priority: Priority) -> Option<WaitingEntry<T>> {
+        let entry = self.lanes.pop_above(priority);
+        self.removed(entry)
     }
 
     /// As [`Lanes::pop_where`].
-    pub(crate) fn pop_where(&mut self, wanted: impl Fn(&T) -> bool) -> Option<Kept<T>> {
-        let kept = self.lanes.pop_where(|kept| wanted(&kept.item));
-        self.gone(kept)
+    pub(crate) fn pop_where(&mut self, wanted: impl Fn(&T) -> bool) -> Option<WaitingEntry<T>> {
+        let entry = self.lanes.pop_where(|entry| wanted(&entry.item));
+        self.removed(entry)
     }
 
     /// As [`Lanes::evict_newest_below`].
     pub(crate) fn evict_newest_below(&mut self, priority: Priority) -> Option<T> {
-        let kept = self.lanes.evict_newest_below(priority);
-        self.gone(kept).map(|kept| kept.item)
+        let entry = self.lanes.evict_newest_below(priority);
+        self.removed(entry).map(|entry| entry.item)
     }
 
     /// As [`Lanes::evict_oldest_up_to`].
     pub(crate) fn evict_oldest_up_to(&mut self, priority: Priority) -> Option<T> {
-        let kept = self.lanes.evict_oldest_up_to(priority);
-        self.gone(kept).map(|kept| kept.item)
+        let entry = self.lanes.evict_oldest_up_to(priority);
+        self.removed(entry).map(|entry| entry.item)
     }
 
     /// Takes all items, in no particular order.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
         self.streams = HashMap::new();
-        self.lanes.take_all().map(|kept| kept.item)
+        self.lanes.take_all().map(|entry| entry.item)
     }
 
-    fn gone(&mut self, kept: Option<Kept<T>>) -> Option<Kept<T>> {
-        self.forget(kept.as_ref()?);
-        kept
+    fn removed(&mut self, entry: Option<WaitingEntry<T>>) -> Option<WaitingEntry<T>> {
+        self.forget(entry.as_ref()?);
+        entry
     }
 
     /// Removes an item that has left the lanes from its stream.
-    fn forget(&mut self, kept: &Kept<T>) {
-        let Some(keep) = kept.limits.keep else { return };
+    fn forget(&mut self, entry: &WaitingEntry<T>) {
+        let Some(keep) = entry.limits.keep else { return };
         let Some(depths) = self.streams.get_mut(&keep.stream) else { return };
-        let depth = &mut depths[lane_of(kept.priority)];
-        if let Ok(index) = depth.binary_search(&kept.serial) {
+        let depth = &mut depths[lane_of(entry.priority)];
+        if let Ok(index) = depth.binary_search(&entry.serial) {
             // Usually the first or the last; in a backlog an item may wait behind others of its peer.
             depth.remove(index);
         }
@@ -198,13 +198,13 @@ mod tests {
     /// Lets an item wait. Returns the item that it replaces.
     fn add(waiting: &mut Waiting<u32>, priority: Priority, limits: Limits, item: u32) -> Option<u32> {
         let superseded = waiting.supersede(priority, &limits);
-        let kept = waiting.enter(priority, limits, item);
-        waiting.put(kept);
+        let entry = waiting.enter(priority, limits, item);
+        waiting.put(entry);
         superseded
     }
 
     fn rest(waiting: &mut Waiting<u32>) -> Vec<u32> {
-        let rest = std::iter::from_fn(|| waiting.pop()).map(|kept| kept.item).collect();
+        let rest = std::iter::from_fn(|| waiting.pop()).map(|entry| entry.item).collect();
         assert!(waiting.streams.is_empty() && waiting.len() == 0, "{waiting:?}");
         rest
     }
@@ -321,7 +321,7 @@ mod tests {
                 let priority = Priority::ALL[priority];
                 // Each stream has one bound. The last channel has none.
                 let limits = if channel == 3 { Limits::default() } else { limits(channel, usize::from(channel) + 1) };
-                let value = |kept: Option<Kept<u32>>| kept.map(|kept| kept.item);
+                let value = |entry: Option<WaitingEntry<u32>>| entry.map(|entry| entry.item);
                 let (got, right) = match step {
                     0..5 => (add(&mut waiting, priority, limits, item), model.add(priority, limits, item)),
                     5 => (value(waiting.pop()), model.take(|_, _| true)),
