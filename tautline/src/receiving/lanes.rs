@@ -167,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn higher_priorities_go_first_and_equals_in_order_of_arrival() {
+    fn higher_priorities_come_first_and_equal_ones_in_order_of_arrival() {
         let lanes = lanes(&[(Low, 1), (Critical, 2), (Normal, 3), (Critical, 4), (High, 5), (Low, 6)]);
         assert_eq!(lanes.len(), 6);
         assert_eq!(in_order(lanes), [2, 4, 5, 3, 1, 6]);
     }
 
     #[test]
-    fn an_item_that_comes_back_goes_to_where_it_was() {
+    fn an_item_that_is_put_back_returns_to_its_position() {
         let mut lanes = lanes(&[(Low, 3), (Normal, 9)]);
         for item in [1, 4, 2] {
             lanes.put_back(Low, u64::from(item), item);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn only_something_higher_is_above() {
+    fn pop_above_takes_only_a_higher_priority() {
         let mut lanes = lanes(&[(Low, 1), (Normal, 2), (High, 3)]);
         assert_eq!(lanes.pop_above(Critical), None);
         assert_eq!(lanes.pop_above(Normal), Some(3));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_of_the_lowest_lane_gives_way_to_something_higher_only() {
+    fn the_newest_item_of_the_lowest_lane_is_evicted_only_for_a_higher_priority() {
         let mut lanes = lanes(&[(Normal, 1), (Low, 2), (Low, 3)]);
         assert_eq!(lanes.evict_newest_below(Low), None);
         assert_eq!(lanes.evict_newest_below(Critical), Some(3));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_the_lowest_lane_gives_way_to_its_equals_too() {
+    fn the_oldest_item_of_the_lowest_lane_is_evicted_also_for_an_equal_priority() {
         let mut lanes = lanes(&[(High, 1), (Normal, 2), (Normal, 3)]);
         assert_eq!(lanes.evict_oldest_up_to(Low), None);
         assert_eq!(lanes.evict_oldest_up_to(Normal), Some(2));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wanted_item_is_found_behind_others() {
+    fn pop_where_finds_an_item_behind_others() {
         let mut lanes = lanes(&[(Low, 1), (High, 2), (High, 3), (Low, 5)]);
         assert_eq!(lanes.pop_where(|item| item % 2 == 1), Some(3));
         assert_eq!(lanes.pop_where(|item| item % 2 == 1), Some(1));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_is_taken_out_of_the_middle_once() {
+    fn an_item_is_removed_from_the_middle_once() {
         let mut lanes = lanes(&[(Low, 1), (Low, 2), (High, 3), (Low, 4)]);
         assert_eq!(lanes.remove(Low, 2), Some(2));
         assert_eq!((lanes.remove(Low, 2), lanes.remove(Low, 3), lanes.remove(Low, 9)), (None, None, None));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_never_many_more_than_items() {
+    fn the_number_of_gaps_is_bounded() {
         let mut lanes = Lanes::default();
         lanes.push(Low, 0, 0);
         for item in 1..10_000 {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn taking_all_leaves_nothing() {
+    fn take_all_empties_the_lanes() {
         let mut lanes = lanes(&[(Low, 1), (High, 2)]);
         assert_eq!(lanes.take_all().count(), 2);
         assert_eq!(lanes.len(), 0);

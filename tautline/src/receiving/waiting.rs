@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_one_replaces_the_oldest_of_its_stream() {
+    fn a_new_item_replaces_the_oldest_of_its_full_stream() {
         let mut waiting = Waiting::default();
         for (item, replaced) in [(1, None), (2, None), (3, Some(1)), (4, Some(2))] {
             assert_eq!(add(&mut waiting, Normal, limits(7, 2), item), replaced);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_replaces_what_is_more_urgent() {
+    fn a_more_urgent_item_is_never_replaced() {
         let mut waiting = Waiting::default();
         let one = limits(7, 1);
         assert_eq!(add(&mut waiting, Critical, one, 1), None);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn however_they_leave_the_stream_has_room_again() {
+    fn a_stream_has_room_again_whichever_way_its_items_leave() {
         let mut waiting = Waiting::default();
         let two = limits(7, 2);
         for step in 0..100 {
@@ -256,14 +256,14 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_knows_whether_it_was_superseded_meanwhile() {
+    fn an_item_taken_out_is_superseded_if_newer_ones_fill_its_stream() {
         let mut waiting = Waiting::default();
         let one = limits(7, 1);
         add(&mut waiting, Normal, one, 1);
         let taken = waiting.pop().expect("it waits");
         assert!(!waiting.is_superseded(&taken));
         add(&mut waiting, Low, one, 2);
-        assert!(!waiting.is_superseded(&taken), "by something less urgent");
+        assert!(!waiting.is_superseded(&taken), "a less urgent item does not supersede it");
         add(&mut waiting, Normal, one, 3);
         assert!(waiting.is_superseded(&taken));
         waiting.put(taken);
@@ -313,7 +313,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn it_does_what_the_rules_say(
+        fn the_queue_agrees_with_a_simple_model(
             steps in proptest::collection::vec((0..10_u8, 0..4_usize, 0..4_u16, 1..4_usize), 1..400)
         ) {
             let (mut waiting, mut model) = (Waiting::default(), Model::default());

@@ -1,4 +1,4 @@
-//! Which messages the coalescer lets wait, and for how long.
+//! Tests of the coalescer: which messages wait, and for how long.
 
 use crate::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ fn coalescer() -> Coalescer {
 }
 
 fn coalescer_with_signals() -> (Coalescer, Arc<CoalescerSignals>) {
-    let signs = Arc::new(CoalescerSignals::default());
-    (Coalescer::new(Duration::from_nanos(DELAY_NS.cast_unsigned()), 1452, Arc::clone(&signs)), signs)
+    let signals = Arc::new(CoalescerSignals::default());
+    (Coalescer::new(Duration::from_nanos(DELAY_NS.cast_unsigned()), 1452, Arc::clone(&signals)), signals)
 }
 
 /// Whether each of `count` messages, `gap_ns` apart, is part of a stream.
@@ -25,14 +25,14 @@ fn stream(coalescer: &mut Coalescer, start: i64, count: usize, gap_ns: i64) -> V
 }
 
 #[test]
-fn the_first_sixteen_of_a_stream_do_not_wait() {
+fn the_first_sixteen_messages_of_a_stream_do_not_wait() {
     let waits = stream(&mut coalescer(), 1_000_000, 20, 100);
     assert_eq!(waits.iter().position(|&waits| waits), Some(16));
     assert!(waits[16..].iter().all(|&waits| waits));
 }
 
 #[test]
-fn messages_as_far_apart_as_the_gate_never_wait() {
+fn messages_as_far_apart_as_the_delay_never_wait() {
     assert!(!stream(&mut coalescer(), 1_000_000, 200, DELAY_NS).contains(&true));
 }
 
@@ -48,25 +48,25 @@ fn an_interruption_does_not_end_a_stream() {
     let mut coalescer = coalescer();
     stream(&mut coalescer, 1_000_000, 40, 100);
     assert_eq!(stream(&mut coalescer, 1_100_000, 3, 100), [true; 3]);
-    // But messages that far apart are none.
+    // Messages that are twice the delay apart are not a stream.
     assert!(!stream(&mut coalescer, 1_200_000, 20, 2 * DELAY_NS)[5..].contains(&true));
 }
 
 #[test]
-fn one_answer_for_each_message_is_a_dialogue() {
-    let (mut coalescer, signs) = coalescer_with_signals();
+fn request_response_traffic_is_never_coalesced() {
+    let (mut coalescer, signals) = coalescer_with_signals();
     for index in 0..1000 {
-        signs.turned();
+        signals.turned();
         assert!(!coalescer.is_streaming(&Target::All, WallTime::from_nanos(1_000_000 + index * 5_000)));
     }
 }
 
 #[test]
-fn a_stream_both_ways_is_a_stream() {
-    let (mut coalescer, signs) = coalescer_with_signals();
+fn a_stream_in_both_directions_is_coalesced() {
+    let (mut coalescer, signals) = coalescer_with_signals();
     let waits = (0..1000).filter(|index| {
         if index % 10 == 0 {
-            signs.turned();
+            signals.turned();
         }
         coalescer.is_streaming(&Target::All, WallTime::from_nanos(1_000_000 + index * 500))
     });
@@ -74,7 +74,7 @@ fn a_stream_both_ways_is_a_stream() {
 }
 
 #[test]
-fn messages_to_several_peers_in_turn_do_not_wait_for_one_another() {
+fn alternating_messages_to_two_peers_do_not_wait() {
     let mut coalescer = coalescer();
     let targets = [7, 8].map(|port| Target::Address(([127, 0, 0, 1], port).into()));
     let waits = |index: usize| {
@@ -85,31 +85,31 @@ fn messages_to_several_peers_in_turn_do_not_wait_for_one_another() {
 }
 
 #[test]
-fn a_clock_set_back_lets_nobody_wait() {
+fn no_message_waits_after_the_clock_was_set_back() {
     let mut coalescer = coalescer();
     stream(&mut coalescer, 1_000_000_000, 20, 100);
     assert!(!coalescer.is_streaming(&Target::All, WallTime::from_nanos(5)));
 }
 
 #[test]
-fn the_driver_is_woken_once_and_looks_until_nothing_comes() {
-    let (mut coalescer, signs) = coalescer_with_signals();
-    let mut watch = CoalescerWatch::new(Arc::clone(&signs), Duration::ZERO);
+fn the_driver_is_woken_once_and_looks_until_no_message_comes() {
+    let (mut coalescer, signals) = coalescer_with_signals();
+    let mut watch = CoalescerWatch::new(Arc::clone(&signals), Duration::ZERO);
     assert!(watch.look(|| panic!("nothing waits")).is_none());
     assert!(coalescer.push(&[1, 0, 0, 0], &Terms::default()));
-    assert_eq!([signs.need_a_watch(), signs.need_a_watch()], [true, false]);
+    assert_eq!([signals.need_a_watch(), signals.need_a_watch()], [true, false]);
     let send = || {
         let (pack, ..) = coalescer.take();
         coalescer.give_back(pack);
     };
     assert!(watch.look(send).is_some());
-    assert!(watch.look(|| panic!("nothing waits")).is_none(), "nothing came since");
+    assert!(watch.look(|| panic!("nothing waits")).is_none(), "no message came since");
     assert!(coalescer.push(&[1, 0, 0, 0], &Terms::default()));
-    assert!(signs.need_a_watch());
+    assert!(signals.need_a_watch());
 }
 
 #[test]
-fn those_that_wait_are_as_urgent_as_the_most_urgent_of_them() {
+fn a_pack_has_the_priority_of_its_most_urgent_message() {
     let mut coalescer = coalescer();
     let mut push = |priority| {
         assert!(coalescer.push(&[1, 0, 0, 0], &Terms { priority, ..Terms::default() }));

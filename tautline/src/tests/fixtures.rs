@@ -1,4 +1,4 @@
-//! Messages to test with.
+//! Fixtures of the tests: messages, arrivals, peers.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::message::{Arrival, Message};
 use crate::{ContentType, Id, PeerId, Priority, WallTime};
 use tautline_proto::MessageRef;
 
-/// An arrival from nobody in particular.
+/// An arrival now, from no peer.
 pub(crate) fn arrival() -> Arrival {
     Arrival {
         peer: PeerId::none(),
@@ -22,7 +22,7 @@ pub(crate) fn arrival() -> Arrival {
     }
 }
 
-/// A message numbered `number` in id and payload.
+/// A message with the id `number`.
 pub(crate) fn numbered(number: u64, priority: Priority) -> MessageRef<'static> {
     MessageRef::new(ContentType::Raw, b"payload")
         .with_priority(priority)
@@ -31,7 +31,7 @@ pub(crate) fn numbered(number: u64, priority: Priority) -> MessageRef<'static> {
         .with_source(Cow::Borrowed("plant"))
 }
 
-/// The number that `numbered` was given.
+/// The number of a message that `numbered` made.
 pub(crate) fn number_of(message: &Message) -> u64 {
     match message.message_id() {
         Id::Number(number) => number,
@@ -51,7 +51,7 @@ pub(crate) fn classic_datagram() -> Vec<u8> {
     datagram
 }
 
-/// A client of the classic wire. Those who need another endpoint say what is different.
+/// The configuration of a client on the classic wire. Tests change what they need.
 pub(crate) fn endpoint_config() -> EndpointConfig {
     let mut config = EndpointConfig::new(Role::Client, WireFormat::Classic(ClassicFormat::default()));
     config.max_peers = 1;
@@ -62,7 +62,7 @@ pub(crate) fn endpoint_config() -> EndpointConfig {
     config
 }
 
-/// A peer of its own: only endpoints give out ids, so one is made, and calls a server of the classic wire.
+/// Returns a new peer id. Only endpoints make ids, so this makes a client endpoint that calls a server.
 pub(crate) fn peer(number: u32) -> PeerId {
     let start = Start { peers_before: number, ..Start::default() };
     let (mut inbound, _) = endpoint(endpoint_config(), start);

@@ -1,4 +1,4 @@
-//! The inbox's rules, one by one; its races are in `src/tests/shuttle/inbox.rs`.
+//! Tests of the rules of the inbox. `src/tests/shuttle/inbox.rs` tests its races.
 
 use crate::sync::Arc;
 use crate::sync::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ use Priority::{Critical, High, Low, Normal};
 
 const POLL: Option<Duration> = Some(Duration::ZERO);
 
-/// Long enough to never pass in a test that works.
+/// A time-out that a passing test never reaches.
 const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
 fn inbox(capacity: usize, policy: InboxPolicy) -> Arc<Inbox> {
@@ -29,7 +29,7 @@ fn inbox(capacity: usize, policy: InboxPolicy) -> Arc<Inbox> {
     inbox
 }
 
-/// An inbox for three messages that were offered these, numbered from 0.
+/// An inbox with room for three messages. Messages of these priorities were offered to it, numbered from 0.
 fn offered(policy: InboxPolicy, priorities: &[Priority]) -> Arc<Inbox> {
     let inbox = inbox(3, policy);
     for (number, &priority) in (0..).zip(priorities) {
@@ -39,7 +39,7 @@ fn offered(policy: InboxPolicy, priorities: &[Priority]) -> Arc<Inbox> {
     inbox
 }
 
-/// The numbers of all messages that wait, in the order in which they are read.
+/// Reads all waiting messages. Returns their numbers in the order of reading.
 fn read_all(inbox: &Inbox) -> Vec<u64> {
     std::iter::from_fn(|| inbox.receive(POLL).ok()).map(|message| number_of(&message)).collect()
 }
@@ -62,7 +62,7 @@ fn poll(future: &mut Receive, waker: &Waker) -> Poll<Result<Message, ReceiveErro
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
-/// A receive that stands in the line.
+/// An async receive that waits in the line.
 fn waiting(inbox: &Arc<Inbox>) -> Receive {
     let mut receive = inbox.receive_async();
     assert!(poll(&mut receive, Waker::noop()).is_pending());
@@ -77,7 +77,7 @@ fn ready_number(future: &mut Receive) -> u64 {
 }
 
 #[test]
-fn higher_priorities_are_read_first_and_equals_in_order() {
+fn higher_priorities_are_read_first_and_equal_ones_in_order() {
     let inbox = inbox(10, DropOldest);
     for (number, priority) in (0..).zip([Low, Critical, Normal, Critical, High]) {
         inbox.offer(&numbered(number, priority), arrival(), Limits::default());
@@ -86,7 +86,7 @@ fn higher_priorities_are_read_first_and_equals_in_order() {
 }
 
 #[test]
-fn drop_oldest_drops_the_oldest_of_the_lowest() {
+fn drop_oldest_drops_the_oldest_of_the_least_urgent_messages() {
     assert_eq!(read_all(&offered(DropOldest, &[Normal; 5])), [2, 3, 4]);
     assert_eq!(read_all(&offered(DropOldest, &[Low, Normal, Low, Normal])), [1, 3, 2]);
     assert_eq!(read_all(&offered(DropOldest, &[High, Normal, High, Critical])), [3, 0, 2]);
@@ -94,14 +94,14 @@ fn drop_oldest_drops_the_oldest_of_the_lowest() {
 }
 
 #[test]
-fn drop_newest_drops_the_arriving_one_unless_something_lower_waits() {
+fn drop_newest_drops_the_arriving_message_unless_a_less_urgent_one_waits() {
     assert_eq!(read_all(&offered(DropNewest, &[Normal; 5])), [0, 1, 2]);
     assert_eq!(read_all(&offered(DropNewest, &[Low, Low, High, Normal])), [2, 3, 0]);
     assert_eq!(read_all(&offered(DropNewest, &[High, High, High, Low])), [0, 1, 2]);
 }
 
 #[test]
-fn critical_is_neither_dropped_nor_read_behind_1000_low() {
+fn a_critical_message_is_kept_and_read_before_1000_low_ones() {
     for policy in [DropOldest, DropNewest, Refuse] {
         let inbox = inbox(1000, policy);
         for number in 0..1000 {
@@ -115,7 +115,7 @@ fn critical_is_neither_dropped_nor_read_behind_1000_low() {
 }
 
 #[test]
-fn refuse_reports_the_overrun_once_and_goes_on() {
+fn refuse_reports_an_overrun_once_and_then_receives_again() {
     let inbox = offered(Refuse, &[Low, Normal, Normal, Normal, Low]);
     assert_eq!(inbox.receive(POLL).expect_err("two were refused"), ReceiveError::Overrun { refused: 2 });
     assert_eq!(read_all(&inbox), [1, 2, 3]);
@@ -137,17 +137,17 @@ fn every_message_is_accounted_for() {
 }
 
 #[test]
-fn time_out_0_polls_and_a_short_one_ends() {
+fn a_zero_time_out_polls_and_a_short_time_out_ends() {
     let inbox = inbox(3, DropOldest);
     assert_eq!(inbox.receive(POLL).expect_err("empty"), ReceiveError::TimedOut);
     let soon = Some(Duration::from_millis(1));
     assert_eq!(inbox.receive(soon).expect_err("empty"), ReceiveError::TimedOut);
     offer(&inbox, 1);
-    assert_eq!(number_of(&inbox.receive(soon).expect("one waits, and nobody else")), 1);
+    assert_eq!(number_of(&inbox.receive(soon).expect("a message waits, and no other receiver")), 1);
 }
 
 #[test]
-fn a_time_out_beyond_the_clock_is_none() {
+fn a_time_out_beyond_the_end_of_the_clock_waits_without_limit() {
     let inbox = inbox(3, DropOldest);
     offer(&inbox, 1);
     assert!(inbox.receive(Some(Duration::MAX)).is_ok());
@@ -160,7 +160,7 @@ fn a_time_out_beyond_the_clock_is_none() {
 }
 
 #[test]
-fn no_capacity_means_no_inbox_and_no_drops() {
+fn with_capacity_0_the_inbox_is_off_and_counts_nothing() {
     let inbox = inbox(0, DropOldest);
     offer(&inbox, 1);
     assert_eq!(inbox.receive(None).expect_err("off"), ReceiveError::InboxOff);
@@ -168,7 +168,7 @@ fn no_capacity_means_no_inbox_and_no_drops() {
 }
 
 #[test]
-fn before_the_first_and_after_the_last_connection_there_is_nothing_to_receive() {
+fn a_closed_inbox_keeps_nothing_and_reports_not_connected() {
     let inbox = Arc::new(Inbox::new(Arc::new(Pool::new())));
     offer(&inbox, 1);
     assert_eq!(inbox.receive(None).expect_err("never opened"), ReceiveError::NotConnected);
@@ -190,15 +190,15 @@ fn disconnect_wakes_waiting_receivers() {
         move || inbox.receive(None).expect_err("closed")
     });
     inbox.close();
-    // The thread may come after the close, and is told so.
-    let told = blocked.join().expect("no panic");
-    assert!(matches!(told, ReceiveError::Disconnected | ReceiveError::NotConnected), "{told:?}");
+    // The thread may call `receive` after the close. Then it gets `NotConnected`.
+    let error = blocked.join().expect("no panic");
+    assert!(matches!(error, ReceiveError::Disconnected | ReceiveError::NotConnected), "{error:?}");
     assert_eq!(bell.0.load(Ordering::Relaxed), 1);
     assert!(matches!(poll(&mut task, Waker::noop()), Poll::Ready(Err(ReceiveError::Disconnected))));
 }
 
 #[test]
-fn one_who_slept_through_a_reconnect_learns_of_the_close() {
+fn a_receiver_that_waits_across_a_reconnect_gets_disconnected() {
     let inbox = inbox(3, DropOldest);
     let mut sleeper = waiting(&inbox);
     offer(&inbox, 1);
@@ -210,7 +210,7 @@ fn one_who_slept_through_a_reconnect_learns_of_the_close() {
 }
 
 #[test]
-fn waiters_are_served_in_the_order_in_which_they_came() {
+fn waiting_receivers_are_served_in_order_of_arrival() {
     let inbox = inbox(3, DropOldest);
     let mut waiters: Vec<_> = (0..3).map(|_| waiting(&inbox)).collect();
     for number in 0..3 {
@@ -222,11 +222,11 @@ fn waiters_are_served_in_the_order_in_which_they_came() {
 }
 
 #[test]
-fn a_poll_does_not_overtake_one_who_waits() {
+fn a_poll_does_not_overtake_a_waiting_receiver() {
     let inbox = inbox(3, DropOldest);
     let mut first = waiting(&inbox);
     offer(&inbox, 1);
-    assert_eq!(inbox.receive(POLL).expect_err("handed to another"), ReceiveError::TimedOut);
+    assert_eq!(inbox.receive(POLL).expect_err("assigned to the waiting receiver"), ReceiveError::TimedOut);
     assert_eq!(ready_number(&mut first), 1);
 }
 
@@ -243,7 +243,7 @@ fn only_the_first_in_line_is_woken() {
 }
 
 #[test]
-fn a_task_that_moved_is_woken_where_it_is_now() {
+fn a_task_with_a_new_waker_is_woken_by_the_new_one() {
     let inbox = inbox(3, DropOldest);
     let bells: [Arc<Bell>; 2] = Default::default();
     let mut receive = pin!(inbox.receive_async());
@@ -266,7 +266,7 @@ fn a_cancelled_wait_passes_its_message_to_the_next_in_line() {
 }
 
 #[test]
-fn a_cancelled_wait_leaves_its_message_at_the_front() {
+fn the_message_of_a_cancelled_wait_returns_to_the_front() {
     let inbox = inbox(3, DropOldest);
     let waiter = waiting(&inbox);
     offer(&inbox, 1);
@@ -276,7 +276,7 @@ fn a_cancelled_wait_leaves_its_message_at_the_front() {
 }
 
 #[test]
-fn several_cancelled_waits_leave_their_messages_in_order() {
+fn the_messages_of_several_cancelled_waits_return_in_order() {
     let inbox = inbox(3, DropOldest);
     let waiters: Vec<_> = (0..3).map(|_| waiting(&inbox)).collect();
     for number in 0..4 {
@@ -287,7 +287,7 @@ fn several_cancelled_waits_leave_their_messages_in_order() {
 }
 
 #[test]
-fn a_wait_that_is_cancelled_before_anything_came_takes_nothing() {
+fn a_wait_cancelled_before_a_message_arrives_takes_nothing() {
     let inbox = inbox(3, DropOldest);
     let first = waiting(&inbox);
     let mut second = waiting(&inbox);
@@ -300,7 +300,7 @@ fn a_wait_that_is_cancelled_before_anything_came_takes_nothing() {
 }
 
 #[test]
-fn something_urgent_is_read_before_what_was_handed_out() {
+fn an_urgent_message_is_read_before_an_assigned_one() {
     let inbox = inbox(3, DropOldest);
     let mut first = waiting(&inbox);
     inbox.offer(&numbered(1, Low), arrival(), Limits::default());
@@ -310,7 +310,7 @@ fn something_urgent_is_read_before_what_was_handed_out() {
 }
 
 #[test]
-fn what_was_handed_out_takes_no_room() {
+fn an_assigned_message_takes_no_room_in_the_inbox() {
     let inbox = inbox(1, DropOldest);
     let mut first = waiting(&inbox);
     offer(&inbox, 1);
@@ -320,7 +320,7 @@ fn what_was_handed_out_takes_no_room() {
     assert_eq!(read_all(&inbox), [2]);
 }
 
-/// Limits of a stream that keeps its newest `count`.
+/// The limits of a message whose stream has a history of `count`.
 fn keep(count: usize) -> Limits {
     let stream = Stream { peer: arrival().peer, message_type: MessageType::Data, channel: 0 };
     Limits { expires: None, keep: Some(Keep { stream, count }) }
@@ -335,7 +335,7 @@ fn dropped(inbox: &Inbox, reason: DropReason) -> u64 {
 }
 
 #[test]
-fn of_a_stream_that_keeps_its_newest_only_those_are_read() {
+fn only_the_newest_messages_of_a_stream_with_a_history_are_read() {
     let inbox = inbox(100, DropOldest);
     for number in 0..10 {
         inbox.offer(&numbered(number, Normal), arrival(), keep(3));
@@ -343,12 +343,12 @@ fn of_a_stream_that_keeps_its_newest_only_those_are_read() {
     }
     let numbers = read_all(&inbox);
     assert_eq!(numbers.iter().filter(|&&number| number < 100).collect::<Vec<_>>(), [&7, &8, &9]);
-    assert_eq!(numbers.len(), 13, "of the other stream all");
+    assert_eq!(numbers.len(), 13, "all messages of the stream without a history");
     assert_eq!((dropped(&inbox, DropReason::Superseded), inbox.stats().offered()), (7, 20));
 }
 
 #[test]
-fn a_full_inbox_has_room_for_what_replaces_another() {
+fn a_full_inbox_accepts_a_message_that_replaces_another() {
     let inbox = inbox(2, DropOldest);
     offer(&inbox, 100);
     for number in 0..3 {
@@ -359,7 +359,7 @@ fn a_full_inbox_has_room_for_what_replaces_another() {
 }
 
 #[test]
-fn what_was_handed_out_and_not_collected_is_replaced_too() {
+fn an_assigned_message_that_was_not_collected_is_superseded_too() {
     let inbox = inbox(3, DropOldest);
     let mut slow = waiting(&inbox);
     for number in 0..3 {
@@ -370,7 +370,7 @@ fn what_was_handed_out_and_not_collected_is_replaced_too() {
 }
 
 #[test]
-fn a_cancelled_wait_brings_nothing_back_that_was_replaced() {
+fn a_cancelled_wait_does_not_bring_back_a_superseded_message() {
     let inbox = inbox(3, DropOldest);
     let slow = waiting(&inbox);
     inbox.offer(&numbered(0, Normal), arrival(), keep(1));
@@ -381,7 +381,7 @@ fn a_cancelled_wait_brings_nothing_back_that_was_replaced() {
 }
 
 #[test]
-fn what_has_outlived_its_lifespan_is_not_read() {
+fn an_expired_message_is_not_read() {
     let inbox = inbox(10, DropOldest);
     let lasting = Limits { expires: Some(Instant::now() + Duration::from_secs(3_600)), keep: None };
     for (number, limits) in
@@ -393,7 +393,7 @@ fn what_has_outlived_its_lifespan_is_not_read() {
     assert_eq!((dropped(&inbox, DropReason::Expired), inbox.stats().offered()), (3, 5));
 }
 
-/// A thread that has started, to wait for a message and give its number.
+/// Starts a thread that waits for a message and returns its number.
 fn blocked(inbox: &Arc<Inbox>) -> thread::JoinHandle<Result<u64, ReceiveError>> {
     let (entered, entering) = mpsc::channel();
     let inbox = Arc::clone(inbox);
@@ -406,14 +406,14 @@ fn blocked(inbox: &Arc<Inbox>) -> thread::JoinHandle<Result<u64, ReceiveError>> 
 }
 
 #[test]
-fn one_who_was_woken_for_something_expired_waits_on() {
+fn a_receiver_woken_for_an_expired_message_waits_on() {
     let inbox = inbox(3, DropOldest);
     let mut task = waiting(&inbox);
     let blocked = blocked(&inbox);
     for number in 0..2 {
         inbox.offer(&numbered(number, Normal), arrival(), expired());
     }
-    assert!(poll(&mut task, Waker::noop()).is_pending(), "it was handed the first");
+    assert!(poll(&mut task, Waker::noop()).is_pending(), "its message has expired");
     offer(&inbox, 2);
     offer(&inbox, 3);
     let mut got = [Ok(ready_number(&mut task)), blocked.join().expect("no panic")];
@@ -423,7 +423,7 @@ fn one_who_was_woken_for_something_expired_waits_on() {
 }
 
 #[test]
-fn a_wait_ends_in_time_though_all_that_comes_has_expired() {
+fn a_wait_times_out_if_only_expired_messages_arrive() {
     let inbox = inbox(3, DropOldest);
     inbox.offer(&numbered(0, Normal), arrival(), expired());
     assert_eq!(inbox.receive(POLL).expect_err("expired"), ReceiveError::TimedOut);
@@ -440,13 +440,13 @@ fn threads_and_tasks_stand_in_one_line() {
     let blocked = blocked(&inbox);
     offer(&inbox, 1);
     offer(&inbox, 2);
-    // Whenever the thread comes, the task came before.
+    // The task was in the line before the thread.
     assert_eq!(ready_number(&mut task), 1);
     assert_eq!(blocked.join().expect("no panic"), Ok(2));
 }
 
 #[test]
-fn many_threads_share_the_messages_each_once() {
+fn many_threads_receive_each_message_once() {
     const MESSAGES: u64 = 10_000;
     let inbox = inbox(1000, DropOldest);
     let receivers: Vec<_> = (0..4)

@@ -1,4 +1,4 @@
-//! A message is a faithful copy in one pooled buffer.
+//! Tests of owned messages: each is an exact copy in one pooled buffer.
 
 use crate::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::message::*;
 use crate::{MessageType, Priority};
 
 #[test]
-fn a_copy_says_what_the_original_said() {
+fn a_copy_equals_the_original() {
     let original = numbered(0, Priority::High)
         .with_message_type(MessageType::Command)
         .with_channel(7)
@@ -34,7 +34,7 @@ fn a_dropped_message_returns_its_only_buffer() {
 }
 
 #[test]
-fn a_message_grows_older_from_when_it_was_made() {
+fn the_age_of_a_message_counts_from_when_it_was_made() {
     let pool = Arc::new(Pool::new());
     let made = Instant::now() - Duration::from_secs(3_600);
     let message = Message::copy(&pool, &numbered(1, Priority::Low), Arrival { made, ..arrival() });

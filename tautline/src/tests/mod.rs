@@ -1,4 +1,4 @@
-//! Unit tests that need fixtures of several folders, and the scenarios that shuttle runs.
+//! Unit tests that use several folders, and the scenarios that shuttle runs.
 
 mod coalescer;
 mod fixtures;

@@ -1,4 +1,4 @@
-//! The pool's bounds.
+//! Tests of the buffer pool and its bounds.
 
 use crate::message::pool::*;
 
@@ -34,7 +34,7 @@ fn a_full_pool_keeps_no_more_buffers() {
 }
 
 #[test]
-fn the_kept_bytes_are_bounded_and_counted_back_when_taken() {
+fn the_kept_bytes_are_bounded_and_a_taken_buffer_makes_room() {
     let pool = Pool::new();
     let fitting = MAX_KEPT_BYTES / MAX_BUFFER_BYTES;
     for _ in 0..fitting + 10 {

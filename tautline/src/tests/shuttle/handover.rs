@@ -1,4 +1,4 @@
-//! The hand-over sends each message exactly once, whatever the threads do.
+//! The hand-over sends each message exactly once, on every schedule.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +7,7 @@ use shuttle::thread;
 use super::explore;
 use crate::sending::handover::{Handover, MAX_RUN, Writer};
 
-/// Keeps what was written where the test sees it without asking the hand-over.
+/// A writer that records the written jobs. The test reads them without the hand-over.
 struct Log(Arc<Mutex<Vec<usize>>>);
 
 impl Writer for Log {
@@ -15,7 +15,7 @@ impl Writer for Log {
     type Outcome = ();
 
     fn write(&mut self, job: &mut Vec<usize>) {
-        // Lets others come while the writer is held.
+        // Lets other threads run while this thread holds the writer.
         thread::yield_now();
         self.0.lock().expect("never poisoned").append(job);
     }
@@ -27,11 +27,11 @@ impl Writer for Log {
     }
 }
 
-/// Jobs per sender are numbered from `sender * SENDER`.
+/// The jobs of a sender are numbered from `sender * SENDER`.
 const SENDER: usize = 1000;
 
-/// Each sender hands in its jobs, given how many; then the driver does what it was woken for. All jobs
-/// must have been written by then, each sender's in order.
+/// Each sender submits its number of jobs. Then the driver writes the rest, if it was woken. Checks that all jobs were
+/// written, and the jobs of each sender in order.
 fn send_all(jobs: &[usize]) {
     let written = Arc::<Mutex<Vec<usize>>>::default();
     let handover = Arc::new(Handover::new(Log(Arc::clone(&written))));
@@ -41,7 +41,7 @@ fn send_all(jobs: &[usize]) {
             let handover = Arc::clone(&handover);
             thread::spawn(move || {
                 let submit = |job| handover.submit(&mut vec![sender * SENDER + job], 1).wake_driver;
-                // Not `any`, which would stop at the first.
+                // Not `any`, because it would stop at the first wake-up.
                 (0..jobs).filter(|&job| submit(job)).count()
             })
         })
@@ -56,12 +56,12 @@ fn send_all(jobs: &[usize]) {
 }
 
 #[test]
-fn every_job_is_written_once_and_in_order() {
+fn each_job_is_written_once_and_in_order() {
     explore(|| send_all(&[2, 2, 2]));
 }
 
 #[test]
-fn jobs_that_nobody_is_left_to_write_wake_the_driver() {
-    // One sender stops in the middle of its write, the other one goes on: more waits than one may write.
+fn jobs_that_no_sender_may_write_wake_the_driver() {
+    // One sender pauses during its write, and the other sender goes on: more jobs wait than one thread may write.
     shuttle::check_pct(|| send_all(&[1, MAX_RUN + 6]), 300, 3);
 }

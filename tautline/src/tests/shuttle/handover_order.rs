@@ -1,6 +1,6 @@
-//! What the transmit hand-over promises beside "each once" (which `handover.rs` tries): what is urgent goes first,
-//! a full backlog makes senders help, who has the writer to himself leaves nothing behind, and who goes the short way
-//! overtakes nothing of his own.
+//! The further promises of the hand-over (`handover.rs` tests that each job is written once): urgent jobs go first, a
+//! full backlog makes senders help, exclusive access leaves no job behind, and the fast path overtakes no job of the same
+//! thread.
 
 use super::explore;
 use shuttle::sync::{Arc, Condvar, Mutex};
@@ -11,16 +11,16 @@ use crate::sending::handover::{Handed, Handover, MAX_BACKLOG, MAX_RUN, URGENT, W
 /// The rank of ordinary jobs.
 const NORMAL: usize = 1;
 
-/// The job that waits at the gate while it is written.
+/// A job whose write waits at the gate.
 const GATED: usize = usize::MAX;
 
-/// As `GATED`, at another gate.
+/// As `GATED`, at the other gate.
 const GATED_LATER: usize = GATED - 1;
 
-/// A job that is there to fill the backlog.
+/// A job that only fills the backlog.
 const FILLING: usize = GATED - 2;
 
-/// A gate in the writer, which tells when somebody stands before it.
+/// A gate in the writer: stops a thread until the test opens it, and tells the test that a thread has come.
 #[derive(Default)]
 struct Gate {
     state: Mutex<(bool, bool)>,
@@ -37,7 +37,7 @@ impl Gate {
         }
     }
 
-    fn await_somebody(&self) {
+    fn await_thread(&self) {
         let mut state = self.state.lock().unwrap();
         while !state.0 {
             state = self.changed.wait(state).unwrap();
@@ -50,7 +50,7 @@ impl Gate {
     }
 }
 
-/// Keeps what was written where the test sees it; gated jobs wait at their gate.
+/// A writer that records the written jobs. Gated jobs wait at their gate.
 #[derive(Clone, Default)]
 struct Log {
     written: Arc<Mutex<Vec<usize>>>,
@@ -86,7 +86,7 @@ impl Writer for Log {
 
 type Shared = Arc<Handover<Log>>;
 
-/// A hand-over whose writer is held by a thread that writes the gated job.
+/// A hand-over, and a thread that holds its writer: it writes the gated job.
 fn held() -> (Log, Shared, JoinHandle<bool>) {
     let log = Log::default();
     let handover = Arc::new(Handover::new(log.clone()));
@@ -94,12 +94,12 @@ fn held() -> (Log, Shared, JoinHandle<bool>) {
         let handover = Arc::clone(&handover);
         move || handover.submit(&mut { GATED }, NORMAL).wake_driver
     });
-    log.gate.await_somebody();
+    log.gate.await_thread();
     (log, handover, holder)
 }
 
 #[test]
-fn higher_ranks_are_written_first_and_equals_in_order() {
+fn higher_ranks_are_written_first_and_equal_ones_in_order() {
     explore(|| {
         let (log, handover, holder) = held();
         for (mut job, rank) in [(1, 1), (2, 0), (3, URGENT), (4, 1), (5, 2), (6, URGENT), (7, 0)] {
@@ -107,7 +107,7 @@ fn higher_ranks_are_written_first_and_equals_in_order() {
             assert_eq!(handover.submit(&mut job, rank), queued);
         }
         log.gate.open();
-        assert!(!holder.join().unwrap(), "nothing is left to the driver");
+        assert!(!holder.join().unwrap(), "no job is left to the driver");
         assert_eq!(log.written(), [GATED, 3, 6, 5, 1, 4, 2, 7]);
     });
 }
@@ -123,7 +123,7 @@ fn jobs_of_one_thread_and_rank_stay_in_order() {
             });
             log.gate.open();
             holder.join().unwrap();
-            assert!(sender.join().unwrap(), "nothing is left to the driver");
+            assert!(sender.join().unwrap(), "no job is left to the driver");
             let mut written = log.written();
             written.retain(|&job| job != GATED);
             assert_eq!(written, [1, 2, 3]);
@@ -132,7 +132,7 @@ fn jobs_of_one_thread_and_rank_stay_in_order() {
 }
 
 #[test]
-fn whoever_writes_takes_the_higher_ranks_first() {
+fn the_writing_thread_takes_higher_ranks_first() {
     explore(|| {
         let (log, handover, holder) = held();
         handover.submit(&mut 1, 0);
@@ -143,21 +143,22 @@ fn whoever_writes_takes_the_higher_ranks_first() {
         });
         log.gate.open();
         let left = [holder, sender].map(|thread| thread.join().unwrap());
-        assert_eq!(left, [false; 2], "nothing is left to the driver");
+        assert_eq!(left, [false; 2], "no job is left to the driver");
         let written = log.written();
         let place = |job| written.iter().position(|&other| other == job).unwrap();
         assert!(place(2) < place(1) && place(2) < place(3), "{written:?}");
     });
 }
 
-/// Hands in so many jobs; whether the driver was to be woken.
+/// Submits `count` jobs. Returns whether the driver must be woken.
 fn fill(handover: &Shared, count: usize) -> bool {
     (0..count).filter(|_| handover.submit(&mut { FILLING }, NORMAL).wake_driver).count() > 0
 }
 
 #[test]
-fn what_is_urgent_is_not_left_to_the_driver_by_who_has_written_enough_for_others() {
-    // Who has written enough had the writer first, or has found more jobs of its own rank than it writes.
+fn an_urgent_job_is_written_even_by_a_thread_that_has_reached_its_bound() {
+    // A thread reaches its bound as the first holder of the writer, or because more jobs of its rank wait than it may
+    // write.
     for is_the_first in [true, false] {
         let scenario = move || {
             let (log, handover, holder) = held();
@@ -169,15 +170,15 @@ fn what_is_urgent_is_not_left_to_the_driver_by_who_has_written_enough_for_others
             let writing = if is_the_first {
                 holder
             } else {
-                assert!(holder.join().unwrap(), "the others are left");
+                assert!(holder.join().unwrap(), "the other jobs are left");
                 let handover = Arc::clone(&handover);
                 thread::spawn(move || handover.submit(&mut 1, NORMAL).wake_driver)
             };
-            log.later_gate.await_somebody();
+            log.later_gate.await_thread();
             let queued = Handed { outcome: None, wake_driver: false };
             assert_eq!(handover.submit(&mut 2, URGENT), queued);
             log.later_gate.open();
-            assert!(writing.join().unwrap(), "what is not urgent is left");
+            assert!(writing.join().unwrap(), "the jobs that are not urgent are left");
             assert_eq!(log.written()[1 + others + MAX_RUN..], [2]);
         };
         shuttle::check_random(scenario, 100);
@@ -189,23 +190,24 @@ fn what_is_urgent_is_not_left_to_the_driver_by_who_has_written_enough_for_others
 fn a_full_backlog_makes_senders_help() {
     let scenario = || {
         let (log, handover, holder) = held();
-        // The last one that the first writer may write for others waits at a gate of its own.
+        // The last job that the first writer may write for other threads waits at the second gate.
         fill(&handover, MAX_RUN - 1);
         handover.submit(&mut { GATED_LATER }, NORMAL);
         fill(&handover, MAX_BACKLOG - MAX_RUN - 1);
-        // Two of one thread, which finds the backlog full between them.
+        // Two jobs of one thread. The backlog is full when it submits the second.
         handover.submit(&mut 1, NORMAL);
         let helper = thread::spawn({
             let handover = Arc::clone(&handover);
             move || handover.submit(&mut 2, NORMAL).wake_driver
         });
         log.gate.open();
-        log.later_gate.await_somebody();
+        log.later_gate.await_thread();
         let filler = thread::spawn({
             let handover = Arc::clone(&handover);
             move || fill(&handover, MAX_RUN)
         });
-        // Time to fill it; more cannot be asked, because it is full before where the helper got its job in.
+        // Gives the filler time. The test cannot wait for a full backlog, because the helper may have submitted its job
+        // first, and then the backlog is full earlier.
         (0..20 * MAX_RUN).for_each(|_| thread::yield_now());
         log.later_gate.open();
         let left = [holder, helper, filler].map(|thread| thread.join().unwrap());
@@ -220,7 +222,7 @@ fn a_full_backlog_makes_senders_help() {
 }
 
 #[test]
-fn who_had_the_writer_to_himself_writes_what_came_meanwhile() {
+fn a_thread_with_exclusive_access_writes_the_jobs_that_came_meanwhile() {
     explore(|| {
         let log = Log::default();
         let handover = Arc::new(Handover::new(log.clone()));
@@ -241,7 +243,7 @@ fn who_had_the_writer_to_himself_writes_what_came_meanwhile() {
 }
 
 #[test]
-fn what_waited_is_written_before_somebody_has_the_writer_to_himself() {
+fn waiting_jobs_are_written_before_exclusive_access() {
     explore(|| {
         let (log, handover, holder) = held();
         handover.submit(&mut 1, NORMAL);
@@ -255,7 +257,7 @@ fn what_waited_is_written_before_somebody_has_the_writer_to_himself() {
     });
 }
 
-/// Goes the short way with this job where that is free, and the long one elsewhere; whether the driver is to be woken.
+/// Sends the job on the fast path if that is free, and submits it otherwise. Returns whether the driver must be woken.
 fn send(handover: &Handover<Log>, mut job: usize) -> bool {
     let write = |log: &mut Log| {
         log.write(&mut job);
@@ -268,8 +270,8 @@ fn send(handover: &Handover<Log>, mut job: usize) -> bool {
 }
 
 #[test]
-fn the_short_way_overtakes_nothing_of_the_same_thread() {
-    /// A thread's jobs, and which of them try the short way first.
+fn the_fast_path_overtakes_no_job_of_the_same_thread() {
+    /// The jobs of a thread, and whether each tries the fast path first.
     type Jobs = [(usize, bool); 3];
     const ONE: Jobs = [(1, false), (2, true), (3, false)];
     const OTHERS: [Jobs; 2] =
@@ -280,14 +282,14 @@ fn the_short_way_overtakes_nothing_of_the_same_thread() {
             let handover = Arc::new(Handover::new(log.clone()));
             let senders = [ONE, other].map(|jobs| {
                 let handover = Arc::clone(&handover);
-                let hand_in = move |(mut job, short)| match short {
+                let hand_in = move |(mut job, fast)| match fast {
                     true => send(&handover, job),
                     false => handover.submit(&mut job, NORMAL).wake_driver,
                 };
                 thread::spawn(move || jobs.map(hand_in))
             });
             for sender in senders {
-                assert_eq!(sender.join().unwrap(), [false; 3], "nothing is left to the driver");
+                assert_eq!(sender.join().unwrap(), [false; 3], "no job is left to the driver");
             }
             let written = log.written();
             let of = |jobs: Jobs| {
@@ -300,8 +302,8 @@ fn the_short_way_overtakes_nothing_of_the_same_thread() {
 }
 
 #[test]
-fn the_short_way_leaves_nothing_behind_of_what_came_meanwhile() {
-    // Also where it turns out to be the wrong one, and nothing else is handed in after it.
+fn the_fast_path_writes_the_jobs_that_came_meanwhile() {
+    // Also if the fast path gives up its job, and no other job is submitted after it.
     for gives in [Some(()), None] {
         explore(move || {
             let log = Log::default();
@@ -314,14 +316,14 @@ fn the_short_way_leaves_nothing_behind_of_what_came_meanwhile() {
                 thread::yield_now();
                 gives
             });
-            assert!(!handed.wake_driver && !sender.join().unwrap(), "nothing is left to the driver");
+            assert!(!handed.wake_driver && !sender.join().unwrap(), "no job is left to the driver");
             assert_eq!(log.written(), [1]);
         });
     }
 }
 
 #[test]
-fn the_short_way_says_what_it_leaves_to_the_driver() {
+fn the_fast_path_wakes_the_driver_for_the_jobs_it_leaves() {
     let scenario = || {
         let log = Log::default();
         let handover = Arc::new(Handover::new(log.clone()));
@@ -337,10 +339,10 @@ fn the_short_way_says_what_it_leaves_to_the_driver() {
                     .wake_driver
             }
         });
-        holds.await_somebody();
-        assert!(!fill(&handover, filled), "the holder looks after them");
+        holds.await_thread();
+        assert!(!fill(&handover, filled), "the holder of the writer writes them");
         holds.open();
-        assert!(holder.join().unwrap(), "one is left");
+        assert!(holder.join().unwrap(), "one job is left");
         assert_eq!(log.written().len(), MAX_RUN);
         assert!(!handover.flush());
         assert_eq!(log.written().len(), filled);

@@ -18,7 +18,7 @@ use crate::tests::{arrival, number_of, numbered};
 use tautline_proto::{DropReason, MessageType, Priority};
 
 const POLL: Option<Duration> = Some(Duration::ZERO);
-/// Any other time-out: shuttle says when it passes.
+/// Any other time-out: shuttle chooses when it passes.
 const SOME: Option<Duration> = Some(Duration::from_secs(1));
 
 fn open(capacity: usize, policy: InboxPolicy) -> Arc<Inbox> {
@@ -51,7 +51,7 @@ fn drain(inbox: &Inbox) -> Vec<u64> {
 }
 
 #[test]
-fn a_close_in_between_loses_no_count() {
+fn a_close_during_traffic_loses_no_count() {
     explore(|| {
         let inbox = open(8, DropOldest);
         let readers = vec![reader(&inbox), reader(&inbox)];
@@ -69,7 +69,7 @@ fn a_close_in_between_loses_no_count() {
 }
 
 #[test]
-fn each_message_wakes_somebody() {
+fn each_message_wakes_a_receiver() {
     explore(|| {
         let inbox = open(8, DropOldest);
         let readers: Vec<_> = (0..3)
@@ -86,18 +86,18 @@ fn each_message_wakes_somebody() {
 }
 
 #[test]
-fn a_cancelled_wait_loses_neither_message_nor_wake_up() {
+fn a_cancelled_wait_loses_no_message_and_no_wake_up() {
     explore(|| {
         let inbox = open(8, DropOldest);
-        let mut given_up = inbox.receive_async();
-        let pending = Pin::new(&mut given_up).poll(&mut Context::from_waker(Waker::noop()));
+        let mut cancelled = inbox.receive_async();
+        let pending = Pin::new(&mut cancelled).poll(&mut Context::from_waker(Waker::noop()));
         assert!(pending.is_pending());
         let task = thread::spawn({
             let inbox = Arc::clone(&inbox);
             move || vec![number_of(&block_on(inbox.receive_async()).expect("open"))]
         });
-        let canceller = thread::spawn(move || drop(given_up));
-        // Handed to the one who is about to give up, or to the one who waits behind it.
+        let canceller = thread::spawn(move || drop(cancelled));
+        // The message is assigned to the receiver that is about to be cancelled, or to the receiver behind it.
         offer(&inbox, 7);
         assert_eq!(joined(vec![task]), [7]);
         canceller.join().expect("no panic");
@@ -106,7 +106,7 @@ fn a_cancelled_wait_loses_neither_message_nor_wake_up() {
 }
 
 #[test]
-fn a_wait_that_times_out_loses_nothing() {
+fn a_wait_that_times_out_loses_no_message() {
     explore(|| {
         let inbox = open(8, DropOldest);
         let impatient: Vec<_> = (0..2)
@@ -129,7 +129,7 @@ fn a_wait_that_times_out_loses_nothing() {
 }
 
 #[test]
-fn what_expires_or_is_replaced_takes_nobodys_wake_up_with_it() {
+fn an_expired_or_superseded_message_costs_no_wake_up() {
     explore(|| {
         let inbox = open(8, DropOldest);
         let readers = vec![reader(&inbox), reader(&inbox)];
@@ -153,7 +153,7 @@ fn what_expires_or_is_replaced_takes_nobodys_wake_up_with_it() {
 }
 
 #[test]
-fn one_reader_reads_in_order_whatever_others_give_up() {
+fn a_reader_reads_in_order_while_other_waits_are_cancelled() {
     explore(|| {
         let inbox = open(8, DropOldest);
         let quitter = thread::spawn({
@@ -200,14 +200,14 @@ fn a_full_inbox_under_contention_counts_every_drop() {
             let (taken, refused) = taker.join().expect("no panic");
             let stats = inbox.stats();
             assert_eq!((stats.taken, stats.waiting, stats.offered()), (taken, 0, 4));
-            // The last ones may have been refused without anybody asking again.
+            // The last refusals may not have been reported, if no receive came after them.
             assert!(refused <= stats.dropped.of(DropReason::InboxFull));
         });
     }
 }
 
 #[test]
-fn who_waits_when_it_closes_hears_of_it_even_when_it_opens_again() {
+fn a_waiting_task_learns_of_a_close_even_if_the_inbox_opens_again() {
     explore(|| {
         let inbox = open(8, DropOldest);
         let mut wait = inbox.receive_async();

@@ -1,4 +1,4 @@
-//! The races of the pool of buffers.
+//! Tests of the races of the buffer pool.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::explore;
 use crate::message::pool::Pool;
 
 #[test]
-fn no_buffer_is_in_two_hands() {
+fn no_buffer_has_two_users() {
     explore(|| {
         let pool = Arc::new(Pool::default());
         pool.give(Vec::with_capacity(8));

@@ -1,5 +1,5 @@
-//! No wake-up is lost: who rings is heard, however the sleeper comes and goes, and what waits at the coalescer is sent although its
-//! sender goes away. Lost, the scenario would stand still, which shuttle reports.
+//! No wake-up is lost: each ring of a bell ends a sleep, and messages that wait at the coalescer are sent after their
+//! senders are gone. A lost wake-up would be a deadlock, which shuttle reports.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::sending::coalescer::{Coalescer, CoalescerSignals, CoalescerWatch};
 use crate::sending::job::Terms;
 use crate::sync::bell::Bell;
 
-/// A bell with a descriptor, as the socket's wait has: written to, it ends the present sleep or the next one.
+/// A bell with a flag, like the descriptor of `machine/socket/wait.rs`: a write ends the present sleep or the next one.
 struct Doorbell {
     bell: Bell,
     written: Mutex<bool>,
@@ -32,7 +32,7 @@ impl Doorbell {
         }
     }
 
-    /// Sleeps until rung; without a limit, so that a lost ring stops the test.
+    /// Sleeps until the bell is rung. There is no time limit, so a lost ring stops the test.
     fn wait(&self) {
         self.bell.sleep(|may| {
             let mut written = self.written.lock().unwrap();
@@ -45,7 +45,7 @@ impl Doorbell {
 }
 
 #[test]
-fn every_ring_is_heard() {
+fn each_ring_ends_a_sleep() {
     explore(|| {
         const ITEMS: usize = 3;
         let (door, items) = (Arc::new(Doorbell::new()), Arc::new(Mutex::new(0)));
@@ -60,7 +60,7 @@ fn every_ring_is_heard() {
         });
         let mut taken = 0;
         while taken < ITEMS {
-            // Some waits ask before they sleep.
+            // Some waits check the bell before they sleep.
             if taken % 2 == 0 || !door.bell.has_rung() {
                 door.wait();
             }
@@ -71,7 +71,7 @@ fn every_ring_is_heard() {
 }
 
 #[test]
-fn what_waits_at_the_gate_is_sent_although_its_senders_go_away() {
+fn waiting_messages_are_sent_after_their_senders_are_gone() {
     explore(|| {
         const SENDERS: u64 = 2;
         const MESSAGES: u64 = 2;
@@ -107,7 +107,7 @@ fn what_waits_at_the_gate_is_sent_although_its_senders_go_away() {
                 }
             });
             match again {
-                // A driver that looks again soon sleeps no longer than that.
+                // The driver looks again soon, so it does not sleep longer.
                 Some(_) => thread::yield_now(),
                 None if sent < SENDERS * MESSAGES => door.wait(),
                 None => {}

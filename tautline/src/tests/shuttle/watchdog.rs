@@ -1,5 +1,5 @@
-//! A watchdog's thread that sleeps without a limit, because it cannot know when to look again, is woken by the next sign
-//! of life, on every schedule. A lost wake-up would stand still, which shuttle reports.
+//! The thread of a watchdog may sleep without a limit, if it cannot know when to look again. The next sign of life wakes
+//! it, on every schedule. A lost wake-up would be a deadlock, which shuttle reports.
 
 use super::explore;
 use shuttle::sync::Arc;
@@ -12,13 +12,13 @@ use crate::watchdog::periods::Periods;
 /// The time-out.
 const LENGTH: u64 = 10;
 
-/// A feed whose thread is the calling one, and what tells that to look.
+/// A feed for the calling thread, and the alarm that wakes the thread.
 fn feed() -> (Arc<Feed>, Alarm) {
     let alarm = Alarm { thread: thread::current(), look_at_all: Arc::default() };
     (Arc::new(Feed::new(Periods::strict(LENGTH), alarm.clone())), alarm)
 }
 
-/// Sleeps as the watchdogs' thread does until the feed stands as wanted: looks once, and then only when it is told to.
+/// Sleeps like the thread of the watchdogs, until `wanted` accepts the feed: looks once, and then only after an alarm.
 fn sleep_until(feed: &Feed, alarm: &Alarm, wanted: impl Fn(&Seen) -> bool) -> Seen {
     let mut looks = true;
     loop {
@@ -54,7 +54,7 @@ fn the_end_of_a_silence_is_noticed_however_many_signs_of_life_end_it() {
             move || [100, 101, 102].into_iter().for_each(|now| feed.feed(now))
         });
         let seen = sleep_until(&feed, &alarm, |seen| seen.due > 50);
-        assert_eq!(seen.due, seen.last + LENGTH, "both of the same moment");
+        assert_eq!(seen.due, seen.last + LENGTH, "both are from the same feed");
         sleep_until(&feed, &alarm, |seen| seen.last == 102);
         driver.join().unwrap();
     });
@@ -71,6 +71,6 @@ fn connecting_arms_beside_the_first_sign_of_life() {
         driver.join().unwrap();
         user.join().unwrap();
         let seen = feed.look().expect("armed");
-        assert_eq!((seen.last, seen.due), (7, 7 + LENGTH), "the later one counts");
+        assert_eq!((seen.last, seen.due), (7, 7 + LENGTH), "the later time counts");
     });
 }
