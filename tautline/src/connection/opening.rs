@@ -22,7 +22,7 @@ use crate::handlers;
 use crate::machine::fault::SocketFault;
 use crate::machine::life::Life;
 use crate::machine::realtime::{Held, Wishes};
-use crate::machine::socket::{Granted, Socket, Waiter};
+use crate::machine::socket::{Granted, Socket, SocketWaiter};
 use crate::payload;
 use crate::sending::coalescer::{Coalescer, CoalescerWatch};
 use crate::sending::line::Line;
@@ -83,7 +83,8 @@ impl Connection {
         let shared = &self.shared;
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(|error| system("randomness", &error))?;
-        let (waiter, waker) = Waiter::new().map_err(|error| no_socket(address, settings.role, &error))?;
+        let (waiter, waker) =
+            SocketWaiter::new().map_err(|error| no_socket(address, settings.role, &error))?;
         let life = Arc::new(Life::new(waker));
         let peers_before = shared.peers_so_far.load(Ordering::Relaxed);
         let datagram_size = settings.mtu - if address.is_ipv4() { IPV4_HEADERS } else { IPV6_HEADERS };

@@ -101,7 +101,7 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// A time at which the wall clock shows `ahead_ms` more than usual.
+    /// The clocks `ms` after the start, with the wall clock `ahead_ms` ahead.
     fn now(ms: u64, ahead_ms: i64) -> Now {
         Now { steady: steady(ms), wall: wall(ms, ahead_ms) }
     }
@@ -114,7 +114,7 @@ mod tests {
         WallTime::from_nanos((ms.cast_signed() + ahead_ms) * MS.cast_signed() + 1_700_000_000_000_000_000)
     }
 
-    /// After a turn at 100 ms that found the socket empty.
+    /// The state after a turn at 100 ms that found the socket empty.
     fn arrivals() -> Arrivals {
         let mut arrivals = Arrivals::new(now(1, 0));
         arrivals.turn(now(100, 0));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_late_does_not_make_old_data_look_fresh() {
+    fn a_datagram_that_is_read_late_keeps_its_age() {
         let mut arrivals = arrivals();
         arrivals.turn(now(1_100, 0));
         assert_eq!(arrivals.came(Some(wall(150, 0)), now(1_100, 0)), at(150));
@@ -136,14 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_came_before_the_socket_was_empty() {
+    fn a_stamp_before_the_last_empty_read_is_corrected() {
         let mut arrivals = arrivals();
         arrivals.turn(now(101, 0));
         assert_eq!(arrivals.came(Some(wall(20, 0)), now(101, 0)), at(100));
     }
 
     #[test]
-    fn a_jump_of_the_wall_clock_makes_nothing_look_fresh_and_passes() {
+    fn stamps_are_not_used_after_a_jump_of_the_wall_clock_until_the_socket_was_empty() {
         for ahead in [-3_600_000, -20, 20, 3_600_000] {
             let mut arrivals = arrivals();
             let turn = now(110, ahead);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_slewed_does_not_jump() {
+    fn a_slewed_wall_clock_is_not_a_jump() {
         let mut arrivals = arrivals();
         let turn = Now { wall: WallTime::from_nanos(wall(1_100, 0).as_nanos() + 2_900_000), ..now(1_100, 0) };
         arrivals.turn(turn);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_stamp_the_last_empty_look_is_the_bound() {
+    fn without_a_stamp_the_last_empty_read_bounds_the_age() {
         let mut arrivals = arrivals();
         arrivals.turn(now(1_100, 0));
         let came = arrivals.came(None, now(1_100, 0));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn stamps_count_once_the_socket_was_empty_with_them() {
+    fn new_stamps_are_used_after_the_socket_was_empty_once() {
         let mut arrivals = arrivals();
         arrivals.asked_for_stamps(true);
         assert_eq!(arrivals.came(Some(wall(105, 0)), now(105, 0)).not_before, steady(100));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_kernel_cannot_stamp_the_reading_counts() {
+    fn if_the_kernel_cannot_stamp_the_time_of_reading_is_used() {
         let mut arrivals = Arrivals::new(now(100, 0));
         arrivals.asked_for_stamps(false);
         assert_eq!(arrivals.came(None, now(105, 0)), at(105));

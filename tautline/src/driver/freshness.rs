@@ -161,13 +161,13 @@ mod tests {
         fresh.judge(message, &arrival, life, Some(number)).err()
     }
 
-    /// A time that long ago.
+    /// The arrival of a message that was made `age` ago.
     fn made_ago(age: Duration) -> Arrival {
         Arrival { made: Instant::now() - age, ..arrival() }
     }
 
     #[test]
-    fn where_nothing_is_set_everything_is_handed_out() {
+    fn without_settings_no_message_is_dropped() {
         let mut fresh =
             freshness(&Config::server("127.0.0.1:0").qos(MessageType::Command, Qos::new().deadline(MS)));
         for number in [5, 4, 5] {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_its_lifespan_is_dropped() {
+    fn a_message_older_than_its_lifespan_is_dropped() {
         let mut fresh = keeps_commands();
         let short = command(0).with_lifespan(Some(MS * 10));
         let long = command(0).with_lifespan(Some(MS * 60_000));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_a_newer_one_of_its_stream_is_dropped() {
+    fn a_message_after_a_newer_one_of_its_stream_is_dropped() {
         let mut fresh = keeps_commands();
         let late = || Arrival { late: true, ..made_ago(Duration::ZERO) };
         assert_eq!(judge(&mut fresh, &command(0), made_ago(Duration::ZERO), 7), None);
@@ -203,22 +203,26 @@ mod tests {
         assert_eq!(judge(&mut fresh, &command(1), late(), 6), None, "the first of its stream");
         assert_eq!(judge(&mut fresh, &command(0), Arrival { peer: peer(3), ..late() }, 6), None);
         let reliable = command(0).with_delivery(Delivery::Reliable);
-        assert_eq!(judge(&mut fresh, &reliable, late(), 6), None, "nothing supersedes it");
+        assert_eq!(judge(&mut fresh, &reliable, late(), 6), None, "a reliable message is not superseded");
         let all = command(0).with_message_type(MessageType::Data);
-        assert_eq!(judge(&mut fresh, &all, late(), 5), None, "of that all are kept");
+        assert_eq!(judge(&mut fresh, &all, late(), 5), None, "its stream has no history");
         fresh.forget(arrival().peer);
-        assert_eq!(judge(&mut fresh, &command(0), made_ago(Duration::ZERO), 0), None, "another life");
+        assert_eq!(
+            judge(&mut fresh, &command(0), made_ago(Duration::ZERO), 0),
+            None,
+            "the peer was forgotten"
+        );
     }
 
     #[test]
-    fn an_expired_message_makes_no_other_one_stale() {
+    fn an_expired_message_does_not_make_others_stale() {
         let mut fresh = keeps_commands();
         assert_eq!(judge(&mut fresh, &command(0), made_ago(MS * 60), 8), Some(DropReason::Expired));
         assert_eq!(judge(&mut fresh, &command(0), made_ago(MS), 7), None);
     }
 
     #[test]
-    fn of_streams_beyond_the_bound_what_is_late_is_stale() {
+    fn a_late_message_of_a_stream_beyond_the_bound_is_stale() {
         let mut fresh = keeps_commands();
         let now = made_ago(Duration::ZERO);
         for channel in 0..=u16::try_from(MAX_STREAMS).expect("few") {

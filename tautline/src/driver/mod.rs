@@ -34,7 +34,7 @@ use crate::error::{ConnectError, SendError};
 use crate::handlers::Dispatcher;
 use crate::machine::fault::SocketFault;
 use crate::machine::life::Life;
-use crate::machine::socket::{Granted, Socket, Waiter};
+use crate::machine::socket::{Granted, Socket, SocketWaiter};
 use crate::message::borrowed::MessageRef;
 use crate::sending::coalescer::CoalescerWatch;
 use crate::sending::line::Line;
@@ -67,7 +67,7 @@ pub(crate) struct Turner {
     pub(crate) life: Arc<Life>,
     inbound: Inbound,
     socket: Arc<Socket>,
-    waiter: Waiter,
+    waiter: SocketWaiter,
     dispatcher: Dispatcher<Reply>,
     buffers: Buffers,
     /// The server that a client calls, and when it must have answered.
@@ -116,7 +116,7 @@ pub(crate) struct Opened {
     pub(crate) life: Arc<Life>,
     pub(crate) inbound: Inbound,
     pub(crate) socket: Arc<Socket>,
-    pub(crate) waiter: Waiter,
+    pub(crate) waiter: SocketWaiter,
     /// The server that a client calls.
     pub(crate) server: Option<SocketAddr>,
     /// When the server must have answered.

@@ -134,7 +134,7 @@ mod tests {
         Duration::from_micros(us)
     }
 
-    /// Polls without success for as long as a wait does.
+    /// A wait that polls without success and then sleeps.
     fn miss(polling: &mut Polling, now: Instant) {
         let next: Vec<_> = (0..POLLS).map(|_| polling.next(now, now + us(1))).collect();
         assert_eq!(next.iter().filter(|&&next| next == Next::Yield).count(), 1);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_stops_where_it_is_in_vain_and_begins_again_where_it_would_have_paid() {
+    fn polling_stops_after_misses_and_begins_again_after_short_sleeps() {
         let (mut polling, now) = (Polling::new(WaitPolicy::Adaptive), Instant::now());
         for _ in 0..MOST_MISSES {
             assert!(polling.polls_first(now));
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_now_and_then_keeps_it_asking() {
+    fn an_occasional_datagram_keeps_polling_on() {
         let (mut polling, now) = (Polling::new(WaitPolicy::Adaptive), Instant::now());
         for _ in 0..100 {
             miss(&mut polling, now);
@@ -167,32 +167,32 @@ mod tests {
         assert!(polling.polls_first(now));
     }
 
-    /// The core comes back late twice.
-    fn is_wanted(polling: &mut Polling, now: Instant) {
+    /// Reports two late returns: another thread wants the core.
+    fn two_late_returns(polling: &mut Polling, now: Instant) {
         assert!(polling.returned(us(3_000), now - us(3_000)));
         assert!(!polling.returned(us(3_000), now));
     }
 
     #[test]
-    fn a_core_that_somebody_wants_stops_it_for_longer_every_time() {
+    fn polling_pauses_longer_each_time_another_thread_wants_the_core() {
         let (mut polling, now) = (Polling::new(WaitPolicy::Adaptive), Instant::now());
-        is_wanted(&mut polling, now);
-        // Whatever the length of the sleeps.
+        two_late_returns(&mut polling, now);
+        // The length of the sleeps does not matter.
         (0..2 * SHORT_SLEEPS).for_each(|_| polling.slept(us(1)));
         assert!(!polling.polls_first(now + FIRST_PAUSE - us(1)));
         let later = now + FIRST_PAUSE;
         assert!(polling.polls_first(later));
-        is_wanted(&mut polling, later);
+        two_late_returns(&mut polling, later);
         assert!(!polling.polls_first(later + FIRST_PAUSE));
         assert!(polling.polls_first(later + 2 * FIRST_PAUSE));
-        // Polling went well for a long time.
+        // After a long time without a pause, the pause is short again.
         let much_later = later + 20 * FIRST_PAUSE;
-        is_wanted(&mut polling, much_later);
+        two_late_returns(&mut polling, much_later);
         assert!(polling.polls_first(much_later + FIRST_PAUSE));
     }
 
     #[test]
-    fn an_interruption_now_and_then_does_not_stop_it() {
+    fn an_occasional_interruption_does_not_stop_polling() {
         let (mut polling, now) = (Polling::new(WaitPolicy::Adaptive), Instant::now());
         for count in 0..20 {
             let at = now + count * (SOON_AGAIN + us(1));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_policies_never_change() {
+    fn spin_and_block_do_not_adapt() {
         let now = Instant::now();
         let (mut spin, mut block) = (Polling::new(WaitPolicy::Spin), Polling::new(WaitPolicy::Block));
         assert_eq!((spin.polls_first(now), spin.next(now, now + us(5_000))), (true, Next::Poll));

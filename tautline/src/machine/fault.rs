@@ -25,7 +25,7 @@ macro_rules! socket_faults {
                 match self { $(Self::$variant => $name),+ }
             }
 
-            /// What it means and what helps, in one sentence.
+            /// What it means and what helps, for an operator.
             #[must_use]
             pub const fn explanation(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
@@ -44,13 +44,13 @@ socket_faults! {
     /// The peer's host does not answer, or the path to it is closed (EHOSTUNREACH, EHOSTDOWN, and the ICMP messages about
     /// protocols and isolated hosts).
     HostUnreachable, "host_unreachable",
-        "the peer's host does not answer or the way there is closed: is it on, is the cable in, does a firewall refuse?";
+        "the peer's host does not answer, or the path to it is closed: check its power, its cable and the firewalls";
     /// The network interface is down (ENETDOWN).
     NetworkDown, "network_down",
         "the network interface is down: set it up (ip link set NAME up); the link goes on by itself then";
     /// This host does not have the local address of the socket, or not any more (EADDRNOTAVAIL; for a send also EINVAL).
     AddressGone, "address_gone",
-        "the local address is not one of this host (any more): restore it, or bind one that stays (`bind`)";
+        "this host does not have the local address, or not any more: restore it, or `bind` an address that stays";
     /// The system forbids it, usually a firewall (EPERM, EACCES).
     NotPermitted, "not_permitted",
         "the system forbids sending there: check the firewall's rules for outgoing datagrams (nft list ruleset)";
@@ -59,7 +59,7 @@ socket_faults! {
         "the kernel or the network card has no room for the datagram: send less at once, or lengthen the card's queue";
     /// The datagram is larger than the path allows (EMSGSIZE).
     TooLarge, "too_large",
-        "the datagram is larger than the way allows: lower `mtu`, or send smaller messages";
+        "the datagram is larger than the path allows: lower `mtu`, or send smaller messages";
     /// The send buffer is full (EAGAIN).
     Busy, "busy",
         "the kernel's send buffer is full: try again, or raise `send_buffer`";
@@ -71,7 +71,7 @@ socket_faults! {
         "the port is in use: stop the other program, or choose another port";
     /// Another fault. The system's description tells which.
     Other, "other",
-        "the system's own words tell more";
+        "see the system's description";
 }
 
 impl SocketFault {
@@ -230,14 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn an_address_removed_under_a_socket_is_told_from_a_wrong_call() {
+    fn a_removed_local_address_is_recognised_only_for_sends() {
         let invalid = io::Error::from_raw_os_error(libc::EINVAL);
         let faults = (SocketFault::of_send(&invalid), SocketFault::of(&invalid));
         assert_eq!(faults, (SocketFault::AddressGone, SocketFault::Other));
     }
 
     #[test]
-    fn names_are_unique_and_each_count_is_under_its_own() {
+    fn fault_names_are_unique_and_each_fault_has_its_own_count() {
         let counters = FaultCounters::default();
         for (index, &fault) in SocketFault::ALL.iter().enumerate() {
             (0..=index).for_each(|_| counters.count(fault));

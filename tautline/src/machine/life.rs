@@ -1,6 +1,6 @@
 //! Ends and wakes a connection's driver from any thread.
 
-use crate::machine::socket::Waker;
+use crate::machine::socket::SocketWaker;
 use crate::sync::{AtomicBool, Ordering};
 
 /// Ends and wakes the driver of a connection.
@@ -11,11 +11,11 @@ pub(crate) struct Life {
     stopped: AtomicBool,
     /// Order: relaxed; only the driver itself sets it, from inside a handler.
     orphaned: AtomicBool,
-    waker: Waker,
+    waker: SocketWaker,
 }
 
 impl Life {
-    pub(crate) const fn new(waker: Waker) -> Self {
+    pub(crate) const fn new(waker: SocketWaker) -> Self {
         Self { stopped: AtomicBool::new(false), orphaned: AtomicBool::new(false), waker }
     }
 

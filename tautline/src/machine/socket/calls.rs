@@ -1,7 +1,7 @@
 //! The plain system calls of a non-blocking socket: one datagram each.
 //!
-//! They call the kernel directly where possible. The functions of the C library are cancellation points, which costs a
-//! twentieth of the time of a poll that finds nothing.
+//! They call the kernel directly where possible. The functions of the C library are cancellation points. That would cost
+//! 5 % of the time of a poll that finds no datagram.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

@@ -1,5 +1,7 @@
-//! The socket: opens, reads without blocking, and waits with a wake-up. All platform-only calls of sockets are here and in the
-//! submodules.
+//! The UDP socket: opens, sends and reads without blocking, and waits with a wake-up.
+//!
+//! Called by `connection` (opens), `sending` (sends) and `driver` (reads and waits). Uses `sync` and `machine::fault`. The
+//! calls that differ between platforms are in the submodules. It never blocks, except in [`SocketWaiter::wait`].
 
 mod calls;
 mod mark;
@@ -19,7 +21,7 @@ use tautline_proto::{Priority, WallTime};
 
 use crate::machine::fault::SocketFault;
 use mark::Mark;
-pub(crate) use wait::{Waiter, Waker};
+pub(crate) use wait::{SocketWaiter, SocketWaker};
 
 #[cfg(target_os = "linux")]
 use linux as platform;
@@ -349,7 +351,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn datagrams_sent_in_one_call_arrive_as_they_are() {
+    fn datagrams_sent_in_one_call_arrive_unchanged() {
         let expected: Vec<_> = (0..6).map(|n| vec![n; if n < 5 { 100 } else { 40 }]).collect();
         for (coalesce, connected) in [(false, false), (false, true), (true, false), (true, true)] {
             assert_eq!(segments_arrive(coalesce, connected), expected, "{coalesce} {connected}");
@@ -357,20 +359,20 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_of_the_kernel_that_wraps_goes_on() {
+    fn a_wrapped_kernel_counter_is_extended() {
         let wraps = u64::from(u32::MAX);
         assert_eq!([extended(0, 7), extended(wraps, 2), extended(wraps + 5, 4)], [7, wraps + 3, wraps + 5]);
-        assert_eq!(extended(10, 9), 10, "asked before, told later");
+        assert_eq!(extended(10, 9), 10, "an older look that ends later");
     }
 
     #[test]
-    fn without_segments_the_caller_sends_one_by_one() {
+    fn without_gso_send_segments_returns_none() {
         let socket = Socket::bind(local()).unwrap();
         assert!(socket.send_segments(&[0; 10], 5, socket.local_address()).is_none());
     }
 
     #[test]
-    fn an_empty_datagram_is_a_datagram() {
+    fn an_empty_datagram_is_received() {
         let (to, from) = (Socket::bind(local()).unwrap(), Socket::bind(local()).unwrap());
         to.coalesce();
         from.send(&[], to.local_address()).unwrap();
@@ -380,7 +382,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_kernel_stamps_what_arrives() {
+    fn the_kernel_stamps_arriving_datagrams() {
         let (to, from) = (Socket::bind(local()).unwrap(), Socket::bind(local()).unwrap());
         assert!(to.stamp());
         let before = crate::machine::clock::wall_now();

@@ -1,4 +1,4 @@
-//! The fallbacks of other systems.
+//! The fallbacks for systems other than Linux. They report that a function is not available.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -48,7 +48,7 @@ pub(super) const fn stamp(_: &UdpSocket) -> bool {
     false
 }
 
-/// Never called: neither coalescing nor stamps can be had.
+/// Never called: only coalesced or stamped datagrams need it, and this system has neither.
 pub(super) fn receive(udp: &UdpSocket, buffer: &mut [u8], _: Option<SocketAddr>) -> io::Result<Arrived> {
     udp.recv_from(buffer).map(|(len, from)| Arrived::one(len, from))
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::Socket;
 
 #[cfg(unix)]
-pub(crate) use with_poll::{Waiter, Waker};
+pub(crate) use with_poll::{SocketWaiter, SocketWaker};
 #[cfg(not(unix))]
-pub(crate) use without_poll::{Waiter, Waker};
+pub(crate) use without_poll::{SocketWaiter, SocketWaker};
 
-/// poll(2) on the socket and on a descriptor that a [`Waker`] makes readable.
+/// poll(2) on the socket and on a descriptor that a [`SocketWaker`] makes readable.
 #[cfg(unix)]
 mod with_poll {
     use crate::sync::Arc;
@@ -24,22 +24,22 @@ mod with_poll {
 
     /// The waiting side. One thread at a time uses it.
     #[derive(Debug)]
-    pub(crate) struct Waiter(Arc<Line>);
+    pub(crate) struct SocketWaiter(Arc<Wakeup>);
 
     /// The waking side. Any thread may wake at any time.
     #[derive(Clone, Debug)]
-    pub(crate) struct Waker(Arc<Line>);
+    pub(crate) struct SocketWaker(Arc<Wakeup>);
 
     /// The bell, and the descriptor that ends a sleep.
     #[derive(Debug)]
-    struct Line {
+    struct Wakeup {
         bell: Bell,
         read: OwnedFd,
         #[cfg(not(target_os = "linux"))]
         write: OwnedFd,
     }
 
-    impl Line {
+    impl Wakeup {
         #[cfg(target_os = "linux")]
         fn new() -> io::Result<Self> {
             use rustix::event::{EventfdFlags, eventfd};
@@ -62,10 +62,10 @@ mod with_poll {
         }
     }
 
-    impl Waiter {
-        pub(crate) fn new() -> io::Result<(Self, Waker)> {
-            let line = Arc::new(Line::new()?);
-            Ok((Self(Arc::clone(&line)), Waker(line)))
+    impl SocketWaiter {
+        pub(crate) fn new() -> io::Result<(Self, SocketWaker)> {
+            let wakeup = Arc::new(Wakeup::new()?);
+            Ok((Self(Arc::clone(&wakeup)), SocketWaker(wakeup)))
         }
 
         /// Whether a waker was called since this or [`wait`](Self::wait) last reported it.
@@ -98,7 +98,7 @@ mod with_poll {
         }
     }
 
-    impl Waker {
+    impl SocketWaker {
         /// Ends the present wait, or the next one if no thread waits.
         pub(crate) fn wake(&self) {
             if self.0.bell.ring() {
@@ -125,16 +125,16 @@ mod without_poll {
 
     /// The waiting side.
     #[derive(Debug)]
-    pub(crate) struct Waiter(Arc<AtomicBool>);
+    pub(crate) struct SocketWaiter(Arc<AtomicBool>);
 
     /// The waking side.
     #[derive(Clone, Debug)]
-    pub(crate) struct Waker(Arc<AtomicBool>);
+    pub(crate) struct SocketWaker(Arc<AtomicBool>);
 
-    impl Waiter {
-        pub(crate) fn new() -> io::Result<(Self, Waker)> {
+    impl SocketWaiter {
+        pub(crate) fn new() -> io::Result<(Self, SocketWaker)> {
             let flag = Arc::new(AtomicBool::new(false));
-            Ok((Self(Arc::clone(&flag)), Waker(flag)))
+            Ok((Self(Arc::clone(&flag)), SocketWaker(flag)))
         }
 
         /// Whether a waker was called since this or [`wait`](Self::wait) last reported it.
@@ -160,7 +160,7 @@ mod without_poll {
         }
     }
 
-    impl Waker {
+    impl SocketWaker {
         /// Ends the present wait, or the next one.
         pub(crate) fn wake(&self) {
             self.0.store(true, Ordering::Relaxed);

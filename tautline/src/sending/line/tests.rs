@@ -8,7 +8,7 @@ use tautline_proto::wire::native::{Head, begin_message, finish_message};
 
 use super::*;
 use crate::machine::life::Life;
-use crate::machine::socket::Waiter;
+use crate::machine::socket::SocketWaiter;
 use crate::tests::{CLASSIC, classic_datagram, endpoint_config};
 use crate::{ContentType, Delivery, PayloadLimits, Wire};
 
@@ -21,7 +21,7 @@ fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCount
     let (encoder, datagram_size) = (Encoder::new(&config), config.datagram_size);
     let link = |opening| Link {
         opening,
-        life: Arc::new(Life::new(Waiter::new().unwrap().1)),
+        life: Arc::new(Life::new(SocketWaiter::new().unwrap().1)),
         encoder,
         wire: Wire::Classic,
         codec: ContentType::Json,

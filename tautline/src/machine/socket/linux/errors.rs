@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 
 use super::segments::socket_address;
 
-/// Room for one control message with a `sock_extended_err` and the address of whoever reported it, aligned.
+/// Room for one control message with a `sock_extended_err` and the address of the host that reported it, aligned.
 type Control = [u64; 16];
 
 /// Takes the oldest error off the queue. Returns the destination of its datagram, and the error.
@@ -24,8 +24,8 @@ pub(in crate::machine::socket) fn queued_error(udp: &UdpSocket) -> Option<(Socke
     header.msg_control = control.as_mut_ptr().cast();
     header.msg_controllen = size_of::<Control>();
     let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
-    // SAFETY: the descriptor is open; name and control describe memory that lives until the call returns and that nobody
-    // else uses meanwhile.
+    // SAFETY: the descriptor is open; name and control describe memory that lives until the call returns, and no other
+    // code uses it meanwhile.
     let read = unsafe { libc::recvmsg(udp.as_raw_fd(), &raw mut header, flags) };
     if read < 0 {
         return None;

@@ -68,16 +68,16 @@ pub(super) fn mark(socket: &UdpSocket, local: SocketAddr, mark: Mark) -> bool {
         && set_option(socket, libc::SOL_SOCKET, libc::SO_PRIORITY, libc::c_int::from(mark.queue)).is_ok()
 }
 
-/// The number of datagrams that the kernel has dropped here, modulo 2^32: SK_MEMINFO_DROPS of SO_MEMINFO (Linux 4.12). It is
-/// the counter of SO_RXQ_OVFL, but without a control message for every read.
+/// The number of datagrams that the kernel has dropped at this socket, modulo 2^32: SK_MEMINFO_DROPS of SO_MEMINFO
+/// (Linux 4.12). It is the counter of SO_RXQ_OVFL, but without a control message for every read.
 pub(super) fn kernel_drops(socket: &UdpSocket) -> Option<u32> {
     /// Its index in the array (linux/sock_diag.h), which may be longer in future kernels.
     const DROPS: usize = 8;
     let mut values = [0u32; DROPS + 1];
     #[allow(clippy::cast_possible_truncation)] // 36 bytes
     let mut size = size_of_val(&values) as libc::socklen_t;
-    // SAFETY: the descriptor is open for the call's length; pointer and size describe `values`, and the kernel writes no
-    // more than that, and to `size` how much it was.
+    // SAFETY: the descriptor stays open during the call. Pointer and size describe `values`. The kernel writes at most
+    // that many bytes there, and their number to `size`.
     let read = unsafe {
         let (level, option) = (libc::SOL_SOCKET, libc::SO_MEMINFO);
         libc::getsockopt(socket.as_raw_fd(), level, option, values.as_mut_ptr().cast(), &raw mut size)
@@ -85,7 +85,7 @@ pub(super) fn kernel_drops(socket: &UdpSocket) -> Option<u32> {
     (read == 0 && size as usize == size_of_val(&values)).then_some(values[DROPS])
 }
 
-/// Asks for the sizes without regard to the system's limit first, which needs a privilege, and then within the limit.
+/// Asks for the sizes beyond the system's limit, which needs a privilege. If that is refused, asks within the limit.
 pub(super) fn set_buffers(socket: &UdpSocket, receive: usize, send: usize) -> Granted {
     if receive > 0 && sockopt::set_socket_recv_buffer_size_force(socket, receive).is_err() {
         let _ = sockopt::set_socket_recv_buffer_size(socket, receive);

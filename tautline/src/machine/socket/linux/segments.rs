@@ -97,8 +97,8 @@ pub(in crate::machine::socket) fn receive(
     header.msg_iovlen = 1;
     header.msg_control = control.as_mut_ptr().cast();
     header.msg_controllen = size_of::<Control>();
-    // SAFETY: the descriptor is open; name, part and control describe memory that lives until the call returns and that
-    // nobody else uses meanwhile.
+    // SAFETY: the descriptor is open; name, part and control describe memory that lives until the call returns, and no
+    // other code uses it meanwhile.
     let read = unsafe { libc::recvmsg(udp.as_raw_fd(), &raw mut header, libc::MSG_DONTWAIT) };
     let len = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
     let from = match connected_to {
