@@ -3,7 +3,6 @@
 //! The same works with every reactor that can watch a descriptor, such as mio, calloop or epoll.
 //!
 //! `cargo run -p tautline --example reactor`
-#![allow(unsafe_code)] // tokio watches a descriptor that it does not own
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
@@ -42,38 +41,31 @@ async fn talk(plant: &UdpInterface) -> Result<(), Box<dyn Error>> {
 #[cfg(unix)]
 mod watched {
     use std::io;
-    use std::os::fd::{AsRawFd, RawFd};
+    use std::os::fd::AsFd;
     use std::time::Duration;
 
     use tautline::{Driver, TURN_BUDGET};
     use tokio::io::Interest;
-    use tokio::io::unix::AsyncFd;
+    use tokio::net::UdpSocket;
     use tokio::time::{Instant, sleep_until};
-
-    /// Lends the driver's descriptor to tokio, which watches it and never closes it.
-    struct Descriptor(RawFd);
-
-    impl AsRawFd for Descriptor {
-        fn as_raw_fd(&self) -> RawFd {
-            self.0
-        }
-    }
 
     /// The longest sleep, when nothing is due and nothing comes.
     const LONG: Duration = Duration::from_secs(3600);
 
     /// Turns whenever the socket is readable or something is due. Returns only with an error.
     pub(super) async fn drive(driver: &mut Driver) -> io::Result<()> {
-        let descriptor = driver.socket_descriptor().ok_or(io::ErrorKind::NotConnected)?;
-        // SAFETY: the descriptor is open until the interface is disconnected. Nothing here disconnects it, and the handle and
-        // the driver outlive this future.
-        let socket = unsafe { AsyncFd::register_with_interest(Descriptor(descriptor), Interest::READABLE) }?;
+        let socket = driver.socket().ok_or(io::ErrorKind::NotConnected)?;
+        // tokio watches a copy of the descriptor, which it owns.
+        let copy = std::net::UdpSocket::from(socket.as_fd().try_clone_to_owned()?);
+        let socket = UdpSocket::from_std(copy)?;
         loop {
             let deadline = driver.next_deadline().map_or_else(|| Instant::now() + LONG, Into::into);
             tokio::select! {
-                ready = socket.readable() => ready?.clear_ready(),
+                ready = socket.readable() => ready?,
                 () = sleep_until(deadline) => {}
             }
+            // Tells tokio to wait for the next datagram before the socket is read, so that none is missed.
+            let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
             // A turn is bounded, and tokio reports new datagrams only. So this reads until none is left.
             while driver.turn(Some(Duration::ZERO)) >= TURN_BUDGET {}
         }

@@ -65,6 +65,8 @@ pub use driver::TURN_BUDGET;
 pub use error::{ConnectError, SendError, Unsupported};
 pub use handlers::{HandlerFuture, HandlerStats};
 pub use interface::caller_driven::Driver;
+#[cfg(unix)]
+pub use interface::caller_driven::DriverSocket;
 pub use interface::handler::{Handler, QueuedHandler};
 pub use interface::protocol::CommunicationProtocol;
 pub use interface::publisher::Publisher;

@@ -6,7 +6,7 @@ mod common;
 
 use std::mem::zeroed;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn read(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, u8)> {
         header.msg_iovlen = 1;
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = size_of_val(&control);
-        let len = usize::try_from(libc::recvmsg(socket.as_raw_fd(), &raw mut header, 0)).ok()?;
+        let len = usize::try_from(libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut header, 0)).ok()?;
         let message = libc::CMSG_FIRSTHDR(&raw const header);
         assert!(!message.is_null(), "the kernel reports the mark of each datagram");
         // IPv4 delivers one byte, IPv6 an int.
@@ -114,10 +114,10 @@ fn an_urgent_message_has_a_higher_priority_in_the_queues_of_the_host() {
     let receiver = receiver("127.0.0.1:0");
     let (client, mut driver) = UdpInterface::caller_driven(classic(&receiver).dscp(true)).unwrap();
     driver.connect().unwrap();
-    let socket = driver.socket_descriptor().unwrap();
+    let socket = driver.socket().unwrap();
     let queues = MARKS.map(|(priority, _)| {
         send(&client, priority);
-        queue(socket)
+        queue(socket.as_fd().as_raw_fd())
     });
     assert_eq!(queues, [2, 0, 4, 6]);
 }

@@ -1,6 +1,5 @@
 //! Sending and payloads: faults of the Python module that this library does not have. Each test is named after what holds
 //! here.
-#![allow(unsafe_code)] // shuts down the driver's socket
 
 mod common;
 
@@ -83,7 +82,7 @@ fn an_oversized_message_is_an_error_of_send() {
 #[test]
 fn a_datagram_that_the_kernel_refuses_is_an_error_of_send() {
     use std::net::Shutdown;
-    use std::os::fd::{FromRawFd, IntoRawFd};
+    use std::os::fd::AsFd;
 
     let peer = RawPeer::towards(([127, 0, 0, 1], 9).into());
     let to = peer.socket.local_addr().unwrap().to_string();
@@ -91,11 +90,9 @@ fn a_datagram_that_the_kernel_refuses_is_an_error_of_send() {
     let (client, mut driver) = UdpInterface::caller_driven(config).unwrap();
     driver.connect().unwrap();
     assert_eq!(client.send(&1, &Metadata::command()), Ok(Sent::Written));
-    // SAFETY: the driver keeps the descriptor open. The stream does not close it, because `into_raw_fd` below takes it back.
-    // shutdown(2) works on any kind of socket.
-    let socket = unsafe { std::net::TcpStream::from_raw_fd(driver.socket_descriptor().unwrap()) };
-    socket.shutdown(Shutdown::Write).unwrap();
-    let _ = socket.into_raw_fd();
+    // shutdown(2) works on any kind of socket, also through a copy of its descriptor.
+    let copy = driver.socket().unwrap().as_fd().try_clone_to_owned().unwrap();
+    std::net::TcpStream::from(copy).shutdown(Shutdown::Write).unwrap();
 
     let error = client.send(&2, &Metadata::command()).unwrap_err();
     assert!(matches!(error, SendError::Refused { fault: SocketFault::Other, .. }), "{error}");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 #[cfg(target_os = "linux")]
 use std::{
     fs::File,
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use common::{
@@ -212,7 +212,7 @@ fn a_failed_read_does_not_make_old_messages_look_fresh() {
         read_all(&mut driver, |_| {});
         send(&client, 0..5);
         thread::sleep(MS * 110);
-        let broken = BrokenDescriptor::of(driver.socket_descriptor().expect("connected"));
+        let broken = BrokenDescriptor::of(driver.socket().expect("connected").as_fd().as_raw_fd());
         assert!(driver.turn(Some(Duration::ZERO)) > 0, "the turn does not report an empty socket");
         drop(broken);
         let mut seen = 0;

@@ -1,10 +1,14 @@
 //! The driver of an interface that has no thread of its own.
 
 use crate::sync::Arc;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use crate::connection::Connection;
 use crate::error::ConnectError;
+#[cfg(unix)]
+use crate::machine::socket::Socket;
 use crate::message::Message;
 use crate::message::borrowed::MessageRef;
 use crate::receiving::inbox::ReceiveError;
@@ -119,12 +123,26 @@ impl Driver {
         self.connection.shared.status.state()
     }
 
-    /// Returns the file descriptor of the socket, for a reactor: turn when it is readable, and when
-    /// [`next_deadline`](Self::next_deadline) has come. Valid until the next disconnect; `None` while disconnected.
+    /// Returns the socket, for a reactor that watches it: turn when it is readable, and when
+    /// [`next_deadline`](Self::next_deadline) has come. `None` while disconnected.
     #[cfg(unix)]
     #[must_use]
-    pub fn socket_descriptor(&self) -> Option<std::os::fd::RawFd> {
-        use std::os::fd::AsRawFd;
-        self.connection.drive(|turner| turner.socket().udp().as_raw_fd())
+    pub fn socket(&self) -> Option<DriverSocket> {
+        self.connection.drive(|turner| DriverSocket(turner.socket()))
+    }
+}
+
+/// The socket of a caller-driven interface, for a reactor to watch; see [`Driver::socket`].
+///
+/// Do not read from the socket or write to it. The socket and its port stay open until this value is dropped, also after a
+/// disconnect. After the next connect there is another socket.
+#[cfg(unix)]
+#[derive(Clone, Debug)]
+pub struct DriverSocket(Arc<Socket>);
+
+#[cfg(unix)]
+impl AsFd for DriverSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.udp().as_fd()
     }
 }
