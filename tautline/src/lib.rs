@@ -75,6 +75,8 @@ pub use machine::fault::{SocketFault, SocketFaults};
 pub use machine::realtime::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
 #[doc(hidden)]
 pub use machine::socket::options::SocketOption;
+#[doc(hidden)]
+pub use machine::socket::server::ServerSocket;
 pub use message::borrowed::MessageRef;
 pub use message::metadata::Metadata;
 pub use message::target::Target;

@@ -18,7 +18,13 @@ impl Turner {
         let shared = Arc::clone(&self.shared);
         let publish = |event: &Event| shared.status.events.publish(event);
         match event {
-            Happened::Added(handle) => shared.directory.add(handle),
+            Happened::Added(handle) => {
+                // Before the first datagram is sent there: the echo in this one has proven the address.
+                if self.socket.answers_as_called() {
+                    self.socket.confirm_source(handle.address);
+                }
+                shared.directory.add(handle);
+            }
             Happened::Named(peer, name) => shared.directory.set_name(peer, name),
             Happened::Accepted(peer) => {
                 shared.directory.set_state(peer, ConnectionState::Connected);
@@ -56,6 +62,11 @@ impl Turner {
             }
             Happened::Removed(peer, reason) => {
                 self.freshness.forget(peer);
+                if self.socket.answers_as_called()
+                    && let Some(info) = shared.directory.get(peer)
+                {
+                    self.socket.forget_source(info.address);
+                }
                 shared.directory.remove(peer);
                 shared.watchdogs.peer_left(Some(peer), shared.steady_now());
                 if reason == RemovalReason::ClosedByPeer {

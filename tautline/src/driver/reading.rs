@@ -280,6 +280,9 @@ impl Turner {
         // A new peer must be known everywhere before its first message is handed out.
         self.settle(now);
         let Some(accepted) = accepted else { return };
+        if self.socket.answers_as_called() {
+            self.socket.confirm_source(from);
+        }
         let Self { inbound, shared, dispatcher, life, watchdogs, brought_messages, freshness, held, .. } =
             self;
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());

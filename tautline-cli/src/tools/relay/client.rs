@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use tautline::Instant;
 use tautline::sim::{Path, PathCounts, Random};
+use tautline::{Instant, ServerSocket};
 
 use super::totals::Totals;
 use crate::tools::impair::BothDirections;
@@ -84,7 +84,7 @@ impl Client {
     }
 
     /// Sends the datagrams that are due.
-    pub(super) fn deliver(&mut self, now: Instant, front: &UdpSocket) {
+    pub(super) fn deliver(&mut self, now: Instant, front: &ServerSocket) {
         while let Some(delivery) = self.to_target.poll(now) {
             // The kernel reports the refusal of an earlier datagram here, so this datagram is sent again.
             let mut sent = self.upstream.send(&delivery.datagram);
@@ -97,7 +97,7 @@ impl Client {
             self.totals.to_target.sent(sent.is_ok());
         }
         while let Some(delivery) = self.to_client.poll(now) {
-            self.totals.to_client.sent(front.send_to(&delivery.datagram, self.address).is_ok());
+            self.totals.to_client.sent(front.send(&delivery.datagram, self.address).is_ok());
         }
     }
 

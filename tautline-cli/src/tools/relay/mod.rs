@@ -8,11 +8,11 @@ pub(crate) mod totals;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tautline::{Endpoint, Instant};
+use tautline::{Endpoint, Instant, ServerSocket};
 
 use self::client::{Client, READ_AT_ONCE};
 use self::totals::Totals;
@@ -37,7 +37,7 @@ const LONGEST: usize = 65_536;
 /// A relay with its sockets, its clients and its counts.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    front: UdpSocket,
+    front: ServerSocket,
     target: SocketAddr,
     impairments: BothDirections,
     seed: u64,
@@ -59,7 +59,7 @@ impl Relay {
         seed: u64,
     ) -> Result<Self, Failure> {
         let (front, target) = (bind(listen)?, resolve(target)?);
-        let ours = front.local_addr().map_err(|error| cannot_listen(listen, &error))?;
+        let ours = front.udp().local_addr().map_err(|error| cannot_listen(listen, &error))?;
         if ours == target {
             let sentence = format!("LISTEN and TARGET are both {target}: use two different addresses");
             return Err(Failure::usage(sentence));
@@ -79,7 +79,7 @@ impl Relay {
 
     /// Returns the address that clients send to.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.front.local_addr().ok()
+        self.front.udp().local_addr().ok()
     }
 
     pub(crate) fn target(&self) -> SocketAddr {
@@ -145,7 +145,7 @@ impl Relay {
         let wait = due.map_or(longest, |due| due.since(self.now()).min(longest));
         let timeout =
             Timespec { tv_sec: wait.as_secs().try_into().unwrap_or(0), tv_nsec: wait.subsec_nanos().into() };
-        let sockets = std::iter::once(&self.front).chain(self.clients.values().map(Client::upstream));
+        let sockets = std::iter::once(self.front.udp()).chain(self.clients.values().map(Client::upstream));
         let mut polled: Vec<PollFd<'_>> = sockets.map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
         match poll(&mut polled, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -156,7 +156,7 @@ impl Relay {
 
     fn read_front(&mut self, now: Instant) {
         for _ in 0..READ_AT_ONCE {
-            match self.front.recv_from(&mut self.buffer) {
+            match self.front.receive(&mut self.buffer) {
                 Ok((len, from)) => self.take(now, len, from),
                 // The kernel reports an error of an earlier datagram, which was counted when it was sent.
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {}
@@ -173,6 +173,7 @@ impl Relay {
         }
         let client = self.clients.get_mut(&from).expect("known or just admitted");
         client.offer(now, &self.buffer[..len]);
+        self.front.know(from);
     }
 
     fn admit(&mut self, now: Instant, from: SocketAddr) -> bool {
@@ -202,6 +203,7 @@ impl Relay {
     fn forget(&mut self, address: SocketAddr) {
         if let Some(client) = self.clients.remove(&address) {
             self.gone.merge(&client.totals());
+            self.front.forget(address);
         }
     }
 }
@@ -230,12 +232,17 @@ fn addresses(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, Failure> {
     })
 }
 
-fn bind(endpoint: &Endpoint) -> Result<UdpSocket, Failure> {
-    let bound = UdpSocket::bind(&addresses(endpoint)?[..]);
+fn bind(endpoint: &Endpoint) -> Result<ServerSocket, Failure> {
+    let mut bound = Err(io::ErrorKind::AddrNotAvailable.into());
+    for address in addresses(endpoint)? {
+        bound = ServerSocket::bind(address);
+        if bound.is_ok() {
+            break;
+        }
+    }
     let socket = bound.map_err(|error| cannot_listen(endpoint, &error))?;
-    socket.set_nonblocking(true).map_err(|error| cannot_listen(endpoint, &error))?;
     // The kernel may grant less. The relay works with a smaller buffer too.
-    let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, KERNEL_BUFFER);
+    let _ = rustix::net::sockopt::set_socket_recv_buffer_size(socket.udp(), KERNEL_BUFFER);
     Ok(socket)
 }
 

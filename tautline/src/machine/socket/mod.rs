@@ -6,6 +6,8 @@
 mod calls;
 mod mark;
 pub(crate) mod options;
+pub(crate) mod server;
+mod sources;
 mod wait;
 
 #[cfg(target_os = "linux")]
@@ -21,6 +23,7 @@ use tautline_proto::{Priority, WallTime};
 
 use crate::machine::fault::SocketFault;
 use mark::Mark;
+use sources::{Source, Sources};
 pub(crate) use wait::{SocketWaiter, SocketWaker};
 
 #[cfg(target_os = "linux")]
@@ -47,7 +50,12 @@ pub(crate) struct Socket {
     ///
     /// Order: relaxed; only the holder of the transmit lock writes it, and nothing depends on when it is seen.
     segments: AtomicBool,
-    /// Whether a read may return several datagrams (UDP GRO), so that reads must ask for their size.
+    /// Whether reads must ask for more than the bytes: the size of each datagram (UDP GRO), its time stamp, or the address
+    /// that it was for.
+    ///
+    /// Order: relaxed; set before the socket is shared, and then only by the driver, which is the only reader.
+    asks_for_more: AtomicBool,
+    /// Whether a read may return several datagrams (UDP GRO).
     ///
     /// Order: relaxed; only the driver reads and writes.
     coalesced: AtomicBool,
@@ -63,6 +71,12 @@ pub(crate) struct Socket {
     ///
     /// Order: relaxed; only the time of the report depends on when it is seen.
     cleared_error: AtomicBool,
+    /// Whether the socket is bound to all addresses of this host, and answers each peer from the one that it called.
+    ///
+    /// Order: relaxed; set before the socket is shared.
+    answers_as_called: AtomicBool,
+    /// Where each peer called, then.
+    sources: Sources,
 }
 
 /// The buffers that the kernel granted, in bytes; `None` if it does not report them.
@@ -113,9 +127,19 @@ pub(crate) enum Received {
 impl Socket {
     /// Opens the socket of a server, bound to `local`.
     pub(crate) fn bind(local: SocketAddr) -> io::Result<Self> {
-        let udp = UdpSocket::bind(local)?;
-        platform::report_errors(&udp, local);
-        Self::from_udp(udp, None)
+        let socket = Self::bind_without_errors(local)?;
+        platform::report_errors(&socket.udp, local);
+        Ok(socket)
+    }
+
+    /// As [`bind`](Self::bind), but the network's errors about datagrams are not reported.
+    fn bind_without_errors(local: SocketAddr) -> io::Result<Self> {
+        let socket = Self::from_udp(UdpSocket::bind(local)?, None)?;
+        if local.ip().is_unspecified() && platform::tell_destination(&socket.udp, local) {
+            socket.answers_as_called.store(true, Ordering::Relaxed);
+            socket.asks_for_more.store(true, Ordering::Relaxed);
+        }
+        Ok(socket)
     }
 
     /// Opens the socket of a client, connected to `server`: the kernel drops datagrams from other addresses.
@@ -130,9 +154,21 @@ impl Socket {
     fn from_udp(udp: UdpSocket, connected_to: Option<SocketAddr>) -> io::Result<Self> {
         udp.set_nonblocking(true)?;
         let local = udp.local_addr()?;
-        let [segments, coalesced, stamped, cleared_error] = [const { AtomicBool::new(false) }; 4];
-        let dropped = AtomicU64::new(0);
-        Ok(Self { udp, connected_to, local, segments, coalesced, stamped, dropped, cleared_error })
+        let [segments, asks_for_more, coalesced, stamped, cleared_error, answers_as_called] =
+            [const { AtomicBool::new(false) }; 6];
+        Ok(Self {
+            udp,
+            connected_to,
+            local,
+            segments,
+            asks_for_more,
+            coalesced,
+            stamped,
+            dropped: AtomicU64::new(0),
+            cleared_error,
+            answers_as_called,
+            sources: Sources::default(),
+        })
     }
 
     /// Allows several datagrams in one send call, if the kernel can do that.
@@ -145,6 +181,7 @@ impl Socket {
     pub(crate) fn coalesce(&self) {
         if !self.coalesced.load(Ordering::Relaxed) && platform::coalesce(&self.udp) {
             self.coalesced.store(true, Ordering::Relaxed);
+            self.asks_for_more.store(true, Ordering::Relaxed);
         }
     }
 
@@ -152,6 +189,7 @@ impl Socket {
     pub(crate) fn stamp(&self) -> bool {
         let stamps = self.is_stamping() || platform::stamp(&self.udp);
         self.stamped.store(stamps, Ordering::Relaxed);
+        self.asks_for_more.fetch_or(stamps, Ordering::Relaxed);
         stamps
     }
 
@@ -196,8 +234,35 @@ impl Socket {
     pub(crate) fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
         self.past_pending_errors(|| match self.connected_to {
             Some(_) => calls::send(&self.udp, datagram),
+            None if self.answers_as_called() => self.send_as_called(datagram, to),
             None => calls::send_to(&self.udp, datagram, to),
         })
+    }
+
+    /// Sends from the address at which the peer called.
+    #[cold]
+    fn send_as_called(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
+        match self.sources.of(to) {
+            Some(from) => platform::send_message(&self.udp, datagram, Some(to), Some(from), None),
+            None => calls::send_to(&self.udp, datagram, to),
+        }
+    }
+
+    /// Whether each peer is answered from the address at which it called: the socket is bound to all addresses of this
+    /// host. Then the driver [confirms](Self::confirm_source) and [forgets](Self::forget_source).
+    pub(crate) fn answers_as_called(&self) -> bool {
+        self.answers_as_called.load(Ordering::Relaxed)
+    }
+
+    /// The latest datagram from this address was one of a peer's. So the peer is answered from where it called.
+    #[cold]
+    pub(crate) fn confirm_source(&self, from: SocketAddr) {
+        self.sources.confirm(from);
+    }
+
+    /// The peer at this address is gone.
+    pub(crate) fn forget_source(&self, peer: SocketAddr) {
+        self.sources.forget(peer);
     }
 
     /// Sends the datagrams in `bytes`, each of `each` bytes except the last, in one call. `None`: that is not possible here,
@@ -206,8 +271,10 @@ impl Socket {
         if !self.segments.load(Ordering::Relaxed) {
             return None;
         }
+        let from = if self.answers_as_called() { self.sources.of(to) } else { None };
         let to = self.connected_to.is_none().then_some(to);
-        let sent = self.past_pending_errors(|| platform::send_segments(&self.udp, bytes, each, to));
+        let sent =
+            self.past_pending_errors(|| platform::send_message(&self.udp, bytes, to, from, Some(each)));
         match sent {
             Err(error) if platform::cannot_segment(&error) => None,
             sent => Some(sent),
@@ -270,8 +337,12 @@ impl Socket {
     }
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<Arrived> {
-        if self.is_stamping() || self.coalesced.load(Ordering::Relaxed) {
-            return platform::receive(&self.udp, buffer, self.connected_to);
+        if self.asks_for_more.load(Ordering::Relaxed) {
+            let (arrived, at) = platform::receive(&self.udp, buffer, self.connected_to)?;
+            if let Some(at) = at.filter(|_| self.answers_as_called()) {
+                self.sources.arrived(arrived.from, at);
+            }
+            return Ok(arrived);
         }
         match self.connected_to {
             Some(server) => calls::receive(&self.udp, buffer).map(|len| Arrived::one(len, server)),

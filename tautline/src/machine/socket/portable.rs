@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
 use super::options::SocketOption;
-use super::{Arrived, Granted, Mark};
+use super::{Arrived, Granted, Mark, Source};
 
 pub(super) fn report_errors(_: &UdpSocket, _: SocketAddr) {}
 
@@ -36,8 +36,18 @@ pub(super) const fn cannot_segment(_: &io::Error) -> bool {
     true
 }
 
-pub(super) fn send_segments(_: &UdpSocket, _: &[u8], _: usize, _: Option<SocketAddr>) -> io::Result<usize> {
+pub(super) fn send_message(
+    _: &UdpSocket,
+    _: &[u8],
+    _: Option<SocketAddr>,
+    _: Option<Source>,
+    _: Option<usize>,
+) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) const fn tell_destination(_: &UdpSocket, _: SocketAddr) -> bool {
+    false
 }
 
 pub(super) const fn coalesce(_: &UdpSocket) -> bool {
@@ -49,6 +59,10 @@ pub(super) const fn stamp(_: &UdpSocket) -> bool {
 }
 
 /// Never called: only coalesced or stamped datagrams need it, and this system has neither.
-pub(super) fn receive(udp: &UdpSocket, buffer: &mut [u8], _: Option<SocketAddr>) -> io::Result<Arrived> {
-    udp.recv_from(buffer).map(|(len, from)| Arrived::one(len, from))
+pub(super) fn receive(
+    udp: &UdpSocket,
+    buffer: &mut [u8],
+    _: Option<SocketAddr>,
+) -> io::Result<(Arrived, Option<Source>)> {
+    udp.recv_from(buffer).map(|(len, from)| (Arrived::one(len, from), None))
 }

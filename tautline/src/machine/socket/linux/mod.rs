@@ -10,7 +10,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
 pub(super) use errors::queued_error;
-pub(super) use segments::{can_segment, cannot_segment, coalesce, receive, send_segments, stamp};
+pub(super) use segments::{
+    can_segment, cannot_segment, coalesce, receive, send_message, stamp, tell_destination,
+};
 
 use rustix::net::sockopt;
 

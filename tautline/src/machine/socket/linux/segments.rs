@@ -1,17 +1,18 @@
-//! Many datagrams in one system call, and the time stamps of the kernel: sendmsg(2) and recvmsg(2) with control messages.
+//! Sending and reading with control messages (sendmsg(2), recvmsg(2)): many datagrams in one system call, the time stamps of
+//! the kernel, and the local address of a datagram.
 
 use std::io;
 use std::mem::{MaybeUninit, zeroed};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use rustix::net::addr::SocketAddrArg;
 use tautline_proto::WallTime;
 
 use super::set_option;
-use crate::machine::socket::Arrived;
+use crate::machine::socket::{Arrived, Source};
 
-/// Room for control messages: two with 16 bytes of data each, aligned.
+/// Room for control messages: a size, a time stamp and a local address, aligned.
 type Control = [u64; 16];
 
 /// Whether this kernel knows UDP segmentation offload (Linux 4.18). Setting the size to 0 changes nothing.
@@ -35,14 +36,26 @@ pub(in crate::machine::socket) fn stamp(udp: &UdpSocket) -> bool {
     set_option(udp, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).is_ok()
 }
 
-/// Sends `bytes` as datagrams of `each` bytes, the last of which may be shorter.
-pub(in crate::machine::socket) fn send_segments(
+/// Lets every read tell which address of this host its datagram was for (ip(7), ipv6(7)). An IPv6 socket tells it for
+/// IPv4 datagrams too.
+pub(in crate::machine::socket) fn tell_destination(udp: &UdpSocket, local: SocketAddr) -> bool {
+    match local {
+        SocketAddr::V4(_) => set_option(udp, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
+        SocketAddr::V6(_) => set_option(udp, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
+    }
+    .is_ok()
+}
+
+/// Sends `bytes`, to this address unless the socket is connected, and from this address of the host unless the kernel may
+/// choose: as one datagram, or as datagrams of `each` bytes, the last of which may be shorter.
+pub(in crate::machine::socket) fn send_message(
     udp: &UdpSocket,
     bytes: &[u8],
-    each: usize,
     to: Option<SocketAddr>,
+    from: Option<Source>,
+    each: Option<usize>,
 ) -> io::Result<usize> {
-    let each = u16::try_from(each).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let each = each.map(u16::try_from).transpose().map_err(|_| io::ErrorKind::InvalidInput)?;
     let send = |name: *const libc::c_void, name_len: libc::socklen_t| {
         let mut control: Control = [0; 16];
         let mut parts = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
@@ -52,17 +65,14 @@ pub(in crate::machine::socket) fn send_segments(
         header.msg_namelen = name_len;
         header.msg_iov = &raw mut parts;
         header.msg_iovlen = 1;
-        header.msg_control = control.as_mut_ptr().cast();
-        // SAFETY: computes from the size alone.
-        header.msg_controllen = unsafe { libc::CMSG_SPACE(2) } as usize;
-        // SAFETY: `control` is aligned for a control message's header and has room for one with two bytes, so the
-        // first one exists and its data may be written.
-        unsafe {
-            let message = libc::CMSG_FIRSTHDR(&raw const header);
-            (*message).cmsg_level = libc::SOL_UDP;
-            (*message).cmsg_type = libc::UDP_SEGMENT;
-            (*message).cmsg_len = libc::CMSG_LEN(2) as usize;
-            libc::CMSG_DATA(message).cast::<u16>().write_unaligned(each);
+        let mut used = 0;
+        if let Some(each) = each {
+            used += append(&mut control, used, (libc::SOL_UDP, libc::UDP_SEGMENT), each);
+        }
+        used += from.map_or(0, |from| append_source(&mut control, used, from));
+        if used > 0 {
+            header.msg_control = control.as_mut_ptr().cast();
+            header.msg_controllen = used;
         }
         // SAFETY: the descriptor is open; name, part and control describe memory that lives until the call returns, and
         // the kernel only reads it.
@@ -76,12 +86,49 @@ pub(in crate::machine::socket) fn send_segments(
     }
 }
 
-/// Reads one datagram, or several of one sender, with their size and time stamp.
+/// Appends the address of this host that a datagram is to be sent from.
+fn append_source(control: &mut Control, used: usize, from: Source) -> usize {
+    match from.ip {
+        IpAddr::V4(ip) => {
+            let ipi_spec_dst = libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) };
+            // The kernel does not read the third field of a message that is sent.
+            let info =
+                libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst, ipi_addr: libc::in_addr { s_addr: 0 } };
+            append(control, used, (libc::IPPROTO_IP, libc::IP_PKTINFO), info)
+        }
+        IpAddr::V6(ip) => {
+            let ipi6_addr = libc::in6_addr { s6_addr: ip.octets() };
+            let info = libc::in6_pktinfo { ipi6_addr, ipi6_ifindex: from.card };
+            append(control, used, (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO), info)
+        }
+    }
+}
+
+/// Appends a control message of this level and type after the `used` bytes. Returns how many bytes it takes.
+fn append<T>(control: &mut Control, used: usize, kind: (libc::c_int, libc::c_int), data: T) -> usize {
+    #[allow(clippy::cast_possible_truncation)] // a few bytes
+    let len = size_of::<T>() as libc::c_uint;
+    // SAFETY: these compute from the size alone.
+    let (space, whole) = unsafe { (libc::CMSG_SPACE(len) as usize, libc::CMSG_LEN(len) as usize) };
+    assert!(used + space <= size_of::<Control>() && used.is_multiple_of(align_of::<libc::cmsghdr>()));
+    // SAFETY: the assertion says that the message fits, aligned, into the buffer, which is borrowed for writing.
+    unsafe {
+        let message = control.as_mut_ptr().cast::<u8>().add(used).cast::<libc::cmsghdr>();
+        (*message).cmsg_level = kind.0;
+        (*message).cmsg_type = kind.1;
+        (*message).cmsg_len = whole;
+        libc::CMSG_DATA(message).cast::<T>().write_unaligned(data);
+    }
+    space
+}
+
+/// Reads one datagram, or several of one sender, with their size and time stamp, and the address of this host that they were
+/// for.
 pub(in crate::machine::socket) fn receive(
     udp: &UdpSocket,
     buffer: &mut [u8],
     connected_to: Option<SocketAddr>,
-) -> io::Result<Arrived> {
+) -> io::Result<(Arrived, Option<Source>)> {
     let mut name = MaybeUninit::<libc::sockaddr_storage>::uninit();
     let mut control: Control = [0; 16];
     let mut parts = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -108,17 +155,19 @@ pub(in crate::machine::socket) fn receive(
     };
     let mut arrived = Arrived::one(len, from);
     // SAFETY: `header` and its control buffer are as recvmsg has left them.
-    unsafe { read_control(&header, &mut arrived) };
-    Ok(arrived)
+    let at = unsafe { read_control(&header, &mut arrived) };
+    Ok((arrived, at))
 }
 
-/// Reads the size and the time stamp from the control messages.
+/// Reads the size and the time stamp from the control messages. Returns the address of this host that they name, if a reply
+/// can come from it.
 ///
 /// # Safety
 ///
 /// `header` is as a successful recvmsg has left it, with its control buffer still there.
-unsafe fn read_control(header: &libc::msghdr, arrived: &mut Arrived) {
-    // SAFETY: as the caller promises; the data of both kinds are as long as their types (udp(7), socket(7)).
+unsafe fn read_control(header: &libc::msghdr, arrived: &mut Arrived) -> Option<Source> {
+    let mut at = None;
+    // SAFETY: as the caller promises; the data of each kind are as long as their types (udp(7), socket(7), ip(7), ipv6(7)).
     unsafe {
         let mut message = libc::CMSG_FIRSTHDR(header);
         while !message.is_null() {
@@ -132,11 +181,30 @@ unsafe fn read_control(header: &libc::msghdr, arrived: &mut Arrived) {
                     let time = data.cast::<libc::timespec>().read_unaligned();
                     arrived.stamp = Some(WallTime::from_nanos(time.tv_sec * 1_000_000_000 + time.tv_nsec));
                 }
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let info = data.cast::<libc::in_pktinfo>().read_unaligned();
+                    // For a datagram to a broadcast address, this is the address of the card that it came in by.
+                    let ip = Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes());
+                    at = Some(Source { ip: ip.into(), card: 0 });
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
+                    at = source_of_ipv6(info.ipi6_addr.s6_addr.into(), info.ipi6_ifindex);
+                }
                 _ => {}
             }
             message = libc::CMSG_NXTHDR(header, message);
         }
     }
+    at
+}
+
+/// A reply cannot come from a group or a broadcast address. There the kernel chooses.
+fn source_of_ipv6(ip: Ipv6Addr, card: u32) -> Option<Source> {
+    let is_of_many =
+        ip.is_multicast() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_multicast() || ip.is_broadcast());
+    let card = if ip.is_unicast_link_local() { card } else { 0 };
+    (!is_of_many).then_some(Source { ip: ip.into(), card })
 }
 
 /// # Safety

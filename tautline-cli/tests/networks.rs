@@ -1,0 +1,50 @@
+//! The program on networks that a plain loopback does not show: several addresses, addresses that move, a network that comes
+//! late, a kernel that refuses calls.
+//!
+//! Each test runs a script of `tests/networks/` in a network namespace of its own, and is skipped by name where that is not
+//! allowed.
+#![cfg(target_os = "linux")]
+#![allow(clippy::print_stdout)] // why a test was skipped
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tautline");
+
+/// Runs a script in a network namespace of its own. Returns what it printed, or `None` if the test is skipped.
+fn run(test: &str, script: &str, arguments: &[&str]) -> Option<String> {
+    let unshare = |command: &mut Command| command.output().map_err(|error| error.to_string());
+    let allowed = unshare(Command::new("unshare").args(["-rn", "ip", "link", "set", "lo", "up"]));
+    if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
+        println!("skipped: {test}: network namespaces are not allowed here: {allowed:?}");
+        return None;
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/networks").join(script);
+    let mut command = Command::new("unshare");
+    command.args(["-rn", "sh"]).arg(path).arg(PROGRAM).args(arguments);
+    let Output { stdout, stderr, .. } = unshare(&mut command).expect("it was allowed");
+    Some(format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
+}
+
+/// Every line of `lines` ends in "exit 0", and there are this many.
+fn assert_all_done(printed: &str, count: usize) {
+    let done = printed.lines().filter(|line| line.ends_with("exit 0")).count();
+    assert_eq!((done, printed.lines().count()), (count, count), "{printed}");
+}
+
+#[test]
+fn a_server_at_all_addresses_answers_from_the_one_it_was_called_at() {
+    let addresses = ["127.0.0.1", "10.0.0.1", "10.0.0.2"];
+    let arguments = [&["0.0.0.0", "0.0.0.0"], &addresses[..]].concat();
+    let Some(printed) = run("second address", "second_address.sh", &arguments) else { return };
+    assert_all_done(&printed, 2 * 2 * addresses.len());
+}
+
+#[test]
+fn a_server_at_all_ipv6_addresses_answers_from_the_one_it_was_called_at() {
+    // The last two are IPv4: the socket serves both.
+    let addresses = ["[::1]", "[fd00::1]", "[fd00::2]", "10.0.0.1", "10.0.0.2"];
+    let arguments = [&["[::]", "[::]"], &addresses[..]].concat();
+    let Some(printed) = run("second IPv6 address", "second_address.sh", &arguments) else { return };
+    assert_all_done(&printed, 2 * 2 * addresses.len());
+}

@@ -1,0 +1,65 @@
+//! The socket of a server, for `tautline proxy`: it answers each client from the address that the client called. The library
+//! itself does not use this.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+
+use super::{Received, Socket};
+
+/// A non-blocking socket that answers from where it was called, also if it is bound to all addresses of this host.
+///
+/// Not part of the stable interface: it exists for `tautline proxy`.
+#[derive(Debug)]
+pub struct ServerSocket(Socket);
+
+impl ServerSocket {
+    /// Binds the socket.
+    ///
+    /// # Errors
+    ///
+    /// Those of bind(2).
+    pub fn bind(local: SocketAddr) -> io::Result<Self> {
+        Socket::bind_without_errors(local).map(Self)
+    }
+
+    /// Returns the socket, to wait for datagrams and to set its options.
+    #[must_use]
+    pub const fn udp(&self) -> &UdpSocket {
+        self.0.udp()
+    }
+
+    /// Reads a datagram. Returns its length and its sender.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none, and those of recvmsg(2).
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        match self.0.receive(buffer) {
+            Received::Datagrams(arrived) => Ok((arrived.len, arrived.from)),
+            Received::Empty => Err(io::ErrorKind::WouldBlock.into()),
+            Received::Unreachable(_, error) | Received::Failed(error) => Err(error),
+        }
+    }
+
+    /// The sender of the latest datagram is a client: it is answered from where it called, until it is
+    /// [forgotten](Self::forget).
+    pub fn know(&self, client: SocketAddr) {
+        if self.0.answers_as_called() {
+            self.0.confirm_source(client);
+        }
+    }
+
+    /// Forgets a client.
+    pub fn forget(&self, client: SocketAddr) {
+        self.0.forget_source(client);
+    }
+
+    /// Sends a datagram.
+    ///
+    /// # Errors
+    ///
+    /// Those of sendmsg(2).
+    pub fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.0.send(datagram, to)
+    }
+}
