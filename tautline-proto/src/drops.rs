@@ -92,6 +92,9 @@ drop_reasons! {
     Superseded, "superseded", "a newer message of the same stream came while this one waited (`history`)";
     /// A newer message of the same stream came before this one.
     Stale, "stale", "a newer message of the same stream had come before this one (`history`)";
+    /// Another peer owns the stream of the message.
+    NotOwner, "not_owner",
+        "another peer owns the stream: claim it, or wait until its owner releases it or is silent for its `deadline` (`owner`)";
     /// The inbox was full.
     InboxFull, "inbox_full", "the inbox was full: receive messages faster, or raise `inbox_capacity`";
     /// A handler's backlog was full.

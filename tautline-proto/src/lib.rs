@@ -35,7 +35,7 @@ pub mod wire;
 
 pub use counter::Counter;
 pub use drops::{DropReason, Drops};
-pub use message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority, UnknownName};
+pub use message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority, StreamId, UnknownName};
 pub use path::PeerClock;
 pub use peer::{PeerId, SessionId};
 pub use state::{Cause, ConnectionState};

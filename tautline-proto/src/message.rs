@@ -127,6 +127,38 @@ wire_enum! {
     }
 }
 
+/// A stream of messages: those of one type on one channel.
+///
+/// A type alone means channel 0, where messages go that name no channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId {
+    /// The type of the messages.
+    pub message_type: MessageType,
+    /// Their channel.
+    pub channel: u16,
+}
+
+impl From<MessageType> for StreamId {
+    fn from(message_type: MessageType) -> Self {
+        Self { message_type, channel: 0 }
+    }
+}
+
+impl From<(MessageType, u16)> for StreamId {
+    fn from((message_type, channel): (MessageType, u16)) -> Self {
+        Self { message_type, channel }
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.channel {
+            0 => write!(f, "{}", self.message_type),
+            channel => write!(f, "{} on channel {channel}", self.message_type),
+        }
+    }
+}
+
 /// The error for a name that is none of the expected names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownName {
@@ -302,6 +334,15 @@ impl<'a> MessageRef<'a> {
             content_type,
             payload,
         }
+    }
+}
+
+impl MessageRef<'_> {
+    /// Returns the stream that the message belongs to.
+    #[must_use]
+    #[inline]
+    pub const fn stream(&self) -> StreamId {
+        StreamId { message_type: self.message_type, channel: self.channel }
     }
 }
 

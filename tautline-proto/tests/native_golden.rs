@@ -141,6 +141,33 @@ impl Exchange {
         self.recorded.push(golden("forward", &forward.bytes));
     }
 
+    /// Sends a claim, and sends on a stream that another peer owns.
+    fn own(&mut self) {
+        let mut settings = config(Role::Server, WireFormat::Native);
+        settings.owned.set(MessageType::Command, None, Some(Duration::from_millis(100)));
+        let mut link = Exchange { server: Node::new(9000, settings, 1), ..Self::new() };
+        link.connect();
+        link.recorded.clear();
+        let plant = link.client.outbound.peers()[0];
+        let stream = (MessageType::Command, 3).into();
+        link.client.inbound.claim(plant, stream, 1, at(2).steady).expect("begun");
+        link.client.tick(at(2));
+        link.carry_to_server("claim", at(2));
+        link.carry_to_client("granted", at(2));
+        // Another client claims the stream, and the first is told.
+        let first =
+            std::mem::replace(&mut link.client, Node::new(5001, config(Role::Client, WireFormat::Native), 3));
+        link.connect();
+        let plant = link.client.outbound.peers()[0];
+        link.client.inbound.claim(plant, stream, 1, at(3).steady).expect("begun");
+        link.client.tick(at(3));
+        link.carry_to_server("", at(3));
+        link.client = first;
+        link.carry_to_client("denied", at(3));
+        link.recorded.retain(|golden| ["claim", "granted", "denied"].contains(&&*golden.name));
+        self.recorded.append(&mut link.recorded);
+    }
+
     /// Lets a client call a server that has no room for another peer.
     fn refuse(&mut self) {
         let mut settings = config(Role::Server, WireFormat::Native);
@@ -198,6 +225,11 @@ fn frame_fields(frame: &Frame<'_>) -> Value {
         Frame::Fragment(_) => json!({ "type": "fragment" }),
         Frame::Ack(ack) => json!({ "type": "acknowledgement", "base": ack.base, "bitmap": ack.bitmap }),
         Frame::Forward(base) => json!({ "type": "forward", "base": base }),
+        Frame::Ownership(ownership) => json!({
+            "type": "ownership", "act": format!("{:?}", ownership.act).to_lowercase(),
+            "message_type": ownership.stream.message_type.name(), "channel": ownership.stream.channel,
+            "number": ownership.number, "period": ownership.period,
+        }),
         _ => json!({ "type": "unknown" }),
     }
 }
@@ -226,6 +258,7 @@ fn run() -> Exchange {
     exchange.close();
     exchange.refuse();
     exchange.deliver();
+    exchange.own();
     exchange
 }
 
@@ -283,6 +316,7 @@ fn every_kind_of_frame_was_recorded() {
         "fragment",
         "acknowledgement",
         "forward",
+        "ownership",
     ];
     for kind in kinds {
         assert!(text.contains(&format!("\"type\": \"{kind}\"")), "{kind}");

@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 use super::event::RemovalReason;
 use crate::peer::{PeerId, SessionId};
 use crate::stats::PeerTxCounters;
-use crate::wire::native::{Heartbeat, Token};
+use crate::wire::native::{Heartbeat, Ownership, Token};
 
 /// What the inbound half asks of the outbound half. The driver passes it on to `Outbound::apply`.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub enum Command {
     Acknowledged(PeerId, u32, Vec<u8>),
     /// Send it a heartbeat with this echo (stamp and time held). The outbound half fills in the other fields.
     Heartbeat(PeerId, Heartbeat),
+    /// Send it this frame about the owner of a stream (native).
+    Ownership(PeerId, Ownership),
 }
 
 /// A new peer for the outbound half.

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
 
+use super::owner::OwnedStreams;
 use crate::drops::DropReason;
 use crate::json::JsonLimits;
 use crate::message::{ContentType, MessageRef};
@@ -59,6 +60,8 @@ pub struct EndpointConfig {
     pub json: JsonLimits,
     /// The check of payloads on the native wire. Raw payloads are not checked.
     pub check_payload: PayloadCheck,
+    /// The streams whose messages are taken from one peer at a time.
+    pub owned: OwnedStreams,
 }
 
 impl fmt::Debug for EndpointConfig {
@@ -88,6 +91,7 @@ impl EndpointConfig {
             max_tries: 20,
             json: JsonLimits::default(),
             check_payload: Arc::new(|_, _| Ok(())),
+            owned: OwnedStreams::default(),
         }
     }
 

@@ -4,7 +4,9 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::SocketAddr;
 
+use super::owner::{ClaimOutcome, OwnerChange};
 use crate::drops::DropReason;
+use crate::message::StreamId;
 use crate::peer::{PeerId, SessionId};
 use crate::stats::{PeerRxCounters, PeerTxCounters};
 
@@ -37,6 +39,35 @@ pub enum Event {
     },
     /// The server has no room for this client. The client asks again later.
     Refused,
+    /// A stream here has another owner, or none any more.
+    OwnerChanged(OwnerChange),
+    /// A peer sends on a stream here that it does not own. Its messages are dropped. Once for each owner.
+    NotOwner {
+        /// The peer.
+        peer: PeerId,
+        /// The stream.
+        stream: StreamId,
+        /// The owner. `None` if there is no room for one more stream.
+        owner: Option<PeerId>,
+    },
+    /// A peer drops our messages of a stream, because another peer owns it there. Once for each owner (native).
+    Denied {
+        /// The peer.
+        peer: PeerId,
+        /// The stream.
+        stream: StreamId,
+    },
+    /// A claim or a release has ended (native).
+    ClaimEnded {
+        /// The ticket with which it was begun.
+        ticket: u64,
+        /// The peer that it went to.
+        peer: PeerId,
+        /// The stream.
+        stream: StreamId,
+        /// How it ended.
+        outcome: ClaimOutcome,
+    },
 }
 
 /// Why a peer was removed.

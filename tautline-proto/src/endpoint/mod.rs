@@ -29,6 +29,7 @@ mod event;
 mod inbound;
 mod outbound;
 mod outcome;
+mod owner;
 
 pub use command::{Command, OpenPeer};
 pub use config::{EndpointConfig, PayloadCheck, Role, Start, WireFormat};
@@ -37,6 +38,9 @@ pub use event::{Event, PeerHandle, RemovalReason};
 pub use inbound::{Accepted, Inbound, Messages, Refusals};
 pub use outbound::{DueDatagram, Outbound, SentDatagrams};
 pub use outcome::{Outcome, Refusal};
+pub use owner::{
+    ClaimError, ClaimOutcome, MAX_OWNED_STREAMS, OwnedStreams, OwnerChange, OwnerReason, Tenure,
+};
 
 /// Creates both halves of a new endpoint.
 #[must_use]

@@ -1,10 +1,12 @@
 //! The messages of an accepted datagram, decoded one by one.
 
 use super::delivery::KeptMessage;
+use super::ownership::Gate;
 use super::peers::InboundPeer;
 use super::sorting::SortedMessages;
 use crate::drops::DropReason;
 use crate::endpoint::config::EndpointConfig;
+use crate::endpoint::owner::Tenure;
 use crate::message::{Delivery, MessageRef};
 use crate::path::{Path, PeerClock};
 use crate::peer::PeerId;
@@ -18,6 +20,8 @@ pub struct Accepted<'a> {
     pub(super) peer: PeerId,
     pub(super) late: bool,
     pub(super) number: Option<u64>,
+    /// When it was handled.
+    pub(super) at: Instant,
     pub(super) contents: Contents<'a>,
 }
 
@@ -64,6 +68,8 @@ pub struct Messages<'a> {
     path: Option<&'a Path>,
     config: &'a EndpointConfig,
     counters: &'a InboundCounters,
+    /// `None` if no stream has an owner.
+    gate: Option<Gate<'a>>,
     /// The message that was read last, or the only message of a classic datagram.
     message: MessageRef<'a>,
     /// Whether the caller has not got `message` yet.
@@ -77,7 +83,9 @@ impl<'a> Iterator for Messages<'a> {
     type Item = MessageRef<'a>;
 
     fn next(&mut self) -> Option<MessageRef<'a>> {
-        self.advance().cloned()
+        self.advance()?;
+        self.hold();
+        Some(self.message.clone())
     }
 }
 
@@ -100,6 +108,7 @@ impl<'a> Messages<'a> {
         peer: Option<&'a InboundPeer>,
         config: &'a EndpointConfig,
         counters: &'a InboundCounters,
+        gate: Option<Gate<'a>>,
     ) -> Self {
         let (default_ids, complete) =
             sorted.map_or((&[][..], &[][..]), |sorted| (&sorted.default_ids, &sorted.complete));
@@ -122,6 +131,7 @@ impl<'a> Messages<'a> {
             path,
             config,
             counters,
+            gate,
             message,
             is_unread,
             bare_kind,
@@ -156,11 +166,37 @@ impl<'a> Messages<'a> {
     pub fn advance_kept(&mut self) -> Option<(&MessageRef<'a>, Option<Instant>)> {
         if !core::mem::take(&mut self.is_unread) {
             self.decode_next()?;
+        } else if !self.is_admitted() {
+            // The only message of a classic datagram.
+            self.counters.messages_dropped.count(DropReason::NotOwner);
+            return None;
         }
         if let Some(rx) = self.rx {
             rx.messages.add(1);
         }
         Some((&self.message, self.kept_since))
+    }
+
+    /// Returns the message that was read last.
+    #[must_use]
+    #[inline]
+    pub const fn message(&self) -> &MessageRef<'a> {
+        &self.message
+    }
+
+    /// Notes that the message that was read last is offered to the user: its sender owns the stream from now on. Returns the
+    /// sender's right; `None` if the stream has no owner. The iterator calls it for every message.
+    #[inline]
+    pub fn hold(&mut self) -> Option<Tenure> {
+        let stream = self.message.stream();
+        self.gate.as_mut()?.hold(stream)
+    }
+
+    /// Returns whether the sender may send on the stream of the message that was read last.
+    #[inline]
+    fn is_admitted(&mut self) -> bool {
+        let stream = self.message.stream();
+        self.gate.as_mut().is_none_or(|gate| gate.admits(stream))
     }
 
     /// Decodes the next message that passes every check, and counts the messages that do not.
@@ -170,7 +206,8 @@ impl<'a> Messages<'a> {
             let alike = self.bare_kind.and_then(|kind| frame.decode_alike_into(kind, &mut self.message, id));
             let decoded = alike.map_or_else(|| self.decode_any(frame, id), Ok);
             match decoded.and_then(|()| self.config.check(&self.message)) {
-                Ok(()) => return Some(()),
+                Ok(()) if self.is_admitted() => return Some(()),
+                Ok(()) => self.counters.messages_dropped.count(DropReason::NotOwner),
                 Err(reason) => self.counters.messages_dropped.count(reason),
             }
         }
@@ -290,7 +327,7 @@ mod tests {
             let default_ids = (0..).zip(kinds).filter(|(_, kind)| *kind == 2).map(|(id, _)| Some(id));
             let sorted = SortedMessages { default_ids: default_ids.collect(), complete: Vec::new() };
             let contents = Contents::Native { frames, next_id: 0 };
-            let messages = Messages::new(contents, Some(&sorted), None, &config, &counters);
+            let messages = Messages::new(contents, Some(&sorted), None, &config, &counters, None);
             assert_eq!(
                 messages.collect::<Vec<_>>(),
                 expected,

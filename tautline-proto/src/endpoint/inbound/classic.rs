@@ -48,7 +48,7 @@ pub(super) fn handle<'a>(
     let (peer, number, late) = admit(registry, from, number, message.timestamp, now.steady)?;
     registry.heard(peer, datagram.len(), now.steady);
     let contents = Contents::Classic(message);
-    Ok(Accepted { peer, late, number, contents })
+    Ok(Accepted { peer, late, number, at: now.steady, contents })
 }
 
 /// Adds a peer that is known by its address alone. This wire has no handshake, so the peer is accepted at once.
@@ -90,6 +90,7 @@ fn admit(
     let late = Registry::judge(peer, number, now)?;
     peer.newest = peer.newest.max(stamp);
     if restarted {
+        registry.forget_owner(id);
         registry.outputs.events.push_back(Event::Restarted(id));
     }
     Ok((id, number, late))

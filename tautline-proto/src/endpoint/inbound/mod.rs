@@ -6,17 +6,20 @@
 //! - `handshake` begins sessions, with the address tokens of `token` and the memory of `closed_sessions`;
 //! - `registry` adds, removes and watches the peers (`peers`), and queues what there is to say (`outputs`);
 //! - `sorting` decides about reliable and large messages, whose state of each peer is in `delivery/`;
+//! - `ownership` decides which peer may send on a stream, `claims` holds what two ends have asked of each other about that;
 //! - `accepted` decodes the messages of a datagram.
 //!
 //! This folder may use `wire`, the crate's root modules and what both halves share. It never uses `outbound`: what the other
 //! half must do crosses as a [`Command`].
 
 mod accepted;
+mod claims;
 mod classic;
 mod closed_sessions;
 mod delivery;
 mod handshake;
 mod outputs;
+mod ownership;
 mod peers;
 mod registry;
 mod sessions;
@@ -30,6 +33,7 @@ use core::net::SocketAddr;
 use accepted::Contents;
 pub use accepted::{Accepted, Messages, Refusals};
 use handshake::Handshake;
+use ownership::{Gate, Origin};
 use registry::{Registry, Visited};
 use sessions::Sessions;
 use token::Secrets;
@@ -38,8 +42,12 @@ use crate::drops::DropReason;
 use crate::endpoint::command::Command;
 use crate::endpoint::config::{EndpointConfig, Role, Start, WireFormat};
 use crate::endpoint::event::Event;
+use crate::endpoint::owner::{ClaimError, Tenure};
+use crate::message::StreamId;
+use crate::peer::PeerId;
 use crate::stats::InboundCounters;
 use crate::time::{Instant, Now};
+use crate::wire::native::OwnershipAct;
 
 /// The receiving half of an endpoint. The driver owns it. The [module's page](super) shows the order of the calls.
 #[derive(Debug)]
@@ -97,6 +105,9 @@ impl Inbound {
     ) -> Option<Accepted<'a>> {
         self.finish_closing(now.steady);
         self.registry.counters.bytes.add(datagram.len() as u64);
+        if let Some(owners) = &mut self.registry.owners {
+            owners.begin_datagram();
+        }
         // Each wire's own result is counted, and not the common one, which has room for a whole message and is slow to move.
         match self.registry.config.wire {
             WireFormat::Native => {
@@ -129,16 +140,58 @@ impl Inbound {
     /// Returns the messages of an accepted datagram. Messages that break a rule of their own are counted and skipped.
     pub fn messages<'a>(&'a mut self, accepted: Accepted<'a>) -> Messages<'a> {
         self.registry.begin_reading();
-        let Accepted { peer, contents, .. } = accepted;
+        let Accepted { peer, number, at, contents, .. } = accepted;
         let is_sorted = matches!(&contents, Contents::Native { frames, .. } if !frames.are_messages());
-        let Registry { peers, config, counters, .. } = &mut self.registry;
+        let Registry { peers, config, counters, owners, outputs, .. } = &mut self.registry;
+        let origin = Origin { peer, number, now: at };
+        let gate = owners.as_deref_mut().map(|owners| Gate { owners, outputs, origin });
         let peer = peers.get(peer).map(|peer| &*peer);
-        Messages::new(contents, is_sorted.then_some(&self.sessions.sorted), peer, config, counters)
+        Messages::new(contents, is_sorted.then_some(&self.sessions.sorted), peer, config, counters, gate)
     }
 
     /// Counts a message that the caller drops after it has returned its [`Messages`]. As [`Refusals::count`].
     pub fn refuse(&self, reason: DropReason) {
         self.registry.counters.messages_dropped.count(reason);
+    }
+
+    /// Claims a stream at a peer: asks it to take messages of this type and channel from this end alone. The
+    /// [event](Event::ClaimEnded) with this ticket says how that ended. Claims and releases to a peer go one after the other.
+    ///
+    /// # Errors
+    ///
+    /// Why the claim was not begun. It then has no event.
+    pub fn claim(
+        &mut self,
+        peer: PeerId,
+        stream: StreamId,
+        ticket: u64,
+        now: Instant,
+    ) -> Result<(), ClaimError> {
+        self.registry.ask(peer, OwnershipAct::Claim, stream, ticket, now)
+    }
+
+    /// Releases a stream at a peer: the next peer that sends owns it. As [`claim`](Self::claim).
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim).
+    pub fn release(
+        &mut self,
+        peer: PeerId,
+        stream: StreamId,
+        ticket: u64,
+        now: Instant,
+    ) -> Result<(), ClaimError> {
+        self.registry.ask(peer, OwnershipAct::Release, stream, ticket, now)
+    }
+
+    /// Takes a stream here away from its owner, if this right still holds: the next peer that sends owns it. Call it when a
+    /// watchdog of the stream trips.
+    pub fn free(&mut self, tenure: Tenure) {
+        let Registry { owners, outputs, .. } = &mut self.registry;
+        if let Some(owners) = owners {
+            owners.free(tenure, outputs);
+        }
     }
 
     /// Does what is due at `now`.

@@ -10,6 +10,7 @@ use core::time::Duration;
 
 use hashbrown::HashMap;
 
+use super::claims::Claims;
 use super::delivery::DeliveryState;
 use crate::endpoint::event::PeerHandle;
 use crate::path::Path;
@@ -31,6 +32,8 @@ pub(super) struct InboundPeer {
     pub(super) path: Path,
     /// Native only; created with the first reliable or large message.
     pub(super) delivery: Option<Box<DeliveryState>>,
+    /// Native only; created with the first claim, release or notice in either direction.
+    pub(super) claims: Option<Box<Claims>>,
     /// Whether the link is established. On a server and on the classic wire it is from the start.
     pub(super) accepted: bool,
     /// When the token was issued that proved the peer's address (native servers only).
@@ -101,11 +104,12 @@ impl InboundPeer {
         self.last_heard.map_or(Duration::ZERO, |heard| now.since(heard))
     }
 
-    /// Returns when the window, a heartbeat or an incomplete message needs the next visit.
+    /// Returns when the window, a heartbeat, an incomplete message or a claim needs the next visit.
     pub(super) fn next_visit(&self) -> Option<Instant> {
         let window_at = self.window.as_ref().and_then(Window::next_timeout);
         let delivery_at = self.delivery.as_ref().and_then(|delivery| delivery.next_timeout());
-        [self.next_heartbeat, window_at, delivery_at].into_iter().flatten().min()
+        let claim_at = self.claims.as_ref().and_then(|claims| claims.next_timeout());
+        [self.next_heartbeat, window_at, delivery_at, claim_at].into_iter().flatten().min()
     }
 }
 
@@ -177,6 +181,7 @@ impl PeerTable {
             window: None,
             path: Path::default(),
             delivery: None,
+            claims: None,
             accepted: false,
             named: false,
             proven: Instant::from_nanos(0),

@@ -2,23 +2,28 @@
 //!
 //! Both wires call it. It knows no frames and no envelopes.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use super::claims::{Claims, Due, Request};
 use super::closed_sessions::{ClosedSession, ClosedSessions};
 use super::outputs::Outputs;
+use super::ownership::Owners;
 use super::peers::{InboundPeer, PeerTable};
 use crate::drops::DropReason;
 use crate::endpoint::command::{Command, OpenPeer};
 use crate::endpoint::config::{EndpointConfig, Role, WireFormat};
 use crate::endpoint::event::{Event, RemovalReason};
+use crate::endpoint::owner::{ClaimError, ClaimOutcome};
+use crate::message::StreamId;
 use crate::peer::{PeerId, SessionId};
 use crate::stats::InboundCounters;
 use crate::time::Instant;
 use crate::window::{Verdict, Window};
-use crate::wire::native::{self, Control, Header, Heartbeat, Token};
+use crate::wire::native::{self, Control, Header, Heartbeat, OwnershipAct, Token};
 
 /// The shortest time between two visits to a peer, so that handling a time-out ends.
 const MIN_VISIT_INTERVAL: Duration = Duration::from_micros(100);
@@ -33,6 +38,8 @@ pub(super) struct Registry {
     pub(super) peers: PeerTable,
     pub(super) counters: Arc<InboundCounters>,
     pub(super) outputs: Outputs,
+    /// `None` if no stream has an owner.
+    pub(super) owners: Option<Box<Owners>>,
     /// Used by native servers only.
     pub(super) closed: ClosedSessions,
     closing: Closing,
@@ -59,8 +66,10 @@ pub(super) enum Visited {
 
 impl Registry {
     pub(super) fn new(config: EndpointConfig, peers_before: u32) -> Self {
+        let owners = Owners::new(&config.owned, config.wire == WireFormat::Native);
         Self {
             config,
+            owners: owners.map(Box::new),
             peers: PeerTable::after(peers_before),
             counters: Arc::default(),
             outputs: Outputs::default(),
@@ -116,6 +125,7 @@ impl Registry {
             delivery.expire(now, &self.counters);
         }
         self.send_heartbeat_if_due(id, now);
+        self.send_claims_if_due(id, now);
         self.watch_liveness(id, now);
         self.schedule_visit(id, now);
         let calls_server = self.config.role == Role::Client && self.config.wire == WireFormat::Native;
@@ -137,6 +147,59 @@ impl Registry {
         let (echo, held) = peer.path.echo(now);
         let heartbeat = Heartbeat { echo, held, ..Heartbeat::default() };
         self.outputs.commands.push_back(Command::Heartbeat(id, heartbeat));
+    }
+
+    /// Begins a claim or a release at a peer.
+    pub(super) fn ask(
+        &mut self,
+        id: PeerId,
+        act: OwnershipAct,
+        stream: StreamId,
+        ticket: u64,
+        now: Instant,
+    ) -> Result<(), ClaimError> {
+        if self.config.wire != WireFormat::Native {
+            return Err(ClaimError::NeedsNativeWire);
+        }
+        let peer = self.peers.get(id).ok_or(ClaimError::UnknownPeer)?;
+        peer.claims.get_or_insert_default().ask(act, stream, ticket, now)?;
+        self.send_claims_if_due(id, now);
+        Ok(())
+    }
+
+    /// Sends the claim or release that is due.
+    pub(super) fn send_claims_if_due(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let Some(claims) = &mut peer.claims else { return };
+        loop {
+            match claims.poll(now) {
+                Due::Nothing => break,
+                Due::Send(frame) => self.outputs.commands.push_back(Command::Ownership(id, frame)),
+                Due::GiveUp(Request { ticket, stream, .. }) => {
+                    let outcome = ClaimOutcome::Unanswered;
+                    self.outputs.events.push_back(Event::ClaimEnded { ticket, peer: id, stream, outcome });
+                }
+            }
+        }
+        if let Some(at) = claims.next_timeout() {
+            self.peers.schedule(id, at);
+        }
+    }
+
+    /// Ends what the peer's claims and its streams were waiting for: its session, or its life, is over.
+    fn end_ownership(&mut self, id: PeerId, claims: Option<Box<Claims>>) {
+        for Request { ticket, stream, .. } in claims.into_iter().flat_map(|claims| claims.unanswered()) {
+            let outcome = ClaimOutcome::PeerLost;
+            self.outputs.events.push_back(Event::ClaimEnded { ticket, peer: id, stream, outcome });
+        }
+        self.forget_owner(id);
+    }
+
+    /// Notes that a peer, or a former life of it, owns nothing any more.
+    pub(super) fn forget_owner(&mut self, id: PeerId) {
+        if let Some(owners) = &mut self.owners {
+            owners.forget(id, &mut self.outputs);
+        }
     }
 
     /// Returns after how long a silence a peer is stale. Only the native wire has heartbeats that show it.
@@ -228,6 +291,7 @@ impl Registry {
         if let Some(delivery) = &peer.delivery {
             self.counters.messages_dropped.count_many(DropReason::Incomplete, delivery.undelivered());
         }
+        self.end_ownership(id, peer.claims);
         self.outputs.commands.push_back(Command::Forget(id, reason));
         self.outputs.events.push_back(Event::Removed(id, reason));
     }
@@ -282,6 +346,7 @@ impl Registry {
     /// The first rule that does not hold.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         self.peers.check()?;
+        self.owners.as_ref().map_or(Ok(()), |owners| owners.check())?;
         if self.config.role == Role::Server && !self.peers.all_are_watched() {
             return Err("a server's peer can neither fall silent nor expire");
         }

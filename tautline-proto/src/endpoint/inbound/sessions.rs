@@ -7,6 +7,7 @@ use core::net::SocketAddr;
 
 use super::accepted::{Accepted, Contents};
 use super::handshake::Handshake;
+use super::ownership::Origin;
 use super::registry::Registry;
 use super::sorting::SortedMessages;
 use crate::drops::DropReason;
@@ -16,7 +17,7 @@ use crate::endpoint::event::Event;
 use crate::peer::PeerId;
 use crate::time::{Instant, Now};
 use crate::window::Window;
-use crate::wire::native::{self, Ack, Frame, Frames, Header, Heartbeat};
+use crate::wire::native::{self, Ack, Frame, Frames, Header, Heartbeat, Ownership, OwnershipAct};
 
 /// A default message id is the number of the datagram, shifted by this, plus the place of the frame. No datagram holds more
 /// frames than these bits can count.
@@ -36,14 +37,15 @@ pub(super) struct NumberedDatagram<'a> {
     peer: PeerId,
     number: u64,
     late: bool,
+    at: Instant,
     frames: Frames<'a>,
 }
 
 impl<'a> From<NumberedDatagram<'a>> for Accepted<'a> {
-    fn from(NumberedDatagram { peer, number, late, frames }: NumberedDatagram<'a>) -> Self {
+    fn from(NumberedDatagram { peer, number, late, at, frames }: NumberedDatagram<'a>) -> Self {
         // §4.2: the default message id is the datagram's number and the message's place in it.
         let contents = Contents::Native { frames, next_id: number << FRAME_INDEX_BITS };
-        Self { peer, late, number: Some(number), contents }
+        Self { peer, late, number: Some(number), at, contents }
     }
 }
 
@@ -78,12 +80,13 @@ impl Sessions {
             self.handshake.stop_calling();
         }
         if !frames.are_messages() {
-            self.take_control_frames(registry, peer, frames.clone(), now);
-            self.sorted.sort(registry, peer, frames.clone(), now.steady);
+            let origin = Origin { peer, number: Some(number), now: now.steady };
+            self.take_control_frames(registry, origin, frames.clone(), now);
+            self.sorted.sort(registry, origin, frames.clone());
         } else if registry.config.role == Role::Client {
             self.accept_server(registry, peer, None, now.steady);
         }
-        Ok(Some(NumberedDatagram { peer, number, late, frames }))
+        Ok(Some(NumberedDatagram { peer, number, late, at: now.steady, frames }))
     }
 
     /// Returns the peer of a numbered datagram, the datagram's full number, and whether it is late.
@@ -110,7 +113,8 @@ impl Sessions {
         Ok((peer.id, number, late))
     }
 
-    fn take_control_frames(&mut self, registry: &mut Registry, id: PeerId, frames: Frames<'_>, now: Now) {
+    fn take_control_frames(&mut self, registry: &mut Registry, origin: Origin, frames: Frames<'_>, now: Now) {
+        let id = origin.peer;
         let Some(peer) = registry.peers.get(id) else { return };
         let found = ControlFrames::among(frames);
         let commands = &mut registry.outputs.commands;
@@ -125,6 +129,9 @@ impl Sessions {
             Role::Server if found.echo => commands.push_back(Command::Accept(id)),
             Role::Client => self.accept_server(registry, id, found.name, now.steady),
             Role::Server => {}
+        }
+        if found.ownership.iter().any(Option::is_some) {
+            found.ownership.iter().flatten().for_each(|frame| take_ownership(registry, origin, frame));
         }
         if found.close {
             registry.close_after_reading(id);
@@ -150,6 +157,46 @@ impl Sessions {
     }
 }
 
+/// Returns the place of a frame about ownership among the three kinds: requests, answers, notices.
+const fn kind_of(act: OwnershipAct) -> usize {
+    match act {
+        OwnershipAct::Claim | OwnershipAct::Release => 0,
+        OwnershipAct::Granted | OwnershipAct::Released | OwnershipAct::Unowned | OwnershipAct::Refused => 1,
+        OwnershipAct::Denied => 2,
+    }
+}
+
+/// Takes a frame about the owner of a stream. §7.6.
+#[cold]
+fn take_ownership(registry: &mut Registry, origin: Origin, frame: &Ownership) {
+    let Origin { peer: id, number, now } = origin;
+    let Registry { peers, owners, outputs, .. } = registry;
+    let Some(peer) = peers.get(id) else { return };
+    let claims = peer.claims.get_or_insert_default();
+    let stream = frame.stream;
+    match frame.act {
+        OwnershipAct::Claim | OwnershipAct::Release => {
+            let answer = claims.answer_to(frame, || match owners {
+                None => (OwnershipAct::Unowned, 0),
+                Some(owners) if frame.act == OwnershipAct::Claim => owners.claim(stream, id, now, outputs),
+                Some(owners) => owners.release(stream, id, number.unwrap_or_default(), outputs),
+            });
+            outputs.commands.extend(answer.map(|answer| Command::Ownership(id, answer)));
+        }
+        OwnershipAct::Denied => {
+            let news = claims.denied(frame).then_some(Event::Denied { peer: id, stream });
+            outputs.events.extend(news);
+        }
+        _ => {
+            if let Some((request, outcome)) = claims.answered(frame, now) {
+                let ticket = request.ticket;
+                outputs.events.push_back(Event::ClaimEnded { ticket, peer: id, stream, outcome });
+                registry.send_claims_if_due(id, now);
+            }
+        }
+    }
+}
+
 /// The control frames of a datagram. Each kind counts once, so that a datagram full of them has no more effect than one of
 /// each.
 #[derive(Default)]
@@ -158,6 +205,8 @@ struct ControlFrames<'a> {
     ack: Option<Ack<'a>>,
     echo: bool,
     name: Option<&'a str>,
+    /// A claim or release, an answer, and a notice.
+    ownership: [Option<Ownership>; 3],
     close: bool,
 }
 
@@ -174,6 +223,7 @@ impl<'a> ControlFrames<'a> {
                 Frame::Echo { .. } => found.echo = true,
                 Frame::Accept(name) => found.name = Some(name),
                 Frame::Close => found.close = true,
+                Frame::Ownership(frame) => found.ownership[kind_of(frame.act)] = Some(frame),
                 _ => {}
             }
         }

@@ -4,13 +4,13 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::delivery::{Added, DeliveryState, KeptMessage, LARGE_ID, RELIABLE_ID, Taken};
+use super::ownership::{Gate, Origin};
 use super::peers::InboundPeer;
 use super::registry::Registry;
 use crate::drops::DropReason;
 use crate::endpoint::command::Command;
 use crate::endpoint::config::EndpointConfig;
-use crate::message::Delivery;
-use crate::peer::PeerId;
+use crate::message::{Delivery, StreamId};
 use crate::stats::InboundCounters;
 use crate::time::Instant;
 use crate::wire::native::{Fragment, Frame, Frames, MessageFrame};
@@ -29,13 +29,16 @@ impl SortedMessages {
     /// Sorts the reliable messages and the fragments of a datagram.
     ///
     /// They are acknowledged before the user sees them. So the acknowledgement is sent even if the user closes the connection
-    /// after the last message.
-    pub(super) fn sort(&mut self, registry: &mut Registry, id: PeerId, frames: Frames<'_>, now: Instant) {
+    /// after the last message. A message on a stream that another peer owns is not acknowledged.
+    pub(super) fn sort(&mut self, registry: &mut Registry, origin: Origin, frames: Frames<'_>) {
         self.default_ids.clear();
         self.complete.clear();
-        let Registry { config, counters, peers, outputs, .. } = registry;
+        let Registry { config, counters, peers, outputs, owners, .. } = registry;
+        let id = origin.peer;
         let Some(peer) = peers.get(id) else { return };
-        let mut sorter = Sorter { peer, sorted: self, config, counters, now, has_forwarded: false };
+        let gate = owners.as_deref_mut().map(|owners| Gate { owners, outputs, origin });
+        let now = origin.now;
+        let mut sorter = Sorter { peer, sorted: self, config, counters, gate, now, has_forwarded: false };
         frames.for_each(|frame| sorter.sort(&frame));
         let Some(delivery) = peer.delivery.as_deref_mut() else { return };
         let reliable = &mut delivery.reliable;
@@ -57,6 +60,7 @@ struct Sorter<'a> {
     sorted: &'a mut SortedMessages,
     config: &'a EndpointConfig,
     counters: &'a InboundCounters,
+    gate: Option<Gate<'a>>,
     now: Instant,
     /// Forward frames count once for each datagram, like all control frames.
     has_forwarded: bool,
@@ -97,6 +101,7 @@ impl Sorter<'_> {
     fn take_reliable(&mut self, frame: MessageFrame<'_>, delivery: Delivery) -> Option<u64> {
         // A message that cannot be read is not acknowledged, so that the sender learns that it did not arrive.
         let checked = frame.decode(0, "").and_then(|message| self.config.check(&message));
+        let checked = checked.and_then(|()| self.check_owner(frame.stream()));
         let numbers = frame.numbers().ok_or(DropReason::Malformed);
         let numbers = match checked.and(numbers) {
             Ok(numbers) => numbers,
@@ -123,11 +128,21 @@ impl Sorter<'_> {
     }
 
     fn take_reliable_fragment(&mut self, fragment: &Fragment<'_>) {
+        // Only the first fragment shows the stream. Without it, the message never becomes complete.
+        if let Err(reason) = self.check_owner(fragment.stream()) {
+            return self.drop(reason);
+        }
         let (max_bytes, now) = (self.config.max_kept_bytes(), self.now);
         let complete = &mut self.sorted.complete;
         let delivery = self.peer.delivery.get_or_insert_with(Box::default);
         let taken = delivery.reliable.take_fragment(fragment, max_bytes, now, complete);
         self.count(&taken);
+    }
+
+    /// Checks that the peer may send on this stream.
+    fn check_owner(&mut self, stream: Option<StreamId>) -> Result<(), DropReason> {
+        let (Some(gate), Some(stream)) = (&mut self.gate, stream) else { return Ok(()) };
+        if gate.admits(stream) { Ok(()) } else { Err(DropReason::NotOwner) }
     }
 
     /// Takes a fragment of a best-effort message. If there is no room, the oldest incomplete messages are dropped, because

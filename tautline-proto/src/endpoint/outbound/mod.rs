@@ -227,6 +227,10 @@ impl Outbound {
                 begin(out, &[Control::Heartbeat(Heartbeat { stamp, wall: now.wall, ..heartbeat })]);
                 Some(id)
             }
+            Command::Ownership(id, ownership) => {
+                begin(out, &[Control::Ownership(ownership)]);
+                Some(id)
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::layout::{DELIVERY_WINDOW, MAX_NAME, TOKEN_LEN, frame_type};
+use super::ownership::{OWNERSHIP_LEN, Ownership};
 use super::reader::Reader;
 use crate::time::{Instant, WallTime};
 
@@ -108,6 +109,10 @@ pub fn write_control(out: &mut Vec<u8>, frame: &Control<'_>) {
         }
         Control::UnknownSession => begin_control(out, frame_type::UNKNOWN_SESSION, 0),
         Control::Refused => begin_control(out, frame_type::REFUSED, 0),
+        Control::Ownership(ownership) => {
+            begin_control(out, frame_type::OWNERSHIP, OWNERSHIP_LEN);
+            ownership.write(out);
+        }
     }
 }
 
@@ -140,6 +145,8 @@ pub enum Control<'a> {
     UnknownSession,
     /// See [`Frame::Refused`](super::Frame::Refused).
     Refused,
+    /// See [`Frame::Ownership`](super::Frame::Ownership).
+    Ownership(Ownership),
 }
 
 fn write_token(out: &mut Vec<u8>, token: Token) {

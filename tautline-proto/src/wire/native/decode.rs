@@ -7,7 +7,7 @@ use super::delivery::DeliveryNumbers;
 use super::layout::{FRAME_HEADER_LEN, KIND_LEN, MESSAGE_FIXED_LEN, field, numbers_len};
 use super::reader::Reader;
 use crate::drops::DropReason;
-use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority};
+use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority, StreamId};
 
 /// A message frame of the right length. Its fields are not decoded yet.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,11 @@ impl<'a> MessageFrame<'a> {
     #[inline]
     pub(crate) fn delivery(self) -> Option<Delivery> {
         Delivery::from_wire(self.body.first().map_or(0, |first| first >> 6))
+    }
+
+    /// Returns the stream that the message belongs to. `None` for a type of a later version.
+    pub(crate) fn stream(self) -> Option<StreamId> {
+        stream_of(self.body)
     }
 
     /// Returns the bytes that hold type, priority, content type and channel, if this is a best-effort message without optional
@@ -119,6 +124,13 @@ impl MessageFrame<'_> {
         fields.bytes(MESSAGE_FIXED_LEN)?;
         DeliveryNumbers::read(&mut fields, self.delivery()?)
     }
+}
+
+/// Returns the stream of the message whose body begins with these bytes.
+pub(crate) fn stream_of(body: &[u8]) -> Option<StreamId> {
+    let [kind, _, channel, channel_low] = Reader(body).array::<KIND_LEN>()?;
+    let message_type = MessageType::from_wire(kind & 0x0f)?;
+    Some(StreamId { message_type, channel: u16::from_be_bytes([channel, channel_low]) })
 }
 
 fn read_lifespan(fields: &mut Reader<'_>) -> Option<Duration> {

@@ -2,10 +2,11 @@
 
 use alloc::vec::Vec;
 
+use super::decode::stream_of;
 use super::delivery::DeliveryNumbers;
 use super::layout::{DELIVERY_WINDOW, FRAME_HEADER_LEN, frame_type, numbers_len};
 use super::reader::Reader;
-use crate::message::Delivery;
+use crate::message::{Delivery, StreamId};
 
 /// The length of a fragment's fields before its piece. Ordered messages have two bytes more.
 const FRAGMENT_FIXED_LEN: usize = 14;
@@ -51,6 +52,11 @@ impl<'a> Fragment<'a> {
         // Called only if `count` is not zero, because it divides by `count`.
         let is_long = || total.div_ceil(count.into()) >= MIN_PIECE;
         (right && is_long() && fragment.piece.len() == fragment.range().len()).then_some(fragment)
+    }
+
+    /// Returns the stream of the whole message, which the first fragment shows.
+    pub(crate) fn stream(&self) -> Option<StreamId> {
+        if self.index == 0 { stream_of(self.piece) } else { None }
     }
 
     /// Returns the place of its piece in the whole body. All pieces have the same length, except for the last.

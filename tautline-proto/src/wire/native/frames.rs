@@ -4,6 +4,7 @@ use super::control::{Ack, Heartbeat, Token};
 use super::decode::MessageFrame;
 use super::fragment::Fragment;
 use super::layout::frame_type;
+use super::ownership::Ownership;
 use super::reader::Reader;
 
 /// Iterates over the frames of a datagram.
@@ -68,6 +69,7 @@ impl<'a> Iterator for Frames<'a> {
             frame_type::ACCEPT => body_fields.name().map_or(Frame::Unknown, Frame::Accept),
             frame_type::UNKNOWN_SESSION => Frame::UnknownSession,
             frame_type::REFUSED => Frame::Refused,
+            frame_type::OWNERSHIP => Ownership::read(body_fields).map_or(Frame::Unknown, Frame::Ownership),
             _ => Frame::Unknown,
         })
     }
@@ -107,6 +109,8 @@ pub enum Frame<'a> {
     UnknownSession,
     /// The server believes the address but has no room for another peer.
     Refused,
+    /// Who may send on a stream: a claim or a release, its answer, or a notice.
+    Ownership(Ownership),
     /// A type or a body that this build does not know. It is skipped.
     Unknown,
 }

@@ -61,6 +61,7 @@ pub(super) mod frame_type {
     pub(in crate::wire::native) const ACK: u8 = 10;
     pub(in crate::wire::native) const FRAGMENT: u8 = 11;
     pub(in crate::wire::native) const FORWARD: u8 = 12;
+    pub(in crate::wire::native) const OWNERSHIP: u8 = 18;
 }
 
 /// The flags of a message frame: which optional fields follow, in this order.

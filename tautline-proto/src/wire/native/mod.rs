@@ -6,7 +6,8 @@
 //!
 //! - `layout` holds every length, offset and number of the wire.
 //! - `datagram` is the header and the CRC, `pack` several datagrams that messages share.
-//! - `frames` reads the frames of a datagram: `decode` messages, `control` control frames, `fragment` fragments.
+//! - `frames` reads the frames of a datagram: `decode` messages, `control` control frames, `fragment` fragments, `ownership` the
+//!   frames about who may send on a stream.
 //! - `encode` writes messages. `delivery` holds the numbers of reliable messages.
 //!
 //! The endpoint calls this module. It may use the crate's root modules.
@@ -19,6 +20,7 @@ mod encode;
 mod fragment;
 mod frames;
 mod layout;
+mod ownership;
 mod pack;
 mod reader;
 #[cfg(test)]
@@ -39,4 +41,5 @@ pub use layout::{DELIVERY_WINDOW, HEADER_LEN, HELLO_LEN, MAX_NAME, MAX_TEXT, TRA
 pub(crate) use layout::{
     FORWARD_LEN, KIND_LEN, MAX_DATAGRAM, MAX_ECHO_LEN, MIN_MESSAGE_LEN, NOTICE_LEN, ack_len,
 };
+pub use ownership::{Ownership, OwnershipAct};
 pub use pack::{Pack, Packed};
