@@ -3,8 +3,12 @@
 //! Only this module, [`screen`](super::screen) and the progress bars write to them. If the reader closes stdout, the
 //! program ends quietly. Errors while writing to stderr are ignored. Colours appear only on a terminal and without
 //! NO_COLOR.
+//!
+//! A stranger's text may hold characters that control the terminal. All of them are escaped in all that is written, except
+//! for the colours of this program: [`printable`]. In JSON the escape means the same character, so that no data change.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 
 use crate::tools::exit::Failure;
@@ -30,8 +34,15 @@ impl<T: fmt::Display> fmt::Display for Styled<T> {
 /// # Errors
 /// A quiet failure if stdout is closed. A failure with a message if it cannot be written, for example on a full disk.
 pub(crate) fn data(text: &str) -> Result<(), Failure> {
-    let mut stdout = anstream::stdout().lock();
-    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let text = printable(text);
+    // `anstream` removes colours where there is no terminal. Text without them must not pass it, because it removes more.
+    let written = if text.contains(ESCAPE) {
+        let mut stdout = anstream::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    } else {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    };
     written.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::output_closed(),
         _ => Failure::failed(format!("cannot write to the standard output: {error}")),
@@ -40,7 +51,45 @@ pub(crate) fn data(text: &str) -> Result<(), Failure> {
 
 /// Writes a line to stderr.
 pub(crate) fn note(text: impl fmt::Display) {
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
+    let _ = writeln!(anstream::stderr().lock(), "{}", printable(&text.to_string()));
+}
+
+const ESCAPE: char = '\x1b';
+
+/// Returns the text with an escape such as `\u009b` for each control character (C0, DEL, C1), except for line ends, tabs and
+/// the sequences that set colours and weights.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    // DEL, and the first byte of a C1 control in UTF-8.
+    let suspicious = |byte: u8| (byte < b' ' && byte != b'\n') || byte == 0x7f || byte == 0xc2;
+    if !text.bytes().any(suspicious) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(char::is_control) {
+        let (plain, from) = rest.split_at(at);
+        out.push_str(plain);
+        let control = from.chars().next().unwrap_or_default();
+        let kept = match control {
+            '\n' | '\t' => 1,
+            ESCAPE => colour_length(from),
+            _ => 0,
+        };
+        out.push_str(&from[..kept]);
+        if kept == 0 {
+            let _ = write!(out, "\\u{:04x}", u32::from(control)); // writing to a String cannot fail
+        }
+        rest = &from[kept.max(control.len_utf8())..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// Returns the length of the sequence that sets a colour or a weight at the start of `text`. 0 if there is none.
+fn colour_length(text: &str) -> usize {
+    let Some(parameters) = text.strip_prefix("\x1b[") else { return 0 };
+    let digits = parameters.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
+    if parameters.as_bytes().get(digits) == Some(&b'm') { "\x1b[".len() + digits + 1 } else { 0 }
 }
 
 /// Writes an error to stderr.
@@ -61,4 +110,32 @@ pub(crate) fn is_watched() -> bool {
 /// Whether to write colours to stderr: it is a terminal, and NO_COLOR is not set.
 pub(crate) fn has_colour() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped_and_colours_stay() {
+        for (text, shown) in [
+            ("plain é ☃\tand\nlines", "plain é ☃\tand\nlines"),
+            ("a\u{7f}b\u{80}c\u{9b}2Jd\u{9f}e\u{a0}", "a\\u007fb\\u0080c\\u009b2Jd\\u009fe\u{a0}"),
+            ("\x1b[1mbold\x1b[0m \x1b[38;5;9mred", "\x1b[1mbold\x1b[0m \x1b[38;5;9mred"),
+            ("\x1b[2J\x1b]0;title\x07\x1b", "\\u001b[2J\\u001b]0;title\\u0007\\u001b"),
+            ("\x1b[31", "\\u001b[31"),
+            ("\0\x08\r", "\\u0000\\u0008\\u000d"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
+        assert!(matches!(printable("{\"data\": [1.5]}\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn escaped_json_means_the_same() {
+        let json = serde_json::to_string("a\u{7f}b\u{9b}c\x1b").expect("text is JSON");
+        let escaped = printable(&json);
+        assert!(escaped.is_ascii(), "{escaped}");
+        assert_eq!(serde_json::from_str::<String>(&escaped).expect("JSON"), "a\u{7f}b\u{9b}c\x1b");
+    }
 }

@@ -37,7 +37,7 @@ fn redrawn(drawn: usize, lines: &[String]) -> String {
         text.push_str(&format!("\x1b[{drawn}A"));
     }
     for line in lines {
-        text.push_str(&format!("\r\x1b[2K{line}\n"));
+        text.push_str(&format!("\r\x1b[2K{}\n", output::printable(line)));
     }
     text + "\x1b[J" // removes the rest of a longer picture
 }
