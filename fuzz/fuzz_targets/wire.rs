@@ -28,7 +28,7 @@ fn read_native(datagram: &[u8]) {
             Frame::Message(message) => {
                 if let Ok(message) = message.decode(1, "default") {
                     check(datagram, &message);
-                    assert!(message.source.len() <= MAX_TEXT);
+                    assert!(message.source.is_some_and(|source| source.len() <= MAX_TEXT));
                     assert!(!matches!(message.message_id, Id::Text(id) if id.len() > MAX_TEXT));
                 }
             }
@@ -40,7 +40,9 @@ fn read_native(datagram: &[u8]) {
 
 fn read_classic(datagram: &[u8]) {
     for (use_crc, use_sequence) in [(true, true), (true, false), (false, true), (false, false)] {
-        let Ok((_, envelope)) = classic::open(datagram, ClassicFormat { use_crc, use_sequence }) else {
+        let format = ClassicFormat { use_crc, use_sequence };
+        let _ = classic::unlike_settings(datagram, format, &JsonLimits::default(), false);
+        let Ok((_, envelope)) = classic::open(datagram, format) else {
             continue;
         };
         for nonfinite in [NonFinite::Refuse, NonFinite::Null] {
@@ -49,12 +51,25 @@ fn read_classic(datagram: &[u8]) {
             if let Ok(message) = classic::read_envelope(envelope, &limits, &mut scratch) {
                 if nonfinite == NonFinite::Refuse {
                     check(datagram, &message);
+                    pass_on(&message);
                 }
                 let strict = JsonLimits { nonfinite: NonFinite::Refuse, ..limits };
                 assert!(tautline_proto::json::check(message.payload, &strict).is_ok());
             }
         }
     }
+}
+
+/// Writes a message again. What is read then is the same.
+fn pass_on(message: &MessageRef<'_>) {
+    let bare = ClassicFormat { use_crc: false, use_sequence: false };
+    let mut envelope = Vec::new();
+    classic::begin_message(&mut envelope, bare, message);
+    envelope.extend_from_slice(message.payload);
+    classic::finish_message(&mut envelope);
+    let mut scratch = Vec::new();
+    let again = classic::read_envelope(&envelope, &JsonLimits::default(), &mut scratch);
+    assert_eq!(again.as_ref(), Ok(message));
 }
 
 /// Checks that the payload lies within the datagram.

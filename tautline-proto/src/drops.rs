@@ -41,7 +41,7 @@ drop_reasons! {
     TooShort, "too_short", "the datagram is shorter than any datagram of this wire";
     /// The checksum is wrong.
     BadCrc, "bad_crc",
-        "the CRC-32 does not match: the datagram was damaged, or the two ends' CRC settings differ";
+        "the CRC-32 does not match: the datagram was damaged, or comes from another program";
     /// A datagram of tautline's other wire.
     OtherWire, "other_wire", "the sender speaks the other wire: set `wire` to the same value at both ends";
     /// A datagram of another protocol.
@@ -49,12 +49,37 @@ drop_reasons! {
     /// A native datagram of a version that this build does not know.
     OtherVersion, "other_version",
         "the sender speaks another version of the native wire: install the same version of tautline at both ends";
+    /// A classic datagram whose sender has another `use_crc` than this end.
+    OtherCrc, "other_crc", "the sender's `use_crc` is not that of this end: give both ends the same value";
+    /// A classic datagram whose sender has another `use_sequence` than this end.
+    OtherSequence, "other_sequence",
+        "the sender's `use_sequence` is not that of this end: give both ends the same value";
+    /// A classic datagram whose sender has another `use_crc` and another `use_sequence` than this end.
+    OtherCrcAndSequence, "other_crc_and_sequence",
+        "the sender's `use_crc` and `use_sequence` are not those of this end: give both ends the same values";
     /// Flags that this build does not support.
     UnsupportedFlags, "unsupported_flags",
         "the sender uses a feature of the native wire that this build does not have: update tautline at this end";
     /// The contents break the rules of the wire, although the checksum is right, if there is one.
-    Malformed, "malformed",
-        "the contents break the rules of the wire: the sender is faulty, or the two ends' CRC and sequence settings differ";
+    Malformed, "malformed", "the contents break the rules of the wire: the sender is faulty, or speaks another protocol";
+    /// A classic envelope whose `metadata` is missing or not an object.
+    BadMetadata, "bad_metadata", "the envelope's `metadata` is missing, or is not an object";
+    /// A classic envelope without `data`.
+    NoData, "no_data", "the envelope's `data` is missing: let the sender send null if there is nothing to say";
+    /// A classic envelope without `message_id`.
+    NoMessageId, "no_message_id", "the envelope's `message_id` is missing: it may be any JSON value";
+    /// A classic envelope whose `timestamp` is missing or not a number.
+    BadTimestamp, "bad_timestamp",
+        "the envelope's `timestamp` is missing, or is not a number: it is a finite float, or an integer of 64 bits";
+    /// A classic envelope whose `message_type` is missing or unknown.
+    BadMessageType, "bad_message_type",
+        "the envelope's `message_type` is missing or unknown: it is the name of one of the seven types, in lower case";
+    /// A classic envelope whose `priority` is missing or not 1 to 4.
+    BadPriority, "bad_priority", "the envelope's `priority` is missing, or is not the number 1, 2, 3 or 4";
+    /// A classic envelope whose `source` is missing, or neither text nor null.
+    BadSource, "bad_source", "the envelope's `source` is missing, or is neither text nor null";
+    /// A classic envelope whose `destination` is neither text nor null.
+    BadDestination, "bad_destination", "the envelope's `destination` is neither text nor null";
     /// A classic datagram that holds a Python pickle. It is never decoded.
     Pickle, "pickle",
         "the datagram holds a Python pickle, which can execute code and is never decoded: let the sender send JSON";

@@ -42,5 +42,5 @@ pub use state::{Cause, ConnectionState};
 pub use stats::{
     InboundCounters, InboundStats, PathStats, PeerRxCounters, PeerRxStats, PeerTxCounters, PeerTxStats,
 };
-pub use time::{Instant, Now, WallTime};
+pub use time::{Instant, Now, Timestamp, WallTime};
 pub use window::{Verdict, Window, WindowCounts};

@@ -3,10 +3,11 @@
 //! [`MessageRef`] borrows from the datagram in which it arrived. Copy a message to keep it.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
-use crate::time::WallTime;
+use crate::time::{Timestamp, WallTime};
 
 /// Defines an enum whose variants have a number on the native wire and a name on the classic wire.
 macro_rules! wire_enum {
@@ -185,13 +186,18 @@ impl core::error::Error for UnknownName {}
 
 /// The id of a message or a correlation: a number or text.
 ///
-/// The classic wire carries text only. There a number travels as decimal digits.
+/// On the classic wire it may be any JSON value, as in Python, and an answer carries it back unchanged. The native wire carries
+/// an id that is neither a number nor text as its JSON text, and leaves null out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Id<'a> {
     /// A number. The native wire gives one to each message without an id of its own.
     Number(u64),
     /// Text, of 1 to 255 bytes on the native wire.
     Text(Cow<'a, str>),
+    /// No id: null on the classic wire.
+    Null,
+    /// Another value of the classic wire, as its JSON text: a negative number, one of more than 64 bits, one with a fraction.
+    Json(Box<str>),
 }
 
 impl Id<'_> {
@@ -201,6 +207,8 @@ impl Id<'_> {
         match self {
             Self::Number(number) => Id::Number(number),
             Self::Text(text) => Id::Text(Cow::Owned(text.into_owned())),
+            Self::Null => Id::Null,
+            Self::Json(text) => Id::Json(text),
         }
     }
 
@@ -210,6 +218,8 @@ impl Id<'_> {
         match self {
             Self::Number(number) => Id::Number(*number),
             Self::Text(text) => Id::Text(Cow::Borrowed(text)),
+            Self::Null => Id::Null,
+            Self::Json(text) => Id::Json(text.clone()),
         }
     }
 }
@@ -219,6 +229,8 @@ impl fmt::Display for Id<'_> {
         match self {
             Self::Number(number) => write!(f, "{number}"),
             Self::Text(text) => f.write_str(text),
+            Self::Null => f.write_str("null"),
+            Self::Json(text) => f.write_str(text),
         }
     }
 }
@@ -255,10 +267,13 @@ pub struct MessageRef<'a> {
     pub channel: u16,
     /// When the sender created it, on the sender's wall clock.
     pub timestamp: WallTime,
+    /// The number that travels in place of `timestamp`, which is then the nearest time (classic). See
+    /// [`stamp`](MessageRef::stamp).
+    pub exact: Option<Timestamp>,
     /// Its id, which is unique within the sender's session.
     pub message_id: Id<'a>,
-    /// Who created it: the name of the sending interface, unless the sender set another source.
-    pub source: Cow<'a, str>,
+    /// Who created it: the name of the sending interface, unless the sender set another source. `None` for null (classic).
+    pub source: Option<Cow<'a, str>>,
     /// Whom it is meant for, if the sender set it. For information only: it does not route the message.
     pub destination: Option<Cow<'a, str>>,
     /// The id of the message that this message answers.
@@ -295,12 +310,8 @@ with_methods! {
     with_priority, priority: Priority;
     /// Replaces the channel.
     with_channel, channel: u16;
-    /// Replaces the time stamp.
-    with_timestamp, timestamp: WallTime;
     /// Replaces the message id.
     with_message_id, message_id: Id<'a>;
-    /// Replaces the source.
-    with_source, source: Cow<'a, str>;
     /// Replaces the destination.
     with_destination, destination: Option<Cow<'a, str>>;
     /// Replaces the correlation id.
@@ -314,6 +325,31 @@ with_methods! {
 }
 
 impl<'a> MessageRef<'a> {
+    /// Replaces the time stamp.
+    #[must_use]
+    #[inline]
+    pub fn with_timestamp(mut self, timestamp: impl Into<Timestamp>) -> Self {
+        let timestamp = timestamp.into();
+        self.timestamp = timestamp.wall();
+        self.exact = timestamp.beyond_wall();
+        self
+    }
+
+    /// Replaces the source.
+    #[must_use]
+    #[inline]
+    pub fn with_source(mut self, source: Cow<'a, str>) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// Returns the time stamp as it travels.
+    #[must_use]
+    #[inline]
+    pub fn stamp(&self) -> Timestamp {
+        self.exact.unwrap_or(Timestamp::Wall(self.timestamp))
+    }
+
     /// A best-effort data message of normal priority with this payload, and without optional fields.
     ///
     /// The time stamp is 0, the message id is 0, and the source is empty.
@@ -325,8 +361,9 @@ impl<'a> MessageRef<'a> {
             priority: Priority::Normal,
             channel: 0,
             timestamp: WallTime::from_nanos(0),
+            exact: None,
             message_id: Id::Number(0),
-            source: Cow::Borrowed(""),
+            source: Some(Cow::Borrowed("")),
             destination: None,
             correlation_id: None,
             delivery: Delivery::BestEffort,
@@ -373,6 +410,11 @@ mod tests {
     fn error_for_an_unknown_name_lists_the_allowed_names() {
         let error = "urgent".parse::<Priority>().expect_err("no such priority");
         assert_eq!(error.to_string(), "expected low, normal, high or critical");
+    }
+
+    #[test]
+    fn id_takes_no_more_room_than_its_text() {
+        assert_eq!(size_of::<Option<Id<'_>>>(), size_of::<Cow<'_, str>>());
     }
 
     #[test]

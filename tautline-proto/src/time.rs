@@ -97,6 +97,95 @@ impl WallTime {
     }
 }
 
+/// A time stamp as its sender gave it. A [`WallTime`] is exact on the native wire, a number of seconds on the classic wire.
+///
+/// The classic wire carries a number, and Python programs put any number there: simulated time, a count of nanoseconds. It
+/// travels unchanged, with all its digits.
+///
+/// ```
+/// use tautline_proto::{Timestamp, WallTime};
+///
+/// let simulated = Timestamp::from(12.345678901234567);
+/// assert_eq!(simulated.as_secs_f64(), 12.345678901234567);
+/// assert_eq!(simulated.wall(), WallTime::from_nanos(12_345_678_901));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub enum Timestamp {
+    /// A time on the sender's wall clock.
+    Wall(WallTime),
+    /// A number of seconds. The sender refuses NaN and infinities.
+    Seconds(f64),
+    /// A whole number of seconds, which the classic wire writes without a fraction.
+    WholeSeconds(i64),
+}
+
+impl Timestamp {
+    /// Returns the nearest time that a [`WallTime`] can hold: rounded to nanoseconds, within the years 1677 to 2262.
+    #[must_use]
+    pub fn wall(self) -> WallTime {
+        let seconds = match self {
+            Self::Wall(time) => return time,
+            Self::Seconds(seconds) => seconds,
+            Self::WholeSeconds(seconds) => return WallTime(seconds.saturating_mul(1_000_000_000)),
+        };
+        let end = if seconds < 0.0 { i64::MIN } else { i64::MAX };
+        WallTime::from_secs_f64(seconds).unwrap_or(WallTime(end))
+    }
+
+    /// Returns the seconds since the sender's epoch, which is 1970-01-01 00:00 UTC for a wall clock.
+    #[must_use]
+    pub fn as_secs_f64(self) -> f64 {
+        match self {
+            Self::Wall(time) => time.as_secs_f64(),
+            Self::Seconds(seconds) => seconds,
+            Self::WholeSeconds(seconds) => seconds as f64,
+        }
+    }
+
+    /// Returns the number, if it is another one than the classic wire writes for its [`wall`](Self::wall) time.
+    #[must_use]
+    pub fn beyond_wall(self) -> Option<Self> {
+        let is_wall_time = match self {
+            Self::Wall(_) => true,
+            Self::Seconds(seconds) => self.wall().as_secs_f64().to_bits() == seconds.to_bits(),
+            Self::WholeSeconds(_) => false,
+        };
+        (!is_wall_time).then_some(self)
+    }
+}
+
+/// Compares the numbers bit by bit, so that 0.0 and -0.0 are two values, and NaN is one.
+impl PartialEq for Timestamp {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Wall(a), Self::Wall(b)) => a == b,
+            (Self::Seconds(a), Self::Seconds(b)) => a.to_bits() == b.to_bits(),
+            (Self::WholeSeconds(a), Self::WholeSeconds(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Timestamp {}
+
+impl From<WallTime> for Timestamp {
+    fn from(time: WallTime) -> Self {
+        Self::Wall(time)
+    }
+}
+
+impl From<f64> for Timestamp {
+    fn from(seconds: f64) -> Self {
+        Self::Seconds(seconds)
+    }
+}
+
+impl From<i64> for Timestamp {
+    fn from(seconds: i64) -> Self {
+        Self::WholeSeconds(seconds)
+    }
+}
+
 /// Both clocks, read together once in each turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -127,6 +216,20 @@ mod tests {
     fn time_stamps_outside_the_range_are_refused() {
         for seconds in [f64::NAN, f64::INFINITY, 1e100, -1e100, 9.3e9] {
             assert_eq!(WallTime::from_secs_f64(seconds), None, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn time_stamps_of_any_clock_have_a_nearest_wall_time() {
+        for (stamp, ns) in [
+            (Timestamp::from(1e-10), 0),
+            (Timestamp::from(-1.5), -1_500_000_000),
+            (Timestamp::from(1.7e18), i64::MAX),
+            (Timestamp::from(-1e300), i64::MIN),
+            (Timestamp::from(1_700_000_000), 1_700_000_000_000_000_000),
+            (Timestamp::from(i64::MIN), i64::MIN),
+        ] {
+            assert_eq!(stamp.wall().as_nanos(), ns, "{stamp:?}");
         }
     }
 

@@ -5,7 +5,8 @@ mod support;
 use support::{Node, Packet, address, at, config, plain_head, settle};
 use tautline_proto::endpoint::{Event, RemovalReason, Role, Start, WireFormat, endpoint};
 use tautline_proto::wire::classic::ClassicFormat;
-use tautline_proto::{DropReason, Now, PeerRxStats};
+use tautline_proto::wire::native::Head;
+use tautline_proto::{DropReason, Now, PeerRxStats, Timestamp};
 
 const CLASSIC: WireFormat = WireFormat::Classic(ClassicFormat { use_crc: true, use_sequence: true });
 
@@ -241,6 +242,75 @@ fn messages_arrive_with_every_setting_of_crc_and_sequence() {
         server.send(b"[2]", at(1));
         settle(&mut [&mut server, &mut client], at(1));
         assert_eq!(client.payloads(), ["[2]"]);
+    }
+}
+
+#[test]
+fn unlike_settings_of_the_two_ends_are_named_at_both_ends() {
+    let formats = [(true, true), (true, false), (false, true), (false, false)];
+    let formats = formats.map(|(use_crc, use_sequence)| ClassicFormat { use_crc, use_sequence });
+    for (of_server, of_client) in formats.into_iter().flat_map(|one| formats.map(|other| (one, other))) {
+        let reason = match (
+            of_server.use_crc != of_client.use_crc,
+            of_server.use_sequence != of_client.use_sequence,
+        ) {
+            (false, false) => continue,
+            (true, false) => DropReason::OtherCrc,
+            (false, true) => DropReason::OtherSequence,
+            (true, true) => DropReason::OtherCrcAndSequence,
+        };
+        let mut server = Node::server(WireFormat::Classic(of_server));
+        let mut client = Node::client(5000, WireFormat::Classic(of_client), 2);
+        client.dial(address(9000), at(0));
+        for n in 1..=100 {
+            let packet = message(&mut client, &n.to_string(), at(n));
+            server.handle(&packet, at(n));
+        }
+        assert_eq!((drops(&server, reason), server.got.len()), (100, 0), "{of_server:?} {of_client:?}");
+        assert!(server.outbound.peers().is_empty());
+
+        // The same datagrams with the roles exchanged: what the client says comes from the server's address.
+        let mut listening = Node::client(5001, WireFormat::Classic(of_server), 3);
+        listening.dial(address(9000), at(0));
+        let packet = message(&mut client, "1", at(1));
+        listening.handle(&Packet { from: address(9000), ..packet }, at(1));
+        assert_eq!((drops(&listening, reason), listening.got.len()), (1, 0), "{of_server:?} {of_client:?}");
+    }
+}
+
+#[test]
+fn datagrams_of_a_living_peer_are_damaged_and_not_of_other_settings() {
+    let format = ClassicFormat { use_crc: true, use_sequence: false };
+    let mut server = Node::server(WireFormat::Classic(format));
+    let mut client = Node::client(5000, WireFormat::Classic(format), 2);
+    client.dial(address(9000), at(0));
+    let mut packet = message(&mut client, "17", at(1));
+    server.handle(&packet, at(1));
+    let last_digit = packet.bytes.len() - 2;
+    packet.bytes[last_digit] = b'8';
+    server.handle(&packet, at(2));
+    assert_eq!((drops(&server, DropReason::BadCrc), server.got.len()), (1, 1));
+}
+
+/// Returns the datagram of one message with this time stamp, as Python programs with simulated time send it.
+fn simulated(client: &mut Node, payload: &str, seconds: f64) -> Packet {
+    let stamp = Timestamp::from(seconds);
+    let head = Head { timestamp: stamp.wall(), exact: stamp.beyond_wall(), ..plain_head(at(0)) };
+    assert_eq!(client.send_as(&head, payload.as_bytes()), 1);
+    client.sent.pop_back().expect("just sent")
+}
+
+#[test]
+fn restart_is_recognised_by_any_clock_that_goes_on() {
+    for tick in [1e-10, 1.0, 1e9, 1e300] {
+        let (mut server, mut old) = (Node::server(CLASSIC), client(5000));
+        for n in 1..=10 {
+            let packet = simulated(&mut old, "\"old\"", f64::from(n) * tick);
+            server.handle(&packet, at(1));
+        }
+        let packet = simulated(&mut client(5000), "\"new\"", 11.0 * tick);
+        server.handle(&packet, at(2));
+        assert_eq!((server.got.len(), restarts(&server)), (11, 1), "{tick}");
     }
 }
 

@@ -99,7 +99,7 @@ pub use tautline_proto::sim;
 pub use tautline_proto::wire::native::BadText;
 pub use tautline_proto::{
     Cause, ConnectionState, ContentType, Delivery, DropReason, Drops, Id, Instant, MessageType, PathStats,
-    PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, UnknownName, WallTime,
+    PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, Timestamp, UnknownName, WallTime,
 };
 
 pub use watchdog::{

@@ -12,8 +12,8 @@ use common::{
 };
 use tautline::{
     Config, ConfigError, DropReason, EncodeError, Event, Handler, MessageRef, MessageType, Metadata,
-    NonFinite, Payload, Reply, Role, SendError, Sent, SocketFault, UdpInterface, WaitPolicy, Wire,
-    create_udp_client, create_udp_server,
+    NonFinite, Payload, Raw, Reply, Role, SendError, Sent, SocketFault, Timestamp, UdpInterface, WaitPolicy,
+    Wire, create_udp_client, create_udp_server,
 };
 
 #[test]
@@ -175,6 +175,37 @@ fn sending_nan_is_refused() {
         }
         client.send(&1, &Metadata::command()).unwrap();
         assert_eq!(next_number(&server), 1);
+    }
+}
+
+#[test]
+fn a_time_stamp_that_is_no_number_is_refused() {
+    for (wire, seconds) in WIRES.into_iter().flat_map(|wire| [f64::NAN, f64::INFINITY].map(|s| (wire, s))) {
+        let (_server, client) = pair(wire);
+        let metadata = Metadata::data().timestamp(seconds);
+        for refused in [client.send(&1, &metadata), client.send(Raw(b"1"), &metadata)] {
+            let error = refused.expect_err("not a number");
+            assert!(error.to_string().contains("`timestamp` is NaN or infinite"), "{error}");
+        }
+        assert_eq!(client.statistics().messages_sent, 0);
+    }
+}
+
+#[test]
+fn a_time_stamp_of_any_clock_travels() {
+    for (wire, number) in
+        WIRES.into_iter().flat_map(|wire| [12.345_678_901_234_567, 1e-10, 0.0].map(|n| (wire, n)))
+    {
+        let (server, client) = pair(wire);
+        client.send(&1, &Metadata::data().timestamp(number)).expect("connected");
+        let message = next(&server);
+        assert_eq!(message.timestamp(), Timestamp::from(number).wall());
+        if wire == Wire::Classic {
+            assert_eq!(message.stamp().as_secs_f64(), number);
+            // A program that passes the message on keeps its time stamp.
+            server.send(&1, &Metadata::data().timestamp(message.stamp())).expect("its client is known");
+            assert_eq!(next(&client).stamp(), message.stamp());
+        }
     }
 }
 

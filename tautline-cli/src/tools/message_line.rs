@@ -6,20 +6,21 @@
 use std::net::SocketAddr;
 
 use serde::Serialize;
-use tautline::{ContentType, Delivery, Message};
+use serde_json::value::{RawValue, to_raw_value};
+use tautline::{ContentType, Delivery, Id, Message, Timestamp};
 
 use crate::tools::transcode::{JsonText, hexadecimal};
 
 /// The seven keys of the classic envelope, and the keys of the native wire that differ from their defaults.
 #[derive(Debug, Serialize)]
 struct Metadata<'a> {
-    message_id: String,
-    timestamp: f64,
+    message_id: Box<RawValue>,
+    timestamp: Box<RawValue>,
     message_type: &'a str,
     priority: u8,
-    source: &'a str,
+    source: Option<&'a str>,
     destination: Option<&'a str>,
-    correlation_id: Option<String>,
+    correlation_id: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     channel: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,13 +35,13 @@ struct Metadata<'a> {
 pub(crate) fn line(message: &Message) -> String {
     let content_type = message.content_type();
     let metadata = Metadata {
-        message_id: message.message_id().to_string(),
-        timestamp: message.timestamp().as_secs_f64(),
+        message_id: id(&message.message_id()),
+        timestamp: timestamp(message.stamp()),
         message_type: message.message_type().name(),
         priority: message.priority().to_wire(),
-        source: message.source(),
+        source: Some(message.source()).filter(|_| message.has_source()),
         destination: message.destination(),
-        correlation_id: message.correlation_id().map(|id| id.to_string()),
+        correlation_id: message.correlation_id().map(|answered| id(&answered)),
         channel: Some(message.channel()).filter(|channel| *channel != 0),
         content_type: Some(content_type.name()).filter(|_| content_type != ContentType::Json),
         delivery: Some(message.delivery()).filter(|class| *class != Delivery::BestEffort).map(Delivery::name),
@@ -53,6 +54,26 @@ pub(crate) fn line(message: &Message) -> String {
         data(content_type, message),
         peer(message.address()),
     )
+}
+
+/// Returns an id as the JSON value that it is.
+fn id(id: &Id<'_>) -> Box<RawValue> {
+    let json = match id {
+        Id::Number(number) => to_raw_value(number),
+        Id::Text(text) => to_raw_value(text),
+        Id::Null => to_raw_value(&()),
+        Id::Json(json) => RawValue::from_string(json.to_string()),
+    };
+    json.expect("numbers and text are JSON, and the library has checked what is JSON already")
+}
+
+/// Returns a time stamp as the number that travelled.
+fn timestamp(stamp: Timestamp) -> Box<RawValue> {
+    let json = match stamp {
+        Timestamp::WholeSeconds(seconds) => to_raw_value(&seconds),
+        stamp => to_raw_value(&stamp.as_secs_f64()),
+    };
+    json.expect("numbers are JSON")
 }
 
 /// Returns the sender's address. An IPv4 address that an IPv6 socket reports as mapped is shown as IPv4.

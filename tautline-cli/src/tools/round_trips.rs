@@ -15,6 +15,7 @@ pub(crate) fn number_of(id: &Id<'_>) -> Option<u64> {
     match id {
         Id::Number(number) => Some(*number),
         Id::Text(text) => text.parse().ok(),
+        Id::Null | Id::Json(_) => None,
     }
 }
 

@@ -66,6 +66,7 @@ impl MessageSpec {
             priority: self.priority,
             channel: self.channel,
             timestamp,
+            exact: None,
             message_id: self.message_id.as_ref(),
             source: self.source,
             destination: self.destination,

@@ -75,6 +75,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Returns whether an object is next.
+    pub(crate) fn is_at_object(&mut self) -> bool {
+        self.whitespace();
+        self.peek() == Some(b'{')
+    }
+
     /// Passes one value of any kind.
     pub(crate) fn value(&mut self, limits: &JsonLimits) -> Result<RawValue<'a>, JsonFault> {
         self.whitespace();

@@ -93,7 +93,7 @@ impl ReceivedMessage {
             channel: message.channel,
             timestamp: message.timestamp,
             message_id: message.message_id.to_string(),
-            source: message.source.to_string(),
+            source: message.source.as_deref().unwrap_or_default().to_string(),
             destination: message.destination.as_ref().map(ToString::to_string),
             correlation_id: message.correlation_id.as_ref().map(ToString::to_string),
             delivery: message.delivery,

@@ -111,7 +111,7 @@ impl Node {
             self.got.extend(self.inbound.messages(accepted).map(|message| Got {
                 peer,
                 id: message.message_id.to_string(),
-                source: message.source.to_string(),
+                source: message.source.as_deref().unwrap_or_default().to_string(),
                 payload: message.payload.to_vec(),
                 late,
             }));

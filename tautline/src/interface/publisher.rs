@@ -228,7 +228,7 @@ impl Publisher {
     pub fn request<C: Content>(&self, content: C, timeout: Option<Duration>) -> Result<Request, SendError> {
         let life = self.sender.link.load().as_deref().map(|link| Arc::clone(&link.life));
         Request::begin(&self.requests, life, self.target, timeout, |id| {
-            let metadata = self.sender.as_request(self.metadata.clone().message_id(id));
+            let metadata = self.sender.as_request(self.metadata.clone(), id);
             self.sender.send(Outgoing::new(self.target, &metadata), &content).map(drop)
         })
     }

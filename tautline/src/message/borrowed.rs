@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use tautline_proto::{ContentType, Delivery, Id, MessageType, PeerId, Priority, WallTime};
+use tautline_proto::{ContentType, Delivery, Id, MessageType, PeerId, Priority, Timestamp, WallTime};
 
 use super::Arrival;
 use crate::payload::{self, DecodeError};
@@ -64,9 +64,17 @@ impl<'a> MessageRef<'a> {
     }
 
     /// When the sender made the message, on the sender's wall clock.
+    ///
+    /// On the classic wire, [`stamp`](Self::stamp) is exact. This is the nearest time in nanoseconds.
     #[must_use]
     pub const fn timestamp(&self) -> WallTime {
         self.message.timestamp
+    }
+
+    /// The time stamp as it travelled. On the classic wire it is any number, for example of simulated time.
+    #[must_use]
+    pub fn stamp(&self) -> Timestamp {
+        self.message.stamp()
     }
 
     /// The id of the message; unique within the sender's session.
@@ -75,10 +83,16 @@ impl<'a> MessageRef<'a> {
         self.message.message_id.borrowed()
     }
 
-    /// Who made the message: by default the name of the sending interface.
+    /// Who made the message: by default the name of the sending interface. Empty if the sender wrote null (classic wire).
     #[must_use]
     pub fn source(&self) -> &'a str {
-        &self.message.source
+        self.message.source.as_deref().unwrap_or_default()
+    }
+
+    /// Whether the sender named a source. False for null on the classic wire.
+    #[must_use]
+    pub const fn has_source(&self) -> bool {
+        self.message.source.is_some()
     }
 
     /// Whom the message is meant for, if the sender set it.

@@ -33,7 +33,7 @@ impl Message {
             .with_message_type(metadata.message_type)
             .with_priority(metadata.priority)
             .with_channel(metadata.channel)
-            .with_timestamp(metadata.timestamp.unwrap_or_else(wall_now))
+            .with_timestamp(metadata.timestamp.unwrap_or_else(|| wall_now().into()))
             .with_message_id(metadata.message_id.as_ref().map_or(Id::Number(0), Id::borrowed))
             .with_source(Cow::Borrowed(metadata.source.as_deref().unwrap_or_default()))
             .with_destination(metadata.destination.as_deref().map(Cow::Borrowed))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::borrowed::MessageRef;
-use tautline_proto::{Delivery, Id, MessageType, Priority, WallTime};
+use tautline_proto::{Delivery, Id, MessageType, Priority, Timestamp};
 
 /// The metadata of a message to send. A field that is `None` gets its default.
 ///
@@ -22,8 +22,9 @@ pub struct Metadata {
     pub priority: Priority,
     /// Tells streams of one type apart, for example two joints. Default 0, the only channel on the classic wire.
     pub channel: u16,
-    /// When the message was made. Default: the time of sending.
-    pub timestamp: Option<WallTime>,
+    /// When the message was made. Default: the time of sending. The classic wire carries any number of seconds; the native
+    /// wire carries the nearest [`WallTime`](crate::WallTime).
+    pub timestamp: Option<Timestamp>,
     /// The id of the message. Default: its number in the session (native wire), or `udp_` and the time in microseconds
     /// (classic wire).
     pub message_id: Option<Id<'static>>,
@@ -128,14 +129,22 @@ impl Metadata {
         self
     }
 
-    /// Sets when the message was made.
+    /// Sets when the message was made: a [`WallTime`](crate::WallTime), or a number of seconds, for example of simulated
+    /// time. [`Message::stamp`](crate::Message::stamp) passes on the time stamp of a message as it came.
+    ///
+    /// ```
+    /// use tautline::{Metadata, Timestamp};
+    ///
+    /// let simulated = Metadata::status().timestamp(12.345678901234567);
+    /// assert_eq!(simulated.timestamp, Some(Timestamp::Seconds(12.345678901234567)));
+    /// ```
     #[must_use]
-    pub const fn timestamp(mut self, timestamp: WallTime) -> Self {
-        self.timestamp = Some(timestamp);
+    pub fn timestamp(mut self, timestamp: impl Into<Timestamp>) -> Self {
+        self.timestamp = Some(timestamp.into());
         self
     }
 
-    /// Sets the id of the message: a number, or text of 1 to 255 bytes.
+    /// Sets the id of the message: a number, or text (1 to 255 bytes on the native wire).
     #[must_use]
     pub fn message_id(mut self, id: impl Into<Id<'static>>) -> Self {
         self.message_id = Some(id.into());

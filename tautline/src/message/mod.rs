@@ -21,7 +21,9 @@ use std::time::{Duration, Instant};
 use crate::machine::clock::wall_now;
 use crate::message::pool::Pool;
 use crate::sync::Arc;
-use tautline_proto::{ContentType, Delivery, Id, MessageRef, MessageType, PeerId, Priority, WallTime};
+use tautline_proto::{
+    ContentType, Delivery, Id, MessageRef, MessageType, PeerId, Priority, Timestamp, WallTime,
+};
 
 /// How and when a message arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +66,13 @@ pub struct Message {
     priority: Priority,
     channel: u16,
     timestamp: WallTime,
+    exact: Option<Timestamp>,
     delivery: Delivery,
     lifespan: Option<Duration>,
     content_type: ContentType,
     message_id: StoredId,
     correlation_id: Option<StoredId>,
-    source: Span,
+    source: Option<Span>,
     destination: Option<Span>,
     payload: Span,
     arrival: Arrival,
@@ -96,6 +99,8 @@ impl Span {
 enum StoredId {
     Number(u64),
     Text(Span),
+    Null,
+    Json(Span),
 }
 
 impl Message {
@@ -107,11 +112,12 @@ impl Message {
             priority: message.priority,
             channel: message.channel,
             timestamp: message.timestamp,
+            exact: message.exact,
             delivery: message.delivery,
             lifespan: message.lifespan,
             content_type: message.content_type,
             payload: append(&mut bytes, message.payload),
-            source: append(&mut bytes, message.source.as_bytes()),
+            source: message.source.as_ref().map(|text| append(&mut bytes, text.as_bytes())),
             destination: message.destination.as_ref().map(|text| append(&mut bytes, text.as_bytes())),
             message_id: append_id(&mut bytes, &message.message_id),
             correlation_id: message.correlation_id.as_ref().map(|id| append_id(&mut bytes, id)),
@@ -147,9 +153,17 @@ impl Message {
     }
 
     /// When the sender made the message, on the sender's wall clock.
+    ///
+    /// On the classic wire, [`stamp`](Self::stamp) is exact. This is the nearest time in nanoseconds.
     #[must_use]
     pub const fn timestamp(&self) -> WallTime {
         self.timestamp
+    }
+
+    /// The time stamp as it travelled. On the classic wire it is any number, for example of simulated time.
+    #[must_use]
+    pub fn stamp(&self) -> Timestamp {
+        self.exact.unwrap_or(Timestamp::Wall(self.timestamp))
     }
 
     /// The id of the message; unique within the sender's session.
@@ -158,10 +172,16 @@ impl Message {
         self.id(self.message_id)
     }
 
-    /// Who made the message: by default the name of the sending interface.
+    /// Who made the message: by default the name of the sending interface. Empty if the sender wrote null (classic wire).
     #[must_use]
     pub fn source(&self) -> &str {
-        self.text(self.source)
+        self.source.map(|span| self.text(span)).unwrap_or_default()
+    }
+
+    /// Whether the sender named a source. False for null on the classic wire.
+    #[must_use]
+    pub const fn has_source(&self) -> bool {
+        self.source.is_some()
     }
 
     /// Whom the message is meant for, if the sender set it.
@@ -239,13 +259,14 @@ impl Message {
     /// The message in the form of the protocol.
     #[must_use]
     pub(crate) fn as_ref(&self) -> MessageRef<'_> {
-        MessageRef::new(self.content_type, self.payload())
+        let mut message = MessageRef::new(self.content_type, self.payload());
+        message.source = self.source.map(|span| Cow::Borrowed(self.text(span)));
+        message
             .with_message_type(self.message_type)
             .with_priority(self.priority)
             .with_channel(self.channel)
-            .with_timestamp(self.timestamp)
+            .with_timestamp(self.stamp())
             .with_message_id(self.message_id())
-            .with_source(Cow::Borrowed(self.source()))
             .with_destination(self.destination().map(Cow::Borrowed))
             .with_correlation_id(self.correlation_id())
             .with_delivery(self.delivery)
@@ -260,6 +281,8 @@ impl Message {
         match id {
             StoredId::Number(number) => Id::Number(number),
             StoredId::Text(span) => Id::Text(Cow::Borrowed(self.text(span))),
+            StoredId::Null => Id::Null,
+            StoredId::Json(span) => Id::Json(self.text(span).into()),
         }
     }
 }
@@ -279,11 +302,12 @@ impl fmt::Debug for Message {
 /// The number of bytes that `copy` will append.
 fn variable_len(message: &MessageRef<'_>) -> usize {
     let id_len = |id: &Id<'_>| match id {
-        Id::Number(_) => 0,
+        Id::Number(_) | Id::Null => 0,
         Id::Text(text) => text.len(),
+        Id::Json(text) => text.len(),
     };
     message.payload.len()
-        + message.source.len()
+        + message.source.as_ref().map_or(0, |text| text.len())
         + message.destination.as_ref().map_or(0, |text| text.len())
         + id_len(&message.message_id)
         + message.correlation_id.as_ref().map_or(0, id_len)
@@ -299,5 +323,7 @@ fn append_id(bytes: &mut Vec<u8>, id: &Id<'_>) -> StoredId {
     match id {
         Id::Number(number) => StoredId::Number(*number),
         Id::Text(text) => StoredId::Text(append(bytes, text.as_bytes())),
+        Id::Null => StoredId::Null,
+        Id::Json(text) => StoredId::Json(append(bytes, text.as_bytes())),
     }
 }

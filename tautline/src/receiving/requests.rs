@@ -289,8 +289,9 @@ impl fmt::Debug for Request {
 fn answered_by(message: &MessageRef<'_>) -> Option<u64> {
     match message.correlation_id.as_ref()? {
         Id::Number(number) => Some(*number),
-        // The classic wire carries a number as its digits.
+        // On the classic wire the id of a request is text, which is what Python programs expect.
         Id::Text(digits) => digits.parse().ok(),
+        Id::Null | Id::Json(_) => None,
     }
 }
 

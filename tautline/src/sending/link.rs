@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tautline_proto::endpoint::Encoder;
 use tautline_proto::wire::native::{self, Head};
-use tautline_proto::{ContentType, Delivery, Id, WallTime};
+use tautline_proto::{ContentType, Delivery, Id, Timestamp, WallTime};
 
 use super::failed::Failed;
 use crate::config::{Streams, Wire};
@@ -54,8 +54,11 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Refuses what the wire cannot carry.
+    /// Refuses what the wire cannot carry, and a time stamp that is no number.
     pub(crate) fn check_wire(&self, content_type: ContentType, metadata: &Metadata) -> Result<(), SendError> {
+        if metadata.timestamp.is_some_and(|stamp| !stamp.as_secs_f64().is_finite()) {
+            return Err(SendError::Encode(EncodeError::NotFinite { path: Some("timestamp".to_owned()) }));
+        }
         let what = match self.wire {
             Wire::Native => return Ok(()),
             Wire::Classic if content_type != ContentType::Json => Unsupported::Content(content_type),
@@ -109,7 +112,9 @@ impl Link {
         let of_stream = || self.streams.as_ref()?.of(head.message_type, head.channel).lifespan;
         // The classic wire carries no lifespan.
         let lifespan = if self.wire == Wire::Native { head.lifespan } else { of_stream() }?;
-        let age = Duration::from_nanos(u64::try_from(now.nanos_since(head.timestamp)).unwrap_or(0));
+        // A number that is no time of the wall clock, such as simulated time, says nothing about the age.
+        let made = if head.exact.is_some() { now } else { head.timestamp };
+        let age = Duration::from_nanos(u64::try_from(now.nanos_since(made)).unwrap_or(0));
         Some(lifespan.saturating_sub(age))
     }
 
@@ -135,7 +140,8 @@ impl Link {
             message_type: metadata.message_type,
             priority: metadata.priority,
             channel: metadata.channel,
-            timestamp: metadata.timestamp.unwrap_or(made),
+            timestamp: metadata.timestamp.map_or(made, Timestamp::wall),
+            exact: metadata.timestamp.and_then(Timestamp::beyond_wall),
             message_id: metadata.message_id.as_ref(),
             source: metadata.source.as_deref(),
             destination: metadata.destination.as_deref(),

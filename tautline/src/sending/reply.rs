@@ -39,6 +39,8 @@ impl Reply {
         reply.message_id = match message.message_id {
             Id::Number(number) => Id::Number(number),
             Id::Text(ref text) => Id::Text(text.to_string().into()),
+            Id::Null => Id::Null,
+            Id::Json(ref text) => Id::Json(text.clone()),
         };
     }
 

@@ -35,7 +35,7 @@ pub(crate) fn numbered(number: u64, priority: Priority) -> MessageRef<'static> {
 pub(crate) fn number_of(message: &Message) -> u64 {
     match message.message_id() {
         Id::Number(number) => number,
-        Id::Text(_) => panic!("not made by `numbered`"),
+        _ => panic!("not made by `numbered`"),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::drops::DropReason;
 use crate::endpoint::config::Role;
 use crate::endpoint::event::Event;
 use crate::peer::PeerId;
-use crate::time::{Instant, Now, WallTime};
+use crate::time::{Instant, Now};
 use crate::window::{Verdict, Window};
 use crate::wire::classic::{self, ClassicFormat};
 use crate::wire::native::looks_native;
@@ -39,16 +39,58 @@ pub(super) fn handle<'a>(
     format: ClassicFormat,
     scratch: &'a mut Vec<u8>,
 ) -> Result<Accepted<'a>, DropReason> {
-    let other_wire = |reason| if looks_native(datagram) { DropReason::OtherWire } else { reason };
-    let (number, envelope) = classic::open(datagram, format).map_err(other_wire)?;
-    let message = classic::read_envelope(envelope, &registry.config.json, scratch).map_err(other_wire)?;
+    let (number, envelope) = match classic::open(datagram, format) {
+        Ok(opened) => opened,
+        Err(reason) => return Err(unreadable(registry, from, datagram, format, reason)),
+    };
+    let message = match classic::read_envelope(envelope, &registry.config.json, scratch) {
+        Ok(message) => message,
+        Err(reason) => return Err(unreadable(registry, from, datagram, format, reason)),
+    };
+    if !format.use_crc
+        && let Some(number) = number
+        && !is_next(registry, from, number)
+        && classic::is_crc(number, envelope)
+    {
+        return Err(DropReason::OtherCrcAndSequence);
+    }
     if message.payload.len() > registry.config.max_message_size {
         return Err(DropReason::TooLarge);
     }
-    let (peer, number, late) = admit(registry, from, number, message.timestamp, now.steady)?;
+    let (peer, number, late) = admit(registry, from, number, message.stamp().as_secs_f64(), now.steady)?;
     registry.heard(peer, datagram.len(), now.steady);
     let contents = Contents::Classic(message);
     Ok(Accepted { peer, late, number, at: now.steady, contents })
+}
+
+/// Returns why a datagram cannot be read: the wire or the settings of its sender, if it shows them, else `reason`.
+#[cold]
+fn unreadable(
+    registry: &mut Registry,
+    from: SocketAddr,
+    datagram: &[u8],
+    format: ClassicFormat,
+    reason: DropReason,
+) -> DropReason {
+    if looks_native(datagram) {
+        return DropReason::OtherWire;
+    }
+    // A CRC in the place of the envelope may begin like a pickle.
+    if !matches!(reason, DropReason::BadCrc | DropReason::Malformed | DropReason::Pickle) {
+        return reason;
+    }
+    // Whoever is heard with the settings of this end has them, and its datagram is damaged.
+    let is_heard =
+        registry.peers.by_address(from).is_some_and(|peer| peer.last_heard.is_some() && !peer.is_silent());
+    classic::unlike_settings(datagram, format, &registry.config.json, is_heard).unwrap_or(reason)
+}
+
+/// Returns whether the peer's next number has these low 32 bits.
+fn is_next(registry: &mut Registry, from: SocketAddr, number: u32) -> bool {
+    let peer = registry.peers.by_address(from);
+    let next = peer.and_then(|peer| peer.window.as_ref()).map(Window::next);
+    #[allow(clippy::cast_possible_truncation)] // the low bits are meant
+    next.is_some_and(|next| next as u32 == number)
 }
 
 /// Adds a peer that is known by its address alone. This wire has no handshake, so the peer is accepted at once.
@@ -67,7 +109,7 @@ fn admit(
     registry: &mut Registry,
     from: SocketAddr,
     number: Option<u32>,
-    stamp: WallTime,
+    stamp: f64,
     now: Instant,
 ) -> Result<(PeerId, Option<u64>, bool), DropReason> {
     if registry.peers.by_address(from).is_none() {
@@ -103,7 +145,7 @@ fn admit(
 fn full_number(
     peer: &mut InboundPeer,
     low: u32,
-    stamp: WallTime,
+    stamp: f64,
     now: Instant,
 ) -> Result<(u64, bool), DropReason> {
     let start = FIRST_NUMBER + u64::from(low);

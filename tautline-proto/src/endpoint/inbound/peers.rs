@@ -16,7 +16,7 @@ use crate::endpoint::event::PeerHandle;
 use crate::path::Path;
 use crate::peer::{PeerId, SessionId};
 use crate::stats::{PeerRxCounters, PeerTxCounters};
-use crate::time::{Instant, WallTime};
+use crate::time::Instant;
 use crate::window::{Window, WindowCounts};
 
 /// A remote end as the inbound half sees it.
@@ -48,8 +48,8 @@ pub(super) struct InboundPeer {
     pub(super) last_heard: Option<Instant>,
     /// Native only.
     pub(super) next_heartbeat: Option<Instant>,
-    /// The latest time stamp that was accepted (classic).
-    pub(super) newest: WallTime,
+    /// The latest time stamp that was accepted, in seconds (classic). As a number, because senders may count any time.
+    pub(super) newest: f64,
     /// The life before the last restart (classic).
     pub(super) former_life: Option<FormerLife>,
     /// The window's number that stands for the sender's number 0.
@@ -65,7 +65,7 @@ pub(super) struct InboundPeer {
 /// What is remembered of the time before a restart (classic).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FormerLife {
-    pub(super) newest: WallTime,
+    pub(super) newest: f64,
     pub(super) ended_at: Instant,
 }
 
@@ -189,7 +189,7 @@ impl PeerTable {
             stale: false,
             last_heard: None,
             next_heartbeat: None,
-            newest: WallTime::from_nanos(i64::MIN),
+            newest: f64::NEG_INFINITY,
             former_life: None,
             numbers_from: 0,
             published: Default::default(),

@@ -31,12 +31,13 @@
 //! ```
 
 use alloc::borrow::Cow;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::drops::DropReason;
 use crate::json::{self, Cursor, JsonFault, JsonLimits, RawValue};
-use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority};
-use crate::time::WallTime;
+use crate::message::{ContentType, Id, MessageRef, MessageType, Priority};
+use crate::time::Timestamp;
 
 /// The length of the CRC and of the sequence number, in bytes.
 const FIELD: usize = 4;
@@ -67,19 +68,22 @@ impl ClassicFormat {
 /// Appends room for the fields of `format`, and the envelope up to the payload. The caller then appends the payload.
 ///
 /// The message's payload, content type and channel are not used: the caller writes the payload as canonical JSON, and this
-/// wire has no channels. A numeric id is written as text, in decimal digits.
+/// wire has no channels.
 pub fn begin_message(out: &mut Vec<u8>, format: ClassicFormat, message: &MessageRef<'_>) {
     out.resize(out.len() + format.prefix_len(), 0);
     out.extend_from_slice(br#"{"metadata": {"message_id": "#);
     write_id(out, &message.message_id);
     out.extend_from_slice(br#", "timestamp": "#);
-    json::write_f64(out, message.timestamp.as_secs_f64());
+    match message.stamp() {
+        Timestamp::WholeSeconds(seconds) => write_decimal(out, seconds),
+        stamp => json::write_f64(out, stamp.as_secs_f64()),
+    }
     out.extend_from_slice(br#", "message_type": "#);
     json::write_string(out, message.message_type.name());
     out.extend_from_slice(br#", "priority": "#);
     out.push(b'0' + message.priority.to_wire());
     out.extend_from_slice(br#", "source": "#);
-    json::write_string(out, &message.source);
+    write_optional(out, message.source.as_ref(), |out, text| json::write_string(out, text));
     out.extend_from_slice(br#", "destination": "#);
     write_optional(out, message.destination.as_ref(), |out, text| json::write_string(out, text));
     out.extend_from_slice(br#", "correlation_id": "#);
@@ -138,6 +142,44 @@ fn split_field(bytes: &[u8]) -> Result<(u32, &[u8]), DropReason> {
     Ok((u32::from_be_bytes(*field), rest))
 }
 
+/// Returns the reason that names the settings in which the sender's format differs from `format`, if `datagram` can be read with
+/// another format. For datagrams that cannot be read with `format`.
+///
+/// If `spares_place` is set, a format that puts the envelope in the same place is not considered. It has no CRC, so a damaged
+/// datagram would look like it.
+#[must_use]
+#[cold]
+pub fn unlike_settings(
+    datagram: &[u8],
+    format: ClassicFormat,
+    limits: &JsonLimits,
+    spares_place: bool,
+) -> Option<DropReason> {
+    // A CRC shows the format with certainty, so formats with a CRC come first.
+    let all = [(true, true), (true, false), (false, true), (false, false)];
+    let others = all.into_iter().map(|(use_crc, use_sequence)| ClassicFormat { use_crc, use_sequence });
+    others.filter(|other| *other != format).find_map(|other| {
+        let (_, envelope) = open(datagram, other).ok()?;
+        let same_place = other.prefix_len() == format.prefix_len();
+        if (same_place && spares_place) || envelope.first() != Some(&b'{') {
+            return None;
+        }
+        let read = read_envelope(envelope, limits, &mut Vec::new()).map(drop);
+        let differs = (other.use_crc != format.use_crc, other.use_sequence != format.use_sequence);
+        (read != Err(DropReason::Malformed)).then_some(match differs {
+            (true, false) => DropReason::OtherCrc,
+            (false, _) => DropReason::OtherSequence,
+            (true, true) => DropReason::OtherCrcAndSequence,
+        })
+    })
+}
+
+/// Returns whether `sequence` is the CRC of `envelope`: the sender writes a CRC, where this end expects a sequence number.
+#[must_use]
+pub fn is_crc(sequence: u32, envelope: &[u8]) -> bool {
+    crc32fast::hash(envelope) == sequence
+}
+
 /// Reads an envelope. Returns the metadata, and the exact bytes of `data` as the payload.
 ///
 /// Members may come in any order. Unknown keys are skipped. If a key is repeated, the last value counts. The `limits` apply to
@@ -150,8 +192,8 @@ fn split_field(bytes: &[u8]) -> Result<(u32, &[u8]), DropReason> {
 ///
 /// - [`Pickle`](DropReason::Pickle) for a Python pickle;
 /// - [`TooDeep`](DropReason::TooDeep) and [`NotFinite`](DropReason::NotFinite) if a value breaks the `limits`;
-/// - [`Malformed`](DropReason::Malformed) if the text is not JSON, a required member is missing or of the wrong kind, or the
-///   time stamp lies outside the years 1677 to 2262.
+/// - a reason that names the member, if one is missing or of a kind that it cannot have;
+/// - [`Malformed`](DropReason::Malformed) if the text is not a JSON object.
 pub fn read_envelope<'a>(
     envelope: &'a [u8],
     limits: &JsonLimits,
@@ -161,9 +203,8 @@ pub fn read_envelope<'a>(
         return Err(DropReason::Pickle);
     }
     let (metadata, data) = split_envelope(envelope, limits).map_err(drop_reason)?;
-    let (Some(metadata), Some(data)) = (metadata, data) else {
-        return Err(DropReason::Malformed);
-    };
+    let metadata = metadata.ok_or(DropReason::BadMetadata)?;
+    let data = data.ok_or(DropReason::NoData)?;
     let payload = if data.check.nonfinite {
         scratch.clear();
         json::normalize(data.text.as_bytes(), limits, scratch).map_err(drop_reason)?;
@@ -171,7 +212,7 @@ pub fn read_envelope<'a>(
     } else {
         data.text.as_bytes()
     };
-    metadata.interpret(payload).ok_or(DropReason::Malformed)
+    metadata.interpret(limits, payload)
 }
 
 fn drop_reason(fault: JsonFault) -> DropReason {
@@ -202,7 +243,11 @@ fn split_envelope<'a>(envelope: &'a [u8], limits: &JsonLimits) -> Result<Members
     let mut cursor = Cursor::new(envelope)?;
     cursor.object(|cursor, key| {
         match &*key.decode() {
-            "metadata" => metadata = Some(Metadata::split(cursor, limits)?),
+            "metadata" if cursor.is_at_object() => metadata = Some(Metadata::split(cursor, limits)?),
+            "metadata" => {
+                cursor.value(limits)?;
+                metadata = None;
+            }
             "data" => data = Some(cursor.value(limits)?),
             _ => _ = cursor.value(limits)?,
         }
@@ -245,47 +290,75 @@ impl<'a> Metadata<'a> {
         Ok(metadata)
     }
 
-    /// Returns the message, or `None` if a member is missing or of the wrong kind.
-    fn interpret(self, payload: &'a [u8]) -> Option<MessageRef<'a>> {
-        Some(MessageRef {
-            message_type: MessageType::from_name(&json::decode_string(self.message_type?)?)?,
-            priority: Priority::from_wire(self.priority?.parse().ok()?)?,
-            channel: 0,
-            timestamp: WallTime::from_secs_f64(self.timestamp?.parse().ok()?)?,
-            message_id: Id::Text(json::decode_string(self.message_id?)?),
-            source: json::decode_string(self.source?)?,
-            destination: optional_string(self.destination)?,
-            correlation_id: optional_string(self.correlation_id)?.map(Id::Text),
-            delivery: Delivery::BestEffort,
-            lifespan: None,
-            content_type: ContentType::Json,
-            payload,
-        })
+    /// Returns the message, or the reason that names the first member that is missing or of the wrong kind.
+    fn interpret(self, limits: &JsonLimits, payload: &'a [u8]) -> Result<MessageRef<'a>, DropReason> {
+        let timestamp = self.timestamp.and_then(read_timestamp).ok_or(DropReason::BadTimestamp)?;
+        let message_type = self.message_type.and_then(json::decode_string);
+        let message_type = message_type.and_then(|name| MessageType::from_name(&name));
+        let message = MessageRef {
+            message_type: message_type.ok_or(DropReason::BadMessageType)?,
+            priority: self.priority.and_then(read_priority).ok_or(DropReason::BadPriority)?,
+            message_id: read_id(self.message_id.ok_or(DropReason::NoMessageId)?, limits)?,
+            source: self.source.and_then(text_or_null).ok_or(DropReason::BadSource)?,
+            destination: text_or_null(self.destination.unwrap_or(NULL)).ok_or(DropReason::BadDestination)?,
+            correlation_id: Some(read_id(self.correlation_id.unwrap_or(NULL), limits)?)
+                .filter(|id| *id != Id::Null),
+            ..MessageRef::new(ContentType::Json, payload)
+        };
+        Ok(message.with_timestamp(timestamp))
     }
 }
 
-/// Returns the text of a member that may be missing or null. `None` if it is of another kind.
+const NULL: &str = "null";
+
+/// Returns the text of a string, or `None` inside for null. `None` for another kind of value.
 #[allow(clippy::option_option)] // the outer `None` is the error of `Metadata::interpret`
-fn optional_string(value: Option<&str>) -> Option<Option<Cow<'_, str>>> {
-    match value {
-        None | Some("null") => Some(None),
-        Some(json) => Some(Some(json::decode_string(json)?)),
+fn text_or_null(json: &str) -> Option<Option<Cow<'_, str>>> {
+    if json == NULL { Some(None) } else { json::decode_string(json).map(Some) }
+}
+
+/// Reads an id, which may be any value. A number that is not finite and that `limits` let be read as null is null.
+fn read_id<'a>(json: &'a str, limits: &JsonLimits) -> Result<Id<'a>, DropReason> {
+    if let Some(text) = json::decode_string(json) {
+        return Ok(Id::Text(text));
     }
+    if let Ok(number) = json.parse() {
+        return Ok(Id::Number(number));
+    }
+    let mut canonical = Vec::new();
+    json::normalize(json.as_bytes(), limits, &mut canonical).map_err(drop_reason)?;
+    match String::from_utf8(canonical).map_err(|_| DropReason::Malformed)? {
+        null if null == NULL => Ok(Id::Null),
+        json => Ok(Id::Json(json.into_boxed_str())),
+    }
+}
+
+/// Reads a time stamp: a finite float, or an integer of 64 bits.
+fn read_timestamp(json: &str) -> Option<Timestamp> {
+    if json.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+        return json.parse().ok().map(Timestamp::WholeSeconds);
+    }
+    let seconds = json.parse().ok().filter(|seconds: &f64| seconds.is_finite())?;
+    Some(Timestamp::Seconds(seconds))
+}
+
+/// Reads a priority: a number that equals 1, 2, 3 or 4. In Python `true` equals 1.
+fn read_priority(json: &str) -> Option<Priority> {
+    let number = if json == "true" { 1.0 } else { json.parse::<f64>().ok()? };
+    Priority::ALL.iter().copied().find(|priority| f64::from(priority.to_wire()).to_bits() == number.to_bits())
 }
 
 fn write_id(out: &mut Vec<u8>, id: &Id<'_>) {
     match id {
+        Id::Number(number) => write_decimal(out, number),
         Id::Text(text) => json::write_string(out, text),
-        Id::Number(number) => {
-            out.push(b'"');
-            write_decimal(out, *number);
-            out.push(b'"');
-        }
+        Id::Null => out.extend_from_slice(NULL.as_bytes()),
+        Id::Json(json) => out.extend_from_slice(json.as_bytes()),
     }
 }
 
 /// Writes decimal digits without allocating.
-fn write_decimal(out: &mut Vec<u8>, number: u64) {
+fn write_decimal(out: &mut Vec<u8>, number: impl core::fmt::Display) {
     struct Ascii<'a>(&'a mut Vec<u8>);
     impl core::fmt::Write for Ascii<'_> {
         fn write_str(&mut self, text: &str) -> core::fmt::Result {

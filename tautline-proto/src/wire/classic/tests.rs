@@ -2,26 +2,19 @@
 
 use super::*;
 use crate::json::NonFinite;
+use crate::time::WallTime;
 use alloc::format;
 use alloc::string::String;
 
 const METADATA: &str = r#"{"message_id": "m-1", "timestamp": 1700000000.25, "message_type": "command", "priority": 3, "source": "plant"}"#;
 
 fn message() -> MessageRef<'static> {
-    MessageRef {
-        message_type: MessageType::Command,
-        priority: Priority::High,
-        channel: 0,
-        timestamp: WallTime::from_nanos(1_700_000_000_250_000_000),
-        message_id: "m-1".into(),
-        source: "plant".into(),
-        destination: None,
-        correlation_id: None,
-        delivery: Delivery::BestEffort,
-        lifespan: None,
-        content_type: ContentType::Json,
-        payload: b"1",
-    }
+    MessageRef::new(ContentType::Json, b"1")
+        .with_message_type(MessageType::Command)
+        .with_priority(Priority::High)
+        .with_timestamp(1_700_000_000.25)
+        .with_message_id("m-1".into())
+        .with_source("plant".into())
 }
 
 fn datagram(format: ClassicFormat, message: &MessageRef<'_>) -> Vec<u8> {
@@ -86,21 +79,108 @@ fn datagram_without_an_envelope_is_too_short() {
 }
 
 #[test]
-fn optional_fields_and_numeric_ids_are_read_back() {
-    let sent = MessageRef {
-        message_id: Id::Number(u64::MAX),
-        source: "tab\there \"é\"".into(),
-        destination: Some("😀".into()),
-        correlation_id: Some(Id::Number(0)),
-        ..message()
-    };
-    let bytes = datagram(ClassicFormat::default(), &sent);
-    let (_, envelope) = open(&bytes, ClassicFormat::default()).expect("as sealed");
+fn optional_fields_and_ids_of_every_kind_are_read_back() {
+    for id in [
+        Id::Number(u64::MAX),
+        Id::Number(0),
+        Id::from("text \"é\""),
+        Id::Json("-17".into()),
+        Id::Json("123456789012345678901234567890".into()),
+        Id::Json("1.5e-07".into()),
+        Id::Json(r#"[true, {"a": "\u00e9"}]"#.into()),
+    ] {
+        let sent = MessageRef {
+            message_id: id.borrowed(),
+            source: Some("tab\there \"é\"".into()),
+            destination: Some("😀".into()),
+            correlation_id: Some(id.clone()),
+            ..message()
+        };
+        let bytes = datagram(ClassicFormat::default(), &sent);
+        let (_, envelope) = open(&bytes, ClassicFormat::default()).expect("as sealed");
+        let mut scratch = Vec::new();
+        let received = read_envelope(envelope, &JsonLimits::default(), &mut scratch).expect("as sent");
+        assert_eq!(received, sent);
+    }
+}
+
+/// Reads an envelope with this metadata, writes the message again, and returns the metadata that were written.
+fn passed_on(metadata: &str) -> String {
+    let envelope = format!(r#"{{"metadata": {metadata}, "data": 1}}"#);
     let mut scratch = Vec::new();
-    let received = read_envelope(envelope, &JsonLimits::default(), &mut scratch).expect("as sent");
-    let as_text =
-        MessageRef { message_id: "18446744073709551615".into(), correlation_id: Some("0".into()), ..sent };
-    assert_eq!(received, as_text);
+    let read = read_envelope(envelope.as_bytes(), &JsonLimits::default(), &mut scratch).expect(&envelope);
+    let bare = ClassicFormat { use_crc: false, use_sequence: false };
+    let again = String::from_utf8(datagram(bare, &read)).expect("ASCII");
+    again
+        .strip_prefix(r#"{"metadata": "#)
+        .and_then(|text| text.strip_suffix(r#", "data": 1}"#))
+        .expect(&again)
+        .into()
+}
+
+/// Returns the metadata of a message with these values, as Python writes them.
+fn metadata(id: &str, timestamp: &str, priority: &str, source: &str, correlation_id: &str) -> String {
+    format!(
+        r#"{{"message_id": {id}, "timestamp": {timestamp}, "message_type": "data", "priority": {priority}, "source": {source}, "destination": null, "correlation_id": {correlation_id}}}"#
+    )
+}
+
+#[test]
+fn metadata_of_python_programs_travel_unchanged() {
+    let ids =
+        ["null", "17", "-17", "123456789012345678901234567890", "1.5", "true", "[]", r#""17""#, r#""""#];
+    for id in ids {
+        for correlation_id in ids {
+            let text = metadata(id, "1700000000.25", "2", "null", correlation_id);
+            assert_eq!(passed_on(&text), text);
+        }
+    }
+    for timestamp in [
+        "0",
+        "0.0",
+        "-0.0",
+        "1",
+        "-1",
+        "1700000000",
+        "1700000000.25",
+        "1759999999.9999998",
+        "12.345678901234567",
+        "1e-10",
+        "5e-324",
+        "1.7976931348623157e+308",
+        "1700000000123456789",
+        "-9223372036854775808",
+        "1e+16",
+    ] {
+        let text = metadata("1", timestamp, "2", r#""rig""#, "null");
+        assert_eq!(passed_on(&text), text);
+    }
+}
+
+#[test]
+fn numbers_are_written_as_python_would_write_what_it_read() {
+    for (read, written) in [
+        (("1E2", "17.50", "2.0"), ("100.0", "17.5", "2")),
+        (("1e-7", "1E5", "4e0"), ("1e-07", "100000.0", "4")),
+        (("-0.0", "-0", "true"), ("-0.0", "0", "1")),
+    ] {
+        let of = |(id, timestamp, priority)| metadata(id, timestamp, priority, r#""rig""#, id);
+        assert_eq!(passed_on(&of(read)), of(written));
+    }
+}
+
+#[test]
+fn number_that_is_no_wall_time_has_the_nearest_one() {
+    for (timestamp, ns) in
+        [("12.345678901234567", 12_345_678_901), ("1e-10", 0), ("1700000000123456789", i64::MAX)]
+    {
+        let envelope =
+            format!(r#"{{"metadata": {}, "data": 1}}"#, metadata("1", timestamp, "1", "null", "1"));
+        let mut scratch = Vec::new();
+        let read = read_envelope(envelope.as_bytes(), &JsonLimits::default(), &mut scratch).expect("valid");
+        assert_eq!(read.timestamp, WallTime::from_nanos(ns));
+        assert_eq!(read.stamp().as_secs_f64(), timestamp.parse::<f64>().expect("a number"));
+    }
 }
 
 #[test]
@@ -110,7 +190,7 @@ fn reading_borrows_from_the_envelope() {
     let mut scratch = Vec::new();
     let received = read_envelope(envelope, &JsonLimits::default(), &mut scratch).expect("as sent");
     assert!(envelope.as_ptr_range().contains(&received.payload.as_ptr()));
-    assert!(matches!(received.source, Cow::Borrowed("plant")));
+    assert!(matches!(received.source, Some(Cow::Borrowed("plant"))));
     assert!(matches!(received.message_id, Id::Text(Cow::Borrowed("m-1"))));
     assert_eq!(scratch.capacity(), 0);
 }
@@ -122,7 +202,7 @@ fn members_may_be_reordered_spaced_and_unknown() {
     let mut scratch = Vec::new();
     let received = read_envelope(envelope.as_bytes(), &JsonLimits::default(), &mut scratch).expect("valid");
     assert_eq!(received.payload, b"[1 , 2]");
-    assert_eq!(received.source, "é");
+    assert_eq!(received.source.as_deref(), Some("é"));
     assert_eq!(received.timestamp, WallTime::from_nanos(1_700_000_000_000_000_000));
     assert_eq!((received.destination, received.correlation_id), (None, None));
 }
@@ -132,53 +212,106 @@ fn last_value_of_a_repeated_key_counts() {
     let metadata = METADATA.replacen('{', r#"{"message_id": 1, "#, 1);
     let envelope = format!(r#"{{"data": 1, "metadata": {{}}, "metadata": {metadata}, "data": 2}}"#);
     assert_eq!(read(&envelope, &JsonLimits::default()), Ok(("m-1".into(), "2".into())));
-    let envelope = format!(r#"{{"metadata": {metadata}, "metadata": {{}}, "data": 2}}"#);
-    assert_eq!(refusal(&envelope), Some(DropReason::Malformed));
+    for (last, reason) in [("{}", DropReason::BadTimestamp), ("1", DropReason::BadMetadata)] {
+        let envelope = format!(r#"{{"metadata": {metadata}, "metadata": {last}, "data": 2}}"#);
+        assert_eq!(refusal(&envelope), Some(reason));
+    }
 }
 
 #[test]
-fn missing_or_wrong_members_are_malformed() {
+fn missing_and_wrong_members_have_a_reason_of_their_own() {
+    use DropReason::{
+        BadDestination, BadMessageType, BadMetadata, BadPriority, BadSource, BadTimestamp, NoData,
+        NoMessageId,
+    };
     assert_eq!(refusal_of_metadata(METADATA), None);
-    for (right, wrong) in [
-        (r#""message_id": "m-1", "#, ""),
-        (r#""m-1""#, "1"),
-        (r#""m-1""#, "null"),
-        (r#""timestamp": 1700000000.25, "#, ""),
-        ("1700000000.25", "null"),
-        ("1700000000.25", "true"),
-        ("1700000000.25", r#""1700000000.25""#),
-        ("1700000000.25", "1e12"),
-        ("1700000000.25", "-9300000000"),
-        (r#""message_type": "command", "#, ""),
-        (r#""command""#, r#""Command""#),
-        (r#""command""#, "1"),
-        (r#""priority": 3, "#, ""),
-        ("3", "0"),
-        ("3", "5"),
-        ("3", "3.0"),
-        ("3", "99999999999999999999"),
-        ("3", r#""high""#),
-        (r#", "source": "plant""#, ""),
-        (r#""plant""#, "null"),
-        (r#""plant""#, r#""plant", "destination": 1"#),
-        (r#""plant""#, r#""plant", "correlation_id": [null]"#),
-        (METADATA, "[]"),
-        (METADATA, "null"),
+    for (reason, right, wrong) in [
+        (NoMessageId, r#""message_id": "m-1", "#, ""),
+        (BadTimestamp, r#""timestamp": 1700000000.25, "#, ""),
+        (BadTimestamp, "1700000000.25", "null"),
+        (BadTimestamp, "1700000000.25", "true"),
+        (BadTimestamp, "1700000000.25", r#""1700000000.25""#),
+        (BadTimestamp, "1700000000.25", "9223372036854775808"),
+        (BadMessageType, r#""message_type": "command", "#, ""),
+        (BadMessageType, r#""command""#, r#""Command""#),
+        (BadMessageType, r#""command""#, "1"),
+        (BadPriority, r#""priority": 3, "#, ""),
+        (BadPriority, "3", "0"),
+        (BadPriority, "3", "5"),
+        (BadPriority, "3", "2.5"),
+        (BadPriority, "3", "false"),
+        (BadPriority, "3", "null"),
+        (BadPriority, "3", "99999999999999999999"),
+        (BadPriority, "3", r#""high""#),
+        (BadSource, r#", "source": "plant""#, ""),
+        (BadSource, r#""plant""#, "1"),
+        (BadDestination, r#""plant""#, r#""plant", "destination": 1"#),
+        (BadMetadata, METADATA, "[]"),
+        (BadMetadata, METADATA, "null"),
     ] {
         let metadata = METADATA.replacen(right, wrong, 1);
         assert_ne!(metadata, METADATA);
-        assert_eq!(refusal_of_metadata(&metadata), Some(DropReason::Malformed), "{metadata}");
+        assert_eq!(refusal_of_metadata(&metadata), Some(reason), "{metadata}");
     }
-    assert_eq!(refusal(&format!(r#"{{"metadata": {METADATA}}}"#)), Some(DropReason::Malformed));
-    assert_eq!(refusal(r#"{"data": 1}"#), Some(DropReason::Malformed));
+    assert_eq!(refusal(&format!(r#"{{"metadata": {METADATA}}}"#)), Some(NoData));
+    assert_eq!(refusal(r#"{"data": 1}"#), Some(BadMetadata));
+}
+
+const FORMATS: [ClassicFormat; 4] = [
+    ClassicFormat { use_crc: true, use_sequence: true },
+    ClassicFormat { use_crc: true, use_sequence: false },
+    ClassicFormat { use_crc: false, use_sequence: true },
+    ClassicFormat { use_crc: false, use_sequence: false },
+];
+
+#[test]
+fn unlike_settings_of_the_two_ends_are_recognised() {
+    let limits = JsonLimits::default();
+    for (theirs, ours) in FORMATS.into_iter().flat_map(|theirs| FORMATS.map(|ours| (theirs, ours))) {
+        let bytes = datagram(theirs, &message());
+        let expected = match (theirs.use_crc != ours.use_crc, theirs.use_sequence != ours.use_sequence) {
+            (false, false) => continue,
+            (true, false) => DropReason::OtherCrc,
+            (false, true) => DropReason::OtherSequence,
+            (true, true) => DropReason::OtherCrcAndSequence,
+        };
+        let read = open(&bytes, ours).and_then(|(sequence, envelope)| {
+            read_envelope(envelope, &limits, &mut Vec::new()).map(|_| (sequence, envelope))
+        });
+        match read {
+            // A CRC in the place of the sequence number.
+            Ok((sequence, envelope)) => {
+                assert!(is_crc(sequence.expect("in the format"), envelope), "{theirs:?}");
+            }
+            Err(_) => assert_eq!(
+                unlike_settings(&bytes, ours, &limits, false),
+                Some(expected),
+                "{theirs:?} {ours:?}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn damaged_datagram_does_not_look_like_one_of_other_settings() {
+    for format in FORMATS {
+        let mut bytes = datagram(format, &message());
+        let last = bytes.len() - 2;
+        bytes[last] = b'2';
+        assert_eq!(unlike_settings(&bytes, format, &JsonLimits::default(), true), None, "{format:?}");
+    }
+    for bytes in [&b"{"[..], &[0; 40], b"{}{}{}{}{}", b"    {\"metadata\": 1"] {
+        for format in FORMATS {
+            assert_eq!(unlike_settings(bytes, format, &JsonLimits::default(), false), None);
+        }
+    }
 }
 
 #[test]
 fn text_that_is_not_a_json_object_is_malformed() {
     let whole = format!(r#"{{"metadata": {METADATA}, "data": 1}}"#);
     assert_eq!(refusal(&whole), None);
-    for envelope in ["", " ", "{}", "[1]", "null", "hello.", "\u{feff}{}", &whole[1..], &format!("{whole}}}")]
-    {
+    for envelope in ["", " ", "[1]", "null", "hello.", "\u{feff}{}", &whole[1..], &format!("{whole}}}")] {
         assert_eq!(refusal(envelope), Some(DropReason::Malformed), "{envelope}");
     }
     let mut scratch = Vec::new();
@@ -227,6 +360,9 @@ fn nan_is_refused_or_read_as_null_by_setting() {
         let stamped = METADATA.replacen("1700000000.25", number, 1);
         assert_eq!(refusal_of_metadata(&stamped), Some(DropReason::NotFinite));
         let envelope = format!(r#"{{"metadata": {stamped}, "data": 1}}"#);
-        assert_eq!(read(&envelope, &null), Err(DropReason::Malformed));
+        assert_eq!(read(&envelope, &null), Err(DropReason::BadTimestamp));
+        let identified = METADATA.replacen(r#""m-1""#, &format!("[{number}]"), 1);
+        let envelope = format!(r#"{{"metadata": {identified}, "data": 1}}"#);
+        assert_eq!(read(&envelope, &null).map(|(id, _)| id), Ok(Id::Json("[null]".into())));
     }
 }

@@ -107,7 +107,8 @@ impl<'a> MessageFrame<'a> {
         fields.bytes(numbers_len(message.delivery))?;
         let has = |flag: u8| self.flags & flag != 0;
         message.message_id = if has(field::MESSAGE_ID) { fields.id()? } else { Id::Number(default_id) };
-        message.source = Cow::Borrowed(if has(field::SOURCE) { fields.text()? } else { default_source });
+        message.source =
+            Some(Cow::Borrowed(if has(field::SOURCE) { fields.text()? } else { default_source }));
         message.destination =
             if has(field::DESTINATION) { Some(Cow::Borrowed(fields.text()?)) } else { None };
         message.correlation_id = if has(field::CORRELATION_ID) { Some(fields.id()?) } else { None };

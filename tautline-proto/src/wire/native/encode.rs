@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::layout::{FRAME_HEADER_LEN, MAX_TEXT, MESSAGE_FIXED_LEN, field, frame_type, numbers_len};
 use crate::message::{ContentType, Delivery, Id, MessageType, Priority};
-use crate::time::WallTime;
+use crate::time::{Timestamp, WallTime};
 
 /// The metadata of a message to send. A field that is `None` does not travel.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Head<'a> {
     pub channel: u16,
     /// When it was created.
     pub timestamp: WallTime,
+    /// The number that travels in place of `timestamp` (classic).
+    pub exact: Option<Timestamp>,
     /// Its id. By default it follows from the session, the sequence number and the frame (§4.2).
     pub message_id: Option<&'a Id<'a>>,
     /// Who created it. By default the name of the interface, which travelled in the handshake.
@@ -44,6 +46,7 @@ impl Default for Head<'_> {
             priority: Priority::Normal,
             channel: 0,
             timestamp: WallTime::from_nanos(0),
+            exact: None,
             message_id: None,
             source: None,
             destination: None,
@@ -90,10 +93,11 @@ impl core::error::Error for BadText {}
 pub fn begin_message(out: &mut Vec<u8>, head: &Head<'_>) -> Result<MessageStart, BadText> {
     let start = MessageStart(out.len());
     let flag = |present: bool, flag: u8| if present { flag } else { 0 };
-    let flags = flag(head.message_id.is_some(), field::MESSAGE_ID)
+    let is_id = |id: Option<&Id<'_>>| id.is_some_and(|id| *id != Id::Null);
+    let flags = flag(is_id(head.message_id), field::MESSAGE_ID)
         | flag(head.source.is_some(), field::SOURCE)
         | flag(head.destination.is_some(), field::DESTINATION)
-        | flag(head.correlation_id.is_some(), field::CORRELATION_ID)
+        | flag(is_id(head.correlation_id), field::CORRELATION_ID)
         | flag(head.lifespan.is_some(), field::LIFESPAN);
     let kind =
         head.message_type.to_wire() | (head.priority.to_wire() - 1) << 4 | head.delivery.to_wire() << 6;
@@ -154,8 +158,9 @@ fn write_text(out: &mut Vec<u8>, field: &'static str, text: Option<&str>) -> Res
 /// Writes an id: a text with its length, or a zero and a number.
 fn write_id(out: &mut Vec<u8>, field: &'static str, id: Option<&Id<'_>>) -> Result<(), BadText> {
     match id {
-        None => {}
+        None | Some(Id::Null) => {}
         Some(Id::Text(text)) => write_text(out, field, Some(text))?,
+        Some(Id::Json(text)) => write_text(out, field, Some(text))?,
         Some(Id::Number(number)) => {
             out.push(0);
             out.extend_from_slice(&number.to_be_bytes());

@@ -133,7 +133,10 @@ fn plain_message_has_16_bytes_before_its_payload() {
         (MessageType::Command, Priority::Critical, 0x0203)
     );
     assert_eq!((read.timestamp, read.content_type), (head().timestamp, ContentType::Json));
-    assert_eq!((read.message_id, &*read.source, read.payload), (Id::Number(77), "default", &b"[1]"[..]));
+    assert_eq!(
+        (read.message_id, read.source.as_deref(), read.payload),
+        (Id::Number(77), Some("default"), &b"[1]"[..])
+    );
     assert_eq!((read.destination, read.correlation_id), (None, None));
 }
 
@@ -150,9 +153,18 @@ fn optional_fields_follow_in_the_order_of_their_flags() {
     let fields = ["000000000000000021", "0161", "026263", "0164", "21"].concat();
     assert_eq!(hex(&bytes), "010f001d310102031122334455667788".to_string() + &fields);
     let read = decoded(&bytes).expect("well formed");
-    assert_eq!((read.message_id, &*read.source), (Id::Number(0x21), "a"));
+    assert_eq!((read.message_id, read.source.as_deref()), (Id::Number(0x21), Some("a")));
     assert_eq!((read.destination.as_deref(), read.correlation_id), (Some("bc"), Some(Id::from("d"))));
     assert_eq!(read.payload, b"!");
+}
+
+#[test]
+fn ids_of_the_classic_wire_travel_as_text_and_null_does_not_travel() {
+    let json = Id::Json("-17".into());
+    let head = Head { message_id: Some(&Id::Null), correlation_id: Some(&json), ..head() };
+    let bytes = message(&head, b"").expect("short texts");
+    let read = decoded(&bytes).expect("well formed");
+    assert_eq!((read.message_id, read.correlation_id), (Id::Number(77), Some(Id::from("-17"))));
 }
 
 #[test]

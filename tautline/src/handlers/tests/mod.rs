@@ -49,10 +49,7 @@ impl Rig {
     }
 
     fn dispatch(&mut self, message: &MessageRef<'_>) -> bool {
-        let number = match message.message_id {
-            tautline_proto::Id::Number(number) => number,
-            tautline_proto::Id::Text(_) => panic!("not made by `numbered`"),
-        };
+        let tautline_proto::Id::Number(number) = message.message_id else { panic!("not made by `numbered`") };
         self.dispatcher.dispatch(message, &arrival(), &Limits::default(), |reply| *reply = Some(number))
     }
 

@@ -31,7 +31,7 @@ impl Line {
         let open = self.open.as_mut()?;
         let Ready { terms, content_type, bytes, metadata, answers } = message;
         let head = open.link.head(metadata, *answers, *content_type, terms.made);
-        if open.link.wire != Wire::Native || head.delivery != Delivery::BestEffort {
+        if open.link.wire != Wire::Native || head.delivery != Delivery::BestEffort || head.exact.is_some() {
             return None;
         }
         terms.expire_after(open.link.time_left(&head, terms.made));

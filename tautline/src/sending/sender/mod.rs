@@ -100,11 +100,15 @@ impl Sender {
         }
     }
 
-    /// The metadata of a request: reliable on the native wire, unless the metadata or the stream's settings say otherwise.
-    pub(crate) fn as_request(&self, metadata: Metadata) -> Metadata {
+    /// The metadata of the request with this number: reliable on the native wire, unless the metadata or the stream's settings
+    /// say otherwise. On the classic wire the number travels as text, because not every reader of JSON keeps all its digits.
+    pub(crate) fn as_request(&self, metadata: Metadata, number: u64) -> Metadata {
         let link = self.link.load();
         let link = link.as_deref();
         let is_native = link.is_some_and(|link| link.wire == Wire::Native);
+        let is_classic = link.is_some_and(|link| link.wire == Wire::Classic);
+        let id = if is_classic { Id::from(number.to_string()) } else { Id::Number(number) };
+        let metadata = metadata.message_id(id);
         match metadata.delivery.or_else(|| link?.delivery_of(&metadata)) {
             None if is_native => metadata.delivery(Delivery::Reliable),
             _ => metadata,
