@@ -6,6 +6,7 @@
 //! - [`endpoint`] is the protocol of one socket. Start here.
 //! - [`wire`] turns messages into datagrams and back.
 //! - [`json`] checks and writes the JSON text of the classic wire.
+//! - [`cycle`] computes the deadlines of a control loop.
 //! - `sim` is a simulated network for tests.
 //!
 //! # Cargo features
@@ -19,6 +20,7 @@
 extern crate alloc;
 
 mod counter;
+pub mod cycle;
 mod drops;
 pub mod endpoint;
 pub mod json;

@@ -61,6 +61,10 @@ impl ClockSample {
 pub struct PeerClock {
     /// The latest time that the peer's clock may show, in nanoseconds: the estimate plus the bound on its error.
     latest: i64,
+    /// The bound on the error of the estimate, in nanoseconds.
+    error: u64,
+    /// That moment.
+    at: Instant,
 }
 
 impl PeerClock {
@@ -69,6 +73,19 @@ impl PeerClock {
     #[inline]
     pub fn greatest_age(self, stamp: WallTime) -> Duration {
         Duration::from_nanos(u64::try_from(self.latest.saturating_sub(stamp.as_nanos())).unwrap_or(0))
+    }
+
+    /// Returns when the peer's clock showed this time stamp, on our steady clock, as the estimate has it.
+    #[must_use]
+    pub fn moment(self, stamp: WallTime) -> Instant {
+        let ago = self.latest.saturating_sub_unsigned(self.error).saturating_sub(stamp.as_nanos());
+        let at = self.at.as_nanos();
+        let moment = if ago < 0 {
+            at.saturating_add(ago.unsigned_abs())
+        } else {
+            at.saturating_sub(ago.unsigned_abs())
+        };
+        Instant::from_nanos(moment)
     }
 }
 
@@ -140,7 +157,7 @@ impl Path {
         let error = self.clock?.error(now);
         let latest =
             self.wall_offset().saturating_add_unsigned(now.as_nanos()).saturating_add_unsigned(error);
-        Some(PeerClock { latest })
+        Some(PeerClock { latest, error, at: now })
     }
 
     /// Returns the peer's wall clock minus our steady clock.
@@ -310,7 +327,9 @@ mod tests {
         let clock = path.peer_clock(now(310).steady).unwrap();
         let stamp = heartbeat(300, 2_500, 0, 0).wall;
         assert_eq!(clock.greatest_age(stamp), Duration::from_millis(10 + 4) + DRIFTED);
+        assert_eq!(clock.moment(stamp), now(300).steady, "the best guess does not include it");
         let in_the_future = heartbeat(400, 2_500, 0, 0).wall;
+        assert_eq!(clock.moment(in_the_future), now(400).steady);
         assert_eq!(clock.greatest_age(in_the_future), Duration::ZERO);
         let from = |ns| clock.greatest_age(WallTime::from_nanos(ns));
         assert!(from(i64::MIN) > Duration::from_secs(1 << 32));

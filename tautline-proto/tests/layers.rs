@@ -11,6 +11,7 @@ use std::path::Path;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("counter", &[]),
+    ("cycle", &["time"]),
     ("peer", &[]),
     ("state", &[]),
     ("json", &[]),

@@ -3,6 +3,8 @@
 
 #[path = "../examples/sim_campaign/campaign.rs"]
 mod campaign;
+#[path = "../examples/sim_campaign/cycles.rs"]
+mod cycles;
 #[path = "../examples/sim_campaign/ledger.rs"]
 mod ledger;
 #[path = "../examples/sim_campaign/reliable.rs"]
@@ -53,4 +55,15 @@ fn best_effort_message_waits_for_at_most_one_retransmission() {
         found.waits.len()
     );
     assert!(found.waits.last().is_some_and(|most| *most <= found.serialisation), "{:?}", found.waits.last());
+}
+
+#[test]
+fn loop_that_follows_a_peer_with_another_clock_uses_each_message_once() {
+    let found = cycles::cycles(15, 500, true, 1);
+    assert!(found.locked_after.is_some_and(|after| after < std::time::Duration::from_secs(2)), "{found:?}");
+    assert_eq!((found.doubled, found.missed), (0, 0), "{found:?}");
+    assert!(found.cycles > 10_000 && (-800.0..-200.0).contains(&found.rate_ppm), "{found:?}");
+    // A loop that runs by its own clock does not, or the test proves nothing.
+    let found = cycles::cycles(15, 500, false, 1);
+    assert!(found.missed > 3, "{found:?}");
 }

@@ -5,6 +5,7 @@
 //! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --seed 4711
 //! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --reliable 1000000
 //! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --saturated 60
+//! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --cycles 600
 //! ```
 //!
 //! Each seed runs a server and two clients whose clocks drift. The network has up to 50 % loss, with or without bursts, 20 %
@@ -18,6 +19,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a program for a terminal
 
 mod campaign;
+mod cycles;
 mod ledger;
 mod reliable;
 mod scenario;
@@ -28,6 +30,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use campaign::{Plan, Sums, run};
+use cycles::cycles;
 use reliable::{Reliable, Saturated, reliable, saturated};
 
 /// What to do.
@@ -35,6 +38,7 @@ enum Task {
     Campaign(Plan),
     Reliable(u64),
     Saturated(u64),
+    Cycles(u64),
 }
 
 fn main() -> ExitCode {
@@ -42,7 +46,8 @@ fn main() -> ExitCode {
         Ok(task) => task,
         Err(problem) => {
             eprintln!(
-                "{problem}; usage: sim_campaign [--seeds N] [--seed FIRST] | --reliable MESSAGES | --saturated SECONDS"
+                "{problem}; usage: sim_campaign [--seeds N] [--seed FIRST] | --reliable MESSAGES \
+                 | --saturated SECONDS | --cycles SECONDS"
             );
             return ExitCode::from(2);
         }
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         }
         Task::Reliable(count) => print_reliable(&reliable(count, SEED), start.elapsed()),
         Task::Saturated(seconds) => print_saturated(&saturated(seconds, SEED)),
+        Task::Cycles(seconds) => print_cycles(seconds),
     };
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -75,6 +81,7 @@ fn task(mut arguments: impl Iterator<Item = String>) -> Result<Task, String> {
             "--seed" => first = Some(number()?),
             "--reliable" => return number().map(Task::Reliable),
             "--saturated" => return number().map(Task::Saturated),
+            "--cycles" => return number().map(Task::Cycles),
             _ => return Err(format!("{argument:?} is unknown")),
         }
     }
@@ -120,6 +127,25 @@ fn print_saturated(found: &Saturated) -> bool {
         found.serialisation
     );
     most.is_some_and(|most| most <= found.serialisation)
+}
+
+fn print_cycles(seconds: u64) -> bool {
+    let mut is_good = true;
+    for (follows, words) in [(false, "by its own clock"), (true, "following the controller")] {
+        let found = cycles(seconds, 100, follows, SEED);
+        println!(
+            "a plant with clocks 100 ppm apart, {words}: of {} cycles {} used a message twice, {} messages were missed; \
+             locked after {:?}, rate {:+.2} ppm, trace {:016x}",
+            found.cycles,
+            found.doubled,
+            found.missed,
+            found.locked_after.unwrap_or_default(),
+            found.rate_ppm,
+            found.trace
+        );
+        is_good &= !follows || (found.cycles > 0 && found.doubled + found.missed == 0);
+    }
+    is_good
 }
 
 fn print_summary(sums: &Sums, took: Duration) {

@@ -9,7 +9,7 @@ use crate::drops::DropReason;
 use crate::endpoint::{Event, Outcome};
 use crate::message::{ContentType, Delivery, MessageRef, MessageType, Priority};
 use crate::peer::PeerId;
-use crate::time::WallTime;
+use crate::time::{Instant, WallTime};
 
 /// Something that happened at a node.
 #[derive(Clone, Debug)]
@@ -64,6 +64,9 @@ pub struct ReceivedMessage {
     pub channel: u16,
     /// When the sender created it, on the sender's wall clock.
     pub timestamp: WallTime,
+    /// When it was created, on the node's own steady clock, by the estimate of the sender's clock. `None` while there is no
+    /// estimate.
+    pub made: Option<Instant>,
     /// Its id.
     pub message_id: String,
     /// Who created it.
@@ -85,6 +88,7 @@ pub struct ReceivedMessage {
 impl ReceivedMessage {
     pub(super) fn new(message: &MessageRef<'_>, peer: PeerId, number: Option<u64>, is_late: bool) -> Self {
         Self {
+            made: None,
             peer,
             number,
             is_late,

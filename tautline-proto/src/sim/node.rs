@@ -106,7 +106,11 @@ impl Node {
         if let Some(accepted) = accepted {
             let (peer, number, is_late) = (accepted.peer(), accepted.number(), accepted.is_late());
             let read = self.inbound.messages(accepted);
-            messages.extend(read.map(|message| ReceivedMessage::new(&message, peer, number, is_late)));
+            let clock = read.peer_clock(now.steady);
+            messages.extend(read.map(|message| {
+                let made = clock.map(|clock| clock.moment(message.timestamp));
+                ReceivedMessage { made, ..ReceivedMessage::new(&message, peer, number, is_late) }
+            }));
         }
         let path::DeliveredDatagram { datagram, is_corrupted, is_copy, .. } = delivery;
         let arrival = ReceivedDatagram { from, datagram, is_corrupted, is_copy, dropped };
