@@ -6,9 +6,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::error::Error;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tautline::{Config, Driver, Handler, MessageType, Metadata, UdpInterface, create_udp_server};
+use tautline::{Config, Cycle, Handler, MessageType, Metadata, UdpInterface, create_udp_server};
 
 /// The period of the control loop.
 const PERIOD: Duration = Duration::from_millis(1);
@@ -26,41 +26,28 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     driver.connect()?;
     // The first command has no force. Its answer is the state of the plant.
     let mut force = 0.0;
-    let mut state = [0.0, 0.0];
-    let mut next_step = Instant::now();
+    let mut state: State = [0.0, 0.0];
+    let mut cycle = Cycle::every(PERIOD)?;
     for _ in 0..600 {
         // A transient error, such as a full socket buffer, costs one command. The loop goes on.
         match controller.send(&force, &Metadata::command()) {
             Err(error) if error.is_transient() => eprintln!("one command was not sent: {error}"),
             sent => drop(sent?),
         }
-        next_step += PERIOD;
-        if let Some(newest) = newest_state(&mut driver, next_step) {
-            state = newest;
-        }
+        // Waits for datagrams and for the next cycle. The closure sees each message where it is in the datagram, and only the
+        // decoded state is copied.
+        driver.turn_until(&mut cycle, &mut |message| {
+            if message.message_type() == MessageType::Status && !message.is_late() {
+                state = message.decode().unwrap_or(state);
+            }
+        });
         force = -400.0 * state[0] - 40.0 * state[1];
     }
     let statistics = controller.statistics();
     assert!(state[0].abs() < 0.1, "the cart is still at {} m", state[0]);
-    println!("after 0.6 s: {:+.4} m, {:+.4} m/s; {} states lost", state[0], state[1], statistics.lost);
+    println!("after 600 cycles: {:+.4} m, {:+.4} m/s; {} states lost", state[0], state[1], statistics.lost);
+    println!("{} cycles were late, {} missed", cycle.stats().late, cycle.stats().missed);
     Ok(())
-}
-
-/// Turns the driver until the next step is due. Returns the newest state that has come meanwhile.
-fn newest_state(driver: &mut Driver, until: Instant) -> Option<State> {
-    let mut newest = None;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        // The closure sees each message where it is in the datagram. Only the decoded state is copied.
-        driver.turn_with(Some(left), &mut |message| {
-            if message.message_type() == MessageType::Status && !message.is_late() {
-                newest = message.decode().ok().or(newest);
-            }
-        });
-        if left.is_zero() {
-            return newest;
-        }
-    }
 }
 
 /// Starts a plant with its own driver thread. It answers each command with its state.

@@ -41,6 +41,7 @@
 
 mod config;
 mod connection;
+mod cycle;
 mod driver;
 mod error;
 mod handlers;
@@ -61,6 +62,7 @@ pub use config::{
     EndpointProblem, EndpointText, History, InboxPolicy, Key, Profile, Qos, Role, Selector, Settings,
     StreamKey, Streams, WaitPolicy, Wire, parse_duration,
 };
+pub use cycle::{Cycle, CycleStats, CycleWait, PeriodError, Wake};
 pub use driver::TURN_BUDGET;
 pub use error::{ConnectError, SendError, Unsupported};
 pub use handlers::{HandlerFuture, HandlerStats};
@@ -92,6 +94,7 @@ pub use sending::room::Room;
 pub use shared::directory::PeerInfo;
 pub use shared::events::{EVENT_QUEUE, Event, Events, NextEvent};
 pub use shared::statistics::Statistics;
+pub use tautline_proto::cycle::{Following, LockState};
 pub use tautline_proto::endpoint::{Outcome, RemovalReason};
 pub use tautline_proto::json::{JsonFault, NonFinite};
 #[cfg(feature = "sim")]
@@ -120,6 +123,11 @@ struct Safety;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/porting.md")]
 struct Porting;
+
+/// The programs in docs/realtime.md run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/realtime.md")]
+struct Realtime;
 
 /// The programs in docs/handlers.md run.
 #[cfg(doctest)]

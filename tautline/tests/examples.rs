@@ -2,6 +2,8 @@
 
 #[path = "../examples/control_loop.rs"]
 mod control_loop;
+#[path = "../examples/cycle.rs"]
+mod cycle;
 #[path = "../examples/failsafe.rs"]
 mod failsafe;
 #[cfg(feature = "toml")]
@@ -29,6 +31,11 @@ fn hello_runs() {
 #[test]
 fn control_loop_runs() {
     control_loop::main().unwrap();
+}
+
+#[test]
+fn cycle_runs() {
+    cycle::main().unwrap();
 }
 
 #[test]

@@ -331,6 +331,10 @@ impl Turner {
             } else {
                 &Limits::NONE
             };
+            if shared.followers.are_there() {
+                let made = clock.map_or(origin.came.at, |clock| clock.moment(message.timestamp));
+                shared.followers.heard(message, peer, shared.clock.instant(made), read_at);
+            }
             // An answer is not held back: its request waits for it.
             if held.wants(limits, waited) && !shared.requests.expect(message, &arrival) {
                 if held.hold(shared, message, arrival, *limits) {

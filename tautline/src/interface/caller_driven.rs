@@ -43,6 +43,10 @@ impl Driver {
         Self { connection }
     }
 
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Connects, and turns until the server has answered or `connect_timeout` is over.
     ///
     /// The calling thread counts as the thread that will turn: it gets `thread_priority` and `cpus`, and keeps them after a

@@ -3,6 +3,7 @@
 // The documentation shows the methods of these modules in this order, and those of this file after them.
 pub(crate) mod caller_driven;
 mod connecting;
+mod following;
 pub(crate) mod handler;
 pub(crate) mod protocol;
 pub(crate) mod publisher;

@@ -20,6 +20,7 @@ use tautline_proto::endpoint::Outbound;
 use tautline_proto::{ConnectionState, Instant as Steady, PeerId};
 
 use crate::config::{Config, Role, Settings};
+use crate::cycle::Followers;
 use crate::handlers::{self, Handlers};
 use crate::machine::clock::Clock;
 use crate::machine::clock::wall_now;
@@ -56,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) realtime: Realtime,
     pub(crate) sender: Arc<Sender>,
     pub(crate) requests: Arc<Requests>,
+    pub(crate) followers: Arc<Followers>,
     /// The first peer id of the next connection. Order: relaxed; only read after the driver has ended.
     pub(crate) peers_so_far: AtomicU32,
     /// The first sequence number of the next connection (classic wire).
@@ -84,6 +86,7 @@ impl Shared {
             realtime: Realtime::default(),
             sender: Arc::new(Sender::new(clock, caller_driven)),
             requests: Arc::new(Requests::new(wall_now().as_nanos().cast_unsigned())),
+            followers: Arc::default(),
             peers_so_far: AtomicU32::new(0),
         }
     }

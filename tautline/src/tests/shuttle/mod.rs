@@ -1,8 +1,10 @@
-//! Scenarios that shuttle runs on thousands of schedules: locks, queues, wake-ups, the hand-over, the watchdogs' feed.
+//! Scenarios that shuttle runs on thousands of schedules: locks, queues, wake-ups, the hand-over, the watchdogs' feed, the
+//! alarm of a cycle.
 //!
 //! Run with `RUSTFLAGS="--cfg shuttle" cargo test -p tautline --lib shuttle --target-dir target/shuttle`. A lost wake-up
 //! shows as a deadlock. A failure prints its schedule, and `shuttle::replay(scenario, "...")` runs that schedule again.
 
+mod cycle;
 mod handover;
 mod handover_order;
 mod inbox;
