@@ -1,4 +1,5 @@
 //! Schedules and the phase-locked loop, by numbers alone.
+#![allow(clippy::cast_possible_truncation)] // the times are positive and small
 
 use super::*;
 
