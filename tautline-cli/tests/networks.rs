@@ -48,3 +48,33 @@ fn a_server_at_all_ipv6_addresses_answers_from_the_one_it_was_called_at() {
     let Some(printed) = run("second IPv6 address", "second_address.sh", &arguments) else { return };
     assert_all_done(&printed, 2 * 2 * addresses.len());
 }
+
+/// On a path of this many bytes, nothing is refused for its size.
+fn everything_arrives_on_a_small_path(test: &str, mtu: &str, host: &str) {
+    let Some(printed) = run(test, "small_path.sh", &[mtu, host]) else { return };
+    let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let lines: Vec<serde_json::Value> = printed.lines().map(parse).collect();
+    assert_eq!(lines.len(), 7, "{printed}");
+    for line in &lines[..3] {
+        // The kernel may drop some, because the bench sends as fast as it can.
+        assert_eq!(line["sends_refused"], 0, "{line}");
+        assert!(
+            2 * line["messages_received"].as_u64().expect("a number")
+                > line["messages_sent"].as_u64().unwrap(),
+            "{line}"
+        );
+    }
+    for line in &lines[3..] {
+        assert_eq!((&line["messages_sent"], &line["lost"]), (&20.into(), &0.into()), "{line}");
+    }
+}
+
+#[test]
+fn everything_arrives_on_a_path_of_1400_bytes() {
+    everything_arrives_on_a_small_path("small path", "1400", "127.0.0.1");
+}
+
+#[test]
+fn everything_arrives_on_an_ipv6_path_of_1280_bytes() {
+    everything_arrives_on_a_small_path("small IPv6 path", "1280", "[::1]");
+}

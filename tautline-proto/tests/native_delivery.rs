@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::{Node, Packet, address, at, plain_head, settle};
 use tautline_proto::endpoint::{Outcome, Refusal, Role, WireFormat};
-use tautline_proto::wire::native::{DELIVERY_WINDOW, Frame, Head, parse};
+use tautline_proto::wire::native::{DELIVERY_WINDOW, Frame, Head, Pack, TRAILER_LEN, parse};
 use tautline_proto::{Delivery, DropReason, MessageType, Now, Priority};
 
 const SERVER: u16 = 9000;
@@ -364,12 +364,13 @@ fn send_large(pair: &mut Pair, payload: &[u8], lose: &[usize]) {
     let started = pair.client.encoder.begin(&mut body, &plain_head(now)).expect("no texts");
     body.extend_from_slice(payload);
     let _ = pair.client.encoder.finish(&mut body, started);
-    let mut fragments = Vec::new();
-    assert!(pair.client.outbound.fragment(&body[16..], |fragment| fragments.push(fragment.to_vec())));
-    for (index, fragment) in fragments.iter().enumerate() {
-        let mut datagram = vec![0; 16];
-        datagram.extend_from_slice(fragment);
-        pair.client.send_datagram(peer, datagram, u64::from(index == 0));
+    let (number, size) = (pair.client.outbound.next_large(), pair.client.outbound.datagram_size_to(peer));
+    let packs = Pack::of_large(&body[16..], number, size).expect("few fragments");
+    let fragments = packs.iter().flat_map(Pack::datagrams);
+    for (index, (fragment, messages)) in fragments.enumerate() {
+        // All but the last have room for a trailer, which sealing adds.
+        let end = if messages == 0 { fragment.len() - TRAILER_LEN } else { fragment.len() };
+        pair.client.send_datagram(peer, fragment[..end].to_vec(), messages);
         if lose.contains(&index) {
             pair.client.sent.pop_back();
         }

@@ -138,10 +138,8 @@ impl Node {
     /// Sends a best-effort message to these peers. Returns to how many.
     pub(super) fn send(&mut self, peers: &[PeerId], head: &Head<'_>, payload: &[u8]) -> usize {
         let Some(body) = self.encode(head, payload) else { return 0 };
-        if self.outbound.is_large(body.len()) {
-            return 0;
-        }
-        let known = peers.iter().filter(|&&peer| self.outbound.knows(peer));
+        let fits = |peer| self.outbound.knows(peer) && self.outbound.fits(peer, body.len());
+        let known = peers.iter().filter(|&&peer| fits(peer));
         let waiting = known.map(|&peer| Waiting::Numbered { peer, body: body.clone(), messages: 1 });
         let before = self.waiting.len();
         self.waiting.extend(waiting);

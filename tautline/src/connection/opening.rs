@@ -22,17 +22,13 @@ use crate::handlers;
 use crate::machine::fault::SocketFault;
 use crate::machine::life::Life;
 use crate::machine::realtime::{Held, Wishes};
-use crate::machine::socket::{Granted, Socket, SocketWaiter};
+use crate::machine::socket::{Granted, IpFragments, Socket, SocketWaiter, headers_to};
 use crate::payload;
 use crate::sending::coalescer::{Coalescer, CoalescerWatch};
 use crate::sending::line::Line;
 use crate::sending::link::Link;
 use crate::sync::lock;
 use tautline_proto::Cause;
-
-/// The headers of an IP packet with a UDP datagram, without options, in bytes (RFC 791, RFC 8200, RFC 768).
-const IPV4_HEADERS: usize = 20 + 8;
-const IPV6_HEADERS: usize = 40 + 8;
 
 /// A driver's thread, or what a caller-driven connection holds of the machine.
 type Driving = (Option<JoinHandle<()>>, Option<Held>);
@@ -87,7 +83,7 @@ impl Connection {
             SocketWaiter::new().map_err(|error| no_socket(address, settings.role, &error))?;
         let life = Arc::new(Life::new(waker));
         let peers_before = shared.peers_so_far.load(Ordering::Relaxed);
-        let datagram_size = settings.mtu - if address.is_ipv4() { IPV4_HEADERS } else { IPV6_HEADERS };
+        let datagram_size = settings.mtu - headers_to(address);
         let config = endpoint_config(settings, datagram_size);
         let encoder = Encoder::new(&config);
         let halves = endpoint(config, Start { seed, first_number, peers_before });
@@ -133,7 +129,7 @@ impl Connection {
             wire: settings.wire,
             codec: settings.codec,
             limits: settings.payload_limits(),
-            datagram_size,
+            datagram_size: datagram_size.into(),
             streams: (settings.streams.iter().next().is_some()).then(|| settings.streams.clone()),
         };
         let open = |line: &mut Line| line.open(outbound, Arc::clone(socket), coalescer, settings.dscp, link);
@@ -210,6 +206,9 @@ fn bind(settings: &Settings, address: SocketAddr) -> Result<Socket, ConnectError
         Role::Client => Socket::connect(settings.bind, address),
     };
     let prepared = socket.inspect(|socket| {
+        // The native wire cuts its own fragments, each of which is sent again alone. On the classic wire, IP does it.
+        let fragments = if settings.wire == Wire::Native { IpFragments::Never } else { IpFragments::Allowed };
+        socket.set_ip_fragments(fragments);
         if settings.offload && settings.wire == Wire::Native {
             socket.allow_segments();
         }

@@ -113,7 +113,13 @@ impl Turner {
     pub(super) fn reported(&mut self, address: Option<SocketAddr>, error: &io::Error) {
         let fault = SocketFault::of(error);
         self.shared.sender.faults.count(fault);
-        self.unreachable(address, fault, &error.to_string());
+        match address {
+            // A datagram was lost to a path that is smaller than it was. The peer can be reached.
+            Some(to) if fault == SocketFault::TooLarge => {
+                self.shared.sender.transmit.exclusively(|line| line.path_has_changed(to));
+            }
+            _ => self.unreachable(address, fault, &error.to_string()),
+        }
     }
 
     /// Reports that an address cannot be reached.

@@ -59,7 +59,7 @@ socket_faults! {
         "the kernel or the network card has no room for the datagram: send less at once, or lengthen the card's queue";
     /// The datagram is larger than the path allows (EMSGSIZE).
     TooLarge, "too_large",
-        "the datagram is larger than the path allows: lower `mtu`, or send smaller messages";
+        "the datagram is larger than the path allows: smaller ones are sent in its place; check the path (ip link, ip route get)";
     /// The send buffer is full (EAGAIN).
     Busy, "busy",
         "the kernel's send buffer is full: try again, or raise `send_buffer`";

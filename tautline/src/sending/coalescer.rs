@@ -142,7 +142,7 @@ impl CoalescerWatch {
 pub(crate) struct Coalescer {
     /// The coalescing delay; 0 turns coalescing off.
     length_ns: i64,
-    /// The size of a pack's datagrams.
+    /// The size of the next pack's datagrams.
     datagram_size: usize,
     pack: Pack,
     target: Target,
@@ -167,6 +167,16 @@ impl Coalescer {
         let mut coalescer = Self { length_ns, datagram_size, signs, ..Self::default() };
         coalescer.pack.begin(datagram_size);
         coalescer
+    }
+
+    /// Sets the size of the next pack's datagrams: what the paths to its peers carry. A pack with messages keeps its size.
+    pub(crate) fn set_datagram_size(&mut self, size: usize) {
+        if self.datagram_size != size {
+            self.datagram_size = size;
+            if self.pack.is_empty() {
+                self.pack.begin(size);
+            }
+        }
     }
 
     /// The size of a pack's datagrams, in bytes.

@@ -11,12 +11,21 @@ use crate::error::SendError;
 pub(crate) struct Failed {
     pub(crate) messages: u64,
     pub(crate) error: SendError,
+    /// The first datagram that was refused because the path carries only smaller ones. It and those after it may be sent
+    /// in smaller datagrams.
+    pub(crate) cut_from: Option<usize>,
 }
 
 impl Failed {
     #[cold]
     pub(crate) fn new(messages: u64, error: SendError) -> Box<Self> {
-        Box::new(Self { messages, error })
+        Box::new(Self { messages, error, cut_from: None })
+    }
+
+    /// The same failure, of one message.
+    pub(crate) fn of_one(mut self: Box<Self>) -> Box<Self> {
+        self.messages = 1;
+        self
     }
 
     /// How many messages were sent in spite of the failure, and how many were not.

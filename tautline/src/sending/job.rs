@@ -65,7 +65,7 @@ impl Job {
     /// Empties the job for new messages on this connection.
     pub(crate) fn begin(&mut self, link: &Link, target: Target, metadata: &Metadata) {
         self.datagram.clear();
-        self.pack.begin(link.datagram_size);
+        self.pack.begin(link.datagram_size());
         self.terms = Terms { opening: link.opening, ..Terms::new(target, metadata.priority, wall_now()) };
     }
 

@@ -12,7 +12,7 @@ use crate::error::{SendError, Unsupported};
 use crate::machine::life::Life;
 use crate::message::metadata::Metadata;
 use crate::payload::{EncodeError, PayloadLimits};
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicUsize, Ordering};
 
 /// The largest UDP payload (IPv4: 65,535 less 20 and 8 bytes of headers).
 const MAX_UDP_PAYLOAD: usize = 65_507;
@@ -47,13 +47,26 @@ pub(crate) struct Link {
     pub(crate) wire: Wire,
     pub(crate) codec: ContentType,
     pub(crate) limits: PayloadLimits,
-    /// The largest datagram that messages share, in bytes.
-    pub(crate) datagram_size: usize,
+    /// The largest datagram that messages share, in bytes: on the widest of the paths. The holder of the line writes it, and
+    /// cuts up what is too large for the path that it takes.
+    ///
+    /// Order: relaxed; nothing depends on when it is seen.
+    pub(crate) datagram_size: AtomicUsize,
     /// The settings of streams; `None` if there are none.
     pub(crate) streams: Option<Streams>,
 }
 
 impl Link {
+    /// The size of the datagrams in new packs.
+    #[inline]
+    pub(crate) fn datagram_size(&self) -> usize {
+        self.datagram_size.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_datagram_size(&self, size: usize) {
+        self.datagram_size.store(size, Ordering::Relaxed);
+    }
+
     /// Refuses what the wire cannot carry, and a time stamp that is no number.
     pub(crate) fn check_wire(&self, content_type: ContentType, metadata: &Metadata) -> Result<(), SendError> {
         if metadata.timestamp.is_some_and(|stamp| !stamp.as_secs_f64().is_finite()) {

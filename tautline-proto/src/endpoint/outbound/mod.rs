@@ -28,10 +28,10 @@ use super::command::{Command, OpenPeer};
 use super::config::{EndpointConfig, Role, WireFormat};
 use super::event::RemovalReason;
 use super::outcome::{Outcome, Refusal};
-use crate::message::{Delivery, Priority};
+use crate::message::Priority;
 use crate::peer::PeerId;
 use crate::time::{Instant, Now};
-use crate::wire::native::{Ack, Control, DeliveryNumbers, Header, Heartbeat, Pack};
+use crate::wire::native::{Ack, Control, Header, Heartbeat, Pack};
 use crate::wire::{classic, native};
 
 /// The sending half of an endpoint. The holder of the transmit lock owns it.
@@ -44,6 +44,7 @@ pub struct Outbound {
     open: Vec<PeerId>,
     by_address: HashMap<SocketAddr, PeerId>,
     first_number: u64,
+    /// The largest datagram on any path (native).
     datagram_size: usize,
     max_tries: u32,
     /// The number of the next large best-effort message.
@@ -139,15 +140,16 @@ impl Outbound {
     ///
     /// `datagram` holds room for the header, followed by frames (native) or the envelope (classic).
     pub fn seal(&mut self, id: PeerId, datagram: &mut Vec<u8>) -> Option<SocketAddr> {
-        let (wire, from_server, size) = (self.wire, self.role == Role::Server, self.datagram_size);
+        let (wire, from_server) = (self.wire, self.role == Role::Server);
         let peer = peer_mut(&mut self.slots, id)?;
+        let size = peer.datagram_size;
         #[allow(clippy::cast_possible_truncation)] // the low half travels
         let sequence = peer.next as u32;
         match wire {
             WireFormat::Classic(format) => classic::seal(datagram, format, sequence),
             WireFormat::Native => {
                 // A datagram without room for the echo is sent without it. The next datagram carries it again.
-                let room = native::MAX_DATAGRAM.saturating_sub(datagram.len() + native::TRAILER_LEN);
+                let room = size.saturating_sub(datagram.len() + native::TRAILER_LEN);
                 if let Some(token) = peer.echo.filter(|_| room >= native::MAX_ECHO_LEN) {
                     native::write_control(datagram, &Control::Echo { token, name: &self.name });
                 }
@@ -257,7 +259,8 @@ impl Outbound {
         if self.slots.len() <= id.slot() {
             self.slots.resize_with(id.slot() + 1, || None);
         }
-        self.slots[id.slot()] = Some(OutboundPeer::new(id, address, session, next, tx, echo));
+        let size = self.datagram_size;
+        self.slots[id.slot()] = Some(OutboundPeer::new(id, address, session, next, size, tx, echo));
         self.open.push(id);
         self.by_address.insert(address, id);
         // The echo is sent at once. A message that follows closely carries it again.
@@ -311,8 +314,9 @@ impl Outbound {
         receipt: u64,
         expires: Option<Instant>,
     ) -> Result<(), Refusal> {
-        let room = self.room();
         let peer = peer_mut(&mut self.slots, id).ok_or(Refusal::UnknownPeer)?;
+        // Frames cannot be cut anew once they have numbers, so they fit paths that become smaller.
+        let room = room(peer.datagram_size.min(BASE_DATAGRAM));
         peer.reliable.get_or_insert_default().offer(frame, room, receipt, expires)?;
         self.schedule(id, Instant::from_nanos(0));
         Ok(())
@@ -328,11 +332,12 @@ impl Outbound {
         others_wait: bool,
         out: &mut Vec<u8>,
     ) -> Option<DueDatagram> {
-        let rules = SendRules { now, others_wait, room: self.room(), max_tries: self.max_tries };
+        let max_tries = self.max_tries;
         while let Some(&(at, slot)) = self.due.first().filter(|&&(at, _)| at <= now) {
             begin(out, &[]);
             let Some(Some(peer)) = self.slots.get_mut(slot as usize) else { return None };
             let id = peer.id;
+            let rules = SendRules { now, others_wait, room: room(peer.datagram_size), max_tries };
             let Some(reliable) = &mut peer.reliable else { return None };
             let polled = reliable.poll(rules, out, &mut self.outcomes);
             // Retransmissions that must wait for other traffic are tried again soon.
@@ -381,38 +386,60 @@ impl Outbound {
         }
     }
 
-    /// Cuts the frame of a large best-effort message into fragments, and passes each to `send`. Each fits a datagram.
-    ///
-    /// Returns `false` if there would be too many fragments.
+    /// Returns the number of the next large best-effort message.
+    pub fn next_large(&mut self) -> u32 {
+        let number = self.next_large;
+        self.next_large = number.wrapping_add(1);
+        number
+    }
+
+    /// Returns whether a datagram of this length goes to every peer in one piece, whatever the path. As [`fits`](Self::fits),
+    /// but faster.
     #[must_use]
-    pub fn fragment(&mut self, frame: &[u8], mut send: impl FnMut(&[u8])) -> bool {
-        let Some(count) = native::fragment_count(frame.len(), self.room()) else { return false };
-        let numbers = DeliveryNumbers { number: self.next_large, behind: 0 };
-        self.next_large = self.next_large.wrapping_add(1);
-        let mut bytes = Vec::new();
-        for fragment in native::fragments(frame, Delivery::BestEffort, numbers, count) {
-            bytes.clear();
-            fragment.write(&mut bytes);
-            send(&bytes);
+    #[inline]
+    pub const fn fits_every_path(datagram_len: usize) -> bool {
+        datagram_len + native::TRAILER_LEN + native::MAX_ECHO_LEN <= MIN_DATAGRAM
+    }
+
+    /// Returns whether a datagram of this length goes to this peer in one piece. It is sealed later. If not, its message must
+    /// be sent in fragments (native).
+    #[must_use]
+    pub fn fits(&self, id: PeerId, datagram_len: usize) -> bool {
+        let whole = datagram_len + native::TRAILER_LEN;
+        if self.wire != WireFormat::Native {
+            return true;
         }
-        true
+        let echo = |peer: &OutboundPeer| if peer.echo.is_some() { native::MAX_ECHO_LEN } else { 0 };
+        self.peer(id).is_none_or(|peer| whole + echo(peer) <= peer.datagram_size)
     }
 
-    /// Returns whether a message that makes a datagram of this length must be sent as [fragments](Self::fragment).
+    /// Returns the size of the largest datagram that goes to this peer, in bytes. That of any path, if the peer is gone.
     #[must_use]
-    pub fn is_large(&self, datagram_len: usize) -> bool {
-        self.wire == WireFormat::Native && datagram_len + native::TRAILER_LEN > self.datagram_size
+    pub fn datagram_size_to(&self, id: PeerId) -> usize {
+        self.peer(id).map_or(self.datagram_size, |peer| peer.datagram_size)
     }
 
-    /// Returns the size of the largest datagram that messages share, in bytes.
+    /// Notes that the system knows the largest datagram on the path to this peer, in bytes. Returns whether that is less than
+    /// was thought, so that what was refused may be sent in smaller datagrams.
+    pub fn path_told(&mut self, id: PeerId, size: usize) -> bool {
+        let Some(peer) = peer_mut(&mut self.slots, id) else { return false };
+        let size = size.max(MIN_DATAGRAM);
+        let is_less = size < peer.datagram_size;
+        if is_less {
+            peer.datagram_size = size;
+        }
+        is_less
+    }
+
+    /// As [`path_told`](Self::path_told), but it is only known that the path does not carry datagrams of this size.
+    pub fn path_is_below(&mut self, id: PeerId, size: usize) -> bool {
+        self.path_told(id, if size > BASE_DATAGRAM { BASE_DATAGRAM } else { MIN_DATAGRAM })
+    }
+
+    /// Returns the size of the largest datagram on any path, in bytes.
     #[must_use]
     pub const fn datagram_size(&self) -> usize {
         self.datagram_size
-    }
-
-    /// Returns how many bytes of frames a datagram holds.
-    const fn room(&self) -> usize {
-        self.datagram_size - native::HEADER_LEN - native::TRAILER_LEN
     }
 
     fn acknowledged(&mut self, id: PeerId, ack: Ack<'_>, now: Instant) {
@@ -448,6 +475,17 @@ fn peer_mut(slots: &mut [Option<OutboundPeer>], id: PeerId) -> Option<&mut Outbo
 
 /// Retransmissions that had to wait for other traffic are tried again after this time.
 const RETRY_AFTER: Duration = Duration::from_micros(200);
+
+/// How many bytes of frames a datagram of this size holds.
+const fn room(datagram_size: usize) -> usize {
+    datagram_size - native::HEADER_LEN - native::TRAILER_LEN
+}
+
+/// The size of a datagram that nearly every path carries (RFC 8899 §5.1.2, `BASE_PLPMTU`).
+const BASE_DATAGRAM: usize = 1_200;
+
+/// The smallest size of datagrams that a path is taken to carry: an IPv4 packet of 428 bytes. The kernel's own least is 552.
+const MIN_DATAGRAM: usize = 400;
 
 /// Begins a native datagram of control frames in `out`.
 fn begin(out: &mut Vec<u8>, frames: &[Control<'_>]) {

@@ -19,6 +19,8 @@ pub(super) struct OutboundPeer {
     pub(super) session: SessionId,
     /// The number of the next datagram.
     pub(super) next: u64,
+    /// The size of the largest datagram on the path to it (native).
+    pub(super) datagram_size: usize,
     pub(super) tx: Arc<PeerTxCounters>,
     /// Piggybacked on every datagram until the server has accepted us.
     pub(super) echo: Option<Token>,
@@ -51,6 +53,7 @@ impl OutboundPeer {
         address: SocketAddr,
         session: SessionId,
         next: u64,
+        datagram_size: usize,
         tx: Arc<PeerTxCounters>,
         echo: Option<Token>,
     ) -> Self {
@@ -59,6 +62,7 @@ impl OutboundPeer {
             address,
             session,
             next,
+            datagram_size,
             tx,
             echo,
             ack: None,

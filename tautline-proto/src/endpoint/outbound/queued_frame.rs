@@ -53,6 +53,8 @@ impl QueuedFrame {
     }
 
     /// Appends the frame to a datagram whose frames begin at `begin`. Returns `false` if the datagram has no room.
+    ///
+    /// A frame that fits no datagram, because the path has become very small, goes alone: it cannot be cut any more.
     pub(super) fn write(
         &mut self,
         rules: SendRules,
@@ -60,7 +62,7 @@ impl QueuedFrame {
         out: &mut Vec<u8>,
         begin: usize,
     ) -> bool {
-        if out.len() - begin + self.bytes.len() > rules.room {
+        if out.len() > begin && out.len() - begin + self.bytes.len() > rules.room {
             return false;
         }
         out.extend_from_slice(&self.bytes);

@@ -67,9 +67,14 @@ impl<'a> Fragment<'a> {
         start..(start + len).min(total)
     }
 
+    /// Returns the length of its frame.
+    pub(super) fn frame_len(&self) -> usize {
+        FRAME_HEADER_LEN + FRAGMENT_FIXED_LEN - 4 + numbers_len(self.delivery).max(4) + self.piece.len()
+    }
+
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let numbers_len = numbers_len(self.delivery).max(4);
-        let body_len = FRAGMENT_FIXED_LEN - 4 + numbers_len + self.piece.len();
+        let body_len = self.frame_len() - FRAME_HEADER_LEN;
         #[allow(clippy::cast_possible_truncation)] // a piece fits a datagram
         out.extend_from_slice(&[frame_type::FRAGMENT, self.flags, (body_len >> 8) as u8, body_len as u8]);
         out.extend_from_slice(&[0, self.delivery.to_wire() << 6]);
@@ -97,7 +102,7 @@ pub(crate) fn fragments(
     delivery: Delivery,
     numbers: DeliveryNumbers,
     count: u16,
-) -> impl Iterator<Item = Fragment<'_>> {
+) -> impl Iterator<Item = Fragment<'_>> + Clone {
     let (flags, body) = (frame[1], &frame[FRAME_HEADER_LEN..]);
     let total = u32::try_from(body.len()).expect("max_message_size is far below");
     (0..count).map(move |index| {

@@ -3,7 +3,7 @@
 use super::control::{Ack, Heartbeat, Token};
 use super::decode::MessageFrame;
 use super::fragment::Fragment;
-use super::layout::frame_type;
+use super::layout::{FRAME_HEADER_LEN, frame_type};
 use super::ownership::Ownership;
 use super::reader::Reader;
 
@@ -30,6 +30,12 @@ impl<'a> Frames<'a> {
     #[must_use]
     pub(crate) const fn are_messages(&self) -> bool {
         self.only_messages
+    }
+
+    /// Returns the length of the first frame in these bytes, with its header. `None` if padding begins there, or nothing.
+    pub(super) fn first_len(bytes: &[u8]) -> Option<usize> {
+        let (_, _, body) = Frames { rest: bytes, only_messages: false }.next_raw()?;
+        Some(FRAME_HEADER_LEN + body.len())
     }
 
     /// Returns the type, the flags and the body of the next frame. Padding ends the datagram. A frame that does not fit stays

@@ -5,7 +5,7 @@
 //! appends the CRC.
 //!
 //! - `layout` holds every length, offset and number of the wire.
-//! - `datagram` is the header and the CRC, `pack` several datagrams that messages share.
+//! - `datagram` is the header and the CRC, `pack` several datagrams that messages share, `cut` packs of fragments.
 //! - `frames` reads the frames of a datagram: `decode` messages, `control` control frames, `fragment` fragments, `ownership` the
 //!   frames about who may send on a stream.
 //! - `encode` writes messages. `delivery` holds the numbers of reliable messages.
@@ -13,6 +13,7 @@
 //! The endpoint calls this module. It may use the crate's root modules.
 
 mod control;
+mod cut;
 mod datagram;
 mod decode;
 mod delivery;

@@ -22,27 +22,31 @@ pub enum Packed {
     TooLarge,
 }
 
-/// Datagrams that are being filled with frames.
+/// Datagrams that are being filled with frames. `cut` adds messages that are larger than a datagram.
 ///
 /// Invariants: datagram `i` begins at `i * size`. All datagrams except for the last are full: they have `size` bytes,
-/// including room for the trailer. `messages` has one entry for each datagram.
+/// including room for the trailer. `size` is at most `limit`; it is less if the pack began with fragments, which are all
+/// equally long. `messages` has one entry for each datagram.
 #[derive(Debug, Default)]
 pub struct Pack {
-    bytes: Vec<u8>,
-    size: usize,
-    /// How many frames each datagram holds.
-    messages: Vec<u16>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) size: usize,
+    /// The largest datagram that may be sent.
+    pub(super) limit: usize,
+    /// How many messages end in each datagram.
+    pub(super) messages: Vec<u16>,
     /// Whether the last datagram has room for its trailer. Then no frame can be added any more.
-    closed: bool,
+    pub(super) closed: bool,
 }
 
 impl Pack {
-    /// Empties the pack, for datagrams of at most `size` bytes.
-    pub fn begin(&mut self, size: usize) {
-        debug_assert!(size > HEADER_LEN + TRAILER_LEN && size <= MAX_DATAGRAM, "no room for a frame");
+    /// Empties the pack, for datagrams of at most `limit` bytes.
+    pub fn begin(&mut self, limit: usize) {
+        debug_assert!(limit > HEADER_LEN + TRAILER_LEN && limit <= MAX_DATAGRAM, "no room for a frame");
         self.bytes.clear();
         self.messages.clear();
-        self.size = size;
+        self.size = limit;
+        self.limit = limit;
         self.closed = false;
     }
 
@@ -71,12 +75,9 @@ impl Pack {
     #[must_use]
     #[inline]
     pub fn push(&mut self, frame: &[u8]) -> bool {
-        debug_assert!(
-            Self::admits(self.size, frame.len()) && !self.closed,
-            "the frame fits and the pack is open"
-        );
+        debug_assert!(!self.closed, "the pack is open");
         if !self.has_room(frame.len()) {
-            if self.is_full() {
+            if self.is_full() || !Self::admits(self.size, frame.len()) {
                 return false;
             }
             self.begin_next();
@@ -120,7 +121,7 @@ impl Pack {
         apart.extend_from_slice(&self.bytes[start..]);
         self.bytes.truncate(start);
         let frame = &apart[HEADER_LEN..];
-        if !Self::admits(self.size, frame.len()) {
+        if !Self::admits(self.limit, frame.len()) {
             return Packed::TooLarge;
         }
         if self.push(frame) { Packed::InPack } else { Packed::PackFull }
@@ -131,23 +132,29 @@ impl Pack {
         self.messages.len() * self.size
     }
 
-    fn has_room(&self, frame_len: usize) -> bool {
+    pub(super) fn has_room(&self, frame_len: usize) -> bool {
         !self.is_empty() && self.bytes.len() + frame_len + TRAILER_LEN <= self.end()
     }
 
     /// Returns whether no further datagram may begin.
     fn is_full(&self) -> bool {
-        self.messages.len() == MAX_DATAGRAMS || self.end() + self.size > MAX_DATAGRAM
+        !self.has_room_for(1)
     }
 
-    fn begin_next(&mut self) {
+    /// Returns whether so many further datagrams may begin.
+    pub(super) fn has_room_for(&self, datagrams: usize) -> bool {
+        let count = self.messages.len() + datagrams;
+        count <= MAX_DATAGRAMS && count * self.size <= MAX_DATAGRAM
+    }
+
+    pub(super) fn begin_next(&mut self) {
         // The rest of the last datagram is padding and room for the trailer.
         self.bytes.resize(self.end(), 0);
         begin_datagram(&mut self.bytes);
         self.messages.push(0);
     }
 
-    fn count_one(&mut self) {
+    pub(super) fn count_one(&mut self) {
         if let Some(count) = self.messages.last_mut() {
             *count += 1;
         }

@@ -6,6 +6,7 @@
 mod calls;
 mod mark;
 pub(crate) mod options;
+mod path;
 pub(crate) mod server;
 mod sources;
 mod wait;
@@ -23,6 +24,7 @@ use tautline_proto::{Priority, WallTime};
 
 use crate::machine::fault::SocketFault;
 use mark::Mark;
+pub(crate) use path::{IpFragments, headers_to};
 use sources::{Source, Sources};
 pub(crate) use wait::{SocketWaiter, SocketWaker};
 

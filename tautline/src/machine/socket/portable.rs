@@ -1,15 +1,23 @@
 //! The fallbacks for systems other than Linux. They report that a function is not available.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use super::options::SocketOption;
-use super::{Arrived, Granted, Mark, Source};
+use super::{Arrived, Granted, IpFragments, Mark, Source};
 
 pub(super) fn report_errors(_: &UdpSocket, _: SocketAddr) {}
 
 pub(super) fn queued_error(_: &UdpSocket) -> Option<(SocketAddr, io::Error)> {
     None
+}
+
+pub(super) const fn set_ip_fragments(_: &UdpSocket, _: bool, _: IpFragments) -> bool {
+    false
+}
+
+pub(super) fn path_mtu(_: IpAddr, _: SocketAddr) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 pub(super) fn set_buffers(_: &UdpSocket, _: usize, _: usize) -> Granted {

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
-use super::{Received, Socket};
+use super::{IpFragments, Received, Socket};
 
 /// A non-blocking socket that answers from where it was called, also if it is bound to all addresses of this host.
 ///
@@ -19,7 +19,10 @@ impl ServerSocket {
     ///
     /// Those of bind(2).
     pub fn bind(local: SocketAddr) -> io::Result<Self> {
-        Socket::bind_without_errors(local).map(Self)
+        let socket = Socket::bind_without_errors(local)?;
+        // What it hands on was made for another path.
+        socket.set_ip_fragments(IpFragments::Allowed);
+        Ok(Self(socket))
     }
 
     /// Returns the socket, to wait for datagrams and to set its options.

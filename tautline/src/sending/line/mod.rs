@@ -3,6 +3,7 @@
 //! Called by the thread that holds the transmit lock: a sender or the driver. It numbers datagrams and writes them to the
 //! non-blocking socket. It never waits.
 
+mod paths;
 mod ready;
 mod reliable;
 
@@ -117,7 +118,11 @@ impl Line {
         let open = self.open.as_mut()?;
         let mut datagram = std::mem::take(&mut open.scratch);
         datagram.clear();
+        let is_new = matches!(command, Command::Open(_));
         let peer = open.outbound.apply(command, now, &mut datagram);
+        if is_new {
+            open.suit_paths();
+        }
         let failed = peer.and_then(|peer| open.send_control(peer, &mut datagram).err());
         open.scratch = datagram;
         self.deliveries.update(&mut open.outbound);
@@ -202,9 +207,9 @@ impl Line {
 
     /// Sends one message.
     fn send_one(&mut self, terms: &Terms, datagram: &mut Vec<u8>) -> Result<Sent, Box<Failed>> {
-        self.transmit(terms, |open| match open.outbound.is_large(datagram.len()) {
-            true => open.send_large(terms.target, datagram),
-            false => open.send_datagram(terms.target, datagram),
+        self.transmit(terms, |open| match open.fits(terms.target, datagram.len()) {
+            true => open.send_datagram(terms.target, datagram),
+            false => open.send_large(terms.target, datagram),
         })
     }
 
@@ -259,17 +264,21 @@ impl Open {
 
     /// Whether messages to this target may share datagrams.
     #[inline]
-    fn may_pack(&self, target: &Target) -> bool {
+    fn may_pack(&mut self, target: &Target) -> bool {
         if !self.coalescer.is_empty() && self.coalescer.is_for(target) {
             // Other messages to this target wait already.
             return true;
         }
         let may = |peer: &PeerId| self.outbound.may_pack(*peer);
-        match self.resolve(*target) {
+        let may = match self.resolve(*target) {
             Meant::One(peer) => may(&peer),
             Meant::All => !self.outbound.peers().is_empty() && self.outbound.peers().iter().all(may),
             Meant::Unknown => false,
+        };
+        if may {
+            self.coalescer.set_datagram_size(self.datagram_size_to(*target));
         }
+        may
     }
 
     /// Sets the mark of the next datagrams to this priority, if datagrams are marked and the priority is another one.
@@ -295,13 +304,22 @@ impl Open {
         let body = datagram.len();
         self.send_each(target, 1, |open, peer| {
             datagram.truncate(body);
-            open.send_to(peer, datagram, 1)
+            match open.send_to(peer, datagram, 1) {
+                Err(failed) if failed.cut_from.is_some() => {
+                    open.send_parts(peer, &datagram[HEADER_LEN..body], open.outbound.datagram_size_to(peer))
+                }
+                sent => sent,
+            }
         })
     }
 
     /// Sends several messages.
     fn send_pack(&mut self, target: Target, pack: &mut Pack) -> Result<(), Box<Failed>> {
-        self.send_each(target, pack.messages(), |open, peer| open.send_datagrams(peer, pack, true))
+        let size = self.datagram_size_to(target);
+        if pack.datagram_size() > size {
+            return self.send_cut_up(target, pack, size);
+        }
+        self.send_each(target, pack.messages(), |open, peer| open.send_datagrams(peer, pack))
     }
 
     /// Sends `messages` messages to each peer that is meant. A failure at one peer does not stop the others.
@@ -343,27 +361,33 @@ impl Open {
     fn send_to(&mut self, peer: PeerId, datagram: &mut Vec<u8>, messages: u64) -> Result<(), Box<Failed>> {
         let Some(to) = self.outbound.seal(peer, datagram) else { return Err(unknown(peer, messages)) };
         // The number is used up only when the kernel has the datagram.
-        self.socket.send(datagram, to).map_err(|error| self.refused(to, messages, &error))?;
+        if let Err(error) = self.socket.send(datagram, to) {
+            return Err(self.refused((peer, to), datagram.len(), messages, &error));
+        }
         self.outbound.sent(peer, SentDatagrams::one(datagram.len(), messages));
         Ok(())
     }
 
-    /// Sends a pack with one call, or its datagrams one by one until one is refused. `count`: its frames count as messages.
-    fn send_datagrams(&mut self, peer: PeerId, pack: &mut Pack, count: bool) -> Result<(), Box<Failed>> {
-        let messages = if count { pack.messages() } else { 0 };
+    /// Sends a pack with one call, or its datagrams one by one until one is refused.
+    fn try_datagrams(&mut self, peer: PeerId, pack: &mut Pack) -> Result<(), Box<Failed>> {
+        let messages = pack.messages();
         let Some(to) = self.outbound.seal_pack(peer, pack) else { return Err(unknown(peer, messages)) };
         let datagrams = pack.datagrams().len() as u64;
+        let size = pack.datagram_size();
         if datagrams > 1
-            && let Some(sent) = self.socket.send_segments(pack.bytes(), pack.datagram_size(), to)
+            && let Some(sent) = self.socket.send_segments(pack.bytes(), size, to)
         {
-            sent.map_err(|error| self.refused(to, messages, &error))?;
+            sent.map_err(|error| self.refused((peer, to), size, messages, &error))?;
             self.outbound.sent(peer, SentDatagrams { datagrams, bytes: pack.bytes().len(), messages });
             return Ok(());
         }
         let mut left = messages;
-        for (datagram, frames) in pack.datagrams() {
-            self.socket.send(datagram, to).map_err(|error| self.refused(to, left, &error))?;
-            let messages = if count { frames } else { 0 };
+        for (index, (datagram, messages)) in pack.datagrams().enumerate() {
+            if let Err(error) = self.socket.send(datagram, to) {
+                let mut failed = self.refused((peer, to), datagram.len(), left, &error);
+                failed.cut_from = failed.cut_from.map(|_| index);
+                return Err(failed);
+            }
             self.outbound.sent(peer, SentDatagrams::one(datagram.len(), messages));
             left -= messages;
         }
@@ -373,16 +397,28 @@ impl Open {
         Ok(())
     }
 
-    /// Returns what a failed system call means for its messages, and counts the fault.
+    /// Returns what a failed system call means for its messages. If the path carries only smaller datagrams than this
+    /// `size`, that is noted, and [`Failed::cut_from`] says so; else the fault is counted.
     #[cold]
-    fn refused(&self, to: SocketAddr, messages: u64, error: &io::Error) -> Box<Failed> {
+    fn refused(
+        &mut self,
+        (peer, to): (PeerId, SocketAddr),
+        size: usize,
+        messages: u64,
+        error: &io::Error,
+    ) -> Box<Failed> {
         let fault = SocketFault::of_send(error);
-        self.faults.count(fault);
+        let is_smaller = fault == SocketFault::TooLarge && self.finds_smaller_path(peer, to, size);
+        if !is_smaller {
+            self.faults.count(fault);
+        }
         let error = match error.kind() {
             io::ErrorKind::WouldBlock => SendError::Busy,
             _ => SendError::Refused { to, fault, problem: error.to_string() },
         };
-        Failed::new(messages, error)
+        let mut failed = Failed::new(messages, error);
+        failed.cut_from = is_smaller.then_some(0);
+        failed
     }
 }
 

@@ -1,12 +1,12 @@
-//! The line's part in reliable messages and in messages of several fragments.
+//! The line's part in reliable messages.
 
 use crate::sync::Arc;
 
-use tautline_proto::endpoint::{Refusal, SentDatagrams};
-use tautline_proto::wire::native::{HEADER_LEN, Pack};
+use tautline_proto::endpoint::Refusal;
+use tautline_proto::wire::native::HEADER_LEN;
 use tautline_proto::{Instant, Now, PeerId};
 
-use super::{Line, Meant, Open, unknown};
+use super::{Line, Meant, unknown};
 use crate::message::target::Target;
 use crate::sending::failed::Failed;
 use crate::sending::job::Job;
@@ -73,7 +73,7 @@ impl Line {
         let due = open.outbound.poll_delivery(now, others_wait, &mut datagram);
         if let Some(due) = due {
             open.mark(due.priority);
-            if open.send_to(due.peer, &mut datagram, due.messages).is_err() {
+            if open.send_reliably(due, &mut datagram).is_err() {
                 open.outbound.not_sent(due);
                 self.counters.refused.add(1);
             }
@@ -99,44 +99,6 @@ impl Line {
     }
 }
 
-impl Open {
-    /// Sends a best-effort message in fragments.
-    pub(super) fn send_large(&mut self, target: Target, datagram: &[u8]) -> Result<(), Box<Failed>> {
-        let size = self.outbound.datagram_size();
-        let mut packs = vec![Pack::default()];
-        packs[0].begin(size);
-        let is_cut = self.outbound.fragment(&datagram[HEADER_LEN..], |part| {
-            let fits = packs.last_mut().is_some_and(|pack| pack.push(part));
-            if !fits {
-                let mut pack = Pack::default();
-                pack.begin(size);
-                let pushed = pack.push(part);
-                debug_assert!(pushed, "a part fits a datagram");
-                packs.push(pack);
-            }
-        });
-        if !is_cut {
-            return Err(too_large(datagram.len()));
-        }
-        self.send_each(target, 1, |open, peer| open.send_parts_to(peer, &mut packs))
-    }
-
-    /// Sends the fragments of one message to a peer. The message counts as sent once all of them are.
-    fn send_parts_to(&mut self, peer: PeerId, packs: &mut [Pack]) -> Result<(), Box<Failed>> {
-        let failed = |failed: Box<Failed>| Failed::new(1, failed.error);
-        if !self.outbound.may_pack(peer) {
-            // The echo of the handshake must arrive first.
-            let mut datagram = vec![0; HEADER_LEN];
-            self.send_to(peer, &mut datagram, 0).map_err(failed)?;
-        }
-        for pack in packs {
-            self.send_datagrams(peer, pack, false).map_err(failed)?;
-        }
-        self.outbound.sent(peer, SentDatagrams { datagrams: 0, bytes: 0, messages: 1 });
-        Ok(())
-    }
-}
-
 #[cold]
 fn not_taken(peer: PeerId, refusal: Refusal, size: usize) -> Box<Failed> {
     match refusal {
@@ -147,6 +109,6 @@ fn not_taken(peer: PeerId, refusal: Refusal, size: usize) -> Box<Failed> {
 }
 
 #[cold]
-fn too_large(size: usize) -> Box<Failed> {
+pub(super) fn too_large(size: usize) -> Box<Failed> {
     Failed::new(1, SendError::TooManyParts { size })
 }

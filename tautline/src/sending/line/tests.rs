@@ -26,7 +26,7 @@ fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCount
         wire: Wire::Classic,
         codec: ContentType::Json,
         limits: PayloadLimits::default(),
-        datagram_size,
+        datagram_size: datagram_size.into(),
         streams: None,
     };
     let (mut inbound, outbound) = endpoint(config, Start::default());

@@ -369,7 +369,7 @@ impl<'a> Batch<'a> {
         let outcome = self.sender.hand_over(self.job);
         // If another thread writes, it has taken the job, and this is an empty job.
         self.job.terms = terms;
-        self.job.pack.begin(self.link.datagram_size);
+        self.job.pack.begin(self.link.datagram_size());
         self.count(messages, outcome)
     }
 

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // socket options and control messages that no safe wrapper offers
 
 mod errors;
+mod path;
 mod segments;
 
 use std::io;
@@ -10,6 +11,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
 pub(super) use errors::queued_error;
+pub(super) use path::{path_mtu, set_ip_fragments};
 pub(super) use segments::{
     can_segment, cannot_segment, coalesce, receive, send_message, stamp, tell_destination,
 };

@@ -1,0 +1,174 @@
+//! The line's part in paths that carry only small datagrams, and in messages that are larger than a datagram.
+//!
+//! The kernel refuses a datagram that is larger than the path, as far as it knows the path. Then the same messages go out
+//! at once in smaller datagrams, for that peer alone.
+
+use std::net::SocketAddr;
+use std::slice;
+
+use tautline_proto::PeerId;
+use tautline_proto::endpoint::{DueDatagram, Outbound, SentDatagrams};
+use tautline_proto::wire::native::{HEADER_LEN, Pack};
+
+use super::reliable::too_large;
+use super::{Line, Meant, Open};
+use crate::config::Wire;
+use crate::message::target::Target;
+use crate::sending::failed::Failed;
+
+impl Line {
+    /// Notes that the network reports (ICMP) a path that is smaller than a datagram to this address.
+    pub(crate) fn path_has_changed(&mut self, to: SocketAddr) {
+        if let Some(open) = &mut self.open {
+            open.look_at_path(to);
+        }
+    }
+}
+
+impl Open {
+    /// Whether a message that makes a datagram of this length goes to all peers that are meant in one piece.
+    #[inline]
+    pub(super) fn fits(&self, target: Target, datagram_len: usize) -> bool {
+        Outbound::fits_every_path(datagram_len) || self.fits_paths(target, datagram_len)
+    }
+
+    fn fits_paths(&self, target: Target, datagram_len: usize) -> bool {
+        let fits = |peer: PeerId| self.outbound.fits(peer, datagram_len);
+        match self.resolve(target) {
+            Meant::One(peer) => fits(peer),
+            Meant::All => self.outbound.peers().iter().copied().all(fits),
+            Meant::Unknown => true,
+        }
+    }
+
+    /// The size of the largest datagram that goes to all peers that are meant.
+    pub(super) fn datagram_size_to(&self, target: Target) -> usize {
+        let size_to = |peer: PeerId| self.outbound.datagram_size_to(peer);
+        let sizes = |peers: &[PeerId]| peers.iter().copied().map(size_to).min();
+        match self.resolve(target) {
+            Meant::One(peer) => size_to(peer),
+            Meant::All => sizes(self.outbound.peers()).unwrap_or(self.outbound.datagram_size()),
+            Meant::Unknown => self.outbound.datagram_size(),
+        }
+    }
+
+    /// Sends a pack whose datagrams are too large for the paths.
+    #[cold]
+    pub(super) fn send_cut_up(
+        &mut self,
+        target: Target,
+        pack: &Pack,
+        size: usize,
+    ) -> Result<(), Box<Failed>> {
+        let mut packs = self.cut_up(slice::from_ref(pack), 0, size);
+        self.send_each(target, pack.messages(), |open, peer| open.send_packs(peer, &mut packs))
+    }
+
+    fn cut_up(&mut self, packs: &[Pack], from: usize, size: usize) -> Vec<Pack> {
+        let outbound = &mut self.outbound;
+        Pack::cut_up(packs, from, size, || outbound.next_large())
+    }
+
+    /// Sends a best-effort message in fragments.
+    pub(super) fn send_large(&mut self, target: Target, datagram: &[u8]) -> Result<(), Box<Failed>> {
+        let size = self.datagram_size_to(target);
+        self.send_each(target, 1, |open, peer| open.send_parts(peer, &datagram[HEADER_LEN..], size))
+    }
+
+    /// Sends the message of this frame in fragments that fit datagrams of this size.
+    pub(super) fn send_parts(&mut self, peer: PeerId, frame: &[u8], size: usize) -> Result<(), Box<Failed>> {
+        let number = self.outbound.next_large();
+        let Some(mut packs) = Pack::of_large(frame, number, size) else { return Err(too_large(frame.len())) };
+        if !self.outbound.may_pack(peer) {
+            // The echo of the handshake must arrive first.
+            self.send_to(peer, &mut vec![0; HEADER_LEN], 0).map_err(Failed::of_one)?;
+        }
+        self.send_packs(peer, &mut packs)
+    }
+
+    /// Sends a pack, cut up if the path turns out to be smaller.
+    pub(super) fn send_datagrams(&mut self, peer: PeerId, pack: &mut Pack) -> Result<(), Box<Failed>> {
+        match self.try_datagrams(peer, pack) {
+            Err(failed) if failed.cut_from.is_some() => {
+                self.send_rest(peer, slice::from_ref(pack), failed.cut_from.unwrap_or(0))
+            }
+            sent => sent,
+        }
+    }
+
+    /// Sends packs until one is refused, cut up if the path turns out to be smaller.
+    fn send_packs(&mut self, peer: PeerId, packs: &mut [Pack]) -> Result<(), Box<Failed>> {
+        let mut left: u64 = packs.iter().map(Pack::messages).sum();
+        let mut sent = 0;
+        for index in 0..packs.len() {
+            let (messages, datagrams) = (packs[index].messages(), packs[index].datagrams().len());
+            match self.try_datagrams(peer, &mut packs[index]) {
+                Ok(()) => {}
+                Err(failed) => match failed.cut_from {
+                    Some(from) => return self.send_rest(peer, packs, sent + from),
+                    None => return Err(Failed::new(left - messages + failed.messages, failed.error)),
+                },
+            }
+            left -= messages;
+            sent += datagrams;
+        }
+        Ok(())
+    }
+
+    /// Sends what these packs hold from datagram `from` on in datagrams that the path carries. Each call follows a refusal
+    /// that made the path smaller, so the calls end.
+    #[cold]
+    fn send_rest(&mut self, peer: PeerId, packs: &[Pack], from: usize) -> Result<(), Box<Failed>> {
+        let mut packs = self.cut_up(packs, from, self.outbound.datagram_size_to(peer));
+        self.send_packs(peer, &mut packs)
+    }
+
+    /// Sends a datagram of reliable messages. If it is larger than the path, the network fragments it (IP): its frames have
+    /// numbers, so they cannot be cut any more.
+    pub(super) fn send_reliably(
+        &mut self,
+        due: DueDatagram,
+        datagram: &mut Vec<u8>,
+    ) -> Result<(), Box<Failed>> {
+        match self.send_to(due.peer, datagram, due.messages) {
+            Err(failed) if failed.cut_from.is_some() => {
+                let Some(to) = self.outbound.address_of(due.peer) else { return Err(failed) };
+                // It is sealed, and its number was not used up.
+                self.socket.send_in_ip_fragments(datagram, to).map_err(|_| failed)?;
+                self.outbound.sent(due.peer, SentDatagrams::one(datagram.len(), due.messages));
+                Ok(())
+            }
+            sent => sent,
+        }
+    }
+
+    /// Asks the system for the size of the path after it has refused a datagram of this `size`. Returns whether smaller
+    /// datagrams may go through.
+    pub(super) fn finds_smaller_path(&mut self, peer: PeerId, to: SocketAddr, size: usize) -> bool {
+        if self.link.wire != Wire::Native {
+            return false;
+        }
+        let known = self.socket.path_datagram_size(to).filter(|&known| known < size);
+        let is_smaller = match known {
+            Some(known) => self.outbound.path_told(peer, known),
+            None => self.outbound.path_is_below(peer, size),
+        };
+        self.suit_paths();
+        is_smaller
+    }
+
+    /// Looks at the path to this address again: the network reports (ICMP) that it is smaller.
+    pub(super) fn look_at_path(&mut self, to: SocketAddr) {
+        let told = self.outbound.peer_at(to).zip(self.socket.path_datagram_size(to));
+        if let Some((peer, size)) = told.filter(|_| self.link.wire == Wire::Native) {
+            self.outbound.path_told(peer, size);
+            self.suit_paths();
+        }
+    }
+
+    /// Lets new packs have the size that the paths have now.
+    pub(super) fn suit_paths(&self) {
+        let sizes = self.outbound.peers().iter().map(|&peer| self.outbound.datagram_size_to(peer));
+        self.link.set_datagram_size(sizes.max().unwrap_or(self.outbound.datagram_size()));
+    }
+}
