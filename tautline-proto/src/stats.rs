@@ -259,9 +259,10 @@ pub struct PathStats {
     pub rtt_deviation: Duration,
     /// The inter-arrival jitter of the peer's heartbeats (RFC 3550 §6.4.1).
     pub jitter: Duration,
-    /// The estimated delay from the peer to here, from both wall clocks and the estimated offset.
+    /// The estimated delay from the peer to here, from its time stamps and the estimated offset.
     pub one_way_delay: Duration,
-    /// The peer's wall clock minus ours, in nanoseconds (RFC 5905 §8, from the measurement with the smallest error).
+    /// The clock of the peer's time stamps minus that of ours, in nanoseconds: their wall clocks as they were when the two
+    /// connected (RFC 5905 §8, from the measurement with the smallest error).
     pub clock_offset_ns: i64,
     /// The bound on the error of `clock_offset_ns`: half the round trip of that measurement, plus the drift of 500 ppm since
     /// then.

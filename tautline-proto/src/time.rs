@@ -1,7 +1,7 @@
 //! Time as an argument. The protocol never reads a clock.
 //!
-//! The driver reads its clocks once in each turn and passes a [`Now`]. Durations and deadlines use the steady clock. Time
-//! stamps that travel use the wall clock.
+//! The driver reads its clock and passes a [`Now`]. Durations and deadlines use the steady clock. Time stamps that travel
+//! are wall-clock times. During a connection they go on with the steady clock, whatever happens to the system's wall clock.
 
 use core::time::Duration;
 
@@ -26,6 +26,12 @@ impl Instant {
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Returns the nanoseconds from `earlier` to `self`. Negative if `earlier` is later.
+    #[must_use]
+    pub const fn nanos_since(self, earlier: Self) -> i64 {
+        self.0.wrapping_sub(earlier.0).cast_signed()
     }
 
     /// Returns the point that is `after` later, at most the end of the clock (584 years).
@@ -191,7 +197,9 @@ impl From<i64> for Timestamp {
 pub struct Now {
     /// The steady clock, for deadlines, round trips and liveness.
     pub steady: Instant,
-    /// The wall clock, for the time stamps that travel with messages.
+    /// The time stamp that a message of this moment gets. It goes on with the steady clock.
+    ///
+    /// If it jumps all the same, the peer measures ages wrongly until the next heartbeat.
     pub wall: WallTime,
 }
 

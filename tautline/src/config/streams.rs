@@ -36,9 +36,9 @@ impl Streams {
         of_type.filter_map(|selector| selector.channel)
     }
 
-    /// Whether a stream has a lifespan or a history, so that the driver needs the time of arrival.
-    pub(crate) fn need_stamps(&self) -> bool {
-        self.by_selector.values().any(|qos| qos.lifespan.is_some() || qos.kept().is_some())
+    /// Whether a stream has a lifespan, so that the driver needs the time of arrival from the start.
+    pub(crate) fn have_lifespans(&self) -> bool {
+        self.by_selector.values().any(|qos| qos.lifespan.is_some())
     }
 
     /// Returns the settings that were set, by type and channel. A selector without a channel is for the whole type.

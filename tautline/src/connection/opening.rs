@@ -19,6 +19,7 @@ use crate::config::{Config, Role, Settings, Wire};
 use crate::driver::{Opened, Turner};
 use crate::error::ConnectError;
 use crate::handlers;
+use crate::machine::clock::Clock;
 use crate::machine::fault::SocketFault;
 use crate::machine::life::Life;
 use crate::machine::realtime::{Held, Wishes};
@@ -82,12 +83,13 @@ impl Connection {
         let (waiter, waker) =
             SocketWaiter::new().map_err(|error| no_socket(address, settings.role, &error))?;
         let life = Arc::new(Life::new(waker));
+        let clock = shared.clock.for_new_connection();
         let peers_before = shared.peers_so_far.load(Ordering::Relaxed);
         let datagram_size = settings.mtu - headers_to(address);
         let config = endpoint_config(settings, datagram_size);
         let encoder = Encoder::new(&config);
         let halves = endpoint(config, Start { seed, first_number, peers_before });
-        let inbound = self.open_halves(settings, &socket, &life, halves, (encoder, datagram_size));
+        let inbound = self.open_halves(settings, &socket, (&life, clock), halves, (encoder, datagram_size));
         let is_client = settings.role == Role::Client;
         let waits_for_answer =
             is_client && settings.wire == Wire::Native && !settings.connect_timeout.is_zero();
@@ -97,8 +99,17 @@ impl Connection {
             Arc::clone(&shared.sender.coalescer_signals),
             self.coalescing_delay(settings),
         );
-        let opened =
-            Opened { life: Arc::clone(&life), inbound, socket, waiter, server, answer_by, granted, watch };
+        let opened = Opened {
+            life: Arc::clone(&life),
+            clock,
+            inbound,
+            socket,
+            waiter,
+            server,
+            answer_by,
+            granted,
+            watch,
+        };
         let turner = Turner::new(Arc::clone(shared), opened, settings);
         if !is_client || settings.wire == Wire::Classic {
             shared.status.apply(Cause::Ready);
@@ -113,7 +124,7 @@ impl Connection {
         &self,
         settings: &Settings,
         socket: &Arc<Socket>,
-        life: &Arc<Life>,
+        (life, clock): (&Arc<Life>, Clock),
         (inbound, outbound): (Inbound, Outbound),
         (encoder, datagram_size): (Encoder, usize),
     ) -> Inbound {
@@ -124,6 +135,7 @@ impl Connection {
         let coalescer = Coalescer::new(delay, datagram_size, Arc::clone(&shared.sender.coalescer_signals));
         let link = |opening| Link {
             opening,
+            clock,
             life: Arc::clone(life),
             encoder,
             wire: settings.wire,
@@ -212,7 +224,7 @@ fn bind(settings: &Settings, address: SocketAddr) -> Result<Socket, ConnectError
         if settings.offload && settings.wire == Wire::Native {
             socket.allow_segments();
         }
-        if settings.kernel_timestamps || settings.streams.need_stamps() {
+        if settings.kernel_timestamps || settings.wire == Wire::Classic || settings.streams.have_lifespans() {
             socket.stamp();
         }
     });

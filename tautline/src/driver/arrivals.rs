@@ -1,20 +1,24 @@
 //! When datagrams came, on the steady clock, also if they are read late.
 //!
-//! The kernel stamps datagrams by the wall clock. Each turn reads both clocks. Their difference converts a stamp, unless it has
-//! jumped since the turn before. After a jump, stamps are not used until the socket was empty once: then everything that
-//! came before the jump was read.
+//! The kernel stamps datagrams by the wall clock. After each read with a stamp, both clocks are read. Their difference converts
+//! the stamp, unless it has jumped since the read before. After a jump, stamps are not used until the socket was empty once:
+//! then everything that came before the jump was read. Stamps are not used either if they cannot be of that wall clock.
 //!
 //! Without a usable stamp, a datagram came after the socket was last found empty: that is its greatest age.
 
 use std::time::Duration;
 
-use tautline_proto::{Instant as Steady, Now, WallTime};
+use tautline_proto::{Instant as Steady, WallTime};
 
 /// The tolerance of the difference: the wall clock may be slewed, and the thread interrupted between reading the clocks.
 const JUMP: Duration = Duration::from_millis(1);
 
 /// The further tolerance for the time that has passed: one part in this number.
 const SLEWED: u64 = 500;
+
+/// A stamp that lies further before the time when the socket was empty is not of the clock that is read here. The kernel may
+/// stamp a datagram some time before it gives it to the socket.
+const BEFORE_EMPTY: Duration = Duration::from_millis(50);
 
 /// When a datagram came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,18 +34,27 @@ pub(super) struct Came {
 pub(super) struct Arrivals {
     /// When the socket was last known to be empty.
     empty_at: Steady,
-    /// Both clocks at the last turn.
-    last: Now,
+    /// Both clocks at the last read.
+    last: Clocks,
     /// Whether stamps can be compared with the present clocks.
     trusted: bool,
+    /// The stamps are of another clock than the one that is read here. Until the next jump.
+    foreign: bool,
     /// Whether the kernel can stamp. If not, only the time of reading is known.
     can_stamp: bool,
 }
 
+/// The steady clock, and the wall clock that the kernel stamps with. The wall clock was read last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clocks {
+    pub(super) steady: Steady,
+    pub(super) wall: WallTime,
+}
+
 impl Arrivals {
     /// For a new socket.
-    pub(super) const fn new(now: Now) -> Self {
-        Self { empty_at: Steady::from_nanos(0), last: now, trusted: true, can_stamp: true }
+    pub(super) const fn new(now: Clocks) -> Self {
+        Self { empty_at: Steady::from_nanos(0), last: now, trusted: true, foreign: false, can_stamp: true }
     }
 
     /// Whether the kernel can stamp, as far as is known.
@@ -50,46 +63,54 @@ impl Arrivals {
     }
 
     /// Records whether the kernel stamps from now on. Datagrams that it already has are stamped when they are read.
-    pub(super) fn asked_for_stamps(&mut self, done: bool) {
-        (self.can_stamp, self.trusted) = (done, false);
+    pub(super) fn asked_for_stamps(&mut self, done: bool, now: Clocks) {
+        (self.can_stamp, self.trusted, self.last) = (done, false, now);
     }
 
     /// Records that the socket was empty at this time, or a little later.
     #[inline]
     pub(super) fn found_empty(&mut self, at: Steady) {
         self.empty_at = at;
-        self.trusted = true;
+        self.trusted = !self.foreign;
     }
 
-    /// Records both clocks, before datagrams that came by then are read.
+    /// Records both clocks, while the kernel stamps: after each read, and before datagrams that it returned are taken.
     #[inline]
-    pub(super) fn turn(&mut self, now: Now) {
+    pub(super) fn read(&mut self, now: Clocks) {
         let passed = now.steady.since(self.last.steady);
         let wall_passed = now.wall.nanos_since(self.last.wall);
         let passed_ns = i64::try_from(passed.as_nanos()).unwrap_or(i64::MAX);
         let tolerated = ns(JUMP) + ns(passed) / SLEWED;
-        self.trusted &= wall_passed.abs_diff(passed_ns) <= tolerated;
+        if wall_passed.abs_diff(passed_ns) > tolerated {
+            (self.trusted, self.foreign) = (false, false);
+        }
         self.last = now;
     }
 
-    /// Returns when a datagram came that is read in the turn of `now`.
+    /// Returns when a datagram came that was read before `now`.
     #[inline]
-    pub(super) fn came(&self, stamp: Option<WallTime>, now: Now) -> Came {
-        let at_reading = Came { at: now.steady, not_before: now.steady };
+    pub(super) fn came(&mut self, stamp: Option<WallTime>, now: Steady) -> Came {
+        let at_reading = Came { at: now, not_before: now };
         if !self.can_stamp {
             return at_reading;
         }
-        let Some(stamp) = stamp.filter(|_| self.trusted) else {
-            return Came { not_before: self.empty_at.min(now.steady), ..at_reading };
-        };
-        // Negative if it came after the turn began.
-        let ago = u64::try_from(now.wall.nanos_since(stamp)).unwrap_or(0);
-        let at = Steady::from_nanos(now.steady.as_nanos().saturating_sub(ago));
+        let unknown = Came { not_before: self.empty_at.min(now), ..at_reading };
+        let Some(stamp) = stamp.filter(|_| self.trusted) else { return unknown };
+        let ago = self.last.wall.nanos_since(stamp);
+        let at = self.last.steady.as_nanos().saturating_add_signed(ago.saturating_neg());
+        let at = Steady::from_nanos(at);
+        if ago < -JUMP_NS || at.plus(BEFORE_EMPTY) < self.empty_at {
+            (self.trusted, self.foreign) = (false, true);
+            return unknown;
+        }
         // Stamps have errors. That the socket was empty is certain.
-        let at = at.max(self.empty_at).min(now.steady);
+        let at = at.max(self.empty_at).min(now);
         Came { at, not_before: at }
     }
 }
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // a millisecond
+const JUMP_NS: i64 = JUMP.as_nanos() as i64;
 
 fn ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
@@ -102,8 +123,8 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     /// The clocks `ms` after the start, with the wall clock `ahead_ms` ahead.
-    fn now(ms: u64, ahead_ms: i64) -> Now {
-        Now { steady: steady(ms), wall: wall(ms, ahead_ms) }
+    fn now(ms: u64, ahead_ms: i64) -> Clocks {
+        Clocks { steady: steady(ms), wall: wall(ms, ahead_ms) }
     }
 
     fn steady(ms: u64) -> Steady {
@@ -114,10 +135,10 @@ mod tests {
         WallTime::from_nanos((ms.cast_signed() + ahead_ms) * MS.cast_signed() + 1_700_000_000_000_000_000)
     }
 
-    /// The state after a turn at 100 ms that found the socket empty.
+    /// The state after a read at 100 ms that found the socket empty.
     fn arrivals() -> Arrivals {
         let mut arrivals = Arrivals::new(now(1, 0));
-        arrivals.turn(now(100, 0));
+        arrivals.read(now(100, 0));
         arrivals.found_empty(steady(100));
         arrivals
     }
@@ -126,68 +147,83 @@ mod tests {
         Came { at: steady(ms), not_before: steady(ms) }
     }
 
+    /// The clocks are read at `ms`, and a datagram with this stamp is taken.
+    fn read(arrivals: &mut Arrivals, (ms, ahead_ms): (u64, i64), stamp: WallTime) -> Came {
+        arrivals.read(now(ms, ahead_ms));
+        arrivals.came(Some(stamp), steady(ms))
+    }
+
     #[test]
     fn a_datagram_that_is_read_late_keeps_its_age() {
         let mut arrivals = arrivals();
-        arrivals.turn(now(1_100, 0));
-        assert_eq!(arrivals.came(Some(wall(150, 0)), now(1_100, 0)), at(150));
-        assert_eq!(arrivals.came(Some(wall(1_099, 0)), now(1_100, 0)), at(1_099));
-        assert_eq!(arrivals.came(Some(wall(1_105, 0)), now(1_100, 0)), at(1_100), "during the turn");
+        assert_eq!(read(&mut arrivals, (1_100, 0), wall(150, 0)), at(150));
+        assert_eq!(read(&mut arrivals, (1_100, 0), wall(1_099, 0)), at(1_099));
     }
 
     #[test]
     fn a_stamp_before_the_last_empty_read_is_corrected() {
-        let mut arrivals = arrivals();
-        arrivals.turn(now(101, 0));
-        assert_eq!(arrivals.came(Some(wall(20, 0)), now(101, 0)), at(100));
+        assert_eq!(read(&mut arrivals(), (101, 0), wall(60, 0)), at(100));
     }
 
     #[test]
     fn stamps_are_not_used_after_a_jump_of_the_wall_clock_until_the_socket_was_empty() {
         for ahead in [-3_600_000, -20, 20, 3_600_000] {
             let mut arrivals = arrivals();
-            let turn = now(110, ahead);
-            arrivals.turn(turn);
             let unknown = Came { at: steady(110), not_before: steady(100) };
-            assert_eq!(arrivals.came(Some(wall(105, 0)), turn), unknown, "stamped before");
-            assert_eq!(arrivals.came(Some(wall(109, ahead)), turn), unknown, "stamped after");
-            arrivals.turn(now(112, ahead));
-            assert_eq!(arrivals.came(Some(wall(111, ahead)), now(112, ahead)).not_before, steady(100));
+            assert_eq!(read(&mut arrivals, (110, ahead), wall(105, 0)), unknown, "stamped before");
+            assert_eq!(read(&mut arrivals, (110, ahead), wall(109, ahead)), unknown, "stamped after");
+            assert_eq!(read(&mut arrivals, (112, ahead), wall(111, ahead)).not_before, steady(100));
             arrivals.found_empty(steady(112));
-            arrivals.turn(now(120, ahead));
-            assert_eq!(arrivals.came(Some(wall(118, ahead)), now(120, ahead)), at(118));
+            assert_eq!(read(&mut arrivals, (120, ahead), wall(118, ahead)), at(118));
         }
     }
 
     #[test]
     fn a_slewed_wall_clock_is_not_a_jump() {
         let mut arrivals = arrivals();
-        let turn = Now { wall: WallTime::from_nanos(wall(1_100, 0).as_nanos() + 2_900_000), ..now(1_100, 0) };
-        arrivals.turn(turn);
+        let slewed =
+            Clocks { wall: WallTime::from_nanos(wall(1_100, 0).as_nanos() + 2_900_000), ..now(1_100, 0) };
+        arrivals.read(slewed);
         assert!(arrivals.trusted);
+    }
+
+    /// As with a library that answers for the clock, but not for the kernel's stamps.
+    #[test]
+    fn stamps_of_another_clock_are_not_used_until_that_clock_jumps_back() {
+        for ahead in [-60, 10_000] {
+            let mut arrivals = arrivals();
+            arrivals.read(now(105, ahead));
+            arrivals.found_empty(steady(105));
+            let unknown = |ms| Came { at: steady(ms), not_before: steady(105) };
+            assert_eq!(read(&mut arrivals, (107, ahead), wall(106, 0)), unknown(107), "{ahead}");
+            arrivals.found_empty(steady(107));
+            let late = Came { at: steady(1_107), not_before: steady(107) };
+            assert_eq!(read(&mut arrivals, (1_107, ahead), wall(200, 0)), late, "{ahead}");
+            arrivals.read(now(1_108, 0));
+            arrivals.found_empty(steady(1_108));
+            assert_eq!(read(&mut arrivals, (1_200, 0), wall(1_150, 0)), at(1_150), "{ahead}");
+        }
     }
 
     #[test]
     fn without_a_stamp_the_last_empty_read_bounds_the_age() {
-        let mut arrivals = arrivals();
-        arrivals.turn(now(1_100, 0));
-        let came = arrivals.came(None, now(1_100, 0));
+        let came = arrivals().came(None, steady(1_100));
         assert_eq!(came, Came { at: steady(1_100), not_before: steady(100) });
     }
 
     #[test]
     fn new_stamps_are_used_after_the_socket_was_empty_once() {
         let mut arrivals = arrivals();
-        arrivals.asked_for_stamps(true);
-        assert_eq!(arrivals.came(Some(wall(105, 0)), now(105, 0)).not_before, steady(100));
+        arrivals.asked_for_stamps(true, now(101, 0));
+        assert_eq!(read(&mut arrivals, (105, 0), wall(105, 0)).not_before, steady(100));
         arrivals.found_empty(steady(105));
-        assert_eq!(arrivals.came(Some(wall(107, 0)), now(108, 0)), at(107));
+        assert_eq!(read(&mut arrivals, (108, 0), wall(107, 0)), at(107));
     }
 
     #[test]
     fn if_the_kernel_cannot_stamp_the_time_of_reading_is_used() {
         let mut arrivals = Arrivals::new(now(100, 0));
-        arrivals.asked_for_stamps(false);
-        assert_eq!(arrivals.came(None, now(105, 0)), at(105));
+        arrivals.asked_for_stamps(false, now(100, 0));
+        assert_eq!(arrivals.came(None, steady(105)), at(105));
     }
 }

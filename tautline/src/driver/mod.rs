@@ -32,6 +32,7 @@ use crate::config::{Settings, Wire};
 use crate::driver::polling::Polling;
 use crate::error::{ConnectError, SendError};
 use crate::handlers::Dispatcher;
+use crate::machine::clock::Clock;
 use crate::machine::fault::SocketFault;
 use crate::machine::life::Life;
 use crate::machine::socket::{Granted, Socket, SocketWaiter};
@@ -65,6 +66,7 @@ const ERROR_PAUSE: Duration = Duration::from_millis(1);
 pub(crate) struct Turner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) life: Arc<Life>,
+    clock: Clock,
     inbound: Inbound,
     socket: Arc<Socket>,
     waiter: SocketWaiter,
@@ -114,6 +116,8 @@ struct Buffers {
 /// What belongs to one connection alone, as opening it made them.
 pub(crate) struct Opened {
     pub(crate) life: Arc<Life>,
+    /// Gives time stamps; the sending half has the same.
+    pub(crate) clock: Clock,
     pub(crate) inbound: Inbound,
     pub(crate) socket: Arc<Socket>,
     pub(crate) waiter: SocketWaiter,
@@ -137,13 +141,14 @@ pub(crate) type Sink<'a> = Option<&'a mut dyn FnMut(&MessageRef<'_>)>;
 
 impl Turner {
     pub(crate) fn new(shared: Arc<Shared>, opened: Opened, settings: &Settings) -> Self {
-        let Opened { life, inbound, socket, waiter, server, answer_by, granted, watch } = opened;
-        let arrivals = Arrivals::new(shared.clock.now());
+        let Opened { life, clock, inbound, socket, waiter, server, answer_by, granted, watch } = opened;
+        let arrivals = Arrivals::new(reading::clocks(clock.now()));
         let watchdogs = shared.watchdogs.watches();
         let dispatcher = Dispatcher::new(Arc::clone(&shared.handlers), Arc::clone(&shared.pool));
         Self {
             shared,
             life,
+            clock,
             inbound,
             socket,
             waiter,
@@ -182,7 +187,7 @@ impl Turner {
 
     /// Begins: a client calls its server.
     pub(crate) fn start(&mut self) {
-        let now = self.shared.clock.now();
+        let now = self.clock.now();
         if let Some(server) = self.server {
             self.inbound.dial(server, now);
         }
@@ -219,7 +224,7 @@ impl Turner {
         self.finish_sends();
         self.check_answer(now.steady);
         // Last, because these run users' code, which may end this connection.
-        let at = self.shared.clock.instant(now.steady);
+        let at = self.clock.instant(now.steady);
         if self.shared.requests.have_deadlines() {
             self.shared.requests.expire(at);
         }
@@ -271,7 +276,7 @@ impl Turner {
 
     /// When the next turn must come, at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let clock = self.shared.clock;
+        let clock = self.clock;
         let delivery = self.shared.sender.delivery_signs.due();
         let protocol = [self.inbound.next_timeout(), self.answer_by, delivery, self.impaired.next_timeout()];
         let protocol = protocol.into_iter().flatten().min();

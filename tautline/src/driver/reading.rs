@@ -5,25 +5,27 @@ use std::time::{Duration, Instant};
 
 use tautline_proto::{Now, PeerClock};
 
-use super::arrivals::Came;
+use super::arrivals::{Came, Clocks};
 use super::outlets::{CATCH_UP_BUDGET, Outlets};
 use super::{Buffers, Sink, TURN_BUDGET, Turner};
 use crate::driver::polling::Next;
-use crate::machine::clock::wall_now;
+use crate::machine::clock::kernel_wall_now;
 use crate::machine::socket::{Arrived, RECEIVE_BUFFER, Received};
 use crate::message::Arrival;
 use crate::receiving::waiting::Limits;
 use tautline_proto::{DropReason, WallTime};
 
-/// For this time the wall clock is assumed to run like the steady clock.
-const CLOCKS_TOGETHER: Duration = Duration::from_millis(1);
+/// The steady clock at `now`, and the clock of the kernel's stamps, which is read here.
+pub(super) fn clocks(now: Now) -> Clocks {
+    Clocks { steady: now.steady, wall: kernel_wall_now() }
+}
 
 /// The result of waiting for datagrams.
 enum Found {
     /// Datagrams that were there before the wait began. More may be there.
     AtOnce(Received),
-    /// Datagrams that came during the wait, and when. Probably there are no more.
-    Awaited(Received, Now),
+    /// Datagrams that came during the wait, and the time after they were read. Probably there are no more.
+    Awaited(Received, Instant),
     /// No datagram came before the wait was over.
     Nothing,
 }
@@ -32,24 +34,25 @@ enum Found {
 #[derive(Clone, Copy)]
 struct Origin {
     from: SocketAddr,
-    time: WallTime,
     came: Came,
 }
 
 impl Origin {
-    /// The greatest age of a message at `now`: since it came, and by its time stamp if the peer's clock is known. `matters`:
-    /// the message has a lifespan, so an unknown time counts against it.
+    /// The greatest age of a message at `now`: since it came, and by its time stamp if the peer's clock is known. If neither
+    /// is known for certain, an unknown time counts against it.
     #[inline]
-    fn age(&self, stamp: WallTime, clock: Option<PeerClock>, matters: bool, now: Now) -> Duration {
-        let came = if matters && clock.is_none() { self.came.not_before } else { self.came.at };
-        let here = now.steady.since(came);
-        clock.map_or(here, |clock| clock.greatest_age(stamp).max(here))
+    fn age(&self, stamp: WallTime, clock: Option<PeerClock>, now: Now) -> Duration {
+        let Some(clock) = clock else { return now.steady.since(self.came.not_before) };
+        clock.greatest_age(stamp).max(now.steady.since(self.came.at))
     }
 }
 
 impl Turner {
-    /// Waits for at most `wait`, or until something is due, and reads. Returns the time of reading, and the number of
+    /// Waits for at most `wait`, or until something is due, and reads. Returns the time of the last read, and the number of
     /// datagrams.
+    ///
+    /// The clock is read after each read returns: the time when a heartbeat is taken to have come must not be earlier than
+    /// when it came, or ages are understated.
     pub(super) fn read(&mut self, wait: Option<Duration>, mut sink: Sink<'_>) -> (Now, usize) {
         let mut buffers = std::mem::take(&mut self.buffers);
         // Needed the first time, and after a panic.
@@ -60,15 +63,24 @@ impl Turner {
             self.read_error_queue();
         }
         let found = self.find(&mut buffers.datagram, wait);
-        let now = match &found {
-            Found::Awaited(_, now) => *now,
-            _ => self.shared.clock.now(),
-        };
-        self.arrivals.turn(now);
-        let count = self.take_all(found, &mut buffers, now, &mut sink);
+        let mut now = self.has_read(match &found {
+            Found::Awaited(_, at) => *at,
+            _ => Instant::now(),
+        });
+        let count = self.take_all(found, &mut buffers, &mut now, &mut sink);
         let count = count + self.take_impaired(&mut buffers.scratch, now, &mut sink);
         self.buffers = buffers;
         (now, count)
+    }
+
+    /// Records that a read had returned at this time.
+    #[inline]
+    fn has_read(&mut self, at: Instant) -> Now {
+        let now = self.clock.now_at(at);
+        if self.socket.is_stamping() {
+            self.arrivals.read(clocks(now));
+        }
+        now
     }
 
     fn find(&mut self, buffer: &mut [u8], wait: Option<Duration>) -> Found {
@@ -83,7 +95,7 @@ impl Turner {
             match self.socket.receive(buffer) {
                 Received::Empty => {
                     self.more_may_wait = false;
-                    self.arrivals.found_empty(self.shared.clock.steady(began));
+                    self.arrivals.found_empty(self.clock.steady(began));
                 }
                 received => return Found::AtOnce(received),
             }
@@ -102,7 +114,7 @@ impl Turner {
         let mut empty_at = None;
         let found = self.poll_on(buffer, began, until, &mut empty_at);
         if let Some(at) = empty_at {
-            self.arrivals.found_empty(self.shared.clock.steady(at));
+            self.arrivals.found_empty(self.clock.steady(at));
         }
         found
     }
@@ -116,11 +128,7 @@ impl Turner {
         empty_at: &mut Option<Instant>,
     ) -> Option<Found> {
         let mut now = Instant::now();
-        let (mut both, mut together_until) = ((now, wall_now()), now + CLOCKS_TOGETHER);
         loop {
-            if now > together_until {
-                (both, together_until) = ((now, wall_now()), now + CLOCKS_TOGETHER);
-            }
             if self.waiter.is_woken() || until.is_some_and(|until| until <= now) {
                 return Some(Found::Nothing);
             }
@@ -144,11 +152,7 @@ impl Turner {
                 }
                 received => {
                     self.polling.answered();
-                    // The time of the poll before, half a microsecond ago. Reading the clocks now would take a hundredth of
-                    // a round trip.
-                    let since = now.saturating_duration_since(both.0);
-                    let steady = self.shared.clock.steady(now);
-                    return Some(Found::Awaited(received, Now { steady, wall: both.1.plus(since) }));
+                    return Some(Found::Awaited(received, Instant::now()));
                 }
             }
         }
@@ -166,7 +170,7 @@ impl Turner {
         };
         match self.socket.receive(buffer) {
             Received::Empty => {
-                self.arrivals.found_empty(self.shared.clock.steady(began));
+                self.arrivals.found_empty(self.clock.steady(began));
                 if has_error {
                     self.read_error_queue();
                 }
@@ -175,14 +179,14 @@ impl Turner {
             received => {
                 let now = Instant::now();
                 self.polling.slept(now.saturating_duration_since(began));
-                Found::Awaited(received, self.shared.clock.now_at(now))
+                Found::Awaited(received, now)
             }
         }
     }
 
     /// Processes what was found, and reads on if more may wait: up to the budget of a turn, or up to a larger budget while
     /// messages are held back until everything is read.
-    fn take_all(&mut self, found: Found, buffers: &mut Buffers, now: Now, sink: &mut Sink<'_>) -> usize {
+    fn take_all(&mut self, found: Found, buffers: &mut Buffers, now: &mut Now, sink: &mut Sink<'_>) -> usize {
         let (mut received, reads_on) = match found {
             Found::Nothing => return 0,
             Found::AtOnce(received) => (received, true),
@@ -207,7 +211,7 @@ impl Turner {
                     self.more_may_wait = true;
                     break;
                 }
-                Received::Datagrams(arrived) => count += self.take(arrived, buffers, now, sink),
+                Received::Datagrams(arrived) => count += self.take(arrived, buffers, *now, sink),
             }
             self.more_may_wait = !reads_on || count >= TURN_BUDGET;
             let catches_up = !self.held.is_empty() && count < CATCH_UP_BUDGET;
@@ -215,8 +219,11 @@ impl Turner {
                 break;
             }
             received = self.socket.receive(&mut buffers.datagram);
+            if matches!(received, Received::Datagrams(_)) {
+                *now = self.has_read(Instant::now());
+            }
         }
-        self.hand_out_held(now, sink);
+        self.hand_out_held(*now, sink);
         if count >= TURN_BUDGET && self.offload {
             // So many datagrams that reading several at once pays.
             self.socket.coalesce();
@@ -227,8 +234,8 @@ impl Turner {
     /// Processes datagrams that were read together. Returns how many.
     fn take(&mut self, arrived: Arrived, buffers: &mut Buffers, now: Now, sink: &mut Sink<'_>) -> usize {
         let Buffers { datagram, scratch } = buffers;
-        let came = self.arrivals.came(arrived.stamp, now);
-        let origin = Origin { from: arrived.from, time: arrived.stamp.unwrap_or(now.wall), came };
+        let came = self.arrivals.came(arrived.stamp, now.steady);
+        let origin = Origin { from: arrived.from, came };
         let mut count = 0;
         for datagram in arrived.datagrams(datagram) {
             if self.life.is_stopped() {
@@ -251,7 +258,7 @@ impl Turner {
         {
             count += 1;
             let came = Came { at: now.steady, not_before: now.steady };
-            self.take_datagram(now, Origin { from, time: now.wall, came }, &datagram, scratch, sink);
+            self.take_datagram(now, Origin { from, came }, &datagram, scratch, sink);
         }
         if count > 0 {
             self.dispatcher.release();
@@ -275,7 +282,7 @@ impl Turner {
         scratch: &mut Vec<u8>,
         sink: &mut Sink<'_>,
     ) {
-        let Origin { from, time, .. } = origin;
+        let Origin { from, came } = origin;
         let accepted = self.inbound.handle(now, from, datagram, scratch);
         // A new peer must be known everywhere before its first message is handed out.
         self.settle(now);
@@ -290,9 +297,10 @@ impl Turner {
         watchdogs.heard(peer, now.steady);
         let inbox_is_on = self.inbox_is_on;
         let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watchdogs, now: now.steady };
-        let read_at = shared.clock.instant(now.steady);
-        let waited = now.steady.since(origin.came.at);
+        let read_at = self.clock.instant(now.steady);
+        let waited = now.steady.since(came.not_before);
         // The same for all messages of the datagram, except the time when each was made.
+        let time = self.clock.wall(came.at);
         let mut arrival = Arrival { peer, address: from, time, made: read_at, late };
         let (mut age, mut aged) = (Duration::ZERO, None);
         let mut messages = inbound.messages(accepted);
@@ -306,12 +314,11 @@ impl Turner {
             *brought_messages = true;
             let lifespan = freshness.lifespan(message);
             if lifespan.is_some() && !self.socket.is_stamping() && self.arrivals.can_stamp() {
-                self.arrivals.asked_for_stamps(self.socket.stamp());
+                self.arrivals.asked_for_stamps(self.socket.stamp(), clocks(now));
             }
-            let aging = (message.timestamp, lifespan.is_some());
-            if aged != Some(aging) || kept_since.is_some() {
-                aged = Some(aging);
-                age = origin.age(message.timestamp, clock, lifespan.is_some(), now);
+            if aged != Some(message.timestamp) || kept_since.is_some() {
+                aged = Some(message.timestamp);
+                age = origin.age(message.timestamp, clock, now);
                 // A message that was kept for this datagram came before it. Such messages come last, so that no other message
                 // gets their age.
                 age = kept_since.map_or(age, |since| age.max(now.steady.since(since)));

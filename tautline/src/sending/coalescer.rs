@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use tautline_proto::wire::native::{Pack, Packed};
-use tautline_proto::{Priority, WallTime};
+use tautline_proto::{Instant as Steady, Priority};
 
 use crate::message::target::Target;
 use crate::sending::job::Terms;
@@ -27,6 +27,9 @@ const PAUSE: i64 = 10;
 
 /// The most by which messages of several threads reach the lock in another order than they were made in.
 const DISORDER_NS: i64 = 1_000_000;
+
+/// The time of the last message before the first one: far from every time.
+const NEVER: Steady = Steady::from_nanos(1 << 62);
 
 /// The most coalescing delays that a message waits. The delay says how closely the messages of a stream follow one another;
 /// a pack takes about this time to fill.
@@ -150,13 +153,13 @@ pub(crate) struct Coalescer {
     priority: Priority,
     /// When the lifespan of the last waiting message ends; `None` if one of them has no lifespan.
     expires: Option<Instant>,
-    /// When the first and the last waiting message were made.
-    first: WallTime,
-    last: WallTime,
+    /// When the first and the last waiting message were given to send.
+    first: Steady,
+    last: Steady,
     /// How many messages in a row followed closely on one another, to whom, and when the last of them was sent.
     row: u32,
     row_target: Target,
-    sent_at: WallTime,
+    sent_at: Steady,
     turns_seen: u64,
     signs: Arc<CoalescerSignals>,
 }
@@ -164,7 +167,7 @@ pub(crate) struct Coalescer {
 impl Coalescer {
     pub(crate) fn new(length: Duration, datagram_size: usize, signs: Arc<CoalescerSignals>) -> Self {
         let length_ns = i64::try_from(length.as_nanos()).unwrap_or(i64::MAX);
-        let mut coalescer = Self { length_ns, datagram_size, signs, ..Self::default() };
+        let mut coalescer = Self { length_ns, datagram_size, signs, sent_at: NEVER, ..Self::default() };
         coalescer.pack.begin(datagram_size);
         coalescer
     }
@@ -188,16 +191,16 @@ impl Coalescer {
         self.length_ns == 0
     }
 
-    /// Records a message that was made at `made`. Returns whether it is part of a stream, and so waits.
+    /// Records a message that was given to send at this time. Returns whether it is part of a stream, and so waits.
     #[inline]
-    pub(crate) fn is_streaming(&mut self, target: &Target, made: WallTime) -> bool {
+    pub(crate) fn is_streaming(&mut self, target: &Target, at: Steady) -> bool {
         let turns = self.signs.driven.turns.load(Ordering::Relaxed);
         let answered = std::mem::replace(&mut self.turns_seen, turns) != turns;
-        let gap = made.nanos_since(self.sent_at);
+        let gap = at.nanos_since(self.sent_at);
         let is_other = *target != self.row_target;
         let closely = (-DISORDER_NS..self.length_ns).contains(&gap) && !is_other;
         let pause = is_other || !(-DISORDER_NS..self.length_ns * PAUSE).contains(&gap);
-        self.sent_at = if closely { made.max(self.sent_at) } else { made };
+        self.sent_at = if closely { at.max(self.sent_at) } else { at };
         self.row = match (closely, answered) {
             _ if pause => 0,
             // One interruption of the sender does not end the stream.
@@ -216,7 +219,7 @@ impl Coalescer {
     }
 
     /// Takes this time as that of the last message: the time until now was spent in the socket, not by the sender.
-    pub(crate) fn sent_until(&mut self, now: WallTime) {
+    pub(crate) fn sent_until(&mut self, now: Steady) {
         self.sent_at = now;
     }
 
@@ -265,13 +268,13 @@ impl Coalescer {
             self.target = terms.target;
             self.priority = terms.priority;
             self.expires = terms.expires;
-            self.first = terms.made;
+            self.first = terms.sent_at;
             let begun = self.signs.sent.begun.load(Ordering::Relaxed) + 1;
             self.signs.sent.begun.store(begun, Ordering::SeqCst);
         }
         self.priority = self.priority.max(terms.priority);
         self.expires = self.expires.zip(terms.expires).map(|(waiting, new)| waiting.max(new));
-        self.last = terms.made;
+        self.last = terms.sent_at;
     }
 
     /// The priority of the most urgent waiting message.
@@ -289,8 +292,8 @@ impl Coalescer {
         self.last.nanos_since(self.first) >= WAIT * self.length_ns
     }
 
-    /// Takes the waiting messages out, with their target and the time when the last was made. Give the pack back empty.
-    pub(crate) fn take(&mut self) -> (Pack, Target, WallTime) {
+    /// Takes the waiting messages out, with their target and the time when the last was given to send. Give the pack back empty.
+    pub(crate) fn take(&mut self) -> (Pack, Target, Steady) {
         let begun = self.signs.sent.begun.load(Ordering::Relaxed);
         self.signs.sent.ended.store(begun, Ordering::SeqCst);
         (std::mem::take(&mut self.pack), self.target, self.last)

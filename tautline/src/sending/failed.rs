@@ -59,7 +59,7 @@ impl<E: Into<SendError>> From<E> for Box<Failed> {
 /// Counters of sending as a whole; written under the transmit lock.
 #[derive(Debug, Default)]
 pub(crate) struct SendCounters {
-    /// When the last datagram with a message was sent, on the wall clock (ns); 0 for never.
+    /// When the last message that was sent was given to send, on the steady clock (ns); 0 for never.
     pub(crate) last_sent_ns: Counter,
     /// Messages that the kernel refused, counted once per peer, and heartbeats.
     pub(crate) refused: Counter,

@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use tautline_proto::wire::native::Pack;
-use tautline_proto::{Priority, WallTime};
+use tautline_proto::{Instant as Steady, Priority};
 
 use super::handover::RANKS;
 use super::link::Link;
-use crate::machine::clock::wall_now;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
 use crate::receiving::lanes::{LANES, lane_of};
@@ -32,8 +31,8 @@ pub(crate) struct Terms {
     pub(crate) priority: Priority,
     /// The [opening](super::line::Line::open) that the messages were encoded for.
     pub(crate) opening: u64,
-    /// When the messages were made.
-    pub(crate) made: WallTime,
+    /// When the messages were given to send.
+    pub(crate) sent_at: Steady,
     /// When their lifespan ends.
     pub(crate) expires: Option<Instant>,
 }
@@ -41,8 +40,8 @@ pub(crate) struct Terms {
 impl Terms {
     /// Terms that name no opening and no end of a lifespan.
     #[inline]
-    pub(crate) const fn new(target: Target, priority: Priority, made: WallTime) -> Self {
-        Self { target, priority, opening: 0, made, expires: None }
+    pub(crate) const fn new(target: Target, priority: Priority, sent_at: Steady) -> Self {
+        Self { target, priority, opening: 0, sent_at, expires: None }
     }
 
     /// Sets the end of the lifespan, of which this is left now.
@@ -66,7 +65,8 @@ impl Job {
     pub(crate) fn begin(&mut self, link: &Link, target: Target, metadata: &Metadata) {
         self.datagram.clear();
         self.pack.begin(link.datagram_size());
-        self.terms = Terms { opening: link.opening, ..Terms::new(target, metadata.priority, wall_now()) };
+        self.terms =
+            Terms { opening: link.opening, ..Terms::new(target, metadata.priority, link.clock.steady_now()) };
     }
 
     /// The number of messages in the job.

@@ -9,6 +9,7 @@ use tautline_proto::{ContentType, Delivery, Id, Timestamp, WallTime};
 use super::failed::Failed;
 use crate::config::{Streams, Wire};
 use crate::error::{SendError, Unsupported};
+use crate::machine::clock::Clock;
 use crate::machine::life::Life;
 use crate::message::metadata::Metadata;
 use crate::payload::{EncodeError, PayloadLimits};
@@ -41,6 +42,8 @@ pub enum Sent {
 pub(crate) struct Link {
     /// The line's [opening](super::line::Line::open) that messages are encoded for.
     pub(crate) opening: u64,
+    /// Gives time stamps.
+    pub(crate) clock: Clock,
     /// Wakes the driver.
     pub(crate) life: Arc<Life>,
     pub(crate) encoder: Encoder,
@@ -143,7 +146,7 @@ impl Link {
         metadata: &'a Metadata,
         answers: Option<&'a Id<'a>>,
         content_type: ContentType,
-        made: WallTime,
+        sent: WallTime,
     ) -> Head<'a> {
         let of_stream = |streams: &Streams| streams.of(metadata.message_type, metadata.channel);
         let qos = self.streams.as_ref().map(of_stream).unwrap_or_default();
@@ -153,7 +156,7 @@ impl Link {
             message_type: metadata.message_type,
             priority: metadata.priority,
             channel: metadata.channel,
-            timestamp: metadata.timestamp.map_or(made, Timestamp::wall),
+            timestamp: metadata.timestamp.map_or(sent, Timestamp::wall),
             exact: metadata.timestamp.and_then(Timestamp::beyond_wall),
             message_id: metadata.message_id.as_ref(),
             source: metadata.source.as_deref(),

@@ -4,6 +4,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use tautline_proto::{Instant as Steady, WallTime};
 
 use crate::handlers::HandlerStats;
+use crate::machine::clock::wall_now;
 use crate::machine::fault::SocketFaults;
 use crate::machine::socket::Granted;
 use crate::receiving::inbox::InboxStats;
@@ -85,6 +86,9 @@ pub struct Statistics {
     /// Round trip, jitter and clocks (of the peer that sent last). `None` on the classic wire, and before the first
     /// measurement.
     pub path: Option<PathStats>,
+    /// How far the system's wall clock has moved away since the interface connected, in nanoseconds; positive if it was set
+    /// forward. Time stamps do not follow it: they go on with the steady clock. 0 while disconnected.
+    pub wall_clock_moved_ns: i64,
     /// The bytes that the kernel granted for receiving.
     pub receive_buffer: Option<usize>,
     /// The bytes that the kernel granted for sending.
@@ -118,7 +122,7 @@ impl Shared {
         let heard = totals.received.last_activity.map(|at| self.wall_at(at));
         let sent = match self.sender.counters.last_sent_ns.value() {
             0 => None,
-            ns => Some(WallTime::from_nanos(ns.cast_signed())),
+            ns => Some(self.wall_at(Steady::from_nanos(ns))),
         };
         Statistics {
             connection_state: self.status.state(),
@@ -152,6 +156,12 @@ impl Shared {
             watchdog_panics: watchdogs.panicked,
             deadline_misses: watchdogs.missed,
             path: totals.received.path,
+            wall_clock_moved_ns: self
+                .sender
+                .link
+                .load()
+                .as_deref()
+                .map_or(0, |link| link.clock.wall_moved_ns()),
             receive_buffer: granted.receive_buffer,
             send_buffer: granted.send_buffer,
         }
@@ -159,9 +169,8 @@ impl Shared {
 
     /// Converts a time of the steady clock to the wall clock as it is now.
     fn wall_at(&self, at: Steady) -> WallTime {
-        let now = self.clock.now();
-        let ago = i64::try_from(now.steady.since(at).as_nanos()).unwrap_or(i64::MAX);
-        WallTime::from_nanos(now.wall.as_nanos().saturating_sub(ago))
+        let ago = i64::try_from(self.steady_now().since(at).as_nanos()).unwrap_or(i64::MAX);
+        WallTime::from_nanos(wall_now().as_nanos().saturating_sub(ago))
     }
 }
 
@@ -227,6 +236,7 @@ impl Serialize for Statistics {
         map.serialize_entry("rtt_min_us", &self.path.map(|path| micros(path.rtt_min)))?;
         map.serialize_entry("jitter_us", &self.path.map(|path| micros(path.jitter)))?;
         map.serialize_entry("one_way_delay_us", &self.path.map(|path| micros(path.one_way_delay)))?;
+        map.serialize_entry("wall_clock_moved_us", &(self.wall_clock_moved_ns as f64 / 1e3))?;
         map.serialize_entry("receive_buffer", &self.receive_buffer)?;
         map.serialize_entry("send_buffer", &self.send_buffer)?;
         map.end()

@@ -15,10 +15,9 @@ use std::time::Instant;
 use tautline_proto::PeerId;
 use tautline_proto::endpoint::{Command, Outbound, SentDatagrams};
 use tautline_proto::wire::native::{HEADER_LEN, Pack};
-use tautline_proto::{Now, Priority, WallTime};
+use tautline_proto::{Instant as Steady, Now, Priority};
 
 use crate::error::SendError;
-use crate::machine::clock::wall_now;
 use crate::machine::fault::{FaultCounters, SocketFault};
 use crate::machine::socket::Socket;
 use crate::message::target::Target;
@@ -154,11 +153,11 @@ impl Line {
             return;
         }
         open.mark(open.coalescer.priority());
-        let (mut pack, target, made) = open.coalescer.take();
+        let (mut pack, target, sent_at) = open.coalescer.take();
         let outcome = open.send_pack(target, &mut pack);
         open.coalescer.give_back(pack);
-        open.coalescer.sent_until(wall_now());
-        self.count(&outcome, made);
+        open.coalescer.sent_until(open.link.clock.steady_now());
+        self.count(&outcome, sent_at);
         if let Err(failed) = outcome {
             self.report(*failed);
         }
@@ -226,11 +225,11 @@ impl Line {
         let open = self.open.as_mut().expect("nobody closes it meanwhile");
         open.mark(terms.priority);
         let outcome = send(open);
-        self.count(&outcome, terms.made);
+        self.count(&outcome, terms.sent_at);
         outcome.map(|()| Sent::Written)
     }
 
-    fn count(&mut self, outcome: &Result<(), Box<Failed>>, made: WallTime) {
+    fn count(&mut self, outcome: &Result<(), Box<Failed>>, sent_at: Steady) {
         use SendError::{Busy, Partly, Refused};
         if let Err(failed) = outcome {
             let first = if let Partly { first, .. } = &failed.error { first } else { &failed.error };
@@ -241,7 +240,7 @@ impl Line {
                 return;
             }
         }
-        self.counters.last_sent_ns.set(made.as_nanos().cast_unsigned());
+        self.counters.last_sent_ns.set(sent_at.as_nanos());
     }
 
     /// Keeps a failure whose sender has gone on, for the driver to publish.
@@ -259,7 +258,7 @@ impl Open {
         if self.coalescer.is_off() || terms.is_urgent() {
             return false;
         }
-        (self.coalescer.is_streaming(&terms.target, terms.made) || more) && self.may_pack(&terms.target)
+        (self.coalescer.is_streaming(&terms.target, terms.sent_at) || more) && self.may_pack(&terms.target)
     }
 
     /// Whether messages to this target may share datagrams.

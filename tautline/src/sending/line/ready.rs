@@ -30,11 +30,12 @@ impl Line {
     pub(crate) fn send_ready(&mut self, message: &mut Ready<'_>) -> Option<Result<Sent, Box<Failed>>> {
         let open = self.open.as_mut()?;
         let Ready { terms, content_type, bytes, metadata, answers } = message;
-        let head = open.link.head(metadata, *answers, *content_type, terms.made);
+        let sent = open.link.clock.wall(terms.sent_at);
+        let head = open.link.head(metadata, *answers, *content_type, sent);
         if open.link.wire != Wire::Native || head.delivery != Delivery::BestEffort || head.exact.is_some() {
             return None;
         }
-        terms.expire_after(open.link.time_left(&head, terms.made));
+        terms.expire_after(open.link.time_left(&head, sent));
         // A message that does not fit would only make the memory of the pack grow.
         let waits = open.lets_wait(terms, false) && Pack::admits(open.coalescer.datagram_size(), bytes.len());
         if waits && !open.coalescer.is_for(&terms.target) {

@@ -60,7 +60,7 @@ impl Line {
             Ok(())
         });
         let _ = (0..OWN_DATAGRAMS).take_while(|_| self.deliver(now.steady, false)).count();
-        self.count(&outcome, job.terms.made);
+        self.count(&outcome, job.terms.sent_at);
         let signs = self.deliveries.signs();
         let sooner = signs.due().is_some_and(|due| due_before.is_none_or(|before| due < before));
         (outcome, sooner || signs.have_ended())

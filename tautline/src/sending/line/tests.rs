@@ -7,6 +7,7 @@ use tautline_proto::endpoint::{Encoder, Event, Role, Start, WireFormat, endpoint
 use tautline_proto::wire::native::{Head, begin_message, finish_message};
 
 use super::*;
+use crate::machine::clock::Clock;
 use crate::machine::life::Life;
 use crate::machine::socket::SocketWaiter;
 use crate::tests::{CLASSIC, classic_datagram, endpoint_config};
@@ -21,6 +22,7 @@ fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCount
     let (encoder, datagram_size) = (Encoder::new(&config), config.datagram_size);
     let link = |opening| Link {
         opening,
+        clock: Clock::start(),
         life: Arc::new(Life::new(SocketWaiter::new().unwrap().1)),
         encoder,
         wire: Wire::Classic,
@@ -49,7 +51,7 @@ fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCount
 }
 
 fn job(target: Target) -> Job {
-    let terms = Terms { target, opening: 1, made: WallTime::from_nanos(5), ..Terms::default() };
+    let terms = Terms { target, opening: 1, sent_at: Steady::from_nanos(5), ..Terms::default() };
     Job { datagram: classic_datagram(), terms, ..Job::default() }
 }
 

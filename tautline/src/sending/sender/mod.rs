@@ -11,7 +11,6 @@ use tautline_proto::wire::native::{HEADER_LEN, Head, Packed};
 use crate::config::Wire;
 use crate::error::SendError;
 use crate::machine::clock::Clock;
-use crate::machine::clock::wall_now;
 use crate::machine::fault::FaultCounters;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
@@ -135,7 +134,7 @@ impl Sender {
         bytes: &[u8],
     ) -> Result<Sent, SendError> {
         let Outgoing { target, metadata, answers } = outgoing;
-        let terms = Terms::new(target, metadata.priority, wall_now());
+        let terms = Terms::new(target, metadata.priority, self.clock.steady_now());
         let mut message = Ready { terms, content_type, bytes, metadata, answers };
         let failures = self.counters.queued.value();
         let Handed { outcome, wake_driver } = self.transmit.at_once(|line| line.send_ready(&mut message));
@@ -176,11 +175,12 @@ impl Sender {
         let sent = at_desk(|Desk { job, .. }| {
             link.check_wire(content_type, metadata)?;
             job.begin(link, target, metadata);
-            let head = link.head(metadata, answers, content_type, job.terms.made);
+            let sent_at = link.clock.wall(job.terms.sent_at);
+            let head = link.head(metadata, answers, content_type, sent_at);
             link.encode(&mut job.datagram, &head, &write_payload)?;
             match head.delivery {
                 Delivery::BestEffort => {
-                    job.terms.expire_after(link.time_left(&head, job.terms.made));
+                    job.terms.expire_after(link.time_left(&head, sent_at));
                     self.hand_over(job)
                 }
                 _ => self.offer(link, job, &head, None),
@@ -202,7 +202,8 @@ impl Sender {
         let sent = at_desk(|Desk { job, .. }| {
             link.check_wire(content_type, metadata)?;
             job.begin(link, target, metadata);
-            let mut head = link.head(metadata, answers, content_type, job.terms.made);
+            let sent_at = link.clock.wall(job.terms.sent_at);
+            let mut head = link.head(metadata, answers, content_type, sent_at);
             if head.delivery == Delivery::BestEffort {
                 head.delivery = Delivery::Reliable;
             }
@@ -222,7 +223,7 @@ impl Sender {
         head: &Head<'_>,
         tracker: Option<&Arc<Tracker>>,
     ) -> Result<Sent, Box<Failed>> {
-        let now = self.clock.now();
+        let now = link.clock.now();
         let expires = link.time_left(head, now.wall).map(|left| now.steady.plus(left));
         let (message_type, channel) = (head.message_type, head.channel);
         let number = match head.message_id {
@@ -250,8 +251,9 @@ impl Sender {
             let mut contents = contents.take().into_iter().flatten();
             job.begin(link, target, metadata);
             // Only the content type differs from message to message.
-            let mut head = link.head(metadata, answers, link.codec, job.terms.made);
-            job.terms.expire_after(link.time_left(&head, job.terms.made));
+            let sent_at = link.clock.wall(job.terms.sent_at);
+            let mut head = link.head(metadata, answers, link.codec, sent_at);
+            job.terms.expire_after(link.time_left(&head, sent_at));
             let mut batch = Batch::new(self, link, job);
             let mut tried = 0;
             let encoded = contents.by_ref().try_for_each(|content| {

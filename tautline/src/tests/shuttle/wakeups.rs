@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::explore;
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
-use tautline_proto::{Priority, WallTime};
+use tautline_proto::{Instant as Steady, Priority};
 
 use crate::message::target::Target;
 use crate::sending::coalescer::{Coalescer, CoalescerSignals, CoalescerWatch};
@@ -85,8 +85,8 @@ fn waiting_messages_are_sent_after_their_senders_are_gone() {
                 thread::spawn(move || {
                     for _ in 0..MESSAGES {
                         let frame = [1, 0, 0, 0];
-                        let (target, priority, made) = (Target::All, Priority::Normal, WallTime::default());
-                        let terms = Terms::new(target, priority, made);
+                        let (target, priority, sent_at) = (Target::All, Priority::Normal, Steady::default());
+                        let terms = Terms::new(target, priority, sent_at);
                         assert!(coalescer.lock().unwrap().push(&frame, &terms));
                         if signs.need_a_watch() {
                             door.ring();
