@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tautline_proto::endpoint::Role;
 use tautline_proto::wire::native::BadText;
@@ -173,6 +174,14 @@ pub enum SendError {
     },
     /// A text of the metadata does not fit the native wire.
     Text(BadText),
+    /// The message was older than its lifespan when it was given to send. See
+    /// [`Metadata::made_at`](crate::Metadata::made_at).
+    Expired {
+        /// Its age.
+        age: Duration,
+        /// Its lifespan.
+        lifespan: Duration,
+    },
     /// The datagram would be larger than UDP allows.
     TooLarge {
         /// Its size, in bytes.
@@ -214,10 +223,11 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// Whether the same message may be sent later although the caller changes nothing: a control loop goes on with its
-    /// next cycle.
+    /// Whether the same message, or the next one in its place, may be sent later although the caller changes nothing: a
+    /// control loop goes on with its next cycle.
     ///
-    /// True where the peer, the network or the kernel is at fault, and for a full window of reliable messages. False where
+    /// True where the peer, the network or the kernel is at fault, for a full window of reliable messages, and for a message
+    /// that came too late: the next one may come in time. False where
     /// the message or the call is wrong, and while the interface is not connected: only a call of
     /// [`connect`](crate::UdpInterface::connect) changes that. For [`Partly`](Self::Partly) the first failure decides.
     ///
@@ -235,7 +245,7 @@ impl SendError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::NoPeers | Self::WindowFull { .. } | Self::Busy => true,
+            Self::NoPeers | Self::Expired { .. } | Self::WindowFull { .. } | Self::Busy => true,
             Self::Refused { fault, .. } => *fault != SocketFault::TooLarge,
             Self::Partly { first, .. } => first.is_transient(),
             Self::NotConnected
@@ -291,6 +301,11 @@ impl fmt::Display for SendError {
             Self::NotOnThisWire { wire, what: Unsupported::Delivery(class) } => write!(
                 f,
                 "the {wire} wire has no {class} delivery: send without it, and have the other end acknowledge"
+            ),
+            Self::Expired { age, lifespan } => write!(
+                f,
+                "the message is {age:?} old and valid for {lifespan:?}: send it sooner after its data are made, or with a \
+                 longer lifespan"
             ),
             Self::WindowFull { peer } => write!(
                 f,

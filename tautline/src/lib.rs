@@ -71,7 +71,7 @@ pub use interface::caller_driven::Driver;
 pub use interface::caller_driven::DriverSocket;
 pub use interface::handler::{Handler, QueuedHandler};
 pub use interface::protocol::CommunicationProtocol;
-pub use interface::publisher::Publisher;
+pub use interface::publisher::{DatedPublisher, Publisher};
 pub use interface::{UdpInterface, create_udp_client, create_udp_server};
 pub use machine::fault::{SocketFault, SocketFaults};
 pub use machine::realtime::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
@@ -80,6 +80,7 @@ pub use machine::socket::options::SocketOption;
 #[doc(hidden)]
 pub use machine::socket::server::ServerSocket;
 pub use message::borrowed::MessageRef;
+pub use message::made::MadeAt;
 pub use message::metadata::Metadata;
 pub use message::target::Target;
 pub use message::{Arrival, Message};

@@ -17,7 +17,7 @@ use common::{
 };
 use tautline::{
     Config, ConnectionState, Delivery, Driver, DropReason, Drops, Handler, MessageRef, MessageType, Metadata,
-    Outcome, Qos, ReceiveError, Statistics, UdpInterface, WallTime, Watchdog, WatchdogState, Wire,
+    Outcome, Qos, ReceiveError, SendError, Statistics, UdpInterface, WallTime, Watchdog, WatchdogState, Wire,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -272,7 +272,8 @@ fn a_message_can_carry_its_own_lifespan() {
         driver.turn(Some(MS));
         server.statistics().path.is_some_and(|path| path.samples > 0)
     });
-    client.send(&4, &mortal.timestamp(hour_ago)).expect("connected");
+    let refused = client.send(&4, &mortal.timestamp(hour_ago));
+    assert!(matches!(refused, Err(SendError::Expired { age, .. }) if age.as_secs() >= 3_600), "{refused:?}");
     client.send(&5, &Metadata::command().timestamp(hour_ago)).expect("connected");
     let mut seen = Vec::new();
     until("a message comes", || {

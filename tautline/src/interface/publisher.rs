@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::UdpInterface;
 use crate::error::SendError;
+use crate::message::made::MadeAt;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
 use crate::payload::Content;
@@ -226,14 +227,102 @@ impl Publisher {
     ///
     /// The request was not sent; as for [`send`](Self::send).
     pub fn request<C: Content>(&self, content: C, timeout: Option<Duration>) -> Result<Request, SendError> {
+        self.request_of(self.outgoing(), &content, timeout)
+    }
+
+    /// Sends what follows in this call with the time when its data were made: an [`Instant`], or a wall-clock time. Age and
+    /// lifespan count from then; see [`Metadata::made_at`].
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use tautline::{Config, Metadata, create_udp_client, create_udp_server};
+    ///
+    /// # let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
+    /// # plant.connect()?;
+    /// # let address = plant.local_address().expect("connected");
+    /// let controller = create_udp_client(Config::client(address))?;
+    /// controller.connect()?;
+    /// let commands = controller.publisher(Metadata::command().lifespan(Duration::from_millis(50)));
+    /// for _ in 0..3 {
+    ///     let measured = Instant::now();
+    ///     let force = -1.5; // from what was measured
+    ///     commands.made_at(measured).send(&force)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn made_at(&self, made: impl Into<MadeAt>) -> DatedPublisher<'_> {
+        DatedPublisher { publisher: self, made: made.into() }
+    }
+
+    fn request_of<C: Content>(
+        &self,
+        outgoing: Outgoing<'_>,
+        content: &C,
+        timeout: Option<Duration>,
+    ) -> Result<Request, SendError> {
+        let Outgoing { target, made, .. } = outgoing;
         let life = self.sender.link.load().as_deref().map(|link| Arc::clone(&link.life));
-        Request::begin(&self.requests, life, self.target, timeout, |id| {
+        Request::begin(&self.requests, life, target, timeout, |id| {
             let metadata = self.sender.as_request(self.metadata.clone(), id);
-            self.sender.send(Outgoing::new(self.target, &metadata), &content).map(drop)
+            self.sender.send(Outgoing { made, ..Outgoing::new(target, &metadata) }, content).map(drop)
         })
     }
 
     const fn outgoing(&self) -> Outgoing<'_> {
         Outgoing::new(self.target, &self.metadata)
+    }
+}
+
+/// A publisher for data that were made at a certain time. Made by [`Publisher::made_at`].
+#[derive(Clone, Copy, Debug)]
+#[must_use = "it sends nothing by itself"]
+pub struct DatedPublisher<'a> {
+    publisher: &'a Publisher,
+    made: MadeAt,
+}
+
+impl DatedPublisher<'_> {
+    /// As [`Publisher::send`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Publisher::send`], and [`Expired`](SendError::Expired) if the lifespan of the message is over already.
+    #[inline]
+    pub fn send<C: Content>(self, content: C) -> Result<Sent, SendError> {
+        self.publisher.sender.send(self.outgoing(), &content)
+    }
+
+    /// As [`Publisher::send_batch`]. All messages get the same time.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send) and [`Publisher::send_batch`].
+    pub fn send_batch<I>(self, contents: I) -> Result<Sent, SendError>
+    where
+        I: IntoIterator<Item: Content>,
+    {
+        self.publisher.sender.send_batch(self.outgoing(), contents)
+    }
+
+    /// As [`Publisher::send_reliable`]. If the lifespan of the message is over already, that is its outcome.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Publisher::send_reliable`].
+    pub fn send_reliable<C: Content>(self, content: C) -> Result<Receipt, SendError> {
+        self.publisher.sender.send_reliably(self.outgoing(), &content)
+    }
+
+    /// As [`Publisher::request`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send) and [`Publisher::request`].
+    pub fn request<C: Content>(self, content: C, timeout: Option<Duration>) -> Result<Request, SendError> {
+        self.publisher.request_of(self.outgoing(), &content, timeout)
+    }
+
+    const fn outgoing(&self) -> Outgoing<'_> {
+        Outgoing { made: Some(self.made), ..self.publisher.outgoing() }
     }
 }

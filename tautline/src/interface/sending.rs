@@ -37,7 +37,7 @@ impl UdpInterface {
         metadata: &Metadata,
     ) -> Result<Sent, SendError> {
         let (target, id) = (Target::Peer(message.peer()), message.message_id());
-        self.shared().sender.send(Outgoing { target, metadata, answers: Some(&id) }, &content)
+        self.shared().sender.send(Outgoing::answering(target, metadata, &id), &content)
     }
 
     /// Sends at once the messages that wait to share a datagram (setting `coalescing_delay`).

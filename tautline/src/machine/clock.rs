@@ -17,8 +17,8 @@ const UNINTERRUPTED_NS: i64 = 1_000;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: Instant,
-    /// The system's steady clock at `start`, as [`steady_ns`] reads it. Never earlier than `start`, so that a time from
-    /// [`steady_now`](Self::steady_now) is never later than the same time from an [`Instant`].
+    /// The system's steady clock just after `start`, as [`steady_ns`] reads it, so that a time from
+    /// [`steady_now`](Self::steady_now) is never later than the same time from an [`Instant`]; less 1, so that it is never 0.
     start_ns: i64,
     /// The time stamp that belongs to `start`.
     wall_at_start: i64,
@@ -52,13 +52,22 @@ impl Clock {
     /// Called for each message. An `Instant` would add a fifth of its cost.
     #[inline]
     pub(crate) fn steady_now(self) -> Steady {
-        Steady::from_nanos(steady_ns().saturating_sub(self.start_ns).max(1).cast_unsigned())
+        Steady::from_nanos(steady_ns().wrapping_sub(self.start_ns).cast_unsigned())
     }
 
     /// The time stamp of this time.
     #[inline]
     pub(crate) const fn wall(self, at: Steady) -> WallTime {
-        WallTime::from_nanos(self.wall_at_start.saturating_add_unsigned(at.as_nanos()))
+        WallTime::from_nanos(self.wall_at_start.wrapping_add_unsigned(at.as_nanos()))
+    }
+
+    /// The time stamp of this time of the system's steady clock, which may lie before `start`.
+    pub(crate) fn wall_of(self, at: Instant) -> WallTime {
+        let before = u64::try_from(self.start.saturating_duration_since(at).as_nanos()).unwrap_or(u64::MAX);
+        if before == 0 {
+            return self.wall(self.steady(at));
+        }
+        WallTime::from_nanos(self.wall_at_start.saturating_sub_unsigned(before))
     }
 
     /// How far the system's wall clock has moved away from the time stamps since the interface connected, in nanoseconds.
@@ -87,16 +96,21 @@ fn read_both() -> (Instant, i64) {
         compared += 1;
         let (before, start, after) = (steady_ns(), Instant::now(), steady_ns());
         if after - before <= UNINTERRUPTED_NS || compared == COMPARISONS {
-            return (start, after);
+            return (start, after - 1);
         }
     }
 }
 
-/// Reads the system's wall clock. A time beyond its range becomes the end of the range.
+/// Reads the system's wall clock.
 ///
 /// Not for messages: their time stamps must not jump when the clock is set.
 pub(crate) fn wall_now() -> WallTime {
-    WallTime::from_nanos(match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+    to_wall(SystemTime::now())
+}
+
+/// Converts a time of the wall clock. A time beyond the range becomes the end of the range.
+pub(crate) fn to_wall(at: SystemTime) -> WallTime {
+    WallTime::from_nanos(match at.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
     })
@@ -121,7 +135,7 @@ pub(crate) fn kernel_wall_now() -> WallTime {
 #[inline]
 fn clock_ns(clock: rustix::time::ClockId) -> i64 {
     let now = rustix::time::clock_gettime(clock);
-    now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
+    now.tv_sec.wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec)
 }
 
 /// Reads the steady clock, in nanoseconds.

@@ -3,15 +3,17 @@
 use crate::sync::Arc;
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
 use crate::machine::clock::wall_now;
+use crate::message::made::MadeAt;
 use crate::message::metadata::Metadata;
 use crate::message::pool::Pool;
 use crate::message::{Arrival, Message};
 use crate::payload::{self, DecodeError, Payload};
-use tautline_proto::{Id, MessageRef, PeerId};
+use tautline_proto::{Id, MessageRef, PeerId, WallTime};
 
 impl Message {
     /// Makes a message that was never sent, for tests of code that handles messages and for other transports.
@@ -29,11 +31,13 @@ impl Message {
     /// ```
     #[must_use]
     pub fn new(payload: &Payload, metadata: &Metadata) -> Self {
+        let age_ns = metadata.made.map_or(0, MadeAt::age_ns);
+        let made = WallTime::from_nanos(wall_now().as_nanos().saturating_sub_unsigned(age_ns));
         let message = MessageRef::new(payload.content_type(), payload.bytes())
             .with_message_type(metadata.message_type)
             .with_priority(metadata.priority)
             .with_channel(metadata.channel)
-            .with_timestamp(metadata.timestamp.unwrap_or_else(|| wall_now().into()))
+            .with_timestamp(metadata.timestamp.unwrap_or_else(|| made.into()))
             .with_message_id(metadata.message_id.as_ref().map_or(Id::Number(0), Id::borrowed))
             .with_source(Cow::Borrowed(metadata.source.as_deref().unwrap_or_default()))
             .with_destination(metadata.destination.as_deref().map(Cow::Borrowed))
@@ -41,7 +45,9 @@ impl Message {
             .with_delivery(metadata.delivery.unwrap_or_default())
             .with_lifespan(metadata.lifespan);
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        Self::copy(&Arc::new(Pool::default()), &message, Arrival::now(PeerId::none(), address))
+        let mut arrival = Arrival::now(PeerId::none(), address);
+        arrival.made = arrival.made.checked_sub(Duration::from_nanos(age_ns)).unwrap_or(arrival.made);
+        Self::copy(&Arc::new(Pool::default()), &message, arrival)
     }
 
     /// Decodes the payload with the codec of its content type.
@@ -56,7 +62,7 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tautline_proto::{MessageType, Priority, WallTime};
+    use tautline_proto::{MessageType, Priority};
 
     #[test]
     fn a_message_made_by_hand_has_the_given_metadata() {

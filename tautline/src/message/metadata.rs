@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::borrowed::MessageRef;
+use super::made::MadeAt;
 use tautline_proto::{Delivery, Id, MessageType, Priority, Timestamp};
 
 /// The metadata of a message to send. A field that is `None` gets its default.
@@ -22,8 +23,10 @@ pub struct Metadata {
     pub priority: Priority,
     /// Tells streams of one type apart, for example two joints. Default 0, the only channel on the classic wire.
     pub channel: u16,
-    /// When the message was made. Default: the time of sending. The classic wire carries any number of seconds; the native
-    /// wire carries the nearest [`WallTime`](crate::WallTime).
+    /// When the data of the message were made. Default: the time of sending.
+    pub made: Option<MadeAt>,
+    /// The time stamp as it travels, whatever `made` says. Default: the time stamp of `made`. The classic wire carries any
+    /// number of seconds; the native wire carries the nearest [`WallTime`](crate::WallTime).
     pub timestamp: Option<Timestamp>,
     /// The id of the message. Default: its number in the session (native wire), or `udp_` and the time in microseconds
     /// (classic wire).
@@ -63,6 +66,7 @@ impl Metadata {
             message_type,
             priority: Priority::Normal,
             channel: 0,
+            made: None,
             timestamp: None,
             message_id: None,
             source: None,
@@ -129,8 +133,22 @@ impl Metadata {
         self
     }
 
-    /// Sets when the message was made: a [`WallTime`](crate::WallTime), or a number of seconds, for example of simulated
+    /// Sets when the data of the message were made, for example when the sensor was read: an
+    /// [`Instant`](std::time::Instant), or a wall-clock time ([`SystemTime`](std::time::SystemTime)). The age of the message
+    /// and its lifespan count from then, at both ends. A time in the future counts as the time of sending.
+    ///
+    /// A loop that sends with a publisher sets it for each message: [`Publisher::made_at`](crate::Publisher::made_at).
+    #[must_use]
+    pub fn made_at(mut self, made: impl Into<MadeAt>) -> Self {
+        self.made = Some(made.into());
+        self
+    }
+
+    /// Sets the time stamp as it travels: a [`WallTime`](crate::WallTime), or a number of seconds, for example of simulated
     /// time. [`Message::stamp`](crate::Message::stamp) passes on the time stamp of a message as it came.
+    ///
+    /// On the native wire age and lifespan count from it as if it were of this connection's clock. For data of your own use
+    /// [`made_at`](Self::made_at).
     ///
     /// ```
     /// use tautline::{Metadata, Timestamp};

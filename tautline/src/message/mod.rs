@@ -8,6 +8,7 @@
 
 pub(crate) mod borrowed;
 pub(crate) mod contents;
+pub(crate) mod made;
 pub(crate) mod metadata;
 pub(crate) mod pool;
 pub(crate) mod target;

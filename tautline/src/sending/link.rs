@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use tautline_proto::endpoint::Encoder;
 use tautline_proto::wire::native::{self, Head};
-use tautline_proto::{ContentType, Delivery, Id, Timestamp, WallTime};
+use tautline_proto::{ContentType, Delivery, Timestamp, WallTime};
 
 use super::failed::Failed;
+use super::sender::Outgoing;
 use crate::config::{Streams, Wire};
 use crate::error::{SendError, Unsupported};
 use crate::machine::clock::Clock;
 use crate::machine::life::Life;
+use crate::message::made::MadeAt;
 use crate::message::metadata::Metadata;
 use crate::payload::{EncodeError, PayloadLimits};
 use crate::sync::{Arc, AtomicUsize, Ordering};
@@ -123,15 +125,28 @@ impl Link {
         Ok(())
     }
 
-    /// How much of a message's lifespan is left at `now`; `None` if it has none.
-    pub(crate) fn time_left(&self, head: &Head<'_>, now: WallTime) -> Option<Duration> {
+    /// How much of a message's lifespan is left at `now`; `None` if it has none. Refuses a message whose lifespan is over.
+    #[inline]
+    pub(crate) fn time_left(
+        &self,
+        head: &Head<'_>,
+        made: Option<MadeAt>,
+        now: WallTime,
+    ) -> Result<Option<Duration>, SendError> {
         let of_stream = || self.streams.as_ref()?.of(head.message_type, head.channel).lifespan;
         // The classic wire carries no lifespan.
-        let lifespan = if self.wire == Wire::Native { head.lifespan } else { of_stream() }?;
-        // A number that is no time of the wall clock, such as simulated time, says nothing about the age.
-        let made = if head.exact.is_some() { now } else { head.timestamp };
-        let age = Duration::from_nanos(u64::try_from(now.nanos_since(made)).unwrap_or(0));
-        Some(lifespan.saturating_sub(age))
+        let lifespan = if self.wire == Wire::Native { head.lifespan } else { of_stream() };
+        let Some(lifespan) = lifespan else { return Ok(None) };
+        let age_ns = match self.wire {
+            Wire::Native => u64::try_from(now.nanos_since(head.timestamp)).unwrap_or(0),
+            // A time stamp that the user sets may be of another clock there, such as simulated time.
+            Wire::Classic => made.map_or(0, MadeAt::age_ns),
+        };
+        let age = Duration::from_nanos(age_ns);
+        match lifespan.checked_sub(age) {
+            Some(left) if !left.is_zero() => Ok(Some(left)),
+            _ => Err(SendError::Expired { age, lifespan }),
+        }
     }
 
     /// The delivery class that the stream's settings ask for.
@@ -139,24 +154,39 @@ impl Link {
         self.streams.as_ref()?.of(metadata.message_type, metadata.channel).delivery
     }
 
+    /// The time stamp of data that were made at this time and are sent at `sent`.
+    #[cold]
+    fn stamp(&self, made: MadeAt, sent: WallTime) -> WallTime {
+        match made {
+            MadeAt::Steady(at) => self.clock.wall_of(at).min(sent),
+            // Not the wall-clock time itself: the wall clock may have been set since the interface connected.
+            MadeAt::Wall(_) => WallTime::from_nanos(sent.as_nanos().saturating_sub_unsigned(made.age_ns())),
+        }
+    }
+
     /// The metadata as they travel. The stream's settings fill in what the message leaves open.
     #[inline]
     pub(crate) fn head<'a>(
         &self,
-        metadata: &'a Metadata,
-        answers: Option<&'a Id<'a>>,
+        outgoing: &Outgoing<'a>,
         content_type: ContentType,
         sent: WallTime,
     ) -> Head<'a> {
+        let Outgoing { metadata, answers, made, .. } = *outgoing;
         let of_stream = |streams: &Streams| streams.of(metadata.message_type, metadata.channel);
         let qos = self.streams.as_ref().map(of_stream).unwrap_or_default();
         // The classic wire carries no lifespan.
         let lifespan = qos.lifespan.filter(|_| self.wire == Wire::Native);
+        let timestamp = match (metadata.timestamp, made) {
+            (None, None) => sent,
+            (Some(timestamp), _) => timestamp.wall(),
+            (None, Some(made)) => self.stamp(made, sent),
+        };
         Head {
             message_type: metadata.message_type,
             priority: metadata.priority,
             channel: metadata.channel,
-            timestamp: metadata.timestamp.map_or(sent, Timestamp::wall),
+            timestamp,
             exact: metadata.timestamp.and_then(Timestamp::beyond_wall),
             message_id: metadata.message_id.as_ref(),
             source: metadata.source.as_deref(),

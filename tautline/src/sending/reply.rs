@@ -64,8 +64,8 @@ impl Reply {
     /// As [`UdpInterface::send`](crate::UdpInterface::send); an unknown peer if the peer has gone meanwhile.
     #[inline]
     pub fn send<C: Content>(&self, content: C, metadata: &Metadata) -> Result<Sent, SendError> {
-        let (target, answers) = (Target::Peer(self.arrival.peer), Some(&self.message_id));
-        self.sender.send(Outgoing { target, metadata, answers }, &content)
+        let target = Target::Peer(self.arrival.peer);
+        self.sender.send(Outgoing::answering(target, metadata, &self.message_id), &content)
     }
 }
 

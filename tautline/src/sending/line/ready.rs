@@ -2,15 +2,15 @@
 //! message where it goes, without a job in between.
 
 use tautline_proto::wire::native::{HEADER_LEN, Pack, Packed};
-use tautline_proto::{ContentType, Delivery, Id};
+use tautline_proto::{ContentType, Delivery};
 
 use super::{Line, Open};
 use crate::config::Wire;
-use crate::message::metadata::Metadata;
 use crate::payload::append;
 use crate::sending::failed::Failed;
 use crate::sending::job::Terms;
 use crate::sending::link::Sent;
+use crate::sending::sender::Outgoing;
 
 /// A message whose payload is encoded already.
 #[derive(Debug)]
@@ -19,9 +19,7 @@ pub(crate) struct Ready<'a> {
     pub(crate) terms: Terms,
     pub(crate) content_type: ContentType,
     pub(crate) bytes: &'a [u8],
-    pub(crate) metadata: &'a Metadata,
-    /// The id of the message that it answers.
-    pub(crate) answers: Option<&'a Id<'a>>,
+    pub(crate) outgoing: Outgoing<'a>,
 }
 
 impl Line {
@@ -29,13 +27,16 @@ impl Line {
     #[inline]
     pub(crate) fn send_ready(&mut self, message: &mut Ready<'_>) -> Option<Result<Sent, Box<Failed>>> {
         let open = self.open.as_mut()?;
-        let Ready { terms, content_type, bytes, metadata, answers } = message;
+        let Ready { terms, content_type, bytes, outgoing } = message;
         let sent = open.link.clock.wall(terms.sent_at);
-        let head = open.link.head(metadata, *answers, *content_type, sent);
+        let head = open.link.head(outgoing, *content_type, sent);
         if open.link.wire != Wire::Native || head.delivery != Delivery::BestEffort || head.exact.is_some() {
             return None;
         }
-        terms.expire_after(open.link.time_left(&head, sent));
+        match open.link.time_left(&head, outgoing.made, sent) {
+            Ok(left) => terms.expire_after(left),
+            Err(error) => return Some(Err(error.into())),
+        }
         // A message that does not fit would only make the memory of the pack grow.
         let waits = open.lets_wait(terms, false) && Pack::admits(open.coalescer.datagram_size(), bytes.len());
         if waits && !open.coalescer.is_for(&terms.target) {

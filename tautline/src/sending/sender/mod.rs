@@ -4,6 +4,7 @@
 
 use crate::sync::Arc;
 use std::cell::RefCell;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tautline_proto::wire::native::{HEADER_LEN, Head, Packed};
@@ -12,6 +13,7 @@ use crate::config::Wire;
 use crate::error::SendError;
 use crate::machine::clock::Clock;
 use crate::machine::fault::FaultCounters;
+use crate::message::made::MadeAt;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
 use crate::payload::{Content, Encode, EncodeError, append};
@@ -54,12 +56,19 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) target: Target,
     pub(crate) metadata: &'a Metadata,
     pub(crate) answers: Option<&'a Id<'a>>,
+    /// When the data were made; `None` for the time of sending.
+    pub(crate) made: Option<MadeAt>,
 }
 
 impl<'a> Outgoing<'a> {
     /// A message that answers no other.
     pub(crate) const fn new(target: Target, metadata: &'a Metadata) -> Self {
-        Self { target, metadata, answers: None }
+        Self { target, metadata, answers: None, made: metadata.made }
+    }
+
+    /// A message that answers the one with this id.
+    pub(crate) const fn answering(target: Target, metadata: &'a Metadata, id: &'a Id<'a>) -> Self {
+        Self { answers: Some(id), ..Self::new(target, metadata) }
     }
 }
 
@@ -133,9 +142,8 @@ impl Sender {
         content_type: ContentType,
         bytes: &[u8],
     ) -> Result<Sent, SendError> {
-        let Outgoing { target, metadata, answers } = outgoing;
-        let terms = Terms::new(target, metadata.priority, self.clock.steady_now());
-        let mut message = Ready { terms, content_type, bytes, metadata, answers };
+        let terms = Terms::new(outgoing.target, outgoing.metadata.priority, self.clock.steady_now());
+        let mut message = Ready { terms, content_type, bytes, outgoing };
         let failures = self.counters.queued.value();
         let Handed { outcome, wake_driver } = self.transmit.at_once(|line| line.send_ready(&mut message));
         self.finish(wake_driver, failures);
@@ -171,16 +179,16 @@ impl Sender {
         content_type: ContentType,
         write_payload: impl Fn(&mut Vec<u8>) -> Result<(), EncodeError>,
     ) -> Result<Sent, SendError> {
-        let Outgoing { target, metadata, answers } = outgoing;
+        let Outgoing { target, metadata, .. } = outgoing;
         let sent = at_desk(|Desk { job, .. }| {
             link.check_wire(content_type, metadata)?;
             job.begin(link, target, metadata);
             let sent_at = link.clock.wall(job.terms.sent_at);
-            let head = link.head(metadata, answers, content_type, sent_at);
+            let head = link.head(&outgoing, content_type, sent_at);
             link.encode(&mut job.datagram, &head, &write_payload)?;
             match head.delivery {
                 Delivery::BestEffort => {
-                    job.terms.expire_after(link.time_left(&head, sent_at));
+                    job.terms.expire_after(link.time_left(&head, outgoing.made, sent_at)?);
                     self.hand_over(job)
                 }
                 _ => self.offer(link, job, &head, None),
@@ -195,7 +203,7 @@ impl Sender {
         outgoing: Outgoing<'_>,
         content: &C,
     ) -> Result<Receipt, SendError> {
-        let Outgoing { target, metadata, answers } = outgoing;
+        let Outgoing { target, metadata, .. } = outgoing;
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
         let content_type = content.content_type(link.codec);
@@ -203,7 +211,7 @@ impl Sender {
             link.check_wire(content_type, metadata)?;
             job.begin(link, target, metadata);
             let sent_at = link.clock.wall(job.terms.sent_at);
-            let mut head = link.head(metadata, answers, content_type, sent_at);
+            let mut head = link.head(&outgoing, content_type, sent_at);
             if head.delivery == Delivery::BestEffort {
                 head.delivery = Delivery::Reliable;
             }
@@ -224,7 +232,9 @@ impl Sender {
         tracker: Option<&Arc<Tracker>>,
     ) -> Result<Sent, Box<Failed>> {
         let now = link.clock.now();
-        let expires = link.time_left(head, now.wall).map(|left| now.steady.plus(left));
+        // A message whose lifespan is over ends as every reliable message does: with an outcome.
+        let left = link.time_left(head, None, now.wall).unwrap_or(Some(Duration::ZERO));
+        let expires = left.map(|left| now.steady.plus(left));
         let (message_type, channel) = (head.message_type, head.channel);
         let number = match head.message_id {
             Some(&Id::Number(number)) => Some(number),
@@ -243,7 +253,7 @@ impl Sender {
     where
         I: IntoIterator<Item: Content>,
     {
-        let Outgoing { target, metadata, answers } = outgoing;
+        let Outgoing { target, metadata, .. } = outgoing;
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
         let mut contents = Some(contents);
@@ -252,8 +262,8 @@ impl Sender {
             job.begin(link, target, metadata);
             // Only the content type differs from message to message.
             let sent_at = link.clock.wall(job.terms.sent_at);
-            let mut head = link.head(metadata, answers, link.codec, sent_at);
-            job.terms.expire_after(link.time_left(&head, sent_at));
+            let mut head = link.head(&outgoing, link.codec, sent_at);
+            job.terms.expire_after(link.time_left(&head, outgoing.made, sent_at)?);
             let mut batch = Batch::new(self, link, job);
             let mut tried = 0;
             let encoded = contents.by_ref().try_for_each(|content| {
