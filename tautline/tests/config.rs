@@ -517,8 +517,9 @@ fn the_tables_of_the_documentation_match_the_code() {
 
 #[test]
 fn a_server_may_leave_out_its_host_and_a_client_may_not() {
-    let everywhere = Config::server(":9000").settings().expect("as in the Python module");
-    assert_eq!(everywhere.endpoint.to_string(), "0.0.0.0:9000");
+    let everywhere = Config::server(":9000").settings().expect("a server may leave the host out");
+    assert!(everywhere.endpoint.is_everywhere());
+    assert_eq!(everywhere.endpoint.to_string(), ":9000");
     assert!(matches!(Config::client(":9000").settings(), Err(ConfigError::Endpoint(_))));
     assert!(matches!(Config::server(":").settings(), Err(ConfigError::Endpoint(_))));
 }

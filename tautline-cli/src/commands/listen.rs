@@ -29,10 +29,11 @@ use crate::tools::{message_line, output, traffic};
 #[command(after_help = "\
 Examples:
   tautline listen 127.0.0.1:9000
-  tautline listen 0.0.0.0:9000 --reply --stats-every 1s
+  tautline listen :9000 --reply --stats-every 1s
   tautline listen [::]:9000 --wire classic --type status --count 10 | jq .data")]
 pub(crate) struct Args {
-    /// The address to listen on: host:port, [ipv6]:port or host (port 8080); port 0 takes any free one
+    /// The address to listen on: host:port, [ipv6]:port, host (port 8080) or :port for every address; port 0 takes any
+    /// free one
     endpoint: Endpoint,
     /// Send every message back to its sender, as `ping` expects
     #[arg(long)]

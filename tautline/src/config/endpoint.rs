@@ -1,4 +1,4 @@
-//! Endpoints, as users write them: `host:port`, `[ipv6]:port`, or a host alone.
+//! Endpoints, as users write them: `host:port`, `[ipv6]:port`, a host alone, or `:port` for every address of this host.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,14 +24,14 @@ const MAX_HOST_NAME: usize = 253;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// Invariant: an IPv4 address, an IPv6 address without brackets (with or without a zone), or a name of letters,
-    /// digits, `-`, `_` and dots.
+    /// Invariant: an IPv4 address, an IPv6 address without brackets (with or without a zone), a name of letters,
+    /// digits, `-`, `_` and dots, or nothing for every address of this host.
     host: String,
     port: u16,
 }
 
 impl Endpoint {
-    /// The host: an address without brackets, or a name.
+    /// The host: an address without brackets, or a name. Empty if it is [every](Self::is_everywhere) address.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
@@ -42,17 +42,22 @@ impl Endpoint {
     pub const fn port(&self) -> u16 {
         self.port
     }
+
+    /// Whether a server listens on every address of this host, IPv4 and IPv6: ":9000".
+    #[must_use]
+    pub const fn is_everywhere(&self) -> bool {
+        self.host.is_empty()
+    }
 }
 
 impl Endpoint {
-    /// Parses the endpoint of an interface. A server may omit the host: ":9000" listens on all IPv4 addresses.
+    /// Parses the endpoint of an interface. Only a server may omit the host.
     pub(super) fn for_role(text: &str, role: Role) -> Result<Self, EndpointError> {
-        match text.strip_prefix(':') {
-            Some(port) if role == Role::Server && parse_port(port).is_ok() && !port.is_empty() => {
-                format!("0.0.0.0:{port}").parse()
-            }
-            _ => text.parse(),
+        let endpoint: Self = text.parse()?;
+        if endpoint.is_everywhere() && role == Role::Client {
+            return Err(EndpointError { found: text.to_owned(), problem: EndpointProblem::NoHost });
         }
+        Ok(endpoint)
     }
 }
 
@@ -198,26 +203,27 @@ fn parse_bare_ipv6(text: &str) -> Result<(&str, u16), EndpointProblem> {
     }
 }
 
-/// Reads `host:port` or `host`.
+/// Reads `host:port`, `host` or `:port`.
 fn parse_host_and_port(text: &str) -> Result<(&str, u16), EndpointProblem> {
-    let (host, port) = match text.split_once(':') {
-        Some((host, port)) => (host, parse_port(port)?),
-        None => (text, DEFAULT_PORT),
-    };
-    if host.is_empty() { Err(EndpointProblem::NoHost) } else { check_name(host).map(|()| (host, port)) }
+    match text.split_once(':') {
+        Some(("", port)) => Ok(("", parse_port(port)?)),
+        Some((host, port)) => Ok((check_name(host)?, parse_port(port)?)),
+        None if text.is_empty() => Err(EndpointProblem::NoHost),
+        None => Ok((check_name(text)?, DEFAULT_PORT)),
+    }
 }
 
-/// Accepts IPv4 addresses, and names that a resolver may know.
-fn check_name(host: &str) -> Result<(), EndpointProblem> {
+/// Accepts IPv4 addresses, and names that a resolver may know. Returns the host.
+fn check_name(host: &str) -> Result<&str, EndpointProblem> {
     let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if numeric {
         // Otherwise the resolver would look up 10.0.0.300 and 10.0.1 as names, or guess an address.
-        return host.parse::<Ipv4Addr>().map(drop).map_err(|_| EndpointProblem::NotIpv4);
+        return host.parse::<Ipv4Addr>().map(|_| host).map_err(|_| EndpointProblem::NotIpv4);
     }
     let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let labels_filled = host.strip_suffix('.').unwrap_or(host).split('.').all(|label| !label.is_empty());
     if host.len() <= MAX_HOST_NAME && host.bytes().all(known) && labels_filled {
-        Ok(())
+        Ok(host)
     } else {
         Err(EndpointProblem::BadName)
     }
@@ -312,6 +318,7 @@ mod tests {
         for (text, host, port) in [
             ("127.0.0.1:9000", "127.0.0.1", 9000),
             ("0.0.0.0:0", "0.0.0.0", 0),
+            (":9000", "", 9000),
             ("plant", "plant", 8080),
             ("plant_2.lab.example.:65535", "plant_2.lab.example.", 65535),
             ("[::1]:9000", "::1", 9000),
@@ -333,7 +340,7 @@ mod tests {
         use EndpointProblem as P;
         for (text, problem) in [
             ("", P::NoHost),
-            (":9000", P::NoHost),
+            (":", P::BadPort),
             ("plant:", P::BadPort),
             ("plant:http", P::BadPort),
             ("plant:65536", P::BadPort),

@@ -37,7 +37,8 @@ Examples:
   tautline bench serve 0.0.0.0:9000 --baseline
   tautline bench serve [::]:9000 --wire classic --set receive_buffer=8388608")]
 pub(super) struct Args {
-    /// The address to listen on: host:port, [ipv6]:port or host (port 8080); port 0 takes any free one
+    /// The address to listen on: host:port, [ipv6]:port, host (port 8080) or :port for every address; port 0 takes any
+    /// free one
     endpoint: Endpoint,
     /// Also send raw datagrams back, for `bench latency --baseline`; it answers any sender, so do not use it on open
     /// networks

@@ -43,7 +43,8 @@ Examples:
   tautline proxy [::1]:9001 [::1]:9000 --duplicate 1% --reorder 1% --corrupt 0.1% --seed 7 --seconds 60 --json
   tautline proxy 127.0.0.1:9001 127.0.0.1:9000 --schedule bad-day.toml --stats-every 1s")]
 pub(crate) struct Args {
-    /// The address that clients send to: host:port, [ipv6]:port or host (port 8080); port 0 takes any free port
+    /// The address that clients send to: host:port, [ipv6]:port, host (port 8080) or :port for every address; port 0 takes
+    /// any free port
     #[arg(value_name = "LISTEN")]
     listen: Endpoint,
     /// The address that the datagrams are sent on to

@@ -8,7 +8,7 @@ pub(crate) mod totals;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -220,11 +220,21 @@ fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, Failure> {
             "{endpoint}: port 0 is not possible for a target: name its real port"
         )));
     }
+    if endpoint.is_everywhere() {
+        return Err(Failure::usage(format!(
+            "{endpoint}: a target needs a host, such as 127.0.0.1{endpoint}"
+        )));
+    }
     addresses(endpoint).map(|addresses| addresses[0])
 }
 
 /// Returns the addresses of an endpoint. There is at least one.
 fn addresses(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, Failure> {
+    if endpoint.is_everywhere() {
+        // The first takes IPv4 too. The second is for hosts without IPv6.
+        let all = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+        return Ok(all.map(|any: IpAddr| SocketAddr::new(any, endpoint.port())).into());
+    }
     let found = (endpoint.host(), endpoint.port()).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
     found.ok().filter(|found| !found.is_empty()).ok_or_else(|| {
         let sentence = format!("{} has no address: check the name", endpoint.host());

@@ -41,6 +41,16 @@ pub(crate) const RECEIVE_BUFFER: usize = 65_536;
 /// How often a send is repeated if the kernel first returns the error of an earlier datagram.
 const SEND_TRIES: usize = 3;
 
+/// The address that stands for every address of this host: the IPv6 one, whose socket takes IPv4 too, unless there is no IPv6.
+pub(crate) fn everywhere(port: u16) -> SocketAddr {
+    let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
+    let any: IpAddr = match platform::bind(both) {
+        Ok(_) => Ipv6Addr::UNSPECIFIED.into(),
+        Err(_) => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(any, port)
+}
+
 /// A non-blocking UDP socket. The socket of a client is connected to its server.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -136,7 +146,7 @@ impl Socket {
 
     /// As [`bind`](Self::bind), but the network's errors about datagrams are not reported.
     fn bind_without_errors(local: SocketAddr) -> io::Result<Self> {
-        let socket = Self::from_udp(UdpSocket::bind(local)?, None)?;
+        let socket = Self::from_udp(platform::bind(local)?, None)?;
         if local.ip().is_unspecified() && platform::tell_destination(&socket.udp, local) {
             socket.answers_as_called.store(true, Ordering::Relaxed);
             socket.asks_for_more.store(true, Ordering::Relaxed);

@@ -6,6 +6,10 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use super::options::SocketOption;
 use super::{Arrived, Granted, IpFragments, Mark, Source};
 
+pub(super) fn bind(local: SocketAddr) -> io::Result<UdpSocket> {
+    UdpSocket::bind(local)
+}
+
 pub(super) fn report_errors(_: &UdpSocket, _: SocketAddr) {}
 
 pub(super) fn queued_error(_: &UdpSocket) -> Option<(SocketAddr, io::Error)> {

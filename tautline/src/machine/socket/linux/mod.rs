@@ -16,10 +16,22 @@ pub(super) use segments::{
     can_segment, cannot_segment, coalesce, receive, send_message, stamp, tell_destination,
 };
 
-use rustix::net::sockopt;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::options::SocketOption;
 use super::{Granted, Mark};
+
+/// Opens a socket that is bound to `local`. The socket of all IPv6 addresses takes IPv4 too, whatever the system's default is
+/// (`net.ipv6.bindv6only`).
+pub(super) fn bind(local: SocketAddr) -> io::Result<UdpSocket> {
+    if !(local.is_ipv6() && local.ip().is_unspecified()) {
+        return UdpSocket::bind(local);
+    }
+    let socket = net::socket_with(AddressFamily::INET6, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_ipv6_v6only(&socket, false)?;
+    net::bind(&socket, &local)?;
+    Ok(socket.into())
+}
 
 /// Lets ICMP errors reach an unconnected socket (ip(7), `IP_RECVERR`). Best effort: without it, a server notices a dead peer
 /// by its silence.
