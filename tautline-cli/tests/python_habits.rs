@@ -156,3 +156,51 @@ fn unlike_settings_of_the_two_ends_are_named() {
         assert!(warning.contains(reason) && warning.contains("both ends"), "{ours:?} {theirs:?}: {warning}");
     }
 }
+
+#[test]
+fn the_largest_datagram_passes_both_ways_and_through_the_proxy() {
+    for (loopback, largest) in loopbacks().into_iter().zip([65_507, 65_527]) {
+        let direct = Listener::start_at(loopback, &["--wire", "classic", "--reply"]);
+        let proxy = Listener::run(&["proxy", loopback, &direct.address]);
+        let metadata = envelope(&[]);
+        let (head, _) = metadata.split_once("[0.5]").expect("the data");
+        for address in [&direct.address, &proxy.address] {
+            let mut python = Python::client_of(address);
+            let text = "x".repeat(largest - 8 - head.len() - 3);
+            python.send(&format!("{head}\"{text}\"}}"));
+            // The answer has more metadata than fit with so much data, so a smaller message is answered.
+            let text = "x".repeat(text.len() - 100);
+            python.send(&format!("{head}\"{text}\"}}"));
+            assert!(python.receive().contains(&text));
+        }
+        drop(proxy);
+        drop(direct);
+    }
+}
+
+#[test]
+fn a_server_without_a_host_listens_everywhere() {
+    for subcommand in [&["listen", ":0", "--wire", "classic", "--reply"][..], &["bench", "serve", ":0"]] {
+        let server = Listener::run(subcommand);
+        assert!(
+            !server.address.contains("127.0.0.1") && !server.address.contains("[::1]"),
+            "{}",
+            server.address
+        );
+    }
+    let server = Listener::start_at(":0", &["--wire", "classic", "--reply"]);
+    let port = server.address.rsplit(':').next().expect("a port");
+    let proxy = Listener::run(&["proxy", ":0", &format!("127.0.0.1:{port}")]);
+    let ports = [port, proxy.address.rsplit(':').next().expect("a port")];
+    for (loopback, port) in loopbacks().into_iter().flat_map(|loopback| ports.map(|port| (loopback, port))) {
+        let (host, _) = loopback.rsplit_once(':').expect("host and port");
+        let mut python = Python::client_of(&format!("{host}:{port}"));
+        python.send(&envelope(&[]));
+        assert!(python.receive().ends_with("\"data\": [0.5]}"));
+    }
+    for client in [&["send", ":9000", "1"][..], &["ping", ":9000"], &["proxy", ":0", ":9000"]] {
+        let refused = run(client);
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        assert!(refused.stderr.contains("host"), "{}", refused.stderr);
+    }
+}

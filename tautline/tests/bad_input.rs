@@ -170,7 +170,7 @@ fn sending_a_value_that_cannot_be_a_payload() {
     for wire in common::WIRES {
         let (_server, client) = pair(wire);
         let send = |value: &serde_json::Value| client.send(value, &Metadata::data());
-        assert_says(&send(&"x".repeat(70_000).into()).unwrap_err(), &["65000"]);
+        assert_says(&send(&"x".repeat(70_000).into()).unwrap_err(), &["65527"]);
         let deep = (0..40).fold(serde_json::Value::from(1), |inner, _| vec![inner].into());
         assert_says(&send(&deep).unwrap_err(), &["max_depth"]);
         assert_says(&client.send(&[1.0, f64::NAN], &Metadata::data()).unwrap_err(), &["[1]", "NaN"]);

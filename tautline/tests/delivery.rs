@@ -348,11 +348,11 @@ fn the_classic_wire_cannot_deliver_reliably() {
     assert_eq!(client.send(&1, &reliable()), Err(unsupported(Delivery::Reliable)));
     let refused = client.publisher(Metadata::data()).send_reliable(&1).map(drop);
     assert_eq!(refused, Err(unsupported(Delivery::Reliable)));
-    let config = Config::client("127.0.0.1:9").wire(Wire::Classic).max_message_size(65_001);
+    let config = Config::client("127.0.0.1:9").wire(Wire::Classic).max_message_size(65_528);
     let error = config.validate().expect_err("no fragments").to_string();
     assert_eq!(
         error,
-        "`max_message_size` is 65001: expected at most 65000 on the classic wire, which has no fragments"
+        "`max_message_size` is 65528: expected at most 65527 on the classic wire, which has no fragments"
     );
 }
 

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::net::UdpSocket;
 use std::sync::{Barrier, mpsc};
 use std::time::Duration;
 
@@ -62,18 +63,40 @@ fn an_oversized_message_is_an_error_of_send() {
         let before = client.statistics();
         let error = client.send(&"x".repeat(70_000), &Metadata::data()).unwrap_err();
         let SendError::Encode(EncodeError::TooLarge { max_size, .. }) = error else { panic!("{error}") };
-        assert_eq!(max_size, 65_000);
+        assert_eq!(max_size, 65_527);
         // The value is within the limit, but not together with its metadata. The native wire sends it in fragments.
         if wire == Wire::Classic {
-            let metadata = Metadata::data().source("s".repeat(255)).destination("d".repeat(255));
-            let error = client.send(&"x".repeat(64_990), &metadata).unwrap_err();
-            assert!(matches!(error, SendError::TooLarge { size, max } if size > max), "{error}");
+            let error = client.send(&"x".repeat(65_500), &Metadata::data()).unwrap_err();
+            assert!(matches!(error, SendError::TooLarge { size, max: 65_507 } if size > 65_507), "{error}");
         }
         assert_eq!(client.statistics().messages_sent, before.messages_sent);
         // No sequence number was used up.
         client.send(&1, &Metadata::data()).unwrap();
         assert_eq!(next_number(&server), 1);
         assert_eq!(server.statistics().sequence_errors() + server.statistics().missing, 0);
+    }
+}
+
+#[test]
+fn the_largest_datagram_travels_on_the_classic_wire() {
+    let addresses = [("127.0.0.1:0", 65_507), ("[::1]:0", 65_527)];
+    for (address, largest) in addresses.into_iter().filter(|(address, _)| UdpSocket::bind(address).is_ok()) {
+        let server = server(Config::server(address).wire(Wire::Classic));
+        let client = client(client_config(&server));
+        let metadata = Metadata::data().message_id("m").timestamp(1.5);
+        client.send("", &metadata).expect("connected");
+        assert_eq!(next(&server).payload(), b"\"\"");
+        let room = largest - usize::try_from(client.statistics().bytes_sent).expect("small");
+        for (from, to) in [(&client, &server), (&server, &client)] {
+            let metadata = metadata.clone().source("controller");
+            let text = "x".repeat(room);
+            let before = from.statistics().bytes_sent;
+            from.send(&text, &metadata).expect("it fits");
+            assert_eq!(from.statistics().bytes_sent - before, largest as u64);
+            assert_eq!(next(to).decode::<String>().expect("text"), text);
+            let error = from.send(&format!("{text}x"), &metadata).unwrap_err();
+            assert_eq!(error, SendError::TooLarge { size: largest + 1, max: largest });
+        }
     }
 }
 

@@ -86,7 +86,7 @@ impl EndpointConfig {
             heartbeat_interval: Duration::from_millis(100),
             liveness_timeout: Duration::from_millis(500),
             peer_expiry: Duration::from_secs(60),
-            max_message_size: 65_000,
+            max_message_size: 65_527,
             datagram_size: 1452,
             max_tries: 20,
             json: JsonLimits::default(),

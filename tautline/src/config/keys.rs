@@ -286,8 +286,8 @@ macro_rules! optional {
 /// The wire of a configuration that sets none.
 pub(super) const DEFAULT_WIRE: Wire = Wire::Native;
 
-/// The largest message that fits in one datagram on both wires, in bytes of payload.
-pub(super) const MAX_IN_DATAGRAM: usize = 65_000;
+/// More than the payload of a message in one datagram can have: the largest datagram, which IPv6 carries.
+pub(super) const MAX_IN_DATAGRAM: usize = 65_527;
 
 /// The largest possible message, in bytes of payload. The fragments of a reliable message of this size fit in the
 /// window.
@@ -329,7 +329,7 @@ keys! {
         /// Whether the interface is a server or a client. The functions that create an interface set it.
         role: Role as Role, by std::convert::identity, ANYWHERE;
         /// Where a server listens (port 0: any free port), or the server that a client calls. Without a port, the port
-        /// is 8080. A server may leave the host out: ":9000" listens on all IPv4 addresses.
+        /// is 8080. A server may leave the host out: ":9000" listens on every address, IPv4 and IPv6.
         endpoint: String as impl Into<EndpointText>, by EndpointText::read, ANYWHERE;
         /// The client's own address, for hosts in several networks. By default the system chooses it.
         bind: SocketAddr as impl Into<SocketAddr>, by Into::into, CLIENTS;
@@ -365,8 +365,8 @@ keys! {
         reliable_tries: usize as usize, NATIVE, 1..=1_000 => 20;
         /// The most peers that a server knows at once. Further peers are refused until one expires.
         max_peers: usize as usize, SERVERS, 1..=MAX_PEERS => 1_024;
-        /// The largest payload that is sent or accepted, in bytes. The default is what one datagram holds, and the most
-        /// that the classic wire carries. On the native wire, a message larger than `mtu` is sent in fragments. Memory
+        /// The largest payload that is sent or accepted, in bytes. The default is what the largest datagram
+        /// holds: on the classic wire, which has no fragments, no message is refused for it. On the native wire, a message larger than `mtu` is sent in fragments. Memory
         /// for incomplete messages: at most two of the largest messages for each peer.
         max_message_size: usize as usize, ANYWHERE, 1..=MAX_MESSAGE_SIZE => MAX_IN_DATAGRAM;
         /// How deep arrays and objects may nest in a payload. Control data are flat. The limit keeps strangers from

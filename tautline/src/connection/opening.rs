@@ -23,13 +23,17 @@ use crate::machine::clock::Clock;
 use crate::machine::fault::SocketFault;
 use crate::machine::life::Life;
 use crate::machine::realtime::{Held, Wishes};
-use crate::machine::socket::{Granted, IpFragments, Socket, SocketWaiter, headers_to};
+use crate::machine::socket::{Granted, IpFragments, Socket, SocketWaiter, everywhere, headers_to};
 use crate::payload;
 use crate::sending::coalescer::{Coalescer, CoalescerWatch};
 use crate::sending::line::Line;
 use crate::sending::link::Link;
 use crate::sync::lock;
 use tautline_proto::Cause;
+
+/// The largest UDP payloads. The length of an IPv4 packet counts its header, that of an IPv6 packet does not.
+const MAX_IPV4_DATAGRAM: usize = u16::MAX as usize - 28;
+const MAX_IPV6_DATAGRAM: usize = u16::MAX as usize - 8;
 
 /// A driver's thread, or what a caller-driven connection holds of the machine.
 type Driving = (Option<JoinHandle<()>>, Option<Held>);
@@ -142,6 +146,11 @@ impl Connection {
             codec: settings.codec,
             limits: settings.payload_limits(),
             datagram_size: datagram_size.into(),
+            max_datagram: if socket.local_address().is_ipv4() {
+                MAX_IPV4_DATAGRAM
+            } else {
+                MAX_IPV6_DATAGRAM
+            },
             streams: (settings.streams.iter().next().is_some()).then(|| settings.streams.clone()),
         };
         let open = |line: &mut Line| line.open(outbound, Arc::clone(socket), coalescer, settings.dscp, link);
@@ -198,6 +207,9 @@ fn system(what: &'static str, error: &dyn std::fmt::Display) -> ConnectError {
 /// addresses a server answers at.
 fn resolve(settings: &Settings) -> Result<SocketAddr, ConnectError> {
     let endpoint = &settings.endpoint;
+    if endpoint.is_everywhere() {
+        return Ok(everywhere(endpoint.port()));
+    }
     let unresolved = |problem: String| ConnectError::Unresolved { endpoint: endpoint.clone(), problem };
     let found = (endpoint.host(), endpoint.port()).to_socket_addrs();
     let addresses = found.map_err(|error| unresolved(error.to_string()))?;

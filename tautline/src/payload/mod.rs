@@ -27,7 +27,7 @@ pub use error::{DecodeError, EncodeError};
 /// The limits that a payload must keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadLimits {
-    /// The largest size, in bytes. Default 65,000.
+    /// The largest size, in bytes. Default 65,527.
     pub max_size: usize,
     /// The greatest depth of arrays and objects (in CBOR also of tags): 0 to 127. 0 allows only scalars. Default 32; a
     /// larger number than 127 counts as 127.
@@ -40,7 +40,7 @@ pub struct PayloadLimits {
 
 impl Default for PayloadLimits {
     fn default() -> Self {
-        Self { max_size: 65_000, max_depth: 32, nonfinite: NonFinite::Refuse }
+        Self { max_size: 65_527, max_depth: 32, nonfinite: NonFinite::Refuse }
     }
 }
 

@@ -17,12 +17,6 @@ use crate::message::metadata::Metadata;
 use crate::payload::{EncodeError, PayloadLimits};
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
-/// The largest UDP payload (IPv4: 65,535 less 20 and 8 bytes of headers).
-const MAX_UDP_PAYLOAD: usize = 65_507;
-
-/// The most bytes that sealing adds behind a message: the CRC, and the handshake's echo with a name.
-const SEAL_ROOM: usize = 96;
-
 /// How far a message has come when `send` returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -57,6 +51,8 @@ pub(crate) struct Link {
     ///
     /// Order: relaxed; nothing depends on when it is seen.
     pub(crate) datagram_size: AtomicUsize,
+    /// The largest datagram that UDP carries, in bytes.
+    pub(crate) max_datagram: usize,
     /// The settings of streams; `None` if there are none.
     pub(crate) streams: Option<Streams>,
 }
@@ -104,7 +100,7 @@ impl Link {
         let started = self.encoder.begin(out, head)?;
         write_payload(out)?;
         let fits = self.encoder.finish(out, started);
-        let (size, max) = (out.len(), MAX_UDP_PAYLOAD - SEAL_ROOM);
+        let (size, max) = (out.len(), self.max_datagram);
         // On the native wire a larger message is sent in fragments.
         let goes = self.wire == Wire::Native || (fits && size <= max);
         if goes { Ok(()) } else { Err(SendError::TooLarge { size, max }.into()) }

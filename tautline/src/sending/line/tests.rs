@@ -29,6 +29,7 @@ fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCount
         codec: ContentType::Json,
         limits: PayloadLimits::default(),
         datagram_size: datagram_size.into(),
+        max_datagram: 65_507,
         streams: None,
     };
     let (mut inbound, outbound) = endpoint(config, Start::default());
