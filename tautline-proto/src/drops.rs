@@ -97,13 +97,20 @@ drop_reasons! {
     WrongAddress, "wrong_address", "the datagram came from an address that is not the expected peer's";
     /// An echo whose token was not issued here, or too long ago.
     BadToken, "bad_token", "the address token is wrong or expired";
-    /// The peer table is full, and none of its peers is silent.
+    /// The sender may not become a peer.
+    NotAllowed, "not_allowed", "the sender is in none of the networks of `allow`";
+    /// Strangers' handshakes have used up their share of the driver's time.
+    Overloaded, "overloaded", "more strangers call than their share of the driver's time allows: an honest one calls again";
+    /// The peer table is full, and none of its peers has to make room.
     PeerTableFull, "peer_table_full", "the peer table is full: raise `max_peers`";
     /// The sequence number or the delivery number was received before.
     Duplicate, "duplicate", "it was received before";
     /// The sequence number lies before the window. So a duplicate cannot be told from a late datagram, which was already
     /// counted as lost.
     TooOld, "too_old", "it came so late that it was already counted as lost";
+    /// The sequence number is implausibly far ahead.
+    NumberLeap, "number_leap",
+        "its number is implausibly far ahead: the sender is faulty, or nothing of it arrived for long. The next ones count";
     /// A large message that has lost a fragment, or an ordered message that has lost its predecessor.
     Incomplete, "incomplete", "a part of the message never came: it was lost, or the sender abandoned the message";
     /// Too many incomplete messages of this peer wait. The sender sends a reliable message again.

@@ -25,6 +25,7 @@ mod drops;
 pub mod endpoint;
 pub mod json;
 mod message;
+mod network;
 mod path;
 mod peer;
 #[cfg(feature = "sim")]
@@ -38,6 +39,7 @@ pub mod wire;
 pub use counter::Counter;
 pub use drops::{DropReason, Drops};
 pub use message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority, StreamId, UnknownName};
+pub use network::{Network, NetworkError};
 pub use path::PeerClock;
 pub use peer::{PeerId, SessionId};
 pub use state::{Cause, ConnectionState};

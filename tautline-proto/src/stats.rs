@@ -59,6 +59,7 @@ pub struct PeerTxCounters {
 pub struct InboundCounters {
     pub(crate) accepted: Counter,
     pub(crate) bytes: Counter,
+    pub(crate) bytes_dropped: Counter,
     pub(crate) dropped: DropCounters,
     pub(crate) messages_dropped: DropCounters,
 }
@@ -70,6 +71,7 @@ impl InboundCounters {
         InboundStats {
             datagrams_accepted: self.accepted.value(),
             bytes: self.bytes.value(),
+            bytes_dropped: self.bytes_dropped.value(),
             datagrams_dropped: self.dropped.snapshot(),
             messages_dropped: self.messages_dropped.snapshot(),
         }
@@ -82,8 +84,10 @@ impl InboundCounters {
 pub struct InboundStats {
     /// Datagrams that passed every check, including those of the handshake.
     pub datagrams_accepted: u64,
-    /// Bytes of all datagrams, including those that were dropped.
+    /// Bytes of the accepted datagrams.
     pub bytes: u64,
+    /// Bytes of the dropped datagrams.
+    pub bytes_dropped: u64,
     /// Datagrams dropped, by reason.
     pub datagrams_dropped: Drops,
     /// Messages dropped from accepted datagrams, by reason.
@@ -101,6 +105,7 @@ impl InboundStats {
     pub fn merge(&mut self, other: &Self) {
         self.datagrams_accepted += other.datagrams_accepted;
         self.bytes += other.bytes;
+        self.bytes_dropped += other.bytes_dropped;
         self.datagrams_dropped.merge(&other.datagrams_dropped);
         self.messages_dropped.merge(&other.messages_dropped);
     }

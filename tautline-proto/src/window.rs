@@ -18,6 +18,9 @@ const SLOTS: usize = 64;
 /// A number that is missing for this time is lost, even if few newer numbers have come.
 pub const LOSS_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A number that is further ahead than this is no plausible next one: 2^24 datagrams are 14 minutes at 20 kHz.
+pub const MAX_LEAP: u64 = 1 << 24;
+
 /// The window's verdict on a number that arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -29,6 +32,8 @@ pub enum Verdict {
     Duplicate,
     /// It was counted as lost before, or lies before the window's start.
     TooOld,
+    /// It is more than [`MAX_LEAP`] ahead. The window moves there only with one of the next numbers after it.
+    Leap,
 }
 
 /// How many numbers were lost, late and duplicate so far.
@@ -61,6 +66,8 @@ pub struct Window {
     /// not used while no number is missing, and the fields that every datagram uses should share few cache lines.
     missing_since: Box<[Instant; SLOTS]>,
     counts: WindowCounts,
+    /// The latest number that was too far ahead.
+    leapt_to: Option<u64>,
 }
 
 impl Window {
@@ -74,6 +81,7 @@ impl Window {
             reach: 0,
             missing_since: Box::new([Instant::from_nanos(0); SLOTS]),
             counts: WindowCounts { lost: 0, late: 0, duplicate: 0 },
+            leapt_to: None,
         }
     }
 
@@ -90,7 +98,7 @@ impl Window {
     #[must_use]
     pub fn judge(&self, number: u64) -> Verdict {
         let Some(age) = self.next.checked_sub(number).and_then(|behind| behind.checked_sub(1)) else {
-            return Verdict::New;
+            return if number - self.next <= MAX_LEAP { Verdict::New } else { Verdict::Leap };
         };
         if age >= self.reach {
             return Verdict::TooOld;
@@ -113,8 +121,22 @@ impl Window {
             }
             Verdict::Duplicate => self.counts.duplicate += 1,
             Verdict::TooOld => {}
+            Verdict::Leap => return self.leap(number, now),
         }
         verdict
+    }
+
+    /// Handles a number that is implausibly far ahead, as RFC 3550 appendix A.1 does: the first is only remembered. If another one
+    /// follows closely, the sender really is there, and the window starts anew. Nobody can say which numbers between were sent, so
+    /// none of them counts as lost.
+    #[cold]
+    fn leap(&mut self, number: u64, now: Instant) -> Verdict {
+        let before = self.leapt_to.replace(number);
+        if !before.is_some_and(|before| number > before && number - before <= SPAN) {
+            return Verdict::Leap;
+        }
+        self.restart(number);
+        self.receive(number, now)
     }
 
     /// Starts again with `next`, because the sender was restarted. Missing numbers are lost. The counts continue.
@@ -307,10 +329,26 @@ mod tests {
     }
 
     #[test]
-    fn leap_to_the_highest_number_is_counted() {
+    fn a_plausible_leap_is_counted_and_a_farther_one_is_not_believed_alone() {
         let mut window = Window::new(0);
-        window.receive(u64::MAX - 1, T0);
-        assert_eq!(window.counts().lost, u64::MAX - 1 - 63);
-        assert_eq!(window.missing(), 63);
+        assert_eq!(window.receive(MAX_LEAP, T0), Verdict::New);
+        assert_eq!((window.counts().lost, window.missing()), (MAX_LEAP - 63, 63));
+        for far in [u64::MAX - 1, 1 << 31, 1 << 40, (1 << 40) + SPAN + 1] {
+            assert_eq!(window.receive(far, T0), Verdict::Leap);
+        }
+        assert_eq!(window.receive(MAX_LEAP + 1, T0), Verdict::New, "the window has not moved");
+        assert_eq!(window.counts().lost, MAX_LEAP - 62);
+    }
+
+    #[test]
+    fn a_sender_that_goes_on_far_ahead_is_followed() {
+        let mut window = Window::new(0);
+        receive_all(&mut window, [0, 2]);
+        assert_eq!(window.receive(1 << 31, T0), Verdict::Leap);
+        assert_eq!(window.receive((1 << 31) + 2, T0), Verdict::New);
+        assert_eq!(window.receive((1 << 31) + 1, T0), Verdict::TooOld, "it lies before the new start");
+        assert_eq!(window.receive((1 << 31) + 3, T0), Verdict::New);
+        assert_eq!(window.receive(3, T0), Verdict::TooOld, "nothing from before is delivered again");
+        assert_eq!(window.counts(), WindowCounts { lost: 1, ..WindowCounts::default() });
     }
 }

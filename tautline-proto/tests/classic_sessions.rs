@@ -356,18 +356,18 @@ fn strangers_cannot_replace_living_peers() {
 }
 
 #[test]
-fn peer_that_was_silent_for_the_longest_time_makes_room() {
+fn of_the_silent_peers_the_one_that_came_last_makes_room() {
     let mut server = Node::server(CLASSIC);
-    for (port, ms) in [(5000, 30), (5001, 10), (5002, 20), (5003, 400)] {
+    for (port, ms) in [(5000, 10), (5001, 20), (5002, 30), (5003, 400)] {
         talk(&mut server, &mut client(port), 1, at(ms));
     }
     server.tick(at(600));
     talk(&mut server, &mut client(6000), 1, at(601));
     let removed = server.events.iter().find_map(|event| match event {
-        Event::Removed(id, RemovalReason::Expired) => Some(*id),
+        Event::Removed(id, RemovalReason::Displaced) => Some(*id),
         _ => None,
     });
-    assert_eq!(removed, Some(server.got[1].peer));
+    assert_eq!(removed, Some(server.got[2].peer));
     assert_eq!(server.got.len(), 5);
 }
 

@@ -15,13 +15,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("peer", &[]),
     ("state", &[]),
     ("json", &[]),
+    ("network", &[]),
     ("message", &["time"]),
     ("window", &["time"]),
     ("drops", &["counter"]),
     ("stats", &["counter", "drops", "time"]),
     ("wire", &["drops", "json", "message", "peer", "time"]),
     ("path", &["stats", "time", "wire"]),
-    ("endpoint", &["drops", "json", "message", "path", "peer", "stats", "time", "window", "wire"]),
+    ("endpoint", &["drops", "json", "message", "network", "path", "peer", "stats", "time", "window", "wire"]),
     ("sim", &["drops", "endpoint", "json", "message", "peer", "stats", "time", "wire"]),
 ];
 

@@ -11,7 +11,7 @@ use tautline_proto::wire::native::{
     Control, Frame, HELLO_LEN, Head, Header, Heartbeat, Token, begin_datagram, begin_message, finish_message,
     parse, seal, write_control,
 };
-use tautline_proto::{Delivery, DropReason, Now, SessionId};
+use tautline_proto::{Delivery, DropReason, Now, SessionId, window};
 
 const NATIVE: WireFormat = WireFormat::Native;
 
@@ -421,8 +421,9 @@ fn session_cannot_be_taken_over_with_a_token_for_another_address() {
 fn numbers_continue_beyond_32_bits_within_a_session() {
     let (mut server, mut client) = pair();
     let session = next_header(&mut client).session;
-    // Each leap is less than half of all 32-bit numbers.
-    for number in [0x4000_0000u64, 0x8000_0000, 0xc000_0000, 0xffff_ffff, 0x1_0000_0000, 0x1_0000_0001] {
+    // The farthest leaps that are believed.
+    let leaps = (1..=0xff).map(|leaps| leaps * window::MAX_LEAP);
+    for number in leaps.chain([0xffff_ffff, 0x1_0000_0000, 0x1_0000_0001]) {
         #[allow(clippy::cast_possible_truncation)] // the low half travels
         let header = Header { session, sequence: number as u32, from_server: false };
         server.handle(&forged(5000, &server, header, &[]), at(2));

@@ -49,7 +49,7 @@ impl Twin {
                 self.late += 1;
             }
             Verdict::Duplicate => self.duplicate += 1,
-            Verdict::TooOld => {}
+            Verdict::TooOld | Verdict::Leap => {}
         }
         verdict
     }

@@ -58,7 +58,7 @@ mod tests;
 mod watchdog;
 
 pub use config::{
-    Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DurationError, Endpoint, EndpointError,
+    Allow, Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DurationError, Endpoint, EndpointError,
     EndpointProblem, EndpointText, History, InboxPolicy, Key, Profile, Qos, Role, Selector, Settings,
     StreamKey, Streams, WaitPolicy, Wire, parse_duration,
 };
@@ -102,8 +102,9 @@ pub use tautline_proto::json::{JsonFault, NonFinite};
 pub use tautline_proto::sim;
 pub use tautline_proto::wire::native::BadText;
 pub use tautline_proto::{
-    Cause, ConnectionState, ContentType, Delivery, DropReason, Drops, Id, Instant, MessageType, PathStats,
-    PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, Timestamp, UnknownName, WallTime,
+    Cause, ConnectionState, ContentType, Delivery, DropReason, Drops, Id, Instant, MessageType, Network,
+    NetworkError, PathStats, PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, Timestamp, UnknownName,
+    WallTime,
 };
 
 pub use watchdog::{

@@ -375,6 +375,17 @@ mod toml {
             ("use_crc = \"true\"", "`use_crc` is \"true\": expected true or false"),
             ("name = 5", "`name` is 5: expected text of 1 to 64 bytes"),
             ("endpoint = [1]", "`endpoint` is an array: expected host:port, [ipv6]:port or host"),
+            (
+                "allow = [\"10.0.0.0/24\", \"10.0.0.5/24\"]",
+                "`allow` is [\"10.0.0.0/24\", \"10.0.0.5/24\"]: expected any, or at most 64 networks without bits beyond \
+                 their prefix, such as 10.0.0.0/24, fd00::/8 or 10.0.0.5",
+            ),
+            (
+                "allow = []",
+                "`allow` is an array: expected any, or at most 64 networks without bits beyond their prefix, such as \
+                 10.0.0.0/24, fd00::/8 or 10.0.0.5",
+            ),
+            ("endpoint = [\"a\"]", "`endpoint` is [\"a\"]: expected host:port, [ipv6]:port or host"),
             ("wire = 2000-01-01", "`wire` is a date or time: expected native or classic"),
             ("wire = true", "`wire` is true: expected native or classic"),
             ("codec.json = 1", "`codec` is a table: expected json, msgpack or cbor"),
@@ -385,6 +396,17 @@ mod toml {
         ] {
             assert_eq!(refusal(text), sentence, "{text}");
         }
+    }
+
+    #[test]
+    fn networks_come_from_a_list_or_a_text() {
+        for text in ["allow = [\"10.0.0.0/24\", \"fd00::/8\"]", "allow = \"10.0.0.0/24, fd00::/8\""] {
+            let allow = Config::from_toml(text).expect("networks").allow.expect("set");
+            assert_eq!(allow.to_string(), "10.0.0.0/24,fd00::/8");
+        }
+        let client = Config::client("plant:9000").allow(tautline::Allow::any());
+        let error = client.validate().expect_err("clients choose their server").to_string();
+        assert_eq!(error, "`allow` is set but has an effect only for servers: remove it");
     }
 
     #[test]

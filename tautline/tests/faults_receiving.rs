@@ -186,7 +186,7 @@ fn bad_datagrams_are_counted_by_reason() {
         let statistics = server.statistics();
         assert_eq!((statistics.datagrams_accepted, statistics.messages_received), (0, 0));
         assert_eq!(statistics.datagrams_dropped.total(), bad.len() as u64);
-        assert_eq!(statistics.bytes_received, bad.iter().map(|datagram| datagram.len() as u64).sum::<u64>());
+        assert_eq!(statistics.bytes_dropped, bad.iter().map(|datagram| datagram.len() as u64).sum::<u64>());
         let by_reason = |reason| statistics.datagrams_dropped.of(reason);
         match wire {
             Wire::Classic => {

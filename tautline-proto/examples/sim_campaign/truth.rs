@@ -78,6 +78,7 @@ impl Truth {
             Verdict::New | Verdict::Late => None,
             Verdict::Duplicate => Some(DropReason::Duplicate),
             Verdict::TooOld => Some(DropReason::TooOld),
+            Verdict::Leap => Some(DropReason::NumberLeap),
         };
         if arrival.dropped != expected {
             return Err(format!("number {number} is {verdict:?} and was {:?}", arrival.dropped));
@@ -130,7 +131,8 @@ impl Truth {
 
     /// Checks the totals: received is accepted plus dropped, for each reason.
     pub(crate) fn check_totals(&self, stats: &InboundStats) -> Result<(), String> {
-        let counted = (stats.datagrams_received(), stats.bytes, stats.datagrams_dropped);
+        let counted =
+            (stats.datagrams_received(), stats.bytes + stats.bytes_dropped, stats.datagrams_dropped);
         let truth = (self.arrived, self.bytes, self.dropped);
         if counted == truth { Ok(()) } else { Err(format!("counted {counted:?}, in truth {truth:?}")) }
     }

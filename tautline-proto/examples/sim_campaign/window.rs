@@ -37,7 +37,7 @@ impl TrueWindow {
             }
             Verdict::Late => self.late += 1,
             Verdict::Duplicate => self.duplicate += 1,
-            Verdict::TooOld => {}
+            Verdict::TooOld | Verdict::Leap => {}
         }
         if matches!(verdict, Verdict::New | Verdict::Late) {
             self.received += 1;

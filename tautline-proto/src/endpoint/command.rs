@@ -17,6 +17,10 @@ pub enum Command {
     Open(OpenPeer),
     /// Remove this peer, which is gone for this reason.
     Forget(PeerId, RemovalReason),
+    /// It was not heard lately: leave it out when a message goes to all.
+    Hush(PeerId),
+    /// It was heard again: include it when a message goes to all.
+    Heard(PeerId),
     /// Stop piggybacking the echo: the server has accepted us and sent its name.
     Accepted(PeerId),
     /// Send the client an accept frame with the server's name.

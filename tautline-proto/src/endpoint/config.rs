@@ -3,12 +3,14 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
+use core::net::IpAddr;
 use core::time::Duration;
 
 use super::owner::OwnedStreams;
 use crate::drops::DropReason;
 use crate::json::JsonLimits;
 use crate::message::{ContentType, MessageRef};
+use crate::network::Network;
 use crate::wire::classic::ClassicFormat;
 
 /// The side of a link that an interface takes.
@@ -42,6 +44,8 @@ pub struct EndpointConfig {
     pub wire: WireFormat,
     /// The name of the interface, of at most [`MAX_NAME`](crate::wire::native::MAX_NAME) bytes.
     pub name: String,
+    /// The networks whose hosts may become peers of a server. Empty: every host may.
+    pub allow: Arc<[Network]>,
     /// How many peers a server has at most.
     pub max_peers: usize,
     /// The time between two heartbeats to the same peer (native).
@@ -82,6 +86,7 @@ impl EndpointConfig {
             role,
             wire,
             name: String::new(),
+            allow: Arc::default(),
             max_peers: 64,
             heartbeat_interval: Duration::from_millis(100),
             liveness_timeout: Duration::from_millis(500),
@@ -93,6 +98,11 @@ impl EndpointConfig {
             check_payload: Arc::new(|_, _| Ok(())),
             owned: OwnedStreams::default(),
         }
+    }
+
+    /// Returns whether a host may become a peer.
+    pub(super) fn allows(&self, host: IpAddr) -> bool {
+        self.allow.is_empty() || self.allow.iter().any(|network| network.contains(host))
     }
 
     /// Checks whether a message may be handed to the user.

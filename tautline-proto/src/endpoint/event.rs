@@ -78,6 +78,8 @@ pub enum RemovalReason {
     ClosedByPeer,
     /// The peer was silent for too long.
     Expired,
+    /// The table of peers was full, the peer was silent, and another one took its place.
+    Displaced,
     /// The peer was restarted: a new session from the same address has replaced it.
     Replaced,
 }
@@ -89,6 +91,7 @@ impl RemovalReason {
         match self {
             Self::ClosedByPeer => "closed_by_peer",
             Self::Expired => "expired",
+            Self::Displaced => "displaced",
             Self::Replaced => "replaced",
         }
     }

@@ -139,7 +139,7 @@ impl World {
 
     /// Sends a best-effort message to all peers of a node. Returns to how many, or 0 if the message does not fit a datagram.
     pub fn send(&mut self, node: NodeId, head: &Head<'_>, payload: &[u8]) -> usize {
-        let peers = self.nodes[node.0].outbound.peers().to_vec();
+        let peers = self.nodes[node.0].outbound.listeners().to_vec();
         let count = self.nodes[node.0].send(&peers, head, payload);
         self.flush(node.0);
         count

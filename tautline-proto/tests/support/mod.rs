@@ -160,18 +160,18 @@ impl Node {
         }
     }
 
-    /// Sends `payload` to all peers. Returns how many there are.
+    /// Sends `payload` to all peers that listen. Returns how many there are.
     pub(crate) fn send(&mut self, payload: &[u8], now: Now) -> usize {
         self.send_as(&plain_head(now), payload)
     }
 
-    /// Sends a message with this metadata to all peers. Returns how many there are.
+    /// Sends a message with this metadata to all peers that listen. Returns how many there are.
     pub(crate) fn send_as(&mut self, head: &Head<'_>, payload: &[u8]) -> usize {
         let mut body = Vec::new();
         let started = self.encoder.begin(&mut body, head).expect("texts that fit");
         body.extend_from_slice(payload);
         assert!(self.encoder.finish(&mut body, started));
-        let peers = self.outbound.peers().to_vec();
+        let peers = self.outbound.listeners().to_vec();
         for &peer in &peers {
             self.send_datagram(peer, body.clone(), 1);
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tautline_proto::ContentType;
 use tautline_proto::json::{JsonLimits, NonFinite};
 
+use super::allow::{Allow, NUMBERS as ALLOW_NUMBERS};
 use super::cpus::{Cpus, NUMBERS as CPU_NUMBERS};
 use super::endpoint::{Endpoint, EndpointText};
 use super::error::ConfigError;
@@ -363,7 +364,11 @@ keys! {
         /// How often a reliable message is sent at most before it is abandoned. The retransmission time-out follows the
         /// round trip, and doubles up to 200ms. 20 tries outlast an interruption of some seconds, and a loss of 30 %.
         reliable_tries: usize as usize, NATIVE, 1..=1_000 => 20;
-        /// The most peers that a server knows at once. Further peers are refused until one expires.
+        /// The networks whose hosts may become peers of a server, such as ["10.0.0.0/24", "fd00::/8"]. Others get no answer. On the classic
+        /// wire, a peer in one of them gets what is sent to all until it expires, also if it only listens.
+        allow: Allow as impl Into<Allow>, SERVERS, ALLOW_NUMBERS => Allow::any();
+        /// The most peers that a server knows at once. When there is no room, a silent peer makes room for a newcomer; of the host with
+        /// most peers, the one that was established last. If none is silent, the newcomer is refused.
         max_peers: usize as usize, SERVERS, 1..=MAX_PEERS => 1_024;
         /// The largest payload that is sent or accepted, in bytes. The default is what the largest datagram
         /// holds: on the classic wire, which has no fragments, no message is refused for it. On the native wire, a message larger than `mtu` is sent in fragments. Memory

@@ -18,6 +18,7 @@
 //! # Ok::<(), tautline::ConfigError>(())
 //! ```
 
+mod allow;
 mod cpus;
 mod durations;
 mod endpoint;
@@ -32,6 +33,7 @@ mod sources;
 mod streams;
 mod value;
 
+pub use allow::Allow;
 pub use cpus::{Cpus, CpusError};
 pub use durations::{DurationError, parse_duration};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, EndpointProblem, EndpointText};

@@ -126,7 +126,11 @@ mod from_toml {
             for (name, value) in &table {
                 match MessageType::from_name(name) {
                     Some(message_type) => config.read_type(message_type, value)?,
-                    None => config.set_named(name, '.', name, given(value), str::to_owned)?,
+                    None => {
+                        let list = list_of_texts(value);
+                        let given = list.as_deref().map_or_else(|| given(value), SourceValue::List);
+                        config.set_named(name, '.', name, given, str::to_owned)?;
+                    }
                 }
             }
             Ok(config)
@@ -192,6 +196,12 @@ mod from_toml {
             Value::Array(_) => SourceValue::Other("an array"),
             Value::Table(_) => SourceValue::Other("a table"),
         }
+    }
+
+    /// Returns the texts of an array, with commas between them. `None` for an empty array, and for other values.
+    fn list_of_texts(value: &Value) -> Option<String> {
+        let texts: Option<Vec<&str>> = value.as_array()?.iter().map(Value::as_str).collect();
+        texts.filter(|texts| !texts.is_empty()).map(|texts| texts.join(","))
     }
 
     fn not_toml(text: &str, error: &toml::de::Error) -> ConfigError {

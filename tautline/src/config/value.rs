@@ -20,6 +20,8 @@ pub(super) enum SourceValue<'a> {
     Untyped(&'a str),
     /// Text from a source that has other types too.
     Text(&'a str),
+    /// Several texts, with commas between them.
+    List(&'a str),
     /// A whole number.
     Integer(i64),
     /// True or false.
@@ -44,6 +46,10 @@ const SHOWN_CHARS: usize = 60;
 impl fmt::Display for SourceValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Self::List(texts) => {
+                let texts: Vec<String> = texts.split(',').map(|text| Self::Text(text).to_string()).collect();
+                write!(f, "[{}]", texts.join(", "))
+            }
             Self::Untyped(text) | Self::Text(text) => match text.char_indices().nth(SHOWN_CHARS) {
                 Some((end, _)) => write!(f, "{:?}...", &text[..end]),
                 None => write!(f, "{text:?}"),

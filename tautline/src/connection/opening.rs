@@ -262,6 +262,7 @@ fn endpoint_config(settings: &Settings, datagram_size: usize) -> EndpointConfig 
     };
     let mut config = EndpointConfig::new(settings.role, wire);
     config.name.clone_from(&settings.name);
+    config.allow = settings.allow.shared();
     config.max_peers = settings.max_peers;
     config.heartbeat_interval = settings.heartbeat_interval;
     config.liveness_timeout = settings.liveness_timeout;

@@ -12,6 +12,7 @@ mod outlets;
 mod overflow;
 pub(crate) mod polling;
 mod reading;
+mod strangers;
 
 use crate::sync::Arc;
 use crate::sync::Ordering;
@@ -27,6 +28,7 @@ use freshness::Freshness;
 use impaired::Impaired;
 use outlets::Held;
 use overflow::Overflow;
+use strangers::StrangersTime;
 
 use crate::config::{Settings, Wire};
 use crate::driver::polling::Polling;
@@ -103,6 +105,7 @@ pub(crate) struct Turner {
     freshness: Freshness,
     held: Held,
     impaired: Impaired,
+    strangers: StrangersTime,
 }
 
 /// Where datagrams are read to, and where a classic payload is rewritten. Taken out of the turner while it reads, because
@@ -142,7 +145,8 @@ pub(crate) type Sink<'a> = Option<&'a mut dyn FnMut(&MessageRef<'_>)>;
 impl Turner {
     pub(crate) fn new(shared: Arc<Shared>, opened: Opened, settings: &Settings) -> Self {
         let Opened { life, clock, inbound, socket, waiter, server, answer_by, granted, watch } = opened;
-        let arrivals = Arrivals::new(reading::clocks(clock.now()));
+        let now = clock.now();
+        let arrivals = Arrivals::new(reading::clocks(now));
         let watchdogs = shared.watchdogs.watches();
         let dispatcher = Dispatcher::new(Arc::clone(&shared.handlers), Arc::clone(&shared.pool));
         Self {
@@ -178,6 +182,7 @@ impl Turner {
             impaired: Impaired::new(settings.impair),
             #[cfg(not(feature = "sim"))]
             impaired: Impaired,
+            strangers: StrangersTime::new(now.steady),
         }
     }
 
@@ -291,9 +296,20 @@ impl Turner {
     /// Carries out the commands of the receiving half, and passes its events on. Commands come first: when an event says
     /// that a peer is gone, nothing is sent to it any more.
     fn settle(&mut self, now: Now) {
-        if !self.inbound.has_news() {
-            return;
+        if self.inbound.has_news() {
+            self.settle_news(now);
         }
+    }
+
+    fn settle_news(&mut self, now: Now) {
+        let served = self.inbound.takes_service_of_stranger().then(Instant::now);
+        self.carry_out_all(now);
+        if let Some(until) = served.and_then(|began| self.strangers.spend(began.elapsed(), now.steady)) {
+            self.inbound.refuse_strangers_until(until);
+        }
+    }
+
+    fn carry_out_all(&mut self, now: Now) {
         while let Some(event) = self.inbound.poll_event(now) {
             self.carry_out_commands(now);
             self.happened(event);

@@ -29,8 +29,10 @@ pub struct Statistics {
     pub messages_received: u64,
     /// Bytes of all datagrams sent to peers.
     pub bytes_sent: u64,
-    /// Bytes of all datagrams that reached the socket, also of dropped ones.
+    /// Bytes of the datagrams that were accepted.
     pub bytes_received: u64,
+    /// Bytes of the datagrams that were dropped.
+    pub bytes_dropped: u64,
     /// Datagrams sent to peers, with heartbeats.
     pub datagrams_sent: u64,
     /// Datagrams that passed every check, with handshakes and heartbeats.
@@ -131,6 +133,7 @@ impl Shared {
             messages_received: totals.received.messages,
             bytes_sent: totals.sent.bytes,
             bytes_received: totals.inbound.bytes,
+            bytes_dropped: totals.inbound.bytes_dropped,
             datagrams_sent: totals.sent.datagrams,
             datagrams_accepted: totals.inbound.datagrams_accepted,
             datagrams_dropped: totals.inbound.datagrams_dropped,
@@ -192,6 +195,7 @@ impl Serialize for Statistics {
         map.serialize_entry("messages_received", &self.messages_received)?;
         map.serialize_entry("bytes_sent", &self.bytes_sent)?;
         map.serialize_entry("bytes_received", &self.bytes_received)?;
+        map.serialize_entry("bytes_dropped", &self.bytes_dropped)?;
         map.serialize_entry("datagrams_sent", &self.datagrams_sent)?;
         map.serialize_entry("datagrams_received", &self.datagrams_received())?;
         map.serialize_entry("datagrams_accepted", &self.datagrams_accepted)?;

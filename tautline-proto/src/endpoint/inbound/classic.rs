@@ -8,23 +8,19 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::accepted::{Accepted, Contents};
-use super::peers::{FormerLife, InboundPeer};
+use super::peers::{Away, FormerLife, InboundPeer};
 use super::registry::Registry;
 use crate::drops::DropReason;
 use crate::endpoint::config::Role;
 use crate::endpoint::event::Event;
 use crate::peer::PeerId;
 use crate::time::{Instant, Now};
-use crate::window::{Verdict, Window};
+use crate::window::{MAX_LEAP, Verdict, Window};
 use crate::wire::classic::{self, ClassicFormat};
 use crate::wire::native::looks_native;
 
 /// In memory, numbers start here, so that there are numbers before the first one heard.
 const FIRST_NUMBER: u64 = 1 << 32;
-
-/// A sender that seems to have sent more than this without one datagram arriving was restarted. 2^24 datagrams are 14 minutes
-/// at 20 kHz.
-const MAX_LEAP: u64 = 1 << 24;
 
 /// For this time after a restart, datagrams from before it may still arrive. The time is limited, so that a sender whose clock
 /// was set back is not ignored for ever.
@@ -80,8 +76,10 @@ fn unreadable(
         return reason;
     }
     // Whoever is heard with the settings of this end has them, and its datagram is damaged.
-    let is_heard =
-        registry.peers.by_address(from).is_some_and(|peer| peer.last_heard.is_some() && !peer.is_silent());
+    let is_heard = registry
+        .peers
+        .by_address(from)
+        .is_some_and(|peer| peer.last_heard.is_some() && !peer.is(Away::SILENT));
     classic::unlike_settings(datagram, format, &registry.config.json, is_heard).unwrap_or(reason)
 }
 
@@ -94,8 +92,8 @@ fn is_next(registry: &mut Registry, from: SocketAddr, number: u32) -> bool {
 }
 
 /// Adds a peer that is known by its address alone. This wire has no handshake, so the peer is accepted at once.
-pub(super) fn add_peer(registry: &mut Registry, address: SocketAddr) -> PeerId {
-    let peer = registry.add(address, None, "", None);
+pub(super) fn add_peer(registry: &mut Registry, address: SocketAddr, established: Instant) -> PeerId {
+    let peer = registry.add(address, None, "", None, established);
     peer.accepted = true;
     peer.numbers_from = FIRST_NUMBER;
     let id = peer.id;
@@ -116,10 +114,9 @@ fn admit(
         if registry.config.role == Role::Client {
             return Err(DropReason::WrongAddress);
         }
-        if !registry.make_room(now) {
-            return Err(DropReason::PeerTableFull);
-        }
-        add_peer(registry, from);
+        registry.admit_stranger(from, now)?;
+        let established = registry.make_room(from, now).ok_or(DropReason::PeerTableFull)?;
+        add_peer(registry, from, established);
     }
     let peer = registry.peers.by_address(from).expect("found or just added");
     let id = peer.id;

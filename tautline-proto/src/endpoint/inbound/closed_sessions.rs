@@ -3,6 +3,8 @@
 use alloc::collections::VecDeque;
 use core::net::SocketAddr;
 
+use hashbrown::{HashMap, HashSet};
+
 use super::token::TOKEN_LIFETIME;
 use crate::peer::SessionId;
 use crate::time::Instant;
@@ -12,12 +14,23 @@ use crate::wire::native::Token;
 /// oldest, and refuses every token that is as old as the forgotten session.
 const MAX_CLOSED_SESSIONS: usize = 4096;
 
-/// The closed sessions whose tokens have not expired.
+/// The closed sessions whose tokens have not expired. They are looked up: strangers decide how often.
 #[derive(Debug, Default)]
 pub(super) struct ClosedSessions {
+    /// In the order in which they were closed.
     sessions: VecDeque<ClosedSession>,
+    ids: HashSet<SessionId>,
+    addresses: HashMap<SocketAddr, ClosedAtAddress>,
     /// Tokens must be younger than this, because sessions that were closed until then are forgotten.
     tokens_after: Option<Instant>,
+}
+
+/// The closed sessions of one address.
+#[derive(Clone, Copy, Debug)]
+struct ClosedAtAddress {
+    count: u32,
+    /// When the latest token was issued that proved the address.
+    proven: Instant,
 }
 
 /// A session that is over.
@@ -30,21 +43,19 @@ pub(super) struct ClosedSession {
     pub(super) at: Instant,
 }
 
-impl ClosedSession {
-    /// Returns whether an echo with this token belongs to this session, or to an older session of the same address.
-    fn bars(&self, token: Token, address: SocketAddr, session: SessionId) -> bool {
-        self.session == session || (self.address == address && token.issued() < self.proven)
-    }
-}
-
 impl ClosedSessions {
     pub(super) fn remember(&mut self, closed: ClosedSession) {
         self.forget_expired(closed.at);
         if self.sessions.len() == MAX_CLOSED_SESSIONS
-            && let Some(forgotten) = self.sessions.pop_front()
+            && let Some(forgotten) = self.forget_first()
         {
             self.tokens_after = Some(forgotten.at);
         }
+        self.ids.insert(closed.session);
+        let first = ClosedAtAddress { count: 0, proven: closed.proven };
+        let address = self.addresses.entry(closed.address).or_insert(first);
+        address.count += 1;
+        address.proven = address.proven.max(closed.proven);
         self.sessions.push_back(closed);
     }
 
@@ -53,7 +64,8 @@ impl ClosedSessions {
         self.tokens_after.is_some_and(|after| token.issued() <= after)
     }
 
-    /// Returns whether a closed session keeps this token from beginning a session.
+    /// Returns whether a closed session keeps this token from beginning a session: the session itself, or a later one of the same
+    /// address.
     pub(super) fn bar(
         &mut self,
         token: Token,
@@ -62,13 +74,26 @@ impl ClosedSessions {
         now: Instant,
     ) -> bool {
         self.forget_expired(now);
-        self.sessions.iter().any(|closed| closed.bars(token, address, session))
+        let is_overtaken = |address: &ClosedAtAddress| token.issued() < address.proven;
+        self.ids.contains(&session) || self.addresses.get(&address).is_some_and(is_overtaken)
     }
 
     /// Forgets the sessions whose tokens have expired.
     fn forget_expired(&mut self, now: Instant) {
         while self.sessions.front().is_some_and(|closed| now.since(closed.at) > TOKEN_LIFETIME) {
-            self.sessions.pop_front();
+            self.forget_first();
         }
+    }
+
+    fn forget_first(&mut self) -> Option<ClosedSession> {
+        let first = self.sessions.pop_front()?;
+        self.ids.remove(&first.session);
+        if let Some(address) = self.addresses.get_mut(&first.address) {
+            address.count -= 1;
+            if address.count == 0 {
+                self.addresses.remove(&first.address);
+            }
+        }
+        Some(first)
     }
 }

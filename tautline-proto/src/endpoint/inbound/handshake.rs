@@ -135,6 +135,7 @@ impl Handshake {
             // The answer would be longer than the question, which would help an attacker who forges addresses.
             (Role::Server, Frame::Hello) if len < HELLO_LEN => Err(DropReason::Malformed),
             (Role::Server, Frame::Hello) => {
+                registry.admit_stranger(from, now)?;
                 let token = self.secrets.issue(from, header.session, now);
                 registry.reply(from, header.session, &Control::Token(token));
                 Ok(())
@@ -170,7 +171,7 @@ impl Handshake {
             registry.remove(old, RemovalReason::Replaced, now);
         }
         let repeat_at = now.plus(registry.config.heartbeat_interval.min(ECHO_INTERVAL));
-        let peer = registry.add(server, Some(session), "", Some(token));
+        let peer = registry.add(server, Some(session), "", Some(token), now);
         peer.last_heard = Some(now);
         peer.next_heartbeat = Some(repeat_at);
         let id = peer.id;
@@ -195,6 +196,12 @@ impl Handshake {
         if registry.config.role == Role::Client {
             return Err(DropReason::UnknownSession);
         }
+        if !registry.config.allows(from.ip()) {
+            return Err(DropReason::NotAllowed);
+        }
+        if echo.is_some() {
+            registry.admit_stranger(from, now)?;
+        }
         let admitted = match echo {
             None => Err(DropReason::UnknownSession),
             Some((token, name)) => self.admits(registry, token, from, session, now).map(|()| (token, name)),
@@ -204,7 +211,8 @@ impl Handshake {
             Err(refusal) => refusal,
         };
         // The notice is never longer than the datagram that caused it.
-        if len >= NOTICE_LEN && self.notices.allow(now) {
+        if len >= NOTICE_LEN && (registry.was_displaced(from, now) || self.notices.allow(now)) {
+            registry.strangers.were_served = true;
             registry.reply(from, session, &Control::UnknownSession);
         }
         Err(refusal)
@@ -239,14 +247,18 @@ fn admit_client(
     name: &str,
     token: Token,
 ) -> Result<(), DropReason> {
-    if let Some(old) = registry.peers.by_address(from).map(|peer| peer.id) {
-        // The client has proven its address and begins a new session there.
+    let established = if let Some(old) = registry.peers.by_address(from) {
+        // The client has proven its address and begins a new session there. It keeps its place.
+        let (old, established) = (old.id, old.established);
         registry.remove(old, RemovalReason::Replaced, now);
-    } else if !registry.make_room(now) {
+        established
+    } else if let Some(established) = registry.make_room(from, now) {
+        established
+    } else {
         registry.reply(from, session, &Control::Refused);
         return Err(DropReason::PeerTableFull);
-    }
-    let peer = registry.add(from, Some(session), name, None);
+    };
+    let peer = registry.add(from, Some(session), name, None, established);
     peer.accepted = true;
     peer.proven = token.issued();
     // The echo was heard even if the window drops its datagram. So every peer can fall silent.

@@ -4,7 +4,7 @@
 //!
 //! - `sessions` handles datagrams of the native wire, `classic` those of the classic wire;
 //! - `handshake` begins sessions, with the address tokens of `token` and the memory of `closed_sessions`;
-//! - `registry` adds, removes and watches the peers (`peers`), and queues what there is to say (`outputs`);
+//! - `registry` adds, removes and watches the peers (`peers`), decides who gives way (`places`), and queues what there is to say (`outputs`);
 //! - `sorting` decides about reliable and large messages, whose state of each peer is in `delivery/`;
 //! - `ownership` decides which peer may send on a stream, `claims` holds what two ends have asked of each other about that;
 //! - `accepted` decodes the messages of a datagram.
@@ -21,6 +21,7 @@ mod handshake;
 mod outputs;
 mod ownership;
 mod peers;
+mod places;
 mod registry;
 mod sessions;
 mod sorting;
@@ -83,7 +84,7 @@ impl Inbound {
     pub fn dial(&mut self, server: SocketAddr, now: Now) {
         match self.registry.config.wire {
             WireFormat::Classic(_) => {
-                classic::add_peer(&mut self.registry, server);
+                classic::add_peer(&mut self.registry, server, now.steady);
             }
             WireFormat::Native => self.sessions.handshake.dial(&mut self.registry, server, now.steady),
         }
@@ -104,7 +105,6 @@ impl Inbound {
         scratch: &'a mut Vec<u8>,
     ) -> Option<Accepted<'a>> {
         self.finish_closing(now.steady);
-        self.registry.counters.bytes.add(datagram.len() as u64);
         if let Some(owners) = &mut self.registry.owners {
             owners.begin_datagram();
         }
@@ -112,25 +112,32 @@ impl Inbound {
         match self.registry.config.wire {
             WireFormat::Native => {
                 let handled = self.sessions.handle(&mut self.registry, now, from, datagram);
-                self.count_datagram(from, handled)?.map(Accepted::from)
+                self.count_datagram(from, datagram.len(), handled)?.map(Accepted::from)
             }
             WireFormat::Classic(format) => {
                 let handled = classic::handle(&mut self.registry, now, from, datagram, format, scratch);
-                self.count_datagram(from, handled)
+                self.count_datagram(from, datagram.len(), handled)
             }
         }
     }
 
     /// Counts a datagram as accepted or dropped.
     #[inline]
-    fn count_datagram<T>(&mut self, from: SocketAddr, handled: Result<T, DropReason>) -> Option<T> {
+    fn count_datagram<T>(
+        &mut self,
+        from: SocketAddr,
+        len: usize,
+        handled: Result<T, DropReason>,
+    ) -> Option<T> {
         match handled {
             Ok(accepted) => {
                 self.registry.counters.accepted.add(1);
+                self.registry.counters.bytes.add(len as u64);
                 Some(accepted)
             }
             Err(reason) => {
                 self.registry.counters.dropped.count(reason);
+                self.registry.counters.bytes_dropped.add(len as u64);
                 self.registry.outputs.events.push_back(Event::Dropped { from, reason });
                 None
             }
@@ -192,6 +199,18 @@ impl Inbound {
         if let Some(owners) = owners {
             owners.free(tenure, outputs);
         }
+    }
+
+    /// Drops the handshakes of strangers until then, because they have used up their share of the driver's time. Peers that had to
+    /// make room in a full table are exempt: they are few, and were there first.
+    pub fn refuse_strangers_until(&mut self, until: Instant) {
+        self.registry.strangers.refused_until = until;
+    }
+
+    /// Returns whether a stranger's handshake has caused what waits to be polled. The next call returns `false`.
+    #[must_use]
+    pub fn takes_service_of_stranger(&mut self) -> bool {
+        core::mem::take(&mut self.registry.strangers.were_served)
     }
 
     /// Does what is due at `now`.

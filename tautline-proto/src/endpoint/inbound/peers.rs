@@ -5,13 +5,14 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use hashbrown::HashMap;
 
 use super::claims::Claims;
 use super::delivery::DeliveryState;
+use super::places::Places;
 use crate::endpoint::event::PeerHandle;
 use crate::path::Path;
 use crate::peer::{PeerId, SessionId};
@@ -40,10 +41,12 @@ pub(super) struct InboundPeer {
     pub(super) proven: Instant,
     /// Whether the server has sent its name (native clients only).
     pub(super) named: bool,
-    /// Set by [`PeerTable::mark_silent`], cleared by [`PeerTable::mark_heard`].
-    silent: bool,
-    /// Whether heartbeats are overdue (native). Cleared by [`PeerTable::mark_heard`].
-    pub(super) stale: bool,
+    /// Cleared by [`PeerTable::mark_heard`].
+    away: Away,
+    /// When it came. A peer that comes back into its place keeps the time.
+    pub(super) established: Instant,
+    /// Since when it has been heard without falling silent.
+    pub(super) heard_since: Instant,
     /// The time from which the silence is measured. `None` on the classic wire until the peer was heard once.
     pub(super) last_heard: Option<Instant>,
     /// Native only.
@@ -67,6 +70,27 @@ pub(super) struct InboundPeer {
 pub(super) struct FormerLife {
     pub(super) newest: f64,
     pub(super) ended_at: Instant,
+}
+
+/// What the silence of a peer has led to so far. One byte, so that a datagram of a peer that is not away costs one look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Away(u8);
+
+impl Away {
+    /// Heartbeats are overdue (native).
+    pub(super) const STALE: Self = Self(1);
+    /// It is left out when a message goes to all.
+    pub(super) const HUSHED: Self = Self(2);
+    /// It was not heard for the liveness time-out. Set by [`PeerTable::mark_silent`].
+    pub(super) const SILENT: Self = Self(4);
+
+    pub(super) const fn is(self, state: Self) -> bool {
+        self.0 & state.0 != 0
+    }
+
+    pub(super) const fn is_away(self) -> bool {
+        self.0 != 0
+    }
 }
 
 impl InboundPeer {
@@ -95,8 +119,18 @@ impl InboundPeer {
         }
     }
 
-    pub(super) const fn is_silent(&self) -> bool {
-        self.silent
+    pub(super) const fn is(&self, state: Away) -> bool {
+        self.away.is(state)
+    }
+
+    /// Notes that the peer is stale or hushed.
+    pub(super) fn mark(&mut self, state: Away) {
+        self.away.0 |= state.0;
+    }
+
+    /// Its place among those that may have to give way.
+    fn seat(&self) -> (Instant, u32) {
+        (self.established, self.id.slot_number())
     }
 
     /// Returns how long the peer has not been heard. Zero if it was never heard (classic).
@@ -115,7 +149,7 @@ impl InboundPeer {
 
 /// All peers. Slots are reused, but ids are not.
 ///
-/// Invariant: `by_address`, `by_session`, `timers` and `silent` hold exactly the entries of the peers in
+/// Invariant: `by_address`, `by_session`, `timers` and `places` hold exactly the entries of the peers in
 /// `slots`; [`check`](Self::check) tests it.
 #[derive(Debug, Default)]
 pub(super) struct PeerTable {
@@ -124,8 +158,8 @@ pub(super) struct PeerTable {
     by_address: HashMap<SocketAddr, u32>,
     by_session: HashMap<SessionId, u32>,
     timers: BTreeSet<(Instant, u32)>,
-    /// The silent peers, ordered by when they were last heard. A full table finds the peer to remove here.
-    silent: BTreeSet<(Option<Instant>, u32)>,
+    /// A full table finds the peer to remove here.
+    places: Places,
     serial: u32,
 }
 
@@ -163,6 +197,7 @@ impl PeerTable {
         address: SocketAddr,
         session: Option<SessionId>,
         name: &str,
+        established: Instant,
     ) -> &mut InboundPeer {
         self.serial = self.serial.wrapping_add(1);
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -170,6 +205,7 @@ impl PeerTable {
             u32::try_from(self.slots.len() - 1).expect("max_peers bounds the slots")
         });
         self.by_address.insert(address, slot);
+        self.places.add(address.ip(), (established, slot));
         if let Some(session) = session {
             self.by_session.insert(session, slot);
         }
@@ -185,8 +221,9 @@ impl PeerTable {
             accepted: false,
             named: false,
             proven: Instant::from_nanos(0),
-            silent: false,
-            stale: false,
+            away: Away::default(),
+            established,
+            heard_since: established,
             last_heard: None,
             next_heartbeat: None,
             newest: f64::NEG_INFINITY,
@@ -209,34 +246,49 @@ impl PeerTable {
         if let Some(wake_at) = peer.wake_at {
             self.timers.remove(&(wake_at, slot));
         }
-        if peer.silent {
-            self.silent.remove(&(peer.last_heard, slot));
-        }
+        self.places.remove(peer.address.ip(), peer.seat());
         self.free.push(slot);
         Some(peer)
     }
 
-    /// Records that the peer was heard at `now`. Returns whether it had been stale or silent.
-    pub(super) fn mark_heard(&mut self, id: PeerId, now: Instant) -> bool {
-        let Some(peer) = self.get(id) else { return false };
-        let (last_heard, was_silent) = (peer.last_heard.replace(now), core::mem::take(&mut peer.silent));
-        let was_stale = core::mem::take(&mut peer.stale);
-        if was_silent {
-            self.silent.remove(&(last_heard, id.slot_number()));
+    /// Records that the peer was heard at `now`. Returns what its silence had led to.
+    #[inline]
+    pub(super) fn mark_heard(&mut self, id: PeerId, now: Instant) -> Away {
+        let Some(peer) = self.get(id) else { return Away::default() };
+        peer.last_heard = Some(now);
+        let away = core::mem::take(&mut peer.away);
+        if away.is(Away::SILENT) {
+            self.came_back(id, now);
         }
-        was_stale || was_silent
+        away
+    }
+
+    #[cold]
+    fn came_back(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.get(id) else { return };
+        peer.heard_since = now;
+        let (host, seat) = (peer.address.ip(), peer.seat());
+        self.places.mark_heard(host, seat);
     }
 
     pub(super) fn mark_silent(&mut self, id: PeerId) {
         let Some(peer) = self.get(id) else { return };
-        peer.silent = true;
-        let entry = (peer.last_heard, id.slot_number());
-        self.silent.insert(entry);
+        peer.mark(Away::SILENT);
+        let (host, seat) = (peer.address.ip(), peer.seat());
+        self.places.mark_silent(host, seat);
     }
 
-    /// Returns the peer that has been silent for the longest time.
-    pub(super) fn longest_silent(&self) -> Option<PeerId> {
-        let &(_, slot) = self.silent.first()?;
+    /// Returns the silent peer that makes room for one more peer of this host.
+    pub(super) fn silent_for(&self, newcomer: IpAddr) -> Option<PeerId> {
+        self.id_in(self.places.silent_for(newcomer)?)
+    }
+
+    /// Returns the peer whose place a peer of this host takes back that lost its own place at `after`.
+    pub(super) fn taken_after(&self, after: Instant, claimant: IpAddr) -> Option<PeerId> {
+        self.id_in(self.places.taken_after(after, claimant)?)
+    }
+
+    fn id_in(&self, slot: u32) -> Option<PeerId> {
         self.slots[slot as usize].as_ref().map(|peer| peer.id)
     }
 
@@ -285,7 +337,7 @@ impl PeerTable {
             ("addresses", self.by_address.len() == count),
             ("sessions", self.by_session.len() == living().filter(|peer| peer.session.is_some()).count()),
             ("timers", self.timers.len() == living().filter(|peer| peer.wake_at.is_some()).count()),
-            ("silent", self.silent.len() == living().filter(|peer| peer.silent).count()),
+            ("places", self.places.count() == (count, living().filter(|peer| peer.is(Away::SILENT)).count())),
             ("free slots", self.free.len() + count == self.slots.len()),
             ("address of a peer", living().all(|p| self.by_address.get(&p.address) == Some(&slot_of(p)))),
             (
@@ -295,10 +347,6 @@ impl PeerTable {
             (
                 "timer of a peer",
                 living().all(|p| p.wake_at.is_none_or(|at| self.timers.contains(&(at, slot_of(p))))),
-            ),
-            (
-                "silence of a peer",
-                living().all(|p| p.silent == self.silent.contains(&(p.last_heard, slot_of(p)))),
             ),
         ];
         rules.iter().find(|(_, holds)| !holds).map_or(Ok(()), |&(rule, _)| Err(rule))

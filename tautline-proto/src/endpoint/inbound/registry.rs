@@ -12,7 +12,8 @@ use super::claims::{Claims, Due, Request};
 use super::closed_sessions::{ClosedSession, ClosedSessions};
 use super::outputs::Outputs;
 use super::ownership::Owners;
-use super::peers::{InboundPeer, PeerTable};
+use super::peers::{Away, InboundPeer, PeerTable};
+use super::places::{LostPlace, LostPlaces};
 use crate::drops::DropReason;
 use crate::endpoint::command::{Command, OpenPeer};
 use crate::endpoint::config::{EndpointConfig, Role, WireFormat};
@@ -31,6 +32,10 @@ const MIN_VISIT_INTERVAL: Duration = Duration::from_micros(100);
 /// A client that is not accepted yet repeats its echo after this time, or after the heartbeat interval if that is shorter.
 pub(super) const ECHO_INTERVAL: Duration = Duration::from_millis(50);
 
+/// On the classic wire a peer that was heard once gets the messages for all for this time, and one that was heard for longer gets
+/// them as long again, up to the liveness time-out. So one forged datagram does not set a stream on somebody.
+const FIRST_TRUST: Duration = Duration::from_millis(250);
+
 /// The peers, their counters, and what there is to say about them.
 #[derive(Debug)]
 pub(super) struct Registry {
@@ -42,7 +47,21 @@ pub(super) struct Registry {
     pub(super) owners: Option<Box<Owners>>,
     /// Used by native servers only.
     pub(super) closed: ClosedSessions,
+    /// Peers that had to make room in a full table.
+    pub(super) lost_places: LostPlaces,
+    pub(super) strangers: Strangers,
+    /// After how long a silence a peer is visited for the first time.
+    first_look: Duration,
     closing: Closing,
+}
+
+/// What strangers may cost now.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    /// Handshakes of strangers are dropped until then.
+    pub(super) refused_until: Instant,
+    /// Whether the outputs that wait were caused by a stranger.
+    pub(super) were_served: bool,
 }
 
 /// Whether the datagram that is being read has ended its peer's session.
@@ -67,13 +86,21 @@ pub(super) enum Visited {
 impl Registry {
     pub(super) fn new(config: EndpointConfig, peers_before: u32) -> Self {
         let owners = Owners::new(&config.owned, config.wire == WireFormat::Native);
+        let first_look = match (config.wire, config.role) {
+            (WireFormat::Native, _) => config.liveness_timeout / 2,
+            (WireFormat::Classic(_), Role::Server) => config.liveness_timeout.min(FIRST_TRUST),
+            (WireFormat::Classic(_), Role::Client) => config.liveness_timeout,
+        };
         Self {
+            first_look,
             config,
             owners: owners.map(Box::new),
             peers: PeerTable::after(peers_before),
             counters: Arc::default(),
             outputs: Outputs::default(),
             closed: ClosedSessions::default(),
+            lost_places: LostPlaces::default(),
+            strangers: Strangers::default(),
             closing: Closing::No,
         }
     }
@@ -94,6 +121,7 @@ impl Registry {
             Verdict::Late => Ok(true),
             Verdict::Duplicate => Err(DropReason::Duplicate),
             Verdict::TooOld => Err(DropReason::TooOld),
+            Verdict::Leap => Err(DropReason::NumberLeap),
         }
     }
 
@@ -105,13 +133,23 @@ impl Registry {
         // Zero means never.
         peer.rx.last_activity_ns.set(now.as_nanos().max(1));
         let wanted = peer.window.as_ref().and_then(Window::next_timeout);
-        let liveness_at = now.plus(self.stale_after().unwrap_or(self.config.liveness_timeout));
-        self.peers.schedule(id, wanted.map_or(liveness_at, |at| at.min(liveness_at)));
-        let was_away = self.peers.mark_heard(id, now);
-        if was_away {
+        let look_at = now.plus(self.first_look);
+        self.peers.schedule(id, wanted.map_or(look_at, |at| at.min(look_at)));
+        let away = self.peers.mark_heard(id, now);
+        if away.is_away() {
+            self.came_back(id, away);
+        }
+        away.is_away()
+    }
+
+    #[cold]
+    fn came_back(&mut self, id: PeerId, away: Away) {
+        if away.is(Away::HUSHED) {
+            self.outputs.commands.push_back(Command::Heard(id));
+        }
+        if away.is(Away::STALE) || away.is(Away::SILENT) {
             self.outputs.events.push_back(Event::Heard(id));
         }
-        was_away
     }
 
     /// Does what is due for one peer, and schedules the next visit.
@@ -130,7 +168,7 @@ impl Registry {
         self.schedule_visit(id, now);
         let calls_server = self.config.role == Role::Client && self.config.wire == WireFormat::Native;
         match self.peers.get(id) {
-            Some(peer) if peer.is_silent() && calls_server => Visited::ServerIsSilent,
+            Some(peer) if peer.is(Away::SILENT) && calls_server => Visited::ServerIsSilent,
             _ => Visited::Nothing,
         }
     }
@@ -208,21 +246,26 @@ impl Registry {
         (self.config.wire == WireFormat::Native).then_some(self.config.liveness_timeout / 2)
     }
 
-    /// Marks a peer stale or silent when its time has come. A server removes a peer that has expired.
+    /// Marks a peer stale, hushed or silent when its time has come. A server removes a peer that has expired.
     fn watch_liveness(&mut self, id: PeerId, now: Instant) {
         let stale_after = self.stale_after();
         let Some(peer) = self.peers.get(id) else { return };
+        let hushed_after = hushed_after(&self.config, peer);
         let silent_for = peer.silent_for(now);
-        if peer.accepted && !peer.stale && stale_after.is_some_and(|after| silent_for >= after) {
-            peer.stale = true;
+        if peer.accepted && !peer.is(Away::STALE) && stale_after.is_some_and(|after| silent_for >= after) {
+            peer.mark(Away::STALE);
             self.outputs.events.push_back(Event::Stale(id));
         }
-        if !peer.is_silent() && silent_for >= self.config.liveness_timeout {
+        if !peer.is(Away::HUSHED) && hushed_after.is_some_and(|after| silent_for >= after) {
+            peer.mark(Away::HUSHED);
+            self.outputs.commands.push_back(Command::Hush(id));
+        }
+        if !peer.is(Away::SILENT) && silent_for >= self.config.liveness_timeout {
             peer.rx.timeouts.add(1);
             self.peers.mark_silent(id);
             self.outputs.events.push_back(Event::Silent(id));
         }
-        let is_silent = self.peers.get(id).is_some_and(|peer| peer.is_silent());
+        let is_silent = self.peers.get(id).is_some_and(|peer| peer.is(Away::SILENT));
         // A client never forgets its server.
         if self.config.role == Role::Server && is_silent && silent_for >= self.config.peer_expiry {
             self.remove(id, RemovalReason::Expired, now);
@@ -232,8 +275,13 @@ impl Registry {
     fn schedule_visit(&mut self, id: PeerId, now: Instant) {
         let stale_after = self.stale_after();
         let Some(peer) = self.peers.get(id) else { return };
-        let wait = match (peer.is_silent(), self.config.role) {
-            (false, _) => stale_after.filter(|_| !peer.stale).or(Some(self.config.liveness_timeout)),
+        let hushed_after = hushed_after(&self.config, peer);
+        let wait = match (peer.is(Away::SILENT), self.config.role) {
+            (false, _) => {
+                let stale_after = stale_after.filter(|_| !peer.is(Away::STALE));
+                let hushed_after = hushed_after.filter(|_| !peer.is(Away::HUSHED));
+                [stale_after, hushed_after, Some(self.config.liveness_timeout)].into_iter().flatten().min()
+            }
             (true, Role::Server) => Some(self.config.peer_expiry),
             (true, Role::Client) => None,
         };
@@ -250,8 +298,9 @@ impl Registry {
         session: Option<SessionId>,
         name: &str,
         echo: Option<Token>,
+        established: Instant,
     ) -> &mut InboundPeer {
-        let peer = self.peers.add(address, session, name);
+        let peer = self.peers.add(address, session, name, established);
         peer.rx.lives.set(1);
         self.outputs.events.push_back(Event::Added(peer.handle()));
         self.outputs.commands.push_back(Command::Open(OpenPeer {
@@ -264,15 +313,50 @@ impl Registry {
         peer
     }
 
-    /// Makes room for one more peer. A full table removes the peer that has been silent for the longest time, and never a
-    /// living one. Returns whether there is room.
-    pub(super) fn make_room(&mut self, now: Instant) -> bool {
-        if self.peers.len() < self.config.max_peers {
-            return true;
+    /// Makes room for one more peer. Returns since when it counts as established, or `None` if there is no room.
+    ///
+    /// In a full table a silent peer makes room. A peer that had to make room comes back into its place, even if the peer that has
+    /// it now is heard. [`Places`](super::places::Places) has the rules.
+    pub(super) fn make_room(&mut self, newcomer: SocketAddr, now: Instant) -> Option<Instant> {
+        let lost = self.lost_place_of(newcomer, now);
+        if self.peers.len() >= self.config.max_peers {
+            let host = newcomer.ip();
+            let taken = || self.peers.taken_after(lost?.displaced, host);
+            let displaced = self.peers.silent_for(host).or_else(taken)?;
+            self.displace(displaced, now);
         }
-        let Some(id) = self.peers.longest_silent() else { return false };
-        self.remove(id, RemovalReason::Expired, now);
-        true
+        self.lost_places.forget(newcomer);
+        Some(lost.map_or(now, |lost| lost.established))
+    }
+
+    fn displace(&mut self, id: PeerId, now: Instant) {
+        if let Some(peer) = self.peers.get(id) {
+            let lost = LostPlace { established: peer.established, displaced: now };
+            self.lost_places.remember(peer.address, lost, self.config.peer_expiry);
+        }
+        self.remove(id, RemovalReason::Displaced, now);
+    }
+
+    /// Returns the place that the peer of an address has lost.
+    fn lost_place_of(&self, address: SocketAddr, now: Instant) -> Option<LostPlace> {
+        self.lost_places.of(address, now, self.config.peer_expiry)
+    }
+
+    /// Returns whether a stranger from this address may be served now. If so, what follows counts as the service of a stranger.
+    pub(super) fn admit_stranger(&mut self, from: SocketAddr, now: Instant) -> Result<(), DropReason> {
+        if !self.config.allows(from.ip()) {
+            return Err(DropReason::NotAllowed);
+        }
+        if now < self.strangers.refused_until && self.lost_place_of(from, now).is_none() {
+            return Err(DropReason::Overloaded);
+        }
+        self.strangers.were_served = true;
+        Ok(())
+    }
+
+    /// Returns whether the peer of this address had to make room not long ago.
+    pub(super) fn was_displaced(&self, address: SocketAddr, now: Instant) -> bool {
+        self.lost_place_of(address, now).is_some()
     }
 
     pub(super) fn remove(&mut self, id: PeerId, reason: RemovalReason, now: Instant) {
@@ -352,5 +436,21 @@ impl Registry {
         }
         let bounded = self.peers.len() <= self.config.max_peers;
         if bounded { Ok(()) } else { Err("more peers than max_peers") }
+    }
+}
+
+/// Returns after how long a silence messages for all leave a peer out. Never on a client, whose only peer is its server; nor
+/// on the classic wire if `allow` names the peers, because there a peer may listen without ever sending.
+/// docs/protocol.md §5.5, §8.4.
+fn hushed_after(config: &EndpointConfig, peer: &InboundPeer) -> Option<Duration> {
+    let EndpointConfig { role, wire, liveness_timeout, allow, .. } = config;
+    match (role, wire) {
+        (Role::Client, _) => None,
+        (Role::Server, WireFormat::Native) => Some(*liveness_timeout),
+        (Role::Server, WireFormat::Classic(_)) if !allow.is_empty() => None,
+        (Role::Server, WireFormat::Classic(_)) => {
+            let heard_for = peer.last_heard.map_or(Duration::ZERO, |last| last.since(peer.heard_since));
+            Some(heard_for.clamp(FIRST_TRUST.min(*liveness_timeout), *liveness_timeout))
+        }
     }
 }

@@ -42,6 +42,8 @@ pub struct Outbound {
     name: String,
     slots: Vec<Option<OutboundPeer>>,
     open: Vec<PeerId>,
+    /// The open peers that a message for all goes to.
+    listening: Vec<PeerId>,
     by_address: HashMap<SocketAddr, PeerId>,
     first_number: u64,
     /// The largest datagram on any path (native).
@@ -93,6 +95,7 @@ impl Outbound {
             name: config.name.clone(),
             slots: Vec::new(),
             open: Vec::new(),
+            listening: Vec::new(),
             by_address: HashMap::new(),
             first_number,
             datagram_size: config.datagram_size,
@@ -107,6 +110,14 @@ impl Outbound {
     #[must_use]
     pub fn peers(&self) -> &[PeerId] {
         &self.open
+    }
+
+    /// Returns the peers that a message for all goes to. A server leaves out peers that were not heard lately: a stranger who
+    /// is gone, or who never asked, gets heartbeats at most.
+    #[must_use]
+    #[inline]
+    pub fn listeners(&self) -> &[PeerId] {
+        &self.listening
     }
 
     /// Returns the peer at this address.
@@ -202,6 +213,16 @@ impl Outbound {
                 self.forget(id, reason);
                 None
             }
+            Command::Hush(id) => {
+                self.listening.retain(|&listening| listening != id);
+                None
+            }
+            Command::Heard(id) => {
+                if self.knows(id) && !self.listening.contains(&id) {
+                    self.listening.push(id);
+                }
+                None
+            }
             Command::Acknowledge(id, base, bitmap) => {
                 let peer = peer_mut(&mut self.slots, id)?;
                 peer.set_ack(base, bitmap);
@@ -262,6 +283,7 @@ impl Outbound {
         let size = self.datagram_size;
         self.slots[id.slot()] = Some(OutboundPeer::new(id, address, session, next, size, tx, echo));
         self.open.push(id);
+        self.listening.push(id);
         self.by_address.insert(address, id);
         // The echo is sent at once. A message that follows closely carries it again.
         echo.map(|_| {
@@ -279,7 +301,9 @@ impl Outbound {
         if let Some(reliable) = peer.reliable {
             self.outcomes.extend(reliable.end(match reason {
                 RemovalReason::Replaced => Outcome::Unknown,
-                RemovalReason::ClosedByPeer | RemovalReason::Expired => Outcome::PeerLost,
+                RemovalReason::ClosedByPeer | RemovalReason::Expired | RemovalReason::Displaced => {
+                    Outcome::PeerLost
+                }
             }));
         }
         self.first_number = match self.wire {
@@ -287,6 +311,7 @@ impl Outbound {
             WireFormat::Classic(_) => self.first_number.max(peer.next),
         };
         self.open.retain(|&open| open != id);
+        self.listening.retain(|&listening| listening != id);
         if self.by_address.get(&peer.address) == Some(&id) {
             self.by_address.remove(&peer.address);
         }

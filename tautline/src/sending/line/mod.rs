@@ -138,7 +138,7 @@ impl Line {
     /// The number of peers that a target means; 1 for an unknown target.
     pub(crate) fn peers_meant(&self, target: Target) -> usize {
         match (target, &self.open) {
-            (Target::All, Some(open)) => open.outbound.peers().len().max(1),
+            (Target::All, Some(open)) => open.outbound.listeners().len().max(1),
             _ => 1,
         }
     }
@@ -271,7 +271,7 @@ impl Open {
         let may = |peer: &PeerId| self.outbound.may_pack(*peer);
         let may = match self.resolve(*target) {
             Meant::One(peer) => may(&peer),
-            Meant::All => !self.outbound.peers().is_empty() && self.outbound.peers().iter().all(may),
+            Meant::All => !self.outbound.listeners().is_empty() && self.outbound.listeners().iter().all(may),
             Meant::Unknown => false,
         };
         if may {
@@ -333,10 +333,10 @@ impl Open {
             Meant::Unknown => return Err(Failed::new(messages, SendError::UnknownPeer { target })),
             Meant::All => {}
         }
-        let count = self.outbound.peers().len();
+        let count = self.outbound.listeners().len();
         let mut sum: Option<Box<Failed>> = None;
         for index in 0..count {
-            if let Err(failed) = send(self, self.outbound.peers()[index]) {
+            if let Err(failed) = send(self, self.outbound.listeners()[index]) {
                 match &mut sum {
                     Some(sum) => sum.messages += failed.messages,
                     None => sum = Some(failed),

@@ -88,7 +88,7 @@ impl Line {
         let Some(open) = &self.open else { return true };
         match open.resolve(target) {
             Meant::One(peer) => open.outbound.has_room(peer),
-            Meant::All => open.outbound.peers().iter().all(|&peer| open.outbound.has_room(peer)),
+            Meant::All => open.outbound.listeners().iter().all(|&peer| open.outbound.has_room(peer)),
             Meant::Unknown => true,
         }
     }

@@ -1,0 +1,144 @@
+//! IP networks: who may become a peer.
+
+use core::fmt;
+use core::net::IpAddr;
+use core::str::FromStr;
+
+/// An IP network in the notation of RFC 4632 §3.1 and RFC 4291 §2.3: `10.0.0.0/24`, `fd00::/8`. An address alone is a network
+/// of one host.
+///
+/// An IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2) counts as the IPv4 address: a socket of both families shows IPv4 hosts so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Network {
+    /// Invariant: no IPv4-mapped address, and no bits beyond the prefix.
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Returns whether the address belongs to the network.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                (network.to_bits() ^ address.to_bits()).leading_zeros() >= self.prefix.into()
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                (network.to_bits() ^ address.to_bits()).leading_zeros() >= self.prefix.into()
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns whether the prefix covers all bits of the address that are set.
+    fn has_no_host_bits(&self) -> bool {
+        let host_bits = |zeros: u32, width: u32| zeros.min(width) >= width - u32::from(self.prefix);
+        match self.address {
+            IpAddr::V4(address) => host_bits(address.to_bits().trailing_zeros(), 32),
+            IpAddr::V6(address) => host_bits(address.to_bits().trailing_zeros(), 128),
+        }
+    }
+}
+
+/// Why a text is not a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// The part before the slash is not an IP address.
+    NotAnAddress,
+    /// The part after the slash is not a number of bits that such an address has.
+    NotAPrefix,
+    /// The address has bits beyond its prefix, so one of the two is wrong.
+    HostBits,
+}
+
+impl fmt::Display for NetworkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAnAddress => "does not begin with an IP address",
+            Self::NotAPrefix => {
+                "has no prefix of 0 to 32 bits (IPv4) or 0 to 128 bits (IPv6) after the slash"
+            }
+            Self::HostBits => "has bits beyond its prefix, such as 10.0.0.5/24 for 10.0.0.0/24",
+        })
+    }
+}
+
+impl core::error::Error for NetworkError {}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let written: IpAddr = address.parse().map_err(|_| NetworkError::NotAnAddress)?;
+        let width: u8 = if written.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => width,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().ok().filter(|&bits| bits <= width).ok_or(NetworkError::NotAPrefix)?
+            }
+            Some(_) => return Err(NetworkError::NotAPrefix),
+        };
+        let address = written.to_canonical();
+        // The prefix of a mapped address counts the 96 bits before the IPv4 address too.
+        let network = match (written, address) {
+            (IpAddr::V6(_), IpAddr::V4(_)) if prefix >= 96 => Self { address, prefix: prefix - 96 },
+            _ => Self { address: written, prefix },
+        };
+        if network.has_no_host_bits() { Ok(network) } else { Err(NetworkError::HostBits) }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_contains_the_addresses_with_its_prefix() {
+        for (network, inside, outside) in [
+            ("10.0.0.0/24", "10.0.0.255", "10.0.1.0"),
+            ("10.0.0.0/24", "::ffff:10.0.0.7", "::ffff:10.0.1.7"),
+            ("::ffff:10.0.0.0/120", "10.0.0.7", "::10.0.0.7"),
+            ("192.168.1.9", "192.168.1.9", "192.168.1.8"),
+            ("fd00::/8", "fdff::1", "fe00::1"),
+            ("::1", "::1", "127.0.0.1"),
+            ("0.0.0.0/0", "255.1.2.3", "::1"),
+            ("::/0", "fe80::1", "1.2.3.4"),
+        ] {
+            let [inside, outside]: [IpAddr; 2] =
+                [inside, outside].map(|text| text.parse().expect("an address"));
+            let network: Network = network.parse().expect("a network");
+            assert!(network.contains(inside), "{network} {inside}");
+            assert!(!network.contains(outside), "{network} {outside}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_network_is_refused_with_the_reason() {
+        use NetworkError::{HostBits, NotAPrefix, NotAnAddress};
+        for (text, error) in [
+            ("", NotAnAddress),
+            ("plant/8", NotAnAddress),
+            ("10.0.0/24", NotAnAddress),
+            ("10.0.0.0/", NotAPrefix),
+            ("10.0.0.0/33", NotAPrefix),
+            ("10.0.0.0/+8", NotAPrefix),
+            ("fd00::/129", NotAPrefix),
+            ("10.0.0.5/24", HostBits),
+            ("fd00::1/8", HostBits),
+            ("1.0.0.0/0", HostBits),
+        ] {
+            assert_eq!(text.parse::<Network>(), Err(error), "{text}");
+        }
+    }
+}
