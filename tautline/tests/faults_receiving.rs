@@ -193,7 +193,7 @@ fn bad_datagrams_are_counted_by_reason() {
                 assert_eq!(statistics.crc_errors(), 3, "flipped, truncated, noise");
                 assert_eq!(by_reason(DropReason::TooShort), 2);
                 assert_eq!(by_reason(DropReason::TooDeep), 1);
-                assert_eq!(by_reason(DropReason::BadPayload) + by_reason(DropReason::Malformed), 2);
+                assert_eq!(by_reason(DropReason::BadTimestamp) + by_reason(DropReason::Malformed), 2);
             }
             Wire::Native => assert_eq!(
                 by_reason(DropReason::OtherWire)
