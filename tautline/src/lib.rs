@@ -94,17 +94,18 @@ pub use sending::reply::Reply;
 pub use sending::room::Room;
 pub use shared::directory::PeerInfo;
 pub use shared::events::{EVENT_QUEUE, Event, Events, NextEvent};
+pub use shared::ownership::{Claim, ClaimError, StreamOwner};
 pub use shared::statistics::Statistics;
 pub use tautline_proto::cycle::{Following, LockState};
-pub use tautline_proto::endpoint::{Outcome, RemovalReason};
+pub use tautline_proto::endpoint::{ClaimOutcome, Outcome, OwnerReason, RemovalReason};
 pub use tautline_proto::json::{JsonFault, NonFinite};
 #[cfg(feature = "sim")]
 pub use tautline_proto::sim;
 pub use tautline_proto::wire::native::BadText;
 pub use tautline_proto::{
     Cause, ConnectionState, ContentType, Delivery, DropReason, Drops, Id, Instant, MessageType, Network,
-    NetworkError, PathStats, PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, Timestamp, UnknownName,
-    WallTime,
+    NetworkError, PathStats, PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, StreamId, Timestamp,
+    UnknownName, WallTime,
 };
 
 pub use watchdog::{

@@ -40,7 +40,7 @@ fn a_channel_overrides_its_type_which_overrides_the_profile() {
         .qos(MessageType::Command, Qos::new().lifespan(ms(20)))
         .channel_qos(MessageType::Command, 3, Qos::new().keep_last(5))
         .channel_qos(MessageType::Command, 3, Qos::new().deadline(ms(40)));
-    let common = Qos::new().keep_last(1).lifespan(ms(20)).deadline(ms(100));
+    let common = Qos::new().keep_last(1).lifespan(ms(20)).deadline(ms(100)).owner(true);
     assert_eq!(commands(&config, 0), common);
     assert_eq!(commands(&config, 3), common.keep_last(5).deadline(ms(40)));
     assert_eq!(commands(&config.qos(MessageType::Command, Qos::new().keep_all()), 4), common.keep_all());
@@ -133,8 +133,8 @@ fn a_wrong_key_or_value_is_named_with_what_would_be_right() {
         (
             "COMMAND_COLOUR",
             "red",
-            "there is no key `TAUTLINE_COMMAND_COLOUR`: expected one of history, lifespan, deadline, misses, delivery, or \
-             a channel from 0 to 65535"
+            "there is no key `TAUTLINE_COMMAND_COLOUR`: expected one of history, lifespan, deadline, misses, owner, \
+             delivery, or a channel from 0 to 65535"
                 .to_owned(),
         ),
         (

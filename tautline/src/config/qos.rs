@@ -139,6 +139,10 @@ stream_keys! {
     /// How many periods in a row may miss their `deadline`, of how many, before the stream counts as failed: "2/10"
     /// means two of ten.
     misses: (u32, u32), true..=true;
+    /// Whether the messages of the stream are taken from one peer at a time: the first to send, until it is silent for
+    /// its `deadline` (without one: `liveness_timeout`), its session ends, it releases the stream, or another claims it.
+    /// Messages of other peers are dropped and counted (docs/safety.md).
+    owner: bool, ()..=();
     /// How the messages of the stream are delivered, unless a message says it itself.
     delivery: Delivery, ()..=();
 }
@@ -147,7 +151,7 @@ impl Qos {
     /// Settings in which nothing is set.
     #[must_use]
     pub const fn new() -> Self {
-        Self { history: None, lifespan: None, deadline: None, misses: None, delivery: None }
+        Self { history: None, lifespan: None, deadline: None, misses: None, owner: None, delivery: None }
     }
 
     /// Keeps at most `count` messages of a peer's stream: 1 or more.
@@ -183,6 +187,14 @@ impl Qos {
     #[must_use]
     pub const fn misses(mut self, missed: u32, periods: u32) -> Self {
         self.misses = Some((missed, periods));
+        self
+    }
+
+    /// Sets whether the messages of the stream are taken from one peer at a time. See
+    /// [`UdpInterface::claim`](crate::UdpInterface::claim).
+    #[must_use]
+    pub const fn owner(mut self, one: bool) -> Self {
+        self.owner = Some(one);
         self
     }
 
@@ -268,7 +280,8 @@ impl Setting for (u32, u32) {
 }
 
 impl Profile {
-    /// For control loops. Commands: only the newest waits, it is valid for 50 ms, and one is expected every 100 ms.
+    /// For control loops. Commands: from one peer at a time, only the newest waits, it is valid for 50 ms, and one is
+    /// expected every 100 ms.
     /// Status: only the newest waits. Errors and configuration: reliable, if the wire can do that.
     #[must_use]
     pub const fn control() -> Self {
@@ -280,7 +293,9 @@ impl Profile {
     pub const fn qos(self, message_type: MessageType, wire: Wire) -> Qos {
         let (none, native) = (Qos::new(), matches!(wire, Wire::Native));
         match (self, message_type) {
-            (Self::Control, MessageType::Command) => none.keep_last(1).lifespan(ms(50)).deadline(ms(100)),
+            (Self::Control, MessageType::Command) => {
+                none.keep_last(1).lifespan(ms(50)).deadline(ms(100)).owner(true)
+            }
             (Self::Control, MessageType::Status) => none.keep_last(1),
             (Self::Control, MessageType::Error | MessageType::Configuration) if native => {
                 none.delivery(Delivery::Reliable)

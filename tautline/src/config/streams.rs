@@ -1,6 +1,7 @@
 //! The settings of all streams. The settings of a channel override those of its type, and those override the profile.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::durations::show_duration;
 use super::error::{ConfigError, nearest_key, nearest_stream_key};
@@ -8,6 +9,7 @@ use super::invalid;
 use super::qos::{Qos, STREAM_KEYS, StreamKey};
 use super::selector::Selector;
 use super::value::{Profile, SourceValue, Wire};
+use tautline_proto::endpoint::OwnedStreams;
 use tautline_proto::{Delivery, MessageType};
 
 /// Settings for streams of messages, by type and channel.
@@ -39,6 +41,20 @@ impl Streams {
     /// Whether a stream has a lifespan, so that the driver needs the time of arrival from the start.
     pub(crate) fn have_lifespans(&self) -> bool {
         self.by_selector.values().any(|qos| qos.lifespan.is_some())
+    }
+
+    /// Returns the streams that have one owner at a time. `longest`: how long an owner may be silent if its stream has no
+    /// deadline.
+    pub(crate) fn owned(&self, longest: Duration) -> OwnedStreams {
+        let mut owned = OwnedStreams::default();
+        for &Selector { message_type, channel } in self.by_selector.keys() {
+            let qos = channel.map_or_else(|| self.of_type(message_type), |of| self.of(message_type, of));
+            // The stream counts as failed only when more deadlines than this are missed.
+            let missed = qos.misses.map_or(0, |(missed, _)| missed);
+            let silence = qos.deadline.map_or(longest, |deadline| deadline * (missed + 1));
+            owned.set(message_type, channel, qos.owner.filter(|one| *one).map(|_| silence));
+        }
+        owned
     }
 
     /// Returns the settings that were set, by type and channel. A selector without a channel is for the whole type.

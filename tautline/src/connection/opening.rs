@@ -271,6 +271,7 @@ fn endpoint_config(settings: &Settings, datagram_size: usize) -> EndpointConfig 
     config.datagram_size = datagram_size;
     config.max_tries = u32::try_from(settings.reliable_tries).unwrap_or(u32::MAX);
     config.json = JsonLimits { max_depth: settings.max_depth, nonfinite: settings.nonfinite };
+    config.owned = settings.streams.owned(settings.liveness_timeout);
     config.check_payload = Arc::new(move |content_type, bytes| payload::check(content_type, bytes, &limits));
     config
 }

@@ -81,7 +81,7 @@ impl Freshness {
         number: Option<u64>,
     ) -> Result<Limits, DropReason> {
         let expires = life.and_then(|(lifespan, _)| arrival.made.checked_add(lifespan));
-        let mut limits = Limits { expires, keep: None };
+        let mut limits = Limits { expires, ..Limits::NONE };
         if life.is_some_and(|(lifespan, age)| lifespan <= age) || limits.is_expired() {
             return Err(DropReason::Expired);
         }

@@ -78,6 +78,12 @@ impl Turner {
                 publish(&Event::PeerDisconnected { peer, reason });
             }
             Happened::Dropped { from, reason } => self.dropped(from, reason),
+            Happened::OwnerChanged(change) => self.owner_changed(&change),
+            Happened::NotOwner { peer, stream, owner } => self.not_owner(peer, stream, owner),
+            Happened::Denied { peer, stream } => self.denied(peer, stream),
+            Happened::ClaimEnded { ticket, peer, stream, outcome } => {
+                self.claim_ended(ticket, peer, stream, outcome);
+            }
             Happened::Refused => {
                 publish(&Event::Refused);
                 self.refused_by_server();

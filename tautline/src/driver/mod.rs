@@ -2,7 +2,8 @@
 //!
 //! The driver's thread calls it in a loop, or the user's own loop does. `connection` makes the [`Turner`] and decides who
 //! calls it. A turn reads datagrams ([`reading`]), judges their age ([`freshness`]), hands messages out ([`outlets`]), and
-//! reports what the protocol noticed ([`happened`]).
+//! reports what the protocol noticed ([`happened`]). [`ownership`] passes on who
+//! may send on a stream.
 
 mod arrivals;
 mod freshness;
@@ -10,6 +11,7 @@ mod happened;
 mod impaired;
 mod outlets;
 mod overflow;
+mod ownership;
 pub(crate) mod polling;
 mod reading;
 mod strangers;
@@ -28,6 +30,7 @@ use freshness::Freshness;
 use impaired::Impaired;
 use outlets::Held;
 use overflow::Overflow;
+use ownership::{OpenClaims, Rights};
 use strangers::StrangersTime;
 
 use crate::config::{Settings, Wire};
@@ -104,6 +107,8 @@ pub(crate) struct Turner {
     arrivals: Arrivals,
     freshness: Freshness,
     held: Held,
+    rights: Rights,
+    claims: OpenClaims,
     impaired: Impaired,
     strangers: StrangersTime,
 }
@@ -148,6 +153,7 @@ impl Turner {
         let now = clock.now();
         let arrivals = Arrivals::new(reading::clocks(now));
         let watchdogs = shared.watchdogs.watches();
+        let claims = OpenClaims::begin(&shared.ownership, settings.wire);
         let dispatcher = Dispatcher::new(Arc::clone(&shared.handlers), Arc::clone(&shared.pool));
         Self {
             shared,
@@ -178,6 +184,8 @@ impl Turner {
             arrivals,
             freshness: Freshness::new(&settings.streams),
             held: Held::default(),
+            rights: Rights::default(),
+            claims,
             #[cfg(feature = "sim")]
             impaired: Impaired::new(settings.impair),
             #[cfg(not(feature = "sim"))]
@@ -221,6 +229,7 @@ impl Turner {
         if self.life.is_orphaned() {
             return datagrams;
         }
+        self.look_at_ownership(now.steady);
         self.act_on_time(now);
         self.settle(now);
         self.deliver(now.steady);

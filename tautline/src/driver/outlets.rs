@@ -63,7 +63,7 @@ impl Outlets<'_> {
             return false;
         }
         if *inbox_is_on {
-            shared.inbox.offer(message, *arrival, *limits);
+            shared.inbox.offer(message, *arrival, limits.clone());
         }
         true
     }
@@ -115,10 +115,12 @@ impl Turner {
     #[cold]
     fn hand_out_all(&mut self, now: Now, sink: &mut Sink<'_>) {
         while let Some(kept) = self.held.messages.pop() {
-            let reason = match kept.limits.is_expired() {
+            let reason = match kept.limits.spent() {
                 _ if self.life.is_stopped() => DropReason::Closed,
-                true => DropReason::Expired,
-                false => {
+                // A message of the new owner came in the same turn.
+                Some(DropReason::NotOwner) => DropReason::Superseded,
+                Some(reason) => reason,
+                None => {
                     let Self { shared, dispatcher, life, inbox_is_on, watchdogs, .. } = self;
                     let (watchdogs, now) = (watchdogs.load(), now.steady);
                     let inbox_is_on = *inbox_is_on;

@@ -290,8 +290,18 @@ impl Turner {
         if self.socket.answers_as_called() {
             self.socket.confirm_source(from);
         }
-        let Self { inbound, shared, dispatcher, life, watchdogs, brought_messages, freshness, held, .. } =
-            self;
+        let Self {
+            inbound,
+            shared,
+            dispatcher,
+            life,
+            watchdogs,
+            brought_messages,
+            freshness,
+            held,
+            rights,
+            ..
+        } = self;
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
         let watchdogs = watchdogs.load();
         watchdogs.heard(peer, now.steady);
@@ -324,8 +334,9 @@ impl Turner {
                 age = kept_since.map_or(age, |since| age.max(now.steady.since(since)));
                 arrival.made = read_at.checked_sub(age).unwrap_or(read_at);
             }
-            let judged;
-            let limits = if freshness.matters(lifespan) {
+            let mut judged;
+            let mut limits = &Limits::NONE;
+            if freshness.matters(lifespan) {
                 let life = lifespan.map(|lifespan| (lifespan, age));
                 judged = match freshness.judge(message, &arrival, life, number) {
                     Ok(limits) => limits,
@@ -334,17 +345,21 @@ impl Turner {
                         continue;
                     }
                 };
-                &judged
-            } else {
-                &Limits::NONE
-            };
+                limits = &judged;
+            }
+            // From now on its sender owns its stream, if the stream has an owner.
+            if let Some(tenure) = messages.hold() {
+                judged = Limits { right: Some(rights.of(tenure)), ..limits.clone() };
+                limits = &judged;
+            }
+            let message = messages.message();
             if shared.followers.are_there() {
                 let made = clock.map_or(origin.came.at, |clock| clock.moment(message.timestamp));
                 shared.followers.heard(message, peer, shared.clock.instant(made), read_at);
             }
             // An answer is not held back: its request waits for it.
             if held.wants(limits, waited) && !shared.requests.expect(message, &arrival) {
-                if held.hold(shared, message, arrival, *limits) {
+                if held.hold(shared, message, arrival, limits.clone()) {
                     refusals.count(DropReason::Superseded);
                 }
             } else if !outlets.offer(message, &arrival, limits, sink) {

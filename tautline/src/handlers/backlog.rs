@@ -12,7 +12,7 @@ use super::HandlerSettings;
 use super::stats::HandlerStats;
 use super::task::CancelHandle;
 use crate::message::Message;
-use crate::receiving::waiting::{Limits, Waiting};
+use crate::receiving::waiting::{Limits, Right, Waiting};
 use crate::sync::lock;
 use tautline_proto::{DropReason, Drops, PeerId, Priority};
 
@@ -53,8 +53,9 @@ impl<R> Admitted<R> {
 /// The next job for a worker or a spawner.
 enum NextJob<R> {
     Start(StartedJob<R>),
-    /// A job whose lifespan is over. It is counted; the caller drops it without the lock and asks again.
-    Expired(HandlerJob<R>),
+    /// A job whose lifespan is over, or whose stream has another owner. It is counted; the caller drops it without the lock and
+    /// asks again.
+    Spent(HandlerJob<R>),
     Nothing,
 }
 
@@ -131,6 +132,8 @@ struct BacklogState<R> {
 struct RunningJob {
     id: JobId,
     peer: PeerId,
+    /// The right of its peer, if its stream has an owner.
+    right: Option<Right>,
     deadline: Option<Instant>,
     cancel: CancelHandle,
     phase: JobPhase,
@@ -192,7 +195,7 @@ impl<R> HandlerBacklog<R> {
                 return Admitted { ready: false, dropped: [Some(job), superseded] };
             }
         }
-        let ready = self.is_ready(&state.running, job.message.peer());
+        let ready = self.is_ready(&state.running, job.message.peer(), limits.right.as_ref());
         let entry = state.waiting.enter(priority, limits, job);
         state.waiting.put(entry);
         Admitted { ready, dropped: [displaced, superseded] }
@@ -232,7 +235,7 @@ impl<R> HandlerBacklog<R> {
             }
             match self.start(&mut state) {
                 NextJob::Start(started) => return Some(started),
-                NextJob::Expired(job) => {
+                NextJob::Spent(job) => {
                     drop(state);
                     drop(job);
                     state = lock(&self.state);
@@ -260,7 +263,7 @@ impl<R> HandlerBacklog<R> {
                     return Some(started);
                 }
                 NextJob::Nothing => return None,
-                NextJob::Expired(job) => {
+                NextJob::Spent(job) => {
                     drop(state);
                     drop(job);
                 }
@@ -271,20 +274,24 @@ impl<R> HandlerBacklog<R> {
     /// Takes the next ready job out and records it as running.
     fn start(&self, state: &mut BacklogState<R>) -> NextJob<R> {
         let BacklogState { waiting, running, next_job, .. } = state;
-        let Some(entry) = waiting.pop_where(|job| self.is_ready(running, job.message.peer())) else {
-            return NextJob::Nothing;
+        // What a former owner has left is dropped at once.
+        let is_ready = |job: &HandlerJob<R>, limits: &Limits| {
+            let right = limits.right.as_ref();
+            right.is_some_and(Right::is_over) || self.is_ready(running, job.message.peer(), right)
         };
-        let job = entry.item;
-        if entry.limits.is_expired() {
-            state.dropped.add(DropReason::Expired, 1);
-            return NextJob::Expired(job);
+        let Some(entry) = waiting.pop_where(is_ready) else { return NextJob::Nothing };
+        if let Some(reason) = entry.limits.spent() {
+            state.dropped.add(reason, 1);
+            return NextJob::Spent(entry.item);
         }
+        let (job, right) = (entry.item, entry.limits.right);
         let id = JobId(*next_job);
         *next_job += 1;
         let cancel = CancelHandle::new(self.cancellable);
         running.push(RunningJob {
             id,
             peer: job.message.peer(),
+            right,
             deadline: Instant::now().checked_add(self.settings.time_limit),
             cancel: cancel.clone(),
             phase: JobPhase::Active,
@@ -292,9 +299,14 @@ impl<R> HandlerBacklog<R> {
         NextJob::Start(StartedJob { id, job, cancel })
     }
 
-    /// Whether a job of this peer may run now, without waiting for another job of the same peer.
-    fn is_ready(&self, running: &[RunningJob], peer: PeerId) -> bool {
-        !self.settings.ordered || running.iter().all(|job| job.peer != peer || job.phase != JobPhase::Active)
+    /// Whether a job of this peer may run now, without waiting for another job of the same peer, or of the former owner of its
+    /// stream.
+    fn is_ready(&self, running: &[RunningJob], peer: PeerId, right: Option<&Right>) -> bool {
+        let is_before = |job: &RunningJob| {
+            job.peer == peer
+                || job.right.as_ref().zip(right).is_some_and(|(one, other)| one.is_of_stream(other))
+        };
+        !self.settings.ordered || !running.iter().any(|job| job.phase == JobPhase::Active && is_before(job))
     }
 
     /// Records the end of a job. Counts the outcome, unless the job was abandoned before.

@@ -307,7 +307,7 @@ impl<R: Send + 'static> Dispatcher<R> {
                 reply(&mut self.reply);
                 let reply = self.reply.take().expect("`reply` has made it");
                 let copy = Message::copy(&self.pool, message, *arrival);
-                queue.offer(message.priority, *limits, HandlerJob { message: copy, reply });
+                queue.offer(message.priority, limits.clone(), HandlerJob { message: copy, reply });
                 let limit = queue.backlog().time_limit();
                 self.arm(limit);
             }

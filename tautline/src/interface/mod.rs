@@ -2,6 +2,7 @@
 
 // The documentation shows the methods of these modules in this order, and those of this file after them.
 pub(crate) mod caller_driven;
+mod claiming;
 mod connecting;
 mod following;
 pub(crate) mod handler;

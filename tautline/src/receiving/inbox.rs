@@ -68,7 +68,7 @@ impl std::error::Error for ReceiveError {}
 pub struct InboxStats {
     /// Messages that `receive` returned.
     pub taken: u64,
-    /// Messages dropped, by reason: `InboxFull`, `Superseded`, `Expired` or `Closed`.
+    /// Messages dropped, by reason: `InboxFull`, `Superseded`, `Expired`, `NotOwner` or `Closed`.
     pub dropped: Drops,
     /// Messages that wait now.
     pub waiting: u64,
@@ -154,7 +154,7 @@ struct LinePlace {
 #[allow(clippy::large_enum_variant)] // matched at once; a box would be an allocation per message
 enum Lookup {
     Answer(Result<Message, ReceiveError>),
-    /// A message that is expired or superseded, already counted. Drop it where no lock is held, and look again.
+    /// A message that is expired or superseded, or whose stream has another owner; already counted. Drop it where no lock is held, and look again.
     Spent(Message),
     Nothing,
 }
@@ -415,10 +415,10 @@ impl InboxState {
         self.hand_out(entry)
     }
 
-    /// Returns the message, unless its lifespan is over.
+    /// Returns the message, unless its lifespan is over or its stream has another owner.
     fn hand_out(&mut self, entry: WaitingEntry<Message>) -> Lookup {
-        if entry.limits.is_expired() {
-            self.dropped.add(DropReason::Expired, 1);
+        if let Some(reason) = entry.limits.spent() {
+            self.dropped.add(reason, 1);
             return Lookup::Spent(entry.item);
         }
         self.taken += 1;

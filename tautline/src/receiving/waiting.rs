@@ -8,7 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use crate::receiving::lanes::{LANES, Lanes, lane_of};
-use tautline_proto::{MessageType, PeerId, Priority};
+use crate::sync::{Arc, AtomicU64, Ordering};
+use tautline_proto::{DropReason, MessageType, PeerId, Priority};
 
 /// The messages of one peer, type and channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,21 +27,57 @@ pub(crate) struct Keep {
 }
 
 /// The limits of a message that waits.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Limits {
     /// When its lifespan ends.
     pub(crate) expires: Option<Instant>,
     pub(crate) keep: Option<Keep>,
+    /// The right of its sender, if its stream has an owner.
+    pub(crate) right: Option<Right>,
+}
+
+/// The right of a peer to send on a stream that has one owner at a time. It ends when another peer becomes the owner.
+#[derive(Clone, Debug)]
+pub(crate) struct Right {
+    /// The number of the period of the stream's owner. Order: the driver, its only writer, stores it (release) before it offers
+    /// the first message of the new owner, so whoever takes that message sees (acquire) that the former right is over.
+    current: Arc<AtomicU64>,
+    period: u64,
+}
+
+impl Right {
+    pub(crate) const fn new(current: Arc<AtomicU64>, period: u64) -> Self {
+        Self { current, period }
+    }
+
+    /// Whether another peer has become the owner.
+    pub(crate) fn is_over(&self) -> bool {
+        self.current.load(Ordering::Acquire) != self.period
+    }
+
+    /// Whether both are rights to the same stream.
+    pub(crate) fn is_of_stream(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.current, &other.current)
+    }
 }
 
 impl Limits {
     /// No limits.
-    pub(crate) const NONE: Self = Self { expires: None, keep: None };
+    pub(crate) const NONE: Self = Self { expires: None, keep: None, right: None };
 
     /// Whether the lifespan of the message is over. Reads the clock only if it has a lifespan.
     #[inline]
     pub(crate) fn is_expired(&self) -> bool {
         self.expires.is_some_and(|expires| expires <= Instant::now())
+    }
+
+    /// Returns why the message must not be handed out any more.
+    #[inline]
+    pub(crate) fn spent(&self) -> Option<DropReason> {
+        if self.right.as_ref().is_some_and(Right::is_over) {
+            return Some(DropReason::NotOwner);
+        }
+        self.is_expired().then_some(DropReason::Expired)
     }
 }
 
@@ -113,8 +150,8 @@ impl<T> Waiting<T> {
 
     /// Lets an item wait in its order: a new one, or one that waited before.
     pub(crate) fn put(&mut self, entry: WaitingEntry<T>) {
-        let WaitingEntry { serial, priority, limits, .. } = entry;
-        if let Some(keep) = limits.keep {
+        let (serial, priority) = (entry.serial, entry.priority);
+        if let Some(keep) = entry.limits.keep {
             let spare = &mut self.spare;
             let depths = self.streams.entry(keep.stream).or_insert_with(|| spare.pop().unwrap_or_default());
             let depth = &mut depths[lane_of(priority)];
@@ -140,8 +177,8 @@ impl<T> Waiting<T> {
     }
 
     /// As [`Lanes::pop_where`].
-    pub(crate) fn pop_where(&mut self, wanted: impl Fn(&T) -> bool) -> Option<WaitingEntry<T>> {
-        let entry = self.lanes.pop_where(|entry| wanted(&entry.item));
+    pub(crate) fn pop_where(&mut self, wanted: impl Fn(&T, &Limits) -> bool) -> Option<WaitingEntry<T>> {
+        let entry = self.lanes.pop_where(|entry| wanted(&entry.item, &entry.limits));
         self.removed(entry)
     }
 
@@ -192,13 +229,13 @@ mod tests {
 
     fn limits(channel: u16, count: usize) -> Limits {
         let stream = Stream { peer: PeerId::none(), message_type: MessageType::Command, channel };
-        Limits { expires: None, keep: Some(Keep { stream, count }) }
+        Limits { keep: Some(Keep { stream, count }), ..Limits::default() }
     }
 
     /// Lets an item wait. Returns the item that it replaces.
-    fn add(waiting: &mut Waiting<u32>, priority: Priority, limits: Limits, item: u32) -> Option<u32> {
-        let superseded = waiting.supersede(priority, &limits);
-        let entry = waiting.enter(priority, limits, item);
+    fn add(waiting: &mut Waiting<u32>, priority: Priority, limits: &Limits, item: u32) -> Option<u32> {
+        let superseded = waiting.supersede(priority, limits);
+        let entry = waiting.enter(priority, limits.clone(), item);
         waiting.put(entry);
         superseded
     }
@@ -213,10 +250,10 @@ mod tests {
     fn a_new_item_replaces_the_oldest_of_its_full_stream() {
         let mut waiting = Waiting::default();
         for (item, replaced) in [(1, None), (2, None), (3, Some(1)), (4, Some(2))] {
-            assert_eq!(add(&mut waiting, Normal, limits(7, 2), item), replaced);
+            assert_eq!(add(&mut waiting, Normal, &limits(7, 2), item), replaced);
         }
-        assert_eq!(add(&mut waiting, Normal, limits(8, 1), 5), None, "another stream");
-        assert_eq!(add(&mut waiting, Normal, Limits::default(), 6), None, "no bound");
+        assert_eq!(add(&mut waiting, Normal, &limits(8, 1), 5), None, "another stream");
+        assert_eq!(add(&mut waiting, Normal, &Limits::default(), 6), None, "no bound");
         assert_eq!(rest(&mut waiting), [3, 4, 5, 6]);
     }
 
@@ -224,11 +261,11 @@ mod tests {
     fn a_more_urgent_item_is_never_replaced() {
         let mut waiting = Waiting::default();
         let one = limits(7, 1);
-        assert_eq!(add(&mut waiting, Critical, one, 1), None);
-        assert_eq!(add(&mut waiting, Normal, one, 2), None);
-        assert_eq!(add(&mut waiting, Low, one, 3), None);
-        assert_eq!(add(&mut waiting, High, one, 4), Some(2));
-        assert_eq!(add(&mut waiting, Critical, one, 5), Some(1));
+        assert_eq!(add(&mut waiting, Critical, &one, 1), None);
+        assert_eq!(add(&mut waiting, Normal, &one, 2), None);
+        assert_eq!(add(&mut waiting, Low, &one, 3), None);
+        assert_eq!(add(&mut waiting, High, &one, 4), Some(2));
+        assert_eq!(add(&mut waiting, Critical, &one, 5), Some(1));
         assert_eq!(rest(&mut waiting), [5, 4, 3]);
     }
 
@@ -238,16 +275,16 @@ mod tests {
         let two = limits(7, 2);
         for step in 0..100 {
             let (first, second) = (step * 2, step * 2 + 1);
-            assert_eq!(add(&mut waiting, Normal, two, first), None);
-            assert_eq!(add(&mut waiting, Low, two, second), None);
+            assert_eq!(add(&mut waiting, Normal, &two, first), None);
+            assert_eq!(add(&mut waiting, Low, &two, second), None);
             let (one, other) = match step % 4 {
                 0 => (
-                    waiting.pop_where(|&item| item == second).map(|w| w.item),
+                    waiting.pop_where(|&item, _| item == second).map(|w| w.item),
                     waiting.evict_oldest_up_to(High),
                 ),
                 1 => (waiting.evict_newest_below(Critical), waiting.pop_above(Low).map(|w| w.item)),
                 2 => (waiting.evict_newest_below(High), waiting.pop().map(|w| w.item)),
-                _ => (waiting.evict_oldest_up_to(Critical), waiting.pop_where(|_| true).map(|w| w.item)),
+                _ => (waiting.evict_oldest_up_to(Critical), waiting.pop_where(|_, _| true).map(|w| w.item)),
             };
             assert_eq!((one, other), (Some(second), Some(first)), "{step}");
             assert!(waiting.streams.is_empty(), "{step}");
@@ -259,12 +296,12 @@ mod tests {
     fn an_item_taken_out_is_superseded_if_newer_ones_fill_its_stream() {
         let mut waiting = Waiting::default();
         let one = limits(7, 1);
-        add(&mut waiting, Normal, one, 1);
+        add(&mut waiting, Normal, &one, 1);
         let taken = waiting.pop().expect("it waits");
         assert!(!waiting.is_superseded(&taken));
-        add(&mut waiting, Low, one, 2);
+        add(&mut waiting, Low, &one, 2);
         assert!(!waiting.is_superseded(&taken), "a less urgent item does not supersede it");
-        add(&mut waiting, Normal, one, 3);
+        add(&mut waiting, Normal, &one, 3);
         assert!(waiting.is_superseded(&taken));
         waiting.put(taken);
         assert_eq!(rest(&mut waiting), [1, 3]);
@@ -323,14 +360,14 @@ mod tests {
                 let limits = if channel == 3 { Limits::default() } else { limits(channel, usize::from(channel) + 1) };
                 let value = |entry: Option<WaitingEntry<u32>>| entry.map(|entry| entry.item);
                 let (got, right) = match step {
-                    0..5 => (add(&mut waiting, priority, limits, item), model.add(priority, limits, item)),
+                    0..5 => (add(&mut waiting, priority, &limits, item), model.add(priority, limits, item)),
                     5 => (value(waiting.pop()), model.take(|_, _| true)),
                     6 => (value(waiting.pop_above(priority)), model.take(|other, _| other > priority)),
                     7 => (waiting.evict_newest_below(priority), model.evict(priority, true)),
                     8 => (waiting.evict_oldest_up_to(priority), model.evict(priority, false)),
                     _ => {
                         let wanted = |item: u32| (item as usize).is_multiple_of(count + 1);
-                        (value(waiting.pop_where(|&item| wanted(item))), model.take(|_, item| wanted(item)))
+                        (value(waiting.pop_where(|&item, _| wanted(item))), model.take(|_, item| wanted(item)))
                     }
                 };
                 proptest::prop_assert_eq!(got, right);

@@ -14,8 +14,8 @@ use crate::machine::realtime::RealtimePart;
 use crate::sync::lock;
 use crate::sync::quietly::quietly;
 use crate::watchdog::WatchdogEvent;
-use tautline_proto::endpoint::{Outcome, RemovalReason};
-use tautline_proto::{Cause, ConnectionState, MessageType, PeerId};
+use tautline_proto::endpoint::{ClaimOutcome, Outcome, OwnerReason, RemovalReason};
+use tautline_proto::{Cause, ConnectionState, MessageType, PeerId, StreamId};
 
 /// Something that happened. Events come in the order in which they happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,6 +125,44 @@ pub enum Event {
     },
     /// A watchdog has tripped or recovered. Its failsafe, if it has one, was called before.
     Watchdog(WatchdogEvent),
+    /// A stream that is taken from one peer at a time (`owner`) has another owner, or none any more.
+    OwnerChanged {
+        /// The stream.
+        stream: StreamId,
+        /// The owner before; `None`: it had none.
+        from: Option<PeerId>,
+        /// The owner now; `None`: it has none, and the next peer to send becomes the owner.
+        to: Option<PeerId>,
+        /// Why.
+        reason: OwnerReason,
+    },
+    /// A peer sends on a stream that it does not own. Its messages are dropped, and counted as `NotOwner`. Once for each
+    /// owner.
+    NotOwner {
+        /// The peer.
+        peer: PeerId,
+        /// The stream.
+        stream: StreamId,
+        /// The owner; `None`: there is no room for one more stream with an owner.
+        owner: Option<PeerId>,
+    },
+    /// A peer drops what this interface sends on a stream, because another owns the stream there: it was first, or has
+    /// claimed the stream. Once for each owner. Native wire only.
+    StreamDenied {
+        /// The peer.
+        peer: PeerId,
+        /// The stream.
+        stream: StreamId,
+    },
+    /// A [claim or a release](crate::UdpInterface::claim) of this interface has ended at a peer.
+    ClaimEnded {
+        /// The peer.
+        peer: PeerId,
+        /// The stream.
+        stream: StreamId,
+        /// How it ended.
+        outcome: ClaimOutcome,
+    },
     /// A message for which `send` returned `Queued` could not be sent.
     SendFailed {
         /// Why.

@@ -8,6 +8,7 @@
 pub(crate) mod directory;
 pub(crate) mod drivers;
 pub(crate) mod events;
+pub(crate) mod ownership;
 pub(crate) mod statistics;
 pub(crate) mod status;
 
@@ -36,6 +37,7 @@ use crate::sending::sender::Sender;
 use crate::shared::directory::Directory;
 use crate::shared::drivers::Drivers;
 use crate::shared::events::{Event, EventBus};
+use crate::shared::ownership::Ownership;
 use crate::shared::status::Status;
 use crate::sync::lock;
 use crate::sync::log::LineLimit;
@@ -52,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) status: Status,
     pub(crate) watchdogs: Arc<Watchdogs>,
     pub(crate) directory: Directory,
+    pub(crate) ownership: Arc<Ownership>,
     pub(crate) log: Arc<LineLimit>,
     pub(crate) drivers: Drivers,
     pub(crate) realtime: Realtime,
@@ -70,6 +73,7 @@ impl Shared {
         let pool = Arc::new(Pool::new());
         let clock = Clock::start();
         let (status, log) = (Status::default(), Arc::new(LineLimit::default()));
+        let ownership = Arc::new(Ownership::default());
         Self {
             config: Mutex::new(config),
             role,
@@ -77,7 +81,8 @@ impl Shared {
             inbox: Arc::new(Inbox::new(Arc::clone(&pool))),
             pool,
             handlers: Arc::new(Handlers::new(handler_defaults)),
-            watchdogs: Arc::new(Watchdogs::new(clock, tell(&status.events, &log))),
+            watchdogs: Arc::new(Watchdogs::new(clock, tell(&status.events, &log, &ownership))),
+            ownership,
             status,
             directory: Directory::default(),
             log,
@@ -181,9 +186,12 @@ impl Surroundings for Shared {
 }
 
 /// Returns the function that publishes and logs what the watchdogs report. It runs on one of their threads.
-fn tell(events: &Arc<EventBus>, log: &Arc<LineLimit>) -> Tell {
-    let (events, log) = (Arc::clone(events), Arc::clone(log));
+fn tell(events: &Arc<EventBus>, log: &Arc<LineLimit>, ownership: &Arc<Ownership>) -> Tell {
+    let (events, log, ownership) = (Arc::clone(events), Arc::clone(log), Arc::clone(ownership));
     Arc::new(move |event: WatchdogEvent| {
+        if event.is_tripped() {
+            ownership.tripped(&event.watched);
+        }
         if let Some(left_out) = log.allow(Instant::now()) {
             let WatchdogEvent { watched, .. } = event;
             match event.change {

@@ -1,7 +1,7 @@
 //! Tests of the rules of the inbox. `src/tests/shuttle/inbox.rs` tests its races.
 
 use crate::sync::Arc;
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::mpsc;
@@ -13,7 +13,7 @@ use super::fixtures::{arrival, number_of, numbered};
 use crate::message::Message;
 use crate::message::pool::Pool;
 use crate::receiving::inbox::*;
-use crate::receiving::waiting::{Keep, Limits, Stream};
+use crate::receiving::waiting::{Keep, Limits, Right, Stream};
 use crate::{DropReason, InboxPolicy, MessageType, Priority};
 use InboxPolicy::{DropNewest, DropOldest, Refuse};
 use Priority::{Critical, High, Low, Normal};
@@ -323,11 +323,11 @@ fn an_assigned_message_takes_no_room_in_the_inbox() {
 /// The limits of a message whose stream has a history of `count`.
 fn keep(count: usize) -> Limits {
     let stream = Stream { peer: arrival().peer, message_type: MessageType::Data, channel: 0 };
-    Limits { expires: None, keep: Some(Keep { stream, count }) }
+    Limits { keep: Some(Keep { stream, count }), ..Limits::default() }
 }
 
 fn expired() -> Limits {
-    Limits { expires: Some(Instant::now()), keep: None }
+    Limits { expires: Some(Instant::now()), ..Limits::default() }
 }
 
 fn dropped(inbox: &Inbox, reason: DropReason) -> u64 {
@@ -383,7 +383,7 @@ fn a_cancelled_wait_does_not_bring_back_a_superseded_message() {
 #[test]
 fn an_expired_message_is_not_read() {
     let inbox = inbox(10, DropOldest);
-    let lasting = Limits { expires: Some(Instant::now() + Duration::from_secs(3_600)), keep: None };
+    let lasting = Limits { expires: Some(Instant::now() + Duration::from_secs(3_600)), ..Limits::default() };
     for (number, limits) in
         [(0, expired()), (1, lasting), (2, expired()), (3, Limits::default()), (4, expired())]
     {
@@ -391,6 +391,24 @@ fn an_expired_message_is_not_read() {
     }
     assert_eq!(read_all(&inbox), [1, 3]);
     assert_eq!((dropped(&inbox, DropReason::Expired), inbox.stats().offered()), (3, 5));
+}
+
+#[test]
+fn a_message_of_a_former_owner_is_not_read_whether_it_waits_or_is_assigned() {
+    let inbox = inbox(10, DropOldest);
+    let current = Arc::new(AtomicU64::new(1));
+    let limits =
+        |period| Limits { right: Some(Right::new(Arc::clone(&current), period)), ..Limits::default() };
+    let mut slow = waiting(&inbox);
+    inbox.offer(&numbered(0, Low), arrival(), limits(1));
+    inbox.offer(&numbered(1, Low), arrival(), limits(1));
+    current.store(2, Ordering::Release);
+    inbox.offer(&numbered(2, High), arrival(), limits(2));
+    assert_eq!(ready_number(&mut slow), 2, "the assigned message was the former owner's");
+    inbox.offer(&numbered(3, Low), arrival(), limits(2));
+    inbox.offer(&numbered(4, Low), arrival(), Limits::default());
+    assert_eq!(read_all(&inbox), [3, 4]);
+    assert_eq!((dropped(&inbox, DropReason::NotOwner), inbox.stats().offered()), (2, 5));
 }
 
 /// Starts a thread that waits for a message and returns its number.

@@ -5,7 +5,9 @@ use crate::handlers::HandlerSettings;
 use crate::handlers::backlog::{
     Admitted, CalledWorker, HandlerBacklog, HandlerJob, JobOutcome, StartedJob, WorkerStatus,
 };
-use crate::receiving::waiting::{Keep, Stream};
+use crate::receiving::waiting::{Keep, Right, Stream};
+use crate::sync::{AtomicU64, Ordering};
+use crate::tests::peer;
 
 fn backlog(concurrency: usize) -> HandlerBacklog<()> {
     let settings = HandlerSettings { concurrency, ordered: false, time_limit: HOUR, ..super::defaults() };
@@ -111,9 +113,9 @@ fn a_stopped_backlog_refuses_and_counts_new_jobs_and_its_workers_end() {
 fn only_the_newest_message_of_a_stream_with_history_1_is_handled() {
     let backlog = backlog(1);
     let stream = Stream { peer: arrival().peer, message_type: Data, channel: 0 };
-    let limits = Limits { expires: None, keep: Some(Keep { stream, count: 1 }) };
+    let limits = Limits { keep: Some(Keep { stream, count: 1 }), ..Limits::default() };
     for number in 0..3 {
-        let Admitted { ready, dropped } = backlog.admit(Priority::Normal, limits, job(number));
+        let Admitted { ready, dropped } = backlog.admit(Priority::Normal, limits.clone(), job(number));
         let dropped = dropped.iter().flatten().map(|job| number_of(&job.message)).next();
         assert_eq!((ready, dropped), (true, number.checked_sub(1)));
     }
@@ -126,13 +128,36 @@ fn only_the_newest_message_of_a_stream_with_history_1_is_handled() {
 #[test]
 fn a_message_whose_lifespan_is_over_is_not_handled() {
     let backlog = backlog(2);
-    let expired = Limits { expires: Some(Instant::now()), keep: None };
-    let lasting = Limits { expires: Some(Instant::now() + HOUR), keep: None };
-    for (number, limits) in [(0, expired), (1, lasting), (2, expired), (3, expired)] {
-        assert!(backlog.admit(Priority::Normal, limits, job(number)).ready);
+    let expired = Limits { expires: Some(Instant::now()), ..Limits::default() };
+    let lasting = Limits { expires: Some(Instant::now() + HOUR), ..Limits::default() };
+    for (number, limits) in [(0, &expired), (1, &lasting), (2, &expired), (3, &expired)] {
+        assert!(backlog.admit(Priority::Normal, limits.clone(), job(number)).ready);
     }
     assert_eq!(number_of(&start(&backlog).job.message), 1);
     assert!(backlog.next_for_spawner().is_none(), "the rest has expired");
     let stats = backlog.stats();
     assert_eq!((stats.dropped.of(DropReason::Expired), stats.waiting, stats.offered()), (3, 0, 4));
+}
+
+#[test]
+fn a_message_of_a_former_owner_is_not_handled_and_the_new_owners_waits_for_its_call_that_runs() {
+    let settings = HandlerSettings { concurrency: 4, ordered: true, time_limit: HOUR, ..super::defaults() };
+    let backlog = HandlerBacklog::new(settings, false);
+    let current = Arc::new(AtomicU64::new(1));
+    let right = |period| Some(Right::new(Arc::clone(&current), period));
+    let limits = |period| Limits { right: right(period), ..Limits::default() };
+    assert!(backlog.admit(Priority::Normal, limits(1), job(0)).ready);
+    let running = start(&backlog);
+    assert!(!backlog.admit(Priority::Normal, limits(1), job(1)).ready, "one call of a peer at a time");
+    current.store(2, Ordering::Release);
+    let arrival = Arrival { peer: peer(9), ..arrival() };
+    let message = Message::copy(&Arc::default(), &numbered(2, Priority::High), arrival);
+    let other = HandlerJob { message, reply: () };
+    assert!(!backlog.admit(Priority::High, limits(2), other).ready, "the former owner's call runs");
+    assert!(backlog.next_for_spawner().is_none());
+    backlog.finish(running.id, JobOutcome::Handled);
+    assert_eq!(number_of(&start(&backlog).job.message), 2);
+    assert!(backlog.next_for_spawner().is_none(), "the former owner's second message is dropped");
+    let stats = backlog.stats();
+    assert_eq!((stats.dropped.of(DropReason::NotOwner), stats.waiting, stats.offered()), (1, 0, 3));
 }

@@ -137,7 +137,7 @@ fn an_expired_or_superseded_message_costs_no_wake_up() {
         let keep = Some(Keep { stream, count: 1 });
         for number in 0..4 {
             let expires = (number % 2 == 0).then(Instant::now);
-            let limits = Limits { expires, keep };
+            let limits = Limits { expires, keep, ..Limits::default() };
             inbox.offer(&numbered(number, Priority::Normal), arrival(), limits);
         }
         while inbox.stats().waiting > 0 {
