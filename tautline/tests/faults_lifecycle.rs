@@ -16,6 +16,52 @@ use tautline::{
 };
 
 #[test]
+fn statistics_have_every_name_of_the_python_module() {
+    let (_server, client) = pair(Wire::Classic);
+    let statistics = serde_json::to_value(client.statistics()).expect("numbers and text");
+    for name in [
+        "messages_sent",
+        "messages_received",
+        "bytes_sent",
+        "bytes_received",
+        "crc_errors",
+        "sequence_errors",
+        "timeouts",
+        "last_activity",
+        "connection_state",
+        "sequence_number",
+        "expected_sequence",
+    ] {
+        assert!(statistics.get(name).is_some(), "{name} is missing in {statistics}");
+    }
+}
+
+#[test]
+fn each_receive_that_runs_into_its_time_out_is_counted() {
+    let (server, client) = pair(Wire::Classic);
+    let soon = Some(Duration::from_millis(1));
+    for count in 1..=3 {
+        assert_eq!(server.receive(soon).map(drop), Err(ReceiveError::TimedOut));
+        // A poll waits for nothing.
+        assert_eq!(server.receive(Some(Duration::ZERO)).map(drop), Err(ReceiveError::TimedOut));
+        assert_eq!(server.statistics().timeouts, count);
+    }
+    client.send(&1, &Metadata::data()).expect("connected");
+    server.receive(Some(TIME_LIMIT)).expect("it was sent");
+    server.disconnect();
+    assert_eq!(server.receive(soon).map(drop), Err(ReceiveError::NotConnected));
+    assert_eq!(server.statistics().timeouts, 3);
+
+    let config = server_config(Wire::Classic);
+    let (interface, mut driver) = UdpInterface::caller_driven(config).expect("a valid configuration");
+    driver.connect().expect("a free port");
+    for timeout in [soon, Some(Duration::ZERO)] {
+        assert_eq!(driver.receive(timeout).map(drop), Err(ReceiveError::TimedOut));
+    }
+    assert_eq!(interface.statistics().timeouts, 1);
+}
+
+#[test]
 fn statistics_are_a_snapshot() {
     let (server, client) = pair(Wire::Classic);
     let mut before = client.statistics();

@@ -121,7 +121,7 @@ fn a_datagram_that_the_kernel_refuses_is_an_error_of_send() {
     assert!(matches!(error, SendError::Refused { fault: SocketFault::Other, .. }), "{error}");
     let statistics = client.statistics();
     assert_eq!((statistics.messages_sent, statistics.send_failures), (1, 1));
-    assert_eq!(statistics.next_sequence, 1, "no sequence number was used up");
+    assert_eq!(statistics.sequence_number, 1, "no sequence number was used up");
 }
 
 #[test]

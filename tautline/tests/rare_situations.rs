@@ -99,10 +99,10 @@ fn the_next_sequence_number_is_that_of_the_current_session() {
     for number in 0..50 {
         client.send(&number, &Metadata::data()).unwrap();
     }
-    assert!(client.statistics().next_sequence >= 50);
+    assert!(client.statistics().sequence_number >= 50);
     client.disconnect();
     client.connect().unwrap();
-    assert!(client.statistics().next_sequence < 50);
+    assert!(client.statistics().sequence_number < 50);
 }
 
 #[test]

@@ -112,6 +112,9 @@ impl Driver {
                 break;
             }
         }
+        if matches!(answer, Err(ReceiveError::TimedOut)) && timeout != Some(Duration::ZERO) {
+            self.connection.shared.inbox.count_timeout();
+        }
         answer
     }
 

@@ -110,6 +110,8 @@ struct InboxState {
     dropped: Drops,
     /// Drops that the refusing policy has not reported yet.
     refused: u64,
+    /// Calls of `receive` whose time-out passed. A call that does not wait is none.
+    timeouts: u64,
 }
 
 /// A receiver that waits for a message.
@@ -228,6 +230,25 @@ impl Inbox {
         if timeout == Some(Duration::ZERO) {
             return self.poll();
         }
+        let received = self.receive_within(timeout);
+        if matches!(received, Err(ReceiveError::TimedOut)) {
+            self.count_timeout();
+        }
+        received
+    }
+
+    /// Counts a call of `receive` whose time-out has passed.
+    #[cold]
+    pub(crate) fn count_timeout(&self) {
+        lock(&self.state).timeouts += 1;
+    }
+
+    /// Returns how many calls of `receive` ran into their time-out.
+    pub(crate) fn timeouts(&self) -> u64 {
+        lock(&self.state).timeouts
+    }
+
+    fn receive_within(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
         // A time-out beyond the end of the clock is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {

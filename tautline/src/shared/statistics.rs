@@ -53,12 +53,14 @@ pub struct Statistics {
     pub duplicate: u64,
     /// Datagrams of peers that were overtaken by newer ones and may still come.
     pub missing: u64,
+    /// Calls of `receive` that ran into their time-out. A call with a time-out of zero, which does not wait, is none.
+    pub timeouts: u64,
     /// How often a peer fell silent.
     pub timeout_errors: u64,
     /// When the last valid datagram came, or the last message was sent, whichever is later; on the wall clock.
     pub last_activity: Option<WallTime>,
     /// The sequence number of the next datagram (of the peer with the highest).
-    pub next_sequence: u64,
+    pub sequence_number: u64,
     /// The sequence number that is expected next (of the peer that sent last).
     pub expected_sequence: u64,
     /// What the kernel refused to send: messages, counted once per peer (the sender got an error, or an event if the message
@@ -143,9 +145,10 @@ impl Shared {
             late: totals.received.late,
             duplicate: totals.received.duplicate,
             missing: totals.received.missing,
+            timeouts: self.inbox.timeouts(),
             timeout_errors: totals.received.timeouts,
             last_activity: heard.max(sent),
-            next_sequence: totals.sent.next_sequence,
+            sequence_number: totals.sent.next_sequence,
             expected_sequence: totals.received.expected_sequence,
             send_failures: self.sender.counters.refused.value(),
             queued_send_failures: self.sender.counters.queued.value(),
@@ -208,9 +211,10 @@ impl Serialize for Statistics {
         map.serialize_entry("late", &self.late)?;
         map.serialize_entry("duplicate", &self.duplicate)?;
         map.serialize_entry("missing", &self.missing)?;
+        map.serialize_entry("timeouts", &self.timeouts)?;
         map.serialize_entry("timeout_errors", &self.timeout_errors)?;
         map.serialize_entry("last_activity", &self.last_activity.map(WallTime::as_secs_f64))?;
-        map.serialize_entry("next_sequence", &self.next_sequence)?;
+        map.serialize_entry("sequence_number", &self.sequence_number)?;
         map.serialize_entry("expected_sequence", &self.expected_sequence)?;
         map.serialize_entry("send_failures", &self.send_failures)?;
         map.serialize_entry("queued_send_failures", &self.queued_send_failures)?;
