@@ -38,7 +38,7 @@ pub(super) struct Outlets<'a> {
 }
 
 impl Outlets<'_> {
-    /// Offers a message to every receiver. Returns whether this connection is still the present one.
+    /// Offers a message to every receiver.
     #[inline]
     pub(super) fn offer(
         &mut self,
@@ -46,26 +46,26 @@ impl Outlets<'_> {
         arrival: &Arrival,
         limits: &Limits,
         sink: &mut Sink<'_>,
-    ) -> bool {
+    ) {
         let Self { shared, dispatcher, life, inbox_is_on, watchdogs, now } = self;
         watchdogs.took(message, arrival.peer, *now);
         if let Some(see) = sink {
             see(&borrowed::MessageRef::new(message, arrival));
         }
         if shared.requests.answer(message, arrival, &shared.pool) {
-            return true;
+            return;
         }
         dispatcher.dispatch(message, arrival, limits, |handle| {
             Reply::make(handle, &shared.sender, message, arrival);
         });
-        if life.is_orphaned() {
-            // The inbox may belong to another connection by now.
-            return false;
-        }
         if *inbox_is_on {
-            shared.inbox.offer(message, *arrival, limits.clone());
+            if life.is_orphaned() {
+                // The handler has ended the connection, and the inbox may belong to another one by now.
+                shared.inbox.miss();
+            } else {
+                shared.inbox.offer(message, *arrival, limits.clone());
+            }
         }
-        true
     }
 }
 

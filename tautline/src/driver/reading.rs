@@ -318,8 +318,9 @@ impl Turner {
         let refusals = messages.refusals();
         while let Some((message, kept_since)) = messages.advance_kept() {
             if life.is_stopped() {
+                // Every message of the datagram is counted, because all of them were received.
                 refusals.count(DropReason::Closed);
-                break;
+                continue;
             }
             *brought_messages = true;
             let lifespan = freshness.lifespan(message);
@@ -362,10 +363,13 @@ impl Turner {
                 if held.hold(shared, message, arrival, limits.clone()) {
                     refusals.count(DropReason::Superseded);
                 }
-            } else if !outlets.offer(message, &arrival, limits, sink) {
-                return;
+            } else {
+                outlets.offer(message, &arrival, limits, sink);
             }
         }
-        self.settle(now);
+        // If a handler has ended the connection, another one may have taken its place.
+        if !self.life.is_orphaned() {
+            self.settle(now);
+        }
     }
 }

@@ -75,7 +75,7 @@ pub struct InboxStats {
 }
 
 impl InboxStats {
-    /// Messages that were offered while the inbox was open.
+    /// Messages that were offered, also while the connection was being ended.
     #[must_use]
     pub fn offered(&self) -> u64 {
         self.taken + self.dropped.total() + self.waiting
@@ -210,7 +210,12 @@ impl Inbox {
     /// Never waits for a receiver.
     pub(crate) fn offer(&self, message: &MessageRef<'_>, arrival: Arrival, limits: Limits) {
         let mut state = lock(&self.state);
-        if !state.open || state.capacity == 0 {
+        if state.capacity == 0 {
+            return;
+        }
+        if !state.open {
+            // Another thread disconnects at this moment.
+            state.dropped.add(DropReason::Closed, 1);
             return;
         }
         let superseded = state.supersede(message.priority, &limits);
@@ -221,6 +226,12 @@ impl Inbox {
         if let Some(wake) = wake {
             wake.wake();
         }
+    }
+
+    /// Counts a message as dropped, because the connection that it belongs to has ended.
+    #[cold]
+    pub(crate) fn miss(&self) {
+        lock(&self.state).dropped.add(DropReason::Closed, 1);
     }
 
     /// Takes the next message. Waits at most for `timeout`; `None` waits as long as it takes.

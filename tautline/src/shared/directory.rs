@@ -41,10 +41,20 @@ pub(crate) struct Directory(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     peers: BTreeMap<PeerId, Entry>,
-    /// The counters of the present connection, or of the last one.
+    /// The counters of the present connection.
     inbound: Option<Arc<InboundCounters>>,
     socket: Option<Arc<Socket>>,
+    /// Connections that have ended, but whose drivers may still count. One for each handler that has ended its connection and not
+    /// returned yet.
+    ended: Vec<Ended>,
     retired: Totals,
+}
+
+/// A connection that has ended.
+#[derive(Debug)]
+struct Ended {
+    inbound: Arc<InboundCounters>,
+    peers: Vec<PeerHandle>,
 }
 
 #[derive(Debug)]
@@ -66,19 +76,20 @@ impl Directory {
     /// Begins a connection with these counters and this socket.
     pub(crate) fn begin(&self, counters: Arc<InboundCounters>, socket: Arc<Socket>) {
         let mut inner = lock(&self.0);
-        if let Some(former) = inner.inbound.replace(counters) {
-            inner.retired.inbound.merge(&former.snapshot());
-        }
+        inner.inbound = Some(counters);
         inner.socket = Some(socket);
     }
 
-    /// Ends a connection: all peers are gone. The counters of datagrams and messages stay until the next connection begins.
-    /// If a handler has ended the connection, the turn that called the handler still counts what it does not hand out.
+    /// Ends a connection: all peers are gone. If a handler has ended it, the turn that called the handler still counts the messages
+    /// of its datagram, so the counters are kept until its driver has ended.
     pub(crate) fn end(&self) {
         self.ask_kernel();
         let mut inner = lock(&self.0);
-        let ids: Vec<_> = inner.peers.keys().copied().collect();
-        ids.into_iter().for_each(|id| inner.retire(id));
+        let peers = std::mem::take(&mut inner.peers).into_values().map(|entry| entry.handle).collect();
+        if let Some(inbound) = inner.inbound.take() {
+            inner.ended.push(Ended { inbound, peers });
+        }
+        inner.sum_up();
         let socket = inner.socket.take();
         inner.retired.kernel_drops += socket.as_ref().map_or(0, |socket| socket.kernel_drops_seen());
         // Dropping the socket may close it.
@@ -123,13 +134,15 @@ impl Directory {
     /// Returns the sums, and the number of peers.
     pub(crate) fn totals(&self) -> (Totals, usize) {
         self.ask_kernel();
-        let inner = lock(&self.0);
+        let mut inner = lock(&self.0);
+        inner.sum_up();
         let mut totals = inner.retired;
+        inner.ended.iter().for_each(|ended| totals.add_ended(ended));
         if !inner.peers.is_empty() {
             // A gauge: only the present peers count.
             totals.sent.next_sequence = 0;
         }
-        inner.peers.values().for_each(|entry| totals.add(entry));
+        inner.peers.values().for_each(|entry| totals.add(&entry.handle));
         if let Some(counters) = &inner.inbound {
             totals.inbound.merge(&counters.snapshot());
         }
@@ -141,17 +154,39 @@ impl Directory {
 impl Inner {
     fn retire(&mut self, id: PeerId) {
         if let Some(entry) = self.peers.remove(&id) {
-            self.retired.add(&entry);
-            // No datagram will fill the gaps any more.
-            self.retired.received.lost += std::mem::take(&mut self.retired.received.missing);
+            self.retired.add_former(&entry.handle);
         }
+    }
+
+    /// Adds up the connections whose drivers have ended: nobody counts there any more.
+    fn sum_up(&mut self) {
+        let Self { ended, retired, .. } = self;
+        ended.retain_mut(|ended| {
+            // The driver's reference is gone, and what it counted before is visible (`get_mut` acquires).
+            let is_final = Arc::get_mut(&mut ended.inbound).is_some();
+            if is_final {
+                retired.add_ended(ended);
+            }
+            !is_final
+        });
     }
 }
 
 impl Totals {
-    fn add(&mut self, entry: &Entry) {
-        self.received.merge(&entry.handle.rx.snapshot());
-        self.sent.merge(&entry.handle.tx.snapshot());
+    fn add(&mut self, handle: &PeerHandle) {
+        self.received.merge(&handle.rx.snapshot());
+        self.sent.merge(&handle.tx.snapshot());
+    }
+
+    /// Adds a peer that is gone. No datagram will fill the gaps any more.
+    fn add_former(&mut self, handle: &PeerHandle) {
+        self.add(handle);
+        self.received.lost += std::mem::take(&mut self.received.missing);
+    }
+
+    fn add_ended(&mut self, ended: &Ended) {
+        ended.peers.iter().for_each(|handle| self.add_former(handle));
+        self.inbound.merge(&ended.inbound.snapshot());
     }
 }
 

@@ -175,8 +175,9 @@ fn a_closed_inbox_keeps_nothing_and_reports_not_connected() {
     inbox.open(3, DropOldest);
     offer(&inbox, 2);
     inbox.close();
+    offer(&inbox, 3);
     assert_eq!(inbox.receive(None).expect_err("closed"), ReceiveError::NotConnected);
-    assert_eq!(inbox.stats().offered(), 1);
+    assert_eq!((inbox.stats().offered(), inbox.stats().dropped.of(DropReason::Closed)), (2, 2));
 }
 
 #[test]
