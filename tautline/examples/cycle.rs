@@ -45,7 +45,8 @@ fn send_commands(controller: &UdpInterface, is_over: &AtomicBool) {
     let commands = controller.publisher(Metadata::command());
     while !is_over.load(Ordering::SeqCst) {
         let wake = cycle.wait();
-        if commands.send(&wake.number).is_err() {
+        // The time stamp is that of the deadline, so that this loop's own lateness does not disturb the one that follows.
+        if commands.made_at(wake.deadline).send(&wake.number).is_err() {
             return;
         }
     }
