@@ -38,6 +38,16 @@ pub enum ConnectError {
         /// The system's description.
         problem: String,
     },
+    /// The endpoint has no address of the kind that `bind` has (IPv4 or IPv6).
+    OtherFamily {
+        /// The endpoint.
+        endpoint: Endpoint,
+    },
+    /// The endpoint is the broadcast address of a network. Each end of a link has an address of its own.
+    Broadcast {
+        /// The address.
+        address: SocketAddr,
+    },
     /// No answer came within `connect_timeout`.
     TimedOut {
         /// The server.
@@ -69,6 +79,26 @@ pub enum ConnectError {
     DriverPanicked,
 }
 
+impl ConnectError {
+    /// Whether the cause may pass by itself: a name, an address of this host, a network card or a route is missing. Then
+    /// connecting waits for it, as it waits for a server that has not started yet.
+    pub(crate) const fn may_pass(&self) -> bool {
+        match self {
+            Self::Unresolved { .. } => true,
+            Self::Socket { fault, .. } => matches!(
+                fault,
+                SocketFault::AddressGone
+                    | SocketFault::NetworkUnreachable
+                    | SocketFault::NetworkDown
+                    | SocketFault::HostUnreachable
+                    | SocketFault::CardGone
+                    | SocketFault::Blackhole
+            ),
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -77,6 +107,16 @@ impl fmt::Display for ConnectError {
                 write!(f, "`{}` has no address: {problem}; check the name, or give an IP address", endpoint.host())
             }
             Self::Socket { address, role, fault, problem } => socket_problem(f, *address, *role, *fault, problem),
+            Self::OtherFamily { endpoint } => write!(
+                f,
+                "`{}` has no address of the kind that `bind` has: give both as IPv4, or both as IPv6",
+                endpoint.host()
+            ),
+            Self::Broadcast { address } => write!(
+                f,
+                "{} is the broadcast address of a network, and each end of a link has an address of its own: name one host",
+                address.ip()
+            ),
             Self::TimedOut { server, refused: true } => {
                 write!(f, "nobody listens at {server}: start the server, or check the port")
             }
@@ -122,10 +162,25 @@ fn socket_problem(
             "{} is not an address of this host: bind one of its own, or 0.0.0.0 for all",
             address.ip()
         ),
+        (
+            _,
+            SocketFault::NetworkUnreachable
+            | SocketFault::NetworkDown
+            | SocketFault::HostUnreachable
+            | SocketFault::Blackhole,
+        ) => {
+            write!(f, "no way leads to {address} ({problem}): check addresses and routes (ip addr, ip route)")
+        }
+        (_, SocketFault::CardGone) => {
+            write!(
+                f,
+                "a network card for {address} is missing ({problem}): plug it in, or check its name (ip link)"
+            )
+        }
         (Role::Server, SocketFault::NotPermitted) => {
             write!(f, "binding {address} is not permitted: ports below 1024 need privilege")
         }
-        (_, SocketFault::OutOfDescriptors | SocketFault::NetworkUnreachable) => {
+        (_, SocketFault::OutOfDescriptors) => {
             write!(f, "no socket for {address}: {fault}")
         }
         (Role::Server, _) => write!(f, "{address} cannot be bound: {problem}"),

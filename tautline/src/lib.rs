@@ -58,9 +58,9 @@ mod tests;
 mod watchdog;
 
 pub use config::{
-    Allow, Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DurationError, Endpoint, EndpointError,
-    EndpointProblem, EndpointText, History, InboxPolicy, Key, Profile, Qos, Role, Selector, Settings,
-    StreamKey, Streams, WaitPolicy, Wire, parse_duration,
+    Allow, CardName, Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DurationError, Endpoint,
+    EndpointError, EndpointProblem, EndpointText, History, InboxPolicy, Key, LocalAddress, LocalAddressError,
+    Profile, Qos, Role, Selector, Settings, StreamKey, Streams, WaitPolicy, Wire, parse_duration,
 };
 pub use cycle::{Cycle, CycleStats, CycleWait, PeriodError, Wake};
 pub use driver::TURN_BUDGET;

@@ -54,15 +54,38 @@ fn a_port_in_use() {
 
 #[test]
 fn an_address_of_another_host() {
-    let error = connect_error(Config::server("192.0.2.1:0"));
+    // Connecting waits for it to become one.
+    let soon = |config: Config| config.connect_timeout(Duration::from_millis(60));
+    let error = connect_error(soon(Config::server("192.0.2.1:0")));
     assert_says(&error, &["192.0.2.1", "not an address of this host", "0.0.0.0"]);
-    let error = connect_error(Config::client("127.0.0.1:9").bind(([192, 0, 2, 1], 0)));
+    let error = connect_error(soon(Config::client("127.0.0.1:9").bind(([192, 0, 2, 1], 0))));
     assert_says(&error, &["192.0.2.1", "not an address of this host"]);
 }
 
 #[test]
+fn addresses_of_many_hosts_are_refused_by_name() {
+    for (text, named) in [
+        ("239.1.2.3:9000", "multicast"),
+        ("[ff02::1%lo]:9000", "multicast"),
+        ("255.255.255.255:9", "broadcast"),
+    ] {
+        for config in [Config::server(text), Config::client(text), Config::client(text).wire(Wire::Classic)] {
+            let error = UdpInterface::new(config).unwrap_err();
+            assert!(error.to_string().contains(named), "{error}");
+        }
+    }
+    if cfg!(target_os = "linux") {
+        // The broadcast address of the loopback's network.
+        for config in [Config::server("127.255.255.255:0"), Config::client("127.255.255.255:9")] {
+            assert_says(&connect_error(config), &["127.255.255.255", "broadcast", "one host"]);
+        }
+    }
+}
+
+#[test]
 fn an_unresolvable_name() {
-    let error = connect_error(Config::client("no-such-host.invalid:9000"));
+    let error =
+        connect_error(Config::client("no-such-host.invalid:9000").connect_timeout(Duration::from_millis(60)));
     assert!(matches!(error, ConnectError::Unresolved { .. }));
     assert_says(&error, &["no-such-host.invalid", "check the name"]);
     let ipv6 = "[::1]:0".parse::<std::net::SocketAddr>().unwrap();

@@ -87,10 +87,6 @@ fn a_setting_without_effect_is_an_error_that_says_where_it_has_an_effect() {
             classic(client()).heartbeat_interval(ms(10)),
             "`heartbeat_interval` is set but has an effect only on the native wire: remove it",
         ),
-        (
-            classic(client()).connect_timeout(ms(10)),
-            "`connect_timeout` is set but has an effect only for clients on the native wire: remove it",
-        ),
         (client().max_peers(3), "`max_peers` is set but has an effect only for servers: remove it"),
         (
             client().peer_expiry(ms(9_000)),
@@ -112,6 +108,8 @@ fn settings_with_an_effect_are_accepted() {
     for config in [
         classic(server()).use_crc(false).use_sequence(false),
         client().connect_timeout(Duration::ZERO).bind(local).heartbeat_interval(ms(10)),
+        classic(client()).connect_timeout(ms(10)).interface("eth1"),
+        server().connect_timeout(Duration::ZERO).interface("enp0s31f6"),
         server().max_peers(65_536).peer_expiry(ms(501)).inbox_capacity(0),
     ] {
         assert_eq!(config.validate(), Ok(()), "{config:?}");
@@ -288,7 +286,12 @@ fn a_wrong_value_is_shown_with_the_name_of_its_variable() {
         (
             "TAUTLINE_BIND",
             "eth0",
-            "`TAUTLINE_BIND` is \"eth0\": expected a local IP address, with or without a port",
+            "`TAUTLINE_BIND` is \"eth0\": expected a local IP address, with or without a port, such as 10.0.0.5:0 or fe80::1%eth0",
+        ),
+        (
+            "TAUTLINE_INTERFACE",
+            "a/b",
+            "`TAUTLINE_INTERFACE` is \"a/b\": expected the name of a network card, such as eth1 (`ip link` lists them)",
         ),
     ] {
         let error = with(server(), &[(variable, value)]).expect_err(value);

@@ -10,11 +10,12 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use tautline::{
-    Config, ConfigError, ConnectError, Driver, Endpoint, Event, Events, Message, ReceiveError, SocketFault,
-    UdpInterface, Wire,
+    Config, ConfigError, ConnectError, ConnectionState, Driver, Endpoint, Event, Events, Message,
+    ReceiveError, SocketFault, UdpInterface, Wire,
 };
 
 use crate::tools::exit::{Exit, Failure};
+use crate::tools::output;
 
 /// The options of the wire.
 #[derive(Debug, clap::Args)]
@@ -127,8 +128,23 @@ pub(crate) fn no_connection(error: ConnectError) -> Failure {
 pub(crate) fn open_driven(config: Config) -> Result<(UdpInterface, Driver), Failure> {
     let (interface, mut driver) =
         UdpInterface::caller_driven(config).map_err(|error| wrong_config(&error))?;
+    note_what_is_missing(&interface);
     driver.connect().map_err(no_connection)?;
     Ok((interface, driver))
+}
+
+/// Says what connecting waits for: a name, an address of this host, a route. Ends when the interface is connected.
+fn note_what_is_missing(interface: &UdpInterface) {
+    let mut events = interface.events();
+    std::thread::spawn(move || {
+        while let Some(event) = events.next(None) {
+            match event {
+                Event::Waiting { missing } => output::note(format_args!("waiting: {missing}")),
+                Event::StateChanged { to, .. } if to != ConnectionState::Connecting => return,
+                _ => {}
+            }
+        }
+    });
 }
 
 /// Opens and connects an interface with a driver thread. `prepare` runs before it connects, so that the handlers
@@ -136,6 +152,7 @@ pub(crate) fn open_driven(config: Config) -> Result<(UdpInterface, Driver), Fail
 pub(crate) fn open(config: Config, prepare: impl FnOnce(&UdpInterface)) -> Result<UdpInterface, Failure> {
     let interface = UdpInterface::new(config).map_err(|error| wrong_config(&error))?;
     prepare(&interface);
+    note_what_is_missing(&interface);
     interface.connect().map_err(no_connection)?;
     Ok(interface)
 }

@@ -171,11 +171,27 @@ impl FromStr for Endpoint {
         } else {
             parse_host_and_port(text)
         };
-        match parsed {
+        match parsed.and_then(check_single) {
             Ok((host, port)) => Ok(Self { host: host.to_owned(), port }),
             Err(problem) => Err(EndpointError { found: text.to_owned(), problem }),
         }
     }
+}
+
+/// Refuses the addresses of many hosts: neither wire serves them.
+fn check_single((host, port): (&str, u16)) -> Result<(&str, u16), EndpointProblem> {
+    let ip = host.split('%').next().unwrap_or(host).parse::<IpAddr>();
+    match ip {
+        Ok(ip) if ip.to_canonical().is_multicast() => Err(EndpointProblem::Multicast),
+        Ok(ip) if serves_many(ip) => Err(EndpointProblem::Broadcast),
+        _ => Ok((host, port)),
+    }
+}
+
+/// Whether the address is a multicast group or the broadcast address, also in its IPv4-mapped form.
+pub(crate) fn serves_many(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    ip.is_multicast() || ip == IpAddr::from(Ipv4Addr::BROADCAST)
 }
 
 /// Reads what follows the opening bracket: `::1]:9000` or `::1]`.
@@ -290,6 +306,10 @@ pub enum EndpointProblem {
     TooManyColons,
     /// An IPv6 address without brackets whose end could be a port.
     Ambiguous,
+    /// The address of a multicast group.
+    Multicast,
+    /// The broadcast address.
+    Broadcast,
     /// Neither an address nor a name of letters, digits, `-`, `_` and dots.
     BadName,
 }
@@ -304,6 +324,8 @@ impl fmt::Display for EndpointProblem {
             Self::NoClosingBracket => "has no closing bracket",
             Self::TooManyColons => "has more than one colon and is not an IPv6 address",
             Self::Ambiguous => "may or may not end in a port, so it needs brackets",
+            Self::Multicast => "is a multicast group, and each end of a link has an address of its own",
+            Self::Broadcast => "is the broadcast address, and each end of a link has an address of its own",
             Self::BadName => "has a host that is neither an address nor a name",
         })
     }
@@ -358,6 +380,10 @@ mod tests {
             ("udp://plant:9000", P::TooManyColons),
             ("::1:9000", P::Ambiguous),
             ("fe80::1:9000", P::Ambiguous),
+            ("239.1.2.3:9000", P::Multicast),
+            ("[ff02::1%eth0]:9000", P::Multicast),
+            ("[::ffff:239.1.2.3]:9000", P::Multicast),
+            ("255.255.255.255:9000", P::Broadcast),
             ("*:9000", P::BadName),
             ("two words:9000", P::BadName),
             ("a..b:9000", P::BadName),

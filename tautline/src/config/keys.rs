@@ -4,7 +4,6 @@
 //! of [`Config`], the reading of TOML and of the environment, the checks, and the table in docs/configuration.md.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use super::allow::{Allow, NUMBERS as ALLOW_NUMBERS};
 use super::cpus::{Cpus, NUMBERS as CPU_NUMBERS};
 use super::endpoint::{Endpoint, EndpointText};
 use super::error::ConfigError;
+use super::local::{CardName, LocalAddress};
 use super::streams::Streams;
 use super::value::{InboxPolicy, Profile, Role, Setting, SourceValue, WaitPolicy, Wire};
 
@@ -30,7 +30,6 @@ const SERVERS: Scope = Scope { role: Some(Role::Server), wire: None };
 const CLIENTS: Scope = Scope { role: Some(Role::Client), wire: None };
 const NATIVE: Scope = Scope { role: None, wire: Some(Wire::Native) };
 const CLASSIC: Scope = Scope { role: None, wire: Some(Wire::Classic) };
-const NATIVE_CLIENTS: Scope = Scope { role: Some(Role::Client), wire: Some(Wire::Native) };
 
 impl Scope {
     fn covers(self, role: Role, wire: Wire) -> bool {
@@ -187,7 +186,9 @@ macro_rules! keys {
             /// Where a server listens, or the server that a client calls.
             pub endpoint: Endpoint,
             /// The local address of a client; `None` means any address.
-            pub bind: Option<SocketAddr>,
+            pub bind: Option<LocalAddress>,
+            /// The network card that the interface uses; `None` means any.
+            pub interface: Option<CardName>,
             $($(#[doc = $doc])+ pub $name: $type,)+
             /// The settings of streams of messages, with those of the profile, by type and channel.
             pub streams: Streams,
@@ -203,7 +204,8 @@ macro_rules! keys {
                 Self {
                     role,
                     endpoint,
-                    bind: config.bind,
+                    bind: config.bind.clone(),
+                    interface: config.interface.clone(),
                     $($name: config.$name.clone().unwrap_or_else(|| defaults::$name(wire)),)+
                     streams: config.streams.resolve(config.profile, wire),
                     #[cfg(feature = "sim")]
@@ -332,8 +334,12 @@ keys! {
         /// Where a server listens (port 0: any free port), or the server that a client calls. Without a port, the port
         /// is 8080. A server may leave the host out: ":9000" listens on every address, IPv4 and IPv6.
         endpoint: String as impl Into<EndpointText>, by EndpointText::read, ANYWHERE;
-        /// The client's own address, for hosts in several networks. By default the system chooses it.
-        bind: SocketAddr as impl Into<SocketAddr>, by Into::into, CLIENTS;
+        /// The client's own address, for hosts in several networks. By default the system chooses it, and chooses anew
+        /// when it changes. A link-local address names its network card: fe80::1%eth0.
+        bind: LocalAddress as impl Into<LocalAddress>, by Into::into, CLIENTS;
+        /// The network card that the interface sends and receives by (SO_BINDTODEVICE), for hosts in several networks
+        /// with the same addresses. By default the routes decide. Linux only.
+        interface: CardName as impl Into<CardName>, by Into::into, ANYWHERE;
         /// Settings for streams of messages in one word. Settings of a stream itself go before it.
         profile: Profile as Profile, by std::convert::identity, ANYWHERE;
     }
@@ -348,9 +354,10 @@ keys! {
         /// Whether classic datagrams carry a sequence number. Set it as `use_sequence` at the other end. Without it,
         /// neither loss nor duplicates can be detected. Native datagrams always carry one.
         use_sequence: bool as bool, CLASSIC => true;
-        /// How long connecting waits for the server's answer. The default is enough for a machine that boots at the
-        /// same time. With 0s, connecting does not wait, and tries on in the background.
-        connect_timeout: Duration as Duration, NATIVE_CLIENTS, Duration::ZERO..=HOUR => s(5);
+        /// How long connecting waits for what is not there yet: the endpoint's name, this host's address or network
+        /// card, a route, and on the native wire the server's answer. The default is enough for a machine that boots at
+        /// the same time. With 0s, connecting does not wait, and tries on in the background.
+        connect_timeout: Duration as Duration, ANYWHERE, Duration::ZERO..=HOUR => s(5);
         /// The time between two heartbeats. Heartbeats are sent in addition to all other traffic. They measure the
         /// round trip, and show a dead link within `liveness_timeout`.
         heartbeat_interval: Duration as Duration, NATIVE, MS..=MINUTE => ms(100);

@@ -26,6 +26,7 @@ mod error;
 #[cfg(feature = "sim")]
 mod impair;
 mod keys;
+mod local;
 mod profile;
 mod qos;
 mod selector;
@@ -39,6 +40,7 @@ pub use durations::{DurationError, parse_duration};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, EndpointProblem, EndpointText};
 pub use error::ConfigError;
 pub use keys::{Config, Key, Settings};
+pub use local::{CardName, LocalAddress, LocalAddressError};
 pub use qos::{History, Qos, StreamKey};
 pub use selector::Selector;
 pub use streams::Streams;
@@ -47,6 +49,7 @@ pub use value::{InboxPolicy, Profile, Role, WaitPolicy, Wire};
 use tautline_proto::{ContentType, MessageType};
 
 pub(crate) use self::durations::show_duration;
+pub(crate) use self::endpoint::serves_many;
 use self::keys::{DEFAULT_WIRE, KEYS};
 use self::qos::STREAM_KEYS;
 use crate::payload::PayloadLimits;
@@ -161,9 +164,13 @@ impl Settings {
             let expected = "the port that the server listens on (port 0 is for servers)";
             return Err(invalid("endpoint", &self.endpoint, expected));
         }
-        match self.bind {
-            Some(bind) if bind.ip().is_multicast() => {
-                Err(invalid("bind", &bind, "an address of this host, not a multicast group"))
+        if let Some(bind) = self.bind.as_ref().filter(|bind| serves_many(bind.ip())) {
+            let expected = "an address of this host, not a multicast group or a broadcast address";
+            return Err(invalid("bind", bind, expected));
+        }
+        match &self.interface {
+            Some(card) if !card.is_possible() => {
+                Err(invalid("interface", &format!("{:?}", card.as_str()), CardName::EXPECTED))
             }
             _ => Ok(()),
         }

@@ -1,7 +1,6 @@
 //! The types that settings can have, and how each type is read from TOML, from variables and from the command line.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -181,26 +180,6 @@ impl Setting for String {
             || "host:port, [ipv6]:port or host".to_owned(),
             |range| format!("text of {} to {} bytes", range.start(), range.end()),
         )
-    }
-}
-
-impl Setting for SocketAddr {
-    type Size = ();
-
-    /// Reads an address with or without a port. Without a port, any free port is used.
-    fn read(given: SourceValue<'_>) -> Option<Self> {
-        let text = given.text()?.trim();
-        text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(|address| Self::new(address, 0)))
-    }
-
-    fn size(&self) {}
-
-    fn show(&self) -> String {
-        self.to_string()
-    }
-
-    fn expected(_: Option<&RangeInclusive<()>>) -> String {
-        "a local IP address, with or without a port".to_owned()
     }
 }
 

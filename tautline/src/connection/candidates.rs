@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tautline_proto::SessionId;
 use tautline_proto::wire::native::{self, Control, Header};
 
+use crate::machine::socket::place::Place;
 use crate::machine::socket::{Received, Socket};
 
 /// The most addresses that are tried, from the first on.
@@ -29,15 +30,15 @@ enum Answer {
 }
 
 /// Returns the first address where a server answers a hello; otherwise the first that is not refused; otherwise the first.
-/// `None` if there is no address. A hello leaves no state at the server (docs/protocol.md §5).
-pub(crate) fn choose(bind: Option<SocketAddr>, addresses: &[SocketAddr]) -> Option<SocketAddr> {
+/// `None` if there is no address. `own` has the client's own address and network card. A hello leaves no state at the server (docs/protocol.md §5).
+pub(crate) fn choose(own: &Place, addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let (&first, others) = addresses.split_first()?;
     if others.is_empty() {
         return Some(first);
     }
     let mut silent = None;
     for &address in addresses.iter().take(MOST) {
-        match call(bind, address).unwrap_or(Answer::Refused) {
+        match call(own, address).unwrap_or(Answer::Refused) {
             Answer::Came => return Some(address),
             Answer::Nothing => _ = silent.get_or_insert(address),
             Answer::Refused => {}
@@ -46,8 +47,8 @@ pub(crate) fn choose(bind: Option<SocketAddr>, addresses: &[SocketAddr]) -> Opti
     silent.or(Some(first))
 }
 
-fn call(bind: Option<SocketAddr>, address: SocketAddr) -> io::Result<Answer> {
-    let socket = Socket::connect(bind, address)?;
+fn call(own: &Place, address: SocketAddr) -> io::Result<Answer> {
+    let socket = Socket::connect(&Place { address, ..own.clone() })?;
     socket.send(&hello()?, address)?;
     let until = Instant::now() + PATIENCE;
     let mut buffer = [0; 256];
@@ -97,19 +98,22 @@ mod tests {
         server.connect().expect("a free port");
         let address = server.local_address().expect("connected");
         let (_held, silent) = socket();
-        assert_eq!(choose(None, &[refused(), silent, address]), Some(address));
+        assert_eq!(choose(&Place::at(refused()), &[refused(), silent, address]), Some(address));
         assert_eq!((server.peers().len(), server.statistics().datagrams_accepted), (0, 1));
     }
 
     #[test]
     fn one_that_is_silent_is_better_than_one_that_is_refused() {
         let (_held, silent) = socket();
-        assert_eq!(choose(None, &[refused(), silent]), Some(silent));
+        assert_eq!(choose(&Place::at(refused()), &[refused(), silent]), Some(silent));
     }
 
     #[test]
     fn where_all_are_refused_the_first_is_called() {
         let all = [refused(), refused()];
-        assert_eq!((choose(None, &all), choose(None, &[])), (Some(all[0]), None));
+        assert_eq!(
+            (choose(&Place::at(refused()), &all), choose(&Place::at(refused()), &[])),
+            (Some(all[0]), None)
+        );
     }
 }

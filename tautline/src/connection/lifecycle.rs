@@ -4,7 +4,6 @@
 
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Connection;
@@ -38,7 +37,6 @@ struct Inner {
 pub(super) struct Running {
     pub(super) life: Arc<Life>,
     pub(super) thread: Option<JoinHandle<()>>,
-    pub(super) local: SocketAddr,
     pub(super) granted: Granted,
     /// What a caller-driven connection holds of the machine. A driver's thread holds its own.
     pub(super) _held: Option<Held>,
@@ -47,12 +45,6 @@ pub(super) struct Running {
 impl Lifecycle {
     pub(crate) fn life(&self) -> Option<Arc<Life>> {
         lock(&self.inner).running.as_ref().map(|running| Arc::clone(&running.life))
-    }
-
-    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
-        let inner = lock(&self.inner);
-        // A connection that failed by itself stays here until it is ended or replaced.
-        inner.running.as_ref().filter(|running| !running.life.is_stopped()).map(|running| running.local)
     }
 
     pub(crate) fn granted(&self) -> Granted {

@@ -4,7 +4,7 @@
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Ordering};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -16,20 +16,20 @@ use super::Connection;
 use super::candidates;
 use super::lifecycle::Running;
 use crate::config::{Config, Role, Settings, Wire};
+use crate::driver::moving::Moving;
 use crate::driver::{Opened, Turner};
 use crate::error::ConnectError;
 use crate::handlers;
 use crate::machine::clock::Clock;
-use crate::machine::fault::SocketFault;
 use crate::machine::life::Life;
 use crate::machine::realtime::{Held, Wishes};
-use crate::machine::socket::{Granted, IpFragments, Socket, SocketWaiter, everywhere, headers_to};
+use crate::machine::socket::place::Place;
+use crate::machine::socket::{Granted, IpFragments, Socket, SocketWaiter, headers_to};
 use crate::payload;
 use crate::sending::coalescer::{Coalescer, CoalescerWatch};
 use crate::sending::line::Line;
 use crate::sending::link::Link;
 use crate::sync::lock;
-use tautline_proto::Cause;
 
 /// The largest UDP payloads. The length of an IPv4 packet counts its header, that of an IPv6 packet does not.
 const MAX_IPV4_DATAGRAM: usize = u16::MAX as usize - 28;
@@ -41,8 +41,7 @@ type Driving = (Option<JoinHandle<()>>, Option<Held>);
 /// A socket that is bound, and what the machine granted for it.
 struct Bound {
     socket: Arc<Socket>,
-    /// The server's own address, or the server that a client calls.
-    address: SocketAddr,
+    moving: Moving,
     granted: Granted,
 }
 
@@ -59,8 +58,8 @@ impl Connection {
             None => shared.config(),
         };
         let settings = config.settings()?;
-        let address = resolve(&settings)?;
-        let socket = bind(&settings, address)?;
+        let mut moving = Moving::new(&settings);
+        let socket = bind(&settings, &mut moving)?;
         let wishes = Wishes::new(&config, &settings);
         *lock(&shared.config) = config;
         shared.handlers.set_defaults(handlers::HandlerSettings::of(&settings));
@@ -70,7 +69,7 @@ impl Connection {
         shared.publish_refusals(refused);
         let watching = shared.watchdogs.begin(&settings, wishes.of_watchdog(), &**shared);
         watching.map_err(|error| system("thread for the watchdogs", &error))?;
-        self.start(&settings, Bound { socket: Arc::new(socket), address, granted }, held, first_number)
+        self.start(&settings, Bound { socket: Arc::new(socket), moving, granted }, held, first_number)
     }
 
     fn start(
@@ -80,25 +79,24 @@ impl Connection {
         held: Held,
         first_number: u64,
     ) -> Result<Running, ConnectError> {
-        let Bound { socket, address, granted } = bound;
+        let Bound { socket, moving, granted } = bound;
         let shared = &self.shared;
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(|error| system("randomness", &error))?;
-        let (waiter, waker) =
-            SocketWaiter::new().map_err(|error| no_socket(address, settings.role, &error))?;
+        let (waiter, waker) = SocketWaiter::new().map_err(|error| no_socket(&moving, &error))?;
         let life = Arc::new(Life::new(waker));
         let clock = shared.clock.for_new_connection();
         let peers_before = shared.peers_so_far.load(Ordering::Relaxed);
+        // Of an address that is not known yet, the longer headers.
+        let address = moving.target().unwrap_or(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
         let datagram_size = settings.mtu - headers_to(address);
         let config = endpoint_config(settings, datagram_size);
         let encoder = Encoder::new(&config);
         let halves = endpoint(config, Start { seed, first_number, peers_before });
         let inbound = self.open_halves(settings, &socket, (&life, clock), halves, (encoder, datagram_size));
-        let is_client = settings.role == Role::Client;
-        let waits_for_answer =
-            is_client && settings.wire == Wire::Native && !settings.connect_timeout.is_zero();
-        let answer_by = waits_for_answer.then(|| shared.clock.now().steady.plus(settings.connect_timeout));
-        let (local, server) = (socket.local_address(), is_client.then_some(address));
+        let needs_answer = settings.role == Role::Client && settings.wire == Wire::Native;
+        let waits = (needs_answer || moving.address().is_none()) && !settings.connect_timeout.is_zero();
+        let answer_by = waits.then(|| shared.clock.now().steady.plus(settings.connect_timeout));
         let watch = CoalescerWatch::new(
             Arc::clone(&shared.sender.coalescer_signals),
             self.coalescing_delay(settings),
@@ -109,17 +107,14 @@ impl Connection {
             inbound,
             socket,
             waiter,
-            server,
+            moving,
             answer_by,
             granted,
             watch,
         };
         let turner = Turner::new(Arc::clone(shared), opened, settings);
-        if !is_client || settings.wire == Wire::Classic {
-            shared.status.apply(Cause::Ready);
-        }
         let (thread, _held) = self.set_going(turner, held, &settings.name)?;
-        Ok(Running { life, thread, local, granted, _held })
+        Ok(Running { life, thread, granted, _held })
     }
 
     /// Opens the inbox and the peers' counters for the receiving half, and the line for the sending half. Returns the
@@ -146,11 +141,7 @@ impl Connection {
             codec: settings.codec,
             limits: settings.payload_limits(),
             datagram_size: datagram_size.into(),
-            max_datagram: if socket.local_address().is_ipv4() {
-                MAX_IPV4_DATAGRAM
-            } else {
-                MAX_IPV6_DATAGRAM
-            },
+            max_datagram: if !socket.is_ipv6() { MAX_IPV4_DATAGRAM } else { MAX_IPV6_DATAGRAM },
             streams: (settings.streams.iter().next().is_some()).then(|| settings.streams.clone()),
         };
         let open = |line: &mut Line| line.open(outbound, Arc::clone(socket), coalescer, settings.dscp, link);
@@ -201,54 +192,59 @@ fn system(what: &'static str, error: &dyn std::fmt::Display) -> ConnectError {
     ConnectError::System { what, problem: error.to_string() }
 }
 
-/// Resolves the endpoint: its first IPv4 address, or else its first IPv6 address.
-///
-/// "localhost" has both, and must find a server that listens at 0.0.0.0 or 127.0.0.1. A native client tries which of the
-/// addresses a server answers at.
-fn resolve(settings: &Settings) -> Result<SocketAddr, ConnectError> {
-    let endpoint = &settings.endpoint;
-    if endpoint.is_everywhere() {
-        return Ok(everywhere(endpoint.port()));
+/// Opens the socket, and puts it where it belongs. If what that needs is not there yet, the socket is nowhere, and the driver
+/// looks for a place for it.
+fn bind(settings: &Settings, moving: &mut Moving) -> Result<Socket, ConnectError> {
+    let place = match find_place(settings, moving) {
+        Ok(place) => Some(place),
+        Err(error) if can_wait(&error) => {
+            moving.wait_for(error);
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let any = Place::at(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+    let opened = Socket::open(place.as_ref().unwrap_or(&any), settings.role == Role::Client);
+    let socket = opened.map_err(|error| no_socket(moving, &error))?;
+    // The native wire cuts its own fragments, each of which is sent again alone. On the classic wire, IP does it.
+    let fragments = if settings.wire == Wire::Native { IpFragments::Never } else { IpFragments::Allowed };
+    socket.set_ip_fragments(fragments);
+    if settings.offload && settings.wire == Wire::Native {
+        socket.allow_segments();
     }
-    let unresolved = |problem: String| ConnectError::Unresolved { endpoint: endpoint.clone(), problem };
-    let found = (endpoint.host(), endpoint.port()).to_socket_addrs();
-    let addresses = found.map_err(|error| unresolved(error.to_string()))?;
-    let fits = |address: &SocketAddr| settings.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4());
-    let mut fitting: Vec<_> = addresses.filter(fits).collect();
-    fitting.sort_by_key(SocketAddr::is_ipv6);
-    fitting.dedup();
-    let best = match (settings.role, settings.wire) {
-        (Role::Client, Wire::Native) => candidates::choose(settings.bind, &fitting),
-        _ => fitting.first().copied(),
-    };
-    best.ok_or_else(|| unresolved("none of the kind that `bind` has".to_owned()))
+    if settings.kernel_timestamps || settings.wire == Wire::Classic || settings.streams.have_lifespans() {
+        socket.stamp();
+    }
+    if settings.role == Role::Server {
+        socket.report_errors();
+    }
+    match place.map(|place| moving.put(&socket, &place)) {
+        Some(Err(error)) if can_wait(&error) => moving.wait_for(error),
+        Some(Err(error)) => return Err(error),
+        _ => {}
+    }
+    Ok(socket)
 }
 
-fn bind(settings: &Settings, address: SocketAddr) -> Result<Socket, ConnectError> {
-    let socket = match settings.role {
-        Role::Server => Socket::bind(address),
-        Role::Client => Socket::connect(settings.bind, address),
-    };
-    let prepared = socket.inspect(|socket| {
-        // The native wire cuts its own fragments, each of which is sent again alone. On the classic wire, IP does it.
-        let fragments = if settings.wire == Wire::Native { IpFragments::Never } else { IpFragments::Allowed };
-        socket.set_ip_fragments(fragments);
-        if settings.offload && settings.wire == Wire::Native {
-            socket.allow_segments();
-        }
-        if settings.kernel_timestamps || settings.wire == Wire::Classic || settings.streams.have_lifespans() {
-            socket.stamp();
-        }
-    });
-    prepared.map_err(|error| {
-        // These faults are about the socket's own address. A client may have chosen it by `bind`.
-        let is_own = matches!(SocketFault::of(&error), SocketFault::AddressInUse | SocketFault::AddressGone);
-        no_socket(settings.bind.filter(|_| is_own).unwrap_or(address), settings.role, &error)
-    })
+/// Finds the address: at a native client whose name has several, one where a server answers.
+fn find_place(settings: &Settings, moving: &mut Moving) -> Result<Place, ConnectError> {
+    let addresses = moving.resolve()?.to_vec();
+    let own = moving.place(addresses[0])?;
+    if settings.role == Role::Client && settings.wire == Wire::Native {
+        candidates::choose(&own, &addresses).inspect(|&address| moving.prefer(address));
+    }
+    let address = moving.target().expect("there is an address");
+    Ok(Place { address, ..own })
 }
 
-fn no_socket(address: SocketAddr, role: Role, error: &io::Error) -> ConnectError {
-    ConnectError::Socket { address, role, fault: SocketFault::of(error), problem: error.to_string() }
+/// Whether connecting waits for what is missing. Only Unix has sockets without an address.
+fn can_wait(error: &ConnectError) -> bool {
+    cfg!(unix) && error.may_pass()
+}
+
+fn no_socket(moving: &Moving, error: &io::Error) -> ConnectError {
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    moving.no_socket(moving.target().unwrap_or(any), error)
 }
 
 fn endpoint_config(settings: &Settings, datagram_size: usize) -> EndpointConfig {

@@ -28,7 +28,7 @@ impl Turner {
             Happened::Named(peer, name) => shared.directory.set_name(peer, name),
             Happened::Accepted(peer) => {
                 shared.directory.set_state(peer, ConnectionState::Connected);
-                self.answer_by = None;
+                self.moving.set_answer_by(None);
                 self.if_client(Cause::Accepted);
                 shared.watchdogs.peer_came(peer, shared.steady_now());
                 if let Some(info) = shared.directory.get(peer) {
@@ -46,6 +46,9 @@ impl Turner {
             Happened::Silent(peer) => {
                 shared.directory.set_state(peer, ConnectionState::Reconnecting);
                 self.if_client(Cause::Silent);
+                if self.server.is_some() {
+                    self.moving.look_soon(shared.steady_now(), false);
+                }
                 if let Some(left_out) = self.may_log() {
                     tracing::warn!(%peer, left_out, "peer fell silent");
                 }
@@ -71,6 +74,9 @@ impl Turner {
                 shared.watchdogs.peer_left(Some(peer), shared.steady_now());
                 if reason == RemovalReason::ClosedByPeer {
                     self.if_client(Cause::ClosedByPeer);
+                    if self.server.is_some() {
+                        self.moving.look_soon(shared.steady_now(), false);
+                    }
                 }
                 if let Some(left_out) = self.may_log() {
                     tracing::info!(%peer, reason = reason.name(), left_out, "peer disconnected");
@@ -131,6 +137,11 @@ impl Turner {
     /// Reports that an address cannot be reached.
     pub(super) fn unreachable(&mut self, address: Option<SocketAddr>, fault: SocketFault, problem: &str) {
         self.refused |= fault == SocketFault::PortUnreachable;
+        use SocketFault::{AddressGone, CardGone, NetworkDown, NetworkUnreachable};
+        if matches!(fault, AddressGone | CardGone | NetworkDown | NetworkUnreachable) && self.server.is_some()
+        {
+            self.moving.look_soon(self.shared.steady_now(), true);
+        }
         if let Some(left_out) = self.may_log() {
             tracing::warn!(?address, fault = fault.name(), problem, left_out, "peer unreachable: {fault}");
         }

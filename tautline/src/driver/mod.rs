@@ -9,6 +9,7 @@ mod arrivals;
 mod freshness;
 mod happened;
 mod impaired;
+pub(crate) mod moving;
 mod outlets;
 mod overflow;
 mod ownership;
@@ -28,17 +29,17 @@ use tautline_proto::{Instant as Steady, Now};
 use arrivals::Arrivals;
 use freshness::Freshness;
 use impaired::Impaired;
+use moving::Moving;
 use outlets::Held;
 use overflow::Overflow;
 use ownership::{OpenClaims, Rights};
 use strangers::StrangersTime;
 
-use crate::config::{Settings, Wire};
+use crate::config::{Role, Settings, Wire};
 use crate::driver::polling::Polling;
 use crate::error::{ConnectError, SendError};
 use crate::handlers::Dispatcher;
 use crate::machine::clock::Clock;
-use crate::machine::fault::SocketFault;
 use crate::machine::life::Life;
 use crate::machine::socket::{Granted, Socket, SocketWaiter};
 use crate::message::borrowed::MessageRef;
@@ -77,9 +78,10 @@ pub(crate) struct Turner {
     waiter: SocketWaiter,
     dispatcher: Dispatcher<Reply>,
     buffers: Buffers,
-    /// The server that a client calls, and when it must have answered.
+    /// The server that a client calls; `None` at a server, and before the client knows its address.
     server: Option<SocketAddr>,
-    answer_by: Option<Steady>,
+    /// Where the socket is, and where it may go.
+    moving: Moving,
     /// The network reported that nothing listens at the server's port.
     refused: bool,
     last_other_wire: Option<Instant>,
@@ -99,6 +101,7 @@ pub(crate) struct Turner {
     watch_at: Option<Instant>,
     /// Whether the kernel may hand over many datagrams at once (UDP GRO).
     offload: bool,
+    is_classic: bool,
     /// The last turn read what it had waited for, and did not look for more.
     more_may_wait: bool,
     /// This turn read messages.
@@ -129,9 +132,8 @@ pub(crate) struct Opened {
     pub(crate) inbound: Inbound,
     pub(crate) socket: Arc<Socket>,
     pub(crate) waiter: SocketWaiter,
-    /// The server that a client calls.
-    pub(crate) server: Option<SocketAddr>,
-    /// When the server must have answered.
+    pub(crate) moving: Moving,
+    /// When connecting must have succeeded; `None` if it does not wait.
     pub(crate) answer_by: Option<Steady>,
     /// The kernel's buffers.
     pub(crate) granted: Granted,
@@ -149,7 +151,8 @@ pub(crate) type Sink<'a> = Option<&'a mut dyn FnMut(&MessageRef<'_>)>;
 
 impl Turner {
     pub(crate) fn new(shared: Arc<Shared>, opened: Opened, settings: &Settings) -> Self {
-        let Opened { life, clock, inbound, socket, waiter, server, answer_by, granted, watch } = opened;
+        let Opened { life, clock, inbound, socket, waiter, mut moving, answer_by, granted, watch } = opened;
+        moving.set_answer_by(answer_by);
         let now = clock.now();
         let arrivals = Arrivals::new(reading::clocks(now));
         let watchdogs = shared.watchdogs.watches();
@@ -164,8 +167,8 @@ impl Turner {
             waiter,
             dispatcher,
             buffers: Buffers::default(),
-            server,
-            answer_by,
+            server: None,
+            moving,
             refused: false,
             last_other_wire: None,
             fault_limit: LineLimit::default(),
@@ -178,6 +181,7 @@ impl Turner {
             watchdogs,
             watch_at: None,
             offload: settings.offload && settings.wire == Wire::Native,
+            is_classic: settings.wire == Wire::Classic,
             more_may_wait: false,
             brought_messages: false,
             inbox_is_on: settings.inbox_capacity > 0,
@@ -198,9 +202,25 @@ impl Turner {
         Arc::clone(&self.socket)
     }
 
-    /// Begins: a client calls its server.
+    /// Begins: a client calls its server, if it knows where that is.
     pub(crate) fn start(&mut self) {
         let now = self.clock.now();
+        self.moving.begin(now.steady);
+        match self.moving.address() {
+            Some(address) => {
+                self.server = (self.shared.role == Role::Client).then_some(address);
+                self.begin_calling(now);
+            }
+            None => self.tell_missing(None),
+        }
+    }
+
+    /// The socket is where it should be: from here a client calls its server.
+    fn begin_calling(&mut self, now: Now) {
+        if self.server.is_none() || self.is_classic {
+            self.moving.set_answer_by(None);
+            self.shared.status.apply(Cause::Ready);
+        }
         if let Some(server) = self.server {
             self.inbound.dial(server, now);
         }
@@ -236,7 +256,7 @@ impl Turner {
         self.look_at_overflow(now.steady);
         self.look_at_gate();
         self.finish_sends();
-        self.check_answer(now.steady);
+        self.look_at_connecting(now);
         // Last, because these run users' code, which may end this connection.
         let at = self.clock.instant(now.steady);
         if self.shared.requests.have_deadlines() {
@@ -292,7 +312,8 @@ impl Turner {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let clock = self.clock;
         let delivery = self.shared.sender.delivery_signs.due();
-        let protocol = [self.inbound.next_timeout(), self.answer_by, delivery, self.impaired.next_timeout()];
+        let protocol =
+            [self.inbound.next_timeout(), self.moving.due(), delivery, self.impaired.next_timeout()];
         let protocol = protocol.into_iter().flatten().min();
         let protocol = protocol.map(|due| clock.instant(due));
         let write_on = self.unwritten.then(Instant::now);
@@ -327,7 +348,7 @@ impl Turner {
         while let Some((to, datagram)) = self.inbound.poll_reply() {
             // These belong to no session. They get the mark (`dscp`) that the socket has at the moment.
             if let Err(error) = self.socket.send(&datagram, to) {
-                let fault = SocketFault::of_send(&error);
+                let fault = self.socket.fault_of_send(&error, to);
                 self.shared.sender.faults.count(fault);
                 self.unreachable(Some(to), fault, &error.to_string());
             }
@@ -358,17 +379,37 @@ impl Turner {
         self.unwritten = left || counters.queued.value() != failures;
     }
 
-    fn check_answer(&mut self, now: Steady) {
-        let (Some(server), Some(answer_by)) = (self.server, self.answer_by) else { return };
-        if now >= answer_by {
-            self.give_up(Cause::Failed, ConnectError::TimedOut { server, refused: self.refused });
+    /// Looks for a better place if that is due, and gives up if connecting has taken too long.
+    #[inline]
+    fn look_at_connecting(&mut self, now: Now) {
+        if self.moving.due().is_some_and(|at| at <= now.steady) {
+            self.connecting_is_due(now);
+        }
+    }
+
+    #[cold]
+    fn connecting_is_due(&mut self, now: Now) {
+        if self.moving.look_is_due(now.steady) {
+            self.look_at_place(now);
+        }
+        if self.moving.answer_is_overdue(now.steady) {
+            self.give_up(Cause::Failed, self.not_connected());
+        }
+    }
+
+    /// Why the interface is not connected in time.
+    #[cold]
+    fn not_connected(&self) -> ConnectError {
+        match (self.moving.missing(), self.server) {
+            (None, Some(server)) => ConnectError::TimedOut { server, refused: self.refused },
+            (missing, _) => missing.cloned().unwrap_or(ConnectError::Disconnected),
         }
     }
 
     fn refused_by_server(&mut self) {
         let Some(server) = self.server else { return };
         let error = ConnectError::ServerFull { server };
-        if self.answer_by.is_some() {
+        if self.moving.awaits_answer() {
             self.give_up(Cause::Refused, error);
         } else {
             self.shared.status.fail(Cause::Refused, error);
@@ -377,7 +418,7 @@ impl Turner {
 
     /// Ends the connection after a failure: nothing is sent or received any more.
     fn give_up(&mut self, cause: Cause, error: ConnectError) {
-        self.answer_by = None;
+        self.moving.set_answer_by(None);
         self.shared.shut_line();
         self.shared.inbox.close();
         self.shared.directory.end();

@@ -201,7 +201,7 @@ impl Turner {
                     break;
                 }
                 Received::Unreachable(address, error) => {
-                    self.reported(address, &error);
+                    self.reported(address.or(self.server), &error);
                     count += 1;
                 }
                 Received::Failed(error) => {
@@ -235,7 +235,9 @@ impl Turner {
     fn take(&mut self, arrived: Arrived, buffers: &mut Buffers, now: Now, sink: &mut Sink<'_>) -> usize {
         let Buffers { datagram, scratch } = buffers;
         let came = self.arrivals.came(arrived.stamp, now.steady);
-        let origin = Origin { from: arrived.from, came };
+        // A client's socket receives from its server only, and nothing before it has one.
+        let Some(from) = arrived.from.or(self.server) else { return 1 };
+        let origin = Origin { from, came };
         let mut count = 0;
         for datagram in arrived.datagrams(datagram) {
             if self.life.is_stopped() {

@@ -40,11 +40,11 @@ impl UdpInterface {
         Ok(Self { handle: Arc::new(Handle { connection }) })
     }
 
-    /// Opens the socket and, as a native client, waits for the server's answer.
+    /// Opens the socket, and waits for what is not there yet: the endpoint's name, an address of this host, a network card, a
+    /// route and, as a native client, the server's answer.
     ///
     /// Does nothing while connected; concurrent calls share one outcome. With a `connect_timeout` of 0, and on a
-    /// [caller-driven](Self::caller_driven) interface, a native client does not wait: the state changes to connected when the
-    /// server answers.
+    /// [caller-driven](Self::caller_driven) interface, it does not wait: the state changes to connected later.
     ///
     /// # Errors
     ///

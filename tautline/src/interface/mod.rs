@@ -258,7 +258,7 @@ impl UdpInterface {
     /// Returns the address of the socket, with the port that the system chose; `None` while disconnected.
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
-        self.connection().lifecycle.local_address()
+        self.shared().directory.local_address()
     }
 
     /// Returns the configuration in force.

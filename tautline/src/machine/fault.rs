@@ -51,6 +51,12 @@ socket_faults! {
     /// This host does not have the local address of the socket, or not any more (EADDRNOTAVAIL; for a send also EINVAL).
     AddressGone, "address_gone",
         "this host does not have the local address, or not any more: restore it, or `bind` an address that stays";
+    /// This host does not have the network card, or not any more (ENODEV).
+    CardGone, "card_gone",
+        "this host does not have the network card, or not any more: plug it in, or check its name (ip link)";
+    /// A route of this host drops what is sent to the peer (EINVAL while the local address is there).
+    Blackhole, "blackhole",
+        "a route drops what is sent there (blackhole): remove it (ip route); the link goes on by itself then";
     /// The system forbids it, usually a firewall (EPERM, EACCES).
     NotPermitted, "not_permitted",
         "the system forbids sending there: check the firewall's rules for outgoing datagrams (nft list ruleset)";
@@ -129,6 +135,9 @@ fn of_system(error: &io::Error) -> Option<SocketFault> {
         Errno::HOSTDOWN | Errno::PROTO | Errno::NOPROTOOPT | Errno::OPNOTSUPP => SocketFault::HostUnreachable,
         #[cfg(target_os = "linux")]
         Errno::NONET => SocketFault::NetworkUnreachable,
+        // Between two places, a socket has no address (`machine::socket::place`).
+        Errno::DESTADDRREQ | Errno::NOTCONN => SocketFault::AddressGone,
+        Errno::NODEV | Errno::NXIO => SocketFault::CardGone,
         Errno::NOBUFS | Errno::NOMEM => SocketFault::OutOfBuffers,
         Errno::MSGSIZE => SocketFault::TooLarge,
         Errno::MFILE | Errno::NFILE => SocketFault::OutOfDescriptors,
@@ -199,8 +208,8 @@ mod tests {
     #[test]
     fn every_errno_of_udp_sockets_has_a_name() {
         use SocketFault::{
-            AddressGone, AddressInUse, Busy, HostUnreachable, NetworkDown, NetworkUnreachable, NotPermitted,
-            OutOfBuffers, OutOfDescriptors, PortUnreachable, TooLarge,
+            AddressGone, AddressInUse, Busy, CardGone, HostUnreachable, NetworkDown, NetworkUnreachable,
+            NotPermitted, OutOfBuffers, OutOfDescriptors, PortUnreachable, TooLarge,
         };
         let named = [
             (libc::ECONNREFUSED, PortUnreachable),
@@ -213,6 +222,8 @@ mod tests {
             (libc::EPROTO, HostUnreachable),
             (libc::ENETDOWN, NetworkDown),
             (libc::EADDRNOTAVAIL, AddressGone),
+            (libc::EDESTADDRREQ, AddressGone),
+            (libc::ENODEV, CardGone),
             (libc::EPERM, NotPermitted),
             (libc::EACCES, NotPermitted),
             (libc::ENOBUFS, OutOfBuffers),

@@ -5,6 +5,7 @@
 pub(crate) mod clock;
 pub(crate) mod fault;
 pub(crate) mod life;
+pub(crate) mod names;
 pub(crate) mod realtime;
 pub(crate) mod sleep;
 pub(crate) mod socket;

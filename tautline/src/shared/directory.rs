@@ -96,6 +96,11 @@ impl Directory {
         drop(inner);
     }
 
+    /// The socket's local address; `None` while disconnected, and while the socket waits for its address.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        lock(&self.0).socket.as_ref()?.local_address()
+    }
+
     /// Asks the kernel what it has dropped, without the lock. The socket keeps the answer.
     fn ask_kernel(&self) {
         let socket = lock(&self.0).socket.clone();

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::error::SendError;
+use crate::error::{ConnectError, SendError};
 use crate::machine::fault::SocketFault;
 use crate::machine::realtime::RealtimePart;
 use crate::sync::lock;
@@ -85,6 +85,21 @@ pub enum Event {
         fault: SocketFault,
         /// The system's description.
         problem: String,
+    },
+    /// Something that connecting needs is not there yet: the endpoint's name, an address of this host, a network card, or a
+    /// route. The interface connects by itself once it is there. One event for each cause.
+    Waiting {
+        /// What is missing.
+        missing: ConnectError,
+    },
+    /// The socket is at a new place: a client's own address is gone or has changed, its server's name means another
+    /// address, a network card was plugged in again, or what was [missing](Self::Waiting) is there. The socket's descriptor
+    /// stays the same.
+    Moved {
+        /// The local address now.
+        local: SocketAddr,
+        /// The server's address, at a client.
+        server: Option<SocketAddr>,
     },
     /// A sender uses the other wire: set `wire` to the same value at both ends. At most one event a second.
     OtherWire {

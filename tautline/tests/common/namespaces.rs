@@ -1,5 +1,6 @@
 //! Two network namespaces with a cable between them, for tests in which a machine's network fails. They need privilege.
 //! Without it, a test prints that it is skipped.
+#![allow(dead_code)] // no test file uses all helpers
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -48,18 +49,26 @@ impl Cable {
     }
 
     fn set_up(&self) -> Result<(), String> {
-        let [plant, controller] = &self.names;
         for name in &self.names {
             ip(&["netns", "add", name])?;
         }
+        self.plug()?;
+        for end in ENDS {
+            self.run(end, &["addr", "add", &format!("{}/24", end.address()), "dev", self.name(end)])?;
+            self.run(end, &["link", "set", "lo", "up"])?;
+        }
+        Ok(())
+    }
+
+    /// Lays the cable between the two hosts: a network card at each, up and without addresses.
+    fn plug(&self) -> Result<(), String> {
+        let [plant, controller] = &self.names;
         ip(&[
             "link", "add", plant, "netns", plant, "type", "veth", "peer", "name", controller, "netns",
             controller,
         ])?;
         for end in ENDS {
-            self.run(end, &["addr", "add", &format!("{}/24", end.address()), "dev", self.name(end)])?;
             self.run(end, &["link", "set", self.name(end), "up"])?;
-            self.run(end, &["link", "set", "lo", "up"])?;
             self.ask_neighbours_often(end);
         }
         Ok(())
@@ -68,13 +77,16 @@ impl Cable {
     /// Makes the kernel ask for a neighbour's address every 20 ms instead of every second. Otherwise a request that is lost
     /// because the other end is not quite up costs a second. If this cannot be set, the printed times show it.
     fn ask_neighbours_often(&self, end: End) {
-        let setting = format!("/proc/sys/net/ipv4/neigh/{}/retrans_time_ms", self.name(end));
-        if let Err(error) = self.at(end, || std::fs::write(&setting, "20")) {
-            println!("{setting} cannot be set: {error}");
+        for family in ["ipv4", "ipv6"] {
+            let setting = format!("/proc/sys/net/{family}/neigh/{}/retrans_time_ms", self.name(end));
+            if let Err(error) = self.at(end, || std::fs::write(&setting, "20")) {
+                println!("{setting} cannot be set: {error}");
+            }
         }
     }
 
-    fn name(&self, end: End) -> &str {
+    /// The name of the end's network card.
+    pub(crate) fn name(&self, end: End) -> &str {
         &self.names[end as usize]
     }
 
@@ -97,7 +109,26 @@ impl Cable {
 
     /// Gives the end a further address.
     pub(crate) fn add_address(&self, end: End, address: &str) {
-        self.run(end, &["addr", "add", address, "dev", self.name(end)]).expect("setting up was allowed");
+        // IPv6 addresses are there at once, without a search for others who have them.
+        let at_once: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
+        let add = [&["addr", "add", address, "dev", self.name(end)], at_once].concat();
+        self.run(end, &add).expect("setting up was allowed");
+    }
+
+    /// Takes an address away from the end.
+    pub(crate) fn remove_address(&self, end: End, address: &str) {
+        self.run(end, &["addr", "del", address, "dev", self.name(end)]).expect("setting up was allowed");
+    }
+
+    /// Takes the cable away together with the network cards at its ends.
+    pub(crate) fn unplug(&self) {
+        let end = End::Plant;
+        self.run(end, &["link", "del", self.name(end)]).expect("setting up was allowed");
+    }
+
+    /// Plugs the network cards in again, up and without addresses. The system gives them other numbers.
+    pub(crate) fn plug_again(&self) {
+        self.plug().expect("setting up was allowed");
     }
 
     /// Changes a route of the end.

@@ -12,7 +12,7 @@ use super::peers::{Away, FormerLife, InboundPeer};
 use super::registry::Registry;
 use crate::drops::DropReason;
 use crate::endpoint::config::Role;
-use crate::endpoint::event::Event;
+use crate::endpoint::event::{Event, RemovalReason};
 use crate::peer::PeerId;
 use crate::time::{Instant, Now};
 use crate::window::{MAX_LEAP, Verdict, Window};
@@ -89,6 +89,17 @@ fn is_next(registry: &mut Registry, from: SocketAddr, number: u32) -> bool {
     let next = peer.and_then(|peer| peer.window.as_ref()).map(Window::next);
     #[allow(clippy::cast_possible_truncation)] // the low bits are meant
     next.is_some_and(|next| next as u32 == number)
+}
+
+/// Lets a client send to this server from now on.
+pub(super) fn dial(registry: &mut Registry, server: SocketAddr, now: Instant) {
+    if registry.peers.by_address(server).is_some() {
+        return;
+    }
+    if let Some(old) = registry.peers.first().map(|peer| peer.id) {
+        registry.remove(old, RemovalReason::Replaced, now);
+    }
+    add_peer(registry, server, now);
 }
 
 /// Adds a peer that is known by its address alone. This wire has no handshake, so the peer is accepted at once.

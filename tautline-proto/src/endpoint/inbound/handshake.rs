@@ -167,7 +167,8 @@ impl Handshake {
             return Err(DropReason::Unexpected);
         }
         self.stop_calling();
-        if let Some(old) = registry.peers.by_address(server).map(|peer| peer.id) {
+        // A client has one peer at most: its server, here or at its former address.
+        if let Some(old) = registry.peers.first().map(|peer| peer.id) {
             registry.remove(old, RemovalReason::Replaced, now);
         }
         let repeat_at = now.plus(registry.config.heartbeat_interval.min(ECHO_INTERVAL));

@@ -35,6 +35,7 @@ use accepted::Contents;
 pub use accepted::{Accepted, Messages, Refusals};
 use handshake::Handshake;
 use ownership::{Gate, Origin};
+use peers::Away;
 use registry::{Registry, Visited};
 use sessions::Sessions;
 use token::Secrets;
@@ -81,13 +82,20 @@ impl Inbound {
     /// Lets a client call its server.
     ///
     /// On the classic wire the peer exists at once. On the native wire, hellos are sent until the server answers.
+    ///
+    /// Call it again when the client or its server has another address. On the native wire, the session with the new address
+    /// replaces the old one once the server has answered.
     pub fn dial(&mut self, server: SocketAddr, now: Now) {
         match self.registry.config.wire {
-            WireFormat::Classic(_) => {
-                classic::add_peer(&mut self.registry, server, now.steady);
-            }
+            WireFormat::Classic(_) => classic::dial(&mut self.registry, server, now.steady),
             WireFormat::Native => self.sessions.handshake.dial(&mut self.registry, server, now.steady),
         }
+    }
+
+    /// Returns whether there is a peer that was heard and is not silent. For clients, which have one peer at most.
+    #[must_use]
+    pub fn hears_a_peer(&self) -> bool {
+        self.registry.peers.first().is_some_and(|peer| peer.last_heard.is_some() && !peer.is(Away::SILENT))
     }
 
     /// Handles one datagram. Returns `None` if it was dropped or holds nothing for the user.

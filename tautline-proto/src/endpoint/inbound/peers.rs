@@ -177,6 +177,11 @@ impl PeerTable {
         self.by_address.len()
     }
 
+    /// Returns a peer, if there is one. A client has one at most.
+    pub(super) fn first(&self) -> Option<&InboundPeer> {
+        self.slots.iter().flatten().next()
+    }
+
     pub(super) fn by_address(&mut self, address: SocketAddr) -> Option<&mut InboundPeer> {
         let slot = *self.by_address.get(&address)?;
         self.slots[slot as usize].as_mut()

@@ -6,12 +6,40 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
+use super::place::Place;
+
 #[cfg(unix)]
 mod direct {
     use rustix::io::Errno;
-    use rustix::net::{self, RecvFlags, SendFlags};
+    use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketType};
 
-    use super::{SocketAddr, UdpSocket, io};
+    use super::{Place, SocketAddr, UdpSocket, io};
+
+    /// Opens a socket of the place's family. The socket of all IPv6 addresses takes IPv4 too, where the system's default
+    /// (`net.ipv6.bindv6only`) can be changed.
+    pub(in crate::machine::socket) fn open(place: &Place, is_client: bool) -> io::Result<UdpSocket> {
+        let family = if place.address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+        let socket = net::socket(family, SocketType::DGRAM, None)?;
+        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+        if !is_client && place.address.is_ipv6() && place.address.ip().is_unspecified() {
+            let _ = net::sockopt::set_ipv6_v6only(&socket, false);
+        }
+        Ok(socket.into())
+    }
+
+    pub(in crate::machine::socket) fn bind(udp: &UdpSocket, own: SocketAddr) -> io::Result<()> {
+        Ok(net::bind(udp, &own)?)
+    }
+
+    /// Whether the socket has a port.
+    pub(in crate::machine::socket) fn is_bound(udp: &UdpSocket) -> bool {
+        udp.local_addr().is_ok_and(|local| local.port() != 0)
+    }
+
+    /// Disconnects the socket. It loses what the kernel has chosen for it: its address and its port (udp(7), connect(2)).
+    pub(in crate::machine::socket) fn leave(udp: &UdpSocket) {
+        let _ = net::connect_unspec(udp);
+    }
 
     pub(in crate::machine::socket) fn send(udp: &UdpSocket, datagram: &[u8]) -> io::Result<usize> {
         Ok(net::send(udp, datagram, SendFlags::DONTWAIT)?)
@@ -47,7 +75,28 @@ mod direct {
 
 #[cfg(not(unix))]
 mod by_std {
-    use super::{SocketAddr, UdpSocket, io};
+    use super::{Place, SocketAddr, UdpSocket, io};
+
+    /// Opens a socket, bound: here a socket cannot wait for its address.
+    pub(in crate::machine::socket) fn open(place: &Place, is_client: bool) -> io::Result<UdpSocket> {
+        let any = if place.address.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+        let own = if is_client { place.own } else { Some(place.address) };
+        match own {
+            Some(own) => UdpSocket::bind(own),
+            None => UdpSocket::bind(any),
+        }
+    }
+
+    pub(in crate::machine::socket) fn bind(_: &UdpSocket, _: SocketAddr) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(in crate::machine::socket) const fn is_bound(_: &UdpSocket) -> bool {
+        true
+    }
+
+    /// The next connect changes the place.
+    pub(in crate::machine::socket) const fn leave(_: &UdpSocket) {}
 
     pub(in crate::machine::socket) fn send(udp: &UdpSocket, datagram: &[u8]) -> io::Result<usize> {
         udp.send(datagram)
@@ -79,6 +128,6 @@ mod by_std {
 }
 
 #[cfg(not(unix))]
-pub(super) use by_std::{found_nothing, receive, receive_from, send, send_to};
+pub(super) use by_std::{bind, found_nothing, is_bound, leave, open, receive, receive_from, send, send_to};
 #[cfg(unix)]
-pub(super) use direct::{found_nothing, receive, receive_from, send, send_to};
+pub(super) use direct::{bind, found_nothing, is_bound, leave, open, receive, receive_from, send, send_to};

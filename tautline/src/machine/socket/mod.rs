@@ -7,6 +7,7 @@ mod calls;
 mod mark;
 pub(crate) mod options;
 mod path;
+pub(crate) mod place;
 pub(crate) mod server;
 mod sources;
 mod wait;
@@ -16,7 +17,7 @@ mod linux;
 #[cfg(not(target_os = "linux"))]
 mod portable;
 
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -44,8 +45,10 @@ const SEND_TRIES: usize = 3;
 /// The address that stands for every address of this host: the IPv6 one, whose socket takes IPv4 too, unless there is no IPv6.
 pub(crate) fn everywhere(port: u16) -> SocketAddr {
     let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
-    let any: IpAddr = match platform::bind(both) {
-        Ok(_) => Ipv6Addr::UNSPECIFIED.into(),
+    let tried =
+        Socket::open(&place::Place::at(both), false).and_then(|socket| socket.place(&place::Place::at(both)));
+    let any: IpAddr = match tried {
+        Ok(()) => Ipv6Addr::UNSPECIFIED.into(),
         Err(_) => Ipv4Addr::UNSPECIFIED.into(),
     };
     SocketAddr::new(any, port)
@@ -55,8 +58,17 @@ pub(crate) fn everywhere(port: u16) -> SocketAddr {
 #[derive(Debug)]
 pub(crate) struct Socket {
     udp: UdpSocket,
-    connected_to: Option<SocketAddr>,
-    local: SocketAddr,
+    is_client: bool,
+    /// The local address; `None` while the socket is at no [place](place). Only the thread that places it writes.
+    local: Mutex<Option<SocketAddr>>,
+    /// The family of its addresses.
+    ///
+    /// Order: relaxed; written with the transmit lock held, and read for marks alone otherwise, with that lock held too.
+    is_ipv6: AtomicBool,
+    /// What [`IpFragments`] was set to.
+    ///
+    /// Order: relaxed; only the holder of the transmit lock writes and reads it once the socket is shared.
+    allows_ip_fragments: AtomicBool,
     /// Whether several datagrams may be sent in one call (UDP GSO). Turned off when the kernel or the network card cannot do
     /// it.
     ///
@@ -79,6 +91,10 @@ pub(crate) struct Socket {
     ///
     /// Order: relaxed; it only grows (`fetch_max`), so nothing counts twice, whatever the order of the looks.
     dropped: AtomicU64,
+    /// The number of datagrams that were dropped before another socket was put behind the descriptor.
+    ///
+    /// Order: relaxed; only the driver writes it.
+    dropped_before: AtomicU64,
     /// Whether a send has cleared the error of an earlier datagram, so that no read returns it.
     ///
     /// Order: relaxed; only the time of the report depends on when it is seen.
@@ -105,14 +121,14 @@ pub(crate) struct Arrived {
     pub(crate) len: usize,
     /// The length of each datagram, except the last, which may be shorter.
     pub(crate) each: usize,
-    /// The address of the sender.
-    pub(crate) from: SocketAddr,
+    /// The address of the sender; `None` at a client: it is the server.
+    pub(crate) from: Option<SocketAddr>,
     /// When the kernel got them, if it stamps datagrams.
     pub(crate) stamp: Option<WallTime>,
 }
 
 impl Arrived {
-    const fn one(len: usize, from: SocketAddr) -> Self {
+    const fn one(len: usize, from: Option<SocketAddr>) -> Self {
         Self { len, each: len, from, stamp: None }
     }
 
@@ -130,57 +146,38 @@ pub(crate) enum Received {
     Datagrams(Arrived),
     /// No datagram waits.
     Empty,
-    /// The network reports an error of an earlier datagram, to this address if it is known.
+    /// The network reports an error of an earlier datagram, to this address if it is known; at a client, it is the server's.
     Unreachable(Option<SocketAddr>, io::Error),
     /// The read failed. It is unknown whether datagrams wait.
     Failed(io::Error),
 }
 
 impl Socket {
-    /// Opens the socket of a server, bound to `local`.
-    pub(crate) fn bind(local: SocketAddr) -> io::Result<Self> {
-        let socket = Self::bind_without_errors(local)?;
-        platform::report_errors(&socket.udp, local);
-        Ok(socket)
-    }
-
-    /// As [`bind`](Self::bind), but the network's errors about datagrams are not reported.
-    fn bind_without_errors(local: SocketAddr) -> io::Result<Self> {
-        let socket = Self::from_udp(platform::bind(local)?, None)?;
-        if local.ip().is_unspecified() && platform::tell_destination(&socket.udp, local) {
-            socket.answers_as_called.store(true, Ordering::Relaxed);
-            socket.asks_for_more.store(true, Ordering::Relaxed);
-        }
-        Ok(socket)
-    }
-
-    /// Opens the socket of a client, connected to `server`: the kernel drops datagrams from other addresses.
-    pub(crate) fn connect(local: Option<SocketAddr>, server: SocketAddr) -> io::Result<Self> {
-        let any: IpAddr =
-            if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let udp = UdpSocket::bind(local.unwrap_or(SocketAddr::new(any, 0)))?;
-        udp.connect(server)?;
-        Self::from_udp(udp, Some(server))
-    }
-
-    fn from_udp(udp: UdpSocket, connected_to: Option<SocketAddr>) -> io::Result<Self> {
+    fn from_udp(udp: UdpSocket, is_client: bool, is_ipv6: bool) -> io::Result<Self> {
         udp.set_nonblocking(true)?;
-        let local = udp.local_addr()?;
         let [segments, asks_for_more, coalesced, stamped, cleared_error, answers_as_called] =
             [const { AtomicBool::new(false) }; 6];
         Ok(Self {
             udp,
-            connected_to,
-            local,
+            is_client,
+            local: Mutex::new(None),
+            is_ipv6: AtomicBool::new(is_ipv6),
+            allows_ip_fragments: AtomicBool::new(true),
             segments,
             asks_for_more,
             coalesced,
             stamped,
             dropped: AtomicU64::new(0),
+            dropped_before: AtomicU64::new(0),
             cleared_error,
             answers_as_called,
             sources: Sources::default(),
         })
+    }
+
+    /// The family of its addresses.
+    pub(crate) fn is_ipv6(&self) -> bool {
+        self.is_ipv6.load(Ordering::Relaxed)
     }
 
     /// Allows several datagrams in one send call, if the kernel can do that.
@@ -218,14 +215,16 @@ impl Socket {
     /// Marks the datagrams that are sent from now on with this priority. Returns whether the system does it. Makes some
     /// system calls.
     pub(crate) fn mark(&self, priority: Priority) -> bool {
-        platform::mark(&self.udp, self.local, Mark::of(priority))
+        platform::mark(&self.udp, self.is_ipv6(), Mark::of(priority))
     }
 
     /// Asks the kernel how many datagrams it has dropped because the buffer was full; a system call. 0 if it does not report
     /// that. Correct if it is called before two thousand million more are dropped.
     pub(crate) fn kernel_drops(&self) -> u64 {
         let seen = self.dropped.load(Ordering::Relaxed);
-        let now = platform::kernel_drops(&self.udp).map_or(seen, |count| extended(seen, count));
+        let before = self.dropped_before.load(Ordering::Relaxed);
+        let now =
+            platform::kernel_drops(&self.udp).map_or(seen, |count| before + extended(seen - before, count));
         self.dropped.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
@@ -234,20 +233,16 @@ impl Socket {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    pub(crate) const fn local_address(&self) -> SocketAddr {
-        self.local
-    }
-
     pub(crate) const fn udp(&self) -> &UdpSocket {
         &self.udp
     }
 
     /// Sends one datagram without blocking. On success the kernel has it.
     pub(crate) fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.past_pending_errors(|| match self.connected_to {
-            Some(_) => calls::send(&self.udp, datagram),
-            None if self.answers_as_called() => self.send_as_called(datagram, to),
-            None => calls::send_to(&self.udp, datagram, to),
+        self.past_pending_errors(|| match self.is_client {
+            true => calls::send(&self.udp, datagram),
+            false if self.answers_as_called() => self.send_as_called(datagram, to),
+            false => calls::send_to(&self.udp, datagram, to),
         })
     }
 
@@ -284,7 +279,7 @@ impl Socket {
             return None;
         }
         let from = if self.answers_as_called() { self.sources.of(to) } else { None };
-        let to = self.connected_to.is_none().then_some(to);
+        let to = (!self.is_client).then_some(to);
         let sent =
             self.past_pending_errors(|| platform::send_message(&self.udp, bytes, to, from, Some(each)));
         match sent {
@@ -314,6 +309,19 @@ impl Socket {
         }
     }
 
+    /// The fault of a send that failed. EINVAL means one of two: the address that it was sent from is gone, or a route drops
+    /// what is sent there.
+    #[cold]
+    pub(crate) fn fault_of_send(&self, error: &io::Error, to: SocketAddr) -> SocketFault {
+        let fault = SocketFault::of_send(error);
+        if fault != SocketFault::AddressGone || error.kind() != ErrorKind::InvalidInput {
+            return fault;
+        }
+        let from = self.sources.of(to).map(|source| source.ip);
+        let from = from.or_else(|| lock(&self.local).map(|local| local.ip()));
+        if from.is_some_and(place::has_address) { SocketFault::Blackhole } else { fault }
+    }
+
     /// Whether a send has cleared an error since the last call.
     pub(crate) fn has_cleared_error(&self) -> bool {
         self.cleared_error.load(Ordering::Relaxed) && self.cleared_error.swap(false, Ordering::Relaxed)
@@ -322,7 +330,7 @@ impl Socket {
     /// Takes one error off the error queue, with the destination that it is about. After a send has cleared an error, no read
     /// returns it any more, but it still wakes every wait.
     pub(crate) fn queued_error(&self) -> Option<(SocketAddr, io::Error)> {
-        if self.connected_to.is_some() {
+        if self.is_client {
             return None;
         }
         platform::queued_error(&self.udp)
@@ -337,10 +345,7 @@ impl Socket {
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => continue,
                     _ if is_pending_error(&error) => {
-                        let about = self
-                            .connected_to
-                            .or_else(|| platform::queued_error(&self.udp).map(|queued| queued.0));
-                        Received::Unreachable(about, error)
+                        Received::Unreachable(self.queued_error().map(|queued| queued.0), error)
                     }
                     _ => Received::Failed(error),
                 },
@@ -350,15 +355,15 @@ impl Socket {
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<Arrived> {
         if self.asks_for_more.load(Ordering::Relaxed) {
-            let (arrived, at) = platform::receive(&self.udp, buffer, self.connected_to)?;
-            if let Some(at) = at.filter(|_| self.answers_as_called()) {
-                self.sources.arrived(arrived.from, at);
+            let (arrived, at) = platform::receive(&self.udp, buffer, self.is_client)?;
+            if let (Some(at), Some(from)) = (at, arrived.from) {
+                self.sources.arrived(from, at);
             }
             return Ok(arrived);
         }
-        match self.connected_to {
-            Some(server) => calls::receive(&self.udp, buffer).map(|len| Arrived::one(len, server)),
-            None => calls::receive_from(&self.udp, buffer).map(|(len, from)| Arrived::one(len, from)),
+        match self.is_client {
+            true => calls::receive(&self.udp, buffer).map(|len| Arrived::one(len, None)),
+            false => calls::receive_from(&self.udp, buffer).map(|(len, from)| Arrived::one(len, Some(from))),
         }
     }
 }
@@ -383,6 +388,10 @@ mod tests {
         SocketAddr::from(([127, 0, 0, 1], 0))
     }
 
+    fn client(server: SocketAddr) -> Socket {
+        Socket::connect(&place::Place::at(server)).unwrap()
+    }
+
     fn wait_for(socket: &Socket) -> Received {
         let mut buffer = [0; 64];
         for _ in 0..1000 {
@@ -396,10 +405,10 @@ mod tests {
 
     #[test]
     fn a_refused_datagram_is_reported_and_the_next_one_is_still_sent() {
-        let gone = Socket::bind(local()).unwrap().local_address();
-        let socket = Socket::connect(None, gone).unwrap();
+        let gone = Socket::bind(local()).unwrap().address();
+        let socket = client(gone);
         socket.send(b"to nobody", gone).unwrap();
-        assert!(matches!(wait_for(&socket), Received::Unreachable(Some(about), _) if about == gone));
+        assert!(matches!(wait_for(&socket), Received::Unreachable(None, _)));
         socket.send(b"to nobody again", gone).unwrap();
         let back = Socket::bind(gone).unwrap();
         // The pending error must not swallow this one.
@@ -413,7 +422,7 @@ mod tests {
     fn segments_arrive(coalesce: bool, connected: bool) -> Vec<Vec<u8>> {
         let to = Socket::bind(local()).unwrap();
         let from = match connected {
-            true => Socket::connect(None, to.local_address()).unwrap(),
+            true => client(to.address()),
             false => Socket::bind(local()).unwrap(),
         };
         if coalesce {
@@ -421,12 +430,12 @@ mod tests {
         }
         let bytes: Vec<u8> = (0..6).flat_map(|n| vec![n; if n < 5 { 100 } else { 40 }]).collect();
         from.allow_segments();
-        let sent = from.send_segments(&bytes, 100, to.local_address());
+        let sent = from.send_segments(&bytes, 100, to.address());
         sent.expect("this kernel can segment").expect("the kernel takes it");
         let mut buffer = vec![0; RECEIVE_BUFFER];
         let mut datagrams = Vec::new();
         while let Received::Datagrams(arrived) = to.receive(&mut buffer) {
-            assert_eq!(arrived.from.port(), from.local_address().port());
+            assert_eq!(arrived.from.expect("not a client").port(), from.address().port());
             datagrams.extend(arrived.datagrams(&buffer).map(<[u8]>::to_vec));
         }
         datagrams
@@ -451,14 +460,14 @@ mod tests {
     #[test]
     fn without_gso_send_segments_returns_none() {
         let socket = Socket::bind(local()).unwrap();
-        assert!(socket.send_segments(&[0; 10], 5, socket.local_address()).is_none());
+        assert!(socket.send_segments(&[0; 10], 5, socket.address()).is_none());
     }
 
     #[test]
     fn an_empty_datagram_is_received() {
         let (to, from) = (Socket::bind(local()).unwrap(), Socket::bind(local()).unwrap());
         to.coalesce();
-        from.send(&[], to.local_address()).unwrap();
+        from.send(&[], to.address()).unwrap();
         let Received::Datagrams(arrived) = wait_for(&to) else { panic!("it came") };
         assert_eq!(arrived.datagrams(&[7; 9]).collect::<Vec<_>>(), [&[0u8; 0]]);
     }
@@ -469,17 +478,17 @@ mod tests {
         let (to, from) = (Socket::bind(local()).unwrap(), Socket::bind(local()).unwrap());
         assert!(to.stamp());
         let before = crate::machine::clock::wall_now();
-        from.send(b"now", to.local_address()).unwrap();
+        from.send(b"now", to.address()).unwrap();
         let Received::Datagrams(arrived) = wait_for(&to) else { panic!("it came") };
         let stamp = arrived.stamp.expect("asked for");
         assert!(before <= stamp && stamp <= crate::machine::clock::wall_now());
-        assert_eq!((arrived.len, arrived.each, arrived.from), (3, 3, from.local_address()));
+        assert_eq!((arrived.len, arrived.each, arrived.from), (3, 3, Some(from.address())));
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn a_server_learns_which_peer_cannot_be_reached() {
-        let gone = Socket::bind(local()).unwrap().local_address();
+        let gone = Socket::bind(local()).unwrap().address();
         let server = Socket::bind(local()).unwrap();
         server.send(b"to nobody", gone).unwrap();
         assert!(matches!(wait_for(&server), Received::Unreachable(Some(about), _) if about == gone));

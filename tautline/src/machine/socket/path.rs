@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Socket, platform};
+use crate::sync::Ordering;
 
 /// The headers of an IP packet with a UDP datagram, without options, in bytes (RFC 791, RFC 8200, RFC 768).
 const IPV4_HEADERS: usize = 20 + 8;
@@ -26,14 +27,15 @@ pub(crate) fn headers_to(address: SocketAddr) -> usize {
 impl Socket {
     /// Sets what happens to datagrams that are larger than the path. Returns whether the system does as asked.
     pub(crate) fn set_ip_fragments(&self, mode: IpFragments) -> bool {
-        platform::set_ip_fragments(&self.udp, self.local.is_ipv6(), mode)
+        self.allows_ip_fragments.store(mode == IpFragments::Allowed, Ordering::Relaxed);
+        platform::set_ip_fragments(&self.udp, self.is_ipv6(), mode)
     }
 
     /// The size of the largest datagram that the path to this address carries, in bytes, as far as the system knows. Makes
     /// some system calls.
     pub(crate) fn path_datagram_size(&self, to: SocketAddr) -> Option<usize> {
         let called = if self.answers_as_called() { self.sources.of(to) } else { None };
-        let from = called.map_or(self.local.ip(), |source| source.ip);
+        let from = called.map(|source| source.ip).or_else(|| Some(self.local_address()?.ip()))?;
         let to = match to.ip().to_canonical() {
             IpAddr::V4(ip) => SocketAddr::new(ip.into(), to.port()),
             IpAddr::V6(_) => to,

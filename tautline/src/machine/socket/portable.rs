@@ -6,11 +6,22 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use super::options::SocketOption;
 use super::{Arrived, Granted, IpFragments, Mark, Source};
 
-pub(super) fn bind(local: SocketAddr) -> io::Result<UdpSocket> {
-    UdpSocket::bind(local)
+pub(super) const fn report_errors(_: &UdpSocket, _: bool) {}
+
+pub(super) fn use_card(_: &UdpSocket, _: &str) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
-pub(super) fn report_errors(_: &UdpSocket, _: SocketAddr) {}
+/// Connecting and binding choose the card of a zone.
+pub(super) const fn use_card_number(_: &UdpSocket, _: u32) -> io::Result<()> {
+    Ok(())
+}
+
+pub(super) const fn copy_options(_: &UdpSocket, _: &UdpSocket) {}
+
+pub(super) fn take_over(_: &UdpSocket, _: &UdpSocket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
 
 pub(super) fn queued_error(_: &UdpSocket) -> Option<(SocketAddr, io::Error)> {
     None
@@ -32,7 +43,7 @@ pub(super) const fn accepts(_: &UdpSocket, _: SocketOption) -> Option<bool> {
     None
 }
 
-pub(super) const fn mark(_: &UdpSocket, _: SocketAddr, _: Mark) -> bool {
+pub(super) const fn mark(_: &UdpSocket, _: bool, _: Mark) -> bool {
     false
 }
 
@@ -71,10 +82,6 @@ pub(super) const fn stamp(_: &UdpSocket) -> bool {
 }
 
 /// Never called: only coalesced or stamped datagrams need it, and this system has neither.
-pub(super) fn receive(
-    udp: &UdpSocket,
-    buffer: &mut [u8],
-    _: Option<SocketAddr>,
-) -> io::Result<(Arrived, Option<Source>)> {
-    udp.recv_from(buffer).map(|(len, from)| (Arrived::one(len, from), None))
+pub(super) fn receive(udp: &UdpSocket, buffer: &mut [u8], _: bool) -> io::Result<(Arrived, Option<Source>)> {
+    udp.recv_from(buffer).map(|(len, from)| (Arrived::one(len, Some(from)), None))
 }

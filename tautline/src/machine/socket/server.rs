@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
+use super::place::Place;
 use super::{IpFragments, Received, Socket};
 
 /// A non-blocking socket that answers from where it was called, also if it is bound to all addresses of this host.
@@ -19,7 +20,9 @@ impl ServerSocket {
     ///
     /// Those of bind(2).
     pub fn bind(local: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::bind_without_errors(local)?;
+        let place = Place::at(local);
+        let socket = Socket::open(&place, false)?;
+        socket.place(&place)?;
         // What it hands on was made for another path.
         socket.set_ip_fragments(IpFragments::Allowed);
         Ok(Self(socket))
@@ -38,7 +41,10 @@ impl ServerSocket {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none, and those of recvmsg(2).
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         match self.0.receive(buffer) {
-            Received::Datagrams(arrived) => Ok((arrived.len, arrived.from)),
+            Received::Datagrams(arrived) => {
+                let from = arrived.from.ok_or(io::ErrorKind::Unsupported)?;
+                Ok((arrived.len, from))
+            }
             Received::Empty => Err(io::ErrorKind::WouldBlock.into()),
             Received::Unreachable(_, error) | Received::Failed(error) => Err(error),
         }

@@ -130,6 +130,13 @@ impl Line {
         Some(failed.error)
     }
 
+    /// The socket is at another place. It may be another socket, which marks datagrams as ordinary.
+    pub(crate) fn socket_moved(&mut self) {
+        if let Some(Open { marked: Some(marked), socket, .. }) = &self.open {
+            let _ = socket.mark(*marked);
+        }
+    }
+
     /// Takes the first failure of a queued message since the last call.
     pub(crate) fn take_report(&mut self) -> Option<SendError> {
         self.reported.take()
@@ -253,7 +260,8 @@ impl Line {
 impl Open {
     /// Whether a message that fits into a datagram waits for coalescing: it is part of a stream, or `more` follow at once. A
     /// message that cannot be sent at all does not wait.
-    #[inline]
+    #[allow(clippy::inline_always)] // it takes a fortieth of a message in a stream, if it is left to the compiler
+    #[inline(always)]
     fn lets_wait(&mut self, terms: &Terms, more: bool) -> bool {
         if self.coalescer.is_off() || terms.is_urgent() {
             return false;
@@ -406,7 +414,7 @@ impl Open {
         messages: u64,
         error: &io::Error,
     ) -> Box<Failed> {
-        let fault = SocketFault::of_send(error);
+        let fault = self.socket.fault_of_send(error, to);
         let is_smaller = fault == SocketFault::TooLarge && self.finds_smaller_path(peer, to, size);
         if !is_smaller {
             self.faults.count(fault);

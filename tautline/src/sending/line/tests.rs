@@ -8,6 +8,7 @@ use tautline_proto::wire::native::{Head, begin_message, finish_message};
 
 use super::*;
 use crate::machine::clock::Clock;
+use crate::machine::fault::SocketFault;
 use crate::machine::life::Life;
 use crate::machine::socket::SocketWaiter;
 use crate::tests::{CLASSIC, classic_datagram, endpoint_config};
@@ -76,7 +77,7 @@ fn a_datagram_that_the_kernel_refuses_is_an_error_of_send() {
 #[test]
 fn one_that_cannot_be_reached_does_not_keep_it_from_the_others() {
     let others = [0, 1].map(|_| Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap());
-    let [one, two] = others.each_ref().map(Socket::local_address);
+    let [one, two] = others.each_ref().map(Socket::address);
     let (mut line, sent) = line_to(&[one, refused(), two]);
     let error = line.write(&mut job(Target::All)).unwrap_err().error;
     let SendError::Partly { sent: reached, failed, .. } = &error else { panic!("{error}") };
@@ -131,7 +132,7 @@ fn a_failure_after_queueing_is_counted_and_told_once() {
 #[test]
 fn what_outlives_its_lifespan_in_the_queue_is_not_sent() {
     let receiver = Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let (mut line, sent) = line_to(&[receiver.local_address()]);
+    let (mut line, sent) = line_to(&[receiver.address()]);
     let now = Instant::now();
     for (expires, total) in [(Some(now), 0), (Some(now + Duration::from_secs(3_600)), 1), (None, 2)] {
         let mut job = job(Target::All);

@@ -7,7 +7,7 @@ mod path;
 mod segments;
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 
 pub(super) use errors::queued_error;
@@ -16,30 +16,58 @@ pub(super) use segments::{
     can_segment, cannot_segment, coalesce, receive, send_message, stamp, tell_destination,
 };
 
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::sockopt;
 
 use super::options::SocketOption;
 use super::{Granted, Mark};
 
-/// Opens a socket that is bound to `local`. The socket of all IPv6 addresses takes IPv4 too, whatever the system's default is
-/// (`net.ipv6.bindv6only`).
-pub(super) fn bind(local: SocketAddr) -> io::Result<UdpSocket> {
-    if !(local.is_ipv6() && local.ip().is_unspecified()) {
-        return UdpSocket::bind(local);
-    }
-    let socket = net::socket_with(AddressFamily::INET6, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-    sockopt::set_ipv6_v6only(&socket, false)?;
-    net::bind(&socket, &local)?;
-    Ok(socket.into())
-}
-
 /// Lets ICMP errors reach an unconnected socket (ip(7), `IP_RECVERR`). Best effort: without it, a server notices a dead peer
 /// by its silence.
-pub(super) fn report_errors(socket: &UdpSocket, local: SocketAddr) {
+pub(super) fn report_errors(socket: &UdpSocket, is_ipv6: bool) {
     let _ = set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1);
-    if local.is_ipv6() {
+    if is_ipv6 {
         let _ = set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1);
     }
+}
+
+/// Sends and receives by this network card alone (socket(7), `SO_BINDTODEVICE`). A socket without a card needs no privilege
+/// for it (Linux 5.7).
+pub(super) fn use_card(socket: &UdpSocket, name: &str) -> io::Result<()> {
+    let number = crate::machine::names::number_of_card(name)?;
+    use_card_number(socket, number)
+}
+
+/// As [`use_card`], by the card's number.
+pub(super) fn use_card_number(socket: &UdpSocket, number: u32) -> io::Result<()> {
+    let number = number.cast_signed();
+    set_option(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, number)
+}
+
+/// Gives a socket the options that another one was given after it was opened.
+pub(super) fn copy_options(from: &UdpSocket, to: &UdpSocket) {
+    // The kernel reports twice what it was asked for.
+    let asked = |reported: rustix::io::Result<usize>| reported.map_or(0, |reported| reported / 2);
+    let (receive, send) = (sockopt::socket_recv_buffer_size(from), sockopt::socket_send_buffer_size(from));
+    set_buffers(to, asked(receive), asked(send));
+    let mut value: libc::c_int = 0;
+    #[allow(clippy::cast_possible_truncation)] // the size of an int
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the descriptor stays open during the call. The kernel writes at most an int to `value`.
+    let read = unsafe {
+        let (level, option) = (libc::SOL_SOCKET, libc::SO_BUSY_POLL);
+        libc::getsockopt(from.as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut size)
+    };
+    if read == 0 && value > 0 {
+        let _ = set_option(to, libc::SOL_SOCKET, libc::SO_BUSY_POLL, value);
+    }
+}
+
+/// Puts `new` behind the descriptor of `old`, whose socket closes.
+pub(super) fn take_over(old: &UdpSocket, new: &UdpSocket) -> io::Result<()> {
+    // SAFETY: both descriptors are open. `old` owns its number before and after the call, which changes at one stroke what
+    // is behind it.
+    let taken = unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) };
+    if taken < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Sets a socket option whose value is an int (setsockopt(2)).
@@ -70,12 +98,12 @@ pub(super) fn accepts(socket: &UdpSocket, option: SocketOption) -> Option<bool> 
 }
 
 /// Marks the datagrams that are sent from now on. Returns whether the kernel does it.
-pub(super) fn mark(socket: &UdpSocket, local: SocketAddr, mark: Mark) -> bool {
+pub(super) fn mark(socket: &UdpSocket, is_ipv6: bool, mark: Mark) -> bool {
     // The two low bits belong to the network, for congestion.
     let field = libc::c_int::from(mark.dscp << 2);
     // On an IPv6 socket, this is for its IPv4 peers.
     let v4 = set_option(socket, libc::IPPROTO_IP, libc::IP_TOS, field).is_ok();
-    let field_is_set = match local.is_ipv6() {
+    let field_is_set = match is_ipv6 {
         true => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, field).is_ok(),
         false => v4,
     };

@@ -127,14 +127,14 @@ fn append<T>(control: &mut Control, used: usize, kind: (libc::c_int, libc::c_int
 pub(in crate::machine::socket) fn receive(
     udp: &UdpSocket,
     buffer: &mut [u8],
-    connected_to: Option<SocketAddr>,
+    is_client: bool,
 ) -> io::Result<(Arrived, Option<Source>)> {
     let mut name = MaybeUninit::<libc::sockaddr_storage>::uninit();
     let mut control: Control = [0; 16];
     let mut parts = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: all zeros is an empty message header.
     let mut header: libc::msghdr = unsafe { zeroed() };
-    if connected_to.is_none() {
+    if !is_client {
         header.msg_name = name.as_mut_ptr().cast();
         #[allow(clippy::cast_possible_truncation)] // 128 bytes
         let room = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
@@ -148,10 +148,10 @@ pub(in crate::machine::socket) fn receive(
     // other code uses it meanwhile.
     let read = unsafe { libc::recvmsg(udp.as_raw_fd(), &raw mut header, libc::MSG_DONTWAIT) };
     let len = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
-    let from = match connected_to {
-        Some(server) => server,
+    let from = match is_client {
+        true => None,
         // SAFETY: recvmsg has written `msg_namelen` bytes of an address to `name`.
-        None => unsafe { socket_address(name.as_ptr(), header.msg_namelen) }?,
+        false => Some(unsafe { socket_address(name.as_ptr(), header.msg_namelen) }?),
     };
     let mut arrived = Arrived::one(len, from);
     // SAFETY: `header` and its control buffer are as recvmsg has left them.

@@ -1,0 +1,135 @@
+//! Finds the addresses of names, and the numbers of network cards.
+//!
+//! Called by `connection` (on the thread that connects, which may wait) and by the driver, which never waits: [`LookUp`] asks
+//! on a thread of its own.
+#![allow(unsafe_code)] // if_nametoindex(3)
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+
+use crate::config::LocalAddress;
+use crate::sync::thread;
+
+/// The address of a host that is an address, with or without a zone. `None`: the host is a name.
+pub(crate) fn numeric(host: &str, port: u16) -> Option<io::Result<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Some(Ok(SocketAddr::new(ip, port)));
+    }
+    let (ip, zone) = host.split_once('%')?;
+    let ip = ip.parse().ok()?;
+    match number_of_card(zone) {
+        // Other systems look zones up together with names.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => None,
+        number => Some(number.map(|number| with_zone(ip, port, number))),
+    }
+}
+
+/// The socket address of an own address, with the present number of its network card.
+pub(crate) fn local(address: &LocalAddress) -> io::Result<SocketAddr> {
+    match (address.ip(), address.zone()) {
+        (IpAddr::V6(ip), Some(zone)) => Ok(with_zone(ip, address.port(), number_of_card(zone)?)),
+        (ip, _) => Ok(SocketAddr::new(ip, address.port())),
+    }
+}
+
+/// The addresses of a host. May wait for servers of names.
+pub(crate) fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    match numeric(host, port) {
+        Some(address) => address.map(|address| vec![address]),
+        None => Ok((host, port).to_socket_addrs()?.collect()),
+    }
+}
+
+const fn with_zone(ip: Ipv6Addr, port: u16, number: u32) -> SocketAddr {
+    SocketAddr::V6(SocketAddrV6::new(ip, port, 0, number))
+}
+
+/// The number that a network card has now. Another number means another card, or the same one plugged in again.
+pub(crate) fn number_of_card(name: &str) -> io::Result<u32> {
+    name.parse().or_else(|_| number_of_name(name))
+}
+
+#[cfg(target_os = "linux")]
+fn number_of_name(name: &str) -> io::Result<u32> {
+    let name = std::ffi::CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the name ends in a zero byte and lives until the call returns.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        number => Ok(number),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn number_of_name(_: &str) -> io::Result<u32> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Looks a name up without waiting: one look-up at a time, each on a thread of its own, because the system's function waits.
+#[derive(Debug, Default)]
+pub(crate) struct LookUp(Option<Receiver<io::Result<Vec<SocketAddr>>>>);
+
+impl LookUp {
+    /// Begins, unless a look-up is under way. Calls `wake` when there is an answer.
+    pub(crate) fn begin(&mut self, host: &str, port: u16, wake: impl FnOnce() + Send + 'static) {
+        if self.0.is_some() {
+            return;
+        }
+        let (answer, answered) = mpsc::channel();
+        let host = host.to_owned();
+        let ask = move || {
+            // Nobody listens any more if the connection has ended.
+            let _ = answer.send(look_up(&host, port));
+            wake();
+        };
+        // Without a thread, the next call tries again.
+        let begun = thread::Builder::new().name("tautline-names".to_owned()).spawn(ask);
+        self.0 = begun.is_ok().then_some(answered);
+    }
+
+    /// The answer, if it has come since the last call.
+    pub(crate) fn take(&mut self) -> Option<io::Result<Vec<SocketAddr>>> {
+        match self.0.as_ref()?.try_recv() {
+            Ok(answer) => {
+                self.0 = None;
+                Some(answer)
+            }
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => {
+                self.0 = None;
+                Some(Err(io::Error::other("the look-up failed")))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_no_names() {
+        assert_eq!(numeric("10.0.0.5", 9).unwrap().unwrap(), SocketAddr::from(([10, 0, 0, 5], 9)));
+        assert_eq!(numeric("::1", 9).unwrap().unwrap(), "[::1]:9".parse().unwrap());
+        assert_eq!(numeric("fe80::1%7", 9).unwrap().unwrap(), "[fe80::1%7]:9".parse().unwrap());
+        assert!(numeric("plant.local", 9).is_none());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_card_that_is_not_there_is_an_error_and_no_name() {
+        assert!(numeric("fe80::1%nothing0", 9).expect("an address").is_err());
+        assert_eq!(numeric("fe80::1%lo", 9).unwrap().unwrap(), "[fe80::1%1]:9".parse().unwrap());
+    }
+
+    #[test]
+    fn a_look_up_answers_without_a_wait() {
+        let mut look_up = LookUp::default();
+        let (woken, wakes) = mpsc::channel();
+        assert!(look_up.take().is_none());
+        look_up.begin("127.0.0.1", 9, move || woken.send(()).unwrap());
+        wakes.recv().unwrap();
+        assert_eq!(look_up.take().unwrap().unwrap(), [SocketAddr::from(([127, 0, 0, 1], 9))]);
+        assert!(look_up.take().is_none());
+    }
+}
