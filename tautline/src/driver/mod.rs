@@ -301,7 +301,7 @@ impl Turner {
         let is_due = || delivery_signs.due().is_some_and(|due| due <= now);
         for _ in 0..TURN_BUDGET {
             let others_wait = transmit.is_contended();
-            if !is_due() || !transmit.exclusively(|line| line.deliver(now, others_wait)) {
+            if !is_due() || !transmit.briefly(|line| line.deliver(now, others_wait)) {
                 break;
             }
         }
@@ -358,7 +358,7 @@ impl Turner {
     fn carry_out_commands(&mut self, now: Now) {
         self.shared.peers_so_far.store(self.inbound.peers_so_far(), Ordering::Relaxed);
         while let Some(command) = self.inbound.poll_command() {
-            let failed = self.shared.sender.transmit.exclusively(|line| line.command(command, now));
+            let failed = self.shared.sender.transmit.briefly(|line| line.command(command, now));
             if let Some(SendError::Refused { to, fault, problem }) = failed {
                 self.unreachable(Some(to), fault, &problem);
             }
@@ -370,7 +370,7 @@ impl Turner {
         let Sender { transmit, counters, coalescer_signals, .. } = &*self.shared.sender;
         let failures = counters.queued.value();
         if std::mem::replace(&mut self.send_failures_seen, failures) != failures
-            && let Some(error) = transmit.exclusively(Line::take_report)
+            && let Some(error) = transmit.briefly(Line::take_report)
         {
             self.shared.status.events.publish(&Event::SendFailed { error });
         }

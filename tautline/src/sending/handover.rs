@@ -21,10 +21,15 @@ use std::collections::VecDeque;
 
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, fence, lock, try_lock};
 
-/// The most jobs of others that one sender writes. It leaves the rest to the driver.
+/// The most datagrams, or packs, that one sender writes for others, and of a job of its own that is written in pieces. It leaves
+/// the rest to the driver.
 pub(crate) const MAX_RUN: usize = 64;
 
-/// The most jobs that wait. A sender that finds the backlog full waits for the writer.
+/// The most that the driver writes for senders after each of its own short acts. At the end of a turn it writes [`MAX_RUN`].
+const BRIEF_RUN: usize = 8;
+
+/// The most jobs that wait. A sender that finds the backlog full waits for the writer, and writes as many datagrams or packs. If
+/// its own job must still wait then, it is refused.
 pub(crate) const MAX_BACKLOG: usize = 1024;
 
 /// The number of ranks. Jobs of a higher rank are written before jobs of a lower rank.
@@ -43,12 +48,26 @@ pub(crate) trait Writer {
     /// Writes a job for the thread that submitted it.
     fn write(&mut self, job: &mut Self::Job) -> Self::Outcome;
 
-    /// Writes a job whose thread has gone on, or keeps it for a moment in its order, because more jobs may follow. A
-    /// failure must be reported here.
-    fn write_queued(&mut self, job: &mut Self::Job);
+    /// Writes a job whose thread has gone on, or keeps it for a moment in its order, because more jobs may follow. Of a job
+    /// with many datagrams it writes the next piece, at most `most`. A failure must be reported here.
+    fn write_queued(&mut self, job: &mut Self::Job, most: usize) -> Written;
+
+    /// Whether a job has more datagrams than one sender writes, so that it is written in pieces.
+    fn is_wide(&self, job: &Self::Job) -> bool;
+
+    /// Refuses a job that would have to wait, because too many wait.
+    fn refuse(&mut self, job: &mut Self::Job) -> Self::Outcome;
 
     /// Called when no more queued jobs follow for now.
     fn end_of_queue(&mut self);
+}
+
+/// What was written of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// How many datagrams or packs.
+    pub(crate) count: usize,
+    pub(crate) is_done: bool,
 }
 
 /// The result of submitting a job.
@@ -88,9 +107,9 @@ impl<J: Default> Backlog<J> {
         true
     }
 
-    /// Takes the next job of this rank or above.
-    fn pop(&mut self, rank: usize) -> Option<J> {
-        self.lanes[rank..].iter_mut().rev().find_map(VecDeque::pop_front)
+    /// Takes the next job of this rank or above, with its rank.
+    fn pop(&mut self, rank: usize) -> Option<(J, usize)> {
+        (rank..RANKS).rev().find_map(|rank| Some((self.lanes[rank].pop_front()?, rank)))
     }
 
     /// Whether jobs of this rank or above wait.
@@ -137,7 +156,7 @@ impl<W: Writer> Handover<W> {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Writes waiting jobs, at most [`MAX_RUN`]. Returns whether more wait. For the driver.
+    /// Writes of the waiting jobs at most [`MAX_RUN`]. Returns whether more wait. For the driver.
     pub(crate) fn flush(&self) -> bool {
         self.finish_backlog(MAX_RUN)
     }
@@ -147,8 +166,16 @@ impl<W: Writer> Handover<W> {
         (0..=MAX_BACKLOG / MAX_RUN).any(|_| !self.flush())
     }
 
-    /// Waits for the writer, writes all waiting jobs, and runs `act`. Jobs that come meanwhile are written up to
-    /// [`MAX_RUN`]. The rest is left: the driver [flushes](Self::flush) afterwards, and a sender
+    /// Waits for the writer, and runs `act`, which need not come after what was submitted before. For the driver: it is never
+    /// kept from reading for long. It [flushes](Self::flush) at the end of its turn.
+    pub(crate) fn briefly<T>(&self, act: impl FnOnce(&mut W) -> T) -> T {
+        let result = act(&mut lock(&self.writer));
+        self.finish_backlog(BRIEF_RUN);
+        result
+    }
+
+    /// Waits for the writer, writes the waiting jobs (of jobs in pieces, [`MAX_BACKLOG`] datagrams or packs), and runs `act`.
+    /// Jobs that come meanwhile are written up to [`MAX_RUN`]. The rest is left: the driver [flushes](Self::flush) afterwards, and a sender
     /// [looks](Self::is_contended) and wakes the driver.
     pub(crate) fn exclusively<T>(&self, act: impl FnOnce(&mut W) -> T) -> T {
         let result = {
@@ -175,15 +202,25 @@ impl<W: Writer> Handover<W> {
     ) -> Handed<W::Outcome> {
         // Earlier jobs of this thread may wait. They must be written first.
         let most = if rank == URGENT { MAX_BACKLOG } else { MAX_RUN };
-        let left = MAX_RUN.saturating_sub(self.write_waiting(&mut writer, most, rank));
-        if rank < URGENT && left == 0 && lock(&self.backlog).has(rank) {
+        let (written, mut is_first) = self.write_waiting(&mut writer, most, rank);
+        let left = MAX_RUN.saturating_sub(written);
+        if rank < URGENT && left == 0 {
+            is_first = !lock(&self.backlog).has(rank);
+        }
+        if !is_first || writer.is_wide(job) {
             if self.push(job, rank) {
-                // This thread has written enough for others. The driver goes on, and writes this job in its order.
+                // This thread has written enough for others, or has much to write. It goes on as far as it may, the driver
+                // writes the rest, and all is written in its order.
                 drop(writer);
-                return Handed { outcome: None, wake_driver: self.finish_backlog(0) };
+                return Handed { outcome: None, wake_driver: self.finish_backlog(left) };
             }
             // The backlog is full, and may hold earlier jobs of this thread.
-            self.write_waiting(&mut writer, MAX_BACKLOG, rank);
+            let (_, is_first) = self.write_waiting(&mut writer, MAX_BACKLOG, rank);
+            if !is_first || writer.is_wide(job) {
+                let outcome = if self.push(job, rank) { None } else { Some(writer.refuse(job)) };
+                drop(writer);
+                return Handed { outcome, wake_driver: self.finish_backlog(left) };
+            }
         }
         let outcome = writer.write(job);
         drop(writer);
@@ -207,7 +244,7 @@ impl<W: Writer> Handover<W> {
                 // The holder looks at the backlog once more after it has released the writer.
                 return false;
             };
-            *left -= self.write_waiting(&mut writer, *left, rank);
+            *left = left.saturating_sub(self.write_waiting(&mut writer, *left, rank).0);
         }
     }
 
@@ -221,26 +258,40 @@ impl<W: Writer> Handover<W> {
         taken
     }
 
-    fn pop(&self, rank: usize) -> Option<W::Job> {
+    fn pop(&self, rank: usize) -> Option<(W::Job, usize)> {
         let mut backlog = lock(&self.backlog);
         let job = backlog.pop(rank);
         self.waiting.store(backlog.len(), Ordering::Relaxed);
         job
     }
 
-    /// Writes up to `most` waiting jobs of this rank and above. Returns how many.
-    fn write_waiting(&self, writer: &mut W, most: usize, rank: usize) -> usize {
-        let mut written = 0;
+    /// Puts back a job of which a piece is left. It is the next of its rank, also if the backlog is full meanwhile.
+    #[cold]
+    fn put_back(&self, job: W::Job, rank: usize) {
+        let mut backlog = lock(&self.backlog);
+        backlog.lanes[rank].push_front(job);
+        self.waiting.store(backlog.len(), Ordering::Relaxed);
+    }
+
+    /// Writes up to `most` datagrams or packs of the waiting jobs of this rank and above. Returns how many, and whether no piece
+    /// of a job is left that it has begun.
+    fn write_waiting(&self, writer: &mut W, most: usize, rank: usize) -> (usize, bool) {
+        let (mut written, mut is_done) = (0, true);
         // A job that is pushed after this look is found by the next look.
         while written < most && self.waiting.load(Ordering::Relaxed) > 0 {
-            let Some(mut job) = self.pop(rank) else { break };
-            writer.write_queued(&mut job);
-            lock(&self.backlog).spare.push(job);
-            written += 1;
+            let Some((mut job, rank)) = self.pop(rank) else { break };
+            let piece = writer.write_queued(&mut job, most - written);
+            written += piece.count.max(1);
+            is_done = piece.is_done;
+            if is_done {
+                lock(&self.backlog).spare.push(job);
+            } else {
+                self.put_back(job, rank);
+            }
         }
         if written > 0 {
             writer.end_of_queue();
         }
-        written
+        (written, is_done)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tautline_proto::wire::native::Pack;
-use tautline_proto::{Instant as Steady, Priority};
+use tautline_proto::{Instant as Steady, PeerId, Priority};
 
 use super::handover::RANKS;
 use super::link::Link;
@@ -35,13 +35,15 @@ pub(crate) struct Terms {
     pub(crate) sent_at: Steady,
     /// When their lifespan ends.
     pub(crate) expires: Option<Instant>,
+    /// The last peer that a message for all was written to, if it is written in pieces.
+    pub(crate) written_to: Option<PeerId>,
 }
 
 impl Terms {
     /// Terms that name no opening and no end of a lifespan.
     #[inline]
     pub(crate) const fn new(target: Target, priority: Priority, sent_at: Steady) -> Self {
-        Self { target, priority, opening: 0, sent_at, expires: None }
+        Self { target, priority, opening: 0, sent_at, expires: None, written_to: None }
     }
 
     /// Sets the end of the lifespan, of which this is left now.

@@ -42,7 +42,7 @@ pub struct Outbound {
     name: String,
     slots: Vec<Option<OutboundPeer>>,
     open: Vec<PeerId>,
-    /// The open peers that a message for all goes to.
+    /// The open peers that a message for all goes to, in the order of their slots.
     listening: Vec<PeerId>,
     by_address: HashMap<SocketAddr, PeerId>,
     first_number: u64,
@@ -118,6 +118,23 @@ impl Outbound {
     #[inline]
     pub fn listeners(&self) -> &[PeerId] {
         &self.listening
+    }
+
+    /// Returns the place in the [`listeners`](Self::listeners) after this one, which may be gone. So a message for all can be
+    /// written in pieces, and reaches each of them once, although some come and go meanwhile.
+    #[must_use]
+    pub fn place_after(&self, listener: PeerId) -> usize {
+        self.listening.partition_point(|other| other.slot() <= listener.slot())
+    }
+
+    fn listen(&mut self, id: PeerId, listens: bool) {
+        let place = self.listening.partition_point(|other| other.slot() < id.slot());
+        let is_there = self.listening.get(place) == Some(&id);
+        match (is_there, listens) {
+            (true, false) => drop(self.listening.remove(place)),
+            (false, true) => self.listening.insert(place, id),
+            _ => {}
+        }
     }
 
     /// Returns the peer at this address.
@@ -214,13 +231,12 @@ impl Outbound {
                 None
             }
             Command::Hush(id) => {
-                self.listening.retain(|&listening| listening != id);
+                self.listen(id, false);
                 None
             }
             Command::Heard(id) => {
-                if self.knows(id) && !self.listening.contains(&id) {
-                    self.listening.push(id);
-                }
+                let is_known = self.knows(id);
+                self.listen(id, is_known);
                 None
             }
             Command::Acknowledge(id, base, bitmap) => {
@@ -283,7 +299,7 @@ impl Outbound {
         let size = self.datagram_size;
         self.slots[id.slot()] = Some(OutboundPeer::new(id, address, session, next, size, tx, echo));
         self.open.push(id);
-        self.listening.push(id);
+        self.listen(id, true);
         self.by_address.insert(address, id);
         // The echo is sent at once. A message that follows closely carries it again.
         echo.map(|_| {
@@ -311,7 +327,7 @@ impl Outbound {
             WireFormat::Classic(_) => self.first_number.max(peer.next),
         };
         self.open.retain(|&open| open != id);
-        self.listening.retain(|&listening| listening != id);
+        self.listen(id, false);
         if self.by_address.get(&peer.address) == Some(&id) {
             self.by_address.remove(&peer.address);
         }

@@ -24,7 +24,7 @@ use crate::message::target::Target;
 use crate::sending::coalescer::Coalescer;
 use crate::sending::deliveries::{Deliveries, DeliverySigns};
 use crate::sending::failed::{Failed, SendCounters};
-use crate::sending::handover::Writer;
+use crate::sending::handover::{MAX_RUN, Writer, Written};
 use crate::sending::job::{Job, Terms};
 use crate::sending::link::{Link, Sent};
 
@@ -55,6 +55,8 @@ struct Open {
     /// The buffer of control datagrams, and of messages that are framed under the lock.
     scratch: Vec<u8>,
     faults: Arc<FaultCounters>,
+    /// Whether there are so many listeners that a message for all is written in pieces.
+    is_wide: bool,
 }
 
 impl Line {
@@ -86,8 +88,16 @@ impl Line {
         // A new socket marks datagrams as ordinary.
         let marked = marks.then_some(Priority::Normal);
         let (scratch, faults) = (Vec::new(), self.faults());
-        self.open =
-            Some(Open { link: Arc::clone(&link), outbound, socket, coalescer, marked, scratch, faults });
+        self.open = Some(Open {
+            link: Arc::clone(&link),
+            outbound,
+            socket,
+            coalescer,
+            marked,
+            scratch,
+            faults,
+            is_wide: false,
+        });
         link
     }
 
@@ -122,6 +132,7 @@ impl Line {
         if is_new {
             open.suit_paths();
         }
+        open.is_wide = open.outbound.listeners().len() > MAX_RUN;
         let failed = peer.and_then(|peer| open.send_control(peer, &mut datagram).err());
         open.scratch = datagram;
         self.deliveries.update(&mut open.outbound);
@@ -148,6 +159,31 @@ impl Line {
             (Target::All, Some(open)) => open.outbound.listeners().len().max(1),
             _ => 1,
         }
+    }
+
+    /// Writes a message for many peers to the next of them, at most `most`. Its sender has gone on.
+    #[cold]
+    fn write_piece(&mut self, job: &mut Job, most: usize) -> Written {
+        if !job.terms.is_urgent() {
+            self.flush();
+        }
+        let Some(open) = &mut self.open else { return Written { count: 1, is_done: true } };
+        open.mark(job.terms.priority);
+        let body = job.datagram.len();
+        let from = job.terms.written_to.map_or(0, |last| open.outbound.place_after(last));
+        let to = open.outbound.listeners().len().min(from + most);
+        for place in from..to {
+            let Some(open) = &mut self.open else { break };
+            let peer = open.outbound.listeners()[place];
+            job.terms.written_to = Some(peer);
+            let outcome = open.send_job_to(peer, job, body);
+            self.count(&outcome, job.terms.sent_at);
+            if let Err(failed) = outcome {
+                self.report(*failed);
+            }
+        }
+        let listeners = self.open.as_ref().map_or(0, |open| open.outbound.listeners().len());
+        Written { count: to.saturating_sub(from), is_done: to >= listeners }
     }
 
     /// Sends the messages that are being coalesced.
@@ -296,6 +332,21 @@ impl Open {
             // A refusal was reported when connecting.
             let _ = self.socket.mark(priority);
         }
+    }
+
+    /// Sends the messages of a job to one peer. `body` is the length of its datagram before it is sealed.
+    fn send_job_to(&mut self, peer: PeerId, job: &mut Job, body: usize) -> Result<(), Box<Failed>> {
+        let target = Target::Peer(peer);
+        if !job.pack.is_empty() {
+            return self.send_pack(target, &mut job.pack);
+        }
+        job.datagram.truncate(body);
+        let outcome = match self.fits(target, body) {
+            true => self.send_datagram(target, &mut job.datagram),
+            false => self.send_large(target, &job.datagram),
+        };
+        job.datagram.truncate(body);
+        outcome
     }
 
     fn resolve(&self, target: Target) -> Meant {
@@ -450,14 +501,31 @@ impl Writer for Line {
         self.send(job, false)
     }
 
-    fn write_queued(&mut self, job: &mut Job) {
+    fn write_queued(&mut self, job: &mut Job, most: usize) -> Written {
         if job.terms.expires.is_some_and(|expires| expires <= Instant::now()) {
             self.counters.expired.add(job.messages());
-            return;
+            return Written { count: 1, is_done: true };
         }
+        if self.is_wide(job) && job.terms.opening == self.openings {
+            return self.write_piece(job, most);
+        }
+        let count = self.peers_meant(job.terms.target);
         if let Err(failed) = self.send(job, true) {
             self.report(*failed);
         }
+        Written { count, is_done: true }
+    }
+
+    fn is_wide(&self, job: &Job) -> bool {
+        let is_begun = job.terms.written_to.is_some();
+        job.terms.target == Target::All && (is_begun || self.open.as_ref().is_some_and(|open| open.is_wide))
+    }
+
+    #[cold]
+    fn refuse(&mut self, job: &mut Job) -> Self::Outcome {
+        let messages = job.messages() * self.peers_meant(job.terms.target) as u64;
+        self.counters.refused.add(messages);
+        Err(Failed::new(messages, SendError::Busy))
     }
 
     fn end_of_queue(&mut self) {

@@ -6,6 +6,7 @@ use tautline_proto::{ContentType, Delivery};
 
 use super::{Line, Open};
 use crate::config::Wire;
+use crate::message::target::Target;
 use crate::payload::append;
 use crate::sending::failed::Failed;
 use crate::sending::job::Terms;
@@ -28,6 +29,10 @@ impl Line {
     pub(crate) fn send_ready(&mut self, message: &mut Ready<'_>) -> Option<Result<Sent, Box<Failed>>> {
         let open = self.open.as_mut()?;
         let Ready { terms, content_type, bytes, outgoing } = message;
+        if open.is_wide && terms.target == Target::All {
+            // It is written in pieces.
+            return None;
+        }
         let sent = open.link.clock.wall(terms.sent_at);
         let head = open.link.head(outgoing, *content_type, sent);
         if open.link.wire != Wire::Native || head.delivery != Delivery::BestEffort || head.exact.is_some() {

@@ -122,8 +122,8 @@ fn a_refused_datagram_of_reliable_messages_is_a_fault() {
 #[test]
 fn a_failure_after_queueing_is_counted_and_told_once() {
     let (mut line, _) = line_to(&[refused()]);
-    line.write_queued(&mut job(Target::All));
-    line.write_queued(&mut job(Target::All));
+    line.write_queued(&mut job(Target::All), MAX_RUN);
+    line.write_queued(&mut job(Target::All), MAX_RUN);
     assert_eq!(line.counters().queued.value(), 2);
     assert!(matches!(line.take_report(), Some(SendError::Refused { .. })));
     assert_eq!(line.take_report(), None);
@@ -137,7 +137,7 @@ fn what_outlives_its_lifespan_in_the_queue_is_not_sent() {
     for (expires, total) in [(Some(now), 0), (Some(now + Duration::from_secs(3_600)), 1), (None, 2)] {
         let mut job = job(Target::All);
         job.terms.expires = expires;
-        line.write_queued(&mut job);
+        line.write_queued(&mut job, MAX_RUN);
         line.flush();
         assert_eq!(sent[0].snapshot().messages, total);
     }
@@ -162,4 +162,28 @@ fn what_outlives_its_lifespan_at_the_gate_is_not_sent() {
     }
     assert_eq!(sent[0].snapshot().messages, 0);
     assert_eq!(line.counters().queued.value(), 4, "the others were tried");
+}
+
+#[test]
+fn a_message_for_many_peers_is_written_in_pieces_and_once_to_each() {
+    let receiver = std::net::UdpSocket::bind("0.0.0.0:0").expect("a free port");
+    let port = receiver.local_addr().expect("bound").port();
+    let clients: Vec<_> = (1..=150).map(|host| SocketAddr::from(([127, 0, 1, host], port))).collect();
+    let (mut line, sent) = line_to(&clients);
+    let mut wide = job(Target::All);
+    assert!(line.is_wide(&wide) && !line.is_wide(&job(Target::Address(clients[0]))));
+    let messages = |line: &[Arc<tautline_proto::PeerTxCounters>]| -> Vec<_> {
+        line.iter().map(|sent| sent.snapshot().messages).collect()
+    };
+    assert_eq!(line.write_queued(&mut wide, 100), Written { count: 100, is_done: false });
+    assert_eq!(messages(&sent).iter().sum::<u64>(), 100);
+    // The last one that was written to leaves, and so does one that comes later.
+    let peers = line.open.as_ref().expect("open").outbound.listeners().to_vec();
+    for gone in [peers[99], peers[120]] {
+        line.command(Command::Hush(gone), Now::default());
+    }
+    assert_eq!(line.write_queued(&mut wide, 100), Written { count: 49, is_done: true });
+    let expected: Vec<_> = (0..150).map(|number| u64::from(number != 120)).collect();
+    assert_eq!(messages(&sent), expected);
+    assert_eq!((line.counters().queued.value(), line.counters().refused.value()), (0, 0));
 }

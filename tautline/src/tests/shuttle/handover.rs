@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use shuttle::thread;
 
 use super::explore;
-use crate::sending::handover::{Handover, MAX_RUN, Writer};
+use crate::sending::handover::{Handover, MAX_RUN, Writer, Written};
 
-/// A writer that records the written jobs. The test reads them without the hand-over.
+/// A writer that records the written jobs. The test reads them without the hand-over. A job of several numbers is written in
+/// pieces of one.
 struct Log(Arc<Mutex<Vec<usize>>>);
 
 impl Writer for Log {
@@ -22,8 +23,18 @@ impl Writer for Log {
 
     fn end_of_queue(&mut self) {}
 
-    fn write_queued(&mut self, job: &mut Vec<usize>) {
-        self.write(job);
+    fn write_queued(&mut self, job: &mut Vec<usize>, _: usize) -> Written {
+        let mut piece: Vec<_> = job.drain(..1).collect();
+        self.write(&mut piece);
+        Written { count: 1, is_done: job.is_empty() }
+    }
+
+    fn is_wide(&self, job: &Vec<usize>) -> bool {
+        job.len() > 1
+    }
+
+    fn refuse(&mut self, _: &mut Vec<usize>) {
+        panic!("the backlog has room");
     }
 }
 
@@ -64,4 +75,33 @@ fn each_job_is_written_once_and_in_order() {
 fn jobs_that_no_sender_may_write_wake_the_driver() {
     // One sender pauses during its write, and the other sender goes on: more jobs wait than one thread may write.
     shuttle::check_pct(|| send_all(&[1, MAX_RUN + 6]), 300, 3);
+}
+
+#[test]
+fn jobs_in_pieces_are_written_once_and_in_the_order_of_each_sender() {
+    explore(|| {
+        let written = Arc::<Mutex<Vec<usize>>>::default();
+        let handover = Arc::new(Handover::new(Log(Arc::clone(&written))));
+        let senders: Vec<_> = (0..2)
+            .map(|sender| {
+                let handover = Arc::clone(&handover);
+                thread::spawn(move || {
+                    let first = sender * SENDER;
+                    let mut woken = handover.submit(&mut vec![first, first + 1, first + 2], 1).wake_driver;
+                    woken |= handover.submit(&mut vec![first + 3], 1).wake_driver;
+                    woken
+                })
+            })
+            .collect();
+        let woken: Vec<bool> = senders.into_iter().map(|sender| sender.join().expect("no panic")).collect();
+        if woken.contains(&true) {
+            while handover.flush() {}
+        }
+        let written = written.lock().expect("never poisoned").clone();
+        for sender in 0..2 {
+            let of_sender: Vec<_> = written.iter().filter(|number| *number / SENDER == sender).collect();
+            assert_eq!(of_sender.len(), 4, "{written:?}");
+            assert!(of_sender.is_sorted(), "{written:?}");
+        }
+    });
 }

@@ -6,7 +6,7 @@ use super::explore;
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
-use crate::sending::handover::{Handed, Handover, MAX_BACKLOG, MAX_RUN, URGENT, Writer};
+use crate::sending::handover::{Handed, Handover, MAX_BACKLOG, MAX_RUN, URGENT, Writer, Written};
 
 /// The rank of ordinary jobs.
 const NORMAL: usize = 1;
@@ -79,8 +79,17 @@ impl Writer for Log {
 
     fn end_of_queue(&mut self) {}
 
-    fn write_queued(&mut self, job: &mut usize) {
+    fn write_queued(&mut self, job: &mut usize, _: usize) -> Written {
         self.write(job);
+        Written { count: 1, is_done: true }
+    }
+
+    fn is_wide(&self, _: &usize) -> bool {
+        false
+    }
+
+    fn refuse(&mut self, _: &mut usize) {
+        panic!("a job of one piece is not refused");
     }
 }
 
