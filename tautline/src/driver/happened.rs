@@ -9,14 +9,14 @@ use tautline_proto::endpoint::Event as Happened;
 
 use super::{ERROR_PAUSE, Turner};
 use crate::machine::fault::SocketFault;
-use crate::shared::events::Event;
+use crate::shared::events::{CausedBy, Event};
 use tautline_proto::endpoint::RemovalReason;
-use tautline_proto::{Cause, ConnectionState, DropReason};
+use tautline_proto::{Cause, ConnectionState, DropReason, PeerId};
 
 impl Turner {
     pub(super) fn happened(&mut self, event: Happened) {
         let shared = Arc::clone(&self.shared);
-        let publish = |event: &Event| shared.status.events.publish(event);
+        let publish = |event: &Event, by: CausedBy| shared.status.events.publish_by(event, by);
         match event {
             Happened::Added(handle) => {
                 // Before the first datagram is sent there: the echo in this one has proven the address.
@@ -35,13 +35,14 @@ impl Turner {
                     if let Some(left_out) = self.may_log() {
                         tracing::info!(%peer, address = %info.address, name = info.name, left_out, "peer connected");
                     }
-                    publish(&Event::PeerConnected { peer, address: info.address, name: info.name });
+                    let event = Event::PeerConnected { peer, address: info.address, name: info.name };
+                    publish(&event, self.cause(peer));
                 }
             }
             Happened::Stale(peer) => {
                 shared.directory.set_state(peer, ConnectionState::Stale);
                 self.if_client(Cause::Stale);
-                publish(&Event::PeerStale { peer });
+                publish(&Event::PeerStale { peer }, self.cause(peer));
             }
             Happened::Silent(peer) => {
                 shared.directory.set_state(peer, ConnectionState::Reconnecting);
@@ -52,16 +53,16 @@ impl Turner {
                 if let Some(left_out) = self.may_log() {
                     tracing::warn!(%peer, left_out, "peer fell silent");
                 }
-                publish(&Event::PeerSilent { peer });
+                publish(&Event::PeerSilent { peer }, self.cause(peer));
             }
             Happened::Heard(peer) => {
                 shared.directory.set_state(peer, ConnectionState::Connected);
                 self.if_client(Cause::Heard);
-                publish(&Event::PeerReturned { peer });
+                publish(&Event::PeerReturned { peer }, self.cause(peer));
             }
             Happened::Restarted(peer) => {
                 self.freshness.forget(peer);
-                publish(&Event::PeerRestarted { peer });
+                publish(&Event::PeerRestarted { peer }, self.cause(peer));
             }
             Happened::Removed(peer, reason) => {
                 self.freshness.forget(peer);
@@ -70,6 +71,7 @@ impl Turner {
                 {
                     self.socket.forget_source(info.address);
                 }
+                let by = self.cause(peer);
                 shared.directory.remove(peer);
                 shared.watchdogs.peer_left(Some(peer), shared.steady_now());
                 if reason == RemovalReason::ClosedByPeer {
@@ -81,7 +83,7 @@ impl Turner {
                 if let Some(left_out) = self.may_log() {
                     tracing::info!(%peer, reason = reason.name(), left_out, "peer disconnected");
                 }
-                publish(&Event::PeerDisconnected { peer, reason });
+                publish(&Event::PeerDisconnected { peer, reason }, by);
             }
             Happened::Dropped { from, reason } => self.dropped(from, reason),
             Happened::OwnerChanged(change) => self.owner_changed(&change),
@@ -91,11 +93,16 @@ impl Turner {
                 self.claim_ended(ticket, peer, stream, outcome);
             }
             Happened::Refused => {
-                publish(&Event::Refused);
+                publish(&Event::Refused, CausedBy::Stranger);
                 self.refused_by_server();
             }
             _ => {}
         }
+    }
+
+    /// Who causes the events of this peer.
+    pub(super) fn cause(&self, peer: PeerId) -> CausedBy {
+        self.shared.cause(Some(peer))
     }
 
     fn if_client(&self, cause: Cause) {
@@ -117,7 +124,7 @@ impl Turner {
         let due = |last: Instant| now.saturating_duration_since(last) >= Duration::from_secs(1);
         if reason == DropReason::OtherWire && self.last_other_wire.is_none_or(due) {
             self.last_other_wire = Some(now);
-            self.shared.status.events.publish(&Event::OtherWire { from });
+            self.shared.status.events.publish_by(&Event::OtherWire { from }, CausedBy::Stranger);
         }
     }
 
@@ -128,7 +135,7 @@ impl Turner {
         match address {
             // A datagram was lost to a path that is smaller than it was. The peer can be reached.
             Some(to) if fault == SocketFault::TooLarge => {
-                self.shared.sender.transmit.exclusively(|line| line.path_has_changed(to));
+                self.shared.sender.transmit.briefly(|line| line.path_has_changed(to));
             }
             _ => self.unreachable(address, fault, &error.to_string()),
         }
@@ -147,7 +154,8 @@ impl Turner {
         }
         if self.fault_limit.allow(Instant::now()).is_some() {
             let event = Event::PeerUnreachable { address, fault, problem: problem.to_owned() };
-            self.shared.status.events.publish(&event);
+            let by = if self.server.is_some() { CausedBy::Link } else { CausedBy::Stranger };
+            self.shared.status.events.publish_by(&event, by);
         }
     }
 

@@ -7,7 +7,7 @@ use tautline_proto::Instant as Steady;
 
 use super::Turner;
 use crate::machine::socket::Granted;
-use crate::shared::events::Event;
+use crate::shared::events::{CausedBy, Event};
 
 /// The least time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -60,6 +60,7 @@ impl Turner {
                  `receive_buffer` and the system's limit (sysctl net.core.rmem_max)"
             );
         }
-        self.shared.status.events.publish(&Event::KernelDropped { dropped, receive_buffer });
+        let event = Event::KernelDropped { dropped, receive_buffer };
+        self.shared.status.events.publish_by(&event, CausedBy::Stranger);
     }
 }

@@ -137,7 +137,7 @@ impl Turner {
                 None => tracing::warn!(%peer, %stream, left_out, "no room for one more stream with an owner"),
             }
         }
-        self.shared.status.events.publish(&Event::NotOwner { peer, stream, owner });
+        self.shared.status.events.publish_by(&Event::NotOwner { peer, stream, owner }, self.cause(peer));
     }
 
     #[cold]

@@ -6,6 +6,7 @@
 use crate::sync::{Arc, Mutex};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use tautline_proto::endpoint::PeerHandle;
 use tautline_proto::{InboundCounters, InboundStats, PeerId, PeerRxStats, PeerTxStats, SessionId};
@@ -61,7 +62,11 @@ struct Ended {
 struct Entry {
     handle: PeerHandle,
     state: ConnectionState,
+    since: Instant,
 }
+
+/// A peer of a server that came less long ago is a stranger: its events displace no others.
+const STRANGER_TIME: Duration = Duration::from_secs(10);
 
 /// The sums over all peers and datagrams since the interface was made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,12 +113,17 @@ impl Directory {
     }
 
     pub(crate) fn add(&self, handle: PeerHandle) {
-        let entry = Entry { state: ConnectionState::Connecting, handle };
+        let entry = Entry { state: ConnectionState::Connecting, handle, since: Instant::now() };
         lock(&self.0).peers.insert(entry.handle.id, entry);
     }
 
     pub(crate) fn remove(&self, id: PeerId) {
         lock(&self.0).retire(id);
+    }
+
+    /// Whether the peer is gone, or came not long ago.
+    pub(crate) fn is_stranger(&self, id: PeerId) -> bool {
+        lock(&self.0).peers.get(&id).is_none_or(|entry| entry.since.elapsed() < STRANGER_TIME)
     }
 
     pub(crate) fn set_name(&self, id: PeerId, name: String) {

@@ -185,8 +185,21 @@ pub enum Event {
     },
 }
 
-/// The most events that wait for a subscriber. Beyond it the oldest are dropped and counted.
+/// The most events of the link that wait for a subscriber. Beyond it the oldest are dropped and counted.
 pub const EVENT_QUEUE: usize = 1024;
+
+/// The most events that strangers caused and that wait for a subscriber, beside those of the link. So strangers never displace an
+/// event of the link.
+pub const STRANGER_EVENTS: usize = 256;
+
+/// Who caused an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CausedBy {
+    /// This end, its server, or a peer that has been there for some time.
+    Link,
+    /// Somebody whom this end need not know.
+    Stranger,
+}
 
 /// All subscribers.
 #[derive(Debug, Default)]
@@ -208,10 +221,38 @@ struct Queue {
 
 #[derive(Debug, Default)]
 struct QueueState {
-    events: VecDeque<Event>,
+    /// The events of the link, and those of strangers, numbered in their order.
+    link: VecDeque<(u64, Event)>,
+    strangers: VecDeque<(u64, Event)>,
+    next_number: u64,
     missed: u64,
     closed: bool,
     waker: Option<Waker>,
+}
+
+impl QueueState {
+    fn push(&mut self, event: Event, by: CausedBy) {
+        let (events, most) = match by {
+            CausedBy::Link => (&mut self.link, EVENT_QUEUE),
+            CausedBy::Stranger => (&mut self.strangers, STRANGER_EVENTS),
+        };
+        if events.len() == most {
+            events.pop_front();
+            self.missed += 1;
+        }
+        events.push_back((self.next_number, event));
+        self.next_number += 1;
+    }
+
+    /// Takes the oldest event.
+    fn pop(&mut self) -> Option<Event> {
+        let number = |events: &VecDeque<(u64, Event)>| events.front().map_or(u64::MAX, |(number, _)| *number);
+        let events = match number(&self.link) <= number(&self.strangers) {
+            true => &mut self.link,
+            false => &mut self.strangers,
+        };
+        events.pop_front().map(|(_, event)| event)
+    }
 }
 
 impl EventBus {
@@ -224,20 +265,23 @@ impl EventBus {
         Events { queue }
     }
 
+    /// Publishes an event of the link.
     pub(crate) fn publish(&self, event: &Event) {
-        self.publish_later(event).wake();
+        self.publish_by(event, CausedBy::Link);
     }
 
-    /// Puts the event into every queue. The caller wakes the subscribers, once it holds no lock.
+    pub(crate) fn publish_by(&self, event: &Event, by: CausedBy) {
+        self.put(event, by).wake();
+    }
+
+    /// Puts an event of the link into every queue. The caller wakes the subscribers, once it holds no lock.
     #[must_use]
     pub(crate) fn publish_later(&self, event: &Event) -> WakeUps {
-        self.change_each(|state| {
-            if state.events.len() == EVENT_QUEUE {
-                state.events.pop_front();
-                state.missed += 1;
-            }
-            state.events.push_back(event.clone());
-        })
+        self.put(event, CausedBy::Link)
+    }
+
+    fn put(&self, event: &Event, by: CausedBy) -> WakeUps {
+        self.change_each(|state| state.push(event.clone(), by))
     }
 
     /// Ends every subscription. No more events come.
@@ -284,7 +328,7 @@ impl Events {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = lock(&self.queue.state);
         loop {
-            if let Some(event) = state.events.pop_front() {
+            if let Some(event) = state.pop() {
                 return Some(event);
             }
             let left = deadline.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
@@ -322,7 +366,7 @@ impl Future for NextEvent<'_> {
         // The new waker is cloned before the lock is taken, the old one dropped after it is released: both run users' code.
         let mut waker = Some(context.waker().clone());
         let mut state = lock(&self.queue.state);
-        match state.events.pop_front() {
+        match state.pop() {
             Some(event) => Poll::Ready(Some(event)),
             None if state.closed => Poll::Ready(None),
             None => {
@@ -365,6 +409,19 @@ mod tests {
         (0..EVENT_QUEUE as u64 + 5).for_each(|number| bus.publish(&silent(number)));
         assert_eq!(events.missed(), 5);
         assert_eq!(events.next(Some(Duration::ZERO)), Some(silent(5)));
+    }
+
+    #[test]
+    fn strangers_displace_no_event_of_the_link_and_the_order_stays() {
+        let bus = EventBus::default();
+        let mut events = bus.subscribe();
+        bus.publish(&silent(0));
+        (1..2000).for_each(|number| bus.publish_by(&silent(number), CausedBy::Stranger));
+        bus.publish(&silent(2000));
+        assert_eq!(events.missed(), 1999 - STRANGER_EVENTS as u64);
+        let numbers = std::iter::from_fn(|| events.next(Some(Duration::ZERO)));
+        let expected = (0..1).chain(2000 - STRANGER_EVENTS as u64..2001).map(silent);
+        assert!(numbers.eq(expected));
     }
 
     #[test]

@@ -36,7 +36,7 @@ use crate::sending::reply::Reply;
 use crate::sending::sender::Sender;
 use crate::shared::directory::Directory;
 use crate::shared::drivers::Drivers;
-use crate::shared::events::{Event, EventBus};
+use crate::shared::events::{CausedBy, Event, EventBus};
 use crate::shared::ownership::Ownership;
 use crate::shared::status::Status;
 use crate::sync::lock;
@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     pub(crate) handlers: Arc<Handlers<Reply>>,
     pub(crate) status: Status,
     pub(crate) watchdogs: Arc<Watchdogs>,
-    pub(crate) directory: Directory,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) log: Arc<LineLimit>,
     pub(crate) drivers: Drivers,
@@ -74,6 +74,8 @@ impl Shared {
         let clock = Clock::start();
         let (status, log) = (Status::default(), Arc::new(LineLimit::default()));
         let ownership = Arc::new(Ownership::default());
+        let directory = Arc::new(Directory::default());
+        let tell = tell(&status.events, &log, &ownership, (role, Arc::clone(&directory)));
         Self {
             config: Mutex::new(config),
             role,
@@ -81,10 +83,10 @@ impl Shared {
             inbox: Arc::new(Inbox::new(Arc::clone(&pool))),
             pool,
             handlers: Arc::new(Handlers::new(handler_defaults)),
-            watchdogs: Arc::new(Watchdogs::new(clock, tell(&status.events, &log, &ownership))),
+            watchdogs: Arc::new(Watchdogs::new(clock, tell)),
             ownership,
             status,
-            directory: Directory::default(),
+            directory,
             log,
             drivers: Drivers::default(),
             first_number: Mutex::new(0),
@@ -123,7 +125,7 @@ impl Shared {
         if !self.sender.delivery_signs.have_ended() {
             return;
         }
-        let ended = self.sender.transmit.exclusively(Line::take_ended);
+        let ended = self.sender.transmit.briefly(Line::take_ended);
         self.sender.room.notify();
         // Receipts come first: if a subscriber's waker panics, no receipt waits for ever.
         for (message, outcome) in &ended {
@@ -137,9 +139,14 @@ impl Shared {
         for (UnderWay { peer, message_type, channel, .. }, outcome) in ended {
             if outcome != Outcome::Delivered {
                 let event = Event::DeliveryFailed { peer, message_type, channel, outcome };
-                self.status.events.publish(&event);
+                self.status.events.publish_by(&event, self.cause(Some(peer)));
             }
         }
+    }
+
+    /// Returns who causes an event about this peer: on a server, a peer that is gone or came not long ago is a stranger.
+    pub(crate) fn cause(&self, peer: Option<PeerId>) -> CausedBy {
+        cause(self.role, &self.directory, peer)
     }
 
     /// Asks the machine for what belongs to the thread that drives, which must be the calling one.
@@ -186,7 +193,12 @@ impl Surroundings for Shared {
 }
 
 /// Returns the function that publishes and logs what the watchdogs report. It runs on one of their threads.
-fn tell(events: &Arc<EventBus>, log: &Arc<LineLimit>, ownership: &Arc<Ownership>) -> Tell {
+fn tell(
+    events: &Arc<EventBus>,
+    log: &Arc<LineLimit>,
+    ownership: &Arc<Ownership>,
+    (role, directory): (Role, Arc<Directory>),
+) -> Tell {
     let (events, log, ownership) = (Arc::clone(events), Arc::clone(log), Arc::clone(ownership));
     Arc::new(move |event: WatchdogEvent| {
         if event.is_tripped() {
@@ -203,6 +215,14 @@ fn tell(events: &Arc<EventBus>, log: &Arc<LineLimit>, ownership: &Arc<Ownership>
                 }
             }
         }
-        events.publish(&Event::Watchdog(event));
+        let by = cause(role, &directory, event.watched.peer);
+        events.publish_by(&Event::Watchdog(event), by);
     })
+}
+
+fn cause(role: Role, directory: &Directory, peer: Option<PeerId>) -> CausedBy {
+    match peer {
+        Some(peer) if role == Role::Server && directory.is_stranger(peer) => CausedBy::Stranger,
+        _ => CausedBy::Link,
+    }
 }
