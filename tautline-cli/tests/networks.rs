@@ -78,3 +78,86 @@ fn everything_arrives_on_a_path_of_1400_bytes() {
 fn everything_arrives_on_an_ipv6_path_of_1280_bytes() {
     everything_arrives_on_a_small_path("small IPv6 path", "1280", "[::1]");
 }
+
+/// What `send` said of a run, and what arrived.
+struct Sent {
+    sent: u64,
+    refused: u64,
+    unheard: u64,
+    exit: u64,
+    lines_of_errors: u64,
+    arrived: u64,
+    errors: String,
+}
+
+fn send_lines(test: &str, arguments: [&str; 5]) -> Option<Sent> {
+    let printed = run(test, "refused_sends.sh", &arguments)?;
+    let lines: Vec<&str> = printed.lines().collect();
+    let json = |line: &str| -> serde_json::Value {
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {printed}"))
+    };
+    let (sent, exit, arrived) = (json(lines[0]), json(lines[1]), json(lines[2]));
+    let number = |value: &serde_json::Value, key: &str| value[key].as_u64().expect("a number");
+    Some(Sent {
+        sent: number(&sent, "messages_sent"),
+        refused: number(&sent, "refused"),
+        unheard: number(&sent, "unheard"),
+        exit: number(&exit, "exit"),
+        lines_of_errors: number(&exit, "lines_of_errors"),
+        arrived: number(&arrived, "arrived"),
+        errors: lines[3..].join("\n"),
+    })
+}
+
+#[test]
+fn send_says_how_many_of_60000_lines_the_kernel_refused() {
+    for (host, mtu) in [("127.0.0.1:9000", "1400"), ("[::1]:9000", "1280")] {
+        let Some(run) = send_lines("refused sends", [host, "60000", mtu, "0", ""]) else { return };
+        assert_eq!(run.sent + run.refused, 60_000, "{}", run.errors);
+        assert!(run.arrived <= run.sent, "{} arrived, {}", run.arrived, run.errors);
+        assert_eq!(run.exit, u64::from(run.refused + run.unheard > 0), "{}", run.errors);
+    }
+}
+
+/// The rules that refuse a loopback address, and its routes that have to go.
+const PROHIBIT: [(&str, &str); 2] = [
+    (
+        "127.0.0.1:9000",
+        "ip route del local 127.0.0.1 table local; ip route del local 127.0.0.0/8 table local; ip route add prohibit 127.0.0.1 table local",
+    ),
+    (
+        "[::1]:9000",
+        "ip -6 route add prohibit ::1 table local metric 0; ip -6 route del local ::1 table local",
+    ),
+];
+
+#[test]
+fn send_counts_what_the_kernel_refuses_in_mid_run_and_says_why_once() {
+    for (host, prohibit) in PROHIBIT {
+        let Some(run) = send_lines("refused in mid-run", [host, "1000", "65536", "1000", prohibit]) else {
+            return;
+        };
+        assert_eq!(run.sent + run.refused, 1_000, "{}", run.errors);
+        assert!(run.refused > 0 && run.arrived == run.sent, "{} of {} arrived", run.arrived, run.sent);
+        assert_eq!((run.exit, run.lines_of_errors), (1, 2), "{}", run.errors);
+        assert!(
+            run.errors.contains("not sent") && run.errors.contains(&run.refused.to_string()),
+            "{}",
+            run.errors
+        );
+    }
+}
+
+#[test]
+fn send_counts_losses_from_the_last_sign_of_life() {
+    // The kernel takes datagrams to an IPv4 address of a card that is down, and sends none.
+    let Some(run) = send_lines("silence", ["127.0.0.1:9000", "1000", "65536", "1000", "ip link set lo down"])
+    else {
+        return;
+    };
+    let lost = run.sent - run.arrived;
+    assert!(lost > 0 && run.unheard >= lost && run.exit == 1, "{} arrived, {}", run.arrived, run.errors);
+    // At most what was sent between two heartbeats did arrive; the server may be slow.
+    assert!(run.unheard <= lost + 400, "{} of {lost}", run.unheard);
+    assert!(run.errors.contains("no sign of life"), "{}", run.errors);
+}

@@ -179,6 +179,22 @@ fn the_largest_datagram_passes_both_ways_and_through_the_proxy() {
 }
 
 #[test]
+fn a_listener_says_which_messages_it_could_not_send_back() {
+    let mut listener = Listener::start(&["--wire", "classic", "--reply", "--count", "2"]);
+    let mut python = Python::client_of(&listener.address);
+    python.send(&envelope(&[]));
+    assert_eq!(listener.message()["data"][0], 0.5);
+    let metadata = envelope(&[]);
+    let (head, _) = metadata.split_once("[0.5]").expect("the data");
+    // The answer has the correlation id too, so that it is too large.
+    python.send(&format!("{head}\"{}\"}}", "x".repeat(65_507 - 8 - head.len() - 3)));
+    listener.line();
+    let (code, stderr) = listener.end();
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("1 message was not sent back") && stderr.contains("65507"), "{stderr}");
+}
+
+#[test]
 fn a_server_without_a_host_listens_everywhere() {
     for subcommand in [&["listen", ":0", "--wire", "classic", "--reply"][..], &["bench", "serve", ":0"]] {
         let server = Listener::run(subcommand);

@@ -1,10 +1,11 @@
 //! `tautline listen`: runs a server that prints every message as a line of JSON.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tautline::{DropReason, Drops, Endpoint, Event, Events, MessageType, Statistics, UdpInterface};
 
-use crate::tools::echo::echo;
+use crate::tools::echo::{Unanswered, echo};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::link::{LinkArgs, count, duration, open, wait_over, with_inbox};
@@ -24,7 +25,7 @@ use crate::tools::{message_line, output, traffic};
 ///
 /// "age_ms" is the time since the message's time stamp; it is exact only if the clocks of both hosts agree.
 ///
-/// Ctrl-C ends the program, which then prints a summary on stderr.
+/// Ctrl-C ends the program, which then prints a summary on stderr. The exit code is 1 if messages could not be sent back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -57,11 +58,15 @@ pub(crate) struct Args {
 /// Listens until Ctrl-C, or until `--count` messages are printed.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let config = args.link.config()?.role(tautline::Role::Server).endpoint(args.endpoint.to_string());
-    let interface = open(with_inbox(config)?, |interface| {
+    // Printing may take longer than receiving for a while.
+    let inbox = config.inbox_capacity.unwrap_or(INBOX);
+    let config = with_inbox(config)?.inbox_capacity(inbox);
+    let mut unanswered = Arc::<Unanswered>::default();
+    let interface = open(config, |interface| {
         if args.reply {
             // Without --type, all types.
             let types = if args.types.is_empty() { MessageType::ALL } else { &args.types };
-            echo(interface, types);
+            unanswered = echo(interface, types);
         }
     })?;
     let interrupt = Interrupt::install()?;
@@ -70,11 +75,27 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     }
     let mut events = interface.events();
     let listened = print_messages(args, &interface, &mut events, &interrupt);
-    let report = traffic::report(&interface.statistics(), args.json);
+    interface.flush();
+    let statistics = interface.statistics();
     interface.disconnect();
-    output::note(report);
-    listened.map(|()| Exit::Done)
+    output::note(traffic::report(&statistics, args.json));
+    listened?;
+    not_sent_back(&unanswered, &statistics).map_or(Ok(Exit::Done), Err)
 }
+
+/// Returns the failure if messages were not sent back.
+fn not_sent_back(unanswered: &Unanswered, statistics: &Statistics) -> Option<Failure> {
+    let count = unanswered.count() + statistics.queued_send_failures;
+    let why = unanswered.first().map(|why| format!(": {why}")).unwrap_or_default();
+    let messages = if count == 1 { "message was" } else { "messages were" };
+    (count > 0).then(|| Failure::failed(format!("{count} {messages} not sent back{why}")))
+}
+
+/// The messages that wait to be printed at most, unless the configuration says otherwise.
+const INBOX: usize = 65_536;
+
+/// Messages that wait are printed together, up to about this many bytes.
+const PRINTED_TOGETHER: usize = 65_536;
 
 fn print_messages(
     args: &Args,
@@ -86,10 +107,19 @@ fn print_messages(
     let mut drop_warnings = DropWarnings::new();
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 && !interrupt.is_asked() {
-        let received = wait_over(interface.receive(Some(clock.wait())))?;
-        if let Some(message) = received.filter(|message| is_wanted(&args.types, message.message_type())) {
-            output::data(&message_line::line(&message))?;
-            left -= 1;
+        let mut received = wait_over(interface.receive(Some(clock.wait())))?;
+        let mut lines = String::new();
+        while let Some(message) = received.take() {
+            if is_wanted(&args.types, message.message_type()) {
+                lines.push_str(&message_line::line(&message));
+                left -= 1;
+            }
+            if left > 0 && lines.len() < PRINTED_TOGETHER {
+                received = wait_over(interface.receive(Some(Duration::ZERO)))?;
+            }
+        }
+        if !lines.is_empty() {
+            output::data(&lines)?;
         }
         warn_of_other_wire(events);
         drop_warnings.look(|| interface.statistics());

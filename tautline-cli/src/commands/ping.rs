@@ -99,11 +99,12 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let (interface, driver) = open_driven(with_inbox(config)?)?;
     let interrupt = Interrupt::install()?;
     let mut events = interface.events();
-    let mut measurement = Measurement { args, interface, driver, trips: RoundTrips::new() };
+    let mut measurement = Measurement { args, interface, driver, trips: RoundTrips::new(), refused: 0 };
     measurement.run(&interrupt)?;
-    let Measurement { interface, trips, .. } = measurement;
+    let Measurement { interface, trips, refused, .. } = measurement;
+    let refused = refused + interface.statistics().queued_send_failures;
     interface.disconnect();
-    let summary = Summary::new(args, &trips);
+    let summary = Summary::new(args, &trips, refused);
     output::data(&if args.json { summary.json() } else { summary.text() })?;
     if trips.answered_count() == 0 {
         return Err(complaint(&mut events, &args.endpoint, Duration::ZERO).unwrap_or_else(|| no_answer(args)));
@@ -124,6 +125,8 @@ struct Measurement<'a> {
     interface: UdpInterface,
     driver: Driver,
     trips: RoundTrips,
+    /// How many messages were not sent. They count as lost.
+    refused: u64,
 }
 
 impl Measurement<'_> {
@@ -155,7 +158,11 @@ impl Measurement<'_> {
                 Err(Failure::usage(format!("{error}; choose a smaller --size")))
             }
             // A server that is away for a moment is part of the measurement: this message counts as lost.
-            _ => Ok(()),
+            Err(_) => {
+                self.refused += 1;
+                Ok(())
+            }
+            Ok(_) => Ok(()),
         }
     }
 
@@ -196,6 +203,8 @@ struct Summary {
     messages_sent: u64,
     messages_received: u64,
     lost: u64,
+    /// How many of the lost messages were not sent.
+    refused: u64,
     rtt_us: Percentiles,
     jitter_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -205,7 +214,7 @@ struct Summary {
 }
 
 impl Summary {
-    fn new(args: &Args, trips: &RoundTrips) -> Self {
+    fn new(args: &Args, trips: &RoundTrips, refused: u64) -> Self {
         let rtt_us = trips.latencies().percentiles();
         let lost = trips.unanswered();
         let budget_us = args.budget.map(|budget| budget.as_secs_f64() * 1e6);
@@ -215,6 +224,7 @@ impl Summary {
             messages_sent: trips.sent_count(),
             messages_received: trips.answered_count(),
             lost,
+            refused,
             rtt_us,
             jitter_us: trips.latencies().jitter_us(),
             budget_us,
@@ -232,8 +242,12 @@ impl Summary {
     }
 
     fn text(&self) -> String {
-        let Self { endpoint, messages_sent, messages_received, lost, .. } = self;
+        let Self { endpoint, messages_sent, messages_received, lost, refused, .. } = self;
         let title = Styled(BOLD, format!("{endpoint}:"));
+        let refused = match refused {
+            0 => String::new(),
+            _ => format!(" ({refused} of them were not sent)"),
+        };
         let verdict = match (self.budget_us, self.within_budget) {
             (Some(budget), Some(true)) => {
                 format!("{} {}\n", Styled(GOOD, "within the budget of"), show_us(budget))
@@ -245,6 +259,8 @@ impl Summary {
             0 => String::new(),
             _ => format!("round trip {}   jitter {}\n", self.rtt_us.line(), show_maybe(self.jitter_us)),
         };
-        format!("{title} {messages_sent} sent, {messages_received} answered, {lost} lost\n{times}{verdict}")
+        format!(
+            "{title} {messages_sent} sent, {messages_received} answered, {lost} lost{refused}\n{times}{verdict}"
+        )
     }
 }

@@ -16,6 +16,7 @@ pub(crate) fn report(statistics: &Statistics, json: bool) -> String {
         (statistics.duplicate, "duplicate"),
         (statistics.kernel_drops, "times that the receive buffer was full"),
         (statistics.messages_sent, "sent back"),
+        (statistics.send_failures, "refused by the system when they were sent"),
     ];
     let mut text = format!(
         "{} {} in {} bytes",

@@ -6,6 +6,8 @@ use super::protocol::Answer;
 
 /// Messages that were neither received nor counted as dropped.
 const ON_THE_WAY: &str = "on_the_way";
+/// Messages that the system refused after the interface had taken them.
+const REFUSED: &str = "refused_by_the_system";
 /// Messages in datagrams whose sequence numbers the serving end never saw.
 const NEVER_CAME: &str = "never_came";
 /// Messages in datagrams that the kernel dropped because the serving end read too slowly.
@@ -28,12 +30,14 @@ impl Accounting {
     /// Computes the losses from the counts before and after. `per_datagram` is the mean number of messages in a
     /// datagram. It is needed only without sequence numbers, when the kernel's count of datagrams is all that is
     /// known. With sequence numbers, every message that was not dropped by name was in a datagram that never arrived.
-    pub(super) fn new(sent: u64, per_datagram: f64, before: &Answer, after: &Answer) -> Self {
+    /// `refused` messages never left this end.
+    pub(super) fn new(sent: u64, refused: u64, per_datagram: f64, before: &Answer, after: &Answer) -> Self {
         let grown = |before: Option<u64>, after: Option<u64>| Some(after?.saturating_sub(before?));
         let datagrams_lost = grown(before.datagrams_lost, after.datagrams_lost);
         let kernel_drops = grown(before.kernel_drops, after.kernel_drops);
         let received = after.messages.saturating_sub(before.messages).min(sent);
         let mut left = UnnamedLosses { count: sent - received, lost: BTreeMap::new() };
+        left.name(REFUSED, refused);
         if datagrams_lost.is_none() {
             left.name(BUFFER_FULL, kernel_drops.map_or(0, |datagrams| messages(datagrams, per_datagram)));
         }
@@ -113,7 +117,7 @@ mod tests {
             (answer(1090, Some(500), 9), vec![(BUFFER_FULL, 10)]),
             (answer(1000, None, 1), vec![(ON_THE_WAY, 100)]),
         ] {
-            let accounting = Accounting::new(100, 1.0, &before, &after);
+            let accounting = Accounting::new(100, 0, 1.0, &before, &after);
             let lost = losses.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect();
             assert_eq!(accounting.lost, lost);
             assert_eq!(accounting.received + accounting.lost_total(), 100);
@@ -122,17 +126,17 @@ mod tests {
 
     #[test]
     fn without_sequence_numbers_the_kernels_datagrams_are_converted_to_messages() {
-        let accounting = Accounting::new(100, 20.0, &answer(0, Some(0), 0), &answer(60, Some(2), 0));
+        let accounting = Accounting::new(100, 0, 20.0, &answer(0, Some(0), 0), &answer(60, Some(2), 0));
         assert_eq!(accounting.line(), "100 sent = 60 received + 40 receive buffer full");
     }
 
     #[test]
     fn sequence_numbers_take_precedence_over_the_kernels_count() {
-        let accounting = Accounting::new(100, 20.0, &numbered(0, 3, 1), &numbered(73, 5, 3));
-        assert_eq!(accounting.line(), "100 sent = 73 received + 27 never came");
+        let accounting = Accounting::new(100, 4, 20.0, &numbered(0, 3, 1), &numbered(73, 5, 3));
+        assert_eq!(accounting.line(), "100 sent = 73 received + 23 never came + 4 refused by the system");
         let line = accounting.datagrams_line();
         assert!(line.contains("by sequence number: 2") && line.ends_with("that sent): 2"), "{line}");
-        let accounting = Accounting::new(100, 20.0, &numbered(0, 3, 1), &numbered(73, 3, 1));
+        let accounting = Accounting::new(100, 0, 20.0, &numbered(0, 3, 1), &numbered(73, 3, 1));
         assert_eq!(accounting.line(), "100 sent = 73 received + 27 on the way");
         assert_eq!(accounting.datagrams_line(), "");
     }

@@ -91,7 +91,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let payload = payload(client.wire, args.run.size)?;
     let raw_port = client.ask()?.raw_port;
     let raw = args.baseline.then(|| raw(args, &client, raw_port)).transpose()?;
-    let line = TautlineTransport { client: &mut client, payload };
+    let line = TautlineTransport { client: &mut client, payload, refused: 0 };
     let mut found = Bench { args, line, raw }.measure()?;
     let no_answer = found.no_answer.take();
     client.interface.disconnect();
@@ -133,6 +133,8 @@ struct Results {
     tautline: LatencyRun,
     raw: Option<LatencyRun>,
     cost: Cost,
+    /// How many messages were refused at this end, at once or later.
+    refused: u64,
     /// The failure if the other end did not report its counts. The results of this end are shown all the same.
     no_answer: Option<Failure>,
 }
@@ -155,7 +157,8 @@ impl Bench<'_> {
         let there = if run.is_gone { Ok(Answer::default()) } else { self.line.client.ask() };
         let (there, no_answer) = there.map_or_else(|e| (Answer::default(), Some(e)), |there| (there, None));
         let cost = self.cost(&before, &(here, there), &run);
-        Ok(Results { tautline: run, raw: self.raw.map(|_| raw_run), cost, no_answer })
+        let refused = self.line.refused + self.line.client.interface.statistics().queued_send_failures;
+        Ok(Results { tautline: run, raw: self.raw.map(|_| raw_run), cost, refused, no_answer })
     }
 
     fn plan(&self) -> LatencyPlan {
@@ -212,6 +215,7 @@ fn report(args: &Args, other: &OtherEnd, client: &Client, found: Results) -> Lat
         tautline: Measured::new(found.tautline),
         baseline: found.raw.map(Measured::new),
         cost: found.cost,
+        refused: found.refused,
         budget,
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Latency {
     pub(super) tautline: Measured,
     pub(super) baseline: Option<Measured>,
     pub(super) cost: Cost,
+    /// How many of the lost messages were refused at this end.
+    pub(super) refused: u64,
     pub(super) budget: Option<Budget>,
 }
 
@@ -134,6 +136,7 @@ struct Json<'a> {
     baseline: Option<JsonMeasured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ratios: Option<serde_json::Value>,
+    sends_refused: u64,
     cost: Cost,
     #[serde(skip_serializing_if = "Option::is_none")]
     budget_us: Option<f64>,
@@ -204,6 +207,7 @@ impl Latency {
             ratios: self.baseline.as_ref().map(|_| {
                 self.ratios().into_iter().map(|(name, ratio)| (key(name), serde_json::json!(ratio))).collect()
             }),
+            sends_refused: self.refused,
             cost: self.cost,
             budget_us: self.budget.map(|budget| budget.limit_us()),
             budget_percentile: self.budget.map(|budget| budget.percentile),
@@ -243,11 +247,15 @@ impl Latency {
             0 => String::new(),
             _ => format!(", {skipped} not sent because this process did not run in time"),
         };
+        let refused = match self.refused {
+            0 => String::new(),
+            refused => format!(" ({refused} of them refused by the system)"),
+        };
         let dead = if self.tautline.run.is_gone { "; ended early: no more answers came" } else { "" };
         let per_second = self.tautline.per_second();
         format!(
             "{messages_sent} sent in {seconds:.1} s, {messages_received} answered ({per_second:.0}/s), \
-             {lost} lost{late}{dead}"
+             {lost} lost{refused}{late}{dead}"
         )
     }
 
@@ -344,6 +352,7 @@ mod tests {
             tautline: Measured::new(found),
             baseline: None,
             cost: Cost { cpu_us_here: None, cpu_us_there: None, memory_here: None, memory_there: None },
+            refused: 0,
             budget: Some(Budget { limit: 10 * MS, percentile: 100.0 }),
         }
     }

@@ -37,7 +37,8 @@ const TOO_SHORT: &str = "too short for a rate";
 /// Measure throughput: send messages as fast as possible and account for each of them
 ///
 /// The other end counts the messages that reach the application. If the sender is faster than the receiver, messages
-/// are lost. The sum at the end, sent = received + lost, names each loss. Lost messages do not change the exit code.
+/// are lost. The sum at the end, sent = received + lost, names each loss. Lost messages do not change the exit code; if
+/// the system refused messages for good, it is 1.
 ///
 /// Messages share datagrams, as with a driver thread. --set coalescing_delay=0s sends each message in its own datagram.
 #[derive(Debug, clap::Args)]
@@ -102,7 +103,15 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     if let Some(path) = &args.run.html {
         page::write(path, &report.page(&flood))?;
     }
-    after.failure.map_or(Ok(Exit::Done), Err)
+    let refused = refused_later(&before, &after);
+    let failure = (refused > 0)
+        .then(|| Failure::failed(format!("the system refused {refused} messages that it was to send")));
+    after.failure.or(failure).map_or(Ok(Exit::Done), Err)
+}
+
+/// Returns how many messages the interface has taken and the system has refused later.
+fn refused_later(before: &CountsBefore, after: &CountsAfter) -> u64 {
+    after.statistics.queued_send_failures.saturating_sub(before.statistics.queued_send_failures)
 }
 
 /// Sets the coalescing delay that an interface with a driver thread has by default. A caller-driven interface has none.
@@ -201,7 +210,10 @@ struct Report {
     lost_by_name: Option<BTreeMap<String, u64>>,
     loss_percent: Option<f64>,
     ended_early: bool,
+    /// Calls that the system refused at once. They were tried again.
     sends_refused: u64,
+    /// Messages that the system refused after the interface had taken them.
+    refused_later: u64,
     datagrams_sent: u64,
     datagrams_lost: Option<u64>,
     datagrams_dropped_by_kernel: Option<u64>,
@@ -233,7 +245,9 @@ impl Report {
         let datagrams = after.statistics.datagrams_sent.saturating_sub(before.statistics.datagrams_sent);
         let per_datagram = flood.sent as f64 / datagrams.max(1) as f64;
         let answer = after.answer.as_ref();
-        let accounting = answer.map(|after| Accounting::new(flood.sent, per_datagram, &before.answer, after));
+        let refused = refused_later(before, after);
+        let accounting =
+            answer.map(|after| Accounting::new(flood.sent, refused, per_datagram, &before.answer, after));
         let accounting = accounting.as_ref();
         let received = accounting.map(|accounting| accounting.received);
         let lost = accounting.map(Accounting::lost_total);
@@ -261,6 +275,7 @@ impl Report {
             loss_percent: lost.map(|lost| (lost as f64 / flood.sent.max(1) as f64 * 1e4).round() / 1e2),
             ended_early: after.failure.is_some(),
             sends_refused: flood.refused,
+            refused_later: refused,
             datagrams_sent: datagrams,
             datagrams_lost: accounting.and_then(|accounting| accounting.datagrams_lost),
             datagrams_dropped_by_kernel: accounting.and_then(|accounting| accounting.kernel_drops),

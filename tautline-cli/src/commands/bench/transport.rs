@@ -28,6 +28,8 @@ pub(super) trait Transport {
 pub(super) struct TautlineTransport<'a> {
     pub(super) client: &'a mut Client,
     pub(super) payload: Payload,
+    /// How many messages were refused at once. They count as lost.
+    pub(super) refused: u64,
 }
 
 impl Transport for TautlineTransport<'_> {
@@ -35,7 +37,11 @@ impl Transport for TautlineTransport<'_> {
         let metadata = Metadata::new(ECHOED).message_id(number);
         match self.client.interface.send(&self.payload, &metadata) {
             Err(error @ (SendError::Encode(_) | SendError::TooLarge { .. })) => Err(too_large(&error)),
-            _ => Ok(()),
+            Err(_) => {
+                self.refused += 1;
+                Ok(())
+            }
+            Ok(_) => Ok(()),
         }
     }
 

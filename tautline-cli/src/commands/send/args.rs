@@ -12,9 +12,13 @@ use crate::tools::link::{LinkArgs, count, duration, rate, whole};
 /// DATA is JSON. Without DATA, every line of standard input is one message. If a line cannot be sent, an error on
 /// stderr names its number; the other lines are still sent, and the exit code is 5.
 ///
-/// "Sent" means that the message was given to the network. On the native wire, the program reports a server that falls
-/// silent during the run (exit code 1). On the classic wire no server has to answer, so the program notices only a
-/// closed port.
+/// "Sent" means that the system took the message for the network. If it refused messages, at once or later, the program
+/// says how many and why (exit code 1). On the native wire it waits for a sign of life after the last message, at most
+/// for `liveness_timeout`. If none comes, or the server was silent during the run, it says how many messages may be lost
+/// (exit code 1). On the classic wire no server has to answer, so the program notices only a closed port.
+///
+/// Messages that are sent once are not acknowledged, so a message that a network drops on the way is not noticed. Use
+/// --delivery reliable if you must know.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -81,7 +85,7 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     pub(super) request: Option<Duration>,
-    /// Print the number of sent messages as one line of JSON
+    /// Print the numbers of messages as one line of JSON: sent, refused, possibly lost, and bad lines
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]

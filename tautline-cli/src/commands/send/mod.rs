@@ -5,10 +5,11 @@ mod lines;
 mod message;
 mod progress;
 mod sending;
+mod signs;
 
 use std::time::Duration;
 
-use tautline::{DeliveryStats, UdpInterface, Wire};
+use tautline::{DeliveryStats, DropReason, Event, Events, UdpInterface, Wire};
 
 pub(crate) use self::args::Args;
 use self::args::check_options;
@@ -36,26 +37,101 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Some(payload) => sending.repeat(&payload),
         None => sending.lines(),
     };
-    sending.wait_for_acknowledgements();
-    let Sending { sent: count, bad, unheard, .. } = sending;
+    let unheard = sending.finish();
     let unacknowledged = unacknowledged(&interface);
     // On the classic wire no server has to answer, so the network's report is the only sign that nobody listens. On the
     // native wire a server did answer, and it may leave once it has received the messages.
     let is_classic = interface.config().wire == Some(Wire::Classic);
     let complaint = is_classic.then(|| complaint(&mut events, &args.endpoint, COMPLAINT_WITHIN)).flatten();
+    let result = SendResult::new(&sending, unheard, RefusedLater::look(&interface, &mut events));
     interface.disconnect();
     sent?;
     if let Some(failure) = complaint {
         return Err(failure);
     }
-    report(args, count, bad)?;
-    if let Some(failure) = unacknowledged {
-        return Err(failure);
+    result.report(args)?;
+    result.failure(args).or(unacknowledged).map_or(Ok(result.exit()), Err)
+}
+
+/// What became of the messages.
+struct SendResult {
+    /// How many messages the system has taken.
+    sent: u64,
+    /// How many messages the system has refused, at once or later.
+    refused: u64,
+    first_refusal: Option<String>,
+    /// How many lines were no message.
+    bad: u64,
+    /// How many of `sent` may be lost, because no sign of life of the server came after them in time.
+    unheard: u64,
+}
+
+/// Messages that the interface had taken and the system refused later, and why the first of them.
+struct RefusedLater {
+    count: u64,
+    first: Option<String>,
+}
+
+impl RefusedLater {
+    /// Reads the counts, and the events until now.
+    fn look(interface: &UdpInterface, events: &mut Events) -> Self {
+        let statistics = interface.statistics();
+        let mut first = None;
+        while let Some(event) = events.next(Some(Duration::ZERO)) {
+            if let Event::SendFailed { error } = event {
+                first.get_or_insert(error.to_string());
+            }
+        }
+        let expired = statistics.send_dropped.of(DropReason::Expired);
+        let expired_first = (expired > 0).then(|| DropReason::Expired.explanation().to_owned());
+        Self { count: statistics.queued_send_failures + expired, first: first.or(expired_first) }
     }
-    if unheard > 0 && !is_classic {
-        return Err(silent(args, count, unheard));
+}
+
+impl SendResult {
+    fn new(sending: &Sending<'_>, unheard: u64, later: RefusedLater) -> Self {
+        let sent = sending.sent.saturating_sub(later.count);
+        Self {
+            sent,
+            refused: sending.refused + later.count,
+            first_refusal: sending.first_refusal.clone().or(later.first),
+            bad: sending.bad,
+            unheard: unheard.min(sent),
+        }
     }
-    Ok(if bad > 0 { Exit::BadInput } else { Exit::Done })
+
+    fn report(&self, args: &Args) -> Result<(), Failure> {
+        let Self { sent, refused, bad, unheard, .. } = self;
+        if args.json {
+            return output::data(&format!(
+                "{{\"messages_sent\":{sent},\"refused\":{refused},\"unheard\":{unheard},\"bad_lines\":{bad}}}\n"
+            ));
+        }
+        let of = if *refused > 0 { format!(" of {}", sent + refused) } else { String::new() };
+        let plural = if sent + refused == 1 { "" } else { "s" };
+        output::note(format_args!("sent {sent}{of} message{plural} to {}", args.endpoint));
+        Ok(())
+    }
+
+    /// Returns the failure if not all messages went, or some may be lost.
+    fn failure(&self, args: &Args) -> Option<Failure> {
+        let refused = (self.refused > 0).then(|| {
+            let why = self.first_refusal.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            format!("{} of {} messages were not sent{why}", self.refused, self.sent + self.refused)
+        });
+        let unheard = (self.unheard > 0).then(|| {
+            format!(
+                "{} gave no sign of life after {} of the {} messages: they may be lost",
+                args.endpoint, self.unheard, self.sent
+            )
+        });
+        let sentences: Vec<_> = refused.into_iter().chain(unheard).collect();
+        (!sentences.is_empty()).then(|| Failure::failed(sentences.join("; ")))
+    }
+
+    const fn exit(&self) -> Exit {
+        if self.bad > 0 { Exit::BadInput } else { Exit::Done }
+    }
 }
 
 /// Returns a failure if reliable messages were not acknowledged.
@@ -69,21 +145,4 @@ fn unacknowledged(interface: &UdpInterface) -> Option<Failure> {
         failed + delivered
     );
     (failed > 0).then(|| Failure::failed(sentence))
-}
-
-/// Returns the failure for a server that was silent during a part of the run.
-fn silent(args: &Args, sent: u64, unheard: u64) -> Failure {
-    Failure::failed(format!(
-        "{} fell silent: {unheard} of the {sent} messages were sent during the silence and may be lost",
-        args.endpoint
-    ))
-}
-
-fn report(args: &Args, sent: u64, bad: u64) -> Result<(), Failure> {
-    if args.json {
-        return output::data(&format!("{{\"messages_sent\":{sent},\"bad_lines\":{bad}}}\n"));
-    }
-    let plural = if sent == 1 { "" } else { "s" };
-    output::note(format_args!("sent {sent} message{plural} to {}", args.endpoint));
-    Ok(())
 }

@@ -4,12 +4,13 @@ use std::io::{self, IsTerminal};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use tautline::{ConnectionState, Metadata, Payload, SendError, UdpInterface};
+use tautline::{Metadata, Payload, SendError, UdpInterface, Wire};
 
 use super::args::Args;
 use super::lines::{self, InputLine, LONGEST};
 use super::message::{metadata, payload};
 use super::progress::Progress;
+use super::signs::Signs;
 use crate::tools::exit::Failure;
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::pace::Pace;
@@ -28,10 +29,26 @@ pub(super) struct Sending<'a> {
     metadata: Metadata,
     pace: Option<Pace>,
     progress: Progress,
+    /// How many messages the interface has taken. The system may have refused some of them since.
     pub(super) sent: u64,
+    /// How many lines were no message.
     pub(super) bad: u64,
-    /// How many of `sent` went out while the server was known to be silent or gone.
-    pub(super) unheard: u64,
+    /// How many messages were not taken.
+    pub(super) refused: u64,
+    /// Why the first of them was not, if it was not said yet.
+    pub(super) first_refusal: Option<String>,
+    /// The server's signs of life. `None` on the classic wire, where no server has to give any.
+    signs: Option<Signs>,
+}
+
+/// Why a message was not sent.
+enum Unsent {
+    /// It is no message that can be sent.
+    Bad(String),
+    /// It could not be sent now.
+    Refused(String),
+    /// Nobody is there to send it to.
+    Gone(String),
 }
 
 impl<'a> Sending<'a> {
@@ -46,7 +63,9 @@ impl<'a> Sending<'a> {
             progress: Progress::new(args),
             sent: 0,
             bad: 0,
-            unheard: 0,
+            refused: 0,
+            first_refusal: None,
+            signs: (interface.config().wire != Some(Wire::Classic)).then(|| Signs::new(interface)),
         }
     }
 
@@ -57,8 +76,15 @@ impl<'a> Sending<'a> {
             if self.interrupt.is_asked() {
                 break;
             }
-            self.send(payload).map_err(Failure::failed)?;
-            self.progress.show(self.sent, self.sent);
+            match self.send(payload) {
+                Ok(()) => {}
+                Err(Unsent::Bad(problem) | Unsent::Gone(problem)) => return Err(Failure::failed(problem)),
+                Err(Unsent::Refused(problem)) => {
+                    self.refused += 1;
+                    self.first_refusal.get_or_insert(problem);
+                }
+            }
+            self.progress.show(self.sent + self.refused, self.sent);
         }
         Ok(())
     }
@@ -70,17 +96,25 @@ impl<'a> Sending<'a> {
         }
         let lines = lines::of_stdin();
         let most = self.args.count.unwrap_or(u64::MAX);
-        while self.sent + self.bad < most {
+        while self.sent + self.refused + self.bad < most {
             let Some(line) = self.next_line(&lines)? else { break };
             self.wait_for_turn();
             if self.interrupt.is_asked() {
                 break;
             }
-            if let Err(problem) = self.send_line(&line) {
-                self.bad += 1;
-                let number = line.number;
-                self.progress
-                    .aside(|| output::complain(format_args!("line {number} was not sent: {problem}")));
+            match self.send_line(&line) {
+                Ok(()) => {}
+                Err(Unsent::Bad(problem)) => {
+                    self.bad += 1;
+                    self.complain(line.number, &problem);
+                }
+                Err(Unsent::Refused(problem) | Unsent::Gone(problem)) => {
+                    // All of them would be too many lines, and say the same.
+                    if self.refused == 0 {
+                        self.complain(line.number, &problem);
+                    }
+                    self.refused += 1;
+                }
             }
             self.progress.show(line.end, self.sent);
         }
@@ -102,33 +136,63 @@ impl<'a> Sending<'a> {
         Ok(None)
     }
 
-    fn send_line(&mut self, line: &InputLine) -> Result<(), String> {
+    fn complain(&self, number: u64, problem: &str) {
+        self.progress.aside(|| output::complain(format_args!("line {number} was not sent: {problem}")));
+    }
+
+    fn send_line(&mut self, line: &InputLine) -> Result<(), Unsent> {
         match &line.text {
-            Some(text) => self.send(&payload(self.args, text)?),
-            None => Err(format!("it is longer than {LONGEST} bytes")),
+            Some(text) => self.send(&payload(self.args, text).map_err(Unsent::Bad)?),
+            None => Err(Unsent::Bad(format!("it is longer than {LONGEST} bytes"))),
         }
     }
 
-    fn send(&mut self, payload: &Payload) -> Result<(), String> {
+    fn send(&mut self, payload: &Payload) -> Result<(), Unsent> {
         let mut tries = 0;
-        // Reads the state before it sends, because a server may leave as soon as it has the message.
-        let is_silent = self.interface.connection_state() == ConnectionState::Reconnecting;
-        while let Err(error) = self.send_once(payload)? {
+        while let Err(error) = self.send_once(payload).map_err(Unsent::Bad)? {
             tries += 1;
             let may_pass = matches!(error, SendError::Busy | SendError::WindowFull { .. });
             if !may_pass || tries == BUSY_TRIES {
-                return Err(match error {
-                    SendError::NoPeers => {
-                        format!("the server is gone: {} messages were sent before", self.sent)
-                    }
-                    error => error.to_string(),
-                });
+                return Err(self.unsent(&error));
             }
             std::thread::sleep(BUSY_WAIT);
         }
         self.sent += 1;
-        self.unheard += u64::from(is_silent);
+        if let Some(signs) = &mut self.signs {
+            signs.look(self.interface, self.sent);
+        }
         Ok(())
+    }
+
+    fn unsent(&self, error: &SendError) -> Unsent {
+        match error {
+            SendError::NoPeers => {
+                Unsent::Gone(format!("the server is gone: {} messages were sent before", self.sent))
+            }
+            SendError::Busy
+            | SendError::WindowFull { .. }
+            | SendError::Refused { .. }
+            | SendError::NotConnected => Unsent::Refused(error.to_string()),
+            error => Unsent::Bad(error.to_string()),
+        }
+    }
+
+    /// Writes what waits for coalescing, and waits until it is known what became of the messages: until every reliable message
+    /// has an outcome, and until the server gives a sign of life. Ctrl-C ends the first wait; the second one is short.
+    /// Returns how many messages may be lost, because no sign of life came.
+    pub(super) fn finish(&mut self) -> u64 {
+        self.interface.flush();
+        self.wait_for_acknowledgements();
+        let Some(signs) = &mut self.signs else { return 0 };
+        // An answer is a sign of life too.
+        if self.sent > 0 && self.args.request.is_none() {
+            let settings = self.interface.config().settings();
+            let patience = settings.map_or(Duration::ZERO, |settings| settings.liveness_timeout);
+            signs.wait(self.interface, self.sent, patience);
+            signs.unheard(self.sent)
+        } else {
+            0
+        }
     }
 
     /// Sends a message. With `--request` it also waits for the answer and prints it.
@@ -146,7 +210,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Waits until every reliable message has an outcome, or until Ctrl-C.
-    pub(super) fn wait_for_acknowledgements(&self) {
+    fn wait_for_acknowledgements(&self) {
         while self.interface.statistics().deliveries.waiting > 0 && !self.interrupt.is_asked() {
             std::thread::sleep(BUSY_WAIT);
         }
