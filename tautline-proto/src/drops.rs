@@ -127,6 +127,8 @@ drop_reasons! {
     /// Another peer owns the stream of the message.
     NotOwner, "not_owner",
         "another peer owns the stream: claim it, or wait until its owner releases it or is silent for its `deadline` (`owner`)";
+    /// A watchdog of its stream has tripped and latches, or was reset after the message was made.
+    Latched, "latched", "commands had stopped, and the stream is stopped until somebody resets its watchdog (`reset`)";
     /// The inbox was full.
     InboxFull, "inbox_full", "the inbox was full: receive messages faster, or raise `inbox_capacity`";
     /// A handler's backlog was full.

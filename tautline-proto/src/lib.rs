@@ -5,6 +5,7 @@
 //!
 //! - [`endpoint`] is the protocol of one socket. Start here.
 //! - [`wire`] turns messages into datagrams and back.
+//! - [`silence`] is the rule of watchdogs and latches.
 //! - [`json`] checks and writes the JSON text of the classic wire.
 //! - [`cycle`] computes the deadlines of a control loop.
 //! - `sim` is a simulated network for tests.
@@ -28,6 +29,7 @@ mod message;
 mod network;
 mod path;
 mod peer;
+pub mod silence;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod state;

@@ -19,6 +19,12 @@ impl PeerId {
         Self { serial, slot }
     }
 
+    /// Returns its running number among the peers of its interface.
+    #[must_use]
+    pub const fn serial(self) -> u32 {
+        self.serial
+    }
+
     pub(crate) const fn slot(self) -> usize {
         self.slot as usize
     }

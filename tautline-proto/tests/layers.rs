@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("json", &[]),
     ("network", &[]),
+    ("silence", &[]),
     ("message", &["time"]),
     ("window", &["time"]),
     ("drops", &["counter"]),

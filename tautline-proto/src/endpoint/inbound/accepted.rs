@@ -138,6 +138,14 @@ impl<'a> Messages<'a> {
         }
     }
 
+    /// Returns how many datagrams of the sender are missing so far: numbers up to that of this datagram, which is `number`,
+    /// that have not come. `None` if datagrams have no numbers. The count may fall when a late one comes.
+    #[must_use]
+    pub fn missing(&self, number: Option<u64>) -> Option<u64> {
+        let received = self.rx?.datagrams.value();
+        Some((number? + 1).saturating_sub(received))
+    }
+
     /// Returns the counter for messages that the caller drops.
     #[must_use]
     pub const fn refusals(&self) -> Refusals<'a> {
