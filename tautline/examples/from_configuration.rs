@@ -1,7 +1,7 @@
 //! Settings from TOML text, from environment variables and from code. A later source overrides an earlier one.
 //!
 //! `cargo run -p tautline --features toml --example from_configuration`
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::error::Error;
 use std::time::Duration;
@@ -23,7 +23,9 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     // Your program would write Config::from_toml_file("plant.toml")?.apply_env()?
     let config = Config::from_toml(FILE)?
         .apply_variables([("TAUTLINE_MAX_PEERS", "4"), ("TAUTLINE_COMMAND_LIFESPAN", "10ms")])?
-        .name("plant");
+        .name("plant")
+        // A file cannot hold what the profile demands: what happens when commands stop.
+        .failsafe(|event| eprintln!("{}: {:?}", event.watched, event.change));
     let settings = config.settings()?;
     assert_eq!((settings.max_peers, settings.liveness_timeout), (4, Duration::from_millis(250)));
     let commands = settings.streams.of(MessageType::Command, 0);

@@ -20,6 +20,8 @@ use tautline_proto::{ContentType, Delivery, PeerId};
 pub enum ConnectError {
     /// The configuration cannot be used.
     Config(ConfigError),
+    /// The server has the profile for control loops and no failsafe.
+    NoFailsafe,
     /// The name of the endpoint has no address.
     Unresolved {
         /// The endpoint.
@@ -103,6 +105,10 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
+            Self::NoFailsafe => f.write_str(
+                "`profile` is control, and the server has no failsafe: write `Config::server(..).profile(Profile::control())\
+                 .failsafe(|event| ..)`, and let it stop what moves when `event.state()` is not `Armed`",
+            ),
             Self::Unresolved { endpoint, problem } => {
                 write!(f, "`{}` has no address: {problem}; check the name, or give an IP address", endpoint.host())
             }

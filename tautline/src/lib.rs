@@ -59,8 +59,9 @@ mod watchdog;
 
 pub use config::{
     Allow, CardName, Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DurationError, Endpoint,
-    EndpointError, EndpointProblem, EndpointText, History, InboxPolicy, Key, LocalAddress, LocalAddressError,
-    Profile, Qos, Role, Selector, Settings, StreamKey, Streams, WaitPolicy, Wire, parse_duration,
+    EndpointError, EndpointProblem, EndpointText, Failsafe, History, InboxPolicy, Key, LocalAddress,
+    LocalAddressError, Profile, Qos, Role, Selector, Settings, SilenceCause, StreamKey, Streams, WaitPolicy,
+    WatchId, WatchdogChange, WatchdogEvent, WatchdogState, Watched, Wire, parse_duration,
 };
 pub use cycle::{Cycle, CycleStats, CycleWait, PeriodError, Wake};
 pub use driver::TURN_BUDGET;
@@ -108,9 +109,7 @@ pub use tautline_proto::{
     UnknownName, WallTime,
 };
 
-pub use watchdog::{
-    WatchError, WatchId, Watchdog, WatchdogChange, WatchdogEvent, WatchdogState, WatchdogStats, Watched,
-};
+pub use watchdog::{WatchError, Watchdog, WatchdogStats};
 
 /// The README's program compiles.
 #[cfg(doctest)]

@@ -134,6 +134,7 @@ fn a_wrong_key_or_value_is_named_with_what_would_be_right() {
             "COMMAND_COLOUR",
             "red",
             "there is no key `TAUTLINE_COMMAND_COLOUR`: expected one of history, lifespan, deadline, misses, owner, \
+             latch, \
              delivery, or a channel from 0 to 65535"
                 .to_owned(),
         ),

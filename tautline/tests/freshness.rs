@@ -450,7 +450,11 @@ fn the_age_counts_from_the_time_stamp_once_the_clocks_are_compared() {
 
 #[test]
 fn the_control_profile_gives_a_busy_reader_no_old_commands() {
-    let profile = |config: Config| config.profile(tautline::Profile::control());
+    // The pauses of this test may be longer than the profile's deadline.
+    let goes_on = Qos::new().latch(false);
+    let profile = |config: Config| {
+        config.profile(tautline::Profile::control()).qos(MessageType::Command, goes_on).failsafe(|_| {})
+    };
     let server = server(profile(server_config(Wire::Native)));
     let client = client(profile(client_config(&server)));
     send(&client, 0..10);

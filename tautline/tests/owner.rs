@@ -247,12 +247,17 @@ fn an_inline_handler_and_a_loop_that_is_its_own_driver_see_one_owner() {
 fn a_tripped_watchdog_frees_the_stream_before_its_deadline() {
     let plant = server(owning(Wire::Native, 60_000 * MS));
     let mut events = plant.events();
-    plant.watch(Watchdog::messages(MessageType::Command, 30 * MS), |_| {}).expect("possible");
+    plant
+        .watch(Watchdog::messages(MessageType::Command, 30 * MS).recovers_by_itself(), |_| {})
+        .expect("possible");
     let (one, two) = (client(client_config(&plant)), client(client_config(&plant)));
     command(&one, 1);
     assert_eq!(next_number(&plant), 1);
     assert_eq!(event(&mut events, owner_changed), OwnerReason::First);
-    event(&mut events, |event| matches!(event, Event::Watchdog(event) if event.is_tripped()).then_some(()));
+    event(&mut events, |event| {
+        matches!(event, Event::Watchdog(event) if event.state() == tautline::WatchdogState::Tripped)
+            .then_some(())
+    });
     // The driver looks with its next turn.
     let begin = Instant::now();
     while plant.statistics().messages_received < 2 {
@@ -298,7 +303,12 @@ fn the_owner_that_closes_or_is_restarted_leaves_the_stream() {
 #[test]
 fn the_profile_for_control_loops_has_one_owner_of_commands_and_a_channel_can_opt_out() {
     for wire in WIRES {
-        let mut config = server_config(wire).profile(Profile::control());
+        // The pauses of this test may be longer than the profile's deadline.
+        let goes_on = Qos::new().latch(false);
+        let mut config = server_config(wire)
+            .profile(Profile::control())
+            .qos(MessageType::Command, goes_on)
+            .failsafe(|_| {});
         if wire == Wire::Native {
             config = config.channel_qos(MessageType::Command, 7, Qos::new().owner(false));
         }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use common::{address, client, server, server_config};
 use rustix::process::{Pid, Signal, kill_process};
 use tautline::{
-    Config, DropReason, Handler, MessageType, Metadata, Profile, ReceiveError, UdpInterface, Wire,
+    Config, DropReason, Handler, MessageType, Metadata, Profile, Qos, ReceiveError, UdpInterface, Wire,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -64,7 +64,10 @@ fn around_the_gap(taken: &Taken) -> (Duration, Duration) {
 /// The receiver: takes commands in three ways, each on its channel, and from a plain socket. The classic wire has one
 /// channel, so it has one way only. When its input ends, the receiver prints what it got and ends.
 fn receive(wire: Wire) {
-    let config = server_config(wire).profile(Profile::control());
+    // Stopped until told is tested in `latch.rs`. This is about the age of what is handed out after a pause.
+    let goes_on = Qos::new().latch(false);
+    let config =
+        server_config(wire).profile(Profile::control()).qos(MessageType::Command, goes_on).failsafe(|_| {});
     let interface = server(config);
     let [inbox, inline, blocking, plain]: [Taken; 4] = Default::default();
     if wire == Wire::Native {

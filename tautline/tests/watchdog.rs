@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use common::{RawPeer, TIME_LIMIT, client, client_config, next, pair, server, server_config, until};
 use tautline::{
-    Config, ConnectionState, Event, Handler, MessageType, Metadata, Profile, Qos, UdpInterface, WatchError,
-    WatchId, Watchdog, WatchdogChange, WatchdogEvent, WatchdogState, Wire, create_udp_server,
+    Config, ConnectionState, Event, Handler, MessageType, Metadata, Qos, SilenceCause, UdpInterface,
+    WatchError, WatchId, Watchdog, WatchdogChange, WatchdogEvent, WatchdogState, Wire, create_udp_server,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -22,27 +22,34 @@ fn watch(interface: &UdpInterface, watchdog: Watchdog) -> (WatchId, Receiver<Wat
     (id, events)
 }
 
+/// The next event, without that of the first sign of life.
 #[track_caller]
 fn next_event(events: &Receiver<WatchdogEvent>) -> WatchdogEvent {
-    events.recv_timeout(TIME_LIMIT).expect("the failsafe is called in time")
+    let next = || events.recv_timeout(TIME_LIMIT).expect("the failsafe is called in time");
+    Some(next()).filter(|event| event.change != WatchdogChange::Armed).unwrap_or_else(next)
 }
 
 #[track_caller]
 fn assert_trips(events: &Receiver<WatchdogEvent>) -> WatchdogEvent {
     let event = next_event(events);
-    assert!(event.is_tripped(), "{event:?}");
+    assert!(is_trip(&event), "{event:?}");
     event
 }
 
 #[track_caller]
 fn assert_recovers(events: &Receiver<WatchdogEvent>) -> WatchdogEvent {
     let event = next_event(events);
-    assert!(!event.is_tripped(), "{event:?}");
+    assert!(matches!(event.change, WatchdogChange::Recovered { .. }), "{event:?}");
     event
 }
 
+fn is_trip(event: &WatchdogEvent) -> bool {
+    matches!(event.change, WatchdogChange::Tripped { .. })
+}
+
+/// Latches are tested in `latch.rs`.
 fn commands(period: Duration) -> Watchdog {
-    Watchdog::messages(MessageType::Command, period)
+    Watchdog::messages(MessageType::Command, period).recovers_by_itself()
 }
 
 #[test]
@@ -60,17 +67,22 @@ fn a_watchdog_trips_when_a_stream_stops_and_recovers_with_the_next_message() {
     assert_eq!((last + 30 * MS + late, missed), (tripped.at, 1));
     client.send(&2, &Metadata::command()).unwrap();
     let recovered = assert_recovers(&calls);
-    assert_eq!(recovered.change, WatchdogChange::Recovered { after: recovered.at - tripped.at });
+    let WatchdogChange::Recovered { silence, cause, silences } = recovered.change else {
+        panic!("{recovered:?}")
+    };
+    assert_eq!((recovered.last, silence, silences), (Some(last), recovered.at - last, 1));
+    assert_eq!(cause, SilenceCause::Sender);
     assert_trips(&calls);
     let statistics = server.statistics();
     assert_eq!((statistics.watchdog_trips, statistics.watchdog_recoveries), (2, 1));
     let mut seen = Vec::new();
-    while seen.len() < 3 {
+    while seen.len() < 4 {
         if let Event::Watchdog(event) = events.next(Some(TIME_LIMIT)).expect("an event for each change") {
-            seen.push(event.is_tripped());
+            seen.push(event.state());
         }
     }
-    assert_eq!(seen, [true, false, true]);
+    let (armed, tripped) = (WatchdogState::Armed, WatchdogState::Tripped);
+    assert_eq!(seen, [armed, tripped, armed, tripped]);
     assert_eq!(server.watchdogs()[0].state, WatchdogState::Tripped);
 }
 
@@ -120,15 +132,16 @@ fn a_watchdog_waits_for_the_first_sign_of_life_unless_connecting_arms_it() {
 #[test]
 fn a_removed_watchdog_does_not_trip_and_drops_its_closure() {
     let (server, client) = pair(Wire::Native);
-    let (id, events) = watch(&server, commands(20 * MS));
+    let (id, events) = watch(&server, commands(TIME_LIMIT));
     client.send(&1, &Metadata::command()).unwrap();
     until("the watchdog is armed", || server.watchdogs()[0].state == WatchdogState::Armed);
+    assert_eq!(events.recv_timeout(TIME_LIMIT).map(|event| event.change), Ok(WatchdogChange::Armed));
     assert!(server.unwatch(id));
     assert!(!server.unwatch(id));
     assert_eq!(
         events.recv_timeout(TIME_LIMIT),
         Err(mpsc::RecvTimeoutError::Disconnected),
-        "the closure is dropped without a call"
+        "the closure is dropped without another call"
     );
     assert!(server.watchdogs().is_empty());
 }
@@ -139,7 +152,10 @@ fn a_failsafe_can_remove_its_own_watchdog() {
     let own = Arc::new(Mutex::new(None));
     let (inside, known, (sender, done)) = (server.clone(), Arc::clone(&own), mpsc::channel());
     let mut lock = own.lock().unwrap();
-    let id = server.watch(commands(10 * MS), move |_| {
+    let id = server.watch(commands(10 * MS), move |event| {
+        if !is_trip(event) {
+            return;
+        }
         let id = known.lock().unwrap().expect("the id is stored before the lock is free");
         sender.send(inside.unwatch(id)).unwrap();
     });
@@ -160,18 +176,19 @@ fn a_failsafe_that_panics_is_counted_and_called_again() {
     let (server, client) = pair(Wire::Native);
     let (sender, calls) = mpsc::channel();
     let failing = move |event: &WatchdogEvent| {
-        sender.send(event.is_tripped()).unwrap();
+        sender.send(event.state()).unwrap();
         panic!("on purpose");
     };
     server.watch(commands(20 * MS), failing).unwrap();
     let (_, other) = watch(&server, commands(20 * MS));
     client.send(&1, &Metadata::command()).unwrap();
-    assert_eq!(calls.recv_timeout(TIME_LIMIT), Ok(true));
+    assert_eq!(calls.recv_timeout(TIME_LIMIT), Ok(WatchdogState::Armed));
+    assert_eq!(calls.recv_timeout(TIME_LIMIT), Ok(WatchdogState::Tripped));
     assert_trips(&other);
     client.send(&2, &Metadata::command()).unwrap();
-    assert_eq!(calls.recv_timeout(TIME_LIMIT), Ok(false));
+    assert_eq!(calls.recv_timeout(TIME_LIMIT), Ok(WatchdogState::Armed));
     assert_recovers(&other);
-    until("the panics are counted", || server.statistics().watchdog_panics >= 2);
+    until("the panics are counted", || server.statistics().watchdog_panics >= 3);
 }
 
 #[test]
@@ -206,7 +223,8 @@ fn a_watchdog_trips_although_a_subscriber_hangs() {
     client.send(&1, &Metadata::command()).unwrap();
     assert_trips(&calls);
     // The event of this trip comes after the call of the failsafe.
-    while !matches!(events.next(Some(TIME_LIMIT)).expect("the trip is an event"), Event::Watchdog(_)) {}
+    let is_told = |event: Event| matches!(event, Event::Watchdog(event) if is_trip(&event));
+    while !is_told(events.next(Some(TIME_LIMIT)).expect("the trip is an event")) {}
     let (release, hangs) = mpsc::channel();
     let waker = Arc::new(Hangs(Mutex::new(hangs))).into();
     let waits = std::pin::pin!(events.next_async());
@@ -311,6 +329,7 @@ fn a_watchdog_trips_when_too_many_of_the_latest_periods_are_missed() {
         number += 1;
     };
     command();
+    assert_eq!(events.recv_timeout(TIME_LIMIT).map(|event| event.change), Ok(WatchdogChange::Armed));
     let begun = Instant::now();
     std::thread::sleep(PERIOD + PERIOD / 2);
     // One missed period is allowed. This is skipped if the machine paused this thread for longer.
@@ -350,14 +369,14 @@ fn a_watchdog_for_each_peer_names_the_peer_that_stopped() {
                 std::thread::sleep(5 * MS);
             }
         });
-        let of_stopped = |event: &WatchdogEvent| event.watched.peer == Some(stopped);
+        let of_stopped = |event: &WatchdogEvent| event.watched.peer == Some(stopped) && is_trip(event);
         let tripped =
             std::iter::from_fn(|| Some(next_event(&events))).find(of_stopped).expect("an endless search");
-        assert!(tripped.is_tripped() && tripped.watch == id);
+        assert_eq!(tripped.watch, id);
         over.store(true, Ordering::Relaxed);
     });
     assert_eq!(server.watchdogs().len(), 2);
-    // The watchdog of a peer that leaves trips once more, and is removed.
+    // The watchdog of a peer that leaves trips at once, and is removed.
     drop((steady, stops));
     until("the watchdogs of both peers are removed", || server.watchdogs().is_empty());
     assert!(server.statistics().watchdog_trips >= 2);
@@ -372,7 +391,7 @@ fn a_configured_deadline_is_watched_without_a_closure() {
         server.watch(Watchdog::configured(MessageType::Status), |_| {}),
         Err(WatchError::NoDeadline { selector: MessageType::Status.into() })
     );
-    let (_, closure) = watch(&server, Watchdog::configured(MessageType::Command));
+    let (_, closure) = watch(&server, Watchdog::configured(MessageType::Command).each_peer());
     let mut events = server.events();
     server.connect().unwrap();
     let client = client(client_config(&server));
@@ -395,16 +414,6 @@ fn a_configured_deadline_is_watched_without_a_closure() {
 }
 
 #[test]
-fn the_control_profile_watches_commands() {
-    let config = server_config(Wire::Classic).profile(Profile::control());
-    let server = server(config);
-    let mut events = server.events();
-    RawPeer::of(&server).command(0, 1.0, "1");
-    let of_commands = |event: Event| matches!(event, Event::Watchdog(event) if event.is_tripped() && event.watched.message_type() == Some(MessageType::Command));
-    assert!(std::iter::from_fn(|| events.next(Some(TIME_LIMIT))).any(of_commands));
-}
-
-#[test]
 fn an_impossible_watchdog_is_refused_by_name() {
     let server = create_udp_server(Config::server("127.0.0.1:0")).unwrap();
     let refused = |watchdog: Watchdog| server.watch(watchdog, |_| {}).expect_err("impossible").to_string();
@@ -421,4 +430,19 @@ fn an_impossible_watchdog_is_refused_by_name() {
         refused(Watchdog::configured(MessageType::Command)),
         "the configuration has no `command.deadline`"
     );
+    let cannot = "a watchdog for each peer or for any datagram cannot latch: watch the messages of all peers, or of one";
+    assert_eq!(refused(commands(MS).each_peer().latches()), cannot);
+    assert_eq!(refused(Watchdog::peer(MS).latches()), cannot);
+    assert_eq!(
+        refused(commands(MS).reset_by(MessageType::Configuration, "hmi")),
+        "the watchdog recovers by itself, so no message resets it: add `.latches()`"
+    );
+    let latching = || server.watch(commands(MS).latches(), |_| {});
+    let ids: Vec<_> = std::iter::from_fn(|| latching().ok()).collect();
+    assert_eq!(ids.len(), 64);
+    assert_eq!(
+        latching().expect_err("no more").to_string(),
+        "the interface has 64 watchdogs that latch, and cannot have more"
+    );
+    assert!(server.unwatch(ids[7]) && latching().is_ok(), "a place is free again");
 }

@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 use common::{TIME_LIMIT, address, client, server, server_config, until};
 use rustix::process::{Pid, Signal, kill_process};
 use tautline::{
-    Config, Handler, MessageType, Metadata, PartOutcome, RealtimePart, UdpInterface, Watchdog, WatchdogEvent,
-    Wire,
+    Config, Handler, MessageType, Metadata, PartOutcome, RealtimePart, UdpInterface, Watchdog,
+    WatchdogChange, WatchdogEvent, Wire,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -116,7 +116,11 @@ fn watch(plant: &UdpInterface, watchdog: Watchdog) -> Receiver<(Instant, Watchdo
 }
 
 fn commands(period: Duration) -> Watchdog {
-    Watchdog::messages(MessageType::Command, period)
+    Watchdog::messages(MessageType::Command, period).recovers_by_itself()
+}
+
+fn is_trip(event: &WatchdogEvent) -> bool {
+    matches!(event.change, WatchdogChange::Tripped { .. })
 }
 
 /// The log of arrivals: when a message was handed out, and when it arrived, in nanoseconds of the driver's clock.
@@ -148,7 +152,7 @@ impl Sleeper {
         let is_over = Arc::clone(&over);
         let sleeps = move |event: &WatchdogEvent| {
             let mut late = Vec::new();
-            while event.is_tripped() && !is_over.load(Ordering::Relaxed) {
+            while is_trip(event) && !is_over.load(Ordering::Relaxed) {
                 let due = Instant::now() + MS;
                 thread::sleep(MS);
                 late.push(due.elapsed());
@@ -191,7 +195,7 @@ fn stop_a_peer(times: u32) -> (Vec<Duration>, bool) {
         peer.signal(Signal::STOP);
         let (ran, event) =
             std::iter::from_fn(|| Some(events.recv_timeout(TIME_LIMIT).expect("the watchdog trips")))
-                .find(|(_, event)| event.is_tripped())
+                .find(|(_, event)| is_trip(event))
                 .expect("an endless search");
         let last = event.last.expect("commands came");
         let (handed_out, _) = *arrivals.lock().unwrap().last().expect("commands came");
@@ -203,7 +207,9 @@ fn stop_a_peer(times: u32) -> (Vec<Duration>, bool) {
         peer.signal(Signal::CONT);
         let recovered =
             std::iter::from_fn(|| Some(events.recv_timeout(TIME_LIMIT).expect("the watchdog recovers")));
-        assert!(recovered.into_iter().any(|(_, event)| !event.is_tripped()));
+        assert!(
+            recovered.into_iter().any(|(_, event)| matches!(event.change, WatchdogChange::Recovered { .. }))
+        );
         thread::sleep(Duration::from_micros(5_000 + u64::from(number) * 271 % 10_000));
     }
     plant.cleanup();
@@ -236,7 +242,7 @@ fn lose_messages(length: Duration, stops: u32) -> String {
     );
     for (timeout, events) in &watchdogs {
         let trips: Vec<_> = events.try_iter().map(|(_, event)| event).collect();
-        let trips: Vec<_> = trips.into_iter().filter(|event| event.is_tripped() && event.at < end).collect();
+        let trips: Vec<_> = trips.into_iter().filter(|event| is_trip(event) && event.at < end).collect();
         assert!(!trips.is_empty(), "the stops trip it, because they last twice the longer time-out");
         text += &format!("\n  {timeout:?}: {}", judge(&arrivals, *timeout, &trips, end));
     }

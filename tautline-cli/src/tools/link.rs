@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tautline::{
     Config, ConfigError, ConnectError, ConnectionState, Driver, Endpoint, Event, Events, Message,
-    ReceiveError, SocketFault, UdpInterface, Wire,
+    ReceiveError, SocketFault, UdpInterface, WatchdogChange, WatchdogEvent, Wire,
 };
 
 use crate::tools::exit::{Exit, Failure};
@@ -95,7 +95,25 @@ impl LinkArgs {
 /// Reads the settings from a file, if there is one, and applies the environment on top.
 pub(crate) fn settings_from(path: Option<&Path>) -> Result<Config, Failure> {
     let config = path.map_or_else(|| Ok(Config::default()), Config::from_toml_file);
-    config.and_then(Config::apply_env).map_err(|error| wrong_config(&error))
+    let config = config.and_then(Config::apply_env).map_err(|error| wrong_config(&error))?;
+    // The profile of control loops demands a failsafe. This program moves nothing, so its failsafe tells people.
+    Ok(if config.profile.is_some() { config.failsafe(tell_of_stop) } else { config })
+}
+
+/// Tells that what a control loop expects has stopped, or is back.
+fn tell_of_stop(event: &WatchdogEvent) {
+    let of = event.watched;
+    match event.change {
+        WatchdogChange::Tripped { .. } => output::note(format_args!("no {of} came in time")),
+        WatchdogChange::Recovered { silence, cause, .. } => {
+            output::note(format_args!("{of} is back after {silence:.1?}: {cause}"));
+        }
+        WatchdogChange::Refusing { silence, cause } => output::note(format_args!(
+            "{of} is back after {silence:.1?} ({cause}), and is dropped until you start this program again; \
+             with `latch = false` for {of} in the configuration it passes again by itself"
+        )),
+        _ => {}
+    }
 }
 
 /// Checks that the configuration has an inbox. A subcommand that reads messages needs one.

@@ -14,6 +14,7 @@ use super::allow::{Allow, NUMBERS as ALLOW_NUMBERS};
 use super::cpus::{Cpus, NUMBERS as CPU_NUMBERS};
 use super::endpoint::{Endpoint, EndpointText};
 use super::error::ConfigError;
+use super::failsafe::Failsafe;
 use super::local::{CardName, LocalAddress};
 use super::streams::Streams;
 use super::value::{InboxPolicy, Profile, Role, Setting, SourceValue, WaitPolicy, Wire};
@@ -159,6 +160,8 @@ macro_rules! keys {
             $($(#[doc = $doc])+ #[doc = ""] #[doc = "`None`: the default."] pub $name: Option<$type>,)+
             /// The settings of streams of messages that were set, by type and channel.
             pub streams: Streams,
+            /// The failsafe that [`failsafe`](Self::failsafe) set.
+            pub failsafe: Option<Failsafe>,
             /// The impairments and the seed that [`impair`](Self::impair) set.
             #[cfg(feature = "sim")]
             pub impair: Option<(tautline_proto::sim::Impairments, u64)>,
@@ -192,6 +195,8 @@ macro_rules! keys {
             $($(#[doc = $doc])+ pub $name: $type,)+
             /// The settings of streams of messages, with those of the profile, by type and channel.
             pub streams: Streams,
+            /// What is called when commands stop (at a server), or states (at a client).
+            pub failsafe: Option<Failsafe>,
             /// The impairments of received datagrams, and the seed of their random decisions.
             #[cfg(feature = "sim")]
             pub impair: Option<(tautline_proto::sim::Impairments, u64)>,
@@ -208,6 +213,7 @@ macro_rules! keys {
                     interface: config.interface.clone(),
                     $($name: config.$name.clone().unwrap_or_else(|| defaults::$name(wire)),)+
                     streams: config.streams.resolve(config.profile, wire),
+                    failsafe: config.failsafe.clone(),
                     #[cfg(feature = "sim")]
                     impair: config.impair,
                 }

@@ -23,6 +23,7 @@ mod cpus;
 mod durations;
 mod endpoint;
 mod error;
+mod failsafe;
 #[cfg(feature = "sim")]
 mod impair;
 mod keys;
@@ -39,12 +40,15 @@ pub use cpus::{Cpus, CpusError};
 pub use durations::{DurationError, parse_duration};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, EndpointProblem, EndpointText};
 pub use error::ConfigError;
+pub use failsafe::{Failsafe, SilenceCause, WatchId, WatchdogChange, WatchdogEvent, WatchdogState, Watched};
 pub use keys::{Config, Key, Settings};
 pub use local::{CardName, LocalAddress, LocalAddressError};
 pub use qos::{History, Qos, StreamKey};
 pub use selector::Selector;
 pub use streams::Streams;
 pub use value::{InboxPolicy, Profile, Role, WaitPolicy, Wire};
+
+use std::time::Duration;
 
 use tautline_proto::{ContentType, MessageType};
 
@@ -103,6 +107,37 @@ impl Config {
         self
     }
 
+    /// Sets the failsafe. A server calls it when commands stop, a client when states (`status`) stop; and with each other
+    /// [change](WatchdogChange) of that watchdog. The time-out is the `deadline` of the stream; at a client that has none for
+    /// `status`, that of `command`.
+    ///
+    /// A server's watchdog latches: when commands have stopped, they are dropped until
+    /// [`UdpInterface::reset`](crate::UdpInterface::reset), whoever sends them. A client's recovers by itself, because it
+    /// moves nothing. The setting `latch` of the stream is the other way.
+    ///
+    /// A server with [`Profile::control`] must have a failsafe. It runs on the watchdogs' thread and must return soon; see
+    /// [`UdpInterface::watch`](crate::UdpInterface::watch). Interfaces with clones of one configuration share it.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use std::sync::Arc;
+    /// use tautline::{Config, Profile, WatchdogState, create_udp_server};
+    ///
+    /// let may_move = Arc::new(AtomicBool::new(false));
+    /// let flag = Arc::clone(&may_move);
+    /// let config = Config::server("127.0.0.1:0")
+    ///     .profile(Profile::control())
+    ///     .failsafe(move |event| flag.store(event.state() == WatchdogState::Armed, Ordering::SeqCst));
+    /// let plant = create_udp_server(config)?;
+    /// plant.connect()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn failsafe(mut self, failsafe: impl Fn(&WatchdogEvent) + Send + Sync + 'static) -> Self {
+        self.failsafe = Some(Failsafe::new(failsafe));
+        self
+    }
+
     /// Checks everything that can be checked without a socket.
     ///
     /// # Errors
@@ -131,6 +166,7 @@ impl Config {
         settings.check_busy_poll()?;
         settings.check_spinning()?;
         self.streams.check(self.profile, wire)?;
+        settings.check_failsafe()?;
         #[cfg(feature = "sim")]
         impair::check(self.impair.as_ref().map(|(impairments, _)| impairments))?;
         if self.inbox_policy.is_some() && settings.inbox_capacity == 0 {
@@ -157,6 +193,32 @@ impl Settings {
             max_depth: self.max_depth,
             nonfinite: self.nonfinite,
         }
+    }
+
+    /// The messages that the failsafe is about, and their time-out.
+    pub(crate) fn watched_by_failsafe(&self) -> (MessageType, Option<Duration>) {
+        let commands = self.streams.of_type(MessageType::Command).deadline;
+        match self.role {
+            Role::Server => (MessageType::Command, commands),
+            Role::Client => {
+                (MessageType::Status, self.streams.of_type(MessageType::Status).deadline.or(commands))
+            }
+        }
+    }
+
+    fn check_failsafe(&self) -> Result<(), ConfigError> {
+        match (&self.failsafe, self.watched_by_failsafe()) {
+            (Some(_), (of, None)) => Err(ConfigError::Missing {
+                key: format!("{of}.deadline"),
+                expected: "a duration, because the failsafe is called after it".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether connecting needs a failsafe that is not there.
+    pub(crate) fn lacks_failsafe(&self, config: &Config) -> bool {
+        self.failsafe.is_none() && self.role == Role::Server && config.profile == Some(Profile::Control)
     }
 
     fn check_endpoint(&self) -> Result<(), ConfigError> {

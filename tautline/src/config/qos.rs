@@ -143,6 +143,9 @@ stream_keys! {
     /// its `deadline` (without one: `liveness_timeout`), its session ends, it releases the stream, or another claims it.
     /// Messages of other peers are dropped and counted (docs/safety.md).
     owner: bool, ()..=();
+    /// Whether the stream stays stopped after a missed `deadline`, until its watchdog is reset: the watchdog of the failsafe,
+    /// or that of `Watchdog::configured`. By default that of commands latches, and others recover by themselves.
+    latch: bool, ()..=();
     /// How the messages of the stream are delivered, unless a message says it itself.
     delivery: Delivery, ()..=();
 }
@@ -151,7 +154,15 @@ impl Qos {
     /// Settings in which nothing is set.
     #[must_use]
     pub const fn new() -> Self {
-        Self { history: None, lifespan: None, deadline: None, misses: None, owner: None, delivery: None }
+        Self {
+            history: None,
+            lifespan: None,
+            deadline: None,
+            misses: None,
+            owner: None,
+            latch: None,
+            delivery: None,
+        }
     }
 
     /// Keeps at most `count` messages of a peer's stream: 1 or more.
@@ -195,6 +206,14 @@ impl Qos {
     #[must_use]
     pub const fn owner(mut self, one: bool) -> Self {
         self.owner = Some(one);
+        self
+    }
+
+    /// Sets whether the stream stays stopped after a missed deadline, until its watchdog is
+    /// [reset](crate::UdpInterface::reset).
+    #[must_use]
+    pub const fn latch(mut self, latch: bool) -> Self {
+        self.latch = Some(latch);
         self
     }
 
@@ -280,9 +299,14 @@ impl Setting for (u32, u32) {
 }
 
 impl Profile {
-    /// For control loops. Commands: from one peer at a time, only the newest waits, it is valid for 50 ms, and one is
-    /// expected every 100 ms.
-    /// Status: only the newest waits. Errors and configuration: reliable, if the wire can do that.
+    /// For control loops. Commands: from one peer at a time, only the newest waits, it is valid for 50 ms (or for the
+    /// `deadline`, if that is shorter), and one is expected every 100 ms. Status: only the newest waits. Errors and
+    /// configuration: reliable, if the wire can do that.
+    ///
+    /// A server must have a [failsafe](crate::Config::failsafe): when no command has come for the `deadline`, it is called,
+    /// and commands are dropped until somebody [resets](crate::UdpInterface::reset) them. A client may have one, which is
+    /// called when states stop. A plant that is a client registers [`Watchdog::configured`](crate::Watchdog::configured) for
+    /// its commands.
     #[must_use]
     pub const fn control() -> Self {
         Self::Control

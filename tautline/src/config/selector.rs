@@ -13,6 +13,14 @@ pub struct Selector {
     pub channel: Option<u16>,
 }
 
+impl Selector {
+    /// Whether messages of this type and channel are selected.
+    #[inline]
+    pub(crate) fn selects(self, message_type: MessageType, channel: u16) -> bool {
+        self.message_type == message_type && self.channel.is_none_or(|selected| selected == channel)
+    }
+}
+
 impl From<MessageType> for Selector {
     fn from(message_type: MessageType) -> Self {
         Self { message_type, channel: None }

@@ -78,9 +78,12 @@ impl Streams {
         for (profile, &message_type) in
             profile.iter().flat_map(|p| MessageType::ALL.iter().map(move |t| (p, t)))
         {
-            let base = profile.qos(message_type, wire);
+            let mut base = profile.qos(message_type, wire);
             if base != Qos::new() {
                 let chosen = resolved.by_selector.entry(message_type.into()).or_default();
+                // A lifespan that is longer than the deadline would be an error, which the user did not make.
+                base.lifespan =
+                    base.lifespan.map(|of| chosen.deadline.map_or(of, |deadline| of.min(deadline)));
                 *chosen = chosen.or(base);
             }
         }
@@ -142,9 +145,12 @@ impl StreamCheck<'_> {
             let expected = format!("all, because `{}` is {class}", self.name("delivery"));
             return Err(invalid(&self.name("history"), &kept, &expected));
         }
-        if qos.misses.is_some() && qos.deadline.is_none() {
-            let (misses, deadline) = (self.name("misses"), self.name("deadline"));
-            let expected = format!("a duration, because `{misses}` counts missed deadlines");
+        let about_deadlines =
+            [(qos.misses.is_some(), "misses", "counts"), (qos.latch.is_some(), "latch", "is about")];
+        let set = about_deadlines.iter().find(|(is_set, ..)| *is_set);
+        if let (Some((_, key, does)), None) = (set, qos.deadline) {
+            let (key, deadline) = (self.name(key), self.name("deadline"));
+            let expected = format!("a duration, because `{key}` {does} missed deadlines");
             return Err(ConfigError::Missing { key: deadline, expected });
         }
         match qos.delivery {

@@ -58,6 +58,9 @@ impl Connection {
             None => shared.config(),
         };
         let settings = config.settings()?;
+        if settings.lacks_failsafe(&config) {
+            return Err(ConnectError::NoFailsafe);
+        }
         let mut moving = Moving::new(&settings);
         let socket = bind(&settings, &mut moving)?;
         let wishes = Wishes::new(&config, &settings);

@@ -30,7 +30,7 @@ impl Turner {
                 shared.directory.set_state(peer, ConnectionState::Connected);
                 self.moving.set_answer_by(None);
                 self.if_client(Cause::Accepted);
-                shared.watchdogs.peer_came(peer, shared.steady_now());
+                shared.watchdogs.peer_came(peer);
                 if let Some(info) = shared.directory.get(peer) {
                     if let Some(left_out) = self.may_log() {
                         tracing::info!(%peer, address = %info.address, name = info.name, left_out, "peer connected");

@@ -16,6 +16,7 @@ mod ownership;
 pub(crate) mod polling;
 mod reading;
 mod strangers;
+mod watching;
 
 use crate::sync::Arc;
 use crate::sync::Ordering;

@@ -3,10 +3,11 @@
 //! After a pause, messages of streams that keep only the newest are held back until everything in the kernel is read. So
 //! the newest message is handed out first, and not the oldest one that is just fresh enough.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tautline_proto::{Instant as Steady, Now};
+use tautline_proto::Now;
 
+use super::watching::Watching;
 use super::{Sink, Turner};
 use crate::handlers::Dispatcher;
 use crate::machine::life::Life;
@@ -16,7 +17,6 @@ use crate::receiving::waiting::{Limits, Waiting};
 use crate::sending::reply::Reply;
 use crate::shared::Shared;
 use crate::sync::Arc;
-use crate::watchdog::List;
 use tautline_proto::DropReason;
 use tautline_proto::MessageRef;
 
@@ -32,13 +32,18 @@ pub(super) struct Outlets<'a> {
     pub(super) dispatcher: &'a mut Dispatcher<Reply>,
     pub(super) life: &'a Life,
     pub(super) inbox_is_on: bool,
-    pub(super) watchdogs: &'a List,
-    /// The time of this turn.
-    pub(super) now: Steady,
+    /// The watchdogs, if messages are watched.
+    pub(super) watching: Option<Watching<'a>>,
 }
 
 impl Outlets<'_> {
-    /// Offers a message to every receiver.
+    /// Whether a watchdog stops a message now. It takes note of the message if so.
+    pub(super) fn refuses(&self, message: &MessageRef<'_>, arrival: &Arrival) -> bool {
+        self.watching.as_ref().is_some_and(|watching| watching.refuses(message, arrival))
+    }
+
+    /// Offers a message to every receiver, unless a watchdog stops it. Returns whether it was offered; if not, the caller
+    /// counts it as `Latched`.
     #[inline]
     pub(super) fn offer(
         &mut self,
@@ -46,14 +51,24 @@ impl Outlets<'_> {
         arrival: &Arrival,
         limits: &Limits,
         sink: &mut Sink<'_>,
-    ) {
-        let Self { shared, dispatcher, life, inbox_is_on, watchdogs, now } = self;
-        watchdogs.took(message, arrival.peer, *now);
+    ) -> bool {
+        let Self { shared, dispatcher, life, inbox_is_on, watching } = self;
+        let admitted;
+        let limits = match watching.as_ref().filter(|watching| watching.watches(message)) {
+            None => limits,
+            Some(watching) => match watching.took(message, arrival) {
+                Some(admission) => {
+                    admitted = Limits { admission, ..limits.clone() };
+                    &admitted
+                }
+                None => return false,
+            },
+        };
         if let Some(see) = sink {
             see(&borrowed::MessageRef::new(message, arrival));
         }
         if shared.requests.answer(message, arrival, &shared.pool) {
-            return;
+            return true;
         }
         dispatcher.dispatch(message, arrival, limits, |handle| {
             Reply::make(handle, &shared.sender, message, arrival);
@@ -66,6 +81,7 @@ impl Outlets<'_> {
                 shared.inbox.offer(message, *arrival, limits.clone());
             }
         }
+        true
     }
 }
 
@@ -115,18 +131,21 @@ impl Turner {
     #[cold]
     fn hand_out_all(&mut self, now: Now, sink: &mut Sink<'_>) {
         while let Some(kept) = self.held.messages.pop() {
-            let reason = match kept.limits.spent() {
+            let reason = match kept.limits.spent(&self.shared.watchdogs.latches) {
                 _ if self.life.is_stopped() => DropReason::Closed,
                 // A message of the new owner came in the same turn.
                 Some(DropReason::NotOwner) => DropReason::Superseded,
                 Some(reason) => reason,
                 None => {
                     let Self { shared, dispatcher, life, inbox_is_on, watchdogs, .. } = self;
-                    let (watchdogs, now) = (watchdogs.load(), now.steady);
+                    let read = shared.clock.steady(Instant::now());
+                    let watching = Watching::of(watchdogs.load(), &shared.watchdogs, shared.clock, read);
                     let inbox_is_on = *inbox_is_on;
-                    let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watchdogs, now };
-                    outlets.offer(&kept.item.as_ref(), &kept.item.arrival(), &kept.limits, sink);
-                    continue;
+                    let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching };
+                    if outlets.offer(&kept.item.as_ref(), &kept.item.arrival(), &kept.limits, sink) {
+                        continue;
+                    }
+                    DropReason::Latched
                 }
             };
             self.inbound.refuse(reason);

@@ -7,6 +7,7 @@ use tautline_proto::{Now, PeerClock};
 
 use super::arrivals::{Came, Clocks};
 use super::outlets::{CATCH_UP_BUDGET, Outlets};
+use super::watching::Watching;
 use super::{Buffers, Sink, TURN_BUDGET, Turner};
 use crate::driver::polling::Next;
 use crate::machine::clock::kernel_wall_now;
@@ -305,10 +306,8 @@ impl Turner {
             ..
         } = self;
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
-        let watchdogs = watchdogs.load();
-        watchdogs.heard(peer, now.steady);
+        let watching = Watching::of(watchdogs.load(), &shared.watchdogs, shared.clock, now.steady);
         let inbox_is_on = self.inbox_is_on;
-        let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watchdogs, now: now.steady };
         let read_at = self.clock.instant(now.steady);
         let waited = now.steady.since(came.not_before);
         // The same for all messages of the datagram, except the time when each was made.
@@ -318,6 +317,9 @@ impl Turner {
         let mut messages = inbound.messages(accepted);
         let clock = messages.peer_clock(now.steady);
         let refusals = messages.refusals();
+        let sighting =
+            watching.as_ref().map(|watching| watching.heard(peer, came.not_before, messages.missing(number)));
+        let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching };
         while let Some((message, kept_since)) = messages.advance_kept() {
             if life.is_stopped() {
                 // Every message of the datagram is counted, because all of them were received.
@@ -326,7 +328,12 @@ impl Turner {
             }
             *brought_messages = true;
             let lifespan = freshness.lifespan(message);
-            if lifespan.is_some() && !self.socket.is_stamping() && self.arrivals.can_stamp() {
+            let is_watched = match (&outlets.watching, &sighting) {
+                (Some(watching), Some(sighting)) => watching.saw(message, sighting),
+                _ => false,
+            };
+            let is_timed = lifespan.is_some() || is_watched;
+            if is_timed && !self.socket.is_stamping() && self.arrivals.can_stamp() {
                 self.arrivals.asked_for_stamps(self.socket.stamp(), clocks(now));
             }
             if aged != Some(message.timestamp) || kept_since.is_some() {
@@ -350,6 +357,11 @@ impl Turner {
                 };
                 limits = &judged;
             }
+            // What a latch refuses must neither be held back nor make its sender the owner of the stream.
+            if is_watched && outlets.refuses(message, &arrival) {
+                refusals.count(DropReason::Latched);
+                continue;
+            }
             // From now on its sender owns its stream, if the stream has an owner.
             if let Some(tenure) = messages.hold() {
                 judged = Limits { right: Some(rights.of(tenure)), ..limits.clone() };
@@ -365,8 +377,8 @@ impl Turner {
                 if held.hold(shared, message, arrival, limits.clone()) {
                     refusals.count(DropReason::Superseded);
                 }
-            } else {
-                outlets.offer(message, &arrival, limits, sink);
+            } else if !outlets.offer(message, &arrival, limits, sink) {
+                refusals.count(DropReason::Latched);
             }
         }
         // If a handler has ended the connection, another one may have taken its place.

@@ -5,7 +5,8 @@
 //! thread is started, a future is woken, or a message with its reply handle is dropped. So the methods return the jobs
 //! that they remove, and the caller drops them after the lock is released.
 
-use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::latches::Latches;
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::HandlerSettings;
@@ -53,8 +54,8 @@ impl<R> Admitted<R> {
 /// The next job for a worker or a spawner.
 enum NextJob<R> {
     Start(StartedJob<R>),
-    /// A job whose lifespan is over, or whose stream has another owner. It is counted; the caller drops it without the lock and
-    /// asks again.
+    /// A job whose lifespan is over, or whose stream was stopped or has another owner. It is counted; the caller drops it
+    /// without the lock and asks again.
     Spent(HandlerJob<R>),
     Nothing,
 }
@@ -97,6 +98,8 @@ pub(super) struct HandlerBacklog<R> {
     settings: HandlerSettings,
     /// Whether its jobs can be cancelled: true for async handlers.
     cancellable: bool,
+    /// What may stop the messages that wait.
+    latches: Arc<Latches>,
     state: Mutex<BacklogState<R>>,
     /// Idle workers wait here for a permit.
     work_ready: Condvar,
@@ -148,7 +151,7 @@ enum JobPhase {
 }
 
 impl<R> HandlerBacklog<R> {
-    pub(super) fn new(settings: HandlerSettings, cancellable: bool) -> Self {
+    pub(super) fn new(settings: HandlerSettings, cancellable: bool, latches: Arc<Latches>) -> Self {
         let state = BacklogState {
             waiting: Waiting::default(),
             running: Vec::new(),
@@ -167,6 +170,7 @@ impl<R> HandlerBacklog<R> {
         Self {
             settings,
             cancellable,
+            latches,
             state: Mutex::new(state),
             work_ready: Condvar::new(),
             quiet: Condvar::new(),
@@ -280,7 +284,7 @@ impl<R> HandlerBacklog<R> {
             right.is_some_and(Right::is_over) || self.is_ready(running, job.message.peer(), right)
         };
         let Some(entry) = waiting.pop_where(is_ready) else { return NextJob::Nothing };
-        if let Some(reason) = entry.limits.spent() {
+        if let Some(reason) = entry.limits.spent(&self.latches) {
             state.dropped.add(reason, 1);
             return NextJob::Spent(entry.item);
         }

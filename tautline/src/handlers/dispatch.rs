@@ -11,6 +11,7 @@ use super::stats::HandlerStats;
 use super::task::CancelHandle;
 use super::worker::HandlerQueue;
 use crate::config::Selector;
+use crate::sync::latches::Latches;
 use crate::sync::quietly::{DropQuietly, quietly};
 use tautline_proto::Counter;
 
@@ -123,14 +124,15 @@ fn index_of(message_type: MessageType) -> usize {
 }
 
 impl<R: Send + 'static> RegisteredHandler<R> {
-    pub(super) fn new(handler: Handler<R>, defaults: HandlerSettings) -> Self {
+    pub(super) fn new(handler: Handler<R>, defaults: HandlerSettings, latches: &Arc<Latches>) -> Self {
         match handler.kind {
             HandlerKind::Inline(call) => Self::Inline(Arc::new(InlineHandler {
                 call: Mutex::new(Some(DropQuietly::new(call))),
                 counts: Arc::default(),
             })),
             HandlerKind::Queued(call, overrides) => {
-                Self::Queued(Arc::new(HandlerQueue::new(call, overrides.or(defaults))))
+                let settings = overrides.or(defaults);
+                Self::Queued(Arc::new(HandlerQueue::new(call, settings, Arc::clone(latches))))
             }
         }
     }

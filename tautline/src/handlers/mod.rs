@@ -31,6 +31,7 @@ pub(crate) use handler::{Handler, QueuedHandler};
 pub use stats::HandlerStats;
 
 use crate::config::Selector;
+use crate::sync::latches::Latches;
 use crate::sync::lock;
 use backlog::HandlerBacklog;
 use dispatch::{HandlerCounts, HandlerTable, RegisteredHandler};
@@ -43,6 +44,8 @@ pub(crate) struct Handlers<R> {
     generation: AtomicU64,
     /// The settings of a handler that does not set its own; copied when the handler is registered.
     defaults: Mutex<HandlerSettings>,
+    /// What may stop messages that wait for handlers.
+    latches: Arc<Latches>,
 }
 
 type Backlogs<R> = Vec<Arc<HandlerBacklog<R>>>;
@@ -57,14 +60,14 @@ struct RegistryState<R> {
 
 impl<R> Handlers<R> {
     /// Makes an empty registry.
-    pub(crate) fn new(defaults: HandlerSettings) -> Self {
+    pub(crate) fn new(defaults: HandlerSettings, latches: Arc<Latches>) -> Self {
         let registered = RegistryState {
             table: Arc::default(),
             leaving: Vec::new(),
             final_counts: HandlerStats::default(),
         };
         let (registered, defaults) = (Mutex::new(registered), Mutex::new(defaults));
-        Self { registered, generation: AtomicU64::new(0), defaults }
+        Self { registered, generation: AtomicU64::new(0), defaults, latches }
     }
 
     /// Sets the default settings of the handlers that are registered from now on.
@@ -79,7 +82,8 @@ impl<R: Send + 'static> Handlers<R> {
     /// The waiting messages of a replaced handler are dropped and counted as closed. Its running calls finish.
     pub(crate) fn register(&self, selector: Selector, handler: Handler<R>) -> bool {
         let defaults = *lock(&self.defaults);
-        self.change(|table| table.insert(selector, Arc::new(RegisteredHandler::new(handler, defaults))))
+        let entry = RegisteredHandler::new(handler, defaults, &self.latches);
+        self.change(|table| table.insert(selector, Arc::new(entry)))
     }
 
     /// Unregisters a handler. Returns whether there was a handler. Its messages are treated like those of a replaced

@@ -15,6 +15,7 @@ use super::handler::{HandlerFuture, HandlerSettings, QueuedCall};
 use super::task::{self, CurrentJob, HandlerTask, ThreadExecutor, as_current};
 use crate::machine::realtime::off_the_drivers_cores;
 use crate::receiving::waiting::Limits;
+use crate::sync::latches::Latches;
 use crate::sync::quietly::{DropQuietly, quietly};
 use tautline_proto::Priority;
 
@@ -37,9 +38,10 @@ impl<R> HandlerQueue<R> {
 }
 
 impl<R: Send + 'static> HandlerQueue<R> {
-    pub(super) fn new(call: QueuedCall<R>, settings: HandlerSettings) -> Self {
+    pub(super) fn new(call: QueuedCall<R>, settings: HandlerSettings, latches: Arc<Latches>) -> Self {
         let cancellable = !matches!(call, QueuedCall::Blocking(_));
-        Self { call: DropQuietly::new(call), backlog: Arc::new(HandlerBacklog::new(settings, cancellable)) }
+        let backlog = HandlerBacklog::new(settings, cancellable, latches);
+        Self { call: DropQuietly::new(call), backlog: Arc::new(backlog) }
     }
 
     /// Queues a message and calls a worker, if one is needed.

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::config::Selector;
-use crate::config::{Config, ConfigError, Role};
+use crate::config::{Config, ConfigError, Role, WatchId, WatchdogEvent};
 use crate::connection::Connection;
 use crate::handlers::HandlerStats;
 use crate::machine::realtime::RealtimeReport;
@@ -25,7 +25,7 @@ use crate::shared::Shared;
 use crate::shared::directory::PeerInfo;
 use crate::shared::events::Events;
 use crate::shared::statistics::Statistics;
-use crate::watchdog::{WatchError, WatchId, Watchdog, WatchdogEvent, WatchdogStats};
+use crate::watchdog::{WatchError, Watchdog, WatchdogStats};
 use handler::Handler;
 use tautline_proto::{ConnectionState, PeerId};
 
@@ -145,11 +145,15 @@ impl UdpInterface {
         self.shared().handlers.stats()
     }
 
-    /// Registers a watchdog. `failsafe` is called when it trips, and when it recovers.
+    /// Registers a watchdog. `failsafe` is called with each [change](crate::WatchdogChange): when the expected traffic begins,
+    /// when it has stopped for too long, and when it is back.
     ///
-    /// The failsafe runs on the watchdogs' own thread. No handler, no lock of other threads, and no driver that hangs can hold
-    /// that thread up. It serves all watchdogs of the interface, so a failsafe must return soon. If it panics, the panic is
-    /// counted, and it is called again the next time. Each change is also an [event](crate::Event::Watchdog), after the call.
+    /// The failsafe runs on the watchdogs' own thread, which takes no lock of other threads. It serves all watchdogs of the
+    /// interface, so a failsafe must return soon. If it panics, the panic is counted, and it is called again the next time.
+    /// Each change is also an [event](crate::Event::Watchdog), after the call.
+    ///
+    /// A watchdog on commands latches: once it has tripped, commands are dropped, whoever sends them, until you
+    /// [`reset`](Self::reset) it. [`Watchdog::recovers_by_itself`] is the other way.
     ///
     /// Works at any time, also before connecting. A watchdog lasts until [`unwatch`](Self::unwatch), or until the interface is
     /// cleaned up or dropped. Both trip an armed watchdog: the failsafe runs, however the traffic ends. A failsafe that owns
@@ -159,15 +163,17 @@ impl UdpInterface {
     /// use std::sync::atomic::{AtomicBool, Ordering};
     /// use std::sync::Arc;
     /// use std::time::Duration;
-    /// use tautline::{Config, MessageType, Watchdog, create_udp_server};
+    /// use tautline::{Config, MessageType, Watchdog, WatchdogState, create_udp_server};
     ///
     /// let plant = create_udp_server(Config::server("127.0.0.1:0").realtime(true))?;
     /// let motor_is_on = Arc::new(AtomicBool::new(false));
     /// let motor = Arc::clone(&motor_is_on);
-    /// plant.watch(Watchdog::messages(MessageType::Command, Duration::from_millis(20)), move |event| {
-    ///     motor.store(!event.is_tripped(), Ordering::SeqCst);
+    /// let watch = plant.watch(Watchdog::messages(MessageType::Command, Duration::from_millis(20)), move |event| {
+    ///     motor.store(event.state() == WatchdogState::Armed, Ordering::SeqCst);
     /// })?;
     /// plant.connect()?;
+    /// // After a stop, somebody looks at the plant, and then:
+    /// plant.reset(watch);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -185,7 +191,21 @@ impl UdpInterface {
         shared.watchdogs.watch(watchdog, Box::new(failsafe), &settings, &**shared)
     }
 
-    /// Ends a watchdog without tripping it. Returns whether there was one. Does not wait for a failsafe that runs.
+    /// Resets a watchdog that latches: it waits for the next expected traffic, which arms it. Returns whether it had tripped.
+    ///
+    /// Messages that were made before the call are still dropped, as far as their age is known (docs/safety.md): also those
+    /// that wait for a reader or a handler, in the kernel, or on the way.
+    pub fn reset(&self, watch: WatchId) -> bool {
+        self.shared().watchdogs.reset(Some(watch), self.shared().steady_now()) > 0
+    }
+
+    /// Resets all watchdogs that latch. Returns how many had tripped.
+    pub fn reset_all(&self) -> usize {
+        self.shared().watchdogs.reset(None, self.shared().steady_now())
+    }
+
+    /// Ends a watchdog without tripping it. Returns whether there was one. Does not wait for a failsafe that runs. If it
+    /// latches and has tripped, its messages pass again: end it only if something else stops the plant.
     pub fn unwatch(&self, watch: WatchId) -> bool {
         self.shared().watchdogs.remove(watch, self.shared().steady_now())
     }

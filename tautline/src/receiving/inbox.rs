@@ -21,6 +21,7 @@ use crate::config::InboxPolicy;
 use crate::message::pool::Pool;
 use crate::message::{Arrival, Message};
 use crate::receiving::waiting::{Limits, Waiting, WaitingEntry};
+use crate::sync::latches::Latches;
 use crate::sync::{self, Arc, Mutex, lock};
 use tautline_proto::{DropReason, Drops, MessageRef, Priority};
 
@@ -68,7 +69,7 @@ impl std::error::Error for ReceiveError {}
 pub struct InboxStats {
     /// Messages that `receive` returned.
     pub taken: u64,
-    /// Messages dropped, by reason: `InboxFull`, `Superseded`, `Expired`, `NotOwner` or `Closed`.
+    /// Messages dropped, by reason: `InboxFull`, `Superseded`, `Expired`, `NotOwner`, `Latched` or `Closed`.
     pub dropped: Drops,
     /// Messages that wait now.
     pub waiting: u64,
@@ -95,6 +96,7 @@ pub(crate) struct Inbox {
 /// `waiting` holds at most `capacity` messages, and those that receivers gave back.
 #[derive(Debug, Default)]
 struct InboxState {
+    latches: Arc<Latches>,
     open: bool,
     capacity: usize,
     policy: InboxPolicy,
@@ -156,7 +158,8 @@ struct LinePlace {
 #[allow(clippy::large_enum_variant)] // matched at once; a box would be an allocation per message
 enum Lookup {
     Answer(Result<Message, ReceiveError>),
-    /// A message that is expired or superseded, or whose stream has another owner; already counted. Drop it where no lock is held, and look again.
+    /// A message that is expired or superseded, or whose stream was stopped or has another owner; already counted. Drop it
+    /// where no lock is held, and look again.
     Spent(Message),
     Nothing,
 }
@@ -169,9 +172,10 @@ enum AskResult {
 }
 
 impl Inbox {
-    /// Makes a closed inbox. Its messages use buffers of `pool`.
-    pub(crate) fn new(pool: Arc<Pool>) -> Self {
-        Self { state: Mutex::new(InboxState::default()), pool }
+    /// Makes a closed inbox. Its messages use buffers of `pool`, and `latches` may stop them.
+    pub(crate) fn new(pool: Arc<Pool>, latches: Arc<Latches>) -> Self {
+        let state = InboxState { latches, ..InboxState::default() };
+        Self { state: Mutex::new(state), pool }
     }
 
     /// Opens the inbox for a connection and at most `capacity` messages. With 0 nothing is kept or counted.
@@ -447,9 +451,9 @@ impl InboxState {
         self.hand_out(entry)
     }
 
-    /// Returns the message, unless its lifespan is over or its stream has another owner.
+    /// Returns the message, unless its lifespan is over, or its stream was stopped or has another owner.
     fn hand_out(&mut self, entry: WaitingEntry<Message>) -> Lookup {
-        if let Some(reason) = entry.limits.spent() {
+        if let Some(reason) = entry.limits.spent(&self.latches) {
             self.dropped.add(reason, 1);
             return Lookup::Spent(entry.item);
         }

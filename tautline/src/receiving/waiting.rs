@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use crate::receiving::lanes::{LANES, Lanes, lane_of};
+use crate::sync::latches::{Admission, Latches};
 use crate::sync::{Arc, AtomicU64, Ordering};
 use tautline_proto::{DropReason, MessageType, PeerId, Priority};
 
@@ -34,6 +35,8 @@ pub(crate) struct Limits {
     pub(crate) keep: Option<Keep>,
     /// The right of its sender, if its stream has an owner.
     pub(crate) right: Option<Right>,
+    /// The latches that it has passed.
+    pub(crate) admission: Admission,
 }
 
 /// The right of a peer to send on a stream that has one owner at a time. It ends when another peer becomes the owner.
@@ -63,7 +66,7 @@ impl Right {
 
 impl Limits {
     /// No limits.
-    pub(crate) const NONE: Self = Self { expires: None, keep: None, right: None };
+    pub(crate) const NONE: Self = Self { expires: None, keep: None, right: None, admission: Admission::NONE };
 
     /// Whether the lifespan of the message is over. Reads the clock only if it has a lifespan.
     #[inline]
@@ -73,9 +76,12 @@ impl Limits {
 
     /// Returns why the message must not be handed out any more.
     #[inline]
-    pub(crate) fn spent(&self) -> Option<DropReason> {
+    pub(crate) fn spent(&self, latches: &Latches) -> Option<DropReason> {
         if self.right.as_ref().is_some_and(Right::is_over) {
             return Some(DropReason::NotOwner);
+        }
+        if !latches.admit(self.admission) {
+            return Some(DropReason::Latched);
         }
         self.is_expired().then_some(DropReason::Expired)
     }

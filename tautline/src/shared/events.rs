@@ -8,12 +8,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::config::WatchdogEvent;
 use crate::error::{ConnectError, SendError};
 use crate::machine::fault::SocketFault;
 use crate::machine::realtime::RealtimePart;
 use crate::sync::lock;
 use crate::sync::quietly::quietly;
-use crate::watchdog::WatchdogEvent;
 use tautline_proto::endpoint::{ClaimOutcome, Outcome, OwnerReason, RemovalReason};
 use tautline_proto::{Cause, ConnectionState, MessageType, PeerId, StreamId};
 

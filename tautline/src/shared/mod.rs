@@ -20,7 +20,7 @@ use crate::sync::{Arc, Mutex};
 use tautline_proto::endpoint::Outbound;
 use tautline_proto::{ConnectionState, Instant as Steady, PeerId};
 
-use crate::config::{Config, Role, Settings};
+use crate::config::{Config, Role, Settings, WatchdogChange, WatchdogEvent};
 use crate::cycle::Followers;
 use crate::handlers::{self, Handlers};
 use crate::machine::clock::Clock;
@@ -41,7 +41,7 @@ use crate::shared::ownership::Ownership;
 use crate::shared::status::Status;
 use crate::sync::lock;
 use crate::sync::log::LineLimit;
-use crate::watchdog::{Surroundings, Tell, WatchdogChange, WatchdogEvent, Watchdogs};
+use crate::watchdog::{Surroundings, Tell, Watchdogs};
 use tautline_proto::endpoint::Outcome;
 
 pub(crate) struct Shared {
@@ -76,14 +76,16 @@ impl Shared {
         let ownership = Arc::new(Ownership::default());
         let directory = Arc::new(Directory::default());
         let tell = tell(&status.events, &log, &ownership, (role, Arc::clone(&directory)));
+        let watchdogs = Arc::new(Watchdogs::new(clock, tell));
+        let latches = || Arc::clone(&watchdogs.latches);
         Self {
             config: Mutex::new(config),
             role,
             clock,
-            inbox: Arc::new(Inbox::new(Arc::clone(&pool))),
+            inbox: Arc::new(Inbox::new(Arc::clone(&pool), latches())),
             pool,
-            handlers: Arc::new(Handlers::new(handler_defaults)),
-            watchdogs: Arc::new(Watchdogs::new(clock, tell)),
+            handlers: Arc::new(Handlers::new(handler_defaults, latches())),
+            watchdogs,
             ownership,
             status,
             directory,
@@ -201,18 +203,23 @@ fn tell(
 ) -> Tell {
     let (events, log, ownership) = (Arc::clone(events), Arc::clone(log), Arc::clone(ownership));
     Arc::new(move |event: WatchdogEvent| {
-        if event.is_tripped() {
+        if matches!(event.change, WatchdogChange::Tripped { .. }) {
             ownership.tripped(&event.watched);
         }
         if let Some(left_out) = log.allow(Instant::now()) {
             let WatchdogEvent { watched, .. } = event;
             match event.change {
+                WatchdogChange::Armed => tracing::info!(%watched, left_out, "watchdog armed"),
                 WatchdogChange::Tripped { late, missed } => {
                     tracing::warn!(%watched, ?late, missed, left_out, "watchdog tripped");
                 }
-                WatchdogChange::Recovered { after } => {
-                    tracing::info!(%watched, ?after, left_out, "watchdog recovered");
+                WatchdogChange::Recovered { silence, cause, silences } => {
+                    tracing::info!(%watched, ?silence, %cause, silences, left_out, "watchdog recovered");
                 }
+                WatchdogChange::Refusing { silence, cause } => {
+                    tracing::warn!(%watched, ?silence, %cause, left_out, "watchdog refuses messages until it is reset");
+                }
+                WatchdogChange::Reset => tracing::info!(%watched, left_out, "watchdog reset"),
             }
         }
         let by = cause(role, &directory, event.watched.peer);

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use tautline_proto::endpoint::{ClaimOutcome, OwnerChange, Tenure};
 use tautline_proto::{PeerId, StreamId};
 
+use crate::config::Watched;
 use crate::config::{Selector, Wire};
 use crate::sync::oneshot::OneShot;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
-use crate::watchdog::Watched;
 
 /// How many claims and releases of an interface may be open at once.
 const MAX_OPEN_CLAIMS: usize = 32;

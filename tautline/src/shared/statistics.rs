@@ -81,8 +81,10 @@ pub struct Statistics {
     pub handlers: HandlerStats,
     /// How often watchdogs tripped.
     pub watchdog_trips: u64,
-    /// How often watchdogs recovered.
+    /// How often watchdogs recovered by themselves.
     pub watchdog_recoveries: u64,
+    /// How often watchdogs that latch were reset.
+    pub watchdog_resets: u64,
     /// How often failsafes panicked.
     pub watchdog_panics: u64,
     /// Periods that passed without the expected traffic, of all watchdogs together.
@@ -159,6 +161,7 @@ impl Shared {
             handlers: self.handlers.totals(),
             watchdog_trips: watchdogs.trips,
             watchdog_recoveries: watchdogs.recoveries,
+            watchdog_resets: watchdogs.resets,
             watchdog_panics: watchdogs.panicked,
             deadline_misses: watchdogs.missed,
             path: totals.received.path,
@@ -237,6 +240,7 @@ impl Serialize for Statistics {
         map.serialize_entry("handlers_dropped", &ByReason(&self.handlers.dropped))?;
         map.serialize_entry("watchdog_trips", &self.watchdog_trips)?;
         map.serialize_entry("watchdog_recoveries", &self.watchdog_recoveries)?;
+        map.serialize_entry("watchdog_resets", &self.watchdog_resets)?;
         map.serialize_entry("watchdog_panics", &self.watchdog_panics)?;
         map.serialize_entry("deadline_misses", &self.deadline_misses)?;
         let micros = |duration: std::time::Duration| duration.as_secs_f64() * 1e6;

@@ -1,9 +1,10 @@
-//! Locks and atomics, and what is built from them: wake-ups, values that are set once, a limit for log lines, and calls
-//! whose panics end here.
+//! Locks and atomics, and what is built from them: wake-ups, values that are set once, a limit for log lines, latches, and
+//! calls whose panics end here.
 //!
 //! Called by every other folder except `config` and `payload`. Uses no other folder.
 
 pub(crate) mod bell;
+pub(crate) mod latches;
 pub(crate) mod log;
 pub(crate) mod oneshot;
 mod primitives;

@@ -24,7 +24,7 @@ const POLL: Option<Duration> = Some(Duration::ZERO);
 const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
 fn inbox(capacity: usize, policy: InboxPolicy) -> Arc<Inbox> {
-    let inbox = Arc::new(Inbox::new(Arc::new(Pool::new())));
+    let inbox = Arc::new(Inbox::new(Arc::new(Pool::new()), Arc::default()));
     inbox.open(capacity, policy);
     inbox
 }
@@ -169,7 +169,7 @@ fn with_capacity_0_the_inbox_is_off_and_counts_nothing() {
 
 #[test]
 fn a_closed_inbox_keeps_nothing_and_reports_not_connected() {
-    let inbox = Arc::new(Inbox::new(Arc::new(Pool::new())));
+    let inbox = Arc::new(Inbox::new(Arc::new(Pool::new()), Arc::default()));
     offer(&inbox, 1);
     assert_eq!(inbox.receive(None).expect_err("never opened"), ReceiveError::NotConnected);
     inbox.open(3, DropOldest);

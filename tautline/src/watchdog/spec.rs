@@ -1,19 +1,24 @@
-//! What a watchdog watches, and what it reports.
+//! What a watchdog watches. What it tells is in `config/failsafe.rs`, because a configuration can hold a failsafe.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::periods::{MAX_PERIODS, Periods};
 use crate::config::Selector;
+use crate::sync::latches::MAX_LATCHES;
+use tautline_proto::silence::{MAX_PERIODS, Periods, Rule};
 use tautline_proto::{MessageType, PeerId};
 
 /// What to watch, and for how long it may be silent; see [`UdpInterface::watch`](crate::UdpInterface::watch).
 ///
 /// The first expected traffic arms a watchdog, so that the ends can be started in any order; or connecting arms it
 /// ([`armed_at_connect`](Self::armed_at_connect)). An armed watchdog trips when the traffic stops, whatever the reason: a
-/// fault of the other end, a cut cable, a disconnect, a driver that hangs or has failed. The next traffic makes it
-/// recover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// fault of the other end, a cut cable, a disconnect, a driver that hangs or has failed. Each silence that is too long is
+/// told, also if it is over before anybody looks.
+///
+/// A watchdog on commands latches, unless it is for [each peer](Self::each_peer): once it has tripped, commands are dropped
+/// until somebody resets it. Other watchdogs recover with the next traffic. [`latches`](Self::latches) and
+/// [`recovers_by_itself`](Self::recovers_by_itself) choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "give it to UdpInterface::watch"]
 pub struct Watchdog {
     pub(super) selector: Option<Selector>,
@@ -23,11 +28,30 @@ pub struct Watchdog {
     /// `None`: the configuration says it.
     pub(super) period: Option<Duration>,
     pub(super) misses: Option<(u32, u32)>,
+    /// `None`: it latches if it is for commands, and not for each peer.
+    pub(super) latches: Option<bool>,
+    pub(super) reset_by: Option<ResetBy>,
+}
+
+/// The messages that reset a latch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ResetBy {
+    pub(super) selector: Selector,
+    pub(super) source: String,
 }
 
 impl Watchdog {
     const fn new(selector: Option<Selector>, period: Option<Duration>) -> Self {
-        Self { selector, peer: None, each_peer: false, armed_at_connect: false, period, misses: None }
+        Self {
+            selector,
+            peer: None,
+            each_peer: false,
+            armed_at_connect: false,
+            period,
+            misses: None,
+            latches: None,
+            reset_by: None,
+        }
     }
 
     /// Watches for any valid datagram: trips when none came for `timeout`, 1 us or more.
@@ -47,10 +71,9 @@ impl Watchdog {
         Self::new(Some(selector.into()), Some(period))
     }
 
-    /// As [`messages`](Self::messages), with the `deadline` and the `misses` that the configuration sets for them now, and
-    /// for [each peer](Self::each_peer).
+    /// As [`messages`](Self::messages), with the `deadline` and the `misses` that the configuration sets for them now.
     pub fn configured(selector: impl Into<Selector>) -> Self {
-        Self { each_peer: true, ..Self::new(Some(selector.into()), None) }
+        Self::new(Some(selector.into()), None)
     }
 
     /// Watches only this channel of the type. Without effect on [`peer`](Self::peer).
@@ -79,7 +102,8 @@ impl Watchdog {
         self
     }
 
-    /// Makes a watchdog for each peer when it connects. When a peer has gone, its watchdog trips once more, when it is due.
+    /// Makes a watchdog for each peer that sends what is watched. When a peer has gone, its watchdog trips at once. Such a
+    /// watchdog does not latch.
     pub const fn each_peer(mut self) -> Self {
         self.each_peer = true;
         self.peer = None;
@@ -93,8 +117,52 @@ impl Watchdog {
         self
     }
 
+    /// Lets it latch: once it has tripped, the messages that it watches are dropped (`latched`), whoever sends them, until
+    /// [`UdpInterface::reset`](crate::UdpInterface::reset) or a [message](Self::reset_by) resets it. The default on commands.
+    ///
+    /// Also dropped are messages that wait for a reader or a handler when it trips, and messages that were made before the
+    /// reset. Messages that are dropped are no sign of life.
+    pub const fn latches(mut self) -> Self {
+        self.latches = Some(true);
+        self
+    }
+
+    /// Lets it recover by itself, with the next traffic. The default, except on commands. What has piled up, and what
+    /// anybody sends, is then acted on at once.
+    pub const fn recovers_by_itself(mut self) -> Self {
+        self.latches = Some(false);
+        self
+    }
+
+    /// Lets a message reset the latch: of this type (and channel), and from this source, which is the name of the sending
+    /// interface unless the message says otherwise. The message must have been made after the trip, and is handed out too.
+    ///
+    /// Names are not authenticated: who can send to this interface can claim any name.
+    pub fn reset_by(mut self, selector: impl Into<Selector>, source: impl Into<String>) -> Self {
+        self.reset_by = Some(ResetBy { selector: selector.into(), source: source.into() });
+        self
+    }
+
+    /// Whether it latches, by choice or by default.
+    fn does_latch(&self) -> bool {
+        let is_on_commands = self.selector.is_some_and(|of| of.message_type == MessageType::Command);
+        self.latches.unwrap_or(is_on_commands && !self.each_peer)
+    }
+
+    /// Returns the rule, if everything is possible.
+    pub(super) fn rule(&self, period: Duration) -> Result<Rule, WatchError> {
+        let latches = self.does_latch();
+        if latches && (self.each_peer || self.selector.is_none()) {
+            return Err(WatchError::CannotLatch);
+        }
+        if !latches && self.reset_by.is_some() {
+            return Err(WatchError::NothingToReset);
+        }
+        Ok(Rule { periods: self.periods(period)?, latches })
+    }
+
     /// Returns the periods, if everything is possible.
-    pub(super) fn periods(&self, period: Duration) -> Result<Periods, WatchError> {
+    fn periods(&self, period: Duration) -> Result<Periods, WatchError> {
         if period < Duration::from_micros(1) {
             return Err(WatchError::TooShort { period });
         }
@@ -128,6 +196,12 @@ pub enum WatchError {
         /// The messages.
         selector: Selector,
     },
+    /// It is for each peer or for any datagram, and should latch.
+    CannotLatch,
+    /// A message should reset it, and it does not latch.
+    NothingToReset,
+    /// The interface has as many watchdogs that latch as it can have.
+    TooMany,
     /// The interface was cleaned up.
     Closed,
     /// The system does not start a thread.
@@ -148,6 +222,13 @@ impl fmt::Display for WatchError {
             Self::NoDeadline { selector } => {
                 write!(f, "the configuration has no `{}.deadline`", selector.message_type)
             }
+            Self::CannotLatch => f.write_str(
+                "a watchdog for each peer or for any datagram cannot latch: watch the messages of all peers, or of one",
+            ),
+            Self::NothingToReset => {
+                f.write_str("the watchdog recovers by itself, so no message resets it: add `.latches()`")
+            }
+            Self::TooMany => write!(f, "the interface has {MAX_LATCHES} watchdogs that latch, and cannot have more"),
             Self::Closed => f.write_str("the interface was cleaned up"),
             Self::System { problem } => write!(f, "no thread for watchdogs: {problem}"),
         }
@@ -155,79 +236,3 @@ impl fmt::Display for WatchError {
 }
 
 impl std::error::Error for WatchError {}
-
-/// The id of a watchdog of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WatchId(pub(super) u64);
-
-/// What a watchdog watches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Watched {
-    /// The messages; `None` if any valid datagram counts.
-    pub selector: Option<Selector>,
-    /// The peer; `None` if all peers count.
-    pub peer: Option<PeerId>,
-}
-
-impl Watched {
-    /// The type of the messages, if messages are watched.
-    #[must_use]
-    pub fn message_type(&self) -> Option<MessageType> {
-        self.selector.map(|selector| selector.message_type)
-    }
-}
-
-impl fmt::Display for Watched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.selector {
-            None => f.write_str("anything")?,
-            Some(Selector { message_type, channel: None }) => write!(f, "{message_type}")?,
-            Some(Selector { message_type, channel: Some(channel) }) => write!(f, "{message_type}.{channel}")?,
-        }
-        self.peer.map_or(Ok(()), |peer| write!(f, " of {peer}"))
-    }
-}
-
-/// A watchdog has tripped or recovered. A plain value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct WatchdogEvent {
-    /// The watchdog.
-    pub watch: WatchId,
-    /// What it watches.
-    pub watched: Watched,
-    /// When this was noticed.
-    pub at: Instant,
-    /// When the last traffic came, by the driver's clock: when the turn that read it began to read. `None` if nothing ever
-    /// came.
-    pub last: Option<Instant>,
-    /// What happened.
-    pub change: WatchdogChange,
-}
-
-impl WatchdogEvent {
-    /// Whether it tripped. Otherwise it recovered.
-    #[must_use]
-    pub const fn is_tripped(&self) -> bool {
-        matches!(self.change, WatchdogChange::Tripped { .. })
-    }
-}
-
-/// What happened to a watchdog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WatchdogChange {
-    /// The expected traffic has stopped.
-    Tripped {
-        /// How much later than due this was noticed. Zero if the interface was cleaned up before that.
-        late: Duration,
-        /// The number of counted periods that were missed: 1 unless some may be missed.
-        missed: u32,
-    },
-    /// The expected traffic is back.
-    Recovered {
-        /// The time since it tripped.
-        after: Duration,
-    },
-}

@@ -1,91 +1,29 @@
 //! All watchdogs of an interface: registered from any thread, fed by the driver, looked at by their thread.
 //!
-//! A change replaces the whole list, so that readers take no lock. The watchdogs' thread never takes the lock around the
-//! changes.
+//! A change replaces the [list](super::list). The watchdogs' thread never takes the lock around the changes.
 
-use crate::sync::Ordering;
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
 use tautline_proto::Instant as Steady;
 
+use super::WatchdogEvent;
 use super::feed::Feed;
-use super::periods::Periods;
-use super::spec::{WatchId, Watchdog, WatchdogEvent, Watched};
+use super::list::{BUCKETS, List, Template, Watches, bucket_of};
+use super::register::OfFailsafe;
 use super::thread::Running;
-use super::watch::{FailsafeSlot, Totals, Watch, WatchdogState, WatchdogStats};
+use super::watch::{Totals, Watch, WatchdogStats};
+use crate::config::{WatchId, Watched};
 use crate::machine::clock::Clock;
 use crate::machine::realtime::WatchdogWishes;
+use crate::sync::latches::{Latch, Latches, MAX_LATCHES};
 use crate::sync::lock;
-use tautline_proto::{MessageRef, PeerId};
+use tautline_proto::PeerId;
 
-/// The list of watchdogs at one moment.
-#[derive(Debug, Default)]
-pub(crate) struct List {
-    /// Watchdogs that any datagram feeds.
-    peers: Vec<Arc<Watch>>,
-    /// Watchdogs that messages feed.
-    messages: Vec<Arc<Watch>>,
-    /// The templates of which each peer gets a watchdog.
-    pub(super) each_peer: Vec<Arc<Template>>,
-}
-
-/// The template of the watchdogs of each peer.
-#[derive(Debug)]
-pub(super) struct Template {
-    pub(super) id: WatchId,
-    pub(super) spec: Watchdog,
-    pub(super) periods: Periods,
-    pub(super) failsafe: Arc<FailsafeSlot>,
-    /// The configuration asked for it. The next configuration replaces it.
-    pub(super) is_configured: bool,
-}
-
-impl List {
-    /// Records a datagram of this peer.
-    #[inline]
-    pub(crate) fn heard(&self, peer: PeerId, now: Steady) {
-        for watch in &self.peers {
-            if watch.is_of(peer) {
-                watch.feed.feed(now.as_nanos());
-            }
-        }
-    }
-
-    /// Records a message that is handed out.
-    #[inline]
-    pub(crate) fn took(&self, message: &MessageRef<'_>, peer: PeerId, now: Steady) {
-        for watch in &self.messages {
-            if watch.is_fed_by(message, peer) {
-                watch.feed.feed(now.as_nanos());
-            }
-        }
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Watch>> {
-        self.peers.iter().chain(&self.messages)
-    }
-
-    pub(super) fn add(&mut self, watch: Arc<Watch>) {
-        let list = if watch.watched.selector.is_none() { &mut self.peers } else { &mut self.messages };
-        list.push(watch);
-    }
-
-    /// Splits the list into the watchdogs that `keep` accepts, and the others.
-    pub(super) fn split(&self, keep: impl Fn(&Watch) -> bool) -> (Self, Vec<Arc<Watch>>) {
-        let mut kept = Self { each_peer: self.each_peer.clone(), ..Self::default() };
-        let mut others = Vec::new();
-        for watch in self.iter() {
-            if keep(watch) { kept.add(Arc::clone(watch)) } else { others.push(Arc::clone(watch)) }
-        }
-        (kept, others)
-    }
-}
-
-/// The driver's view of the list.
-pub(crate) type Watches = Cache<Arc<ArcSwap<List>>, Arc<List>>;
+/// The most watchdogs of former peers that wait to be told. Beyond that they are counted, and not told.
+const MAX_LEAVING: usize = 256;
 
 /// Publishes and logs an event of a watchdog.
 pub(crate) type Tell = Arc<dyn Fn(WatchdogEvent) + Send + Sync + UnwindSafe + RefUnwindSafe>;
@@ -96,6 +34,9 @@ pub(crate) struct Watchdogs {
     pub(super) tell: Tell,
     pub(super) list: Arc<ArcSwap<List>>,
     pub(super) registered: Mutex<Registered>,
+    pub(crate) latches: Arc<Latches>,
+    /// Watchdogs of former peers that are still in the list. Order: relaxed, a bound.
+    leaving: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -105,14 +46,43 @@ pub(super) struct Registered {
     /// What the thread was last told to ask of the machine for.
     pub(super) wishes: Option<WatchdogWishes>,
     pub(super) closed: bool,
+    /// The watchdog of the configuration's failsafe.
+    pub(super) of_failsafe: Option<OfFailsafe>,
+    /// The latches that are in use, one bit each, and the one that was given out last.
+    latches: (u64, usize),
     /// The counts of former watchdogs.
     gone: Totals,
+}
+
+impl Registered {
+    /// Gives out a latch. Those that are free are given out in turn, so that a latch is free for long: messages that wait
+    /// behind its former owner would also wait behind the next one.
+    pub(super) fn take_latch(&mut self, latches: &Arc<Latches>) -> Option<Latch> {
+        let (in_use, last) = self.latches;
+        let index = (1..=MAX_LATCHES)
+            .map(|step| (last + step) % MAX_LATCHES)
+            .find(|index| in_use >> index & 1 == 0)?;
+        self.latches = (in_use | 1 << index, index);
+        Some(Latch::new(Arc::clone(latches), index))
+    }
+
+    fn free_latch(&mut self, latch: &Latch, now: Steady) {
+        latch.end(now.as_nanos());
+        self.latches.0 &= !(1 << latch.index());
+    }
 }
 
 impl Watchdogs {
     /// A registry whose events go to `tell`.
     pub(crate) fn new(clock: Clock, tell: Tell) -> Self {
-        Self { clock, tell, list: Arc::default(), registered: Mutex::default() }
+        Self {
+            clock,
+            tell,
+            list: Arc::default(),
+            registered: Mutex::default(),
+            latches: Arc::default(),
+            leaving: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn watches(&self) -> Watches {
@@ -127,10 +97,21 @@ impl Watchdogs {
     pub(super) fn retain(&self, now: Steady, keep: impl Fn(&Watch) -> bool) -> usize {
         let mut registered = lock(&self.registered);
         let (kept, others) = self.list.load().split(keep);
-        others.iter().for_each(|watch| registered.gone.add(&watch.stats(now)));
+        others.iter().for_each(|watch| self.forget(&mut registered, watch, now));
         self.list.store(Arc::new(kept));
         drop(registered);
         others.len()
+    }
+
+    /// Keeps the counts of a watchdog that has left the list.
+    fn forget(&self, registered: &mut Registered, watch: &Watch, now: Steady) {
+        registered.gone.add(&watch.stats(now));
+        if watch.leaves.load(Ordering::SeqCst) {
+            self.leaving.fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Some(latch) = watch.feed.latch() {
+            registered.free_latch(latch, now);
+        }
     }
 
     /// Ends a watchdog, or the watchdogs of each peer with this id. Returns whether there was one.
@@ -138,7 +119,7 @@ impl Watchdogs {
         let template = {
             let _registered = lock(&self.registered);
             let list = self.list.load();
-            let (mut kept, _) = list.split(|_| true);
+            let mut kept = List::clone(&list);
             kept.each_peer.retain(|template| template.id != id);
             let template = list.each_peer.iter().find(|template| template.id == id).cloned();
             self.list.store(Arc::new(kept));
@@ -152,43 +133,80 @@ impl Watchdogs {
         removed > 0 || template.is_some()
     }
 
-    /// Adds the watchdogs of a peer whose link is established.
-    pub(crate) fn peer_came(&self, peer: PeerId, now: Steady) {
-        if self.list.load().each_peer.is_empty() {
-            return;
-        }
-        let registered = lock(&self.registered);
-        let Some(running) = &registered.running else { return };
-        let (mut list, _) = self.list.load().split(|_| true);
-        for template in list.each_peer.clone() {
-            // If the template was registered just now, the peer may have its watchdog already.
-            let is_there =
-                list.iter().any(|watch| watch.id == template.id && watch.watched.peer == Some(peer));
-            if !is_there {
-                list.add(template.watch(peer, running, now));
-            }
-        }
-        self.list.store(Arc::new(list));
-        running.wake();
+    /// Resets a watchdog that latches, or all of them. Returns how many had tripped.
+    pub(crate) fn reset(&self, id: Option<WatchId>, now: Steady) -> usize {
+        let list = self.list.load();
+        let watches = list.fixed().filter(|watch| id.is_none_or(|id| watch.id == id));
+        watches.filter(|watch| watch.feed.reset(now.as_nanos())).count()
     }
 
-    /// A peer is gone (`None`: all peers). Its watchdogs from templates trip once more, when they are due, and are removed.
-    pub(crate) fn peer_left(&self, peer: Option<PeerId>, now: Steady) {
-        let list = self.list.load();
-        if list.each_peer.is_empty() && !list.iter().any(|watch| watch.watched.peer.is_some()) {
-            return;
+    /// A peer's link is established: adds those of its watchdogs that this arms. The others are made when they are fed first.
+    pub(crate) fn peer_came(&self, peer: PeerId) {
+        for template in self.list.load().each_peer.iter().filter(|template| template.spec.armed_at_connect) {
+            self.add_of_peer(template, peer);
         }
-        let is_template = |id: WatchId| list.each_peer.iter().any(|template| template.id == id);
-        let concerns = |watch: &Watch| {
-            watch.watched.peer.is_some_and(|its| peer.is_none_or(|peer| peer == its)) && is_template(watch.id)
+    }
+
+    /// Adds the watchdog of a peer, or returns the one that is there. `None` if the interface was cleaned up.
+    #[cold]
+    pub(super) fn add_of_peer(&self, template: &Arc<Template>, peer: PeerId) -> Option<Arc<Watch>> {
+        let registered = lock(&self.registered);
+        let running = registered.running.as_ref()?;
+        let list = self.list.load();
+        let is_its = |watch: &&Arc<Watch>| watch.id == template.id && watch.watched.peer == Some(peer);
+        if let Some(found) = list.of_peers[bucket_of(peer)].iter().find(is_its) {
+            return Some(Arc::clone(found));
+        }
+        let watch = template.watch(peer, running, self.clock.steady(Instant::now()));
+        let mut changed = List::clone(&list);
+        changed.add_of_peer(Arc::clone(&watch), peer);
+        self.list.store(Arc::new(changed));
+        running.look_at_the_list();
+        Some(watch)
+    }
+
+    /// A peer is gone (`None`: all peers). Its watchdogs from templates trip at once, and are removed.
+    pub(crate) fn peer_left(&self, peer: Option<PeerId>, now: Steady) {
+        let buckets = peer.map_or(0..BUCKETS, |peer| bucket_of(peer)..bucket_of(peer) + 1);
+        let list = self.list.load();
+        let concerns = |watch: &Watch| peer.is_none_or(|peer| watch.watched.peer == Some(peer));
+        let concerned = |bucket: usize| list.of_peers[bucket].iter().any(|watch| concerns(watch));
+        buckets.filter(|&bucket| concerned(bucket)).for_each(|bucket| self.leave(bucket, &concerns, now));
+    }
+
+    /// Lets watchdogs of a bucket trip and leave.
+    #[cold]
+    fn leave(&self, bucket: usize, concerns: &dyn Fn(&Watch) -> bool, now: Steady) {
+        let mut registered = lock(&self.registered);
+        let list = self.list.load();
+        let stays = |watch: &Arc<Watch>| {
+            if !concerns(watch) || watch.leaves.load(Ordering::SeqCst) {
+                return true;
+            }
+            if self.leaving.fetch_add(1, Ordering::Relaxed) >= MAX_LEAVING {
+                self.leaving.fetch_sub(1, Ordering::Relaxed);
+                return false;
+            }
+            watch.leaves.store(true, Ordering::SeqCst);
+            !watch.has_left()
         };
-        list.iter()
-            .filter(|watch| concerns(watch))
-            .for_each(|watch| watch.leaves.store(true, Ordering::SeqCst));
-        let has_left = |watch: &Watch| {
-            concerns(watch) && (watch.feed.look().is_none() || watch.state() == WatchdogState::Tripped)
-        };
-        self.retain(now, |watch| !has_left(watch));
+        let (stay, leave): (Vec<_>, Vec<_>) = list.of_peers[bucket].iter().cloned().partition(stays);
+        for watch in &leave {
+            // Nobody trips it any more. Without this, a trip that is not told would not be counted either.
+            registered.gone.trips += u64::from(!watch.has_left());
+            self.forget(&mut registered, watch, now);
+        }
+        let mut changed = List::clone(&list);
+        changed.of_peers[bucket] = Arc::new(stay);
+        self.list.store(Arc::new(changed));
+        if let Some(running) = &registered.running {
+            running.look_at_the_list();
+        }
+    }
+
+    /// Whether watchdogs of former peers are still in the list.
+    pub(super) fn is_left(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed) > 0
     }
 
     /// Arms the watchdogs that connecting arms.
@@ -240,8 +258,8 @@ impl Watchdogs {
 
 impl Template {
     pub(super) fn watch(&self, peer: PeerId, running: &Running, now: Steady) -> Arc<Watch> {
-        let watched = Watched { selector: self.spec.selector, peer: Some(peer) };
-        let feed = Feed::new(self.periods, running.alarm());
+        let watched = Watched::new(self.spec.selector, Some(peer));
+        let feed = Feed::new(self.rule, None, running.alarm());
         if self.spec.armed_at_connect {
             feed.arm(now.as_nanos());
         }

@@ -6,15 +6,18 @@
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Arc, Weak};
 use crate::sync::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tautline_proto::Instant as Steady;
 
+use super::WatchdogEvent;
 use super::feed::Alarm;
-use super::spec::WatchdogEvent;
-use super::table::{List, Tell, Watchdogs};
-use super::watch::Watch;
+use super::list::{BUCKETS, List};
+use super::table::{Tell, Watchdogs};
+use super::watch::{Teller, Watch};
+use crate::config::WatchdogState;
 use crate::machine::clock::Clock;
 use crate::machine::realtime::{WatchdogWishes, off_the_drivers_cores};
 use crate::sync::park_until;
@@ -22,6 +25,9 @@ use crate::sync::park_until;
 /// Watchdogs that are due within this time are looked at too. Most of them were fed meanwhile, and then need no wake-up of
 /// their own. So watchdogs that do not trip wake the thread at most a thousand times a second, whatever their number.
 const AHEAD: Duration = Duration::from_millis(1);
+
+/// The most events that wait to be published. Beyond that they are left out: the failsafe has been called.
+const MAX_EVENTS: usize = 1_024;
 
 /// The two threads, while they run.
 #[derive(Debug)]
@@ -56,7 +62,7 @@ impl Running {
         };
         let wishes = ArcSwapOption::from(wishes.map(Arc::new));
         let signs = Arc::new(Signs { wishes, ..Signs::default() });
-        let (tell, told) = mpsc::channel();
+        let (tell, told) = mpsc::sync_channel(MAX_EVENTS);
         let (end, ended) = mpsc::channel();
         let (weak, publish) = (Arc::downgrade(watchdogs), Arc::clone(&watchdogs.tell));
         let tells = Box::new(move || tell_all(&weak, &publish, &told, end));
@@ -76,6 +82,11 @@ impl Running {
 
     pub(super) fn wake(&self) {
         self.alarm.ring();
+    }
+
+    /// Wakes the thread after the list was changed.
+    pub(super) fn look_at_the_list(&self) {
+        self.alarm.thread.unpark();
     }
 
     pub(super) fn schedule_anew(&self, wishes: WatchdogWishes) {
@@ -98,44 +109,80 @@ impl Running {
     }
 }
 
-fn look_on(current: &ArcSwap<List>, clock: Clock, signs: &Signs, tell: &Sender<WatchdogEvent>) {
+/// When to look at each watchdog again; `None`: its feed wakes this thread.
+struct Dues {
+    fixed: Vec<Option<Steady>>,
+    of_peers: [Vec<Option<Steady>>; BUCKETS],
+}
+
+impl Dues {
+    /// Looks at all watchdogs that are new or, if `all`, at all.
+    fn look_at_changed(
+        &mut self,
+        former: &List,
+        list: &List,
+        all: bool,
+        mut look: impl FnMut(&Watch) -> Option<Steady>,
+    ) {
+        self.fixed.clear();
+        self.fixed.extend(list.fixed().map(|watch| look(watch)));
+        let buckets = former.of_peers.iter().zip(&list.of_peers).zip(&mut self.of_peers);
+        for ((former, bucket), dues) in buckets {
+            if all || !Arc::ptr_eq(former, bucket) {
+                dues.clear();
+                dues.extend(bucket.iter().map(|watch| look(watch)));
+            }
+        }
+    }
+
+    /// Looks at the watchdogs that are due.
+    fn look_at_due(&mut self, list: &List, soon: Steady, mut look: impl FnMut(&Watch) -> Option<Steady>) {
+        let of_peers =
+            list.of_peers.iter().zip(&mut self.of_peers).flat_map(|(of, dues)| of.iter().zip(dues));
+        let due = list.fixed().zip(&mut self.fixed).chain(of_peers);
+        due.filter(|(_, due)| due.is_some_and(|due| due <= soon)).for_each(|(watch, due)| *due = look(watch));
+    }
+
+    fn next(&self) -> Option<Steady> {
+        self.fixed.iter().chain(self.of_peers.iter().flatten()).copied().flatten().min()
+    }
+}
+
+fn look_on(current: &ArcSwap<List>, clock: Clock, signs: &Signs, tell: &SyncSender<WatchdogEvent>) {
     let mut list = current.load_full();
-    // When to look at each watchdog again; `None`: its feed wakes this thread.
-    let mut dues = Vec::new();
+    let mut dues = Dues { fixed: Vec::new(), of_peers: std::array::from_fn(|_| Vec::new()) };
+    let mut is_first = true;
     loop {
         if let Some(wishes) = signs.wishes.swap(None) {
             wishes.ask();
         }
         let is_last = signs.stopped.load(Ordering::Acquire);
-        // The second thread ends only after this, so sending cannot fail.
-        let look = |watch: &Watch| watch.look(clock, is_last, &mut |event| _ = tell.send(event));
-        let all = signs.look_at_all.swap(false, Ordering::Acquire);
+        let mut publish = |event| _ = tell.try_send(event);
+        let mut teller = Teller { clock, tell: &mut publish };
+        let look = |watch: &Watch| watch.look(is_last, &mut teller);
+        let all =
+            signs.look_at_all.swap(false, Ordering::Acquire) || is_last || std::mem::take(&mut is_first);
         let former = std::mem::replace(&mut list, current.load_full());
-        if all || is_last || !Arc::ptr_eq(&former, &list) {
-            dues.clear();
-            dues.extend(list.iter().map(|watch| look(watch)));
+        if all || !Arc::ptr_eq(&former, &list) {
+            dues.look_at_changed(&former, &list, all, look);
         } else {
             // With many watchdogs, some are due all the time. The feeds of the others are in the caches of other cores.
-            let soon = clock.steady(Instant::now()).plus(AHEAD);
-            let due = list.iter().zip(&mut dues).filter(|(_, due)| due.is_some_and(|due| due <= soon));
-            due.for_each(|(watch, due)| *due = look(watch));
+            dues.look_at_due(&list, clock.steady(Instant::now()).plus(AHEAD), look);
         }
         if is_last {
             return;
         }
-        let next = dues.iter().copied().flatten().min();
-        park_until(next.map(|due| clock.instant(due)));
+        park_until(dues.next().map(|due| clock.instant(due)));
     }
 }
 
-/// Publishes the events, and removes each watchdog that has tripped for the last time.
+/// Publishes the events, and removes the watchdogs of former peers that have tripped.
 fn tell_all(watchdogs: &Weak<Watchdogs>, publish: &Tell, told: &Receiver<WatchdogEvent>, end: Sender<()>) {
     for event in told {
         let Some(watchdogs) = watchdogs.upgrade() else { break };
         publish(event);
-        let of_event = |watch: &Watch| watch.id == event.watch && watch.watched == event.watched;
-        let leaves = |watch: &Watch| of_event(watch) && watch.leaves.load(Ordering::SeqCst);
-        if event.is_tripped() && watchdogs.list().iter().any(|watch| leaves(watch)) {
+        let leaves = |watch: &Watch| watch.leaves.load(Ordering::SeqCst) && watch.has_left();
+        if event.state() == WatchdogState::Tripped && watchdogs.is_left() {
             watchdogs.retain(watchdogs.clock.steady(Instant::now()), |watch| !leaves(watch));
         }
     }

@@ -1,91 +1,18 @@
 //! One watchdog: its feed, its state, its counts, and its failsafe.
 
-use crate::sync::{Arc, Mutex};
+use crate::sync::Arc;
 use crate::sync::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use tautline_proto::silence::{State, Word};
 use tautline_proto::{Counter, Instant as Steady};
 
-use super::feed::{Feed, Seen};
-use super::spec::{WatchId, WatchdogChange, WatchdogEvent, Watched};
+use super::failsafe::FailsafeSlot;
+use super::feed::Feed;
+use super::gaps::Told;
+use crate::config::{WatchId, WatchdogChange, WatchdogEvent, WatchdogState, Watched};
 use crate::machine::clock::Clock;
-use crate::sync::quietly::{DropQuietly, quietly};
-use crate::sync::{lock, try_lock};
 use tautline_proto::{MessageRef, PeerId};
-
-/// The user's failsafe.
-pub(super) type Failsafe = Box<dyn FnMut(&WatchdogEvent) + Send>;
-
-/// Holds a failsafe. The thread takes the failsafe out to call it, so that the lock is held for an exchange only. The thread
-/// never waits for the lock: another thread that holds it removes the failsafe.
-pub(super) struct FailsafeSlot(Mutex<InSlot>);
-
-enum InSlot {
-    Here(DropQuietly<Failsafe>),
-    /// There is no failsafe, or the thread has taken it out.
-    Out,
-    TakenAway,
-}
-
-impl FailsafeSlot {
-    pub(super) fn new(failsafe: Option<Failsafe>) -> Self {
-        let held = failsafe.map_or(InSlot::Out, |failsafe| InSlot::Here(DropQuietly::new(failsafe)));
-        Self(Mutex::new(held))
-    }
-
-    /// Calls the failsafe, if there is one. Returns `false` if it panicked.
-    fn call(&self, event: &WatchdogEvent) -> bool {
-        let Some(mut failsafe) = self.take_out() else { return true };
-        let went_well = quietly(|| (*failsafe)(event)).is_ok();
-        self.put_back(failsafe);
-        went_well
-    }
-
-    fn take_out(&self) -> Option<DropQuietly<Failsafe>> {
-        let mut held = try_lock(&self.0)?;
-        match std::mem::replace(&mut *held, InSlot::Out) {
-            InSlot::Here(failsafe) => Some(failsafe),
-            other => {
-                *held = other;
-                None
-            }
-        }
-    }
-
-    fn put_back(&self, failsafe: DropQuietly<Failsafe>) {
-        if let Some(mut held) = try_lock(&self.0)
-            && !matches!(*held, InSlot::TakenAway)
-        {
-            *held = InSlot::Here(failsafe);
-        }
-    }
-
-    /// Drops the failsafe. If it is being called, the thread drops it afterwards.
-    pub(super) fn take_away(&self) {
-        let held = std::mem::replace(&mut *lock(&self.0), InSlot::TakenAway);
-        // Dropping runs users' code, so not under the lock.
-        drop(held);
-    }
-}
-
-impl std::fmt::Debug for FailsafeSlot {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FailsafeSlot").finish_non_exhaustive()
-    }
-}
-
-/// The state of a watchdog.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum WatchdogState {
-    /// Not armed yet.
-    #[default]
-    Waiting,
-    /// Armed, and the expected traffic comes.
-    Armed,
-    /// The expected traffic has stopped.
-    Tripped,
-}
 
 /// The state and the counts of a watchdog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,17 +22,19 @@ pub struct WatchdogStats {
     pub watch: WatchId,
     /// What it watches.
     pub watched: Watched,
-    /// Its state.
+    /// Its state, as its failsafe was told.
     pub state: WatchdogState,
     /// Periods without the expected traffic since it was armed, also while disconnected.
     pub missed: u64,
     /// How often it tripped.
     pub trips: u64,
-    /// How often it recovered.
+    /// How often it recovered by itself.
     pub recoveries: u64,
+    /// How often it was reset.
+    pub resets: u64,
     /// How often its failsafe panicked.
     pub panicked: u64,
-    /// The greatest delay from the due time to a trip.
+    /// The greatest delay from the due time until a trip was noticed.
     pub worst_late: Duration,
 }
 
@@ -115,6 +44,7 @@ pub(crate) struct Totals {
     pub(crate) missed: u64,
     pub(crate) trips: u64,
     pub(crate) recoveries: u64,
+    pub(crate) resets: u64,
     pub(crate) panicked: u64,
 }
 
@@ -123,6 +53,7 @@ impl Totals {
         self.missed += stats.missed;
         self.trips += stats.trips;
         self.recoveries += stats.recoveries;
+        self.resets += stats.resets;
         self.panicked += stats.panicked;
     }
 }
@@ -135,16 +66,24 @@ pub(crate) struct Watch {
     pub(super) feed: Feed,
     pub(super) failsafe: Arc<FailsafeSlot>,
     pub(super) armed_at_connect: bool,
-    /// Its peer is gone: once it has tripped, it is removed. Order: set before its state is read (`Watchdogs::peer_left`),
-    /// read after its state has changed (`tell_all`).
+    /// Its peer is gone: it trips at once, and is then removed. Order: set before the thread is woken and before its state is
+    /// read (`Watchdogs::peer_left`), read after its state has changed (`tell_all`).
     pub(super) leaves: AtomicBool,
-    /// Written only by the thread.
+    /// What the failsafe was told last. Written only by the thread.
     state: AtomicU8,
-    tripped_at: Counter,
+    /// The due time of the last trip that was told.
+    told_trip: Counter,
     trips: Counter,
     recoveries: Counter,
+    resets: Counter,
     panicked: Counter,
     worst_late_ns: Counter,
+}
+
+/// What the thread needs to tell of a change.
+pub(super) struct Teller<'a> {
+    pub(super) clock: Clock,
+    pub(super) tell: &'a mut dyn FnMut(WatchdogEvent),
 }
 
 impl Watch {
@@ -163,9 +102,10 @@ impl Watch {
             armed_at_connect,
             leaves: AtomicBool::new(false),
             state: AtomicU8::new(WatchdogState::Waiting as u8),
-            tripped_at: Counter::new(),
+            told_trip: Counter::new(),
             trips: Counter::new(),
             recoveries: Counter::new(),
+            resets: Counter::new(),
             panicked: Counter::new(),
             worst_late_ns: Counter::new(),
         }
@@ -173,11 +113,8 @@ impl Watch {
 
     #[inline]
     pub(super) fn is_fed_by(&self, message: &MessageRef<'_>, peer: PeerId) -> bool {
-        let is_one = |selector: crate::config::Selector| {
-            selector.message_type == message.message_type
-                && selector.channel.is_none_or(|channel| channel == message.channel)
-        };
-        self.watched.selector.is_none_or(is_one) && self.is_of(peer)
+        self.watched.selector.is_none_or(|selector| selector.selects(message.message_type, message.channel))
+            && self.is_of(peer)
     }
 
     #[inline]
@@ -193,8 +130,9 @@ impl Watch {
         }
     }
 
-    fn set_state(&self, state: WatchdogState) {
-        self.state.store(state as u8, Ordering::SeqCst);
+    /// Whether it has nothing to tell any more, after its peer has left.
+    pub(super) fn has_left(&self) -> bool {
+        self.state() == WatchdogState::Tripped || self.feed.word() == Word::WAITING
     }
 
     pub(super) fn stats(&self, now: Steady) -> WatchdogStats {
@@ -205,73 +143,116 @@ impl Watch {
             missed: self.feed.missed(now.as_nanos()),
             trips: self.trips.value(),
             recoveries: self.recoveries.value(),
+            resets: self.resets.value(),
             panicked: self.panicked.value(),
             worst_late: Duration::from_nanos(self.worst_late_ns.value()),
         }
     }
 
-    /// Trips or recovers if it is time, and then calls the failsafe and `tell`. Returns when to look again; `None`: the feed
-    /// wakes the thread. Only the thread calls it. `is_last`: trips if it is armed, also before it is due.
-    pub(super) fn look(
-        &self,
-        clock: Clock,
-        is_last: bool,
-        tell: &mut dyn FnMut(WatchdogEvent),
-    ) -> Option<Steady> {
+    /// Tells what has changed, and trips the watchdog if it is time. Returns when to look again; `None`: the feed wakes the
+    /// thread. Only the thread calls it. `is_last`: trips if it is armed, also before it is due.
+    ///
+    /// What the driver noticed comes first, because it happened before the word that is read here, or will be told later. A
+    /// trip is known by its due time, so that it is told once, whoever noticed it first.
+    pub(super) fn look(&self, is_last: bool, teller: &mut Teller<'_>) -> Option<Steady> {
+        let is_last = is_last || self.leaves.load(Ordering::SeqCst);
+        let mut wants = false;
         loop {
             // Read before the look: a watchdog that is due then was not fed since. In the other order, the thread could miss
             // traffic that came in time, if it was kept from running between the two.
-            let now = clock.steady(Instant::now());
-            let armed = self.state() == WatchdogState::Armed;
-            let seen = if armed { self.feed.look() } else { self.feed.want() }?;
-            let is_due = seen.due <= now.as_nanos();
-            match self.state() {
-                WatchdogState::Armed if is_due || is_last => {
-                    let change = self.trip(&seen, now);
-                    self.say(change, &seen, now, clock, tell);
+            let now = teller.clock.steady(Instant::now()).as_nanos();
+            wants |= self.state() != WatchdogState::Armed;
+            if wants {
+                self.feed.want();
+            }
+            let word = self.feed.word();
+            while let Some(told) = self.feed.next_gap() {
+                self.tell_gap(&told, teller);
+            }
+            match word.state() {
+                State::Armed { due } => {
+                    let last = self.feed.last_before(due);
+                    self.tell_armed(due, last, now, teller);
+                    if due > now && !is_last {
+                        return Some(Steady::from_nanos(due));
+                    }
+                    if self.feed.trip(word) {
+                        self.tell_trip(due, last, now, self.feed.misses(due, now), teller);
+                    }
                 }
-                WatchdogState::Armed => return Some(Steady::from_nanos(seen.due)),
-                WatchdogState::Waiting => self.set_state(WatchdogState::Armed),
-                WatchdogState::Tripped if is_due || is_last => return None,
-                WatchdogState::Tripped => {
-                    let change = self.recover(now);
-                    self.say(change, &seen, now, clock, tell);
+                State::Tripped { due } => {
+                    self.tell_trip(due, self.feed.last_before(due), now, self.feed.misses(due, now), teller);
+                    if wants {
+                        return None;
+                    }
+                }
+                State::Waiting => {
+                    // If a trip was not told yet, the driver is about to write it.
+                    if self.state() == WatchdogState::Tripped {
+                        self.say(WatchdogChange::Reset, now, None, teller);
+                    }
+                    if wants {
+                        return None;
+                    }
                 }
             }
+            wants = self.state() != WatchdogState::Armed || word.state() == State::Waiting;
         }
     }
 
-    fn trip(&self, seen: &Seen, now: Steady) -> WatchdogChange {
-        let late_ns = now.as_nanos().saturating_sub(seen.due);
+    /// Tells that traffic has come, if that was not told yet.
+    fn tell_armed(&self, due: u64, last: Option<u64>, now: u64, teller: &mut Teller<'_>) {
+        if self.state() == WatchdogState::Tripped && due > self.told_trip.value() {
+            self.say(WatchdogChange::Reset, now, None, teller);
+        }
+        if let (WatchdogState::Waiting, Some(last)) = (self.state(), last) {
+            self.say(WatchdogChange::Armed, last, None, teller);
+        }
+    }
+
+    /// Tells of a trip, if it was not told yet.
+    fn tell_trip(&self, due: u64, last: Option<u64>, at: u64, missed: u32, teller: &mut Teller<'_>) {
+        if due <= self.told_trip.value() {
+            return;
+        }
+        self.tell_armed(due, last, at, teller);
+        let late = at.saturating_sub(due);
+        self.told_trip.set(due);
         self.trips.add(1);
-        self.tripped_at.set(now.as_nanos());
-        self.worst_late_ns.set(self.worst_late_ns.value().max(late_ns));
-        self.set_state(WatchdogState::Tripped);
-        let missed = self.feed.misses(seen, now.as_nanos());
-        WatchdogChange::Tripped { late: Duration::from_nanos(late_ns), missed }
+        self.worst_late_ns.set(self.worst_late_ns.value().max(late));
+        self.say(WatchdogChange::Tripped { late: Duration::from_nanos(late), missed }, at, last, teller);
     }
 
-    fn recover(&self, now: Steady) -> WatchdogChange {
-        self.recoveries.add(1);
-        self.set_state(WatchdogState::Armed);
-        let tripped_at = Steady::from_nanos(self.tripped_at.value());
-        WatchdogChange::Recovered { after: now.since(tripped_at) }
+    /// Tells of a silence that the driver noticed.
+    fn tell_gap(&self, told: &Told, teller: &mut Teller<'_>) {
+        let Told { gap, cause, is_refused, had_sign, count: silences } = *told;
+        let last = had_sign.then_some(gap.from);
+        // Silences that were merged may begin with one that was told.
+        let goes_on = self.state() == WatchdogState::Tripped && !is_refused;
+        if goes_on {
+            self.told_trip.set(self.told_trip.value().max(gap.due));
+        } else {
+            self.tell_trip(gap.due, last, gap.until, gap.missed, teller);
+        }
+        self.trips.add(silences - 1);
+        let silence = Duration::from_nanos(gap.until - gap.from);
+        if !is_refused {
+            self.recoveries.add(silences);
+            self.say(WatchdogChange::Recovered { silence, cause, silences }, gap.until, last, teller);
+        } else if self.state() == WatchdogState::Tripped && gap.due == self.told_trip.value() {
+            self.say(WatchdogChange::Refusing { silence, cause }, gap.until, last, teller);
+        }
     }
 
-    fn say(
-        &self,
-        change: WatchdogChange,
-        seen: &Seen,
-        now: Steady,
-        clock: Clock,
-        tell: &mut dyn FnMut(WatchdogEvent),
-    ) {
-        let last = (seen.last != 0).then(|| clock.instant(Steady::from_nanos(seen.last)));
-        let (watch, watched, at) = (self.id, self.watched, clock.instant(now));
+    fn say(&self, change: WatchdogChange, at: u64, last: Option<u64>, teller: &mut Teller<'_>) {
+        let instant = |ns| teller.clock.instant(Steady::from_nanos(ns));
+        let (watch, watched, at, last) = (self.id, self.watched, instant(at), last.map(instant));
         let event = WatchdogEvent { watch, watched, at, last, change };
+        self.resets.add(u64::from(change == WatchdogChange::Reset));
+        self.state.store(event.state() as u8, Ordering::SeqCst);
         if !self.failsafe.call(&event) {
             self.panicked.add(1);
         }
-        tell(event);
+        (teller.tell)(event);
     }
 }

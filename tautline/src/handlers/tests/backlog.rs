@@ -11,7 +11,7 @@ use crate::tests::peer;
 
 fn backlog(concurrency: usize) -> HandlerBacklog<()> {
     let settings = HandlerSettings { concurrency, ordered: false, time_limit: HOUR, ..super::defaults() };
-    HandlerBacklog::new(settings, false)
+    HandlerBacklog::new(settings, false, Arc::default())
 }
 
 fn job(number: u64) -> HandlerJob<()> {
@@ -142,7 +142,7 @@ fn a_message_whose_lifespan_is_over_is_not_handled() {
 #[test]
 fn a_message_of_a_former_owner_is_not_handled_and_the_new_owners_waits_for_its_call_that_runs() {
     let settings = HandlerSettings { concurrency: 4, ordered: true, time_limit: HOUR, ..super::defaults() };
-    let backlog = HandlerBacklog::new(settings, false);
+    let backlog = HandlerBacklog::new(settings, false, Arc::default());
     let current = Arc::new(AtomicU64::new(1));
     let right = |period| Some(Right::new(Arc::clone(&current), period));
     let limits = |period| Limits { right: right(period), ..Limits::default() };

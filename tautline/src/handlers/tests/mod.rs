@@ -38,7 +38,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let handlers = Arc::new(Handlers::new(defaults()));
+        let handlers = Arc::new(Handlers::new(defaults(), Arc::default()));
         Self { dispatcher: Dispatcher::new(Arc::clone(&handlers), Arc::new(Pool::new())), handlers }
     }
 

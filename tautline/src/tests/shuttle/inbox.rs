@@ -22,7 +22,7 @@ const POLL: Option<Duration> = Some(Duration::ZERO);
 const SOME: Option<Duration> = Some(Duration::from_secs(1));
 
 fn open(capacity: usize, policy: InboxPolicy) -> Arc<Inbox> {
-    let inbox = Arc::new(Inbox::new(Arc::new(Pool::default())));
+    let inbox = Arc::new(Inbox::new(Arc::new(Pool::default()), Arc::default()));
     inbox.open(capacity, policy);
     inbox
 }

@@ -1,0 +1,69 @@
+//! What the driver tells the watchdogs of a datagram and its messages. Nothing of it runs if there are no watchdogs.
+
+use tautline_proto::{Instant as Steady, MessageRef, PeerId};
+
+use crate::machine::clock::Clock;
+use crate::message::Arrival;
+use crate::sync::latches::Admission;
+use crate::watchdog::notice::Sighting;
+use crate::watchdog::{List, Sign, Watchdogs};
+
+/// The watchdogs, for messages that are read or handed out now.
+#[derive(Clone, Copy)]
+pub(super) struct Watching<'a> {
+    list: &'a List,
+    watchdogs: &'a Watchdogs,
+    clock: Clock,
+    /// When the messages were read, or are handed out after they were held back. Not when the turn began: this process may
+    /// have been stopped in between, and the first message after such a pause must be judged before it is handed out.
+    read: Steady,
+}
+
+impl<'a> Watching<'a> {
+    /// The watchdogs; `None` if there are none.
+    #[inline]
+    pub(super) fn of(list: &'a List, watchdogs: &'a Watchdogs, clock: Clock, read: Steady) -> Option<Self> {
+        (!list.is_empty()).then_some(Self { list, watchdogs, clock, read })
+    }
+
+    /// Records an accepted datagram. `came`: when it arrived, at the earliest. `missing`: how many datagrams of its peer are.
+    pub(super) fn heard(&self, peer: PeerId, came: Steady, missing: Option<u64>) -> Sighting {
+        let sighting = Sighting { read: self.read.as_nanos(), came: came.as_nanos(), sent: 0, missing, peer };
+        self.list.heard(self.watchdogs, &sighting);
+        sighting
+    }
+
+    /// Notices a message of this datagram, before it is known whether it is handed out. Returns whether it is watched.
+    #[inline]
+    pub(super) fn saw(&self, message: &MessageRef<'_>, datagram: &Sighting) -> bool {
+        let is_watched = self.watches(message);
+        if is_watched {
+            let sent = message.timestamp.as_nanos();
+            self.list.saw(message, &Sighting { sent, ..*datagram });
+        }
+        is_watched
+    }
+
+    /// Whether a message feeds or resets a watchdog.
+    #[inline]
+    pub(super) fn watches(&self, message: &MessageRef<'_>) -> bool {
+        self.list.watches_messages() && self.list.watches(message)
+    }
+
+    /// Whether a latch refuses a message. If so, the message was recorded.
+    #[inline]
+    pub(super) fn refuses(&self, message: &MessageRef<'_>, arrival: &Arrival) -> bool {
+        let sign = self.sign(message, arrival);
+        self.list.is_closed(&sign) && self.list.took(self.watchdogs, &sign).is_none()
+    }
+
+    /// Records a message that is to be handed out. Returns the latches that it passed; `None` if one has tripped.
+    #[inline]
+    pub(super) fn took(&self, message: &MessageRef<'_>, arrival: &Arrival) -> Option<Admission> {
+        self.list.took(self.watchdogs, &self.sign(message, arrival))
+    }
+
+    fn sign<'m>(&self, message: &'m MessageRef<'m>, arrival: &Arrival) -> Sign<'m> {
+        Sign { message, peer: arrival.peer, read: self.read, made: self.clock.steady(arrival.made) }
+    }
+}
