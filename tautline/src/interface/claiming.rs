@@ -17,9 +17,10 @@ impl UdpInterface {
     /// there, another peer may be the owner.
     ///
     /// ```
-    /// use tautline::{ClaimOutcome, Config, MessageType, Profile, create_udp_client, create_udp_server};
+    /// use tautline::{ClaimOutcome, Config, MessageType, Qos, create_udp_client, create_udp_server};
     ///
-    /// let plant = create_udp_server(Config::server("127.0.0.1:0").profile(Profile::control()))?;
+    /// let one_owner = Qos::new().owner(true);
+    /// let plant = create_udp_server(Config::server("127.0.0.1:0").qos(MessageType::Command, one_owner))?;
     /// plant.connect()?;
     /// let controller = create_udp_client(Config::client(plant.local_address().expect("connected")))?;
     /// controller.connect()?;
