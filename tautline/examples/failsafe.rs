@@ -35,8 +35,9 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
         .failsafe(move |event| flag.store(event.state() != WatchdogState::Armed, Ordering::SeqCst));
     let controller = create_udp_client(config)?;
     controller.connect()?;
-    run_controller(&controller, &plant_is_silent, 200)?;
-    assert!(motor_may_run.load(Ordering::SeqCst), "the motor runs while commands come");
+    let work = || run_controller(&controller, &plant_is_silent, 200);
+    start_motor(&plant, &motor_may_run, work)?;
+    println!("the motor runs while commands come");
 
     // The controller dies. The plant's watchdog needs no goodbye to notice that.
     controller.disconnect();
@@ -50,11 +51,26 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     assert!(!motor_may_run.load(Ordering::SeqCst));
     println!("the motor stays off until it is reset");
 
-    plant.reset_all();
-    run_controller(&controller, &plant_is_silent, 200)?;
-    wait_until("the motor runs again", || motor_may_run.load(Ordering::SeqCst));
+    start_motor(&plant, &motor_may_run, work)?;
     println!("the motor runs again");
     Ok(())
+}
+
+/// Resets the plant's watchdog, as an operator does who has looked at the machine, and lets the controller work. On a busy computer
+/// a pause may trip the watchdog at once: then somebody looks again.
+fn start_motor(
+    plant: &UdpInterface,
+    motor_may_run: &AtomicBool,
+    work: impl Fn() -> Result<(), Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
+    for _ in 0..20 {
+        plant.reset_all();
+        work()?;
+        if motor_may_run.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+    }
+    Err("the motor does not run, although commands come".into())
 }
 
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
