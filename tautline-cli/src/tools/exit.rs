@@ -31,7 +31,7 @@ Exit codes:
   1  a failure while the program ran
   2  the command line or the configuration file is wrong
   3  no connection: the name has no address, the port is in use, or nobody answered
-  4  limit not met: messages lost, over the budget, pendulum not upright, or machine unfit
+  4  limit not met: messages lost, over the budget, pendulum fallen or stopped, or machine unfit
   5  some input lines were invalid; the other lines were sent
   130  interrupted: before there was a connection, before doctor had measured everything, or twice";
 

@@ -1,14 +1,18 @@
-//! The plant's motor and its failsafe. It decides which commands are obeyed, and for how long.
+//! The plant's motor, its failsafe, and the time-out of its drive. It decides which commands are obeyed, and for how long.
 //!
-//! Stale commands are refused. If no command is obeyed for the hold time, the force is set to zero. [`rig`](super::rig)
-//! calls this module. Times are arguments, so that tests need not wait.
+//! The failsafe stops the motor when commands stop. If the failsafe does not come, the drive stops it by itself. A stopped
+//! motor stays stopped until somebody enables it. Stale commands are refused. [`rig`](super::rig) calls this module. Times are
+//! arguments, so that tests need not wait.
 
 use std::time::{Duration, Instant};
 
-use super::messages::Force;
+use super::messages::{Force, MotorState};
 use super::pendulum::FORCE_LIMIT_N;
 
-/// The motor and its failsafe.
+/// The time-out of the drive, in hold times. The failsafe comes first, if it comes.
+const DRIVE_TIMEOUT: u32 = 2;
+
+/// The motor and its drive.
 #[derive(Debug)]
 pub(super) struct Actuator {
     hold: Duration,
@@ -17,12 +21,14 @@ pub(super) struct Actuator {
     obeyed: Option<u64>,
     /// The time of the last obeyed command, or of the start.
     since: Instant,
-    is_failsafe: bool,
+    state: MotorState,
 }
 
 /// The reason why a command was not obeyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
+    /// The motor is stopped and was not enabled since.
+    Stopped,
     /// The force is NaN or infinite.
     NotFinite,
     /// A command for the same or a newer sample was obeyed before. This one is a duplicate or was overtaken.
@@ -33,17 +39,20 @@ pub(super) enum Refused {
 
 impl Actuator {
     pub(super) fn new(hold: Duration, now: Instant) -> Self {
-        Self { hold, force_n: 0.0, obeyed: None, since: now, is_failsafe: false }
+        Self { hold, force_n: 0.0, obeyed: None, since: now, state: MotorState::Running }
     }
 
-    /// Obeys or refuses a command. `age` is the age of the sample that it answers. If the command ends the failsafe,
-    /// this returns how long no command was obeyed.
+    /// Obeys or refuses a command. `age` is the age of the sample that it answers. If the command is the first one after a
+    /// stop, this returns how long no command was obeyed.
     pub(super) fn offer(
         &mut self,
         command: Force,
         age: Duration,
         now: Instant,
     ) -> Result<Option<Duration>, Refused> {
+        if self.state == MotorState::Stopped {
+            return Err(Refused::Stopped);
+        }
         if !command.force_n.is_finite() {
             return Err(Refused::NotFinite);
         }
@@ -57,30 +66,37 @@ impl Actuator {
         self.force_n = command.force_n.clamp(-FORCE_LIMIT_N, FORCE_LIMIT_N);
         self.obeyed = Some(command.sample);
         self.since = now;
-        Ok(std::mem::take(&mut self.is_failsafe).then_some(silent))
+        let was_stopped = std::mem::replace(&mut self.state, MotorState::Running) == MotorState::Enabled;
+        Ok(was_stopped.then_some(silent))
     }
 
-    /// Checks the failsafe. Returns true if the hold time has just run out.
-    pub(super) fn check(&mut self, now: Instant) -> bool {
-        let is_over = now.saturating_duration_since(self.since) > self.hold;
-        if !is_over || self.is_failsafe {
-            return false;
-        }
-        self.is_failsafe = true;
+    /// Checks the drive's time-out. Returns how long no command was obeyed if that stops the motor.
+    pub(super) fn check(&mut self, now: Instant) -> Option<Duration> {
+        let silent = now.saturating_duration_since(self.since);
+        let stops = self.state == MotorState::Running && silent > self.hold * DRIVE_TIMEOUT;
+        if stops { self.stop(now) } else { None }
+    }
+
+    /// Stops the motor until it is enabled. Returns how long no command was obeyed, or `None` if it is stopped already.
+    pub(super) fn stop(&mut self, now: Instant) -> Option<Duration> {
         self.force_n = 0.0;
-        true
+        let was = std::mem::replace(&mut self.state, MotorState::Stopped);
+        (was != MotorState::Stopped).then(|| now.saturating_duration_since(self.since))
     }
 
-    pub(super) fn hold(&self) -> Duration {
-        self.hold
+    /// Enables a stopped motor. It obeys the next command.
+    pub(super) fn enable(&mut self) {
+        if self.state == MotorState::Stopped {
+            self.state = MotorState::Enabled;
+        }
     }
 
     pub(super) fn force_n(&self) -> f64 {
         self.force_n
     }
 
-    pub(super) fn is_failsafe(&self) -> bool {
-        self.is_failsafe
+    pub(super) fn state(&self) -> MotorState {
+        self.state
     }
 }
 
@@ -96,25 +112,40 @@ mod tests {
     }
 
     #[test]
-    fn when_commands_stop_the_force_goes_to_zero_once() {
+    fn when_commands_stop_and_no_failsafe_comes_the_drive_stops_once() {
         let start = Instant::now();
         let mut motor = Actuator::new(HOLD, start);
         assert_eq!(motor.offer(push(0), MS, start + MS), Ok(None));
-        assert!(!motor.check(start + 21 * MS), "the force stays for the hold time");
+        assert_eq!(motor.check(start + 41 * MS), None, "the failsafe has its time");
         assert_eq!(motor.force_n(), 3.0);
-        assert!(motor.check(start + 22 * MS));
+        assert_eq!(motor.check(start + 42 * MS), Some(41 * MS));
         assert_eq!(motor.force_n(), 0.0);
-        assert!(!motor.check(start + 23 * MS), "reported once");
+        assert_eq!(motor.check(start + 43 * MS), None, "reported once");
     }
 
     #[test]
-    fn the_first_command_after_a_silence_ends_the_failsafe() {
+    fn after_a_stop_no_command_is_obeyed_until_the_motor_is_enabled() {
         let start = Instant::now();
         let mut motor = Actuator::new(HOLD, start);
-        motor.check(start + 500 * MS);
-        assert_eq!(motor.offer(push(7), MS, start + 600 * MS), Ok(Some(600 * MS)));
-        assert!(!motor.is_failsafe());
-        assert_eq!(motor.offer(push(8), MS, start + 601 * MS), Ok(None));
+        assert_eq!(motor.stop(start + 20 * MS), Some(20 * MS));
+        assert_eq!(motor.stop(start + 21 * MS), None, "it is stopped already");
+        assert_eq!(motor.offer(push(7), MS, start + 600 * MS), Err(Refused::Stopped));
+        assert_eq!(motor.force_n(), 0.0);
+        motor.enable();
+        assert_eq!(motor.state(), MotorState::Enabled);
+        assert_eq!(motor.check(start + 5_000 * MS), None, "it waits for the first command");
+        assert_eq!(motor.offer(push(8), MS, start + 6_000 * MS), Ok(Some(6_000 * MS)));
+        assert_eq!(motor.offer(push(9), MS, start + 6_001 * MS), Ok(None));
+        assert_eq!(motor.state(), MotorState::Running);
+    }
+
+    #[test]
+    fn enabling_a_running_motor_changes_nothing() {
+        let start = Instant::now();
+        let mut motor = Actuator::new(HOLD, start);
+        motor.enable();
+        assert_eq!(motor.state(), MotorState::Running);
+        assert!(motor.check(start + 50 * MS).is_some(), "the time-out still runs");
     }
 
     #[test]
@@ -136,8 +167,8 @@ mod tests {
     fn a_refused_command_does_not_prolong_the_hold_time() {
         let start = Instant::now();
         let mut motor = Actuator::new(HOLD, start);
-        let _ = motor.offer(Force { sample: 1, force_n: f64::NAN }, MS, start + 15 * MS);
-        assert!(motor.check(start + 25 * MS));
+        let _ = motor.offer(Force { sample: 1, force_n: f64::NAN }, MS, start + 35 * MS);
+        assert!(motor.check(start + 45 * MS).is_some());
     }
 
     #[test]

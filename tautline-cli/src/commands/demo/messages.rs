@@ -35,6 +35,8 @@ pub(super) struct Settings {
     /// Samples per second.
     pub(super) rate: u32,
     pub(super) cut: Option<Cut>,
+    /// How long after a stop the motor is enabled by hand; `None` for never.
+    pub(super) re_enable: Option<Duration>,
 }
 
 /// When the controller is killed, and for how long.
@@ -44,8 +46,19 @@ pub(super) struct Cut {
     pub(super) length: Duration,
 }
 
+/// What the motor does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MotorState {
+    /// It obeys commands.
+    Running,
+    /// It was stopped because commands had stopped. It obeys no command.
+    Stopped,
+    /// It was enabled after a stop, and waits for the first command.
+    Enabled,
+}
+
 /// The shortest time for which a force is held after its command.
-const SHORTEST_HOLD: Duration = Duration::from_millis(20);
+const SHORTEST_HOLD: Duration = Duration::from_millis(50);
 /// The number of sample periods for which a force is held at least.
 const HOLD_PERIODS: u32 = 3;
 
@@ -54,9 +67,9 @@ impl Settings {
         Duration::from_secs(1) / self.rate
     }
 
-    /// Returns how long the plant holds the force of its last command. After this time the failsafe sets it to zero.
+    /// Returns how long the plant holds the force of its last command. After this time the failsafe stops the motor.
     ///
-    /// 20 ms is short compared with the rod's fall: its angle grows by a factor e in 260 ms. It is long compared with a
+    /// 50 ms is short compared with the rod's fall: its angle grows by a factor e in 260 ms. It is long compared with a
     /// short delay by the scheduler. At low rates the hold time lasts three samples.
     pub(super) fn hold(&self) -> Duration {
         SHORTEST_HOLD.max(self.period() * HOLD_PERIODS)
@@ -77,21 +90,29 @@ pub(super) enum EventKind {
         lean_deg: f64,
     },
     Cut,
-    /// No command was obeyed for the hold time.
-    ForceZero {
-        hold: Duration,
+    /// Commands had stopped, and the failsafe stopped the motor.
+    Stopped {
+        silent: Duration,
     },
+    /// Commands had stopped, and the drive stopped the motor before a failsafe did.
+    StoppedByDrive {
+        silent: Duration,
+    },
+    /// The motor was enabled by hand after a stop.
+    Enabled,
     /// The interface reports that the controller is silent.
     LinkSilent,
     Restarted,
-    /// The first command after the failsafe was obeyed.
+    /// The first command after a stop was obeyed.
     CommandsBack {
         silent: Duration,
         lean_deg: f64,
     },
     /// The rod leans beyond the angle that counts as upright.
     Leaning,
-    /// The rod has been within that angle for a while.
+    /// The rod has fallen: it leans beyond 90°.
+    Fallen,
+    /// The rod has been within the angle that counts as upright for a while.
     Upright,
 }
 
@@ -99,9 +120,10 @@ impl EventKind {
     /// Whether this is bad news (`true`) or good news (`false`), for the colour. `None` if it is neither.
     pub(super) fn is_bad(&self) -> Option<bool> {
         match self {
-            Self::Cut | Self::ForceZero { .. } | Self::LinkSilent | Self::Leaning => Some(true),
+            Self::Cut | Self::Stopped { .. } | Self::StoppedByDrive { .. } => Some(true),
+            Self::LinkSilent | Self::Leaning | Self::Fallen => Some(true),
             Self::CommandsBack { .. } | Self::Upright => Some(false),
-            Self::Released { .. } | Self::Restarted => None,
+            Self::Released { .. } | Self::Restarted | Self::Enabled => None,
         }
     }
 }
@@ -113,15 +135,24 @@ impl fmt::Display for EventKind {
                 write!(f, "the controller is ready: the rod is released at {lean_deg:.0}°")
             }
             Self::Cut => f.write_str("the controller is killed (--cut-after)"),
-            Self::ForceZero { hold } => {
-                write!(f, "no command for {} ms: the plant sets the force to zero", hold.as_millis())
+            Self::Stopped { silent } => {
+                write!(f, "no command for {} ms: the failsafe stops the motor", silent.as_millis())
             }
+            Self::StoppedByDrive { silent } => {
+                write!(f, "no command for {} ms: the drive stops the motor by itself", silent.as_millis())
+            }
+            Self::Enabled => f.write_str("the motor is enabled by hand (--re-enable)"),
             Self::LinkSilent => f.write_str("the link reports that the controller is silent"),
             Self::Restarted => f.write_str("the controller is started again"),
             Self::CommandsBack { silent, lean_deg } => {
-                write!(f, "commands are back after {} ms; the rod leans {lean_deg:.0}°", silent.as_millis())
+                write!(
+                    f,
+                    "commands move the motor again after {} ms; the rod leans {lean_deg:.0}°",
+                    silent.as_millis()
+                )
             }
             Self::Leaning => f.write_str("the rod leans more than 10°"),
+            Self::Fallen => f.write_str("the rod has fallen: it leans more than 90°"),
             Self::Upright => f.write_str("the rod stands upright"),
         }
     }
@@ -134,7 +165,7 @@ pub(super) struct Snapshot {
     pub(super) elapsed: Duration,
     pub(super) state: State,
     pub(super) force_n: f64,
-    pub(super) is_failsafe: bool,
+    pub(super) motor: MotorState,
     pub(super) sent: u64,
     pub(super) answered: u64,
     pub(super) rtt: crate::tools::latency::Percentiles,

@@ -35,7 +35,7 @@ use self::view::{PER_SECOND, RECENT, View};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::impair;
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
-use crate::tools::link::{WireArgs, duration, seconds, whole};
+use crate::tools::link::{WireArgs, seconds, whole};
 use crate::tools::output;
 use crate::tools::screen::Screen;
 
@@ -51,18 +51,21 @@ const NEWS: usize = 4;
 /// that exchange messages over UDP on this computer: the plant sends its state, and the controller answers with a
 /// force. The round trip lasts from the state to the force that answers it.
 ///
-/// If no command comes for 20 ms (or three samples, if they last longer), the plant's failsafe sets the force to zero.
+/// If no command comes for 50 ms (or three samples, if they last longer), the plant's failsafe stops the motor. Then no
+/// command moves it, whoever sends it, until somebody enables it. --re-enable does that some time after the stop.
 ///
 /// --impair puts a bad network between the two. To use a `tautline proxy` that you start yourself, give --plant and
 /// --via.
 ///
-/// The exit code is 4 if the pendulum is not upright at the end, or if a message is lost without --impair or --via.
+/// The exit code is 4 if the rod has fallen (beyond 90 degrees), if it is not upright or the motor is stopped at the end,
+/// or if a message is lost without --impair or --via.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tautline demo --seconds 5
-  tautline demo --cut-after 3s --cut-for 2s
-  tautline demo --impair loss=10%,jitter=5ms --cut-after 3s
+  tautline demo --cut-after 3s
+  tautline demo --cut-after 3s --re-enable 2s
+  tautline demo --impair loss=10%,jitter=5ms
   tautline demo --plant 127.0.0.1:9000 --via 127.0.0.1:9001
   tautline demo --wire classic --rate 200 --json")]
 pub(crate) struct Args {
@@ -79,18 +82,21 @@ pub(crate) struct Args {
     )]
     rate: u32,
     /// Kill the controller after this time, such as 3s
-    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = seconds, allow_hyphen_values = true)]
     cut_after: Option<Duration>,
     /// Restart the killed controller after this time
     #[arg(
         long,
         value_name = "TIME",
         default_value = "1s",
-        value_parser = duration,
+        value_parser = seconds,
         requires = "cut_after",
         allow_hyphen_values = true
     )]
     cut_for: Duration,
+    /// Enable the motor by hand, this time after each stop; without it the motor stays stopped
+    #[arg(long, value_name = "TIME", value_parser = seconds, allow_hyphen_values = true)]
+    re_enable: Option<Duration>,
     /// Put a bad network between the two, with the option names of `proxy`, such as loss=10%,jitter=5ms
     #[arg(long, value_name = "LIST", value_parser = impair::list)]
     impair: Option<Impairments>,
@@ -143,7 +149,16 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         );
         return Err(Failure::usage(sentence));
     }
-    Ok(Settings { length: args.seconds, rate: args.rate, cut })
+    let enabled = cut.zip(args.re_enable).map(|(cut, after)| (cut.after + after).as_secs_f64());
+    if let Some(at) = enabled.filter(|at| *at >= args.seconds.as_secs_f64()) {
+        let sentence = format!(
+            "the motor would be enabled after {at} s, but --seconds is {}: use --seconds {} or more",
+            args.seconds.as_secs_f64(),
+            (at + 3.0).ceil(),
+        );
+        return Err(Failure::usage(sentence));
+    }
+    Ok(Settings { length: args.seconds, rate: args.rate, cut, re_enable: args.re_enable })
 }
 
 /// The results of a run.
@@ -303,12 +318,15 @@ impl DemoOutput {
 }
 
 fn summary(found: Outcome, wire: Wire, settings: Settings) -> Summary {
-    let Report { rig, round_trips, lost_in_silence, refused, skipped } = found.report;
+    let Report { rig, round_trips, lost_in_silence, refused, skipped, latched } = found.report;
     Summary {
         wire: wire.name(),
         rate: settings.rate,
         elapsed: rig.elapsed(),
         is_upright: rig.is_upright(),
+        has_fallen: rig.has_fallen(),
+        stopped_at: rig.stopped_at().map(|at| at.saturating_duration_since(rig.released())),
+        latched,
         round_trips,
         lost_in_silence,
         refused,

@@ -25,6 +25,7 @@ text{font-family:Helvetica,Arial,'DejaVu Sans',sans-serif;fill:#1f2933;font-size
 .name{font-size:13px;font-weight:bold}.tick{font-size:11px;fill:#7b8794}\
 .page{fill:#fff}.plot{fill:#f7f9fb}.grid{stroke:#e1e7ec;stroke-width:1}.zero{stroke:#b4bfc9;stroke-width:1}\
 .outage{fill:#e12d39;fill-opacity:.10}.outage-text{fill:#ba2525;font-size:11px;stroke:#f5e6e8;stroke-width:4px;paint-order:stroke}\
+.event{stroke:#52606d;stroke-width:1;stroke-dasharray:2 3}.event-text{fill:#52606d;font-size:11px}\
 polyline{fill:none;stroke-width:1.4;stroke-linejoin:round}\
 .angle{stroke:#2680c2}.cart{stroke:#0c8a6a}.force{stroke:#c05621}\
 .bar{fill:#7b93db}.mark{stroke:#35469c;stroke-width:1.2;stroke-dasharray:4 3}.mark-text{fill:#35469c;font-size:11px}";
@@ -83,6 +84,7 @@ fn draw_chart(svg: &mut Svg, chart: &TimeChart, area: Area, time: &Scale, summar
         svg.line("grid", (time.at(tick), area.top), (time.at(tick), area.bottom()));
         svg.text("tick", (time.at(tick), area.bottom() + 15.0), Anchor::Middle, &short(tick));
     }
+    draw_marks(svg, area, time, summary, chart.class == CHARTS[0].class);
     if chart.class == CHARTS[0].class {
         name_outages(svg, area, time, summary);
     }
@@ -103,11 +105,28 @@ fn goes_round(chart: &TimeChart, a: &TrajectoryPoint, b: &TrajectoryPoint) -> bo
     chart.class == "angle" && (a.angle_deg - b.angle_deg).abs() > 180.0
 }
 
-/// Shades the times without commands.
+/// Shades the times in which the motor was stopped.
 fn shade_outages(svg: &mut Svg, area: Area, time: &Scale, summary: &Summary) {
     for (from, to) in outages(summary) {
         let (left, right) = (time.at(from), time.at(to));
         svg.rectangle("outage", Area { left, width: (right - left).max(1.0), ..area });
+    }
+}
+
+/// Marks when the controller was killed and came back, and when the motor was enabled.
+fn draw_marks(svg: &mut Svg, area: Area, time: &Scale, summary: &Summary, has_names: bool) {
+    for event in summary.log.entries() {
+        let name = match event.what {
+            EventKind::Cut => "controller killed",
+            EventKind::Restarted => "controller back",
+            EventKind::Enabled => "motor enabled",
+            _ => continue,
+        };
+        let x = time.at(event.at.as_secs_f64());
+        svg.line("event", (x, area.top), (x, area.bottom()));
+        if has_names {
+            svg.text("event-text", (x + 5.0, area.top + 14.0), Anchor::Start, name);
+        }
     }
 }
 
@@ -118,19 +137,19 @@ fn name_outages(svg: &mut Svg, area: Area, time: &Scale, summary: &Summary) {
         let (left, right) = (time.at(from), time.at(to));
         if right - left > ROOM {
             let bottom = ((left + right) / 2.0, area.bottom() - 8.0);
-            svg.text("outage-text", bottom, Anchor::Middle, "no commands");
+            svg.text("outage-text", bottom, Anchor::Middle, "motor stopped");
         }
     }
 }
 
-/// Returns the times from each failsafe to the command that ended it, in seconds.
+/// Returns the times from each stop to the next command that was obeyed, in seconds.
 fn outages(summary: &Summary) -> Vec<(f64, f64)> {
     let mut outages = Vec::new();
     let mut since = None;
     for event in summary.log.entries() {
         let at = event.at.as_secs_f64();
         match event.what {
-            EventKind::ForceZero { .. } => since = Some(at),
+            EventKind::Stopped { .. } | EventKind::StoppedByDrive { .. } => since = since.or(Some(at)),
             EventKind::CommandsBack { .. } => outages.extend(since.take().map(|from| (from, at))),
             _ => {}
         }
@@ -193,7 +212,7 @@ fn draw_delay_axis(svg: &mut Svg, area: Area, delays: &Scale, (low, high): (f64,
 }
 
 fn draw_percentiles(svg: &mut Svg, area: Area, delays: &Scale, summary: &Summary) {
-    /// Labels closer than this would overlap, so the later label is left out.
+    /// The width of a label. A label that would overlap the one before it is left out.
     const ROOM: f64 = 84.0;
     let found = summary.latencies().percentiles();
     let mut free_from = f64::NEG_INFINITY;
@@ -201,10 +220,11 @@ fn draw_percentiles(svg: &mut Svg, area: Area, delays: &Scale, summary: &Summary
         let Some(us) = value else { continue };
         let x = delays.at(us.log10());
         svg.line("mark", (x, area.top), (x, area.bottom()));
-        if x >= free_from {
-            let anchor = if x > area.right() - ROOM / 2.0 { Anchor::End } else { Anchor::Middle };
+        let is_last = x > area.right() - ROOM / 2.0;
+        let (anchor, from) = if is_last { (Anchor::End, x - ROOM) } else { (Anchor::Middle, x - ROOM / 2.0) };
+        if from >= free_from {
             svg.text("mark-text", (x, area.top - 6.0), anchor, &format!("{name} {}", show_us(us)));
-            free_from = x + ROOM;
+            free_from = from + ROOM;
         }
     }
 }

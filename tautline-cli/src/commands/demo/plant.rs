@@ -2,14 +2,22 @@
 //!
 //! The thread drives its interface itself, so that no hand-over between threads delays a command on its way to the
 //! motor. The pendulum continues while the thread waits; see [`rig`](super::rig).
+//!
+//! A watchdog on the commands is the failsafe. It latches: after a stop the library drops commands until the watchdog is
+//! reset, whoever sends them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
-use tautline::{Config, Driver, Event, Events, Message, MessageType, Metadata, PeerId, UdpInterface};
+use tautline::{
+    Config, Driver, DropReason, Event, Events, Message, MessageType, Metadata, PeerId, UdpInterface, WatchId,
+    Watchdog, WatchdogState,
+};
 
-use super::messages::{EventKind, Force, Sample, Settings, Snapshot};
+use super::messages::{EventKind, Force, MotorState, Sample, Settings, Snapshot};
 use super::rig::Rig;
 use super::view::{PER_SECOND, RECENT};
 use crate::tools::exit::{Exit, Failure};
@@ -32,6 +40,9 @@ pub(super) struct Plant {
     driver: Driver,
     settings: Settings,
     events: Events,
+    watch: WatchId,
+    /// How often the watchdog has tripped. Order: relaxed; the number is all there is to read.
+    trips: Arc<AtomicU64>,
     /// The controller that announced itself last. It receives the samples.
     controller: Option<PeerId>,
 }
@@ -44,10 +55,14 @@ pub(super) struct Report {
     pub(super) lost_in_silence: u64,
     pub(super) refused: u64,
     pub(super) skipped: u64,
+    /// The commands that the library dropped because the motor was stopped.
+    pub(super) latched: u64,
 }
 
 /// The state of the running plant.
 struct Run {
+    /// The trips of the watchdog that have stopped the motor.
+    trips: u64,
     rig: Rig,
     round_trips: RoundTrips,
     silence: SilenceCount,
@@ -60,7 +75,18 @@ impl Plant {
     pub(super) fn open(config: Config, settings: Settings) -> Result<Self, Failure> {
         let (interface, driver) = open_driven(config)?;
         let events = interface.events();
-        Ok(Self { interface, driver, settings, events, controller: None })
+        let trips = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&trips);
+        let commands = Watchdog::messages(MessageType::Command, settings.hold());
+        let failsafe = move |event: &tautline::WatchdogEvent| {
+            if event.state() == WatchdogState::Tripped {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let watch = interface
+            .watch(commands, failsafe)
+            .map_err(|error| Failure::failed(format!("the plant has no failsafe: {error}")))?;
+        Ok(Self { interface, driver, settings, events, watch, trips, controller: None })
     }
 
     /// Returns the plant's address.
@@ -79,6 +105,7 @@ impl Plant {
         self.wait_for_controller(interrupt)?;
         let now = Instant::now();
         let mut run = Run {
+            trips: self.trips.load(Ordering::Relaxed),
             rig: Rig::release(&self.settings, now),
             round_trips: RoundTrips::new(),
             silence: SilenceCount::default(),
@@ -90,6 +117,7 @@ impl Plant {
         while !interrupt.is_asked() {
             let now = Instant::now();
             run.rig.advance(now);
+            self.stop_or_enable(&mut run, now);
             if run.rig.elapsed() >= self.settings.length {
                 break;
             }
@@ -108,8 +136,24 @@ impl Plant {
         }
         self.collect_last_commands(&mut run)?;
         let _ = news.try_send(run.snapshot());
+        let statistics = self.interface.statistics();
+        let latched =
+            [statistics.messages_dropped, statistics.inbox.dropped].map(|by| by.of(DropReason::Latched));
         self.interface.disconnect();
-        Ok(run.report())
+        Ok(run.report(latched.iter().sum()))
+    }
+
+    /// Stops the motor if the watchdog has tripped. Enables it if it was stopped for as long as --re-enable says.
+    fn stop_or_enable(&self, run: &mut Run, now: Instant) {
+        let trips = self.trips.load(Ordering::Relaxed);
+        if std::mem::replace(&mut run.trips, trips) != trips {
+            run.rig.stop(now);
+        }
+        let due = run.rig.stopped_at().zip(self.settings.re_enable).map(|(stopped, after)| stopped + after);
+        if due.is_some_and(|due| due <= now) {
+            self.interface.reset(self.watch);
+            run.rig.enable(now);
+        }
     }
 
     fn wait_for_controller(&mut self, interrupt: &Interrupt) -> Result<(), Failure> {
@@ -189,7 +233,7 @@ impl Run {
             self.refused += 1;
             return;
         };
-        let was_silent = self.rig.motor().is_failsafe();
+        let was_silent = self.rig.motor().state() != MotorState::Running;
         match self.rig.command(command, age, now) {
             Ok(()) => self.silence.obeyed(command.sample, was_silent),
             Err(_) => {
@@ -205,7 +249,7 @@ impl Run {
             elapsed: self.rig.elapsed(),
             state: *self.rig.state(),
             force_n: self.rig.motor().force_n(),
-            is_failsafe: self.rig.motor().is_failsafe(),
+            motor: self.rig.motor().state(),
             sent: self.round_trips.sent_count(),
             answered: self.round_trips.answered_count(),
             rtt: self.round_trips.latencies().percentiles(),
@@ -214,17 +258,18 @@ impl Run {
     }
 
     fn lost_in_silence(&self) -> u64 {
-        self.silence.lost(self.round_trips.sent_count(), self.rig.motor().is_failsafe())
+        let is_silent = self.rig.motor().state() != MotorState::Running;
+        self.silence.lost(self.round_trips.sent_count(), is_silent)
     }
 
-    fn report(self) -> Report {
+    fn report(self, latched: u64) -> Report {
         let lost_in_silence = self.lost_in_silence();
         let Self { rig, round_trips, refused, skipped, .. } = self;
-        Report { rig, round_trips, lost_in_silence, refused, skipped }
+        Report { rig, round_trips, lost_in_silence, refused, skipped, latched }
     }
 }
 
-/// Counts the samples that were lost while no controller sent commands. Losses of the network are not among them.
+/// Counts the samples that were lost while no commands came or none were obeyed. Losses of the network are not among them.
 #[derive(Debug, Default)]
 struct SilenceCount {
     /// The number after the newest sample whose command was obeyed.

@@ -23,6 +23,9 @@ const UPRIGHT_RAD: f64 = 10.0 * std::f64::consts::PI / 180.0;
 /// ... after it has stayed there for this time, in seconds.
 const UPRIGHT_FOR_S: f64 = 0.5;
 
+/// Beyond this angle the rod has fallen.
+const FALLEN_RAD: f64 = std::f64::consts::FRAC_PI_2;
+
 /// Pendulum, wind, motor, and the record of what they did.
 #[derive(Debug)]
 pub(super) struct Rig {
@@ -36,6 +39,11 @@ pub(super) struct Rig {
     last_leaning_s: f64,
     /// Whether the log's last entry about the angle says that the rod stands.
     stands: bool,
+    /// Whether the rod lies below the horizontal, and whether it ever did.
+    lies: bool,
+    has_fallen: bool,
+    /// When the motor was stopped, if it is.
+    stopped_at: Option<Instant>,
     pub(super) trajectory: Trajectory,
     pub(super) log: EventLog,
 }
@@ -55,12 +63,15 @@ impl Rig {
             steps: 0,
             last_leaning_s: 0.0,
             stands: false,
+            lies: false,
+            has_fallen: false,
+            stopped_at: None,
             trajectory: Trajectory::new(),
             log,
         }
     }
 
-    /// Simulates up to `now`. It checks the failsafe before every step.
+    /// Simulates up to `now`. It checks the drive's time-out before every step.
     pub(super) fn advance(&mut self, now: Instant) {
         if now.saturating_duration_since(self.next_step()) > LONGEST_CATCH_UP {
             // Skips the missing time: the release is moved instead.
@@ -73,9 +84,9 @@ impl Rig {
     }
 
     fn step_at(&mut self, at: Instant) {
-        if self.motor.check(at) {
-            let elapsed = at - self.released;
-            self.log.add(elapsed, EventKind::ForceZero { hold: self.motor.hold() });
+        if let Some(silent) = self.motor.check(at) {
+            self.stopped_at = Some(at);
+            self.log.add(at - self.released, EventKind::StoppedByDrive { silent });
         }
         let seconds = self.step.as_secs_f64();
         let input = Input { force_n: self.motor.force_n(), wind_nm: self.wind.blow(seconds) };
@@ -94,6 +105,13 @@ impl Rig {
             self.stands = stands;
             self.log.add(self.elapsed(), if stands { EventKind::Upright } else { EventKind::Leaning });
         }
+        let lies = wrapped(self.state.angle_rad).abs() > FALLEN_RAD;
+        // Once for each fall: a rod that swings up and down has not stood in between.
+        if lies && !self.lies {
+            self.log.add(self.elapsed(), EventKind::Fallen);
+        }
+        self.lies = lies || (self.lies && !stands);
+        self.has_fallen |= lies;
     }
 
     fn is_leaning(&self) -> bool {
@@ -115,6 +133,31 @@ impl Rig {
             );
         }
         Ok(())
+    }
+
+    /// The failsafe: stops the motor until it is enabled.
+    pub(super) fn stop(&mut self, now: Instant) {
+        if let Some(silent) = self.motor.stop(now) {
+            self.stopped_at = Some(now);
+            self.log.add(now.saturating_duration_since(self.released), EventKind::Stopped { silent });
+        }
+    }
+
+    /// Enables a stopped motor.
+    pub(super) fn enable(&mut self, now: Instant) {
+        self.stopped_at = None;
+        self.motor.enable();
+        self.log.add(now.saturating_duration_since(self.released), EventKind::Enabled);
+    }
+
+    /// Returns when the motor was stopped, if it was not enabled since.
+    pub(super) fn stopped_at(&self) -> Option<Instant> {
+        self.stopped_at
+    }
+
+    /// Whether the rod has ever leant beyond 90°.
+    pub(super) fn has_fallen(&self) -> bool {
+        self.has_fallen
     }
 
     /// Returns the time of the next step.
@@ -147,22 +190,29 @@ impl Rig {
 #[cfg(test)]
 mod tests {
     use super::super::control::Controller;
+    use super::super::messages::MotorState;
     use super::*;
 
-    const SETTINGS: Settings = Settings { length: Duration::from_secs(8), rate: 1000, cut: None };
+    const SETTINGS: Settings =
+        Settings { length: Duration::from_secs(8), rate: 1000, cut: None, re_enable: None };
     const MS: Duration = Duration::from_millis(1);
 
-    /// Runs the rig on a simulated clock, with a controller that is silent during `silence`, in milliseconds.
-    fn run(seconds: u32, silence: std::ops::Range<u32>) -> Rig {
+    /// Runs the rig on a simulated clock, with a controller that is silent during `silence`, in milliseconds. The motor is
+    /// enabled at `enabled`.
+    fn run(seconds: u32, silence: std::ops::Range<u32>, enabled: Option<u32>) -> Rig {
         let start = Instant::now();
         let mut rig = Rig::release(&SETTINGS, start);
         let mut controller = Controller::design(0.001);
         for ms in 1..=seconds * 1000 {
             let now = start + ms * MS;
             rig.advance(now);
+            if enabled == Some(ms) {
+                rig.enable(now);
+            }
             if !silence.contains(&ms) {
                 let command = Force { sample: u64::from(ms), force_n: controller.force_n(rig.state()) };
-                rig.command(command, Duration::ZERO, now).expect("fresh and finite");
+                let answer = rig.command(command, Duration::ZERO, now);
+                assert!(matches!(answer, Ok(()) | Err(Refused::Stopped)), "fresh and finite");
             }
         }
         rig
@@ -170,42 +220,70 @@ mod tests {
 
     #[test]
     fn with_a_controller_the_rod_is_upright() {
-        let rig = run(3, 0..0);
+        let rig = run(3, 0..0, None);
         assert!(rig.is_upright());
         assert_eq!(rig.elapsed(), Duration::from_secs(3));
     }
 
     #[test]
     fn without_a_controller_the_force_is_zero_and_the_rod_falls() {
-        let rig = run(2, 0..9999);
-        assert!(!rig.is_upright() && rig.motor().is_failsafe());
+        let rig = run(2, 0..9999, None);
+        assert!(!rig.is_upright() && rig.has_fallen());
+        assert_eq!(rig.motor().state(), MotorState::Stopped);
+    }
+
+    fn events(rig: &Rig) -> Vec<&EventKind> {
+        rig.log.entries().iter().map(|event| &event.what).collect()
+    }
+
+    /// Whether the force was zero in all of this time, in seconds.
+    fn is_still(rig: &Rig, time: std::ops::Range<f64>) -> bool {
+        let mut points = rig.trajectory.points().iter().filter(|point| time.contains(&point.time_s));
+        points.clone().count() > 100 && points.all(|point| point.force_n == 0.0)
     }
 
     #[test]
-    fn after_a_silence_of_two_seconds_the_rod_is_swung_up_again_and_the_log_shows_it() {
-        let rig = run(8, 2000..4000);
-        assert!(rig.is_upright());
-        let events: Vec<&EventKind> = rig.log.entries().iter().map(|event| &event.what).collect();
-        let expected = [
-            EventKind::Released { lean_deg: FIRST_LEAN_RAD.to_degrees() },
-            EventKind::Upright,
-            EventKind::ForceZero { hold: SETTINGS.hold() },
-            EventKind::Leaning,
-        ];
-        assert_eq!(events[..4], expected.iter().collect::<Vec<_>>());
-        assert!(
-            matches!(events[4], EventKind::CommandsBack { silent, .. } if silent.as_millis() == 2001),
+    fn after_a_silence_nothing_moves_until_the_motor_is_enabled() {
+        let rig = run(8, 2000..3000, None);
+        assert!(is_still(&rig, 2.2..8.0), "the controller is back at 3 s");
+        assert!(!rig.is_upright() && rig.has_fallen());
+        assert!(!events(&rig).iter().any(|event| matches!(event, EventKind::CommandsBack { .. })));
+    }
+
+    #[test]
+    fn when_the_motor_is_enabled_the_rod_is_swung_up_again_and_the_log_shows_it() {
+        let rig = run(10, 2000..3000, Some(4000));
+        assert!(is_still(&rig, 2.2..3.9));
+        assert!(rig.is_upright() && rig.has_fallen(), "it stands, but it had fallen");
+        let events = events(&rig);
+        assert_eq!(
+            events[..2],
+            [&EventKind::Released { lean_deg: FIRST_LEAN_RAD.to_degrees() }, &EventKind::Upright]
+        );
+        assert!(matches!(events[2], EventKind::StoppedByDrive { .. }), "{events:?}");
+        assert_eq!(
+            events[3..6],
+            [&EventKind::Leaning, &EventKind::Fallen, &EventKind::Enabled],
             "{events:?}"
         );
-        assert_eq!(events[events.len() - 1], &EventKind::Upright);
-        let silent: Vec<f64> = rig
-            .trajectory
-            .points()
-            .iter()
-            .filter(|point| (2.1..3.9).contains(&point.time_s))
-            .map(|point| point.force_n)
-            .collect();
-        assert!(!silent.is_empty() && silent.iter().all(|force| *force == 0.0));
+        assert!(
+            matches!(events[6], EventKind::CommandsBack { silent, .. } if silent.as_millis() == 2001),
+            "{events:?}"
+        );
+        assert_eq!(events[7..], [&EventKind::Upright], "{events:?}");
+    }
+
+    #[test]
+    fn the_failsafe_stops_the_motor_before_the_drive_does() {
+        let start = Instant::now();
+        let mut rig = Rig::release(&SETTINGS, start);
+        rig.advance(start + 60 * MS);
+        rig.stop(start + 60 * MS);
+        rig.advance(start + 300 * MS);
+        assert_eq!(events(&rig)[1..2], [&EventKind::Stopped { silent: 60 * MS }]);
+        assert_eq!(rig.stopped_at(), Some(start + 60 * MS));
+        rig.enable(start + 300 * MS);
+        assert_eq!(rig.stopped_at(), None);
     }
 
     #[test]

@@ -24,8 +24,14 @@ pub(super) struct Summary {
     pub(super) rate: u32,
     pub(super) elapsed: Duration,
     pub(super) is_upright: bool,
+    /// Whether the rod leant beyond 90° at any time.
+    pub(super) has_fallen: bool,
+    /// Whether the motor is stopped at the end, and since when.
+    pub(super) stopped_at: Option<Duration>,
+    /// The commands that were dropped because the motor was stopped.
+    pub(super) latched: u64,
     pub(super) round_trips: RoundTrips,
-    /// The samples without an answer during the times without commands.
+    /// The samples without an answer while no commands came, or none were obeyed.
     pub(super) lost_in_silence: u64,
     /// The commands that arrived but were not obeyed because they were stale, overtaken or not finite.
     pub(super) refused: u64,
@@ -44,10 +50,14 @@ struct SummaryJson<'a> {
     rate_hz: u32,
     seconds: f64,
     upright: bool,
+    fallen: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped_at_seconds: Option<f64>,
     messages_sent: u64,
     messages_received: u64,
     lost: u64,
     lost_in_silence: u64,
+    commands_latched: u64,
     commands_refused: u64,
     samples_skipped: u64,
     rtt_us: Percentiles,
@@ -72,11 +82,12 @@ impl Summary {
         self.round_trips.unanswered()
     }
 
-    /// Returns the exit code. The verdict is met if the rod is upright at the end and no sample was lost. Losses during
-    /// times without commands do not count, and with a bad network no losses count.
+    /// Returns the exit code. The verdict is met if the rod never fell, is upright at the end, the motor is not stopped, and
+    /// no sample was lost. Losses while the motor was stopped do not count, and with a bad network no losses count.
     pub(super) fn verdict(&self) -> Exit {
         let is_whole = self.network.is_some() || self.lost() == self.lost_in_silence;
-        if self.is_upright && is_whole { Exit::Done } else { Exit::NotMet }
+        let is_good = self.is_upright && !self.has_fallen && self.stopped_at.is_none();
+        if is_good && is_whole { Exit::Done } else { Exit::NotMet }
     }
 
     /// Formats the results as one line, for the top of the picture.
@@ -90,7 +101,12 @@ impl Summary {
             self.round_trips.sent_count(),
             self.round_trips.answered_count(),
             self.lost(),
-            if self.is_upright { "upright at the end" } else { "not upright at the end" },
+            match (self.is_upright, self.has_fallen) {
+                (true, false) => "upright at the end",
+                (true, true) => "fallen and upright again",
+                (false, true) => "fallen",
+                (false, false) => "not upright at the end",
+            },
         )
     }
 
@@ -104,10 +120,13 @@ impl Summary {
             rate_hz: self.rate,
             seconds: (self.elapsed.as_secs_f64() * 1e3).round() / 1e3,
             upright: self.is_upright,
+            fallen: self.has_fallen,
+            stopped_at_seconds: self.stopped_at.map(|at| (at.as_secs_f64() * 1e4).round() / 1e4),
             messages_sent: self.round_trips.sent_count(),
             messages_received: self.round_trips.answered_count(),
             lost: self.lost(),
             lost_in_silence: self.lost_in_silence,
+            commands_latched: self.latched,
             commands_refused: self.refused,
             samples_skipped: self.skipped,
             rtt_us: self.latencies().percentiles(),
@@ -124,6 +143,11 @@ impl Summary {
             let _ = writeln!(text, "{}", content.trim_end()); // writing to a String cannot fail
         };
         line(self.headline());
+        if let Some(at) = self.stopped_at {
+            let stopped = Styled(BAD, format!("STOPPED at {:.2} s", at.as_secs_f64()));
+            line(format!("  {stopped}: nothing moves again until somebody enables the motor."));
+            line("  --re-enable 1s does that one second after each stop.".to_owned());
+        }
         line(String::new());
         line(format!("  messages   {}", self.counts()));
         if let Some(network) = &self.network {
@@ -145,14 +169,16 @@ impl Summary {
     }
 
     fn headline(&self) -> String {
-        let verdict = if self.is_upright { Styled(GOOD, "upright") } else { Styled(BAD, "NOT upright") };
+        let (rod, style, rest) = match (self.is_upright, self.has_fallen) {
+            (true, false) => ("upright", GOOD, ""),
+            (true, true) => ("upright", BAD, ", but the rod had FALLEN before"),
+            (false, true) => ("the rod has FALLEN", BAD, ""),
+            (false, false) => ("NOT upright", BAD, ""),
+        };
         let seconds = self.elapsed.as_secs_f64();
         let settings = format!("({} wire, {} samples/s)", self.wire, self.rate);
-        format!(
-            "{} {verdict} after {seconds:.1} s {}",
-            Styled(BOLD, "tautline demo:"),
-            Styled(FAINT, settings)
-        )
+        let (name, rod) = (Styled(BOLD, "tautline demo:"), Styled(style, rod));
+        format!("{name} {rod} after {seconds:.1} s{} {}", Styled(style, rest), Styled(FAINT, settings))
     }
 
     fn counts(&self) -> String {
@@ -160,7 +186,8 @@ impl Summary {
         let (sent, answered, lost) = (trips.sent_count(), trips.answered_count(), self.lost());
         let mut text = format!("{sent} sent, {answered} answered, {lost} lost");
         let details = [
-            (self.lost_in_silence, "", "of these lost while no commands came"),
+            (self.lost_in_silence, "", "of these lost while the motor was stopped"),
+            (self.latched, "command", "dropped because the motor was stopped"),
             (self.refused, "command", "refused: too late, or overtaken by newer commands"),
             (self.skipped, "sample", "skipped because this computer was busy"),
         ];

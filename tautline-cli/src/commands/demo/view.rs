@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::messages::{DemoEvent, Settings, Snapshot};
+use super::messages::{DemoEvent, MotorState, Settings, Snapshot};
 use super::pendulum::{DESK, State, wrapped};
 use crate::tools::latency::show_maybe;
 use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
@@ -70,7 +70,11 @@ impl View {
             degrees(&now.state),
             now.state.cart_m,
             now.force_n,
-            if now.is_failsafe { " (failsafe)" } else { "" },
+            match now.motor {
+                MotorState::Running => "",
+                MotorState::Stopped => " (stopped)",
+                MotorState::Enabled => " (enabled)",
+            },
             self.rate(),
             show_maybe(now.rtt.p50),
             show_maybe(now.rtt.p99),
@@ -132,10 +136,12 @@ fn degrees(state: &State) -> f64 {
 }
 
 fn status(now: &Snapshot) -> String {
-    if now.is_failsafe {
-        Styled(BAD, "NO COMMANDS: the force is zero").to_string()
-    } else {
-        Styled(GOOD, "the controller balances the rod").to_string()
+    match now.motor {
+        MotorState::Running => Styled(GOOD, "the controller balances the rod").to_string(),
+        MotorState::Stopped => {
+            Styled(BAD, "STOPPED: no command moves the motor until it is enabled").to_string()
+        }
+        MotorState::Enabled => Styled(BAD, "enabled: the motor waits for a command").to_string(),
     }
 }
 
@@ -181,7 +187,7 @@ mod tests {
             elapsed: Duration::from_secs(second),
             state: State { angle_rad: 0.1, ..State::default() },
             force_n: -2.0,
-            is_failsafe: second > 2,
+            motor: if second > 2 { MotorState::Stopped } else { MotorState::Running },
             sent: answered + 3,
             answered,
             rtt: Percentiles { p50: Some(40.0), ..Percentiles::default() },
@@ -190,7 +196,7 @@ mod tests {
     }
 
     fn view() -> View {
-        let settings = Settings { length: Duration::from_secs(5), rate: 1000, cut: None };
+        let settings = Settings { length: Duration::from_secs(5), rate: 1000, cut: None, re_enable: None };
         let mut view = View::new("tautline demo".to_owned(), settings);
         view.update(snapshot(1, 1000));
         view.update(snapshot(2, 1900));
