@@ -189,6 +189,40 @@ fn ipv6_works_on_both_wires() {
 }
 
 #[test]
+fn a_server_on_every_address_knows_ipv4_clients_by_their_ipv4_address() {
+    for wire in WIRES {
+        let server = server(Config::server(":0").wire(wire));
+        let mut events = server.events();
+        let port = address(&server).port();
+        let client = client(Config::client(("127.0.0.1", port)).wire(wire));
+        client.send(&1, &Metadata::data()).expect("connected");
+        let message = next(&server);
+        let known = message.address();
+        assert!(known.is_ipv4() && known == address(&client), "{known}");
+        assert_eq!(server.peers()[0].address, known);
+        let connected = until_some(|| match events.next(Some(TIME_LIMIT)) {
+            Some(Event::PeerConnected { address, .. }) => Some(address),
+            _ => None,
+        });
+        assert_eq!(connected, known);
+        server.publisher(Metadata::data()).to(known).send(&2).expect("its peer is known by it");
+        assert_eq!(next_number(&client), 2);
+        server.reply(&message, &3, &Metadata::data()).expect("its peer is known");
+        assert_eq!(next_number(&client), 3);
+    }
+}
+
+/// Calls `look` until it returns something.
+fn until_some<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    until("it is there", || {
+        found = look();
+        found.is_some()
+    });
+    found.expect("there")
+}
+
+#[test]
 fn sending_nan_is_refused() {
     for wire in WIRES {
         let (server, client) = pair(wire);

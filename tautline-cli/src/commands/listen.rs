@@ -18,8 +18,8 @@ use crate::tools::{message_line, output, traffic};
 /// "metadata" has the seven keys of the classic envelope; "channel", "content_type", "delivery" and "lifespan_ms" are
 /// added if they differ from their defaults.
 ///
-/// "data" is the payload: JSON is copied unchanged, MessagePack and CBOR are translated to JSON, and raw bytes are
-/// written in hexadecimal.
+/// "data" is the payload: JSON is copied unchanged (control characters are escaped, which means the same), MessagePack
+/// and CBOR are translated to JSON, and raw bytes are written in hexadecimal.
 ///
 /// "peer" is the sender's address.
 ///

@@ -1,6 +1,6 @@
 //! Formats a received message as one line of JSON. Used by `listen` and `send --request`.
 //!
-//! A JSON payload is copied unchanged, with its key order and its digits. MessagePack and CBOR are translated and keep
+//! A JSON payload is copied unchanged, with its key order and its digits. (`output` escapes control characters in it.) MessagePack and CBOR are translated and keep
 //! their order. Raw bytes are written in hexadecimal.
 
 use std::net::SocketAddr;

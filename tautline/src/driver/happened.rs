@@ -9,6 +9,7 @@ use tautline_proto::endpoint::Event as Happened;
 
 use super::{ERROR_PAUSE, Turner};
 use crate::machine::fault::SocketFault;
+use crate::machine::socket::as_users_know;
 use crate::shared::events::{CausedBy, Event};
 use tautline_proto::endpoint::RemovalReason;
 use tautline_proto::{Cause, ConnectionState, DropReason, PeerId};
@@ -67,9 +68,9 @@ impl Turner {
             Happened::Removed(peer, reason) => {
                 self.freshness.forget(peer);
                 if self.socket.answers_as_called()
-                    && let Some(info) = shared.directory.get(peer)
+                    && let Some(address) = shared.directory.socket_address(peer)
                 {
-                    self.socket.forget_source(info.address);
+                    self.socket.forget_source(address);
                 }
                 let by = self.cause(peer);
                 shared.directory.remove(peer);
@@ -124,7 +125,10 @@ impl Turner {
         let due = |last: Instant| now.saturating_duration_since(last) >= Duration::from_secs(1);
         if reason == DropReason::OtherWire && self.last_other_wire.is_none_or(due) {
             self.last_other_wire = Some(now);
-            self.shared.status.events.publish_by(&Event::OtherWire { from }, CausedBy::Stranger);
+            self.shared
+                .status
+                .events
+                .publish_by(&Event::OtherWire { from: as_users_know(from) }, CausedBy::Stranger);
         }
     }
 
@@ -153,6 +157,7 @@ impl Turner {
             tracing::warn!(?address, fault = fault.name(), problem, left_out, "peer unreachable: {fault}");
         }
         if self.fault_limit.allow(Instant::now()).is_some() {
+            let address = address.map(as_users_know);
             let event = Event::PeerUnreachable { address, fault, problem: problem.to_owned() };
             let by = if self.server.is_some() { CausedBy::Link } else { CausedBy::Stranger };
             self.shared.status.events.publish_by(&event, by);

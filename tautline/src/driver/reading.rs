@@ -11,7 +11,7 @@ use super::watching::Watching;
 use super::{Buffers, Sink, TURN_BUDGET, Turner};
 use crate::driver::polling::Next;
 use crate::machine::clock::kernel_wall_now;
-use crate::machine::socket::{Arrived, RECEIVE_BUFFER, Received};
+use crate::machine::socket::{Arrived, RECEIVE_BUFFER, Received, as_users_know};
 use crate::message::Arrival;
 use crate::receiving::waiting::Limits;
 use tautline_proto::{DropReason, WallTime};
@@ -312,7 +312,7 @@ impl Turner {
         let waited = now.steady.since(came.not_before);
         // The same for all messages of the datagram, except the time when each was made.
         let time = self.clock.wall(came.at);
-        let mut arrival = Arrival { peer, address: from, time, made: read_at, late };
+        let mut arrival = Arrival { peer, address: as_users_know(from), time, made: read_at, late };
         let (mut age, mut aged) = (Duration::ZERO, None);
         let mut messages = inbound.messages(accepted);
         let clock = messages.peer_clock(now.steady);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tautline_proto::endpoint::PeerHandle;
 use tautline_proto::{InboundCounters, InboundStats, PeerId, PeerRxStats, PeerTxStats, SessionId};
 
-use crate::machine::socket::Socket;
+use crate::machine::socket::{Socket, as_users_know};
 use crate::sync::lock;
 use tautline_proto::ConnectionState;
 
@@ -142,6 +142,11 @@ impl Directory {
         lock(&self.0).peers.get(&id).map(Entry::info)
     }
 
+    /// Returns the address of a peer as the socket has it.
+    pub(crate) fn socket_address(&self, id: PeerId) -> Option<SocketAddr> {
+        lock(&self.0).peers.get(&id).map(|entry| entry.handle.address)
+    }
+
     pub(crate) fn all(&self) -> Vec<PeerInfo> {
         lock(&self.0).peers.values().map(Entry::info).collect()
     }
@@ -209,7 +214,7 @@ impl Entry {
     fn info(&self) -> PeerInfo {
         PeerInfo {
             id: self.handle.id,
-            address: self.handle.address,
+            address: as_users_know(self.handle.address),
             name: self.handle.name.clone(),
             session: self.handle.session,
             state: self.state,

@@ -42,6 +42,16 @@ pub(crate) const RECEIVE_BUFFER: usize = 65_536;
 /// How often a send is repeated if the kernel first returns the error of an earlier datagram.
 const SEND_TRIES: usize = 3;
 
+/// The address as users know it: IPv4 where a socket of IPv6 has mapped it.
+#[inline]
+pub(crate) fn as_users_know(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => address,
+        // Keeps the zone of an address that is IPv6.
+        SocketAddr::V6(v6) => v6.ip().to_ipv4_mapped().map_or(address, |ip| (ip, v6.port()).into()),
+    }
+}
+
 /// The address that stands for every address of this host: the IPv6 one, whose socket takes IPv4 too, unless there is no IPv6.
 pub(crate) fn everywhere(port: u16) -> SocketAddr {
     let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
