@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tautline::{
-    Config, Handler, MessageType, Metadata, Profile, UdpInterface, WatchdogState, create_udp_client,
+    Config, Cycle, Handler, MessageType, Metadata, Profile, UdpInterface, WatchdogState, create_udp_client,
     create_udp_server,
 };
 
@@ -89,21 +89,21 @@ fn run_controller(
 ) -> Result<(), Box<dyn Error>> {
     let commands = controller.publisher(Metadata::command());
     let mut force = 0.0;
-    let mut next = Instant::now();
+    let mut cycle = Cycle::every(PERIOD)?;
     for _ in 0..cycles {
         match commands.send(&force) {
             // A transient error, such as a full socket buffer, costs one command. The loop goes on.
             Err(error) if error.is_transient() => eprintln!("one command was not sent: {error}"),
             sent => drop(sent?),
         }
-        next += PERIOD;
-        if let Ok(state) = controller.receive(Some(next.saturating_duration_since(Instant::now()))) {
+        cycle.wait();
+        // The newest state. The profile keeps no older one.
+        if let Ok(state) = controller.receive(Some(Duration::ZERO)) {
             force = -2.0 * state.decode::<f64>()?;
         }
         if plant_is_silent.load(Ordering::SeqCst) {
             force = 0.0;
         }
-        thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     Ok(())
 }

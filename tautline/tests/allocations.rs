@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::{TIME_LIMIT, client, client_config, server, server_config};
 use tautline::{
-    Config, DropReason, Handler, MessageRef, MessageType, Metadata, Payload, Qos, Reply, UdpInterface,
+    Config, Cycle, DropReason, Handler, MessageRef, MessageType, Metadata, Payload, Qos, Reply, UdpInterface,
     Watchdog, Wire,
 };
 
@@ -129,14 +129,18 @@ fn a_message_in_steady_state_allocates_nothing() {
     for watchdog in [Watchdog::peer(TIME_LIMIT), Watchdog::messages(MessageType::Command, TIME_LIMIT)] {
         server.watch(watchdog.misses(2, 5), |_| {}).expect("possible");
     }
+    let mut cycle = Cycle::every(Duration::from_micros(10)).expect("possible");
+    cycle.follow(&server, MessageType::Command, Duration::ZERO);
     let watched = allocations(|| {
         client.send(&payload, &command).expect("connected");
         sent += 1;
         while seen.load(Ordering::Acquire) < sent {
             std::thread::yield_now();
         }
+        cycle.wait();
     });
-    assert_eq!(watched, 0, "watched");
+    assert_eq!(watched, 0, "watched, and followed by a cycle");
+    drop(cycle);
 
     // Nobody reads the server's inbox, so each command replaces the command before it.
     let (server, client, seen) = pair(|config| {
