@@ -62,6 +62,13 @@ impl Turner {
     /// Passes on what users and watchdogs ask for.
     #[inline]
     pub(super) fn look_at_ownership(&mut self, now: Steady) {
+        if self.shared.ownership.has_freed() || self.claims.queue.has_asks() {
+            self.act_on_ownership(now);
+        }
+    }
+
+    #[cold]
+    fn act_on_ownership(&mut self, now: Steady) {
         for tenure in self.shared.ownership.take_freed() {
             self.inbound.free(tenure);
         }
@@ -70,7 +77,6 @@ impl Turner {
         }
     }
 
-    #[cold]
     fn begin_claim(&mut self, ask: &Ask, now: Steady) {
         self.claims.last_ticket += 1;
         let ticket = self.claims.last_ticket;

@@ -320,6 +320,9 @@ impl Turner {
         let sighting =
             watching.as_ref().map(|watching| watching.heard(peer, came.not_before, messages.missing(number)));
         let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching };
+        let can_be_held = messages.can_be_held();
+        // Outside the loop, so that it is dropped once.
+        let mut judged = None;
         while let Some((message, kept_since)) = messages.advance_kept() {
             if life.is_stopped() {
                 // Every message of the datagram is counted, because all of them were received.
@@ -344,18 +347,16 @@ impl Turner {
                 age = kept_since.map_or(age, |since| age.max(now.steady.since(since)));
                 arrival.made = read_at.checked_sub(age).unwrap_or(read_at);
             }
-            let mut judged;
             let mut limits = &Limits::NONE;
             if freshness.matters(lifespan) {
                 let life = lifespan.map(|lifespan| (lifespan, age));
-                judged = match freshness.judge(message, &arrival, life, number) {
-                    Ok(limits) => limits,
+                limits = match freshness.judge(message, &arrival, life, number) {
+                    Ok(limits) => judged.insert(limits),
                     Err(reason) => {
                         refusals.count(reason);
                         continue;
                     }
                 };
-                limits = &judged;
             }
             // What a latch refuses must neither be held back nor make its sender the owner of the stream.
             if is_watched && outlets.refuses(message, &arrival) {
@@ -363,9 +364,9 @@ impl Turner {
                 continue;
             }
             // From now on its sender owns its stream, if the stream has an owner.
-            if let Some(tenure) = messages.hold() {
-                judged = Limits { right: Some(rights.of(tenure)), ..limits.clone() };
-                limits = &judged;
+            if can_be_held && let Some(tenure) = messages.hold() {
+                let owned = Limits { right: Some(rights.of(tenure)), ..limits.clone() };
+                limits = judged.insert(owned);
             }
             let message = messages.message();
             if shared.followers.are_there() {

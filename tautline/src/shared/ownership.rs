@@ -113,12 +113,14 @@ impl Ownership {
         true
     }
 
-    /// Takes what was freed since the last call.
+    /// Whether [`take_freed`](Self::take_freed) has something.
     #[inline]
+    pub(crate) fn has_freed(&self) -> bool {
+        self.has_freed.load(Ordering::Acquire)
+    }
+
+    /// Takes what was freed since the last call.
     pub(crate) fn take_freed(&self) -> Vec<Tenure> {
-        if !self.has_freed.load(Ordering::Acquire) {
-            return Vec::new();
-        }
         self.has_freed.store(false, Ordering::Release);
         std::mem::take(&mut *lock(&self.freed))
     }
@@ -182,12 +184,14 @@ impl ClaimQueue {
         Ok(Claim { tracker })
     }
 
-    /// Takes what was asked since the last call.
+    /// Whether [`take`](Self::take) has something.
     #[inline]
+    pub(crate) fn has_asks(&self) -> bool {
+        self.has_asks.load(Ordering::Acquire)
+    }
+
+    /// Takes what was asked since the last call.
     pub(crate) fn take(&self) -> VecDeque<Ask> {
-        if !self.has_asks.load(Ordering::Acquire) {
-            return VecDeque::new();
-        }
         self.has_asks.store(false, Ordering::Release);
         std::mem::take(&mut lock(&self.state).waiting)
     }

@@ -194,15 +194,26 @@ impl<'a> Messages<'a> {
 
     /// Notes that the message that was read last is offered to the user: its sender owns the stream from now on. Returns the
     /// sender's right; `None` if the stream has no owner. The iterator calls it for every message.
-    #[inline]
     pub fn hold(&mut self) -> Option<Tenure> {
         let stream = self.message.stream();
         self.gate.as_mut()?.hold(stream)
     }
 
-    /// Returns whether the sender may send on the stream of the message that was read last.
+    /// Returns whether any stream of this endpoint has an owner. If not, [`hold`](Self::hold) does nothing.
+    #[must_use]
     #[inline]
+    pub const fn can_be_held(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    /// Returns whether the sender may send on the stream of the message that was read last.
+    #[inline(always)]
     fn is_admitted(&mut self) -> bool {
+        self.gate.is_none() || self.is_admitted_by_gate()
+    }
+
+    #[inline(never)] // keeps this code out of the path of endpoints without owners
+    fn is_admitted_by_gate(&mut self) -> bool {
         let stream = self.message.stream();
         self.gate.as_mut().is_none_or(|gate| gate.admits(stream))
     }
