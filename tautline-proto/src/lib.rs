@@ -5,6 +5,7 @@
 //!
 //! - [`endpoint`] is the protocol of one socket. Start here.
 //! - [`wire`] turns messages into datagrams and back.
+//! - [`history`] is the rule of streams that keep only their newest messages.
 //! - [`silence`] is the rule of watchdogs and latches.
 //! - [`json`] checks and writes the JSON text of the classic wire.
 //! - [`cycle`] computes the deadlines of a control loop.
@@ -24,6 +25,7 @@ mod counter;
 pub mod cycle;
 mod drops;
 pub mod endpoint;
+pub mod history;
 pub mod json;
 mod message;
 mod network;

@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("network", &[]),
     ("silence", &[]),
     ("message", &["time"]),
+    ("history", &["message", "peer"]),
     ("window", &["time"]),
     ("drops", &["counter"]),
     ("stats", &["counter", "drops", "time"]),

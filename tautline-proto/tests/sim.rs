@@ -3,6 +3,8 @@
 
 #[path = "../examples/sim_campaign/campaign.rs"]
 mod campaign;
+#[path = "../examples/sim_campaign/control.rs"]
+mod control;
 #[path = "../examples/sim_campaign/cycles.rs"]
 mod cycles;
 #[path = "../examples/sim_campaign/ledger.rs"]
@@ -37,6 +39,27 @@ fn on_bad_networks_messages_and_counters_are_right_and_all_connect_again() {
     ];
     assert!(counts.iter().all(|count| *count > 20), "{all:?}");
     assert!(all.received > 5000, "{all:?}");
+}
+
+#[test]
+fn on_bad_networks_commands_come_from_one_owner_at_a_time_and_never_out_of_order() {
+    let mut all = control::ControlFigures::default();
+    for seed in 1..=12 {
+        let figures =
+            control::run(seed, control::Fault::None).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+        all.add(&figures);
+    }
+    let counts = [all.hand_overs, all.granted, all.releases, all.restarts, all.stale, all.refused];
+    assert!(counts.iter().all(|count| *count > 20) && all.acted_on > 1000, "{all:?}");
+}
+
+#[test]
+fn each_fault_in_the_rules_of_commands_is_noticed() {
+    for fault in control::Fault::ALL.into_iter().filter(|fault| *fault != control::Fault::None) {
+        let found = (1..=30).find_map(|seed| control::run(seed, fault).err());
+        println!("{fault:?}: {found:?}");
+        assert!(found.is_some(), "{fault:?} is not noticed");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --reliable 1000000
 //! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --saturated 60
 //! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --cycles 600
+//! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --control 10000
 //! ```
 //!
 //! Each seed runs a server and two clients whose clocks drift. The network has up to 50 % loss, with or without bursts, 20 %
@@ -14,11 +15,13 @@
 //! nodes must be connected again in time.
 //!
 //! `--seed` runs one seed alone. `--reliable` sends this many reliable messages at 30 % loss. `--saturated` measures for this
-//! many seconds how long best-effort messages wait while retransmissions fill a slow socket.
+//! many seconds how long best-effort messages wait while retransmissions fill a slow socket. `--control` runs this many seeds of
+//! three controllers that want to command one plant; `--fault NAME` behind it breaks a rule on purpose, which must be noticed.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a program for a terminal
 
 mod campaign;
+mod control;
 mod cycles;
 mod ledger;
 mod reliable;
@@ -30,6 +33,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use campaign::{Plan, Sums, run};
+use control::{ControlFigures, Fault};
 use cycles::cycles;
 use reliable::{Reliable, Saturated, reliable, saturated};
 
@@ -39,6 +43,7 @@ enum Task {
     Reliable(u64),
     Saturated(u64),
     Cycles(u64),
+    Control(u64, Fault),
 }
 
 fn main() -> ExitCode {
@@ -47,7 +52,7 @@ fn main() -> ExitCode {
         Err(problem) => {
             eprintln!(
                 "{problem}; usage: sim_campaign [--seeds N] [--seed FIRST] | --reliable MESSAGES \
-                 | --saturated SECONDS | --cycles SECONDS"
+                 | --saturated SECONDS | --cycles SECONDS | --control SEEDS [--fault NAME]"
             );
             return ExitCode::from(2);
         }
@@ -62,6 +67,7 @@ fn main() -> ExitCode {
         Task::Reliable(count) => print_reliable(&reliable(count, SEED), start.elapsed()),
         Task::Saturated(seconds) => print_saturated(&saturated(seconds, SEED)),
         Task::Cycles(seconds) => print_cycles(seconds),
+        Task::Control(seeds, fault) => print_control(seeds, fault, start),
     };
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -82,12 +88,40 @@ fn task(mut arguments: impl Iterator<Item = String>) -> Result<Task, String> {
             "--reliable" => return number().map(Task::Reliable),
             "--saturated" => return number().map(Task::Saturated),
             "--cycles" => return number().map(Task::Cycles),
+            "--control" => {
+                let seeds = number()?;
+                return fault(arguments).map(|fault| Task::Control(seeds, fault));
+            }
             _ => return Err(format!("{argument:?} is unknown")),
         }
     }
     // `--seed` without `--seeds` runs one seed.
     let seeds = seeds.unwrap_or(if first.is_some() { 1 } else { 1000 });
     Ok(Task::Campaign(Plan { seeds, first: first.unwrap_or(1), repeat_every: 50 }))
+}
+
+/// Reads `--fault NAME`, which may be left out.
+fn fault(mut arguments: impl Iterator<Item = String>) -> Result<Fault, String> {
+    let Some(option) = arguments.next() else { return Ok(Fault::None) };
+    let name = arguments.next().filter(|_| option == "--fault").unwrap_or_default();
+    let known = Fault::ALL.into_iter().find(|fault| fault.name() == name);
+    known.ok_or_else(|| format!("the faults are {}", Fault::ALL.map(Fault::name).join(", ")))
+}
+
+/// Runs all seeds. A fault must be noticed.
+fn print_control(seeds: u64, fault: Fault, start: Instant) -> bool {
+    let (mut all, mut violations) = (ControlFigures::default(), Vec::new());
+    for seed in 1..=seeds {
+        match control::run(seed, fault) {
+            Ok(figures) => all.add(&figures),
+            Err(violation) => violations.push(format!("seed {seed}: {violation}")),
+        }
+    }
+    println!("{seeds} seeds in {:.1} s, fault: {}", start.elapsed().as_secs_f64(), fault.name());
+    println!("{all:#?}");
+    println!("violations  {}", violations.len());
+    violations.iter().take(5).for_each(|violation| println!("  {violation}"));
+    violations.is_empty() == (fault == Fault::None)
 }
 
 fn print_reliable(sums: &Reliable, took: Duration) -> bool {

@@ -78,7 +78,7 @@ pub(crate) fn run(seed: u64) -> Result<Figures, String> {
     Ok(scenario.finish())
 }
 
-fn bad_network(random: &mut Random) -> Impairments {
+pub(crate) fn bad_network(random: &mut Random) -> Impairments {
     let share = |percent: u64| Probability::percent(percent as f64).expect("from 0 to 100");
     let burst = (random.below(3) == 0).then(|| 1.0 + random.unit() * 10.0);
     let impairments = Impairments {

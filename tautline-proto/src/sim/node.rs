@@ -12,8 +12,8 @@ use super::quantities::BitRate;
 use super::random::Random;
 use crate::drops::DropReason;
 use crate::endpoint::{
-    Encoder, EndpointConfig, Event, Inbound, Outbound, Refusal, Role, SentDatagrams, Start, WireFormat,
-    endpoint,
+    ClaimError, Encoder, EndpointConfig, Event, Inbound, Outbound, Refusal, Role, SentDatagrams, Start,
+    WireFormat, endpoint,
 };
 use crate::peer::PeerId;
 use crate::time::{Instant, Now};
@@ -158,6 +158,18 @@ impl Node {
         self.outbound.offer(peer, &body[HEADER_LEN..], self.receipts + 1, expires)?;
         self.receipts += 1;
         Ok(self.receipts)
+    }
+
+    /// Asks all peers for something about the owner of a stream. Returns how many.
+    pub(super) fn ask(
+        &mut self,
+        now: Now,
+        ask: impl Fn(&mut Inbound, PeerId) -> Result<(), ClaimError>,
+    ) -> usize {
+        let peers = self.outbound.peers().to_vec();
+        let begun = peers.into_iter().filter(|&peer| ask(&mut self.inbound, peer).is_ok()).count();
+        self.drain(now);
+        begun
     }
 
     /// Closes the sessions with all peers.

@@ -15,7 +15,7 @@ use super::node::Node;
 use super::quantities::BitRate;
 use super::random::Random;
 use crate::endpoint::{EndpointConfig, Refusal};
-use crate::message::MessageType;
+use crate::message::{MessageType, StreamId};
 use crate::peer::PeerId;
 use crate::stats::InboundStats;
 use crate::time::{Instant, Now};
@@ -161,6 +161,25 @@ impl World {
         let offered = self.nodes[node.0].offer(peer, head, payload, expires);
         self.flush(node.0);
         offered
+    }
+
+    /// Claims a stream at all peers of a node. [`Event::ClaimEnded`](crate::endpoint::Event::ClaimEnded) with this ticket says how
+    /// that ended at each of them. Returns at how many it was begun.
+    pub fn claim(&mut self, node: NodeId, stream: StreamId, ticket: u64) -> usize {
+        let now = self.clocks(node);
+        let begun =
+            self.nodes[node.0].ask(now, |inbound, peer| inbound.claim(peer, stream, ticket, now.steady));
+        self.flush(node.0);
+        begun
+    }
+
+    /// Releases a stream at all peers of a node. As [`claim`](Self::claim).
+    pub fn release(&mut self, node: NodeId, stream: StreamId, ticket: u64) -> usize {
+        let now = self.clocks(node);
+        let begun =
+            self.nodes[node.0].ask(now, |inbound, peer| inbound.release(peer, stream, ticket, now.steady));
+        self.flush(node.0);
+        begun
     }
 
     /// Restarts a node without a warning to its peers. The node forgets everything, and a client calls its server again.
