@@ -5,6 +5,7 @@
 //!
 //! `--states` ends each check after this many states. The exit code is 1 if a rule was broken. The program then shows the steps.
 
+mod control;
 mod model;
 mod plan;
 // Two ends and the network between them, from the protocol's tests.
@@ -18,8 +19,9 @@ mod world;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use control::CONTROL_PLANS;
 use model::Verdict;
-use plan::{PLANS, Plan};
+use plan::PLANS;
 
 /// The options of the command line.
 #[derive(Debug, Default)]
@@ -36,37 +38,43 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let chosen: Vec<_> =
-        PLANS.iter().filter(|plan| options.only.as_deref().is_none_or(|only| only == plan.name)).collect();
-    if chosen.is_empty() {
-        eprintln!("unknown check; the checks are: {}", PLANS.map(|plan| plan.name).join(", "));
+    let is_chosen = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
+    let names: Vec<_> =
+        PLANS.iter().map(|plan| plan.name).chain(CONTROL_PLANS.iter().map(|plan| plan.name)).collect();
+    if !names.iter().any(|name| is_chosen(name)) {
+        eprintln!("unknown check; the checks are: {}", names.join(", "));
         return ExitCode::from(2);
     }
     let (mut states, mut broken) = (0, 0);
-    for plan in chosen {
-        let verdict = report(plan, &options);
+    let mut add = |verdict: Verdict| {
         states += verdict.states;
         broken += usize::from(verdict.broken.is_some());
+    };
+    for plan in PLANS.iter().filter(|plan| is_chosen(plan.name)) {
+        add(report(plan.name, || model::check(plan, options.max_states)));
+    }
+    for plan in CONTROL_PLANS.iter().filter(|plan| is_chosen(plan.name)) {
+        add(report(plan.name, || model::check_control(plan, options.max_states)));
     }
     println!("{states} states visited, {broken} violations");
     ExitCode::from(u8::from(broken > 0))
 }
 
 /// Runs a check and prints its result.
-fn report(plan: &Plan, options: &Options) -> Verdict {
+fn report(name: &str, check: impl FnOnce() -> Verdict) -> Verdict {
     let begun = Instant::now();
-    let verdict = model::check(plan, options.max_states);
+    let verdict = check();
     let seconds = begun.elapsed().as_secs_f64();
     let extent = if verdict.is_complete { "all" } else { "the first" };
     println!(
-        "{:<12} {extent} {} states, at most {} steps, {seconds:.1} s",
-        plan.name, verdict.states, verdict.depth
+        "{name:<12} {extent} {} states, at most {} steps, {seconds:.1} s",
+        verdict.states, verdict.depth
     );
     println!("{:<12} seen: {}", "", verdict.seen.join(", "));
     if let Some((rule, steps)) = &verdict.broken {
         println!("broken rule: {rule}");
         for step in steps {
-            println!("    {step:?}");
+            println!("    {step}");
         }
     }
     verdict

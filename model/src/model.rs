@@ -3,16 +3,18 @@
 //! The model runs the real endpoint, and not a copy of it. A state is the list of the steps taken so far. Taking these steps
 //! again rebuilds the state, always with the same result. A hash of everything in a state identifies it.
 
+use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 
 use stateright::{Checker, Model, Property};
 use tautline_proto::endpoint::Outcome;
 
+use crate::control::{ControlPlan, ControlRule};
 use crate::plan::{self, Plan};
 use crate::world::{Rule, Step};
 
 /// In one of this many states, chosen by the digest, the network stops losing datagrams, and the ends must connect.
-const HEAL_ONE_IN: u64 = 16;
+pub(crate) const HEAL_ONE_IN: u64 = 16;
 
 const THREADS: usize = 2;
 
@@ -28,12 +30,30 @@ pub(crate) struct Verdict {
     /// The outcomes that occurred. A check proves nothing about an outcome that never occurred.
     pub(crate) seen: Vec<&'static str>,
     /// A rule that does not hold, and the steps that break it.
-    pub(crate) broken: Option<(&'static str, Vec<Step>)>,
+    pub(crate) broken: Option<(&'static str, Vec<String>)>,
 }
 
 /// Visits every state of a plan, or about `max_states` of them.
 pub(crate) fn check(plan: &Plan, max_states: Option<usize>) -> Verdict {
-    let mut builder = plan.clone().checker().threads(THREADS);
+    explore(plan.clone(), max_states, &Rule::ALL.map(Rule::name))
+}
+
+/// As [`check`], for the checks of commands.
+pub(crate) fn check_control(plan: &ControlPlan, max_states: Option<usize>) -> Verdict {
+    explore(plan.clone(), max_states, &ControlRule::ALL.map(ControlRule::name))
+}
+
+/// Visits the states of a model. A discovery that has the name of a rule is an example that breaks it.
+fn explore<M>(model: M, max_states: Option<usize>, rules: &[&str]) -> Verdict
+where
+    M: Model<
+            Action: Debug + Clone + PartialEq + Send + Sync,
+            State: Hash + Clone + PartialEq + Debug + Send + Sync,
+        > + Send
+        + Sync
+        + 'static,
+{
+    let mut builder = model.checker().threads(THREADS);
     if let Some(most) = max_states {
         builder = builder.target_state_count(most);
     }
@@ -47,8 +67,9 @@ pub(crate) fn check(plan: &Plan, max_states: Option<usize>) -> Verdict {
         broken: None,
     };
     for (name, path) in checker.discoveries() {
-        if Rule::ALL.iter().any(|rule| rule.name() == name) {
-            verdict.broken = Some((name, path.into_actions()));
+        if rules.contains(&name) {
+            let steps = path.into_actions().iter().map(|step| format!("{step:?}")).collect();
+            verdict.broken = Some((name, steps));
         } else {
             verdict.seen.push(name);
         }

@@ -1,6 +1,7 @@
 //! Tests that the checker finds errors that are made on purpose.
 
-use crate::model::check;
+use crate::control::{self, CONTROL_PLANS, ControlPlan, ControlRule};
+use crate::model::{check, check_control};
 use crate::plan::{PLANS, Plan};
 use crate::world::{Fault, Rule};
 
@@ -29,6 +30,36 @@ fn messages_lost_after_their_acknowledgement_are_found() {
 #[test]
 fn numbers_that_are_used_again_after_a_restart_are_found() {
     assert_eq!(found("restart", Fault::ReusesNumbers), Some(Rule::SessionsForward.name()));
+}
+
+/// As [`found`], in the checks of commands.
+fn found_in_control(name: &str, fault: control::Fault) -> Option<&'static str> {
+    let plan = CONTROL_PLANS.into_iter().find(|plan| plan.name == name).expect("a check of this name");
+    let (rule, steps) = check_control(&ControlPlan { fault, ..plan }, Some(60_000)).broken?;
+    println!("{fault:?}: {rule}: {steps:?}");
+    Some(rule)
+}
+
+#[test]
+fn commands_of_two_owners_that_are_interleaved_are_found() {
+    assert_eq!(found_in_control("claims", control::Fault::NoOwner), Some(ControlRule::OneOwner.name()));
+}
+
+#[test]
+fn a_repeated_claim_that_counts_again_is_found() {
+    assert_eq!(found_in_control("repeats", control::Fault::ClaimsAnew), Some(ControlRule::OneOwner.name()));
+}
+
+#[test]
+fn commands_that_follow_a_newer_one_are_found() {
+    assert_eq!(found_in_control("releases", control::Fault::NoHistory), Some(ControlRule::NewestOnly.name()));
+}
+
+#[test]
+fn commands_without_errors_break_no_rule() {
+    for plan in CONTROL_PLANS {
+        assert_eq!(found_in_control(plan.name, control::Fault::None), None, "{}", plan.name);
+    }
 }
 
 #[test]
