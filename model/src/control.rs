@@ -11,6 +11,7 @@ use std::time::Duration;
 use stateright::{Model, Property};
 use tautline_proto::endpoint::{ClaimOutcome, Event, Role, WireFormat};
 use tautline_proto::history::Newest;
+use tautline_proto::silence::{self, Periods, Silence, Verdict};
 use tautline_proto::wire::native::{Frame, Frames, Head, OwnershipAct, parse};
 use tautline_proto::{DropReason, Instant, MessageType, Now, PeerId, StreamId, WallTime};
 
@@ -27,6 +28,9 @@ const WAIT: Duration = Duration::from_millis(25);
 /// For how long an owner may be silent: two waits are longer.
 const SILENCE: Duration = Duration::from_millis(40);
 
+/// The time-out of the watchdog: two waits are longer.
+const TIME_OUT: Duration = Duration::from_millis(45);
+
 /// The bounds of a check.
 #[derive(Clone, Debug)]
 pub(crate) struct ControlPlan {
@@ -39,6 +43,9 @@ pub(crate) struct ControlPlan {
     pub(crate) releases: [usize; 2],
     /// How often clients close their sessions. They do not come back.
     pub(crate) closes: usize,
+    /// Whether a watchdog that latches stands behind the owner's rule, and how often the user resets it.
+    pub(crate) latches: bool,
+    pub(crate) resets: usize,
     pub(crate) losses: usize,
     pub(crate) waits: usize,
     pub(crate) max_steps: usize,
@@ -56,10 +63,12 @@ pub(crate) enum Fault {
     ClaimsAnew,
     /// Commands that a newer one has overtaken are handed out.
     NoHistory,
+    /// Commands are handed out again after a silence, before anybody has reset the watchdog.
+    NoLatch,
 }
 
 /// The checks.
-pub(crate) const CONTROL_PLANS: [ControlPlan; 3] = [
+pub(crate) const CONTROL_PLANS: [ControlPlan; 4] = [
     // Claims are lost, repeated and reordered, and the owner falls silent.
     ControlPlan {
         name: "claims",
@@ -68,6 +77,8 @@ pub(crate) const CONTROL_PLANS: [ControlPlan; 3] = [
         claims: [1, 1],
         releases: [0, 0],
         closes: 0,
+        latches: false,
+        resets: 0,
         losses: 1,
         waits: 2,
         max_steps: 6,
@@ -81,9 +92,26 @@ pub(crate) const CONTROL_PLANS: [ControlPlan; 3] = [
         claims: [1, 0],
         releases: [0, 0],
         closes: 0,
+        latches: false,
+        resets: 0,
         losses: 0,
         waits: 2,
         max_steps: 10,
+        fault: Fault::None,
+    },
+    // Commands stop, a watchdog trips and latches, and the user resets it, too early or in time.
+    ControlPlan {
+        name: "latch",
+        begins: &[],
+        commands: [2, 1],
+        claims: [0, 0],
+        releases: [0, 0],
+        closes: 0,
+        latches: true,
+        resets: 1,
+        losses: 0,
+        waits: 2,
+        max_steps: 8,
         fault: Fault::None,
     },
     // An owner releases or closes, and its commands come late.
@@ -94,6 +122,8 @@ pub(crate) const CONTROL_PLANS: [ControlPlan; 3] = [
         claims: [0, 0],
         releases: [1, 0],
         closes: 1,
+        latches: false,
+        resets: 0,
         losses: 0,
         waits: 1,
         max_steps: 7,
@@ -114,6 +144,8 @@ pub(crate) enum ControlStep {
     Release(usize),
     /// A client closes its session, and stays away.
     Close(usize),
+    /// The user at the server resets the watchdog.
+    Reset,
 }
 
 /// A rule that must always hold.
@@ -124,6 +156,8 @@ pub(crate) enum ControlRule {
     OneOwner,
     /// No command is handed out after a newer one of its client.
     NewestOnly,
+    /// After a silence, no command is handed out before a reset.
+    StoppedUntilReset,
     /// Each claim has one outcome at most, and one when the network works again.
     OneOutcome,
     /// Each command that arrived was handed out, or counted under one reason.
@@ -131,12 +165,14 @@ pub(crate) enum ControlRule {
 }
 
 impl ControlRule {
-    pub(crate) const ALL: [Self; 4] = [Self::OneOwner, Self::NewestOnly, Self::OneOutcome, Self::Accounts];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::OneOwner, Self::NewestOnly, Self::StoppedUntilReset, Self::OneOutcome, Self::Accounts];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::OneOwner => "commands of two owners are not interleaved",
             Self::NewestOnly => "no command follows a newer one",
+            Self::StoppedUntilReset => "after a silence nothing is handed out before a reset",
             Self::OneOutcome => "each claim has one outcome",
             Self::Accounts => "every command is accounted for",
         }
@@ -151,6 +187,9 @@ struct Rig {
     now_ns: u64,
     fault: Fault,
     newest: Newest,
+    watchdog: Option<Silence>,
+    /// When the last command since the last reset was handed out. A reset counts only after a silence.
+    signed: Option<u64>,
     /// The client of each peer of the server.
     peers: Vec<(PeerId, usize)>,
     gone: [bool; 2],
@@ -168,6 +207,7 @@ struct Rig {
     arrived: u64,
     handed_out: u64,
     stale: u64,
+    latched: u64,
     /// The claims without an outcome, and the client of each.
     open: Vec<(u64, usize)>,
     last_ticket: u64,
@@ -176,7 +216,8 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(fault: Fault) -> Self {
+    fn new(plan: &ControlPlan) -> Self {
+        let fault = plan.fault;
         let config = |role| {
             let mut config = support::config(role, WireFormat::Native);
             // Longer than everything here, so that heartbeats do not come between.
@@ -196,6 +237,11 @@ impl Rig {
             now_ns: 1_000_000,
             fault,
             newest: Newest::default(),
+            watchdog: plan.latches.then(|| {
+                let periods = Periods::strict(nanos(TIME_OUT));
+                Silence::new(silence::Rule { periods, latches: fault != Fault::NoLatch })
+            }),
+            signed: None,
             peers: Vec::new(),
             gone: [false; 2],
             sent: Vec::new(),
@@ -207,6 +253,7 @@ impl Rig {
             arrived: 0,
             handed_out: 0,
             stale: 0,
+            latched: 0,
             open: Vec::new(),
             last_ticket: 0,
             seen: [false; 3],
@@ -246,6 +293,13 @@ impl Rig {
                 self.open.push((self.last_ticket, client));
                 self.ask(client, step, self.last_ticket);
             }
+            ControlStep::Reset => {
+                if let Some(watchdog) = &mut self.watchdog {
+                    watchdog.look(self.now_ns);
+                    watchdog.reset();
+                }
+                self.signed = self.signed.filter(|at| self.now_ns - at < nanos(TIME_OUT));
+            }
             ControlStep::Close(client) => {
                 self.clients[client].close();
                 self.gone[client] = true;
@@ -268,7 +322,7 @@ impl Rig {
     }
 
     fn wait(&mut self) {
-        self.now_ns += u64::try_from(WAIT.as_nanos()).expect("short");
+        self.now_ns += nanos(WAIT);
         if self.fault == Fault::ClaimsAnew {
             for (_, client) in self.open.clone() {
                 self.ask(client, ControlStep::Claim(client), u64::MAX);
@@ -306,11 +360,19 @@ impl Rig {
                 self.stale += 1;
                 continue;
             }
+            let verdict = self.watchdog.as_mut().map(|watchdog| watchdog.sign(self.now_ns));
+            if let Some(Verdict::Refused(_)) = verdict {
+                self.latched += 1;
+                continue;
+            }
             let command = String::from_utf8_lossy(&got.payload).parse().expect("a number was sent");
             self.hand_out(command);
         }
         let refused = self.server.inbound.counters().snapshot().messages_dropped.of(DropReason::NotOwner);
-        self.require(self.arrived == self.handed_out + self.stale + refused, ControlRule::Accounts);
+        self.require(
+            self.arrived == self.handed_out + self.stale + self.latched + refused,
+            ControlRule::Accounts,
+        );
     }
 
     /// Notes what a user's claim or release allows when it arrives for the first time.
@@ -333,13 +395,15 @@ impl Rig {
     /// A command reaches the user.
     fn hand_out(&mut self, command: usize) {
         self.handed_out += 1;
+        let silent = self.signed.replace(self.now_ns).map_or(0, |at| self.now_ns - at);
+        self.require(self.watchdog.is_none() || silent < nanos(TIME_OUT), ControlRule::StoppedUntilReset);
         let client = self.sent[command];
         let newest = self.newest_of[client].replace(command);
         self.require(newest.is_none_or(|newest| newest <= command), ControlRule::NewestOnly);
         let entitled = core::mem::take(&mut self.entitled)[client];
         let Some((before, at)) = self.last.replace((command, self.now_ns)) else { return };
         let former = self.sent[before];
-        let was_silent = self.now_ns - at > u64::try_from(SILENCE.as_nanos()).expect("short");
+        let was_silent = self.now_ns - at > nanos(SILENCE);
         let has_ended = !self.peers.iter().any(|&(_, of)| of == former);
         if former != client && !was_silent && !has_ended {
             self.require(entitled, ControlRule::OneOwner);
@@ -415,11 +479,16 @@ impl Rig {
         in_flight.sort_unstable();
         let mut hasher = DefaultHasher::new();
         (text, in_flight, &self.sent, self.last, self.newest_of, self.begun).hash(&mut hasher);
-        (self.taken, self.entitled).hash(&mut hasher);
+        (self.taken, self.entitled, self.signed, self.latched, format!("{:?}", self.watchdog))
+            .hash(&mut hasher);
         (self.now_ns, self.arrived, self.handed_out, self.stale, &self.open, self.gone, self.broken)
             .hash(&mut hasher);
         hasher.finish()
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).expect("short")
 }
 
 /// A state, as stateright keeps it.
@@ -436,7 +505,7 @@ pub(crate) struct ControlState {
 
 impl ControlState {
     fn after(plan: &ControlPlan, steps: Vec<ControlStep>) -> Self {
-        let mut rig = Rig::new(plan.fault);
+        let mut rig = Rig::new(plan);
         plan.begins.iter().chain(&steps).for_each(|&step| rig.step(step));
         let digest = rig.digest();
         let steps_taken: Vec<_> = plan.begins.iter().chain(&steps).copied().collect();
@@ -490,6 +559,7 @@ impl ControlPlan {
             offer(ControlStep::Release(client), self.releases[client]);
             offer(ControlStep::Close(client), usize::from(closes < self.closes));
         }
+        open.extend((count(ControlStep::Reset) < self.resets).then_some(ControlStep::Reset));
         open.extend((count(ControlStep::Wait) < self.waits).then_some(ControlStep::Wait));
         open
     }
@@ -522,7 +592,7 @@ impl Model for ControlPlan {
                 })),*]
             };
         }
-        let rules = always![OneOwner, NewestOnly, OneOutcome, Accounts];
+        let rules = always![OneOwner, NewestOnly, StoppedUntilReset, OneOutcome, Accounts];
         let seen = [
             Property::sometimes("granted", |_, state: &ControlState| state.seen[0]),
             Property::sometimes("released", |_, state: &ControlState| state.seen[1]),

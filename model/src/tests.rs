@@ -56,6 +56,12 @@ fn commands_that_follow_a_newer_one_are_found() {
 }
 
 #[test]
+fn commands_after_a_silence_without_a_reset_are_found() {
+    let rule = ControlRule::StoppedUntilReset.name();
+    assert_eq!(found_in_control("latch", control::Fault::NoLatch), Some(rule));
+}
+
+#[test]
 fn commands_without_errors_break_no_rule() {
     for plan in CONTROL_PLANS {
         assert_eq!(found_in_control(plan.name, control::Fault::None), None, "{}", plan.name);

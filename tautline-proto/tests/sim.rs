@@ -49,7 +49,16 @@ fn on_bad_networks_commands_come_from_one_owner_at_a_time_and_never_out_of_order
             control::run(seed, control::Fault::None).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
         all.add(&figures);
     }
-    let counts = [all.hand_overs, all.granted, all.releases, all.restarts, all.stale, all.refused];
+    let counts = [
+        all.hand_overs,
+        all.granted,
+        all.releases,
+        all.restarts,
+        all.stale,
+        all.latched,
+        all.resets,
+        all.refused,
+    ];
     assert!(counts.iter().all(|count| *count > 20) && all.acted_on > 1000, "{all:?}");
 }
 
@@ -57,7 +66,6 @@ fn on_bad_networks_commands_come_from_one_owner_at_a_time_and_never_out_of_order
 fn each_fault_in_the_rules_of_commands_is_noticed() {
     for fault in control::Fault::ALL.into_iter().filter(|fault| *fault != control::Fault::None) {
         let found = (1..=30).find_map(|seed| control::run(seed, fault).err());
-        println!("{fault:?}: {found:?}");
         assert!(found.is_some(), "{fault:?} is not noticed");
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tautline_proto::endpoint::{ClaimOutcome, Event, Role};
 use tautline_proto::history::Newest;
+use tautline_proto::silence::{Periods, Rule, Silence, Verdict};
 use tautline_proto::sim::{Clock, Impairments, NodeId, Random, ReceivedMessage, SimEvent, World, config};
 use tautline_proto::wire::native::{Frame, parse};
 use tautline_proto::{DropReason, Instant, MessageType, PeerId, StreamId};
@@ -24,6 +25,12 @@ const COMMANDS: StreamId = StreamId { message_type: MessageType::Command, channe
 
 /// For how long an owner may be silent.
 const SILENCE: Duration = Duration::from_millis(60);
+
+/// The time-out of the watchdog behind the owner's rule. A stream changes hands by silence in less.
+const TIME_OUT: Duration = Duration::from_millis(70);
+
+/// The user resets the watchdog once in this many ticks, on average, also if it has not tripped.
+const RESETS: u64 = 20;
 
 /// How long the network is bad, and how long it is good afterwards, so that every claim gets its outcome.
 const BAD_TIME: Duration = Duration::from_millis(4000);
@@ -45,10 +52,13 @@ pub(crate) enum Fault {
     ClaimsAnew,
     /// Commands that a newer one has overtaken are handed out.
     NoHistory,
+    /// Commands are acted on again after a silence, before anybody has reset the watchdog.
+    NoLatch,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 4] = [Self::None, Self::NoOwner, Self::ClaimsAnew, Self::NoHistory];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::None, Self::NoOwner, Self::ClaimsAnew, Self::NoHistory, Self::NoLatch];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -56,6 +66,7 @@ impl Fault {
             Self::NoOwner => "no-owner",
             Self::ClaimsAnew => "claims-anew",
             Self::NoHistory => "no-history",
+            Self::NoLatch => "no-latch",
         }
     }
 }
@@ -67,6 +78,8 @@ pub(crate) struct ControlFigures {
     pub(crate) acted_on: u64,
     pub(crate) refused: u64,
     pub(crate) stale: u64,
+    pub(crate) latched: u64,
+    pub(crate) resets: u64,
     pub(crate) hand_overs: u64,
     pub(crate) claims: u64,
     pub(crate) granted: u64,
@@ -81,6 +94,8 @@ impl ControlFigures {
         self.acted_on += other.acted_on;
         self.refused += other.refused;
         self.stale += other.stale;
+        self.latched += other.latched;
+        self.resets += other.resets;
         self.hand_overs += other.hand_overs;
         self.claims += other.claims;
         self.granted += other.granted;
@@ -124,6 +139,8 @@ struct Truth {
     credit: u64,
     /// The sender of the last command has lost its session since.
     was_lost: bool,
+    /// When the last command since the last reset was acted on. A reset counts only after a silence.
+    signed: Option<Instant>,
     /// The newest command of each life that was acted on.
     newest: BTreeMap<(NodeId, u64), usize>,
 }
@@ -136,6 +153,7 @@ struct Rig {
     bad: Impairments,
     fault: Fault,
     newest: Newest,
+    watchdog: Silence,
     /// The node of each peer of the plant.
     peers: BTreeMap<PeerId, NodeId>,
     truth: Truth,
@@ -178,6 +196,10 @@ impl Rig {
             bad,
             fault,
             newest: Newest::default(),
+            watchdog: Silence::new(Rule {
+                periods: Periods::strict(u64::try_from(TIME_OUT.as_nanos()).expect("short")),
+                latches: fault != Fault::NoLatch,
+            }),
             peers: BTreeMap::new(),
             truth: Truth::default(),
             open: BTreeMap::new(),
@@ -197,6 +219,9 @@ impl Rig {
             if self.world.elapsed() >= paused_until {
                 self.command(node);
             }
+        }
+        if self.random.below(RESETS) == 0 {
+            self.reset();
         }
         let now = self.world.elapsed();
         for (node, _) in self.again.extract_if(.., |(_, at)| *at <= now).collect::<Vec<_>>() {
@@ -233,6 +258,14 @@ impl Rig {
                 self.open.retain(|_, (of, _)| *of != node);
             }
         }
+    }
+
+    /// The user at the plant lets commands pass again.
+    fn reset(&mut self) {
+        let now = self.world.clocks(self.plant).steady;
+        self.watchdog.look(now.as_nanos());
+        self.figures.resets += u64::from(self.watchdog.reset());
+        self.truth.signed = self.truth.signed.filter(|at| now.since(*at) < TIME_OUT);
     }
 
     fn ask(&mut self, node: NodeId, ask: fn(&mut World, NodeId, StreamId, u64) -> usize) {
@@ -294,11 +327,16 @@ impl Rig {
             self.figures.stale += 1;
             return Ok(());
         }
+        let now = self.world.clocks(self.plant).steady;
+        if let Verdict::Refused(_) = self.watchdog.sign(now.as_nanos()) {
+            self.figures.latched += 1;
+            return Ok(());
+        }
         let command = message.payload.first_chunk().map(|number| u64::from_be_bytes(*number));
         let command = command.and_then(|number| usize::try_from(number).ok());
         let command = command.filter(|&number| number < self.truth.sent.len()).ok_or("nobody sent it")?;
         self.figures.acted_on += 1;
-        self.truth.acted_on(command, self.world.clocks(self.plant).steady, &mut self.figures)
+        self.truth.acted_on(command, now, &mut self.figures)
     }
 
     fn at_controller(&mut self, event: &SimEvent) -> Result<(), String> {
@@ -315,7 +353,7 @@ impl Rig {
     fn check(mut self) -> Result<ControlFigures, String> {
         let refused = self.world.stats(self.plant).messages_dropped.of(DropReason::NotOwner);
         self.figures.refused = refused;
-        let sum = self.figures.acted_on + self.figures.stale + refused;
+        let sum = self.figures.acted_on + self.figures.stale + self.figures.latched + refused;
         if sum != self.arrived {
             return Err(format!("{} commands arrived, {sum} are accounted for", self.arrived));
         }
@@ -332,6 +370,12 @@ impl Truth {
     /// Checks that this command may be acted on now.
     fn acted_on(&mut self, number: usize, now: Instant, figures: &mut ControlFigures) -> Result<(), String> {
         let (sender, life) = self.sent[number];
+        let silent = self.signed.replace(now).map_or(Duration::ZERO, |at| now.since(at));
+        if silent >= TIME_OUT {
+            return Err(format!(
+                "command {number} is acted on after a silence of {silent:?}, and nobody has reset"
+            ));
+        }
         let newest = self.newest.entry((sender, life)).or_insert(number);
         if number < *newest {
             return Err(format!("command {number} of {sender:?} after its command {newest}"));
