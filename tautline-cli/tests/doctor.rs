@@ -39,7 +39,11 @@ fn the_json_has_every_part_and_every_measurement() {
             "busy_poll",
             "receive_buffer",
             "send_buffer",
-            "dscp"
+            "dscp",
+            "offload",
+            "kernel_timestamps",
+            "called_address",
+            "wait"
         ]
     );
     for part in found["profile"].as_array().expect("a list") {

@@ -161,3 +161,97 @@ fn send_counts_losses_from_the_last_sign_of_life() {
     assert!(run.unheard <= lost + 400, "{} of {lost}", run.unheard);
     assert!(run.errors.contains("no sign of life"), "{}", run.errors);
 }
+
+/// The number before `word` in what was printed.
+fn number_before(printed: &str, word: &str) -> usize {
+    let words: Vec<_> = printed.split_whitespace().collect();
+    let at = words.iter().position(|found| found.trim_end_matches(',') == word);
+    let number = at.and_then(|at| words[at.checked_sub(1)?].parse().ok());
+    number.unwrap_or_else(|| panic!("no number of {word}: {printed}"))
+}
+
+#[test]
+fn a_client_is_back_after_its_address_changed() {
+    for (wire, [server, old, new, length]) in [
+        ("native", ["10.5.0.1", "10.5.0.2", "10.5.0.3", "24"]),
+        ("native", ["fd05::1", "fd05::2", "fd05::3", "64"]),
+        ("classic", ["10.5.0.1", "10.5.0.2", "10.5.0.3", "24"]),
+        ("classic", ["fd05::1", "fd05::2", "fd05::3", "64"]),
+    ] {
+        let arguments = [wire, server, old, new, length];
+        let Some(printed) = run("new address", "new_address.sh", &arguments) else { return };
+        // The address changes after 15 of 50, and the link is back within 15 more.
+        assert!(number_before(&printed, "answered") >= 30, "{wire} {server}: {printed}");
+    }
+}
+
+#[test]
+fn both_ends_may_start_before_their_network() {
+    for (wire, [address, length]) in [
+        ("native", ["10.6.0.1", "24"]),
+        ("native", ["fd06::1", "64"]),
+        ("classic", ["10.6.0.1", "24"]),
+        ("classic", ["fd06::1", "64"]),
+    ] {
+        let Some(printed) = run("before the network", "before_network.sh", &[wire, address, length]) else {
+            return;
+        };
+        let is_right = printed.contains("\"early\": true") && printed.contains("exit 0");
+        assert!(is_right, "{wire} {address}: {printed}");
+        // An IPv4 socket can be bound to any address while a host has none at all.
+        let waits = wire == "native" || address.contains(':');
+        assert!(!waits || printed.contains("waiting: "), "{wire} {address}: {printed}");
+    }
+}
+
+/// Builds the program that refuses system calls to another one. `None`: there is no C compiler, or no seccomp.
+fn without_call() -> Option<std::path::PathBuf> {
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("without_call");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/networks/without_call.c");
+    let compiled = Command::new("cc").arg("-o").arg(&built).arg(source).output();
+    let works = || Command::new(&built).args(["38", "mlockall", "true"]).output();
+    if compiled.is_ok_and(|output| output.status.success()) && works().is_ok_and(|out| out.status.success()) {
+        return Some(built);
+    }
+    println!("skipped: refused calls: no C compiler, or no seccomp");
+    None
+}
+
+#[test]
+fn a_link_works_where_a_sandbox_refuses_calls() {
+    let Some(without_call) = without_call() else { return };
+    for refused in [
+        "recvmsg,recvmmsg",
+        "sendmsg,sendmmsg",
+        "setsockopt",
+        "getsockopt",
+        "ppoll",
+        "eventfd2",
+        "recvmsg,sendmsg,setsockopt,getsockopt,ppoll,eventfd2",
+    ] {
+        for (errno, wire, host) in
+            [("38", "native", "127.0.0.1"), ("1", "native", "[::1]"), ("1", "classic", "0.0.0.0")]
+        {
+            let free = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+            let endpoint = format!("{host}:{}", free.expect("a free port").port());
+            let sandboxed = |arguments: &[&str]| {
+                let mut command = Command::new(&without_call);
+                command.args([errno, refused, PROGRAM]).args(arguments).args(["--wire", wire]);
+                command.stdout(std::process::Stdio::null());
+                command
+            };
+            let mut listen = sandboxed(&["listen", &endpoint, "--reply"]).spawn().expect("it was built");
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            let called = endpoint.replace("0.0.0.0", "127.0.0.1");
+            let ping = sandboxed(&["ping", &called, "--count", "5", "--timeout", "2s"]).output();
+            listen.kill().expect("it runs");
+            let _ = listen.wait();
+            let ping = ping.expect("it was built");
+            assert!(
+                ping.status.success(),
+                "{refused} {wire} {host}: {}",
+                String::from_utf8_lossy(&ping.stderr)
+            );
+        }
+    }
+}

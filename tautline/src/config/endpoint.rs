@@ -48,6 +48,11 @@ impl Endpoint {
     pub const fn is_everywhere(&self) -> bool {
         self.host.is_empty()
     }
+
+    /// Whether it is the unspecified address, which stands for every address of this host.
+    pub(crate) fn is_unspecified(&self) -> bool {
+        self.is_everywhere() || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified())
+    }
 }
 
 impl Endpoint {

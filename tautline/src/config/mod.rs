@@ -221,6 +221,11 @@ impl Settings {
         self.failsafe.is_none() && self.role == Role::Server && config.profile == Some(Profile::Control)
     }
 
+    /// Whether the kernel is to stamp datagrams on arrival.
+    pub(crate) fn need_stamps(&self) -> bool {
+        self.kernel_timestamps || self.wire == Wire::Classic || self.streams.have_lifespans()
+    }
+
     fn check_endpoint(&self) -> Result<(), ConfigError> {
         if self.role == Role::Client && self.endpoint.port() == 0 {
             let expected = "the port that the server listens on (port 0 is for servers)";

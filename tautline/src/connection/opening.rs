@@ -215,7 +215,7 @@ fn bind(settings: &Settings, moving: &mut Moving) -> Result<Socket, ConnectError
     if settings.offload && settings.wire == Wire::Native {
         socket.allow_segments();
     }
-    if settings.kernel_timestamps || settings.wire == Wire::Classic || settings.streams.have_lifespans() {
+    if settings.need_stamps() {
         socket.stamp();
     }
     if settings.role == Role::Server {

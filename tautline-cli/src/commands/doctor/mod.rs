@@ -144,7 +144,12 @@ fn setups(wanted: &Config, profile: &RealtimeReport) -> Vec<Setup> {
     let parts = [(RealtimePart::ThreadPriority, fifo), (RealtimePart::LowLatencyCpu, awake)];
     let mut setups: Vec<Setup> =
         parts.into_iter().filter(|(part, _)| is_granted(*part)).map(|(_, setup)| setup).collect();
-    if RealtimePart::ALL.into_iter().filter(|part| is_granted(*part)).count() > 0 {
+    // What every machine grants makes no setup of its own.
+    let is_usual = |part| {
+        use RealtimePart::{CalledAddress, KernelTimestamps, Offload, Wait};
+        matches!(part, Offload | KernelTimestamps | CalledAddress | Wait)
+    };
+    if RealtimePart::ALL.into_iter().any(|part| is_granted(part) && !is_usual(part)) {
         setups.push(both);
     }
     setups

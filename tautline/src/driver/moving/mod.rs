@@ -17,7 +17,7 @@ use crate::config::{CardName, Endpoint, LocalAddress, Role, Settings, Wire};
 use crate::error::ConnectError;
 use crate::machine::fault::SocketFault;
 use crate::machine::names::{self, LookUp};
-use crate::machine::socket::place::{Place, is_broadcast};
+use crate::machine::socket::place::{Place, is_broadcast, refuses_card};
 use crate::machine::socket::{Socket, everywhere};
 
 /// The time until the second look. Each further wait is twice as long, up to [`LAST_WAIT`].
@@ -343,6 +343,11 @@ impl Moving {
 
     fn refused(&self, address: SocketAddr, error: &std::io::Error) -> ConnectError {
         match SocketFault::of(error) {
+            // Without the card, the commands would go to another host with the same address.
+            _ if self.settings.card.is_some() && refuses_card(error) => {
+                let what = "socket for one network card alone (`interface`)";
+                ConnectError::System { what, problem: error.to_string() }
+            }
             SocketFault::NotPermitted if is_broadcast(address) => self.serves_many(address),
             _ => self.no_socket(address, error),
         }

@@ -21,8 +21,8 @@ use linux as platform;
 #[cfg(not(target_os = "linux"))]
 use portable as platform;
 
-use crate::config::{Config, Cpus, Settings, show_duration};
-use crate::machine::socket::{Granted, Socket};
+use crate::config::{Config, Cpus, Role, Settings, WaitPolicy, Wire, show_duration};
+use crate::machine::socket::{Granted, Socket, is_precise};
 use crate::sync::lock;
 use tautline_proto::Priority;
 
@@ -60,6 +60,10 @@ pub(crate) struct Wishes {
     receive_buffer: usize,
     send_buffer: usize,
     dscp: bool,
+    offload: bool,
+    stamps: bool,
+    called_address: bool,
+    wait: Option<WaitPolicy>,
     /// Whether a small kernel buffer is an event. The defaults ask for more than most systems give, so only a user who sets a
     /// size, or wants real time, gets the event.
     tell_of_receive_buffer: bool,
@@ -77,6 +81,10 @@ impl Wishes {
             receive_buffer: settings.receive_buffer,
             send_buffer: settings.send_buffer,
             dscp: settings.dscp,
+            offload: settings.offload && settings.wire == Wire::Native,
+            stamps: settings.need_stamps(),
+            called_address: settings.role == Role::Server && settings.endpoint.is_unspecified(),
+            wait: Some(settings.wait),
             tell_of_receive_buffer: settings.realtime || config.receive_buffer.is_some(),
             tell_of_send_buffer: settings.realtime || config.send_buffer.is_some(),
         }
@@ -95,6 +103,10 @@ impl Wishes {
             RealtimePart::ReceiveBuffer => number(self.receive_buffer),
             RealtimePart::SendBuffer => number(self.send_buffer),
             RealtimePart::Dscp => on(self.dscp),
+            RealtimePart::Offload => on(self.offload),
+            RealtimePart::KernelTimestamps => on(self.stamps),
+            RealtimePart::CalledAddress => on(self.called_address),
+            RealtimePart::Wait => self.wait.map(|wait| wait.to_string()),
         }
     }
 
@@ -113,6 +125,10 @@ impl Wishes {
         match part {
             RealtimePart::ReceiveBuffer => self.tell_of_receive_buffer,
             RealtimePart::SendBuffer => self.tell_of_send_buffer,
+            // Other systems have none of these.
+            RealtimePart::Offload | RealtimePart::KernelTimestamps | RealtimePart::CalledAddress => {
+                cfg!(target_os = "linux")
+            }
             _ => true,
         }
     }
@@ -210,6 +226,23 @@ impl Realtime {
         }
         if wishes.dscp {
             answered(RealtimePart::Dscp, mark_answer(socket));
+        }
+        for (is_asked, part, lacks) in [
+            (wishes.offload, RealtimePart::Offload, socket.lacks_offload()),
+            (wishes.stamps, RealtimePart::KernelTimestamps, socket.lacks_stamps()),
+            (wishes.called_address, RealtimePart::CalledAddress, socket.lacks_called_address()),
+        ] {
+            if is_asked {
+                answered(
+                    part,
+                    lacks.map_or_else(|| Ok("true".to_owned()), |problem| Err(in_sandbox(problem))),
+                );
+            }
+        }
+        if let Some(wait) = wishes.wait {
+            let refused =
+                || in_sandbox("the system refuses ppoll: waits end at whole milliseconds".to_owned());
+            answered(RealtimePart::Wait, is_precise().then(|| wait.to_string()).ok_or_else(refused));
         }
         let mut awake = None;
         if wishes.low_latency_cpu {
@@ -309,6 +342,14 @@ fn mark_answer(socket: &Socket) -> Answer {
     are_set.then(|| "by priority".to_owned()).ok_or_else(|| {
         Refusal::new("the system does not mark datagrams", "run on Linux, or leave `dscp` out")
     })
+}
+
+/// The refusal of what every Linux of today has.
+fn in_sandbox(problem: String) -> Refusal {
+    Refusal::new(
+        problem,
+        "allow the call in the sandbox that this program runs in (seccomp), or use a newer kernel",
+    )
 }
 
 /// Makes the pages of the calling thread's stack present.

@@ -24,11 +24,19 @@ pub enum RealtimePart {
     SendBuffer,
     /// Datagrams marked by priority: `dscp`.
     Dscp,
+    /// Many datagrams in one system call: `offload`. A sandbox may refuse it.
+    Offload,
+    /// The kernel's receive time stamps: `kernel_timestamps`, and what needs them. A sandbox may refuse it.
+    KernelTimestamps,
+    /// Answers from the address that was called, at a server on all addresses. A sandbox may refuse it.
+    CalledAddress,
+    /// Waiting until a time, and not to the next millisecond: `wait`. A sandbox may refuse it.
+    Wait,
 }
 
 impl RealtimePart {
     /// Every part, in the order of reports.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::ThreadPriority,
         Self::Cpus,
         Self::LockMemory,
@@ -37,9 +45,13 @@ impl RealtimePart {
         Self::ReceiveBuffer,
         Self::SendBuffer,
         Self::Dscp,
+        Self::Offload,
+        Self::KernelTimestamps,
+        Self::CalledAddress,
+        Self::Wait,
     ];
 
-    /// The configuration key that asks for it.
+    /// The configuration key that asks for it; `called_address` has none.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -51,6 +63,10 @@ impl RealtimePart {
             Self::ReceiveBuffer => "receive_buffer",
             Self::SendBuffer => "send_buffer",
             Self::Dscp => "dscp",
+            Self::Offload => "offload",
+            Self::KernelTimestamps => "kernel_timestamps",
+            Self::CalledAddress => "called_address",
+            Self::Wait => "wait",
         }
     }
 

@@ -4,6 +4,7 @@
 //! calls that differ between platforms are in the submodules. It never blocks, except in [`SocketWaiter::wait`].
 
 mod calls;
+mod lacking;
 mod mark;
 pub(crate) mod options;
 mod path;
@@ -24,9 +25,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use tautline_proto::{Priority, WallTime};
 
 use crate::machine::fault::SocketFault;
+use lacking::Lacking;
 use mark::Mark;
 pub(crate) use path::{IpFragments, headers_to};
 use sources::{Source, Sources};
+pub(in crate::machine) use wait::is_precise;
 pub(crate) use wait::{SocketWaiter, SocketWaker};
 
 #[cfg(target_os = "linux")]
@@ -75,6 +78,8 @@ pub(crate) struct Socket {
     ///
     /// Order: relaxed; written with the transmit lock held, and read for marks alone otherwise, with that lock held too.
     is_ipv6: AtomicBool,
+    /// The calls that the system refuses, for example in a sandbox. The socket does without them.
+    lacking: Lacking,
     /// What [`IpFragments`] was set to.
     ///
     /// Order: relaxed; only the holder of the transmit lock writes and reads it once the socket is shared.
@@ -165,6 +170,7 @@ pub(crate) enum Received {
 impl Socket {
     fn from_udp(udp: UdpSocket, is_client: bool, is_ipv6: bool) -> io::Result<Self> {
         udp.set_nonblocking(true)?;
+        let lacking = Lacking::of(&udp);
         let [segments, asks_for_more, coalesced, stamped, cleared_error, answers_as_called] =
             [const { AtomicBool::new(false) }; 6];
         Ok(Self {
@@ -172,6 +178,7 @@ impl Socket {
             is_client,
             local: Mutex::new(None),
             is_ipv6: AtomicBool::new(is_ipv6),
+            lacking,
             allows_ip_fragments: AtomicBool::new(true),
             segments,
             asks_for_more,
@@ -192,13 +199,17 @@ impl Socket {
 
     /// Allows several datagrams in one send call, if the kernel can do that.
     pub(crate) fn allow_segments(&self) {
-        self.segments.store(platform::can_segment(&self.udp), Ordering::Relaxed);
+        let can = self.lacking.sendmsg.is_none() && platform::can_segment(&self.udp);
+        self.segments.store(can, Ordering::Relaxed);
     }
 
     /// Allows several datagrams in one read, if the kernel can do that. Not from the start: a read that asks for their size
     /// takes a tenth longer.
     pub(crate) fn coalesce(&self) {
-        if !self.coalesced.load(Ordering::Relaxed) && platform::coalesce(&self.udp) {
+        if self.lacking.recvmsg.is_none()
+            && !self.coalesced.load(Ordering::Relaxed)
+            && platform::coalesce(&self.udp)
+        {
             self.coalesced.store(true, Ordering::Relaxed);
             self.asks_for_more.store(true, Ordering::Relaxed);
         }
@@ -206,7 +217,7 @@ impl Socket {
 
     /// Lets the kernel stamp datagrams on arrival. Returns whether it does.
     pub(crate) fn stamp(&self) -> bool {
-        let stamps = self.is_stamping() || platform::stamp(&self.udp);
+        let stamps = self.is_stamping() || (self.lacking.recvmsg.is_none() && platform::stamp(&self.udp));
         self.stamped.store(stamps, Ordering::Relaxed);
         self.asks_for_more.fetch_or(stamps, Ordering::Relaxed);
         stamps

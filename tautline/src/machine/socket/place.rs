@@ -109,7 +109,8 @@ impl Socket {
             self.udp.connect(place.address)?;
         }
         let local = self.udp.local_addr()?;
-        if !self.is_client && local.ip().is_unspecified() && platform::tell_destination(&self.udp, local) {
+        let is_called_at_many = !self.is_client && local.ip().is_unspecified() && self.lacking.is_nothing();
+        if is_called_at_many && platform::tell_destination(&self.udp, local) {
             self.answers_as_called.store(true, Ordering::Relaxed);
             self.asks_for_more.store(true, Ordering::Relaxed);
         }
@@ -143,7 +144,10 @@ impl Socket {
 
     /// Lets the network's errors about datagrams reach a server.
     pub(crate) fn report_errors(&self) {
-        platform::report_errors(&self.udp, self.is_ipv6());
+        // What is not read from the error queue would wake every wait.
+        if self.lacking.recvmsg.is_none() {
+            platform::report_errors(&self.udp, self.is_ipv6());
+        }
     }
 }
 
@@ -158,6 +162,12 @@ pub(crate) fn is_broadcast(address: SocketAddr) -> bool {
         Ok(refused && socket.connect(address).is_ok())
     };
     address.is_ipv4() && needs_option().unwrap_or(false)
+}
+
+/// Whether the error of placing a socket is that the system does not bind it to a network card: a privilege is missing before
+/// Linux 5.7, a sandbox refuses it, or the system has no such thing. (Connecting is refused with EACCES.)
+pub(crate) fn refuses_card(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported || platform::is_eperm(error)
 }
 
 /// Whether this host has the address.

@@ -17,6 +17,10 @@ pub(super) const fn use_card_number(_: &UdpSocket, _: u32) -> io::Result<()> {
     Ok(())
 }
 
+pub(super) const fn is_eperm(_: &io::Error) -> bool {
+    false
+}
+
 pub(super) const fn copy_options(_: &UdpSocket, _: &UdpSocket) {}
 
 pub(super) fn take_over(_: &UdpSocket, _: &UdpSocket) -> io::Result<()> {
@@ -84,4 +88,12 @@ pub(super) const fn stamp(_: &UdpSocket) -> bool {
 /// Never called: only coalesced or stamped datagrams need it, and this system has neither.
 pub(super) fn receive(udp: &UdpSocket, buffer: &mut [u8], _: bool) -> io::Result<(Arrived, Option<Source>)> {
     udp.recv_from(buffer).map(|(len, from)| (Arrived::one(len, Some(from)), None))
+}
+
+pub(super) const fn refuses_sendmsg(_: &UdpSocket) -> Option<io::Error> {
+    None
+}
+
+pub(super) const fn refuses_recvmsg(_: &UdpSocket) -> Option<io::Error> {
+    None
 }

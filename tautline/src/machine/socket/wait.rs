@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::Socket;
 
 #[cfg(unix)]
-pub(crate) use with_poll::{SocketWaiter, SocketWaker};
+pub(crate) use with_poll::{SocketWaiter, SocketWaker, is_precise};
 #[cfg(not(unix))]
-pub(crate) use without_poll::{SocketWaiter, SocketWaker};
+pub(crate) use without_poll::{SocketWaiter, SocketWaker, is_precise};
 
 /// poll(2) on the socket and on a descriptor that a [`SocketWaker`] makes readable.
 #[cfg(unix)]
@@ -19,6 +19,8 @@ mod with_poll {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::io::Errno;
 
+    #[cfg(target_os = "linux")]
+    use super::super::platform;
     use super::{Duration, Socket, io};
     use crate::sync::bell::Bell;
 
@@ -35,31 +37,69 @@ mod with_poll {
     struct Wakeup {
         bell: Bell,
         read: OwnedFd,
-        #[cfg(not(target_os = "linux"))]
-        write: OwnedFd,
+        /// The writing end, if it is another descriptor.
+        write: Option<OwnedFd>,
+        /// The system refuses ppoll(2).
+        imprecise: bool,
     }
 
     impl Wakeup {
-        #[cfg(target_os = "linux")]
         fn new() -> io::Result<Self> {
-            use rustix::event::{EventfdFlags, eventfd};
-            Ok(Self { bell: Bell::new(), read: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+            let (read, write) = Self::descriptors()?;
+            Ok(Self { bell: Bell::new(), read, write, imprecise: !is_precise() })
         }
 
-        #[cfg(not(target_os = "linux"))]
-        fn new() -> io::Result<Self> {
+        /// An eventfd(2), or the ends of a pipe where there is none.
+        fn descriptors() -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+            #[cfg(target_os = "linux")]
+            {
+                use rustix::event::{EventfdFlags, eventfd};
+                if let Ok(event) = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK) {
+                    return Ok((event, None));
+                }
+            }
             let (read, write) = rustix::pipe::pipe()?;
-            rustix::io::ioctl_fionbio(&read, true)?;
-            rustix::io::ioctl_fionbio(&write, true)?;
-            Ok(Self { bell: Bell::new(), read, write })
+            for end in [&read, &write] {
+                rustix::io::ioctl_fionbio(end, true)?;
+                rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC)?;
+            }
+            Ok((read, Some(write)))
         }
 
         fn writer(&self) -> &OwnedFd {
-            #[cfg(target_os = "linux")]
-            return &self.read;
-            #[cfg(not(target_os = "linux"))]
-            return &self.write;
+            self.write.as_ref().unwrap_or(&self.read)
         }
+    }
+
+    /// Whether the system takes time-outs of less than a millisecond.
+    pub(crate) fn is_precise() -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            let tried = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+            !tried.is_err_and(|error| platform::refuses_call(&error.into()))
+        }
+        #[cfg(not(target_os = "linux"))]
+        true
+    }
+
+    /// Waits in whole milliseconds, at least one.
+    #[cold]
+    fn poll_imprecisely(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
+        const SLICE: Duration = Duration::from_millis(1);
+        let ms = timeout.map_or(-1, |timeout| {
+            let whole = timeout.as_nanos().div_ceil(SLICE.as_nanos());
+            i32::try_from(whole).unwrap_or(i32::MAX)
+        });
+        #[cfg(target_os = "linux")]
+        match platform::poll_in_ms(fds, ms) {
+            Err(error) if platform::refuses_call(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            polled => return polled,
+        }
+        // The socket and the wake-up are read without a wait.
+        let _ = (fds, ms);
+        std::thread::sleep(timeout.unwrap_or(SLICE).min(SLICE));
+        Ok(())
     }
 
     impl SocketWaiter {
@@ -80,12 +120,17 @@ mod with_poll {
         }
 
         fn sleep(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
+            let mut fds =
+                [PollFd::new(socket.udp(), PollFlags::IN), PollFd::new(&self.0.read, PollFlags::IN)];
+            if self.0.imprecise {
+                poll_imprecisely(&mut fds, timeout)?;
+                let _ = rustix::io::read(&self.0.read, &mut [0; 64]);
+                return Ok(fds[0].revents().contains(PollFlags::ERR));
+            }
             let timeout = timeout.map(|timeout| Timespec {
                 tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: timeout.subsec_nanos().into(),
             });
-            let mut fds =
-                [PollFd::new(socket.udp(), PollFlags::IN), PollFd::new(&self.0.read, PollFlags::IN)];
             match poll(&mut fds, timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -122,6 +167,11 @@ mod without_poll {
 
     /// WSAEMSGSIZE: a datagram waits that is longer than the buffer. Other systems only cut it short.
     const LONGER: i32 = 10_040;
+
+    /// Whether the system takes time-outs of less than a millisecond: here, waits are slept through in slices.
+    pub(crate) const fn is_precise() -> bool {
+        true
+    }
 
     /// The waiting side.
     #[derive(Debug)]

@@ -13,7 +13,8 @@ use std::os::fd::AsRawFd;
 pub(super) use errors::queued_error;
 pub(super) use path::{path_mtu, set_ip_fragments};
 pub(super) use segments::{
-    can_segment, cannot_segment, coalesce, receive, send_message, stamp, tell_destination,
+    can_segment, cannot_segment, coalesce, receive, refuses_call, refuses_recvmsg, refuses_sendmsg,
+    send_message, stamp, tell_destination,
 };
 
 use rustix::net::sockopt;
@@ -43,6 +44,10 @@ pub(super) fn use_card_number(socket: &UdpSocket, number: u32) -> io::Result<()>
     set_option(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, number)
 }
 
+pub(super) fn is_eperm(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EPERM)
+}
+
 /// Gives a socket the options that another one was given after it was opened.
 pub(super) fn copy_options(from: &UdpSocket, to: &UdpSocket) {
     // The kernel reports twice what it was asked for.
@@ -60,6 +65,15 @@ pub(super) fn copy_options(from: &UdpSocket, to: &UdpSocket) {
     if read == 0 && value > 0 {
         let _ = set_option(to, libc::SOL_SOCKET, libc::SO_BUSY_POLL, value);
     }
+}
+
+/// As poll(2) with whole milliseconds, for systems that refuse ppoll(2).
+pub(super) fn poll_in_ms(fds: &mut [rustix::event::PollFd<'_>], ms: libc::c_int) -> io::Result<()> {
+    let count = libc::nfds_t::try_from(fds.len()).unwrap_or(0);
+    // SAFETY: a `PollFd` has the layout of a pollfd, as rustix promises. There are `count` of them, which live until the call
+    // returns, and no other code uses them meanwhile.
+    let result = unsafe { libc::poll(fds.as_mut_ptr().cast(), count, ms) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Puts `new` behind the descriptor of `old`, whose socket closes.

@@ -15,6 +15,21 @@ use crate::machine::socket::{Arrived, Source};
 /// Room for control messages: a size, a time stamp and a local address, aligned.
 type Control = [u64; 16];
 
+/// Whether an error means that the system refuses the call itself, as sandboxes do.
+pub(in crate::machine::socket) fn refuses_call(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EACCES | libc::EOPNOTSUPP))
+}
+
+/// Tries sendmsg(2) without a destination, on a socket that has none: nothing is sent. Returns the refusal.
+pub(in crate::machine::socket) fn refuses_sendmsg(udp: &UdpSocket) -> Option<io::Error> {
+    send_message(udp, &[], None, None, None).err().filter(refuses_call)
+}
+
+/// Tries recvmsg(2) on a socket to which nothing was sent. Returns the refusal.
+pub(in crate::machine::socket) fn refuses_recvmsg(udp: &UdpSocket) -> Option<io::Error> {
+    receive(udp, &mut [], true).err().filter(refuses_call)
+}
+
 /// Whether this kernel knows UDP segmentation offload (Linux 4.18). Setting the size to 0 changes nothing.
 pub(in crate::machine::socket) fn can_segment(udp: &UdpSocket) -> bool {
     set_option(udp, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
