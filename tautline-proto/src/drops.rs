@@ -130,9 +130,9 @@ drop_reasons! {
     /// A watchdog of its stream has tripped and latches, or was reset after the message was made.
     Latched, "latched", "commands had stopped, and the stream is stopped until somebody resets its watchdog (`reset`)";
     /// The inbox was full.
-    InboxFull, "inbox_full", "the inbox was full: receive messages faster, or raise `inbox_capacity`";
+    InboxFull, "inbox_full", "the inbox was full: receive messages faster, or raise `inbox_capacity` or `queue_bytes`";
     /// A handler's backlog was full.
-    BacklogFull, "backlog_full", "the handler's backlog was full: messages come faster than the handler takes them";
+    BacklogFull, "backlog_full", "the handler's backlog was full: messages come faster than the handler takes them (`handler_backlog`, `queue_bytes`)";
     /// The interface was closed while the message waited.
     Closed, "closed", "the interface was closed while the message waited";
 }

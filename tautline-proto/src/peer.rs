@@ -25,7 +25,9 @@ impl PeerId {
         self.serial
     }
 
-    pub(crate) const fn slot(self) -> usize {
+    /// Returns the peer's place in tables of peers. When a peer is gone, another one may get its place.
+    #[must_use]
+    pub const fn slot(self) -> usize {
         self.slot as usize
     }
 

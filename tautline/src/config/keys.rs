@@ -402,6 +402,10 @@ keys! {
         inbox_capacity: usize as usize, ANYWHERE, 0..=MAX_QUEUE => 1_000;
         /// What happens when the inbox is full. The default drops the oldest message: a fresh message is worth more.
         inbox_policy: InboxPolicy as InboxPolicy, ANYWHERE => InboxPolicy::DropOldest;
+        /// How many bytes of memory the messages take together that wait for `receive`, and those that wait for each
+        /// handler. At least `max_message_size` and 1,024 more. When a queue is full, by number or by bytes, a peer that
+        /// takes more than its share of it makes room.
+        queue_bytes: usize as usize, ANYWHERE, 4_096..=MAX_KERNEL_BUFFER => 16 << 20;
         /// The size of the kernel's receive buffer to ask for, in bytes. 0 keeps the system's default. The default
         /// holds bursts that a busy core reads late. The system may grant less.
         receive_buffer: usize as usize, ANYWHERE, 0..=MAX_KERNEL_BUFFER => 4 << 20;

@@ -179,6 +179,9 @@ impl Config {
     }
 }
 
+/// The bytes that a message that waits takes beside its payload, if its texts are as long as they may be on the native wire.
+const LARGEST_METADATA: usize = 1_024;
+
 fn missing(key: &str) -> ConfigError {
     let expected = KEYS.iter().find(|known| known.name() == key).map_or_else(String::new, Key::expected);
     ConfigError::Missing { key: key.to_owned(), expected }
@@ -259,6 +262,11 @@ impl Settings {
     }
 
     fn check_size(&self) -> Result<(), ConfigError> {
+        let least = self.max_message_size + LARGEST_METADATA;
+        if self.queue_bytes < least {
+            let expected = format!("at least {least}, so that the largest message fits (`max_message_size`)");
+            return Err(invalid("queue_bytes", &self.queue_bytes, &expected));
+        }
         if self.wire == Wire::Native || self.max_message_size <= keys::MAX_IN_DATAGRAM {
             return Ok(());
         }

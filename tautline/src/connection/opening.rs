@@ -132,7 +132,7 @@ impl Connection {
     ) -> Inbound {
         let shared = &self.shared;
         shared.directory.begin(inbound.counters(), Arc::clone(socket));
-        shared.inbox.open(settings.inbox_capacity, settings.inbox_policy);
+        shared.inbox.open(settings.inbox_capacity, settings.queue_bytes, settings.inbox_policy);
         let delay = self.coalescing_delay(settings);
         let coalescer = Coalescer::new(delay, datagram_size, Arc::clone(&shared.sender.coalescer_signals));
         let link = |opening| Link {

@@ -13,7 +13,8 @@ use super::HandlerSettings;
 use super::stats::HandlerStats;
 use super::task::CancelHandle;
 use crate::message::Message;
-use crate::receiving::waiting::{Limits, Right, Waiting};
+use crate::receiving::shares::Waits;
+use crate::receiving::waiting::{Limits, Right, Step, Waiting};
 use crate::sync::lock;
 use tautline_proto::{DropReason, Drops, PeerId, Priority};
 
@@ -26,6 +27,16 @@ pub(super) const MAX_REPLACED_WORKERS: usize = 16;
 pub(super) struct HandlerJob<R> {
     pub(super) message: Message,
     pub(super) reply: R,
+}
+
+impl<R> Waits for HandlerJob<R> {
+    fn peer(&self) -> PeerId {
+        self.message.peer()
+    }
+
+    fn bytes(&self) -> usize {
+        self.message.size()
+    }
 }
 
 /// A job that was taken from the backlog to be run now.
@@ -43,11 +54,13 @@ pub(super) struct Admitted<R> {
     /// Jobs that were dropped and counted: the new job itself, a displaced job of lower priority, or the superseded job
     /// of its stream.
     pub(super) dropped: [Option<HandlerJob<R>>; 2],
+    /// Further displaced jobs: several small ones may make room for a large one. Allocates nothing while there are none.
+    pub(super) more: Vec<HandlerJob<R>>,
 }
 
 impl<R> Admitted<R> {
     const fn refused(job: HandlerJob<R>) -> Self {
-        Self { ready: false, dropped: [Some(job), None] }
+        Self { ready: false, dropped: [Some(job), None], more: Vec::new() }
     }
 }
 
@@ -191,18 +204,26 @@ impl<R> HandlerBacklog<R> {
         }
         let superseded = state.waiting.supersede(priority, &limits);
         state.dropped.add(DropReason::Superseded, u64::from(superseded.is_some()));
-        let mut displaced = None;
-        if state.waiting.len() >= self.settings.backlog {
+        let (from, mut displaced, mut more) = ((job.message.peer(), job.bytes()), None, Vec::new());
+        loop {
+            let step = state.waiting.make_room(priority, from, self.settings.room, false);
+            if matches!(step, Step::Fits) {
+                break;
+            }
             state.dropped.add(DropReason::BacklogFull, 1);
-            displaced = state.waiting.evict_newest_below(priority);
-            if displaced.is_none() {
-                return Admitted { ready: false, dropped: [Some(job), superseded] };
+            match step {
+                Step::Displaced(other) if displaced.is_none() => displaced = Some(other),
+                Step::Displaced(other) => more.push(other),
+                Step::Fits | Step::Refused => {
+                    more.extend(displaced);
+                    return Admitted { ready: false, dropped: [Some(job), superseded], more };
+                }
             }
         }
         let ready = self.is_ready(&state.running, job.message.peer(), limits.right.as_ref());
         let entry = state.waiting.enter(priority, limits, job);
         state.waiting.put(entry);
-        Admitted { ready, dropped: [displaced, superseded] }
+        Admitted { ready, dropped: [displaced, superseded], more }
     }
 
     /// Calls a worker for a job that is ready.
@@ -403,6 +424,7 @@ impl<R> HandlerBacklog<R> {
             timed_out: state.timed_out,
             dropped: state.dropped,
             waiting: state.waiting.len() as u64,
+            waiting_bytes: state.waiting.bytes(),
             running: running as u64,
             overdue: (state.running.len() - running) as u64,
         }

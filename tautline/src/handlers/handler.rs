@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::config;
 use crate::message::Message;
 use crate::message::borrowed::MessageRef;
+use crate::receiving::shares::Room;
 
 /// The future of one message, which [`Handler::spawned`](crate::Handler::spawned) gives to your executor.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -61,7 +62,8 @@ pub(super) enum QueuedCall<R> {
 pub(crate) struct HandlerSettings {
     pub(crate) time_limit: Duration,
     pub(crate) concurrency: usize,
-    pub(crate) backlog: usize,
+    /// The room of its backlog.
+    pub(crate) room: Room,
     pub(crate) ordered: bool,
 }
 
@@ -71,7 +73,7 @@ impl HandlerSettings {
         Self {
             time_limit: settings.handler_time_limit,
             concurrency: settings.handler_concurrency,
-            backlog: settings.handler_backlog,
+            room: Room { count: settings.handler_backlog, bytes: settings.queue_bytes },
             ordered: true,
         }
     }
@@ -92,7 +94,7 @@ impl SettingOverrides {
         HandlerSettings {
             time_limit: self.time_limit.unwrap_or(defaults.time_limit),
             concurrency: self.concurrency.unwrap_or(defaults.concurrency),
-            backlog: self.backlog.unwrap_or(defaults.backlog),
+            room: Room { count: self.backlog.unwrap_or(defaults.room.count), ..defaults.room },
             ordered: defaults.ordered && !self.unordered,
         }
     }

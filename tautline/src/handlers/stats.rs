@@ -19,6 +19,8 @@ pub struct HandlerStats {
     pub dropped: Drops,
     /// Messages that wait now.
     pub waiting: u64,
+    /// The bytes of memory that they take.
+    pub waiting_bytes: usize,
     /// Messages that are handled now, within their time limit. Always 0 for inline handlers.
     pub running: u64,
     /// Calls past their time limit that have not returned yet. Their messages are counted in `timed_out`.
@@ -39,6 +41,7 @@ impl HandlerStats {
         self.timed_out += other.timed_out;
         self.dropped.merge(&other.dropped);
         self.waiting += other.waiting;
+        self.waiting_bytes += other.waiting_bytes;
         self.running += other.running;
         self.overdue += other.overdue;
     }

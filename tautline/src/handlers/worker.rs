@@ -47,8 +47,8 @@ impl<R: Send + 'static> HandlerQueue<R> {
     /// Queues a message and calls a worker, if one is needed.
     #[inline(never)] // keeps this code out of the path of inline handlers
     pub(super) fn offer(self: &Arc<Self>, priority: Priority, limits: Limits, job: HandlerJob<R>) {
-        let Admitted { ready, dropped } = self.backlog.admit(priority, limits, job);
-        drop(dropped);
+        let Admitted { ready, dropped, more } = self.backlog.admit(priority, limits, job);
+        drop((dropped, more));
         if ready {
             self.call_worker();
         }

@@ -105,6 +105,18 @@ enum StoredId {
 }
 
 impl Message {
+    /// How many bytes of memory a copy of this message takes.
+    #[inline]
+    pub(crate) fn size_of(message: &MessageRef<'_>) -> usize {
+        size_of::<Self>() + variable_len(message)
+    }
+
+    /// How many bytes of memory the message takes.
+    #[inline]
+    pub(crate) fn size(&self) -> usize {
+        size_of::<Self>() + self.bytes.len()
+    }
+
     /// Copies a borrowed message into one buffer of the pool.
     pub(crate) fn copy(pool: &Arc<Pool>, message: &MessageRef<'_>, arrival: Arrival) -> Self {
         let mut bytes = pool.take(variable_len(message));

@@ -8,6 +8,13 @@ use crate::sync::{Mutex, lock};
 /// The most buffers that the pool keeps. The list of buffers is allocated for this number.
 pub(crate) const MAX_BUFFERS: usize = 4096;
 
+/// A buffer of more bytes is large. Small messages do not get large buffers, so that what waits takes little more memory than it
+/// has bytes.
+const SMALL: usize = 2 * 1024;
+
+/// The most large buffers that the pool keeps.
+const MAX_LARGE: usize = MAX_KEPT_BYTES / MAX_BUFFER_BYTES;
+
 /// The largest buffer that the pool keeps: large enough for any message in one UDP datagram.
 pub(crate) const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -24,32 +31,40 @@ pub(crate) struct Pool {
 
 /// Buffers that nobody uses.
 ///
-/// Invariants: at most `MAX_BUFFERS`; `bytes` is the sum of their capacities and at most `MAX_KEPT_BYTES`.
+/// Invariants: at most `MAX_BUFFERS` small and `MAX_LARGE` large ones; `bytes` is the sum of their capacities and at most
+/// `MAX_KEPT_BYTES`.
 #[derive(Debug, Default)]
 struct Free {
-    /// Last in, first out, because the last returned buffer is probably still in the CPU cache.
-    buffers: Vec<Vec<u8>>,
+    /// The small and the large ones. Last in, first out, because the last returned buffer is probably still in the CPU cache.
+    buffers: [Vec<Vec<u8>>; 2],
     bytes: usize,
+}
+
+/// Returns the list of buffers with so many bytes.
+const fn list_of(bytes: usize) -> usize {
+    if bytes > SMALL { 1 } else { 0 }
 }
 
 impl Pool {
     /// Makes an empty pool whose list has room for `MAX_BUFFERS` (the list of a `default` pool grows).
     pub(crate) fn new() -> Self {
-        Self { free: Mutex::new(Free { buffers: Vec::with_capacity(MAX_BUFFERS), bytes: 0 }) }
+        Self {
+            free: Mutex::new(Free { buffers: [MAX_BUFFERS, MAX_LARGE].map(Vec::with_capacity), bytes: 0 }),
+        }
     }
 
     /// Takes an empty buffer with room for `capacity` bytes.
     ///
     /// Allocates if the pool is empty, or if the buffer is too small.
     pub(crate) fn take(&self, capacity: usize) -> Vec<u8> {
-        let mut buffer = self.pop().unwrap_or_default();
+        let mut buffer = self.pop(list_of(capacity)).unwrap_or_default();
         buffer.reserve(capacity);
         buffer
     }
 
-    fn pop(&self) -> Option<Vec<u8>> {
+    fn pop(&self, list: usize) -> Option<Vec<u8>> {
         let mut free = lock(&self.free);
-        let buffer = free.buffers.pop()?;
+        let buffer = free.buffers[list].pop()?;
         free.bytes -= buffer.capacity();
         Some(buffer)
     }
@@ -62,15 +77,17 @@ impl Pool {
         }
         buffer.clear();
         let mut free = lock(&self.free);
-        if free.buffers.len() < MAX_BUFFERS && free.bytes + bytes <= MAX_KEPT_BYTES {
+        let list = list_of(bytes);
+        let has_room = free.buffers[list].len() < [MAX_BUFFERS, MAX_LARGE][list];
+        if has_room && free.bytes + bytes <= MAX_KEPT_BYTES {
             free.bytes += bytes;
-            free.buffers.push(buffer);
+            free.buffers[list].push(buffer);
         }
     }
 
     /// The number of buffers in the pool.
     #[cfg(test)]
     pub(crate) fn kept(&self) -> usize {
-        lock(&self.free).buffers.len()
+        lock(&self.free).buffers.iter().map(Vec::len).sum()
     }
 }

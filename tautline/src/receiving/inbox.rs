@@ -20,10 +20,11 @@ use std::time::{Duration, Instant};
 use crate::config::InboxPolicy;
 use crate::message::pool::Pool;
 use crate::message::{Arrival, Message};
-use crate::receiving::waiting::{Limits, Waiting, WaitingEntry};
+use crate::receiving::shares::Room;
+use crate::receiving::waiting::{Limits, Step, Waiting, WaitingEntry};
 use crate::sync::latches::Latches;
 use crate::sync::{self, Arc, Mutex, lock};
-use tautline_proto::{DropReason, Drops, MessageRef, Priority};
+use tautline_proto::{DropReason, Drops, MessageRef, PeerId, Priority};
 
 /// Why `receive` returned no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl fmt::Display for ReceiveError {
             Self::Overrun { refused } => {
                 write!(
                     f,
-                    "{refused} messages were refused: the inbox was full; read faster or raise `inbox_capacity`"
+                    "{refused} messages were refused: the inbox was full; read faster, or raise `inbox_capacity` or `queue_bytes`"
                 )
             }
             Self::InboxOff => f.write_str("there is no inbox to read: `inbox_capacity` is 0"),
@@ -73,6 +74,8 @@ pub struct InboxStats {
     pub dropped: Drops,
     /// Messages that wait now.
     pub waiting: u64,
+    /// The bytes of memory that they take.
+    pub waiting_bytes: usize,
 }
 
 impl InboxStats {
@@ -93,12 +96,12 @@ pub(crate) struct Inbox {
 /// What the lock guards.
 ///
 /// Invariants: while a receiver is in `line`, nothing is in `waiting`. Tickets rise along `handed`, and then along `line`.
-/// `waiting` holds at most `capacity` messages, and those that receivers gave back.
+/// `waiting` holds at most what `room` says, and those that receivers gave back.
 #[derive(Debug, Default)]
 struct InboxState {
     latches: Arc<Latches>,
     open: bool,
-    capacity: usize,
+    room: Room,
     policy: InboxPolicy,
     /// Counts the openings, so that a receiver of an earlier opening learns that it was closed.
     opening: u64,
@@ -178,15 +181,15 @@ impl Inbox {
         Self { state: Mutex::new(state), pool }
     }
 
-    /// Opens the inbox for a connection and at most `capacity` messages. With 0 nothing is kept or counted.
+    /// Opens the inbox for a connection, with room for so many messages and bytes. With 0 messages nothing is kept or counted.
     ///
     /// Does nothing while open.
-    pub(crate) fn open(&self, capacity: usize, policy: InboxPolicy) {
+    pub(crate) fn open(&self, count: usize, bytes: usize, policy: InboxPolicy) {
         let mut state = lock(&self.state);
         if !state.open {
             state.open = true;
             state.opening += 1;
-            state.capacity = capacity;
+            state.room = Room { count, bytes };
             state.policy = policy;
         }
     }
@@ -214,7 +217,7 @@ impl Inbox {
     /// Never waits for a receiver.
     pub(crate) fn offer(&self, message: &MessageRef<'_>, arrival: Arrival, limits: Limits) {
         let mut state = lock(&self.state);
-        if state.capacity == 0 {
+        if state.room.count == 0 {
             return;
         }
         if !state.open {
@@ -223,7 +226,10 @@ impl Inbox {
             return;
         }
         let superseded = state.supersede(message.priority, &limits);
-        let Some(displaced) = state.make_room(message.priority) else { return };
+        let Some(displaced) = state.make_room(message.priority, (arrival.peer, Message::size_of(message)))
+        else {
+            return;
+        };
         let wake = state.add(message.priority, limits, Message::copy(&self.pool, message, arrival));
         drop(state);
         drop((superseded, displaced));
@@ -325,7 +331,12 @@ impl Inbox {
     /// Returns the counts.
     pub(crate) fn stats(&self) -> InboxStats {
         let state = lock(&self.state);
-        InboxStats { taken: state.taken, dropped: state.dropped, waiting: state.untaken() }
+        InboxStats {
+            taken: state.taken,
+            dropped: state.dropped,
+            waiting: state.untaken(),
+            waiting_bytes: state.waiting.bytes(),
+        }
     }
 
     /// Returns an answer at once, or a place in the line.
@@ -364,21 +375,29 @@ impl InboxState {
         superseded
     }
 
-    /// Makes room for a message of this priority. Returns `None` if that message itself must be dropped.
-    fn make_room(&mut self, priority: Priority) -> Option<Option<Message>> {
-        if self.waiting.len() < self.capacity {
-            return Some(None);
-        }
-        self.dropped.add(DropReason::InboxFull, 1);
-        let displaced = match self.policy {
-            InboxPolicy::DropOldest => self.waiting.evict_oldest_up_to(priority),
-            InboxPolicy::DropNewest => self.waiting.evict_newest_below(priority),
-            InboxPolicy::Refuse => {
-                self.refused += 1;
-                self.waiting.evict_newest_below(priority)
+    /// Makes room for a message of this priority, from this peer and with so many bytes. Returns the messages that had to go, one
+    /// and then more, or `None` if that message itself must be dropped.
+    fn make_room(
+        &mut self,
+        priority: Priority,
+        from: (PeerId, usize),
+    ) -> Option<(Option<Message>, Vec<Message>)> {
+        // A vector allocates nothing before the second message.
+        let mut displaced = (None, Vec::new());
+        loop {
+            let oldest = self.policy == InboxPolicy::DropOldest;
+            let step = self.waiting.make_room(priority, from, self.room, oldest);
+            if matches!(step, Step::Fits) {
+                return Some(displaced);
             }
-        };
-        displaced.map(Some)
+            self.dropped.add(DropReason::InboxFull, 1);
+            self.refused += u64::from(self.policy == InboxPolicy::Refuse);
+            match step {
+                Step::Displaced(message) if displaced.0.is_none() => displaced.0 = Some(message),
+                Step::Displaced(message) => displaced.1.push(message),
+                Step::Fits | Step::Refused => return None,
+            }
+        }
     }
 
     /// Assigns a new message to the first in line, or keeps it for the next receiver.
@@ -420,7 +439,7 @@ impl InboxState {
         if !self.open {
             return Lookup::Answer(Err(ReceiveError::NotConnected));
         }
-        if self.capacity == 0 {
+        if self.room.count == 0 {
             return Lookup::Answer(Err(ReceiveError::InboxOff));
         }
         if self.refused > 0 {

@@ -3,6 +3,7 @@
 //! It has neither a lock nor a bound: its owner has both. It decides which item is next, and which item gives way.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use tautline_proto::Priority;
 
@@ -97,14 +98,44 @@ impl<T> Lanes<T> {
         None
     }
 
-    /// Takes the newest item of the lowest priority, if that is below `priority`.
-    pub(crate) fn evict_newest_below(&mut self, priority: Priority) -> Option<T> {
-        self.first_of(0..lane_of(priority), VecDeque::pop_back)
+    /// Takes the newest or the oldest item of the lowest of these lanes that has one which `wanted` accepts.
+    ///
+    /// Looks at every item before it.
+    pub(crate) fn evict(
+        &mut self,
+        lanes: Range<usize>,
+        newest: bool,
+        wanted: impl Fn(&T) -> bool,
+    ) -> Option<T> {
+        for lane in lanes {
+            self.trim(lane);
+            let lane = &mut self.lanes[lane];
+            let fits = |slot: &LaneSlot<T>| slot.item.as_ref().is_some_and(&wanted);
+            let found = if newest { lane.iter().rposition(fits) } else { lane.iter().position(fits) };
+            let Some(index) = found else { continue };
+            if index > 0 && index + 1 < lane.len() {
+                let item = lane[index].item.take();
+                self.leave_gap();
+                return item;
+            }
+            self.len -= 1;
+            return if index == 0 { lane.pop_front()?.item } else { lane.pop_back()?.item };
+        }
+        None
     }
 
-    /// Takes the oldest item of the lowest priority, if that is not above `priority`.
-    pub(crate) fn evict_oldest_up_to(&mut self, priority: Priority) -> Option<T> {
-        self.first_of(0..=lane_of(priority), VecDeque::pop_front)
+    /// Removes the gaps at both ends of a lane.
+    fn trim(&mut self, lane: usize) {
+        let lane = &mut self.lanes[lane];
+        let is_gap = |slot: Option<&LaneSlot<T>>| slot.is_some_and(|slot| slot.item.is_none());
+        while is_gap(lane.front()) {
+            lane.pop_front();
+            self.gaps -= 1;
+        }
+        while is_gap(lane.back()) {
+            lane.pop_back();
+            self.gaps -= 1;
+        }
     }
 
     /// Takes all items, in no particular order. The memory of the lanes goes with them.
@@ -195,19 +226,19 @@ mod tests {
     #[test]
     fn the_newest_item_of_the_lowest_lane_is_evicted_only_for_a_higher_priority() {
         let mut lanes = lanes(&[(Normal, 1), (Low, 2), (Low, 3)]);
-        assert_eq!(lanes.evict_newest_below(Low), None);
-        assert_eq!(lanes.evict_newest_below(Critical), Some(3));
-        assert_eq!(lanes.evict_newest_below(Normal), Some(2));
-        assert_eq!(lanes.evict_newest_below(Normal), None);
+        assert_eq!(lanes.evict(0..lane_of(Low), true, |_| true), None);
+        assert_eq!(lanes.evict(0..lane_of(Critical), true, |_| true), Some(3));
+        assert_eq!(lanes.evict(0..lane_of(Normal), true, |_| true), Some(2));
+        assert_eq!(lanes.evict(0..lane_of(Normal), true, |_| true), None);
         assert_eq!(in_order(lanes), [1]);
     }
 
     #[test]
     fn the_oldest_item_of_the_lowest_lane_is_evicted_also_for_an_equal_priority() {
         let mut lanes = lanes(&[(High, 1), (Normal, 2), (Normal, 3)]);
-        assert_eq!(lanes.evict_oldest_up_to(Low), None);
-        assert_eq!(lanes.evict_oldest_up_to(Normal), Some(2));
-        assert_eq!(lanes.evict_oldest_up_to(Critical), Some(3));
+        assert_eq!(lanes.evict(0..lane_of(Low) + 1, false, |_| true), None);
+        assert_eq!(lanes.evict(0..lane_of(Normal) + 1, false, |_| true), Some(2));
+        assert_eq!(lanes.evict(0..lane_of(Critical) + 1, false, |_| true), Some(3));
         assert_eq!(in_order(lanes), [1]);
     }
 
@@ -227,7 +258,7 @@ mod tests {
         assert_eq!((lanes.remove(Low, 2), lanes.remove(Low, 3), lanes.remove(Low, 9)), (None, None, None));
         assert_eq!(lanes.remove(Low, 1), Some(1));
         assert_eq!(lanes.len(), 2);
-        assert_eq!(lanes.evict_newest_below(Normal), Some(4));
+        assert_eq!(lanes.evict(0..lane_of(Normal), true, |_| true), Some(4));
         assert_eq!(in_order(lanes), [3]);
     }
 

@@ -6,4 +6,5 @@
 pub(crate) mod inbox;
 pub(crate) mod lanes;
 pub(crate) mod requests;
+pub(crate) mod shares;
 pub(crate) mod waiting;

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use crate::receiving::lanes::{LANES, Lanes, lane_of};
+use crate::receiving::shares::{Room, Shares, Waits};
 use crate::sync::latches::{Admission, Latches};
 use crate::sync::{Arc, AtomicU64, Ordering};
 use tautline_proto::{DropReason, MessageType, PeerId, Priority};
@@ -96,11 +97,24 @@ pub(crate) struct WaitingEntry<T> {
     pub(crate) item: T,
 }
 
-/// The waiting items. Invariant: `streams` has the serials of exactly the items in `lanes` whose stream has a bound.
+/// One step of [`Waiting::make_room`].
+#[derive(Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // matched at once; a box would be an allocation per message
+pub(crate) enum Step<T> {
+    /// There is room.
+    Fits,
+    /// This item has made room. More may have to.
+    Displaced(T),
+    /// The new item itself must be dropped.
+    Refused,
+}
+
+/// The waiting items. Invariant: `shares` counts exactly the items in `lanes`, and `streams` has the serials of exactly the items in `lanes` whose stream has a bound.
 #[derive(Debug)]
 pub(crate) struct Waiting<T> {
     lanes: Lanes<WaitingEntry<T>>,
     streams: HashMap<Stream, Depths>,
+    shares: Shares,
     /// Empty entries whose memory is reused: as many as streams waited at once so far.
     spare: Vec<Depths>,
     next_serial: u64,
@@ -111,11 +125,17 @@ type Depths = [VecDeque<u64>; LANES];
 
 impl<T> Default for Waiting<T> {
     fn default() -> Self {
-        Self { lanes: Lanes::default(), streams: HashMap::new(), spare: Vec::new(), next_serial: 0 }
+        Self {
+            lanes: Lanes::default(),
+            streams: HashMap::new(),
+            shares: Shares::default(),
+            spare: Vec::new(),
+            next_serial: 0,
+        }
     }
 }
 
-impl<T> Waiting<T> {
+impl<T: Waits> Waiting<T> {
     pub(crate) fn len(&self) -> usize {
         self.lanes.len()
     }
@@ -157,6 +177,7 @@ impl<T> Waiting<T> {
     /// Lets an item wait in its order: a new one, or one that waited before.
     pub(crate) fn put(&mut self, entry: WaitingEntry<T>) {
         let (serial, priority) = (entry.serial, entry.priority);
+        self.shares.add(entry.item.peer(), entry.item.bytes());
         if let Some(keep) = entry.limits.keep {
             let spare = &mut self.spare;
             let depths = self.streams.entry(keep.stream).or_insert_with(|| spare.pop().unwrap_or_default());
@@ -188,21 +209,57 @@ impl<T> Waiting<T> {
         self.removed(entry)
     }
 
-    /// As [`Lanes::evict_newest_below`].
-    pub(crate) fn evict_newest_below(&mut self, priority: Priority) -> Option<T> {
-        let entry = self.lanes.evict_newest_below(priority);
-        self.removed(entry).map(|entry| entry.item)
+    /// Makes room for one more item: of this priority and peer, with so many bytes. Call it until it is [`Fits`](Step::Fits) or
+    /// [`Refused`](Step::Refused). `oldest`: the oldest items give way, else the newest.
+    ///
+    /// A peer that would take more than its share of the room displaces its own items only, up to the priority of the new one, or
+    /// below it if the newest give way. Otherwise another peer takes more than its share, and loses its least urgent item, even if
+    /// that is more urgent than the new one. ("Longest queue drop": Suter, Lakshman, Stiliadis and Choudhury, IEEE Journal on
+    /// Selected Areas in Communications 17(6), 1999.)
+    pub(crate) fn make_room(
+        &mut self,
+        priority: Priority,
+        (peer, bytes): (PeerId, usize),
+        room: Room,
+        oldest: bool,
+    ) -> Step<T> {
+        let fits = self.len() < room.count && self.shares.bytes() + bytes <= room.bytes;
+        if fits || self.len() == 0 {
+            Step::Fits
+        } else {
+            self.displace(priority, (peer, bytes), room, oldest)
+        }
     }
 
-    /// As [`Lanes::evict_oldest_up_to`].
-    pub(crate) fn evict_oldest_up_to(&mut self, priority: Priority) -> Option<T> {
-        let entry = self.lanes.evict_oldest_up_to(priority);
-        self.removed(entry).map(|entry| entry.item)
+    #[cold]
+    fn displace(
+        &mut self,
+        priority: Priority,
+        (peer, bytes): (PeerId, usize),
+        room: Room,
+        oldest: bool,
+    ) -> Step<T> {
+        let (shares, parts) = (&self.shares, self.shares.peers_with(peer));
+        let entry = if shares.is_over(peer, Room { count: 1, bytes }, room, parts) {
+            let lanes = 0..lane_of(priority) + usize::from(oldest);
+            self.lanes.evict(lanes, !oldest, |entry| entry.item.peer().slot() == peer.slot())
+        } else {
+            let is_over =
+                |entry: &WaitingEntry<T>| shares.is_over(entry.item.peer(), Room::default(), room, parts);
+            self.lanes.evict(0..LANES, !oldest, is_over)
+        };
+        self.removed(entry).map_or(Step::Refused, |entry| Step::Displaced(entry.item))
+    }
+
+    /// The bytes of all items together.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.shares.bytes()
     }
 
     /// Takes all items, in no particular order.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
         self.streams = HashMap::new();
+        self.shares = Shares::default();
         self.lanes.take_all().map(|entry| entry.item)
     }
 
@@ -211,8 +268,9 @@ impl<T> Waiting<T> {
         entry
     }
 
-    /// Removes an item that has left the lanes from its stream.
+    /// Removes an item that has left the lanes from its stream, and from the share of its peer.
     fn forget(&mut self, entry: &WaitingEntry<T>) {
+        self.shares.remove(entry.item.peer(), entry.item.bytes());
         let Some(keep) = entry.limits.keep else { return };
         let Some(depths) = self.streams.get_mut(&keep.stream) else { return };
         let depth = &mut depths[lane_of(entry.priority)];
@@ -244,6 +302,14 @@ mod tests {
         let entry = waiting.enter(priority, limits.clone(), item);
         waiting.put(entry);
         superseded
+    }
+
+    /// Takes the item that makes room in a full queue of one peer.
+    fn evict(waiting: &mut Waiting<u32>, priority: Priority, newest: bool) -> Option<u32> {
+        match waiting.displace(priority, (PeerId::none(), 1), Room::of(0), !newest) {
+            Step::Displaced(item) => Some(item),
+            _ => None,
+        }
     }
 
     fn rest(waiting: &mut Waiting<u32>) -> Vec<u32> {
@@ -286,11 +352,11 @@ mod tests {
             let (one, other) = match step % 4 {
                 0 => (
                     waiting.pop_where(|&item, _| item == second).map(|w| w.item),
-                    waiting.evict_oldest_up_to(High),
+                    evict(&mut waiting, High, false),
                 ),
-                1 => (waiting.evict_newest_below(Critical), waiting.pop_above(Low).map(|w| w.item)),
-                2 => (waiting.evict_newest_below(High), waiting.pop().map(|w| w.item)),
-                _ => (waiting.evict_oldest_up_to(Critical), waiting.pop_where(|_, _| true).map(|w| w.item)),
+                1 => (evict(&mut waiting, Critical, true), waiting.pop_above(Low).map(|w| w.item)),
+                2 => (evict(&mut waiting, High, true), waiting.pop().map(|w| w.item)),
+                _ => (evict(&mut waiting, Critical, false), waiting.pop_where(|_, _| true).map(|w| w.item)),
             };
             assert_eq!((one, other), (Some(second), Some(first)), "{step}");
             assert!(waiting.streams.is_empty(), "{step}");
@@ -369,8 +435,8 @@ mod tests {
                     0..5 => (add(&mut waiting, priority, &limits, item), model.add(priority, limits, item)),
                     5 => (value(waiting.pop()), model.take(|_, _| true)),
                     6 => (value(waiting.pop_above(priority)), model.take(|other, _| other > priority)),
-                    7 => (waiting.evict_newest_below(priority), model.evict(priority, true)),
-                    8 => (waiting.evict_oldest_up_to(priority), model.evict(priority, false)),
+                    7 => (evict(&mut waiting, priority, true), model.evict(priority, true)),
+                    8 => (evict(&mut waiting, priority, false), model.evict(priority, false)),
                     _ => {
                         let wanted = |item: u32| (item as usize).is_multiple_of(count + 1);
                         (value(waiting.pop_where(|&item, _| wanted(item))), model.take(|_, item| wanted(item)))

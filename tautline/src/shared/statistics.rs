@@ -231,12 +231,14 @@ impl Serialize for Statistics {
         map.serialize_entry("deliveries_unknown", &unknown)?;
         map.serialize_entry("socket_faults", &self.socket_faults)?;
         map.serialize_entry("inbox_waiting", &self.inbox.waiting)?;
+        map.serialize_entry("inbox_waiting_bytes", &self.inbox.waiting_bytes)?;
         map.serialize_entry("inbox_taken", &self.inbox.taken)?;
         map.serialize_entry("inbox_dropped", &ByReason(&self.inbox.dropped))?;
         map.serialize_entry("handled", &self.handlers.handled)?;
         map.serialize_entry("handler_panics", &self.handlers.panicked)?;
         map.serialize_entry("handler_timeouts", &self.handlers.timed_out)?;
         map.serialize_entry("handlers_waiting", &self.handlers.waiting)?;
+        map.serialize_entry("handlers_waiting_bytes", &self.handlers.waiting_bytes)?;
         map.serialize_entry("handlers_dropped", &ByReason(&self.handlers.dropped))?;
         map.serialize_entry("watchdog_trips", &self.watchdog_trips)?;
         map.serialize_entry("watchdog_recoveries", &self.watchdog_recoveries)?;

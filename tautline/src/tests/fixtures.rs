@@ -1,6 +1,7 @@
 //! Fixtures of the tests: messages, arrivals, peers.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tautline_proto::Now;
@@ -60,6 +61,21 @@ pub(crate) fn endpoint_config() -> EndpointConfig {
     config.peer_expiry = Duration::from_secs(1);
     config.max_message_size = 1000;
     config
+}
+
+/// Returns the ids of peers of one server, each in a place of its own.
+pub(crate) fn peers<const N: usize>() -> [PeerId; N] {
+    let mut config = endpoint_config();
+    config.role = Role::Server;
+    config.wire = WireFormat::Classic(CLASSIC);
+    config.max_peers = N;
+    let (mut inbound, _) = endpoint(config, Start::default());
+    std::array::from_fn(|index| {
+        let port = u16::try_from(index + 1).expect("few peers");
+        let from = SocketAddr::from(([10, 0, 0, 1], port));
+        let datagram = classic_datagram();
+        inbound.handle(Now::default(), from, &datagram, &mut Vec::new()).expect("it is in order").peer()
+    })
 }
 
 /// Returns a new peer id. Only endpoints make ids, so this makes a client endpoint that calls a server.

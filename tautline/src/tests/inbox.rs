@@ -9,9 +9,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::fixtures::{arrival, number_of, numbered};
-use crate::message::Message;
+use super::fixtures::{arrival, number_of, numbered, peers};
 use crate::message::pool::Pool;
+use crate::message::{Arrival, Message};
 use crate::receiving::inbox::*;
 use crate::receiving::waiting::{Keep, Limits, Right, Stream};
 use crate::{DropReason, InboxPolicy, MessageType, Priority};
@@ -25,7 +25,7 @@ const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
 fn inbox(capacity: usize, policy: InboxPolicy) -> Arc<Inbox> {
     let inbox = Arc::new(Inbox::new(Arc::new(Pool::new()), Arc::default()));
-    inbox.open(capacity, policy);
+    inbox.open(capacity, usize::MAX, policy);
     inbox
 }
 
@@ -172,7 +172,7 @@ fn a_closed_inbox_keeps_nothing_and_reports_not_connected() {
     let inbox = Arc::new(Inbox::new(Arc::new(Pool::new()), Arc::default()));
     offer(&inbox, 1);
     assert_eq!(inbox.receive(None).expect_err("never opened"), ReceiveError::NotConnected);
-    inbox.open(3, DropOldest);
+    inbox.open(3, usize::MAX, DropOldest);
     offer(&inbox, 2);
     inbox.close();
     offer(&inbox, 3);
@@ -204,7 +204,7 @@ fn a_receiver_that_waits_across_a_reconnect_gets_disconnected() {
     let mut sleeper = waiting(&inbox);
     offer(&inbox, 1);
     inbox.close();
-    inbox.open(3, DropOldest);
+    inbox.open(3, usize::MAX, DropOldest);
     offer(&inbox, 2);
     assert!(matches!(poll(&mut sleeper, Waker::noop()), Poll::Ready(Err(ReceiveError::Disconnected))));
     assert_eq!(read_all(&inbox), [2]);
@@ -490,4 +490,82 @@ fn many_threads_receive_each_message_once() {
         receivers.into_iter().flat_map(|receiver| receiver.join().expect("no panic")).collect();
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(0..MESSAGES));
+}
+
+/// Offers a message of this peer, with so many bytes of payload.
+fn offer_of(inbox: &Inbox, from: usize, number: u64, priority: Priority, bytes: usize) {
+    let peers = peers::<4>();
+    let arrival = Arrival { peer: peers[from], ..arrival() };
+    let payload = vec![b'1'; bytes];
+    let mut message = numbered(number, priority);
+    message.payload = &payload;
+    inbox.offer(&message, arrival, Limits::default());
+}
+
+/// Returns how many messages of each of these peers wait, and empties the inbox.
+fn waiting_of<const N: usize>(inbox: &Inbox, wanted: [usize; N]) -> [usize; N] {
+    let waiting: Vec<_> =
+        std::iter::from_fn(|| inbox.receive(POLL).ok()).map(|message| message.peer()).collect();
+    let peers = peers::<4>();
+    wanted.map(|of| waiting.iter().filter(|from| **from == peers[of]).count())
+}
+
+#[test]
+fn one_peers_flood_takes_no_more_than_its_share() {
+    for policy in [DropOldest, DropNewest] {
+        for urgent in [Low, Normal, Critical] {
+            let inbox = inbox(100, policy);
+            // The flood fills the queue first, and goes on between the messages of the others.
+            for number in 0..1000 {
+                offer_of(&inbox, 1, number, urgent, 8);
+            }
+            for number in 0..20 {
+                offer_of(&inbox, 2, number, Normal, 8);
+                offer_of(&inbox, 3, number, Low, 8);
+                for more in 0..50 {
+                    offer_of(&inbox, 1, more, urgent, 8);
+                }
+            }
+            let stats = inbox.stats();
+            assert_eq!((stats.waiting, stats.offered()), (100, 2040));
+            assert_eq!(waiting_of(&inbox, [1, 2, 3]), [60, 20, 20], "{policy:?} {urgent:?}");
+        }
+    }
+}
+
+#[test]
+fn peers_that_all_take_more_than_their_share_get_equal_shares() {
+    let inbox = inbox(90, DropOldest);
+    for number in 0..1000 {
+        for from in 1..=3 {
+            offer_of(&inbox, from, number, Normal, 8);
+        }
+    }
+    assert_eq!(waiting_of(&inbox, [1, 2, 3]), [30, 30, 30]);
+}
+
+#[test]
+fn the_inbox_is_bounded_in_bytes_and_large_messages_displace_none_of_others() {
+    let inbox = Arc::new(Inbox::new(Arc::new(Pool::new()), Arc::default()));
+    inbox.open(1000, 1 << 20, DropOldest);
+    for number in 0..100 {
+        offer_of(&inbox, 2, number, Normal, 100);
+    }
+    for number in 0..100 {
+        offer_of(&inbox, 1, number, Critical, 60_000);
+        assert!(inbox.stats().waiting_bytes <= 1 << 20);
+    }
+    let stats = inbox.stats();
+    assert_eq!(stats.offered(), 200);
+    let [large, small] = waiting_of(&inbox, [1, 2]);
+    assert_eq!(small, 100);
+    assert!((8..=17).contains(&large), "{large} large messages in 1 MiB");
+    assert_eq!((inbox.stats().waiting_bytes, inbox.stats().offered()), (0, 200));
+    // Several small ones make room for a large one of the same peer; a single one always has room.
+    for number in 0..1000 {
+        offer_of(&inbox, 1, number, Normal, 2000);
+    }
+    offer_of(&inbox, 1, 1000, Normal, 1_000_000);
+    assert!(inbox.stats().waiting_bytes <= 1 << 20, "{:?}", inbox.stats());
+    assert!(inbox.stats().waiting < 30, "{:?}", inbox.stats());
 }

@@ -21,7 +21,7 @@ fn job(number: u64) -> HandlerJob<()> {
 }
 
 fn admit(backlog: &HandlerBacklog<()>, number: u64) {
-    let Admitted { ready, dropped } = backlog.admit(Priority::Normal, Limits::default(), job(number));
+    let Admitted { ready, dropped, .. } = backlog.admit(Priority::Normal, Limits::default(), job(number));
     assert!(ready && dropped.iter().all(Option::is_none));
 }
 
@@ -102,7 +102,7 @@ fn a_stopped_backlog_refuses_and_counts_new_jobs_and_its_workers_end() {
     assert_eq!(backlog.call_worker(), CalledWorker::New);
     assert_eq!(backlog.stop().count(), 1);
     assert!(backlog.next_for_worker().is_none());
-    let Admitted { ready, dropped } = backlog.admit(Priority::Critical, Limits::default(), job(1));
+    let Admitted { ready, dropped, .. } = backlog.admit(Priority::Critical, Limits::default(), job(1));
     assert!(!ready && dropped.iter().any(Option::is_some));
     assert_eq!(backlog.call_worker(), CalledWorker::None);
     assert_eq!(backlog.stats().dropped.of(DropReason::Closed), 2);
@@ -115,7 +115,7 @@ fn only_the_newest_message_of_a_stream_with_history_1_is_handled() {
     let stream = Stream { peer: arrival().peer, message_type: Data, channel: 0 };
     let limits = Limits { keep: Some(Keep { stream, count: 1 }), ..Limits::default() };
     for number in 0..3 {
-        let Admitted { ready, dropped } = backlog.admit(Priority::Normal, limits.clone(), job(number));
+        let Admitted { ready, dropped, .. } = backlog.admit(Priority::Normal, limits.clone(), job(number));
         let dropped = dropped.iter().flatten().map(|job| number_of(&job.message)).next();
         assert_eq!((ready, dropped), (true, number.checked_sub(1)));
     }

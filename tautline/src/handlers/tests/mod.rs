@@ -6,6 +6,7 @@ mod blocking;
 mod inline;
 mod leaving;
 
+use crate::receiving::shares::Room;
 use crate::sync::{Arc, Mutex};
 use std::collections::HashMap;
 use std::future::{pending, poll_fn};
@@ -111,13 +112,18 @@ impl Drop for DropReporter {
 
 /// The default settings of the configuration.
 fn defaults() -> HandlerSettings {
-    HandlerSettings { time_limit: Duration::from_secs(5), concurrency: 10, backlog: 1000, ordered: true }
+    HandlerSettings {
+        time_limit: Duration::from_secs(5),
+        concurrency: 10,
+        room: Room::of(1000),
+        ordered: true,
+    }
 }
 
 #[test]
 fn settings_that_a_handler_does_not_choose_come_from_the_configuration() {
     let mut rig = Rig::new();
-    rig.handlers.set_defaults(HandlerSettings { concurrency: 1, backlog: 1, ..defaults() });
+    rig.handlers.set_defaults(HandlerSettings { concurrency: 1, room: Room::of(1), ..defaults() });
     let (handler, began, _release) = held_up();
     rig.handlers.register(Data.into(), Handler::blocking(handler).into());
     rig.send(Data, 1);

@@ -23,7 +23,7 @@ const SOME: Option<Duration> = Some(Duration::from_secs(1));
 
 fn open(capacity: usize, policy: InboxPolicy) -> Arc<Inbox> {
     let inbox = Arc::new(Inbox::new(Arc::new(Pool::default()), Arc::default()));
-    inbox.open(capacity, policy);
+    inbox.open(capacity, usize::MAX, policy);
     inbox
 }
 
@@ -214,7 +214,7 @@ fn a_waiting_task_learns_of_a_close_even_if_the_inbox_opens_again() {
         assert!(Pin::new(&mut wait).poll(&mut Context::from_waker(Waker::noop())).is_pending());
         let waiter = thread::spawn(move || block_on(wait).expect_err("closed meanwhile"));
         inbox.close();
-        inbox.open(8, DropOldest);
+        inbox.open(8, usize::MAX, DropOldest);
         offer(&inbox, 1);
         assert_eq!(waiter.join().expect("no panic"), ReceiveError::Disconnected);
         assert_eq!(drain(&inbox), [1]);
