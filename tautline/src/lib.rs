@@ -94,7 +94,7 @@ pub use sending::receipt::Receipt;
 pub use sending::reply::Reply;
 pub use sending::room::Room;
 pub use shared::directory::PeerInfo;
-pub use shared::events::{EVENT_QUEUE, Event, Events, NextEvent, STRANGER_EVENTS};
+pub use shared::events::{EVENT_QUEUE, Event, Events, NextEvent, Reader, STRANGER_EVENTS};
 pub use shared::ownership::{Claim, ClaimError, StreamOwner};
 pub use shared::statistics::Statistics;
 pub use tautline_proto::cycle::{Following, LockState};

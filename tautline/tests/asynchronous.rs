@@ -42,9 +42,9 @@ async fn whole_life() {
     };
     assert_eq!(name, "controller");
     for number in 0..100u64 {
-        client.send(&number, &Metadata::command()).unwrap();
-        let command = server.receive_async().await.unwrap();
-        server.reply(&command, &number, &Metadata::status()).unwrap();
+        client.send(&number, &Metadata::data()).unwrap();
+        let question = server.receive_async().await.unwrap();
+        server.reply(&question, &number, &Metadata::status()).unwrap();
         assert_eq!(client.receive_async().await.unwrap().decode::<u64>().unwrap(), number);
     }
     client.disconnect();

@@ -27,9 +27,11 @@ fn commands(config: &Config, channel: u16) -> Qos {
 }
 
 #[test]
-fn a_stream_has_no_settings_by_default() {
+fn a_stream_has_no_settings_by_default_but_the_history_of_commands() {
     for &message_type in MessageType::ALL {
-        assert_eq!(server().settings().expect("valid").streams.of(message_type, 3), Qos::new());
+        let found = server().settings().expect("valid").streams.of(message_type, 3);
+        assert_eq!(found, Qos::default_of(message_type, Wire::Native));
+        assert_eq!(found == Qos::new(), message_type != MessageType::Command);
     }
 }
 

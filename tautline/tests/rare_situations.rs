@@ -378,6 +378,7 @@ fn a_driver_that_dies_ends_its_connection() {
     assert_eq!(waiting.join().unwrap(), Err(ReceiveError::Disconnected));
     until("the connection has ended", || server.connection_state() == ConnectionState::Error);
     assert!(matches!(events.next(Some(TIME_LIMIT)), Some(Event::PeerConnected { .. })));
+    assert_eq!(events.next(Some(TIME_LIMIT)), Some(Event::CommandsUnguarded));
     assert!(matches!(
         events.next(Some(TIME_LIMIT)),
         Some(Event::StateChanged { to: ConnectionState::Error, .. })

@@ -43,7 +43,7 @@ impl Link {
         let endpoint =
             if address.contains(':') { format!("[{address}]:9000") } else { format!("{address}:9000") };
         let capacity = 2 * (STREAM + BATCHES * BATCH + LARGE_ONES);
-        let config = |config: Config| config.wire(wire).inbox_capacity(capacity);
+        let config = |config: Config| common::keeping_all(config.wire(wire).inbox_capacity(capacity));
         let plant = network.at(Host::Plant, || {
             let plant = create_udp_server(config(Config::server(&*endpoint))).expect("a valid configuration");
             plant.connect().expect("a free port");

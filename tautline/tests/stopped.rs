@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{address, client, server, server_config};
+use common::{address, client, server};
 use rustix::process::{Pid, Signal, kill_process};
 use tautline::{
     Config, DropReason, Handler, MessageType, Metadata, Profile, Qos, ReceiveError, UdpInterface, Wire,
@@ -36,8 +36,9 @@ const AROUND: Duration = Duration::from_millis(400);
 /// The time that a busy machine may need between handing a command out and reading the clock.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The variable that tells the receiver its wire.
+/// The variable that tells the receiver its wire, and whether it has default settings.
 const RECEIVER: &str = "TEST_STOPPED_RECEIVER";
+const BY_DEFAULT: &str = "TEST_STOPPED_RECEIVER_BY_DEFAULT";
 
 /// Returns the time of the steady clock, in nanoseconds. All processes of the machine share this clock.
 fn steady_ns() -> u64 {
@@ -63,12 +64,14 @@ fn around_the_gap(taken: &Taken) -> (Duration, Duration) {
 
 /// The receiver: takes commands in three ways, each on its channel, and from a plain socket. The classic wire has one
 /// channel, so it has one way only. When its input ends, the receiver prints what it got and ends.
-fn receive(wire: Wire) {
+fn receive(wire: Wire, by_default: bool) {
+    let default = Config::server("127.0.0.1:0").wire(wire);
     // Stopped until told is tested in `latch.rs`. This is about the age of what is handed out after a pause.
     let goes_on = Qos::new().latch(false);
-    let config =
-        server_config(wire).profile(Profile::control()).qos(MessageType::Command, goes_on).failsafe(|_| {});
-    let interface = server(config);
+    let control = |config: Config| {
+        config.profile(Profile::control()).qos(MessageType::Command, goes_on).failsafe(|_| {})
+    };
+    let interface = server(if by_default { default } else { control(default) });
     let [inbox, inline, blocking, plain]: [Taken; 4] = Default::default();
     if wire == Wire::Native {
         let list = Arc::clone(&inline);
@@ -157,10 +160,11 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn start(wire: Wire) -> Self {
+    fn start(wire: Wire, by_default: bool) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this test's program"))
             .args(["--exact", "the_receiver", "--nocapture", "--include-ignored"])
             .env(RECEIVER, wire.name())
+            .envs(by_default.then_some((BY_DEFAULT, "1")))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -223,12 +227,15 @@ fn send_until(end: Instant, client: &UdpInterface, channels: u16, plain: (&UdpSo
     sent
 }
 
-/// Stops a receiver for the time `stop` and checks what it hands out afterwards. Returns a line with the figures.
-fn stop_for(wire: Wire, stop: Duration) -> String {
-    let receiver = Receiver::start(wire);
+/// Sends commands to a receiver that is stopped for the time `stop`. Returns how many, and its output.
+fn stopped(
+    receiver: Receiver,
+    wire: Wire,
+    channels: u16,
+    stop: Duration,
+) -> (u64, HashMap<String, Vec<u64>>) {
     let client = client(Config::client(receiver.interface).wire(wire));
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let channels = if wire == Wire::Native { 3 } else { 1 };
     let send = |time| send_until(Instant::now() + time, &client, channels, (&socket, receiver.plain));
     let mut sent = send(AROUND);
     receiver.signal(Signal::STOP);
@@ -236,7 +243,28 @@ fn stop_for(wire: Wire, stop: Duration) -> String {
     receiver.signal(Signal::CONT);
     sent += send(AROUND);
     client.flush();
-    let output = receiver.end();
+    (sent, receiver.end())
+}
+
+/// Stops a receiver with default settings. Returns the ages of the first commands that it handed out afterwards: from the
+/// inbox, to an inline and to a blocking handler.
+fn stop_default(stop: Duration) -> [Duration; 3] {
+    let (sent, output) = stopped(Receiver::start(Wire::Native, true), Wire::Native, 3, stop);
+    let [received, kernel_drops, expired, superseded, _] = output["counts"][..] else { panic!("{output:?}") };
+    assert!(received <= sent && received + kernel_drops >= sent, "{received} of {sent}: {output:?}");
+    assert!(expired == 0 && superseded > 0, "nothing but older commands is dropped: {output:?}");
+    ["inbox", "inline", "blocking"].map(|way| {
+        let [gap, age] = output[way][..] else { panic!("{output:?}") };
+        assert!(Duration::from_nanos(gap) >= stop - AROUND / 2, "{way} saw no stop: {output:?}");
+        Duration::from_nanos(age)
+    })
+}
+
+/// Stops a receiver for the time `stop` and checks what it hands out afterwards. Returns a line with the figures.
+fn stop_for(wire: Wire, stop: Duration) -> String {
+    let receiver = Receiver::start(wire, false);
+    let channels = if wire == Wire::Native { 3 } else { 1 };
+    let (sent, output) = stopped(receiver, wire, channels, stop);
     let lifespan =
         Profile::control().qos(MessageType::Command, wire).lifespan.expect("the profile has a lifespan");
     let mut text = format!("{wire}: stopped for {stop:?}; first command afterwards:");
@@ -274,7 +302,7 @@ fn stop_for(wire: Wire, stop: Duration) -> String {
 #[ignore = "a child of the other tests"]
 fn the_receiver() {
     if let Ok(wire) = std::env::var(RECEIVER) {
-        receive(wire.parse().expect("a wire"));
+        receive(wire.parse().expect("a wire"), std::env::var_os(BY_DEFAULT).is_some());
         std::io::stdout().flush().expect("the test reads it");
     }
 }
@@ -283,6 +311,38 @@ fn the_receiver() {
 fn a_receiver_that_was_stopped_hands_out_no_stale_command() {
     for wire in common::WIRES {
         println!("{}", stop_for(wire, MS * 400));
+    }
+}
+
+/// A stop may fall between the moment when a command was handed out and the moment when the receiver reads the clock. So
+/// one of the three may be old.
+#[test]
+fn a_receiver_with_default_settings_that_was_stopped_acts_on_the_newest_command() {
+    let ages = stop_default(MS * 400);
+    let old = ages.iter().filter(|age| **age > MS * 200).count();
+    assert!(old <= 1, "{ages:?}");
+}
+
+#[test]
+#[ignore = "the full length, in release"]
+fn a_receiver_with_default_settings_that_was_stopped_for_a_second_acts_on_the_newest_command() {
+    const STOPS: usize = 50;
+    let mut ages = [const { Vec::new() }; 3];
+    for _ in 0..STOPS {
+        for (all, age) in ages.iter_mut().zip(stop_default(MS * 1_000)) {
+            all.push(age);
+        }
+    }
+    for (way, mut ages) in ["inbox", "inline", "blocking"].into_iter().zip(ages) {
+        ages.sort_unstable();
+        let old = ages.iter().filter(|age| **age > MS * 500).count();
+        println!(
+            "{way}: first command after {STOPS} stops of 1 s: median {:?} old, 90 % {:?}, worst {:?}; {old} were of before the stop",
+            ages[STOPS / 2],
+            ages[STOPS * 9 / 10],
+            ages[STOPS - 1]
+        );
+        assert!(old <= STOPS / 10, "{way}: {ages:?}");
     }
 }
 

@@ -8,7 +8,7 @@ use tautline::{DropReason, Drops, Endpoint, Event, Events, MessageType, Statisti
 use crate::tools::echo::{Unanswered, echo};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
-use crate::tools::link::{LinkArgs, count, duration, open, wait_over, with_inbox};
+use crate::tools::link::{LinkArgs, count, duration, open, wait_over, with_all_commands, with_inbox};
 use crate::tools::{message_line, output, traffic};
 
 /// Listen on an address and print every message as a line of JSON
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let config = args.link.config()?.role(tautline::Role::Server).endpoint(args.endpoint.to_string());
     // Printing may take longer than receiving for a while.
     let inbox = config.inbox_capacity.unwrap_or(INBOX);
-    let config = with_inbox(config)?.inbox_capacity(inbox);
+    let config = with_inbox(with_all_commands(config))?.inbox_capacity(inbox);
     let mut unanswered = Arc::<Unanswered>::default();
     let interface = open(config, |interface| {
         if args.reply {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tautline::{
     Config, ConfigError, ConnectError, ConnectionState, Driver, Endpoint, Event, Events, Message,
-    ReceiveError, SocketFault, UdpInterface, WatchdogChange, WatchdogEvent, Wire,
+    MessageType, Qos, ReceiveError, SocketFault, UdpInterface, WatchdogChange, WatchdogEvent, Wire,
 };
 
 use crate::tools::exit::{Exit, Failure};
@@ -123,6 +123,13 @@ pub(crate) fn with_inbox(config: Config) -> Result<Config, Failure> {
         return Err(Failure::usage(sentence));
     }
     Ok(config)
+}
+
+/// Lets every command wait, as every other message does, unless the configuration says otherwise. For subcommands that show
+/// or count all messages: by default only the newest command of a stream waits.
+pub(crate) fn with_all_commands(config: Config) -> Config {
+    let is_set = config.streams.of_type(MessageType::Command).history.is_some() || config.profile.is_some();
+    if is_set { config } else { config.qos(MessageType::Command, Qos::new().keep_all()) }
 }
 
 /// Checks a configuration before it is used.

@@ -54,9 +54,12 @@ impl Record {
                 here.count("datagrams_accepted") + here.sum("datagrams_dropped"),
             );
             same(
-                format!("{name}: messages received, and offered to the inbox + expired + stale"),
+                format!("{name}: messages received, and offered to the inbox + expired + stale + superseded"),
                 here.count("messages_received"),
-                here.own("inbox_offered") + here.dropped("expired") + here.dropped("stale"),
+                here.own("inbox_offered")
+                    + here.dropped("expired")
+                    + here.dropped("stale")
+                    + here.dropped("superseded"),
             );
             same(
                 format!("{name}: inbox offered, and taken + dropped + waiting"),

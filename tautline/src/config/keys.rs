@@ -193,7 +193,7 @@ macro_rules! keys {
             /// The network card that the interface uses; `None` means any.
             pub interface: Option<CardName>,
             $($(#[doc = $doc])+ pub $name: $type,)+
-            /// The settings of streams of messages, with those of the profile, by type and channel.
+            /// The settings of streams of messages, with those of the profile and the defaults, by type and channel.
             pub streams: Streams,
             /// What is called when commands stop (at a server), or states (at a client).
             pub failsafe: Option<Failsafe>,
@@ -212,7 +212,7 @@ macro_rules! keys {
                     bind: config.bind.clone(),
                     interface: config.interface.clone(),
                     $($name: config.$name.clone().unwrap_or_else(|| defaults::$name(wire)),)+
-                    streams: config.streams.resolve(config.profile, wire),
+                    streams: config.streams.resolve(config.profile, wire).with_defaults(wire),
                     failsafe: config.failsafe.clone(),
                     #[cfg(feature = "sim")]
                     impair: config.impair,
@@ -456,7 +456,8 @@ keys! {
         offload: bool as bool, NATIVE => true;
         /// Whether `Arrival::time` is the kernel's receive time stamp, so that a late read does not make old data look
         /// fresh. If off, it is the time of reading, and each read costs 0.1 us less. It turns on by itself with the
-        /// first message that has a lifespan.
+        /// first message that has a lifespan or belongs to a stream with a history, such as a command. On the classic
+        /// wire it is always on.
         kernel_timestamps: bool as bool, ANYWHERE => false;
         /// Whether datagrams are marked for the network (DSCP) and for the host's own queues (SO_PRIORITY), by the most
         /// urgent message in them: low CS1, normal CS0, high AF41, critical EF (RFC 4594, RFC 3246). Linux only. Off by

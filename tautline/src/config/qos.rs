@@ -77,8 +77,8 @@ macro_rules! stream_keys {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty, $range:expr;)+) => {
         /// The settings of a stream of messages: of one type, or of one channel of a type.
         ///
-        /// A value that is `None` comes from the settings of the type, then from the [profile](Profile), and else is
-        /// off.
+        /// A value that is `None` comes from the settings of the type, then from the [profile](Profile), then from
+        /// [`default_of`](Self::default_of), and else is off.
         ///
         /// ```
         /// use std::time::Duration;
@@ -128,7 +128,7 @@ macro_rules! stream_keys {
 stream_keys! {
     /// How many messages of a peer's stream wait for their reader. A number of 1 or more: a newer message replaces the
     /// oldest, and a message that comes after a newer one is dropped. all: every message waits, while the queue has
-    /// room.
+    /// room. Default: 1 for commands on the native wire, all for everything else.
     history: History, 1..=MAX_QUEUE;
     /// How long a message is valid after it was made. An older message is dropped, at the sender and at the receiver. A
     /// lifespan in the message itself goes before it.
@@ -162,6 +162,25 @@ impl Qos {
             owner: None,
             latch: None,
             delivery: None,
+        }
+    }
+
+    /// What holds for a type on this wire if nothing else is set: on the native wire, only the newest command of a stream
+    /// waits. A reader that was held up for a moment then acts on the newest command, and not on each old one for ever.
+    ///
+    /// ```
+    /// use tautline::{History, MessageType, Qos, Wire};
+    ///
+    /// let commands = Qos::default_of(MessageType::Command, Wire::Native);
+    /// assert_eq!(commands.history, Some(History::KeepLast(1)));
+    /// assert_eq!(Qos::default_of(MessageType::Data, Wire::Native), Qos::new());
+    /// assert_eq!(Qos::default_of(MessageType::Command, Wire::Classic), Qos::new());
+    /// ```
+    #[must_use]
+    pub const fn default_of(message_type: MessageType, wire: Wire) -> Self {
+        match (message_type, wire) {
+            (MessageType::Command, Wire::Native) => Self::new().keep_last(1),
+            _ => Self::new(),
         }
     }
 

@@ -20,7 +20,7 @@ pub struct Streams {
 
 impl Streams {
     /// Returns the settings of a channel of a type. In a [`Config`](crate::Config) they are only those that were set,
-    /// in [`Settings`](crate::Settings) they also have the values of the profile.
+    /// in [`Settings`](crate::Settings) they also have the values of the profile and the defaults.
     #[must_use]
     pub fn of(&self, message_type: MessageType, channel: u16) -> Qos {
         self.at((message_type, channel).into()).or(self.of_type(message_type))
@@ -57,6 +57,11 @@ impl Streams {
         owned
     }
 
+    /// Whether a stream has settings that a sender follows.
+    pub(crate) fn concern_senders(&self) -> bool {
+        self.by_selector.values().any(|qos| qos.lifespan.is_some() || qos.delivery.is_some())
+    }
+
     /// Returns the settings that were set, by type and channel. A selector without a channel is for the whole type.
     pub fn iter(&self) -> impl Iterator<Item = (Selector, Qos)> + '_ {
         self.by_selector.iter().map(|(&selector, &qos)| (selector, qos))
@@ -88,6 +93,18 @@ impl Streams {
             }
         }
         resolved
+    }
+
+    /// Returns these settings, with the defaults for values that are not set.
+    pub(super) fn with_defaults(mut self, wire: Wire) -> Self {
+        for &message_type in MessageType::ALL {
+            let base = Qos::default_of(message_type, wire);
+            if base != Qos::new() {
+                let chosen = self.by_selector.entry(message_type.into()).or_default();
+                *chosen = chosen.or(base);
+            }
+        }
+        self
     }
 
     /// Sets one key of a stream.

@@ -30,6 +30,7 @@ use crate::sending::coalescer::{Coalescer, CoalescerWatch};
 use crate::sending::line::Line;
 use crate::sending::link::Link;
 use crate::sync::lock;
+use tautline_proto::MessageType;
 
 /// The largest UDP payloads. The length of an IPv4 packet counts its header, that of an IPv6 packet does not.
 const MAX_IPV4_DATAGRAM: usize = u16::MAX as usize - 28;
@@ -104,6 +105,8 @@ impl Connection {
             Arc::clone(&shared.sender.coalescer_signals),
             self.coalescing_delay(settings),
         );
+        let told_unguarded = shared.handlers.has_any(MessageType::Command)
+            && shared.tell_if_unguarded(settings.streams.of_type(MessageType::Command).lifespan);
         let opened = Opened {
             life: Arc::clone(&life),
             clock,
@@ -114,6 +117,7 @@ impl Connection {
             answer_by,
             granted,
             watch,
+            told_unguarded,
         };
         let turner = Turner::new(Arc::clone(shared), opened, settings);
         let (thread, _held) = self.set_going(turner, held, &settings.name)?;
@@ -145,7 +149,7 @@ impl Connection {
             limits: settings.payload_limits(),
             datagram_size: datagram_size.into(),
             max_datagram: if !socket.is_ipv6() { MAX_IPV4_DATAGRAM } else { MAX_IPV6_DATAGRAM },
-            streams: (settings.streams.iter().next().is_some()).then(|| settings.streams.clone()),
+            streams: settings.streams.concern_senders().then(|| settings.streams.clone()),
         };
         let open = |line: &mut Line| line.open(outbound, Arc::clone(socket), coalescer, settings.dscp, link);
         shared.set_link(Some(shared.sender.transmit.exclusively(open)));

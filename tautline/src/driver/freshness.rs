@@ -10,7 +10,7 @@ use crate::receiving::waiting::{Keep, Limits, Stream};
 use tautline_proto::{Delivery, DropReason, MessageRef, MessageType, PeerId};
 
 /// The most streams whose newest message is remembered. A late message of another stream counts as stale.
-const MAX_STREAMS: usize = 4_096;
+pub(super) const MAX_STREAMS: usize = 4_096;
 
 /// The number of message types.
 const TYPES: usize = MessageType::ALL.len();
@@ -18,10 +18,14 @@ const TYPES: usize = MessageType::ALL.len();
 /// The settings of streams, and their newest messages.
 #[derive(Debug)]
 pub(super) struct Freshness {
-    /// By type; `None` if nothing is set for any type.
-    rules: Option<Box<[Rules; TYPES]>>,
+    /// By type; `None` for a type without settings.
+    rules: [Option<Box<Rules>>; TYPES],
     /// The number of the datagram with the newest message of a stream that was offered.
     newest: HashMap<Stream, u64>,
+    /// The stream of the last message that was judged. It is in `newest` too, but its number here is the right one.
+    latest: Option<(Stream, u64)>,
+    /// No command has come yet.
+    awaits_command: bool,
 }
 
 /// The settings of a type.
@@ -47,16 +51,18 @@ impl From<Qos> for Rule {
 
 impl Freshness {
     pub(super) fn new(streams: &Streams) -> Self {
-        let of_type = |message_type: MessageType| Rules {
-            common: streams.of_type(message_type).into(),
-            channels: streams
-                .channels(message_type)
-                .map(|channel| (channel, streams.of(message_type, channel).into()))
-                .collect(),
+        let of_type = |message_type: MessageType| {
+            let channels = streams.channels(message_type);
+            let channels: Vec<(u16, Rule)> =
+                channels.map(|channel| (channel, streams.of(message_type, channel).into())).collect();
+            let common: Rule = streams.of_type(message_type).into();
+            let mut rules = channels.iter().map(|(_, rule)| *rule).chain([common]);
+            // Commands are always judged, to notice the first.
+            let is_set = rules.any(|rule| rule.kept.is_some() || rule.lifespan.is_some());
+            (is_set || message_type == MessageType::Command).then(|| Box::new(Rules { common, channels }))
         };
-        let is_set = streams.iter().any(|(_, qos)| qos.kept().is_some() || qos.lifespan.is_some());
-        let rules = is_set.then(|| Box::new(std::array::from_fn(|index| of_type(MessageType::ALL[index]))));
-        Self { rules, newest: HashMap::new() }
+        let rules = std::array::from_fn(|index| of_type(MessageType::ALL[index]));
+        Self { rules, newest: HashMap::new(), latest: None, awaits_command: true }
     }
 
     /// The lifespan of a message: its own, or else that of its stream.
@@ -67,8 +73,16 @@ impl Freshness {
 
     /// Whether a message with this lifespan needs to be judged.
     #[inline]
-    pub(super) fn matters(&self, lifespan: Option<Duration>) -> bool {
-        lifespan.is_some() || self.rules.is_some()
+    pub(super) fn matters(&self, message: &MessageRef<'_>, lifespan: Option<Duration>) -> bool {
+        lifespan.is_some() || self.rules[index_of(message.message_type)].is_some()
+    }
+
+    /// Whether this is the first command of the connection.
+    #[inline]
+    pub(super) fn is_first_command(&mut self, message: &MessageRef<'_>) -> bool {
+        self.awaits_command
+            && message.message_type == MessageType::Command
+            && std::mem::take(&mut self.awaits_command)
     }
 
     /// Returns the limits of a message, or the reason to drop it at once. `life`: its lifespan, and its age when it was read.
@@ -102,10 +116,28 @@ impl Freshness {
     #[cold]
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.newest.retain(|stream, _| stream.peer != peer);
+        self.latest = self.latest.filter(|(stream, _)| stream.peer != peer);
     }
 
     /// Whether a newer message of its stream was offered before. If not, this message is the newest now.
+    #[inline]
     fn is_stale(&mut self, stream: Stream, number: u64, late: bool) -> bool {
+        match &mut self.latest {
+            Some((latest, newest)) if *latest == stream => {
+                let is_stale = number < *newest;
+                *newest = number.max(*newest);
+                is_stale
+            }
+            _ => self.is_stale_in_other(stream, number, late),
+        }
+    }
+
+    /// As [`is_stale`](Self::is_stale), for another stream than the last one.
+    #[inline(never)]
+    fn is_stale_in_other(&mut self, stream: Stream, number: u64, late: bool) -> bool {
+        if let Some((latest, newest)) = self.latest.take() {
+            self.newest.insert(latest, newest);
+        }
         let has_room = self.newest.len() < MAX_STREAMS;
         match self.newest.get_mut(&stream) {
             Some(newest) if number < *newest => return true,
@@ -113,18 +145,24 @@ impl Freshness {
             None if has_room => drop(self.newest.insert(stream, number)),
             None => return late,
         }
+        self.latest = Some((stream, number));
         false
     }
 
     #[inline]
     fn rule(&self, message: &MessageRef<'_>) -> Option<&Rule> {
-        // The wire numbers types from 1.
-        let rules = &self.rules.as_ref()?[usize::from(message.message_type.to_wire() - 1)];
+        let rules = self.rules[index_of(message.message_type)].as_ref()?;
         match rules.channels.binary_search_by_key(&message.channel, |(channel, _)| *channel) {
             Ok(index) => Some(&rules.channels[index].1),
             Err(_) => Some(&rules.common),
         }
     }
+}
+
+/// The wire numbers types from 1.
+#[inline]
+fn index_of(message_type: MessageType) -> usize {
+    usize::from(message_type.to_wire() - 1)
 }
 
 #[cfg(test)]
@@ -168,12 +206,12 @@ mod tests {
 
     #[test]
     fn without_settings_no_message_is_dropped() {
-        let mut fresh =
-            freshness(&Config::server("127.0.0.1:0").qos(MessageType::Command, Qos::new().deadline(MS)));
+        let all = Qos::new().keep_all().deadline(MS);
+        let mut fresh = freshness(&Config::server("127.0.0.1:0").qos(MessageType::Command, all));
         for number in [5, 4, 5] {
             assert_eq!(judge(&mut fresh, &command(0), made_ago(MS * 3_600_000), number), None);
         }
-        assert!(fresh.rules.is_none() && fresh.newest.is_empty());
+        assert!(fresh.newest.is_empty());
     }
 
     #[test]

@@ -63,10 +63,12 @@ impl Turner {
             }
             Happened::Restarted(peer) => {
                 self.freshness.forget(peer);
+                self.told.forget(peer);
                 publish(&Event::PeerRestarted { peer }, self.cause(peer));
             }
             Happened::Removed(peer, reason) => {
                 self.freshness.forget(peer);
+                self.told.forget(peer);
                 if self.socket.answers_as_called()
                     && let Some(address) = shared.directory.socket_address(peer)
                 {
@@ -114,7 +116,7 @@ impl Turner {
 
     /// Returns the number of log lines that were left out since the last one, if a line may be logged now.
     pub(super) fn may_log(&self) -> Option<u64> {
-        self.shared.log.allow(Instant::now())
+        self.shared.may_log()
     }
 
     fn dropped(&mut self, from: SocketAddr, reason: DropReason) {

@@ -16,6 +16,7 @@ mod ownership;
 pub(crate) mod polling;
 mod reading;
 mod strangers;
+mod told;
 mod watching;
 
 use crate::sync::Arc;
@@ -35,6 +36,7 @@ use outlets::Held;
 use overflow::Overflow;
 use ownership::{OpenClaims, Rights};
 use strangers::StrangersTime;
+use told::{Looks, Told};
 
 use crate::config::{Role, Settings, Wire};
 use crate::driver::polling::Polling;
@@ -56,7 +58,7 @@ use tautline_proto::Cause;
 
 /// The number of datagrams after which a turn stops reading.
 ///
-/// A turn may read some more: datagrams that the kernel hands over together with the last one, and up to 1,024 after a
+/// A turn may read some more: datagrams that the kernel hands over together with the last one, and up to 16,384 after a
 /// pause, to find the newest message of streams that keep only the newest.
 pub const TURN_BUDGET: usize = 64;
 
@@ -113,6 +115,10 @@ pub(crate) struct Turner {
     held: Held,
     rights: Rights,
     claims: OpenClaims,
+    looks: Looks,
+    told: Told,
+    /// It was told that nothing protects a consumer of commands.
+    told_unguarded: bool,
     impaired: Impaired,
     strangers: StrangersTime,
 }
@@ -139,6 +145,8 @@ pub(crate) struct Opened {
     /// The kernel's buffers.
     pub(crate) granted: Granted,
     pub(crate) watch: CoalescerWatch,
+    /// Connecting has told that nothing protects a consumer of commands.
+    pub(crate) told_unguarded: bool,
 }
 
 impl std::fmt::Debug for Turner {
@@ -152,7 +160,18 @@ pub(crate) type Sink<'a> = Option<&'a mut dyn FnMut(&MessageRef<'_>)>;
 
 impl Turner {
     pub(crate) fn new(shared: Arc<Shared>, opened: Opened, settings: &Settings) -> Self {
-        let Opened { life, clock, inbound, socket, waiter, mut moving, answer_by, granted, watch } = opened;
+        let Opened {
+            life,
+            clock,
+            inbound,
+            socket,
+            waiter,
+            mut moving,
+            answer_by,
+            granted,
+            watch,
+            told_unguarded,
+        } = opened;
         moving.set_answer_by(answer_by);
         let now = clock.now();
         let arrivals = Arrivals::new(reading::clocks(now));
@@ -191,6 +210,9 @@ impl Turner {
             held: Held::default(),
             rights: Rights::default(),
             claims,
+            looks: Looks::default(),
+            told: Told::default(),
+            told_unguarded,
             #[cfg(feature = "sim")]
             impaired: Impaired::new(settings.impair),
             #[cfg(not(feature = "sim"))]
@@ -254,7 +276,7 @@ impl Turner {
         self.act_on_time(now);
         self.settle(now);
         self.deliver(now.steady);
-        self.look_at_overflow(now.steady);
+        self.look_around(now.steady);
         self.look_at_gate();
         self.finish_sends();
         self.look_at_connecting(now);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tautline_proto::Now;
 
+use super::told::Told;
 use super::watching::Watching;
 use super::{Sink, Turner};
 use crate::handlers::Dispatcher;
@@ -23,8 +24,11 @@ use tautline_proto::MessageRef;
 /// A message that is read this long after it came probably has newer ones behind it.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The most datagrams that a turn reads while it holds messages back: about what 1 kHz leaves in a pause of a second.
-pub(super) const CATCH_UP_BUDGET: usize = 1_024;
+/// The most datagrams that a turn reads while it holds messages back: more than the default receive buffer holds.
+pub(super) const CATCH_UP_BUDGET: usize = 16_384;
+
+/// The most messages that are held back.
+const MAX_HELD: usize = 4_096;
 
 /// The receivers of messages.
 pub(super) struct Outlets<'a> {
@@ -34,6 +38,7 @@ pub(super) struct Outlets<'a> {
     pub(super) inbox_is_on: bool,
     /// The watchdogs, if messages are watched.
     pub(super) watching: Option<Watching<'a>>,
+    pub(super) told: &'a mut Told,
 }
 
 impl Outlets<'_> {
@@ -52,7 +57,7 @@ impl Outlets<'_> {
         limits: &Limits,
         sink: &mut Sink<'_>,
     ) -> bool {
-        let Self { shared, dispatcher, life, inbox_is_on, watching } = self;
+        let Self { shared, dispatcher, life, inbox_is_on, watching, told } = self;
         let admitted;
         let limits = match watching.as_ref().filter(|watching| watching.watches(message)) {
             None => limits,
@@ -70,16 +75,23 @@ impl Outlets<'_> {
         if shared.requests.answer(message, arrival, &shared.pool) {
             return true;
         }
-        dispatcher.dispatch(message, arrival, limits, |handle| {
+        let has_handler = dispatcher.dispatch(message, arrival, limits, |handle| {
             Reply::make(handle, &shared.sender, message, arrival);
         });
+        let mut in_inbox = None;
         if *inbox_is_on {
             if life.is_orphaned() {
                 // The handler has ended the connection, and the inbox may belong to another one by now.
                 shared.inbox.miss();
             } else {
-                shared.inbox.offer(message, *arrival, limits.clone());
+                in_inbox = shared.inbox.offer(message, *arrival, limits.clone());
             }
+        }
+        if let Some(keep) = limits.keep {
+            // A message that a handler or the caller has seen, and that nobody reads from the inbox, is not news.
+            let unseen = in_inbox.filter(|_| !has_handler && sink.is_none());
+            let at_handler = dispatcher.has_superseded().then_some(keep.stream);
+            unseen.into_iter().chain(at_handler).for_each(|stream| told.superseded(shared, stream));
         }
         true
     }
@@ -94,6 +106,11 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn is_empty(&self) -> bool {
         self.messages.len() == 0
+    }
+
+    /// Whether messages are held back, and more may be.
+    pub(super) fn has_room(&self) -> bool {
+        (1..MAX_HELD).contains(&self.messages.len())
     }
 
     /// Whether to hold a message back. `waited`: the time since it came.
@@ -137,11 +154,11 @@ impl Turner {
                 Some(DropReason::NotOwner) => DropReason::Superseded,
                 Some(reason) => reason,
                 None => {
-                    let Self { shared, dispatcher, life, inbox_is_on, watchdogs, .. } = self;
+                    let Self { shared, dispatcher, life, inbox_is_on, watchdogs, told, .. } = self;
                     let read = shared.clock.steady(Instant::now());
                     let watching = Watching::of(watchdogs.load(), &shared.watchdogs, shared.clock, read);
                     let inbox_is_on = *inbox_is_on;
-                    let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching };
+                    let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching, told };
                     if outlets.offer(&kept.item.as_ref(), &kept.item.arrival(), &kept.limits, sink) {
                         continue;
                     }

@@ -215,7 +215,7 @@ impl Turner {
                 Received::Datagrams(arrived) => count += self.take(arrived, buffers, *now, sink),
             }
             self.more_may_wait = !reads_on || count >= TURN_BUDGET;
-            let catches_up = !self.held.is_empty() && count < CATCH_UP_BUDGET;
+            let catches_up = self.held.has_room() && count < CATCH_UP_BUDGET;
             if (self.more_may_wait && !catches_up) || self.life.is_stopped() {
                 break;
             }
@@ -303,6 +303,7 @@ impl Turner {
             freshness,
             held,
             rights,
+            told,
             ..
         } = self;
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
@@ -319,7 +320,7 @@ impl Turner {
         let refusals = messages.refusals();
         let sighting =
             watching.as_ref().map(|watching| watching.heard(peer, came.not_before, messages.missing(number)));
-        let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching };
+        let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching, told };
         let can_be_held = messages.can_be_held();
         // Outside the loop, so that it is dropped once.
         let mut judged = None;
@@ -335,8 +336,8 @@ impl Turner {
                 (Some(watching), Some(sighting)) => watching.saw(message, sighting),
                 _ => false,
             };
-            let is_timed = lifespan.is_some() || is_watched;
-            if is_timed && !self.socket.is_stamping() && self.arrivals.can_stamp() {
+            let matters = freshness.matters(message, lifespan);
+            if (matters || is_watched) && !self.socket.is_stamping() && self.arrivals.can_stamp() {
                 self.arrivals.asked_for_stamps(self.socket.stamp(), clocks(now));
             }
             if aged != Some(message.timestamp) || kept_since.is_some() {
@@ -348,7 +349,10 @@ impl Turner {
                 arrival.made = read_at.checked_sub(age).unwrap_or(read_at);
             }
             let mut limits = &Limits::NONE;
-            if freshness.matters(lifespan) {
+            if matters {
+                if freshness.is_first_command(message) && !self.told_unguarded {
+                    self.told_unguarded = shared.tell_if_unguarded(lifespan);
+                }
                 let life = lifespan.map(|lifespan| (lifespan, age));
                 limits = match freshness.judge(message, &arrival, life, number) {
                     Ok(limits) => judged.insert(limits),
@@ -377,6 +381,9 @@ impl Turner {
             if held.wants(limits, waited) && !shared.requests.expect(message, &arrival) {
                 if held.hold(shared, message, arrival, limits.clone()) {
                     refusals.count(DropReason::Superseded);
+                    if let Some(keep) = limits.keep {
+                        outlets.told.superseded(shared, keep.stream);
+                    }
                 }
             } else if !outlets.offer(message, &arrival, limits, sink) {
                 refusals.count(DropReason::Latched);

@@ -13,6 +13,7 @@ use super::HandlerSettings;
 use super::stats::HandlerStats;
 use super::task::CancelHandle;
 use crate::message::Message;
+use crate::receiving::lag::{Behind, Lag};
 use crate::receiving::shares::Waits;
 use crate::receiving::waiting::{Limits, Right, Step, Waiting};
 use crate::sync::lock;
@@ -56,11 +57,13 @@ pub(super) struct Admitted<R> {
     pub(super) dropped: [Option<HandlerJob<R>>; 2],
     /// Further displaced jobs: several small ones may make room for a large one. Allocates nothing while there are none.
     pub(super) more: Vec<HandlerJob<R>>,
+    /// One of them is superseded.
+    pub(super) superseding: bool,
 }
 
 impl<R> Admitted<R> {
     const fn refused(job: HandlerJob<R>) -> Self {
-        Self { ready: false, dropped: [Some(job), None], more: Vec::new() }
+        Self { ready: false, dropped: [Some(job), None], more: Vec::new(), superseding: false }
     }
 }
 
@@ -142,6 +145,7 @@ struct BacklogState<R> {
     panicked: u64,
     timed_out: u64,
     dropped: Drops,
+    lag: Lag,
 }
 
 /// A job that has not returned.
@@ -179,6 +183,7 @@ impl<R> HandlerBacklog<R> {
             panicked: 0,
             timed_out: 0,
             dropped: Drops::default(),
+            lag: Lag::default(),
         };
         Self {
             settings,
@@ -203,7 +208,8 @@ impl<R> HandlerBacklog<R> {
             return Admitted::refused(job);
         }
         let superseded = state.waiting.supersede(priority, &limits);
-        state.dropped.add(DropReason::Superseded, u64::from(superseded.is_some()));
+        let superseding = superseded.is_some();
+        state.dropped.add(DropReason::Superseded, u64::from(superseding));
         let (from, mut displaced, mut more) = ((job.message.peer(), job.bytes()), None, Vec::new());
         loop {
             let step = state.waiting.make_room(priority, from, self.settings.room, false);
@@ -216,14 +222,14 @@ impl<R> HandlerBacklog<R> {
                 Step::Displaced(other) => more.push(other),
                 Step::Fits | Step::Refused => {
                     more.extend(displaced);
-                    return Admitted { ready: false, dropped: [Some(job), superseded], more };
+                    return Admitted { ready: false, dropped: [Some(job), superseded], more, superseding };
                 }
             }
         }
         let ready = self.is_ready(&state.running, job.message.peer(), limits.right.as_ref());
         let entry = state.waiting.enter(priority, limits, job);
         state.waiting.put(entry);
-        Admitted { ready, dropped: [displaced, superseded], more }
+        Admitted { ready, dropped: [displaced, superseded], more, superseding }
     }
 
     /// Calls a worker for a job that is ready.
@@ -298,13 +304,15 @@ impl<R> HandlerBacklog<R> {
 
     /// Takes the next ready job out and records it as running.
     fn start(&self, state: &mut BacklogState<R>) -> NextJob<R> {
-        let BacklogState { waiting, running, next_job, .. } = state;
+        let BacklogState { waiting, running, next_job, lag, .. } = state;
         // What a former owner has left is dropped at once.
         let is_ready = |job: &HandlerJob<R>, limits: &Limits| {
             let right = limits.right.as_ref();
             right.is_some_and(Right::is_over) || self.is_ready(running, job.message.peer(), right)
         };
-        let Some(entry) = waiting.pop_where(is_ready) else { return NextJob::Nothing };
+        let next = waiting.pop_where(is_ready);
+        lag.came(waiting.len());
+        let Some(entry) = next else { return NextJob::Nothing };
         if let Some(reason) = entry.limits.spent(&self.latches) {
             state.dropped.add(reason, 1);
             return NextJob::Spent(entry.item);
@@ -412,6 +420,13 @@ impl<R> HandlerBacklog<R> {
         let cancelled = state.abandon(|job| Some(job.id) != own && job.cancel.is_armed());
         state.dropped.add(DropReason::Closed, cancelled.len() as u64);
         cancelled
+    }
+
+    /// Looks whether the handler is behind for good.
+    pub(super) fn look(&self) -> Option<Behind> {
+        let mut state = lock(&self.state);
+        let BacklogState { waiting, lag, .. } = &mut *state;
+        lag.look(waiting.len(), || waiting.first().map(|job| job.message.age()))
     }
 
     /// Returns the current counts.

@@ -262,6 +262,8 @@ pub(crate) struct Dispatcher<R> {
     taken: Option<TakenInline<R>>,
     /// The reply handle of the last message, to reuse for the next message.
     reply: Option<R>,
+    /// A message has replaced one that its handler had not seen.
+    superseded: bool,
 }
 
 impl<R: Send + 'static> Dispatcher<R> {
@@ -278,6 +280,7 @@ impl<R: Send + 'static> Dispatcher<R> {
             armed_for: None,
             taken: None,
             reply: None,
+            superseded: false,
         }
     }
 
@@ -309,12 +312,18 @@ impl<R: Send + 'static> Dispatcher<R> {
                 reply(&mut self.reply);
                 let reply = self.reply.take().expect("`reply` has made it");
                 let copy = Message::copy(&self.pool, message, *arrival);
-                queue.offer(message.priority, limits.clone(), HandlerJob { message: copy, reply });
+                self.superseded |=
+                    queue.offer(message.priority, limits.clone(), HandlerJob { message: copy, reply });
                 let limit = queue.backlog().time_limit();
                 self.arm(limit);
             }
         }
         true
+    }
+
+    /// Whether a message has replaced one that its handler had not seen, since the last call.
+    pub(crate) fn has_superseded(&mut self) -> bool {
+        std::mem::take(&mut self.superseded)
     }
 
     /// Puts back the closure of the last inline handler. The driver calls this before it does anything other than

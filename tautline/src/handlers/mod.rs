@@ -31,10 +31,12 @@ pub(crate) use handler::{Handler, QueuedHandler};
 pub use stats::HandlerStats;
 
 use crate::config::Selector;
+use crate::receiving::lag::Behind;
 use crate::sync::latches::Latches;
 use crate::sync::lock;
 use backlog::HandlerBacklog;
 use dispatch::{HandlerCounts, HandlerTable, RegisteredHandler};
+use tautline_proto::MessageType;
 use worker::HandlerQueue;
 
 /// The registry of all handlers of an interface.
@@ -138,6 +140,19 @@ impl<R: Send + 'static> Handlers<R> {
             backlog.cancel_running(backlog.own_job()).iter().for_each(task::CancelHandle::cancel);
         }
         quiet
+    }
+
+    /// Whether there is a handler for messages of this type, or of one of its channels.
+    pub(crate) fn has_any(&self, message_type: MessageType) -> bool {
+        let registered = lock(&self.registered);
+        registered.table.iter().any(|(selector, _)| selector.message_type == message_type)
+    }
+
+    /// The queued handlers that have become behind for good since the last look.
+    pub(crate) fn look(&self) -> Vec<(Selector, Behind)> {
+        let registered = lock(&self.registered);
+        let queues = registered.table.iter().filter_map(|(selector, entry)| Some((selector, entry.queue()?)));
+        queues.filter_map(|(selector, queue)| Some((selector, queue.backlog().look()?))).collect()
     }
 
     /// Returns the counts of the registered handlers.

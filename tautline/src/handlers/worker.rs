@@ -46,12 +46,13 @@ impl<R: Send + 'static> HandlerQueue<R> {
 
     /// Queues a message and calls a worker, if one is needed.
     #[inline(never)] // keeps this code out of the path of inline handlers
-    pub(super) fn offer(self: &Arc<Self>, priority: Priority, limits: Limits, job: HandlerJob<R>) {
-        let Admitted { ready, dropped, more } = self.backlog.admit(priority, limits, job);
+    pub(super) fn offer(self: &Arc<Self>, priority: Priority, limits: Limits, job: HandlerJob<R>) -> bool {
+        let Admitted { ready, dropped, more, superseding } = self.backlog.admit(priority, limits, job);
         drop((dropped, more));
         if ready {
             self.call_worker();
         }
+        superseding
     }
 
     /// Abandons the jobs past their time limit. Returns when the limits must be checked again.

@@ -36,11 +36,13 @@ use tautline_proto::ConnectionState;
 #[derive(Debug)]
 pub struct Driver {
     connection: Arc<Connection>,
+    /// When the last turn ended; `None` before the first.
+    turned: Option<Instant>,
 }
 
 impl Driver {
     pub(crate) const fn new(connection: Arc<Connection>) -> Self {
-        Self { connection }
+        Self { connection, turned: None }
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -82,23 +84,31 @@ impl Driver {
     ///
     /// Call it at least as often as [`next_deadline`](Self::next_deadline) says. Otherwise peers report this end as silent.
     pub fn turn(&mut self, wait: Option<Duration>) -> usize {
-        self.connection.drive(|turner| turner.turn(wait, None)).unwrap_or(0)
+        let read = self.connection.drive(|turner| turner.turn(wait, None)).unwrap_or(0);
+        self.turned = Some(Instant::now());
+        read
     }
 
     /// As [`turn`](Self::turn), and shows every message to `see` before handlers and inbox get it. Expired messages are not
     /// shown. With an `inbox_capacity` of 0 nothing is copied.
     pub fn turn_with(&mut self, wait: Option<Duration>, see: &mut dyn FnMut(&MessageRef<'_>)) -> usize {
-        self.connection.drive(|turner| turner.turn(wait, Some(see))).unwrap_or(0)
+        let read = self.connection.drive(|turner| turner.turn(wait, Some(see))).unwrap_or(0);
+        self.turned = Some(Instant::now());
+        read
     }
 
     /// Takes the next message from the inbox, and turns while there is none: the calling thread itself reads the socket. A
-    /// `timeout` of zero turns once, `None` waits as long as it takes.
+    /// `timeout` of zero turns once, `None` waits as long as it takes. After a pause of the loop it turns first, so that a
+    /// message that waited during the pause does not come before the newest of its stream.
     ///
     /// # Errors
     ///
     /// As for [`UdpInterface::receive`](crate::UdpInterface::receive).
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        if self.turned.is_some_and(|turned| turned.elapsed() >= PAUSE) {
+            self.turn(Some(Duration::ZERO));
+        }
         let mut answer = self.connection.shared.inbox.receive(Some(Duration::ZERO));
         while matches!(answer, Err(ReceiveError::TimedOut)) {
             let left = deadline.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
@@ -138,6 +148,9 @@ impl Driver {
         self.connection.drive(|turner| DriverSocket(turner.socket()))
     }
 }
+
+/// After this time without a turn, newer messages probably wait in the kernel.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The socket of a caller-driven interface, for a reactor to watch; see [`Driver::socket`].
 ///

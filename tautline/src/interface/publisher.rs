@@ -109,6 +109,9 @@ impl Publisher {
     ///
     /// Each is a message of its own; they arrive in this order. On the classic wire each is a datagram.
     ///
+    /// A batch of *commands* on one channel is rarely what you mean: by default only the newest command of a stream waits at
+    /// the receiver (setting `history`). Send values that belong together as one vector.
+    ///
     /// ```
     /// # use std::time::Duration;
     /// # use tautline::{Config, Metadata, Raw, create_udp_client, create_udp_server};

@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 use crate::config::InboxPolicy;
 use crate::message::pool::Pool;
 use crate::message::{Arrival, Message};
+use crate::receiving::lag::{Behind, Lag};
 use crate::receiving::shares::Room;
-use crate::receiving::waiting::{Limits, Step, Waiting, WaitingEntry};
+use crate::receiving::waiting::{Limits, Step, Stream, Waiting, WaitingEntry};
 use crate::sync::latches::Latches;
 use crate::sync::{self, Arc, Mutex, lock};
 use tautline_proto::{DropReason, Drops, MessageRef, PeerId, Priority};
@@ -117,6 +118,9 @@ struct InboxState {
     refused: u64,
     /// Calls of `receive` whose time-out passed. A call that does not wait is none.
     timeouts: u64,
+    /// The stream of a message that was superseded, until the driver asks.
+    superseded: Option<Stream>,
+    lag: Lag,
 }
 
 /// A receiver that waits for a message.
@@ -191,6 +195,7 @@ impl Inbox {
             state.opening += 1;
             state.room = Room { count, bytes };
             state.policy = policy;
+            (state.superseded, state.lag) = (None, Lag::default());
         }
     }
 
@@ -214,21 +219,22 @@ impl Inbox {
 
     /// Keeps a copy of the message, or drops it or another message, as its limits and the policy require.
     ///
-    /// Never waits for a receiver.
-    pub(crate) fn offer(&self, message: &MessageRef<'_>, arrival: Arrival, limits: Limits) {
+    /// Never waits for a receiver. Returns the stream of a message that was superseded, by this one or since the last call.
+    pub(crate) fn offer(&self, message: &MessageRef<'_>, arrival: Arrival, limits: Limits) -> Option<Stream> {
         let mut state = lock(&self.state);
         if state.room.count == 0 {
-            return;
+            return None;
         }
         if !state.open {
             // Another thread disconnects at this moment.
             state.dropped.add(DropReason::Closed, 1);
-            return;
+            return None;
         }
         let superseded = state.supersede(message.priority, &limits);
+        let stream = state.superseded.take();
         let Some(displaced) = state.make_room(message.priority, (arrival.peer, Message::size_of(message)))
         else {
-            return;
+            return stream;
         };
         let wake = state.add(message.priority, limits, Message::copy(&self.pool, message, arrival));
         drop(state);
@@ -236,6 +242,14 @@ impl Inbox {
         if let Some(wake) = wake {
             wake.wake();
         }
+        stream
+    }
+
+    /// Looks whether the reader is behind for good.
+    pub(crate) fn look(&self) -> Option<Behind> {
+        let mut state = lock(&self.state);
+        let InboxState { waiting, lag, .. } = &mut *state;
+        lag.look(waiting.len(), || waiting.first().map(Message::age))
     }
 
     /// Counts a message as dropped, because the connection that it belongs to has ended.
@@ -371,8 +385,15 @@ impl InboxState {
     /// Takes out the message that a new message of the same stream replaces, if there is one.
     fn supersede(&mut self, priority: Priority, limits: &Limits) -> Option<Message> {
         let superseded = self.waiting.supersede(priority, limits);
-        self.dropped.add(DropReason::Superseded, u64::from(superseded.is_some()));
+        if superseded.is_some() {
+            self.count_superseded(limits);
+        }
         superseded
+    }
+
+    fn count_superseded(&mut self, limits: &Limits) {
+        self.dropped.add(DropReason::Superseded, 1);
+        self.superseded = limits.keep.map(|keep| keep.stream);
     }
 
     /// Makes room for a message of this priority, from this peer and with so many bytes. Returns the messages that had to go, one
@@ -420,7 +441,7 @@ impl InboxState {
         match self.line.pop_front() {
             Some(waiter) => return (Some(self.hand_to(waiter, entry)), None),
             None if self.waiting.is_superseded(&entry) => {
-                self.dropped.add(DropReason::Superseded, 1);
+                self.count_superseded(&entry.limits);
                 return (None, Some(entry.item));
             }
             None => self.waiting.put(entry),
@@ -446,7 +467,9 @@ impl InboxState {
             let refused = std::mem::take(&mut self.refused);
             return Lookup::Answer(Err(ReceiveError::Overrun { refused }));
         }
-        match self.waiting.pop() {
+        let next = self.waiting.pop();
+        self.lag.came(self.waiting.len());
+        match next {
             Some(entry) => self.hand_out(entry),
             None => Lookup::Nothing,
         }
@@ -459,7 +482,7 @@ impl InboxState {
         }
         let Some(mut entry) = self.take_handed(place) else { return Lookup::Nothing };
         if self.waiting.is_superseded(&entry) {
-            self.dropped.add(DropReason::Superseded, 1);
+            self.count_superseded(&entry.limits);
             return Lookup::Spent(entry.item);
         }
         if let Some(urgent) = self.waiting.pop_above(entry.priority) {

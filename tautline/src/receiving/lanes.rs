@@ -44,6 +44,11 @@ impl<T> Lanes<T> {
         self.len
     }
 
+    /// The item that `pop` would take.
+    pub(crate) fn first(&self) -> Option<&T> {
+        self.lanes.iter().rev().find_map(|lane| lane.iter().find_map(|slot| slot.item.as_ref()))
+    }
+
     /// Adds an item behind all others of its priority. Its serial is above theirs.
     pub(crate) fn push(&mut self, priority: Priority, serial: u64, item: T) {
         self.lanes[lane_of(priority)].push_back(LaneSlot { serial, item: Some(item) });

@@ -4,6 +4,7 @@
 //! `config` and `sync`.
 
 pub(crate) mod inbox;
+pub(crate) mod lag;
 pub(crate) mod lanes;
 pub(crate) mod requests;
 pub(crate) mod shares;

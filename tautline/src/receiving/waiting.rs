@@ -140,6 +140,11 @@ impl<T: Waits> Waiting<T> {
         self.lanes.len()
     }
 
+    /// The item that `pop` would take.
+    pub(crate) fn first(&self) -> Option<&T> {
+        self.lanes.first().map(|entry| &entry.item)
+    }
+
     /// Gives the item its serial in the order of arrival.
     pub(crate) fn enter(&mut self, priority: Priority, limits: Limits, item: T) -> WaitingEntry<T> {
         let serial = self.next_serial;

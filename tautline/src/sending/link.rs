@@ -53,7 +53,7 @@ pub(crate) struct Link {
     pub(crate) datagram_size: AtomicUsize,
     /// The largest datagram that UDP carries, in bytes.
     pub(crate) max_datagram: usize,
-    /// The settings of streams; `None` if there are none.
+    /// The settings of streams; `None` if there are none that senders follow.
     pub(crate) streams: Option<Streams>,
 }
 

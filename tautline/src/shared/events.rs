@@ -2,13 +2,14 @@
 
 use crate::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::config::WatchdogEvent;
+use crate::config::{Selector, WatchdogEvent};
 use crate::error::{ConnectError, SendError};
 use crate::machine::fault::SocketFault;
 use crate::machine::realtime::RealtimePart;
@@ -127,6 +128,33 @@ pub enum Event {
         /// system's limit (`sysctl net.core.rmem_max`).
         receive_buffer: Option<usize>,
     },
+    /// A newer message replaced one that nobody had seen yet, because only the newest of its stream waits (setting
+    /// `history`; the default of commands). Once for each stream. If both were meant, for example for two joints, send them
+    /// on channels of their own, or as one vector; or raise `history`, up to "all". All such messages are counted as
+    /// superseded.
+    Superseded {
+        /// The peer that sent them.
+        peer: PeerId,
+        /// Their type.
+        message_type: MessageType,
+        /// Their channel.
+        channel: u16,
+    },
+    /// A reader of messages is behind for good: for a second its queue was never empty, and the next message was old each
+    /// time the driver looked. It acts on old messages from now on, unless it reads more in each cycle, or only the newest
+    /// wait (`history`). Again only after it had caught up.
+    ReaderBehind {
+        /// The reader.
+        reader: Reader,
+        /// The messages that wait for it.
+        waiting: usize,
+        /// The age of the next message.
+        age: Duration,
+    },
+    /// Commands come to this interface, nothing limits their age, and nobody notices when they stop: there is no
+    /// `command.lifespan`, the first command carries no lifespan, and no watchdog watches for commands or peers. Once for
+    /// each connection: when it connects, if a handler for commands is registered, else with the first command.
+    CommandsUnguarded,
     /// A reliable message was not acknowledged.
     DeliveryFailed {
         /// The peer that it was sent to.
@@ -185,7 +213,29 @@ pub enum Event {
     },
 }
 
-/// The most events of the link that wait for a subscriber. Beyond it the oldest are dropped and counted.
+/// Who reads messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reader {
+    /// Whoever calls `receive`.
+    Inbox,
+    /// The handler that is registered for these messages.
+    Handler(Selector),
+}
+
+impl fmt::Display for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inbox => f.write_str("inbox"),
+            Self::Handler(Selector { message_type, channel: None }) => write!(f, "handler of {message_type}"),
+            Self::Handler(Selector { message_type, channel: Some(channel) }) => {
+                write!(f, "handler of {message_type}.{channel}")
+            }
+        }
+    }
+}
+
+/// The most events that wait for a subscriber. Beyond it the oldest are dropped and counted.
 pub const EVENT_QUEUE: usize = 1024;
 
 /// The most events that strangers caused and that wait for a subscriber, beside those of the link. So strangers never displace an

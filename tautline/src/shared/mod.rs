@@ -18,7 +18,7 @@ use crate::sync::AtomicU32;
 use crate::sync::{Arc, Mutex};
 
 use tautline_proto::endpoint::Outbound;
-use tautline_proto::{ConnectionState, Instant as Steady, PeerId};
+use tautline_proto::{ConnectionState, Counter, Instant as Steady, PeerId};
 
 use crate::config::{Config, Role, Settings, WatchdogChange, WatchdogEvent};
 use crate::cycle::Followers;
@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) followers: Arc<Followers>,
     /// The first peer id of the next connection. Order: relaxed; only read after the driver has ended.
     pub(crate) peers_so_far: AtomicU32,
+    /// How often a reader was found behind for good. Written by the driver.
+    pub(crate) readers_behind: Counter,
     /// The first sequence number of the next connection (classic wire).
     pub(crate) first_number: Mutex<u64>,
 }
@@ -91,6 +93,7 @@ impl Shared {
             directory,
             log,
             drivers: Drivers::default(),
+            readers_behind: Counter::default(),
             first_number: Mutex::new(0),
             realtime: Realtime::default(),
             sender: Arc::new(Sender::new(clock, caller_driven)),
@@ -165,6 +168,11 @@ impl Shared {
             }
             self.status.events.publish(&Event::NotGranted { part, problem, remedy });
         }
+    }
+
+    /// Returns the number of log lines that were left out since the last one, if a line may be logged now.
+    pub(crate) fn may_log(&self) -> Option<u64> {
+        self.log.allow(Instant::now())
     }
 
     pub(crate) fn steady_now(&self) -> Steady {

@@ -79,6 +79,8 @@ pub struct Statistics {
     pub inbox: InboxStats,
     /// The counters of all handlers together.
     pub handlers: HandlerStats,
+    /// How often a reader of messages (the inbox's, or a handler) fell behind for good. Each is an event.
+    pub readers_behind: u64,
     /// How often watchdogs tripped.
     pub watchdog_trips: u64,
     /// How often watchdogs recovered by themselves.
@@ -159,6 +161,7 @@ impl Shared {
             socket_faults: self.sender.faults.snapshot(),
             inbox: self.inbox.stats(),
             handlers: self.handlers.totals(),
+            readers_behind: self.readers_behind.value(),
             watchdog_trips: watchdogs.trips,
             watchdog_recoveries: watchdogs.recoveries,
             watchdog_resets: watchdogs.resets,
@@ -240,6 +243,7 @@ impl Serialize for Statistics {
         map.serialize_entry("handlers_waiting", &self.handlers.waiting)?;
         map.serialize_entry("handlers_waiting_bytes", &self.handlers.waiting_bytes)?;
         map.serialize_entry("handlers_dropped", &ByReason(&self.handlers.dropped))?;
+        map.serialize_entry("readers_behind", &self.readers_behind)?;
         map.serialize_entry("watchdog_trips", &self.watchdog_trips)?;
         map.serialize_entry("watchdog_recoveries", &self.watchdog_recoveries)?;
         map.serialize_entry("watchdog_resets", &self.watchdog_resets)?;

@@ -15,12 +15,12 @@ use super::list::{BUCKETS, List, Template, Watches, bucket_of};
 use super::register::OfFailsafe;
 use super::thread::Running;
 use super::watch::{Totals, Watch, WatchdogStats};
-use crate::config::{WatchId, Watched};
+use crate::config::{Selector, WatchId, Watched};
 use crate::machine::clock::Clock;
 use crate::machine::realtime::WatchdogWishes;
 use crate::sync::latches::{Latch, Latches, MAX_LATCHES};
 use crate::sync::lock;
-use tautline_proto::PeerId;
+use tautline_proto::{MessageType, PeerId};
 
 /// The most watchdogs of former peers that wait to be told. Beyond that they are counted, and not told.
 const MAX_LEAVING: usize = 256;
@@ -87,6 +87,16 @@ impl Watchdogs {
 
     pub(crate) fn watches(&self) -> Watches {
         Cache::new(Arc::clone(&self.list))
+    }
+
+    /// Whether a watchdog with a failsafe notices when messages of this type stop, or when all traffic does.
+    pub(crate) fn guard(&self, message_type: MessageType) -> bool {
+        let list = self.list();
+        let is_of = |of: Option<Selector>| of.is_none_or(|selector| selector.message_type == message_type);
+        // Those that a `deadline` alone asks for call nobody.
+        let templates = list.each_peer.iter().filter(|of| !of.is_configured).map(|of| of.spec.selector);
+        let watches = list.peers.iter().chain(&list.messages).map(|watch| watch.watched.selector);
+        templates.chain(watches).any(is_of)
     }
 
     pub(super) fn list(&self) -> Arc<List> {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tautline::{
-    Config, EncodeError, Message, Payload, ReceiveError, UdpInterface, Wire, create_udp_client,
-    create_udp_server,
+    Config, EncodeError, Message, MessageType, Payload, Qos, ReceiveError, UdpInterface, Wire,
+    create_udp_client, create_udp_server,
 };
 use tautline_proto::wire::classic::{self, ClassicFormat};
 
@@ -21,15 +21,21 @@ pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(20);
 /// Both wires.
 pub(crate) const WIRES: [Wire; 2] = [Wire::Native, Wire::Classic];
 
-/// Returns the configuration of a server on a free port of loopback.
+/// Returns the configuration of a server on a free port of loopback. Every command waits for its reader, as every other
+/// message does: by default only the newest of a stream does.
 pub(crate) fn server_config(wire: Wire) -> Config {
-    Config::server("127.0.0.1:0").name("plant").wire(wire)
+    keeping_all(Config::server("127.0.0.1:0").name("plant").wire(wire))
 }
 
-/// Returns the configuration of a client of `server`.
+/// Returns the configuration of a client of `server`. Every command waits for its reader.
 pub(crate) fn client_config(server: &UdpInterface) -> Config {
     let wire = server.config().settings().expect("it is connected").wire;
-    Config::client(address(server)).name("controller").wire(wire)
+    keeping_all(Config::client(address(server)).name("controller").wire(wire))
+}
+
+/// Lets every command wait for its reader.
+pub(crate) fn keeping_all(config: Config) -> Config {
+    config.qos(MessageType::Command, Qos::new().keep_all())
 }
 
 /// Returns a connected server.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use method::Outcome;
-use tautline::{Config, Metadata, Payload, Raw, UdpInterface, WaitPolicy, Wire};
+use tautline::{Config, MessageType, Metadata, Payload, Qos, Raw, UdpInterface, WaitPolicy, Wire};
 
 /// How one end is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +107,8 @@ impl Mode {
     pub(crate) fn configure(self, config: Config) -> Config {
         // Only the mode `threads` measures the inbox. The others have none.
         let config = if self.name == "threads" { config } else { config.inbox_capacity(0) };
+        // Every message counts here. By default only the newest command of a stream waits.
+        let config = config.qos(MessageType::Command, Qos::new().keep_all());
         (self.settings)(config.wire(self.wire))
     }
 

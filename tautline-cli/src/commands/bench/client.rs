@@ -8,7 +8,7 @@ use super::other_end::OtherEnd;
 use super::protocol::{ANSWER, Answer, QUESTION};
 use super::settings::{SettingsArgs, sets};
 use crate::tools::exit::{Exit, Failure};
-use crate::tools::link::{complaint, open_driven};
+use crate::tools::link::{complaint, open_driven, with_all_commands};
 use crate::tools::round_trips::number_of;
 
 /// How many times a question is sent before the other end counts as gone. A question or its answer may get lost.
@@ -38,7 +38,7 @@ impl Client {
         let config = settings.config(Role::Client, other.is_child())?.endpoint(other.endpoint.to_string());
         let wire = config.wire.unwrap_or(Wire::Native);
         let sets = sets(&complete(settings.both()?));
-        let (interface, driver) = open_driven(complete(config))?;
+        let (interface, driver) = open_driven(with_all_commands(complete(config)))?;
         let events = interface.events();
         Ok(Self { interface, driver, wire, sets, events, endpoint: other.endpoint.clone(), questions: 0 })
     }

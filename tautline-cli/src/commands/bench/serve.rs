@@ -17,7 +17,7 @@ use super::usage;
 use crate::tools::echo::echo;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
-use crate::tools::link::open_driven;
+use crate::tools::link::{open_driven, with_all_commands};
 use crate::tools::{output, traffic};
 
 /// The number of peers with counts of their own. A further peer replaces the peer that was heard longest ago.
@@ -54,7 +54,7 @@ pub(super) struct Args {
 /// Serves until Ctrl-C.
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let config = args.settings.config(Role::Server, args.child)?.endpoint(args.endpoint.to_string());
-    let (interface, driver) = open_driven(config)?;
+    let (interface, driver) = open_driven(with_all_commands(config))?;
     echo(&interface, &[ECHOED]);
     let interrupt = Interrupt::install()?;
     let address = interface.local_address().expect("a server that is connected has a socket");
