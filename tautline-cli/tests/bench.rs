@@ -199,7 +199,7 @@ fn a_single_message_has_no_rate() {
 #[test]
 fn losses_have_names() {
     // A buffer of 4 KiB holds only a few datagrams, so the kernel drops most of them.
-    let options = ["--messages", "20000", "--size", "1400", "--set", "receive_buffer=4096", "--json"];
+    let options = ["--messages", "20000", "--size", "1000", "--set", "receive_buffer=4096", "--json"];
     let finished = run(&[&["bench", "throughput"], &options[..]].concat());
     assert_eq!(finished.code, 0, "{finished:?}");
     let summary = last_json(&finished.stdout);

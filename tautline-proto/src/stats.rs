@@ -51,6 +51,7 @@ pub struct PeerTxCounters {
     pub(crate) bytes: Counter,
     pub(crate) messages: Counter,
     pub(crate) next_sequence: Counter,
+    pub(crate) datagram_size: Counter,
 }
 
 /// Counts all datagrams that reached the socket. Written by the inbound half.
@@ -161,6 +162,7 @@ impl PeerTxCounters {
             bytes: self.bytes.value(),
             messages: self.messages.value(),
             next_sequence: self.next_sequence.value(),
+            datagram_size: self.datagram_size.value(),
         }
     }
 }
@@ -236,15 +238,19 @@ pub struct PeerTxStats {
     pub messages: u64,
     /// The sequence number of the next datagram.
     pub next_sequence: u64,
+    /// The size of the largest datagram that is sent to the peer now, in bytes. The headers of IP and UDP come on top: 28 bytes
+    /// (IPv4) or 48 (IPv6). 0 on the classic wire.
+    pub datagram_size: u64,
 }
 
 impl PeerTxStats {
-    /// Adds the counts of `other`, and takes the higher of the two next numbers.
+    /// Adds the counts of `other`, and takes the higher of the two next numbers and datagram sizes.
     pub fn merge(&mut self, other: &Self) {
         self.datagrams += other.datagrams;
         self.bytes += other.bytes;
         self.messages += other.messages;
         self.next_sequence = self.next_sequence.max(other.next_sequence);
+        self.datagram_size = self.datagram_size.max(other.datagram_size);
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Window {
     /// When each number became missing, at the number modulo [`SPAN`]. The table has an allocation of its own, because it is
     /// not used while no number is missing, and the fields that every datagram uses should share few cache lines.
     missing_since: Box<[Instant; SLOTS]>,
+    /// A number whose loss is no loss: its sender has named it as a probe.
+    excused: Option<u64>,
     counts: WindowCounts,
     /// The latest number that was too far ahead.
     leapt_to: Option<u64>,
@@ -80,6 +82,7 @@ impl Window {
             lost: 0,
             reach: 0,
             missing_since: Box::new([Instant::from_nanos(0); SLOTS]),
+            excused: None,
             counts: WindowCounts { lost: 0, late: 0, duplicate: 0 },
             leapt_to: None,
         }
@@ -139,17 +142,41 @@ impl Window {
         self.receive(number, now)
     }
 
+    /// Excuses the loss of `number`, if it is missing: it was a probe of the path's size. It may still come. Until then it is
+    /// missing, and in the end it is not counted as lost.
+    pub fn excuse(&mut self, number: u64) {
+        if self.judge(number) != Verdict::Late || self.excused == Some(number) {
+            return;
+        }
+        if let Some(former) = self.excused.replace(number)
+            && self.judge(former) == Verdict::Late
+        {
+            self.lost |= 1 << (self.next - 1 - former);
+        }
+    }
+
+    /// Returns how many of these numbers, which will not come any more, are lost: all but the excused one. Bit `i` stands for
+    /// the number `next - 1 - i`.
+    #[cold]
+    fn losses(&self, bits: u64) -> u64 {
+        let place =
+            self.excused.and_then(|number| self.next.checked_sub(number + 1)).filter(|&place| place < SPAN);
+        let excused = place.is_some_and(|place| bits >> place & 1 == 1);
+        u64::from(bits.count_ones()) - u64::from(excused)
+    }
+
     /// Starts again with `next`, because the sender was restarted. Missing numbers are lost. The counts continue.
     pub fn restart(&mut self, next: u64) {
-        let lost = self.counts.lost + self.missing();
+        let lost = self.counts.lost + self.losses(self.missing_bits());
         *self = Self { counts: WindowCounts { lost, ..self.counts }, ..Self::new(next) };
     }
 
     /// Counts the numbers as lost that have been missing for [`LOSS_TIMEOUT`] at `now`.
     pub fn expire(&mut self, now: Instant) {
         while self.next_timeout().is_some_and(|deadline| deadline <= now) {
-            self.lost |= highest_bit(self.missing_bits());
-            self.counts.lost += 1;
+            let oldest = highest_bit(self.missing_bits());
+            self.counts.lost += self.losses(oldest);
+            self.lost |= oldest;
         }
     }
 
@@ -182,7 +209,10 @@ impl Window {
     fn advance_to(&mut self, number: u64, now: Instant) {
         let skipped = number - self.next;
         let step = skipped.saturating_add(1);
-        self.counts.lost += u64::from(leaving(self.missing_bits(), step).count_ones());
+        let leaving = leaving(self.missing_bits(), step);
+        if leaving != 0 {
+            self.counts.lost += self.losses(leaving);
+        }
         self.counts.lost += skipped.saturating_sub(SPAN - 1);
         self.received = shifted(self.received, step) | 1;
         self.lost = shifted(self.lost, step);
@@ -242,6 +272,41 @@ mod tests {
         }
         assert_eq!(window.counts(), WindowCounts::default());
         assert_eq!((window.missing(), window.next()), (0, 1000));
+    }
+
+    #[test]
+    fn an_excused_number_is_never_lost_and_may_still_come() {
+        let excuse = |end: &dyn Fn(&mut Window)| {
+            let mut window = Window::new(0);
+            receive_all(&mut window, [0, 1, 4]);
+            window.excuse(2);
+            window.excuse(1);
+            assert_eq!(window.missing(), 2);
+            end(&mut window);
+            assert_eq!(window.missing(), 0);
+            window.counts()
+        };
+        // Time passes; newer numbers come; the sender is restarted: each time the other number alone is lost.
+        let one_lost = WindowCounts { lost: 1, ..WindowCounts::default() };
+        assert_eq!(excuse(&|window| window.expire(at_ms(2_000))), one_lost);
+        assert_eq!(excuse(&|window| receive_all(window, 5..80)), one_lost);
+        let leap = |window: &mut Window| {
+            receive_all(window, [500, 501]);
+            window.expire(at_ms(2_000));
+        };
+        assert_eq!(excuse(&leap).lost, 1 + 495);
+        assert_eq!(excuse(&|window| window.restart(0)), one_lost);
+        // It comes after all; another number is excused.
+        assert_eq!(
+            excuse(&|window| receive_all(window, [2, 3])),
+            WindowCounts { late: 2, ..WindowCounts::default() }
+        );
+        let both = excuse(&|window| {
+            window.excuse(3);
+            assert_eq!(window.missing(), 1);
+            window.expire(at_ms(2_000));
+        });
+        assert_eq!(both, WindowCounts::default());
     }
 
     #[test]

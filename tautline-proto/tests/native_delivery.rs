@@ -364,7 +364,7 @@ fn send_large(pair: &mut Pair, payload: &[u8], lose: &[usize]) {
     let started = pair.client.encoder.begin(&mut body, &plain_head(now)).expect("no texts");
     body.extend_from_slice(payload);
     let _ = pair.client.encoder.finish(&mut body, started);
-    let (number, size) = (pair.client.outbound.next_large(), pair.client.outbound.datagram_size_to(peer));
+    let (number, size) = (pair.client.encoder.next_large(), pair.client.outbound.datagram_size_to(peer));
     let packs = Pack::of_large(&body[16..], number, size).expect("few fragments");
     let fragments = packs.iter().flat_map(Pack::datagrams);
     for (index, (fragment, messages)) in fragments.enumerate() {

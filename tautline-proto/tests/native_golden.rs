@@ -141,6 +141,23 @@ impl Exchange {
         self.recorded.push(golden("forward", &forward.bytes));
     }
 
+    /// Probes the size of the path.
+    fn probe(&mut self) {
+        let mut settings = config(Role::Client, WireFormat::Native);
+        settings.datagram_size = 1_204;
+        let mut link = Exchange { client: Node::new(5000, settings, 2), ..Self::new() };
+        link.connect();
+        link.recorded.clear();
+        link.server.sent.clear();
+        link.client.tick(at(105));
+        link.carry_to_server("probe", at(106));
+        link.carry_to_server("heartbeat_that_names_a_probe", at(106));
+        link.carry_to_client("heartbeat_that_answers_a_probe", at(107));
+        let peer = link.client.outbound.peers()[0];
+        assert_eq!(link.client.outbound.datagram_size_to(peer), 1_204);
+        self.recorded.append(&mut link.recorded);
+    }
+
     /// Sends a claim, and sends on a stream that another peer owns.
     fn own(&mut self) {
         let mut settings = config(Role::Server, WireFormat::Native);
@@ -225,6 +242,9 @@ fn frame_fields(frame: &Frame<'_>) -> Value {
         Frame::Fragment(_) => json!({ "type": "fragment" }),
         Frame::Ack(ack) => json!({ "type": "acknowledgement", "base": ack.base, "bitmap": ack.bitmap }),
         Frame::Forward(base) => json!({ "type": "forward", "base": base }),
+        Frame::PathProbe(probe) => json!({
+            "type": "path_probe", "size": probe.size, "asks": probe.asks, "arrived": probe.arrived, "named": probe.named,
+        }),
         Frame::Ownership(ownership) => json!({
             "type": "ownership", "act": format!("{:?}", ownership.act).to_lowercase(),
             "message_type": ownership.stream.message_type.name(), "channel": ownership.stream.channel,
@@ -259,6 +279,7 @@ fn run() -> Exchange {
     exchange.refuse();
     exchange.deliver();
     exchange.own();
+    exchange.probe();
     exchange
 }
 
@@ -317,6 +338,7 @@ fn every_kind_of_frame_was_recorded() {
         "acknowledgement",
         "forward",
         "ownership",
+        "path_probe",
     ];
     for kind in kinds {
         assert!(text.contains(&format!("\"type\": \"{kind}\"")), "{kind}");

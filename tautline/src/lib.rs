@@ -60,8 +60,8 @@ mod watchdog;
 pub use config::{
     Allow, CardName, Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DurationError, Endpoint,
     EndpointError, EndpointProblem, EndpointText, Failsafe, History, InboxPolicy, Key, LocalAddress,
-    LocalAddressError, Profile, Qos, Role, Selector, Settings, SilenceCause, StreamKey, Streams, WaitPolicy,
-    WatchId, WatchdogChange, WatchdogEvent, WatchdogState, Watched, Wire, parse_duration,
+    LocalAddressError, Mtu, Profile, Qos, Role, Selector, Settings, SilenceCause, StreamKey, Streams,
+    WaitPolicy, WatchId, WatchdogChange, WatchdogEvent, WatchdogState, Watched, Wire, parse_duration,
 };
 pub use cycle::{Cycle, CycleStats, CycleWait, PeriodError, Wake};
 pub use driver::TURN_BUDGET;

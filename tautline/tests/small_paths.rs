@@ -17,10 +17,13 @@ use std::time::{Duration, Instant};
 
 use common::{TIME_LIMIT, WIRES, until};
 use routed::{Host, PLANT, Routed};
-use tautline::{Config, Metadata, UdpInterface, Wire, create_udp_client, create_udp_server};
+use tautline::{Config, Metadata, PeerInfo, UdpInterface, Wire, create_udp_client, create_udp_server};
 
 /// A message larger than any datagram here.
 const LARGE: usize = 5_000;
+
+/// How long a black hole may last. The tests wait twice as long, because the machine may be busy.
+const BLACK_HOLE: Duration = Duration::from_secs(2);
 
 /// A plant and its controller, with a router between them.
 struct Link {
@@ -70,6 +73,19 @@ impl Link {
             let (sent, arrived) = exchange(from, to);
             assert_eq!(arrived, sent, "{when}, {name}: {:#?}", from.statistics());
         }
+    }
+
+    /// The size that each end has found, or `None` for the classic wire.
+    fn found(&self) -> [Option<usize>; 2] {
+        [&self.plant, &self.controller].map(|end| end.peers().first().and_then(PeerInfo::path_mtu))
+    }
+
+    /// Waits until both ends have found the size of the path, to a few bytes. Prints it beside the true one.
+    fn wait_until_found(&self, what: &str, mtu: usize) {
+        let begun = Instant::now();
+        let is_found = |found: Option<usize>| found.is_some_and(|found| found <= mtu && mtu - found < 16);
+        until("the size of the path is found", || self.found().into_iter().all(is_found));
+        println!("{what}: found {:?} of {mtu} after {:.1?}", self.found(), begun.elapsed());
     }
 
     /// Sends large messages until one arrives: the path has changed, and the first may be lost. Returns how long it took.
@@ -132,6 +148,10 @@ fn nothing_is_lost_on_paths_of_any_size() {
                 let what = format!("{wire}, {address}, a path of {mtu} bytes");
                 let Some(link) = Link::new(&what, wire, address, mtu) else { return };
                 link.assert_nothing_is_lost(&what);
+                if wire == Wire::Native {
+                    link.wait_until_found(&what, mtu);
+                    link.assert_nothing_is_lost(&what);
+                }
             }
         }
     }
@@ -144,6 +164,9 @@ fn nothing_is_lost_once_the_network_card_has_become_smaller() {
             let what = format!("{wire}, {address}, a card that shrinks");
             let Some(link) = Link::new(&what, wire, address, 1_500) else { return };
             link.assert_nothing_is_lost(&what);
+            if wire == Wire::Native {
+                link.wait_until_found(&what, 1_500);
+            }
             link.network.set_mtu(1_400);
             link.assert_nothing_is_lost(&what);
         }
@@ -156,9 +179,34 @@ fn nothing_is_lost_once_the_router_has_told_of_a_smaller_path() {
         for address in PLANT {
             let what = format!("{wire}, {address}, a path that shrinks beyond a router");
             let Some(link) = Link::new(&what, wire, address, 1_500) else { return };
+            if wire == Wire::Native {
+                link.wait_until_found(&what, 1_500);
+            }
             link.network.set_far_mtu(1_300);
             let took = link.wait_until_large_ones_arrive();
             println!("{what}: large messages arrive again after {took:.1?}");
+            link.assert_nothing_is_lost(&what);
+        }
+    }
+}
+
+/// Nobody is told, so the datagrams of the classic wire must not forbid routers to fragment them. IPv6 has no such routers.
+#[test]
+fn a_path_that_shrinks_and_tells_nobody_is_noticed_within_two_seconds() {
+    for (wire, address) in [(Wire::Native, PLANT[0]), (Wire::Native, PLANT[1]), (Wire::Classic, PLANT[0])] {
+        let what = format!("{wire}, {address}, a black hole");
+        let Some(link) = Link::new(&what, wire, address, 1_500) else { return };
+        if wire == Wire::Native {
+            link.wait_until_found(&what, 1_500);
+        }
+        link.network.set_told(false);
+        link.network.set_far_mtu(1_300);
+        let took = link.wait_until_large_ones_arrive();
+        println!("{what}: large messages arrive again after {took:.1?}");
+        assert!(took < 2 * BLACK_HOLE, "{took:?}");
+        link.assert_nothing_is_lost(&what);
+        if wire == Wire::Native {
+            link.wait_until_found(&what, 1_300);
             link.assert_nothing_is_lost(&what);
         }
     }

@@ -152,6 +152,8 @@ fn a_large_message_stays_behind_the_messages_that_waited_before_it() {
     let (client, _driver) = own_loop(&server);
     let count = begin_stream(&client);
     client.send(&"x".repeat(10_000), &Metadata::data()).unwrap();
+    // It is a part of the stream, so it waits too.
+    client.flush();
     (0..count).for_each(|number| assert_eq!(next_number(&server), number));
     assert_eq!(next(&server).decode::<String>().unwrap().len(), 10_000);
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tautline::{Driver, Endpoint, Message, MessageType, Metadata, SendError, UdpInterface};
+use tautline::{Driver, Endpoint, Message, MessageType, Metadata, PeerInfo, SendError, UdpInterface};
 
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
@@ -103,8 +103,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     measurement.run(&interrupt)?;
     let Measurement { interface, trips, refused, .. } = measurement;
     let refused = refused + interface.statistics().queued_send_failures;
+    let path_mtu = interface.peers().first().and_then(PeerInfo::path_mtu);
     interface.disconnect();
-    let summary = Summary::new(args, &trips, refused);
+    let summary = Summary { path_mtu, ..Summary::new(args, &trips, refused) };
     output::data(&if args.json { summary.json() } else { summary.text() })?;
     if trips.answered_count() == 0 {
         return Err(complaint(&mut events, &args.endpoint, Duration::ZERO).unwrap_or_else(|| no_answer(args)));
@@ -207,6 +208,8 @@ struct Summary {
     refused: u64,
     rtt_us: Percentiles,
     jitter_us: Option<f64>,
+    /// The largest packet that the path is known to carry.
+    path_mtu: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     budget_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -227,6 +230,7 @@ impl Summary {
             refused,
             rtt_us,
             jitter_us: trips.latencies().jitter_us(),
+            path_mtu: None,
             budget_us,
             within_budget,
         }
@@ -259,8 +263,9 @@ impl Summary {
             0 => String::new(),
             _ => format!("round trip {}   jitter {}\n", self.rtt_us.line(), show_maybe(self.jitter_us)),
         };
+        let path = self.path_mtu.map_or_else(String::new, |mtu| format!("packets of up to {mtu} bytes\n"));
         format!(
-            "{title} {messages_sent} sent, {messages_received} answered, {lost} lost{refused}\n{times}{verdict}"
+            "{title} {messages_sent} sent, {messages_received} answered, {lost} lost{refused}\n{times}{path}{verdict}"
         )
     }
 }

@@ -83,6 +83,14 @@ pub(crate) struct ImpairArgs {
         allow_hyphen_values = true
     )]
     queue: Option<usize>,
+    /// Lose datagrams of more bytes than this, without a word to their sender (a black hole) [default: none]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_parser = whole(BYTES, 0..=usize::MAX),
+        allow_hyphen_values = true
+    )]
+    max_size: Option<usize>,
     /// The direction that the impairments apply to; the other direction has none
     #[arg(long, value_name = "DIRECTION", value_enum, default_value = "both")]
     direction: Direction,
@@ -102,6 +110,7 @@ impl ImpairArgs {
             jitter: self.jitter.unwrap_or_default(),
             rate: self.rate,
             queue: self.queue.unwrap_or(DEFAULT_QUEUE),
+            max_size: self.max_size,
             ..nothing
         };
         impairments.check().map_err(|error| Failure::usage(error.to_string()))?;
@@ -110,8 +119,19 @@ impl ImpairArgs {
 }
 
 /// The keys of lists and schedules. Each is also the name of an option, except `partition`.
-const KEYS: [&str; 10] =
-    ["loss", "burst", "delay", "jitter", "duplicate", "reorder", "corrupt", "rate", "queue", "partition"];
+const KEYS: [&str; 11] = [
+    "loss",
+    "burst",
+    "delay",
+    "jitter",
+    "duplicate",
+    "reorder",
+    "corrupt",
+    "rate",
+    "queue",
+    "max_size",
+    "partition",
+];
 
 /// Sets the impairment `key` to the value in `text`.
 ///
@@ -120,6 +140,7 @@ const KEYS: [&str; 10] =
 pub(crate) fn set(impairments: &mut Impairments, key: &str, text: &str) -> Result<(), String> {
     let wrong = |error: &dyn std::fmt::Display| format!("is {text:?}: {error}");
     let share = || text.parse().map_err(|error| wrong(&error));
+    let bytes = || text.parse().map_err(|_| wrong(&"expected a whole number of bytes"));
     let duration = || time(text).map_err(|error| wrong(&error));
     match key {
         "loss" => impairments.loss = share()?,
@@ -130,9 +151,8 @@ pub(crate) fn set(impairments: &mut Impairments, key: &str, text: &str) -> Resul
         "jitter" => impairments.jitter = duration()?,
         "burst" => impairments.burst = Some(burst(text).map_err(|error| wrong(&error))?),
         "rate" => impairments.rate = Some(text.parse().map_err(|error| wrong(&error))?),
-        "queue" => {
-            impairments.queue = text.parse().map_err(|_| wrong(&"expected a whole number of bytes"))?;
-        }
+        "queue" => impairments.queue = bytes()?,
+        "max_size" => impairments.max_size = Some(bytes()?),
         "partition" => impairments.partition = text.parse().map_err(|_| wrong(&"expected true or false"))?,
         _ => return Err(format!("is not an impairment: expected one of {}", KEYS.join(", "))),
     }
@@ -165,8 +185,19 @@ fn burst(text: &str) -> Result<f64, String> {
 
 /// Describes impairments in words.
 pub(crate) fn describe(impairments: &Impairments) -> String {
-    let Impairments { loss, burst, duplicate, reorder, corrupt, delay, jitter, rate, queue, partition } =
-        impairments;
+    let Impairments {
+        loss,
+        burst,
+        duplicate,
+        reorder,
+        corrupt,
+        delay,
+        jitter,
+        rate,
+        queue,
+        max_size,
+        partition,
+    } = impairments;
     if *partition {
         return "nothing gets through".to_owned();
     }
@@ -189,6 +220,9 @@ pub(crate) fn describe(impairments: &Impairments) -> String {
     if let Some(rate) = rate {
         parts.push(format!("rate {rate} with a queue of {queue} bytes"));
     }
+    if let Some(most) = max_size {
+        parts.push(format!("at most {most} bytes"));
+    }
     if parts.is_empty() { "no impairments".to_owned() } else { parts.join(", ") }
 }
 
@@ -199,14 +233,14 @@ mod tests {
     #[test]
     fn a_list_reads_every_key_and_is_described_in_the_same_words() {
         let list = list(
-            "loss=10%,burst=5,delay=10ms,jitter=3ms,duplicate=1%,reorder=2%,corrupt=0.1%,rate=10Mbit,queue=9000",
+            "loss=10%,burst=5,delay=10ms,jitter=3ms,duplicate=1%,reorder=2%,corrupt=0.1%,rate=10Mbit,queue=9000,max_size=1300",
         )
         .expect("it is right");
         assert_eq!(list.burst, Some(5.0));
         assert_eq!(
             describe(&list),
             "loss 10 % in bursts of 5, duplicate 1 %, reorder 2 %, corrupt 0.1 %, delay 10ms, jitter 3ms, \
-             rate 10 Mbit/s with a queue of 9000 bytes"
+             rate 10 Mbit/s with a queue of 9000 bytes, at most 1300 bytes"
         );
         assert_eq!(describe(&Impairments::default()), "no impairments");
     }

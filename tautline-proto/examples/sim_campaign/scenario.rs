@@ -91,6 +91,7 @@ pub(crate) fn bad_network(random: &mut Random) -> Impairments {
         jitter: random.up_to(8 * MS),
         rate: (random.below(4) == 0).then(|| "256kbit".parse().expect("a rate")),
         queue: 4000,
+        max_size: None,
         partition: false,
     };
     Impairments { burst: burst.filter(|_| impairments.check().is_ok()), ..impairments }

@@ -7,6 +7,7 @@ use core::net::SocketAddr;
 use super::event::RemovalReason;
 use crate::peer::{PeerId, SessionId};
 use crate::stats::PeerTxCounters;
+use crate::time::Instant;
 use crate::wire::native::{Heartbeat, Ownership, Token};
 
 /// What the inbound half asks of the outbound half. The driver passes it on to `Outbound::apply`.
@@ -29,10 +30,27 @@ pub enum Command {
     Acknowledge(PeerId, u64, Vec<u8>),
     /// It has acknowledged our reliable messages: the low 32 bits of the lowest number that has not arrived, and the bitmap.
     Acknowledged(PeerId, u32, Vec<u8>),
+    /// Send it a probe of the path's size, if one is due. A heartbeat follows.
+    Probe(PeerId),
+    /// A frame of it about probes has arrived.
+    PathAnswer(PeerId, PathAnswer),
     /// Send it a heartbeat with this echo (stamp and time held). The outbound half fills in the other fields.
     Heartbeat(PeerId, Heartbeat),
     /// Send it this frame about the owner of a stream (native).
     Ownership(PeerId, Ownership),
+}
+
+/// What a frame about probes says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PathAnswer {
+    /// The low half of the number of the peer's own probe, if the frame came in one.
+    pub(crate) probe: Option<u32>,
+    /// Whether the peer asks for an answer, also if its probe has not arrived.
+    pub(crate) asks: bool,
+    /// The low half of the number of our latest probe that has reached the peer; 0 for none.
+    pub(crate) arrived: u32,
+    /// When our latest heartbeat that has reached the peer was sent.
+    pub(crate) heartbeat_sent: Instant,
 }
 
 /// A new peer for the outbound half.

@@ -56,7 +56,7 @@ pub struct EndpointConfig {
     pub peer_expiry: Duration,
     /// The largest payload that is accepted, in bytes.
     pub max_message_size: usize,
-    /// The size of the largest datagram that messages share and that fragments fill, in bytes (native).
+    /// The size of the largest datagram that is sent and probed, in bytes (native). Up to 1,200 nothing is probed.
     pub datagram_size: usize,
     /// How often a reliable message is sent at most, the first time included (native).
     pub max_tries: u32,
@@ -92,7 +92,7 @@ impl EndpointConfig {
             liveness_timeout: Duration::from_millis(500),
             peer_expiry: Duration::from_secs(60),
             max_message_size: 65_527,
-            datagram_size: 1452,
+            datagram_size: 1_200,
             max_tries: 20,
             json: JsonLimits::default(),
             check_payload: Arc::new(|_, _| Ok(())),

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
-use portable_atomic::{AtomicU64, Ordering};
+use portable_atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::config::{EndpointConfig, WireFormat};
 use crate::message::{Id, MessageRef};
@@ -21,6 +21,10 @@ pub struct Encoder {
     ///
     /// Order: relaxed. Only the uniqueness of the values matters, which the read-modify-write guarantees.
     last_id: AtomicU64,
+    /// The number of the next large best-effort message (native).
+    ///
+    /// Order: relaxed, as for `last_id`.
+    next_large: AtomicU32,
 }
 
 /// A message that was begun and not finished.
@@ -32,7 +36,12 @@ impl Encoder {
     /// Creates the encoder of an endpoint with this configuration.
     #[must_use]
     pub fn new(config: &EndpointConfig) -> Self {
-        Self { wire: config.wire, name: config.name.clone(), last_id: AtomicU64::new(0) }
+        Self {
+            wire: config.wire,
+            name: config.name.clone(),
+            last_id: AtomicU64::new(0),
+            next_large: AtomicU32::new(0),
+        }
     }
 
     /// Begins a datagram with one message in the empty buffer `out`. Append the payload, then call [`finish`](Self::finish).
@@ -65,6 +74,12 @@ impl Encoder {
                 true
             }
         }
+    }
+
+    /// Returns the number of the next best-effort message that is larger than a datagram. No other has it, until the numbers
+    /// wrap.
+    pub fn next_large(&self) -> u32 {
+        self.next_large.fetch_add(1, Ordering::Relaxed)
     }
 
     fn begin_classic(&self, out: &mut Vec<u8>, head: &Head<'_>, format: classic::ClassicFormat) {

@@ -26,6 +26,9 @@ pub enum Event {
     Silent(PeerId),
     /// A stale or silent peer was heard again.
     Heard(PeerId),
+    /// The largest datagram that is sent to the peer has changed to this size: the path was probed, or the system knows it
+    /// (native).
+    PathSize(PeerId, usize),
     /// A peer of the classic wire was restarted: its numbers began again.
     Restarted(PeerId),
     /// The peer was removed from the tables.

@@ -8,7 +8,7 @@ use super::random::Random;
 
 /// What a path does to datagrams. By default it does nothing.
 ///
-/// A datagram passes the stages in this order: partition, loss, duplication, the queue before the limited rate, delay and
+/// A datagram passes the stages in this order: partition, size, loss, duplication, the queue before the limited rate, delay and
 /// jitter, corruption, reordering. A copy passes the stages after duplication separately.
 ///
 /// ```
@@ -48,6 +48,9 @@ pub struct Impairments {
     /// How many bytes may wait for the limited rate. A datagram that finds no room is dropped. A datagram that finds an empty
     /// queue always has room.
     pub queue: usize,
+    /// The size of the largest datagram that passes, in bytes, without the headers of IP and UDP. Larger ones are lost, and
+    /// nobody is told (a black hole, RFC 2923). `None`: all pass.
+    pub max_size: Option<usize>,
     /// Whether all datagrams are lost.
     pub partition: bool,
 }
@@ -70,6 +73,7 @@ impl Default for Impairments {
             jitter: Duration::ZERO,
             rate: None,
             queue: DEFAULT_QUEUE,
+            max_size: None,
             partition: false,
         }
     }

@@ -12,8 +12,8 @@ use super::quantities::BitRate;
 use super::random::Random;
 use crate::drops::DropReason;
 use crate::endpoint::{
-    ClaimError, Encoder, EndpointConfig, Event, Inbound, Outbound, Refusal, Role, SentDatagrams, Start,
-    WireFormat, endpoint,
+    ClaimError, Command, Encoder, EndpointConfig, Event, Inbound, Outbound, Refusal, Role, SentDatagrams,
+    Start, WireFormat, endpoint,
 };
 use crate::peer::PeerId;
 use crate::time::{Instant, Now};
@@ -138,8 +138,8 @@ impl Node {
     /// Sends a best-effort message to these peers. Returns to how many.
     pub(super) fn send(&mut self, peers: &[PeerId], head: &Head<'_>, payload: &[u8]) -> usize {
         let Some(body) = self.encode(head, payload) else { return 0 };
-        let fits = |peer| self.outbound.knows(peer) && self.outbound.fits(peer, body.len());
-        let known = peers.iter().filter(|&&peer| fits(peer));
+        let outbound = &mut self.outbound;
+        let known = peers.iter().filter(|&&peer| outbound.knows(peer) && outbound.fits(peer, body.len()));
         let waiting = known.map(|&peer| Waiting::Numbered { peer, body: body.clone(), messages: 1 });
         let before = self.waiting.len();
         self.waiting.extend(waiting);
@@ -254,6 +254,10 @@ impl Node {
 
     fn carry_out_commands(&mut self, now: Now) {
         while let Some(command) = self.inbound.poll_command() {
+            if matches!(command, Command::Probe(_)) && !self.waiting.is_empty() {
+                // It would not get the number that it is named by.
+                continue;
+            }
             let mut body = Vec::new();
             if let Some(peer) = self.outbound.apply(command, now, &mut body) {
                 self.waiting.push_back(Waiting::Numbered { peer, body, messages: 0 });

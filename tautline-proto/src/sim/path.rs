@@ -51,7 +51,7 @@ pub struct Path {
 
 /// What happened to a path's datagrams.
 ///
-/// `offered + copies` is the sum of `lost`, `partitioned`, `queue_full`, `delivered` and `in_flight`.
+/// `offered + copies` is the sum of `lost`, `partitioned`, `too_large`, `queue_full`, `delivered` and `in_flight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathCounts {
@@ -63,6 +63,8 @@ pub struct PathCounts {
     pub lost: u64,
     /// Datagrams that were lost during a partition.
     pub partitioned: u64,
+    /// Datagrams that were larger than the path.
+    pub too_large: u64,
     /// Datagrams that found no room in the queue, or in flight.
     pub queue_full: u64,
     /// Datagrams that came out, including copies.
@@ -79,7 +81,7 @@ impl PathCounts {
     /// Returns how many datagrams will never come out.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
-        self.lost + self.partitioned + self.queue_full
+        self.lost + self.partitioned + self.too_large + self.queue_full
     }
 
     /// Adds the counts of another path.
@@ -88,6 +90,7 @@ impl PathCounts {
         self.copies += other.copies;
         self.lost += other.lost;
         self.partitioned += other.partitioned;
+        self.too_large += other.too_large;
         self.queue_full += other.queue_full;
         self.delivered += other.delivered;
         self.corrupted += other.corrupted;
@@ -166,6 +169,10 @@ impl Path {
         let mut random = Random::stream(self.seed, number);
         if self.impairments.partition {
             self.counts.partitioned += 1;
+            return;
+        }
+        if self.impairments.max_size.is_some_and(|most| datagram.len() > most) {
+            self.counts.too_large += 1;
             return;
         }
         if self.loss.strikes(&self.impairments, &mut random) {

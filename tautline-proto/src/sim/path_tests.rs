@@ -58,6 +58,7 @@ fn everything() -> Impairments {
         jitter: MS,
         rate: "1Mbit".parse().ok(),
         queue: 2000,
+        max_size: None,
         partition: false,
     }
 }

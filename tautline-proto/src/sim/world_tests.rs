@@ -120,7 +120,7 @@ fn same_seed_and_acts_give_the_same_trace() {
 fn slow_socket_sends_best_effort_messages_before_reliable_messages() {
     let Pair { mut world, server, client } = pair(Impairments::default(), 1);
     run(&mut world, 500 * MS);
-    // 1,400 bytes take about 1.15 ms.
+    // 1,200 bytes take about 1 ms.
     world.limit(client, "10Mbit".parse().expect("a rate"));
     let peer = world.peers(client)[0];
     for _ in 0..50 {
@@ -128,7 +128,7 @@ fn slow_socket_sends_best_effort_messages_before_reliable_messages() {
             delivery: Delivery::Reliable,
             ..world.head(client, MessageType::Data)
         };
-        world.offer(client, peer, &head, &[0; 1380]).expect("the window has room");
+        world.offer(client, peer, &head, &[0; 1150]).expect("the window has room");
     }
     world.send(client, &world.head(client, MessageType::Command), b"stop");
     let begin = world.elapsed();
@@ -141,7 +141,7 @@ fn slow_socket_sends_best_effort_messages_before_reliable_messages() {
     assert_eq!(order.len(), 51);
     let stop = order.iter().position(|(is_stop, _)| *is_stop);
     assert_eq!(stop, Some(1), "directly after the datagram that was being sent");
-    assert!(order[1].1 < 2 * MS && order[50].1 > 50 * MS, "{order:?}");
+    assert!(order[1].1 < 2 * MS && order[50].1 > 40 * MS, "{order:?}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::error::ConfigError;
 use super::failsafe::Failsafe;
 use super::local::{CardName, LocalAddress};
 use super::streams::Streams;
-use super::value::{InboxPolicy, Profile, Role, Setting, SourceValue, WaitPolicy, Wire};
+use super::value::{InboxPolicy, Mtu, Profile, Role, Setting, SourceValue, WaitPolicy, Wire};
 
 /// Where a key has an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -449,9 +449,11 @@ keys! {
         /// message at once, in its own datagram. Only streams are coalesced: the first 16 messages never wait, nor do
         /// request/response traffic and critical messages. The default is 0s if the interface has no driver thread.
         coalescing_delay: Duration as Duration, NATIVE, Duration::ZERO..=MS => us(20);
-        /// The largest packet of the network path, in bytes, with IP and UDP headers. Messages share datagrams up to
-        /// this size. The default is that of Ethernet. A larger message is sent in fragments.
-        mtu: usize as usize, NATIVE, 576..=MAX_PACKET => 1_500;
+        /// The largest packet that is sent, in bytes, with IP and UDP headers. Messages share datagrams up to this size, and
+        /// a larger message is sent in fragments. auto: what the path to each peer carries, up to 9000; it is asked from
+        /// the system and probed. A number is an upper bound: what the path carries is found below it, and up to 1228 (IPv6:
+        /// 1248) nothing is probed.
+        mtu: Mtu as usize, NATIVE, 576..=MAX_PACKET => Mtu::AUTO;
         /// Whether the kernel takes and gives many datagrams in one call (UDP GSO and GRO), if it can.
         offload: bool as bool, NATIVE => true;
         /// Whether `Arrival::time` is the kernel's receive time stamp, so that a late read does not make old data look

@@ -46,7 +46,7 @@ pub use local::{CardName, LocalAddress, LocalAddressError};
 pub use qos::{History, Qos, StreamKey};
 pub use selector::Selector;
 pub use streams::Streams;
-pub use value::{InboxPolicy, Profile, Role, WaitPolicy, Wire};
+pub use value::{InboxPolicy, Mtu, Profile, Role, WaitPolicy, Wire};
 
 use std::time::Duration;
 

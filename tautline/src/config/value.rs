@@ -132,6 +132,55 @@ impl Setting for usize {
     }
 }
 
+/// The largest packet to send: a number of bytes, or what the path carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mtu(usize);
+
+impl Mtu {
+    /// What the path to each peer carries.
+    pub const AUTO: Self = Self(0);
+
+    /// The most that is tried then: jumbo frames.
+    const MOST: usize = 9_000;
+
+    /// Returns the largest packet that may be sent, in bytes.
+    #[must_use]
+    pub const fn most(self) -> usize {
+        if self.0 == 0 { Self::MOST } else { self.0 }
+    }
+}
+
+impl From<usize> for Mtu {
+    /// An upper bound of so many bytes.
+    fn from(bytes: usize) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Setting for Mtu {
+    type Size = usize;
+
+    fn read(given: SourceValue<'_>) -> Option<Self> {
+        match given.text() {
+            Some(text) if text.trim() == "auto" => Some(Self::AUTO),
+            // 0 would be "auto" by another name.
+            _ => usize::read(given).filter(|&bytes| bytes > 0).map(Self),
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.most()
+    }
+
+    fn show(&self) -> String {
+        if *self == Self::AUTO { "auto".to_owned() } else { self.0.to_string() }
+    }
+
+    fn expected(range: Option<&RangeInclusive<usize>>) -> String {
+        format!("auto or {}", usize::expected(range))
+    }
+}
+
 impl Setting for Duration {
     type Size = Self;
 

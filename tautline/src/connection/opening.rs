@@ -93,7 +93,7 @@ impl Connection {
         let peers_before = shared.peers_so_far.load(Ordering::Relaxed);
         // Of an address that is not known yet, the longer headers.
         let address = moving.target().unwrap_or(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
-        let datagram_size = settings.mtu - headers_to(address);
+        let datagram_size = settings.mtu.most() - headers_to(address);
         let config = endpoint_config(settings, datagram_size);
         let encoder = Encoder::new(&config);
         let halves = endpoint(config, Start { seed, first_number, peers_before });

@@ -9,7 +9,7 @@ use tautline_proto::endpoint::Event as Happened;
 
 use super::{ERROR_PAUSE, Turner};
 use crate::machine::fault::SocketFault;
-use crate::machine::socket::as_users_know;
+use crate::machine::socket::{as_users_know, headers_to};
 use crate::shared::events::{CausedBy, Event};
 use tautline_proto::endpoint::RemovalReason;
 use tautline_proto::{Cause, ConnectionState, DropReason, PeerId};
@@ -60,6 +60,14 @@ impl Turner {
                 shared.directory.set_state(peer, ConnectionState::Connected);
                 self.if_client(Cause::Heard);
                 publish(&Event::PeerReturned { peer }, self.cause(peer));
+            }
+            Happened::PathSize(peer, size) => {
+                if let Some(info) = shared.directory.get(peer) {
+                    publish(
+                        &Event::PathSize { peer, mtu: size + headers_to(info.address) },
+                        self.cause(peer),
+                    );
+                }
             }
             Happened::Restarted(peer) => {
                 self.freshness.forget(peer);

@@ -245,6 +245,17 @@ impl Coalescer {
         pushed
     }
 
+    /// As [`push`](Self::push), for a message that is larger than a datagram: it waits in fragments.
+    #[must_use]
+    pub(crate) fn push_large(&mut self, frame: &[u8], number: u32, terms: &Terms) -> bool {
+        let is_first = self.pack.is_empty();
+        let pushed = self.pack.push_large(frame, number);
+        if pushed {
+            self.note(is_first, terms);
+        }
+        pushed
+    }
+
     /// Lets the message wait whose frame `write` appends. Returns where the frame went, as [`Pack::write`] does.
     #[inline]
     pub(crate) fn write<E>(

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tautline_proto::endpoint::PeerHandle;
 use tautline_proto::{InboundCounters, InboundStats, PeerId, PeerRxStats, PeerTxStats, SessionId};
 
-use crate::machine::socket::{Socket, as_users_know};
+use crate::machine::socket::{Socket, as_users_know, headers_to};
 use crate::sync::lock;
 use tautline_proto::ConnectionState;
 
@@ -33,6 +33,16 @@ pub struct PeerInfo {
     pub received: PeerRxStats,
     /// The counters of what was sent to it.
     pub sent: PeerTxStats,
+}
+
+impl PeerInfo {
+    /// The largest packet that is sent to it now, in bytes, with the headers of IP and UDP: what its path is known to carry.
+    /// `None` on the classic wire, where IP fragments what is larger.
+    #[must_use]
+    pub fn path_mtu(&self) -> Option<usize> {
+        let size = usize::try_from(self.sent.datagram_size).ok().filter(|&size| size > 0)?;
+        Some(size + headers_to(self.address))
+    }
 }
 
 /// The present peers, and the sums of former peers.

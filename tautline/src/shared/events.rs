@@ -55,6 +55,14 @@ pub enum Event {
         /// The peer.
         peer: PeerId,
     },
+    /// The largest packet that is sent to a peer has changed: the path was probed, or the system knows that it is smaller.
+    /// Messages share datagrams up to it. Native wire only.
+    PathSize {
+        /// The peer.
+        peer: PeerId,
+        /// The largest packet now, in bytes, with the headers of IP and UDP.
+        mtu: usize,
+    },
     /// A peer of the classic wire began to number anew: it was restarted. (On the native wire a restarted peer is a new
     /// peer.)
     PeerRestarted {

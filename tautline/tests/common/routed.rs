@@ -64,7 +64,9 @@ impl Routed {
         }
         self.run(Router, &["link", "set", "lo", "up"])?;
         self.at(Router, || {
-            for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            for setting in
+                ["ipv4/ip_forward", "ipv4/icmp_errors_use_inbound_ifaddr", "ipv6/conf/all/forwarding"]
+            {
                 std::fs::write(format!("/proc/sys/net/{setting}"), "1").map_err(|error| error.to_string())?;
             }
             Ok(())
@@ -93,6 +95,18 @@ impl Routed {
     fn set_mtus(&self, links: &[(Host, &str)], mtu: usize) {
         for &(host, link) in links {
             self.run(host, &["link", "set", link, "mtu", &mtu.to_string()]).expect("setting up was allowed");
+        }
+    }
+
+    /// Sets whether the router tells senders of packets that are too large (ICMP).
+    pub(crate) fn set_told(&self, told: bool) {
+        let act = if told { "del" } else { "add" };
+        // What the router itself sends is dropped. What it forwards is not.
+        let rules: [&[&str]; 3] =
+            [&["-4", "from", "10.78.1.2"], &["-4", "from", "10.78.2.2"], &["-6", "iif", "lo"]];
+        for rule in rules {
+            let rule = [&[rule[0], "rule", act], &rule[1..], &["blackhole"]].concat();
+            self.run(Router, &rule).expect("setting up was allowed");
         }
     }
 

@@ -11,12 +11,13 @@ use crate::tools::relay::totals::{DirectionTotals, Totals, TotalsJson};
 /// A column of the table: its heading and its count.
 type Column = (&'static str, fn(&DirectionTotals) -> u64);
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     ("in", DirectionTotals::received),
     ("copies", |totals| totals.counts.copies),
     ("out", |totals| totals.out),
     ("lost", |totals| totals.counts.lost),
     ("cut off", |totals| totals.counts.partitioned),
+    ("too large", |totals| totals.counts.too_large),
     ("queue full", |totals| totals.counts.queue_full),
     ("not sent", |totals| totals.send_failed),
     ("no room", |totals| totals.refused),

@@ -51,6 +51,10 @@ pub(super) struct InboundPeer {
     pub(super) last_heard: Option<Instant>,
     /// Native only.
     pub(super) next_heartbeat: Option<Instant>,
+    /// When a frame about probes may be answered at once again (native).
+    pub(super) next_answer: Instant,
+    /// The size of the largest datagram to it that the last event told of; 0 before the first look.
+    pub(super) told_size: u64,
     /// The latest time stamp that was accepted, in seconds (classic). As a number, because senders may count any time.
     pub(super) newest: f64,
     /// The life before the last restart (classic).
@@ -231,6 +235,8 @@ impl PeerTable {
             heard_since: established,
             last_heard: None,
             next_heartbeat: None,
+            next_answer: Instant::from_nanos(0),
+            told_size: 0,
             newest: f64::NEG_INFINITY,
             former_life: None,
             numbers_from: 0,

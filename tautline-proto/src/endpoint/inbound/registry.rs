@@ -29,6 +29,9 @@ use crate::wire::native::{self, Control, Header, Heartbeat, OwnershipAct, Token}
 /// The shortest time between two visits to a peer, so that handling a time-out ends.
 const MIN_VISIT_INTERVAL: Duration = Duration::from_micros(100);
 
+/// The shortest time between two answers to a peer's frames about probes, beside the heartbeats.
+const MIN_ANSWER_INTERVAL: Duration = Duration::from_millis(10);
+
 /// A client that is not accepted yet repeats its echo after this time, or after the heartbeat interval if that is shorter.
 pub(super) const ECHO_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -162,6 +165,7 @@ impl Registry {
         if let Some(delivery) = &mut peer.delivery {
             delivery.expire(now, &self.counters);
         }
+        self.tell_path_size(id);
         self.send_heartbeat_if_due(id, now);
         self.send_claims_if_due(id, now);
         self.watch_liveness(id, now);
@@ -182,9 +186,36 @@ impl Registry {
         }
         peer.next_heartbeat =
             Some(now.plus(if peer.accepted { interval } else { interval.min(ECHO_INTERVAL) }));
+        // Nothing is probed for a peer that does not answer.
+        if peer.accepted && !peer.is(Away::STALE) && !peer.is(Away::SILENT) {
+            self.outputs.commands.push_back(Command::Probe(id));
+        }
+        self.send_heartbeat(id, now);
+    }
+
+    fn send_heartbeat(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get(id) else { return };
         let (echo, held) = peer.path.echo(now);
         let heartbeat = Heartbeat { echo, held, ..Heartbeat::default() };
         self.outputs.commands.push_back(Command::Heartbeat(id, heartbeat));
+    }
+
+    /// Answers a frame about probes at once, unless another one was answered just now: then the next heartbeat answers it.
+    pub(super) fn answer_probe(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get(id).filter(|peer| peer.next_answer <= now) else { return };
+        peer.next_answer = now.plus(MIN_ANSWER_INTERVAL);
+        self.send_heartbeat(id, now);
+    }
+
+    /// Tells the user when the size of the path has changed. The outbound half knows it.
+    fn tell_path_size(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let size = peer.tx.datagram_size.value();
+        let told = core::mem::replace(&mut peer.told_size, size);
+        if told != size && told != 0 {
+            let size = usize::try_from(size).unwrap_or(usize::MAX);
+            self.outputs.events.push_back(Event::PathSize(id, size));
+        }
     }
 
     /// Begins a claim or a release at a peer.

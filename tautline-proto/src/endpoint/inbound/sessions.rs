@@ -11,13 +11,13 @@ use super::ownership::Origin;
 use super::registry::Registry;
 use super::sorting::SortedMessages;
 use crate::drops::DropReason;
-use crate::endpoint::command::Command;
+use crate::endpoint::command::{Command, PathAnswer};
 use crate::endpoint::config::Role;
 use crate::endpoint::event::Event;
 use crate::peer::PeerId;
 use crate::time::{Instant, Now};
 use crate::window::Window;
-use crate::wire::native::{self, Ack, Frame, Frames, Header, Heartbeat, Ownership, OwnershipAct};
+use crate::wire::native::{self, Ack, Frame, Frames, Header, Heartbeat, Ownership, OwnershipAct, PathProbe};
 
 /// A default message id is the number of the datagram, shifted by this, plus the place of the frame. No datagram holds more
 /// frames than these bits can count.
@@ -81,7 +81,12 @@ impl Sessions {
         }
         if !frames.are_messages() {
             let origin = Origin { peer, number: Some(number), now: now.steady };
-            self.take_control_frames(registry, origin, frames.clone(), now);
+            self.take_control_frames(
+                registry,
+                (origin, header.sequence, datagram.len()),
+                frames.clone(),
+                now,
+            );
             self.sorted.sort(registry, origin, frames.clone());
         } else if registry.config.role == Role::Client {
             self.accept_server(registry, peer, None, now.steady);
@@ -113,7 +118,15 @@ impl Sessions {
         Ok((peer.id, number, late))
     }
 
-    fn take_control_frames(&mut self, registry: &mut Registry, origin: Origin, frames: Frames<'_>, now: Now) {
+    /// `whole`: where the frames come from, and the low half of its number and the length of their datagram.
+    fn take_control_frames(
+        &mut self,
+        registry: &mut Registry,
+        whole: (Origin, u32, usize),
+        frames: Frames<'_>,
+        now: Now,
+    ) {
+        let (origin, sequence, len) = whole;
         let id = origin.peer;
         let Some(peer) = registry.peers.get(id) else { return };
         let found = ControlFrames::among(frames);
@@ -121,12 +134,23 @@ impl Sessions {
         if let Some(ack) = found.ack {
             commands.push_back(Command::Acknowledged(id, ack.base, ack.bitmap.into()));
         }
-        if let Some(heartbeat) = found.heartbeat {
+        // A probe takes longer on a slow path than other heartbeats do, so nothing is measured from it.
+        if let Some(heartbeat) = found.heartbeat.filter(|_| found.probe.is_none_or(|probe| probe.size == 0)) {
             peer.path.receive(&heartbeat, now);
             peer.path.publish(&peer.rx.path);
         }
+        if let Some(probe) = found.probe {
+            let is_whole = probe.size != 0 && usize::from(probe.size) == len;
+            let heartbeat_sent = Instant::from_nanos(found.heartbeat.map_or(0, |heartbeat| heartbeat.echo));
+            let probe_number = is_whole.then_some(sequence);
+            commands.push_back(Command::PathAnswer(
+                id,
+                PathAnswer { probe: probe_number, asks: probe.asks, arrived: probe.arrived, heartbeat_sent },
+            ));
+            take_naming(registry, origin, probe);
+        }
         match registry.config.role {
-            Role::Server if found.echo => commands.push_back(Command::Accept(id)),
+            Role::Server if found.echo => registry.outputs.commands.push_back(Command::Accept(id)),
             Role::Client => self.accept_server(registry, id, found.name, now.steady),
             Role::Server => {}
         }
@@ -154,6 +178,21 @@ impl Sessions {
             self.handshake.stop_calling();
             registry.outputs.events.push_back(Event::Accepted(id));
         }
+    }
+}
+
+/// Excuses the loss of the probe that the frame names, and answers if it asks for that. §7.7.
+#[cold]
+fn take_naming(registry: &mut Registry, origin: Origin, probe: PathProbe) {
+    let Some(peer) = registry.peers.get(origin.peer) else { return };
+    if let Some(window) = peer.window.as_mut().filter(|_| probe.named != 0) {
+        if let Some(number) = window.expand(probe.named) {
+            window.excuse(number);
+        }
+        peer.publish_window();
+    }
+    if probe.asks {
+        registry.answer_probe(origin.peer, origin.now);
     }
 }
 
@@ -202,6 +241,7 @@ fn take_ownership(registry: &mut Registry, origin: Origin, frame: &Ownership) {
 #[derive(Default)]
 struct ControlFrames<'a> {
     heartbeat: Option<Heartbeat>,
+    probe: Option<PathProbe>,
     ack: Option<Ack<'a>>,
     echo: bool,
     name: Option<&'a str>,
@@ -219,6 +259,7 @@ impl<'a> ControlFrames<'a> {
         for frame in frames {
             match frame {
                 Frame::Heartbeat(heartbeat) => found.heartbeat = Some(heartbeat),
+                Frame::PathProbe(probe) => found.probe = Some(probe),
                 Frame::Ack(ack) => found.ack = Some(ack),
                 Frame::Echo { .. } => found.echo = true,
                 Frame::Accept(name) => found.name = Some(name),

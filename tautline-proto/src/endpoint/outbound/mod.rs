@@ -9,6 +9,7 @@
 //!
 //! This folder may use `wire`, the crate's root modules and what both halves share. It never uses `inbound`.
 
+mod path_size;
 mod peer;
 mod queued_frame;
 mod reliable_sender;
@@ -21,6 +22,7 @@ use core::time::Duration;
 
 use hashbrown::HashMap;
 
+use path_size::{BASE_DATAGRAM, MIN_DATAGRAM};
 use peer::OutboundPeer;
 use queued_frame::SendRules;
 
@@ -49,8 +51,6 @@ pub struct Outbound {
     /// The largest datagram on any path (native).
     datagram_size: usize,
     max_tries: u32,
-    /// The number of the next large best-effort message.
-    next_large: u32,
     /// When each peer's reliable messages have something to do.
     due: BTreeSet<(Instant, u32)>,
     outcomes: VecDeque<(u64, Outcome)>,
@@ -100,7 +100,6 @@ impl Outbound {
             first_number,
             datagram_size: config.datagram_size,
             max_tries: config.max_tries,
-            next_large: 0,
             due: BTreeSet::new(),
             outcomes: VecDeque::new(),
         }
@@ -170,7 +169,7 @@ impl Outbound {
     pub fn seal(&mut self, id: PeerId, datagram: &mut Vec<u8>) -> Option<SocketAddr> {
         let (wire, from_server) = (self.wire, self.role == Role::Server);
         let peer = peer_mut(&mut self.slots, id)?;
-        let size = peer.datagram_size;
+        let size = peer.path.size();
         #[allow(clippy::cast_possible_truncation)] // the low half travels
         let sequence = peer.next as u32;
         match wire {
@@ -200,6 +199,7 @@ impl Outbound {
         let from_server = self.role == Role::Server;
         let peer = peer_mut(&mut self.slots, id)?;
         peer.ack_is_sealed = false;
+        peer.path.sends(pack.datagram_size());
         #[allow(clippy::cast_possible_truncation)] // the low half travels
         let sequence = peer.next as u32;
         pack.seal(Header { session: peer.session, sequence, from_server });
@@ -261,10 +261,22 @@ impl Outbound {
                 Some(id)
             }
             Command::Heartbeat(id, heartbeat) => {
-                // Zero means that there is no stamp.
-                let stamp = now.steady.as_nanos().max(1);
-                begin(out, &[Control::Heartbeat(Heartbeat { stamp, wall: now.wall, ..heartbeat })]);
+                begin_heartbeat(heartbeat, now, out);
+                let said = peer_mut(&mut self.slots, id).and_then(|peer| peer.path.beside_heartbeat());
+                said.into_iter().for_each(|said| native::write_control(out, &Control::PathProbe(said)));
                 Some(id)
+            }
+            Command::Probe(id) => self.write_probe(id, now, out),
+            Command::PathAnswer(id, answer) => {
+                let peer = peer_mut(&mut self.slots, id)?;
+                answer.probe.into_iter().for_each(|number| peer.path.probe_arrived(number));
+                if answer.asks {
+                    peer.path.asked();
+                }
+                if peer.path.answered(answer.arrived, answer.heartbeat_sent, now.steady) {
+                    peer.publish_path();
+                }
+                None
             }
             Command::Ownership(id, ownership) => {
                 begin(out, &[Control::Ownership(ownership)]);
@@ -296,8 +308,11 @@ impl Outbound {
         if self.slots.len() <= id.slot() {
             self.slots.resize_with(id.slot() + 1, || None);
         }
-        let size = self.datagram_size;
-        self.slots[id.slot()] = Some(OutboundPeer::new(id, address, session, next, size, tx, echo));
+        let opened = OutboundPeer::new(id, address, session, next, self.datagram_size, tx, echo);
+        if self.wire == WireFormat::Native {
+            opened.publish_path();
+        }
+        self.slots[id.slot()] = Some(opened);
         self.open.push(id);
         self.listen(id, true);
         self.by_address.insert(address, id);
@@ -357,7 +372,7 @@ impl Outbound {
     ) -> Result<(), Refusal> {
         let peer = peer_mut(&mut self.slots, id).ok_or(Refusal::UnknownPeer)?;
         // Frames cannot be cut anew once they have numbers, so they fit paths that become smaller.
-        let room = room(peer.datagram_size.min(BASE_DATAGRAM));
+        let room = room(peer.path.size().min(BASE_DATAGRAM));
         peer.reliable.get_or_insert_default().offer(frame, room, receipt, expires)?;
         self.schedule(id, Instant::from_nanos(0));
         Ok(())
@@ -378,13 +393,16 @@ impl Outbound {
             begin(out, &[]);
             let Some(Some(peer)) = self.slots.get_mut(slot as usize) else { return None };
             let id = peer.id;
-            let rules = SendRules { now, others_wait, room: room(peer.datagram_size), max_tries };
+            let rules = SendRules { now, others_wait, room: room(peer.path.size()), max_tries };
             let Some(reliable) = &mut peer.reliable else { return None };
             let polled = reliable.poll(rules, out, &mut self.outcomes);
             // Retransmissions that must wait for other traffic are tried again soon.
             let soonest = if polled.is_some() { at } else { now.plus(RETRY_AFTER) };
             self.schedule(id, soonest);
             if let Some((messages, priority)) = polled {
+                if let Some(peer) = peer_mut(&mut self.slots, id) {
+                    peer.path.sends(out.len());
+                }
                 let messages = messages + self.take_uncounted(id);
                 return Some(DueDatagram { peer: id, messages, priority });
             }
@@ -427,13 +445,6 @@ impl Outbound {
         }
     }
 
-    /// Returns the number of the next large best-effort message.
-    pub fn next_large(&mut self) -> u32 {
-        let number = self.next_large;
-        self.next_large = number.wrapping_add(1);
-        number
-    }
-
     /// Returns whether a datagram of this length goes to every peer in one piece, whatever the path. As [`fits`](Self::fits),
     /// but faster.
     #[must_use]
@@ -445,36 +456,53 @@ impl Outbound {
     /// Returns whether a datagram of this length goes to this peer in one piece. It is sealed later. If not, its message must
     /// be sent in fragments (native).
     #[must_use]
-    pub fn fits(&self, id: PeerId, datagram_len: usize) -> bool {
+    pub fn fits(&mut self, id: PeerId, datagram_len: usize) -> bool {
         let whole = datagram_len + native::TRAILER_LEN;
         if self.wire != WireFormat::Native {
             return true;
         }
-        let echo = |peer: &OutboundPeer| if peer.echo.is_some() { native::MAX_ECHO_LEN } else { 0 };
-        self.peer(id).is_none_or(|peer| whole + echo(peer) <= peer.datagram_size)
+        let Some(peer) = peer_mut(&mut self.slots, id) else { return true };
+        peer.path.sends(whole);
+        whole + if peer.echo.is_some() { native::MAX_ECHO_LEN } else { 0 } <= peer.path.size()
     }
 
     /// Returns the size of the largest datagram that goes to this peer, in bytes. That of any path, if the peer is gone.
     #[must_use]
     pub fn datagram_size_to(&self, id: PeerId) -> usize {
-        self.peer(id).map_or(self.datagram_size, |peer| peer.datagram_size)
+        self.peer(id).map_or(self.datagram_size, |peer| peer.path.size())
     }
 
-    /// Notes that the system knows the largest datagram on the path to this peer, in bytes. Returns whether that is less than
-    /// was thought, so that what was refused may be sent in smaller datagrams.
-    pub fn path_told(&mut self, id: PeerId, size: usize) -> bool {
+    /// Notes what the system has said about the path to this peer. `known` is the largest datagram that it carries, or `None` if
+    /// the system only refused one of `refused` bytes. Returns whether smaller datagrams than before are sent now.
+    pub fn path_told(&mut self, id: PeerId, refused: usize, known: Option<usize>) -> bool {
         let Some(peer) = peer_mut(&mut self.slots, id) else { return false };
-        let size = size.max(MIN_DATAGRAM);
-        let is_less = size < peer.datagram_size;
-        if is_less {
-            peer.datagram_size = size;
+        let changed = match known {
+            Some(size) => peer.path.told(size),
+            None => peer.path.is_too_large(refused),
+        };
+        if changed {
+            peer.publish_path();
         }
-        is_less
+        changed
     }
 
-    /// As [`path_told`](Self::path_told), but it is only known that the path does not carry datagrams of this size.
-    pub fn path_is_below(&mut self, id: PeerId, size: usize) -> bool {
-        self.path_told(id, if size > BASE_DATAGRAM { BASE_DATAGRAM } else { MIN_DATAGRAM })
+    /// Writes the probe of the path's size that is due, unsealed, and takes it as sent.
+    fn write_probe(&mut self, id: PeerId, now: Now, out: &mut Vec<u8>) -> Option<PeerId> {
+        let peer = peer_mut(&mut self.slots, id).filter(|peer| peer.echo.is_none())?;
+        let size = peer.path.next_probe(now.steady)?;
+        begin_heartbeat(Heartbeat::default(), now, out);
+        native::write_control(out, &Control::PathProbe(peer.path.of_probe(size)));
+        out.resize(size - native::TRAILER_LEN, 0);
+        #[allow(clippy::cast_possible_truncation)] // the low half travels
+        peer.path.probe_sent(size, peer.next as u32, now.steady);
+        Some(id)
+    }
+
+    /// Notes that the system did not take the probe that [`apply`](Self::apply) wrote last for this peer.
+    pub fn probe_not_sent(&mut self, id: PeerId) {
+        if let Some(peer) = peer_mut(&mut self.slots, id) {
+            peer.path.probe_not_sent();
+        }
     }
 
     /// Returns the size of the largest datagram on any path, in bytes.
@@ -522,11 +550,12 @@ const fn room(datagram_size: usize) -> usize {
     datagram_size - native::HEADER_LEN - native::TRAILER_LEN
 }
 
-/// The size of a datagram that nearly every path carries (RFC 8899 §5.1.2, `BASE_PLPMTU`).
-const BASE_DATAGRAM: usize = 1_200;
-
-/// The smallest size of datagrams that a path is taken to carry: an IPv4 packet of 428 bytes. The kernel's own least is 552.
-const MIN_DATAGRAM: usize = 400;
+/// Begins a native datagram with a heartbeat in `out`.
+fn begin_heartbeat(heartbeat: Heartbeat, now: Now, out: &mut Vec<u8>) {
+    // Zero means that there is no stamp.
+    let stamp = now.steady.as_nanos().max(1);
+    begin(out, &[Control::Heartbeat(Heartbeat { stamp, wall: now.wall, ..heartbeat })]);
+}
 
 /// Begins a native datagram of control frames in `out`.
 fn begin(out: &mut Vec<u8>, frames: &[Control<'_>]) {

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
+use super::path_size::PathSize;
 use super::reliable_sender::ReliableSender;
 use crate::peer::{PeerId, SessionId};
 use crate::stats::PeerTxCounters;
@@ -19,8 +20,8 @@ pub(super) struct OutboundPeer {
     pub(super) session: SessionId,
     /// The number of the next datagram.
     pub(super) next: u64,
-    /// The size of the largest datagram on the path to it (native).
-    pub(super) datagram_size: usize,
+    /// The size of the path to it (native).
+    pub(super) path: PathSize,
     pub(super) tx: Arc<PeerTxCounters>,
     /// Piggybacked on every datagram until the server has accepted us.
     pub(super) echo: Option<Token>,
@@ -53,7 +54,7 @@ impl OutboundPeer {
         address: SocketAddr,
         session: SessionId,
         next: u64,
-        datagram_size: usize,
+        most: usize,
         tx: Arc<PeerTxCounters>,
         echo: Option<Token>,
     ) -> Self {
@@ -62,7 +63,7 @@ impl OutboundPeer {
             address,
             session,
             next,
-            datagram_size,
+            path: PathSize::new(address, most),
             tx,
             echo,
             ack: None,
@@ -71,6 +72,11 @@ impl OutboundPeer {
             reliable: None,
             reliable_due: None,
         }
+    }
+
+    /// Shows the size of the path to readers.
+    pub(super) fn publish_path(&self) {
+        self.tx.datagram_size.set(self.path.size() as u64);
     }
 
     /// Piggybacks this acknowledgement on the next datagrams.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::layout::{DELIVERY_WINDOW, MAX_NAME, TOKEN_LEN, frame_type};
+use super::layout::{DELIVERY_WINDOW, FLAG_ASKS, MAX_NAME, PATH_PROBE_LEN, TOKEN_LEN, frame_type};
 use super::ownership::{OWNERSHIP_LEN, Ownership};
 use super::reader::Reader;
 use crate::time::{Instant, WallTime};
@@ -36,6 +36,20 @@ pub struct Heartbeat {
     /// For how long the sender held that echo, in nanoseconds.
     pub held: u64,
 }
+
+/// What a heartbeat says of the probes of the path's size. docs/protocol.md §7.7.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathProbe {
+    /// The size of the datagram that the frame is in, if that is a probe; else 0.
+    pub size: u16,
+    /// Whether the sender asks for an answer at once.
+    pub asks: bool,
+    /// The low 32 bits of the number of the receiver's latest probe that has reached the sender; 0 for none.
+    pub arrived: u32,
+    /// The low 32 bits of the number of the sender's latest probe, which may not arrive; 0 for none.
+    pub named: u32,
+}
+
 /// Acknowledges reliable messages and fragments of reliable messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack<'a> {
@@ -63,6 +77,13 @@ impl Token {
 impl Heartbeat {
     pub(super) fn read(mut fields: Reader<'_>) -> Option<Self> {
         Some(Self { stamp: fields.u64()?, wall: fields.stamp()?, echo: fields.u64()?, held: fields.u64()? })
+    }
+}
+
+impl PathProbe {
+    pub(super) fn read(flags: u8, mut fields: Reader<'_>) -> Option<Self> {
+        let (size, _) = (fields.u16()?, fields.u16()?);
+        Some(Self { size, asks: flags & FLAG_ASKS != 0, arrived: fields.u32()?, named: fields.u32()? })
     }
 }
 
@@ -107,6 +128,15 @@ pub fn write_control(out: &mut Vec<u8>, frame: &Control<'_>) {
             begin_control(out, frame_type::FORWARD, 4);
             out.extend_from_slice(&base.to_be_bytes());
         }
+        Control::PathProbe(PathProbe { size, asks, arrived, named }) => {
+            let at = out.len();
+            begin_control(out, frame_type::PATH_PROBE, PATH_PROBE_LEN);
+            out[at + 1] = if asks { FLAG_ASKS } else { 0 };
+            out.extend_from_slice(&size.to_be_bytes());
+            out.extend_from_slice(&[0; 2]);
+            out.extend_from_slice(&arrived.to_be_bytes());
+            out.extend_from_slice(&named.to_be_bytes());
+        }
         Control::UnknownSession => begin_control(out, frame_type::UNKNOWN_SESSION, 0),
         Control::Refused => begin_control(out, frame_type::REFUSED, 0),
         Control::Ownership(ownership) => {
@@ -141,6 +171,8 @@ pub enum Control<'a> {
     Ack(Ack<'a>),
     /// See [`Frame::Forward`](super::Frame::Forward).
     Forward(u32),
+    /// See [`Frame::PathProbe`](super::Frame::PathProbe).
+    PathProbe(PathProbe),
     /// See [`Frame::UnknownSession`](super::Frame::UnknownSession).
     UnknownSession,
     /// See [`Frame::Refused`](super::Frame::Refused).

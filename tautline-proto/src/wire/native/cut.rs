@@ -35,6 +35,8 @@ impl Pack {
         for part in parts {
             self.push_part(&part);
         }
+        // The next frame begins a new datagram: in this one, its receiver would hand it out before the large message.
+        self.bytes.resize(self.end() - TRAILER_LEN, 0);
         true
     }
 

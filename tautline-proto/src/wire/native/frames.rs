@@ -1,6 +1,6 @@
 //! Reads the frames of a datagram, in place.
 
-use super::control::{Ack, Heartbeat, Token};
+use super::control::{Ack, Heartbeat, PathProbe, Token};
 use super::decode::MessageFrame;
 use super::fragment::Fragment;
 use super::layout::{FRAME_HEADER_LEN, frame_type};
@@ -68,6 +68,9 @@ impl<'a> Iterator for Frames<'a> {
             frame_type::ACK => Ack::read(body_fields).map_or(Frame::Unknown, Frame::Ack),
             frame_type::FORWARD => body_fields.u32().map_or(Frame::Unknown, Frame::Forward),
             frame_type::HEARTBEAT => Heartbeat::read(body_fields).map_or(Frame::Unknown, Frame::Heartbeat),
+            frame_type::PATH_PROBE => {
+                PathProbe::read(flags, body_fields).map_or(Frame::Unknown, Frame::PathProbe)
+            }
             frame_type::CLOSE => Frame::Close,
             frame_type::HELLO => Frame::Hello,
             frame_type::TOKEN => Token::read(&mut body_fields).map_or(Frame::Unknown, Frame::Token),
@@ -96,6 +99,8 @@ pub enum Frame<'a> {
     Forward(u32),
     /// A sign of life with time stamps.
     Heartbeat(Heartbeat),
+    /// What a heartbeat says of the probes of the path's size.
+    PathProbe(PathProbe),
     /// The sender ends the session.
     Close,
     /// A client asks for a token.

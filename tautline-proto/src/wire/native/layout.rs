@@ -36,6 +36,11 @@ pub const HELLO_LEN: usize = NOTICE_LEN + TOKEN_LEN;
 /// How many bytes an echo adds to a datagram at most.
 pub(crate) const MAX_ECHO_LEN: usize = FRAME_HEADER_LEN + TOKEN_LEN + 1 + MAX_NAME;
 
+/// The length of a probe's body.
+pub(super) const PATH_PROBE_LEN: usize = 12;
+/// The flag of a path probe frame: its sender asks for an answer at once.
+pub(super) const FLAG_ASKS: u8 = 0b0000_0001;
+
 /// The length of a forward frame.
 pub(crate) const FORWARD_LEN: usize = FRAME_HEADER_LEN + 4;
 
@@ -61,6 +66,7 @@ pub(super) mod frame_type {
     pub(in crate::wire::native) const ACK: u8 = 10;
     pub(in crate::wire::native) const FRAGMENT: u8 = 11;
     pub(in crate::wire::native) const FORWARD: u8 = 12;
+    pub(in crate::wire::native) const PATH_PROBE: u8 = 17;
     pub(in crate::wire::native) const OWNERSHIP: u8 = 18;
 }
 

@@ -28,7 +28,7 @@ mod reader;
 mod tests;
 
 pub(crate) use control::write_ack;
-pub use control::{Ack, Control, Heartbeat, Token, write_control};
+pub use control::{Ack, Control, Heartbeat, PathProbe, Token, write_control};
 pub(crate) use datagram::looks_native;
 pub use datagram::{Header, begin_datagram, parse, seal};
 pub use decode::MessageFrame;

@@ -128,7 +128,7 @@ impl Pack {
     }
 
     /// Returns where the last datagram ends when it is full.
-    fn end(&self) -> usize {
+    pub(super) fn end(&self) -> usize {
         self.messages.len() * self.size
     }
 

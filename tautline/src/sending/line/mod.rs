@@ -127,9 +127,15 @@ impl Line {
         let open = self.open.as_mut()?;
         let mut datagram = std::mem::take(&mut open.scratch);
         datagram.clear();
-        let is_new = matches!(command, Command::Open(_));
-        let peer = open.outbound.apply(command, now, &mut datagram);
-        if is_new {
+        let changes_paths = matches!(command, Command::Open(_) | Command::PathAnswer(..));
+        let peer = match command {
+            Command::Probe(peer) => {
+                open.send_probe(peer, now, &mut datagram);
+                None
+            }
+            command => open.outbound.apply(command, now, &mut datagram),
+        };
+        if changes_paths {
             open.suit_paths();
         }
         open.is_wide = open.outbound.listeners().len() > MAX_RUN;
@@ -221,6 +227,9 @@ impl Line {
             let frame = &datagram[HEADER_LEN.min(datagram.len())..];
             if Pack::admits(open.coalescer.datagram_size(), frame.len()) {
                 self.gather(frame, terms);
+                return Ok(Sent::Queued);
+            }
+            if self.gather_large(frame, terms) {
                 return Ok(Sent::Queued);
             }
         }

@@ -6,15 +6,20 @@
 use std::net::SocketAddr;
 use std::slice;
 
-use tautline_proto::PeerId;
-use tautline_proto::endpoint::{DueDatagram, Outbound, SentDatagrams};
-use tautline_proto::wire::native::{HEADER_LEN, Pack};
+use tautline_proto::endpoint::{Command, DueDatagram, Outbound, SentDatagrams};
+use tautline_proto::wire::native::{HEADER_LEN, Pack, TRAILER_LEN};
+use tautline_proto::{Now, PeerId, Priority};
 
 use super::reliable::too_large;
-use super::{Line, Meant, Open};
+use super::{Line, Meant, Open, unknown};
 use crate::config::Wire;
+use crate::machine::fault::SocketFault;
 use crate::message::target::Target;
 use crate::sending::failed::Failed;
+use crate::sending::job::Terms;
+
+/// How many sizes are tried at once if the system refuses a probe: the largest, and the one that it names.
+const PROBES_AT_ONCE: usize = 3;
 
 impl Line {
     /// Notes that the network reports (ICMP) a path that is smaller than a datagram to this address.
@@ -25,18 +30,38 @@ impl Line {
     }
 }
 
+impl Line {
+    /// Lets a message that is larger than a datagram wait for coalescing, in fragments. Returns `false` if that is not possible.
+    pub(super) fn gather_large(&mut self, frame: &[u8], terms: &Terms) -> bool {
+        let Some(number) = self.open.as_ref().map(|open| open.link.encoder.next_large()) else {
+            return false;
+        };
+        let push = |open: &mut Open| {
+            open.coalescer.is_for(&terms.target) && open.coalescer.push_large(frame, number, terms)
+        };
+        if !self.open.as_mut().is_some_and(push) {
+            self.flush();
+            if !self.open.as_mut().is_some_and(push) {
+                return false;
+            }
+        }
+        self.flush_if_due();
+        true
+    }
+}
+
 impl Open {
     /// Whether a message that makes a datagram of this length goes to all peers that are meant in one piece.
     #[inline]
-    pub(super) fn fits(&self, target: Target, datagram_len: usize) -> bool {
+    pub(super) fn fits(&mut self, target: Target, datagram_len: usize) -> bool {
         Outbound::fits_every_path(datagram_len) || self.fits_paths(target, datagram_len)
     }
 
-    fn fits_paths(&self, target: Target, datagram_len: usize) -> bool {
-        let fits = |peer: PeerId| self.outbound.fits(peer, datagram_len);
+    fn fits_paths(&mut self, target: Target, datagram_len: usize) -> bool {
         match self.resolve(target) {
-            Meant::One(peer) => fits(peer),
-            Meant::All => self.outbound.peers().iter().copied().all(fits),
+            Meant::One(peer) => self.outbound.fits(peer, datagram_len),
+            Meant::All => (0..self.outbound.listeners().len())
+                .all(|index| self.outbound.fits(self.outbound.listeners()[index], datagram_len)),
             Meant::Unknown => true,
         }
     }
@@ -47,7 +72,7 @@ impl Open {
         let sizes = |peers: &[PeerId]| peers.iter().copied().map(size_to).min();
         match self.resolve(target) {
             Meant::One(peer) => size_to(peer),
-            Meant::All => sizes(self.outbound.peers()).unwrap_or(self.outbound.datagram_size()),
+            Meant::All => sizes(self.outbound.listeners()).unwrap_or(self.outbound.datagram_size()),
             Meant::Unknown => self.outbound.datagram_size(),
         }
     }
@@ -64,9 +89,8 @@ impl Open {
         self.send_each(target, pack.messages(), |open, peer| open.send_packs(peer, &mut packs))
     }
 
-    fn cut_up(&mut self, packs: &[Pack], from: usize, size: usize) -> Vec<Pack> {
-        let outbound = &mut self.outbound;
-        Pack::cut_up(packs, from, size, || outbound.next_large())
+    fn cut_up(&self, packs: &[Pack], from: usize, size: usize) -> Vec<Pack> {
+        Pack::cut_up(packs, from, size, || self.link.encoder.next_large())
     }
 
     /// Sends a best-effort message in fragments.
@@ -77,7 +101,7 @@ impl Open {
 
     /// Sends the message of this frame in fragments that fit datagrams of this size.
     pub(super) fn send_parts(&mut self, peer: PeerId, frame: &[u8], size: usize) -> Result<(), Box<Failed>> {
-        let number = self.outbound.next_large();
+        let number = self.link.encoder.next_large();
         let Some(mut packs) = Pack::of_large(frame, number, size) else { return Err(too_large(frame.len())) };
         if !self.outbound.may_pack(peer) {
             // The echo of the handshake must arrive first.
@@ -130,38 +154,77 @@ impl Open {
         due: DueDatagram,
         datagram: &mut Vec<u8>,
     ) -> Result<(), Box<Failed>> {
+        if datagram.len() + TRAILER_LEN > self.outbound.datagram_size_to(due.peer) {
+            let Some(to) = self.outbound.seal(due.peer, datagram) else {
+                return Err(unknown(due.peer, due.messages));
+            };
+            return self.send_in_ip_fragments((due.peer, to), datagram, due.messages);
+        }
         match self.send_to(due.peer, datagram, due.messages) {
             Err(failed) if failed.cut_from.is_some() => {
                 let Some(to) = self.outbound.address_of(due.peer) else { return Err(failed) };
                 // It is sealed, and its number was not used up.
-                self.socket.send_in_ip_fragments(datagram, to).map_err(|_| failed)?;
-                self.outbound.sent(due.peer, SentDatagrams::one(datagram.len(), due.messages));
-                Ok(())
+                self.send_in_ip_fragments((due.peer, to), datagram, due.messages)
             }
             sent => sent,
+        }
+    }
+
+    /// Sends a sealed datagram that is larger than the path.
+    #[cold]
+    fn send_in_ip_fragments(
+        &mut self,
+        (peer, to): (PeerId, SocketAddr),
+        datagram: &[u8],
+        messages: u64,
+    ) -> Result<(), Box<Failed>> {
+        if let Err(error) = self.socket.send_in_ip_fragments(datagram, to) {
+            return Err(self.refused((peer, to), datagram.len(), messages, &error));
+        }
+        self.outbound.sent(peer, SentDatagrams::one(datagram.len(), messages));
+        Ok(())
+    }
+
+    /// Sends the probe of the path's size that is due. If the system knows that the path is smaller, tries what it knows.
+    #[cold]
+    pub(super) fn send_probe(&mut self, peer: PeerId, now: Now, datagram: &mut Vec<u8>) {
+        self.mark(Priority::Normal);
+        for _ in 0..PROBES_AT_ONCE {
+            if self.outbound.apply(Command::Probe(peer), now, datagram).is_none() {
+                return;
+            }
+            let Some(to) = self.outbound.seal(peer, datagram) else { return };
+            let Err(error) = self.socket.send(datagram, to) else {
+                self.outbound.sent(peer, SentDatagrams::one(datagram.len(), 0));
+                return;
+            };
+            self.outbound.probe_not_sent(peer);
+            if SocketFault::of_send(&error) != SocketFault::TooLarge {
+                return;
+            }
+            self.learn_path(peer, to, datagram.len());
         }
     }
 
     /// Asks the system for the size of the path after it has refused a datagram of this `size`. Returns whether smaller
     /// datagrams may go through.
     pub(super) fn finds_smaller_path(&mut self, peer: PeerId, to: SocketAddr, size: usize) -> bool {
-        if self.link.wire != Wire::Native {
-            return false;
-        }
-        let known = self.socket.path_datagram_size(to).filter(|&known| known < size);
-        let is_smaller = match known {
-            Some(known) => self.outbound.path_told(peer, known),
-            None => self.outbound.path_is_below(peer, size),
-        };
+        self.link.wire == Wire::Native && self.learn_path(peer, to, size)
+    }
+
+    /// Learns the size of the path from the system. Returns whether smaller datagrams than before are sent now.
+    fn learn_path(&mut self, peer: PeerId, to: SocketAddr, refused: usize) -> bool {
+        let known = self.socket.path_datagram_size(to).filter(|&known| known < refused);
+        let is_smaller = self.outbound.path_told(peer, refused, known);
         self.suit_paths();
         is_smaller
     }
 
     /// Looks at the path to this address again: the network reports (ICMP) that it is smaller.
     pub(super) fn look_at_path(&mut self, to: SocketAddr) {
-        let told = self.outbound.peer_at(to).zip(self.socket.path_datagram_size(to));
-        if let Some((peer, size)) = told.filter(|_| self.link.wire == Wire::Native) {
-            self.outbound.path_told(peer, size);
+        let Some(peer) = self.outbound.peer_at(to).filter(|_| self.link.wire == Wire::Native) else { return };
+        if let Some(size) = self.socket.path_datagram_size(to) {
+            self.outbound.path_told(peer, size, Some(size));
             self.suit_paths();
         }
     }

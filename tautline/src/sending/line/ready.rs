@@ -42,8 +42,9 @@ impl Line {
             Ok(left) => terms.expire_after(left),
             Err(error) => return Some(Err(error.into())),
         }
+        let may_wait = open.lets_wait(terms, false);
         // A message that does not fit would only make the memory of the pack grow.
-        let waits = open.lets_wait(terms, false) && Pack::admits(open.coalescer.datagram_size(), bytes.len());
+        let waits = may_wait && Pack::admits(open.coalescer.datagram_size(), bytes.len());
         if waits && !open.coalescer.is_for(&terms.target) {
             self.flush();
         }
@@ -61,18 +62,20 @@ impl Line {
                 self.flush_if_due();
                 Ok(Sent::Queued)
             }
-            Ok(place) => self.send_scratch(terms, place),
+            Ok(place) => self.send_scratch(terms, place, may_wait),
             Err(failed) => Err(failed),
         })
     }
 
     /// Sends the message in the scratch buffer, or lets it wait in the next pack.
-    fn send_scratch(&mut self, terms: &Terms, place: Packed) -> Result<Sent, Box<Failed>> {
+    fn send_scratch(&mut self, terms: &Terms, place: Packed, may_wait: bool) -> Result<Sent, Box<Failed>> {
         let scratch = self.open.as_mut().map(|open| std::mem::take(&mut open.scratch));
         let mut datagram = scratch.unwrap_or_default();
         let sent = if place == Packed::PackFull {
             self.flush();
             self.gather(&datagram[HEADER_LEN..], terms);
+            Ok(Sent::Queued)
+        } else if may_wait && self.gather_large(&datagram[HEADER_LEN..], terms) {
             Ok(Sent::Queued)
         } else {
             self.send_one(terms, &mut datagram)

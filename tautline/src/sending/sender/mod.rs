@@ -351,8 +351,14 @@ impl<'a> Batch<'a> {
                 debug_assert!(pushed, "an empty pack takes what it admits");
             }
             Packed::TooLarge => {
-                self.hand_over_pack()?;
-                self.send_alone(apart)?;
+                let (frame, number) = (&apart[HEADER_LEN..], self.link.encoder.next_large());
+                if !self.job.pack.push_large(frame, number) {
+                    self.hand_over_pack()?;
+                    if !self.job.pack.push_large(frame, number) {
+                        // It is larger than a pack.
+                        self.send_alone(apart)?;
+                    }
+                }
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Large messages while their fragments arrive. docs/protocol.md §4.4.
+//! Large messages while their fragments arrive. docs/protocol.md §4.5.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -24,16 +24,19 @@ struct IncompleteMessage {
     /// The length of the whole body.
     total: usize,
     count: u16,
-    /// The fragments' pieces by index. A piece takes no more memory than the fragment brought.
-    pieces: BTreeMap<u16, Vec<u8>>,
+    /// The pieces up to fragment `next`, one after the other. They take at most twice the memory that the fragments brought.
+    body: Vec<u8>,
+    next: u16,
+    /// The pieces that came before an earlier one, by index.
+    early: BTreeMap<u16, Vec<u8>>,
     /// When the first fragment arrived.
     begun: Instant,
 }
 
-/// The incomplete messages of one peer, by the number of their first fragment.
+/// The incomplete messages of one peer, with the number of their first fragment. There are few, so they are looked for.
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
-    messages: BTreeMap<u64, IncompleteMessage>,
+    messages: Vec<(u64, IncompleteMessage)>,
     /// The lengths of all bodies together.
     bytes: usize,
 }
@@ -61,33 +64,41 @@ impl Reassembly {
         now: Instant,
     ) -> Added {
         let total = fragment.total as usize;
-        if !self.messages.contains_key(&first) {
-            if self.messages.len() == MAX_INCOMPLETE || self.bytes + total > max_bytes {
+        let place = match self.place(first) {
+            Some(place) => place,
+            None if self.messages.len() == MAX_INCOMPLETE || self.bytes + total > max_bytes => {
                 return Added::NoRoom;
             }
-            self.bytes += total;
-            self.messages.insert(first, IncompleteMessage::of(fragment, now));
-        }
-        let Some(message) = self.messages.get_mut(&first).filter(|message| message.fits(fragment)) else {
-            return Added::Contradiction;
+            None => {
+                self.bytes += total;
+                self.messages.push((first, IncompleteMessage::of(fragment, now)));
+                self.messages.len() - 1
+            }
         };
-        message.pieces.entry(fragment.index).or_insert_with(|| fragment.piece.to_vec());
-        if message.pieces.len() < usize::from(message.count) {
+        let message = &mut self.messages[place].1;
+        if !message.fits(fragment) {
+            return Added::Contradiction;
+        }
+        message.take(fragment);
+        if message.next < message.count {
             return Added::Incomplete;
         }
-        let complete =
-            |message: IncompleteMessage| Added::Complete(message.flags, message.begun, message.body());
-        self.remove(first).map_or(Added::Incomplete, complete)
+        let IncompleteMessage { flags, begun, body, .. } = self.remove(place);
+        Added::Complete(flags, begun, body)
+    }
+
+    fn place(&self, first: u64) -> Option<usize> {
+        self.messages.iter().position(|&(number, _)| number == first)
     }
 
     pub(crate) fn contains(&self, first: u64) -> bool {
-        self.messages.contains_key(&first)
+        self.place(first).is_some()
     }
 
     /// Drops the messages that end before number `end`. Returns how many there were.
     pub(crate) fn drop_below(&mut self, end: u64) -> u64 {
         let before = self.messages.len();
-        self.messages.retain(|first, message| {
+        self.messages.retain(|(first, message)| {
             let stays = first + u64::from(message.count) > end;
             self.bytes -= if stays { 0 } else { message.total };
             stays
@@ -97,8 +108,9 @@ impl Reassembly {
 
     /// Drops the oldest message. Returns whether there was one.
     pub(crate) fn drop_oldest(&mut self) -> bool {
-        let oldest = self.messages.iter().min_by_key(|(_, message)| message.begun).map(|(&first, _)| first);
-        oldest.and_then(|first| self.remove(first)).is_some()
+        let age = |&place: &usize| (self.messages[place].1.begun, self.messages[place].0);
+        let oldest = (0..self.messages.len()).min_by_key(age);
+        oldest.map(|place| self.remove(place)).is_some()
     }
 
     /// Drops messages that have waited too long. Returns how many there were.
@@ -112,7 +124,7 @@ impl Reassembly {
 
     /// Returns when the oldest message will have waited too long.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.messages.values().map(|message| message.begun.plus(REASSEMBLY_TIMEOUT)).min()
+        self.messages.iter().map(|(_, message)| message.begun.plus(REASSEMBLY_TIMEOUT)).min()
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -124,10 +136,10 @@ impl Reassembly {
         self.bytes
     }
 
-    fn remove(&mut self, first: u64) -> Option<IncompleteMessage> {
-        let message = self.messages.remove(&first)?;
+    fn remove(&mut self, place: usize) -> IncompleteMessage {
+        let (_, message) = self.messages.swap_remove(place);
         self.bytes -= message.total;
-        Some(message)
+        message
     }
 }
 
@@ -139,7 +151,9 @@ impl IncompleteMessage {
             behind: fragment.numbers.behind,
             total: fragment.total as usize,
             count: fragment.count,
-            pieces: BTreeMap::new(),
+            body: Vec::with_capacity((fragment.total as usize).min(2 * fragment.piece.len())),
+            next: 0,
+            early: BTreeMap::new(),
             begun,
         }
     }
@@ -150,9 +164,19 @@ impl IncompleteMessage {
         same_size && same_kind && self.behind == fragment.numbers.behind
     }
 
-    fn body(self) -> Vec<u8> {
-        let mut body = Vec::with_capacity(self.total);
-        self.pieces.into_values().for_each(|piece| body.extend_from_slice(&piece));
-        body
+    /// Takes the piece, unless it came before.
+    fn take(&mut self, fragment: &Fragment<'_>) {
+        if fragment.index > self.next {
+            self.early.entry(fragment.index).or_insert_with(|| fragment.piece.to_vec());
+        }
+        if fragment.index != self.next {
+            return;
+        }
+        self.body.extend_from_slice(fragment.piece);
+        self.next += 1;
+        while let Some(piece) = self.early.remove(&self.next) {
+            self.body.extend_from_slice(&piece);
+            self.next += 1;
+        }
     }
 }
