@@ -35,7 +35,7 @@ use self::view::{PER_SECOND, RECENT, View};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::impair;
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
-use crate::tools::link::{WireArgs, seconds, whole};
+use crate::tools::link::{WireArgs, seconds, whole, with_all_commands};
 use crate::tools::output;
 use crate::tools::screen::Screen;
 
@@ -178,7 +178,8 @@ fn balance(
 ) -> Result<Outcome, Failure> {
     let listen = args.plant.as_ref().map_or_else(|| "127.0.0.1:0".to_owned(), ToString::to_string);
     let server = base.clone().role(tautline::Role::Server).endpoint(listen).name("plant");
-    let plant = Plant::open(server, settings)?;
+    // Each answer is a round trip to measure, also one that a newer answer follows at once.
+    let plant = Plant::open(with_all_commands(server), settings)?;
     let address = plant.address()?;
     let network = args.impair.map(|impairments| BadNetwork::before(address, impairments)).transpose()?;
     let called = network.as_ref().map_or(address, |network| network.address).to_string();
