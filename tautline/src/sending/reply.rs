@@ -36,12 +36,11 @@ impl Reply {
             message_id: Id::Number(0),
         });
         reply.arrival = *arrival;
-        reply.message_id = match message.message_id {
-            Id::Number(number) => Id::Number(number),
-            Id::Text(ref text) => Id::Text(text.to_string().into()),
-            Id::Null => Id::Null,
-            Id::Json(ref text) => Id::Json(text.clone()),
-        };
+        match (&mut reply.message_id, &message.message_id) {
+            // In place: dropping another id takes longer.
+            (Id::Number(kept), Id::Number(number)) => *kept = *number,
+            (kept, id) => *kept = id.clone().into_owned(),
+        }
     }
 
     /// How the message came in: from whom, when, and whether late.
