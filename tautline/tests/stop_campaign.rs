@@ -211,11 +211,14 @@ fn stop(victim: Victim, wire: Wire, realtime: bool, length: Duration, times: usi
     let mut told = Told::default();
     for number in 0..times {
         while reports.try_recv().is_ok() {}
-        let begun = Instant::now();
+        let before = Instant::now();
         stopped.signal(Signal::STOP);
+        let stopped_at = Instant::now();
         thread::sleep(length);
+        let continued_at = Instant::now();
         stopped.signal(Signal::CONT);
-        told.add(&reports, begun.elapsed());
+        // This process may have been kept from running around each signal.
+        told.add(&reports, continued_at - stopped_at, before.elapsed());
         // The pauses vary, so that they are not in step with any period.
         thread::sleep(Duration::from_micros(30_000 + number as u64 * 271 % 10_000));
     }
@@ -224,7 +227,7 @@ fn stop(victim: Victim, wire: Wire, realtime: bool, length: Duration, times: usi
 
 impl Told {
     /// Waits for what the plant tells of a stop, which lasted so long.
-    fn add(&mut self, reports: &Receiver<Vec<String>>, lasted: Duration) {
+    fn add(&mut self, reports: &Receiver<Vec<String>>, at_least: Duration, at_most: Duration) {
         let (mut silence, mut gap) = (None, None);
         let until = Instant::now() + Duration::from_secs(3);
         while silence.is_none() || gap.is_none() {
@@ -236,8 +239,8 @@ impl Told {
             let length = || Duration::from_nanos(report[1].parse().expect("a number"));
             // Shorter silences come from the machine, not from the stop.
             match report[0].as_str() {
-                "gap" if length() + MS >= lasted => gap = Some(length()),
-                "silence" if length() + MS >= lasted => {
+                "gap" if length() + MS >= at_least => gap = Some(length()),
+                "silence" if length() + MS >= at_least => {
                     silence = Some(length());
                     let cause =
                         ["Sender", "Path", "ThisProcess"].iter().position(|cause| **cause == report[3]);
@@ -249,7 +252,8 @@ impl Told {
         match (silence, gap) {
             (Some(silence), Some(gap)) => {
                 self.worst_to_handler = self.worst_to_handler.max(silence.abs_diff(gap));
-                self.worst_to_stop = self.worst_to_stop.max(silence.abs_diff(lasted));
+                let longer = silence.saturating_sub(at_most);
+                self.worst_to_stop = self.worst_to_stop.max(longer.max(at_least.saturating_sub(silence)));
             }
             _ => self.untold += 1,
         }
