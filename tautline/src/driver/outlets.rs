@@ -3,7 +3,7 @@
 //! After a pause, messages of streams that keep only the newest are held back until everything in the kernel is read. So
 //! the newest message is handed out first, and not the oldest one that is just fresh enough.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tautline_proto::Now;
 
@@ -155,8 +155,8 @@ impl Turner {
                 Some(reason) => reason,
                 None => {
                     let Self { shared, dispatcher, life, inbox_is_on, watchdogs, told, .. } = self;
-                    let read = shared.clock.steady(Instant::now());
-                    let watching = Watching::of(watchdogs.load(), &shared.watchdogs, shared.clock, read);
+                    let watching =
+                        Watching::of(watchdogs.load(), &shared.watchdogs, shared.clock, now.steady);
                     let inbox_is_on = *inbox_is_on;
                     let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching, told };
                     if outlets.offer(&kept.item.as_ref(), &kept.item.arrival(), &kept.limits, sink) {

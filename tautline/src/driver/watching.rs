@@ -1,5 +1,7 @@
 //! What the driver tells the watchdogs of a datagram and its messages. Nothing of it runs if there are no watchdogs.
 
+use std::time::Instant;
+
 use tautline_proto::{Instant as Steady, MessageRef, PeerId};
 
 use crate::machine::clock::Clock;
@@ -14,8 +16,7 @@ pub(super) struct Watching<'a> {
     list: &'a List,
     watchdogs: &'a Watchdogs,
     clock: Clock,
-    /// When the messages were read, or are handed out after they were held back. Not when the turn began: this process may
-    /// have been stopped in between, and the first message after such a pause must be judged before it is handed out.
+    /// When the messages were read.
     read: Steady,
 }
 
@@ -64,6 +65,7 @@ impl<'a> Watching<'a> {
     }
 
     fn sign<'m>(&self, message: &'m MessageRef<'m>, arrival: &Arrival) -> Sign<'m> {
-        Sign { message, peer: arrival.peer, read: self.read, made: self.clock.steady(arrival.made) }
+        let (now, made) = (self.clock.steady(Instant::now()), self.clock.steady(arrival.made));
+        Sign { message, peer: arrival.peer, now, made }
     }
 }

@@ -134,7 +134,7 @@ impl Feed {
         word.is_tripped() || word.look(now).is_some() || made < latch.reset_at()
     }
 
-    /// Records a sign of life that was read at `now` and made at `made` at the earliest. Returns whether it passes: not if the
+    /// Records a sign of life that is acted on at `now` and was made at `made` at the earliest. Returns whether it passes: not if the
     /// watchdog latches and has tripped, or was reset after the sign was made. Only the driver calls it. It neither locks nor
     /// allocates, and makes a system call only if the thread asked to be woken.
     #[inline]
@@ -186,7 +186,7 @@ impl Feed {
 
     #[cold]
     fn told(&self, gap: tautline_proto::silence::Gap, is_refused: bool, before: &Signs) -> Told {
-        let cause = self.noticed.cause(gap.due.saturating_sub(gap.from));
+        let cause = self.noticed.cause(gap.due.saturating_sub(gap.from), gap.until);
         Told { gap, cause, is_refused, had_sign: before.last > before.began, count: 1 }
     }
 

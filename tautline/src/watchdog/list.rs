@@ -56,8 +56,9 @@ pub(super) struct Template {
 pub(crate) struct Sign<'a> {
     pub(crate) message: &'a MessageRef<'a>,
     pub(crate) peer: PeerId,
-    /// When it was read.
-    pub(crate) read: Steady,
+    /// When it is handed out. Read just before: this process may have been stopped since the message was read, and whether it
+    /// comes in time must be judged by when it is acted on.
+    pub(crate) now: Steady,
     /// When it was made, at the earliest.
     pub(crate) made: Steady,
 }
@@ -121,30 +122,32 @@ impl List {
 
     /// Whether a latch is closed for a message, or closes with it.
     pub(crate) fn is_closed(&self, sign: &Sign<'_>) -> bool {
-        let Sign { message, peer, read, made } = *sign;
+        let Sign { message, peer, now, made } = *sign;
         let fed = self.messages.iter().filter(|watch| watch.is_fed_by(message, peer));
-        fed.map(|watch| &watch.feed).any(|feed| feed.is_closed(read.as_nanos(), made.as_nanos()))
+        fed.map(|watch| &watch.feed).any(|feed| feed.is_closed(now.as_nanos(), made.as_nanos()))
     }
 
     /// Records a message that is to be handed out. Returns the latches that it passed; `None` if one has tripped.
     pub(crate) fn took(&self, watchdogs: &Watchdogs, sign: &Sign<'_>) -> Option<Admission> {
-        let Sign { message, peer, read, made } = *sign;
+        let Sign { message, peer, now, made } = *sign;
         self.reset_by(sign);
-        let (read, made) = (read.as_nanos(), made.as_nanos());
+        let (now, made) = (now.as_nanos(), made.as_nanos());
         let mut admission = Some(watchdogs.latches.begin());
         // Those that latch decide first. What they refuse is no sign of life for the others either.
         for watch in self.messages.iter().filter(|watch| watch.is_fed_by(message, peer)) {
             let Some(latch) = watch.feed.latch() else { continue };
-            let passes = watch.feed.sign(read, made);
+            let passes = watch.feed.sign(now, made);
             admission = admission.filter(|_| passes).map(|admission| admission.with(latch));
         }
         admission?;
         let fed = self.messages.iter().filter(|watch| watch.is_fed_by(message, peer));
-        fed.filter(|watch| watch.feed.latch().is_none()).for_each(|watch| _ = watch.feed.sign(read, made));
+        fed.filter(|watch| watch.feed.latch().is_none()).for_each(|watch| _ = watch.feed.sign(now, made));
         for template in &self.each_peer {
             let selector = template.spec.selector;
             if selector.is_some_and(|of| of.selects(message.message_type, message.channel)) {
-                self.with_own(watchdogs, template, peer, |watch| _ = watch.feed.sign(read, made));
+                self.with_own(watchdogs, template, peer, |watch| {
+                    _ = watch.feed.sign(now, made);
+                });
             }
         }
         admission
@@ -160,7 +163,7 @@ impl List {
                 && message.source.as_deref() == Some(by.source.as_str())
                 && watch.feed.latched_at().is_some_and(is_later)
             {
-                watch.feed.reset(sign.read.as_nanos());
+                watch.feed.reset(sign.now.as_nanos());
             }
         }
     }

@@ -79,11 +79,12 @@ impl Noticed {
         self.pause.read.set(0);
     }
 
-    /// Who was late, if traffic may pause for `limit`.
-    pub(super) fn cause(&self, limit: u64) -> SilenceCause {
+    /// Who was late, if traffic may pause for `limit`. What was read last is acted on at `now`.
+    pub(super) fn cause(&self, limit: u64, now: u64) -> SilenceCause {
         let Pause { read, arrived, sent, lost } = &self.pause;
         let was_sent_in_time = sent.value() > 0 && sent.value() < limit;
-        if read.value() < limit {
+        // The process may have been stopped after the read, too.
+        if read.value() + now.saturating_sub(self.read.value()) < limit {
             // Everything was read in time, and was dropped for its age.
             SilenceCause::Path
         } else if arrived.value() < limit && (was_sent_in_time || sent.value() == 0) {
@@ -110,7 +111,7 @@ mod tests {
     fn cause(sightings: &[Sighting]) -> SilenceCause {
         let noticed = Noticed::default();
         sightings.iter().for_each(|sighting| noticed.notice(sighting));
-        noticed.cause(LIMIT)
+        noticed.cause(LIMIT, sightings.last().map_or(0, |last| last.read))
     }
 
     #[test]
@@ -138,6 +139,14 @@ mod tests {
     }
 
     #[test]
+    fn this_process_stopped_between_reading_and_handing_out() {
+        let noticed = Noticed::default();
+        noticed.notice(&sighting(1_000, 999, 5_000, 0));
+        noticed.notice(&sighting(1_001, 1_000, 5_001, 0));
+        assert_eq!(noticed.cause(LIMIT, 1_200), SilenceCause::ThisProcess);
+    }
+
+    #[test]
     fn what_was_read_in_time_and_dropped_was_late_on_the_path() {
         let sightings: Vec<_> =
             (0..10_u32).map(|n| sighting(1_000 + u64::from(n) * 5, 999, 5_000, 0)).collect();
@@ -151,6 +160,6 @@ mod tests {
         noticed.notice(&sighting(1_200, 1_001, 5_002, 0));
         noticed.passed();
         noticed.notice(&sighting(1_300, 1_300, 5_102, 0));
-        assert_eq!(noticed.cause(LIMIT), SilenceCause::Sender);
+        assert_eq!(noticed.cause(LIMIT, 1_300), SilenceCause::Sender);
     }
 }
