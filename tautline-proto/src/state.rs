@@ -9,7 +9,7 @@ pub enum ConnectionState {
     /// The user has not connected yet, or has disconnected.
     #[default]
     Disconnected,
-    /// A client waits for its server's answer.
+    /// A client waits for its server's answer; or an end waits for its name, its address, its network card or a route.
     Connecting,
     /// A server's socket is ready, or a client's server has answered.
     Connected,

@@ -49,7 +49,8 @@ impl Driver {
         &self.connection
     }
 
-    /// Connects, and turns until the server has answered or `connect_timeout` is over.
+    /// Connects, and turns until what it waits for is there (see [`UdpInterface::connect`](crate::UdpInterface::connect)) or
+    /// `connect_timeout` is over.
     ///
     /// The calling thread counts as the thread that will turn: it gets `thread_priority` and `cpus`, and keeps them after a
     /// disconnect. If another thread calls this while connected, it gets them too.
@@ -142,6 +143,9 @@ impl Driver {
 
     /// Returns the socket, for a reactor that watches it: turn when it is readable, and when
     /// [`next_deadline`](Self::next_deadline) has come. `None` while disconnected.
+    ///
+    /// The socket stays the same while its addresses [move](crate::Event::Moved). Only if the server's name moves from IPv4
+    /// to IPv6 or back does another one take its descriptor, and an epoll must be told of it again.
     #[cfg(unix)]
     #[must_use]
     pub fn socket(&self) -> Option<DriverSocket> {

@@ -275,7 +275,8 @@ impl UdpInterface {
         self.shared().directory.get(id)
     }
 
-    /// Returns the address of the socket, with the port that the system chose; `None` while disconnected.
+    /// Returns the address of the socket, with the port that the system chose; `None` while disconnected, and while the socket waits
+    /// for an address. It changes when the socket [moves](crate::Event::Moved).
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.shared().directory.local_address()
