@@ -137,7 +137,10 @@ fn a_message_in_steady_state_allocates_nothing() {
         while seen.load(Ordering::Acquire) < sent {
             std::thread::yield_now();
         }
-        cycle.wait();
+        // Not at every step, because each wait gives the core away.
+        if sent % 16 == 0 {
+            cycle.wait();
+        }
     });
     assert_eq!(watched, 0, "watched, and followed by a cycle");
     drop(cycle);
