@@ -243,15 +243,16 @@ fn campaign(consumer: Consumer, count: usize, time: Duration) -> usize {
     let begin = Instant::now();
     let mut handed_over = [0; WAYS.len()];
     for round in 0..count {
-        let both = || Some([plant.peer(NAMES[0])?, plant.peer(NAMES[1])?]);
-        until("both controllers are connected and one owns the stream", || {
-            both().zip(plant.owner()).is_some_and(|(both, owner)| both.contains(&owner))
-        });
         let due = time.mul_f64((round + 1) as f64 / count as f64);
         thread::sleep(due.saturating_sub(begin.elapsed()));
-        let (Some(peers), Some(owner)) = (both(), plant.owner()) else { continue };
-        let Some(index) = peers.iter().position(|peer| *peer == owner) else { continue };
-        let heir = peers[1 - index];
+        let mut found = None;
+        until("both controllers are connected and one owns the stream", || {
+            let peers = NAMES.map(|name| plant.peer(name));
+            let index = plant.owner().and_then(|owner| peers.iter().position(|peer| *peer == Some(owner)));
+            found = index.and_then(|index| Some((index, peers[index]?, peers[1 - index]?)));
+            found.is_some()
+        });
+        let (index, owner, heir) = found.expect("it was waited for");
         let before = owners.so_far();
         match WAYS[round % WAYS.len()] {
             "claim" => plant.order(heir, "claim"),

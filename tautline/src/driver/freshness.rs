@@ -1,16 +1,13 @@
 //! Drops messages that are too old or were overtaken: the lifespans and histories of streams, judged once, before a message is
 //! offered. A message that then waits is checked again when it is received.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::config::{Qos, Streams};
 use crate::message::Arrival;
 use crate::receiving::waiting::{Keep, Limits, Stream};
+use tautline_proto::history::Newest;
 use tautline_proto::{Delivery, DropReason, MessageRef, MessageType, PeerId};
-
-/// The most streams whose newest message is remembered. A late message of another stream counts as stale.
-pub(super) const MAX_STREAMS: usize = 4_096;
 
 /// The number of message types.
 const TYPES: usize = MessageType::ALL.len();
@@ -20,10 +17,7 @@ const TYPES: usize = MessageType::ALL.len();
 pub(super) struct Freshness {
     /// By type; `None` for a type without settings.
     rules: [Option<Box<Rules>>; TYPES],
-    /// The number of the datagram with the newest message of a stream that was offered.
-    newest: HashMap<Stream, u64>,
-    /// The stream of the last message that was judged. It is in `newest` too, but its number here is the right one.
-    latest: Option<(Stream, u64)>,
+    newest: Newest,
     /// No command has come yet.
     awaits_command: bool,
 }
@@ -62,7 +56,7 @@ impl Freshness {
             (is_set || message_type == MessageType::Command).then(|| Box::new(Rules { common, channels }))
         };
         let rules = std::array::from_fn(|index| of_type(MessageType::ALL[index]));
-        Self { rules, newest: HashMap::new(), latest: None, awaits_command: true }
+        Self { rules, newest: Newest::default(), awaits_command: true }
     }
 
     /// The lifespan of a message: its own, or else that of its stream.
@@ -104,7 +98,9 @@ impl Freshness {
         if let Some(count) = self.rule(message).and_then(is_kept_by) {
             let stream =
                 Stream { peer: arrival.peer, message_type: message.message_type, channel: message.channel };
-            if number.is_some_and(|number| self.is_stale(stream, number, arrival.late)) {
+            if number.is_some_and(|number| {
+                self.newest.is_stale(arrival.peer, message.stream(), number, arrival.late)
+            }) {
                 return Err(DropReason::Stale);
             }
             limits.keep = Some(Keep { stream, count });
@@ -115,38 +111,7 @@ impl Freshness {
     /// Forgets a peer, or a former life of a peer.
     #[cold]
     pub(super) fn forget(&mut self, peer: PeerId) {
-        self.newest.retain(|stream, _| stream.peer != peer);
-        self.latest = self.latest.filter(|(stream, _)| stream.peer != peer);
-    }
-
-    /// Whether a newer message of its stream was offered before. If not, this message is the newest now.
-    #[inline]
-    fn is_stale(&mut self, stream: Stream, number: u64, late: bool) -> bool {
-        match &mut self.latest {
-            Some((latest, newest)) if *latest == stream => {
-                let is_stale = number < *newest;
-                *newest = number.max(*newest);
-                is_stale
-            }
-            _ => self.is_stale_in_other(stream, number, late),
-        }
-    }
-
-    /// As [`is_stale`](Self::is_stale), for another stream than the last one.
-    #[inline(never)]
-    fn is_stale_in_other(&mut self, stream: Stream, number: u64, late: bool) -> bool {
-        if let Some((latest, newest)) = self.latest.take() {
-            self.newest.insert(latest, newest);
-        }
-        let has_room = self.newest.len() < MAX_STREAMS;
-        match self.newest.get_mut(&stream) {
-            Some(newest) if number < *newest => return true,
-            Some(newest) => *newest = number,
-            None if has_room => drop(self.newest.insert(stream, number)),
-            None => return late,
-        }
-        self.latest = Some((stream, number));
-        false
+        self.newest.forget(peer);
     }
 
     #[inline]
@@ -173,6 +138,7 @@ mod tests {
     use crate::config::Config;
     use crate::tests::{arrival, numbered, peer};
     use tautline_proto::Priority;
+    use tautline_proto::history::MAX_STREAMS;
 
     const MS: Duration = Duration::from_millis(1);
 

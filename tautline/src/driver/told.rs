@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Turner;
-use super::freshness::MAX_STREAMS;
 use crate::receiving::lag::{Behind, LOOK};
 use crate::receiving::waiting::Stream;
 use crate::shared::Shared;
 use crate::shared::events::{Event, Reader};
+use tautline_proto::history::MAX_STREAMS;
 use tautline_proto::{Instant as Steady, MessageType, PeerId};
 
 /// The looks at the readers for each look at the kernel's drops, which is a system call.
