@@ -32,7 +32,8 @@ use tautline::{Config, DropReason, MessageType, Metadata, Qos, Wire, create_udp_
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Longer than any message is held up, and shorter than the clocks are set.
+/// Longer than any message is held up, and shorter than the clocks are set. Also the liveness time-out: after a silence that
+/// begins a new session, ages count from the arrival until the clocks are compared again.
 const LIFESPAN: Duration = Duration::from_secs(5);
 
 /// The steps of the wall clocks, in nanoseconds.
@@ -86,8 +87,11 @@ fn steady_ns() -> u64 {
 /// The receiving end: takes messages until its input ends. Prints, for each, its number, the time, and its age as told.
 fn receive(wire: Wire) {
     let all = Qos::new().lifespan(LIFESPAN);
-    let config =
-        Config::server("127.0.0.1:0").wire(wire).inbox_capacity(1_000_000).qos(MessageType::Data, all);
+    let config = Config::server("127.0.0.1:0")
+        .wire(wire)
+        .liveness_timeout(LIFESPAN)
+        .inbox_capacity(1_000_000)
+        .qos(MessageType::Data, all);
     let server = create_udp_server(config).expect("valid");
     server.connect().expect("a free port");
     println!("listening {}", address(&server));
@@ -119,7 +123,7 @@ fn receive(wire: Wire) {
 /// The sending end: sends messages at some 5 kHz. Prints, for each, its number, and the latest time when it can have been
 /// made: half of them say when, the other half are made when they are sent.
 fn send(wire: Wire, peer: &str, count: u64) {
-    let client = client(Config::client(peer).wire(wire));
+    let client = client(Config::client(peer).wire(wire).liveness_timeout(LIFESPAN));
     if wire == Wire::Native {
         until("the clocks are compared", || client.statistics().path.is_some_and(|path| path.samples >= 3));
     }
