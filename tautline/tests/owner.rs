@@ -267,7 +267,17 @@ fn a_tripped_watchdog_frees_the_stream_before_its_deadline() {
     }
     assert_eq!(event(&mut events, owner_changed), OwnerReason::Freed);
     assert_eq!(event(&mut events, owner_changed), OwnerReason::First);
-    assert!(plant.free(COMMAND), "the user can free it too");
+}
+
+#[test]
+fn the_user_can_free_a_stream() {
+    let plant = server(owning(Wire::Native, 60_000 * MS));
+    let mut events = plant.events();
+    let one = client(client_config(&plant));
+    command(&one, 1);
+    assert_eq!(next_number(&plant), 1);
+    assert_eq!(event(&mut events, owner_changed), OwnerReason::First);
+    assert!(plant.free(COMMAND));
     assert_eq!(event(&mut events, owner_changed), OwnerReason::Freed);
     assert!(!plant.free(COMMAND));
 }
