@@ -35,6 +35,8 @@ pub(super) struct Settings {
     /// Samples per second.
     pub(super) rate: u32,
     pub(super) cut: Option<Cut>,
+    /// The time without commands after which the failsafe stops the motor.
+    pub(super) timeout: Duration,
     /// How long after a stop the motor is enabled by hand; `None` for never.
     pub(super) re_enable: Option<Duration>,
 }
@@ -57,8 +59,6 @@ pub(super) enum MotorState {
     Enabled,
 }
 
-/// The shortest time for which a force is held after its command.
-const SHORTEST_HOLD: Duration = Duration::from_millis(50);
 /// The number of sample periods for which a force is held at least.
 const HOLD_PERIODS: u32 = 3;
 
@@ -69,10 +69,10 @@ impl Settings {
 
     /// Returns how long the plant holds the force of its last command. After this time the failsafe stops the motor.
     ///
-    /// 50 ms is short compared with the rod's fall: its angle grows by a factor e in 260 ms. It is long compared with a
-    /// short delay by the scheduler. At low rates the hold time lasts three samples.
+    /// The default of 50 ms is short compared with the rod's fall: its angle grows by a factor e in 260 ms. It is long compared
+    /// with a short delay by the scheduler. At low rates the hold time lasts three samples.
     pub(super) fn hold(&self) -> Duration {
-        SHORTEST_HOLD.max(self.period() * HOLD_PERIODS)
+        self.timeout.max(self.period() * HOLD_PERIODS)
     }
 }
 

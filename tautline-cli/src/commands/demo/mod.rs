@@ -35,7 +35,7 @@ use self::view::{PER_SECOND, RECENT, View};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::impair;
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
-use crate::tools::link::{WireArgs, seconds, whole, with_all_commands};
+use crate::tools::link::{WireArgs, duration, seconds, whole, with_all_commands};
 use crate::tools::output;
 use crate::tools::screen::Screen;
 
@@ -51,7 +51,7 @@ const NEWS: usize = 4;
 /// that exchange messages over UDP on this computer: the plant sends its state, and the controller answers with a
 /// force. The round trip lasts from the state to the force that answers it.
 ///
-/// If no command comes for 50 ms (or three samples, if they last longer), the plant's failsafe stops the motor. Then no
+/// If no command comes for --timeout (or three samples, if they last longer), the plant's failsafe stops the motor. Then no
 /// command moves it, whoever sends it, until somebody enables it. --re-enable does that some time after the stop.
 ///
 /// --impair puts a bad network between the two. To use a `tautline proxy` that you start yourself, give --plant and
@@ -94,6 +94,9 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     cut_for: Duration,
+    /// Stop the motor after this time without commands; raise it if this computer is busy
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = duration, allow_hyphen_values = true)]
+    timeout: Duration,
     /// Enable the motor by hand, this time after each stop; without it the motor stays stopped
     #[arg(long, value_name = "TIME", value_parser = seconds, allow_hyphen_values = true)]
     re_enable: Option<Duration>,
@@ -158,7 +161,13 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         );
         return Err(Failure::usage(sentence));
     }
-    Ok(Settings { length: args.seconds, rate: args.rate, cut, re_enable: args.re_enable })
+    Ok(Settings {
+        length: args.seconds,
+        rate: args.rate,
+        cut,
+        timeout: args.timeout,
+        re_enable: args.re_enable,
+    })
 }
 
 /// The results of a run.

@@ -193,8 +193,13 @@ mod tests {
     use super::super::messages::MotorState;
     use super::*;
 
-    const SETTINGS: Settings =
-        Settings { length: Duration::from_secs(8), rate: 1000, cut: None, re_enable: None };
+    const SETTINGS: Settings = Settings {
+        length: Duration::from_secs(8),
+        rate: 1000,
+        cut: None,
+        timeout: Duration::from_millis(50),
+        re_enable: None,
+    };
     const MS: Duration = Duration::from_millis(1);
 
     /// Runs the rig on a simulated clock, with a controller that is silent during `silence`, in milliseconds. The motor is

@@ -196,7 +196,13 @@ mod tests {
     }
 
     fn view() -> View {
-        let settings = Settings { length: Duration::from_secs(5), rate: 1000, cut: None, re_enable: None };
+        let settings = Settings {
+            length: Duration::from_secs(5),
+            rate: 1000,
+            cut: None,
+            timeout: Duration::from_millis(50),
+            re_enable: None,
+        };
         let mut view = View::new("tautline demo".to_owned(), settings);
         view.update(snapshot(1, 1000));
         view.update(snapshot(2, 1900));
