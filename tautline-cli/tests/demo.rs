@@ -137,7 +137,7 @@ fn on_a_bad_network_the_pendulum_stays_upright_and_the_failsafe_works() {
         "--cut-after",
         "2s",
         "--cut-for",
-        "100ms",
+        "300ms",
         "--re-enable",
         "150ms",
         "--json",
