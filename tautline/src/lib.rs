@@ -1,7 +1,7 @@
 //! A thread-safe UDP interface for real-time control.
 //!
-//! Controllers, plants, robots and test benches exchange small messages and must know at once when the line
-//! goes slack. A [`UdpInterface`] is a server with many peers or a client of one server:
+//! Controllers, plants, robots and test benches exchange small messages, and must know at once when the other end is gone.
+//! A [`UdpInterface`] is a server with many peers, or a client of one server:
 //!
 //! ```
 //! use std::time::Duration;
@@ -32,7 +32,7 @@
 //! - [`Handler`] tells the three kinds of handlers apart.
 //! - [`UdpInterface::statistics`] counts everything, [`UdpInterface::events`] tells what happens.
 //! - [`Config`] has every setting; docs/configuration.md has them in a table.
-//! - The library prints nothing; it emits `tracing` events, at most ten a second.
+//! - The library prints nothing. It emits `tracing` events, at most ten a second.
 //!
 //! # Cargo features
 //!
