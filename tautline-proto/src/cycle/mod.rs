@@ -1,7 +1,7 @@
 //! The times of a control loop's cycles, as a pure state machine: times go in, the next deadline comes out.
 //!
 //! A [`Schedule`] has absolute deadlines, one period apart. It never drifts, however late the loop wakes. It can also
-//! follow a peer: then a phase-locked loop ([`lock`]) keeps the deadlines at a constant distance from the time stamps of the
+//! follow a peer: then a phase-locked loop (`lock.rs`) keeps the deadlines at a constant distance from the time stamps of the
 //! peer's messages, although the two clocks run at different speeds.
 //!
 //! The `tautline` crate's `Cycle` calls it, and tests do in simulated time. It reads no clock and does not sleep.
