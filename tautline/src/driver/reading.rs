@@ -322,6 +322,9 @@ impl Turner {
             watching.as_ref().map(|watching| watching.heard(peer, came.not_before, messages.missing(number)));
         let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching, told };
         let can_be_held = messages.can_be_held();
+        let is_followed = shared.followers.are_there();
+        // Then only the settings of a message's own stream can matter to it.
+        let is_plain = sighting.is_none() && !can_be_held && !is_followed;
         // Outside the loop, so that it is dropped once.
         let mut judged = None;
         while let Some((message, kept_since)) = messages.advance_kept() {
@@ -331,6 +334,18 @@ impl Turner {
                 continue;
             }
             *brought_messages = true;
+            if aged != Some(message.timestamp) || kept_since.is_some() {
+                aged = Some(message.timestamp);
+                age = origin.age(message.timestamp, clock, now);
+                // A message that was kept for this datagram came before it. Such messages come last, so that no other message
+                // gets their age.
+                age = kept_since.map_or(age, |since| age.max(now.steady.since(since)));
+                arrival.made = read_at.checked_sub(age).unwrap_or(read_at);
+            }
+            if is_plain && !freshness.matters(message, message.lifespan) {
+                outlets.offer(message, &arrival, &Limits::NONE, sink);
+                continue;
+            }
             let lifespan = freshness.lifespan(message);
             let is_watched = match (&outlets.watching, &sighting) {
                 (Some(watching), Some(sighting)) => watching.saw(message, sighting),
@@ -339,14 +354,6 @@ impl Turner {
             let matters = freshness.matters(message, lifespan);
             if (matters || is_watched) && !self.socket.is_stamping() && self.arrivals.can_stamp() {
                 self.arrivals.asked_for_stamps(self.socket.stamp(), clocks(now));
-            }
-            if aged != Some(message.timestamp) || kept_since.is_some() {
-                aged = Some(message.timestamp);
-                age = origin.age(message.timestamp, clock, now);
-                // A message that was kept for this datagram came before it. Such messages come last, so that no other message
-                // gets their age.
-                age = kept_since.map_or(age, |since| age.max(now.steady.since(since)));
-                arrival.made = read_at.checked_sub(age).unwrap_or(read_at);
             }
             let mut limits = &Limits::NONE;
             if matters {
@@ -373,7 +380,7 @@ impl Turner {
                 limits = judged.insert(owned);
             }
             let message = messages.message();
-            if shared.followers.are_there() {
+            if is_followed {
                 let made = clock.map_or(origin.came.at, |clock| clock.moment(message.timestamp));
                 shared.followers.heard(message, peer, shared.clock.instant(made), read_at);
             }

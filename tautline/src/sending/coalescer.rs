@@ -192,7 +192,7 @@ impl Coalescer {
     }
 
     /// Records a message that was given to send at this time. Returns whether it is part of a stream, and so waits.
-    #[inline]
+    #[inline(always)] // once for each message
     pub(crate) fn is_streaming(&mut self, target: &Target, at: Steady) -> bool {
         let turns = self.signs.driven.turns.load(Ordering::Relaxed);
         let answered = std::mem::replace(&mut self.turns_seen, turns) != turns;

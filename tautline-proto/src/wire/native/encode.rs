@@ -89,7 +89,7 @@ impl core::error::Error for BadText {}
 /// # Errors
 ///
 /// A text does not fit its field. `out` then holds part of a frame.
-#[inline]
+#[inline(always)] // once for each message
 pub fn begin_message(out: &mut Vec<u8>, head: &Head<'_>) -> Result<MessageStart, BadText> {
     let start = MessageStart(out.len());
     let flag = |present: bool, flag: u8| if present { flag } else { 0 };

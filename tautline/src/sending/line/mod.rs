@@ -315,7 +315,7 @@ impl Open {
     }
 
     /// Whether messages to this target may share datagrams.
-    #[inline]
+    #[inline(always)] // once for each message
     fn may_pack(&mut self, target: &Target) -> bool {
         if !self.coalescer.is_empty() && self.coalescer.is_for(target) {
             // Other messages to this target wait already.
