@@ -138,7 +138,7 @@ fn a_message_in_steady_state_allocates_nothing() {
             std::thread::yield_now();
         }
         // Not at every step, because each wait gives the core away.
-        if sent % 16 == 0 {
+        if sent % 512 == 0 {
             cycle.wait();
         }
     });
