@@ -14,8 +14,8 @@ pub struct HandlerStats {
     pub panicked: u64,
     /// Messages for which the handler took longer than its time limit.
     pub timed_out: u64,
-    /// Messages that the handler did not get, by reason: `BacklogFull`, `Superseded`, `Expired`, or `Closed` if the
-    /// handler was unregistered or replaced first. `Closed` also counts async calls that were stopped before their end.
+    /// Messages that the handler did not get, by reason: `BacklogFull`, `Superseded`, `Expired`, `NotOwner`, `Latched`, or
+    /// `Closed` if the handler was unregistered or replaced first. `Closed` also counts async calls that were stopped before their end.
     pub dropped: Drops,
     /// Messages that wait now.
     pub waiting: u64,

@@ -12,7 +12,7 @@ impl UdpInterface {
     /// owned the stream before. A type alone means its channel 0. A client asks its server, a server all its clients.
     ///
     /// The peer decides: its setting `owner` must be on for the stream. Both ends publish an [event](crate::Event::OwnerChanged),
-    /// and the owner before learns it ([`StreamDenied`](crate::Event::StreamDenied)). The claim is repeated until it is
+    /// and the former owner is told ([`StreamDenied`](crate::Event::StreamDenied)). The claim is repeated until it is
     /// answered, for one second. It does not last: after a reconnect, or when this end was silent for the stream's `deadline`
     /// there, another peer may be the owner.
     ///
@@ -37,7 +37,8 @@ impl UdpInterface {
         self.ask(ClaimAct::Claim, stream.into())
     }
 
-    /// Releases a stream at the peer: the next peer that sends becomes its owner. What was sent before is taken still.
+    /// Releases a stream at the peer: the next peer that sends becomes its owner. What was sent before
+    /// is still handed out, until the first message of the new owner is there.
     ///
     /// Stop sending first: whoever sends on, and is the first, owns the stream again.
     ///

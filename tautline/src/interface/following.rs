@@ -24,7 +24,8 @@ impl Cycle {
     /// - If the peer is silent, the cycle goes on with the last rate ([`Coasting`](crate::LockState::Coasting)).
     /// - If the peer restarts, or its time jumps, the cycle moves to the new phase within some fifty periods, and
     ///   [`Following::relocks`](crate::Following::relocks) counts it.
-    /// - Of several peers, the first one is followed. Another one is when that one was silent for 100 periods.
+    /// - If several peers send, the cycle follows the first one. It follows another one once the first was silent for 100
+    ///   periods.
     /// - Messages that were dropped because they expired, were overtaken, or came from a peer that does not own their stream, are
     ///   not followed. Those that a watchdog's latch drops are.
     ///
