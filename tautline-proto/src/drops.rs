@@ -174,7 +174,8 @@ impl DropCounters {
     }
 }
 
-/// How often each reason occurred, as a plain value.
+/// How often each reason occurred, as a plain value. To print it, use [`iter`](Self::iter): `{:?}` shows numbers without
+/// their reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drops([u64; REASONS]);
 

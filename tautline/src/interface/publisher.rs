@@ -203,7 +203,10 @@ impl Publisher {
     /// [`reply`](UdpInterface::reply) and a handler's [`Reply`](crate::Reply) send such a message. It goes to the
     /// request alone, not to handlers or the inbox. If several peers are asked, the first answer counts; no other peer
     /// can answer. After `timeout` the request ends with [`TimedOut`](crate::RequestError::TimedOut); `None` waits as
-    /// long as it takes.
+    /// long as it takes, also if the peer dies after it has acknowledged the request.
+    ///
+    /// The time-out ends the waiting only: the other end may still act on the request later. With a
+    /// [`lifespan`](Metadata::lifespan) it is dropped when it is too old.
     ///
     /// The request is sent reliably on the native wire, unless metadata or stream settings say otherwise. Do not wait
     /// from an inline handler: it would hold up the driver that reads the answer.

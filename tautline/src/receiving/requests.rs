@@ -27,7 +27,7 @@ use tautline_proto::{Id, MessageRef};
 pub enum RequestError {
     /// The request was not sent.
     Send(SendError),
-    /// No answer came in the given time. The request may have arrived all the same.
+    /// No answer came in the given time. The request may have arrived all the same, or may arrive yet.
     TimedOut,
     /// The request was sent reliably and not acknowledged. This is its outcome.
     NotDelivered(Outcome),
