@@ -3,7 +3,7 @@
 //! It is a second-order phase-locked loop of type 2 with critical damping: a proportional and an integral part, as in
 //! F. M. Gardner, Phaselock Techniques, 3rd edition, chapters 2 and 4, and in the servos of clocks (RFC 5905 §11.3; linuxptp's
 //! `pi` servo). The proportional part moves the next deadline. The integral part is the difference of the two clocks' rates.
-//! It begins with a wide band, to lock in some ten cycles, and narrows to average over [`LONGEST_MEMORY`] messages.
+//! It begins with a wide band, to come near its place soon, and narrows to average over [`LONGEST_MEMORY`] messages.
 //!
 //! Everything is bounded: one cycle is never longer or shorter than its period by more than [`MAX_SHIFT`] and the rate.
 
@@ -47,7 +47,8 @@ pub enum LockState {
     Waiting,
     /// The schedule moves to the peer's phase, by at most a hundredth of a period in each cycle.
     Locking,
-    /// The last 32 messages were less than an eighth of a period away from their place, or almost all of them.
+    /// 32 messages in a row were less than an eighth of a period away from their place, and since then no eight in a row
+    /// were farther away.
     Locked,
     /// The peer is silent. The schedule goes on with the last rate.
     Coasting,

@@ -18,8 +18,8 @@ impl Cycle {
     /// message arrives after its time stamp, and the earliest time at which the next one does; only its remainder in a period
     /// matters.
     ///
-    /// Some ten messages lock the cycle, and then it averages over 128. No cycle is longer or shorter than the period by more
-    /// than 1.1 %, whatever comes. The difference of the clocks may be up to 1,000 ppm.
+    /// The cycle locks within a hundred messages, and then averages over 128 of them. No cycle is longer or shorter than the
+    /// period by more than 1.1 %, whatever comes. The difference of the clocks may be up to 1,000 ppm.
     ///
     /// - If the peer is silent, the cycle goes on with the last rate ([`Coasting`](crate::LockState::Coasting)).
     /// - If the peer restarts, or its time jumps, the cycle moves to the new phase within some fifty periods, and

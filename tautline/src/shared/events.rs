@@ -150,7 +150,7 @@ pub enum Event {
     },
     /// A reader of messages is behind for good: for a second its queue was never empty, and the next message was old each
     /// time the driver looked. It acts on old messages from now on, unless it reads more in each cycle, or only the newest
-    /// wait (`history`). Again only after it had caught up.
+    /// wait (`history`). The event comes again only if the reader has caught up meanwhile.
     ReaderBehind {
         /// The reader.
         reader: Reader,

@@ -53,7 +53,7 @@ pub struct Statistics {
     pub duplicate: u64,
     /// Datagrams of peers that were overtaken by newer ones and may still come.
     pub missing: u64,
-    /// Calls of `receive` that ran into their time-out. A call with a time-out of zero, which does not wait, is none.
+    /// Calls of `receive` that ran into their time-out. A call with a time-out of zero does not wait, and is not counted.
     pub timeouts: u64,
     /// How often a peer fell silent.
     pub timeout_errors: u64,
