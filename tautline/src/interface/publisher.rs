@@ -38,12 +38,12 @@ use crate::sync::Arc;
 /// let commands = controller.publisher(Metadata::command().channel(3));
 /// for force in [0.5, -1.5] {
 ///     commands.send(&force)?;
+///     // Only the newest command waits, so this one is received before the next one is sent.
+///     let command = plant.receive(Some(Duration::from_secs(1)))?;
+///     assert_eq!((command.channel(), command.decode::<f64>()?), (3, force));
+///     // To one peer only.
+///     plant.publisher(Metadata::status()).to(command.peer()).send(&"running")?;
 /// }
-/// let first = plant.receive(Some(Duration::from_secs(1)))?;
-/// assert_eq!((first.channel(), first.decode::<f64>()?), (3, 0.5));
-///
-/// // To one peer only.
-/// plant.publisher(Metadata::status()).to(first.peer()).send(&"running")?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
