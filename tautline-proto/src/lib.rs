@@ -9,14 +9,16 @@
 //! - [`silence`] is the rule of watchdogs and latches.
 //! - [`json`] checks and writes the JSON text of the classic wire.
 //! - [`cycle`] computes the deadlines of a control loop.
+//! - `secure` holds keys, the identities that they stand for, and the sealing of datagrams.
 //! - `sim` is a simulated network for tests.
 //!
 //! # Cargo features
 //!
 //! - `std` lets the CRC use the processor's instructions for it, which are detected at run time.
+//! - `secure` adds keys.
 //! - `sim` adds the simulated network.
 //!
-//! Neither is on by default.
+//! None is on by default.
 #![no_std]
 
 extern crate alloc;
@@ -31,6 +33,9 @@ mod message;
 mod network;
 mod path;
 mod peer;
+mod rights;
+#[cfg(feature = "secure")]
+pub mod secure;
 pub mod silence;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -46,6 +51,7 @@ pub use message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority, 
 pub use network::{Network, NetworkError};
 pub use path::PeerClock;
 pub use peer::{PeerId, SessionId};
+pub use rights::Rights;
 pub use state::{Cause, ConnectionState};
 pub use stats::{
     InboundCounters, InboundStats, PathStats, PeerRxCounters, PeerRxStats, PeerTxCounters, PeerTxStats,

@@ -18,13 +18,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("network", &[]),
     ("silence", &[]),
     ("message", &["time"]),
+    ("rights", &["message"]),
+    ("secure", &["rights"]),
     ("history", &["message", "peer"]),
     ("window", &["time"]),
     ("drops", &["counter"]),
     ("stats", &["counter", "drops", "time"]),
     ("wire", &["drops", "json", "message", "peer", "time"]),
     ("path", &["stats", "time", "wire"]),
-    ("endpoint", &["drops", "json", "message", "network", "path", "peer", "stats", "time", "window", "wire"]),
+    (
+        "endpoint",
+        &[
+            "drops", "json", "message", "network", "path", "peer", "rights", "secure", "stats", "time",
+            "window", "wire",
+        ],
+    ),
     ("sim", &["drops", "endpoint", "json", "message", "peer", "stats", "time", "wire"]),
 ];
 

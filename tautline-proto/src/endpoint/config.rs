@@ -11,6 +11,8 @@ use crate::drops::DropReason;
 use crate::json::JsonLimits;
 use crate::message::{ContentType, MessageRef};
 use crate::network::Network;
+#[cfg(feature = "secure")]
+use crate::secure::Keys;
 use crate::wire::classic::ClassicFormat;
 
 /// The side of a link that an interface takes.
@@ -66,6 +68,9 @@ pub struct EndpointConfig {
     pub check_payload: PayloadCheck,
     /// The streams whose messages are taken from one peer at a time.
     pub owned: OwnedStreams,
+    /// The keys of a secured endpoint (native). `None` for a plain one.
+    #[cfg(feature = "secure")]
+    pub security: Option<Keys>,
 }
 
 impl fmt::Debug for EndpointConfig {
@@ -97,6 +102,8 @@ impl EndpointConfig {
             json: JsonLimits::default(),
             check_payload: Arc::new(|_, _| Ok(())),
             owned: OwnedStreams::default(),
+            #[cfg(feature = "secure")]
+            security: None,
         }
     }
 
@@ -136,6 +143,9 @@ const MAX_METADATA: usize = 2048;
 pub struct Start {
     /// The secret from which session ids and tokens are derived. It must be unpredictable.
     pub seed: [u8; 16],
+    /// The randomness of a secured endpoint, from which the secrets of its handshakes are derived. It must be unpredictable,
+    /// and another one for each endpoint. Not used without keys.
+    pub entropy: [u8; 32],
     /// The first sequence number on the classic wire, where numbers continue after a reconnect.
     pub first_number: u64,
     /// Peer ids begin after this number, so that no id is used twice.

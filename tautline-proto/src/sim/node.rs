@@ -270,5 +270,7 @@ impl Node {
 fn start(seed: u64, life: u64) -> Start {
     let mut random = Random::stream(seed, life);
     let bits = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
-    Start { seed: bits.to_be_bytes(), ..Start::default() }
+    let mut entropy = [0; 32];
+    entropy.chunks_mut(8).for_each(|word| word.copy_from_slice(&random.next_u64().to_be_bytes()));
+    Start { seed: bits.to_be_bytes(), entropy, ..Start::default() }
 }

@@ -86,7 +86,10 @@ impl Connection {
         let Bound { socket, moving, granted } = bound;
         let shared = &self.shared;
         let mut seed = [0; 16];
-        getrandom::fill(&mut seed).map_err(|error| system("randomness", &error))?;
+        let mut entropy = [0; 32];
+        for secret in [&mut seed[..], &mut entropy] {
+            getrandom::fill(secret).map_err(|error| system("randomness", &error))?;
+        }
         let (waiter, waker) = SocketWaiter::new().map_err(|error| no_socket(&moving, &error))?;
         let life = Arc::new(Life::new(waker));
         let clock = shared.clock.for_new_connection();
@@ -96,7 +99,7 @@ impl Connection {
         let datagram_size = settings.mtu.most() - headers_to(address);
         let config = endpoint_config(settings, datagram_size);
         let encoder = Encoder::new(&config);
-        let halves = endpoint(config, Start { seed, first_number, peers_before });
+        let halves = endpoint(config, Start { seed, entropy, first_number, peers_before });
         let inbound = self.open_halves(settings, &socket, (&life, clock), halves, (encoder, datagram_size));
         let needs_answer = settings.role == Role::Client && settings.wire == Wire::Native;
         let waits = (needs_answer || moving.address().is_none()) && !settings.connect_timeout.is_zero();

@@ -1,0 +1,12 @@
+//! Keys, and what is done with them: the handshake's secrets, and the sealing of datagrams. docs/protocol.md §11.
+//!
+//! - `key` is one key, `keys` the keys that an endpoint accepts and the identities that hold them.
+//!
+//! The endpoint calls this module. Nothing here draws randomness or reads a clock: the caller passes a seed. No `Debug` and no
+//! error shows a byte of a key, and every key is wiped from memory when it is dropped.
+
+mod key;
+mod keys;
+
+pub use key::{Key, KeyId};
+pub use keys::{BadKeys, Identity, Keys, MAX_KEYS};
