@@ -4,7 +4,7 @@
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{bench, completions, demo, doctor, listen, man, ping, proxy, send};
+use crate::commands::{bench, completions, demo, doctor, keygen, listen, man, ping, proxy, send};
 use crate::tools::exit::{EXIT_CODES, Exit, Failure};
 
 /// Show, test and measure real-time UDP links for control
@@ -20,7 +20,8 @@ Examples:
   tautline ping 127.0.0.1:9000 --count 1000 --budget 1ms
   tautline doctor --rate 1kHz
   tautline bench latency --html latency.html
-  tautline proxy 127.0.0.1:9001 127.0.0.1:9000 --loss 2% --jitter 3ms"
+  tautline proxy 127.0.0.1:9001 127.0.0.1:9000 --loss 2% --jitter 3ms
+  tautline keygen arm.key"
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -36,6 +37,7 @@ enum Command {
     Doctor(doctor::Args),
     Bench(bench::Args),
     Proxy(proxy::Args),
+    Keygen(keygen::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -51,6 +53,7 @@ impl Cli {
             Command::Doctor(args) => doctor::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Proxy(args) => proxy::run(args),
+            Command::Keygen(args) => keygen::run(args),
             Command::Completions(args) => completions::run(args, definition()),
             Command::Man(args) => man::run(args, definition()),
         }

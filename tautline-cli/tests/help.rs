@@ -4,7 +4,8 @@ mod support;
 
 use support::run;
 
-const SUBCOMMANDS: [&str; 8] = ["demo", "listen", "send", "ping", "doctor", "bench", "completions", "man"];
+const SUBCOMMANDS: [&str; 9] =
+    ["demo", "listen", "send", "ping", "doctor", "bench", "keygen", "completions", "man"];
 
 #[test]
 fn every_subcommand_has_help_with_examples_and_exit_codes() {

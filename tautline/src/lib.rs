@@ -36,8 +36,8 @@
 //!
 //! # Cargo features
 //!
-//! `toml` (configuration from TOML), `msgpack` and `cbor` (codecs beside JSON), `sim` (what networks do to datagrams, for
-//! tests); none is on by default.
+//! `secure` (secret keys) is on by default. `toml` (configuration from TOML), `msgpack` and `cbor` (codecs beside JSON), `sim` (what networks do to datagrams, for
+//! tests) are not.
 
 mod config;
 mod connection;
@@ -63,6 +63,8 @@ pub use config::{
     LocalAddressError, Mtu, Profile, Qos, Role, Selector, Settings, SilenceCause, StreamKey, Streams,
     WaitPolicy, WatchId, WatchdogChange, WatchdogEvent, WatchdogState, Watched, Wire, parse_duration,
 };
+#[cfg(feature = "secure")]
+pub use config::{KeyFileError, KeyFileProblem, SecretKey, SecretKeyError};
 pub use cycle::{Cycle, CycleStats, CycleWait, PeriodError, Wake};
 pub use driver::TURN_BUDGET;
 pub use error::{ConnectError, SendError, Unsupported};

@@ -8,6 +8,7 @@ pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod keygen;
 pub(crate) mod listen;
 pub(crate) mod man;
 pub(crate) mod ping;

@@ -41,6 +41,12 @@ impl Key {
         Self(Zeroizing::new(bytes))
     }
 
+    /// Returns the bytes, to write them where only their owner reads.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+
     /// Returns the name of the key on the wire.
     #[must_use]
     pub fn id(&self) -> KeyId {

@@ -30,6 +30,8 @@ mod keys;
 mod local;
 mod profile;
 mod qos;
+#[cfg(feature = "secure")]
+mod secret;
 mod selector;
 mod sources;
 mod streams;
@@ -44,6 +46,8 @@ pub use failsafe::{Failsafe, SilenceCause, WatchId, WatchdogChange, WatchdogEven
 pub use keys::{Config, Key, Settings};
 pub use local::{CardName, LocalAddress, LocalAddressError};
 pub use qos::{History, Qos, StreamKey};
+#[cfg(feature = "secure")]
+pub use secret::{KeyFileError, KeyFileProblem, SecretKey, SecretKeyError};
 pub use selector::Selector;
 pub use streams::Streams;
 pub use value::{InboxPolicy, Mtu, Profile, Role, WaitPolicy, Wire};

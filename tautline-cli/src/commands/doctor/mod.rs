@@ -1,6 +1,7 @@
 //! `tautline doctor`: shows what this machine grants to a real-time link, and how late its threads wake up.
 
 mod findings;
+mod key_file;
 mod machine;
 mod measure;
 mod options;
@@ -38,7 +39,8 @@ use crate::tools::output;
 Examples:
   tautline doctor
   tautline doctor --rate 1kHz
-  tautline doctor --rate 500Hz --config plant.toml --json")]
+  tautline doctor --rate 500Hz --config plant.toml --json
+  tautline doctor --key arm.key")]
 pub(crate) struct Args {
     /// Judge the machine for this rate, from 0.01Hz to 20kHz
     #[arg(long, value_name = "RATE", value_parser = rate, allow_hyphen_values = true)]
@@ -50,6 +52,9 @@ pub(crate) struct Args {
     /// Take the parts of the profile from this file instead of `realtime = true`; TAUTLINE_* variables take precedence
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
+    /// Check only this key file, and print the fingerprint of each of its keys
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rate", "time", "config"])]
+    key: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -63,6 +68,9 @@ const AS_IT_IS: &str = "as it is";
 
 /// Asks for the profile, measures, and prints the findings and the verdict.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    if let Some(path) = &args.key {
+        return key_file::check(path, args.json);
+    }
     let wanted = wanted(settings_from(args.config.as_deref())?);
     let plan = MeasurementPlan::of(args.rate, args.time)?;
     let findings = examine(args.rate, &wanted, plan, &Interrupt::install()?)?;

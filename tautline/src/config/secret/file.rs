@@ -1,0 +1,286 @@
+//! Key files: a line of base64 for each key, and lines of comments.
+//!
+//! [`SecretKey`] reads and creates them. Reading refuses a file that others can read. The bytes that were read are wiped
+//! from memory, and no error repeats them.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::{SecretKey, SecretKeyError};
+
+/// The most bytes of a key file.
+const MOST_BYTES: usize = 65_536;
+
+/// The most keys of a key file.
+const MOST_KEYS: usize = 64;
+
+/// The permissions that give others access (group and others: read, write, execute).
+#[cfg(unix)]
+const OTHERS: u32 = 0o077;
+
+/// What UTF-8 text of some editors begins with.
+const MARK: &str = "\u{feff}";
+
+impl SecretKey {
+    /// Reads the keys of a file: one on each line, in base64. Empty lines, and lines that begin with `#`, are skipped. There is
+    /// at least one key.
+    ///
+    /// # Errors
+    /// The file cannot be read, others have access to it (on Unix), it is larger than 65,536 bytes, or it holds a line that is
+    /// no key, a key twice, no key or more than 64.
+    pub fn read_file(path: impl AsRef<Path>) -> Result<Vec<Self>, KeyFileError> {
+        let path = path.as_ref();
+        let keys = read(path).and_then(|bytes| parse(&bytes));
+        keys.map_err(|problem| KeyFileError { path: path.to_owned(), problem })
+    }
+
+    /// Creates a key file with this key. On Unix, only the user who runs the program can read it. A file that exists is never
+    /// changed.
+    ///
+    /// # Errors
+    /// The file exists, or it cannot be written.
+    pub fn create_file(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
+        let path = path.as_ref();
+        let fail = |problem| KeyFileError { path: path.to_owned(), problem };
+        let mut file = create(path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => fail(KeyFileProblem::Exists),
+            _ => fail(KeyFileProblem::Unwritable { problem: error.to_string() }),
+        })?;
+        self.write_file(&mut file).and_then(|()| file.sync_all()).map_err(|error| {
+            // Half a key would only be in the way.
+            drop(fs::remove_file(path));
+            fail(KeyFileProblem::Unwritable { problem: error.to_string() })
+        })
+    }
+
+    /// Writes what a key file holds: a comment with the fingerprint, and the key.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_file(&self, to: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            to,
+            "# tautline key {}. Secret: whoever reads it can command what it opens.",
+            self.fingerprint()
+        )?;
+        to.write_all(self.reveal().as_bytes())?;
+        to.write_all(b"\n")?;
+        to.flush()
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Reads a file that others cannot read.
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileProblem> {
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => KeyFileProblem::Missing,
+        _ => KeyFileProblem::Unreadable { problem: error.to_string() },
+    };
+    // To open a pipe would wait for its writer.
+    let found = fs::metadata(path).map_err(unreadable)?;
+    if found.is_dir() {
+        return Err(KeyFileProblem::Directory);
+    }
+    if !found.is_file() {
+        return Err(KeyFileProblem::NotAFile);
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    #[cfg(unix)]
+    {
+        // Of the file that is open: the path may lead to another one by now.
+        let metadata = file.metadata().map_err(unreadable)?;
+        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777;
+        if mode & OTHERS != 0 {
+            return Err(KeyFileProblem::OpenToOthers { mode });
+        }
+    }
+    // It never grows, so no copy of it stays behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MOST_BYTES + 2));
+    file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > MOST_BYTES { Err(KeyFileProblem::TooLarge) } else { Ok(bytes) }
+}
+
+/// Reads the keys of a file's text.
+fn parse(bytes: &[u8]) -> Result<Vec<SecretKey>, KeyFileProblem> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(KeyFileProblem::Utf16);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| KeyFileProblem::NotText)?;
+    let lines = text.strip_prefix(MARK).unwrap_or(text).lines().map(str::trim).zip(1..);
+    let mut keys: Vec<(SecretKey, usize)> = Vec::with_capacity(MOST_KEYS);
+    for (text, line) in lines.filter(|(text, _)| !text.is_empty() && !text.starts_with('#')) {
+        let key = SecretKey::read(text.as_bytes()).map_err(|error| KeyFileProblem::Line { line, error })?;
+        if let Some(&(_, first)) = keys.iter().find(|(known, _)| *known == key) {
+            return Err(KeyFileProblem::Repeated { first, second: line });
+        }
+        if keys.len() == MOST_KEYS {
+            return Err(KeyFileProblem::TooMany);
+        }
+        keys.push((key, line));
+    }
+    if keys.is_empty() {
+        return Err(KeyFileProblem::NoKey);
+    }
+    Ok(keys.into_iter().map(|(key, _)| key).collect())
+}
+
+/// A key file that cannot be used. The message names the file and says what would be right. It repeats nothing of what the
+/// file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFileError {
+    path: PathBuf,
+    problem: KeyFileProblem,
+}
+
+impl KeyFileError {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is wrong with it.
+    #[must_use]
+    pub const fn problem(&self) -> &KeyFileProblem {
+        &self.problem
+    }
+}
+
+/// What is wrong with a key file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyFileProblem {
+    /// There is no such file.
+    Missing,
+    /// The file cannot be read.
+    Unreadable {
+        /// The message of the operating system.
+        problem: String,
+    },
+    /// It is a directory.
+    Directory,
+    /// It is a pipe, a device or a socket.
+    NotAFile,
+    /// Others than its owner have access to the file.
+    OpenToOthers {
+        /// Its permissions, as `chmod` takes them.
+        mode: u32,
+    },
+    /// It is larger than a key file can be.
+    TooLarge,
+    /// It is text in UTF-16, which some shells write.
+    Utf16,
+    /// It is no text.
+    NotText,
+    /// A line is no key.
+    Line {
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        error: SecretKeyError,
+    },
+    /// Two lines hold the same key.
+    Repeated {
+        /// The first line, counted from 1.
+        first: usize,
+        /// The second line.
+        second: usize,
+    },
+    /// It holds more than 64 keys.
+    TooMany,
+    /// It holds no key.
+    NoKey,
+    /// The file that was to be created exists.
+    Exists,
+    /// The file cannot be written.
+    Unwritable {
+        /// The message of the operating system.
+        problem: String,
+    },
+}
+
+impl fmt::Display for KeyFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.problem {
+            KeyFileProblem::Missing => write!(
+                f,
+                "there is no file {path}: make a key with `tautline keygen {}`, or copy the key of the other end to it",
+                Word(&self.path)
+            ),
+            KeyFileProblem::Unreadable { problem } => write!(f, "{path} cannot be read: {problem}"),
+            KeyFileProblem::Directory => write!(f, "{path} is a directory: name the key file in it"),
+            KeyFileProblem::NotAFile => {
+                write!(f, "{path} is no ordinary file: a key is read from a file only")
+            }
+            KeyFileProblem::OpenToOthers { mode } => write!(
+                f,
+                "others have access to {path} (its mode is {mode:04o}): type `chmod 600 {}`, and replace the key if \
+                 somebody may have read it",
+                Word(&self.path)
+            ),
+            KeyFileProblem::TooLarge => {
+                write!(
+                    f,
+                    "{path} has more than {MOST_BYTES} bytes: a key file has a line of 44 characters for each key"
+                )
+            }
+            KeyFileProblem::Utf16 => write!(
+                f,
+                "{path} is text in UTF-16, which PowerShell writes: make the key with `tautline keygen {}`, without `>`",
+                Word(&self.path)
+            ),
+            KeyFileProblem::NotText => {
+                write!(f, "{path} is no text: a key file has a line of 44 characters of base64 for each key")
+            }
+            KeyFileProblem::Line { line, error } => write!(f, "line {line} of {path} {error}"),
+            KeyFileProblem::Repeated { first, second } => {
+                write!(f, "lines {first} and {second} of {path} hold the same key: remove one of them")
+            }
+            KeyFileProblem::TooMany => {
+                write!(f, "{path} holds more than {MOST_KEYS} keys: remove those that nobody uses")
+            }
+            KeyFileProblem::NoKey => {
+                write!(
+                    f,
+                    "{path} holds no key: it needs a line of 44 characters of base64, as `tautline keygen` makes it"
+                )
+            }
+            KeyFileProblem::Exists => {
+                write!(
+                    f,
+                    "{path} exists, and keys are never overwritten: name another file, or remove it first"
+                )
+            }
+            KeyFileProblem::Unwritable { problem } => write!(f, "{path} cannot be written: {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for KeyFileError {}
+
+/// A path as a word that a shell reads.
+struct Word<'a>(&'a Path);
+
+impl fmt::Display for Word<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.0.display().to_string();
+        let path = if path.starts_with('-') { format!("./{path}") } else { path };
+        let is_plain = |character: char| character.is_alphanumeric() || "/._-+:\\".contains(character);
+        if path.chars().all(is_plain) {
+            return f.write_str(&path);
+        }
+        write!(f, "'{}'", path.replace('\'', r"'\''"))
+    }
+}
