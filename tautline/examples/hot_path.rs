@@ -1,12 +1,11 @@
 //! Runs the hot path only, so that its instructions can be counted. On a noisy machine, instructions show the effect of a
 //! change more reliably than times.
 //!
-//! One thread drives both ends, over loopback. The difference of two runs is the cost of the additional rounds:
+//! One thread drives both ends, over loopback. Only the rounds are counted, and not the connecting before them:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg rustix_use_libc" cargo build --release -p tautline --example hot_path
-//! valgrind --tool=callgrind target/release/examples/hot_path stream 20
-//! valgrind --tool=callgrind target/release/examples/hot_path stream 120
+//! valgrind --tool=callgrind --toggle-collect='hot_path::Ends::stream' target/release/examples/hot_path stream 100
 //! ```
 //!
 //! The flag is needed because valgrind hides the vDSO, through which rustix reads the clock otherwise.
@@ -25,6 +24,9 @@ use tautline::{
 /// The number of messages in a round of `stream` and `batch`: as many of 64 bytes as one system call can send.
 const ROUND: usize = 720;
 
+/// The largest packet, in bytes.
+const MTU: usize = 1_500;
+
 /// The time-out of the waits, longer than any delay by the scheduler.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
@@ -42,6 +44,9 @@ const USAGE: &str =
 /// Runs the rounds. Returns the number of messages that the server has handled.
 pub(crate) fn run(way: &str, rounds: usize) -> Result<u64, Box<dyn Error>> {
     let mut ends = Ends::connect()?;
+    if way != "echo" {
+        ends.find_path_size();
+    }
     for _ in 0..rounds {
         match way {
             "stream" => ends.stream()?,
@@ -99,6 +104,15 @@ impl Ends {
         Ok(Self { _server, client, data, commands, server_driver, client_driver, payload, payloads, handled })
     }
 
+    /// Turns until the size of the path is known: smaller datagrams hold fewer messages.
+    fn find_path_size(&mut self) {
+        while self.client.peers().first().is_none_or(|server| server.path_mtu() != Some(MTU)) {
+            self.server_driver.turn(Some(Duration::from_millis(1)));
+            self.client_driver.turn(Some(Duration::from_millis(1)));
+        }
+    }
+
+    #[inline(never)]
     fn stream(&mut self) -> Result<(), Box<dyn Error>> {
         for _ in 0..ROUND {
             self.data.send(&self.payload)?;
@@ -108,12 +122,14 @@ impl Ends {
         Ok(())
     }
 
+    #[inline(never)]
     fn batch(&mut self) -> Result<(), Box<dyn Error>> {
         self.data.send_batch(&self.payloads)?;
         self.serve();
         Ok(())
     }
 
+    #[inline(never)]
     fn echo(&mut self) -> Result<(), Box<dyn Error>> {
         self.commands.send(Raw(self.payload.bytes()))?;
         self.serve();
@@ -130,5 +146,5 @@ impl Ends {
 
 /// Returns the configuration of both ends, with as little traffic beside the messages as possible.
 fn end(config: Config) -> Config {
-    config.wait(WaitPolicy::Block).inbox_capacity(0).receive_buffer(8 << 20)
+    config.wait(WaitPolicy::Block).inbox_capacity(0).receive_buffer(8 << 20).mtu(MTU)
 }

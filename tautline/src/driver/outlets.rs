@@ -14,7 +14,7 @@ use crate::handlers::Dispatcher;
 use crate::machine::life::Life;
 use crate::message::borrowed;
 use crate::message::{Arrival, Message};
-use crate::receiving::waiting::{Limits, Waiting};
+use crate::receiving::waiting::{Limits, Stream, Waiting};
 use crate::sending::reply::Reply;
 use crate::shared::Shared;
 use crate::sync::Arc;
@@ -59,15 +59,13 @@ impl Outlets<'_> {
     ) -> bool {
         let Self { shared, dispatcher, life, inbox_is_on, watching, told } = self;
         let admitted;
-        let limits = match watching.as_ref().filter(|watching| watching.watches(message)) {
-            None => limits,
-            Some(watching) => match watching.took(message, arrival) {
-                Some(admission) => {
-                    admitted = Limits { admission, ..limits.clone() };
-                    &admitted
-                }
-                None => return false,
-            },
+        let limits = match watching {
+            Some(watching) if watching.watches(message) => {
+                let Some(limited) = watching.admit(message, arrival, limits) else { return false };
+                admitted = limited;
+                &admitted
+            }
+            _ => limits,
         };
         if let Some(see) = sink {
             see(&borrowed::MessageRef::new(message, arrival));
@@ -80,21 +78,39 @@ impl Outlets<'_> {
         });
         let mut in_inbox = None;
         if *inbox_is_on {
-            if life.is_orphaned() {
-                // The handler has ended the connection, and the inbox may belong to another one by now.
-                shared.inbox.miss();
-            } else {
-                in_inbox = shared.inbox.offer(message, *arrival, limits.clone());
-            }
+            in_inbox = offer_to_inbox(shared, life, message, arrival, limits);
         }
         if let Some(keep) = limits.keep {
             // A message that a handler or the caller has seen, and that nobody reads from the inbox, is not news.
-            let unseen = in_inbox.filter(|_| !has_handler && sink.is_none());
-            let at_handler = dispatcher.has_superseded().then_some(keep.stream);
-            unseen.into_iter().chain(at_handler).for_each(|stream| told.superseded(shared, stream));
+            if let Some(stream) = in_inbox
+                && !has_handler
+                && sink.is_none()
+            {
+                told.superseded(shared, stream);
+            }
+            if dispatcher.has_superseded() {
+                told.superseded(shared, keep.stream);
+            }
         }
         true
     }
+}
+
+/// Returns the stream of a message that was superseded in the inbox.
+#[inline(never)]
+fn offer_to_inbox(
+    shared: &Shared,
+    life: &Life,
+    message: &MessageRef<'_>,
+    arrival: &Arrival,
+    limits: &Limits,
+) -> Option<Stream> {
+    if life.is_orphaned() {
+        // The handler has ended the connection, and the inbox may belong to another one by now.
+        shared.inbox.miss();
+        return None;
+    }
+    shared.inbox.offer(message, *arrival, limits.clone())
 }
 
 /// Messages that are held back until the end of the turn.

@@ -6,7 +6,7 @@ use tautline_proto::{Instant as Steady, MessageRef, PeerId};
 
 use crate::machine::clock::Clock;
 use crate::message::Arrival;
-use crate::sync::latches::Admission;
+use crate::receiving::waiting::Limits;
 use crate::watchdog::notice::Sighting;
 use crate::watchdog::{List, Sign, Watchdogs};
 
@@ -58,10 +58,17 @@ impl<'a> Watching<'a> {
         self.list.is_closed(&sign) && self.list.took(self.watchdogs, &sign).is_none()
     }
 
-    /// Records a message that is to be handed out. Returns the latches that it passed; `None` if one has tripped.
-    #[inline]
-    pub(super) fn took(&self, message: &MessageRef<'_>, arrival: &Arrival) -> Option<Admission> {
-        self.list.took(self.watchdogs, &self.sign(message, arrival))
+    /// Records a message that is to be handed out. Returns its limits with the latches that it passed; `None` if one has
+    /// tripped.
+    #[inline(never)]
+    pub(super) fn admit(
+        &self,
+        message: &MessageRef<'_>,
+        arrival: &Arrival,
+        limits: &Limits,
+    ) -> Option<Limits> {
+        let admission = self.list.took(self.watchdogs, &self.sign(message, arrival))?;
+        Some(Limits { admission, ..limits.clone() })
     }
 
     fn sign<'m>(&self, message: &'m MessageRef<'m>, arrival: &Arrival) -> Sign<'m> {

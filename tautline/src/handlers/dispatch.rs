@@ -266,6 +266,20 @@ pub(crate) struct Dispatcher<R> {
     superseded: bool,
 }
 
+/// Gives a copy of the message to a queued handler. Returns whether it replaced one that the handler had not seen.
+#[inline(never)] // the message of an inline handler goes past this code
+fn enqueue<R: Send + 'static>(
+    queue: &Arc<HandlerQueue<R>>,
+    pool: &Arc<Pool>,
+    reply: R,
+    message: &MessageRef<'_>,
+    arrival: &Arrival,
+    limits: &Limits,
+) -> bool {
+    let job = HandlerJob { message: Message::copy(pool, message, *arrival), reply };
+    queue.offer(message.priority, limits.clone(), job)
+}
+
 impl<R: Send + 'static> Dispatcher<R> {
     /// Makes the dispatcher of this registry. Queued messages are copied into buffers of `pool`.
     pub(crate) fn new(handlers: Arc<Handlers<R>>, pool: Arc<Pool>) -> Self {
@@ -311,9 +325,7 @@ impl<R: Send + 'static> Dispatcher<R> {
             Some(RegisteredHandler::Queued(queue)) => {
                 reply(&mut self.reply);
                 let reply = self.reply.take().expect("`reply` has made it");
-                let copy = Message::copy(&self.pool, message, *arrival);
-                self.superseded |=
-                    queue.offer(message.priority, limits.clone(), HandlerJob { message: copy, reply });
+                self.superseded |= enqueue(queue, &self.pool, reply, message, arrival, limits);
                 let limit = queue.backlog().time_limit();
                 self.arm(limit);
             }
