@@ -38,11 +38,14 @@ fn assert_exact(sent: &Statistics, server: &UdpInterface, messages: u64) {
     assert_eq!(received.datagrams_dropped.total(), 0);
 }
 
-/// Checks that messages were written at once. While the driver writes a heartbeat or a probe of the path, messages are queued:
-/// that may be a few.
-fn assert_written(sent: &[Sent], what: &str) {
-    let queued = sent.iter().filter(|&&sent| sent != Sent::Written).count();
-    assert!(queued <= sent.len() / 4, "{what}: {queued} of {} were queued", sent.len());
+/// Checks that the messages of at least one try were written at once. While the driver writes a heartbeat or a probe of the
+/// path, messages are queued: a few, or all if the system suspends the driver's thread meanwhile.
+fn assert_written(what: &str, mut sends: impl FnMut() -> Vec<Sent>) {
+    let is_written = |sent: &[Sent]| {
+        let queued = sent.iter().filter(|&&sent| sent != Sent::Written).count();
+        queued <= sent.len() / 4
+    };
+    assert!((0..5).any(|_| is_written(&sends())), "{what}: messages were queued in each of five tries");
 }
 
 /// Sends a stream. Returns the result of each send.
@@ -53,16 +56,18 @@ fn stream(client: &UdpInterface, count: u64) -> Vec<Sent> {
 #[test]
 fn a_stream_shares_datagrams_and_its_last_messages_go_out_by_themselves() {
     for offload in [true, false] {
-        let server = roomy(server_config(Wire::Native).offload(offload));
-        // The delay is so long that waiting messages go out with a full pack or by the driver.
-        let client =
-            client(client_config(&server).offload(offload).coalescing_delay(Duration::from_millis(1)));
-        let sent = stream(&client, LONG);
-        assert_written(&sent[..16], "the first messages never wait");
-        assert_all_came(&server, LONG);
-        let statistics = client.statistics();
-        assert_exact(&statistics, &server, LONG);
-        assert!(statistics.datagrams_sent < LONG / 2, "{} datagrams", statistics.datagrams_sent);
+        assert_written("the first messages never wait", || {
+            let server = roomy(server_config(Wire::Native).offload(offload));
+            // The delay is so long that waiting messages go out with a full pack or by the driver.
+            let client =
+                client(client_config(&server).offload(offload).coalescing_delay(Duration::from_millis(1)));
+            let sent = stream(&client, LONG);
+            assert_all_came(&server, LONG);
+            let statistics = client.statistics();
+            assert_exact(&statistics, &server, LONG);
+            assert!(statistics.datagrams_sent < LONG / 2, "{} datagrams", statistics.datagrams_sent);
+            sent[..16].to_vec()
+        });
     }
 }
 
@@ -70,21 +75,26 @@ fn a_stream_shares_datagrams_and_its_last_messages_go_out_by_themselves() {
 fn without_coalescing_each_message_has_a_datagram_and_is_written_at_once() {
     let server = roomy(server_config(Wire::Native));
     let client = client(client_config(&server).coalescing_delay(Duration::ZERO));
-    assert_written(&stream(&client, 500), "without coalescing");
-    assert_all_came(&server, 500);
+    assert_written("without coalescing", || {
+        let sent = stream(&client, 500);
+        assert_all_came(&server, 500);
+        sent
+    });
     assert!(client.statistics().datagrams_sent >= 500);
 }
 
 #[test]
 fn request_response_traffic_is_never_coalesced() {
     let (server, client) = pair(Wire::Native);
-    let mut sent = Vec::new();
-    for number in 0..200 {
-        sent.push(client.send(&number, &Metadata::data()).expect("connected"));
-        sent.push(server.reply(&next(&server), &number, &Metadata::data()).expect("connected"));
-        next(&client);
-    }
-    assert_written(&sent, "requests and responses");
+    assert_written("requests and responses", || {
+        let mut sent = Vec::new();
+        for number in 0..200 {
+            sent.push(client.send(&number, &Metadata::data()).expect("connected"));
+            sent.push(server.reply(&next(&server), &number, &Metadata::data()).expect("connected"));
+            next(&client);
+        }
+        sent
+    });
 }
 
 /// Returns a caller-driven client with coalescing. No driver thread sends the messages that wait.
