@@ -43,11 +43,14 @@ fn read_all(driver: &mut Driver, mut see: impl FnMut(&MessageRef<'_>)) {
     while driver.turn_with(Some(Duration::ZERO), &mut see) > 0 {}
 }
 
+/// Sends messages, and waits until all are written: the driver writes those that it finds queued.
 fn send(client: &UdpInterface, numbers: std::ops::Range<u64>) {
+    let count = client.statistics().messages_sent + (numbers.end - numbers.start);
     for number in numbers {
         client.send(&number, &Metadata::command()).expect("connected");
     }
     client.flush();
+    until("all are written", || client.statistics().messages_sent >= count);
 }
 
 fn number_in(message: &MessageRef<'_>) -> u64 {
