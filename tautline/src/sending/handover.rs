@@ -15,7 +15,12 @@
 //! by a holder of the writer, which has written it before the lock is free. Afterwards it looks at the backlog as every
 //! writer does, also if it has written nothing.
 //!
-//! Lock order: `writer`, then `backlog`. The backlog's lock is held for a push or a pop only.
+//! A thread that must wait for the writer waits at the turnstile. One that writes much lets go of the writer after each
+//! [`MAX_RUN`] datagrams, and goes through the turnstile before it takes it again. So it never keeps the driver, which waits
+//! there already, for longer; the lock alone would not do that, because whoever releases it is the first to take it again.
+//!
+//! Lock order: `turnstile`, `writer`, `backlog`. The turnstile's lock is held until the writer's is taken, and the backlog's
+//! for a push or a pop only.
 
 use std::collections::VecDeque;
 
@@ -83,6 +88,8 @@ pub(crate) struct Handed<O> {
 #[derive(Debug)]
 pub(crate) struct Handover<W: Writer> {
     writer: Mutex<W>,
+    /// Held by the one thread that waits for the writer next.
+    turnstile: Mutex<()>,
     backlog: Mutex<Backlog<W::Job>>,
     /// How many jobs wait. Written under the backlog's lock; a thread that reads 0 need not take that lock.
     waiting: AtomicUsize,
@@ -125,7 +132,8 @@ impl<J: Default> Backlog<J> {
 impl<W: Writer> Handover<W> {
     pub(crate) fn new(writer: W) -> Self {
         let backlog = Backlog { lanes: Default::default(), spare: Vec::new() };
-        Self { writer: Mutex::new(writer), backlog: Mutex::new(backlog), waiting: AtomicUsize::new(0) }
+        let (writer, turnstile) = (Mutex::new(writer), Mutex::new(()));
+        Self { writer, turnstile, backlog: Mutex::new(backlog), waiting: AtomicUsize::new(0) }
     }
 
     /// Writes the job, or leaves it to the thread that is writing. It is written before all waiting jobs of a lower rank,
@@ -135,7 +143,7 @@ impl<W: Writer> Handover<W> {
             return self.write_first(writer, job, rank);
         }
         if !self.push(job, rank) {
-            return self.write_first(lock(&self.writer), job, rank);
+            return self.write_first(self.wait_for_writer(), job, rank);
         }
         Handed { outcome: None, wake_driver: self.finish_backlog(MAX_RUN) }
     }
@@ -169,7 +177,7 @@ impl<W: Writer> Handover<W> {
     /// Waits for the writer, and runs `act`, which need not come after what was submitted before. For the driver: it is never
     /// kept from reading for long. It [flushes](Self::flush) at the end of its turn.
     pub(crate) fn briefly<T>(&self, act: impl FnOnce(&mut W) -> T) -> T {
-        let result = act(&mut lock(&self.writer));
+        let result = act(&mut self.wait_for_writer());
         self.finish_backlog(BRIEF_RUN);
         result
     }
@@ -179,8 +187,7 @@ impl<W: Writer> Handover<W> {
     /// [looks](Self::is_contended) and wakes the driver.
     pub(crate) fn exclusively<T>(&self, act: impl FnOnce(&mut W) -> T) -> T {
         let result = {
-            let mut writer = lock(&self.writer);
-            self.write_waiting(&mut writer, MAX_BACKLOG, 0);
+            let (mut writer, ..) = self.write_in_turns(self.wait_for_writer(), MAX_BACKLOG, 0);
             act(&mut writer)
         };
         self.finish_backlog(MAX_RUN);
@@ -194,19 +201,16 @@ impl<W: Writer> Handover<W> {
         result
     }
 
-    fn write_first(
-        &self,
-        mut writer: MutexGuard<'_, W>,
-        job: &mut W::Job,
-        rank: usize,
-    ) -> Handed<W::Outcome> {
+    fn wait_for_writer(&self) -> MutexGuard<'_, W> {
+        let _turn = lock(&self.turnstile);
+        lock(&self.writer)
+    }
+
+    fn write_first(&self, writer: MutexGuard<'_, W>, job: &mut W::Job, rank: usize) -> Handed<W::Outcome> {
         // Earlier jobs of this thread may wait. They must be written first.
         let most = if rank == URGENT { MAX_BACKLOG } else { MAX_RUN };
-        let (written, mut is_first) = self.write_waiting(&mut writer, most, rank);
+        let (mut writer, written, is_first) = self.write_in_turns(writer, most, rank);
         let left = MAX_RUN.saturating_sub(written);
-        if rank < URGENT && left == 0 {
-            is_first = !lock(&self.backlog).has(rank);
-        }
         if !is_first || writer.is_wide(job) {
             if self.push(job, rank) {
                 // This thread has written enough for others, or has much to write. It goes on as far as it may, the driver
@@ -215,7 +219,8 @@ impl<W: Writer> Handover<W> {
                 return Handed { outcome: None, wake_driver: self.finish_backlog(left) };
             }
             // The backlog is full, and may hold earlier jobs of this thread.
-            let (_, is_first) = self.write_waiting(&mut writer, MAX_BACKLOG, rank);
+            let is_first;
+            (writer, _, is_first) = self.write_in_turns(writer, MAX_BACKLOG, rank);
             if !is_first || writer.is_wide(job) {
                 let outcome = if self.push(job, rank) { None } else { Some(writer.refuse(job)) };
                 drop(writer);
@@ -271,6 +276,28 @@ impl<W: Writer> Handover<W> {
         let mut backlog = lock(&self.backlog);
         backlog.lanes[rank].push_front(job);
         self.waiting.store(backlog.len(), Ordering::Relaxed);
+    }
+
+    /// As [`write_waiting`](Self::write_waiting), but lets others who wait for the writer have it after each [`MAX_RUN`]
+    /// datagrams. Returns how many were written, and whether no job is left that a new job of this rank would overtake.
+    fn write_in_turns<'a>(
+        &'a self,
+        mut writer: MutexGuard<'a, W>,
+        most: usize,
+        rank: usize,
+    ) -> (MutexGuard<'a, W>, usize, bool) {
+        let mut written = 0;
+        loop {
+            let (count, is_done) = self.write_waiting(&mut writer, MAX_RUN.min(most - written), rank);
+            written += count;
+            if count < MAX_RUN || written >= most {
+                // If not all was written, jobs of this thread may wait among the rest.
+                let is_first = is_done && (written < most || !lock(&self.backlog).has(rank));
+                return (writer, written, is_first);
+            }
+            drop(writer);
+            writer = self.wait_for_writer();
+        }
     }
 
     /// Writes up to `most` datagrams or packs of the waiting jobs of this rank and above. Returns how many, and whether no piece
