@@ -3,7 +3,7 @@
 //! A short run of each attack runs with all tests. Ten seconds of each, at what one core can send, run with
 //!
 //! ```text
-//! cargo test --release -p tautline --test strangers -- ten_seconds --ignored --nocapture
+//! cargo test --release -p tautline --test strangers -- ten_seconds --ignored --nocapture --test-threads 1
 //! ```
 #![cfg(target_os = "linux")] // has /proc, and every 127.x.y.z is an address of the host
 #![allow(clippy::print_stdout)] // figures
@@ -317,13 +317,25 @@ fn strangers_disturb_no_link() {
     }
 }
 
-#[test]
-#[ignore = "the full length, in release"]
-fn ten_seconds_of_each_attack_disturb_no_link() {
-    println!(
-        "| attack | datagrams/s | lost of the link | kernel drops | p99 quiet | p99 | ratio | memory (kB) |"
-    );
-    for name in ATTACKS {
-        attack(name, Duration::from_secs(10));
-    }
+/// Ten seconds of an attack.
+macro_rules! ten_seconds {
+    ($($test:ident: $attack:literal),* $(,)?) => {
+        $(
+            #[test]
+            #[ignore = "the full length, in release"]
+            fn $test() {
+                attack($attack, Duration::from_secs(10));
+            }
+        )*
+    };
+}
+
+ten_seconds! {
+    ten_seconds_of_junk: "junk",
+    ten_seconds_of_hellos: "hellos",
+    ten_seconds_of_handshakes: "handshakes",
+    ten_seconds_of_silent_peers: "silent peers",
+    ten_seconds_of_a_crowd: "crowd",
+    ten_seconds_of_leaps: "leaps",
+    ten_seconds_of_large_messages: "large messages",
 }
