@@ -365,11 +365,12 @@ fn notice_about_an_unknown_session_leads_to_a_new_hello_after_the_token_expired(
     assert_eq!((client.accepted(), server.accepted()), (1, 1));
 }
 
-/// Connects and closes a session. Returns the datagram with its echo.
-fn connect_and_close(server: &mut Node, port: u16, ms: u64) -> Packet {
+/// Begins a session of its own at this address, which replaces the last one there, and closes it if `closes`. Returns the
+/// datagram with its echo.
+fn connect(server: &mut Node, port: u16, number: u16, ms: u64, closes: bool) -> Packet {
     let mut client = client(port, 0);
     let mut seed = [0; 16];
-    seed[..2].copy_from_slice(&port.to_be_bytes());
+    seed[..2].copy_from_slice(&number.to_be_bytes());
     let start = Start { seed, ..Start::default() };
     (client.inbound, client.outbound) = endpoint(config(Role::Client, NATIVE), start);
     client.dial(address(9000), at(ms));
@@ -377,7 +378,9 @@ fn connect_and_close(server: &mut Node, port: u16, ms: u64) -> Packet {
     client.handle(&server.sent.pop_front().expect("a token"), at(ms));
     let echo = client.sent[0].clone();
     settle(&mut [&mut *server, &mut client], at(ms));
-    client.close();
+    if closes {
+        client.close();
+    }
     settle(&mut [&mut *server, &mut client], at(ms));
     server.tick(at(ms));
     server.sent.clear();
@@ -387,16 +390,16 @@ fn connect_and_close(server: &mut Node, port: u16, ms: u64) -> Packet {
 #[test]
 fn closed_session_stays_closed_after_more_sessions_than_the_server_remembers() {
     let mut server = server();
-    let victim = connect_and_close(&mut server, 4000, 10);
+    let victim = connect(&mut server, 4000, 4000, 10, true);
     for n in 0..5000u16 {
-        connect_and_close(&mut server, 10_000 + n, 11 + u64::from(n / 10));
+        connect(&mut server, 4002, 10_000 + n, 11 + u64::from(n / 10), false);
     }
     let before = server.accepted();
     server.handle(&victim, at(600));
     assert_eq!((server.accepted(), drops(&server, DropReason::BadToken)), (before, 1));
     server.sent.clear(); // the notice
     // The flood does not keep a new client out.
-    connect_and_close(&mut server, 4001, 601);
+    connect(&mut server, 4001, 4001, 601, true);
     assert_eq!(server.accepted(), before + 1);
 }
 

@@ -63,10 +63,16 @@ fn a_silent_native_peer_gets_heartbeats_at_most() {
     let messages = sent.iter().filter(is_message).count();
     assert!((499..=501).contains(&messages), "{messages} messages");
     let others = sent.len() - messages;
-    assert!((40..=60).contains(&others), "{others} heartbeats in 5 s");
+    assert!(
+        (8..=12).contains(&others),
+        "{others} heartbeats: ten a second, and one a second when it is silent"
+    );
     client.send(b"1", at(5000));
     settle(&mut [&mut server, &mut client], at(5000));
     assert_eq!(server.send(b"2", at(5001)), 1, "it is heard again");
+    server.sent.clear();
+    server.tick(at(5002));
+    assert_eq!(server.sent.len(), 1, "a heartbeat at once");
 }
 
 #[test]
@@ -237,6 +243,52 @@ fn strangers_that_take_too_long_are_dropped_and_honest_ones_call_again() {
         settle(&mut [&mut server, &mut stranger], at(150));
         assert_eq!(server.accepted(), 2, "{wire:?}");
     }
+}
+
+#[test]
+fn only_so_many_strangers_are_admitted_at_once() {
+    let mut roomy = config(Role::Server, NATIVE);
+    roomy.max_peers = 100;
+    let mut server = Node::new(9000, roomy, 1);
+    let mut crowd: Vec<_> = (0..80).map(|number| client_at(2, 6000 + number, NATIVE)).collect();
+    for (round, most) in [(0, 32), (1, 64), (2, 80)] {
+        let ms = round * 100;
+        crowd.iter_mut().for_each(|client| join(&mut server, client, ms));
+        assert_eq!(server.outbound.peers().len(), most, "at {ms} ms");
+    }
+    assert_eq!(server.inbound.newcomers(), 80);
+    for ms in 300..1300 {
+        for client in &mut crowd[..10] {
+            client.send(b"1", at(ms));
+            settle(&mut [&mut server, client], at(ms));
+        }
+        server.tick(at(ms));
+    }
+    assert_eq!(server.inbound.newcomers(), 0, "ten have grown up, and the others are silent");
+    server.inbound.check_invariants().expect("the tables agree");
+}
+
+#[test]
+fn the_word_that_nobody_listens_hushes_newcomers_alone() {
+    let mut server = Node::server(NATIVE);
+    let (mut friend, mut stranger) = (client_at(1, 5000, NATIVE), client_at(2, 5000, NATIVE));
+    join(&mut server, &mut friend, 0);
+    for ms in 1..1200 {
+        friend.send(b"1", at(ms));
+        settle(&mut [&mut server, &mut friend], at(ms));
+        server.tick(at(ms));
+    }
+    join(&mut server, &mut stranger, 1200);
+    assert_eq!(server.send(b"2", at(1201)), 2);
+    for address in [friend.address, stranger.address] {
+        server.inbound.unreachable(address);
+        server.tick(at(1202));
+    }
+    assert_eq!(server.send(b"2", at(1202)), 1, "who is new is left out");
+    stranger.send(b"1", at(1203));
+    settle(&mut [&mut server, &mut stranger], at(1203));
+    assert_eq!(server.send(b"2", at(1204)), 2, "it is heard again");
+    server.inbound.check_invariants().expect("the tables agree");
 }
 
 #[test]

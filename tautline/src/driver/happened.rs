@@ -151,7 +151,12 @@ impl Turner {
             Some(to) if fault == SocketFault::TooLarge => {
                 self.shared.sender.transmit.briefly(|line| line.path_has_changed(to));
             }
-            _ => self.unreachable(address, fault, &error.to_string()),
+            _ => {
+                if let Some(to) = address.filter(|_| fault == SocketFault::PortUnreachable) {
+                    self.inbound.unreachable(to);
+                }
+                self.unreachable(address, fault, &error.to_string());
+            }
         }
     }
 

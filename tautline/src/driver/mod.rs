@@ -35,7 +35,7 @@ use moving::Moving;
 use outlets::Held;
 use overflow::Overflow;
 use ownership::{OpenClaims, Rights};
-use strangers::StrangersTime;
+use strangers::{StrangersTime, TimeToAll};
 use told::{Looks, Told};
 
 use crate::config::{Role, Settings, Wire};
@@ -121,6 +121,7 @@ pub(crate) struct Turner {
     told_unguarded: bool,
     impaired: Impaired,
     strangers: StrangersTime,
+    time_to_all: TimeToAll,
 }
 
 /// Where datagrams are read to, and where a classic payload is rewritten. Taken out of the turner while it reads, because
@@ -218,6 +219,7 @@ impl Turner {
             #[cfg(not(feature = "sim"))]
             impaired: Impaired,
             strangers: StrangersTime::new(now.steady),
+            time_to_all: TimeToAll::new(now.steady),
         }
     }
 
@@ -279,6 +281,7 @@ impl Turner {
         self.look_around(now.steady);
         self.look_at_gate();
         self.finish_sends();
+        self.look_at_newcomers(now.steady);
         self.look_at_connecting(now);
         // Last, because these run users' code, which may end this connection.
         let at = self.clock.instant(now.steady);
@@ -400,6 +403,18 @@ impl Turner {
         // Last, because taking the report may leave something to write too, also for coalescing.
         let left = transmit.flush() || coalescer_signals.need_a_watch();
         self.unwritten = left || counters.queued.value() != failures;
+    }
+
+    /// Takes no more strangers while what newcomers get takes too much time.
+    #[inline]
+    fn look_at_newcomers(&mut self, now: Steady) {
+        let counters = &self.shared.sender.counters;
+        let spent = counters.to_all_ns.value();
+        if self.time_to_all.has_grown(spent, now) {
+            let listeners = counters.listeners.value();
+            let until = self.time_to_all.look(spent, self.inbound.newcomers(), listeners, now);
+            until.into_iter().for_each(|until| self.inbound.refuse_strangers_until(until));
+        }
     }
 
     /// Looks for a better place if that is due, and gives up if connecting has taken too long.

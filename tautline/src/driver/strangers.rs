@@ -1,4 +1,4 @@
-//! The share of the driver's time that strangers' handshakes may take. docs/protocol.md §5.5.
+//! The time that strangers may take: for handshakes, and for the messages for all that newcomers get. docs/protocol.md §5.5.
 //!
 //! A turn measures what serving a stranger takes, system calls and subscribers included. When the share is used up, the protocol
 //! drops strangers' handshakes for a while. That costs less than a microsecond each, and no system call.
@@ -41,6 +41,51 @@ impl StrangersTime {
     }
 }
 
+/// How much of the time messages for all take, and newcomers' part of it: a server that cannot serve more peers takes no more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeToAll {
+    /// The line's count at the last look, in nanoseconds, and when that was.
+    seen: u64,
+    looked: Steady,
+}
+
+/// How often to look, at most.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How long strangers must wait if there are too many newcomers.
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl TimeToAll {
+    pub(super) const fn new(now: Steady) -> Self {
+        Self { seen: 0, looked: now }
+    }
+
+    /// Whether it is worth a [look](Self::look).
+    #[inline]
+    pub(super) fn has_grown(&self, count: u64, now: Steady) -> bool {
+        count != self.seen && now.since(self.looked) >= LOOK
+    }
+
+    /// `newcomers` of the `listeners` came lately. Returns until when strangers must wait, if they must: while messages for all
+    /// take half of the time, or newcomers' part takes a tenth.
+    #[cold]
+    pub(super) fn look(
+        &mut self,
+        count: u64,
+        newcomers: usize,
+        listeners: u64,
+        now: Steady,
+    ) -> Option<Steady> {
+        let spent = Duration::from_nanos(count.wrapping_sub(self.seen));
+        let passed = now.since(self.looked);
+        (self.seen, self.looked) = (count, now);
+        let newcomers = u32::try_from(newcomers).unwrap_or(u32::MAX);
+        let listeners = u32::try_from(listeners).unwrap_or(u32::MAX).max(newcomers).max(1);
+        let is_too_much = spent > passed / 2 || spent / listeners * newcomers > passed / SHARE;
+        is_too_much.then(|| now.plus(PAUSE))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +104,25 @@ mod tests {
         }
         assert!((99_000..=101_000).contains(&spent.as_micros()), "{spent:?} of a second");
         assert!(time.spend(Duration::from_secs(3), at(now)).is_some_and(|until| until <= at(now + 11_000)));
+    }
+
+    #[test]
+    fn strangers_wait_while_newcomers_take_a_tenth_or_all_take_half() {
+        let at = |ms: u64| Steady::from_nanos(ms * 1_000_000);
+        // In 100 ms: the time that messages for all take, in ms, and the newcomers among 100 listeners.
+        for (spent, newcomers, must_wait) in
+            [(49, 0, false), (51, 0, true), (40, 20, false), (40, 30, true), (9, 100, false)]
+        {
+            let mut time = TimeToAll::new(at(0));
+            let count = spent * 1_000_000;
+            assert!(
+                !time.has_grown(0, at(100))
+                    && !time.has_grown(count, at(1))
+                    && time.has_grown(count, at(100))
+            );
+            let until = time.look(count, newcomers, 100, at(100));
+            assert_eq!(until, must_wait.then(|| at(150)), "{spent} ms, {newcomers} newcomers");
+            assert!(!time.has_grown(count, at(200)));
+        }
     }
 }

@@ -67,6 +67,10 @@ pub(crate) struct SendCounters {
     pub(crate) queued: Counter,
     /// Messages whose lifespan ended in our own queues.
     pub(crate) expired: Counter,
+    /// The time that messages for all have taken, while there were more than a few listeners (ns).
+    pub(crate) to_all_ns: Counter,
+    /// How many peers such a message goes to.
+    pub(crate) listeners: Counter,
 }
 
 impl SendCounters {

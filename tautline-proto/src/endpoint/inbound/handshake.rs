@@ -253,11 +253,12 @@ fn admit_client(
         let (old, established) = (old.id, old.established);
         registry.remove(old, RemovalReason::Replaced, now);
         established
-    } else if let Some(established) = registry.make_room(from, now) {
-        established
     } else {
-        registry.reply(from, session, &Control::Refused);
-        return Err(DropReason::PeerTableFull);
+        let admitted = registry.admit_newcomer(from, now);
+        if admitted == Err(DropReason::PeerTableFull) {
+            registry.reply(from, session, &Control::Refused);
+        }
+        admitted?
     };
     let peer = registry.add(from, Some(session), name, None, established);
     peer.accepted = true;

@@ -212,7 +212,20 @@ impl Inbound {
     /// Drops the handshakes of strangers until then, because they have used up their share of the driver's time. Peers that had to
     /// make room in a full table are exempt: they are few, and were there first.
     pub fn refuse_strangers_until(&mut self, until: Instant) {
-        self.registry.strangers.refused_until = until;
+        let refused_until = &mut self.registry.strangers.refused_until;
+        *refused_until = until.max(*refused_until);
+    }
+
+    /// Returns how many peers were first heard less than a second ago, and get the messages for all.
+    #[must_use]
+    pub fn newcomers(&self) -> usize {
+        self.registry.peers.newcomers()
+    }
+
+    /// Notes that the network has reported that nobody listens at this address. A newcomer there gets no messages for all until
+    /// it is heard again. Other peers do: anybody can forge such a report.
+    pub fn unreachable(&mut self, address: SocketAddr) {
+        self.registry.unreachable(address);
     }
 
     /// Returns whether a stranger's handshake has caused what waits to be polled. The next call returns `false`.

@@ -20,6 +20,9 @@ use crate::stats::{PeerRxCounters, PeerTxCounters};
 use crate::time::Instant;
 use crate::window::{Window, WindowCounts};
 
+/// A peer is a newcomer until it was heard for this time.
+const NEWCOMER: Duration = Duration::from_secs(1);
+
 /// A remote end as the inbound half sees it.
 #[derive(Debug)]
 pub(super) struct InboundPeer {
@@ -43,6 +46,8 @@ pub(super) struct InboundPeer {
     pub(super) named: bool,
     /// Cleared by [`PeerTable::mark_heard`].
     away: Away,
+    /// Whether it counts among the [newcomers](PeerTable::newcomers).
+    is_newcomer: bool,
     /// When it came. A peer that comes back into its place keeps the time.
     pub(super) established: Instant,
     /// Since when it has been heard without falling silent.
@@ -127,7 +132,7 @@ impl InboundPeer {
         self.away.is(state)
     }
 
-    /// Notes that the peer is stale or hushed.
+    /// Notes that the peer is stale.
     pub(super) fn mark(&mut self, state: Away) {
         self.away.0 |= state.0;
     }
@@ -135,6 +140,11 @@ impl InboundPeer {
     /// Its place among those that may have to give way.
     fn seat(&self) -> (Instant, u32) {
         (self.established, self.id.slot_number())
+    }
+
+    /// Returns for how long it has been heard without falling silent.
+    pub(super) fn heard_for(&self) -> Duration {
+        self.last_heard.map_or(Duration::ZERO, |last| last.since(self.heard_since))
     }
 
     /// Returns how long the peer has not been heard. Zero if it was never heard (classic).
@@ -164,6 +174,8 @@ pub(super) struct PeerTable {
     timers: BTreeSet<(Instant, u32)>,
     /// A full table finds the peer to remove here.
     places: Places,
+    /// How many peers came lately and are not hushed.
+    newcomers: usize,
     serial: u32,
 }
 
@@ -214,6 +226,7 @@ impl PeerTable {
             u32::try_from(self.slots.len() - 1).expect("max_peers bounds the slots")
         });
         self.by_address.insert(address, slot);
+        self.newcomers += 1;
         self.places.add(address.ip(), (established, slot));
         if let Some(session) = session {
             self.by_session.insert(session, slot);
@@ -231,6 +244,7 @@ impl PeerTable {
             named: false,
             proven: Instant::from_nanos(0),
             away: Away::default(),
+            is_newcomer: true,
             established,
             heard_since: established,
             last_heard: None,
@@ -258,6 +272,7 @@ impl PeerTable {
             self.timers.remove(&(wake_at, slot));
         }
         self.places.remove(peer.address.ip(), peer.seat());
+        self.newcomers -= usize::from(peer.is_newcomer);
         self.free.push(slot);
         Some(peer)
     }
@@ -280,6 +295,43 @@ impl PeerTable {
         peer.heard_since = now;
         let (host, seat) = (peer.address.ip(), peer.seat());
         self.places.mark_heard(host, seat);
+    }
+
+    /// Marks a peer hushed. Returns whether it was not.
+    pub(super) fn hush(&mut self, id: PeerId) -> bool {
+        let Some(peer) = self.get(id).filter(|peer| !peer.is(Away::HUSHED)) else { return false };
+        peer.mark(Away::HUSHED);
+        self.set_newcomer(id, false);
+        true
+    }
+
+    /// Notes that a hushed peer is heard. If it came lately, it is a newcomer again.
+    pub(super) fn listens_again(&mut self, id: PeerId) {
+        let is_new = self.get(id).is_some_and(|peer| peer.heard_for() < NEWCOMER);
+        self.set_newcomer(id, is_new);
+    }
+
+    /// Counts a newcomer no longer, if it has been heard for long enough.
+    pub(super) fn grow_up(&mut self, id: PeerId) {
+        if self.get(id).is_some_and(|peer| peer.is_newcomer && peer.heard_for() >= NEWCOMER) {
+            self.set_newcomer(id, false);
+        }
+    }
+
+    fn set_newcomer(&mut self, id: PeerId, is_new: bool) {
+        let Some(peer) = self.get(id) else { return };
+        let was_new = core::mem::replace(&mut peer.is_newcomer, is_new);
+        self.newcomers = self.newcomers + usize::from(is_new) - usize::from(was_new);
+    }
+
+    /// Returns how many peers were first heard less than a second ago and get the messages for all.
+    pub(super) const fn newcomers(&self) -> usize {
+        self.newcomers
+    }
+
+    /// Returns the newcomer at this address.
+    pub(super) fn newcomer_at(&mut self, address: SocketAddr) -> Option<PeerId> {
+        self.by_address(address).filter(|peer| peer.is_newcomer).map(|peer| peer.id)
     }
 
     pub(super) fn mark_silent(&mut self, id: PeerId) {
@@ -349,6 +401,8 @@ impl PeerTable {
             ("sessions", self.by_session.len() == living().filter(|peer| peer.session.is_some()).count()),
             ("timers", self.timers.len() == living().filter(|peer| peer.wake_at.is_some()).count()),
             ("places", self.places.count() == (count, living().filter(|peer| peer.is(Away::SILENT)).count())),
+            ("newcomers", self.newcomers == living().filter(|peer| peer.is_newcomer).count()),
+            ("hushed newcomers", !living().any(|peer| peer.is_newcomer && peer.is(Away::HUSHED))),
             ("free slots", self.free.len() + count == self.slots.len()),
             ("address of a peer", living().all(|p| self.by_address.get(&p.address) == Some(&slot_of(p)))),
             (

@@ -39,6 +39,10 @@ pub(super) const ECHO_INTERVAL: Duration = Duration::from_millis(50);
 /// them as long again, up to the liveness time-out. So one forged datagram does not set a stream on somebody.
 const FIRST_TRUST: Duration = Duration::from_millis(250);
 
+/// A server's heartbeats to a silent peer come after this time, or after the heartbeat interval if that is longer. There may be as
+/// many silent strangers as peers. When the peer is heard again, it gets a heartbeat at once.
+const SILENT_HEARTBEAT: Duration = Duration::from_secs(1);
+
 /// The peers, their counters, and what there is to say about them.
 #[derive(Debug)]
 pub(super) struct Registry {
@@ -65,6 +69,24 @@ pub(super) struct Strangers {
     pub(super) refused_until: Instant,
     /// Whether the outputs that wait were caused by a stranger.
     pub(super) were_served: bool,
+    /// How many peers were admitted since `counted_from`.
+    admitted: u32,
+    counted_from: Instant,
+}
+
+/// A server admits so many strangers in [`ADMISSION_PERIOD`] at most: before it has measured what they cost it.
+const MAX_ADMITTED: u32 = 32;
+const ADMISSION_PERIOD: Duration = Duration::from_millis(50);
+
+impl Strangers {
+    /// Counts one more admission, if one more may come now.
+    fn admit(&mut self, now: Instant) -> bool {
+        if now.since(self.counted_from) >= ADMISSION_PERIOD {
+            (self.counted_from, self.admitted) = (now, 0);
+        }
+        self.admitted += 1;
+        self.admitted <= MAX_ADMITTED
+    }
 }
 
 /// Whether the datagram that is being read has ended its peer's session.
@@ -148,7 +170,15 @@ impl Registry {
     #[cold]
     fn came_back(&mut self, id: PeerId, away: Away) {
         if away.is(Away::HUSHED) {
+            self.peers.listens_again(id);
             self.outputs.commands.push_back(Command::Heard(id));
+        }
+        if away.is(Away::SILENT)
+            && let Some(peer) = self.peers.get(id)
+            && let (Some(at), Some(heard)) = (&mut peer.next_heartbeat, peer.last_heard)
+        {
+            *at = heard;
+            self.peers.schedule(id, heard);
         }
         if away.is(Away::STALE) || away.is(Away::SILENT) {
             self.outputs.events.push_back(Event::Heard(id));
@@ -169,6 +199,7 @@ impl Registry {
         self.send_heartbeat_if_due(id, now);
         self.send_claims_if_due(id, now);
         self.watch_liveness(id, now);
+        self.peers.grow_up(id);
         self.schedule_visit(id, now);
         let calls_server = self.config.role == Role::Client && self.config.wire == WireFormat::Native;
         match self.peers.get(id) {
@@ -184,8 +215,11 @@ impl Registry {
         if peer.next_heartbeat.is_none_or(|at| at > now) {
             return;
         }
-        peer.next_heartbeat =
-            Some(now.plus(if peer.accepted { interval } else { interval.min(ECHO_INTERVAL) }));
+        peer.next_heartbeat = Some(now.plus(match self.config.role {
+            _ if !peer.accepted => interval.min(ECHO_INTERVAL),
+            Role::Server if peer.is(Away::SILENT) => interval.max(SILENT_HEARTBEAT),
+            _ => interval,
+        }));
         // Nothing is probed for a peer that does not answer.
         if peer.accepted && !peer.is(Away::STALE) && !peer.is(Away::SILENT) {
             self.outputs.commands.push_back(Command::Probe(id));
@@ -287,10 +321,10 @@ impl Registry {
             peer.mark(Away::STALE);
             self.outputs.events.push_back(Event::Stale(id));
         }
-        if !peer.is(Away::HUSHED) && hushed_after.is_some_and(|after| silent_for >= after) {
-            peer.mark(Away::HUSHED);
-            self.outputs.commands.push_back(Command::Hush(id));
+        if hushed_after.is_some_and(|after| silent_for >= after) {
+            self.hush(id);
         }
+        let Some(peer) = self.peers.get(id) else { return };
         if !peer.is(Away::SILENT) && silent_for >= self.config.liveness_timeout {
             peer.rx.timeouts.add(1);
             self.peers.mark_silent(id);
@@ -300,6 +334,24 @@ impl Registry {
         // A client never forgets its server.
         if self.config.role == Role::Server && is_silent && silent_for >= self.config.peer_expiry {
             self.remove(id, RemovalReason::Expired, now);
+        }
+    }
+
+    /// Leaves a peer out of messages for all until it is heard again.
+    fn hush(&mut self, id: PeerId) {
+        if self.peers.hush(id) {
+            self.outputs.commands.push_back(Command::Hush(id));
+        }
+    }
+
+    /// Takes the network's word that nobody listens at this address, if it is a newcomer's: it is hushed. Anybody can forge that
+    /// word, so it changes nothing for other peers.
+    #[cold]
+    pub(super) fn unreachable(&mut self, address: SocketAddr) {
+        if self.config.role == Role::Server
+            && let Some(id) = self.peers.newcomer_at(address)
+        {
+            self.hush(id);
         }
     }
 
@@ -342,6 +394,18 @@ impl Registry {
             echo,
         }));
         peer
+    }
+
+    /// As [`make_room`](Self::make_room), but admits only so many strangers at once.
+    pub(super) fn admit_newcomer(
+        &mut self,
+        newcomer: SocketAddr,
+        now: Instant,
+    ) -> Result<Instant, DropReason> {
+        if self.lost_place_of(newcomer, now).is_none() && !self.strangers.admit(now) {
+            return Err(DropReason::Overloaded);
+        }
+        self.make_room(newcomer, now).ok_or(DropReason::PeerTableFull)
     }
 
     /// Makes room for one more peer. Returns since when it counts as established, or `None` if there is no room.
@@ -480,8 +544,7 @@ fn hushed_after(config: &EndpointConfig, peer: &InboundPeer) -> Option<Duration>
         (Role::Server, WireFormat::Native) => Some(*liveness_timeout),
         (Role::Server, WireFormat::Classic(_)) if !allow.is_empty() => None,
         (Role::Server, WireFormat::Classic(_)) => {
-            let heard_for = peer.last_heard.map_or(Duration::ZERO, |last| last.since(peer.heard_since));
-            Some(heard_for.clamp(FIRST_TRUST.min(*liveness_timeout), *liveness_timeout))
+            Some(peer.heard_for().clamp(FIRST_TRUST.min(*liveness_timeout), *liveness_timeout))
         }
     }
 }

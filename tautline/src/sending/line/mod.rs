@@ -10,7 +10,7 @@ mod reliable;
 use crate::sync::Arc;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tautline_proto::PeerId;
 use tautline_proto::endpoint::{Command, Outbound, SentDatagrams};
@@ -30,6 +30,9 @@ use crate::sending::link::{Link, Sent};
 
 pub(crate) use ready::Ready;
 pub(crate) use reliable::Reliably;
+
+/// The most listeners for which it is not measured how long a message for all takes.
+const FEW: usize = 8;
 
 /// The writer of the hand-over. Nothing is open while the interface is disconnected.
 #[derive(Debug, Default)]
@@ -55,6 +58,7 @@ struct Open {
     /// The buffer of control datagrams, and of messages that are framed under the lock.
     scratch: Vec<u8>,
     faults: Arc<FaultCounters>,
+    counters: Arc<SendCounters>,
     /// Whether there are so many listeners that a message for all is written in pieces.
     is_wide: bool,
 }
@@ -87,7 +91,7 @@ impl Line {
         let link = Arc::new(link(self.openings));
         // A new socket marks datagrams as ordinary.
         let marked = marks.then_some(Priority::Normal);
-        let (scratch, faults) = (Vec::new(), self.faults());
+        let (scratch, faults, counters) = (Vec::new(), self.faults(), self.counters());
         self.open = Some(Open {
             link: Arc::clone(&link),
             outbound,
@@ -96,6 +100,7 @@ impl Line {
             marked,
             scratch,
             faults,
+            counters,
             is_wide: false,
         });
         link
@@ -138,7 +143,9 @@ impl Line {
         if changes_paths {
             open.suit_paths();
         }
-        open.is_wide = open.outbound.listeners().len() > MAX_RUN;
+        let listeners = open.outbound.listeners().len();
+        open.is_wide = listeners > MAX_RUN;
+        self.counters.listeners.set(listeners as u64);
         let failed = peer.and_then(|peer| open.send_control(peer, &mut datagram).err());
         open.scratch = datagram;
         self.deliveries.update(&mut open.outbound);
@@ -175,6 +182,7 @@ impl Line {
         }
         let Some(open) = &mut self.open else { return Written { count: 1, is_done: true } };
         open.mark(job.terms.priority);
+        let began = Instant::now();
         let body = job.datagram.len();
         let from = job.terms.written_to.map_or(0, |last| open.outbound.place_after(last));
         let to = open.outbound.listeners().len().min(from + most);
@@ -188,6 +196,7 @@ impl Line {
                 self.report(*failed);
             }
         }
+        self.counters.to_all_ns.add(nanos(began.elapsed()));
         let listeners = self.open.as_ref().map_or(0, |open| open.outbound.listeners().len());
         Written { count: to.saturating_sub(from), is_done: to >= listeners }
     }
@@ -402,6 +411,7 @@ impl Open {
             Meant::All => {}
         }
         let count = self.outbound.listeners().len();
+        let began = (count > FEW).then(Instant::now);
         let mut sum: Option<Box<Failed>> = None;
         for index in 0..count {
             if let Err(failed) = send(self, self.outbound.listeners()[index]) {
@@ -410,6 +420,9 @@ impl Open {
                     None => sum = Some(failed),
                 }
             }
+        }
+        if let Some(began) = began {
+            self.counters.to_all_ns.add(nanos(began.elapsed()));
         }
         match sum {
             None if count == 0 => Err(Failed::new(messages, SendError::NoPeers)),
@@ -487,6 +500,10 @@ impl Open {
         failed.cut_from = is_smaller.then_some(0);
         failed
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The peers that a target means.
