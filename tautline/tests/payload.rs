@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use common::codecs;
 use serde::{Deserialize, Serialize};
-use tautline::{ContentType, DecodeError, EncodeError, Payload};
+use tautline::{Config, ContentType, DecodeError, EncodeError, Payload, SendError, create_udp_server};
 
 /// One value of each kind that serde distinguishes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -293,4 +293,24 @@ fn an_error_of_the_value_itself_is_passed_on() {
         let error = encode(&Failing).expect_err("always fails").to_string();
         assert_eq!(error, "the value cannot be encoded: the sensor is not calibrated");
     }
+}
+
+#[test]
+fn interface_encodes_with_its_own_codec_and_limits() {
+    let config = Config::server("127.0.0.1:0").codec(ContentType::Cbor).max_depth(1).max_message_size(100);
+    let plant = create_udp_server(config).expect("valid");
+    assert_eq!(plant.encode(&1), Err(SendError::NotConnected));
+    plant.connect().expect("connected");
+    assert_eq!(plant.encode(&[1.5]).map(|payload| payload.content_type()), Ok(ContentType::Cbor));
+    assert!(matches!(plant.encode(&[[1]]), Err(SendError::Encode(EncodeError::TooDeep { max_depth: 1 }))));
+    let large = "x".repeat(101);
+    assert!(matches!(
+        plant.encode(&large),
+        Err(SendError::Encode(EncodeError::TooLarge { max_size: 100, .. }))
+    ));
+    assert_eq!(
+        plant.encode(&f64::NAN).expect_err("NaN").to_string(),
+        SendError::from(EncodeError::NotFinite { path: None }).to_string()
+    );
+    assert_eq!(plant.statistics().datagrams_sent, 0);
 }

@@ -1,12 +1,14 @@
 //! Sending one message, answering one, and sending at once what is being coalesced.
 #![allow(clippy::needless_pass_by_value)] // content is a reference, or a view of bytes
 
+use serde::Serialize;
+
 use super::UdpInterface;
 use crate::error::SendError;
 use crate::message::Message;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
-use crate::payload::Content;
+use crate::payload::{Content, Payload};
 use crate::sending::link::Sent;
 use crate::sending::sender::Outgoing;
 
@@ -23,6 +25,26 @@ impl UdpInterface {
     #[inline]
     pub fn send<C: Content>(&self, content: C, metadata: &Metadata) -> Result<Sent, SendError> {
         self.shared().sender.send(Outgoing::new(Target::All, metadata), &content)
+    }
+
+    /// Encodes a value with the codec and the limits of this interface, without sending it: for values that are sent several
+    /// times, or whose encoding must not share a lock with the sending.
+    ///
+    /// ```
+    /// use tautline::{Config, Metadata, create_udp_server};
+    ///
+    /// let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
+    /// plant.connect()?;
+    /// let state = plant.encode(&[0.1, 0.0])?;
+    /// assert_eq!(state.bytes(), b"[0.1, 0.0]");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The interface is not connected, or as for [`send`](Self::send) if the value cannot be encoded.
+    pub fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Payload, SendError> {
+        self.shared().sender.encode(value)
     }
 
     /// Answers a received message: goes to its sender and carries its id as correlation id.

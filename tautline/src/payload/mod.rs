@@ -153,8 +153,17 @@ impl Payload {
     }
 
     fn encode<T: Serialize + ?Sized>(codec: ContentType, value: &T) -> Result<Self, EncodeError> {
+        Self::within(codec, &PayloadLimits::default(), value)
+    }
+
+    /// Encodes a value within other limits than the default.
+    pub(crate) fn within<T: Serialize + ?Sized>(
+        codec: ContentType,
+        limits: &PayloadLimits,
+        value: &T,
+    ) -> Result<Self, EncodeError> {
         let mut bytes = Vec::new();
-        encode_into(&mut bytes, codec, value, &PayloadLimits::default())?;
+        encode_into(&mut bytes, codec, value, limits)?;
         Ok(Self { content_type: codec, bytes })
     }
 }

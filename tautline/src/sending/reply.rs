@@ -4,11 +4,13 @@
 use crate::sync::Arc;
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::error::SendError;
 use crate::message::Arrival;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
-use crate::payload::Content;
+use crate::payload::{Content, Payload};
 use crate::sending::link::Sent;
 use crate::sending::sender::{Outgoing, Sender};
 use tautline_proto::{Id, MessageRef, PeerId};
@@ -53,6 +55,15 @@ impl Reply {
     #[must_use]
     pub const fn peer(&self) -> PeerId {
         self.arrival.peer
+    }
+
+    /// Encodes a value as [`UdpInterface::encode`](crate::UdpInterface::encode) does, without sending it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`UdpInterface::encode`](crate::UdpInterface::encode).
+    pub fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Payload, SendError> {
+        self.sender.encode(value)
     }
 
     /// Sends the answer: a value, [`Raw`](crate::Raw) bytes, or a [`Payload`](crate::Payload). The correlation id of

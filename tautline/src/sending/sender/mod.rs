@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use serde::Serialize;
 use tautline_proto::wire::native::{HEADER_LEN, Head, Packed};
 
 use crate::config::Wire;
@@ -16,7 +17,7 @@ use crate::machine::fault::FaultCounters;
 use crate::message::made::MadeAt;
 use crate::message::metadata::Metadata;
 use crate::message::target::Target;
-use crate::payload::{Content, Encode, EncodeError, append};
+use crate::payload::{Content, Encode, EncodeError, Payload, append};
 use crate::sending::coalescer::CoalescerSignals;
 use crate::sending::deliveries::DeliverySigns;
 use crate::sending::failed::{Failed, SendCounters};
@@ -121,6 +122,13 @@ impl Sender {
             None if is_native => metadata.delivery(Delivery::Reliable),
             _ => metadata,
         }
+    }
+
+    /// Encodes a value for the present connection.
+    pub(crate) fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Payload, SendError> {
+        let link = self.link.load();
+        let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
+        Ok(Payload::within(link.codec, &link.limits, value)?)
     }
 
     /// Sends content, without waiting for anything.
