@@ -1,0 +1,89 @@
+"""Waiting in an event loop: one eventfd for each loop, which tells of everything that has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import Any, Callable
+
+from ._errors import TimedOut
+from ._native import Bell, Pending
+
+
+class Side:
+    """What an event loop waits for. Used on the thread of the loop alone."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.bell = Bell()
+        self._calls: dict[int, Callable[[], None]] = {}
+        loop.add_reader(self.bell.fileno(), self._rung)
+
+    def _rung(self) -> None:
+        for token in self.bell.drain():
+            call = self._calls.get(token)
+            if call is not None:
+                call()
+
+    def expect(self, call: Callable[[], None]) -> int:
+        """Lets `call` be called whenever the returned token rings."""
+        token = self.bell.token()
+        self._calls[token] = call
+        return token
+
+    def forget(self, token: int) -> None:
+        self._calls.pop(token, None)
+
+
+_sides: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Side] = weakref.WeakKeyDictionary()
+
+
+def side() -> Side:
+    """Returns the side of the running loop."""
+    loop = asyncio.get_running_loop()
+    found = _sides.get(loop)
+    if found is None:
+        found = _sides[loop] = Side(loop)
+    return found
+
+
+def after_fork() -> None:
+    """Forgets the loops of the parent."""
+    _sides.clear()
+
+
+class _Wait:
+    """One await. It is woken by the bell and by its time-out, and looks itself: so a cancelled wait loses nothing."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.woken: asyncio.Future[None] | None = None
+        self.is_over = False
+
+    def wake(self) -> None:
+        if self.woken is not None and not self.woken.done():
+            self.woken.set_result(None)
+
+    def expire(self) -> None:
+        self.is_over = True
+        self.wake()
+
+
+async def wait(pending: Pending, timeout: float | None = None) -> Any:
+    """Waits for the end of `pending`, at most for `timeout` seconds, and returns how it ended. TimedOut: it has not."""
+    here = side()
+    waiting = _Wait(asyncio.get_running_loop())
+    token = here.expect(waiting.wake)
+    timer = None
+    try:
+        while not pending.poll(here.bell, token):
+            if waiting.is_over:
+                raise TimedOut("nothing came in time")
+            if timer is None and timeout is not None:
+                timer = waiting.loop.call_later(timeout, waiting.expire)
+            waiting.woken = waiting.loop.create_future()
+            await waiting.woken
+        return pending.result()
+    finally:
+        if timer is not None:
+            timer.cancel()
+        here.forget(token)

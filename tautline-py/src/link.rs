@@ -1,0 +1,509 @@
+//! A link: what the library calls an interface.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString};
+use tautline::{
+    MessageType, PartOutcome, Payload, Raw, ReceiveError, SendError, Sent, UdpInterface, Watchdog,
+};
+
+use crate::arguments::{self, Options};
+use crate::config::Config;
+use crate::errors;
+use crate::jobs::{Jobs, Limits};
+use crate::life::{self, Own};
+use crate::message::Message;
+use crate::peer::PeerId;
+use crate::pending::Pending;
+use crate::value::Content;
+use crate::wait::block;
+use crate::watch::{Changes, Watch, state_name};
+
+/// How long the last look of a receiver takes whose time is over: it does not wait, and the library counts the time-out.
+const LAST_LOOK: Duration = Duration::from_nanos(1);
+
+/// One end of a link, from any thread.
+#[pyclass(frozen, subclass, weakref, module = "tautline._native")]
+pub(crate) struct Link {
+    /// `None` only while it is dropped.
+    interface: Option<Own<UdpInterface>>,
+    /// The changes for the failsafe of the configuration.
+    changes: Option<Py<Changes>>,
+}
+
+impl Link {
+    pub(crate) fn interface(&self, py: Python<'_>) -> PyResult<&UdpInterface> {
+        self.interface.as_ref().expect("it is there until it is dropped").get(py)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let interface = self.interface.take();
+        // It may wait for handlers that run for a moment, and these may need the interpreter.
+        Python::attach(|py| py.detach(move || drop(interface)));
+    }
+}
+
+/// Names how far a message has come.
+pub(crate) fn sent(py: Python<'_>, result: &Result<Sent, SendError>) -> PyResult<&'static str> {
+    match result {
+        Ok(Sent::Written) => Ok("written"),
+        Ok(_) => Ok("queued"),
+        Err(error) => Err(errors::send(py, error)),
+    }
+}
+
+/// Returns the name of an outcome as a text of Python.
+pub(crate) fn outcome(py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
+    Ok(PyString::new(py, name).into_any().unbind())
+}
+
+#[pymethods]
+impl Link {
+    #[new]
+    fn new(py: Python<'_>, config: &Bound<'_, Config>) -> PyResult<Self> {
+        let mut library_config = config.get().config.clone();
+        let mut changes = None;
+        if config.get().failsafe.is_some() {
+            let (queue, failsafe) = Changes::failsafe();
+            library_config = library_config.failsafe(failsafe);
+            changes = Some(Py::new(py, queue)?);
+        }
+        let interface = UdpInterface::new(library_config).map_err(|error| errors::config(py, &error))?;
+        Ok(Self { interface: Some(Own::new(interface)), changes })
+    }
+
+    /// The changes for the failsafe of the configuration.
+    #[getter]
+    fn configured_changes(&self, py: Python<'_>) -> Option<Py<Changes>> {
+        self.changes.as_ref().map(|changes| changes.clone_ref(py))
+    }
+
+    /// Opens the link, and waits for the server's answer and for whatever else is not there yet (`connect_timeout`). Does
+    /// nothing while connected. An error says what is wrong, and what would be right; you can try again.
+    fn connect(&self, py: Python<'_>) -> PyResult<()> {
+        let interface = self.interface(py)?;
+        let mut opening = Box::pin(interface.connect_async());
+        match block(py, &mut opening, None)? {
+            Some(Err(error)) => Err(errors::connect(py, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Begins to open the link.
+    fn begin_connect(&self, py: Python<'_>) -> PyResult<Pending> {
+        let interface = self.interface(py)?.clone();
+        let opening = async move { interface.connect_async().await };
+        Ok(Pending::new(opening, |py, answer| match answer {
+            Ok(()) => Ok(py.None()),
+            Err(error) => Err(errors::connect(py, &error)),
+        }))
+    }
+
+    /// Ends the connection: tells the peers, wakes everybody who waits, and closes the socket before it returns. Handlers and
+    /// watchdogs stay; `connect` opens the link again.
+    fn disconnect(&self, py: Python<'_>) -> PyResult<()> {
+        let interface = self.interface(py)?;
+        life::detached(py, || interface.disconnect())
+    }
+
+    /// Disconnects for good: armed watchdogs trip, handlers are unregistered, and those that run are waited for (a second).
+    fn cleanup(&self, py: Python<'_>) -> PyResult<()> {
+        let interface = self.interface(py)?;
+        life::detached(py, || interface.cleanup())
+    }
+
+    /// Ends watchdogs and handlers as `cleanup` does, on a thread of its own, and waits for nothing.
+    fn end(&self, py: Python<'_>) -> PyResult<()> {
+        let interface = self.interface(py)?.clone();
+        std::thread::spawn(move || interface.cleanup());
+        Ok(())
+    }
+
+    /// Sends a value: from a client to its server, from a server to all its clients or to one (`to`).
+    ///
+    /// A dict, list, str, int, float, bool or None is encoded with the configured codec. Anything with a buffer (bytes,
+    /// bytearray, memoryview, array, numpy, ctypes) is sent raw, as it is (native wire). NaN and infinities are refused.
+    ///
+    /// type is what the message is for: "command", "data" (the default), "status", "error", "heartbeat", "acknowledgment" or
+    /// "configuration". The options are channel, priority, delivery, lifespan and age (in seconds), to (a peer or an
+    /// address), message_id, correlation_id, source, destination and timestamp.
+    ///
+    /// Returns "written" if the kernel has it, "queued" if it is written in a moment. A SendError says why it was not sent.
+    #[pyo3(signature = (value, r#type=None, **options), text_signature = "($self, value, type='data', **options)")]
+    fn send(
+        &self,
+        py: Python<'_>,
+        value: &Bound<'_, PyAny>,
+        r#type: Option<&Bound<'_, PyAny>>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<&'static str> {
+        let interface = self.interface(py)?;
+        let options = Options::read(r#type, MessageType::Data, options)?;
+        let Options { metadata, target } = &options;
+        let bytes;
+        let payload: Payload;
+        let content = match Content::of(value) {
+            Content::Raw(raw) => {
+                bytes = raw;
+                Ok(Raw(bytes.as_bytes()))
+            }
+            Content::Value(value) => {
+                payload =
+                    interface.encode(&value).map_err(|error| errors::encode_value(py, &error, value.0))?;
+                Err(&payload)
+            }
+        };
+        let result = life::detached(py, || match (content, target) {
+            (Ok(raw), tautline::Target::All) => interface.send(raw, metadata),
+            (Err(payload), tautline::Target::All) => interface.send(payload, metadata),
+            (Ok(raw), target) => interface.publisher(metadata.clone()).to(*target).send(raw),
+            (Err(payload), target) => interface.publisher(metadata.clone()).to(*target).send(payload),
+        })?;
+        sent(py, &result)
+    }
+
+    /// Answers a received message: goes to its sender, and carries its id as correlation id. Takes what `send` takes.
+    #[pyo3(
+        signature = (message, value, r#type=None, **options),
+        text_signature = "($self, message, value, type='acknowledgment', **options)"
+    )]
+    fn reply(
+        &self,
+        py: Python<'_>,
+        message: &Bound<'_, Message>,
+        value: &Bound<'_, PyAny>,
+        r#type: Option<&Bound<'_, PyAny>>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<&'static str> {
+        let interface = self.interface(py)?;
+        let message = message.get().inner(py)?;
+        let metadata = &Options::read(r#type, MessageType::Acknowledgment, options)?.metadata;
+        match Content::of(value) {
+            Content::Raw(bytes) => {
+                let bytes = bytes.as_bytes();
+                sent(py, &life::detached(py, || interface.reply(message, Raw(bytes), metadata))?)
+            }
+            Content::Value(value) => {
+                let payload =
+                    interface.encode(&value).map_err(|error| errors::encode_value(py, &error, value.0))?;
+                sent(py, &life::detached(py, || interface.reply(message, &payload, metadata))?)
+            }
+        }
+    }
+
+    /// Takes the next message, the most urgent first. Waits for at most `timeout` seconds (None: as long as it takes; 0: not
+    /// at all). TimedOut says that none came; Disconnected, that the link was disconnected meanwhile. Ctrl-C ends the wait.
+    /// Any number of threads may wait; they are served in the order in which they came.
+    #[pyo3(signature = (timeout=None))]
+    fn receive(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Message> {
+        let interface = self.interface(py)?;
+        let timeout = arguments::timeout(timeout)?;
+        if timeout == Some(Duration::ZERO) {
+            return received(py, interface.receive(Some(Duration::ZERO)));
+        }
+        let mut waiting = interface.receive_async();
+        match block(py, &mut waiting, timeout)? {
+            Some(result) => received(py, result),
+            None => {
+                drop(waiting);
+                received(py, interface.receive(Some(LAST_LOOK)))
+            }
+        }
+    }
+
+    /// Takes the next message if one is there, else returns None. Never waits.
+    fn poll(&self, py: Python<'_>) -> PyResult<Option<Message>> {
+        match self.interface(py)?.receive(Some(Duration::ZERO)) {
+            Err(ReceiveError::TimedOut) => Ok(None),
+            other => received(py, other).map(Some),
+        }
+    }
+
+    /// Takes up to `limit` messages that are there, as a list. Waits for the first one for at most `timeout`. An empty list
+    /// says that none came.
+    #[pyo3(signature = (limit=1000, timeout=None))]
+    fn receive_many<'py>(
+        &self,
+        py: Python<'py>,
+        limit: usize,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        if limit == 0 {
+            return Ok(list);
+        }
+        match self.receive(py, timeout) {
+            Ok(first) => list.append(Py::new(py, first)?)?,
+            Err(error) if errors::is(py, &error, "TimedOut") => return Ok(list),
+            Err(error) => return Err(error),
+        }
+        let interface = self.interface(py)?;
+        while list.len() < limit {
+            match interface.receive(Some(Duration::ZERO)) {
+                Ok(message) => list.append(Py::new(py, Message::new(message))?)?,
+                // The next call tells.
+                Err(_) => break,
+            }
+        }
+        Ok(list)
+    }
+
+    /// Begins to wait for a message.
+    fn begin_receive(&self, py: Python<'_>) -> PyResult<Pending> {
+        let waiting = self.interface(py)?.receive_async();
+        Ok(Pending::new(waiting, |py, result| Ok(Py::new(py, received(py, result)?)?.into_any())))
+    }
+
+    /// Counts a receiver whose time is over. Returns a message that came in this moment.
+    fn last_look(&self, py: Python<'_>) -> PyResult<Message> {
+        received(py, self.interface(py)?.receive(Some(LAST_LOOK)))
+    }
+
+    /// Registers a handler, and returns its queue of jobs.
+    #[pyo3(signature = (r#type, channel=None, *, concurrency=None, time_limit=None, backlog=None, unordered=false))]
+    #[allow(clippy::too_many_arguments)] // keywords of one call
+    fn register(
+        &self,
+        py: Python<'_>,
+        r#type: &Bound<'_, PyAny>,
+        channel: Option<u16>,
+        concurrency: Option<usize>,
+        time_limit: Option<&Bound<'_, PyAny>>,
+        backlog: Option<usize>,
+        unordered: bool,
+    ) -> PyResult<Jobs> {
+        let interface = self.interface(py)?;
+        let selector = arguments::selector(r#type, channel)?;
+        let time_limit = time_limit.map(arguments::duration).transpose()?;
+        let limits = Limits { concurrency, time_limit, backlog, is_unordered: unordered };
+        let (jobs, handler) = Jobs::handler(&limits);
+        life::detached(py, || interface.register_message_handler(selector, handler))?;
+        Ok(jobs)
+    }
+
+    /// Unregisters a handler. Returns whether there was one. A call that runs finishes.
+    #[pyo3(signature = (r#type, channel=None))]
+    fn unregister(&self, py: Python<'_>, r#type: &Bound<'_, PyAny>, channel: Option<u16>) -> PyResult<bool> {
+        let interface = self.interface(py)?;
+        let selector = arguments::selector(r#type, channel)?;
+        life::detached(py, || interface.unregister_message_handler(selector))
+    }
+
+    /// The settings of handlers: how many at once, and for how long, in seconds.
+    #[getter]
+    fn handler_limits(&self, py: Python<'_>) -> PyResult<(usize, f64)> {
+        let settings = self.interface(py)?.config().settings().map_err(|error| errors::config(py, &error))?;
+        Ok((settings.handler_concurrency, settings.handler_time_limit.as_secs_f64()))
+    }
+
+    /// Registers a watchdog, and returns its id and its queue of changes.
+    #[pyo3(signature = (
+        r#type=None, timeout=None, *, channel=None, peer=None, each_peer=false, armed_at_connect=false, misses=None,
+        latches=None, reset_by=None
+    ))]
+    #[allow(clippy::too_many_arguments)] // keywords of one call
+    fn begin_watch(
+        &self,
+        py: Python<'_>,
+        r#type: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        channel: Option<u16>,
+        peer: Option<&Bound<'_, PeerId>>,
+        each_peer: bool,
+        armed_at_connect: bool,
+        misses: Option<(u32, u32)>,
+        latches: Option<bool>,
+        reset_by: Option<(Bound<'_, PyAny>, String)>,
+    ) -> PyResult<(Watch, Changes)> {
+        let interface = self.interface(py)?;
+        let timeout = timeout.map(arguments::duration).transpose()?;
+        let mut watchdog = match (r#type, timeout) {
+            (Some(kind), Some(period)) => Watchdog::messages(arguments::selector(kind, channel)?, period),
+            (Some(kind), None) => Watchdog::configured(arguments::selector(kind, channel)?),
+            (None, Some(period)) => Watchdog::peer(period),
+            (None, None) => {
+                return Err(PyTypeError::new_err("watch: a type, a timeout or both are expected"));
+            }
+        };
+        if let Some(peer) = peer {
+            watchdog = watchdog.of_peer(peer.get().0);
+        }
+        if each_peer {
+            watchdog = watchdog.each_peer();
+        }
+        if armed_at_connect {
+            watchdog = watchdog.armed_at_connect();
+        }
+        if let Some((may_miss, of)) = misses {
+            watchdog = watchdog.misses(may_miss, of);
+        }
+        watchdog = match latches {
+            Some(true) => watchdog.latches(),
+            Some(false) => watchdog.recovers_by_itself(),
+            None => watchdog,
+        };
+        if let Some((kind, source)) = reset_by {
+            watchdog = watchdog.reset_by(arguments::selector(&kind, None)?, source);
+        }
+        let (changes, failsafe) = Changes::failsafe();
+        let watch = life::detached(py, || interface.watch(watchdog, failsafe))?;
+        Ok((Watch(watch.map_err(|error| errors::watch(py, &error))?), changes))
+    }
+
+    /// Ends a watchdog without tripping it. Returns whether there was one.
+    fn unwatch(&self, py: Python<'_>, watch: &Bound<'_, Watch>) -> PyResult<bool> {
+        let interface = self.interface(py)?;
+        let watch = watch.get().0;
+        life::detached(py, || interface.unwatch(watch))
+    }
+
+    /// Resets one watchdog that latches, or all of them: its messages pass again, if they were made after this call. Returns
+    /// how many had tripped.
+    #[pyo3(signature = (watch=None))]
+    fn reset(&self, py: Python<'_>, watch: Option<&Bound<'_, Watch>>) -> PyResult<usize> {
+        let interface = self.interface(py)?;
+        let watch = watch.map(|watch| watch.get().0);
+        life::detached(py, || match watch {
+            Some(watch) => usize::from(interface.reset(watch)),
+            None => interface.reset_all(),
+        })
+    }
+
+    /// The watchdogs: for each its id, what it watches, its state, and how often it tripped.
+    fn watchdog_list(&self, py: Python<'_>) -> PyResult<Vec<(Watch, String, &'static str, u64)>> {
+        let stats = self.interface(py)?.watchdogs();
+        let entry = |stats: &tautline::WatchdogStats| {
+            (Watch(stats.watch), stats.watched.to_string(), state_name(stats.state), stats.trips)
+        };
+        Ok(stats.iter().map(entry).collect())
+    }
+
+    /// Begins to claim a stream of commands at the peers that receive it.
+    #[pyo3(signature = (r#type, channel=0))]
+    fn begin_claim(&self, py: Python<'_>, r#type: &Bound<'_, PyAny>, channel: u16) -> PyResult<Pending> {
+        let interface = self.interface(py)?;
+        let stream = arguments::stream(r#type, channel)?;
+        let claim =
+            life::detached(py, || interface.claim(stream))?.map_err(|error| errors::claim(py, &error))?;
+        Ok(Pending::new(claim, |py, ended: tautline::ClaimOutcome| outcome(py, ended.name())))
+    }
+
+    /// Begins to give up a stream that this link owns.
+    #[pyo3(signature = (r#type, channel=0))]
+    fn begin_release(&self, py: Python<'_>, r#type: &Bound<'_, PyAny>, channel: u16) -> PyResult<Pending> {
+        let interface = self.interface(py)?;
+        let stream = arguments::stream(r#type, channel)?;
+        let claim =
+            life::detached(py, || interface.release(stream))?.map_err(|error| errors::claim(py, &error))?;
+        Ok(Pending::new(claim, |py, ended: tautline::ClaimOutcome| outcome(py, ended.name())))
+    }
+
+    /// Takes a stream away from its owner, at the end that receives it. Returns whether it had one.
+    #[pyo3(signature = (r#type, channel=0))]
+    fn free(&self, py: Python<'_>, r#type: &Bound<'_, PyAny>, channel: u16) -> PyResult<bool> {
+        let interface = self.interface(py)?;
+        let stream = arguments::stream(r#type, channel)?;
+        life::detached(py, || interface.free(stream))
+    }
+
+    /// The owners of the streams that have one: from (type, channel) to the peer.
+    fn owners(&self, py: Python<'_>) -> PyResult<BTreeMap<(&'static str, u16), PeerId>> {
+        let owners = self.interface(py)?.owners();
+        let entry = |owner: &tautline::StreamOwner| {
+            ((owner.stream.message_type.name(), owner.stream.channel), PeerId(owner.owner))
+        };
+        Ok(owners.iter().map(entry).collect())
+    }
+
+    /// The statistics, as a dict with the library's names.
+    fn statistics_dict(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let statistics = self.interface(py)?.statistics();
+        let text = Payload::json(&statistics).map_err(|error| errors::encode(py, &error))?;
+        crate::message::from_json(py, &String::from_utf8_lossy(text.bytes()))
+    }
+
+    /// The peers: for each its id, address, name, state, messages sent and received, lost, and round trip in seconds.
+    #[allow(clippy::type_complexity)] // the fields of one class of Python, in order
+    fn peer_list(
+        &self,
+        py: Python<'_>,
+    ) -> PyResult<Vec<(PeerId, String, String, &'static str, u64, u64, u64, Option<f64>)>> {
+        let peers = self.interface(py)?.peers();
+        let entry = |peer: &tautline::PeerInfo| {
+            let round_trip = peer.received.path.map(|path| path.rtt_smoothed.as_secs_f64());
+            let (sent, received) = (peer.sent.messages, peer.received.messages);
+            let address = peer.address.to_string();
+            let (name, state, lost) = (peer.name.clone(), peer.state.name(), peer.received.lost);
+            (PeerId(peer.id), address, name, state, sent, received, lost, round_trip)
+        };
+        Ok(peers.iter().map(entry).collect())
+    }
+
+    /// The counts of each handler: (type, channel, handled, raised, timed out, dropped, waiting, running).
+    #[allow(clippy::type_complexity)] // the fields of one class of Python, in order
+    fn handler_list(
+        &self,
+        py: Python<'_>,
+    ) -> PyResult<Vec<(&'static str, Option<u16>, u64, u64, u64, u64, u64, u64)>> {
+        let handlers = self.interface(py)?.handler_statistics();
+        let entry = |(of, stats): &(tautline::Selector, tautline::HandlerStats)| {
+            let ended = (stats.handled, stats.panicked, stats.timed_out, stats.dropped.total());
+            let kind = of.message_type.name();
+            (kind, of.channel, ended.0, ended.1, ended.2, ended.3, stats.waiting, stats.running)
+        };
+        Ok(handlers.iter().map(entry).collect())
+    }
+
+    /// What the machine granted: for each part its name, what was asked, what was granted, the problem and the remedy.
+    #[allow(clippy::type_complexity)] // the fields of one class of Python, in order
+    fn realtime_list(
+        &self,
+        py: Python<'_>,
+    ) -> PyResult<Vec<(&'static str, Option<String>, Option<String>, Option<String>, Option<String>)>> {
+        let report = self.interface(py)?.realtime_report();
+        let entry = |part: &tautline::PartReport| {
+            let (granted, problem, remedy) = match &part.outcome {
+                PartOutcome::Granted { granted } => (Some(granted.clone()), None, None),
+                PartOutcome::Refused { problem, remedy } => {
+                    (None, Some(problem.clone()), Some(remedy.clone()))
+                }
+                _ => (None, None, None),
+            };
+            (part.part.name(), part.asked.clone(), granted, problem, remedy)
+        };
+        Ok(report.parts().iter().map(entry).collect())
+    }
+
+    /// The state of the connection: "disconnected", "connecting", "connected", "stale", "reconnecting", "error" or "closed".
+    #[getter]
+    fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
+        Ok(self.interface(py)?.connection_state().name())
+    }
+
+    /// The address of the socket, such as "127.0.0.1:9000". None while disconnected.
+    #[getter]
+    fn local_address(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        Ok(self.interface(py)?.local_address().map(|address| address.to_string()))
+    }
+
+    /// The configuration in force.
+    #[getter]
+    fn config(&self, py: Python<'_>) -> PyResult<Config> {
+        Ok(Config { config: self.interface(py)?.config(), failsafe: None })
+    }
+
+    /// Sends at once the messages that wait to share a datagram.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        let interface = self.interface(py)?;
+        life::detached(py, || interface.flush())
+    }
+}
+
+fn received(py: Python<'_>, result: Result<tautline::Message, ReceiveError>) -> PyResult<Message> {
+    result.map(Message::new).map_err(|error| errors::receive(py, &error))
+}

@@ -1,0 +1,214 @@
+//! A received message.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyMemoryView, PyString};
+use tautline::{ContentType, Id};
+
+use crate::errors;
+use crate::life::Own;
+use crate::peer::PeerId;
+use crate::value::Decoded;
+
+/// A received message: its data, and what came with them. It is yours alone: no handler and no other receiver shares it.
+#[pyclass(frozen, module = "tautline")]
+pub(crate) struct Message {
+    message: Own<tautline::Message>,
+    data: PyOnceLock<Py<PyAny>>,
+    payload: PyOnceLock<Py<PyBytes>>,
+}
+
+impl Message {
+    pub(crate) fn new(message: tautline::Message) -> Self {
+        Self { message: Own::new(message), data: PyOnceLock::new(), payload: PyOnceLock::new() }
+    }
+
+    pub(crate) fn inner(&self, py: Python<'_>) -> PyResult<&tautline::Message> {
+        self.message.get(py)
+    }
+}
+
+#[pymethods]
+impl Message {
+    /// The data: bytes if they were sent raw, else the value. Decoded at the first look, and the same object from then on.
+    #[getter]
+    fn data(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let made = self.data.get_or_try_init(py, || match self.inner(py)?.content_type() {
+            ContentType::Raw => Ok(self.payload(py)?.into_any()),
+            _ => decode(py, self.inner(py)?),
+        })?;
+        Ok(made.clone_ref(py))
+    }
+
+    /// The payload as it travelled, as bytes.
+    #[getter]
+    fn payload(&self, py: Python<'_>) -> PyResult<Py<PyBytes>> {
+        let made = self
+            .payload
+            .get_or_try_init(py, || Ok::<_, PyErr>(PyBytes::new(py, self.inner(py)?.payload()).unbind()))?;
+        Ok(made.clone_ref(py))
+    }
+
+    /// The payload as a memoryview, to take it apart without copies: `message.view().cast("d")`.
+    fn view<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMemoryView>> {
+        PyMemoryView::from(self.payload(py)?.bind(py).as_any())
+    }
+
+    /// What the message is for, such as MessageType.COMMAND. It compares equal to its name, "command".
+    #[getter]
+    fn r#type(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        member(py, "MessageType", self.inner(py)?.message_type().name())
+    }
+
+    /// How urgent it is, from Priority.LOW (1) to Priority.CRITICAL (4).
+    #[getter]
+    fn priority(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        member(py, "Priority", self.inner(py)?.priority().to_wire())
+    }
+
+    /// The channel: tells streams of one type apart. 0 on the classic wire.
+    #[getter]
+    fn channel(&self, py: Python<'_>) -> PyResult<u16> {
+        Ok(self.inner(py)?.channel())
+    }
+
+    /// How the payload is encoded: "raw", "json", "msgpack" or "cbor".
+    #[getter]
+    fn content_type(&self, py: Python<'_>) -> PyResult<&'static str> {
+        Ok(self.inner(py)?.content_type().name())
+    }
+
+    /// How it was sent: "best_effort", "reliable" or "ordered".
+    #[getter]
+    fn delivery(&self, py: Python<'_>) -> PyResult<&'static str> {
+        Ok(self.inner(py)?.delivery().name())
+    }
+
+    /// Who made it: the name of the sending interface, unless the sender says otherwise.
+    #[getter]
+    fn source(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(self.inner(py)?.source().to_owned())
+    }
+
+    /// Whether it has a source. On the classic wire the source may be null.
+    #[getter]
+    fn has_source(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.inner(py)?.has_source())
+    }
+
+    /// Whom it is meant for, if the sender said so. For information only.
+    #[getter]
+    fn destination(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        Ok(self.inner(py)?.destination().map(str::to_owned))
+    }
+
+    /// Its id: a number or a text. On the classic wire it may be any number, or None.
+    #[getter]
+    fn message_id(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        id(py, Some(self.inner(py)?.message_id()))
+    }
+
+    /// The id of the message that it answers, if it answers one.
+    #[getter]
+    fn correlation_id(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        id(py, self.inner(py)?.correlation_id())
+    }
+
+    /// When its data were made, in seconds on the sender's wall clock (or whatever number the sender put there).
+    #[getter]
+    fn timestamp(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self.inner(py)?.stamp() {
+            tautline::Timestamp::WholeSeconds(seconds) => Ok(seconds.into_pyobject(py)?.into_any().unbind()),
+            stamp => Ok(stamp.as_secs_f64().into_pyobject(py)?.into_any().unbind()),
+        }
+    }
+
+    /// When it arrived, in seconds on this machine's wall clock.
+    #[getter]
+    fn arrived(&self, py: Python<'_>) -> PyResult<f64> {
+        Ok(self.inner(py)?.arrived().as_secs_f64())
+    }
+
+    /// How old its data are now at most, in seconds. No step of a wall clock changes it.
+    #[getter]
+    fn age(&self, py: Python<'_>) -> PyResult<f64> {
+        Ok(self.inner(py)?.age().as_secs_f64())
+    }
+
+    /// How long it is valid after it was made, in seconds, if the sender said so.
+    #[getter]
+    fn lifespan(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        Ok(self.inner(py)?.lifespan().map(|lifespan| lifespan.as_secs_f64()))
+    }
+
+    /// Whether a newer message of this peer arrived before it.
+    #[getter]
+    fn is_late(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.inner(py)?.is_late())
+    }
+
+    /// The peer that sent it.
+    #[getter]
+    fn peer(&self, py: Python<'_>) -> PyResult<PeerId> {
+        Ok(PeerId(self.inner(py)?.peer()))
+    }
+
+    /// The address that it came from, such as "10.0.0.5:9000".
+    #[getter]
+    fn address(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(self.inner(py)?.address().to_string())
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let message = self.inner(py)?;
+        let (kind, source, size) = (message.message_type(), message.source(), message.payload().len());
+        Ok(format!("<message: {kind} from {source:?}, {} of {size} bytes>", message.content_type()))
+    }
+}
+
+/// Returns the member of an enum of the package.
+pub(crate) fn member<'py, V: IntoPyObject<'py>>(
+    py: Python<'py>,
+    class: &str,
+    value: V,
+) -> PyResult<Py<PyAny>> {
+    static TYPES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let types = TYPES.get_or_try_init(py, || PyModule::import(py, "tautline._types").map(Bound::unbind))?;
+    Ok(types.bind(py).getattr(class)?.call1((value,))?.unbind())
+}
+
+fn id(py: Python<'_>, id: Option<Id<'_>>) -> PyResult<Py<PyAny>> {
+    match id {
+        None | Some(Id::Null) => Ok(py.None()),
+        Some(Id::Number(number)) => Ok(number.into_pyobject(py)?.into_any().unbind()),
+        Some(Id::Text(text)) => Ok(PyString::new(py, &text).into_any().unbind()),
+        Some(Id::Json(text)) => from_json(py, &text),
+    }
+}
+
+fn decode(py: Python<'_>, message: &tautline::Message) -> PyResult<Py<PyAny>> {
+    if message.content_type() != ContentType::Json {
+        return message
+            .decode::<Decoded>()
+            .map(|decoded| decoded.0)
+            .map_err(|error| errors::decode(py, &error));
+    }
+    // The library has checked the text.
+    let text = std::str::from_utf8(message.payload())
+        .map_err(|error| errors::raise(py, "DecodeError", format!("the payload is no text: {error}")))?;
+    from_json(py, text)
+}
+
+/// Reads JSON as Python's own `json` does: integers of any size, and floats to the last bit.
+pub(crate) fn from_json(py: Python<'_>, text: &str) -> PyResult<Py<PyAny>> {
+    static SCAN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let scan = SCAN.get_or_try_init(py, || {
+        let decoder = PyModule::import(py, "json")?.getattr("JSONDecoder")?.call0()?;
+        Ok::<_, PyErr>(decoder.getattr("scan_once")?.unbind())
+    })?;
+    let found = scan.bind(py).call1((text.trim_ascii_start(), 0));
+    match found.and_then(|pair| pair.get_item(0)) {
+        Ok(value) => Ok(value.unbind()),
+        Err(error) => Err(errors::raise(py, "DecodeError", format!("the payload cannot be read: {error}"))),
+    }
+}
