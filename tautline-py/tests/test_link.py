@@ -154,7 +154,6 @@ def test_a_watchdog_latches_and_a_reset_lets_commands_pass(pair: Pair) -> None:
     changes: list[tautline.WatchdogEvent] = []
     watch = plant.watch(changes.append, "command", 0.05)
     controller.send(1, "command")
-    assert plant.receive(PATIENCE).data == 1
     until(lambda: [change.kind for change in changes][:2] == ["armed", "tripped"], "the trip")
     assert [entry.state for entry in plant.watchdogs()] == ["tripped"]
     controller.send(2, "command")
@@ -163,7 +162,8 @@ def test_a_watchdog_latches_and_a_reset_lets_commands_pass(pair: Pair) -> None:
     assert plant.reset(watch) == 1
     until(lambda: changes[-1].kind == "reset", "the reset")
     controller.send(3, "command")
-    assert plant.receive(PATIENCE).data == 3
+    # It is handed out. Then the watchdog may trip again, before anybody takes it.
+    until(lambda: [change.kind for change in changes].count("armed") == 2, "the arming by the next command")
     assert plant.unwatch(watch) and not plant.unwatch(watch)
 
 
