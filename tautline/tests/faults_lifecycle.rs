@@ -16,6 +16,23 @@ use tautline::{
 };
 
 #[test]
+fn a_client_that_hears_its_server_waits_between_turns() {
+    for wire in WIRES {
+        let server = server(server_config(wire));
+        let config = client_config(&server).liveness_timeout(Duration::from_millis(300));
+        let (_client, mut driver) = UdpInterface::caller_driven(config).unwrap();
+        driver.connect().unwrap();
+        let (mut turns, end) = (0, Instant::now() + Duration::from_millis(900));
+        while Instant::now() < end {
+            driver.turn(Some(Duration::from_millis(50)));
+            turns += 1;
+        }
+        // Heartbeats and probes come meanwhile. A turn that does not wait takes some microseconds.
+        assert!(turns < 500, "{turns} turns on the {wire:?} wire");
+    }
+}
+
+#[test]
 fn statistics_have_every_name_of_the_python_module() {
     let (_server, client) = pair(Wire::Classic);
     let statistics = serde_json::to_value(client.statistics()).expect("numbers and text");

@@ -48,11 +48,11 @@ pub(crate) struct Moving {
     looks: u32,
     wait: Duration,
     looked_at: Option<Steady>,
-    /// The next look; `None` while all is well.
+    /// The next look; `None` while all is well. Set by [`set_look_at`](Self::set_look_at) alone.
     look_at: Option<Steady>,
-    /// When connecting must have succeeded; `None` if it does not wait.
+    /// When connecting must have succeeded; `None` if it does not wait. Set by [`set_answer_by`](Self::set_answer_by) alone.
     answer_by: Option<Steady>,
-    /// The earlier of the two. Each turn reads it.
+    /// The earlier of the two. Each turn reads it, and does not wait if it is over.
     due: Option<Steady>,
     /// The system has reported that the address is gone. So a look does not trust that the server is still heard.
     is_suspect: bool,
@@ -238,8 +238,8 @@ impl Moving {
         self.looked_at = Some(now);
         self.wait = FIRST_WAIT;
         self.looks = 0;
-        self.look_at =
-            (self.settings.role == Role::Server && self.follows_card()).then(|| now.plus(LAST_WAIT));
+        let looks_on = self.settings.role == Role::Server && self.follows_card();
+        self.set_look_at(looks_on.then(|| now.plus(LAST_WAIT)));
     }
 
     fn take_addresses(&mut self, found: Vec<SocketAddr>) -> Result<(), ConnectError> {
