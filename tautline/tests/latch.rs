@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::watchdogs::{next_change, send, send_until_taken, wait_for_trip, watch};
 use common::{RawPeer, TIME_LIMIT, address, client, client_config, next, server, server_config, until};
 use tautline::{
     Config, ConnectError, DropReason, Handler, MessageType, Metadata, Profile, Qos, ReceiveError,
@@ -24,28 +25,6 @@ fn commands() -> Watchdog {
     Watchdog::messages(MessageType::Command, TIMEOUT)
 }
 
-/// Registers a watchdog. Returns the events that its failsafe gets.
-fn watch(interface: &UdpInterface, watchdog: Watchdog) -> (WatchId, Receiver<WatchdogEvent>) {
-    let (sender, events) = mpsc::channel();
-    let id = interface.watch(watchdog, move |event| _ = sender.send(*event)).expect("possible");
-    (id, events)
-}
-
-#[track_caller]
-fn next_change(events: &Receiver<WatchdogEvent>) -> WatchdogChange {
-    events.recv_timeout(TIME_LIMIT).expect("the failsafe is called").change
-}
-
-/// Waits until it was told that the watchdog has tripped.
-#[track_caller]
-fn wait_for_trip(events: &Receiver<WatchdogEvent>) {
-    while !matches!(next_change(events), WatchdogChange::Tripped { .. }) {}
-}
-
-fn send(client: &UdpInterface) {
-    client.send(&1, &Metadata::command()).expect("connected");
-}
-
 fn latched(interface: &UdpInterface) -> u64 {
     interface.statistics().messages_dropped.of(DropReason::Latched)
 }
@@ -55,15 +34,6 @@ fn latched(interface: &UdpInterface) -> u64 {
 fn assert_accounted(statistics: &Statistics) {
     let early = statistics.messages_dropped.total();
     assert_eq!(statistics.messages_received, early + statistics.inbox.offered(), "{statistics:?}");
-}
-
-/// Sends commands until one is handed out.
-fn send_until_taken(from: &UdpInterface, to: &UdpInterface) {
-    let began = Instant::now();
-    while to.receive(Some(5 * MS)).is_err() {
-        assert!(began.elapsed() < TIME_LIMIT, "commands are handed out again");
-        send(from);
-    }
 }
 
 #[test]

@@ -7,20 +7,14 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::watchdogs::watch;
 use common::{RawPeer, TIME_LIMIT, client, client_config, next, pair, server, server_config, until};
 use tautline::{
     Config, ConnectionState, Event, Handler, MessageType, Metadata, Qos, SilenceCause, UdpInterface,
-    WatchError, WatchId, Watchdog, WatchdogChange, WatchdogEvent, WatchdogState, Wire, create_udp_server,
+    WatchError, Watchdog, WatchdogChange, WatchdogEvent, WatchdogState, Wire, create_udp_server,
 };
 
 const MS: Duration = Duration::from_millis(1);
-
-/// Registers a watchdog. Returns the events that its failsafe gets.
-fn watch(interface: &UdpInterface, watchdog: Watchdog) -> (WatchId, Receiver<WatchdogEvent>) {
-    let (sender, events) = mpsc::channel();
-    let id = interface.watch(watchdog, move |event| _ = sender.send(*event)).expect("possible");
-    (id, events)
-}
 
 /// The next event, without that of the first sign of life.
 #[track_caller]

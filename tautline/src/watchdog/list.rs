@@ -120,23 +120,29 @@ impl List {
         }
     }
 
-    /// Whether a latch is closed for a message, or closes with it.
+    /// Whether a latch is closed for a message, or closes with it. A latch that watches one peer stops the messages of all.
     pub(crate) fn is_closed(&self, sign: &Sign<'_>) -> bool {
-        let Sign { message, peer, now, made } = *sign;
-        let fed = self.messages.iter().filter(|watch| watch.is_fed_by(message, peer));
-        fed.map(|watch| &watch.feed).any(|feed| feed.is_closed(now.as_nanos(), made.as_nanos()))
+        let (now, made) = (sign.now.as_nanos(), sign.made.as_nanos());
+        self.messages
+            .iter()
+            .filter(|watch| watch.watches(sign.message))
+            .any(|watch| watch.feed.is_closed(now, made))
     }
 
     /// Records a message that is to be handed out. Returns the latches that it passed; `None` if one has tripped.
     pub(crate) fn took(&self, watchdogs: &Watchdogs, sign: &Sign<'_>) -> Option<Admission> {
         let Sign { message, peer, now, made } = *sign;
         self.reset_by(sign);
+        if self.is_closed(sign) {
+            return self.refuse(sign);
+        }
         let (now, made) = (now.as_nanos(), made.as_nanos());
         let mut admission = Some(watchdogs.latches.begin());
-        // Those that latch decide first. What they refuse is no sign of life for the others either.
-        for watch in self.messages.iter().filter(|watch| watch.is_fed_by(message, peer)) {
+        for watch in self.messages.iter().filter(|watch| watch.watches(message)) {
             let Some(latch) = watch.feed.latch() else { continue };
-            let passes = watch.feed.sign(now, made);
+            // It may have tripped meanwhile.
+            let passes =
+                if watch.is_of(peer) { watch.feed.sign(now, made) } else { !watch.feed.is_closed(now, made) };
             admission = admission.filter(|_| passes).map(|admission| admission.with(latch));
         }
         admission?;
@@ -151,6 +157,17 @@ impl List {
             }
         }
         admission
+    }
+
+    /// Tells the latches that are closed of a message. It is no sign of life for any other watchdog.
+    #[cold]
+    fn refuse(&self, sign: &Sign<'_>) -> Option<Admission> {
+        let (now, made) = (sign.now.as_nanos(), sign.made.as_nanos());
+        let fed = self.messages.iter().filter(|watch| watch.is_fed_by(sign.message, sign.peer));
+        fed.map(|watch| &watch.feed)
+            .filter(|feed| feed.is_closed(now, made))
+            .for_each(|feed| _ = feed.sign(now, made));
+        None
     }
 
     /// Resets the latches that this message resets.

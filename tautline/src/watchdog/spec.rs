@@ -95,7 +95,8 @@ impl Watchdog {
         self
     }
 
-    /// Watches only this peer. (On the native wire a restarted peer is a new peer.)
+    /// Watches only this peer. (On the native wire a restarted peer is a new peer.) If it [latches](Self::latches), its trip
+    /// stops the messages of all peers.
     pub const fn of_peer(mut self, peer: PeerId) -> Self {
         self.peer = Some(peer);
         self.each_peer = false;

@@ -113,8 +113,13 @@ impl Watch {
 
     #[inline]
     pub(super) fn is_fed_by(&self, message: &MessageRef<'_>, peer: PeerId) -> bool {
+        self.watches(message) && self.is_of(peer)
+    }
+
+    /// Whether it watches such messages, of this peer or of another.
+    #[inline]
+    pub(super) fn watches(&self, message: &MessageRef<'_>) -> bool {
         self.watched.selector.is_none_or(|selector| selector.selects(message.message_type, message.channel))
-            && self.is_of(peer)
     }
 
     #[inline]

@@ -3,6 +3,8 @@
 
 #![allow(dead_code)] // no test file uses all helpers
 
+pub(crate) mod watchdogs;
+
 use std::cell::Cell;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Once;
