@@ -44,6 +44,8 @@ impl<R> Waits for HandlerJob<R> {
 pub(super) struct StartedJob<R> {
     pub(super) id: JobId,
     pub(super) job: HandlerJob<R>,
+    /// For those that do not run it at once.
+    pub(super) limits: Limits,
     pub(super) cancel: CancelHandle,
 }
 
@@ -87,6 +89,8 @@ pub(super) enum JobOutcome {
     Panicked,
     /// The future was dropped before it was ready.
     Stopped,
+    /// The message must not be handled any more: the executor ran the future too late.
+    Spent(DropReason),
 }
 
 /// Whether the worker of a finished job still belongs to the handler.
@@ -193,6 +197,11 @@ impl<R> HandlerBacklog<R> {
             work_ready: Condvar::new(),
             quiet: Condvar::new(),
         }
+    }
+
+    /// Why a job that has waited at the executor must not be run any more.
+    pub(super) fn spent(&self, limits: &Limits) -> Option<DropReason> {
+        limits.spent(&self.latches)
     }
 
     /// The time limit of a job.
@@ -317,19 +326,19 @@ impl<R> HandlerBacklog<R> {
             state.dropped.add(reason, 1);
             return NextJob::Spent(entry.item);
         }
-        let (job, right) = (entry.item, entry.limits.right);
+        let (job, limits) = (entry.item, entry.limits);
         let id = JobId(*next_job);
         *next_job += 1;
         let cancel = CancelHandle::new(self.cancellable);
         running.push(RunningJob {
             id,
             peer: job.message.peer(),
-            right,
+            right: limits.right.clone(),
             deadline: Instant::now().checked_add(self.settings.time_limit),
             cancel: cancel.clone(),
             phase: JobPhase::Active,
         });
-        NextJob::Start(StartedJob { id, job, cancel })
+        NextJob::Start(StartedJob { id, job, limits, cancel })
     }
 
     /// Whether a job of this peer may run now, without waiting for another job of the same peer, or of the former owner of its
@@ -481,6 +490,7 @@ impl<R> BacklogState<R> {
             JobOutcome::Handled => self.handled += 1,
             JobOutcome::Panicked => self.panicked += 1,
             JobOutcome::Stopped => self.dropped.add(DropReason::Closed, 1),
+            JobOutcome::Spent(reason) => self.dropped.add(reason, 1),
         }
     }
 }

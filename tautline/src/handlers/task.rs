@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use super::backlog::{JobId, JobOutcome};
 use crate::sync::lock;
 use crate::sync::quietly::{Panicked, quietly};
+use tautline_proto::DropReason;
 
 /// Identifies a job among the jobs of all handlers: the address of its backlog, and its id there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,15 +98,19 @@ enum TaskStage<S, F> {
     Done,
 }
 
-impl<S: FnOnce() -> F, F: Future<Output = ()> + Unpin> HandlerTask<S, F> {
+impl<S: FnOnce() -> Result<F, DropReason>, F: Future<Output = ()> + Unpin> HandlerTask<S, F> {
+    /// `start` calls the handler, or says why it must not be called any more.
     pub(super) fn new(start: S, current: CurrentJob, cancel: CancelHandle) -> Self {
         Self { stage: TaskStage::New(start), current, cancel }
     }
 
     /// Polls the future. Drops it as soon as it is ready, so that a panic of its destructors counts as well.
-    fn advance(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn advance(&mut self, context: &mut Context<'_>) -> Poll<JobOutcome> {
         let mut future = match std::mem::replace(&mut self.stage, TaskStage::Done) {
-            TaskStage::New(start) => start(),
+            TaskStage::New(start) => match start() {
+                Ok(future) => future,
+                Err(reason) => return Poll::Ready(JobOutcome::Spent(reason)),
+            },
             TaskStage::Running(future) => future,
             TaskStage::Done => unreachable!("polled after it was ready"),
         };
@@ -113,14 +118,14 @@ impl<S: FnOnce() -> F, F: Future<Output = ()> + Unpin> HandlerTask<S, F> {
         if poll.is_pending() {
             self.stage = TaskStage::Running(future);
         }
-        poll
+        poll.map(|()| JobOutcome::Handled)
     }
 }
 
 /// The closure is moved out before it is called, and the future is `Unpin`: nothing in the task needs a fixed address.
 impl<S, F: Unpin> Unpin for HandlerTask<S, F> {}
 
-impl<S: FnOnce() -> F, F: Future<Output = ()> + Unpin> Future for HandlerTask<S, F> {
+impl<S: FnOnce() -> Result<F, DropReason>, F: Future<Output = ()> + Unpin> Future for HandlerTask<S, F> {
     type Output = JobOutcome;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<JobOutcome> {
@@ -128,11 +133,7 @@ impl<S: FnOnce() -> F, F: Future<Output = ()> + Unpin> Future for HandlerTask<S,
             return Poll::Ready(JobOutcome::Stopped);
         }
         let current = self.current;
-        match as_current(current, || self.advance(context)) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(())) => Poll::Ready(JobOutcome::Handled),
-            Err(Panicked) => Poll::Ready(JobOutcome::Panicked),
-        }
+        as_current(current, || self.advance(context)).unwrap_or(Poll::Ready(JobOutcome::Panicked))
     }
 }
 

@@ -105,7 +105,7 @@ impl<R: Send + 'static> HandlerQueue<R> {
                 Err(_) => JobOutcome::Panicked,
             },
             QueuedCall::Async(handler) => {
-                executor.run(HandlerTask::new(move || handler.start(message, reply), current, cancel))
+                executor.run(HandlerTask::new(move || Ok(handler.start(message, reply)), current, cancel))
             }
             QueuedCall::Spawned(..) => unreachable!("spawned handlers have no workers"),
         }
@@ -133,10 +133,14 @@ impl<R: Send + 'static> HandlerQueue<R> {
     /// Makes one job a future. It reports its end even if the executor drops it early.
     fn task(self: Arc<Self>, started: StartedJob<R>) -> HandlerFuture {
         let current = self.current(started.id);
-        let StartedJob { job: HandlerJob { message, reply }, cancel, id } = started;
+        let StartedJob { job: HandlerJob { message, reply }, limits, cancel, id } = started;
         let queue = Arc::clone(&self);
         let start = move || match &*queue.call {
-            QueuedCall::Spawned(start, _) => start(message, reply),
+            // The executor may run it long after it was taken from the backlog.
+            QueuedCall::Spawned(start, _) => match queue.backlog.spent(&limits) {
+                Some(reason) => Err(reason),
+                None => Ok(start(message, reply)),
+            },
             _ => unreachable!("only spawned handlers make futures"),
         };
         let report = EndReport { queue: self, id, outcome: JobOutcome::Stopped };
