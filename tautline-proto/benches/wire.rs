@@ -55,7 +55,7 @@ fn pack_and_seal_many(bencher: Bencher<'_, '_>) {
     let mut pack = Pack::default();
     bencher.counter(ItemsCount::new(PACKED)).bench_local(|| {
         fill(&mut pack, &frame, PACKED);
-        black_box(client.outbound.seal_pack(peer, &mut pack));
+        black_box(client.outbound.seal_pack(peer, &mut pack, &mut Vec::new()));
     });
 }
 
@@ -138,7 +138,7 @@ fn packed_datagram() -> Vec<u8> {
     let (mut client, peer) = connected_client();
     let mut pack = Pack::default();
     fill(&mut pack, &frame(), PACKED);
-    client.outbound.seal_pack(peer, &mut pack).expect("the peer is there");
+    client.outbound.seal_pack(peer, &mut pack, &mut Vec::new()).expect("the peer is there");
     pack.datagrams().next().expect("it is not empty").0.to_vec()
 }
 

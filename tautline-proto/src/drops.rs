@@ -97,8 +97,17 @@ drop_reasons! {
     WrongAddress, "wrong_address", "the datagram came from an address that is not the expected peer's";
     /// An echo whose token was not issued here, or too long ago.
     BadToken, "bad_token", "the address token is wrong or expired";
-    /// The sender may not become a peer.
-    NotAllowed, "not_allowed", "the sender is in none of the networks of `allow`";
+    /// The sender may not become a peer, or may not send messages of this type.
+    NotAllowed, "not_allowed",
+        "the sender is in none of the networks of `allow`, or its key may not send messages of this type";
+    /// A plain datagram at a secured end.
+    NotSecured, "not_secured", "the sender has no key, and this end takes secured datagrams only: give the sender the key";
+    /// A secured datagram at a plain end.
+    Secured, "secured", "the sender's link is secured, and this end has no key: give this end the key";
+    /// The handshake of a client whose key is not among those of this end, or that does not have the key that it names.
+    UnknownKey, "unknown_key", "the sender has none of the keys that this end accepts";
+    /// A sealed datagram that is not what a holder of the session's keys has sent.
+    BadTag, "bad_tag", "the datagram was changed on the way, or is a forgery";
     /// Strangers' handshakes have used up their share of the driver's time.
     Overloaded, "overloaded", "more strangers call than their share of the driver's time allows: an honest one calls again";
     /// The peer table is full, and none of its peers has to make room.

@@ -47,6 +47,16 @@ impl Rights {
         MessageType::ALL.iter().copied().filter(move |&message_type| self.allows(message_type))
     }
 
+    /// Returns the byte that travels: bit `n` stands for the type with number `n`.
+    pub(crate) const fn to_wire(self) -> u8 {
+        self.0
+    }
+
+    /// Bits of types that this build does not know are left out.
+    pub(crate) const fn from_wire(bits: u8) -> Self {
+        Self(bits & Self::ALL.0)
+    }
+
     const fn of_all() -> Self {
         let (mut rights, mut index) = (Self(0), 0);
         while index < MessageType::ALL.len() {

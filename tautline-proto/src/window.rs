@@ -129,6 +129,11 @@ impl Window {
         verdict
     }
 
+    /// Counts a number that [`judge`](Self::judge) has found to be a duplicate.
+    pub fn repeated(&mut self) {
+        self.counts.duplicate += 1;
+    }
+
     /// Handles a number that is implausibly far ahead, as RFC 3550 appendix A.1 does: the first is only remembered. If another one
     /// follows closely, the sender really is there, and the window starts anew. Nobody can say which numbers between were sent, so
     /// none of them counts as lost.

@@ -24,7 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("window", &["time"]),
     ("drops", &["counter"]),
     ("stats", &["counter", "drops", "time"]),
-    ("wire", &["drops", "json", "message", "peer", "time"]),
+    ("wire", &["drops", "json", "message", "peer", "rights", "time"]),
     ("path", &["stats", "time", "wire"]),
     (
         "endpoint",

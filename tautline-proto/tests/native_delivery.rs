@@ -512,7 +512,7 @@ fn acknowledgement_is_piggybacked_on_four_datagrams_that_the_kernel_took() {
     let peer = pair.server.outbound.peers()[0];
     for _ in 0..4 {
         // The kernel does not take these datagrams.
-        assert!(pair.server.outbound.seal(peer, &mut vec![0; 16]).is_some());
+        assert!(pair.server.outbound.seal(peer, &mut vec![0; 16], &mut Vec::new()).is_some());
     }
     for _ in 0..10 {
         pair.server.send_datagram(peer, vec![0; 16], 0);

@@ -57,6 +57,18 @@ pub enum ConnectError {
         /// Whether the network reported that nothing listens there.
         refused: bool,
     },
+    /// The server answers, but not to this client's key.
+    KeyNotAccepted {
+        /// The server.
+        server: SocketAddr,
+        /// Whether the server says that it takes secured clients only. If not, it has no keys at all.
+        server_is_secured: bool,
+    },
+    /// The server says that it takes secured clients only, and this client has no key.
+    KeyNeeded {
+        /// The server.
+        server: SocketAddr,
+    },
     /// The server has no room for another peer.
     ServerFull {
         /// The server.
@@ -130,6 +142,18 @@ impl fmt::Display for ConnectError {
                 f,
                 "no answer from {server}: is a server running there, is the way open, and does it speak the \
                  native wire (`wire` at both ends)?"
+            ),
+            Self::KeyNotAccepted { server, server_is_secured: true } => write!(
+                f,
+                "the server at {server} answers, but not to this key: compare the fingerprints of the keys at both ends"
+            ),
+            Self::KeyNotAccepted { server, server_is_secured: false } => write!(
+                f,
+                "the server at {server} answers, but not to this key, because it has no key: give the server the key"
+            ),
+            Self::KeyNeeded { server } => write!(
+                f,
+                "the server at {server} takes secured clients only: give this client a key that the server accepts"
             ),
             Self::ServerFull { server } => {
                 write!(f, "the server at {server} has no room for another peer: raise its `max_peers`")
@@ -256,6 +280,11 @@ pub enum SendError {
         /// The peer.
         peer: PeerId,
     },
+    /// The session's keys have sealed as many datagrams as they may, and new ones have not come yet.
+    KeysWornOut {
+        /// The peer.
+        peer: PeerId,
+    },
     /// The message has more fragments than can be numbered, or can await acknowledgement at once.
     TooManyParts {
         /// The size of the message, in bytes.
@@ -306,7 +335,11 @@ impl SendError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::NoPeers | Self::Expired { .. } | Self::WindowFull { .. } | Self::Busy => true,
+            Self::NoPeers
+            | Self::Expired { .. }
+            | Self::WindowFull { .. }
+            | Self::KeysWornOut { .. }
+            | Self::Busy => true,
             Self::Refused { fault, .. } => *fault != SocketFault::TooLarge,
             Self::Partly { first, .. } => first.is_transient(),
             Self::NotConnected
@@ -371,6 +404,11 @@ impl fmt::Display for SendError {
             Self::WindowFull { peer } => write!(
                 f,
                 "too many reliable messages wait for peer {peer} to acknowledge them: wait for their receipts, or send less"
+            ),
+            Self::KeysWornOut { peer } => write!(
+                f,
+                "the keys of the session with peer {peer} are worn out, and new ones have not come yet: wait until it is connected \
+                 again"
             ),
             Self::TooManyParts { size } => write!(
                 f,

@@ -185,11 +185,7 @@ impl Listener {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        signal(name, self.id());
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        signal(name, self.child.id());
     }
 
     /// Waits for the end. Returns the exit code and the rest of stderr.

@@ -1,17 +1,22 @@
 //! What the inbound half asks of the outbound half.
 
+#[cfg(feature = "secure")]
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::event::RemovalReason;
 use crate::peer::{PeerId, SessionId};
+use crate::rights::Rights;
+#[cfg(feature = "secure")]
+use crate::secure::SealKey;
 use crate::stats::PeerTxCounters;
 use crate::time::Instant;
 use crate::wire::native::{Heartbeat, Ownership, Token};
 
 /// What the inbound half asks of the outbound half. The driver passes it on to `Outbound::apply`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Command {
     /// Add this peer, and send to it from now on.
@@ -54,7 +59,7 @@ pub struct PathAnswer {
 }
 
 /// A new peer for the outbound half.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct OpenPeer {
     pub(crate) id: PeerId,
     pub(crate) address: SocketAddr,
@@ -62,4 +67,9 @@ pub struct OpenPeer {
     pub(crate) tx: Arc<PeerTxCounters>,
     /// Sent at once, and piggybacked on every datagram until the server has accepted us.
     pub(crate) echo: Option<Token>,
+    /// What may be sent to it.
+    pub(crate) granted: Rights,
+    /// Seals what is sent to it (secured links only).
+    #[cfg(feature = "secure")]
+    pub(crate) sealing: Option<Box<SealKey>>,
 }

@@ -68,7 +68,7 @@ pub struct EndpointConfig {
     pub check_payload: PayloadCheck,
     /// The streams whose messages are taken from one peer at a time.
     pub owned: OwnedStreams,
-    /// The keys of a secured endpoint (native). `None` for a plain one.
+    /// The keys of a secured endpoint. `None` for a plain one. The classic wire cannot be secured, and ignores them.
     #[cfg(feature = "secure")]
     pub security: Option<Keys>,
 }
@@ -105,6 +105,20 @@ impl EndpointConfig {
             #[cfg(feature = "secure")]
             security: None,
         }
+    }
+
+    /// Returns the keys of a secured endpoint.
+    #[cfg(feature = "secure")]
+    pub(super) fn keys(&self) -> Option<&Keys> {
+        self.security.as_ref().filter(|_| self.wire == WireFormat::Native)
+    }
+
+    /// Returns whether the endpoint is secured.
+    pub(super) fn is_secured(&self) -> bool {
+        #[cfg(feature = "secure")]
+        return self.keys().is_some();
+        #[cfg(not(feature = "secure"))]
+        false
     }
 
     /// Returns whether a host may become a peer.

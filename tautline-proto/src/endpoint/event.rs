@@ -8,6 +8,7 @@ use super::owner::{ClaimOutcome, OwnerChange};
 use crate::drops::DropReason;
 use crate::message::StreamId;
 use crate::peer::{PeerId, SessionId};
+use crate::rights::Rights;
 use crate::stats::{PeerRxCounters, PeerTxCounters};
 
 /// Something that happened to the endpoint's peers.
@@ -42,6 +43,14 @@ pub enum Event {
     },
     /// The server has no room for this client. The client asks again later.
     Refused,
+    /// The server answers, but not to this client's key: five echoes went unanswered. The client calls on.
+    KeyNotAccepted {
+        /// Whether the server said that it takes secured clients only. If not, it may have no keys at all.
+        server_is_secured: bool,
+    },
+    /// The server said that it takes secured clients only, and this client has no key. The client calls on: nobody has signed
+    /// what the server said.
+    ServerIsSecured,
     /// A stream here has another owner, or none any more.
     OwnerChanged(OwnerChange),
     /// A peer sends on a stream here that it does not own. Its messages are dropped. Once for each owner.
@@ -112,6 +121,12 @@ pub struct PeerHandle {
     pub session: Option<SessionId>,
     /// The name of its interface (native). Empty until the peer has sent it.
     pub name: String,
+    /// Who it is by its key. `None` on a plain link.
+    pub identity: Option<Arc<str>>,
+    /// What it may send to this end.
+    pub rights: Rights,
+    /// What this end may send to it.
+    pub granted: Rights,
     /// Counts what it sends to us.
     pub rx: Arc<PeerRxCounters>,
     /// Counts what we send to it.

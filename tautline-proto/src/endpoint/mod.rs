@@ -36,7 +36,7 @@ pub use config::{EndpointConfig, PayloadCheck, Role, Start, WireFormat};
 pub use encoder::{Encoder, Started};
 pub use event::{Event, PeerHandle, RemovalReason};
 pub use inbound::{Accepted, Inbound, Messages, Refusals};
-pub use outbound::{DueDatagram, Outbound, SentDatagrams};
+pub use outbound::{DueDatagram, Outbound, SealedPack, SentDatagrams};
 pub use outcome::{Outcome, Refusal};
 pub use owner::{
     ClaimError, ClaimOutcome, MAX_OWNED_STREAMS, OwnedStreams, OwnerChange, OwnerReason, Tenure,

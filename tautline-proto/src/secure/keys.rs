@@ -1,6 +1,5 @@
 //! The keys of an endpoint, and who holds them.
 
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -15,7 +14,7 @@ pub const MAX_KEYS: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The name, as configured at this end. Empty for a key that everybody shares.
-    pub name: String,
+    pub name: Arc<str>,
     /// The keys that are accepted from it.
     pub keys: Vec<Key>,
     /// What it may send to this end.
@@ -25,7 +24,7 @@ pub struct Identity {
 impl Identity {
     /// An identity that may send everything.
     #[must_use]
-    pub fn new(name: impl Into<String>, keys: impl IntoIterator<Item = Key>) -> Self {
+    pub fn new(name: impl Into<Arc<str>>, keys: impl IntoIterator<Item = Key>) -> Self {
         Self { name: name.into(), keys: keys.into_iter().collect(), rights: Rights::ALL }
     }
 
@@ -110,9 +109,9 @@ pub enum BadKeys {
     /// There is no key at all.
     None,
     /// The identity of this name has no key.
-    NoKey(String),
+    NoKey(Arc<str>),
     /// The same key is there twice, for the identities of these names.
-    Twice(String, String),
+    Twice(Arc<str>, Arc<str>),
     /// There are this many keys.
     TooMany(usize),
 }

@@ -220,9 +220,10 @@ impl Node {
     }
 
     fn seal(&mut self, peer: PeerId, mut body: Vec<u8>, messages: u64) -> Option<(SocketAddr, Vec<u8>)> {
-        let to = self.outbound.seal(peer, &mut body)?;
-        self.outbound.sent(peer, SentDatagrams::one(body.len(), messages));
-        Some((to, body))
+        let mut sealed = Vec::new();
+        let (to, datagram) = self.outbound.seal(peer, &mut body, &mut sealed)?;
+        self.outbound.sent(peer, SentDatagrams::one(datagram.len(), messages));
+        Some((to, datagram.to_vec()))
     }
 
     fn encode(&self, head: &Head<'_>, payload: &[u8]) -> Option<Vec<u8>> {

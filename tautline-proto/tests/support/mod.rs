@@ -188,9 +188,10 @@ impl Node {
     }
 
     pub(crate) fn send_datagram(&mut self, peer: PeerId, mut datagram: Vec<u8>, messages: u64) {
-        let Some(to) = self.outbound.seal(peer, &mut datagram) else { return };
-        self.outbound.sent(peer, SentDatagrams::one(datagram.len(), messages));
-        self.sent.push_back(Packet { from: self.address, to, bytes: datagram });
+        let mut sealed = Vec::new();
+        let Some((to, bytes)) = self.outbound.seal(peer, &mut datagram, &mut sealed) else { return };
+        self.outbound.sent(peer, SentDatagrams::one(bytes.len(), messages));
+        self.sent.push_back(Packet { from: self.address, to, bytes: bytes.to_vec() });
     }
 
     fn drain(&mut self, now: Now) {

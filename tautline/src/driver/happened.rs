@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tautline_proto::endpoint::Event as Happened;
 
 use super::{ERROR_PAUSE, Turner};
+use crate::error::ConnectError;
 use crate::machine::fault::SocketFault;
 use crate::machine::socket::{as_users_know, headers_to};
 use crate::shared::events::{CausedBy, Event};
@@ -30,6 +31,7 @@ impl Turner {
             Happened::Accepted(peer) => {
                 shared.directory.set_state(peer, ConnectionState::Connected);
                 self.moving.set_answer_by(None);
+                self.key_problem = None;
                 self.if_client(Cause::Accepted);
                 shared.watchdogs.peer_came(peer);
                 if let Some(info) = shared.directory.get(peer) {
@@ -103,12 +105,37 @@ impl Turner {
             Happened::ClaimEnded { ticket, peer, stream, outcome } => {
                 self.claim_ended(ticket, peer, stream, outcome);
             }
+            Happened::KeyNotAccepted { server_is_secured } => {
+                if let Some(server) = self.server {
+                    self.key_problem(
+                        ConnectError::KeyNotAccepted { server, server_is_secured },
+                        &Event::KeyNotAccepted { server, server_is_secured },
+                    );
+                }
+            }
+            Happened::ServerIsSecured => {
+                if let Some(server) = self.server {
+                    self.key_problem(ConnectError::KeyNeeded { server }, &Event::KeyNeeded { server });
+                }
+            }
             Happened::Refused => {
                 publish(&Event::Refused, CausedBy::Stranger);
                 self.refused_by_server();
             }
             _ => {}
         }
+    }
+
+    /// Tells once that the server wants another key, and remembers it as the reason if connecting fails.
+    #[cold]
+    fn key_problem(&mut self, problem: ConnectError, event: &Event) {
+        if self.key_problem.is_none() {
+            if let Some(left_out) = self.may_log() {
+                tracing::warn!(left_out, "{problem}");
+            }
+            self.shared.status.events.publish_by(event, CausedBy::Stranger);
+        }
+        self.key_problem = Some(problem);
     }
 
     /// Who causes the events of this peer.

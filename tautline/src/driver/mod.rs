@@ -87,6 +87,8 @@ pub(crate) struct Turner {
     moving: Moving,
     /// The network reported that nothing listens at the server's port.
     refused: bool,
+    /// The server wants another key, or one at all. Until it has accepted this client.
+    key_problem: Option<ConnectError>,
     last_other_wire: Option<Instant>,
     /// Limits [`Event::PeerUnreachable`] and [`Event::SocketFailed`]. Apart from the log's limit, so that log lines about a
     /// flood do not hide these events.
@@ -191,6 +193,7 @@ impl Turner {
             server: None,
             moving,
             refused: false,
+            key_problem: None,
             last_other_wire: None,
             fault_limit: LineLimit::default(),
             send_failures_seen: 0,
@@ -438,6 +441,9 @@ impl Turner {
     /// Why the interface is not connected in time.
     #[cold]
     fn not_connected(&self) -> ConnectError {
+        if let Some(problem) = &self.key_problem {
+            return problem.clone();
+        }
         match (self.moving.missing(), self.server) {
             (None, Some(server)) => ConnectError::TimedOut { server, refused: self.refused },
             (missing, _) => missing.cloned().unwrap_or(ConnectError::Disconnected),

@@ -117,6 +117,19 @@ pub enum Event {
     },
     /// The server has no room for this client (`max_peers`).
     Refused,
+    /// The server answers, but not to this client's key: five calls with it went unanswered. The client calls on. One event until
+    /// it is connected.
+    KeyNotAccepted {
+        /// The server.
+        server: SocketAddr,
+        /// Whether the server says that it takes secured clients only. If not, it has no keys at all.
+        server_is_secured: bool,
+    },
+    /// The server says that it takes secured clients only, and this client has no key. One event until it is connected.
+    KeyNeeded {
+        /// The server.
+        server: SocketAddr,
+    },
     /// The machine does not grant something that the configuration asks for. The link runs without it. One event for each
     /// such part while connecting; for kernel buffers only if their size is set, or `realtime` is on.
     NotGranted {

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use super::accepted::{Accepted, Contents};
 use super::peers::{Away, FormerLife, InboundPeer};
-use super::registry::Registry;
+use super::registry::{Newcomer, Registry};
 use crate::drops::DropReason;
 use crate::endpoint::config::Role;
 use crate::endpoint::event::{Event, RemovalReason};
@@ -104,7 +104,7 @@ pub(super) fn dial(registry: &mut Registry, server: SocketAddr, now: Instant) {
 
 /// Adds a peer that is known by its address alone. This wire has no handshake, so the peer is accepted at once.
 pub(super) fn add_peer(registry: &mut Registry, address: SocketAddr, established: Instant) -> PeerId {
-    let peer = registry.add(address, None, "", None, established);
+    let peer = registry.add(Newcomer::new(address, None, established));
     peer.accepted = true;
     peer.numbers_from = FIRST_NUMBER;
     let id = peer.id;

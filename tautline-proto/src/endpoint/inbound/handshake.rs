@@ -5,7 +5,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::registry::{ECHO_INTERVAL, Registry};
+use super::registry::{ECHO_INTERVAL, Newcomer, Registry};
 use super::token::{Secrets, TOKEN_LIFETIME};
 use crate::drops::DropReason;
 use crate::endpoint::config::Role;
@@ -75,6 +75,28 @@ impl Handshake {
         self.call_anew(registry, now);
     }
 
+    /// The server that a client calls.
+    pub(super) const fn server(&self) -> Option<SocketAddr> {
+        self.server
+    }
+
+    /// Returns whether this session is being called, and was not answered yet.
+    pub(super) fn calls(&self, session: SessionId) -> bool {
+        self.call.is_some_and(|call| call.session == session)
+    }
+
+    /// Issues a token.
+    pub(super) fn issue(&self, address: SocketAddr, session: SessionId, now: Instant) -> Token {
+        self.secrets.issue(address, session, now)
+    }
+
+    /// Starts to call the server with a new session, but not at once: it has no room.
+    pub(super) fn call_later(&mut self, registry: &mut Registry, now: Instant) {
+        let session = self.secrets.session();
+        let wait = FIRST_HELLO_WAIT.min(self.longest_wait(registry));
+        self.call = Some(Call { session, next_at: now.plus(REFUSED_WAIT), wait });
+    }
+
     /// Returns when the next hello is due.
     pub(super) fn next_hello(&self) -> Option<Instant> {
         self.call.map(|call| call.next_at)
@@ -136,7 +158,7 @@ impl Handshake {
             (Role::Server, Frame::Hello) if len < HELLO_LEN => Err(DropReason::Malformed),
             (Role::Server, Frame::Hello) => {
                 registry.admit_stranger(from, now)?;
-                let token = self.secrets.issue(from, header.session, now);
+                let token = self.issue(from, header.session, now);
                 registry.reply(from, header.session, &Control::Token(token));
                 Ok(())
             }
@@ -144,6 +166,12 @@ impl Handshake {
             (Role::Client, Frame::Token(token)) => {
                 self.take_token(registry, now, from, header.session, *token)
             }
+            (Role::Client, Frame::SecuredToken(token)) => {
+                // A hint: the server will not answer the echo.
+                registry.outputs.events.push_back(Event::ServerIsSecured);
+                self.take_token(registry, now, from, header.session, *token)
+            }
+            (_, Frame::SealedEcho(_) | Frame::SealedAccept(_)) => Err(DropReason::Secured),
             (Role::Client, Frame::UnknownSession) if may_be_forgotten(registry, header.session, now) => {
                 // The old session stays until the server answers the new hello.
                 self.call(registry, now);
@@ -163,7 +191,7 @@ impl Handshake {
         session: SessionId,
         token: Token,
     ) -> Result<(), DropReason> {
-        if self.call.is_none_or(|call| call.session != session) {
+        if !self.calls(session) {
             return Err(DropReason::Unexpected);
         }
         self.stop_calling();
@@ -172,7 +200,7 @@ impl Handshake {
             registry.remove(old, RemovalReason::Replaced, now);
         }
         let repeat_at = now.plus(registry.config.heartbeat_interval.min(ECHO_INTERVAL));
-        let peer = registry.add(server, Some(session), "", Some(token), now);
+        let peer = registry.add(Newcomer { echo: Some(token), ..Newcomer::new(server, Some(session), now) });
         peer.last_heard = Some(now);
         peer.next_heartbeat = Some(repeat_at);
         let id = peer.id;
@@ -221,7 +249,7 @@ impl Handshake {
 
     /// Checks that the token proves that the client receives at this address, and that the session is newer than every
     /// session that this address has closed or has now. A delayed echo of an older session fails here.
-    fn admits(
+    pub(super) fn admits(
         &mut self,
         registry: &mut Registry,
         token: Token,
@@ -260,7 +288,7 @@ fn admit_client(
         }
         admitted?
     };
-    let peer = registry.add(from, Some(session), name, None, established);
+    let peer = registry.add(Newcomer { name, ..Newcomer::new(from, Some(session), established) });
     peer.accepted = true;
     peer.proven = token.issued();
     // The echo was heard even if the window drops its datagram. So every peer can fall silent.

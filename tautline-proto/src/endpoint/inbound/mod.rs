@@ -4,6 +4,7 @@
 //!
 //! - `sessions` handles datagrams of the native wire, `classic` those of the classic wire;
 //! - `handshake` begins sessions, with the address tokens of `token` and the memory of `closed_sessions`;
+//! - `secured` begins the sessions of those who have a key, and opens what they send (feature `secure`);
 //! - `registry` adds, removes and watches the peers (`peers`), decides who gives way (`places`), and queues what there is to say (`outputs`);
 //! - `sorting` decides about reliable and large messages, whose state of each peer is in `delivery/`;
 //! - `ownership` decides which peer may send on a stream, `claims` holds what two ends have asked of each other about that;
@@ -23,10 +24,14 @@ mod ownership;
 mod peers;
 mod places;
 mod registry;
+#[cfg(feature = "secure")]
+mod secured;
 mod sessions;
 mod sorting;
 mod token;
 
+#[cfg(feature = "secure")]
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -37,6 +42,8 @@ use handshake::Handshake;
 use ownership::{Gate, Origin};
 use peers::Away;
 use registry::{Registry, Visited};
+#[cfg(feature = "secure")]
+use secured::Secured;
 use sessions::Sessions;
 use token::Secrets;
 
@@ -61,10 +68,13 @@ pub struct Inbound {
 
 impl Inbound {
     pub(super) fn new(config: EndpointConfig, start: Start) -> Self {
-        Self {
-            registry: Registry::new(config, start.peers_before),
-            sessions: Sessions::new(Handshake::new(Secrets::new(start.seed))),
+        #[allow(unused_mut)] // only keys change it
+        let mut sessions = Sessions::new(Handshake::new(Secrets::new(start.seed)));
+        #[cfg(feature = "secure")]
+        if let Some(keys) = config.keys() {
+            sessions.secured = Some(Box::new(Secured::new(keys.clone(), &start)));
         }
+        Self { registry: Registry::new(config, start.peers_before), sessions }
     }
 
     /// Returns how many peers there were so far: the next endpoint's [`Start::peers_before`].
@@ -88,7 +98,7 @@ impl Inbound {
     pub fn dial(&mut self, server: SocketAddr, now: Now) {
         match self.registry.config.wire {
             WireFormat::Classic(_) => classic::dial(&mut self.registry, server, now.steady),
-            WireFormat::Native => self.sessions.handshake.dial(&mut self.registry, server, now.steady),
+            WireFormat::Native => self.sessions.dial(&mut self.registry, server, now.steady),
         }
     }
 
@@ -119,7 +129,7 @@ impl Inbound {
         // Each wire's own result is counted, and not the common one, which has room for a whole message and is slow to move.
         match self.registry.config.wire {
             WireFormat::Native => {
-                let handled = self.sessions.handle(&mut self.registry, now, from, datagram);
+                let handled = self.sessions.handle(&mut self.registry, now, from, datagram, scratch);
                 self.count_datagram(from, datagram.len(), handled)?.map(Accepted::from)
             }
             WireFormat::Classic(format) => {
@@ -149,15 +159,6 @@ impl Inbound {
                 self.registry.outputs.events.push_back(Event::Dropped { from, reason });
                 None
             }
-        }
-    }
-
-    /// Notes when the datagrams came that are handled from now on, at the earliest. Without it, they came when they are handled.
-    /// Only the silence of owners is measured with it.
-    #[inline]
-    pub fn came(&mut self, at: Instant) {
-        if let Some(owners) = &mut self.registry.owners {
-            owners.came(at);
         }
     }
 
@@ -249,10 +250,12 @@ impl Inbound {
         self.sessions.handshake.send_hello_if_due(&mut self.registry, now.steady);
         while let Some(peer) = self.registry.peers.pop_due(now.steady) {
             let id = peer.id;
-            if self.registry.visit(id, now.steady) == Visited::ServerIsSilent {
-                self.sessions.handshake.call(&mut self.registry, now.steady);
+            if self.registry.visit(id, now.steady) == Visited::ServerMustBeCalled {
+                self.sessions.call(&mut self.registry, now.steady);
             }
         }
+        #[cfg(feature = "secure")]
+        self.sessions.repeat_if_due(&mut self.registry, now.steady);
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) has something to do next.
@@ -261,9 +264,9 @@ impl Inbound {
         if self.registry.is_closing() {
             return Some(Instant::from_nanos(0));
         }
-        match (self.registry.peers.next_timeout(), self.sessions.handshake.next_hello()) {
-            (Some(visit), Some(hello)) => Some(visit.min(hello)),
-            (visit, hello) => visit.or(hello),
+        match (self.registry.peers.next_timeout(), self.sessions.next_call()) {
+            (Some(visit), Some(call)) => Some(visit.min(call)),
+            (visit, call) => visit.or(call),
         }
     }
 
@@ -306,7 +309,7 @@ impl Inbound {
     /// Removes a peer that has closed its session. A client then calls its server again.
     fn finish_closing(&mut self, now: Instant) {
         if self.registry.finish_closing(now) && self.registry.config.role == Role::Client {
-            self.sessions.handshake.call_anew(&mut self.registry, now);
+            self.sessions.call_anew(&mut self.registry, now);
         }
     }
 }

@@ -16,6 +16,9 @@ use super::places::Places;
 use crate::endpoint::event::PeerHandle;
 use crate::path::Path;
 use crate::peer::{PeerId, SessionId};
+use crate::rights::Rights;
+#[cfg(feature = "secure")]
+use crate::secure::OpenKey;
 use crate::stats::{PeerRxCounters, PeerTxCounters};
 use crate::time::Instant;
 use crate::window::{Window, WindowCounts};
@@ -38,6 +41,12 @@ pub(super) struct InboundPeer {
     pub(super) delivery: Option<Box<DeliveryState>>,
     /// Native only; created with the first claim, release or notice in either direction.
     pub(super) claims: Option<Box<Claims>>,
+    /// What it may send to us, and what we may send to it.
+    pub(super) rights: Rights,
+    pub(super) granted: Rights,
+    /// Its keys (secured links only).
+    #[cfg(feature = "secure")]
+    pub(super) secured: Option<Box<SecuredPeer>>,
     /// Whether the link is established. On a server and on the classic wire it is from the start.
     pub(super) accepted: bool,
     /// When the token was issued that proved the peer's address (native servers only).
@@ -72,6 +81,16 @@ pub(super) struct InboundPeer {
     pub(super) tx: Arc<PeerTxCounters>,
     /// The peer's entry in the timer table. Set by [`PeerTable::schedule`].
     wake_at: Option<Instant>,
+}
+
+/// What is known of a peer with a key.
+#[cfg(feature = "secure")]
+#[derive(Debug)]
+pub(super) struct SecuredPeer {
+    /// Who it is, by its key.
+    pub(super) identity: Arc<str>,
+    /// Opens what it sends.
+    pub(super) open: OpenKey,
 }
 
 /// What is remembered of the time before a restart (classic).
@@ -109,6 +128,12 @@ impl InboundPeer {
             address: self.address,
             session: self.session,
             name: self.name.clone(),
+            #[cfg(feature = "secure")]
+            identity: self.secured.as_ref().map(|secured| Arc::clone(&secured.identity)),
+            #[cfg(not(feature = "secure"))]
+            identity: None,
+            rights: self.rights,
+            granted: self.granted,
             rx: Arc::clone(&self.rx),
             tx: Arc::clone(&self.tx),
         }
@@ -240,6 +265,10 @@ impl PeerTable {
             path: Path::default(),
             delivery: None,
             claims: None,
+            rights: Rights::ALL,
+            granted: Rights::ALL,
+            #[cfg(feature = "secure")]
+            secured: None,
             accepted: false,
             named: false,
             proven: Instant::from_nanos(0),

@@ -12,6 +12,8 @@ use super::claims::{Claims, Due, Request};
 use super::closed_sessions::{ClosedSession, ClosedSessions};
 use super::outputs::Outputs;
 use super::ownership::Owners;
+#[cfg(feature = "secure")]
+use super::peers::SecuredPeer;
 use super::peers::{Away, InboundPeer, PeerTable};
 use super::places::{LostPlace, LostPlaces};
 use crate::drops::DropReason;
@@ -21,6 +23,9 @@ use crate::endpoint::event::{Event, RemovalReason};
 use crate::endpoint::owner::{ClaimError, ClaimOutcome};
 use crate::message::StreamId;
 use crate::peer::{PeerId, SessionId};
+use crate::rights::Rights;
+#[cfg(feature = "secure")]
+use crate::secure::SealKey;
 use crate::stats::InboundCounters;
 use crate::time::Instant;
 use crate::window::{Verdict, Window};
@@ -43,6 +48,9 @@ const FIRST_TRUST: Duration = Duration::from_millis(250);
 /// many silent strangers as peers. When the peer is heard again, it gets a heartbeat at once.
 const SILENT_HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// A session with keys is renewed when one end has sent this many datagrams: half of what a key may seal.
+const RENEW_AFTER: u64 = 1 << 23;
+
 /// The peers, their counters, and what there is to say about them.
 #[derive(Debug)]
 pub(super) struct Registry {
@@ -60,6 +68,37 @@ pub(super) struct Registry {
     /// After how long a silence a peer is visited for the first time.
     first_look: Duration,
     closing: Closing,
+}
+
+/// A peer to add.
+pub(super) struct Newcomer<'a> {
+    pub(super) address: SocketAddr,
+    pub(super) session: Option<SessionId>,
+    pub(super) name: &'a str,
+    pub(super) echo: Option<Token>,
+    pub(super) established: Instant,
+    /// What it may send to us, and what we may send to it.
+    pub(super) rights: Rights,
+    pub(super) granted: Rights,
+    #[cfg(feature = "secure")]
+    pub(super) secured: Option<(SecuredPeer, SealKey)>,
+}
+
+impl Newcomer<'_> {
+    /// A peer of a plain link, without a name.
+    pub(super) const fn new(address: SocketAddr, session: Option<SessionId>, established: Instant) -> Self {
+        Self {
+            address,
+            session,
+            name: "",
+            echo: None,
+            established,
+            rights: Rights::ALL,
+            granted: Rights::ALL,
+            #[cfg(feature = "secure")]
+            secured: None,
+        }
+    }
 }
 
 /// What strangers may cost now.
@@ -104,8 +143,8 @@ enum Closing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Visited {
     Nothing,
-    /// The peer is this client's server, and it is silent.
-    ServerIsSilent,
+    /// The peer is this client's server, and it is silent, or the session needs new keys.
+    ServerMustBeCalled,
 }
 
 impl Registry {
@@ -201,15 +240,20 @@ impl Registry {
         self.watch_liveness(id, now);
         self.peers.grow_up(id);
         self.schedule_visit(id, now);
+        let is_secured = self.config.is_secured();
         let calls_server = self.config.role == Role::Client && self.config.wire == WireFormat::Native;
         match self.peers.get(id) {
-            Some(peer) if peer.is(Away::SILENT) && calls_server => Visited::ServerIsSilent,
+            Some(peer)
+                if calls_server && (peer.is(Away::SILENT) || is_secured && wants_new_session(peer)) =>
+            {
+                Visited::ServerMustBeCalled
+            }
             _ => Visited::Nothing,
         }
     }
 
     /// Sends a heartbeat if it is due. A client that is not accepted yet repeats its echo with it.
-    fn send_heartbeat_if_due(&mut self, id: PeerId, now: Instant) {
+    pub(super) fn send_heartbeat_if_due(&mut self, id: PeerId, now: Instant) {
         let interval = self.config.heartbeat_interval;
         let Some(peer) = self.peers.get(id) else { return };
         if peer.next_heartbeat.is_none_or(|at| at > now) {
@@ -375,15 +419,15 @@ impl Registry {
     }
 
     /// Adds a peer here, and tells the outbound half and the driver.
-    pub(super) fn add(
-        &mut self,
-        address: SocketAddr,
-        session: Option<SessionId>,
-        name: &str,
-        echo: Option<Token>,
-        established: Instant,
-    ) -> &mut InboundPeer {
+    pub(super) fn add(&mut self, newcomer: Newcomer<'_>) -> &mut InboundPeer {
+        let Newcomer { address, session, name, echo, established, rights, granted, .. } = newcomer;
         let peer = self.peers.add(address, session, name, established);
+        (peer.rights, peer.granted) = (rights, granted);
+        #[cfg(feature = "secure")]
+        let sealing = newcomer.secured.map(|(secured, sealing)| {
+            peer.secured = Some(Box::new(secured));
+            Box::new(sealing)
+        });
         peer.rx.lives.set(1);
         self.outputs.events.push_back(Event::Added(peer.handle()));
         self.outputs.commands.push_back(Command::Open(OpenPeer {
@@ -392,6 +436,9 @@ impl Registry {
             session: session.unwrap_or(SessionId::from_bits(0)),
             tx: Arc::clone(&peer.tx),
             echo,
+            granted,
+            #[cfg(feature = "secure")]
+            sealing,
         }));
         peer
     }
@@ -415,13 +462,25 @@ impl Registry {
     pub(super) fn make_room(&mut self, newcomer: SocketAddr, now: Instant) -> Option<Instant> {
         let lost = self.lost_place_of(newcomer, now);
         if self.peers.len() >= self.config.max_peers {
-            let host = newcomer.ip();
-            let taken = || self.peers.taken_after(lost?.displaced, host);
-            let displaced = self.peers.silent_for(host).or_else(taken)?;
+            let displaced = self.gives_way(newcomer, lost)?;
             self.displace(displaced, now);
         }
         self.lost_places.forget(newcomer);
         Some(lost.map_or(now, |lost| lost.established))
+    }
+
+    /// Returns whether there is room for one more peer, which [`make_room`](Self::make_room) makes.
+    #[cfg(feature = "secure")]
+    pub(super) fn has_room(&self, newcomer: SocketAddr, now: Instant) -> bool {
+        let lost = self.lost_place_of(newcomer, now);
+        self.peers.len() < self.config.max_peers || self.gives_way(newcomer, lost).is_some()
+    }
+
+    /// Returns the peer of a full table that gives way to this newcomer.
+    fn gives_way(&self, newcomer: SocketAddr, lost: Option<LostPlace>) -> Option<PeerId> {
+        let host = newcomer.ip();
+        let taken = || self.peers.taken_after(lost?.displaced, host);
+        self.peers.silent_for(host).or_else(taken)
     }
 
     fn displace(&mut self, id: PeerId, now: Instant) {
@@ -477,12 +536,18 @@ impl Registry {
 
     /// Queues a datagram outside any session's numbering.
     pub(super) fn reply(&mut self, to: SocketAddr, session: SessionId, control: &Control<'_>) {
+        let datagram = self.unnumbered(session, control);
+        self.outputs.replies.push_back((to, datagram));
+    }
+
+    /// Returns a datagram outside any session's numbering.
+    pub(super) fn unnumbered(&self, session: SessionId, control: &Control<'_>) -> Vec<u8> {
         let mut datagram = Vec::new();
         native::begin_datagram(&mut datagram);
         native::write_control(&mut datagram, control);
         let from_server = self.config.role == Role::Server;
         native::seal(&mut datagram, Header { session, sequence: 0, from_server });
-        self.outputs.replies.push_back((to, datagram));
+        datagram
     }
 
     /// Notes that the peer's session ends when the messages that came with its close frame have been read.
@@ -532,6 +597,13 @@ impl Registry {
         let bounded = self.peers.len() <= self.config.max_peers;
         if bounded { Ok(()) } else { Err("more peers than max_peers") }
     }
+}
+
+/// Returns whether a secured client must call its server for a new session, while the present one goes on. It believes no notice, so
+/// it calls as soon as heartbeats are overdue. And it calls in time before the keys of either direction are worn out.
+fn wants_new_session(peer: &InboundPeer) -> bool {
+    let received = peer.window.as_ref().map_or(0, Window::next);
+    peer.is(Away::STALE) || peer.tx.next_sequence.value().max(received) >= RENEW_AFTER
 }
 
 /// Returns after how long a silence messages for all leave a peer out. Never on a client, whose only peer is its server; nor

@@ -2,13 +2,18 @@
 //!
 //! [`Inbound`](super::Inbound) calls it with every datagram of the native wire.
 
+#[cfg(feature = "secure")]
+use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::accepted::{Accepted, Contents};
 use super::handshake::Handshake;
 use super::ownership::Origin;
 use super::registry::Registry;
+#[cfg(feature = "secure")]
+use super::secured::{Opened, Secured};
 use super::sorting::SortedMessages;
 use crate::drops::DropReason;
 use crate::endpoint::command::{Command, PathAnswer};
@@ -30,6 +35,9 @@ pub(super) struct Sessions {
     pub(super) handshake: Handshake,
     /// The reliable and large messages of the datagram that is being read.
     pub(super) sorted: SortedMessages,
+    /// The keys of a secured endpoint.
+    #[cfg(feature = "secure")]
+    pub(super) secured: Option<Box<Secured>>,
 }
 
 /// A numbered datagram of an established session.
@@ -51,7 +59,53 @@ impl<'a> From<NumberedDatagram<'a>> for Accepted<'a> {
 
 impl Sessions {
     pub(super) fn new(handshake: Handshake) -> Self {
-        Self { handshake, sorted: SortedMessages::default() }
+        Self {
+            handshake,
+            sorted: SortedMessages::default(),
+            #[cfg(feature = "secure")]
+            secured: None,
+        }
+    }
+
+    /// Starts to call this server.
+    pub(super) fn dial(&mut self, registry: &mut Registry, server: SocketAddr, now: Instant) {
+        #[cfg(feature = "secure")]
+        self.secured.iter_mut().for_each(|secured| secured.stop_calling());
+        self.handshake.dial(registry, server, now);
+    }
+
+    /// Starts to call the server, unless a call is waiting for its answer.
+    pub(super) fn call(&mut self, registry: &mut Registry, now: Instant) {
+        #[cfg(feature = "secure")]
+        if self.secured.as_ref().is_some_and(|secured| secured.is_calling()) {
+            return;
+        }
+        self.handshake.call(registry, now);
+    }
+
+    /// Starts to call the server with a new session.
+    pub(super) fn call_anew(&mut self, registry: &mut Registry, now: Instant) {
+        #[cfg(feature = "secure")]
+        self.secured.iter_mut().for_each(|secured| secured.stop_calling());
+        self.handshake.call_anew(registry, now);
+    }
+
+    /// Returns when the next hello, or a secured client's next echo, is due.
+    pub(super) fn next_call(&self) -> Option<Instant> {
+        let hello = self.handshake.next_hello();
+        #[cfg(feature = "secure")]
+        if let Some(echo) = self.secured.as_ref().and_then(|secured| secured.next_timeout()) {
+            return Some(hello.map_or(echo, |hello| hello.min(echo)));
+        }
+        hello
+    }
+
+    /// Sends a secured client's echo again if that is due.
+    #[cfg(feature = "secure")]
+    pub(super) fn repeat_if_due(&mut self, registry: &mut Registry, now: Instant) {
+        if let Some(secured) = &mut self.secured {
+            secured.repeat_if_due(registry, &mut self.handshake, now);
+        }
     }
 
     /// Handles one datagram. Returns `None` for a handshake datagram.
@@ -62,7 +116,14 @@ impl Sessions {
         now: Now,
         from: SocketAddr,
         datagram: &'a [u8],
+        scratch: &'a mut Vec<u8>,
     ) -> Result<Option<NumberedDatagram<'a>>, DropReason> {
+        #[cfg(feature = "secure")]
+        if self.secured.is_some() {
+            return self.handle_secured(registry, now, from, datagram, scratch);
+        }
+        #[cfg(not(feature = "secure"))]
+        let _ = scratch;
         let (header, frames) = native::parse(datagram)?;
         if header.from_server == (registry.config.role == Role::Server) {
             // Our own datagram has come back to us.
@@ -79,19 +140,69 @@ impl Sessions {
         if registry.heard(peer, datagram.len(), now.steady) {
             self.handshake.stop_calling();
         }
+        let numbered = NumberedDatagram { peer, number, late, at: now.steady, frames };
+        self.take_frames(registry, &numbered, (header.sequence, datagram.len()), now);
+        Ok(Some(numbered))
+    }
+
+    /// Acts on the frames that are not messages to hand out as they are. `whole`: the low half of the datagram's number, and its
+    /// length.
+    #[inline]
+    fn take_frames(
+        &mut self,
+        registry: &mut Registry,
+        numbered: &NumberedDatagram<'_>,
+        whole: (u32, usize),
+        now: Now,
+    ) {
+        let NumberedDatagram { peer, number, frames, .. } = numbered;
         if !frames.are_messages() {
-            let origin = Origin { peer, number: Some(number), now: now.steady };
-            self.take_control_frames(
-                registry,
-                (origin, header.sequence, datagram.len()),
-                frames.clone(),
-                now,
-            );
+            let origin = Origin { peer: *peer, number: Some(*number), now: now.steady };
+            self.take_control_frames(registry, (origin, whole.0, whole.1), frames.clone(), now);
             self.sorted.sort(registry, origin, frames.clone());
         } else if registry.config.role == Role::Client {
-            self.accept_server(registry, peer, None, now.steady);
+            self.accept_server(registry, *peer, None, now.steady);
         }
-        Ok(Some(NumberedDatagram { peer, number, late, at: now.steady, frames }))
+    }
+
+    /// As [`handle`](Self::handle), at a secured endpoint: all datagrams are sealed but those of the handshake.
+    #[cfg(feature = "secure")]
+    #[inline(never)] // keeps this code out of the path of plain endpoints
+    fn handle_secured<'a>(
+        &mut self,
+        registry: &mut Registry,
+        now: Now,
+        from: SocketAddr,
+        datagram: &'a [u8],
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<Option<NumberedDatagram<'a>>, DropReason> {
+        let Some(secured) = &mut self.secured else { return Ok(None) };
+        if !native::is_sealed(datagram) {
+            let (header, mut frames) = native::parse(datagram)?;
+            if header.from_server == (registry.config.role == Role::Server) {
+                return Err(DropReason::Unexpected);
+            }
+            let frame = frames.next().filter(Frame::is_unnumbered).ok_or(DropReason::NotSecured)?;
+            let from = (from, header.session);
+            let handled = secured.handle_handshake(
+                registry,
+                &mut self.handshake,
+                now.steady,
+                from,
+                &frame,
+                datagram.len(),
+            );
+            return handled.map(|()| None);
+        }
+        let Opened { peer, number, late, sequence, frames } =
+            secured.open(registry, now.steady, from, datagram, scratch)?;
+        if registry.heard(peer, datagram.len(), now.steady) {
+            secured.stop_calling();
+            self.handshake.stop_calling();
+        }
+        let numbered = NumberedDatagram { peer, number, late, at: now.steady, frames };
+        self.take_frames(registry, &numbered, (sequence, datagram.len()), now);
+        Ok(Some(numbered))
     }
 
     /// Returns the peer of a numbered datagram, the datagram's full number, and whether it is late.

@@ -3,9 +3,9 @@
 //! [`Outbound`] is the only type of this folder that the driver calls. `peer` holds what is known of each peer,
 //! `reliable_sender` the reliable messages that a peer has not acknowledged, frame by frame (`queued_frame`).
 //!
-//! A sequence number is used up only when the kernel takes the datagram: [`seal`](Outbound::seal) writes the next number, and
+//! On a plain link, a sequence number is used up only when the kernel takes the datagram: [`seal`](Outbound::seal) writes the next number, and
 //! [`sent`](Outbound::sent) moves on to the following one. Both happen under the transmit lock, so that datagrams are sent in
-//! the order of their numbers.
+//! the order of their numbers. On a secured link (`sealed`), sealing itself uses the number up.
 //!
 //! This folder may use `wire`, the crate's root modules and what both halves share. It never uses `inbound`.
 
@@ -13,6 +13,9 @@ mod path_size;
 mod peer;
 mod queued_frame;
 mod reliable_sender;
+#[cfg(feature = "secure")]
+mod sealed;
+mod sealed_pack;
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
@@ -25,6 +28,7 @@ use hashbrown::HashMap;
 use path_size::{BASE_DATAGRAM, MIN_DATAGRAM};
 use peer::OutboundPeer;
 use queued_frame::SendRules;
+pub use sealed_pack::SealedPack;
 
 use super::command::{Command, OpenPeer};
 use super::config::{EndpointConfig, Role, WireFormat};
@@ -32,6 +36,7 @@ use super::event::RemovalReason;
 use super::outcome::{Outcome, Refusal};
 use crate::message::Priority;
 use crate::peer::PeerId;
+use crate::rights::Rights;
 use crate::time::{Instant, Now};
 use crate::wire::native::{Ack, Control, Header, Heartbeat, Pack};
 use crate::wire::{classic, native};
@@ -50,6 +55,8 @@ pub struct Outbound {
     first_number: u64,
     /// The largest datagram on any path (native).
     datagram_size: usize,
+    /// By how much a datagram becomes longer when it is sealed with a key.
+    extra: usize,
     max_tries: u32,
     /// When each peer's reliable messages have something to do.
     due: BTreeSet<(Instant, u32)>,
@@ -99,6 +106,7 @@ impl Outbound {
             by_address: HashMap::new(),
             first_number,
             datagram_size: config.datagram_size,
+            extra: if config.is_secured() { native::SEALED_EXTRA } else { 0 },
             max_tries: config.max_tries,
             due: BTreeSet::new(),
             outcomes: VecDeque::new(),
@@ -163,12 +171,24 @@ impl Outbound {
         self.peer(id).map(|peer| peer.address)
     }
 
-    /// Finishes a datagram for this peer with the next number. Returns the peer's address, or `None` if the peer is gone.
+    /// Finishes a datagram for this peer with the next number. Returns the peer's address and the bytes to send. `None` if the
+    /// peer is gone, or if its [keys are worn out](Self::keys_are_worn_out).
     ///
-    /// `datagram` holds room for the header, followed by frames (native) or the envelope (classic).
-    pub fn seal(&mut self, id: PeerId, datagram: &mut Vec<u8>) -> Option<SocketAddr> {
+    /// `datagram` holds room for the header, followed by frames (native) or the envelope (classic). It may become longer. On a plain
+    /// link it becomes the bytes to send. On a secured link the bytes to send are made in `sealed`, and each call spends a
+    /// number: if the kernel does not take them, send the same bytes again, or let them be lost.
+    pub fn seal<'a>(
+        &mut self,
+        id: PeerId,
+        datagram: &'a mut Vec<u8>,
+        #[cfg_attr(not(feature = "secure"), allow(unused_variables))] sealed: &'a mut Vec<u8>,
+    ) -> Option<(SocketAddr, &'a [u8])> {
         let (wire, from_server) = (self.wire, self.role == Role::Server);
         let peer = peer_mut(&mut self.slots, id)?;
+        #[cfg(feature = "secure")]
+        if peer.is_secured() {
+            return sealed::seal(peer, datagram, from_server, sealed);
+        }
         let size = peer.path.size();
         #[allow(clippy::cast_possible_truncation)] // the low half travels
         let sequence = peer.next as u32;
@@ -184,7 +204,28 @@ impl Outbound {
                 native::seal(datagram, Header { session: peer.session, sequence, from_server });
             }
         }
-        Some(peer.address)
+        Some((peer.address, datagram))
+    }
+
+    /// Returns whether nothing can be sealed for this peer any more, because its keys have sealed as many datagrams as they may.
+    #[must_use]
+    pub fn keys_are_worn_out(&self, id: PeerId) -> bool {
+        #[cfg(feature = "secure")]
+        return self.peer(id).and_then(|peer| peer.sealing.as_ref()).is_some_and(|key| !key.has_left(64));
+        #[cfg(not(feature = "secure"))]
+        self.peer(id).is_none_or(OutboundPeer::is_secured)
+    }
+
+    /// Returns what may be sent to this peer: on a secured link, what it has granted. It drops everything else.
+    #[must_use]
+    pub fn granted(&self, id: PeerId) -> Rights {
+        self.peer(id).map_or(Rights::ALL, |peer| peer.granted)
+    }
+
+    /// Returns whether what is sent is sealed with keys.
+    #[must_use]
+    pub const fn is_secured(&self) -> bool {
+        self.extra != 0
     }
 
     /// Returns whether messages for this peer may share datagrams now: on the native wire, once the echo need not be
@@ -195,22 +236,35 @@ impl Outbound {
     }
 
     /// As [`seal`](Self::seal), but for all datagrams of `pack`, with consecutive numbers.
-    pub fn seal_pack(&mut self, id: PeerId, pack: &mut Pack) -> Option<SocketAddr> {
+    pub fn seal_pack<'a>(
+        &mut self,
+        id: PeerId,
+        pack: &'a mut Pack,
+        #[cfg_attr(not(feature = "secure"), allow(unused_variables))] sealed: &'a mut Vec<u8>,
+    ) -> Option<SealedPack<'a>> {
         let from_server = self.role == Role::Server;
         let peer = peer_mut(&mut self.slots, id)?;
+        #[cfg(feature = "secure")]
+        if peer.is_secured() {
+            return sealed::seal_pack(peer, pack, from_server, sealed);
+        }
         peer.ack_is_sealed = false;
         peer.path.sends(pack.datagram_size());
         #[allow(clippy::cast_possible_truncation)] // the low half travels
         let sequence = peer.next as u32;
         pack.seal(Header { session: peer.session, sequence, from_server });
-        Some(peer.address)
+        let (to, size) = (peer.address, pack.datagram_size());
+        Some(SealedPack { to, bytes: pack.bytes(), size, messages: pack.message_counts() })
     }
 
     /// Moves on to the next number, because the kernel has taken what was sealed last for this peer.
     pub fn sent(&mut self, id: PeerId, sent: SentDatagrams) {
         let Some(peer) = peer_mut(&mut self.slots, id) else { return };
-        peer.next += sent.datagrams;
-        peer.tx.next_sequence.set(peer.next);
+        if !peer.is_secured() {
+            // Sealing with a key has spent the number.
+            peer.next += sent.datagrams;
+            peer.tx.next_sequence.set(peer.next);
+        }
         peer.tx.datagrams.add(sent.datagrams);
         peer.tx.bytes.add(sent.bytes as u64);
         peer.tx.messages.add(sent.messages);
@@ -299,16 +353,16 @@ impl Outbound {
     }
 
     fn open_peer(&mut self, peer: OpenPeer, out: &mut Vec<u8>) -> Option<PeerId> {
-        let OpenPeer { id, address, session, tx, echo } = peer;
+        let OpenPeer { id, address, echo, .. } = peer;
         let next = match self.wire {
             WireFormat::Native => 0,
             WireFormat::Classic(_) => self.first_number,
         };
-        tx.next_sequence.set(next);
+        peer.tx.next_sequence.set(next);
         if self.slots.len() <= id.slot() {
             self.slots.resize_with(id.slot() + 1, || None);
         }
-        let opened = OutboundPeer::new(id, address, session, next, self.datagram_size, tx, echo);
+        let opened = OutboundPeer::new(peer, next, self.datagram_size);
         if self.wire == WireFormat::Native {
             opened.publish_path();
         }
@@ -372,7 +426,7 @@ impl Outbound {
     ) -> Result<(), Refusal> {
         let peer = peer_mut(&mut self.slots, id).ok_or(Refusal::UnknownPeer)?;
         // Frames cannot be cut anew once they have numbers, so they fit paths that become smaller.
-        let room = room(peer.path.size().min(BASE_DATAGRAM));
+        let room = room(peer.path.size().min(BASE_DATAGRAM) - peer.extra);
         peer.reliable.get_or_insert_default().offer(frame, room, receipt, expires)?;
         self.schedule(id, Instant::from_nanos(0));
         Ok(())
@@ -393,7 +447,7 @@ impl Outbound {
             begin(out, &[]);
             let Some(Some(peer)) = self.slots.get_mut(slot as usize) else { return None };
             let id = peer.id;
-            let rules = SendRules { now, others_wait, room: room(peer.path.size()), max_tries };
+            let rules = SendRules { now, others_wait, room: room(peer.size()), max_tries };
             let Some(reliable) = &mut peer.reliable else { return None };
             let polled = reliable.poll(rules, out, &mut self.outcomes);
             // Retransmissions that must wait for other traffic are tried again soon.
@@ -401,7 +455,7 @@ impl Outbound {
             self.schedule(id, soonest);
             if let Some((messages, priority)) = polled {
                 if let Some(peer) = peer_mut(&mut self.slots, id) {
-                    peer.path.sends(out.len());
+                    peer.path.sends(out.len() + peer.extra);
                 }
                 let messages = messages + self.take_uncounted(id);
                 return Some(DueDatagram { peer: id, messages, priority });
@@ -462,14 +516,15 @@ impl Outbound {
             return true;
         }
         let Some(peer) = peer_mut(&mut self.slots, id) else { return true };
-        peer.path.sends(whole);
-        whole + if peer.echo.is_some() { native::MAX_ECHO_LEN } else { 0 } <= peer.path.size()
+        peer.path.sends(whole + peer.extra);
+        whole + if peer.echo.is_some() { native::MAX_ECHO_LEN } else { 0 } <= peer.size()
     }
 
-    /// Returns the size of the largest datagram that goes to this peer, in bytes. That of any path, if the peer is gone.
+    /// Returns the size of the largest datagram that goes to this peer, in bytes. That of any path, if the peer is gone. On a
+    /// secured link, the size before a tag takes the place of the CRC.
     #[must_use]
     pub fn datagram_size_to(&self, id: PeerId) -> usize {
-        self.peer(id).map_or(self.datagram_size, |peer| peer.path.size())
+        self.peer(id).map_or(self.datagram_size(), OutboundPeer::size)
     }
 
     /// Notes what the system has said about the path to this peer. `known` is the largest datagram that it carries, or `None` if
@@ -492,7 +547,7 @@ impl Outbound {
         let size = peer.path.next_probe(now.steady)?;
         begin_heartbeat(Heartbeat::default(), now, out);
         native::write_control(out, &Control::PathProbe(peer.path.of_probe(size)));
-        out.resize(size - native::TRAILER_LEN, 0);
+        out.resize(size - peer.extra - native::TRAILER_LEN, 0);
         #[allow(clippy::cast_possible_truncation)] // the low half travels
         peer.path.probe_sent(size, peer.next as u32, now.steady);
         Some(id)
@@ -505,10 +560,11 @@ impl Outbound {
         }
     }
 
-    /// Returns the size of the largest datagram on any path, in bytes.
+    /// Returns the size of the largest datagram on any path, in bytes. On a secured link, the size before a tag takes the place
+    /// of the CRC.
     #[must_use]
     pub const fn datagram_size(&self) -> usize {
-        self.datagram_size
+        self.datagram_size - self.extra
     }
 
     fn acknowledged(&mut self, id: PeerId, ack: Ack<'_>, now: Instant) {

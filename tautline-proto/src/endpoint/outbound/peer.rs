@@ -7,9 +7,15 @@ use core::net::SocketAddr;
 
 use super::path_size::PathSize;
 use super::reliable_sender::ReliableSender;
+use crate::endpoint::command::OpenPeer;
 use crate::peer::{PeerId, SessionId};
+use crate::rights::Rights;
+#[cfg(feature = "secure")]
+use crate::secure::SealKey;
 use crate::stats::PeerTxCounters;
 use crate::time::Instant;
+#[cfg(feature = "secure")]
+use crate::wire::native::SEALED_EXTRA;
 use crate::wire::native::{self, Token};
 
 /// A remote end as the outbound half sees it.
@@ -23,6 +29,13 @@ pub(super) struct OutboundPeer {
     /// The size of the path to it (native).
     pub(super) path: PathSize,
     pub(super) tx: Arc<PeerTxCounters>,
+    /// What may be sent to it.
+    pub(super) granted: Rights,
+    /// Seals what is sent to it (secured links only).
+    #[cfg(feature = "secure")]
+    pub(super) sealing: Option<Box<SealKey>>,
+    /// By how much its datagrams become longer when they are sealed with a key.
+    pub(super) extra: usize,
     /// Piggybacked on every datagram until the server has accepted us.
     pub(super) echo: Option<Token>,
     ack: Option<PiggybackedAck>,
@@ -49,15 +62,12 @@ struct PiggybackedAck {
 const ACK_COPIES: u8 = 4;
 
 impl OutboundPeer {
-    pub(super) fn new(
-        id: PeerId,
-        address: SocketAddr,
-        session: SessionId,
-        next: u64,
-        most: usize,
-        tx: Arc<PeerTxCounters>,
-        echo: Option<Token>,
-    ) -> Self {
+    pub(super) fn new(peer: OpenPeer, next: u64, most: usize) -> Self {
+        let OpenPeer { id, address, session, tx, echo, granted, .. } = peer;
+        #[cfg(feature = "secure")]
+        let (extra, sealing) = (if peer.sealing.is_some() { SEALED_EXTRA } else { 0 }, peer.sealing);
+        #[cfg(not(feature = "secure"))]
+        let extra = 0;
         Self {
             id,
             address,
@@ -65,6 +75,10 @@ impl OutboundPeer {
             next,
             path: PathSize::new(address, most),
             tx,
+            granted,
+            #[cfg(feature = "secure")]
+            sealing,
+            extra,
             echo,
             ack: None,
             ack_is_sealed: false,
@@ -72,6 +86,19 @@ impl OutboundPeer {
             reliable: None,
             reliable_due: None,
         }
+    }
+
+    /// Returns the size of the largest datagram that fits the path, with a CRC. If a tag takes its place, the datagram that is
+    /// sent has the size of the path.
+    pub(super) const fn size(&self) -> usize {
+        self.path.size() - self.extra
+    }
+
+    /// Returns whether what is sent to it is sealed with a key.
+    #[inline]
+    #[must_use]
+    pub(super) const fn is_secured(&self) -> bool {
+        self.extra != 0
     }
 
     /// Shows the size of the path to readers.

@@ -2,9 +2,13 @@
 
 use alloc::vec::Vec;
 
-use super::layout::{DELIVERY_WINDOW, FLAG_ASKS, MAX_NAME, PATH_PROBE_LEN, TOKEN_LEN, frame_type};
+use super::layout::{
+    DELIVERY_WINDOW, FLAG_ASKS, FLAG_TOKEN_SECURED, KEY_ID_LEN, MAGIC, MAX_NAME, PATH_PROBE_LEN, TOKEN_LEN,
+    VERSION, frame_type,
+};
 use super::ownership::{OWNERSHIP_LEN, Ownership};
 use super::reader::Reader;
+use crate::peer::SessionId;
 use crate::time::{Instant, WallTime};
 
 /// Proves that a client receives at its address, without any state at the server. docs/protocol.md §5.
@@ -59,6 +63,44 @@ pub struct Ack<'a> {
     pub bitmap: &'a [u8],
 }
 
+/// A client's answer to a token on a secured link: the first message of the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealedEcho<'a> {
+    /// The token as the server gave it.
+    pub token: Token,
+    /// Names the key that the client calls with.
+    pub key: [u8; KEY_ID_LEN],
+    /// The message of the Noise handshake.
+    pub noise: &'a [u8],
+}
+
+impl<'a> SealedEcho<'a> {
+    pub(super) fn read(mut fields: Reader<'a>) -> Option<Self> {
+        Some(Self { token: Token::read(&mut fields)?, key: fields.array()?, noise: fields.0 })
+    }
+
+    const fn body_len(&self) -> usize {
+        TOKEN_LEN + KEY_ID_LEN + self.noise.len()
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        write_token(out, self.token);
+        out.extend_from_slice(&self.key);
+        out.extend_from_slice(self.noise);
+    }
+
+    /// Returns what both ends of the handshake mix in first, so that its messages are worth nothing in another session.
+    pub(crate) fn prologue(&self, session: SessionId) -> Vec<u8> {
+        let mut prologue = Vec::new();
+        prologue.extend_from_slice(&MAGIC);
+        prologue.push(VERSION);
+        prologue.extend_from_slice(&session.bits().to_be_bytes());
+        write_token(&mut prologue, self.token);
+        prologue.extend_from_slice(&self.key);
+        prologue
+    }
+}
+
 impl<'a> Ack<'a> {
     pub(super) fn read(mut fields: Reader<'a>) -> Option<Self> {
         let base = fields.u32()?;
@@ -107,6 +149,20 @@ pub fn write_control(out: &mut Vec<u8>, frame: &Control<'_>) {
         Control::Token(token) => {
             begin_control(out, frame_type::TOKEN, TOKEN_LEN);
             write_token(out, token);
+        }
+        Control::SecuredToken(token) => {
+            let at = out.len();
+            begin_control(out, frame_type::TOKEN, TOKEN_LEN);
+            out[at + 1] = FLAG_TOKEN_SECURED;
+            write_token(out, token);
+        }
+        Control::SealedEcho(echo) => {
+            begin_control(out, frame_type::SEALED_ECHO, echo.body_len());
+            echo.write(out);
+        }
+        Control::SealedAccept(noise) => {
+            begin_control(out, frame_type::SEALED_ACCEPT, noise.len());
+            out.extend_from_slice(noise);
         }
         Control::Echo { token, name } => {
             let name = clipped(name);
@@ -158,6 +214,12 @@ pub enum Control<'a> {
     Hello,
     /// See [`Frame::Token`](super::Frame::Token).
     Token(Token),
+    /// See [`Frame::SecuredToken`](super::Frame::SecuredToken).
+    SecuredToken(Token),
+    /// See [`Frame::SealedEcho`](super::Frame::SealedEcho).
+    SealedEcho(SealedEcho<'a>),
+    /// See [`Frame::SealedAccept`](super::Frame::SealedAccept).
+    SealedAccept(&'a [u8]),
     /// See [`Frame::Echo`](super::Frame::Echo).
     Echo {
         /// The token as the server gave it.
@@ -186,17 +248,17 @@ fn write_token(out: &mut Vec<u8>, token: Token) {
     out.extend_from_slice(&token.proof.to_be_bytes());
 }
 
-#[allow(clippy::cast_possible_truncation)] // control bodies are below 150 bytes
+#[allow(clippy::cast_possible_truncation)] // control bodies are below 200 bytes
 fn begin_control(out: &mut Vec<u8>, kind: u8, body_len: usize) {
     out.extend_from_slice(&[kind, 0, 0, body_len as u8]);
 }
 
 /// Returns as much of a name as fits its field. A longer name is cut between two characters.
-fn clipped(name: &str) -> &str {
+pub(super) fn clipped(name: &str) -> &str {
     &name[..name.floor_char_boundary(MAX_NAME)]
 }
 
-fn write_name(out: &mut Vec<u8>, name: &str) {
+pub(super) fn write_name(out: &mut Vec<u8>, name: &str) {
     #[allow(clippy::cast_possible_truncation)] // clipped to MAX_NAME
     out.push(name.len() as u8);
     out.extend_from_slice(name.as_bytes());

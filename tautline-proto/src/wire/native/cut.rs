@@ -100,7 +100,7 @@ impl Pack {
     }
 
     /// Returns the datagrams without room for trailers.
-    fn open_datagrams(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn open_datagrams(&self) -> impl Iterator<Item = &[u8]> {
         let (last, size) = (self.messages.len().saturating_sub(1), self.size.max(1));
         self.bytes.chunks(size).enumerate().map(move |(index, datagram)| {
             let has_trailer = index < last || self.closed;

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::frames::Frames;
-use super::layout::{FLAG_FROM_SERVER, HEADER_LEN, MAGIC, TRAILER_LEN, VERSION};
+use super::layout::{FLAG_FROM_SERVER, FLAG_SEALED, FLAGS_AT, HEADER_LEN, MAGIC, TRAILER_LEN, VERSION};
 use super::reader::Reader;
 use crate::drops::DropReason;
 use crate::peer::SessionId;
@@ -38,6 +38,10 @@ pub fn parse(datagram: &[u8]) -> Result<(Header, Frames<'_>), DropReason> {
     if datagram[2] != VERSION {
         return Err(DropReason::OtherVersion);
     }
+    if datagram[FLAGS_AT] & FLAG_SEALED != 0 {
+        // It has no CRC.
+        return Err(DropReason::Secured);
+    }
     let (checked, trailer) = datagram.split_at(checked_len);
     if trailer != crc32fast::hash(checked).to_be_bytes() {
         return Err(DropReason::BadCrc);
@@ -53,6 +57,23 @@ pub fn parse(datagram: &[u8]) -> Result<(Header, Frames<'_>), DropReason> {
     let frames = Frames::check(fields.0).ok_or(DropReason::Malformed)?;
     let session = SessionId::from_bits(session);
     Ok((Header { session, sequence, from_server: flags & FLAG_FROM_SERVER != 0 }, frames))
+}
+
+/// Reads magic, version and header of a datagram of at least [`HEADER_LEN`] bytes. Returns the header and all flags.
+pub(super) fn read_header(datagram: &[u8]) -> Result<(Header, u8), DropReason> {
+    if !datagram.starts_with(&MAGIC) {
+        return Err(reason_without_magic(datagram));
+    }
+    if datagram[2] != VERSION {
+        return Err(DropReason::OtherVersion);
+    }
+    let flags = datagram[FLAGS_AT];
+    let mut fields = Reader(&datagram[4..]);
+    let (Some(session), Some(sequence)) = (fields.u64(), fields.u32()) else {
+        return Err(DropReason::TooShort);
+    };
+    let session = SessionId::from_bits(session);
+    Ok((Header { session, sequence, from_server: flags & FLAG_FROM_SERVER != 0 }, flags))
 }
 
 /// Returns whether a datagram begins like a native datagram.

@@ -1,9 +1,9 @@
 //! Reads the frames of a datagram, in place.
 
-use super::control::{Ack, Heartbeat, PathProbe, Token};
+use super::control::{Ack, Heartbeat, PathProbe, SealedEcho, Token};
 use super::decode::MessageFrame;
 use super::fragment::Fragment;
-use super::layout::{FRAME_HEADER_LEN, frame_type};
+use super::layout::{FLAG_TOKEN_SECURED, FRAME_HEADER_LEN, frame_type};
 use super::ownership::Ownership;
 use super::reader::Reader;
 
@@ -73,9 +73,16 @@ impl<'a> Iterator for Frames<'a> {
             }
             frame_type::CLOSE => Frame::Close,
             frame_type::HELLO => Frame::Hello,
-            frame_type::TOKEN => Token::read(&mut body_fields).map_or(Frame::Unknown, Frame::Token),
+            frame_type::TOKEN => match Token::read(&mut body_fields) {
+                Some(token) if flags & FLAG_TOKEN_SECURED != 0 => Frame::SecuredToken(token),
+                token => token.map_or(Frame::Unknown, Frame::Token),
+            },
             frame_type::ECHO => read_echo(body_fields).unwrap_or(Frame::Unknown),
             frame_type::ACCEPT => body_fields.name().map_or(Frame::Unknown, Frame::Accept),
+            frame_type::SEALED_ECHO => {
+                SealedEcho::read(body_fields).map_or(Frame::Unknown, Frame::SealedEcho)
+            }
+            frame_type::SEALED_ACCEPT => Frame::SealedAccept(body),
             frame_type::UNKNOWN_SESSION => Frame::UnknownSession,
             frame_type::REFUSED => Frame::Refused,
             frame_type::OWNERSHIP => Ownership::read(body_fields).map_or(Frame::Unknown, Frame::Ownership),
@@ -107,6 +114,12 @@ pub enum Frame<'a> {
     Hello,
     /// The server answers a hello.
     Token(Token),
+    /// The server answers a hello, and takes secured clients only.
+    SecuredToken(Token),
+    /// A client of a secured link sends its token back.
+    SealedEcho(SealedEcho<'a>),
+    /// The server answers a sealed echo: the second message of the Noise handshake.
+    SealedAccept(&'a [u8]),
     /// A client sends its token back. The server then creates the peer.
     Echo {
         /// The token as the server gave it.
@@ -130,7 +143,16 @@ impl Frame<'_> {
     /// Returns whether the frame belongs to a datagram outside any session's numbering.
     #[must_use]
     pub const fn is_unnumbered(&self) -> bool {
-        matches!(self, Self::Hello | Self::Token(_) | Self::UnknownSession | Self::Refused)
+        matches!(
+            self,
+            Self::Hello
+                | Self::Token(_)
+                | Self::SecuredToken(_)
+                | Self::SealedEcho(_)
+                | Self::SealedAccept(_)
+                | Self::UnknownSession
+                | Self::Refused
+        )
     }
 }
 

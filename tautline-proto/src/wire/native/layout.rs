@@ -10,6 +10,14 @@ pub(crate) const VERSION: u8 = 1;
 pub const HEADER_LEN: usize = 16;
 /// The length of the CRC-32 that ends every datagram.
 pub const TRAILER_LEN: usize = 4;
+/// The length of the tag that ends a sealed datagram, in place of the CRC.
+pub(crate) const TAG_LEN: usize = 16;
+/// How many bytes a sealed datagram is longer than a plain one with the same frames.
+pub(crate) const SEALED_EXTRA: usize = TAG_LEN - TRAILER_LEN;
+/// The length of a key's id.
+pub(crate) const KEY_ID_LEN: usize = 8;
+/// Where the flags stand.
+pub(super) const FLAGS_AT: usize = 3;
 /// The length of a frame's header: type, flags, length.
 pub(crate) const FRAME_HEADER_LEN: usize = 4;
 /// The length of the fixed fields of a message frame.
@@ -51,6 +59,13 @@ pub(crate) const fn ack_len(bitmap_len: usize) -> usize {
 
 /// Header flag: the session's server sent the datagram. It shows when a datagram has come back to its sender.
 pub(super) const FLAG_FROM_SERVER: u8 = 0b0000_0001;
+/// Header flag: the frames are encrypted, and a tag stands in place of the CRC.
+pub(super) const FLAG_SEALED: u8 = 0b0000_0010;
+/// Header flag of a sealed datagram: which of two keys that follow one another sealed it.
+pub(super) const FLAG_KEY_PHASE: u8 = 0b0000_0100;
+
+/// The flag of a token frame: the server takes secured clients only. A hint, because nobody has signed it.
+pub(super) const FLAG_TOKEN_SECURED: u8 = 0b0000_0001;
 
 pub(super) mod frame_type {
     pub(in crate::wire::native) const PADDING: u8 = 0;
@@ -66,6 +81,8 @@ pub(super) mod frame_type {
     pub(in crate::wire::native) const ACK: u8 = 10;
     pub(in crate::wire::native) const FRAGMENT: u8 = 11;
     pub(in crate::wire::native) const FORWARD: u8 = 12;
+    pub(in crate::wire::native) const SEALED_ECHO: u8 = 13;
+    pub(in crate::wire::native) const SEALED_ACCEPT: u8 = 14;
     pub(in crate::wire::native) const PATH_PROBE: u8 = 17;
     pub(in crate::wire::native) const OWNERSHIP: u8 = 18;
 }
@@ -78,6 +95,13 @@ pub(super) mod field {
     pub(in crate::wire::native) const CORRELATION_ID: u8 = 0b1000;
     pub(in crate::wire::native) const LIFESPAN: u8 = 0b1_0000;
     pub(in crate::wire::native) const ALL: u8 = 0b1_1111;
+}
+
+/// The types of the fields behind the name in the sealed part of the handshake.
+pub(super) mod field_type {
+    pub(in crate::wire::native) const RIGHTS: u8 = 1;
+    pub(in crate::wire::native) const REFUSED: u8 = 2;
+    pub(in crate::wire::native) const FORMER_SESSION: u8 = 3;
 }
 
 /// How many delivery numbers may be in use, counted from the lowest that is not settled. It bounds the tables of both ends.

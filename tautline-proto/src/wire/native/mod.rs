@@ -8,6 +8,7 @@
 //! - `datagram` is the header and the CRC, `pack` several datagrams that messages share, `cut` packs of fragments.
 //! - `frames` reads the frames of a datagram: `decode` messages, `control` control frames, `fragment` fragments, `ownership` the
 //!   frames about who may send on a stream.
+//! - `sealed` is the header of datagrams that are encrypted, `introduction` what is sealed in the handshake of secured links.
 //! - `encode` writes messages. `delivery` holds the numbers of reliable messages.
 //!
 //! The endpoint calls this module. It may use the crate's root modules.
@@ -20,15 +21,17 @@ mod delivery;
 mod encode;
 mod fragment;
 mod frames;
+mod introduction;
 mod layout;
 mod ownership;
 mod pack;
 mod reader;
+mod sealed;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use control::write_ack;
-pub use control::{Ack, Control, Heartbeat, PathProbe, Token, write_control};
+pub use control::{Ack, Control, Heartbeat, PathProbe, SealedEcho, Token, write_control};
 pub(crate) use datagram::looks_native;
 pub use datagram::{Header, begin_datagram, parse, seal};
 pub use decode::MessageFrame;
@@ -38,9 +41,11 @@ pub use encode::{BadText, Head, MAX_LIFESPAN, MIN_LIFESPAN, MessageStart, begin_
 pub use fragment::Fragment;
 pub(crate) use fragment::{fragment_count, fragments};
 pub use frames::{Frame, Frames};
+pub(crate) use introduction::Introduction;
 pub use layout::{DELIVERY_WINDOW, HEADER_LEN, HELLO_LEN, MAX_NAME, MAX_TEXT, TRAILER_LEN};
 pub(crate) use layout::{
-    FORWARD_LEN, KIND_LEN, MAX_DATAGRAM, MAX_ECHO_LEN, MIN_MESSAGE_LEN, NOTICE_LEN, ack_len,
+    FORWARD_LEN, KIND_LEN, MAX_DATAGRAM, MAX_ECHO_LEN, MIN_MESSAGE_LEN, NOTICE_LEN, SEALED_EXTRA, ack_len,
 };
 pub use ownership::{Ownership, OwnershipAct};
 pub use pack::{Pack, Packed};
+pub(crate) use sealed::{SealedHeader, fill_sealed_header, is_sealed, opened_frames, parse_sealed};

@@ -175,6 +175,12 @@ impl Pack {
         }
     }
 
+    /// Returns how many messages end in each datagram.
+    #[must_use]
+    pub(crate) fn message_counts(&self) -> &[u16] {
+        &self.messages
+    }
+
     /// Returns all datagrams, one after the other.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

@@ -295,10 +295,12 @@ fn features_of_a_later_version_are_unsupported() {
     assert_eq!(change(4, 0xc0), DropReason::UnsupportedFlags, "delivery class 3");
     assert_eq!(change(4, 0x01), DropReason::Malformed, "message type 0");
     assert_eq!(change(5, 0x80), DropReason::Malformed, "content type 129");
-    for bit in 1..8 {
+    for bit in 2..8 {
         let bytes = resealed(&plain, |bytes| bytes[3] |= 1 << bit);
         assert_eq!(parse(&bytes).expect_err("flag"), DropReason::UnsupportedFlags, "header flag {bit}");
     }
+    let bytes = resealed(&plain, |bytes| bytes[3] |= 2);
+    assert_eq!(parse(&bytes).expect_err("flag"), DropReason::Secured, "it is sealed with a key");
 }
 
 #[test]

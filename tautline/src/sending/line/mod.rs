@@ -6,6 +6,7 @@
 mod paths;
 mod ready;
 mod reliable;
+mod runs;
 
 use crate::sync::Arc;
 use std::io;
@@ -13,7 +14,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tautline_proto::PeerId;
-use tautline_proto::endpoint::{Command, Outbound, SentDatagrams};
+use tautline_proto::endpoint::{Command, Outbound, SealedPack, SentDatagrams};
 use tautline_proto::wire::native::{HEADER_LEN, Pack};
 use tautline_proto::{Instant as Steady, Now, Priority};
 
@@ -30,6 +31,7 @@ use crate::sending::link::{Link, Sent};
 
 pub(crate) use ready::Ready;
 pub(crate) use reliable::Reliably;
+use runs::MOST_AT_ONCE;
 
 /// The most listeners for which it is not measured how long a message for all takes.
 const FEW: usize = 8;
@@ -57,6 +59,8 @@ struct Open {
     marked: Option<Priority>,
     /// The buffer of control datagrams, and of messages that are framed under the lock.
     scratch: Vec<u8>,
+    /// What was sealed with a key last (secured links only).
+    sealed: Vec<u8>,
     faults: Arc<FaultCounters>,
     counters: Arc<SendCounters>,
     /// Whether there are so many listeners that a message for all is written in pieces.
@@ -91,7 +95,8 @@ impl Line {
         let link = Arc::new(link(self.openings));
         // A new socket marks datagrams as ordinary.
         let marked = marks.then_some(Priority::Normal);
-        let (scratch, faults, counters) = (Vec::new(), self.faults(), self.counters());
+        let (scratch, sealed) = (Vec::new(), Vec::new());
+        let (faults, counters) = (self.faults(), self.counters());
         self.open = Some(Open {
             link: Arc::clone(&link),
             outbound,
@@ -99,6 +104,7 @@ impl Line {
             coalescer,
             marked,
             scratch,
+            sealed,
             faults,
             counters,
             is_wide: false,
@@ -439,42 +445,44 @@ impl Open {
     }
 
     fn send_to(&mut self, peer: PeerId, datagram: &mut Vec<u8>, messages: u64) -> Result<(), Box<Failed>> {
-        let Some(to) = self.outbound.seal(peer, datagram) else { return Err(unknown(peer, messages)) };
-        // The number is used up only when the kernel has the datagram.
-        if let Err(error) = self.socket.send(datagram, to) {
-            return Err(self.refused((peer, to), datagram.len(), messages, &error));
+        let Some((to, bytes)) = self.outbound.seal(peer, datagram, &mut self.sealed) else {
+            return Err(self.not_sealed(peer, messages));
+        };
+        let len = bytes.len();
+        // On a plain link the number is used up only when the kernel has the datagram.
+        if let Err(error) = self.socket.send(bytes, to) {
+            return Err(self.refused((peer, to), len, messages, &error));
         }
-        self.outbound.sent(peer, SentDatagrams::one(datagram.len(), messages));
+        self.outbound.sent(peer, SentDatagrams::one(len, messages));
         Ok(())
     }
 
     /// Sends a pack with one call, or its datagrams one by one until one is refused.
     fn try_datagrams(&mut self, peer: PeerId, pack: &mut Pack) -> Result<(), Box<Failed>> {
         let messages = pack.messages();
-        let Some(to) = self.outbound.seal_pack(peer, pack) else { return Err(unknown(peer, messages)) };
-        let datagrams = pack.datagrams().len() as u64;
-        let size = pack.datagram_size();
-        if datagrams > 1
-            && let Some(sent) = self.socket.send_segments(pack.bytes(), size, to)
-        {
-            sent.map_err(|error| self.refused((peer, to), size, messages, &error))?;
-            self.outbound.sent(peer, SentDatagrams { datagrams, bytes: pack.bytes().len(), messages });
-            return Ok(());
-        }
-        let mut left = messages;
-        for (index, (datagram, messages)) in pack.datagrams().enumerate() {
-            if let Err(error) = self.socket.send(datagram, to) {
-                let mut failed = self.refused((peer, to), datagram.len(), left, &error);
-                failed.cut_from = failed.cut_from.map(|_| index);
-                return Err(failed);
-            }
-            self.outbound.sent(peer, SentDatagrams::one(datagram.len(), messages));
-            left -= messages;
-        }
-        if datagrams > 1 {
-            self.socket.forbid_segments();
-        }
+        let Some(sealed) = self.outbound.seal_pack(peer, pack, &mut self.sealed) else {
+            return Err(self.not_sealed(peer, messages));
+        };
+        let (SealedPack { to, bytes, size, .. }, datagrams) = (sealed, sealed.datagrams().len() as u64);
+        let len = bytes.len();
+        let sent = match datagrams {
+            1 => Some(self.socket.send(bytes, to)),
+            _ if len <= MOST_AT_ONCE => self.socket.send_segments(bytes, size, to),
+            _ => None,
+        };
+        let Some(sent) = sent else { return self.try_runs(peer, pack, (to, size)) };
+        sent.map_err(|error| self.refused((peer, to), size.min(len), messages, &error))?;
+        self.outbound.sent(peer, SentDatagrams { datagrams, bytes: len, messages });
         Ok(())
+    }
+
+    /// Why nothing could be sealed for this peer.
+    #[cold]
+    fn not_sealed(&self, peer: PeerId, messages: u64) -> Box<Failed> {
+        if self.outbound.keys_are_worn_out(peer) {
+            return Failed::new(messages, SendError::KeysWornOut { peer });
+        }
+        unknown(peer, messages)
     }
 
     /// Returns what a failed system call means for its messages. If the path carries only smaller datagrams than this

@@ -3,6 +3,7 @@
 //! The kernel refuses a datagram that is larger than the path, as far as it knows the path. Then the same messages go out
 //! at once in smaller datagrams, for that peer alone.
 
+use std::io;
 use std::net::SocketAddr;
 use std::slice;
 
@@ -11,7 +12,7 @@ use tautline_proto::wire::native::{HEADER_LEN, Pack, TRAILER_LEN};
 use tautline_proto::{Now, PeerId, Priority};
 
 use super::reliable::too_large;
-use super::{Line, Meant, Open, unknown};
+use super::{Line, Meant, Open};
 use crate::config::Wire;
 use crate::machine::fault::SocketFault;
 use crate::message::target::Target;
@@ -155,33 +156,36 @@ impl Open {
         datagram: &mut Vec<u8>,
     ) -> Result<(), Box<Failed>> {
         if datagram.len() + TRAILER_LEN > self.outbound.datagram_size_to(due.peer) {
-            let Some(to) = self.outbound.seal(due.peer, datagram) else {
-                return Err(unknown(due.peer, due.messages));
+            let Some((to, bytes)) = self.outbound.seal(due.peer, datagram, &mut self.sealed) else {
+                return Err(self.not_sealed(due.peer, due.messages));
             };
-            return self.send_in_ip_fragments((due.peer, to), datagram, due.messages);
+            let (len, sent) = (bytes.len(), self.socket.send_in_ip_fragments(bytes, to));
+            return self.sent_in_ip_fragments((due.peer, to), (len, sent), due.messages);
         }
         match self.send_to(due.peer, datagram, due.messages) {
             Err(failed) if failed.cut_from.is_some() => {
                 let Some(to) = self.outbound.address_of(due.peer) else { return Err(failed) };
-                // It is sealed, and its number was not used up.
-                self.send_in_ip_fragments((due.peer, to), datagram, due.messages)
+                // It is sealed. Plain, its number was not used up; with a key, the very same bytes may be sent again.
+                let bytes = if self.outbound.is_secured() { &self.sealed } else { &*datagram };
+                let (len, sent) = (bytes.len(), self.socket.send_in_ip_fragments(bytes, to));
+                self.sent_in_ip_fragments((due.peer, to), (len, sent), due.messages)
             }
             sent => sent,
         }
     }
 
-    /// Sends a sealed datagram that is larger than the path.
+    /// Notes what became of a sealed datagram of `len` bytes that is larger than the path.
     #[cold]
-    fn send_in_ip_fragments(
+    fn sent_in_ip_fragments(
         &mut self,
         (peer, to): (PeerId, SocketAddr),
-        datagram: &[u8],
+        (len, sent): (usize, io::Result<()>),
         messages: u64,
     ) -> Result<(), Box<Failed>> {
-        if let Err(error) = self.socket.send_in_ip_fragments(datagram, to) {
-            return Err(self.refused((peer, to), datagram.len(), messages, &error));
+        if let Err(error) = sent {
+            return Err(self.refused((peer, to), len, messages, &error));
         }
-        self.outbound.sent(peer, SentDatagrams::one(datagram.len(), messages));
+        self.outbound.sent(peer, SentDatagrams::one(len, messages));
         Ok(())
     }
 
@@ -193,16 +197,17 @@ impl Open {
             if self.outbound.apply(Command::Probe(peer), now, datagram).is_none() {
                 return;
             }
-            let Some(to) = self.outbound.seal(peer, datagram) else { return };
-            let Err(error) = self.socket.send(datagram, to) else {
-                self.outbound.sent(peer, SentDatagrams::one(datagram.len(), 0));
+            let Some((to, bytes)) = self.outbound.seal(peer, datagram, &mut self.sealed) else { return };
+            let len = bytes.len();
+            let Err(error) = self.socket.send(bytes, to) else {
+                self.outbound.sent(peer, SentDatagrams::one(len, 0));
                 return;
             };
             self.outbound.probe_not_sent(peer);
             if SocketFault::of_send(&error) != SocketFault::TooLarge {
                 return;
             }
-            self.learn_path(peer, to, datagram.len());
+            self.learn_path(peer, to, len);
         }
     }
 

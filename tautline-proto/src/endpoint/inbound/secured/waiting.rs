@@ -1,0 +1,74 @@
+//! Clients that a server has accepted, and that have not sent a sealed datagram yet.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+
+use super::session_keys::SessionKeys;
+use crate::endpoint::inbound::token::TOKEN_LIFETIME;
+use crate::peer::SessionId;
+use crate::secure::Identity;
+use crate::time::Instant;
+use crate::wire::native::Token;
+
+/// How many clients may wait at once. Only those who have a key can wait.
+const MAX_WAITING: usize = 256;
+
+/// The clients that wait, in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(Vec<WaitingClient>);
+
+/// A client that waits. The old session of its identity goes on meanwhile.
+pub(super) struct WaitingClient {
+    pub(super) session: SessionId,
+    pub(super) address: SocketAddr,
+    pub(super) token: Token,
+    pub(super) name: String,
+    /// The session that the client had before.
+    pub(super) former: Option<SessionId>,
+    pub(super) identity: Arc<Identity>,
+    pub(super) keys: SessionKeys,
+    /// Its message of the handshake, and the datagram that answers it.
+    pub(super) echo: Vec<u8>,
+    pub(super) answer: Vec<u8>,
+    pub(super) at: Instant,
+}
+
+impl fmt::Debug for WaitingClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitingClient").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+impl WaitingClient {
+    /// Returns the answer to this echo, if it is the one that was answered.
+    pub(super) fn answer_to(&self, echo: &[u8]) -> Option<Vec<u8>> {
+        (self.echo == echo).then(|| self.answer.clone())
+    }
+}
+
+impl Waiting {
+    pub(super) fn of(&self, session: SessionId) -> Option<&WaitingClient> {
+        self.0.iter().find(|waiting| waiting.session == session)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= MAX_WAITING
+    }
+
+    pub(super) fn add(&mut self, client: WaitingClient) {
+        self.0.push(client);
+    }
+
+    pub(super) fn take(&mut self, session: SessionId) -> Option<WaitingClient> {
+        let place = self.0.iter().position(|waiting| waiting.session == session)?;
+        Some(self.0.remove(place))
+    }
+
+    /// Forgets the clients whose tokens have expired. They begin again.
+    pub(super) fn forget_expired(&mut self, now: Instant) {
+        self.0.retain(|waiting| now.since(waiting.at) <= TOKEN_LIFETIME);
+    }
+}

@@ -1,0 +1,113 @@
+//! The handshake `Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s` (Noise revision 34), by snow.
+//!
+//! The first message is refused before any X25519 if its sender does not have the key: its payload is sealed with the key and the
+//! ephemeral public key alone. The second message is sealed with the shared secret of both ephemeral keys too.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use snow::params::NoiseParams;
+use snow::{Builder, HandshakeState};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::key::Key;
+use super::primitives::Primitives;
+use super::random::Random;
+
+pub(crate) const SUITE: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
+
+/// What a message of the handshake adds to its payload: a public key and a tag.
+const MESSAGE_OVERHEAD: usize = 48;
+
+/// The keys that a handshake gives.
+pub(crate) struct Split {
+    pub(crate) to_server: Zeroizing<[u8; 32]>,
+    pub(crate) to_client: Zeroizing<[u8; 32]>,
+}
+
+/// A handshake that the client has begun.
+pub(crate) struct Begun(Box<HandshakeState>);
+
+/// A handshake of which the server has read the first message.
+pub(crate) struct Asked(Box<HandshakeState>);
+
+impl core::fmt::Debug for Begun {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Begun")
+    }
+}
+
+/// The client's side: begins a handshake. Returns it and its first message, which holds `payload` sealed.
+pub(crate) fn begin(key: &Key, prologue: &[u8], payload: &[u8], random: &mut Random) -> (Begun, Vec<u8>) {
+    let mut state = state(key, prologue, random, Builder::build_initiator);
+    let message = write(&mut state, payload);
+    (Begun(state), message)
+}
+
+/// The server's side: reads the first message. Returns its payload; `None` if its sender does not have the key.
+pub(crate) fn read_first(
+    key: &Key,
+    prologue: &[u8],
+    message: &[u8],
+    random: &mut Random,
+) -> Option<(Asked, Vec<u8>)> {
+    let mut state = state(key, prologue, random, Builder::build_responder);
+    let payload = read(&mut state, message)?;
+    Some((Asked(state), payload))
+}
+
+impl Asked {
+    /// Answers. Returns the second message, which holds `payload` sealed, and the keys.
+    pub(crate) fn answer(mut self, payload: &[u8]) -> (Vec<u8>, Split) {
+        let message = write(&mut self.0, payload);
+        let split = split(&mut self.0);
+        (message, split)
+    }
+}
+
+impl Begun {
+    /// Reads the second message. Returns its payload and the keys; `None` if it does not answer the first message. The handshake
+    /// then goes on waiting.
+    pub(crate) fn finish(&mut self, message: &[u8]) -> Option<(Vec<u8>, Split)> {
+        let payload = read(&mut self.0, message)?;
+        Some((payload, split(&mut self.0)))
+    }
+}
+
+/// A handshake with this key, built by one of the builder's two functions for that.
+fn state<'a>(
+    key: &'a Key,
+    prologue: &'a [u8],
+    random: &mut Random,
+    build: impl FnOnce(Builder<'a>) -> Result<HandshakeState, snow::Error>,
+) -> Box<HandshakeState> {
+    let suite: NoiseParams = SUITE.parse().expect("snow knows the suite");
+    let builder = Builder::with_resolver(suite, Box::new(Primitives(random.draw())));
+    let builder = builder.psk(0, key.bytes()).and_then(|builder| builder.prologue(prologue));
+    Box::new(builder.and_then(build).expect("the key and every primitive are there"))
+}
+
+fn write(state: &mut HandshakeState, payload: &[u8]) -> Vec<u8> {
+    let mut message = alloc::vec![0; payload.len() + MESSAGE_OVERHEAD];
+    let len = state.write_message(payload, &mut message).expect("it is this end's turn, and there is room");
+    message.truncate(len);
+    message
+}
+
+fn read(state: &mut HandshakeState, message: &[u8]) -> Option<Vec<u8>> {
+    let mut payload = alloc::vec![0; message.len().checked_sub(MESSAGE_OVERHEAD)?];
+    let len = state.read_message(message, &mut payload).ok()?;
+    payload.truncate(len);
+    Some(payload)
+}
+
+fn split(state: &mut HandshakeState) -> Split {
+    let (mut to_server, mut to_client) = state.dangerously_get_raw_split();
+    let split = Split { to_server: Zeroizing::new(to_server), to_client: Zeroizing::new(to_client) };
+    to_server.zeroize();
+    to_client.zeroize();
+    split
+}
+
+#[cfg(test)]
+mod tests;

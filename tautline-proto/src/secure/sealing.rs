@@ -1,0 +1,108 @@
+//! The keys of one direction of a session: the sender's seals datagrams, the receiver's opens them. docs/protocol.md §11.3.
+
+use core::fmt;
+
+use super::aead::{Aead as _, Cipher, TAG_LEN};
+
+/// How many datagrams a key seals at most. Then it refuses: the session needs new keys.
+pub(crate) const MAX_SEALED: u64 = 1 << 24;
+
+/// Seals the datagrams of one direction.
+///
+/// Invariant: a number is sealed once, because numbers rise. So no nonce is used twice.
+pub(crate) struct SealKey {
+    cipher: Cipher,
+    /// One above the highest number that was sealed.
+    unused_from: u64,
+    sealed: u64,
+}
+
+/// Opens the datagrams of one direction.
+pub(crate) struct OpenKey(Cipher);
+
+impl SealKey {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        Self { cipher: Cipher::new(key), unused_from: 0, sealed: 0 }
+    }
+
+    /// Returns whether this many more datagrams may be sealed.
+    #[inline]
+    pub(crate) const fn has_left(&self, datagrams: u64) -> bool {
+        self.sealed + datagrams <= MAX_SEALED
+    }
+
+    /// Encrypts what follows the first `clear` bytes of the datagram with this number, and returns the tag.
+    ///
+    /// # Panics
+    ///
+    /// If the number, or a higher one, was sealed before. To use a nonce twice would show the contents of both datagrams.
+    #[inline]
+    pub(crate) fn seal(&mut self, number: u64, datagram: &mut [u8], clear: usize) -> [u8; TAG_LEN] {
+        assert!(number >= self.unused_from, "number {number} was sealed before");
+        self.unused_from = number + 1;
+        self.sealed += 1;
+        let (clear, text) = datagram.split_at_mut(clear);
+        self.cipher.seal(number, clear, text)
+    }
+}
+
+impl OpenKey {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        Self(Cipher::new(key))
+    }
+
+    /// Decrypts in place what follows the first `clear` bytes of the datagram with this number, and checks all of it. Returns the
+    /// length without the tag; `None` if anything was changed.
+    #[inline]
+    pub(crate) fn open(&self, number: u64, datagram: &mut [u8], clear: usize) -> Option<usize> {
+        let (clear, text) = datagram.split_at_mut_checked(clear)?;
+        Some(clear.len() + self.0.open(number, clear, text)?)
+    }
+}
+
+impl fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealKey").field("sealed", &self.sealed).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OpenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OpenKey")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_opens_once_it_is_whole() {
+        let (mut seal, open) = (SealKey::new(&[7; 32]), OpenKey::new(&[7; 32]));
+        let mut datagram = alloc::vec![1; 40];
+        let tag = seal.seal(9, &mut datagram, 16);
+        datagram.extend_from_slice(&tag);
+        assert_eq!(open.open(9, &mut datagram.clone(), 16), Some(40));
+        assert_eq!(open.open(8, &mut datagram.clone(), 16), None);
+        datagram[3] ^= 2;
+        assert_eq!(open.open(9, &mut datagram, 16), None, "the header is sealed in clear");
+        assert_eq!(open.open(9, &mut [0; 20], 16), None);
+        assert_eq!(open.open(9, &mut [0; 10], 16), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "sealed before")]
+    fn no_number_is_sealed_twice() {
+        let mut seal = SealKey::new(&[7; 32]);
+        seal.seal(9, &mut [0; 20], 16);
+        seal.seal(9, &mut [0; 20], 16);
+    }
+
+    #[test]
+    fn a_key_wears_out() {
+        let mut seal = SealKey { sealed: MAX_SEALED - 1, ..SealKey::new(&[7; 32]) };
+        assert!(seal.has_left(1) && !seal.has_left(2));
+        seal.seal(3, &mut [0; 20], 16);
+        assert!(!seal.has_left(1));
+    }
+}
