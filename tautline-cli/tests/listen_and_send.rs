@@ -146,6 +146,18 @@ fn ctrl_c_ends_the_listener_cleanly() {
 }
 
 #[test]
+fn a_signal_that_is_sent_twice_at_once_ends_it_cleanly() {
+    let listener = Listener::start(&[]);
+    // As timeout(1) does it.
+    let twice = format!("kill -TERM {0}; kill -TERM {0}", listener.id());
+    let sent = std::process::Command::new("sh").args(["-c", &twice]).status().expect("there is a shell");
+    assert!(sent.success());
+    let (code, summary) = listener.end();
+    assert_eq!(code, 0);
+    assert!(summary.contains("0 messages"), "{summary}");
+}
+
+#[test]
 fn statistics_are_printed_at_an_interval() {
     let mut listener = Listener::start(&["--stats-every", "20ms", "--json"]);
     let line = listener.note();

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{
-    TIME_LIMIT, WIRES, assert_nothing_waits, client, client_config, next, next_number, server, server_config,
-    until,
+    TIME_LIMIT, WIRES, address, assert_nothing_waits, client, client_config, next, next_number, server,
+    server_config, until,
 };
 use tautline::{
-    ClaimError, ClaimOutcome, Config, Delivery, DropReason, Event, Events, Handler, MessageType, Metadata,
-    Outcome, OwnerReason, Profile, Qos, StreamId, UdpInterface, Watchdog, Wire, create_udp_client,
+    ClaimError, ClaimOutcome, Config, ConnectionState, Delivery, Driver, DropReason, Event, Events, Handler,
+    MessageType, Metadata, Outcome, OwnerReason, Profile, Qos, StreamId, UdpInterface, Watchdog, Wire,
+    create_udp_client,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -205,6 +206,18 @@ fn a_handlers_backlog_does_not_mix_two_owners() {
     assert_eq!(handlers.offered(), 13);
 }
 
+/// Two clients of a plant whose loop is its own driver.
+fn connected_to(plant: &UdpInterface, driver: &mut Driver, wire: Wire) -> (UdpInterface, UdpInterface) {
+    // Both must connect while this thread turns.
+    let config = Config::client(address(plant)).wire(wire).connect_timeout(Duration::ZERO);
+    let clients = (client(config.clone()), client(config));
+    until("both are connected", || {
+        driver.turn(Some(MS));
+        [&clients.0, &clients.1].iter().all(|link| link.connection_state() == ConnectionState::Connected)
+    });
+    clients
+}
+
 #[test]
 fn an_inline_handler_and_a_loop_that_is_its_own_driver_see_one_owner() {
     for wire in WIRES {
@@ -216,17 +229,7 @@ fn an_inline_handler_and_a_loop_that_is_its_own_driver_see_one_owner() {
             MessageType::Command,
             Handler::inline(move |message, _| log.lock().expect("no panic").push(message.peer())),
         );
-        let address = plant.local_address().expect("connected");
-        // Both must connect while this thread turns.
-        let config = || match wire {
-            Wire::Native => Config::client(address).connect_timeout(Duration::ZERO),
-            Wire::Classic => Config::client(address).wire(wire),
-        };
-        let (one, two) = (client(config()), client(config()));
-        until("both are connected", || {
-            driver.turn(Some(MS));
-            [&one, &two].iter().all(|link| link.connection_state() == tautline::ConnectionState::Connected)
-        });
+        let (one, two) = connected_to(&plant, &mut driver, wire);
         for number in 0..20 {
             command(&one, number);
             command(&two, number);
@@ -240,6 +243,31 @@ fn an_inline_handler_and_a_loop_that_is_its_own_driver_see_one_owner() {
         assert_eq!(others, 20, "{wire}");
         assert!(turned.iter().all(|peer| *peer == turned[0]));
         assert_eq!(*seen.lock().expect("no panic"), turned);
+    }
+}
+
+#[test]
+fn a_pause_of_this_process_does_not_make_its_owner_silent() {
+    for wire in WIRES {
+        let deadline = 400 * MS;
+        let (plant, mut driver) = UdpInterface::caller_driven(owning(wire, deadline)).expect("valid");
+        driver.connect().expect("a free port");
+        let (owner, other) = connected_to(&plant, &mut driver, wire);
+        let mut seen = Vec::new();
+        command(&owner, 0);
+        until("it is read", || {
+            driver.turn_with(Some(MS), &mut |message| seen.push(message.peer()));
+            !seen.is_empty()
+        });
+        // The loop is busy with something else. The other one's command is read first, but the owner was not silent.
+        command(&other, 1);
+        command(&owner, 1);
+        std::thread::sleep(deadline * 3 / 2);
+        until("all are read", || {
+            driver.turn_with(Some(MS), &mut |message| seen.push(message.peer()));
+            seen.len() as u64 + not_owner(&plant) == 3
+        });
+        assert_eq!(seen, [seen[0]; 2], "{wire}");
     }
 }
 

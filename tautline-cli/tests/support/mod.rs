@@ -185,7 +185,11 @@ impl Listener {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        signal(name, self.child.id());
+        signal(name, self.id());
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits for the end. Returns the exit code and the rest of stderr.

@@ -239,6 +239,7 @@ impl Turner {
         // A client's socket receives from its server only, and nothing before it has one.
         let Some(from) = arrived.from.or(self.server) else { return 1 };
         let origin = Origin { from, came };
+        self.inbound.came(came.not_before);
         let mut count = 0;
         for datagram in arrived.datagrams(datagram) {
             if self.life.is_stopped() {
@@ -261,6 +262,7 @@ impl Turner {
         {
             count += 1;
             let came = Came { at: now.steady, not_before: now.steady };
+            self.inbound.came(came.not_before);
             self.take_datagram(now, Origin { from, came }, &datagram, scratch, sink);
         }
         if count > 0 {

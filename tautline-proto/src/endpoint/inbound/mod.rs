@@ -162,6 +162,15 @@ impl Inbound {
         }
     }
 
+    /// Notes when the datagrams came that are handled from now on, at the earliest. Without it, they came when they are handled.
+    /// Only the silence of owners is measured with it.
+    #[inline]
+    pub fn came(&mut self, at: Instant) {
+        if let Some(owners) = &mut self.registry.owners {
+            owners.came(at);
+        }
+    }
+
     /// Returns the messages of an accepted datagram. Messages that break a rule of their own are counted and skipped.
     pub fn messages<'a>(&'a mut self, accepted: Accepted<'a>) -> Messages<'a> {
         self.registry.begin_reading();

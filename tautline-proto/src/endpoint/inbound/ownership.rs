@@ -47,6 +47,8 @@ pub(super) struct Owners {
     next_cleaning: Instant,
     /// Whether the datagram that is being read has caused no notice yet. At most one is sent for each datagram.
     may_notify: bool,
+    /// When the datagram that is being read came, at the earliest; `None` if only the time of reading is known.
+    came: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -104,10 +106,11 @@ impl Gate<'_> {
 }
 
 impl OwnedStream {
-    /// Returns whether this peer may send on the stream now.
-    fn admits(&self, from: Origin) -> bool {
+    /// Returns whether this peer may send on the stream now. `came`: when its message came, at the earliest. If this end was held
+    /// up itself, the owner's messages may still wait unread: they came since then.
+    fn admits(&self, from: Origin, came: Instant) -> bool {
         match self.owner {
-            Some(owner) => owner == from.peer || self.is_over(from.now),
+            Some(owner) => owner == from.peer || self.is_over(came),
             None => self
                 .released
                 .is_none_or(|(peer, number)| peer != from.peer || from.number.is_none_or(|its| its > number)),
@@ -134,7 +137,13 @@ impl Owners {
             next_search: Instant::default(),
             next_cleaning: Instant::default(),
             may_notify: has_notices,
+            came: None,
         })
+    }
+
+    /// Notes when the next datagrams came, at the earliest.
+    pub(super) fn came(&mut self, at: Instant) {
+        self.came = Some(at);
     }
 
     /// Notes that the next datagram is handled.
@@ -151,7 +160,7 @@ impl Owners {
         match self.places.get(&stream) {
             Some(&place) => {
                 let owned = &self.streams[usize::from(place)];
-                owned.admits(from) || self.refuse(place, from, outputs)
+                owned.admits(from, self.came.unwrap_or(from.now)) || self.refuse(place, from, outputs)
             }
             None => self.make_room(from.now, outputs) || self.refuse_without_room(stream, from, outputs),
         }
