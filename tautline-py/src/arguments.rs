@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 use tautline::{
@@ -130,6 +131,14 @@ fn timestamp(value: &Bound<'_, PyAny>) -> PyResult<Timestamp> {
     }
 }
 
+/// Returns an attribute; `None` for None.
+fn attribute<'py>(
+    given: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    given.getattr(name).map(|value| (!value.is_none()).then_some(value))
+}
+
 /// The metadata and the target of a message.
 pub(crate) struct Options {
     pub(crate) metadata: Metadata,
@@ -151,6 +160,24 @@ impl Options {
             }
         }
         Ok(read)
+    }
+
+    /// Reads an object with the attributes of the Python module's `MessageMetadata`.
+    pub(crate) fn of_metadata(given: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = given.py();
+        let mut metadata = Metadata::new(message_type(&given.getattr(intern!(py, "message_type"))?)?);
+        metadata.priority = priority(&given.getattr(intern!(py, "priority"))?)?;
+        // An id of None travels as null, as it does from the Python module.
+        metadata.message_id = Some(id(&given.getattr(intern!(py, "message_id"))?)?);
+        metadata.timestamp =
+            attribute(given, intern!(py, "timestamp"))?.as_ref().map(timestamp).transpose()?;
+        metadata.source =
+            attribute(given, intern!(py, "source"))?.map(|source| source.extract()).transpose()?;
+        metadata.destination =
+            attribute(given, intern!(py, "destination"))?.map(|name| name.extract()).transpose()?;
+        metadata.correlation_id =
+            attribute(given, intern!(py, "correlation_id"))?.as_ref().map(id).transpose()?;
+        Ok(Self { metadata, target: Target::All })
     }
 
     fn set(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -94,6 +94,13 @@ impl Link {
         }
     }
 
+    /// As `connect`, with another configuration from now on. Its role must be the same. Ctrl-C does not end this wait.
+    fn connect_with(&self, py: Python<'_>, config: &Bound<'_, Config>) -> PyResult<()> {
+        let interface = self.interface(py)?;
+        let config = config.get().config.clone();
+        life::detached(py, || interface.connect_with(config))?.map_err(|error| errors::connect(py, &error))
+    }
+
     /// Begins to open the link.
     fn begin_connect(&self, py: Python<'_>) -> PyResult<Pending> {
         let interface = self.interface(py)?.clone();
@@ -142,29 +149,21 @@ impl Link {
         r#type: Option<&Bound<'_, PyAny>>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<&'static str> {
-        let interface = self.interface(py)?;
-        let options = Options::read(r#type, MessageType::Data, options)?;
-        let Options { metadata, target } = &options;
-        let bytes;
-        let payload: Payload;
-        let content = match Content::of(value) {
-            Content::Raw(raw) => {
-                bytes = raw;
-                Ok(Raw(bytes.as_bytes()))
-            }
-            Content::Value(value) => {
-                payload =
-                    interface.encode(&value).map_err(|error| errors::encode_value(py, &error, value.0))?;
-                Err(&payload)
-            }
-        };
-        let result = life::detached(py, || match (content, target) {
-            (Ok(raw), tautline::Target::All) => interface.send(raw, metadata),
-            (Err(payload), tautline::Target::All) => interface.send(payload, metadata),
-            (Ok(raw), target) => interface.publisher(metadata.clone()).to(*target).send(raw),
-            (Err(payload), target) => interface.publisher(metadata.clone()).to(*target).send(payload),
-        })?;
-        sent(py, &result)
+        send(py, self.interface(py)?, value, &Options::read(r#type, MessageType::Data, options)?)
+    }
+
+    /// Sends a value with metadata of the Python module's kind, and with a lifespan.
+    #[pyo3(signature = (value, metadata, lifespan=None))]
+    fn send_as(
+        &self,
+        py: Python<'_>,
+        value: &Bound<'_, PyAny>,
+        metadata: &Bound<'_, PyAny>,
+        lifespan: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<&'static str> {
+        let mut options = Options::of_metadata(metadata)?;
+        options.metadata.lifespan = lifespan.map(arguments::duration).transpose()?;
+        send(py, self.interface(py)?, value, &options)
     }
 
     /// Answers a received message: goes to its sender, and carries its id as correlation id. Takes what `send` takes.
@@ -506,4 +505,32 @@ impl Link {
 
 fn received(py: Python<'_>, result: Result<tautline::Message, ReceiveError>) -> PyResult<Message> {
     result.map(Message::new).map_err(|error| errors::receive(py, &error))
+}
+
+fn send(
+    py: Python<'_>,
+    interface: &UdpInterface,
+    value: &Bound<'_, PyAny>,
+    options: &Options,
+) -> PyResult<&'static str> {
+    let Options { metadata, target } = options;
+    let bytes;
+    let payload: Payload;
+    let content = match Content::of(value) {
+        Content::Raw(raw) => {
+            bytes = raw;
+            Ok(Raw(bytes.as_bytes()))
+        }
+        Content::Value(value) => {
+            payload = interface.encode(&value).map_err(|error| errors::encode_value(py, &error, value.0))?;
+            Err(&payload)
+        }
+    };
+    let result = life::detached(py, || match (content, target) {
+        (Ok(raw), tautline::Target::All) => interface.send(raw, metadata),
+        (Err(payload), tautline::Target::All) => interface.send(payload, metadata),
+        (Ok(raw), target) => interface.publisher(metadata.clone()).to(*target).send(raw),
+        (Err(payload), target) => interface.publisher(metadata.clone()).to(*target).send(payload),
+    })?;
+    sent(py, &result)
 }

@@ -130,6 +130,7 @@ class Link(_native.Link):
         """
         if _handlers.runs_here(self):
             self.disconnect()
+            self.end()
         else:
             self.cleanup()
             for thread, _ in self._failsafes:

@@ -21,6 +21,13 @@ class MessageType(str, enum.Enum):
     ACK = "acknowledgment"
     CONFIG = "configuration"
 
+    def __eq__(self, other: object) -> bool:
+        """Members of other enums with the same value are equal, too."""
+        return bool(self.value == (other.value if isinstance(other, enum.Enum) else other))
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
 
 class Priority(enum.IntEnum):
     """How urgent a message is. In every queue, messages of a higher priority come first."""
@@ -29,6 +36,13 @@ class Priority(enum.IntEnum):
     NORMAL = 2
     HIGH = 3
     CRITICAL = 4
+
+    def __eq__(self, other: object) -> bool:
+        """Members of other enums with the same value are equal, too."""
+        return bool(self.value == (other.value if isinstance(other, enum.Enum) else other))
+
+    def __hash__(self) -> int:
+        return hash(self.value)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,181 @@
+"""The drop-in and a stand-in of the module, in all four combinations over real sockets, with every recorded shape and setting."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pathlib
+import socket
+import struct
+import zlib
+from typing import Any
+
+import pytest
+from conftest import PATIENCE
+from standin import Metadata, StandIn
+
+from tautline.threadsafe import (
+    InterfaceConfig,
+    MessageMetadata,
+    MessageType,
+    Priority,
+    ThreadSafeUDPInterface,
+    create_threadsafe_udp_client,
+    create_threadsafe_udp_server,
+)
+
+VECTORS = pathlib.Path(__file__).parents[2] / "tautline-proto" / "tests" / "data" / "classic_vectors.json"
+SETTINGS = [(crc, sequence) for crc in (True, False) for sequence in (True, False)]
+each_setting = pytest.mark.parametrize("use_crc, use_sequence", SETTINGS)
+
+
+def shapes(use_crc: bool, use_sequence: bool) -> list[dict[str, Any]]:
+    """The recorded datagrams of these settings: name, metadata, data, and the text that travelled."""
+    wanted = {"use_crc": use_crc, "use_sequence": use_sequence}
+    found = []
+    for vector in json.loads(VECTORS.read_text())["vectors"]:
+        if vector["settings"] == wanted and vector["encoding"] == "json":
+            text = bytes.fromhex(vector["hex"])[4 * use_crc + 4 * use_sequence :]
+            found.append({**vector, "text": text, "data": json.loads(text)["data"]})
+    return found
+
+
+def has_nan(text: bytes) -> bool:
+    try:
+        json.loads(text, parse_constant=lambda _: 1 / 0)
+    except ZeroDivisionError:
+        return True
+    return False
+
+
+def ours(name: str, is_server: bool, use_crc: bool, use_sequence: bool) -> ThreadSafeUDPInterface:
+    settings = {"use_crc": use_crc, "use_sequence": use_sequence}
+    config = InterfaceConfig(name=name, endpoint="127.0.0.1:0", custom_settings=settings)
+    return create_threadsafe_udp_server(config) if is_server else create_threadsafe_udp_client(config)
+
+
+def values(metadata: Any) -> tuple[Any, ...]:
+    """The metadata that travel, as plain values."""
+    return (
+        metadata.message_id, metadata.timestamp, getattr(metadata.message_type, "value", metadata.message_type),
+        int(metadata.priority), metadata.source, metadata.destination, metadata.correlation_id,
+    )  # fmt: skip
+
+
+def metadata_of(end: Any, given: dict[str, Any]) -> Any:
+    if isinstance(end, StandIn):
+        return Metadata(**given)
+    kind, priority = MessageType(given["message_type"]), Priority(given["priority"])
+    return MessageMetadata(**{**given, "message_type": kind, "priority": priority})
+
+
+@each_setting
+@pytest.mark.parametrize("sender", ["module", "ours"])
+@pytest.mark.parametrize("receiver", ["module", "ours"])
+def test_every_shape_arrives_equal(sender: str, receiver: str, use_crc: bool, use_sequence: bool) -> None:
+    async def main() -> None:
+        server: Any
+        if receiver == "module":
+            server = StandIn("server", use_crc, use_sequence)
+            await server.connect({"endpoint": "127.0.0.1:0", "server_mode": True})
+            address = server.address
+        else:
+            server = ours("server", True, use_crc, use_sequence)
+            assert await server.connect({}), server.last_error
+            address = server.link.local_address
+        client: Any = StandIn("client", use_crc, use_sequence)
+        if sender == "ours":
+            client = ours("client", False, use_crc, use_sequence)
+        assert await client.connect({"endpoint": address})
+        tried = 0
+        for shape in shapes(use_crc, use_sequence):
+            metadata = metadata_of(client, shape["metadata"])
+            if has_nan(shape["text"]):
+                # No controller may act on NaN: refused by our sender, and by our receiver.
+                if sender == "ours":
+                    assert not await client.send(shape["data"], metadata) and "NaN" in str(client.last_error)
+                continue
+            assert await client.send(shape["data"], metadata), shape["name"]
+            received = await server.receive(PATIENCE)
+            assert received is not None, shape["name"]
+            # As text, because 1 and 1.0 are equal, and NaN is not.
+            assert json.dumps(received[0]) == json.dumps(shape["data"]), shape["name"]
+            assert values(received[1]) == tuple(shape["metadata"].values()), shape["name"]
+            tried += 1
+        assert tried >= 40
+        await client.disconnect()
+        await server.disconnect()
+
+    asyncio.run(main())
+
+
+@each_setting
+def test_the_datagrams_are_those_of_the_module(use_crc: bool, use_sequence: bool) -> None:
+    async def main() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as raw:
+            raw.bind(("127.0.0.1", 0))
+            raw.settimeout(PATIENCE)
+            client = ours("golden", False, use_crc, use_sequence)
+            assert await client.connect({"endpoint": "127.0.0.1:{}".format(raw.getsockname()[1])})
+            number = 0
+            for shape in shapes(use_crc, use_sequence):
+                if has_nan(shape["text"]):
+                    continue
+                assert await client.send(shape["data"], metadata_of(client, shape["metadata"]))
+                expected = shape["text"]
+                if use_sequence:
+                    expected = struct.pack("!I", number) + expected
+                if use_crc:
+                    expected = struct.pack("!I", zlib.crc32(expected)) + expected
+                assert raw.recv(65536) == expected, shape["name"]
+                number += 1
+            await client.disconnect()
+
+    asyncio.run(main())
+
+
+@each_setting
+def test_our_server_answers_the_module_and_its_handlers_are_called(use_crc: bool, use_sequence: bool) -> None:
+    async def main() -> None:
+        server = ours("plant", True, use_crc, use_sequence)
+        handled: list[Any] = []
+        called = asyncio.Event()
+
+        async def handler(data: Any, metadata: MessageMetadata) -> None:
+            handled.append((data, metadata.message_type))
+            called.set()
+
+        server.register_message_handler(MessageType.COMMAND, handler)
+        assert await server.connect({})
+        assert server.link is not None
+        client = StandIn("controller", use_crc, use_sequence)
+        await client.connect({"endpoint": server.link.local_address})
+        await client.send({"force": 1.5}, Metadata("1", 2.5, "command", 3, "controller"))
+        await asyncio.wait_for(called.wait(), PATIENCE)
+        assert handled == [({"force": 1.5}, MessageType.COMMAND)]
+        assert await server.send({"angle": 0.1})
+        answer = await client.receive(PATIENCE)
+        assert answer is not None and answer[0] == {"angle": 0.1}
+        assert answer[1].message_type == "data" and answer[1].message_id.startswith("udp_")
+        await client.disconnect()
+        server.cleanup()
+
+    asyncio.run(main())
+
+
+def test_the_private_names_write_and_read_what_was_recorded() -> None:
+    interface = ThreadSafeUDPInterface(InterfaceConfig())
+    for shape in shapes(True, True):
+        metadata = metadata_of(interface, shape["metadata"])
+        if has_nan(shape["text"]):
+            with pytest.raises(ValueError):
+                interface._serialize_message(shape["data"], metadata)
+            continue
+        assert interface._serialize_message(shape["data"], metadata) == shape["text"]
+        data, read = interface._deserialize_message(shape["text"])
+        assert (data, values(read)) == (shape["data"], tuple(shape["metadata"].values()))
+        received = interface._process_received_data(bytes.fromhex(shape["hex"]), ("127.0.0.1", 9))
+        assert received is not None and received[0] == shape["data"]
+    assert interface.get_statistics()["crc_errors"] == 0
+    assert interface._process_received_data(b"\0" * 30) is None
+    assert interface.get_statistics()["crc_errors"] == 1
