@@ -39,9 +39,12 @@ class StandIn(asyncio.DatagramProtocol):
 
     async def connect(self, config: dict[str, Any]) -> bool:
         host, port = config["endpoint"].rsplit(":", 1)
-        end = "local_addr" if config.get("server_mode") else "remote_addr"
+        where = (host, int(port))
         loop = asyncio.get_running_loop()
-        await loop.create_datagram_endpoint(lambda: self, **{end: (host, int(port))})
+        if config.get("server_mode"):
+            await loop.create_datagram_endpoint(lambda: self, local_addr=where)
+        else:
+            await loop.create_datagram_endpoint(lambda: self, remote_addr=where)
         return True
 
     @property

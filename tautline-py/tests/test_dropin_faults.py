@@ -691,7 +691,7 @@ def test_foreign_enums_and_objects_are_taken() -> None:
         plant = create_threadsafe_udp_server(Theirs())
         assert await plant.connect({})
         handled: list[Any] = []
-        plant.register_message_handler(Kind.COMMAND, lambda data, given: handled.append(given.message_type))  # type: ignore[arg-type]
+        plant.register_message_handler(Kind.COMMAND, lambda data, given: handled.append(given.message_type))
         end = await client_of(plant, use_crc=False)
         assert await end.send(1, metadata(Kind.COMMAND, Level.HIGH, ttl=1.0)), end.last_error
         received = await plant.receive(PATIENCE)

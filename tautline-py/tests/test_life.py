@@ -191,7 +191,7 @@ def test_ctrl_c_in_a_wait_for_a_receipt() -> None:
     # The server is stopped, so that it acknowledges nothing.
     is_interrupted("""
 import atexit, signal, subprocess
-serve = "import tautline, time; print(tautline.serve('127.0.0.1:0').local_address, flush=True); time.sleep(60)"
+serve = "import tautline, time; s = tautline.serve('127.0.0.1:0'); print(s.local_address, flush=True); time.sleep(60)"
 server = subprocess.Popen([sys.executable, "-c", serve], stdout=subprocess.PIPE, text=True)
 atexit.register(server.kill)
 other = tautline.connect(server.stdout.readline().strip(), reliable_tries=1000, connect_timeout=20)
