@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import pathlib
 import pickle
 import socket
 import struct
@@ -319,7 +320,8 @@ async def test_what_the_kernel_refuses_is_reported_as_sent() -> None:
 
 @runs
 async def test_ipv6_is_refused() -> None:
-    if not socket.has_ipv6 or not os.path.exists("/proc/net/if_inet6") or not open("/proc/net/if_inet6").read():
+    addresses = pathlib.Path("/proc/net/if_inet6")
+    if not socket.has_ipv6 or not addresses.exists() or not addresses.read_text():
         pytest.skip("this machine has no IPv6")
     plant = create_threadsafe_udp_server(config(endpoint="[::1]:0"))
     assert await plant.connect({}), plant.last_error

@@ -68,6 +68,14 @@ class _Wait:
         self.wake()
 
 
+async def receive(pending: Pending, timeout: float | None = None) -> Any:
+    """As `wait`, and gives up afterwards: a message that was meant for a cancelled wait goes to the next receiver at once."""
+    try:
+        return await wait(pending, timeout)
+    finally:
+        pending.drop()
+
+
 async def wait(pending: Pending, timeout: float | None = None) -> Any:
     """Waits for the end of `pending`, at most for `timeout` seconds, and returns how it ended. TimedOut: it has not."""
     here = side()

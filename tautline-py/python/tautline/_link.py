@@ -189,7 +189,7 @@ class Link(_native.Link):
         if timeout == 0:
             raise TimedOut("no message is there")
         try:
-            return cast(Message, await _aio.wait(self.begin_receive(), timeout))
+            return cast(Message, await _aio.receive(self.begin_receive(), timeout))
         except TimedOut:
             return self.last_look()
 
@@ -210,7 +210,7 @@ class Link(_native.Link):
                 message = self.poll()
                 if message is None:
                     at_once = 0
-                    message = cast(Message, await _aio.wait(self.begin_receive()))
+                    message = cast(Message, await _aio.receive(self.begin_receive()))
             except (Disconnected, Closing):
                 return
             yield message
