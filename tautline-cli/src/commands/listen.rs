@@ -23,7 +23,8 @@ use crate::tools::{message_line, output, traffic};
 ///
 /// "peer" is the sender's address.
 ///
-/// "age_ms" is the time since the message's time stamp; it is exact only if the clocks of both hosts agree.
+/// "age_ms" is how old the data are at most. On the classic wire, and before heartbeats have measured the sender's clock, it
+/// is the time since the message arrived.
 ///
 /// Ctrl-C ends the program, which then prints a summary on stderr. The exit code is 1 if messages could not be sent back.
 #[derive(Debug, clap::Args)]

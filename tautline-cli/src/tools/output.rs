@@ -4,8 +4,8 @@
 //! program ends quietly. Errors while writing to stderr are ignored. Colours appear only on a terminal and without
 //! NO_COLOR.
 //!
-//! A stranger's text may hold characters that control the terminal. All of them are escaped in all that is written, except
-//! for the colours of this program: [`printable`]. In JSON the escape means the same character, so that no data change.
+//! A stranger's text may hold characters that control the terminal, or that reverse the order of what is shown. All of them are
+//! escaped in all that is written, except for the colours of this program: [`printable`]. In JSON the escape means the same character, so that no data change.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -56,17 +56,17 @@ pub(crate) fn note(text: impl fmt::Display) {
 
 const ESCAPE: char = '\x1b';
 
-/// Returns the text with an escape such as `\u009b` for each control character (C0, DEL, C1), except for line ends, tabs and
-/// the sequences that set colours and weights.
+/// Returns the text with an escape such as `\u009b` for each control character (C0, DEL, C1, and those that set the direction of
+/// writing), except for line ends, tabs and the sequences that set colours and weights.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    // DEL, and the first byte of a C1 control in UTF-8.
-    let suspicious = |byte: u8| (byte < b' ' && byte != b'\n') || byte == 0x7f || byte == 0xc2;
+    // DEL, and the first bytes of a C1 control and of a direction in UTF-8.
+    let suspicious = |byte: u8| (byte < b' ' && byte != b'\n') || matches!(byte, 0x7f | 0xc2 | 0xd8 | 0xe2);
     if !text.bytes().any(suspicious) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(char::is_control) {
+    while let Some(at) = rest.find(controls) {
         let (plain, from) = rest.split_at(at);
         out.push_str(plain);
         let control = from.chars().next().unwrap_or_default();
@@ -83,6 +83,16 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     }
     out.push_str(rest);
     Cow::Owned(out)
+}
+
+/// Whether a character controls the terminal, or sets the direction of writing (Unicode: `Bidi_Control`). With those, a
+/// stranger's text could look like another one.
+fn controls(character: char) -> bool {
+    let sets_direction = matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    character.is_control() || sets_direction
 }
 
 /// Returns the length of the sequence that sets a colour or a weight at the start of `text`. 0 if there is none.
@@ -125,6 +135,8 @@ mod tests {
             ("\x1b[2J\x1b]0;title\x07\x1b", "\\u001b[2J\\u001b]0;title\\u0007\\u001b"),
             ("\x1b[31", "\\u001b[31"),
             ("\0\x08\r", "\\u0000\\u0008\\u000d"),
+            ("a\u{202e}b\u{2066}\u{2069}\u{200f}\u{61c}", "a\\u202eb\\u2066\\u2069\\u200f\\u061c"),
+            ("\u{2014} \u{2065} \u{601} \u{200d}", "\u{2014} \u{2065} \u{601} \u{200d}"),
         ] {
             assert_eq!(printable(text), shown);
         }
@@ -133,9 +145,9 @@ mod tests {
 
     #[test]
     fn escaped_json_means_the_same() {
-        let json = serde_json::to_string("a\u{7f}b\u{9b}c\x1b").expect("text is JSON");
+        let json = serde_json::to_string("a\u{7f}b\u{9b}c\x1b\u{202e}").expect("text is JSON");
         let escaped = printable(&json);
         assert!(escaped.is_ascii(), "{escaped}");
-        assert_eq!(serde_json::from_str::<String>(&escaped).expect("JSON"), "a\u{7f}b\u{9b}c\x1b");
+        assert_eq!(serde_json::from_str::<String>(&escaped).expect("JSON"), "a\u{7f}b\u{9b}c\x1b\u{202e}");
     }
 }
