@@ -13,7 +13,7 @@ use common::{
 use tautline::{
     ClaimError, ClaimOutcome, Config, ConnectionState, Delivery, Driver, DropReason, Event, Events, Handler,
     MessageType, Metadata, Outcome, OwnerReason, Profile, Qos, StreamId, UdpInterface, Watchdog, Wire,
-    create_udp_client,
+    create_udp_client, create_udp_server,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -295,6 +295,36 @@ fn a_tripped_watchdog_frees_the_stream_before_its_deadline() {
     }
     assert_eq!(event(&mut events, owner_changed), OwnerReason::Freed);
     assert_eq!(event(&mut events, owner_changed), OwnerReason::First);
+}
+
+#[test]
+fn what_newcomers_claim_and_replace_displaces_no_event_of_the_link() {
+    let config = owning(Wire::Native, 60_000 * MS).qos(MessageType::Status, Qos::new().keep_last(1));
+    let plant = create_udp_server(config).expect("valid");
+    let mut events = plant.events();
+    plant.connect().expect("a free port");
+    let newcomers: Vec<_> = (0..4).map(|_| client(client_config(&plant))).collect();
+    std::thread::scope(|scope| {
+        for (newcomer, channel) in newcomers.iter().zip(1..) {
+            scope.spawn(move || {
+                for _ in 0..150 {
+                    let stream = (MessageType::Command, channel);
+                    for asked in [newcomer.claim(stream), newcomer.release(stream)] {
+                        assert!(asked.expect("connected").wait(Some(TIME_LIMIT)).is_some());
+                    }
+                }
+                for channel in 0..200 {
+                    for _ in 0..2 {
+                        newcomer.send(&1, &Metadata::status().channel(channel)).expect("connected");
+                    }
+                }
+            });
+        }
+    });
+    until("their messages are read", || plant.statistics().messages_received == 4 * 2 * 200);
+    let first = events.next(Some(Duration::ZERO));
+    assert!(matches!(first, Some(Event::StateChanged { .. })), "it was not displaced: {first:?}");
+    assert!(events.missed() > 0);
 }
 
 #[test]

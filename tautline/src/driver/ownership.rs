@@ -9,7 +9,7 @@ use tautline_proto::{Instant as Steady, PeerId, StreamId};
 use super::Turner;
 use crate::config::Wire;
 use crate::receiving::waiting::Right;
-use crate::shared::events::Event;
+use crate::shared::events::{CausedBy, Event};
 use crate::shared::ownership::{Ask, ClaimAct, ClaimQueue, ClaimTracker, Ownership};
 use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::watchdog::Surroundings;
@@ -130,7 +130,9 @@ impl Turner {
             let (from, to) = (name(from), name(to));
             tracing::info!(%stream, from, to, %reason, left_out, "the stream has another owner");
         }
-        self.shared.status.events.publish(&Event::OwnerChanged { stream, from, to, reason });
+        // Of the two, the one that has come, or else the one that has gone.
+        let by = to.or(from).map_or(CausedBy::Link, |peer| self.cause(peer));
+        self.shared.status.events.publish_by(&Event::OwnerChanged { stream, from, to, reason }, by);
     }
 
     #[cold]
@@ -151,6 +153,6 @@ impl Turner {
         if let Some(left_out) = self.may_log() {
             tracing::warn!(%peer, %stream, left_out, "another owns the stream at the peer: what is sent there is dropped");
         }
-        self.shared.status.events.publish(&Event::StreamDenied { peer, stream });
+        self.shared.status.events.publish_by(&Event::StreamDenied { peer, stream }, self.cause(peer));
     }
 }

@@ -1,7 +1,7 @@
 //! Tells what a consumer of messages must know once: that only the newest of its stream waits, that it is behind for good,
 //! and that nothing protects it from old commands and from silence.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::Turner;
@@ -9,11 +9,13 @@ use crate::receiving::lag::{Behind, LOOK};
 use crate::receiving::waiting::Stream;
 use crate::shared::Shared;
 use crate::shared::events::{Event, Reader};
-use tautline_proto::history::MAX_STREAMS;
 use tautline_proto::{Instant as Steady, MessageType, PeerId};
 
 /// The looks at the readers for each look at the kernel's drops, which is a system call.
 const FOR_EACH_DROP_LOOK: u32 = 4;
+
+/// The most streams of one peer that are told of.
+const MAX_STREAMS: usize = 64;
 
 /// When the driver looks around.
 #[derive(Debug, Default)]
@@ -25,17 +27,18 @@ pub(super) struct Looks {
 /// The streams whose consumer was told that only the newest of its messages wait.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    streams: HashSet<Stream>,
+    streams: HashMap<PeerId, HashSet<(MessageType, u16)>>,
 }
 
 impl Told {
     /// Tells that a message of this stream was replaced before anybody saw it: the first time only.
     #[cold]
     pub(super) fn superseded(&mut self, shared: &Shared, stream: Stream) {
-        if self.streams.len() >= MAX_STREAMS || !self.streams.insert(stream) {
+        let Stream { peer, message_type, channel } = stream;
+        let told = self.streams.entry(peer).or_default();
+        if told.len() >= MAX_STREAMS || !told.insert((message_type, channel)) {
             return;
         }
-        let Stream { peer, message_type, channel } = stream;
         if let Some(left_out) = shared.may_log() {
             tracing::warn!(
                 %peer,
@@ -46,12 +49,13 @@ impl Told {
                  `{message_type}.history` to more, or to all"
             );
         }
-        shared.status.events.publish(&Event::Superseded { peer, message_type, channel });
+        let event = Event::Superseded { peer, message_type, channel };
+        shared.status.events.publish_by(&event, shared.cause(Some(peer)));
     }
 
     /// Forgets a peer.
     pub(super) fn forget(&mut self, peer: PeerId) {
-        self.streams.retain(|stream| stream.peer != peer);
+        self.streams.remove(&peer);
     }
 }
 
