@@ -289,6 +289,16 @@ fn a_send_fails_if_the_server_goes_away_or_falls_silent() {
     assert_eq!((finished.code, closes.message()["data"].clone()), (1, 1.into()), "{finished:?}");
     assert!(finished.stderr.contains("the server is gone"), "{}", finished.stderr);
 
+    // The numbers are told however it ends, on both wires.
+    for (wire, code) in [("native", 1), ("classic", 3)] {
+        let closes = Listener::start(&["--count", "1", "--wire", wire]);
+        let address = closes.address.clone();
+        let finished =
+            run(&["send", &address, "1", "--count", "200", "--rate", "200", "--json", "--wire", wire]);
+        let sent = last_json(&finished.stdout)["messages_sent"].as_u64();
+        assert!(finished.code == code && sent.is_some_and(|sent| sent > 0), "{finished:?}");
+    }
+
     let mut dies = Listener::start(&[]);
     let arguments = ["send", &dies.address, "1", "--count", "150", "--rate", "100", "--json"];
     let send = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();

@@ -45,11 +45,14 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let complaint = is_classic.then(|| complaint(&mut events, &args.endpoint, COMPLAINT_WITHIN)).flatten();
     let result = SendResult::new(&sending, unheard, RefusedLater::look(&interface, &mut events));
     interface.disconnect();
+    // The numbers are told however it ends. The sentence of a failure while sending has them for people.
+    if args.json || sent.is_ok() {
+        result.report(args)?;
+    }
     sent?;
     if let Some(failure) = complaint {
         return Err(failure);
     }
-    result.report(args)?;
     result.failure(args).or(unacknowledged).map_or(Ok(result.exit()), Err)
 }
 
