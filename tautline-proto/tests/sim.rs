@@ -7,6 +7,8 @@ mod campaign;
 mod control;
 #[path = "../examples/sim_campaign/cycles.rs"]
 mod cycles;
+#[path = "../examples/sim_campaign/ends.rs"]
+mod ends;
 #[path = "../examples/sim_campaign/ledger.rs"]
 mod ledger;
 #[path = "../examples/sim_campaign/reliable.rs"]

@@ -12,10 +12,11 @@ use std::time::Duration;
 use tautline_proto::endpoint::{ClaimOutcome, Event, Role};
 use tautline_proto::history::Newest;
 use tautline_proto::silence::{Periods, Rule, Silence, Verdict};
-use tautline_proto::sim::{Clock, Impairments, NodeId, Random, ReceivedMessage, SimEvent, World, config};
+use tautline_proto::sim::{Clock, Impairments, NodeId, Random, ReceivedMessage, SimEvent, World};
 use tautline_proto::wire::native::{Frame, parse};
 use tautline_proto::{DropReason, Instant, MessageType, PeerId, StreamId};
 
+use super::ends::config;
 use super::scenario::bad_network;
 
 const MS: Duration = Duration::from_millis(1);

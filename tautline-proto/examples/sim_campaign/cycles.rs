@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::ends::config;
 use tautline_proto::cycle::{LockState, Schedule};
 use tautline_proto::endpoint::Role;
-use tautline_proto::sim::{Clock, Impairments, NodeId, Random, SimEvent, World, config};
+use tautline_proto::sim::{Clock, Impairments, NodeId, Random, SimEvent, World};
 use tautline_proto::{Instant, MessageType};
 
 const PERIOD: Duration = Duration::from_millis(1);

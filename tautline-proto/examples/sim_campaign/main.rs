@@ -7,12 +7,15 @@
 //! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --saturated 60
 //! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --cycles 600
 //! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --control 10000
+//! cargo run --release -p tautline-proto --all-features --example sim_campaign -- --key --seeds 10000
 //! ```
 //!
 //! Each seed runs a server and two clients whose clocks drift. The network has up to 50 % loss, with or without bursts, 20 %
 //! duplicates, 10 % damaged datagrams, reordering, jitter and sometimes a limited rate. Nodes are restarted and the network is
 //! cut. Then the network heals. Every message that a node receives must be right, every counter must equal the truth, and all
 //! nodes must be connected again in time.
+//!
+//! `--key`, before any other option, gives the ends a key: the links are secured (feature `secure`).
 //!
 //! `--seed` runs one seed alone. `--reliable` sends this many reliable messages at 30 % loss. `--saturated` measures for this
 //! many seconds how long best-effort messages wait while retransmissions fill a slow socket. `--control` runs this many seeds of
@@ -23,6 +26,7 @@
 mod campaign;
 mod control;
 mod cycles;
+mod ends;
 mod ledger;
 mod reliable;
 mod scenario;
@@ -51,7 +55,7 @@ fn main() -> ExitCode {
         Ok(task) => task,
         Err(problem) => {
             eprintln!(
-                "{problem}; usage: sim_campaign [--seeds N] [--seed FIRST] | --reliable MESSAGES \
+                "{problem}; usage: sim_campaign [--key] [--seeds N] [--seed FIRST] | --reliable MESSAGES \
                  | --saturated SECONDS | --cycles SECONDS | --control SEEDS [--fault NAME]"
             );
             return ExitCode::from(2);
@@ -83,11 +87,15 @@ fn task(mut arguments: impl Iterator<Item = String>) -> Result<Task, String> {
             text.parse::<u64>().map_err(|_| format!("{text:?} is not a number"))
         };
         match argument.as_str() {
+            "--key" => ends::use_key(),
             "--seeds" => seeds = Some(number()?),
             "--seed" => first = Some(number()?),
             "--reliable" => return number().map(Task::Reliable),
             "--saturated" => return number().map(Task::Saturated),
             "--cycles" => return number().map(Task::Cycles),
+            "--control" if ends::have_key() => {
+                return Err("--control counts the messages in datagrams, which a key hides".into());
+            }
             "--control" => {
                 let seeds = number()?;
                 return fault(arguments).map(|fault| Task::Control(seeds, fault));

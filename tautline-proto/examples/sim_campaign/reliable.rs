@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use super::ends::config;
 use tautline_proto::endpoint::{Outcome, Role};
-use tautline_proto::sim::{BitRate, Clock, Impairments, NodeId, Probability, SimEvent, World, config};
+use tautline_proto::sim::{BitRate, Clock, Impairments, NodeId, Probability, SimEvent, World};
 use tautline_proto::wire::native::Head;
 use tautline_proto::{Delivery, MessageType};
 

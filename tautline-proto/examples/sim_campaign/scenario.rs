@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tautline_proto::endpoint::Role;
-use tautline_proto::sim::{Clock, Impairments, NodeId, Probability, Random, SimEvent, World, config};
+use tautline_proto::sim::{Clock, Impairments, NodeId, Probability, Random, SimEvent, World};
 use tautline_proto::{Delivery, WallTime};
 
+use super::ends::config;
 use super::ledger::{Ledger, MessageSpec};
 use super::truth::{Fates, Truth};
 use super::window::QUIET;

@@ -56,23 +56,32 @@ impl Truth {
         }
         if arrival.is_corrupted {
             return match arrival.dropped {
-                Some(_) => Ok(()),
+                Some(reason) => {
+                    self.note_damaged(arrival, reason);
+                    Ok(())
+                }
                 None => Err(format!("a damaged datagram was accepted: {arrival:?}")),
             };
         }
-        let (header, mut frames) =
-            parse(&arrival.datagram).map_err(|reason| format!("{reason:?}: {arrival:?}"))?;
-        if frames.next().is_some_and(|frame| frame.is_unnumbered()) {
-            return Ok(());
-        }
-        let known = self.live.get_mut(&header.session).filter(|session| session.address == arrival.from);
+        let (id, sequence) = match sealed(&arrival.datagram) {
+            Some(header) => header,
+            None => {
+                let parsed = parse(&arrival.datagram);
+                let (header, mut frames) = parsed.map_err(|reason| format!("{reason:?}: {arrival:?}"))?;
+                if frames.next().is_some_and(|frame| frame.is_unnumbered()) {
+                    return Ok(());
+                }
+                (header.session, header.sequence)
+            }
+        };
+        let known = self.live.get_mut(&id).filter(|session| session.address == arrival.from);
         let Some(session) = known else {
             return match arrival.dropped {
                 Some(_) => Ok(()),
                 None => Err(format!("accepted outside any session: {arrival:?}")),
             };
         };
-        let number = u64::from(header.sequence);
+        let number = u64::from(sequence);
         let verdict = session.window.arrive(number, now);
         let expected = match verdict {
             Verdict::New | Verdict::Late => None,
@@ -85,6 +94,14 @@ impl Truth {
         }
         self.last = expected.is_none().then_some((number, verdict == Verdict::Late));
         Ok(())
+    }
+
+    /// Notes a damaged datagram that a secured node has dropped without opening it, because it had received the number before.
+    fn note_damaged(&mut self, arrival: &ReceivedDatagram, reason: DropReason) {
+        let session = sealed(&arrival.datagram).and_then(|(id, _)| self.live.get_mut(&id));
+        if let Some(session) = session.filter(|_| reason == DropReason::Duplicate) {
+            session.window.duplicate += 1;
+        }
     }
 
     /// Records a message that the node received. `life` is how often its sender had been restarted.
@@ -166,6 +183,13 @@ impl Truth {
         }
         Ok(())
     }
+}
+
+/// Returns session and sequence of a sealed datagram. `None` for a plain one.
+fn sealed(datagram: &[u8]) -> Option<(SessionId, u32)> {
+    let session = SessionId::from_bits(u64::from_be_bytes(*datagram.get(4..)?.first_chunk()?));
+    let sequence = u32::from_be_bytes(*datagram.get(12..)?.first_chunk()?);
+    (datagram[3] & 2 != 0).then_some((session, sequence))
 }
 
 impl Session {

@@ -29,7 +29,7 @@ use crate::secure::SealKey;
 use crate::stats::InboundCounters;
 use crate::time::Instant;
 use crate::window::{Verdict, Window};
-use crate::wire::native::{self, Control, Header, Heartbeat, OwnershipAct, Token};
+use crate::wire::native::{self, Control, Heartbeat, OwnershipAct, Token};
 
 /// The shortest time between two visits to a peer, so that handling a time-out ends.
 const MIN_VISIT_INTERVAL: Duration = Duration::from_micros(100);
@@ -542,12 +542,7 @@ impl Registry {
 
     /// Returns a datagram outside any session's numbering.
     pub(super) fn unnumbered(&self, session: SessionId, control: &Control<'_>) -> Vec<u8> {
-        let mut datagram = Vec::new();
-        native::begin_datagram(&mut datagram);
-        native::write_control(&mut datagram, control);
-        let from_server = self.config.role == Role::Server;
-        native::seal(&mut datagram, Header { session, sequence: 0, from_server });
-        datagram
+        native::unnumbered(session, self.config.role == Role::Server, control)
     }
 
     /// Notes that the peer's session ends when the messages that came with its close frame have been read.

@@ -64,10 +64,13 @@ impl Secured {
         now: Instant,
         (from, session): (SocketAddr, SessionId),
         frame: &Frame<'_>,
-        len: usize,
+        datagram: &[u8],
     ) -> Result<(), DropReason> {
+        if !is_canonical(datagram, session, frame) {
+            return Err(DropReason::Malformed);
+        }
         match (registry.config.role, frame) {
-            (Role::Server, Frame::Hello) if len < HELLO_LEN => Err(DropReason::Malformed),
+            (Role::Server, Frame::Hello) if datagram.len() < HELLO_LEN => Err(DropReason::Malformed),
             (Role::Server, Frame::Hello) => {
                 registry.admit_stranger(from, now)?;
                 let token = handshake.issue(from, session, now);
@@ -301,6 +304,17 @@ impl Secured {
         let waiting = self.waiting.take(header.session).ok_or(DropReason::UnknownSession)?;
         establish(registry, now, waiting).map(|id| (id, number))
     }
+}
+
+/// Returns whether a message of the Noise handshake stands in its datagram as it was written. The handshake covers everything but
+/// the number, the frame's flags and what follows the frame, which are zero and nothing.
+fn is_canonical(datagram: &[u8], session: SessionId, frame: &Frame<'_>) -> bool {
+    let (control, from_server) = match frame {
+        Frame::SealedEcho(echo) => (Control::SealedEcho(*echo), false),
+        Frame::SealedAccept(noise) => (Control::SealedAccept(noise), true),
+        _ => return true,
+    };
+    native::unnumbered(session, from_server, &control) == datagram
 }
 
 /// Opens a datagram of an established session. The window is looked at first, because that is cheaper, and marked afterwards,

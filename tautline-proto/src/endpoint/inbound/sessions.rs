@@ -184,14 +184,8 @@ impl Sessions {
             }
             let frame = frames.next().filter(Frame::is_unnumbered).ok_or(DropReason::NotSecured)?;
             let from = (from, header.session);
-            let handled = secured.handle_handshake(
-                registry,
-                &mut self.handshake,
-                now.steady,
-                from,
-                &frame,
-                datagram.len(),
-            );
+            let handled =
+                secured.handle_handshake(registry, &mut self.handshake, now.steady, from, &frame, datagram);
             return handled.map(|()| None);
         }
         let Opened { peer, number, late, sequence, frames } =

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::control::{Control, write_control};
 use super::frames::Frames;
 use super::layout::{FLAG_FROM_SERVER, FLAG_SEALED, FLAGS_AT, HEADER_LEN, MAGIC, TRAILER_LEN, VERSION};
 use super::reader::Reader;
@@ -103,6 +104,15 @@ pub fn seal(datagram: &mut Vec<u8>, header: Header) {
     fill_header(datagram, header);
     datagram.extend_from_slice(&[0; TRAILER_LEN]);
     fill_trailer(datagram);
+}
+
+/// Returns a datagram outside any session's numbering, which holds this frame alone.
+pub(crate) fn unnumbered(session: SessionId, from_server: bool, control: &Control<'_>) -> Vec<u8> {
+    let mut datagram = Vec::new();
+    begin_datagram(&mut datagram);
+    write_control(&mut datagram, control);
+    seal(&mut datagram, Header { session, sequence: 0, from_server });
+    datagram
 }
 
 pub(super) fn fill_header(datagram: &mut [u8], header: Header) {

@@ -32,8 +32,8 @@ mod tests;
 
 pub(crate) use control::write_ack;
 pub use control::{Ack, Control, Heartbeat, PathProbe, SealedEcho, Token, write_control};
-pub(crate) use datagram::looks_native;
 pub use datagram::{Header, begin_datagram, parse, seal};
+pub(crate) use datagram::{looks_native, unnumbered};
 pub use decode::MessageFrame;
 pub(crate) use decode::{SendingClass, Stream};
 pub(crate) use delivery::DeliveryNumbers;
