@@ -68,6 +68,9 @@ pub const TURN_BUDGET: usize = 64;
 /// that a flood cannot suppress heartbeats.
 const MAX_PUT_OFF: u32 = 64;
 
+/// The most commands of the receiving half that are carried out under one hold of the transmit lock.
+const COMMANDS_AT_ONCE: usize = 16;
+
 /// The pause after an error of the socket, so that an error that stays does not take a whole core.
 const ERROR_PAUSE: Duration = Duration::from_millis(1);
 
@@ -386,10 +389,18 @@ impl Turner {
 
     fn carry_out_commands(&mut self, now: Now) {
         self.shared.peers_so_far.store(self.inbound.peers_so_far(), Ordering::Relaxed);
-        while let Some(command) = self.inbound.poll_command() {
-            let failed = self.shared.sender.transmit.briefly(|line| line.command(command, now));
-            if let Some(SendError::Refused { to, fault, problem }) = failed {
-                self.unreachable(Some(to), fault, &problem);
+        while self.inbound.has_commands() {
+            let Self { inbound, shared, .. } = self;
+            // Few datagrams for each hold of the lock, so that senders do not wait for long; but several, because a driver that
+            // serves many peers would wait for as many senders.
+            let failed = shared.sender.transmit.briefly(|line| {
+                let commands = std::iter::from_fn(|| inbound.poll_command()).take(COMMANDS_AT_ONCE);
+                commands.filter_map(|command| line.command(command, now)).collect::<Vec<_>>()
+            });
+            for error in failed {
+                if let SendError::Refused { to, fault, problem } = error {
+                    self.unreachable(Some(to), fault, &problem);
+                }
             }
         }
     }

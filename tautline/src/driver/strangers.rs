@@ -49,6 +49,9 @@ pub(super) struct TimeToAll {
     looked: Steady,
 }
 
+/// The part of the time that messages for all may take before no further peer is taken.
+const SHARE_OF_ALL: u32 = 4;
+
 /// How often to look, at most.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -67,7 +70,7 @@ impl TimeToAll {
     }
 
     /// `newcomers` of the `listeners` came lately. Returns until when strangers must wait, if they must: while messages for all
-    /// take half of the time, or newcomers' part takes a tenth.
+    /// take a quarter of the time, or newcomers' part takes a tenth.
     #[cold]
     pub(super) fn look(
         &mut self,
@@ -81,7 +84,7 @@ impl TimeToAll {
         (self.seen, self.looked) = (count, now);
         let newcomers = u32::try_from(newcomers).unwrap_or(u32::MAX);
         let listeners = u32::try_from(listeners).unwrap_or(u32::MAX).max(newcomers).max(1);
-        let is_too_much = spent > passed / 2 || spent / listeners * newcomers > passed / SHARE;
+        let is_too_much = spent > passed / SHARE_OF_ALL || spent / listeners * newcomers > passed / SHARE;
         is_too_much.then(|| now.plus(PAUSE))
     }
 }
@@ -107,11 +110,11 @@ mod tests {
     }
 
     #[test]
-    fn strangers_wait_while_newcomers_take_a_tenth_or_all_take_half() {
+    fn strangers_wait_while_newcomers_take_a_tenth_or_all_take_a_quarter() {
         let at = |ms: u64| Steady::from_nanos(ms * 1_000_000);
         // In 100 ms: the time that messages for all take, in ms, and the newcomers among 100 listeners.
         for (spent, newcomers, must_wait) in
-            [(49, 0, false), (51, 0, true), (40, 20, false), (40, 30, true), (9, 100, false)]
+            [(24, 0, false), (26, 0, true), (20, 40, false), (20, 60, true), (9, 100, false)]
         {
             let mut time = TimeToAll::new(at(0));
             let count = spent * 1_000_000;

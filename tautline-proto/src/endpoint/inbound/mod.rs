@@ -305,6 +305,12 @@ impl Inbound {
         self.registry.check()
     }
 
+    /// Returns whether there is a [command](Self::poll_command).
+    #[must_use]
+    pub fn has_commands(&self) -> bool {
+        !self.registry.outputs.commands.is_empty()
+    }
+
     /// Returns the next command for the outbound half.
     pub fn poll_command(&mut self) -> Option<Command> {
         self.registry.outputs.commands.pop_front()
