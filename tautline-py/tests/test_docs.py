@@ -1,0 +1,56 @@
+"""The programs of the README, of docs/python.md and in examples/ run."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import PATIENCE
+
+import tautline
+
+ROOT = pathlib.Path(__file__).parents[2]
+EXAMPLES = ROOT / "tautline-py" / "examples"
+
+
+def programs(page: pathlib.Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def run(program: str) -> str:
+    """Runs a program, which must end with success and warn of nothing. Returns what it printed."""
+    arguments = [sys.executable, "-X", "dev", "-W", "error", "-c", program]
+    result = subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE)
+    assert result.returncode == 0 and not result.stderr, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("program", programs(ROOT / "docs" / "python.md"))
+def test_a_program_of_the_guide(program: str) -> None:
+    assert run(program)
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_an_example(example: str) -> None:
+    program = (EXAMPLES / example).read_text().replace("127.0.0.1:9000", free_address())
+    assert run(program)
+
+
+def test_the_first_screen_of_the_readme() -> None:
+    """The controller in Python asks the plant beside it, which is written in Rust; here a plant in Python stands for it."""
+    first, second = programs(ROOT / "README.md")
+    assert len((ROOT / "README.md").read_text().split(first)[0].splitlines()) < 60
+    with tautline.serve("127.0.0.1:0", name="plant") as plant:
+        plant.handler("command")(lambda message, reply: reply("done"))
+        assert plant.local_address
+        assert run(first.replace("127.0.0.1:9000", plant.local_address)) == "done\n"
+    assert second == (EXAMPLES / "hello.py").read_text().split('"""\n\n', 1)[1]
+
+
+def free_address() -> str:
+    with tautline.serve("127.0.0.1:0") as link:
+        assert link.local_address is not None
+        return link.local_address
