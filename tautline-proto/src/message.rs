@@ -282,6 +282,8 @@ pub struct MessageRef<'a> {
     pub delivery: Delivery,
     /// For how long after `timestamp` it is useful, if the sender set it.
     pub lifespan: Option<Duration>,
+    /// Who sent it, by its key: the identity that this end gives the key. `None` on a plain link. It does not travel.
+    pub identity: Option<&'a str>,
     /// How the payload is encoded.
     pub content_type: ContentType,
     /// The payload. The endpoint has checked it against its content type and the limits.
@@ -368,6 +370,7 @@ impl<'a> MessageRef<'a> {
             correlation_id: None,
             delivery: Delivery::BestEffort,
             lifespan: None,
+            identity: None,
             content_type,
             payload,
         }

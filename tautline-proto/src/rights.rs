@@ -28,6 +28,12 @@ impl Rights {
         Self(self.0 | bit(message_type))
     }
 
+    /// Returns what both rights allow.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Returns whether messages of this type may be sent.
     #[must_use]
     #[inline]
@@ -48,12 +54,14 @@ impl Rights {
     }
 
     /// Returns the byte that travels: bit `n` stands for the type with number `n`.
-    pub(crate) const fn to_wire(self) -> u8 {
+    #[must_use]
+    pub const fn to_wire(self) -> u8 {
         self.0
     }
 
-    /// Bits of types that this build does not know are left out.
-    pub(crate) const fn from_wire(bits: u8) -> Self {
+    /// Reads the byte that travels. Bits of types that this build does not know are left out.
+    #[must_use]
+    pub const fn from_wire(bits: u8) -> Self {
         Self(bits & Self::ALL.0)
     }
 

@@ -23,6 +23,8 @@ pub enum Command {
     Open(OpenPeer),
     /// Remove this peer, which is gone for this reason.
     Forget(PeerId, RemovalReason),
+    /// Tell this peer that its key is accepted no longer. It is forgotten next.
+    Close(PeerId),
     /// It was not heard lately: leave it out when a message goes to all.
     Hush(PeerId),
     /// It was heard again: include it when a message goes to all.

@@ -104,6 +104,7 @@ impl Encoder {
             correlation_id: head.correlation_id.map(Id::borrowed),
             delivery: head.delivery,
             lifespan: None,
+            identity: None,
             content_type: head.content_type,
             payload: &[],
         };

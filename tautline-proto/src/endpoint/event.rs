@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 
 use super::owner::{ClaimOutcome, OwnerChange};
 use crate::drops::DropReason;
-use crate::message::StreamId;
+use crate::message::{MessageType, StreamId};
 use crate::peer::{PeerId, SessionId};
 use crate::rights::Rights;
 use crate::stats::{PeerRxCounters, PeerTxCounters};
@@ -51,6 +51,13 @@ pub enum Event {
     /// The server said that it takes secured clients only, and this client has no key. The client calls on: nobody has signed
     /// what the server said.
     ServerIsSecured,
+    /// A peer has sent a message of a type that its key may not send. The message was dropped. One event for each datagram.
+    NotAllowed {
+        /// The peer.
+        peer: PeerId,
+        /// The type.
+        message_type: MessageType,
+    },
     /// A stream here has another owner, or none any more.
     OwnerChanged(OwnerChange),
     /// A peer sends on a stream here that it does not own. Its messages are dropped. Once for each owner.
@@ -88,6 +95,8 @@ pub enum Event {
 pub enum RemovalReason {
     /// The peer has closed its session.
     ClosedByPeer,
+    /// The peer's key was removed: at this end, or at the peer, whose server has said so.
+    KeyRemoved,
     /// The peer was silent for too long.
     Expired,
     /// The table of peers was full, the peer was silent, and another one took its place.
@@ -102,6 +111,7 @@ impl RemovalReason {
     pub const fn name(self) -> &'static str {
         match self {
             Self::ClosedByPeer => "closed_by_peer",
+            Self::KeyRemoved => "key_removed",
             Self::Expired => "expired",
             Self::Displaced => "displaced",
             Self::Replaced => "replaced",

@@ -36,7 +36,7 @@ impl Identity {
 }
 
 /// The keys of an endpoint: those that it accepts, and the one that a client calls with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {
     /// Not empty, and each has a key.
     identities: Vec<Arc<Identity>>,

@@ -3,6 +3,7 @@
 use super::delivery::KeptMessage;
 use super::ownership::Gate;
 use super::peers::InboundPeer;
+use super::rights::NotAllowed;
 use super::sorting::SortedMessages;
 use crate::drops::DropReason;
 use crate::endpoint::config::EndpointConfig;
@@ -10,6 +11,7 @@ use crate::endpoint::owner::Tenure;
 use crate::message::{Delivery, MessageRef};
 use crate::path::{Path, PeerClock};
 use crate::peer::PeerId;
+use crate::rights::Rights;
 use crate::stats::{InboundCounters, PeerRxCounters};
 use crate::time::Instant;
 use crate::wire::native::{Frame, Frames, KIND_LEN, MessageFrame};
@@ -68,6 +70,10 @@ pub struct Messages<'a> {
     path: Option<&'a Path>,
     config: &'a EndpointConfig,
     counters: &'a InboundCounters,
+    /// What the sender may send.
+    rights: Rights,
+    not_allowed: &'a NotAllowed,
+    peer: Option<PeerId>,
     /// `None` if no stream has an owner.
     gate: Option<Gate<'a>>,
     /// The message that was read last, or the only message of a classic datagram.
@@ -108,6 +114,7 @@ impl<'a> Messages<'a> {
         peer: Option<&'a InboundPeer>,
         config: &'a EndpointConfig,
         counters: &'a InboundCounters,
+        not_allowed: &'a NotAllowed,
         gate: Option<Gate<'a>>,
     ) -> Self {
         let (default_ids, complete) =
@@ -115,9 +122,15 @@ impl<'a> Messages<'a> {
         let (name, rx) = peer.map_or(("", None), |peer| (peer.name.as_str(), Some(&*peer.rx)));
         let path = peer.map(|peer| &peer.path);
         let (default_ids, complete) = (default_ids.iter(), complete.iter());
+        #[cfg(feature = "secure")]
+        let identity = peer.and_then(|peer| peer.secured.as_ref()).map(|secured| &*secured.identity);
+        #[cfg(not(feature = "secure"))]
+        let identity = None;
         let (frames, next_id, message, is_unread) = match contents {
             Contents::Classic(message) => (Frames::default(), 0, message, true),
-            Contents::Native { frames, next_id } => (frames, next_id, MessageRef::default(), false),
+            Contents::Native { frames, next_id } => {
+                (frames, next_id, MessageRef { identity, ..MessageRef::default() }, false)
+            }
         };
         let (kept_since, bare_kind) = (None, None);
         Self {
@@ -131,6 +144,9 @@ impl<'a> Messages<'a> {
             path,
             config,
             counters,
+            rights: peer.map_or(Rights::ALL, |peer| peer.rights),
+            not_allowed,
+            peer: peer.map(|peer| peer.id),
             gate,
             message,
             is_unread,
@@ -225,12 +241,22 @@ impl<'a> Messages<'a> {
             let alike = self.bare_kind.and_then(|kind| frame.decode_alike_into(kind, &mut self.message, id));
             let decoded = alike.map_or_else(|| self.decode_any(frame, id), Ok);
             match decoded.and_then(|()| self.config.check(&self.message)) {
+                Ok(()) if !self.rights.allows(self.message.message_type) => self.refuse(),
                 Ok(()) if self.is_admitted() => return Some(()),
                 Ok(()) => self.counters.messages_dropped.count(DropReason::NotOwner),
                 Err(reason) => self.counters.messages_dropped.count(reason),
             }
         }
         None
+    }
+
+    /// Counts a message that its sender may not send.
+    #[cold]
+    fn refuse(&self) {
+        self.counters.messages_dropped.count(DropReason::NotAllowed);
+        if let Some(peer) = self.peer {
+            self.not_allowed.note(peer, self.message.message_type);
+        }
     }
 
     /// Decodes a message of any kind.
@@ -322,7 +348,7 @@ mod tests {
     #[test]
     fn no_field_of_a_message_is_left_in_the_next_message() {
         const KINDS: u8 = 8;
-        let (config, counters) = (config(), InboundCounters::default());
+        let (config, counters, not_allowed) = (config(), InboundCounters::default(), NotAllowed::default());
         let kinds = || 0..KINDS;
         for kinds in
             kinds().flat_map(|one| kinds().flat_map(move |two| kinds().map(move |three| [one, two, three])))
@@ -346,7 +372,8 @@ mod tests {
             let default_ids = (0..).zip(kinds).filter(|(_, kind)| *kind == 2).map(|(id, _)| Some(id));
             let sorted = SortedMessages { default_ids: default_ids.collect(), complete: Vec::new() };
             let contents = Contents::Native { frames, next_id: 0 };
-            let messages = Messages::new(contents, Some(&sorted), None, &config, &counters, None);
+            let messages =
+                Messages::new(contents, Some(&sorted), None, &config, &counters, &not_allowed, None);
             assert_eq!(
                 messages.collect::<Vec<_>>(),
                 expected,

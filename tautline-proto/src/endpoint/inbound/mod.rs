@@ -24,6 +24,7 @@ mod ownership;
 mod peers;
 mod places;
 mod registry;
+mod rights;
 #[cfg(feature = "secure")]
 mod secured;
 mod sessions;
@@ -54,6 +55,8 @@ use crate::endpoint::event::Event;
 use crate::endpoint::owner::{ClaimError, Tenure};
 use crate::message::StreamId;
 use crate::peer::PeerId;
+#[cfg(feature = "secure")]
+use crate::secure::Keys;
 use crate::stats::InboundCounters;
 use crate::time::{Instant, Now};
 use crate::wire::native::OwnershipAct;
@@ -176,11 +179,12 @@ impl Inbound {
         self.registry.begin_reading();
         let Accepted { peer, number, at, contents, .. } = accepted;
         let is_sorted = matches!(&contents, Contents::Native { frames, .. } if !frames.are_messages());
-        let Registry { peers, config, counters, owners, outputs, .. } = &mut self.registry;
+        let Registry { peers, config, counters, owners, outputs, not_allowed, .. } = &mut self.registry;
         let origin = Origin { peer, number, now: at };
         let gate = owners.as_deref_mut().map(|owners| Gate { owners, outputs, origin });
         let peer = peers.get(peer).map(|peer| &*peer);
-        Messages::new(contents, is_sorted.then_some(&self.sessions.sorted), peer, config, counters, gate)
+        let sorted = is_sorted.then_some(&self.sessions.sorted);
+        Messages::new(contents, sorted, peer, config, counters, not_allowed, gate)
     }
 
     /// Counts a message that the caller drops after it has returned its [`Messages`]. As [`Refusals::count`].
@@ -225,6 +229,17 @@ impl Inbound {
         let Registry { owners, outputs, .. } = &mut self.registry;
         if let Some(owners) = owners {
             owners.free(tenure, outputs);
+        }
+    }
+
+    /// Accepts these keys from now on, and no others. A server ends the sessions of keys that are not among them, and tells their
+    /// peers why. A client that has another key to call with calls for a new session; the present one goes on meanwhile. No effect on a
+    /// plain endpoint.
+    #[cfg(feature = "secure")]
+    pub fn replace_keys(&mut self, keys: Keys, now: Instant) {
+        let Some(secured) = &mut self.sessions.secured else { return };
+        if secured.replace_keys(&mut self.registry, keys, now) {
+            self.sessions.call_anew(&mut self.registry, now);
         }
     }
 
@@ -284,7 +299,9 @@ impl Inbound {
     #[must_use]
     #[inline]
     pub fn has_news(&self) -> bool {
-        !self.registry.outputs.are_empty() || self.registry.can_close_now()
+        !self.registry.outputs.are_empty()
+            || self.registry.can_close_now()
+            || self.registry.not_allowed.is_noted()
     }
 
     /// Returns the next event.
@@ -292,7 +309,10 @@ impl Inbound {
         if self.registry.can_close_now() {
             self.finish_closing(now.steady);
         }
-        self.registry.outputs.events.pop_front()
+        self.registry.outputs.events.pop_front().or_else(|| {
+            let (peer, message_type) = self.registry.not_allowed.take()?;
+            Some(Event::NotAllowed { peer, message_type })
+        })
     }
 
     /// Checks that the tables agree with one another. For tests and fuzzers, because it walks every table.

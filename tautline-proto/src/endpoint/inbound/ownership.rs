@@ -210,9 +210,6 @@ impl Owners {
         outputs: &mut Outputs,
     ) -> (OwnershipAct, u64) {
         let Some(silence) = self.rules.silence(stream) else { return (OwnershipAct::Unowned, 0) };
-        if !may_claim(stream, peer) {
-            return (OwnershipAct::Refused, 0);
-        }
         let place = self.places.get(&stream).copied();
         let Some(place) = place.or_else(|| self.add(stream, silence, now, outputs)) else {
             return (OwnershipAct::Refused, 0);
@@ -401,11 +398,6 @@ struct Refused {
     /// `None` if there is no room for one more stream.
     owner: Option<PeerId>,
     period: u64,
-}
-
-/// Decides who may claim a stream. Today every peer may; once sessions have keys, the rights of the peer's key decide here.
-const fn may_claim(_stream: StreamId, _peer: PeerId) -> bool {
-    true
 }
 
 /// Tells a peer that another peer owns the stream.

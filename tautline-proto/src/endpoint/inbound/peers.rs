@@ -18,7 +18,7 @@ use crate::path::Path;
 use crate::peer::{PeerId, SessionId};
 use crate::rights::Rights;
 #[cfg(feature = "secure")]
-use crate::secure::OpenKey;
+use crate::secure::{KeyId, OpenKey};
 use crate::stats::{PeerRxCounters, PeerTxCounters};
 use crate::time::Instant;
 use crate::window::{Window, WindowCounts};
@@ -89,6 +89,9 @@ pub(super) struct InboundPeer {
 pub(super) struct SecuredPeer {
     /// Who it is, by its key.
     pub(super) identity: Arc<str>,
+    pub(super) key: KeyId,
+    /// This end, a client, has another key to call with now.
+    pub(super) is_outdated: bool,
     /// Opens what it sends.
     pub(super) open: OpenKey,
 }
@@ -412,6 +415,22 @@ impl PeerTable {
     }
 
     /// Returns whether every peer has a timer and can fall silent.
+    /// Marks the sessions of keys other than this one. Returns whether there is one.
+    #[cfg(feature = "secure")]
+    pub(super) fn outdate_keys_but(&mut self, key: KeyId) -> bool {
+        let secured = self.slots.iter_mut().flatten().filter_map(|peer| peer.secured.as_mut());
+        secured.fold(false, |any, secured| {
+            secured.is_outdated = secured.key != key;
+            any || secured.is_outdated
+        })
+    }
+
+    /// Returns the peers that `is_meant` accepts.
+    #[cfg(feature = "secure")]
+    pub(super) fn ids_of(&self, is_meant: impl Fn(&InboundPeer) -> bool) -> Vec<PeerId> {
+        self.slots.iter().flatten().filter(|peer| is_meant(peer)).map(|peer| peer.id).collect()
+    }
+
     pub(super) fn all_are_watched(&self) -> bool {
         self.slots.iter().flatten().all(|peer| peer.wake_at.is_some() && peer.last_heard.is_some())
     }

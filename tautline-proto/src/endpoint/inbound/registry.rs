@@ -16,6 +16,7 @@ use super::ownership::Owners;
 use super::peers::SecuredPeer;
 use super::peers::{Away, InboundPeer, PeerTable};
 use super::places::{LostPlace, LostPlaces};
+use super::rights::NotAllowed;
 use crate::drops::DropReason;
 use crate::endpoint::command::{Command, OpenPeer};
 use crate::endpoint::config::{EndpointConfig, Role, WireFormat};
@@ -58,6 +59,7 @@ pub(super) struct Registry {
     pub(super) peers: PeerTable,
     pub(super) counters: Arc<InboundCounters>,
     pub(super) outputs: Outputs,
+    pub(super) not_allowed: NotAllowed,
     /// `None` if no stream has an owner.
     pub(super) owners: Option<Box<Owners>>,
     /// Used by native servers only.
@@ -134,9 +136,9 @@ enum Closing {
     #[default]
     No,
     /// The caller has not begun to read the peer's last messages.
-    AfterReading(PeerId),
+    AfterReading(PeerId, RemovalReason),
     /// The peer's last messages have been read, or are being read.
-    Now(PeerId),
+    Now(PeerId, RemovalReason),
 }
 
 /// What a visit to a peer found out.
@@ -162,6 +164,7 @@ impl Registry {
             peers: PeerTable::after(peers_before),
             counters: Arc::default(),
             outputs: Outputs::default(),
+            not_allowed: NotAllowed::default(),
             closed: ClosedSessions::default(),
             lost_places: LostPlaces::default(),
             strangers: Strangers::default(),
@@ -546,15 +549,15 @@ impl Registry {
     }
 
     /// Notes that the peer's session ends when the messages that came with its close frame have been read.
-    pub(super) fn close_after_reading(&mut self, id: PeerId) {
-        self.closing = Closing::AfterReading(id);
+    pub(super) fn close_after_reading(&mut self, id: PeerId, reason: RemovalReason) {
+        self.closing = Closing::AfterReading(id, reason);
     }
 
     /// Notes that the caller reads the messages of the datagram.
     #[inline]
     pub(super) fn begin_reading(&mut self) {
-        if let Closing::AfterReading(id) = self.closing {
-            self.closing = Closing::Now(id);
+        if let Closing::AfterReading(id, reason) = self.closing {
+            self.closing = Closing::Now(id, reason);
         }
     }
 
@@ -566,15 +569,17 @@ impl Registry {
     /// Returns whether a session has ended and its last messages were read.
     #[inline]
     pub(super) const fn can_close_now(&self) -> bool {
-        matches!(self.closing, Closing::Now(_))
+        matches!(self.closing, Closing::Now(..))
     }
 
     /// Removes the peer whose session has ended, if there is one. Returns whether there was one.
     #[inline]
     pub(super) fn finish_closing(&mut self, now: Instant) -> bool {
-        let (Closing::AfterReading(id) | Closing::Now(id)) = self.closing else { return false };
+        let (Closing::AfterReading(id, reason) | Closing::Now(id, reason)) = self.closing else {
+            return false;
+        };
         self.closing = Closing::No;
-        self.remove(id, RemovalReason::ClosedByPeer, now);
+        self.remove(id, reason, now);
         true
     }
 
@@ -598,6 +603,10 @@ impl Registry {
 /// it calls as soon as heartbeats are overdue. And it calls in time before the keys of either direction are worn out.
 fn wants_new_session(peer: &InboundPeer) -> bool {
     let received = peer.window.as_ref().map_or(0, Window::next);
+    #[cfg(feature = "secure")]
+    if peer.secured.as_ref().is_some_and(|secured| secured.is_outdated) {
+        return true;
+    }
     peer.is(Away::STALE) || peer.tx.next_sequence.value().max(received) >= RENEW_AFTER
 }
 

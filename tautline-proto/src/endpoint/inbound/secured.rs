@@ -19,6 +19,7 @@ use super::handshake::Handshake;
 use super::peers::{Away, InboundPeer, SecuredPeer};
 use super::registry::{Newcomer, Registry};
 use crate::drops::DropReason;
+use crate::endpoint::command::Command;
 use crate::endpoint::config::{Role, Start};
 use crate::endpoint::event::{Event, RemovalReason};
 use crate::peer::{PeerId, SessionId};
@@ -179,7 +180,7 @@ impl Secured {
         let id = self.keys.calling().id();
         let (_, identity) = self.keys.find(id).expect("a client's own key is among its keys");
         let SessionKeys { open, seal } = SessionKeys::new(&split, Role::Client);
-        let secured = SecuredPeer { identity: Arc::clone(&identity.name), open };
+        let secured = SecuredPeer { identity: Arc::clone(&identity.name), key: id, is_outdated: false, open };
         let newcomer = Newcomer {
             name: introduction.name,
             rights: identity.rights,
@@ -247,12 +248,38 @@ impl Secured {
             name: introduction.name.into(),
             former: introduction.former,
             identity: Arc::clone(identity),
+            key: id,
             keys: SessionKeys::new(&split, Role::Server),
             echo: echo.noise.into(),
             answer: datagram,
             at: now,
         });
         Ok(())
+    }
+
+    /// Accepts these keys from now on, and no others. A server ends the sessions of keys that are not among them, or that somebody
+    /// else holds now, and tells their peers. Returns whether the client must call: it has another key to call with. The session goes
+    /// on until the server has accepted that.
+    #[must_use]
+    pub(super) fn replace_keys(&mut self, registry: &mut Registry, keys: Keys, now: Instant) -> bool {
+        self.keys = keys;
+        self.waiting.retain(|key, identity| {
+            self.keys.find(key).is_some_and(|(_, holder)| *holder.name == *identity.name)
+        });
+        if registry.config.role == Role::Client {
+            let calling = self.keys.calling().id();
+            return registry.peers.outdate_keys_but(calling);
+        }
+        let removed = registry.peers.ids_of(|peer| {
+            peer.secured.as_ref().is_some_and(|secured| {
+                self.keys.find(secured.key).is_none_or(|(_, holder)| holder.name != secured.identity)
+            })
+        });
+        for id in removed {
+            registry.outputs.commands.push_back(Command::Close(id));
+            registry.remove(id, RemovalReason::KeyRemoved, now);
+        }
+        false
     }
 
     /// Opens a sealed datagram. `scratch` then holds what was sealed.
@@ -351,7 +378,7 @@ fn open_for(
 /// Makes a client a peer that has shown that it knows the keys. Its session replaces those of its own identity only: the one that
 /// it names as its former session, and one at its address.
 fn establish(registry: &mut Registry, now: Instant, waiting: WaitingClient) -> Result<PeerId, DropReason> {
-    let WaitingClient { session, address, token, name, former, identity, keys, .. } = waiting;
+    let WaitingClient { session, address, token, name, former, identity, key, keys, .. } = waiting;
     let mut established = None;
     let former = former.and_then(|former| registry.peers.by_session(former)).map(|peer| peer.id);
     let neighbour = registry.peers.by_address(address).map(|peer| peer.id);
@@ -372,7 +399,8 @@ fn establish(registry: &mut Registry, now: Instant, waiting: WaitingClient) -> R
         Some(established) => established,
         None => registry.make_room(address, now).ok_or(DropReason::PeerTableFull)?,
     };
-    let secured = SecuredPeer { identity: Arc::clone(&identity.name), open: keys.open };
+    let secured =
+        SecuredPeer { identity: Arc::clone(&identity.name), key, is_outdated: false, open: keys.open };
     let newcomer = Newcomer {
         name: &name,
         rights: identity.rights,

@@ -18,7 +18,7 @@ use super::sorting::SortedMessages;
 use crate::drops::DropReason;
 use crate::endpoint::command::{Command, PathAnswer};
 use crate::endpoint::config::Role;
-use crate::endpoint::event::Event;
+use crate::endpoint::event::{Event, RemovalReason};
 use crate::peer::PeerId;
 use crate::time::{Instant, Now};
 use crate::window::Window;
@@ -262,8 +262,8 @@ impl Sessions {
         if found.ownership.iter().any(Option::is_some) {
             found.ownership.iter().flatten().for_each(|frame| take_ownership(registry, origin, frame));
         }
-        if found.close {
-            registry.close_after_reading(id);
+        if let Some(reason) = found.close {
+            registry.close_after_reading(id, reason);
         }
     }
 
@@ -316,12 +316,14 @@ fn take_ownership(registry: &mut Registry, origin: Origin, frame: &Ownership) {
     let Origin { peer: id, number, now } = origin;
     let Registry { peers, owners, outputs, .. } = registry;
     let Some(peer) = peers.get(id) else { return };
-    let claims = peer.claims.get_or_insert_default();
     let stream = frame.stream;
+    let may_send = peer.rights.allows(stream.message_type);
+    let claims = peer.claims.get_or_insert_default();
     match frame.act {
         OwnershipAct::Claim | OwnershipAct::Release => {
             let answer = claims.answer_to(frame, || match owners {
                 None => (OwnershipAct::Unowned, 0),
+                Some(_) if !may_send => (OwnershipAct::Refused, 0),
                 Some(owners) if frame.act == OwnershipAct::Claim => owners.claim(stream, id, now, outputs),
                 Some(owners) => owners.release(stream, id, number.unwrap_or_default(), outputs),
             });
@@ -352,7 +354,7 @@ struct ControlFrames<'a> {
     name: Option<&'a str>,
     /// A claim or release, an answer, and a notice.
     ownership: [Option<Ownership>; 3],
-    close: bool,
+    close: Option<RemovalReason>,
 }
 
 impl<'a> ControlFrames<'a> {
@@ -368,7 +370,8 @@ impl<'a> ControlFrames<'a> {
                 Frame::Ack(ack) => found.ack = Some(ack),
                 Frame::Echo { .. } => found.echo = true,
                 Frame::Accept(name) => found.name = Some(name),
-                Frame::Close => found.close = true,
+                Frame::Close => found.close = Some(RemovalReason::ClosedByPeer),
+                Frame::KeyRemoved => found.close = Some(RemovalReason::KeyRemoved),
                 Frame::Ownership(frame) => found.ownership[kind_of(frame.act)] = Some(frame),
                 _ => {}
             }

@@ -7,10 +7,12 @@ use super::delivery::{Added, DeliveryState, KeptMessage, LARGE_ID, RELIABLE_ID, 
 use super::ownership::{Gate, Origin};
 use super::peers::InboundPeer;
 use super::registry::Registry;
+use super::rights::NotAllowed;
 use crate::drops::DropReason;
 use crate::endpoint::command::Command;
 use crate::endpoint::config::EndpointConfig;
 use crate::message::{Delivery, StreamId};
+use crate::rights::Rights;
 use crate::stats::InboundCounters;
 use crate::time::Instant;
 use crate::wire::native::{Fragment, Frame, Frames, MessageFrame};
@@ -33,12 +35,13 @@ impl SortedMessages {
     pub(super) fn sort(&mut self, registry: &mut Registry, origin: Origin, frames: Frames<'_>) {
         self.default_ids.clear();
         self.complete.clear();
-        let Registry { config, counters, peers, outputs, owners, .. } = registry;
+        let Registry { config, counters, peers, outputs, owners, not_allowed, .. } = registry;
         let id = origin.peer;
         let Some(peer) = peers.get(id) else { return };
         let gate = owners.as_deref_mut().map(|owners| Gate { owners, outputs, origin });
         let now = origin.now;
-        let mut sorter = Sorter { peer, sorted: self, config, counters, gate, now, has_forwarded: false };
+        let mut sorter =
+            Sorter { peer, sorted: self, config, counters, not_allowed, gate, now, has_forwarded: false };
         frames.for_each(|frame| sorter.sort(&frame));
         let Some(delivery) = peer.delivery.as_deref_mut() else { return };
         let reliable = &mut delivery.reliable;
@@ -60,6 +63,7 @@ struct Sorter<'a> {
     sorted: &'a mut SortedMessages,
     config: &'a EndpointConfig,
     counters: &'a InboundCounters,
+    not_allowed: &'a NotAllowed,
     gate: Option<Gate<'a>>,
     now: Instant,
     /// Forward frames count once for each datagram, like all control frames.
@@ -101,7 +105,7 @@ impl Sorter<'_> {
     fn take_reliable(&mut self, frame: MessageFrame<'_>, delivery: Delivery) -> Option<u64> {
         // A message that cannot be read is not acknowledged, so that the sender learns that it did not arrive.
         let checked = frame.decode(0, "").and_then(|message| self.config.check(&message));
-        let checked = checked.and_then(|()| self.check_owner(frame.stream()));
+        let checked = checked.and_then(|()| self.check_sender(frame.stream()));
         let numbers = frame.numbers().ok_or(DropReason::Malformed);
         let numbers = match checked.and(numbers) {
             Ok(numbers) => numbers,
@@ -129,7 +133,7 @@ impl Sorter<'_> {
 
     fn take_reliable_fragment(&mut self, fragment: &Fragment<'_>) {
         // Only the first fragment shows the stream. Without it, the message never becomes complete.
-        if let Err(reason) = self.check_owner(fragment.stream()) {
+        if let Err(reason) = self.check_sender(fragment.stream()) {
             return self.drop(reason);
         }
         let (max_bytes, now) = (self.config.max_kept_bytes(), self.now);
@@ -139,15 +143,29 @@ impl Sorter<'_> {
         self.count(&taken);
     }
 
-    /// Checks that the peer may send on this stream.
-    fn check_owner(&mut self, stream: Option<StreamId>) -> Result<(), DropReason> {
-        let (Some(gate), Some(stream)) = (&mut self.gate, stream) else { return Ok(()) };
+    /// Checks that the peer may send on this stream: by its key, and because no other peer owns the stream.
+    fn check_sender(&mut self, stream: Option<StreamId>) -> Result<(), DropReason> {
+        let rights = self.peer.rights;
+        let Some(stream) = stream else {
+            return if rights == Rights::NONE { Err(DropReason::NotAllowed) } else { Ok(()) };
+        };
+        if !rights.allows(stream.message_type) {
+            self.not_allowed.note(self.peer.id, stream.message_type);
+            return Err(DropReason::NotAllowed);
+        }
+        let Some(gate) = &mut self.gate else { return Ok(()) };
         if gate.admits(stream) { Ok(()) } else { Err(DropReason::NotOwner) }
     }
 
     /// Takes a fragment of a best-effort message. If there is no room, the oldest incomplete messages are dropped, because
     /// the newest are worth most.
     fn take_best_effort_fragment(&mut self, fragment: &Fragment<'_>) {
+        // Owners matter when the message is complete, rights at once: without its first fragment, it never is.
+        if let Some(stream) = fragment.stream().filter(|stream| !self.peer.rights.allows(stream.message_type))
+        {
+            self.not_allowed.note(self.peer.id, stream.message_type);
+            return self.drop(DropReason::NotAllowed);
+        }
         let (first, now) = (u64::from(fragment.numbers.number), self.now);
         let max_bytes = self.config.max_kept_bytes();
         let large = &mut self.delivery().large;

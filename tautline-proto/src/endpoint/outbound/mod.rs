@@ -222,6 +222,13 @@ impl Outbound {
         self.peer(id).map_or(Rights::ALL, |peer| peer.granted)
     }
 
+    /// Returns what may be sent to every peer. A server may send everything.
+    #[must_use]
+    pub fn granted_by_all(&self) -> Rights {
+        let of_peers = self.slots.iter().flatten().map(|peer| peer.granted);
+        if self.role == Role::Server { Rights::ALL } else { of_peers.fold(Rights::ALL, Rights::and) }
+    }
+
     /// Returns whether what is sent is sealed with keys.
     #[must_use]
     pub const fn is_secured(&self) -> bool {
@@ -309,6 +316,10 @@ impl Outbound {
                 }
                 None
             }
+            Command::Close(id) => {
+                begin(out, &[Control::KeyRemoved]);
+                Some(id)
+            }
             Command::Accept(id) => {
                 begin(out, &[]);
                 native::write_control(out, &Control::Accept(&self.name));
@@ -386,9 +397,10 @@ impl Outbound {
         if let Some(reliable) = peer.reliable {
             self.outcomes.extend(reliable.end(match reason {
                 RemovalReason::Replaced => Outcome::Unknown,
-                RemovalReason::ClosedByPeer | RemovalReason::Expired | RemovalReason::Displaced => {
-                    Outcome::PeerLost
-                }
+                RemovalReason::ClosedByPeer
+                | RemovalReason::KeyRemoved
+                | RemovalReason::Expired
+                | RemovalReason::Displaced => Outcome::PeerLost,
             }));
         }
         self.first_number = match self.wire {

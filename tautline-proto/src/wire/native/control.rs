@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use super::layout::{
-    DELIVERY_WINDOW, FLAG_ASKS, FLAG_TOKEN_SECURED, KEY_ID_LEN, MAGIC, MAX_NAME, PATH_PROBE_LEN, TOKEN_LEN,
-    VERSION, frame_type,
+    CLOSED_KEY_REMOVED, DELIVERY_WINDOW, FLAG_ASKS, FLAG_TOKEN_SECURED, KEY_ID_LEN, MAGIC, MAX_NAME,
+    PATH_PROBE_LEN, TOKEN_LEN, VERSION, frame_type,
 };
 use super::ownership::{OWNERSHIP_LEN, Ownership};
 use super::reader::Reader;
@@ -140,6 +140,10 @@ pub fn write_control(out: &mut Vec<u8>, frame: &Control<'_>) {
             out.extend_from_slice(&heartbeat.held.to_be_bytes());
         }
         Control::Close => begin_control(out, frame_type::CLOSE, 0),
+        Control::KeyRemoved => {
+            begin_control(out, frame_type::CLOSE, 1);
+            out.push(CLOSED_KEY_REMOVED);
+        }
         Control::Hello => {
             // Padded to the length of the answer, so that a forged source address attracts no more bytes than the attacker
             // sends.
@@ -210,6 +214,8 @@ pub enum Control<'a> {
     Heartbeat(Heartbeat),
     /// See [`Frame::Close`](super::Frame::Close).
     Close,
+    /// See [`Frame::KeyRemoved`](super::Frame::KeyRemoved).
+    KeyRemoved,
     /// See [`Frame::Hello`](super::Frame::Hello).
     Hello,
     /// See [`Frame::Token`](super::Frame::Token).

@@ -3,7 +3,7 @@
 use super::control::{Ack, Heartbeat, PathProbe, SealedEcho, Token};
 use super::decode::MessageFrame;
 use super::fragment::Fragment;
-use super::layout::{FLAG_TOKEN_SECURED, FRAME_HEADER_LEN, frame_type};
+use super::layout::{CLOSED_KEY_REMOVED, FLAG_TOKEN_SECURED, FRAME_HEADER_LEN, frame_type};
 use super::ownership::Ownership;
 use super::reader::Reader;
 
@@ -71,6 +71,7 @@ impl<'a> Iterator for Frames<'a> {
             frame_type::PATH_PROBE => {
                 PathProbe::read(flags, body_fields).map_or(Frame::Unknown, Frame::PathProbe)
             }
+            frame_type::CLOSE if body.first() == Some(&CLOSED_KEY_REMOVED) => Frame::KeyRemoved,
             frame_type::CLOSE => Frame::Close,
             frame_type::HELLO => Frame::Hello,
             frame_type::TOKEN => match Token::read(&mut body_fields) {
@@ -110,6 +111,8 @@ pub enum Frame<'a> {
     PathProbe(PathProbe),
     /// The sender ends the session.
     Close,
+    /// The sender ends the session, because it accepts the receiver's key no longer.
+    KeyRemoved,
     /// A client asks for a token.
     Hello,
     /// The server answers a hello.

@@ -67,6 +67,9 @@ pub(super) const FLAG_KEY_PHASE: u8 = 0b0000_0100;
 /// The flag of a token frame: the server takes secured clients only. A hint, because nobody has signed it.
 pub(super) const FLAG_TOKEN_SECURED: u8 = 0b0000_0001;
 
+/// The reason of a close: the key of the receiver is accepted no longer. A close without a reason says nothing.
+pub(super) const CLOSED_KEY_REMOVED: u8 = 1;
+
 pub(super) mod frame_type {
     pub(in crate::wire::native) const PADDING: u8 = 0;
     pub(in crate::wire::native) const MESSAGE: u8 = 1;

@@ -9,7 +9,7 @@ use core::net::SocketAddr;
 use super::session_keys::SessionKeys;
 use crate::endpoint::inbound::token::TOKEN_LIFETIME;
 use crate::peer::SessionId;
-use crate::secure::Identity;
+use crate::secure::{Identity, KeyId};
 use crate::time::Instant;
 use crate::wire::native::Token;
 
@@ -29,6 +29,7 @@ pub(super) struct WaitingClient {
     /// The session that the client had before.
     pub(super) former: Option<SessionId>,
     pub(super) identity: Arc<Identity>,
+    pub(super) key: KeyId,
     pub(super) keys: SessionKeys,
     /// Its message of the handshake, and the datagram that answers it.
     pub(super) echo: Vec<u8>,
@@ -65,6 +66,11 @@ impl Waiting {
     pub(super) fn take(&mut self, session: SessionId) -> Option<WaitingClient> {
         let place = self.0.iter().position(|waiting| waiting.session == session)?;
         Some(self.0.remove(place))
+    }
+
+    /// Keeps the clients whose key and identity `keep` accepts.
+    pub(super) fn retain(&mut self, keep: impl Fn(KeyId, &Identity) -> bool) {
+        self.0.retain(|waiting| keep(waiting.key, &waiting.identity));
     }
 
     /// Forgets the clients whose tokens have expired. They begin again.
