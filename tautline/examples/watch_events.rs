@@ -18,7 +18,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
         // The loop ends when the interface is cleaned up, because no more events can come.
         while let Some(event) = events.next(None) {
             match event {
-                Event::PeerConnected { peer, address, name } => {
+                Event::PeerConnected { peer, address, name, .. } => {
                     peers += 1;
                     println!("{name} ({peer}) connected from {address}");
                 }

@@ -12,7 +12,7 @@ use crate::config::{ConfigError, Endpoint};
 use crate::machine::fault::SocketFault;
 use crate::message::target::Target;
 use crate::payload::EncodeError;
-use tautline_proto::{ContentType, Delivery, PeerId};
+use tautline_proto::{ContentType, Delivery, MessageType, PeerId};
 
 /// Why connecting failed. `Clone`, because concurrent calls share one outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -290,6 +290,11 @@ pub enum SendError {
         /// The size of the message, in bytes.
         size: usize,
     },
+    /// The key of this end may not send messages of this type.
+    NotAllowed {
+        /// The type.
+        message_type: MessageType,
+    },
     /// The kernel's send buffer is full. Try again, or raise `send_buffer`.
     Busy,
     /// The kernel refused the datagram.
@@ -348,7 +353,8 @@ impl SendError {
             | Self::NotOnThisWire { .. }
             | Self::Text(_)
             | Self::TooLarge { .. }
-            | Self::TooManyParts { .. } => false,
+            | Self::TooManyParts { .. }
+            | Self::NotAllowed { .. } => false,
         }
     }
 }
@@ -421,6 +427,11 @@ impl fmt::Display for SendError {
                     "the datagram would have {size} bytes, UDP carries at most {max}: send less at once"
                 )
             }
+            Self::NotAllowed { message_type } => write!(
+                f,
+                "the key of this end may not send {message_type}: the server's `[keys.NAME]` says what it may \
+                 (`may`, `may_send`)"
+            ),
             Self::Busy => f.write_str("the kernel's send buffer is full: try again, or raise `send_buffer`"),
             Self::Refused { to, fault: SocketFault::Other, problem } => {
                 write!(f, "the kernel did not send to {to}: {problem}")

@@ -59,9 +59,10 @@ mod watchdog;
 
 pub use config::{
     Allow, CardName, Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DurationError, Endpoint,
-    EndpointError, EndpointProblem, EndpointText, Failsafe, History, InboxPolicy, Key, LocalAddress,
-    LocalAddressError, Mtu, Profile, Qos, Role, Selector, Settings, SilenceCause, StreamKey, Streams,
-    WaitPolicy, WatchId, WatchdogChange, WatchdogEvent, WatchdogState, Watched, Wire, parse_duration,
+    EndpointError, EndpointProblem, EndpointText, Failsafe, History, InboxPolicy, Key, KeyHolder, KeyPath,
+    LocalAddress, LocalAddressError, Mtu, Profile, Qos, Role, Selector, Settings, SilenceCause, StreamKey,
+    Streams, WaitPolicy, WatchId, WatchdogChange, WatchdogEvent, WatchdogState, Watched, Wire,
+    parse_duration,
 };
 #[cfg(feature = "secure")]
 pub use config::{KeyFileError, KeyFileProblem, SecretKey, SecretKeyError};
@@ -107,8 +108,8 @@ pub use tautline_proto::sim;
 pub use tautline_proto::wire::native::BadText;
 pub use tautline_proto::{
     Cause, ConnectionState, ContentType, Delivery, DropReason, Drops, Id, Instant, MessageType, Network,
-    NetworkError, PathStats, PeerId, PeerRxStats, PeerTxStats, Priority, SessionId, StreamId, Timestamp,
-    UnknownName, WallTime,
+    NetworkError, PathStats, PeerId, PeerRxStats, PeerTxStats, Priority, Rights, SessionId, StreamId,
+    Timestamp, UnknownName, WallTime,
 };
 
 pub use watchdog::{WatchError, Watchdog, WatchdogStats};

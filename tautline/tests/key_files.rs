@@ -1,52 +1,15 @@
 //! Key files: what is read, what is refused with which sentence, and what is created.
 #![cfg(feature = "secure")]
 
+#[path = "common/key_files.rs"]
+mod files;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tautline::{KeyFileProblem, SecretKey};
 
-/// `python3 -c 'import base64; print(base64.b64encode(bytes(range(32))))'`, and the bytes after those.
-const FIRST: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-const SECOND: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
-
-/// A folder of a test, which is removed at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("tautline-keys-{test}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a new folder");
-        Self(path)
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// Writes a file that others cannot read.
-    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.at(name);
-        fs::write(&path, bytes).expect("written");
-        allow(&path, 0o600);
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-#[cfg(unix)]
-fn allow(path: &Path, mode: u32) {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is our file");
-}
-
-#[cfg(not(unix))]
-fn allow(_: &Path, _: u32) {}
+use files::{FIRST, Folder, SECOND, allow};
 
 #[cfg(unix)]
 fn mode_of(path: &Path) -> u32 {

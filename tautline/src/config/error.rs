@@ -5,8 +5,11 @@ use std::fmt;
 use tautline_proto::{ContentType, MessageType};
 
 use super::endpoint::EndpointError;
+use super::holders::HolderKey;
 use super::keys::{KEYS, Key};
 use super::qos::{STREAM_KEYS, StreamKey};
+#[cfg(feature = "secure")]
+use super::secret::KeyFileError;
 use super::value::{Role, Setting};
 
 /// What is wrong with a configuration. The message names the key, and says what would be right.
@@ -27,6 +30,40 @@ pub enum ConfigError {
         /// The most similar known key, if there is one, written in the same way.
         nearest: Option<String>,
     },
+    /// Holders of keys have no such key.
+    UnknownHolderKey {
+        /// The key, or the variable, as it was written.
+        key: String,
+        /// The most similar known key, if there is one, written in the same way.
+        nearest: Option<String>,
+    },
+    /// A secret key stands where it can be read. The message does not show it.
+    KeyInText {
+        /// The setting, or the variable, as it was written.
+        key: String,
+        /// The setting to use instead, written in the same way.
+        instead: String,
+    },
+    /// The setting asks for a secured link, and the classic wire cannot be secured.
+    CannotBeSecured {
+        /// The setting.
+        key: String,
+    },
+    /// The setting asks for a secured link, and this build has none.
+    SecurityNotBuilt {
+        /// The setting.
+        key: String,
+    },
+    /// A key file cannot be used.
+    #[cfg(feature = "secure")]
+    KeyFile {
+        /// The setting that names the file.
+        key: String,
+        /// What is wrong with the file.
+        error: KeyFileError,
+    },
+    /// The keys do not go together: one is there twice, or there are too many.
+    Keys(String),
     /// The value has the wrong type or is out of range.
     Invalid {
         /// The key, or the variable, as it was written.
@@ -89,7 +126,8 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownKey { key, nearest: Some(nearest) }
-            | Self::UnknownStreamKey { key, nearest: Some(nearest) } => {
+            | Self::UnknownStreamKey { key, nearest: Some(nearest) }
+            | Self::UnknownHolderKey { key, nearest: Some(nearest) } => {
                 write!(f, "there is no key `{key}`: did you mean `{nearest}`?")
             }
             Self::UnknownKey { key, nearest: None } => {
@@ -103,6 +141,25 @@ impl fmt::Display for ConfigError {
                 write_names(f, STREAM_KEYS.iter().map(StreamKey::name))?;
                 write!(f, ", or a channel from 0 to {}", u16::MAX)
             }
+            Self::UnknownHolderKey { key, nearest: None } => {
+                write!(f, "there is no key `{key}`: expected the name of a holder of keys, with one of ")?;
+                write_names(f, HolderKey::NAMES.into_iter())
+            }
+            Self::KeyInText { key, instead } => write!(
+                f,
+                "`{key}` can be set in code only, because others may read settings: write the key to a file, and name it by `{instead}`"
+            ),
+            Self::CannotBeSecured { key } => write!(
+                f,
+                "`{key}` is set, but the classic wire cannot be secured: use the native wire (`wire = \"native\"`) at both ends"
+            ),
+            Self::SecurityNotBuilt { key } => write!(
+                f,
+                "`{key}` is set, but this build has no secured links: enable the Cargo feature \"secure\" of the crate tautline"
+            ),
+            #[cfg(feature = "secure")]
+            Self::KeyFile { key, error } => write!(f, "`{key}`: {error}"),
+            Self::Keys(problem) => f.write_str(problem),
             Self::Invalid { key, found, expected } => write!(f, "`{key}` is {found}: expected {expected}"),
             Self::WrongRole { found, expected } => {
                 let (found, expected) = (found.show(), expected.show());
@@ -134,6 +191,8 @@ impl std::error::Error for ConfigError {
         match self {
             Self::Endpoint(error) => Some(error),
             Self::InFile { error, .. } => Some(error),
+            #[cfg(feature = "secure")]
+            Self::KeyFile { error, .. } => Some(error),
             _ => None,
         }
     }
@@ -145,13 +204,17 @@ impl ConfigError {
     pub fn key(&self) -> Option<&str> {
         match self {
             Self::UnknownKey { key, .. } | Self::Invalid { key, .. } => Some(key),
-            Self::UnknownStreamKey { key, .. } => Some(key),
+            Self::UnknownStreamKey { key, .. } | Self::UnknownHolderKey { key, .. } => Some(key),
+            Self::KeyInText { key, .. } | Self::CannotBeSecured { key } => Some(key),
+            Self::SecurityNotBuilt { key } => Some(key),
+            #[cfg(feature = "secure")]
+            Self::KeyFile { key, .. } => Some(key),
             Self::Missing { key, .. } | Self::NoEffect { key, .. } => Some(key),
             Self::WrongRole { .. } => Some("role"),
             Self::Endpoint(_) => Some("endpoint"),
             Self::CodecNotBuilt { .. } => Some("codec"),
             Self::InFile { error, .. } => error.key(),
-            Self::Toml { .. } | Self::Unreadable { .. } => None,
+            Self::Toml { .. } | Self::Unreadable { .. } | Self::Keys(_) => None,
         }
     }
 }
@@ -177,6 +240,11 @@ pub(super) fn nearest_key(written: &str) -> Option<&'static str> {
 /// As [`nearest_key`], for the keys of a stream.
 pub(super) fn nearest_stream_key(written: &str) -> Option<&'static str> {
     nearest(written, STREAM_KEYS.iter().map(StreamKey::name))
+}
+
+/// As [`nearest_key`], for the keys of a holder of keys.
+pub(super) fn nearest_holder_key(written: &str) -> Option<&'static str> {
+    nearest(written, HolderKey::NAMES.into_iter())
 }
 
 fn nearest(written: &str, mut names: impl Iterator<Item = &'static str> + Clone) -> Option<&'static str> {

@@ -20,11 +20,13 @@ pub struct Watched {
     pub selector: Option<Selector>,
     /// The peer; `None` if all peers count.
     pub peer: Option<PeerId>,
+    /// The identity whose peers count; `None` if it does not matter.
+    pub identity: Option<&'static str>,
 }
 
 impl Watched {
     pub(crate) const fn new(selector: Option<Selector>, peer: Option<PeerId>) -> Self {
-        Self { selector, peer }
+        Self { selector, peer, identity: None }
     }
 
     /// Returns the type of the messages, if messages are watched.
@@ -41,6 +43,7 @@ impl fmt::Display for Watched {
             Some(Selector { message_type, channel: None }) => write!(f, "{message_type}")?,
             Some(Selector { message_type, channel: Some(channel) }) => write!(f, "{message_type}.{channel}")?,
         }
+        self.identity.map_or(Ok(()), |identity| write!(f, " of {identity}"))?;
         self.peer.map_or(Ok(()), |peer| write!(f, " of {peer}"))
     }
 }

@@ -3,6 +3,7 @@
 //! Each entry has the type, the default, the range and the scope of a key. The table generates the fields and setters
 //! of [`Config`], the reading of TOML and of the environment, the checks, and the table in docs/configuration.md.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -15,7 +16,10 @@ use super::cpus::{Cpus, NUMBERS as CPU_NUMBERS};
 use super::endpoint::{Endpoint, EndpointText};
 use super::error::ConfigError;
 use super::failsafe::Failsafe;
+use super::holders::{KeyHolder, KeyPath, KeySources};
 use super::local::{CardName, LocalAddress};
+#[cfg(feature = "secure")]
+use super::secret::SecretKey;
 use super::streams::Streams;
 use super::value::{InboxPolicy, Mtu, Profile, Role, Setting, SourceValue, WaitPolicy, Wire};
 
@@ -160,6 +164,11 @@ macro_rules! keys {
             $($(#[doc = $doc])+ #[doc = ""] #[doc = "`None`: the default."] pub $name: Option<$type>,)+
             /// The settings of streams of messages that were set, by type and channel.
             pub streams: Streams,
+            /// The key that [`key`](Self::key) set.
+            #[cfg(feature = "secure")]
+            pub key: Option<SecretKey>,
+            /// Whose keys a server accepts, by name, as [`key_holder`](Self::key_holder) and the tables `[keys.NAME]` set them.
+            pub key_holders: BTreeMap<String, KeyHolder>,
             /// The failsafe that [`failsafe`](Self::failsafe) set.
             pub failsafe: Option<Failsafe>,
             /// The impairments and the seed that [`impair`](Self::impair) set.
@@ -195,6 +204,10 @@ macro_rules! keys {
             $($(#[doc = $doc])+ pub $name: $type,)+
             /// The settings of streams of messages, with those of the profile and the defaults, by type and channel.
             pub streams: Streams,
+            pub(crate) key_sources: KeySources,
+            /// The keys that were read. `None`: the link is plain.
+            #[cfg(feature = "secure")]
+            pub(crate) keys: Option<tautline_proto::secure::Keys>,
             /// What is called when commands stop (at a server), or states (at a client).
             pub failsafe: Option<Failsafe>,
             /// The impairments of received datagrams, and the seed of their random decisions.
@@ -213,6 +226,9 @@ macro_rules! keys {
                     interface: config.interface.clone(),
                     $($name: config.$name.clone().unwrap_or_else(|| defaults::$name(wire)),)+
                     streams: config.streams.resolve(config.profile, wire).with_defaults(wire),
+                    key_sources: config.key_sources(),
+                    #[cfg(feature = "secure")]
+                    keys: None,
                     failsafe: config.failsafe.clone(),
                     #[cfg(feature = "sim")]
                     impair: config.impair,
@@ -346,6 +362,10 @@ keys! {
         /// The network card that the interface sends and receives by (SO_BINDTODEVICE), for hosts in several networks
         /// with the same addresses. By default the routes decide. Linux only.
         interface: CardName as impl Into<CardName>, by Into::into, ANYWHERE;
+        /// The key file of the link: a line of base64 for each key, as `tautline keygen` makes it. The client calls with the first
+        /// key, the server accepts all of them. Without keys, the link is plain. A relative path in a TOML file is one below the
+        /// folder of that file (docs/security.md).
+        key_file: KeyPath as impl Into<KeyPath>, by Into::into, NATIVE;
         /// Settings for streams of messages in one word. Settings of a stream itself go before it.
         profile: Profile as Profile, by std::convert::identity, ANYWHERE;
     }

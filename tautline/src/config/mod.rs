@@ -24,6 +24,7 @@ mod durations;
 mod endpoint;
 mod error;
 mod failsafe;
+mod holders;
 #[cfg(feature = "sim")]
 mod impair;
 mod keys;
@@ -43,6 +44,7 @@ pub use durations::{DurationError, parse_duration};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, EndpointProblem, EndpointText};
 pub use error::ConfigError;
 pub use failsafe::{Failsafe, SilenceCause, WatchId, WatchdogChange, WatchdogEvent, WatchdogState, Watched};
+pub use holders::{KeyHolder, KeyPath};
 pub use keys::{Config, Key, Settings};
 pub use local::{CardName, LocalAddress, LocalAddressError};
 pub use qos::{History, Qos, StreamKey};
@@ -160,6 +162,7 @@ impl Config {
         let wire = self.wire.unwrap_or(DEFAULT_WIRE);
         let text = self.endpoint.as_deref().ok_or_else(|| missing("endpoint"))?;
         let endpoint = Endpoint::for_role(text.trim(), role).map_err(ConfigError::Endpoint)?;
+        self.check_keys(role, wire)?;
         KEYS.iter().try_for_each(|key| key.check(self, role, wire))?;
         let mut settings = Settings::fill(self, role, endpoint);
         settings.fill_profile(self);
@@ -171,6 +174,10 @@ impl Config {
         settings.check_spinning()?;
         self.streams.check(self.profile, wire)?;
         settings.check_failsafe()?;
+        #[cfg(feature = "secure")]
+        {
+            settings.keys = settings.key_sources.read()?;
+        }
         #[cfg(feature = "sim")]
         impair::check(self.impair.as_ref().map(|(impairments, _)| impairments))?;
         if self.inbox_policy.is_some() && settings.inbox_capacity == 0 {
@@ -185,6 +192,10 @@ impl Config {
 
 /// The bytes that a message that waits takes beside its payload, if its texts are as long as they may be on the native wire.
 const LARGEST_METADATA: usize = 1_024;
+
+fn missing_with(key: &str, expected: &str) -> ConfigError {
+    ConfigError::Missing { key: key.to_owned(), expected: expected.to_owned() }
+}
 
 fn missing(key: &str) -> ConfigError {
     let expected = KEYS.iter().find(|known| known.name() == key).map_or_else(String::new, Key::expected);

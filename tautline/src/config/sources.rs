@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 
 use super::error::{ConfigError, nearest_key};
+use super::holders::is_of_holder;
 use super::keys::{Config, KEYS, Key};
 use super::streams::StreamKeyName;
 use super::value::SourceValue;
@@ -77,6 +78,12 @@ impl Config {
         if let Some(key) = find(name) {
             return key.set(self, written, given);
         }
+        if name == "key" {
+            return Err(ConfigError::KeyInText { key: written.to_owned(), instead: write("key_file") });
+        }
+        if is_of_holder(name, separator) {
+            return self.set_of_holder(name, separator, written, given, write);
+        }
         match StreamKeyName::parse(name, separator, written, &write) {
             Some(stream) => self.streams.set(stream?, written, given),
             None => {
@@ -124,6 +131,10 @@ mod from_toml {
             let table: Table = text.parse().map_err(|error| not_toml(text, &error))?;
             let mut config = Self::default();
             for (name, value) in &table {
+                if name == "keys" {
+                    config.read_holders(value)?;
+                    continue;
+                }
                 match MessageType::from_name(name) {
                     Some(message_type) => config.read_type(message_type, value)?,
                     None => {
@@ -134,6 +145,28 @@ mod from_toml {
                 }
             }
             Ok(config)
+        }
+
+        /// Reads the tables of those who hold keys.
+        fn read_holders(&mut self, value: &Value) -> Result<(), ConfigError> {
+            let table = |name: &str, value: &Value| {
+                let expected = "a table for each holder of keys, [keys.NAME]";
+                value.as_table().cloned().ok_or_else(|| invalid(name, &given(value), expected))
+            };
+            for (holder, value) in table("keys", value)? {
+                let of_holder = table(&format!("keys.{holder}"), &value)?;
+                if of_holder.contains_key("may") && of_holder.contains_key("may_send") {
+                    let key = format!("keys.{holder}.may_send");
+                    return Err(invalid(&key, &"set, and so is `may`", "one of the two"));
+                }
+                for (key, value) in &of_holder {
+                    let name = format!("keys.{holder}.{key}");
+                    let list = list_of_texts(value);
+                    let given = list.as_deref().map_or_else(|| given(value), SourceValue::List);
+                    self.set_named(&name, '.', &name, given, str::to_owned)?;
+                }
+            }
+            Ok(())
         }
 
         /// Reads the table of a message type.
@@ -174,6 +207,10 @@ mod from_toml {
             std::fs::read_to_string(path)
                 .map_err(|error| ConfigError::Unreadable { problem: error.to_string() })
                 .and_then(|text| Self::from_toml(&text))
+                .map(|mut config| {
+                    config.key_files_below(path.parent().unwrap_or(Path::new("")));
+                    config
+                })
                 .map_err(|error| ConfigError::InFile {
                     path: path.display().to_string(),
                     error: Box::new(error),

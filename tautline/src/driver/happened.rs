@@ -11,9 +11,10 @@ use super::{ERROR_PAUSE, Turner};
 use crate::error::ConnectError;
 use crate::machine::fault::SocketFault;
 use crate::machine::socket::{as_users_know, headers_to};
+use crate::shared::directory::PeerInfo;
 use crate::shared::events::{CausedBy, Event};
 use tautline_proto::endpoint::RemovalReason;
-use tautline_proto::{Cause, ConnectionState, DropReason, PeerId};
+use tautline_proto::{Cause, ConnectionState, DropReason, MessageType, PeerId};
 
 impl Turner {
     pub(super) fn happened(&mut self, event: Happened) {
@@ -33,12 +34,15 @@ impl Turner {
                 self.moving.set_answer_by(None);
                 self.key_problem = None;
                 self.if_client(Cause::Accepted);
-                shared.watchdogs.peer_came(peer);
-                if let Some(info) = shared.directory.get(peer) {
+                let info = shared.directory.get(peer);
+                shared.watchdogs.peer_came(peer, info.as_ref().and_then(|info| info.identity.as_deref()));
+                if let Some(info) = info {
                     if let Some(left_out) = self.may_log() {
-                        tracing::info!(%peer, address = %info.address, name = info.name, left_out, "peer connected");
+                        let identity = info.identity.as_deref();
+                        tracing::info!(%peer, address = %info.address, name = info.name, identity, left_out, "peer connected");
                     }
-                    let event = Event::PeerConnected { peer, address: info.address, name: info.name };
+                    let PeerInfo { address, name, identity, .. } = info;
+                    let event = Event::PeerConnected { peer, address, name, identity };
                     publish(&event, self.cause(peer));
                 }
             }
@@ -87,7 +91,7 @@ impl Turner {
                 let by = self.cause(peer);
                 shared.directory.remove(peer);
                 shared.watchdogs.peer_left(Some(peer), shared.steady_now());
-                if reason == RemovalReason::ClosedByPeer {
+                if matches!(reason, RemovalReason::ClosedByPeer | RemovalReason::KeyRemoved) {
                     self.if_client(Cause::ClosedByPeer);
                     if self.server.is_some() {
                         self.moving.look_soon(shared.steady_now(), false);
@@ -99,6 +103,7 @@ impl Turner {
                 publish(&Event::PeerDisconnected { peer, reason }, by);
             }
             Happened::Dropped { from, reason } => self.dropped(from, reason),
+            Happened::NotAllowed { peer, message_type } => self.not_allowed(peer, message_type),
             Happened::OwnerChanged(change) => self.owner_changed(&change),
             Happened::NotOwner { peer, stream, owner } => self.not_owner(peer, stream, owner),
             Happened::Denied { peer, stream } => self.denied(peer, stream),
@@ -138,6 +143,14 @@ impl Turner {
         self.key_problem = Some(problem);
     }
 
+    #[cold]
+    fn not_allowed(&self, peer: PeerId, message_type: MessageType) {
+        if self.told_strangers.allow(Instant::now()).is_some() {
+            let event = Event::NotAllowed { peer, message_type };
+            self.shared.status.events.publish_by(&event, CausedBy::Stranger);
+        }
+    }
+
     /// Who causes the events of this peer.
     pub(super) fn cause(&self, peer: PeerId) -> CausedBy {
         self.shared.cause(Some(peer))
@@ -158,6 +171,13 @@ impl Turner {
         let now = Instant::now();
         if let Some(left_out) = self.shared.log.allow(now) {
             tracing::warn!(%from, reason = reason.name(), left_out, "datagram dropped: {}", reason.explanation());
+        }
+        use DropReason::{BadTag, NotSecured, Secured, UnknownKey};
+        if matches!(reason, BadTag | NotSecured | Secured | UnknownKey)
+            && self.told_strangers.allow(now).is_some()
+        {
+            let event = Event::NotLetIn { from: as_users_know(from), reason };
+            self.shared.status.events.publish_by(&event, CausedBy::Stranger);
         }
         let due = |last: Instant| now.saturating_duration_since(last) >= Duration::from_secs(1);
         if reason == DropReason::OtherWire && self.last_other_wire.is_none_or(due) {

@@ -93,6 +93,8 @@ pub(crate) struct Turner {
     /// The server wants another key, or one at all. Until it has accepted this client.
     key_problem: Option<ConnectError>,
     last_other_wire: Option<Instant>,
+    /// Limits the events about strangers that were not let in.
+    told_strangers: LineLimit,
     /// Limits [`Event::PeerUnreachable`] and [`Event::SocketFailed`]. Apart from the log's limit, so that log lines about a
     /// flood do not hide these events.
     fault_limit: LineLimit,
@@ -198,6 +200,7 @@ impl Turner {
             refused: false,
             key_problem: None,
             last_other_wire: None,
+            told_strangers: LineLimit::default(),
             fault_limit: LineLimit::default(),
             send_failures_seen: 0,
             overflow: Overflow::new(granted),
@@ -281,6 +284,10 @@ impl Turner {
             return datagrams;
         }
         self.look_at_ownership(now.steady);
+        #[cfg(feature = "secure")]
+        if self.shared.new_keys.are_waiting() {
+            self.take_new_keys(now.steady);
+        }
         self.act_on_time(now);
         self.settle(now);
         self.deliver(now.steady);
@@ -353,6 +360,18 @@ impl Turner {
         let requests = if requests.have_deadlines() { requests.next_deadline() } else { None };
         let deadlines = [protocol, self.dispatcher.next_deadline(), requests, write_on, self.watch_at];
         deadlines.into_iter().flatten().min()
+    }
+
+    /// Lets the protocol accept the keys that a user has read again, and no others.
+    #[cfg(feature = "secure")]
+    #[cold]
+    fn take_new_keys(&mut self, now: Steady) {
+        if let Some(keys) = self.shared.new_keys.take() {
+            self.inbound.replace_keys(keys, now);
+            if let Some(left_out) = self.may_log() {
+                tracing::info!(left_out, "keys were read again");
+            }
+        }
     }
 
     /// Carries out the commands of the receiving half, and passes its events on. Commands come first: when an event says

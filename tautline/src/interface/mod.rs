@@ -8,6 +8,8 @@ mod following;
 pub(crate) mod handler;
 pub(crate) mod protocol;
 pub(crate) mod publisher;
+#[cfg(feature = "secure")]
+mod reloading;
 mod sending;
 
 use crate::sync::Arc;

@@ -125,6 +125,13 @@ impl<'a> MessageRef<'a> {
         self.arrival.peer
     }
 
+    /// Who sent the message, by its key: the NAME of the server's table `[keys.NAME]` that has the key. Empty for a key of
+    /// `key_file`, which everybody shares. `None` on a plain link.
+    #[must_use]
+    pub const fn identity(&self) -> Option<&'a str> {
+        self.message.identity
+    }
+
     /// The address that the message came from.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {

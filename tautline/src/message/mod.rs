@@ -75,6 +75,7 @@ pub struct Message {
     correlation_id: Option<StoredId>,
     source: Option<Span>,
     destination: Option<Span>,
+    identity: Option<Span>,
     payload: Span,
     arrival: Arrival,
     /// All parts of variable length, one after the other.
@@ -132,6 +133,7 @@ impl Message {
             payload: append(&mut bytes, message.payload),
             source: message.source.as_ref().map(|text| append(&mut bytes, text.as_bytes())),
             destination: message.destination.as_ref().map(|text| append(&mut bytes, text.as_bytes())),
+            identity: message.identity.map(|text| append(&mut bytes, text.as_bytes())),
             message_id: append_id(&mut bytes, &message.message_id),
             correlation_id: message.correlation_id.as_ref().map(|id| append_id(&mut bytes, id)),
             arrival,
@@ -239,6 +241,13 @@ impl Message {
         self.arrival.peer
     }
 
+    /// Who sent the message, by its key: the NAME of the server's table `[keys.NAME]` that has the key. Empty for a key of
+    /// `key_file`, which everybody shares. `None` on a plain link.
+    #[must_use]
+    pub fn identity(&self) -> Option<&str> {
+        self.identity.map(|span| self.text(span))
+    }
+
     /// The address that the message came from.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
@@ -274,6 +283,7 @@ impl Message {
     pub(crate) fn as_ref(&self) -> MessageRef<'_> {
         let mut message = MessageRef::new(self.content_type, self.payload());
         message.source = self.source.map(|span| Cow::Borrowed(self.text(span)));
+        message.identity = self.identity();
         message
             .with_message_type(self.message_type)
             .with_priority(self.priority)
@@ -322,6 +332,7 @@ fn variable_len(message: &MessageRef<'_>) -> usize {
     message.payload.len()
         + message.source.as_ref().map_or(0, |text| text.len())
         + message.destination.as_ref().map_or(0, |text| text.len())
+        + message.identity.map_or(0, str::len)
         + id_len(&message.message_id)
         + message.correlation_id.as_ref().map_or(0, id_len)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tautline_proto::endpoint::Encoder;
 use tautline_proto::wire::native::{self, Head};
-use tautline_proto::{ContentType, Delivery, Timestamp, WallTime};
+use tautline_proto::{ContentType, Delivery, MessageType, Rights, Timestamp, WallTime};
 
 use super::failed::Failed;
 use super::sender::Outgoing;
@@ -15,7 +15,7 @@ use crate::machine::life::Life;
 use crate::message::made::MadeAt;
 use crate::message::metadata::Metadata;
 use crate::payload::{EncodeError, PayloadLimits};
-use crate::sync::{Arc, AtomicUsize, Ordering};
+use crate::sync::{Arc, AtomicU8, AtomicUsize, Ordering};
 
 /// How far a message has come when `send` returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,11 @@ pub(crate) struct Link {
     pub(crate) datagram_size: AtomicUsize,
     /// The largest datagram that UDP carries, in bytes.
     pub(crate) max_datagram: usize,
+    /// The types of messages that may be sent, as [`Rights::to_wire`]. Everything, unless the server has said less with its accept.
+    /// What is sent in spite of it, the server drops.
+    ///
+    /// Order: relaxed; nothing depends on when it is seen.
+    pub(crate) granted: AtomicU8,
     /// The settings of streams; `None` if there are none that senders follow.
     pub(crate) streams: Option<Streams>,
 }
@@ -64,6 +69,19 @@ impl Link {
         self.datagram_size.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn set_granted(&self, rights: Rights) {
+        self.granted.store(rights.to_wire(), Ordering::Relaxed);
+    }
+
+    /// Refuses what the key of this end may not send.
+    #[inline]
+    pub(crate) fn check_rights(&self, message_type: MessageType) -> Result<(), SendError> {
+        match Rights::from_wire(self.granted.load(Ordering::Relaxed)).allows(message_type) {
+            true => Ok(()),
+            false => Err(SendError::NotAllowed { message_type }),
+        }
+    }
+
     pub(crate) fn set_datagram_size(&self, size: usize) {
         self.datagram_size.store(size, Ordering::Relaxed);
     }
@@ -71,6 +89,7 @@ impl Link {
     /// Refuses what the wire cannot carry, and a time stamp that is no number.
     #[inline]
     pub(crate) fn check_wire(&self, content_type: ContentType, metadata: &Metadata) -> Result<(), SendError> {
+        self.check_rights(metadata.message_type)?;
         // As most messages are.
         if self.wire == Wire::Native && metadata.timestamp.is_none() {
             return Ok(());

@@ -25,6 +25,9 @@ pub struct PeerInfo {
     pub address: SocketAddr,
     /// Its interface's name; empty on the classic wire.
     pub name: String,
+    /// Who it is by its key: the NAME of the table `[keys.NAME]` that has the key. Empty for a key of `key_file`, which
+    /// everybody shares. `None` on a plain link.
+    pub identity: Option<Arc<str>>,
     /// Its session; `None` on the classic wire.
     pub session: Option<SessionId>,
     /// `Connecting` until the link is established, `Stale` while heartbeats are overdue, `Reconnecting` while it is silent.
@@ -226,6 +229,7 @@ impl Entry {
             id: self.handle.id,
             address: as_users_know(self.handle.address),
             name: self.handle.name.clone(),
+            identity: self.handle.identity.clone(),
             session: self.handle.session,
             state: self.state,
             received: self.handle.rx.snapshot(),

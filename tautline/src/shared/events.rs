@@ -16,7 +16,7 @@ use crate::machine::realtime::RealtimePart;
 use crate::sync::lock;
 use crate::sync::quietly::quietly;
 use tautline_proto::endpoint::{ClaimOutcome, Outcome, OwnerReason, RemovalReason};
-use tautline_proto::{Cause, ConnectionState, MessageType, PeerId, StreamId};
+use tautline_proto::{Cause, ConnectionState, DropReason, MessageType, PeerId, StreamId};
 
 /// Something that happened. Events come in the order in which they happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,8 @@ pub enum Event {
         address: SocketAddr,
         /// Its interface's name; empty on the classic wire.
         name: String,
+        /// Who it is by its key, as [`PeerInfo::identity`](crate::PeerInfo::identity).
+        identity: Option<Arc<str>>,
     },
     /// Nothing came from a peer for half of `liveness_timeout`: several heartbeats are overdue. Native wire only.
     PeerStale {
@@ -114,6 +116,23 @@ pub enum Event {
     OtherWire {
         /// The address that the datagrams come from.
         from: SocketAddr,
+    },
+    /// Somebody was not let in: its key is not known here (`unknown_key`), a datagram is not sealed with the keys of its session (`bad_tag`),
+    /// or only one end is secured (`not_secured`, `secured`). At most ten events a second; all are counted in
+    /// [`Statistics::datagrams_dropped`](crate::Statistics::datagrams_dropped).
+    NotLetIn {
+        /// The address that the datagram came from.
+        from: SocketAddr,
+        /// Why it was dropped.
+        reason: DropReason,
+    },
+    /// A peer has sent a message of a type that its key may not send. It was dropped (`not_allowed`). At most ten events a
+    /// second.
+    NotAllowed {
+        /// The peer.
+        peer: PeerId,
+        /// The type.
+        message_type: MessageType,
     },
     /// The server has no room for this client (`max_peers`).
     Refused,

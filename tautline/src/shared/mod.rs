@@ -8,6 +8,8 @@
 pub(crate) mod directory;
 pub(crate) mod drivers;
 pub(crate) mod events;
+#[cfg(feature = "secure")]
+pub(crate) mod new_keys;
 pub(crate) mod ownership;
 pub(crate) mod statistics;
 pub(crate) mod status;
@@ -34,7 +36,7 @@ use crate::sending::line::Line;
 use crate::sending::link::Link;
 use crate::sending::reply::Reply;
 use crate::sending::sender::Sender;
-use crate::shared::directory::Directory;
+use crate::shared::directory::{Directory, PeerInfo};
 use crate::shared::drivers::Drivers;
 use crate::shared::events::{CausedBy, Event, EventBus};
 use crate::shared::ownership::Ownership;
@@ -54,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) status: Status,
     pub(crate) watchdogs: Arc<Watchdogs>,
     pub(crate) directory: Arc<Directory>,
+    #[cfg(feature = "secure")]
+    pub(crate) new_keys: new_keys::NewKeys,
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) log: Arc<LineLimit>,
     pub(crate) drivers: Drivers,
@@ -88,6 +92,8 @@ impl Shared {
             pool,
             handlers: Arc::new(Handlers::new(handler_defaults, latches())),
             watchdogs,
+            #[cfg(feature = "secure")]
+            new_keys: new_keys::NewKeys::default(),
             ownership,
             status,
             directory,
@@ -196,6 +202,12 @@ impl Surroundings for Shared {
         peers.iter().filter(|peer| peer.state.can_send()).map(|peer| peer.id).collect()
     }
 
+    fn peers_of(&self, identity: &str) -> Vec<PeerId> {
+        let peers = self.directory.all();
+        let is_its = |peer: &&PeerInfo| peer.state.can_send() && peer.identity.as_deref() == Some(identity);
+        peers.iter().filter(is_its).map(|peer| peer.id).collect()
+    }
+
     fn is_open(&self) -> bool {
         let state = self.status.state();
         state == ConnectionState::Connecting || state.can_send()
@@ -212,7 +224,10 @@ fn tell(
     let (events, log, ownership) = (Arc::clone(events), Arc::clone(log), Arc::clone(ownership));
     Arc::new(move |event: WatchdogEvent| {
         if matches!(event.change, WatchdogChange::Tripped { .. }) {
-            ownership.tripped(&event.watched);
+            let is_of = |peer, identity: &str| {
+                directory.get(peer).is_some_and(|peer| peer.identity.as_deref() == Some(identity))
+            };
+            ownership.tripped(&event.watched, is_of);
         }
         if let Some(left_out) = log.allow(Instant::now()) {
             let WatchdogEvent { watched, .. } = event;

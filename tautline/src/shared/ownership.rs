@@ -80,8 +80,9 @@ impl Ownership {
     }
 
     /// Frees what a watchdog watches that has tripped: the next peer to send becomes the owner.
-    pub(crate) fn tripped(&self, watched: &Watched) {
-        if watched.selector.is_none() && watched.peer.is_none() {
+    /// `is_of`: whether a peer has an identity.
+    pub(crate) fn tripped(&self, watched: &Watched, is_of_identity: impl Fn(PeerId, &str) -> bool) {
+        if watched.selector.is_none() && watched.peer.is_none() && watched.identity.is_none() {
             return;
         }
         let is_meant = |stream: StreamId| {
@@ -90,8 +91,15 @@ impl Ownership {
             };
             watched.selector.is_none_or(is_of)
         };
+        // Asked before, because each lock here is held alone.
+        let of_identity: Option<Vec<PeerId>> = watched.identity.map(|identity| {
+            let owners = self.all().into_iter().map(|owner| owner.owner);
+            owners.filter(|&owner| is_of_identity(owner, identity)).collect()
+        });
         self.free_where(|owner| {
-            is_meant(owner.stream) && watched.peer.is_none_or(|peer| peer == owner.owner)
+            is_meant(owner.stream)
+                && watched.peer.is_none_or(|peer| peer == owner.owner)
+                && of_identity.as_ref().is_none_or(|meant| meant.contains(&owner.owner))
         });
     }
 

@@ -21,6 +21,9 @@ pub(crate) trait Surroundings {
     /// The peers whose link is established.
     fn connected_peers(&self) -> Vec<PeerId>;
 
+    /// The peers of an identity whose link is established.
+    fn peers_of(&self, identity: &str) -> Vec<PeerId>;
+
     /// Whether the interface connects or is connected.
     fn is_open(&self) -> bool;
 }
@@ -75,12 +78,15 @@ impl Watchdogs {
             }
             list.each_peer.push(template);
         } else {
-            let watched = Watched::new(spec.selector, spec.peer);
+            let watched = Watched { identity: spec.identity, ..Watched::new(spec.selector, spec.peer) };
             let feed = Feed::new(rule, latch, running.alarm());
             if arms && around.is_open() {
                 feed.arm(now.as_nanos());
             }
-            list.add(Arc::new(Watch::new(id, watched, feed, failsafe, arms)), spec.reset_by);
+            let watch = Watch::new(id, watched, feed, failsafe, arms);
+            let of_identity = spec.identity.map_or_else(Vec::new, |name| around.peers_of(name));
+            watch.change_peers(|peers| *peers = of_identity);
+            list.add(Arc::new(watch), spec.reset_by);
         }
         self.list.store(Arc::new(list));
         running.wake();

@@ -1,6 +1,8 @@
 //! What a watchdog watches. What it tells is in `config/failsafe.rs`, because a configuration can hold a failsafe.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::config::Selector;
@@ -23,6 +25,7 @@ use tautline_proto::{MessageType, PeerId};
 pub struct Watchdog {
     pub(super) selector: Option<Selector>,
     pub(super) peer: Option<PeerId>,
+    pub(super) identity: Option<&'static str>,
     pub(super) each_peer: bool,
     pub(super) armed_at_connect: bool,
     /// `None`: the configuration says it.
@@ -45,6 +48,7 @@ impl Watchdog {
         Self {
             selector,
             peer: None,
+            identity: None,
             each_peer: false,
             armed_at_connect: false,
             period,
@@ -99,6 +103,18 @@ impl Watchdog {
     /// stops the messages of all peers.
     pub const fn of_peer(mut self, peer: PeerId) -> Self {
         self.peer = Some(peer);
+        self.identity = None;
+        self.each_peer = false;
+        self
+    }
+
+    /// Watches only peers of this identity: those with a key of `[keys.NAME]`, whichever of them, and also after they have
+    /// connected again. It trips if no such peer sends, whatever others send.
+    ///
+    /// The program keeps the name as long as it runs.
+    pub fn of_identity(mut self, name: &str) -> Self {
+        self.peer = None;
+        self.identity = Some(kept(name));
         self.each_peer = false;
         self
     }
@@ -108,6 +124,7 @@ impl Watchdog {
     pub const fn each_peer(mut self) -> Self {
         self.each_peer = true;
         self.peer = None;
+        self.identity = None;
         self
     }
 
@@ -173,6 +190,20 @@ impl Watchdog {
             return Err(WatchError::Misses { may_miss, of });
         }
         Ok(Periods { length_ns, may_miss, of })
+    }
+}
+
+/// Returns a name that lives as long as the program, so that events can be plain values. Each name is kept once.
+fn kept(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    match names.get(name) {
+        Some(known) => known,
+        None => {
+            let kept: &'static str = Box::leak(name.into());
+            names.insert(kept);
+            kept
+        }
     }
 }
 

@@ -151,9 +151,34 @@ impl Watchdogs {
     }
 
     /// A peer's link is established: adds those of its watchdogs that this arms. The others are made when they are fed first.
-    pub(crate) fn peer_came(&self, peer: PeerId) {
+    pub(crate) fn peer_came(&self, peer: PeerId, identity: Option<&str>) {
+        if let Some(identity) = identity {
+            self.came_with(peer, identity);
+        }
         for template in self.list.load().each_peer.iter().filter(|template| template.spec.armed_at_connect) {
             self.add_of_peer(template, peer);
+        }
+    }
+
+    /// Lets the watchdogs of an identity know its peer.
+    #[cold]
+    fn came_with(&self, peer: PeerId, identity: &str) {
+        let _registered = lock(&self.registered);
+        let list = self.list.load();
+        for watch in list.fixed().filter(|watch| watch.watched.identity == Some(identity)) {
+            watch.change_peers(|peers| {
+                peers.retain(|known| *known != peer);
+                peers.push(peer);
+            });
+        }
+    }
+
+    /// Lets the watchdogs of identities forget a peer, or all peers.
+    #[cold]
+    fn left_with(&self, peer: Option<PeerId>) {
+        let _registered = lock(&self.registered);
+        for watch in self.list.load().fixed() {
+            watch.change_peers(|peers| peers.retain(|known| peer.is_some_and(|peer| *known != peer)));
         }
     }
 
@@ -177,6 +202,9 @@ impl Watchdogs {
 
     /// A peer is gone (`None`: all peers). Its watchdogs from templates trip at once, and are removed.
     pub(crate) fn peer_left(&self, peer: Option<PeerId>, now: Steady) {
+        if self.list.load().fixed().any(|watch| watch.of_identity.is_some()) {
+            self.left_with(peer);
+        }
         let buckets = peer.map_or(0..BUCKETS, |peer| bucket_of(peer)..bucket_of(peer) + 1);
         let list = self.list.load();
         let concerns = |watch: &Watch| peer.is_none_or(|peer| watch.watched.peer == Some(peer));

@@ -4,6 +4,7 @@ use crate::sync::Arc;
 use crate::sync::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tautline_proto::silence::{State, Word};
 use tautline_proto::{Counter, Instant as Steady};
 
@@ -66,6 +67,9 @@ pub(crate) struct Watch {
     pub(super) feed: Feed,
     pub(super) failsafe: Arc<FailsafeSlot>,
     pub(super) armed_at_connect: bool,
+    /// The connected peers of the identity that it watches; `None` if that does not matter. Changed with the lock of the
+    /// registry held.
+    pub(super) of_identity: Option<ArcSwap<Vec<PeerId>>>,
     /// Its peer is gone: it trips at once, and is then removed. Order: set before the thread is woken and before its state is
     /// read (`Watchdogs::peer_left`), read after its state has changed (`tell_all`).
     pub(super) leaves: AtomicBool,
@@ -100,6 +104,7 @@ impl Watch {
             feed,
             failsafe,
             armed_at_connect,
+            of_identity: watched.identity.map(|_| ArcSwap::default()),
             leaves: AtomicBool::new(false),
             state: AtomicU8::new(WatchdogState::Waiting as u8),
             told_trip: Counter::new(),
@@ -125,6 +130,16 @@ impl Watch {
     #[inline]
     pub(super) fn is_of(&self, peer: PeerId) -> bool {
         self.watched.peer.is_none_or(|watched| watched == peer)
+            && self.of_identity.as_ref().is_none_or(|peers| peers.load().contains(&peer))
+    }
+
+    /// Replaces the connected peers of the identity that it watches.
+    pub(super) fn change_peers(&self, change: impl FnOnce(&mut Vec<PeerId>)) {
+        if let Some(peers) = &self.of_identity {
+            let mut changed = Vec::clone(&peers.load());
+            change(&mut changed);
+            peers.store(Arc::new(changed));
+        }
     }
 
     pub(super) fn state(&self) -> WatchdogState {

@@ -93,6 +93,12 @@ impl From<[u8; Key::LEN]> for SecretKey {
     }
 }
 
+impl From<SecretKey> for Key {
+    fn from(key: SecretKey) -> Self {
+        key.0
+    }
+}
+
 impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SecretKey({})", self.fingerprint())

@@ -138,6 +138,7 @@ impl Line {
         let open = self.open.as_mut()?;
         let mut datagram = std::mem::take(&mut open.scratch);
         datagram.clear();
+        let opens = matches!(command, Command::Open(_));
         let changes_paths = matches!(command, Command::Open(_) | Command::PathAnswer(..));
         let peer = match command {
             Command::Probe(peer) => {
@@ -148,6 +149,9 @@ impl Line {
         };
         if changes_paths {
             open.suit_paths();
+        }
+        if opens {
+            open.link.set_granted(open.outbound.granted_by_all());
         }
         let listeners = open.outbound.listeners().len();
         open.is_wide = listeners > MAX_RUN;

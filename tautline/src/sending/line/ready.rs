@@ -38,6 +38,9 @@ impl Line {
         if open.link.wire != Wire::Native || head.delivery != Delivery::BestEffort || head.exact.is_some() {
             return None;
         }
+        if let Err(error) = open.link.check_rights(head.message_type) {
+            return Some(Err(error.into()));
+        }
         match open.link.time_left(&head, outgoing.made, sent) {
             Ok(left) => terms.expire_after(left),
             Err(error) => return Some(Err(error.into())),

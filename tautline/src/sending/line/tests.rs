@@ -30,6 +30,7 @@ fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCount
         codec: ContentType::Json,
         limits: PayloadLimits::default(),
         datagram_size: datagram_size.into(),
+        granted: tautline_proto::Rights::ALL.to_wire().into(),
         max_datagram: 65_507,
         streams: None,
     };
