@@ -57,6 +57,22 @@ fn the_pendulum_is_balanced_on_the_classic_wire_with_and_without_crc_and_sequenc
     assert_balanced(&demo(&[&["demo", "--seconds", "1.5", "--json"], &bare[..]].concat()));
 }
 
+#[test]
+fn with_secure_the_link_has_a_key_of_its_own_and_its_cost_is_shown() {
+    let finished = demo(&["demo", "--seconds", "1.5", "--json", "--secure"]);
+    assert_balanced(&finished);
+    let secured = &last_json(&finished.stdout)["secured"];
+    assert!(secured["fingerprint"].as_str().is_some_and(|text| text.len() == 24), "{secured}");
+    for link in ["plain", "secured"] {
+        for what in ["connect_us", "send_us"] {
+            assert!(secured[link][what].as_f64().is_some_and(|us| us > 0.0), "{what} of {secured}");
+        }
+    }
+    let finished = run(&["demo", "--seconds", "1.5", "--secure", "--wire", "classic"]);
+    assert_eq!(finished.code, 2, "{finished:?}");
+    assert!(finished.stderr.contains("cannot be secured"), "{finished:?}");
+}
+
 /// Returns what happened, in the words of the summary.
 fn events(summary: &serde_json::Value) -> Vec<&str> {
     let events = summary["events"].as_array().expect("a list");

@@ -9,6 +9,7 @@ use crate::tools::echo::{Unanswered, echo};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::link::{LinkArgs, count, duration, open, wait_over, with_all_commands, with_inbox};
+use crate::tools::reload::Reload;
 use crate::tools::{message_line, output, traffic};
 
 /// Listen on an address and print every message as a line of JSON
@@ -25,6 +26,8 @@ use crate::tools::{message_line, output, traffic};
 ///
 /// "age_ms" is how old the data are at most. On the classic wire, and before heartbeats have measured the sender's clock, it
 /// is the time since the message arrived.
+///
+/// SIGUSR2 lets it read its keys again (--key): it then accepts those that the file holds now, and ends the sessions of removed ones.
 ///
 /// Ctrl-C ends the program, which then prints a summary on stderr. The exit code is 1 if messages could not be sent back.
 #[derive(Debug, clap::Args)]
@@ -70,12 +73,12 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
             unanswered = echo(interface, types);
         }
     })?;
-    let interrupt = Interrupt::install()?;
+    let (interrupt, reload) = (Interrupt::install()?, Reload::install()?);
     if let Some(address) = interface.local_address() {
         output::note(format_args!("listening on {address}"));
     }
     let mut events = interface.events();
-    let listened = print_messages(args, &interface, &mut events, &interrupt);
+    let listened = print_messages(args, &interface, &mut events, (&interrupt, &reload));
     interface.flush();
     let statistics = interface.statistics();
     interface.disconnect();
@@ -102,7 +105,7 @@ fn print_messages(
     args: &Args,
     interface: &UdpInterface,
     events: &mut Events,
-    interrupt: &Interrupt,
+    (interrupt, reload): (&Interrupt, &Reload),
 ) -> Result<(), Failure> {
     let mut clock = StatsClock::new(args.stats_every);
     let mut drop_warnings = DropWarnings::new();
@@ -123,6 +126,7 @@ fn print_messages(
             output::data(&lines)?;
         }
         warn_of_other_wire(events);
+        reload.if_asked(interface);
         drop_warnings.look(|| interface.statistics());
         if clock.strikes() {
             output::note(traffic::report(&interface.statistics(), args.json));

@@ -103,9 +103,11 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     measurement.run(&interrupt)?;
     let Measurement { interface, trips, refused, .. } = measurement;
     let refused = refused + interface.statistics().queued_send_failures;
-    let path_mtu = interface.peers().first().and_then(PeerInfo::path_mtu);
+    let server = interface.peers().into_iter().next();
+    let path_mtu = server.as_ref().and_then(PeerInfo::path_mtu);
+    let secured = server.is_some_and(|server| server.identity.is_some());
     interface.disconnect();
-    let summary = Summary { path_mtu, ..Summary::new(args, &trips, refused) };
+    let summary = Summary { path_mtu, secured, ..Summary::new(args, &trips, refused) };
     output::data(&if args.json { summary.json() } else { summary.text() })?;
     if trips.answered_count() == 0 {
         return Err(complaint(&mut events, &args.endpoint, Duration::ZERO).unwrap_or_else(|| no_answer(args)));
@@ -210,6 +212,8 @@ struct Summary {
     jitter_us: Option<f64>,
     /// The largest packet that the path is known to carry.
     path_mtu: Option<usize>,
+    /// Whether the link is secured with a key.
+    secured: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     budget_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -231,6 +235,7 @@ impl Summary {
             rtt_us,
             jitter_us: trips.latencies().jitter_us(),
             path_mtu: None,
+            secured: false,
             budget_us,
             within_budget,
         }
@@ -263,7 +268,9 @@ impl Summary {
             0 => String::new(),
             _ => format!("round trip {}   jitter {}\n", self.rtt_us.line(), show_maybe(self.jitter_us)),
         };
-        let path = self.path_mtu.map_or_else(String::new, |mtu| format!("packets of up to {mtu} bytes\n"));
+        let secured = if self.secured { "secured with a key, " } else { "" };
+        let path =
+            self.path_mtu.map_or_else(String::new, |mtu| format!("{secured}packets of up to {mtu} bytes\n"));
         format!(
             "{title} {messages_sent} sent, {messages_received} answered, {lost} lost{refused}\n{times}{path}{verdict}"
         )

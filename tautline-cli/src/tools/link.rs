@@ -17,7 +17,7 @@ use tautline::{
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::output;
 
-/// The options of the wire.
+/// The options of the wire, and the key.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WireArgs {
     /// The wire, which must be the same at both ends; classic is the wire of the Python module [default: native]
@@ -29,6 +29,9 @@ pub(crate) struct WireArgs {
     /// Send and expect classic datagrams without a sequence number; the other end needs `use_sequence = false`
     #[arg(long)]
     no_sequence: bool,
+    /// Secure the link with this key file (see `tautline keygen`); the other end needs the same key
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
 }
 
 /// The options of a connection: the wire, and a file with other settings of the library.
@@ -66,7 +69,10 @@ impl WireArgs {
         if self.no_sequence {
             config = config.use_sequence(false);
         }
-        Ok(config)
+        Ok(match &self.key {
+            Some(path) => config.key_file(path.as_path()),
+            None => config,
+        })
     }
 }
 
@@ -75,7 +81,9 @@ impl WireArgs {
     fn words(&self) -> Vec<OsString> {
         let wire = self.wire.iter().flat_map(|wire| ["--wire".into(), wire.into()]);
         let flags = [(self.no_crc, "--no-crc"), (self.no_sequence, "--no-sequence")];
-        wire.chain(flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag.into())).collect()
+        let flags = flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag.into());
+        let key = self.key.iter().flat_map(|path| ["--key".into(), path.into()]);
+        wire.chain(flags).chain(key).collect()
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) mod output;
 pub(crate) mod pace;
 pub(crate) mod progress;
 pub(crate) mod relay;
+pub(crate) mod reload;
 pub(crate) mod round_trips;
 pub(crate) mod screen;
 pub(crate) mod svg;

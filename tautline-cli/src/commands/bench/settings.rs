@@ -77,6 +77,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
         "wire" => "--wire",
         "use_crc" => "--no-crc",
         "use_sequence" => "--no-sequence",
+        "key_file" => "--key",
         _ => return Ok((key, value.trim().to_owned())),
     };
     Err(format!("`{key}` cannot be set here, it is set by {option}: leave it out"))

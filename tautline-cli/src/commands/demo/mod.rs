@@ -15,6 +15,7 @@ mod picture;
 mod plant;
 mod record;
 mod rig;
+mod secured;
 mod summary;
 mod view;
 
@@ -23,19 +24,20 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use tautline::sim::Impairments;
-use tautline::{Config, ContentType, Endpoint, Wire};
+use tautline::{Config, ContentType, Endpoint, SecretKey, Wire};
 
 use self::bad_network::BadNetwork;
 use self::controller::{ControllerThread, KilledController};
 use self::messages::{Cut, DemoEvent, EventKind, Settings, Snapshot};
 use self::plant::{Plant, Report};
 use self::record::EventLog;
+use self::secured::Costs;
 use self::summary::Summary;
 use self::view::{PER_SECOND, RECENT, View};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::impair;
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
-use crate::tools::link::{WireArgs, duration, seconds, whole, with_all_commands};
+use crate::tools::link::{WireArgs, check, duration, seconds, whole, with_all_commands};
 use crate::tools::output;
 use crate::tools::screen::Screen;
 
@@ -66,6 +68,7 @@ Examples:
   tautline demo --cut-after 3s
   tautline demo --cut-after 3s --re-enable 2s
   tautline demo --impair loss=10%,jitter=5ms
+  tautline demo --secure
   tautline demo --plant 127.0.0.1:9000 --via 127.0.0.1:9001
   tautline demo --wire classic --rate 200 --json")]
 pub(crate) struct Args {
@@ -111,6 +114,9 @@ pub(crate) struct Args {
     via: Option<Endpoint>,
     #[command(flatten)]
     wire: WireArgs,
+    /// Secure the link with a key that is made for this run, and show what it costs beside a plain link
+    #[arg(long, conflicts_with = "key")]
+    secure: bool,
     /// Write the picture, an SVG of trajectory and round trips, to this file [default: tautline-demo.svg]
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -129,15 +135,25 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let wire = base.wire.unwrap_or(Wire::Native);
     let codec = if wire == Wire::Native { ContentType::MessagePack } else { ContentType::Json };
     let base = base.codec(codec);
+    let (base, costs) = if args.secure { secure(base)? } else { (base, None) };
     if let Some(path) = &args.plot {
         check_writable(path)?;
     }
     let interrupt = Interrupt::install()?;
     let found = balance(&base, settings, &interrupt, args)?;
-    let summary = summary(found, wire, settings);
+    let summary = Summary { secured: costs, ..summary(found, wire, settings) };
     output::data(&if args.json { summary.json() } else { summary.text() })?;
     write_picture(args, &summary)?;
     Ok(summary.verdict())
+}
+
+/// Makes a key for both ends, and measures what it costs.
+fn secure(base: Config) -> Result<(Config, Option<Costs>), Failure> {
+    let key = SecretKey::generate()
+        .map_err(|error| Failure::failed(format!("no randomness for a key: {error}")))?;
+    let base = base.key(key.clone());
+    check(&base.clone().role(tautline::Role::Server).endpoint("127.0.0.1:0"))?;
+    Ok((base, Some(Costs::measure(&key)?)))
 }
 
 fn settings(args: &Args) -> Result<Settings, Failure> {
@@ -342,6 +358,7 @@ fn summary(found: Outcome, wire: Wire, settings: Settings) -> Summary {
         refused,
         skipped,
         network: found.network,
+        secured: None,
         trajectory: rig.trajectory,
         log: rig.log.merged(found.cuts),
     }

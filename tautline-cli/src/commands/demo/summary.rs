@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::record::{EventLog, Trajectory};
+use super::secured::Costs;
 use super::view::event_line;
 use crate::tools::exit::Exit;
 use crate::tools::latency::{Latencies, Percentiles, show_us};
@@ -39,6 +40,8 @@ pub(super) struct Summary {
     pub(super) skipped: u64,
     /// A description of the network between plant and controller, if there was one.
     pub(super) network: Option<String>,
+    /// What the key costs, with --secure.
+    pub(super) secured: Option<Costs>,
     pub(super) trajectory: Trajectory,
     pub(super) log: EventLog,
 }
@@ -64,6 +67,8 @@ struct SummaryJson<'a> {
     jitter_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secured: Option<&'a Costs>,
     events: Vec<EventJson>,
 }
 
@@ -132,6 +137,7 @@ impl Summary {
             rtt_us: self.latencies().percentiles(),
             jitter_us: self.latencies().jitter_us(),
             network: self.network.as_deref(),
+            secured: self.secured.as_ref(),
             events: events.collect(),
         };
         serde_json::to_string(&line).expect("numbers and text are JSON") + "\n"
@@ -152,6 +158,10 @@ impl Summary {
         line(format!("  messages   {}", self.counts()));
         if let Some(network) = &self.network {
             line(format!("  network    {network}"));
+        }
+        if let Some([first, second]) = self.secured.as_ref().map(Costs::lines) {
+            line(format!("  secured    {first}"));
+            line(format!("             {second}"));
         }
         // This line stands directly above its histogram.
         line(format!("  round trip {}", self.latencies().percentiles().line()));
