@@ -102,7 +102,7 @@ fn parts<'py>(py: Python<'py>, event: &Event) -> PyResult<(&'static str, Attribu
         Event::StateChanged { from, to, cause } => {
             ("state_changed", made.text("from_state", from)?.text("to_state", to)?.text("reason", cause)?)
         }
-        Event::PeerConnected { peer, address, name } => {
+        Event::PeerConnected { peer, address, name, .. } => {
             ("peer_connected", made.peer(*peer)?.text("address", address)?.text("name", name)?)
         }
         Event::PeerStale { peer } => ("peer_stale", made.peer(*peer)?),
