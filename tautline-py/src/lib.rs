@@ -22,6 +22,7 @@ mod reply;
 mod value;
 mod wait;
 mod watch;
+mod world;
 
 /// See the package `tautline`.
 #[pyo3::pymodule(gil_used = false)]
@@ -54,4 +55,6 @@ mod _native {
     use crate::reply::Reply;
     #[pymodule_export]
     use crate::watch::{Changes, Watch};
+    #[pymodule_export]
+    use crate::world::World;
 }

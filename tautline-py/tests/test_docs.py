@@ -36,6 +36,8 @@ def test_a_program_of_the_guide(program: str) -> None:
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_an_example(example: str) -> None:
     program = (EXAMPLES / example).read_text().replace("127.0.0.1:9000", free_address())
+    if "\ndef test_" in program:
+        program += "\ntest_no_command_older_than_20_ms_is_acted_on()\nprint('passed')\n"
     assert run(program)
 
 
