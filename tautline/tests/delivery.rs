@@ -293,6 +293,25 @@ async fn an_awaited_request_ends_when_its_time_out_is_over() {
     }
 }
 
+#[test]
+fn a_request_without_a_time_out_ends_when_the_session_of_its_peer_does() {
+    let (server, client) = pair(Wire::Native);
+    let other = common::client(client_config(&server));
+    until("the server knows both clients", || server.statistics().peers == 2);
+    let to = |peer: &UdpInterface| server.publisher(Metadata::command()).to(address(peer));
+    let [of_client, of_other] = [&client, &other].map(|peer| to(peer).request(&1, None).expect("sent"));
+    let of_server = other.publisher(Metadata::command()).request(&1, None).expect("sent");
+    // They arrive.
+    let [_, question, _] = [&client, &other, &server].map(next);
+    client.disconnect();
+    assert_eq!(of_client.wait().map(drop), Err(RequestError::NotDelivered(Outcome::PeerLost)));
+    other.reply(&question, &5, &Metadata::acknowledgment()).expect("sent");
+    let answer = of_other.wait().expect("the other peer is there");
+    assert_eq!(answer.decode::<u64>().expect("a number"), 5);
+    server.disconnect();
+    assert_eq!(of_server.wait().map(drop), Err(RequestError::NotDelivered(Outcome::PeerLost)));
+}
+
 /// Sends reliable messages until the window is full.
 fn fill(publisher: &Publisher) {
     let refused = (0..2_000).find_map(|number| publisher.send_reliable(&number).err());

@@ -13,7 +13,7 @@ use crate::machine::fault::SocketFault;
 use crate::machine::socket::{as_users_know, headers_to};
 use crate::shared::directory::PeerInfo;
 use crate::shared::events::{CausedBy, Event};
-use tautline_proto::endpoint::RemovalReason;
+use tautline_proto::endpoint::{Outcome, RemovalReason};
 use tautline_proto::{Cause, ConnectionState, DropReason, MessageType, PeerId};
 
 impl Turner {
@@ -89,6 +89,12 @@ impl Turner {
                     self.socket.forget_source(address);
                 }
                 let by = self.cause(peer);
+                let address = shared.directory.socket_address(peer);
+                let outcome = match reason {
+                    RemovalReason::Replaced => Outcome::Unknown,
+                    _ => Outcome::PeerLost,
+                };
+                shared.requests.peer_left((peer, address), outcome, shared.role);
                 shared.directory.remove(peer);
                 shared.watchdogs.peer_left(Some(peer), shared.steady_now());
                 if matches!(reason, RemovalReason::ClosedByPeer | RemovalReason::KeyRemoved) {

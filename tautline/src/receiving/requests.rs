@@ -19,7 +19,7 @@ use crate::message::{Arrival, Message};
 use crate::sync::lock;
 use crate::sync::oneshot::OneShot;
 use tautline_proto::endpoint::Outcome;
-use tautline_proto::{Id, MessageRef};
+use tautline_proto::{Id, MessageRef, PeerId};
 
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,8 @@ pub enum RequestError {
     Send(SendError),
     /// No answer came in the given time. The request may have arrived all the same, or may arrive yet.
     TimedOut,
-    /// The request was sent reliably and not acknowledged. This is its outcome.
+    /// The request was sent reliably and not acknowledged, or the session with the peer ended before the answer came. This is its
+    /// outcome.
     NotDelivered(Outcome),
     /// The interface was disconnected while waiting.
     Disconnected,
@@ -97,13 +98,10 @@ struct Pending {
 impl Pending {
     /// Whether a message with this arrival may be the answer: a peer cannot answer for another peer.
     fn is_for(&self, arrival: &Arrival) -> bool {
-        let same = |a: SocketAddr, b: SocketAddr| {
-            a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
-        };
         match self.target {
             Target::All => true,
             Target::Peer(peer) => peer == arrival.peer,
-            Target::Address(address) => same(address, arrival.address),
+            Target::Address(address) => is_same(address, arrival.address),
         }
     }
 }
@@ -203,6 +201,33 @@ impl Requests {
         }
     }
 
+    /// Ends the requests to a peer whose session is over: the answer cannot come any more. A request to all ends if there is no
+    /// other peer, as on a client.
+    pub(crate) fn peer_left(
+        &self,
+        (id, address): (PeerId, Option<SocketAddr>),
+        outcome: Outcome,
+        role: Role,
+    ) {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let asked = |pending: &Pending| match pending.target {
+            Target::All => role == Role::Client,
+            Target::Peer(peer) => peer == id,
+            Target::Address(to) => address.is_some_and(|address| is_same(to, address)),
+        };
+        let over: Vec<_> = {
+            let table = lock(&self.table);
+            table.pending.iter().filter(|(_, pending)| asked(pending)).map(|(&id, _)| id).collect()
+        };
+        for id in over {
+            if let Some(answer) = self.end(id, |_| true) {
+                answer.set(Err(RequestError::NotDelivered(outcome)));
+            }
+        }
+    }
+
     /// Ends all requests: the interface was disconnected.
     pub(crate) fn close(&self) {
         let pending = std::mem::take(&mut lock(&self.table).pending);
@@ -214,8 +239,8 @@ impl Requests {
 
 /// A request that was sent: [`wait`](Self::wait) for its answer, or await it on any executor.
 ///
-/// It ends with the answer, when its time-out is over, when reliable delivery has failed, or when the interface is
-/// disconnected. Dropping it abandons the request: a later answer goes to handlers and inbox like any other message.
+/// It ends with the answer, when its time-out is over, when reliable delivery has failed, when the session with its peer has
+/// ended, or when the interface is disconnected. Dropping it abandons the request: a later answer goes to handlers and inbox like any other message.
 #[must_use = "the answer comes to whoever waits for the request, or awaits it"]
 pub struct Request {
     requests: Arc<Requests>,
@@ -283,6 +308,11 @@ impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request").field("id", &self.id).finish_non_exhaustive()
     }
+}
+
+/// Whether two addresses are the same, in either form of IPv4.
+fn is_same(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
 }
 
 /// The number of the request that a message answers.
