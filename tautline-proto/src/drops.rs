@@ -183,10 +183,15 @@ impl DropCounters {
     }
 }
 
-/// How often each reason occurred, as a plain value. To print it, use [`iter`](Self::iter): `{:?}` shows numbers without
-/// their reasons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How often each reason occurred, as a plain value. `{:?}` shows the reasons that occurred.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Drops([u64; REASONS]);
+
+impl core::fmt::Debug for Drops {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_map().entries(self.iter().filter(|(_, count)| *count > 0)).finish()
+    }
+}
 
 impl Default for Drops {
     fn default() -> Self {
@@ -240,5 +245,12 @@ mod tests {
         assert_eq!(drops.total(), DropReason::ALL.len() as u64);
         let names: hashbrown::HashSet<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
         assert_eq!(names.len(), DropReason::ALL.len());
+    }
+
+    #[test]
+    fn drops_show_the_reasons_that_occurred() {
+        let mut drops = Drops::default();
+        drops.add(DropReason::Expired, 3);
+        assert_eq!(alloc::format!("{drops:?}"), "{Expired: 3}");
     }
 }
