@@ -42,8 +42,9 @@ use portable as platform;
 /// The size of a receive buffer: the largest UDP datagram, and one byte more.
 pub(crate) const RECEIVE_BUFFER: usize = 65_536;
 
-/// How often a send is repeated if the kernel first returns the error of an earlier datagram.
-const SEND_TRIES: usize = 3;
+/// How often a send is tried if the kernel first returns errors of earlier datagrams. A router answers each datagram of a pack
+/// that is too large for it, so several errors may come one after the other.
+const SEND_TRIES: usize = 8;
 
 /// The address as users know it: IPv4 where a socket of IPv6 has mapped it.
 #[inline]
