@@ -27,8 +27,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// The most datagrams that a turn reads while it holds messages back: more than the default receive buffer holds.
 pub(super) const CATCH_UP_BUDGET: usize = 16_384;
 
-/// The most messages that are held back.
+/// The most messages that are held back, and their bytes.
 const MAX_HELD: usize = 4_096;
+const MAX_HELD_BYTES: usize = 4 << 20;
 
 /// The receivers of messages.
 pub(super) struct Outlets<'a> {
@@ -126,7 +127,7 @@ impl Held {
 
     /// Whether messages are held back, and more may be.
     pub(super) fn has_room(&self) -> bool {
-        (1..MAX_HELD).contains(&self.messages.len())
+        (1..MAX_HELD).contains(&self.messages.len()) && self.messages.bytes() < MAX_HELD_BYTES
     }
 
     /// Whether to hold a message back. `waited`: the time since it came.
