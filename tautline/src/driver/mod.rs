@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use tautline_proto::endpoint::Inbound;
+use tautline_proto::endpoint::{Event as Happened, Inbound};
 use tautline_proto::{Instant as Steady, Now};
 
 use arrivals::Arrivals;
@@ -375,7 +375,7 @@ impl Turner {
     }
 
     /// Carries out the commands of the receiving half, and passes its events on. Commands come first: when an event says
-    /// that a peer is gone, nothing is sent to it any more.
+    /// that a peer is gone, nothing is sent to it any more. But a new peer is in the directory before it is told that it is one.
     fn settle(&mut self, now: Now) {
         if self.inbound.has_news() {
             self.settle_news(now);
@@ -392,7 +392,9 @@ impl Turner {
 
     fn carry_out_all(&mut self, now: Now) {
         while let Some(event) = self.inbound.poll_event(now) {
-            self.carry_out_commands(now);
+            if !matches!(event, Happened::Added(_)) {
+                self.carry_out_commands(now);
+            }
             self.happened(event);
         }
         self.carry_out_commands(now);
