@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 
 use common::{TIME_LIMIT, address, client_config, server, server_config, until};
 use tautline::{
-    Config, Cycle, Driver, LockState, MessageType, Metadata, UdpInterface, Wake, Wire, create_udp_client,
+    Config, Cycle, Driver, LockState, MessageType, Metadata, UdpInterface, Wake, Watchdog, WatchdogState,
+    Wire, create_udp_client,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -286,6 +287,18 @@ fn cycle_locks_to_a_peer_with_another_clock_coasts_without_it_and_locks_to_the_n
     let before = cycle.wait();
     let after = cycle.wait();
     assert_eq!(after.deadline - before.deadline, SLOW * u32::try_from(after.number - before.number).unwrap());
+}
+
+#[test]
+fn cycle_follows_commands_that_a_latch_drops() {
+    let plant = server(server_config(Wire::Native));
+    plant.watch(Watchdog::messages(MessageType::Command, MS).armed_at_connect(), |_| {}).unwrap();
+    until("it has tripped", || plant.watchdogs()[0].state == WatchdogState::Tripped);
+    let _controller = Controller::start(address(&plant), Wire::Native);
+    let mut cycle = Cycle::every(SLOW).unwrap();
+    cycle.follow(&plant, MessageType::Command, SLOW / 2);
+    run_until(&mut cycle, &mut |cycle| _ = cycle.wait(), LockState::Locked);
+    assert_eq!(plant.statistics().inbox.offered(), 0, "all of them were dropped");
 }
 
 #[test]

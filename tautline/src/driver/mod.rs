@@ -1,11 +1,12 @@
 //! The turn: one bounded pass over socket, timers, handlers and inbox.
 //!
 //! The driver's thread calls it in a loop, or the user's own loop does. `connection` makes the [`Turner`] and decides who
-//! calls it. A turn reads datagrams ([`reading`]), judges their age ([`freshness`]), hands messages out ([`outlets`]), and
+//! calls it. A turn reads datagrams ([`reading`]), takes each ([`datagram`]), judges its messages ([`freshness`]), hands them out ([`outlets`]), and
 //! reports what the protocol noticed ([`happened`]). [`ownership`] passes on who
 //! may send on a stream.
 
 mod arrivals;
+mod datagram;
 mod freshness;
 mod happened;
 mod impaired;

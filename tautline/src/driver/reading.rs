@@ -1,20 +1,16 @@
-//! The first half of a turn: waits for datagrams, reads them, and hands their messages out.
+//! The first half of a turn: waits for datagrams, and reads them. [`datagram`](super::datagram) hands their messages out.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tautline_proto::{Now, PeerClock};
+use tautline_proto::Now;
 
 use super::arrivals::{Came, Clocks};
-use super::outlets::{CATCH_UP_BUDGET, Outlets};
-use super::watching::Watching;
+use super::datagram::Origin;
+use super::outlets::CATCH_UP_BUDGET;
 use super::{Buffers, Sink, TURN_BUDGET, Turner};
 use crate::driver::polling::Next;
 use crate::machine::clock::kernel_wall_now;
-use crate::machine::socket::{Arrived, RECEIVE_BUFFER, Received, as_users_know};
-use crate::message::Arrival;
-use crate::receiving::waiting::Limits;
-use tautline_proto::{DropReason, WallTime};
+use crate::machine::socket::{Arrived, RECEIVE_BUFFER, Received};
 
 /// The steady clock at `now`, and the clock of the kernel's stamps, which is read here.
 pub(super) fn clocks(now: Now) -> Clocks {
@@ -29,23 +25,6 @@ enum Found {
     Awaited(Received, Instant),
     /// No datagram came before the wait was over.
     Nothing,
-}
-
-/// The source of a datagram, and when it came.
-#[derive(Clone, Copy)]
-struct Origin {
-    from: SocketAddr,
-    came: Came,
-}
-
-impl Origin {
-    /// The greatest age of a message at `now`: since it came, and by its time stamp if the peer's clock is known. If neither
-    /// is known for certain, an unknown time counts against it.
-    #[inline]
-    fn age(&self, stamp: WallTime, clock: Option<PeerClock>, now: Now) -> Duration {
-        let Some(clock) = clock else { return now.steady.since(self.came.not_before) };
-        clock.greatest_age(stamp).max(now.steady.since(self.came.at))
-    }
 }
 
 impl Turner {
@@ -276,131 +255,6 @@ impl Turner {
         for _ in 0..TURN_BUDGET {
             let Some((address, error)) = self.socket.queued_error() else { return };
             self.reported(Some(address), &error);
-        }
-    }
-
-    fn take_datagram(
-        &mut self,
-        now: Now,
-        origin: Origin,
-        datagram: &[u8],
-        scratch: &mut Vec<u8>,
-        sink: &mut Sink<'_>,
-    ) {
-        let Origin { from, came } = origin;
-        let accepted = self.inbound.handle(now, from, datagram, scratch);
-        // A new peer must be known everywhere before its first message is handed out.
-        self.settle(now);
-        let Some(accepted) = accepted else { return };
-        if self.socket.answers_as_called() {
-            self.socket.confirm_source(from);
-        }
-        let Self {
-            inbound,
-            shared,
-            dispatcher,
-            life,
-            watchdogs,
-            brought_messages,
-            freshness,
-            held,
-            rights,
-            told,
-            ..
-        } = self;
-        let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
-        let watching = Watching::of(watchdogs.load(), &shared.watchdogs, shared.clock, now.steady);
-        let inbox_is_on = self.inbox_is_on;
-        let read_at = self.clock.instant(now.steady);
-        let waited = now.steady.since(came.not_before);
-        // The same for all messages of the datagram, except the time when each was made.
-        let time = self.clock.wall(came.at);
-        let mut arrival = Arrival { peer, address: as_users_know(from), time, made: read_at, late };
-        let (mut age, mut aged) = (Duration::ZERO, None);
-        let mut messages = inbound.messages(accepted);
-        let clock = messages.peer_clock(now.steady);
-        let refusals = messages.refusals();
-        let sighting =
-            watching.as_ref().map(|watching| watching.heard(peer, came.not_before, messages.missing(number)));
-        let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching, told };
-        let can_be_held = messages.can_be_held();
-        let is_followed = shared.followers.are_there();
-        // Then only the settings of a message's own stream can matter to it.
-        let is_plain = sighting.is_none() && !can_be_held && !is_followed;
-        // Outside the loop, so that it is dropped once.
-        let mut judged = None;
-        while let Some((message, kept_since)) = messages.advance_kept() {
-            if life.is_stopped() {
-                // Every message of the datagram is counted, because all of them were received.
-                refusals.count(DropReason::Closed);
-                continue;
-            }
-            *brought_messages = true;
-            if aged != Some(message.timestamp) || kept_since.is_some() {
-                aged = Some(message.timestamp);
-                age = origin.age(message.timestamp, clock, now);
-                // A message that was kept for this datagram came before it. Such messages come last, so that no other message
-                // gets their age.
-                age = kept_since.map_or(age, |since| age.max(now.steady.since(since)));
-                arrival.made = read_at.checked_sub(age).unwrap_or(read_at);
-            }
-            if is_plain && !freshness.matters(message, message.lifespan) {
-                outlets.offer(message, &arrival, &Limits::NONE, sink);
-                continue;
-            }
-            let lifespan = freshness.lifespan(message);
-            let is_watched = match (&outlets.watching, &sighting) {
-                (Some(watching), Some(sighting)) => watching.saw(message, sighting),
-                _ => false,
-            };
-            let matters = freshness.matters(message, lifespan);
-            if (matters || is_watched) && !self.socket.is_stamping() && self.arrivals.can_stamp() {
-                self.arrivals.asked_for_stamps(self.socket.stamp(), clocks(now));
-            }
-            let mut limits = &Limits::NONE;
-            if matters {
-                if freshness.is_first_command(message) && !self.told_unguarded {
-                    self.told_unguarded = shared.tell_if_unguarded(lifespan);
-                }
-                let life = lifespan.map(|lifespan| (lifespan, age));
-                limits = match freshness.judge(message, &arrival, life, number) {
-                    Ok(limits) => judged.insert(limits),
-                    Err(reason) => {
-                        refusals.count(reason);
-                        continue;
-                    }
-                };
-            }
-            // What a latch refuses must neither be held back nor make its sender the owner of the stream.
-            if is_watched && outlets.refuses(message, &arrival) {
-                refusals.count(DropReason::Latched);
-                continue;
-            }
-            // From now on its sender owns its stream, if the stream has an owner.
-            if can_be_held && let Some(tenure) = messages.hold() {
-                let owned = Limits { right: Some(rights.of(tenure)), ..limits.clone() };
-                limits = judged.insert(owned);
-            }
-            let message = messages.message();
-            if is_followed {
-                let made = clock.map_or(origin.came.at, |clock| clock.moment(message.timestamp));
-                shared.followers.heard(message, peer, shared.clock.instant(made), read_at);
-            }
-            // An answer is not held back: its request waits for it.
-            if held.wants(limits, waited) && !shared.requests.expect(message, &arrival) {
-                if held.hold(shared, message, arrival, limits.clone()) {
-                    refusals.count(DropReason::Superseded);
-                    if let Some(keep) = limits.keep {
-                        outlets.told.superseded(shared, keep.stream);
-                    }
-                }
-            } else if !outlets.offer(message, &arrival, limits, sink) {
-                refusals.count(DropReason::Latched);
-            }
-        }
-        // If a handler has ended the connection, another one may have taken its place.
-        if !self.life.is_orphaned() {
-            self.settle(now);
         }
     }
 }

@@ -151,7 +151,7 @@ impl Link {
     }
 
     /// How much of a message's lifespan is left at `now`; `None` if it has none. Refuses a message whose lifespan is over.
-    #[inline]
+    #[inline(always)] // else the compiler makes a call of it, although most messages have none
     pub(crate) fn time_left(
         &self,
         head: &Head<'_>,
@@ -161,17 +161,24 @@ impl Link {
         let of_stream = || self.streams.as_ref()?.of(head.message_type, head.channel).lifespan;
         // The classic wire carries no lifespan.
         let lifespan = if self.wire == Wire::Native { head.lifespan } else { of_stream() };
-        let Some(lifespan) = lifespan else { return Ok(None) };
+        lifespan.map(|lifespan| self.left_of(lifespan, head, made, now)).transpose()
+    }
+
+    fn left_of(
+        &self,
+        lifespan: Duration,
+        head: &Head<'_>,
+        made: Option<MadeAt>,
+        now: WallTime,
+    ) -> Result<Duration, SendError> {
         let age_ns = match self.wire {
             Wire::Native => u64::try_from(now.nanos_since(head.timestamp)).unwrap_or(0),
             // A time stamp that the user sets may be of another clock there, such as simulated time.
             Wire::Classic => made.map_or(0, MadeAt::age_ns),
         };
         let age = Duration::from_nanos(age_ns);
-        match lifespan.checked_sub(age) {
-            Some(left) if !left.is_zero() => Ok(Some(left)),
-            _ => Err(SendError::Expired { age, lifespan }),
-        }
+        let left = lifespan.checked_sub(age).filter(|left| !left.is_zero());
+        left.ok_or(SendError::Expired { age, lifespan })
     }
 
     /// The delivery class that the stream's settings ask for.
