@@ -58,7 +58,7 @@ mod tests;
 mod watchdog;
 
 pub use config::{
-    Allow, CardName, Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DurationError, Endpoint,
+    Allow, CardName, Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DrivenBy, DurationError, Endpoint,
     EndpointError, EndpointProblem, EndpointText, Failsafe, History, InboxPolicy, Key, KeyHolder, KeyPath,
     LocalAddress, LocalAddressError, Mtu, Profile, Qos, Role, Selector, Settings, SilenceCause, StreamKey,
     Streams, WaitPolicy, WatchId, WatchdogChange, WatchdogEvent, WatchdogState, Watched, Wire,

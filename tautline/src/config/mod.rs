@@ -52,7 +52,7 @@ pub use qos::{History, Qos, StreamKey};
 pub use secret::{KeyFileError, KeyFileProblem, SecretKey, SecretKeyError};
 pub use selector::Selector;
 pub use streams::Streams;
-pub use value::{InboxPolicy, Mtu, Profile, Role, WaitPolicy, Wire};
+pub use value::{DrivenBy, InboxPolicy, Mtu, Profile, Role, WaitPolicy, Wire};
 
 use std::time::Duration;
 

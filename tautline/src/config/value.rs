@@ -336,6 +336,19 @@ named! {
 }
 
 named! {
+    /// Which thread does the driver's work: reads datagrams, hands their messages out, and acts on time.
+    DrivenBy {
+        /// A thread that waits in `receive`, while it waits; the driver's thread between such calls. Always the driver's
+        /// thread if there are inline handlers, or if it has a priority or cores of its own. The default.
+        Auto = "auto",
+        /// Always the driver's thread.
+        Thread = "thread",
+        /// A thread that waits in `receive`, also if there are inline handlers: they run on that thread then.
+        Callers = "callers",
+    }
+}
+
+named! {
     /// Settings for streams of messages that belong together, under one name.
     #[non_exhaustive]
     Profile {

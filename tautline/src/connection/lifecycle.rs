@@ -3,12 +3,12 @@
 //! Called by `interface`. What opening does in detail is in [`opening`](super::opening).
 
 use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Arc, AtomicU8, Condvar, Mutex, MutexGuard, Ordering, PoisonError};
 use std::time::Duration;
 
 use super::Connection;
 use super::slot::Slot;
-use crate::config::Config;
+use crate::config::{Config, DrivenBy};
 use crate::error::ConnectError;
 use crate::machine::life::Life;
 use crate::machine::realtime::Held;
@@ -21,8 +21,10 @@ use tautline_proto::{Cause, ConnectionState};
 pub(crate) struct Lifecycle {
     inner: Mutex<Inner>,
     changed: Condvar,
-    /// Where the driver of a caller-driven interface finds its connection.
-    pub(super) slot: Slot,
+    /// Where the thread that turns finds the connection.
+    pub(super) slot: Arc<Slot>,
+    /// Who turns the running connection. Order: relaxed; a late look costs a wake-up.
+    driven_by: AtomicU8,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +67,24 @@ impl Lifecycle {
             inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
         Some((inner, waited))
+    }
+
+    /// Who turns the running connection. [`DrivenBy::Auto`]: callers, unless there are inline handlers.
+    pub(super) fn driven_by(&self) -> DrivenBy {
+        match self.driven_by.load(Ordering::Relaxed) {
+            0 => DrivenBy::Thread,
+            1 => DrivenBy::Auto,
+            _ => DrivenBy::Callers,
+        }
+    }
+
+    pub(super) fn set_driven_by(&self, driven_by: DrivenBy) {
+        let code = match driven_by {
+            DrivenBy::Thread => 0,
+            DrivenBy::Auto => 1,
+            DrivenBy::Callers => 2,
+        };
+        self.driven_by.store(code, Ordering::Relaxed);
     }
 
     fn set_running(&self, running: Running) {
@@ -148,7 +168,16 @@ impl Connection {
         match running.thread {
             Some(thread) if thread.thread().id() == thread::current().id() => running.life.orphan(),
             // A driver that panicked is a bug of ours. Its connection ends here all the same.
-            Some(thread) => drop(thread.join()),
+            Some(thread) => {
+                let leads = self.lifecycle.slot.is_led_by_caller();
+                if leads {
+                    running.life.orphan();
+                }
+                drop(thread.join());
+                if !leads {
+                    self.lifecycle.slot.clear();
+                }
+            }
             None if on_driver => running.life.orphan(),
             None => self.lifecycle.slot.clear(),
         }

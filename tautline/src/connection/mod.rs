@@ -5,15 +5,18 @@
 mod candidates;
 pub(crate) mod lifecycle;
 mod opening;
-mod slot;
+pub(crate) mod slot;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::config::{Config, Settings};
+use crate::config::{Config, DrivenBy, Settings};
 use crate::driver::Turner;
+use crate::handlers;
+use crate::message::Message;
+use crate::receiving::inbox::ReceiveError;
 use crate::shared::Shared;
 use crate::shared::statistics::Statistics;
-use crate::sync::Arc;
+use crate::sync::{Arc, park_until};
 use lifecycle::Lifecycle;
 use tautline_proto::Cause;
 
@@ -41,6 +44,25 @@ impl Connection {
     pub(crate) fn drive<T>(&self, act: impl FnOnce(&mut Turner) -> T) -> Option<T> {
         let _driving = self.shared.drivers.enter();
         self.lifecycle.slot.with(act)
+    }
+
+    /// Takes the next message from the inbox; see [`UdpInterface::receive`](crate::UdpInterface::receive).
+    pub(crate) fn receive(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
+        self.shared.inbox.receive_with(timeout, &mut |deadline, is_ready| self.pause(deadline, is_ready))
+    }
+
+    /// Waits as [`Pause`](crate::receiving::inbox::Pause) says. The calling thread turns meanwhile, if it may.
+    fn pause(&self, deadline: Option<Instant>, is_ready: &mut dyn FnMut() -> bool) -> bool {
+        let may_lead = match self.lifecycle.driven_by() {
+            DrivenBy::Thread => false,
+            DrivenBy::Auto => !self.shared.handlers.have_inline(),
+            DrivenBy::Callers => true,
+        };
+        if !may_lead || handlers::run_here() {
+            return park_until(deadline);
+        }
+        let _driving = self.shared.drivers.enter();
+        self.lifecycle.slot.lead(deadline, is_ready, || self.wake_driver())
     }
 
     pub(crate) fn statistics(&self) -> Statistics {

@@ -15,7 +15,7 @@ use tautline_proto::wire::classic::ClassicFormat;
 use super::Connection;
 use super::candidates;
 use super::lifecycle::Running;
-use crate::config::{Config, Role, Settings, Wire};
+use crate::config::{Config, DrivenBy, Role, Settings, Wire};
 use crate::driver::moving::Moving;
 use crate::driver::{Opened, Turner};
 use crate::error::ConnectError;
@@ -126,7 +126,7 @@ impl Connection {
             told_unguarded,
         };
         let turner = Turner::new(Arc::clone(shared), opened, settings);
-        let (thread, _held) = self.set_going(turner, held, &settings.name)?;
+        let (thread, _held) = self.set_going(turner, held, settings)?;
         Ok(Running { life, thread, granted, _held })
     }
 
@@ -171,27 +171,49 @@ impl Connection {
         if is_off { Duration::ZERO } else { settings.coalescing_delay }
     }
 
+    /// Who turns the connection. What was granted to the driver's thread is of no use if another thread turns.
+    fn driven_by(&self, settings: &Settings) -> DrivenBy {
+        let is_set_up = settings.realtime || settings.thread_priority > 0 || !settings.cpus.is_any();
+        match settings.driven_by {
+            _ if self.shared.sender.caller_driven => DrivenBy::Thread,
+            DrivenBy::Auto if is_set_up => DrivenBy::Thread,
+            driven_by => driven_by,
+        }
+    }
+
     /// Gives the connection to a thread of its own, or to the caller's driver. `held` goes with it, and is given back to
     /// the machine when the connection ends.
-    fn set_going(&self, mut turner: Turner, held: Held, name: &str) -> Result<Driving, ConnectError> {
+    fn set_going(
+        &self,
+        mut turner: Turner,
+        held: Held,
+        settings: &Settings,
+    ) -> Result<Driving, ConnectError> {
         turner.start();
+        self.lifecycle.set_driven_by(self.driven_by(settings));
         if self.shared.sender.caller_driven {
             self.lifecycle.slot.put(turner);
             return Ok((None, Some(held)));
         }
         let (ready, is_ready) = mpsc::channel();
+        let (slot, shared, life) =
+            (Arc::clone(&self.lifecycle.slot), Arc::clone(&self.shared), Arc::clone(&turner.life));
+        slot.put(turner);
         let run = move || {
-            turner.shared.ask_for_thread();
+            shared.ask_for_thread();
+            let _driving = shared.drivers.enter();
+            life.begin_driving();
             let _ = ready.send(());
-            turner.run();
+            slot.drive(&life);
             drop(held);
         };
         // The system's thread names end at a zero byte.
-        let thread = thread::Builder::new().name(format!("tautline-{name}").replace('\0', ""));
+        let thread = thread::Builder::new().name(format!("tautline-{}", settings.name).replace('\0', ""));
         let thread = thread.spawn(run).map_err(|error| {
             self.shared.shut_line();
             self.shared.inbox.close();
             self.shared.directory.end();
+            self.lifecycle.slot.clear();
             system("thread for the driver", &error)
         })?;
         // The report of the real-time profile is complete when `connect` returns.

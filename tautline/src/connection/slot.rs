@@ -1,84 +1,333 @@
-//! Holds the connection of a caller-driven interface between two turns.
+//! Holds the connection between two turns, and decides which thread turns it.
 //!
 //! It is no lock around the turn: a turn takes the connection out and puts it back. So a handler inside the turn can
 //! disconnect without waiting for itself.
+//!
+//! An interface with a driver's thread has two ways to turn (leader and followers; Schmidt et al., "Leader/Followers", 2000).
+//! A thread that waits for a message leads while it waits: it reads the socket itself, so no other thread has to wake it. The
+//! driver's thread stands by meanwhile. It turns again when something is due, or when no thread has waited for [`GRACE`]. A
+//! thread that has led wakes nobody when it leaves, unless something is due before the driver's thread looks by itself.
+//!
+//! Only the state under the lock decides. `is_wanted` and the unparks are hints: a thread that is unparked looks again.
+//! `src/tests/shuttle/leading.rs` tries the schedules.
 
-use crate::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::driver::Turner;
-use crate::sync::lock;
+use crate::machine::life::Life;
+use crate::sync::thread::{self, Thread, ThreadId};
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, PoisonError, lock, park_until};
 
-#[derive(Debug, Default)]
-pub(crate) struct Slot {
-    state: Mutex<SlotState>,
-    returned: Condvar,
+/// A connection that no thread has turned for this time is turned by the driver's thread. A loop of 500 Hz or more that
+/// receives in each cycle so keeps the lead.
+pub(crate) const GRACE: Duration = Duration::from_millis(2);
+
+/// How long the driver's thread goes on when a thread wants to lead, and messages have just come: it may have what it waits
+/// for.
+const HAND_OVER: Duration = Duration::from_micros(50);
+
+/// What is turned.
+pub(crate) trait Turns {
+    /// Turns once: waits for at most `wait`, and does what is due. Returns how much was read.
+    fn turn(&mut self, wait: Option<Duration>) -> usize;
+
+    /// When the next turn must come, at the latest.
+    fn next_deadline(&self) -> Option<Instant>;
+
+    /// Whether the connection has ended.
+    fn is_over(&self) -> bool;
 }
 
-#[derive(Debug, Default)]
-enum SlotState {
-    #[default]
+impl Turns for Turner {
+    fn turn(&mut self, wait: Option<Duration>) -> usize {
+        self.turn_quietly(wait)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        Self::next_deadline(self)
+    }
+
+    fn is_over(&self) -> bool {
+        self.life.is_stopped()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Slot<T: Turns = Turner> {
+    state: Mutex<SlotState<T>>,
+    returned: Condvar,
+    /// Whether callers wait that want to lead. Order: relaxed. The driver's thread reads it after each turn, and the
+    /// thread that sets it ends that turn afterwards.
+    is_wanted: AtomicBool,
+}
+
+#[derive(Debug)]
+struct SlotState<T> {
+    place: Place<T>,
+    /// The callers that wait and want to lead.
+    callers: Vec<Thread>,
+    /// The driver's thread, while it stands by.
+    standby: Option<Standby>,
+    /// When a caller that had to wait last left.
+    left_at: Option<Instant>,
+    /// When the driver's thread takes an idle connection over.
+    due: Option<Instant>,
+    /// Counts the callers that have led.
+    leads: u64,
+    /// Counts the connections. What was taken out of an earlier one does not come back.
+    openings: u64,
+}
+
+#[derive(Debug)]
+struct Standby {
+    thread: Thread,
+    /// When it looks by itself; `None`: not before a caller that leads now leaves.
+    looks_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Place<T> {
     Empty,
-    Idle(Box<Turner>),
+    Idle(Box<T>),
     /// A thread turns. `awaited`: [`Slot::clear`] waits for it. Connecting and disconnecting never overlap, so no new
     /// connection is put in while a thread waits.
     Out {
         awaited: bool,
+        by: Leader,
     },
 }
 
-impl Slot {
+/// The thread that turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leader {
+    /// The interface is caller-driven.
+    Owner,
+    /// The driver's thread.
+    Driver,
+    /// A thread that waits for something.
+    Caller(ThreadId),
+}
+
+impl<T: Turns> Default for Slot<T> {
+    fn default() -> Self {
+        let state = SlotState {
+            place: Place::Empty,
+            callers: Vec::new(),
+            standby: None,
+            left_at: None,
+            due: None,
+            leads: 0,
+            openings: 0,
+        };
+        Self { state: Mutex::new(state), returned: Condvar::new(), is_wanted: AtomicBool::new(false) }
+    }
+}
+
+impl<T: Turns> Slot<T> {
     /// Puts a new connection in.
-    pub(crate) fn put(&self, turner: Turner) {
-        *lock(&self.state) = SlotState::Idle(Box::new(turner));
+    pub(crate) fn put(&self, turner: T) {
+        let mut state = lock(&self.state);
+        state.openings += 1;
+        state.place = Place::Idle(Box::new(turner));
     }
 
     /// Closes the connection. Waits for a turn that another thread is in.
     pub(crate) fn clear(&self) {
         let mut state = lock(&self.state);
-        while let SlotState::Out { awaited } = &mut *state {
+        while let Place::Out { awaited, .. } = &mut state.place {
             *awaited = true;
             state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let old = std::mem::take(&mut *state);
+        let old = std::mem::replace(&mut state.place, Place::Empty);
+        (state.left_at, state.due) = (None, None);
         drop(state);
         drop(old);
     }
 
+    /// Whether the calling thread turns it now, while it waits for something.
+    pub(crate) fn is_led_by_caller(&self) -> bool {
+        let by_caller = Leader::Caller(thread::current().id());
+        matches!(lock(&self.state).place, Place::Out { by, .. } if by == by_caller)
+    }
+
     /// Runs `act` on the connection. Returns `None` if there is none, or if this is called from inside a turn.
-    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Turner) -> T) -> Option<T> {
-        let turner = {
-            let mut state = lock(&self.state);
-            match std::mem::replace(&mut *state, SlotState::Out { awaited: false }) {
-                SlotState::Idle(turner) => turner,
-                other => {
-                    *state = other;
-                    return None;
-                }
-            }
-        };
-        let mut out = Out { slot: self, turner: Some(turner) };
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let mut out = self.take_out(&mut lock(&self.state), Leader::Owner)?;
         out.turner.as_deref_mut().map(act)
+    }
+
+    fn take_out(&self, state: &mut SlotState<T>, by: Leader) -> Option<Out<'_, T>> {
+        match std::mem::replace(&mut state.place, Place::Out { awaited: false, by }) {
+            Place::Idle(turner) => {
+                Some(Out { slot: self, turner: Some(turner), by, opening: state.openings })
+            }
+            other => {
+                state.place = other;
+                None
+            }
+        }
+    }
+
+    /// Waits until `is_ready`, leading if no other thread turns; else until this thread is unparked. Returns early at any
+    /// time, and `false` if the deadline has passed. `wake_driver` ends the present turn.
+    pub(crate) fn lead(
+        &self,
+        deadline: Option<Instant>,
+        is_ready: &mut dyn FnMut() -> bool,
+        wake_driver: impl FnOnce(),
+    ) -> bool {
+        let me = thread::current();
+        let mut state = lock(&self.state);
+        if let Some(mut out) = self.take_out(&mut state, Leader::Caller(me.id())) {
+            drop(state);
+            return out.lead(deadline, is_ready);
+        }
+        // A thread that rarely waits would cost the driver's thread more than it gains.
+        let waits_often = || state.left_at.is_some_and(|at| at.elapsed() < GRACE);
+        let (wants, wakes) = match state.place {
+            Place::Out { by: Leader::Driver, .. } => (waits_often(), true),
+            Place::Out { by: Leader::Caller(_), .. } => (true, false),
+            _ => (false, false),
+        };
+        if wants {
+            state.callers.push(me.clone());
+            self.is_wanted.store(true, Ordering::Relaxed);
+        }
+        drop(state);
+        if wants && wakes {
+            wake_driver();
+        }
+        let goes_on = park_until(deadline);
+        let mut state = lock(&self.state);
+        state.callers.retain(|caller| caller.id() != me.id());
+        self.is_wanted.store(!state.callers.is_empty(), Ordering::Relaxed);
+        state.left_at = Some(Instant::now());
+        goes_on
+    }
+
+    /// Turns until the connection ends, or stands by while callers lead. The driver's thread does nothing else.
+    pub(crate) fn drive(&self, life: &Life) {
+        while !life.is_stopped() {
+            let out = self.take_out(&mut lock(&self.state), Leader::Driver);
+            if let Some(mut out) = out {
+                out.turn_until_wanted();
+            }
+            self.stand_by(life);
+        }
+    }
+
+    /// Waits until the driver's thread must turn.
+    fn stand_by(&self, life: &Life) {
+        // Whoever leads next serves this call.
+        life.take_call();
+        let (mut leads_seen, mut passed) = (None, None);
+        while !life.is_stopped() {
+            let is_called = life.take_call();
+            let mut state = lock(&self.state);
+            let looks_at = match state.place {
+                Place::Empty => break,
+                // No caller has led since that time was set.
+                Place::Idle(_) if is_called || state.due.is_none() || state.due == passed => break,
+                Place::Idle(_) => state.due,
+                // It has led since the last look, and may do so for long.
+                Place::Out { .. } if is_called || leads_seen == Some(state.leads) => None,
+                Place::Out { .. } => Some(take_over()),
+            };
+            leads_seen = Some(state.leads);
+            state.standby = Some(Standby { thread: thread::current(), looks_at });
+            drop(state);
+            passed = if park_until(looks_at) { None } else { looks_at };
+        }
+        lock(&self.state).standby = None;
     }
 }
 
 /// A connection that was taken out of its slot. It goes back also if the caller's code panics in the turn.
-struct Out<'a> {
-    slot: &'a Slot,
-    turner: Option<Box<Turner>>,
+struct Out<'a, T: Turns> {
+    slot: &'a Slot<T>,
+    turner: Option<Box<T>>,
+    by: Leader,
+    opening: u64,
 }
 
-impl Drop for Out<'_> {
+impl<T: Turns> Out<'_, T> {
+    /// Turns until `is_ready` or the deadline. Returns whether the deadline is yet to come.
+    fn lead(&mut self, deadline: Option<Instant>, is_ready: &mut dyn FnMut() -> bool) -> bool {
+        let Some(turner) = self.turner.as_deref_mut() else { return true };
+        while !is_ready() && !turner.is_over() {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return false;
+            }
+            turner.turn(left);
+        }
+        true
+    }
+
+    /// Turns until a caller wants to lead, or the connection ends.
+    fn turn_until_wanted(&mut self) {
+        let Some(turner) = self.turner.as_deref_mut() else { return };
+        let is_wanted = || self.slot.is_wanted.load(Ordering::Relaxed);
+        while !turner.is_over() {
+            let read = turner.turn(None);
+            if !is_wanted() {
+                continue;
+            }
+            if read > 0 {
+                turner.turn(Some(HAND_OVER));
+            }
+            if is_wanted() {
+                break;
+            }
+        }
+    }
+}
+
+impl<T: Turns> Drop for Out<'_, T> {
     fn drop(&mut self) {
         // A connection that has ended is dropped here: its socket closes before a waiting thread is woken.
-        let kept = self.turner.take().filter(|turner| !turner.life.is_stopped());
+        let kept = self.turner.take().filter(|turner| !turner.is_over());
+        let due = match (&kept, self.by) {
+            (None, _) | (_, Leader::Owner) => None,
+            (Some(turner), _) => {
+                Some(turner.next_deadline().map_or_else(take_over, |due| due.min(take_over())))
+            }
+        };
         let mut state = lock(&self.slot.state);
         // If a new connection was put in, it stays: a handler disconnected, and another thread connected.
-        let SlotState::Out { awaited } = *state else { return };
-        *state = kept.map_or(SlotState::Empty, SlotState::Idle);
+        let Place::Out { awaited, .. } = state.place else { return };
+        if state.openings != self.opening {
+            return;
+        }
+        state.place = kept.map_or(Place::Empty, Place::Idle);
+        let mut woken = [None, None];
+        if let Some(due) = due {
+            woken = state.put_back(due, self.by);
+        }
         drop(state);
+        woken.into_iter().flatten().for_each(|thread| thread.unpark());
         // A wake-up is a system call. A turn that no thread waits for does not need it.
         if awaited {
             self.slot.returned.notify_all();
         }
+    }
+}
+
+fn take_over() -> Instant {
+    Instant::now() + GRACE
+}
+
+impl<T> SlotState<T> {
+    /// Notes that a thread has stopped turning. Returns the threads to unpark: a caller that wants to lead, and the driver's
+    /// thread if it would look too late.
+    fn put_back(&mut self, due: Instant, by: Leader) -> [Option<Thread>; 2] {
+        self.due = Some(due);
+        if let Leader::Caller(_) = by {
+            self.leads += 1;
+            self.left_at = Some(Instant::now());
+        }
+        let is_late = |standby: &&Standby| standby.looks_at.is_none_or(|at| at > due);
+        let standby = self.standby.as_ref().filter(is_late).map(|standby| standby.thread.clone());
+        [self.callers.first().cloned(), standby]
     }
 }

@@ -262,19 +262,14 @@ impl Turner {
         self.settle(now);
     }
 
-    /// Turns until the connection ends.
-    pub(crate) fn run(mut self) {
-        let shared = Arc::clone(&self.shared);
-        let _driving = shared.drivers.enter();
-        while !self.life.is_stopped() {
-            // A panic of a handler is caught where the handler is called. This is a panic of ours, or of an executor's waker.
-            let turn = catch_unwind(AssertUnwindSafe(|| self.turn(None, None)));
-            if turn.is_err() && !self.life.is_stopped() {
-                self.give_up(Cause::Failed, ConnectError::DriverPanicked);
-            }
+    /// As [`turn`](Self::turn). A panic ends the connection: one of ours, or of an executor's waker. A panic of a handler is
+    /// caught where the handler is called.
+    pub(crate) fn turn_quietly(&mut self, wait: Option<Duration>) -> usize {
+        let turn = catch_unwind(AssertUnwindSafe(|| self.turn(wait, None)));
+        if turn.is_err() && !self.life.is_stopped() {
+            self.give_up(Cause::Failed, ConnectError::DriverPanicked);
         }
-        // Dropped while this thread still counts as the driver: a handler may own the last handle of the interface.
-        drop(self);
+        turn.unwrap_or(0)
     }
 
     /// Waits for at most `wait` (`None`: until something is due), then does everything that is due: a bounded number of

@@ -146,6 +146,10 @@ impl<R> RegisteredHandler<R> {
         }
     }
 
+    pub(super) const fn is_inline(&self) -> bool {
+        matches!(self, Self::Inline(_))
+    }
+
     pub(super) fn queue(&self) -> Option<&Arc<HandlerQueue<R>>> {
         match self {
             Self::Inline(_) => None,

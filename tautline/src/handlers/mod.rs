@@ -21,7 +21,7 @@ mod tests;
 mod worker;
 
 use crate::sync::{Arc, Mutex};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use dispatch::Dispatcher;
@@ -44,6 +44,8 @@ pub(crate) struct Handlers<R> {
     registered: Mutex<RegistryState<R>>,
     /// Changes whenever the table changes; written under the lock of `registered`.
     generation: AtomicU64,
+    /// Whether there are inline handlers. Order: relaxed; written under the lock of `registered`.
+    has_inline: AtomicBool,
     /// The settings of a handler that does not set its own; copied when the handler is registered.
     defaults: Mutex<HandlerSettings>,
     /// What may stop messages that wait for handlers.
@@ -60,6 +62,11 @@ struct RegistryState<R> {
     final_counts: HandlerStats,
 }
 
+/// Whether a handler runs on the calling thread, or an async handler is polled there.
+pub(crate) fn run_here() -> bool {
+    task::current().is_some()
+}
+
 impl<R> Handlers<R> {
     /// Makes an empty registry.
     pub(crate) fn new(defaults: HandlerSettings, latches: Arc<Latches>) -> Self {
@@ -69,7 +76,13 @@ impl<R> Handlers<R> {
             final_counts: HandlerStats::default(),
         };
         let (registered, defaults) = (Mutex::new(registered), Mutex::new(defaults));
-        Self { registered, generation: AtomicU64::new(0), defaults, latches }
+        Self {
+            registered,
+            generation: AtomicU64::new(0),
+            has_inline: AtomicBool::new(false),
+            defaults,
+            latches,
+        }
     }
 
     /// Sets the default settings of the handlers that are registered from now on.
@@ -99,6 +112,7 @@ impl<R: Send + 'static> Handlers<R> {
         let mut registered = lock(&self.registered);
         let mut table = HandlerTable::clone(&registered.table);
         let old_entry = edit(&mut table);
+        self.has_inline.store(table.iter().any(|(_, entry)| entry.is_inline()), Ordering::Relaxed);
         let old_table = std::mem::replace(&mut registered.table, Arc::new(table));
         if let Some(entry) = &old_entry {
             registered.leaving.push(entry.counts());
@@ -140,6 +154,11 @@ impl<R: Send + 'static> Handlers<R> {
             backlog.cancel_running(backlog.own_job()).iter().for_each(task::CancelHandle::cancel);
         }
         quiet
+    }
+
+    /// Whether there are handlers that the thread calls that turns.
+    pub(crate) fn have_inline(&self) -> bool {
+        self.has_inline.load(Ordering::Relaxed)
     }
 
     /// Whether there is a handler for messages of this type, or of one of its channels.

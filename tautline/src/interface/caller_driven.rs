@@ -110,11 +110,11 @@ impl Driver {
         if self.turned.is_some_and(|turned| turned.elapsed() >= PAUSE) {
             self.turn(Some(Duration::ZERO));
         }
-        let mut answer = self.connection.shared.inbox.receive(Some(Duration::ZERO));
+        let mut answer = self.connection.shared.inbox.poll();
         while matches!(answer, Err(ReceiveError::TimedOut)) {
             let left = deadline.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
             self.turn(Some(left));
-            answer = match self.connection.shared.inbox.receive(Some(Duration::ZERO)) {
+            answer = match self.connection.shared.inbox.poll() {
                 // The interface was connected when the call began.
                 Err(ReceiveError::NotConnected) => Err(ReceiveError::Disconnected),
                 answer => answer,

@@ -96,15 +96,18 @@ impl UdpInterface {
     /// Takes the next message from the inbox, the most urgent first. Waits at most for `timeout`: zero polls, `None` waits as
     /// long as it takes. Waiting callers are served in the order in which they came.
     ///
-    /// A message goes to the inbox whether or not a handler takes it too. On a [caller-driven](Self::caller_driven)
-    /// interface, another thread must [turn](crate::Driver::turn) meanwhile.
+    /// While it waits, the calling thread may do the driver's work, so that no other thread has to wake it: see the setting
+    /// [`driven_by`](crate::Config::driven_by). On a [caller-driven](Self::caller_driven) interface, another thread must
+    /// [turn](crate::Driver::turn) meanwhile.
+    ///
+    /// A message goes to the inbox whether or not a handler takes it too.
     ///
     /// # Errors
     ///
     /// The time is over, the interface is not connected or was disconnected meanwhile, or the inbox overflowed and its
     /// policy is to refuse.
     pub fn receive(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
-        self.shared().inbox.receive(timeout)
+        self.connection().receive(timeout)
     }
 
     /// As [`receive`](Self::receive) without a time-out, on any executor. Dropping the future loses nothing: a message that

@@ -1,6 +1,9 @@
 //! Ends and wakes a connection's driver from any thread.
 
 use crate::machine::socket::SocketWaker;
+use std::sync::OnceLock;
+
+use crate::sync::thread::{self, Thread};
 use crate::sync::{AtomicBool, Ordering};
 
 /// Ends and wakes the driver of a connection.
@@ -12,16 +15,27 @@ pub(crate) struct Life {
     /// Order: relaxed; only the driver itself sets it, from inside a handler.
     orphaned: AtomicBool,
     waker: SocketWaker,
+    /// The driver's thread was called. Order: set (release) before the thread is unparked, read (acquire) by that thread.
+    called: AtomicBool,
+    /// The driver's thread, if there is one.
+    driver: OnceLock<Thread>,
 }
 
 impl Life {
     pub(crate) const fn new(waker: SocketWaker) -> Self {
-        Self { stopped: AtomicBool::new(false), orphaned: AtomicBool::new(false), waker }
+        let [stopped, orphaned, called] = [const { AtomicBool::new(false) }; 3];
+        Self { stopped, orphaned, waker, called, driver: OnceLock::new() }
+    }
+
+    /// Makes the calling thread the driver's thread.
+    pub(crate) fn begin_driving(&self) {
+        // There is only one for each connection.
+        let _ = self.driver.set(thread::current());
     }
 
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        self.waker.wake();
+        self.wake();
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -38,7 +52,17 @@ impl Life {
         self.orphaned.load(Ordering::Relaxed)
     }
 
+    /// Ends the present wait of the thread that turns. If none turns, the driver's thread does.
     pub(crate) fn wake(&self) {
+        self.called.store(true, Ordering::Release);
         self.waker.wake();
+        if let Some(driver) = self.driver.get() {
+            driver.unpark();
+        }
+    }
+
+    /// Whether the driver's thread was called since the last call of this method.
+    pub(crate) fn take_call(&self) -> bool {
+        self.called.load(Ordering::Relaxed) && self.called.swap(false, Ordering::Acquire)
     }
 }

@@ -154,6 +154,10 @@ impl ReceiverWaker {
     }
 }
 
+/// Waits until the deadline, until the second argument returns true, or until this thread is unparked. May return early.
+/// Returns `false` if the deadline has passed.
+pub(crate) type Pause<'a> = &'a mut dyn FnMut(Option<Instant>, &mut dyn FnMut() -> bool) -> bool;
+
 /// A place in the line of one opening.
 #[derive(Clone, Copy, Debug)]
 struct LinePlace {
@@ -261,11 +265,21 @@ impl Inbox {
     /// Takes the next message. Waits at most for `timeout`; `None` waits as long as it takes.
     ///
     /// A zero time-out never waits, and never overtakes receivers that wait.
+    #[cfg(test)]
     pub(crate) fn receive(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
+        self.receive_with(timeout, &mut |deadline, _| sync::park_until(deadline))
+    }
+
+    /// As [`receive`](Self::receive). `pause` waits, and may do the driver's work meanwhile.
+    pub(crate) fn receive_with(
+        &self,
+        timeout: Option<Duration>,
+        pause: Pause<'_>,
+    ) -> Result<Message, ReceiveError> {
         if timeout == Some(Duration::ZERO) {
             return self.poll();
         }
-        let received = self.receive_within(timeout);
+        let received = self.receive_within(timeout, pause);
         if matches!(received, Err(ReceiveError::TimedOut)) {
             self.count_timeout();
         }
@@ -283,7 +297,7 @@ impl Inbox {
         lock(&self.state).timeouts
     }
 
-    fn receive_within(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
+    fn receive_within(&self, timeout: Option<Duration>, pause: Pause<'_>) -> Result<Message, ReceiveError> {
         // A time-out beyond the end of the clock is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
@@ -291,15 +305,20 @@ impl Inbox {
                 AskResult::Answer(answer) => return answer,
                 AskResult::Wait(place) => place,
             };
-            if let Some(answer) = self.wait(place, deadline) {
+            if let Some(answer) = self.wait(place, deadline, pause) {
                 return answer;
             }
         }
     }
 
     /// Waits in the line. `None`: the message that it was woken for is expired or superseded, and its place is gone.
-    fn wait(&self, place: LinePlace, deadline: Option<Instant>) -> Option<Result<Message, ReceiveError>> {
-        while sync::park_until(deadline) {
+    fn wait(
+        &self,
+        place: LinePlace,
+        deadline: Option<Instant>,
+        pause: Pause<'_>,
+    ) -> Option<Result<Message, ReceiveError>> {
+        while pause(deadline, &mut || lock(&self.state).has_answer(place)) {
             let found = lock(&self.state).collect(place);
             match found {
                 Lookup::Answer(answer) => return Some(answer),
@@ -326,7 +345,7 @@ impl Inbox {
     }
 
     /// Returns what is there without waiting.
-    fn poll(&self) -> Result<Message, ReceiveError> {
+    pub(crate) fn poll(&self) -> Result<Message, ReceiveError> {
         loop {
             let found = lock(&self.state).ready();
             match found {
@@ -473,6 +492,11 @@ impl InboxState {
             Some(entry) => self.hand_out(entry),
             None => Lookup::Nothing,
         }
+    }
+
+    /// Whether a receiver in the line has its message, or will get none.
+    fn has_answer(&self, place: LinePlace) -> bool {
+        !self.is_current(place) || self.handed.iter().any(|handed| handed.ticket == place.ticket)
     }
 
     /// The result for a receiver that was woken; `None` if it was woken in vain.

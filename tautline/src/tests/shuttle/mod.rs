@@ -1,5 +1,5 @@
-//! Scenarios that shuttle runs on thousands of schedules: locks, queues, wake-ups, the hand-over, the watchdogs' feed, the
-//! alarm of a cycle.
+//! Scenarios that shuttle runs on thousands of schedules: locks, queues, wake-ups, the hand-over, the threads that
+//! lead, the watchdogs' feed, the alarm of a cycle.
 //!
 //! Run with `RUSTFLAGS="--cfg shuttle" cargo test -p tautline --lib shuttle --target-dir target/shuttle`. A lost wake-up
 //! shows as a deadlock. A failure prints its schedule, and `shuttle::replay(scenario, "...")` runs that schedule again.
@@ -8,6 +8,7 @@ mod cycle;
 mod handover;
 mod handover_order;
 mod inbox;
+mod leading;
 mod pool;
 mod wakeups;
 mod watchdog;

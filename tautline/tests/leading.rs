@@ -1,0 +1,162 @@
+//! A thread that waits in `receive` turns meanwhile, and the driver's thread goes on when it leaves.
+
+mod common;
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use common::{TIME_LIMIT, WIRES, client, client_config, next, server, server_config, until};
+use tautline::{Config, DrivenBy, Handler, Message, MessageType, Metadata, ReceiveError, UdpInterface, Wire};
+
+/// Returns a server and its client, driven by `driven_by`.
+fn driven(wire: Wire, driven_by: DrivenBy) -> (UdpInterface, UdpInterface) {
+    let server = server(server_config(wire).driven_by(driven_by));
+    let client = client(client_config(&server).driven_by(driven_by));
+    (server, client)
+}
+
+/// Receives messages until one says 0. Returns how many came before it.
+fn receive_until_zero(interface: &UdpInterface) -> u64 {
+    let mut count = 0;
+    while interface.receive(Some(TIME_LIMIT)).expect("a message").decode::<u64>().expect("a number") > 0 {
+        count += 1;
+    }
+    count
+}
+
+/// Sends numbers, the last of which is 0, with a pause before each.
+fn count_down(client: &UdpInterface, from: u64, pause: Duration) {
+    for number in (0..=from).rev() {
+        thread::sleep(pause);
+        client.send(&number, &Metadata::data()).expect("connected");
+    }
+}
+
+#[test]
+fn a_reader_gets_every_message_whoever_drives() {
+    for wire in WIRES {
+        for driven_by in [DrivenBy::Auto, DrivenBy::Thread, DrivenBy::Callers] {
+            // Shorter and longer than the time after which the driver's thread takes over.
+            for pause in [Duration::ZERO, Duration::from_micros(300), Duration::from_millis(5)] {
+                let (server, client) = driven(wire, driven_by);
+                let reader = thread::spawn({
+                    let server = server.clone();
+                    move || receive_until_zero(&server)
+                });
+                count_down(&client, 20, pause);
+                assert_eq!(reader.join().expect("no panic"), 20, "{wire}, {driven_by}, {pause:?}");
+            }
+        }
+    }
+}
+
+/// Returns the names of the threads that run an inline handler of a server whose reader waits in `receive`.
+fn threads_of_inline_handler(driven_by: DrivenBy) -> Vec<String> {
+    let (server, client) = driven(Wire::Native, driven_by);
+    let (tell, told) = mpsc::channel();
+    let handler = Handler::inline(move |_, _| {
+        let _ = tell.send(thread::current().name().unwrap_or_default().to_owned());
+    });
+    server.register_message_handler(MessageType::Data, handler);
+    let reader = thread::Builder::new().name("the reader".to_owned());
+    let reader = reader.spawn({
+        let server = server.clone();
+        move || receive_until_zero(&server)
+    });
+    count_down(&client, 50, Duration::from_millis(1));
+    reader.expect("a thread").join().expect("no panic");
+    told.try_iter().collect()
+}
+
+#[test]
+fn inline_handlers_run_on_the_drivers_thread_unless_callers_drive() {
+    for driven_by in [DrivenBy::Auto, DrivenBy::Thread] {
+        assert!(!threads_of_inline_handler(driven_by).contains(&"the reader".to_owned()), "{driven_by}");
+    }
+    assert!(threads_of_inline_handler(DrivenBy::Callers).contains(&"the reader".to_owned()));
+}
+
+#[test]
+fn handlers_go_on_when_the_reader_has_left() {
+    let (server, client) = driven(Wire::Native, DrivenBy::Auto);
+    let (tell, told) = mpsc::channel();
+    let handler = Handler::blocking(move |message: Message, _| {
+        let _ = tell.send(message.decode::<u64>().expect("a number"));
+    });
+    server.register_message_handler(MessageType::Data, handler);
+    let wait = thread::spawn({
+        let server = server.clone();
+        move || (0..3).for_each(|_| drop(next(&server)))
+    });
+    for number in 0..3 {
+        client.send(&number, &Metadata::data()).expect("connected");
+        // The reader leads so long that the driver's thread does not look by itself any more.
+        thread::sleep(Duration::from_millis(20));
+    }
+    wait.join().expect("no panic");
+    // Nobody waits in `receive` any more.
+    client.send(&3, &Metadata::data()).expect("connected");
+    let seen: Vec<u64> = (0..4).map(|_| told.recv_timeout(TIME_LIMIT).expect("the driver goes on")).collect();
+    assert_eq!(seen, [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_disconnect_ends_a_reader_that_leads() {
+    for wire in WIRES {
+        let (server, _client) = driven(wire, DrivenBy::Auto);
+        let reader = thread::spawn({
+            let server = server.clone();
+            // The second call may lead: a thread that comes back soon does.
+            move || (server.receive(Some(Duration::from_millis(1))), server.receive(None).map(drop))
+        });
+        thread::sleep(Duration::from_millis(20));
+        server.disconnect();
+        assert_eq!(reader.join().expect("no panic").1, Err(ReceiveError::Disconnected));
+        server.connect().expect("a free port");
+        server.cleanup();
+    }
+}
+
+#[test]
+fn a_handler_can_disconnect_on_the_thread_that_leads() {
+    let (server, client) = driven(Wire::Native, DrivenBy::Callers);
+    let ended = server.clone();
+    let handler = Handler::inline(move |_, _| ended.disconnect());
+    server.register_message_handler(MessageType::Command, handler);
+    let reader = thread::spawn({
+        let server = server.clone();
+        move || while server.receive(Some(TIME_LIMIT)).is_ok() {}
+    });
+    count_down(&client, 3, Duration::from_millis(1));
+    client.send(&1, &Metadata::command()).expect("connected");
+    reader.join().expect("no panic");
+    assert!(server.local_address().is_none());
+    server.unregister_message_handler(MessageType::Command);
+    server.connect().expect("a free port");
+    until("the server hears again", || server.local_address().is_some());
+}
+
+#[test]
+fn a_handler_that_waits_for_messages_does_not_drive() {
+    let (server, client) = driven(Wire::Native, DrivenBy::Callers);
+    let (tell, told) = mpsc::channel();
+    let inner = server.clone();
+    let handler = Handler::blocking(move |_, _| {
+        let _ = tell.send(next(&inner).decode::<u64>().expect("a number"));
+    });
+    server.register_message_handler(MessageType::Command, handler);
+    client.send(&1, &Metadata::command()).expect("connected");
+    client.send(&2, &Metadata::data()).expect("connected");
+    assert!([1, 2].contains(&told.recv_timeout(TIME_LIMIT).expect("the handler has its message")));
+    server.cleanup();
+}
+
+#[test]
+fn the_setting_is_read_from_text() {
+    let mut config = Config::server("127.0.0.1:0");
+    config.set("driven_by", "callers").expect("valid");
+    assert_eq!(config.settings().expect("valid").driven_by, DrivenBy::Callers);
+    let error = config.set("driven_by", "nobody").and_then(|()| config.validate()).expect_err("unknown");
+    assert!(error.to_string().contains("auto, thread or callers"), "{error}");
+}
