@@ -106,6 +106,7 @@ impl Config {
                 "failsafe" => self.failsafe = Some(value.unbind()),
                 "impair" => self.config = self.config.clone().impair(impairments(&value)?, seed),
                 "qos" => self.set_streams(py, &value)?,
+                "keys" => self.set_holders(py, &value)?,
                 key => self.set(py, key, &value, is_duration(key))?,
             }
         }
@@ -114,14 +115,25 @@ impl Config {
 
     /// Sets the keys of streams: `qos={"command": {"history": 1}, "command.3": {"lifespan": 0.02}}`.
     fn set_streams(&mut self, py: Python<'_>, streams: &Bound<'_, PyAny>) -> PyResult<()> {
-        for (stream, settings) in table_of_streams(streams)? {
+        for (stream, settings) in table(streams, STREAMS_EXPECTED)? {
             let stream = stream.extract::<String>().map_err(|_| PyTypeError::new_err(STREAMS_EXPECTED))?;
-            for (key, value) in table_of_streams(&settings)? {
+            for (key, value) in table(&settings, STREAMS_EXPECTED)? {
                 let key: String = key.extract()?;
                 let is_duration = tautline::Config::stream_keys()
                     .iter()
                     .any(|known| known.name() == key && known.expected().contains("duration"));
                 self.set(py, &format!("{stream}.{key}"), &value, is_duration)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets who may do what: `keys={"controller": {"file": "controller.key", "may": "command"}}`.
+    fn set_holders(&mut self, py: Python<'_>, holders: &Bound<'_, PyAny>) -> PyResult<()> {
+        const EXPECTED: &str = "keys: a dict from names to their keys is expected, such as {\"controller\": {\"file\": \"controller.key\"}}";
+        for (name, settings) in table(holders, EXPECTED)? {
+            for (key, value) in table(&settings, EXPECTED)? {
+                self.set(py, &format!("keys.{name}.{key}"), &value, false)?;
             }
         }
         Ok(())
@@ -139,8 +151,8 @@ impl Config {
     }
 }
 
-fn table_of_streams<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
-    value.cast::<PyDict>().cloned().map_err(|_| PyTypeError::new_err(STREAMS_EXPECTED))
+fn table<'py>(value: &Bound<'py, PyAny>, expected: &'static str) -> PyResult<Bound<'py, PyDict>> {
+    value.cast::<PyDict>().cloned().map_err(|_| PyTypeError::new_err(expected))
 }
 
 fn is_duration(key: &str) -> bool {

@@ -51,6 +51,7 @@ pub(crate) fn connect(py: Python<'_>, error: &ConnectError) -> PyErr {
         ConnectError::Unresolved { .. } => "Unresolved",
         ConnectError::Socket { .. } => "SocketError",
         ConnectError::ServerFull { .. } => "ServerFull",
+        ConnectError::KeyNotAccepted { .. } | ConnectError::KeyNeeded { .. } => "WrongKey",
         ConnectError::Disconnected | ConnectError::Closed => "Disconnected",
         _ => "ConnectError",
     };
@@ -105,6 +106,7 @@ pub(crate) fn send(py: Python<'_>, error: &SendError) -> PyErr {
         SendError::Refused { .. } => "Refused",
         SendError::NotOnThisWire { .. } => "NotOnThisWire",
         SendError::Partly { .. } => "PartlySent",
+        SendError::NotAllowed { .. } => "NotAllowed",
         _ => "SendError",
     };
     raise(py, class, error.to_string())

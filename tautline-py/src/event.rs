@@ -102,9 +102,13 @@ fn parts<'py>(py: Python<'py>, event: &Event) -> PyResult<(&'static str, Attribu
         Event::StateChanged { from, to, cause } => {
             ("state_changed", made.text("from_state", from)?.text("to_state", to)?.text("reason", cause)?)
         }
-        Event::PeerConnected { peer, address, name, .. } => {
-            ("peer_connected", made.peer(*peer)?.text("address", address)?.text("name", name)?)
-        }
+        Event::PeerConnected { peer, address, name, identity } => (
+            "peer_connected",
+            made.peer(*peer)?
+                .text("address", address)?
+                .text("name", name)?
+                .with("identity", identity.as_deref())?,
+        ),
         Event::PeerStale { peer } => ("peer_stale", made.peer(*peer)?),
         Event::PeerSilent { peer } => ("peer_silent", made.peer(*peer)?),
         Event::PeerReturned { peer } => ("peer_returned", made.peer(*peer)?),
@@ -123,6 +127,14 @@ fn parts<'py>(py: Python<'py>, event: &Event) -> PyResult<(&'static str, Attribu
         Event::Waiting { missing } => ("waiting", made.text("problem", missing)?),
         Event::Moved { local, .. } => ("moved", made.text("address", local)?),
         Event::OtherWire { from } => ("other_wire", made.text("address", from)?),
+        Event::NotLetIn { from, reason } => {
+            ("not_let_in", made.text("address", from)?.text("reason", reason.name())?)
+        }
+        Event::NotAllowed { peer, message_type } => {
+            ("not_allowed", made.peer(*peer)?.stream(*message_type, 0)?)
+        }
+        Event::KeyNotAccepted { server, .. } => ("key_not_accepted", made.text("address", server)?),
+        Event::KeyNeeded { server } => ("key_needed", made.text("address", server)?),
         Event::Refused => ("refused", made),
         Event::NotGranted { part, problem, remedy } => {
             ("not_granted", made.text("name", part.name())?.text("problem", problem)?.text("remedy", remedy)?)

@@ -426,19 +426,21 @@ impl Link {
         crate::message::from_json(py, &String::from_utf8_lossy(text.bytes()))
     }
 
-    /// The peers: for each its id, address, name, state, messages sent and received, lost, and round trip in seconds.
+    /// The peers: for each its id, address, name, state, messages sent and received, lost, round trip in seconds, and identity.
     #[allow(clippy::type_complexity)] // the fields of one class of Python, in order
     fn peer_list(
         &self,
         py: Python<'_>,
-    ) -> PyResult<Vec<(PeerId, String, String, &'static str, u64, u64, u64, Option<f64>)>> {
+    ) -> PyResult<Vec<(PeerId, String, String, &'static str, u64, u64, u64, Option<f64>, Option<String>)>>
+    {
         let peers = self.interface(py)?.peers();
         let entry = |peer: &tautline::PeerInfo| {
             let round_trip = peer.received.path.map(|path| path.rtt_smoothed.as_secs_f64());
             let (sent, received) = (peer.sent.messages, peer.received.messages);
             let address = peer.address.to_string();
             let (name, state, lost) = (peer.name.clone(), peer.state.name(), peer.received.lost);
-            (PeerId(peer.id), address, name, state, sent, received, lost, round_trip)
+            let identity = peer.identity.as_deref().map(str::to_owned);
+            (PeerId(peer.id), address, name, state, sent, received, lost, round_trip, identity)
         };
         Ok(peers.iter().map(entry).collect())
     }
@@ -494,6 +496,12 @@ impl Link {
     #[getter]
     fn config(&self, py: Python<'_>) -> PyResult<Config> {
         Ok(Config { config: self.interface(py)?.config(), failsafe: None })
+    }
+
+    /// Reads the key files again, to replace a key without an outage (docs/security.md).
+    fn reload_keys(&self, py: Python<'_>) -> PyResult<()> {
+        let interface = self.interface(py)?;
+        life::detached(py, || interface.reload_keys())?.map_err(|error| errors::config(py, &error))
     }
 
     /// Sends at once the messages that wait to share a datagram.

@@ -153,6 +153,12 @@ impl Message {
         Ok(PeerId(self.inner(py)?.peer()))
     }
 
+    /// Who sent it by its key, on a secured link whose server tells keys apart (`keys`).
+    #[getter]
+    fn identity(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        Ok(self.inner(py)?.identity().map(str::to_owned))
+    }
+
     /// The address that it came from, such as "10.0.0.5:9000".
     #[getter]
     fn address(&self, py: Python<'_>) -> PyResult<String> {

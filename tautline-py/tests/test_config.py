@@ -57,7 +57,7 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
 
 def test_the_typed_settings_are_those_of_the_library() -> None:
     keys = {name for name, _, _ in tautline.Config.keys()}
-    assert set(get_type_hints(AllSettings)) == keys | {"qos", "impair", "impair_seed", "failsafe"}
+    assert set(get_type_hints(AllSettings)) == keys | {"keys", "qos", "impair", "impair_seed", "failsafe"}
 
 
 def test_a_file_and_the_environment_are_sources(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from ._errors import (
     ForkError,
     InboxOff,
     NoPeers,
+    NotAllowed,
     NotConnected,
     NotDelivered,
     NotFinite,
@@ -46,6 +47,7 @@ from ._errors import (
     Unresolved,
     WatchError,
     WindowFull,
+    WrongKey,
 )
 from ._link import Claim, Events, Link, Publisher, Receipt, Request, connect, connect_async, serve, serve_async
 from ._native import Config, Cycle, Message, PeerId, Reply, Watch
@@ -65,9 +67,9 @@ from ._types import (
 __all__ = [
     "Busy", "Claim", "ClaimError", "Closing", "Config", "ConfigError", "ConnectError", "ConnectTimedOut", "Cycle",
     "DecodeError", "Disconnected", "EncodeError", "Event", "Events", "Expired", "ForkError", "HandlerStatistics",
-    "InboxOff", "Link", "Message", "MessageType", "NoPeers", "NotConnected", "NotDelivered", "NotFinite",
+    "InboxOff", "Link", "Message", "MessageType", "NoPeers", "NotAllowed", "NotConnected", "NotDelivered", "NotFinite",
     "NotOnThisWire", "Overrun", "PartlySent", "Peer", "PeerId", "PeriodError", "Priority", "Publisher", "RealtimePart",
     "Receipt", "ReceiveError", "Refused", "Reply", "Request", "SendError", "ServerFull", "SocketError", "Statistics",
     "TautlineError", "TimedOut", "TooDeep", "TooLarge", "UnknownPeer", "Unresolved", "Wake", "Watch", "WatchError",
-    "WatchdogEvent", "WatchdogStatistics", "WindowFull", "connect", "connect_async", "serve", "serve_async",
+    "WatchdogEvent", "WatchdogStatistics", "WindowFull", "WrongKey", "connect", "connect_async", "serve", "serve_async",
 ]  # fmt: skip

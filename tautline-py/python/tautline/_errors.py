@@ -40,6 +40,10 @@ class ServerFull(ConnectError):
     """The server has no room for one more client."""
 
 
+class WrongKey(ConnectError):
+    """The server does not accept this key, or takes only clients with a key."""
+
+
 class NotConnected(TautlineError, ConnectionError):
     """The link is not connected."""
 
@@ -94,6 +98,10 @@ class Refused(SendError):
 
 class NotOnThisWire(SendError):
     """The wire cannot carry this."""
+
+
+class NotAllowed(SendError):
+    """The key of this end may not send messages of this type."""
 
 
 class PartlySent(SendError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import os
 from typing import Any, Callable, Literal, TypedDict, Union
 
 from ._native import PeerId
@@ -23,6 +24,7 @@ class Settings(TypedDict, total=False):
     interface: str
     profile: Literal["control"]
     name: str
+    key_file: str | os.PathLike[str]
     wire: Literal["native", "classic"]
     use_crc: bool
     use_sequence: bool
@@ -57,6 +59,8 @@ class Settings(TypedDict, total=False):
     offload: bool
     kernel_timestamps: bool
     dscp: bool
+    keys: dict[str, dict[str, Any]]
+    """Who may do what, at a server: {"controller": {"file": "controller.key", "may": "command"}} (docs/security.md)."""
     qos: dict[str, dict[str, Any]]
     """The settings of streams: {"command": {"lifespan": 0.02}, "command.3": {"history": 1}}."""
     impair: dict[str, Any]

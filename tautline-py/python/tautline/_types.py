@@ -86,6 +86,7 @@ class Event:
     peer: PeerId | None = None
     address: str | None = None
     name: str | None = None
+    identity: str | None = None
     type: MessageType | None = None
     channel: int | None = None
     from_state: str | None = None
@@ -118,6 +119,8 @@ class Peer:
     lost: int
     round_trip: float | None
     """The smoothed round trip, in seconds. None before it was measured, and on the classic wire."""
+    identity: str | None = None
+    """Who it is by its key, on a secured link."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import inspect
 import itertools
 import json
 import logging
+import os
 import struct
 import threading
 import time
@@ -134,8 +135,8 @@ class _Done:
         return iter(())  # type: ignore[return-value]
 
 
-_SETTINGS = {name for name, _, _ in Config.keys()} - {"name", "endpoint", "role"} | {"qos", "impair", "impair_seed"}
-_VALUES = (bool, int, float, str, list, tuple, dict, datetime.timedelta, enum.Enum)
+_SETTINGS = {name for name, _, _ in Config.keys()} - {"name", "endpoint", "role"} | {"keys", "qos", "impair", "impair_seed"}
+_VALUES = (bool, int, float, str, list, tuple, dict, datetime.timedelta, enum.Enum, os.PathLike)
 
 
 class ThreadSafeUDPInterface(CommunicationProtocol):
