@@ -13,7 +13,7 @@ use crate::rights::Rights;
 use crate::secure::SealKey;
 use crate::stats::PeerTxCounters;
 use crate::time::Instant;
-use crate::wire::native::{Heartbeat, Ownership, Token};
+use crate::wire::native::{Heartbeat, Ownership, Rekey, Token};
 
 /// What the inbound half asks of the outbound half. The driver passes it on to `Outbound::apply`.
 #[derive(Debug)]
@@ -43,6 +43,14 @@ pub enum Command {
     PathAnswer(PeerId, PathAnswer),
     /// Send it a heartbeat with this echo (stamp and time held). The outbound half fills in the other fields.
     Heartbeat(PeerId, Heartbeat),
+    /// Send it this frame about new keys (secured links only).
+    Rekey(PeerId, Rekey),
+    /// Seal what is sent to it with these keys from now on.
+    #[cfg(feature = "secure")]
+    NewKeys(NewKeys),
+    /// Seal nothing for it any more: its keys are too old.
+    #[cfg(feature = "secure")]
+    WearOut(PeerId),
     /// Send it this frame about the owner of a stream (native).
     Ownership(PeerId, Ownership),
 }
@@ -58,6 +66,14 @@ pub struct PathAnswer {
     pub(crate) arrived: u32,
     /// When our latest heartbeat that has reached the peer was sent.
     pub(crate) heartbeat_sent: Instant,
+}
+
+/// Keys for a peer that is there.
+#[cfg(feature = "secure")]
+#[derive(Debug)]
+pub struct NewKeys {
+    pub(crate) id: PeerId,
+    pub(crate) seal: Box<SealKey>,
 }
 
 /// A new peer for the outbound half.

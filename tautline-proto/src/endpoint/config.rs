@@ -71,6 +71,10 @@ pub struct EndpointConfig {
     /// The keys of a secured endpoint. `None` for a plain one. The classic wire cannot be secured, and ignores them.
     #[cfg(feature = "secure")]
     pub security: Option<Keys>,
+    /// The keys of a session are replaced by new ones after this time. After one and a half times this time they seal nothing any
+    /// more.
+    #[cfg(feature = "secure")]
+    pub rekey_after: Duration,
 }
 
 impl fmt::Debug for EndpointConfig {
@@ -104,6 +108,8 @@ impl EndpointConfig {
             owned: OwnedStreams::default(),
             #[cfg(feature = "secure")]
             security: None,
+            #[cfg(feature = "secure")]
+            rekey_after: Duration::from_secs(120),
         }
     }
 

@@ -31,6 +31,8 @@ mod outbound;
 mod outcome;
 mod owner;
 
+#[cfg(feature = "secure")]
+pub use command::NewKeys;
 pub use command::{Command, OpenPeer};
 pub use config::{EndpointConfig, PayloadCheck, Role, Start, WireFormat};
 pub use encoder::{Encoder, Started};

@@ -23,6 +23,8 @@ const MESSAGE_OVERHEAD: usize = 48;
 pub(crate) struct Split {
     pub(crate) to_server: Zeroizing<[u8; 32]>,
     pub(crate) to_client: Zeroizing<[u8; 32]>,
+    /// The handshake's hash, which the next handshake of the session builds on.
+    pub(crate) hash: [u8; 32],
 }
 
 /// A handshake that the client has begun.
@@ -103,7 +105,9 @@ fn read(state: &mut HandshakeState, message: &[u8]) -> Option<Vec<u8>> {
 
 fn split(state: &mut HandshakeState) -> Split {
     let (mut to_server, mut to_client) = state.dangerously_get_raw_split();
-    let split = Split { to_server: Zeroizing::new(to_server), to_client: Zeroizing::new(to_client) };
+    let mut hash = [0; 32];
+    hash.copy_from_slice(state.get_handshake_hash());
+    let split = Split { to_server: Zeroizing::new(to_server), to_client: Zeroizing::new(to_client), hash };
     to_server.zeroize();
     to_client.zeroize();
     split

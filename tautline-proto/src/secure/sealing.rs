@@ -15,14 +15,26 @@ pub(crate) struct SealKey {
     /// One above the highest number that was sealed.
     unused_from: u64,
     sealed: u64,
+    phase: bool,
 }
 
 /// Opens the datagrams of one direction.
 pub(crate) struct OpenKey(Cipher);
 
 impl SealKey {
-    pub(crate) fn new(key: &[u8; 32]) -> Self {
-        Self { cipher: Cipher::new(key), unused_from: 0, sealed: 0 }
+    /// `phase`: what the header says of the key, so that the receiver knows which of two to open with.
+    pub(crate) fn new(key: &[u8; 32], phase: bool) -> Self {
+        Self { cipher: Cipher::new(key), unused_from: 0, sealed: 0, phase }
+    }
+
+    #[inline]
+    pub(crate) const fn phase(&self) -> bool {
+        self.phase
+    }
+
+    /// Seals nothing any more.
+    pub(crate) fn wear_out(&mut self) {
+        self.sealed = MAX_SEALED;
     }
 
     /// Returns whether this many more datagrams may be sealed.
@@ -78,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_datagram_opens_once_it_is_whole() {
-        let (mut seal, open) = (SealKey::new(&[7; 32]), OpenKey::new(&[7; 32]));
+        let (mut seal, open) = (SealKey::new(&[7; 32], false), OpenKey::new(&[7; 32]));
         let mut datagram = alloc::vec![1; 40];
         let tag = seal.seal(9, &mut datagram, 16);
         datagram.extend_from_slice(&tag);
@@ -93,14 +105,14 @@ mod tests {
     #[test]
     #[should_panic(expected = "sealed before")]
     fn no_number_is_sealed_twice() {
-        let mut seal = SealKey::new(&[7; 32]);
+        let mut seal = SealKey::new(&[7; 32], false);
         seal.seal(9, &mut [0; 20], 16);
         seal.seal(9, &mut [0; 20], 16);
     }
 
     #[test]
     fn a_key_wears_out() {
-        let mut seal = SealKey { sealed: MAX_SEALED - 1, ..SealKey::new(&[7; 32]) };
+        let mut seal = SealKey { sealed: MAX_SEALED - 1, ..SealKey::new(&[7; 32], false) };
         assert!(seal.has_left(1) && !seal.has_left(2));
         seal.seal(3, &mut [0; 20], 16);
         assert!(!seal.has_left(1));

@@ -5,6 +5,7 @@
 //! - `sessions` handles datagrams of the native wire, `classic` those of the classic wire;
 //! - `handshake` begins sessions, with the address tokens of `token` and the memory of `closed_sessions`;
 //! - `secured` begins the sessions of those who have a key, and opens what they send (feature `secure`);
+//! - `keyring` holds the keys of a session that follow one another;
 //! - `registry` adds, removes and watches the peers (`peers`), decides who gives way (`places`), and queues what there is to say (`outputs`);
 //! - `sorting` decides about reliable and large messages, whose state of each peer is in `delivery/`;
 //! - `ownership` decides which peer may send on a stream, `claims` holds what two ends have asked of each other about that;
@@ -19,6 +20,8 @@ mod classic;
 mod closed_sessions;
 mod delivery;
 mod handshake;
+#[cfg(feature = "secure")]
+mod keyring;
 mod outputs;
 mod ownership;
 mod peers;
@@ -233,8 +236,7 @@ impl Inbound {
     }
 
     /// Accepts these keys from now on, and no others. A server ends the sessions of keys that are not among them, and tells their
-    /// peers why. A client that has another key to call with calls for a new session; the present one goes on meanwhile. No effect on a
-    /// plain endpoint.
+    /// peers why. A client that has another key to call with replaces the keys of its session, which goes on. No effect on a plain endpoint.
     #[cfg(feature = "secure")]
     pub fn replace_keys(&mut self, keys: Keys, now: Instant) {
         let Some(secured) = &mut self.sessions.secured else { return };
@@ -277,6 +279,8 @@ impl Inbound {
             if self.registry.visit(id, now.steady) == Visited::ServerMustBeCalled {
                 self.sessions.call(&mut self.registry, now.steady);
             }
+            #[cfg(feature = "secure")]
+            self.sessions.look_at_keys(&mut self.registry, id, now.steady);
         }
         #[cfg(feature = "secure")]
         self.sessions.repeat_if_due(&mut self.registry, now.steady);

@@ -12,13 +12,15 @@ use hashbrown::HashMap;
 
 use super::claims::Claims;
 use super::delivery::DeliveryState;
+#[cfg(feature = "secure")]
+use super::keyring::Keyring;
 use super::places::Places;
 use crate::endpoint::event::PeerHandle;
 use crate::path::Path;
 use crate::peer::{PeerId, SessionId};
 use crate::rights::Rights;
 #[cfg(feature = "secure")]
-use crate::secure::{KeyId, OpenKey};
+use crate::secure::KeyId;
 use crate::stats::{PeerRxCounters, PeerTxCounters};
 use crate::time::Instant;
 use crate::window::{Window, WindowCounts};
@@ -89,11 +91,10 @@ pub(super) struct InboundPeer {
 pub(super) struct SecuredPeer {
     /// Who it is, by its key.
     pub(super) identity: Arc<str>,
+    /// Names the key that it has called with.
     pub(super) key: KeyId,
-    /// This end, a client, has another key to call with now.
-    pub(super) is_outdated: bool,
     /// Opens what it sends.
-    pub(super) open: OpenKey,
+    pub(super) ring: Keyring,
 }
 
 /// What is remembered of the time before a restart (classic).
@@ -415,16 +416,6 @@ impl PeerTable {
     }
 
     /// Returns whether every peer has a timer and can fall silent.
-    /// Marks the sessions of keys other than this one. Returns whether there is one.
-    #[cfg(feature = "secure")]
-    pub(super) fn outdate_keys_but(&mut self, key: KeyId) -> bool {
-        let secured = self.slots.iter_mut().flatten().filter_map(|peer| peer.secured.as_mut());
-        secured.fold(false, |any, secured| {
-            secured.is_outdated = secured.key != key;
-            any || secured.is_outdated
-        })
-    }
-
     /// Returns the peers that `is_meant` accepts.
     #[cfg(feature = "secure")]
     pub(super) fn ids_of(&self, is_meant: impl Fn(&InboundPeer) -> bool) -> Vec<PeerId> {

@@ -49,9 +49,6 @@ const FIRST_TRUST: Duration = Duration::from_millis(250);
 /// many silent strangers as peers. When the peer is heard again, it gets a heartbeat at once.
 const SILENT_HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// A session with keys is renewed when one end has sent this many datagrams: half of what a key may seal.
-const RENEW_AFTER: u64 = 1 << 23;
-
 /// The peers, their counters, and what there is to say about them.
 #[derive(Debug)]
 pub(super) struct Registry {
@@ -246,9 +243,7 @@ impl Registry {
         let is_secured = self.config.is_secured();
         let calls_server = self.config.role == Role::Client && self.config.wire == WireFormat::Native;
         match self.peers.get(id) {
-            Some(peer)
-                if calls_server && (peer.is(Away::SILENT) || is_secured && wants_new_session(peer)) =>
-            {
+            Some(peer) if calls_server && (peer.is(Away::SILENT) || is_secured && peer.is(Away::STALE)) => {
                 Visited::ServerMustBeCalled
             }
             _ => Visited::Nothing,
@@ -597,17 +592,6 @@ impl Registry {
         let bounded = self.peers.len() <= self.config.max_peers;
         if bounded { Ok(()) } else { Err("more peers than max_peers") }
     }
-}
-
-/// Returns whether a secured client must call its server for a new session, while the present one goes on. It believes no notice, so
-/// it calls as soon as heartbeats are overdue. And it calls in time before the keys of either direction are worn out.
-fn wants_new_session(peer: &InboundPeer) -> bool {
-    let received = peer.window.as_ref().map_or(0, Window::next);
-    #[cfg(feature = "secure")]
-    if peer.secured.as_ref().is_some_and(|secured| secured.is_outdated) {
-        return true;
-    }
-    peer.is(Away::STALE) || peer.tx.next_sequence.value().max(received) >= RENEW_AFTER
 }
 
 /// Returns after how long a silence messages for all leave a peer out. Never on a client, whose only peer is its server; nor

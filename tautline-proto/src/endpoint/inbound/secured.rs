@@ -4,9 +4,11 @@
 //! somebody without a key can cause is a token, and the time that refusing takes: a wrong key is refused before any X25519.
 
 mod calling;
+mod renewal;
 mod session_keys;
 mod waiting;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -16,6 +18,7 @@ use session_keys::SessionKeys;
 use waiting::{Waiting, WaitingClient};
 
 use super::handshake::Handshake;
+use super::keyring::{Coming, Keyring};
 use super::peers::{Away, InboundPeer, SecuredPeer};
 use super::registry::{Newcomer, Registry};
 use crate::drops::DropReason;
@@ -28,7 +31,7 @@ use crate::secure::{self, KeyId, Keys, Random};
 use crate::time::Instant;
 use crate::window::{Verdict, Window};
 use crate::wire::native::{
-    self, Control, Frame, Frames, HEADER_LEN, HELLO_LEN, Introduction, SealedEcho, SealedHeader, Token,
+    self, Control, Frame, Frames, HEADER_LEN, HELLO_LEN, Introduction, Rekey, SealedEcho, SealedHeader, Token,
 };
 
 /// What a secured endpoint knows beside its peers.
@@ -55,6 +58,16 @@ impl Secured {
     pub(super) fn new(keys: Keys, start: &Start) -> Self {
         let random = Random::from_secrets(&start.entropy, &start.seed);
         Self { keys, random, calling: None, waiting: Waiting::default() }
+    }
+
+    /// Renews the keys of a peer if that is due. Returns whether they are too old.
+    pub(super) fn look_at_keys(&mut self, registry: &mut Registry, id: PeerId, now: Instant) -> bool {
+        renewal::look(&self.keys, &mut self.random, registry, id, now)
+    }
+
+    /// Handles a frame about new keys.
+    pub(super) fn take_rekey(&mut self, registry: &mut Registry, id: PeerId, rekey: &Rekey, now: Instant) {
+        renewal::take(&self.keys, &mut self.random, registry, id, rekey, now);
     }
 
     /// Handles a datagram of the handshake.
@@ -179,8 +192,9 @@ impl Secured {
         }
         let id = self.keys.calling().id();
         let (_, identity) = self.keys.find(id).expect("a client's own key is among its keys");
-        let SessionKeys { open, seal } = SessionKeys::new(&split, Role::Client);
-        let secured = SecuredPeer { identity: Arc::clone(&identity.name), key: id, is_outdated: false, open };
+        let SessionKeys { open, seal, hash } = SessionKeys::new(&split, Role::Client);
+        let ring = Keyring::new(open, hash, now);
+        let secured = SecuredPeer { identity: Arc::clone(&identity.name), key: id, ring };
         let newcomer = Newcomer {
             name: introduction.name,
             rights: identity.rights,
@@ -258,8 +272,8 @@ impl Secured {
     }
 
     /// Accepts these keys from now on, and no others. A server ends the sessions of keys that are not among them, or that somebody
-    /// else holds now, and tells their peers. Returns whether the client must call: it has another key to call with. The session goes
-    /// on until the server has accepted that.
+    /// else holds now, and tells their peers. A client that has another key to call with now replaces the keys of its session.
+    /// Returns whether it must call instead, because it has no session.
     #[must_use]
     pub(super) fn replace_keys(&mut self, registry: &mut Registry, keys: Keys, now: Instant) -> bool {
         self.keys = keys;
@@ -267,8 +281,10 @@ impl Secured {
             self.keys.find(key).is_some_and(|(_, holder)| *holder.name == *identity.name)
         });
         if registry.config.role == Role::Client {
-            let calling = self.keys.calling().id();
-            return registry.peers.outdate_keys_but(calling);
+            let Some(id) = registry.peers.first().map(|peer| peer.id) else { return true };
+            self.calling = None;
+            self.look_at_keys(registry, id, now);
+            return false;
         }
         let removed = registry.peers.ids_of(|peer| {
             peer.secured.as_ref().is_some_and(|secured| {
@@ -299,10 +315,16 @@ impl Secured {
         }
         scratch.clear();
         scratch.extend_from_slice(datagram);
-        let (id, number) = match registry.peers.by_session(header.session) {
-            Some(peer) => (peer.id, open_for(peer, sealed, from, scratch)?),
+        let (id, number, coming) = match registry.peers.by_session(header.session) {
+            Some(peer) => {
+                let id = peer.id;
+                open_for(peer, sealed, from, scratch, now).map(|(number, coming)| (id, number, coming))?
+            }
             None => self.open_first(registry, now, from, sealed, scratch)?,
         };
+        if let Some(coming) = coming {
+            renewal::come(&self.keys, registry, id, *coming, number, now);
+        }
         let frames = native::opened_frames(scratch);
         let peer = registry.peers.get(id).expect("found or just created");
         let late = Registry::judge(peer, Some(number), now)?;
@@ -318,18 +340,21 @@ impl Secured {
         from: SocketAddr,
         sealed: SealedHeader,
         scratch: &mut Vec<u8>,
-    ) -> Result<(PeerId, u64), DropReason> {
+    ) -> Result<(PeerId, u64, Option<Box<Coming>>), DropReason> {
         self.waiting.forget_expired(now);
         let SealedHeader { header, .. } = sealed;
         let waiting = self.waiting.of(header.session).ok_or(DropReason::UnknownSession)?;
         if waiting.address != from {
             return Err(DropReason::WrongAddress);
         }
+        if sealed.phase {
+            return Err(DropReason::BadTag);
+        }
         let number = u64::from(header.sequence);
         let len = waiting.keys.open.open(number, scratch, HEADER_LEN).ok_or(DropReason::BadTag)?;
         scratch.truncate(len);
         let waiting = self.waiting.take(header.session).ok_or(DropReason::UnknownSession)?;
-        establish(registry, now, waiting).map(|id| (id, number))
+        establish(registry, now, waiting).map(|id| (id, number, None))
     }
 }
 
@@ -351,7 +376,8 @@ fn open_for(
     sealed: SealedHeader,
     from: SocketAddr,
     scratch: &mut Vec<u8>,
-) -> Result<u64, DropReason> {
+    now: Instant,
+) -> Result<(u64, Option<Box<Coming>>), DropReason> {
     if peer.address != from {
         return Err(DropReason::WrongAddress);
     }
@@ -366,13 +392,11 @@ fn open_for(
         Verdict::TooOld => return Err(DropReason::TooOld),
         Verdict::New | Verdict::Late | Verdict::Leap => {}
     }
-    let secured = peer.secured.as_ref().expect("every peer of a secured end has keys");
-    if sealed.phase {
-        return Err(DropReason::BadTag);
-    }
-    let len = secured.open.open(number, scratch, HEADER_LEN).ok_or(DropReason::BadTag)?;
+    let secured = peer.secured.as_mut().expect("every peer of a secured end has keys");
+    let opened = secured.ring.open(sealed.phase, number, scratch, HEADER_LEN, now);
+    let (len, coming) = opened.ok_or(DropReason::BadTag)?;
     scratch.truncate(len);
-    Ok(number)
+    Ok((number, coming))
 }
 
 /// Makes a client a peer that has shown that it knows the keys. Its session replaces those of its own identity only: the one that
@@ -399,8 +423,8 @@ fn establish(registry: &mut Registry, now: Instant, waiting: WaitingClient) -> R
         Some(established) => established,
         None => registry.make_room(address, now).ok_or(DropReason::PeerTableFull)?,
     };
-    let secured =
-        SecuredPeer { identity: Arc::clone(&identity.name), key, is_outdated: false, open: keys.open };
+    let ring = Keyring::new(keys.open, keys.hash, now);
+    let secured = SecuredPeer { identity: Arc::clone(&identity.name), key, ring };
     let newcomer = Newcomer {
         name: &name,
         rights: identity.rights,

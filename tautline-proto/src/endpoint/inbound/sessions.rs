@@ -22,7 +22,9 @@ use crate::endpoint::event::{Event, RemovalReason};
 use crate::peer::PeerId;
 use crate::time::{Instant, Now};
 use crate::window::Window;
-use crate::wire::native::{self, Ack, Frame, Frames, Header, Heartbeat, Ownership, OwnershipAct, PathProbe};
+use crate::wire::native::{
+    self, Ack, Frame, Frames, Header, Heartbeat, Ownership, OwnershipAct, PathProbe, Rekey,
+};
 
 /// A default message id is the number of the datagram, shifted by this, plus the place of the frame. No datagram holds more
 /// frames than these bits can count.
@@ -105,6 +107,15 @@ impl Sessions {
     pub(super) fn repeat_if_due(&mut self, registry: &mut Registry, now: Instant) {
         if let Some(secured) = &mut self.secured {
             secured.repeat_if_due(registry, &mut self.handshake, now);
+        }
+    }
+
+    /// Renews the keys of a peer if that is due. If they are too old, a client calls for a new session.
+    #[cfg(feature = "secure")]
+    pub(super) fn look_at_keys(&mut self, registry: &mut Registry, id: PeerId, now: Instant) {
+        let is_worn = self.secured.as_mut().is_some_and(|secured| secured.look_at_keys(registry, id, now));
+        if is_worn && registry.config.role == Role::Client {
+            self.call(registry, now);
         }
     }
 
@@ -262,6 +273,10 @@ impl Sessions {
         if found.ownership.iter().any(Option::is_some) {
             found.ownership.iter().flatten().for_each(|frame| take_ownership(registry, origin, frame));
         }
+        #[cfg(feature = "secure")]
+        if let (Some(secured), Some(rekey)) = (&mut self.secured, &found.rekey) {
+            secured.take_rekey(registry, id, rekey, now.steady);
+        }
         if let Some(reason) = found.close {
             registry.close_after_reading(id, reason);
         }
@@ -355,6 +370,7 @@ struct ControlFrames<'a> {
     /// A claim or release, an answer, and a notice.
     ownership: [Option<Ownership>; 3],
     close: Option<RemovalReason>,
+    rekey: Option<Rekey>,
 }
 
 impl<'a> ControlFrames<'a> {
@@ -372,6 +388,7 @@ impl<'a> ControlFrames<'a> {
                 Frame::Accept(name) => found.name = Some(name),
                 Frame::Close => found.close = Some(RemovalReason::ClosedByPeer),
                 Frame::KeyRemoved => found.close = Some(RemovalReason::KeyRemoved),
+                Frame::Rekey(rekey) => found.rekey = Some(rekey),
                 Frame::Ownership(frame) => found.ownership[kind_of(frame.act)] = Some(frame),
                 _ => {}
             }

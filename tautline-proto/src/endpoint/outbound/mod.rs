@@ -30,6 +30,8 @@ use peer::OutboundPeer;
 use queued_frame::SendRules;
 pub use sealed_pack::SealedPack;
 
+#[cfg(feature = "secure")]
+use super::command::NewKeys;
 use super::command::{Command, OpenPeer};
 use super::config::{EndpointConfig, Role, WireFormat};
 use super::event::RemovalReason;
@@ -341,6 +343,23 @@ impl Outbound {
                 if peer.path.answered(answer.arrived, answer.heartbeat_sent, now.steady) {
                     peer.publish_path();
                 }
+                None
+            }
+            Command::Rekey(id, rekey) => {
+                begin(out, &[Control::Rekey(&rekey)]);
+                Some(id)
+            }
+            #[cfg(feature = "secure")]
+            Command::NewKeys(NewKeys { id, seal }) => {
+                if let Some(peer) = peer_mut(&mut self.slots, id) {
+                    peer.sealing = Some(seal);
+                }
+                None
+            }
+            #[cfg(feature = "secure")]
+            Command::WearOut(id) => {
+                let peer = peer_mut(&mut self.slots, id)?;
+                peer.sealing.iter_mut().for_each(|seal| seal.wear_out());
                 None
             }
             Command::Ownership(id, ownership) => {

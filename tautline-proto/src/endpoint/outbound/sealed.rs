@@ -58,7 +58,7 @@ fn append(peer: &mut OutboundPeer, frames: &[u8], from_server: bool, out: &mut V
     let begin = out.len();
     out.extend_from_slice(frames);
     let datagram = &mut out[begin..];
-    fill_sealed_header(datagram, SealedHeader { header, phase: false });
+    fill_sealed_header(datagram, SealedHeader { header, phase: sealing.phase() });
     let tag = sealing.seal(number, datagram, HEADER_LEN);
     out.extend_from_slice(&tag);
     peer.next = number + 1;

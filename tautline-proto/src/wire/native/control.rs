@@ -8,6 +8,7 @@ use super::layout::{
 };
 use super::ownership::{OWNERSHIP_LEN, Ownership};
 use super::reader::Reader;
+use super::rekey::Rekey;
 use crate::peer::SessionId;
 use crate::time::{Instant, WallTime};
 
@@ -168,6 +169,10 @@ pub fn write_control(out: &mut Vec<u8>, frame: &Control<'_>) {
             begin_control(out, frame_type::SEALED_ACCEPT, noise.len());
             out.extend_from_slice(noise);
         }
+        Control::Rekey(rekey) => {
+            begin_control(out, frame_type::REKEY, rekey.body_len());
+            rekey.write(out);
+        }
         Control::Echo { token, name } => {
             let name = clipped(name);
             begin_control(out, frame_type::ECHO, TOKEN_LEN + 1 + name.len());
@@ -226,6 +231,8 @@ pub enum Control<'a> {
     SealedEcho(SealedEcho<'a>),
     /// See [`Frame::SealedAccept`](super::Frame::SealedAccept).
     SealedAccept(&'a [u8]),
+    /// See [`Frame::Rekey`](super::Frame::Rekey).
+    Rekey(&'a Rekey),
     /// See [`Frame::Echo`](super::Frame::Echo).
     Echo {
         /// The token as the server gave it.

@@ -6,6 +6,7 @@ use super::fragment::Fragment;
 use super::layout::{CLOSED_KEY_REMOVED, FLAG_TOKEN_SECURED, FRAME_HEADER_LEN, frame_type};
 use super::ownership::Ownership;
 use super::reader::Reader;
+use super::rekey::Rekey;
 
 /// Iterates over the frames of a datagram.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +84,7 @@ impl<'a> Iterator for Frames<'a> {
             frame_type::SEALED_ECHO => {
                 SealedEcho::read(body_fields).map_or(Frame::Unknown, Frame::SealedEcho)
             }
+            frame_type::REKEY => Rekey::read(body_fields).map_or(Frame::Unknown, Frame::Rekey),
             frame_type::SEALED_ACCEPT => Frame::SealedAccept(body),
             frame_type::UNKNOWN_SESSION => Frame::UnknownSession,
             frame_type::REFUSED => Frame::Refused,
@@ -123,6 +125,8 @@ pub enum Frame<'a> {
     SealedEcho(SealedEcho<'a>),
     /// The server answers a sealed echo: the second message of the Noise handshake.
     SealedAccept(&'a [u8]),
+    /// New keys for a session with keys.
+    Rekey(Rekey),
     /// A client sends its token back. The server then creates the peer.
     Echo {
         /// The token as the server gave it.

@@ -86,6 +86,7 @@ pub(super) mod frame_type {
     pub(in crate::wire::native) const FORWARD: u8 = 12;
     pub(in crate::wire::native) const SEALED_ECHO: u8 = 13;
     pub(in crate::wire::native) const SEALED_ACCEPT: u8 = 14;
+    pub(in crate::wire::native) const REKEY: u8 = 15;
     pub(in crate::wire::native) const PATH_PROBE: u8 = 17;
     pub(in crate::wire::native) const OWNERSHIP: u8 = 18;
 }

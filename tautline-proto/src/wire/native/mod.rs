@@ -9,6 +9,7 @@
 //! - `frames` reads the frames of a datagram: `decode` messages, `control` control frames, `fragment` fragments, `ownership` the
 //!   frames about who may send on a stream.
 //! - `sealed` is the header of datagrams that are encrypted, `introduction` what is sealed in the handshake of secured links.
+//! - `rekey` is the frame about new keys of a session.
 //! - `encode` writes messages. `delivery` holds the numbers of reliable messages.
 //!
 //! The endpoint calls this module. It may use the crate's root modules.
@@ -26,6 +27,7 @@ mod layout;
 mod ownership;
 mod pack;
 mod reader;
+mod rekey;
 mod sealed;
 #[cfg(test)]
 mod tests;
@@ -48,4 +50,5 @@ pub(crate) use layout::{
 };
 pub use ownership::{Ownership, OwnershipAct};
 pub use pack::{Pack, Packed};
+pub use rekey::Rekey;
 pub(crate) use sealed::{SealedHeader, fill_sealed_header, is_sealed, opened_frames, parse_sealed};

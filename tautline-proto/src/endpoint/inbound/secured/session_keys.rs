@@ -7,6 +7,8 @@ use crate::secure::{OpenKey, SealKey, Split};
 pub(super) struct SessionKeys {
     pub(super) open: OpenKey,
     pub(super) seal: SealKey,
+    /// The handshake's hash.
+    pub(super) hash: [u8; 32],
 }
 
 impl SessionKeys {
@@ -15,6 +17,6 @@ impl SessionKeys {
             Role::Client => (&split.to_server, &split.to_client),
             Role::Server => (&split.to_client, &split.to_server),
         };
-        Self { open: OpenKey::new(theirs), seal: SealKey::new(ours) }
+        Self { open: OpenKey::new(theirs), seal: SealKey::new(ours, false), hash: split.hash }
     }
 }

@@ -1,0 +1,219 @@
+//! New keys in a session that goes on. docs/protocol.md §11.6.
+//!
+//! The client begins: when its keys are old or have sealed much, or when it has another key to call with. A server asks it to. The
+//! messages travel in sealed frames.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use crate::endpoint::command::{Command, NewKeys};
+use crate::endpoint::config::Role;
+use crate::endpoint::event::Event;
+use crate::endpoint::inbound::keyring::{Coming, Keyring, Next, Renewal};
+use crate::endpoint::inbound::peers::InboundPeer;
+use crate::endpoint::inbound::registry::Registry;
+use crate::peer::PeerId;
+use crate::secure::{self, KeyId, Keys, OpenKey, Random, SealKey};
+use crate::time::Instant;
+use crate::window::Window;
+use crate::wire::native::{Introduction, Rekey};
+
+/// Keys are replaced when one end has sent this many datagrams with them.
+const MOST_SEALED: u64 = 1 << 22;
+
+/// A client repeats its message after this time, a server its wish.
+const REPEAT: Duration = Duration::from_millis(100);
+
+/// After so many messages without an answer, the client's user is told that the server does not accept its new key.
+const TOLD_AFTER: u32 = 5;
+
+/// Does what is due for the keys of this peer. Returns whether a client must call for a new session, because they could not be
+/// replaced in time.
+pub(super) fn look(
+    keys: &Keys,
+    random: &mut Random,
+    registry: &mut Registry,
+    id: PeerId,
+    now: Instant,
+) -> bool {
+    let (role, rekey_after) = (registry.config.role, registry.config.rekey_after);
+    let Some(peer) = registry.peers.get(id) else { return false };
+    let sealed = sealed_by(peer);
+    let Some(secured) = &mut peer.secured else { return false };
+    let age = now.since(secured.ring.since);
+    if age >= rekey_after * 3 / 2 {
+        registry.outputs.commands.push_back(Command::WearOut(id));
+        return true;
+    }
+    if sealed >= 2 * MOST_SEALED {
+        return true;
+    }
+    let has_other_key = role == Role::Client && keys.calling().id() != secured.key;
+    let ring = &mut secured.ring;
+    match role {
+        // A client begins by itself. A server asks only if it does not.
+        Role::Server if age < rekey_after * 11 / 10 && sealed < MOST_SEALED / 10 * 11 => {}
+        Role::Server if ring.asked_at.is_some_and(|asked| now.since(asked) < REPEAT) => {}
+        Role::Server => {
+            ring.asked_at = Some(now);
+            registry.outputs.commands.push_back(Command::Rekey(id, Rekey::Ask));
+        }
+        Role::Client => {
+            let is_due =
+                age >= rekey_after || sealed >= MOST_SEALED || has_other_key || ring.asked_at.is_some();
+            if is_due && ring.begun.is_none() && ring.coming().is_none() {
+                begin(keys, random, ring, now);
+            }
+            let due = ring.begun.as_mut().filter(|renewal| renewal.repeat_at <= now);
+            if let Some(renewal) = due {
+                renewal.repeat_at = now.plus(REPEAT);
+                renewal.sent += 1;
+                let rekey = Rekey::Begin(renewal.key.to_bytes(), renewal.message.clone());
+                let is_refused = renewal.sent == TOLD_AFTER + 1 && has_other_key;
+                registry.outputs.commands.push_back(Command::Rekey(id, rekey));
+                let told = is_refused.then_some(Event::KeyNotAccepted { server_is_secured: true });
+                registry.outputs.events.extend(told);
+            }
+        }
+    }
+    false
+}
+
+/// How many datagrams one end has sealed with the present keys: the one that has sealed more.
+fn sealed_by(peer: &InboundPeer) -> u64 {
+    let Some(secured) = &peer.secured else { return 0 };
+    let received = peer.window.as_ref().map_or(0, Window::next);
+    let sent = peer.tx.next_sequence.value();
+    sent.saturating_sub(secured.ring.sent_before).max(received.saturating_sub(secured.ring.received_before))
+}
+
+/// What both ends mix in first: the handshake before, and the key.
+fn prologue(hash: &[u8; 32], key: KeyId) -> [u8; 40] {
+    let mut prologue = [0; 40];
+    prologue[..32].copy_from_slice(hash);
+    prologue[32..].copy_from_slice(&key.to_bytes());
+    prologue
+}
+
+/// A client begins new keys. If a message before this one was not answered, it is forgotten.
+fn begin(keys: &Keys, random: &mut Random, ring: &mut Keyring, now: Instant) {
+    let key = keys.calling();
+    let payload = Introduction::default().write();
+    let (begun, message) = secure::begin(key, &prologue(&ring.hash, key.id()), &payload, random);
+    ring.begun = Some(Renewal { begun, key: key.id(), message, repeat_at: now, sent: 0 });
+}
+
+/// Handles the peer's frame about new keys.
+#[cold]
+pub(super) fn take(
+    keys: &Keys,
+    random: &mut Random,
+    registry: &mut Registry,
+    id: PeerId,
+    frame: &Rekey,
+    now: Instant,
+) {
+    match (registry.config.role, frame) {
+        (Role::Client, Rekey::Ask) => {
+            if let Some(secured) = registry.peers.get(id).and_then(|peer| peer.secured.as_mut()) {
+                secured.ring.asked_at = Some(now);
+            }
+            look(keys, random, registry, id, now);
+        }
+        (Role::Server, Rekey::Begin(key, message)) => {
+            answer(keys, random, registry, id, (KeyId::from_bytes(*key), message));
+        }
+        (Role::Client, Rekey::Answer(message)) => finish(registry, id, message),
+        _ => {}
+    }
+}
+
+/// A server answers. It goes on with the old keys until a datagram with the new ones has come.
+fn answer(
+    keys: &Keys,
+    random: &mut Random,
+    registry: &mut Registry,
+    id: PeerId,
+    (key_id, message): (KeyId, &[u8]),
+) {
+    let Some(secured) = registry.peers.get(id).and_then(|peer| peer.secured.as_mut()) else { return };
+    let ring = &mut secured.ring;
+    if let Some(coming) = ring.coming().filter(|coming| coming.message == message) {
+        let answer = Rekey::Answer(coming.answer.clone());
+        registry.outputs.commands.push_back(Command::Rekey(id, answer));
+        return;
+    }
+    // Another key of the same identity may take over, and no other.
+    let Some((key, identity)) = keys.find(key_id) else { return };
+    if identity.name != secured.identity {
+        return;
+    }
+    let Some((asked, _)) = secure::read_first(key, &prologue(&ring.hash, key_id), message, random) else {
+        // A late copy of a message that was answered and has led to the present keys, or a fault.
+        return;
+    };
+    let rights = (!identity.rights.is_all()).then_some(identity.rights);
+    let payload = Introduction { rights, ..Introduction::default() }.write();
+    let (answer, split) = asked.answer(&payload);
+    let phase = ring.next_phase();
+    ring.set_next(Next {
+        open: OpenKey::new(&split.to_server),
+        coming: Box::new(Coming {
+            seal: Some(Box::new(SealKey::new(&split.to_client, phase))),
+            message: message.into(),
+            answer: answer.clone(),
+            hash: split.hash,
+            key: key_id,
+        }),
+    });
+    registry.outputs.commands.push_back(Command::Rekey(id, Rekey::Answer(answer)));
+}
+
+/// A client has its answer. It seals with the new keys from now on.
+fn finish(registry: &mut Registry, id: PeerId, message: &[u8]) {
+    let Some(secured) = registry.peers.get(id).and_then(|peer| peer.secured.as_mut()) else { return };
+    let ring = &mut secured.ring;
+    let Some((_, split)) = ring.begun.as_mut().and_then(|renewal| renewal.begun.finish(message)) else {
+        return;
+    };
+    let Some(renewal) = ring.begun.take() else { return };
+    let phase = ring.next_phase();
+    ring.set_next(Next {
+        open: OpenKey::new(&split.to_client),
+        coming: Box::new(Coming {
+            seal: None,
+            message: renewal.message,
+            answer: message.into(),
+            hash: split.hash,
+            key: renewal.key,
+        }),
+    });
+    let seal = Box::new(SealKey::new(&split.to_server, phase));
+    registry.outputs.commands.push_back(Command::NewKeys(NewKeys { id, seal }));
+}
+
+/// The keys have come into use, with the datagram of this number.
+#[cold]
+pub(super) fn come(
+    keys: &Keys,
+    registry: &mut Registry,
+    id: PeerId,
+    coming: Coming,
+    number: u64,
+    now: Instant,
+) {
+    let Some(peer) = registry.peers.get(id) else { return };
+    let sent = peer.tx.next_sequence.value();
+    let Some(secured) = &mut peer.secured else { return };
+    let ring = &mut secured.ring;
+    (ring.hash, ring.since, ring.asked_at) = (coming.hash, now, None);
+    (ring.sent_before, ring.received_before) = (sent, number);
+    secured.key = coming.key;
+    if let Some(seal) = coming.seal {
+        registry.outputs.commands.push_back(Command::NewKeys(NewKeys { id, seal }));
+    }
+    if let Some((_, identity)) = keys.find(coming.key) {
+        secured.identity = Arc::clone(&identity.name);
+    }
+}
