@@ -69,6 +69,20 @@ def write_fragments():
         write("reassembly", f"messages_{kind}", bytes([4, kind, 0, 0, 0, 5, 4, kind, 2, 0, 1, 5, 6, 0, 3, 7, 9]))
 
 
+def write_secured():
+    for entry in json.loads((DATA / "secured_datagrams.json").read_text()):
+        body = bytes.fromhex(entry["hex"])[20:-4][:255]
+        for operation in range(16):
+            write("handshake", f"{entry['name']}_{operation}", bytes([operation, len(body)]) + body)
+    # Frames about new keys, a close, a heartbeat, and waits between them.
+    ask, close = bytes([15, 0, 0, 1, 1]), bytes([3, 0, 0, 1, 1])
+    begin = bytes([15, 0, 0, 58, 2]) + bytes(57)
+    for name, frames in [("ask", ask), ("begin", begin), ("close", close), ("both", ask + begin)]:
+        for operation in range(4):
+            step = bytes([operation, len(frames)]) + frames
+            write("opening", f"{name}_{operation}", step + bytes([12, 1, 200]) + step + bytes([14, 0, 15, 0, 10, 1, 1]))
+
+
 def main():
     for name, datagram in goldens():
         write("wire", name, datagram)
@@ -80,6 +94,7 @@ def main():
     write_settings()
     write_worlds()
     write_fragments()
+    write_secured()
     write("window", "in_order", bytes([1, 1, 1, 1, 1, 1]))
     write("window", "gaps_and_waits", bytes([5, 250, 130, 1, 200, 60, 3, 128]))
 
