@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::{Node, Packet, address, at, config, plain_head};
 use tautline_proto::endpoint::{Event, Role, WireFormat};
-use tautline_proto::secure::{Key, Keys};
+use tautline_proto::secure::{Identity, Key, Keys};
 use tautline_proto::wire::native::Head;
 use tautline_proto::{ContentType, Delivery, DropReason};
 
@@ -197,4 +197,28 @@ fn keys_that_cannot_be_replaced_seal_nothing_after_one_and_a_half_times_their_ti
     assert!((590..=720).contains(&last), "the last sealed datagram went at {last} ms");
     let peer = link.client.outbound.peers()[0];
     assert!(link.client.outbound.keys_are_worn_out(peer));
+}
+
+#[test]
+fn another_key_takes_over_in_the_same_session() {
+    let both = || Keys::new([Identity::new("arm", [key(2), key(1)])]).expect("in order");
+    let mut link = Link::new(Duration::from_secs(100));
+    link.server = node(9000, Role::Server, both(), 4, Duration::from_secs(100));
+    link.client = node(5000, Role::Client, Keys::shared(key(1)), 5, Duration::from_secs(100));
+    link.phases.clear();
+    link.client.dial(address(9000), at(link.ms));
+    link.run(20);
+    assert_eq!(link.phases, [false]);
+    link.client.inbound.replace_keys(Keys::shared(key(2)), at(link.ms).steady);
+    for number in 0..300u32 {
+        link.client.send(number.to_string().as_bytes(), at(link.ms));
+        link.server.send(number.to_string().as_bytes(), at(link.ms));
+        link.run(1);
+    }
+    assert_eq!(link.phases, [false, true]);
+    link.server
+        .inbound
+        .replace_keys(Keys::new([Identity::new("arm", [key(2)])]).expect("in order"), at(link.ms).steady);
+    link.run(20);
+    assert_eq!((link.server.got.len(), link.client.got.len(), link.removed()), (300, 300, 0));
 }

@@ -74,6 +74,20 @@ pub struct PathAnswer {
 pub struct NewKeys {
     pub(crate) id: PeerId,
     pub(crate) seal: Box<SealKey>,
+    /// What may be sent to it from now on, if that has been said.
+    pub(crate) granted: Option<Rights>,
+}
+
+impl Command {
+    /// Returns whether other messages may be sent after this command than before.
+    #[must_use]
+    pub const fn changes_rights(&self) -> bool {
+        #[cfg(feature = "secure")]
+        if matches!(self, Self::NewKeys(_)) {
+            return true;
+        }
+        matches!(self, Self::Open(_))
+    }
 }
 
 /// A new peer for the outbound half.

@@ -323,7 +323,7 @@ impl Secured {
             None => self.open_first(registry, now, from, sealed, scratch)?,
         };
         if let Some(coming) = coming {
-            renewal::come(&self.keys, registry, id, *coming, number, now);
+            renewal::come(registry, id, *coming, number, now);
         }
         let frames = native::opened_frames(scratch);
         let peer = registry.peers.get(id).expect("found or just created");

@@ -350,9 +350,10 @@ impl Outbound {
                 Some(id)
             }
             #[cfg(feature = "secure")]
-            Command::NewKeys(NewKeys { id, seal }) => {
+            Command::NewKeys(NewKeys { id, seal, granted }) => {
                 if let Some(peer) = peer_mut(&mut self.slots, id) {
                     peer.sealing = Some(seal);
+                    peer.granted = granted.unwrap_or(peer.granted);
                 }
                 None
             }

@@ -138,7 +138,7 @@ impl Line {
         let open = self.open.as_mut()?;
         let mut datagram = std::mem::take(&mut open.scratch);
         datagram.clear();
-        let opens = matches!(command, Command::Open(_));
+        let changes_rights = command.changes_rights();
         let changes_paths = matches!(command, Command::Open(_) | Command::PathAnswer(..));
         let peer = match command {
             Command::Probe(peer) => {
@@ -150,7 +150,7 @@ impl Line {
         if changes_paths {
             open.suit_paths();
         }
-        if opens {
+        if changes_rights {
             open.link.set_granted(open.outbound.granted_by_all());
         }
         let listeners = open.outbound.listeners().len();

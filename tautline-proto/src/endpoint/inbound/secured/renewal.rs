@@ -4,7 +4,6 @@
 //! messages travel in sealed frames.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::endpoint::command::{Command, NewKeys};
@@ -14,6 +13,7 @@ use crate::endpoint::inbound::keyring::{Coming, Keyring, Next, Renewal};
 use crate::endpoint::inbound::peers::InboundPeer;
 use crate::endpoint::inbound::registry::Registry;
 use crate::peer::PeerId;
+use crate::rights::Rights;
 use crate::secure::{self, KeyId, Keys, OpenKey, Random, SealKey};
 use crate::time::Instant;
 use crate::window::Window;
@@ -174,9 +174,9 @@ fn answer(
 fn finish(registry: &mut Registry, id: PeerId, message: &[u8]) {
     let Some(secured) = registry.peers.get(id).and_then(|peer| peer.secured.as_mut()) else { return };
     let ring = &mut secured.ring;
-    let Some((_, split)) = ring.begun.as_mut().and_then(|renewal| renewal.begun.finish(message)) else {
-        return;
-    };
+    let finished = ring.begun.as_mut().and_then(|renewal| renewal.begun.finish(message));
+    let Some((payload, split)) = finished else { return };
+    let granted = Introduction::read(&payload).map(|said| said.rights.unwrap_or(Rights::ALL));
     let Some(renewal) = ring.begun.take() else { return };
     let phase = ring.next_phase();
     ring.set_next(Next {
@@ -190,19 +190,12 @@ fn finish(registry: &mut Registry, id: PeerId, message: &[u8]) {
         }),
     });
     let seal = Box::new(SealKey::new(&split.to_server, phase));
-    registry.outputs.commands.push_back(Command::NewKeys(NewKeys { id, seal }));
+    registry.outputs.commands.push_back(Command::NewKeys(NewKeys { id, seal, granted }));
 }
 
 /// The keys have come into use, with the datagram of this number.
 #[cold]
-pub(super) fn come(
-    keys: &Keys,
-    registry: &mut Registry,
-    id: PeerId,
-    coming: Coming,
-    number: u64,
-    now: Instant,
-) {
+pub(super) fn come(registry: &mut Registry, id: PeerId, coming: Coming, number: u64, now: Instant) {
     let Some(peer) = registry.peers.get(id) else { return };
     let sent = peer.tx.next_sequence.value();
     let Some(secured) = &mut peer.secured else { return };
@@ -211,9 +204,6 @@ pub(super) fn come(
     (ring.sent_before, ring.received_before) = (sent, number);
     secured.key = coming.key;
     if let Some(seal) = coming.seal {
-        registry.outputs.commands.push_back(Command::NewKeys(NewKeys { id, seal }));
-    }
-    if let Some((_, identity)) = keys.find(coming.key) {
-        secured.identity = Arc::clone(&identity.name);
+        registry.outputs.commands.push_back(Command::NewKeys(NewKeys { id, seal, granted: None }));
     }
 }
