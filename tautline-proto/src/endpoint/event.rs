@@ -48,6 +48,9 @@ pub enum Event {
         /// Whether the server said that it takes secured clients only. If not, it may have no keys at all.
         server_is_secured: bool,
     },
+    /// Another key has taken over in the session with this peer: the client calls with it now, and the old one is not needed for
+    /// this session any more.
+    KeyReplaced(PeerId),
     /// The server said that it takes secured clients only, and this client has no key. The client calls on: nobody has signed
     /// what the server said.
     ServerIsSecured,

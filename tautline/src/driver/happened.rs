@@ -124,6 +124,7 @@ impl Turner {
                     );
                 }
             }
+            Happened::KeyReplaced(peer) => publish(&Event::KeyReplaced { peer }, self.cause(peer)),
             Happened::ServerIsSecured => {
                 if let Some(server) = self.server {
                     self.key_problem(ConnectError::KeyNeeded { server }, &Event::KeyNeeded { server });

@@ -144,6 +144,12 @@ pub enum Event {
         /// Whether the server says that it takes secured clients only. If not, it has no keys at all.
         server_is_secured: bool,
     },
+    /// Another key has taken over in the session with this peer, after [`reload_keys`](crate::UdpInterface::reload_keys): the session
+    /// does not need the old one any more.
+    KeyReplaced {
+        /// The peer.
+        peer: PeerId,
+    },
     /// The server says that it takes secured clients only, and this client has no key. One event until it is connected.
     KeyNeeded {
         /// The server.

@@ -202,7 +202,8 @@ pub(super) fn come(registry: &mut Registry, id: PeerId, coming: Coming, number: 
     let ring = &mut secured.ring;
     (ring.hash, ring.since, ring.asked_at) = (coming.hash, now, None);
     (ring.sent_before, ring.received_before) = (sent, number);
-    secured.key = coming.key;
+    let is_other = core::mem::replace(&mut secured.key, coming.key) != coming.key;
+    registry.outputs.events.extend(is_other.then_some(Event::KeyReplaced(id)));
     if let Some(seal) = coming.seal {
         registry.outputs.commands.push_back(Command::NewKeys(NewKeys { id, seal, granted: None }));
     }
