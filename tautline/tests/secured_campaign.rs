@@ -113,12 +113,11 @@ fn replace_keys(rounds: u32) {
         folder.file("plant.key", format!("{old}\n{new}"));
         plant.reload_keys().expect("two keys");
         folder.file("controller.key", &new);
-        let before = plant.peers().iter().find(|peer| peer.name == "controller").expect("connected").session;
+        let mut at_plant = plant.events();
         stream.client.reload_keys().expect("the new key");
-        until("the controller has a session with the new key", || {
-            let peers = plant.peers();
-            peers.iter().any(|peer| peer.name == "controller" && peer.session != before)
-        });
+        let takes_over = |event: Event| matches!(event, Event::KeyReplaced { .. });
+        let mut told = std::iter::from_fn(|| at_plant.next(Some(TIME_LIMIT)));
+        assert!(told.any(takes_over), "round {round}: the new key has not taken over");
         let removed = Instant::now();
         folder.file("plant.key", &new);
         plant.reload_keys().expect("the new key");
