@@ -31,6 +31,9 @@ pub(crate) trait Turns {
     /// Turns once: waits for at most `wait`, and does what is due. Returns how much was read.
     fn turn(&mut self, wait: Option<Duration>) -> usize;
 
+    /// Turns once, for a thread that waits for a message: reads no further once there is one.
+    fn lead(&mut self, wait: Option<Duration>);
+
     /// When the next turn must come, at the latest.
     fn next_deadline(&self) -> Option<Instant>;
 
@@ -41,6 +44,10 @@ pub(crate) trait Turns {
 impl Turns for Turner {
     fn turn(&mut self, wait: Option<Duration>) -> usize {
         self.turn_quietly(wait)
+    }
+
+    fn lead(&mut self, wait: Option<Duration>) {
+        Self::lead(self, wait);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -259,7 +266,7 @@ impl<T: Turns> Out<'_, T> {
             if left.is_some_and(|left| left.is_zero()) {
                 return false;
             }
-            turner.turn(left);
+            turner.lead(left);
         }
         true
     }

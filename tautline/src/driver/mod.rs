@@ -115,6 +115,9 @@ pub(crate) struct Turner {
     is_classic: bool,
     /// The last turn read what it had waited for, and did not look for more.
     more_may_wait: bool,
+    /// The thread that turns waits for a message: the turn reads no further once there is one, so that what the thread does
+    /// not take stays in the kernel.
+    leads: bool,
     /// This turn read messages.
     brought_messages: bool,
     inbox_is_on: bool,
@@ -214,6 +217,7 @@ impl Turner {
             offload: settings.offload && settings.wire == Wire::Native,
             is_classic: settings.wire == Wire::Classic,
             more_may_wait: false,
+            leads: false,
             brought_messages: false,
             inbox_is_on: settings.inbox_capacity > 0,
             arrivals,
@@ -260,6 +264,13 @@ impl Turner {
             self.inbound.dial(server, now);
         }
         self.settle(now);
+    }
+
+    /// As [`turn_quietly`](Self::turn_quietly), for a thread that waits for a message.
+    pub(crate) fn lead(&mut self, wait: Option<Duration>) {
+        self.leads = true;
+        self.turn_quietly(wait);
+        self.leads = false;
     }
 
     /// As [`turn`](Self::turn). A panic ends the connection: one of ours, or of an executor's waker. A panic of a handler is

@@ -193,7 +193,7 @@ impl Turner {
                 }
                 Received::Datagrams(arrived) => count += self.take(arrived, buffers, *now, sink),
             }
-            self.more_may_wait = !reads_on || count >= TURN_BUDGET;
+            self.more_may_wait = !reads_on || count >= TURN_BUDGET || (self.leads && self.brought_messages);
             let catches_up = self.held.has_room() && count < CATCH_UP_BUDGET;
             if (self.more_may_wait && !catches_up) || self.life.is_stopped() {
                 break;

@@ -57,6 +57,10 @@ impl Turns for Fake {
         read
     }
 
+    fn lead(&mut self, wait: Option<Duration>) {
+        self.turn(wait);
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         None
     }
