@@ -36,7 +36,7 @@ impl Drop for Keys {
 
 fn ping(address: &str, more: &[&str]) -> Finished {
     let mut ping = command(&[&["ping", address, "--count", "5", "--json", "--quiet"], more].concat());
-    finish(ping.env("TAUTLINE_CONNECT_TIMEOUT", "3s").stdin(Stdio::null()))
+    finish(ping.env("TAUTLINE_CONNECT_TIMEOUT", "30s").stdin(Stdio::null()))
 }
 
 #[test]

@@ -40,8 +40,7 @@ fn sensor_key() -> SecretKey {
 
 /// Returns why a client of this configuration cannot connect.
 fn refusal(config: Config) -> ConnectError {
-    let client =
-        create_udp_client(config.connect_timeout(Duration::from_secs(3))).expect("a valid configuration");
+    let client = create_udp_client(config.connect_timeout(TIME_LIMIT)).expect("a valid configuration");
     client.connect().expect_err("it is not let in")
 }
 

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{client, client_config, next_number, server, server_config};
+use common::{TIME_LIMIT, client, client_config, next_number, server, server_config};
 use files::{FIRST, Folder};
 use tautline::{Config, KeyHolder, Metadata, SecretKey, UdpInterface, Wire, create_udp_client};
 
@@ -118,7 +118,7 @@ fn nothing_that_is_shown_holds_a_part_of_a_key() {
 
     // Those that are not let in.
     for config in [client_config(&plant).key(stranger.clone()), client_config(&plant)] {
-        let end = create_udp_client(config.connect_timeout(Duration::from_millis(600))).expect("valid");
+        let end = create_udp_client(config.connect_timeout(TIME_LIMIT)).expect("valid");
         let error = end.connect().expect_err("it is not let in");
         write!(shown, "{error} {error:?}").expect("memory");
         show_all(&mut shown, &end);

@@ -138,7 +138,8 @@ impl Turner {
         }
     }
 
-    /// Tells once that the server wants another key, and remembers it as the reason if connecting fails.
+    /// Tells once that the server wants another key. Connecting fails with that, because waiting does not help; a client that was
+    /// connected before, or that connects in the background, calls on.
     #[cold]
     fn key_problem(&mut self, problem: ConnectError, event: &Event) {
         if self.key_problem.is_none() {
@@ -146,6 +147,9 @@ impl Turner {
                 tracing::warn!(left_out, "{problem}");
             }
             self.shared.status.events.publish_by(event, CausedBy::Stranger);
+        }
+        if self.moving.awaits_answer() {
+            self.give_up(Cause::Refused, problem.clone());
         }
         self.key_problem = Some(problem);
     }
