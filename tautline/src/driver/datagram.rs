@@ -4,7 +4,7 @@
 //! For the others, [`Judging`] asks whether they are fresh, whether a latch is closed for them, and who owns their stream.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tautline_proto::endpoint::{Messages, Refusals};
 use tautline_proto::{DropReason, Instant as Steady, MessageRef, Now, PeerClock, WallTime};
@@ -192,6 +192,7 @@ impl Turner {
         sink: &mut Sink<'_>,
     ) {
         let Origin { from, came } = origin;
+        self.handshake_began = self.inbound.may_take_long(datagram).then(Instant::now);
         let accepted = self.inbound.handle(now, from, datagram, scratch);
         // A new peer must be known everywhere before its first message is handed out.
         self.settle(now);

@@ -132,6 +132,8 @@ pub(crate) struct Turner {
     told_unguarded: bool,
     impaired: Impaired,
     strangers: StrangersTime,
+    /// When the protocol began to handle a datagram of a handshake with keys.
+    handshake_began: Option<Instant>,
     time_to_all: TimeToAll,
 }
 
@@ -233,6 +235,7 @@ impl Turner {
             #[cfg(not(feature = "sim"))]
             impaired: Impaired,
             strangers: StrangersTime::new(now.steady),
+            handshake_began: None,
             time_to_all: TimeToAll::new(now.steady),
         }
     }
@@ -390,7 +393,8 @@ impl Turner {
     }
 
     fn settle_news(&mut self, now: Now) {
-        let served = self.inbound.takes_service_of_stranger().then(Instant::now);
+        let began = self.handshake_began.take();
+        let served = self.inbound.takes_service_of_stranger().then(|| began.unwrap_or_else(Instant::now));
         self.carry_out_all(now);
         if let Some(until) = served.and_then(|began| self.strangers.spend(began.elapsed(), now.steady)) {
             self.inbound.refuse_strangers_until(until);

@@ -145,6 +145,20 @@ impl Inbound {
         }
     }
 
+    /// Returns whether handling this datagram may take long, because it belongs to a handshake with keys. The driver measures that,
+    /// and counts it as [service of a stranger](Self::takes_service_of_stranger).
+    #[must_use]
+    #[inline]
+    pub fn may_take_long(
+        &self,
+        #[cfg_attr(not(feature = "secure"), allow(unused_variables))] datagram: &[u8],
+    ) -> bool {
+        #[cfg(feature = "secure")]
+        return self.sessions.secured.is_some() && !crate::wire::native::is_sealed(datagram);
+        #[cfg(not(feature = "secure"))]
+        false
+    }
+
     /// Counts a datagram as accepted or dropped.
     #[inline]
     fn count_datagram<T>(
