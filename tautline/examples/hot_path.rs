@@ -27,23 +27,31 @@ const ROUND: usize = 720;
 /// The largest packet, in bytes.
 const MTU: usize = 1_500;
 
+/// The key of both ends, if they have one.
+#[cfg(feature = "secure")]
+const KEY: &str = "9WrBlXE1Lnifu/CoPxNTqd1PDY4gXbagRKW0UCnNZR0=";
+
 /// The time-out of the waits, longer than any delay by the scheduler.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the example with the program's arguments.
 pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [way, rounds] = &arguments[..] else { return Err(USAGE.into()) };
-    println!("{} messages handled", run(way, rounds.parse().map_err(|_| USAGE)?)?);
+    let (way, rounds, has_key) = match &arguments[..] {
+        [way, rounds] => (way, rounds, false),
+        [way, rounds, option] if option == "--key" => (way, rounds, true),
+        _ => return Err(USAGE.into()),
+    };
+    println!("{} messages handled", run(way, rounds.parse().map_err(|_| USAGE)?, has_key)?);
     Ok(())
 }
 
 const USAGE: &str =
-    "hot_path WAY ROUNDS; the ways are stream and batch (720 messages a round) and echo (one)";
+    "hot_path WAY ROUNDS [--key]; the ways are stream and batch (720 messages a round) and echo (one)";
 
 /// Runs the rounds. Returns the number of messages that the server has handled.
-pub(crate) fn run(way: &str, rounds: usize) -> Result<u64, Box<dyn Error>> {
-    let mut ends = Ends::connect()?;
+pub(crate) fn run(way: &str, rounds: usize, has_key: bool) -> Result<u64, Box<dyn Error>> {
+    let mut ends = Ends::connect(has_key)?;
     if way != "echo" {
         ends.find_path_size();
     }
@@ -72,7 +80,8 @@ struct Ends {
 }
 
 impl Ends {
-    fn connect() -> Result<Self, Box<dyn Error>> {
+    fn connect(has_key: bool) -> Result<Self, Box<dyn Error>> {
+        let end = |config: Config| end(config, has_key);
         let (server, mut server_driver) = UdpInterface::caller_driven(end(Config::server("127.0.0.1:0")))?;
         let handled = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&handled);
@@ -145,6 +154,10 @@ impl Ends {
 }
 
 /// Returns the configuration of both ends, with as little traffic beside the messages as possible.
-fn end(config: Config) -> Config {
+fn end(config: Config, has_key: bool) -> Config {
+    #[cfg(feature = "secure")]
+    let config = if has_key { config.key(KEY.parse().expect("base64")) } else { config };
+    #[cfg(not(feature = "secure"))]
+    assert!(!has_key, "this build has no keys");
     config.wait(WaitPolicy::Block).inbox_capacity(0).receive_buffer(8 << 20).mtu(MTU)
 }

@@ -162,4 +162,28 @@ fn a_message_in_steady_state_allocates_nothing() {
     });
     assert!(server.statistics().inbox.dropped.of(DropReason::Superseded) > COUNTED);
     assert_eq!(fresh, 0, "streams with a history and a lifespan");
+
+    // Sealed with a key, also in packs.
+    #[cfg(feature = "secure")]
+    {
+        let key = tautline::SecretKey::generate().expect("random");
+        let (_server, client, seen) = pair(|config| config.key(key.clone()));
+        let batch = vec![payload.clone(); 40];
+        let packs = client.publisher(Metadata::status());
+        sent = 0;
+        let sealed = allocations(|| {
+            client.send(&payload, &command).expect("connected");
+            sent += 1;
+            if sent % 64 == 0 {
+                // To the inbox, which drops its oldest messages.
+                packs.send_batch(&batch).expect("connected");
+            }
+            while seen.load(Ordering::Acquire) < sent {
+                std::thread::yield_now();
+            }
+            client.send(&payload, &data).expect("connected");
+            assert_eq!(client.receive(None).expect("connected").payload(), [7; 32]);
+        });
+        assert_eq!(sealed, 0, "sealed with a key");
+    }
 }

@@ -71,8 +71,10 @@ fn reactor_runs() {
 
 #[test]
 fn hot_path_handles_every_message() {
-    assert_eq!(hot_path::run("batch", 2).unwrap(), 2 * 720);
-    assert_eq!(hot_path::run("stream", 2).unwrap(), 2 * 720);
-    assert_eq!(hot_path::run("echo", 20).unwrap(), 20);
-    assert!(hot_path::run("by hand", 1).is_err());
+    assert_eq!(hot_path::run("batch", 2, false).unwrap(), 2 * 720);
+    assert_eq!(hot_path::run("stream", 2, false).unwrap(), 2 * 720);
+    assert_eq!(hot_path::run("echo", 20, false).unwrap(), 20);
+    #[cfg(feature = "secure")]
+    assert_eq!(hot_path::run("batch", 2, true).unwrap(), 2 * 720);
+    assert!(hot_path::run("by hand", 1, false).is_err());
 }
