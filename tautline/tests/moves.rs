@@ -13,6 +13,8 @@
 #![allow(clippy::print_stdout)] // figures, and why a test was skipped
 
 mod common;
+#[path = "common/hosts.rs"]
+mod hosts;
 #[path = "common/namespaces.rs"]
 mod namespaces;
 

@@ -2,16 +2,11 @@
 //! Without it, a test prints that it is skipped.
 #![allow(dead_code)] // no test file uses all helpers
 
-use std::fs::File;
-use std::os::fd::AsFd;
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use super::hosts::{Hosts, ip};
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-
-/// Two hosts and the cable between them. Dropping it removes them, also when the test panics.
+/// Two hosts and the cable between them.
 pub(crate) struct Cable {
-    names: [String; 2],
+    hosts: Hosts<2>,
 }
 
 /// One end of the cable.
@@ -36,33 +31,21 @@ impl End {
 impl Cable {
     /// Sets the hosts and the cable up. Prints the reason and returns `None` if the system does not allow that.
     pub(crate) fn lay(test: &str) -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        // At most 15 bytes, the length of an interface's name.
-        let name = |end: &str| format!("tl{}-{number}{end}", std::process::id());
-        let cable = Self { names: [name("p"), name("c")] };
-        if let Err(reason) = cable.set_up() {
-            println!("skipped: {test}: network namespaces need privilege: {reason}");
-            return None;
-        }
-        Some(cable)
+        let cable = Self { hosts: Hosts::named(['p', 'c']) };
+        cable.hosts.set_up(test, || cable.set_up()).then_some(cable)
     }
 
     fn set_up(&self) -> Result<(), String> {
-        for name in &self.names {
-            ip(&["netns", "add", name])?;
-        }
         self.plug()?;
         for end in ENDS {
             self.run(end, &["addr", "add", &format!("{}/24", end.address()), "dev", self.name(end)])?;
-            self.run(end, &["link", "set", "lo", "up"])?;
         }
         Ok(())
     }
 
     /// Lays the cable between the two hosts: a network card at each, up and without addresses.
     fn plug(&self) -> Result<(), String> {
-        let [plant, controller] = &self.names;
+        let [plant, controller] = &self.hosts.0;
         ip(&[
             "link", "add", plant, "netns", plant, "type", "veth", "peer", "name", controller, "netns",
             controller,
@@ -87,11 +70,11 @@ impl Cable {
 
     /// The name of the end's network card.
     pub(crate) fn name(&self, end: End) -> &str {
-        &self.names[end as usize]
+        &self.hosts.0[end as usize]
     }
 
     fn run(&self, end: End, arguments: &[&str]) -> Result<(), String> {
-        ip(&[&["-n", self.name(end)], arguments].concat())
+        self.hosts.run(end as usize, arguments)
     }
 
     /// Sets the end's network interface up or down.
@@ -138,32 +121,6 @@ impl Cable {
 
     /// Runs `act` on a thread whose sockets belong to this end.
     pub(crate) fn at<T: Send>(&self, end: End, act: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                let path = format!("/run/netns/{}", self.name(end));
-                let namespace = File::open(path).expect("it was set up");
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-                    .expect("setting up was allowed");
-                act()
-            });
-            inside.join().expect("no panic")
-        })
-    }
-}
-
-impl Drop for Cable {
-    fn drop(&mut self) {
-        // The kernel removes the cable with the namespaces, when no socket uses them any more.
-        for name in &self.names {
-            let _ = ip(&["netns", "del", name]);
-        }
-    }
-}
-
-fn ip(arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new("ip").args(arguments).output().map_err(|error| error.to_string())?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        self.hosts.at(end as usize, act)
     }
 }

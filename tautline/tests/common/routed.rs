@@ -1,16 +1,11 @@
 //! Three network namespaces in a row: a controller, a router and a plant, for tests of paths that carry only small packets.
 //! They need privilege. Without it, a test prints that it is skipped.
 
-use std::fs::File;
-use std::os::fd::AsFd;
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use super::hosts::{Hosts, ip};
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-
-/// The hosts and the cables between them. Dropping it removes them, also when the test panics.
+/// The hosts and the cables between them.
 pub(crate) struct Routed {
-    names: [String; 3],
+    hosts: Hosts<3>,
 }
 
 /// A host.
@@ -29,22 +24,11 @@ pub(crate) const PLANT: [&str; 2] = ["10.78.2.1", "fd78:2::1"];
 impl Routed {
     /// Sets the hosts up. Prints the reason and returns `None` if the system does not allow that.
     pub(crate) fn lay(test: &str) -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        // At most 15 bytes, the length of an interface's name.
-        let names = ["c", "r", "p"].map(|end| format!("tr{}-{number}{end}", std::process::id()));
-        let routed = Self { names };
-        if let Err(reason) = routed.set_up() {
-            println!("skipped: {test}: network namespaces need privilege: {reason}");
-            return None;
-        }
-        Some(routed)
+        let routed = Self { hosts: Hosts::named(['c', 'r', 'p']) };
+        routed.hosts.set_up(test, || routed.set_up()).then_some(routed)
     }
 
     fn set_up(&self) -> Result<(), String> {
-        for name in &self.names {
-            ip(&["netns", "add", name])?;
-        }
         for (host, near, far) in [(Controller, "near", "1"), (Plant, "far", "2")] {
             let (end, router) = (self.name(host), self.name(Router));
             ip(&["link", "add", "eth", "netns", end, "type", "veth", "peer", "name", near, "netns", router])?;
@@ -60,9 +44,7 @@ impl Routed {
                 let version = if family.starts_with('f') { "-6" } else { "-4" };
                 self.run(host, &[version, "route", "add", "default", "via", &gateway])?;
             }
-            self.run(host, &["link", "set", "lo", "up"])?;
         }
-        self.run(Router, &["link", "set", "lo", "up"])?;
         self.at(Router, || {
             for setting in
                 ["ipv4/ip_forward", "ipv4/icmp_errors_use_inbound_ifaddr", "ipv6/conf/all/forwarding"]
@@ -74,11 +56,11 @@ impl Routed {
     }
 
     fn name(&self, host: Host) -> &str {
-        &self.names[host as usize]
+        &self.hosts.0[host as usize]
     }
 
     fn run(&self, host: Host, arguments: &[&str]) -> Result<(), String> {
-        ip(&[&["-n", self.name(host)], arguments].concat())
+        self.hosts.run(host as usize, arguments)
     }
 
     /// Sets the largest packet of the whole path.
@@ -112,32 +94,6 @@ impl Routed {
 
     /// Runs `act` on a thread whose sockets belong to this host.
     pub(crate) fn at<T: Send>(&self, host: Host, act: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                let path = format!("/run/netns/{}", self.name(host));
-                let namespace = File::open(path).expect("it was set up");
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-                    .expect("setting up was allowed");
-                act()
-            });
-            inside.join().expect("no panic")
-        })
-    }
-}
-
-impl Drop for Routed {
-    fn drop(&mut self) {
-        // The kernel removes the cables with the namespaces, when no socket uses them any more.
-        for name in &self.names {
-            let _ = ip(&["netns", "del", name]);
-        }
-    }
-}
-
-fn ip(arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new("ip").args(arguments).output().map_err(|error| error.to_string())?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        self.hosts.at(host as usize, act)
     }
 }
