@@ -9,12 +9,11 @@
 //! The lock is held for a bounded number of steps and one copy of a message. Wake-ups, and the drop of messages and wakers,
 //! come after it is released. Lock order: the inbox, then the pool.
 
-use std::collections::VecDeque;
+mod receive;
+mod state;
+
 use std::fmt;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::config::InboxPolicy;
@@ -22,10 +21,13 @@ use crate::message::pool::Pool;
 use crate::message::{Arrival, Message};
 use crate::receiving::lag::{Behind, Lag};
 use crate::receiving::shares::Room;
-use crate::receiving::waiting::{Limits, Step, Stream, Waiting, WaitingEntry};
+use crate::receiving::waiting::{Limits, Stream};
 use crate::sync::latches::Latches;
 use crate::sync::{self, Arc, Mutex, lock};
-use tautline_proto::{DropReason, Drops, MessageRef, PeerId, Priority};
+use tautline_proto::{DropReason, Drops, MessageRef};
+
+pub use receive::Receive;
+use state::{InboxState, LinePlace, Lookup, ReceiverWaker};
 
 /// Why `receive` returned no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,86 +96,9 @@ pub(crate) struct Inbox {
     pool: Arc<Pool>,
 }
 
-/// What the lock guards.
-///
-/// Invariants: while a receiver is in `line`, nothing is in `waiting`. Tickets rise along `handed`, and then along `line`.
-/// `waiting` holds at most what `room` says, and those that receivers gave back.
-#[derive(Debug, Default)]
-struct InboxState {
-    latches: Arc<Latches>,
-    open: bool,
-    room: Room,
-    policy: InboxPolicy,
-    /// Counts the openings, so that a receiver of an earlier opening learns that it was closed.
-    opening: u64,
-    waiting: Waiting<Message>,
-    /// The receivers that wait.
-    line: VecDeque<WaitingReceiver>,
-    next_ticket: u64,
-    /// Messages for receivers that were woken and have not come yet.
-    handed: VecDeque<HandedMessage>,
-    taken: u64,
-    dropped: Drops,
-    /// Drops that the refusing policy has not reported yet.
-    refused: u64,
-    /// Calls of `receive` whose time-out passed. A call that does not wait is none.
-    timeouts: u64,
-    /// The stream of a message that was superseded, until the driver asks.
-    superseded: Option<Stream>,
-    lag: Lag,
-}
-
-/// A receiver that waits for a message.
-#[derive(Debug)]
-struct WaitingReceiver {
-    ticket: u64,
-    wake: ReceiverWaker,
-}
-
-/// A message that is assigned to the holder of a ticket.
-#[derive(Debug)]
-struct HandedMessage {
-    ticket: u64,
-    entry: WaitingEntry<Message>,
-}
-
-/// Wakes a receiver.
-#[derive(Debug)]
-enum ReceiverWaker {
-    Thread(sync::thread::Thread),
-    Task(Waker),
-}
-
-impl ReceiverWaker {
-    /// Never called under the lock: a task's waker is code of the user's executor.
-    fn wake(self) {
-        match self {
-            Self::Thread(thread) => thread.unpark(),
-            Self::Task(waker) => waker.wake(),
-        }
-    }
-}
-
 /// Waits until the deadline, until the second argument returns true, or until this thread is unparked. May return early.
 /// Returns `false` if the deadline has passed.
 pub(crate) type Pause<'a> = &'a mut dyn FnMut(Option<Instant>, &mut dyn FnMut() -> bool) -> bool;
-
-/// A place in the line of one opening.
-#[derive(Clone, Copy, Debug)]
-struct LinePlace {
-    opening: u64,
-    ticket: u64,
-}
-
-/// The result for a receiver that asks for a message, or that was woken.
-#[allow(clippy::large_enum_variant)] // matched at once; a box would be an allocation per message
-enum Lookup {
-    Answer(Result<Message, ReceiveError>),
-    /// A message that is expired or superseded, or whose stream was stopped or has another owner; already counted. Drop it
-    /// where no lock is held, and look again.
-    Spent(Message),
-    Nothing,
-}
 
 /// The first answer to a receiver that asks for a message.
 #[allow(clippy::large_enum_variant)] // matched at once; a box would be an allocation per message
@@ -358,7 +283,7 @@ impl Inbox {
 
     /// As [`receive`](Self::receive) without a time-out, for any executor.
     pub(crate) fn receive_async(self: &Arc<Self>) -> Receive {
-        Receive { inbox: Arc::clone(self), progress: ReceiveProgress::New }
+        Receive::new(Arc::clone(self))
     }
 
     /// Returns the counts.
@@ -396,237 +321,6 @@ impl Inbox {
         drop((left, superseded));
         if let Some(wake) = wake {
             wake.wake();
-        }
-    }
-}
-
-impl InboxState {
-    /// Takes out the message that a new message of the same stream replaces, if there is one.
-    fn supersede(&mut self, priority: Priority, limits: &Limits) -> Option<Message> {
-        let superseded = self.waiting.supersede(priority, limits);
-        if superseded.is_some() {
-            self.count_superseded(limits);
-        }
-        superseded
-    }
-
-    fn count_superseded(&mut self, limits: &Limits) {
-        self.dropped.add(DropReason::Superseded, 1);
-        self.superseded = limits.keep.map(|keep| keep.stream);
-    }
-
-    /// Makes room for a message of this priority, from this peer and with so many bytes. Returns the messages that had to go, one
-    /// and then more, or `None` if that message itself must be dropped.
-    fn make_room(
-        &mut self,
-        priority: Priority,
-        from: (PeerId, usize),
-    ) -> Option<(Option<Message>, Vec<Message>)> {
-        // A vector allocates nothing before the second message.
-        let mut displaced = (None, Vec::new());
-        loop {
-            let oldest = self.policy == InboxPolicy::DropOldest;
-            let step = self.waiting.make_room(priority, from, self.room, oldest);
-            if matches!(step, Step::Fits) {
-                return Some(displaced);
-            }
-            self.dropped.add(DropReason::InboxFull, 1);
-            self.refused += u64::from(self.policy == InboxPolicy::Refuse);
-            match step {
-                Step::Displaced(message) if displaced.0.is_none() => displaced.0 = Some(message),
-                Step::Displaced(message) => displaced.1.push(message),
-                Step::Fits | Step::Refused => return None,
-            }
-        }
-    }
-
-    /// Assigns a new message to the first in line, or keeps it for the next receiver.
-    #[must_use = "whoever was handed a message must be woken"]
-    fn add(&mut self, priority: Priority, limits: Limits, message: Message) -> Option<ReceiverWaker> {
-        let entry = self.waiting.enter(priority, limits, message);
-        match self.line.pop_front() {
-            Some(waiter) => Some(self.hand_to(waiter, entry)),
-            None => {
-                self.waiting.put(entry);
-                None
-            }
-        }
-    }
-
-    /// Assigns a message that was given back to the next in line, or keeps it for the next receiver. Returns it, counted, if
-    /// newer messages of its stream have come meanwhile.
-    #[must_use = "whoever was handed a message must be woken"]
-    fn hand_on(&mut self, entry: WaitingEntry<Message>) -> (Option<ReceiverWaker>, Option<Message>) {
-        match self.line.pop_front() {
-            Some(waiter) => return (Some(self.hand_to(waiter, entry)), None),
-            None if self.waiting.is_superseded(&entry) => {
-                self.count_superseded(&entry.limits);
-                return (None, Some(entry.item));
-            }
-            None => self.waiting.put(entry),
-        }
-        (None, None)
-    }
-
-    #[must_use = "whoever was handed a message must be woken"]
-    fn hand_to(&mut self, waiter: WaitingReceiver, entry: WaitingEntry<Message>) -> ReceiverWaker {
-        self.handed.push_back(HandedMessage { ticket: waiter.ticket, entry });
-        waiter.wake
-    }
-
-    /// The result for a receiver that has just come.
-    fn ready(&mut self) -> Lookup {
-        if !self.open {
-            return Lookup::Answer(Err(ReceiveError::NotConnected));
-        }
-        if self.room.count == 0 {
-            return Lookup::Answer(Err(ReceiveError::InboxOff));
-        }
-        if self.refused > 0 {
-            let refused = std::mem::take(&mut self.refused);
-            return Lookup::Answer(Err(ReceiveError::Overrun { refused }));
-        }
-        let next = self.waiting.pop();
-        self.lag.came(self.waiting.len());
-        match next {
-            Some(entry) => self.hand_out(entry),
-            None => Lookup::Nothing,
-        }
-    }
-
-    /// Whether a receiver in the line has its message, or will get none.
-    fn has_answer(&self, place: LinePlace) -> bool {
-        !self.is_current(place) || self.handed.iter().any(|handed| handed.ticket == place.ticket)
-    }
-
-    /// The result for a receiver that was woken; `None` if it was woken in vain.
-    fn collect(&mut self, place: LinePlace) -> Lookup {
-        if !self.is_current(place) {
-            return Lookup::Answer(Err(ReceiveError::Disconnected));
-        }
-        let Some(mut entry) = self.take_handed(place) else { return Lookup::Nothing };
-        if self.waiting.is_superseded(&entry) {
-            self.count_superseded(&entry.limits);
-            return Lookup::Spent(entry.item);
-        }
-        if let Some(urgent) = self.waiting.pop_above(entry.priority) {
-            // A message waited, so no receiver is in line for the other message.
-            let later = std::mem::replace(&mut entry, urgent);
-            self.waiting.put(later);
-        }
-        self.hand_out(entry)
-    }
-
-    /// Returns the message, unless its lifespan is over, or its stream was stopped or has another owner.
-    fn hand_out(&mut self, entry: WaitingEntry<Message>) -> Lookup {
-        if let Some(reason) = entry.limits.spent(&self.latches) {
-            self.dropped.add(reason, 1);
-            return Lookup::Spent(entry.item);
-        }
-        self.taken += 1;
-        Lookup::Answer(Ok(entry.item))
-    }
-
-    /// The number of messages that were not collected yet.
-    fn untaken(&self) -> u64 {
-        (self.waiting.len() + self.handed.len()) as u64
-    }
-
-    fn join_line(&mut self, wake: ReceiverWaker) -> LinePlace {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.line.push_back(WaitingReceiver { ticket, wake });
-        LinePlace { opening: self.opening, ticket }
-    }
-
-    fn leave_line(&mut self, place: LinePlace) -> Option<WaitingReceiver> {
-        let index = self.index_of(place)?;
-        self.line.remove(index)
-    }
-
-    fn take_handed(&mut self, place: LinePlace) -> Option<WaitingEntry<Message>> {
-        let index = self.handed.binary_search_by_key(&place.ticket, |handed| handed.ticket).ok()?;
-        self.handed.remove(index).map(|handed| handed.entry)
-    }
-
-    /// The index of this place in the line.
-    fn index_of(&self, place: LinePlace) -> Option<usize> {
-        self.line.binary_search_by_key(&place.ticket, |waiter| waiter.ticket).ok()
-    }
-
-    fn is_current(&self, place: LinePlace) -> bool {
-        self.open && self.opening == place.opening
-    }
-}
-
-/// The future of `receive_async`: resolves to the next message.
-///
-/// It gets its place in the line with the first poll. Dropping it gives up the place, and loses nothing.
-#[derive(Debug)]
-#[must_use = "a future does nothing until it is awaited"]
-pub struct Receive {
-    inbox: Arc<Inbox>,
-    progress: ReceiveProgress,
-}
-
-#[derive(Debug)]
-enum ReceiveProgress {
-    New,
-    Waiting(LinePlace),
-    Done,
-}
-
-impl Receive {
-    fn poll_new(&mut self, waker: &Waker) -> Poll<Result<Message, ReceiveError>> {
-        let waker = waker.clone();
-        match self.inbox.ask(move || ReceiverWaker::Task(waker)) {
-            AskResult::Answer(answer) => Poll::Ready(answer),
-            AskResult::Wait(place) => {
-                self.progress = ReceiveProgress::Waiting(place);
-                Poll::Pending
-            }
-        }
-    }
-
-    fn poll_waiting(&mut self, place: LinePlace, waker: &Waker) -> Poll<Result<Message, ReceiveError>> {
-        let mut wake = ReceiverWaker::Task(waker.clone());
-        let mut state = lock(&self.inbox.state);
-        match state.collect(place) {
-            Lookup::Answer(answer) => return Poll::Ready(answer),
-            Lookup::Spent(_) => {
-                drop(state);
-                return self.poll_new(waker);
-            }
-            Lookup::Nothing => {}
-        }
-        let index = state.index_of(place).expect("neither handed a message nor closed, so in the line");
-        // The task may have another waker now. The old one is dropped after the lock is released.
-        std::mem::swap(&mut state.line[index].wake, &mut wake);
-        drop(state);
-        Poll::Pending
-    }
-}
-
-impl Future for Receive {
-    type Output = Result<Message, ReceiveError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let poll = match self.progress {
-            ReceiveProgress::New => self.poll_new(context.waker()),
-            ReceiveProgress::Waiting(place) => self.poll_waiting(place, context.waker()),
-            ReceiveProgress::Done => panic!("polled after it was ready"),
-        };
-        if poll.is_ready() {
-            self.progress = ReceiveProgress::Done;
-        }
-        poll
-    }
-}
-
-impl Drop for Receive {
-    fn drop(&mut self) {
-        if let ReceiveProgress::Waiting(place) = self.progress {
-            self.inbox.cancel(place);
         }
     }
 }
