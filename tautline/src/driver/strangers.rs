@@ -49,8 +49,9 @@ pub(super) struct TimeToAll {
     looked: Steady,
 }
 
-/// The part of the time that messages for all may take before no further peer is taken.
+/// The part of the time that messages for all may take before no further peer is taken, if there are so many listeners already.
 const SHARE_OF_ALL: u32 = 4;
+const MANY: u32 = 64;
 
 /// How often to look, at most.
 const LOOK: Duration = Duration::from_millis(10);
@@ -69,8 +70,8 @@ impl TimeToAll {
         count != self.seen && now.since(self.looked) >= LOOK
     }
 
-    /// `newcomers` of the `listeners` came lately. Returns until when strangers must wait, if they must: while messages for all
-    /// take a quarter of the time, or newcomers' part takes a tenth.
+    /// `newcomers` of the `listeners` came lately. Returns until when strangers must wait, if they must: while messages for
+    /// many take a quarter of the time, or newcomers' part of it a tenth.
     #[cold]
     pub(super) fn look(
         &mut self,
@@ -84,7 +85,8 @@ impl TimeToAll {
         (self.seen, self.looked) = (count, now);
         let newcomers = u32::try_from(newcomers).unwrap_or(u32::MAX);
         let listeners = u32::try_from(listeners).unwrap_or(u32::MAX).max(newcomers).max(1);
-        let is_too_much = spent > passed / SHARE_OF_ALL || spent / listeners * newcomers > passed / SHARE;
+        let all_take_much = listeners >= MANY && spent > passed / SHARE_OF_ALL;
+        let is_too_much = all_take_much || spent / listeners * newcomers > passed / SHARE;
         is_too_much.then(|| now.plus(PAUSE))
     }
 }
@@ -127,5 +129,7 @@ mod tests {
             assert_eq!(until, must_wait.then(|| at(150)), "{spent} ms, {newcomers} newcomers");
             assert!(!time.has_grown(count, at(200)));
         }
+        // A server that sends to a few as fast as it can takes further ones.
+        assert_eq!(TimeToAll::new(at(0)).look(90_000_000, 0, 63, at(100)), None);
     }
 }
