@@ -187,7 +187,9 @@ impl<W: Writer> Handover<W> {
     /// [looks](Self::is_contended) and wakes the driver.
     pub(crate) fn exclusively<T>(&self, act: impl FnOnce(&mut W) -> T) -> T {
         let result = {
-            let (mut writer, ..) = self.write_in_turns(self.wait_for_writer(), MAX_BACKLOG, 0);
+            // Not in turns: under one hold, however many senders try for the writer.
+            let mut writer = self.wait_for_writer();
+            self.write_waiting(&mut writer, MAX_BACKLOG, 0);
             act(&mut writer)
         };
         self.finish_backlog(MAX_RUN);
