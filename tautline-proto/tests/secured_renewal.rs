@@ -222,3 +222,26 @@ fn another_key_takes_over_in_the_same_session() {
     link.run(20);
     assert_eq!((link.server.got.len(), link.client.got.len(), link.removed()), (300, 300, 0));
 }
+
+#[test]
+fn a_key_that_the_server_does_not_know_harms_nothing_and_the_next_one_takes_over() {
+    let keys = |numbers: &[u8]| {
+        Keys::new([Identity::new("arm", numbers.iter().map(|&number| key(number)))]).expect("in order")
+    };
+    let mut link = Link::new(Duration::from_secs(100));
+    link.server = node(9000, Role::Server, keys(&[1, 2]), 4, Duration::from_secs(100));
+    link.client = node(5000, Role::Client, keys(&[1]), 5, Duration::from_secs(100));
+    link.phases.clear();
+    link.client.dial(address(9000), at(link.ms));
+    link.run(20);
+    link.client.inbound.replace_keys(keys(&[3, 1]), at(link.ms).steady);
+    link.run(1500);
+    assert_eq!(link.client.count(|event| matches!(event, Event::KeyNotAccepted { .. })), 1);
+    link.client.inbound.replace_keys(keys(&[1]), at(link.ms).steady);
+    link.run(500);
+    assert_eq!((&link.phases[..], link.removed()), (&[false][..], 0));
+    link.client.inbound.replace_keys(keys(&[2]), at(link.ms).steady);
+    link.run(500);
+    assert_eq!((&link.phases[..], link.removed(), link.dropped()), (&[false, true][..], 0, 0));
+    assert_eq!(link.server.count(|event| matches!(event, Event::KeyReplaced(_))), 1);
+}

@@ -143,8 +143,13 @@ impl Ends {
         self.commands.send(Raw(self.payload.bytes()))?;
         self.serve();
         let mut answers = 0;
-        self.client_driver.turn_with(Some(TIME_LIMIT), &mut |_| answers += 1);
-        if answers == 0 { Err("no answer came".into()) } else { Ok(()) }
+        // A turn may bring a heartbeat first.
+        while answers == 0 {
+            if self.client_driver.turn_with(Some(TIME_LIMIT), &mut |_| answers += 1) == 0 {
+                return Err("no answer came".into());
+            }
+        }
+        Ok(())
     }
 
     /// Hands out the messages that have arrived at the server.

@@ -76,5 +76,7 @@ fn hot_path_handles_every_message() {
     assert_eq!(hot_path::run("echo", 20, false).unwrap(), 20);
     #[cfg(feature = "secure")]
     assert_eq!(hot_path::run("batch", 2, true).unwrap(), 2 * 720);
+    #[cfg(feature = "secure")]
+    assert_eq!(hot_path::run("echo", 200, true).unwrap(), 200);
     assert!(hot_path::run("by hand", 1, false).is_err());
 }

@@ -62,7 +62,11 @@ pub(super) fn look(
         Role::Client => {
             let is_due =
                 age >= rekey_after || sealed >= MOST_SEALED || has_other_key || ring.asked_at.is_some();
-            if is_due && ring.begun.is_none() && ring.coming().is_none() {
+            // One that was begun with a key that this end calls with no longer is begun anew.
+            let is_begun = ring.begun.as_ref().is_some_and(|renewal| renewal.key == keys.calling().id());
+            if !is_due && !is_begun {
+                ring.begun = None;
+            } else if is_due && !is_begun && ring.coming().is_none() {
                 begin(keys, random, ring, now);
             }
             let due = ring.begun.as_mut().filter(|renewal| renewal.repeat_at <= now);
