@@ -4,6 +4,9 @@
 //! the stamp, unless it has jumped since the read before. After a jump, stamps are not used until the socket was empty once:
 //! then everything that came before the jump was read. Stamps are not used either if they cannot be of that wall clock.
 //!
+//! Linux begins to stamp some time after it was asked to (`net_enable_timestamp` leaves that to a work queue), and a datagram that
+//! came before gets its stamp when it is read. So stamps are used once one of them was older than a read takes.
+//!
 //! Without a usable stamp, a datagram came after the socket was last found empty: that is its greatest age.
 
 use std::time::Duration;
@@ -19,6 +22,9 @@ const SLEWED: u64 = 500;
 /// A stamp that lies further before the time when the socket was empty is not of the clock that is read here. The kernel may
 /// stamp a datagram some time before it gives it to the socket.
 const BEFORE_EMPTY: Duration = Duration::from_millis(50);
+
+/// A stamp that is this old when it is read was not made by the read.
+const MADE_BEFORE: Duration = Duration::from_micros(20);
 
 /// When a datagram came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +48,8 @@ pub(super) struct Arrivals {
     foreign: bool,
     /// Whether the kernel can stamp. If not, only the time of reading is known.
     can_stamp: bool,
+    /// Whether the kernel has begun to stamp datagrams when they come.
+    has_begun: bool,
 }
 
 /// The steady clock, and the wall clock that the kernel stamps with. The wall clock was read last.
@@ -54,7 +62,14 @@ pub(super) struct Clocks {
 impl Arrivals {
     /// For a new socket.
     pub(super) const fn new(now: Clocks) -> Self {
-        Self { empty_at: Steady::from_nanos(0), last: now, trusted: true, foreign: false, can_stamp: true }
+        Self {
+            empty_at: Steady::from_nanos(0),
+            last: now,
+            trusted: true,
+            foreign: false,
+            can_stamp: true,
+            has_begun: false,
+        }
     }
 
     /// Whether the kernel can stamp, as far as is known.
@@ -64,7 +79,7 @@ impl Arrivals {
 
     /// Records whether the kernel stamps from now on. Datagrams that it already has are stamped when they are read.
     pub(super) fn asked_for_stamps(&mut self, done: bool, now: Clocks) {
-        (self.can_stamp, self.trusted, self.last) = (done, false, now);
+        (self.can_stamp, self.trusted, self.has_begun, self.last) = (done, false, false, now);
     }
 
     /// Records that the socket was empty at this time, or a little later.
@@ -103,6 +118,10 @@ impl Arrivals {
             (self.trusted, self.foreign) = (false, true);
             return unknown;
         }
+        self.has_begun |= ago >= MADE_BEFORE_NS;
+        if !self.has_begun {
+            return unknown;
+        }
         // Stamps have errors. That the socket was empty is certain.
         let at = at.max(self.empty_at).min(now);
         Came { at, not_before: at }
@@ -111,6 +130,9 @@ impl Arrivals {
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // a millisecond
 const JUMP_NS: i64 = JUMP.as_nanos() as i64;
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // microseconds
+const MADE_BEFORE_NS: i64 = MADE_BEFORE.as_nanos() as i64;
 
 fn ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
@@ -218,6 +240,19 @@ mod tests {
         assert_eq!(read(&mut arrivals, (105, 0), wall(105, 0)).not_before, steady(100));
         arrivals.found_empty(steady(105));
         assert_eq!(read(&mut arrivals, (108, 0), wall(107, 0)), at(107));
+    }
+
+    /// The datagrams came at 101 ms, before the kernel began to stamp. It stamps them when they are read.
+    #[test]
+    fn a_stamp_that_reading_has_made_says_nothing() {
+        let mut arrivals = arrivals();
+        arrivals.asked_for_stamps(true, now(100, 0));
+        arrivals.found_empty(steady(100));
+        for ms in [700, 701] {
+            assert_eq!(read(&mut arrivals, (ms, 0), wall(ms, 0)).not_before, steady(100));
+        }
+        assert_eq!(read(&mut arrivals, (702, 0), wall(650, 0)), at(650), "it stamps now");
+        assert_eq!(read(&mut arrivals, (703, 0), wall(703, 0)), at(703));
     }
 
     #[test]
