@@ -156,9 +156,11 @@ fn the_golden_datagrams_of_the_protocol_are_what_python_computes() {
 fn a_client_in_python_that_was_written_from_the_protocol_talks_both_ways() {
     let keys = Keys::new("python");
     let key = keys.at("arm.key");
-    for more in [&[][..], &["--key", &key]] {
+    for (more, renews) in [(&[][..], &[][..]), (&["--key", &key], &[]), (&["--key", &key], &["--renew", "1"])]
+    {
         let mut listener = Listener::start(&[&["--reply"], more].concat());
-        let Some(found) = script("client.py", &[&[&listener.address, "--count", "5"], more].concat()) else {
+        let arguments = [&[&listener.address, "--count", "5"], more, renews].concat();
+        let Some(found) = script("client.py", &arguments) else {
             return;
         };
         assert_eq!(found.code, 0, "{found:?}");

@@ -224,3 +224,18 @@ fn a_file_of_settings_has_a_table_for_each_holder_and_finds_key_files_beside_it(
     }
     assert!(matches!(Config::from_toml(&format!("key = \"{FIRST}\"")), Err(ConfigError::KeyInText { .. })));
 }
+
+#[cfg(feature = "toml")]
+#[test]
+fn the_settings_on_the_pages_are_read() {
+    let mut read = 0;
+    for page in ["security.md", "configuration.md"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
+        let text = std::fs::read_to_string(path).expect("the page");
+        for block in text.split("```toml\n").skip(1).filter_map(|block| block.split("```").next()) {
+            Config::from_toml(block).unwrap_or_else(|error| panic!("{page}: {error}\n{block}"));
+            read += usize::from(block.contains("key"));
+        }
+    }
+    assert!(read >= 3, "only {read} blocks about keys");
+}

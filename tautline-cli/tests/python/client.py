@@ -21,10 +21,11 @@ import zlib
 import noise
 
 MAGIC, VERSION = b"\xe7\x54", 1  # §2
-FROM_SERVER, SEALED = 0x01, 0x02
+FROM_SERVER, SEALED, KEY_PHASE = 0x01, 0x02, 0x04
 HEADER = struct.Struct(">2sBB8sI")
 MESSAGE, HEARTBEAT, CLOSE, HELLO, TOKEN, ECHO, ACCEPT = 1, 2, 3, 4, 5, 6, 7  # §3
-SEALED_ECHO, SEALED_ACCEPT = 13, 14
+SEALED_ECHO, SEALED_ACCEPT, REKEY = 13, 14, 15
+BEGIN, ANSWER = 2, 3  # §11.6
 COMMAND, JSON = 1, 1  # §4.1
 NORMAL = 1
 
@@ -93,24 +94,31 @@ class Sealed(Plain):
 
     def __init__(self, session, to_server, to_client):
         super().__init__(session)
-        self.to_server, self.to_client = to_server, to_client
+        self.to_server, self.phase = to_server, 0
+        self.to_client = {0: to_client}  # by key phase: those before open what is still on its way
         self.seen = set()
+
+    def change_keys(self, to_server, to_client):
+        """§11.6. The numbers go on."""
+        self.to_server, self.phase = to_server, KEY_PHASE - self.phase
+        self.to_client[self.phase] = to_client
 
     def numbered(self, frames):
         number, self.next_number = self.next_number, self.next_number + 1
-        header = HEADER.pack(MAGIC, VERSION, SEALED, self.session, number & 0xFFFFFFFF)
+        header = HEADER.pack(MAGIC, VERSION, SEALED | self.phase, self.session, number & 0xFFFFFFFF)
         return header + noise.seal(self.to_server, number, frames, header)
 
     def open(self, datagram):
         if len(datagram) < HEADER.size + noise.TAG_LENGTH:
             return None
         magic, version, flags, session, number = HEADER.unpack_from(datagram)
-        if (magic, version, flags, session) != (MAGIC, VERSION, FROM_SERVER | SEALED, self.session):
+        key = self.to_client.get(flags & KEY_PHASE)
+        if (magic, version, flags & ~KEY_PHASE, session) != (MAGIC, VERSION, FROM_SERVER | SEALED, self.session) or not key:
             return None
         if number in self.seen:  # of a link with less than 2^32 datagrams
             return None
         try:
-            frames = noise.open_sealed(self.to_client, number, datagram[HEADER.size :], datagram[: HEADER.size])
+            frames = noise.open_sealed(key, number, datagram[HEADER.size :], datagram[: HEADER.size])
         except noise.Refused:
             return None
         self.seen.add(number)
@@ -162,7 +170,19 @@ class Client:
         second = self.until(SEALED_ACCEPT, lambda: echo)
         introduction = handshake.read_second(second)
         self.server_name = introduction[1 : 1 + introduction[0]]
-        self.link = Sealed(session, *handshake.split())
+        self.link, self.hash = Sealed(session, *handshake.split()), handshake.hash
+
+    def renew_keys(self):
+        """§11.6: agrees on new keys, while the session goes on."""
+        name = key_id(self.key)
+        handshake = noise.Handshake(self.key, self.hash + name)
+        begin = frame(REKEY, bytes([BEGIN]) + name + handshake.write_first(name_field(b"")))
+        answer = self.until(REKEY, lambda: self.link.numbered(begin))
+        if answer[0] != ANSWER:
+            raise SystemExit("the server does not answer")
+        handshake.read_second(answer[1:])
+        self.link.change_keys(*handshake.split())
+        self.hash = handshake.hash
 
     def heartbeat(self):
         """§7.1."""
@@ -214,13 +234,18 @@ def main():
     parser.add_argument("server")
     parser.add_argument("--key")
     parser.add_argument("--count", type=int, default=10)
+    parser.add_argument("--renew", type=int, default=0, help="renew the keys after each so many values")
     parser.add_argument("--tries", type=int, default=TRIES)
     options = parser.parse_args()
     host, port = options.server.rsplit(":", 1)
     client = Client((host, int(port)), read_key(options.key) if options.key else None, options.tries)
     client.connect()
     client.heartbeat()
-    answers = [client.ask({"number": number}) for number in range(options.count)]
+    answers = []
+    for number in range(options.count):
+        answers.append(client.ask({"number": number}))
+        if options.renew and number % options.renew == 0:
+            client.renew_keys()
     client.close()
     json.dump({"answers": answers}, sys.stdout)
 
