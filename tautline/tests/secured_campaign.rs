@@ -244,6 +244,12 @@ fn forged_echoes(a_second: u64, for_: Duration) -> (Link, Link) {
     let before = cpu();
     let mut attacked = measure(&controller, for_);
     let used = cpu() - before;
+    if cfg!(debug_assertions) {
+        // What strangers may take of the driver's time is used up, and the driver does not even look at the rest. (With
+        // optimisations, the machine may be fast enough for all of them.)
+        let dropped = || plant.statistics().datagrams_dropped;
+        until("strangers must wait", || dropped().of(DropReason::Overloaded) > 0);
+    }
     stop.store(true, Ordering::Relaxed);
     let sent = attacker.join().expect("no panic");
     let dropped = plant.statistics().datagrams_dropped;
@@ -256,8 +262,7 @@ fn forged_echoes(a_second: u64, for_: Duration) -> (Link, Link) {
         attacked.p99,
         quiet.p99
     );
-    // What strangers may take of the driver's time is used up, and the driver does not even look at the rest.
-    assert!(dropped.of(DropReason::Overloaded) > 0 && dropped.of(DropReason::UnknownKey) > 0, "{dropped:?}");
+    assert!(dropped.of(DropReason::UnknownKey) > 0, "{dropped:?}");
     assert_eq!(plant.peers().len(), 1);
     (quiet, attacked)
 }
