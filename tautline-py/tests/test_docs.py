@@ -52,6 +52,14 @@ def test_the_first_screen_of_the_readme() -> None:
     assert second == (EXAMPLES / "hello.py").read_text().split('"""\n\n', 1)[1]
 
 
+def test_the_benchmarks_run() -> None:
+    program = str(ROOT / "tautline-py" / "bench" / "run.py")
+    few = ["--rounds", "1", "--messages", "50", "--seconds", "1", "socket", "tautline", "tautline-asyncio", "stream-raw"]
+    result = subprocess.run([sys.executable, program, *few], capture_output=True, text=True, timeout=4 * PATIENCE)
+    assert result.returncode == 0 and not result.stderr, result.stderr
+    assert all(f"| {name} |" in result.stdout for name in few[6:])
+
+
 def free_address() -> str:
     with tautline.serve("127.0.0.1:0") as link:
         assert link.local_address is not None
