@@ -38,10 +38,16 @@ impl Drop for Guest {
 /// Runs `work` while other threads of Python run. An error once the interpreter ends.
 pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
     let _guest = Guest::enter();
+    check(py)?;
+    Ok(py.detach(work))
+}
+
+/// An error once the interpreter ends.
+pub(crate) fn check(py: Python<'_>) -> PyResult<()> {
     if is_closing() {
         return Err(errors::raise(py, "Closing", "the interpreter ends, and all links are closed"));
     }
-    Ok(py.detach(work))
+    Ok(())
 }
 
 /// Whether the interpreter ends.

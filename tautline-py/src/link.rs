@@ -19,7 +19,7 @@ use crate::message::Message;
 use crate::peer::PeerId;
 use crate::pending::Pending;
 use crate::value::Content;
-use crate::wait::block;
+use crate::wait::{LOOK_EVERY, block, look_around};
 use crate::watch::{Changes, Watch, state_name};
 
 /// How long the last look of a receiver takes whose time is over: it does not wait, and the library counts the time-out.
@@ -205,13 +205,16 @@ impl Link {
         if timeout == Some(Duration::ZERO) {
             return received(py, interface.receive(Some(Duration::ZERO)));
         }
-        let mut waiting = interface.receive_async();
-        match block(py, &mut waiting, timeout)? {
-            Some(result) => received(py, result),
-            None => {
-                drop(waiting);
-                received(py, interface.receive(Some(LAST_LOOK)))
-            }
+        let mut raised = None;
+        let result = life::detached(py, || {
+            interface.receive_while(timeout, LOOK_EVERY, &mut || {
+                raised = look_around().err();
+                raised.is_none()
+            })
+        })?;
+        match (result, raised) {
+            (Err(_), Some(error)) => Err(error),
+            (result, _) => received(py, result),
         }
     }
 

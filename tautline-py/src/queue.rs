@@ -39,7 +39,7 @@ impl<T: Send> Queue<T> {
 
     /// Takes the next entry, and tells how many wait behind it. Waits for one; `None` once the queue is closed and empty.
     pub(crate) fn next(&self, py: Python<'_>) -> PyResult<Option<(T, usize)>> {
-        life::detached(py, || {
+        let found = life::detached(py, || {
             let mut state = self.lock();
             loop {
                 if let Some(entry) = state.waiting.pop_front() {
@@ -50,7 +50,9 @@ impl<T: Send> Queue<T> {
                 }
                 state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-        })
+        });
+        // At the end of the interpreter, the threads of handlers end in silence.
+        if life::is_closing() { Ok(found.unwrap_or(None)) } else { found }
     }
 
     /// Takes the next entry, if there is one.

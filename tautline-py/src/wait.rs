@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use crate::life;
 
 /// How long a thread waits before it looks for signals, and for the end of the interpreter.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Wakes a thread. The flag keeps the wake-up if other code on that thread consumes the token of `park`.
 struct ThreadWaker {
@@ -38,6 +38,14 @@ thread_local! {
         let waker = Arc::new(ThreadWaker { thread: std::thread::current(), woken: AtomicBool::new(false) });
         (Arc::clone(&waker), Waker::from(waker))
     };
+}
+
+/// Looks for signals, and for the end of the interpreter, on a thread that waits inside the library.
+pub(crate) fn look_around() -> PyResult<()> {
+    Python::attach(|py| {
+        life::check(py)?;
+        py.check_signals()
+    })
 }
 
 /// Waits until the future is ready, at most for `timeout`. `None`: the time is over.

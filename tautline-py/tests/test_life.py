@@ -12,8 +12,11 @@ import pytest
 from conftest import PATIENCE
 
 PREPARED = """
-import asyncio, os, sys, threading, time
+import asyncio, os, signal, sys, threading, time
 import tautline
+
+# A shell lets its background programs, and what they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 plant = tautline.serve("127.0.0.1:0", name="plant", connect_timeout=60)
 link = tautline.connect(plant.local_address, name="controller")
@@ -196,6 +199,7 @@ server = subprocess.Popen([sys.executable, "-c", serve], stdout=subprocess.PIPE,
 atexit.register(server.kill)
 other = tautline.connect(server.stdout.readline().strip(), reliable_tries=1000, connect_timeout=20)
 server.send_signal(signal.SIGSTOP)
+os.waitpid(server.pid, os.WUNTRACED)
 receipt = other.send_reliable(1)
 ready()
 receipt.wait()

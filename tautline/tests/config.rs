@@ -519,6 +519,20 @@ fn documented_profile_table() -> String {
 }
 
 #[test]
+fn the_python_package_types_every_key() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tautline-py/python/tautline/_settings.py");
+    let typed = std::fs::read_to_string(path).expect("the types of the settings in Python");
+    for key in Config::keys() {
+        let line = format!("\n    {}: ", key.name());
+        assert!(
+            typed.contains(&line),
+            "tautline-py/python/tautline/_settings.py: give `{}` a type",
+            key.name()
+        );
+    }
+}
+
+#[test]
 fn the_tables_of_the_documentation_match_the_code() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
     let page = std::fs::read_to_string(path).expect("docs/configuration.md");

@@ -54,6 +54,7 @@ class Settings(TypedDict, total=False):
     low_latency_cpu: bool
     busy_poll: Duration
     wait: Literal["adaptive", "block", "spin"]
+    driven_by: Literal["auto", "thread", "callers"]
     coalescing_delay: Duration
     mtu: Literal["auto"] | int
     offload: bool

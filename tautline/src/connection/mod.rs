@@ -51,6 +51,31 @@ impl Connection {
         self.shared.inbox.receive_with(timeout, &mut |deadline, is_ready| self.pause(deadline, is_ready))
     }
 
+    /// As [`receive`](Self::receive), and asks `goes_on` now and then whether to go on; see
+    /// [`UdpInterface::receive_while`](crate::UdpInterface::receive_while).
+    pub(crate) fn receive_while(
+        &self,
+        timeout: Option<Duration>,
+        look_every: Duration,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Message, ReceiveError> {
+        let inbox = &self.shared.inbox;
+        let mut gives_up = false;
+        let received = inbox.receive_within(timeout, &mut |deadline, is_ready| {
+            let look = Instant::now() + look_every;
+            if self.pause(Some(deadline.map_or(look, |deadline| deadline.min(look))), is_ready) {
+                return true;
+            }
+            let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            gives_up = !is_over && !goes_on();
+            !is_over && !gives_up
+        });
+        if !gives_up && matches!(received, Err(ReceiveError::TimedOut)) {
+            inbox.count_timeout();
+        }
+        received
+    }
+
     /// Waits as [`Pause`](crate::receiving::inbox::Pause) says. The calling thread turns meanwhile, if it may.
     fn pause(&self, deadline: Option<Instant>, is_ready: &mut dyn FnMut() -> bool) -> bool {
         let may_lead = match self.lifecycle.driven_by() {

@@ -110,6 +110,37 @@ impl UdpInterface {
         self.connection().receive(timeout)
     }
 
+    /// As [`receive`](Self::receive), and asks `goes_on` every `look_every` while it waits: for callers that must look around, as
+    /// the interpreter of another language must for signals. If `goes_on` returns false, the wait ends with
+    /// [`TimedOut`](ReceiveError::TimedOut), which is then not counted. The place in the line of receivers is kept meanwhile.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tautline::{Config, ReceiveError, create_udp_server};
+    ///
+    /// let plant = create_udp_server(Config::server("127.0.0.1:0"))?;
+    /// plant.connect()?;
+    /// let mut looks = 0;
+    /// let received = plant.receive_while(None, Duration::from_millis(1), &mut || {
+    ///     looks += 1;
+    ///     looks < 3
+    /// });
+    /// assert_eq!((received.err(), looks, plant.statistics().timeouts), (Some(ReceiveError::TimedOut), 3, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`receive`](Self::receive).
+    pub fn receive_while(
+        &self,
+        timeout: Option<Duration>,
+        look_every: Duration,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Message, ReceiveError> {
+        self.connection().receive_while(timeout, look_every, goes_on)
+    }
+
     /// As [`receive`](Self::receive) without a time-out, on any executor. Dropping the future loses nothing: a message that
     /// was meant for it goes to the next receiver.
     pub fn receive_async(&self) -> Receive {

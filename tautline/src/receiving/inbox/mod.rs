@@ -222,7 +222,12 @@ impl Inbox {
         lock(&self.state).timeouts
     }
 
-    fn receive_within(&self, timeout: Option<Duration>, pause: Pause<'_>) -> Result<Message, ReceiveError> {
+    /// As [`receive_with`](Self::receive_with), but a time-out is not counted, and zero looks once.
+    pub(crate) fn receive_within(
+        &self,
+        timeout: Option<Duration>,
+        pause: Pause<'_>,
+    ) -> Result<Message, ReceiveError> {
         // A time-out beyond the end of the clock is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
