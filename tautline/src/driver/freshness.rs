@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn a_late_message_of_a_stream_beyond_the_bound_is_stale() {
-        let mut fresh = keeps_commands();
+        let qos = Qos::new().keep_last(2).lifespan(MS * 60_000);
+        let mut fresh = freshness(&Config::server("127.0.0.1:0").qos(MessageType::Command, qos));
         let now = made_ago(Duration::ZERO);
         for channel in 0..=u16::try_from(MAX_STREAMS).expect("few") {
             assert_eq!(judge(&mut fresh, &command(channel), now, 1), None);
