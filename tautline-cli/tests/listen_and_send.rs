@@ -226,6 +226,21 @@ fn options_override_the_environment_and_the_environment_overrides_the_file() {
 }
 
 #[test]
+fn commands_that_stopped_stay_stopped_where_their_deadline_latches() {
+    let file = std::env::temp_dir().join(format!("tautline-latch-{}.toml", std::process::id()));
+    std::fs::write(&file, "[command]\ndeadline = \"20ms\"\nlatch = true\n").expect("a temporary file");
+    let mut listener = Listener::start(&["--config", file.to_str().expect("the path is text")]);
+    let command = ["--type", "command"];
+    assert_eq!(sent(&mut listener, &[&["1"][..], &command].concat())["data"], 1);
+    let tripped = listener.note();
+    assert!(tripped.contains("no command came in time"), "{tripped}");
+    let address = listener.address.clone();
+    assert_eq!(run(&[&["send", &address, "2"][..], &command].concat()).code, 0);
+    assert_eq!(sent(&mut listener, &["3", "--type", "status"])["data"], 3);
+    std::fs::remove_file(file).expect("this test created it");
+}
+
+#[test]
 fn ipv6_works_where_the_host_has_it() {
     if std::net::UdpSocket::bind("[::1]:0").is_err() {
         return; // this host has no IPv6

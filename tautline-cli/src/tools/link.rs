@@ -104,8 +104,11 @@ impl LinkArgs {
 pub(crate) fn settings_from(path: Option<&Path>) -> Result<Config, Failure> {
     let config = path.map_or_else(|| Ok(Config::default()), Config::from_toml_file);
     let config = config.and_then(Config::apply_env).map_err(|error| wrong_config(&error))?;
-    // The profile of control loops demands a failsafe. This program moves nothing, so its failsafe tells people.
-    Ok(if config.profile.is_some() { config.failsafe(tell_of_stop) } else { config })
+    // A profile of control loops demands a failsafe, and a deadline of commands may latch. This program moves nothing, so its
+    // failsafe tells people.
+    let commands_may_stop =
+        config.profile.is_some() || config.streams.of_type(MessageType::Command).deadline.is_some();
+    Ok(if commands_may_stop { config.failsafe(tell_of_stop) } else { config })
 }
 
 /// Tells that what a control loop expects has stopped, or is back.
