@@ -1,6 +1,8 @@
 //! Defines the command line. Parsing, help, completions and manual pages all come from this definition.
 //!
-//! `main` calls it. It is the only caller of the subcommands in [`commands`](crate::commands).
+//! `lib.rs` calls it. It is the only caller of the subcommands in [`commands`](crate::commands).
+
+use std::ffi::OsString;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -61,8 +63,8 @@ impl Cli {
 }
 
 /// Reads the command line. Ends the program with a help text or an error message if there is nothing to run.
-pub(crate) fn parse() -> Cli {
-    let matches = definition().get_matches();
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Cli {
+    let matches = definition().get_matches_from(words);
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 

@@ -34,7 +34,7 @@ fn is_allowed(file: &str, path: &str) -> bool {
     let mut file = file.split('/');
     let mut path = path.split("::");
     match (file.next(), path.next()) {
-        (Some("main.rs" | "cli.rs"), _) | (_, Some("tools")) => true,
+        (Some("lib.rs" | "cli.rs"), _) | (_, Some("tools")) => true,
         (Some("commands"), Some("commands")) => {
             let own = file.next().unwrap_or_default();
             path.next() == Some(own.trim_end_matches(".rs"))

@@ -16,6 +16,8 @@ mod link;
 mod message;
 mod peer;
 mod pending;
+#[cfg(feature = "program")]
+mod program;
 mod publisher;
 mod queue;
 mod reply;
@@ -49,6 +51,9 @@ mod _native {
     use crate::peer::PeerId;
     #[pymodule_export]
     use crate::pending::Pending;
+    #[cfg(feature = "program")]
+    #[pymodule_export]
+    use crate::program::run_program;
     #[pymodule_export]
     use crate::publisher::Publisher;
     #[pymodule_export]

@@ -370,9 +370,3 @@ except ImportError as error:
 interpreters.run_string(interpreters.create(), code)
 """)
     assert out == "True\n"
-
-
-def test_the_program_is_found_or_named() -> None:
-    environment = {**os.environ, "PATH": "/nowhere"}
-    result = subprocess.run([sys.executable, "-m", "tautline"], capture_output=True, text=True, env=environment)
-    assert result.returncode == 1 and "cargo install" in result.stderr

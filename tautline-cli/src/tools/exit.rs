@@ -1,9 +1,8 @@
 //! The documented exit codes, and failures with a message that says what would be right.
 //!
-//! Every subcommand and most tools use this module. `main` turns the result into the exit code of the process.
+//! Every subcommand and most tools use this module. `lib.rs` turns the result into the exit code of the process.
 
 use std::fmt;
-use std::process::ExitCode;
 
 /// The exit codes. `--help` and the manual show them as [`EXIT_CODES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +33,6 @@ Exit codes:
   4  limit not met: messages lost, over the budget, pendulum fallen or stopped, or machine unfit
   5  some input lines were invalid; the other lines were sent
   130  interrupted: before there was a connection, before doctor had measured everything, or twice";
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
 
 /// The reason why a subcommand ended early, with its exit code.
 #[derive(Debug)]

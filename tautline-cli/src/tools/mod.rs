@@ -15,6 +15,7 @@ pub(crate) mod echo;
 pub(crate) mod exit;
 pub(crate) mod impair;
 pub(crate) mod interrupt;
+pub(crate) mod itself;
 pub(crate) mod latency;
 pub(crate) mod link;
 pub(crate) mod message_line;

@@ -12,6 +12,7 @@ docs/python.md leads from nothing to a 1 kHz loop with a failsafe.
 from __future__ import annotations
 
 from . import _life as _life
+from ._doctor import doctor
 from ._errors import (
     Busy,
     ClaimError,
@@ -71,5 +72,6 @@ __all__ = [
     "NotOnThisWire", "Overrun", "PartlySent", "Peer", "PeerId", "PeriodError", "Priority", "Publisher", "RealtimePart",
     "Receipt", "ReceiveError", "Refused", "Reply", "Request", "SendError", "ServerFull", "SocketError", "Statistics",
     "TautlineError", "TimedOut", "TooDeep", "TooLarge", "UnknownPeer", "Unresolved", "Wake", "Watch", "WatchError",
-    "WatchdogEvent", "WatchdogStatistics", "WindowFull", "WrongKey", "connect", "connect_async", "serve", "serve_async",
+    "WatchdogEvent", "WatchdogStatistics", "WindowFull", "WrongKey", "connect", "connect_async", "doctor", "serve",
+    "serve_async",
 ]  # fmt: skip

@@ -1,20 +1,18 @@
-"""`python -m tautline`: the program `tautline`, if it is installed."""
+"""`python -m tautline`: the program `tautline`. `python -m tautline --help` says what it does."""
 
 from __future__ import annotations
 
-import os
-import shutil
+import signal
 import sys
+
+from ._native import run_program
 
 
 def main() -> None:
-    program = shutil.which("tautline")
-    if program is None:
-        sys.exit(
-            "the program `tautline` is not installed. It is written in Rust: run `cargo install --path tautline-cli` in the "
-            "repository"
-        )
-    os.execv(program, ["tautline", *sys.argv[1:]])
+    # Ctrl-C belongs to the program. Python would raise KeyboardInterrupt once it has ended.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(run_program(["tautline", *sys.argv[1:]], [sys.executable, "-m", "tautline"]))
 
 
 if __name__ == "__main__":

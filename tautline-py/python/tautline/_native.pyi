@@ -2,7 +2,7 @@
 
 import datetime
 import os
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Sequence
 
 from typing_extensions import Self, Unpack, disjoint_base, final
 
@@ -28,6 +28,7 @@ __all__ = [
     "after_fork",
     "begin_exit",
     "guests",
+    "run_program",
     "seconds",
 ]
 
@@ -35,6 +36,7 @@ def seconds(duration: Duration) -> float: ...
 def after_fork() -> None: ...
 def begin_exit() -> None: ...
 def guests() -> int: ...
+def run_program(words: Sequence[str], itself: Sequence[str]) -> int: ...
 
 @final
 class Bell:

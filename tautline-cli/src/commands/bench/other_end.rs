@@ -3,13 +3,14 @@
 //! The child ends when its standard input closes. So it cannot outlive this process, however this process ends.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use tautline::{Endpoint, Role};
 
 use super::settings::SettingsArgs;
 use crate::tools::exit::Failure;
+use crate::tools::itself;
 use crate::tools::link::check;
 
 /// How long a child may take to end. After this time it is killed.
@@ -41,7 +42,7 @@ impl OtherEnd {
         }
         let failed =
             |error: std::io::Error| Failure::failed(format!("cannot start the serving end: {error}"));
-        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        let mut command = itself::command().map_err(failed)?;
         command.args(["bench", "serve", "127.0.0.1:0", "--child"]).args(settings.words());
         command.args(baseline.then_some("--baseline")).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
