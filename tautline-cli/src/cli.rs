@@ -8,6 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{bench, completions, demo, doctor, keygen, listen, man, ping, proxy, send};
 use crate::tools::exit::{EXIT_CODES, Exit, Failure};
+use crate::tools::{log, origin, output};
 
 /// Show, test and measure real-time UDP links for control
 #[derive(Debug, Parser)]
@@ -26,8 +27,21 @@ Examples:
   tautline keygen arm.key"
 )]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    verbosity: Verbosity,
     #[command(subcommand)]
     command: Command,
+}
+
+/// How much goes to stderr.
+#[derive(Debug, clap::Args)]
+struct Verbosity {
+    /// Print on stderr what the library logs: peers that come and go, watchdogs, refused datagrams
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    /// Print only errors on stderr (ping also leaves out the line for each message)
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -47,6 +61,12 @@ enum Command {
 impl Cli {
     /// Runs the subcommand.
     pub(crate) fn run(&self) -> Result<Exit, Failure> {
+        if self.verbosity.quiet {
+            output::be_quiet();
+        }
+        if self.verbosity.verbose {
+            log::start();
+        }
         match &self.command {
             Command::Demo(args) => demo::run(args),
             Command::Listen(args) => listen::run(args),
@@ -64,8 +84,19 @@ impl Cli {
 
 /// Reads the command line. Ends the program with a help text or an error message if there is nothing to run.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Cli {
-    let matches = definition().get_matches_from(words);
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let words: Vec<OsString> = words.into_iter().collect();
+    origin::set(&words);
+    let matches = definition().try_get_matches_from(&words);
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).unwrap_or_else(|error| {
+        // Whoever reads the lines of `listen --json` expects nothing else.
+        let is_given = |word: &str| words.iter().any(|given| given == word);
+        if error.use_stderr() && is_given("listen") && is_given("--json") {
+            output::notes_as_json();
+            output::complain(error.to_string().trim_start_matches("error: ").trim_end());
+            std::process::exit(error.exit_code());
+        }
+        error.exit()
+    })
 }
 
 /// Returns the whole definition. The exit codes stand below every help text.

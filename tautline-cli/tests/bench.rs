@@ -12,10 +12,11 @@ fn assert_reports(finished: &Finished, code: i32, parts: &[&str]) {
     }
 }
 
-/// Asserts that all percentiles are present and in ascending order.
+/// Asserts that the percentiles that fifty round trips tell are present and in ascending order.
 fn assert_sound(rtt_us: &Value) {
     let us = |key: &str| rtt_us[key].as_f64().unwrap_or_else(|| panic!("no {key} in {rtt_us}"));
-    let in_order = ["min", "p50", "p90", "p99", "p999", "p9999", "max"].map(us);
+    let in_order = ["min", "p50", "p90", "max"].map(us);
+    assert!(["p99", "p999", "p9999"].iter().all(|key| rtt_us[key].is_null()), "{rtt_us}");
     assert!(in_order[0] > 0.0 && in_order.is_sorted(), "{rtt_us}");
     assert!((us("min")..=us("max")).contains(&us("mean")) && us("std_dev") >= 0.0, "{rtt_us}");
 }
@@ -73,9 +74,9 @@ fn a_run_at_a_rate_can_be_compared_with_a_raw_socket() {
     assert_sound(&summary["baseline"]["rtt_us"]);
     assert_eq!(summary["baseline"]["messages_sent"], 50);
     for (key, ratio) in summary["ratios"].as_object().expect("there is a raw socket to compare with") {
-        assert!(ratio.is_number() && summary["rtt_us"][key].is_number(), "{key}: {summary}");
+        assert_eq!(ratio.is_number(), summary["rtt_us"][key].is_number(), "{key}: {summary}");
     }
-    assert!(summary["ratios"]["p999"].as_f64().is_some_and(|ratio| ratio > 0.0), "{summary}");
+    assert!(summary["ratios"]["p90"].as_f64().is_some_and(|ratio| ratio > 0.0), "{summary}");
 }
 
 #[test]

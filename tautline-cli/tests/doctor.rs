@@ -57,7 +57,9 @@ fn the_json_has_every_part_and_every_measurement() {
     for setup in found["latency"].as_array().expect("a list") {
         assert!(setup["samples"].as_u64().expect("a number") >= 1_000);
         for what in ["timer_us", "wake_up_us", "together_us"] {
-            assert!(setup[what]["p999"].as_f64().is_some_and(|us| us > 0.0), "{what} of {setup}");
+            // A thread that was late is not woken again, so there may be too few wake-ups for the 99.9th percentile.
+            let percentile = if what == "wake_up_us" { "p90" } else { "p999" };
+            assert!(setup[what][percentile].as_f64().is_some_and(|us| us > 0.0), "{what} of {setup}");
         }
     }
     assert!(found["machine"]["kernel"].is_string() || cfg!(not(target_os = "linux")));

@@ -60,9 +60,14 @@ fn the_manual_has_a_page_for_every_subcommand() {
     assert_eq!(written.code, 0, "{}", written.stderr);
     for subcommand in SUBCOMMANDS {
         let page = std::fs::read_to_string(dir.join(format!("tautline-{subcommand}.1"))).expect("a page");
-        assert!(page.contains("Exit codes") && page.contains("Examples"), "{subcommand}");
+        for part in [".SH EXAMPLES\n", ".SH \"EXIT STATUS\"\n", "tautline ", "\\fB130\\fR", ".SH OPTIONS\n"] {
+            assert!(page.contains(part), "no {part:?} in the page of {subcommand}");
+        }
+        assert!(!page.contains("SH EXTRA"), "{subcommand}");
     }
-    assert!(dir.join("tautline.1").exists());
+    for page in ["tautline.1", "tautline-bench-latency.1"] {
+        assert!(dir.join(page).exists(), "{page}");
+    }
     std::fs::remove_dir_all(&dir).expect("this test created it");
     assert!(run(&["man"]).stdout.starts_with(".ie"), "the page on stdout is roff");
 }

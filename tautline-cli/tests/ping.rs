@@ -2,7 +2,9 @@
 
 mod support;
 
-use support::{Listener, command, finish, last_json, run};
+use std::io::{BufRead, BufReader, Read};
+
+use support::{Listener, command, finish, ignores_interrupts, last_json, run, signal, start};
 
 #[test]
 fn every_message_is_answered_and_measured_on_both_wires() {
@@ -14,23 +16,69 @@ fn every_message_is_answered_and_measured_on_both_wires() {
             "--wire",
             wire,
             "--count",
-            "50",
-            "--rate",
             "1000",
+            "--rate",
+            "2000",
             "--size",
             "100",
             "--json",
         ]);
         assert_eq!(finished.code, 0, "{wire}: {finished:?}");
-        assert_eq!(finished.stdout.lines().count(), 51, "a line for each message, and the summary");
+        assert_eq!(finished.stdout.lines().count(), 1001, "a line for each message, and the summary");
         let summary = last_json(&finished.stdout);
-        assert_eq!((&summary["messages_sent"], &summary["messages_received"]), (&50.into(), &50.into()));
+        assert_eq!((&summary["messages_sent"], &summary["messages_received"]), (&1000.into(), &1000.into()));
         assert_eq!(summary["lost"], 0);
         let us =
             |key: &str| summary["rtt_us"][key].as_f64().unwrap_or_else(|| panic!("no {key} in {summary}"));
         let percentiles = ["p50", "p90", "p99", "p999", "max"].map(us);
         assert!(percentiles[0] > 1.0 && percentiles.is_sorted(), "{percentiles:?}");
         assert!(summary["jitter_us"].as_f64().is_some_and(|jitter| jitter >= 0.0));
+    }
+}
+
+#[test]
+fn percentiles_that_so_few_round_trips_cannot_tell_are_left_out() {
+    let listener = Listener::start(&["--reply"]);
+    let few = run(&["ping", &listener.address, "--count", "20", "--interval", "1ms", "--quiet"]);
+    assert!(few.stdout.contains("p50 ") && few.stdout.contains("p90 "), "{}", few.stdout);
+    assert!(!few.stdout.contains("p99") && few.stdout.contains("max "), "{}", few.stdout);
+    let few = run(&["ping", &listener.address, "--count", "20", "--interval", "1ms", "--json"]);
+    let rtt_us = &last_json(&few.stdout)["rtt_us"];
+    assert!(rtt_us["p90"].is_f64() && rtt_us["p99"].is_null() && rtt_us["p999"].is_null(), "{rtt_us}");
+}
+
+#[test]
+fn the_letters_are_those_of_ping() {
+    let listener = Listener::start(&["--reply"]);
+    let finished = run(&["ping", &listener.address, "-c", "3", "-i", "0.01", "-s", "100", "-W", "20", "-q"]);
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{finished:?}");
+    assert!(finished.stdout.contains("3 sent, 3 answered"), "{}", finished.stdout);
+    assert!(!finished.stdout.contains("message 0"), "{}", finished.stdout);
+}
+
+#[test]
+fn without_a_count_it_goes_on_until_a_signal_of_any_kind() {
+    for name in ["-INT", "-TERM", "-HUP"] {
+        if name == "-INT" && ignores_interrupts() {
+            continue;
+        }
+        let listener = Listener::start(&["--reply"]);
+        // A shell that runs tests in the background may have it ignore the signals.
+        let mut ping = start(&["ping", &listener.address, "--interval", "2ms", "--json"]);
+        let mut lines = BufReader::new(ping.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        for number in 0..150 {
+            line.clear();
+            lines.read_line(&mut line).expect("text");
+            assert!(line.contains(&format!("\"message\":{number},")), "{line}");
+        }
+        signal(name, ping.id());
+        let mut rest = String::new();
+        lines.read_to_string(&mut rest).expect("text");
+        let summary = last_json(&rest);
+        assert!(summary["messages_sent"].as_u64().is_some_and(|sent| sent >= 150), "{name}: {summary}");
+        assert_eq!(summary["lost"], 0, "{name}: the answers to the last messages are waited for: {summary}");
+        assert_eq!(ping.wait().expect("it ends").code(), Some(0), "{name}");
     }
 }
 

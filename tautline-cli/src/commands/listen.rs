@@ -1,14 +1,18 @@
 //! `tautline listen`: runs a server that prints every message as a line of JSON.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tautline::{DropReason, Drops, Endpoint, Event, Events, MessageType, Statistics, UdpInterface};
+use tautline::{DropReason, Drops, Endpoint, Event, Events, MessageType, Role, Statistics, UdpInterface};
 
 use crate::tools::echo::{Unanswered, echo};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
-use crate::tools::link::{LinkArgs, count, duration, open, wait_over, with_all_commands, with_inbox};
+use crate::tools::link::{
+    LinkArgs, count, duration, listening, open, types, wait_over, with_all_commands, with_inbox,
+};
 use crate::tools::reload::Reload;
 use crate::tools::{message_line, output, traffic};
 
@@ -38,13 +42,14 @@ Examples:
   tautline listen [::]:9000 --wire classic --type status --count 10 | jq .data")]
 pub(crate) struct Args {
     /// The address to listen on: host:port, [ipv6]:port, host (port 8080) or :port for every address; port 0 takes any
-    /// free one
-    endpoint: Endpoint,
+    /// free one [default: `endpoint` in the settings]
+    #[arg(value_parser = listening)]
+    endpoint: Option<Endpoint>,
     /// Send every message back to its sender, as `ping` expects
     #[arg(long)]
     reply: bool,
     /// Print (and send back) only messages of this type; you can repeat this option
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = types())]
     types: Vec<MessageType>,
     /// End after this many printed messages
     #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
@@ -52,7 +57,7 @@ pub(crate) struct Args {
     /// Print on stderr, at this interval such as 1s, what was received, lost and dropped
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     stats_every: Option<Duration>,
-    /// Print the statistics and the summary as JSON
+    /// Print every line on stderr as JSON too: notes, warnings, errors, statistics and the summary
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -61,7 +66,10 @@ pub(crate) struct Args {
 
 /// Listens until Ctrl-C, or until `--count` messages are printed.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let config = args.link.config()?.role(tautline::Role::Server).endpoint(args.endpoint.to_string());
+    if args.json {
+        output::notes_as_json();
+    }
+    let config = args.link.config_of(Role::Server, args.endpoint.as_ref())?;
     // Printing may take longer than receiving for a while.
     let inbox = config.inbox_capacity.unwrap_or(INBOX);
     let config = with_inbox(with_all_commands(config))?.inbox_capacity(inbox);
@@ -75,16 +83,25 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     })?;
     let (interrupt, reload) = (Interrupt::install()?, Reload::install()?);
     if let Some(address) = interface.local_address() {
-        output::note(format_args!("listening on {address}"));
+        if args.json {
+            output::note_json(&serde_json::json!({ "listening": address }).to_string());
+        } else {
+            output::note(format_args!("listening on {address}"));
+        }
     }
     let mut events = interface.events();
     let listened = print_messages(args, &interface, &mut events, (&interrupt, &reload));
     interface.flush();
     let statistics = interface.statistics();
     interface.disconnect();
-    output::note(traffic::report(&statistics, args.json));
+    tell(&statistics, args.json);
     listened?;
     not_sent_back(&unanswered, &statistics).map_or(Ok(Exit::Done), Err)
+}
+
+fn tell(statistics: &Statistics, json: bool) {
+    let report = traffic::report(statistics, json);
+    if json { output::note_json(&report) } else { output::note(report) }
 }
 
 /// Returns the failure if messages were not sent back.
@@ -109,6 +126,7 @@ fn print_messages(
 ) -> Result<(), Failure> {
     let mut clock = StatsClock::new(args.stats_every);
     let mut drop_warnings = DropWarnings::new();
+    let mut other_wire = OtherWire::default();
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 && !interrupt.is_asked() {
         let mut received = wait_over(interface.receive(Some(clock.wait())))?;
@@ -125,11 +143,11 @@ fn print_messages(
         if !lines.is_empty() {
             output::data(&lines)?;
         }
-        warn_of_other_wire(events);
+        other_wire.warn(events);
         reload.if_asked(interface);
         drop_warnings.look(|| interface.statistics());
         if clock.strikes() {
-            output::note(traffic::report(&interface.statistics(), args.json));
+            tell(&interface.statistics(), args.json);
         }
     }
     Ok(())
@@ -207,13 +225,30 @@ fn is_ordinary(reason: DropReason) -> bool {
     matches!(reason, Duplicate | OtherWire | TooOld | Unexpected | UnknownSession)
 }
 
-/// Warns if the peer uses the other wire, the most common reason why no message arrives. The library publishes this
-/// event at most once per second.
-fn warn_of_other_wire(events: &mut Events) {
-    while let Some(event) = events.next(Some(Duration::ZERO)) {
-        if let Event::OtherWire { from } = event {
-            output::warn(format_args!("{from} uses the other wire: start both ends with the same --wire"));
+/// Warns once of each peer that uses the other wire, the most common reason why no message arrives.
+#[derive(Default)]
+struct OtherWire {
+    warned: BTreeSet<SocketAddr>,
+}
+
+/// The peers of which to warn. Strangers may send from any number of addresses.
+const MOST_WARNED: usize = 64;
+
+impl OtherWire {
+    fn warn(&mut self, events: &mut Events) {
+        while let Some(event) = events.next(Some(Duration::ZERO)) {
+            if let Event::OtherWire { from } = event
+                && self.is_new(from)
+            {
+                output::warn(format_args!(
+                    "{from} uses the other wire: start both ends with the same --wire"
+                ));
+            }
         }
+    }
+
+    fn is_new(&mut self, from: SocketAddr) -> bool {
+        self.warned.len() < MOST_WARNED && self.warned.insert(from)
     }
 }
 
@@ -232,5 +267,14 @@ mod tests {
         statistics.datagrams_dropped.add(DropReason::BadCrc, 3);
         statistics.inbox.dropped.add(DropReason::InboxFull, 1);
         assert_eq!(drop_warnings.news(&statistics), [DropReason::InboxFull]);
+    }
+
+    #[test]
+    fn each_peer_is_warned_of_once_and_not_of_any_number() {
+        let mut warnings = OtherWire::default();
+        let peer = |port: usize| SocketAddr::from(([10, 0, 0, 1], u16::try_from(port).expect("a port")));
+        assert!(warnings.is_new(peer(1)) && !warnings.is_new(peer(1)));
+        let told = (0..2 * MOST_WARNED).filter(|port| warnings.is_new(peer(*port))).count();
+        assert_eq!(told, MOST_WARNED - 1);
     }
 }

@@ -3,46 +3,53 @@
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tautline::{Driver, Endpoint, Message, MessageType, Metadata, PeerInfo, SendError, UdpInterface};
+use tautline::{Driver, Endpoint, Message, MessageType, Metadata, PeerInfo, Role, SendError, UdpInterface};
 
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::latency::{Percentiles, show_maybe, show_us};
 use crate::tools::link::{
-    BYTES, LinkArgs, complaint, count, duration, open_driven, rate, wait_over, whole, with_inbox,
+    BYTES, LinkArgs, called, check, complaint, count, duration, open_driven, rate, seconds, wait_over, whole,
+    with_inbox,
 };
 use crate::tools::output::{self, BAD, BOLD, GOOD, Styled};
 use crate::tools::pace::Pace;
 use crate::tools::round_trips::{RoundTrips, number_of};
+use crate::tools::waiting::Waiting;
 
 /// The largest padding, in bytes. Together with the number it still fits into a message.
 const LARGEST: u64 = 64_000;
 
 /// Measure round trips to an interface that answers, such as `tautline listen --reply`
 ///
-/// An answer is matched by its correlation id, or else by the number in its data. Jitter is the mean absolute
-/// difference between consecutive round trips. The exit code is 4 if a message is lost, or if the 99th percentile is
-/// over the budget.
+/// It sends until Ctrl-C, or --count messages. An answer is matched by its correlation id, or else by the number in its
+/// data. Jitter is the mean absolute difference between consecutive round trips. The exit code is 4 if a message is lost,
+/// or if the 99th percentile is over the budget.
+///
+/// -c, -i, -s and -W are the letters of ping(8). --quiet leaves out the line for each message.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tautline ping 127.0.0.1:9000
+  tautline ping 127.0.0.1:9000 -c 10 -i 0.2 -W 1
   tautline ping plant.local:9000 --rate 1000 --count 10000 --budget 1ms --quiet
   tautline ping 127.0.0.1:9000 --wire classic --size 200 --json")]
 pub(crate) struct Args {
-    /// The interface to measure: host:port, [ipv6]:port or host (port 8080)
-    endpoint: Endpoint,
-    /// Messages to send
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count, allow_hyphen_values = true)]
-    count: u64,
+    /// The interface to measure: host:port, [ipv6]:port or host (port 8080) [default: `endpoint` in the settings]
+    #[arg(value_parser = called)]
+    endpoint: Option<Endpoint>,
+    /// End after this many messages [default: at Ctrl-C]
+    #[arg(long, short, value_name = "N", value_parser = count, allow_hyphen_values = true)]
+    count: Option<u64>,
     /// Messages per second, from 0.01 to 20000
-    #[arg(long, value_name = "HZ", default_value = "100", value_parser = rate, allow_hyphen_values = true)]
+    #[arg(long, value_name = "HZ", default_value = "10", value_parser = rate, allow_hyphen_values = true)]
     rate: f64,
-    /// Send one message per this time, such as 10ms; replaces --rate
+    /// Send one message per this time, such as 10ms or 0.2 (seconds); replaces --rate
     #[arg(
         long,
+        short,
         value_name = "TIME",
-        value_parser = duration,
+        value_parser = seconds,
         conflicts_with = "rate",
         allow_hyphen_values = true
     )]
@@ -50,27 +57,26 @@ pub(crate) struct Args {
     /// Add this many bytes of padding to every message, up to 64000
     #[arg(
         long,
+        short,
         value_name = "BYTES",
         default_value_t = 0,
         value_parser = whole(BYTES, 0..=LARGEST),
         allow_hyphen_values = true
     )]
     size: u64,
-    /// Count a message as lost if its answer takes longer than this
+    /// Count a message as lost if its answer takes longer than this, such as 50ms or 1 (second)
     #[arg(
         long,
+        short = 'W',
         value_name = "TIME",
         default_value = "1s",
-        value_parser = duration,
+        value_parser = seconds,
         allow_hyphen_values = true
     )]
     timeout: Duration,
     /// Require 99 % of the round trips within this time, such as 1ms, and no lost message
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     budget: Option<Duration>,
-    /// Print the summary only, not a line per message
-    #[arg(long, short)]
-    quiet: bool,
     /// Print lines of JSON; the last line is the summary
     #[arg(long)]
     json: bool,
@@ -94,12 +100,17 @@ struct Pong {
 
 /// Sends the messages, waits for the answers, and prints the summary.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let config = args.link.config()?.role(tautline::Role::Client).endpoint(args.endpoint.to_string());
+    let config = with_inbox(args.link.config_of(Role::Client, args.endpoint.as_ref())?)?;
+    check(&config)?;
+    let endpoint = config.settings().map_err(|error| Failure::usage(error.to_string()))?.endpoint;
     // This thread drives the interface. Otherwise the hand-over between threads would be measured too.
-    let (interface, driver) = open_driven(with_inbox(config)?)?;
+    let (interface, driver) = open_driven(config)?;
     let interrupt = Interrupt::install()?;
     let mut events = interface.events();
-    let mut measurement = Measurement { args, interface, driver, trips: RoundTrips::new(), refused: 0 };
+    let waiting = Waiting::since(Instant::now());
+    let trips = RoundTrips::new();
+    let mut measurement =
+        Measurement { args, endpoint: &endpoint, interface, driver, trips, refused: 0, waiting };
     measurement.run(&interrupt)?;
     let Measurement { interface, trips, refused, .. } = measurement;
     let refused = refused + interface.statistics().queued_send_failures;
@@ -107,16 +118,15 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let path_mtu = server.as_ref().and_then(PeerInfo::path_mtu);
     let secured = server.is_some_and(|server| server.identity.is_some());
     interface.disconnect();
-    let summary = Summary { path_mtu, secured, ..Summary::new(args, &trips, refused) };
+    let summary = Summary { path_mtu, secured, ..Summary::new(args, &endpoint, &trips, refused) };
     output::data(&if args.json { summary.json() } else { summary.text() })?;
     if trips.answered_count() == 0 {
-        return Err(complaint(&mut events, &args.endpoint, Duration::ZERO).unwrap_or_else(|| no_answer(args)));
+        return Err(complaint(&mut events, &endpoint, Duration::ZERO).unwrap_or_else(|| no_answer(&endpoint)));
     }
     Ok(if summary.is_met() { Exit::Done } else { Exit::NotMet })
 }
 
-fn no_answer(args: &Args) -> Failure {
-    let endpoint = &args.endpoint;
+fn no_answer(endpoint: &Endpoint) -> Failure {
     let sentence = format!(
         "no answer from {endpoint}: start `tautline listen {endpoint} --reply` there, with the same --wire"
     );
@@ -125,11 +135,14 @@ fn no_answer(args: &Args) -> Failure {
 
 struct Measurement<'a> {
     args: &'a Args,
+    endpoint: &'a Endpoint,
     interface: UdpInterface,
     driver: Driver,
     trips: RoundTrips,
     /// How many messages were not sent. They count as lost.
     refused: u64,
+    /// For the first answer.
+    waiting: Waiting,
 }
 
 impl Measurement<'_> {
@@ -137,16 +150,20 @@ impl Measurement<'_> {
         let rate = self.args.interval.map_or(self.args.rate, |interval| 1.0 / interval.as_secs_f64());
         let padding = "x".repeat(usize::try_from(self.args.size).unwrap_or(0));
         let mut pace = Pace::new(rate, Instant::now());
-        while self.trips.sent_count() < self.args.count && !interrupt.is_asked() {
+        let count = self.args.count.unwrap_or(u64::MAX);
+        let mut last = Instant::now();
+        while self.trips.sent_count() < count && !interrupt.is_asked() {
             let now = Instant::now();
             if pace.next() <= now {
                 self.send(&padding)?;
                 pace.sent(now);
+                last = now;
             }
             self.receive_until(pace.next())?;
         }
-        let deadline = Instant::now() + self.args.timeout;
-        while self.trips.unanswered() > 0 && Instant::now() < deadline && !interrupt.is_asked() {
+        // Also after Ctrl-C: the answers to the last messages are on their way. A second Ctrl-C ends this at once.
+        let deadline = last + self.args.timeout;
+        while self.trips.unanswered() > 0 && Instant::now() < deadline {
             self.receive_until(deadline)?;
         }
         Ok(())
@@ -171,12 +188,15 @@ impl Measurement<'_> {
 
     /// Waits for one answer until `deadline`, but no longer than the check for Ctrl-C allows.
     fn receive_until(&mut self, deadline: Instant) -> Result<(), Failure> {
+        if self.trips.answered_count() == 0 {
+            self.waiting.look(format_args!("an answer from {}", self.endpoint));
+        }
         let wait = deadline.saturating_duration_since(Instant::now()).min(LOOK_EVERY);
         let Some(message) = wait_over(self.driver.receive(Some(wait)))? else { return Ok(()) };
         let now = Instant::now();
         let Some(number) = answered_number(&message) else { return Ok(()) };
         match self.trips.answered(number, now, self.args.timeout) {
-            Some(round_trip) if !self.args.quiet => self.print(number, round_trip),
+            Some(round_trip) if !output::is_quiet() => self.print(number, round_trip),
             _ => Ok(()),
         }
     }
@@ -221,13 +241,15 @@ struct Summary {
 }
 
 impl Summary {
-    fn new(args: &Args, trips: &RoundTrips, refused: u64) -> Self {
+    fn new(args: &Args, endpoint: &Endpoint, trips: &RoundTrips, refused: u64) -> Self {
         let rtt_us = trips.latencies().percentiles();
         let lost = trips.unanswered();
         let budget_us = args.budget.map(|budget| budget.as_secs_f64() * 1e6);
-        let within_budget = budget_us.map(|budget| lost == 0 && rtt_us.p99.is_some_and(|p99| p99 <= budget));
+        // With fewer than 100 round trips this is the longest.
+        let p99 = trips.latencies().at(0.99);
+        let within_budget = budget_us.map(|budget| lost == 0 && p99.is_some_and(|p99| p99 <= budget));
         Self {
-            endpoint: args.endpoint.to_string(),
+            endpoint: endpoint.to_string(),
             messages_sent: trips.sent_count(),
             messages_received: trips.answered_count(),
             lost,
@@ -266,7 +288,8 @@ impl Summary {
         };
         let times = match messages_received {
             0 => String::new(),
-            _ => format!("round trip {}   jitter {}\n", self.rtt_us.line(), show_maybe(self.jitter_us)),
+            1 => format!("round trip {}\n", self.rtt_us.line()),
+            _ => format!("round trip {}\njitter {}\n", self.rtt_us.line(), show_maybe(self.jitter_us)),
         };
         let secured = if self.secured { "secured with a key, " } else { "" };
         let path =

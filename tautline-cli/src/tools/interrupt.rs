@@ -1,4 +1,5 @@
-//! Ctrl-C: the first one asks the program to end cleanly, a later one ends it at once.
+//! Ctrl-C: the first one asks the program to end cleanly, a later one ends it at once. SIGTERM and a closed terminal (SIGHUP)
+//! do the same.
 //!
 //! A subcommand installs this once it has something to end cleanly. Before that, for example while it connects, the
 //! first Ctrl-C ends the program at once.
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::tools::exit::{Exit, Failure};
@@ -19,7 +20,7 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// to the program's group.
 const TOGETHER: Duration = Duration::from_millis(100);
 
-/// Whether the user (SIGINT) or the system (SIGTERM) asked the program to end.
+/// Whether the user (SIGINT), the system (SIGTERM) or the terminal (SIGHUP) asked the program to end.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
@@ -28,7 +29,9 @@ impl Interrupt {
     pub(crate) fn install() -> Result<Self, Failure> {
         let problem = |error: std::io::Error| Failure::failed(format!("cannot watch for Ctrl-C: {error}"));
         let asked = Arc::new(AtomicBool::new(false));
-        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(problem)?;
+        // nohup(1) lets the program live on when the terminal is closed.
+        let hang_up = (!ignores(SIGHUP)).then_some(SIGHUP);
+        let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hang_up)).map_err(problem)?;
         let (flag, mut first) = (Arc::clone(&asked), None);
         let watch = move || {
             for _ in signals.forever() {
@@ -53,6 +56,14 @@ impl Interrupt {
     pub(crate) fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Whether whoever started this process had it ignore a signal. Linux tells it in /proc.
+fn ignores(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Whether a signal is a wish of its own, and not the first or a copy of it.

@@ -20,7 +20,7 @@ pub(crate) struct Latencies {
     differences_ns: u128,
 }
 
-/// Percentiles in microseconds. They are `None` (JSON null) before the first round trip.
+/// Percentiles in microseconds. One is `None` (JSON null) as long as too few round trips were measured to tell it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Percentiles {
     pub(crate) p50: Option<f64>,
@@ -73,8 +73,15 @@ impl Latencies {
         (self.count() > 0).then(|| us(self.histogram.value_at_quantile(quantile)))
     }
 
+    /// As [`at`](Self::at), but `None` if that would be the longest for lack of round trips: the 99th percentile needs 100.
+    pub(crate) fn told(&self, quantile: f64) -> Option<f64> {
+        // With a margin, because 1 - 0.99 is not exactly 0.01.
+        let beyond = self.count() as f64 * (1.0 - quantile) + 1e-6;
+        self.at(quantile).filter(|_| quantile >= 1.0 || beyond >= 1.0)
+    }
+
     pub(crate) fn percentiles(&self) -> Percentiles {
-        let at = |quantile| self.at(quantile);
+        let at = |quantile| self.told(quantile);
         Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: at(1.0) }
     }
 
@@ -83,7 +90,7 @@ impl Latencies {
         Spread {
             min: some(self.histogram.min() as f64),
             percentiles: self.percentiles(),
-            p9999: self.at(0.9999),
+            p9999: self.told(0.9999),
             mean: some(self.histogram.mean()),
             std_dev: some(self.histogram.stdev()),
         }
@@ -148,16 +155,17 @@ pub(crate) fn show_maybe(us: Option<f64>) -> String {
 }
 
 impl Percentiles {
-    /// Formats all five percentiles on one line.
+    /// Formats the percentiles that are known on one line.
     pub(crate) fn line(&self) -> String {
-        format!(
-            "p50 {}   p90 {}   p99 {}   p99.9 {}   max {}",
-            show_maybe(self.p50),
-            show_maybe(self.p90),
-            show_maybe(self.p99),
-            show_maybe(self.p999),
-            show_maybe(self.max)
-        )
+        let all = [
+            ("p50", self.p50),
+            ("p90", self.p90),
+            ("p99", self.p99),
+            ("p99.9", self.p999),
+            ("max", self.max),
+        ];
+        let known = all.into_iter().filter_map(|(name, us)| Some(format!("{name} {}", show_us(us?))));
+        known.collect::<Vec<_>>().join("  ")
     }
 }
 
@@ -179,6 +187,21 @@ mod tests {
         {
             let found = found.expect("there are round trips");
             assert!((found - expected).abs() <= expected / 1000.0 + 0.1, "{found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn a_percentile_that_the_round_trips_cannot_tell_is_left_out() {
+        for (count, line) in [
+            (1, "max 1.0 µs"),
+            (9, "p50 5.0 µs  max 9.0 µs"),
+            (10, "p50 5.0 µs  p90 9.0 µs  max 10 µs"),
+            (99, "p50 50 µs  p90 90 µs  max 99 µs"),
+            (100, "p50 50 µs  p90 90 µs  p99 99 µs  max 100 µs"),
+            (999, "p50 500 µs  p90 900 µs  p99 990 µs  max 999 µs"),
+            (1000, "p50 500 µs  p90 900 µs  p99 990 µs  p99.9 999 µs  max 1.00 ms"),
+        ] {
+            assert_eq!(recorded(1..=count).percentiles().line(), line, "{count}");
         }
     }
 

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tautline::{
     Config, ConfigError, ConnectError, ConnectionState, Driver, Endpoint, Event, Events, Message,
-    MessageType, Qos, ReceiveError, SocketFault, UdpInterface, WatchdogChange, WatchdogEvent, Wire,
+    MessageType, Qos, ReceiveError, Role, SocketFault, UdpInterface, WatchdogChange, WatchdogEvent, Wire,
 };
 
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::output;
+use crate::tools::waiting::while_waiting;
 
 /// The options of the wire, and the key.
 #[derive(Debug, clap::Args)]
@@ -98,6 +100,39 @@ impl LinkArgs {
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         self.wire.apply(settings_from(self.config.as_deref())?)
     }
+
+    /// Returns the configuration of an interface with this role, at `endpoint` or else where the settings say. Refuses settings
+    /// for something else.
+    pub(crate) fn config_of(&self, role: Role, endpoint: Option<&Endpoint>) -> Result<Config, Failure> {
+        let config = self.config()?;
+        if let Some(found) = config.role.filter(|found| *found != role) {
+            let sentence = format!(
+                "`role` is {} in your settings (--config, TAUTLINE_ROLE), but this subcommand is a {}: leave `role` out, \
+                 or take the settings of a {1}",
+                name_of(found),
+                name_of(role),
+            );
+            return Err(Failure::usage(sentence));
+        }
+        match (endpoint, &config.endpoint) {
+            (Some(given), Some(set)) if set.parse().as_ref() != Ok(given) => Err(Failure::usage(format!(
+                "`endpoint` is {set} in your settings (--config, TAUTLINE_ENDPOINT), but ENDPOINT is {given}: leave one of \
+                 them out"
+            ))),
+            (None, None) => Err(Failure::usage(
+                "there is no endpoint: give ENDPOINT, such as 127.0.0.1:9000, or set `endpoint` in the file of --config",
+            )),
+            (Some(given), _) => Ok(config.role(role).endpoint(given.clone())),
+            (None, Some(_)) => Ok(config.role(role)),
+        }
+    }
+}
+
+const fn name_of(role: Role) -> &'static str {
+    match role {
+        Role::Server => "server",
+        Role::Client => "client",
+    }
 }
 
 /// Reads the settings from a file, if there is one, and applies the environment on top.
@@ -165,7 +200,7 @@ pub(crate) fn open_driven(config: Config) -> Result<(UdpInterface, Driver), Fail
     let (interface, mut driver) =
         UdpInterface::caller_driven(config).map_err(|error| wrong_config(&error))?;
     note_what_is_missing(&interface);
-    driver.connect().map_err(no_connection)?;
+    telling_of_the_wait(&interface, || driver.connect()).map_err(no_connection)?;
     Ok((interface, driver))
 }
 
@@ -189,8 +224,17 @@ pub(crate) fn open(config: Config, prepare: impl FnOnce(&UdpInterface)) -> Resul
     let interface = UdpInterface::new(config).map_err(|error| wrong_config(&error))?;
     prepare(&interface);
     note_what_is_missing(&interface);
-    interface.connect().map_err(no_connection)?;
+    telling_of_the_wait(&interface, || interface.connect()).map_err(no_connection)?;
     Ok(interface)
+}
+
+/// Connects a client, and says so if that takes longer than a moment.
+fn telling_of_the_wait<T>(interface: &UdpInterface, connect: impl FnOnce() -> T) -> T {
+    let config = interface.config();
+    match config.endpoint.filter(|_| config.role == Some(Role::Client)) {
+        Some(server) => while_waiting(server, connect),
+        None => connect(),
+    }
 }
 
 /// Returns what the network reports within `wait` about messages that did not arrive, if it reports anything.
@@ -218,6 +262,38 @@ pub(crate) fn wait_over(received: Result<Message, ReceiveError>) -> Result<Optio
         Err(ReceiveError::TimedOut) => Ok(None),
         Err(error) => Err(Failure::failed(error.to_string())),
     }
+}
+
+/// Reads the address that a server listens on. A value parser for clap.
+pub(crate) fn listening(text: &str) -> Result<Endpoint, String> {
+    endpoint_for(text, "0.0.0.0")
+}
+
+/// Reads the address of a server. A value parser for clap.
+pub(crate) fn called(text: &str) -> Result<Endpoint, String> {
+    endpoint_for(text, "127.0.0.1")
+}
+
+/// Reads an endpoint. If it is a port alone, the error shows that port with this host.
+fn endpoint_for(text: &str, host: &str) -> Result<Endpoint, String> {
+    let hint = match text.parse::<u16>() {
+        Ok(port) => format!("; did you mean {host}:{port}?"),
+        Err(_) => String::new(),
+    };
+    text.parse().map_err(|error: tautline::EndpointError| format!("{error}{hint}"))
+}
+
+/// Returns a value parser for clap that reads one of these names, and offers them to completions.
+pub(crate) fn named<T>(names: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<T>())
+}
+
+/// Returns the names of all message types.
+pub(crate) fn types() -> impl TypedValueParser<Value = MessageType> {
+    named(MessageType::ALL.iter().map(|message_type| message_type.name()))
 }
 
 /// Reads a duration such as 250ms. A value parser for clap.

@@ -5,20 +5,24 @@
 //!
 //! - Options and input: [`link`] (options of a connection), [`impair`] (options of a bad network), [`interrupt`]
 //!   (Ctrl-C).
-//! - Output: [`exit`] (exit codes and failures), [`output`] (stdout and stderr), [`screen`] (a picture that is redrawn in
-//!   place), [`progress`] (progress bars), [`svg`] and [`text_chart`] (charts).
+//! - Output: [`exit`] (exit codes and failures), [`output`] (stdout and stderr), [`log`] (what the library logs), [`screen`] (a picture that is redrawn in
+//!   place), [`progress`] (progress bars), [`svg`] and [`text_chart`] (charts),
+//!   [`words`] (wraps text), [`origin`] (command and time of a report), [`files`] (pages and pictures).
 //! - Messages as text: [`message_line`], [`transcode`], [`traffic`].
-//! - Time: [`pace`] (sending times), [`round_trips`] (answers and their round-trip times), [`latency`] (percentiles).
+//! - Time: [`waiting`] (says what the program waits for), [`pace`] (sending times), [`round_trips`] (answers and their round-trip times), [`latency`] (percentiles).
 //! - Datagrams: [`echo`] (sends messages back), [`relay`] (carries datagrams through a bad network).
 
 pub(crate) mod echo;
 pub(crate) mod exit;
+pub(crate) mod files;
 pub(crate) mod impair;
 pub(crate) mod interrupt;
 pub(crate) mod itself;
 pub(crate) mod latency;
 pub(crate) mod link;
+pub(crate) mod log;
 pub(crate) mod message_line;
+pub(crate) mod origin;
 pub(crate) mod output;
 pub(crate) mod pace;
 pub(crate) mod progress;
@@ -30,3 +34,5 @@ pub(crate) mod svg;
 pub(crate) mod text_chart;
 pub(crate) mod traffic;
 pub(crate) mod transcode;
+pub(crate) mod waiting;
+pub(crate) mod words;

@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::tools::exit::Failure;
 
@@ -49,9 +50,53 @@ pub(crate) fn data(text: &str) -> Result<(), Failure> {
     })
 }
 
+/// Whether only errors go to stderr (`--quiet`). Set once, before the subcommand runs. Order: relaxed; nothing depends on it.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Whether every line of stderr is a JSON object (`listen --json`). Set and read as [`IS_QUIET`].
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Lets only errors go to stderr from now on.
+pub(crate) fn be_quiet() {
+    IS_QUIET.store(true, Ordering::Relaxed);
+}
+
+pub(crate) fn is_quiet() -> bool {
+    IS_QUIET.load(Ordering::Relaxed)
+}
+
+/// Writes every line of stderr as a JSON object from now on. Its key says what it is: `note`, `warning`, `error` or `log`.
+pub(crate) fn notes_as_json() {
+    IS_JSON.store(true, Ordering::Relaxed);
+}
+
 /// Writes a line to stderr.
 pub(crate) fn note(text: impl fmt::Display) {
-    let _ = writeln!(anstream::stderr().lock(), "{}", printable(&text.to_string()));
+    if !is_quiet() {
+        to_stderr("note", "", &text.to_string());
+    }
+}
+
+/// Writes a line of the library's log to stderr.
+pub(crate) fn log(text: &str) {
+    to_stderr("log", "", text);
+}
+
+/// Writes what is JSON already as a line to stderr.
+pub(crate) fn note_json(json: &str) {
+    if !is_quiet() {
+        let _ = writeln!(io::stderr().lock(), "{}", printable(json));
+    }
+}
+
+fn to_stderr(kind: &str, prefix: &str, text: &str) {
+    // The terminal may be gone. Then nobody reads this.
+    let _ = if IS_JSON.load(Ordering::Relaxed) {
+        let text = anstream::adapter::strip_str(text).to_string();
+        writeln!(io::stderr().lock(), "{}", printable(&serde_json::json!({ kind: text }).to_string()))
+    } else {
+        writeln!(anstream::stderr().lock(), "{prefix}{}", printable(text))
+    };
 }
 
 const ESCAPE: char = '\x1b';
@@ -104,17 +149,19 @@ fn colour_length(text: &str) -> usize {
 
 /// Writes an error to stderr.
 pub(crate) fn complain(text: impl fmt::Display) {
-    note(format_args!("{} {text}", Styled(BAD, "error:")));
+    to_stderr("error", &format!("{} ", Styled(BAD, "error:")), &text.to_string());
 }
 
 /// Writes a warning to stderr.
 pub(crate) fn warn(text: impl fmt::Display) {
-    note(format_args!("{} {text}", Styled(BOLD, "warning:")));
+    if !is_quiet() {
+        to_stderr("warning", &format!("{} ", Styled(BOLD, "warning:")), &text.to_string());
+    }
 }
 
-/// Whether stderr is a terminal that can move its cursor.
+/// Whether somebody watches stderr: it is a terminal that can move its cursor, and not to be quiet.
 pub(crate) fn is_watched() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    !is_quiet() && io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Whether to write colours to stderr: it is a terminal, and NO_COLOR is not set.

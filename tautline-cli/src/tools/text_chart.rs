@@ -18,10 +18,10 @@ fn eighths(share: f64) -> usize {
     (share as usize).min(BARS.len() - 1)
 }
 
-/// Returns `count` values picked evenly from `values`. The last value is among them.
-pub(crate) fn thinned(values: &[f64], count: usize) -> Vec<f64> {
-    let (from, to) = (values.len(), count.min(values.len()));
-    (1..=to).map(|n| values[n * from / to - 1]).collect()
+/// Returns `count` values picked evenly from `values`; some of them several times if there are fewer. The last value is the last.
+pub(crate) fn resampled(values: &[f64], count: usize) -> Vec<f64> {
+    let from = values.len();
+    (1..=count).filter_map(|n| values.get((n * from).div_ceil(count).wrapping_sub(1)).copied()).collect()
 }
 
 /// A grid of dots. Each character has 2 by 4 dots.
@@ -93,10 +93,10 @@ mod tests {
     }
 
     #[test]
-    fn thinning_keeps_the_last_value() {
-        assert_eq!(thinned(&[1.0, 2.0, 3.0, 4.0], 2), [2.0, 4.0]);
-        assert_eq!(thinned(&[1.0], 5), [1.0]);
-        assert!(thinned(&[], 5).is_empty());
+    fn a_chart_is_as_wide_as_asked_for_and_ends_with_the_last_value() {
+        assert_eq!(resampled(&[1.0, 2.0, 3.0, 4.0], 2), [2.0, 4.0]);
+        assert_eq!(resampled(&[1.0, 2.0], 5), [1.0, 1.0, 2.0, 2.0, 2.0]);
+        assert!(resampled(&[], 5).is_empty() && resampled(&[1.0], 0).is_empty());
     }
 
     #[test]

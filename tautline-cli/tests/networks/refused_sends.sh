@@ -10,7 +10,7 @@ sleep 0.5
 if [ "$RATE" = 0 ]; then RATE=; else RATE="--rate $RATE"; fi
 [ -z "$WHAT" ] || { sleep 0.4; eval "$WHAT"; } &
 yes '{"q":[0.1,0.2,0.3,0.4,0.5,0.6],"t":123456}' | head -"$LINES" | "$T" send "$ADDRESS" --json $RATE 2>"$F.errors"
-echo "{\"exit\": $?, \"lines_of_errors\": $(wc -l <"$F.errors")}"
+echo "{\"exit\": $?, \"lines_of_errors\": $(grep -c ^error "$F.errors")}"
 sleep 0.5; kill -INT $L; wait $L
 echo "{\"arrived\": $(grep -c '"t": *123456' "$F")}"
 cat "$F.errors"

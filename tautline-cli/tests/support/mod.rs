@@ -149,8 +149,11 @@ impl Listener {
         let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let mut line = String::new();
         stderr.read_line(&mut line).expect("stderr is text");
-        let address =
-            line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned();
+        // With --json, the line is JSON.
+        let json = serde_json::from_str::<serde_json::Value>(&line);
+        let json = json.ok().and_then(|line| Some(line["listening"].as_str()?.to_owned()));
+        let text = line.trim().strip_prefix("listening on ").map(str::to_owned);
+        let address = json.or(text).unwrap_or_else(|| panic!("{line}"));
         Self { child, stdout, stderr, address }
     }
 

@@ -33,6 +33,8 @@ pub(super) struct Curve {
     /// The CSS class that colours it.
     pub(super) class: &'static str,
     pub(super) points: Vec<ChartPoint>,
+    /// The largest distance of two points that a line connects. Beyond it there is a gap.
+    pub(super) reach: f64,
 }
 
 /// A point, and the text that appears when the pointer is near.
@@ -124,7 +126,9 @@ impl Chart {
         let mut hovers = Vec::new();
         for curve in &self.curves {
             let at = |point: &ChartPoint| (across.at(point.x), up.at(point.y));
-            svg.curve(curve.class, curve.points.iter().map(at));
+            for run in curve.points.chunk_by(|a, b| b.x - a.x <= curve.reach) {
+                svg.curve(curve.class, run.iter().map(at));
+            }
             let tenth = |pixels: f64| (pixels * 10.0).round() / 10.0;
             let points = curve.points.iter().map(|point| {
                 let (x, y) = at(point);
@@ -178,7 +182,7 @@ mod tests {
     #[test]
     fn an_empty_chart_has_a_text_instead_of_axes() {
         let y = Axis::durations("round trip", std::iter::empty());
-        let curves = vec![Curve { name: "a", class: "a", points: Vec::new() }];
+        let curves = vec![Curve { name: "a", class: "a", points: Vec::new(), reach: 1.0 }];
         let html = Chart { title: "t", x: Axis::nines(0.0), y, curves, empty: "no answers" }.html();
         assert!(html.contains(">no answers</text>") && !html.contains("round trip"), "{html}");
     }
@@ -195,9 +199,20 @@ mod tests {
     #[test]
     fn the_text_of_a_point_cannot_end_the_script() {
         let point = ChartPoint { x: 0.0, y: 0.0, text: "</script>".to_owned() };
-        let curve = Curve { name: "a", class: "a", points: vec![point] };
+        let curve = Curve { name: "a", class: "a", points: vec![point], reach: f64::INFINITY };
         let y = Axis::linear("y", 1.0, short);
         let html = Chart { title: "t", x: Axis::nines(1.0), y, curves: vec![curve], empty: "" }.html();
         assert_eq!(html.matches("</script>").count(), 1);
+    }
+
+    #[test]
+    fn a_line_does_not_cross_a_gap() {
+        let points = [0.0, 0.1, 0.2, 0.9, 1.0].map(|x| ChartPoint { x, y: 0.5, text: String::new() });
+        let drawn = |reach| {
+            let curves = vec![Curve { name: "a", class: "a", points: points.to_vec(), reach }];
+            let (x, y) = (Axis::seconds("x", 1.0), Axis::linear("y", 1.0, short));
+            Chart { title: "t", x, y, curves, empty: "" }.html().matches("<polyline").count()
+        };
+        assert_eq!((drawn(0.25), drawn(f64::INFINITY)), (2, 1));
     }
 }

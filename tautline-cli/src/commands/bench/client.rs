@@ -63,13 +63,18 @@ impl Client {
         Failure::new(Exit::NoConnection, sentence)
     }
 
-    /// Sends one question and waits for an answer. It accepts an answer to any question from number `first` on.
-    fn ask_once(&mut self, first: u64) -> Option<Answer> {
+    /// Asks the other end for its counts, and does not wait for the answer.
+    pub(super) fn ask_later(&mut self) {
         let metadata = Metadata::new(QUESTION).message_id(self.questions);
         self.questions += 1;
         let question = Payload::json_text("\"counts\"").expect("it is JSON");
         // If the question cannot be sent now, the next try asks again.
         let _ = self.interface.send(&question, &metadata);
+    }
+
+    /// Sends one question and waits for an answer. It accepts an answer to any question from number `first` on.
+    fn ask_once(&mut self, first: u64) -> Option<Answer> {
+        self.ask_later();
         let deadline = Instant::now() + ANSWER_WAIT;
         let mut answer = None;
         while answer.is_none() {

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use tautline::{Metadata, Payload, SendError};
+use tautline::{MessageRef, Metadata, Payload, SendError};
 
 use super::client::Client;
 use super::outstanding::Outstanding;
-use super::protocol::COUNTED;
+use super::protocol::{ANSWER, Answer, COUNTED};
 use super::transport::too_large;
 use super::watch::ProgressWatch;
 use crate::tools::exit::{Exit, Failure};
@@ -29,6 +29,8 @@ pub(super) struct FloodPlan {
     pub(super) batch: u64,
     /// The largest number of messages in flight; `None` for no limit.
     pub(super) outstanding: Option<u64>,
+    /// Whether to ask the other end for its count at each step.
+    pub(super) asks: bool,
 }
 
 /// A flood and its counts.
@@ -45,12 +47,47 @@ pub(super) struct Flood {
     pub(super) failure: Option<Failure>,
     /// The number of messages sent by each time.
     pub(super) steps: Vec<(Duration, u64)>,
+    /// The number of messages that the other end had counted by each time, if the plan asks for it.
+    pub(super) arrivals: Arrivals,
+}
+
+/// What the other end has counted, by the time of its answers.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    pub(super) steps: Vec<(Duration, u64)>,
+    start: Option<Instant>,
+}
+
+impl Arrivals {
+    /// Takes an answer of the other end.
+    pub(super) fn see(&mut self, message: &MessageRef<'_>) {
+        let Some(start) = self.start.filter(|_| message.message_type() == ANSWER) else { return };
+        if let Ok(answer) = serde_json::from_slice::<Answer>(message.payload()) {
+            self.add(start.elapsed(), answer.messages);
+        }
+    }
+
+    pub(super) fn add(&mut self, at: Duration, count: u64) {
+        self.steps.push((at, count));
+        thin_out(&mut self.steps);
+    }
 }
 
 impl Flood {
     pub(super) fn new(plan: FloodPlan, watch: ProgressWatch) -> Self {
         let (spent, steps) = (Duration::ZERO, vec![(Duration::ZERO, 0)]);
-        Self { plan, watch, sent: 0, refused: 0, spent, start: Instant::now(), failure: None, steps }
+        let arrivals = Arrivals::default();
+        Self {
+            plan,
+            watch,
+            sent: 0,
+            refused: 0,
+            spent,
+            start: Instant::now(),
+            failure: None,
+            steps,
+            arrivals,
+        }
     }
 
     /// Sends until the plan is done, the other end is gone, or Ctrl-C comes.
@@ -62,22 +99,29 @@ impl Flood {
         let batch = vec![payload.clone(); usize::try_from(self.plan.batch).unwrap_or(usize::MAX)];
         let mut outstanding = self.plan.outstanding.map(|most| Outstanding::new(most, client)).transpose()?;
         self.start = Instant::now();
+        self.arrivals.start = self.plan.asks.then_some(self.start);
         let mut next_step = step;
         while !self.is_over() {
             self.burst(client, &batch, outstanding.as_ref())?;
             match &mut outstanding {
                 Some(outstanding) => {
-                    outstanding.look(client, self.sent);
+                    outstanding.look(client, self.sent, &mut self.arrivals);
                     if outstanding.is_over(self.sent) {
                         self.failure = Some(client.no_answer());
                     }
                 }
-                None => _ = client.driver.turn(Some(Duration::ZERO)),
+                None => {
+                    let arrivals = &mut self.arrivals;
+                    client.driver.turn_with(Some(Duration::ZERO), &mut |message| arrivals.see(message));
+                }
             }
             self.spent = self.start.elapsed();
             if self.spent >= next_step {
                 next_step = self.spent + step;
                 self.note_step();
+                if self.plan.asks {
+                    client.ask_later();
+                }
                 self.watch.show(Instant::now(), || self.share(), self.sent);
             }
         }
@@ -155,16 +199,10 @@ impl Flood {
         self.note_step();
     }
 
-    /// Notes a step. If there are too many steps, every second one is removed, so that their number stays bounded.
+    /// Notes a step.
     fn note_step(&mut self) {
         self.steps.push((self.spent, self.sent));
-        if self.steps.len() > 2 * STEPS as usize {
-            let mut index = 0;
-            self.steps.retain(|_| {
-                index += 1;
-                index % 2 == 1
-            });
-        }
+        thin_out(&mut self.steps);
     }
 
     fn share(&self) -> f64 {
@@ -172,5 +210,16 @@ impl Flood {
             Some(messages) => self.sent as f64 / messages as f64,
             None => self.spent.as_secs_f64() / self.plan.length.as_secs_f64(),
         }
+    }
+}
+
+/// Removes every second step if there are too many, so that their number stays bounded.
+fn thin_out(steps: &mut Vec<(Duration, u64)>) {
+    if steps.len() > 2 * STEPS as usize {
+        let mut index = 0;
+        steps.retain(|_| {
+            index += 1;
+            index % 2 == 1
+        });
     }
 }

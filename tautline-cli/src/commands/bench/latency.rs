@@ -15,6 +15,7 @@ use super::transport::{RawTransport, TautlineTransport};
 use super::usage;
 use super::watch::ProgressWatch;
 use crate::tools::exit::{Exit, Failure};
+use crate::tools::files;
 use crate::tools::link::{duration, rate};
 use crate::tools::output;
 
@@ -84,7 +85,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
         return Err(Failure::usage(sentence));
     }
     if let Some(path) = &args.run.html {
-        page::check_writable(path)?;
+        files::check_writable(path, "page")?;
     }
     let other = OtherEnd::find(args.run.peer.as_ref(), &args.run.settings, args.baseline)?;
     let mut client = Client::connect(&other, &args.run.settings, |config| config)?;
@@ -98,7 +99,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let report = report(args, &other, &client, found);
     output::data(&if args.run.json { report.json() } else { report.text() })?;
     if let Some(path) = &args.run.html {
-        page::write(path, &page::latency(&report))?;
+        files::write(path, "page", &page::latency(&report))?;
     }
     match no_answer {
         Some(failure) if report.is_met() => Err(failure),

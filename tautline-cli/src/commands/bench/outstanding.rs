@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tautline::{Metadata, Payload, SendError};
 
 use super::client::Client;
+use super::flood::Arrivals;
 use super::protocol::ECHOED;
 use super::settings::payload;
 use crate::tools::exit::Failure;
@@ -65,13 +66,14 @@ impl Outstanding {
 
     /// Sends a mark if one is due, and turns the driver. If no more messages may be in flight, the turn waits for a
     /// mark.
-    pub(super) fn look(&mut self, client: &mut Client, sent: u64) {
+    pub(super) fn look(&mut self, client: &mut Client, sent: u64, arrivals: &mut Arrivals) {
         if self.is_mark_due(sent) {
             self.send_mark(client, sent);
         }
         let wait = if self.is_full(sent) { MARK_WAIT } else { Duration::ZERO };
         let (back, heard) = (&mut self.back, &mut self.heard);
         client.driver.turn_with(Some(wait), &mut |message| {
+            arrivals.see(message);
             let number = message.correlation_id().as_ref().and_then(number_of);
             if message.message_type() == ECHOED {
                 *heard = Instant::now();

@@ -1,15 +1,12 @@
 //! Writes a report as one HTML page without external files, so that users can send it to each other.
 
 use std::fmt::Write;
-use std::io::ErrorKind;
-use std::path::Path;
 
 use super::chart::{Axis, Chart, ChartPoint, Curve, log_us, nines};
-use super::machine;
 use super::report::{Latency, Measured, show_ratio};
-use crate::tools::exit::Failure;
+use super::time_line::TimeBucket;
 use crate::tools::latency::{show_maybe, show_us};
-use crate::tools::output;
+use crate::tools::origin;
 use crate::tools::svg::escaped;
 
 const STYLE: &str = include_str!("page.css");
@@ -18,29 +15,15 @@ const SCRIPT: &str = include_str!("page.js");
 /// The text of a chart without answers.
 const NO_ANSWERS: &str = "no answers";
 
+const METHOD: &str = "The sending thread also receives (caller-driven). 100 round trips before the measurement are not \
+    counted. A round trip lasts from just before the send until the application sees the answer.";
+
+const METHOD_OF_RAW: &str = "A blocking UDP socket of the standard library, connected, with send and recv on one thread; at the \
+    other end, recv_from and send_to on a thread of its own. The datagrams have the size of the payload, at least 8 bytes. It \
+    is measured in this same run, in slices of 200 ms that alternate with those of tautline.";
+
 /// The number of points of a percentile curve for each nine.
 const POINTS_PER_NINE: f64 = 40.0;
-
-/// Checks before the measurement that the page can be written. It leaves no file behind.
-pub(super) fn check_writable(path: &Path) -> Result<(), Failure> {
-    let opened = match std::fs::File::create_new(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            std::fs::OpenOptions::new().append(true).open(path).map(drop)
-        }
-        created => created.and_then(|_| std::fs::remove_file(path)),
-    };
-    opened.map_err(|error| cannot_write(path, &error))
-}
-
-pub(super) fn write(path: &Path, page: &str) -> Result<(), Failure> {
-    std::fs::write(path, page).map_err(|error| cannot_write(path, &error))?;
-    output::note(format_args!("wrote the page to {}", path.display()));
-    Ok(())
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::failed(format!("cannot write the page to {}: {error}", path.display()))
-}
 
 /// The content of a page. The texts are escaped when the page is written.
 pub(super) struct Page {
@@ -114,7 +97,7 @@ pub(super) fn latency(report: &Latency) -> String {
         [("tautline", "ours", Some(&report.tautline)), ("raw socket", "raw", report.baseline.as_ref())];
     let lines = lines.into_iter().filter_map(|(name, class, measured)| Some((name, class, measured?)));
     let lines = lines.collect::<Vec<_>>();
-    let tiles = report.tautline.columns().into_iter().take(6);
+    let tiles = report.tautline.columns().into_iter().filter(|(_, us)| us.is_some()).take(6);
     let cost = report.cost.line("round trip");
     Page {
         title: report.title(),
@@ -127,13 +110,10 @@ pub(super) fn latency(report: &Latency) -> String {
             ("Settings", report.settings()),
             ("Cost", cost),
             ("Machine", report.machine.line()),
-            ("Date", machine::today()),
-            (
-                "Method",
-                "The sending thread also receives (caller-driven). 100 round trips before the measurement are not \
-                 counted. A round trip lasts from just before the send until the application sees the answer."
-                    .to_owned(),
-            ),
+            ("Command", origin::command_line().to_owned()),
+            ("Time", origin::now()),
+            ("Method", METHOD.to_owned()),
+            ("Raw socket", report.baseline.as_ref().map_or("", |_| METHOD_OF_RAW).to_owned()),
         ],
     }
     .html()
@@ -143,7 +123,12 @@ pub(super) fn latency(report: &Latency) -> String {
 type Named<'a> = (&'static str, &'static str, &'a Measured);
 
 fn percentiles(lines: &[Named<'_>]) -> Chart {
-    let curve = |(name, class, measured): &Named<'_>| Curve { name, class, points: quantiles(measured) };
+    let curve = |(name, class, measured): &Named<'_>| Curve {
+        name,
+        class,
+        points: quantiles(measured),
+        reach: f64::INFINITY,
+    };
     let curves = lines.iter().map(curve).collect::<Vec<_>>();
     let points = curves.iter().flat_map(|curve| &curve.points);
     let to = points.clone().map(|point| point.x).fold(0.0, f64::max);
@@ -194,24 +179,38 @@ fn over_time((name, class, measured): &Named<'_>, longest: bool) -> Curve {
         (false, true) => ("raw longest", "raw-soft"),
         (false, false) => ("raw median", *class),
     };
-    let points = measured.run.time_line.buckets().into_iter().map(|bucket| {
+    let buckets = measured.run.time_line.buckets();
+    let reach = reach(&buckets);
+    let points = buckets.into_iter().map(|bucket| {
         let us = if longest { bucket.max_us } else { bucket.median_us };
         let at = bucket.at.as_secs_f64();
         ChartPoint { x: at, y: log_us(us), text: format!("{} at {at:.2} s", show_us(us)) }
     });
-    Curve { name, class, points: points.collect() }
+    Curve { name, class, points: points.collect(), reach }
+}
+
+/// Returns the distance up to which buckets follow one another. Twice the usual distance is a gap: nothing came back there.
+fn reach(buckets: &[TimeBucket]) -> f64 {
+    let mut distances: Vec<f64> =
+        buckets.windows(2).map(|pair| (pair[1].at - pair[0].at).as_secs_f64()).collect();
+    distances.sort_by(f64::total_cmp);
+    distances.get(distances.len() / 2).map_or(f64::INFINITY, |usual| usual * 2.5)
 }
 
 fn table(report: &Latency, lines: &[Named<'_>]) -> Vec<Vec<String>> {
+    let row = |name: &str, cells: Vec<String>| [vec![name.to_owned()], cells].concat();
+    let is_known = report.known_columns();
+    let known = |cells: Vec<String>| -> Vec<String> {
+        cells.into_iter().zip(is_known).filter_map(|(cell, is_known)| is_known.then_some(cell)).collect()
+    };
     let head = report.tautline.columns().map(|(name, _)| name.to_owned());
-    let mut rows = vec![[vec![String::new()], head.to_vec()].concat()];
+    let mut rows = vec![row("", known(head.to_vec()))];
     for (name, _, measured) in lines {
-        let cells = measured.columns().map(|(_, us)| show_maybe(us));
-        rows.push([vec![(*name).to_owned()], cells.to_vec()].concat());
+        rows.push(row(name, known(measured.columns().map(|(_, us)| show_maybe(us)).to_vec())));
     }
     if report.baseline.is_some() {
         let ratios = report.ratios().into_iter().map(|(_, ratio)| show_ratio(ratio));
-        rows.push(std::iter::once("ratio".to_owned()).chain(ratios).collect());
+        rows.push(row("ratio", known(ratios.collect())));
     }
     rows
 }

@@ -296,10 +296,21 @@ impl Latency {
         text
     }
 
+    /// Whether each column has a figure: too few round trips do not tell a high percentile.
+    pub(super) fn known_columns(&self) -> [bool; 8] {
+        let raw = self.baseline.as_ref().map(Measured::columns);
+        let mut known = self.tautline.columns().map(|(_, us)| us.is_some());
+        for (known, (_, us)) in known.iter_mut().zip(raw.iter().flatten()) {
+            *known |= us.is_some();
+        }
+        known
+    }
+
     fn push_table(&self, text: &mut String) {
+        let is_known = self.known_columns();
         let mut row = |name: &str, cells: &mut dyn Iterator<Item = String>| {
             let _ = write!(text, "{name:<11}");
-            cells.for_each(|cell| {
+            cells.zip(is_known).filter(|(_, is_known)| *is_known).for_each(|(cell, _)| {
                 let _ = write!(text, "{cell:>8}");
             });
             text.push('\n');

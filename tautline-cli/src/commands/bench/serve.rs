@@ -17,7 +17,7 @@ use super::usage;
 use crate::tools::echo::echo;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
-use crate::tools::link::{open_driven, with_all_commands};
+use crate::tools::link::{listening, open_driven, with_all_commands};
 use crate::tools::{output, traffic};
 
 /// The number of peers with counts of their own. A further peer replaces the peer that was heard longest ago.
@@ -39,6 +39,7 @@ Examples:
 pub(super) struct Args {
     /// The address to listen on: host:port, [ipv6]:port, host (port 8080) or :port for every address; port 0 takes any
     /// free one
+    #[arg(value_parser = listening)]
     endpoint: Endpoint,
     /// Also send raw datagrams back, for `bench latency --baseline`; it answers any sender, so do not use it on open
     /// networks

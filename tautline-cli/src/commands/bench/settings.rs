@@ -1,9 +1,10 @@
 //! The options for both ends of a bench: the connection, and any setting of the library by name.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, TypedValueParser};
 use tautline::{Config, Endpoint, Payload, Role, Wire};
 
 use crate::tools::exit::Failure;
@@ -60,10 +61,33 @@ impl RunArgs {
 pub(super) struct SettingsArgs {
     /// Change a setting of the library (see docs/configuration.md), also at the other end if this program starts it;
     /// you can repeat this option
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = Pair, hide_possible_values = true)]
     sets: Vec<(String, String)>,
     #[command(flatten)]
     link: LinkArgs,
+}
+
+/// The value parser of `--set`. It offers every key to completions.
+#[derive(Clone, Debug)]
+struct Pair;
+
+impl TypedValueParser for Pair {
+    type Value = (String, String);
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<(String, String), clap::Error> {
+        let pair: fn(&str) -> Result<(String, String), String> = pair;
+        pair.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let keys = Config::keys().iter().filter(|key| has_option(key.name()).is_none());
+        Some(Box::new(keys.map(|key| PossibleValue::new(format!("{}=", key.name())))))
+    }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -71,16 +95,22 @@ fn pair(text: &str) -> Result<(String, String), String> {
         .split_once('=')
         .ok_or("expected KEY=VALUE, such as receive_buffer=1048576: the key, an equals sign, the value")?;
     let key = key.trim().to_owned();
-    // Refuses a key that has an option of its own. Otherwise one of the two would override the other silently.
-    let option = match key.as_str() {
+    match has_option(&key) {
+        Some(option) => Err(format!("`{key}` cannot be set here, it is set by {option}: leave it out")),
+        None => Ok((key, value.trim().to_owned())),
+    }
+}
+
+/// Returns what sets a key that has an option of its own. Otherwise one of the two would override the other silently.
+fn has_option(key: &str) -> Option<&'static str> {
+    Some(match key {
         "role" | "endpoint" => "the subcommand and its argument",
         "wire" => "--wire",
         "use_crc" => "--no-crc",
         "use_sequence" => "--no-sequence",
         "key_file" => "--key",
-        _ => return Ok((key, value.trim().to_owned())),
-    };
-    Err(format!("`{key}` cannot be set here, it is set by {option}: leave it out"))
+        _ => return None,
+    })
 }
 
 impl SettingsArgs {
@@ -107,6 +137,13 @@ impl SettingsArgs {
 
     fn given(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Config, Failure> {
         let mut config = self.link.config()?;
+        let place = [("role", config.role.is_some()), ("endpoint", config.endpoint.is_some())];
+        if let Some((key, _)) = place.iter().find(|(_, is_set)| *is_set) {
+            let sentence = format!(
+                "`{key}` is in your settings (--config, TAUTLINE_*), but a bench sets it by itself: leave it out"
+            );
+            return Err(Failure::usage(sentence));
+        }
         for (key, value) in self.sets.iter().filter(|(key, _)| is_wanted(key)) {
             config
                 .set(key, value)

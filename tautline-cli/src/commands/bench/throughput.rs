@@ -10,16 +10,18 @@ use super::accounting::Accounting;
 use super::chart::{Axis, Chart, ChartPoint, Curve};
 use super::client::Client;
 use super::flood::{Flood, FloodPlan};
-use super::machine::{self, MachineInfo};
+use super::machine::MachineInfo;
 use super::other_end::OtherEnd;
-use super::page::{self, Page};
+use super::page::Page;
 use super::protocol::Answer;
 use super::report::Cost;
 use super::settings::{RunArgs, payload};
 use super::usage;
 use super::watch::ProgressWatch;
 use crate::tools::exit::{Exit, Failure};
+use crate::tools::files;
 use crate::tools::link::count;
+use crate::tools::origin;
 use crate::tools::output::{self, BOLD, FAINT, Styled};
 
 /// The largest number of messages per call. A larger batch would not be faster, and its payloads need memory.
@@ -74,6 +76,7 @@ impl Args {
             length: self.run.length().unwrap_or(Duration::MAX),
             batch: self.batch,
             outstanding: self.outstanding,
+            asks: self.run.html.is_some(),
         }
     }
 
@@ -88,20 +91,21 @@ impl Args {
 /// Sends the flood, asks for the counts, and prints the report.
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     if let Some(path) = &args.run.html {
-        page::check_writable(path)?;
+        files::check_writable(path, "page")?;
     }
     let other = OtherEnd::find(args.run.peer.as_ref(), &args.run.settings, false)?;
     let mut client = Client::connect(&other, &args.run.settings, with_coalescing)?;
     let payload = payload(client.wire, args.run.size)?;
     let before = CountsBefore::take(&mut client)?;
     let mut flood = Flood::new(args.plan(), ProgressWatch::start("messages sent")?);
+    flood.arrivals.add(Duration::ZERO, before.answer.messages);
     flood.run(&mut client, &payload)?;
     let after = CountsAfter::look(&mut client, &mut flood, &before);
     client.interface.disconnect();
     let report = Report::new(args, &other, &client, &flood, &before, &after);
     output::data(&if args.run.json { report.json() } else { report.text() })?;
     if let Some(path) = &args.run.html {
-        page::write(path, &report.page(&flood))?;
+        files::write(path, "page", &report.page(&flood))?;
     }
     let refused = refused_later(&before, &after);
     let failure = (refused > 0)
@@ -159,7 +163,7 @@ impl CountsAfter {
         let last = Instant::now();
         let mut end = Self { answer: None, last, statistics, cpu_us, failure: flood.failure.take() };
         if end.failure.is_none()
-            && let Err(failure) = end.ask(client, flood.sent + before.answer.messages)
+            && let Err(failure) = end.ask(client, flood, flood.sent + before.answer.messages)
         {
             end.failure = Some(failure);
         }
@@ -167,7 +171,7 @@ impl CountsAfter {
     }
 
     /// Asks until `expected` messages have arrived, or until no more messages arrive.
-    fn ask(&mut self, client: &mut Client, expected: u64) -> Result<(), Failure> {
+    fn ask(&mut self, client: &mut Client, flood: &mut Flood, expected: u64) -> Result<(), Failure> {
         let mut last = client.ask()?;
         for _ in 0..LAST_QUESTIONS {
             if last.messages >= expected {
@@ -186,6 +190,7 @@ impl CountsAfter {
         let now = Instant::now();
         let quiet = last.quiet_us.map(Duration::from_micros);
         self.last = quiet.and_then(|quiet| now.checked_sub(quiet)).unwrap_or(now);
+        flood.arrivals.add(self.last.saturating_duration_since(flood.start), last.messages);
         self.answer = Some(last);
         Ok(())
     }
@@ -368,7 +373,8 @@ impl Report {
                 ("Cost", self.cost.line("message received")),
                 ("CPU", self.cpu()),
                 ("Machine", self.machine.line()),
-                ("Date", machine::today()),
+                ("Command", origin::command_line().to_owned()),
+                ("Time", origin::now()),
             ],
         }
         .html()
@@ -394,20 +400,29 @@ fn millions(per_second: f64) -> String {
     }
 }
 
-/// Returns the chart of the messages sent per second, from step to step.
+/// Returns the chart of the messages received and sent per second, from step to step.
 fn chart(flood: &Flood) -> Chart {
-    let points = flood.steps.windows(2).filter_map(|pair| {
-        let [(from, before), (to, after)] = pair else { unreachable!("windows of two") };
-        let rate = per_second(after - before, *to - *from)?;
-        let text = format!("{}/s at {:.2} s", millions(rate), to.as_secs_f64());
-        Some(ChartPoint { x: to.as_secs_f64(), y: rate, text })
-    });
-    let points = points.collect::<Vec<_>>();
-    let most = points.iter().map(|point| point.y).fold(0.0, f64::max);
-    let x = Axis::seconds("seconds", flood.spent.as_secs_f64());
+    let received = rates(&flood.arrivals.steps, "received");
+    let sent = rates(&flood.steps, "sent");
+    let all = || received.iter().chain(&sent);
+    let most = all().map(|point| point.y).fold(0.0, f64::max);
+    let to = all().map(|point| point.x).fold(flood.spent.as_secs_f64(), f64::max);
+    let x = Axis::seconds("seconds", to);
     let y = Axis::linear("messages per second", most * 1.1, millions);
-    let curves = vec![Curve { name: "sent", class: "ours", points }];
-    Chart { title: "Sent over time", x, y, curves, empty: TOO_SHORT }
+    let curve = |name, class, points| Curve { name, class, points, reach: f64::INFINITY };
+    let curves = vec![curve("sent", "ours-soft", sent), curve("received", "ours", received)];
+    Chart { title: "Received and sent over time", x, y, curves, empty: TOO_SHORT }
+}
+
+/// Returns the rate from each step to the next one.
+fn rates(steps: &[(Duration, u64)], what: &str) -> Vec<ChartPoint> {
+    let rate = |pair: &[(Duration, u64)]| {
+        let [(from, before), (to, after)] = pair else { unreachable!("windows of two") };
+        let rate = per_second(after.saturating_sub(*before), to.saturating_sub(*from))?;
+        let text = format!("{}/s {what} at {:.2} s", millions(rate), to.as_secs_f64());
+        Some(ChartPoint { x: to.as_secs_f64(), y: rate, text })
+    };
+    steps.windows(2).filter_map(rate).collect()
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ use self::secured::Costs;
 use self::summary::Summary;
 use self::view::{PER_SECOND, RECENT, View};
 use crate::tools::exit::{Exit, Failure};
+use crate::tools::files;
 use crate::tools::impair;
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::link::{WireArgs, check, duration, seconds, whole, with_all_commands};
@@ -117,7 +118,8 @@ pub(crate) struct Args {
     /// Secure the link with a key that is made for this run, and show what it costs beside a plain link
     #[arg(long, conflicts_with = "key")]
     secure: bool,
-    /// Write the picture, an SVG of trajectory and round trips, to this file [default: tautline-demo.svg]
+    /// Write the picture, an SVG of trajectory and round trips, to this file, also if it exists [default:
+    /// tautline-demo.svg, if it does not exist]
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
     /// Do not write a picture (--json without --plot implies this)
@@ -137,7 +139,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let base = base.codec(codec);
     let (base, costs) = if args.secure { secure(base)? } else { (base, None) };
     if let Some(path) = &args.plot {
-        check_writable(path)?;
+        files::check_writable(path, "picture")?;
     }
     let interrupt = Interrupt::install()?;
     let found = balance(&base, settings, &interrupt, args)?;
@@ -364,31 +366,20 @@ fn summary(found: Outcome, wire: Wire, settings: Settings) -> Summary {
     }
 }
 
-/// Checks before the demo starts that the picture can be written.
-fn check_writable(path: &Path) -> Result<(), Failure> {
-    std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .map(drop)
-        .map_err(|error| cannot_write(path, &error))
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::failed(format!("cannot write the picture to {}: {error}", path.display()))
-}
-
 fn write_picture(args: &Args, summary: &Summary) -> Result<(), Failure> {
-    let path = match &args.plot {
-        Some(path) => path.as_path(),
-        None if args.no_plot || args.json => return Ok(()),
-        None => Path::new(PICTURE),
-    };
-    match std::fs::write(path, picture::draw(summary)) {
-        Ok(()) => output::note(format_args!("wrote the picture to {}", path.display())),
-        Err(error) if args.plot.is_some() => return Err(cannot_write(path, &error)),
-        // The user did not ask for this file, so an error is only a warning.
-        Err(error) => output::warn(cannot_write(path, &error)),
+    match &args.plot {
+        Some(path) => files::write(path, "picture", &picture::draw(summary)),
+        None if args.no_plot || args.json => Ok(()),
+        // The user did not ask for this file. So it replaces none, and an error is only a warning.
+        None => {
+            match files::write_new(Path::new(PICTURE), &picture::draw(summary)) {
+                Ok(true) => output::note(format_args!("wrote the picture to {PICTURE}")),
+                Ok(false) => output::note(format_args!(
+                    "{PICTURE} exists, so the picture was not written: use --plot FILE.svg"
+                )),
+                Err(error) => output::warn(format_args!("cannot write the picture to {PICTURE}: {error}")),
+            }
+            Ok(())
+        }
     }
-    Ok(())
 }

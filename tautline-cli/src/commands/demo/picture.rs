@@ -4,6 +4,7 @@ use super::messages::EventKind;
 use super::record::TrajectoryPoint;
 use super::summary::Summary;
 use crate::tools::latency::{HistogramBucket, show_us};
+use crate::tools::origin;
 use crate::tools::svg::{Anchor, Area, Scale, Svg, short};
 
 const WIDTH: f64 = 960.0;
@@ -28,7 +29,7 @@ text{font-family:Helvetica,Arial,'DejaVu Sans',sans-serif;fill:#1f2933;font-size
 .event{stroke:#52606d;stroke-width:1;stroke-dasharray:2 3}.event-text{fill:#52606d;font-size:11px}\
 polyline{fill:none;stroke-width:1.4;stroke-linejoin:round}\
 .angle{stroke:#2680c2}.cart{stroke:#0c8a6a}.force{stroke:#c05621}\
-.bar{fill:#7b93db}.mark{stroke:#35469c;stroke-width:1.2;stroke-dasharray:4 3}.mark-text{fill:#35469c;font-size:11px}";
+.bar{fill:#7b93db}.mark{stroke:#35469c;stroke-width:1.2;stroke-dasharray:4 3}.mark-text{fill:#35469c;font-size:11px;stroke:#fff;stroke-width:3px;paint-order:stroke}";
 
 /// One of the three charts over time.
 struct TimeChart {
@@ -48,8 +49,11 @@ const CHARTS: [TimeChart; 3] = [
 /// Returns the picture as SVG text.
 pub(super) fn draw(summary: &Summary) -> String {
     let charts_height = CHARTS.len() as f64 * (CHART_HEIGHT + GAP);
-    let rtt_top = TOP + charts_height + 30.0;
-    let mut svg = Svg::new(WIDTH, rtt_top + RTT_HEIGHT + 52.0, STYLE);
+    let marks = marks(summary);
+    let rows = marks.iter().map(|mark| mark.row + 1).max().unwrap_or(0);
+    let rtt_top = TOP + charts_height + 16.0 + rows as f64 * MARK_ROW;
+    let height = rtt_top + RTT_HEIGHT + 70.0;
+    let mut svg = Svg::new(WIDTH, height, STYLE);
     svg.text("title", (LEFT, 36.0), Anchor::Start, "An inverted pendulum, balanced over UDP");
     svg.text("sub", (LEFT, 58.0), Anchor::Start, &summary.one_line());
     let time = Scale::new((0.0, summary.elapsed.as_secs_f64()), (LEFT, LEFT + CHART_WIDTH));
@@ -64,7 +68,11 @@ pub(super) fn draw(summary: &Summary) -> String {
         &mut svg,
         Area { left: LEFT, top: rtt_top, width: CHART_WIDTH, height: RTT_HEIGHT },
         summary,
+        &marks,
     );
+    let made =
+        format!("{}, {}, tautline {}", origin::command_line(), origin::now(), env!("CARGO_PKG_VERSION"));
+    svg.text("tick", (LEFT, height - 10.0), Anchor::Start, &made);
     svg.finish()
 }
 
@@ -158,8 +166,10 @@ fn outages(summary: &Summary) -> Vec<(f64, f64)> {
     outages
 }
 
-fn draw_round_trips(svg: &mut Svg, area: Area, summary: &Summary) {
-    svg.text("name", (area.left, area.top - 24.0), Anchor::Start, "round trip: sample to command");
+fn draw_round_trips(svg: &mut Svg, area: Area, summary: &Summary, marks: &[Mark]) {
+    let rows = marks.iter().map(|mark| mark.row + 1).max().unwrap_or(0);
+    let above = area.top - 10.0 - rows as f64 * MARK_ROW;
+    svg.text("name", (area.left, above), Anchor::Start, "round trip: sample to command");
     svg.rectangle("plot", area);
     let buckets = summary.latencies().distribution(BARS);
     let (Some(first), Some(last)) = (buckets.first(), buckets.last()) else {
@@ -167,10 +177,12 @@ fn draw_round_trips(svg: &mut Svg, area: Area, summary: &Summary) {
         svg.text("sub", middle, Anchor::Middle, "no answers");
         return;
     };
-    let delays = Scale::new((first.from_us.log10(), last.to_us.log10()), (area.left, area.right()));
+    let delays = delays((first.from_us, last.to_us));
     draw_bars(svg, area, &delays, &buckets);
     draw_delay_axis(svg, area, &delays, (first.from_us, last.to_us));
-    draw_percentiles(svg, area, &delays, summary);
+    // The texts last, so that no line crosses them.
+    marks.iter().for_each(|mark| mark.draw_line(svg, area));
+    marks.iter().for_each(|mark| mark.draw_text(svg, area));
 }
 
 /// Draws bars on a logarithmic scale, so that a few slow round trips are visible beside many fast ones.
@@ -211,20 +223,86 @@ fn draw_delay_axis(svg: &mut Svg, area: Area, delays: &Scale, (low, high): (f64,
     svg.text("tick", below, Anchor::Start, "both axes are logarithmic; bars count the round trips");
 }
 
-fn draw_percentiles(svg: &mut Svg, area: Area, delays: &Scale, summary: &Summary) {
-    /// The width of a label. A label that would overlap the one before it is left out.
-    const ROOM: f64 = 84.0;
+/// Maps round trips in microseconds to pixels.
+fn delays((low, high): (f64, f64)) -> Scale {
+    Scale::new((low.log10(), high.log10()), (LEFT, LEFT + CHART_WIDTH))
+}
+
+/// The height of a row of percentiles, and the width of one character.
+const MARK_ROW: f64 = 14.0;
+const CHARACTER: f64 = 6.5;
+
+/// A percentile above the round trips.
+struct Mark {
+    x: f64,
+    /// The left and the right end of the text.
+    ends: (f64, f64),
+    /// The row of the text, from below.
+    row: usize,
+    text: String,
+}
+
+/// Returns the percentiles. A text that would overlap another one of its row stands one row higher.
+fn marks(summary: &Summary) -> Vec<Mark> {
+    let buckets = summary.latencies().distribution(BARS);
+    let (Some(first), Some(last)) = (buckets.first(), buckets.last()) else { return Vec::new() };
+    let delays = delays((first.from_us, last.to_us));
     let found = summary.latencies().percentiles();
-    let mut free_from = f64::NEG_INFINITY;
-    for (name, value) in [("p50", found.p50), ("p99", found.p99), ("p99.9", found.p999), ("max", found.max)] {
-        let Some(us) = value else { continue };
-        let x = delays.at(us.log10());
-        svg.line("mark", (x, area.top), (x, area.bottom()));
-        let is_last = x > area.right() - ROOM / 2.0;
-        let (anchor, from) = if is_last { (Anchor::End, x - ROOM) } else { (Anchor::Middle, x - ROOM / 2.0) };
-        if from >= free_from {
-            svg.text("mark-text", (x, area.top - 6.0), anchor, &format!("{name} {}", show_us(us)));
-            free_from = from + ROOM;
+    let all = [("p50", found.p50), ("p99", found.p99), ("p99.9", found.p999), ("max", found.max)];
+    let known = all.into_iter().filter_map(|(name, us)| Some((name, us?)));
+    placed(known.map(|(name, us)| (delays.at(us.log10()), format!("{name} {}", show_us(us)))))
+}
+
+fn placed(texts: impl Iterator<Item = (f64, String)>) -> Vec<Mark> {
+    let mut marks: Vec<Mark> = Vec::new();
+    for (x, text) in texts {
+        let half = text.chars().count() as f64 * CHARACTER / 2.0;
+        // Inside the chart, also for the longest round trip.
+        let middle = x.clamp(LEFT + half, LEFT + CHART_WIDTH - half);
+        let ends = (middle - half, middle + half);
+        let is_taken = |row| marks.iter().any(|mark| mark.row == row && mark.overlaps(ends));
+        let row = (0..).find(|row| !is_taken(*row)).unwrap_or(0);
+        marks.push(Mark { x, ends, row, text });
+    }
+    marks
+}
+
+impl Mark {
+    fn overlaps(&self, (left, right): (f64, f64)) -> bool {
+        left < self.ends.1 + CHARACTER && right > self.ends.0 - CHARACTER
+    }
+
+    fn baseline(&self, area: Area) -> f64 {
+        area.top - 6.0 - self.row as f64 * MARK_ROW
+    }
+
+    fn draw_line(&self, svg: &mut Svg, area: Area) {
+        svg.line("mark", (self.x, self.baseline(area) + 2.0), (self.x, area.bottom()));
+    }
+
+    fn draw_text(&self, svg: &mut Svg, area: Area) {
+        let middle = (self.ends.0 + self.ends.1) / 2.0;
+        svg.text("mark-text", (middle, self.baseline(area)), Anchor::Middle, &self.text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_percentiles_overlap_wherever_they_are() {
+        let name = |name: &str| format!("{name} 1.23 ms");
+        for step in 0..400 {
+            let at = |n: f64| LEFT + f64::from(step) * n;
+            let xs = [at(0.5), at(1.0), at(1.1), at(1.15)].map(|x| x.min(LEFT + CHART_WIDTH));
+            let marks = placed(xs.into_iter().zip(["p50", "p99", "p99.9", "max"].map(name)));
+            assert_eq!(marks.len(), 4, "none is left out");
+            for (index, mark) in marks.iter().enumerate() {
+                assert!(mark.ends.0 >= LEFT - 0.1 && mark.ends.1 <= LEFT + CHART_WIDTH + 0.1);
+                let others = marks[..index].iter().filter(|other| other.row == mark.row);
+                assert!(others.into_iter().all(|other| other.ends.1 < mark.ends.0), "{step}");
+            }
         }
     }
 }

@@ -57,7 +57,7 @@ impl Trajectory {
     }
 }
 
-/// The largest number of events. Later events are only counted.
+/// The largest number of events. The first and the latest ones are kept, those between them are only counted.
 const MOST_HAPPENINGS: usize = 100;
 
 /// The events, oldest first.
@@ -70,8 +70,8 @@ pub(super) struct EventLog {
 impl EventLog {
     pub(super) fn add(&mut self, at: Duration, what: EventKind) {
         if self.entries.len() == MOST_HAPPENINGS {
+            self.entries.remove(MOST_HAPPENINGS / 2);
             self.left_out += 1;
-            return;
         }
         self.entries.push(DemoEvent { at, what });
     }
@@ -119,11 +119,13 @@ mod tests {
     }
 
     #[test]
-    fn the_log_is_bounded_and_counts_what_it_leaves_out() {
+    fn the_log_keeps_the_first_and_the_latest_and_counts_what_it_leaves_out() {
         let mut log = EventLog::default();
-        for _ in 0..MOST_HAPPENINGS + 5 {
-            log.add(Duration::ZERO, EventKind::Cut);
+        for n in 0..MOST_HAPPENINGS + 5 {
+            log.add(Duration::from_secs(n as u64), EventKind::Cut);
         }
         assert_eq!((log.entries().len(), log.left_out()), (MOST_HAPPENINGS, 5));
+        assert_eq!(log.entries()[0].at, Duration::ZERO);
+        assert_eq!(log.recent(1)[0].at, Duration::from_secs(MOST_HAPPENINGS as u64 + 4));
     }
 }

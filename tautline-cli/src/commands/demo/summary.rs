@@ -1,6 +1,5 @@
 //! The summary of the demo, as text or as one line of JSON.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -12,10 +11,20 @@ use crate::tools::exit::Exit;
 use crate::tools::latency::{Latencies, Percentiles, show_us};
 use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
 use crate::tools::round_trips::RoundTrips;
-use crate::tools::text_chart::{bars, thinned};
+use crate::tools::text_chart::{bars, resampled};
+use crate::tools::words::wrapped;
 
-/// The width of the small charts in columns. With the text beside them, they fit into 80 columns.
-const CHART: usize = 46;
+/// The width of the text in columns if standard output is no terminal, and the largest width.
+const COLUMNS: usize = 80;
+const WIDEST: usize = 100;
+
+/// The columns before a line's text, and those that a chart leaves for the text after it.
+const INDENT: usize = 13;
+const AFTER_CHART: usize = 19;
+
+/// The lines of the summary. As many events are shown as fit, but some in any case; `--json` has all of them.
+const ROWS: usize = 22;
+const FEWEST_EVENTS: usize = 4;
 
 /// All results of the demo.
 #[derive(Debug)]
@@ -143,42 +152,69 @@ impl Summary {
         serde_json::to_string(&line).expect("numbers and text are JSON") + "\n"
     }
 
+    /// Formats the results for a terminal.
     pub(super) fn text(&self) -> String {
-        let mut text = String::new();
-        let mut line = |content: String| {
-            let _ = writeln!(text, "{}", content.trim_end()); // writing to a String cannot fail
+        let columns = match console::Term::stdout().size_checked() {
+            Some((_, columns)) => usize::from(columns).min(WIDEST),
+            None => COLUMNS,
         };
-        line(self.headline());
-        if let Some(at) = self.stopped_at {
-            let stopped = Styled(BAD, format!("STOPPED at {:.2} s", at.as_secs_f64()));
-            line(format!("  {stopped}: nothing moves again until somebody enables the motor."));
-            line("  --re-enable 1s does that one second after each stop.".to_owned());
-        }
-        line(String::new());
-        line(format!("  messages   {}", self.counts()));
-        if let Some(network) = &self.network {
-            line(format!("  network    {network}"));
-        }
-        if let Some([first, second]) = self.secured.as_ref().map(Costs::lines) {
-            line(format!("  secured    {first}"));
-            line(format!("             {second}"));
-        }
-        // This line stands directly above its histogram.
-        line(format!("  round trip {}", self.latencies().percentiles().line()));
-        for chart in self.charts() {
-            line(chart);
-        }
-        line(String::new());
-        for event in self.log.entries() {
-            line(format!("  {}", event_line(event)));
-        }
-        if self.log.left_out() > 0 {
-            line(format!("  ... and {} more", self.log.left_out()));
-        }
-        text
+        self.text_within(columns)
     }
 
-    fn headline(&self) -> String {
+    fn text_within(&self, columns: usize) -> String {
+        let mut lines = self.headline(columns);
+        if let Some(at) = self.stopped_at {
+            let stopped = Styled(BAD, format!("STOPPED at {:.2} s", at.as_secs_f64()));
+            lines.push(format!("  {stopped}: nothing moves again until somebody enables the motor."));
+            lines.push("  --re-enable 1s does that one second after each stop.".to_owned());
+        }
+        lines.push(String::new());
+        let mut row = |name: &str, text: &str| {
+            let mut name = name;
+            for line in wrapped(text, columns.saturating_sub(INDENT)) {
+                lines.push(format!("  {name:<width$}{line}", width = INDENT - 2));
+                name = "";
+            }
+        };
+        let mut name = "messages";
+        for count in self.counts() {
+            row(name, &count);
+            name = "";
+        }
+        if let Some(network) = &self.network {
+            row("network", network);
+        }
+        if let Some([first, second]) = self.secured.as_ref().map(Costs::lines) {
+            row("secured", &first);
+            row("", &second);
+        }
+        // This line stands directly above its histogram.
+        row("round trip", &self.latencies().percentiles().line());
+        for (name, chart) in self.charts(columns.saturating_sub(INDENT + AFTER_CHART)) {
+            lines.push(format!("  {name:<width$}{chart}", width = INDENT - 2));
+        }
+        lines.push(String::new());
+        lines.extend(self.events(ROWS.saturating_sub(lines.len()).max(FEWEST_EVENTS)));
+        let cut = |line: &String| console::truncate_str(line.trim_end(), columns, "").into_owned() + "\n";
+        lines.iter().map(cut).collect()
+    }
+
+    /// Returns the first and the last events. What happens between them repeats itself.
+    fn events(&self, most: usize) -> Vec<String> {
+        let all = self.log.entries();
+        // One line says how many are between them.
+        let (first, last) = if all.len() > most { ((most - 1) / 2, most / 2) } else { (all.len(), 0) };
+        let between = all.len() - first - last + self.log.left_out();
+        let line = |event| format!("  {}", event_line(event));
+        let mut lines: Vec<String> = all[..first].iter().map(line).collect();
+        if between > 0 {
+            lines.push(format!("            ... {between} more (--json prints them)"));
+        }
+        lines.extend(all[all.len() - last..].iter().map(line));
+        lines
+    }
+
+    fn headline(&self, columns: usize) -> Vec<String> {
         let (rod, style, rest) = match (self.is_upright, self.has_fallen) {
             (true, false) => ("upright", GOOD, ""),
             (true, true) => ("upright", BAD, ", but the rod had FALLEN before"),
@@ -188,44 +224,46 @@ impl Summary {
         let seconds = self.elapsed.as_secs_f64();
         let settings = format!("({} wire, {} samples/s)", self.wire, self.rate);
         let (name, rod) = (Styled(BOLD, "tautline demo:"), Styled(style, rod));
-        format!("{name} {rod} after {seconds:.1} s{} {}", Styled(style, rest), Styled(FAINT, settings))
+        let verdict = format!("{name} {rod} after {seconds:.1} s{}", Styled(style, rest));
+        let settings = Styled(FAINT, settings).to_string();
+        let width = console::measure_text_width(&verdict) + 1 + console::measure_text_width(&settings);
+        if width <= columns {
+            vec![format!("{verdict} {settings}")]
+        } else {
+            vec![verdict, format!("  {settings}")]
+        }
     }
 
-    fn counts(&self) -> String {
+    fn counts(&self) -> Vec<String> {
         let trips = &self.round_trips;
         let (sent, answered, lost) = (trips.sent_count(), trips.answered_count(), self.lost());
-        let mut text = format!("{sent} sent, {answered} answered, {lost} lost");
         let details = [
             (self.lost_in_silence, "", "of these lost while the motor was stopped"),
             (self.latched, "command", "dropped because the motor was stopped"),
             (self.refused, "command", "refused: too late, or overtaken by newer commands"),
             (self.skipped, "sample", "skipped because this computer was busy"),
         ];
-        for (count, noun, what) in details.into_iter().filter(|(count, ..)| *count > 0) {
+        let details = details.into_iter().filter(|(count, ..)| *count > 0).map(|(count, noun, what)| {
             let noun = match noun {
                 "" => String::new(),
                 noun => format!("{noun}{} ", if count == 1 { "" } else { "s" }),
             };
-            let _ = write!(text, "\n             {count} {noun}{what}"); // writing to a String cannot fail
-        }
-        text
+            format!("{count} {noun}{what}")
+        });
+        std::iter::once(format!("{sent} sent, {answered} answered, {lost} lost")).chain(details).collect()
     }
 
-    /// Returns the charts in text: round trips, angle and force.
-    fn charts(&self) -> Vec<String> {
+    /// Returns the charts in text with their names: round trips, angle and force.
+    fn charts(&self, width: usize) -> Vec<(&'static str, String)> {
         let mut charts = Vec::new();
-        let buckets = self.latencies().distribution(CHART);
+        let buckets = self.latencies().distribution(width);
         if let (Some(first), Some(last)) = (buckets.first(), buckets.last()) {
             // Logarithmic, so that a single slow round trip is visible.
             let heights = buckets.iter().map(|bucket| (bucket.count as f64).ln_1p()).collect::<Vec<_>>();
             let most = heights.iter().fold(1.0_f64, |most, height| most.max(*height));
             let shown = heights.iter().map(|height| if *height == 0.0 { -1.0 } else { *height });
-            charts.push(format!(
-                "             {} {} to {}",
-                bars(shown, 0.0, most),
-                show_us(first.from_us),
-                show_us(last.to_us)
-            ));
+            let bars = bars(shown, 0.0, most);
+            charts.push(("", format!("{bars} {} to {}", show_us(first.from_us), show_us(last.to_us))));
         }
         let points = self.trajectory.points();
         for (name, unit, values) in [
@@ -233,8 +271,8 @@ impl Summary {
             ("force", " N", points.iter().map(|point| point.force_n).collect()),
         ] {
             let most = values.iter().fold(0.1_f64, |most, value| most.max(value.abs()));
-            let curve = bars(thinned(&values, CHART), -most, most);
-            charts.push(format!("  {name}      {curve} ±{most:.1}{unit}"));
+            let curve = bars(resampled(&values, width), -most, most);
+            charts.push((name, format!("{curve} ±{most:.1}{unit}")));
         }
         charts
     }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::messages::{DemoEvent, MotorState, Settings, Snapshot};
 use super::pendulum::{DESK, State, wrapped};
-use crate::tools::latency::show_maybe;
 use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
-use crate::tools::text_chart::{Canvas, bars};
+use crate::tools::text_chart::{Canvas, bars, resampled};
 
-/// The number of snapshots for the small charts and the rate. It covers 4 s.
-const REMEMBERED: usize = 40;
+/// The number of snapshots for the small charts and the rate: one for each column of the widest chart.
+const REMEMBERED: usize = WIDEST - FIGURES;
+/// The columns before a chart.
+const FIGURES: usize = 21;
 /// The number of snapshots per second that the plant sends.
 pub(super) const PER_SECOND: u32 = 10;
 
@@ -64,8 +65,7 @@ impl View {
     pub(super) fn line(&self) -> String {
         let Some(now) = self.past.back() else { return String::new() };
         format!(
-            "{:4.1} s: angle {:+.1}°, cart {:+.2} m, force {:+.1} N{}, {:.0} answers/s, RTT p50 {}, p99 {}, max {}, \
-             unanswered {}",
+            "{:4.1} s: angle {:+.1}°, cart {:+.2} m, force {:+.1} N{}, {:.0} answers/s, RTT {}, unanswered {}",
             now.elapsed.as_secs_f64(),
             degrees(&now.state),
             now.state.cart_m,
@@ -76,9 +76,7 @@ impl View {
                 MotorState::Enabled => " (enabled)",
             },
             self.rate(),
-            show_maybe(now.rtt.p50),
-            show_maybe(now.rtt.p99),
-            show_maybe(now.rtt.max),
+            now.rtt.line().replace("  ", ", "),
             now.sent - now.answered,
         )
     }
@@ -87,7 +85,7 @@ impl View {
     pub(super) fn frame(&self, columns: usize, rows: usize, entries: &[DemoEvent]) -> Vec<String> {
         let Some(now) = self.past.back() else { return Vec::new() };
         let columns = columns.min(WIDEST);
-        let mut lines = vec![self.title_line(now)];
+        let mut lines = vec![self.title_line(now, columns)];
         if rows > CANVAS_ROWS + TEXT_ROWS && columns > 20 {
             lines.extend(drawing(&now.state, columns - 2));
         }
@@ -98,19 +96,23 @@ impl View {
         lines.iter().map(|line| console::truncate_str(line, columns, "").into_owned()).collect()
     }
 
-    fn title_line(&self, now: &Snapshot) -> String {
+    /// Returns the title and the time. If there is no room for both, the title is cut off.
+    fn title_line(&self, now: &Snapshot, columns: usize) -> String {
         let (at, of) = (now.elapsed.as_secs_f64(), self.settings.length.as_secs_f64());
-        format!("{}   {at:.1} of {of:.1} s", Styled(BOLD, &self.title))
+        let time = format!("   {at:.1} of {of:.1} s");
+        let title = console::truncate_str(&self.title, columns.saturating_sub(time.len()), "");
+        format!("{}{time}", Styled(BOLD, title))
     }
 
     fn figures(&self, now: &Snapshot, columns: usize) -> Vec<String> {
         let chart = |value: fn(&Snapshot) -> f64, least: f64| {
             let values: Vec<f64> = self.past.iter().map(value).collect();
             let most = values.iter().fold(least, |most, value| most.max(value.abs()));
-            let room = columns.saturating_sub(24).min(REMEMBERED);
-            bars(crate::tools::text_chart::thinned(&values, room), -most, most)
+            let room = columns.saturating_sub(FIGURES);
+            // The latest, one for each column.
+            let shown = &values[values.len().saturating_sub(room)..];
+            bars(resampled(shown, room), -most, most)
         };
-        let rtt = &now.rtt;
         vec![
             format!("angle  {:+8.1} °    {}", degrees(&now.state), chart(|past| degrees(&past.state), 1.0)),
             format!("cart   {:+8.2} m    {}", now.state.cart_m, chart(|past| past.state.cart_m, 0.1)),
@@ -121,12 +123,7 @@ impl View {
                 now.sent,
                 now.sent - now.answered
             ),
-            format!(
-                "RTT    p50 {}   p99 {}   max {}",
-                show_maybe(rtt.p50),
-                show_maybe(rtt.p99),
-                show_maybe(rtt.max)
-            ),
+            format!("RTT    {}", now.rtt.line()),
         ]
     }
 }
@@ -220,6 +217,28 @@ mod tests {
     }
 
     #[test]
+    fn the_charts_fill_the_width_from_the_start() {
+        for columns in [80, 100, 40] {
+            let lines = view().frame(columns, 24, &[]);
+            let charts: Vec<_> = lines.iter().filter(|line| line.contains(['▁', '▄', '▅', '█'])).collect();
+            assert!(charts.len() >= 3, "{lines:?}");
+            assert!(charts.iter().all(|line| console::measure_text_width(line) == columns), "{charts:?}");
+        }
+    }
+
+    #[test]
+    fn the_time_stays_beside_a_long_title() {
+        let mut view = view();
+        view.title =
+            "tautline demo: classic wire, 5000 Hz, plant at [fe80::1234:5678:9abc:def0]:65535".to_owned();
+        let lines = view.frame(80, 24, &[]);
+        assert!(
+            lines[0].contains("2.0 of 5.0 s") && console::measure_text_width(&lines[0]) == 80,
+            "{lines:?}"
+        );
+    }
+
+    #[test]
     fn the_height_of_the_picture_is_constant() {
         let event = DemoEvent { at: Duration::ZERO, what: EventKind::Cut };
         let heights = [0, 1, RECENT].map(|n| view().frame(80, 24, &vec![event.clone(); n]).len());
@@ -229,7 +248,7 @@ mod tests {
     #[test]
     fn a_line_for_logs_has_the_figures() {
         let line = view().line();
-        for part in ["angle +5.7°", "force -2.0 N", "900 answers/s", "p50 40 µs", "p99 -", "unanswered 3"] {
+        for part in ["angle +5.7°", "force -2.0 N", "900 answers/s", "RTT p50 40 µs, unanswered 3"] {
             assert!(line.contains(part), "no {part} in {line}");
         }
     }

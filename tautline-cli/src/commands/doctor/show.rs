@@ -11,6 +11,7 @@ use super::options::SocketOptions;
 use super::verdict::{Fitness, Verdict};
 use crate::tools::latency::{Percentiles, show_maybe, show_us};
 use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
+use crate::tools::words::wrapped;
 
 /// The width of the text in columns.
 const COLUMNS: usize = 80;
@@ -76,23 +77,6 @@ fn row(text: &mut String, name: &str, value: &str) {
         let _ = writeln!(text, "  {name:<width$}{line}", width = INDENT - 2);
         name = "";
     }
-}
-
-/// Wraps words into lines of at most `columns`. A longer word stands alone on its line.
-fn wrapped(value: &str, columns: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in value.split(' ') {
-        let line = lines.last_mut().expect("there is one");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= columns {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
 }
 
 /// The width of the column with `granted`, `refused` and so on.
@@ -207,16 +191,4 @@ fn judgement(text: &mut String, verdict: &Verdict, measured_rate_hz: f64) {
              ({setup}; fit: 20 %, tight: 50 %)"
         ),
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wrapping_keeps_every_word() {
-        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("a longerthanall b", 5), ["a", "longerthanall", "b"]);
-        assert_eq!(wrapped("", 5), [""]);
-    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tautline::{Delivery, Endpoint, MessageType, Priority, Wire};
 
 use crate::tools::exit::Failure;
-use crate::tools::link::{LinkArgs, count, duration, rate, whole};
+use crate::tools::link::{LinkArgs, called, count, duration, named, rate, types, whole};
 
 /// Send one message, or one message for each line of standard input
 ///
@@ -29,15 +29,16 @@ Examples:
   tautline send 127.0.0.1:9000 --rate 100 < recorded.jsonl")]
 pub(crate) struct Args {
     /// The receiver: host:port, [ipv6]:port or host (port 8080)
+    #[arg(value_parser = called)]
     pub(super) endpoint: Endpoint,
     /// The message's data as JSON; without it, each line of standard input is a message
     #[arg(allow_negative_numbers = true)]
     pub(super) data: Option<String>,
-    /// The message type: command, data, status, error, heartbeat, acknowledgment or configuration
-    #[arg(long = "type", value_name = "TYPE", default_value_t = MessageType::Data)]
+    /// The message type
+    #[arg(long = "type", value_name = "TYPE", default_value_t = MessageType::Data, value_parser = types())]
     pub(super) message_type: MessageType,
-    /// The priority: low, normal, high or critical
-    #[arg(long, default_value_t = Priority::Normal)]
+    /// The priority
+    #[arg(long, default_value_t = Priority::Normal, value_parser = named::<Priority>(PRIORITIES))]
     pub(super) priority: Priority,
     /// Send the text as raw bytes, not as JSON (native wire only)
     #[arg(long)]
@@ -69,9 +70,13 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     pub(super) channel: u16,
-    /// The delivery class: best_effort, reliable or ordered (native wire only); with reliable and ordered, the program
-    /// waits for the acknowledgements
-    #[arg(long, value_name = "CLASS", default_value_t = Delivery::BestEffort)]
+    /// The delivery class (native wire only); with reliable and ordered, the program waits for the acknowledgements
+    #[arg(
+        long,
+        value_name = "CLASS",
+        default_value_t = Delivery::BestEffort,
+        value_parser = named::<Delivery>(DELIVERIES)
+    )]
     pub(super) delivery: Delivery,
     /// Discard the message when it is older than this, such as 50ms (native wire only)
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
@@ -91,6 +96,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(super) link: LinkArgs,
 }
+
+const PRIORITIES: [&str; 4] = ["low", "normal", "high", "critical"];
+const DELIVERIES: [&str; 3] = ["best_effort", "reliable", "ordered"];
 
 /// Checks that the wire can carry the options.
 pub(super) fn check_options(args: &Args, wire: Wire) -> Result<(), Failure> {

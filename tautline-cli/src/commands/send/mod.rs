@@ -9,7 +9,7 @@ mod signs;
 
 use std::time::Duration;
 
-use tautline::{DeliveryStats, DropReason, Event, Events, UdpInterface, Wire};
+use tautline::{DeliveryStats, DropReason, Event, Events, Role, UdpInterface, Wire};
 
 pub(crate) use self::args::Args;
 use self::args::check_options;
@@ -25,7 +25,7 @@ const COMPLAINT_WITHIN: Duration = Duration::from_millis(20);
 
 /// Sends the messages and reports the result.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let config = args.link.config()?.role(tautline::Role::Client).endpoint(args.endpoint.to_string());
+    let config = args.link.config_of(Role::Client, Some(&args.endpoint))?;
     // Finds wrong options and data before it connects.
     check_options(args, config.wire.unwrap_or(Wire::Native))?;
     let data = args.data.as_ref().map(|data| data_payload(args, data)).transpose()?;

@@ -14,6 +14,7 @@ use super::signs::Signs;
 use crate::tools::exit::Failure;
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::pace::Pace;
+use crate::tools::waiting::{Waiting, while_waiting};
 use crate::tools::{message_line, output};
 
 /// How many times a message is tried while the socket buffer or the window is full.
@@ -188,7 +189,7 @@ impl<'a> Sending<'a> {
         if self.sent > 0 && self.args.request.is_none() {
             let settings = self.interface.config().settings();
             let patience = settings.map_or(Duration::ZERO, |settings| settings.liveness_timeout);
-            signs.wait(self.interface, self.sent, patience);
+            signs.wait(self.interface, self.sent, patience, &self.args.endpoint);
             signs.unheard(self.sent)
         } else {
             0
@@ -204,14 +205,27 @@ impl<'a> Sending<'a> {
             Ok(request) => request,
             Err(error) => return Ok(Err(error)),
         };
-        let answer = request.wait().map_err(|error| error.to_string())?;
+        let answer = if self.sent == 0 {
+            while_waiting(format_args!("an answer from {}", self.args.endpoint), || request.wait())
+        } else {
+            request.wait()
+        };
+        let answer = answer.map_err(|error| error.to_string())?;
         output::data(&message_line::line(&answer)).map_err(|failure| failure.to_string())?;
         Ok(Ok(()))
     }
 
     /// Waits until every reliable message has an outcome, or until Ctrl-C.
     fn wait_for_acknowledgements(&self) {
-        while self.interface.statistics().deliveries.waiting > 0 && !self.interrupt.is_asked() {
+        let mut waiting = Waiting::since(Instant::now());
+        loop {
+            let unacknowledged = self.interface.statistics().deliveries.waiting;
+            if unacknowledged == 0 || self.interrupt.is_asked() {
+                return;
+            }
+            self.progress.aside(|| {
+                waiting.look(format_args!("{unacknowledged} acknowledgements from {}", self.args.endpoint));
+            });
             std::thread::sleep(BUSY_WAIT);
         }
     }

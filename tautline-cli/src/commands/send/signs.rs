@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use tautline::{ConnectionState, PeerId, UdpInterface};
+use tautline::{ConnectionState, Endpoint, PeerId, UdpInterface};
+
+use crate::tools::waiting::Waiting;
 
 /// The time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -52,11 +54,18 @@ impl Signs {
     }
 
     /// Waits for a sign of life that comes after the last message, at most for `patience`. A server that leaves has given one.
-    pub(super) fn wait(&mut self, interface: &UdpInterface, sent: u64, patience: Duration) {
+    pub(super) fn wait(
+        &mut self,
+        interface: &UdpInterface,
+        sent: u64,
+        patience: Duration,
+        server: &Endpoint,
+    ) {
         let last = life(interface);
         if last.is_none() {
             self.heard = sent;
         }
+        let mut waiting = Waiting::since(Instant::now());
         let deadline = Instant::now() + patience;
         while last.is_some() && Instant::now() < deadline {
             let life = life(interface);
@@ -65,6 +74,7 @@ impl Signs {
                 self.heard = sent;
                 return;
             }
+            waiting.look(format_args!("a sign of life from {server}"));
             std::thread::sleep(WAIT);
         }
     }

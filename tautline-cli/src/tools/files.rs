@@ -1,0 +1,38 @@
+//! Writes pages and pictures to files. Used by `demo` and `bench`.
+
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+
+use crate::tools::exit::Failure;
+use crate::tools::output;
+
+/// Checks before a measurement that its file (a page, a picture) can be written. It leaves no file behind.
+pub(crate) fn check_writable(path: &Path, what: &str) -> Result<(), Failure> {
+    let opened = match std::fs::File::create_new(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            std::fs::OpenOptions::new().append(true).open(path).map(drop)
+        }
+        created => created.and_then(|_| std::fs::remove_file(path)),
+    };
+    opened.map_err(|error| cannot_write(path, what, &error))
+}
+
+/// Writes a file that the user named, and says so.
+pub(crate) fn write(path: &Path, what: &str, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|error| cannot_write(path, what, &error))?;
+    output::note(format_args!("wrote the {what} to {}", path.display()));
+    Ok(())
+}
+
+/// Writes a file that the user did not name. Returns false if there is one already, which stays as it is.
+pub(crate) fn write_new(path: &Path, text: &str) -> io::Result<bool> {
+    match std::fs::File::create_new(path) {
+        Ok(mut file) => file.write_all(text.as_bytes()).map(|()| true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn cannot_write(path: &Path, what: &str, error: &io::Error) -> Failure {
+    Failure::failed(format!("cannot write the {what} to {}: {error}", path.display()))
+}

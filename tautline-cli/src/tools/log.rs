@@ -1,0 +1,69 @@
+//! Writes what the library logs to stderr (`--verbose`). `cli` starts it.
+
+use std::fmt::{self, Write};
+
+use tracing::field::{Field, Visit};
+use tracing::span;
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::tools::output::{self, FAINT, Styled};
+
+/// Writes every log line of the library from now on. Without this, only its warnings and errors that a subcommand shows.
+pub(crate) fn start() {
+    // Fails only if it was started before.
+    let _ = tracing::subscriber::set_global_default(Log);
+}
+
+/// Formats events. There are no spans in the library.
+#[derive(Debug)]
+struct Log;
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::INFO
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        let level = event.metadata().level().as_str().to_lowercase();
+        output::log(&format!("{} {}{}", Styled(FAINT, format!("{level}:")), line.message, line.fields));
+    }
+}
+
+/// The message of an event, and its other fields as `name=value`.
+#[derive(Debug, Default)]
+struct Line {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        // The number of lines that were left out before this one.
+        if field.name() != "left_out" || value > 0 {
+            self.record_debug(field, &value);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a String cannot fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, ", {name}={value:?}"),
+        };
+    }
+}
