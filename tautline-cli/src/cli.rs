@@ -6,7 +6,9 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{bench, completions, demo, doctor, keygen, listen, man, ping, proxy, send};
+use crate::commands::{
+    bench, completions, demo, doctor, keygen, listen, man, ping, proxy, record, replay, send,
+};
 use crate::tools::exit::{EXIT_CODES, Exit, Failure};
 use crate::tools::{log, origin, output};
 
@@ -24,6 +26,8 @@ Examples:
   tautline doctor --rate 1kHz
   tautline bench latency --html latency.html
   tautline proxy 127.0.0.1:9001 127.0.0.1:9000 --loss 2% --jitter 3ms
+  tautline record 127.0.0.1:9000 -o run.mcap
+  tautline replay run.mcap 127.0.0.1:9000
   tautline keygen arm.key"
 )]
 pub(crate) struct Cli {
@@ -53,6 +57,8 @@ enum Command {
     Doctor(doctor::Args),
     Bench(bench::Args),
     Proxy(proxy::Args),
+    Record(record::Args),
+    Replay(replay::Args),
     Keygen(keygen::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -75,6 +81,8 @@ impl Cli {
             Command::Doctor(args) => doctor::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Proxy(args) => proxy::run(args),
+            Command::Record(args) => record::run(args),
+            Command::Replay(args) => replay::run(args),
             Command::Keygen(args) => keygen::run(args),
             Command::Completions(args) => completions::run(args, definition()),
             Command::Man(args) => man::run(args, definition()),

@@ -4,8 +4,20 @@ mod support;
 
 use support::run;
 
-const SUBCOMMANDS: [&str; 9] =
-    ["demo", "listen", "send", "ping", "doctor", "bench", "keygen", "completions", "man"];
+const SUBCOMMANDS: [&str; 12] = [
+    "demo",
+    "listen",
+    "send",
+    "ping",
+    "doctor",
+    "bench",
+    "proxy",
+    "record",
+    "replay",
+    "keygen",
+    "completions",
+    "man",
+];
 
 #[test]
 fn every_subcommand_has_help_with_examples_and_exit_codes() {

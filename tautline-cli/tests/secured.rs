@@ -4,8 +4,8 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Stdio;
 
 use support::{Finished, Listener, command, finish, last_json, run};
 
@@ -102,42 +102,9 @@ fn bench_gives_its_child_the_key_too() {
     assert_eq!(found.code, 0, "{found:?}");
 }
 
-/// Returns a Python with the package `cryptography`: the system's, or a virtual environment that this makes. `None` if there is
-/// none.
-fn python() -> Option<PathBuf> {
-    let has = |python: &Path| {
-        let mut import = Command::new(python);
-        import
-            .args(["-c", "import cryptography"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        import.status().is_ok_and(|status| status.success())
-    };
-    let system = PathBuf::from("python3");
-    if has(&system) {
-        return Some(system);
-    }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
-    let own = folder.join("bin/python3");
-    if !has(&own) {
-        let quietly =
-            |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-        quietly(Command::new(&system).args(["-m", "venv"]).arg(&folder));
-        quietly(Command::new(&own).args(["-m", "pip", "install", "--quiet", "cryptography"]));
-    }
-    has(&own).then_some(own)
-}
-
 /// Runs a script of tests/python. `None`, with a line that says so, if there is no Python for it.
 fn script(name: &str, arguments: &[&str]) -> Option<Finished> {
-    let Some(python) = python() else {
-        eprintln!("skipped: {name} needs python3 with the package cryptography (pip install cryptography)");
-        return None;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name);
-    let mut command = Command::new(python);
-    Some(finish(command.env("PYTHONDONTWRITEBYTECODE", "1").arg(script).args(arguments).stdin(Stdio::null())))
+    support::python::script(&["cryptography"], name, arguments)
 }
 
 #[test]

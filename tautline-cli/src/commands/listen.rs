@@ -18,7 +18,7 @@ use crate::tools::{message_line, output, traffic};
 
 /// Listen on an address and print every message as a line of JSON
 ///
-/// Each line has four keys:
+/// Each line has five keys:
 ///
 /// "metadata" has the seven keys of the classic envelope; "channel", "content_type", "delivery" and "lifespan_ms" are
 /// added if they differ from their defaults.
@@ -30,6 +30,8 @@ use crate::tools::{message_line, output, traffic};
 ///
 /// "age_ms" is how old the data are at most. On the classic wire, and before heartbeats have measured the sender's clock, it
 /// is the time since the message arrived.
+///
+/// "received" is when it arrived, in seconds since 1970 on this machine's clock. `tautline send --timed` sends the lines again.
 ///
 /// SIGUSR2 lets it read its keys again (--key): it then accepts those that the file holds now, and ends the sessions of removed ones.
 ///

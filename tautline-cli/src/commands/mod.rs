@@ -13,4 +13,6 @@ pub(crate) mod listen;
 pub(crate) mod man;
 pub(crate) mod ping;
 pub(crate) mod proxy;
+pub(crate) mod record;
+pub(crate) mod replay;
 pub(crate) mod send;

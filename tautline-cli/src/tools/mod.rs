@@ -8,7 +8,8 @@
 //! - Output: [`exit`] (exit codes and failures), [`output`] (stdout and stderr), [`log`] (what the library logs), [`screen`] (a picture that is redrawn in
 //!   place), [`progress`] (progress bars), [`svg`] and [`text_chart`] (charts),
 //!   [`words`] (wraps text), [`origin`] (command and time of a report), [`files`] (pages and pictures).
-//! - Messages as text: [`message_line`], [`transcode`], [`traffic`].
+//! - Messages as text: [`message_view`], [`message_line`], [`transcode`], [`traffic`].
+//! - Recordings: [`recording`] (files), [`repeated`] and [`timed`] (what is sent again, and when).
 //! - Time: [`waiting`] (says what the program waits for), [`pace`] (sending times), [`round_trips`] (answers and their round-trip times), [`latency`] (percentiles).
 //! - Datagrams: [`echo`] (sends messages back), [`relay`] (carries datagrams through a bad network).
 
@@ -22,16 +23,20 @@ pub(crate) mod latency;
 pub(crate) mod link;
 pub(crate) mod log;
 pub(crate) mod message_line;
+pub(crate) mod message_view;
 pub(crate) mod origin;
 pub(crate) mod output;
 pub(crate) mod pace;
 pub(crate) mod progress;
+pub(crate) mod recording;
 pub(crate) mod relay;
 pub(crate) mod reload;
+pub(crate) mod repeated;
 pub(crate) mod round_trips;
 pub(crate) mod screen;
 pub(crate) mod svg;
 pub(crate) mod text_chart;
+pub(crate) mod timed;
 pub(crate) mod traffic;
 pub(crate) mod transcode;
 pub(crate) mod waiting;

@@ -1,6 +1,8 @@
 //! Runs the real program. The tests wait for a line or an exit, not for a fixed time.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod python;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::time::Duration;

@@ -26,7 +26,8 @@ Examples:
   tautline send 127.0.0.1:9000 '\"stop\"' --type command --priority critical
   tautline send 127.0.0.1:9000 '{\"gain\": 2}' --type configuration --delivery reliable
   tautline send 127.0.0.1:9000 '\"state?\"' --request 1s
-  tautline send 127.0.0.1:9000 --rate 100 < recorded.jsonl")]
+  tautline send 127.0.0.1:9000 --rate 100 < data.jsonl
+  tautline send 127.0.0.1:9000 --timed < printed-by-listen.jsonl")]
 pub(crate) struct Args {
     /// The receiver: host:port, [ipv6]:port or host (port 8080)
     #[arg(value_parser = called)]
@@ -46,6 +47,16 @@ pub(crate) struct Args {
     /// Send at most this many messages per second, from 0.01 to 20000
     #[arg(long, value_name = "HZ", value_parser = rate, allow_hyphen_values = true)]
     pub(super) rate: Option<f64>,
+    /// Each line is a message as `tautline listen` printed it: send it again with its type, priority, id and all else, at the
+    /// pace at which the messages were received
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "data", "message_type", "priority", "raw", "rate", "source", "destination", "id", "correlation_id", "channel",
+            "delivery", "lifespan", "request"
+        ]
+    )]
+    pub(super) timed: bool,
     /// Send DATA this many times, or at most this many lines
     #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     pub(super) count: Option<u64>,

@@ -17,8 +17,10 @@ use self::message::data_payload;
 use self::sending::Sending;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::Interrupt;
+use crate::tools::latency::Percentiles;
 use crate::tools::link::{complaint, open};
 use crate::tools::output;
+use crate::tools::timed::Timed;
 
 /// How long to wait for the network's report that nobody listens. On a local network it takes less than 1 ms.
 const COMPLAINT_WITHIN: Duration = Duration::from_millis(20);
@@ -67,6 +69,8 @@ struct SendResult {
     bad: u64,
     /// How many of `sent` may be lost, because no sign of life of the server came after them in time.
     unheard: u64,
+    /// How late the messages of `--timed` were sent.
+    timing: Option<Percentiles>,
 }
 
 /// Messages that the interface had taken and the system refused later, and why the first of them.
@@ -100,19 +104,26 @@ impl SendResult {
             first_refusal: sending.first_refusal.clone().or(later.first),
             bad: sending.bad,
             unheard: unheard.min(sent),
+            timing: sending.timed.as_ref().map(Timed::errors),
         }
     }
 
     fn report(&self, args: &Args) -> Result<(), Failure> {
         let Self { sent, refused, bad, unheard, .. } = self;
         if args.json {
+            let timing = self.timing.map_or_else(String::new, |timing| {
+                let timing = serde_json::to_string(&timing).expect("numbers are JSON");
+                format!(",\"timing_error_us\":{timing}")
+            });
             return output::data(&format!(
-                "{{\"messages_sent\":{sent},\"refused\":{refused},\"unheard\":{unheard},\"bad_lines\":{bad}}}\n"
+                "{{\"messages_sent\":{sent},\"refused\":{refused},\"unheard\":{unheard},\"bad_lines\":{bad}{timing}}}\n"
             ));
         }
         let of = if *refused > 0 { format!(" of {}", sent + refused) } else { String::new() };
         let plural = if sent + refused == 1 { "" } else { "s" };
-        output::note(format_args!("sent {sent}{of} message{plural} to {}", args.endpoint));
+        let timing = self.timing.filter(|_| *sent > 0);
+        let timing = timing.map_or_else(String::new, |timing| format!("; timing error {}", timing.line()));
+        output::note(format_args!("sent {sent}{of} message{plural} to {}{timing}", args.endpoint));
         Ok(())
     }
 

@@ -14,6 +14,8 @@ use super::signs::Signs;
 use crate::tools::exit::Failure;
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::pace::Pace;
+use crate::tools::repeated::Repeated;
+use crate::tools::timed::Timed;
 use crate::tools::waiting::{Waiting, while_waiting};
 use crate::tools::{message_line, output};
 
@@ -29,6 +31,8 @@ pub(super) struct Sending<'a> {
     interrupt: &'a Interrupt,
     metadata: Metadata,
     pace: Option<Pace>,
+    /// The times of `--timed`.
+    pub(super) timed: Option<Timed>,
     progress: Progress,
     /// How many messages the interface has taken. The system may have refused some of them since.
     pub(super) sent: u64,
@@ -61,6 +65,7 @@ impl<'a> Sending<'a> {
             interrupt,
             metadata: metadata(args),
             pace: args.rate.map(|rate| Pace::new(rate, now)),
+            timed: args.timed.then(|| Timed::new(1.0)),
             progress: Progress::new(args),
             sent: 0,
             bad: 0,
@@ -77,7 +82,7 @@ impl<'a> Sending<'a> {
             if self.interrupt.is_asked() {
                 break;
             }
-            match self.send(payload) {
+            match self.send(payload, &self.metadata.clone()) {
                 Ok(()) => {}
                 Err(Unsent::Bad(problem) | Unsent::Gone(problem)) => return Err(Failure::failed(problem)),
                 Err(Unsent::Refused(problem)) => {
@@ -142,15 +147,20 @@ impl<'a> Sending<'a> {
     }
 
     fn send_line(&mut self, line: &InputLine) -> Result<(), Unsent> {
-        match &line.text {
-            Some(text) => self.send(&payload(self.args, text).map_err(Unsent::Bad)?),
-            None => Err(Unsent::Bad(format!("it is longer than {LONGEST} bytes"))),
-        }
+        let Some(text) = &line.text else {
+            return Err(Unsent::Bad(format!("it is longer than {LONGEST} bytes")));
+        };
+        let Some(timed) = &mut self.timed else {
+            return self.send(&payload(self.args, text).map_err(Unsent::Bad)?, &self.metadata.clone());
+        };
+        let Repeated { payload, metadata, received } = Repeated::read(text).map_err(Unsent::Bad)?;
+        timed.wait(received, self.interrupt);
+        if self.interrupt.is_asked() { Ok(()) } else { self.send(&payload, &metadata) }
     }
 
-    fn send(&mut self, payload: &Payload) -> Result<(), Unsent> {
+    fn send(&mut self, payload: &Payload, metadata: &Metadata) -> Result<(), Unsent> {
         let mut tries = 0;
-        while let Err(error) = self.send_once(payload).map_err(Unsent::Bad)? {
+        while let Err(error) = self.send_once(payload, metadata).map_err(Unsent::Bad)? {
             tries += 1;
             let may_pass = matches!(error, SendError::Busy | SendError::WindowFull { .. });
             if !may_pass || tries == BUSY_TRIES {
@@ -197,11 +207,11 @@ impl<'a> Sending<'a> {
     }
 
     /// Sends a message. With `--request` it also waits for the answer and prints it.
-    fn send_once(&self, payload: &Payload) -> Result<Result<(), SendError>, String> {
+    fn send_once(&self, payload: &Payload, metadata: &Metadata) -> Result<Result<(), SendError>, String> {
         let Some(timeout) = self.args.request else {
-            return Ok(self.interface.send(payload, &self.metadata).map(drop));
+            return Ok(self.interface.send(payload, metadata).map(drop));
         };
-        let request = match self.interface.publisher(self.metadata.clone()).request(payload, Some(timeout)) {
+        let request = match self.interface.publisher(metadata.clone()).request(payload, Some(timeout)) {
             Ok(request) => request,
             Err(error) => return Ok(Err(error)),
         };

@@ -1,0 +1,61 @@
+//! Records as an end of the link: a server, or a client.
+
+use std::time::Duration;
+
+use tautline::{DropReason, Role, Statistics};
+
+use super::{Args, Counts, Outcome, Recording};
+use crate::tools::exit::Failure;
+use crate::tools::interrupt::LOOK_EVERY;
+use crate::tools::link::{open, wait_over, with_all_commands, with_inbox};
+use crate::tools::message_view::MessageView;
+use crate::tools::{output, traffic};
+
+/// The messages that wait to be written at most, unless the configuration says otherwise.
+const INBOX: usize = 65_536;
+
+/// How many messages are written before the program looks after other things.
+const WRITTEN_AT_ONCE: usize = 256;
+
+/// Records until the end.
+pub(super) fn record(args: &Args) -> Result<Outcome, Failure> {
+    let role = if args.connect { Role::Client } else { Role::Server };
+    let config = args.link.config_of(role, args.endpoint.as_ref())?;
+    let inbox = config.inbox_capacity.unwrap_or(INBOX);
+    let config = with_inbox(with_all_commands(config))?.inbox_capacity(inbox);
+    let mut recording = Recording::begin(args)?;
+    let interface = open(config, |_| {})?;
+    match interface.local_address().filter(|_| !args.connect) {
+        Some(address) => output::note(format_args!("listening on {address}")),
+        None => output::note("connected"),
+    }
+    while recording.goes_on() {
+        let mut received = wait_over(interface.receive(Some(LOOK_EVERY)))?;
+        let mut left = WRITTEN_AT_ONCE;
+        while let Some(message) = received.take() {
+            recording.take(&MessageView::of(&message), &|| counts(&interface.statistics()))?;
+            left -= 1;
+            if left > 0 {
+                received = wait_over(interface.receive(Some(Duration::ZERO)))?;
+            }
+        }
+        recording.turn(missed(&interface.statistics()))?;
+    }
+    let statistics = interface.statistics();
+    interface.disconnect();
+    output::note(traffic::report(&statistics, false));
+    let totals = recording.recorder.finish(counts(&statistics))?;
+    Ok(Outcome { totals, missed: missed(&statistics) })
+}
+
+/// Returns how many messages the inbox had no room for.
+fn missed(statistics: &Statistics) -> u64 {
+    statistics.inbox.dropped.of(DropReason::InboxFull)
+}
+
+fn counts(statistics: &Statistics) -> Counts {
+    Counts::from([
+        ("not_recorded".to_owned(), missed(statistics).to_string()),
+        ("statistics".to_owned(), traffic::report(statistics, true)),
+    ])
+}

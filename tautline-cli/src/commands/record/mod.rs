@@ -1,0 +1,141 @@
+//! `tautline record`: writes the messages of a link into an MCAP file.
+
+mod link;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tautline::{Endpoint, MessageType};
+
+use crate::tools::exit::{Exit, Failure};
+use crate::tools::interrupt::Interrupt;
+use crate::tools::link::{LinkArgs, listening, seconds, types};
+use crate::tools::message_view::MessageView;
+use crate::tools::output;
+use crate::tools::recording::{FileArgs, RecordedTotals, Recorder};
+
+/// Record the messages of a link in an MCAP file, which PlotJuggler, Foxglove and Python read
+///
+/// Records as a server at ENDPOINT whatever clients send to it; with --connect, as a client, whatever the server at ENDPOINT sends.
+/// Nobody but its two ends can read a secured link: give it the key.
+///
+/// Each message is the document that `listen` prints, with a JSON schema of its fields. Its log time is when it was received, and
+/// its publish time the time stamp of its sender. Each sender, type and channel has a topic, such as /controller/command.
+///
+/// A file is complete after Ctrl-C. If the program is killed, or the disk full, what came until a tenth of a second before can
+/// be read. Messages that could not be written in time are counted, and told at the end (exit code 1).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tautline record 127.0.0.1:9000 -o run.mcap
+  tautline record --connect plant.local:9000 -o plant.mcap --type status
+  tautline record :9000 -o run.mcap --split-size 100MB --split-every 10min --keep 20")]
+pub(crate) struct Args {
+    /// The address to listen on, or to connect to with --connect: host:port, [ipv6]:port, host (port 8080) or :port for every
+    /// address; port 0 takes any free one [default: `endpoint` in the settings]
+    #[arg(value_parser = listening)]
+    endpoint: Option<Endpoint>,
+    /// Connect to the server at ENDPOINT and record what it sends
+    #[arg(long)]
+    connect: bool,
+    #[command(flatten)]
+    files: FileArgs,
+    /// Record only messages of this type; you can repeat this option
+    #[arg(long = "type", value_name = "TYPE", value_parser = types())]
+    types: Vec<MessageType>,
+    /// End after this time
+    #[arg(long, value_name = "S", value_parser = seconds, allow_hyphen_values = true)]
+    seconds: Option<Duration>,
+    /// Print what was recorded as one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    link: LinkArgs,
+}
+
+/// Records until Ctrl-C, or for `--seconds`.
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    link::record(args)?.report(args)
+}
+
+/// What a recording needs while it goes on.
+struct Recording<'a> {
+    args: &'a Args,
+    recorder: Recorder<'a>,
+    interrupt: Interrupt,
+    started: Instant,
+    warned_of: u64,
+}
+
+impl<'a> Recording<'a> {
+    fn begin(args: &'a Args) -> Result<Self, Failure> {
+        let recorder = Recorder::open(&args.files)?;
+        Ok(Self { args, recorder, interrupt: Interrupt::install()?, started: Instant::now(), warned_of: 0 })
+    }
+
+    fn goes_on(&self) -> bool {
+        let is_over = self.args.seconds.is_some_and(|length| self.started.elapsed() >= length);
+        !is_over && !self.interrupt.is_asked()
+    }
+
+    /// Records a message, if its type is wanted.
+    fn take(&mut self, message: &MessageView<'_>, counts: &dyn Fn() -> Counts) -> Result<(), Failure> {
+        let is_wanted = self.args.types.is_empty() || self.args.types.contains(&message.message_type);
+        if is_wanted { self.recorder.write(message, counts) } else { Ok(()) }
+    }
+
+    /// Does what is due after a while. `missed` messages or datagrams were not recorded so far.
+    fn turn(&mut self, missed: u64) -> Result<(), Failure> {
+        // The first one is told at once, further ones when they have doubled: a few lines, however many there are.
+        if missed > 0 && missed >= 2 * self.warned_of {
+            self.warned_of = missed;
+            output::warn(format_args!(
+                "{missed} so far were not recorded: they come faster than they can be written"
+            ));
+        }
+        self.recorder.turn()
+    }
+}
+
+/// The counts that a file holds at its end.
+type Counts = BTreeMap<String, String>;
+
+/// What became of a recording.
+#[derive(Debug)]
+struct Outcome {
+    totals: RecordedTotals,
+    /// What was not recorded because it came too fast.
+    missed: u64,
+}
+
+impl Outcome {
+    fn report(&self, args: &Args) -> Result<Exit, Failure> {
+        let Self { totals, missed } = self;
+        if args.json {
+            #[derive(Serialize)]
+            struct Line {
+                messages_recorded: u64,
+                not_recorded: u64,
+                files: u64,
+                bytes: u64,
+            }
+            let line = Line {
+                messages_recorded: totals.messages,
+                not_recorded: *missed,
+                files: totals.files,
+                bytes: totals.bytes,
+            };
+            output::data(&(serde_json::to_string(&line).expect("numbers are JSON") + "\n"))?;
+        }
+        let files = if totals.files == 1 { String::new() } else { format!(" in {} files", totals.files) };
+        output::note(format_args!("recorded {} messages in {} bytes{files}", totals.messages, totals.bytes));
+        match missed {
+            0 => Ok(Exit::Done),
+            _ => Err(Failure::failed(format!(
+                "{missed} were not recorded: they came faster than they could be written; choose a faster disk, or \
+                 record fewer types (--type)"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Reads the recording on a thread of its own, so that a slow disk does not delay a message that is due.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tautline::MessageType;
+
+use super::Args;
+use crate::tools::exit::Failure;
+use crate::tools::output;
+use crate::tools::recording::reader::RecordingReader;
+use crate::tools::repeated::Repeated;
+
+/// How many messages the reading thread may be ahead.
+const AHEAD: usize = 1024;
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Part {
+    Message(Box<Repeated>),
+    /// A document that is no message, and why.
+    Bad(String),
+    /// Everything was read.
+    End,
+}
+
+/// The recording while it is read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    parts: Receiver<Result<Part, Failure>>,
+}
+
+impl Reading {
+    /// Opens the files, and begins to read.
+    pub(super) fn begin(args: &Args) -> Result<Self, Failure> {
+        // Finds a wrong file before it connects.
+        let first =
+            args.files.iter().map(|path| RecordingReader::open(path)).collect::<Result<Vec<_>, _>>()?;
+        drop(first);
+        let (sender, parts) = sync_channel(AHEAD);
+        let reader = Reader {
+            files: args.files.clone(),
+            from: args.from,
+            types: args.types.clone(),
+            begin: None,
+            sender,
+        };
+        std::thread::spawn(move || reader.read());
+        Ok(Self { parts })
+    }
+
+    /// Waits for the next part. `None` if there was none in time.
+    pub(super) fn next(&mut self, wait: Duration) -> Result<Option<Part>, Failure> {
+        match self.parts.recv_timeout(wait) {
+            Ok(part) => part.map(Some),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Ok(Some(Part::End)),
+        }
+    }
+}
+
+/// What the reading thread works with.
+struct Reader {
+    files: Vec<PathBuf>,
+    from: Option<Duration>,
+    types: Vec<MessageType>,
+    /// The first time that is sent, in nanoseconds since 1970. `None` before the first message.
+    begin: Option<i64>,
+    sender: SyncSender<Result<Part, Failure>>,
+}
+
+impl Reader {
+    fn read(mut self) {
+        for path in std::mem::take(&mut self.files) {
+            let read = RecordingReader::open(&path).and_then(|mut file| {
+                let is_over = self.read_file(&mut file)?;
+                tell_of_rest(&path, &file);
+                Ok(is_over)
+            });
+            match read {
+                Ok(false) => {}
+                Ok(true) => return,
+                Err(failure) => {
+                    let _ = self.sender.send(Err(failure)); // the other end may be gone
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads a file. Returns whether nobody wants more.
+    fn read_file(&mut self, file: &mut RecordingReader) -> Result<bool, Failure> {
+        while let Some(recorded) = file.next()? {
+            let part = match Repeated::read(&recorded.document) {
+                Ok(message) => {
+                    // With all digits: a number in a document has fewer.
+                    let received = i64::try_from(recorded.log_time).unwrap_or(i64::MAX);
+                    let message = Repeated { received, ..message };
+                    if !self.wants(&message) {
+                        continue;
+                    }
+                    Part::Message(Box::new(message))
+                }
+                Err(problem) => Part::Bad(problem),
+            };
+            if self.sender.send(Ok(part)).is_err() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn wants(&mut self, message: &Repeated) -> bool {
+        let begin = *self.begin.get_or_insert_with(|| {
+            let after = self.from.unwrap_or_default().as_nanos();
+            message.received.saturating_add(i64::try_from(after).unwrap_or(i64::MAX))
+        });
+        let is_of_type = self.types.is_empty() || self.types.contains(&message.metadata.message_type);
+        message.received >= begin && is_of_type
+    }
+}
+
+fn tell_of_rest(path: &std::path::Path, file: &RecordingReader) {
+    let path = path.display();
+    if file.is_cut_off {
+        output::warn(format_args!("{path} was cut off: what follows its last whole message is missing"));
+    }
+    if file.foreign > 0 {
+        output::warn(format_args!(
+            "{path} has {} messages of other programs, which are not sent",
+            file.foreign
+        ));
+    }
+}
