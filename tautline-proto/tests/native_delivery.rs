@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::{Node, Packet, address, at, plain_head, settle};
 use tautline_proto::endpoint::{Outcome, Refusal, Role, WireFormat};
-use tautline_proto::wire::native::{DELIVERY_WINDOW, Frame, Head, Pack, TRAILER_LEN, parse};
+use tautline_proto::wire::native::{DELIVERY_WINDOW, Frame, HEADER_LEN, Head, Pack, TRAILER_LEN, parse};
 use tautline_proto::{Delivery, DropReason, MessageType, Now, Priority};
 
 const SERVER: u16 = 9000;
@@ -389,6 +389,51 @@ fn lost_fragment_loses_only_its_own_message() {
     assert_eq!(pair.dropped(DropReason::Incomplete), 0, "the fragment may still come");
     pair.run(1_200, 0, 0);
     assert_eq!(pair.dropped(DropReason::Incomplete), 1);
+}
+
+/// Sends three messages of 1,500 bytes in datagrams that they share, without the datagram that `lose` names.
+fn send_sharing(pair: &mut Pair, lose: Option<usize>) {
+    let (peer, now) = (pair.client.outbound.peers()[0], pair.now());
+    let mut pack = Pack::default();
+    pack.begin(pair.client.outbound.datagram_size_to(peer));
+    for fill in 1..=3 {
+        let mut body = Vec::new();
+        let started = pair.client.encoder.begin(&mut body, &plain_head(now)).expect("no texts");
+        body.extend_from_slice(&[fill; 1_500]);
+        let _ = pair.client.encoder.finish(&mut body, started);
+        assert!(pack.push_large(&body[HEADER_LEN..], pair.client.encoder.next_large()));
+    }
+    let size = pack.datagram_size();
+    let datagrams: Vec<_> =
+        pack.datagrams().map(|(datagram, messages)| (datagram.to_vec(), messages)).collect();
+    for (index, (mut datagram, messages)) in datagrams.into_iter().enumerate() {
+        // A full datagram has room for a trailer, which sealing adds.
+        datagram.truncate(size - TRAILER_LEN);
+        pair.client.send_datagram(peer, datagram, messages);
+        if lose == Some(index) {
+            pair.client.sent.pop_back();
+        }
+    }
+}
+
+#[test]
+fn large_messages_that_share_datagrams_arrive_and_a_lost_datagram_loses_those_in_it() {
+    for (lose, expected) in [(None, &[1, 2, 3][..]), (Some(0), &[2, 3]), (Some(1), &[3]), (Some(3), &[1, 2])]
+    {
+        let mut pair = Pair::sized(1_500);
+        send_sharing(&mut pair, lose);
+        pair.run(1, 0, 0);
+        let got: Vec<_> = pair.server.got.iter().map(|got| got.payload[0]).collect();
+        assert_eq!(got, expected, "without datagram {lose:?}");
+        assert!(pair.server.got.iter().all(|got| got.payload.len() == 1_500));
+        pair.run(1_200, 0, 0);
+        // A message of whose fragments none came is unknown.
+        assert_eq!(
+            pair.dropped(DropReason::Incomplete),
+            3 - expected.len() as u64,
+            "without datagram {lose:?}"
+        );
+    }
 }
 
 #[test]

@@ -21,8 +21,17 @@ use tautline::{
     WaitPolicy,
 };
 
-/// The number of messages in a round of `stream` and `batch`: as many of 64 bytes as one system call can send.
+/// The size of a message in bytes, unless another is given.
+const SIZE: usize = 64;
+
+/// The most messages in a round of `stream` and `batch`: as many of 64 bytes as one system call can send.
 const ROUND: usize = 720;
+
+/// The most bytes in a round: what one system call can send.
+const ROUND_BYTES: usize = 63_000;
+
+/// The messages in a round of `reliable`. They are in flight together.
+const RELIABLE_ROUND: usize = 64;
 
 /// The largest packet, in bytes.
 const MTU: usize = 1_500;
@@ -36,22 +45,23 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the example with the program's arguments.
 pub(crate) fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (way, rounds, has_key) = match &arguments[..] {
-        [way, rounds] => (way, rounds, false),
-        [way, rounds, option] if option == "--key" => (way, rounds, true),
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has_key = arguments.pop_if(|last| last == "--key").is_some();
+    let (way, rounds, size) = match &arguments[..] {
+        [way, rounds] => (way, rounds, SIZE),
+        [way, rounds, size] => (way, rounds, size.parse().map_err(|_| USAGE)?),
         _ => return Err(USAGE.into()),
     };
-    println!("{} messages handled", run(way, rounds.parse().map_err(|_| USAGE)?, has_key)?);
+    println!("{} messages handled", run(way, rounds.parse().map_err(|_| USAGE)?, size, has_key)?);
     Ok(())
 }
 
-const USAGE: &str =
-    "hot_path WAY ROUNDS [--key]; the ways are stream and batch (720 messages a round) and echo (one)";
+const USAGE: &str = "hot_path WAY ROUNDS [BYTES] [--key]; the ways are stream and batch (720 messages of 64 bytes a \
+    round, fewer of larger ones), reliable (64) and echo (one)";
 
-/// Runs the rounds. Returns the number of messages that the server has handled.
-pub(crate) fn run(way: &str, rounds: usize, has_key: bool) -> Result<u64, Box<dyn Error>> {
-    let mut ends = Ends::connect(has_key)?;
+/// Runs the rounds with messages of `size` bytes. Returns the number of messages that the server has handled.
+pub(crate) fn run(way: &str, rounds: usize, size: usize, has_key: bool) -> Result<u64, Box<dyn Error>> {
+    let mut ends = Ends::connect(size, has_key)?;
     if way != "echo" {
         ends.find_path_size();
     }
@@ -59,6 +69,7 @@ pub(crate) fn run(way: &str, rounds: usize, has_key: bool) -> Result<u64, Box<dy
         match way {
             "stream" => ends.stream()?,
             "batch" => ends.batch()?,
+            "reliable" => ends.reliable()?,
             "echo" => ends.echo()?,
             _ => return Err(USAGE.into()),
         }
@@ -80,7 +91,7 @@ struct Ends {
 }
 
 impl Ends {
-    fn connect(has_key: bool) -> Result<Self, Box<dyn Error>> {
+    fn connect(size: usize, has_key: bool) -> Result<Self, Box<dyn Error>> {
         let end = |config: Config| end(config, has_key);
         let (server, mut server_driver) = UdpInterface::caller_driven(end(Config::server("127.0.0.1:0")))?;
         let handled = Arc::new(AtomicU64::new(0));
@@ -106,8 +117,8 @@ impl Ends {
             server_driver.turn(Some(Duration::ZERO));
             client_driver.turn(Some(Duration::ZERO));
         }
-        let payload = Payload::raw([7; 64]);
-        let payloads = vec![payload.clone(); ROUND];
+        let payload = Payload::raw(vec![7; size]);
+        let payloads = vec![payload.clone(); ROUND.min(ROUND_BYTES / size.max(1))];
         let (data, commands) = (client.publisher(Metadata::data()), client.publisher(Metadata::command()));
         let _server = server;
         Ok(Self { _server, client, data, commands, server_driver, client_driver, payload, payloads, handled })
@@ -123,11 +134,21 @@ impl Ends {
 
     #[inline(never)]
     fn stream(&mut self) -> Result<(), Box<dyn Error>> {
-        for _ in 0..ROUND {
-            self.data.send(&self.payload)?;
+        for payload in &self.payloads {
+            self.data.send(payload)?;
         }
         self.client.flush();
         self.serve();
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn reliable(&mut self) -> Result<(), Box<dyn Error>> {
+        for _ in 0..RELIABLE_ROUND {
+            self.data.send_reliable(&self.payload)?;
+        }
+        self.serve();
+        self.client_driver.turn(Some(TIME_LIMIT));
         Ok(())
     }
 

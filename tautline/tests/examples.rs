@@ -71,12 +71,14 @@ fn reactor_runs() {
 
 #[test]
 fn hot_path_handles_every_message() {
-    assert_eq!(hot_path::run("batch", 2, false).unwrap(), 2 * 720);
-    assert_eq!(hot_path::run("stream", 2, false).unwrap(), 2 * 720);
-    assert_eq!(hot_path::run("echo", 20, false).unwrap(), 20);
+    assert_eq!(hot_path::run("batch", 2, 64, false).unwrap(), 2 * 720);
+    assert_eq!(hot_path::run("stream", 2, 64, false).unwrap(), 2 * 720);
+    assert_eq!(hot_path::run("stream", 2, 1_500, false).unwrap(), 2 * 42);
+    assert_eq!(hot_path::run("reliable", 2, 64, false).unwrap(), 2 * 64);
+    assert_eq!(hot_path::run("echo", 20, 64, false).unwrap(), 20);
     #[cfg(feature = "secure")]
-    assert_eq!(hot_path::run("batch", 2, true).unwrap(), 2 * 720);
+    assert_eq!(hot_path::run("batch", 2, 64, true).unwrap(), 2 * 720);
     #[cfg(feature = "secure")]
-    assert_eq!(hot_path::run("echo", 200, true).unwrap(), 200);
-    assert!(hot_path::run("by hand", 1, false).is_err());
+    assert_eq!(hot_path::run("echo", 200, 64, true).unwrap(), 200);
+    assert!(hot_path::run("by hand", 1, 64, false).is_err());
 }

@@ -14,7 +14,7 @@ use crate::peer::PeerId;
 use crate::rights::Rights;
 use crate::stats::{InboundCounters, PeerRxCounters};
 use crate::time::Instant;
-use crate::wire::native::{Frame, Frames, KIND_LEN, MessageFrame};
+use crate::wire::native::{Frames, KIND_LEN, MessageFrame};
 
 /// A datagram that passed every check. Its messages are not decoded yet.
 #[derive(Debug)]
@@ -269,8 +269,7 @@ impl<'a> Messages<'a> {
     /// Returns the next message to deliver, and its default id.
     #[inline]
     fn next_frame(&mut self) -> Option<(MessageFrame<'a>, u64)> {
-        for frame in &mut self.frames {
-            let Frame::Message(frame) = frame else { continue };
+        while let Some(frame) = self.frames.next_message() {
             let id = self.next_id;
             self.next_id += 1;
             if matches!(frame.delivery(), None | Some(Delivery::BestEffort)) {
@@ -299,7 +298,7 @@ mod tests {
     use crate::message::{Id, MessageType, Priority};
     use crate::peer::SessionId;
     use crate::time::WallTime;
-    use crate::wire::native::{self, HEADER_LEN, Head, Header};
+    use crate::wire::native::{self, Frame, HEADER_LEN, Head, Header};
 
     fn config() -> EndpointConfig {
         EndpointConfig { max_message_size: 4, ..EndpointConfig::new(Role::Server, WireFormat::Native) }
@@ -370,7 +369,7 @@ mod tests {
                 expected.filter(|message| message.payload.len() <= config.max_message_size).collect();
             // Every reliable message is delivered.
             let default_ids = (0..).zip(kinds).filter(|(_, kind)| *kind == 2).map(|(id, _)| Some(id));
-            let sorted = SortedMessages { default_ids: default_ids.collect(), complete: Vec::new() };
+            let sorted = SortedMessages { default_ids: default_ids.collect(), ..SortedMessages::default() };
             let contents = Contents::Native { frames, next_id: 0 };
             let messages =
                 Messages::new(contents, Some(&sorted), None, &config, &counters, &not_allowed, None);

@@ -167,12 +167,14 @@ impl Sessions {
         now: Now,
     ) {
         let NumberedDatagram { peer, number, frames, .. } = numbered;
-        if !frames.are_messages() {
-            let origin = Origin { peer: *peer, number: Some(*number), now: now.steady };
+        let origin = Origin { peer: *peer, number: Some(*number), now: now.steady };
+        if !frames.are_data() {
             self.take_control_frames(registry, (origin, whole.0, whole.1), frames.clone(), now);
-            self.sorted.sort(registry, origin, frames.clone());
         } else if registry.config.role == Role::Client {
             self.accept_server(registry, *peer, None, now.steady);
+        }
+        if !frames.are_messages() {
+            self.sorted.sort(registry, origin, frames.clone());
         }
     }
 

@@ -17,6 +17,9 @@ use crate::stats::InboundCounters;
 use crate::time::Instant;
 use crate::wire::native::{Fragment, Frame, Frames, MessageFrame};
 
+/// The largest buffer that is kept for the next large message, in bytes.
+const MAX_SPARE: usize = 1 << 16;
+
 /// What there is to deliver of a datagram with reliable messages or fragments.
 #[derive(Debug, Default)]
 pub(super) struct SortedMessages {
@@ -25,6 +28,8 @@ pub(super) struct SortedMessages {
     pub(super) default_ids: Vec<Option<u64>>,
     /// Messages that are delivered after the datagram's own messages.
     pub(super) complete: Vec<KeptMessage>,
+    /// The buffer of a message that was delivered, for the next large one.
+    pub(super) spare: Vec<u8>,
 }
 
 impl SortedMessages {
@@ -34,7 +39,7 @@ impl SortedMessages {
     /// after the last message. A message on a stream that another peer owns is not acknowledged.
     pub(super) fn sort(&mut self, registry: &mut Registry, origin: Origin, frames: Frames<'_>) {
         self.default_ids.clear();
-        self.complete.clear();
+        self.spare_a_buffer();
         let Registry { config, counters, peers, outputs, owners, not_allowed, .. } = registry;
         let id = origin.peer;
         let Some(peer) = peers.get(id) else { return };
@@ -53,6 +58,17 @@ impl SortedMessages {
         // Incomplete messages must expire.
         if let Some(at) = delivery.next_timeout() {
             peers.schedule(id, at);
+        }
+    }
+}
+
+impl SortedMessages {
+    /// Drops the messages of the datagram before, but for one of their buffers.
+    fn spare_a_buffer(&mut self) {
+        let delivered = self.complete.pop().map(|message| message.body);
+        self.complete.clear();
+        if let Some(buffer) = delivered.filter(|buffer| buffer.capacity() <= MAX_SPARE) {
+            self.spare = buffer;
         }
     }
 }
@@ -168,10 +184,10 @@ impl Sorter<'_> {
         }
         let (first, now) = (u64::from(fragment.numbers.number), self.now);
         let max_bytes = self.config.max_kept_bytes();
-        let large = &mut self.delivery().large;
+        let large = &mut self.peer.delivery.get_or_insert_with(Box::default).large;
         let mut dropped = 0;
         let added = loop {
-            match large.add(first, fragment, max_bytes, now) {
+            match large.add(first, fragment, max_bytes, now, &mut self.sorted.spare) {
                 Added::NoRoom if large.drop_oldest() => dropped += 1,
                 added => break added,
             }

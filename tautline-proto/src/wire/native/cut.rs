@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::delivery::DeliveryNumbers;
-use super::fragment::{Fragment, fragment_count, fragments};
+use super::fragment::{Fragment, filling_fragments, fragment_count, fragments};
 use super::frames::Frames;
 use super::layout::{FRAME_HEADER_LEN, HEADER_LEN, TRAILER_LEN, frame_type};
 use super::pack::Pack;
@@ -13,29 +13,23 @@ use crate::message::Delivery;
 impl Pack {
     /// Adds a message that is larger than a datagram, in fragments: all of them or none.
     ///
-    /// `frame` is the whole message's frame, `number` that of the large message. An empty pack takes the size of the
-    /// fragments, which are equally long, so that nothing is padded. Returns `false` if the pack has no room, or if its
-    /// datagrams are of a size that the fragments would not fill.
+    /// `frame` is the whole message's frame, `number` that of the large message. Its fragments fill the datagrams, and the first
+    /// one the rest of the datagram in which the message before ends. Returns `false` if the pack has no room.
     #[must_use]
     pub fn push_large(&mut self, frame: &[u8], number: u32) -> bool {
         debug_assert!(!self.closed, "the pack is open");
-        let Some(count) = fragment_count(frame.len(), room(self.limit)) else { return false };
-        let parts = parts(frame, number, count);
-        let Some(len) = parts.clone().next().map(|part| part.frame_len()) else { return false };
-        let needed = HEADER_LEN + len + TRAILER_LEN;
-        let size = if self.is_empty() { needed } else { self.size };
-        if needed > size || needed < size / 4 * 3 {
+        let used = if self.large_end > 0 { self.large_end } else { self.bytes.len() };
+        let rest = (self.end() - used.min(self.end())).saturating_sub(TRAILER_LEN);
+        let Some(parts) = filling_fragments(frame, number, rest, room(self.size)) else { return false };
+        if !self.has_room_for(parts.len()) {
             return false;
         }
-        let before = core::mem::replace(&mut self.size, size);
-        if !self.has_room_for(count.into()) {
-            self.size = before;
-            return false;
-        }
+        self.drop_padding();
         for part in parts {
             self.push_part(&part);
         }
-        // The next frame begins a new datagram: in this one, its receiver would hand it out before the large message.
+        // A frame that is no fragment begins a new datagram: in this one, its receiver would hand it out before the large message.
+        self.large_end = self.bytes.len();
         self.bytes.resize(self.end() - TRAILER_LEN, 0);
         true
     }
@@ -102,7 +96,8 @@ impl Pack {
     /// Returns the datagrams without room for trailers.
     pub(crate) fn open_datagrams(&self) -> impl Iterator<Item = &[u8]> {
         let (last, size) = (self.messages.len().saturating_sub(1), self.size.max(1));
-        self.bytes.chunks(size).enumerate().map(move |(index, datagram)| {
+        let end = if self.large_end > 0 && !self.closed { self.large_end } else { self.bytes.len() };
+        self.bytes[..end].chunks(size).enumerate().map(move |(index, datagram)| {
             let has_trailer = index < last || self.closed;
             &datagram[..datagram.len() - if has_trailer { TRAILER_LEN } else { 0 }]
         })
@@ -225,22 +220,32 @@ mod tests {
     }
 
     #[test]
-    fn fragments_of_equal_messages_share_a_pack_without_padding() {
+    fn fragments_of_messages_in_a_row_fill_their_datagrams() {
         let lens = [1500; 10];
         let mut packs = [packed(1472, &lens)];
         let (read, datagrams) = read(&mut packs);
         assert!(read == bodies(&lens));
-        assert_eq!(datagrams, [1500 / 2 + 18 + 20; 20]);
+        let (last, full) = datagrams.split_last().expect("there are some");
+        assert!(full == [1472; 10] && *last < 1472, "{datagrams:?}");
         assert_eq!(packs[0].messages(), 10);
+    }
+
+    #[test]
+    fn a_small_message_does_not_share_a_datagram_with_a_large_one_before_it() {
+        let mut pack = packed(1472, &[64, 1_500, 64, 1_500]);
+        assert_eq!(pack.datagrams().map(|(_, messages)| messages).collect::<Vec<_>>(), [1, 1, 1, 1]);
+        pack.seal(HEADER);
+        let count = |datagram| parse(datagram).expect("in order").1.count();
+        // The small message, then the head of the large one; its tail; the same again.
+        assert_eq!(pack.datagrams().map(|(datagram, _)| count(datagram)).collect::<Vec<_>>(), [2, 1, 2, 1]);
     }
 
     #[test]
     fn a_message_goes_into_a_pack_as_a_whole_or_not_at_all() {
         let mut pack = packed(1472, &[16_000; 3]);
         let before = pack.bytes().len();
-        assert!(!pack.push_large(&message(16_000, 0), 3), "36 of 47 datagrams are taken");
+        assert!(!pack.push_large(&message(16_000, 0), 3), "34 of 44 datagrams are taken");
         assert_eq!((pack.bytes().len(), pack.messages()), (before, 3));
-        assert!(!pack.push_large(&message(1_500, 0), 3), "half of each datagram would be padding");
         assert!(pack.push_large(&message(2_600, 0), 3));
     }
 

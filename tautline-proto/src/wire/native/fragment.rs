@@ -13,10 +13,13 @@ const FRAGMENT_FIXED_LEN: usize = 14;
 
 /// The shortest piece, except for the last of a message. A sender that fills datagrams of 576 bytes never writes shorter pieces,
 /// and each piece costs its receiver more memory than its bytes.
-const MIN_PIECE: u32 = 128;
+const MIN_PIECE: usize = 128;
+
+/// How many bytes a fragment of a best-effort message adds to its piece.
+const BEST_EFFORT_OVERHEAD: usize = FRAME_HEADER_LEN + FRAGMENT_FIXED_LEN;
 
 /// How many bytes a fragment adds to its piece at most.
-const MAX_FRAGMENT_OVERHEAD: usize = FRAME_HEADER_LEN + FRAGMENT_FIXED_LEN + 2;
+const MAX_FRAGMENT_OVERHEAD: usize = BEST_EFFORT_OVERHEAD + 2;
 
 /// A fragment of a message that is larger than a datagram.
 #[derive(Clone, Copy, Debug)]
@@ -47,11 +50,30 @@ impl<'a> Fragment<'a> {
             _ => DeliveryNumbers::read(&mut fields, delivery)?,
         };
         let fragment = Self { flags, delivery, index, count, total, numbers, piece: fields.0 };
-        let most = if delivery == Delivery::BestEffort { u64::MAX } else { DELIVERY_WINDOW };
-        let right = index < count && (2..=most).contains(&count.into());
-        // Called only if `count` is not zero, because it divides by `count`.
-        let is_long = || total.div_ceil(count.into()) >= MIN_PIECE;
-        (right && is_long() && fragment.piece.len() == fragment.range().len()).then_some(fragment)
+        (count >= 2 && index < count && fragment.has_right_length()).then_some(fragment)
+    }
+
+    /// Whether its piece is as long as it may be.
+    #[inline]
+    fn has_right_length(&self) -> bool {
+        (self.delivery == Delivery::BestEffort && self.may_be_uneven()) || self.is_even()
+    }
+
+    /// Whether its piece leaves the others their least length. The pieces of a best-effort message may have different lengths;
+    /// whether they make the whole is known when all have come.
+    #[inline]
+    fn may_be_uneven(&self) -> bool {
+        let (total, others) = (self.total as usize, usize::from(self.count) - 1);
+        let is_last = usize::from(self.index) == others;
+        let (least, others) = if is_last { (1, others) } else { (MIN_PIECE, others - 1) };
+        (least..=total.saturating_sub(others * MIN_PIECE)).contains(&self.piece.len())
+    }
+
+    /// Whether its piece has the length of all pieces but the last, or is the last.
+    fn is_even(&self) -> bool {
+        let (total, count) = (self.total as usize, usize::from(self.count));
+        let is_few = self.delivery == Delivery::BestEffort || u64::from(self.count) <= DELIVERY_WINDOW;
+        is_few && total.div_ceil(count) >= MIN_PIECE && self.piece.len() == self.range().len()
     }
 
     /// Returns the stream of the whole message, which the first fragment shows.
@@ -59,8 +81,8 @@ impl<'a> Fragment<'a> {
         if self.index == 0 { stream_of(self.piece) } else { None }
     }
 
-    /// Returns the place of its piece in the whole body. All pieces have the same length, except for the last.
-    pub(crate) fn range(&self) -> core::ops::Range<usize> {
+    /// Returns the place of its piece in the whole body, if all pieces but the last have the same length.
+    fn range(&self) -> core::ops::Range<usize> {
         let (total, count) = (self.total as usize, usize::from(self.count));
         let len = total.div_ceil(count);
         let start = (len * usize::from(self.index)).min(total);
@@ -111,6 +133,31 @@ pub(crate) fn fragments(
     })
 }
 
+/// Cuts the frame of a best-effort message into fragments that fill datagrams: the first one has `rest` bytes of room, the others
+/// `room` each. Returns `None` if there would be too many to count.
+pub(super) fn filling_fragments(
+    frame: &[u8],
+    number: u32,
+    rest: usize,
+    room: usize,
+) -> Option<impl ExactSizeIterator<Item = Fragment<'_>>> {
+    let (flags, body) = (frame[1], &frame[FRAME_HEADER_LEN..]);
+    let len = room.checked_sub(BEST_EFFORT_OVERHEAD).filter(|&len| len >= MIN_PIECE)?;
+    // A shorter piece is not worth its fragment.
+    let first = rest.checked_sub(BEST_EFFORT_OVERHEAD).filter(|&first| first >= MIN_PIECE).unwrap_or(len);
+    let count =
+        u16::try_from(1 + body.len().checked_sub(first)?.div_ceil(len)).ok().filter(|&count| count > 1)?;
+    let total = u32::try_from(body.len()).ok()?;
+    let numbers = DeliveryNumbers { number, behind: 0 };
+    let cut = move |index: u16| {
+        let begin = usize::from(index).checked_sub(1).map_or(0, |whole| first + whole * len);
+        let end = (first + usize::from(index) * len).min(body.len());
+        let piece = &body[begin..end];
+        Fragment { flags, delivery: Delivery::BestEffort, index, count, total, numbers, piece }
+    };
+    Some((0..count).map(cut))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Ack, Frame, Header, begin_datagram, parse, seal, write_ack};
@@ -148,6 +195,58 @@ mod tests {
     }
 
     #[test]
+    fn filling_fragments_make_the_whole_body_again() {
+        for (len, rest) in
+            [(1_500, 1_452), (1_500, 300), (1_500, 146), (1_500, 145), (1_434, 300), (16_000, 1_000)]
+        {
+            let frame: Vec<u8> = [1, 3, 0, 0].into_iter().chain((0..=250).cycle().take(len)).collect();
+            let mut whole = Vec::new();
+            let parts = filling_fragments(&frame, 7, rest, 1_452).expect("few");
+            let count = parts.len();
+            for (index, fragment) in parts.enumerate() {
+                let mut bytes = Vec::new();
+                fragment.write(&mut bytes);
+                let room = if index == 0 && rest >= 146 { rest } else { 1_452 };
+                assert!(bytes.len() == room || index + 1 == count, "{} {room}", bytes.len());
+                read(&bytes, |frame| {
+                    let Frame::Fragment(read) = frame else { panic!("{frame:?}") };
+                    assert_eq!((usize::from(read.index), usize::from(read.count)), (index, count));
+                    whole.extend_from_slice(read.piece);
+                });
+            }
+            assert_eq!(whole, frame[4..]);
+        }
+    }
+
+    #[test]
+    fn pieces_that_leave_too_little_to_the_others_are_skipped() {
+        let frame = [9; 604];
+        let fragment = |index, len| Fragment {
+            flags: 0,
+            delivery: Delivery::BestEffort,
+            index,
+            count: 3,
+            total: 600,
+            numbers: DeliveryNumbers::default(),
+            piece: &frame[..len],
+        };
+        for (index, len, is_right) in [
+            (0, 127, false),
+            (0, 128, true),
+            (1, 472, true),
+            (1, 473, false),
+            (2, 0, false),
+            (2, 1, true),
+            (2, 344, true),
+            (2, 345, false),
+        ] {
+            let mut bytes = Vec::new();
+            fragment(index, len).write(&mut bytes);
+            read(&bytes, |frame| assert_eq!(matches!(frame, Frame::Fragment(_)), is_right, "{index} {len}"));
+        }
+    }
+
+    #[test]
     fn fragment_of_the_wrong_length_is_skipped() {
         let frame = [9; 604];
         let numbers = DeliveryNumbers::default();
@@ -158,7 +257,7 @@ mod tests {
             Fragment { count: 1, ..fragment },
             Fragment { index: 4, ..fragment },
             Fragment { total: 3, ..fragment },
-            Fragment { total: 4 * (MIN_PIECE - 1), piece: &frame[..127], ..fragment },
+            Fragment { total: 4 * 127, piece: &frame[..127], ..fragment },
             Fragment { total: 1025 * 150, count: 1025, ..fragment },
         ] {
             let mut bytes = Vec::new();

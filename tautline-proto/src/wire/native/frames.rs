@@ -14,15 +14,19 @@ pub struct Frames<'a> {
     rest: &'a [u8],
     /// Whether all frames of the datagram are best-effort messages in one piece.
     only_messages: bool,
+    /// Whether all frames of the datagram are messages or fragments.
+    only_data: bool,
 }
 
 impl<'a> Frames<'a> {
     /// Returns the frames in these bytes, or `None` if a length does not fit.
     pub(super) fn check(bytes: &'a [u8]) -> Option<Self> {
-        let mut frames = Self { rest: bytes, only_messages: true };
+        let mut frames = Self { rest: bytes, only_messages: true, only_data: true };
         while let Some((kind, _, body)) = frames.next_raw() {
             let best_effort = body.first().is_none_or(|first| first >> 6 == 0);
-            frames.only_messages &= kind == frame_type::MESSAGE && best_effort;
+            let is_message = kind == frame_type::MESSAGE;
+            frames.only_messages &= is_message && best_effort;
+            frames.only_data &= is_message || kind == frame_type::FRAGMENT;
         }
         frames.rest.is_empty().then_some(Self { rest: bytes, ..frames })
     }
@@ -33,9 +37,26 @@ impl<'a> Frames<'a> {
         self.only_messages
     }
 
+    /// Returns whether all frames of the datagram are messages or fragments.
+    #[must_use]
+    pub(crate) const fn are_data(&self) -> bool {
+        self.only_data
+    }
+
+    /// Returns the next message frame, and skips all others.
+    #[inline]
+    pub(crate) fn next_message(&mut self) -> Option<MessageFrame<'a>> {
+        loop {
+            let (kind, flags, body) = self.next_raw()?;
+            if kind == frame_type::MESSAGE {
+                return Some(MessageFrame { flags, body });
+            }
+        }
+    }
+
     /// Returns the length of the first frame in these bytes, with its header. `None` if padding begins there, or nothing.
     pub(super) fn first_len(bytes: &[u8]) -> Option<usize> {
-        let (_, _, body) = Frames { rest: bytes, only_messages: false }.next_raw()?;
+        let (_, _, body) = Frames { rest: bytes, ..Frames::default() }.next_raw()?;
         Some(FRAME_HEADER_LEN + body.len())
     }
 

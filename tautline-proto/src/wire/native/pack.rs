@@ -25,7 +25,7 @@ pub enum Packed {
 /// Datagrams that are being filled with frames. `cut` adds messages that are larger than a datagram.
 ///
 /// Invariants: datagram `i` begins at `i * size`. All datagrams except for the last are full: they have `size` bytes,
-/// including room for the trailer. `size` is at most `limit`; it is less if the pack began with fragments, which are all
+/// including room for the trailer. `size` is at most `limit`; it is less if the pack holds one message in fragments, which are all
 /// equally long. `messages` has one entry for each datagram.
 #[derive(Debug, Default)]
 pub struct Pack {
@@ -35,6 +35,9 @@ pub struct Pack {
     pub(super) limit: usize,
     /// How many messages end in each datagram.
     pub(super) messages: Vec<u16>,
+    /// Where the last datagram's frames end, if a large message ends in it. What follows is padding, which stays unless a further
+    /// large message takes its place. 0 otherwise.
+    pub(super) large_end: usize,
     /// Whether the last datagram has room for its trailer. Then no frame can be added any more.
     pub(super) closed: bool,
 }
@@ -47,6 +50,7 @@ impl Pack {
         self.messages.clear();
         self.size = limit;
         self.limit = limit;
+        self.large_end = 0;
         self.closed = false;
     }
 
@@ -148,10 +152,18 @@ impl Pack {
     }
 
     pub(super) fn begin_next(&mut self) {
+        self.large_end = 0;
         // The rest of the last datagram is padding and room for the trailer.
         self.bytes.resize(self.end(), 0);
         begin_datagram(&mut self.bytes);
         self.messages.push(0);
+    }
+
+    /// Takes the padding after a large message away. Frames that are added now follow it in its datagram.
+    pub(super) fn drop_padding(&mut self) {
+        if self.large_end > 0 {
+            self.bytes.truncate(self.large_end);
+        }
     }
 
     pub(super) fn count_one(&mut self) {
@@ -165,6 +177,7 @@ impl Pack {
     pub(crate) fn seal(&mut self, first: Header) {
         if !self.closed {
             self.closed = true;
+            self.drop_padding();
             self.bytes.resize(self.bytes.len() + TRAILER_LEN, 0);
         }
         let mut header = first;

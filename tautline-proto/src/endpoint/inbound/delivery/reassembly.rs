@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::mem;
 use core::time::Duration;
 
 use crate::message::Delivery;
@@ -24,11 +25,13 @@ struct IncompleteMessage {
     /// The length of the whole body.
     total: usize,
     count: u16,
-    /// The pieces up to fragment `next`, one after the other. They take at most twice the memory that the fragments brought.
+    /// The pieces up to fragment `next`, one after the other. They take at most twice the memory that the fragments brought, or
+    /// that of a spare buffer.
     body: Vec<u8>,
     next: u16,
-    /// The pieces that came before an earlier one, by index.
+    /// The pieces that came before an earlier one, by index, and the lengths of all of them together.
     early: BTreeMap<u16, Vec<u8>>,
+    early_len: usize,
     /// When the first fragment arrived.
     begun: Instant,
 }
@@ -55,13 +58,15 @@ pub(crate) enum Added {
 }
 
 impl Reassembly {
-    /// Adds a fragment of message `first`. All bodies together take at most `max_bytes`.
+    /// Adds a fragment of message `first`. All bodies together take at most `max_bytes`. A new message is put together in `spare`,
+    /// which leaves an empty buffer there.
     pub(crate) fn add(
         &mut self,
         first: u64,
         fragment: &Fragment<'_>,
         max_bytes: usize,
         now: Instant,
+        spare: &mut Vec<u8>,
     ) -> Added {
         let total = fragment.total as usize;
         let place = match self.place(first) {
@@ -71,7 +76,7 @@ impl Reassembly {
             }
             None => {
                 self.bytes += total;
-                self.messages.push((first, IncompleteMessage::of(fragment, now)));
+                self.messages.push((first, IncompleteMessage::of(fragment, now, mem::take(spare))));
                 self.messages.len() - 1
             }
         };
@@ -144,16 +149,19 @@ impl Reassembly {
 }
 
 impl IncompleteMessage {
-    fn of(fragment: &Fragment<'_>, begun: Instant) -> Self {
+    fn of(fragment: &Fragment<'_>, begun: Instant, mut body: Vec<u8>) -> Self {
+        body.clear();
+        body.reserve((fragment.total as usize).min(2 * fragment.piece.len()));
         Self {
             flags: fragment.flags,
             delivery: fragment.delivery,
             behind: fragment.numbers.behind,
             total: fragment.total as usize,
             count: fragment.count,
-            body: Vec::with_capacity((fragment.total as usize).min(2 * fragment.piece.len())),
+            body,
             next: 0,
             early: BTreeMap::new(),
+            early_len: 0,
             begun,
         }
     }
@@ -161,13 +169,27 @@ impl IncompleteMessage {
     fn fits(&self, fragment: &Fragment<'_>) -> bool {
         let same_size = self.total == fragment.total as usize && self.count == fragment.count;
         let same_kind = self.flags == fragment.flags && self.delivery == fragment.delivery;
-        same_size && same_kind && self.behind == fragment.numbers.behind
+        same_size && same_kind && self.behind == fragment.numbers.behind && self.leaves_room_for(fragment)
+    }
+
+    /// Whether the pieces do not become longer than the whole. With the last missing piece, they must make it.
+    fn leaves_room_for(&self, fragment: &Fragment<'_>) -> bool {
+        if fragment.index < self.next || self.early.contains_key(&fragment.index) {
+            return true;
+        }
+        let len = self.body.len() + self.early_len + fragment.piece.len();
+        let is_complete = usize::from(self.next) + self.early.len() + 1 == usize::from(self.count);
+        len == self.total || (len < self.total && !is_complete)
     }
 
     /// Takes the piece, unless it came before.
     fn take(&mut self, fragment: &Fragment<'_>) {
         if fragment.index > self.next {
-            self.early.entry(fragment.index).or_insert_with(|| fragment.piece.to_vec());
+            let early = &mut self.early_len;
+            self.early.entry(fragment.index).or_insert_with(|| {
+                *early += fragment.piece.len();
+                fragment.piece.to_vec()
+            });
         }
         if fragment.index != self.next {
             return;
@@ -175,8 +197,52 @@ impl IncompleteMessage {
         self.body.extend_from_slice(fragment.piece);
         self.next += 1;
         while let Some(piece) = self.early.remove(&self.next) {
+            self.early_len -= piece.len();
             self.body.extend_from_slice(&piece);
             self.next += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::native::DeliveryNumbers;
+
+    const PIECE: [u8; 300] = [7; 300];
+
+    /// Adds pieces of these lengths, by index, of a message of 500 bytes in three pieces. Returns what became of the last.
+    fn add(pieces: &[(u16, usize)]) -> Added {
+        let mut reassembly = Reassembly::default();
+        let mut last = Added::NoRoom;
+        for &(index, len) in pieces {
+            let fragment = Fragment {
+                flags: 0,
+                delivery: Delivery::BestEffort,
+                index,
+                count: 3,
+                total: 500,
+                numbers: DeliveryNumbers::default(),
+                piece: &PIECE[..len],
+            };
+            last = reassembly.add(7, &fragment, 1_000, Instant::from_nanos(0), &mut Vec::new());
+        }
+        last
+    }
+
+    #[test]
+    fn pieces_of_any_lengths_make_the_whole_in_any_order() {
+        let whole = Added::Complete(0, Instant::from_nanos(0), alloc::vec![7; 500]);
+        assert_eq!(add(&[(0, 130), (1, 300), (2, 70)]), whole);
+        assert_eq!(add(&[(2, 70), (1, 300), (1, 300), (0, 130)]), whole);
+    }
+
+    #[test]
+    fn pieces_that_make_more_or_less_than_the_whole_are_refused() {
+        for pieces in
+            [[(0, 130), (1, 300), (2, 69)], [(2, 71), (1, 300), (0, 130)], [(1, 300), (0, 200), (2, 1)]]
+        {
+            assert_eq!(add(&pieces), Added::Contradiction, "{pieces:?}");
         }
     }
 }

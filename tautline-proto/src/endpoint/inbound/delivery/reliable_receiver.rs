@@ -83,7 +83,7 @@ impl ReliableReceiver {
             // Once complete, the message would be held back together with the others.
             return Taken::NoRoom;
         }
-        let added = self.fragments.add(first, fragment, max_bytes, now);
+        let added = self.fragments.add(first, fragment, max_bytes, now, &mut Vec::new());
         let (flags, since, body) = match added {
             Added::NoRoom => return Taken::NoRoom,
             Added::Contradiction => return Taken::Contradiction,
