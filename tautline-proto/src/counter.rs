@@ -1,5 +1,6 @@
 //! A counter with one writer and many readers.
 
+use crate::snapshot::{Reader, Saved, Writer};
 use portable_atomic::{AtomicU64, Ordering};
 
 /// A counter with one writer at any time and any number of readers.
@@ -35,5 +36,15 @@ impl Counter {
     #[inline]
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Saved for Counter {
+    fn save(&self, out: &mut Writer) {
+        self.value().save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        u64::load(from).map(|value| Self(AtomicU64::new(value)))
     }
 }

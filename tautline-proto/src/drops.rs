@@ -5,6 +5,7 @@
 use core::fmt;
 
 use crate::counter::Counter;
+use crate::snapshot::{Reader, Saved, Writer};
 
 /// Defines the enum together with its table, so that every reason has a name and an explanation.
 macro_rules! drop_reasons {
@@ -227,6 +228,16 @@ impl Drops {
         for (sum, count) in self.0.iter_mut().zip(other.0) {
             *sum += count;
         }
+    }
+}
+
+impl Saved for DropCounters {
+    fn save(&self, out: &mut Writer) {
+        self.0.save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Saved::load(from).map(Self)
     }
 }
 

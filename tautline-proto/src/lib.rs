@@ -36,11 +36,13 @@ mod network;
 mod path;
 mod peer;
 mod rights;
+mod ring;
 #[cfg(feature = "secure")]
 pub mod secure;
 pub mod silence;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod snapshot;
 mod state;
 mod stats;
 mod time;
@@ -54,6 +56,7 @@ pub use network::{Network, NetworkError};
 pub use path::PeerClock;
 pub use peer::{PeerId, SessionId};
 pub use rights::Rights;
+pub use ring::{Ring, RingContents, RingSegment};
 pub use state::{Cause, ConnectionState};
 pub use stats::{
     InboundCounters, InboundStats, PathStats, PeerRxCounters, PeerRxStats, PeerTxCounters, PeerTxStats,

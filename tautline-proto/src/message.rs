@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::time::Duration;
 
+use crate::snapshot::{Reader, Saved, Writer, saved};
 use crate::time::{Timestamp, WallTime};
 
 /// Defines an enum whose variants have a number on the native wire and a name on the classic wire.
@@ -58,6 +59,16 @@ macro_rules! wire_enum {
 
             fn from_str(name: &str) -> Result<Self, UnknownName> {
                 Self::from_name(name).ok_or(UnknownName { expected: &[$($text),+] })
+            }
+        }
+
+        impl Saved for $name {
+            fn save(&self, out: &mut Writer) {
+                self.to_wire().save(out);
+            }
+
+            fn load(from: &mut Reader<'_>) -> Option<Self> {
+                u8::load(from).and_then(Self::from_wire)
             }
         }
     };
@@ -137,6 +148,19 @@ pub struct StreamId {
     pub message_type: MessageType,
     /// Their channel.
     pub channel: u16,
+}
+
+impl StreamId {
+    /// Returns the stream in one word of a black box.
+    pub(crate) fn to_word(self) -> u64 {
+        u64::from(self.message_type.to_wire()) << 16 | u64::from(self.channel)
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // the two parts
+    pub(crate) fn from_word(word: u64) -> Option<Self> {
+        let message_type = MessageType::from_wire((word >> 16) as u8)?;
+        Some(Self { message_type, channel: word as u16 })
+    }
 }
 
 impl From<MessageType> for StreamId {
@@ -393,6 +417,8 @@ impl Default for MessageRef<'_> {
         Self::new(ContentType::Raw, &[])
     }
 }
+
+saved!(StreamId { message_type, channel });
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! IP networks: who may become a peer.
 
+use crate::snapshot::saved;
 use core::fmt;
 use core::net::IpAddr;
 use core::str::FromStr;
@@ -98,6 +99,8 @@ impl fmt::Display for Network {
         write!(f, "{}/{}", self.address, self.prefix)
     }
 }
+
+saved!(Network { address, prefix });
 
 #[cfg(test)]
 mod tests {

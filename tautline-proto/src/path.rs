@@ -3,6 +3,7 @@
 
 use core::time::Duration;
 
+use crate::snapshot::saved;
 use crate::stats::PathGauges;
 use crate::time::{Instant, Now, WallTime, duration_ns};
 use crate::wire::native::Heartbeat;
@@ -223,6 +224,22 @@ fn offset(heartbeat: &Heartbeat, now: Instant) -> i64 {
 fn smoothed(average: u64, sample: u64, part: u64) -> u64 {
     if sample >= average { average + (sample - average) / part } else { average - (average - sample) / part }
 }
+
+saved!(RoundTrip { smoothed, deviation, is_measured });
+saved!(ClockSample { offset, rtt, taken });
+saved!(Path {
+    samples,
+    rtt,
+    rtt_min,
+    round_trip,
+    jitter,
+    last_transit,
+    one_way_delay,
+    clock,
+    peer_shift,
+    own_shift,
+    last_received,
+});
 
 #[cfg(test)]
 mod tests {

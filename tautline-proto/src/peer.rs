@@ -1,5 +1,6 @@
 //! The ids of peers and of sessions.
 
+use crate::snapshot::{Reader, Saved, Writer, saved};
 use core::fmt;
 
 /// Identifies a peer of an interface. An id is never used again for another peer.
@@ -29,6 +30,16 @@ impl PeerId {
     #[must_use]
     pub const fn slot(self) -> usize {
         self.slot as usize
+    }
+
+    /// Returns the id in one word of a black box.
+    pub(crate) const fn to_word(self) -> u64 {
+        (self.serial as u64) << 32 | self.slot as u64
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // the two halves
+    pub(crate) const fn from_word(word: u64) -> Self {
+        Self { serial: (word >> 32) as u32, slot: word as u32 }
     }
 
     pub(crate) const fn slot_number(self) -> u32 {
@@ -75,5 +86,17 @@ impl fmt::Debug for SessionId {
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+saved!(PeerId { serial, slot });
+
+impl Saved for SessionId {
+    fn save(&self, out: &mut Writer) {
+        self.0.save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        u64::load(from).map(Self)
     }
 }

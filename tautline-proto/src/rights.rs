@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::message::MessageType;
+use crate::snapshot::{Reader, Saved, Writer};
 
 /// A set of message types: what the holder of a key may send. Control frames of the protocol are not concerned.
 ///
@@ -112,6 +113,16 @@ impl fmt::Display for Rights {
 impl fmt::Debug for Rights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Rights({self})")
+    }
+}
+
+impl Saved for Rights {
+    fn save(&self, out: &mut Writer) {
+        self.0.save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        u8::load(from).map(Self)
     }
 }
 

@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use crate::counter::Counter;
 use crate::drops::{DropCounters, Drops};
+use crate::snapshot::saved;
 use crate::time::Instant;
 
 /// Counts what was received from one peer. Written by the inbound half. On cache lines of its own.
@@ -279,3 +280,32 @@ pub struct PathStats {
     /// then.
     pub clock_offset_error: Duration,
 }
+
+saved!(PeerRxCounters {
+    datagrams,
+    bytes,
+    messages,
+    expected_sequence,
+    last_activity_ns,
+    lost,
+    late,
+    duplicate,
+    missing,
+    timeouts,
+    lives,
+    path,
+});
+saved!(PathGauges {
+    samples,
+    rtt,
+    rtt_min,
+    rtt_smoothed,
+    rtt_deviation,
+    jitter,
+    one_way_delay,
+    clock_offset,
+    clock_offset_error,
+});
+saved!(PeerTxCounters { datagrams, bytes, messages, next_sequence, datagram_size });
+// Who drives the endpoint counts dropped messages too.
+saved!(InboundCounters { accepted, bytes, bytes_dropped, dropped } else { messages_dropped: DropCounters::default() });

@@ -3,6 +3,7 @@
 //! The driver reads its clock and passes a [`Now`]. Durations and deadlines use the steady clock. Time stamps that travel
 //! are wall-clock times. During a connection they go on with the steady clock, whatever happens to the system's wall clock.
 
+use crate::snapshot::{Reader, Saved, Writer};
 use core::time::Duration;
 
 /// A point in time on the driver's steady clock, in nanoseconds since an arbitrary start.
@@ -206,6 +207,26 @@ pub struct Now {
 /// Returns a duration in whole nanoseconds, at most `u64::MAX`.
 pub(crate) fn duration_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Saved for Instant {
+    fn save(&self, out: &mut Writer) {
+        self.0.save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        u64::load(from).map(Self)
+    }
+}
+
+impl Saved for WallTime {
+    fn save(&self, out: &mut Writer) {
+        self.0.save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        i64::load(from).map(Self)
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
+use crate::snapshot::saved;
 use crate::time::Instant;
 
 /// How many numbers the window remembers. A number is lost when this many newer numbers have come.
@@ -252,6 +253,9 @@ fn shifted(map: u64, step: u64) -> u64 {
 fn highest_bit(map: u64) -> u64 {
     map.checked_ilog2().map_or(0, |bit| 1 << bit)
 }
+
+saved!(WindowCounts { lost, late, duplicate });
+saved!(Window { next, received, lost, reach, missing_since, excused, counts, leapt_to });
 
 #[cfg(test)]
 mod tests {

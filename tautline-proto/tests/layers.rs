@@ -9,31 +9,33 @@ use std::path::Path;
 
 /// The top-level modules, and the top-level modules that each may import. The list goes from the bottom to the top.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("time", &[]),
-    ("counter", &[]),
+    ("snapshot", &[]),
+    ("ring", &[]),
+    ("time", &["snapshot"]),
+    ("counter", &["snapshot"]),
     ("cycle", &["time"]),
-    ("peer", &[]),
+    ("peer", &["snapshot"]),
     ("state", &[]),
-    ("json", &[]),
-    ("network", &[]),
+    ("json", &["snapshot"]),
+    ("network", &["snapshot"]),
     ("silence", &[]),
-    ("message", &["time"]),
-    ("rights", &["message"]),
+    ("message", &["snapshot", "time"]),
+    ("rights", &["message", "snapshot"]),
     ("secure", &["rights"]),
     ("history", &["message", "peer"]),
-    ("window", &["time"]),
-    ("drops", &["counter"]),
-    ("stats", &["counter", "drops", "time"]),
-    ("wire", &["drops", "json", "message", "peer", "rights", "time"]),
-    ("path", &["stats", "time", "wire"]),
+    ("window", &["snapshot", "time"]),
+    ("drops", &["counter", "snapshot"]),
+    ("stats", &["counter", "drops", "snapshot", "time"]),
+    ("wire", &["drops", "json", "message", "peer", "rights", "snapshot", "time"]),
+    ("path", &["snapshot", "stats", "time", "wire"]),
     (
         "endpoint",
         &[
-            "drops", "json", "message", "network", "path", "peer", "rights", "secure", "stats", "time",
-            "window", "wire",
+            "drops", "json", "message", "network", "path", "peer", "rights", "ring", "secure", "snapshot",
+            "stats", "time", "window", "wire",
         ],
     ),
-    ("sim", &["drops", "endpoint", "json", "message", "peer", "stats", "time", "wire"]),
+    ("sim", &["drops", "endpoint", "json", "message", "peer", "ring", "stats", "time", "wire"]),
 ];
 
 type Module = Vec<String>;

@@ -11,6 +11,7 @@ use crate::peer::{PeerId, SessionId};
 use crate::rights::Rights;
 #[cfg(feature = "secure")]
 use crate::secure::SealKey;
+use crate::snapshot::{saved, saved_variants};
 use crate::stats::PeerTxCounters;
 use crate::time::Instant;
 use crate::wire::native::{Heartbeat, Ownership, Rekey, Token};
@@ -105,3 +106,27 @@ pub struct OpenPeer {
     #[cfg(feature = "secure")]
     pub(crate) sealing: Option<Box<SealKey>>,
 }
+
+saved_variants!(Command {
+    0 = Open(peer),
+    1 = Forget(id, reason),
+    2 = Close(id),
+    3 = Hush(id),
+    4 = Heard(id),
+    5 = Accepted(id),
+    6 = Accept(id),
+    7 = Acknowledge(id, base, bitmap),
+    8 = Acknowledged(id, base, bitmap),
+    9 = Probe(id),
+    10 = PathAnswer(id, answer),
+    11 = Heartbeat(id, heartbeat),
+    12 = Rekey(id, rekey),
+    13 = Ownership(id, ownership),
+});
+saved!(PathAnswer { probe, asks, arrived, heartbeat_sent });
+// The counters are those of the half that carries the command out. Keys are never saved.
+saved!(OpenPeer { id, address, session, echo, granted } else {
+    tx: Arc::default(),
+    #[cfg(feature = "secure")]
+    sealing: None,
+});

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -13,6 +14,7 @@ use crate::message::{ContentType, MessageRef};
 use crate::network::Network;
 #[cfg(feature = "secure")]
 use crate::secure::Keys;
+use crate::snapshot::{Reader, Saved, Writer, saved, saved_variants};
 use crate::wire::classic::ClassicFormat;
 
 /// The side of a link that an interface takes.
@@ -171,3 +173,29 @@ pub struct Start {
     /// Peer ids begin after this number, so that no id is used twice.
     pub peers_before: u32,
 }
+
+saved_variants!(Role { 0 = Server, 1 = Client });
+saved_variants!(WireFormat { 0 = Native, 1 = Classic(format) });
+
+impl Saved for Arc<[Network]> {
+    fn save(&self, out: &mut Writer) {
+        self.len().save(out);
+        Network::save_all(self, out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Vec::load(from).map(Self::from)
+    }
+}
+
+// Keys are never saved. What checks payloads is code: who loads the configuration sets it again.
+saved!(EndpointConfig {
+    role, wire, name, allow, max_peers, heartbeat_interval, liveness_timeout, peer_expiry, max_message_size, datagram_size,
+    max_tries, json, owned,
+} else {
+    check_payload: Arc::new(|_, _| Ok(())),
+    #[cfg(feature = "secure")]
+    security: None,
+    #[cfg(feature = "secure")]
+    rekey_after: Duration::from_secs(120),
+});

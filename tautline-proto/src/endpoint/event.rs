@@ -9,6 +9,7 @@ use crate::drops::DropReason;
 use crate::message::{MessageType, StreamId};
 use crate::peer::{PeerId, SessionId};
 use crate::rights::Rights;
+use crate::snapshot::saved_variants;
 use crate::stats::{PeerRxCounters, PeerTxCounters};
 
 /// Something that happened to the endpoint's peers.
@@ -145,3 +146,5 @@ pub struct PeerHandle {
     /// Counts what we send to it.
     pub tx: Arc<PeerTxCounters>,
 }
+
+saved_variants!(RemovalReason { 0 = ClosedByPeer, 1 = KeyRemoved, 2 = Expired, 3 = Displaced, 4 = Replaced });

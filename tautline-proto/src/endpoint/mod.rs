@@ -30,6 +30,8 @@ mod inbound;
 mod outbound;
 mod outcome;
 mod owner;
+mod recorder;
+mod rerun;
 
 #[cfg(feature = "secure")]
 pub use command::NewKeys;
@@ -43,6 +45,7 @@ pub use outcome::{Outcome, Refusal};
 pub use owner::{
     ClaimError, ClaimOutcome, MAX_OWNED_STREAMS, OwnedStreams, OwnerChange, OwnerReason, Tenure,
 };
+pub use rerun::{Difference, Rerun, RerunSettings, Step, rerun_inbound, rerun_outbound};
 
 /// Creates both halves of a new endpoint.
 #[must_use]

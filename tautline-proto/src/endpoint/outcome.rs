@@ -1,5 +1,6 @@
 //! How a reliable message ends, and why one is refused.
 
+use crate::snapshot::saved_variants;
 use core::fmt;
 
 /// How a reliable message ended. Each message has exactly one outcome.
@@ -61,3 +62,5 @@ pub enum Refusal {
     /// It has more fragments than can wait for acknowledgements at once.
     TooLarge,
 }
+
+saved_variants!(Outcome { 0 = Delivered, 1 = Expired, 2 = Abandoned, 3 = PeerLost, 4 = Unknown });

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use crate::message::{MessageType, StreamId};
 use crate::peer::PeerId;
+use crate::snapshot::{Reader, Saved, Writer, saved};
 
 /// The number of message types.
 const TYPES: usize = MessageType::ALL.len();
@@ -185,6 +186,18 @@ pub enum ClaimError {
     TooMany,
     /// The classic wire has no frames for it.
     NeedsNativeWire,
+}
+
+saved!(OfType { common, channels });
+
+impl Saved for OwnedStreams {
+    fn save(&self, out: &mut Writer) {
+        self.0.save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Saved::load(from).map(Self)
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The limits for JSON text, and the faults that it can have.
 
+use crate::snapshot::{saved, saved_variants};
 use core::fmt;
 
 /// What happens to `NaN`, `Infinity`, `-Infinity` and numbers beyond the range of a 64-bit float.
@@ -77,3 +78,6 @@ impl fmt::Display for JsonFault {
 }
 
 impl core::error::Error for JsonFault {}
+
+saved_variants!(NonFinite { 0 = Refuse, 1 = Null });
+saved!(JsonLimits { max_depth, nonfinite });

@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -16,6 +17,7 @@ use crate::endpoint::{
     Start, WireFormat, endpoint,
 };
 use crate::peer::PeerId;
+use crate::ring::Ring;
 use crate::time::{Instant, Now};
 use crate::wire::native::{HEADER_LEN, Head};
 
@@ -48,6 +50,19 @@ pub(super) struct Node {
     busy_until: Instant,
     since_reliable: u32,
     pub(super) events: VecDeque<SimEvent>,
+    /// How large the rings of its black boxes are; `None` without them.
+    ring: Option<usize>,
+    /// The black boxes of its lives.
+    pub(super) black_boxes: Vec<BlackBox>,
+}
+
+/// The rings of one life of a node.
+#[derive(Clone, Debug)]
+pub struct BlackBox {
+    /// That of the receiving half.
+    pub inbound: Arc<Ring>,
+    /// That of the sending half.
+    pub outbound: Arc<Ring>,
 }
 
 #[derive(Debug)]
@@ -59,9 +74,15 @@ enum Waiting {
 }
 
 impl Node {
-    pub(super) fn new(address: SocketAddr, config: EndpointConfig, clock: Clock, seed: u64) -> Self {
+    pub(super) fn new(
+        address: SocketAddr,
+        config: EndpointConfig,
+        clock: Clock,
+        seed: u64,
+        ring: Option<usize>,
+    ) -> Self {
         let (inbound, outbound) = endpoint(config.clone(), start(seed, 0));
-        Self {
+        let mut node = Self {
             address,
             encoder: Encoder::new(&config),
             config,
@@ -77,6 +98,19 @@ impl Node {
             busy_until: Instant::default(),
             since_reliable: 0,
             events: VecDeque::new(),
+            ring,
+            black_boxes: Vec::new(),
+        };
+        node.record();
+        node
+    }
+
+    /// Begins the black box of a new life.
+    fn record(&mut self) {
+        let Some(bytes) = self.ring else { return };
+        let [inbound, outbound] = [(); 2].map(|()| Ring::with_segments(2, bytes));
+        if self.inbound.record(Arc::clone(&inbound)) && self.outbound.record(Arc::clone(&outbound)) {
+            self.black_boxes.push(BlackBox { inbound, outbound });
         }
     }
 
@@ -91,6 +125,7 @@ impl Node {
         self.life += 1;
         self.waiting.clear();
         (self.inbound, self.outbound) = endpoint(self.config.clone(), start(self.seed, self.life));
+        self.record();
         if let Some(server) = self.server {
             self.dial(server, now);
         }

@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::event::SimEvent;
 use super::impairments::Impairments;
 use super::network::{Direction, Network};
-use super::node::Node;
+use super::node::{BlackBox, Node};
 use super::quantities::BitRate;
 use super::random::Random;
 use crate::endpoint::{EndpointConfig, Refusal};
@@ -64,6 +64,7 @@ pub struct World {
     seed: u64,
     trace: SipHasher13,
     datagrams: u64,
+    ring: Option<usize>,
 }
 
 impl World {
@@ -77,7 +78,20 @@ impl World {
             seed,
             trace: SipHasher13::new(),
             datagrams: 0,
+            ring: None,
         }
+    }
+
+    /// Gives each node that is added from now on a black box: two rings of this many bytes for each of its lives, in two segments
+    /// each, so that they wrap early. Nodes with keys have none.
+    pub fn record(&mut self, bytes: usize) {
+        self.ring = Some(bytes);
+    }
+
+    /// Returns the black boxes of a node, one for each of its lives.
+    #[must_use]
+    pub fn black_boxes(&self, node: NodeId) -> &[BlackBox] {
+        &self.nodes[node.0].black_boxes
     }
 
     /// Adds a node at an address that no other node has.
@@ -85,7 +99,7 @@ impl World {
         let number = self.nodes.len();
         // The paths use the streams of the seed from 0 upwards, the nodes from the highest downwards.
         let seed = Random::stream(self.seed, u64::MAX - number as u64).next_u64();
-        self.nodes.push(Node::new(address, config, clock, seed));
+        self.nodes.push(Node::new(address, config, clock, seed, self.ring));
         NodeId(number)
     }
 

@@ -1,6 +1,7 @@
 //! The messages of an accepted datagram, decoded one by one.
 
 use super::delivery::KeptMessage;
+use super::digest;
 use super::ownership::Gate;
 use super::peers::InboundPeer;
 use super::rights::NotAllowed;
@@ -8,6 +9,7 @@ use super::sorting::SortedMessages;
 use crate::drops::DropReason;
 use crate::endpoint::config::EndpointConfig;
 use crate::endpoint::owner::Tenure;
+use crate::endpoint::recorder::Recorder;
 use crate::message::{Delivery, MessageRef};
 use crate::path::{Path, PeerClock};
 use crate::peer::PeerId;
@@ -76,6 +78,8 @@ pub struct Messages<'a> {
     peer: Option<PeerId>,
     /// `None` if no stream has an owner.
     gate: Option<Gate<'a>>,
+    /// Writes the black box, if there is one.
+    recorder: Option<&'a mut Recorder>,
     /// The message that was read last, or the only message of a classic datagram.
     message: MessageRef<'a>,
     /// Whether the caller has not got `message` yet.
@@ -148,10 +152,18 @@ impl<'a> Messages<'a> {
             not_allowed,
             peer: peer.map(|peer| peer.id),
             gate,
+            recorder: None,
             message,
             is_unread,
             bare_kind,
         }
+    }
+
+    /// Lets this write down what is read.
+    #[inline]
+    pub(super) fn recorded_by(mut self, recorder: Option<&'a mut Recorder>) -> Self {
+        self.recorder = recorder;
+        self
     }
 
     /// Returns how many datagrams of the sender are missing so far: numbers up to that of this datagram, which is `number`,
@@ -198,6 +210,9 @@ impl<'a> Messages<'a> {
         if let Some(rx) = self.rx {
             rx.messages.add(1);
         }
+        if let Some(recorder) = &mut self.recorder {
+            digest::message(recorder, &self.message);
+        }
         Some((&self.message, self.kept_since))
     }
 
@@ -212,7 +227,11 @@ impl<'a> Messages<'a> {
     /// sender's right; `None` if the stream has no owner. The iterator calls it for every message.
     pub fn hold(&mut self) -> Option<Tenure> {
         let stream = self.message.stream();
-        self.gate.as_mut()?.hold(stream)
+        let gate = self.gate.as_mut()?;
+        if let Some(recorder) = &mut self.recorder {
+            digest::hold(recorder);
+        }
+        gate.hold(stream)
     }
 
     /// Returns whether any stream of this endpoint has an owner. If not, [`hold`](Self::hold) does nothing.

@@ -10,6 +10,7 @@ use core::time::Duration;
 use super::ownership::low_half;
 use crate::endpoint::owner::{ClaimError, ClaimOutcome};
 use crate::message::StreamId;
+use crate::snapshot::saved;
 use crate::time::Instant;
 use crate::wire::native::{Ownership, OwnershipAct};
 
@@ -158,6 +159,9 @@ impl Claims {
         self.answer.filter(|answer| answer.number == request.number)
     }
 }
+
+saved!(Claims { waiting, last_number, tries, next_at, known, answer });
+saved!(Request { ticket, stream, act, number });
 
 #[cfg(test)]
 mod tests {

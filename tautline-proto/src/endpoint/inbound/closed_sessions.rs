@@ -1,12 +1,14 @@
 //! Sessions that are over and that a delayed echo must not bring back to life. docs/protocol.md §5.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use hashbrown::{HashMap, HashSet};
 
 use super::token::TOKEN_LIFETIME;
 use crate::peer::SessionId;
+use crate::snapshot::{Reader, Saved, Writer, saved};
 use crate::time::Instant;
 use crate::wire::native::Token;
 
@@ -95,5 +97,32 @@ impl ClosedSessions {
             }
         }
         Some(first)
+    }
+}
+
+saved!(ClosedSession { session, address, proven, at });
+
+impl Saved for ClosedSessions {
+    fn save(&self, out: &mut Writer) {
+        self.tokens_after.save(out);
+        self.sessions.len().save(out);
+        for closed in &self.sessions {
+            closed.save(out);
+            // It may be later than that of every session that is remembered.
+            self.addresses.get(&closed.address).map(|address| address.proven).save(out);
+        }
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        let tokens_after = Saved::load(from)?;
+        let sessions: Vec<(ClosedSession, Option<Instant>)> = Vec::load(from)?;
+        let mut loaded = Self { tokens_after, ..Self::default() };
+        for (closed, proven) in sessions {
+            loaded.ids.insert(closed.session);
+            let first = ClosedAtAddress { count: 0, proven: proven? };
+            loaded.addresses.entry(closed.address).or_insert(first).count += 1;
+            loaded.sessions.push_back(closed);
+        }
+        Some(loaded)
     }
 }

@@ -11,6 +11,7 @@ use crate::drops::DropReason;
 use crate::endpoint::config::Role;
 use crate::endpoint::event::{Event, RemovalReason};
 use crate::peer::SessionId;
+use crate::snapshot::saved;
 use crate::time::Instant;
 use crate::wire::native::{Control, Frame, Frames, HELLO_LEN, Header, NOTICE_LEN, Token};
 
@@ -29,7 +30,7 @@ const MAX_NOTICES_PER_SECOND: u32 = 100;
 /// What the handshake remembers beside the peers.
 #[derive(Debug)]
 pub(super) struct Handshake {
-    secrets: Secrets,
+    pub(super) secrets: Secrets,
     /// The server that a client calls.
     server: Option<SocketAddr>,
     call: Option<Call>,
@@ -320,3 +321,7 @@ fn may_be_forgotten(registry: &mut Registry, session: SessionId, now: Instant) -
     let peer = registry.peers.by_session(session);
     peer.is_some_and(|peer| peer.accepted || peer.silent_for(now) > TOKEN_LIFETIME)
 }
+
+saved!(Handshake { secrets, server, call, was_answered, notices });
+saved!(Call { session, next_at, wait });
+saved!(NoticeLimit { second, sent });

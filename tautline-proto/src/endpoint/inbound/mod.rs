@@ -19,6 +19,7 @@ mod claims;
 mod classic;
 mod closed_sessions;
 mod delivery;
+mod digest;
 mod handshake;
 #[cfg(feature = "secure")]
 mod keyring;
@@ -26,6 +27,7 @@ mod outputs;
 mod ownership;
 mod peers;
 mod places;
+mod record;
 mod registry;
 mod rights;
 #[cfg(feature = "secure")]
@@ -34,7 +36,6 @@ mod sessions;
 mod sorting;
 mod token;
 
-#[cfg(feature = "secure")]
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -45,6 +46,7 @@ pub use accepted::{Accepted, Messages, Refusals};
 use handshake::Handshake;
 use ownership::{Gate, Origin};
 use peers::Away;
+use record::Input;
 use registry::{Registry, Visited};
 #[cfg(feature = "secure")]
 use secured::Secured;
@@ -56,10 +58,13 @@ use crate::endpoint::command::Command;
 use crate::endpoint::config::{EndpointConfig, Role, Start, WireFormat};
 use crate::endpoint::event::Event;
 use crate::endpoint::owner::{ClaimError, Tenure};
+use crate::endpoint::recorder::{Kind, Output, Recorder};
 use crate::message::StreamId;
 use crate::peer::PeerId;
+use crate::ring::Ring;
 #[cfg(feature = "secure")]
 use crate::secure::Keys;
+use crate::snapshot::Writer;
 use crate::stats::InboundCounters;
 use crate::time::{Instant, Now};
 use crate::wire::native::OwnershipAct;
@@ -70,6 +75,8 @@ pub struct Inbound {
     registry: Registry,
     /// Used on the native wire only.
     sessions: Sessions,
+    /// Writes the black box, if there is one.
+    recorder: Option<Box<Recorder>>,
 }
 
 impl Inbound {
@@ -80,7 +87,7 @@ impl Inbound {
         if let Some(keys) = config.keys() {
             sessions.secured = Some(Box::new(Secured::new(keys.clone(), &start)));
         }
-        Self { registry: Registry::new(config, start.peers_before), sessions }
+        Self { registry: Registry::new(config, start.peers_before), sessions, recorder: None }
     }
 
     /// Returns how many peers there were so far: the next endpoint's [`Start::peers_before`].
@@ -102,6 +109,7 @@ impl Inbound {
     /// Call it again when the client or its server has another address. On the native wire, the session with the new address
     /// replaces the old one once the server has answered.
     pub fn dial(&mut self, server: SocketAddr, now: Now) {
+        self.record_input(Input::Dial(now, server));
         match self.registry.config.wire {
             WireFormat::Classic(_) => classic::dial(&mut self.registry, server, now.steady),
             WireFormat::Native => self.sessions.dial(&mut self.registry, server, now.steady),
@@ -122,6 +130,36 @@ impl Inbound {
     /// reads the [`messages`](Self::messages). It must do both before the next datagram: the reliable messages among them are
     /// acknowledged and are not sent again.
     pub fn handle<'a>(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        datagram: &'a [u8],
+        scratch: &'a mut Vec<u8>,
+    ) -> Option<Accepted<'a>> {
+        match self.recorder {
+            None => self.take(now, from, datagram, scratch),
+            Some(_) => self.handle_recorded(now, from, datagram, scratch),
+        }
+    }
+
+    /// As [`handle`](Self::handle), with a record.
+    #[inline(never)] // keeps this code out of the path of endpoints without a black box
+    fn handle_recorded<'a>(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        datagram: &'a [u8],
+        scratch: &'a mut Vec<u8>,
+    ) -> Option<Accepted<'a>> {
+        self.record_input(Input::Datagram(now, from, datagram));
+        let accepted = self.take(now, from, datagram, scratch);
+        if let (Some(recorder), Some(accepted)) = (&mut self.recorder, &accepted) {
+            record::accepted(recorder, accepted);
+        }
+        accepted
+    }
+
+    fn take<'a>(
         &mut self,
         now: Now,
         from: SocketAddr,
@@ -186,6 +224,9 @@ impl Inbound {
     /// Only the silence of owners is measured with it.
     #[inline]
     pub fn came(&mut self, at: Instant) {
+        if self.registry.owners.is_some() {
+            self.record_input(Input::Other(Kind::Came, [at.as_nanos(), 0]));
+        }
         if let Some(owners) = &mut self.registry.owners {
             owners.came(at);
         }
@@ -202,6 +243,7 @@ impl Inbound {
         let peer = peers.get(peer).map(|peer| &*peer);
         let sorted = is_sorted.then_some(&self.sessions.sorted);
         Messages::new(contents, sorted, peer, config, counters, not_allowed, gate)
+            .recorded_by(self.recorder.as_deref_mut())
     }
 
     /// Counts a message that the caller drops after it has returned its [`Messages`]. As [`Refusals::count`].
@@ -222,7 +264,7 @@ impl Inbound {
         ticket: u64,
         now: Instant,
     ) -> Result<(), ClaimError> {
-        self.registry.ask(peer, OwnershipAct::Claim, stream, ticket, now)
+        self.ask(Kind::Claim, OwnershipAct::Claim, (peer, stream, ticket), now)
     }
 
     /// Releases a stream at a peer: the next peer that sends owns it. As [`claim`](Self::claim).
@@ -237,12 +279,28 @@ impl Inbound {
         ticket: u64,
         now: Instant,
     ) -> Result<(), ClaimError> {
-        self.registry.ask(peer, OwnershipAct::Release, stream, ticket, now)
+        self.ask(Kind::Release, OwnershipAct::Release, (peer, stream, ticket), now)
+    }
+
+    fn ask(
+        &mut self,
+        kind: Kind,
+        act: OwnershipAct,
+        (peer, stream, ticket): (PeerId, StreamId, u64),
+        now: Instant,
+    ) -> Result<(), ClaimError> {
+        self.record_input(Input::At(kind, now, [peer.to_word(), stream.to_word(), ticket]));
+        let asked = self.registry.ask(peer, act, stream, ticket, now);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.digest_of(Output::Returned).add(asked.map_or_else(|error| error as u64 + 1, |()| 0));
+        }
+        asked
     }
 
     /// Takes a stream here away from its owner, if this right still holds: the next peer that sends owns it. Call it when a
     /// watchdog of the stream trips.
     pub fn free(&mut self, tenure: Tenure) {
+        self.record_input(Input::Other(Kind::Free, [tenure.place.into(), tenure.period]));
         let Registry { owners, outputs, .. } = &mut self.registry;
         if let Some(owners) = owners {
             owners.free(tenure, outputs);
@@ -262,6 +320,7 @@ impl Inbound {
     /// Drops the handshakes of strangers until then, because they have used up their share of the driver's time. Peers that had to
     /// make room in a full table are exempt: they are few, and were there first.
     pub fn refuse_strangers_until(&mut self, until: Instant) {
+        self.record_input(Input::Other(Kind::RefuseStrangers, [until.as_nanos(), 0]));
         let refused_until = &mut self.registry.strangers.refused_until;
         *refused_until = until.max(*refused_until);
     }
@@ -275,6 +334,7 @@ impl Inbound {
     /// Notes that the network has reported that nobody listens at this address. A newcomer there gets no messages for all until
     /// it is heard again. Other peers do: anybody can forge such a report.
     pub fn unreachable(&mut self, address: SocketAddr) {
+        self.record_input(Input::Unreachable(address));
         self.registry.unreachable(address);
     }
 
@@ -286,6 +346,7 @@ impl Inbound {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.record_input(Input::Timeout(now));
         self.finish_closing(now.steady);
         self.sessions.handshake.send_hello_if_due(&mut self.registry, now.steady);
         while let Some(peer) = self.registry.peers.pop_due(now.steady) {
@@ -317,20 +378,23 @@ impl Inbound {
     #[must_use]
     #[inline]
     pub fn has_news(&self) -> bool {
-        !self.registry.outputs.are_empty()
-            || self.registry.can_close_now()
-            || self.registry.not_allowed.is_noted()
+        self.registry.has_news()
     }
 
     /// Returns the next event.
     pub fn poll_event(&mut self, now: Now) -> Option<Event> {
         if self.registry.can_close_now() {
+            self.record_input(Input::Polled(now));
             self.finish_closing(now.steady);
         }
-        self.registry.outputs.events.pop_front().or_else(|| {
+        let event = self.registry.outputs.events.pop_front().or_else(|| {
             let (peer, message_type) = self.registry.not_allowed.take()?;
             Some(Event::NotAllowed { peer, message_type })
-        })
+        });
+        if let (Some(recorder), Some(event)) = (&mut self.recorder, &event) {
+            digest::event(recorder, event);
+        }
+        event
     }
 
     /// Checks that the tables agree with one another. For tests and fuzzers, because it walks every table.
@@ -351,12 +415,93 @@ impl Inbound {
 
     /// Returns the next command for the outbound half.
     pub fn poll_command(&mut self) -> Option<Command> {
-        self.registry.outputs.commands.pop_front()
+        let command = self.registry.outputs.commands.pop_front();
+        if let (Some(recorder), Some(command)) = (&mut self.recorder, &command) {
+            digest::command(recorder, command);
+        }
+        command
     }
 
     /// Returns the next datagram that belongs to no session, and where to send it.
     pub fn poll_reply(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
-        self.registry.outputs.replies.pop_front()
+        let reply = self.registry.outputs.replies.pop_front();
+        if let (Some(recorder), Some((to, datagram))) = (&mut self.recorder, &reply) {
+            digest::reply(recorder, *to, datagram);
+        }
+        reply
+    }
+
+    /// Records every input into this ring from now on. Returns `false`, and records nothing, on a secured endpoint: its keys must
+    /// not leave it.
+    pub fn record(&mut self, ring: Arc<Ring>) -> bool {
+        let is_plain = !self.registry.config.is_secured();
+        if is_plain {
+            self.recorder = Some(record::begin(&mut self.registry, &mut self.sessions, ring));
+        }
+        is_plain
+    }
+
+    /// Returns whether inputs are recorded.
+    #[must_use]
+    #[inline]
+    pub const fn is_recorded(&self) -> bool {
+        self.recorder.is_some()
+    }
+
+    /// Writes something down that is not an input. What it means is up to who drives the endpoint.
+    pub fn note(&mut self, words: [u64; 3]) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.input(Kind::Note, &words, &[]);
+        }
+    }
+
+    /// Records an input, if there is a black box.
+    #[inline]
+    fn record_input(&mut self, input: Input<'_>) {
+        let Self { registry, sessions, recorder } = self;
+        if let Some(recorder) = recorder {
+            record::input(recorder, registry, sessions, input);
+        }
+    }
+
+    /// Reads the state of a mark, for a rerun.
+    pub(super) fn from_mark(mark: &[u8]) -> Option<Self> {
+        let (registry, sessions, recorder) = record::read_mark(mark)?;
+        Some(Self { registry, sessions, recorder: Some(recorder) })
+    }
+
+    /// Writes the state as a mark does.
+    pub(super) fn save_mark(&self, out: &mut Writer) {
+        if let Some(recorder) = &self.recorder {
+            record::write_mark(recorder, &self.registry, &self.sessions, out);
+        }
+    }
+
+    /// Returns the digest of all outputs so far. 0 without a recorder.
+    pub(super) fn digest(&self) -> u64 {
+        self.recorder.as_ref().map_or(0, |recorder| recorder.digest())
+    }
+
+    /// Returns the configuration, so that a rerun can change it.
+    pub(super) const fn config_mut(&mut self) -> &mut EndpointConfig {
+        &mut self.registry.config
+    }
+
+    /// Gives an answer that the next input draws, in a rerun.
+    pub(super) fn give_answer(&mut self, answer: u64) {
+        self.sessions.handshake.secrets.give_answer(answer);
+    }
+
+    /// Returns whether an input has drawn an answer that was not given.
+    pub(super) fn lacks_answers(&self) -> bool {
+        self.sessions.handshake.secrets.lacks_answers()
+    }
+
+    /// Sets what the next input sees as the size of the path to a peer, in a rerun.
+    pub(super) fn give_size(&mut self, peer: PeerId, size: u64) {
+        if let Some(peer) = self.registry.peers.get(peer) {
+            peer.tx.datagram_size.set(size);
+        }
     }
 
     /// Removes a peer that has closed its session. A client then calls its server again.

@@ -16,6 +16,7 @@ use crate::endpoint::event::Event;
 use crate::endpoint::owner::{MAX_OWNED_STREAMS, OwnedStreams, OwnerChange, OwnerReason, Tenure};
 use crate::message::StreamId;
 use crate::peer::PeerId;
+use crate::snapshot::saved;
 use crate::time::Instant;
 use crate::wire::native::{Ownership, OwnershipAct};
 
@@ -411,3 +412,19 @@ fn notice(peer: PeerId, stream: StreamId, period: u64) -> Command {
 pub(super) const fn low_half(period: u64) -> u32 {
     period as u32
 }
+
+saved!(Owners {
+    rules,
+    has_notices,
+    places,
+    streams,
+    unused,
+    periods,
+    told,
+    next_search,
+    next_cleaning,
+    may_notify,
+    came,
+});
+saved!(OwnedStream { id, silence, owner, heard, period, released });
+saved!(Told { period, notice_at });

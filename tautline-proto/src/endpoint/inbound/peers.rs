@@ -21,6 +21,7 @@ use crate::peer::{PeerId, SessionId};
 use crate::rights::Rights;
 #[cfg(feature = "secure")]
 use crate::secure::KeyId;
+use crate::snapshot::{Reader, Saved, Writer, saved};
 use crate::stats::{PeerRxCounters, PeerTxCounters};
 use crate::time::Instant;
 use crate::window::{Window, WindowCounts};
@@ -454,5 +455,58 @@ impl PeerTable {
             ),
         ];
         rules.iter().find(|(_, holds)| !holds).map_or(Ok(()), |&(rule, _)| Err(rule))
+    }
+}
+
+impl Saved for Away {
+    fn save(&self, out: &mut Writer) {
+        self.0.save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        u8::load(from).map(Self)
+    }
+}
+
+saved!(FormerLife { newest, ended_at });
+saved!(InboundPeer {
+    id, address, session, name, window, path, delivery, claims, rights, granted, accepted, proven, named, away, is_newcomer,
+    established, heard_since, last_heard, next_heartbeat, next_answer, told_size, newest, former_life, numbers_from, published,
+    rx, wake_at,
+} else {
+    // Keys are never saved.
+    #[cfg(feature = "secure")]
+    secured: None,
+    // The outbound half counts there.
+    tx: Arc::default(),
+});
+
+impl Saved for PeerTable {
+    fn save(&self, out: &mut Writer) {
+        let Self { slots, free, serial, .. } = self;
+        slots.save(out);
+        free.save(out);
+        serial.save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        let (slots, (free, serial)) = Saved::load(from)?;
+        let mut table = Self { slots, free, serial, ..Self::default() };
+        for peer in table.slots.iter().flatten() {
+            let (slot, host) = (peer.id.slot_number(), peer.address.ip());
+            table.by_address.insert(peer.address, slot);
+            peer.session.map(|session| table.by_session.insert(session, slot));
+            peer.wake_at.map(|at| table.timers.insert((at, slot)));
+            table.places.add(host, peer.seat());
+            if peer.is(Away::SILENT) {
+                table.places.mark_silent(host, peer.seat());
+            }
+            table.newcomers += usize::from(peer.is_newcomer);
+            peer.tx.datagram_size.set(peer.told_size);
+        }
+        let is_sound = (0..)
+            .zip(&table.slots)
+            .all(|(slot, peer)| peer.as_ref().is_none_or(|peer| peer.id.slot() == slot));
+        (is_sound && table.check().is_ok()).then_some(table)
     }
 }

@@ -4,11 +4,13 @@
 //! remembers who had to. Every question is a look-up: strangers decide how often it is asked.
 
 use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use hashbrown::HashMap;
 
+use crate::snapshot::{Reader, Saved, Writer, saved};
 use crate::time::Instant;
 
 /// How many lost places are remembered. Beyond it, that of the peer that was established last is forgotten.
@@ -156,6 +158,30 @@ impl LostPlaces {
         if let Some(lost) = self.places.remove(&address) {
             self.by_age.remove(&(lost.established, address));
         }
+    }
+}
+
+saved!(LostPlace { established, displaced });
+
+impl Saved for LostPlaces {
+    fn save(&self, out: &mut Writer) {
+        self.lost.save(out);
+        self.by_age.len().save(out);
+        for (established, address) in &self.by_age {
+            let displaced = self.places.get(address).map(|lost| lost.displaced);
+            ((*established, *address), displaced).save(out);
+        }
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        let lost = Saved::load(from)?;
+        let by_age: Vec<((Instant, SocketAddr), Option<Instant>)> = Vec::load(from)?;
+        let mut loaded = Self { lost, ..Self::default() };
+        for ((established, address), displaced) in by_age {
+            loaded.by_age.insert((established, address));
+            loaded.places.insert(address, LostPlace { established, displaced: displaced? });
+        }
+        Some(loaded)
     }
 }
 

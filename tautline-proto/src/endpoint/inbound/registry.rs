@@ -27,6 +27,7 @@ use crate::peer::{PeerId, SessionId};
 use crate::rights::Rights;
 #[cfg(feature = "secure")]
 use crate::secure::SealKey;
+use crate::snapshot::{saved, saved_variants};
 use crate::stats::InboundCounters;
 use crate::time::Instant;
 use crate::window::{Verdict, Window};
@@ -67,6 +68,9 @@ pub(super) struct Registry {
     /// After how long a silence a peer is visited for the first time.
     first_look: Duration,
     closing: Closing,
+    /// The new sizes of paths that the present input has seen, for a black box. The outbound half writes them when it likes, so
+    /// they are inputs too.
+    pub(super) sizes_seen: Option<Vec<[u64; 2]>>,
 }
 
 /// A peer to add.
@@ -166,6 +170,7 @@ impl Registry {
             lost_places: LostPlaces::default(),
             strangers: Strangers::default(),
             closing: Closing::No,
+            sizes_seen: None,
         }
     }
 
@@ -288,6 +293,9 @@ impl Registry {
         let Some(peer) = self.peers.get(id) else { return };
         let size = peer.tx.datagram_size.value();
         let told = core::mem::replace(&mut peer.told_size, size);
+        if let Some(seen) = self.sizes_seen.as_mut().filter(|_| told != size) {
+            seen.push([id.to_word(), size]);
+        }
         if told != size && told != 0 {
             let size = usize::try_from(size).unwrap_or(usize::MAX);
             self.outputs.events.push_back(Event::PathSize(id, size));
@@ -567,6 +575,12 @@ impl Registry {
         matches!(self.closing, Closing::Now(..))
     }
 
+    /// Returns whether something waits to be polled.
+    #[inline]
+    pub(super) fn has_news(&self) -> bool {
+        !self.outputs.are_empty() || self.can_close_now() || self.not_allowed.is_noted()
+    }
+
     /// Removes the peer whose session has ended, if there is one. Returns whether there was one.
     #[inline]
     pub(super) fn finish_closing(&mut self, now: Instant) -> bool {
@@ -608,3 +622,12 @@ fn hushed_after(config: &EndpointConfig, peer: &InboundPeer) -> Option<Duration>
         }
     }
 }
+
+saved!(Registry { config, peers, counters, owners, closed, lost_places, strangers, first_look, closing } else {
+    // A mark is made when nothing waits to be polled.
+    outputs: Outputs::default(),
+    not_allowed: NotAllowed::default(),
+    sizes_seen: None,
+});
+saved!(Strangers { refused_until, admitted, counted_from } else { were_served: false });
+saved_variants!(Closing { 0 = No, 1 = AfterReading(peer, reason), 2 = Now(peer, reason) });

@@ -20,6 +20,7 @@ use crate::endpoint::command::{Command, PathAnswer};
 use crate::endpoint::config::Role;
 use crate::endpoint::event::{Event, RemovalReason};
 use crate::peer::PeerId;
+use crate::snapshot::saved;
 use crate::time::{Instant, Now};
 use crate::window::Window;
 use crate::wire::native::{
@@ -398,3 +399,11 @@ impl<'a> ControlFrames<'a> {
         found
     }
 }
+
+saved!(Sessions { handshake } else {
+    // A mark is made between two datagrams.
+    sorted: SortedMessages::default(),
+    // Keys are never saved.
+    #[cfg(feature = "secure")]
+    secured: None,
+});

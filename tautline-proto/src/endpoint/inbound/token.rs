@@ -1,5 +1,8 @@
 //! Address tokens and session ids. They must not be guessed, and all come from one seed. docs/protocol.md §5.
 
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use core::cell::{Cell, RefCell};
 use core::hash::Hasher;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -7,6 +10,7 @@ use core::time::Duration;
 use siphasher::sip::SipHasher24;
 
 use crate::peer::SessionId;
+use crate::snapshot::{Reader, Saved, Writer};
 use crate::time::Instant;
 use crate::wire::native::Token;
 
@@ -26,6 +30,19 @@ enum Purpose {
 pub(crate) struct Secrets {
     key: [u8; 16],
     drawn: u64,
+    /// `None` if nothing is recorded.
+    answers: Option<Box<Answers>>,
+}
+
+/// What was drawn or proven, for a black box. It holds this in place of the seed, so that nobody can forge tokens with it. In a rerun
+/// the answers come from there.
+#[derive(Clone, Default)]
+struct Answers {
+    are_given: bool,
+    /// Those of one input: a few.
+    values: RefCell<VecDeque<u64>>,
+    /// An answer was wanted that is not there: the record ends before it.
+    are_missing: Cell<bool>,
 }
 
 impl core::fmt::Debug for Secrets {
@@ -37,7 +54,29 @@ impl core::fmt::Debug for Secrets {
 
 impl Secrets {
     pub(crate) const fn new(seed: [u8; 16]) -> Self {
-        Self { key: seed, drawn: 0 }
+        Self { key: seed, drawn: 0, answers: None }
+    }
+
+    /// Keeps all answers from now on, until they are [taken](Self::take_answer).
+    pub(crate) fn record(&mut self) {
+        let values = RefCell::new(VecDeque::with_capacity(16));
+        self.answers = Some(Box::new(Answers { values, ..Answers::default() }));
+    }
+
+    /// Takes the first answer that was kept.
+    #[inline]
+    pub(crate) fn take_answer(&mut self) -> Option<u64> {
+        self.answers.as_mut()?.values.get_mut().pop_front()
+    }
+
+    /// Gives this as the next answer, in a rerun.
+    pub(crate) fn give_answer(&mut self, answer: u64) {
+        self.answers.iter_mut().for_each(|answers| answers.values.get_mut().push_back(answer));
+    }
+
+    /// Returns whether an answer was wanted that was not given.
+    pub(crate) fn lacks_answers(&self) -> bool {
+        self.answers.as_ref().is_some_and(|answers| answers.are_missing.get())
     }
 
     pub(crate) fn session(&mut self) -> SessionId {
@@ -80,12 +119,34 @@ impl Secrets {
 
     /// Hashes the words as bytes in a fixed order, so that the result is the same on every machine and with every compiler.
     fn hash(&self, purpose: Purpose, words: &[u64]) -> u64 {
+        let Some(answers) = &self.answers else { return self.hash_anew(purpose, words) };
+        let mut values = answers.values.borrow_mut();
+        if answers.are_given {
+            answers.are_missing.set(answers.are_missing.get() || values.is_empty());
+            return values.pop_front().unwrap_or(0);
+        }
+        let answer = self.hash_anew(purpose, words);
+        values.push_back(answer);
+        answer
+    }
+
+    fn hash_anew(&self, purpose: Purpose, words: &[u64]) -> u64 {
         let mut hasher = SipHasher24::new_with_key(&self.key);
         hasher.write(&[purpose as u8]);
         for word in words {
             hasher.write(&word.to_be_bytes());
         }
         hasher.finish()
+    }
+}
+
+// The seed is never saved.
+impl Saved for Secrets {
+    fn save(&self, _: &mut Writer) {}
+
+    fn load(_: &mut Reader<'_>) -> Option<Self> {
+        let answers = Answers { are_given: true, ..Answers::default() };
+        Some(Self { answers: Some(Box::new(answers)), ..Self::new([0; 16]) })
     }
 }
 

@@ -12,13 +12,16 @@
 mod path_size;
 mod peer;
 mod queued_frame;
+mod record;
 mod reliable_sender;
 #[cfg(feature = "secure")]
 mod sealed;
 mod sealed_pack;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -36,9 +39,12 @@ use super::command::{Command, OpenPeer};
 use super::config::{EndpointConfig, Role, WireFormat};
 use super::event::RemovalReason;
 use super::outcome::{Outcome, Refusal};
+use super::recorder::{Kind, Output, Recorder};
 use crate::message::Priority;
 use crate::peer::PeerId;
 use crate::rights::Rights;
+use crate::ring::Ring;
+use crate::snapshot::{Reader, Saved, Writer, saved};
 use crate::time::{Instant, Now};
 use crate::wire::native::{Ack, Control, Header, Heartbeat, Pack};
 use crate::wire::{classic, native};
@@ -63,6 +69,8 @@ pub struct Outbound {
     /// When each peer's reliable messages have something to do.
     due: BTreeSet<(Instant, u32)>,
     outcomes: VecDeque<(u64, Outcome)>,
+    /// Writes the black box, if there is one.
+    recorder: Option<Box<Recorder>>,
 }
 
 /// A datagram of reliable messages to send.
@@ -112,6 +120,7 @@ impl Outbound {
             max_tries: config.max_tries,
             due: BTreeSet::new(),
             outcomes: VecDeque::new(),
+            recorder: None,
         }
     }
 
@@ -179,7 +188,20 @@ impl Outbound {
     /// `datagram` holds room for the header, followed by frames (native) or the envelope (classic). It may become longer. On a plain
     /// link it becomes the bytes to send. On a secured link the bytes to send are made in `sealed`, and each call spends a
     /// number: if the kernel does not take them, send the same bytes again, or let them be lost.
+    #[inline]
     pub fn seal<'a>(
+        &mut self,
+        id: PeerId,
+        datagram: &'a mut Vec<u8>,
+        sealed: &'a mut Vec<u8>,
+    ) -> Option<(SocketAddr, &'a [u8])> {
+        match self.recorder {
+            None => self.seal_next(id, datagram, sealed),
+            Some(_) => self.seal_recorded(id, datagram, sealed),
+        }
+    }
+
+    fn seal_next<'a>(
         &mut self,
         id: PeerId,
         datagram: &'a mut Vec<u8>,
@@ -249,6 +271,18 @@ impl Outbound {
         &mut self,
         id: PeerId,
         pack: &'a mut Pack,
+        sealed: &'a mut Vec<u8>,
+    ) -> Option<SealedPack<'a>> {
+        match self.recorder {
+            None => self.seal_next_pack(id, pack, sealed),
+            Some(_) => self.seal_pack_recorded(id, pack, sealed),
+        }
+    }
+
+    fn seal_next_pack<'a>(
+        &mut self,
+        id: PeerId,
+        pack: &'a mut Pack,
         #[cfg_attr(not(feature = "secure"), allow(unused_variables))] sealed: &'a mut Vec<u8>,
     ) -> Option<SealedPack<'a>> {
         let from_server = self.role == Role::Server;
@@ -268,6 +302,10 @@ impl Outbound {
 
     /// Moves on to the next number, because the kernel has taken what was sealed last for this peer.
     pub fn sent(&mut self, id: PeerId, sent: SentDatagrams) {
+        if let Some(recorder) = self.recorder(0) {
+            let words = [id.to_word(), sent.datagrams, sent.bytes as u64, sent.messages];
+            recorder.input(Kind::Sent, &words, &[]);
+        }
         let Some(peer) = peer_mut(&mut self.slots, id) else { return };
         if !peer.is_secured() {
             // Sealing with a key has spent the number.
@@ -287,6 +325,16 @@ impl Outbound {
     ///
     /// If the command needs a datagram, writes it to `out`, unsealed, and returns the peer to send it to.
     pub fn apply(&mut self, command: Command, now: Now, out: &mut Vec<u8>) -> Option<PeerId> {
+        if let Some(recorder) = self.recorder(record::LARGEST_COMMAND) {
+            recorder.clocks(now);
+            recorder.saved_input(Kind::Command, &[], &command);
+        }
+        let to = self.carry_out(command, now, out);
+        record::written(self.recorder.as_deref_mut(), to.map(PeerId::to_word), out);
+        to
+    }
+
+    fn carry_out(&mut self, command: Command, now: Now, out: &mut Vec<u8>) -> Option<PeerId> {
         match command {
             Command::Open(peer) => self.open_peer(peer, out),
             Command::Forget(id, reason) => {
@@ -456,6 +504,24 @@ impl Outbound {
         receipt: u64,
         expires: Option<Instant>,
     ) -> Result<(), Refusal> {
+        if let Some(recorder) = self.recorder(frame.len()) {
+            let expires = expires.map_or(u64::MAX, Instant::as_nanos);
+            recorder.input(Kind::Offer, &[id.to_word(), receipt, expires], frame);
+        }
+        let offered = self.take_offer(id, frame, receipt, expires);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.digest_of(Output::Returned).add(offered.map_or_else(|error| error as u64 + 1, |()| 0));
+        }
+        offered
+    }
+
+    fn take_offer(
+        &mut self,
+        id: PeerId,
+        frame: &[u8],
+        receipt: u64,
+        expires: Option<Instant>,
+    ) -> Result<(), Refusal> {
         let peer = peer_mut(&mut self.slots, id).ok_or(Refusal::UnknownPeer)?;
         // Frames cannot be cut anew once they have numbers, so they fit paths that become smaller.
         let room = room(peer.path.size().min(BASE_DATAGRAM) - peer.extra);
@@ -474,6 +540,16 @@ impl Outbound {
         others_wait: bool,
         out: &mut Vec<u8>,
     ) -> Option<DueDatagram> {
+        if let Some(recorder) = self.recorder(0) {
+            recorder.input_at(Kind::Deliver, now, &[u64::from(others_wait)], &[]);
+        }
+        let due = self.next_due(now, others_wait, out);
+        let word = due.map(|due| due.peer.to_word() ^ due.messages << 8 ^ due.priority as u64);
+        record::written(self.recorder.as_deref_mut(), word, out);
+        due
+    }
+
+    fn next_due(&mut self, now: Instant, others_wait: bool, out: &mut Vec<u8>) -> Option<DueDatagram> {
         let max_tries = self.max_tries;
         while let Some(&(at, slot)) = self.due.first().filter(|&&(at, _)| at <= now) {
             begin(out, &[]);
@@ -500,6 +576,9 @@ impl Outbound {
     ///
     /// Its contents are retransmitted as if the network had lost them. Its messages are counted with the peer's next datagram.
     pub fn not_sent(&mut self, due: DueDatagram) {
+        if let Some(recorder) = self.recorder(64) {
+            recorder.saved_input(Kind::NotSent, &[], &due);
+        }
         if let Some(peer) = peer_mut(&mut self.slots, due.peer) {
             peer.uncounted = due.messages;
         }
@@ -517,11 +596,20 @@ impl Outbound {
 
     /// Returns the next receipt and outcome of a reliable message.
     pub fn poll_outcome(&mut self) -> Option<(u64, Outcome)> {
-        self.outcomes.pop_front()
+        let outcome = self.outcomes.pop_front();
+        if let (Some((receipt, outcome)), Some(recorder)) = (outcome, &mut self.recorder) {
+            // The mark of a segment, if one began here, would not hold it.
+            recorder.input(Kind::Polled, &[], &[]);
+            recorder.digest_of(Output::Event).add(receipt << 8 | outcome as u64);
+        }
+        outcome
     }
 
     /// Abandons all reliable messages, because this end closes the connection.
     pub fn abandon(&mut self) {
+        if let Some(recorder) = self.recorder(0) {
+            recorder.input(Kind::Abandon, &[], &[]);
+        }
         self.due.clear();
         for peer in self.slots.iter_mut().flatten() {
             peer.reliable_due = None;
@@ -548,6 +636,10 @@ impl Outbound {
             return true;
         }
         let Some(peer) = peer_mut(&mut self.slots, id) else { return true };
+        if self.recorder.is_some() && peer.path.would_use(whole + peer.extra) {
+            self.record_fits(id, datagram_len);
+        }
+        let Some(peer) = peer_mut(&mut self.slots, id) else { return true };
         peer.path.sends(whole + peer.extra);
         whole + if peer.echo.is_some() { native::MAX_ECHO_LEN } else { 0 } <= peer.size()
     }
@@ -562,6 +654,10 @@ impl Outbound {
     /// Notes what the system has said about the path to this peer. `known` is the largest datagram that it carries, or `None` if
     /// the system only refused one of `refused` bytes. Returns whether smaller datagrams than before are sent now.
     pub fn path_told(&mut self, id: PeerId, refused: usize, known: Option<usize>) -> bool {
+        if let Some(recorder) = self.recorder(0) {
+            let words = [id.to_word(), refused as u64, known.map_or(u64::MAX, |known| known as u64)];
+            recorder.input(Kind::PathTold, &words, &[]);
+        }
         let Some(peer) = peer_mut(&mut self.slots, id) else { return false };
         let changed = match known {
             Some(size) => peer.path.told(size),
@@ -587,6 +683,9 @@ impl Outbound {
 
     /// Notes that the system did not take the probe that [`apply`](Self::apply) wrote last for this peer.
     pub fn probe_not_sent(&mut self, id: PeerId) {
+        if let Some(recorder) = self.recorder(0) {
+            recorder.input(Kind::ProbeNotSent, &[id.to_word()], &[]);
+        }
         if let Some(peer) = peer_mut(&mut self.slots, id) {
             peer.path.probe_not_sent();
         }
@@ -617,6 +716,101 @@ impl Outbound {
         if let Some(at) = next {
             self.due.insert((at, slot));
         }
+    }
+
+    /// Records every call that changes something into this ring from now on. Returns `false`, and records nothing, on a secured
+    /// endpoint: its keys must not leave it.
+    pub fn record(&mut self, ring: Arc<Ring>) -> bool {
+        if !self.is_secured() {
+            self.recorder = Some(Box::new(Recorder::new(Some(ring))));
+        }
+        self.recorder.is_some()
+    }
+
+    /// Notes when the next datagrams are sent. Only the record shows it.
+    #[inline]
+    pub fn sends_at(&mut self, now: Instant) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.set_now(now);
+        }
+    }
+
+    /// Begins a call with so many bytes: makes a mark before it if the segment is full.
+    #[inline]
+    fn recorder(&mut self, bytes: usize) -> Option<&mut Recorder> {
+        if self.recorder.as_ref()?.needs_mark(bytes) {
+            self.mark();
+        }
+        self.recorder.as_deref_mut()
+    }
+
+    #[cold]
+    fn mark(&mut self) {
+        let Some(mut recorder) = self.recorder.take() else { return };
+        recorder.mark(|out| self.save(out));
+        self.recorder = Some(recorder);
+    }
+
+    #[inline(never)] // keeps this code out of the path of endpoints without a black box
+    fn seal_recorded<'a>(
+        &mut self,
+        id: PeerId,
+        datagram: &'a mut Vec<u8>,
+        sealed: &'a mut Vec<u8>,
+    ) -> Option<(SocketAddr, &'a [u8])> {
+        if let Some(recorder) = self.recorder(datagram.len()) {
+            recorder.input(Kind::Seal, &[id.to_word()], datagram);
+        }
+        let sealed = self.seal_next(id, datagram, sealed);
+        if let (Some(recorder), Some((to, datagram))) = (&mut self.recorder, sealed) {
+            record::sealed(recorder, to, datagram);
+        }
+        sealed
+    }
+
+    #[inline(never)]
+    fn seal_pack_recorded<'a>(
+        &mut self,
+        id: PeerId,
+        pack: &'a mut Pack,
+        sealed: &'a mut Vec<u8>,
+    ) -> Option<SealedPack<'a>> {
+        if let Some(recorder) = self.recorder(pack.bytes().len() + record::PACK_FIELDS) {
+            recorder.saved_input(Kind::SealPack, &[id.to_word()], pack);
+        }
+        let sealed = self.seal_next_pack(id, pack, sealed);
+        if let (Some(recorder), Some(pack)) = (&mut self.recorder, &sealed) {
+            record::sealed_pack(recorder, pack);
+        }
+        sealed
+    }
+
+    #[cold]
+    fn record_fits(&mut self, id: PeerId, datagram_len: usize) {
+        if let Some(recorder) = self.recorder(0) {
+            recorder.input(Kind::Fits, &[id.to_word(), datagram_len as u64], &[]);
+        }
+    }
+
+    /// Reads the state of a mark, for a rerun.
+    pub(super) fn from_mark(mark: &[u8]) -> Option<Self> {
+        let mut from = Reader(mark);
+        let mut recorder = Recorder::new(None);
+        recorder.begin(&mut from)?;
+        let mut outbound = Self::load(&mut from)?;
+        outbound.recorder = Some(Box::new(recorder));
+        from.0.is_empty().then_some(outbound)
+    }
+
+    /// Writes the state as a mark does.
+    pub(super) fn save_mark(&self, out: &mut Writer) {
+        self.recorder.iter().for_each(|recorder| recorder.save_digests(out));
+        self.save(out);
+    }
+
+    /// Returns the digest of all outputs so far. 0 without a recorder.
+    pub(super) fn digest(&self) -> u64 {
+        self.recorder.as_ref().map_or(0, |recorder| recorder.digest())
     }
 
     fn peer(&self, id: PeerId) -> Option<&OutboundPeer> {
@@ -651,5 +845,70 @@ fn begin(out: &mut Vec<u8>, frames: &[Control<'_>]) {
     native::begin_datagram(out);
     for frame in frames {
         native::write_control(out, frame);
+    }
+}
+
+saved!(DueDatagram { peer, messages, priority });
+
+impl Saved for Outbound {
+    fn save(&self, out: &mut Writer) {
+        let Self {
+            wire,
+            role,
+            name,
+            slots,
+            open,
+            listening,
+            first_number,
+            datagram_size,
+            extra,
+            max_tries,
+            ..
+        } = self;
+        wire.save(out);
+        role.save(out);
+        name.save(out);
+        slots.save(out);
+        open.save(out);
+        listening.save(out);
+        for id in open {
+            let is_found = self.peer(*id).is_some_and(|peer| self.by_address.get(&peer.address) == Some(id));
+            is_found.save(out);
+        }
+        first_number.save(out);
+        datagram_size.save(out);
+        extra.save(out);
+        max_tries.save(out);
+        self.due.save(out);
+        self.outcomes.save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        let (wire, role, name) = (Saved::load(from)?, Saved::load(from)?, Saved::load(from)?);
+        let (slots, open, listening): (Vec<Option<OutboundPeer>>, Vec<PeerId>, _) =
+            (Saved::load(from)?, Saved::load(from)?, Saved::load(from)?);
+        let mut by_address = HashMap::new();
+        for id in &open {
+            let peer = slots.get(id.slot())?.as_ref()?;
+            if bool::load(from)? {
+                by_address.insert(peer.address, *id);
+            }
+        }
+        Some(Self {
+            wire,
+            role,
+            name,
+            slots,
+            open,
+            listening,
+            by_address,
+            first_number: Saved::load(from)?,
+            datagram_size: Saved::load(from)?,
+            extra: Saved::load(from)?,
+            max_tries: Saved::load(from)?,
+            due: Saved::load(from)?,
+            outcomes: Saved::load(from)?,
+            recorder: None,
+        })
     }
 }

@@ -8,6 +8,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use crate::snapshot::saved;
 use crate::time::Instant;
 use crate::wire::native::PathProbe;
 
@@ -122,6 +123,11 @@ impl PathSize {
     #[inline]
     pub(super) const fn size(&self) -> usize {
         self.size
+    }
+
+    /// Returns whether [`sends`](Self::sends) changes something.
+    pub(super) const fn would_use(&self, size: usize) -> bool {
+        size > self.least && !self.used
     }
 
     /// Notes that a datagram of this size is sent.
@@ -278,6 +284,26 @@ impl PathSize {
         self.losses = 0;
     }
 }
+
+saved!(Probe { size, number, sent_at });
+saved!(PathSize {
+    size,
+    least,
+    headers,
+    most,
+    limit,
+    failed,
+    probe,
+    tried,
+    losses,
+    proven_at,
+    used,
+    raise_at,
+    named,
+    namings,
+    arrived,
+    answers,
+});
 
 #[cfg(test)]
 mod tests {

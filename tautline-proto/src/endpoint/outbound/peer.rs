@@ -12,6 +12,7 @@ use crate::peer::{PeerId, SessionId};
 use crate::rights::Rights;
 #[cfg(feature = "secure")]
 use crate::secure::SealKey;
+use crate::snapshot::saved;
 use crate::stats::PeerTxCounters;
 use crate::time::Instant;
 #[cfg(feature = "secure")]
@@ -134,3 +135,12 @@ impl OutboundPeer {
         }
     }
 }
+
+saved!(PiggybackedAck { base, bitmap, left });
+saved!(OutboundPeer {
+    id, address, session, next, path, tx, granted, extra, echo, ack, ack_is_sealed, uncounted, reliable, reliable_due,
+} else {
+    // Keys are never saved.
+    #[cfg(feature = "secure")]
+    sealing: None,
+});

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::message::Priority;
+use crate::snapshot::saved;
 use crate::time::Instant;
 
 /// The longest retransmission time-out after doubling, unless the time-out is longer from the start.
@@ -79,3 +80,5 @@ pub(super) fn backed_off(timeout: Duration, tries: u32) -> Duration {
     let longest = MAX_BACKOFF.max(timeout);
     timeout.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX)).min(longest)
 }
+
+saved!(QueuedFrame { bytes, message, priority, tries, sent_at, retransmit_at, overtaken });

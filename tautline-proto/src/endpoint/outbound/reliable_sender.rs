@@ -8,12 +8,11 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 
-use hashbrown::HashMap;
-
 use super::queued_frame::{QueuedFrame, SendRules, backed_off};
 use crate::endpoint::outcome::{Outcome, Refusal};
 use crate::message::{Delivery, Priority};
 use crate::path::RoundTrip;
+use crate::snapshot::saved;
 use crate::time::Instant;
 use crate::wire::native::{
     self, Ack, Control, DELIVERY_WINDOW, DeliveryNumbers, FORWARD_LEN, SendingClass, Stream,
@@ -48,7 +47,7 @@ pub(super) struct ReliableSender {
     messages: BTreeMap<u64, PendingMessage>,
     /// The frames of the last message of each ordered stream, until the peer's base has passed them. It is not enough that
     /// they are settled: the message may wait at the peer for an earlier one.
-    last_ordered: HashMap<Stream, Range<u64>>,
+    last_ordered: BTreeMap<Stream, Range<u64>>,
     unsent: u64,
     unsent_critical: VecDeque<u64>,
     /// The highest priority in the datagram that was written last.
@@ -431,3 +430,23 @@ fn has_arrived(number: u64, base: u64, bitmap: &[u8]) -> bool {
     let byte = usize::try_from(bit / 8).ok().and_then(|at| bitmap.get(at));
     byte.is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
 }
+
+saved!(PendingMessage { frames, unacknowledged, receipt, expires });
+saved!(ReliableSender {
+    base,
+    frames,
+    messages,
+    last_ordered,
+    unsent,
+    unsent_critical,
+    highest,
+    in_flight,
+    expiries,
+    round_trip,
+    peer_base,
+    abandoned_to,
+    forward_at,
+    forwards,
+    credit,
+    last_retransmission,
+});

@@ -37,6 +37,7 @@ use alloc::vec::Vec;
 use crate::drops::DropReason;
 use crate::json::{self, Cursor, JsonFault, JsonLimits, RawValue};
 use crate::message::{ContentType, Id, MessageRef, MessageType, Priority};
+use crate::snapshot::saved;
 use crate::time::Timestamp;
 
 /// The length of the CRC and of the sequence number, in bytes.
@@ -378,3 +379,5 @@ fn write_optional<T>(out: &mut Vec<u8>, value: Option<&T>, write: impl Fn(&mut V
 
 #[cfg(test)]
 mod tests;
+
+saved!(ClassicFormat { use_crc, use_sequence });

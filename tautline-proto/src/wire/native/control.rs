@@ -10,6 +10,7 @@ use super::ownership::{OWNERSHIP_LEN, Ownership};
 use super::reader::Reader;
 use super::rekey::Rekey;
 use crate::peer::SessionId;
+use crate::snapshot::saved;
 use crate::time::{Instant, WallTime};
 
 /// Proves that a client receives at its address, without any state at the server. docs/protocol.md §5.
@@ -282,3 +283,6 @@ pub(crate) fn write_ack(out: &mut Vec<u8>, base: u64, bitmap: &[u8]) {
     #[allow(clippy::cast_possible_truncation)] // the low half travels
     write_control(out, &Control::Ack(Ack { base: base as u32, bitmap }));
 }
+
+saved!(Token { issued_ms, proof });
+saved!(Heartbeat { stamp, wall, echo, held });

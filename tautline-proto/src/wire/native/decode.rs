@@ -8,6 +8,7 @@ use super::layout::{FRAME_HEADER_LEN, KIND_LEN, MESSAGE_FIXED_LEN, field, number
 use super::reader::Reader;
 use crate::drops::DropReason;
 use crate::message::{ContentType, Delivery, Id, MessageRef, MessageType, Priority, StreamId};
+use crate::snapshot::saved;
 
 /// A message frame of the right length. Its fields are not decoded yet.
 #[derive(Clone, Copy, Debug)]
@@ -152,11 +153,13 @@ pub(crate) struct SendingClass {
 }
 
 /// The type and the channel of a message, as they travel. Ordered messages keep their order within a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stream {
     message_type: u8,
     channel: [u8; 2],
 }
+
+saved!(Stream { message_type, channel });
 
 impl SendingClass {
     /// Reads the fixed fields of a frame that [`begin_message`](super::begin_message) wrote.

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::reader::Reader;
 use crate::message::{MessageType, StreamId};
+use crate::snapshot::{Reader as Bytes, Saved, Writer, saved};
 
 /// The length of the frame's body.
 pub(super) const OWNERSHIP_LEN: usize = 12;
@@ -74,6 +75,18 @@ impl Ownership {
         out.extend_from_slice(&self.stream.channel.to_be_bytes());
         out.extend_from_slice(&self.number.to_be_bytes());
         out.extend_from_slice(&self.period.to_be_bytes());
+    }
+}
+
+saved!(Ownership { act, stream, number, period });
+
+impl Saved for OwnershipAct {
+    fn save(&self, out: &mut Writer) {
+        (*self as u8).save(out);
+    }
+
+    fn load(from: &mut Bytes<'_>) -> Option<Self> {
+        u8::load(from).and_then(Self::from_wire)
     }
 }
 

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use super::datagram::{Header, begin_datagram, fill_header, fill_trailer};
 use super::layout::{HEADER_LEN, MAX_DATAGRAM, TRAILER_LEN};
+use crate::snapshot::saved;
 
 /// How many datagrams a pack holds at most. Every kernel with UDP segmentation offload takes this many at once.
 const MAX_DATAGRAMS: usize = 64;
@@ -211,6 +212,8 @@ impl Pack {
         self.bytes.chunks(self.size.max(1)).zip(self.messages.iter().map(|&count| u64::from(count)))
     }
 }
+
+saved!(Pack { bytes, size, limit, messages, closed, large_end });
 
 #[cfg(test)]
 mod tests {

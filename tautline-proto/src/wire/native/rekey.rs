@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::layout::KEY_ID_LEN;
 use super::reader::Reader;
+use crate::snapshot::saved_variants;
 
 /// What a frame about new keys says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ impl Rekey {
 fn noise(fields: Reader<'_>) -> Option<Vec<u8>> {
     (fields.0.len() <= LONGEST).then(|| fields.0.into())
 }
+
+saved_variants!(Rekey { 0 = Ask, 1 = Begin(key, message), 2 = Answer(message) });
 
 #[cfg(test)]
 mod tests {

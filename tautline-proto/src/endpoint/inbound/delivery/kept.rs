@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::snapshot::saved;
 use crate::time::Instant;
 use crate::wire::native::MessageFrame;
 
@@ -33,3 +34,5 @@ impl KeptMessage {
         MessageFrame { flags: self.flags, body: &self.body }
     }
 }
+
+saved!(KeptMessage { default_id, flags, body, since });

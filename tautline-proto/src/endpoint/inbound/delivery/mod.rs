@@ -21,6 +21,7 @@ pub(super) use reassembly::{Added, Reassembly};
 pub(super) use reliable_receiver::{ReliableReceiver, Taken};
 
 use crate::drops::DropReason;
+use crate::snapshot::saved;
 use crate::stats::InboundCounters;
 use crate::time::Instant;
 
@@ -49,3 +50,5 @@ impl DeliveryState {
         counters.messages_dropped.count_many(DropReason::Incomplete, expired);
     }
 }
+
+saved!(DeliveryState { reliable, large });

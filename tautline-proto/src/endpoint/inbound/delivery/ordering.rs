@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::kept::KeptMessage;
+use crate::snapshot::saved;
 
 /// The ordered messages that are held back, by their delivery numbers.
 #[derive(Debug, Default)]
@@ -51,3 +52,6 @@ impl OrderingBuffer {
         self.bytes
     }
 }
+
+saved!(OrderingBuffer { held, bytes });
+saved!(HeldMessage { after, message });

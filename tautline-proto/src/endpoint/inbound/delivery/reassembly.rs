@@ -6,6 +6,7 @@ use core::mem;
 use core::time::Duration;
 
 use crate::message::Delivery;
+use crate::snapshot::saved;
 use crate::time::Instant;
 use crate::wire::native::Fragment;
 
@@ -203,6 +204,9 @@ impl IncompleteMessage {
         }
     }
 }
+
+saved!(IncompleteMessage { flags, delivery, behind, total, count, body, next, early, early_len, begun });
+saved!(Reassembly { messages, bytes });
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::snapshot::saved;
 use crate::wire::native::DELIVERY_WINDOW;
 
 #[allow(clippy::cast_possible_truncation)] // 16
@@ -98,6 +99,8 @@ const fn word_and_bit(number: u64) -> (usize, u64) {
     let word = (number / 64) as usize % WORDS;
     (word, 1 << (number % 64))
 }
+
+saved!(ReceiveWindow { base, received, end });
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use super::kept::{KeptMessage, RELIABLE_ID};
 use super::ordering::OrderingBuffer;
 use super::reassembly::{Added, Reassembly};
 use super::receive_window::ReceiveWindow;
+use crate::snapshot::saved;
 use crate::time::Instant;
 use crate::wire::native::{DELIVERY_WINDOW, DeliveryNumbers, Fragment, MessageFrame};
 
@@ -160,3 +161,5 @@ impl ReliableReceiver {
         }
     }
 }
+
+saved!(ReliableReceiver { window, ordering, fragments, owes_ack, abandoned });

@@ -1,0 +1,123 @@
+//! What the inbound half writes into its black box: every input that changes it, and a digest of everything that it returns.
+//!
+//! [`Inbound`](super::Inbound) calls it. A mark is made between two datagrams, when nothing waits to be polled, so that it holds no
+//! outputs.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use super::accepted::Accepted;
+use super::registry::Registry;
+use super::sessions::Sessions;
+use crate::endpoint::recorder::{Kind, Output, Recorder};
+use crate::ring::Ring;
+use crate::snapshot::{Reader, Saved, Writer};
+use crate::time::{Instant, Now};
+
+/// An input, and its contents.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Input<'a> {
+    Datagram(Now, SocketAddr, &'a [u8]),
+    Timeout(Now),
+    Dial(Now, SocketAddr),
+    Polled(Now),
+    Unreachable(SocketAddr),
+    At(Kind, Instant, [u64; 3]),
+    Other(Kind, [u64; 2]),
+}
+
+impl Input<'_> {
+    /// How many bytes it takes, if a mark may be made before it.
+    const fn room(self) -> Option<usize> {
+        match self {
+            Self::Datagram(.., datagram) => Some(datagram.len()),
+            Self::Timeout(_) | Self::Dial(..) => Some(64),
+            _ => None,
+        }
+    }
+}
+
+/// Begins to record into this ring.
+pub(super) fn begin(registry: &mut Registry, sessions: &mut Sessions, ring: Arc<Ring>) -> Box<Recorder> {
+    sessions.handshake.secrets.record();
+    registry.sizes_seen = Some(Vec::with_capacity(16));
+    Box::new(Recorder::new(Some(ring)))
+}
+
+/// Records an input. What the input before has drawn and seen comes first, and a mark if the segment is full.
+#[inline]
+pub(super) fn input(
+    recorder: &mut Recorder,
+    registry: &mut Registry,
+    sessions: &mut Sessions,
+    input: Input<'_>,
+) {
+    while let Some(answer) = sessions.handshake.secrets.take_answer() {
+        recorder.input(Kind::Drawn, &[answer], &[]);
+    }
+    for seen in registry.sizes_seen.iter_mut().flat_map(|seen| seen.drain(..)) {
+        recorder.input(Kind::Seen, &seen, &[]);
+    }
+    if input.room().is_some_and(|room| recorder.needs_mark(room)) && !registry.has_news() {
+        recorder.mark(|out| {
+            registry.save(out);
+            sessions.save(out);
+        });
+    }
+    write(recorder, input);
+}
+
+#[inline]
+fn write(recorder: &mut Recorder, input: Input<'_>) {
+    match input {
+        Input::Datagram(now, from, datagram) => {
+            recorder.clocks(now);
+            recorder.origin(from);
+            recorder.input(Kind::Datagram, &[], datagram);
+            recorder.read = 0;
+        }
+        Input::Timeout(now) => {
+            recorder.clocks(now);
+            recorder.input(Kind::Timeout, &[], &[]);
+        }
+        Input::Dial(now, server) => {
+            recorder.clocks(now);
+            recorder.saved_input(Kind::Dial, &[], &server);
+        }
+        Input::Polled(now) => {
+            recorder.clocks(now);
+            recorder.input(Kind::Polled, &[], &[]);
+        }
+        Input::Unreachable(address) => recorder.saved_input(Kind::Unreachable, &[], &address),
+        Input::At(kind, now, words) => {
+            recorder.set_now(now);
+            recorder.input(kind, &words, &[]);
+        }
+        Input::Other(kind, words) => recorder.input(kind, &words, &[]),
+    }
+}
+
+/// Adds what [`Inbound::handle`](super::Inbound::handle) returns to the digest.
+pub(super) fn accepted(recorder: &mut Recorder, accepted: &Accepted<'_>) {
+    let digest = recorder.digest_of(Output::Returned);
+    digest.add(u64::from(accepted.peer.serial()) << 1 | u64::from(accepted.late));
+    digest.add(accepted.number.unwrap_or(u64::MAX));
+}
+
+/// Reads the state of a mark. The recorder adds up digests alone.
+pub(super) fn read_mark(mark: &[u8]) -> Option<(Registry, Sessions, Box<Recorder>)> {
+    let mut from = Reader(mark);
+    let mut recorder = Recorder::new(None);
+    recorder.begin(&mut from)?;
+    let (registry, sessions) = (Saved::load(&mut from)?, Saved::load(&mut from)?);
+    from.0.is_empty().then_some((registry, sessions, Box::new(recorder)))
+}
+
+/// Writes the state as a mark does.
+pub(super) fn write_mark(recorder: &Recorder, registry: &Registry, sessions: &Sessions, out: &mut Writer) {
+    recorder.save_digests(out);
+    registry.save(out);
+    sessions.save(out);
+}

@@ -1,0 +1,37 @@
+//! What the outbound half writes into its black box: every call that changes it, and a digest of everything that it returns.
+//!
+//! [`Outbound`](super::Outbound) calls it, under the transmit lock that its caller holds already.
+
+use core::net::SocketAddr;
+
+use super::sealed_pack::SealedPack;
+use crate::endpoint::recorder::{Output, Recorder};
+
+/// More than any command takes: an acknowledgement's bitmap, or a part of a handshake.
+pub(super) const LARGEST_COMMAND: usize = 2048;
+
+/// What a pack takes beside its bytes.
+pub(super) const PACK_FIELDS: usize = 256;
+
+/// Adds a sealed datagram to the digest.
+pub(super) fn sealed(recorder: &mut Recorder, to: SocketAddr, datagram: &[u8]) {
+    let digest = recorder.digest_of(Output::Returned);
+    digest.add(to.port().into());
+    digest.add_ends(datagram);
+}
+
+/// Adds the datagrams of a pack to the digest.
+pub(super) fn sealed_pack(recorder: &mut Recorder, pack: &SealedPack<'_>) {
+    let digest = recorder.digest_of(Output::Returned);
+    digest.add(pack.to.port().into());
+    pack.datagrams().for_each(|(datagram, _)| digest.add_ends(datagram));
+}
+
+/// Adds a datagram that was written, unsealed, to the digest. Without `meant` none was.
+pub(super) fn written(recorder: Option<&mut Recorder>, meant: Option<u64>, datagram: &[u8]) {
+    if let (Some(recorder), Some(meant)) = (recorder, meant) {
+        let digest = recorder.digest_of(Output::Returned);
+        digest.add(meant);
+        digest.add_ends(datagram);
+    }
+}

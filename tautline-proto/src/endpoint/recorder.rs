@@ -1,0 +1,257 @@
+//! What a half of an endpoint writes into its ring: each input, and a digest of all outputs so far.
+//!
+//! `inbound` and `outbound` call it at the beginning of each call that changes something, and with everything that they return.
+//! `rerun` reads it. A half without a ring has no recorder.
+
+use alloc::sync::Arc;
+use core::net::SocketAddr;
+
+use crate::ring::{Ring, RingWriter};
+use crate::snapshot::{Reader, Saved, Writer};
+use crate::time::{Instant, Now};
+
+/// What an entry of a ring is.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $number:literal),+ $(,)?) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(crate) enum Kind { $($(#[$doc])* $kind = $number),+ }
+
+        impl Kind {
+            pub(crate) const fn of(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$kind),)+ _ => None }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The whole state. It begins each segment.
+    Mark = 1,
+    /// From now on, datagrams come from this address.
+    From = 2,
+    /// From now on, the wall clock is ahead of the steady clock by this.
+    Shift = 3,
+    /// Answers that were drawn from the secret seed, for the input before.
+    Drawn = 4,
+    /// A size of a path that the input before has seen.
+    Seen = 6,
+    /// Something that is not an input: what the driver knows of the machine.
+    Note = 5,
+    // The receiving half.
+    Datagram = 16,
+    Timeout = 17,
+    Dial = 18,
+    Came = 19,
+    Claim = 20,
+    Release = 21,
+    Free = 22,
+    RefuseStrangers = 23,
+    Unreachable = 24,
+    Polled = 25,
+    Hold = 26,
+    // The sending half.
+    Command = 48,
+    Seal = 49,
+    SealPack = 50,
+    Sent = 51,
+    Offer = 52,
+    Deliver = 53,
+    NotSent = 54,
+    Abandon = 55,
+    Fits = 56,
+    PathTold = 57,
+    ProbeNotSent = 58,
+}
+
+/// What a half puts out, apart: whoever drives it may ask for one kind before another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Output {
+    /// What calls return: accepted datagrams, messages, results.
+    Returned = 0,
+    Event = 1,
+    Command = 2,
+    Reply = 3,
+}
+
+/// The longest entry beside a mark and a datagram: a message in the largest datagram.
+const LARGEST_ENTRY: usize = 65_536 + 256;
+
+/// Words that the entries before a datagram can take: its origin, the clocks, answers.
+const ENTRIES_BEFORE: usize = 64;
+
+/// Writes the ring of one half, and adds up the digest of its outputs.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    /// `None` in a rerun, which needs the digest alone.
+    ring: Option<RingWriter>,
+    digests: [Digest; 4],
+    from: Option<SocketAddr>,
+    shift: Option<i64>,
+    /// The time of the latest input that had one.
+    now: Instant,
+    /// How many messages of the datagram have been read.
+    pub(crate) read: u64,
+    writer: Writer,
+}
+
+impl Recorder {
+    pub(crate) fn new(ring: Option<Arc<Ring>>) -> Self {
+        let ring = ring.map(RingWriter::new);
+        let mark = ring.as_ref().map_or(0, RingWriter::room_for_mark);
+        let writer = Writer::with_room_for(mark.max(LARGEST_ENTRY));
+        let (digests, now) = (Default::default(), Instant::default());
+        Self { ring, digests, from: None, shift: None, now, read: 0, writer }
+    }
+
+    /// Returns whether a new segment must begin before the next input.
+    #[inline]
+    pub(crate) fn needs_mark(&self, bytes: usize) -> bool {
+        self.ring.as_ref().is_some_and(|ring| !ring.has_room(ENTRIES_BEFORE, bytes))
+    }
+
+    /// Begins a segment with a mark: the state before the next input.
+    #[cold]
+    pub(crate) fn mark(&mut self, save: impl FnOnce(&mut Writer)) {
+        let Self { ring: Some(ring), digests, writer, now, .. } = self else { return };
+        let most = ring.room_for_mark();
+        let mark = writer.write(|out| {
+            digests.map(|digest| digest.0).save(out);
+            save(out);
+        });
+        match mark.filter(|mark| mark.len() <= most) {
+            Some(mark) => {
+                ring.begin_segment();
+                ring.push(Kind::Mark as u8, [now.as_nanos(), sum(digests)], &[], mark);
+                (self.from, self.shift) = (None, None);
+            }
+            None => ring.leave_out(),
+        }
+    }
+
+    /// Begins with the digests of a mark. Returns `None` if it has none.
+    pub(crate) fn begin(&mut self, mark: &mut Reader<'_>) -> Option<()> {
+        self.digests = <[u64; 4]>::load(mark)?.map(Digest);
+        Some(())
+    }
+
+    pub(crate) fn save_digests(&self, out: &mut Writer) {
+        self.digests.map(|digest| digest.0).save(out);
+    }
+
+    /// Records an input at a time.
+    #[inline]
+    pub(crate) fn input_at(&mut self, kind: Kind, now: Instant, words: &[u64], bytes: &[u8]) {
+        self.now = now;
+        self.input(kind, words, bytes);
+    }
+
+    /// Records an input at the time of the input before.
+    #[inline]
+    pub(crate) fn input(&mut self, kind: Kind, words: &[u64], bytes: &[u8]) {
+        if let Some(ring) = &mut self.ring {
+            ring.push(kind as u8, [self.now.as_nanos(), sum(&self.digests)], words, bytes);
+        }
+    }
+
+    /// Records an input that can be saved.
+    pub(crate) fn saved_input(&mut self, kind: Kind, words: &[u64], value: &impl Saved) {
+        let Some(ring) = &mut self.ring else { return };
+        match self.writer.write(|out| value.save(out)) {
+            Some(bytes) => ring.push(kind as u8, [self.now.as_nanos(), sum(&self.digests)], words, bytes),
+            None => ring.leave_out(),
+        }
+    }
+
+    /// Notes the time of the next input.
+    pub(crate) const fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// Records what the clocks show.
+    #[inline]
+    pub(crate) fn clocks(&mut self, now: Now) {
+        self.now = now.steady;
+        let shift = shift_of(now);
+        if self.shift.replace(shift) != Some(shift) {
+            self.input(Kind::Shift, &[shift.cast_unsigned()], &[]);
+        }
+    }
+
+    /// Records where the next datagram comes from.
+    #[inline]
+    pub(crate) fn origin(&mut self, from: SocketAddr) {
+        if self.from.replace(from) != Some(from) {
+            self.saved_input(Kind::From, &[], &from);
+        }
+    }
+
+    /// Returns the digest of all outputs so far.
+    pub(crate) fn digest(&self) -> u64 {
+        sum(&self.digests)
+    }
+
+    /// Returns the digest of one kind of outputs, to add an output to it.
+    #[inline]
+    pub(crate) const fn digest_of(&mut self, output: Output) -> &mut Digest {
+        &mut self.digests[output as usize]
+    }
+
+    /// Adds all of an output that can be saved.
+    pub(crate) fn add_saved(&mut self, output: Output, value: &impl Saved) {
+        if let Some(bytes) = self.writer.write(|out| value.save(out)) {
+            self.digests[output as usize].add_all(bytes);
+        }
+    }
+}
+
+/// By how much the wall clock is ahead.
+pub(crate) const fn shift_of(now: Now) -> i64 {
+    now.wall.as_nanos().wrapping_sub(now.steady.as_nanos().cast_signed())
+}
+
+fn sum(digests: &[Digest; 4]) -> u64 {
+    digests.iter().fold(0, |sum, digest| sum.wrapping_add(digest.0))
+}
+
+/// A digest of outputs. It protects from nobody: it finds what differs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Digest(u64);
+
+impl Digest {
+    #[inline]
+    pub(crate) const fn add(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+
+    /// Adds the length of the bytes, and their ends. A native datagram ends with the CRC of all of it.
+    #[inline]
+    pub(crate) fn add_ends(&mut self, bytes: &[u8]) {
+        let (Some(first), Some(last)) = (bytes.first_chunk::<16>(), bytes.last_chunk::<16>()) else {
+            return self.add_all(bytes);
+        };
+        self.add(bytes.len() as u64);
+        for half in [first, last].iter().flat_map(|end| end.as_chunks::<8>().0) {
+            self.add(u64::from_le_bytes(*half));
+        }
+    }
+
+    pub(crate) fn add_all(&mut self, bytes: &[u8]) {
+        let (whole, rest) = bytes.as_chunks::<8>();
+        whole.iter().for_each(|word| self.add(u64::from_le_bytes(*word)));
+        rest.iter().for_each(|byte| self.add(u64::from(*byte)));
+        self.add(bytes.len() as u64);
+    }
+
+    /// Adds an output as programmers see it. For rare ones.
+    pub(crate) fn add_text(&mut self, value: &impl core::fmt::Debug) {
+        let _ = core::fmt::write(self, format_args!("{value:?}"));
+    }
+}
+
+impl core::fmt::Write for Digest {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        self.add_all(text.as_bytes());
+        Ok(())
+    }
+}

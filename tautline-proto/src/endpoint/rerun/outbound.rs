@@ -1,0 +1,126 @@
+//! Runs the sending half again.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::comparison::{Comparison, Rerun, RerunSettings, after_mark, now_of};
+use super::step::Step;
+use crate::endpoint::outbound::{Outbound, SentDatagrams};
+use crate::endpoint::recorder::Kind;
+use crate::peer::PeerId;
+use crate::ring::{Entry, RingContents};
+use crate::snapshot::read;
+use crate::time::Instant;
+use crate::wire::native::Pack;
+
+/// Runs the calls of a sending half again. `see` gets each of them and what came of it. The settings change nothing here.
+#[must_use]
+pub fn rerun_outbound(
+    contents: &RingContents,
+    settings: &RerunSettings<'_>,
+    mut see: impl FnMut(&Step<'_>),
+) -> Rerun {
+    let mut comparison = Comparison::new(settings.change.is_none());
+    let mut before: Option<(u64, Outbound)> = None;
+    for segment in &contents.segments {
+        let read_mark = after_mark(segment).and_then(|(mark, entries)| {
+            let outbound = Outbound::from_mark(mark)?;
+            Some((mark, entries, outbound))
+        });
+        let Some((mark, entries, outbound)) = read_mark else {
+            comparison.result.unreadable += 1;
+            before = None;
+            continue;
+        };
+        if let Some((_, ended)) = before.take().filter(|(period, _)| period + 1 == segment.period) {
+            comparison.states(mark, |out| ended.save_mark(out));
+        }
+        let mut run = Run { outbound, shift: 0, see: &mut see };
+        let is_whole = entries.iter().all(|entry| run.one(entry, &mut comparison).is_some());
+        before = is_whole.then_some((segment.period, run.outbound));
+    }
+    comparison.result
+}
+
+struct Run<'a> {
+    outbound: Outbound,
+    shift: i64,
+    see: &'a mut dyn FnMut(&Step<'_>),
+}
+
+impl Run<'_> {
+    fn one(&mut self, entry: &Entry<'_>, comparison: &mut Comparison) -> Option<()> {
+        let kind = Kind::of(entry.kind)?;
+        comparison.digests(self.outbound.digest(), entry.digest);
+        if kind as u8 >= Kind::Datagram as u8 {
+            comparison.begins(entry, || describe(kind, entry));
+            comparison.result.datagrams += u64::from(matches!(kind, Kind::Seal | Kind::SealPack));
+        }
+        let at = Instant::from_nanos(entry.time);
+        let outbound = &mut self.outbound;
+        let peer = || entry.word(0).map(PeerId::from_word);
+        match kind {
+            Kind::Shift => self.shift = entry.word(0)?.cast_signed(),
+            Kind::Note => {}
+            Kind::Command => {
+                let command = read(entry.bytes)?;
+                outbound.apply(command, now_of(entry, self.shift), &mut Vec::new());
+            }
+            Kind::Seal => {
+                let (mut datagram, mut sealed) = (entry.bytes.to_vec(), Vec::new());
+                let peer = peer()?;
+                if let Some((to, bytes)) = outbound.seal(peer, &mut datagram, &mut sealed) {
+                    (self.see)(&Step::Sealed { at, peer, to, bytes });
+                }
+            }
+            Kind::SealPack => {
+                let (mut pack, mut sealed) = (read::<Pack>(entry.bytes)?, Vec::new());
+                let peer = peer()?;
+                if let Some(pack) = outbound.seal_pack(peer, &mut pack, &mut sealed) {
+                    for (bytes, _) in pack.datagrams() {
+                        (self.see)(&Step::Sealed { at, peer, to: pack.to, bytes });
+                    }
+                }
+            }
+            Kind::Sent => {
+                let [datagrams, bytes, messages] = [entry.word(1)?, entry.word(2)?, entry.word(3)?];
+                let bytes = usize::try_from(bytes).ok()?;
+                outbound.sent(peer()?, SentDatagrams { datagrams, bytes, messages });
+                (self.see)(&Step::Sent(at, peer()?, [datagrams, messages]));
+            }
+            Kind::Offer => {
+                let expires = entry.word(2).filter(|&at| at != u64::MAX).map(Instant::from_nanos);
+                let offered = outbound.offer(peer()?, entry.bytes, entry.word(1)?, expires);
+                // What it returned is in the digest.
+                let _ = offered;
+            }
+            Kind::Deliver => {
+                outbound.poll_delivery(at, entry.word(0)? != 0, &mut Vec::new());
+            }
+            Kind::NotSent => outbound.not_sent(read(entry.bytes)?),
+            Kind::Polled => {
+                let (_, outcome) = outbound.poll_outcome()?;
+                (self.see)(&Step::Outcome(at, outcome));
+            }
+            Kind::Abandon => outbound.abandon(),
+            Kind::Fits => {
+                let _ = outbound.fits(peer()?, entry.word(1)?.try_into().ok()?);
+            }
+            Kind::PathTold => {
+                let known = entry.word(2).filter(|&known| known != u64::MAX);
+                let known = known.map(usize::try_from).transpose().ok()?;
+                outbound.path_told(peer()?, entry.word(1)?.try_into().ok()?, known);
+            }
+            Kind::ProbeNotSent => outbound.probe_not_sent(peer()?),
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+fn describe(kind: Kind, entry: &Entry<'_>) -> alloc::string::String {
+    match kind {
+        Kind::Seal => format!("sending a datagram of {} bytes", entry.bytes.len()),
+        kind => format!("the call {kind:?}"),
+    }
+}
