@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    bench, completions, demo, doctor, keygen, listen, man, ping, proxy, record, replay, send,
+    bench, completions, config, demo, doctor, keygen, listen, man, ping, proxy, record, replay, send,
 };
 use crate::tools::exit::{EXIT_CODES, Exit, Failure};
 use crate::tools::{log, origin, output};
@@ -28,7 +28,8 @@ Examples:
   tautline proxy 127.0.0.1:9001 127.0.0.1:9000 --loss 2% --jitter 3ms
   tautline record 127.0.0.1:9000 -o run.mcap
   tautline replay run.mcap 127.0.0.1:9000
-  tautline keygen arm.key"
+  tautline keygen arm.key
+  tautline config print plant.toml"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -60,6 +61,7 @@ enum Command {
     Record(record::Args),
     Replay(replay::Args),
     Keygen(keygen::Args),
+    Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -84,6 +86,7 @@ impl Cli {
             Command::Record(args) => record::run(args),
             Command::Replay(args) => replay::run(args),
             Command::Keygen(args) => keygen::run(args),
+            Command::Config(args) => config::run(args),
             Command::Completions(args) => completions::run(args, definition()),
             Command::Man(args) => man::run(args, definition()),
         }

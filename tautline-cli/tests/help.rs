@@ -4,7 +4,7 @@ mod support;
 
 use support::run;
 
-const SUBCOMMANDS: [&str; 12] = [
+const SUBCOMMANDS: [&str; 13] = [
     "demo",
     "listen",
     "send",
@@ -15,6 +15,7 @@ const SUBCOMMANDS: [&str; 12] = [
     "record",
     "replay",
     "keygen",
+    "config",
     "completions",
     "man",
 ];
