@@ -154,3 +154,62 @@ fn an_invalid_rate_is_refused() {
         assert!(finished.stderr.contains("messages per second"), "{}", finished.stderr);
     }
 }
+
+#[test]
+fn a_target_is_examined_by_its_heartbeats_alone() {
+    // It sends nothing back.
+    let listener = support::Listener::start(&[]);
+    let found = run(&["doctor", &listener.address, "--json"]);
+    assert_eq!(found.code, 0, "{found:?}");
+    let json = last_json(&found.stdout);
+    assert_eq!(
+        (&json["address"], &json["secured"]),
+        (&listener.address.as_str().into(), &false.into()),
+        "{json}"
+    );
+    assert!(json["path_mtu"].as_u64().is_some_and(|mtu| mtu >= 1_228), "{json}");
+    assert!(json["rtt_us"]["p50"].as_f64().is_some_and(|us| us > 0.0), "{json}");
+    // Both ends have the same clock.
+    let (offset, error) = (json["clock_offset_us"].as_f64(), json["clock_offset_error_us"].as_f64());
+    assert!(offset.zip(error).is_some_and(|(offset, error)| offset.abs() <= error + 1.0), "{json}");
+    let text = run(&["doctor", &listener.address]).stdout;
+    for part in [
+        "secured     no: ",
+        "path        packets of up to ",
+        "round trip  p50 ",
+        "clock       ",
+        "native wire, connected",
+    ] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+}
+
+#[test]
+fn a_secured_target_is_called_secured() {
+    let folder = std::env::temp_dir().join(format!("tautline-doctor-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let key = folder.join("arm.key");
+    let key = key.to_str().expect("text");
+    assert_eq!(run(&["keygen", key]).code, 0);
+    let listener = support::Listener::start(&["--key", key]);
+    let found = run(&["doctor", &listener.address, "--key", key]);
+    std::fs::remove_dir_all(&folder).expect("this test made it");
+    assert!(found.stdout.contains("secured     with a key"), "{found:?}");
+}
+
+#[test]
+fn what_is_no_target_is_refused_with_what_would_be_right() {
+    for (arguments, code, said) in [
+        (&["doctor", "127.0.0.1:9"][..], 3, "nobody listens at 127.0.0.1:9"),
+        (&["doctor", "9000"], 2, "did you mean 127.0.0.1:9000?"),
+        (&["doctor", "127.0.0.1:9", "--wire", "classic"], 2, "use `tautline ping --wire classic`"),
+        (&["doctor", "--wire", "classic"], 2, "name its server as TARGET"),
+        (&["doctor", "127.0.0.1:9", "--rate", "1kHz"], 2, "--rate"),
+    ] {
+        let mut program = support::command(arguments);
+        let found = support::finish(program.env("TAUTLINE_CONNECT_TIMEOUT", "100ms"));
+        assert_eq!(found.code, code, "{found:?}");
+        assert!(found.stderr.contains(said), "{}", found.stderr);
+    }
+}

@@ -96,6 +96,16 @@ impl LinkArgs {
         self.wire.words().into_iter().chain(config).collect()
     }
 
+    /// Returns the file of `--key`.
+    pub(crate) fn key(&self) -> Option<&Path> {
+        self.wire.key.as_deref()
+    }
+
+    /// Whether an option is there that only a link has.
+    pub(crate) fn is_about_a_link(&self) -> bool {
+        self.wire.wire.is_some() || self.wire.no_crc || self.wire.no_sequence
+    }
+
     /// Returns the configuration. The environment overrides the file, and the options override both.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         self.wire.apply(settings_from(self.config.as_deref())?)

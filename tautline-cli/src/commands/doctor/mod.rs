@@ -2,6 +2,7 @@
 
 mod findings;
 mod key_file;
+mod link;
 mod machine;
 mod measure;
 mod options;
@@ -9,10 +10,9 @@ mod plan;
 mod show;
 mod verdict;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use tautline::{Config, PartOutcome, RealtimePart, RealtimeReport};
+use tautline::{Config, Endpoint, PartOutcome, RealtimePart, RealtimeReport};
 
 use self::findings::Findings;
 use self::machine::Machine;
@@ -22,11 +22,16 @@ use self::plan::MeasurementPlan;
 use self::verdict::Verdict;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::Interrupt;
-use crate::tools::link::{open, rate, seconds, settings_from};
+use crate::tools::link::{LinkArgs, called, open, rate, seconds};
 use crate::tools::output;
 
-/// Show what this machine grants to a real-time link, and how late its threads wake up
+/// Show what this machine grants to a real-time link, or what the link to a server is like
 ///
+/// With TARGET, it connects to that server, and shows the size of the path, the round trip, how far the two clocks are
+/// apart, and whether the link is secured. The heartbeats measure this, so any server of the native wire will do.
+///
+/// Without TARGET, it examines this machine, for the parts of the real-time profile that --config asks for, or else for all
+/// of them. With --key alone, it checks the key file, and prints the fingerprint of each of its keys.
 /// The program asks for every part of the real-time profile, and prints a remedy for each part that the machine
 /// refuses. It tries socket options. It measures how late one thread wakes from sleep (timer) and a second thread from
 /// a pipe (wake-up): on the machine as it is, and with the parts that the machine grants.
@@ -38,23 +43,23 @@ use crate::tools::output;
 #[command(after_help = "\
 Examples:
   tautline doctor
+  tautline doctor plant.local:9000
   tautline doctor --rate 1kHz
   tautline doctor --rate 500Hz --config plant.toml --json
   tautline doctor --key arm.key")]
 pub(crate) struct Args {
+    /// Examine the link to this server: host:port, [ipv6]:port or host (port 8080)
+    #[arg(value_parser = called, conflicts_with_all = ["rate", "time"])]
+    target: Option<Endpoint>,
     /// Judge the machine for this rate, from 0.01Hz to 20kHz
-    #[arg(long, value_name = "RATE", value_parser = rate, allow_hyphen_values = true)]
+    #[arg(long, value_name = "RATE", value_parser = rate, conflicts_with = "key", allow_hyphen_values = true)]
     rate: Option<f64>,
     /// Measure each of the up to four setups for this time, at least 1,000 periods [default: 1.5s, or 1,000 periods if
     /// they take longer]
-    #[arg(long, value_name = "TIME", value_parser = seconds, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = seconds, conflicts_with = "key", allow_hyphen_values = true)]
     time: Option<Duration>,
-    /// Take the parts of the profile from this file instead of `realtime = true`; TAUTLINE_* variables take precedence
-    #[arg(long, value_name = "FILE.toml")]
-    config: Option<PathBuf>,
-    /// Check only this key file, and print the fingerprint of each of its keys
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["rate", "time", "config"])]
-    key: Option<PathBuf>,
+    #[command(flatten)]
+    link: LinkArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -68,10 +73,18 @@ const AS_IT_IS: &str = "as it is";
 
 /// Asks for the profile, measures, and prints the findings and the verdict.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    if let Some(path) = &args.key {
+    if let Some(target) = &args.target {
+        return link::examine(target, &args.link, args.json);
+    }
+    if args.link.is_about_a_link() {
+        return Err(Failure::usage(
+            "--wire, --no-crc and --no-sequence are about a link: name its server as TARGET",
+        ));
+    }
+    if let Some(path) = args.link.key() {
         return key_file::check(path, args.json);
     }
-    let wanted = wanted(settings_from(args.config.as_deref())?);
+    let wanted = wanted(args.link.config()?);
     let plan = MeasurementPlan::of(args.rate, args.time)?;
     let findings = examine(args.rate, &wanted, plan, &Interrupt::install()?)?;
     output::data(&if args.json { show::json(&findings) } else { show::text(&findings) })?;
