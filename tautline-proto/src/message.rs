@@ -220,7 +220,8 @@ pub enum Id<'a> {
     Text(Cow<'a, str>),
     /// No id: null on the classic wire.
     Null,
-    /// Another value of the classic wire, as its JSON text: a negative number, one of more than 64 bits, one with a fraction.
+    /// Another value of the classic wire, as its JSON text: a negative number, one of more than 64 bits, one with a fraction,
+    /// a list. Text that is no JSON is refused when it is sent.
     Json(Box<str>),
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyDict, PyInt, PyString};
 use tautline::{
     Delivery, Id, MessageType, Metadata, Priority, Selector, StreamId, Target, Timestamp, parse_duration,
 };
@@ -92,9 +92,12 @@ pub(crate) fn stream(kind: &Bound<'_, PyAny>, channel: u16) -> PyResult<StreamId
     Ok(StreamId::from((message_type(kind)?, channel)))
 }
 
-/// Reads an id: a number or a text. Other numbers are for the classic wire, which carries any.
+/// Reads an id: a number or a text. Other values are for the classic wire, which carries all that JSON can.
 fn id(value: &Bound<'_, PyAny>) -> PyResult<Id<'static>> {
-    if let Ok(number) = value.extract::<u64>() {
+    let is_truth = value.is_instance_of::<PyBool>();
+    if let Ok(number) = value.extract::<u64>()
+        && !is_truth
+    {
         return Ok(Id::Number(number));
     }
     if let Ok(text) = value.cast::<PyString>() {
@@ -103,10 +106,11 @@ fn id(value: &Bound<'_, PyAny>) -> PyResult<Id<'static>> {
     if value.is_none() {
         return Ok(Id::Null);
     }
-    if value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>() {
-        return Ok(Id::Json(value.repr()?.to_str()?.into()));
-    }
-    Err(PyTypeError::new_err("an id is a text or a number"))
+    let json = PyModule::import(value.py(), "json")?.getattr("dumps")?.call1((value,));
+    let json: String = json.and_then(|text| text.extract()).map_err(|error| {
+        PyTypeError::new_err(format!("an id is a text, a number or another value of JSON: {error}"))
+    })?;
+    Ok(Id::Json(json.into()))
 }
 
 /// Reads a target: a peer of this link, or the address of one.
@@ -123,12 +127,14 @@ fn target(value: &Bound<'_, PyAny>) -> PyResult<Target> {
     Ok(Target::Address(address))
 }
 
+/// Reads a time stamp: an integer of 64 bits, or a float.
 fn timestamp(value: &Bound<'_, PyAny>) -> PyResult<Timestamp> {
-    let is_whole = value.is_instance_of::<PyInt>() && !value.is_instance_of::<PyBool>();
-    match value.extract::<i64>() {
-        Ok(seconds) if is_whole => Ok(Timestamp::WholeSeconds(seconds)),
-        _ => Ok(Timestamp::from(value.extract::<f64>()?)),
+    if value.is_instance_of::<PyInt>() && !value.is_instance_of::<PyBool>() {
+        let too_large =
+            |_| PyValueError::new_err("timestamp: an integer has more than 64 bits; give a float");
+        return value.extract().map(Timestamp::WholeSeconds).map_err(too_large);
     }
+    Ok(Timestamp::from(value.extract::<f64>()?))
 }
 
 /// Returns an attribute; `None` for None.

@@ -179,3 +179,29 @@ def test_the_private_names_write_and_read_what_was_recorded() -> None:
     assert interface.get_statistics()["crc_errors"] == 0
     assert interface._process_received_data(b"\0" * 30) is None
     assert interface.get_statistics()["crc_errors"] == 1
+
+
+@pytest.mark.parametrize("given", [-17, 10**30, 1e-07, True, None, [1, [2.5]], {"step": "é"}])
+def test_an_id_of_any_json_value_comes_back_as_it_was(given: Any) -> None:
+    async def main() -> None:
+        server, client = ours("plant", True, True, True), ours("controller", False, True, True)
+        assert await server.connect({}) and server.link is not None
+        assert await client.connect({"endpoint": server.link.local_address})
+        assert await client.send(1, MessageMetadata(given, 2.5, "command")), client.last_error
+        received = await server.receive(PATIENCE)
+        assert received is not None
+        answer = MessageMetadata("a", 3.5, "status", correlation_id=received[1].message_id)
+        assert await server.send(2, answer), server.last_error
+        answered = await client.receive(PATIENCE)
+        assert answered is not None
+        for found in (received[1].message_id, answered[1].correlation_id):
+            assert json.dumps(found) == json.dumps(given)
+        for wrong in (float("nan"), b"bytes", {1, 2}):
+            assert not await client.send(1, MessageMetadata(wrong, 2.5, "command"))
+        for wrong in (2**63, -(2**63) - 1):
+            assert not await client.send(1, MessageMetadata("m", wrong, "command"))
+            assert "64 bits" in str(client.last_error)
+        await client.disconnect()
+        await server.disconnect()
+
+    asyncio.run(main())

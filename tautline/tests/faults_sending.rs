@@ -12,7 +12,7 @@ use common::{
     pair, sealed_bytes, server, server_config, until,
 };
 use tautline::{
-    Config, ConfigError, DropReason, EncodeError, Event, Handler, MessageRef, MessageType, Metadata,
+    Config, ConfigError, DropReason, EncodeError, Event, Handler, Id, MessageRef, MessageType, Metadata,
     NonFinite, Payload, Raw, Reply, Role, SendError, Sent, SocketFault, Timestamp, UdpInterface, WaitPolicy,
     Wire, create_udp_client, create_udp_server,
 };
@@ -246,6 +246,27 @@ fn a_time_stamp_that_is_no_number_is_refused() {
         }
         assert_eq!(client.statistics().messages_sent, 0);
     }
+}
+
+#[test]
+fn an_id_that_is_no_json_does_not_spoil_the_envelope() {
+    let (server, client) = pair(Wire::Classic);
+    let refused = |text: &str| {
+        let id = Id::Json(text.into());
+        [Metadata::data().message_id(id.clone()), Metadata::data().correlation_id(id)]
+            .map(|metadata| client.send(&1, &metadata).expect_err("no JSON").to_string())
+    };
+    for text in ["nan", "", "1, \"priority\": 4", "\"a", "[1"] {
+        let [id, correlation_id] = refused(text);
+        assert!(id.contains("`message_id` is no JSON value"), "{id}");
+        assert!(correlation_id.contains("`correlation_id` is no JSON value"), "{correlation_id}");
+    }
+    let [not_finite, _] = refused("[NaN]");
+    assert!(not_finite.contains("`message_id` is NaN or infinite"), "{not_finite}");
+    let id = Id::Json(r#"{"step": [-17, 1.5, true]}"#.into());
+    client.send(&1, &Metadata::data().message_id(id.clone())).expect("any JSON value");
+    assert_eq!(next(&server).message_id(), id);
+    assert_eq!(client.statistics().messages_sent, 1);
 }
 
 #[test]

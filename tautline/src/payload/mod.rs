@@ -48,6 +48,10 @@ impl PayloadLimits {
     const fn json(&self) -> JsonLimits {
         JsonLimits { max_depth: self.max_depth, nonfinite: self.nonfinite }
     }
+
+    const fn strict(&self) -> JsonLimits {
+        JsonLimits { max_depth: self.max_depth, nonfinite: NonFinite::Refuse }
+    }
 }
 
 /// Encoded bytes and their content type. A payload is always valid.
@@ -247,11 +251,20 @@ pub(crate) fn check(
     }
 }
 
+/// Checks an id that the user gave as JSON text. It is copied into the envelope of the classic wire, so anything else would
+/// spoil the envelope. `name` is the id's field.
+pub(crate) fn check_id(name: &str, text: &str, limits: &PayloadLimits) -> Result<(), EncodeError> {
+    let refusal = |fault| match fault {
+        JsonFault::NotFinite => EncodeError::NotFinite { path: Some(name.to_owned()) },
+        fault => EncodeError::Value { problem: format!("`{name}` is no JSON value: {fault}") },
+    };
+    tautline_proto::json::check(text.as_bytes(), &limits.strict()).map(drop).map_err(refusal)
+}
+
 fn check_json(bytes: &[u8], limits: &PayloadLimits) -> Result<(), DropReason> {
     // Always strict. To read `NaN` as null, the text must be rewritten. Only the reader of the classic wire does that,
     // before this check, because only Python writes `NaN`.
-    let strict = JsonLimits { max_depth: limits.max_depth, nonfinite: NonFinite::Refuse };
-    match tautline_proto::json::check(bytes, &strict) {
+    match tautline_proto::json::check(bytes, &limits.strict()) {
         Ok(_) => Ok(()),
         Err(JsonFault::TooDeep) => Err(DropReason::TooDeep),
         Err(JsonFault::NotFinite) => Err(DropReason::NotFinite),

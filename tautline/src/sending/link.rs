@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tautline_proto::endpoint::Encoder;
 use tautline_proto::wire::native::{self, Head};
-use tautline_proto::{ContentType, Delivery, MessageType, Rights, Timestamp, WallTime};
+use tautline_proto::{ContentType, Delivery, Id, MessageType, Rights, Timestamp, WallTime};
 
 use super::failed::Failed;
 use super::sender::Outgoing;
@@ -14,7 +14,7 @@ use crate::machine::clock::Clock;
 use crate::machine::life::Life;
 use crate::message::made::MadeAt;
 use crate::message::metadata::Metadata;
-use crate::payload::{EncodeError, PayloadLimits};
+use crate::payload::{EncodeError, PayloadLimits, check_id};
 use crate::sync::{Arc, AtomicU8, AtomicUsize, Ordering};
 
 /// How far a message has come when `send` returns.
@@ -86,7 +86,7 @@ impl Link {
         self.datagram_size.store(size, Ordering::Relaxed);
     }
 
-    /// Refuses what the wire cannot carry, and a time stamp that is no number.
+    /// Refuses what the wire cannot carry, a time stamp that is no number, and an id that is no JSON.
     #[inline]
     pub(crate) fn check_wire(&self, content_type: ContentType, metadata: &Metadata) -> Result<(), SendError> {
         self.check_rights(metadata.message_type)?;
@@ -101,6 +101,12 @@ impl Link {
     fn check_closely(&self, content_type: ContentType, metadata: &Metadata) -> Result<(), SendError> {
         if metadata.timestamp.is_some_and(|stamp| !stamp.as_secs_f64().is_finite()) {
             return Err(SendError::Encode(EncodeError::NotFinite { path: Some("timestamp".to_owned()) }));
+        }
+        let ids = [("message_id", &metadata.message_id), ("correlation_id", &metadata.correlation_id)];
+        for (name, id) in ids {
+            if let Some(Id::Json(text)) = id {
+                check_id(name, text, &self.limits)?;
+            }
         }
         let what = match self.wire {
             Wire::Native => return Ok(()),
