@@ -1,8 +1,9 @@
-//! A bounded pool of byte buffers, so that messages allocate nothing in steady state.
+//! A bounded pool of the memory of messages, so that messages allocate nothing in steady state.
 //!
-//! A [`Message`](crate::Message) takes a buffer when it is made, and gives it back when it is dropped, on any thread.
-//! No thread ever waits for a buffer: an empty pool allocates a buffer, and a full pool frees the returned buffer.
+//! A [`Message`](crate::Message) takes its parts with their buffer when it is made, and gives them back when it is dropped, on
+//! any thread. No thread ever waits for them: if the pool is empty, new ones are allocated, and a full pool frees what returns.
 
+use crate::message::parts::Parts;
 use crate::sync::{Mutex, lock};
 
 /// The most buffers that the pool keeps. The list of buffers is allocated for this number.
@@ -36,7 +37,8 @@ pub(crate) struct Pool {
 #[derive(Debug, Default)]
 struct Free {
     /// The small and the large ones. Last in, first out, because the last returned buffer is probably still in the CPU cache.
-    buffers: [Vec<Vec<u8>>; 2],
+    #[allow(clippy::vec_box)] // they come and go boxed
+    buffers: [Vec<Box<Parts>>; 2],
     bytes: usize,
 }
 
@@ -53,35 +55,26 @@ impl Pool {
         }
     }
 
-    /// Takes an empty buffer with room for `capacity` bytes.
-    ///
-    /// Allocates if the pool is empty, or if the buffer is too small.
-    pub(crate) fn take(&self, capacity: usize) -> Vec<u8> {
-        let mut buffer = self.pop(list_of(capacity)).unwrap_or_default();
-        buffer.reserve(capacity);
-        buffer
-    }
-
-    fn pop(&self, list: usize) -> Option<Vec<u8>> {
+    /// Takes the parts of a message that is gone, if there are any. They are to hold so many bytes, which may need an allocation.
+    pub(crate) fn take(&self, bytes: usize) -> Option<Box<Parts>> {
         let mut free = lock(&self.free);
-        let buffer = free.buffers[list].pop()?;
-        free.bytes -= buffer.capacity();
-        Some(buffer)
+        let parts = free.buffers[list_of(bytes)].pop()?;
+        free.bytes -= parts.capacity();
+        Some(parts)
     }
 
-    /// Gives a buffer back. Frees it if it is too large or the pool is full.
-    pub(crate) fn give(&self, mut buffer: Vec<u8>) {
-        let bytes = buffer.capacity();
-        if bytes == 0 || bytes > MAX_BUFFER_BYTES {
+    /// Gives parts back. Frees them if their buffer is too large or the pool is full.
+    pub(crate) fn give(&self, parts: Box<Parts>) {
+        let bytes = parts.capacity();
+        if bytes > MAX_BUFFER_BYTES {
             return;
         }
-        buffer.clear();
         let mut free = lock(&self.free);
         let list = list_of(bytes);
         let has_room = free.buffers[list].len() < [MAX_BUFFERS, MAX_LARGE][list];
         if has_room && free.bytes + bytes <= MAX_KEPT_BYTES {
             free.bytes += bytes;
-            free.buffers[list].push(buffer);
+            free.buffers[list].push(parts);
         }
     }
 

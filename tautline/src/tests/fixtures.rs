@@ -8,6 +8,7 @@ use tautline_proto::Now;
 use tautline_proto::endpoint::{EndpointConfig, Event, Role, Start, WireFormat, endpoint};
 use tautline_proto::wire::classic::{self, ClassicFormat};
 
+use crate::message::parts::Parts;
 use crate::message::{Arrival, Message};
 use crate::{ContentType, Id, PeerId, Priority, WallTime};
 use tautline_proto::MessageRef;
@@ -21,6 +22,13 @@ pub(crate) fn arrival() -> Arrival {
         made: Instant::now(),
         late: false,
     }
+}
+
+/// The parts of a message that is gone, with room for so many bytes.
+pub(crate) fn with_room(bytes: usize) -> Box<Parts> {
+    let mut parts = Parts::empty(arrival());
+    parts.bytes.reserve_exact(bytes);
+    parts
 }
 
 /// A message with the id `number`.

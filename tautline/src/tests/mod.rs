@@ -8,4 +8,6 @@ mod pool;
 #[cfg(shuttle)]
 mod shuttle;
 
-pub(crate) use fixtures::{CLASSIC, arrival, classic_datagram, endpoint_config, number_of, numbered, peer};
+pub(crate) use fixtures::{
+    CLASSIC, arrival, classic_datagram, endpoint_config, number_of, numbered, peer, with_room,
+};

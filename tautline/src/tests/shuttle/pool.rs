@@ -5,24 +5,24 @@ use std::sync::Arc;
 use shuttle::thread;
 
 use super::explore;
+use crate::message::Message;
 use crate::message::pool::Pool;
+use crate::tests::{arrival, number_of, numbered, with_room};
+use tautline_proto::Priority;
 
 #[test]
-fn no_buffer_has_two_users() {
+fn no_parts_have_two_users() {
     explore(|| {
         let pool = Arc::new(Pool::default());
-        pool.give(Vec::with_capacity(8));
-        let users: Vec<_> = (0..3u8)
+        pool.give(with_room(8));
+        let users: Vec<_> = (0..3)
             .map(|user| {
                 let pool = Arc::clone(&pool);
                 thread::spawn(move || {
                     for _ in 0..2 {
-                        let mut buffer = pool.take(8);
-                        assert!(buffer.is_empty());
-                        buffer.extend_from_slice(&[user; 8]);
+                        let message = Message::copy(&pool, &numbered(user, Priority::Normal), arrival());
                         thread::yield_now();
-                        assert_eq!(buffer, [user; 8]);
-                        pool.give(buffer);
+                        assert_eq!(number_of(&message), user);
                     }
                 })
             })
