@@ -86,6 +86,8 @@ fn pair(streams: impl Fn(Config) -> Config) -> (UdpInterface, UdpInterface, Arc<
         }),
     );
     let client = client(often(client_config(&server)));
+    // The inbox of an interface whose messages somebody receives has copies of what handlers have.
+    assert!(server.receive(Some(Duration::ZERO)).is_err());
     (server, client, seen)
 }
 
@@ -145,7 +147,7 @@ fn a_message_in_steady_state_allocates_nothing() {
     assert_eq!(watched, 0, "watched, and followed by a cycle");
     drop(cycle);
 
-    // Nobody reads the server's inbox, so each command replaces the command before it.
+    // Nobody reads the server's inbox any more, so each command replaces the command before it.
     let (server, client, seen) = pair(|config| {
         let fresh = Qos::new().keep_last(1).lifespan(Duration::from_secs(60));
         config.qos(MessageType::Command, fresh).qos(MessageType::Status, fresh)

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use common::{TIME_LIMIT, WIRES, client, client_config, next, server, server_config, until};
-use tautline::{Config, DrivenBy, Handler, Message, MessageType, Metadata, ReceiveError, UdpInterface, Wire};
+use tautline::{
+    Config, DrivenBy, Handler, Message, MessageType, Metadata, Raw, ReceiveError, UdpInterface, Wire,
+};
 
 /// Returns a server and its client, driven by `driven_by`.
 fn driven(wire: Wire, driven_by: DrivenBy) -> (UdpInterface, UdpInterface) {
@@ -77,6 +79,88 @@ fn inline_handlers_run_on_the_drivers_thread_unless_callers_drive() {
     assert!(threads_of_inline_handler(DrivenBy::Callers).contains(&"the reader".to_owned()));
 }
 
+/// The reader counts what it takes, and looks at the order. `take` takes messages.
+fn read_in_order(
+    server: &UdpInterface,
+    take: fn(&UdpInterface, &mut Vec<Message>) -> Result<usize, ReceiveError>,
+) -> u64 {
+    let (mut messages, mut count, mut last) = (Vec::new(), 0, 0);
+    while take(server, &mut messages).is_ok() {
+        for message in messages.drain(..) {
+            let number = message.payload().try_into().map(u64::from_le_bytes).expect("eight bytes");
+            assert!(number > last, "{number} after {last}");
+            (count, last) = (count + 1, number);
+        }
+    }
+    count
+}
+
+fn one(server: &UdpInterface, messages: &mut Vec<Message>) -> Result<usize, ReceiveError> {
+    messages.push(server.receive(None)?);
+    Ok(1)
+}
+
+fn many(server: &UdpInterface, messages: &mut Vec<Message>) -> Result<usize, ReceiveError> {
+    server.receive_many(messages, 500, None)
+}
+
+#[test]
+fn a_reader_that_gets_more_than_it_can_take_has_messages_in_order_and_each_is_accounted_for() {
+    for driven_by in [DrivenBy::Auto, DrivenBy::Thread, DrivenBy::Callers] {
+        for take in [one, many] {
+            let (server, client) = driven(Wire::Native, driven_by);
+            let reader = thread::spawn({
+                let server = server.clone();
+                move || read_in_order(&server, take)
+            });
+            let data = client.publisher(Metadata::data());
+            let mut number = 0u64;
+            let mut send = || {
+                number += 1;
+                data.send(Raw(&number.to_le_bytes())).expect("connected");
+            };
+            (0..100_000).for_each(|_| send());
+            // The reader goes on, however much has come.
+            let before = server.statistics().inbox.taken;
+            until("the reader takes further messages", || {
+                send();
+                server.statistics().inbox.taken > before + 3
+            });
+            server.disconnect();
+            let count = reader.join().expect("no panic");
+            let stats = server.statistics();
+            assert_eq!(stats.inbox.taken, count, "{driven_by}");
+            assert_eq!(
+                stats.inbox.offered(),
+                stats.messages_received - stats.messages_dropped.total(),
+                "{driven_by}: {stats:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn many_messages_are_received_at_once_and_the_first_is_waited_for() {
+    for wire in WIRES {
+        let (server, client) = driven(wire, DrivenBy::Auto);
+        let mut messages = Vec::new();
+        assert_eq!(server.receive_many(&mut messages, 0, None), Ok(0));
+        let nothing = server.receive_many(&mut messages, 5, Some(Duration::from_millis(1)));
+        assert_eq!((nothing, messages.len()), (Err(ReceiveError::TimedOut), 0));
+        client.publisher(Metadata::data()).send_batch(&(0..100).collect::<Vec<u64>>()).expect("connected");
+        while messages.len() < 100 {
+            let (before, left) = (messages.len(), 100 - messages.len());
+            let count = server.receive_many(&mut messages, 7, Some(TIME_LIMIT)).expect("more came");
+            assert!((1..=7).contains(&count) && count <= left && messages.len() == before + count);
+        }
+        let numbers: Vec<u64> = messages.iter().map(|message| message.decode().expect("a number")).collect();
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>(), "{wire}");
+        assert_eq!(server.statistics().timeouts, 1);
+        server.disconnect();
+        assert_eq!(server.receive_many(&mut messages, 7, None), Err(ReceiveError::NotConnected));
+    }
+}
+
 #[test]
 fn handlers_go_on_when_the_reader_has_left() {
     let (server, client) = driven(Wire::Native, DrivenBy::Auto);
@@ -110,6 +194,7 @@ fn a_disconnect_ends_a_reader_that_leads() {
             // The second call may lead: a thread that comes back soon does.
             move || (server.receive(Some(Duration::from_millis(1))), server.receive(None).map(drop))
         });
+        until("the second call", || server.statistics().timeouts == 1);
         thread::sleep(Duration::from_millis(20));
         server.disconnect();
         assert_eq!(reader.join().expect("no panic").1, Err(ReceiveError::Disconnected));

@@ -51,6 +51,20 @@ impl Connection {
         self.shared.inbox.receive_with(timeout, &mut |deadline, is_ready| self.pause(deadline, is_ready))
     }
 
+    /// Takes the messages that wait, up to `limit`; see [`UdpInterface::receive_many`](crate::UdpInterface::receive_many).
+    pub(crate) fn receive_many(
+        &self,
+        messages: &mut Vec<Message>,
+        limit: usize,
+        timeout: Option<Duration>,
+    ) -> Result<usize, ReceiveError> {
+        if limit == 0 {
+            return Ok(0);
+        }
+        messages.push(self.receive(timeout)?);
+        Ok(1 + self.shared.inbox.take_waiting(messages, limit - 1))
+    }
+
     /// As [`receive`](Self::receive), and asks `goes_on` now and then whether to go on; see
     /// [`UdpInterface::receive_while`](crate::UdpInterface::receive_while).
     pub(crate) fn receive_while(
@@ -84,6 +98,10 @@ impl Connection {
             DrivenBy::Callers => true,
         };
         if !may_lead || handlers::run_here() {
+            // The driver's thread may have given way to its readers.
+            if !self.shared.sender.caller_driven && self.lifecycle.slot.is_idle() {
+                self.wake_driver();
+            }
             return park_until(deadline);
         }
         let _driving = self.shared.drivers.enter();

@@ -5,7 +5,8 @@
 //!
 //! An interface with a driver's thread has two ways to turn (leader and followers; Schmidt et al., "Leader/Followers", 2000).
 //! A thread that waits for a message leads while it waits: it reads the socket itself, so no other thread has to wake it. The
-//! driver's thread stands by meanwhile. It turns again when something is due, or when no thread has waited for [`GRACE`]. A
+//! driver's thread stands by meanwhile, and also when it gives way to a reader that has not emptied the inbox
+//! ([`giving_way`](crate::driver)). It turns again when something is due, or when no thread has waited for [`GRACE`]. A
 //! thread that has led wakes nobody when it leaves, unless something is due before the driver's thread looks by itself.
 //!
 //! Only the state under the lock decides. `is_wanted` and the unparks are hints: a thread that is unparked looks again.
@@ -28,8 +29,14 @@ const HAND_OVER: Duration = Duration::from_micros(50);
 
 /// What is turned.
 pub(crate) trait Turns {
-    /// Turns once: waits for at most `wait`, and does what is due. Returns how much was read.
-    fn turn(&mut self, wait: Option<Duration>) -> usize;
+    /// Turns once, for the driver's thread: waits until something is due, and does it. Returns how much was read.
+    fn turn(&mut self) -> usize;
+
+    /// As [`turn`](Self::turn), but waits for at most `wait`.
+    fn turn_for(&mut self, wait: Duration);
+
+    /// Whether the last turn left datagrams to a reader, which will lead.
+    fn gives_way(&self) -> bool;
 
     /// Turns once, for a thread that waits for a message: reads no further once there is one.
     fn lead(&mut self, wait: Option<Duration>);
@@ -42,8 +49,16 @@ pub(crate) trait Turns {
 }
 
 impl Turns for Turner {
-    fn turn(&mut self, wait: Option<Duration>) -> usize {
-        self.turn_quietly(wait)
+    fn turn(&mut self) -> usize {
+        self.turn_on_thread()
+    }
+
+    fn turn_for(&mut self, wait: Duration) {
+        self.turn_quietly(Some(wait));
+    }
+
+    fn gives_way(&self) -> bool {
+        Self::gives_way(self)
     }
 
     fn lead(&mut self, wait: Option<Duration>) {
@@ -157,6 +172,11 @@ impl<T: Turns> Slot<T> {
         matches!(lock(&self.state).place, Place::Out { by, .. } if by == by_caller)
     }
 
+    /// Whether no thread turns.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(lock(&self.state).place, Place::Idle(_))
+    }
+
     /// Runs `act` on the connection. Returns `None` if there is none, or if this is called from inside a turn.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut T) -> R) -> Option<R> {
         let mut out = self.take_out(&mut lock(&self.state), Leader::Owner)?;
@@ -216,8 +236,10 @@ impl<T: Turns> Slot<T> {
     pub(crate) fn drive(&self, life: &Life) {
         while !life.is_stopped() {
             let out = self.take_out(&mut lock(&self.state), Leader::Driver);
-            if let Some(mut out) = out {
-                out.turn_until_wanted();
+            let gave_way = out.is_some_and(|mut out| out.turn_until_wanted());
+            if !gave_way {
+                // Whoever leads next serves this call.
+                life.take_call();
             }
             self.stand_by(life);
         }
@@ -225,8 +247,6 @@ impl<T: Turns> Slot<T> {
 
     /// Waits until the driver's thread must turn.
     fn stand_by(&self, life: &Life) {
-        // Whoever leads next serves this call.
-        life.take_call();
         let (mut leads_seen, mut passed) = (None, None);
         while !life.is_stopped() {
             let is_called = life.take_call();
@@ -271,22 +291,27 @@ impl<T: Turns> Out<'_, T> {
         true
     }
 
-    /// Turns until a caller wants to lead, or the connection ends.
-    fn turn_until_wanted(&mut self) {
-        let Some(turner) = self.turner.as_deref_mut() else { return };
+    /// Turns until a caller wants to lead, a reader must have the lead, or the connection ends. Returns whether it is for a reader
+    /// that may not want it yet.
+    fn turn_until_wanted(&mut self) -> bool {
+        let Some(turner) = self.turner.as_deref_mut() else { return false };
         let is_wanted = || self.slot.is_wanted.load(Ordering::Relaxed);
         while !turner.is_over() {
-            let read = turner.turn(None);
+            let read = turner.turn();
+            if turner.gives_way() {
+                return true;
+            }
             if !is_wanted() {
                 continue;
             }
             if read > 0 {
-                turner.turn(Some(HAND_OVER));
+                turner.turn_for(HAND_OVER);
             }
             if is_wanted() {
                 break;
             }
         }
+        false
     }
 }
 
@@ -296,6 +321,8 @@ impl<T: Turns> Drop for Out<'_, T> {
         let kept = self.turner.take().filter(|turner| !turner.is_over());
         let due = match (&kept, self.by) {
             (None, _) | (_, Leader::Owner) => None,
+            // Something may be due that was put off. It must not end the time that a reader has.
+            (Some(turner), Leader::Driver) if turner.gives_way() => Some(take_over()),
             (Some(turner), _) => {
                 Some(turner.next_deadline().map_or_else(take_over, |due| due.min(take_over())))
             }

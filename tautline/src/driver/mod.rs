@@ -8,6 +8,7 @@
 mod arrivals;
 mod datagram;
 mod freshness;
+mod giving_way;
 mod happened;
 mod impaired;
 pub(crate) mod moving;
@@ -31,6 +32,7 @@ use tautline_proto::{Instant as Steady, Now};
 
 use arrivals::Arrivals;
 use freshness::Freshness;
+use giving_way::GivingWay;
 use impaired::Impaired;
 use moving::Moving;
 use outlets::Held;
@@ -118,6 +120,9 @@ pub(crate) struct Turner {
     /// The thread that turns waits for a message: the turn reads no further once there is one, so that what the thread does
     /// not take stays in the kernel.
     leads: bool,
+    giving_way: GivingWay,
+    /// The number of datagrams that were read since the socket was empty.
+    read_in_a_row: usize,
     /// This turn read messages.
     brought_messages: bool,
     inbox_is_on: bool,
@@ -188,6 +193,7 @@ impl Turner {
         } = opened;
         moving.set_answer_by(answer_by);
         let now = clock.now();
+        let giving_way = GivingWay::new(!shared.sender.caller_driven);
         let arrivals = Arrivals::new(reading::clocks(now));
         let watchdogs = shared.watchdogs.watches();
         let claims = OpenClaims::begin(&shared.ownership, settings.wire);
@@ -220,6 +226,8 @@ impl Turner {
             is_classic: settings.wire == Wire::Classic,
             more_may_wait: false,
             leads: false,
+            giving_way,
+            read_in_a_row: 0,
             brought_messages: false,
             inbox_is_on: settings.inbox_capacity > 0,
             arrivals,
@@ -267,13 +275,6 @@ impl Turner {
             self.inbound.dial(server, now);
         }
         self.settle(now);
-    }
-
-    /// As [`turn_quietly`](Self::turn_quietly), for a thread that waits for a message.
-    pub(crate) fn lead(&mut self, wait: Option<Duration>) {
-        self.leads = true;
-        self.turn_quietly(wait);
-        self.leads = false;
     }
 
     /// As [`turn`](Self::turn). A panic ends the connection: one of ours, or of an executor's waker. A panic of a handler is

@@ -79,7 +79,8 @@ impl Outlets<'_> {
         });
         let mut in_inbox = None;
         if *inbox_is_on {
-            in_inbox = offer_to_inbox(shared, life, message, arrival, limits);
+            let is_handled = has_handler || sink.is_some();
+            in_inbox = offer_to_inbox(shared, life, message, arrival, limits, is_handled);
         }
         if let Some(keep) = limits.keep {
             // A message that a handler or the caller has seen, and that nobody reads from the inbox, is not news.
@@ -105,13 +106,14 @@ fn offer_to_inbox(
     message: &MessageRef<'_>,
     arrival: &Arrival,
     limits: &Limits,
+    is_handled: bool,
 ) -> Option<Stream> {
     if life.is_orphaned() {
         // The handler has ended the connection, and the inbox may belong to another one by now.
         shared.inbox.miss();
         return None;
     }
-    shared.inbox.offer(message, *arrival, limits.clone())
+    shared.inbox.offer(message, *arrival, Limits { is_handled, ..limits.clone() })
 }
 
 /// Messages that are held back until the end of the turn.

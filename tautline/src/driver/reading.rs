@@ -168,16 +168,23 @@ impl Turner {
     /// messages are held back until everything is read.
     fn take_all(&mut self, found: Found, buffers: &mut Buffers, now: &mut Now, sink: &mut Sink<'_>) -> usize {
         let (mut received, reads_on) = match found {
-            Found::Nothing => return 0,
+            Found::Nothing => {
+                self.read_in_a_row = 0;
+                return 0;
+            }
             Found::AtOnce(received) => (received, true),
-            Found::Awaited(received, _) => (received, false),
+            Found::Awaited(received, _) => {
+                self.read_in_a_row = 0;
+                (received, false)
+            }
         };
-        let mut count = 0;
+        let (mut count, mut bytes) = (0, 0);
         loop {
             match received {
                 Received::Empty => {
                     self.arrivals.found_empty(now.steady);
                     self.more_may_wait = false;
+                    self.read_in_a_row = 0;
                     break;
                 }
                 Received::Unreachable(address, error) => {
@@ -191,9 +198,14 @@ impl Turner {
                     self.more_may_wait = true;
                     break;
                 }
-                Received::Datagrams(arrived) => count += self.take(arrived, buffers, *now, sink),
+                Received::Datagrams(arrived) => {
+                    bytes += arrived.len;
+                    count += self.take(arrived, buffers, *now, sink);
+                }
             }
-            self.more_may_wait = !reads_on || count >= TURN_BUDGET || (self.leads && self.brought_messages);
+            self.more_may_wait = !reads_on
+                || count >= TURN_BUDGET
+                || (self.brought_messages && (self.leads || self.look_at_readers(now.steady, bytes)));
             let catches_up = self.held.has_room() && count < CATCH_UP_BUDGET;
             if (self.more_may_wait && !catches_up) || self.life.is_stopped() {
                 break;
@@ -204,7 +216,8 @@ impl Turner {
             }
         }
         self.hand_out_held(*now, sink);
-        if count >= TURN_BUDGET && self.offload {
+        self.read_in_a_row += count;
+        if self.read_in_a_row >= TURN_BUDGET && self.offload {
             // So many datagrams that reading several at once pays.
             self.socket.coalesce();
         }

@@ -46,6 +46,7 @@ pub(crate) struct Handlers<R> {
     generation: AtomicU64,
     /// Whether there are inline handlers. Order: relaxed; written under the lock of `registered`.
     has_inline: AtomicBool,
+    has_handlers: AtomicBool,
     /// The settings of a handler that does not set its own; copied when the handler is registered.
     defaults: Mutex<HandlerSettings>,
     /// What may stop messages that wait for handlers.
@@ -80,6 +81,7 @@ impl<R> Handlers<R> {
             registered,
             generation: AtomicU64::new(0),
             has_inline: AtomicBool::new(false),
+            has_handlers: AtomicBool::new(false),
             defaults,
             latches,
         }
@@ -112,6 +114,7 @@ impl<R: Send + 'static> Handlers<R> {
         let mut registered = lock(&self.registered);
         let mut table = HandlerTable::clone(&registered.table);
         let old_entry = edit(&mut table);
+        self.has_handlers.store(table.iter().next().is_some(), Ordering::Relaxed);
         self.has_inline.store(table.iter().any(|(_, entry)| entry.is_inline()), Ordering::Relaxed);
         let old_table = std::mem::replace(&mut registered.table, Arc::new(table));
         if let Some(entry) = &old_entry {
@@ -159,6 +162,11 @@ impl<R: Send + 'static> Handlers<R> {
     /// Whether there are handlers that the thread calls that turns.
     pub(crate) fn have_inline(&self) -> bool {
         self.has_inline.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are handlers.
+    pub(crate) fn are_registered(&self) -> bool {
+        self.has_handlers.load(Ordering::Relaxed)
     }
 
     /// Whether there is a handler for messages of this type, or of one of its channels.

@@ -38,6 +38,8 @@ pub(crate) struct Limits {
     pub(crate) right: Option<Right>,
     /// The latches that it has passed.
     pub(crate) admission: Admission,
+    /// A handler has it too, or the caller of `turn_with`.
+    pub(crate) is_handled: bool,
 }
 
 /// The right of a peer to send on a stream that has one owner at a time. It ends when another peer becomes the owner.
@@ -67,7 +69,8 @@ impl Right {
 
 impl Limits {
     /// No limits.
-    pub(crate) const NONE: Self = Self { expires: None, keep: None, right: None, admission: Admission::NONE };
+    pub(crate) const NONE: Self =
+        Self { expires: None, keep: None, right: None, admission: Admission::NONE, is_handled: false };
 
     /// Whether the lifespan of the message is over. Reads the clock only if it has a lifespan.
     #[inline]
@@ -109,12 +112,14 @@ pub(crate) enum Step<T> {
     Refused,
 }
 
-/// The waiting items. Invariant: `shares` counts exactly the items in `lanes`, and `streams` has the serials of exactly the items in `lanes` whose stream has a bound.
+/// The waiting items. Invariant: `shares` and `unhandled` count exactly the items in `lanes`, and `streams` has the serials of exactly the items in `lanes` whose stream has a bound.
 #[derive(Debug)]
 pub(crate) struct Waiting<T> {
     lanes: Lanes<WaitingEntry<T>>,
     streams: HashMap<Stream, Depths>,
     shares: Shares,
+    /// How many items no handler has.
+    unhandled: usize,
     /// Empty entries whose memory is reused: as many as streams waited at once so far.
     spare: Vec<Depths>,
     next_serial: u64,
@@ -129,6 +134,7 @@ impl<T> Default for Waiting<T> {
             lanes: Lanes::default(),
             streams: HashMap::new(),
             shares: Shares::default(),
+            unhandled: 0,
             spare: Vec::new(),
             next_serial: 0,
         }
@@ -138,6 +144,11 @@ impl<T> Default for Waiting<T> {
 impl<T: Waits> Waiting<T> {
     pub(crate) fn len(&self) -> usize {
         self.lanes.len()
+    }
+
+    /// How many of them no handler has.
+    pub(crate) const fn unhandled(&self) -> usize {
+        self.unhandled
     }
 
     /// The item that `pop` would take.
@@ -183,6 +194,7 @@ impl<T: Waits> Waiting<T> {
     pub(crate) fn put(&mut self, entry: WaitingEntry<T>) {
         let (serial, priority) = (entry.serial, entry.priority);
         self.shares.add(entry.item.peer(), entry.item.bytes());
+        self.unhandled += usize::from(!entry.limits.is_handled);
         if let Some(keep) = entry.limits.keep {
             let spare = &mut self.spare;
             let depths = self.streams.entry(keep.stream).or_insert_with(|| spare.pop().unwrap_or_default());
@@ -265,6 +277,7 @@ impl<T: Waits> Waiting<T> {
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
         self.streams = HashMap::new();
         self.shares = Shares::default();
+        self.unhandled = 0;
         self.lanes.take_all().map(|entry| entry.item)
     }
 
@@ -276,6 +289,7 @@ impl<T: Waits> Waiting<T> {
     /// Removes an item that has left the lanes from its stream, and from the share of its peer.
     fn forget(&mut self, entry: &WaitingEntry<T>) {
         self.shares.remove(entry.item.peer(), entry.item.bytes());
+        self.unhandled -= usize::from(!entry.limits.is_handled);
         let Some(keep) = entry.limits.keep else { return };
         let Some(depths) = self.streams.get_mut(&keep.stream) else { return };
         let depth = &mut depths[lane_of(entry.priority)];

@@ -48,6 +48,85 @@ fn offer(inbox: &Inbox, number: u64) {
     inbox.offer(&numbered(number, Normal), arrival(), Limits::default());
 }
 
+/// Takes up to `limit` waiting messages at once. Returns their numbers.
+fn take(inbox: &Inbox, limit: usize) -> Vec<u64> {
+    let mut messages = Vec::new();
+    assert_eq!(inbox.take_waiting(&mut messages, limit), messages.len());
+    messages.iter().map(number_of).collect()
+}
+
+#[test]
+fn many_messages_are_taken_in_the_order_of_single_ones() {
+    let inbox = offered(DropOldest, &[Low, Critical, Normal]);
+    assert_eq!(take(&inbox, 2), [1, 2]);
+    assert_eq!((take(&inbox, 9), take(&inbox, 9)), (vec![0], vec![]));
+    assert_eq!((inbox.stats().taken, inbox.stats().waiting), (3, 0));
+}
+
+#[test]
+fn more_messages_are_taken_than_under_one_hold_of_the_lock() {
+    let inbox = inbox(5_000, DropOldest);
+    for number in 0..1_500 {
+        let limits = if number % 3 == 0 { expired() } else { Limits::default() };
+        inbox.offer(&numbered(number, Normal), arrival(), limits);
+    }
+    let fresh: Vec<u64> = (0..1_500).filter(|number| number % 3 > 0).collect();
+    let taken = take(&inbox, 700);
+    assert!(taken == fresh[..taken.len()] && taken.len() <= 700, "{}", taken.len());
+    assert_eq!(take(&inbox, usize::MAX), fresh[taken.len()..]);
+    assert_eq!(inbox.stats().dropped.of(DropReason::Expired), 500);
+}
+
+/// Offers messages that a handler has too.
+fn offer_handled(inbox: &Inbox, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let limits = Limits { is_handled: true, ..Limits::default() };
+        inbox.offer(&numbered(number, Normal), arrival(), limits);
+    }
+}
+
+#[test]
+fn copies_of_what_handlers_have_are_not_kept_for_nobody() {
+    let inbox = inbox(10, DropOldest);
+    offer_handled(&inbox, 0..10_000);
+    assert_eq!(inbox.stats().waiting, 10, "somebody may come");
+    offer_handled(&inbox, 10_000..10_020);
+    let stats = inbox.stats();
+    assert_eq!(
+        (stats.waiting, stats.dropped.of(DropReason::InboxFull), stats.offered()),
+        (0, 10_020, 10_020)
+    );
+    // What no handler has is kept.
+    offer(&inbox, 1);
+    offer_handled(&inbox, 2..6);
+    assert_eq!(read_all(&inbox), [1]);
+    // Somebody reads.
+    offer_handled(&inbox, 0..15);
+    assert_eq!(read_all(&inbox), (5..15).collect::<Vec<_>>());
+    assert_eq!((inbox.stats().taken, inbox.stats().offered()), (11, 10_040));
+    inbox.close();
+    inbox.open(10, usize::MAX, DropOldest);
+    offer_handled(&inbox, 0..20_000);
+    assert_eq!(read_all(&inbox), (19_990..20_000).collect::<Vec<_>>(), "a reader that paused");
+}
+
+#[test]
+fn what_no_handler_has_and_what_a_policy_keeps_waits_for_the_first_reader() {
+    let filled = inbox(10, DropOldest);
+    filled.offer(&numbered(0, Critical), arrival(), Limits::default());
+    offer_handled(&filled, 1..20_010);
+    assert_eq!(read_all(&filled), std::iter::once(0).chain(20_001..20_010).collect::<Vec<_>>());
+    for policy in [DropNewest, Refuse] {
+        let inbox = inbox(10, policy);
+        offer_handled(&inbox, 0..20_000);
+        assert_eq!(inbox.receive(POLL).is_ok(), policy == DropNewest);
+        assert_eq!(
+            inbox.receive(POLL).map(|message| number_of(&message)).ok(),
+            Some(u64::from(policy == DropNewest))
+        );
+    }
+}
+
 /// Counts how often it is woken.
 #[derive(Default)]
 struct Bell(AtomicUsize);

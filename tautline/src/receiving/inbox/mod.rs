@@ -23,8 +23,8 @@ use crate::receiving::lag::{Behind, Lag};
 use crate::receiving::shares::Room;
 use crate::receiving::waiting::{Limits, Stream};
 use crate::sync::latches::Latches;
-use crate::sync::{self, Arc, Mutex, lock};
-use tautline_proto::{DropReason, Drops, MessageRef};
+use crate::sync::{self, Arc, AtomicBool, Mutex, MutexGuard, Ordering, lock};
+use tautline_proto::{Counter, DropReason, Drops, MessageRef};
 
 pub use receive::Receive;
 use state::{InboxState, LinePlace, Lookup, ReceiverWaker};
@@ -89,11 +89,23 @@ impl InboxStats {
     }
 }
 
+/// The most messages that are taken under one hold of the lock.
+const TAKEN_AT_ONCE: usize = 256;
+
 /// The queue. It is closed at first; each connection opens it.
+///
+/// Nobody needs copies in the inbox of what handlers have, if nobody ever receives. So once [`NOBODY_READS`] messages have
+/// come, such copies are made no more, and those that wait are dropped. From the first call of `receive` on, everything is
+/// kept.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     state: Mutex<InboxState>,
     pool: Arc<Pool>,
+    /// Nobody has ever received, and no copies are kept of what handlers have. Order: relaxed; written under the lock, and a
+    /// late look costs a copy, or a message that came as the first receiver did.
+    is_unread: AtomicBool,
+    /// How many were left out. The driver is the only writer.
+    left_out: Counter,
 }
 
 /// Waits until the deadline, until the second argument returns true, or until this thread is unparked. May return early.
@@ -111,7 +123,12 @@ impl Inbox {
     /// Makes a closed inbox. Its messages use buffers of `pool`, and `latches` may stop them.
     pub(crate) fn new(pool: Arc<Pool>, latches: Arc<Latches>) -> Self {
         let state = InboxState { latches, ..InboxState::default() };
-        Self { state: Mutex::new(state), pool }
+        Self {
+            state: Mutex::new(state),
+            pool,
+            is_unread: AtomicBool::new(false),
+            left_out: Counter::default(),
+        }
     }
 
     /// Opens the inbox for a connection, with room for so many messages and bytes. With 0 messages nothing is kept or counted.
@@ -125,6 +142,7 @@ impl Inbox {
             state.room = Room { count, bytes };
             state.policy = policy;
             (state.superseded, state.lag) = (None, Lag::default());
+            state.unread = 0;
         }
     }
 
@@ -132,6 +150,7 @@ impl Inbox {
     pub(crate) fn close(&self) {
         let mut state = lock(&self.state);
         state.open = false;
+        self.is_unread.store(false, Ordering::Relaxed);
         state.refused = 0;
         let untaken = state.untaken();
         state.dropped.add(DropReason::Closed, untaken);
@@ -150,6 +169,10 @@ impl Inbox {
     ///
     /// Never waits for a receiver. Returns the stream of a message that was superseded, by this one or since the last call.
     pub(crate) fn offer(&self, message: &MessageRef<'_>, arrival: Arrival, limits: Limits) -> Option<Stream> {
+        if limits.is_handled && self.is_unread.load(Ordering::Relaxed) {
+            self.left_out.add(1);
+            return None;
+        }
         let mut state = lock(&self.state);
         if state.room.count == 0 {
             return None;
@@ -157,6 +180,10 @@ impl Inbox {
         if !state.open {
             // Another thread disconnects at this moment.
             state.dropped.add(DropReason::Closed, 1);
+            return None;
+        }
+        if state.is_of_no_use(&limits) {
+            self.keep_no_copies(state);
             return None;
         }
         let superseded = state.supersede(message.priority, &limits);
@@ -172,6 +199,22 @@ impl Inbox {
             wake.wake();
         }
         stream
+    }
+
+    /// From now on, no copies are kept of what handlers have. Drops those that wait, and counts one more.
+    #[cold]
+    fn keep_no_copies(&self, mut state: MutexGuard<'_, InboxState>) {
+        self.is_unread.store(true, Ordering::Relaxed);
+        let waiting = state.waiting.len() as u64;
+        state.dropped.add(DropReason::InboxFull, waiting + 1);
+        let messages = state.waiting.take_all();
+        drop(state);
+        drop(messages);
+    }
+
+    /// Whether a reader has come since the last call, and whether so much waits that one more read might not find room.
+    pub(crate) fn readers(&self) -> (bool, bool) {
+        lock(&self.state).readers()
     }
 
     /// Looks whether the reader is behind for good.
@@ -228,15 +271,36 @@ impl Inbox {
         timeout: Option<Duration>,
         pause: Pause<'_>,
     ) -> Result<Message, ReceiveError> {
-        // A time-out beyond the end of the clock is none.
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut until = None;
         loop {
             let place = match self.ask(|| ReceiverWaker::Thread(sync::thread::current())) {
                 AskResult::Answer(answer) => return answer,
                 AskResult::Wait(place) => place,
             };
+            // Not before: a message that is there needs no clock. A time-out beyond the end of the clock is none.
+            let deadline =
+                *until.get_or_insert_with(|| timeout.and_then(|timeout| Instant::now().checked_add(timeout)));
             if let Some(answer) = self.wait(place, deadline, pause) {
                 return answer;
+            }
+        }
+    }
+
+    /// Takes up to `limit` messages that wait, the most urgent first. Returns how many.
+    pub(crate) fn take_waiting(&self, messages: &mut Vec<Message>, limit: usize) -> usize {
+        let before = messages.len();
+        loop {
+            let left = limit - (messages.len() - before);
+            let mut state = lock(&self.state);
+            for _ in 0..left.min(TAKEN_AT_ONCE) {
+                match state.next() {
+                    Lookup::Answer(Ok(message)) => messages.push(message),
+                    Lookup::Spent(_) => {}
+                    Lookup::Answer(Err(_)) | Lookup::Nothing => return messages.len() - before,
+                }
+            }
+            if left <= TAKEN_AT_ONCE {
+                return messages.len() - before;
             }
         }
     }
@@ -278,6 +342,7 @@ impl Inbox {
     pub(crate) fn poll(&self) -> Result<Message, ReceiveError> {
         loop {
             let found = lock(&self.state).ready();
+            self.has_reader();
             match found {
                 Lookup::Answer(answer) => return answer,
                 Lookup::Spent(_) => {}
@@ -294,9 +359,11 @@ impl Inbox {
     /// Returns the counts.
     pub(crate) fn stats(&self) -> InboxStats {
         let state = lock(&self.state);
+        let mut dropped = state.dropped;
+        dropped.add(DropReason::InboxFull, self.left_out.value());
         InboxStats {
             taken: state.taken,
-            dropped: state.dropped,
+            dropped,
             waiting: state.untaken(),
             waiting_bytes: state.waiting.bytes(),
         }
@@ -306,6 +373,7 @@ impl Inbox {
     fn ask(&self, wake: impl FnOnce() -> ReceiverWaker) -> AskResult {
         loop {
             let mut state = lock(&self.state);
+            self.has_reader();
             match state.ready() {
                 Lookup::Answer(answer) => return AskResult::Answer(answer),
                 Lookup::Nothing => return AskResult::Wait(state.join_line(wake())),
@@ -314,6 +382,14 @@ impl Inbox {
                     drop(message);
                 }
             }
+        }
+    }
+
+    /// From now on, copies of everything are kept.
+    #[inline]
+    fn has_reader(&self) {
+        if self.is_unread.load(Ordering::Relaxed) {
+            self.is_unread.store(false, Ordering::Relaxed);
         }
     }
 

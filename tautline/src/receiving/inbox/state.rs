@@ -15,6 +15,13 @@ use crate::sync::latches::Latches;
 use crate::sync::{self, Arc};
 use tautline_proto::{DropReason, Drops, PeerId, Priority};
 
+/// The driver leaves datagrams in the kernel for a reader that has more than this part of the inbox before it. A pack of
+/// small messages then still fits into the default inbox.
+const ROOM_FOR_A_READ: usize = 4;
+
+/// Once so many messages have come without a receiver, and more than there is room for, there will be none.
+pub(super) const NOBODY_READS: usize = 10_000;
+
 /// What the lock guards.
 ///
 /// Invariants: while a receiver is in `line`, nothing is in `waiting`. Tickets rise along `handed`, and then along `line`.
@@ -42,6 +49,12 @@ pub(super) struct InboxState {
     /// The stream of a message that was superseded, until the driver asks.
     pub(super) superseded: Option<Stream>,
     pub(super) lag: Lag,
+    /// Somebody has received, or tried to, since the interface was made.
+    pub(super) has_reader: bool,
+    /// Somebody has received, or tried to, since the driver asked.
+    pub(super) was_read: bool,
+    /// How many messages have come while there was no reader.
+    pub(super) unread: usize,
 }
 
 /// A receiver that waits for a message.
@@ -190,12 +203,35 @@ impl InboxState {
             let refused = std::mem::take(&mut self.refused);
             return Lookup::Answer(Err(ReceiveError::Overrun { refused }));
         }
+        self.next()
+    }
+
+    /// The next message that waits.
+    #[inline]
+    pub(super) fn next(&mut self) -> Lookup {
         let next = self.waiting.pop();
         self.lag.came(self.waiting.len());
+        (self.has_reader, self.was_read) = (true, true);
         match next {
             Some(entry) => self.hand_out(entry),
             None => Lookup::Nothing,
         }
+    }
+
+    /// Whether it is of no use to keep copies of what handlers have: nobody has ever received, however many messages have come,
+    /// and only such copies wait.
+    #[inline]
+    pub(super) fn is_of_no_use(&mut self, limits: &Limits) -> bool {
+        if self.has_reader || !limits.is_handled || self.policy != InboxPolicy::DropOldest {
+            return false;
+        }
+        self.unread += 1;
+        self.unread > self.room.count.max(NOBODY_READS) && self.waiting.unhandled() == 0
+    }
+
+    /// Whether a reader has come since the last call, and whether it leaves so much that one more read might not find room.
+    pub(super) fn readers(&mut self) -> (bool, bool) {
+        (std::mem::take(&mut self.was_read), self.waiting.len() > self.room.count / ROOM_FOR_A_READ)
     }
 
     /// Whether a receiver in the line has its message, or will get none.

@@ -36,10 +36,11 @@ struct Fake {
     waiter: SocketWaiter,
     /// Whether a thread is inside a turn: there must be one at most.
     is_turning: bool,
+    gives_way: bool,
 }
 
-impl Turns for Fake {
-    fn turn(&mut self, wait: Option<Duration>) -> usize {
+impl Fake {
+    fn turn_within(&mut self, wait: Option<Duration>) -> usize {
         assert!(!std::mem::replace(&mut self.is_turning, true));
         let mut read = 0;
         while read == 0 && !self.waiter.is_woken() && !self.is_over() {
@@ -56,9 +57,26 @@ impl Turns for Fake {
         self.is_turning = false;
         read
     }
+}
+
+impl Turns for Fake {
+    fn turn(&mut self) -> usize {
+        self.gives_way = false;
+        let read = self.turn_within(None);
+        self.gives_way = self.link.inbox.readers().1;
+        read
+    }
+
+    fn turn_for(&mut self, wait: Duration) {
+        self.turn_within(Some(wait));
+    }
+
+    fn gives_way(&self) -> bool {
+        self.gives_way
+    }
 
     fn lead(&mut self, wait: Option<Duration>) {
-        self.turn(wait);
+        self.turn_within(wait);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -78,7 +96,7 @@ impl Link {
         inbox.open(8, usize::MAX, crate::InboxPolicy::DropOldest);
         let (socket, life, slot) = (Mutex::default(), Life::new(waker), Slot::default());
         let link = Arc::new(Self { socket, inbox, life, slot });
-        link.slot.put(Fake { link: Arc::clone(&link), waiter, is_turning: false });
+        link.slot.put(Fake { link: Arc::clone(&link), waiter, is_turning: false, gives_way: false });
         let driven = Arc::clone(&link);
         let driver = thread::spawn(move || {
             driven.life.begin_driving();
@@ -143,6 +161,20 @@ fn the_drivers_thread_turns_when_no_caller_leads_any_more() {
         link.arrives(4);
         // This thread waits without leading. If the driver's thread slept on, all threads would: a deadlock.
         assert_eq!(link.inbox.receive(None).map(|message| number_of(&message)), Ok(4));
+        link.close(driver);
+    });
+}
+
+#[test]
+fn a_reader_that_is_behind_gets_each_message_of_a_driver_that_gives_way() {
+    explore(|| {
+        let (link, driver) = Link::open();
+        for number in 0..6 {
+            link.arrives(number);
+        }
+        // Until the driver has given way, and stands by.
+        (0..10).for_each(|_| thread::yield_now());
+        assert_eq!(reader(&link, 6).join().expect("no panic"), [0, 1, 2, 3, 4, 5]);
         link.close(driver);
     });
 }
