@@ -178,10 +178,12 @@ fn a_client_is_back_after_its_address_changed() {
         ("classic", ["10.5.0.1", "10.5.0.2", "10.5.0.3", "24"]),
         ("classic", ["fd05::1", "fd05::2", "fd05::3", "64"]),
     ] {
-        let arguments = [wire, server, old, new, length];
-        let Some(printed) = run("new address", "new_address.sh", &arguments) else { return };
-        // The address changes after 15 of 50, and the link is back within 15 more.
-        assert!(number_before(&printed, "answered") >= 30, "{wire} {server}: {printed}");
+        for through in ["", "proxy"] {
+            let arguments = [wire, server, old, new, length, through];
+            let Some(printed) = run("new address", "new_address.sh", &arguments) else { return };
+            // The address changes after 15 of 50, and the link is back within 15 more.
+            assert!(number_before(&printed, "answered") >= 30, "{wire} {server} {through}: {printed}");
+        }
     }
 }
 

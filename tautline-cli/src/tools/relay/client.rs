@@ -1,7 +1,8 @@
 //! One client of the relay: its own socket towards the target, and one path in each direction.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use tautline::sim::{Path, PathCounts, Random};
 use tautline::{Instant, ServerSocket};
@@ -12,16 +13,22 @@ use crate::tools::impair::BothDirections;
 /// The number of datagrams read from one socket in one turn. The bound keeps one client from delaying the others.
 pub(super) const READ_AT_ONCE: usize = 64;
 
+/// The time between two looks whether the system would send from another address now.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// A client of the relay.
 #[derive(Debug)]
 pub(super) struct Client {
     address: SocketAddr,
+    target: SocketAddr,
     /// The socket is connected to the target, so it receives datagrams from the target only.
     upstream: UdpSocket,
     to_target: Path,
     to_client: Path,
     totals: Totals,
     pub(super) last_seen: Instant,
+    /// When the target was last heard, or its way was last looked at.
+    checked: Instant,
 }
 
 impl Client {
@@ -34,22 +41,18 @@ impl Client {
         serial: u64,
         now: Instant,
     ) -> io::Result<Self> {
-        let any: SocketAddr = match target {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let upstream = UdpSocket::bind(any)?;
-        upstream.connect(target)?;
-        upstream.set_nonblocking(true)?;
+        let upstream = towards(target)?;
         let path =
             |impairments, side| Path::new(impairments, Random::stream(seed, 2 * serial + side).next_u64());
         Ok(Self {
             address,
+            target,
             upstream,
             to_target: path(impairments.to_target, 0),
             to_client: path(impairments.to_client, 1),
             totals: Totals::default(),
             last_seen: now,
+            checked: now,
         })
     }
 
@@ -66,7 +69,22 @@ impl Client {
     /// Takes in a datagram that the client sent.
     pub(super) fn offer(&mut self, now: Instant, datagram: &[u8]) {
         self.last_seen = now;
+        self.follow_address(now);
         self.to_target.offer(now, datagram);
+    }
+
+    /// Takes another socket if this host has another address towards the target now. A socket keeps the address that it had when
+    /// it was connected, also when the host has lost it, and nothing more arrives there. Looks only while the target is silent.
+    fn follow_address(&mut self, now: Instant) {
+        if now.since(self.checked) < LOOK_EVERY {
+            return;
+        }
+        self.checked = now;
+        if let Ok(other) = towards(self.target)
+            && local_ip(&other) != local_ip(&self.upstream)
+        {
+            self.upstream = other;
+        }
     }
 
     /// Reads the target's answers.
@@ -74,7 +92,7 @@ impl Client {
         for _ in 0..READ_AT_ONCE {
             match self.upstream.recv(buffer) {
                 Ok(len) => {
-                    self.last_seen = now;
+                    (self.last_seen, self.checked) = (now, now);
                     self.to_client.offer(now, &buffer[..len]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -121,4 +139,20 @@ impl Client {
             self.totals.refusals += 1;
         }
     }
+}
+
+/// Opens a socket that is connected to the target. The system chooses its address.
+fn towards(target: SocketAddr) -> io::Result<UdpSocket> {
+    let any: IpAddr = match target {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(target)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn local_ip(socket: &UdpSocket) -> Option<IpAddr> {
+    socket.local_addr().ok().map(|address| address.ip())
 }
