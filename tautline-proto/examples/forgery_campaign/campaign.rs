@@ -87,16 +87,15 @@ pub(crate) fn run(forgeries: u64, seed: u64) -> Result<Tally, String> {
     let mut done = 0;
     while done < forgeries {
         campaign.begin_set()?;
-        let here = FORGERIES_PER_SET.min(forgeries - done);
-        for step in 0..here {
-            campaign
-                .forge()
-                .map_err(|violation| format!("seed {seed}, forgery {}: {violation}", done + step))?;
+        let end = forgeries.min(done + FORGERIES_PER_SET);
+        while done < end {
+            let forged = campaign.forge();
+            done +=
+                u64::from(forged.map_err(|violation| format!("seed {seed}, forgery {done}: {violation}"))?);
         }
         campaign
             .finish_set()
-            .map_err(|violation| format!("seed {seed}, after forgery {}: {violation}", done + here))?;
-        done += here;
+            .map_err(|violation| format!("seed {seed}, after forgery {done}: {violation}"))?;
     }
     Ok(campaign.tally)
 }
@@ -226,10 +225,15 @@ impl Campaign {
         self.handshakes = echo.into_iter().chain(accepts).collect();
     }
 
-    /// Makes one forgery, and checks that it is dropped under a reason.
-    fn forge(&mut self) -> Result<(), String> {
+    /// Makes one forgery, and checks that it is dropped under a reason. Returns `false` if what it drew is no forgery.
+    fn forge(&mut self) -> Result<bool, String> {
         let place = self.rng.below(Kind::ALL.len());
-        let Some(packet) = self.make(Kind::ALL[place]) else { return Ok(()) };
+        let Some(packet) = self.make(Kind::ALL[place]) else { return Ok(false) };
+        let mut packet = packet;
+        if self.rng.below(4) == 0 {
+            // Sessions move, and no forgery moves one.
+            packet.from = address(7777);
+        }
         let Some(to) = self.node_at(&packet) else { return Err("nobody is there".into()) };
         let before = self.nodes[to].inbound.counters().snapshot();
         let got = self.nodes[to].got.len();
@@ -249,7 +253,7 @@ impl Campaign {
         for (reason, count) in after.datagrams_dropped.iter() {
             self.tally.drops.add(reason, count - before.datagrams_dropped.of(reason));
         }
-        Ok(())
+        Ok(true)
     }
 
     fn make(&mut self, kind: Kind) -> Option<Packet> {
