@@ -395,10 +395,11 @@ impl Registry {
     }
 
     /// Takes the network's word that nobody listens at this address, if it is a newcomer's: it is hushed. Anybody can forge that
-    /// word, so it changes nothing for other peers.
+    /// word, so it changes nothing for other peers, nor on a secured link, whose newcomers have shown that they have a key.
     #[cold]
     pub(super) fn unreachable(&mut self, address: SocketAddr) {
         if self.config.role == Role::Server
+            && !self.config.is_secured()
             && let Some(id) = self.peers.newcomer_at(address)
         {
             self.hush(id);
