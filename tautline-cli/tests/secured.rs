@@ -123,10 +123,16 @@ fn the_golden_datagrams_of_the_protocol_are_what_python_computes() {
 fn a_client_in_python_that_was_written_from_the_protocol_talks_both_ways() {
     let keys = Keys::new("python");
     let key = keys.at("arm.key");
-    for (more, renews) in [(&[][..], &[][..]), (&["--key", &key], &[]), (&["--key", &key], &["--renew", "1"])]
-    {
+    let secured = &["--key", &key][..];
+    for (more, does) in [
+        (&[][..], &[][..]),
+        (secured, &[]),
+        (secured, &["--renew", "1"]),
+        // In one session: with a new one, it would not open what the server sends.
+        (secured, &["--move", "1", "--renew", "2"]),
+    ] {
         let mut listener = Listener::start(&[&["--reply"], more].concat());
-        let arguments = [&[&listener.address, "--count", "5"], more, renews].concat();
+        let arguments = [&[&listener.address, "--count", "5"], more, does].concat();
         let Some(found) = script("client.py", &arguments) else {
             return;
         };

@@ -91,6 +91,13 @@ impl PeerClock {
 }
 
 impl Path {
+    /// Returns the smoothed round trip and its deviation. `None` before the first measurement.
+    #[cfg(feature = "secure")]
+    pub(crate) fn round_trip(&self) -> Option<(Duration, Duration)> {
+        let RoundTrip { smoothed, deviation, is_measured } = self.round_trip;
+        is_measured.then(|| (Duration::from_nanos(smoothed), Duration::from_nanos(deviation)))
+    }
+
     /// Handles a heartbeat that arrived at `now`.
     pub(crate) fn receive(&mut self, heartbeat: &Heartbeat, now: Now) {
         self.last_received = Some((heartbeat.stamp, now.steady));

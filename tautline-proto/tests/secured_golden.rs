@@ -64,13 +64,28 @@ fn run() -> (Vec<Golden>, Node, Node) {
     carry(&mut recorded, "sealed_message", (&mut client, &mut server), at(2));
     server.send_as(&Head { content_type: ContentType::Raw, ..plain_head(at(3)) }, &[0xde, 0xad]);
     carry(&mut recorded, "sealed_message_from_the_server", (&mut server, &mut client), at(3));
+    // The network gives the client another address.
+    client.address = address(5001);
+    server.sent.clear();
+    client.send_as(&head, b"[2.5]");
+    carry(&mut recorded, "sealed_message_from_another_address", (&mut client, &mut server), at(4));
+    carry(&mut recorded, "sealed_challenge", (&mut server, &mut client), at(4));
+    assert_eq!(
+        server.sent.pop_front().map(|packet| packet.to),
+        Some(address(5000)),
+        "the old address is asked too"
+    );
+    carry(&mut recorded, "sealed_answer", (&mut client, &mut server), at(5));
     (recorded, server, client)
 }
 
 #[test]
 fn exchange_produces_exactly_the_recorded_datagrams() {
     let (recorded, server, client) = run();
-    assert_eq!((server.payloads(), client.got.len()), (vec![String::from("[1.5]")], 1));
+    assert_eq!(
+        (server.payloads(), client.got.len()),
+        (vec![String::from("[1.5]"), String::from("[2.5]")], 1)
+    );
     if std::env::var_os("BLESS").is_some() {
         let text = serde_json::to_string_pretty(&recorded).expect("plain values") + "\n";
         std::fs::write(FILE, text).expect("the file can be written");

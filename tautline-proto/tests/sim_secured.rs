@@ -24,7 +24,8 @@ fn on_bad_networks_secured_messages_and_counters_are_right_and_all_connect_again
     let sums = run(Plan { seeds: 40, first: 1, repeat_every: 10 });
     assert_eq!((sums.violations, sums.seeds, sums.repeated), (0, 40, 4), "{:#?}", sums.shown);
     let all = &sums.all;
-    let counts = [all.restarts, all.cuts, all.network.lost, all.network.copies, all.network.corrupted];
+    let counts =
+        [all.restarts, all.cuts, all.moves, all.network.lost, all.network.copies, all.network.corrupted];
     assert!(counts.iter().all(|count| *count > 20), "{all:?}");
     assert!(all.received > 2000, "{all:?}");
 }

@@ -112,6 +112,7 @@ fn parts<'py>(py: Python<'py>, event: &Event) -> PyResult<(&'static str, Attribu
         Event::PeerStale { peer } => ("peer_stale", made.peer(*peer)?),
         Event::PeerSilent { peer } => ("peer_silent", made.peer(*peer)?),
         Event::PeerReturned { peer } => ("peer_returned", made.peer(*peer)?),
+        Event::PeerMoved { peer, to, .. } => ("peer_moved", made.peer(*peer)?.text("address", to)?),
         Event::PathSize { peer, mtu } => ("path_size", made.peer(*peer)?.with("count", *mtu)?),
         Event::PeerRestarted { peer } => ("peer_restarted", made.peer(*peer)?),
         Event::PeerDisconnected { peer, reason } => {
@@ -135,6 +136,7 @@ fn parts<'py>(py: Python<'py>, event: &Event) -> PyResult<(&'static str, Attribu
         }
         Event::KeyNotAccepted { server, .. } => ("key_not_accepted", made.text("address", server)?),
         Event::KeyNeeded { server } => ("key_needed", made.text("address", server)?),
+        Event::KeyReplaced { peer } => ("key_replaced", made.peer(*peer)?),
         Event::Refused => ("refused", made),
         Event::NotGranted { part, problem, remedy } => {
             ("not_granted", made.text("name", part.name())?.text("problem", problem)?.text("remedy", remedy)?)

@@ -24,8 +24,9 @@ MAGIC, VERSION = b"\xe7\x54", 1  # §2
 FROM_SERVER, SEALED, KEY_PHASE = 0x01, 0x02, 0x04
 HEADER = struct.Struct(">2sBB8sI")
 MESSAGE, HEARTBEAT, CLOSE, HELLO, TOKEN, ECHO, ACCEPT = 1, 2, 3, 4, 5, 6, 7  # §3
-SEALED_ECHO, SEALED_ACCEPT, REKEY = 13, 14, 15
+SEALED_ECHO, SEALED_ACCEPT, REKEY, CHALLENGE = 13, 14, 15, 16
 BEGIN, ANSWER = 2, 3  # §11.6
+ASK, ANSWERED = b"\1", b"\2"  # §11.7
 COMMAND, JSON = 1, 1  # §4.1
 NORMAL = 1
 
@@ -128,11 +129,16 @@ class Sealed(Plain):
 class Client:
     def __init__(self, server, key=None, tries=TRIES, name=b"python"):
         self.tries = tries
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.connect(server)
-        self.socket.settimeout(PATIENCE)
+        self.server = server
+        self.move()
         self.name, self.key = name, key
         self.link = Plain(os.urandom(8))
+
+    def move(self):
+        """Sends from another address from now on."""
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.connect(self.server)
+        self.socket.settimeout(PATIENCE)
 
     def receive(self):
         """Returns the frames of the next datagram for us; none if none came in time."""
@@ -140,7 +146,11 @@ class Client:
             frames = self.link.open(self.socket.recv(65536))
         except (socket.timeout, ConnectionRefusedError):
             return []
-        return list(frames_of(frames)) if frames is not None else []
+        found = list(frames_of(frames)) if frames is not None else []
+        for kind, _, body in found:
+            if kind == CHALLENGE and body[:1] == ASK:  # §11.7
+                self.socket.send(self.link.numbered(frame(CHALLENGE, ANSWERED + body[1:9])))
+        return found
 
     def until(self, wanted, datagram):
         """Sends a datagram until a frame of the wanted type comes, and returns its body."""
@@ -235,6 +245,7 @@ def main():
     parser.add_argument("--key")
     parser.add_argument("--count", type=int, default=10)
     parser.add_argument("--renew", type=int, default=0, help="renew the keys after each so many values")
+    parser.add_argument("--move", type=int, default=0, help="take another address after each so many values")
     parser.add_argument("--tries", type=int, default=TRIES)
     options = parser.parse_args()
     host, port = options.server.rsplit(":", 1)
@@ -246,6 +257,8 @@ def main():
         answers.append(client.ask({"number": number}))
         if options.renew and number % options.renew == 0:
             client.renew_keys()
+        if options.move and number % options.move == 0:
+            client.move()
     client.close()
     json.dump({"answers": answers}, sys.stdout)
 

@@ -58,6 +58,11 @@ class Golden(unittest.TestCase):
         theirs = ours.open(golden("sealed_message_from_the_server"))
         self.assertEqual([kind for kind, _, _ in client.frames_of(theirs)], [client.MESSAGE])
         self.assertIsNone(ours.open(golden("sealed_message_from_the_server")), "a second time")
+        ((kind, _, challenge),) = client.frames_of(ours.open(golden("sealed_challenge")))
+        self.assertEqual((kind, challenge[:1]), (client.CHALLENGE, client.ASK))
+        ours.next_number = 3
+        answer = client.frame(client.CHALLENGE, client.ANSWERED + challenge[1:])
+        self.assertEqual(ours.numbered(answer), golden("sealed_answer"))
 
 
 if __name__ == "__main__":

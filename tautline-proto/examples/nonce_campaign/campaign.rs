@@ -30,6 +30,8 @@ pub(crate) struct Tally {
     pub(crate) restarts: u64,
     pub(crate) sessions: u64,
     pub(crate) renewals: u64,
+    /// How often a client's address changed.
+    pub(crate) moves: u64,
 }
 
 /// Runs this many schedules.
@@ -53,6 +55,8 @@ struct Schedule<'a> {
     nodes: [Node; 3],
     lives: u8,
     ms: u64,
+    /// The port that was used last.
+    ports: u16,
     flying: Vec<Packet>,
     /// What was sealed: by session, sender and number.
     ledger: HashMap<(u64, bool, u32), Vec<u8>>,
@@ -73,7 +77,7 @@ impl<'a> Schedule<'a> {
     fn new(seed: u64, tally: &'a mut Tally) -> Self {
         let nodes = [node(9000, Role::Server, 1), node(5000, Role::Client, 2), node(5001, Role::Client, 3)];
         let (flying, ledger, phases) = (Vec::new(), HashMap::new(), HashMap::new());
-        Self { rng: Rng::new(seed), nodes, lives: 3, ms: 0, flying, ledger, phases, tally }
+        Self { rng: Rng::new(seed), nodes, lives: 3, ms: 0, ports: 5001, flying, ledger, phases, tally }
     }
 
     fn now(&self) -> Now {
@@ -104,7 +108,7 @@ impl<'a> Schedule<'a> {
             3 => self.pack(who)?,
             4 => self.repeat(),
             5 if self.rng.below(3) == 0 => self.restart(who),
-            6 if who > 0 => self.nodes[who].dial(address(9000), now),
+            6 if who > 0 => self.move_client(who),
             7 => self.flying.clear(),
             8 => self.flying.reverse(),
             _ => {
@@ -181,6 +185,17 @@ impl<'a> Schedule<'a> {
         self.nodes[who] = node(port, role, self.lives);
         self.tally.restarts += 1;
         if who > 0 {
+            let now = self.now();
+            self.nodes[who].dial(address(9000), now);
+        }
+    }
+
+    /// A client has another address. In half of the cases it knows that.
+    fn move_client(&mut self, who: usize) {
+        self.tally.moves += 1;
+        self.ports += 1;
+        self.nodes[who].address = address(self.ports);
+        if self.rng.below(2) == 0 {
             let now = self.now();
             self.nodes[who].dial(address(9000), now);
         }

@@ -92,6 +92,7 @@ impl Sums {
         self.all.received += figures.received;
         self.all.restarts += figures.restarts;
         self.all.cuts += figures.cuts;
+        self.all.moves += figures.moves;
         self.all.network.merge(&figures.network);
         self.all.fates.add(figures.fates);
         for (outcome, count) in figures.outcomes {

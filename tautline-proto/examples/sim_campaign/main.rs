@@ -15,7 +15,8 @@
 //! cut. Then the network heals. Every message that a node receives must be right, every counter must equal the truth, and all
 //! nodes must be connected again in time.
 //!
-//! `--key`, before any other option, gives the ends a key: the links are secured (feature `secure`).
+//! `--key`, before any other option, gives the ends a key: the links are secured (feature `secure`), and the addresses of clients
+//! change.
 //!
 //! `--seed` runs one seed alone. `--reliable` sends this many reliable messages at 30 % loss. `--saturated` measures for this
 //! many seconds how long best-effort messages wait while retransmissions fill a slow socket. `--control` runs this many seeds of
@@ -213,7 +214,7 @@ fn print_summary(sums: &Sums, took: Duration) {
     println!("messages    {} sent, {} received, each unchanged and once", all.messages, all.received);
     let outcomes: Vec<String> = sums.outcomes.iter().map(|(name, count)| format!("{count} {name}")).collect();
     println!("reliable    {}", outcomes.join(", "));
-    println!("events      {} restarts, {} cuts", all.restarts, all.cuts);
+    println!("events      {} restarts, {} cuts, {} changes of address", all.restarts, all.cuts, all.moves);
     if let (Some(longest), Some(median)) =
         (sums.healed_in.last(), sums.healed_in.get(sums.healed_in.len() / 2))
     {

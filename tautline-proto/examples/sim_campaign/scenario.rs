@@ -7,7 +7,7 @@ use tautline_proto::endpoint::Role;
 use tautline_proto::sim::{Clock, Impairments, NodeId, Probability, Random, SimEvent, World};
 use tautline_proto::{Delivery, WallTime};
 
-use super::ends::config;
+use super::ends::{config, have_key};
 use super::ledger::{Ledger, MessageSpec};
 use super::truth::{Fates, Truth};
 use super::window::QUIET;
@@ -24,6 +24,8 @@ const SENDS: u64 = 2;
 const RESTARTS: u64 = 200;
 /// The network is cut once in this many ticks, on average.
 const CUTS: u64 = 250;
+/// On a secured link, a client's address changes once in this many ticks, on average.
+const MOVES: u64 = 100;
 /// The longest cut, in milliseconds.
 const MAX_CUT_MS: u64 = 1200;
 
@@ -38,6 +40,7 @@ pub(crate) struct Figures {
     pub(crate) received: u64,
     pub(crate) restarts: u64,
     pub(crate) cuts: u64,
+    pub(crate) moves: u64,
     pub(crate) network: tautline_proto::sim::PathCounts,
     pub(crate) fates: Fates,
     pub(crate) outcomes: Vec<(&'static str, u64)>,
@@ -50,6 +53,8 @@ pub(crate) struct Figures {
 struct TrackedNode {
     id: NodeId,
     address: SocketAddr,
+    /// The addresses that it had before.
+    former: Vec<SocketAddr>,
     truth: Truth,
     /// When the latest message from each other node was sent that this node has received.
     heard: Vec<(NodeId, Duration)>,
@@ -116,7 +121,8 @@ impl Scenario {
             .zip(roles)
             .map(|(host, (role, port))| {
                 let id = world.add(address(host, port), config(role, "node"), random_clock(&mut random));
-                TrackedNode { id, address: address(host, port), truth: Truth::default(), heard: Vec::new() }
+                let (address, truth) = (address(host, port), Truth::default());
+                TrackedNode { id, address, former: Vec::new(), truth, heard: Vec::new() }
             })
             .collect();
         for client in &nodes[1..] {
@@ -131,6 +137,9 @@ impl Scenario {
         while self.world.elapsed() < BAD_TIME {
             if self.random.below(RESTARTS) == 0 {
                 self.restart()?;
+            }
+            if have_key() && self.random.below(MOVES) == 0 {
+                self.move_client();
             }
             if self.world.elapsed() >= cut_until {
                 let is_cut = self.random.below(CUTS) == 0;
@@ -162,6 +171,21 @@ impl Scenario {
         self.run_for(Duration::ZERO)
     }
 
+    /// Gives a client another address. In a third of the cases it knows that.
+    fn move_client(&mut self) {
+        self.figures.moves += 1;
+        let (client, host) =
+            (1 + self.figures.moves % 2, u8::try_from(self.figures.moves).unwrap_or(u8::MAX));
+        let server = self.nodes[0].address;
+        let node = &mut self.nodes[usize::try_from(client).expect("small")];
+        let port = node.address.port();
+        node.former.push(std::mem::replace(&mut node.address, SocketAddr::from(([10, 0, 1, host], port))));
+        self.world.rebind(node.id, node.address);
+        if self.random.below(3) == 0 {
+            self.world.dial(node.id, server);
+        }
+    }
+
     /// Lets each node send a message, with a probability of 1 in `once_in`.
     fn talk(&mut self, once_in: u64) -> Result<(), String> {
         for index in 0..self.nodes.len() {
@@ -189,7 +213,8 @@ impl Scenario {
         }
         for peer in self.world.peers(from).to_vec() {
             let payload = record(self);
-            let to = self.nodes.iter().find(|part| self.world.address_of(from, peer) == Some(part.address));
+            let address = self.world.address_of(from, peer).ok_or("a peer without an address")?;
+            let to = self.nodes.iter().find(|part| part.address == address || part.former.contains(&address));
             let to = to.ok_or("a peer at an address that no node has")?.id;
             if let Ok(receipt) = self.world.offer(from, peer, &head, &payload) {
                 self.ledger.offered(from, to, receipt)?;

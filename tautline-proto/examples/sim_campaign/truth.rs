@@ -74,7 +74,9 @@ impl Truth {
                 (header.session, header.sequence)
             }
         };
-        let known = self.live.get_mut(&id).filter(|session| session.address == arrival.from);
+        // A secured session moves.
+        let is_sealed = sealed(&arrival.datagram).is_some();
+        let known = self.live.get_mut(&id).filter(|session| is_sealed || session.address == arrival.from);
         let Some(session) = known else {
             return match arrival.dropped {
                 Some(_) => Ok(()),
@@ -130,6 +132,14 @@ impl Truth {
                 let session = self.by_peer.remove(peer).and_then(|session| self.live.remove(&session));
                 let session = session.ok_or_else(|| format!("{peer} was removed and never added"))?;
                 session.check(now, true).map(Some)
+            }
+            Event::Moved { peer, from, to } => {
+                let session = self.by_peer.get(peer).and_then(|session| self.live.get_mut(session));
+                let session = session.ok_or_else(|| format!("{peer} moved and was never added"))?;
+                match std::mem::replace(&mut session.address, *to) {
+                    before if before == *from => Ok(None),
+                    before => Err(format!("{peer} moved from {from}, and was at {before}")),
+                }
             }
             _ => Ok(None),
         }

@@ -14,7 +14,7 @@ use crate::secure::SealKey;
 use crate::snapshot::{saved, saved_variants};
 use crate::stats::PeerTxCounters;
 use crate::time::Instant;
-use crate::wire::native::{Heartbeat, Ownership, Rekey, Token};
+use crate::wire::native::{Challenge, Heartbeat, Ownership, Rekey, Token};
 
 /// What the inbound half asks of the outbound half. The driver passes it on to `Outbound::apply`.
 #[derive(Debug)]
@@ -52,6 +52,10 @@ pub enum Command {
     /// Seal nothing for it any more: its keys are too old.
     #[cfg(feature = "secure")]
     WearOut(PeerId),
+    /// Send it this frame about its address: to the address, if there is one, and else to its own (secured links only).
+    Challenge(PeerId, Challenge, Option<SocketAddr>),
+    /// Send to it at this address from now on. The size of the path is found anew (secured links only).
+    Move(PeerId, SocketAddr),
     /// Send it this frame about the owner of a stream (native).
     Ownership(PeerId, Ownership),
 }
@@ -88,6 +92,12 @@ impl Command {
             return true;
         }
         matches!(self, Self::Open(_))
+    }
+
+    /// Returns whether the size of a path may be another one after this command than before.
+    #[must_use]
+    pub const fn changes_paths(&self) -> bool {
+        matches!(self, Self::Open(_) | Self::PathAnswer(..) | Self::Move(..))
     }
 }
 

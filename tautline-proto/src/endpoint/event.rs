@@ -31,6 +31,15 @@ pub enum Event {
     /// The largest datagram that is sent to the peer has changed to this size: the path was probed, or the system knows it
     /// (native).
     PathSize(PeerId, usize),
+    /// The peer has another address now. Its session goes on (secured links only).
+    Moved {
+        /// The peer.
+        peer: PeerId,
+        /// Its address before.
+        from: SocketAddr,
+        /// Its address now.
+        to: SocketAddr,
+    },
     /// A peer of the classic wire was restarted: its numbers began again.
     Restarted(PeerId),
     /// The peer was removed from the tables.

@@ -18,6 +18,12 @@ impl Random {
         Self(Zeroizing::new(keyed(entropy, other)))
     }
 
+    /// Draws two values that nobody can guess.
+    pub(crate) fn draw_values(&mut self) -> [u64; 2] {
+        let drawn = self.draw();
+        [0, 8].map(|at| u64::from_be_bytes(*drawn[at..].first_chunk().expect("32 bytes were drawn")))
+    }
+
     pub(crate) fn draw(&mut self) -> Zeroizing<[u8; 32]> {
         let drawn = Zeroizing::new(keyed(&self.0, b"draw"));
         self.0 = Zeroizing::new(keyed(&self.0, b"next"));

@@ -203,6 +203,12 @@ impl World {
         self.flush(node.0);
     }
 
+    /// Gives a node another address, which no other node has, as a network does that translates addresses. The node is not told. What
+    /// is on its way to the old address is lost.
+    pub fn rebind(&mut self, node: NodeId, address: SocketAddr) {
+        self.nodes[node.0].address = address;
+    }
+
     /// Closes a node's sessions with all peers, as an interface does before it ends.
     pub fn close(&mut self, node: NodeId) {
         self.nodes[node.0].close();

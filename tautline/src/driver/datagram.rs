@@ -197,9 +197,16 @@ impl Turner {
         // A new peer must be known everywhere before its first message is handed out.
         self.settle(now);
         let Some(accepted) = accepted else { return };
-        if self.socket.answers_as_called() {
-            self.socket.confirm_source(from);
-        }
+        let from = match accepted.is_from_elsewhere() {
+            false => {
+                if self.socket.answers_as_called() {
+                    self.socket.confirm_source(from);
+                }
+                from
+            }
+            // Its address is the one at which it has answered. Strangers may have sent this from anywhere.
+            true => self.inbound.address_of(accepted.peer()).unwrap_or(from),
+        };
         let Self { inbound, shared, dispatcher, life, watchdogs, told, .. } = self;
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
         let watching = Watching::of(watchdogs.load(), &shared.watchdogs, shared.clock, now.steady);

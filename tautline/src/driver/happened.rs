@@ -67,6 +67,7 @@ impl Turner {
                 self.if_client(Cause::Heard);
                 publish(&Event::PeerReturned { peer }, self.cause(peer));
             }
+            Happened::Moved { peer, from, to } => self.peer_moved(peer, from, to),
             Happened::PathSize(peer, size) => {
                 if let Some(info) = shared.directory.get(peer) {
                     publish(
@@ -136,6 +137,22 @@ impl Turner {
             }
             _ => {}
         }
+    }
+
+    /// A peer has another address now.
+    #[cold]
+    fn peer_moved(&self, peer: PeerId, from: SocketAddr, to: SocketAddr) {
+        if self.socket.answers_as_called() {
+            self.socket.forget_source(from);
+            self.socket.confirm_source(to);
+        }
+        self.shared.directory.set_address(peer, to);
+        self.shared.requests.peer_moved(from, to);
+        let (from, to) = (as_users_know(from), as_users_know(to));
+        if let Some(left_out) = self.may_log() {
+            tracing::info!(%peer, %from, %to, left_out, "peer moved");
+        }
+        self.shared.status.events.publish_by(&Event::PeerMoved { peer, from, to }, self.cause(peer));
     }
 
     /// Tells once that the server wants another key. Connecting fails with that, because waiting does not help; a client that was

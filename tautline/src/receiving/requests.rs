@@ -228,6 +228,15 @@ impl Requests {
         }
     }
 
+    /// A peer that was asked by its address has another one.
+    pub(crate) fn peer_moved(&self, from: SocketAddr, to: SocketAddr) {
+        for pending in lock(&self.table).pending.values_mut() {
+            if matches!(pending.target, Target::Address(asked) if is_same(asked, from)) {
+                pending.target = Target::Address(to);
+            }
+        }
+    }
+
     /// Ends all requests: the interface was disconnected.
     pub(crate) fn close(&self) {
         let pending = std::mem::take(&mut lock(&self.table).pending);

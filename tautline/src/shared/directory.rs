@@ -21,7 +21,7 @@ use tautline_proto::ConnectionState;
 pub struct PeerInfo {
     /// Its id.
     pub id: PeerId,
-    /// Its address.
+    /// Its address. On a secured link, it may become another one ([`Event::PeerMoved`](crate::Event::PeerMoved)).
     pub address: SocketAddr,
     /// Its interface's name; empty on the classic wire.
     pub name: String,
@@ -142,6 +142,13 @@ impl Directory {
     pub(crate) fn set_name(&self, id: PeerId, name: String) {
         if let Some(entry) = lock(&self.0).peers.get_mut(&id) {
             entry.handle.name = name;
+        }
+    }
+
+    /// The peer moved to this address, as the socket has it.
+    pub(crate) fn set_address(&self, id: PeerId, address: SocketAddr) {
+        if let Some(entry) = lock(&self.0).peers.get_mut(&id) {
+            entry.handle.address = address;
         }
     }
 

@@ -57,6 +57,16 @@ pub enum Event {
         /// The peer.
         peer: PeerId,
     },
+    /// A peer has another address now. Its session goes on. Secured links only; on a plain link, a client that moved begins a new
+    /// session.
+    PeerMoved {
+        /// The peer.
+        peer: PeerId,
+        /// Its address before.
+        from: SocketAddr,
+        /// Its address now.
+        to: SocketAddr,
+    },
     /// The largest packet that is sent to a peer has changed: the path was probed, or the system knows that it is smaller.
     /// Messages share datagrams up to it. Native wire only.
     PathSize {

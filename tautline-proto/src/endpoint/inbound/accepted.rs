@@ -23,6 +23,7 @@ use crate::wire::native::{Frames, KIND_LEN, MessageFrame};
 pub struct Accepted<'a> {
     pub(super) peer: PeerId,
     pub(super) late: bool,
+    pub(super) is_elsewhere: bool,
     pub(super) number: Option<u64>,
     /// When it was handled.
     pub(super) at: Instant,
@@ -46,6 +47,13 @@ impl Accepted<'_> {
     #[must_use]
     pub const fn is_late(&self) -> bool {
         self.late
+    }
+
+    /// Returns whether it came from another address than the peer's: the peer has moved, or somebody has sent a copy of its datagram
+    /// from there, which came first (secured links only).
+    #[must_use]
+    pub const fn is_from_elsewhere(&self) -> bool {
+        self.is_elsewhere
     }
 
     /// Returns its full number, which rises during the peer's session (native) or until its restart (classic). `None` if

@@ -56,7 +56,7 @@ pub(super) fn handle<'a>(
     let (peer, number, late) = admit(registry, from, number, message.stamp().as_secs_f64(), now.steady)?;
     registry.heard(peer, datagram.len(), now.steady);
     let contents = Contents::Classic(message);
-    Ok(Accepted { peer, late, number, at: now.steady, contents })
+    Ok(Accepted { peer, late, is_elsewhere: false, number, at: now.steady, contents })
 }
 
 /// Returns why a datagram cannot be read: the wire or the settings of its sender, if it shows them, else `reason`.

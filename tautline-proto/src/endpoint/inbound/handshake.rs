@@ -76,6 +76,13 @@ impl Handshake {
         self.call_anew(registry, now);
     }
 
+    /// As [`dial`](Self::dial), but says hello only if the present session is not answered within a heartbeat interval.
+    #[cfg(feature = "secure")]
+    pub(super) fn dial_later(&mut self, registry: &Registry, server: SocketAddr, now: Instant) {
+        self.server = Some(server);
+        self.call_after(registry, registry.config.heartbeat_interval, now);
+    }
+
     /// The server that a client calls.
     pub(super) const fn server(&self) -> Option<SocketAddr> {
         self.server
@@ -92,10 +99,15 @@ impl Handshake {
     }
 
     /// Starts to call the server with a new session, but not at once: it has no room.
-    pub(super) fn call_later(&mut self, registry: &mut Registry, now: Instant) {
+    #[cfg(feature = "secure")]
+    pub(super) fn call_later(&mut self, registry: &Registry, now: Instant) {
+        self.call_after(registry, REFUSED_WAIT, now);
+    }
+
+    fn call_after(&mut self, registry: &Registry, after: Duration, now: Instant) {
         let session = self.secrets.session();
         let wait = FIRST_HELLO_WAIT.min(self.longest_wait(registry));
-        self.call = Some(Call { session, next_at: now.plus(REFUSED_WAIT), wait });
+        self.call = Some(Call { session, next_at: now.plus(after), wait });
     }
 
     /// Returns when the next hello is due.
@@ -118,9 +130,7 @@ impl Handshake {
 
     /// Starts to call the server with a new session.
     pub(super) fn call_anew(&mut self, registry: &mut Registry, now: Instant) {
-        let session = self.secrets.session();
-        let wait = FIRST_HELLO_WAIT.min(self.longest_wait(registry));
-        self.call = Some(Call { session, next_at: now, wait });
+        self.call_after(registry, Duration::ZERO, now);
         self.send_hello_if_due(registry, now);
     }
 

@@ -5,7 +5,7 @@
 //! - `sessions` handles datagrams of the native wire, `classic` those of the classic wire;
 //! - `handshake` begins sessions, with the address tokens of `token` and the memory of `closed_sessions`;
 //! - `secured` begins the sessions of those who have a key, and opens what they send (feature `secure`);
-//! - `keyring` holds the keys of a session that follow one another;
+//! - `keyring` holds the keys of a session that follow one another, `elsewhere` where else its peer was heard;
 //! - `registry` adds, removes and watches the peers (`peers`), decides who gives way (`places`), and queues what there is to say (`outputs`);
 //! - `sorting` decides about reliable and large messages, whose state of each peer is in `delivery/`;
 //! - `ownership` decides which peer may send on a stream, `claims` holds what two ends have asked of each other about that;
@@ -20,6 +20,8 @@ mod classic;
 mod closed_sessions;
 mod delivery;
 mod digest;
+#[cfg(feature = "secure")]
+mod elsewhere;
 mod handshake;
 #[cfg(feature = "secure")]
 mod keyring;
@@ -246,6 +248,12 @@ impl Inbound {
             .recorded_by(self.recorder.as_deref_mut())
     }
 
+    /// Returns the peer's address, or `None` if the peer is gone.
+    #[must_use]
+    pub fn address_of(&mut self, peer: PeerId) -> Option<SocketAddr> {
+        self.registry.peers.get(peer).map(|peer| peer.address)
+    }
+
     /// Counts a message that the caller drops after it has returned its [`Messages`]. As [`Refusals::count`].
     pub fn refuse(&self, reason: DropReason) {
         self.registry.counters.messages_dropped.count(reason);
@@ -355,7 +363,7 @@ impl Inbound {
                 self.sessions.call(&mut self.registry, now.steady);
             }
             #[cfg(feature = "secure")]
-            self.sessions.look_at_keys(&mut self.registry, id, now.steady);
+            self.sessions.look_at_secured(&mut self.registry, id, now.steady);
         }
         #[cfg(feature = "secure")]
         self.sessions.repeat_if_due(&mut self.registry, now.steady);

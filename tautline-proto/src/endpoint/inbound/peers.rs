@@ -13,6 +13,8 @@ use hashbrown::HashMap;
 use super::claims::Claims;
 use super::delivery::DeliveryState;
 #[cfg(feature = "secure")]
+use super::elsewhere::Move;
+#[cfg(feature = "secure")]
 use super::keyring::Keyring;
 use super::places::Places;
 use crate::endpoint::event::PeerHandle;
@@ -96,6 +98,15 @@ pub(super) struct SecuredPeer {
     pub(super) key: KeyId,
     /// Opens what it sends.
     pub(super) ring: Keyring,
+    /// Where else it was heard last (servers only).
+    pub(super) moving: Option<Box<Move>>,
+}
+
+#[cfg(feature = "secure")]
+impl SecuredPeer {
+    pub(super) fn new(identity: &Arc<str>, key: KeyId, ring: Keyring) -> Self {
+        Self { identity: Arc::clone(identity), key, ring, moving: None }
+    }
 }
 
 /// What is remembered of the time before a restart (classic).
@@ -187,7 +198,16 @@ impl InboundPeer {
         let window_at = self.window.as_ref().and_then(Window::next_timeout);
         let delivery_at = self.delivery.as_ref().and_then(|delivery| delivery.next_timeout());
         let claim_at = self.claims.as_ref().and_then(|claims| claims.next_timeout());
-        [self.next_heartbeat, window_at, delivery_at, claim_at].into_iter().flatten().min()
+        let visits = [self.next_heartbeat, window_at, delivery_at, claim_at, self.moves_at()];
+        visits.into_iter().flatten().min()
+    }
+
+    /// Returns when it is decided where the peer is.
+    fn moves_at(&self) -> Option<Instant> {
+        #[cfg(feature = "secure")]
+        return self.secured.as_ref()?.moving.as_ref()?.decides_at();
+        #[cfg(not(feature = "secure"))]
+        None
     }
 }
 
@@ -309,6 +329,21 @@ impl PeerTable {
         self.newcomers -= usize::from(peer.is_newcomer);
         self.free.push(slot);
         Some(peer)
+    }
+
+    /// Moves the peer to another address, at which nobody is.
+    #[cfg(feature = "secure")]
+    pub(super) fn relocate(&mut self, id: PeerId, to: SocketAddr) {
+        let Some(peer) = self.get(id) else { return };
+        let from = core::mem::replace(&mut peer.address, to);
+        let (seat, is_silent) = (peer.seat(), peer.is(Away::SILENT));
+        self.by_address.remove(&from);
+        self.by_address.insert(to, id.slot_number());
+        self.places.remove(from.ip(), seat);
+        self.places.add(to.ip(), seat);
+        if is_silent {
+            self.places.mark_silent(to.ip(), seat);
+        }
     }
 
     /// Records that the peer was heard at `now`. Returns what its silence had led to.

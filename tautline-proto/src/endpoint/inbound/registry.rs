@@ -541,6 +541,22 @@ impl Registry {
         self.outputs.events.push_back(Event::Removed(id, reason));
     }
 
+    /// Notes that a peer is at another address now, at which nobody else is, and sends it a heartbeat there.
+    #[cfg(feature = "secure")]
+    pub(super) fn relocate(&mut self, id: PeerId, to: SocketAddr, now: Instant) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let from = peer.address;
+        peer.next_heartbeat = Some(now);
+        self.peers.relocate(id, to);
+        // Also at the same address: there is another path to it.
+        self.outputs.commands.push_back(Command::Move(id, to));
+        if from != to {
+            self.outputs.events.push_back(Event::Moved { peer: id, from, to });
+        }
+        self.send_heartbeat_if_due(id, now);
+        self.peers.schedule(id, now);
+    }
+
     /// Queues a datagram outside any session's numbering.
     pub(super) fn reply(&mut self, to: SocketAddr, session: SessionId, control: &Control<'_>) {
         let datagram = self.unnumbered(session, control);

@@ -4,6 +4,7 @@
 //! somebody without a key can cause is a token, and the time that refusing takes: a wrong key is refused before any X25519.
 
 mod calling;
+mod moving;
 mod renewal;
 mod session_keys;
 mod waiting;
@@ -14,6 +15,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use calling::Calling;
+pub(super) use moving::take as take_challenge;
 use session_keys::SessionKeys;
 use waiting::{Waiting, WaitingClient};
 
@@ -45,11 +47,13 @@ pub(super) struct Secured {
     waiting: Waiting,
 }
 
-/// A sealed datagram that was opened: its peer, its full number, whether it is late, and its frames.
+/// A sealed datagram that was opened: its peer, its full number, whether it is late, whether it came from another address than the
+/// peer's, and its frames.
 pub(super) struct Opened<'a> {
     pub(super) peer: PeerId,
     pub(super) number: u64,
     pub(super) late: bool,
+    pub(super) is_elsewhere: bool,
     pub(super) sequence: u32,
     pub(super) frames: Frames<'a>,
 }
@@ -60,8 +64,9 @@ impl Secured {
         Self { keys, random, calling: None, waiting: Waiting::default() }
     }
 
-    /// Renews the keys of a peer if that is due. Returns whether they are too old.
-    pub(super) fn look_at_keys(&mut self, registry: &mut Registry, id: PeerId, now: Instant) -> bool {
+    /// Moves the session of a peer, and renews its keys, if that is due. Returns whether the keys are too old.
+    pub(super) fn look(&mut self, registry: &mut Registry, id: PeerId, now: Instant) -> bool {
+        moving::look(registry, id, now);
         renewal::look(&self.keys, &mut self.random, registry, id, now)
     }
 
@@ -194,7 +199,7 @@ impl Secured {
         let (_, identity) = self.keys.find(id).expect("a client's own key is among its keys");
         let SessionKeys { open, seal, hash } = SessionKeys::new(&split, Role::Client);
         let ring = Keyring::new(open, hash, now);
-        let secured = SecuredPeer { identity: Arc::clone(&identity.name), key: id, ring };
+        let secured = SecuredPeer::new(&identity.name, id, ring);
         let newcomer = Newcomer {
             name: introduction.name,
             rights: identity.rights,
@@ -283,7 +288,7 @@ impl Secured {
         if registry.config.role == Role::Client {
             let Some(id) = registry.peers.first().map(|peer| peer.id) else { return true };
             self.calling = None;
-            self.look_at_keys(registry, id, now);
+            self.look(registry, id, now);
             return false;
         }
         let removed = registry.peers.ids_of(|peer| {
@@ -315,10 +320,12 @@ impl Secured {
         }
         scratch.clear();
         scratch.extend_from_slice(datagram);
+        let mut is_elsewhere = false;
         let (id, number, coming) = match registry.peers.by_session(header.session) {
-            Some(peer) => {
-                let id = peer.id;
-                open_for(peer, sealed, from, scratch, now).map(|(number, coming)| (id, number, coming))?
+            Some(peer) if peer.address == from => open_for(peer, sealed, scratch, now)?,
+            Some(_) => {
+                is_elsewhere = true;
+                open_for(moving::from_elsewhere(registry, header.session, from)?, sealed, scratch, now)?
             }
             None => self.open_first(registry, now, from, sealed, scratch)?,
         };
@@ -328,7 +335,10 @@ impl Secured {
         let frames = native::opened_frames(scratch);
         let peer = registry.peers.get(id).expect("found or just created");
         let late = Registry::judge(peer, Some(number), now)?;
-        Ok(Opened { peer: id, number, late, sequence: header.sequence, frames: frames? })
+        if is_elsewhere && !late {
+            moving::heard_elsewhere(&mut self.random, registry, id, (from, datagram.len()), now);
+        }
+        Ok(Opened { peer: id, number, late, is_elsewhere, sequence: header.sequence, frames: frames? })
     }
 
     /// Opens the first datagram of a client that waits. It has shown that it knows the keys, and becomes a peer.
@@ -374,13 +384,9 @@ fn is_canonical(datagram: &[u8], session: SessionId, frame: &Frame<'_>) -> bool 
 fn open_for(
     peer: &mut InboundPeer,
     sealed: SealedHeader,
-    from: SocketAddr,
     scratch: &mut Vec<u8>,
     now: Instant,
-) -> Result<(u64, Option<Box<Coming>>), DropReason> {
-    if peer.address != from {
-        return Err(DropReason::WrongAddress);
-    }
+) -> Result<(PeerId, u64, Option<Box<Coming>>), DropReason> {
     let window = peer.window.as_mut().expect("a peer with keys has a window from the start");
     let number = window.expand(sealed.header.sequence).ok_or(DropReason::TooOld)?;
     match window.judge(number) {
@@ -396,7 +402,7 @@ fn open_for(
     let opened = secured.ring.open(sealed.phase, number, scratch, HEADER_LEN, now);
     let (len, coming) = opened.ok_or(DropReason::BadTag)?;
     scratch.truncate(len);
-    Ok((number, coming))
+    Ok((peer.id, number, coming))
 }
 
 /// Makes a client a peer that has shown that it knows the keys. Its session replaces those of its own identity only: the one that
@@ -424,7 +430,7 @@ fn establish(registry: &mut Registry, now: Instant, waiting: WaitingClient) -> R
         None => registry.make_room(address, now).ok_or(DropReason::PeerTableFull)?,
     };
     let ring = Keyring::new(keys.open, keys.hash, now);
-    let secured = SecuredPeer { identity: Arc::clone(&identity.name), key, ring };
+    let secured = SecuredPeer::new(&identity.name, key, ring);
     let newcomer = Newcomer {
         name: &name,
         rights: identity.rights,
@@ -438,6 +444,24 @@ fn establish(registry: &mut Registry, now: Instant, waiting: WaitingClient) -> R
     registry.peers.schedule(id, now);
     registry.outputs.events.push_back(Event::Accepted(id));
     Ok(id)
+}
+
+/// Lets the session of a client go on, whose address or whose server's address is another one now. Returns `false` if there is
+/// none that can. What is sent there first shows the server where its client is.
+pub(super) fn goes_on_from_another_place(registry: &mut Registry, server: SocketAddr, now: Instant) -> bool {
+    let worn_after = registry.config.rekey_after * 3 / 2;
+    let Some(id) = registry.peers.first().map(|peer| peer.id) else { return false };
+    let Some(peer) = registry.peers.get(id) else { return false };
+    if peer.secured.as_ref().is_none_or(|secured| now.since(secured.ring.since) >= worn_after) {
+        return false;
+    }
+    // The call ends as soon as the server is heard again.
+    if !peer.is(Away::STALE) && !peer.is(Away::SILENT) {
+        peer.mark(Away::STALE);
+        registry.outputs.events.push_back(Event::Stale(id));
+    }
+    registry.relocate(id, server, now);
+    true
 }
 
 /// Lets the peer be watched. Its numbers are those of a new session.

@@ -13,7 +13,7 @@ use super::handshake::Handshake;
 use super::ownership::Origin;
 use super::registry::Registry;
 #[cfg(feature = "secure")]
-use super::secured::{Opened, Secured};
+use super::secured::{self, Opened, Secured};
 use super::sorting::SortedMessages;
 use crate::drops::DropReason;
 use crate::endpoint::command::{Command, PathAnswer};
@@ -24,7 +24,7 @@ use crate::snapshot::saved;
 use crate::time::{Instant, Now};
 use crate::window::Window;
 use crate::wire::native::{
-    self, Ack, Frame, Frames, Header, Heartbeat, Ownership, OwnershipAct, PathProbe, Rekey,
+    self, Ack, Challenge, Frame, Frames, Header, Heartbeat, Ownership, OwnershipAct, PathProbe, Rekey,
 };
 
 /// A default message id is the number of the datagram, shifted by this, plus the place of the frame. No datagram holds more
@@ -48,15 +48,17 @@ pub(super) struct NumberedDatagram<'a> {
     peer: PeerId,
     number: u64,
     late: bool,
+    is_elsewhere: bool,
     at: Instant,
     frames: Frames<'a>,
 }
 
 impl<'a> From<NumberedDatagram<'a>> for Accepted<'a> {
-    fn from(NumberedDatagram { peer, number, late, at, frames }: NumberedDatagram<'a>) -> Self {
+    fn from(datagram: NumberedDatagram<'a>) -> Self {
+        let NumberedDatagram { peer, number, late, is_elsewhere, at, frames } = datagram;
         // §4.2: the default message id is the datagram's number and the message's place in it.
         let contents = Contents::Native { frames, next_id: number << FRAME_INDEX_BITS };
-        Self { peer, late, number: Some(number), at, contents }
+        Self { peer, late, is_elsewhere, number: Some(number), at, contents }
     }
 }
 
@@ -70,10 +72,15 @@ impl Sessions {
         }
     }
 
-    /// Starts to call this server.
+    /// Starts to call this server. A secured client that has a session tries that first.
     pub(super) fn dial(&mut self, registry: &mut Registry, server: SocketAddr, now: Instant) {
         #[cfg(feature = "secure")]
-        self.secured.iter_mut().for_each(|secured| secured.stop_calling());
+        if let Some(secured) = &mut self.secured {
+            secured.stop_calling();
+            if secured::goes_on_from_another_place(registry, server, now) {
+                return self.handshake.dial_later(registry, server, now);
+            }
+        }
         self.handshake.dial(registry, server, now);
     }
 
@@ -111,10 +118,10 @@ impl Sessions {
         }
     }
 
-    /// Renews the keys of a peer if that is due. If they are too old, a client calls for a new session.
+    /// Renews the keys of a peer if that is due, and moves its session. If the keys are too old, a client calls for a new session.
     #[cfg(feature = "secure")]
-    pub(super) fn look_at_keys(&mut self, registry: &mut Registry, id: PeerId, now: Instant) {
-        let is_worn = self.secured.as_mut().is_some_and(|secured| secured.look_at_keys(registry, id, now));
+    pub(super) fn look_at_secured(&mut self, registry: &mut Registry, id: PeerId, now: Instant) {
+        let is_worn = self.secured.as_mut().is_some_and(|secured| secured.look(registry, id, now));
         if is_worn && registry.config.role == Role::Client {
             self.call(registry, now);
         }
@@ -152,7 +159,7 @@ impl Sessions {
         if registry.heard(peer, datagram.len(), now.steady) {
             self.handshake.stop_calling();
         }
-        let numbered = NumberedDatagram { peer, number, late, at: now.steady, frames };
+        let numbered = NumberedDatagram { peer, number, late, is_elsewhere: false, at: now.steady, frames };
         self.take_frames(registry, &numbered, (header.sequence, datagram.len()), now);
         Ok(Some(numbered))
     }
@@ -202,13 +209,13 @@ impl Sessions {
                 secured.handle_handshake(registry, &mut self.handshake, now.steady, from, &frame, datagram);
             return handled.map(|()| None);
         }
-        let Opened { peer, number, late, sequence, frames } =
+        let Opened { peer, number, late, is_elsewhere, sequence, frames } =
             secured.open(registry, now.steady, from, datagram, scratch)?;
         if registry.heard(peer, datagram.len(), now.steady) {
             secured.stop_calling();
             self.handshake.stop_calling();
         }
-        let numbered = NumberedDatagram { peer, number, late, at: now.steady, frames };
+        let numbered = NumberedDatagram { peer, number, late, is_elsewhere, at: now.steady, frames };
         self.take_frames(registry, &numbered, (sequence, datagram.len()), now);
         Ok(Some(numbered))
     }
@@ -279,6 +286,10 @@ impl Sessions {
         #[cfg(feature = "secure")]
         if let (Some(secured), Some(rekey)) = (&mut self.secured, &found.rekey) {
             secured.take_rekey(registry, id, rekey, now.steady);
+        }
+        #[cfg(feature = "secure")]
+        if let (true, Some(challenge)) = (self.secured.is_some(), found.challenge) {
+            secured::take_challenge(registry, id, challenge, now.steady);
         }
         if let Some(reason) = found.close {
             registry.close_after_reading(id, reason);
@@ -374,6 +385,7 @@ struct ControlFrames<'a> {
     ownership: [Option<Ownership>; 3],
     close: Option<RemovalReason>,
     rekey: Option<Rekey>,
+    challenge: Option<Challenge>,
 }
 
 impl<'a> ControlFrames<'a> {
@@ -392,6 +404,7 @@ impl<'a> ControlFrames<'a> {
                 Frame::Close => found.close = Some(RemovalReason::ClosedByPeer),
                 Frame::KeyRemoved => found.close = Some(RemovalReason::KeyRemoved),
                 Frame::Rekey(rekey) => found.rekey = Some(rekey),
+                Frame::Challenge(challenge) => found.challenge = Some(challenge),
                 Frame::Ownership(frame) => found.ownership[kind_of(frame.act)] = Some(frame),
                 _ => {}
             }

@@ -28,7 +28,7 @@ use core::time::Duration;
 
 use hashbrown::HashMap;
 
-use path_size::{BASE_DATAGRAM, MIN_DATAGRAM};
+use path_size::{BASE_DATAGRAM, MIN_DATAGRAM, PathSize};
 use peer::OutboundPeer;
 use queued_frame::SendRules;
 pub use sealed_pack::SealedPack;
@@ -393,6 +393,20 @@ impl Outbound {
                 }
                 None
             }
+            Command::Challenge(id, challenge, to) => {
+                #[cfg(feature = "secure")]
+                if let (Some(to), Some(peer)) = (to, peer_mut(&mut self.slots, id)) {
+                    peer.challenge = Some((challenge, to));
+                }
+                #[cfg(not(feature = "secure"))]
+                let _ = to;
+                begin(out, &[Control::Challenge(challenge)]);
+                Some(id)
+            }
+            Command::Move(id, to) => {
+                self.move_peer(id, to);
+                None
+            }
             Command::Rekey(id, rekey) => {
                 begin(out, &[Control::Rekey(&rekey)]);
                 Some(id)
@@ -454,6 +468,16 @@ impl Outbound {
             begin(out, &[]);
             id
         })
+    }
+
+    /// Sends to the peer at this address from now on. Nothing is known of the path there.
+    fn move_peer(&mut self, id: PeerId, to: SocketAddr) {
+        let Some(peer) = peer_mut(&mut self.slots, id) else { return };
+        let from = core::mem::replace(&mut peer.address, to);
+        peer.path = PathSize::new(to, self.datagram_size);
+        peer.publish_path();
+        self.by_address.remove(&from);
+        self.by_address.insert(to, id);
     }
 
     fn forget(&mut self, id: PeerId, reason: RemovalReason) {

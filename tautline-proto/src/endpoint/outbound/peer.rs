@@ -15,9 +15,9 @@ use crate::secure::SealKey;
 use crate::snapshot::saved;
 use crate::stats::PeerTxCounters;
 use crate::time::Instant;
-#[cfg(feature = "secure")]
-use crate::wire::native::SEALED_EXTRA;
 use crate::wire::native::{self, Token};
+#[cfg(feature = "secure")]
+use crate::wire::native::{Challenge, SEALED_EXTRA};
 
 /// A remote end as the outbound half sees it.
 #[derive(Debug)]
@@ -35,6 +35,9 @@ pub(super) struct OutboundPeer {
     /// Seals what is sent to it (secured links only).
     #[cfg(feature = "secure")]
     pub(super) sealing: Option<Box<SealKey>>,
+    /// A challenge for another address, where the peer may be now (secured links only).
+    #[cfg(feature = "secure")]
+    pub(super) challenge: Option<(Challenge, SocketAddr)>,
     /// By how much its datagrams become longer when they are sealed with a key.
     pub(super) extra: usize,
     /// Piggybacked on every datagram until the server has accepted us.
@@ -79,6 +82,8 @@ impl OutboundPeer {
             granted,
             #[cfg(feature = "secure")]
             sealing,
+            #[cfg(feature = "secure")]
+            challenge: None,
             extra,
             echo,
             ack: None,
@@ -143,4 +148,6 @@ saved!(OutboundPeer {
     // Keys are never saved.
     #[cfg(feature = "secure")]
     sealing: None,
+    #[cfg(feature = "secure")]
+    challenge: None,
 });

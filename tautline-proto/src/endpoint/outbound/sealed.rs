@@ -8,7 +8,9 @@ use core::net::SocketAddr;
 
 use super::peer::OutboundPeer;
 use super::sealed_pack::SealedPack;
-use crate::wire::native::{HEADER_LEN, Header, Pack, SEALED_EXTRA, SealedHeader, fill_sealed_header};
+use crate::wire::native::{
+    HEADER_LEN, Header, Pack, SEALED_EXTRA, SealedHeader, begins_with_challenge, fill_sealed_header,
+};
 
 /// Seals these frames, which follow room for a header. `None` if the keys are worn out.
 #[inline(never)] // keeps this code out of the path of plain links
@@ -22,10 +24,13 @@ pub(super) fn seal<'a>(
     if !peer.sealing.as_ref()?.has_left(1) {
         return None;
     }
-    peer.ack_is_sealed = peer.piggyback_ack(frames, size);
+    let challenge = peer.challenge.take_if(|(challenge, _)| begins_with_challenge(frames, *challenge));
+    let to = challenge.map_or(peer.address, |(_, to)| to);
+    // A challenge must not be longer than what it answers.
+    peer.ack_is_sealed = challenge.is_none() && peer.piggyback_ack(frames, size);
     out.clear();
     append(peer, frames, from_server, out)?;
-    Some((peer.address, out))
+    Some((to, out))
 }
 
 /// As [`seal`], for all datagrams of a pack, which get consecutive numbers.

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::challenge::{CHALLENGE_LEN, Challenge};
 use super::layout::{
     CLOSED_KEY_REMOVED, DELIVERY_WINDOW, FLAG_ASKS, FLAG_TOKEN_SECURED, KEY_ID_LEN, MAGIC, MAX_NAME,
     PATH_PROBE_LEN, TOKEN_LEN, VERSION, frame_type,
@@ -174,6 +175,10 @@ pub fn write_control(out: &mut Vec<u8>, frame: &Control<'_>) {
             begin_control(out, frame_type::REKEY, rekey.body_len());
             rekey.write(out);
         }
+        Control::Challenge(challenge) => {
+            begin_control(out, frame_type::CHALLENGE, CHALLENGE_LEN);
+            challenge.write(out);
+        }
         Control::Echo { token, name } => {
             let name = clipped(name);
             begin_control(out, frame_type::ECHO, TOKEN_LEN + 1 + name.len());
@@ -234,6 +239,8 @@ pub enum Control<'a> {
     SealedAccept(&'a [u8]),
     /// See [`Frame::Rekey`](super::Frame::Rekey).
     Rekey(&'a Rekey),
+    /// See [`Frame::Challenge`](super::Frame::Challenge).
+    Challenge(Challenge),
     /// See [`Frame::Echo`](super::Frame::Echo).
     Echo {
         /// The token as the server gave it.

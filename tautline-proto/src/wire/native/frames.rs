@@ -1,5 +1,6 @@
 //! Reads the frames of a datagram, in place.
 
+use super::challenge::Challenge;
 use super::control::{Ack, Heartbeat, PathProbe, SealedEcho, Token};
 use super::decode::MessageFrame;
 use super::fragment::Fragment;
@@ -106,6 +107,7 @@ impl<'a> Iterator for Frames<'a> {
                 SealedEcho::read(body_fields).map_or(Frame::Unknown, Frame::SealedEcho)
             }
             frame_type::REKEY => Rekey::read(body_fields).map_or(Frame::Unknown, Frame::Rekey),
+            frame_type::CHALLENGE => Challenge::read(body_fields).map_or(Frame::Unknown, Frame::Challenge),
             frame_type::SEALED_ACCEPT => Frame::SealedAccept(body),
             frame_type::UNKNOWN_SESSION => Frame::UnknownSession,
             frame_type::REFUSED => Frame::Refused,
@@ -148,6 +150,8 @@ pub enum Frame<'a> {
     SealedAccept(&'a [u8]),
     /// New keys for a session with keys.
     Rekey(Rekey),
+    /// Whether a client of a secured link is at an address.
+    Challenge(Challenge),
     /// A client sends its token back. The server then creates the peer.
     Echo {
         /// The token as the server gave it.

@@ -87,6 +87,7 @@ pub(super) mod frame_type {
     pub(in crate::wire::native) const SEALED_ECHO: u8 = 13;
     pub(in crate::wire::native) const SEALED_ACCEPT: u8 = 14;
     pub(in crate::wire::native) const REKEY: u8 = 15;
+    pub(in crate::wire::native) const CHALLENGE: u8 = 16;
     pub(in crate::wire::native) const PATH_PROBE: u8 = 17;
     pub(in crate::wire::native) const OWNERSHIP: u8 = 18;
 }

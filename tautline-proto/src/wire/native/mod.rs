@@ -9,11 +9,12 @@
 //! - `frames` reads the frames of a datagram: `decode` messages, `control` control frames, `fragment` fragments, `ownership` the
 //!   frames about who may send on a stream.
 //! - `sealed` is the header of datagrams that are encrypted, `introduction` what is sealed in the handshake of secured links.
-//! - `rekey` is the frame about new keys of a session.
+//! - `rekey` is the frame about new keys of a session, `challenge` the one about the address of a peer that may have moved.
 //! - `encode` writes messages. `delivery` holds the numbers of reliable messages.
 //!
 //! The endpoint calls this module. It may use the crate's root modules.
 
+mod challenge;
 mod control;
 mod cut;
 mod datagram;
@@ -32,6 +33,9 @@ mod sealed;
 #[cfg(test)]
 mod tests;
 
+pub use challenge::Challenge;
+#[cfg(feature = "secure")]
+pub(crate) use challenge::{CHALLENGE_DATAGRAM_LEN, begins_with_challenge};
 pub(crate) use control::write_ack;
 pub use control::{Ack, Control, Heartbeat, PathProbe, SealedEcho, Token, write_control};
 pub use datagram::{Header, begin_datagram, parse, seal};

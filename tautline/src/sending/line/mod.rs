@@ -139,7 +139,7 @@ impl Line {
         let mut datagram = std::mem::take(&mut open.scratch);
         datagram.clear();
         let changes_rights = command.changes_rights();
-        let changes_paths = matches!(command, Command::Open(_) | Command::PathAnswer(..));
+        let changes_paths = command.changes_paths();
         let peer = match command {
             Command::Probe(peer) => {
                 open.send_probe(peer, now, &mut datagram);
