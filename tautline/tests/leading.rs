@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{TIME_LIMIT, WIRES, client, client_config, next, server, server_config, until};
 use tautline::{
-    Config, DrivenBy, Handler, Message, MessageType, Metadata, Raw, ReceiveError, UdpInterface, Wire,
+    Config, DrivenBy, Handler, Message, MessageType, Metadata, Outcome, Raw, ReceiveError, UdpInterface, Wire,
 };
 
 /// Returns a server and its client, driven by `driven_by`.
@@ -158,6 +158,45 @@ fn many_messages_are_received_at_once_and_the_first_is_waited_for() {
         assert_eq!(server.statistics().timeouts, 1);
         server.disconnect();
         assert_eq!(server.receive_many(&mut messages, 7, None), Err(ReceiveError::NotConnected));
+    }
+}
+
+/// The second answer to a command goes to a handler, which tells on which thread it runs.
+#[test]
+fn a_thread_that_waits_for_an_answer_or_a_receipt_drives() {
+    for wire in WIRES {
+        let (server, client) = driven(wire, DrivenBy::Callers);
+        let (tell, told) = mpsc::channel();
+        let name = || thread::current().name().unwrap_or_default().to_owned();
+        let handler = Handler::inline(move |_, _| drop(tell.send(name())));
+        client.register_message_handler(MessageType::Acknowledgment, handler);
+        server.register_message_handler(
+            MessageType::Command,
+            Handler::blocking(|_, reply| {
+                let _ = reply.send("working", &Metadata::status());
+                let _ = reply.send("done", &Metadata::acknowledgment());
+            }),
+        );
+        let asks = thread::Builder::new().name("the asker".to_owned()).spawn({
+            let client = client.clone();
+            move || {
+                for _ in 0..50 {
+                    let answer = client.publisher(Metadata::command()).request("go", Some(TIME_LIMIT));
+                    let answer = answer.expect("connected").wait().expect("an answer");
+                    assert_eq!(answer.decode::<String>().expect("text"), "working");
+                    if wire == Wire::Native {
+                        let receipt =
+                            client.publisher(Metadata::data()).send_reliable("x").expect("connected");
+                        assert_eq!(receipt.wait(Some(TIME_LIMIT)), Some(Outcome::Delivered));
+                    }
+                }
+                // What the last command brings is read here at the latest.
+                let _ = client.receive(Some(Duration::from_millis(100)));
+            }
+        });
+        asks.expect("a thread").join().expect("no panic");
+        let threads: Vec<String> = told.try_iter().collect();
+        assert!(threads.iter().any(|name| name == "the asker"), "{wire}: {threads:?}");
     }
 }
 

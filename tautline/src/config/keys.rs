@@ -465,10 +465,11 @@ keys! {
         /// that pays and no other thread needs the core. block: sleeps at once. spin: never sleeps, and needs a core of
         /// its own.
         wait: WaitPolicy as WaitPolicy, ANYWHERE => WaitPolicy::Adaptive;
-        /// Which thread does the driver's work while another thread waits in `receive`. auto: the waiting thread, so that no
-        /// thread has to wake it; the driver's thread does it between two calls, and always if there are inline handlers or
-        /// the driver's thread has a priority or cores of its own. thread: always the driver's thread. callers: the waiting
-        /// thread, also with inline handlers, which it then calls. No effect on a caller-driven interface.
+        /// Which thread does the driver's work while another thread waits for a message, an answer or a receipt. auto: the
+        /// waiting thread, so that no thread has to wake it; the driver's thread does it between two calls, and always if
+        /// there are inline handlers or the driver's thread has a priority or cores of its own. thread: always the driver's
+        /// thread. callers: the waiting thread, also with inline handlers, which it then calls. No effect on a caller-driven
+        /// interface.
         driven_by: DrivenBy as DrivenBy, ANYWHERE => DrivenBy::Auto;
         /// The time between two messages of a stream up to which they share datagrams and system calls. 0s sends each
         /// message at once, in its own datagram. Only streams are coalesced: the first 16 messages never wait, nor do

@@ -338,12 +338,12 @@ named! {
 named! {
     /// Which thread does the driver's work: reads datagrams, hands their messages out, and acts on time.
     DrivenBy {
-        /// A thread that waits in `receive`, while it waits; the driver's thread between such calls. Always the driver's
-        /// thread if there are inline handlers, or if it has a priority or cores of its own. The default.
+        /// A thread that waits for a message, an answer or a receipt, while it waits; the driver's thread between such calls.
+        /// Always the driver's thread if there are inline handlers, or if it has a priority or cores of its own. The default.
         Auto = "auto",
         /// Always the driver's thread.
         Thread = "thread",
-        /// A thread that waits in `receive`, also if there are inline handlers: they run on that thread then.
+        /// A thread that waits so, also if there are inline handlers: they run on that thread then.
         Callers = "callers",
     }
 }

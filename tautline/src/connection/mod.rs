@@ -16,7 +16,7 @@ use crate::message::Message;
 use crate::receiving::inbox::ReceiveError;
 use crate::shared::Shared;
 use crate::shared::statistics::Statistics;
-use crate::sync::{Arc, park_until};
+use crate::sync::{Arc, Leads, park_until};
 use lifecycle::Lifecycle;
 use tautline_proto::Cause;
 
@@ -90,7 +90,24 @@ impl Connection {
         received
     }
 
-    /// Waits as [`Pause`](crate::receiving::inbox::Pause) says. The calling thread turns meanwhile, if it may.
+    pub(crate) fn statistics(&self) -> Statistics {
+        self.shared.statistics(self.lifecycle.granted())
+    }
+
+    /// Ends everything for good. Waits for at most `patience` for handlers and failsafes at work.
+    pub(crate) fn cleanup(&self, patience: Duration) {
+        let shared = &self.shared;
+        self.shut();
+        shared.status.apply(Cause::Cleanup);
+        // From here on nobody can connect. A thread that connected in between is disconnected too.
+        self.shut();
+        shared.watchdogs.close(shared.steady_now(), patience);
+        shared.handlers.close(patience);
+        shared.status.events.close();
+    }
+}
+
+impl Leads for Connection {
     fn pause(&self, deadline: Option<Instant>, is_ready: &mut dyn FnMut() -> bool) -> bool {
         let may_lead = match self.lifecycle.driven_by() {
             DrivenBy::Thread => false,
@@ -106,21 +123,5 @@ impl Connection {
         }
         let _driving = self.shared.drivers.enter();
         self.lifecycle.slot.lead(deadline, is_ready, || self.wake_driver())
-    }
-
-    pub(crate) fn statistics(&self) -> Statistics {
-        self.shared.statistics(self.lifecycle.granted())
-    }
-
-    /// Ends everything for good. Waits for at most `patience` for handlers and failsafes at work.
-    pub(crate) fn cleanup(&self, patience: Duration) {
-        let shared = &self.shared;
-        self.shut();
-        shared.status.apply(Cause::Cleanup);
-        // From here on nobody can connect. A thread that connected in between is disconnected too.
-        self.shut();
-        shared.watchdogs.close(shared.steady_now(), patience);
-        shared.handlers.close(patience);
-        shared.status.events.close();
     }
 }

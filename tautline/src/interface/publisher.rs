@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::UdpInterface;
+use crate::connection::Connection;
 use crate::error::SendError;
 use crate::message::made::MadeAt;
 use crate::message::metadata::Metadata;
@@ -14,7 +15,7 @@ use crate::sending::link::Sent;
 use crate::sending::receipt::Receipt;
 use crate::sending::room::Room;
 use crate::sending::sender::{Outgoing, Sender};
-use crate::sync::Arc;
+use crate::sync::{Arc, Leads, Weak};
 
 /// Sends messages with the same metadata to the same target. Made by [`UdpInterface::publisher`].
 ///
@@ -56,7 +57,7 @@ pub struct Publisher {
     requests: Arc<Requests>,
     metadata: Metadata,
     target: Target,
-    _interface: UdpInterface,
+    interface: UdpInterface,
 }
 
 impl UdpInterface {
@@ -64,7 +65,7 @@ impl UdpInterface {
     #[must_use]
     pub fn publisher(&self, metadata: Metadata) -> Publisher {
         let (sender, requests) = (Arc::clone(&self.shared().sender), Arc::clone(&self.shared().requests));
-        Publisher { sender, requests, metadata, target: Target::All, _interface: self.clone() }
+        Publisher { sender, requests, metadata, target: Target::All, interface: self.clone() }
     }
 }
 
@@ -166,7 +167,7 @@ impl Publisher {
     /// As for [`send`](Self::send), and [`WindowFull`](SendError::WindowFull) while too many reliable messages await
     /// their acknowledgement: [`wait_for_room`](Self::wait_for_room) waits for that.
     pub fn send_reliable<C: Content>(&self, content: C) -> Result<Receipt, SendError> {
-        self.sender.send_reliably(self.outgoing(), &content)
+        Ok(self.sender.send_reliably(self.outgoing(), &content)?.of(self.leads()))
     }
 
     /// Waits until the window has room for a reliable message, at most for `timeout` (`None`: as long as it takes).
@@ -268,10 +269,17 @@ impl Publisher {
     ) -> Result<Request, SendError> {
         let Outgoing { target, made, .. } = outgoing;
         let life = self.sender.link.load().as_deref().map(|link| Arc::clone(&link.life));
-        Request::begin(&self.requests, life, target, timeout, |id| {
+        let interface = self.leads();
+        Request::begin(&self.requests, (life, Some(interface)), target, timeout, |id| {
             let metadata = self.sender.as_request(self.metadata.clone(), id);
             self.sender.send(Outgoing { made, ..Outgoing::new(target, &metadata) }, content).map(drop)
         })
+    }
+
+    /// The interface, for threads that wait for an answer or a receipt.
+    fn leads(&self) -> Weak<dyn Leads> {
+        let connection: Weak<Connection> = Arc::downgrade(self.interface.connection());
+        connection
     }
 
     const fn outgoing(&self) -> Outgoing<'_> {
@@ -316,7 +324,8 @@ impl DatedPublisher<'_> {
     ///
     /// As for [`Publisher::send_reliable`].
     pub fn send_reliable<C: Content>(self, content: C) -> Result<Receipt, SendError> {
-        self.publisher.sender.send_reliably(self.outgoing(), &content)
+        let receipt = self.publisher.sender.send_reliably(self.outgoing(), &content)?;
+        Ok(receipt.of(self.publisher.leads()))
     }
 
     /// As [`Publisher::request`].

@@ -1,6 +1,6 @@
 //! Requests: messages whose sender waits for an answer.
 
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Leads, Mutex, Weak};
 use crate::sync::{AtomicUsize, Ordering};
 use std::collections::HashMap;
 use std::fmt;
@@ -255,6 +255,8 @@ pub struct Request {
     requests: Arc<Requests>,
     /// Wakes the driver, which ends a request that is awaited at its deadline.
     life: Option<Arc<Life>>,
+    /// The interface, for which a waiting thread may work.
+    interface: Option<Weak<dyn Leads>>,
     id: u64,
     deadline: Option<Instant>,
     answer: Arc<Answer>,
@@ -264,25 +266,27 @@ impl Request {
     /// Begins a request to the target. `send` sends the message with the id that it is given.
     pub(crate) fn begin(
         requests: &Arc<Requests>,
-        life: Option<Arc<Life>>,
+        (life, interface): (Option<Arc<Life>>, Option<Weak<dyn Leads>>),
         target: Target,
         timeout: Option<Duration>,
         send: impl FnOnce(u64) -> Result<(), SendError>,
     ) -> Result<Self, SendError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let (id, answer) = requests.begin(target);
-        let request = Self { requests: Arc::clone(requests), life, id, deadline, answer };
+        let request = Self { requests: Arc::clone(requests), life, interface, id, deadline, answer };
         // If sending fails, the request is dropped, which ends it.
         send(id).map(|()| request)
     }
 
-    /// Waits for the answer, at most until the request's time-out is over.
+    /// Waits for the answer, at most until the request's time-out is over. While it waits, the calling thread may do the driver's
+    /// work (setting [`driven_by`](crate::Config::driven_by)).
     ///
     /// # Errors
     ///
     /// Why there is no answer; never [`Send`](RequestError::Send).
     pub fn wait(self) -> Result<Message, RequestError> {
-        let answer = self.answer.wait(self.deadline, Option::take).or_else(|| {
+        let interface = self.interface.as_ref();
+        let answer = self.answer.wait_leading(interface, self.deadline, Option::take).or_else(|| {
             // If the request is not in the table any more, another thread is about to answer it.
             let is_answered = self.requests.end(self.id, |_| true).is_none();
             is_answered.then(|| self.answer.wait(None, Option::take)).flatten()
@@ -343,8 +347,8 @@ mod tests {
     #[test]
     fn an_answer_that_comes_when_the_time_is_over_is_not_lost() {
         let requests = Arc::new(Requests::new(0));
-        let request =
-            Request::begin(&requests, None, Target::All, Some(Duration::ZERO), |_| Ok(())).expect("begun");
+        let request = Request::begin(&requests, (None, None), Target::All, Some(Duration::ZERO), |_| Ok(()))
+            .expect("begun");
         // What the driver does, but slowly.
         let answer = requests.end(request.id, |_| true).expect("it waits");
         let message = Message::copy(&Arc::new(Pool::new()), &numbered(7, Priority::Normal), arrival());
@@ -354,8 +358,8 @@ mod tests {
             answer.set(Ok(message));
             assert!(waiting.join().expect("no panic").is_ok());
         });
-        let request =
-            Request::begin(&requests, None, Target::All, Some(Duration::ZERO), |_| Ok(())).expect("begun");
+        let request = Request::begin(&requests, (None, None), Target::All, Some(Duration::ZERO), |_| Ok(()))
+            .expect("begun");
         assert_eq!(request.wait().map(drop), Err(RequestError::TimedOut));
     }
 }

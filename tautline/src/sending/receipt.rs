@@ -1,6 +1,6 @@
 //! Receipts of reliable messages.
 
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Leads, Mutex, Weak};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,10 +17,22 @@ use tautline_proto::endpoint::Outcome;
 /// `Delivered`.
 #[derive(Debug)]
 pub struct Receipt {
-    pub(crate) tracker: Arc<Tracker>,
+    tracker: Arc<Tracker>,
+    /// The interface, for which a waiting thread may work.
+    interface: Option<Weak<dyn Leads>>,
 }
 
 impl Receipt {
+    pub(crate) const fn new(tracker: Arc<Tracker>) -> Self {
+        Self { tracker, interface: None }
+    }
+
+    /// The same receipt of a message of this interface.
+    pub(crate) fn of(mut self, interface: Weak<dyn Leads>) -> Self {
+        self.interface = Some(interface);
+        self
+    }
+
     /// The outcome; `None` while the message is in flight.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
@@ -28,13 +40,14 @@ impl Receipt {
     }
 
     /// Waits for the outcome, at most for `timeout`. Returns `None` if the time is over. With `None` it waits as long as it
-    /// takes; the tries and the lifespan of the message bound that.
+    /// takes; the tries and the lifespan of the message bound that. While it waits, the calling thread may do the driver's work
+    /// (setting [`driven_by`](crate::Config::driven_by)).
     ///
     /// Do not call it from an inline handler: it would wait for the driver that the handler holds up.
     #[must_use]
     pub fn wait(&self, timeout: Option<Duration>) -> Option<Outcome> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        self.tracker.ended.wait(deadline, |outcome| *outcome)
+        self.tracker.ended.wait_leading(self.interface.as_ref(), deadline, |outcome| *outcome)
     }
 }
 
@@ -88,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_outcome_comes_after_the_last_peer_and_is_the_first_failure() {
-        let receipt = Receipt { tracker: Arc::default() };
+        let receipt = Receipt::new(Arc::default());
         (0..3).for_each(|_| receipt.tracker.add_peer());
         receipt.tracker.end(Outcome::Delivered);
         receipt.tracker.end(Outcome::Expired);

@@ -12,6 +12,18 @@ pub(crate) mod quietly;
 
 pub(crate) use primitives::*;
 
+use std::time::Instant;
+
+/// Waits until the deadline, until the second argument returns true, or until this thread is unparked. May return early.
+/// Returns `false` if the deadline has passed.
+pub(crate) type Pause<'a> = &'a mut dyn FnMut(Option<Instant>, &mut dyn FnMut() -> bool) -> bool;
+
+/// Something for which a waiting thread may work meanwhile.
+pub(crate) trait Leads: std::fmt::Debug + Send + Sync {
+    /// Waits as [`Pause`] says, and does the driver's work if it may.
+    fn pause(&self, deadline: Option<Instant>, is_ready: &mut dyn FnMut() -> bool) -> bool;
+}
+
 /// Locks the mutex, even if a thread panicked while it held the lock.
 ///
 /// No user code runs under the locks of this crate, so such a panic is our bug. The guarded data is valid between any

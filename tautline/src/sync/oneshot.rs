@@ -1,41 +1,41 @@
 //! A value that is set once. A thread or an async task can wait for it.
 
-use crate::sync::{Condvar, Mutex, PoisonError};
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Leads, Mutex, Weak, lock, park_until};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use crate::sync::lock;
 use crate::sync::quietly::quietly;
 
-/// A value that is set once, and the thread or task that waits for it.
+/// A value that is set once, and the threads or the task that wait for it.
 #[derive(Debug)]
 pub(crate) struct OneShot<T> {
     state: Mutex<Slot<T>>,
-    ready: Condvar,
 }
 
-/// The value, and the waker of the task that polled last.
+/// The value, the waker of the task that polled last, and the threads that wait.
 #[derive(Debug)]
 struct Slot<T> {
     value: Option<T>,
     waker: Option<Waker>,
+    threads: Vec<Thread>,
 }
 
 impl<T> Default for OneShot<T> {
     fn default() -> Self {
-        Self { state: Mutex::new(Slot { value: None, waker: None }), ready: Condvar::new() }
+        Self { state: Mutex::new(Slot { value: None, waker: None, threads: Vec::new() }) }
     }
 }
 
 impl<T> OneShot<T> {
-    /// Sets the value and wakes the waiting thread or task. Called once. The caller must hold no lock, because the
+    /// Sets the value and wakes the waiting threads or task. Called once. The caller must hold no lock, because the
     /// waker is user code.
     pub(crate) fn set(&self, value: T) {
         let mut state = lock(&self.state);
         state.value = Some(value);
-        let waker = state.waker.take();
+        let (waker, threads) = (state.waker.take(), std::mem::take(&mut state.threads));
         drop(state);
-        self.ready.notify_all();
+        threads.iter().for_each(Thread::unpark);
         if let Some(waker) = waker {
             // A panic must not stop the caller: it may have to set values that other threads wait for.
             let _ = quietly(|| waker.wake());
@@ -53,15 +53,33 @@ impl<T> OneShot<T> {
         deadline: Option<Instant>,
         take: impl Fn(&mut Option<T>) -> Option<T>,
     ) -> Option<T> {
-        let mut state = lock(&self.state);
+        self.wait_leading(None, deadline, take)
+    }
+
+    /// As [`wait`](Self::wait). The waiting thread may work for `interface` meanwhile, if that is still there.
+    pub(crate) fn wait_leading(
+        &self,
+        interface: Option<&Weak<dyn Leads>>,
+        deadline: Option<Instant>,
+        take: impl Fn(&mut Option<T>) -> Option<T>,
+    ) -> Option<T> {
+        let interface = interface.and_then(Weak::upgrade);
+        let (mut is_waiting, mut is_over) = (false, false);
         loop {
-            if let Some(value) = take(&mut state.value) {
-                return Some(value);
+            let mut state = lock(&self.state);
+            let value = take(&mut state.value);
+            if value.is_some() || is_over {
+                let me = thread::current().id();
+                state.threads.retain(|waiting| waiting.id() != me);
+                return value;
             }
-            state = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                None => self.ready.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(left) if left.is_zero() => return None,
-                Some(left) => self.ready.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+            if !std::mem::replace(&mut is_waiting, true) {
+                state.threads.push(thread::current());
+            }
+            drop(state);
+            is_over = !match &interface {
+                Some(interface) => interface.pause(deadline, &mut || lock(&self.state).value.is_some()),
+                None => park_until(deadline),
             };
         }
     }

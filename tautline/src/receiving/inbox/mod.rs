@@ -23,7 +23,7 @@ use crate::receiving::lag::{Behind, Lag};
 use crate::receiving::shares::Room;
 use crate::receiving::waiting::{Limits, Stream};
 use crate::sync::latches::Latches;
-use crate::sync::{self, Arc, AtomicBool, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{self, Arc, AtomicBool, Mutex, MutexGuard, Ordering, Pause, lock};
 use tautline_proto::{Counter, DropReason, Drops, MessageRef};
 
 pub use receive::Receive;
@@ -107,10 +107,6 @@ pub(crate) struct Inbox {
     /// How many were left out. The driver is the only writer.
     left_out: Counter,
 }
-
-/// Waits until the deadline, until the second argument returns true, or until this thread is unparked. May return early.
-/// Returns `false` if the deadline has passed.
-pub(crate) type Pause<'a> = &'a mut dyn FnMut(Option<Instant>, &mut dyn FnMut() -> bool) -> bool;
 
 /// The first answer to a receiver that asks for a message.
 #[allow(clippy::large_enum_variant)] // matched at once; a box would be an allocation per message

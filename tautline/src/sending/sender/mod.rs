@@ -226,7 +226,7 @@ impl Sender {
             link.check_delivery(head.delivery)?;
             link.encode(&mut job.datagram, &head, |out| content.write(link.codec, &link.limits, out))?;
             let tracker = Arc::default();
-            self.offer(link, job, &head, Some(&tracker)).map(|_| Receipt { tracker })
+            self.offer(link, job, &head, Some(&tracker)).map(|_| Receipt::new(tracker))
         });
         sent.map_err(|failed| failed.error)
     }
