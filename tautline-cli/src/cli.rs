@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    bench, completions, config, demo, doctor, keygen, listen, man, ping, proxy, record, replay, send,
+    bench, completions, config, demo, doctor, keygen, listen, man, ping, proxy, record, replay, send, tap,
 };
 use crate::tools::exit::{EXIT_CODES, Exit, Failure};
 use crate::tools::{log, origin, output};
@@ -60,6 +60,7 @@ enum Command {
     Proxy(proxy::Args),
     Record(record::Args),
     Replay(replay::Args),
+    Tap(tap::Args),
     Keygen(keygen::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -85,6 +86,7 @@ impl Cli {
             Command::Proxy(args) => proxy::run(args),
             Command::Record(args) => record::run(args),
             Command::Replay(args) => replay::run(args),
+            Command::Tap(args) => tap::run(args),
             Command::Keygen(args) => keygen::run(args),
             Command::Config(args) => config::run(args),
             Command::Completions(args) => completions::run(args, definition()),

@@ -4,7 +4,7 @@ mod support;
 
 use support::run;
 
-const SUBCOMMANDS: [&str; 13] = [
+const SUBCOMMANDS: [&str; 14] = [
     "demo",
     "listen",
     "send",
@@ -14,6 +14,7 @@ const SUBCOMMANDS: [&str; 13] = [
     "proxy",
     "record",
     "replay",
+    "tap",
     "keygen",
     "config",
     "completions",

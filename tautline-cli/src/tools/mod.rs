@@ -8,11 +8,13 @@
 //! - Output: [`exit`] (exit codes and failures), [`output`] (stdout and stderr), [`log`] (what the library logs), [`screen`] (a picture that is redrawn in
 //!   place), [`progress`] (progress bars), [`svg`] and [`text_chart`] (charts),
 //!   [`words`] (wraps text), [`origin`] (command and time of a report), [`files`] (pages and pictures).
-//! - Messages as text: [`message_view`], [`message_line`], [`transcode`], [`traffic`].
+//! - Messages as text: [`message_view`], [`message_line`] (JSON), [`people_line`], [`transcode`], [`traffic`].
 //! - Recordings: [`recording`] (files), [`repeated`] and [`timed`] (what is sent again, and when).
+//! - Links that pass by: [`observe`] (reads their datagrams), [`capture`] (files of tcpdump).
 //! - Time: [`waiting`] (says what the program waits for), [`pace`] (sending times), [`round_trips`] (answers and their round-trip times), [`latency`] (percentiles).
 //! - Datagrams: [`echo`] (sends messages back), [`relay`] (carries datagrams through a bad network).
 
+pub(crate) mod capture;
 pub(crate) mod echo;
 pub(crate) mod exit;
 pub(crate) mod files;
@@ -24,9 +26,11 @@ pub(crate) mod link;
 pub(crate) mod log;
 pub(crate) mod message_line;
 pub(crate) mod message_view;
+pub(crate) mod observe;
 pub(crate) mod origin;
 pub(crate) mod output;
 pub(crate) mod pace;
+pub(crate) mod people_line;
 pub(crate) mod progress;
 pub(crate) mod recording;
 pub(crate) mod relay;

@@ -130,6 +130,22 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Returns a stranger's text for a line of this program: as [`printable`], but on one line, and without its colours.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(controls) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if controls(character) {
+            let _ = write!(out, "\\u{:04x}", u32::from(character)); // writing to a String cannot fail
+        } else {
+            out.push(character);
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// Whether a character controls the terminal, or sets the direction of writing (Unicode: `Bidi_Control`). With those, a
 /// stranger's text could look like another one.
 fn controls(character: char) -> bool {
@@ -156,6 +172,20 @@ pub(crate) fn complain(text: impl fmt::Display) {
 pub(crate) fn warn(text: impl fmt::Display) {
     if !is_quiet() {
         to_stderr("warning", &format!("{} ", Styled(BOLD, "warning:")), &text.to_string());
+    }
+}
+
+/// Returns the width of the terminal that stdout is. `None` if it is none, or if its width is not known.
+pub(crate) fn columns() -> Option<usize> {
+    let terminal = console::Term::stdout();
+    terminal.size_checked().filter(|_| io::stdout().is_terminal()).map(|(_, columns)| columns.into())
+}
+
+/// Returns a line of at most so many columns. Its colours end with it.
+pub(crate) fn cut(line: &str, columns: Option<usize>) -> Cow<'_, str> {
+    match columns {
+        Some(columns) => console::truncate_str(line, columns, "…"),
+        None => Cow::Borrowed(line),
     }
 }
 
@@ -188,6 +218,19 @@ mod tests {
             assert_eq!(printable(text), shown);
         }
         assert!(matches!(printable("{\"data\": [1.5]}\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_strangers_text_has_no_colours_and_no_line_ends() {
+        assert_eq!(escaped("a\x1b[31mred\n\tb\u{202e}"), "a\\u001b[31mred\\u000a\\u0009b\\u202e");
+        assert!(matches!(escaped("plain é"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_line_is_cut_to_the_columns_of_the_terminal() {
+        assert_eq!(cut("0123456789", Some(5)), "0123…");
+        assert_eq!(cut("0123456789", Some(10)), "0123456789");
+        assert_eq!(cut("0123456789", None), "0123456789");
     }
 
     #[test]

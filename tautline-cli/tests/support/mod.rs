@@ -1,6 +1,7 @@
 //! Runs the real program. The tests wait for a line or an exit, not for a fixed time.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod golden;
 pub(crate) mod python;
 
 use std::io::{BufRead, BufReader, Write};

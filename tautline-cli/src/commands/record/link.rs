@@ -45,7 +45,7 @@ pub(super) fn record(args: &Args) -> Result<Outcome, Failure> {
     interface.disconnect();
     output::note(traffic::report(&statistics, false));
     let totals = recording.recorder.finish(counts(&statistics))?;
-    Ok(Outcome { totals, missed: missed(&statistics) })
+    Ok(Outcome { totals, missed: missed(&statistics), unread: 0 })
 }
 
 /// Returns how many messages the inbox had no room for.

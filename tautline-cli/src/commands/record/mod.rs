@@ -1,6 +1,7 @@
 //! `tautline record`: writes the messages of a link into an MCAP file.
 
 mod link;
+mod proxy;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,7 +19,8 @@ use crate::tools::recording::{FileArgs, RecordedTotals, Recorder};
 /// Record the messages of a link in an MCAP file, which PlotJuggler, Foxglove and Python read
 ///
 /// Records as a server at ENDPOINT whatever clients send to it; with --connect, as a client, whatever the server at ENDPOINT sends.
-/// Nobody but its two ends can read a secured link: give it the key.
+/// With --proxy it stands between the clients, which send to LISTEN, and the server at TARGET, and records both directions. It
+/// then needs no other setting: it knows both wires. Only the two ends can read a secured link; its datagrams are counted.
 ///
 /// Each message is the document that `listen` prints, with a JSON schema of its fields. Its log time is when it was received, and
 /// its publish time the time stamp of its sender. Each sender, type and channel has a topic, such as /controller/command.
@@ -30,6 +32,7 @@ use crate::tools::recording::{FileArgs, RecordedTotals, Recorder};
 Examples:
   tautline record 127.0.0.1:9000 -o run.mcap
   tautline record --connect plant.local:9000 -o plant.mcap --type status
+  tautline record --proxy 127.0.0.1:9001 127.0.0.1:9000 -o both.mcap --seconds 60
   tautline record :9000 -o run.mcap --split-size 100MB --split-every 10min --keep 20")]
 pub(crate) struct Args {
     /// The address to listen on, or to connect to with --connect: host:port, [ipv6]:port, host (port 8080) or :port for every
@@ -39,6 +42,14 @@ pub(crate) struct Args {
     /// Connect to the server at ENDPOINT and record what it sends
     #[arg(long)]
     connect: bool,
+    /// Carry datagrams between the clients that send to LISTEN and the server at TARGET, and record both directions
+    #[arg(
+        long,
+        num_args = 2,
+        value_names = ["LISTEN", "TARGET"],
+        conflicts_with_all = ["endpoint", "connect", "wire", "no_crc", "no_sequence", "key", "config"]
+    )]
+    proxy: Option<Vec<Endpoint>>,
     #[command(flatten)]
     files: FileArgs,
     /// Record only messages of this type; you can repeat this option
@@ -56,7 +67,11 @@ pub(crate) struct Args {
 
 /// Records until Ctrl-C, or for `--seconds`.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    link::record(args)?.report(args)
+    let outcome = match args.proxy.as_deref() {
+        Some([listen, target]) => proxy::record(args, listen, target),
+        _ => link::record(args),
+    };
+    outcome?.report(args)
 }
 
 /// What a recording needs while it goes on.
@@ -107,22 +122,26 @@ struct Outcome {
     totals: RecordedTotals,
     /// What was not recorded because it came too fast.
     missed: u64,
+    /// Datagrams that could not be read: sealed, damaged, or none of tautline's.
+    unread: u64,
 }
 
 impl Outcome {
     fn report(&self, args: &Args) -> Result<Exit, Failure> {
-        let Self { totals, missed } = self;
+        let Self { totals, missed, unread } = self;
         if args.json {
             #[derive(Serialize)]
             struct Line {
                 messages_recorded: u64,
                 not_recorded: u64,
+                unread_datagrams: u64,
                 files: u64,
                 bytes: u64,
             }
             let line = Line {
                 messages_recorded: totals.messages,
                 not_recorded: *missed,
+                unread_datagrams: *unread,
                 files: totals.files,
                 bytes: totals.bytes,
             };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tautline::sim::{Path, PathCounts, Random};
 use tautline::{Instant, ServerSocket};
 
+use super::tap::Tap;
 use super::totals::Totals;
 use crate::tools::impair::BothDirections;
 
@@ -88,11 +89,14 @@ impl Client {
     }
 
     /// Reads the target's answers.
-    pub(super) fn read(&mut self, now: Instant, buffer: &mut [u8]) {
+    pub(super) fn read(&mut self, now: Instant, buffer: &mut [u8], mut tap: Option<(&mut Tap, SocketAddr)>) {
         for _ in 0..READ_AT_ONCE {
             match self.upstream.recv(buffer) {
                 Ok(len) => {
                     (self.last_seen, self.checked) = (now, now);
+                    if let Some((tap, target)) = &mut tap {
+                        tap.take(false, self.address, *target, &buffer[..len]);
+                    }
                     self.to_client.offer(now, &buffer[..len]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,

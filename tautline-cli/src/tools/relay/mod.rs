@@ -4,6 +4,8 @@
 //! `tautline::sim`.
 
 mod client;
+mod tap;
+mod tapped_relay;
 pub(crate) mod totals;
 
 use std::collections::HashMap;
@@ -15,6 +17,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tautline::{Endpoint, Instant, ServerSocket};
 
 use self::client::{Client, READ_AT_ONCE};
+use self::tap::Tap;
+pub(crate) use self::tapped_relay::TappedRelay;
 use self::totals::Totals;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::impair::BothDirections;
@@ -51,6 +55,8 @@ pub(crate) struct Relay {
     gone: Totals,
     started: std::time::Instant,
     buffer: Vec<u8>,
+    /// Who looks on.
+    tap: Option<Tap>,
 }
 
 impl Relay {
@@ -77,7 +83,13 @@ impl Relay {
             gone: Totals::default(),
             started: std::time::Instant::now(),
             buffer: vec![0; LONGEST],
+            tap: None,
         })
+    }
+
+    /// Gives a copy of every datagram to `tap`, as it arrives.
+    fn tap(&mut self, tap: Tap) {
+        self.tap = Some(tap);
     }
 
     /// Returns the address that clients send to.
@@ -121,7 +133,7 @@ impl Relay {
         let now = self.now();
         for (client, is_ready) in self.clients.values_mut().zip(&ready[1..]) {
             if *is_ready {
-                client.read(now, &mut self.buffer);
+                client.read(now, &mut self.buffer, self.tap.as_mut().map(|tap| (tap, self.target)));
             }
         }
         if ready[0] {
@@ -178,6 +190,9 @@ impl Relay {
         if !self.clients.contains_key(&from) && !self.admit(now, from) {
             self.gone.to_target.refused += 1;
             return;
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.take(true, from, self.target, &self.buffer[..len]);
         }
         let client = self.clients.get_mut(&from).expect("known or just admitted");
         client.offer(now, &self.buffer[..len]);

@@ -79,7 +79,7 @@ pub(super) fn read_header(datagram: &[u8]) -> Result<(Header, u8), DropReason> {
 
 /// Returns whether a datagram begins like a native datagram.
 #[must_use]
-pub(crate) fn looks_native(datagram: &[u8]) -> bool {
+pub fn looks_native(datagram: &[u8]) -> bool {
     datagram.starts_with(&MAGIC)
 }
 

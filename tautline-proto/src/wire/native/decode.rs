@@ -123,6 +123,21 @@ impl<'a> MessageFrame<'a> {
     }
 }
 
+impl<'a> MessageFrame<'a> {
+    /// Returns the frame of a message that came in fragments: with the flags that each of them carries, and the whole body.
+    #[must_use]
+    pub const fn of_fragments(flags: u8, body: &'a [u8]) -> Self {
+        Self { flags, body }
+    }
+
+    /// Returns the low 32 bits of a reliable message's delivery number. `None` for a best-effort message, or a broken frame.
+    #[must_use]
+    pub fn delivery_number(self) -> Option<u32> {
+        let is_reliable = self.delivery().is_some_and(|delivery| delivery != Delivery::BestEffort);
+        self.numbers().filter(|_| is_reliable).map(|numbers| numbers.number)
+    }
+}
+
 impl MessageFrame<'_> {
     /// Returns the numbers of a reliable message: zeros for a best-effort message, `None` if the frame is too short.
     pub(crate) fn numbers(self) -> Option<DeliveryNumbers> {

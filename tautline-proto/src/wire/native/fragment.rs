@@ -25,17 +25,19 @@ const MAX_FRAGMENT_OVERHEAD: usize = BEST_EFFORT_OVERHEAD + 2;
 #[derive(Clone, Copy, Debug)]
 pub struct Fragment<'a> {
     /// The flags of the whole message's frame.
-    pub(crate) flags: u8,
-    pub(crate) delivery: Delivery,
+    pub flags: u8,
+    /// How the whole message is sent.
+    pub delivery: Delivery,
     /// Its place in the message, from 0.
-    pub(crate) index: u16,
+    pub index: u16,
     /// How many fragments the message has, at least 2.
-    pub(crate) count: u16,
+    pub count: u16,
     /// The length of the whole body.
-    pub(crate) total: u32,
+    pub total: u32,
     /// The number of the first fragment. For a reliable message it is a delivery number, and each fragment has one of its own.
     pub(crate) numbers: DeliveryNumbers,
-    pub(crate) piece: &'a [u8],
+    /// Its part of the whole body.
+    pub piece: &'a [u8],
 }
 
 impl<'a> Fragment<'a> {
@@ -79,6 +81,13 @@ impl<'a> Fragment<'a> {
     /// Returns the stream of the whole message, which the first fragment shows.
     pub(crate) fn stream(&self) -> Option<StreamId> {
         if self.index == 0 { stream_of(self.piece) } else { None }
+    }
+
+    /// Returns the number of the whole message: the delivery number of the first fragment, or for a best-effort message a number
+    /// among those in fragments. The low 32 bits.
+    #[must_use]
+    pub const fn number(&self) -> u32 {
+        self.numbers.number
     }
 
     /// Returns the place of its piece in the whole body, if all pieces but the last have the same length.

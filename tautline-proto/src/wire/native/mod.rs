@@ -38,8 +38,8 @@ pub use challenge::Challenge;
 pub(crate) use challenge::{CHALLENGE_DATAGRAM_LEN, begins_with_challenge};
 pub(crate) use control::write_ack;
 pub use control::{Ack, Control, Heartbeat, PathProbe, SealedEcho, Token, write_control};
-pub use datagram::{Header, begin_datagram, parse, seal};
-pub(crate) use datagram::{looks_native, unnumbered};
+pub(crate) use datagram::unnumbered;
+pub use datagram::{Header, begin_datagram, looks_native, parse, seal};
 pub use decode::MessageFrame;
 pub(crate) use decode::{SendingClass, Stream};
 pub(crate) use delivery::DeliveryNumbers;
@@ -55,4 +55,5 @@ pub(crate) use layout::{
 pub use ownership::{Ownership, OwnershipAct};
 pub use pack::{Pack, Packed};
 pub use rekey::Rekey;
-pub(crate) use sealed::{SealedHeader, fill_sealed_header, is_sealed, opened_frames, parse_sealed};
+pub use sealed::{SealedHeader, is_sealed, parse_sealed};
+pub(crate) use sealed::{fill_sealed_header, opened_frames};

@@ -9,21 +9,26 @@ use crate::drops::DropReason;
 
 /// The header of a sealed datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SealedHeader {
-    pub(crate) header: Header,
+pub struct SealedHeader {
+    /// The fields that every datagram has.
+    pub header: Header,
     /// Which of two keys that follow one another sealed it.
-    pub(crate) phase: bool,
+    pub phase: bool,
 }
 
 /// Returns whether a datagram of this wire says that it is sealed. Such a datagram has a tag and no CRC.
 #[must_use]
 #[inline]
-pub(crate) fn is_sealed(datagram: &[u8]) -> bool {
+pub fn is_sealed(datagram: &[u8]) -> bool {
     looks_native(datagram) && datagram.get(FLAGS_AT).is_some_and(|flags| flags & FLAG_SEALED != 0)
 }
 
 /// Reads the header of a sealed datagram. Nothing that it says is certain before the datagram has been opened.
-pub(crate) fn parse_sealed(datagram: &[u8]) -> Result<SealedHeader, DropReason> {
+///
+/// # Errors
+///
+/// The reason to drop the datagram.
+pub fn parse_sealed(datagram: &[u8]) -> Result<SealedHeader, DropReason> {
     if datagram.len() < HEADER_LEN + TAG_LEN {
         return Err(DropReason::TooShort);
     }

@@ -1,0 +1,67 @@
+//! `tautline tap`: shows what passes on a link: through a proxy, or in a capture.
+
+mod live;
+mod offline;
+mod show;
+mod summary;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tautline::{Endpoint, MessageType};
+
+use crate::tools::exit::{Exit, Failure};
+use crate::tools::link::{called, count, listening, seconds, types};
+
+/// Show both directions of a link: through a proxy, or from a capture of tcpdump or Wireshark
+///
+/// The clients send to LISTEN instead of TARGET, or --read names a capture (pcap or pcapng; - is standard input). It knows both
+/// wires. Of a secured link it shows the headers and the handshake, because only the two ends can read the rest.
+///
+/// Each line has the time since the first datagram, the link and the direction (> to the server, < to the client), the number of
+/// the datagram, and what is in it. A number is marked if some before it are missing, or if it is late or a duplicate. A message
+/// shows its type and channel, its age, the name of its sender, and its data.
+///
+/// The age is found from the heartbeats of both ends that pass by. On the classic wire it compares the two wall clocks.
+///
+/// At the end it tells for each direction what was lost, late and duplicate, and how old the messages were when they passed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tautline tap 127.0.0.1:9001 127.0.0.1:9000
+  tautline tap 127.0.0.1:9001 plant.local:9000 --type command --json
+  tautline tap --read capture.pcap
+  tcpdump -i any -U -w - udp port 9000 | tautline tap --read -")]
+pub(crate) struct Args {
+    /// The address that clients send to: host:port, [ipv6]:port, host (port 8080) or :port for every address; port 0 takes
+    /// any free port
+    #[arg(value_name = "LISTEN", value_parser = listening, required_unless_present = "read", requires = "target")]
+    listen: Option<Endpoint>,
+    /// The address that the datagrams are sent on to
+    #[arg(value_name = "TARGET", value_parser = called)]
+    target: Option<Endpoint>,
+    /// Read a capture instead: a file, or - for standard input
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["listen", "target", "seconds"])]
+    read: Option<PathBuf>,
+    /// Show only messages of this type; you can repeat this option
+    #[arg(long = "type", value_name = "TYPE", value_parser = types())]
+    types: Vec<MessageType>,
+    /// End after this many lines
+    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
+    count: Option<u64>,
+    /// End after this time
+    #[arg(long, value_name = "S", value_parser = seconds, allow_hyphen_values = true)]
+    seconds: Option<Duration>,
+    /// Print lines of JSON; the last line is the summary
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows datagrams until Ctrl-C, or until the capture ends.
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    match (&args.read, &args.listen, &args.target) {
+        (Some(path), ..) => offline::run(args, path),
+        (None, Some(listen), Some(target)) => live::run(args, listen, target),
+        _ => Err(Failure::usage("name LISTEN and TARGET, or a capture with --read")),
+    }
+}
