@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
-use support::{Listener, command, finish, last_json, run, run_with_input, signal};
+use support::{Listener, command, finish, finished, last_json, run, run_with_input, signal, start};
 
 /// Sends to a listener and returns the next line that it prints.
 fn sent(listener: &mut Listener, args: &[&str]) -> serde_json::Value {
@@ -323,6 +323,26 @@ fn a_send_fails_if_the_server_goes_away_or_falls_silent() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("may be lost"));
     assert_eq!(last_json(&String::from_utf8_lossy(&output.stdout))["messages_sent"], 150);
+}
+
+#[test]
+fn what_was_on_its_way_when_the_server_ended_may_be_lost() {
+    let end = if support::ignores_interrupts() { "-TERM" } else { "-INT" };
+    for end in [end, "-KILL"] {
+        let mut ends = Listener::start(&[]);
+        let way =
+            Listener::run(&["proxy", "127.0.0.1:0", &ends.address.clone(), "--json", "--delay", "150ms"]);
+        let send = start(&["send", &way.address, "1", "--count", "400", "--rate", "200", "--json"]);
+        (0..200).for_each(|_| assert_eq!(ends.message()["data"], 1));
+        ends.signal(end);
+        let arrived = 200 + std::iter::from_fn(|| Some(ends.line()).filter(|line| !line.is_empty())).count();
+        let finished = finished(send);
+        let count = |name: &str| last_json(&finished.stdout)[name].as_u64().expect("a number");
+        let surely = count("messages_sent") - count("unheard");
+        assert!(finished.code == 1 && surely <= arrived as u64, "{end}: {arrived} arrived: {finished:?}");
+        // No more than a round trip, a heartbeat interval and some looks before the last one that arrived, on a busy machine.
+        assert!(surely >= 20, "{end}: {arrived} arrived: {finished:?}");
+    }
 }
 
 #[test]

@@ -175,17 +175,26 @@ impl<'a> Sending<'a> {
         Ok(())
     }
 
-    fn unsent(&self, error: &SendError) -> Unsent {
+    fn unsent(&mut self, error: &SendError) -> Unsent {
         match error {
-            SendError::NoPeers => {
-                Unsent::Gone(format!("the server is gone: {} messages were sent before", self.sent))
-            }
+            SendError::NoPeers => Unsent::Gone(self.gone()),
             SendError::Busy
             | SendError::WindowFull { .. }
             | SendError::Refused { .. }
             | SendError::NotConnected => Unsent::Refused(error.to_string()),
             error => Unsent::Bad(error.to_string()),
         }
+    }
+
+    /// Notes that the server has left, and says it.
+    fn gone(&mut self) -> String {
+        let sent = self.sent;
+        let unheard = self.signs.as_mut().map_or(0, |signs| {
+            signs.left();
+            signs.unheard(sent)
+        });
+        let lost = if unheard > 0 { format!(", and {unheard} of them may be lost") } else { String::new() };
+        format!("the server is gone: {sent} messages were sent before{lost}")
     }
 
     /// Writes what waits for coalescing, and waits until it is known what became of the messages: until every reliable message
