@@ -346,6 +346,23 @@ fn what_was_on_its_way_when_the_server_ended_may_be_lost() {
 }
 
 #[test]
+fn a_listener_prints_what_it_has_received_before_ctrl_c() {
+    if support::ignores_interrupts() {
+        return;
+    }
+    let mut listener = Listener::start(&[]);
+    // Nobody reads its output meanwhile, so most of the messages wait.
+    let finished =
+        run(&["send", &listener.address.clone(), "1", "--count", "3000", "--delivery", "reliable"]);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    listener.interrupt();
+    let printed = std::iter::from_fn(|| Some(listener.line()).filter(|line| !line.is_empty())).count();
+    assert_eq!(printed, 3000);
+    let (code, summary) = listener.end();
+    assert!(code == 0 && summary.contains("3000 messages") && !summary.contains("waiting"), "{summary}");
+}
+
+#[test]
 fn a_listener_warns_if_received_datagrams_are_dropped() {
     let mut listener = Listener::start(&["--wire", "classic"]);
     let arguments = ["send", &listener.address, "1", "--wire", "classic", "--no-crc"];

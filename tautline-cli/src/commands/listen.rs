@@ -120,6 +120,9 @@ const INBOX: usize = 65_536;
 /// Messages that wait are printed together, up to about this many bytes.
 const PRINTED_TOGETHER: usize = 65_536;
 
+/// At most so many messages are taken before it looks for Ctrl-C again. Not all of them are printed (--type).
+const TAKEN_TOGETHER: u64 = 1_000;
+
 fn print_messages(
     args: &Args,
     interface: &UdpInterface,
@@ -131,20 +134,7 @@ fn print_messages(
     let mut other_wire = OtherWire::default();
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 && !interrupt.is_asked() {
-        let mut received = wait_over(interface.receive(Some(clock.wait())))?;
-        let mut lines = String::new();
-        while let Some(message) = received.take() {
-            if is_wanted(&args.types, message.message_type()) {
-                lines.push_str(&message_line::line(&message));
-                left -= 1;
-            }
-            if left > 0 && lines.len() < PRINTED_TOGETHER {
-                received = wait_over(interface.receive(Some(Duration::ZERO)))?;
-            }
-        }
-        if !lines.is_empty() {
-            output::data(&lines)?;
-        }
+        left -= print_some(args, interface, clock.wait(), left)?.1;
         other_wire.warn(events);
         reload.if_asked(interface);
         drop_warnings.look(|| interface.statistics());
@@ -152,7 +142,39 @@ fn print_messages(
             tell(&interface.statistics(), args.json);
         }
     }
+    // What the summary counts as received is printed, and not what comes meanwhile.
+    let mut waiting = interface.statistics().inbox.waiting;
+    while left > 0 && waiting > 0 {
+        let (taken, printed) = print_some(args, interface, Duration::ZERO, left)?;
+        waiting = if taken == 0 { 0 } else { waiting.saturating_sub(taken) };
+        left -= printed;
+    }
     Ok(())
+}
+
+/// Waits for a message, and prints what has come, at most `most` messages. Returns how many were taken and how many of them printed.
+fn print_some(
+    args: &Args,
+    interface: &UdpInterface,
+    wait: Duration,
+    most: u64,
+) -> Result<(u64, u64), Failure> {
+    let mut received = wait_over(interface.receive(Some(wait)))?;
+    let (mut taken, mut printed, mut lines) = (0, 0, String::new());
+    while let Some(message) = received.take() {
+        taken += 1;
+        if is_wanted(&args.types, message.message_type()) {
+            lines.push_str(&message_line::line(&message));
+            printed += 1;
+        }
+        if printed < most && taken < TAKEN_TOGETHER && lines.len() < PRINTED_TOGETHER {
+            received = wait_over(interface.receive(Some(Duration::ZERO)))?;
+        }
+    }
+    if !lines.is_empty() {
+        output::data(&lines)?;
+    }
+    Ok((taken, printed))
 }
 
 /// Whether to print messages of this type. Without --type, all types are printed.

@@ -11,6 +11,7 @@ pub(crate) fn report(statistics: &Statistics, json: bool) -> String {
         return serde_json::to_string(&statistics).expect("numbers and text are JSON");
     }
     let counts = [
+        (statistics.inbox.waiting, "of them still waiting"),
         (statistics.lost, "lost"),
         (statistics.late, "late"),
         (statistics.duplicate, "duplicate"),
