@@ -75,6 +75,18 @@ fn quiet_leaves_only_errors_and_verbose_adds_the_log() {
 }
 
 #[test]
+fn a_name_that_looks_like_more_of_the_log_is_quoted() {
+    let mut listener = Listener::start(&["--verbose"]);
+    let mut stranger = command(&["send", &listener.address, "1"]);
+    stranger.env("TAUTLINE_NAME", "arm, peer=p9\n\u{1b}[8minfo: forged\u{2028}");
+    assert_eq!(finish(&mut stranger).code, 0);
+    let lines: Vec<_> = std::iter::from_fn(|| Some(listener.note())).take(2).collect();
+    let name = r#"name="arm, peer=p9\n\u{1b}[8minfo: forged\u{2028}""#;
+    assert!(lines[0].contains("info: peer connected") && lines[0].trim().ends_with(name), "{lines:?}");
+    assert!(lines[1].contains("peer disconnected"), "{lines:?}");
+}
+
+#[test]
 fn a_port_alone_is_answered_with_an_endpoint() {
     for (arguments, suggested) in [
         (&["listen", "9000"][..], "did you mean 0.0.0.0:9000?"),

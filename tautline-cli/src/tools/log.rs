@@ -49,7 +49,12 @@ struct Line {
 
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
+        // A peer chooses its name. In quotes, a name that holds a line end or a comma cannot look like more of the log.
+        if field.name() == "message" || value.bytes().all(is_plain) {
+            self.record_debug(field, &format_args!("{value}"));
+        } else {
+            self.record_debug(field, &value);
+        }
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
@@ -66,4 +71,8 @@ impl Visit for Line {
             name => write!(self.fields, ", {name}={value:?}"),
         };
     }
+}
+
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }

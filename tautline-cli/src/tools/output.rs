@@ -101,8 +101,8 @@ fn to_stderr(kind: &str, prefix: &str, text: &str) {
 
 const ESCAPE: char = '\x1b';
 
-/// Returns the text with an escape such as `\u009b` for each control character (C0, DEL, C1, and those that set the direction of
-/// writing), except for line ends, tabs and the sequences that set colours and weights.
+/// Returns the text with an escape such as `\u009b` for each control character (C0, DEL, C1, those that set the direction of
+/// writing, and Unicode's own line ends), except for line ends, tabs and the sequences that set colours and weights.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     // DEL, and the first bytes of a C1 control and of a direction in UTF-8.
     let suspicious = |byte: u8| (byte < b' ' && byte != b'\n') || matches!(byte, 0x7f | 0xc2 | 0xd8 | 0xe2);
@@ -146,14 +146,14 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a character controls the terminal, or sets the direction of writing (Unicode: `Bidi_Control`). With those, a
-/// stranger's text could look like another one.
+/// Whether a character controls the terminal, ends a line (U+2028 and U+2029, for Python's `splitlines` and some terminals), or sets
+/// the direction of writing (Unicode: `Bidi_Control`). With those, a stranger's text could look like another one.
 fn controls(character: char) -> bool {
-    let sets_direction = matches!(
+    let misleads = matches!(
         character,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
     );
-    character.is_control() || sets_direction
+    character.is_control() || misleads
 }
 
 /// Returns the length of the sequence that sets a colour or a weight at the start of `text`. 0 if there is none.
@@ -213,6 +213,7 @@ mod tests {
             ("\x1b[31", "\\u001b[31"),
             ("\0\x08\r", "\\u0000\\u0008\\u000d"),
             ("a\u{202e}b\u{2066}\u{2069}\u{200f}\u{61c}", "a\\u202eb\\u2066\\u2069\\u200f\\u061c"),
+            ("a\u{2028}b\u{2029}", "a\\u2028b\\u2029"),
             ("\u{2014} \u{2065} \u{601} \u{200d}", "\u{2014} \u{2065} \u{601} \u{200d}"),
         ] {
             assert_eq!(printable(text), shown);

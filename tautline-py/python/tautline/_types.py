@@ -102,8 +102,14 @@ class Event:
 
     def __str__(self) -> str:
         parts = ((part.name, getattr(self, part.name)) for part in fields(self) if part.name != "kind")
-        told = ", ".join(f"{name}: {value}" for name, value in parts if value is not None)
+        told = ", ".join(f"{name}: {_shown(value)}" for name, value in parts if value is not None)
         return f"{self.kind} ({told})" if told else self.kind
+
+
+def _shown(value: object) -> str:
+    """A peer chooses its name. What could control a terminal, or look like another line, is shown with escapes."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 @dataclass(frozen=True)
