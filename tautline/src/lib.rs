@@ -70,15 +70,15 @@ pub use cycle::{Cycle, CycleStats, CycleWait, PeriodError, Wake};
 pub use driver::TURN_BUDGET;
 pub use error::{ConnectError, SendError, Unsupported};
 pub use handlers::{HandlerFuture, HandlerStats};
-pub use interface::caller_driven::Driver;
-#[cfg(unix)]
-pub use interface::caller_driven::DriverSocket;
+pub use interface::caller_driven::{Driver, DriverSocket};
 pub use interface::handler::{Handler, QueuedHandler};
 pub use interface::protocol::CommunicationProtocol;
 pub use interface::publisher::{DatedPublisher, Publisher};
 pub use interface::{UdpInterface, create_udp_client, create_udp_server};
 pub use machine::fault::{SocketFault, SocketFaults};
 pub use machine::realtime::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
+#[doc(hidden)]
+pub use machine::socket::SocketsWaiter;
 #[doc(hidden)]
 pub use machine::socket::options::SocketOption;
 #[doc(hidden)]

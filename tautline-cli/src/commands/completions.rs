@@ -11,7 +11,8 @@ use crate::tools::output;
 Examples:
   tautline completions bash > ~/.local/share/bash-completion/completions/tautline
   tautline completions zsh > ~/.zfunc/_tautline
-  tautline completions fish > ~/.config/fish/completions/tautline.fish")]
+  tautline completions fish > ~/.config/fish/completions/tautline.fish
+  tautline completions powershell >> $PROFILE")]
 pub(crate) struct Args {
     /// The shell for which to print the script
     shell: Shell,

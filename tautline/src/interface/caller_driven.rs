@@ -3,11 +3,12 @@
 use crate::sync::Arc;
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(windows)]
+use std::os::windows::io::{AsSocket, BorrowedSocket};
 use std::time::{Duration, Instant};
 
 use crate::connection::Connection;
 use crate::error::ConnectError;
-#[cfg(unix)]
 use crate::machine::socket::Socket;
 use crate::message::Message;
 use crate::message::borrowed::MessageRef;
@@ -146,7 +147,6 @@ impl Driver {
     ///
     /// The socket stays the same while its addresses [move](crate::Event::Moved). Only if the server's name moves from IPv4
     /// to IPv6 or back does another one take its descriptor, and an epoll must be told of it again.
-    #[cfg(unix)]
     #[must_use]
     pub fn socket(&self) -> Option<DriverSocket> {
         self.connection.drive(|turner| DriverSocket(turner.socket()))
@@ -160,7 +160,6 @@ const PAUSE: Duration = Duration::from_millis(1);
 ///
 /// Do not read from the socket or write to it. The socket and its port stay open until this value is dropped, also after a
 /// disconnect. After the next connect there is another socket.
-#[cfg(unix)]
 #[derive(Clone, Debug)]
 pub struct DriverSocket(Arc<Socket>);
 
@@ -168,5 +167,12 @@ pub struct DriverSocket(Arc<Socket>);
 impl AsFd for DriverSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.udp().as_fd()
+    }
+}
+
+#[cfg(windows)]
+impl AsSocket for DriverSocket {
+    fn as_socket(&self) -> BorrowedSocket<'_> {
+        self.0.udp().as_socket()
     }
 }

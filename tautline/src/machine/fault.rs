@@ -145,9 +145,41 @@ fn of_system(error: &io::Error) -> Option<SocketFault> {
     })
 }
 
-#[cfg(not(unix))]
-const fn of_system(_: &io::Error) -> Option<SocketFault> {
-    None
+/// The fault of an error number of Windows, as [`of_system`] on Unix.
+#[cfg(windows)]
+fn of_system(error: &io::Error) -> Option<SocketFault> {
+    use windows_sys::Win32::Foundation::{
+        ERROR_DEV_NOT_EXIST, ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPEN_FILES,
+    };
+    use windows_sys::Win32::Networking::WinSock as winsock;
+
+    const CARD: i32 = ERROR_DEV_NOT_EXIST.cast_signed();
+    const MEMORY: i32 = ERROR_NOT_ENOUGH_MEMORY.cast_signed();
+    const HANDLES: i32 = ERROR_TOO_MANY_OPEN_FILES.cast_signed();
+    Some(match error.raw_os_error()? {
+        // WSAECONNRESET: an earlier datagram met no program at its port.
+        winsock::WSAECONNRESET | winsock::WSAECONNREFUSED => SocketFault::PortUnreachable,
+        winsock::WSAENETUNREACH => SocketFault::NetworkUnreachable,
+        // WSAENETRESET: an earlier datagram was on its way for too long.
+        winsock::WSAEHOSTUNREACH
+        | winsock::WSAEHOSTDOWN
+        | winsock::WSAENETRESET
+        | winsock::WSAENOPROTOOPT
+        | winsock::WSAEPROTONOSUPPORT
+        | winsock::WSAEOPNOTSUPP => SocketFault::HostUnreachable,
+        winsock::WSAENETDOWN => SocketFault::NetworkDown,
+        winsock::WSAEADDRNOTAVAIL | winsock::WSAEDESTADDRREQ | winsock::WSAENOTCONN => {
+            SocketFault::AddressGone
+        }
+        CARD => SocketFault::CardGone,
+        winsock::WSAEACCES => SocketFault::NotPermitted,
+        winsock::WSAENOBUFS | MEMORY => SocketFault::OutOfBuffers,
+        winsock::WSAEMSGSIZE => SocketFault::TooLarge,
+        winsock::WSAEWOULDBLOCK => SocketFault::Busy,
+        winsock::WSAEMFILE | HANDLES => SocketFault::OutOfDescriptors,
+        winsock::WSAEADDRINUSE => SocketFault::AddressInUse,
+        _ => return None,
+    })
 }
 
 const FAULTS: usize = SocketFault::ALL.len();
@@ -197,7 +229,7 @@ impl FaultCounters {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, any(target_os = "linux", windows)))]
 mod tests {
     use super::*;
 
@@ -205,6 +237,7 @@ mod tests {
         SocketFault::of(&io::Error::from_raw_os_error(errno))
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn every_errno_of_udp_sockets_has_a_name() {
         use SocketFault::{
@@ -240,11 +273,53 @@ mod tests {
         assert_eq!(of(libc::EIO), SocketFault::Other);
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_removed_local_address_is_recognised_only_for_sends() {
         let invalid = io::Error::from_raw_os_error(libc::EINVAL);
         let faults = (SocketFault::of_send(&invalid), SocketFault::of(&invalid));
         assert_eq!(faults, (SocketFault::AddressGone, SocketFault::Other));
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn every_number_of_winsock_has_a_name() {
+        use SocketFault::{
+            AddressGone, AddressInUse, Busy, CardGone, HostUnreachable, NetworkDown, NetworkUnreachable,
+            NotPermitted, Other, OutOfBuffers, OutOfDescriptors, PortUnreachable, TooLarge,
+        };
+        // By number, as docs/platforms.md lists them.
+        let named = [
+            (10_054, PortUnreachable),
+            (10_061, PortUnreachable),
+            (10_051, NetworkUnreachable),
+            (10_065, HostUnreachable),
+            (10_064, HostUnreachable),
+            (10_052, HostUnreachable),
+            (10_042, HostUnreachable),
+            (10_043, HostUnreachable),
+            (10_045, HostUnreachable),
+            (10_050, NetworkDown),
+            (10_049, AddressGone),
+            (10_039, AddressGone),
+            (10_057, AddressGone),
+            (55, CardGone),
+            (10_013, NotPermitted),
+            (10_055, OutOfBuffers),
+            (8, OutOfBuffers),
+            (10_040, TooLarge),
+            (10_035, Busy),
+            (10_024, OutOfDescriptors),
+            (4, OutOfDescriptors),
+            (10_048, AddressInUse),
+            (10_038, Other),
+        ];
+        for (number, fault) in named {
+            assert_eq!(of(number), fault, "{}", io::Error::from_raw_os_error(number));
+        }
+        assert_eq!(io::Error::from_raw_os_error(10_004).kind(), ErrorKind::Interrupted);
+        let invalid = io::Error::from_raw_os_error(10_022);
+        assert_eq!(SocketFault::of_send(&invalid), AddressGone);
     }
 
     #[test]

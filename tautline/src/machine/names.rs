@@ -2,7 +2,7 @@
 //!
 //! Called by `connection` (on the thread that connects, which may wait) and by the driver, which never waits: [`LookUp`] asks
 //! on a thread of its own.
-#![allow(unsafe_code)] // if_nametoindex(3)
+#![allow(unsafe_code)] // if_nametoindex(3), and its like on Windows
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
@@ -18,11 +18,7 @@ pub(crate) fn numeric(host: &str, port: u16) -> Option<io::Result<SocketAddr>> {
     }
     let (ip, zone) = host.split_once('%')?;
     let ip = ip.parse().ok()?;
-    match number_of_card(zone) {
-        // Other systems look zones up together with names.
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => None,
-        number => Some(number.map(|number| with_zone(ip, port, number))),
-    }
+    Some(number_of_card(zone).map(|number| with_zone(ip, port, number)))
 }
 
 /// The socket address of an own address, with the present number of its network card.
@@ -50,7 +46,7 @@ pub(crate) fn number_of_card(name: &str) -> io::Result<u32> {
     name.parse().or_else(|_| number_of_name(name))
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 fn number_of_name(name: &str) -> io::Result<u32> {
     let name = std::ffi::CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the name ends in a zero byte and lives until the call returns.
@@ -60,9 +56,30 @@ fn number_of_name(name: &str) -> io::Result<u32> {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-fn number_of_name(_: &str) -> io::Result<u32> {
-    Err(io::ErrorKind::Unsupported.into())
+/// By the name that Windows shows, such as "Ethernet 2".
+#[cfg(windows)]
+fn number_of_name(name: &str) -> io::Result<u32> {
+    use windows_sys::Win32::Foundation::ERROR_DEV_NOT_EXIST;
+    use windows_sys::Win32::NetworkManagement::IpHelper::{
+        ConvertInterfaceAliasToLuid, ConvertInterfaceLuidToIndex,
+    };
+    use windows_sys::Win32::NetworkManagement::Ndis::NET_LUID_LH;
+
+    let name: Vec<u16> = name.encode_utf16().chain([0]).collect();
+    let (mut card, mut number) = (NET_LUID_LH::default(), 0);
+    // SAFETY: the name ends in a zero and lives until the calls return, which write to `card` and `number`.
+    let result = unsafe {
+        match ConvertInterfaceAliasToLuid(name.as_ptr(), &raw mut card) {
+            0 => ConvertInterfaceLuidToIndex(&raw const card, &raw mut number),
+            error => error,
+        }
+    };
+    // The system's error would speak of a file name or a parameter.
+    if result == 0 {
+        Ok(number)
+    } else {
+        Err(io::Error::from_raw_os_error(ERROR_DEV_NOT_EXIST.cast_signed()))
+    }
 }
 
 /// Looks a name up without waiting: one look-up at a time, each on a thread of its own, because the system's function waits.

@@ -13,8 +13,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tautline::{Endpoint, Instant, ServerSocket};
+use tautline::{Endpoint, Instant, ServerSocket, SocketsWaiter};
 
 use self::client::{Client, READ_AT_ONCE};
 use self::tap::Tap;
@@ -35,9 +34,6 @@ const IDLE_WHEN_FULL: Duration = Duration::from_secs(2);
 /// The requested size of the kernel's receive buffer, in bytes.
 const KERNEL_BUFFER: usize = 4 << 20;
 
-/// How long to wait where the system does not tell which socket is readable.
-const UNTOLD_WAIT: Duration = Duration::from_millis(1);
-
 /// The size of the buffer for one datagram, in bytes. No datagram is longer.
 const LONGEST: usize = 65_536;
 
@@ -45,6 +41,7 @@ const LONGEST: usize = 65_536;
 #[derive(Debug)]
 pub(crate) struct Relay {
     front: ServerSocket,
+    waiter: SocketsWaiter,
     target: SocketAddr,
     impairments: BothDirections,
     seed: u64,
@@ -75,6 +72,7 @@ impl Relay {
         }
         Ok(Self {
             front,
+            waiter: SocketsWaiter::new().map_err(cannot_wait)?,
             target,
             impairments,
             seed,
@@ -127,9 +125,7 @@ impl Relay {
     /// Sends the datagrams that are due, waits up to `longest` for new datagrams, and takes them in.
     pub(crate) fn turn(&mut self, longest: Duration) -> Result<(), Failure> {
         self.deliver();
-        let ready = self
-            .wait(longest)
-            .map_err(|error| Failure::failed(format!("cannot wait for datagrams: {error}")))?;
+        let ready = self.wait(longest).map_err(cannot_wait)?;
         let now = self.now();
         for (client, is_ready) in self.clients.values_mut().zip(&ready[1..]) {
             if *is_ready {
@@ -158,20 +154,8 @@ impl Relay {
     fn wait(&self, longest: Duration) -> io::Result<Vec<bool>> {
         let due = self.clients.values().filter_map(Client::next_timeout).min();
         let wait = due.map_or(longest, |due| due.since(self.now()).min(longest));
-        let timeout =
-            Timespec { tv_sec: wait.as_secs().try_into().unwrap_or(0), tv_nsec: wait.subsec_nanos().into() };
-        let sockets = std::iter::once(self.front.udp()).chain(self.clients.values().map(Client::upstream));
-        let mut polled: Vec<PollFd<'_>> = sockets.map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
-        match poll(&mut polled, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            // A sandbox refuses the call: then every socket is read, each millisecond.
-            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
-                std::thread::sleep(wait.min(UNTOLD_WAIT));
-                return Ok(vec![true; polled.len()]);
-            }
-            Err(error) => return Err(error.into()),
-        }
-        Ok(polled.iter().map(|polled| !polled.revents().is_empty()).collect())
+        let clients = self.clients.values().map(Client::upstream);
+        self.waiter.wait(std::iter::once(self.front.udp()).chain(clients), wait)
     }
 
     fn read_front(&mut self, now: Instant) {
@@ -231,6 +215,11 @@ impl Relay {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // as `map_err` wants it
+fn cannot_wait(error: io::Error) -> Failure {
+    Failure::failed(format!("cannot wait for datagrams: {error}"))
+}
+
 /// Whether the client has been silent for longer than `after` and has no datagram in flight.
 fn is_idle(client: &Client, now: Instant, after: Duration) -> bool {
     now.since(client.last_seen) > after && client.next_timeout().is_none()
@@ -275,7 +264,7 @@ fn bind(endpoint: &Endpoint) -> Result<ServerSocket, Failure> {
     }
     let socket = bound.map_err(|error| cannot_listen(endpoint, &error))?;
     // The kernel may grant less. The relay works with a smaller buffer too.
-    let _ = rustix::net::sockopt::set_socket_recv_buffer_size(socket.udp(), KERNEL_BUFFER);
+    socket.ask_for_receive_buffer(KERNEL_BUFFER);
     Ok(socket)
 }
 

@@ -12,8 +12,8 @@ use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, CpuSet, capabilities, sched_getaffinity, sched_setaffinity};
 
 use super::{Answer, RealtimePart, Refusal};
-use crate::config::Cpus;
-use crate::machine::socket::set_option;
+use crate::config::{Cpus, WaitPolicy};
+use crate::machine::socket::{is_precise, set_option};
 
 /// The file that takes the longest wake-up latency that a program accepts (Documentation/power/pm_qos_interface.rst).
 const LATENCY_FILE: &str = "/dev/cpu_dma_latency";
@@ -186,6 +186,24 @@ fn poll_note(us: libc::c_int) -> String {
         "0" => format!("; waits too with sysctl net.core.busy_poll={us}"),
         _ => String::new(),
     }
+}
+
+pub(super) fn wait(policy: WaitPolicy) -> Answer {
+    let problem = || "the system refuses ppoll: waits end at whole milliseconds".to_owned();
+    is_precise().then(|| policy.to_string()).ok_or_else(|| in_sandbox(problem()))
+}
+
+/// Why a part of the socket is not there.
+pub(super) fn lacks(_: RealtimePart, problem: String) -> Refusal {
+    in_sandbox(problem)
+}
+
+/// The refusal of what every Linux of today has.
+fn in_sandbox(problem: String) -> Refusal {
+    Refusal::new(
+        problem,
+        "allow the call in the sandbox that this program runs in (seccomp), or use a newer kernel",
+    )
 }
 
 /// Linux doubles the size that it is asked for, for its own records, and reports the doubled size (socket(7)).

@@ -2,14 +2,19 @@
 //!
 //! [`Realtime::ask_machine`] asks for what belongs to the process and the socket, before anything is sent.
 //! [`Realtime::ask_for_thread`] asks for what belongs to the thread that drives, on that thread. A refusal is never an
-//! error: it is an entry of the report, and the caller publishes it. All platform-only calls are in `linux.rs`.
+//! error: it is an entry of the report, and the caller publishes it. The calls of each system are in
+//! its submodule.
 
 mod report;
 
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(all(unix, not(target_os = "linux")))]
 mod portable;
+#[cfg(windows)]
+mod windows;
 
 use crate::sync::Mutex;
 use std::time::Duration;
@@ -18,11 +23,15 @@ pub use report::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
 
 #[cfg(target_os = "linux")]
 use linux as platform;
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_os = "macos")]
+use macos as platform;
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "macos"))))]
 use portable as platform;
+#[cfg(windows)]
+use windows as platform;
 
 use crate::config::{Config, Cpus, Role, Settings, WaitPolicy, Wire, show_duration};
-use crate::machine::socket::{Granted, Socket, is_precise};
+use crate::machine::socket::{Granted, Socket};
 use crate::sync::lock;
 use tautline_proto::Priority;
 
@@ -125,10 +134,9 @@ impl Wishes {
         match part {
             RealtimePart::ReceiveBuffer => self.tell_of_receive_buffer,
             RealtimePart::SendBuffer => self.tell_of_send_buffer,
-            // Other systems have none of these.
-            RealtimePart::Offload | RealtimePart::KernelTimestamps | RealtimePart::CalledAddress => {
-                cfg!(target_os = "linux")
-            }
+            // Other systems have none of these, and the defaults ask for them.
+            RealtimePart::Offload | RealtimePart::KernelTimestamps => cfg!(target_os = "linux"),
+            RealtimePart::CalledAddress => cfg!(any(target_os = "linux", windows)),
             _ => true,
         }
     }
@@ -235,14 +243,13 @@ impl Realtime {
             if is_asked {
                 answered(
                     part,
-                    lacks.map_or_else(|| Ok("true".to_owned()), |problem| Err(in_sandbox(problem))),
+                    lacks
+                        .map_or_else(|| Ok("true".to_owned()), |problem| Err(platform::lacks(part, problem))),
                 );
             }
         }
-        if let Some(wait) = wishes.wait {
-            let refused =
-                || in_sandbox("the system refuses ppoll: waits end at whole milliseconds".to_owned());
-            answered(RealtimePart::Wait, is_precise().then(|| wait.to_string()).ok_or_else(refused));
+        if let Some(policy) = wishes.wait {
+            answered(RealtimePart::Wait, platform::wait(policy));
         }
         let mut awake = None;
         if wishes.low_latency_cpu {
@@ -342,14 +349,6 @@ fn mark_answer(socket: &Socket) -> Answer {
     are_set.then(|| "by priority".to_owned()).ok_or_else(|| {
         Refusal::new("the system does not mark datagrams", "run on Linux, or leave `dscp` out")
     })
-}
-
-/// The refusal of what every Linux of today has.
-fn in_sandbox(problem: String) -> Refusal {
-    Refusal::new(
-        problem,
-        "allow the call in the sandbox that this program runs in (seccomp), or use a newer kernel",
-    )
 }
 
 /// Makes the pages of the calling thread's stack present.

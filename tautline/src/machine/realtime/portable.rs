@@ -1,10 +1,10 @@
-//! Other systems: nothing is asked for, and the report says so.
+//! Other Unix systems: nothing is asked for, and the report says so.
 
 use std::net::UdpSocket;
 use std::time::Duration;
 
 use super::{Answer, RealtimePart, Refusal};
-use crate::config::Cpus;
+use crate::config::{Cpus, WaitPolicy};
 
 /// Never made here.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ fn linux_only<T>() -> Answer<T> {
     Err(Refusal::new("tautline asks for this on Linux only", "run on Linux, or leave the setting out"))
 }
 
+#[cfg(not(target_os = "macos"))]
 pub(super) fn set_priority(_: usize) -> Answer {
     linux_only()
 }
@@ -36,6 +37,18 @@ pub(super) fn stay_awake() -> Answer<(String, Awake)> {
 
 pub(super) fn busy_poll(_: &UdpSocket, _: Duration) -> Answer {
     linux_only()
+}
+
+pub(super) fn wait(policy: WaitPolicy) -> Answer {
+    Ok(policy.to_string())
+}
+
+/// Why a part of the socket is not there.
+pub(super) fn lacks(part: RealtimePart, _: String) -> Refusal {
+    Refusal::new(
+        format!("tautline asks for `{part}` on Linux only"),
+        "nothing is wrong: the link runs without it",
+    )
 }
 
 pub(super) const fn usable_buffer(reported: usize) -> usize {

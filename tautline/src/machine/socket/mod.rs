@@ -3,6 +3,7 @@
 //! Called by `connection` (opens), `sending` (sends) and `driver` (reads and waits). Uses `sync` and `machine::fault`. The
 //! calls that differ between platforms are in the submodules. It never blocks, except in [`SocketWaiter::wait`].
 
+#[cfg(unix)]
 mod calls;
 mod lacking;
 mod mark;
@@ -11,12 +12,15 @@ mod path;
 pub(crate) mod place;
 pub(crate) mod server;
 mod sources;
+#[cfg(unix)]
 mod wait;
 
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(not(target_os = "linux"))]
+#[cfg(all(unix, not(target_os = "linux")))]
 mod portable;
+#[cfg(windows)]
+mod windows;
 
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
 use std::io::{self, ErrorKind};
@@ -29,6 +33,8 @@ use lacking::Lacking;
 use mark::Mark;
 pub(crate) use path::{IpFragments, headers_to};
 use sources::{Source, Sources};
+pub use wait::SocketsWaiter;
+#[cfg(any(target_os = "linux", windows))]
 pub(in crate::machine) use wait::is_precise;
 pub(crate) use wait::{SocketWaiter, SocketWaker};
 
@@ -36,8 +42,12 @@ pub(crate) use wait::{SocketWaiter, SocketWaker};
 use linux as platform;
 #[cfg(target_os = "linux")]
 pub(in crate::machine) use linux::set_option;
-#[cfg(not(target_os = "linux"))]
+#[cfg(all(unix, not(target_os = "linux")))]
 use portable as platform;
+#[cfg(windows)]
+use windows as platform;
+#[cfg(windows)]
+use windows::{calls, wait};
 
 /// The size of a receive buffer: the largest UDP datagram, and one byte more.
 pub(crate) const RECEIVE_BUFFER: usize = 65_536;

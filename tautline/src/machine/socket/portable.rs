@@ -1,7 +1,9 @@
-//! The fallbacks for systems other than Linux. They report that a function is not available.
+//! The fallbacks for Unix systems other than Linux. They report that a function is not available.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use rustix::net::sockopt;
 
 use super::options::SocketOption;
 use super::{Arrived, Granted, IpFragments, Mark, Source};
@@ -39,8 +41,17 @@ pub(super) fn path_mtu(_: IpAddr, _: SocketAddr) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-pub(super) fn set_buffers(_: &UdpSocket, _: usize, _: usize) -> Granted {
-    Granted::default()
+pub(super) fn set_buffers(udp: &UdpSocket, receive: usize, send: usize) -> Granted {
+    if receive > 0 {
+        let _ = sockopt::set_socket_recv_buffer_size(udp, receive);
+    }
+    if send > 0 {
+        let _ = sockopt::set_socket_send_buffer_size(udp, send);
+    }
+    Granted {
+        receive_buffer: sockopt::socket_recv_buffer_size(udp).ok(),
+        send_buffer: sockopt::socket_send_buffer_size(udp).ok(),
+    }
 }
 
 pub(super) const fn accepts(_: &UdpSocket, _: SocketOption) -> Option<bool> {

@@ -34,6 +34,11 @@ impl ServerSocket {
         self.0.udp()
     }
 
+    /// Asks for a kernel buffer of this size for receiving. The system may give less.
+    pub fn ask_for_receive_buffer(&self, bytes: usize) {
+        self.0.set_buffers(bytes, 0);
+    }
+
     /// Reads a datagram. Returns its length and its sender.
     ///
     /// # Errors

@@ -1,0 +1,259 @@
+//! Waits on Windows for a datagram, a wake-up or a deadline, whichever comes first: one call waits for an event of the socket,
+//! an event that a [`SocketWaker`] sets, and a timer.
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use windows_sys::Win32::Foundation::{HANDLE, WAIT_FAILED, WAIT_OBJECT_0};
+use windows_sys::Win32::Media::{TIMERR_NOERROR, timeBeginPeriod, timeEndPeriod};
+use windows_sys::Win32::Networking::WinSock as winsock;
+use windows_sys::Win32::System::Threading::{
+    CREATE_WAITABLE_TIMER_HIGH_RESOLUTION, CreateEventW, CreateWaitableTimerExW, INFINITE, SetEvent,
+    SetWaitableTimer, TIMER_ALL_ACCESS, WaitForMultipleObjects,
+};
+
+use super::{handle, succeeded};
+use crate::machine::socket::Socket;
+use crate::sync::bell::Bell;
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
+
+/// The unit of a timer.
+const TICK_NS: u128 = 100;
+
+/// How exactly a deadline is met: a timer of high resolution ends up to half a millisecond late.
+const EXACTNESS: Duration = Duration::from_micros(50);
+
+/// What a wait returns if the timer ended it: it is the third of what it waits for.
+const TIMER_ENDED: u32 = WAIT_OBJECT_0 + 2;
+
+/// Stands for no socket.
+const NO_SOCKET: usize = usize::MAX;
+
+/// The event that a datagram waits.
+const READ: i32 = winsock::FD_READ.cast_signed();
+
+/// The waiting side. One thread at a time uses it.
+#[derive(Debug)]
+pub(crate) struct SocketWaiter(Arc<Wakeup>);
+
+/// The waking side. Any thread may wake at any time.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketWaker(Arc<Wakeup>);
+
+/// The bell, and what ends a sleep.
+#[derive(Debug)]
+struct Wakeup {
+    bell: Bell,
+    woken: OwnedHandle,
+    /// The socket that the event of `sleep` tells of.
+    ///
+    /// Order: relaxed; only the waiting thread reads and writes it, and threads hand that over through locks.
+    watched: AtomicUsize,
+    sleep: Sleep,
+}
+
+/// What a sleep waits for beside a wake-up.
+#[derive(Debug)]
+struct Sleep {
+    readable: OwnedHandle,
+    timer: OwnedHandle,
+    /// When the timer ends, if it has been set and has not ended.
+    due: Mutex<Option<Instant>>,
+    _period: Period,
+}
+
+/// An event that one wait resets.
+fn event() -> io::Result<OwnedHandle> {
+    // SAFETY: null pointers mean no attributes and no name.
+    owned(unsafe { CreateEventW(std::ptr::null(), 0, 0, std::ptr::null()) })
+}
+
+/// A timer that one wait resets.
+fn timer(flags: u32) -> io::Result<OwnedHandle> {
+    // SAFETY: null pointers mean no attributes and no name.
+    owned(unsafe { CreateWaitableTimerExW(std::ptr::null(), std::ptr::null(), flags, TIMER_ALL_ACCESS) })
+}
+
+fn owned(handle: HANDLE) -> io::Result<OwnedHandle> {
+    if handle.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the handle was made by the caller, and nothing else owns it.
+    Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
+}
+
+/// Whether the system has timers that end between its ticks (Windows 10, version 1803).
+pub(crate) fn is_precise() -> bool {
+    static IS_PRECISE: OnceLock<bool> = OnceLock::new();
+    *IS_PRECISE.get_or_init(|| timer(CREATE_WAITABLE_TIMER_HIGH_RESOLUTION).is_ok())
+}
+
+/// Keeps the system's tick at a millisecond. By default it is 15.6 ms, and the waits of watchdogs and of time-outs end at
+/// ticks.
+#[derive(Debug)]
+struct Period {
+    is_begun: bool,
+}
+
+impl Period {
+    const MS: u32 = 1;
+
+    fn begin() -> Self {
+        // SAFETY: no memory is passed.
+        Self { is_begun: unsafe { timeBeginPeriod(Self::MS) } == TIMERR_NOERROR }
+    }
+}
+
+impl Drop for Period {
+    fn drop(&mut self) {
+        if self.is_begun {
+            // SAFETY: no memory is passed. It ends what `begin` has begun.
+            unsafe { timeEndPeriod(Self::MS) };
+        }
+    }
+}
+
+impl Sleep {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            readable: event()?,
+            timer: timer(CREATE_WAITABLE_TIMER_HIGH_RESOLUTION).or_else(|_| timer(0))?,
+            due: Mutex::new(None),
+            _period: Period::begin(),
+        })
+    }
+
+    /// Lets the event tell of this socket's datagrams: now, if one waits, and from now on with each that comes, and after each
+    /// read that leaves some (WSAEventSelect).
+    fn watch(&self, socket: &UdpSocket) -> io::Result<()> {
+        let readable = self.readable.as_raw_handle() as winsock::WSAEVENT;
+        // SAFETY: the socket and the event stay open during the call. If the event closes first, the system forgets it.
+        succeeded(unsafe { winsock::WSAEventSelect(handle(socket), readable, READ) })
+    }
+
+    /// Sleeps until the event tells of a datagram, `woken` is set, or the time is over; `None` sleeps for ever.
+    fn sleep(&self, woken: &OwnedHandle, timeout: Option<Duration>) -> io::Result<()> {
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let handles: [HANDLE; 3] = [&self.readable, woken, &self.timer].map(AsRawHandle::as_raw_handle);
+        loop {
+            let count = if let Some(until) = until {
+                self.set_timer(until)?;
+                3
+            } else {
+                2
+            };
+            // SAFETY: there are at least `count` handles, which stay open during the call.
+            match unsafe { WaitForMultipleObjects(count, handles.as_ptr(), 0, INFINITE) } {
+                WAIT_FAILED => return Err(io::Error::last_os_error()),
+                TIMER_ENDED => *lock(&self.due) = None,
+                _ => return Ok(()),
+            }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lets the timer end at this time, or earlier if an earlier wait has set it so: most waits end before their deadline, which
+    /// seldom changes, and setting the timer takes as long as the wait.
+    fn set_timer(&self, until: Instant) -> io::Result<()> {
+        let mut due = lock(&self.due);
+        if due.is_some_and(|due| due <= until + EXACTNESS) {
+            return Ok(());
+        }
+        let after = until.saturating_duration_since(Instant::now());
+        // Negative: from now on.
+        let ticks = -i64::try_from(after.as_nanos().div_ceil(TICK_NS)).unwrap_or(i64::MAX);
+        let timer = self.timer.as_raw_handle();
+        // SAFETY: the timer is open. The system reads `ticks` during the call. Nothing is called back.
+        if unsafe { SetWaitableTimer(timer, &raw const ticks, 0, None, std::ptr::null(), 0) } == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        *due = Some(until);
+        Ok(())
+    }
+}
+
+impl SocketWaiter {
+    pub(crate) fn new() -> io::Result<(Self, SocketWaker)> {
+        let wakeup = Wakeup {
+            bell: Bell::new(),
+            woken: event()?,
+            watched: AtomicUsize::new(NO_SOCKET),
+            sleep: Sleep::new()?,
+        };
+        let wakeup = Arc::new(wakeup);
+        Ok((Self(Arc::clone(&wakeup)), SocketWaker(wakeup)))
+    }
+
+    /// Whether a waker was called since this or [`wait`](Self::wait) last reported it.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.0.bell.has_rung()
+    }
+
+    /// Waits until the socket is readable, a waker is called, or the time is over; `None` waits for ever. Returns whether the
+    /// socket has an error to be asked for: never, a read returns it.
+    ///
+    /// Read from the socket after each wait: a wait may not tell again of what an earlier one has told. It is always the same
+    /// socket.
+    pub(crate) fn wait(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
+        let Wakeup { bell, woken, watched, sleep } = &*self.0;
+        let socket = socket.udp();
+        if watched.load(Ordering::Relaxed) != handle(socket) {
+            sleep.watch(socket)?;
+            watched.store(handle(socket), Ordering::Relaxed);
+        }
+        bell.sleep(|may| if may { sleep.sleep(woken, timeout) } else { Ok(()) })?;
+        Ok(false)
+    }
+}
+
+impl SocketWaker {
+    /// Ends the present wait, or the next one if no thread waits.
+    pub(crate) fn wake(&self) {
+        if self.0.bell.ring() {
+            // SAFETY: the event is open.
+            unsafe { SetEvent(self.0.woken.as_raw_handle()) };
+        }
+    }
+}
+
+/// Waits for datagrams at several non-blocking sockets.
+///
+/// Not part of the stable interface: it exists for `tautline proxy`.
+#[derive(Debug)]
+pub struct SocketsWaiter {
+    sleep: Sleep,
+    never: OwnedHandle,
+}
+
+impl SocketsWaiter {
+    /// Makes what the waits need.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { sleep: Sleep::new()?, never: event()? })
+    }
+
+    /// Waits until a socket is readable, or the time is over. Returns for each whether it may be readable.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn wait<'a>(
+        &self,
+        sockets: impl Iterator<Item = &'a UdpSocket> + Clone,
+        longest: Duration,
+    ) -> io::Result<Vec<bool>> {
+        // Any of them may be new, or not have been read to its end.
+        sockets.clone().try_for_each(|socket| self.sleep.watch(socket))?;
+        self.sleep.sleep(&self.never, Some(longest))?;
+        // The event does not tell which.
+        Ok(vec![true; sockets.count()])
+    }
+}
