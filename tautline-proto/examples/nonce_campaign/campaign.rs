@@ -34,19 +34,46 @@ pub(crate) struct Tally {
     pub(crate) moves: u64,
 }
 
-/// Runs this many schedules.
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.schedules += other.schedules;
+        self.sealed += other.sealed;
+        self.refused += other.refused;
+        self.parts += other.parts;
+        self.repeated += other.repeated;
+        self.restarts += other.restarts;
+        self.sessions += other.sessions;
+        self.renewals += other.renewals;
+        self.moves += other.moves;
+    }
+}
+
+/// Runs this many schedules, on every core.
 ///
 /// # Errors
 ///
 /// The first schedule that sealed a number twice.
 pub(crate) fn run(schedules: u64, seed: u64) -> Result<Tally, String> {
-    let mut tally = Tally::default();
-    for number in 0..schedules {
-        let mut schedule = Schedule::new(seed.wrapping_add(number), &mut tally);
-        schedule.run().map_err(|violation| format!("seed {}: {violation}", seed.wrapping_add(number)))?;
-        tally.schedules += 1;
-    }
-    Ok(tally)
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let share = |thread: u64| {
+        let mut tally = Tally::default();
+        for number in (thread..schedules).step_by(usize::try_from(threads).unwrap_or(1)) {
+            let seed = seed.wrapping_add(number);
+            let violated = Schedule::new(seed, &mut tally).run();
+            violated.map_err(|violation| format!("seed {seed}: {violation}"))?;
+            tally.schedules += 1;
+        }
+        Ok::<_, String>(tally)
+    };
+    std::thread::scope(|scope| {
+        let share = &share;
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || share(thread))).collect();
+        let mut sum = Tally::default();
+        for thread in running {
+            sum.add(thread.join().expect("no panic")?);
+        }
+        Ok(sum)
+    })
 }
 
 struct Schedule<'a> {
