@@ -183,6 +183,33 @@ fn a_watchdog_of_an_identity_heeds_its_peers_alone() {
 }
 
 #[test]
+fn a_latch_is_reset_by_an_identity_and_not_by_who_claims_its_name() {
+    let holder = |text| KeyHolder::of_keys([key(text)]);
+    let panel = holder(SECOND).may_send([MessageType::Configuration]);
+    let plant = server(
+        server_config(Wire::Native)
+            .key_holder("controller", holder(FIRST).may_command())
+            .key_holder("panel", panel),
+    );
+    let watchdog = Watchdog::messages(MessageType::Command, Duration::from_millis(50))
+        .latches()
+        .reset_by(MessageType::Configuration, "panel");
+    let (sender, told) = std::sync::mpsc::channel();
+    plant.watch(watchdog, move |event| _ = sender.send(event.state())).expect("a watchdog");
+    let controller = client(client_config(&plant).name("panel").key(key(FIRST)));
+    let panel = client(client_config(&plant).name("somebody").key(key(SECOND)));
+    let wait_for = |state| while told.recv_timeout(TIME_LIMIT).expect("it is told") != state {};
+    controller.send(&1u64, &Metadata::command()).expect("sent");
+    wait_for(WatchdogState::Tripped);
+    let go_on = |from: &UdpInterface| from.send("go on", &Metadata::configuration()).expect("it may");
+    go_on(&controller);
+    until("it is handed out", || plant.statistics().messages_received >= 2);
+    assert_eq!(plant.watchdogs()[0].state, WatchdogState::Tripped);
+    go_on(&panel);
+    wait_for(WatchdogState::Waiting);
+}
+
+#[test]
 fn keys_are_replaced_without_an_outage_and_removed_ones_end_their_sessions() {
     let folder = Folder::new("replaced");
     let at_plant = folder.file("plant.key", FIRST);

@@ -173,11 +173,14 @@ impl List {
     /// Resets the latches that this message resets.
     fn reset_by(&self, sign: &Sign<'_>) {
         let message = sign.message;
+        // On a secured link the key says who it is; a key that many share says nothing.
+        let by_key = message.identity.filter(|name| !name.is_empty());
+        let from = by_key.or(message.source.as_deref());
         for (by, watch) in &self.resets {
             // What was made before the trip says nothing of it.
             let is_later = |tripped: u64| sign.made.as_nanos() >= tripped;
             if by.selector.selects(message.message_type, message.channel)
-                && message.source.as_deref() == Some(by.source.as_str())
+                && from == Some(by.source.as_str())
                 && watch.feed.latched_at().is_some_and(is_later)
             {
                 watch.feed.reset(sign.now.as_nanos());

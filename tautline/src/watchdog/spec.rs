@@ -152,10 +152,12 @@ impl Watchdog {
         self
     }
 
-    /// Lets a message reset the latch: of this type (and channel), and from this source, which is the name of the sending
-    /// interface unless the message says otherwise. The message must have been made after the trip, and is handed out too.
+    /// Lets a message reset the latch: of this type (and channel), and from this source. The message must have been made after the
+    /// trip, and is handed out too.
     ///
-    /// Names are not authenticated: who can send to this interface can claim any name.
+    /// On a secured link whose peers have [identities](crate::PeerInfo::identity), the source is the sender's identity, which its key
+    /// decides. Elsewhere it is the name of the sending interface, unless the message says otherwise. Names are not authenticated:
+    /// who can send to this interface can claim any name.
     pub fn reset_by(mut self, selector: impl Into<Selector>, source: impl Into<String>) -> Self {
         self.reset_by = Some(ResetBy { selector: selector.into(), source: source.into() });
         self
