@@ -8,6 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     bench, completions, config, demo, doctor, keygen, listen, man, ping, proxy, record, replay, send, tap,
+    watch,
 };
 use crate::tools::exit::{EXIT_CODES, Exit, Failure};
 use crate::tools::{log, origin, output};
@@ -24,6 +25,7 @@ Examples:
   tautline send 127.0.0.1:9000 '{\"force_n\": 1.5}' --type command
   tautline ping 127.0.0.1:9000 --count 1000 --budget 1ms
   tautline doctor --rate 1kHz
+  tautline watch 127.0.0.1:9000
   tautline bench latency --html latency.html
   tautline proxy 127.0.0.1:9001 127.0.0.1:9000 --loss 2% --jitter 3ms
   tautline record 127.0.0.1:9000 -o run.mcap
@@ -56,6 +58,7 @@ enum Command {
     Send(send::Args),
     Ping(ping::Args),
     Doctor(doctor::Args),
+    Watch(watch::Args),
     Bench(bench::Args),
     Proxy(proxy::Args),
     Record(record::Args),
@@ -82,6 +85,7 @@ impl Cli {
             Command::Send(args) => send::run(args),
             Command::Ping(args) => ping::run(args),
             Command::Doctor(args) => doctor::run(args),
+            Command::Watch(args) => watch::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Proxy(args) => proxy::run(args),
             Command::Record(args) => record::run(args),

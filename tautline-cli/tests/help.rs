@@ -4,12 +4,13 @@ mod support;
 
 use support::run;
 
-const SUBCOMMANDS: [&str; 14] = [
+const SUBCOMMANDS: &[&str] = &[
     "demo",
     "listen",
     "send",
     "ping",
     "doctor",
+    "watch",
     "bench",
     "proxy",
     "record",

@@ -74,6 +74,13 @@ pub enum ConnectError {
         /// The server.
         server: SocketAddr,
     },
+    /// The metrics cannot be served.
+    Metrics {
+        /// Where they were to be served.
+        address: SocketAddr,
+        /// The system's description.
+        problem: String,
+    },
     /// The system refused something that an interface needs: a thread, random numbers.
     System {
         /// What was needed.
@@ -158,6 +165,10 @@ impl fmt::Display for ConnectError {
             Self::ServerFull { server } => {
                 write!(f, "the server at {server} has no room for another peer: raise its `max_peers`")
             }
+            Self::Metrics { address, problem } => write!(
+                f,
+                "the metrics cannot be served at {address} ({problem}): set `metrics` to an address of this host and a free port"
+            ),
             Self::System { what, problem } => write!(f, "the system gives no {what}: {problem}"),
             Self::StillConnected => f.write_str("disconnect() before connecting with another configuration"),
             Self::Disconnected => f.write_str("disconnect() was called while connecting"),

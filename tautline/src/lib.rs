@@ -37,7 +37,7 @@
 //! # Cargo features
 //!
 //! `secure` (secret keys) is on by default. `toml` (configuration from TOML), `msgpack` and `cbor` (codecs beside JSON), `sim` (what networks do to datagrams, for
-//! tests) are not.
+//! tests), `metrics` (figures over HTTP, for Prometheus and people) are not.
 
 mod config;
 mod connection;
@@ -48,6 +48,8 @@ mod handlers;
 mod interface;
 mod machine;
 mod message;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod payload;
 mod receiving;
 mod sending;
@@ -60,9 +62,9 @@ mod watchdog;
 pub use config::{
     Allow, CardName, Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DrivenBy, DurationError, Endpoint,
     EndpointError, EndpointProblem, EndpointText, Failsafe, History, InboxPolicy, Key, KeyHolder, KeyPath,
-    LocalAddress, LocalAddressError, Mtu, Profile, Qos, Role, Selector, Settings, SilenceCause, StreamKey,
-    Streams, WaitPolicy, WatchId, WatchdogChange, WatchdogEvent, WatchdogState, Watched, Wire,
-    parse_duration,
+    LocalAddress, LocalAddressError, MetricsAddress, Mtu, Profile, Qos, Role, Selector, Settings,
+    SilenceCause, StreamKey, Streams, WaitPolicy, WatchId, WatchdogChange, WatchdogEvent, WatchdogState,
+    Watched, Wire, parse_duration,
 };
 #[cfg(feature = "secure")]
 pub use config::{KeyFileError, KeyFileProblem, SecretKey, SecretKeyError};
@@ -72,6 +74,8 @@ pub use error::{ConnectError, SendError, Unsupported};
 pub use handlers::{HandlerFuture, HandlerStats};
 pub use interface::caller_driven::{Driver, DriverSocket};
 pub use interface::handler::{Handler, QueuedHandler};
+#[cfg(feature = "metrics")]
+pub use interface::metrics::MetricsServer;
 pub use interface::protocol::CommunicationProtocol;
 pub use interface::publisher::{DatedPublisher, Publisher};
 pub use interface::{UdpInterface, create_udp_client, create_udp_server};
@@ -133,6 +137,11 @@ struct Porting;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/realtime.md")]
 struct Realtime;
+
+/// The program in docs/watching.md runs.
+#[cfg(all(doctest, feature = "metrics"))]
+#[doc = include_str!("../../docs/watching.md")]
+struct Watching;
 
 /// The programs in docs/handlers.md run.
 #[cfg(doctest)]

@@ -18,3 +18,4 @@ pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod send;
 pub(crate) mod tap;
+pub(crate) mod watch;

@@ -24,6 +24,7 @@ class Settings(TypedDict, total=False):
     interface: str
     profile: Literal["control"]
     name: str
+    metrics: str
     key_file: str | os.PathLike[str]
     wire: Literal["native", "classic"]
     use_crc: bool

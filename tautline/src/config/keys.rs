@@ -18,6 +18,7 @@ use super::error::ConfigError;
 use super::failsafe::Failsafe;
 use super::holders::{KeyHolder, KeyPath, KeySources};
 use super::local::{CardName, LocalAddress};
+use super::metrics::MetricsAddress;
 #[cfg(feature = "secure")]
 use super::secret::SecretKey;
 use super::streams::Streams;
@@ -362,6 +363,10 @@ keys! {
         /// The network card that the interface sends and receives by (SO_BINDTODEVICE), for hosts in several networks
         /// with the same addresses. By default the routes decide. Linux only.
         interface: CardName as impl Into<CardName>, by Into::into, ANYWHERE;
+        /// Where what is measured can be seen over HTTP while the interface is connected: /metrics has text for Prometheus, and / a live page.
+        /// ":9465" is for this host only, "0.0.0.0:9465" for every host that reaches it. Nothing can be changed there. Not there by default.
+        /// Needs the Cargo feature "metrics".
+        metrics: MetricsAddress as impl Into<MetricsAddress>, by Into::into, ANYWHERE;
         /// The key file of the link: a line of base64 for each key, as `tautline keygen` makes it. The client calls with the first
         /// key, the server accepts all of them. Without keys, the link is plain. A relative path in a TOML file is one below the
         /// folder of that file (docs/security.md).

@@ -29,6 +29,7 @@ mod holders;
 mod impair;
 mod keys;
 mod local;
+mod metrics;
 mod profile;
 mod qos;
 #[cfg(feature = "secure")]
@@ -47,6 +48,7 @@ pub use failsafe::{Failsafe, SilenceCause, WatchId, WatchdogChange, WatchdogEven
 pub use holders::{KeyHolder, KeyPath};
 pub use keys::{Config, Key, Settings};
 pub use local::{CardName, LocalAddress, LocalAddressError};
+pub use metrics::MetricsAddress;
 pub use qos::{History, Qos, StreamKey};
 #[cfg(feature = "secure")]
 pub use secret::{KeyFileError, KeyFileProblem, SecretKey, SecretKeyError};
@@ -174,6 +176,7 @@ impl Config {
         settings.check_spinning()?;
         self.streams.check(self.profile, wire)?;
         settings.check_failsafe()?;
+        self.check_metrics()?;
         #[cfg(feature = "secure")]
         {
             settings.keys = settings.key_sources.read()?;
@@ -187,6 +190,23 @@ impl Config {
             });
         }
         Ok(settings)
+    }
+}
+
+impl Config {
+    fn check_metrics(&self) -> Result<(), ConfigError> {
+        match &self.metrics {
+            Some(_) if !cfg!(feature = "metrics") => Err(ConfigError::NoEffect {
+                key: "metrics".to_owned(),
+                only: "in builds with the Cargo feature \"metrics\" of the crate tautline",
+            }),
+            Some(text) if text.address().is_none() => Err(ConfigError::Invalid {
+                key: "metrics".to_owned(),
+                found: value::Setting::found(text),
+                expected: <MetricsAddress as value::Setting>::expected(None),
+            }),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -136,9 +136,16 @@ impl Connection {
         self.end(old, false);
         let first_number = *lock(&shared.first_number);
         shared.status.apply(Cause::Connect);
-        match self.open_fresh(replace, first_number) {
+        #[cfg(feature = "metrics")]
+        let opened =
+            self.serve_metrics(replace.as_ref()).and_then(|()| self.open_fresh(replace, first_number));
+        #[cfg(not(feature = "metrics"))]
+        let opened = self.open_fresh(replace, first_number);
+        match opened {
             Ok(running) => {
                 self.lifecycle.set_running(running);
+                #[cfg(feature = "metrics")]
+                self.show_in_metrics();
                 Ok(())
             }
             Err(error) => {

@@ -9,14 +9,22 @@ pub(crate) mod slot;
 
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "metrics")]
+use crate::config::MetricsAddress;
 use crate::config::{Config, DrivenBy, Settings};
 use crate::driver::Turner;
+#[cfg(feature = "metrics")]
+use crate::error::ConnectError;
 use crate::handlers;
 use crate::message::Message;
+#[cfg(feature = "metrics")]
+use crate::metrics::{Server, Source};
 use crate::receiving::inbox::ReceiveError;
 use crate::shared::Shared;
 use crate::shared::statistics::Statistics;
 use crate::sync::{Arc, Leads, park_until};
+#[cfg(feature = "metrics")]
+use crate::sync::{Mutex, lock};
 use lifecycle::Lifecycle;
 use tautline_proto::Cause;
 
@@ -25,12 +33,46 @@ use tautline_proto::Cause;
 pub(crate) struct Connection {
     pub(crate) shared: Arc<Shared>,
     pub(crate) lifecycle: Lifecycle,
+    /// The server of the setting `metrics`. It goes on while the interface is disconnected, so that this can be seen too.
+    #[cfg(feature = "metrics")]
+    pub(crate) metrics: Mutex<Option<Server>>,
 }
 
 impl Connection {
     pub(crate) fn new(config: Config, settings: &Settings, caller_driven: bool) -> Self {
         let shared = Arc::new(Shared::new(config, settings, caller_driven));
-        Self { shared, lifecycle: Lifecycle::default() }
+        Self {
+            shared,
+            lifecycle: Lifecycle::default(),
+            #[cfg(feature = "metrics")]
+            metrics: Mutex::new(None),
+        }
+    }
+
+    /// Returns what a server of metrics looks at.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn source(&self) -> Source {
+        Source::new(&self.shared, self.lifecycle.granted())
+    }
+
+    /// Begins to serve the metrics, if the setting says so, and if they are not served yet. `replace` is the next configuration.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn serve_metrics(&self, replace: Option<&Config>) -> Result<(), ConnectError> {
+        let of = |config: &Config| config.metrics.as_ref().and_then(MetricsAddress::address);
+        let wanted = replace.map_or_else(|| of(&lock(&self.shared.config)), of);
+        let mut metrics = lock(&self.metrics);
+        if let Some(address) = wanted.filter(|_| metrics.is_none()) {
+            let failed =
+                |error: std::io::Error| ConnectError::Metrics { address, problem: error.to_string() };
+            *metrics = Some(Server::start(address).map_err(failed)?);
+        }
+        Ok(())
+    }
+
+    /// Lets the server of metrics, if there is one, look at the present connection.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn show_in_metrics(&self) {
+        lock(&self.metrics).iter().for_each(|server| server.show(self.source()));
     }
 
     /// Wakes the driver, so that it looks at everything once.
@@ -104,6 +146,8 @@ impl Connection {
         shared.watchdogs.close(shared.steady_now(), patience);
         shared.handlers.close(patience);
         shared.status.events.close();
+        #[cfg(feature = "metrics")]
+        drop(lock(&self.metrics).take());
     }
 }
 

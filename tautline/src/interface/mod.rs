@@ -6,6 +6,8 @@ mod claiming;
 mod connecting;
 mod following;
 pub(crate) mod handler;
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
 pub(crate) mod protocol;
 pub(crate) mod publisher;
 #[cfg(feature = "secure")]

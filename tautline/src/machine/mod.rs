@@ -9,3 +9,21 @@ pub(crate) mod names;
 pub(crate) mod realtime;
 pub(crate) mod sleep;
 pub(crate) mod socket;
+
+/// Lets every other thread go before the calling one.
+#[cfg(feature = "metrics")]
+pub(crate) fn be_nice() {
+    // Linux: of this thread only. If the system refuses it, the thread is like the others.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+}
+
+/// Low, but not the lowest: it must come to its turn beside a busy program.
+#[cfg(all(feature = "metrics", target_os = "linux"))]
+const NICENESS: i32 = 10;
+
+/// Returns the name of this host; empty if it is not known.
+#[cfg(feature = "metrics")]
+pub(crate) fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
