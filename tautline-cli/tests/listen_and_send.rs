@@ -83,6 +83,14 @@ fn a_request_prints_the_answer() {
     let asked = run(&["send", &silent.address, "1", "--request", "50ms"]);
     assert_eq!(asked.code, 1);
     assert!(asked.stderr.contains("no answer came in time"), "{}", asked.stderr);
+    // Lines without an answer were sent all the same.
+    let asked = run_with_input(&["send", &silent.address, "--request", "50ms"], b"1\n2\n");
+    assert_eq!(asked.code, 1, "{}", asked.stderr);
+    for told in
+        ["line 2 was not answered: no answer came", "sent 2 messages", "2 of 2 messages were not answered"]
+    {
+        assert!(asked.stderr.contains(told), "{}", asked.stderr);
+    }
 }
 
 #[test]

@@ -92,7 +92,8 @@ pub(crate) struct Args {
     /// Discard the message when it is older than this, such as 50ms (native wire only)
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     pub(super) lifespan: Option<Duration>,
-    /// Wait up to this time for the answer to each message, and print the answer as a line of JSON
+    /// Wait up to this time for the answer to each message, and print the answer as a line of JSON; the exit code is 1 if one
+    /// does not come
     #[arg(
         long,
         value_name = "TIME",

@@ -69,6 +69,8 @@ struct SendResult {
     bad: u64,
     /// How many of `sent` may be lost, because no sign of life of the server came after them in time.
     unheard: u64,
+    /// How many of `sent` were not answered (`--request`).
+    unanswered: u64,
     /// How late the messages of `--timed` were sent.
     timing: Option<Percentiles>,
 }
@@ -104,6 +106,7 @@ impl SendResult {
             first_refusal: sending.first_refusal.clone().or(later.first),
             bad: sending.bad,
             unheard: unheard.min(sent),
+            unanswered: sending.unanswered,
             timing: sending.timed.as_ref().map(Timed::errors),
         }
     }
@@ -139,7 +142,9 @@ impl SendResult {
                 args.endpoint, self.unheard, self.sent
             )
         });
-        let sentences: Vec<_> = refused.into_iter().chain(unheard).collect();
+        let unanswered = (self.unanswered > 0)
+            .then(|| format!("{} of {} messages were not answered", self.unanswered, self.sent));
+        let sentences: Vec<_> = refused.into_iter().chain(unheard).chain(unanswered).collect();
         (!sentences.is_empty()).then(|| Failure::failed(sentences.join("; ")))
     }
 

@@ -42,11 +42,13 @@ pub(super) struct Sending<'a> {
     pub(super) refused: u64,
     /// Why the first of them was not, if it was not said yet.
     pub(super) first_refusal: Option<String>,
+    /// How many of the messages that were sent were not answered (`--request`).
+    pub(super) unanswered: u64,
     /// The server's signs of life. `None` on the classic wire, where no server has to give any.
     signs: Option<Signs>,
 }
 
-/// Why a message was not sent.
+/// What went wrong with a message.
 enum Unsent {
     /// It is no message that can be sent.
     Bad(String),
@@ -54,6 +56,8 @@ enum Unsent {
     Refused(String),
     /// Nobody is there to send it to.
     Gone(String),
+    /// It was sent, and no answer came.
+    Unanswered(String),
 }
 
 impl<'a> Sending<'a> {
@@ -71,6 +75,7 @@ impl<'a> Sending<'a> {
             bad: 0,
             refused: 0,
             first_refusal: None,
+            unanswered: 0,
             signs: (interface.config().wire != Some(Wire::Classic)).then(|| Signs::new(interface)),
         }
     }
@@ -84,7 +89,9 @@ impl<'a> Sending<'a> {
             }
             match self.send(payload, &self.metadata.clone()) {
                 Ok(()) => {}
-                Err(Unsent::Bad(problem) | Unsent::Gone(problem)) => return Err(Failure::failed(problem)),
+                Err(Unsent::Bad(problem) | Unsent::Gone(problem) | Unsent::Unanswered(problem)) => {
+                    return Err(Failure::failed(problem));
+                }
                 Err(Unsent::Refused(problem)) => {
                     self.refused += 1;
                     self.first_refusal.get_or_insert(problem);
@@ -112,12 +119,13 @@ impl<'a> Sending<'a> {
                 Ok(()) => {}
                 Err(Unsent::Bad(problem)) => {
                     self.bad += 1;
-                    self.complain(line.number, &problem);
+                    self.complain(line.number, "sent", &problem);
                 }
+                Err(Unsent::Unanswered(problem)) => self.complain(line.number, "answered", &problem),
                 Err(Unsent::Refused(problem) | Unsent::Gone(problem)) => {
                     // All of them would be too many lines, and say the same.
                     if self.refused == 0 {
-                        self.complain(line.number, &problem);
+                        self.complain(line.number, "sent", &problem);
                     }
                     self.refused += 1;
                 }
@@ -142,8 +150,8 @@ impl<'a> Sending<'a> {
         Ok(None)
     }
 
-    fn complain(&self, number: u64, problem: &str) {
-        self.progress.aside(|| output::complain(format_args!("line {number} was not sent: {problem}")));
+    fn complain(&self, number: u64, what: &str, problem: &str) {
+        self.progress.aside(|| output::complain(format_args!("line {number} was not {what}: {problem}")));
     }
 
     fn send_line(&mut self, line: &InputLine) -> Result<(), Unsent> {
@@ -160,7 +168,7 @@ impl<'a> Sending<'a> {
 
     fn send(&mut self, payload: &Payload, metadata: &Metadata) -> Result<(), Unsent> {
         let mut tries = 0;
-        while let Err(error) = self.send_once(payload, metadata).map_err(Unsent::Bad)? {
+        while let Err(error) = self.send_once(payload, metadata)? {
             tries += 1;
             let may_pass = matches!(error, SendError::Busy | SendError::WindowFull { .. });
             if !may_pass || tries == BUSY_TRIES {
@@ -189,7 +197,7 @@ impl<'a> Sending<'a> {
     /// Notes that the server has left, and says it.
     fn gone(&mut self) -> String {
         let sent = self.sent;
-        let unheard = self.signs.as_mut().map_or(0, |signs| {
+        let unheard = self.signs.as_mut().filter(|_| self.args.request.is_none()).map_or(0, |signs| {
             signs.left();
             signs.unheard(sent)
         });
@@ -216,7 +224,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Sends a message. With `--request` it also waits for the answer and prints it.
-    fn send_once(&self, payload: &Payload, metadata: &Metadata) -> Result<Result<(), SendError>, String> {
+    fn send_once(&mut self, payload: &Payload, metadata: &Metadata) -> Result<Result<(), SendError>, Unsent> {
         let Some(timeout) = self.args.request else {
             return Ok(self.interface.send(payload, metadata).map(drop));
         };
@@ -229,8 +237,12 @@ impl<'a> Sending<'a> {
         } else {
             request.wait()
         };
-        let answer = answer.map_err(|error| error.to_string())?;
-        output::data(&message_line::line(&answer)).map_err(|failure| failure.to_string())?;
+        let answer = answer.map_err(|error| {
+            self.sent += 1;
+            self.unanswered += 1;
+            Unsent::Unanswered(error.to_string())
+        })?;
+        output::data(&message_line::line(&answer)).map_err(|failure| Unsent::Bad(failure.to_string()))?;
         Ok(Ok(()))
     }
 
