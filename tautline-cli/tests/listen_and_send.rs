@@ -236,7 +236,8 @@ fn options_override_the_environment_and_the_environment_overrides_the_file() {
 #[test]
 fn commands_that_stopped_stay_stopped_where_their_deadline_latches() {
     let file = std::env::temp_dir().join(format!("tautline-latch-{}.toml", std::process::id()));
-    std::fs::write(&file, "[command]\ndeadline = \"20ms\"\nlatch = true\n").expect("a temporary file");
+    // Long enough for a busy machine to print the command before the latch drops what waits.
+    std::fs::write(&file, "[command]\ndeadline = \"500ms\"\nlatch = true\n").expect("a temporary file");
     let mut listener = Listener::start(&["--config", file.to_str().expect("the path is text")]);
     let command = ["--type", "command"];
     assert_eq!(sent(&mut listener, &[&["1"][..], &command].concat())["data"], 1);
