@@ -108,6 +108,21 @@ fn every_id_goes_back_as_the_value_that_it_was() {
 }
 
 #[test]
+fn two_listeners_that_send_everything_back_do_not_do_so_for_ever() {
+    let mut listener = Listener::start(&["--wire", "classic", "--reply"]);
+    // Another such listener, whose address somebody has forged once.
+    let mut other = Python::client_of(&listener.address);
+    other.send(&envelope(&[]));
+    let answer = other.receive();
+    let id = member(&answer, "message_id");
+    other.send(&envelope(&[("message_id", "1"), ("correlation_id", id)]));
+    other.send(&envelope(&[("message_id", "2")]));
+    assert_eq!(member(&other.receive(), "correlation_id"), "2", "the answer to an answer is not sent back");
+    let printed = [(); 3].map(|()| member(&listener.line(), "message_id").to_owned());
+    assert_eq!(printed[1..], ["1", "2"], "it is printed");
+}
+
+#[test]
 fn time_stamps_are_printed_as_the_numbers_that_they_are() {
     let mut listener = Listener::start(&["--wire", "classic"]);
     let mut python = Python::client_of(&listener.address);

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// free one [default: `endpoint` in the settings]
     #[arg(value_parser = listening)]
     endpoint: Option<Endpoint>,
-    /// Send every message back to its sender, as `ping` expects
+    /// Send every message back to its sender, as `ping` expects, except for answers to what was sent back
     #[arg(long)]
     reply: bool,
     /// Print (and send back) only messages of this type; you can repeat this option

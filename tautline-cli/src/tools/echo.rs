@@ -2,8 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
-use tautline::{Handler, MessageRef, MessageType, Metadata, Payload, Reply, SendError, UdpInterface};
+use tautline::{
+    Handler, Id, MessageRef, MessageType, Metadata, Payload, Reply, SendError, UdpInterface, Wire,
+};
 
 /// The answers that could not be sent.
 #[derive(Debug, Default)]
@@ -31,17 +34,53 @@ impl Unanswered {
     }
 }
 
-/// Registers handlers that send back every message of these types. They run inline in the driver, so that no other
-/// thread delays an answer.
+/// The ids of answers on the classic wire begin with this.
+const ANSWER: &str = "echo_";
+
+/// Makes the answers on one wire.
+#[derive(Debug)]
+struct Answers {
+    wire: Option<Wire>,
+    /// The number in the next id. It begins with the time in microseconds, as other ids of this wire do.
+    ///
+    /// Order: relaxed; only the uniqueness of the values matters.
+    next: AtomicU64,
+}
+
+impl Answers {
+    fn on(wire: Option<Wire>) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { wire, next: AtomicU64::new(u64::try_from(now.as_micros()).unwrap_or(0)) }
+    }
+
+    /// Returns the metadata of the answer, or `None` if the message answers an answer: whoever forges an address on the classic
+    /// wire could make two programs that send everything back do that for ever.
+    fn to(&self, message: &MessageRef<'_>) -> Option<Metadata> {
+        let metadata = Metadata::answering(message);
+        if self.wire != Some(Wire::Classic) {
+            return Some(metadata);
+        }
+        if matches!(message.correlation_id(), Some(Id::Text(id)) if id.starts_with(ANSWER)) {
+            return None;
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Some(metadata.message_id(format!("{ANSWER}{number}")))
+    }
+}
+
+/// Registers handlers that send back every message of these types, except for answers to what they have sent back. They run inline
+/// in the driver, so that no other thread delays an answer.
 pub(crate) fn echo(interface: &UdpInterface, types: &[MessageType]) -> Arc<Unanswered> {
     let unanswered = Arc::<Unanswered>::default();
+    let answers = Arc::new(Answers::on(interface.config().wire));
     for message_type in types {
-        let unanswered = Arc::clone(&unanswered);
+        let (unanswered, answers) = (Arc::clone(&unanswered), Arc::clone(&answers));
         interface.register_message_handler(
             *message_type,
             Handler::inline(move |message: &MessageRef<'_>, reply: &Reply| {
-                if let Ok(payload) = Payload::encoded(message.content_type(), message.payload())
-                    && let Err(error) = reply.send(&payload, &Metadata::answering(message))
+                if let Some(metadata) = answers.to(message)
+                    && let Ok(payload) = Payload::encoded(message.content_type(), message.payload())
+                    && let Err(error) = reply.send(&payload, &metadata)
                 {
                     unanswered.note(&error);
                 }
