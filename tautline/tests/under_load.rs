@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use common::{TIME_LIMIT, WIRES, address, client, client_config, next, server, server_config, until};
 use tautline::{
-    Handler, Id, MessageRef, MessageType, Metadata, ReceiveError, Reply, Sent, UdpInterface, Wire,
+    Handler, Id, MessageRef, MessageType, Metadata, Raw, ReceiveError, Reply, Sent, UdpInterface, Wire,
 };
 
 /// Returns a guard that the running test holds, so that no other test runs beside it.
@@ -132,6 +132,57 @@ fn assert_exact(sender: &UdpInterface, receiver: &UdpInterface, messages: u64) {
     assert_eq!((received.handlers.handled, received.inbox.dropped.total()), (messages, 0));
     assert_eq!((received.sequence_errors(), received.missing), (0, 0));
     assert_eq!((received.datagrams_dropped.total(), received.messages_dropped.total()), (0, 0));
+}
+
+/// Threads stream through one interface: each sends its numbers in rising order, which is also the order at the handler. Prints the
+/// rates.
+fn streams_of_threads(messages: u64) {
+    let _alone = alone();
+    for threads in 1..=4 {
+        let server = server(server_config(Wire::Native).inbox_capacity(0));
+        let (violations, handled) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        server.register_message_handler(MessageType::Data, {
+            let (violations, handled) = (Arc::clone(&violations), Arc::clone(&handled));
+            let mut last = [0; 4];
+            Handler::inline(move |message: &MessageRef<'_>, _: &Reply| {
+                let number = message.payload().try_into().map(u64::from_le_bytes).expect("eight bytes");
+                let last = &mut last[(number >> 62) as usize];
+                if number <= *last {
+                    violations.fetch_add(1, Ordering::Relaxed);
+                }
+                *last = number;
+                handled.fetch_add(1, Ordering::Relaxed);
+            })
+        });
+        let client = client(client_config(&server));
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                let data = client.publisher(Metadata::data());
+                scope.spawn(move || {
+                    for number in 1..=messages / threads {
+                        // A message that is refused, because the backlog is full, leaves a gap.
+                        let _ = data.send(Raw(&(thread << 62 | number).to_le_bytes()));
+                    }
+                });
+            }
+        });
+        let rate = messages as f64 / began.elapsed().as_secs_f64() / 1e6;
+        println!("{threads} threads: {rate:.2} million messages/s sent, {handled:?} handled");
+        assert_eq!(violations.load(Ordering::Relaxed), 0, "{threads} threads");
+        until("messages were handled", || handled.load(Ordering::Relaxed) > 0);
+    }
+}
+
+#[test]
+fn threads_that_stream_keep_their_order() {
+    streams_of_threads(100_000);
+}
+
+#[test]
+#[ignore = "the full length, in release"]
+fn threads_that_stream_a_hundred_million_messages_keep_their_order() {
+    streams_of_threads(100_000_000);
 }
 
 #[test]

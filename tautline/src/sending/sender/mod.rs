@@ -28,7 +28,7 @@ use crate::sending::link::{Link, Sent};
 
 use crate::sending::receipt::{Receipt, Tracker};
 use crate::sending::room::RoomSignal;
-use tautline_proto::{ContentType, Delivery, Id};
+use tautline_proto::{ContentType, Delivery, Id, Priority};
 
 /// The buffers that a thread encodes into.
 #[derive(Debug, Default)]
@@ -153,7 +153,9 @@ impl Sender {
         let terms = Terms::new(outgoing.target, outgoing.metadata.priority, self.clock.steady_now());
         let mut message = Ready { terms, content_type, bytes, outgoing };
         let failures = self.counters.queued.value();
-        let Handed { outcome, wake_driver } = self.transmit.at_once(|line| line.send_ready(&mut message));
+        let streams = || self.streams(outgoing.metadata.priority);
+        let Handed { outcome, wake_driver } =
+            self.transmit.at_once(streams, |line| line.send_ready(&mut message));
         self.finish(wake_driver, failures);
         if let Some(sent) = outcome {
             return sent.map_err(|failed| failed.error);
@@ -301,10 +303,16 @@ impl Sender {
         self.with_line(|line| line.has_room(target))
     }
 
+    /// Whether a message of this priority is probably part of a stream: others are being coalesced.
+    fn streams(&self, priority: Priority) -> bool {
+        priority != Priority::Critical && self.coalescer_signals.is_waiting()
+    }
+
     fn hand_over(&self, job: &mut Job) -> Result<Sent, Box<Failed>> {
         let failures = self.counters.queued.value();
         let rank = job.terms.rank();
-        let Handed { outcome, wake_driver } = self.transmit.submit(job, rank);
+        let priority = job.terms.priority;
+        let Handed { outcome, wake_driver } = self.transmit.submit(job, rank, || self.streams(priority));
         self.finish(wake_driver, failures);
         outcome.unwrap_or(Ok(Sent::Queued))
     }

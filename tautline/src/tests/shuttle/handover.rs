@@ -51,7 +51,7 @@ fn send_all(jobs: &[usize]) {
         .map(|(sender, &jobs)| {
             let handover = Arc::clone(&handover);
             thread::spawn(move || {
-                let submit = |job| handover.submit(&mut vec![sender * SENDER + job], 1).wake_driver;
+                let submit = |job| handover.submit(&mut vec![sender * SENDER + job], 1, || false).wake_driver;
                 // Not `any`, because it would stop at the first wake-up.
                 (0..jobs).filter(|&job| submit(job)).count()
             })
@@ -87,8 +87,9 @@ fn jobs_in_pieces_are_written_once_and_in_the_order_of_each_sender() {
                 let handover = Arc::clone(&handover);
                 thread::spawn(move || {
                     let first = sender * SENDER;
-                    let mut woken = handover.submit(&mut vec![first, first + 1, first + 2], 1).wake_driver;
-                    woken |= handover.submit(&mut vec![first + 3], 1).wake_driver;
+                    let mut woken =
+                        handover.submit(&mut vec![first, first + 1, first + 2], 1, || false).wake_driver;
+                    woken |= handover.submit(&mut vec![first + 3], 1, || false).wake_driver;
                     woken
                 })
             })

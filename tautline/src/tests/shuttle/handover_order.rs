@@ -101,7 +101,7 @@ fn held() -> (Log, Shared, JoinHandle<bool>) {
     let handover = Arc::new(Handover::new(log.clone()));
     let holder = thread::spawn({
         let handover = Arc::clone(&handover);
-        move || handover.submit(&mut { GATED }, NORMAL).wake_driver
+        move || handover.submit(&mut { GATED }, NORMAL, || false).wake_driver
     });
     log.gate.await_thread();
     (log, handover, holder)
@@ -113,7 +113,7 @@ fn higher_ranks_are_written_first_and_equal_ones_in_order() {
         let (log, handover, holder) = held();
         for (mut job, rank) in [(1, 1), (2, 0), (3, URGENT), (4, 1), (5, 2), (6, URGENT), (7, 0)] {
             let queued = Handed { outcome: None, wake_driver: false };
-            assert_eq!(handover.submit(&mut job, rank), queued);
+            assert_eq!(handover.submit(&mut job, rank, || false), queued);
         }
         log.gate.open();
         assert!(!holder.join().unwrap(), "no job is left to the driver");
@@ -128,7 +128,7 @@ fn jobs_of_one_thread_and_rank_stay_in_order() {
             let (log, handover, holder) = held();
             let sender = thread::spawn({
                 let handover = Arc::clone(&handover);
-                move || (1..=3).all(|mut job| !handover.submit(&mut job, rank).wake_driver)
+                move || (1..=3).all(|mut job| !handover.submit(&mut job, rank, || false).wake_driver)
             });
             log.gate.open();
             holder.join().unwrap();
@@ -144,11 +144,11 @@ fn jobs_of_one_thread_and_rank_stay_in_order() {
 fn the_writing_thread_takes_higher_ranks_first() {
     explore(|| {
         let (log, handover, holder) = held();
-        handover.submit(&mut 1, 0);
-        handover.submit(&mut 2, 2);
+        handover.submit(&mut 1, 0, || false);
+        handover.submit(&mut 2, 2, || false);
         let sender = thread::spawn({
             let handover = Arc::clone(&handover);
-            move || handover.submit(&mut 3, NORMAL).wake_driver
+            move || handover.submit(&mut 3, NORMAL, || false).wake_driver
         });
         log.gate.open();
         let left = [holder, sender].map(|thread| thread.join().unwrap());
@@ -161,7 +161,7 @@ fn the_writing_thread_takes_higher_ranks_first() {
 
 /// Submits `count` jobs. Returns whether the driver must be woken.
 fn fill(handover: &Shared, count: usize) -> bool {
-    (0..count).filter(|_| handover.submit(&mut { FILLING }, NORMAL).wake_driver).count() > 0
+    (0..count).filter(|_| handover.submit(&mut { FILLING }, NORMAL, || false).wake_driver).count() > 0
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn an_urgent_job_is_written_even_by_a_thread_that_has_reached_its_bound() {
             let (log, handover, holder) = held();
             let others = if is_the_first { 0 } else { MAX_RUN };
             fill(&handover, others + MAX_RUN - 1);
-            handover.submit(&mut { GATED_LATER }, NORMAL);
+            handover.submit(&mut { GATED_LATER }, NORMAL, || false);
             fill(&handover, 1);
             log.gate.open();
             let writing = if is_the_first {
@@ -181,11 +181,11 @@ fn an_urgent_job_is_written_even_by_a_thread_that_has_reached_its_bound() {
             } else {
                 assert!(holder.join().unwrap(), "the other jobs are left");
                 let handover = Arc::clone(&handover);
-                thread::spawn(move || handover.submit(&mut 1, NORMAL).wake_driver)
+                thread::spawn(move || handover.submit(&mut 1, NORMAL, || false).wake_driver)
             };
             log.later_gate.await_thread();
             let queued = Handed { outcome: None, wake_driver: false };
-            assert_eq!(handover.submit(&mut 2, URGENT), queued);
+            assert_eq!(handover.submit(&mut 2, URGENT, || false), queued);
             log.later_gate.open();
             assert!(writing.join().unwrap(), "the jobs that are not urgent are left");
             assert_eq!(log.written()[1 + others + MAX_RUN..], [2]);
@@ -201,13 +201,13 @@ fn a_full_backlog_makes_senders_help() {
         let (log, handover, holder) = held();
         // The last job that the first writer may write for other threads waits at the second gate.
         fill(&handover, MAX_RUN - 1);
-        handover.submit(&mut { GATED_LATER }, NORMAL);
+        handover.submit(&mut { GATED_LATER }, NORMAL, || false);
         fill(&handover, MAX_BACKLOG - MAX_RUN - 1);
         // Two jobs of one thread. The backlog is full when it submits the second.
-        handover.submit(&mut 1, NORMAL);
+        handover.submit(&mut 1, NORMAL, || false);
         let helper = thread::spawn({
             let handover = Arc::clone(&handover);
-            move || handover.submit(&mut 2, NORMAL).wake_driver
+            move || handover.submit(&mut 2, NORMAL, || false).wake_driver
         });
         log.gate.open();
         log.later_gate.await_thread();
@@ -238,7 +238,7 @@ fn a_thread_with_exclusive_access_writes_the_jobs_that_came_meanwhile() {
         let senders: Vec<_> = (0..2)
             .map(|job| {
                 let handover = Arc::clone(&handover);
-                thread::spawn(move || assert!(!handover.submit(&mut { job }, NORMAL).wake_driver))
+                thread::spawn(move || assert!(!handover.submit(&mut { job }, NORMAL, || false).wake_driver))
             })
             .collect();
         handover.exclusively(|_| thread::yield_now());
@@ -255,7 +255,7 @@ fn a_thread_with_exclusive_access_writes_the_jobs_that_came_meanwhile() {
 fn waiting_jobs_are_written_before_exclusive_access() {
     explore(|| {
         let (log, handover, holder) = held();
-        handover.submit(&mut 1, NORMAL);
+        handover.submit(&mut 1, NORMAL, || false);
         let closer = thread::spawn({
             let (handover, log) = (Arc::clone(&handover), log.clone());
             move || handover.exclusively(move |_| log.written())
@@ -266,15 +266,20 @@ fn waiting_jobs_are_written_before_exclusive_access() {
     });
 }
 
-/// Sends the job on the fast path if that is free, and submits it otherwise. Returns whether the driver must be woken.
+/// Sends the job on the fast path if that is free, and submits it otherwise. Odd jobs are parts of a stream. Returns whether the
+/// driver must be woken.
 fn send(handover: &Handover<Log>, mut job: usize) -> bool {
+    let is_odd = job % 2 == 1;
+    let streams = || is_odd;
     let write = |log: &mut Log| {
         log.write(&mut job);
         Some(())
     };
-    match handover.at_once(write) {
+    match handover.at_once(streams, write) {
         Handed { outcome: Some(()), wake_driver } => wake_driver,
-        Handed { outcome: None, wake_driver } => handover.submit(&mut job, NORMAL).wake_driver || wake_driver,
+        Handed { outcome: None, wake_driver } => {
+            handover.submit(&mut job, NORMAL, streams).wake_driver || wake_driver
+        }
     }
 }
 
@@ -293,7 +298,7 @@ fn the_fast_path_overtakes_no_job_of_the_same_thread() {
                 let handover = Arc::clone(&handover);
                 let hand_in = move |(mut job, fast)| match fast {
                     true => send(&handover, job),
-                    false => handover.submit(&mut job, NORMAL).wake_driver,
+                    false => handover.submit(&mut job, NORMAL, || false).wake_driver,
                 };
                 thread::spawn(move || jobs.map(hand_in))
             });
@@ -319,12 +324,15 @@ fn the_fast_path_writes_the_jobs_that_came_meanwhile() {
             let handover = Arc::new(Handover::new(log.clone()));
             let sender = thread::spawn({
                 let handover = Arc::clone(&handover);
-                move || handover.submit(&mut 1, NORMAL).wake_driver
+                move || handover.submit(&mut 1, NORMAL, || false).wake_driver
             });
-            let handed = handover.at_once(|_| {
-                thread::yield_now();
-                gives
-            });
+            let handed = handover.at_once(
+                || false,
+                |_| {
+                    thread::yield_now();
+                    gives
+                },
+            );
             assert!(!handed.wake_driver && !sender.join().unwrap(), "no job is left to the driver");
             assert_eq!(log.written(), [1]);
         });
@@ -341,10 +349,13 @@ fn the_fast_path_wakes_the_driver_for_the_jobs_it_leaves() {
             let (handover, holds) = (Arc::clone(&handover), Arc::clone(&holds));
             move || {
                 handover
-                    .at_once(|_| -> Option<()> {
-                        holds.pass();
-                        None
-                    })
+                    .at_once(
+                        || false,
+                        |_| -> Option<()> {
+                            holds.pass();
+                            None
+                        },
+                    )
                     .wake_driver
             }
         });
