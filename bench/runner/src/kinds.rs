@@ -2,24 +2,37 @@
 
 use std::time::Duration;
 
+use Placement::{Pinned, Unpinned};
+
 /// One kind of measurement.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     /// Round trips, one after the other. `is_beside_neighbour` adds a process that is always busy.
-    PingPong { messages: usize, is_beside_neighbour: bool },
+    PingPong { messages: usize, is_beside_neighbour: bool, place: Placement },
     /// Round trips, paced at a rate.
-    Paced { messages: usize, rate: u32 },
+    Paced { messages: usize, rate: u32, place: Placement },
     /// As many messages as one client can send.
     Throughput { seconds: f64, size: usize },
     /// The server's CPU time at the same total rate, from one client and from many clients.
     ManyPeers { seconds: f64, rate: u32 },
 }
 
+/// Where the processes run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// Each on a core of its own.
+    Pinned,
+    /// Where the scheduler puts them, as most programs.
+    Unpinned,
+}
+
 /// The kinds in the order of the page.
 pub(crate) const KINDS: &[Kind] = &[
-    Kind::PingPong { messages: 5000, is_beside_neighbour: false },
-    Kind::PingPong { messages: 5000, is_beside_neighbour: true },
-    Kind::Paced { messages: 1000, rate: 1000 },
+    Kind::PingPong { messages: 5000, is_beside_neighbour: false, place: Pinned },
+    Kind::PingPong { messages: 5000, is_beside_neighbour: true, place: Pinned },
+    Kind::Paced { messages: 1000, rate: 1000, place: Pinned },
+    Kind::PingPong { messages: 5000, is_beside_neighbour: false, place: Unpinned },
+    Kind::Paced { messages: 1000, rate: 1000, place: Unpinned },
     Kind::Throughput { seconds: 1.0, size: 64 },
     Kind::Throughput { seconds: 1.0, size: 256 },
     Kind::Throughput { seconds: 1.0, size: 1400 },
@@ -28,21 +41,33 @@ pub(crate) const KINDS: &[Kind] = &[
 
 /// The kinds of the smoke test. Each takes a fraction of a second.
 pub(crate) const SMOKE: &[Kind] = &[
-    Kind::PingPong { messages: 200, is_beside_neighbour: false },
-    Kind::PingPong { messages: 200, is_beside_neighbour: true },
-    Kind::Paced { messages: 100, rate: 1000 },
+    Kind::PingPong { messages: 200, is_beside_neighbour: false, place: Pinned },
+    Kind::PingPong { messages: 200, is_beside_neighbour: true, place: Pinned },
+    Kind::Paced { messages: 100, rate: 1000, place: Pinned },
+    Kind::Paced { messages: 100, rate: 1000, place: Unpinned },
     Kind::Throughput { seconds: 0.1, size: 64 },
     Kind::Throughput { seconds: 0.1, size: 1400 },
     Kind::ManyPeers { seconds: 0.2, rate: 20_000 },
 ];
 
+impl Placement {
+    const fn in_title(self) -> &'static str {
+        match self {
+            Pinned => "",
+            Unpinned => ", unpinned",
+        }
+    }
+}
+
 impl Kind {
     /// Returns the name for `--only` and for the file of the plot.
     pub(crate) fn name(self) -> String {
         match self {
-            Self::PingPong { is_beside_neighbour: false, .. } => "ping-pong".to_owned(),
             Self::PingPong { is_beside_neighbour: true, .. } => "busy-neighbour".to_owned(),
-            Self::Paced { .. } => "paced".to_owned(),
+            Self::PingPong { place: Pinned, .. } => "ping-pong".to_owned(),
+            Self::PingPong { place: Unpinned, .. } => "unpinned".to_owned(),
+            Self::Paced { place: Pinned, .. } => "paced".to_owned(),
+            Self::Paced { place: Unpinned, .. } => "unpinned-paced".to_owned(),
             Self::Throughput { size, .. } => format!("throughput-{size}"),
             Self::ManyPeers { .. } => "many-peers".to_owned(),
         }
@@ -51,12 +76,13 @@ impl Kind {
     /// Returns the heading of the table.
     pub(crate) fn title(self) -> String {
         match self {
-            Self::PingPong { messages, is_beside_neighbour } => {
-                let beside = if is_beside_neighbour { ", beside a busy neighbour" } else { "" };
+            Self::PingPong { messages, is_beside_neighbour, place } => {
+                let beside = if is_beside_neighbour { ", beside a busy neighbour" } else { place.in_title() };
                 format!("Round trips of 64 bytes, one after the other{beside} ({messages} per round)")
             }
-            Self::Paced { messages, rate } => {
-                format!("Round trips of 64 bytes, paced at {rate} Hz ({messages} per round)")
+            Self::Paced { messages, rate, place } => {
+                let place = place.in_title();
+                format!("Round trips of 64 bytes, paced at {rate} Hz{place} ({messages} per round)")
             }
             Self::Throughput { seconds, size } => {
                 format!("Messages of {size} bytes, as many as one client can send ({seconds} s per round)")
@@ -67,6 +93,11 @@ impl Kind {
                 )
             }
         }
+    }
+
+    /// Whether each process is kept on a core of its own.
+    pub(crate) const fn is_pinned(self) -> bool {
+        !matches!(self, Self::PingPong { place: Unpinned, .. } | Self::Paced { place: Unpinned, .. })
     }
 
     /// Returns the commands for the server and the client.
@@ -83,7 +114,7 @@ impl Kind {
     pub(crate) fn arguments(self) -> Vec<String> {
         let text = match self {
             Self::PingPong { messages, .. } => format!("--messages {messages} --size 64"),
-            Self::Paced { messages, rate } => format!("--messages {messages} --size 64 --rate {rate}"),
+            Self::Paced { messages, rate, .. } => format!("--messages {messages} --size 64 --rate {rate}"),
             Self::Throughput { seconds, size } => format!("--seconds {seconds} --size {size}"),
             Self::ManyPeers { seconds, rate } => format!("--seconds {seconds} --size 64 --rate {rate}"),
         };
@@ -94,7 +125,7 @@ impl Kind {
     pub(crate) fn length(self) -> Duration {
         match self {
             Self::PingPong { .. } => Duration::ZERO,
-            Self::Paced { messages, rate } => Duration::from_secs_f64(messages as f64 / f64::from(rate)),
+            Self::Paced { messages, rate, .. } => Duration::from_secs_f64(messages as f64 / f64::from(rate)),
             Self::Throughput { seconds, .. } | Self::ManyPeers { seconds, .. } => {
                 Duration::from_secs_f64(seconds)
             }

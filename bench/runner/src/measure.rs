@@ -107,13 +107,16 @@ impl Cores {
 }
 
 impl Places {
-    fn command(&self, contestant: &Contestant, verb: &str) -> Command {
+    fn command(&self, contestant: &Contestant, kind: Kind, verb: &str) -> Command {
         let is_server = matches!(verb, "echo" | "sink");
         let program = match contestant.program {
             Program::Package(package) | Program::Apart { package, .. } => vec![self.programs.join(package)],
             Program::Python(script) => vec!["python3".into(), self.bench.join(script)],
         };
-        let core = self.cores.map(|cores| if is_server { cores.server } else { cores.client });
+        let core = self
+            .cores
+            .filter(|_| kind.is_pinned())
+            .map(|cores| if is_server { cores.server } else { cores.client });
         // taskset replaces itself by the program that it starts, so the process id stays the same.
         let pinning = core.map(|core| ["taskset".into(), "-c".into(), PathBuf::from(core.to_string())]);
         let mut words = pinning.into_iter().flatten().chain(program);
@@ -125,10 +128,10 @@ impl Places {
     /// Measures a contestant once.
     pub(crate) fn measure(&self, contestant: &Contestant, kind: Kind) -> Result<Outcome, String> {
         let [serve, call] = kind.verbs();
-        let mut server = Process::start(self.command(contestant, serve))?;
+        let mut server = Process::start(self.command(contestant, kind, serve))?;
         let Address { address } = server.ready().map_err(|why| format!("server: {why}"))?;
         let _neighbour = needs_neighbour(kind).then(Neighbour::start).transpose()?;
-        let mut command = self.command(contestant, call);
+        let mut command = self.command(contestant, kind, call);
         command.args(["--to", &address]).args(kind.arguments());
         let client = Process::start(command)?;
         let time_limit = TIME_LIMIT + kind.length();

@@ -148,6 +148,17 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         "threads",
         "like default, but the client has a driver thread too and takes answers from `receive`",
     ),
+    tautline_trips(
+        "tautline, receive",
+        "receive",
+        "default settings, both ends have a driver thread and wait in `receive`, as the README shows it",
+    ),
+    tautline_trips("tautline, receive, blocking", "receive-blocking", "like receive, with `wait = block`"),
+    tautline_trips(
+        "tautline, receive, real-time profile",
+        "receive-realtime",
+        "like receive, with `realtime = true`",
+    ),
     tautline_trips("tautline, real-time profile", "realtime", "like default, with `realtime = true`"),
     package(
         "tautline, classic",
@@ -166,6 +177,16 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         "tautline, send_batch, windowed",
         "batch-windowed",
         "like send_batch, with at most 4,096 messages in flight (256 datagrams of 64-byte messages); the server reports its count",
+    ),
+    tautline_stream(
+        "tautline, send, receive",
+        "inbox",
+        "like send, but the server takes messages from `receive`",
+    ),
+    tautline_stream(
+        "tautline, send, receive_many",
+        "inbox-many",
+        "like send, but the server takes messages from `receive_many`, up to 1,000 at once",
     ),
     tautline_stream("tautline, without offload", "no-offload", "like send, with `offload = false`"),
     tautline_stream(

@@ -250,9 +250,11 @@ fn thousands(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::Placement;
 
     const RAW: usize = 0;
-    const PING_PONG: Kind = Kind::PingPong { messages: 1, is_beside_neighbour: false };
+    const PING_PONG: Kind =
+        Kind::PingPong { messages: 1, is_beside_neighbour: false, place: Placement::Pinned };
 
     fn trips(p50: f64) -> Option<Outcome> {
         let (p99, p999, max) = (p50, p50, p50);

@@ -36,11 +36,32 @@ impl Peer for Tautline {
                     .map(|payload| reply.send(&payload, &Metadata::status())),
             ),
         };
-        serve(Mode::parse(mode)?, ready, Handler::inline(answer))
+        let mode = Mode::parse(mode)?;
+        if let Side::Receive(_) = mode.server {
+            let server = open(mode, None, ready)?;
+            loop {
+                let message = server.receive(None)?;
+                let _ = server.reply(&message, Raw(message.payload()), &Metadata::status());
+            }
+        }
+        serve(mode, ready, Handler::inline(answer))
     }
 
     fn sink(mode: &str, ready: Ready, received: &'static Count) -> Outcome<Infallible> {
         let mode = Mode::parse(mode)?;
+        if let Side::Receive(most) = mode.server {
+            let server = open(mode, None, ready)?;
+            let mut messages = Vec::new();
+            loop {
+                if most == 1 {
+                    drop(server.receive(None)?);
+                    received.add(1);
+                } else {
+                    received.add(server.receive_many(&mut messages, most, None)? as u64);
+                    messages.clear();
+                }
+            }
+        }
         if let Some(window) = mode.window {
             return serve(mode, ready, sending::counting_aloud(received, window));
         }
@@ -88,17 +109,25 @@ impl Peer for Tautline {
     }
 }
 
-fn serve(mode: Mode, ready: Ready, handler: Handler) -> Outcome<Infallible> {
-    let config = mode.configure(Config::server("127.0.0.1:0").name("server"));
-    if mode.server == Side::Thread {
-        let interface = UdpInterface::new(config)?;
+/// Opens a server with a driver thread.
+fn open(mode: Mode, handler: Option<Handler>, ready: Ready) -> Outcome<UdpInterface> {
+    let interface = UdpInterface::new(mode.configure(Config::server("127.0.0.1:0").name("server")))?;
+    if let Some(handler) = handler {
         interface.register_message_handler(MessageType::Command, handler);
-        interface.connect()?;
-        ready.at(interface.local_address().ok_or("not connected")?);
+    }
+    interface.connect()?;
+    ready.at(interface.local_address().ok_or("not connected")?);
+    Ok(interface)
+}
+
+fn serve(mode: Mode, ready: Ready, handler: Handler) -> Outcome<Infallible> {
+    if mode.server != Side::Loop {
+        let _interface = open(mode, Some(handler), ready)?;
         loop {
             std::thread::park();
         }
     }
+    let config = mode.configure(Config::server("127.0.0.1:0").name("server"));
     let (interface, mut driver) = UdpInterface::caller_driven(config)?;
     interface.register_message_handler(MessageType::Command, handler);
     driver.connect()?;

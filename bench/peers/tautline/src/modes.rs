@@ -12,6 +12,8 @@ pub(crate) enum Side {
     Loop,
     /// The end has a driver thread. The server's handler is inline; the client takes answers from `receive`.
     Thread,
+    /// The server has a driver thread, and takes messages from `receive`: up to so many at once.
+    Receive(usize),
 }
 
 /// A variant of tautline.
@@ -46,6 +48,9 @@ const DEFAULT: Mode = Mode {
     clients: None,
 };
 
+/// What the README shows: both ends have a driver thread, and wait in `receive`.
+const RECEIVE: Mode = Mode { name: "receive", server: Side::Receive(1), client: Side::Thread, ..DEFAULT };
+
 const CALLER_DRIVEN: Mode = Mode { name: "caller-driven", server: Side::Loop, settings: blocking, ..DEFAULT };
 
 /// The base of the modes for many messages: both ends have a driver thread, so that messages are coalesced.
@@ -65,7 +70,12 @@ const MODES: &[Mode] = &[
     Mode { name: "spinning", settings: |config| config.wait(WaitPolicy::Spin), ..CALLER_DRIVEN },
     Mode { name: "realtime", settings: |config| config.realtime(true), ..DEFAULT },
     Mode { name: "classic", wire: Wire::Classic, ..CALLER_DRIVEN },
+    RECEIVE,
+    Mode { name: "receive-blocking", settings: blocking, ..RECEIVE },
+    Mode { name: "receive-realtime", settings: |config| config.realtime(true), ..RECEIVE },
     STREAM,
+    Mode { name: "inbox", server: Side::Receive(1), ..STREAM },
+    Mode { name: "inbox-many", server: Side::Receive(1_000), ..STREAM },
     Mode { name: "batch", batch: BATCH, ..STREAM },
     Mode { name: "batch-windowed", batch: BATCH, window: Some(4_096), client: Side::Loop, ..STREAM },
     Mode { name: "no-offload", settings: |config| large_buffer(config).offload(false), ..STREAM },
@@ -105,8 +115,9 @@ impl Mode {
     }
 
     pub(crate) fn configure(self, config: Config) -> Config {
-        // Only the mode `threads` measures the inbox. The others have none.
-        let config = if self.name == "threads" { config } else { config.inbox_capacity(0) };
+        // Who does not receive has no inbox.
+        let receives = matches!(self.server, Side::Receive(_)) || self.name == "threads";
+        let config = if receives { config } else { config.inbox_capacity(0) };
         // Every message counts here. By default only the newest command of a stream waits.
         let config = config.qos(MessageType::Command, Qos::new().keep_all());
         (self.settings)(config.wire(self.wire))
