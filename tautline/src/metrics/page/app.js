@@ -173,7 +173,7 @@ const status = (text, kind) => { $('status').textContent = text; $('status').cla
 
 const take = (snapshot) => {
   // After a restart of the server its clock and its counts begin anew.
-  if (latest && snapshot.number < latest.number) close();
+  if (latest && (snapshot.number < latest.number || snapshot.time_s < latest.time_s)) removeAll();
   latest = snapshot;
   if (isPaused) return;
   while (links.length > snapshot.links.length) links.pop().section.remove();
@@ -184,7 +184,7 @@ const take = (snapshot) => {
   document.documentElement.dataset.number = snapshot.number;
   status(snapshot.links.length ? `live, tautline ${snapshot.version}` : 'live, no link', 'good');
 };
-const close = () => { while (links.length) links.pop().section.remove(); };
+const removeAll = () => { while (links.length) links.pop().section.remove(); };
 
 const listen = () => {
   source = new EventSource('events');
