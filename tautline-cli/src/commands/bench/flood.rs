@@ -68,6 +68,11 @@ impl Arrivals {
     }
 
     pub(super) fn add(&mut self, at: Duration, count: u64) {
+        // Of two answers that come together, as after a pause, the later one counts: a rate needs time.
+        let is_close = |(last, _): &(Duration, u64)| at.saturating_sub(*last) < SHORTEST_STEP / 2;
+        if self.steps.len() > 1 && self.steps.last().is_some_and(is_close) {
+            self.steps.pop();
+        }
         self.steps.push((at, count));
         thin_out(&mut self.steps);
     }
