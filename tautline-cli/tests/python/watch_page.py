@@ -3,7 +3,7 @@
 Usage: watch_page.py URL FOLDER COMMAND... COMMAND starts the server at URL again. Prints "skipped: ..." if there is no browser.
 """
 
-import atexit
+import ctypes
 import json
 import pathlib
 import shutil
@@ -20,8 +20,14 @@ if chromium is None:
     sys.exit()
 
 
+def die_with_parent():
+    """If this script is killed, its server must not stay behind (Linux: PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 def start():
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
     line = server.stderr.readline()
     assert "watch it at" in line, line
     return server
@@ -49,8 +55,6 @@ COMPARE = """async () => {
 }"""
 
 server = start()
-# Whatever fails, no server stays behind.
-atexit.register(lambda: server.kill())
 with sync_playwright() as playwright:
     browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
     bytes_of_page = {}
