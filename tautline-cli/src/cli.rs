@@ -7,8 +7,8 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    bench, completions, config, demo, doctor, keygen, listen, man, ping, proxy, record, replay, send, tap,
-    watch,
+    bench, completions, config, demo, doctor, hz, keygen, listen, man, ping, proxy, record, replay, send,
+    tap, watch,
 };
 use crate::tools::exit::{EXIT_CODES, Exit, Failure};
 use crate::tools::{log, origin, output};
@@ -30,6 +30,8 @@ Examples:
   tautline proxy 127.0.0.1:9001 127.0.0.1:9000 --loss 2% --jitter 3ms
   tautline record 127.0.0.1:9000 -o run.mcap
   tautline replay run.mcap 127.0.0.1:9000
+  tautline tap 127.0.0.1:9001 127.0.0.1:9000
+  tautline hz 127.0.0.1:9000
   tautline keygen arm.key
   tautline config print plant.toml"
 )]
@@ -64,6 +66,7 @@ enum Command {
     Record(record::Args),
     Replay(replay::Args),
     Tap(tap::Args),
+    Hz(hz::Args),
     Keygen(keygen::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -91,6 +94,7 @@ impl Cli {
             Command::Record(args) => record::run(args),
             Command::Replay(args) => replay::run(args),
             Command::Tap(args) => tap::run(args),
+            Command::Hz(args) => hz::run(args),
             Command::Keygen(args) => keygen::run(args),
             Command::Config(args) => config::run(args),
             Command::Completions(args) => completions::run(args, definition()),

@@ -16,6 +16,7 @@ const SUBCOMMANDS: &[&str] = &[
     "record",
     "replay",
     "tap",
+    "hz",
     "keygen",
     "config",
     "completions",

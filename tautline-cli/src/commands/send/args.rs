@@ -27,9 +27,10 @@ Examples:
   tautline send 127.0.0.1:9000 '{\"gain\": 2}' --type configuration --delivery reliable
   tautline send 127.0.0.1:9000 '\"state?\"' --request 1s
   tautline send 127.0.0.1:9000 --rate 100 < data.jsonl
-  tautline send 127.0.0.1:9000 --timed < printed-by-listen.jsonl")]
+  tautline send 127.0.0.1:9000 --timed < printed-by-listen.jsonl
+  tautline send --serve 0.0.0.0:9000 '{\"ready\": true}' --type status --count 100 --rate 10")]
 pub(crate) struct Args {
-    /// The receiver: host:port, [ipv6]:port or host (port 8080)
+    /// The receiver, or with --serve the address to listen on: host:port, [ipv6]:port or host (port 8080)
     #[arg(value_parser = called)]
     pub(super) endpoint: Endpoint,
     /// The message's data as JSON; without it, each line of standard input is a message
@@ -47,6 +48,9 @@ pub(crate) struct Args {
     /// Send at most this many messages per second, from 0.01 to 20000
     #[arg(long, value_name = "HZ", value_parser = rate, allow_hyphen_values = true)]
     pub(super) rate: Option<f64>,
+    /// Be the server at ENDPOINT: wait for a client, and send to all clients
+    #[arg(long, conflicts_with = "request")]
+    pub(super) serve: bool,
     /// Each line is a message as `tautline listen` printed it: send it again with its type, priority, id and all else, at the
     /// pace at which the messages were received
     #[arg(

@@ -7,7 +7,7 @@ mod progress;
 mod sending;
 mod signs;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tautline::{DeliveryStats, DropReason, Event, Events, Role, UdpInterface, Wire};
 
@@ -21,18 +21,23 @@ use crate::tools::latency::Percentiles;
 use crate::tools::link::{complaint, open};
 use crate::tools::output;
 use crate::tools::timed::Timed;
+use crate::tools::waiting::Waiting;
 
 /// How long to wait for the network's report that nobody listens. On a local network it takes less than 1 ms.
 const COMPLAINT_WITHIN: Duration = Duration::from_millis(20);
 
 /// Sends the messages and reports the result.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let config = args.link.config_of(Role::Client, Some(&args.endpoint))?;
+    let config =
+        args.link.config_of(if args.serve { Role::Server } else { Role::Client }, Some(&args.endpoint))?;
     // Finds wrong options and data before it connects.
     check_options(args, config.wire.unwrap_or(Wire::Native))?;
     let data = args.data.as_ref().map(|data| data_payload(args, data)).transpose()?;
     let interface = open(config, |_| {})?;
     let interrupt = Interrupt::install()?;
+    if args.serve {
+        wait_for_client(&interface, &interrupt);
+    }
     let mut events = interface.events();
     let mut sending = Sending::new(args, &interface, &interrupt);
     let sent = match data {
@@ -43,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let unacknowledged = unacknowledged(&interface);
     // On the classic wire no server has to answer, so the network's report is the only sign that nobody listens. On the
     // native wire a server did answer, and it may leave once it has received the messages.
-    let is_classic = interface.config().wire == Some(Wire::Classic);
+    let is_classic = interface.config().wire == Some(Wire::Classic) && !args.serve;
     let complaint = is_classic.then(|| complaint(&mut events, &args.endpoint, COMPLAINT_WITHIN)).flatten();
     let result = SendResult::new(&sending, unheard, RefusedLater::look(&interface, &mut events));
     interface.disconnect();
@@ -57,6 +62,21 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     }
     result.failure(args).or(unacknowledged).map_or(Ok(result.exit()), Err)
 }
+
+/// Tells where it listens, and waits until a client is there, or until Ctrl-C.
+fn wait_for_client(interface: &UdpInterface, interrupt: &Interrupt) {
+    if let Some(address) = interface.local_address() {
+        output::note(format_args!("listening on {address}"));
+    }
+    let mut waiting = Waiting::since(Instant::now());
+    while interface.peers().is_empty() && !interrupt.is_asked() {
+        waiting.look("a client");
+        std::thread::sleep(LOOK_FOR_CLIENT);
+    }
+}
+
+/// The time between two looks for a client.
+const LOOK_FOR_CLIENT: Duration = Duration::from_millis(5);
 
 /// What became of the messages.
 struct SendResult {
@@ -124,9 +144,10 @@ impl SendResult {
         }
         let of = if *refused > 0 { format!(" of {}", sent + refused) } else { String::new() };
         let plural = if sent + refused == 1 { "" } else { "s" };
+        let whom = if args.serve { "the clients".to_owned() } else { args.endpoint.to_string() };
         let timing = self.timing.filter(|_| *sent > 0);
         let timing = timing.map_or_else(String::new, |timing| format!("; timing error {}", timing.line()));
-        output::note(format_args!("sent {sent}{of} message{plural} to {}{timing}", args.endpoint));
+        output::note(format_args!("sent {sent}{of} message{plural} to {whom}{timing}"));
         Ok(())
     }
 

@@ -44,7 +44,7 @@ pub(super) struct Sending<'a> {
     pub(super) first_refusal: Option<String>,
     /// How many of the messages that were sent were not answered (`--request`).
     pub(super) unanswered: u64,
-    /// The server's signs of life. `None` on the classic wire, where no server has to give any.
+    /// The server's signs of life. `None` on the classic wire, where no server has to give any, and for a server.
     signs: Option<Signs>,
 }
 
@@ -76,7 +76,8 @@ impl<'a> Sending<'a> {
             refused: 0,
             first_refusal: None,
             unanswered: 0,
-            signs: (interface.config().wire != Some(Wire::Classic)).then(|| Signs::new(interface)),
+            signs: (interface.config().wire != Some(Wire::Classic) && !args.serve)
+                .then(|| Signs::new(interface)),
         }
     }
 
@@ -185,6 +186,7 @@ impl<'a> Sending<'a> {
 
     fn unsent(&mut self, error: &SendError) -> Unsent {
         match error {
+            SendError::NoPeers if self.args.serve => Unsent::Refused("no client is there".to_owned()),
             SendError::NoPeers => Unsent::Gone(self.gone()),
             SendError::Busy
             | SendError::WindowFull { .. }

@@ -1,24 +1,35 @@
-//! `tautline listen`: runs a server that prints every message as a line of JSON.
+//! `tautline listen`: prints every message that a server or a client receives.
+
+mod form;
+mod plotjuggler;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tautline::{DropReason, Drops, Endpoint, Event, Events, MessageType, Role, Statistics, UdpInterface};
+use self::form::Form;
+use self::plotjuggler::PlotJuggler;
+use tautline::{
+    DropReason, Drops, Endpoint, Event, Events, Message, MessageType, Role, Statistics, UdpInterface,
+};
 
 use crate::tools::echo::{Unanswered, echo};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::link::{
-    LinkArgs, count, duration, listening, open, types, wait_over, with_all_commands, with_inbox,
+    LinkArgs, called, count, duration, listening, open, types, wait_over, with_all_commands, with_inbox,
 };
+use crate::tools::message_view::canonical;
 use crate::tools::reload::Reload;
-use crate::tools::{message_line, output, traffic};
+use crate::tools::{output, traffic};
 
-/// Listen on an address and print every message as a line of JSON
+/// Listen on an address and print every message
 ///
-/// Each line has five keys:
+/// On a terminal each message is a short line: time of day (UTC), type, sender, age, and as much of its data as fits. With --json, or in a
+/// pipe, it is a line of JSON.
+///
+/// A line of JSON has five keys:
 ///
 /// "metadata" has the seven keys of the classic envelope; "channel", "content_type", "delivery" and "lifespan_ms" are
 /// added if they differ from their defaults.
@@ -41,25 +52,42 @@ use crate::tools::{message_line, output, traffic};
 Examples:
   tautline listen 127.0.0.1:9000
   tautline listen :9000 --reply --stats-every 1s
-  tautline listen [::]:9000 --wire classic --type status --count 10 | jq .data")]
+  tautline listen [::]:9000 --wire classic --type status --count 10 | jq .data
+  tautline listen --connect plant.local:9000 --from plant --only force
+  tautline listen 127.0.0.1:9000 --plotjuggler 127.0.0.1:9870")]
 pub(crate) struct Args {
     /// The address to listen on: host:port, [ipv6]:port, host (port 8080) or :port for every address; port 0 takes any
     /// free one [default: `endpoint` in the settings]
     #[arg(value_parser = listening)]
     endpoint: Option<Endpoint>,
+    /// Connect to the server at ENDPOINT, and print what it sends
+    #[arg(long)]
+    connect: bool,
     /// Send every message back to its sender, as `ping` expects, except for answers to what was sent back
     #[arg(long)]
     reply: bool,
     /// Print (and send back) only messages of this type; you can repeat this option
     #[arg(long = "type", value_name = "TYPE", value_parser = types())]
     types: Vec<MessageType>,
+    /// Print only messages of this peer: the name of the sender, its address, or its address and port
+    #[arg(long, value_name = "PEER")]
+    from: Option<String>,
+    /// Print only the data of each message
+    #[arg(long)]
+    data: bool,
+    /// Print only this field of the data, such as force, arm.force or axes.0; messages without it are left out
+    #[arg(long, value_name = "FIELD", conflicts_with = "data")]
+    only: Option<String>,
+    /// Send each message to PlotJuggler too: to the UDP server of its data sources, with the protocol JSON
+    #[arg(long, value_name = "HOST:PORT", value_parser = called)]
+    plotjuggler: Option<Endpoint>,
     /// End after this many printed messages
     #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     count: Option<u64>,
     /// Print on stderr, at this interval such as 1s, what was received, lost and dropped
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     stats_every: Option<Duration>,
-    /// Print every line on stderr as JSON too: notes, warnings, errors, statistics and the summary
+    /// Print messages as JSON on a terminal too, and every line on stderr: notes, warnings, errors, statistics and the summary
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -71,7 +99,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     if args.json {
         output::notes_as_json();
     }
-    let config = args.link.config_of(Role::Server, args.endpoint.as_ref())?;
+    let config = args
+        .link
+        .config_of(if args.connect { Role::Client } else { Role::Server }, args.endpoint.as_ref())?;
     // Printing may take longer than receiving for a while.
     let inbox = config.inbox_capacity.unwrap_or(INBOX);
     let config = with_inbox(with_all_commands(config))?.inbox_capacity(inbox);
@@ -84,7 +114,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         }
     })?;
     let (interrupt, reload) = (Interrupt::install()?, Reload::install()?);
-    if let Some(address) = interface.local_address() {
+    if args.connect {
+        output::note("connected");
+    } else if let Some(address) = interface.local_address() {
         if args.json {
             output::note_json(&serde_json::json!({ "listening": address }).to_string());
         } else {
@@ -132,9 +164,10 @@ fn print_messages(
     let mut clock = StatsClock::new(args.stats_every);
     let mut drop_warnings = DropWarnings::new();
     let mut other_wire = OtherWire::default();
+    let mut printer = Printer::new(args)?;
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 && !interrupt.is_asked() {
-        left -= print_some(args, interface, clock.wait(), left)?.1;
+        left -= printer.print_some(interface, clock.wait(), left)?.1;
         other_wire.warn(events);
         reload.if_asked(interface);
         drop_warnings.look(|| interface.statistics());
@@ -145,41 +178,82 @@ fn print_messages(
     // What the summary counts as received is printed, and not what comes meanwhile.
     let mut waiting = interface.statistics().inbox.waiting;
     while left > 0 && waiting > 0 {
-        let (taken, printed) = print_some(args, interface, Duration::ZERO, left)?;
+        let (taken, printed) = printer.print_some(interface, Duration::ZERO, left)?;
         waiting = if taken == 0 { 0 } else { waiting.saturating_sub(taken) };
         left -= printed;
+    }
+    if let Some(refused) =
+        printer.plotjuggler.map(|plotjuggler| plotjuggler.refused).filter(|refused| *refused > 0)
+    {
+        output::warn(format_args!(
+            "{refused} messages were not sent to PlotJuggler: they are too large, or came too fast"
+        ));
     }
     Ok(())
 }
 
-/// Waits for a message, and prints what has come, at most `most` messages. Returns how many were taken and how many of them printed.
-fn print_some(
-    args: &Args,
-    interface: &UdpInterface,
-    wait: Duration,
-    most: u64,
-) -> Result<(u64, u64), Failure> {
-    let mut received = wait_over(interface.receive(Some(wait)))?;
-    let (mut taken, mut printed, mut lines) = (0, 0, String::new());
-    while let Some(message) = received.take() {
-        taken += 1;
-        if is_wanted(&args.types, message.message_type()) {
-            lines.push_str(&message_line::line(&message));
-            printed += 1;
-        }
-        if printed < most && taken < TAKEN_TOGETHER && lines.len() < PRINTED_TOGETHER {
-            received = wait_over(interface.receive(Some(Duration::ZERO)))?;
-        }
-    }
-    if !lines.is_empty() {
-        output::data(&lines)?;
-    }
-    Ok((taken, printed))
+/// Prints the messages that are wanted.
+struct Printer<'a> {
+    args: &'a Args,
+    form: Form,
+    plotjuggler: Option<PlotJuggler>,
 }
 
-/// Whether to print messages of this type. Without --type, all types are printed.
-fn is_wanted(types: &[MessageType], message_type: MessageType) -> bool {
-    types.is_empty() || types.contains(&message_type)
+impl<'a> Printer<'a> {
+    fn new(args: &'a Args) -> Result<Self, Failure> {
+        let plotjuggler = args.plotjuggler.as_ref().map(PlotJuggler::open).transpose()?;
+        Ok(Self { args, form: Form::of(args), plotjuggler })
+    }
+
+    /// Waits for a message, and prints what has come, at most `most` messages. Returns how many were taken and how many of them
+    /// printed.
+    fn print_some(
+        &mut self,
+        interface: &UdpInterface,
+        wait: Duration,
+        most: u64,
+    ) -> Result<(u64, u64), Failure> {
+        let mut received = wait_over(interface.receive(Some(wait)))?;
+        let (mut taken, mut printed, mut lines) = (0, 0, String::new());
+        while let Some(message) = received.take() {
+            taken += 1;
+            if let Some(line) = self.line(&message) {
+                lines.push_str(&line);
+                printed += 1;
+            }
+            if printed < most && taken < TAKEN_TOGETHER && lines.len() < PRINTED_TOGETHER {
+                received = wait_over(interface.receive(Some(Duration::ZERO)))?;
+            }
+        }
+        if !lines.is_empty() {
+            output::data(&lines)?;
+        }
+        Ok((taken, printed))
+    }
+
+    /// Returns the line of a message, if it is wanted and has something to print. PlotJuggler gets the message too.
+    fn line(&mut self, message: &Message) -> Option<String> {
+        if !is_wanted(self.args, message) {
+            return None;
+        }
+        if let Some(plotjuggler) = &mut self.plotjuggler {
+            plotjuggler.send(message);
+        }
+        self.form.line(message)
+    }
+}
+
+/// Whether to print this message. Without --type all types are printed, without --from those of all peers.
+fn is_wanted(args: &Args, message: &Message) -> bool {
+    let is_of_type = args.types.is_empty() || args.types.contains(&message.message_type());
+    is_of_type && args.from.as_deref().is_none_or(|peer| is_from(message, peer))
+}
+
+/// Whether a message comes from this peer: a name, an address, or an address and a port.
+fn is_from(message: &Message, peer: &str) -> bool {
+    let address = canonical(message.address());
+    let is_named = message.has_source() && message.source() == peer;
+    is_named || address.to_string() == peer || address.ip().to_string() == peer
 }
 
 /// The times at which statistics are due. `None` means never.
