@@ -355,6 +355,24 @@ fn what_was_on_its_way_when_the_server_ended_may_be_lost() {
 }
 
 #[test]
+fn what_was_acknowledged_is_not_lost_although_the_server_was_silent() {
+    let mut pauses = Listener::start(&[]);
+    let arguments = ["--count", "40", "--rate", "20", "--delivery", "reliable", "--json"];
+    let send = start(&[&["send", &pauses.address, "1"], &arguments[..]].concat());
+    assert_eq!(pauses.message()["data"], 1);
+    pauses.signal("-STOP");
+    std::thread::sleep(std::time::Duration::from_millis(800));
+    pauses.signal("-CONT");
+    let finished = finished(send);
+    let count = |name: &str| last_json(&finished.stdout)[name].as_u64();
+    assert_eq!(
+        (finished.code, count("messages_sent"), count("unheard")),
+        (0, Some(40), Some(0)),
+        "{finished:?}"
+    );
+}
+
+#[test]
 fn a_listener_prints_what_it_has_received_before_ctrl_c() {
     if support::ignores_interrupts() {
         return;

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use tautline::{Metadata, Payload, SendError, UdpInterface, Wire};
+use tautline::{DeliveryStats, Metadata, Payload, SendError, UdpInterface, Wire};
 
 use super::args::Args;
 use super::lines::{self, InputLine, LONGEST};
@@ -199,7 +199,8 @@ impl<'a> Sending<'a> {
     /// Notes that the server has left, and says it.
     fn gone(&mut self) -> String {
         let sent = self.sent;
-        let unheard = self.signs.as_mut().filter(|_| self.args.request.is_none()).map_or(0, |signs| {
+        let tells_more = self.tells_more();
+        let unheard = self.signs.as_mut().filter(|_| !tells_more).map_or(0, |signs| {
             signs.left();
             signs.unheard(sent)
         });
@@ -213,9 +214,9 @@ impl<'a> Sending<'a> {
     pub(super) fn finish(&mut self) -> u64 {
         self.interface.flush();
         self.wait_for_acknowledgements();
+        let tells_more = self.tells_more();
         let Some(signs) = &mut self.signs else { return 0 };
-        // An answer is a sign of life too.
-        if self.sent > 0 && self.args.request.is_none() {
+        if self.sent > 0 && !tells_more {
             let settings = self.interface.config().settings();
             let patience = settings.map_or(Duration::ZERO, |settings| settings.liveness_timeout);
             signs.wait(self.interface, self.sent, patience, &self.args.endpoint);
@@ -223,6 +224,14 @@ impl<'a> Sending<'a> {
         } else {
             0
         }
+    }
+
+    /// Whether each message has told more than a sign of life: its answer has come or not, or it is reliable and has an outcome.
+    fn tells_more(&self) -> bool {
+        let DeliveryStats { waiting, delivered, expired, abandoned, peer_lost, unknown, .. } =
+            self.interface.statistics().deliveries;
+        let reliable = waiting + delivered + expired + abandoned + peer_lost + unknown;
+        self.args.request.is_some() || reliable >= self.sent
     }
 
     /// Sends a message. With `--request` it also waits for the answer and prints it.
