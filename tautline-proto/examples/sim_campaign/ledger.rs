@@ -93,6 +93,9 @@ pub(crate) struct Ledger {
     owed: Vec<(usize, NodeId)>,
     /// The number of the next message when the last session ended at each node.
     ended_before: HashMap<NodeId, usize>,
+    /// Nodes that were restarted where the server did not know them yet. It cannot know that they are one client, so what was on its
+    /// way from the life before still counts.
+    pub(crate) left_behind: HashSet<NodeId>,
     pub(crate) outcomes: HashMap<Outcome, u64>,
     pub(crate) received: u64,
 }
@@ -198,10 +201,10 @@ impl Ledger {
         }
         sent.received_at.push(at);
         let newest = self.heard.entry((at, sent.from)).or_default();
-        if sent.life < *newest {
+        if sent.life < *newest && !self.left_behind.contains(&sent.from) {
             return Err(format!("message {number} of life {} after one of life {newest}", sent.life));
         }
-        *newest = sent.life;
+        *newest = sent.life.max(*newest);
         if sent.spec.delivery == Delivery::Ordered {
             let stream = (at, life, sent.from, sent.life, sent.spec.message_type, sent.spec.channel);
             if self.ordered.insert(stream, number).is_some_and(|before| before > number) {

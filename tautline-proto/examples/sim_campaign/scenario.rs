@@ -164,6 +164,12 @@ impl Scenario {
             self.world.close(id);
         }
         self.check_node(index)?;
+        let (server, node) = (self.nodes[0].id, &self.nodes[index]);
+        let mut known =
+            self.world.peers(server).iter().filter_map(|&peer| self.world.address_of(server, peer));
+        if known.any(|address| node.former.contains(&address)) {
+            self.ledger.left_behind.insert(id);
+        }
         self.world.restart(id);
         self.ledger.restarted(id);
         self.nodes[index].truth = Truth::default();
