@@ -277,6 +277,24 @@ fn message_is_abandoned_after_its_last_try() {
 }
 
 #[test]
+fn with_many_datagrams_in_flight_new_messages_share_them() {
+    let mut pair = Pair::new();
+    let send = |pair: &mut Pair| {
+        pair.offer(Delivery::Reliable, &[7; 64]).expect("room");
+        pair.client.deliver(pair.now());
+        pair.client.sent.len()
+    };
+    // Few are in flight: each goes at once.
+    assert_eq!((1..=8).map(|_| send(&mut pair)).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
+    // Many are: the next wait until they fill a datagram.
+    let begun: Vec<_> = (0..30).map(|_| send(&mut pair)).collect();
+    assert_eq!((begun[0], begun[29]), (8, 10), "{begun:?}");
+    // What is left goes once an acknowledgement has come, long before the time-out.
+    pair.run(5, 0, 0);
+    assert_eq!(pair.client.outcomes.len(), 38);
+}
+
+#[test]
 fn full_window_refuses_messages_until_an_acknowledgement_comes() {
     let mut pair = Pair::new();
     let taken = (0..).take_while(|_| pair.offer(Delivery::Reliable, b"0").is_ok()).count();

@@ -147,8 +147,11 @@ impl Ends {
         for _ in 0..RELIABLE_ROUND {
             self.data.send_reliable(&self.payload)?;
         }
-        self.serve();
-        self.client_driver.turn(Some(TIME_LIMIT));
+        // Everything is acknowledged: a lost datagram would be sent again first.
+        while self.client.statistics().deliveries.waiting > 0 {
+            self.serve();
+            self.client_driver.turn(Some(Duration::ZERO));
+        }
         Ok(())
     }
 

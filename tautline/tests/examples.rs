@@ -18,6 +18,10 @@ mod hello;
 mod hot_path;
 #[path = "../examples/reactor.rs"]
 mod reactor;
+#[cfg(feature = "sim")]
+#[allow(dead_code)] // its main measures for longer than a test takes
+#[path = "../examples/reliable_rate.rs"]
+mod reliable_rate;
 #[path = "../examples/request_reply.rs"]
 mod request_reply;
 #[path = "../examples/watch_events.rs"]
@@ -67,6 +71,14 @@ fn request_reply_runs() {
 #[test]
 fn reactor_runs() {
     reactor::main().unwrap();
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn reliable_rate_handles_each_message_once() {
+    let rate = reliable_rate::measure("10%", std::time::Duration::from_millis(100)).unwrap();
+    assert!(rate.sent > 0);
+    assert_eq!(rate.sent, rate.handled);
 }
 
 #[test]

@@ -36,6 +36,10 @@ pub enum Command {
     Accept(PeerId),
     /// Acknowledge its reliable messages: the lowest number that has not arrived, and the bitmap of the numbers after it.
     Acknowledge(PeerId, u64, Vec<u8>),
+    /// As [`Acknowledge`](Self::Acknowledge), but with the next datagram to it. The driver turns one into the other.
+    OweAcknowledgement(PeerId, u64, Vec<u8>),
+    /// Send it the acknowledgement that it is owed, unless a datagram has taken it along.
+    PayAcknowledgement(PeerId),
     /// It has acknowledged our reliable messages: the low 32 bits of the lowest number that has not arrived, and the bitmap.
     Acknowledged(PeerId, u32, Vec<u8>),
     /// Send it a probe of the path's size, if one is due. A heartbeat follows.
@@ -132,6 +136,8 @@ saved_variants!(Command {
     11 = Heartbeat(id, heartbeat),
     12 = Rekey(id, rekey),
     13 = Ownership(id, ownership),
+    14 = OweAcknowledgement(id, base, bitmap),
+    15 = PayAcknowledgement(id),
 });
 saved!(PathAnswer { probe, asks, arrived, heartbeat_sent });
 // The counters are those of the half that carries the command out. Keys are never saved.

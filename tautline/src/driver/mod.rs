@@ -5,6 +5,7 @@
 //! reports what the protocol noticed ([`happened`]). [`ownership`] passes on who
 //! may send on a stream.
 
+mod acks;
 mod arrivals;
 mod datagram;
 mod freshness;
@@ -27,9 +28,10 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use tautline_proto::endpoint::{Event as Happened, Inbound};
+use tautline_proto::endpoint::{Command, Event as Happened, Inbound};
 use tautline_proto::{Instant as Steady, Now};
 
+use acks::WaitingAcks;
 use arrivals::Arrivals;
 use freshness::Freshness;
 use giving_way::GivingWay;
@@ -107,6 +109,7 @@ pub(crate) struct Turner {
     put_off: u32,
     /// Senders left more to write than one turn writes.
     unwritten: bool,
+    acks: WaitingAcks,
     polling: Polling,
     watch: CoalescerWatch,
     watchdogs: Watches,
@@ -218,6 +221,7 @@ impl Turner {
             overflow: Overflow::new(granted),
             put_off: 0,
             unwritten: false,
+            acks: WaitingAcks::default(),
             polling: Polling::new(settings.wait),
             watch,
             watchdogs,
@@ -423,18 +427,36 @@ impl Turner {
     fn carry_out_commands(&mut self, now: Now) {
         self.shared.peers_so_far.store(self.inbound.peers_so_far(), Ordering::Relaxed);
         while self.inbound.has_commands() {
-            let Self { inbound, shared, .. } = self;
+            let Self { inbound, shared, acks, .. } = self;
             // Few datagrams for each hold of the lock, so that senders do not wait for long; but several, because a driver that
             // serves many peers would wait for as many senders.
             let failed = shared.sender.transmit.briefly(|line| {
                 let commands = std::iter::from_fn(|| inbound.poll_command()).take(COMMANDS_AT_ONCE);
-                commands.filter_map(|command| line.command(command, now)).collect::<Vec<_>>()
+                let carry_out = |command| match command {
+                    Command::Acknowledge(peer, base, bitmap) if acks.may_wait => {
+                        acks.add(peer, now.steady);
+                        line.command(Command::OweAcknowledgement(peer, base, bitmap), now)
+                    }
+                    command => line.command(command, now),
+                };
+                commands.filter_map(carry_out).collect::<Vec<_>>()
             });
             for error in failed {
                 if let SendError::Refused { to, fault, problem } = error {
                     self.unreachable(Some(to), fault, &problem);
                 }
             }
+        }
+    }
+
+    /// Sends the acknowledgements that have waited for long enough; all of them at the `end` of reading. A datagram of the same
+    /// peer may have taken one along.
+    pub(super) fn acknowledge(&mut self, now: Now, end: bool) {
+        if !self.acks.are_due(now.steady) && !end {
+            return;
+        }
+        for peer in self.acks.take() {
+            self.shared.sender.transmit.briefly(|line| line.command(Command::PayAcknowledgement(peer), now));
         }
     }
 

@@ -210,10 +210,15 @@ impl Turner {
             if (self.more_may_wait && !catches_up) || self.life.is_stopped() {
                 break;
             }
+            self.acknowledge(*now, false);
             received = self.socket.receive(&mut buffers.datagram);
             if matches!(received, Received::Datagrams(_)) {
                 *now = self.has_read(Instant::now());
             }
+        }
+        self.acks.may_wait = false;
+        if !self.life.is_orphaned() {
+            self.acknowledge(*now, true);
         }
         self.hand_out_held(*now, sink);
         self.read_in_a_row += count;
@@ -240,6 +245,7 @@ impl Turner {
             count += 1;
             if !self.impaired.take(now.steady, origin.from, datagram) {
                 self.take_datagram(now, origin, datagram, scratch, sink);
+                self.acks.may_wait = true;
             }
         }
         self.dispatcher.release();

@@ -3,6 +3,7 @@
 use crate::sync::Arc;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use tautline_proto::endpoint::{Outbound, Outcome};
 use tautline_proto::{Counter, Instant, PeerId};
@@ -86,11 +87,30 @@ pub(crate) struct UnderWay {
     pub(crate) number: Option<u64>,
 }
 
+/// Hashes receipts. They are counted here, one by one, so nobody can choose them to collide.
+#[derive(Debug, Default)]
+struct ReceiptHasher(u64);
+
+impl Hasher for ReceiptHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(self.0 << 8 | u64::from(byte)));
+    }
+
+    fn write_u64(&mut self, receipt: u64) {
+        // The table takes its place from the low bits and a mark from the high bits (Fibonacci hashing).
+        self.0 = receipt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The table of the messages in flight. Kept under the transmit lock; outlives single connections.
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
     signs: Arc<DeliverySigns>,
-    under_way: HashMap<u64, UnderWay>,
+    under_way: HashMap<u64, UnderWay, BuildHasherDefault<ReceiptHasher>>,
     next_receipt: u64,
     /// Messages whose outcome was not published yet.
     ended: Vec<(UnderWay, Outcome)>,

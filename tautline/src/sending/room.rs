@@ -2,6 +2,9 @@
 //!
 //! No wake-up is lost: a waiter reads the generation, or leaves its waker, *before* it looks for room. Whoever makes room
 //! does so *before* it changes the generation. So the waiter either sees the room or is woken.
+//!
+//! A waiter is woken once a quarter of the window is free, and not for each message. That comes: whoever waits saw a full
+//! window, and each of its messages ends.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,17 +27,21 @@ pub(crate) struct RoomSignal {
 struct State {
     generation: u64,
     wakers: Vec<Waker>,
+    /// How many threads wait. If there are none, a system call is saved.
+    waiting: usize,
 }
 
 impl RoomSignal {
     /// Wakes all who wait: reliable messages have ended, or the connection has. Called with no lock held.
     pub(crate) fn notify(&self) {
-        let wakers = {
+        let (wakers, is_awaited) = {
             let mut state = lock(&self.state);
             state.generation += 1;
-            std::mem::take(&mut state.wakers)
+            (std::mem::take(&mut state.wakers), state.waiting > 0)
         };
-        self.changed.notify_all();
+        if is_awaited {
+            self.changed.notify_all();
+        }
         for waker in wakers {
             // A waker that panics must not keep the others asleep.
             let _ = quietly(|| waker.wake());
@@ -49,13 +56,18 @@ impl RoomSignal {
     fn wait_change(&self, seen: u64, deadline: Option<Instant>) -> bool {
         let mut state = lock(&self.state);
         while state.generation == seen {
-            state = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return false;
+            }
+            state.waiting += 1;
+            state = match left {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(left) if left.is_zero() => return false,
                 Some(left) => {
                     self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
+            state.waiting -= 1;
         }
         true
     }
@@ -77,7 +89,8 @@ impl Sender {
                 return true;
             }
             if !self.room.wait_change(generation, deadline) {
-                return false;
+                // There may be a little room, for which nobody is woken.
+                return self.has_room(target);
             }
         }
     }

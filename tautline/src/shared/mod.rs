@@ -136,8 +136,10 @@ impl Shared {
         if !self.sender.delivery_signs.have_ended() {
             return;
         }
-        let ended = self.sender.transmit.briefly(Line::take_ended);
-        self.sender.room.notify();
+        let (ended, makes_room) = self.sender.transmit.briefly(Line::take_ended);
+        if makes_room {
+            self.sender.room.notify();
+        }
         // Receipts come first: if a subscriber's waker panics, no receipt waits for ever.
         for (message, outcome) in &ended {
             if let Some(tracker) = &message.tracker {

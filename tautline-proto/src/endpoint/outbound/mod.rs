@@ -1,7 +1,8 @@
 //! The sending half of an endpoint.
 //!
 //! [`Outbound`] is the only type of this folder that the driver calls. `peer` holds what is known of each peer,
-//! `reliable_sender` the reliable messages that a peer has not acknowledged, frame by frame (`queued_frame`).
+//! `reliable_sender` the reliable messages that a peer has not acknowledged, frame by frame (`queued_frame`) and datagram by datagram
+//! (`flights`), and their messages (`pending_messages`).
 //!
 //! On a plain link, a sequence number is used up only when the kernel takes the datagram: [`seal`](Outbound::seal) writes the next number, and
 //! [`sent`](Outbound::sent) moves on to the following one. Both happen under the transmit lock, so that datagrams are sent in
@@ -9,8 +10,10 @@
 //!
 //! This folder may use `wire`, the crate's root modules and what both halves share. It never uses `inbound`.
 
+mod flights;
 mod path_size;
 mod peer;
+mod pending_messages;
 mod queued_frame;
 mod record;
 mod reliable_sender;
@@ -356,6 +359,14 @@ impl Outbound {
                 begin(out, &[]);
                 Some(id)
             }
+            Command::OweAcknowledgement(id, base, bitmap) => {
+                peer_mut(&mut self.slots, id)?.set_ack(base, bitmap);
+                None
+            }
+            Command::PayAcknowledgement(id) => {
+                begin(out, &[]);
+                self.peer(id).filter(|peer| peer.owes_ack()).map(|peer| peer.id)
+            }
             Command::Acknowledged(id, base, bitmap) => {
                 self.acknowledged(id, Ack { base, bitmap: &bitmap }, now.steady);
                 None
@@ -510,7 +521,19 @@ impl Outbound {
     /// that is unknown: there the offer says what is wrong.
     #[must_use]
     pub fn has_room(&self, id: PeerId) -> bool {
-        self.peer(id).and_then(|peer| peer.reliable.as_ref()).is_none_or(|reliable| reliable.has_room())
+        self.room(id) > 0
+    }
+
+    /// As [`has_room`](Self::has_room), but for a quarter of the window. Whoever waits for room is woken then, and not for each
+    /// message.
+    #[must_use]
+    pub fn has_ample_room(&self, id: PeerId) -> bool {
+        self.room(id) >= native::DELIVERY_WINDOW / 4
+    }
+
+    fn room(&self, id: PeerId) -> u64 {
+        let reliable = self.peer(id).and_then(|peer| peer.reliable.as_ref());
+        reliable.map_or(native::DELIVERY_WINDOW, |reliable| reliable.room())
     }
 
     /// Queues a reliable message for a peer. [`poll_delivery`](Self::poll_delivery) sends it.
@@ -549,8 +572,12 @@ impl Outbound {
         let peer = peer_mut(&mut self.slots, id).ok_or(Refusal::UnknownPeer)?;
         // Frames cannot be cut anew once they have numbers, so they fit paths that become smaller.
         let room = room(peer.path.size().min(BASE_DATAGRAM) - peer.extra);
-        peer.reliable.get_or_insert_default().offer(frame, room, receipt, expires)?;
-        self.schedule(id, Instant::from_nanos(0));
+        let reliable = peer.reliable.get_or_insert_default();
+        let was_due = reliable.next_due();
+        reliable.offer(frame, room, receipt, expires)?;
+        if reliable.next_due() != was_due || peer.reliable_due.is_none() {
+            self.schedule(id, Instant::from_nanos(0));
+        }
         Ok(())
     }
 

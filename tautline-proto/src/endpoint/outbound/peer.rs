@@ -117,6 +117,11 @@ impl OutboundPeer {
         self.ack = Some(PiggybackedAck { base, bitmap, left: ACK_COPIES });
     }
 
+    /// Whether no datagram has carried the latest acknowledgement yet.
+    pub(super) fn owes_ack(&self) -> bool {
+        self.ack.as_ref().is_some_and(|ack| ack.left == ACK_COPIES)
+    }
+
     /// Appends the latest acknowledgement if there is one and the datagram has room for it. Returns whether it was appended.
     #[inline]
     pub(super) fn piggyback_ack(&self, datagram: &mut Vec<u8>, size: usize) -> bool {

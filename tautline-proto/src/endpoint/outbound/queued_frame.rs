@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::flights::Flight;
 use crate::message::Priority;
 use crate::snapshot::saved;
 use crate::time::Instant;
@@ -36,12 +37,23 @@ pub(super) struct QueuedFrame {
     pub(super) retransmit_at: Instant,
     /// How many datagrams that were sent later have arrived.
     pub(super) overtaken: u8,
+    /// The datagram that it was sent in last.
+    pub(super) flight: Flight,
 }
 
 impl QueuedFrame {
     pub(super) fn new(bytes: Vec<u8>, message: u64, priority: Priority) -> Self {
         let never = Instant::from_nanos(0);
-        Self { bytes, message, priority, tries: 0, sent_at: never, retransmit_at: never, overtaken: 0 }
+        Self {
+            bytes,
+            message,
+            priority,
+            tries: 0,
+            sent_at: never,
+            retransmit_at: never,
+            overtaken: 0,
+            flight: Flight::default(),
+        }
     }
 
     pub(super) const fn is_settled(&self) -> bool {
@@ -81,4 +93,4 @@ pub(super) fn backed_off(timeout: Duration, tries: u32) -> Duration {
     timeout.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX)).min(longest)
 }
 
-saved!(QueuedFrame { bytes, message, priority, tries, sent_at, retransmit_at, overtaken });
+saved!(QueuedFrame { bytes, message, priority, tries, sent_at, retransmit_at, overtaken, flight });

@@ -8,6 +8,8 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 
+use super::flights::Flights;
+use super::pending_messages::{PendingMessage, PendingMessages};
 use super::queued_frame::{QueuedFrame, SendRules, backed_off};
 use crate::endpoint::outcome::{Outcome, Refusal};
 use crate::message::{Delivery, Priority};
@@ -18,8 +20,12 @@ use crate::wire::native::{
     self, Ack, Control, DELIVERY_WINDOW, DeliveryNumbers, FORWARD_LEN, SendingClass, Stream,
 };
 
-/// How many frames may be in flight at once.
+/// How many datagrams may be in flight at once.
 const MAX_IN_FLIGHT: usize = 64;
+/// While so many are in flight, an acknowledgement comes soon. New frames wait for it, or until they fill a datagram.
+const MANY_IN_FLIGHT: usize = 8;
+/// They wait for no more than this many bytes of frames, however large datagrams may be.
+const MOST_TO_FILL: usize = 4096;
 /// The retransmission time-out before the first round trip was measured.
 const INITIAL_TIMEOUT: Duration = Duration::from_millis(100);
 /// The clock granularity of RFC 6298: how late a driver that sleeps may wake up.
@@ -28,6 +34,8 @@ const GRANULARITY: Duration = Duration::from_millis(2);
 const PACKET_THRESHOLD: u8 = 3;
 /// While other traffic waits, one datagram of retransmissions may be sent for this many other datagrams.
 const OTHERS_PER_RETRANSMISSION: u64 = 10;
+/// After every time.
+const NEVER: Instant = Instant::from_nanos(u64::MAX);
 /// The most datagrams of other traffic that count towards later retransmissions.
 const MAX_CREDIT: u64 = 8 * OTHERS_PER_RETRANSMISSION;
 
@@ -37,22 +45,32 @@ const MAX_CREDIT: u64 = 8 * OTHERS_PER_RETRANSMISSION;
 /// - frame `i` has delivery number `base + i`, and the first frame is not settled;
 /// - frames below `unsent` were sent, the others were not, except frames of critical messages;
 /// - `unsent_critical` holds the frames of critical messages that were not sent;
-/// - `in_flight` holds the numbers of the frames that were sent and are not settled, in rising order;
+/// - `unsent_bytes` is the length of all frames that were not sent;
+/// - `in_flight` holds the numbers of the frames that were sent and are not settled, in rising order, and `flights` counts them
+///   by datagram;
+/// - none of them is retransmitted before `retransmit_from`;
 /// - `messages` holds the messages with frames that are not settled, by the number of their first frame, and `expiries` those
 ///   of them that expire.
 #[derive(Debug, Default)]
 pub(super) struct ReliableSender {
     base: u64,
     frames: VecDeque<QueuedFrame>,
-    messages: BTreeMap<u64, PendingMessage>,
+    messages: PendingMessages,
     /// The frames of the last message of each ordered stream, until the peer's base has passed them. It is not enough that
     /// they are settled: the message may wait at the peer for an earlier one.
     last_ordered: BTreeMap<Stream, Range<u64>>,
     unsent: u64,
     unsent_critical: VecDeque<u64>,
+    unsent_bytes: usize,
+    /// How many bytes of frames the datagram before had room for.
+    room: usize,
+    /// An acknowledgement came, and frames that waited for it may be sent.
+    is_prompted: bool,
     /// The highest priority in the datagram that was written last.
     highest: Option<Priority>,
-    in_flight: Vec<u64>,
+    in_flight: VecDeque<u64>,
+    flights: Flights,
+    retransmit_from: Instant,
     expiries: BTreeSet<(Instant, u64)>,
     round_trip: RoundTrip,
     /// The base of the peer's latest acknowledgement.
@@ -64,15 +82,6 @@ pub(super) struct ReliableSender {
     /// Datagrams of other traffic since the last retransmission.
     credit: u64,
     last_retransmission: Instant,
-}
-
-/// A message with frames that are not settled.
-#[derive(Debug)]
-struct PendingMessage {
-    frames: u64,
-    unacknowledged: u64,
-    receipt: u64,
-    expires: Option<Instant>,
 }
 
 impl ReliableSender {
@@ -96,12 +105,12 @@ impl ReliableSender {
         if count == 1 {
             let mut frame = frame.to_vec();
             numbers.fill(&mut frame, delivery);
-            self.frames.push_back(QueuedFrame::new(frame, first, priority));
+            self.queue(QueuedFrame::new(frame, first, priority));
         } else {
             for fragment in native::fragments(frame, delivery, numbers, count) {
                 let mut frame = Vec::new();
                 fragment.write(&mut frame);
-                self.frames.push_back(QueuedFrame::new(frame, first, priority));
+                self.queue(QueuedFrame::new(frame, first, priority));
             }
         }
         let frames = u64::from(count);
@@ -114,9 +123,14 @@ impl ReliableSender {
         Ok(())
     }
 
-    /// Whether the window has room for one more frame.
-    pub(super) fn has_room(&self) -> bool {
-        (self.frames.len() as u64) < DELIVERY_WINDOW
+    fn queue(&mut self, frame: QueuedFrame) {
+        self.unsent_bytes += frame.bytes.len();
+        self.frames.push_back(frame);
+    }
+
+    /// For how many more frames the window has room.
+    pub(super) fn room(&self) -> u64 {
+        DELIVERY_WINDOW - self.frames.len() as u64
     }
 
     fn number(&mut self, frames: Range<u64>, stream: Stream, delivery: Delivery) -> DeliveryNumbers {
@@ -142,11 +156,16 @@ impl ReliableSender {
         settled: &mut impl Extend<(u64, Outcome)>,
     ) -> Option<(u64, Priority)> {
         self.highest = None;
+        self.room = rules.room;
         settled.extend(self.abandon_overdue(rules));
         let begin = out.len();
         let timeout = self.timeout();
+        self.flights.begin();
         let mut messages = self.send_critical(rules, timeout, out, begin);
-        if self.may_retransmit(rules, timeout) && self.retransmit(rules, timeout, out, begin) {
+        if self.retransmit_from <= rules.now
+            && self.may_retransmit(rules, timeout)
+            && self.retransmit(rules, timeout, out, begin)
+        {
             self.last_retransmission = rules.now;
             self.credit = self.credit.saturating_sub(OTHERS_PER_RETRANSMISSION);
         }
@@ -157,29 +176,36 @@ impl ReliableSender {
 
     /// Writes the frames whose retransmission is due. Returns whether there are any.
     fn retransmit(&mut self, rules: SendRules, timeout: Duration, out: &mut Vec<u8>, begin: usize) -> bool {
-        let mut is_any = false;
+        let (mut is_any, mut is_full) = (false, false);
+        let mut from = NEVER;
         for &number in &self.in_flight {
             let frame = &mut self.frames[index(number, self.base)];
-            if frame.retransmit_at > rules.now {
-                continue;
+            if frame.retransmit_at <= rules.now && !is_full {
+                is_full = !frame.write(rules, timeout, out, begin);
+                if !is_full {
+                    frame.flight = self.flights.change(frame.flight);
+                    self.highest = self.highest.max(Some(frame.priority));
+                    is_any = true;
+                }
             }
-            if !frame.write(rules, timeout, out, begin) {
-                break;
-            }
-            self.highest = self.highest.max(Some(frame.priority));
-            is_any = true;
+            from = from.min(frame.retransmit_at);
         }
+        self.retransmit_from = from;
         is_any
     }
 
     /// Writes frames that were not sent yet. Returns how many messages begin with them.
     fn send_first(&mut self, rules: SendRules, timeout: Duration, out: &mut Vec<u8>, begin: usize) -> u64 {
         let mut messages = 0;
-        while self.in_flight.len() < MAX_IN_FLIGHT && self.unsent < self.next() {
+        if out.len() == begin && !self.may_begin() {
+            return 0;
+        }
+        while self.unsent < self.next() {
             let Some(begun) = self.send_frame(self.unsent, rules, timeout, out, begin) else { break };
             messages += begun;
             self.unsent += 1;
         }
+        self.is_prompted &= self.unsent < self.next();
         messages
     }
 
@@ -212,7 +238,16 @@ impl ReliableSender {
             return None;
         }
         self.highest = self.highest.max(Some(frame.priority));
-        let at = self.in_flight.partition_point(|&other| other < number);
+        frame.flight = self.flights.add();
+        self.unsent_bytes -= frame.bytes.len();
+        self.retransmit_from = self.retransmit_from.min(frame.retransmit_at);
+        if self.in_flight.is_empty() {
+            self.retransmit_from = frame.retransmit_at;
+        }
+        let at = match self.in_flight.back() {
+            Some(&last) if last > number => self.in_flight.partition_point(|&other| other < number),
+            _ => self.in_flight.len(),
+        };
         self.in_flight.insert(at, number);
         Some(u64::from(frame.message == number))
     }
@@ -255,14 +290,21 @@ impl ReliableSender {
 
     /// Returns when [`poll`](Self::poll) has something to do next.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let may_begin = self.in_flight.len() < MAX_IN_FLIGHT && self.unsent < self.next();
-        let may_begin = may_begin || !self.unsent_critical.is_empty();
-        let retransmissions =
-            self.in_flight.iter().map(|&number| self.frames[index(number, self.base)].retransmit_at);
+        if (self.unsent < self.next() && self.may_begin()) || !self.unsent_critical.is_empty() {
+            return Some(Instant::from_nanos(0));
+        }
+        let retransmission = (!self.in_flight.is_empty()).then_some(self.retransmit_from);
         let expiry = self.expiries.first().map(|&(at, _)| at);
         let forward = self.needs_forward().then_some(self.forward_at);
-        let at_once = may_begin.then_some(Instant::from_nanos(0));
-        retransmissions.chain(expiry).chain(forward).chain(at_once).min()
+        retransmission.into_iter().chain(expiry).chain(forward).min()
+    }
+
+    /// Whether a datagram of frames that were not sent yet may begin.
+    fn may_begin(&self) -> bool {
+        let is_worth = self.flights.count() < MANY_IN_FLIGHT
+            || self.is_prompted
+            || self.unsent_bytes >= self.room.min(MOST_TO_FILL);
+        is_worth && self.flights.count() < MAX_IN_FLIGHT
     }
 
     /// Handles an acknowledgement.
@@ -284,13 +326,21 @@ impl ReliableSender {
             self.peer_base = base;
             self.last_ordered.retain(|_, frames| frames.end > base);
         }
+        self.is_prompted = self.unsent < next;
         let mut arrivals = Arrivals::default();
         // Frames that were never sent cannot have arrived.
-        for number in core::mem::take(&mut self.in_flight) {
+        while let Some(number) = self.in_flight.pop_front_if(|number| *number < base) {
+            self.settle_frame(number, &mut arrivals);
+        }
+        // Of the others, the bitmap shows those up to its end. Few have not arrived.
+        let end = base + 1 + 8 * ack.bitmap.len() as u64;
+        let mut place = 0;
+        while let Some(&number) = self.in_flight.get(place).filter(|&&number| number < end) {
             if has_arrived(number, base, ack.bitmap) {
+                self.in_flight.remove(place);
                 self.settle_frame(number, &mut arrivals);
             } else {
-                self.in_flight.push(number);
+                place += 1;
             }
         }
         if let Some(sent_at) = arrivals.sample {
@@ -304,9 +354,10 @@ impl ReliableSender {
     fn settle_frame(&mut self, number: u64, arrivals: &mut Arrivals) {
         let frame = &mut self.frames[index(number, self.base)];
         frame.settle();
+        self.flights.leave(frame.flight);
         arrivals.add(number, frame);
         let first = frame.message;
-        let Some(pending) = self.messages.get_mut(&first) else { return };
+        let Some(pending) = self.messages.get_mut(first) else { return };
         pending.unacknowledged -= 1;
         if pending.unacknowledged == 0 {
             arrivals.delivered.push(pending.receipt);
@@ -322,6 +373,7 @@ impl ReliableSender {
             frame.overtaken = frame.overtaken.saturating_add(u8::try_from(later).unwrap_or(u8::MAX));
             if frame.overtaken >= PACKET_THRESHOLD {
                 frame.retransmit_at = frame.retransmit_at.min(now);
+                self.retransmit_from = self.retransmit_from.min(now);
             }
         }
     }
@@ -344,6 +396,9 @@ impl ReliableSender {
 
     /// Returns a message with a frame whose last try has failed.
     fn out_of_tries(&self, rules: SendRules) -> Option<u64> {
+        if self.retransmit_from > rules.now {
+            return None;
+        }
         let mut frames = self.in_flight.iter().map(|&number| &self.frames[index(number, self.base)]);
         let has_failed =
             |frame: &&QueuedFrame| frame.tries >= rules.max_tries && frame.retransmit_at <= rules.now;
@@ -355,9 +410,19 @@ impl ReliableSender {
         let end = first + pending.frames;
         // The message's first frames may be settled and gone.
         for number in first.max(self.base)..end {
-            self.frames[index(number, self.base)].settle();
+            let frame = &mut self.frames[index(number, self.base)];
+            if frame.tries == 0 {
+                self.unsent_bytes -= frame.bytes.len();
+            }
+            frame.settle();
         }
-        self.in_flight.retain(|number| !(first..end).contains(number));
+        self.in_flight.retain(|number| {
+            let stays = !(first..end).contains(number);
+            if !stays {
+                self.flights.leave(self.frames[index(*number, self.base)].flight);
+            }
+            stays
+        });
         self.unsent_critical.retain(|number| !(first..end).contains(number));
         self.abandoned_to = self.abandoned_to.max(end);
         Some((pending.receipt, outcome))
@@ -365,11 +430,11 @@ impl ReliableSender {
 
     /// Ends all messages with this outcome, because the session is over.
     pub(super) fn end(self, outcome: Outcome) -> impl Iterator<Item = (u64, Outcome)> {
-        self.messages.into_values().map(move |pending| (pending.receipt, outcome))
+        self.messages.into_receipts().map(move |receipt| (receipt, outcome))
     }
 
     fn forget(&mut self, first: u64) -> Option<PendingMessage> {
-        let pending = self.messages.remove(&first)?;
+        let pending = self.messages.remove(first)?;
         if let Some(at) = pending.expires {
             self.expiries.remove(&(at, first));
         }
@@ -431,7 +496,6 @@ fn has_arrived(number: u64, base: u64, bitmap: &[u8]) -> bool {
     byte.is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
 }
 
-saved!(PendingMessage { frames, unacknowledged, receipt, expires });
 saved!(ReliableSender {
     base,
     frames,
@@ -439,8 +503,13 @@ saved!(ReliableSender {
     last_ordered,
     unsent,
     unsent_critical,
+    unsent_bytes,
+    room,
+    is_prompted,
     highest,
     in_flight,
+    flights,
+    retransmit_from,
     expiries,
     round_trip,
     peer_base,

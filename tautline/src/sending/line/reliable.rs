@@ -93,9 +93,15 @@ impl Line {
         }
     }
 
-    /// Takes the reliable messages that ended. The caller publishes their outcomes after it has released the line.
-    pub(crate) fn take_ended(&mut self) -> Vec<(UnderWay, Outcome)> {
-        self.deliveries.take_ended()
+    /// Takes the reliable messages that ended, and whether one of their peers has ample room now. The caller publishes the
+    /// outcomes after it has released the line.
+    pub(crate) fn take_ended(&mut self) -> (Vec<(UnderWay, Outcome)>, bool) {
+        let ended = self.deliveries.take_ended();
+        let makes_room = self.open.as_ref().is_none_or(|open| {
+            // Most often all of them have one peer, so that the first one says it.
+            ended.iter().any(|(message, _)| open.outbound.has_ample_room(message.peer))
+        });
+        (ended, makes_room)
     }
 }
 

@@ -58,14 +58,22 @@ impl ReceiveWindow {
 
     /// Returns the base and the bitmap of the numbers after it, as an acknowledgement carries them.
     pub(super) fn acknowledgement(&self) -> (u64, Vec<u8>) {
-        let mut bitmap = Vec::new();
-        for (index, number) in (self.base + 1..self.end).enumerate() {
-            if self.is_received(number) {
-                bitmap.resize(index / 8 + 1, 0);
-                bitmap[index / 8] |= 1 << (index % 8);
-            }
-        }
-        (self.base, bitmap)
+        let after = self.base + 1;
+        // The highest number was received, so that the last byte is not zero.
+        let bytes = self.end.saturating_sub(after).div_ceil(8);
+        (self.base, (0..bytes).map(|byte| self.eight_from(after + 8 * byte)).collect())
+    }
+
+    /// Returns which of the eight numbers from this one on were received. Those above the highest were not.
+    fn eight_from(&self, number: u64) -> u8 {
+        let (word, _) = word_and_bit(number);
+        let (low, high) = (self.received[word], self.received[(word + 1) % WORDS]);
+        let bits = (u128::from(high) << 64 | u128::from(low)) >> (number % 64);
+        // Behind the window, the words begin again with the base.
+        let beyond = (number + 8).saturating_sub(self.base + DELIVERY_WINDOW);
+        #[allow(clippy::cast_possible_truncation)] // the eight are meant; at most seven are beyond
+        let (bits, beyond) = (bits as u8, beyond as u32);
+        bits & (u8::MAX >> beyond)
     }
 
     fn is_received(&self, number: u64) -> bool {
@@ -122,6 +130,16 @@ mod tests {
                 self.base += 1;
             }
         }
+
+        fn acknowledgement(&self) -> (u64, Vec<u8>) {
+            let mut bitmap = Vec::new();
+            for &number in self.received.range(self.base..) {
+                let bit = usize::try_from(number - self.base - 1).expect("the base was not received");
+                bitmap.resize(bitmap.len().max(bit / 8 + 1), 0);
+                bitmap[bit / 8] |= 1 << (bit % 8);
+            }
+            (self.base, bitmap)
+        }
     }
 
     #[test]
@@ -153,6 +171,7 @@ mod tests {
             assert_eq!(window.base(), slow.base);
             let differs = |&number: &u64| window.is_received(number) != slow.received.contains(&number);
             assert_eq!((slow.base..slow.base + DELIVERY_WINDOW).find(differs), None);
+            assert_eq!(window.acknowledgement(), slow.acknowledgement());
         }
         assert!(slow.base > 1 << 32, "the 32-bit numbers have wrapped");
     }
