@@ -23,7 +23,7 @@ Examples:
   tautline demo --seconds 5
   tautline listen 127.0.0.1:9000 --reply
   tautline send 127.0.0.1:9000 '{\"force_n\": 1.5}' --type command
-  tautline ping 127.0.0.1:9000 --count 1000 --budget 1ms
+  tautline ping 127.0.0.1:9000 --rate 1000 --budget 1ms
   tautline doctor --rate 1kHz
   tautline watch 127.0.0.1:9000
   tautline bench latency --html latency.html
