@@ -149,7 +149,7 @@ mod tests {
                 continue;
             }
             for word in part.split_whitespace() {
-                if ["|", "<", ">"].contains(&word) {
+                if ["|", "<", ">", ">>"].contains(&word) {
                     return words;
                 }
                 words.push(word.to_owned());
