@@ -39,6 +39,7 @@
 //! `secure` (secret keys) is on by default. `toml` (configuration from TOML), `msgpack` and `cbor` (codecs beside JSON), `sim` (what networks do to datagrams, for
 //! tests), `metrics` (figures over HTTP, for Prometheus and people) are not.
 
+pub mod black_box;
 mod config;
 mod connection;
 mod cycle;
@@ -60,11 +61,11 @@ mod tests;
 mod watchdog;
 
 pub use config::{
-    Allow, CardName, Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DrivenBy, DurationError, Endpoint,
-    EndpointError, EndpointProblem, EndpointText, Failsafe, History, InboxPolicy, Key, KeyHolder, KeyPath,
-    LocalAddress, LocalAddressError, MetricsAddress, Mtu, Profile, Qos, Role, Selector, Settings,
-    SilenceCause, StreamKey, Streams, WaitPolicy, WatchId, WatchdogChange, WatchdogEvent, WatchdogState,
-    Watched, Wire, parse_duration,
+    Allow, ByteSize, CardName, Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DrivenBy, DurationError,
+    Endpoint, EndpointError, EndpointProblem, EndpointText, Failsafe, Folder, History, InboxPolicy, Key,
+    KeyHolder, KeyPath, LocalAddress, LocalAddressError, MetricsAddress, Mtu, Profile, Qos, Role, Selector,
+    Settings, SilenceCause, StreamKey, Streams, WaitPolicy, WatchId, WatchdogChange, WatchdogEvent,
+    WatchdogState, Watched, Wire, parse_duration,
 };
 #[cfg(feature = "secure")]
 pub use config::{KeyFileError, KeyFileProblem, SecretKey, SecretKeyError};
@@ -100,6 +101,7 @@ pub use sending::link::Sent;
 pub use sending::receipt::Receipt;
 pub use sending::reply::Reply;
 pub use sending::room::Room;
+pub use shared::black_box::DumpError;
 pub use shared::directory::PeerInfo;
 pub use shared::events::{EVENT_QUEUE, Event, Events, NextEvent, Reader, STRANGER_EVENTS};
 pub use shared::ownership::{Claim, ClaimError, StreamOwner};

@@ -92,6 +92,8 @@ pub(crate) struct Recorder {
     now: Instant,
     /// How many messages of the datagram have been read.
     pub(crate) read: u64,
+    /// The messages of a datagram are still to be read: no mark can be made now.
+    pub(crate) is_reading: bool,
     writer: Writer,
 }
 
@@ -101,7 +103,7 @@ impl Recorder {
         let mark = ring.as_ref().map_or(0, RingWriter::room_for_mark);
         let writer = Writer::with_room_for(mark.max(LARGEST_ENTRY));
         let (digests, now) = (Default::default(), Instant::default());
-        Self { ring, digests, from: None, shift: None, now, read: 0, writer }
+        Self { ring, digests, from: None, shift: None, now, read: 0, is_reading: false, writer }
     }
 
     /// Returns whether a new segment must begin before the next input.

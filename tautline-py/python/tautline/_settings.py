@@ -45,6 +45,8 @@ class Settings(TypedDict, total=False):
     queue_bytes: int
     receive_buffer: int
     send_buffer: int
+    black_box: str | int
+    black_box_dir: str
     handler_time_limit: Duration
     handler_concurrency: int
     handler_backlog: int

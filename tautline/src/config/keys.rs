@@ -12,6 +12,7 @@ use tautline_proto::ContentType;
 use tautline_proto::json::{JsonLimits, NonFinite};
 
 use super::allow::{Allow, NUMBERS as ALLOW_NUMBERS};
+use super::black_box::{ByteSize, Folder};
 use super::cpus::{Cpus, NUMBERS as CPU_NUMBERS};
 use super::endpoint::{Endpoint, EndpointText};
 use super::error::ConfigError;
@@ -436,6 +437,12 @@ keys! {
         receive_buffer: usize as usize, ANYWHERE, 0..=MAX_KERNEL_BUFFER => 4 << 20;
         /// The size of the kernel's send buffer to ask for, in bytes. 0 keeps the system's default.
         send_buffer: usize as usize, ANYWHERE, 0..=MAX_KERNEL_BUFFER => 1 << 20;
+        /// How much memory the black box takes: the latest inputs of both halves of the protocol, from which `tautline incident` tells
+        /// what happened and runs it again (docs/incidents.md). It is written to a file when a watchdog trips, when the connection
+        /// fails, and by `dump`. "64MiB" holds some minutes of a 1 kHz loop. 0 turns it off. Not for links with keys.
+        black_box: ByteSize as impl Into<ByteSize>, ANYWHERE, 0..=MAX_KERNEL_BUFFER => ByteSize::from(0);
+        /// The folder that the files of the black box go to.
+        black_box_dir: Folder as impl Into<Folder>, ANYWHERE => Folder::from(".");
         /// How long a handler may take before it is cancelled (async) or its worker is replaced (blocking). A handler
         /// can set its own limit.
         handler_time_limit: Duration as Duration, ANYWHERE, MS..=HOUR => s(5);

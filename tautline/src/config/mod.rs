@@ -19,6 +19,7 @@
 //! ```
 
 mod allow;
+mod black_box;
 mod cpus;
 mod durations;
 mod endpoint;
@@ -40,6 +41,7 @@ mod streams;
 mod value;
 
 pub use allow::Allow;
+pub use black_box::{ByteSize, Folder};
 pub use cpus::{Cpus, CpusError};
 pub use durations::{DurationError, parse_duration};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, EndpointProblem, EndpointText};
@@ -180,6 +182,11 @@ impl Config {
         #[cfg(feature = "secure")]
         {
             settings.keys = settings.key_sources.read()?;
+            if settings.keys.is_some() && settings.black_box.bytes() > 0 {
+                let only =
+                    "on links without keys: the black box of a secured link would hold what the key protects";
+                return Err(ConfigError::NoEffect { key: "black_box".to_owned(), only });
+            }
         }
         #[cfg(feature = "sim")]
         impair::check(self.impair.as_ref().map(|(impairments, _)| impairments))?;

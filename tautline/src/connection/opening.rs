@@ -102,7 +102,8 @@ impl Connection {
         let datagram_size = settings.mtu.most() - headers_to(address);
         let config = endpoint_config(settings, datagram_size);
         let encoder = Encoder::new(&config);
-        let halves = endpoint(config, Start { seed, entropy, first_number, peers_before });
+        let mut halves = endpoint(config, Start { seed, entropy, first_number, peers_before });
+        self.record(&mut halves, settings, clock)?;
         let inbound = self.open_halves(settings, &socket, (&life, clock), halves, (encoder, datagram_size));
         let needs_answer = settings.role == Role::Client && settings.wire == Wire::Native;
         let waits = (needs_answer || moving.address().is_none()) && !settings.connect_timeout.is_zero();
@@ -128,6 +129,23 @@ impl Connection {
         let turner = Turner::new(Arc::clone(shared), opened, settings);
         let (thread, _held) = self.set_going(turner, held, settings)?;
         Ok(Running { life, thread, granted, _held })
+    }
+
+    /// Begins the black box of the connection, if there is one.
+    fn record(
+        &self,
+        (inbound, outbound): &mut (Inbound, Outbound),
+        settings: &Settings,
+        clock: Clock,
+    ) -> Result<(), ConnectError> {
+        let shared = &self.shared;
+        let Some([received, sent]) = shared.black_box.begin(&shared.config(), settings, clock) else {
+            return Ok(());
+        };
+        inbound.record(received);
+        outbound.record(sent);
+        let watched = shared.black_box.watch(shared, shared.status.events.subscribe());
+        watched.map_err(|error| system("thread for the black box", &error))
     }
 
     /// Opens the inbox and the peers' counters for the receiving half, and the line for the sending half. Returns the

@@ -8,6 +8,7 @@ use super::arrivals::{Came, Clocks};
 use super::datagram::Origin;
 use super::outlets::CATCH_UP_BUDGET;
 use super::{Buffers, Sink, TURN_BUDGET, Turner};
+use crate::black_box::notes;
 use crate::driver::polling::Next;
 use crate::machine::clock::kernel_wall_now;
 use crate::machine::socket::{Arrived, RECEIVE_BUFFER, Received};
@@ -16,6 +17,9 @@ use crate::machine::socket::{Arrived, RECEIVE_BUFFER, Received};
 pub(super) fn clocks(now: Now) -> Clocks {
     Clocks { steady: now.steady, wall: kernel_wall_now() }
 }
+
+/// If the driver is busy with what it has read for this time, its black box says so.
+const WORTH_A_NOTE: Duration = Duration::from_millis(1);
 
 /// The result of waiting for datagrams.
 enum Found {
@@ -236,6 +240,9 @@ impl Turner {
         // A client's socket receives from its server only, and nothing before it has one.
         let Some(from) = arrived.from.or(self.server) else { return 1 };
         let origin = Origin { from, came };
+        if self.inbound.is_recorded() {
+            self.inbound.note([notes::ARRIVED, came.at.as_nanos(), came.not_before.as_nanos()]);
+        }
         self.inbound.came(came.not_before);
         let mut count = 0;
         for datagram in arrived.datagrams(datagram) {
@@ -249,6 +256,12 @@ impl Turner {
             }
         }
         self.dispatcher.release();
+        if self.inbound.is_recorded() {
+            let busy = self.clock.steady_now().since(now.steady);
+            if busy >= WORTH_A_NOTE {
+                self.inbound.note([notes::BUSY, nanos(busy), count as u64]);
+            }
+        }
         count
     }
 
@@ -276,4 +289,8 @@ impl Turner {
             self.reported(Some(address), &error);
         }
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -16,6 +16,7 @@ mod sending;
 
 use crate::sync::Arc;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::config::Selector;
@@ -26,6 +27,7 @@ use crate::machine::realtime::RealtimeReport;
 use crate::message::Message;
 use crate::receiving::inbox::{Receive, ReceiveError};
 use crate::shared::Shared;
+use crate::shared::black_box::DumpError;
 use crate::shared::directory::PeerInfo;
 use crate::shared::events::Events;
 use crate::shared::statistics::Statistics;
@@ -336,6 +338,30 @@ impl UdpInterface {
     #[must_use]
     pub fn realtime_report(&self) -> RealtimeReport {
         self.shared().realtime.report()
+    }
+
+    /// Writes the black box (setting `black_box`) to a file in the folder `black_box_dir`, in the calling thread. Returns its path.
+    /// `tautline incident` shows what it holds.
+    ///
+    /// Inputs go on being recorded meanwhile. What they write over before it is read is not in the file.
+    ///
+    /// ```
+    /// use tautline::{Config, create_udp_server};
+    ///
+    /// let folder = std::env::temp_dir().join("tautline-dump-example");
+    /// let plant = create_udp_server(Config::server("127.0.0.1:0").black_box("1MiB").black_box_dir(&folder))?;
+    /// plant.connect()?;
+    /// let file = plant.dump()?;
+    /// assert!(file.exists());
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is no black box, it is being written already, or the system does not take the file.
+    pub fn dump(&self) -> Result<PathBuf, DumpError> {
+        self.shared().black_box.write("dump")
     }
 
     /// Returns the peers known now.

@@ -5,6 +5,7 @@
 //! Each part guards itself; there is no lock around the whole. Lock order, where two locks are held at once: the transmit
 //! writer, then its backlog; the status, then the event queues. Every other lock is held alone.
 
+pub(crate) mod black_box;
 pub(crate) mod directory;
 pub(crate) mod drivers;
 pub(crate) mod events;
@@ -28,6 +29,7 @@ use crate::handlers::{self, Handlers};
 use crate::machine::clock::Clock;
 use crate::machine::clock::wall_now;
 use crate::machine::realtime::{NotGranted, Realtime};
+use crate::machine::socket::Granted;
 use crate::message::pool::Pool;
 use crate::receiving::inbox::Inbox;
 use crate::receiving::requests::Requests;
@@ -36,6 +38,7 @@ use crate::sending::line::Line;
 use crate::sending::link::Link;
 use crate::sending::reply::Reply;
 use crate::sending::sender::Sender;
+use crate::shared::black_box::{BlackBox, Observed};
 use crate::shared::directory::{Directory, PeerInfo};
 use crate::shared::drivers::Drivers;
 use crate::shared::events::{CausedBy, Event, EventBus};
@@ -59,6 +62,7 @@ pub(crate) struct Shared {
     #[cfg(feature = "secure")]
     pub(crate) new_keys: new_keys::NewKeys,
     pub(crate) ownership: Arc<Ownership>,
+    pub(crate) black_box: BlackBox,
     pub(crate) log: Arc<LineLimit>,
     pub(crate) drivers: Drivers,
     pub(crate) realtime: Realtime,
@@ -95,6 +99,7 @@ impl Shared {
             #[cfg(feature = "secure")]
             new_keys: new_keys::NewKeys::default(),
             ownership,
+            black_box: BlackBox::default(),
             status,
             directory,
             log,
@@ -195,6 +200,20 @@ impl Shared {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+impl Observed for Shared {
+    fn black_box(&self) -> &BlackBox {
+        &self.black_box
+    }
+
+    fn statistics(&self) -> serde_json::Value {
+        serde_json::to_value(Self::statistics(self, Granted::default())).unwrap_or_default()
+    }
+
+    fn state(&self) -> ConnectionState {
+        self.status.state()
     }
 }
 

@@ -237,6 +237,9 @@ impl Inbound {
     /// Returns the messages of an accepted datagram. Messages that break a rule of their own are counted and skipped.
     pub fn messages<'a>(&'a mut self, accepted: Accepted<'a>) -> Messages<'a> {
         self.registry.begin_reading();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.is_reading = false;
+        }
         let Accepted { peer, number, at, contents, .. } = accepted;
         let is_sorted = matches!(&contents, Contents::Native { frames, .. } if !frames.are_messages());
         let Registry { peers, config, counters, owners, outputs, not_allowed, .. } = &mut self.registry;
@@ -456,9 +459,9 @@ impl Inbound {
         self.recorder.is_some()
     }
 
-    /// Writes something down that is not an input. What it means is up to who drives the endpoint.
+    /// Writes something down that is not an input, unless the segment is full. What it means is up to who drives the endpoint.
     pub fn note(&mut self, words: [u64; 3]) {
-        if let Some(recorder) = &mut self.recorder {
+        if let Some(recorder) = self.recorder.as_mut().filter(|recorder| !recorder.needs_mark(64)) {
             recorder.input(Kind::Note, &words, &[]);
         }
     }

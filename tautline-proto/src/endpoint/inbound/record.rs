@@ -29,12 +29,11 @@ pub(super) enum Input<'a> {
 }
 
 impl Input<'_> {
-    /// How many bytes it takes, if a mark may be made before it.
-    const fn room(self) -> Option<usize> {
+    /// The most bytes that it takes.
+    const fn room(self) -> usize {
         match self {
-            Self::Datagram(.., datagram) => Some(datagram.len()),
-            Self::Timeout(_) | Self::Dial(..) => Some(64),
-            _ => None,
+            Self::Datagram(.., datagram) => datagram.len(),
+            _ => 64,
         }
     }
 }
@@ -60,27 +59,29 @@ pub(super) fn input(
     for seen in registry.sizes_seen.iter_mut().flat_map(|seen| seen.drain(..)) {
         recorder.input(Kind::Seen, &seen, &[]);
     }
-    if input.room().is_some_and(|room| recorder.needs_mark(room)) && !registry.has_news() {
+    if recorder.needs_mark(input.room()) && !recorder.is_reading && !registry.has_news() {
         recorder.mark(|out| {
             registry.save(out);
             sessions.save(out);
         });
     }
-    write(recorder, input);
+    // Outputs that wait are not in the digest yet.
+    let waiting: &[u64] = if registry.has_news() { &[1] } else { &[] };
+    write(recorder, input, waiting);
 }
 
 #[inline]
-fn write(recorder: &mut Recorder, input: Input<'_>) {
+fn write(recorder: &mut Recorder, input: Input<'_>, waiting: &[u64]) {
     match input {
         Input::Datagram(now, from, datagram) => {
             recorder.clocks(now);
             recorder.origin(from);
-            recorder.input(Kind::Datagram, &[], datagram);
+            recorder.input(Kind::Datagram, waiting, datagram);
             recorder.read = 0;
         }
         Input::Timeout(now) => {
             recorder.clocks(now);
-            recorder.input(Kind::Timeout, &[], &[]);
+            recorder.input(Kind::Timeout, waiting, &[]);
         }
         Input::Dial(now, server) => {
             recorder.clocks(now);
@@ -101,6 +102,7 @@ fn write(recorder: &mut Recorder, input: Input<'_>) {
 
 /// Adds what [`Inbound::handle`](super::Inbound::handle) returns to the digest.
 pub(super) fn accepted(recorder: &mut Recorder, accepted: &Accepted<'_>) {
+    recorder.is_reading = true;
     let digest = recorder.digest_of(Output::Returned);
     digest.add(u64::from(accepted.peer.serial()) << 1 | u64::from(accepted.late));
     digest.add(accepted.number.unwrap_or(u64::MAX));

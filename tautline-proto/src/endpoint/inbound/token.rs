@@ -63,10 +63,10 @@ impl Secrets {
         self.answers = Some(Box::new(Answers { values, ..Answers::default() }));
     }
 
-    /// Takes the first answer that was kept.
+    /// Takes the first answer that was kept. There is none in a rerun.
     #[inline]
     pub(crate) fn take_answer(&mut self) -> Option<u64> {
-        self.answers.as_mut()?.values.get_mut().pop_front()
+        self.answers.as_mut().filter(|answers| !answers.are_given)?.values.get_mut().pop_front()
     }
 
     /// Gives this as the next answer, in a rerun.

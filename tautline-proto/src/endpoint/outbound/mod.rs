@@ -647,10 +647,14 @@ impl Outbound {
 
     /// Returns the next receipt and outcome of a reliable message.
     pub fn poll_outcome(&mut self) -> Option<(u64, Outcome)> {
+        if self.outcomes.is_empty() {
+            return None;
+        }
+        if let Some(recorder) = self.recorder(0) {
+            recorder.input(Kind::Polled, &[], &[]);
+        }
         let outcome = self.outcomes.pop_front();
         if let (Some((receipt, outcome)), Some(recorder)) = (outcome, &mut self.recorder) {
-            // The mark of a segment, if one began here, would not hold it.
-            recorder.input(Kind::Polled, &[], &[]);
             recorder.digest_of(Output::Event).add(receipt << 8 | outcome as u64);
         }
         outcome

@@ -15,6 +15,9 @@ use crate::time::{Instant, Now, WallTime};
 pub struct Rerun {
     /// How many inputs were run again.
     pub inputs: u64,
+    /// How many entries were not run again, because the record of an input before them is not whole. A record that was read while
+    /// it was written may lack what its last input has drawn.
+    pub left_out: u64,
     /// How many datagrams are among them.
     pub datagrams: u64,
     /// How many states were compared with the mark of the next segment, and were the same in every field.

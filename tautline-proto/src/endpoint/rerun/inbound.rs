@@ -75,8 +75,11 @@ impl Run<'_> {
         for (index, entry) in entries.iter().enumerate() {
             let Some(kind) = Kind::of(entry.kind) else { return false };
             if matches!(kind, Kind::Datagram | Kind::Timeout) {
-                self.drain(last);
-                comparison.digests(self.inbound.digest(), entry.digest);
+                // With a word, outputs waited that the digest does not have yet.
+                if entry.word(0).is_none() {
+                    self.drain(last);
+                    comparison.digests(self.inbound.digest(), entry.digest);
+                }
                 comparison.result.datagrams += u64::from(kind == Kind::Datagram);
             }
             if kind as u8 >= Kind::Datagram as u8 && kind != Kind::Hold {
@@ -86,6 +89,7 @@ impl Run<'_> {
             }
             last = now_of(entry, self.shift);
             if self.one(kind, entry, &entries[index + 1..]).is_none() || self.inbound.lacks_answers() {
+                comparison.result.left_out += (entries.len() - index) as u64;
                 return false;
             }
         }

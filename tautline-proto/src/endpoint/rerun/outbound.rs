@@ -36,7 +36,9 @@ pub fn rerun_outbound(
             comparison.states(mark, |out| ended.save_mark(out));
         }
         let mut run = Run { outbound, shift: 0, see: &mut see };
-        let is_whole = entries.iter().all(|entry| run.one(entry, &mut comparison).is_some());
+        let run_again = entries.iter().take_while(|entry| run.one(entry, &mut comparison).is_some()).count();
+        comparison.result.left_out += (entries.len() - run_again) as u64;
+        let is_whole = run_again == entries.len();
         before = is_whole.then_some((segment.period, run.outbound));
     }
     comparison.result

@@ -222,6 +222,7 @@ impl Line {
         }
         open.mark(open.coalescer.priority());
         let (mut pack, target, sent_at) = open.coalescer.take();
+        open.outbound.sends_at(sent_at);
         let outcome = open.send_pack(target, &mut pack);
         open.coalescer.give_back(pack);
         open.coalescer.sent_until(open.link.clock.steady_now());
@@ -295,6 +296,7 @@ impl Line {
         }
         let open = self.open.as_mut().expect("nobody closes it meanwhile");
         open.mark(terms.priority);
+        open.outbound.sends_at(terms.sent_at);
         let outcome = send(open);
         self.count(&outcome, terms.sent_at);
         outcome.map(|()| Sent::Written)

@@ -1,0 +1,34 @@
+//! Black boxes as files: how one is written (`shared/black_box.rs` does it), and how it is read and run again (the program
+//! `tautline incident` does it).
+//!
+//! A file is an MCAP file (<https://mcap.dev>): `mcap.rs` writes and reads as much of that as is needed. It holds the rings of both
+//! halves, what happened, the statistics of the last seconds, and the settings; never a key.
+
+pub(crate) mod mcap;
+pub mod read;
+
+/// The names of the channels, and of the records of metadata.
+pub(crate) mod names {
+    pub(crate) const EVENTS: &str = "/events";
+    pub(crate) const STATISTICS: &str = "/statistics";
+    pub(crate) const INBOUND: &str = "/ring/inbound";
+    pub(crate) const OUTBOUND: &str = "/ring/outbound";
+    pub(crate) const INCIDENT: &str = "tautline.incident";
+    pub(crate) const SETTINGS: &str = "tautline.settings";
+}
+
+/// What the driver notes in the ring beside the inputs: the first word of each note, and what the two others are.
+pub mod notes {
+    /// When the kernel got the datagrams that come next, at the latest and at the earliest, on the steady clock.
+    pub const ARRIVED: u64 = 1;
+    /// How long the driver was busy with the datagrams before, in nanoseconds, and how many they were.
+    pub const BUSY: u64 = 2;
+}
+
+/// Returns a sum that shows whether a segment of a ring was damaged. It protects from nobody.
+pub(crate) fn checksum(segment: &[u8]) -> u64 {
+    let add = |sum: u64, word: u64| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    let (words, rest) = segment.as_chunks::<8>();
+    let sum = words.iter().fold(segment.len() as u64, |sum, word| add(sum, u64::from_le_bytes(*word)));
+    rest.iter().fold(sum, |sum, byte| add(sum, u64::from(*byte)))
+}

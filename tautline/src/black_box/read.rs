@@ -1,0 +1,183 @@
+//! A black box that was written to a file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+pub use tautline_proto::endpoint::{Difference, EndpointConfig, Event as Happened, Rerun, Step};
+use tautline_proto::endpoint::{RerunSettings, rerun_inbound, rerun_outbound};
+use tautline_proto::json::NonFinite;
+use tautline_proto::{RingContents, RingSegment};
+
+use super::mcap::{Record, records};
+use super::{checksum, names};
+use crate::payload::{self, PayloadLimits};
+
+/// A black box that was read from a file.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct BlackBoxFile {
+    /// Who wrote it, when and why, by name.
+    pub incident: BTreeMap<String, String>,
+    /// The settings of the interface, by key.
+    pub settings: BTreeMap<String, String>,
+    /// What happened: the time in nanoseconds since 1970, and JSON.
+    pub events: Vec<(u64, String)>,
+    /// The statistics of the last seconds, as the events.
+    pub statistics: Vec<(u64, String)>,
+    /// The ring of the receiving half.
+    pub inbound: RingContents,
+    /// The ring of the sending half.
+    pub outbound: RingContents,
+    /// How many segments of the rings were damaged, and are left out.
+    pub damaged: u64,
+}
+
+/// Why a file cannot be read or run again.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BlackBoxError {
+    /// The system does not give it.
+    Unreadable(std::io::Error),
+    /// It is no black box.
+    NotABlackBox,
+    /// Its contents contradict themselves.
+    Damaged,
+}
+
+impl fmt::Display for BlackBoxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(error) => write!(f, "the file cannot be read: {error}"),
+            Self::NotABlackBox => f.write_str(
+                "the file is no black box of tautline: give a file that the setting `black_box` has led to",
+            ),
+            Self::Damaged => f.write_str("the file is damaged: its contents contradict themselves"),
+        }
+    }
+}
+
+impl std::error::Error for BlackBoxError {}
+
+/// One half of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// The receiving half.
+    Inbound,
+    /// The sending half.
+    Outbound,
+}
+
+impl BlackBoxFile {
+    /// Reads a file. Of one that was cut off, what is there.
+    ///
+    /// # Errors
+    ///
+    /// The system does not give the file, or it is no black box.
+    pub fn open(path: &Path) -> Result<Self, BlackBoxError> {
+        Self::of_bytes(&std::fs::read(path).map_err(BlackBoxError::Unreadable)?)
+    }
+
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    ///
+    /// They are no black box.
+    pub fn of_bytes(bytes: &[u8]) -> Result<Self, BlackBoxError> {
+        let mut file = Self::default();
+        for record in records(bytes).ok_or(BlackBoxError::NotABlackBox)? {
+            match record {
+                Record::Metadata { name: names::INCIDENT, values } => file.incident = values,
+                Record::Metadata { name: names::SETTINGS, values } => file.settings = values,
+                Record::Metadata { .. } => {}
+                Record::Message { topic, time, data } => file.add(topic, time, data),
+            }
+        }
+        let left_out = |half| file.incident.get(half).and_then(|count| count.parse().ok()).unwrap_or(0);
+        (file.inbound.left_out, file.outbound.left_out) =
+            (left_out("left_out_inbound"), left_out("left_out_outbound"));
+        if file.incident.is_empty() { Err(BlackBoxError::NotABlackBox) } else { Ok(file) }
+    }
+
+    fn add(&mut self, topic: &str, time: u64, data: &[u8]) {
+        let text = || String::from_utf8_lossy(data).into_owned();
+        let segment = || {
+            let (period, rest) = data.split_first_chunk::<8>()?;
+            let (sum, bytes) = rest.split_first_chunk::<8>()?;
+            let is_sound = checksum(bytes) == u64::from_le_bytes(*sum);
+            is_sound.then(|| RingSegment::new(u64::from_le_bytes(*period), bytes.to_vec()))
+        };
+        match topic {
+            names::EVENTS => self.events.push((time, text())),
+            names::STATISTICS => self.statistics.push((time, text())),
+            names::INBOUND | names::OUTBOUND => match (segment(), topic) {
+                (Some(segment), names::INBOUND) => self.inbound.segments.push(segment),
+                (Some(segment), _) => self.outbound.segments.push(segment),
+                (None, _) => self.damaged += 1,
+            },
+            _ => {}
+        }
+    }
+
+    /// Returns by how much the time stamps are ahead of the steady clock, in nanoseconds.
+    #[must_use]
+    pub fn wall_ahead(&self) -> i64 {
+        self.incident.get("wall_ahead_ns").and_then(|ns| ns.parse().ok()).unwrap_or(0)
+    }
+
+    /// Runs both halves again, and compares every output. `see` gets each input and what came of it, of the receiving half first.
+    ///
+    /// # Errors
+    ///
+    /// The contents contradict themselves.
+    pub fn rerun(&self, mut see: impl FnMut(Half, &Step<'_>)) -> Result<[Rerun; 2], BlackBoxError> {
+        let settings = RerunSettings::unchanged(self.payload_check());
+        self.run(&settings, &mut see)
+    }
+
+    /// Runs the receiving half again with another configuration. The outputs are then not compared.
+    ///
+    /// # Errors
+    ///
+    /// The contents contradict themselves.
+    pub fn rerun_with(
+        &self,
+        change: &dyn Fn(&mut EndpointConfig),
+        mut see: impl FnMut(Half, &Step<'_>),
+    ) -> Result<[Rerun; 2], BlackBoxError> {
+        let mut settings = RerunSettings::unchanged(self.payload_check());
+        settings.change = Some(change);
+        self.run(&settings, &mut see)
+    }
+
+    fn run(
+        &self,
+        settings: &RerunSettings<'_>,
+        see: &mut dyn FnMut(Half, &Step<'_>),
+    ) -> Result<[Rerun; 2], BlackBoxError> {
+        // The state machine relies on its own state. That of a file may contradict itself.
+        let run = || {
+            let inbound = rerun_inbound(&self.inbound, settings, |step| see(Half::Inbound, step));
+            let outbound = rerun_outbound(&self.outbound, settings, |step| see(Half::Outbound, step));
+            [inbound, outbound]
+        };
+        catch_unwind(AssertUnwindSafe(run)).map_err(|_| BlackBoxError::Damaged)
+    }
+
+    /// The check of payloads, as the settings have it.
+    fn payload_check(&self) -> tautline_proto::endpoint::PayloadCheck {
+        let number = |key: &str| self.settings.get(key).and_then(|value| value.parse().ok());
+        let usual = PayloadLimits::default();
+        let limits = PayloadLimits {
+            max_size: number("max_message_size").unwrap_or(usual.max_size),
+            max_depth: number("max_depth").unwrap_or(usual.max_depth),
+            nonfinite: match self.settings.get("nonfinite").map(String::as_str) {
+                Some("null") => NonFinite::Null,
+                _ => NonFinite::Refuse,
+            },
+        };
+        Arc::new(move |content_type, bytes| payload::check(content_type, bytes, &limits))
+    }
+}

@@ -1,0 +1,347 @@
+//! The black box of an interface: the rings of its present connection, what happened, and who writes all that to a file.
+//!
+//! The driver and the holder of the line write the rings (`tautline_proto::Ring`); nothing here is on their way. A thread of the
+//! black box listens to the events and takes the statistics once a second. When a watchdog trips or the connection fails, it
+//! writes a file a moment later, so that the file shows what followed, too. `UdpInterface::dump` writes one at once.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::sync::thread;
+use crate::sync::{Arc, Mutex, Weak};
+
+use serde_json::{Map, Value, json};
+use tautline_proto::{ConnectionState, Ring, WallTime};
+
+use crate::black_box::mcap::{Channel, McapWriter, Texts};
+use crate::black_box::{checksum, names};
+use crate::config::{Config, Settings, WatchdogChange};
+use crate::machine::clock::{Clock, wall_now};
+use crate::shared::events::{Event, Events};
+use crate::sync::{lock, try_lock};
+
+/// How many events a file holds, and how many seconds of statistics. The oldest are left out.
+const MOST_EVENTS: usize = 1_024;
+const MOST_STATISTICS: usize = 120;
+
+/// A file shows what happened for this time after its cause.
+const AFTER: Duration = Duration::from_millis(300);
+
+/// Causes that come sooner after a file was written lead to no file of their own.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Statistics are taken this often.
+const STATISTICS_EVERY: Duration = Duration::from_secs(1);
+
+/// The thread looks around at least this often.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Why a black box was not written.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DumpError {
+    /// The setting `black_box` is 0, or the interface was never connected.
+    Off,
+    /// It is being written already.
+    Busy,
+    /// The system does not take the file.
+    Failed(io::Error),
+}
+
+impl std::fmt::Display for DumpError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Off => {
+                f.write_str("there is no black box: set `black_box`, such as \"64MiB\", and connect")
+            }
+            Self::Busy => f.write_str("the black box is being written already: try again when that is done"),
+            Self::Failed(error) => {
+                write!(f, "the black box cannot be written to the folder of `black_box_dir`: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for DumpError {}
+
+/// The black box of an interface. See the module's page.
+#[derive(Debug, Default)]
+pub(crate) struct BlackBox {
+    present: Mutex<Option<Present>>,
+    log: Mutex<Log>,
+    /// Held while a file is written, so that there are never two at once.
+    writing: Mutex<()>,
+}
+
+/// The rings of the present connection, or of the last one.
+#[derive(Clone, Debug)]
+struct Present {
+    inbound: Arc<Ring>,
+    outbound: Arc<Ring>,
+    clock: Clock,
+    folder: PathBuf,
+    name: String,
+    role: &'static str,
+    settings: Texts,
+}
+
+/// What happened lately, with its time.
+#[derive(Debug, Default)]
+struct Log {
+    events: VecDeque<(WallTime, Value)>,
+    statistics: VecDeque<(WallTime, Value)>,
+    is_watched: bool,
+}
+
+/// What the thread of a black box knows of the interface: everything that may end before it.
+pub(crate) trait Observed: Send + Sync {
+    fn black_box(&self) -> &BlackBox;
+    fn statistics(&self) -> Value;
+    fn state(&self) -> ConnectionState;
+}
+
+impl BlackBox {
+    /// Begins the rings of a new connection. Returns them: that of the receiving half first. `None` if the setting is 0.
+    pub(crate) fn begin(&self, config: &Config, settings: &Settings, clock: Clock) -> Option<[Arc<Ring>; 2]> {
+        let bytes = settings.black_box.bytes();
+        if bytes == 0 {
+            return None;
+        }
+        let [inbound, outbound] = [(); 2].map(|()| Ring::new(bytes / 2));
+        let is_secret = |name: &str| name.starts_with("key");
+        let keys = Config::keys().iter().filter(|key| !is_secret(key.name()));
+        let value = |key: &crate::config::Key| key.value(config).or_else(|| key.default(settings.wire));
+        let texts = keys.filter_map(|key| Some((key.name().to_owned(), value(key)?))).collect();
+        *lock(&self.present) = Some(Present {
+            inbound: Arc::clone(&inbound),
+            outbound: Arc::clone(&outbound),
+            clock,
+            folder: settings.black_box_dir.path().to_owned(),
+            name: settings.name.clone(),
+            role: if settings.role == crate::config::Role::Server { "server" } else { "client" },
+            settings: texts,
+        });
+        Some([inbound, outbound])
+    }
+
+    /// Begins to watch the interface, if nobody does.
+    pub(crate) fn watch<T: Observed + 'static>(&self, observed: &Arc<T>, events: Events) -> io::Result<()> {
+        if std::mem::replace(&mut lock(&self.log).is_watched, true) {
+            return Ok(());
+        }
+        let observed = Arc::downgrade(observed);
+        let thread = thread::Builder::new().name("tautline-black-box".to_owned());
+        thread.spawn(move || watch(&observed, events)).map(drop)
+    }
+
+    /// Writes a file. Returns its path.
+    pub(crate) fn write(&self, cause: &str) -> Result<PathBuf, DumpError> {
+        let Some(_writing) = try_lock(&self.writing) else { return Err(DumpError::Busy) };
+        let present = lock(&self.present).clone().ok_or(DumpError::Off)?;
+        let now = wall_now();
+        let name: String = present
+            .name
+            .chars()
+            .map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' })
+            .collect();
+        let path = present.folder.join(format!("{name}-{}-{cause}.mcap", now.as_nanos() / 1_000_000));
+        let unfinished = path.with_extension("part");
+        let written = fs::create_dir_all(&present.folder).and_then(|()| {
+            self.write_to(&unfinished, &present, cause, now)?;
+            fs::rename(&unfinished, &path)
+        });
+        written.map_err(|error| {
+            let _ = fs::remove_file(&unfinished);
+            DumpError::Failed(error)
+        })?;
+        Ok(path)
+    }
+
+    fn write_to(&self, path: &Path, present: &Present, cause: &str, now: WallTime) -> io::Result<()> {
+        let library = concat!("tautline ", env!("CARGO_PKG_VERSION"));
+        let mut writer = McapWriter::begin(BufWriter::new(File::create(path)?), library)?;
+        let contents = [&present.inbound, &present.outbound].map(|ring| ring.contents());
+        let [left_out_inbound, left_out_outbound] =
+            [0, 1].map(|half: usize| contents[half].left_out.to_string());
+        let at = present.clock.now();
+        let facts = [
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("name", present.name.clone()),
+            ("role", present.role.to_owned()),
+            ("cause", cause.to_owned()),
+            ("written_ns", now.as_nanos().to_string()),
+            ("wall_ahead_ns", at.wall.as_nanos().wrapping_sub_unsigned(at.steady.as_nanos()).to_string()),
+            ("left_out_inbound", left_out_inbound),
+            ("left_out_outbound", left_out_outbound),
+        ];
+        let facts = facts.map(|(name, value)| (name.to_owned(), value));
+        writer.metadata(names::INCIDENT, &Texts::from(facts))?;
+        writer.metadata(names::SETTINGS, &present.settings)?;
+        let (events, statistics) = {
+            let log = lock(&self.log);
+            (log.events.clone(), log.statistics.clone())
+        };
+        for (topic, name, entries) in [
+            (names::EVENTS, "tautline.Event", events),
+            (names::STATISTICS, "tautline.Statistics", statistics),
+        ] {
+            let channel = Channel { topic, encoding: "json", schema: [name, "jsonschema", JSON_OBJECT] };
+            let channel = writer.channel(&channel)?;
+            for (at, value) in entries {
+                writer.message(channel, unsigned(at), &[value.to_string().as_bytes()])?;
+            }
+        }
+        for (topic, contents) in [names::INBOUND, names::OUTBOUND].into_iter().zip(contents) {
+            let schema = ["tautline.Ring", "tautline.ring", RING_LAYOUT];
+            let channel = writer.channel(&Channel { topic, encoding: "tautline.ring", schema })?;
+            for segment in contents.segments {
+                let sum = checksum(&segment.bytes).to_le_bytes();
+                writer.message(
+                    channel,
+                    unsigned(now),
+                    &[&segment.period.to_le_bytes(), &sum, &segment.bytes],
+                )?;
+            }
+        }
+        let file = writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()
+    }
+
+    fn note(&self, at: WallTime, event: &Event) {
+        let mut log = lock(&self.log);
+        if log.events.len() == MOST_EVENTS {
+            log.events.pop_front();
+        }
+        log.events.push_back((at, as_json(event)));
+    }
+
+    fn take_statistics(&self, statistics: Value) {
+        let mut log = lock(&self.log);
+        if log.statistics.len() == MOST_STATISTICS {
+            log.statistics.pop_front();
+        }
+        log.statistics.push_back((wall_now(), statistics));
+    }
+}
+
+const JSON_OBJECT: &str = r#"{"type":"object"}"#;
+
+const RING_LAYOUT: &str = "A segment of a ring: its number and a checksum (8 bytes each), then entries of 8-byte words, all little-endian. \
+    docs/incidents.md of tautline says what the entries are.";
+
+fn unsigned(at: WallTime) -> u64 {
+    u64::try_from(at.as_nanos()).unwrap_or(0)
+}
+
+/// What the thread does, until the interface is gone.
+fn watch<T: Observed>(observed: &Weak<T>, mut events: Events) {
+    let mut due: Option<(Instant, &'static str)> = None;
+    let (mut written, mut statistics_at) = (None::<Instant>, Instant::now());
+    loop {
+        let event = events.next(Some(LOOK_EVERY));
+        let Some(observed) = observed.upgrade() else { return };
+        let (black_box, now) = (observed.black_box(), Instant::now());
+        if let Some(event) = &event {
+            black_box.note(wall_now(), event);
+            let is_quiet = written.is_none_or(|at| now.duration_since(at) > QUIET);
+            if let Some(cause) = cause(event).filter(|_| is_quiet && due.is_none()) {
+                due = Some((now + AFTER, cause));
+            }
+        }
+        let is_closed = observed.state() == ConnectionState::Closed;
+        if now >= statistics_at || (is_closed && due.is_some()) {
+            statistics_at = now + STATISTICS_EVERY;
+            black_box.take_statistics(observed.statistics());
+        }
+        if let Some((_, cause)) = due.take_if(|(at, _)| now >= *at || is_closed) {
+            written = Some(now);
+            black_box.take_statistics(observed.statistics());
+            match black_box.write(cause) {
+                Ok(path) => tracing::warn!(cause, path = %path.display(), "black box written"),
+                Err(error) => tracing::error!(cause, %error, "black box not written"),
+            }
+        }
+        if is_closed && event.is_none() {
+            return;
+        }
+    }
+}
+
+/// Whether an event leads to a file, and what the file is named after.
+fn cause(event: &Event) -> Option<&'static str> {
+    match event {
+        // The end of the interface trips its watchdogs too. That is no incident.
+        Event::Watchdog(event) if matches!(event.change, WatchdogChange::Tripped { .. }) => Some("watchdog"),
+        Event::StateChanged { to: ConnectionState::Error, .. } => Some("error"),
+        _ => None,
+    }
+}
+
+/// An event for the file: its kind, all of it as programmers see it, and what `tautline incident` computes with.
+fn as_json(event: &Event) -> Value {
+    let text = format!("{event:?}");
+    let kind: String = text.chars().take_while(|c| c.is_alphanumeric()).collect();
+    let mut fields = Map::new();
+    let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+    match event {
+        Event::Watchdog(event) => {
+            put("watched", event.watched.to_string().into());
+            match event.change {
+                WatchdogChange::Tripped { late, missed } => {
+                    put("change", "tripped".into());
+                    put("late_ns", nanos(late));
+                    put("missed", missed.into());
+                }
+                WatchdogChange::Recovered { silence, cause, .. }
+                | WatchdogChange::Refusing { silence, cause } => {
+                    put("change", "back".into());
+                    put("silence_ns", nanos(silence));
+                    put("who", cause.to_string().into());
+                }
+                WatchdogChange::Armed => drop(put("change", "armed".into())),
+                WatchdogChange::Reset => drop(put("change", "reset".into())),
+            }
+        }
+        Event::StateChanged { from, to, cause } => {
+            put("from", format!("{from:?}").into());
+            put("to", format!("{to:?}").into());
+            put("cause", format!("{cause:?}").into());
+        }
+        Event::PeerConnected { peer, address, name, .. } => {
+            put("peer", peer.to_string().into());
+            put("address", address.to_string().into());
+            put("name", name.clone().into());
+        }
+        Event::PeerDisconnected { peer, reason } => {
+            put("peer", peer.to_string().into());
+            put("reason", reason.name().into());
+        }
+        Event::PathSize { peer, mtu } => {
+            put("peer", peer.to_string().into());
+            put("mtu", (*mtu).into());
+        }
+        Event::PeerUnreachable { address, fault, problem } => {
+            put("address", address.map(|address| address.to_string()).into());
+            put("fault", format!("{fault:?}").into());
+            put("problem", problem.clone().into());
+        }
+        Event::KernelDropped { dropped, receive_buffer } => {
+            put("dropped", (*dropped).into());
+            put("receive_buffer", (*receive_buffer).into());
+        }
+        Event::ReaderBehind { reader, waiting, age } => {
+            put("reader", reader.to_string().into());
+            put("waiting", (*waiting).into());
+            put("age_ns", nanos(*age));
+        }
+        _ => {}
+    }
+    json!({ "event": kind, "text": text, "fields": fields })
+}
+
+fn nanos(duration: Duration) -> Value {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).into()
+}

@@ -1,0 +1,179 @@
+//! The black box of an interface: what it writes, when, and that it can be run again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tautline::black_box::read::{BlackBoxFile, Half, Step};
+use tautline::{
+    Config, DumpError, Handler, MessageType, Metadata, Profile, UdpInterface, Wire, create_udp_client,
+    create_udp_server,
+};
+
+/// A folder that is removed when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tautline-black-box-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a temporary folder");
+        Self(path)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(&self.0).expect("it exists").map(|entry| entry.expect("readable").path());
+        files.filter(|path| path.extension().is_some_and(|end| end == "mcap")).collect()
+    }
+
+    fn wait_for_file(&self) -> PathBuf {
+        let until = Instant::now() + Duration::from_secs(30);
+        while self.files().is_empty() {
+            assert!(Instant::now() < until, "no file came");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.files().remove(0)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn pair(wire: Wire, size: &str, folder: &Path) -> [UdpInterface; 2] {
+    let config = |config: Config| config.wire(wire).black_box(size).black_box_dir(folder);
+    let plant = create_udp_server(config(Config::server("127.0.0.1:0").name("plant"))).expect("in order");
+    plant.connect().expect("a free port");
+    let address = plant.local_address().expect("connected");
+    let controller = create_udp_client(config(Config::client(address).name("controller"))).expect("in order");
+    controller.connect().expect("the plant answers");
+    [plant, controller]
+}
+
+/// Lets commands go one way and answers the other.
+fn exchange([plant, controller]: &[UdpInterface; 2], count: u32) {
+    for number in 0..count {
+        controller.send(&[f64::from(number), 1.5], &Metadata::command()).expect("sent");
+        // A busy machine may lose some.
+        let Ok(command) = plant.receive(Some(Duration::from_secs(1))) else { continue };
+        plant.reply(&command, &number, &Metadata::acknowledgment()).expect("sent");
+        let _ = controller.receive(Some(Duration::from_secs(1)));
+    }
+}
+
+#[test]
+fn what_a_wrapped_ring_holds_is_run_again_with_equal_outputs_at_both_ends() {
+    for wire in [Wire::Native, Wire::Classic] {
+        let folder = Folder::new(&format!("wrapped-{wire}"));
+        let ends = pair(wire, "64KiB", &folder.0);
+        exchange(&ends, 6_000);
+        for end in &ends {
+            let file = BlackBoxFile::open(&end.dump().expect("written")).expect("a black box");
+            let mut messages = 0;
+            let [inbound, outbound] = file
+                .rerun(|half, step| {
+                    messages += u32::from(half == Half::Inbound && matches!(step, Step::Message { .. }));
+                })
+                .expect("sound");
+            assert_eq!((&inbound.difference, &outbound.difference), (&None, &None), "{wire}");
+            assert_eq!((inbound.unreadable, outbound.unreadable), (0, 0));
+            // Probes of a large path do not fit segments that are so small.
+            assert!(file.inbound.left_out < 20, "{}", file.inbound.left_out);
+            assert!(messages > 50 && outbound.datagrams > 50, "{messages} {outbound:?}");
+            for contents in [&file.inbound, &file.outbound] {
+                let segments = contents.segments.len() as u64;
+                let last = contents.segments.last().expect("there is one").period;
+                assert!(
+                    segments >= 8 && last > 10 * segments,
+                    "{wire}: {last} periods of {segments} segments"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_watchdog_that_trips_writes_a_file_that_names_it_and_a_normal_end_writes_none() {
+    let folder = Folder::new("trip");
+    let config = Config::server("127.0.0.1:0").profile(Profile::control()).failsafe(|_| ()).black_box("1MiB");
+    let plant = create_udp_server(config.black_box_dir(&folder.0)).expect("in order");
+    plant.connect().expect("a free port");
+    let client =
+        Config::client(plant.local_address().expect("connected")).connect_timeout(Duration::from_secs(20));
+    let controller = create_udp_client(client).expect("in order");
+    controller.connect().expect("the plant answers");
+    for _ in 0..20 {
+        controller.send(&1.5, &Metadata::command()).expect("sent");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let path = folder.wait_for_file();
+    let file = BlackBoxFile::open(&path).expect("a black box");
+    assert_eq!(file.incident["cause"], "watchdog");
+    assert_eq!(file.incident["role"], "server");
+    assert!(file.events.iter().any(|(_, event)| event.contains("tripped")), "{:?}", file.events);
+    assert!(!file.statistics.is_empty() && file.settings["liveness_timeout"].ends_with("ms"));
+    assert_eq!(file.rerun(|_, _| ()).expect("sound").map(|rerun| rerun.difference), [None, None]);
+    let before = folder.files().len();
+    controller.disconnect();
+    plant.cleanup();
+    assert_eq!(folder.files().len(), before);
+}
+
+#[test]
+fn without_a_black_box_there_is_nothing_to_dump_and_a_key_excludes_it() {
+    let plant = create_udp_server(Config::server("127.0.0.1:0")).expect("in order");
+    plant.connect().expect("a free port");
+    assert!(matches!(plant.dump(), Err(DumpError::Off)));
+    let key = tautline::SecretKey::generate().expect("randomness");
+    let error = Config::server("127.0.0.1:0").key(key).black_box("1MiB").validate().expect_err("not both");
+    assert!(error.to_string().contains("on links without keys"), "{error}");
+    let error = Config::server("127.0.0.1:0").black_box("64 MB").validate().expect_err("no size");
+    assert!(error.to_string().contains("64MiB"), "{error}");
+}
+
+#[test]
+fn a_driver_that_hangs_in_a_handler_does_not_keep_its_black_box_from_being_written() {
+    let folder = Folder::new("hangs");
+    let [plant, controller] = pair(Wire::Native, "1MiB", &folder.0);
+    let (told, hangs) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    plant.register_message_handler(
+        MessageType::Command,
+        Handler::inline(move |_, _| {
+            let _ = told.send(());
+            let _ = released.recv_timeout(Duration::from_secs(60));
+        }),
+    );
+    controller.send(&1.5, &Metadata::command()).expect("sent");
+    hangs.recv_timeout(Duration::from_secs(20)).expect("the handler runs");
+    let file = BlackBoxFile::open(&plant.dump().expect("written")).expect("a black box");
+    let mut commands = 0;
+    let rerun = file.rerun(|_, step| {
+        commands += u32::from(matches!(step, Step::Message { .. }));
+    });
+    assert_eq!(rerun.expect("sound").map(|rerun| rerun.difference), [None, None]);
+    assert_eq!(commands, 1);
+    drop(release);
+}
+
+#[test]
+fn a_damaged_file_is_an_error_or_less_and_never_a_panic() {
+    let folder = Folder::new("damaged");
+    let ends = pair(Wire::Native, "64KiB", &folder.0);
+    exchange(&ends, 50);
+    let whole = fs::read(ends[0].dump().expect("written")).expect("readable");
+    let hook = std::panic::take_hook();
+    // The reader catches what a state that contradicts itself leads to.
+    std::panic::set_hook(Box::new(|_| ()));
+    for number in 0..300 {
+        let mut damaged = whole.clone();
+        let at = number * 7919 % damaged.len();
+        damaged[at] ^= 1 << (number % 8);
+        damaged.truncate(whole.len() - number % 50);
+        if let Ok(file) = BlackBoxFile::of_bytes(&damaged) {
+            let _ = file.rerun(|_, _| ());
+        }
+    }
+    std::panic::set_hook(hook);
+}
