@@ -7,8 +7,8 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    bench, completions, config, demo, doctor, hz, keygen, listen, man, ping, proxy, record, replay, send,
-    tap, watch,
+    bench, completions, config, demo, doctor, hz, incident, keygen, listen, man, ping, proxy, record, replay,
+    send, tap, watch,
 };
 use crate::tools::exit::{EXIT_CODES, Exit, Failure};
 use crate::tools::{log, origin, output};
@@ -65,6 +65,7 @@ enum Command {
     Proxy(proxy::Args),
     Record(record::Args),
     Replay(replay::Args),
+    Incident(incident::Args),
     Tap(tap::Args),
     Hz(hz::Args),
     Keygen(keygen::Args),
@@ -93,6 +94,7 @@ impl Cli {
             Command::Proxy(args) => proxy::run(args),
             Command::Record(args) => record::run(args),
             Command::Replay(args) => replay::run(args),
+            Command::Incident(args) => incident::run(args),
             Command::Tap(args) => tap::run(args),
             Command::Hz(args) => hz::run(args),
             Command::Keygen(args) => keygen::run(args),

@@ -17,6 +17,7 @@ const SUBCOMMANDS: &[&str] = &[
     "replay",
     "tap",
     "hz",
+    "incident",
     "keygen",
     "config",
     "completions",

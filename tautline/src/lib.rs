@@ -130,6 +130,11 @@ struct Readme;
 #[doc = include_str!("../../docs/safety.md")]
 struct Safety;
 
+/// The program in docs/incidents.md runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/incidents.md")]
+struct Incidents;
+
 /// The programs in docs/porting.md compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/porting.md")]

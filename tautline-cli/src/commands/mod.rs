@@ -10,6 +10,7 @@ pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod hz;
+pub(crate) mod incident;
 pub(crate) mod keygen;
 pub(crate) mod listen;
 pub(crate) mod man;

@@ -15,6 +15,7 @@ use tautline::{
     MessageType, Qos, ReceiveError, Role, SocketFault, UdpInterface, WatchdogChange, WatchdogEvent, Wire,
 };
 
+use crate::tools::black_box;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::output;
 use crate::tools::waiting::while_waiting;
@@ -34,6 +35,10 @@ pub(crate) struct WireArgs {
     /// Secure the link with this key file (see `tautline keygen`); the other end needs the same key
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Keep a black box of 64 MiB, and write it to a file in this folder when a watchdog trips, when the connection fails, and on
+    /// SIGUSR2 (see `tautline incident`)
+    #[arg(long, value_name = "DIR")]
+    black_box: Option<PathBuf>,
 }
 
 /// The options of a connection: the wire, and a file with other settings of the library.
@@ -71,6 +76,10 @@ impl WireArgs {
         if self.no_sequence {
             config = config.use_sequence(false);
         }
+        if let Some(folder) = &self.black_box {
+            config = config.black_box("64MiB").black_box_dir(folder);
+            black_box::write_on_signal()?;
+        }
         Ok(match &self.key {
             Some(path) => config.key_file(path.as_path()),
             None => config,
@@ -85,7 +94,8 @@ impl WireArgs {
         let flags = [(self.no_crc, "--no-crc"), (self.no_sequence, "--no-sequence")];
         let flags = flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag.into());
         let key = self.key.iter().flat_map(|path| ["--key".into(), path.into()]);
-        wire.chain(flags).chain(key).collect()
+        let black_box = self.black_box.iter().flat_map(|path| ["--black-box".into(), path.into()]);
+        wire.chain(flags).chain(key).chain(black_box).collect()
     }
 }
 

@@ -9,11 +9,13 @@
 //!   place), [`progress`] (progress bars), [`svg`] and [`text_chart`] (charts),
 //!   [`words`] (wraps text), [`origin`] (command and time of a report), [`files`] (pages and pictures).
 //! - Messages as text: [`message_view`], [`message_line`] (JSON), [`people_line`], [`transcode`], [`traffic`].
+//! - Black boxes: [`black_box`] (SIGUSR2).
 //! - Recordings: [`recording`] (files), [`repeated`] and [`timed`] (what is sent again, and when).
 //! - Links that pass by: [`observe`] (reads their datagrams), [`capture`] (files of tcpdump).
 //! - Time: [`waiting`] (says what the program waits for), [`pace`] (sending times), [`round_trips`] (answers and their round-trip times), [`latency`] (percentiles).
 //! - Datagrams: [`echo`] (sends messages back), [`relay`] (carries datagrams through a bad network).
 
+pub(crate) mod black_box;
 pub(crate) mod capture;
 pub(crate) mod echo;
 pub(crate) mod exit;

@@ -4,6 +4,8 @@
 //! A file is an MCAP file (<https://mcap.dev>): `mcap.rs` writes and reads as much of that as is needed. It holds the rings of both
 //! halves, what happened, the statistics of the last seconds, and the settings; never a key.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 pub(crate) mod mcap;
 pub mod read;
 
@@ -23,6 +25,20 @@ pub mod notes {
     pub const ARRIVED: u64 = 1;
     /// How long the driver was busy with the datagrams before, in nanoseconds, and how many they were.
     pub const BUSY: u64 = 2;
+}
+
+/// How often all black boxes were asked for their files. Order: relaxed; it guards nothing.
+static ASKED: AtomicU64 = AtomicU64::new(0);
+
+/// Asks every black box of this process to write its file, a moment later and on its own thread. For signal handlers' threads:
+/// it needs no interface.
+pub fn write_all() {
+    ASKED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Returns how often [`write_all`] was called.
+pub(crate) fn asked() -> u64 {
+    ASKED.load(Ordering::Relaxed)
 }
 
 /// Returns a sum that shows whether a segment of a ring was damaged. It protects from nobody.

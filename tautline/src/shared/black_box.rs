@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use tautline_proto::{ConnectionState, Ring, WallTime};
 
 use crate::black_box::mcap::{Channel, McapWriter, Texts};
-use crate::black_box::{checksum, names};
+use crate::black_box::{asked, checksum, names};
 use crate::config::{Config, Settings, WatchdogChange};
 use crate::machine::clock::{Clock, wall_now};
 use crate::shared::events::{Event, Events};
@@ -141,7 +141,7 @@ impl BlackBox {
     pub(crate) fn write(&self, cause: &str) -> Result<PathBuf, DumpError> {
         let Some(_writing) = try_lock(&self.writing) else { return Err(DumpError::Busy) };
         let present = lock(&self.present).clone().ok_or(DumpError::Off)?;
-        let now = wall_now();
+        let now = present.clock.now().wall;
         let name: String = present
             .name
             .chars()
@@ -210,7 +210,13 @@ impl BlackBox {
         file.sync_all()
     }
 
-    fn note(&self, at: WallTime, event: &Event) {
+    /// The time of what is logged: that of the connection's time stamps, which does not move when the system's clock is set.
+    fn now(&self) -> WallTime {
+        lock(&self.present).as_ref().map_or_else(wall_now, |present| present.clock.now().wall)
+    }
+
+    fn note(&self, event: &Event) {
+        let at = self.now();
         let mut log = lock(&self.log);
         if log.events.len() == MOST_EVENTS {
             log.events.pop_front();
@@ -218,12 +224,14 @@ impl BlackBox {
         log.events.push_back((at, as_json(event)));
     }
 
-    fn take_statistics(&self, statistics: Value) {
+    /// Logs the present statistics.
+    pub(crate) fn take_statistics(&self, statistics: Value) {
+        let at = self.now();
         let mut log = lock(&self.log);
         if log.statistics.len() == MOST_STATISTICS {
             log.statistics.pop_front();
         }
-        log.statistics.push_back((wall_now(), statistics));
+        log.statistics.push_back((at, statistics));
     }
 }
 
@@ -240,16 +248,20 @@ fn unsigned(at: WallTime) -> u64 {
 fn watch<T: Observed>(observed: &Weak<T>, mut events: Events) {
     let mut due: Option<(Instant, &'static str)> = None;
     let (mut written, mut statistics_at) = (None::<Instant>, Instant::now());
+    let mut answered = asked();
     loop {
         let event = events.next(Some(LOOK_EVERY));
         let Some(observed) = observed.upgrade() else { return };
         let (black_box, now) = (observed.black_box(), Instant::now());
         if let Some(event) = &event {
-            black_box.note(wall_now(), event);
+            black_box.note(event);
             let is_quiet = written.is_none_or(|at| now.duration_since(at) > QUIET);
             if let Some(cause) = cause(event).filter(|_| is_quiet && due.is_none()) {
                 due = Some((now + AFTER, cause));
             }
+        }
+        if std::mem::replace(&mut answered, asked()) != answered {
+            due.get_or_insert((now, "signal"));
         }
         let is_closed = observed.state() == ConnectionState::Closed;
         if now >= statistics_at || (is_closed && due.is_some()) {

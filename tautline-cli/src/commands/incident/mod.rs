@@ -1,0 +1,120 @@
+//! `tautline incident`: says what a black box shows.
+//!
+//! [`story`] runs the file again and collects what happened, [`causes`] names what went wrong, [`timeline`] draws it, [`what_if`]
+//! compares it with another setting.
+
+mod causes;
+mod story;
+mod timeline;
+mod what_if;
+
+use std::path::{Path, PathBuf};
+
+use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Rerun};
+
+use self::story::{Story, ms};
+use crate::tools::exit::{Exit, Failure};
+use crate::tools::output;
+
+/// Tell what happened, from the file of a black box
+///
+/// The setting `black_box` (option --black-box) lets each end keep its latest inputs. When a watchdog trips, or the connection
+/// fails, they are written to a file. This subcommand says what the file shows: what went wrong, and what came last.
+///
+/// --rerun runs the protocol again with these inputs, and compares every output. It ends with code 4 if one differs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tautline demo --black-box incidents --cut-after 3s
+  tautline incident incidents/plant-1795965519400-watchdog.mcap
+  tautline incident plant.mcap --rerun
+  tautline incident plant.mcap --html incident.html
+  tautline incident plant.mcap --what-if lifespan=5ms")]
+pub(crate) struct Args {
+    /// The file
+    file: PathBuf,
+    /// Run the protocol again with the recorded inputs, and compare every output
+    #[arg(long)]
+    rerun: bool,
+    /// Say what would have been different with another setting: lifespan, liveness_timeout, peer_expiry or max_peers
+    #[arg(long, value_name = "KEY=VALUE")]
+    what_if: Option<String>,
+    /// Draw the last seconds to this file, a page that needs nothing else
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
+    /// Print what was found as one line of JSON
+    #[arg(long, conflicts_with_all = ["rerun", "what_if"])]
+    json: bool,
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    let failure = |error: BlackBoxError| Failure::failed(format!("{}: {error}", args.file.display()));
+    let file = BlackBoxFile::open(&args.file).map_err(failure)?;
+    if let Some(change) = &args.what_if {
+        output::data(&what_if::answer(&file, change)?)?;
+        return Ok(Exit::Done);
+    }
+    let (story, reruns) = Story::of(&file).map_err(failure)?;
+    let found = causes::of(&story);
+    if let Some(path) = &args.html {
+        write(path, &timeline::page(&story, &found))?;
+    }
+    if args.json {
+        let causes: Vec<_> = found.iter().map(causes::Cause::json).collect();
+        output::data(&format!("{}\n", serde_json::json!({ "causes": causes, "facts": story.facts() })))?;
+        return Ok(Exit::Done);
+    }
+    let mut text = story.heading();
+    text.push_str("\nWhat went wrong\n");
+    for cause in &found {
+        text.push_str(&format!("  {}: {}\n", cause.name(), cause.sentence));
+    }
+    if found.is_empty() {
+        text.push_str("  The file shows no fault.\n");
+    }
+    text.push_str("\nWhat came last, before the cause of the file\n");
+    story.last_things().iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+    if args.rerun {
+        text.push_str(&rerun_text(&reruns, &file));
+    }
+    output::data(&text)?;
+    let differs = reruns.iter().any(|rerun| rerun.difference.is_some());
+    Ok(if args.rerun && differs { Exit::NotMet } else { Exit::Done })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text)
+        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+}
+
+/// What a rerun has shown.
+fn rerun_text(reruns: &[Rerun; 2], file: &BlackBoxFile) -> String {
+    let mut text = String::from("\nRerun\n");
+    for (half, rerun) in ["receiving half", "sending half"].into_iter().zip(reruns) {
+        let Rerun { inputs, datagrams, states, difference, unreadable, .. } = rerun;
+        let result = match difference {
+            None => format!("every output is the recorded one; {states} whole states are equal"),
+            Some(difference) => format!(
+                "the first difference is at input {}, {}, {}",
+                difference.input,
+                difference.what,
+                ms(i128::from(difference.at.as_nanos()) - i128::from(first_time(file))),
+            ),
+        };
+        text.push_str(&format!("  {half}: {inputs} inputs, {datagrams} datagrams: {result}\n"));
+        if *unreadable + file.damaged > 0 {
+            text.push_str(
+                "    Some segments cannot be read: the file is damaged, or another version wrote it.\n",
+            );
+        }
+    }
+    text
+}
+
+/// When the record begins: the time in the head of its first entry.
+fn first_time(file: &BlackBoxFile) -> u64 {
+    let first =
+        file.inbound.segments.first().and_then(|segment| segment.bytes.get(8..16)?.first_chunk::<8>());
+    first.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}

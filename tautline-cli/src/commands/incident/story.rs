@@ -1,0 +1,256 @@
+//! What a black box shows, in order: collected while the file is run again.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tautline::black_box::notes;
+use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Half, Happened, Rerun, Step};
+use tautline::{DropReason, MessageType, PeerId};
+
+/// A time on the steady clock, in nanoseconds.
+pub(super) type At = u64;
+
+/// How long before the cause of the file the causes are looked for.
+pub(super) const WINDOW: u64 = 3_000_000_000;
+
+/// A datagram that was accepted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Received {
+    pub(super) at: At,
+    pub(super) peer: PeerId,
+    pub(super) number: Option<u64>,
+    /// How long it waited in the kernel, at least.
+    pub(super) in_kernel: u64,
+}
+
+/// A message that was handed out.
+#[derive(Clone, Debug)]
+pub(super) struct Heard {
+    pub(super) at: At,
+    pub(super) peer: PeerId,
+    pub(super) message_type: MessageType,
+    pub(super) age: Option<Duration>,
+    pub(super) bytes: usize,
+}
+
+/// Everything that a file shows.
+#[derive(Debug, Default)]
+pub(super) struct Story {
+    pub(super) incident: BTreeMap<String, String>,
+    /// When the file was caused: the trip of a watchdog, the failure, or the call.
+    pub(super) cause_at: At,
+    pub(super) received: Vec<Received>,
+    pub(super) heard: Vec<Heard>,
+    /// When datagrams were dropped, where they came from, and why.
+    pub(super) dropped: Vec<(At, SocketAddr, DropReason)>,
+    pub(super) peers: BTreeMap<PeerId, SocketAddr>,
+    /// What the protocol noticed, as text.
+    pub(super) noticed: Vec<(At, String)>,
+    /// Datagrams that the kernel took: when, for whom, how many.
+    pub(super) sent: Vec<(At, PeerId, u64)>,
+    /// When the driver was busy with what it had read, and for how long.
+    pub(super) busy: Vec<(At, u64)>,
+    /// What the library told: when, and its JSON.
+    pub(super) events: Vec<(At, Value)>,
+    pub(super) statistics: Vec<(At, Value)>,
+}
+
+impl Story {
+    /// Runs the file again.
+    pub(super) fn of(file: &BlackBoxFile) -> Result<(Self, [Rerun; 2]), BlackBoxError> {
+        let steady = |wall: u64| {
+            let steady = i128::from(wall) - i128::from(file.wall_ahead());
+            u64::try_from(steady).unwrap_or(0)
+        };
+        let parse = |entries: &[(u64, String)]| -> Vec<(At, Value)> {
+            let parsed = |(at, text): &(u64, String)| Some((steady(*at), serde_json::from_str(text).ok()?));
+            entries.iter().filter_map(parsed).collect()
+        };
+        let mut story = Self {
+            incident: file.incident.clone(),
+            events: parse(&file.events),
+            statistics: parse(&file.statistics),
+            ..Self::default()
+        };
+        let written = file.incident.get("written_ns").and_then(|ns| ns.parse().ok()).map_or(0, steady);
+        story.cause_at = story.find_cause().unwrap_or(written);
+        let mut in_kernel = 0;
+        let reruns = file.rerun(|half, step| story.take(half, step, &mut in_kernel))?;
+        story.received.sort_by_key(|received| received.at);
+        Ok((story, reruns))
+    }
+
+    /// The first trip or failure after a quiet time, if that is why the file was written.
+    fn find_cause(&self) -> Option<At> {
+        let is_cause = |event: &Value| match self.incident.get("cause").map(String::as_str) {
+            Some("watchdog") => event["fields"]["change"] == "tripped",
+            Some("error") => event["fields"]["to"] == "Error",
+            _ => false,
+        };
+        self.events.iter().rev().find(|(_, event)| is_cause(event)).map(|(at, _)| *at)
+    }
+
+    fn take(&mut self, half: Half, step: &Step<'_>, arrived: &mut u64) {
+        match step {
+            Step::Note(at, [notes::ARRIVED, latest, _]) => *arrived = at.as_nanos().saturating_sub(*latest),
+            Step::Note(at, [notes::BUSY, busy, _]) => self.busy.push((at.as_nanos(), *busy)),
+            Step::Datagram { now, from, accepted: Some((peer, number)), .. } => {
+                self.peers.insert(*peer, *from);
+                let at = now.steady.as_nanos();
+                self.received.push(Received { at, peer: *peer, number: *number, in_kernel: *arrived });
+            }
+            Step::Message { now, peer, clock, message } => self.heard.push(Heard {
+                at: now.steady.as_nanos(),
+                peer: *peer,
+                message_type: message.message_type,
+                age: clock.map(|clock| clock.greatest_age(message.timestamp)),
+                bytes: message.payload.len(),
+            }),
+            Step::Event(now, Happened::Dropped { from, reason }) => {
+                self.dropped.push((now.steady.as_nanos(), *from, *reason));
+            }
+            Step::Event(now, event) if half == Half::Inbound => {
+                let text = match event {
+                    Happened::Added(peer) => format!("{} at {} came", peer.id, peer.address),
+                    event => format!("{event:?}"),
+                };
+                self.noticed.push((now.steady.as_nanos(), text));
+            }
+            Step::Sent(at, peer, [datagrams, _]) => self.sent.push((at.as_nanos(), *peer, *datagrams)),
+            _ => {}
+        }
+    }
+
+    /// Whether a time lies in the window in which causes are looked for. What follows the cause counts, too.
+    pub(super) const fn is_near(&self, at: At) -> bool {
+        at + WINDOW >= self.cause_at
+    }
+
+    /// The events of a kind near the cause.
+    pub(super) fn near(&self, kind: &str) -> impl Iterator<Item = &(At, Value)> {
+        self.events.iter().filter(move |(at, event)| self.is_near(*at) && event["event"] == kind)
+    }
+
+    /// By how much a statistic has grown near the cause. Statistics are taken once a second.
+    pub(super) fn growth(&self, value: impl Fn(&Value) -> f64) -> f64 {
+        let last = self.statistics.last().map_or(0.0, |(_, last)| value(last));
+        let before = self.statistics.iter().rev().find(|(at, _)| !self.is_near(*at));
+        // Without an earlier one, the record is younger than the window.
+        last - before.map_or(0.0, |(_, before)| value(before))
+    }
+
+    /// When a peer was last heard before the cause, and for how long it had been silent then.
+    pub(super) fn silence_of(&self, peer: PeerId) -> Option<(At, u64)> {
+        let before = self
+            .received
+            .iter()
+            .rev()
+            .find(|received| received.peer == peer && received.at <= self.cause_at)?;
+        Some((before.at, self.cause_at - before.at))
+    }
+
+    pub(super) fn heading(&self) -> String {
+        let fact = |name: &str| self.incident.get(name).map_or("?", String::as_str);
+        let cause = match fact("cause") {
+            "watchdog" => "a watchdog tripped",
+            "error" => "the connection failed",
+            _ => "somebody asked for it",
+        };
+        let first = self.received.first().map_or(self.cause_at, |received| received.at);
+        format!(
+            "Black box of {:?}, a {} (tautline {}), written because {cause}.\nIt shows {:.1} s before that: {} datagrams \
+             accepted, {} dropped, {} sent.\n",
+            fact("name"),
+            fact("role"),
+            fact("version"),
+            self.cause_at.saturating_sub(first) as f64 / 1e9,
+            self.received.len(),
+            self.dropped.len(),
+            self.sent.iter().map(|(.., count)| count).sum::<u64>(),
+        )
+    }
+
+    /// The last command, the last datagrams in both directions, the last loss, and what was late where.
+    pub(super) fn last_things(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let until = |at: &At| *at <= self.cause_at;
+        let before = |at: At| ms(i128::from(at) - i128::from(self.cause_at));
+        let command = self
+            .heard
+            .iter()
+            .rev()
+            .find(|heard| until(&heard.at) && heard.message_type == MessageType::Command);
+        if let Some(Heard { at, peer, age, bytes, .. }) =
+            command.or_else(|| self.heard.iter().rev().find(|heard| until(&heard.at)))
+        {
+            let what = if command.is_some() { "command" } else { "message" };
+            let age = age
+                .map_or_else(String::new, |age| format!(", {:.1} ms old at most", age.as_secs_f64() * 1e3));
+            lines.push(format!("last {what} received: {} from {peer}, {bytes} bytes{age}", before(*at)));
+        }
+        if let Some(received) = self.received.iter().rev().find(|received| until(&received.at)) {
+            lines.push(format!("last datagram received: {} from {}", before(received.at), received.peer));
+        }
+        if let Some((at, peer, _)) = self.sent.iter().rev().find(|(at, ..)| until(at)) {
+            lines.push(format!("last datagram sent: {} to {peer}", before(*at)));
+        }
+        match self.gaps().last() {
+            Some((at, peer, missing)) => {
+                lines.push(format!(
+                    "last loss: {missing} datagrams of {peer} missing, noticed {}",
+                    before(*at)
+                ));
+            }
+            None => lines.push("no datagram of a peer was lost near the cause".to_owned()),
+        }
+        let near = self.received.iter().filter(|received| self.is_near(received.at));
+        if let Some(slowest) = near.max_by_key(|received| received.in_kernel) {
+            let wait = slowest.in_kernel as f64 / 1e6;
+            lines.push(format!("longest wait in the kernel: {wait:.1} ms, read {}", before(slowest.at)));
+        }
+        let busiest = self.busy.iter().filter(|(at, _)| self.is_near(*at)).max_by_key(|(_, busy)| *busy);
+        match busiest {
+            Some((at, busy)) => {
+                let busy = *busy as f64 / 1e6;
+                lines.push(format!(
+                    "longest work of the driver with what it had read: {busy:.1} ms, from {}",
+                    before(*at)
+                ));
+            }
+            None => lines.push("the driver was never busy for 1 ms with what it had read".to_owned()),
+        }
+        lines
+    }
+
+    /// Where numbers of a peer are missing near the cause: when that was noticed, and how many. Numbers that came late do not count.
+    pub(super) fn gaps(&self) -> Vec<(At, PeerId, u64)> {
+        let mut next: BTreeMap<PeerId, u64> = BTreeMap::new();
+        let seen: std::collections::BTreeSet<(PeerId, u64)> =
+            self.received.iter().filter_map(|received| Some((received.peer, received.number?))).collect();
+        let mut gaps = Vec::new();
+        for Received { at, peer, number, .. } in self.received.iter().copied() {
+            let Some(number) = number else { continue };
+            let expected = next.get(&peer).copied().unwrap_or(number);
+            // A window gives up after so many anyway.
+            let missing =
+                (expected..number.min(expected + 100_000)).filter(|n| !seen.contains(&(peer, *n))).count();
+            if missing > 0 && self.is_near(at) {
+                gaps.push((at, peer, missing as u64));
+            }
+            next.insert(peer, expected.max(number + 1));
+        }
+        gaps
+    }
+
+    pub(super) fn facts(&self) -> Value {
+        json!({ "incident": self.incident, "accepted": self.received.len(), "dropped": self.dropped.len() })
+    }
+}
+
+/// A time before or after the cause of the file.
+pub(super) fn ms(nanos: i128) -> String {
+    let side = if nanos <= 0 { "before" } else { "after" };
+    format!("{:.1} ms {side}", nanos.unsigned_abs() as f64 / 1e6)
+}

@@ -1,0 +1,297 @@
+//! `tautline incident`: incidents that are staged on purpose are named rightly from the file alone, and run again with equal outputs.
+
+mod support;
+
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{run, signal, start};
+use tautline::{
+    Config, Handler, MessageType, Metadata, UdpInterface, Watchdog, create_udp_client, create_udp_server,
+};
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tautline-incident-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).expect("a temporary folder");
+        Self(path)
+    }
+
+    /// Waits for the file that a trip leads to.
+    fn file(&self) -> PathBuf {
+        let until = Instant::now() + Duration::from_secs(40);
+        loop {
+            let files =
+                std::fs::read_dir(&self.0).expect("it exists").map(|entry| entry.expect("readable").path());
+            if let Some(file) =
+                files.into_iter().find(|path| path.extension().is_some_and(|end| end == "mcap"))
+            {
+                return file;
+            }
+            assert!(Instant::now() < until, "no file came");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A plant with a black box, and a watchdog on commands where `watched`.
+fn plant(folder: &Folder, config: impl FnOnce(Config) -> Config) -> (UdpInterface, String) {
+    let base = Config::server("127.0.0.1:0").name("plant").black_box("4MiB").black_box_dir(&folder.0);
+    let plant = create_udp_server(config(base)).expect("in order");
+    plant.connect().expect("a free port");
+    let address = plant.local_address().expect("connected").to_string();
+    (plant, address)
+}
+
+fn controller(address: &str) -> UdpInterface {
+    let config = Config::client(address).name("controller").connect_timeout(Duration::from_secs(30));
+    let controller = create_udp_client(config).expect("in order");
+    controller.connect().expect("the plant answers");
+    controller
+}
+
+fn watch(plant: &UdpInterface) {
+    plant
+        .watch(Watchdog::messages(MessageType::Command, Duration::from_millis(300)), |_| ())
+        .expect("the system starts a thread");
+}
+
+/// Sends commands at some 200 Hz, for this long.
+fn command(controller: &UdpInterface, time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        let _ = controller.send(&[0.5, 1.5], &Metadata::command());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The causes that are named. The rerun must give equal outputs.
+fn named(file: &Path) -> Vec<String> {
+    let path = file.to_str().expect("text");
+    let rerun = run(&["incident", path, "--rerun"]);
+    assert_eq!(rerun.code, 0, "{}{}", rerun.stdout, rerun.stderr);
+    assert_eq!(rerun.stdout.matches("every output is the recorded one").count(), 2, "{}", rerun.stdout);
+    let found = run(&["incident", path, "--json"]);
+    let found: Value = serde_json::from_str(&found.stdout).expect("JSON");
+    let causes = found["causes"].as_array().expect("a list");
+    causes.iter().map(|cause| cause["cause"].as_str().expect("text").to_owned()).collect()
+}
+
+/// A program of its own that sends commands without end, so that it can be killed and stopped.
+fn sender(address: &str) -> Child {
+    let count = ["--rate", "200", "--count", "100000"];
+    start(&[&["send", address, "[0.5, 1.5]", "--type", "command"], &count[..]].concat())
+}
+
+/// Waits for commands, and answers them with states for a while, as a plant does.
+fn answer(plant: &UdpInterface, time: Duration) {
+    plant.receive(Some(Duration::from_secs(30))).expect("a command");
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        let _ = plant.send(&[0.1, 0.2], &Metadata::status());
+        let _ = plant.receive(Some(Duration::from_millis(5)));
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_peer_that_was_killed_is_told_from_one_that_was_stopped() {
+    for (name, cause) in [("-KILL", "peer killed"), ("-STOP", "peer stopped")] {
+        let folder = Folder::new(name);
+        let (plant, address) = plant(&folder, |config| config);
+        watch(&plant);
+        let mut sender = sender(&address);
+        answer(&plant, Duration::from_millis(500));
+        signal(name, sender.id());
+        answer_until_file(&plant, &folder);
+        let found = named(&folder.file());
+        sender.kill().expect("it is ours");
+        sender.wait().expect("it has ended");
+        assert_eq!(found.first().map(String::as_str), Some(cause), "{found:?}");
+    }
+}
+
+/// Sends states until the trip has led to a file.
+fn answer_until_file(plant: &UdpInterface, folder: &Folder) {
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| folder.file());
+        while !waits.is_finished() {
+            let _ = plant.send(&[0.1, 0.2], &Metadata::status());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+}
+
+#[test]
+fn a_handler_that_panics_is_named() {
+    let folder = Folder::new("panic");
+    let (plant, address) = plant(&folder, |config| config);
+    plant.register_message_handler(MessageType::Command, Handler::blocking(|_, _| panic!("staged")));
+    let controller = controller(&address);
+    command(&controller, Duration::from_millis(200));
+    let until = Instant::now() + Duration::from_secs(60);
+    while plant.statistics().handlers.panicked == 0 {
+        assert!(Instant::now() < until, "it has not panicked");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(named(&plant.dump().expect("written")).first().map(String::as_str), Some("handler panic"));
+}
+
+#[test]
+fn an_inline_handler_that_takes_long_is_named() {
+    let folder = Folder::new("slow-handler");
+    let (plant, address) = plant(&folder, |config| config);
+    plant.register_message_handler(
+        MessageType::Data,
+        Handler::inline(|_, _| std::thread::sleep(Duration::from_millis(400))),
+    );
+    let controller = controller(&address);
+    command(&controller, Duration::from_millis(200));
+    controller.send(&1, &Metadata::data()).expect("sent");
+    command(&controller, Duration::from_millis(800));
+    let found = named(&plant.dump().expect("written"));
+    assert_eq!(found.first().map(String::as_str), Some("slow handler"), "{found:?}");
+}
+
+#[test]
+fn a_reader_that_takes_long_is_named() {
+    let folder = Folder::new("slow-reader");
+    let (plant, address) = plant(&folder, |config| config.inbox_capacity(20));
+    let controller = controller(&address);
+    for _ in 0..200 {
+        controller.send(&1, &Metadata::data()).expect("sent");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let found = named(&plant.dump().expect("written"));
+    assert_eq!(found.first().map(String::as_str), Some("slow reader"), "{found:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_kernel_buffer_that_was_full_is_named() {
+    let folder = Folder::new("kernel");
+    let config = Config::server("127.0.0.1:0").name("plant").receive_buffer(4096).black_box("4MiB");
+    let (plant, mut driver) = UdpInterface::caller_driven(config.black_box_dir(&folder.0)).expect("in order");
+    plant.connect().expect("a free port");
+    let address = plant.local_address().expect("connected").to_string();
+    let controller = std::thread::scope(|scope| {
+        let connecting = scope.spawn(|| controller(&address));
+        while !connecting.is_finished() {
+            driver.turn(Some(Duration::from_millis(5)));
+        }
+        connecting.join().expect("connected")
+    });
+    for number in 0..500 {
+        controller.send(&number, &Metadata::data()).expect("sent");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let until = Instant::now() + Duration::from_millis(1500);
+    while Instant::now() < until {
+        driver.turn(Some(Duration::from_millis(5)));
+    }
+    let found = named(&plant.dump().expect("written"));
+    assert_eq!(found.first().map(String::as_str), Some("kernel buffer full"), "{found:?}");
+}
+
+#[test]
+fn a_flood_of_strangers_is_named() {
+    let folder = Folder::new("flood");
+    let (plant, address) = plant(&folder, |config| config);
+    let controller = controller(&address);
+    command(&controller, Duration::from_millis(100));
+    let stranger = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    for number in 0..12_000 {
+        stranger.send_to(b"no datagram of tautline", &address).expect("sent");
+        if number % 50 == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    let found = named(&plant.dump().expect("written"));
+    assert_eq!(found.first().map(String::as_str), Some("flood"), "{found:?}");
+}
+
+/// Carries datagrams between a plant and its controller, and loses those to the plant that `passes` refuses.
+fn relay(plant: &str, passes: impl Fn(&[u8]) -> bool + Send + 'static) -> String {
+    let [outside, inside] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a free port"));
+    let address = outside.local_addr().expect("bound").to_string();
+    inside.connect(plant).expect("an address");
+    for socket in [&outside, &inside] {
+        socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a time");
+    }
+    let (back_to, back_from) =
+        (outside.try_clone().expect("a socket"), inside.try_clone().expect("a socket"));
+    let client = std::sync::Arc::new(std::sync::OnceLock::new());
+    let known = std::sync::Arc::clone(&client);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 65_536];
+        while let Ok((len, from)) = outside.recv_from(&mut buffer) {
+            let _ = known.set(from);
+            if passes(&buffer[..len]) {
+                let _ = inside.send(&buffer[..len]);
+            }
+        }
+    });
+    std::thread::spawn(move || {
+        let mut buffer = [0; 65_536];
+        while let Ok(len) = back_from.recv(&mut buffer) {
+            if let Some(client) = client.get() {
+                let _ = back_to.send_to(&buffer[..len], client);
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_burst_of_losses_is_named() {
+    let folder = Folder::new("loss");
+    let (plant, address) = plant(&folder, |config| config);
+    let is_bad = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let bad = std::sync::Arc::clone(&is_bad);
+    let controller = controller(&relay(&address, move |_| !bad.load(std::sync::atomic::Ordering::Relaxed)));
+    command(&controller, Duration::from_millis(300));
+    is_bad.store(true, std::sync::atomic::Ordering::Relaxed);
+    command(&controller, Duration::from_millis(300));
+    is_bad.store(false, std::sync::atomic::Ordering::Relaxed);
+    command(&controller, Duration::from_millis(300));
+    let found = named(&plant.dump().expect("written"));
+    assert_eq!(found.first().map(String::as_str), Some("network loss"), "{found:?}");
+}
+
+#[test]
+fn what_is_no_black_box_and_what_cannot_be_tried_are_errors() {
+    let folder = Folder::new("errors");
+    let path = folder.0.join("text.mcap");
+    std::fs::write(&path, "no black box").expect("written");
+    let refused = run(&["incident", path.to_str().expect("text")]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("no black box of tautline"), "{}", refused.stderr);
+    let (plant, address) = plant(&folder, |config| config);
+    let controller = controller(&address);
+    command(&controller, Duration::from_millis(300));
+    let file = plant.dump().expect("written");
+    let file = file.to_str().expect("text");
+    let refused = run(&["incident", file, "--what-if", "colour=red"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("lifespan, liveness_timeout"), "{}", refused.stderr);
+    let tried = run(&["incident", file, "--what-if", "lifespan=1ns"]);
+    assert!(tried.stdout.contains("would have been dropped"), "{}", tried.stdout);
+    let page = folder.0.join("page.html");
+    let told = run(&["incident", file, "--html", page.to_str().expect("text")]);
+    assert!(told.stdout.contains("last command received"), "{}", told.stdout);
+    let page = std::fs::read_to_string(page).expect("written");
+    assert!(page.contains("<svg") && page.contains("wait in the kernel"));
+    assert!(!page.contains("src=") && !page.contains("href="), "it needs nothing else");
+}
