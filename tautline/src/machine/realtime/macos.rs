@@ -3,9 +3,9 @@
 
 pub(super) use super::portable::{
     Awake, buffer_remedy, busy_poll, lacks, lock_memory, run_on, stay_awake, unrestricted, usable_buffer,
-    wait,
 };
 use super::{Answer, Refusal};
+use crate::config::WaitPolicy;
 
 /// The processor time that a turn may need in a row, and within which time it must get it.
 const COMPUTATION_NS: u64 = 500_000;
@@ -39,6 +39,13 @@ pub(super) fn set_priority(_: usize) -> Answer {
         )
     };
     if result == 0 { Ok("THREAD_TIME_CONSTRAINT_POLICY".to_owned()) } else { refused(result) }
+}
+
+pub(super) fn wait(_: WaitPolicy) -> Answer {
+    Err(Refusal::new(
+        "macOS has no ppoll: a wait ends at whole milliseconds",
+        "`wait = \"spin\"`, if a millisecond is too much and a core is free",
+    ))
 }
 
 fn refused(result: i32) -> Answer {

@@ -39,6 +39,7 @@ pub(super) fn busy_poll(_: &UdpSocket, _: Duration) -> Answer {
     linux_only()
 }
 
+#[cfg(not(target_os = "macos"))]
 pub(super) fn wait(policy: WaitPolicy) -> Answer {
     Ok(policy.to_string())
 }

@@ -140,7 +140,11 @@ impl SocketWaker {
     }
 }
 
+/// The longest sleep. A wait that ends early is made again, and systems without ppoll(2) take 24 days at most.
+const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 3_600);
+
 fn timespec(timeout: Duration) -> Timespec {
+    let timeout = timeout.min(LONGEST_SLEEP);
     Timespec {
         tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: timeout.subsec_nanos().into(),

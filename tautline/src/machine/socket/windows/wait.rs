@@ -18,7 +18,7 @@ use windows_sys::Win32::System::Threading::{
 use super::{handle, succeeded};
 use crate::machine::socket::Socket;
 use crate::sync::bell::Bell;
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{Arc, Mutex, lock};
 
 /// The unit of a timer.
 const TICK_NS: u128 = 100;
@@ -28,9 +28,6 @@ const EXACTNESS: Duration = Duration::from_micros(50);
 
 /// What a wait returns if the timer ended it: it is the third of what it waits for.
 const TIMER_ENDED: u32 = WAIT_OBJECT_0 + 2;
-
-/// Stands for no socket.
-const NO_SOCKET: usize = usize::MAX;
 
 /// The event that a datagram waits.
 const READ: i32 = winsock::FD_READ.cast_signed();
@@ -48,10 +45,6 @@ pub(crate) struct SocketWaker(Arc<Wakeup>);
 struct Wakeup {
     bell: Bell,
     woken: OwnedHandle,
-    /// The socket that the event of `sleep` tells of.
-    ///
-    /// Order: relaxed; only the waiting thread reads and writes it, and threads hand that over through locks.
-    watched: AtomicUsize,
     sleep: Sleep,
 }
 
@@ -126,8 +119,10 @@ impl Sleep {
         })
     }
 
-    /// Lets the event tell of this socket's datagrams: now, if one waits, and from now on with each that comes, and after each
-    /// read that leaves some (WSAEventSelect).
+    /// Lets the event tell of this socket's datagrams: now, if one waits, and from now on (WSAEventSelect).
+    ///
+    /// Asked before each sleep. Else the event tells of a datagram only after a read has allowed it again, and a read that
+    /// fails, as after the death of a peer, need not do that.
     fn watch(&self, socket: &UdpSocket) -> io::Result<()> {
         let readable = self.readable.as_raw_handle() as winsock::WSAEVENT;
         // SAFETY: the socket and the event stay open during the call. If the event closes first, the system forgets it.
@@ -179,13 +174,7 @@ impl Sleep {
 
 impl SocketWaiter {
     pub(crate) fn new() -> io::Result<(Self, SocketWaker)> {
-        let wakeup = Wakeup {
-            bell: Bell::new(),
-            woken: event()?,
-            watched: AtomicUsize::new(NO_SOCKET),
-            sleep: Sleep::new()?,
-        };
-        let wakeup = Arc::new(wakeup);
+        let wakeup = Arc::new(Wakeup { bell: Bell::new(), woken: event()?, sleep: Sleep::new()? });
         Ok((Self(Arc::clone(&wakeup)), SocketWaker(wakeup)))
     }
 
@@ -196,16 +185,9 @@ impl SocketWaiter {
 
     /// Waits until the socket is readable, a waker is called, or the time is over; `None` waits for ever. Returns whether the
     /// socket has an error to be asked for: never, a read returns it.
-    ///
-    /// Read from the socket after each wait: a wait may not tell again of what an earlier one has told. It is always the same
-    /// socket.
     pub(crate) fn wait(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
-        let Wakeup { bell, woken, watched, sleep } = &*self.0;
-        let socket = socket.udp();
-        if watched.load(Ordering::Relaxed) != handle(socket) {
-            sleep.watch(socket)?;
-            watched.store(handle(socket), Ordering::Relaxed);
-        }
+        let Wakeup { bell, woken, sleep } = &*self.0;
+        sleep.watch(socket.udp())?;
         bell.sleep(|may| if may { sleep.sleep(woken, timeout) } else { Ok(()) })?;
         Ok(false)
     }
@@ -250,7 +232,6 @@ impl SocketsWaiter {
         sockets: impl Iterator<Item = &'a UdpSocket> + Clone,
         longest: Duration,
     ) -> io::Result<Vec<bool>> {
-        // Any of them may be new, or not have been read to its end.
         sockets.clone().try_for_each(|socket| self.sleep.watch(socket))?;
         self.sleep.sleep(&self.never, Some(longest))?;
         // The event does not tell which.
