@@ -22,6 +22,9 @@ use crate::wire::native::{
 
 /// How many datagrams may be in flight at once.
 const MAX_IN_FLIGHT: usize = 64;
+/// How many bytes of frames may be in flight at once: as many as 64 datagrams of Ethernet hold, also where datagrams are larger.
+/// What is in flight delays best-effort messages behind it.
+const MAX_BYTES_IN_FLIGHT: usize = MAX_IN_FLIGHT * 1_452;
 /// While so many are in flight, an acknowledgement comes soon. New frames wait for it, or until they fill a datagram.
 const MANY_IN_FLIGHT: usize = 8;
 /// They wait for no more than this many bytes of frames, however large datagrams may be.
@@ -70,6 +73,7 @@ pub(super) struct ReliableSender {
     highest: Option<Priority>,
     in_flight: VecDeque<u64>,
     flights: Flights,
+    bytes_in_flight: usize,
     retransmit_from: Instant,
     expiries: BTreeSet<(Instant, u64)>,
     round_trip: RoundTrip,
@@ -200,7 +204,7 @@ impl ReliableSender {
         if out.len() == begin && !self.may_begin() {
             return 0;
         }
-        while self.unsent < self.next() {
+        while self.unsent < self.next() && self.bytes_in_flight < MAX_BYTES_IN_FLIGHT {
             let Some(begun) = self.send_frame(self.unsent, rules, timeout, out, begin) else { break };
             messages += begun;
             self.unsent += 1;
@@ -240,6 +244,7 @@ impl ReliableSender {
         self.highest = self.highest.max(Some(frame.priority));
         frame.flight = self.flights.add();
         self.unsent_bytes -= frame.bytes.len();
+        self.bytes_in_flight += frame.bytes.len();
         self.retransmit_from = self.retransmit_from.min(frame.retransmit_at);
         if self.in_flight.is_empty() {
             self.retransmit_from = frame.retransmit_at;
@@ -304,7 +309,7 @@ impl ReliableSender {
         let is_worth = self.flights.count() < MANY_IN_FLIGHT
             || self.is_prompted
             || self.unsent_bytes >= self.room.min(MOST_TO_FILL);
-        is_worth && self.flights.count() < MAX_IN_FLIGHT
+        is_worth && self.flights.count() < MAX_IN_FLIGHT && self.bytes_in_flight < MAX_BYTES_IN_FLIGHT
     }
 
     /// Handles an acknowledgement.
@@ -353,6 +358,7 @@ impl ReliableSender {
 
     fn settle_frame(&mut self, number: u64, arrivals: &mut Arrivals) {
         let frame = &mut self.frames[index(number, self.base)];
+        self.bytes_in_flight -= frame.bytes.len();
         frame.settle();
         self.flights.leave(frame.flight);
         arrivals.add(number, frame);
@@ -411,9 +417,9 @@ impl ReliableSender {
         // The message's first frames may be settled and gone.
         for number in first.max(self.base)..end {
             let frame = &mut self.frames[index(number, self.base)];
-            if frame.tries == 0 {
-                self.unsent_bytes -= frame.bytes.len();
-            }
+            // A settled frame has no bytes.
+            let bytes = if frame.tries == 0 { &mut self.unsent_bytes } else { &mut self.bytes_in_flight };
+            *bytes -= frame.bytes.len();
             frame.settle();
         }
         self.in_flight.retain(|number| {
@@ -509,6 +515,7 @@ saved!(ReliableSender {
     highest,
     in_flight,
     flights,
+    bytes_in_flight,
     retransmit_from,
     expiries,
     round_trip,
