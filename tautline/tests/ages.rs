@@ -45,38 +45,10 @@ const ROLE: &str = "TEST_AGES_ROLE";
 const WIRE: &str = "TEST_AGES_WIRE";
 const PEER: &str = "TEST_AGES_PEER";
 const COUNT: &str = "TEST_AGES_COUNT";
-const SHIFT: &str = "TEST_AGES_SHIFT";
+const SHIFT: &str = "TEST_CLOCK_SHIFT";
 
 /// Answers for the wall clock.
-const LIBRARY: &str = r#"
-#define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-static volatile int64_t *shift;
-
-__attribute__((constructor)) static void begin(void) {
-    const char *path = getenv("TEST_AGES_SHIFT");
-    int file = path ? open(path, O_RDONLY) : -1;
-    void *map = file < 0 ? MAP_FAILED : mmap(0, 8, PROT_READ, MAP_SHARED, file, 0);
-    if (map != MAP_FAILED) shift = map;
-}
-
-int clock_gettime(clockid_t clock, struct timespec *time) {
-    long failed = syscall(SYS_clock_gettime, clock, time);
-    if (!failed && clock == CLOCK_REALTIME && shift) {
-        int64_t ns = time->tv_sec * 1000000000LL + time->tv_nsec + *shift;
-        time->tv_sec = ns / 1000000000LL;
-        time->tv_nsec = ns % 1000000000LL;
-    }
-    return (int)failed;
-}
-"#;
+const LIBRARY: &str = include_str!("common/clock.c");
 
 /// Returns the time of the steady clock, in nanoseconds. All processes of the machine share this clock.
 fn steady_ns() -> u64 {
