@@ -1,13 +1,19 @@
 //! `tautline incident`: incidents that are staged on purpose are named rightly from the file alone, and run again with equal outputs.
 
+#![allow(clippy::print_stdout)] // why a test was skipped
+
 mod support;
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+#[cfg(target_os = "linux")]
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+#[cfg(target_os = "linux")]
+use support::Listener;
 use support::{run, signal, start};
 use tautline::{
     Config, Handler, MessageType, Metadata, UdpInterface, Watchdog, create_udp_client, create_udp_server,
@@ -90,8 +96,8 @@ fn named(file: &Path) -> Vec<String> {
 }
 
 /// A program of its own that sends commands without end, so that it can be killed and stopped.
-fn sender(address: &str) -> Child {
-    let count = ["--rate", "200", "--count", "100000"];
+fn sender(address: &str, wire: &str) -> Child {
+    let count = ["--rate", "200", "--count", "100000", "--wire", wire];
     start(&[&["send", address, "[0.5, 1.5]", "--type", "command"], &count[..]].concat())
 }
 
@@ -112,7 +118,7 @@ fn a_peer_that_was_killed_is_told_from_one_that_was_stopped() {
         let folder = Folder::new(name);
         let (plant, address) = plant(&folder, |config| config);
         watch(&plant);
-        let mut sender = sender(&address);
+        let mut sender = sender(&address, "native");
         answer(&plant, Duration::from_millis(500));
         signal(name, sender.id());
         answer_until_file(&plant, &folder);
@@ -268,6 +274,89 @@ fn a_burst_of_losses_is_named() {
     command(&controller, Duration::from_millis(300));
     let found = named(&plant.dump().expect("written"));
     assert_eq!(found.first().map(String::as_str), Some("network loss"), "{found:?}");
+}
+
+/// Makes the library that answers for the wall clock. `None`: there is no C compiler.
+#[cfg(target_os = "linux")]
+fn clock_library(folder: &Folder) -> Option<PathBuf> {
+    let [source, library] = ["clock.c", "clock.so"].map(|name| folder.0.join(name));
+    std::fs::write(&source, include_str!("../../tautline/tests/common/clock.c")).expect("written");
+    let made = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]).status();
+    let Ok(made) = made else {
+        println!("skipped: clock step: there is no C compiler (cc)");
+        return None;
+    };
+    assert!(made.success(), "the library does not compile");
+    Some(library)
+}
+
+/// The clock is set for one program alone: a library that is loaded before all others answers for it.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_clock_that_was_set_is_named() {
+    use std::os::unix::fs::FileExt;
+
+    for (wire, step, way) in [("native", 10_000_000_000_i64, "forward"), ("classic", -60_000_000, "back")] {
+        let folder = Folder::new(&format!("clock-{wire}"));
+        let Some(library) = clock_library(&folder) else { return };
+        let shift = folder.0.join("shift");
+        let clock = std::fs::File::create(&shift).expect("a file");
+        let set = |ns: i64| clock.write_all_at(&ns.to_ne_bytes(), 0).expect("written");
+        set(0);
+        let path = folder.0.to_str().expect("text");
+        let args = ["listen", "127.0.0.1:0", "--wire", wire, "--black-box", path];
+        let mut plant = support::command(&args);
+        let mut plant = Listener::of(plant.env("LD_PRELOAD", &library).env("TEST_CLOCK_SHIFT", &shift));
+        let mut sender = sender(&plant.address, wire);
+        for _ in 0..200 {
+            plant.line();
+        }
+        set(step);
+        for _ in 0..50 {
+            plant.line();
+        }
+        plant.signal("-USR2");
+        let file = folder.file();
+        sender.kill().expect("it is ours");
+        sender.wait().expect("it has ended");
+        let found = named(&file);
+        assert_eq!(found.first().map(String::as_str), Some("clock step"), "{wire}: {found:?}");
+        let told = run(&["incident", file.to_str().expect("text")]).stdout;
+        assert!(told.contains(&format!("clock was set {way} by")), "{told}");
+    }
+}
+
+/// Both ends send packets that are too large from then on. A path that tells nobody is noticed some time later, so each end
+/// writes several files.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_path_that_has_shrunk_is_named() {
+    let allowed = Command::new("unshare").args(["-rn", "ip", "link", "set", "lo", "up"]).output();
+    if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
+        println!("skipped: path shrunk: network namespaces are not allowed here: {allowed:?}");
+        return;
+    }
+    let stage = |address: &str, router: &str| {
+        let folder = Folder::new(&format!("path-{router}-{}", address.len()));
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/networks/shrinking_path.sh");
+        let mut staged = Command::new("unshare");
+        staged.args(["-rn", "sh"]).arg(script).arg(env!("CARGO_BIN_EXE_tautline"));
+        let staged = staged.args([address, router]).arg(&folder.0).output().expect("it was allowed");
+        for end in ["plant", "controller"] {
+            let files = std::fs::read_dir(folder.0.join(end)).unwrap_or_else(|_| panic!("{staged:?}"));
+            let found: Vec<_> = files.map(|file| named(&file.expect("readable").path())).collect();
+            let is_named =
+                found.iter().any(|found| found.first().is_some_and(|first| first == "path shrunk"));
+            assert!(is_named, "{address}, {router}, {end}: {found:?}");
+        }
+    };
+    std::thread::scope(|scope| {
+        for address in ["10.78.2.1:9000", "[fd78:2::1]:9000"] {
+            for router in ["told", "silent"] {
+                scope.spawn(move || stage(address, router));
+            }
+        }
+    });
 }
 
 #[test]

@@ -147,7 +147,12 @@ impl Listener {
 
     /// Starts any subcommand that prints the address that it listens on.
     pub(crate) fn run(args: &[&str]) -> Self {
-        let mut child = started(command(args).stdin(Stdio::null()));
+        Self::of(&mut command(args))
+    }
+
+    /// Starts a prepared command of such a subcommand.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let mut child = started(command.stdin(Stdio::null()));
         let stdout = child.stdout.take().map(BufReader::new);
         let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let mut line = String::new();

@@ -1,9 +1,10 @@
 //! Names what went wrong near the cause of a file: one rule for each kind of incident.
 //!
-//! What explains the rest comes first: a flood fills the kernel's buffer, and a handler that takes long leaves a queue. A peer's
+//! What explains the rest comes first: a flood fills the kernel's buffer, and a handler that takes long leaves a queue. A path that
+//! has shrunk comes before the handler: on a busy machine, a driver that had to wait for the processor looks like a slow one. A peer's
 //! silence is judged last, because this end may only have been too late to hear it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -21,9 +22,9 @@ enum Kind {
     Flood,
     HandlerPanic,
     ClockStep,
+    PathShrunk,
     SlowHandler,
     KernelBufferFull,
-    PathShrunk,
     SlowReader,
     LossBurst,
     PeerClosed,
@@ -43,9 +44,9 @@ impl Cause {
             Kind::Flood => "flood",
             Kind::HandlerPanic => "handler panic",
             Kind::ClockStep => "clock step",
+            Kind::PathShrunk => "path shrunk",
             Kind::SlowHandler => "slow handler",
             Kind::KernelBufferFull => "kernel buffer full",
-            Kind::PathShrunk => "path shrunk",
             Kind::SlowReader => "slow reader",
             Kind::LossBurst => "network loss",
             Kind::PeerClosed => "peer closed",
@@ -66,9 +67,9 @@ pub(super) fn of(story: &Story) -> Vec<Cause> {
         flood,
         handler_panic,
         clock_step,
+        path_shrunk,
         slow_handler,
         kernel_buffer_full,
-        path_shrunk,
         slow_reader,
         loss_burst,
         silence,
@@ -122,6 +123,18 @@ fn clock_step(story: &Story) -> Option<Cause> {
     (moved.abs() >= STEP_US).then(|| Cause::new(Kind::ClockStep, sentence()))
 }
 
+fn path_shrunk(story: &Story) -> Option<Cause> {
+    let mut sizes = BTreeMap::new();
+    story.events.iter().find_map(|(at, event)| {
+        let (peer, mtu) = (event["fields"]["peer"].as_str()?, event["fields"]["mtu"].as_u64()?);
+        let before = sizes.insert(peer, mtu).filter(|before| *before > mtu && story.is_near(*at))?;
+        let sentence = format!(
+            "the path to {peer} carries packets of {mtu} bytes only, and carried {before} before; larger ones were lost"
+        );
+        Some(Cause::new(Kind::PathShrunk, sentence))
+    })
+}
+
 fn slow_handler(story: &Story) -> Option<Cause> {
     let behind = story.near("ReaderBehind").find_map(|(_, event)| {
         let reader = event["fields"]["reader"].as_str().filter(|reader| reader.starts_with("handler"))?;
@@ -151,26 +164,6 @@ fn kernel_buffer_full(story: &Story) -> Option<Cause> {
         )
     };
     (drops >= 1.0).then(|| Cause::new(Kind::KernelBufferFull, sentence()))
-}
-
-fn path_shrunk(story: &Story) -> Option<Cause> {
-    let mut last = None;
-    for (at, event) in &story.events {
-        let (Some(peer), Some(mtu)) = (event["fields"]["peer"].as_str(), event["fields"]["mtu"].as_u64())
-        else {
-            continue;
-        };
-        let before = last.replace((peer, mtu));
-        if let Some((_, before)) =
-            before.filter(|(of, before)| *of == peer && *before > mtu && story.is_near(*at))
-        {
-            let sentence = format!(
-                "the path to {peer} carries packets of {mtu} bytes only, and carried {before} before; larger ones were lost"
-            );
-            return Some(Cause::new(Kind::PathShrunk, sentence));
-        }
-    }
-    None
 }
 
 fn slow_reader(story: &Story) -> Option<Cause> {
