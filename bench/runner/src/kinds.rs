@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Throughput { seconds: f64, size: usize },
     /// The server's CPU time at the same total rate, from one client and from many clients.
     ManyPeers { seconds: f64, rate: u32 },
+    /// The CPU time of a new link: a client connects, sends one message and closes, again and again.
+    Connecting { seconds: f64 },
 }
 
 /// Where the processes run.
@@ -37,6 +39,7 @@ pub(crate) const KINDS: &[Kind] = &[
     Kind::Throughput { seconds: 1.0, size: 256 },
     Kind::Throughput { seconds: 1.0, size: 1400 },
     Kind::ManyPeers { seconds: 2.0, rate: 50_000 },
+    Kind::Connecting { seconds: 1.0 },
 ];
 
 /// The kinds of the smoke test. Each takes a fraction of a second.
@@ -48,6 +51,7 @@ pub(crate) const SMOKE: &[Kind] = &[
     Kind::Throughput { seconds: 0.1, size: 64 },
     Kind::Throughput { seconds: 0.1, size: 1400 },
     Kind::ManyPeers { seconds: 0.2, rate: 20_000 },
+    Kind::Connecting { seconds: 0.1 },
 ];
 
 impl Placement {
@@ -70,6 +74,7 @@ impl Kind {
             Self::Paced { place: Unpinned, .. } => "unpinned-paced".to_owned(),
             Self::Throughput { size, .. } => format!("throughput-{size}"),
             Self::ManyPeers { .. } => "many-peers".to_owned(),
+            Self::Connecting { .. } => "connecting".to_owned(),
         }
     }
 
@@ -90,6 +95,11 @@ impl Kind {
             Self::ManyPeers { seconds, rate } => {
                 format!(
                     "The cost of many clients: {rate} messages of 64 bytes per second ({seconds} s per round)"
+                )
+            }
+            Self::Connecting { seconds } => {
+                format!(
+                    "The cost of connecting: a new link for each message of 64 bytes ({seconds} s per round)"
                 )
             }
         }
@@ -117,6 +127,7 @@ impl Kind {
             Self::Paced { messages, rate, .. } => format!("--messages {messages} --size 64 --rate {rate}"),
             Self::Throughput { seconds, size } => format!("--seconds {seconds} --size {size}"),
             Self::ManyPeers { seconds, rate } => format!("--seconds {seconds} --size 64 --rate {rate}"),
+            Self::Connecting { seconds } => format!("--seconds {seconds} --size 64"),
         };
         text.split(' ').map(str::to_owned).collect()
     }
@@ -126,9 +137,9 @@ impl Kind {
         match self {
             Self::PingPong { .. } => Duration::ZERO,
             Self::Paced { messages, rate, .. } => Duration::from_secs_f64(messages as f64 / f64::from(rate)),
-            Self::Throughput { seconds, .. } | Self::ManyPeers { seconds, .. } => {
-                Duration::from_secs_f64(seconds)
-            }
+            Self::Throughput { seconds, .. }
+            | Self::ManyPeers { seconds, .. }
+            | Self::Connecting { seconds } => Duration::from_secs_f64(seconds),
         }
     }
 }

@@ -144,9 +144,9 @@ fn compose(bench: &Path, options: &Options, machine: &[(&str, String)], tables: 
     text
 }
 
-/// Whether a table has a plot. The cost of many clients has too few figures for a plot.
+/// Whether a table has a plot. The cost of many clients and that of connecting have too few figures for a plot.
 fn has_plot(table: &Table) -> bool {
-    !matches!(table.kind, Kind::ManyPeers { .. })
+    !matches!(table.kind, Kind::ManyPeers { .. } | Kind::Connecting { .. })
 }
 
 fn write_plots(directory: &Path, tables: &[Table]) -> Result<(), String> {

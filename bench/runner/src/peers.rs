@@ -29,9 +29,9 @@ impl Program {
 /// The tables in which a contestant takes part.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Part {
-    /// All tables except `ManyPeers`.
+    /// All tables except `ManyPeers` and `Connecting`.
     Everything,
-    /// The tables with messages up to this size, except `ManyPeers`.
+    /// The tables with messages up to this size, except `ManyPeers` and `Connecting`.
     UpTo(usize),
     /// The tables of throughput.
     Throughput,
@@ -39,6 +39,8 @@ pub(crate) enum Part {
     RoundTrips,
     /// The table of the cost of many clients.
     ManyPeers,
+    /// The table of the cost of connecting.
+    Connecting,
 }
 
 /// A contestant: a line of the tables.
@@ -60,17 +62,22 @@ impl Contestant {
     pub(crate) fn takes_part(&self, kind: Kind) -> bool {
         match (self.part, kind) {
             (part, Kind::ManyPeers { .. }) => part == Part::ManyPeers,
+            (part, Kind::Connecting { .. }) => part == Part::Connecting,
             (Part::UpTo(most), Kind::Throughput { size, .. }) => size <= most,
             (Part::Throughput, kind) => !kind.is_round_trips(),
             (Part::RoundTrips, kind) => kind.is_round_trips(),
-            (Part::ManyPeers, _) => false,
+            (Part::ManyPeers | Part::Connecting, _) => false,
             (Part::Everything | Part::UpTo(_), _) => true,
         }
     }
 
-    /// Whether it is the reference of `kind`: the raw socket, or one client of the same program.
+    /// Whether it is the reference of `kind`: the raw socket, one client of the same program, or the plain link.
     pub(crate) fn is_reference(&self, kind: Kind) -> bool {
-        if matches!(kind, Kind::ManyPeers { .. }) { self.mode == ONE_CLIENT } else { self.name == "raw" }
+        match kind {
+            Kind::ManyPeers { .. } => self.mode == ONE_CLIENT,
+            Kind::Connecting { .. } => self.mode == PLAIN_CONNECTS,
+            _ => self.name == "raw",
+        }
     }
 
     /// Whether `other` is the reference with which it is compared.
@@ -82,6 +89,9 @@ impl Contestant {
 
 /// The mode of the reference for many clients.
 const ONE_CLIENT: &str = "clients-1";
+
+/// The mode of the reference for connecting.
+const PLAIN_CONNECTS: &str = "connects";
 
 const fn package(
     name: &'static str,
@@ -133,6 +143,14 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "native wire, raw payload; both ends are caller-driven, with `wait = block`",
         )
     },
+    Contestant {
+        in_smoke: true,
+        ..tautline_trips(
+            "tautline, blocking, secured",
+            "caller-driven-secured",
+            "like blocking, with a key at both ends: every datagram is encrypted and authenticated",
+        )
+    },
     tautline_trips(
         "tautline, blocking, inline handler",
         "inline",
@@ -179,6 +197,11 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         "like send_batch, with at most 4,096 messages in flight (256 datagrams of 64-byte messages); the server reports its count",
     ),
     tautline_stream(
+        "tautline, send_batch, windowed, secured",
+        "batch-windowed-secured",
+        "like send_batch, windowed, with a key at both ends",
+    ),
+    tautline_stream(
         "tautline, send, receive",
         "inbox",
         "like send, but the server takes messages from `receive`",
@@ -193,6 +216,11 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         "tautline, a datagram each",
         "uncoalesced",
         "like send, with `coalescing_delay = 0s`: every message is a datagram and a system call",
+    ),
+    tautline_stream(
+        "tautline, a datagram each, secured",
+        "uncoalesced-secured",
+        "like a datagram each, with a key at both ends",
     ),
     tautline_stream(
         "tautline, four threads",
@@ -286,6 +314,11 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     },
     package("raw, spinning", "peer-raw", "spinning", "", "the raw socket; it never sleeps"),
     tautline_trips("tautline, spinning", "spinning", "like blocking, with `wait = spin`; it never sleeps"),
+    tautline_trips(
+        "tautline, spinning, secured",
+        "spinning-secured",
+        "like spinning, with a key at both ends",
+    ),
     Contestant {
         part: Part::Throughput,
         in_smoke: true,
@@ -339,6 +372,28 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
             "clients-1000",
             "tautline",
             "like the line above; the clients share a process and send in turn",
+        )
+    },
+    Contestant {
+        part: Part::Connecting,
+        in_smoke: true,
+        ..package(
+            "tautline, connect",
+            "peer-tautline",
+            PLAIN_CONNECTS,
+            "tautline",
+            "like blocking; the client opens a socket, connects, sends one message and closes",
+        )
+    },
+    Contestant {
+        part: Part::Connecting,
+        in_smoke: true,
+        ..package(
+            "tautline, connect, secured",
+            "peer-tautline",
+            "connects-secured",
+            "tautline",
+            "like the line above, with a key at both ends",
         )
     },
 ];

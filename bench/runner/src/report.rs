@@ -68,6 +68,15 @@ impl Table {
                 "lost",
                 "server MB",
             ],
+            Kind::Connecting { .. } => &[
+                "",
+                "CPU µs per link, both ends",
+                "ratio to plain",
+                "server's CPU µs per link",
+                "links per second",
+                "lost",
+                "server, client MB",
+            ],
             Kind::PingPong { .. } | Kind::Paced { .. } => &[
                 "",
                 "p50 µs",
@@ -87,6 +96,7 @@ impl Table {
         match self.kind {
             Kind::Throughput { .. } => self.flow_cells(index),
             Kind::ManyPeers { .. } => self.many_peers_cells(index),
+            Kind::Connecting { .. } => self.connecting_cells(index),
             Kind::PingPong { .. } | Kind::Paced { .. } => self.trip_cells(index),
         }
     }
@@ -111,6 +121,18 @@ impl Table {
             thousands(self.rate(index)),
             self.lost(index),
             format!("{:.1}", self.megabytes(index, |outcome| outcome.server_mb)),
+        ]
+    }
+
+    fn connecting_cells(&self, index: usize) -> Vec<String> {
+        // Each link carries one message, so seconds per million messages are microseconds per link.
+        vec![
+            format!("{:.0}", median(self.flows(index).map(|flow| flow.cpu_seconds_per_million))),
+            spread(&self.ratios(index, as_flow, |flow| flow.cpu_seconds_per_million)),
+            format!("{:.0}", median(self.flows(index).map(|flow| flow.server_cpu_us))),
+            thousands(self.rate(index)),
+            self.lost(index),
+            self.memory(index),
         ]
     }
 

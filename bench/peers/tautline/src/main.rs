@@ -89,6 +89,9 @@ impl Peer for Tautline {
         if let Some(clients) = mode.clients {
             return sending::in_turn(mode, to, clients, run);
         }
+        if mode.is_connecting {
+            return sending::connecting(mode, to, run);
+        }
         let mut client = Client::connect(mode, to)?;
         let payload = mode.payload(run.message())?;
         match mode.window {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use method::Outcome;
-use tautline::{Config, MessageType, Metadata, Payload, Qos, Raw, UdpInterface, WaitPolicy, Wire};
+use tautline::{Config, MessageType, Metadata, Payload, Qos, Raw, SecretKey, UdpInterface, WaitPolicy, Wire};
 
 /// How one end is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(crate) struct Mode {
     pub(crate) window: Option<u64>,
     /// The number of clients that send in turn, all driven by one loop. `None` means one client that only sends.
     pub(crate) clients: Option<usize>,
+    /// Whether every message comes from a new client, which connects for it.
+    pub(crate) is_connecting: bool,
 }
 
 /// The default settings: the server has a driver thread and an inline handler, and the client is caller-driven.
@@ -46,6 +48,7 @@ const DEFAULT: Mode = Mode {
     batch: 1,
     window: None,
     clients: None,
+    is_connecting: false,
 };
 
 /// What the README shows: both ends have a driver thread, and wait in `receive`.
@@ -59,15 +62,26 @@ const STREAM: Mode = Mode { name: "stream", client: Side::Thread, settings: larg
 /// The number of messages of 64 bytes that one system call can send.
 const BATCH: usize = 720;
 
+const BATCH_WINDOWED: Mode =
+    Mode { name: "batch-windowed", batch: BATCH, window: Some(4_096), client: Side::Loop, ..STREAM };
+
+const CONNECTS: Mode = Mode { name: "connects", is_connecting: true, ..CALLER_DRIVEN };
+
 const ONE_CLIENT: Mode =
     Mode { name: "clients-1", clients: Some(1), settings: rare_heartbeats, ..CALLER_DRIVEN };
 
 const MODES: &[Mode] = &[
     DEFAULT,
     CALLER_DRIVEN,
+    Mode { name: "caller-driven-secured", settings: |config| secured(blocking(config)), ..CALLER_DRIVEN },
     Mode { name: "inline", settings: blocking, ..DEFAULT },
     Mode { name: "threads", client: Side::Thread, ..DEFAULT },
     Mode { name: "spinning", settings: |config| config.wait(WaitPolicy::Spin), ..CALLER_DRIVEN },
+    Mode {
+        name: "spinning-secured",
+        settings: |config| secured(config.wait(WaitPolicy::Spin)),
+        ..CALLER_DRIVEN
+    },
     Mode { name: "realtime", settings: |config| config.realtime(true), ..DEFAULT },
     Mode { name: "classic", wire: Wire::Classic, ..CALLER_DRIVEN },
     RECEIVE,
@@ -77,18 +91,31 @@ const MODES: &[Mode] = &[
     Mode { name: "inbox", server: Side::Receive(1), ..STREAM },
     Mode { name: "inbox-many", server: Side::Receive(1_000), ..STREAM },
     Mode { name: "batch", batch: BATCH, ..STREAM },
-    Mode { name: "batch-windowed", batch: BATCH, window: Some(4_096), client: Side::Loop, ..STREAM },
+    BATCH_WINDOWED,
+    Mode {
+        name: "batch-windowed-secured",
+        settings: |config| secured(large_buffer(config)),
+        ..BATCH_WINDOWED
+    },
     Mode { name: "no-offload", settings: |config| large_buffer(config).offload(false), ..STREAM },
     Mode { name: "uncoalesced", settings: without_coalescing, ..STREAM },
+    Mode { name: "uncoalesced-secured", settings: |config| secured(without_coalescing(config)), ..STREAM },
     Mode { name: "four-threads", threads: 4, ..STREAM },
     Mode { name: "four-threads-uncoalesced", threads: 4, settings: without_coalescing, ..STREAM },
     Mode { name: "windowed", window: Some(256), ..CALLER_DRIVEN },
+    CONNECTS,
+    Mode { name: "connects-secured", settings: |config| secured(blocking(config)), ..CONNECTS },
     ONE_CLIENT,
     Mode { name: "clients-1000", clients: Some(1000), ..ONE_CLIENT },
 ];
 
 fn blocking(config: Config) -> Config {
     config.wait(WaitPolicy::Block)
+}
+
+/// Secures the link. Both processes know this key. It keeps nothing secret: what is measured does not depend on its value.
+fn secured(config: Config) -> Config {
+    config.key(SecretKey::from(*b"the known key of the comparison."))
 }
 
 /// Sets a large receive buffer. At ten million messages per second, the default buffer is full before a receiver that

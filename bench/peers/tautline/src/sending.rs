@@ -114,3 +114,14 @@ pub(crate) fn in_turn(mode: Mode, to: &str, count: usize, run: &mut Throughput) 
     }
     Ok(())
 }
+
+/// Sends every message from a new client, which connects and closes.
+pub(crate) fn connecting(mode: Mode, to: &str, run: &mut Throughput) -> Outcome<()> {
+    let payload = mode.payload(run.message())?;
+    while run.more() {
+        let mut client = Client::connect(mode, to)?;
+        send(&client.interface, &payload, run)?;
+        client.turn(Duration::ZERO);
+    }
+    Ok(())
+}
