@@ -4,7 +4,9 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use super::{Answer, RealtimePart, Refusal};
-use crate::config::{Cpus, WaitPolicy};
+use crate::config::Cpus;
+#[cfg(not(target_os = "macos"))]
+use crate::config::WaitPolicy;
 
 /// Never made here.
 #[derive(Debug)]
