@@ -12,7 +12,7 @@ for wire in native classic; do
     sleep 0.4
     for address in "$@"; do
         for port in 9000 9001; do
-            timeout 12 "$T" ping "$address:$port" --wire $wire --count 3 -q >/dev/null 2>&1
+            timeout 12 "$T" ping "$address:$port" --wire $wire --count 3 -W 10 -q >/dev/null 2>&1
             echo "$wire $address:$port exit $?"
         done
     done
