@@ -73,7 +73,6 @@ impl Table {
                 "CPU µs per link, both ends",
                 "ratio to plain",
                 "server's CPU µs per link",
-                "links per second",
                 "lost",
                 "server, client MB",
             ],
@@ -130,7 +129,6 @@ impl Table {
             format!("{:.0}", median(self.flows(index).map(|flow| flow.cpu_seconds_per_million))),
             spread(&self.ratios(index, as_flow, |flow| flow.cpu_seconds_per_million)),
             format!("{:.0}", median(self.flows(index).map(|flow| flow.server_cpu_us))),
-            thousands(self.rate(index)),
             self.lost(index),
             self.memory(index),
         ]
