@@ -40,7 +40,7 @@ impl Outbound {
 
     /// Queues a reliable message for a peer. [`poll_delivery`](Self::poll_delivery) sends it.
     ///
-    /// `frame` is what an [`Encoder`](super::Encoder) made, without the datagram's header. `receipt` identifies the message in
+    /// `frame` is what an [`Encoder`](crate::endpoint::Encoder) made, without the datagram's header. `receipt` identifies the message in
     /// [`poll_outcome`](Self::poll_outcome). At `expires`, the message is abandoned.
     ///
     /// # Errors
