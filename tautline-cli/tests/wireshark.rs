@@ -194,13 +194,15 @@ fn requests_answers_and_round_trips_of_a_real_link_are_linked() {
             return;
         }
     }
+    // Long enough for heartbeats that measure the round trip.
+    let pinged = support::run(&["ping", &listener.address, "-c", "12", "-i", "0.1", "--quiet"]);
     let asked = support::run(&["send", &listener.address, "[1.5]", "--request", "20s"]);
     std::thread::sleep(std::time::Duration::from_millis(300)); // tcpdump writes what it has
     support::signal("-INT", tcpdump.id());
     let _ = tcpdump.wait();
     let capture = std::fs::read(&file).expect("tcpdump has written it");
     std::fs::remove_file(&file).expect("this test created it");
-    assert_eq!(asked.code, 0, "{}", asked.stderr);
+    assert_eq!((pinged.code, asked.code), (0, 0), "{} {}", pinged.stderr, asked.stderr);
     let fields =
         ["frame.number", "tautline.request_in", "tautline.answer_in", "tautline.rtt", "tautline.malformed"];
     let found = dissected("link", &capture, &fields, &["-2"]);
