@@ -1,9 +1,10 @@
 //! Hostile programs, written from docs/protocol.md, beside a 1 kHz link with `Profile::control()` and a deadline.
 //!
-//! A short run of some attacks runs with all tests. Ten seconds of each, at what one core can send, run with
+//! A short run of some attacks runs with all tests. Ten seconds of each, at what one core can send, run with the command
+//! below. The attacker has core 1; `taskset` keeps the link on the other one.
 //!
 //! ```text
-//! cargo test --release -p tautline --test strangers -- ten_seconds --ignored --nocapture --test-threads 1
+//! taskset -c 0 cargo test --release -p tautline --test strangers -- ten_seconds --ignored --nocapture --test-threads 1
 //! ```
 #![cfg(target_os = "linux")] // has /proc, and every 127.x.y.z is an address of the host
 #![allow(clippy::print_stdout)] // figures
@@ -30,6 +31,9 @@ const PERIOD: Duration = Duration::from_millis(1);
 
 /// The length of an attack in the campaign.
 const FULL: Duration = Duration::from_secs(10);
+
+/// The core that the attacker has for itself in the campaign, if the machine has it.
+const ATTACKERS_CORE: usize = 1;
 
 /// The most peers of a server whose table is attacked.
 const SMALL_TABLE: usize = 32;
@@ -132,6 +136,10 @@ impl Link {
     }
 }
 
+fn has_core(core: usize) -> bool {
+    std::path::Path::new("/sys/devices/system/cpu").join(format!("cpu{core}")).exists()
+}
+
 fn resident() -> usize {
     let text = std::fs::read_to_string("/proc/self/status").expect("Linux has this file");
     let kilobytes = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
@@ -162,7 +170,11 @@ fn attack(
         let mut grown = 0;
         let under = link.figures(|| {
             let order = format!("{name};{};{}", address(&link.plant).port(), time.as_millis());
-            let mut child = children::start("attacks", &order);
+            let mut child = if is_full && has_core(ATTACKERS_CORE) {
+                children::start_on_core(ATTACKERS_CORE, "attacks", &order)
+            } else {
+                children::start("attacks", &order)
+            };
             scope.spawn(|| meanwhile(&link));
             while child.0.try_wait().expect("our child").is_none() {
                 std::thread::sleep(Duration::from_millis(20));

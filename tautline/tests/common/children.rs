@@ -9,8 +9,22 @@ const ORDER: &str = "TAUTLINE_TEST_CHILD";
 /// Starts this program again, to run the ignored test `name` with this order. Its standard output can be read. It begins
 /// with lines of the test harness.
 pub(crate) fn start(name: &str, order: &str) -> Running {
-    let program = std::env::current_exe().expect("the system knows this program");
-    let mut command = Command::new(program);
+    run(Command::new(this_program()), name, order)
+}
+
+/// As [`start`], on this core alone (util-linux).
+#[allow(dead_code)] // few tests divide the cores
+pub(crate) fn start_on_core(core: usize, name: &str, order: &str) -> Running {
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", &core.to_string()]).arg(this_program());
+    run(command, name, order)
+}
+
+fn this_program() -> std::path::PathBuf {
+    std::env::current_exe().expect("the system knows this program")
+}
+
+fn run(mut command: Command, name: &str, order: &str) -> Running {
     command.args([name, "--exact", "--ignored", "--nocapture"]).env(ORDER, order);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     Running(command.spawn().expect("the program can be started"))

@@ -1,4 +1,4 @@
-//! The hostile programs. Each is a child process, and has a core of its own if there is one.
+//! The hostile programs. Each is a child process.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use tautline_proto::wire::native::{
 const SOCKETS: usize = 64;
 
 /// How long an attacker waits for an answer.
-const PATIENCE: Duration = Duration::from_millis(10);
+const ANSWER_WAIT: Duration = Duration::from_millis(10);
 
 type Session = (UdpSocket, SessionId);
 
@@ -233,7 +233,7 @@ pub(crate) fn run(order: &str) {
 
 fn socket(host: Ipv4Addr) -> UdpSocket {
     let socket = UdpSocket::bind((host, 0)).expect("of this host");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+    socket.set_read_timeout(Some(ANSWER_WAIT)).expect("a positive time");
     socket
 }
 
