@@ -1,4 +1,4 @@
-//! Two clients that want to command one server, tried in every order: who owns the stream, and what the rules behind it let pass.
+//! The server, two clients, the network, and the truth.
 //!
 //! The ends are real endpoints. Behind the server stands the rule of histories, as in the library. The truth is kept apart, and
 //! knows only what the users did and saw. A [`Fault`] breaks a rule on purpose.
@@ -8,13 +8,13 @@ use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use stateright::{Model, Property};
 use tautline_proto::endpoint::{ClaimOutcome, Event, Role, WireFormat};
 use tautline_proto::history::Newest;
 use tautline_proto::silence::{self, Periods, Silence, Verdict};
 use tautline_proto::wire::native::{Frame, Frames, Head, OwnershipAct, parse};
 use tautline_proto::{DropReason, Instant, MessageType, Now, PeerId, StreamId, WallTime};
 
+use super::plan::{ControlPlan, ControlStep, Fault};
 use crate::support::{self, Node, Packet, address, plain_head};
 
 const SERVER: u16 = 9000;
@@ -30,123 +30,6 @@ const SILENCE: Duration = Duration::from_millis(40);
 
 /// The time-out of the watchdog: two waits are longer.
 const TIME_OUT: Duration = Duration::from_millis(45);
-
-/// The bounds of a check.
-#[derive(Clone, Debug)]
-pub(crate) struct ControlPlan {
-    pub(crate) name: &'static str,
-    /// What happens first, before every order is tried.
-    pub(crate) begins: &'static [ControlStep],
-    /// How many commands each client sends at most, how often it claims, and how often it releases.
-    pub(crate) commands: [usize; 2],
-    pub(crate) claims: [usize; 2],
-    pub(crate) releases: [usize; 2],
-    /// How often clients close their sessions. They do not come back.
-    pub(crate) closes: usize,
-    /// Whether a watchdog that latches stands behind the owner's rule, and how often the user resets it.
-    pub(crate) latches: bool,
-    pub(crate) resets: usize,
-    pub(crate) losses: usize,
-    pub(crate) waits: usize,
-    pub(crate) max_steps: usize,
-    pub(crate) fault: Fault,
-}
-
-/// A rule that is broken on purpose.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum Fault {
-    #[default]
-    None,
-    /// The server takes commands of every client.
-    NoOwner,
-    /// A claim that is repeated counts as a new one.
-    ClaimsAnew,
-    /// Commands that a newer one has overtaken are handed out.
-    NoHistory,
-    /// Commands are handed out again after a silence, before anybody has reset the watchdog.
-    NoLatch,
-}
-
-/// The checks.
-pub(crate) const CONTROL_PLANS: [ControlPlan; 4] = [
-    // Claims are lost, repeated and reordered, and the owner falls silent.
-    ControlPlan {
-        name: "claims",
-        begins: &[],
-        commands: [2, 1],
-        claims: [1, 1],
-        releases: [0, 0],
-        closes: 0,
-        latches: false,
-        resets: 0,
-        losses: 1,
-        waits: 2,
-        max_steps: 6,
-        fault: Fault::None,
-    },
-    // A claim is repeated although it has taken effect, and its claimant falls silent meanwhile.
-    ControlPlan {
-        name: "repeats",
-        begins: &[ControlStep::Claim(0), ControlStep::Deliver(0), ControlStep::Wait],
-        commands: [1, 1],
-        claims: [1, 0],
-        releases: [0, 0],
-        closes: 0,
-        latches: false,
-        resets: 0,
-        losses: 0,
-        waits: 2,
-        max_steps: 10,
-        fault: Fault::None,
-    },
-    // Commands stop, a watchdog trips and latches, and the user resets it, too early or in time.
-    ControlPlan {
-        name: "latch",
-        begins: &[],
-        commands: [2, 1],
-        claims: [0, 0],
-        releases: [0, 0],
-        closes: 0,
-        latches: true,
-        resets: 1,
-        losses: 0,
-        waits: 2,
-        max_steps: 8,
-        fault: Fault::None,
-    },
-    // An owner releases or closes, and its commands come late.
-    ControlPlan {
-        name: "releases",
-        begins: &[],
-        commands: [2, 1],
-        claims: [0, 0],
-        releases: [1, 0],
-        closes: 1,
-        latches: false,
-        resets: 0,
-        losses: 0,
-        waits: 1,
-        max_steps: 7,
-        fault: Fault::None,
-    },
-];
-
-/// One step. Datagrams are named by their place among the datagrams in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum ControlStep {
-    Deliver(usize),
-    Lose(usize),
-    /// Time passes.
-    Wait,
-    /// A client sends a command.
-    Command(usize),
-    Claim(usize),
-    Release(usize),
-    /// A client closes its session, and stays away.
-    Close(usize),
-    /// The user at the server resets the watchdog.
-    Reset,
-}
 
 /// A rule that must always hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -180,10 +63,10 @@ impl ControlRule {
 }
 
 /// The server, the clients, the network, and the truth.
-struct Rig {
+pub(super) struct Rig {
     server: Node,
     clients: [Node; 2],
-    in_flight: Vec<Packet>,
+    pub(super) in_flight: Vec<Packet>,
     now_ns: u64,
     fault: Fault,
     newest: Newest,
@@ -192,12 +75,12 @@ struct Rig {
     signed: Option<u64>,
     /// The client of each peer of the server.
     peers: Vec<(PeerId, usize)>,
-    gone: [bool; 2],
+    pub(super) gone: [bool; 2],
     /// The client that sent each command.
     sent: Vec<usize>,
     /// The last command that was handed out, and when.
     last: Option<(usize, u64)>,
-    newest_of: [Option<usize>; 2],
+    pub(super) newest_of: [Option<usize>; 2],
     /// How many claims and releases each client's user has begun, and how many of them have arrived.
     begun: [u64; 2],
     taken: [u64; 2],
@@ -211,12 +94,12 @@ struct Rig {
     /// The claims without an outcome, and the client of each.
     open: Vec<(u64, usize)>,
     last_ticket: u64,
-    seen: [bool; 3],
-    broken: Option<ControlRule>,
+    pub(super) seen: [bool; 3],
+    pub(super) broken: Option<ControlRule>,
 }
 
 impl Rig {
-    fn new(plan: &ControlPlan) -> Self {
+    pub(super) fn new(plan: &ControlPlan) -> Self {
         let fault = plan.fault;
         let config = |role| {
             let mut config = support::config(role, WireFormat::Native);
@@ -272,7 +155,7 @@ impl Rig {
         Now { steady: Instant::from_nanos(self.now_ns), wall }
     }
 
-    fn step(&mut self, step: ControlStep) {
+    pub(super) fn step(&mut self, step: ControlStep) {
         let time = self.now();
         match step {
             ControlStep::Deliver(index) => {
@@ -452,7 +335,7 @@ impl Rig {
     }
 
     /// The network works again. Every claim must get its outcome.
-    fn heal(&mut self) {
+    pub(super) fn heal(&mut self) {
         for _ in 0..80 {
             self.deliver_all();
             if self.open.is_empty() {
@@ -470,7 +353,7 @@ impl Rig {
     }
 
     /// Returns a hash of everything that decides what can follow.
-    fn digest(&self) -> u64 {
+    pub(super) fn digest(&self) -> u64 {
         let mut text = String::with_capacity(1 << 14);
         for node in [&self.server].into_iter().chain(&self.clients) {
             write!(text, "{:?}{:?}", node.inbound, node.outbound).expect("a string takes any text");
@@ -489,116 +372,4 @@ impl Rig {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).expect("short")
-}
-
-/// A state, as stateright keeps it.
-#[derive(Clone, Debug)]
-pub(crate) struct ControlState {
-    steps: Vec<ControlStep>,
-    open: Vec<ControlStep>,
-    digest: u64,
-    spent: [usize; 2],
-    broken: Option<ControlRule>,
-    seen: [bool; 3],
-    both: bool,
-}
-
-impl ControlState {
-    fn after(plan: &ControlPlan, steps: Vec<ControlStep>) -> Self {
-        let mut rig = Rig::new(plan);
-        plan.begins.iter().chain(&steps).for_each(|&step| rig.step(step));
-        let digest = rig.digest();
-        let steps_taken: Vec<_> = plan.begins.iter().chain(&steps).copied().collect();
-        let open = if rig.broken.is_some() { Vec::new() } else { plan.open_steps(&rig, &steps_taken) };
-        let (seen, both) = (rig.seen, rig.newest_of.iter().all(Option::is_some));
-        if digest.is_multiple_of(crate::model::HEAL_ONE_IN) {
-            rig.heal();
-        }
-        let count = |wanted: fn(&ControlStep) -> bool| steps.iter().filter(|step| wanted(step)).count();
-        let spent = [
-            count(|step| matches!(step, ControlStep::Lose(_))),
-            count(|step| matches!(step, ControlStep::Wait)),
-        ];
-        Self { steps, open, digest, spent, broken: rig.broken, seen, both }
-    }
-}
-
-impl Hash for ControlState {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        (self.digest, self.spent).hash(hasher);
-    }
-}
-
-impl PartialEq for ControlState {
-    fn eq(&self, other: &Self) -> bool {
-        (self.digest, self.spent) == (other.digest, other.spent)
-    }
-}
-
-impl ControlPlan {
-    fn open_steps(&self, rig: &Rig, steps: &[ControlStep]) -> Vec<ControlStep> {
-        if steps.len() >= self.max_steps {
-            return Vec::new();
-        }
-        let count = |step: ControlStep| steps.iter().filter(|taken| **taken == step).count();
-        let losses = steps.iter().filter(|step| matches!(step, ControlStep::Lose(_))).count();
-        let closes = steps.iter().filter(|step| matches!(step, ControlStep::Close(_))).count();
-        let mut open = Vec::new();
-        for (index, packet) in rig.in_flight.iter().enumerate() {
-            let is_known = |other: &&Packet| (other.to, &other.bytes) == (packet.to, &packet.bytes);
-            if rig.in_flight[..index].iter().find(is_known).is_some() {
-                continue;
-            }
-            open.push(ControlStep::Deliver(index));
-            open.extend((losses < self.losses).then_some(ControlStep::Lose(index)));
-        }
-        for client in (0..2).filter(|&client| !rig.gone[client]) {
-            let mut offer = |step, most| open.extend((count(step) < most).then_some(step));
-            offer(ControlStep::Command(client), self.commands[client]);
-            offer(ControlStep::Claim(client), self.claims[client]);
-            offer(ControlStep::Release(client), self.releases[client]);
-            offer(ControlStep::Close(client), usize::from(closes < self.closes));
-        }
-        open.extend((count(ControlStep::Reset) < self.resets).then_some(ControlStep::Reset));
-        open.extend((count(ControlStep::Wait) < self.waits).then_some(ControlStep::Wait));
-        open
-    }
-}
-
-impl Model for ControlPlan {
-    type State = ControlState;
-    type Action = ControlStep;
-
-    fn init_states(&self) -> Vec<ControlState> {
-        vec![ControlState::after(self, Vec::new())]
-    }
-
-    fn actions(&self, state: &ControlState, actions: &mut Vec<ControlStep>) {
-        actions.extend(&state.open);
-    }
-
-    fn next_state(&self, state: &ControlState, step: ControlStep) -> Option<ControlState> {
-        let mut steps = state.steps.clone();
-        steps.push(step);
-        Some(ControlState::after(self, steps))
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        /// A macro, because the checker takes functions and not closures.
-        macro_rules! always {
-            ($($rule:ident),*) => {
-                [$(Property::always(ControlRule::$rule.name(), |_, state: &ControlState| {
-                    state.broken != Some(ControlRule::$rule)
-                })),*]
-            };
-        }
-        let rules = always![OneOwner, NewestOnly, StoppedUntilReset, OneOutcome, Accounts];
-        let seen = [
-            Property::sometimes("granted", |_, state: &ControlState| state.seen[0]),
-            Property::sometimes("released", |_, state: &ControlState| state.seen[1]),
-            Property::sometimes("overtaken", |_, state: &ControlState| state.seen[2]),
-            Property::sometimes("commands of both", |_, state: &ControlState| state.both),
-        ];
-        rules.into_iter().chain(seen).collect()
-    }
 }
