@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use support::{Node, Packet, address, at, config, plain_head};
-use tautline_proto::endpoint::{Event, Role, WireFormat};
+use tautline_proto::endpoint::{Event, RemovalReason, Role, WireFormat};
 use tautline_proto::secure::{Identity, Key, Keys};
 use tautline_proto::wire::native::Head;
 use tautline_proto::{ContentType, Delivery, DropReason};
@@ -244,4 +244,83 @@ fn a_key_that_the_server_does_not_know_harms_nothing_and_the_next_one_takes_over
     link.run(500);
     assert_eq!((&link.phases[..], link.removed(), link.dropped()), (&[false, true][..], 0, 0));
     assert_eq!(link.server.count(|event| matches!(event, Event::KeyReplaced(_))), 1);
+}
+
+fn holder(numbers: &[u8]) -> Keys {
+    Keys::new([Identity::new("arm", numbers.iter().map(|&number| key(number)))]).expect("in order")
+}
+
+/// A link of a server that accepts the keys 1 and 2, and of a client that calls with key 1.
+fn link_with_two_keys() -> Link {
+    let mut link = Link::new(Duration::from_secs(100));
+    link.server = node(9000, Role::Server, holder(&[1, 2]), 4, Duration::from_secs(100));
+    link.client = node(5000, Role::Client, holder(&[1]), 5, Duration::from_secs(100));
+    link.phases.clear();
+    link.client.dial(address(9000), at(0));
+    link.run(20);
+    link
+}
+
+impl Link {
+    /// Lets the client call with this key from now on. Returns what it sends.
+    fn call_with(&mut self, number: u8) -> Vec<Packet> {
+        let now = at(self.ms);
+        self.client.inbound.replace_keys(holder(&[number]), now.steady);
+        self.client.tick(now);
+        self.client.sent.drain(..).collect()
+    }
+
+    fn hand_to_server(&mut self, packets: &[Packet]) {
+        packets.iter().for_each(|packet| self.server.handle(packet, at(self.ms)));
+    }
+}
+
+#[test]
+fn a_late_message_of_a_renewal_that_was_begun_anew_does_no_harm() {
+    let mut link = link_with_two_keys();
+    let late = link.call_with(2);
+    let back = link.call_with(1);
+    let newer = link.call_with(2);
+    assert_eq!((late.len(), back.len(), newer.len()), (1, 0, 1));
+    link.hand_to_server(&newer);
+    link.ms += 70;
+    link.hand_to_server(&late);
+    for number in 0..300u32 {
+        link.client.send(number.to_string().as_bytes(), at(link.ms));
+        link.server.send(number.to_string().as_bytes(), at(link.ms));
+        link.run(1);
+    }
+    assert_eq!(link.phases, [false, true]);
+    assert_eq!((link.server.got.len(), link.client.got.len(), link.removed()), (300, 300, 0));
+}
+
+#[test]
+fn a_key_that_is_removed_while_it_takes_over_ends_the_session() {
+    let mut link = link_with_two_keys();
+    let begun = link.call_with(2);
+    link.hand_to_server(&begun);
+    link.server.inbound.replace_keys(holder(&[1]), at(link.ms).steady);
+    assert_eq!(link.removed(), 0, "the present key is accepted still");
+    link.run(200);
+    let told = |event: &Event| matches!(event, Event::Removed(_, RemovalReason::KeyRemoved));
+    assert_eq!((link.server.count(told), link.client.count(told)), (1, 1));
+    assert!(link.server.outbound.peers().is_empty());
+    // The client goes on calling, with a key that is not accepted.
+    link.run(3000);
+    assert!(link.server.outbound.peers().is_empty() && link.server.got.is_empty());
+}
+
+#[test]
+fn a_client_that_begins_again_and_again_is_answered_at_most_twenty_times_a_second() {
+    let mut link = link_with_two_keys();
+    let (mut begun, mut answers) = (0, 0);
+    for _ in 0..1000 {
+        link.ms += 1;
+        link.call_with(1);
+        let packets = link.call_with(2);
+        begun += packets.len();
+        link.hand_to_server(&packets);
+        answers += link.server.sent.drain(..).count();
+    }
+    assert!(begun >= 1000 && (15..=20).contains(&answers), "{answers} answers to {begun}");
 }

@@ -30,6 +30,8 @@ pub(super) struct Keyring {
     pub(super) begun: Option<Renewal>,
     /// When the server has asked the client for new keys last.
     pub(super) asked_at: Option<Instant>,
+    /// When a server has answered a new message of the client last.
+    pub(super) answered_at: Option<Instant>,
 }
 
 /// The key of the other phase.
@@ -59,8 +61,9 @@ pub(super) struct Coming {
     /// At a server: what it seals with from the first datagram on that the new key has opened. A client seals with its new key at
     /// once.
     pub(super) seal: Option<Box<SealKey>>,
-    /// At a server: the client's message, and the answer to it.
+    /// At a server: the client's message, the newest number under which it has come, and the answer to it.
     pub(super) message: Vec<u8>,
+    pub(super) number: u64,
     pub(super) answer: Vec<u8>,
     pub(super) hash: [u8; 32],
     /// The key that the two ends have called with.
@@ -89,6 +92,7 @@ impl Keyring {
             received_before: 0,
             begun: None,
             asked_at: None,
+            answered_at: None,
         }
     }
 
@@ -157,6 +161,13 @@ impl Keyring {
     pub(super) fn coming(&self) -> Option<&Coming> {
         match &self.other {
             Other::Next(next) => Some(&next.coming),
+            _ => None,
+        }
+    }
+
+    pub(super) fn coming_mut(&mut self) -> Option<&mut Coming> {
+        match &mut self.other {
+            Other::Next(next) => Some(&mut next.coming),
             _ => None,
         }
     }

@@ -21,6 +21,7 @@ use waiting::{Waiting, WaitingClient};
 
 use super::handshake::Handshake;
 use super::keyring::{Coming, Keyring};
+use super::ownership::Origin;
 use super::peers::{Away, InboundPeer, SecuredPeer};
 use super::registry::{Newcomer, Registry};
 use crate::drops::DropReason;
@@ -71,8 +72,8 @@ impl Secured {
     }
 
     /// Handles a frame about new keys.
-    pub(super) fn take_rekey(&mut self, registry: &mut Registry, id: PeerId, rekey: &Rekey, now: Instant) {
-        renewal::take(&self.keys, &mut self.random, registry, id, rekey, now);
+    pub(super) fn take_rekey(&mut self, registry: &mut Registry, origin: Origin, rekey: &Rekey) {
+        renewal::take(&self.keys, &mut self.random, registry, origin, rekey);
     }
 
     /// Handles a datagram of the handshake.
@@ -291,16 +292,36 @@ impl Secured {
             self.look(registry, id, now);
             return false;
         }
-        let removed = registry.peers.ids_of(|peer| {
-            peer.secured.as_ref().is_some_and(|secured| {
-                self.keys.find(secured.key).is_none_or(|(_, holder)| holder.name != secured.identity)
-            })
-        });
-        for id in removed {
-            registry.outputs.commands.push_back(Command::Close(id));
-            registry.remove(id, RemovalReason::KeyRemoved, now);
-        }
+        let removed = registry
+            .peers
+            .ids_of(|peer| peer.secured.as_ref().is_some_and(|secured| !self.holds(secured, secured.key)));
+        removed.into_iter().for_each(|id| end(registry, id, now));
         false
+    }
+
+    /// Returns whether the peer may use this key.
+    fn holds(&self, peer: &SecuredPeer, key: KeyId) -> bool {
+        self.keys.find(key).is_some_and(|(_, holder)| holder.name == peer.identity)
+    }
+
+    /// Lets the keys come into use that have opened a datagram of the peer.
+    #[cold]
+    fn come(
+        &self,
+        registry: &mut Registry,
+        id: PeerId,
+        coming: Coming,
+        number: u64,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let secured = registry.peers.get(id).and_then(|peer| peer.secured.as_deref());
+        if registry.config.role == Role::Server && !secured.is_some_and(|peer| self.holds(peer, coming.key)) {
+            // The key was removed after it was agreed on.
+            end(registry, id, now);
+            return Err(DropReason::UnknownKey);
+        }
+        renewal::come(registry, id, coming, number, now);
+        Ok(())
     }
 
     /// Opens a sealed datagram. `scratch` then holds what was sealed.
@@ -330,7 +351,7 @@ impl Secured {
             None => self.open_first(registry, now, from, sealed, scratch)?,
         };
         if let Some(coming) = coming {
-            renewal::come(registry, id, *coming, number, now);
+            self.come(registry, id, *coming, number, now)?;
         }
         let frames = native::opened_frames(scratch);
         let peer = registry.peers.get(id).expect("found or just created");
@@ -366,6 +387,12 @@ impl Secured {
         let waiting = self.waiting.take(header.session).ok_or(DropReason::UnknownSession)?;
         establish(registry, now, waiting).map(|id| (id, number, None))
     }
+}
+
+/// Ends the session of a peer whose key is accepted no longer, and tells it.
+fn end(registry: &mut Registry, id: PeerId, now: Instant) {
+    registry.outputs.commands.push_back(Command::Close(id));
+    registry.remove(id, RemovalReason::KeyRemoved, now);
 }
 
 /// Returns whether a message of the Noise handshake stands in its datagram as it was written. The handshake covers everything but

@@ -285,7 +285,7 @@ impl Sessions {
         }
         #[cfg(feature = "secure")]
         if let (Some(secured), Some(rekey)) = (&mut self.secured, &found.rekey) {
-            secured.take_rekey(registry, id, rekey, now.steady);
+            secured.take_rekey(registry, origin, rekey);
         }
         #[cfg(feature = "secure")]
         if let (true, Some(challenge)) = (self.secured.is_some(), found.challenge) {

@@ -10,6 +10,7 @@ use crate::endpoint::command::{Command, NewKeys};
 use crate::endpoint::config::Role;
 use crate::endpoint::event::Event;
 use crate::endpoint::inbound::keyring::{Coming, Keyring, Next, Renewal};
+use crate::endpoint::inbound::ownership::Origin;
 use crate::endpoint::inbound::peers::InboundPeer;
 use crate::endpoint::inbound::registry::Registry;
 use crate::peer::PeerId;
@@ -24,6 +25,10 @@ const MOST_SEALED: u64 = 1 << 22;
 
 /// A client repeats its message after this time, a server its wish.
 const REPEAT: Duration = Duration::from_millis(100);
+
+/// A server answers a new message of the same client after this time at the earliest: each costs it two X25519. Less than
+/// [`REPEAT`], so that a client that begins anew is answered at its second try.
+const BETWEEN_ANSWERS: Duration = Duration::from_millis(50);
 
 /// After so many messages without an answer, the client's user is told that the server does not accept its new key.
 const TOLD_AFTER: u32 = 5;
@@ -110,14 +115,8 @@ fn begin(keys: &Keys, random: &mut Random, ring: &mut Keyring, now: Instant) {
 
 /// Handles the peer's frame about new keys.
 #[cold]
-pub(super) fn take(
-    keys: &Keys,
-    random: &mut Random,
-    registry: &mut Registry,
-    id: PeerId,
-    frame: &Rekey,
-    now: Instant,
-) {
+pub(super) fn take(keys: &Keys, random: &mut Random, registry: &mut Registry, origin: Origin, frame: &Rekey) {
+    let Origin { peer: id, number, now } = origin;
     match (registry.config.role, frame) {
         (Role::Client, Rekey::Ask) => {
             if let Some(secured) = registry.peers.get(id).and_then(|peer| peer.secured.as_mut()) {
@@ -126,11 +125,19 @@ pub(super) fn take(
             look(keys, random, registry, id, now);
         }
         (Role::Server, Rekey::Begin(key, message)) => {
-            answer(keys, random, registry, id, (KeyId::from_bytes(*key), message));
+            let begun = Begin { key: KeyId::from_bytes(*key), message, number: number.unwrap_or_default() };
+            answer(keys, random, registry, id, &begun, now);
         }
         (Role::Client, Rekey::Answer(message)) => finish(registry, id, message),
         _ => {}
     }
+}
+
+/// A client's message that begins new keys, and the number of its datagram.
+struct Begin<'a> {
+    key: KeyId,
+    message: &'a [u8],
+    number: u64,
 }
 
 /// A server answers. It goes on with the old keys until a datagram with the new ones has come.
@@ -139,13 +146,25 @@ fn answer(
     random: &mut Random,
     registry: &mut Registry,
     id: PeerId,
-    (key_id, message): (KeyId, &[u8]),
+    begun: &Begin<'_>,
+    now: Instant,
 ) {
+    let &Begin { key: key_id, message, number } = begun;
     let Some(secured) = registry.peers.get(id).and_then(|peer| peer.secured.as_mut()) else { return };
     let ring = &mut secured.ring;
-    if let Some(coming) = ring.coming().filter(|coming| coming.message == message) {
-        let answer = Rekey::Answer(coming.answer.clone());
-        registry.outputs.commands.push_back(Command::Rekey(id, answer));
+    if let Some(coming) = ring.coming_mut() {
+        if coming.message == message {
+            coming.number = coming.number.max(number);
+            let answer = Rekey::Answer(coming.answer.clone());
+            registry.outputs.commands.push_back(Command::Rekey(id, answer));
+            return;
+        }
+        if number < coming.number {
+            // A late message of a client that has begun anew since. It finishes what it has begun last, and nothing else.
+            return;
+        }
+    }
+    if ring.answered_at.is_some_and(|answered| now.since(answered) < BETWEEN_ANSWERS) {
         return;
     }
     // Another key of the same identity may take over, and no other.
@@ -161,11 +180,13 @@ fn answer(
     let payload = Introduction { rights, ..Introduction::default() }.write();
     let (answer, split) = asked.answer(&payload);
     let phase = ring.next_phase();
+    ring.answered_at = Some(now);
     ring.set_next(Next {
         open: OpenKey::new(&split.to_server),
         coming: Box::new(Coming {
             seal: Some(Box::new(SealKey::new(&split.to_client, phase))),
             message: message.into(),
+            number,
             answer: answer.clone(),
             hash: split.hash,
             key: key_id,
@@ -188,6 +209,7 @@ fn finish(registry: &mut Registry, id: PeerId, message: &[u8]) {
         coming: Box::new(Coming {
             seal: None,
             message: renewal.message,
+            number: 0,
             answer: message.into(),
             hash: split.hash,
             key: renewal.key,
