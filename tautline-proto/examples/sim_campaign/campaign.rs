@@ -5,11 +5,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::ends::Ends;
 use super::scenario::{self, Figures};
 
 /// The settings of a campaign.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
+    pub(crate) ends: Ends,
     /// How many seeds.
     pub(crate) seeds: u64,
     /// The first seed.
@@ -48,7 +50,7 @@ pub(crate) fn run(plan: Plan) -> Sums {
                     }
                     let seed = plan.first + index;
                     let repeat = index.is_multiple_of(plan.repeat_every);
-                    let result = run_seed(seed, repeat);
+                    let result = run_seed(plan.ends, seed, repeat);
                     sums.lock().expect("no thread panics while it holds the lock").add(seed, repeat, result);
                 }
             });
@@ -59,10 +61,10 @@ pub(crate) fn run(plan: Plan) -> Sums {
     sums
 }
 
-fn run_seed(seed: u64, repeat: bool) -> Result<Figures, String> {
-    let figures = scenario::run(seed)?;
+fn run_seed(ends: Ends, seed: u64, repeat: bool) -> Result<Figures, String> {
+    let figures = scenario::run(ends, seed)?;
     if repeat {
-        let again = scenario::run(seed)?;
+        let again = scenario::run(ends, seed)?;
         if again.trace != figures.trace {
             return Err(format!(
                 "the same seed gave two traces: {:016x} and {:016x}",
@@ -93,6 +95,8 @@ impl Sums {
         self.all.restarts += figures.restarts;
         self.all.cuts += figures.cuts;
         self.all.moves += figures.moves;
+        self.all.keys += figures.keys;
+        self.all.replaced += figures.replaced;
         self.all.network.merge(&figures.network);
         self.all.fates.add(figures.fates);
         for (outcome, count) in figures.outcomes {

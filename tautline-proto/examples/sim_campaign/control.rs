@@ -13,10 +13,9 @@ use tautline_proto::endpoint::{ClaimOutcome, Event, Role};
 use tautline_proto::history::Newest;
 use tautline_proto::silence::{Periods, Rule, Silence, Verdict};
 use tautline_proto::sim::{Clock, Impairments, NodeId, Random, ReceivedMessage, SimEvent, World};
-use tautline_proto::wire::native::{Frame, parse};
 use tautline_proto::{DropReason, Instant, MessageType, PeerId, StreamId};
 
-use super::ends::config;
+use super::ends::Ends;
 use super::scenario::bad_network;
 
 const MS: Duration = Duration::from_millis(1);
@@ -111,8 +110,8 @@ impl ControlFigures {
 /// # Errors
 ///
 /// The first violation.
-pub(crate) fn run(seed: u64, fault: Fault) -> Result<ControlFigures, String> {
-    let mut rig = Rig::new(seed, fault);
+pub(crate) fn run(ends: Ends, seed: u64, fault: Fault) -> Result<ControlFigures, String> {
+    let mut rig = Rig::new(ends, seed, fault);
     while rig.world.elapsed() < BAD_TIME {
         rig.tick(true)?;
     }
@@ -169,7 +168,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(seed: u64, fault: Fault) -> Self {
+    fn new(ends: Ends, seed: u64, fault: Fault) -> Self {
         let mut random = Random::stream(seed, 1 << 33);
         let bad = bad_network(&mut random);
         let mut world = World::new(bad, seed);
@@ -178,13 +177,13 @@ impl Rig {
             drift_ppm: i32::try_from(random.below(401)).expect("small") - 200,
             ..Clock::default()
         };
-        let mut plant = config(Role::Server, "plant");
+        let mut plant = ends.config(Role::Server, "plant");
         if fault != Fault::NoOwner {
             plant.owned.set(MessageType::Command, None, Some(SILENCE));
         }
         let plant = world.add(address(1), plant, Clock::default());
         let controllers = (2..=4).map(|host| {
-            let node = world.add(address(host), config(Role::Client, "controller"), clock(&mut random));
+            let node = world.add(address(host), ends.config(Role::Client, "controller"), clock(&mut random));
             world.dial(node, address(1));
             Controller { node, paused_until: Duration::ZERO }
         });
@@ -298,8 +297,7 @@ impl Rig {
     fn at_plant(&mut self, event: &SimEvent) -> Result<(), String> {
         match event {
             SimEvent::Datagram(arrival) if arrival.dropped.is_none() => {
-                let (_, frames) = parse(&arrival.datagram).map_err(|reason| reason.to_string())?;
-                self.arrived += frames.filter(|frame| matches!(frame, Frame::Message(_))).count() as u64;
+                self.arrived += arrival.messages as u64;
             }
             SimEvent::Event(Event::Added(peer)) => {
                 let node = self.controllers.iter().map(|controller| controller.node).find(|&node| {

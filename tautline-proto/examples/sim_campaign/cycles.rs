@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ends::config;
+use super::ends::Ends;
 use tautline_proto::cycle::{LockState, Schedule};
 use tautline_proto::endpoint::Role;
 use tautline_proto::sim::{Clock, Impairments, NodeId, Random, SimEvent, World};
@@ -63,16 +63,16 @@ impl Loop {
 
 /// Runs a controller at 1 kHz and a plant whose clock is slower by `ppm` millionths, for some simulated seconds. The plant
 /// follows the controller, or runs by its own clock alone.
-pub(crate) fn cycles(seconds: u64, ppm: i32, follows: bool, seed: u64) -> Cycles {
+pub(crate) fn cycles(ends: Ends, seconds: u64, ppm: i32, follows: bool, seed: u64) -> Cycles {
     let (delay, jitter) = (Duration::from_micros(200), Duration::from_micros(200));
     let mut world = World::new(Impairments { delay, jitter, ..Impairments::default() }, seed);
     let address = "10.0.0.1:9000".parse().expect("an address");
     let clock =
         |steady, drift_ppm| Clock { steady: Instant::from_nanos(steady), drift_ppm, ..Clock::default() };
     let (plant_clock, controller_clock) = (clock(77_000_000_000, -ppm / 2), clock(1_000_000, ppm - ppm / 2));
-    let plant = world.add(address, config(Role::Server, "plant"), plant_clock);
+    let plant = world.add(address, ends.config(Role::Server, "plant"), plant_clock);
     let client = "10.0.0.2:5000".parse().expect("an address");
-    let controller = world.add(client, config(Role::Client, "controller"), controller_clock);
+    let controller = world.add(client, ends.config(Role::Client, "controller"), controller_clock);
     world.dial(controller, address);
 
     let mut plant = Loop::new(plant, plant_clock, Duration::from_micros(123), seed ^ 1);

@@ -8,6 +8,7 @@
 //! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --cycles 600
 //! cargo run --release -p tautline-proto --features sim --example sim_campaign -- --control 10000
 //! cargo run --release -p tautline-proto --all-features --example sim_campaign -- --key --seeds 10000
+//! cargo run --release -p tautline-proto --all-features --example sim_campaign -- --key --control 10000
 //! ```
 //!
 //! Each seed runs a server and two clients whose clocks drift. The network has up to 50 % loss, with or without bursts, 20 %
@@ -40,6 +41,7 @@ use std::time::{Duration, Instant};
 use campaign::{Plan, Sums, run};
 use control::{ControlFigures, Fault};
 use cycles::cycles;
+use ends::Ends;
 use reliable::{Reliable, Saturated, reliable, saturated};
 
 /// What to do.
@@ -52,7 +54,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let task = match task(std::env::args().skip(1)) {
+    let (ends, task) = match task(std::env::args().skip(1)) {
         Ok(task) => task,
         Err(problem) => {
             eprintln!(
@@ -69,10 +71,10 @@ fn main() -> ExitCode {
             print_summary(&sums, start.elapsed());
             sums.violations == 0
         }
-        Task::Reliable(count) => print_reliable(&reliable(count, SEED), start.elapsed()),
-        Task::Saturated(seconds) => print_saturated(&saturated(seconds, SEED)),
-        Task::Cycles(seconds) => print_cycles(seconds),
-        Task::Control(seeds, fault) => print_control(seeds, fault, start),
+        Task::Reliable(count) => print_reliable(&reliable(ends, count, SEED), start.elapsed()),
+        Task::Saturated(seconds) => print_saturated(&saturated(ends, seconds, SEED)),
+        Task::Cycles(seconds) => print_cycles(ends, seconds),
+        Task::Control(seeds, fault) => print_control(ends, seeds, fault, start),
     };
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -80,33 +82,30 @@ fn main() -> ExitCode {
 /// The seed of the other tasks.
 const SEED: u64 = 1;
 
-fn task(mut arguments: impl Iterator<Item = String>) -> Result<Task, String> {
-    let (mut seeds, mut first) = (None, None);
+fn task(mut arguments: impl Iterator<Item = String>) -> Result<(Ends, Task), String> {
+    let (mut ends, mut seeds, mut first) = (Ends::Plain, None, None);
     while let Some(argument) = arguments.next() {
         let mut number = || {
             let text = arguments.next().unwrap_or_default();
             text.parse::<u64>().map_err(|_| format!("{text:?} is not a number"))
         };
         match argument.as_str() {
-            "--key" => ends::use_key(),
+            "--key" => ends = Ends::secured().ok_or("--key needs the feature `secure`")?,
             "--seeds" => seeds = Some(number()?),
             "--seed" => first = Some(number()?),
-            "--reliable" => return number().map(Task::Reliable),
-            "--saturated" => return number().map(Task::Saturated),
-            "--cycles" => return number().map(Task::Cycles),
-            "--control" if ends::have_key() => {
-                return Err("--control counts the messages in datagrams, which a key hides".into());
-            }
+            "--reliable" => return number().map(|count| (ends, Task::Reliable(count))),
+            "--saturated" => return number().map(|seconds| (ends, Task::Saturated(seconds))),
+            "--cycles" => return number().map(|seconds| (ends, Task::Cycles(seconds))),
             "--control" => {
                 let seeds = number()?;
-                return fault(arguments).map(|fault| Task::Control(seeds, fault));
+                return fault(arguments).map(|fault| (ends, Task::Control(seeds, fault)));
             }
             _ => return Err(format!("{argument:?} is unknown")),
         }
     }
     // `--seed` without `--seeds` runs one seed.
     let seeds = seeds.unwrap_or(if first.is_some() { 1 } else { 1000 });
-    Ok(Task::Campaign(Plan { seeds, first: first.unwrap_or(1), repeat_every: 50 }))
+    Ok((ends, Task::Campaign(Plan { ends, seeds, first: first.unwrap_or(1), repeat_every: 50 })))
 }
 
 /// Reads `--fault NAME`, which may be left out.
@@ -118,10 +117,10 @@ fn fault(mut arguments: impl Iterator<Item = String>) -> Result<Fault, String> {
 }
 
 /// Runs all seeds. A fault must be noticed.
-fn print_control(seeds: u64, fault: Fault, start: Instant) -> bool {
+fn print_control(ends: Ends, seeds: u64, fault: Fault, start: Instant) -> bool {
     let (mut all, mut violations) = (ControlFigures::default(), Vec::new());
     for seed in 1..=seeds {
-        match control::run(seed, fault) {
+        match control::run(ends, seed, fault) {
             Ok(figures) => all.add(&figures),
             Err(violation) => violations.push(format!("seed {seed}: {violation}")),
         }
@@ -172,10 +171,10 @@ fn print_saturated(found: &Saturated) -> bool {
     most.is_some_and(|most| most <= found.serialisation)
 }
 
-fn print_cycles(seconds: u64) -> bool {
+fn print_cycles(ends: Ends, seconds: u64) -> bool {
     let mut is_good = true;
     for (follows, words) in [(false, "by its own clock"), (true, "following the controller")] {
-        let found = cycles(seconds, 100, follows, SEED);
+        let found = cycles(ends, seconds, 100, follows, SEED);
         println!(
             "a plant with clocks 100 ppm apart, {words}: of {} cycles {} used a message twice, {} messages were missed; \
              locked after {:?}, rate {:+.2} ppm, trace {:016x}",
@@ -214,7 +213,10 @@ fn print_summary(sums: &Sums, took: Duration) {
     println!("messages    {} sent, {} received, each unchanged and once", all.messages, all.received);
     let outcomes: Vec<String> = sums.outcomes.iter().map(|(name, count)| format!("{count} {name}")).collect();
     println!("reliable    {}", outcomes.join(", "));
-    println!("events      {} restarts, {} cuts, {} changes of address", all.restarts, all.cuts, all.moves);
+    println!(
+        "events      {} restarts, {} cuts, {} changes of address, {} changes of the key ({} took over in their session)",
+        all.restarts, all.cuts, all.moves, all.keys, all.replaced
+    );
     if let (Some(longest), Some(median)) =
         (sums.healed_in.last(), sums.healed_in.get(sums.healed_in.len() / 2))
     {

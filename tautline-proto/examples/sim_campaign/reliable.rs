@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::ends::config;
+use super::ends::Ends;
 use tautline_proto::endpoint::{Outcome, Role};
 use tautline_proto::sim::{BitRate, Clock, Impairments, NodeId, Probability, SimEvent, World};
 use tautline_proto::wire::native::Head;
@@ -44,13 +44,16 @@ struct Pair {
 }
 
 impl Pair {
-    fn connected(impairments: Impairments, seed: u64) -> Self {
+    fn connected(ends: Ends, impairments: Impairments, seed: u64) -> Self {
         let mut world = World::new(impairments, seed);
         let address = "10.0.0.1:9000".parse().expect("an address");
-        let server = world.add(address, config(Role::Server, "server"), Clock::default());
+        let server = world.add(address, ends.config(Role::Server, "server"), Clock::default());
         let here = "10.0.0.2:5000".parse().expect("an address");
-        let client =
-            world.add(here, config(Role::Client, "client"), Clock { drift_ppm: 200, ..Clock::default() });
+        let client = world.add(
+            here,
+            ends.config(Role::Client, "client"),
+            Clock { drift_ppm: 200, ..Clock::default() },
+        );
         world.dial(client, address);
         while world.peers(client).is_empty() || world.peers(server).is_empty() {
             let until = world.elapsed() + MS;
@@ -65,7 +68,7 @@ impl Pair {
 }
 
 /// Sends `count` reliable messages at 30 % loss, with duplicates and reordering, as fast as the window takes them.
-pub(crate) fn reliable(count: u64, seed: u64) -> Reliable {
+pub(crate) fn reliable(ends: Ends, count: u64, seed: u64) -> Reliable {
     let share = |percent| Probability::percent(percent).expect("a share");
     let impairments = Impairments {
         loss: share(30.0),
@@ -75,7 +78,7 @@ pub(crate) fn reliable(count: u64, seed: u64) -> Reliable {
         jitter: MS / 2,
         ..Impairments::default()
     };
-    let mut pair = Pair::connected(impairments, seed);
+    let mut pair = Pair::connected(ends, impairments, seed);
     let mut sums = Reliable::default();
     // Receipts count from 1.
     let length = usize::try_from(count).expect("they fit memory") + 1;
@@ -136,15 +139,15 @@ pub(crate) struct Saturated {
 
 /// Measures how long best-effort messages wait for a socket of 10 Mbit/s. Half of all datagrams are lost, so that reliable messages
 /// and their retransmissions fill the socket. A best-effort message is sent every 5 ms.
-pub(crate) fn saturated(seconds: u64, seed: u64) -> Saturated {
+pub(crate) fn saturated(ends: Ends, seconds: u64, seed: u64) -> Saturated {
     const PAYLOAD: [u8; 1300] = [0; 1300];
-    let mut pair = Pair::connected(Impairments::default(), seed);
+    let mut pair = Pair::connected(ends, Impairments::default(), seed);
     let rate: BitRate = "10Mbit".parse().expect("a rate");
     pair.world.limit(pair.client, rate);
     let direction = pair.world.direction(pair.client, pair.server);
     let lossy = Impairments { loss: Probability::percent(50.0).expect("a share"), ..Impairments::default() };
     pair.world.network().impair(direction, lossy);
-    let serialisation = rate.time_for(config(Role::Client, "").datagram_size);
+    let serialisation = rate.time_for(ends.config(Role::Client, "").datagram_size);
     let mut found = Saturated { serialisation, ..Saturated::default() };
     let (begin, mut sent, mut offered) = (pair.world.elapsed(), Vec::new(), 0u64);
     while pair.world.elapsed() < begin + Duration::from_secs(seconds) {

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tautline_proto::endpoint::Role;
+use tautline_proto::endpoint::{Event, Role};
 use tautline_proto::sim::{Clock, Impairments, NodeId, Probability, Random, SimEvent, World};
 use tautline_proto::{Delivery, WallTime};
 
-use super::ends::{config, have_key};
+use super::ends::Ends;
 use super::ledger::{Ledger, MessageSpec};
 use super::truth::{Fates, Truth};
 use super::window::QUIET;
@@ -26,6 +26,10 @@ const RESTARTS: u64 = 200;
 const CUTS: u64 = 250;
 /// On a secured link, a client's address changes once in this many ticks, on average.
 const MOVES: u64 = 100;
+/// On a secured link, a client calls with another key once in this many ticks, on average.
+const KEYS: u64 = 60;
+/// How old the keys of a secured session get.
+const REKEY_AFTER: Duration = Duration::from_millis(1000);
 /// The longest cut, in milliseconds.
 const MAX_CUT_MS: u64 = 1200;
 
@@ -41,6 +45,9 @@ pub(crate) struct Figures {
     pub(crate) restarts: u64,
     pub(crate) cuts: u64,
     pub(crate) moves: u64,
+    /// How often a client called with another key, and how often that has taken over in its session.
+    pub(crate) keys: u64,
+    pub(crate) replaced: u64,
     pub(crate) network: tautline_proto::sim::PathCounts,
     pub(crate) fates: Fates,
     pub(crate) outcomes: Vec<(&'static str, u64)>,
@@ -61,6 +68,7 @@ struct TrackedNode {
 }
 
 struct Scenario {
+    ends: Ends,
     world: World,
     nodes: Vec<TrackedNode>,
     ledger: Ledger,
@@ -76,8 +84,8 @@ struct Scenario {
 /// # Errors
 ///
 /// The first violation.
-pub(crate) fn run(seed: u64) -> Result<Figures, String> {
-    let mut scenario = Scenario::new(seed);
+pub(crate) fn run(ends: Ends, seed: u64) -> Result<Figures, String> {
+    let mut scenario = Scenario::new(ends, seed);
     scenario.bad_network_time()?;
     scenario.heal()?;
     scenario.check_counters()?;
@@ -111,7 +119,7 @@ fn random_clock(random: &mut Random) -> Clock {
 }
 
 impl Scenario {
-    fn new(seed: u64) -> Self {
+    fn new(ends: Ends, seed: u64) -> Self {
         let mut random = Random::stream(seed, 1 << 32);
         let bad = bad_network(&mut random);
         let mut world = World::new(bad, seed);
@@ -120,7 +128,9 @@ impl Scenario {
         let nodes: Vec<TrackedNode> = (1..)
             .zip(roles)
             .map(|(host, (role, port))| {
-                let id = world.add(address(host, port), config(role, "node"), random_clock(&mut random));
+                let mut config = ends.config(role, "node");
+                config.rekey_after = REKEY_AFTER;
+                let id = world.add(address(host, port), config, random_clock(&mut random));
                 let (address, truth) = (address(host, port), Truth::default());
                 TrackedNode { id, address, former: Vec::new(), truth, heard: Vec::new() }
             })
@@ -129,7 +139,7 @@ impl Scenario {
             world.dial(client.id, nodes[0].address);
         }
         let (ledger, figures) = (Ledger::default(), Figures::default());
-        Self { world, nodes, ledger, sent_at: Vec::new(), random, bad, figures }
+        Self { ends, world, nodes, ledger, sent_at: Vec::new(), random, bad, figures }
     }
 
     fn bad_network_time(&mut self) -> Result<(), String> {
@@ -138,8 +148,13 @@ impl Scenario {
             if self.random.below(RESTARTS) == 0 {
                 self.restart()?;
             }
-            if have_key() && self.random.below(MOVES) == 0 {
+            if self.ends.are_secured() && self.random.below(MOVES) == 0 {
                 self.move_client();
+            }
+            if self.ends.are_secured() && self.random.below(KEYS) == 0 {
+                self.figures.keys += 1;
+                let client = self.nodes[1 + usize::from(self.random.below(2) == 0)].id;
+                self.ends.change_key(&mut self.world, client, self.random.below(2) == 0);
             }
             if self.world.elapsed() >= cut_until {
                 let is_cut = self.random.below(CUTS) == 0;
@@ -245,6 +260,7 @@ impl Scenario {
         match event {
             SimEvent::Datagram(arrival) => part.truth.arrive(arrival, now),
             SimEvent::Event(event) => {
+                self.figures.replaced += u64::from(matches!(event, Event::KeyReplaced(_)));
                 if let Some(fates) = part.truth.event(event, now)? {
                     self.figures.fates.add(fates);
                     self.ledger.session_ended(node);

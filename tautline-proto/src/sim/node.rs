@@ -13,8 +13,8 @@ use super::quantities::BitRate;
 use super::random::Random;
 use crate::drops::DropReason;
 use crate::endpoint::{
-    ClaimError, Command, Encoder, EndpointConfig, Event, Inbound, Outbound, Refusal, Role, SentDatagrams,
-    Start, WireFormat, endpoint,
+    Accepted, ClaimError, Command, Encoder, EndpointConfig, Event, Inbound, Outbound, Refusal, Role,
+    SentDatagrams, Start, WireFormat, endpoint,
 };
 use crate::peer::PeerId;
 use crate::ring::Ring;
@@ -131,6 +131,14 @@ impl Node {
         }
     }
 
+    /// Replaces its keys, for its next lives too.
+    #[cfg(feature = "secure")]
+    pub(super) fn replace_keys(&mut self, keys: crate::secure::Keys, now: Now) {
+        self.config.security = Some(keys.clone());
+        self.inbound.replace_keys(keys, now.steady);
+        self.drain(now);
+    }
+
     /// Handles a datagram.
     pub(super) fn handle(&mut self, now: Now, from: SocketAddr, delivery: path::DeliveredDatagram) {
         let mut scratch = Vec::new();
@@ -138,6 +146,7 @@ impl Node {
         self.carry_out_commands(now);
         let mut messages = Vec::new();
         let dropped = self.take_events(now);
+        let held = accepted.as_ref().map_or(0, Accepted::messages_held);
         if let Some(accepted) = accepted {
             let (peer, number, is_late) = (accepted.peer(), accepted.number(), accepted.is_late());
             let read = self.inbound.messages(accepted);
@@ -148,7 +157,7 @@ impl Node {
             }));
         }
         let path::DeliveredDatagram { datagram, is_corrupted, is_copy, .. } = delivery;
-        let arrival = ReceivedDatagram { from, datagram, is_corrupted, is_copy, dropped };
+        let arrival = ReceivedDatagram { from, datagram, is_corrupted, is_copy, dropped, messages: held };
         self.events.push_back(SimEvent::Datagram(arrival));
         self.events.extend(messages.into_iter().map(SimEvent::Message));
         self.drain(now);

@@ -209,6 +209,14 @@ impl World {
         self.nodes[node.0].address = address;
     }
 
+    /// Lets a node accept these keys from now on, and no others. It keeps them when it restarts.
+    #[cfg(feature = "secure")]
+    pub fn replace_keys(&mut self, node: NodeId, keys: crate::secure::Keys) {
+        let now = self.clocks(node);
+        self.nodes[node.0].replace_keys(keys, now);
+        self.flush(node.0);
+    }
+
     /// Closes a node's sessions with all peers, as an interface does before it ends.
     pub fn close(&mut self, node: NodeId) {
         self.nodes[node.0].close();

@@ -43,6 +43,17 @@ impl Accepted<'_> {
         self.peer
     }
 
+    /// Returns how many messages it holds, whether they are handed out or not. Fragments are none.
+    #[cfg(feature = "sim")]
+    pub(crate) fn messages_held(&self) -> usize {
+        match &self.contents {
+            Contents::Classic(_) => 1,
+            Contents::Native { frames, .. } => {
+                frames.clone().filter(|frame| matches!(frame, crate::wire::native::Frame::Message(_))).count()
+            }
+        }
+    }
+
     /// Returns whether it arrived after a newer datagram.
     #[must_use]
     pub const fn is_late(&self) -> bool {
