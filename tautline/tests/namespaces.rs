@@ -120,6 +120,15 @@ fn faults_in(events: &mut Events) -> Vec<SocketFault> {
     faults
 }
 
+/// The fault of an error of sending.
+fn fault_of(error: &SendError) -> Option<SocketFault> {
+    match error {
+        SendError::Refused { fault, .. } => Some(*fault),
+        SendError::Partly { first, .. } => fault_of(first),
+        _ => None,
+    }
+}
+
 fn report(what: &str, end: End, outage: Duration, back: Duration, faults: &[Vec<SocketFault>]) {
     let in_time = if back <= HEARTBEAT { "" } else { ", LATE" };
     println!(
@@ -165,15 +174,19 @@ fn a_link_works_again_after_one_of_two_addresses_was_removed() {
     link.cable.add_address(End::Controller, "10.77.0.3/25");
     let mut events = link.controller.events();
     let outage = Duration::from_millis(1000);
+    let mut refused = None;
     let back = link.break_and_mend(outage, |cable, whole| {
         cable.set_address(End::Controller, whole);
         if !whole {
             let batch = link.controller.publisher(Metadata::data()).send_batch(&[1; 500]);
-            // While the driver has the line, the batch is queued, and its refusal is an event.
+            // While the driver has the line, the batch is queued, and its refusal is an event. Else the client has the other address
+            // before one of its heartbeats is refused.
             assert!(batch.is_err() || batch == Ok(Sent::Queued), "{batch:?}");
+            refused = batch.err();
         }
     });
-    let faults = faults_in(&mut events);
+    let mut faults = faults_in(&mut events);
+    faults.extend(refused.and_then(|error| fault_of(&error)));
     report(what, End::Controller, outage, back, std::slice::from_ref(&faults));
     // The version of the kernel decides which of the two faults it is.
     let names = [SocketFault::AddressGone, SocketFault::NetworkUnreachable];

@@ -238,9 +238,7 @@ impl Turner {
     /// Reports that an address cannot be reached.
     pub(super) fn unreachable(&mut self, address: Option<SocketAddr>, fault: SocketFault, problem: &str) {
         self.refused |= fault == SocketFault::PortUnreachable;
-        use SocketFault::{AddressGone, CardGone, NetworkDown, NetworkUnreachable};
-        if matches!(fault, AddressGone | CardGone | NetworkDown | NetworkUnreachable) && self.server.is_some()
-        {
+        if fault.is_of_place() && self.server.is_some() {
             self.moving.look_soon(self.shared.steady_now(), true);
         }
         if let Some(left_out) = self.may_log() {

@@ -489,6 +489,9 @@ impl Turner {
     /// Looks for a better place if that is due, and gives up if connecting has taken too long.
     #[inline]
     fn look_at_connecting(&mut self, now: Now) {
+        if self.life.take_displaced() && self.server.is_some() {
+            self.moving.look_soon(now.steady, true);
+        }
         if self.moving.due().is_some_and(|at| at <= now.steady) {
             self.connecting_is_due(now);
         }

@@ -106,6 +106,11 @@ impl SocketFault {
         }
     }
 
+    /// Whether another place of the socket may help: another address of this host, or another card.
+    pub(crate) const fn is_of_place(self) -> bool {
+        matches!(self, Self::AddressGone | Self::CardGone | Self::NetworkDown | Self::NetworkUnreachable)
+    }
+
     /// Whether the network may have reported it (ICMP) about an earlier datagram, so that it says nothing about the call that
     /// returns it.
     pub(crate) const fn may_be_about_another(self) -> bool {

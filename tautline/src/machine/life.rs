@@ -19,12 +19,15 @@ pub(crate) struct Life {
     called: AtomicBool,
     /// The driver's thread, if there is one.
     driver: OnceLock<Thread>,
+    /// The system has refused to send from the socket's place. Order: relaxed; who sets it wakes the driver afterwards, and a driver
+    /// that overlooks it sees it at its next turn.
+    displaced: AtomicBool,
 }
 
 impl Life {
     pub(crate) const fn new(waker: SocketWaker) -> Self {
-        let [stopped, orphaned, called] = [const { AtomicBool::new(false) }; 3];
-        Self { stopped, orphaned, waker, called, driver: OnceLock::new() }
+        let [stopped, orphaned, called, displaced] = [const { AtomicBool::new(false) }; 4];
+        Self { stopped, orphaned, waker, called, driver: OnceLock::new(), displaced }
     }
 
     /// Makes the calling thread the driver's thread.
@@ -59,6 +62,20 @@ impl Life {
         if let Some(driver) = self.driver.get() {
             driver.unpark();
         }
+    }
+
+    /// Tells the driver that the system refuses to send from where the socket is.
+    #[cold]
+    pub(crate) fn displaced(&self) {
+        if !self.displaced.swap(true, Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    /// Whether the driver was told so since the last call of this method.
+    #[inline]
+    pub(crate) fn take_displaced(&self) -> bool {
+        self.displaced.load(Ordering::Relaxed) && self.displaced.swap(false, Ordering::Relaxed)
     }
 
     /// Whether the driver's thread was called since the last call of this method.

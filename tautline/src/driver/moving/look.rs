@@ -23,7 +23,7 @@ impl Turner {
         let life = Arc::clone(&self.life);
         self.moving.refresh(now.steady, move || life.wake());
         if self.moving.at.is_some() && is_client && !is_well {
-            self.moving.take_turns();
+            self.moving.take_turns(now.steady);
         }
         if let Some(place) = self.moving.better_place() {
             self.move_to(&place, now);

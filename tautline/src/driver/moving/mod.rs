@@ -24,8 +24,11 @@ use crate::machine::socket::{Socket, everywhere};
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LAST_WAIT: Duration = Duration::from_millis(400);
 
-/// The shortest time between two looks, however many errors there are.
+/// The shortest time between two looks while the server is silent.
 const LEAST_WAIT: Duration = Duration::from_millis(50);
+
+/// The shortest time between two looks while the system refuses to send from where the socket is. A look takes some 20 us.
+const LEAST_WAIT_IF_SURE: Duration = Duration::from_millis(5);
 
 /// The shortest time between two look-ups of a name, so that a server of names is not asked too often.
 const BETWEEN_LOOK_UPS: Duration = Duration::from_millis(500);
@@ -46,6 +49,7 @@ pub(crate) struct Moving {
     /// Which of the addresses is called, and how many looks ago that began.
     index: usize,
     looks: u32,
+    turned_at: Option<Steady>,
     wait: Duration,
     looked_at: Option<Steady>,
     /// The next look; `None` while all is well. Set by [`set_look_at`](Self::set_look_at) alone.
@@ -99,6 +103,7 @@ impl Moving {
             looked_up_at: None,
             index: 0,
             looks: 0,
+            turned_at: None,
             wait: FIRST_WAIT,
             looked_at: None,
             look_at: None,
@@ -218,7 +223,8 @@ impl Moving {
     /// Looks soon: the server fell silent, or (`is_sure`) the address is gone.
     pub(in crate::driver) fn look_soon(&mut self, now: Steady, is_sure: bool) {
         self.is_suspect |= is_sure;
-        let soonest = self.looked_at.map_or(now, |at| now.max(at.plus(LEAST_WAIT)));
+        let wait = if is_sure { LEAST_WAIT_IF_SURE } else { LEAST_WAIT };
+        let soonest = self.looked_at.map_or(now, |at| now.max(at.plus(wait)));
         self.set_look_at(Some(self.look_at.map_or(soonest, |at| at.min(soonest))));
     }
 
@@ -300,7 +306,11 @@ impl Moving {
 
     /// The next address, if the present one was called long enough. On the classic wire, a server that is not heard may
     /// hear all the same.
-    fn take_turns(&mut self) {
+    fn take_turns(&mut self, now: Steady) {
+        if self.turned_at.is_some_and(|at| now.since(at) < LEAST_WAIT) {
+            return;
+        }
+        self.turned_at = Some(now);
         self.looks += 1;
         if self.looks >= LOOKS_EACH && self.addresses.len() > 1 && self.settings.wire == Wire::Native {
             self.looks = 0;

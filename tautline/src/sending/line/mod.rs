@@ -506,6 +506,10 @@ impl Open {
         if !is_smaller {
             self.faults.count(fault);
         }
+        if fault.is_of_place() {
+            // The driver looks for another place. Without this it would notice with its next heartbeat.
+            self.link.life.displaced();
+        }
         let error = match error.kind() {
             io::ErrorKind::WouldBlock => SendError::Busy,
             _ => SendError::Refused { to, fault, problem: error.to_string() },
