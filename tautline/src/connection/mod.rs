@@ -88,6 +88,11 @@ impl Connection {
         self.lifecycle.slot.with(act)
     }
 
+    /// The next turn takes everything that waits; see [`Turner::look_first`].
+    pub(crate) fn look_first(&self) {
+        self.drive(Turner::look_first);
+    }
+
     /// Takes the next message from the inbox; see [`UdpInterface::receive`](crate::UdpInterface::receive).
     pub(crate) fn receive(&self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
         self.shared.inbox.receive_with(timeout, &mut |deadline, is_ready| self.pause(deadline, is_ready))

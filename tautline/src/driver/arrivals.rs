@@ -77,6 +77,11 @@ impl Arrivals {
         self.can_stamp
     }
 
+    /// Whether the stamp of the next datagram tells when it came. Then it need not be known since when the socket was empty.
+    pub(super) const fn are_told(&self) -> bool {
+        self.can_stamp && self.has_begun && self.trusted
+    }
+
     /// Records whether the kernel stamps from now on. Datagrams that it already has are stamped when they are read.
     pub(super) fn asked_for_stamps(&mut self, done: bool, now: Clocks) {
         (self.can_stamp, self.trusted, self.has_begun, self.last) = (done, false, false, now);

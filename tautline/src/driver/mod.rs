@@ -8,6 +8,7 @@
 mod acks;
 mod arrivals;
 mod datagram;
+mod first_look;
 mod freshness;
 mod giving_way;
 mod happened;
@@ -33,6 +34,7 @@ use tautline_proto::{Instant as Steady, Now};
 
 use acks::WaitingAcks;
 use arrivals::Arrivals;
+use first_look::FirstLook;
 use freshness::Freshness;
 use giving_way::GivingWay;
 use impaired::Impaired;
@@ -120,6 +122,7 @@ pub(crate) struct Turner {
     is_classic: bool,
     /// The last turn read what it had waited for, and did not look for more.
     more_may_wait: bool,
+    first_look: FirstLook,
     /// The thread that turns waits for a message: the turn reads no further once there is one, so that what the thread does
     /// not take stays in the kernel.
     leads: bool,
@@ -229,6 +232,7 @@ impl Turner {
             offload: settings.offload && settings.wire == Wire::Native,
             is_classic: settings.wire == Wire::Classic,
             more_may_wait: false,
+            first_look: FirstLook::default(),
             leads: false,
             giving_way,
             read_in_a_row: 0,

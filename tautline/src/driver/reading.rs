@@ -75,22 +75,56 @@ impl Turner {
         let until = [wait.and_then(|wait| began.checked_add(wait)), self.next_deadline()];
         let until = until.into_iter().flatten().min();
         let polls = self.polling.polls_first(began);
-        if polls || self.more_may_wait || until.is_some_and(|until| until <= began) {
+        let is_due = until.is_some_and(|until| until <= began);
+        if polls || is_due || (self.more_may_wait && !self.leaves_look_out(began)) {
             match self.socket.receive(buffer) {
                 Received::Empty => {
-                    self.more_may_wait = false;
-                    self.arrivals.found_empty(self.clock.steady(began));
+                    if self.more_may_wait {
+                        self.first_look.found(false);
+                    }
+                    self.found_empty(began);
                 }
-                received => return Found::AtOnce(received),
+                received => {
+                    self.first_look.found(true);
+                    return Found::AtOnce(received);
+                }
             }
         }
-        if until.is_some_and(|until| until <= began) {
+        if is_due {
             return Found::Nothing;
         }
         if polls && let Some(found) = self.poll(buffer, began, until) {
             return found;
         }
         self.sleep(buffer, until)
+    }
+
+    /// Records that no datagram waits, and that the read which showed it began at this time.
+    fn found_empty(&mut self, began: Instant) {
+        self.more_may_wait = false;
+        self.first_look.nothing_came();
+        self.arrivals.found_empty(self.clock.steady(began));
+    }
+
+    /// The thread that turns has made a pause, so datagrams may wait: the next turn takes all of them.
+    pub(crate) fn look_first(&mut self) {
+        self.more_may_wait = true;
+    }
+
+    /// Whether a sleep begins without a read before it.
+    fn leaves_look_out(&mut self, began: Instant) -> bool {
+        if !self.first_look.is_vain() {
+            return false;
+        }
+        if !self.socket.is_stamping() && self.arrivals.can_stamp() {
+            let now = self.clock.now_at(began);
+            self.arrivals.asked_for_stamps(self.socket.stamp(), clocks(now));
+        }
+        let are_told = self.arrivals.are_told();
+        if are_told {
+            self.first_look.is_left_out(self.clock.steady(began));
+        }
+        are_told
     }
 
     /// Polls the socket. Returns `None` if it is better to sleep.
@@ -154,7 +188,7 @@ impl Turner {
         };
         match self.socket.receive(buffer) {
             Received::Empty => {
-                self.arrivals.found_empty(self.clock.steady(began));
+                self.found_empty(began);
                 if has_error {
                     self.read_error_queue();
                 }
@@ -171,7 +205,7 @@ impl Turner {
     /// Processes what was found, and reads on if more may wait: up to the budget of a turn, or up to a larger budget while
     /// messages are held back until everything is read.
     fn take_all(&mut self, found: Found, buffers: &mut Buffers, now: &mut Now, sink: &mut Sink<'_>) -> usize {
-        let (mut received, reads_on) = match found {
+        let (mut received, mut reads_on) = match found {
             Found::Nothing => {
                 self.read_in_a_row = 0;
                 return 0;
@@ -205,6 +239,7 @@ impl Turner {
                 Received::Datagrams(arrived) => {
                     bytes += arrived.len;
                     count += self.take(arrived, buffers, *now, sink);
+                    reads_on |= self.first_look.has_missed();
                 }
             }
             self.more_may_wait = !reads_on
@@ -237,6 +272,10 @@ impl Turner {
     fn take(&mut self, arrived: Arrived, buffers: &mut Buffers, now: Now, sink: &mut Sink<'_>) -> usize {
         let Buffers { datagram, scratch } = buffers;
         let came = self.arrivals.came(arrived.stamp, now.steady);
+        if self.first_look.was_left_out() {
+            let told = self.arrivals.are_told().then_some(came.at);
+            self.first_look.came(told).into_iter().for_each(|began| self.arrivals.found_empty(began));
+        }
         // A client's socket receives from its server only, and nothing before it has one.
         let Some(from) = arrived.from.or(self.server) else { return 1 };
         let origin = Origin { from, came };

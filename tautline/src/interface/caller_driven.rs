@@ -109,7 +109,10 @@ impl Driver {
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if self.turned.is_some_and(|turned| turned.elapsed() >= PAUSE) {
-            self.turn(Some(Duration::ZERO));
+            self.connection.look_first();
+            if !self.connection.shared.inbox.is_empty() {
+                self.turn(Some(Duration::ZERO));
+            }
         }
         let mut answer = self.connection.shared.inbox.poll();
         while matches!(answer, Err(ReceiveError::TimedOut)) {

@@ -213,6 +213,11 @@ impl Inbox {
         lock(&self.state).readers()
     }
 
+    /// Whether no message waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.state).untaken() == 0
+    }
+
     /// Looks whether the reader is behind for good.
     pub(crate) fn look(&self) -> Option<Behind> {
         let mut state = lock(&self.state);
