@@ -9,12 +9,16 @@
 mod common;
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use common::{address, client, client_config, next, server_config, until};
 use tautline::{
-    Config, Cpus, Event, Events, Handler, MessageType, Metadata, PartOutcome, RealtimePart, RealtimeReport,
-    UdpInterface, Watchdog, Wire, create_udp_server,
+    Config, Cpus, DrivenBy, Event, Events, Handler, MessageType, Metadata, PartOutcome, RealtimePart,
+    RealtimeReport, UdpInterface, Watchdog, Wire, create_udp_server,
 };
 
 /// From capabilities(7).
@@ -42,14 +46,18 @@ fn may(number: u32) -> bool {
     may
 }
 
-/// Returns the folder in /proc of the thread with this name.
-fn thread(name: &str) -> String {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("there is a /proc");
-    let folders = tasks.map(|task| task.expect("readable").path().display().to_string());
-    let mut named = folders.filter(|folder| {
-        std::fs::read_to_string(format!("{folder}/comm")).is_ok_and(|found| found.trim() == name)
+/// Returns the folder in /proc of the thread with this name. A thread has its name once it runs.
+fn thread_named(name: &str) -> String {
+    let mut found = None;
+    until("the thread has its name", || {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("there is a /proc").flatten();
+        let mut folders = tasks.map(|task| task.path().display().to_string());
+        found = folders.find(|folder| {
+            std::fs::read_to_string(format!("{folder}/comm")).is_ok_and(|found| found.trim() == name)
+        });
+        found.is_some()
     });
-    named.next().unwrap_or_else(|| panic!("no thread {name}"))
+    found.expect("found")
 }
 
 /// Returns the real-time priority and the policy of a thread, the 40th and 41st field of proc_pid_stat(5).
@@ -119,7 +127,7 @@ fn by_default_nothing_is_changed_and_nothing_is_reported() {
     let (server, mut events) = connected(server_config(Wire::Native).name("plain"));
     // The driver thread has its name once it answers.
     assert_link_works(&server);
-    assert_eq!(scheduling(&thread("tautline-plain")), (0, SCHED_OTHER));
+    assert_eq!(scheduling(&thread_named("tautline-plain")), (0, SCHED_OTHER));
     for part in [RealtimePart::ThreadPriority, RealtimePart::Cpus, RealtimePart::LockMemory] {
         assert_eq!(server.realtime_report().part(part).outcome, PartOutcome::NotAsked);
     }
@@ -135,7 +143,7 @@ fn priority_and_cores_are_set_for_the_driver_thread_only() {
     let core = a_core();
     let config = server_config(Wire::Native).name("fifo").thread_priority(7).cpus([core]);
     let (server, mut events) = connected(config);
-    let driver = thread("tautline-fifo");
+    let driver = thread_named("tautline-fifo");
     assert_eq!(scheduling(&driver), (7, SCHED_FIFO));
     assert_eq!(line_of(&format!("{driver}/status"), "Cpus_allowed_list:"), core.to_string());
     assert_eq!(scheduling("/proc/thread-self"), (0, SCHED_OTHER));
@@ -156,7 +164,7 @@ fn the_watchdog_thread_outranks_the_driver_and_may_use_all_cores() {
     server.watch(Watchdog::peer(Duration::from_secs(1)), |_| {}).expect("possible");
     server.connect().expect("a free port");
     // The kernel keeps the first 15 bytes of a name.
-    let thread = thread("tautline-wd-wat");
+    let thread = thread_named("tautline-wd-wat");
     until("the watchdog thread outranks the driver", || scheduling(&thread) == (8, SCHED_FIFO));
     assert_eq!(line_of(&format!("{thread}/status"), "Cpus_allowed_list:"), allowed);
 }
@@ -165,7 +173,7 @@ fn the_watchdog_thread_outranks_the_driver_and_may_use_all_cores() {
 fn handlers_run_without_the_priority_and_cores_of_the_driver() {
     let allowed = || line_of("/proc/thread-self/status", "Cpus_allowed_list:");
     let (server, _) = connected(server_config(Wire::Native).cpus([a_core()]));
-    let (sender, found) = std::sync::mpsc::channel();
+    let (sender, found) = mpsc::channel();
     let worker = Handler::blocking(move |_, _| {
         let _ = sender.send((scheduling("/proc/thread-self"), allowed()));
     });
@@ -193,11 +201,11 @@ fn a_caller_driven_interface_changes_the_thread_that_calls_its_driver() {
         "connecting does not change the calling thread, which may be any thread"
     );
     assert_eq!(server.realtime_report().part(RealtimePart::ThreadPriority).outcome, PartOutcome::Pending);
-    let report = std::thread::spawn(move || {
+    let report = thread::spawn(move || {
         driver.connect().expect("connected already");
         assert_eq!(scheduling("/proc/thread-self"), (5, SCHED_FIFO));
         // A thread that it starts does not inherit the priority.
-        let started = std::thread::spawn(|| scheduling("/proc/thread-self"));
+        let started = thread::spawn(|| scheduling("/proc/thread-self"));
         assert_eq!(started.join().expect("no panic"), (0, SCHED_OTHER));
         server.realtime_report()
     });
@@ -309,4 +317,113 @@ fn is_allowed_by_limit(key: &str) -> bool {
         line_of("/proc/self/limits", key).split_whitespace().next().expect("the soft limit").to_owned();
     soft == "unlimited"
         || (key == "Max realtime priority" && soft.parse::<u32>().is_ok_and(|limit| limit >= 80))
+}
+
+/// Starts a thread that receives a message when it is told to, and then returns its scheduling. Returns also its folder in /proc.
+fn reader(server: &UdpInterface, name: &'static str) -> (JoinHandle<(u32, u32)>, Sender<()>, String) {
+    let (server, (tell, told)) = (server.clone(), mpsc::channel());
+    let (name_it, named) = mpsc::channel();
+    let reader = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        name_it.send(()).expect("somebody asks");
+        told.recv().expect("told");
+        // Only who waits again and again takes over from the driver's thread.
+        let receive = || server.receive(Some(Duration::from_millis(5)));
+        while !receive().is_ok_and(|message| message.message_type() == MessageType::Command) {}
+        scheduling("/proc/thread-self")
+    });
+    named.recv().expect("it begins");
+    (reader.expect("a thread"), tell, thread_named(name))
+}
+
+/// Runs a command of util-linux on a thread. Prints that the test is skipped if it cannot.
+fn set(command: &str, arguments: &[&str], folder: &str) -> bool {
+    let id = folder.rsplit('/').next().expect("a number");
+    let done = Command::new(command).args(arguments).arg(id).output();
+    let done = done.is_ok_and(|done| done.status.success());
+    if !done {
+        eprintln!("skipped: needs {command}");
+    }
+    done
+}
+
+#[test]
+fn a_thread_that_waits_on_a_crowded_core_has_the_drivers_priority_until_its_call_returns() {
+    if !may(CAP_SYS_NICE) {
+        return;
+    }
+    let (server, _) = connected(server_config(Wire::Native).name("lender").thread_priority(7));
+    let (waiting, tell, folder) = reader(&server, "borrower");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let crowd = thread::Builder::new().name("crowd".to_owned()).spawn({
+        let is_over = Arc::clone(&is_over);
+        move || while !is_over.load(Ordering::Relaxed) {}
+    });
+    let core = a_core().to_string();
+    let both = [folder.clone(), thread_named("crowd")];
+    let are_set = both.iter().all(|folder| set("taskset", &["-p", "-c", &core], folder));
+    let client = client(client_config(&server));
+    tell.send(()).expect("it waits");
+    if are_set {
+        // At short intervals: otherwise it does not poll, and does not see that its core is wanted.
+        until("the reader has the priority", || {
+            (0..100).any(|_| {
+                client.send(&0, &Metadata::data()).expect("connected");
+                scheduling(&folder) == (7, SCHED_FIFO)
+            })
+        });
+    }
+    client.send(&1, &Metadata::command()).expect("connected");
+    assert_eq!(waiting.join().expect("no panic"), (0, SCHED_OTHER));
+    is_over.store(true, Ordering::Relaxed);
+    crowd.expect("a thread").join().expect("no panic");
+}
+
+#[test]
+fn a_thread_that_waits_keeps_a_priority_of_its_own() {
+    if !may(CAP_SYS_NICE) {
+        return;
+    }
+    let (server, _) = connected(server_config(Wire::Native).name("rich").thread_priority(7));
+    let client = client(client_config(&server));
+    let (waiting, tell, folder) = reader(&server, "own");
+    if !set("chrt", &["--fifo", "--pid", "3"], &folder) {
+        return;
+    }
+    tell.send(()).expect("it waits");
+    for _ in 0..20 {
+        thread::sleep(Duration::from_millis(1));
+        assert_eq!(scheduling(&folder), (3, SCHED_FIFO));
+    }
+    client.send(&1, &Metadata::command()).expect("connected");
+    assert_eq!(waiting.join().expect("no panic"), (3, SCHED_FIFO));
+}
+
+#[test]
+fn the_drivers_thread_polls_as_an_ordinary_thread_while_others_wait_for_what_it_reads() {
+    if !may(CAP_SYS_NICE) {
+        return;
+    }
+    let config = server_config(Wire::Native).name("polite").thread_priority(7);
+    let (server, _) = connected(config.driven_by(DrivenBy::Thread));
+    let client = client(client_config(&server));
+    let driver = thread_named("tautline-polite");
+    let (is_over, ended) = mpsc::channel::<()>();
+    let taking = thread::spawn({
+        let server = server.clone();
+        move || {
+            while ended.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
+                let _ = server.receive(Some(Duration::from_millis(10)));
+            }
+        }
+    });
+    until("the driver's thread polls as an ordinary one", || {
+        // At short intervals: otherwise polling does not pay, and it sleeps.
+        (0..100).any(|_| {
+            client.send(&1, &Metadata::data()).expect("connected");
+            scheduling(&driver) == (0, SCHED_OTHER)
+        })
+    });
+    drop(is_over);
+    taking.join().expect("no panic");
+    until("it has its priority back", || scheduling(&driver) == (7, SCHED_FIFO));
 }

@@ -455,8 +455,9 @@ keys! {
         /// it. Off by default, because it takes resources from other programs (docs/realtime.md).
         realtime: bool as bool, ANYWHERE => false;
         /// The SCHED_FIFO priority of the driver's thread; 0 keeps ordinary scheduling. With `realtime` 80: above the
-        /// kernel's interrupt threads (50), below its watchdogs (99). On a caller-driven interface, the thread that
-        /// calls `Driver::connect` gets it.
+        /// kernel's interrupt threads (50), below its watchdogs (99). A thread that does the driver's work while it waits
+        /// (`driven_by`) has it meanwhile where other programs want its core (docs/realtime.md). On a caller-driven
+        /// interface, the thread that calls `Driver::connect` gets it.
         thread_priority: usize as usize, ANYWHERE, 0..=MAX_THREAD_PRIORITY => 0;
         /// The cores that the driver's thread may run on. Best are cores that are kept free of other work. No default,
         /// also with `realtime`: only you know which cores are free. On a caller-driven interface, it applies to the
@@ -479,9 +480,8 @@ keys! {
         wait: WaitPolicy as WaitPolicy, ANYWHERE => WaitPolicy::Adaptive;
         /// Which thread does the driver's work while another thread waits for a message, an answer or a receipt. auto: the
         /// waiting thread, so that no thread has to wake it; the driver's thread does it between two calls, and always if
-        /// there are inline handlers or the driver's thread has a priority or cores of its own. thread: always the driver's
-        /// thread. callers: the waiting thread, also with inline handlers, which it then calls. No effect on a caller-driven
-        /// interface.
+        /// there are inline handlers or `cpus` is set. thread: always the driver's thread. callers: the waiting thread, also
+        /// with inline handlers, which it then calls. No effect on a caller-driven interface.
         driven_by: DrivenBy as DrivenBy, ANYWHERE => DrivenBy::Auto;
         /// The time between two messages of a stream up to which they share datagrams and system calls. 0s sends each
         /// message at once, in its own datagram. Only streams are coalesced: the first 16 messages never wait, nor do

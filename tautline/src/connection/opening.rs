@@ -189,12 +189,11 @@ impl Connection {
         if is_off { Duration::ZERO } else { settings.coalescing_delay }
     }
 
-    /// Who turns the connection. What was granted to the driver's thread is of no use if another thread turns.
+    /// Who turns the connection. A thread that waits can have the priority of the driver's thread meanwhile, but not its cores.
     fn driven_by(&self, settings: &Settings) -> DrivenBy {
-        let is_set_up = settings.realtime || settings.thread_priority > 0 || !settings.cpus.is_any();
         match settings.driven_by {
             _ if self.shared.sender.caller_driven => DrivenBy::Thread,
-            DrivenBy::Auto if is_set_up => DrivenBy::Thread,
+            DrivenBy::Auto if !settings.cpus.is_any() => DrivenBy::Thread,
             driven_by => driven_by,
         }
     }

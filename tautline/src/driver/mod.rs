@@ -51,6 +51,7 @@ use crate::error::{ConnectError, SendError};
 use crate::handlers::Dispatcher;
 use crate::machine::clock::Clock;
 use crate::machine::life::Life;
+use crate::machine::realtime::OtherPriority;
 use crate::machine::socket::{Granted, Socket, SocketWaiter};
 use crate::message::borrowed::MessageRef;
 use crate::sending::coalescer::CoalescerWatch;
@@ -113,6 +114,10 @@ pub(crate) struct Turner {
     unwritten: bool,
     acks: WaitingAcks,
     polling: Polling,
+    /// When a thread was last seen that receives.
+    reader_seen: Option<Instant>,
+    /// The priority that a thread which leads has while it sleeps and reads.
+    lent: Option<OtherPriority>,
     watch: CoalescerWatch,
     watchdogs: Watches,
     /// When to look again for messages that are being coalesced.
@@ -226,6 +231,8 @@ impl Turner {
             unwritten: false,
             acks: WaitingAcks::default(),
             polling: Polling::new(settings.wait),
+            reader_seen: None,
+            lent: None,
             watch,
             watchdogs,
             watch_at: None,

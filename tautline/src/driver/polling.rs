@@ -70,10 +70,13 @@ impl Polling {
         match self.policy {
             WaitPolicy::Spin => true,
             WaitPolicy::Block => false,
-            WaitPolicy::Adaptive => {
-                self.paused_until.is_none_or(|until| until <= now) && self.misses < MOST_MISSES
-            }
+            WaitPolicy::Adaptive => !self.is_crowded(now) && self.misses < MOST_MISSES,
         }
+    }
+
+    /// Whether other threads have wanted the core lately, so that polling has stopped.
+    pub(crate) fn is_crowded(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
     }
 
     /// What to do after polling without success since `began`.

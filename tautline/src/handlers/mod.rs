@@ -47,6 +47,7 @@ pub(crate) struct Handlers<R> {
     /// Whether there are inline handlers. Order: relaxed; written under the lock of `registered`.
     has_inline: AtomicBool,
     has_handlers: AtomicBool,
+    has_queued: AtomicBool,
     /// The settings of a handler that does not set its own; copied when the handler is registered.
     defaults: Mutex<HandlerSettings>,
     /// What may stop messages that wait for handlers.
@@ -82,6 +83,7 @@ impl<R> Handlers<R> {
             generation: AtomicU64::new(0),
             has_inline: AtomicBool::new(false),
             has_handlers: AtomicBool::new(false),
+            has_queued: AtomicBool::new(false),
             defaults,
             latches,
         }
@@ -115,6 +117,7 @@ impl<R: Send + 'static> Handlers<R> {
         let mut table = HandlerTable::clone(&registered.table);
         let old_entry = edit(&mut table);
         self.has_handlers.store(table.iter().next().is_some(), Ordering::Relaxed);
+        self.has_queued.store(table.iter().any(|(_, entry)| !entry.is_inline()), Ordering::Relaxed);
         self.has_inline.store(table.iter().any(|(_, entry)| entry.is_inline()), Ordering::Relaxed);
         let old_table = std::mem::replace(&mut registered.table, Arc::new(table));
         if let Some(entry) = &old_entry {
@@ -162,6 +165,11 @@ impl<R: Send + 'static> Handlers<R> {
     /// Whether there are handlers that the thread calls that turns.
     pub(crate) fn have_inline(&self) -> bool {
         self.has_inline.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are handlers that have threads of their own.
+    pub(crate) fn have_queued(&self) -> bool {
+        self.has_queued.load(Ordering::Relaxed)
     }
 
     /// Whether there are handlers.

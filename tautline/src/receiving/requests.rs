@@ -146,6 +146,11 @@ impl Requests {
         is_new
     }
 
+    /// Whether requests wait for their answers.
+    pub(crate) fn are_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether the driver must end requests at their deadline.
     #[inline]
     pub(crate) fn have_deadlines(&self) -> bool {

@@ -15,7 +15,7 @@ pub(crate) mod ownership;
 pub(crate) mod statistics;
 pub(crate) mod status;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sync::AtomicU32;
 use crate::sync::{Arc, Mutex};
@@ -48,6 +48,9 @@ use crate::sync::lock;
 use crate::sync::log::LineLimit;
 use crate::watchdog::{Surroundings, Tell, Watchdogs};
 use tautline_proto::endpoint::Outcome;
+
+/// A thread that has not received for this time is not expected to.
+const SEEN_LATELY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Shared {
     pub(crate) config: Mutex<Config>,
@@ -116,6 +119,20 @@ impl Shared {
 
     pub(crate) fn set_link(&self, link: Option<Arc<Link>>) {
         self.sender.link.store(link);
+    }
+
+    /// Whether ordinary threads wait for what the driver's thread brings, and cannot have its core before it sleeps, because of its
+    /// priority. `reader_seen`: when one was last seen that receives.
+    pub(crate) fn starve(&self, now: Instant, reader_seen: &mut Option<Instant>) -> bool {
+        if !self.realtime.shares_cores() {
+            return false;
+        }
+        // Who drives an interface by himself receives by himself.
+        if self.inbox.take_asked() && !self.sender.caller_driven {
+            *reader_seen = Some(now);
+        }
+        let is_read = reader_seen.is_some_and(|at| now.saturating_duration_since(at) < SEEN_LATELY);
+        is_read || self.requests.are_waiting() || self.handlers.have_queued()
     }
 
     /// Ends sending: tells the peers, and refuses what is sent from now on.

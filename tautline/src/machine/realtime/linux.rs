@@ -45,18 +45,9 @@ fn set_capabilities() -> String {
 /// Puts the calling thread under SCHED_FIFO. Threads that it starts have ordinary scheduling again: a handler's worker must
 /// not have the driver's priority.
 pub(super) fn set_priority(priority: usize) -> Answer {
-    let number = libc::c_int::try_from(priority).unwrap_or(libc::c_int::MAX);
-    // SAFETY: sched_param consists of integers on every libc, so all zeros are valid.
-    let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
-    parameters.sched_priority = number;
-    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
-    // SAFETY: 0 means the calling thread. The pointer is to a live sched_param, which the kernel only reads.
-    // The system call itself, because musl's function of that name does nothing.
-    let result = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const parameters) };
-    if result == 0 {
+    let Err(error) = schedule(DRIVERS_POLICY, priority) else {
         return Ok(format!("SCHED_FIFO {priority}"));
-    }
-    let error = io::Error::last_os_error();
+    };
     Err(match error.kind() {
         ErrorKind::PermissionDenied => Refusal::new(
             "SCHED_FIFO is not permitted (no CAP_SYS_NICE, and the rtprio limit is lower)",
@@ -67,6 +58,55 @@ pub(super) fn set_priority(priority: usize) -> Answer {
         ),
         _ => Refusal::new(format!("SCHED_FIFO {priority}: {error}"), "see sched(7)"),
     })
+}
+
+/// Threads that one of this policy starts have ordinary scheduling again.
+const DRIVERS_POLICY: libc::c_int = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+
+/// Sets the policy and the priority of the calling thread. Its nice value stays.
+fn schedule(policy: libc::c_int, priority: usize) -> io::Result<()> {
+    // SAFETY: sched_param consists of integers on every libc, so all zeros are valid.
+    let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    parameters.sched_priority = libc::c_int::try_from(priority).unwrap_or(libc::c_int::MAX);
+    // SAFETY: 0 means the calling thread. The pointer is to a live sched_param, which the kernel only reads.
+    // The system call itself, because musl's function of that name does nothing.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const parameters) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Another scheduling of a thread than its own, until this is dropped on the same thread.
+#[derive(Debug)]
+pub(crate) struct OtherPriority {
+    own_policy: libc::c_int,
+    own_priority: usize,
+}
+
+/// Gives the calling thread this priority, unless it has one of its own. Asks each time: the thread may have got one.
+pub(super) fn lend(priority: usize) -> Option<OtherPriority> {
+    // SAFETY: 0 means the calling thread, and no memory is passed.
+    let own = unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) };
+    let own_policy = libc::c_int::try_from(own).ok()?;
+    let is_ordinary = [libc::SCHED_OTHER, libc::SCHED_BATCH, libc::SCHED_IDLE]
+        .contains(&(own_policy & !libc::SCHED_RESET_ON_FORK));
+    (is_ordinary && schedule(DRIVERS_POLICY, priority).is_ok())
+        .then_some(OtherPriority { own_policy, own_priority: 0 })
+}
+
+/// Takes this priority, which it has, from the calling thread.
+pub(super) fn set_aside(priority: usize) -> Option<OtherPriority> {
+    schedule(libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, 0)
+        .is_ok()
+        .then_some(OtherPriority { own_policy: DRIVERS_POLICY, own_priority: priority })
+}
+
+impl Drop for OtherPriority {
+    fn drop(&mut self) {
+        let Self { own_policy, own_priority } = *self;
+        if schedule(own_policy, own_priority).is_err() {
+            // Without a privilege, a thread cannot take back that its threads have ordinary scheduling.
+            let _ = schedule(own_policy | libc::SCHED_RESET_ON_FORK, own_priority);
+        }
+    }
 }
 
 /// Restricts the calling thread to these cores.

@@ -2,7 +2,8 @@
 #![allow(unsafe_code)] // no safe wrapper offers it
 
 pub(super) use super::portable::{
-    Awake, buffer_remedy, busy_poll, lacks, lock_memory, run_on, stay_awake, unrestricted, usable_buffer,
+    Awake, OtherPriority, buffer_remedy, busy_poll, lacks, lend, lock_memory, run_on, set_aside, stay_awake,
+    unrestricted, usable_buffer,
 };
 use super::{Answer, Refusal};
 use crate::config::WaitPolicy;

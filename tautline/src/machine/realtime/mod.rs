@@ -16,7 +16,7 @@ mod portable;
 #[cfg(windows)]
 mod windows;
 
-use crate::sync::Mutex;
+use crate::sync::{AtomicUsize, Mutex, Ordering};
 use std::time::Duration;
 
 pub use report::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
@@ -29,6 +29,8 @@ use macos as platform;
 use portable as platform;
 #[cfg(windows)]
 use windows as platform;
+
+pub(crate) use platform::OtherPriority;
 
 use crate::config::{Config, Cpus, Role, Settings, WaitPolicy, Wire, show_duration};
 use crate::machine::socket::{Granted, Socket};
@@ -156,7 +158,12 @@ impl Wishes {
 
 /// What an interface asked of the machine, and what it got.
 #[derive(Debug, Default)]
-pub(crate) struct Realtime(Mutex<Inner>);
+pub(crate) struct Realtime {
+    inner: Mutex<Inner>,
+    /// The priority that the driver's thread was granted, if it has no cores of its own; else 0. Order: relaxed; that thread
+    /// writes it before anything is received.
+    priority: AtomicUsize,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -173,25 +180,26 @@ pub(crate) struct Held {
 impl Realtime {
     /// What the present or the latest connection got.
     pub(crate) fn report(&self) -> RealtimeReport {
-        lock(&self.0).report.clone()
+        lock(&self.inner).report.clone()
     }
 
     /// Whether something is asked for the driver's thread.
     pub(crate) fn concerns_thread(&self) -> bool {
-        lock(&self.0).wishes.concern_thread()
+        lock(&self.inner).wishes.concern_thread()
     }
 
     fn begin(&self, wishes: Wishes) {
         let report = wishes.report();
-        *lock(&self.0) = Inner { wishes, report };
+        self.priority.store(0, Ordering::Relaxed);
+        *lock(&self.inner) = Inner { wishes, report };
     }
 
     fn wishes(&self) -> Wishes {
-        lock(&self.0).wishes.clone()
+        lock(&self.inner).wishes.clone()
     }
 
     fn note(&self, part: RealtimePart, outcome: PartOutcome) {
-        let mut inner = lock(&self.0);
+        let mut inner = lock(&self.inner);
         if let Some(entry) = inner.report.parts.iter_mut().find(|entry| entry.part == part) {
             entry.outcome = outcome;
         }
@@ -275,9 +283,29 @@ impl Realtime {
         }
         if wishes.thread_priority > 0 {
             let answer = platform::set_priority(wishes.thread_priority);
+            if answer.is_ok() && wishes.cpus.is_any() {
+                self.priority.store(wishes.thread_priority, Ordering::Relaxed);
+            }
             refused.extend(self.answered(&wishes, RealtimePart::ThreadPriority, answer));
         }
         refused
+    }
+
+    /// Whether the driver's thread goes before ordinary threads on cores that are also theirs.
+    pub(crate) fn shares_cores(&self) -> bool {
+        self.priority.load(Ordering::Relaxed) > 0
+    }
+
+    /// Gives the calling thread the priority of the driver's thread, until the result is dropped. `None` if the machine does not,
+    /// or if the thread has a priority of its own.
+    pub(crate) fn lend_priority(&self) -> Option<OtherPriority> {
+        let priority = self.priority.load(Ordering::Relaxed);
+        if priority > 0 { platform::lend(priority) } else { None }
+    }
+
+    /// Lets the calling thread, the driver's, run as an ordinary thread until the result is dropped.
+    pub(crate) fn set_priority_aside(&self) -> Option<OtherPriority> {
+        platform::set_aside(self.priority.load(Ordering::Relaxed))
     }
 
     /// Keeps the machine's answer. Returns a refusal that is to be published.

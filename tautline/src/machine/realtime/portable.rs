@@ -21,6 +21,18 @@ pub(super) fn set_priority(_: usize) -> Answer {
     linux_only()
 }
 
+/// Never made here.
+#[derive(Debug)]
+pub(crate) enum OtherPriority {}
+
+pub(super) const fn lend(_: usize) -> Option<OtherPriority> {
+    None
+}
+
+pub(super) const fn set_aside(_: usize) -> Option<OtherPriority> {
+    None
+}
+
 pub(super) fn run_on(_: &Cpus) -> Answer {
     linux_only()
 }

@@ -44,6 +44,18 @@ pub(super) fn set_priority(number: usize) -> Answer {
     Err(Refusal::new(format!("{name}: {error}"), "run the program as a user who may set priorities"))
 }
 
+/// Never made here.
+#[derive(Debug)]
+pub(crate) enum OtherPriority {}
+
+pub(super) const fn lend(_: usize) -> Option<OtherPriority> {
+    None
+}
+
+pub(super) const fn set_aside(_: usize) -> Option<OtherPriority> {
+    None
+}
+
 pub(super) fn run_on(cpus: &Cpus) -> Answer {
     // SAFETY: no memory is passed. 0 is the first group of processors, which every machine has.
     let there = unsafe { GetActiveProcessorCount(0) } as usize;

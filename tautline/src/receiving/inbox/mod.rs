@@ -104,6 +104,8 @@ pub(crate) struct Inbox {
     /// Nobody has ever received, and no copies are kept of what handlers have. Order: relaxed; written under the lock, and a
     /// late look costs a copy, or a message that came as the first receiver did.
     is_unread: AtomicBool,
+    /// Somebody has received, or tried to, since the driver asked. Order: relaxed; it decides how the driver waits.
+    was_asked: AtomicBool,
     /// How many were left out. The driver is the only writer.
     left_out: Counter,
 }
@@ -119,12 +121,8 @@ impl Inbox {
     /// Makes a closed inbox. Its messages use buffers of `pool`, and `latches` may stop them.
     pub(crate) fn new(pool: Arc<Pool>, latches: Arc<Latches>) -> Self {
         let state = InboxState { latches, ..InboxState::default() };
-        Self {
-            state: Mutex::new(state),
-            pool,
-            is_unread: AtomicBool::new(false),
-            left_out: Counter::default(),
-        }
+        let [is_unread, was_asked] = [const { AtomicBool::new(false) }; 2];
+        Self { state: Mutex::new(state), pool, is_unread, was_asked, left_out: Counter::default() }
     }
 
     /// Opens the inbox for a connection, with room for so many messages and bytes. With 0 messages nothing is kept or counted.
@@ -211,6 +209,11 @@ impl Inbox {
     /// Whether a reader has come since the last call, and whether so much waits that one more read might not find room.
     pub(crate) fn readers(&self) -> (bool, bool) {
         lock(&self.state).readers()
+    }
+
+    /// Whether somebody has received, or tried to, since the last call.
+    pub(crate) fn take_asked(&self) -> bool {
+        self.was_asked.load(Ordering::Relaxed) && self.was_asked.swap(false, Ordering::Relaxed)
     }
 
     /// Whether no message waits.
@@ -389,6 +392,9 @@ impl Inbox {
     /// From now on, copies of everything are kept.
     #[inline]
     fn has_reader(&self) {
+        if !self.was_asked.load(Ordering::Relaxed) {
+            self.was_asked.store(true, Ordering::Relaxed);
+        }
         if self.is_unread.load(Ordering::Relaxed) {
             self.is_unread.store(false, Ordering::Relaxed);
         }
