@@ -247,25 +247,28 @@ fn strangers_that_take_too_long_are_dropped_and_honest_ones_call_again() {
 
 #[test]
 fn only_so_many_strangers_are_admitted_at_once() {
-    let mut roomy = config(Role::Server, NATIVE);
-    roomy.max_peers = 100;
-    let mut server = Node::new(9000, roomy, 1);
-    let mut crowd: Vec<_> = (0..80).map(|number| client_at(2, 6000 + number, NATIVE)).collect();
-    for (round, most) in [(0, 32), (1, 64), (2, 80)] {
-        let ms = round * 100;
-        crowd.iter_mut().for_each(|client| join(&mut server, client, ms));
-        assert_eq!(server.outbound.peers().len(), most, "at {ms} ms");
-    }
-    assert_eq!(server.inbound.newcomers(), 80);
-    for ms in 300..1300 {
-        for client in &mut crowd[..10] {
-            client.send(b"1", at(ms));
-            settle(&mut [&mut server, client], at(ms));
+    for wire in [NATIVE, CLASSIC] {
+        let mut roomy = config(Role::Server, wire);
+        roomy.max_peers = 100;
+        let mut server = Node::new(9000, roomy, 1);
+        let mut crowd: Vec<_> = (0..80).map(|number| client_at(2, 6000 + number, wire)).collect();
+        for (round, most) in [(0, 32), (1, 64), (2, 80)] {
+            let ms = round * 100;
+            crowd.iter_mut().for_each(|client| join(&mut server, client, ms));
+            assert_eq!(server.outbound.peers().len(), most, "{wire:?} at {ms} ms");
         }
-        server.tick(at(ms));
+        assert!(drops(&server, DropReason::Overloaded) >= 48 + 16, "{wire:?}: each try is counted");
+        assert_eq!(server.inbound.newcomers(), 80);
+        for ms in 300..1300 {
+            for client in &mut crowd[..10] {
+                client.send(b"1", at(ms));
+                settle(&mut [&mut server, client], at(ms));
+            }
+            server.tick(at(ms));
+        }
+        assert_eq!(server.inbound.newcomers(), 0, "ten have grown up, and the others are silent");
+        server.inbound.check_invariants().expect("the tables agree");
     }
-    assert_eq!(server.inbound.newcomers(), 0, "ten have grown up, and the others are silent");
-    server.inbound.check_invariants().expect("the tables agree");
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn admit(
             return Err(DropReason::WrongAddress);
         }
         registry.admit_stranger(from, now)?;
-        let established = registry.make_room(from, now).ok_or(DropReason::PeerTableFull)?;
+        let established = registry.admit_newcomer(from, now)?;
         add_peer(registry, from, established);
     }
     let peer = registry.peers.by_address(from).expect("found or just added");

@@ -1,6 +1,6 @@
 //! What the line sends and what it does not: counted, told, and no number spent for it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tautline_proto::endpoint::{Encoder, Event, Role, Start, WireFormat, endpoint};
@@ -38,10 +38,13 @@ fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCount
     let mut line = Line::default();
     let socket = Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     line.open(outbound, Arc::new(socket), Coalescer::default(), false, link);
+    let mut now = Now::default();
     for &client in clients {
-        inbound.handle(Now::default(), client, &classic_datagram(), &mut Vec::new()).expect("it is in order");
+        // No crowd comes at once.
+        now.steady = now.steady.plus(Duration::from_millis(5));
+        inbound.handle(now, client, &classic_datagram(), &mut Vec::new()).expect("it is in order");
         while let Some(command) = inbound.poll_command() {
-            line.command(command, Now::default());
+            line.command(command, now);
         }
     }
     let mut counters = Vec::new();
