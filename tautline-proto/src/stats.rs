@@ -21,6 +21,7 @@ pub struct PeerRxCounters {
     pub(crate) expected_sequence: Counter,
     pub(crate) last_activity_ns: Counter,
     pub(crate) lost: Counter,
+    pub(crate) probes_lost: Counter,
     pub(crate) late: Counter,
     pub(crate) duplicate: Counter,
     pub(crate) missing: Counter,
@@ -122,6 +123,7 @@ impl PeerRxCounters {
             bytes: self.bytes.value(),
             messages: self.messages.value(),
             lost: self.lost.value(),
+            probes_lost: self.probes_lost.value(),
             late: self.late.value(),
             duplicate: self.duplicate.value(),
             missing: self.missing.value(),
@@ -181,6 +183,9 @@ pub struct PeerRxStats {
     pub messages: u64,
     /// Datagrams that did not come before 64 newer datagrams, or within one second after a newer one.
     pub lost: u64,
+    /// Datagrams that did not come and carried nothing: they tried a size that the path may not have. If the latest one comes
+    /// after all, it is taken off again.
+    pub probes_lost: u64,
     /// Datagrams that came after a newer one. Their messages are delivered.
     pub late: u64,
     /// Datagrams that came a second time. They are dropped.
@@ -214,6 +219,7 @@ impl PeerRxStats {
         self.bytes += other.bytes;
         self.messages += other.messages;
         self.lost += other.lost;
+        self.probes_lost += other.probes_lost;
         self.late += other.late;
         self.duplicate += other.duplicate;
         self.missing += other.missing;
@@ -288,6 +294,7 @@ saved!(PeerRxCounters {
     expected_sequence,
     last_activity_ns,
     lost,
+    probes_lost,
     late,
     duplicate,
     missing,

@@ -1,8 +1,9 @@
-//! The sequence window of one peer. Each number is received, missing or lost, and exactly one of these.
+//! The sequence window of one peer. Each number is received, missing, lost or a lost probe, and exactly one of these.
 //!
 //! A number is *missing* when a newer number has come first. If it comes after all, it is *late*. It becomes *lost* when
 //! [`SPAN`] newer numbers have come, or after [`LOSS_TIMEOUT`]. A number that comes a second time is a *duplicate*. A number
-//! that comes after it was counted as lost is *too old*. docs/protocol.md §6.
+//! that comes after it was counted as lost is *too old*. A missing number that its sender names as a *probe* of the path's size
+//! is no loss. docs/protocol.md §6.
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -42,6 +43,8 @@ pub enum Verdict {
 pub struct WindowCounts {
     /// Numbers that are counted as lost.
     pub lost: u64,
+    /// Numbers of probes that have not come. A probe that comes late after all is not among them any more.
+    pub probes_lost: u64,
     /// Numbers that came after a higher one.
     pub late: u64,
     /// Numbers that came again.
@@ -52,6 +55,7 @@ pub struct WindowCounts {
 ///
 /// Bit `i` of a bitmap stands for the number `next - 1 - i`. Invariants:
 /// - `received & lost == 0`;
+/// - `lost` has lost probes too;
 /// - the bits from `reach` on are zero;
 /// - bit 0 of `received` is set once anything was received;
 /// - missing numbers became missing in their own order, so that the lowest is the first to be lost.
@@ -66,8 +70,8 @@ pub struct Window {
     /// When each number became missing, at the number modulo [`SPAN`]. The table has an allocation of its own, because it is
     /// not used while no number is missing, and the fields that every datagram uses should share few cache lines.
     missing_since: Box<[Instant; SLOTS]>,
-    /// A number whose loss is no loss: its sender has named it as a probe.
-    excused: Option<u64>,
+    /// The latest lost probe. It alone may still come.
+    probe: Option<u64>,
     counts: WindowCounts,
     /// The latest number that was too far ahead.
     leapt_to: Option<u64>,
@@ -83,8 +87,8 @@ impl Window {
             lost: 0,
             reach: 0,
             missing_since: Box::new([Instant::from_nanos(0); SLOTS]),
-            excused: None,
-            counts: WindowCounts { lost: 0, late: 0, duplicate: 0 },
+            probe: None,
+            counts: WindowCounts { lost: 0, probes_lost: 0, late: 0, duplicate: 0 },
             leapt_to: None,
         }
     }
@@ -109,7 +113,7 @@ impl Window {
         }
         match (self.received >> age & 1, self.lost >> age & 1) {
             (1, _) => Verdict::Duplicate,
-            (_, 1) => Verdict::TooOld,
+            (_, 1) if self.probe != Some(number) => Verdict::TooOld,
             _ => Verdict::Late,
         }
     }
@@ -120,7 +124,12 @@ impl Window {
         match verdict {
             Verdict::New => self.advance_to(number, now),
             Verdict::Late => {
-                self.received |= 1 << (self.next - 1 - number);
+                let bit = 1 << (self.next - 1 - number);
+                self.received |= bit;
+                if self.lost & bit != 0 {
+                    self.lost &= !bit;
+                    self.counts.probes_lost -= 1;
+                }
                 self.counts.late += 1;
             }
             Verdict::Duplicate => self.counts.duplicate += 1,
@@ -148,32 +157,18 @@ impl Window {
         self.receive(number, now)
     }
 
-    /// Excuses the loss of `number`, if it is missing: it was a probe of the path's size. It may still come. Until then it is
-    /// missing, and in the end it is not counted as lost.
+    /// Excuses the loss of `number`, if it is missing: it was a probe of the path's size. It may still come.
     pub fn excuse(&mut self, number: u64) {
-        if self.judge(number) != Verdict::Late || self.excused == Some(number) {
-            return;
+        if self.judge(number) == Verdict::Late && self.probe != Some(number) {
+            self.lost |= 1 << (self.next - 1 - number);
+            self.probe = Some(number);
+            self.counts.probes_lost += 1;
         }
-        if let Some(former) = self.excused.replace(number)
-            && self.judge(former) == Verdict::Late
-        {
-            self.lost |= 1 << (self.next - 1 - former);
-        }
-    }
-
-    /// Returns how many of these numbers, which will not come any more, are lost: all but the excused one. Bit `i` stands for
-    /// the number `next - 1 - i`.
-    #[cold]
-    fn losses(&self, bits: u64) -> u64 {
-        let place =
-            self.excused.and_then(|number| self.next.checked_sub(number + 1)).filter(|&place| place < SPAN);
-        let excused = place.is_some_and(|place| bits >> place & 1 == 1);
-        u64::from(bits.count_ones()) - u64::from(excused)
     }
 
     /// Starts again with `next`, because the sender was restarted. Missing numbers are lost. The counts continue.
     pub fn restart(&mut self, next: u64) {
-        let lost = self.counts.lost + self.losses(self.missing_bits());
+        let lost = self.counts.lost + self.missing();
         *self = Self { counts: WindowCounts { lost, ..self.counts }, ..Self::new(next) };
     }
 
@@ -181,7 +176,7 @@ impl Window {
     pub fn expire(&mut self, now: Instant) {
         while self.next_timeout().is_some_and(|deadline| deadline <= now) {
             let oldest = highest_bit(self.missing_bits());
-            self.counts.lost += self.losses(oldest);
+            self.counts.lost += 1;
             self.lost |= oldest;
         }
     }
@@ -217,7 +212,7 @@ impl Window {
         let step = skipped.saturating_add(1);
         let leaving = leaving(self.missing_bits(), step);
         if leaving != 0 {
-            self.counts.lost += self.losses(leaving);
+            self.counts.lost += u64::from(leaving.count_ones());
         }
         self.counts.lost += skipped.saturating_sub(SPAN - 1);
         self.received = shifted(self.received, step) | 1;
@@ -254,8 +249,8 @@ fn highest_bit(map: u64) -> u64 {
     map.checked_ilog2().map_or(0, |bit| 1 << bit)
 }
 
-saved!(WindowCounts { lost, late, duplicate });
-saved!(Window { next, received, lost, reach, missing_since, excused, counts, leapt_to });
+saved!(WindowCounts { lost, probes_lost, late, duplicate });
+saved!(Window { next, received, lost, reach, missing_since, probe, counts, leapt_to });
 
 #[cfg(test)]
 mod tests {
@@ -284,38 +279,41 @@ mod tests {
     }
 
     #[test]
-    fn an_excused_number_is_never_lost_and_may_still_come() {
-        let excuse = |end: &dyn Fn(&mut Window)| {
+    fn a_lost_probe_is_no_loss_and_may_still_come() {
+        let after = |end: &dyn Fn(&mut Window)| {
             let mut window = Window::new(0);
             receive_all(&mut window, [0, 1, 4]);
-            window.excuse(2);
-            window.excuse(1);
-            assert_eq!(window.missing(), 2);
+            // Number 1 has come, so it is no lost probe.
+            for named in [2, 1, 2] {
+                window.excuse(named);
+            }
+            assert_eq!((window.missing(), window.counts().probes_lost), (1, 1));
             end(&mut window);
             assert_eq!(window.missing(), 0);
             window.counts()
         };
         // Time passes; newer numbers come; the sender is restarted: each time the other number alone is lost.
-        let one_lost = WindowCounts { lost: 1, ..WindowCounts::default() };
-        assert_eq!(excuse(&|window| window.expire(at_ms(2_000))), one_lost);
-        assert_eq!(excuse(&|window| receive_all(window, 5..80)), one_lost);
+        let one_each = WindowCounts { lost: 1, probes_lost: 1, ..WindowCounts::default() };
+        assert_eq!(after(&|window| window.expire(at_ms(2_000))), one_each);
+        assert_eq!(after(&|window| receive_all(window, 5..80)), one_each);
         let leap = |window: &mut Window| {
             receive_all(window, [500, 501]);
             window.expire(at_ms(2_000));
         };
-        assert_eq!(excuse(&leap).lost, 1 + 495);
-        assert_eq!(excuse(&|window| window.restart(0)), one_lost);
-        // It comes after all; another number is excused.
+        assert_eq!(after(&leap), WindowCounts { lost: 1 + 495, ..one_each });
+        assert_eq!(after(&|window| window.restart(0)), one_each);
+        // It comes after all, once.
         assert_eq!(
-            excuse(&|window| receive_all(window, [2, 3])),
-            WindowCounts { late: 2, ..WindowCounts::default() }
+            after(&|window| receive_all(window, [2, 3, 2])),
+            WindowCounts { late: 2, duplicate: 1, ..WindowCounts::default() }
         );
-        let both = excuse(&|window| {
+        // Another probe is lost. The first one is too old then.
+        let both = after(&|window| {
             window.excuse(3);
-            assert_eq!(window.missing(), 1);
+            assert_eq!(window.receive(2, T0), Verdict::TooOld);
             window.expire(at_ms(2_000));
         });
-        assert_eq!(both, WindowCounts::default());
+        assert_eq!(both, WindowCounts { probes_lost: 2, ..WindowCounts::default() });
     }
 
     #[test]
@@ -369,7 +367,7 @@ mod tests {
         assert_eq!(window.receive(0, T0), Verdict::Duplicate);
         assert_eq!(window.receive(1, T0), Verdict::Late);
         assert_eq!(window.receive(1, T0), Verdict::Duplicate);
-        assert_eq!(window.counts(), WindowCounts { lost: 0, late: 1, duplicate: 2 });
+        assert_eq!(window.counts(), WindowCounts { late: 1, duplicate: 2, ..WindowCounts::default() });
     }
 
     #[test]

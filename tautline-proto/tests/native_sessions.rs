@@ -7,6 +7,7 @@ use std::time::Duration;
 use support::{Node, Packet, address, at, config, settle};
 use tautline_proto::DropReason;
 use tautline_proto::endpoint::{Event, RemovalReason, Role, SentDatagrams, WireFormat};
+use tautline_proto::wire::native::{Control, Header, PathProbe, begin_datagram, parse, seal, write_control};
 
 fn pair() -> (Node, Node) {
     let (mut server, mut client) =
@@ -317,4 +318,31 @@ fn missing_datagrams_of_a_removed_peer_are_counted_as_lost() {
     client.close();
     settle(&mut [&mut server, &mut client], at(1));
     assert_eq!((support::rx(&server).lost, support::rx(&server).missing), (3, 0));
+}
+
+#[test]
+fn a_lost_probe_of_a_removed_peer_is_not_counted_as_lost() {
+    let (mut server, mut client) = pair();
+    for _ in 0..5 {
+        client.send(b"1", at(1));
+    }
+    let header = parse(&client.sent[1].bytes).expect("in order").0;
+    client.sent.drain(1..4);
+    // It names the second of the three that are missing.
+    let mut bytes = Vec::new();
+    begin_datagram(&mut bytes);
+    let probe = PathProbe { named: header.sequence + 1, ..PathProbe::default() };
+    write_control(&mut bytes, &Control::PathProbe(probe));
+    seal(&mut bytes, Header { sequence: header.sequence + 4, ..header });
+    client.sent.push_back(Packet { from: client.address, to: server.address, bytes });
+    settle(&mut [&mut server, &mut client], at(1));
+    let counted = |server: &Node| {
+        let rx = support::rx(server);
+        assert_eq!(rx.datagrams + rx.lost + rx.missing + rx.probes_lost, rx.expected_sequence);
+        (rx.lost, rx.missing, rx.probes_lost)
+    };
+    assert_eq!(counted(&server), (0, 2, 1));
+    server.tick(at(60_100));
+    assert_eq!(server.count(|event| matches!(event, Event::Removed(_, RemovalReason::Expired))), 1);
+    assert_eq!(counted(&server), (2, 0, 1));
 }

@@ -68,6 +68,14 @@ impl Link {
         }
     }
 
+    /// Each number that was sent is received, missing, lost or a lost probe.
+    fn check_sums(&self) {
+        for peer in self.peers.iter().map(|peer| peer.snapshot()) {
+            let sum = peer.datagrams + peer.missing + peer.lost + peer.probes_lost;
+            assert_eq!(sum, peer.expected_sequence, "{peer:?}");
+        }
+    }
+
     fn carries(&mut self, size: usize) {
         let now = Impairments { max_size: Some(size), ..Impairments::default() };
         self.world.network().impair_all(now);
@@ -87,9 +95,12 @@ fn the_size_of_a_path_is_found_and_lost_probes_are_not_lost() {
         let network = link.world.network().total();
         assert!(network.too_large < 40, "few probes: {}", network.too_large);
         assert_eq!(link.peers.len(), 2);
-        for peer in &link.peers {
-            assert_eq!((peer.snapshot().lost, peer.snapshot().duplicate), (0, 0), "a path of {size}");
+        let received: Vec<_> = link.peers.iter().map(|peer| peer.snapshot()).collect();
+        for peer in &received {
+            assert_eq!((peer.lost, peer.duplicate), (0, 0), "a path of {size}");
         }
+        let probes_lost: u64 = received.iter().map(|peer| peer.probes_lost).sum();
+        assert_eq!(probes_lost, network.too_large, "a path of {size}: nothing else was too large");
         println!("a path of {size}: found {:?}, {} probes lost", link.sizes, network.too_large);
     }
 }
@@ -110,8 +121,10 @@ fn a_path_that_shrinks_is_a_black_hole_for_less_than_two_seconds() {
     assert!(took < 2 * SECOND, "{took:?}");
     link.pass(5 * SECOND, 64);
     assert!(link.sizes.iter().all(|size| (1_234..=1_250).contains(size)), "{:?}", link.sizes);
+    link.check_sums();
     link.carries(1_472);
     link.pass(70 * SECOND, 64);
+    link.check_sums();
     assert_eq!(link.sizes, [1_472; 2], "larger sizes are tried again");
 }
 
@@ -120,6 +133,7 @@ fn loss_by_chance_is_no_black_hole() {
     let loss = Probability::percent(10.0).expect("a share");
     let mut link = Link::new(Impairments { loss, ..Impairments::default() }, 9);
     link.pass(60 * SECOND, 1_000);
+    link.check_sums();
     assert_eq!(link.sizes, [1_472; 2]);
     assert!(link.received > 10_000, "{}", link.received);
 }

@@ -67,12 +67,17 @@ fn a_datagram_that_is_changed_on_purpose_is_found_as_the_first_difference() {
 
 #[test]
 fn a_time_that_is_changed_on_purpose_is_found() {
-    let mut record = long_record();
-    let (at, _) = datagrams(&record.segments[0])[20];
-    // The datagram came 1.1 s earlier. What was missing then is not lost yet, and heartbeats measure another time.
-    let byte = at + 8 + 3;
-    record.segments[0].bytes[byte] = record.segments[0].bytes[byte].wrapping_sub(64);
-    assert!(rerun_inbound(&record, &as_it_was(), |_| {}).difference.is_some());
+    let record = long_record();
+    let differs = |number: usize| {
+        let mut changed = record.clone();
+        let (at, _) = datagrams(&record.segments[0])[number];
+        // The datagram came 1.1 s earlier. What was missing then is not lost yet, and heartbeats measure another time.
+        let byte = at + 8 + 3;
+        changed.segments[0].bytes[byte] = changed.segments[0].bytes[byte].wrapping_sub(64);
+        rerun_inbound(&changed, &as_it_was(), |_| {}).difference.is_some()
+    };
+    // Not every datagram brings something that depends on its time.
+    assert!((10..30).any(differs));
 }
 
 #[test]

@@ -186,7 +186,7 @@ impl Truth {
             return Err(format!("{there} does not know session {id}"));
         };
         let (sent, rx) = (session.tx.snapshot(), twin.rx.snapshot());
-        if (rx.datagrams + rx.lost, rx.missing, rx.expected_sequence)
+        if (rx.datagrams + rx.lost + rx.probes_lost, rx.missing, rx.expected_sequence)
             != (sent.datagrams, 0, sent.next_sequence)
         {
             return Err(format!("sent {sent:?}, and the other end counts {rx:?}"));

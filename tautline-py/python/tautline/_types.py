@@ -185,6 +185,7 @@ class Statistics:
     sequence_errors: int
     kernel_drops: int
     lost: int
+    probes_lost: int
     late: int
     duplicate: int
     missing: int

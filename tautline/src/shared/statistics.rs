@@ -47,6 +47,8 @@ pub struct Statistics {
     pub kernel_drops: u64,
     /// Datagrams of peers that did not come: 64 newer ones came, or 1 s passed.
     pub lost: u64,
+    /// Datagrams of peers that did not come and carried nothing: they tried a size that the path may not have.
+    pub probes_lost: u64,
     /// Datagrams of peers that came after a newer datagram.
     pub late: u64,
     /// Datagrams of peers that came a second time.
@@ -146,6 +148,7 @@ impl Shared {
             messages_dropped: totals.inbound.messages_dropped,
             kernel_drops: totals.kernel_drops,
             lost: totals.received.lost,
+            probes_lost: totals.received.probes_lost,
             late: totals.received.late,
             duplicate: totals.received.duplicate,
             missing: totals.received.missing,
@@ -214,6 +217,7 @@ impl Serialize for Statistics {
         map.serialize_entry("sequence_errors", &self.sequence_errors())?;
         map.serialize_entry("kernel_drops", &self.kernel_drops)?;
         map.serialize_entry("lost", &self.lost)?;
+        map.serialize_entry("probes_lost", &self.probes_lost)?;
         map.serialize_entry("late", &self.late)?;
         map.serialize_entry("duplicate", &self.duplicate)?;
         map.serialize_entry("missing", &self.missing)?;

@@ -163,6 +163,7 @@ impl InboundPeer {
         if errors != core::mem::replace(&mut self.published, errors) {
             let (counts, missing) = errors;
             self.rx.lost.set(counts.lost);
+            self.rx.probes_lost.set(counts.probes_lost);
             self.rx.late.set(counts.late);
             self.rx.duplicate.set(counts.duplicate);
             self.rx.missing.set(missing);
