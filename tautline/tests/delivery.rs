@@ -318,6 +318,25 @@ fn fill(publisher: &Publisher) {
     assert!(matches!(refused, Some(SendError::WindowFull { .. })), "{refused:?}");
 }
 
+#[test]
+fn a_sender_waits_until_the_window_has_room_for_all_fragments_of_its_message() {
+    let (server, client) = pair(Wire::Native);
+    let publisher = client.publisher(Metadata::configuration());
+    let hold = hold_up(&server, &client);
+    // Of ten fragments, so that four fragments still fit when one more message does not.
+    let large = "x".repeat(11_000);
+    let refused = (0..200).find_map(|_| publisher.send_reliable(large.as_str()).err());
+    assert!(matches!(refused, Some(SendError::WindowFull { .. })), "{refused:?}");
+    assert!(!publisher.wait_for_room(Some(Duration::from_millis(20))), "nothing is acknowledged");
+    // A small one fits. Whoever waits next means a small one.
+    publisher.send_reliable(&0).expect("there is room for a fragment");
+    assert!(publisher.wait_for_room(Some(Duration::ZERO)));
+    assert!(matches!(publisher.send_reliable(large.as_str()), Err(SendError::WindowFull { .. })));
+    drop(hold);
+    assert!(publisher.wait_for_room(Some(TIME_LIMIT)));
+    publisher.send_reliable(large.as_str()).expect("there is room");
+}
+
 #[tokio::test]
 async fn a_sender_waits_until_the_window_has_room() {
     let (server, client) = pair(Wire::Native);

@@ -170,9 +170,9 @@ impl Publisher {
         Ok(self.sender.send_reliably(self.outgoing(), &content)?.of(self.leads()))
     }
 
-    /// Waits until the window has room for a reliable message, at most for `timeout` (`None`: as long as it takes).
-    /// Returns `false` if the time is over. Another thread may use the room first, so try again on
-    /// [`WindowFull`](SendError::WindowFull).
+    /// Waits until the window has room for the reliable message that was refused last, at most for `timeout` (`None`: as long as
+    /// it takes). If none was refused since one was taken, a message of one datagram is meant. Returns `false` if the time is over.
+    /// Another thread may use the room first, so try again on [`WindowFull`](SendError::WindowFull).
     ///
     /// ```
     /// use std::time::Duration;

@@ -3,8 +3,8 @@
 //! No wake-up is lost: a waiter reads the generation, or leaves its waker, *before* it looks for room. Whoever makes room
 //! does so *before* it changes the generation. So the waiter either sees the room or is woken.
 //!
-//! A waiter is woken once a quarter of the window is free, and not for each message. That comes: whoever waits saw a full
-//! window, and each of its messages ends.
+//! A waiter is woken once a quarter of the window is free and the message that was refused fits, and not for each message. That
+//! comes: each message in the window ends, and every message fits an empty one.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -19,23 +19,25 @@ use crate::wire::native::{self, Ack};
 const RETRY_AFTER: Duration = Duration::from_micros(200);
 
 impl Outbound {
-    /// Whether [`offer`](Self::offer) has room for one more reliable message of one datagram to this peer. True for a peer
-    /// that is unknown: there the offer says what is wrong.
+    /// Whether [`offer`](Self::offer) has room for one more reliable message to this peer: for the one that it has refused, if
+    /// it has taken none since, or else for one of one datagram. True for a peer that is unknown: there the offer says what is
+    /// wrong.
     #[must_use]
     pub fn has_room(&self, id: PeerId) -> bool {
-        self.room(id) > 0
+        self.has_room_for(id, 1)
     }
 
-    /// As [`has_room`](Self::has_room), but for a quarter of the window. Whoever waits for room is woken then, and not for each
-    /// message.
+    /// As [`has_room`](Self::has_room), but for a quarter of the window at least. Whoever waits for room is woken then, and not for
+    /// each message.
     #[must_use]
     pub fn has_ample_room(&self, id: PeerId) -> bool {
-        self.room(id) >= native::DELIVERY_WINDOW / 4
+        self.has_room_for(id, native::DELIVERY_WINDOW / 4)
     }
 
-    pub(super) fn room(&self, id: PeerId) -> u64 {
+    /// Whether the window has room for so many frames, and for the message that was refused.
+    fn has_room_for(&self, id: PeerId, frames: u64) -> bool {
         let reliable = self.peer(id).and_then(|peer| peer.reliable.as_ref());
-        reliable.map_or(native::DELIVERY_WINDOW, |reliable| reliable.room())
+        reliable.is_none_or(|reliable| reliable.room() >= frames.max(reliable.wanted()))
     }
 
     /// Queues a reliable message for a peer. [`poll_delivery`](Self::poll_delivery) sends it.

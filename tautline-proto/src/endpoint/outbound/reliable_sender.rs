@@ -67,6 +67,8 @@ pub(super) struct ReliableSender {
     unsent_bytes: usize,
     /// How many bytes of frames the datagram before had room for.
     room: usize,
+    /// How many frames the message has that the window had no room for, if no message was taken since.
+    wanted: u64,
     /// An acknowledgement came, and frames that waited for it may be sent.
     is_prompted: bool,
     /// The highest priority in the datagram that was written last.
@@ -102,8 +104,10 @@ impl ReliableSender {
         let count = count.filter(|&count| u64::from(count) <= DELIVERY_WINDOW).ok_or(Refusal::TooLarge)?;
         let unsettled = self.frames.len() as u64;
         if unsettled + u64::from(count) > DELIVERY_WINDOW {
+            self.wanted = count.into();
             return Err(Refusal::WindowFull);
         }
+        self.wanted = 0;
         let first = self.base + unsettled;
         let numbers = self.number(first..first + u64::from(count), stream, delivery);
         if count == 1 {
@@ -135,6 +139,11 @@ impl ReliableSender {
     /// For how many more frames the window has room.
     pub(super) fn room(&self) -> u64 {
         DELIVERY_WINDOW - self.frames.len() as u64
+    }
+
+    /// How many frames the next message has: that of the message that was refused, or one.
+    pub(super) fn wanted(&self) -> u64 {
+        self.wanted.max(1)
     }
 
     fn number(&mut self, frames: Range<u64>, stream: Stream, delivery: Delivery) -> DeliveryNumbers {
@@ -511,6 +520,7 @@ saved!(ReliableSender {
     unsent_critical,
     unsent_bytes,
     room,
+    wanted,
     is_prompted,
     highest,
     in_flight,
