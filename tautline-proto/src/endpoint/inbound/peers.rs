@@ -452,13 +452,13 @@ impl PeerTable {
         Some(peer)
     }
 
-    /// Returns whether every peer has a timer and can fall silent.
     /// Returns the peers that `is_meant` accepts.
     #[cfg(feature = "secure")]
     pub(super) fn ids_of(&self, is_meant: impl Fn(&InboundPeer) -> bool) -> Vec<PeerId> {
         self.slots.iter().flatten().filter(|peer| is_meant(peer)).map(|peer| peer.id).collect()
     }
 
+    /// Returns whether every peer has a timer and can fall silent.
     pub(super) fn all_are_watched(&self) -> bool {
         self.slots.iter().flatten().all(|peer| peer.wake_at.is_some() && peer.last_heard.is_some())
     }
