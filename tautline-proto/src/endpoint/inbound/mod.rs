@@ -6,7 +6,8 @@
 //! - `handshake` begins sessions, with the address tokens of `token` and the memory of `closed_sessions`;
 //! - `secured` begins the sessions of those who have a key, and opens what they send (feature `secure`);
 //! - `keyring` holds the keys of a session that follow one another, `elsewhere` where else its peer was heard;
-//! - `registry` adds, removes and watches the peers (`peers`), decides who gives way (`places`), and queues what there is to say (`outputs`);
+//! - `registry` adds and removes the peers (`peers`), and queues what there is to say (`outputs`); `admission` decides who becomes
+//!   one, by what `strangers` may cost and who gives way (`places`); `liveness` visits them;
 //! - `sorting` decides about reliable and large messages, whose state of each peer is in `delivery/`;
 //! - `ownership` decides which peer may send on a stream, `claims` holds what two ends have asked of each other about that;
 //! - `accepted` decodes the messages of a datagram.
@@ -15,6 +16,7 @@
 //! half must do crosses as a [`Command`].
 
 mod accepted;
+mod admission;
 mod claims;
 mod classic;
 mod closed_sessions;
@@ -25,6 +27,7 @@ mod elsewhere;
 mod handshake;
 #[cfg(feature = "secure")]
 mod keyring;
+mod liveness;
 mod outputs;
 mod ownership;
 mod peers;
@@ -36,6 +39,7 @@ mod rights;
 mod secured;
 mod sessions;
 mod sorting;
+mod strangers;
 mod token;
 
 use alloc::boxed::Box;
@@ -46,10 +50,11 @@ use core::net::SocketAddr;
 use accepted::Contents;
 pub use accepted::{Accepted, Messages, Refusals};
 use handshake::Handshake;
+use liveness::Visited;
 use ownership::{Gate, Origin};
 use peers::Away;
 use record::Input;
-use registry::{Registry, Visited};
+use registry::Registry;
 #[cfg(feature = "secure")]
 use secured::Secured;
 use sessions::Sessions;
