@@ -301,6 +301,13 @@ impl Registry {
         self.peers.schedule(id, now);
     }
 
+    /// Refuses what an end of our own role has sent: our own datagram has come back to us, or its sender called the wrong end.
+    #[inline]
+    pub(super) fn check_sender(&self, is_server: bool) -> Result<(), DropReason> {
+        let is_ours = is_server == (self.config.role == Role::Server);
+        if is_ours { Err(DropReason::Unexpected) } else { Ok(()) }
+    }
+
     /// Queues a datagram outside any session's numbering.
     pub(super) fn reply(&mut self, to: SocketAddr, session: SessionId, control: &Control<'_>) {
         let datagram = self.unnumbered(session, control);

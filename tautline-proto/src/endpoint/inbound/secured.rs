@@ -335,10 +335,7 @@ impl Secured {
     ) -> Result<Opened<'a>, DropReason> {
         let sealed = native::parse_sealed(datagram)?;
         let SealedHeader { header, .. } = sealed;
-        if header.from_server == (registry.config.role == Role::Server) {
-            // Our own datagram has come back to us.
-            return Err(DropReason::Unexpected);
-        }
+        registry.check_sender(header.from_server)?;
         scratch.clear();
         scratch.extend_from_slice(datagram);
         let mut is_elsewhere = false;

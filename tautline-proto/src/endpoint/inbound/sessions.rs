@@ -144,10 +144,7 @@ impl Sessions {
         #[cfg(not(feature = "secure"))]
         let _ = scratch;
         let (header, frames) = native::parse(datagram)?;
-        if header.from_server == (registry.config.role == Role::Server) {
-            // Our own datagram has come back to us.
-            return Err(DropReason::Unexpected);
-        }
+        registry.check_sender(header.from_server)?;
         if !frames.are_messages()
             && let Some(frame) = frames.clone().next().filter(Frame::is_unnumbered)
         {
@@ -200,9 +197,7 @@ impl Sessions {
         let Some(secured) = &mut self.secured else { return Ok(None) };
         if !native::is_sealed(datagram) {
             let (header, mut frames) = native::parse(datagram)?;
-            if header.from_server == (registry.config.role == Role::Server) {
-                return Err(DropReason::Unexpected);
-            }
+            registry.check_sender(header.from_server)?;
             let frame = frames.next().filter(Frame::is_unnumbered).ok_or(DropReason::NotSecured)?;
             let from = (from, header.session);
             let handled =
