@@ -54,7 +54,7 @@ impl Turner {
             Happened::Silent(peer) => {
                 shared.directory.set_state(peer, ConnectionState::Reconnecting);
                 self.if_client(Cause::Silent);
-                if self.server.is_some() {
+                if self.server.is_some() || self.moving.looks_on() {
                     self.moving.look_soon(shared.steady_now(), false);
                 }
                 if let Some(left_out) = self.may_log() {

@@ -104,6 +104,11 @@ impl LookUp {
         self.0 = begun.is_ok().then_some(answered);
     }
 
+    /// Whether a look-up is under way, or its answer was not taken.
+    pub(crate) const fn is_begun(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The answer, if it has come since the last call.
     pub(crate) fn take(&mut self) -> Option<io::Result<Vec<SocketAddr>>> {
         match self.0.as_ref()?.try_recv() {

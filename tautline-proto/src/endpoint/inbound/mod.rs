@@ -123,10 +123,10 @@ impl Inbound {
         }
     }
 
-    /// Returns whether there is a peer that was heard and is not silent. For clients, which have one peer at most.
+    /// Returns whether there is a peer that was heard and is not silent.
     #[must_use]
     pub fn hears_a_peer(&self) -> bool {
-        self.registry.peers.first().is_some_and(|peer| peer.last_heard.is_some() && !peer.is(Away::SILENT))
+        self.registry.peers.any(|peer| peer.last_heard.is_some() && !peer.is(Away::SILENT))
     }
 
     /// Handles one datagram. Returns `None` if it was dropped or holds nothing for the user.

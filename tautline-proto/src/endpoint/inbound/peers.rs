@@ -249,6 +249,10 @@ impl PeerTable {
         self.slots.iter().flatten().next()
     }
 
+    pub(super) fn any(&self, is_meant: impl Fn(&InboundPeer) -> bool) -> bool {
+        self.slots.iter().flatten().any(is_meant)
+    }
+
     pub(super) fn by_address(&mut self, address: SocketAddr) -> Option<&mut InboundPeer> {
         let slot = *self.by_address.get(&address)?;
         self.slots[slot as usize].as_mut()

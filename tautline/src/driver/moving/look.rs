@@ -15,13 +15,14 @@ impl Turner {
     pub(in crate::driver) fn look_at_place(&mut self, now: Now) {
         let is_suspect = std::mem::take(&mut self.moving.is_suspect);
         let is_client = self.moving.settings.role == Role::Client;
-        let is_well = self.moving.at.is_some() && is_client && self.inbound.hears_a_peer();
+        let is_heard = self.moving.at.is_some() && self.inbound.hears_a_peer();
+        let is_well = is_heard && is_client;
         if is_well && !is_suspect {
             return self.moving.rest(now.steady);
         }
         let before = self.moving.missing().cloned();
         let life = Arc::clone(&self.life);
-        self.moving.refresh(now.steady, move || life.wake());
+        self.moving.refresh(now.steady, is_heard && !is_suspect, move || life.wake());
         if self.moving.at.is_some() && is_client && !is_well {
             self.moving.take_turns(now.steady);
         }

@@ -2,8 +2,8 @@
 //!
 //! A client that does not hear its server, or that the system tells that its address is gone, looks now and then: it resolves
 //! the server's name, and asks the kernel from which of its addresses it would call. If either is another one, the socket
-//! moves there, and the client says hello from it. A server looks for its address until it has it, and for its network card
-//! if it was bound to one. [`look`] is what the driver does when
+//! moves there, and the client says hello from it. A server looks for its address until it has it. Then it looks for its network
+//! card if it was bound to one, and for the address of its name while it hears nobody. [`look`] is what the driver does when
 //! a look is due. Nothing here waits, except [`Moving::resolve`].
 
 mod look;
@@ -17,7 +17,7 @@ use crate::config::{CardName, Endpoint, LocalAddress, Role, Settings, Wire};
 use crate::error::ConnectError;
 use crate::machine::fault::SocketFault;
 use crate::machine::names::{self, LookUp};
-use crate::machine::socket::place::{Place, is_broadcast, refuses_card};
+use crate::machine::socket::place::{Place, can_bind, is_broadcast, refuses_card};
 use crate::machine::socket::{Socket, everywhere};
 
 /// The time until the second look. Each further wait is twice as long, up to [`LAST_WAIT`].
@@ -164,6 +164,7 @@ impl Moving {
         let found = self.without_look_up().unwrap_or_else(|| names::look_up(host, port));
         let found = found.map_err(|error| self.unresolved(&error))?;
         self.take_addresses(found)?;
+        self.choose_own();
         Ok(&self.addresses)
     }
 
@@ -215,7 +216,7 @@ impl Moving {
         self.looked_at = Some(now);
         self.set_look_at(match (&self.at, is_server) {
             (None, _) => Some(now.plus(FIRST_WAIT)),
-            (Some(_), true) => self.follows_card().then(|| now.plus(LAST_WAIT)),
+            (Some(_), true) => self.looks_on().then(|| now.plus(LAST_WAIT)),
             (Some(_), false) => Some(now.plus(self.settings.liveness)),
         });
     }
@@ -228,9 +229,18 @@ impl Moving {
         self.set_look_at(Some(self.look_at.map_or(soonest, |at| at.min(soonest))));
     }
 
-    /// Whether the number of a network card may change under the socket.
-    fn follows_card(&self) -> bool {
-        self.settings.card.is_some() || self.settings.endpoint.host().contains('%')
+    /// Whether a server that is at its place goes on looking: the number of a network card may change under the socket, or the
+    /// meaning of its name.
+    pub(in crate::driver) fn looks_on(&self) -> bool {
+        let Wanted { role, card, endpoint, .. } = &self.settings;
+        *role == Role::Server && (card.is_some() || endpoint.host().contains('%') || self.follows_name())
+    }
+
+    /// Whether a server moves with its name. Only Linux lets a bound socket move; and "localhost" always means this host.
+    fn follows_name(&self) -> bool {
+        let host = self.settings.endpoint.host();
+        let is_moving = !host.trim_end_matches('.').eq_ignore_ascii_case("localhost");
+        cfg!(target_os = "linux") && is_moving && self.without_look_up().is_none()
     }
 
     fn plan(&mut self, now: Steady) {
@@ -244,8 +254,9 @@ impl Moving {
         self.looked_at = Some(now);
         self.wait = FIRST_WAIT;
         self.looks = 0;
-        let looks_on = self.settings.role == Role::Server && self.follows_card();
-        self.set_look_at(looks_on.then(|| now.plus(LAST_WAIT)));
+        // An answer of the server of names comes soon.
+        let wait = if self.look_up.is_begun() { LEAST_WAIT } else { LAST_WAIT };
+        self.set_look_at(self.looks_on().then(|| now.plus(wait)));
     }
 
     fn take_addresses(&mut self, found: Vec<SocketAddr>) -> Result<(), ConnectError> {
@@ -268,13 +279,26 @@ impl Moving {
         Ok(())
     }
 
-    /// Takes what is known of the endpoint's addresses now, and begins to look its name up if it has one.
-    fn refresh(&mut self, now: Steady, wake: impl FnOnce() + Send + 'static) {
+    /// Lets a server that has no place, or whose name has lost its address, go to the first address where it can be bound.
+    fn choose_own(&mut self) {
+        if self.settings.role == Role::Client || self.addresses.len() < 2 {
+            return;
+        }
+        let here = self.address();
+        let is_here = |address: &SocketAddr| Some(*address) == here;
+        let found = self.addresses.iter().position(is_here);
+        let found = found.or_else(|| self.addresses.iter().position(|&address| can_bind(address)));
+        self.index = found.unwrap_or(0);
+    }
+
+    /// Takes what is known of the endpoint's addresses now, and begins to look its name up if it has one and the other end is not
+    /// heard.
+    fn refresh(&mut self, now: Steady, is_heard: bool, wake: impl FnOnce() + Send + 'static) {
         let (host, port) = (self.settings.endpoint.host(), self.settings.endpoint.port());
         let found = match self.without_look_up() {
             Some(found) => Some(found),
-            // A server keeps the address that its name had.
-            None if self.settings.role == Role::Server && self.at.is_some() => None,
+            // Whoever is heard calls the present address.
+            None if is_heard || (self.at.is_some() && !self.may_move()) => None,
             None => {
                 if self.looked_up_at.is_none_or(|at| now.since(at) >= BETWEEN_LOOK_UPS) {
                     self.looked_up_at = Some(now);
@@ -293,6 +317,12 @@ impl Moving {
             self.addresses.retain(|_| self.at.is_some());
             self.missing = Some(missing);
         }
+        self.choose_own();
+    }
+
+    /// Whether a socket that has a place may get another one because its name has another meaning.
+    fn may_move(&self) -> bool {
+        self.settings.role == Role::Client || self.follows_name()
     }
 
     /// The addresses of an endpoint that is no name.
@@ -321,6 +351,11 @@ impl Moving {
     /// Where the socket should be, if that is not where it is.
     fn better_place(&mut self) -> Option<Place> {
         let address = self.target()?;
+        let is_renamed = self.settings.role == Role::Server && self.address().is_some_and(|at| at != address);
+        if is_renamed && self.without_look_up().is_none() && !can_bind(address) {
+            // The name means another host now, or an address that comes later.
+            return None;
+        }
         let found = self.place(address).and_then(|place| {
             let from = match self.settings.role {
                 Role::Client => Some(Socket::address_from(&place)),

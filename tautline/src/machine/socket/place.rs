@@ -68,8 +68,8 @@ impl Socket {
 
     /// Puts the socket there. If that fails, it is nowhere.
     pub(crate) fn place(&self, place: &Place) -> io::Result<()> {
-        if place.address.is_ipv6() != self.is_ipv6() {
-            return self.change_family(place);
+        if place.address.is_ipv6() != self.is_ipv6() || self.is_bound_elsewhere(place) {
+            return self.change_socket(place);
         }
         if self.local_address().is_some() {
             self.leave();
@@ -118,8 +118,14 @@ impl Socket {
         Ok(())
     }
 
-    /// Puts another socket, of the other family, behind the descriptor.
-    fn change_family(&self, place: &Place) -> io::Result<()> {
+    /// Whether a server's socket is bound to another address: it keeps that as long as it lives.
+    fn is_bound_elsewhere(&self, place: &Place) -> bool {
+        let bound = self.udp.local_addr().ok().filter(|bound| !self.is_client && bound.port() != 0);
+        bound.is_some_and(|bound| bound.ip() != place.address.ip())
+    }
+
+    /// Puts another socket behind the descriptor: of the other family, or bound to another address.
+    fn change_socket(&self, place: &Place) -> io::Result<()> {
         let other = Self::open(place, self.is_client)?;
         if self.is_stamping() {
             other.stamp();
@@ -135,6 +141,7 @@ impl Socket {
         platform::take_over(&self.udp, &other.udp)?;
         self.dropped_before.store(dropped, Ordering::Relaxed);
         self.is_ipv6.store(place.address.is_ipv6(), Ordering::Relaxed);
+        self.answers_as_called.store(other.answers_as_called(), Ordering::Relaxed);
         *lock(&self.local) = other.local_address();
         if !self.is_client {
             self.report_errors();
@@ -168,6 +175,11 @@ pub(crate) fn is_broadcast(address: SocketAddr) -> bool {
 /// Linux 5.7, a sandbox refuses it, or the system has no such thing. (Connecting is refused with EACCES.)
 pub(crate) fn refuses_card(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported || platform::is_eperm(error)
+}
+
+/// Whether a server could be bound there now.
+pub(crate) fn can_bind(address: SocketAddr) -> bool {
+    UdpSocket::bind(address).is_ok()
 }
 
 /// Whether this host has the address.
@@ -218,6 +230,28 @@ mod tests {
         }
         assert_eq!(client.udp().as_raw_fd(), descriptor);
         assert!(client.is_stamping());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_server_that_moves_keeps_its_descriptor_and_is_called_at_the_other_address() {
+        use std::os::fd::AsRawFd;
+        let server = Socket::bind(local("127.0.0.1")).unwrap();
+        let descriptor = server.udp().as_raw_fd();
+        let port = port_of(&server);
+        for host in [[127, 0, 0, 2], [127, 0, 0, 1]] {
+            let address = SocketAddr::from((host, port));
+            assert!(can_bind(address));
+            server.place(&Place::at(address)).unwrap();
+            assert_eq!(server.local_address(), Some(address));
+            assert!(!can_bind(address), "it is taken now");
+            let client = Socket::connect(&Place::at(address)).unwrap();
+            client.send(b"here", address).unwrap();
+            assert!(receives(&server), "{address}");
+            server.send(b"there", client.local_address().unwrap()).unwrap();
+            assert!(receives(&client), "{address}");
+        }
+        assert_eq!(server.udp().as_raw_fd(), descriptor);
     }
 
     #[cfg(unix)]
