@@ -269,6 +269,20 @@ fn an_id_that_is_no_json_does_not_spoil_the_envelope() {
     assert_eq!(client.statistics().messages_sent, 1);
 }
 
+/// The Python module sends null for a source of None.
+#[test]
+fn a_message_without_a_source_travels_as_null() {
+    for wire in WIRES {
+        let (server, client) = pair(wire);
+        client.send(&1, &Metadata::data()).expect("connected");
+        let name = next(&server).source().to_owned();
+        client.send(&1, &Metadata::data().without_source()).expect("connected");
+        let message = next(&server);
+        let expected = if wire == Wire::Classic { (false, "") } else { (true, name.as_str()) };
+        assert_eq!((message.has_source(), message.source()), expected, "{wire:?}");
+    }
+}
+
 #[test]
 fn a_time_stamp_of_any_clock_travels() {
     for (wire, number) in

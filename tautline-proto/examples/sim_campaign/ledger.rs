@@ -69,6 +69,7 @@ impl MessageSpec {
             exact: None,
             message_id: self.message_id.as_ref(),
             source: self.source,
+            has_source: true,
             destination: self.destination,
             correlation_id: self.correlation_id.as_ref(),
             delivery: self.delivery,

@@ -99,7 +99,7 @@ impl Encoder {
             timestamp: head.timestamp,
             exact: head.exact,
             message_id,
-            source: Some(Cow::Borrowed(head.source.unwrap_or(&self.name))),
+            source: head.has_source.then(|| Cow::Borrowed(head.source.unwrap_or(&self.name))),
             destination: head.destination.map(Cow::Borrowed),
             correlation_id: head.correlation_id.map(Id::borrowed),
             delivery: head.delivery,

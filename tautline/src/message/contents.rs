@@ -33,7 +33,7 @@ impl Message {
     pub fn new(payload: &Payload, metadata: &Metadata) -> Self {
         let age_ns = metadata.made.map_or(0, MadeAt::age_ns);
         let made = WallTime::from_nanos(wall_now().as_nanos().saturating_sub_unsigned(age_ns));
-        let message = MessageRef::new(payload.content_type(), payload.bytes())
+        let mut message = MessageRef::new(payload.content_type(), payload.bytes())
             .with_message_type(metadata.message_type)
             .with_priority(metadata.priority)
             .with_channel(metadata.channel)
@@ -44,6 +44,7 @@ impl Message {
             .with_correlation_id(metadata.correlation_id.as_ref().map(Id::borrowed))
             .with_delivery(metadata.delivery.unwrap_or_default())
             .with_lifespan(metadata.lifespan);
+        message.source = message.source.filter(|_| metadata.has_source);
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let mut arrival = Arrival::now(PeerId::none(), address);
         arrival.made = arrival.made.checked_sub(Duration::from_nanos(age_ns)).unwrap_or(arrival.made);
@@ -79,6 +80,7 @@ mod tests {
         assert_eq!((message.priority(), message.channel()), (Priority::High, 3));
         assert_eq!((message.message_id(), message.correlation_id()), ("m".into(), Some(Id::Number(7))));
         assert_eq!((message.source(), message.destination()), ("plant", Some("controller")));
+        assert!(!Message::new(&Payload::raw(*b"bytes"), &metadata.without_source()).has_source());
         assert_eq!((message.timestamp(), message.payload()), (WallTime::from_nanos(5), &b"bytes"[..]));
     }
 

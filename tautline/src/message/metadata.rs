@@ -33,6 +33,8 @@ pub struct Metadata {
     pub message_id: Option<Id<'static>>,
     /// Who made the message. Default: the name of the interface.
     pub source: Option<String>,
+    /// Whether the message has a source at all. If not, the classic wire carries null; the native wire always has one.
+    pub has_source: bool,
     /// Whom the message is meant for. For information only: nothing is routed by it.
     pub destination: Option<String>,
     /// The id of the message that this message answers.
@@ -70,6 +72,7 @@ impl Metadata {
             timestamp: None,
             message_id: None,
             source: None,
+            has_source: true,
             destination: None,
             correlation_id: None,
             delivery: None,
@@ -173,6 +176,13 @@ impl Metadata {
     #[must_use]
     pub fn source(mut self, source: impl Into<String>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Sends null in place of a source. Classic wire only: on the native wire the interface's name stands for none.
+    #[must_use]
+    pub const fn without_source(mut self) -> Self {
+        self.has_source = false;
         self
     }
 

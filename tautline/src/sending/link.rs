@@ -228,6 +228,7 @@ impl Link {
             exact,
             message_id: metadata.message_id.as_ref(),
             source: metadata.source.as_deref(),
+            has_source: metadata.has_source,
             destination: metadata.destination.as_deref(),
             correlation_id: answers.or(metadata.correlation_id.as_ref()),
             delivery: metadata.delivery.or(qos.delivery).unwrap_or_default(),

@@ -25,6 +25,8 @@ pub struct Head<'a> {
     pub message_id: Option<&'a Id<'a>>,
     /// Who created it. By default the name of the interface, which travelled in the handshake.
     pub source: Option<&'a str>,
+    /// Whether it has a source at all. If not, null travels (classic); the native wire always has one.
+    pub has_source: bool,
     /// Whom it is meant for.
     pub destination: Option<&'a str>,
     /// The id of the message that this message answers.
@@ -49,6 +51,7 @@ impl Default for Head<'_> {
             exact: None,
             message_id: None,
             source: None,
+            has_source: true,
             destination: None,
             correlation_id: None,
             delivery: Delivery::BestEffort,
