@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pathlib
 import socket
 import sys
@@ -87,10 +88,20 @@ class TautlineBlock(Tautline):
 
 
 class TautlineAsync:
-    """tautline in asyncio."""
+    """tautline in asyncio, at both ends."""
+
+    period = 0.0
 
     def serve(self) -> None:
-        Tautline().serve()
+        import tautline
+
+        async def main() -> None:
+            async with tautline.serve_async("127.0.0.1:0") as link:
+                say(str(link.local_address))
+                async for message in link:
+                    link.send(message.payload, to=message.peer)
+
+        asyncio.run(main())
 
     def measure(self, address: str, count: int) -> list[int]:
         import tautline
@@ -102,15 +113,25 @@ class TautlineAsync:
                     link.send(payload)
                     return (await link.receive_async()).payload
 
-                return await clock_async(ask, count)
+                return await clock_async(ask, count, self.period)
 
         return asyncio.run(main())
 
 
-async def clock_async(ask, count: int) -> list[int]:  # type: ignore[no-untyped-def]
+class TautlineAsyncPaced(TautlineAsync):
+    """tautline in asyncio, a question in each millisecond."""
+
+    period = 0.001
+
+
+async def clock_async(ask, count: int, period: float) -> list[int]:  # type: ignore[no-untyped-def]
     payload = b"x" * SIZE
     times = []
+    due = time.perf_counter()
     for number in range(-count // 5, count):
+        if period:
+            due = max(due + period, time.perf_counter())
+            await asyncio.sleep(due - time.perf_counter())
         began = time.perf_counter_ns()
         answer = await ask(payload)
         took = time.perf_counter_ns() - began
@@ -121,7 +142,9 @@ async def clock_async(ask, count: int) -> list[int]:  # type: ignore[no-untyped-
 
 
 class Asyncio:
-    """asyncio's own UDP."""
+    """asyncio's own UDP, at both ends."""
+
+    period = 0.0
 
     class Server(asyncio.DatagramProtocol):
         def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]
@@ -156,9 +179,15 @@ class Asyncio:
                 transport.sendto(payload)
                 return await client.queue.get()
 
-            return await clock_async(ask, count)
+            return await clock_async(ask, count, self.period)
 
         return asyncio.run(main())
+
+
+class AsyncioPaced(Asyncio):
+    """asyncio's own UDP, a question in each millisecond."""
+
+    period = 0.001
 
 
 class Zmq:
@@ -258,15 +287,15 @@ class Dds:
 STATE = {"angle": 0.1, "rate": -0.25, "force": 1.5, "x": 2.75, "v": 3.125, "t": -4.5}
 
 
-async def flood(send: Callable[[], object], seconds: float) -> list[int]:
-    """Sends the state for some seconds. Returns how many."""
+async def flood(send: Callable[[], object], seconds: float, each: int = 1) -> list[int]:
+    """Sends for some seconds, `each` messages with one call. Returns how many."""
     sent, end = 0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         for _ in range(50):
             result = send()
             if asyncio.iscoroutine(result):
                 await result
-        sent += 50
+        sent += 50 * each
         await asyncio.sleep(0)
     return [sent]
 
@@ -359,8 +388,6 @@ class StreamDropInNative(StreamDropIn):
 class StreamTautline:
     """Six floats as a dict: tautline."""
 
-    value: object = STATE
-
     def serve(self) -> None:
         import tautline
 
@@ -379,13 +406,32 @@ class StreamTautline:
         import tautline
 
         publisher = tautline.connect(address).publisher()
-        return asyncio.run(flood(lambda: publisher.send(self.value), seconds))
+        return asyncio.run(flood(lambda: publisher.send(STATE), seconds))
 
 
 class StreamRaw(StreamTautline):
-    """64 raw bytes: tautline."""
+    """64 raw bytes: tautline, sent in batches, and received on one core."""
 
-    value = b"x" * SIZE
+    batch = [b"x" * SIZE] * 200
+
+    def serve(self) -> None:
+        import tautline
+
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+        link = tautline.serve("127.0.0.1:0", inbox_capacity=1_000_000, queue_bytes=1 << 30, receive_buffer=16 << 20)
+
+        async def receive() -> int | None:
+            return len(link.receive_many(1000, IDLE)) or None
+
+        asyncio.run(count(receive, str(link.local_address)))
+
+    def measure(self, address: str, seconds: int) -> list[int]:
+        import tautline
+
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[1:] or cores)
+        publisher = tautline.connect(address).publisher()
+        return asyncio.run(flood(lambda: publisher.send_batch(self.batch), seconds, len(self.batch)))
 
 
 STREAMS = {
@@ -395,7 +441,8 @@ STREAMS = {
 
 PEERS = {
     "socket": Socket, "tautline": Tautline, "tautline-block": TautlineBlock, "pyzmq": Zmq, "zenoh": Zenoh, "cyclonedds": Dds,
-    "asyncio": Asyncio, "tautline-asyncio": TautlineAsync,
+    "asyncio": Asyncio, "tautline-asyncio": TautlineAsync, "asyncio-1khz": AsyncioPaced,
+    "tautline-asyncio-1khz": TautlineAsyncPaced,
 }  # fmt: skip
 
 

@@ -4,12 +4,14 @@ stand-in of the Python module, in turns.
     pip install ./tautline-py pyzmq eclipse-zenoh cyclonedds
     python tautline-py/bench/run.py [--rounds 5] [--messages 2000] [--seconds 2] [NAME ...]
 
-Prints two tables. A library that is not installed is left out. Each library runs in every round, so that a busy moment of the machine meets all of them.
+Prints two tables for docs/benchmarks.md, with the goals beside. A library that is not installed is left out. Each library runs in every
+round, so that a busy moment of the machine meets all of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import pathlib
 import subprocess
 import sys
@@ -68,6 +70,18 @@ def main() -> None:
     streams([name for name in options.names if name in STREAMS], options)
 
 
+def title(peer: type) -> str:
+    """What a row is called: the first sentence about the library, with its version if it is another one's."""
+    text = (peer.__doc__ or "").strip().rstrip(".")
+    package = PACKAGES.get(peer.__name__)
+    return f"{text} {importlib.metadata.version(package)}" if package else text
+
+
+PACKAGES = {"Zmq": "pyzmq", "Zenoh": "eclipse-zenoh", "Dds": "cyclonedds"}
+
+Percentiles = tuple[float, float, float]
+
+
 def round_trips(names: list[str], options: argparse.Namespace) -> None:
     times: dict[str, list[int]] = {name: [] for name in names}
     for _ in range(options.rounds):
@@ -77,10 +91,31 @@ def round_trips(names: list[str], options: argparse.Namespace) -> None:
             except (RuntimeError, subprocess.TimeoutExpired) as error:
                 print(f"{name} is left out: {str(error).strip().splitlines()[-1:]}", file=sys.stderr)
                 del times[name]
-    print("| round trip, 64 bytes | p50 | p99 | p99.9 |\n|---|---:|---:|---:|")
-    for name, found in times.items():
-        parts = " | ".join(f"{percentile(found, part):.1f} µs" for part in (0.5, 0.99, 0.999))
-        print(f"| {name} | {parts} |")
+    found = {name: tuple(percentile(part, at) for at in (0.5, 0.99, 0.999)) for name, part in times.items()}
+    print("| round trip, 64 bytes raw | p50 | p99 | p99.9 | goal | met |\n|---|---:|---:|---:|---|---|")
+    for name, (p50, p99, p999) in found.items():
+        goal, is_met = goal_of_round_trip(name, found)
+        print(f"| {title(PEERS[name])} | {p50:.1f} µs | {p99:.1f} µs | {p999:.1f} µs | {goal} | {is_met} |")
+
+
+def goal_of_round_trip(name: str, found: dict[str, Percentiles]) -> tuple[str, str]:
+    """The goal of a row, how far it is reached, and whether it is."""
+    if name == "tautline" and "socket" in found:
+        ratios = [ours / theirs for ours, theirs in zip(found[name], found["socket"])][:2]
+        others = [found[other] for other in ("pyzmq", "zenoh", "cyclonedds", "asyncio") if other in found]
+        is_ahead = all(ours <= theirs for other in others for ours, theirs in zip(found[name][:2], other))
+        goal = "p50 and p99 at most 1.5 of the sockets: {:.2f}, {:.2f}; ahead of the other libraries: {}".format(
+            *ratios, yes(is_ahead)
+        )
+        return goal, yes(max(ratios) <= 1.5 and is_ahead)
+    if name == "tautline-asyncio-1khz" and "asyncio-1khz" in found:
+        ratio = found[name][1] / found["asyncio-1khz"][1]
+        return f"p99 at most that of asyncio: {ratio:.2f}", yes(ratio <= 1)
+    return "", ""
+
+
+def yes(is_so: bool) -> str:
+    return "yes" if is_so else "no"
 
 
 def streams(names: list[str], options: argparse.Namespace) -> None:
@@ -88,10 +123,22 @@ def streams(names: list[str], options: argparse.Namespace) -> None:
     for _ in range(options.rounds):
         for name in names:
             found[name].append(stream(name, options.seconds))
-    print("\n| messages a second | median | sent | received |\n|---|---:|---:|---:|")
-    for name, runs in found.items():
-        sent, received, rate = sorted(runs, key=lambda run: run[2])[len(runs) // 2]
-        print(f"| {name} | {rate:,} | {sent:,} | {received:,} |")
+    print("\n| messages a second | median | sent | received | goal | met |\n|---|---:|---:|---:|---|---|")
+    middle = {name: sorted(runs, key=lambda run: run[2])[len(runs) // 2] for name, runs in found.items()}
+    for name, (sent, received, rate) in middle.items():
+        goal, is_met = goal_of_stream(name, {name: run[2] for name, run in middle.items()})
+        print(f"| {title(STREAMS[name])} | {rate:,} | {sent:,} | {received:,} | {goal} | {is_met} |")
+
+
+def goal_of_stream(name: str, rates: dict[str, int]) -> tuple[str, str]:
+    """The goal of a row, how far it is reached, and whether it is."""
+    if name == "stream-raw":
+        return "1,000,000", yes(rates[name] >= 1_000_000)
+    factor = {"stream-drop-in": 5, "stream-tautline": 10}.get(name)
+    if factor is None or "stream-stand-in" not in rates:
+        return "", ""
+    times = rates[name] / max(1, rates["stream-stand-in"])
+    return f"{factor} times the stand-in: {times:.1f}", yes(times >= factor)
 
 
 if __name__ == "__main__":
