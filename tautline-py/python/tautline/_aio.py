@@ -1,4 +1,4 @@
-"""Waiting in an event loop: one eventfd for each loop, which tells of everything that has ended."""
+"""Waiting in an event loop: one eventfd for each loop, which tells of everything that has ended. For trio see `_trio`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import weakref
 from typing import Any, Callable
 
+from . import _trio
 from ._errors import TimedOut
 from ._native import Bell, Pending
 
@@ -37,9 +38,8 @@ class Side:
 _sides: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Side] = weakref.WeakKeyDictionary()
 
 
-def side() -> Side:
-    """Returns the side of the running loop."""
-    loop = asyncio.get_running_loop()
+def side(loop: asyncio.AbstractEventLoop) -> Side:
+    """Returns the side of a loop, on its thread."""
     found = _sides.get(loop)
     if found is None:
         found = _sides[loop] = Side(loop)
@@ -78,8 +78,12 @@ async def receive(pending: Pending, timeout: float | None = None) -> Any:
 
 async def wait(pending: Pending, timeout: float | None = None) -> Any:
     """Waits for the end of `pending`, at most for `timeout` seconds, and returns how it ended. TimedOut: it has not."""
-    here = side()
-    waiting = _Wait(asyncio.get_running_loop())
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return await _trio.wait(pending, timeout)
+    here = side(loop)
+    waiting = _Wait(loop)
     token = here.expect(waiting.wake)
     timer = None
     try:
@@ -95,3 +99,21 @@ async def wait(pending: Pending, timeout: float | None = None) -> Any:
         if timer is not None:
             timer.cancel()
         here.forget(token)
+
+
+async def run(work: Callable[[], Any]) -> Any:
+    """Runs something that blocks on a thread."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return await _trio.run(work)
+    return await loop.run_in_executor(None, work)
+
+
+async def pause() -> None:
+    """Lets the other tasks run."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return await _trio.pause()
+    await asyncio.sleep(0)

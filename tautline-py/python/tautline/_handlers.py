@@ -110,7 +110,7 @@ class LoopRunner:
 
     def begin(self) -> None:
         """Lets the loop watch the jobs. Called on the thread of the loop."""
-        self._side = _aio.side()
+        self._side = _aio.side(self._loop)
         self._token = self._side.expect(self._rung)
         self._jobs.ring(self._side.bell, self._token)
 
