@@ -8,7 +8,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyInt, PyString};
 use tautline::{
-    Delivery, Id, MessageType, Metadata, Priority, Selector, StreamId, Target, Timestamp, parse_duration,
+    ConnectionState, Delivery, Id, MessageType, Metadata, Priority, Selector, StreamId, Target, Timestamp,
+    parse_duration,
 };
 
 use crate::peer::PeerId;
@@ -16,6 +17,62 @@ use crate::peer::PeerId;
 /// The options that `send` and its kin know, for error messages.
 const OPTIONS: &str = "channel, priority, delivery, lifespan, age, to, message_id, correlation_id, source, destination and \
                        timestamp";
+
+/// The states of a connection, for `wait_for_state`.
+const STATES: [ConnectionState; 7] = [
+    ConnectionState::Disconnected,
+    ConnectionState::Connecting,
+    ConnectionState::Connected,
+    ConnectionState::Stale,
+    ConnectionState::Reconnecting,
+    ConnectionState::Error,
+    ConnectionState::Closed,
+];
+
+/// The error for a value of the wrong kind.
+fn wrong_kind(found: &Bound<'_, PyAny>, expected: &str) -> PyErr {
+    let sentence = format!("{expected}, not {found:?}");
+    // A number that does not fit is of the right kind.
+    if found.is_instance_of::<PyInt>() {
+        return PyValueError::new_err(sentence);
+    }
+    PyTypeError::new_err(sentence)
+}
+
+/// Reads a text.
+fn text(what: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    value.extract().map_err(|_| PyTypeError::new_err(format!("{what}: a text is expected, not {value:?}")))
+}
+
+/// A channel, as an argument.
+pub(crate) struct Channel(pub(crate) u16);
+
+impl<'py> FromPyObject<'_, 'py> for Channel {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        whole("channel", "a whole number from 0 to 65535", &value).map(Self)
+    }
+}
+
+/// A number of things, as an argument.
+pub(crate) struct Count(pub(crate) usize);
+
+impl<'py> FromPyObject<'_, 'py> for Count {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        value.extract().map(Self).map_err(|_| wrong_kind(&value, "a whole number, 0 or more, is expected"))
+    }
+}
+
+/// Reads a whole number.
+pub(crate) fn whole<'py, T>(what: &str, expected: &str, value: &Bound<'py, PyAny>) -> PyResult<T>
+where
+    T: for<'a> FromPyObject<'a, 'py>,
+{
+    value.extract().map_err(|_| wrong_kind(value, &format!("{what}: {expected} is expected")))
+}
 
 /// Reads a duration: a number of seconds, a text such as "20ms", or a `timedelta`.
 pub(crate) fn duration(value: &Bound<'_, PyAny>) -> PyResult<Duration> {
@@ -34,6 +91,11 @@ pub(crate) fn duration(value: &Bound<'_, PyAny>) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
         PyValueError::new_err(format!("a duration cannot be {seconds} seconds: expected 0 or more"))
     })
+}
+
+/// Reads how old data are, and returns when they were made. `None` if that was before this clock began.
+pub(crate) fn made(age: &Bound<'_, PyAny>) -> PyResult<Option<Instant>> {
+    Ok(Instant::now().checked_sub(duration(age)?))
 }
 
 /// Reads a time-out: a [`duration`], or `None` for as long as it takes. An infinity is as long as it takes, too.
@@ -72,24 +134,39 @@ pub(crate) fn message_type(value: &Bound<'_, PyAny>) -> PyResult<MessageType> {
     named("type", value)
 }
 
+/// Reads the state of a connection: its name, or an enum whose value is its name.
+pub(crate) fn state(value: &Bound<'_, PyAny>) -> PyResult<ConnectionState> {
+    let value = plain(value);
+    let names = STATES.map(ConnectionState::name);
+    let found = value.cast::<PyString>().ok().and_then(|text| {
+        let text = text.to_str().ok()?;
+        STATES.into_iter().find(|state| state.name() == text)
+    });
+    found.ok_or_else(|| {
+        PyValueError::new_err(format!("state: one of {} is expected, not {value:?}", names.join(", ")))
+    })
+}
+
 /// Reads a priority: its name, its number from 1 to 4, or an enum with one of these values.
 fn priority(value: &Bound<'_, PyAny>) -> PyResult<Priority> {
     let value = plain(value);
-    let Ok(number) = value.extract::<u8>() else { return named("priority", &value) };
-    Priority::from_wire(number).ok_or_else(|| {
+    // As on the wire, 2.0 is 2.
+    let Ok(number) = value.extract::<f64>() else { return named("priority", &value) };
+    let found = (1..=4).find(|known| f64::from(*known) == number).and_then(Priority::from_wire);
+    found.ok_or_else(|| {
         PyValueError::new_err(format!("priority: 1 (low) to 4 (critical) is expected, not {number}"))
     })
 }
 
 /// Reads the messages that a handler or a watchdog is for: a type, and perhaps a channel.
-pub(crate) fn selector(kind: &Bound<'_, PyAny>, channel: Option<u16>) -> PyResult<Selector> {
+pub(crate) fn selector(kind: &Bound<'_, PyAny>, channel: Option<Channel>) -> PyResult<Selector> {
     let kind = message_type(kind)?;
-    Ok(channel.map_or_else(|| Selector::from(kind), |channel| Selector::from((kind, channel))))
+    Ok(channel.map_or_else(|| Selector::from(kind), |Channel(channel)| Selector::from((kind, channel))))
 }
 
 /// Reads a stream: a type and a channel.
-pub(crate) fn stream(kind: &Bound<'_, PyAny>, channel: u16) -> PyResult<StreamId> {
-    Ok(StreamId::from((message_type(kind)?, channel)))
+pub(crate) fn stream(kind: &Bound<'_, PyAny>, channel: Channel) -> PyResult<StreamId> {
+    Ok(StreamId::from((message_type(kind)?, channel.0)))
 }
 
 /// Reads an id: a number or a text. Other values are for the classic wire, which carries all that JSON can.
@@ -145,6 +222,12 @@ fn attribute<'py>(
     given.getattr(name).map(|value| (!value.is_none()).then_some(value))
 }
 
+/// Returns an attribute that is a text.
+fn text_attribute(given: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> PyResult<Option<String>> {
+    let Some(value) = attribute(given, name)? else { return Ok(None) };
+    text(&name.to_string(), &value).map(Some)
+}
+
 /// The metadata and the target of a message.
 pub(crate) struct Options {
     pub(crate) metadata: Metadata,
@@ -168,8 +251,8 @@ impl Options {
         Ok(read)
     }
 
-    /// Reads an object with the attributes of the Python module's `MessageMetadata`.
-    pub(crate) fn of_metadata(given: &Bound<'_, PyAny>) -> PyResult<Self> {
+    /// Reads an object with the attributes of the Python module's `MessageMetadata`. On the native wire an empty text is none.
+    pub(crate) fn of_metadata(given: &Bound<'_, PyAny>, is_native: bool) -> PyResult<Self> {
         let py = given.py();
         let mut metadata = Metadata::new(message_type(&given.getattr(intern!(py, "message_type"))?)?);
         metadata.priority = priority(&given.getattr(intern!(py, "priority"))?)?;
@@ -177,28 +260,32 @@ impl Options {
         metadata.message_id = Some(id(&given.getattr(intern!(py, "message_id"))?)?);
         metadata.timestamp =
             attribute(given, intern!(py, "timestamp"))?.as_ref().map(timestamp).transpose()?;
-        metadata.source =
-            attribute(given, intern!(py, "source"))?.map(|source| source.extract()).transpose()?;
-        metadata.destination =
-            attribute(given, intern!(py, "destination"))?.map(|name| name.extract()).transpose()?;
+        metadata.source = text_attribute(given, intern!(py, "source"))?;
+        // A source of None travels as null, too.
+        metadata.has_source = metadata.source.is_some();
+        metadata.destination = text_attribute(given, intern!(py, "destination"))?;
         metadata.correlation_id =
             attribute(given, intern!(py, "correlation_id"))?.as_ref().map(id).transpose()?;
+        if is_native {
+            metadata.source = metadata.source.filter(|text| !text.is_empty());
+            metadata.destination = metadata.destination.filter(|text| !text.is_empty());
+        }
         Ok(Self { metadata, target: Target::All })
     }
 
     fn set(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let metadata = &mut self.metadata;
         match name {
-            "channel" => metadata.channel = value.extract()?,
+            "channel" => metadata.channel = value.extract::<Channel>()?.0,
             "priority" => metadata.priority = priority(value)?,
             "delivery" => metadata.delivery = Some(named::<Delivery>("delivery", value)?),
             "lifespan" => metadata.lifespan = Some(duration(value)?),
-            "age" => metadata.made = Instant::now().checked_sub(duration(value)?).map(Into::into),
+            "age" => metadata.made = made(value)?.map(Into::into),
             "to" => self.target = target(value)?,
             "message_id" => metadata.message_id = Some(id(value)?),
             "correlation_id" => metadata.correlation_id = Some(id(value)?),
-            "source" => metadata.source = Some(value.extract()?),
-            "destination" => metadata.destination = Some(value.extract()?),
+            "source" => metadata.source = Some(text("source", value)?),
+            "destination" => metadata.destination = Some(text("destination", value)?),
             "timestamp" => metadata.timestamp = Some(timestamp(value)?),
             _ => {
                 return Err(PyTypeError::new_err(format!(

@@ -39,11 +39,24 @@ impl Config {
         Ok(Self { config, failsafe: None })
     }
 
+    /// Reads a configuration from TOML text.
+    #[staticmethod]
+    fn from_toml(py: Python<'_>, text: &str) -> PyResult<Self> {
+        let config = tautline::Config::from_toml(text).map_err(|error| errors::config(py, &error))?;
+        Ok(Self { config, failsafe: None })
+    }
+
     /// Reads a configuration from the variables TAUTLINE_*.
     #[staticmethod]
     fn from_env(py: Python<'_>) -> PyResult<Self> {
         let config = tautline::Config::from_env().map_err(|error| errors::config(py, &error))?;
         Ok(Self { config, failsafe: None })
+    }
+
+    /// Returns a copy in which the variables TAUTLINE_* have replaced settings.
+    fn apply_env(&self, py: Python<'_>) -> PyResult<Self> {
+        let config = self.config.clone().apply_env().map_err(|error| errors::config(py, &error))?;
+        Ok(Self { config, failsafe: self.failsafe.as_ref().map(|failsafe| failsafe.clone_ref(py)) })
     }
 
     /// Returns a copy with other settings.
@@ -91,7 +104,7 @@ impl Config {
         let mut seed = 0;
         if let Some(value) = settings.map(|settings| settings.get_item("impair_seed")).transpose()?.flatten()
         {
-            seed = value.extract()?;
+            seed = arguments::whole("impair_seed", "a whole number, 0 or more,", &value)?;
         }
         for (name, value) in settings.into_iter().flatten() {
             let name: String = name.extract()?;
@@ -194,15 +207,15 @@ pub(crate) fn impairments(value: &Bound<'_, PyAny>) -> PyResult<Impairments> {
     for (name, value) in parts {
         match name.extract::<String>()?.as_str() {
             "loss" => made.loss = quantity("loss", &value)?,
-            "burst" => made.burst = Some(value.extract()?),
+            "burst" => made.burst = Some(whole("burst", &value)?),
             "duplicate" => made.duplicate = quantity("duplicate", &value)?,
             "reorder" => made.reorder = quantity("reorder", &value)?,
             "corrupt" => made.corrupt = quantity("corrupt", &value)?,
             "delay" => made.delay = arguments::duration(&value)?,
             "jitter" => made.jitter = arguments::duration(&value)?,
             "rate" => made.rate = Some(quantity("rate", &value)?),
-            "queue" => made.queue = value.extract()?,
-            "max_size" => made.max_size = Some(value.extract()?),
+            "queue" => made.queue = whole("queue", &value)?,
+            "max_size" => made.max_size = Some(whole("max_size", &value)?),
             "partition" => made.partition = value.extract()?,
             other => {
                 return Err(PyTypeError::new_err(format!("impair: there is no {other:?}: expected {known}")));
@@ -210,6 +223,14 @@ pub(crate) fn impairments(value: &Bound<'_, PyAny>) -> PyResult<Impairments> {
         }
     }
     Ok(made)
+}
+
+/// Reads a whole number.
+fn whole<'py, T>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<T>
+where
+    T: for<'a> FromPyObject<'a, 'py>,
+{
+    arguments::whole(&format!("impair.{name}"), "a whole number, 0 or more,", value)
 }
 
 /// Reads a share (0.1 or "10%") or a rate ("1Mbit").

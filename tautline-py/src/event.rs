@@ -11,7 +11,7 @@ use tautline::{Event, MessageType, WatchdogChange, WatchdogEvent};
 use crate::arguments;
 use crate::life::Own;
 use crate::link::Link;
-use crate::message::member;
+use crate::message::type_of;
 use crate::peer::PeerId;
 use crate::pending::Pending;
 use crate::wait::block;
@@ -84,7 +84,7 @@ impl<'py> Attributes<'py> {
     }
 
     fn stream(self, kind: MessageType, channel: u16) -> PyResult<Self> {
-        let kind = member(self.0.py(), "MessageType", kind.name())?;
+        let kind = type_of(self.0.py(), kind)?;
         self.with("type", kind)?.with("channel", channel)
     }
 }
@@ -112,8 +112,10 @@ fn parts<'py>(py: Python<'py>, event: &Event) -> PyResult<(&'static str, Attribu
         Event::PeerStale { peer } => ("peer_stale", made.peer(*peer)?),
         Event::PeerSilent { peer } => ("peer_silent", made.peer(*peer)?),
         Event::PeerReturned { peer } => ("peer_returned", made.peer(*peer)?),
-        Event::PeerMoved { peer, to, .. } => ("peer_moved", made.peer(*peer)?.text("address", to)?),
-        Event::PathSize { peer, mtu } => ("path_size", made.peer(*peer)?.with("count", *mtu)?),
+        Event::PeerMoved { peer, from, to } => {
+            ("peer_moved", made.peer(*peer)?.text("former_address", from)?.text("address", to)?)
+        }
+        Event::PathSize { peer, mtu } => ("path_size", made.peer(*peer)?.with("path_size", *mtu)?),
         Event::PeerRestarted { peer } => ("peer_restarted", made.peer(*peer)?),
         Event::PeerDisconnected { peer, reason } => {
             ("peer_disconnected", made.peer(*peer)?.text("reason", reason.name())?)

@@ -10,7 +10,7 @@ use tautline::{
     MessageType, PartOutcome, Payload, Raw, ReceiveError, SendError, Sent, UdpInterface, Watchdog,
 };
 
-use crate::arguments::{self, Options};
+use crate::arguments::{self, Channel, Count, Options};
 use crate::config::Config;
 use crate::errors;
 use crate::jobs::{Jobs, Limits};
@@ -19,7 +19,7 @@ use crate::message::Message;
 use crate::peer::PeerId;
 use crate::pending::Pending;
 use crate::value::Content;
-use crate::wait::{LOOK_EVERY, block, look_around};
+use crate::wait::{LOOK_EVERY, block, look_around, repeat};
 use crate::watch::{Changes, Watch, state_name};
 
 /// How long the last look of a receiver takes whose time is over: it does not wait, and the library counts the time-out.
@@ -152,16 +152,17 @@ impl Link {
         send(py, self.interface(py)?, value, &Options::read(r#type, MessageType::Data, options)?)
     }
 
-    /// Sends a value with metadata of the Python module's kind, and with a lifespan.
-    #[pyo3(signature = (value, metadata, lifespan=None))]
+    /// Sends a value with metadata of the Python module's kind, and with a lifespan. The native wire has no empty texts.
+    #[pyo3(signature = (value, metadata, lifespan=None, *, native=false))]
     fn send_as(
         &self,
         py: Python<'_>,
         value: &Bound<'_, PyAny>,
         metadata: &Bound<'_, PyAny>,
         lifespan: Option<&Bound<'_, PyAny>>,
+        native: bool,
     ) -> PyResult<&'static str> {
-        let mut options = Options::of_metadata(metadata)?;
+        let mut options = Options::of_metadata(metadata, native)?;
         options.metadata.lifespan = lifespan.map(arguments::duration).transpose()?;
         send(py, self.interface(py)?, value, &options)
     }
@@ -228,29 +229,29 @@ impl Link {
 
     /// Takes up to `limit` messages that are there, as a list. Waits for the first one for at most `timeout`. An empty list
     /// says that none came.
-    #[pyo3(signature = (limit=1000, timeout=None))]
+    #[pyo3(signature = (limit=Count(1000), timeout=None), text_signature = "($self, limit=1000, timeout=None)")]
     fn receive_many<'py>(
         &self,
         py: Python<'py>,
-        limit: usize,
+        limit: Count,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let list = PyList::empty(py);
-        if limit == 0 {
-            return Ok(list);
+        let Count(limit) = limit;
+        let mut found = Vec::new();
+        if limit > 0 {
+            match self.receive(py, timeout) {
+                Ok(first) => found.push(first),
+                Err(error) if errors::is(py, &error, "TimedOut") => {}
+                Err(error) => return Err(error),
+            }
         }
-        match self.receive(py, timeout) {
-            Ok(first) => list.append(Py::new(py, first)?)?,
-            Err(error) if errors::is(py, &error, "TimedOut") => return Ok(list),
-            Err(error) => return Err(error),
+        if !found.is_empty() {
+            // If this fails, the next call tells.
+            let mut rest = Vec::new();
+            let _ = self.interface(py)?.receive_many(&mut rest, limit - 1, Some(Duration::ZERO));
+            found.extend(rest.into_iter().map(Message::new));
         }
-        // If this fails, the next call tells.
-        let mut rest = Vec::new();
-        let _ = self.interface(py)?.receive_many(&mut rest, limit - 1, Some(Duration::ZERO));
-        for message in rest {
-            list.append(Py::new(py, Message::new(message))?)?;
-        }
-        Ok(list)
+        PyList::new(py, found)
     }
 
     /// Begins to wait for a message.
@@ -271,15 +272,16 @@ impl Link {
         &self,
         py: Python<'_>,
         r#type: &Bound<'_, PyAny>,
-        channel: Option<u16>,
-        concurrency: Option<usize>,
+        channel: Option<Channel>,
+        concurrency: Option<Count>,
         time_limit: Option<&Bound<'_, PyAny>>,
-        backlog: Option<usize>,
+        backlog: Option<Count>,
         unordered: bool,
     ) -> PyResult<Jobs> {
         let interface = self.interface(py)?;
         let selector = arguments::selector(r#type, channel)?;
         let time_limit = time_limit.map(arguments::duration).transpose()?;
+        let [concurrency, backlog] = [concurrency, backlog].map(|count| count.map(|Count(count)| count));
         let limits = Limits { concurrency, time_limit, backlog, is_unordered: unordered };
         let (jobs, handler) = Jobs::handler(&limits);
         life::detached(py, || interface.register_message_handler(selector, handler))?;
@@ -288,7 +290,12 @@ impl Link {
 
     /// Unregisters a handler. Returns whether there was one. A call that runs finishes.
     #[pyo3(signature = (r#type, channel=None))]
-    fn unregister(&self, py: Python<'_>, r#type: &Bound<'_, PyAny>, channel: Option<u16>) -> PyResult<bool> {
+    fn unregister(
+        &self,
+        py: Python<'_>,
+        r#type: &Bound<'_, PyAny>,
+        channel: Option<Channel>,
+    ) -> PyResult<bool> {
         let interface = self.interface(py)?;
         let selector = arguments::selector(r#type, channel)?;
         life::detached(py, || interface.unregister_message_handler(selector))
@@ -303,8 +310,8 @@ impl Link {
 
     /// Registers a watchdog, and returns its id and its queue of changes.
     #[pyo3(signature = (
-        r#type=None, timeout=None, *, channel=None, peer=None, each_peer=false, armed_at_connect=false, misses=None,
-        latches=None, reset_by=None
+        r#type=None, timeout=None, *, channel=None, peer=None, identity=None, each_peer=false, armed_at_connect=false,
+        misses=None, latches=None, reset_by=None
     ))]
     #[allow(clippy::too_many_arguments)] // keywords of one call
     fn begin_watch(
@@ -312,8 +319,9 @@ impl Link {
         py: Python<'_>,
         r#type: Option<&Bound<'_, PyAny>>,
         timeout: Option<&Bound<'_, PyAny>>,
-        channel: Option<u16>,
+        channel: Option<Channel>,
         peer: Option<&Bound<'_, PeerId>>,
+        identity: Option<&str>,
         each_peer: bool,
         armed_at_connect: bool,
         misses: Option<(u32, u32)>,
@@ -332,6 +340,9 @@ impl Link {
         };
         if let Some(peer) = peer {
             watchdog = watchdog.of_peer(peer.get().0);
+        }
+        if let Some(identity) = identity {
+            watchdog = watchdog.of_identity(identity);
         }
         if each_peer {
             watchdog = watchdog.each_peer();
@@ -374,18 +385,24 @@ impl Link {
         })
     }
 
-    /// The watchdogs: for each its id, what it watches, its state, and how often it tripped.
-    fn watchdog_list(&self, py: Python<'_>) -> PyResult<Vec<(Watch, String, &'static str, u64)>> {
+    /// The watchdogs: the fields of WatchdogStatistics, in order.
+    #[allow(clippy::type_complexity)] // the fields of one class of Python, in order
+    fn watchdog_list(
+        &self,
+        py: Python<'_>,
+    ) -> PyResult<Vec<(Watch, String, &'static str, u64, u64, u64, u64, f64)>> {
         let stats = self.interface(py)?.watchdogs();
         let entry = |stats: &tautline::WatchdogStats| {
-            (Watch(stats.watch), stats.watched.to_string(), state_name(stats.state), stats.trips)
+            let (watched, state) = (stats.watched.to_string(), state_name(stats.state));
+            let tautline::WatchdogStats { watch, trips, recoveries, resets, missed, .. } = *stats;
+            (Watch(watch), watched, state, trips, recoveries, resets, missed, stats.worst_late.as_secs_f64())
         };
         Ok(stats.iter().map(entry).collect())
     }
 
     /// Begins to claim a stream of commands at the peers that receive it.
-    #[pyo3(signature = (r#type, channel=0))]
-    fn begin_claim(&self, py: Python<'_>, r#type: &Bound<'_, PyAny>, channel: u16) -> PyResult<Pending> {
+    #[pyo3(signature = (r#type, channel=Channel(0)), text_signature = "($self, type, channel=0)")]
+    fn begin_claim(&self, py: Python<'_>, r#type: &Bound<'_, PyAny>, channel: Channel) -> PyResult<Pending> {
         let interface = self.interface(py)?;
         let stream = arguments::stream(r#type, channel)?;
         let claim =
@@ -394,8 +411,13 @@ impl Link {
     }
 
     /// Begins to give up a stream that this link owns.
-    #[pyo3(signature = (r#type, channel=0))]
-    fn begin_release(&self, py: Python<'_>, r#type: &Bound<'_, PyAny>, channel: u16) -> PyResult<Pending> {
+    #[pyo3(signature = (r#type, channel=Channel(0)), text_signature = "($self, type, channel=0)")]
+    fn begin_release(
+        &self,
+        py: Python<'_>,
+        r#type: &Bound<'_, PyAny>,
+        channel: Channel,
+    ) -> PyResult<Pending> {
         let interface = self.interface(py)?;
         let stream = arguments::stream(r#type, channel)?;
         let claim =
@@ -404,8 +426,8 @@ impl Link {
     }
 
     /// Takes a stream away from its owner, at the end that receives it. Returns whether it had one.
-    #[pyo3(signature = (r#type, channel=0))]
-    fn free(&self, py: Python<'_>, r#type: &Bound<'_, PyAny>, channel: u16) -> PyResult<bool> {
+    #[pyo3(signature = (r#type, channel=Channel(0)), text_signature = "($self, type, channel=0)")]
+    fn free(&self, py: Python<'_>, r#type: &Bound<'_, PyAny>, channel: Channel) -> PyResult<bool> {
         let interface = self.interface(py)?;
         let stream = arguments::stream(r#type, channel)?;
         life::detached(py, || interface.free(stream))
@@ -427,36 +449,23 @@ impl Link {
         crate::message::from_json(py, &String::from_utf8_lossy(text.bytes()))
     }
 
-    /// The peers: for each its id, address, name, state, messages sent and received, lost, round trip in seconds, and identity.
-    #[allow(clippy::type_complexity)] // the fields of one class of Python, in order
-    fn peer_list(
-        &self,
-        py: Python<'_>,
-    ) -> PyResult<Vec<(PeerId, String, String, &'static str, u64, u64, u64, Option<f64>, Option<String>)>>
-    {
-        let peers = self.interface(py)?.peers();
-        let entry = |peer: &tautline::PeerInfo| {
-            let round_trip = peer.received.path.map(|path| path.rtt_smoothed.as_secs_f64());
-            let (sent, received) = (peer.sent.messages, peer.received.messages);
-            let address = peer.address.to_string();
-            let (name, state, lost) = (peer.name.clone(), peer.state.name(), peer.received.lost);
-            let identity = peer.identity.as_deref().map(str::to_owned);
-            (PeerId(peer.id), address, name, state, sent, received, lost, round_trip, identity)
-        };
-        Ok(peers.iter().map(entry).collect())
+    /// The peers: for each the fields of Peer.
+    fn peer_list<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        self.interface(py)?.peers().iter().map(|peer| fields_of(py, peer)).collect()
     }
 
-    /// The counts of each handler: (type, channel, handled, raised, timed out, dropped, waiting, running).
+    /// The counts of each handler: the fields of HandlerStatistics, in order.
     #[allow(clippy::type_complexity)] // the fields of one class of Python, in order
     fn handler_list(
         &self,
         py: Python<'_>,
-    ) -> PyResult<Vec<(&'static str, Option<u16>, u64, u64, u64, u64, u64, u64)>> {
+    ) -> PyResult<Vec<(&'static str, Option<u16>, u64, u64, u64, u64, u64, u64, u64)>> {
         let handlers = self.interface(py)?.handler_statistics();
         let entry = |(of, stats): &(tautline::Selector, tautline::HandlerStats)| {
             let ended = (stats.handled, stats.panicked, stats.timed_out, stats.dropped.total());
             let kind = of.message_type.name();
-            (kind, of.channel, ended.0, ended.1, ended.2, ended.3, stats.waiting, stats.running)
+            let now = (stats.waiting, stats.running, stats.overdue);
+            (kind, of.channel, ended.0, ended.1, ended.2, ended.3, now.0, now.1, now.2)
         };
         Ok(handlers.iter().map(entry).collect())
     }
@@ -499,6 +508,34 @@ impl Link {
         Ok(Config { config: self.interface(py)?.config(), failsafe: None })
     }
 
+    /// Writes the black box to a file in the folder `black_box_dir`, and returns its path (docs/incidents.md). A DumpError says
+    /// that there is none, or that the system does not take the file.
+    fn dump(&self, py: Python<'_>) -> PyResult<std::path::PathBuf> {
+        let interface = self.interface(py)?;
+        life::detached(py, || interface.dump())?
+            .map_err(|error| errors::raise(py, "DumpError", error.to_string()))
+    }
+
+    /// Waits until the state of the connection is `state`, such as "closed", at most for `timeout` seconds. Returns whether it
+    /// is. Ctrl-C ends the wait.
+    #[pyo3(signature = (state, timeout=None))]
+    fn wait_for_state(
+        &self,
+        py: Python<'_>,
+        state: &Bound<'_, PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        let interface = self.interface(py)?;
+        let state = arguments::state(state)?;
+        repeat(py, arguments::timeout(timeout)?, |slice| interface.wait_for_state(state, Some(slice)))
+    }
+
+    /// The address at which the metrics are served, if the setting `metrics` asks for them (docs/watching.md).
+    #[getter]
+    fn metrics_address(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        Ok(self.interface(py)?.metrics_address().map(|address| address.to_string()))
+    }
+
     /// Reads the key files again, to replace a key without an outage (docs/security.md).
     fn reload_keys(&self, py: Python<'_>) -> PyResult<()> {
         let interface = self.interface(py)?;
@@ -510,6 +547,27 @@ impl Link {
         let interface = self.interface(py)?;
         life::detached(py, || interface.flush())
     }
+}
+
+/// The fields of Peer.
+fn fields_of<'py>(py: Python<'py>, peer: &tautline::PeerInfo) -> PyResult<Bound<'py, PyDict>> {
+    let fields = PyDict::new(py);
+    fields.set_item("id", PeerId(peer.id))?;
+    fields.set_item("address", peer.address.to_string())?;
+    fields.set_item("name", &peer.name)?;
+    fields.set_item("state", peer.state.name())?;
+    fields.set_item("messages_sent", peer.sent.messages)?;
+    fields.set_item("messages_received", peer.received.messages)?;
+    fields.set_item("lost", peer.received.lost)?;
+    fields.set_item("identity", peer.identity.as_deref())?;
+    fields.set_item("path_size", peer.path_mtu())?;
+    let path = peer.received.path;
+    fields.set_item("round_trip", path.map(|path| path.rtt_smoothed.as_secs_f64()))?;
+    fields.set_item("jitter", path.map(|path| path.jitter.as_secs_f64()))?;
+    #[allow(clippy::cast_precision_loss)] // a float of seconds is what Python's users expect
+    fields.set_item("clock_offset", path.map(|path| path.clock_offset_ns as f64 / 1e9))?;
+    fields.set_item("clock_offset_error", path.map(|path| path.clock_offset_error.as_secs_f64()))?;
+    Ok(fields)
 }
 
 fn received(py: Python<'_>, result: Result<tautline::Message, ReceiveError>) -> PyResult<Message> {

@@ -2,8 +2,8 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyMemoryView, PyString};
-use tautline::{ContentType, Id};
+use pyo3::types::{PyBytes, PyMemoryView, PyString, PyTuple};
+use tautline::{ContentType, Id, MessageType, Priority};
 
 use crate::errors;
 use crate::life::Own;
@@ -57,13 +57,13 @@ impl Message {
     /// What the message is for, such as MessageType.COMMAND. It compares equal to its name, "command".
     #[getter]
     fn r#type(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        member(py, "MessageType", self.inner(py)?.message_type().name())
+        type_of(py, self.inner(py)?.message_type())
     }
 
     /// How urgent it is, from Priority.LOW (1) to Priority.CRITICAL (4).
     #[getter]
     fn priority(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        member(py, "Priority", self.inner(py)?.priority().to_wire())
+        priority_of(py, self.inner(py)?.priority())
     }
 
     /// The channel: tells streams of one type apart. 0 on the classic wire.
@@ -165,6 +165,23 @@ impl Message {
         Ok(self.inner(py)?.address().to_string())
     }
 
+    /// What the module's `MessageMetadata` holds: the fields that travel in its order, and the lifespan.
+    #[getter]
+    fn module_metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let message = self.inner(py)?;
+        let fields = (
+            self.message_id(py)?,
+            self.timestamp(py)?,
+            self.r#type(py)?,
+            self.priority(py)?,
+            message.has_source().then(|| message.source()),
+            message.destination(),
+            self.correlation_id(py)?,
+            self.lifespan(py)?,
+        );
+        fields.into_pyobject(py)
+    }
+
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let message = self.inner(py)?;
         let (kind, source, size) = (message.message_type(), message.source(), message.payload().len());
@@ -172,15 +189,38 @@ impl Message {
     }
 }
 
-/// Returns the member of an enum of the package.
-pub(crate) fn member<'py, V: IntoPyObject<'py>>(
+/// The members of an enum of the package. They are looked up once.
+type Members = PyOnceLock<Vec<Py<PyAny>>>;
+
+/// Returns the member at this place among all members, which have these values.
+fn member<'py, V: IntoPyObject<'py>>(
     py: Python<'py>,
+    members: &Members,
     class: &str,
-    value: V,
+    values: impl Iterator<Item = V>,
+    place: usize,
 ) -> PyResult<Py<PyAny>> {
-    static TYPES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let types = TYPES.get_or_try_init(py, || PyModule::import(py, "tautline._types").map(Bound::unbind))?;
-    Ok(types.bind(py).getattr(class)?.call1((value,))?.unbind())
+    let found = members.get_or_try_init(py, || {
+        let class = PyModule::import(py, "tautline._types")?.getattr(class)?;
+        values.map(|value| Ok(class.call1((value,))?.unbind())).collect::<PyResult<_>>()
+    })?;
+    Ok(found[place].clone_ref(py))
+}
+
+/// Returns a member of `MessageType`.
+pub(crate) fn type_of(py: Python<'_>, kind: MessageType) -> PyResult<Py<PyAny>> {
+    static MEMBERS: Members = PyOnceLock::new();
+    let names = MessageType::ALL.iter().map(|kind| kind.name());
+    let place = MessageType::ALL.iter().position(|known| *known == kind).expect("it is one of all");
+    member(py, &MEMBERS, "MessageType", names, place)
+}
+
+/// Returns a member of `Priority`.
+fn priority_of(py: Python<'_>, priority: Priority) -> PyResult<Py<PyAny>> {
+    static MEMBERS: Members = PyOnceLock::new();
+    let numbers = Priority::ALL.iter().map(|priority| priority.to_wire());
+    let place = Priority::ALL.iter().position(|known| *known == priority).expect("it is one of all");
+    member(py, &MEMBERS, "Priority", numbers, place)
 }
 
 fn id(py: Python<'_>, id: Option<Id<'_>>) -> PyResult<Py<PyAny>> {

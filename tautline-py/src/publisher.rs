@@ -1,8 +1,11 @@
 //! Sends again and again with the same metadata, to the same target.
 
+use std::time::Instant;
+
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use tautline::{MessageType, Payload, Raw};
+use tautline::{MessageType, Payload, Raw, SendError, Sent};
 
 use crate::arguments::{self, Options};
 use crate::errors;
@@ -17,6 +20,18 @@ use crate::wait::block;
 #[pyclass(frozen, subclass, module = "tautline._native")]
 pub(crate) struct Publisher {
     parts: Own<(tautline::UdpInterface, tautline::Publisher)>,
+}
+
+/// Sends data that were made at this time, or just now.
+fn send(
+    publisher: &tautline::Publisher,
+    made: Option<Instant>,
+    content: impl tautline::Content,
+) -> Result<Sent, SendError> {
+    match made {
+        None => publisher.send(content),
+        Some(made) => publisher.made_at(made).send(content),
+    }
 }
 
 #[pymethods]
@@ -36,17 +51,26 @@ impl Publisher {
     }
 
     /// Sends a value, or anything with a buffer as raw bytes. Returns "written", or "queued" if it is written in a moment.
-    fn send(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<&'static str> {
+    /// `age` is how old the data are already, in seconds: the age at the other end and the lifespan count from when they were
+    /// made.
+    #[pyo3(signature = (value, age=None))]
+    fn send(
+        &self,
+        py: Python<'_>,
+        value: &Bound<'_, PyAny>,
+        age: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<&'static str> {
         let (interface, publisher) = self.parts.get(py)?;
+        let made = age.map(arguments::made).transpose()?.flatten();
         match Content::of(value) {
             Content::Raw(bytes) => {
                 let bytes = bytes.as_bytes();
-                sent(py, &life::detached(py, || publisher.send(Raw(bytes)))?)
+                sent(py, &life::detached(py, || send(publisher, made, Raw(bytes)))?)
             }
             Content::Value(value) => {
                 let payload =
                     interface.encode(&value).map_err(|error| errors::encode_value(py, &error, value.0))?;
-                sent(py, &life::detached(py, || publisher.send(&payload))?)
+                sent(py, &life::detached(py, || send(publisher, made, &payload))?)
             }
         }
     }
@@ -56,7 +80,12 @@ impl Publisher {
         let (interface, publisher) = self.parts.get(py)?;
         let values = match values.cast::<PyList>() {
             Ok(list) => list.clone(),
-            Err(_) => PyList::new(py, values.try_iter()?.collect::<PyResult<Vec<_>>>()?)?,
+            Err(_) => {
+                let items = values.try_iter().map_err(|_| {
+                    PyTypeError::new_err(format!("send_batch: a list of values is expected, not {values:?}"))
+                })?;
+                PyList::new(py, items.collect::<PyResult<Vec<_>>>()?)?
+            }
         };
         let mut payloads = Vec::with_capacity(values.len());
         for value in values.iter() {

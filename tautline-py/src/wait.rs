@@ -71,6 +71,27 @@ where
     }
 }
 
+/// Waits in pieces, between which it looks around: `wait` waits at most so long, and returns whether it is over. Returns false
+/// once `timeout` is over.
+pub(crate) fn repeat(
+    py: Python<'_>,
+    timeout: Option<Duration>,
+    wait: impl Fn(Duration) -> bool + Sync,
+) -> PyResult<bool> {
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let slice = left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
+        if life::detached(py, || wait(slice))? {
+            return Ok(true);
+        }
+        py.check_signals()?;
+        if left.is_some_and(|left| left <= slice) {
+            return Ok(false);
+        }
+    }
+}
+
 /// Waits for the future until it is time to look around.
 fn slice<F: Future + Unpin>(
     future: &mut F,

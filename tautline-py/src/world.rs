@@ -13,7 +13,7 @@ use tautline::{ContentType, MessageType, Payload, Role, SendError};
 use crate::arguments::{self, Options};
 use crate::config::impairments;
 use crate::errors;
-use crate::message::{from_json, member};
+use crate::message::{from_json, type_of};
 use crate::value::Content;
 
 /// The most nodes of a world: each has an address of its own in 10.0.0.0/24.
@@ -191,7 +191,7 @@ fn arrived<'py>(
         ContentType::Raw => PyBytes::new(py, &message.payload).into_any().unbind(),
         _ => from_json(py, &String::from_utf8_lossy(&message.payload))?,
     };
-    let kind = member(py, "MessageType", message.message_type.name())?;
+    let kind = type_of(py, message.message_type)?;
     let (made, lifespan) =
         (made.map(|made| made.as_secs_f64()), message.lifespan.map(|life| life.as_secs_f64()));
     let (channel, source, is_late) = (message.channel, message.source.as_str(), message.is_late);

@@ -20,6 +20,7 @@ from tautline.threadsafe import (
     MessageType,
     Priority,
     ThreadSafeUDPInterface,
+    ThreadSafeUDPProtocol,
     create_threadsafe_udp_client,
     create_threadsafe_udp_server,
 )
@@ -203,5 +204,87 @@ def test_an_id_of_any_json_value_comes_back_as_it_was(given: Any) -> None:
             assert "64 bits" in str(client.last_error)
         await client.disconnect()
         await server.disconnect()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("metadata, travelled", [
+    (MessageMetadata("m", 2.5, "command", source=None), {"source": None, "priority": 2}),
+    (MessageMetadata("m", 2.5, "command", source="", destination=""), {"source": "", "destination": ""}),
+    (MessageMetadata("m", 2.5, "command", 3.0, "arm"), {"source": "arm", "priority": 3}),
+    (MessageMetadata(None, 12, "data", Priority.LOW, "é"), {"message_id": None, "timestamp": 12, "source": "é"}),
+    (None, {"source": "end", "message_type": "data", "priority": 2, "destination": None, "correlation_id": None}),
+])  # fmt: skip
+def test_metadata_travel_as_the_module_sends_them(metadata: Any, travelled: dict[str, Any]) -> None:
+    async def main() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as raw:
+            raw.bind(("127.0.0.1", 0))
+            raw.settimeout(PATIENCE)
+            end = ours("end", False, True, True)
+            assert await end.connect({"endpoint": "127.0.0.1:{}".format(raw.getsockname()[1])})
+            assert await end.send([1], metadata), end.last_error
+            found = json.loads(raw.recv(65536)[8:])["metadata"]
+            assert {key: json.dumps(found[key]) for key in travelled} == {k: json.dumps(v) for k, v in travelled.items()}
+            await end.disconnect()
+
+    asyncio.run(main())
+
+
+def test_the_defaults_of_the_metadata_are_good_on_the_native_wire() -> None:
+    async def main() -> None:
+        def end(role: str) -> ThreadSafeUDPInterface:
+            return ThreadSafeUDPInterface(InterfaceConfig(role, "udp", "127.0.0.1:0", {"wire": "native"}))
+
+        server, client = end("plant"), end("controller")
+        assert await server.connect({"server_mode": True}) and server.link is not None
+        assert await client.connect({"endpoint": server.link.local_address}), client.last_error
+        for source in ("", None):
+            metadata = MessageMetadata("m", 2.5, MessageType.DATA, source=source, destination="")
+            assert await client.send(1, metadata), client.last_error
+            received = await server.receive(PATIENCE)
+            assert received is not None and received[1].source == "controller" and received[1].destination is None
+        await client.disconnect()
+        await server.disconnect()
+
+    asyncio.run(main())
+
+
+def test_the_protocol_of_the_module_reads_datagrams_of_a_transport_of_its_users() -> None:
+    async def main() -> None:
+        interface = ours("plant", True, True, True)
+        protocol = ThreadSafeUDPProtocol(interface)
+        handled: list[Any] = []
+        called = asyncio.Event()
+
+        async def on_command(data: Any, metadata: MessageMetadata) -> None:
+            data.append(metadata.source)
+            handled.append(data)
+            called.set()
+
+        def on_status(data: Any, metadata: MessageMetadata) -> None:
+            handled.append(data)
+            raise ValueError("a bad day")
+
+        interface.register_message_handler(MessageType.COMMAND, on_command)
+        interface.register_message_handler(MessageType.STATUS, on_status)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: protocol, local_addr=("127.0.0.1", 0))
+        client = StandIn("arm")
+        await client.connect({"endpoint": "{}:{}".format(*transport.get_extra_info("sockname"))})
+        await client.send([1], Metadata("1", 2.5, "status", 2, "arm"))
+        await client.send([2], Metadata("2", 2.5, "command", 2, "arm"))
+        transport.sendto(b"\0" * 20, transport.get_extra_info("sockname"))
+        assert (await asyncio.wait_for(protocol.get_next_message(), PATIENCE))[0] == [1]
+        # The handler has data of its own.
+        data, metadata = await asyncio.wait_for(protocol.get_next_message(), PATIENCE)
+        await asyncio.wait_for(called.wait(), PATIENCE)
+        assert (data, metadata.source, [2, "arm"] in handled, [1] in handled) == ([2], "arm", True, True)
+        protocol.error_received(ConnectionRefusedError("nobody listens"))
+        while interface.get_statistics()["crc_errors"] < 1:
+            await asyncio.sleep(0.001)
+        counts = interface.get_statistics()
+        assert (counts["messages_received"], counts["socket_errors"]) == (2, 1)
+        transport.close()
+        await client.disconnect()
 
     asyncio.run(main())

@@ -255,3 +255,16 @@ def test_every_failure_to_open_has_a_class_and_a_sentence() -> None:
         assert plant.local_address
         with pytest.raises(tautline.SocketError, match="in use"):
             tautline.serve(plant.local_address)
+
+
+def test_iteration_ends_when_the_loop_itself_disconnects(pair: Pair) -> None:
+    plant, controller = pair
+    for number in range(2):
+        controller.send_reliable(number).wait(PATIENCE)
+    got = []
+    for message in plant:
+        got.append(message.data)
+        plant.disconnect()
+    assert got[0] == 0
+    with pytest.raises(tautline.NotConnected):
+        next(iter(plant))

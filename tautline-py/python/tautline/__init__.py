@@ -12,6 +12,7 @@ docs/python.md leads from nothing to a 1 kHz loop with a failsafe.
 from __future__ import annotations
 
 from . import _life as _life
+from ._cycle import Cycle
 from ._doctor import doctor
 from ._errors import (
     Busy,
@@ -22,6 +23,7 @@ from ._errors import (
     ConnectTimedOut,
     DecodeError,
     Disconnected,
+    DumpError,
     EncodeError,
     Expired,
     ForkError,
@@ -51,9 +53,11 @@ from ._errors import (
     WrongKey,
 )
 from ._link import Claim, Events, Link, Publisher, Receipt, Request, connect, connect_async, serve, serve_async
-from ._native import Config, Cycle, Message, PeerId, Reply, Watch
+from ._native import Config, Message, PeerId, Reply, Watch
 from ._types import (
+    CycleStatistics,
     Event,
+    Following,
     HandlerStatistics,
     MessageType,
     Peer,
@@ -67,7 +71,7 @@ from ._types import (
 
 __all__ = [
     "Busy", "Claim", "ClaimError", "Closing", "Config", "ConfigError", "ConnectError", "ConnectTimedOut", "Cycle",
-    "DecodeError", "Disconnected", "EncodeError", "Event", "Events", "Expired", "ForkError", "HandlerStatistics",
+    "CycleStatistics",    "DecodeError", "Disconnected", "DumpError", "EncodeError", "Event", "Events", "Expired", "Following", "ForkError", "HandlerStatistics",
     "InboxOff", "Link", "Message", "MessageType", "NoPeers", "NotAllowed", "NotConnected", "NotDelivered", "NotFinite",
     "NotOnThisWire", "Overrun", "PartlySent", "Peer", "PeerId", "PeriodError", "Priority", "Publisher", "RealtimePart",
     "Receipt", "ReceiveError", "Refused", "Reply", "Request", "SendError", "ServerFull", "SocketError", "Statistics",

@@ -144,6 +144,10 @@ class ClaimError(TautlineError):
     """The stream cannot be claimed."""
 
 
+class DumpError(TautlineError):
+    """The black box was not written."""
+
+
 class ForkError(TautlineError, RuntimeError):
     """The link belongs to the parent of this process."""
 

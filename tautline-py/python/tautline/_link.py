@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Generator, Iterator, TypeVar, cast
 
 from . import _aio, _handlers, _native
-from ._errors import Closing, Disconnected, TautlineError, TimedOut
+from ._errors import Closing, Disconnected, NotConnected, TautlineError, TimedOut
 from ._native import Config, Message, Pending, Watch
 from ._types import (
     Event,
@@ -94,9 +94,14 @@ class Events(_native.Events):
         while (event := self.next()) is not None:
             yield event
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while (event := await _aio.wait(self.begin())) is not None:
-            yield event
+    def __aiter__(self) -> Events:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await _aio.wait(self.begin())
+        if event is None:
+            raise StopAsyncIteration
+        return cast(Event, event)
 
 
 class Link(_native.Link):
@@ -139,7 +144,7 @@ class Link(_native.Link):
 
     async def close_async(self) -> None:
         """As `close`, in an event loop: other tasks run meanwhile."""
-        await asyncio.get_running_loop().run_in_executor(None, self.close)
+        await _aio.run(self.close)
 
     def __enter__(self) -> Link:
         self.connect()
@@ -195,28 +200,18 @@ class Link(_native.Link):
 
     def __iter__(self) -> Iterator[Message]:
         """Yields the messages as they come, until the link is disconnected."""
+        ends: tuple[type[Exception], ...] = (Disconnected, Closing)
         while True:
             try:
                 message = self.receive()
-            except (Disconnected, Closing):
+            except ends:
                 return
+            ends = _ENDS
             yield message
 
-    async def __aiter__(self) -> AsyncIterator[Message]:
+    def __aiter__(self) -> AsyncIterator[Message]:
         """Yields the messages as they come, until the link is disconnected."""
-        at_once = 0
-        while True:
-            try:
-                message = self.poll()
-                if message is None:
-                    at_once = 0
-                    message = cast(Message, await _aio.receive(self.begin_receive()))
-            except (Disconnected, Closing):
-                return
-            yield message
-            at_once += 1
-            if at_once % _LOOK_AROUND == 0:
-                await asyncio.sleep(0)
+        return _Messages(self)
 
     # Handlers.
 
@@ -241,6 +236,8 @@ class Link(_native.Link):
         """
 
         def register(function: H) -> H:
+            if not callable(function):
+                raise TypeError(f"handler: a function of the message and of reply is expected, not {function!r}")
             jobs = self.register(
                 type, channel, concurrency=concurrency, time_limit=time_limit, backlog=backlog, unordered=unordered
             )
@@ -251,7 +248,7 @@ class Link(_native.Link):
                 except RuntimeError:
                     self.unregister(type, channel)
                     raise TautlineError(
-                        "a coroutine function needs a running event loop: register it from inside one"
+                        "a coroutine function needs a running event loop of asyncio or uvloop: register it from inside one"
                     ) from None
                 seconds = limit if time_limit is None else _native.seconds(time_limit)
                 _handlers.LoopRunner(jobs, function, seconds, loop).begin()
@@ -272,6 +269,7 @@ class Link(_native.Link):
         *,
         channel: int | None = None,
         peer: _native.PeerId | None = None,
+        identity: str | None = None,
         each_peer: bool = False,
         armed_at_connect: bool = False,
         misses: tuple[int, int] | None = None,
@@ -284,11 +282,14 @@ class Link(_native.Link):
         A watchdog on commands latches: once it has tripped, commands are dropped until you `reset` it. The library drops them
         by itself, at once, also while Python is busy. The failsafe runs on a thread of Python: it waits for the interpreter.
         """
+        if not callable(failsafe):
+            raise TypeError(f"watch: a function of one WatchdogEvent is expected, not {failsafe!r}")
         watch, changes = self.begin_watch(
             type,
             timeout,
             channel=channel,
             peer=peer,
+            identity=identity,
             each_peer=each_peer,
             armed_at_connect=armed_at_connect,
             misses=misses,
@@ -328,7 +329,7 @@ class Link(_native.Link):
 
     def peers(self) -> list[Peer]:
         """Returns the peers that are known now."""
-        return [Peer(*parts) for parts in self.peer_list()]
+        return [Peer(**parts) for parts in self.peer_list()]
 
     def handler_statistics(self) -> list[HandlerStatistics]:
         """Returns the counts of each handler."""
@@ -341,6 +342,36 @@ class Link(_native.Link):
     def __repr__(self) -> str:
         return f"<tautline.Link {self.config.settings.get('name', 'tautline')!r} {self.state}>"
 
+
+class _Messages:
+    """The messages of a link in an event loop, as they come."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._ends: tuple[type[Exception], ...] = (Disconnected, Closing)
+        self._at_once = 0
+
+    def __aiter__(self) -> _Messages:
+        return self
+
+    async def __anext__(self) -> Message:
+        if self._at_once >= _LOOK_AROUND:
+            self._at_once = 0
+            await _aio.pause()
+        self._at_once += 1
+        try:
+            message = self._link.poll()
+            if message is None:
+                self._at_once = 0
+                message = cast(Message, await _aio.receive(self._link.begin_receive()))
+        except self._ends:
+            raise StopAsyncIteration from None
+        self._ends = _ENDS
+        return message
+
+
+_ENDS = (Disconnected, NotConnected, Closing)
+"""What ends the iteration over messages, after the first one."""
 
 _open_links: weakref.WeakSet[Link] = weakref.WeakSet()
 

@@ -65,16 +65,8 @@ class MessageMetadata:
 
     @classmethod
     def _of(cls, message: Message) -> MessageMetadata:
-        return cls(
-            message.message_id,
-            message.timestamp,
-            message.type,
-            message.priority,
-            message.source if message.has_source else None,
-            message.destination,
-            message.correlation_id,
-            ttl=message.lifespan,
-        )
+        message_id, stamp, kind, priority, source, destination, correlation_id, ttl = message.module_metadata
+        return cls(message_id, stamp, kind, priority, source, destination, correlation_id, ttl=ttl)
 
 
 class CommunicationProtocol(abc.ABC):

@@ -46,7 +46,7 @@ class Settings(TypedDict, total=False):
     receive_buffer: int
     send_buffer: int
     black_box: str | int
-    black_box_dir: str
+    black_box_dir: str | os.PathLike[str]
     handler_time_limit: Duration
     handler_concurrency: int
     handler_backlog: int

@@ -58,6 +58,30 @@ class Wake:
 
 
 @dataclass(frozen=True)
+class CycleStatistics:
+    """What a cycle has counted."""
+
+    wakes: int
+    late: int
+    missed: int
+    worst_late: float
+    """How late the latest wake-up was, in seconds."""
+
+
+@dataclass(frozen=True)
+class Following:
+    """How well a cycle follows a peer."""
+
+    state: str
+    """"waiting", "locking", "locked" or "coasting" (the peer is silent)."""
+    error: float
+    """How far the messages are from their place in the cycle, in seconds."""
+    rate_ppm: float
+    """How much longer the peer's period is by this clock, in millionths."""
+    relocks: int
+
+
+@dataclass(frozen=True)
 class WatchdogEvent:
     """What happened to a watchdog."""
 
@@ -91,10 +115,13 @@ class Event:
     channel: int | None = None
     from_state: str | None = None
     to_state: str | None = None
+    former_address: str | None = None
     reason: str | None = None
     problem: str | None = None
     remedy: str | None = None
     count: int | None = None
+    path_size: int | None = None
+    """The largest datagram that the path carries, in bytes."""
     age: float | None = None
     former: PeerId | None = None
     owner: PeerId | None = None
@@ -127,6 +154,13 @@ class Peer:
     """The smoothed round trip, in seconds. None before it was measured, and on the classic wire."""
     identity: str | None = None
     """Who it is by its key, on a secured link."""
+    jitter: float | None = None
+    """The jitter of its heartbeats, in seconds (RFC 3550). None as for the round trip, and so are the next two."""
+    clock_offset: float | None = None
+    """How far its clock is ahead of this one, in seconds."""
+    clock_offset_error: float | None = None
+    path_size: int | None = None
+    """The largest datagram that the path to it carries, in bytes. None on the classic wire."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +176,8 @@ class HandlerStatistics:
     dropped: int
     waiting: int
     running: int
+    overdue: int
+    """How many calls run that are past their time limit."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +199,12 @@ class WatchdogStatistics:
     watched: str
     state: str
     trips: int
+    recoveries: int
+    resets: int
+    missed: int
+    """How many messages were missed in all."""
+    worst_late: float
+    """How much later than due a trip was noticed at most, in seconds."""
 
 
 @dataclass(frozen=True)

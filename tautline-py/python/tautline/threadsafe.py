@@ -25,6 +25,7 @@ from typing import Any, Callable, Generator
 from . import _handlers
 from ._errors import ConfigError, ConnectError, DecodeError, NotConnected, TautlineError, TimedOut
 from ._link import Link
+from ._module_protocol import ThreadSafeUDPProtocol
 from ._module_types import (
     CommunicationProtocol,
     ConnectionState,
@@ -38,7 +39,7 @@ from ._native import Config, Jobs, Message, Reply
 
 __all__ = [
     "CommunicationProtocol", "ConnectionState", "InterfaceConfig", "InterfaceType", "MessageMetadata", "MessageType",
-    "Priority", "ThreadSafeUDPInterface", "create_threadsafe_udp_client", "create_threadsafe_udp_server",
+    "Priority", "ThreadSafeUDPInterface", "ThreadSafeUDPProtocol", "create_threadsafe_udp_client", "create_threadsafe_udp_server",
 ]  # fmt: skip
 
 log = logging.getLogger("tautline")
@@ -65,6 +66,7 @@ class ThreadSafeUDPInterface(CommunicationProtocol):
         self.last_error: Exception | None = None
         """Why the last call that returned False or None did so."""
         self._is_server = False
+        self._is_classic = True
         self._link: Link | None = None
         self._used: Config | None = None
         self._handlers: dict[str, Handler] = {}
@@ -96,6 +98,7 @@ class ThreadSafeUDPInterface(CommunicationProtocol):
                 await self._loop.run_in_executor(None, link.connect_with, wanted)
             with self._lock:
                 self._used = wanted
+                self._is_classic = wanted.settings["wire"] == "classic"
                 self._adopt_handlers(link, is_new)
         except (TautlineError, ValueError, TypeError) as error:
             return self._failed(error)
@@ -167,7 +170,7 @@ class ThreadSafeUDPInterface(CommunicationProtocol):
             if metadata is None:
                 link.send(data)
             else:
-                link.send_as(data, metadata, self._lifespan(metadata))
+                link.send_as(data, metadata, self._lifespan(metadata), native=not self._is_classic)
         except (TautlineError, ValueError, TypeError, AttributeError) as error:
             return self._failed(error)
         return True
@@ -179,7 +182,7 @@ class ThreadSafeUDPInterface(CommunicationProtocol):
             self._say_once("max_retries has no effect: set delivery and reliable_tries on the native wire")
         if ttl is None:
             return None
-        if self._used is not None and self._used.settings.get("wire") == "classic":
+        if self._is_classic:
             self._say_once("ttl does not travel on the classic wire: set a lifespan at the receiver, or use the native wire")
             return None
         return ttl
@@ -204,6 +207,8 @@ class ThreadSafeUDPInterface(CommunicationProtocol):
         """Registers a handler for messages of a type; replaces the former one. It is called as handler(data, metadata). A
         function runs on threads of its own, a coroutine function in the event loop."""
         name = _name_of(message_type)
+        if not callable(handler):
+            raise TypeError(f"a handler is a function of the data and of the metadata, not {handler!r}")
         with self._lock:
             self._handlers[name] = handler
             link = self._link
