@@ -77,16 +77,19 @@ pub(crate) fn read<T: Saved>(bytes: &[u8]) -> Option<T> {
 
 /// Says how a structure is saved: the fields that are, and after `else` those that begin anew.
 macro_rules! saved {
-    ($type:ident { $($field:ident),* $(,)? } $(else { $($(#[$meta:meta])* $other:ident: $value:expr),+ $(,)? })?) => {
+    (
+        $type:ident { $($(#[$is_there:meta])* $field:ident),* $(,)? }
+        $(else { $($(#[$meta:meta])* $other:ident: $value:expr),+ $(,)? })?
+    ) => {
         impl crate::snapshot::Saved for $type {
             fn save(&self, out: &mut crate::snapshot::Writer) {
-                let Self { $($field,)* $($($(#[$meta])* $other: _,)+)? } = self;
-                $(crate::snapshot::Saved::save($field, out);)*
+                let Self { $($(#[$is_there])* $field,)* $($($(#[$meta])* $other: _,)+)? } = self;
+                $($(#[$is_there])* crate::snapshot::Saved::save($field, out);)*
             }
 
             fn load(from: &mut crate::snapshot::Reader<'_>) -> Option<Self> {
-                $(let $field = crate::snapshot::Saved::load(from)?;)*
-                Some(Self { $($field,)* $($($(#[$meta])* $other: $value,)+)? })
+                $($(#[$is_there])* let $field = crate::snapshot::Saved::load(from)?;)*
+                Some(Self { $($(#[$is_there])* $field,)* $($($(#[$meta])* $other: $value,)+)? })
             }
         }
     };
@@ -95,12 +98,12 @@ pub(crate) use saved;
 
 /// Says how an enumeration is saved: the number of each variant, and the names of its fields. Others cannot be saved.
 macro_rules! saved_variants {
-    ($type:ident { $($number:literal = $variant:ident $(($($field:ident),+))?),+ $(,)? }) => {
+    ($type:ident { $($(#[$is_there:meta])* $number:literal = $variant:ident $(($($field:ident),+))?),+ $(,)? }) => {
         impl crate::snapshot::Saved for $type {
             #[allow(unreachable_patterns)]
             fn save(&self, out: &mut crate::snapshot::Writer) {
                 match self {
-                    $(Self::$variant $(($($field),+))? => {
+                    $($(#[$is_there])* Self::$variant $(($($field),+))? => {
                         out.put(&[$number]);
                         $($(crate::snapshot::Saved::save($field, out);)+)?
                     })+
@@ -110,7 +113,7 @@ macro_rules! saved_variants {
 
             fn load(from: &mut crate::snapshot::Reader<'_>) -> Option<Self> {
                 Some(match <u8 as crate::snapshot::Saved>::load(from)? {
-                    $($number => Self::$variant $(($({
+                    $($(#[$is_there])* $number => Self::$variant $(($({
                         let $field = crate::snapshot::Saved::load(from)?;
                         $field
                     }),+))?,)+
@@ -277,6 +280,17 @@ impl Saved for String {
 
     fn load(from: &mut Reader<'_>) -> Option<Self> {
         Self::from_utf8(Vec::load(from)?).ok()
+    }
+}
+
+impl Saved for Arc<str> {
+    fn save(&self, out: &mut Writer) {
+        self.len().save(out);
+        out.put(self.as_bytes());
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        String::load(from).map(Self::from)
     }
 }
 

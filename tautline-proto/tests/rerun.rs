@@ -7,18 +7,28 @@ mod bad_run;
 
 use std::time::Duration;
 
-use bad_run::{Sums, as_it_was, record, run};
+use bad_run::{Links, Sums, as_it_was, record, run};
 use tautline_proto::endpoint::{RerunSettings, Step, rerun_inbound, rerun_outbound};
 use tautline_proto::{RingContents, RingSegment};
 
-#[test]
-fn bad_runs_are_run_again_with_equal_outputs_and_states() {
+fn run_again(links: Links) {
     let mut sums = Sums::default();
     for seed in 1..=4 {
-        sums.add(&run(seed).unwrap_or_else(|problem| panic!("seed {seed}: {problem}")));
+        sums.add(&run(links, seed).unwrap_or_else(|problem| panic!("{links:?}, seed {seed}: {problem}")));
     }
     assert!(sums.inputs > 2_000 && sums.messages > 200, "{sums:?}");
     assert!(sums.wrapped > 5 && sums.states > 10, "the rings wrap, and states are compared: {sums:?}");
+}
+
+#[test]
+fn bad_runs_are_run_again_with_equal_outputs_and_states() {
+    run_again(Links::Plain);
+}
+
+#[test]
+#[cfg(feature = "secure")]
+fn bad_runs_of_secured_links_are_run_again_without_their_keys() {
+    run_again(Links::Secured);
 }
 
 /// Where the datagrams of a segment begin, in bytes: their heads, and when they came. docs/incidents.md has the layout.
@@ -37,7 +47,7 @@ fn datagrams(segment: &RingSegment) -> Vec<(usize, u64)> {
 
 /// A record with many datagrams in its first segment.
 fn long_record() -> RingContents {
-    let records = (1..).map(record).flat_map(|records| records.inbound);
+    let records = (1..).map(|seed| record(Links::Plain, seed)).flat_map(|records| records.inbound);
     let mut long =
         records.filter(|record| record.segments.first().is_some_and(|first| datagrams(first).len() > 40));
     long.next().expect("there is one")
@@ -115,7 +125,7 @@ fn a_record_that_is_cut_off_anywhere_is_run_as_far_as_it_goes() {
 #[test]
 fn the_sending_half_seals_the_same_datagrams_again() {
     let mut sealed = 0;
-    for record in record(4).outbound {
+    for record in record(Links::Plain, 4).outbound {
         let rerun = rerun_outbound(&record, &as_it_was(), |step| {
             sealed += u64::from(matches!(step, Step::Sealed { bytes, .. } if !bytes.is_empty()));
         });

@@ -117,14 +117,89 @@ fn a_watchdog_that_trips_writes_a_file_that_names_it_and_a_normal_end_writes_non
     assert_eq!(folder.files().len(), before);
 }
 
+/// The forms in which a key could stand in a file.
+#[cfg(feature = "secure")]
+fn forms(key: &tautline::SecretKey) -> Vec<Vec<u8>> {
+    let base64 = key.reveal().to_owned();
+    let digit = |c: u8| {
+        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        alphabet.iter().position(|known| *known == c)
+    };
+    let bits: Vec<u8> = base64
+        .bytes()
+        .filter_map(digit)
+        .flat_map(|d| (0..6).rev().map(move |n| u8::from(d >> n & 1 == 1)))
+        .collect();
+    let raw: Vec<u8> =
+        bits.chunks_exact(8).map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | bit)).collect();
+    assert_eq!(raw.len(), 32);
+    let hex: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+    let url = base64.replace('+', "-").replace('/', "_");
+    let unpadded =
+        [base64.trim_end_matches('='), url.trim_end_matches('=')].map(|text| text.as_bytes().to_vec());
+    let texts = [hex.clone().into_bytes(), hex.to_uppercase().into_bytes()];
+    // A part of a key is a key too.
+    let halves = [raw[..16].to_vec(), raw[16..].to_vec()];
+    texts.into_iter().chain(unpadded).chain(halves).collect()
+}
+
 #[test]
-fn without_a_black_box_there_is_nothing_to_dump_and_a_key_excludes_it() {
+#[cfg(feature = "secure")]
+fn what_a_secured_link_did_is_run_again_from_files_without_a_key() {
+    let folder = Folder::new("secured");
+    let keys = [(); 3].map(|()| tautline::SecretKey::generate().expect("randomness"));
+    let path = folder.0.join("link.key");
+    let write = |keys: &[&tautline::SecretKey]| {
+        let lines: String = keys.iter().map(|key| format!("{}\n", &*key.reveal())).collect();
+        fs::write(&path, lines).expect("written");
+        #[cfg(unix)]
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("it is ours");
+    };
+    write(&[&keys[0], &keys[1]]);
+    let config = |config: Config| config.key_file(&*path).black_box("64KiB").black_box_dir(&folder.0);
+    let plant = create_udp_server(config(Config::server("127.0.0.1:0").name("plant"))).expect("in order");
+    plant.connect().expect("a free port");
+    let address = plant.local_address().expect("connected");
+    let controller = create_udp_client(config(Config::client(address).name("controller"))).expect("in order");
+    controller.connect().expect("the plant answers");
+    let ends = [plant, controller];
+    exchange(&ends, 3_000);
+    // The session goes on with other keys.
+    write(&[&keys[1], &keys[2]]);
+    ends.iter().for_each(|end| end.reload_keys().expect("they can be read"));
+    exchange(&ends, 3_000);
+    for end in &ends {
+        end.send("this is not secret here", &Metadata::status()).expect("sent");
+        let path = end.dump().expect("written");
+        let bytes = fs::read(&path).expect("readable");
+        let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+        assert!(holds(b"this is not secret here"), "messages are in it as they are");
+        for (number, key) in keys.iter().enumerate() {
+            assert!(!forms(key).iter().any(|form| holds(form)), "key {number} is in {}", path.display());
+        }
+        let file = BlackBoxFile::open(&path).expect("a black box");
+        let (mut messages, mut sealed) = (0, 0);
+        let reruns = file.rerun(|_, step| match step {
+            Step::Message { .. } => messages += 1,
+            Step::Sealed { bytes, .. } => sealed += u32::from(!bytes.is_empty()),
+            _ => {}
+        });
+        let [inbound, outbound] = reruns.expect("sound");
+        assert_eq!((&inbound.difference, &outbound.difference), (&None, &None));
+        assert_eq!((inbound.unreadable, outbound.unreadable), (0, 0));
+        assert!(messages > 50 && sealed > 50, "{messages} {sealed}");
+        for contents in [&file.inbound, &file.outbound] {
+            let last = contents.segments.last().expect("there is one").period;
+            assert!(last > 10 * contents.segments.len() as u64, "{last} periods");
+        }
+    }
+}
+
+#[test]
+fn without_a_black_box_there_is_nothing_to_dump() {
     let plant = create_udp_server(Config::server("127.0.0.1:0")).expect("in order");
     plant.connect().expect("a free port");
     assert!(matches!(plant.dump(), Err(DumpError::Off)));
-    let key = tautline::SecretKey::generate().expect("randomness");
-    let error = Config::server("127.0.0.1:0").key(key).black_box("1MiB").validate().expect_err("not both");
-    assert!(error.to_string().contains("on links without keys"), "{error}");
     let error = Config::server("127.0.0.1:0").black_box("64 MB").validate().expect_err("no size");
     assert!(error.to_string().contains("64MiB"), "{error}");
 }

@@ -78,9 +78,19 @@ pub(crate) struct Records {
     pub(crate) outbound: Vec<RingContents>,
 }
 
+/// Whether the links of a run have keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// On either wire.
+    Plain,
+    /// On the native wire. Keys are replaced, and the addresses of clients change.
+    #[cfg(feature = "secure")]
+    Secured,
+}
+
 /// Lets a server and three clients talk on a bad network. Returns what their black boxes hold.
-pub(crate) fn record(seed: u64) -> Records {
-    let mut run = Run::new(seed);
+pub(crate) fn record(links: Links, seed: u64) -> Records {
+    let mut run = Run::new(links, seed);
     while run.world.elapsed() < RUN_TIME {
         run.tick();
     }
@@ -95,8 +105,8 @@ pub(crate) fn record(seed: u64) -> Records {
 /// # Errors
 ///
 /// The first output that differs.
-pub(crate) fn run(seed: u64) -> Result<Sums, String> {
-    let records = record(seed);
+pub(crate) fn run(links: Links, seed: u64) -> Result<Sums, String> {
+    let records = record(links, seed);
     let mut sums = Sums::default();
     for contents in &records.inbound {
         let (mut first, mut last, mut messages) = (None, None, 0);
@@ -149,16 +159,22 @@ struct Run {
     bad: Impairments,
     cut_until: Duration,
     tickets: u64,
+    links: Links,
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(links: Links, seed: u64) -> Self {
         let mut random = Random::stream(seed, 77);
         let bad = bad_network(&mut random);
         let mut world = World::new(bad, seed);
         world.record(RING);
         let address = |host: u8| SocketAddr::from(([10, 0, 0, host], 9000));
-        let template = ends(&mut random);
+        #[allow(unused_mut)] // only keys change it
+        let mut template = ends(&mut random);
+        #[cfg(feature = "secure")]
+        if links == Links::Secured {
+            keys::secure(&mut template, &mut random);
+        }
         let mut nodes = Vec::new();
         for (host, name) in (1..).zip(["plant", "first", "second", "third"]) {
             let role = if host == 1 { Role::Server } else { Role::Client };
@@ -173,7 +189,7 @@ impl Run {
         for client in &nodes[1..] {
             world.dial(*client, address(1));
         }
-        Self { world, nodes, random, bad, cut_until: Duration::ZERO, tickets: 0 }
+        Self { world, nodes, random, bad, cut_until: Duration::ZERO, tickets: 0, links }
     }
 
     fn tick(&mut self) {
@@ -217,6 +233,8 @@ impl Run {
                 self.world.send(node, &head, &payload);
             }
             1800..1830 => self.offer(node),
+            #[cfg(feature = "secure")]
+            1830..1840 if self.links == Links::Secured => self.change(node),
             _ => {}
         }
     }
@@ -232,8 +250,53 @@ impl Run {
         }
     }
 
+    /// Replaces the keys of a node, or moves it to another address.
+    #[cfg(feature = "secure")]
+    fn change(&mut self, node: NodeId) {
+        if self.pick(2) == 0 {
+            return self.world.replace_keys(node, keys::some(&mut self.random));
+        }
+        if node != self.nodes[0] {
+            self.tickets += 1;
+            let port = 10_000 + u16::try_from(self.tickets).expect("few");
+            self.world.rebind(node, SocketAddr::from(([10, 0, 1, 1], port)));
+        }
+    }
+
     fn pick(&mut self, count: usize) -> usize {
         usize::try_from(self.random.below(count as u64)).expect("small")
+    }
+}
+
+/// The keys of secured runs.
+#[cfg(feature = "secure")]
+mod keys {
+    use std::time::Duration;
+
+    use tautline_proto::endpoint::{EndpointConfig, WireFormat};
+    use tautline_proto::secure::{Identity, Key, Keys};
+    use tautline_proto::sim::Random;
+    use tautline_proto::{MessageType, Rights};
+
+    /// Lets the ends have keys, and replace the keys of their sessions every now and then.
+    pub(crate) fn secure(ends: &mut EndpointConfig, random: &mut Random) {
+        ends.wire = WireFormat::Native;
+        ends.security = Some(some(random));
+        ends.rekey_after = Duration::from_millis(300 + random.below(2_000));
+    }
+
+    /// Keys of which any two ends have one in common, mostly.
+    pub(crate) fn some(random: &mut Random) -> Keys {
+        let key = |byte: u8| Key::from_bytes([byte; 32]);
+        let may_do_all = Identity::new("operator", [key(1), key(2)]);
+        let looks_on = Identity::new("observer", [key(3)]).with_rights(Rights::NONE.with(MessageType::Data));
+        let identities = match random.below(8) {
+            0 => vec![looks_on, may_do_all],
+            1 => vec![Identity::new("operator", [key(2), key(1)])],
+            2 => vec![looks_on],
+            _ => vec![may_do_all, looks_on],
+        };
+        Keys::new(identities).expect("each key is there once")
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! cargo run --release -p tautline-proto --features sim --example rerun_campaign -- 10000
+//! cargo run --release -p tautline-proto --features sim,secure --example rerun_campaign -- --key 10000
 //! ```
 //!
 //! Each run has a server and three clients, on both wires, with losses, duplicates, damage, reordering, cuts, restarts, reliable and
-//! large messages, claims, full tables of peers and small paths.
+//! large messages, claims, full tables of peers and small paths. With `--key` the links are secured: keys are replaced, and addresses
+//! change.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a program for a terminal
 
@@ -16,12 +18,21 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use bad_run::Sums;
+use bad_run::{Links, Sums};
 
 fn main() -> ExitCode {
-    let argument = std::env::args().nth(1).unwrap_or_else(|| "1000".into());
+    let mut arguments = std::env::args().skip(1).peekable();
+    #[allow(unused_mut)] // only `--key` changes it
+    let mut links = Links::Plain;
+    #[cfg(feature = "secure")]
+    if arguments.next_if_eq("--key").is_some() {
+        links = Links::Secured;
+    }
+    let argument = arguments.next().unwrap_or_else(|| "1000".into());
     let Ok(seeds) = argument.parse::<u64>() else {
-        eprintln!("{argument:?} is not a number of runs");
+        eprintln!(
+            "{argument:?} is not a number of runs. Usage: rerun_campaign [--key] [RUNS] (--key needs the feature `secure`)"
+        );
         return ExitCode::from(2);
     };
     let start = Instant::now();
@@ -35,7 +46,7 @@ fn main() -> ExitCode {
                     if seed > seeds {
                         return;
                     }
-                    match bad_run::run(seed) {
+                    match bad_run::run(links, seed) {
                         Ok(run) => sums.lock().expect("no thread panics with it").add(&run),
                         Err(problem) => {
                             problems.lock().expect("no thread panics with it").push((seed, problem));

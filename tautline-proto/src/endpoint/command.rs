@@ -138,11 +138,21 @@ saved_variants!(Command {
     13 = Ownership(id, ownership),
     14 = OweAcknowledgement(id, base, bitmap),
     15 = PayAcknowledgement(id),
+    16 = Challenge(id, challenge, to),
+    17 = Move(id, to),
+    #[cfg(feature = "secure")]
+    18 = NewKeys(keys),
+    #[cfg(feature = "secure")]
+    19 = WearOut(id),
 });
 saved!(PathAnswer { probe, asks, arrived, heartbeat_sent });
-// The counters are those of the half that carries the command out. Keys are never saved.
-saved!(OpenPeer { id, address, session, echo, granted } else {
-    tx: Arc::default(),
+// The counters are those of the half that carries the command out. `SealKey` saves no key.
+saved!(OpenPeer {
+    id, address, session, echo, granted,
     #[cfg(feature = "secure")]
-    sealing: None,
+    sealing,
+} else {
+    tx: Arc::default(),
 });
+#[cfg(feature = "secure")]
+saved!(NewKeys { id, seal, granted });

@@ -115,6 +115,14 @@ impl EndpointConfig {
         }
     }
 
+    /// Returns whether all values are the same. Checks of payloads, which are code, are not compared.
+    #[must_use]
+    pub fn has_same_values(&self, other: &Self) -> bool {
+        let [mut ours, mut theirs] = [(); 2].map(|()| Writer::with_room_for(MOST_SAVED));
+        let ours = ours.write(|out| self.save(out));
+        ours.is_some() && ours == theirs.write(|out| other.save(out))
+    }
+
     /// Returns the keys of a secured endpoint.
     #[cfg(feature = "secure")]
     pub(super) fn keys(&self) -> Option<&Keys> {
@@ -157,6 +165,9 @@ impl EndpointConfig {
     }
 }
 
+/// More than the values of a configuration take, as bytes.
+const MOST_SAVED: usize = 1 << 20;
+
 /// More than the fixed fields, the optional fields and the numbers of a message can take.
 const MAX_METADATA: usize = 2048;
 
@@ -188,14 +199,14 @@ impl Saved for Arc<[Network]> {
     }
 }
 
-// Keys are never saved. What checks payloads is code: who loads the configuration sets it again.
+// Of keys it is saved who holds them. What checks payloads is code: who loads the configuration sets it again.
 saved!(EndpointConfig {
     role, wire, name, allow, max_peers, heartbeat_interval, liveness_timeout, peer_expiry, max_message_size, datagram_size,
     max_tries, json, owned,
+    #[cfg(feature = "secure")]
+    security,
+    #[cfg(feature = "secure")]
+    rekey_after,
 } else {
     check_payload: Arc::new(|_, _| Ok(())),
-    #[cfg(feature = "secure")]
-    security: None,
-    #[cfg(feature = "secure")]
-    rekey_after: Duration::from_secs(120),
 });

@@ -36,6 +36,12 @@ kinds! {
     Drawn = 4,
     /// A size of a path that the input before has seen.
     Seen = 6,
+    /// What a key gave for the input before, if the word is 1: what was in a datagram, or a part of a handshake.
+    Opened = 7,
+    /// The number of the next datagram to a peer, which the input before has seen.
+    SeenNumber = 8,
+    /// Everything that waited to be polled was polled before the next input (secured links only).
+    Drained = 9,
     /// Something that is not an input: what the driver knows of the machine.
     Note = 5,
     // The receiving half.
@@ -50,6 +56,10 @@ kinds! {
     Unreachable = 24,
     Polled = 25,
     Hold = 26,
+    /// A datagram that is sealed with a key: its header, and its length.
+    Sealed = 27,
+    /// Who holds which keys from now on.
+    NewHolders = 28,
     // The sending half.
     Command = 48,
     Seal = 49,

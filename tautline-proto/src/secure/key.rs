@@ -8,6 +8,8 @@ use blake2::{Blake2s256, Digest as _};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use crate::snapshot::{Reader, Saved, Writer};
+
 /// A secret of 32 random bytes that both ends hold.
 ///
 /// Nothing prints its bytes. They are wiped from memory when the key is dropped.
@@ -101,6 +103,16 @@ impl KeyId {
     #[must_use]
     pub const fn to_bytes(self) -> [u8; Self::LEN] {
         self.0
+    }
+}
+
+impl Saved for KeyId {
+    fn save(&self, out: &mut Writer) {
+        self.0.save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Saved::load(from).map(Self)
     }
 }
 

@@ -6,6 +6,7 @@ use core::fmt;
 
 use super::key::{Key, KeyId};
 use crate::rights::Rights;
+use crate::snapshot::{Reader, Saved, Writer};
 
 /// How many keys an endpoint has at most.
 pub const MAX_KEYS: usize = 256;
@@ -87,6 +88,11 @@ impl Keys {
         &self.identities[0].keys[0]
     }
 
+    /// Returns what names that key. In a rerun, the key itself is not there.
+    pub(crate) fn calling_id(&self) -> KeyId {
+        self.places[0].0
+    }
+
     /// Returns the key with this id, and who holds it.
     #[must_use]
     pub fn find(&self, id: KeyId) -> Option<(&Key, &Arc<Identity>)> {
@@ -99,6 +105,46 @@ impl Keys {
     #[must_use]
     pub fn identities(&self) -> &[Arc<Identity>] {
         &self.identities
+    }
+}
+
+/// What is saved of keys is who holds them, what they may send, and what names each key. The keys are not.
+impl Saved for Identity {
+    fn save(&self, out: &mut Writer) {
+        let Self { name, keys, rights } = self;
+        (name.clone(), (*rights, keys.len())).save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        let (name, (rights, keys)): (Arc<str>, (Rights, usize)) = Saved::load(from)?;
+        let none = Key::from_bytes([0; Key::LEN]);
+        (1..=MAX_KEYS).contains(&keys).then(|| Self { name, keys: alloc::vec![none; keys], rights })
+    }
+}
+
+impl Saved for Keys {
+    fn save(&self, out: &mut Writer) {
+        self.identities.save(out);
+        self.places.iter().for_each(|(id, ..)| id.save(out));
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        let identities: Vec<Arc<Identity>> = Saved::load(from)?;
+        let mut places = Vec::new();
+        for (holder, identity) in identities.iter().enumerate() {
+            for index in 0..identity.keys.len() {
+                places.push((KeyId::load(from)?, holder, index));
+            }
+        }
+        (!places.is_empty()).then_some(Self { identities, places })
+    }
+}
+
+impl Keys {
+    /// More than the bytes that are saved.
+    pub(crate) fn saved_len(&self) -> usize {
+        let len = |identity: &Arc<Identity>| identity.name.len() + 32 + identity.keys.len() * KeyId::LEN;
+        self.identities.iter().map(len).sum::<usize>() + 64
     }
 }
 

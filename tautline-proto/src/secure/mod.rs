@@ -17,6 +17,8 @@ mod sealing;
 
 pub use key::{Key, KeyId};
 pub use keys::{BadKeys, Identity, Keys, MAX_KEYS};
-pub(crate) use noise::{Begun, Split, begin, read_first};
+pub(crate) use noise::{Asked, Begun, Split, begin, read_first};
 pub(crate) use random::Random;
+#[cfg(test)]
+pub(crate) use sealing::made;
 pub(crate) use sealing::{OpenKey, SealKey};

@@ -13,25 +13,39 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::key::Key;
 use super::primitives::Primitives;
 use super::random::Random;
+use super::sealing::DirectionKey;
+use crate::snapshot::{Reader, Saved, Writer};
 
 pub(crate) const SUITE: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
 
 /// What a message of the handshake adds to its payload: a public key and a tag.
 const MESSAGE_OVERHEAD: usize = 48;
 
-/// The keys that a handshake gives.
+/// The keys that a handshake gives. Without keys in a rerun, as the two states of a handshake below.
+#[derive(Default)]
 pub(crate) struct Split {
-    pub(crate) to_server: Zeroizing<[u8; 32]>,
-    pub(crate) to_client: Zeroizing<[u8; 32]>,
+    pub(crate) to_server: DirectionKey,
+    pub(crate) to_client: DirectionKey,
     /// The handshake's hash, which the next handshake of the session builds on.
     pub(crate) hash: [u8; 32],
 }
 
 /// A handshake that the client has begun.
-pub(crate) struct Begun(Box<HandshakeState>);
+#[derive(Default)]
+pub(crate) struct Begun(Option<Box<HandshakeState>>);
 
 /// A handshake of which the server has read the first message.
-pub(crate) struct Asked(Box<HandshakeState>);
+#[derive(Default)]
+pub(crate) struct Asked(Option<Box<HandshakeState>>);
+
+// It holds the key, and is never saved.
+impl Saved for Begun {
+    fn save(&self, _: &mut Writer) {}
+
+    fn load(_: &mut Reader<'_>) -> Option<Self> {
+        Some(Self::default())
+    }
+}
 
 impl core::fmt::Debug for Begun {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -43,7 +57,7 @@ impl core::fmt::Debug for Begun {
 pub(crate) fn begin(key: &Key, prologue: &[u8], payload: &[u8], random: &mut Random) -> (Begun, Vec<u8>) {
     let mut state = state(key, prologue, random, Builder::build_initiator);
     let message = write(&mut state, payload);
-    (Begun(state), message)
+    (Begun(Some(state)), message)
 }
 
 /// The server's side: reads the first message. Returns its payload; `None` if its sender does not have the key.
@@ -55,24 +69,25 @@ pub(crate) fn read_first(
 ) -> Option<(Asked, Vec<u8>)> {
     let mut state = state(key, prologue, random, Builder::build_responder);
     let payload = read(&mut state, message)?;
-    Some((Asked(state), payload))
+    Some((Asked(Some(state)), payload))
 }
 
 impl Asked {
-    /// Answers. Returns the second message, which holds `payload` sealed, and the keys.
-    pub(crate) fn answer(mut self, payload: &[u8]) -> (Vec<u8>, Split) {
-        let message = write(&mut self.0, payload);
-        let split = split(&mut self.0);
-        (message, split)
+    /// Answers. Returns the second message, which holds `payload` sealed, and the keys. `None` without a state.
+    pub(crate) fn answer(self, payload: &[u8]) -> Option<(Split, Vec<u8>)> {
+        let mut state = self.0?;
+        let message = write(&mut state, payload);
+        Some((split(&mut state), message))
     }
 }
 
 impl Begun {
     /// Reads the second message. Returns its payload and the keys; `None` if it does not answer the first message. The handshake
     /// then goes on waiting.
-    pub(crate) fn finish(&mut self, message: &[u8]) -> Option<(Vec<u8>, Split)> {
-        let payload = read(&mut self.0, message)?;
-        Some((payload, split(&mut self.0)))
+    pub(crate) fn finish(&mut self, message: &[u8]) -> Option<(Split, Vec<u8>)> {
+        let state = self.0.as_mut()?;
+        let payload = read(state, message)?;
+        Some((split(state), payload))
     }
 }
 
@@ -107,7 +122,9 @@ fn split(state: &mut HandshakeState) -> Split {
     let (mut to_server, mut to_client) = state.dangerously_get_raw_split();
     let mut hash = [0; 32];
     hash.copy_from_slice(state.get_handshake_hash());
-    let split = Split { to_server: Zeroizing::new(to_server), to_client: Zeroizing::new(to_client), hash };
+    let keys = [to_server, to_client].map(|key| DirectionKey::new(Zeroizing::new(key)));
+    let [server, client] = keys;
+    let split = Split { to_server: server, to_client: client, hash };
     to_server.zeroize();
     to_client.zeroize();
     split

@@ -2,29 +2,54 @@
 
 use core::fmt;
 
+use zeroize::Zeroizing;
+
 use super::aead::{Aead as _, Cipher, TAG_LEN};
+use crate::snapshot::{Reader, Saved, Writer, saved};
 
 /// How many datagrams a key seals at most. Then it refuses: the session needs new keys.
 pub(crate) const MAX_SEALED: u64 = 1 << 24;
+
+/// The secret of one direction. `None` in a rerun.
+#[derive(Default)]
+pub(crate) struct DirectionKey(Option<Zeroizing<[u8; 32]>>);
+
+impl DirectionKey {
+    pub(crate) fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
+        #[cfg(test)]
+        made::note(&bytes);
+        Self(Some(bytes))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        self.0.as_ref().expect("it is no rerun")
+    }
+
+    fn cipher(&self) -> Option<Cipher> {
+        self.0.as_ref().map(|bytes| Cipher::new(bytes))
+    }
+}
 
 /// Seals the datagrams of one direction.
 ///
 /// Invariant: a number is sealed once, because numbers rise. So no nonce is used twice.
 pub(crate) struct SealKey {
-    cipher: Cipher,
+    /// `None` in a rerun: there, a datagram is sealed by leaving it as it is.
+    cipher: Option<Cipher>,
     /// One above the highest number that was sealed.
     unused_from: u64,
     sealed: u64,
     phase: bool,
 }
 
-/// Opens the datagrams of one direction.
-pub(crate) struct OpenKey(Cipher);
+/// Opens the datagrams of one direction. In a rerun it holds no key, and opens nothing: what was opened is in the record.
+pub(crate) struct OpenKey(Option<Cipher>);
 
 impl SealKey {
     /// `phase`: what the header says of the key, so that the receiver knows which of two to open with.
-    pub(crate) fn new(key: &[u8; 32], phase: bool) -> Self {
-        Self { cipher: Cipher::new(key), unused_from: 0, sealed: 0, phase }
+    pub(crate) fn new(key: &DirectionKey, phase: bool) -> Self {
+        Self { cipher: key.cipher(), unused_from: 0, sealed: 0, phase }
     }
 
     #[inline]
@@ -53,14 +78,15 @@ impl SealKey {
         assert!(number >= self.unused_from, "number {number} was sealed before");
         self.unused_from = number + 1;
         self.sealed += 1;
+        let Some(cipher) = &self.cipher else { return [0; TAG_LEN] };
         let (clear, text) = datagram.split_at_mut(clear);
-        self.cipher.seal(number, clear, text)
+        cipher.seal(number, clear, text)
     }
 }
 
 impl OpenKey {
-    pub(crate) fn new(key: &[u8; 32]) -> Self {
-        Self(Cipher::new(key))
+    pub(crate) fn new(key: &DirectionKey) -> Self {
+        Self(key.cipher())
     }
 
     /// Decrypts in place what follows the first `clear` bytes of the datagram with this number, and checks all of it. Returns the
@@ -68,7 +94,18 @@ impl OpenKey {
     #[inline]
     pub(crate) fn open(&self, number: u64, datagram: &mut [u8], clear: usize) -> Option<usize> {
         let (clear, text) = datagram.split_at_mut_checked(clear)?;
-        Some(clear.len() + self.0.open(number, clear, text)?)
+        Some(clear.len() + self.0.as_ref()?.open(number, clear, text)?)
+    }
+}
+
+// Keys are never saved.
+saved!(SealKey { unused_from, sealed, phase } else { cipher: None });
+
+impl Saved for OpenKey {
+    fn save(&self, _: &mut Writer) {}
+
+    fn load(_: &mut Reader<'_>) -> Option<Self> {
+        Some(Self(None))
     }
 }
 
@@ -84,13 +121,38 @@ impl fmt::Debug for OpenKey {
     }
 }
 
+/// The secrets that this thread has made: a test looks whether they are written anywhere.
+#[cfg(test)]
+pub(crate) mod made {
+    extern crate std;
+
+    use alloc::vec::Vec;
+    use core::cell::RefCell;
+
+    std::thread_local! {
+        static SECRETS: RefCell<Vec<[u8; 32]>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn note(secret: &[u8; 32]) {
+        SECRETS.with_borrow_mut(|secrets| secrets.push(*secret));
+    }
+
+    pub(crate) fn secrets() -> Vec<[u8; 32]> {
+        SECRETS.with_borrow(Vec::clone)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn key() -> DirectionKey {
+        DirectionKey::new(Zeroizing::new([7; 32]))
+    }
+
     #[test]
     fn a_datagram_opens_once_it_is_whole() {
-        let (mut seal, open) = (SealKey::new(&[7; 32], false), OpenKey::new(&[7; 32]));
+        let (mut seal, open) = (SealKey::new(&key(), false), OpenKey::new(&key()));
         let mut datagram = alloc::vec![1; 40];
         let tag = seal.seal(9, &mut datagram, 16);
         datagram.extend_from_slice(&tag);
@@ -105,14 +167,14 @@ mod tests {
     #[test]
     #[should_panic(expected = "sealed before")]
     fn no_number_is_sealed_twice() {
-        let mut seal = SealKey::new(&[7; 32], false);
+        let mut seal = SealKey::new(&key(), false);
         seal.seal(9, &mut [0; 20], 16);
         seal.seal(9, &mut [0; 20], 16);
     }
 
     #[test]
     fn a_key_wears_out() {
-        let mut seal = SealKey { sealed: MAX_SEALED - 1, ..SealKey::new(&[7; 32], false) };
+        let mut seal = SealKey { sealed: MAX_SEALED - 1, ..SealKey::new(&key(), false) };
         assert!(seal.has_left(1) && !seal.has_left(2));
         seal.seal(3, &mut [0; 20], 16);
         assert!(!seal.has_left(1));

@@ -109,9 +109,9 @@ impl Node {
     fn record(&mut self) {
         let Some(bytes) = self.ring else { return };
         let [inbound, outbound] = [(); 2].map(|()| Ring::with_segments(2, bytes));
-        if self.inbound.record(Arc::clone(&inbound)) && self.outbound.record(Arc::clone(&outbound)) {
-            self.black_boxes.push(BlackBox { inbound, outbound });
-        }
+        self.inbound.record(Arc::clone(&inbound));
+        self.outbound.record(Arc::clone(&outbound));
+        self.black_boxes.push(BlackBox { inbound, outbound });
     }
 
     pub(super) fn dial(&mut self, server: SocketAddr, now: Now) {

@@ -439,7 +439,7 @@ keys! {
         send_buffer: usize as usize, ANYWHERE, 0..=MAX_KERNEL_BUFFER => 1 << 20;
         /// How much memory the black box takes: the latest inputs of both halves of the protocol, from which `tautline incident` tells
         /// what happened and runs it again (docs/incidents.md). It is written to a file when a watchdog trips, when the connection
-        /// fails, and by `dump`. "64MiB" holds some minutes of a 1 kHz loop. 0 turns it off. Not for links with keys.
+        /// fails, and by `dump`. "64MiB" holds some minutes of a 1 kHz loop. 0 turns it off.
         black_box: ByteSize as impl Into<ByteSize>, ANYWHERE, 0..=MAX_KERNEL_BUFFER => ByteSize::from(0);
         /// The folder that the files of the black box go to.
         black_box_dir: Folder as impl Into<Folder>, ANYWHERE => Folder::from(".");

@@ -32,6 +32,7 @@ mod keys;
 mod local;
 mod metrics;
 mod profile;
+mod protocol;
 mod qos;
 #[cfg(feature = "secure")]
 mod secret;
@@ -182,11 +183,6 @@ impl Config {
         #[cfg(feature = "secure")]
         {
             settings.keys = settings.key_sources.read()?;
-            if settings.keys.is_some() && settings.black_box.bytes() > 0 {
-                let only =
-                    "on links without keys: the black box of a secured link would hold what the key protects";
-                return Err(ConfigError::NoEffect { key: "black_box".to_owned(), only });
-            }
         }
         #[cfg(feature = "sim")]
         impair::check(self.impair.as_ref().map(|(impairments, _)| impairments))?;

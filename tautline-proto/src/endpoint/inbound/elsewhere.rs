@@ -5,6 +5,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use crate::snapshot::{saved, saved_variants};
 use crate::time::Instant;
 
 /// A server asks again after a round trip, but not sooner than this. While nobody answers, it waits twice as long each time, up to
@@ -57,3 +58,6 @@ impl Move {
         self.asked_at.plus(wait).max(self.since.plus(wait * 2))
     }
 }
+
+saved!(Move { to, there, here, since, asked_at, asked, stage });
+saved_variants!(Stage { 0 = Asking, 1 = Answered(at), 2 = Moved(from), 3 = Stayed });

@@ -6,7 +6,9 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::secured::Vault;
 use crate::secure::{Begun, KeyId, OpenKey, SealKey};
+use crate::snapshot::{Reader, Saved, Writer, saved};
 use crate::time::Instant;
 
 /// Old keys open for this long, and for so many numbers, after the first datagram that new keys have opened.
@@ -101,25 +103,26 @@ impl Keyring {
     #[inline]
     pub(super) fn open(
         &mut self,
-        phase: bool,
-        number: u64,
+        vault: &mut Vault,
+        (phase, number): (bool, u64),
         datagram: &mut [u8],
         clear: usize,
         now: Instant,
     ) -> Option<(usize, Option<Box<Coming>>)> {
         if phase == self.phase {
-            let len = self.current.open(number, datagram, clear)?;
+            let len = vault.open(&self.current, number, datagram, clear)?;
             if matches!(self.other, Other::Former { .. }) {
                 self.retire(number, now);
             }
             return Some((len, None));
         }
-        self.open_with_other(number, datagram, clear, now)
+        self.open_with_other(vault, number, datagram, clear, now)
     }
 
     #[cold]
     fn open_with_other(
         &mut self,
+        vault: &mut Vault,
         number: u64,
         datagram: &mut [u8],
         clear: usize,
@@ -130,7 +133,7 @@ impl Keyring {
             Other::Next(next) => &next.open,
             Other::Former { key, .. } => key,
         };
-        let len = key.open(number, datagram, clear)?;
+        let len = vault.open(key, number, datagram, clear)?;
         if matches!(self.other, Other::Former { .. }) {
             return Some((len, None));
         }
@@ -175,5 +178,44 @@ impl Keyring {
     /// The phase of the keys that come next.
     pub(super) const fn next_phase(&self) -> bool {
         !self.phase
+    }
+}
+
+// Hashes go into handshakes alone, and a rerun has none.
+saved!(Keyring {
+    current, phase, other, since, sent_before, received_before, begun, asked_at, answered_at,
+} else {
+    hash: [0; 32],
+});
+saved!(Next { open, coming });
+saved!(Coming { seal, message, number, answer, key } else { hash: [0; 32] });
+saved!(Renewal { begun, key, message, repeat_at, sent });
+
+impl Saved for Other {
+    fn save(&self, out: &mut Writer) {
+        match self {
+            Self::None => 0_u8.save(out),
+            Self::Next(next) => {
+                1_u8.save(out);
+                next.save(out);
+            }
+            Self::Former { key, until, until_number } => {
+                2_u8.save(out);
+                key.save(out);
+                (*until, *until_number).save(out);
+            }
+        }
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Some(match u8::load(from)? {
+            0 => Self::None,
+            1 => Self::Next(Saved::load(from)?),
+            2 => {
+                let (key, (until, until_number)) = Saved::load(from)?;
+                Self::Former { key, until, until_number }
+            }
+            _ => return None,
+        })
     }
 }

@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::peers::{Away, InboundPeer};
-use super::registry::{ECHO_INTERVAL, FIRST_TRUST, Registry};
+use super::registry::{ECHO_INTERVAL, FIRST_TRUST, Registry, Seen};
 use crate::endpoint::command::Command;
 use crate::endpoint::config::{EndpointConfig, Role, WireFormat};
 use crate::endpoint::event::{Event, RemovalReason};
@@ -97,8 +97,8 @@ impl Registry {
         let Some(peer) = self.peers.get(id) else { return };
         let size = peer.tx.datagram_size.value();
         let told = core::mem::replace(&mut peer.told_size, size);
-        if let Some(seen) = self.sizes_seen.as_mut().filter(|_| told != size) {
-            seen.push([id.to_word(), size]);
+        if let Some(seen) = self.seen.as_mut().filter(|_| told != size) {
+            seen.push(Seen::Size(id, size));
         }
         if told != size && told != 0 {
             let size = usize::try_from(size).unwrap_or(usize::MAX);

@@ -160,6 +160,10 @@ impl Inbound {
     ) -> Option<Accepted<'a>> {
         self.record_input(Input::Datagram(now, from, datagram));
         let accepted = self.take(now, from, datagram, scratch);
+        // So the record is whole, whenever somebody reads it.
+        if let (true, Some(recorder)) = (self.registry.config.is_secured(), &mut self.recorder) {
+            record::answers(recorder, &mut self.registry, &mut self.sessions);
+        }
         if let (Some(recorder), Some(accepted)) = (&mut self.recorder, &accepted) {
             record::accepted(recorder, accepted);
         }
@@ -327,6 +331,7 @@ impl Inbound {
     /// peers why. A client that has another key to call with replaces the keys of its session, which goes on. No effect on a plain endpoint.
     #[cfg(feature = "secure")]
     pub fn replace_keys(&mut self, keys: Keys, now: Instant) {
+        self.record_input(Input::Holders(now, &keys));
         let Some(secured) = &mut self.sessions.secured else { return };
         if secured.replace_keys(&mut self.registry, keys, now) {
             self.sessions.call_anew(&mut self.registry, now);
@@ -447,14 +452,9 @@ impl Inbound {
         reply
     }
 
-    /// Records every input into this ring from now on. Returns `false`, and records nothing, on a secured endpoint: its keys must
-    /// not leave it.
-    pub fn record(&mut self, ring: Arc<Ring>) -> bool {
-        let is_plain = !self.registry.config.is_secured();
-        if is_plain {
-            self.recorder = Some(record::begin(&mut self.registry, &mut self.sessions, ring));
-        }
-        is_plain
+    /// Records every input into this ring from now on. Of a secured link it records what its keys have opened, and never a key.
+    pub fn record(&mut self, ring: Arc<Ring>) {
+        self.recorder = Some(record::begin(&mut self.registry, &mut self.sessions, ring));
     }
 
     /// Returns whether inputs are recorded.
@@ -510,7 +510,25 @@ impl Inbound {
 
     /// Returns whether an input has drawn an answer that was not given.
     pub(super) fn lacks_answers(&self) -> bool {
+        #[cfg(feature = "secure")]
+        if self.sessions.secured.as_ref().is_some_and(|secured| secured.lacks_answers()) {
+            return true;
+        }
         self.sessions.handshake.secrets.lacks_answers()
+    }
+
+    /// Gives what a key gives next, in a rerun.
+    #[cfg(feature = "secure")]
+    pub(super) fn give_opened(&mut self, opened: Option<&[u8]>) {
+        self.sessions.secured.iter_mut().for_each(|secured| secured.give_answer(opened));
+    }
+
+    /// Sets what the next input sees as the number of the next datagram to a peer, in a rerun.
+    #[cfg(feature = "secure")]
+    pub(super) fn give_number(&mut self, peer: PeerId, number: u64) {
+        if let Some(peer) = self.registry.peers.get(peer) {
+            peer.tx.next_sequence.set(number);
+        }
     }
 
     /// Sets what the next input sees as the size of the path to a peer, in a rerun.

@@ -508,15 +508,16 @@ impl Saved for Away {
     }
 }
 
+#[cfg(feature = "secure")]
+saved!(SecuredPeer { identity, key, ring, moving });
 saved!(FormerLife { newest, ended_at });
 saved!(InboundPeer {
     id, address, session, name, window, path, delivery, claims, rights, granted, accepted, proven, named, away, is_newcomer,
     established, heard_since, last_heard, next_heartbeat, next_answer, told_size, newest, former_life, numbers_from, published,
     rx, wake_at,
-} else {
-    // Keys are never saved.
     #[cfg(feature = "secure")]
-    secured: None,
+    secured,
+} else {
     // The outbound half counts there.
     tx: Arc::default(),
 });

@@ -60,9 +60,19 @@ pub(super) struct Registry {
     /// After how long a silence a peer is visited for the first time.
     first_look: Duration,
     closing: Closing,
-    /// The new sizes of paths that the present input has seen, for a black box. The outbound half writes them when it likes, so
-    /// they are inputs too.
-    pub(super) sizes_seen: Option<Vec<[u64; 2]>>,
+    /// What the present input has seen of the outbound half, for a black box. That half writes it when it likes, so it is an input
+    /// too.
+    pub(super) seen: Option<Vec<Seen>>,
+}
+
+/// What the outbound half has published of a peer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Seen {
+    /// The size of the path to it.
+    Size(PeerId, u64),
+    /// The number of the next datagram to it (secured links only).
+    #[cfg(feature = "secure")]
+    Number(PeerId, u64),
 }
 
 /// A peer to add.
@@ -127,7 +137,7 @@ impl Registry {
             lost_places: LostPlaces::default(),
             strangers: Strangers::default(),
             closing: Closing::No,
-            sizes_seen: None,
+            seen: None,
         }
     }
 
@@ -380,6 +390,6 @@ saved!(Registry { config, peers, counters, owners, closed, lost_places, stranger
     // A mark is made when nothing waits to be polled.
     outputs: Outputs::default(),
     not_allowed: NotAllowed::default(),
-    sizes_seen: None,
+    seen: None,
 });
 saved_variants!(Closing { 0 = No, 1 = AfterReading(peer, reason), 2 = Now(peer, reason) });

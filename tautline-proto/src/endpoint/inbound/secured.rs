@@ -7,16 +7,17 @@ mod calling;
 mod moving;
 mod renewal;
 mod session_keys;
+mod vault;
 mod waiting;
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use calling::Calling;
 pub(super) use moving::take as take_challenge;
 use session_keys::SessionKeys;
+pub(super) use vault::Vault;
 use waiting::{Waiting, WaitingClient};
 
 use super::handshake::Handshake;
@@ -30,7 +31,8 @@ use crate::endpoint::config::{Role, Start};
 use crate::endpoint::event::{Event, RemovalReason};
 use crate::peer::{PeerId, SessionId};
 use crate::rights::Rights;
-use crate::secure::{self, KeyId, Keys, Random};
+use crate::secure::{KeyId, Keys, Random};
+use crate::snapshot::saved;
 use crate::time::Instant;
 use crate::window::{Verdict, Window};
 use crate::wire::native::{
@@ -40,8 +42,7 @@ use crate::wire::native::{
 /// What a secured endpoint knows beside its peers.
 #[derive(Debug)]
 pub(super) struct Secured {
-    keys: Keys,
-    random: Random,
+    vault: Vault,
     /// A client's echo that the server has not accepted.
     calling: Option<Calling>,
     /// Clients that a server has accepted and that have not shown yet that they know the keys.
@@ -62,18 +63,39 @@ pub(super) struct Opened<'a> {
 impl Secured {
     pub(super) fn new(keys: Keys, start: &Start) -> Self {
         let random = Random::from_secrets(&start.entropy, &start.seed);
-        Self { keys, random, calling: None, waiting: Waiting::default() }
+        Self { vault: Vault::new(keys, random), calling: None, waiting: Waiting::default() }
+    }
+
+    /// Keeps for a black box what the keys give from now on.
+    pub(super) fn record(&mut self) {
+        self.vault.record();
+    }
+
+    /// Passes on what the keys gave since the last call.
+    #[inline]
+    pub(super) fn take_answers(&mut self, take: impl FnMut(bool, &[u8])) {
+        self.vault.take_answers(take);
+    }
+
+    /// Gives what the keys gave, in a rerun.
+    pub(super) fn give_answer(&mut self, answer: Option<&[u8]>) {
+        self.vault.give_answer(answer);
+    }
+
+    /// Returns whether a rerun wanted what was not given.
+    pub(super) fn lacks_answers(&self) -> bool {
+        self.vault.lacks_answers()
     }
 
     /// Moves the session of a peer, and renews its keys, if that is due. Returns whether the keys are too old.
     pub(super) fn look(&mut self, registry: &mut Registry, id: PeerId, now: Instant) -> bool {
         moving::look(registry, id, now);
-        renewal::look(&self.keys, &mut self.random, registry, id, now)
+        renewal::look(&mut self.vault, registry, id, now)
     }
 
     /// Handles a frame about new keys.
     pub(super) fn take_rekey(&mut self, registry: &mut Registry, origin: Origin, rekey: &Rekey) {
-        renewal::take(&self.keys, &mut self.random, registry, origin, rekey);
+        renewal::take(&mut self.vault, registry, origin, rekey);
     }
 
     /// Handles a datagram of the handshake.
@@ -132,10 +154,9 @@ impl Secured {
         handshake.stop_calling();
         let former = registry.peers.first().and_then(|peer| peer.session);
         let introduction = Introduction { name: &registry.config.name, former, ..Introduction::default() };
-        let key = self.keys.calling();
-        let mut echo = SealedEcho { token, key: key.id().to_bytes(), noise: &[] };
-        let payload = introduction.write();
-        let (begun, message) = secure::begin(key, &echo.prologue(session), &payload, &mut self.random);
+        let key = self.vault.keys().calling_id();
+        let mut echo = SealedEcho { token, key: key.to_bytes(), noise: &[] };
+        let (begun, message) = self.vault.begin(&echo.prologue(session), &introduction.write());
         echo.noise = &message;
         let datagram = registry.unnumbered(session, &Control::SealedEcho(echo));
         let calling = Calling::new(session, server, datagram, begun, is_secured, now);
@@ -184,7 +205,7 @@ impl Secured {
     ) -> Result<(), DropReason> {
         let calling = self.calling.as_mut().filter(|calling| calling.session == session);
         let calling = calling.ok_or(DropReason::Unexpected)?;
-        let (payload, split) = calling.finish(noise)?;
+        let (split, payload) = calling.finish(&mut self.vault, noise)?;
         let introduction = Introduction::read(&payload).ok_or(DropReason::Malformed)?;
         if introduction.is_refused {
             self.calling = None;
@@ -196,8 +217,8 @@ impl Secured {
         if let Some(old) = registry.peers.first().map(|peer| peer.id) {
             registry.remove(old, RemovalReason::Replaced, now);
         }
-        let id = self.keys.calling().id();
-        let (_, identity) = self.keys.find(id).expect("a client's own key is among its keys");
+        let id = self.vault.keys().calling_id();
+        let (_, identity) = self.vault.keys().find(id).expect("a client's own key is among its keys");
         let SessionKeys { open, seal, hash } = SessionKeys::new(&split, Role::Client);
         let ring = Keyring::new(open, hash, now);
         let secured = SecuredPeer::new(&identity.name, id, ring);
@@ -242,10 +263,8 @@ impl Secured {
             return Ok(());
         }
         let id = KeyId::from_bytes(echo.key);
-        let (key, identity) = self.keys.find(id).ok_or(DropReason::UnknownKey)?;
-        let prologue = echo.prologue(session);
-        let read = secure::read_first(key, &prologue, echo.noise, &mut self.random);
-        let (asked, payload) = read.ok_or(DropReason::UnknownKey)?;
+        let read = self.vault.read_first(id, &echo.prologue(session), echo.noise);
+        let (asked, payload, identity) = read.ok_or(DropReason::UnknownKey)?;
         if self.waiting.is_full() {
             return Err(DropReason::Overloaded);
         }
@@ -255,7 +274,7 @@ impl Secured {
         let is_refused = !has_place && !registry.has_room(from, now);
         let rights = (!identity.rights.is_all()).then_some(identity.rights);
         let answer = Introduction { name: &registry.config.name, rights, is_refused, former: None };
-        let (message, split) = asked.answer(&answer.write());
+        let (split, message) = self.vault.answer(asked, &answer.write());
         let datagram = registry.unnumbered(session, &Control::SealedAccept(&message));
         registry.outputs.replies.push_back((from, datagram.clone()));
         if is_refused {
@@ -267,7 +286,7 @@ impl Secured {
             token: echo.token,
             name: introduction.name.into(),
             former: introduction.former,
-            identity: Arc::clone(identity),
+            identity,
             key: id,
             keys: SessionKeys::new(&split, Role::Server),
             echo: echo.noise.into(),
@@ -282,10 +301,10 @@ impl Secured {
     /// Returns whether it must call instead, because it has no session.
     #[must_use]
     pub(super) fn replace_keys(&mut self, registry: &mut Registry, keys: Keys, now: Instant) -> bool {
-        self.keys = keys;
-        self.waiting.retain(|key, identity| {
-            self.keys.find(key).is_some_and(|(_, holder)| *holder.name == *identity.name)
-        });
+        self.vault.replace_keys(keys);
+        let keys = self.vault.keys();
+        self.waiting
+            .retain(|key, identity| keys.find(key).is_some_and(|(_, holder)| *holder.name == *identity.name));
         if registry.config.role == Role::Client {
             let Some(id) = registry.peers.first().map(|peer| peer.id) else { return true };
             self.calling = None;
@@ -301,7 +320,7 @@ impl Secured {
 
     /// Returns whether the peer may use this key.
     fn holds(&self, peer: &SecuredPeer, key: KeyId) -> bool {
-        self.keys.find(key).is_some_and(|(_, holder)| holder.name == peer.identity)
+        self.vault.keys().find(key).is_some_and(|(_, holder)| holder.name == peer.identity)
     }
 
     /// Lets the keys come into use that have opened a datagram of the peer.
@@ -340,10 +359,11 @@ impl Secured {
         scratch.extend_from_slice(datagram);
         let mut is_elsewhere = false;
         let (id, number, coming) = match registry.peers.by_session(header.session) {
-            Some(peer) if peer.address == from => open_for(peer, sealed, scratch, now)?,
+            Some(peer) if peer.address == from => open_for(&mut self.vault, peer, sealed, scratch, now)?,
             Some(_) => {
                 is_elsewhere = true;
-                open_for(moving::from_elsewhere(registry, header.session, from)?, sealed, scratch, now)?
+                let peer = moving::from_elsewhere(registry, header.session, from)?;
+                open_for(&mut self.vault, peer, sealed, scratch, now)?
             }
             None => self.open_first(registry, now, from, sealed, scratch)?,
         };
@@ -354,7 +374,7 @@ impl Secured {
         let peer = registry.peers.get(id).expect("found or just created");
         let late = Registry::judge(peer, Some(number), now)?;
         if is_elsewhere && !late {
-            moving::heard_elsewhere(&mut self.random, registry, id, (from, datagram.len()), now);
+            moving::heard_elsewhere(&mut self.vault, registry, id, (from, datagram.len()), now);
         }
         Ok(Opened { peer: id, number, late, is_elsewhere, sequence: header.sequence, frames: frames? })
     }
@@ -379,7 +399,8 @@ impl Secured {
             return Err(DropReason::BadTag);
         }
         let number = u64::from(header.sequence);
-        let len = waiting.keys.open.open(number, scratch, HEADER_LEN).ok_or(DropReason::BadTag)?;
+        let len = self.vault.open(&waiting.keys.open, number, scratch, HEADER_LEN);
+        let len = len.ok_or(DropReason::BadTag)?;
         scratch.truncate(len);
         let waiting = self.waiting.take(header.session).ok_or(DropReason::UnknownSession)?;
         establish(registry, now, waiting).map(|id| (id, number, None))
@@ -406,6 +427,7 @@ fn is_canonical(datagram: &[u8], session: SessionId, frame: &Frame<'_>) -> bool 
 /// Opens a datagram of an established session. The window is looked at first, because that is cheaper, and marked afterwards,
 /// because only then it is certain who has sent the number.
 fn open_for(
+    vault: &mut Vault,
     peer: &mut InboundPeer,
     sealed: SealedHeader,
     scratch: &mut Vec<u8>,
@@ -423,7 +445,7 @@ fn open_for(
         Verdict::New | Verdict::Late | Verdict::Leap => {}
     }
     let secured = peer.secured.as_mut().expect("every peer of a secured end has keys");
-    let opened = secured.ring.open(sealed.phase, number, scratch, HEADER_LEN, now);
+    let opened = secured.ring.open(vault, (sealed.phase, number), scratch, HEADER_LEN, now);
     let (len, coming) = opened.ok_or(DropReason::BadTag)?;
     scratch.truncate(len);
     Ok((peer.id, number, coming))
@@ -495,3 +517,5 @@ fn begin_life(peer: &mut InboundPeer, now: Instant) {
     peer.last_heard = Some(now);
     peer.next_heartbeat = Some(now);
 }
+
+saved!(Secured { vault, calling, waiting });

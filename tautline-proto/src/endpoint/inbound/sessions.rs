@@ -408,10 +408,11 @@ impl<'a> ControlFrames<'a> {
     }
 }
 
-saved!(Sessions { handshake } else {
+saved!(Sessions {
+    handshake,
+    #[cfg(feature = "secure")]
+    secured,
+} else {
     // A mark is made between two datagrams.
     sorted: SortedMessages::default(),
-    // Keys are never saved.
-    #[cfg(feature = "secure")]
-    secured: None,
 });

@@ -192,7 +192,7 @@ impl Outbound {
         let peer = peer_mut(&mut self.slots, id)?;
         #[cfg(feature = "secure")]
         if peer.is_secured() {
-            return sealed::seal(peer, datagram, from_server, sealed);
+            return sealed::seal(peer, datagram, from_server, sealed, self.recorder.as_deref_mut());
         }
         let size = peer.path.size();
         #[allow(clippy::cast_possible_truncation)] // the low half travels
@@ -270,7 +270,7 @@ impl Outbound {
         let peer = peer_mut(&mut self.slots, id)?;
         #[cfg(feature = "secure")]
         if peer.is_secured() {
-            return sealed::seal_pack(peer, pack, from_server, sealed);
+            return sealed::seal_pack(peer, pack, from_server, sealed, self.recorder.as_deref_mut());
         }
         peer.ack_is_sealed = false;
         peer.path.sends(pack.datagram_size());

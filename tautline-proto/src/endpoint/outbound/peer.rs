@@ -148,11 +148,22 @@ impl OutboundPeer {
 
 saved!(PiggybackedAck { base, bitmap, left });
 saved!(OutboundPeer {
-    id, address, session, next, path, tx, granted, extra, echo, ack, ack_is_sealed, uncounted, reliable, reliable_due,
-} else {
-    // Keys are never saved.
+    id,
+    address,
+    session,
+    next,
+    path,
+    tx,
+    granted,
+    extra,
+    echo,
+    ack,
+    ack_is_sealed,
+    uncounted,
+    reliable,
+    reliable_due,
     #[cfg(feature = "secure")]
-    sealing: None,
+    sealing,
     #[cfg(feature = "secure")]
-    challenge: None,
+    challenge,
 });

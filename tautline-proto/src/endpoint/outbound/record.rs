@@ -13,18 +13,30 @@ pub(super) const LARGEST_COMMAND: usize = 2048;
 /// What a pack takes beside its bytes.
 pub(super) const PACK_FIELDS: usize = 256;
 
-/// Adds a sealed datagram to the digest.
-pub(super) fn sealed(recorder: &mut Recorder, to: SocketAddr, datagram: &[u8]) {
+/// Adds a sealed datagram to the digest. What a key has sealed differs in a rerun, which has no key: see [`unsealed`].
+pub(super) fn sealed(recorder: &mut Recorder, to: SocketAddr, datagram: &[u8], is_secured: bool) {
     let digest = recorder.digest_of(Output::Returned);
     digest.add(to.port().into());
-    digest.add_ends(datagram);
+    if !is_secured {
+        digest.add_ends(datagram);
+    }
 }
 
-/// Adds the datagrams of a pack to the digest.
-pub(super) fn sealed_pack(recorder: &mut Recorder, pack: &SealedPack<'_>) {
+/// Adds the datagrams of a pack to the digest, as [`sealed`].
+pub(super) fn sealed_pack(recorder: &mut Recorder, pack: &SealedPack<'_>, is_secured: bool) {
     let digest = recorder.digest_of(Output::Returned);
     digest.add(pack.to.port().into());
-    pack.datagrams().for_each(|(datagram, _)| digest.add_ends(datagram));
+    if !is_secured {
+        pack.datagrams().for_each(|(datagram, _)| digest.add_ends(datagram));
+    }
+}
+
+/// Adds a datagram to the digest that a key seals next: all of it, because no CRC stands at its end.
+#[cfg(feature = "secure")]
+pub(super) fn unsealed(recorder: Option<&mut Recorder>, datagram: &[u8]) {
+    if let Some(recorder) = recorder {
+        recorder.digest_of(Output::Returned).add_all(datagram);
+    }
 }
 
 /// Adds a datagram that was written, unsealed, to the digest. Without `meant` none was.

@@ -11,6 +11,7 @@ use super::half::Outbound;
 use super::peer::OutboundPeer;
 use super::record;
 use super::sealed_pack::SealedPack;
+use crate::endpoint::config::EndpointConfig;
 use crate::endpoint::recorder::{Kind, Recorder};
 use crate::peer::PeerId;
 use crate::ring::Ring;
@@ -19,13 +20,10 @@ use crate::time::Instant;
 use crate::wire::native::Pack;
 
 impl Outbound {
-    /// Records every call that changes something into this ring from now on. Returns `false`, and records nothing, on a secured
-    /// endpoint: its keys must not leave it.
-    pub fn record(&mut self, ring: Arc<Ring>) -> bool {
-        if !self.is_secured() {
-            self.recorder = Some(Box::new(Recorder::new(Some(ring))));
-        }
-        self.recorder.is_some()
+    /// Records every call that changes something into this ring from now on. Of a secured link it records what is sealed, and
+    /// never a key.
+    pub fn record(&mut self, ring: Arc<Ring>) {
+        self.recorder = Some(Box::new(Recorder::new(Some(ring))));
     }
 
     /// Notes when the next datagrams are sent. Only the record shows it.
@@ -62,9 +60,10 @@ impl Outbound {
         if let Some(recorder) = self.recorder(datagram.len()) {
             recorder.input(Kind::Seal, &[id.to_word()], datagram);
         }
+        let is_secured = self.is_secured();
         let sealed = self.seal_next(id, datagram, sealed);
         if let (Some(recorder), Some((to, datagram))) = (&mut self.recorder, sealed) {
-            record::sealed(recorder, to, datagram);
+            record::sealed(recorder, to, datagram, is_secured);
         }
         sealed
     }
@@ -79,9 +78,10 @@ impl Outbound {
         if let Some(recorder) = self.recorder(pack.bytes().len() + record::PACK_FIELDS) {
             recorder.saved_input(Kind::SealPack, &[id.to_word()], pack);
         }
+        let is_secured = self.is_secured();
         let sealed = self.seal_next_pack(id, pack, sealed);
         if let (Some(recorder), Some(pack)) = (&mut self.recorder, &sealed) {
-            record::sealed_pack(recorder, pack);
+            record::sealed_pack(recorder, pack, is_secured);
         }
         sealed
     }
@@ -101,6 +101,16 @@ impl Outbound {
         let mut outbound = Self::load(&mut from)?;
         outbound.recorder = Some(Box::new(recorder));
         from.0.is_empty().then_some(outbound)
+    }
+
+    /// Changes what this half uses of the configuration, for a rerun.
+    pub(in crate::endpoint) fn change(&mut self, change: &dyn Fn(&mut EndpointConfig)) {
+        let mut config = EndpointConfig::new(self.role, self.wire);
+        config.name.clone_from(&self.name);
+        (config.datagram_size, config.max_tries) = (self.datagram_size, self.max_tries);
+        change(&mut config);
+        self.name = config.name;
+        (self.datagram_size, self.max_tries) = (config.datagram_size, config.max_tries);
     }
 
     /// Writes the state as a mark does.

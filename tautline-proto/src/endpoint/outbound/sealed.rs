@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::peer::OutboundPeer;
+use super::record;
 use super::sealed_pack::SealedPack;
+use crate::endpoint::recorder::Recorder;
 use crate::wire::native::{
     HEADER_LEN, Header, Pack, SEALED_EXTRA, SealedHeader, begins_with_challenge, fill_sealed_header,
 };
@@ -19,6 +21,7 @@ pub(super) fn seal<'a>(
     frames: &mut Vec<u8>,
     from_server: bool,
     out: &'a mut Vec<u8>,
+    recorder: Option<&mut Recorder>,
 ) -> Option<(SocketAddr, &'a [u8])> {
     let size = peer.size();
     if !peer.sealing.as_ref()?.has_left(1) {
@@ -29,7 +32,7 @@ pub(super) fn seal<'a>(
     // A challenge must not be longer than what it answers.
     peer.ack_is_sealed = challenge.is_none() && peer.piggyback_ack(frames, size);
     out.clear();
-    append(peer, frames, from_server, out)?;
+    append(peer, frames, from_server, out, recorder)?;
     Some((to, out))
 }
 
@@ -40,6 +43,7 @@ pub(super) fn seal_pack<'a>(
     pack: &'a mut Pack,
     from_server: bool,
     out: &'a mut Vec<u8>,
+    mut recorder: Option<&mut Recorder>,
 ) -> Option<SealedPack<'a>> {
     peer.ack_is_sealed = false;
     let size = pack.datagram_size() + SEALED_EXTRA;
@@ -49,13 +53,19 @@ pub(super) fn seal_pack<'a>(
     }
     out.clear();
     for frames in pack.open_datagrams() {
-        append(peer, frames, from_server, out)?;
+        append(peer, frames, from_server, out, recorder.as_deref_mut())?;
     }
     Some(SealedPack { to: peer.address, bytes: out, size, messages: pack.message_counts() })
 }
 
 /// Appends a sealed datagram with the next number.
-fn append(peer: &mut OutboundPeer, frames: &[u8], from_server: bool, out: &mut Vec<u8>) -> Option<()> {
+fn append(
+    peer: &mut OutboundPeer,
+    frames: &[u8],
+    from_server: bool,
+    out: &mut Vec<u8>,
+    recorder: Option<&mut Recorder>,
+) -> Option<()> {
     let sealing = peer.sealing.as_mut()?;
     let number = peer.next;
     #[allow(clippy::cast_possible_truncation)] // the low half travels
@@ -64,6 +74,7 @@ fn append(peer: &mut OutboundPeer, frames: &[u8], from_server: bool, out: &mut V
     out.extend_from_slice(frames);
     let datagram = &mut out[begin..];
     fill_sealed_header(datagram, SealedHeader { header, phase: sealing.phase() });
+    record::unsealed(recorder, datagram);
     let tag = sealing.seal(number, datagram, HEADER_LEN);
     out.extend_from_slice(&tag);
     peer.next = number + 1;

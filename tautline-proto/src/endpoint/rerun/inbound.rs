@@ -74,13 +74,13 @@ impl Run<'_> {
         let mut last = Now::default();
         for (index, entry) in entries.iter().enumerate() {
             let Some(kind) = Kind::of(entry.kind) else { return false };
-            if matches!(kind, Kind::Datagram | Kind::Timeout) {
-                // With a word, outputs waited that the digest does not have yet.
-                if entry.word(0).is_none() {
+            if matches!(kind, Kind::Datagram | Kind::Sealed | Kind::Timeout) {
+                // With a further word, outputs waited that the digest does not have yet.
+                if entry.word(usize::from(kind == Kind::Sealed)).is_none() {
                     self.drain(last);
                     comparison.digests(self.inbound.digest(), entry.digest);
                 }
-                comparison.result.datagrams += u64::from(kind == Kind::Datagram);
+                comparison.result.datagrams += u64::from(kind != Kind::Timeout);
             }
             if kind as u8 >= Kind::Datagram as u8 && kind != Kind::Hold {
                 let from = self.from;
@@ -99,14 +99,19 @@ impl Run<'_> {
 
     /// What an input has drawn and seen stands behind it.
     fn give_answers(&mut self, after: &[Entry<'_>]) {
-        let may_be_between = |entry: &&Entry<'_>| {
-            matches!(Kind::of(entry.kind), Some(Kind::Drawn | Kind::Seen | Kind::Hold | Kind::Note))
-        };
-        for entry in after.iter().take_while(may_be_between) {
+        for entry in behind(after) {
             match (Kind::of(entry.kind), entry.word(0), entry.word(1)) {
                 (Some(Kind::Drawn), Some(answer), _) => self.inbound.give_answer(answer),
                 (Some(Kind::Seen), Some(peer), Some(size)) => {
                     self.inbound.give_size(PeerId::from_word(peer), size);
+                }
+                #[cfg(feature = "secure")]
+                (Some(Kind::SeenNumber), Some(peer), Some(number)) => {
+                    self.inbound.give_number(PeerId::from_word(peer), number);
+                }
+                #[cfg(feature = "secure")]
+                (Some(Kind::Opened), Some(is_some), _) => {
+                    self.inbound.give_opened((is_some != 0).then_some(entry.bytes));
                 }
                 _ => {}
             }
@@ -124,6 +129,9 @@ impl Run<'_> {
                 (self.see)(&Step::Note(at, words));
             }
             Kind::Datagram => self.datagram(now, entry.bytes, after)?,
+            Kind::Sealed => self.datagram(now, &unsealed(entry, after)?, after)?,
+            #[cfg(feature = "secure")]
+            Kind::NewHolders => self.inbound.replace_keys(read(entry.bytes)?, at),
             Kind::Timeout => self.inbound.handle_timeout(now),
             Kind::Dial => self.inbound.dial(read(entry.bytes)?, now),
             Kind::Came => self.inbound.came(Instant::from_nanos(entry.word(0)?)),
@@ -145,9 +153,9 @@ impl Run<'_> {
                 self.inbound.refuse_strangers_until(Instant::from_nanos(entry.word(0)?));
             }
             Kind::Unreachable => self.inbound.unreachable(read(entry.bytes)?),
-            Kind::Polled => self.drain(now),
+            Kind::Polled | Kind::Drained => self.drain(now),
             // Seen with their datagram, or their input.
-            Kind::Hold | Kind::Drawn | Kind::Seen => {}
+            Kind::Hold | Kind::Drawn | Kind::Seen | Kind::SeenNumber | Kind::Opened => {}
             _ => return None,
         }
         Some(())
@@ -188,9 +196,30 @@ impl Run<'_> {
     }
 }
 
+/// The entries that belong to the input before them.
+fn behind<'a>(after: &'a [Entry<'a>]) -> impl Iterator<Item = &'a Entry<'a>> {
+    let may_be_between = |entry: &&Entry<'_>| {
+        use Kind::{Drawn, Hold, Note, Opened, Seen, SeenNumber};
+        matches!(Kind::of(entry.kind), Some(Drawn | Seen | SeenNumber | Opened | Hold | Note))
+    };
+    after.iter().take_while(may_be_between)
+}
+
+/// A sealed datagram as far as it is known: its header, and what was in it if it was opened.
+fn unsealed(entry: &Entry<'_>, after: &[Entry<'_>]) -> Option<Vec<u8>> {
+    let len = usize::try_from(entry.word(0)?).ok().filter(|&len| len <= usize::from(u16::MAX))?;
+    let opened = behind(after).find(|entry| Kind::of(entry.kind) == Some(Kind::Opened));
+    let opened = opened.map_or(&[][..], |opened| opened.bytes);
+    let mut datagram = [entry.bytes, opened].concat();
+    datagram.resize(len, 0);
+    Some(datagram)
+}
+
 /// After how many messages of the datagram before these entries the driver has offered one.
 fn holds<'a>(after: &'a [Entry<'a>]) -> impl Iterator<Item = u64> + 'a {
-    let ends = |entry: &&Entry<'_>| !matches!(Kind::of(entry.kind), Some(Kind::Datagram | Kind::Timeout));
+    let ends = |entry: &&Entry<'_>| {
+        !matches!(Kind::of(entry.kind), Some(Kind::Datagram | Kind::Sealed | Kind::Timeout))
+    };
     let is_hold = |entry: &&Entry<'_>| Kind::of(entry.kind) == Some(Kind::Hold);
     after.iter().take_while(ends).filter(is_hold).filter_map(|entry| entry.word(0))
 }
@@ -198,6 +227,9 @@ fn holds<'a>(after: &'a [Entry<'a>]) -> impl Iterator<Item = u64> + 'a {
 fn describe(kind: Kind, from: Option<SocketAddr>, entry: &Entry<'_>) -> alloc::string::String {
     match (kind, from) {
         (Kind::Datagram, Some(from)) => format!("a datagram of {} bytes from {from}", entry.bytes.len()),
+        (Kind::Sealed, Some(from)) => {
+            format!("a sealed datagram of {} bytes from {from}", entry.word(0).unwrap_or(0))
+        }
         (Kind::Timeout, _) => "a timer".to_string(),
         (kind, _) => format!("the call {kind:?}"),
     }

@@ -13,7 +13,8 @@ use crate::snapshot::read;
 use crate::time::Instant;
 use crate::wire::native::Pack;
 
-/// Runs the calls of a sending half again. `see` gets each of them and what came of it. The settings change nothing here.
+/// Runs the calls of a sending half again. `see` gets each of them and what came of it. What its user sent, and what the receiving
+/// half asked of it, is as recorded.
 #[must_use]
 pub fn rerun_outbound(
     contents: &RingContents,
@@ -23,19 +24,23 @@ pub fn rerun_outbound(
     let mut comparison = Comparison::new(settings.change.is_none());
     let mut before: Option<(u64, Outbound)> = None;
     for segment in &contents.segments {
-        let read_mark = after_mark(segment).and_then(|(mark, entries)| {
-            let outbound = Outbound::from_mark(mark)?;
-            Some((mark, entries, outbound))
-        });
-        let Some((mark, entries, outbound)) = read_mark else {
+        let read_mark =
+            after_mark(segment).and_then(|(mark, entries)| Some((mark, entries, Outbound::from_mark(mark)?)));
+        let Some((mark, entries, mut outbound)) = read_mark else {
             comparison.result.unreadable += 1;
             before = None;
             continue;
         };
-        if let Some((_, ended)) = before.take().filter(|(period, _)| period + 1 == segment.period) {
-            comparison.states(mark, |out| ended.save_mark(out));
+        let follows = before.take().filter(|(period, _)| period + 1 == segment.period);
+        match (follows, settings.change) {
+            // What was changed goes on.
+            (Some((_, changed)), Some(_)) => outbound = changed,
+            (None, Some(change)) => outbound.change(change),
+            (Some((_, ended)), None) => comparison.states(mark, |out| ended.save_mark(out)),
+            (None, None) => {}
         }
-        let mut run = Run { outbound, shift: 0, see: &mut see };
+        let is_changed = settings.change.is_some();
+        let mut run = Run { outbound, shift: 0, is_changed, see: &mut see };
         let run_again = entries.iter().take_while(|entry| run.one(entry, &mut comparison).is_some()).count();
         comparison.result.left_out += (entries.len() - run_again) as u64;
         let is_whole = run_again == entries.len();
@@ -47,6 +52,7 @@ pub fn rerun_outbound(
 struct Run<'a> {
     outbound: Outbound,
     shift: i64,
+    is_changed: bool,
     see: &'a mut dyn FnMut(&Step<'_>),
 }
 
@@ -101,8 +107,12 @@ impl Run<'_> {
             }
             Kind::NotSent => outbound.not_sent(read(entry.bytes)?),
             Kind::Polled => {
-                let (_, outcome) = outbound.poll_outcome()?;
-                (self.see)(&Step::Outcome(at, outcome));
+                match outbound.poll_outcome() {
+                    Some((_, outcome)) => (self.see)(&Step::Outcome(at, outcome)),
+                    // It may end otherwise, or at another time.
+                    None if self.is_changed => {}
+                    None => return None,
+                }
             }
             Kind::Abandon => outbound.abandon(),
             Kind::Fits => {

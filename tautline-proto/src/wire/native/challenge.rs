@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::layout::frame_type;
 use super::layout::{FRAME_HEADER_LEN, HEADER_LEN, TAG_LEN};
 use super::reader::Reader;
+use crate::snapshot::saved_variants;
 
 /// What a frame about a peer's address says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(crate) fn begins_with_challenge(datagram: &[u8], challenge: Challenge) -> bo
     datagram.get(HEADER_LEN) == Some(&frame_type::CHALLENGE)
         && Challenge::read(Reader(body)) == Some(challenge)
 }
+
+saved_variants!(Challenge { 1 = Ask(value), 2 = Answer(value) });
 
 impl Challenge {
     pub(super) fn read(mut fields: Reader<'_>) -> Option<Self> {

@@ -5,10 +5,12 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use super::vault::Vault;
 use crate::drops::DropReason;
 use crate::endpoint::inbound::registry::ECHO_INTERVAL;
 use crate::peer::SessionId;
 use crate::secure::{Begun, Split};
+use crate::snapshot::saved;
 use crate::time::Instant;
 
 /// How many times an echo is sent before the client tells that the server does not accept its key. Each wait is twice as long as
@@ -71,12 +73,14 @@ impl Calling {
     }
 
     /// Reads the server's accept. Returns what it says, and the keys.
-    pub(super) fn finish(&mut self, noise: &[u8]) -> Result<(Vec<u8>, Split), DropReason> {
+    pub(super) fn finish(&mut self, vault: &mut Vault, noise: &[u8]) -> Result<(Split, Vec<u8>), DropReason> {
         if self.forged == MAX_FORGED {
             return Err(DropReason::Overloaded);
         }
-        let finished = self.begun.finish(noise);
+        let finished = vault.finish(&mut self.begun, noise);
         self.forged += u32::from(finished.is_none());
         finished.ok_or(DropReason::BadTag)
     }
 }
+
+saved!(Calling { session, server_is_secured, server, datagram, begun, sent, next_at, forged });

@@ -8,6 +8,7 @@ use alloc::boxed::Box;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use super::vault::Vault;
 use crate::drops::DropReason;
 use crate::endpoint::command::Command;
 use crate::endpoint::config::Role;
@@ -16,7 +17,6 @@ use crate::endpoint::inbound::elsewhere::{Move, Stage};
 use crate::endpoint::inbound::peers::{Away, InboundPeer};
 use crate::endpoint::inbound::registry::Registry;
 use crate::peer::{PeerId, SessionId};
-use crate::secure::Random;
 use crate::time::Instant;
 use crate::wire::native::{CHALLENGE_DATAGRAM_LEN, Challenge};
 
@@ -60,7 +60,7 @@ pub(super) fn from_elsewhere(
 /// sent there before the peer has answered from there.
 #[cold]
 pub(super) fn heard_elsewhere(
-    random: &mut Random,
+    vault: &mut Vault,
     registry: &mut Registry,
     id: PeerId,
     (from, len): (SocketAddr, usize),
@@ -83,7 +83,7 @@ pub(super) fn heard_elsewhere(
         }
         before => {
             let asked = before.filter(|before| before.to == from).map_or(1, |before| before.asked + 1);
-            let [there, here] = random.draw_values();
+            let [there, here] = vault.draw_values();
             Box::new(Move { to: from, there, here, since: now, asked_at: now, asked, stage: Stage::Asking })
         }
     };

@@ -4,18 +4,20 @@
 //! messages travel in sealed frames.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::vault::Vault;
 use crate::endpoint::command::{Command, NewKeys};
 use crate::endpoint::config::Role;
 use crate::endpoint::event::Event;
 use crate::endpoint::inbound::keyring::{Coming, Keyring, Next, Renewal};
 use crate::endpoint::inbound::ownership::Origin;
 use crate::endpoint::inbound::peers::InboundPeer;
-use crate::endpoint::inbound::registry::Registry;
+use crate::endpoint::inbound::registry::{Registry, Seen};
 use crate::peer::PeerId;
 use crate::rights::Rights;
-use crate::secure::{self, KeyId, Keys, OpenKey, Random, SealKey};
+use crate::secure::{KeyId, OpenKey, SealKey};
 use crate::time::Instant;
 use crate::window::Window;
 use crate::wire::native::{Introduction, Rekey};
@@ -35,16 +37,10 @@ const TOLD_AFTER: u32 = 5;
 
 /// Does what is due for the keys of this peer. Returns whether a client must call for a new session, because they could not be
 /// replaced in time.
-pub(super) fn look(
-    keys: &Keys,
-    random: &mut Random,
-    registry: &mut Registry,
-    id: PeerId,
-    now: Instant,
-) -> bool {
+pub(super) fn look(vault: &mut Vault, registry: &mut Registry, id: PeerId, now: Instant) -> bool {
     let (role, rekey_after) = (registry.config.role, registry.config.rekey_after);
     let Some(peer) = registry.peers.get(id) else { return false };
-    let sealed = sealed_by(peer);
+    let sealed = sealed_by(&mut registry.seen, peer);
     let Some(secured) = &mut peer.secured else { return false };
     let age = now.since(secured.ring.since);
     if age >= rekey_after * 3 / 2 {
@@ -54,7 +50,7 @@ pub(super) fn look(
     if sealed >= 2 * MOST_SEALED {
         return true;
     }
-    let has_other_key = role == Role::Client && keys.calling().id() != secured.key;
+    let has_other_key = role == Role::Client && vault.keys().calling_id() != secured.key;
     let ring = &mut secured.ring;
     match role {
         // A client begins by itself. A server asks only if it does not.
@@ -68,11 +64,12 @@ pub(super) fn look(
             let is_due =
                 age >= rekey_after || sealed >= MOST_SEALED || has_other_key || ring.asked_at.is_some();
             // One that was begun with a key that this end calls with no longer is begun anew.
-            let is_begun = ring.begun.as_ref().is_some_and(|renewal| renewal.key == keys.calling().id());
+            let is_begun =
+                ring.begun.as_ref().is_some_and(|renewal| renewal.key == vault.keys().calling_id());
             if !is_due && !is_begun {
                 ring.begun = None;
             } else if is_due && !is_begun && ring.coming().is_none() {
-                begin(keys, random, ring, now);
+                begin(vault, ring, now);
             }
             let due = ring.begun.as_mut().filter(|renewal| renewal.repeat_at <= now);
             if let Some(renewal) = due {
@@ -90,10 +87,14 @@ pub(super) fn look(
 }
 
 /// How many datagrams one end has sealed with the present keys: the one that has sealed more.
-fn sealed_by(peer: &InboundPeer) -> u64 {
+fn sealed_by(seen: &mut Option<Vec<Seen>>, peer: &InboundPeer) -> u64 {
     let Some(secured) = &peer.secured else { return 0 };
     let received = peer.window.as_ref().map_or(0, Window::next);
     let sent = peer.tx.next_sequence.value();
+    if let Some(seen) = seen.as_mut().filter(|_| sent.saturating_sub(secured.ring.sent_before) >= MOST_SEALED)
+    {
+        seen.push(Seen::Number(peer.id, sent));
+    }
     sent.saturating_sub(secured.ring.sent_before).max(received.saturating_sub(secured.ring.received_before))
 }
 
@@ -106,29 +107,29 @@ fn prologue(hash: &[u8; 32], key: KeyId) -> [u8; 40] {
 }
 
 /// A client begins new keys. If a message before this one was not answered, it is forgotten.
-fn begin(keys: &Keys, random: &mut Random, ring: &mut Keyring, now: Instant) {
-    let key = keys.calling();
+fn begin(vault: &mut Vault, ring: &mut Keyring, now: Instant) {
+    let key = vault.keys().calling_id();
     let payload = Introduction::default().write();
-    let (begun, message) = secure::begin(key, &prologue(&ring.hash, key.id()), &payload, random);
-    ring.begun = Some(Renewal { begun, key: key.id(), message, repeat_at: now, sent: 0 });
+    let (begun, message) = vault.begin(&prologue(&ring.hash, key), &payload);
+    ring.begun = Some(Renewal { begun, key, message, repeat_at: now, sent: 0 });
 }
 
 /// Handles the peer's frame about new keys.
 #[cold]
-pub(super) fn take(keys: &Keys, random: &mut Random, registry: &mut Registry, origin: Origin, frame: &Rekey) {
+pub(super) fn take(vault: &mut Vault, registry: &mut Registry, origin: Origin, frame: &Rekey) {
     let Origin { peer: id, number, now } = origin;
     match (registry.config.role, frame) {
         (Role::Client, Rekey::Ask) => {
             if let Some(secured) = registry.peers.get(id).and_then(|peer| peer.secured.as_mut()) {
                 secured.ring.asked_at = Some(now);
             }
-            look(keys, random, registry, id, now);
+            look(vault, registry, id, now);
         }
         (Role::Server, Rekey::Begin(key, message)) => {
             let begun = Begin { key: KeyId::from_bytes(*key), message, number: number.unwrap_or_default() };
-            answer(keys, random, registry, id, &begun, now);
+            answer(vault, registry, id, &begun, now);
         }
-        (Role::Client, Rekey::Answer(message)) => finish(registry, id, message),
+        (Role::Client, Rekey::Answer(message)) => finish(vault, registry, id, message),
         _ => {}
     }
 }
@@ -141,14 +142,7 @@ struct Begin<'a> {
 }
 
 /// A server answers. It goes on with the old keys until a datagram with the new ones has come.
-fn answer(
-    keys: &Keys,
-    random: &mut Random,
-    registry: &mut Registry,
-    id: PeerId,
-    begun: &Begin<'_>,
-    now: Instant,
-) {
+fn answer(vault: &mut Vault, registry: &mut Registry, id: PeerId, begun: &Begin<'_>, now: Instant) {
     let &Begin { key: key_id, message, number } = begun;
     let Some(secured) = registry.peers.get(id).and_then(|peer| peer.secured.as_mut()) else { return };
     let ring = &mut secured.ring;
@@ -168,17 +162,16 @@ fn answer(
         return;
     }
     // Another key of the same identity may take over, and no other.
-    let Some((key, identity)) = keys.find(key_id) else { return };
-    if identity.name != secured.identity {
+    if vault.keys().find(key_id).is_none_or(|(_, identity)| identity.name != secured.identity) {
         return;
     }
-    let Some((asked, _)) = secure::read_first(key, &prologue(&ring.hash, key_id), message, random) else {
+    let Some((asked, _, identity)) = vault.read_first(key_id, &prologue(&ring.hash, key_id), message) else {
         // A late copy of a message that was answered and has led to the present keys, or a fault.
         return;
     };
     let rights = (!identity.rights.is_all()).then_some(identity.rights);
     let payload = Introduction { rights, ..Introduction::default() }.write();
-    let (answer, split) = asked.answer(&payload);
+    let (split, answer) = vault.answer(asked, &payload);
     let phase = ring.next_phase();
     ring.answered_at = Some(now);
     ring.set_next(Next {
@@ -196,11 +189,11 @@ fn answer(
 }
 
 /// A client has its answer. It seals with the new keys from now on.
-fn finish(registry: &mut Registry, id: PeerId, message: &[u8]) {
+fn finish(vault: &mut Vault, registry: &mut Registry, id: PeerId, message: &[u8]) {
     let Some(secured) = registry.peers.get(id).and_then(|peer| peer.secured.as_mut()) else { return };
     let ring = &mut secured.ring;
-    let finished = ring.begun.as_mut().and_then(|renewal| renewal.begun.finish(message));
-    let Some((payload, split)) = finished else { return };
+    let finished = ring.begun.as_mut().and_then(|renewal| vault.finish(&mut renewal.begun, message));
+    let Some((split, payload)) = finished else { return };
     let granted = Introduction::read(&payload).map(|said| said.rights.unwrap_or(Rights::ALL));
     let Some(renewal) = ring.begun.take() else { return };
     let phase = ring.next_phase();
@@ -224,6 +217,7 @@ fn finish(registry: &mut Registry, id: PeerId, message: &[u8]) {
 pub(super) fn come(registry: &mut Registry, id: PeerId, coming: Coming, number: u64, now: Instant) {
     let Some(peer) = registry.peers.get(id) else { return };
     let sent = peer.tx.next_sequence.value();
+    registry.seen.iter_mut().for_each(|seen| seen.push(Seen::Number(id, sent)));
     let Some(secured) = &mut peer.secured else { return };
     let ring = &mut secured.ring;
     (ring.hash, ring.since, ring.asked_at) = (coming.hash, now, None);

@@ -10,6 +10,7 @@ use super::session_keys::SessionKeys;
 use crate::endpoint::inbound::token::TOKEN_LIFETIME;
 use crate::peer::SessionId;
 use crate::secure::{Identity, KeyId};
+use crate::snapshot::{Reader, Saved, Writer, saved};
 use crate::time::Instant;
 use crate::wire::native::Token;
 
@@ -76,5 +77,17 @@ impl Waiting {
     /// Forgets the clients whose tokens have expired. They begin again.
     pub(super) fn forget_expired(&mut self, now: Instant) {
         self.0.retain(|waiting| now.since(waiting.at) <= TOKEN_LIFETIME);
+    }
+}
+
+saved!(WaitingClient { session, address, token, name, former, identity, key, keys, echo, answer, at });
+
+impl Saved for Waiting {
+    fn save(&self, out: &mut Writer) {
+        self.0.save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Vec::load(from).map(Self)
     }
 }
