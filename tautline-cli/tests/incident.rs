@@ -15,8 +15,10 @@ use serde_json::Value;
 #[cfg(target_os = "linux")]
 use support::Listener;
 use support::{run, signal, start};
+use tautline::black_box::read::BlackBoxFile;
 use tautline::{
-    Config, Handler, MessageType, Metadata, UdpInterface, Watchdog, create_udp_client, create_udp_server,
+    Config, Handler, MessageType, Metadata, UdpInterface, Watchdog, Wire, create_udp_client,
+    create_udp_server,
 };
 
 struct Folder(PathBuf);
@@ -52,9 +54,36 @@ impl Drop for Folder {
     }
 }
 
+/// So small that the rings wrap soon, and so large that they hold what a test stages.
+const BLACK_BOX: &str = "256KiB";
+
+/// Lets both rings of a plant wrap, before anything is staged: each end sends more than ten times what a ring holds, so many
+/// messages at once.
+fn wrap(plant: &UdpInterface, controller: &UdpInterface, at_once: usize, mut turn: impl FnMut()) {
+    let blob = "x".repeat(1_000);
+    for _ in 0..2_200 / at_once {
+        for _ in 0..at_once {
+            controller.send(&blob, &Metadata::data()).expect("sent");
+            plant.send(&blob, &Metadata::data()).expect("sent");
+        }
+        turn();
+        // On a busy machine some may be lost.
+        while plant.receive(Some(Duration::from_millis(1))).is_ok() {}
+    }
+}
+
+/// How often the rings of a file were written over: that of the receiving half, and that of the sending half.
+fn wraps(file: &Path) -> [u64; 2] {
+    let file = BlackBoxFile::open(file).expect("a black box");
+    [&file.inbound, &file.outbound].map(|ring| {
+        let segments = ring.segments.len() as u64;
+        ring.segments.last().map_or(0, |last| last.period / segments)
+    })
+}
+
 /// A plant with a black box, and a watchdog on commands where `watched`.
 fn plant(folder: &Folder, config: impl FnOnce(Config) -> Config) -> (UdpInterface, String) {
-    let base = Config::server("127.0.0.1:0").name("plant").black_box("4MiB").black_box_dir(&folder.0);
+    let base = Config::server("127.0.0.1:0").name("plant").black_box(BLACK_BOX).black_box_dir(&folder.0);
     let plant = create_udp_server(config(base)).expect("in order");
     plant.connect().expect("a free port");
     let address = plant.local_address().expect("connected").to_string();
@@ -83,8 +112,21 @@ fn command(controller: &UdpInterface, time: Duration) {
     }
 }
 
-/// The causes that are named. The rerun must give equal outputs.
+/// The causes that are named. The rerun must give equal outputs, from rings that have wrapped ten times.
 fn named(file: &Path) -> Vec<String> {
+    let wraps = wraps(file);
+    assert!(wraps.iter().all(|count| *count >= 10), "{wraps:?}");
+    named_of(file)
+}
+
+/// As [`named`], of an end that only listens: its sending half has little to record.
+fn named_of_listener(file: &Path) -> Vec<String> {
+    let wraps = wraps(file);
+    assert!(wraps[0] >= 10, "{wraps:?}");
+    named_of(file)
+}
+
+fn named_of(file: &Path) -> Vec<String> {
     let path = file.to_str().expect("text");
     let rerun = run(&["incident", path, "--rerun"]);
     assert_eq!(rerun.code, 0, "{}{}", rerun.stdout, rerun.stderr);
@@ -117,6 +159,9 @@ fn a_peer_that_was_killed_is_told_from_one_that_was_stopped() {
     for (name, cause) in [("-KILL", "peer killed"), ("-STOP", "peer stopped")] {
         let folder = Folder::new(name);
         let (plant, address) = plant(&folder, |config| config);
+        let other = controller(&address);
+        wrap(&plant, &other, 10, || ());
+        other.disconnect();
         watch(&plant);
         let mut sender = sender(&address, "native");
         answer(&plant, Duration::from_millis(500));
@@ -144,8 +189,9 @@ fn answer_until_file(plant: &UdpInterface, folder: &Folder) {
 fn a_handler_that_panics_is_named() {
     let folder = Folder::new("panic");
     let (plant, address) = plant(&folder, |config| config);
-    plant.register_message_handler(MessageType::Command, Handler::blocking(|_, _| panic!("staged")));
     let controller = controller(&address);
+    wrap(&plant, &controller, 10, || ());
+    plant.register_message_handler(MessageType::Command, Handler::blocking(|_, _| panic!("staged")));
     command(&controller, Duration::from_millis(200));
     let until = Instant::now() + Duration::from_secs(60);
     while plant.statistics().handlers.panicked == 0 {
@@ -159,11 +205,12 @@ fn a_handler_that_panics_is_named() {
 fn an_inline_handler_that_takes_long_is_named() {
     let folder = Folder::new("slow-handler");
     let (plant, address) = plant(&folder, |config| config);
+    let controller = controller(&address);
+    wrap(&plant, &controller, 10, || ());
     plant.register_message_handler(
         MessageType::Data,
         Handler::inline(|_, _| std::thread::sleep(Duration::from_millis(400))),
     );
-    let controller = controller(&address);
     command(&controller, Duration::from_millis(200));
     controller.send(&1, &Metadata::data()).expect("sent");
     command(&controller, Duration::from_millis(800));
@@ -176,6 +223,7 @@ fn a_reader_that_takes_long_is_named() {
     let folder = Folder::new("slow-reader");
     let (plant, address) = plant(&folder, |config| config.inbox_capacity(20));
     let controller = controller(&address);
+    wrap(&plant, &controller, 10, || ());
     for _ in 0..200 {
         controller.send(&1, &Metadata::data()).expect("sent");
         std::thread::sleep(Duration::from_millis(5));
@@ -188,7 +236,7 @@ fn a_reader_that_takes_long_is_named() {
 #[cfg(target_os = "linux")]
 fn a_kernel_buffer_that_was_full_is_named() {
     let folder = Folder::new("kernel");
-    let config = Config::server("127.0.0.1:0").name("plant").receive_buffer(4096).black_box("4MiB");
+    let config = Config::server("127.0.0.1:0").name("plant").receive_buffer(4096).black_box(BLACK_BOX);
     let (plant, mut driver) = UdpInterface::caller_driven(config.black_box_dir(&folder.0)).expect("in order");
     plant.connect().expect("a free port");
     let address = plant.local_address().expect("connected").to_string();
@@ -198,6 +246,9 @@ fn a_kernel_buffer_that_was_full_is_named() {
             driver.turn(Some(Duration::from_millis(5)));
         }
         connecting.join().expect("connected")
+    });
+    wrap(&plant, &controller, 1, || {
+        driver.turn(Some(Duration::from_millis(5)));
     });
     for number in 0..500 {
         controller.send(&number, &Metadata::data()).expect("sent");
@@ -214,12 +265,17 @@ fn a_kernel_buffer_that_was_full_is_named() {
 #[test]
 fn a_flood_of_strangers_is_named() {
     let folder = Folder::new("flood");
-    let (plant, address) = plant(&folder, |config| config);
+    let (plant, address) = plant(&folder, |config| config.black_box("1MiB"));
     let controller = controller(&address);
+    // The flood lets the ring of the receiving half wrap.
+    let blob = "x".repeat(1_000);
+    for _ in 0..8_000 {
+        plant.send(&blob, &Metadata::data()).expect("sent");
+    }
     command(&controller, Duration::from_millis(100));
     let stranger = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    for number in 0..12_000 {
-        stranger.send_to(b"no datagram of tautline", &address).expect("sent");
+    for number in 0..60_000 {
+        stranger.send_to(&[b'?'; 100], &address).expect("sent");
         if number % 50 == 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -267,6 +323,7 @@ fn a_burst_of_losses_is_named() {
     let is_bad = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let bad = std::sync::Arc::clone(&is_bad);
     let controller = controller(&relay(&address, move |_| !bad.load(std::sync::atomic::Ordering::Relaxed)));
+    wrap(&plant, &controller, 10, || ());
     command(&controller, Duration::from_millis(300));
     is_bad.store(true, std::sync::atomic::Ordering::Relaxed);
     command(&controller, Duration::from_millis(300));
@@ -306,9 +363,12 @@ fn a_clock_that_was_set_is_named() {
         let path = folder.0.to_str().expect("text");
         let args = ["listen", "127.0.0.1:0", "--wire", wire, "--black-box", path];
         let mut plant = support::command(&args);
-        let mut plant = Listener::of(plant.env("LD_PRELOAD", &library).env("TEST_CLOCK_SHIFT", &shift));
-        let mut sender = sender(&plant.address, wire);
-        for _ in 0..200 {
+        let plant = plant.env("LD_PRELOAD", &library).env("TEST_CLOCK_SHIFT", &shift);
+        let mut plant = Listener::of(plant.env("TAUTLINE_BLACK_BOX", BLACK_BOX));
+        let blob = format!("\"{}\"", "x".repeat(1_000));
+        let count = ["--rate", "1000", "--count", "100000", "--wire", wire];
+        let mut sender = start(&[&["send", &plant.address, &blob], &count[..]].concat());
+        for _ in 0..2_000 {
             plant.line();
         }
         set(step);
@@ -319,7 +379,7 @@ fn a_clock_that_was_set_is_named() {
         let file = folder.file();
         sender.kill().expect("it is ours");
         sender.wait().expect("it has ended");
-        let found = named(&file);
+        let found = named_of_listener(&file);
         assert_eq!(found.first().map(String::as_str), Some("clock step"), "{wire}: {found:?}");
         let told = run(&["incident", file.to_str().expect("text")]).stdout;
         assert!(told.contains(&format!("clock was set {way} by")), "{told}");
@@ -341,7 +401,12 @@ fn a_path_that_has_shrunk_is_named() {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/networks/shrinking_path.sh");
         let mut staged = Command::new("unshare");
         staged.args(["-rn", "sh"]).arg(script).arg(env!("CARGO_BIN_EXE_tautline"));
-        let staged = staged.args([address, router]).arg(&folder.0).output().expect("it was allowed");
+        let staged = staged
+            .args([address, router])
+            .arg(&folder.0)
+            .env("TAUTLINE_BLACK_BOX", "128KiB")
+            .output()
+            .expect("it was allowed");
         for end in ["plant", "controller"] {
             let files = std::fs::read_dir(folder.0.join(end)).unwrap_or_else(|_| panic!("{staged:?}"));
             let found: Vec<_> = files.map(|file| named(&file.expect("readable").path())).collect();
@@ -360,6 +425,62 @@ fn a_path_that_has_shrunk_is_named() {
 }
 
 #[test]
+fn the_files_of_both_ends_say_which_way_lost_what() {
+    for wire in [Wire::Native, Wire::Classic] {
+        let folder = Folder::new(&format!("both-{wire}"));
+        let (plant, address) = plant(&folder, |config| config.wire(wire));
+        let is_bad = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let bad = std::sync::Arc::clone(&is_bad);
+        let relay = relay(&address, move |_| !bad.load(std::sync::atomic::Ordering::Relaxed));
+        let config = Config::client(relay.as_str()).name("controller").wire(wire);
+        let config = config.black_box(BLACK_BOX).black_box_dir(&folder.0);
+        let controller = create_udp_client(config).expect("in order");
+        controller.connect().expect("the plant answers");
+        let exchange = || {
+            for _ in 0..40 {
+                let _ = controller.send(&[0.5, 1.5], &Metadata::command());
+                let _ = plant.send(&1, &Metadata::status());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        // On the classic wire, the plant knows its controller once it has heard it.
+        controller.send(&1, &Metadata::data()).expect("sent");
+        plant.receive(Some(Duration::from_secs(20))).expect("it comes");
+        exchange();
+        is_bad.store(true, std::sync::atomic::Ordering::Relaxed);
+        exchange();
+        is_bad.store(false, std::sync::atomic::Ordering::Relaxed);
+        exchange();
+        let files = [&plant, &controller].map(|end| end.dump().expect("written"));
+        let [first, second] = files.each_ref().map(|file| file.to_str().expect("text"));
+        for order in [[first, second], [second, first]] {
+            let told = run(&["incident", order[0], order[1]]);
+            assert_eq!(told.code, 0, "{}", told.stderr);
+            let way = |from: &str| {
+                let line = told.stdout.lines().find(|line| line.starts_with(from)).expect("there is a line");
+                let numbers = line.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok());
+                let numbers: Vec<u64> = numbers.collect();
+                assert_eq!(numbers[0], numbers[1] + numbers[2], "{line}");
+                numbers[2]
+            };
+            let lost = way("controller to plant: ");
+            assert!((30..=60).contains(&lost), "{wire}: {}", told.stdout);
+            assert_eq!(way("plant to controller: "), 0, "{wire}: {}", told.stdout);
+            assert!(told.stdout.contains("in a row lost: "), "{}", told.stdout);
+            assert!(told.stdout.contains(" command"), "{}", told.stdout);
+            assert!(told.stdout.contains("give or take"), "{}", told.stdout);
+        }
+        let page = folder.0.join("both.html");
+        let told = run(&["incident", first, second, "--html", page.to_str().expect("text")]);
+        assert_eq!(told.code, 0, "{}", told.stderr);
+        let page = std::fs::read_to_string(page).expect("written");
+        assert!(page.contains("<svg") && page.contains("controller sent, lost"), "{page}");
+        let alone = run(&["incident", first, second, "--rerun"]);
+        assert_eq!(alone.code, 2, "{}", alone.stdout);
+    }
+}
+
+#[test]
 fn what_is_no_black_box_and_what_cannot_be_tried_are_errors() {
     let folder = Folder::new("errors");
     let path = folder.0.join("text.mcap");
@@ -374,9 +495,34 @@ fn what_is_no_black_box_and_what_cannot_be_tried_are_errors() {
     let file = file.to_str().expect("text");
     let refused = run(&["incident", file, "--what-if", "colour=red"]);
     assert_eq!(refused.code, 2);
-    assert!(refused.stderr.contains("lifespan, liveness_timeout"), "{}", refused.stderr);
-    let tried = run(&["incident", file, "--what-if", "lifespan=1ns"]);
-    assert!(tried.stdout.contains("would have been dropped"), "{}", tried.stdout);
+    assert!(refused.stderr.contains("there is no key `colour`"), "{}", refused.stderr);
+    for (change, sentence) in [
+        ("liveness_timeout=500ms", "recorded with liveness_timeout=500ms already"),
+        ("liveness_timeout=soon", "liveness_timeout"),
+        ("liveness_timeout=1ms", "liveness_timeout"),
+        ("receive_buffer=4096", "receive_buffer cannot be tried: no rerun depends on it"),
+        ("status.history=3", "status.history cannot be tried"),
+        ("wire=classic", "means nothing to another one"),
+        ("lifespan", "write KEY=VALUE"),
+    ] {
+        let refused = run(&["incident", file, "--what-if", change]);
+        assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{change}");
+        assert!(refused.stderr.contains(sentence), "{change}: {}", refused.stderr);
+    }
+    for (change, sentence) in [
+        ("lifespan=1us", "too old when they were read"),
+        ("command.lifespan=1us", "too old when they were read"),
+        ("max_message_size=1", "messages handed out: 0 instead of"),
+        ("liveness_timeout=201ms", "instead of"),
+        ("heartbeat_interval=20ms", "instead of"),
+        ("command.owner=true", "instead of"),
+        ("allow=10.1.2.3", "instead of"),
+        ("reliable_tries=2", "instead of"),
+    ] {
+        let tried = run(&["incident", file, "--what-if", change]);
+        assert_eq!(tried.code, 0, "{change}: {}", tried.stderr);
+        assert!(tried.stdout.contains(sentence), "{change}: {}", tried.stdout);
+    }
     let page = folder.0.join("page.html");
     let told = run(&["incident", file, "--html", page.to_str().expect("text")]);
     assert!(told.stdout.contains("last command received"), "{}", told.stdout);

@@ -77,7 +77,9 @@ impl WireArgs {
             config = config.use_sequence(false);
         }
         if let Some(folder) = &self.black_box {
-            config = config.black_box("64MiB").black_box_dir(folder);
+            // Its size may be set already.
+            let size = config.black_box.take().unwrap_or_else(|| "64MiB".into());
+            config = config.black_box(size).black_box_dir(folder);
             black_box::write_on_signal()?;
         }
         Ok(match &self.key {

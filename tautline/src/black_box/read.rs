@@ -13,6 +13,7 @@ use tautline_proto::{RingContents, RingSegment};
 
 use super::mcap::{Record, records};
 use super::{checksum, names};
+use crate::config::{Config, Settings};
 use crate::payload::{self, PayloadLimits};
 
 /// A black box that was read from a file.
@@ -137,19 +138,44 @@ impl BlackBoxFile {
         self.run(&settings, &mut see)
     }
 
-    /// Runs the receiving half again with another configuration. The outputs are then not compared.
+    /// Returns the settings of the interface, as a configuration. Its keys and its failsafe are not among them.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        Config::of_texts(&self.settings)
+    }
+
+    /// Runs both halves again as if the interface had had these settings. The outputs are then not compared. What its user sent, and
+    /// what the peers sent, is as recorded. Returns `None` if the protocol reads nothing that differs from the recorded settings.
     ///
     /// # Errors
     ///
     /// The contents contradict themselves.
     pub fn rerun_with(
         &self,
-        change: &dyn Fn(&mut EndpointConfig),
+        recorded: &Settings,
+        changed: &Settings,
         mut see: impl FnMut(Half, &Step<'_>),
-    ) -> Result<[Rerun; 2], BlackBoxError> {
-        let mut settings = RerunSettings::unchanged(self.payload_check());
-        settings.change = Some(change);
-        self.run(&settings, &mut see)
+    ) -> Result<Option<[Rerun; 2]>, BlackBoxError> {
+        let [before, after] = [recorded, changed].map(|settings| settings.for_protocol(settings.mtu.most()));
+        if before.has_same_values(&after) {
+            return Ok(None);
+        }
+        let check = Arc::clone(&after.check_payload);
+        let change = |config: &mut EndpointConfig| {
+            let mut new = after.clone();
+            // The length of the headers depends on the address, and only the interface had the keys.
+            new.datagram_size =
+                (config.datagram_size + after.datagram_size).saturating_sub(before.datagram_size);
+            #[cfg(feature = "secure")]
+            {
+                new.security = config.security.take();
+                new.rekey_after = config.rekey_after;
+            }
+            *config = new;
+        };
+        let mut settings = RerunSettings::unchanged(check);
+        settings.change = Some(&change);
+        self.run(&settings, &mut see).map(Some)
     }
 
     fn run(

@@ -1,11 +1,12 @@
 //! Settings from text: the environment, TOML and the command line. This file finds the keys and their values; the table
 //! in `keys.rs` knows what they mean.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use super::error::{ConfigError, nearest_key};
 use super::holders::is_of_holder;
-use super::keys::{Config, KEYS, Key};
+use super::keys::{Config, DEFAULT_WIRE, KEYS, Key};
 use super::streams::StreamKeyName;
 use super::value::SourceValue;
 
@@ -63,6 +64,32 @@ impl Config {
     /// There is no such key, or the text is not a valid value of the key.
     pub fn set(&mut self, key: &str, text: &str) -> Result<(), ConfigError> {
         self.set_named(key, '.', key, SourceValue::Untyped(text), str::to_owned)
+    }
+
+    /// Returns every value as text, by the name that [`set`](Self::set) takes; where none is set, the default. What is about keys is
+    /// left out, and code (a failsafe) is no text.
+    pub(crate) fn texts(&self) -> BTreeMap<String, String> {
+        let wire = self.wire.unwrap_or(DEFAULT_WIRE);
+        let value = |key: &Key| key.value(self).or_else(|| key.default(wire));
+        let plain = KEYS.iter().filter(|key| !key.name().starts_with("key"));
+        let plain = plain.filter_map(|key| Some((key.name().to_owned(), value(key)?)));
+        plain.chain(self.streams.texts()).collect()
+    }
+
+    /// Reads what [`texts`](Self::texts) has returned, perhaps in another version: texts that mean nothing here are left out.
+    pub(crate) fn of_texts(texts: &BTreeMap<String, String>) -> Self {
+        let mut config = Self::default();
+        if let Some(wire) = texts.get("wire") {
+            let _ = config.set("wire", wire);
+        }
+        let wire = config.wire.unwrap_or(DEFAULT_WIRE);
+        for (name, text) in texts {
+            // A default may have no effect here, which is an error for a value that was set.
+            if find(name).and_then(|key| key.default(wire)).as_ref() != Some(text) {
+                let _ = config.set(name, text);
+            }
+        }
+        config
     }
 
     /// Sets the key `name`. `separator` separates the parts of a stream's key. Errors show this key as `written`, and

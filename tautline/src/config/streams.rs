@@ -67,6 +67,14 @@ impl Streams {
         self.by_selector.iter().map(|(&selector, &qos)| (selector, qos))
     }
 
+    /// Returns each value that was set, by its name in text, such as "command.3.lifespan".
+    pub(super) fn texts(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        self.iter().flat_map(|(selector, qos)| {
+            let texts = STREAM_KEYS.iter().filter_map(move |key| Some((key, key.value(&qos)?)));
+            texts.map(move |(key, value)| (name(selector, key.name()), value))
+        })
+    }
+
     fn at(&self, selector: Selector) -> Qos {
         self.by_selector.get(&selector).copied().unwrap_or_default()
     }

@@ -8,9 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tautline_proto::endpoint::{Encoder, EndpointConfig, Inbound, Outbound, Start, WireFormat, endpoint};
-use tautline_proto::json::JsonLimits;
-use tautline_proto::wire::classic::ClassicFormat;
+use tautline_proto::endpoint::{Encoder, Inbound, Outbound, Start, endpoint};
 
 use super::Connection;
 use super::candidates;
@@ -25,7 +23,6 @@ use crate::machine::life::Life;
 use crate::machine::realtime::{Held, Wishes};
 use crate::machine::socket::place::Place;
 use crate::machine::socket::{Granted, IpFragments, Socket, SocketWaiter, headers_to};
-use crate::payload;
 use crate::sending::coalescer::{Coalescer, CoalescerWatch};
 use crate::sending::line::Line;
 use crate::sending::link::Link;
@@ -100,7 +97,7 @@ impl Connection {
         // Of an address that is not known yet, the longer headers.
         let address = moving.target().unwrap_or(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
         let datagram_size = settings.mtu.most() - headers_to(address);
-        let config = endpoint_config(settings, datagram_size);
+        let config = settings.for_protocol(datagram_size);
         let encoder = Encoder::new(&config);
         let mut halves = endpoint(config, Start { seed, entropy, first_number, peers_before });
         self.record(&mut halves, settings, clock)?;
@@ -298,31 +295,4 @@ fn can_wait(error: &ConnectError) -> bool {
 fn no_socket(moving: &Moving, error: &io::Error) -> ConnectError {
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     moving.no_socket(moving.target().unwrap_or(any), error)
-}
-
-fn endpoint_config(settings: &Settings, datagram_size: usize) -> EndpointConfig {
-    let limits = settings.payload_limits();
-    let wire = match settings.wire {
-        Wire::Native => WireFormat::Native,
-        Wire::Classic => WireFormat::Classic(ClassicFormat {
-            use_crc: settings.use_crc,
-            use_sequence: settings.use_sequence,
-        }),
-    };
-    let mut config = EndpointConfig::new(settings.role, wire);
-    config.name.clone_from(&settings.name);
-    config.allow = settings.allow.shared();
-    config.max_peers = settings.max_peers;
-    config.heartbeat_interval = settings.heartbeat_interval;
-    config.liveness_timeout = settings.liveness_timeout;
-    config.peer_expiry = settings.peer_expiry;
-    config.max_message_size = settings.max_message_size;
-    config.datagram_size = datagram_size;
-    config.max_tries = u32::try_from(settings.reliable_tries).unwrap_or(u32::MAX);
-    config.json = JsonLimits { max_depth: settings.max_depth, nonfinite: settings.nonfinite };
-    config.owned = settings.streams.owned(settings.liveness_timeout);
-    #[cfg(feature = "secure")]
-    config.security.clone_from(&settings.keys);
-    config.check_payload = Arc::new(move |content_type, bytes| payload::check(content_type, bytes, &limits));
-    config
 }

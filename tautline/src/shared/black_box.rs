@@ -111,10 +111,6 @@ impl BlackBox {
             return None;
         }
         let [inbound, outbound] = [(); 2].map(|()| Ring::new(bytes / 2));
-        let is_secret = |name: &str| name.starts_with("key");
-        let keys = Config::keys().iter().filter(|key| !is_secret(key.name()));
-        let value = |key: &crate::config::Key| key.value(config).or_else(|| key.default(settings.wire));
-        let texts = keys.filter_map(|key| Some((key.name().to_owned(), value(key)?))).collect();
         *lock(&self.present) = Some(Present {
             inbound: Arc::clone(&inbound),
             outbound: Arc::clone(&outbound),
@@ -122,7 +118,7 @@ impl BlackBox {
             folder: settings.black_box_dir.path().to_owned(),
             name: settings.name.clone(),
             role: if settings.role == crate::config::Role::Server { "server" } else { "client" },
-            settings: texts,
+            settings: config.texts(),
         });
         Some([inbound, outbound])
     }

@@ -157,13 +157,13 @@ fn slow_handler(story: &Story) -> Option<Cause> {
 }
 
 fn kernel_buffer_full(story: &Story) -> Option<Cause> {
-    let drops = story.growth(|statistics| number(statistics, "kernel_drops"));
+    let drops = story.kernel_drops();
     let sentence = || {
         format!(
-            "the kernel dropped {drops:.0} datagrams, because its receive buffer was full: they came faster than they were read"
+            "the kernel dropped {drops} datagrams, because its receive buffer was full: they came faster than they were read"
         )
     };
-    (drops >= 1.0).then(|| Cause::new(Kind::KernelBufferFull, sentence()))
+    (drops > 0).then(|| Cause::new(Kind::KernelBufferFull, sentence()))
 }
 
 fn slow_reader(story: &Story) -> Option<Cause> {
@@ -180,7 +180,7 @@ fn slow_reader(story: &Story) -> Option<Cause> {
 
 fn loss_burst(story: &Story) -> Option<Cause> {
     // What the kernel here has dropped was not lost on the network.
-    let dropped_here = story.growth(|statistics| number(statistics, "kernel_drops"));
+    let dropped_here = story.kernel_drops();
     let gaps = story.gaps();
     let lost: u64 = gaps.iter().map(|(.., missing)| missing).sum();
     let (at, peer, most) = gaps.iter().max_by_key(|(.., missing)| *missing)?;
@@ -190,7 +190,7 @@ fn loss_burst(story: &Story) -> Option<Cause> {
             super::ms(i128::from(*at) - i128::from(story.cause_at))
         )
     };
-    (lost >= BURST && lost as f64 > dropped_here).then(|| Cause::new(Kind::LossBurst, sentence()))
+    (lost >= BURST && lost > dropped_here).then(|| Cause::new(Kind::LossBurst, sentence()))
 }
 
 /// A peer whose silence has lasted this long when a watchdog tripped was silent.
@@ -207,12 +207,12 @@ fn silence(story: &Story) -> Option<Cause> {
     let (last, silent) = story.silence_of(peer).filter(|(_, silent)| *silent >= least)?;
     let silent_ms = silent as f64 / 1e6;
     let address = story.peers.get(&peer)?;
-    if let Some((_, event)) =
-        story.near("PeerDisconnected").find(|(_, event)| event["fields"]["reason"] == "closed_by_peer")
-    {
-        let sentence =
-            format!("{} ended the link itself", event["fields"]["peer"].as_str().unwrap_or("a peer"));
-        return Some(Cause::new(Kind::PeerClosed, sentence));
+    let is_goodbye = |event: &Value| {
+        event["fields"]["reason"] == "closed_by_peer"
+            && event["fields"]["peer"].as_str() == Some(&peer.to_string())
+    };
+    if story.near("PeerDisconnected").any(|(_, event)| is_goodbye(event)) {
+        return Some(Cause::new(Kind::PeerClosed, format!("{peer} ended the link itself")));
     }
     let refused = story.near("PeerUnreachable").any(|(at, event)| {
         *at + SILENCE_NS >= last

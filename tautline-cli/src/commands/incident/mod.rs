@@ -1,9 +1,10 @@
 //! `tautline incident`: says what a black box shows.
 //!
 //! [`story`] runs the file again and collects what happened, [`causes`] names what went wrong, [`timeline`] draws it, [`what_if`]
-//! compares it with another setting.
+//! compares it with another setting. [`ends`] lays the files of two ends side by side.
 
 mod causes;
+mod ends;
 mod story;
 mod timeline;
 mod what_if;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Rerun};
 
+use self::ends::Ends;
 use self::story::{Story, ms};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::output;
@@ -21,6 +23,8 @@ use crate::tools::output;
 /// The setting `black_box` (option --black-box) lets each end keep its latest inputs. When a watchdog trips, or the connection
 /// fails, they are written to a file. This subcommand says what the file shows: what went wrong, and what came last.
 ///
+/// With the files of both ends of a link, it compares their clocks, and says which way lost what.
+///
 /// --rerun runs the protocol again with these inputs, and compares every output. It ends with code 4 if one differs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -29,14 +33,18 @@ Examples:
   tautline incident incidents/plant-1795965519400-watchdog.mcap
   tautline incident plant.mcap --rerun
   tautline incident plant.mcap --html incident.html
-  tautline incident plant.mcap --what-if lifespan=5ms")]
+  tautline incident plant.mcap --what-if command.lifespan=5ms
+  tautline incident plant.mcap controller.mcap")]
 pub(crate) struct Args {
     /// The file
     file: PathBuf,
+    /// The file of the other end of the link: both are shown on one time line, with what was lost on the way
+    #[arg(conflicts_with_all = ["rerun", "what_if", "json"])]
+    other: Option<PathBuf>,
     /// Run the protocol again with the recorded inputs, and compare every output
     #[arg(long)]
     rerun: bool,
-    /// Say what would have been different with another setting: lifespan, liveness_timeout, peer_expiry or max_peers
+    /// Say what would have been different with another setting (`tautline config print` lists them). `lifespan` is that of all types
     #[arg(long, value_name = "KEY=VALUE")]
     what_if: Option<String>,
     /// Draw the last seconds to this file, a page that needs nothing else
@@ -51,6 +59,16 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let failure = |error: BlackBoxError| Failure::failed(format!("{}: {error}", args.file.display()));
     let file = BlackBoxFile::open(&args.file).map_err(failure)?;
+    if let Some(other) = &args.other {
+        let read = BlackBoxFile::open(other);
+        let other = read.map_err(|error| Failure::failed(format!("{}: {error}", other.display())))?;
+        let ends = Ends::of([&file, &other])?;
+        if let Some(path) = &args.html {
+            write(path, &ends.page())?;
+        }
+        output::data(&ends.text())?;
+        return Ok(Exit::Done);
+    }
     if let Some(change) = &args.what_if {
         output::data(&what_if::answer(&file, change)?)?;
         return Ok(Exit::Done);

@@ -141,6 +141,14 @@ impl Story {
         last - before.map_or(0.0, |(_, before)| value(before))
     }
 
+    /// How many datagrams the kernel has dropped near the cause.
+    pub(super) fn kernel_drops(&self) -> u64 {
+        let drops = self.growth(|statistics| statistics["kernel_drops"].as_f64().unwrap_or(0.0));
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count
+        let drops = drops.max(0.0) as u64;
+        drops
+    }
+
     /// When a peer was last heard before the cause, and for how long it had been silent then.
     pub(super) fn silence_of(&self, peer: PeerId) -> Option<(At, u64)> {
         let before = self

@@ -19,19 +19,16 @@ const AFTER: u64 = 500_000_000;
 const MOST_EVENTS: usize = 200;
 
 /// What a lane shows, and its values with their times. The bar shows the sum of its values, or the largest.
-struct Lane {
-    name: &'static str,
-    values: Vec<(At, f64)>,
-    is_sum: bool,
-    unit: &'static str,
+pub(super) struct Lane {
+    pub(super) name: String,
+    pub(super) values: Vec<(At, f64)>,
+    pub(super) is_sum: bool,
+    pub(super) unit: &'static str,
 }
 
 /// Returns the page.
 pub(super) fn page(story: &Story, causes: &[Cause]) -> String {
-    let items = |lines: Vec<String>| {
-        lines.iter().map(|line| format!("<li>{}</li>", escaped(line))).collect::<String>()
-    };
-    let found = causes.iter().map(|cause| format!("{}: {}", cause.name(), cause.sentence)).collect();
+    let found: Vec<_> = causes.iter().map(|cause| format!("{}: {}", cause.name(), cause.sentence)).collect();
     let events =
         story.events.iter().filter(|(at, _)| story.is_near(*at)).take(MOST_EVENTS).map(|(at, event)| {
             format!(
@@ -40,15 +37,31 @@ pub(super) fn page(story: &Story, causes: &[Cause]) -> String {
                 event["text"].as_str().unwrap_or("")
             )
         });
+    document(
+        &story.heading(),
+        &found,
+        &picture(&lanes(story), story.cause_at),
+        &[("What came last", story.last_things()), ("Events", events.collect())],
+    )
+}
+
+/// A page with one picture and lists.
+pub(super) fn document(
+    heading: &str,
+    found: &[String],
+    picture: &str,
+    lists: &[(&str, Vec<String>)],
+) -> String {
+    let items =
+        |lines: &[String]| lines.iter().map(|line| format!("<li>{}</li>", escaped(line))).collect::<String>();
+    let lists: String =
+        lists.iter().map(|(title, lines)| format!("<h2>{title}</h2><ul>{}</ul>\n", items(lines))).collect();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>Incident</title><style>{STYLE}</style>\n<h1>Incident</h1><p>{}</p>\n<h2>What went wrong</h2><ul>{}</ul>\n{}\n\
-         <h2>What came last</h2><ul>{}</ul>\n<h2>Events</h2><ul>{}</ul></html>\n",
-        escaped(&story.heading()),
+         <title>Incident</title><style>{STYLE}</style>\n<h1>Incident</h1><p>{}</p>\n<h2>What went wrong</h2><ul>{}</ul>\n{picture}\n\
+         {lists}</html>\n",
+        escaped(heading),
         items(found),
-        picture(story),
-        items(story.last_things()),
-        items(events.collect()),
     )
 }
 
@@ -65,7 +78,7 @@ fn lanes(story: &Story) -> [Lane; 6] {
     let waited =
         story.received.iter().map(|received| (received.at, received.in_kernel as f64 / 1e6)).collect();
     let busy = story.busy.iter().map(|(at, busy)| (*at, *busy as f64 / 1e6)).collect();
-    let lane = |name, values, is_sum, unit| Lane { name, values, is_sum, unit };
+    let lane = |name: &str, values, is_sum, unit| Lane { name: name.to_owned(), values, is_sum, unit };
     [
         lane("datagrams received", received, true, ""),
         lane("datagrams sent", sent, true, ""),
@@ -76,14 +89,14 @@ fn lanes(story: &Story) -> [Lane; 6] {
     ]
 }
 
-fn picture(story: &Story) -> String {
-    let lanes = lanes(story);
+/// Draws the lanes around the cause.
+pub(super) fn picture(lanes: &[Lane], cause_at: At) -> String {
     let height = TOP + LANE * lanes.len() as f64 + 30.0;
     let mut svg = Svg::new(WIDTH, height, "");
     let seconds = |ns: u64| ns as f64 / 1e9;
     let scale = Scale::new((-seconds(WINDOW), seconds(AFTER)), (LEFT, WIDTH - 10.0));
     for (index, lane) in lanes.iter().enumerate() {
-        draw(&mut svg, story, lane, TOP + LANE * index as f64);
+        draw(&mut svg, cause_at, lane, TOP + LANE * index as f64);
     }
     let bottom = height - 30.0;
     for tick in scale.ticks(7.0) {
@@ -95,8 +108,8 @@ fn picture(story: &Story) -> String {
     svg.finish()
 }
 
-fn draw(svg: &mut Svg, story: &Story, lane: &Lane, top: f64) {
-    let begin = story.cause_at.saturating_sub(WINDOW);
+fn draw(svg: &mut Svg, cause_at: At, lane: &Lane, top: f64) {
+    let begin = cause_at.saturating_sub(WINDOW);
     let span = (WINDOW + AFTER) as f64;
     let mut bars = [0.0_f64; BARS];
     for (at, value) in &lane.values {
@@ -108,12 +121,11 @@ fn draw(svg: &mut Svg, story: &Story, lane: &Lane, top: f64) {
     }
     let most = bars.iter().copied().fold(0.0, f64::max);
     let base = top + LANE - 8.0;
-    svg.text("", (LEFT - 10.0, base - 12.0), Anchor::End, lane.name);
+    svg.text("", (LEFT - 10.0, base - 12.0), Anchor::End, &lane.name);
     svg.text("", (LEFT - 10.0, base + 2.0), Anchor::End, &format!("at most {}{}", short(most), lane.unit));
     svg.line("axis", (LEFT, base), (WIDTH - 10.0, base));
     let width = (WIDTH - 10.0 - LEFT) / BARS as f64;
-    let class =
-        if lane.name.starts_with("lost") || lane.name.starts_with("dropped") { "loss" } else { "bar" };
+    let class = if lane.name.contains("lost") || lane.name.contains("dropped") { "loss" } else { "bar" };
     for (index, bar) in bars.iter().enumerate().filter(|(_, bar)| **bar > 0.0) {
         let height = (LANE - 14.0) * bar / most;
         svg.rectangle(class, Area { left: LEFT + width * index as f64, top: base - height, width, height });

@@ -1,0 +1,128 @@
+//! What one end has sent and what came to it, by its own clock.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+
+use tautline::DropReason;
+use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Half, Happened, Step};
+use tautline_proto::wire::native;
+
+use crate::commands::incident::story::Story;
+
+/// A time by the clock of an end's time stamps, in nanoseconds.
+pub(super) type At = i64;
+
+/// What a datagram has in common at both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Id {
+    /// The header of a native datagram: session, direction and number. It is the same if the rest is sealed.
+    Header([u8; native::HEADER_LEN]),
+    /// A hash of all of a classic datagram.
+    Whole(u64),
+}
+
+/// A datagram that was sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) at: At,
+    pub(super) id: Id,
+    /// Whether the kernel has taken it.
+    pub(super) is_taken: bool,
+    /// As it was before a key has sealed it.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A datagram that came.
+#[derive(Debug)]
+pub(super) struct Came {
+    pub(super) at: At,
+    pub(super) id: Id,
+    pub(super) dropped: Option<DropReason>,
+}
+
+/// One end of a link.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) name: String,
+    pub(super) is_server: bool,
+    pub(super) story: Story,
+    pub(super) sent: Vec<Sent>,
+    pub(super) came: Vec<Came>,
+    /// The time without a gap in what came.
+    pub(super) covers: (At, At),
+    /// By how much the clock of the time stamps is ahead of the steady clock.
+    wall_ahead: i64,
+}
+
+impl Id {
+    fn of(datagram: &[u8]) -> Self {
+        if let (true, Some(header)) = (native::looks_native(datagram), datagram.first_chunk()) {
+            return Self::Header(*header);
+        }
+        let mut hasher = DefaultHasher::new();
+        datagram.hash(&mut hasher);
+        Self::Whole(hasher.finish())
+    }
+}
+
+impl End {
+    /// Runs a file again, and collects what has passed its socket.
+    pub(super) fn of(file: &BlackBoxFile) -> Result<Self, BlackBoxError> {
+        let (story, _) = Story::of(file)?;
+        let fact = |name: &str| file.incident.get(name).cloned().unwrap_or_default();
+        let mut end = Self {
+            name: fact("name"),
+            is_server: fact("role") == "server",
+            story,
+            sent: Vec::new(),
+            came: Vec::new(),
+            covers: (0, fact("written_ns").parse().unwrap_or(0)),
+            wall_ahead: file.wall_ahead(),
+        };
+        // Which of `sent` the kernel has not taken yet.
+        let mut untaken = 0..0;
+        file.rerun(|half, step| end.take(half, step, &mut untaken))?;
+        Ok(end)
+    }
+
+    /// The time of the end's clock at a time of its steady clock.
+    pub(super) const fn at(&self, steady: u64) -> At {
+        self.wall_ahead.wrapping_add_unsigned(steady)
+    }
+
+    /// What the file was caused by happened then.
+    pub(super) const fn cause_at(&self) -> At {
+        self.at(self.story.cause_at)
+    }
+
+    fn take(&mut self, half: Half, step: &Step<'_>, untaken: &mut std::ops::Range<usize>) {
+        match step {
+            Step::Begins(at) if half == Half::Inbound => self.covers.0 = self.at(at.as_nanos()),
+            Step::Datagram { now, bytes, .. } => {
+                let at = self.at(now.steady.as_nanos());
+                self.came.push(Came { at, id: Id::of(bytes), dropped: None });
+            }
+            Step::Event(_, Happened::Dropped { reason, .. }) => {
+                if let Some(came) = self.came.last_mut() {
+                    came.dropped = Some(*reason);
+                }
+            }
+            Step::Sealed { at, bytes, .. } => {
+                if untaken.end != self.sent.len() {
+                    *untaken = self.sent.len()..self.sent.len();
+                }
+                let at = self.at(at.as_nanos());
+                self.sent.push(Sent { at, id: Id::of(bytes), is_taken: false, bytes: bytes.to_vec() });
+                untaken.end = self.sent.len();
+            }
+            Step::Sent(_, _, [datagrams, _]) => {
+                // The first ones that were sealed. What the kernel has refused is sent again, or sealed again.
+                let taken = usize::try_from(*datagrams).unwrap_or(usize::MAX).min(untaken.len());
+                let taken = untaken.start..untaken.start + taken;
+                self.sent[taken.clone()].iter_mut().for_each(|sent| sent.is_taken = true);
+                untaken.start = taken.end;
+            }
+            _ => {}
+        }
+    }
+}
