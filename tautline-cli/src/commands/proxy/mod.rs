@@ -25,7 +25,7 @@ use crate::tools::screen::Screen;
 ///
 /// The clients send to LISTEN instead of TARGET. The proxy opens one socket per client towards the target, so that the
 /// target can distinguish the clients. It serves up to 256 clients at the same time and forgets a client that is silent
-/// for a minute.
+/// for a minute. If TARGET is a name, the proxy looks it up again while a client gets no answers.
 ///
 /// With the same seed, the proxy loses, duplicates and corrupts the same datagrams of each client, counted from the
 /// client's first datagram.

@@ -30,6 +30,8 @@ pub(super) struct Client {
     pub(super) last_seen: Instant,
     /// When the target was last heard, or its way was last looked at.
     checked: Instant,
+    /// The target's host has reported since then that nobody listens.
+    is_refused: bool,
 }
 
 impl Client {
@@ -54,6 +56,7 @@ impl Client {
             totals: Totals::default(),
             last_seen: now,
             checked: now,
+            is_refused: false,
         })
     }
 
@@ -67,35 +70,46 @@ impl Client {
         self.to_client.impair(impairments.to_client);
     }
 
+    /// Returns the address that the client's datagrams are sent on to.
+    pub(super) const fn target(&self) -> SocketAddr {
+        self.target
+    }
+
     /// Takes in a datagram that the client sent.
     pub(super) fn offer(&mut self, now: Instant, datagram: &[u8]) {
         self.last_seen = now;
-        self.follow_address(now);
         self.to_target.offer(now, datagram);
     }
 
-    /// Takes another socket if this host has another address towards the target now. A socket keeps the address that it had when
-    /// it was connected, also when the host has lost it, and nothing more arrives there. Looks only while the target is silent.
-    fn follow_address(&mut self, now: Instant) {
-        if now.since(self.checked) < LOOK_EVERY {
-            return;
-        }
-        self.checked = now;
-        if let Ok(other) = towards(self.target)
-            && local_ip(&other) != local_ip(&self.upstream)
+    /// Returns whether the target was not heard for a while, so that its way should be [looked at](Self::follow).
+    pub(super) fn is_unheard(&self, now: Instant) -> bool {
+        now.since(self.checked) >= LOOK_EVERY
+    }
+
+    /// Returns the target, if its host has reported that nobody listens there.
+    pub(super) fn refused_at(&self) -> Option<SocketAddr> {
+        self.is_refused.then_some(self.target)
+    }
+
+    /// Takes another socket if the target is at another address now, or this host has another address towards it. A socket keeps the
+    /// address that it had when it was connected, also when the host has lost it, and nothing more arrives there.
+    pub(super) fn follow(&mut self, now: Instant, target: SocketAddr) {
+        (self.checked, self.is_refused) = (now, false);
+        if let Ok(other) = towards(target)
+            && (target != self.target || local_ip(&other) != local_ip(&self.upstream))
         {
-            self.upstream = other;
+            (self.target, self.upstream) = (target, other);
         }
     }
 
     /// Reads the target's answers.
-    pub(super) fn read(&mut self, now: Instant, buffer: &mut [u8], mut tap: Option<(&mut Tap, SocketAddr)>) {
+    pub(super) fn read(&mut self, now: Instant, buffer: &mut [u8], mut tap: Option<&mut Tap>) {
         for _ in 0..READ_AT_ONCE {
             match self.upstream.recv(buffer) {
                 Ok(len) => {
-                    (self.last_seen, self.checked) = (now, now);
-                    if let Some((tap, target)) = &mut tap {
-                        tap.take(false, self.address, *target, &buffer[..len]);
+                    (self.last_seen, self.checked, self.is_refused) = (now, now, false);
+                    if let Some(tap) = &mut tap {
+                        tap.take(false, self.address, self.target, &buffer[..len]);
                     }
                     self.to_client.offer(now, &buffer[..len]);
                 }
@@ -113,7 +127,7 @@ impl Client {
             if let Err(error) = &sent
                 && error.kind() == io::ErrorKind::ConnectionRefused
             {
-                self.totals.refusals += 1;
+                self.note(error);
                 sent = self.upstream.send(&delivery.datagram);
             }
             self.totals.to_target.sent(sent.is_ok());
@@ -141,6 +155,7 @@ impl Client {
     fn note(&mut self, error: &io::Error) {
         if error.kind() == io::ErrorKind::ConnectionRefused {
             self.totals.refusals += 1;
+            self.is_refused = true;
         }
     }
 }

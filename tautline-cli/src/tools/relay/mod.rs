@@ -4,13 +4,15 @@
 //! `tautline::sim`.
 
 mod client;
+mod places;
 mod tap;
 mod tapped_relay;
+mod target;
 pub(crate) mod totals;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tautline::{Endpoint, Instant, ServerSocket, SocketsWaiter};
@@ -18,8 +20,9 @@ use tautline::{Endpoint, Instant, ServerSocket, SocketsWaiter};
 use self::client::{Client, READ_AT_ONCE};
 use self::tap::Tap;
 pub(crate) use self::tapped_relay::TappedRelay;
+use self::target::Target;
 use self::totals::Totals;
-use crate::tools::exit::{Exit, Failure};
+use crate::tools::exit::Failure;
 use crate::tools::impair::BothDirections;
 
 /// The number of clients at the same time. A further client replaces the client that has been silent longest.
@@ -31,9 +34,6 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Until then it refuses datagrams of new clients.
 const IDLE_WHEN_FULL: Duration = Duration::from_secs(2);
 
-/// The requested size of the kernel's receive buffer, in bytes.
-const KERNEL_BUFFER: usize = 4 << 20;
-
 /// The size of the buffer for one datagram, in bytes. No datagram is longer.
 const LONGEST: usize = 65_536;
 
@@ -42,7 +42,7 @@ const LONGEST: usize = 65_536;
 pub(crate) struct Relay {
     front: ServerSocket,
     waiter: SocketsWaiter,
-    target: SocketAddr,
+    target: Target,
     impairments: BothDirections,
     seed: u64,
     clients: HashMap<SocketAddr, Client>,
@@ -64,10 +64,11 @@ impl Relay {
         impairments: BothDirections,
         seed: u64,
     ) -> Result<Self, Failure> {
-        let (front, target) = (bind(listen)?, resolve(target)?);
-        let ours = front.udp().local_addr().map_err(|error| cannot_listen(listen, &error))?;
-        if ours == target {
-            let sentence = format!("LISTEN and TARGET are both {target}: use two different addresses");
+        let front = places::listen(listen)?;
+        let target = Target::new(target, places::of_target(target)?);
+        if front.udp().local_addr().is_ok_and(|ours| ours == target.address()) {
+            let address = target.address();
+            let sentence = format!("LISTEN and TARGET are both {address}: use two different addresses");
             return Err(Failure::usage(sentence));
         }
         Ok(Self {
@@ -95,8 +96,9 @@ impl Relay {
         self.front.udp().local_addr().ok()
     }
 
+    /// Returns the address that datagrams are sent on to now.
     pub(crate) fn target(&self) -> SocketAddr {
-        self.target
+        self.target.address()
     }
 
     /// Returns the number of clients now and in total.
@@ -129,7 +131,7 @@ impl Relay {
         let now = self.now();
         for (client, is_ready) in self.clients.values_mut().zip(&ready[1..]) {
             if *is_ready {
-                client.read(now, &mut self.buffer, self.tap.as_mut().map(|tap| (tap, self.target)));
+                client.read(now, &mut self.buffer, self.tap.as_mut());
             }
         }
         if ready[0] {
@@ -175,10 +177,17 @@ impl Relay {
             self.gone.to_target.refused += 1;
             return;
         }
-        if let Some(tap) = &mut self.tap {
-            tap.take(true, from, self.target, &self.buffer[..len]);
-        }
         let client = self.clients.get_mut(&from).expect("known or just admitted");
+        if client.is_unheard(now) {
+            if let Some(refused) = client.refused_at() {
+                self.target.pass_over(refused);
+            }
+            self.target.look(now);
+            client.follow(now, self.target.address());
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.take(true, from, client.target(), &self.buffer[..len]);
+        }
         client.offer(now, &self.buffer[..len]);
         self.front.know(from);
     }
@@ -192,7 +201,8 @@ impl Relay {
                 _ => return false,
             }
         }
-        let Ok(client) = Client::open(from, self.target, &self.impairments, self.seed, self.serial, now)
+        let Ok(client) =
+            Client::open(from, self.target.address(), &self.impairments, self.seed, self.serial, now)
         else {
             return false;
         };
@@ -223,58 +233,4 @@ fn cannot_wait(error: io::Error) -> Failure {
 /// Whether the client has been silent for longer than `after` and has no datagram in flight.
 fn is_idle(client: &Client, now: Instant, after: Duration) -> bool {
     now.since(client.last_seen) > after && client.next_timeout().is_none()
-}
-
-fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, Failure> {
-    let port = endpoint.port();
-    if port == 0 {
-        return Err(Failure::usage(format!(
-            "{endpoint}: port 0 is not possible for a target: name its real port"
-        )));
-    }
-    if endpoint.is_everywhere() {
-        return Err(Failure::usage(format!(
-            "{endpoint}: a target needs a host, such as 127.0.0.1{endpoint}"
-        )));
-    }
-    addresses(endpoint).map(|addresses| addresses[0])
-}
-
-/// Returns the addresses of an endpoint. There is at least one.
-fn addresses(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, Failure> {
-    if endpoint.is_everywhere() {
-        // The first takes IPv4 too. The second is for hosts without IPv6.
-        let all = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
-        return Ok(all.map(|any: IpAddr| SocketAddr::new(any, endpoint.port())).into());
-    }
-    let found = (endpoint.host(), endpoint.port()).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-    found.ok().filter(|found| !found.is_empty()).ok_or_else(|| {
-        let sentence = format!("{} has no address: check the name", endpoint.host());
-        Failure::new(Exit::NoConnection, sentence)
-    })
-}
-
-fn bind(endpoint: &Endpoint) -> Result<ServerSocket, Failure> {
-    let mut bound = Err(io::ErrorKind::AddrNotAvailable.into());
-    for address in addresses(endpoint)? {
-        bound = ServerSocket::bind(address);
-        if bound.is_ok() {
-            break;
-        }
-    }
-    let socket = bound.map_err(|error| cannot_listen(endpoint, &error))?;
-    // The kernel may grant less. The relay works with a smaller buffer too.
-    socket.ask_for_receive_buffer(KERNEL_BUFFER);
-    Ok(socket)
-}
-
-fn cannot_listen(endpoint: &Endpoint, error: &io::Error) -> Failure {
-    let sentence = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("{endpoint} is in use: choose another port, or 0 for any free one")
-        }
-        io::ErrorKind::AddrNotAvailable => format!("{} is not an address of this host", endpoint.host()),
-        _ => format!("cannot listen at {endpoint}: {error}"),
-    };
-    Failure::new(Exit::NoConnection, sentence)
 }
