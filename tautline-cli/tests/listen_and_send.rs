@@ -335,6 +335,26 @@ fn a_send_fails_if_the_server_goes_away_or_falls_silent() {
 }
 
 #[test]
+fn on_the_classic_wire_the_network_tells_how_many_may_be_lost_at_a_closed_port() {
+    let hosts = ["127.0.0.1:0", "[::1]:0"].into_iter().filter(|host| UdpSocket::bind(host).is_ok());
+    for host in hosts {
+        let mut closes = Listener::start_at(host, &["--count", "50", "--wire", "classic"]);
+        let arguments =
+            ["send", &closes.address, "1", "--count", "400", "--rate", "400", "--json", "--wire", "classic"];
+        let finished = run(&arguments);
+        assert_eq!(finished.code, 3, "{finished:?}");
+        let count = |name: &str| last_json(&finished.stdout)[name].as_u64().expect("a number");
+        (0..50).for_each(|_| assert_eq!(closes.message()["data"], 1));
+        let surely = count("messages_sent") - count("unheard");
+        // What a busy listener had not read when it ended was not refused; and the last 20 ms before the first report count as lost.
+        assert!(count("messages_sent") == 400 && surely <= 50 + 50, "{surely}: {finished:?}");
+        assert!(surely >= 10, "{surely}: {finished:?}");
+        let told = format!("{} of the 400 messages may be lost", count("unheard"));
+        assert!(finished.stderr.contains(&told), "{told}: {}", finished.stderr);
+    }
+}
+
+#[test]
 fn what_was_on_its_way_when_the_server_ended_may_be_lost() {
     let end = if support::ignores_interrupts() { "-TERM" } else { "-INT" };
     for end in [end, "-KILL"] {

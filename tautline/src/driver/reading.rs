@@ -11,6 +11,7 @@ use super::{Buffers, Sink, TURN_BUDGET, Turner};
 use crate::black_box::notes;
 use crate::driver::polling::Next;
 use crate::machine::clock::kernel_wall_now;
+use crate::machine::fault::SocketFault;
 use crate::machine::socket::{Arrived, RECEIVE_BUFFER, Received};
 
 /// The steady clock at `now`, and the clock of the kernel's stamps, which is read here.
@@ -45,6 +46,7 @@ impl Turner {
         }
         if self.socket.has_cleared_error() {
             self.read_error_queue();
+            self.look_at_cleared();
         }
         let found = self.find(&mut buffers.datagram, wait);
         let mut now = self.has_read(match &found {
@@ -335,6 +337,14 @@ impl Turner {
         for _ in 0..TURN_BUDGET {
             let Some((address, error)) = self.socket.queued_error() else { return };
             self.reported(Some(address), &error);
+        }
+    }
+
+    /// Reports the errors of earlier datagrams that sends of a client have cleared.
+    fn look_at_cleared(&mut self) {
+        if let Some((count, error)) = self.socket.take_cleared() {
+            self.shared.sender.faults.count_many(SocketFault::of(&error), count - 1);
+            self.reported(self.server, &error);
         }
     }
 }

@@ -226,7 +226,12 @@ impl FaultCounters {
     /// Order: relaxed; nothing else depends on when a count is seen.
     #[cold]
     pub(crate) fn count(&self, fault: SocketFault) {
-        self.0[fault as usize].fetch_add(1, Ordering::Relaxed);
+        self.count_many(fault, 1);
+    }
+
+    #[cold]
+    pub(crate) fn count_many(&self, fault: SocketFault, count: u64) {
+        self.0[fault as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     pub(crate) fn snapshot(&self) -> SocketFaults {

@@ -15,7 +15,8 @@ use crate::tools::link::{LinkArgs, called, count, duration, named, rate, types, 
 /// "Sent" means that the system took the message for the network. If it refused messages, at once or later, the program
 /// says how many and why (exit code 1). On the native wire it waits for a sign of life that the server gave after the
 /// last message came, at most for `liveness_timeout` and a round trip. If none comes, or the server was silent or left
-/// during the run, it says how many messages may be lost (exit code 1). On the classic wire no server has to answer, so the program notices only a closed port.
+/// during the run, it says how many messages may be lost (exit code 1). On the classic wire no server has to answer, so the
+/// program notices only what the network reports, such as a closed port (exit code 3). It says how many messages may be lost.
 ///
 /// Messages that are sent once are not acknowledged, so a message that a network drops on the way is not noticed. Use
 /// --delivery reliable if you must know.

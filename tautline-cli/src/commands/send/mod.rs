@@ -4,6 +4,7 @@ mod args;
 mod lines;
 mod message;
 mod progress;
+mod reports;
 mod sending;
 mod signs;
 
@@ -14,6 +15,7 @@ use tautline::{DeliveryStats, DropReason, Event, Events, Role, UdpInterface, Wir
 pub(crate) use self::args::Args;
 use self::args::check_options;
 use self::message::data_payload;
+use self::reports::REPORT_WITHIN;
 use self::sending::Sending;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::Interrupt;
@@ -22,9 +24,6 @@ use crate::tools::link::{complaint, open};
 use crate::tools::output;
 use crate::tools::timed::Timed;
 use crate::tools::waiting::Waiting;
-
-/// How long to wait for the network's report that nobody listens. On a local network it takes less than 1 ms.
-const COMPLAINT_WITHIN: Duration = Duration::from_millis(20);
 
 /// Sends the messages and reports the result.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
@@ -44,12 +43,13 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Some(payload) => sending.repeat(&payload),
         None => sending.lines(),
     };
-    let unheard = sending.finish();
+    sending.finish();
     let unacknowledged = unacknowledged(&interface);
     // On the classic wire no server has to answer, so the network's report is the only sign that nobody listens. On the
     // native wire a server did answer, and it may leave once it has received the messages.
     let is_classic = interface.config().wire == Some(Wire::Classic) && !args.serve;
-    let complaint = is_classic.then(|| complaint(&mut events, &args.endpoint, COMPLAINT_WITHIN)).flatten();
+    let complaint = is_classic.then(|| complaint(&mut events, &args.endpoint, REPORT_WITHIN)).flatten();
+    let unheard = sending.unheard();
     let result = SendResult::new(&sending, unheard, RefusedLater::look(&interface, &mut events));
     interface.disconnect();
     // The numbers are told however it ends. The sentence of a failure while sending has them for people.
@@ -58,7 +58,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     }
     sent?;
     if let Some(failure) = complaint {
-        return Err(failure);
+        let lost = format!("; {} of the {} messages may be lost", result.unheard, result.sent);
+        let lost = if result.sent > 1 { lost } else { String::new() };
+        return Err(Failure::new(failure.exit(), format!("{failure}{lost}")));
     }
     result.failure(args).or(unacknowledged).map_or(Ok(result.exit()), Err)
 }
@@ -87,7 +89,8 @@ struct SendResult {
     first_refusal: Option<String>,
     /// How many lines were no message.
     bad: u64,
-    /// How many of `sent` may be lost, because no sign of life of the server came after them in time.
+    /// How many of `sent` may be lost, because no sign of life of the server came after them in time, or on the classic wire because
+    /// the network reported it.
     unheard: u64,
     /// How many of `sent` were not answered (`--request`).
     unanswered: u64,

@@ -10,6 +10,7 @@ use super::args::Args;
 use super::lines::{self, InputLine, LONGEST};
 use super::message::{metadata, payload};
 use super::progress::Progress;
+use super::reports::Reports;
 use super::signs::Signs;
 use crate::tools::exit::Failure;
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
@@ -46,6 +47,10 @@ pub(super) struct Sending<'a> {
     pub(super) unanswered: u64,
     /// The server's signs of life. `None` on the classic wire, where no server has to give any, and for a server.
     signs: Option<Signs>,
+    /// What the network reports instead, on the classic wire.
+    reports: Option<Reports>,
+    /// How many messages may be lost, because no sign of life came.
+    unheard: u64,
 }
 
 /// What went wrong with a message.
@@ -63,6 +68,7 @@ enum Unsent {
 impl<'a> Sending<'a> {
     pub(super) fn new(args: &'a Args, interface: &'a UdpInterface, interrupt: &'a Interrupt) -> Self {
         let now = Instant::now();
+        let is_classic = interface.config().wire == Some(Wire::Classic);
         Self {
             args,
             interface,
@@ -76,8 +82,9 @@ impl<'a> Sending<'a> {
             refused: 0,
             first_refusal: None,
             unanswered: 0,
-            signs: (interface.config().wire != Some(Wire::Classic) && !args.serve)
-                .then(|| Signs::new(interface)),
+            signs: (!is_classic && !args.serve).then(|| Signs::new(interface)),
+            reports: (is_classic && !args.serve).then(Reports::new),
+            unheard: 0,
         }
     }
 
@@ -181,10 +188,16 @@ impl<'a> Sending<'a> {
         if let Some(signs) = &mut self.signs {
             signs.look(self.interface, self.sent);
         }
+        if let Some(reports) = &mut self.reports {
+            reports.look(self.interface, self.sent);
+        }
         Ok(())
     }
 
     fn unsent(&mut self, error: &SendError) -> Unsent {
+        if let (Some(reports), SendError::Refused { fault, .. }) = (&mut self.reports, error) {
+            reports.refused(*fault);
+        }
         match error {
             SendError::NoPeers if self.args.serve => Unsent::Refused("no client is there".to_owned()),
             SendError::NoPeers => Unsent::Gone(self.gone()),
@@ -210,19 +223,24 @@ impl<'a> Sending<'a> {
 
     /// Writes what waits for coalescing, and waits until it is known what became of the messages: until every reliable message
     /// has an outcome, and until the server gives a sign of life. Ctrl-C ends the first wait; the second one is short.
-    /// Returns how many messages may be lost, because no sign of life came.
-    pub(super) fn finish(&mut self) -> u64 {
+    pub(super) fn finish(&mut self) {
         self.interface.flush();
         self.wait_for_acknowledgements();
         let tells_more = self.tells_more();
-        let Some(signs) = &mut self.signs else { return 0 };
+        let Some(signs) = &mut self.signs else { return };
         if self.sent > 0 && !tells_more {
             let settings = self.interface.config().settings();
             let patience = settings.map_or(Duration::ZERO, |settings| settings.liveness_timeout);
             signs.wait(self.interface, self.sent, patience, &self.args.endpoint);
-            signs.unheard(self.sent)
-        } else {
-            0
+            self.unheard = signs.unheard(self.sent);
+        }
+    }
+
+    /// Returns how many messages may be lost, because no sign of life came, or on the classic wire because the network reported it.
+    pub(super) fn unheard(&mut self) -> u64 {
+        match &mut self.reports {
+            Some(reports) if self.args.request.is_none() => reports.unheard(self.interface, self.sent),
+            _ => self.unheard,
         }
     }
 

@@ -125,6 +125,12 @@ pub(crate) struct Socket {
     ///
     /// Order: relaxed; only the time of the report depends on when it is seen.
     cleared_error: AtomicBool,
+    /// How many errors of earlier datagrams sends have cleared at a client since the driver took them, and the system's number of
+    /// the latest one. At a server, the error queue keeps them.
+    ///
+    /// Order: relaxed; `cleared_error` tells the driver to look, and a count that is seen late is taken at the next look.
+    cleared: AtomicU64,
+    cleared_errno: AtomicU64,
     /// Whether the socket is bound to all addresses of this host, and answers each peer from the one that it called.
     ///
     /// Order: relaxed; set before the socket is shared.
@@ -198,6 +204,8 @@ impl Socket {
             dropped: AtomicU64::new(0),
             dropped_before: AtomicU64::new(0),
             cleared_error,
+            cleared: AtomicU64::new(0),
+            cleared_errno: AtomicU64::new(0),
             answers_as_called,
             sources: Sources::default(),
         })
@@ -330,15 +338,40 @@ impl Socket {
     /// (ip(7), udp(7)).
     fn past_pending_errors(&self, send: impl Fn() -> io::Result<usize>) -> io::Result<()> {
         let mut tries = 0;
+        let mut cleared = None;
         loop {
             tries += 1;
             match send() {
                 Err(error) if tries < SEND_TRIES && is_pending_error(&error) => {
                     self.cleared_error.store(true, Ordering::Relaxed);
+                    cleared = Some(error);
                 }
-                sent => return sent.map(drop),
+                sent => {
+                    // If it failed in the end, the errors were its own.
+                    if let (Some(error), true) = (cleared, sent.is_ok()) {
+                        self.note_cleared(tries - 1, &error);
+                    }
+                    return sent.map(drop);
+                }
             }
         }
+    }
+
+    /// Notes that a send of a client has cleared so many errors of earlier datagrams, the last of which is this one.
+    #[cold]
+    fn note_cleared(&self, count: usize, error: &io::Error) {
+        let errno = error.raw_os_error().filter(|_| error.kind() != ErrorKind::Interrupted);
+        if let Some(errno) = errno.filter(|_| self.is_client) {
+            self.cleared_errno.store(u64::from(errno.unsigned_abs()), Ordering::Relaxed);
+            self.cleared.fetch_add(count as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes how many errors sends have cleared at a client since the last call, and the latest of them.
+    pub(crate) fn take_cleared(&self) -> Option<(u64, io::Error)> {
+        let count = self.cleared.swap(0, Ordering::Relaxed);
+        let errno = i32::try_from(self.cleared_errno.load(Ordering::Relaxed)).ok()?;
+        (count > 0).then(|| (count, io::Error::from_raw_os_error(errno)))
     }
 
     /// The fault of a send that failed. EINVAL means one of two: the address that it was sent from is gone, or a route drops
@@ -441,7 +474,14 @@ mod tests {
         let socket = client(gone);
         socket.send(b"to nobody", gone).unwrap();
         assert!(matches!(wait_for(&socket), Received::Unreachable(None, _)));
+        assert!(socket.take_cleared().is_none());
         socket.send(b"to nobody again", gone).unwrap();
+        if cfg!(target_os = "linux") {
+            // Over loopback the error is there at once, and the next send clears it.
+            socket.send(b"to nobody", gone).unwrap();
+            let (count, error) = socket.take_cleared().expect("a send has cleared it");
+            assert_eq!((count, SocketFault::of(&error)), (1, SocketFault::PortUnreachable));
+        }
         let back = Socket::bind(gone).unwrap();
         // The pending error must not swallow this one.
         socket.send(b"to somebody", gone).unwrap();
