@@ -1,5 +1,5 @@
-//! The program on networks that a plain loopback does not show: several addresses, addresses that move, a network that comes
-//! late, a kernel that refuses calls.
+//! The program on networks that a plain loopback does not show: several addresses, addresses and names that move, a network that
+//! comes late, a kernel that refuses calls.
 //!
 //! Each test runs a script of `tests/networks/` in a network namespace of its own, and is skipped by name where that is not
 //! allowed.
@@ -7,23 +7,45 @@
 #![allow(clippy::print_stdout)] // why a test was skipped
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tautline");
 
 /// Runs a script in a network namespace of its own. Returns what it printed, or `None` if the test is skipped.
 fn run(test: &str, script: &str, arguments: &[&str]) -> Option<String> {
     let unshare = |command: &mut Command| command.output().map_err(|error| error.to_string());
-    let allowed = unshare(Command::new("unshare").args(["-rn", "ip", "link", "set", "lo", "up"]));
+    // A file system of its own is for the names that a script sets.
+    let allowed = unshare(Command::new("unshare").args(["-rnm", "ip", "link", "set", "lo", "up"]));
     if !allowed.as_ref().is_ok_and(|output| output.status.success()) {
         println!("skipped: {test}: network namespaces are not allowed here: {allowed:?}");
         return None;
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/networks").join(script);
     let mut command = Command::new("unshare");
-    command.args(["-rn", "sh"]).arg(path).arg(PROGRAM).args(arguments);
+    command.args(["-rnm", "sh"]).arg(path).arg(PROGRAM).args(arguments);
     let Output { stdout, stderr, .. } = unshare(&mut command).expect("it was allowed");
     Some(format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
+}
+
+/// The arguments of a script for IPv4 and those for IPv6, on both wires, directly and through a proxy.
+fn kinds<'a, const N: usize>(v4: [&'a str; N], v6: [&'a str; N]) -> Vec<Vec<&'a str>> {
+    let mut kinds = Vec::new();
+    for wire in ["native", "classic"] {
+        for of_family in [v4, v6] {
+            kinds.extend(["", "proxy"].map(|through| [&[wire], &of_family[..], &[through]].concat()));
+        }
+    }
+    kinds
+}
+
+/// Runs a script once for each kind, all at the same time: they mostly wait. Checks what each printed.
+fn run_each(test: &str, script: &str, kinds: &[Vec<&str>], check: impl Fn(&[&str], &str) + Sync) {
+    std::thread::scope(|scope| {
+        for kind in kinds {
+            scope.spawn(|| run(test, script, kind).inspect(|printed| check(kind, printed)));
+        }
+    });
 }
 
 /// Every line of `lines` ends in "exit 0", and there are this many.
@@ -90,76 +112,92 @@ struct Sent {
     errors: String,
 }
 
-fn send_lines(test: &str, arguments: [&str; 5]) -> Option<Sent> {
-    let printed = run(test, "refused_sends.sh", &arguments)?;
-    let lines: Vec<&str> = printed.lines().collect();
-    let json = |line: &str| -> serde_json::Value {
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {printed}"))
-    };
-    let (sent, exit, arrived) = (json(lines[0]), json(lines[1]), json(lines[2]));
-    let number = |value: &serde_json::Value, key: &str| value[key].as_u64().expect("a number");
-    Some(Sent {
-        sent: number(&sent, "messages_sent"),
-        refused: number(&sent, "refused"),
-        unheard: number(&sent, "unheard"),
-        exit: number(&exit, "exit"),
-        lines_of_errors: number(&exit, "lines_of_errors"),
-        arrived: number(&arrived, "arrived"),
-        errors: lines[3..].join("\n"),
-    })
+impl Sent {
+    fn read(printed: &str) -> Self {
+        let lines: Vec<&str> = printed.lines().collect();
+        let json = |line: &str| -> serde_json::Value {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {printed}"))
+        };
+        let (sent, exit, arrived) = (json(lines[0]), json(lines[1]), json(lines[2]));
+        let number = |value: &serde_json::Value, key: &str| value[key].as_u64().expect("a number");
+        Self {
+            sent: number(&sent, "messages_sent"),
+            refused: number(&sent, "refused"),
+            unheard: number(&sent, "unheard"),
+            exit: number(&exit, "exit"),
+            lines_of_errors: number(&exit, "lines_of_errors"),
+            arrived: number(&arrived, "arrived"),
+            errors: lines[3..].join("\n"),
+        }
+    }
 }
 
 #[test]
 fn send_says_how_many_of_60000_lines_the_kernel_refused() {
-    for (host, mtu) in [("127.0.0.1:9000", "1400"), ("[::1]:9000", "1280")] {
-        let Some(run) = send_lines("refused sends", [host, "60000", mtu, "0", ""]) else { return };
-        assert_eq!(run.sent + run.refused, 60_000, "{}", run.errors);
-        assert!(run.arrived <= run.sent, "{} arrived, {}", run.arrived, run.errors);
-        assert_eq!(run.exit, u64::from(run.refused + run.unheard > 0), "{}", run.errors);
+    let (v4, v6) = (["127.0.0.1", "60000", "1400", "0", ""], ["[::1]", "60000", "1280", "0", ""]);
+    // One after the other, because this is work for both cores; and once through a proxy.
+    let is_direct = |kind: &Vec<&str>| kind.last() == Some(&"");
+    for kind in kinds(v4, v6).into_iter().enumerate().filter(|(at, kind)| *at < 2 || is_direct(kind)) {
+        let kind = kind.1;
+        run_each("refused sends", "refused_sends.sh", std::slice::from_ref(&kind), |kind, printed| {
+            let run = Sent::read(printed);
+            assert_eq!(run.sent + run.refused, 60_000, "{kind:?}: {}", run.errors);
+            assert!(run.arrived <= run.sent, "{kind:?}: {} arrived, {}", run.arrived, run.errors);
+            assert_eq!(run.exit, u64::from(run.refused + run.unheard > 0), "{kind:?}: {}", run.errors);
+        });
     }
 }
 
 /// The rules that refuse a loopback address, and its routes that have to go.
 const PROHIBIT: [(&str, &str); 2] = [
     (
-        "127.0.0.1:9000",
+        "127.0.0.1",
         "ip route del local 127.0.0.1 table local; ip route del local 127.0.0.0/8 table local; ip route add prohibit 127.0.0.1 table local",
     ),
-    (
-        "[::1]:9000",
-        "ip -6 route add prohibit ::1 table local metric 0; ip -6 route del local ::1 table local",
-    ),
+    ("[::1]", "ip -6 route add prohibit ::1 table local metric 0; ip -6 route del local ::1 table local"),
 ];
 
 #[test]
 fn send_counts_what_the_kernel_refuses_in_mid_run_and_says_why_once() {
-    for (host, prohibit) in PROHIBIT {
-        let Some(run) = send_lines("refused in mid-run", [host, "1000", "65536", "1000", prohibit]) else {
-            return;
-        };
-        assert_eq!(run.sent + run.refused, 1_000, "{}", run.errors);
-        assert!(run.refused > 0 && run.arrived == run.sent, "{} of {} arrived", run.arrived, run.sent);
-        assert_eq!((run.exit, run.lines_of_errors), (1, 2), "{}", run.errors);
+    let [v4, v6] = PROHIBIT.map(|(host, prohibit)| [host, "1000", "65536", "1000", prohibit]);
+    let direct: Vec<_> = kinds(v4, v6).into_iter().filter(|kind| kind.last() == Some(&"")).collect();
+    run_each("refused in mid-run", "refused_sends.sh", &direct, |kind, printed| {
+        let run = Sent::read(printed);
+        assert_eq!(run.sent + run.refused, 1_000, "{kind:?}: {}", run.errors);
+        assert!(
+            run.refused > 0 && run.arrived == run.sent,
+            "{kind:?}: {} of {} arrived",
+            run.arrived,
+            run.sent
+        );
+        assert_eq!((run.exit, run.lines_of_errors), (1, 2), "{kind:?}: {}", run.errors);
         assert!(
             run.errors.contains("not sent") && run.errors.contains(&run.refused.to_string()),
-            "{}",
+            "{kind:?}: {}",
             run.errors
         );
-    }
+    });
 }
 
 #[test]
 fn send_counts_losses_from_the_last_sign_of_life() {
-    // The kernel takes datagrams to an IPv4 address of a card that is down, and sends none.
-    let Some(run) = send_lines("silence", ["127.0.0.1:9000", "1000", "65536", "1000", "ip link set lo down"])
-    else {
-        return;
-    };
-    let lost = run.sent - run.arrived;
-    assert!(lost > 0 && run.unheard >= lost && run.exit == 1, "{} arrived, {}", run.arrived, run.errors);
-    // At most what was sent between two heartbeats did arrive; the server may be slow.
-    assert!(run.unheard <= lost + 400, "{} of {lost}", run.unheard);
-    assert!(run.errors.contains("no sign of life"), "{}", run.errors);
+    // The kernel takes datagrams to an IPv4 address of a card that is down, and sends none. What falls silent behind a proxy is the
+    // same.
+    let arguments = ["native", "127.0.0.1", "1000", "65536", "1000", "ip link set lo down"];
+    let kinds = ["", "proxy"].map(|through| [&arguments[..], &[through]].concat());
+    run_each("silence", "refused_sends.sh", &kinds, |kind, printed| {
+        let run = Sent::read(printed);
+        let lost = run.sent - run.arrived;
+        assert!(
+            lost > 0 && run.unheard >= lost && run.exit == 1,
+            "{kind:?}: {} arrived, {}",
+            run.arrived,
+            run.errors
+        );
+        // At most what was sent between two heartbeats did arrive; the server may be slow.
+        assert!(run.unheard <= lost + 400, "{kind:?}: {} of {lost}", run.unheard);
+        assert!(run.errors.contains("no sign of life"), "{kind:?}: {}", run.errors);
+    });
 }
 
 /// The number before `word` in what was printed.
@@ -170,40 +208,33 @@ fn number_before(printed: &str, word: &str) -> usize {
     number.unwrap_or_else(|| panic!("no number of {word}: {printed}"))
 }
 
-#[test]
-fn a_client_is_back_after_its_address_changed() {
-    for (wire, [server, old, new, length]) in [
-        ("native", ["10.5.0.1", "10.5.0.2", "10.5.0.3", "24"]),
-        ("native", ["fd05::1", "fd05::2", "fd05::3", "64"]),
-        ("classic", ["10.5.0.1", "10.5.0.2", "10.5.0.3", "24"]),
-        ("classic", ["fd05::1", "fd05::2", "fd05::3", "64"]),
-    ] {
-        for through in ["", "proxy"] {
-            let arguments = [wire, server, old, new, length, through];
-            let Some(printed) = run("new address", "new_address.sh", &arguments) else { return };
-            // The address changes after 15 of 50, and the link is back within 15 more.
-            assert!(number_before(&printed, "answered") >= 30, "{wire} {server} {through}: {printed}");
-        }
-    }
+/// Something moves after 15 of 50 messages, and the link is back within 15 more.
+fn is_back(kind: &[&str], printed: &str) {
+    assert!(number_before(printed, "answered") >= 30, "{kind:?}: {printed}");
 }
 
 #[test]
-fn both_ends_may_start_before_their_network() {
-    for (wire, [address, length]) in [
-        ("native", ["10.6.0.1", "24"]),
-        ("native", ["fd06::1", "64"]),
-        ("classic", ["10.6.0.1", "24"]),
-        ("classic", ["fd06::1", "64"]),
-    ] {
-        let Some(printed) = run("before the network", "before_network.sh", &[wire, address, length]) else {
-            return;
-        };
+fn a_client_is_back_after_its_address_changed() {
+    let kinds = kinds(["10.5.0.1", "10.5.0.2", "10.5.0.3", "24"], ["fd05::1", "fd05::2", "fd05::3", "64"]);
+    run_each("new address", "new_address.sh", &kinds, is_back);
+}
+
+#[test]
+fn a_server_and_a_proxy_follow_a_name() {
+    let kinds = kinds(["10.7.0.1", "10.7.0.2", "32"], ["fd07::1", "fd07::2", "128"]);
+    run_each("moving name", "moving_name.sh", &kinds, is_back);
+}
+
+#[test]
+fn all_ends_may_start_before_their_network() {
+    let kinds = kinds(["10.6.0.1", "24"], ["fd06::1", "64"]);
+    run_each("before the network", "before_network.sh", &kinds, |kind, printed| {
         let is_right = printed.contains("\"early\": true") && printed.contains("exit 0");
-        assert!(is_right, "{wire} {address}: {printed}");
+        assert!(is_right, "{kind:?}: {printed}");
         // An IPv4 socket can be bound to any address while a host has none at all.
-        let waits = wire == "native" || address.contains(':');
-        assert!(!waits || printed.contains("waiting: "), "{wire} {address}: {printed}");
-    }
+        let waits = kind[0] == "native" || kind[1].contains(':');
+        assert!(!waits || printed.contains("waiting: "), "{kind:?}: {printed}");
+    });
 }
 
 /// Builds the program that refuses system calls to another one. `None`: there is no C compiler, or no seccomp.
@@ -219,10 +250,40 @@ fn without_call() -> Option<std::path::PathBuf> {
     None
 }
 
+/// Pings a server, directly and through a proxy, on which all three are refused these calls.
+fn works_without(without_call: &Path, refused: &str, errno: &str, wire: &str, host: &str) {
+    let free = || {
+        let free = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        format!("{host}:{}", free.expect("a free port").port())
+    };
+    let (server, front) = (free(), free());
+    let called = |endpoint: &str| endpoint.replace("0.0.0.0", "127.0.0.1");
+    let sandboxed = |arguments: &[&str]| {
+        let mut command = Command::new(without_call);
+        command.args([errno, refused, PROGRAM]).args(arguments).stdout(Stdio::null());
+        command
+    };
+    let listen = sandboxed(&["listen", &server, "--reply", "--wire", wire]).spawn();
+    let proxy = sandboxed(&["proxy", &front, &called(&server)]).spawn();
+    std::thread::sleep(Duration::from_millis(300));
+    let pings = [&server, &front].map(|endpoint| {
+        let (called, limits) = (called(endpoint), ["--count", "5", "--timeout", "2s"]);
+        sandboxed(&[&["ping", &called, "--wire", wire][..], &limits].concat()).output()
+    });
+    for mut running in [listen, proxy].map(|started| started.expect("it was built")) {
+        running.kill().expect("it runs");
+        let _ = running.wait();
+    }
+    for ping in pings.map(|ping| ping.expect("it was built")) {
+        let errors = String::from_utf8_lossy(&ping.stderr);
+        assert!(ping.status.success(), "{refused} {errno} {wire} {host}: {errors}");
+    }
+}
+
 #[test]
 fn a_link_works_where_a_sandbox_refuses_calls() {
     let Some(without_call) = without_call() else { return };
-    for refused in [
+    let refused = [
         "recvmsg,recvmmsg",
         "sendmsg,sendmmsg",
         "setsockopt",
@@ -230,30 +291,20 @@ fn a_link_works_where_a_sandbox_refuses_calls() {
         "ppoll",
         "eventfd2",
         "recvmsg,sendmsg,setsockopt,getsockopt,ppoll,eventfd2",
-    ] {
-        for (errno, wire, host) in
-            [("38", "native", "127.0.0.1"), ("1", "native", "[::1]"), ("1", "classic", "0.0.0.0")]
-        {
-            let free = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-            let endpoint = format!("{host}:{}", free.expect("a free port").port());
-            let sandboxed = |arguments: &[&str]| {
-                let mut command = Command::new(&without_call);
-                command.args([errno, refused, PROGRAM]).args(arguments).args(["--wire", wire]);
-                command.stdout(std::process::Stdio::null());
-                command
-            };
-            let mut listen = sandboxed(&["listen", &endpoint, "--reply"]).spawn().expect("it was built");
-            std::thread::sleep(std::time::Duration::from_millis(300));
-            let called = endpoint.replace("0.0.0.0", "127.0.0.1");
-            let ping = sandboxed(&["ping", &called, "--count", "5", "--timeout", "2s"]).output();
-            listen.kill().expect("it runs");
-            let _ = listen.wait();
-            let ping = ping.expect("it was built");
-            assert!(
-                ping.status.success(),
-                "{refused} {wire} {host}: {}",
-                String::from_utf8_lossy(&ping.stderr)
-            );
+    ];
+    std::thread::scope(|scope| {
+        for refused in refused {
+            let without_call = &without_call;
+            scope.spawn(move || {
+                for (errno, wire, host) in [
+                    ("38", "native", "127.0.0.1"),
+                    ("1", "native", "[::1]"),
+                    ("1", "classic", "0.0.0.0"),
+                    ("38", "classic", "[::1]"),
+                ] {
+                    works_without(without_call, refused, errno, wire, host);
+                }
+            });
         }
-    }
+    });
 }

@@ -81,14 +81,18 @@ fn member<'a>(line: &'a str, key: &str) -> &'a str {
 fn ids_and_sources_of_python_programs_are_delivered() {
     for loopback in loopbacks() {
         let mut listener = Listener::start_at(loopback, &["--wire", "classic", "--reply"]);
-        let mut python = Python::client_of(&listener.address);
-        for line in include_str!("cases/ids.jsonl").lines() {
-            python.send(line);
-            let (printed, sent) = (listener.message(), serde_json::from_str::<Value>(line).expect("JSON"));
-            assert_eq!((&printed["metadata"], &printed["data"]), (&sent["metadata"], &sent["data"]));
-            let answer: Value = serde_json::from_str(&python.receive()).expect("JSON");
-            assert_eq!(answer["metadata"]["correlation_id"], sent["metadata"]["message_id"]);
-            assert_eq!(answer["data"], sent["data"]);
+        let proxy = Listener::run(&["proxy", loopback, &listener.address]);
+        for called in [listener.address.clone(), proxy.address.clone()] {
+            let mut python = Python::client_of(&called);
+            for line in include_str!("cases/ids.jsonl").lines() {
+                python.send(line);
+                let sent = serde_json::from_str::<Value>(line).expect("JSON");
+                let printed = listener.message();
+                assert_eq!((&printed["metadata"], &printed["data"]), (&sent["metadata"], &sent["data"]));
+                let answer: Value = serde_json::from_str(&python.receive()).expect("JSON");
+                assert_eq!(answer["metadata"]["correlation_id"], sent["metadata"]["message_id"]);
+                assert_eq!(answer["data"], sent["data"]);
+            }
         }
     }
 }
