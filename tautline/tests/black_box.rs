@@ -148,25 +148,30 @@ fn forms(key: &tautline::SecretKey) -> Vec<Vec<u8>> {
 fn what_a_secured_link_did_is_run_again_from_files_without_a_key() {
     let folder = Folder::new("secured");
     let keys = [(); 3].map(|()| tautline::SecretKey::generate().expect("randomness"));
-    let path = folder.0.join("link.key");
-    let write = |keys: &[&tautline::SecretKey]| {
+    let file = |name: &str, keys: &[&tautline::SecretKey]| {
+        let path = folder.0.join(name);
         let lines: String = keys.iter().map(|key| format!("{}\n", &*key.reveal())).collect();
         fs::write(&path, lines).expect("written");
         #[cfg(unix)]
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("it is ours");
+        path
     };
-    write(&[&keys[0], &keys[1]]);
-    let config = |config: Config| config.key_file(&*path).black_box("64KiB").black_box_dir(&folder.0);
-    let plant = create_udp_server(config(Config::server("127.0.0.1:0").name("plant"))).expect("in order");
+    let config =
+        |config: Config, keys: &Path| config.key_file(keys).black_box("64KiB").black_box_dir(&folder.0);
+    let keys_of_plant = file("plant.key", &[&keys[0], &keys[1], &keys[2]]);
+    let plant = config(Config::server("127.0.0.1:0").name("plant"), &keys_of_plant);
+    let plant = create_udp_server(plant).expect("in order");
     plant.connect().expect("a free port");
     let address = plant.local_address().expect("connected");
-    let controller = create_udp_client(config(Config::client(address).name("controller"))).expect("in order");
+    let keys_of_controller = file("controller.key", &[&keys[0]]);
+    let controller = config(Config::client(address).name("controller"), &keys_of_controller);
+    let controller = create_udp_client(controller).expect("in order");
     controller.connect().expect("the plant answers");
     let ends = [plant, controller];
     exchange(&ends, 3_000);
-    // The session goes on with other keys.
-    write(&[&keys[1], &keys[2]]);
-    ends.iter().for_each(|end| end.reload_keys().expect("they can be read"));
+    // The session goes on with another key.
+    file("controller.key", &[&keys[1]]);
+    ends[1].reload_keys().expect("it can be read");
     exchange(&ends, 3_000);
     for end in &ends {
         end.send("this is not secret here", &Metadata::status()).expect("sent");
@@ -187,7 +192,7 @@ fn what_a_secured_link_did_is_run_again_from_files_without_a_key() {
         let [inbound, outbound] = reruns.expect("sound");
         assert_eq!((&inbound.difference, &outbound.difference), (&None, &None));
         assert_eq!((inbound.unreadable, outbound.unreadable), (0, 0));
-        assert!(messages > 50 && sealed > 50, "{messages} {sealed}");
+        assert!(messages > 20 && sealed > 20, "{messages} {sealed}");
         for contents in [&file.inbound, &file.outbound] {
             let last = contents.segments.last().expect("there is one").period;
             assert!(last > 10 * contents.segments.len() as u64, "{last} periods");
