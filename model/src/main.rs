@@ -3,7 +3,8 @@
 //!
 //!     tautline-model [--states N] [--only NAME]
 //!
-//! `--states` ends each check after this many states. The exit code is 1 if a rule was broken. The program then shows the steps.
+//! `--states` ends each check after this many states, and those with keys after a twentieth of them: each of their states begins with
+//! the arithmetic of a handshake. The exit code is 1 if a rule was broken. The program then shows the steps.
 
 mod control;
 mod model;
@@ -19,7 +20,7 @@ mod world;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use control::CONTROL_PLANS;
+use control::control_plans;
 use model::Verdict;
 use plan::PLANS;
 
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     };
     let is_chosen = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
     let names: Vec<_> =
-        PLANS.iter().map(|plan| plan.name).chain(CONTROL_PLANS.iter().map(|plan| plan.name)).collect();
+        PLANS.iter().map(|plan| plan.name).chain(control_plans().map(|plan| plan.name)).collect();
     if !names.iter().any(|name| is_chosen(name)) {
         eprintln!("unknown check; the checks are: {}", names.join(", "));
         return ExitCode::from(2);
@@ -51,10 +52,10 @@ fn main() -> ExitCode {
         broken += usize::from(verdict.broken.is_some());
     };
     for plan in PLANS.iter().filter(|plan| is_chosen(plan.name)) {
-        add(report(plan.name, || model::check(plan, options.max_states)));
+        add(report(plan.name, || model::check(plan, options.states(plan.is_secured()))));
     }
-    for plan in CONTROL_PLANS.iter().filter(|plan| is_chosen(plan.name)) {
-        add(report(plan.name, || model::check_control(plan, options.max_states)));
+    for plan in control_plans().filter(|plan| is_chosen(plan.name)) {
+        add(report(plan.name, || model::check_control(&plan, options.states(plan.has_key))));
     }
     println!("{states} states visited, {broken} violations");
     ExitCode::from(u8::from(broken > 0))
@@ -80,7 +81,15 @@ fn report(name: &str, check: impl FnOnce() -> Verdict) -> Verdict {
     verdict
 }
 
+/// How much dearer a state of a check with keys is.
+const KEYS_COST: usize = 20;
+
 impl Options {
+    /// After how many states a check ends; `None`: after all.
+    fn states(&self, has_keys: bool) -> Option<usize> {
+        self.max_states.map(|most| if has_keys { most / KEYS_COST } else { most })
+    }
+
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self::default();
         while let Some(argument) = arguments.next() {

@@ -14,7 +14,7 @@ pub(crate) struct Plan {
     pub(crate) times: Times,
     /// The messages that are sent, in this order, at any time at which the sender has a peer.
     pub(crate) messages: &'static [(End, Kind)],
-    /// The crashes and closings, in this order, at any time.
+    /// The crashes, closings, moves and changes of the key, in this order, at any time.
     pub(crate) crashes: &'static [Step],
     pub(crate) repeats: usize,
     pub(crate) losses: usize,
@@ -31,18 +31,23 @@ const RARE_HEARTBEATS: Times = Times {
     heartbeat_interval: Duration::from_secs(1),
     liveness_timeout: Duration::from_secs(3),
     max_tries: 3,
+    rekey_after: None,
 };
 
 const USUAL: Times = Times {
     heartbeat_interval: Duration::from_millis(100),
     liveness_timeout: Duration::from_millis(500),
     max_tries: 3,
+    rekey_after: None,
 };
+
+/// A secured link whose keys do not grow old here.
+const SECURED: Times = Times { rekey_after: Some(Duration::from_secs(1000)), ..USUAL };
 
 use End::{Client, Server};
 
 /// The checks.
-pub(crate) const PLANS: [Plan; 4] = [
+pub(crate) const PLANS: [Plan; 8] = [
     // Hello, token, echo and accept are lost, repeated and reordered, and both ends are killed.
     Plan {
         name: "session",
@@ -95,6 +100,58 @@ pub(crate) const PLANS: [Plan; 4] = [
         max_steps: 30,
         fault: Fault::None,
     },
+    // The handshake with a key: hello, token, echo and accept are lost, repeated and reordered, and both ends are killed.
+    Plan {
+        name: "secured",
+        connected: false,
+        times: SECURED,
+        messages: &[(Client, Kind::BestEffort)],
+        crashes: &[Step::Restart(Client), Step::Restart(Server)],
+        repeats: 1,
+        losses: 1,
+        waits: 1,
+        max_steps: 8,
+        fault: Fault::None,
+    },
+    // An old session stays until the new one has proven itself, while one end is killed and the other end closes.
+    Plan {
+        name: "replaced",
+        connected: true,
+        times: Times { rekey_after: SECURED.rekey_after, ..RARE_HEARTBEATS },
+        messages: &[(Client, Kind::Reliable), (Server, Kind::Ordered)],
+        crashes: &[Step::Restart(Server), Step::Restart(Client)],
+        repeats: 0,
+        losses: 1,
+        waits: 1,
+        max_steps: 9,
+        fault: Fault::None,
+    },
+    // Keys of a session are replaced because the client has another key to call with, and again before that is done.
+    Plan {
+        name: "renewal",
+        connected: true,
+        times: Times { rekey_after: SECURED.rekey_after, ..RARE_HEARTBEATS },
+        messages: &[(Client, Kind::Reliable)],
+        crashes: &[Step::ChangeKey, Step::ChangeKey, Step::ChangeKey],
+        repeats: 0,
+        losses: 1,
+        waits: 2,
+        max_steps: 7,
+        fault: Fault::None,
+    },
+    // The client's address changes twice.
+    Plan {
+        name: "move",
+        connected: true,
+        times: SECURED,
+        messages: &[(Client, Kind::Reliable), (Server, Kind::BestEffort)],
+        crashes: &[Step::Move, Step::Move],
+        repeats: 1,
+        losses: 1,
+        waits: 2,
+        max_steps: 6,
+        fault: Fault::None,
+    },
 ];
 
 impl Plan {
@@ -104,6 +161,11 @@ impl Plan {
             true => World::connected(self.times, self.fault),
             false => World::new(self.times, self.fault),
         }
+    }
+
+    /// Whether its ends have keys.
+    pub(crate) const fn is_secured(&self) -> bool {
+        self.times.rekey_after.is_some()
     }
 
     /// Returns the steps that can follow these steps.
@@ -129,7 +191,7 @@ impl Plan {
         let sent = count(|step| matches!(step, Step::Send(..)));
         let message = self.messages.get(sent).filter(|(end, _)| world.can_send(*end));
         open.extend(message.map(|&(end, kind)| Step::Send(end, kind)));
-        open.extend(self.crashes.get(count(|step| matches!(step, Step::Restart(_) | Step::Close(_)))));
+        open.extend(self.crashes.get(count(Step::is_crash)));
         open.extend((waits < self.waits).then_some(Step::Wait));
         open
     }

@@ -8,9 +8,11 @@ mod rig;
 
 use std::hash::{Hash, Hasher};
 
-pub(crate) use plan::{CONTROL_PLANS, ControlPlan, ControlStep, Fault};
-use rig::Rig;
+#[cfg(test)]
+pub(crate) use plan::Fault;
+pub(crate) use plan::{ControlPlan, ControlStep, control_plans};
 pub(crate) use rig::ControlRule;
+use rig::Rig;
 use stateright::{Model, Property};
 
 /// A state, as stateright keeps it.

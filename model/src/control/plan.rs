@@ -7,6 +7,8 @@ use crate::support::Packet;
 #[derive(Clone, Debug)]
 pub(crate) struct ControlPlan {
     pub(crate) name: &'static str,
+    /// Whether the links are secured.
+    pub(crate) has_key: bool,
     /// What happens first, before every order is tried.
     pub(crate) begins: &'static [ControlStep],
     /// How many commands each client sends at most, how often it claims, and how often it releases.
@@ -39,11 +41,12 @@ pub(crate) enum Fault {
     NoLatch,
 }
 
-/// The checks.
-pub(crate) const CONTROL_PLANS: [ControlPlan; 4] = [
+/// The checks of plain links.
+const PLANS: [ControlPlan; 4] = [
     // Claims are lost, repeated and reordered, and the owner falls silent.
     ControlPlan {
         name: "claims",
+        has_key: false,
         begins: &[],
         commands: [2, 1],
         claims: [1, 1],
@@ -59,6 +62,7 @@ pub(crate) const CONTROL_PLANS: [ControlPlan; 4] = [
     // A claim is repeated although it has taken effect, and its claimant falls silent meanwhile.
     ControlPlan {
         name: "repeats",
+        has_key: false,
         begins: &[ControlStep::Claim(0), ControlStep::Deliver(0), ControlStep::Wait],
         commands: [1, 1],
         claims: [1, 0],
@@ -74,6 +78,7 @@ pub(crate) const CONTROL_PLANS: [ControlPlan; 4] = [
     // Commands stop, a watchdog trips and latches, and the user resets it, too early or in time.
     ControlPlan {
         name: "latch",
+        has_key: false,
         begins: &[],
         commands: [2, 1],
         claims: [0, 0],
@@ -89,6 +94,7 @@ pub(crate) const CONTROL_PLANS: [ControlPlan; 4] = [
     // An owner releases or closes, and its commands come late.
     ControlPlan {
         name: "releases",
+        has_key: false,
         begins: &[],
         commands: [2, 1],
         claims: [0, 0],
@@ -102,6 +108,15 @@ pub(crate) const CONTROL_PLANS: [ControlPlan; 4] = [
         fault: Fault::None,
     },
 ];
+
+/// The names of the same checks with a key.
+const SECURED: [&str; 4] = ["claims-key", "repeats-key", "latch-key", "releases-key"];
+
+/// Returns all checks: with a plain link, and with a secured one.
+pub(crate) fn control_plans() -> impl Iterator<Item = ControlPlan> {
+    let secured = PLANS.into_iter().zip(SECURED);
+    PLANS.into_iter().chain(secured.map(|(plan, name)| ControlPlan { name, has_key: true, ..plan }))
+}
 
 /// One step. Datagrams are named by their place among the datagrams in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

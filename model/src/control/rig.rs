@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use tautline_proto::endpoint::{ClaimOutcome, Event, Role, WireFormat};
 use tautline_proto::history::Newest;
+use tautline_proto::secure::{Key, Keys};
 use tautline_proto::silence::{self, Periods, Silence, Verdict};
-use tautline_proto::wire::native::{Frame, Frames, Head, OwnershipAct, parse};
+use tautline_proto::wire::native::{Head, OwnershipAct};
 use tautline_proto::{DropReason, Instant, MessageType, Now, PeerId, StreamId, WallTime};
 
 use super::plan::{ControlPlan, ControlStep, Fault};
@@ -78,6 +79,8 @@ pub(super) struct Rig {
     pub(super) gone: [bool; 2],
     /// The client that sent each command.
     sent: Vec<usize>,
+    /// The datagrams of the commands.
+    commands: Vec<Vec<u8>>,
     /// The last command that was handed out, and when.
     last: Option<(usize, u64)>,
     pub(super) newest_of: [Option<usize>; 2],
@@ -106,6 +109,7 @@ impl Rig {
             // Longer than everything here, so that heartbeats do not come between.
             config.heartbeat_interval = Duration::from_secs(10);
             config.liveness_timeout = Duration::from_secs(30);
+            config.security = plan.has_key.then(|| Keys::shared(Key::from_bytes([7; Key::LEN])));
             config
         };
         let mut plant = config(Role::Server);
@@ -128,6 +132,7 @@ impl Rig {
             peers: Vec::new(),
             gone: [false; 2],
             sent: Vec::new(),
+            commands: Vec::new(),
             last: None,
             newest_of: [None; 2],
             begun: [0; 2],
@@ -169,6 +174,7 @@ impl Rig {
                 let head = Head { message_type: MessageType::Command, ..plain_head(time) };
                 self.sent.push(client);
                 self.clients[client].send_as(&head, payload.as_bytes());
+                self.commands.extend(self.clients[client].sent.back().map(|packet| packet.bytes.clone()));
             }
             ControlStep::Claim(client) | ControlStep::Release(client) => {
                 self.begun[client] += 1;
@@ -229,15 +235,14 @@ impl Rig {
             }
             return;
         }
-        let (header, frames) = parse(&packet.bytes).expect("an end's own datagram");
         let before = self.server.inbound.counters().snapshot().datagrams_accepted;
         self.server.handle(packet, time);
         if self.server.inbound.counters().snapshot().datagrams_accepted > before {
-            self.note_requests(usize::from(packet.from.port() == CLIENTS[1]), frames.clone());
-            self.arrived += frames.filter(|frame| matches!(frame, Frame::Message(_))).count() as u64;
+            self.note_request(usize::from(packet.from.port() == CLIENTS[1]), &packet.bytes);
+            self.arrived += u64::from(self.commands.contains(&packet.bytes));
         }
         for got in core::mem::take(&mut self.server.got) {
-            let number = u64::from(header.sequence);
+            let number = got.number.expect("native datagrams have numbers");
             let stale = self.newest.is_stale(got.peer, COMMANDS, number, got.late);
             if stale && self.fault != Fault::NoHistory {
                 self.stale += 1;
@@ -259,20 +264,18 @@ impl Rig {
     }
 
     /// Notes what a user's claim or release allows when it arrives for the first time.
-    fn note_requests(&mut self, client: usize, frames: Frames<'_>) {
-        for frame in frames {
-            let Frame::Ownership(request) = frame else { continue };
-            if self.taken[client] == self.begun[client] {
-                // Repeated: it has been acted on.
-                continue;
-            }
-            match request.act {
-                OwnershipAct::Claim => self.entitled = [client == 0, client == 1],
-                OwnershipAct::Release => self.entitled[1 - client] = true,
-                _ => continue,
-            }
-            self.taken[client] += 1;
+    fn note_request(&mut self, client: usize, datagram: &[u8]) {
+        let asked = self.clients[client].asked.iter().find(|(bytes, _)| bytes == datagram);
+        let Some(&(_, act)) = asked.filter(|_| self.taken[client] < self.begun[client]) else {
+            // Nothing was asked, or it is repeated: it has been acted on.
+            return;
+        };
+        match act {
+            OwnershipAct::Claim => self.entitled = [client == 0, client == 1],
+            OwnershipAct::Release => self.entitled[1 - client] = true,
+            _ => return,
         }
+        self.taken[client] += 1;
     }
 
     /// A command reaches the user.

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use tautline_proto::endpoint::{
-    Encoder, EndpointConfig, Event, Inbound, Outbound, Outcome, Refusal, Role, SentDatagrams, Start,
+    Command, Encoder, EndpointConfig, Event, Inbound, Outbound, Outcome, Refusal, Role, SentDatagrams, Start,
     WireFormat, endpoint,
 };
-use tautline_proto::wire::native::{HEADER_LEN, Head};
+use tautline_proto::wire::native::{HEADER_LEN, Head, OwnershipAct};
 use tautline_proto::{ContentType, Instant, Now, PeerId, PeerRxStats, WallTime};
 
 /// A datagram in flight.
@@ -23,6 +23,8 @@ pub(crate) struct Packet {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Got {
     pub peer: PeerId,
+    /// The full number of the datagram that brought it.
+    pub number: Option<u64>,
     pub id: String,
     pub source: String,
     pub payload: Vec<u8>,
@@ -41,6 +43,8 @@ pub(crate) struct Node {
     /// The receipts and outcomes of reliable messages, in the order in which they ended.
     pub outcomes: Vec<(u64, Outcome)>,
     pub receipts: u64,
+    /// The claims and releases that were sent, each with its datagram.
+    pub asked: Vec<(Vec<u8>, OwnershipAct)>,
 }
 
 pub(crate) fn address(port: u16) -> SocketAddr {
@@ -86,6 +90,7 @@ impl Node {
             events: Vec::new(),
             outcomes: Vec::new(),
             receipts: 0,
+            asked: Vec::new(),
         }
     }
 
@@ -107,9 +112,10 @@ impl Node {
         let accepted = self.inbound.handle(now, packet.from, &packet.bytes, &mut scratch);
         self.carry_out_commands(now);
         if let Some(accepted) = accepted {
-            let (peer, late) = (accepted.peer(), accepted.is_late());
+            let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
             self.got.extend(self.inbound.messages(accepted).map(|message| Got {
                 peer,
+                number,
                 id: message.message_id.to_string(),
                 source: message.source.as_deref().unwrap_or_default().to_string(),
                 payload: message.payload.to_vec(),
@@ -210,8 +216,14 @@ impl Node {
         let mut out = Vec::new();
         while let Some(command) = self.inbound.poll_command() {
             out.clear();
+            let asked = match &command {
+                Command::Ownership(_, frame) => Some(frame.act),
+                _ => None,
+            };
             if let Some(peer) = self.outbound.apply(command, now, &mut out) {
                 self.send_datagram(peer, out.clone(), 0);
+                let packet = self.sent.back();
+                self.asked.extend(packet.zip(asked).map(|(packet, act)| (packet.bytes.clone(), act)));
             }
         }
     }

@@ -10,7 +10,8 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use tautline_proto::endpoint::{Event, Outcome, Role, WireFormat};
-use tautline_proto::wire::native::{Frame, Head, parse};
+use tautline_proto::secure::{Identity, Key, Keys};
+use tautline_proto::wire::native::{Frame, Head, is_sealed, parse, parse_sealed};
 use tautline_proto::{Delivery, Instant, MessageType, Now, PeerId, WallTime};
 
 use crate::support::{self, Node, Packet, address, plain_head};
@@ -20,6 +21,9 @@ const PORTS: [u16; 2] = [9000, 5000];
 /// The length of a large message: longer than one datagram of the ends, shorter than two.
 const LARGE: usize = 700;
 const DATAGRAM: usize = 548;
+
+/// How long a client with a key repeats its echo before it calls anew. docs/protocol.md §11.1.
+const GIVES_UP_CALL: Duration = Duration::from_millis(1550);
 
 /// One of the two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +88,17 @@ pub(crate) enum Step {
     Restart(End),
     /// An end closes its session and starts again, which takes a millisecond.
     Close(End),
+    /// The client has another address, and does not know it. What is on its way to the old one is lost. Secured links only.
+    Move,
+    /// The client calls with the other one of the two keys that the server accepts. Secured links only.
+    ChangeKey,
+}
+
+impl Step {
+    /// Whether it is something that an end or its network does besides sending and waiting.
+    pub(crate) const fn is_crash(&self) -> bool {
+        matches!(self, Self::Restart(_) | Self::Close(_) | Self::Move | Self::ChangeKey)
+    }
 }
 
 /// A rule that must always hold.
@@ -152,6 +167,8 @@ pub(crate) struct Times {
     pub(crate) heartbeat_interval: Duration,
     pub(crate) liveness_timeout: Duration,
     pub(crate) max_tries: u32,
+    /// After which time the two ends of a secured link agree on new keys; `None`: the link is plain.
+    pub(crate) rekey_after: Option<Duration>,
 }
 
 impl Default for Times {
@@ -160,6 +177,7 @@ impl Default for Times {
             heartbeat_interval: Duration::from_millis(100),
             liveness_timeout: Duration::from_millis(500),
             max_tries: 3,
+            rekey_after: None,
         }
     }
 }
@@ -185,6 +203,11 @@ pub(crate) struct World {
     fault: Fault,
     now_ns: u64,
     lives: [u8; 2],
+    /// How often the client has moved, and how often it has changed its key.
+    moves: u16,
+    keys_changed: u8,
+    /// A hash of the handshakes that each end has taken part in. What it keeps of them does not show what it was made of.
+    handshakes: [u64; 2],
     /// How many datagrams each end has received since its last restart.
     received: [u64; 2],
     pub(crate) in_flight: Vec<Packet>,
@@ -202,11 +225,14 @@ impl World {
     /// Two ends that are not connected. The client has sent its first hello.
     pub(crate) fn new(times: Times, fault: Fault) -> Self {
         let mut world = Self {
-            nodes: End::BOTH.map(|end| node(end, 0, times)),
+            nodes: End::BOTH.map(|end| node(end, 0, 0, times)),
             times,
             fault,
             now_ns: 1_000_000,
             lives: [0; 2],
+            moves: 0,
+            keys_changed: 0,
+            handshakes: [0; 2],
             received: [0; 2],
             in_flight: Vec::new(),
             peers: [Vec::new(), Vec::new()],
@@ -249,7 +275,23 @@ impl World {
                 self.collect(end);
                 self.restart(end);
             }
+            Step::Move => {
+                self.moves += 1;
+                self.nodes[End::Client as usize].address = address(PORTS[End::Client as usize] + self.moves);
+                self.lose_what_is_astray();
+            }
+            Step::ChangeKey => {
+                self.keys_changed += 1;
+                let keys = keys(self.keys_changed);
+                self.nodes[End::Client as usize].inbound.replace_keys(keys, now(self.now_ns).steady);
+                self.tick(End::Client);
+            }
         }
+    }
+
+    fn lose_what_is_astray(&mut self) {
+        let addresses = [0, 1].map(|index| self.nodes[index].address);
+        self.in_flight.retain(|packet| addresses.contains(&packet.to));
     }
 
     /// Returns whether this end has a peer to send to.
@@ -269,6 +311,7 @@ impl World {
         let mut hasher = DefaultHasher::new();
         (text, in_flight, &self.peers, &self.sessions, &self.messages).hash(&mut hasher);
         (self.now_ns, self.lives, self.received, self.newest, self.broken).hash(&mut hasher);
+        (self.moves, self.keys_changed, self.handshakes).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -293,13 +336,15 @@ impl World {
         panic!("the ends never stop sending");
     }
 
-    /// Stops all losses. Both ends must be connected and all messages settled within a bound.
+    /// Stops all losses. Both ends must be connected, all messages settled, and new ones arrive, within a bound.
     pub(crate) fn heal(&mut self) {
         let longest = self.times.liveness_timeout + self.times.heartbeat_interval * 2;
-        let end = self.now_ns + nanos(longest + Duration::from_millis(1500));
+        // A client with a key goes on with a call that a restarted server does not know.
+        let of_call = if self.is_secured() { GIVES_UP_CALL } else { Duration::ZERO };
+        let end = self.now_ns + nanos(longest + of_call + Duration::from_millis(1500));
         self.deliver_all();
         while self.now_ns < end {
-            if self.is_connected() && self.all_settled() {
+            if self.is_connected() && self.all_settled() && self.both_hear() {
                 return;
             }
             self.wait();
@@ -308,12 +353,28 @@ impl World {
         self.require(false, Rule::Recovery);
     }
 
+    /// Sends a message each way. Returns whether both arrive.
+    fn both_hear(&mut self) -> bool {
+        let before = self.messages.len();
+        End::BOTH.into_iter().for_each(|end| self.send(end, Kind::BestEffort));
+        self.deliver_all();
+        self.messages[before..].iter().all(|message| message.deliveries > 0)
+    }
+
+    const fn is_secured(&self) -> bool {
+        self.times.rekey_after.is_some()
+    }
+
     fn is_connected(&self) -> bool {
         let session = |end: End| match self.nodes[end as usize].outbound.peers() {
             [peer] => self.session_of(end, *peer),
             _ => None,
         };
-        session(End::Server).is_some() && session(End::Server) == session(End::Client)
+        let [server, client] = &self.nodes;
+        let client_is_at = server.outbound.peers().first().and_then(|&peer| server.outbound.address_of(peer));
+        session(End::Server).is_some()
+            && session(End::Server) == session(End::Client)
+            && client_is_at == Some(client.address)
     }
 
     /// Returns whether each message has its outcome, except for messages whose sender was restarted.
@@ -330,6 +391,11 @@ impl World {
         let end = if packet.to == self.nodes[0].address { End::Server } else { End::Client };
         let time = now(self.now_ns);
         let node = &mut self.nodes[end as usize];
+        if self.times.rekey_after.is_some() && !is_sealed(&packet.bytes) {
+            let mut hasher = DefaultHasher::new();
+            (self.handshakes[end as usize], packet.from, &packet.bytes).hash(&mut hasher);
+            self.handshakes[end as usize] = hasher.finish();
+        }
         node.handle(packet, time);
         // Sends the acknowledgements.
         node.tick(time);
@@ -370,10 +436,12 @@ impl World {
             self.nodes.iter().flat_map(|node| [node.inbound.next_timeout(), node.outbound.next_delivery()]);
         let soonest = due.flatten().min().unwrap_or(Instant::from_nanos(0));
         self.now_ns = self.now_ns.max(soonest.as_nanos());
-        for end in End::BOTH {
-            self.nodes[end as usize].tick(now(self.now_ns));
-            self.collect(end);
-        }
+        End::BOTH.into_iter().for_each(|end| self.tick(end));
+    }
+
+    fn tick(&mut self, end: End) {
+        self.nodes[end as usize].tick(now(self.now_ns));
+        self.collect(end);
     }
 
     fn send(&mut self, end: End, kind: Kind) {
@@ -408,7 +476,10 @@ impl World {
         self.lives[index] += 1;
         self.now_ns += 1_000_000;
         let seed = if self.fault == Fault::ReusesNumbers { 0 } else { self.lives[index] };
-        self.nodes[index] = node(end, seed, self.times);
+        let at = self.nodes[index].address;
+        self.nodes[index] = node(end, seed, self.keys_changed, self.times);
+        self.nodes[index].address = at;
+        self.handshakes[index] = 0;
         self.received[index] = 0;
         self.peers[index].clear();
         if end == End::Client {
@@ -430,6 +501,7 @@ impl World {
             self.notice_session(end, &packet);
             self.in_flight.push(packet);
         }
+        self.lose_what_is_astray();
         for got in core::mem::take(&mut self.nodes[end as usize].got) {
             let session = self.session_of(end, got.peer);
             self.take(end, session, &got.payload);
@@ -452,8 +524,10 @@ impl World {
     }
 
     fn notice_session(&mut self, end: End, packet: &Packet) {
-        let (header, _) = parse(&packet.bytes).expect("an end's own datagram");
-        let session = header.session.bits();
+        let sealed =
+            is_sealed(&packet.bytes).then(|| parse_sealed(&packet.bytes).map(|sealed| sealed.header));
+        let header = sealed.unwrap_or_else(|| parse(&packet.bytes).map(|(header, _)| header));
+        let session = header.expect("an end's own datagram").session.bits();
         if end == End::Client && !self.sessions.contains(&session) {
             self.sessions.push(session);
         }
@@ -515,14 +589,30 @@ fn is_same_stream(one: &Message, other: &Message) -> bool {
         && one.kind.delivery() == Delivery::Ordered
 }
 
-/// Creates an end that was restarted `life` times.
-fn node(end: End, life: u8, times: Times) -> Node {
+/// The keys of a client that has changed its key so often.
+fn keys(changed: u8) -> Keys {
+    Keys::new([Identity::new("arm", [key(changed % 2)])]).expect("one key")
+}
+
+fn key(number: u8) -> Key {
+    Key::from_bytes([number + 1; Key::LEN])
+}
+
+/// Creates an end that was restarted `life` times, and that has changed its key so often.
+fn node(end: End, life: u8, changed: u8, times: Times) -> Node {
     let role = [Role::Server, Role::Client][end as usize];
     let mut config = support::config(role, WireFormat::Native);
     config.heartbeat_interval = times.heartbeat_interval;
     config.liveness_timeout = times.liveness_timeout;
     config.max_tries = times.max_tries;
     config.datagram_size = DATAGRAM;
+    if let Some(rekey_after) = times.rekey_after {
+        config.rekey_after = rekey_after;
+        config.security = Some(match end {
+            End::Server => Keys::new([Identity::new("arm", [key(0), key(1)])]).expect("two keys"),
+            End::Client => keys(changed),
+        });
+    }
     Node::new(PORTS[end as usize], config, 2 * life + end as u8)
 }
 
