@@ -52,11 +52,18 @@ fn assert_self_contained(page: &str) {
 
 #[test]
 fn ping_pong_measures_every_message_on_both_wires() {
-    for wire in ["native", "classic"] {
-        let finished = run(&["bench", "latency", "--messages", "50", "--wire", wire, "--json"]);
+    for (wire, taking) in [
+        ("native", "receive"),
+        ("classic", "receive"),
+        ("native", "caller-driven"),
+        ("classic", "caller-driven"),
+    ] {
+        let words = ["bench", "latency", "--messages", "50", "--wire", wire, "--json", "--caller-driven"];
+        let finished = run(&words[..if taking == "receive" { words.len() - 1 } else { words.len() }]);
         assert_eq!(finished.code, 0, "{wire}: {finished:?}");
         assert_eq!(finished.stdout.lines().count(), 1, "one object");
         let summary = last_json(&finished.stdout);
+        assert_eq!(summary["taking"], taking);
         assert_eq!((&summary["mode"], &summary["wire"]), (&"ping-pong".into(), &wire.into()));
         assert_eq!((&summary["messages_sent"], &summary["messages_received"]), (&50.into(), &50.into()));
         assert_eq!((&summary["lost"], &summary["size"]), (&0.into(), &64.into()));

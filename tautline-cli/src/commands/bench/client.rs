@@ -1,14 +1,15 @@
-//! The interface of the measuring end. The measuring thread drives it. It also asks the other end for its counts.
+//! The interface of the measuring end, and who drives it: the measuring thread, or a thread of its own. It also asks the other end for
+//! its counts.
 
 use std::time::{Duration, Instant};
 
-use tautline::{Config, Driver, Endpoint, Events, Metadata, Payload, Role, UdpInterface, Wire};
+use tautline::{Config, Driver, Endpoint, Events, MessageType, Metadata, Payload, Role, UdpInterface, Wire};
 
 use super::other_end::OtherEnd;
 use super::protocol::{ANSWER, Answer, QUESTION};
 use super::settings::{SettingsArgs, sets};
 use crate::tools::exit::{Exit, Failure};
-use crate::tools::link::{complaint, open_driven, with_all_commands};
+use crate::tools::link::{complaint, open, open_driven, with_all_commands};
 use crate::tools::round_trips::number_of;
 
 /// How many times a question is sent before the other end counts as gone. A question or its answer may get lost.
@@ -16,10 +17,49 @@ const TRIES: u32 = 20;
 /// How long to wait for the answer to each question.
 const ANSWER_WAIT: Duration = Duration::from_millis(100);
 
+/// How an end of a bench takes its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taking {
+    /// Its thread waits in `receive`, and the interface has a driver thread: as most programs do.
+    Receive,
+    /// Its thread drives the interface, and sees each message where it stands in the datagram.
+    CallerDriven,
+}
+
+impl Taking {
+    /// The name in reports.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Receive => "receive",
+            Self::CallerDriven => "caller-driven",
+        }
+    }
+
+    /// What the measuring thread does, in a sentence.
+    pub(super) const fn sentence(self) -> &'static str {
+        match self {
+            Self::Receive => {
+                "The sending thread waits for each answer in `receive`, and the interface has a driver thread."
+            }
+            Self::CallerDriven => "The sending thread also drives the interface (caller-driven).",
+        }
+    }
+}
+
+/// A message of the other end.
+#[derive(Debug)]
+pub(super) struct Heard<'a> {
+    pub(super) message_type: MessageType,
+    /// The number of the message that it answers.
+    pub(super) answers: Option<u64>,
+    pub(super) payload: &'a [u8],
+}
+
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) interface: UdpInterface,
-    pub(super) driver: Driver,
+    /// `None` if the interface has a driver thread.
+    driver: Option<Driver>,
     pub(super) wire: Wire,
     /// The settings of both ends that are not defaults.
     pub(super) sets: Vec<String>,
@@ -33,14 +73,46 @@ impl Client {
     pub(super) fn connect(
         other: &OtherEnd,
         settings: &SettingsArgs,
+        taking: Taking,
         complete: impl Fn(Config) -> Config,
     ) -> Result<Self, Failure> {
-        let config = settings.config(Role::Client, other.is_child())?.endpoint(other.endpoint.to_string());
+        let config = settings.config(Role::Client, other.is_child(), taking)?;
+        let config = config.endpoint(other.endpoint.to_string());
         let wire = config.wire.unwrap_or(Wire::Native);
         let sets = sets(&complete(settings.both()?));
-        let (interface, driver) = open_driven(with_all_commands(complete(config)))?;
+        let config = with_all_commands(complete(config));
+        let (interface, driver) = match taking {
+            Taking::Receive => (open(config, |_| {})?, None),
+            Taking::CallerDriven => {
+                open_driven(config).map(|(interface, driver)| (interface, Some(driver)))?
+            }
+        };
         let events = interface.events();
         Ok(Self { interface, driver, wire, sets, events, endpoint: other.endpoint.clone(), questions: 0 })
+    }
+
+    /// Waits up to about `wait` for messages of the other end, and shows them to `hear`.
+    pub(super) fn take(&mut self, wait: Duration, hear: &mut dyn FnMut(Heard<'_>)) {
+        let Some(driver) = &mut self.driver else {
+            // Nothing is to be done about a failure here: the link tells it when something is sent.
+            if let Ok(message) = self.interface.receive(Some(wait)) {
+                let answers = message.correlation_id().as_ref().and_then(number_of);
+                hear(Heard { message_type: message.message_type(), answers, payload: message.payload() });
+            }
+            return;
+        };
+        driver.turn_with(Some(wait), &mut |message| {
+            let answers = message.correlation_id().as_ref().and_then(number_of);
+            hear(Heard { message_type: message.message_type(), answers, payload: message.payload() });
+        });
+    }
+
+    /// Waits while no message is under way.
+    pub(super) fn rest(&mut self, wait: Duration) {
+        match &mut self.driver {
+            Some(driver) => drop(driver.turn(Some(wait))),
+            None => std::thread::sleep(wait),
+        }
     }
 
     /// Asks the other end for its counts.
@@ -82,10 +154,9 @@ impl Client {
             if wait.is_zero() {
                 break;
             }
-            self.driver.turn_with(Some(wait), &mut |message| {
-                let number = message.correlation_id().as_ref().and_then(number_of);
-                if message.message_type() == ANSWER && number.is_some_and(|number| number >= first) {
-                    answer = serde_json::from_slice(message.payload()).ok();
+            self.take(wait, &mut |heard| {
+                if heard.message_type == ANSWER && heard.answers.is_some_and(|number| number >= first) {
+                    answer = serde_json::from_slice(heard.payload).ok();
                 }
             });
         }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use tautline::{MessageRef, Metadata, Payload, SendError};
+use tautline::{Metadata, Payload, SendError};
 
-use super::client::Client;
+use super::client::{Client, Heard};
 use super::outstanding::Outstanding;
 use super::protocol::{ANSWER, Answer, COUNTED};
 use super::transport::too_large;
@@ -60,9 +60,9 @@ pub(super) struct Arrivals {
 
 impl Arrivals {
     /// Takes an answer of the other end.
-    pub(super) fn see(&mut self, message: &MessageRef<'_>) {
-        let Some(start) = self.start.filter(|_| message.message_type() == ANSWER) else { return };
-        if let Ok(answer) = serde_json::from_slice::<Answer>(message.payload()) {
+    pub(super) fn see(&mut self, heard: &Heard<'_>) {
+        let Some(start) = self.start.filter(|_| heard.message_type == ANSWER) else { return };
+        if let Ok(answer) = serde_json::from_slice::<Answer>(heard.payload) {
             self.add(start.elapsed(), answer.messages);
         }
     }
@@ -117,7 +117,7 @@ impl Flood {
                 }
                 None => {
                     let arrivals = &mut self.arrivals;
-                    client.driver.turn_with(Some(Duration::ZERO), &mut |message| arrivals.see(message));
+                    client.take(Duration::ZERO, &mut |heard| arrivals.see(&heard));
                 }
             }
             self.spent = self.start.elapsed();

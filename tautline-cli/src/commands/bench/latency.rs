@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::client::Client;
+use super::client::{Client, Taking};
 use super::latency_run::{LatencyPlan, LatencyRun, RunEnd};
 use super::machine::MachineInfo;
 use super::other_end::OtherEnd;
@@ -28,8 +28,11 @@ const SLICE: Duration = Duration::from_millis(200);
 
 /// Measure round trips: ping-pong, or at a rate
 ///
-/// The other end sends every message back. Without --rate, each message is sent when the previous one is back. The
-/// thread that sends also receives (caller-driven). 100 round trips before the measurement are not counted.
+/// The other end sends every message back. Without --rate, each message is sent when the previous one is back. 100 round
+/// trips before the measurement are not counted.
+///
+/// Both ends wait in `receive`, as most programs do. With --caller-driven, the thread that sends drives the interface too,
+/// which is faster: no other thread has a part in it.
 ///
 /// With --budget the exit code is 4 if the 99.9th percentile (or --budget-percentile) is over the budget, if a message
 /// is lost, or if a message was not sent at its time because this process did not run in time.
@@ -37,7 +40,7 @@ const SLICE: Duration = Duration::from_millis(200);
 #[command(after_help = "\
 Examples:
   tautline bench latency --baseline
-  tautline bench latency --set wait=spin
+  tautline bench latency --caller-driven --set wait=spin
   tautline bench latency --rate 1kHz --seconds 30 --budget 1ms --budget-percentile max
   tautline bench latency plant.local:9000 --messages 100000 --html latency.html
   tautline bench latency --wire classic --size 200 --set receive_buffer=1048576 --json")]
@@ -48,6 +51,9 @@ pub(super) struct Args {
     /// Count a message as lost if its answer takes longer than this
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     timeout: Duration,
+    /// Let the thread of each end drive its interface itself, instead of waiting in `receive` (see `Driver` in the library)
+    #[arg(long)]
+    caller_driven: bool,
     /// Measure also a raw socket for the same time, in alternating slices of 200 ms
     #[arg(long)]
     baseline: bool,
@@ -66,6 +72,12 @@ pub(super) struct Args {
     budget_percentile: f64,
     #[command(flatten)]
     run: RunArgs,
+}
+
+impl Args {
+    const fn taking(&self) -> Taking {
+        if self.caller_driven { Taking::CallerDriven } else { Taking::Receive }
+    }
 }
 
 /// Reads a percentile, for clap.
@@ -87,8 +99,9 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     if let Some(path) = &args.run.html {
         files::check_writable(path, "page")?;
     }
-    let other = OtherEnd::find(args.run.peer.as_ref(), &args.run.settings, args.baseline)?;
-    let mut client = Client::connect(&other, &args.run.settings, |config| config)?;
+    let taking = args.taking();
+    let other = OtherEnd::find(args.run.peer.as_ref(), &args.run.settings, args.baseline, taking)?;
+    let mut client = Client::connect(&other, &args.run.settings, taking, |config| config)?;
     let payload = payload(client.wire, args.run.size)?;
     let raw_port = client.ask()?.raw_port;
     let raw = args.baseline.then(|| raw(args, &client, raw_port)).transpose()?;
@@ -211,6 +224,7 @@ fn report(args: &Args, other: &OtherEnd, client: &Client, found: Results) -> Lat
         size: args.run.size,
         rate: args.rate,
         timeout: args.timeout,
+        taking: args.taking(),
         sets: client.sets.clone(),
         machine: MachineInfo::here(),
         tautline: Measured::new(found.tautline),

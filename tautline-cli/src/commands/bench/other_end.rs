@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tautline::{Endpoint, Role};
 
+use super::client::Taking;
 use super::settings::SettingsArgs;
 use crate::tools::exit::Failure;
 use crate::tools::itself;
@@ -28,22 +29,24 @@ impl OtherEnd {
         peer: Option<&Endpoint>,
         settings: &SettingsArgs,
         baseline: bool,
+        taking: Taking,
     ) -> Result<Self, Failure> {
         match peer {
             Some(peer) => Ok(Self { endpoint: peer.clone(), child: None }),
-            None => Self::start(settings, baseline),
+            None => Self::start(settings, baseline, taking),
         }
     }
 
-    fn start(settings: &SettingsArgs, baseline: bool) -> Result<Self, Failure> {
+    fn start(settings: &SettingsArgs, baseline: bool, taking: Taking) -> Result<Self, Failure> {
         // Checks the settings here, so that the error is printed once and with the right exit code.
         for role in [Role::Server, Role::Client] {
-            check(&settings.config(role, true)?.endpoint("127.0.0.1:9"))?;
+            check(&settings.config(role, true, taking)?.endpoint("127.0.0.1:9"))?;
         }
         let failed =
             |error: std::io::Error| Failure::failed(format!("cannot start the serving end: {error}"));
         let mut command = itself::command().map_err(failed)?;
         command.args(["bench", "serve", "127.0.0.1:0", "--child"]).args(settings.words());
+        command.args((taking == Taking::Receive).then_some("--receive"));
         command.args(baseline.then_some("--baseline")).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
         let mut address = String::new();

@@ -13,7 +13,6 @@ use super::flood::Arrivals;
 use super::protocol::ECHOED;
 use super::settings::payload;
 use crate::tools::exit::Failure;
-use crate::tools::round_trips::number_of;
 
 /// The number of marks per full allowance. With several marks, the sender need not stop while it waits for one of them.
 const MARKS: u64 = 4;
@@ -72,13 +71,12 @@ impl Outstanding {
         }
         let wait = if self.is_full(sent) { MARK_WAIT } else { Duration::ZERO };
         let (back, heard) = (&mut self.back, &mut self.heard);
-        client.driver.turn_with(Some(wait), &mut |message| {
-            arrivals.see(message);
-            let number = message.correlation_id().as_ref().and_then(number_of);
-            if message.message_type() == ECHOED {
+        client.take(wait, &mut |message| {
+            arrivals.see(&message);
+            if message.message_type == ECHOED {
                 *heard = Instant::now();
                 // A number above `sent` is wrong and is ignored.
-                *back = number.filter(|number| *number <= sent).unwrap_or(0).max(*back);
+                *back = message.answers.filter(|number| *number <= sent).unwrap_or(0).max(*back);
             }
         });
     }

@@ -15,8 +15,7 @@ const SCRIPT: &str = include_str!("page.js");
 /// The text of a chart without answers.
 const NO_ANSWERS: &str = "no answers";
 
-const METHOD: &str = "The sending thread also receives (caller-driven). 100 round trips before the measurement are not \
-    counted. A round trip lasts from just before the send until the application sees the answer.";
+const METHOD: &str = "100 round trips before the measurement are not counted. A round trip lasts from just before the send until the application sees the answer.";
 
 const METHOD_OF_RAW: &str = "A blocking UDP socket of the standard library, connected, with send and recv on one thread; at the \
     other end, recv_from and send_to on a thread of its own. The datagrams have the size of the payload, at least 8 bytes. It \
@@ -112,7 +111,7 @@ pub(super) fn latency(report: &Latency) -> String {
             ("Machine", report.machine.line()),
             ("Command", origin::command_line().to_owned()),
             ("Time", origin::now()),
-            ("Method", METHOD.to_owned()),
+            ("Method", format!("{} {METHOD}", report.taking.sentence())),
             ("Raw socket", report.baseline.as_ref().map_or("", |_| METHOD_OF_RAW).to_owned()),
         ],
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::client::Taking;
 use super::latency_run::LatencyRun;
 use super::machine::MachineInfo;
 use crate::tools::latency::{Spread, show_maybe, show_us};
@@ -19,6 +20,7 @@ pub(super) struct Latency {
     pub(super) size: u64,
     pub(super) rate: Option<f64>,
     pub(super) timeout: Duration,
+    pub(super) taking: Taking,
     pub(super) sets: Vec<String>,
     pub(super) machine: MachineInfo,
     pub(super) tautline: Measured,
@@ -129,6 +131,8 @@ struct Json<'a> {
     wire: &'a str,
     size: u64,
     timeout_us: f64,
+    /// How this end takes its messages.
+    taking: &'static str,
     set: &'a [String],
     #[serde(flatten)]
     tautline: JsonMeasured,
@@ -201,6 +205,7 @@ impl Latency {
             wire: self.wire,
             size: self.size,
             timeout_us: self.timeout.as_secs_f64() * 1e6,
+            taking: self.taking.name(),
             set: &self.sets,
             tautline: JsonMeasured::new(&self.tautline),
             baseline: self.baseline.as_ref().map(JsonMeasured::new),
@@ -236,7 +241,8 @@ impl Latency {
             None => "ping-pong".to_owned(),
         };
         let Self { wire, size, .. } = self;
-        format!("Round trips {where_to}: {size} bytes, {wire} wire, {mode}")
+        let taking = self.taking.name();
+        format!("Round trips {where_to}: {size} bytes, {wire} wire, {taking}, {mode}")
     }
 
     /// Formats the counts as one line.
@@ -358,6 +364,7 @@ mod tests {
             size: 64,
             rate: plan.rate,
             timeout: plan.timeout,
+            taking: Taking::Receive,
             sets: Vec::new(),
             machine: MachineInfo::here(),
             tautline: Measured::new(found),

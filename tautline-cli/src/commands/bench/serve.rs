@@ -1,6 +1,6 @@
 //! `tautline bench serve`: the other end of `bench latency` and `bench throughput`.
 //!
-//! One thread drives the interface. [`protocol`](super::protocol) describes what it counts and which messages it
+//! One thread drives the interface, or waits in `receive`. [`protocol`](super::protocol) describes what it counts and which messages it
 //! answers.
 
 use std::io::Read;
@@ -9,15 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tautline::{Driver, Drops, Endpoint, Id, MessageRef, Metadata, PeerId, Role, UdpInterface, Wire};
+use tautline::{
+    Driver, Drops, Endpoint, Id, Message, MessageType, Metadata, Payload, PeerId, Role, UdpInterface, Wire,
+};
 
+use super::client::Taking;
 use super::protocol::{ANSWER, Answer, COUNTED, ECHOED, QUESTION};
 use super::settings::SettingsArgs;
 use super::usage;
 use crate::tools::echo::echo;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
-use crate::tools::link::{listening, open_driven, with_all_commands};
+use crate::tools::link::{listening, open, open_driven, with_all_commands};
 use crate::tools::{output, traffic};
 
 /// The number of peers with counts of their own. A further peer replaces the peer that was heard longest ago.
@@ -45,6 +48,9 @@ pub(super) struct Args {
     /// networks
     #[arg(long)]
     baseline: bool,
+    /// Take messages from `receive`, as most programs do; without it, this thread drives the interface, which is faster
+    #[arg(long)]
+    receive: bool,
     /// Print the address on standard output, and end when standard input closes
     #[arg(long, hide = true)]
     child: bool,
@@ -54,9 +60,17 @@ pub(super) struct Args {
 
 /// Serves until Ctrl-C.
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
-    let config = args.settings.config(Role::Server, args.child)?.endpoint(args.endpoint.to_string());
-    let (interface, driver) = open_driven(with_all_commands(config))?;
-    echo(&interface, &[ECHOED]);
+    let taking = if args.receive { Taking::Receive } else { Taking::CallerDriven };
+    let config = args.settings.config(Role::Server, args.child, taking)?.endpoint(args.endpoint.to_string());
+    let config = with_all_commands(config);
+    let (interface, driver) = match taking {
+        Taking::Receive => (open(config, |_| {})?, None),
+        Taking::CallerDriven => {
+            let (interface, driver) = open_driven(config)?;
+            echo(&interface, &[ECHOED]);
+            (interface, Some(driver))
+        }
+    };
     let interrupt = Interrupt::install()?;
     let address = interface.local_address().expect("a server that is connected has a socket");
     let raw_port = args.baseline.then(|| start_raw_echo(address)).transpose()?;
@@ -114,9 +128,22 @@ fn start_raw_echo(address: SocketAddr) -> Result<u16, Failure> {
     Ok(port)
 }
 
+/// Sends a message back if it is one to be sent back. One that answers another message is not: two programs that send everything back
+/// would do that for ever.
+fn send_back(interface: &UdpInterface, message: &Message) {
+    if message.message_type() == ECHOED
+        && message.correlation_id().is_none()
+        && let Ok(payload) = Payload::encoded(message.content_type(), message.payload())
+    {
+        // If it cannot be sent, the other end counts it as lost.
+        let _ = interface.reply(message, &payload, &Metadata::new(ECHOED));
+    }
+}
+
 struct Server {
     interface: UdpInterface,
-    driver: Driver,
+    /// `None` if the interface has a driver thread.
+    driver: Option<Driver>,
     address: SocketAddr,
     raw_port: Option<u16>,
     counts: MessageCounts,
@@ -126,7 +153,17 @@ impl Server {
     fn run(&mut self, is_over: &dyn Fn() -> bool) {
         while !is_over() {
             let counts = &mut self.counts;
-            self.driver.turn_with(Some(LOOK_EVERY), &mut |message| counts.see(message));
+            match &mut self.driver {
+                Some(driver) => drop(driver.turn_with(Some(LOOK_EVERY), &mut |message| {
+                    counts.see(message.message_type(), message.peer(), message.message_id());
+                })),
+                None => {
+                    if let Ok(message) = self.interface.receive(Some(LOOK_EVERY)) {
+                        counts.see(message.message_type(), message.peer(), message.message_id());
+                        send_back(&self.interface, &message);
+                    }
+                }
+            }
             counts.turned(Instant::now());
             for (peer, question) in std::mem::take(&mut self.counts.questions) {
                 self.answer(peer, question);
@@ -152,7 +189,7 @@ impl Server {
         // If the answer cannot be sent, the peer asks again.
         let metadata = Metadata::new(ANSWER).correlation_id(question);
         let payload = serde_json::to_vec(&answer).expect("numbers and text are JSON");
-        if let Ok(payload) = tautline::Payload::json_text(payload) {
+        if let Ok(payload) = Payload::json_text(payload) {
             let _ = self.interface.publisher(metadata.clone()).to(peer).send(&payload);
         }
     }
@@ -185,11 +222,11 @@ struct MessageCounts {
 }
 
 impl MessageCounts {
-    fn see(&mut self, message: &MessageRef<'_>) {
-        if message.message_type() == COUNTED {
-            self.count(message.peer());
-        } else if message.message_type() == QUESTION && self.questions.len() < QUESTIONS {
-            self.questions.push((message.peer(), message.message_id().into_owned()));
+    fn see(&mut self, message_type: MessageType, peer: PeerId, id: Id<'_>) {
+        if message_type == COUNTED {
+            self.count(peer);
+        } else if message_type == QUESTION && self.questions.len() < QUESTIONS {
+            self.questions.push((peer, id.into_owned()));
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, TypedValueParser};
 use tautline::{Config, Endpoint, Payload, Role, Wire};
 
+use super::client::Taking;
 use crate::tools::exit::Failure;
 use crate::tools::link::{BYTES, LinkArgs, count, seconds, whole};
 
@@ -116,7 +117,7 @@ fn has_option(key: &str) -> Option<&'static str> {
 impl SettingsArgs {
     /// Returns the configuration of one end. If this program runs both ends (`is_pair`), a setting of the other role is
     /// left out here.
-    pub(super) fn config(&self, role: Role, is_pair: bool) -> Result<Config, Failure> {
+    pub(super) fn config(&self, role: Role, is_pair: bool, taking: Taking) -> Result<Config, Failure> {
         let config = self.given(|key| !(is_pair && is_for_other_end(key, role)))?.role(role);
         if let Some(size) = config.max_message_size.filter(|size| *size < LONGEST_ANSWER) {
             let sentence = format!(
@@ -125,8 +126,10 @@ impl SettingsArgs {
             );
             return Err(Failure::usage(sentence));
         }
-        // The bench reads messages directly from the datagrams, so it needs no inbox.
-        let is_open = config.inbox_capacity.is_none() && config.inbox_policy.is_none();
+        // Who drives reads messages directly from the datagrams, and needs no inbox.
+        let is_open = taking == Taking::CallerDriven
+            && config.inbox_capacity.is_none()
+            && config.inbox_policy.is_none();
         Ok(if is_open { config.inbox_capacity(0) } else { config })
     }
 

@@ -8,7 +8,7 @@ use tautline::{Config, Statistics, Wire};
 
 use super::accounting::Accounting;
 use super::chart::{Axis, Chart, ChartPoint, Curve};
-use super::client::Client;
+use super::client::{Client, Taking};
 use super::flood::{Flood, FloodPlan};
 use super::machine::MachineInfo;
 use super::other_end::OtherEnd;
@@ -93,8 +93,8 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     if let Some(path) = &args.run.html {
         files::check_writable(path, "page")?;
     }
-    let other = OtherEnd::find(args.run.peer.as_ref(), &args.run.settings, false)?;
-    let mut client = Client::connect(&other, &args.run.settings, with_coalescing)?;
+    let other = OtherEnd::find(args.run.peer.as_ref(), &args.run.settings, false, Taking::CallerDriven)?;
+    let mut client = Client::connect(&other, &args.run.settings, Taking::CallerDriven, with_coalescing)?;
     let payload = payload(client.wire, args.run.size)?;
     let before = CountsBefore::take(&mut client)?;
     let mut flood = Flood::new(args.plan(), ProgressWatch::start("messages sent")?);

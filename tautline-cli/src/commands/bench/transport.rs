@@ -10,7 +10,6 @@ use super::client::Client;
 use super::protocol::ECHOED;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::LOOK_EVERY;
-use crate::tools::round_trips::number_of;
 
 /// Sends numbered messages to an other end that sends them back.
 pub(super) trait Transport {
@@ -46,16 +45,16 @@ impl Transport for TautlineTransport<'_> {
     }
 
     fn receive(&mut self, wait: Duration, back: &mut dyn FnMut(u64)) -> Result<(), Failure> {
-        self.client.driver.turn_with(Some(wait), &mut |message| {
-            if message.message_type() == ECHOED {
-                message.correlation_id().as_ref().and_then(number_of).into_iter().for_each(&mut *back);
+        self.client.take(wait, &mut |heard| {
+            if heard.message_type == ECHOED {
+                heard.answers.into_iter().for_each(&mut *back);
             }
         });
         Ok(())
     }
 
     fn rest(&mut self, wait: Duration) {
-        self.client.driver.turn(Some(wait));
+        self.client.rest(wait);
     }
 }
 
