@@ -45,6 +45,7 @@ struct ClockSample {
 
 impl ClockSample {
     /// Returns the bound on its error at `now`.
+    #[inline]
     fn error(&self, now: Instant) -> u64 {
         (self.rtt / 2).saturating_add(duration_ns(now.since(self.taken)) / DRIFT)
     }
@@ -161,6 +162,7 @@ impl Path {
     }
 
     /// Returns what is known of the peer's wall clock at `now`. `None` before the first measurement.
+    #[inline]
     pub(crate) fn peer_clock(&self, now: Instant) -> Option<PeerClock> {
         let error = self.clock?.error(now);
         let latest =

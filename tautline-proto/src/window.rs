@@ -96,6 +96,7 @@ impl Window {
     /// Returns the full number for the low 32 bits that travelled: the number nearest to the expected one (serial number
     /// arithmetic, RFC 1982). `None` if it would be negative.
     #[must_use]
+    #[inline]
     pub fn expand(&self, low: u32) -> Option<u64> {
         #[allow(clippy::cast_possible_truncation)] // the low half is what is compared
         let ahead = low.wrapping_sub(self.next as u32).cast_signed();
@@ -139,6 +140,20 @@ impl Window {
         verdict
     }
 
+    /// As [`receive`](Self::receive), for the number that is expected next while none is missing, as most are. It changes no count.
+    /// Returns `false`, and does nothing, for any other.
+    #[inline]
+    pub(crate) fn receive_next(&mut self, number: u64) -> bool {
+        let is_next = number == self.next && self.missing_bits() == 0;
+        if is_next {
+            self.received = self.received << 1 | 1;
+            self.lost <<= 1;
+            self.reach = (self.reach + 1).min(SPAN);
+            self.next = number + 1;
+        }
+        is_next
+    }
+
     /// Counts a number that [`judge`](Self::judge) has found to be a duplicate.
     pub fn repeated(&mut self) {
         self.counts.duplicate += 1;
@@ -173,7 +188,15 @@ impl Window {
     }
 
     /// Counts the numbers as lost that have been missing for [`LOSS_TIMEOUT`] at `now`.
+    #[inline]
     pub fn expire(&mut self, now: Instant) {
+        if self.missing_bits() != 0 {
+            self.expire_missing(now);
+        }
+    }
+
+    #[inline(never)]
+    fn expire_missing(&mut self, now: Instant) {
         while self.next_timeout().is_some_and(|deadline| deadline <= now) {
             let oldest = highest_bit(self.missing_bits());
             self.counts.lost += 1;
@@ -183,6 +206,7 @@ impl Window {
 
     /// Returns when the next missing number will be lost.
     #[must_use]
+    #[inline]
     pub fn next_timeout(&self) -> Option<Instant> {
         let missing = self.missing_bits();
         let oldest = u64::from(missing.checked_ilog2()?);
@@ -191,18 +215,21 @@ impl Window {
 
     /// Returns the number that is expected next.
     #[must_use]
+    #[inline]
     pub const fn next(&self) -> u64 {
         self.next
     }
 
     /// Returns how many numbers were lost, late and duplicate so far.
     #[must_use]
+    #[inline]
     pub const fn counts(&self) -> WindowCounts {
         self.counts
     }
 
     /// Returns how many numbers are missing now.
     #[must_use]
+    #[inline]
     pub const fn missing(&self) -> u64 {
         self.missing_bits().count_ones() as u64
     }
@@ -224,6 +251,7 @@ impl Window {
         self.next = number + 1;
     }
 
+    #[inline]
     const fn missing_bits(&self) -> u64 {
         let known = if self.reach == SPAN { u64::MAX } else { (1 << self.reach) - 1 };
         !(self.received | self.lost) & known
@@ -254,6 +282,8 @@ saved!(Window { next, received, lost, reach, missing_since, probe, counts, leapt
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
     use super::*;
 
     const T0: Instant = Instant::from_nanos(0);
@@ -314,6 +344,23 @@ mod tests {
             window.expire(at_ms(2_000));
         });
         assert_eq!(both, WindowCounts { probes_lost: 2, ..WindowCounts::default() });
+    }
+
+    #[test]
+    fn the_short_way_of_numbers_in_order_ends_as_the_long_one() {
+        let (mut long, mut short) = (Window::new(0), Window::new(0));
+        // With gaps, duplicates and late numbers between, at 64 numbers and more before the end of the window.
+        let gaps = (0..70).chain(72..75).chain([71, 71, 70]).chain(76..300).chain(302..340);
+        for (number, ms) in gaps.zip(0..) {
+            let verdict = long.receive(number, at_ms(ms));
+            if short.receive_next(number) {
+                assert_eq!(verdict, Verdict::New);
+            } else {
+                assert_eq!(verdict, short.receive(number, at_ms(ms)));
+            }
+            assert_eq!(format!("{long:?}"), format!("{short:?}"), "{number}");
+        }
+        assert!(!short.receive_next(340), "two are missing still");
     }
 
     #[test]

@@ -131,6 +131,7 @@ impl Refusals<'_> {
 
 impl<'a> Messages<'a> {
     #[inline]
+    #[allow(clippy::too_many_arguments)] // parts of the inbound half, which are borrowed one by one
     pub(super) fn new(
         contents: Contents<'a>,
         sorted: Option<&'a SortedMessages>,
@@ -139,6 +140,7 @@ impl<'a> Messages<'a> {
         counters: &'a InboundCounters,
         not_allowed: &'a NotAllowed,
         gate: Option<Gate<'a>>,
+        recorder: Option<&'a mut Recorder>,
     ) -> Self {
         let (default_ids, complete) =
             sorted.map_or((&[][..], &[][..]), |sorted| (&sorted.default_ids, &sorted.complete));
@@ -149,11 +151,9 @@ impl<'a> Messages<'a> {
         let identity = peer.and_then(|peer| peer.secured.as_ref()).map(|secured| &*secured.identity);
         #[cfg(not(feature = "secure"))]
         let identity = None;
-        let (frames, next_id, message, is_unread) = match contents {
-            Contents::Classic(message) => (Frames::default(), 0, message, true),
-            Contents::Native { frames, next_id } => {
-                (frames, next_id, MessageRef { identity, ..MessageRef::default() }, false)
-            }
+        let (frames, next_id, is_unread) = match &contents {
+            Contents::Classic(_) => (Frames::default(), 0, true),
+            Contents::Native { frames, next_id } => (frames.clone(), *next_id, false),
         };
         let (kept_since, bare_kind) = (None, None);
         Self {
@@ -171,18 +171,15 @@ impl<'a> Messages<'a> {
             not_allowed,
             peer: peer.map(|peer| peer.id),
             gate,
-            recorder: None,
-            message,
+            recorder,
+            // Made in its place: a message is slow to move.
+            message: match contents {
+                Contents::Classic(message) => message,
+                Contents::Native { .. } => MessageRef { identity, ..MessageRef::default() },
+            },
             is_unread,
             bare_kind,
         }
-    }
-
-    /// Lets this write down what is read.
-    #[inline]
-    pub(super) fn recorded_by(mut self, recorder: Option<&'a mut Recorder>) -> Self {
-        self.recorder = recorder;
-        self
     }
 
     /// Returns how many datagrams of the sender are missing so far: numbers up to that of this datagram, which is `number`,
@@ -298,6 +295,7 @@ impl<'a> Messages<'a> {
     }
 
     /// Decodes a message of any kind.
+    #[inline]
     fn decode_any(&mut self, frame: MessageFrame<'a>, id: u64) -> Result<(), DropReason> {
         let decoded = frame.decode_into(&mut self.message, id, self.name);
         self.bare_kind = frame.kind_if_bare().filter(|_| decoded.is_ok());
@@ -410,7 +408,7 @@ mod tests {
             let sorted = SortedMessages { default_ids: default_ids.collect(), ..SortedMessages::default() };
             let contents = Contents::Native { frames, next_id: 0 };
             let messages =
-                Messages::new(contents, Some(&sorted), None, &config, &counters, &not_allowed, None);
+                Messages::new(contents, Some(&sorted), None, &config, &counters, &not_allowed, None, None);
             assert_eq!(
                 messages.collect::<Vec<_>>(),
                 expected,

@@ -138,6 +138,8 @@ fn admit(
         None => (None, false),
     };
     let late = Registry::judge(peer, number, now)?;
+    // The window may have lost numbers, or have begun anew, before it judged.
+    peer.publish_window();
     peer.newest = peer.newest.max(stamp);
     if restarted {
         registry.forget_owner(id);

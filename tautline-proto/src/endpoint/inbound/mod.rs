@@ -136,6 +136,7 @@ impl Inbound {
     /// Afterwards the driver carries out the [commands](Self::poll_command), so that a new peer can be answered at once, and
     /// reads the [`messages`](Self::messages). It must do both before the next datagram: the reliable messages among them are
     /// acknowledged and are not sent again.
+    #[inline]
     pub fn handle<'a>(
         &mut self,
         now: Now,
@@ -170,6 +171,7 @@ impl Inbound {
         accepted
     }
 
+    #[inline]
     fn take<'a>(
         &mut self,
         now: Now,
@@ -223,12 +225,17 @@ impl Inbound {
                 Some(accepted)
             }
             Err(reason) => {
-                self.registry.counters.dropped.count(reason);
-                self.registry.counters.bytes_dropped.add(len as u64);
-                self.registry.outputs.events.push_back(Event::Dropped { from, reason });
+                self.count_dropped(from, len, reason);
                 None
             }
         }
+    }
+
+    #[cold]
+    fn count_dropped(&mut self, from: SocketAddr, len: usize, reason: DropReason) {
+        self.registry.counters.dropped.count(reason);
+        self.registry.counters.bytes_dropped.add(len as u64);
+        self.registry.outputs.events.push_back(Event::Dropped { from, reason });
     }
 
     /// Notes when the datagrams came that are handled from now on, at the earliest. Without it, they came when they are handled.
@@ -244,6 +251,7 @@ impl Inbound {
     }
 
     /// Returns the messages of an accepted datagram. Messages that break a rule of their own are counted and skipped.
+    #[inline]
     pub fn messages<'a>(&'a mut self, accepted: Accepted<'a>) -> Messages<'a> {
         self.registry.begin_reading();
         if let Some(recorder) = &mut self.recorder {
@@ -256,8 +264,8 @@ impl Inbound {
         let gate = owners.as_deref_mut().map(|owners| Gate { owners, outputs, origin });
         let peer = peers.get(peer).map(|peer| &*peer);
         let sorted = is_sorted.then_some(&self.sessions.sorted);
-        Messages::new(contents, sorted, peer, config, counters, not_allowed, gate)
-            .recorded_by(self.recorder.as_deref_mut())
+        let recorder = self.recorder.as_deref_mut();
+        Messages::new(contents, sorted, peer, config, counters, not_allowed, gate, recorder)
     }
 
     /// Returns the peer's address, or `None` if the peer is gone.
@@ -384,6 +392,7 @@ impl Inbound {
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) has something to do next.
     #[must_use]
+    #[inline]
     pub fn next_timeout(&self) -> Option<Instant> {
         if self.registry.is_closing() {
             return Some(Instant::from_nanos(0));
@@ -539,6 +548,7 @@ impl Inbound {
     }
 
     /// Removes a peer that has closed its session. A client then calls its server again.
+    #[inline]
     fn finish_closing(&mut self, now: Instant) {
         if self.registry.finish_closing(now) && self.registry.config.role == Role::Client {
             self.sessions.call_anew(&mut self.registry, now);

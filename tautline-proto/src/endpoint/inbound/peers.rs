@@ -58,7 +58,7 @@ pub(super) struct InboundPeer {
     pub(super) proven: Instant,
     /// Whether the server has sent its name (native clients only).
     pub(super) named: bool,
-    /// Cleared by [`PeerTable::mark_heard`].
+    /// Cleared by [`take_away`](Self::take_away).
     away: Away,
     /// Whether it counts among the [newcomers](PeerTable::newcomers).
     is_newcomer: bool,
@@ -155,10 +155,30 @@ impl InboundPeer {
         }
     }
 
+    /// Returns whether it is visited at `at` or earlier.
+    #[inline]
+    pub(super) fn is_visited_by(&self, at: Instant) -> bool {
+        self.wake_at.is_some_and(|set| set <= at)
+    }
+
+    /// Takes note that it is heard. Returns what its silence had led to.
+    #[inline]
+    pub(super) const fn take_away(&mut self) -> Away {
+        core::mem::replace(&mut self.away, Away(0))
+    }
+
+    /// Publishes the number that the window expects next. Its counts are published whenever they change.
+    #[inline]
+    pub(super) fn publish_next(&self) {
+        if let Some(window) = &self.window {
+            self.rx.expected_sequence.set(window.next() - self.numbers_from);
+        }
+    }
+
     /// Publishes the window's counts to readers.
     pub(super) fn publish_window(&mut self) {
+        self.publish_next();
         let Some(window) = &self.window else { return };
-        self.rx.expected_sequence.set(window.next() - self.numbers_from);
         let errors = (window.counts(), window.missing());
         if errors != core::mem::replace(&mut self.published, errors) {
             let (counts, missing) = errors;
@@ -223,6 +243,10 @@ pub(super) struct PeerTable {
     by_address: HashMap<SocketAddr, u32>,
     by_session: HashMap<SessionId, u32>,
     timers: BTreeSet<(Instant, u32)>,
+    /// The first of the timers.
+    first_timer: Option<Instant>,
+    /// The slot of the session that was looked up last: most datagrams are of the same peer as the one before.
+    latest: u32,
     /// A full table finds the peer to remove here.
     places: Places,
     /// How many peers came lately and are not hushed.
@@ -258,11 +282,35 @@ impl PeerTable {
         self.slots[slot as usize].as_mut()
     }
 
+    #[inline]
     pub(super) fn by_session(&mut self, session: SessionId) -> Option<&mut InboundPeer> {
-        let slot = *self.by_session.get(&session)?;
-        self.slots[slot as usize].as_mut()
+        let slot = self.slot_of_session(session)?;
+        self.slots[slot].as_mut()
     }
 
+    /// Returns the slot of the peer with this session.
+    #[inline]
+    pub(super) fn slot_of_session(&mut self, session: SessionId) -> Option<usize> {
+        let latest = self.latest as usize;
+        match self.slots.get(latest) {
+            Some(Some(peer)) if peer.session == Some(session) => Some(latest),
+            _ => self.look_up_session(session),
+        }
+    }
+
+    #[inline(never)]
+    fn look_up_session(&mut self, session: SessionId) -> Option<usize> {
+        self.latest = *self.by_session.get(&session)?;
+        Some(self.latest as usize)
+    }
+
+    /// Returns the peer in this slot, which [`slot_of_session`](Self::slot_of_session) has found.
+    #[inline]
+    pub(super) fn in_slot(&mut self, slot: usize) -> Option<&mut InboundPeer> {
+        self.slots.get_mut(slot)?.as_mut()
+    }
+
+    #[inline]
     pub(super) fn get(&mut self, id: PeerId) -> Option<&mut InboundPeer> {
         self.slots.get_mut(id.slot())?.as_mut().filter(|peer| peer.id == id)
     }
@@ -329,6 +377,7 @@ impl PeerTable {
         }
         if let Some(wake_at) = peer.wake_at {
             self.timers.remove(&(wake_at, slot));
+            self.look_for_first_timer();
         }
         self.places.remove(peer.address.ip(), peer.seat());
         self.newcomers -= usize::from(peer.is_newcomer);
@@ -351,20 +400,9 @@ impl PeerTable {
         }
     }
 
-    /// Records that the peer was heard at `now`. Returns what its silence had led to.
-    #[inline]
-    pub(super) fn mark_heard(&mut self, id: PeerId, now: Instant) -> Away {
-        let Some(peer) = self.get(id) else { return Away::default() };
-        peer.last_heard = Some(now);
-        let away = core::mem::take(&mut peer.away);
-        if away.is(Away::SILENT) {
-            self.came_back(id, now);
-        }
-        away
-    }
-
+    /// Notes that a peer that was silent is heard again.
     #[cold]
-    fn came_back(&mut self, id: PeerId, now: Instant) {
+    pub(super) fn came_back(&mut self, id: PeerId, now: Instant) {
         let Some(peer) = self.get(id) else { return };
         peer.heard_since = now;
         let (host, seat) = (peer.address.ip(), peer.seat());
@@ -432,7 +470,7 @@ impl PeerTable {
     /// Makes sure that the peer is visited at `at` or earlier.
     pub(super) fn schedule(&mut self, id: PeerId, at: Instant) {
         let Some(Some(peer)) = self.slots.get_mut(id.slot()) else { return };
-        if peer.wake_at.is_some_and(|set| set <= at) {
+        if peer.is_visited_by(at) {
             return;
         }
         let slot = id.slot_number();
@@ -440,17 +478,24 @@ impl PeerTable {
             self.timers.remove(&(later, slot));
         }
         self.timers.insert((at, slot));
+        self.look_for_first_timer();
+    }
+
+    fn look_for_first_timer(&mut self) {
+        self.first_timer = self.timers.first().map(|&(at, _)| at);
     }
 
     /// Returns when the next peer is due for a visit.
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|&(at, _)| at)
+    #[inline]
+    pub(super) const fn next_timeout(&self) -> Option<Instant> {
+        self.first_timer
     }
 
     /// Returns a peer that is due, and clears its timer. The caller schedules it again.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<&mut InboundPeer> {
         let &(at, slot) = self.timers.first().filter(|&&(at, _)| at <= now)?;
         self.timers.remove(&(at, slot));
+        self.look_for_first_timer();
         let peer = self.slots[slot as usize].as_mut()?;
         peer.wake_at = None;
         Some(peer)
@@ -479,6 +524,7 @@ impl PeerTable {
         let rules = [
             ("addresses", self.by_address.len() == count),
             ("sessions", self.by_session.len() == living().filter(|peer| peer.session.is_some()).count()),
+            ("first timer", self.first_timer == self.timers.iter().map(|&(at, _)| at).min()),
             ("timers", self.timers.len() == living().filter(|peer| peer.wake_at.is_some()).count()),
             ("places", self.places.count() == (count, living().filter(|peer| peer.is(Away::SILENT)).count())),
             ("newcomers", self.newcomers == living().filter(|peer| peer.is_newcomer).count()),
@@ -545,6 +591,7 @@ impl Saved for PeerTable {
             table.newcomers += usize::from(peer.is_newcomer);
             peer.tx.datagram_size.set(peer.told_size);
         }
+        table.look_for_first_timer();
         let is_sound = (0..)
             .zip(&table.slots)
             .all(|(slot, peer)| peer.as_ref().is_none_or(|peer| peer.id.slot() == slot));

@@ -149,6 +149,16 @@ impl Registry {
         now: Instant,
     ) -> Result<bool, DropReason> {
         let (Some(number), Some(window)) = (number, &mut peer.window) else { return Ok(false) };
+        if window.receive_next(number) {
+            peer.publish_next();
+            return Ok(false);
+        }
+        Self::judge_closely(peer, number, now)
+    }
+
+    #[inline(never)]
+    fn judge_closely(peer: &mut InboundPeer, number: u64, now: Instant) -> Result<bool, DropReason> {
+        let Some(window) = &mut peer.window else { return Ok(false) };
         window.expire(now);
         let verdict = window.receive(number, now);
         peer.publish_window();
@@ -162,6 +172,7 @@ impl Registry {
     }
 
     /// Records that a valid datagram of `len` bytes came from the peer. Returns whether the peer had been stale or silent.
+    #[inline]
     pub(super) fn heard(&mut self, id: PeerId, len: usize, now: Instant) -> bool {
         let Some(peer) = self.peers.get(id) else { return false };
         peer.rx.datagrams.add(1);
@@ -170,16 +181,24 @@ impl Registry {
         peer.rx.last_activity_ns.set(now.as_nanos().max(1));
         let wanted = peer.window.as_ref().and_then(Window::next_timeout);
         let look_at = now.plus(self.first_look);
-        self.peers.schedule(id, wanted.map_or(look_at, |at| at.min(look_at)));
-        let away = self.peers.mark_heard(id, now);
+        let look_at = wanted.map_or(look_at, |at| at.min(look_at));
+        peer.last_heard = Some(now);
+        let away = peer.take_away();
+        // The time of the next look moves seldom: when it has come, the look finds out when the next one is due.
+        if !peer.is_visited_by(look_at) {
+            self.peers.schedule(id, look_at);
+        }
         if away.is_away() {
-            self.came_back(id, away);
+            self.came_back(id, away, now);
         }
         away.is_away()
     }
 
     #[cold]
-    fn came_back(&mut self, id: PeerId, away: Away) {
+    fn came_back(&mut self, id: PeerId, away: Away, now: Instant) {
+        if away.is(Away::SILENT) {
+            self.peers.came_back(id, now);
+        }
         if away.is(Away::HUSHED) {
             self.peers.listens_again(id);
             self.outputs.commands.push_back(Command::Heard(id));

@@ -101,6 +101,7 @@ impl Sessions {
     }
 
     /// Returns when the next hello, or a secured client's next echo, is due.
+    #[inline]
     pub(super) fn next_call(&self) -> Option<Instant> {
         let hello = self.handshake.next_hello();
         #[cfg(feature = "secure")]
@@ -175,7 +176,9 @@ impl Sessions {
         let origin = Origin { peer: *peer, number: Some(*number), now: now.steady };
         if !frames.are_data() {
             self.take_control_frames(registry, (origin, whole.0, whole.1), frames.clone(), now);
-        } else if registry.config.role == Role::Client {
+        } else if registry.config.role == Role::Client
+            && registry.peers.get(*peer).is_some_and(|server| !server.accepted)
+        {
             self.accept_server(registry, *peer, None, now.steady);
         }
         if !frames.are_messages() {
@@ -226,10 +229,14 @@ impl Sessions {
         frames: &Frames<'_>,
         len: usize,
     ) -> Result<(PeerId, u64, bool), DropReason> {
-        if registry.peers.by_session(header.session).is_none() {
-            self.handshake.create_peer(registry, now, from, header.session, frames, len)?;
-        }
-        let peer = registry.peers.by_session(header.session).expect("found or just created");
+        let slot = match registry.peers.slot_of_session(header.session) {
+            Some(slot) => slot,
+            None => {
+                self.handshake.create_peer(registry, now, from, header.session, frames, len)?;
+                registry.peers.slot_of_session(header.session).ok_or(DropReason::UnknownSession)?
+            }
+        };
+        let peer = registry.peers.in_slot(slot).ok_or(DropReason::UnknownSession)?;
         if peer.address != from {
             return Err(DropReason::WrongAddress);
         }
@@ -240,6 +247,7 @@ impl Sessions {
     }
 
     /// `whole`: where the frames come from, and the low half of its number and the length of their datagram.
+    #[inline(never)] // most datagrams have none
     fn take_control_frames(
         &mut self,
         registry: &mut Registry,
@@ -293,6 +301,7 @@ impl Sessions {
 
     /// Notes that the server has accepted us: any numbered datagram from it shows that. The echo travels until the server's
     /// name has arrived too.
+    #[inline(never)]
     fn accept_server(&mut self, registry: &mut Registry, id: PeerId, name: Option<&str>, now: Instant) {
         let heartbeat_at = now.plus(registry.config.heartbeat_interval);
         let Some(peer) = registry.peers.get(id) else { return };

@@ -27,7 +27,7 @@ use crate::peer::PeerId;
 use crate::rights::Rights;
 use crate::snapshot::saved;
 use crate::time::{Instant, Now};
-use crate::wire::native::{Ack, Control, Header, Heartbeat, Pack};
+use crate::wire::native::{Ack, Control, Header, Heartbeat, Pack, Token};
 use crate::wire::{classic, native};
 
 /// The sending half of an endpoint. The holder of the transmit lock owns it.
@@ -182,6 +182,7 @@ impl Outbound {
         }
     }
 
+    #[inline]
     pub(super) fn seal_next<'a>(
         &mut self,
         id: PeerId,
@@ -201,9 +202,8 @@ impl Outbound {
             WireFormat::Classic(format) => classic::seal(datagram, format, sequence),
             WireFormat::Native => {
                 // A datagram without room for the echo is sent without it. The next datagram carries it again.
-                let room = size.saturating_sub(datagram.len() + native::TRAILER_LEN);
-                if let Some(token) = peer.echo.filter(|_| room >= native::MAX_ECHO_LEN) {
-                    native::write_control(datagram, &Control::Echo { token, name: &self.name });
+                if let Some(token) = peer.echo {
+                    write_echo(datagram, size, token, &self.name);
                 }
                 peer.ack_is_sealed = peer.piggyback_ack(datagram, size);
                 native::seal(datagram, Header { session: peer.session, sequence, from_server });
@@ -282,10 +282,10 @@ impl Outbound {
     }
 
     /// Moves on to the next number, because the kernel has taken what was sealed last for this peer.
+    #[inline]
     pub fn sent(&mut self, id: PeerId, sent: SentDatagrams) {
-        if let Some(recorder) = self.recorder(0) {
-            let words = [id.to_word(), sent.datagrams, sent.bytes as u64, sent.messages];
-            recorder.input(Kind::Sent, &words, &[]);
+        if self.recorder.is_some() {
+            self.record_sent(id, sent);
         }
         let Some(peer) = peer_mut(&mut self.slots, id) else { return };
         if !peer.is_secured() {
@@ -495,8 +495,18 @@ impl Outbound {
         }
     }
 
+    #[inline]
     pub(super) fn peer(&self, id: PeerId) -> Option<&OutboundPeer> {
         self.slots.get(id.slot())?.as_ref().filter(|peer| peer.id == id)
+    }
+}
+
+/// Appends the echo, if the datagram has room for it.
+#[cold]
+fn write_echo(datagram: &mut Vec<u8>, size: usize, token: Token, name: &str) {
+    let room = size.saturating_sub(datagram.len() + native::TRAILER_LEN);
+    if room >= native::MAX_ECHO_LEN {
+        native::write_control(datagram, &Control::Echo { token, name });
     }
 }
 

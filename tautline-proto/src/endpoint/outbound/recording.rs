@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 
 use hashbrown::HashMap;
 
-use super::half::Outbound;
+use super::half::{Outbound, SentDatagrams};
 use super::peer::OutboundPeer;
 use super::record;
 use super::sealed_pack::SealedPack;
@@ -84,6 +84,14 @@ impl Outbound {
             record::sealed_pack(recorder, pack, is_secured);
         }
         sealed
+    }
+
+    #[inline(never)]
+    pub(super) fn record_sent(&mut self, id: PeerId, sent: SentDatagrams) {
+        if let Some(recorder) = self.recorder(0) {
+            let words = [id.to_word(), sent.datagrams, sent.bytes as u64, sent.messages];
+            recorder.input(Kind::Sent, &words, &[]);
+        }
     }
 
     #[cold]

@@ -21,6 +21,7 @@ pub struct Frames<'a> {
 
 impl<'a> Frames<'a> {
     /// Returns the frames in these bytes, or `None` if a length does not fit.
+    #[inline]
     pub(super) fn check(bytes: &'a [u8]) -> Option<Self> {
         let mut frames = Self { rest: bytes, only_messages: true, only_data: true };
         while let Some((kind, _, body)) = frames.next_raw() {
