@@ -278,6 +278,16 @@ struct Out<'a, T: Turns> {
 }
 
 impl<T: Turns> Out<'_, T> {
+    /// When the driver's thread takes the connection over, if nobody leads before.
+    #[inline(never)]
+    fn due(&self, turner: &T) -> Instant {
+        // Something may be due that was put off. It must not end the time that a reader has.
+        if self.by == Leader::Driver && turner.gives_way() {
+            return take_over();
+        }
+        turner.next_deadline().map_or_else(take_over, |due| due.min(take_over()))
+    }
+
     /// Turns until `is_ready` or the deadline. Returns whether the deadline is yet to come.
     fn lead(&mut self, deadline: Option<Instant>, is_ready: &mut dyn FnMut() -> bool) -> bool {
         let Some(turner) = self.turner.as_deref_mut() else { return true };
@@ -321,11 +331,7 @@ impl<T: Turns> Drop for Out<'_, T> {
         let kept = self.turner.take().filter(|turner| !turner.is_over());
         let due = match (&kept, self.by) {
             (None, _) | (_, Leader::Owner) => None,
-            // Something may be due that was put off. It must not end the time that a reader has.
-            (Some(turner), Leader::Driver) if turner.gives_way() => Some(take_over()),
-            (Some(turner), _) => {
-                Some(turner.next_deadline().map_or_else(take_over, |due| due.min(take_over())))
-            }
+            (Some(turner), _) => Some(self.due(turner)),
         };
         let mut state = lock(&self.slot.state);
         // If a new connection was put in, it stays: a handler disconnected, and another thread connected.
@@ -334,12 +340,11 @@ impl<T: Turns> Drop for Out<'_, T> {
             return;
         }
         state.place = kept.map_or(Place::Empty, Place::Idle);
-        let mut woken = [None, None];
-        if let Some(due) = due {
-            woken = state.put_back(due, self.by);
-        }
+        let woken = due.map(|due| state.put_back(due, self.by));
         drop(state);
-        woken.into_iter().flatten().for_each(|thread| thread.unpark());
+        if let Some(woken) = woken {
+            woken.into_iter().flatten().for_each(|thread| thread.unpark());
+        }
         // A wake-up is a system call. A turn that no thread waits for does not need it.
         if awaited {
             self.slot.returned.notify_all();

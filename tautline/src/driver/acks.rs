@@ -36,9 +36,15 @@ impl WaitingAcks {
         }
     }
 
+    /// Whether any wait.
+    #[inline]
+    pub(super) const fn are_waiting(&self) -> bool {
+        !self.peers.is_empty()
+    }
+
     /// Whether they have waited for long enough at `now`.
     pub(super) fn are_due(&self, now: Steady) -> bool {
-        !self.peers.is_empty() && (self.datagrams >= MOST || now.since(self.since) >= LONGEST)
+        self.are_waiting() && (self.datagrams >= MOST || now.since(self.since) >= LONGEST)
     }
 
     /// Takes the peers whose acknowledgements wait. There are at most as many as datagrams.

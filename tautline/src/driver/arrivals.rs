@@ -17,7 +17,7 @@ use tautline_proto::{Instant as Steady, WallTime};
 const JUMP: Duration = Duration::from_millis(1);
 
 /// The further tolerance for the time that has passed: one part in this number.
-const SLEWED: u64 = 500;
+const SLEWED: i64 = 500;
 
 /// A stamp that lies further before the time when the socket was empty is not of the clock that is read here. The kernel may
 /// stamp a datagram some time before it gives it to the socket.
@@ -97,11 +97,10 @@ impl Arrivals {
     /// Records both clocks, while the kernel stamps: after each read, and before datagrams that it returned are taken.
     #[inline]
     pub(super) fn read(&mut self, now: Clocks) {
-        let passed = now.steady.since(self.last.steady);
+        let passed = now.steady.nanos_since(self.last.steady).max(0);
         let wall_passed = now.wall.nanos_since(self.last.wall);
-        let passed_ns = i64::try_from(passed.as_nanos()).unwrap_or(i64::MAX);
-        let tolerated = ns(JUMP) + ns(passed) / SLEWED;
-        if wall_passed.abs_diff(passed_ns) > tolerated {
+        let tolerated = JUMP_NS + passed / SLEWED;
+        if wall_passed.abs_diff(passed) > tolerated.unsigned_abs() {
             (self.trusted, self.foreign) = (false, false);
         }
         self.last = now;
@@ -138,10 +137,6 @@ const JUMP_NS: i64 = JUMP.as_nanos() as i64;
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // microseconds
 const MADE_BEFORE_NS: i64 = MADE_BEFORE.as_nanos() as i64;
-
-fn ns(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
 
 #[cfg(test)]
 mod tests {

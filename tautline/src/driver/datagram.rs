@@ -30,12 +30,11 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// The greatest age of a message at `now`: since it came, and by its time stamp if the peer's clock is known. If neither
-    /// is known for certain, an unknown time counts against it.
+    /// The time since it came. If that is not known for certain, and the peer's clock neither, an unknown time counts against it.
     #[inline]
-    fn age(&self, stamp: WallTime, clock: Option<PeerClock>, now: Now) -> Duration {
-        let Some(clock) = clock else { return now.steady.since(self.came.not_before) };
-        clock.greatest_age(stamp).max(now.steady.since(self.came.at))
+    fn least_age(&self, clock: Option<PeerClock>, now: Now) -> Duration {
+        let came = if clock.is_some() { self.came.at } else { self.came.not_before };
+        now.steady.since(came)
     }
 }
 
@@ -44,6 +43,8 @@ struct Ages {
     origin: Origin,
     clock: Option<PeerClock>,
     now: Now,
+    /// The age of all of them, at least.
+    least: Duration,
     stamp: Option<WallTime>,
     age: Duration,
 }
@@ -57,7 +58,7 @@ impl Ages {
             return false;
         }
         self.stamp = Some(stamp);
-        let age = self.origin.age(stamp, self.clock, self.now);
+        let age = self.clock.map_or(self.least, |clock| clock.greatest_age(stamp).max(self.least));
         // A message that was kept for this datagram came before it. Such messages come last, so that no other message gets their
         // age.
         self.age = kept_since.map_or(age, |since| age.max(self.now.steady.since(since)));
@@ -211,7 +212,7 @@ impl Turner {
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
         let watching = Watching::of(watchdogs.load(), &shared.watchdogs, shared.clock, now.steady);
         let inbox_is_on = self.inbox_is_on;
-        let read_at = self.clock.instant(now.steady);
+        let read_at = self.read_at;
         // The same for all messages of the datagram, except the time when each was made.
         let time = self.clock.wall(came.at);
         let mut arrival = Arrival { peer, address: as_users_know(from), time, made: read_at, late };
@@ -237,7 +238,8 @@ impl Turner {
         };
         let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching, told };
         let is_plain = judging.passes_plain();
-        let mut ages = Ages { origin, clock, now, stamp: None, age: Duration::ZERO };
+        let least = origin.least_age(clock, now);
+        let mut ages = Ages { origin, clock, now, least, stamp: None, age: Duration::ZERO };
         // Outside the loop, so that it is dropped once.
         let mut judged = None;
         while let Some((message, kept_since)) = messages.advance_kept() {

@@ -52,7 +52,7 @@ use crate::handlers::Dispatcher;
 use crate::machine::clock::Clock;
 use crate::machine::life::Life;
 use crate::machine::realtime::OtherPriority;
-use crate::machine::socket::{Granted, Socket, SocketWaiter};
+use crate::machine::socket::{Granted, RECEIVE_BUFFER, Socket, SocketWaiter};
 use crate::message::borrowed::MessageRef;
 use crate::sending::coalescer::CoalescerWatch;
 use crate::sending::line::Line;
@@ -82,6 +82,15 @@ const COMMANDS_AT_ONCE: usize = 16;
 /// The pause after an error of the socket, so that an error that stays does not take a whole core.
 const ERROR_PAUSE: Duration = Duration::from_millis(1);
 
+/// The earlier of two times, as far as there are any. A chain over an array would take four times as long.
+#[inline]
+fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 /// Drives one connection. Its owner calls [`turn`](Self::turn).
 pub(crate) struct Turner {
     pub(crate) shared: Arc<Shared>,
@@ -91,7 +100,8 @@ pub(crate) struct Turner {
     socket: Arc<Socket>,
     waiter: SocketWaiter,
     dispatcher: Dispatcher<Reply>,
-    buffers: Buffers,
+    /// Taken out of the turner while it reads, because the turner works on while their contents are borrowed.
+    buffers: Option<Box<Buffers>>,
     /// The server that a client calls; `None` at a server, and before the client knows its address.
     server: Option<SocketAddr>,
     /// Where the socket is, and where it may go.
@@ -132,6 +142,8 @@ pub(crate) struct Turner {
     /// not take stays in the kernel.
     leads: bool,
     giving_way: GivingWay,
+    /// When the last read had returned.
+    read_at: Instant,
     /// The number of datagrams that were read since the socket was empty.
     read_in_a_row: usize,
     /// This turn read messages.
@@ -153,12 +165,16 @@ pub(crate) struct Turner {
     time_to_all: TimeToAll,
 }
 
-/// Where datagrams are read to, and where a classic payload is rewritten. Taken out of the turner while it reads, because
-/// the turner works on while their contents are borrowed.
-#[derive(Default)]
+/// Where datagrams are read to, and where a classic payload is rewritten.
 struct Buffers {
     datagram: Vec<u8>,
     scratch: Vec<u8>,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self { datagram: vec![0; RECEIVE_BUFFER], scratch: Vec::new() }
+    }
 }
 
 /// What belongs to one connection alone, as opening it made them.
@@ -217,7 +233,7 @@ impl Turner {
             socket,
             waiter,
             dispatcher,
-            buffers: Buffers::default(),
+            buffers: Some(Box::default()),
             server: None,
             moving,
             refused: false,
@@ -242,6 +258,7 @@ impl Turner {
             first_look: FirstLook::default(),
             leads: false,
             giving_way,
+            read_at: clock.instant(now.steady),
             read_in_a_row: 0,
             brought_messages: false,
             inbox_is_on: settings.inbox_capacity > 0,
@@ -323,11 +340,10 @@ impl Turner {
         self.look_at_newcomers(now.steady);
         self.look_at_connecting(now);
         // Last, because these run users' code, which may end this connection.
-        let at = self.clock.instant(now.steady);
         if self.shared.requests.have_deadlines() {
-            self.shared.requests.expire(at);
+            self.shared.requests.expire(self.read_at);
         }
-        self.dispatcher.check_deadlines(at);
+        self.dispatcher.check_deadlines(self.read_at);
         self.dispatcher.refresh();
         datagrams
     }
@@ -361,31 +377,46 @@ impl Turner {
 
     /// Sends what is due of the reliable messages, and publishes their outcomes. Takes the line for one datagram at a time,
     /// so that a sender waits for one datagram at most.
+    #[inline]
     fn deliver(&self, now: Steady) {
-        let Sender { transmit, delivery_signs, .. } = &*self.shared.sender;
-        let is_due = || delivery_signs.due().is_some_and(|due| due <= now);
+        if self.delivery_is_due(now) {
+            self.deliver_what_is_due(now);
+        }
+        self.shared.tell_ended();
+    }
+
+    #[inline]
+    fn delivery_is_due(&self, now: Steady) -> bool {
+        self.shared.sender.delivery_signs.due().is_some_and(|due| due <= now)
+    }
+
+    #[inline(never)]
+    fn deliver_what_is_due(&self, now: Steady) {
+        let transmit = &self.shared.sender.transmit;
         for _ in 0..TURN_BUDGET {
             let others_wait = transmit.is_contended();
-            if !is_due() || !transmit.briefly(|line| line.deliver(now, others_wait)) {
+            if !self.delivery_is_due(now) || !transmit.briefly(|line| line.deliver(now, others_wait)) {
                 break;
             }
         }
-        self.shared.tell_ended();
     }
 
     /// When the next turn must come, at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let clock = self.clock;
-        let delivery = self.shared.sender.delivery_signs.due();
-        let protocol =
-            [self.inbound.next_timeout(), self.moving.due(), delivery, self.impaired.next_timeout()];
-        let protocol = protocol.into_iter().flatten().min();
+        let protocol = earlier(self.inbound.next_timeout(), self.shared.sender.delivery_signs.due());
+        let protocol = earlier(protocol, earlier(self.moving.due(), self.impaired.next_timeout()));
         let protocol = protocol.map(|due| clock.instant(due));
         let write_on = self.unwritten.then(Instant::now);
         let requests = &self.shared.requests;
         let requests = if requests.have_deadlines() { requests.next_deadline() } else { None };
-        let deadlines = [protocol, self.dispatcher.next_deadline(), requests, write_on, self.watch_at];
-        deadlines.into_iter().flatten().min()
+        let of_users = earlier(self.dispatcher.next_deadline(), requests);
+        earlier(earlier(protocol, of_users), earlier(write_on, self.watch_at))
+    }
+
+    /// When the last read had returned.
+    pub(crate) const fn read_at(&self) -> Instant {
+        self.read_at
     }
 
     /// Lets the protocol accept the keys that a user has read again, and no others.
@@ -402,12 +433,14 @@ impl Turner {
 
     /// Carries out the commands of the receiving half, and passes its events on. Commands come first: when an event says
     /// that a peer is gone, nothing is sent to it any more. But a new peer is in the directory before it is told that it is one.
+    #[inline]
     fn settle(&mut self, now: Now) {
         if self.inbound.has_news() {
             self.settle_news(now);
         }
     }
 
+    #[inline(never)] // most datagrams bring none
     fn settle_news(&mut self, now: Now) {
         let began = self.handshake_began.take();
         let served = self.inbound.takes_service_of_stranger().then(|| began.unwrap_or_else(Instant::now));
@@ -462,10 +495,15 @@ impl Turner {
 
     /// Sends the acknowledgements that have waited for long enough; all of them at the `end` of reading. A datagram of the same
     /// peer may have taken one along.
+    #[inline]
     pub(super) fn acknowledge(&mut self, now: Now, end: bool) {
-        if !self.acks.are_due(now.steady) && !end {
-            return;
+        if self.acks.are_waiting() && (end || self.acks.are_due(now.steady)) {
+            self.pay_acknowledgements(now);
         }
+    }
+
+    #[inline(never)]
+    fn pay_acknowledgements(&mut self, now: Now) {
         for peer in self.acks.take() {
             self.shared.sender.transmit.briefly(|line| line.command(Command::PayAcknowledgement(peer), now));
         }

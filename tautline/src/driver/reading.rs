@@ -12,7 +12,7 @@ use crate::black_box::notes;
 use crate::driver::polling::Next;
 use crate::machine::clock::kernel_wall_now;
 use crate::machine::fault::SocketFault;
-use crate::machine::socket::{Arrived, RECEIVE_BUFFER, Received};
+use crate::machine::socket::{Arrived, Received};
 
 /// The steady clock at `now`, and the clock of the kernel's stamps, which is read here.
 pub(super) fn clocks(now: Now) -> Clocks {
@@ -39,11 +39,8 @@ impl Turner {
     /// The clock is read after each read returns: the time when a heartbeat is taken to have come must not be earlier than
     /// when it came, or ages are understated.
     pub(super) fn read(&mut self, wait: Option<Duration>, mut sink: Sink<'_>) -> (Now, usize) {
-        let mut buffers = std::mem::take(&mut self.buffers);
-        // Needed the first time, and after a panic.
-        if buffers.datagram.len() != RECEIVE_BUFFER {
-            buffers.datagram.resize(RECEIVE_BUFFER, 0);
-        }
+        // There are none after a panic.
+        let mut buffers = self.buffers.take().unwrap_or_default();
         if self.socket.has_cleared_error() {
             self.read_error_queue();
             self.look_at_cleared();
@@ -55,13 +52,14 @@ impl Turner {
         });
         let count = self.take_all(found, &mut buffers, &mut now, &mut sink);
         let count = count + self.take_impaired(&mut buffers.scratch, now, &mut sink);
-        self.buffers = buffers;
+        self.buffers = Some(buffers);
         (now, count)
     }
 
     /// Records that a read had returned at this time.
     #[inline]
     fn has_read(&mut self, at: Instant) -> Now {
+        self.read_at = at;
         let now = self.clock.now_at(at);
         if self.socket.is_stamping() {
             self.arrivals.read(clocks(now));

@@ -168,15 +168,35 @@ impl<R> RegisteredHandler<R> {
 /// An inline handler whose closure the driver has taken out, to call it for several messages without locking each time.
 struct TakenInline<R> {
     inline: Arc<InlineHandler<R>>,
+    /// `None` too if another driver has the closure.
     call: Option<DropQuietly<InlineFn<R>>>,
+    is_out: bool,
 }
 
 impl<R> TakenInline<R> {
-    /// Puts back the closure that is taken, if any, and takes the closure of `inline`.
+    /// Puts back the closure that is taken, if any, and makes ready for that of `inline`.
     #[inline(never)] // rare, because messages of one type usually follow each other
     fn exchange<'a>(taken: &'a mut Option<Self>, inline: &Arc<InlineHandler<R>>) -> &'a mut Self {
         *taken = None;
-        taken.insert(Self { call: lock(&inline.call).take(), inline: Arc::clone(inline) })
+        taken.insert(Self { inline: Arc::clone(inline), call: None, is_out: false })
+    }
+
+    /// Takes the closure out, unless it is out.
+    #[inline]
+    fn take_out(&mut self) {
+        if !self.is_out {
+            self.is_out = true;
+            self.call = lock(&self.inline.call).take();
+        }
+    }
+
+    /// Puts the closure back, if it is out.
+    #[inline]
+    fn put_back(&mut self) {
+        self.is_out = false;
+        if let Some(call) = self.call.take() {
+            *lock(&self.inline.call) = Some(call);
+        }
     }
 
     #[inline]
@@ -196,9 +216,7 @@ impl<R> TakenInline<R> {
 
 impl<R> Drop for TakenInline<R> {
     fn drop(&mut self) {
-        if let Some(call) = self.call.take() {
-            *lock(&self.inline.call) = Some(call);
-        }
+        self.put_back();
     }
 }
 
@@ -262,7 +280,7 @@ pub(crate) struct Dispatcher<R> {
     next_check: Option<Instant>,
     /// The shortest limit of a message since the last check. `next_check` is early enough for it.
     armed_for: Option<Duration>,
-    /// The inline handler of the last message. Its closure stays taken out until [`release`](Self::release).
+    /// The inline handler of the last message. Its closure is out until [`release`](Self::release).
     taken: Option<TakenInline<R>>,
     /// The reply handle of the last message, to reuse for the next message.
     reply: Option<R>,
@@ -324,6 +342,7 @@ impl<R: Send + 'static> Dispatcher<R> {
                     Some(taken) if Arc::ptr_eq(&taken.inline, inline) => taken,
                     taken => TakenInline::exchange(taken, inline),
                 };
+                taken.take_out();
                 taken.call(&borrowed::MessageRef::new(message, arrival), handle);
             }
             Some(RegisteredHandler::Queued(queue)) => {
@@ -344,8 +363,11 @@ impl<R: Send + 'static> Dispatcher<R> {
 
     /// Puts back the closure of the last inline handler. The driver calls this before it does anything other than
     /// handing out messages.
+    #[inline]
     pub(crate) fn release(&mut self) {
-        self.taken = None;
+        if let Some(taken) = &mut self.taken {
+            taken.put_back();
+        }
     }
 
     /// Fetches the table if it has changed, and drops the old table. Called for each message, and once in each turn.
@@ -360,7 +382,8 @@ impl<R: Send + 'static> Dispatcher<R> {
 
     #[cold]
     fn renew(&mut self, generation: u64) {
-        self.release();
+        // The handler may be unregistered: its closure must not outlive that.
+        self.taken = None;
         let table = Arc::clone(&lock(&self.handlers.registered).table);
         self.seen = Some(generation);
         // This may drop the last reference to an unregistered handler. The lock is released before.
@@ -383,10 +406,15 @@ impl<R: Send + 'static> Dispatcher<R> {
     /// Abandons the jobs that are past the time limit of their handler. Called once in each turn.
     ///
     /// Costs one comparison if no limit can have passed.
+    #[inline]
     pub(crate) fn check_deadlines(&mut self, now: Instant) {
-        if self.next_check.is_none_or(|due| due > now) {
-            return;
+        if self.next_check.is_some_and(|due| due <= now) {
+            self.abandon_overdue(now);
         }
+    }
+
+    #[inline(never)]
+    fn abandon_overdue(&mut self, now: Instant) {
         let (queues, leaving) = self.handlers.timed();
         let present = queues.iter().map(|queue| queue.expire(now));
         let leaving = leaving.iter().map(|backlog| {

@@ -37,7 +37,7 @@ use tautline_proto::ConnectionState;
 #[derive(Debug)]
 pub struct Driver {
     connection: Arc<Connection>,
-    /// When the last turn ended; `None` before the first.
+    /// When the last turn had read; `None` before the first.
     turned: Option<Instant>,
 }
 
@@ -86,17 +86,21 @@ impl Driver {
     ///
     /// Call it at least as often as [`next_deadline`](Self::next_deadline) says. Otherwise peers report this end as silent.
     pub fn turn(&mut self, wait: Option<Duration>) -> usize {
-        let read = self.connection.drive(|turner| turner.turn(wait, None)).unwrap_or(0);
-        self.turned = Some(Instant::now());
-        read
+        self.drive(wait, None)
     }
 
     /// As [`turn`](Self::turn), and shows every message to `see` before handlers and inbox get it. Expired messages are not
     /// shown. With an `inbox_capacity` of 0 nothing is copied.
     pub fn turn_with(&mut self, wait: Option<Duration>, see: &mut dyn FnMut(&MessageRef<'_>)) -> usize {
-        let read = self.connection.drive(|turner| turner.turn(wait, Some(see))).unwrap_or(0);
-        self.turned = Some(Instant::now());
-        read
+        self.drive(wait, Some(see))
+    }
+
+    #[inline]
+    fn drive(&mut self, wait: Option<Duration>, see: Option<&mut dyn FnMut(&MessageRef<'_>)>) -> usize {
+        let turned = self.connection.drive(|turner| (turner.turn(wait, see), turner.read_at()));
+        let (read, at) = turned.unzip();
+        self.turned = at;
+        read.unwrap_or(0)
     }
 
     /// Takes the next message from the inbox, and turns while there is none: the calling thread itself reads the socket. A

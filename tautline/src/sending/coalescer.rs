@@ -111,8 +111,22 @@ impl CoalescerWatch {
     }
 
     /// Looks once, and calls `flush` if messages wait. Returns after which time to look again, at the latest.
-    pub(crate) fn look(&mut self, mut flush: impl FnMut()) -> Option<Duration> {
+    #[inline]
+    pub(crate) fn look(&mut self, flush: impl FnMut()) -> Option<Duration> {
         let begun = self.signs.sent.begun.load(Ordering::SeqCst);
+        if begun == self.begun
+            && !self.signs.is_waiting()
+            && !self.signs.driven.watched.load(Ordering::SeqCst)
+        {
+            // Nothing was coalesced since the last look, and nobody waits for one.
+            self.period = self.shortest;
+            return None;
+        }
+        self.look_closely(begun, flush)
+    }
+
+    #[inline(never)]
+    fn look_closely(&mut self, begun: u64, mut flush: impl FnMut()) -> Option<Duration> {
         // More than one pack since the last look: the sender sends full packs itself.
         let packs = begun - std::mem::replace(&mut self.begun, begun);
         let streaming = packs > 0;

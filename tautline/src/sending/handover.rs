@@ -253,13 +253,22 @@ impl<W: Writer> Handover<W> {
 
     /// Writes the jobs that came while the writer was held, without waiting for the writer: `left` jobs, and then urgent
     /// jobs, at most a full backlog. Returns whether jobs still wait that no other thread is sure to write.
-    fn finish_backlog(&self, mut left: usize) -> bool {
+    #[inline]
+    fn finish_backlog(&self, left: usize) -> bool {
+        self.jobs_wait() && self.write_left_jobs(left)
+    }
+
+    /// Whether jobs wait that came while the writer was held.
+    #[inline]
+    fn jobs_wait(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    #[inline(never)]
+    fn write_left_jobs(&self, mut left: usize) -> bool {
         let mut left_urgent = MAX_BACKLOG;
         loop {
-            fence(Ordering::SeqCst);
-            if self.waiting.load(Ordering::Relaxed) == 0 {
-                return false;
-            }
             let (left, rank) = if left > 0 { (&mut left, 0) } else { (&mut left_urgent, URGENT) };
             if *left == 0 || (rank == URGENT && !lock(&self.backlog).has(URGENT)) {
                 return true;
@@ -269,6 +278,10 @@ impl<W: Writer> Handover<W> {
                 return false;
             };
             *left = left.saturating_sub(self.write_waiting(&mut writer, *left, rank).0);
+            drop(writer);
+            if !self.jobs_wait() {
+                return false;
+            }
         }
     }
 

@@ -3,9 +3,8 @@
 //! There is more than one if an inline handler disconnected, and another thread connected before the handler returned.
 
 use crate::sync::Mutex;
-use crate::sync::thread::{self, ThreadId};
-
-use crate::sync::lock;
+use crate::sync::thread::ThreadId;
+use crate::sync::{lock, thread_id};
 
 #[derive(Debug, Default)]
 pub(crate) struct Drivers(Mutex<Vec<ThreadId>>);
@@ -13,24 +12,25 @@ pub(crate) struct Drivers(Mutex<Vec<ThreadId>>);
 impl Drivers {
     /// Adds the calling thread until the guard is dropped.
     pub(crate) fn enter(&self) -> Driving<'_> {
-        lock(&self.0).push(thread::current().id());
-        Driving(self)
+        let own = thread_id();
+        lock(&self.0).push(own);
+        Driving(self, own)
     }
 
     /// Whether the calling thread is one of them.
     pub(crate) fn include_caller(&self) -> bool {
-        lock(&self.0).contains(&thread::current().id())
+        lock(&self.0).contains(&thread_id())
     }
 }
 
 #[derive(Debug)]
-pub(crate) struct Driving<'a>(&'a Drivers);
+pub(crate) struct Driving<'a>(&'a Drivers, ThreadId);
 
 impl Drop for Driving<'_> {
     fn drop(&mut self) {
-        let own = thread::current().id();
-        let mut threads = lock(&self.0.0);
-        if let Some(index) = threads.iter().rposition(|&thread| thread == own) {
+        let Self(drivers, own) = self;
+        let mut threads = lock(&drivers.0);
+        if let Some(index) = threads.iter().rposition(|thread| thread == own) {
             threads.swap_remove(index);
         }
     }

@@ -154,10 +154,15 @@ impl Shared {
     }
 
     /// Publishes the outcomes of reliable messages that have ended. Called with no lock held.
+    #[inline]
     pub(crate) fn tell_ended(&self) {
-        if !self.sender.delivery_signs.have_ended() {
-            return;
+        if self.sender.delivery_signs.have_ended() {
+            self.tell_what_has_ended();
         }
+    }
+
+    #[inline(never)]
+    fn tell_what_has_ended(&self) {
         let (ended, makes_room) = self.sender.transmit.briefly(Line::take_ended);
         if makes_room {
             self.sender.room.notify();

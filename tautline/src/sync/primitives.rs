@@ -13,6 +13,15 @@ mod chosen {
 
     use std::time::Instant;
 
+    /// The id of the calling thread. `thread::current` would count a reference to the thread each time.
+    #[inline]
+    pub(crate) fn thread_id() -> thread::ThreadId {
+        thread_local! {
+            static ID: thread::ThreadId = thread::current().id();
+        }
+        ID.with(|id| *id)
+    }
+
     /// Sleeps until the thread is unparked or the deadline has passed. May return early without a reason.
     ///
     /// Returns `false` if the deadline has passed.
@@ -41,6 +50,10 @@ mod chosen {
     use std::time::Instant;
 
     use shuttle::rand::Rng;
+
+    pub(crate) fn thread_id() -> thread::ThreadId {
+        thread::current().id()
+    }
 
     /// Time does not pass under shuttle, so shuttle chooses whether the deadline has passed.
     pub(crate) fn park_until(deadline: Option<Instant>) -> bool {

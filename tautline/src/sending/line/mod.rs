@@ -207,8 +207,16 @@ impl Line {
     }
 
     /// Sends the messages that are being coalesced.
+    #[inline]
     pub(crate) fn flush(&mut self) {
-        let Some(open) = self.open.as_mut().filter(|open| !open.coalescer.is_empty()) else { return };
+        if self.open.as_ref().is_some_and(|open| !open.coalescer.is_empty()) {
+            self.flush_pack();
+        }
+    }
+
+    #[inline(never)]
+    fn flush_pack(&mut self) {
+        let Some(open) = &mut self.open else { return };
         if open.coalescer.is_expired() {
             let (pack, ..) = open.coalescer.take();
             self.counters.expired.add(pack.messages());

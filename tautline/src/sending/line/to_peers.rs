@@ -68,17 +68,27 @@ impl Open {
     }
 
     /// Sends `messages` messages to each peer that is meant. A failure at one peer does not stop the others.
+    #[inline]
     pub(super) fn send_each(
         &mut self,
         target: Target,
         messages: u64,
         mut send: impl FnMut(&mut Self, PeerId) -> Result<(), Box<Failed>>,
     ) -> Result<(), Box<Failed>> {
-        match self.resolve(target) {
-            Meant::One(peer) => return send(self, peer).map_err(|failed| failed.of(messages)),
-            Meant::Unknown => return Err(Failed::new(messages, SendError::UnknownPeer { target })),
-            Meant::All => {}
-        }
+        let one = match (self.resolve(target), self.outbound.listeners()) {
+            (Meant::One(peer), _) | (Meant::All, &[peer]) => peer,
+            (Meant::Unknown, _) => return Err(Failed::new(messages, SendError::UnknownPeer { target })),
+            (Meant::All, _) => return self.send_each_listener(messages, send),
+        };
+        send(self, one).map_err(|failed| failed.of(messages))
+    }
+
+    #[inline(never)]
+    fn send_each_listener(
+        &mut self,
+        messages: u64,
+        mut send: impl FnMut(&mut Self, PeerId) -> Result<(), Box<Failed>>,
+    ) -> Result<(), Box<Failed>> {
         let count = self.outbound.listeners().len();
         let began = (count > FEW).then(Instant::now);
         let mut sum: Option<Box<Failed>> = None;
