@@ -428,12 +428,12 @@ fn a_path_that_has_shrunk_is_named() {
 fn the_files_of_both_ends_say_which_way_lost_what() {
     for wire in [Wire::Native, Wire::Classic] {
         let folder = Folder::new(&format!("both-{wire}"));
-        let (plant, address) = plant(&folder, |config| config.wire(wire));
+        let (plant, address) = plant(&folder, |config| config.wire(wire).black_box("2MiB"));
         let is_bad = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let bad = std::sync::Arc::clone(&is_bad);
         let relay = relay(&address, move |_| !bad.load(std::sync::atomic::Ordering::Relaxed));
         let config = Config::client(relay.as_str()).name("controller").wire(wire);
-        let config = config.black_box(BLACK_BOX).black_box_dir(&folder.0);
+        let config = config.black_box("2MiB").black_box_dir(&folder.0);
         let controller = create_udp_client(config).expect("in order");
         controller.connect().expect("the plant answers");
         let exchange = || {

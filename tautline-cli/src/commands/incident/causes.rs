@@ -145,7 +145,11 @@ fn slow_handler(story: &Story) -> Option<Cause> {
     let dropped = story.growth(|statistics| sum(&statistics["handlers_dropped"]));
     let dropped =
         (dropped >= 10.0).then(|| format!("{dropped:.0} messages that waited for a handler were dropped"));
-    let busy = story.busy.iter().filter(|(at, busy)| story.is_near(at + busy)).max_by_key(|(_, busy)| *busy);
+    // A silence was long because of what the driver did meanwhile, and not before.
+    let last = story.received.iter().rev().map(|received| received.at).find(|at| *at <= story.cause_at);
+    let since = last.filter(|_| story.has_tripped()).unwrap_or(0);
+    let busy = story.busy.iter().filter(|(at, busy)| story.is_near(at + busy) && at + busy >= since);
+    let busy = busy.max_by_key(|(_, busy)| *busy);
     let busy = busy.filter(|(_, busy)| *busy >= LONG_NS).map(|(_, busy)| {
         format!(
             "an inline handler kept the driver for {:.1} ms; meanwhile nothing was read",
@@ -202,8 +206,7 @@ const LONG_SILENCE_NS: u64 = 300_000_000;
 fn silence(story: &Story) -> Option<Cause> {
     // The peer that was heard last, if no watchdog names one.
     let peer = story.received.iter().rev().find(|received| received.at <= story.cause_at)?.peer;
-    let tripped = story.incident.get("cause").is_some_and(|cause| cause == "watchdog");
-    let least = if tripped { SILENCE_NS } else { LONG_SILENCE_NS };
+    let least = if story.has_tripped() { SILENCE_NS } else { LONG_SILENCE_NS };
     let (last, silent) = story.silence_of(peer).filter(|(_, silent)| *silent >= least)?;
     let silent_ms = silent as f64 / 1e6;
     let address = story.peers.get(&peer)?;

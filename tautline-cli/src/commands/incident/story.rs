@@ -123,6 +123,11 @@ impl Story {
         }
     }
 
+    /// Whether the trip of a watchdog has led to the file.
+    pub(super) fn has_tripped(&self) -> bool {
+        self.incident.get("cause").is_some_and(|cause| cause == "watchdog")
+    }
+
     /// Whether a time lies in the window in which causes are looked for. What follows the cause counts, too.
     pub(super) const fn is_near(&self, at: At) -> bool {
         at + WINDOW >= self.cause_at

@@ -48,8 +48,8 @@ pub(super) struct End {
     pub(super) story: Story,
     pub(super) sent: Vec<Sent>,
     pub(super) came: Vec<Came>,
-    /// The time without a gap in what came.
-    pub(super) covers: (At, At),
+    /// The times without a gap in what came.
+    pub(super) covers: Vec<(At, At)>,
     /// By how much the clock of the time stamps is ahead of the steady clock.
     wall_ahead: i64,
 }
@@ -76,12 +76,14 @@ impl End {
             story,
             sent: Vec::new(),
             came: Vec::new(),
-            covers: (0, fact("written_ns").parse().unwrap_or(0)),
+            covers: Vec::new(),
             wall_ahead: file.wall_ahead(),
         };
         // Which of `sent` the kernel has not taken yet.
         let mut untaken = 0..0;
         file.rerun(|half, step| end.take(half, step, &mut untaken))?;
+        let written = fact("written_ns").parse().unwrap_or(0);
+        end.covers.last_mut().into_iter().for_each(|(_, until)| *until = written);
         Ok(end)
     }
 
@@ -97,9 +99,13 @@ impl End {
 
     fn take(&mut self, half: Half, step: &Step<'_>, untaken: &mut std::ops::Range<usize>) {
         match step {
-            Step::Begins(at) if half == Half::Inbound => self.covers.0 = self.at(at.as_nanos()),
+            Step::Begins(at) if half == Half::Inbound => {
+                let at = self.at(at.as_nanos());
+                self.covers.push((at, at));
+            }
             Step::Datagram { now, bytes, .. } => {
                 let at = self.at(now.steady.as_nanos());
+                self.covers.last_mut().into_iter().for_each(|(_, until)| *until = at);
                 self.came.push(Came { at, id: Id::of(bytes), dropped: None });
             }
             Step::Event(_, Happened::Dropped { reason, .. }) => {

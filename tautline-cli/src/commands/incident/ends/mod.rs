@@ -17,7 +17,7 @@ use super::story::WINDOW;
 use super::timeline::{self, Lane};
 use crate::tools::exit::Failure;
 
-/// Datagrams that were sent this shortly before the other end's record ends may have come after it.
+/// Datagrams that were sent this shortly before the other end's record ends, or has a gap, may have come after that.
 const ON_THE_WAY: i64 = 100_000_000;
 
 /// At most so many runs of losses of each way, and so many lines of the time line, are shown.
@@ -81,8 +81,11 @@ impl Ends {
     fn way(&self, from: usize) -> Way<'_> {
         let (to, sender, receiver) = (1 - from, &self.ends[from], &self.ends[1 - from]);
         let slack = self.offset.error.unwrap_or(0);
-        let covers = self.common(to, receiver.covers.0) + slack
-            ..self.common(to, receiver.covers.1) - slack - ON_THE_WAY;
+        let covers = |at: At| {
+            receiver.covers.iter().any(|(from, until)| {
+                (self.common(to, *from) + slack..self.common(to, *until) - slack - ON_THE_WAY).contains(&at)
+            })
+        };
         let came = by_id(&receiver.came);
         let taken: HashSet<Id> =
             sender.sent.iter().filter(|sent| sent.is_taken).map(|sent| sent.id).collect();
@@ -100,7 +103,7 @@ impl Ends {
         let mut seen = HashSet::new();
         for sent in &sender.sent {
             let at = self.common(from, sent.at);
-            if !covers.contains(&at) || !seen.insert(sent.id) {
+            if !covers(at) || !seen.insert(sent.id) {
                 continue;
             }
             let came = came.get(&sent.id);
