@@ -5,6 +5,8 @@
 //! error: it is an entry of the report, and the caller publishes it. The calls of each system are in
 //! its submodule.
 
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 mod report;
 
 #[cfg(target_os = "linux")]

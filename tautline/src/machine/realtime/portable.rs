@@ -3,14 +3,11 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
+pub(super) use super::elsewhere::{Awake, OtherPriority, lacks, lend, set_aside, unrestricted, usable_buffer};
 use super::{Answer, RealtimePart, Refusal};
 use crate::config::Cpus;
 #[cfg(not(target_os = "macos"))]
 use crate::config::WaitPolicy;
-
-/// Never made here.
-#[derive(Debug)]
-pub(crate) enum Awake {}
 
 fn linux_only<T>() -> Answer<T> {
     Err(Refusal::new("tautline asks for this on Linux only", "run on Linux, or leave the setting out"))
@@ -21,24 +18,8 @@ pub(super) fn set_priority(_: usize) -> Answer {
     linux_only()
 }
 
-/// Never made here.
-#[derive(Debug)]
-pub(crate) enum OtherPriority {}
-
-pub(super) const fn lend(_: usize) -> Option<OtherPriority> {
-    None
-}
-
-pub(super) const fn set_aside(_: usize) -> Option<OtherPriority> {
-    None
-}
-
 pub(super) fn run_on(_: &Cpus) -> Answer {
     linux_only()
-}
-
-pub(super) fn unrestricted() -> impl FnOnce() + Send + 'static {
-    || {}
 }
 
 pub(super) fn lock_memory() -> Answer {
@@ -56,18 +37,6 @@ pub(super) fn busy_poll(_: &UdpSocket, _: Duration) -> Answer {
 #[cfg(not(target_os = "macos"))]
 pub(super) fn wait(policy: WaitPolicy) -> Answer {
     Ok(policy.to_string())
-}
-
-/// Why a part of the socket is not there.
-pub(super) fn lacks(part: RealtimePart, _: String) -> Refusal {
-    Refusal::new(
-        format!("tautline asks for `{part}` on Linux only"),
-        "nothing is wrong: the link runs without it",
-    )
-}
-
-pub(super) const fn usable_buffer(reported: usize) -> usize {
-    reported
 }
 
 pub(super) fn buffer_remedy(_: RealtimePart, _: usize) -> String {

@@ -10,13 +10,10 @@ use windows_sys::Win32::System::Threading::{
     THREAD_PRIORITY_ABOVE_NORMAL, THREAD_PRIORITY_HIGHEST, THREAD_PRIORITY_TIME_CRITICAL,
 };
 
+pub(super) use super::elsewhere::{Awake, OtherPriority, lacks, lend, set_aside, unrestricted, usable_buffer};
 use super::{Answer, RealtimePart, Refusal};
 use crate::config::{Cpus, WaitPolicy};
 use crate::machine::socket::is_precise;
-
-/// Never made here.
-#[derive(Debug)]
-pub(crate) enum Awake {}
 
 /// Priorities from here on are the highest ordinary one of Windows.
 const HIGHEST_FROM: usize = 50;
@@ -44,18 +41,6 @@ pub(super) fn set_priority(number: usize) -> Answer {
     Err(Refusal::new(format!("{name}: {error}"), "run the program as a user who may set priorities"))
 }
 
-/// Never made here.
-#[derive(Debug)]
-pub(crate) enum OtherPriority {}
-
-pub(super) const fn lend(_: usize) -> Option<OtherPriority> {
-    None
-}
-
-pub(super) const fn set_aside(_: usize) -> Option<OtherPriority> {
-    None
-}
-
 pub(super) fn run_on(cpus: &Cpus) -> Answer {
     // SAFETY: no memory is passed. 0 is the first group of processors, which every machine has.
     let there = unsafe { GetActiveProcessorCount(0) } as usize;
@@ -73,11 +58,6 @@ pub(super) fn run_on(cpus: &Cpus) -> Answer {
     }
     let error = io::Error::last_os_error();
     Err(Refusal::new(format!("core {cpus}: {error}"), "let the process use these cores (start /affinity)"))
-}
-
-/// A new thread has the cores of the process, and not those of the thread that starts it.
-pub(super) fn unrestricted() -> impl FnOnce() + Send + 'static {
-    || {}
 }
 
 fn not_on_windows<T>(what: &str, setting: &str) -> Answer<T> {
@@ -107,18 +87,6 @@ pub(super) fn wait(policy: WaitPolicy) -> Answer {
         "this Windows has no timers of high resolution: waits end at its ticks, every millisecond",
         "Windows 10, version 1803, or newer",
     ))
-}
-
-/// Why a part of the socket is not there.
-pub(super) fn lacks(part: RealtimePart, _: String) -> Refusal {
-    Refusal::new(
-        format!("tautline asks for `{part}` on Linux only"),
-        "nothing is wrong: the link runs without it",
-    )
-}
-
-pub(super) const fn usable_buffer(reported: usize) -> usize {
-    reported
 }
 
 pub(super) fn buffer_remedy(_: RealtimePart, _: usize) -> String {

@@ -5,14 +5,17 @@
 
 #[cfg(unix)]
 mod calls;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 mod lacking;
 mod mark;
 pub(crate) mod options;
 mod path;
 pub(crate) mod place;
 pub(crate) mod server;
-mod sources;
 #[cfg(unix)]
+mod sleeping;
+mod sources;
 mod wait;
 
 #[cfg(target_os = "linux")]
@@ -32,10 +35,10 @@ use crate::machine::fault::SocketFault;
 use lacking::Lacking;
 use mark::Mark;
 pub(crate) use path::{IpFragments, headers_to};
-use sources::{Source, Sources};
-pub use wait::SocketsWaiter;
+pub use sleeping::SocketsWaiter;
 #[cfg(any(target_os = "linux", windows))]
-pub(in crate::machine) use wait::is_precise;
+pub(in crate::machine) use sleeping::is_precise;
+use sources::{Source, Sources};
 pub(crate) use wait::{SocketWaiter, SocketWaker};
 
 #[cfg(target_os = "linux")]
@@ -47,7 +50,7 @@ use portable as platform;
 #[cfg(windows)]
 use windows as platform;
 #[cfg(windows)]
-use windows::{calls, wait};
+use windows::{calls, sleeping};
 
 /// The size of a receive buffer: the largest UDP datagram, and one byte more.
 pub(crate) const RECEIVE_BUFFER: usize = 65_536;

@@ -5,10 +5,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use rustix::net::sockopt;
 
-use super::options::SocketOption;
-use super::{Arrived, Granted, IpFragments, Mark, Source};
-
-pub(super) const fn report_errors(_: &UdpSocket, _: bool) {}
+pub(super) use super::elsewhere::*;
+use super::{Arrived, Granted, IpFragments, Source};
 
 pub(super) fn use_card(_: &UdpSocket, _: &str) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
@@ -17,20 +15,6 @@ pub(super) fn use_card(_: &UdpSocket, _: &str) -> io::Result<()> {
 /// Connecting and binding choose the card of a zone.
 pub(super) const fn use_card_number(_: &UdpSocket, _: u32) -> io::Result<()> {
     Ok(())
-}
-
-pub(super) const fn is_eperm(_: &io::Error) -> bool {
-    false
-}
-
-pub(super) const fn copy_options(_: &UdpSocket, _: &UdpSocket) {}
-
-pub(super) fn take_over(_: &UdpSocket, _: &UdpSocket) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-pub(super) fn queued_error(_: &UdpSocket) -> Option<(SocketAddr, io::Error)> {
-    None
 }
 
 pub(super) const fn set_ip_fragments(_: &UdpSocket, _: bool, _: IpFragments) -> bool {
@@ -54,26 +38,6 @@ pub(super) fn set_buffers(udp: &UdpSocket, receive: usize, send: usize) -> Grant
     }
 }
 
-pub(super) const fn accepts(_: &UdpSocket, _: SocketOption) -> Option<bool> {
-    None
-}
-
-pub(super) const fn mark(_: &UdpSocket, _: bool, _: Mark) -> bool {
-    false
-}
-
-pub(super) const fn kernel_drops(_: &UdpSocket) -> Option<u32> {
-    None
-}
-
-pub(super) const fn can_segment(_: &UdpSocket) -> bool {
-    false
-}
-
-pub(super) const fn cannot_segment(_: &io::Error) -> bool {
-    true
-}
-
 pub(super) fn send_message(
     _: &UdpSocket,
     _: &[u8],
@@ -88,21 +52,9 @@ pub(super) const fn tell_destination(_: &UdpSocket, _: SocketAddr) -> bool {
     false
 }
 
-pub(super) const fn coalesce(_: &UdpSocket) -> bool {
-    false
-}
-
-pub(super) const fn stamp(_: &UdpSocket) -> bool {
-    false
-}
-
 /// Never called: only coalesced or stamped datagrams need it, and this system has neither.
 pub(super) fn receive(udp: &UdpSocket, buffer: &mut [u8], _: bool) -> io::Result<(Arrived, Option<Source>)> {
     udp.recv_from(buffer).map(|(len, from)| (Arrived::one(len, Some(from)), None))
-}
-
-pub(super) const fn refuses_sendmsg(_: &UdpSocket) -> Option<io::Error> {
-    None
 }
 
 pub(super) const fn refuses_recvmsg(_: &UdpSocket) -> Option<io::Error> {

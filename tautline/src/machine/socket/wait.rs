@@ -1,21 +1,15 @@
-//! Waits for a datagram, a wake-up or a deadline, whichever comes first: poll(2) on the socket and on a descriptor that a
-//! [`SocketWaker`] makes readable.
+//! Waits for a datagram, a wake-up or a deadline, whichever comes first. What such a sleep is, differs between systems:
+//! [`Sleep`].
 
 use std::io;
-use std::net::UdpSocket;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-
 use super::Socket;
-#[cfg(target_os = "linux")]
-use super::platform;
+use super::sleeping::Sleep;
 use crate::sync::Arc;
 use crate::sync::bell::Bell;
 
-/// The waiting side. One thread at a time uses it.
+/// The waiting side, for one socket. One thread at a time uses it.
 #[derive(Debug)]
 pub(crate) struct SocketWaiter(Arc<Wakeup>);
 
@@ -23,79 +17,15 @@ pub(crate) struct SocketWaiter(Arc<Wakeup>);
 #[derive(Clone, Debug)]
 pub(crate) struct SocketWaker(Arc<Wakeup>);
 
-/// The bell, and the descriptor that ends a sleep.
 #[derive(Debug)]
 struct Wakeup {
     bell: Bell,
-    read: OwnedFd,
-    /// The writing end, if it is another descriptor.
-    write: Option<OwnedFd>,
-    /// The system refuses ppoll(2).
-    imprecise: bool,
-}
-
-impl Wakeup {
-    fn new() -> io::Result<Self> {
-        let (read, write) = Self::descriptors()?;
-        Ok(Self { bell: Bell::new(), read, write, imprecise: !is_precise() })
-    }
-
-    /// An eventfd(2), or the ends of a pipe where there is none.
-    fn descriptors() -> io::Result<(OwnedFd, Option<OwnedFd>)> {
-        #[cfg(target_os = "linux")]
-        {
-            use rustix::event::{EventfdFlags, eventfd};
-            if let Ok(event) = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK) {
-                return Ok((event, None));
-            }
-        }
-        let (read, write) = rustix::pipe::pipe()?;
-        for end in [&read, &write] {
-            rustix::io::ioctl_fionbio(end, true)?;
-            rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC)?;
-        }
-        Ok((read, Some(write)))
-    }
-
-    fn writer(&self) -> &OwnedFd {
-        self.write.as_ref().unwrap_or(&self.read)
-    }
-}
-
-/// Whether the system takes time-outs of less than a millisecond.
-pub(crate) fn is_precise() -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        let tried = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-        !tried.is_err_and(|error| platform::refuses_call(&error.into()))
-    }
-    #[cfg(not(target_os = "linux"))]
-    true
-}
-
-/// Waits in whole milliseconds, at least one.
-#[cold]
-fn poll_imprecisely(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
-    const SLICE: Duration = Duration::from_millis(1);
-    let ms = timeout.map_or(-1, |timeout| {
-        let whole = timeout.as_nanos().div_ceil(SLICE.as_nanos());
-        i32::try_from(whole).unwrap_or(i32::MAX)
-    });
-    #[cfg(target_os = "linux")]
-    match platform::poll_in_ms(fds, ms) {
-        Err(error) if platform::refuses_call(&error) => {}
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-        polled => return polled,
-    }
-    // The socket and the wake-up are read without a wait.
-    let _ = (fds, ms);
-    std::thread::sleep(timeout.unwrap_or(SLICE).min(SLICE));
-    Ok(())
+    sleep: Sleep,
 }
 
 impl SocketWaiter {
     pub(crate) fn new() -> io::Result<(Self, SocketWaker)> {
-        let wakeup = Arc::new(Wakeup::new()?);
+        let wakeup = Arc::new(Wakeup { bell: Bell::new(), sleep: Sleep::new()? });
         Ok((Self(Arc::clone(&wakeup)), SocketWaker(wakeup)))
     }
 
@@ -104,29 +34,11 @@ impl SocketWaiter {
         self.0.bell.has_rung()
     }
 
-    /// Waits until the socket is readable, a waker is called, or the time is over; `None` waits for ever. Returns whether
-    /// the socket has an error.
+    /// Waits until the socket is readable, a waker is called, or the time is over; `None` waits for ever. Returns whether the
+    /// socket has an error to be asked for. A read must follow, before the next wait.
     pub(crate) fn wait(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
-        self.0.bell.sleep(|may| self.sleep(socket, if may { timeout } else { Some(Duration::ZERO) }))
-    }
-
-    fn sleep(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
-        let mut fds = [PollFd::new(socket.udp(), PollFlags::IN), PollFd::new(&self.0.read, PollFlags::IN)];
-        if self.0.imprecise {
-            poll_imprecisely(&mut fds, timeout)?;
-            let _ = rustix::io::read(&self.0.read, &mut [0; 64]);
-            return Ok(fds[0].revents().contains(PollFlags::ERR));
-        }
-        let timeout = timeout.map(timespec);
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if !fds[1].revents().is_empty() {
-            // All wake-ups mean the same, so one read takes them all.
-            let _ = rustix::io::read(&self.0.read, &mut [0; 64]);
-        }
-        Ok(fds[0].revents().contains(PollFlags::ERR))
+        let Wakeup { bell, sleep } = &*self.0;
+        bell.sleep(|may| sleep.until_readable(socket.udp(), if may { timeout } else { Some(Duration::ZERO) }))
     }
 }
 
@@ -134,62 +46,106 @@ impl SocketWaker {
     /// Ends the present wait, or the next one if no thread waits.
     pub(crate) fn wake(&self) {
         if self.0.bell.ring() {
-            // A full pipe is already a wake-up.
-            let _ = rustix::io::write(self.0.writer(), &1u64.to_ne_bytes());
+            self.0.sleep.end();
         }
     }
 }
 
-/// The longest sleep. A wait that ends early is made again, and systems without ppoll(2) take 24 days at most.
-const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 3_600);
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, UdpSocket};
+    use std::time::Instant;
 
-fn timespec(timeout: Duration) -> Timespec {
-    let timeout = timeout.min(LONGEST_SLEEP);
-    Timespec {
-        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: timeout.subsec_nanos().into(),
-    }
-}
+    use super::*;
+    use crate::machine::socket::Received;
+    use crate::machine::socket::place::Place;
 
-/// How long [`SocketsWaiter`] waits where the system does not tell which socket is readable.
-const UNTOLD_WAIT: Duration = Duration::from_millis(1);
+    /// Longer than any wait here takes that something ends.
+    const LONG: Duration = Duration::from_secs(20);
 
-/// Waits for datagrams at several non-blocking sockets.
-///
-/// Not part of the stable interface: it exists for `tautline proxy`.
-#[derive(Debug)]
-pub struct SocketsWaiter(());
-
-impl SocketsWaiter {
-    /// Makes what the waits need.
-    ///
-    /// # Errors
-    ///
-    /// Those of the system; none on Unix.
-    pub const fn new() -> io::Result<Self> {
-        Ok(Self(()))
+    fn local() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
     }
 
-    /// Waits until a socket is readable, or the time is over. Returns for each whether it may be readable.
-    ///
-    /// # Errors
-    ///
-    /// Those of poll(2).
-    pub fn wait<'a>(
-        &self,
-        sockets: impl Iterator<Item = &'a UdpSocket> + Clone,
-        longest: Duration,
-    ) -> io::Result<Vec<bool>> {
-        let mut polled: Vec<PollFd<'_>> = sockets.map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
-        match poll(&mut polled, Some(&timespec(longest))) {
-            Ok(_) | Err(Errno::INTR) => {}
-            // A sandbox refuses the call: then every socket is read, each millisecond.
-            Err(Errno::NOSYS | Errno::PERM) => {
-                std::thread::sleep(longest.min(UNTOLD_WAIT));
-                return Ok(vec![true; polled.len()]);
+    /// Waits, and reads, until a datagram was read. Returns its first byte.
+    fn next(waiter: &SocketWaiter, socket: &Socket) -> u8 {
+        let (began, mut buffer) = (Instant::now(), [0; 16]);
+        loop {
+            let left = LONG.checked_sub(began.elapsed()).expect("a datagram ends the wait");
+            waiter.wait(socket, Some(left)).unwrap();
+            if let Received::Datagrams(_) = socket.receive(&mut buffer) {
+                return buffer[0];
             }
-            Err(error) => return Err(error.into()),
         }
-        Ok(polled.iter().map(|polled| !polled.revents().is_empty()).collect())
+    }
+
+    #[test]
+    fn each_datagram_ends_a_wait_also_if_others_wait_behind_it() {
+        let (to, from) = (Socket::bind(local()).unwrap(), Socket::bind(local()).unwrap());
+        let (waiter, _waker) = SocketWaiter::new().unwrap();
+        for round in 0..3 {
+            for number in 0..3 {
+                from.send(&[round * 3 + number], to.address()).unwrap();
+            }
+            assert_eq!([0; 3].map(|_: u8| next(&waiter, &to)), [0, 1, 2].map(|number| round * 3 + number));
+        }
+    }
+
+    #[test]
+    fn a_wake_up_and_a_deadline_end_a_wait() {
+        let socket = Socket::bind(local()).unwrap();
+        let (waiter, waker) = SocketWaiter::new().unwrap();
+        let began = Instant::now();
+        waiter.wait(&socket, Some(Duration::from_millis(20))).unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(20));
+        for _ in 0..50 {
+            std::thread::scope(|scope| {
+                scope.spawn(|| waker.wake());
+                waiter.wait(&socket, None).unwrap();
+            });
+        }
+    }
+
+    /// Whether a plain socket hears a server that comes back after a datagram was refused.
+    fn a_plain_socket_hears_again(gone: SocketAddr) -> bool {
+        let plain = UdpSocket::bind(local()).unwrap();
+        plain.connect(gone).unwrap();
+        plain.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        plain.send(b"to nobody").unwrap();
+        while plain.recv(&mut [0; 16]).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset) {}
+        plain.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let (to, server) = (plain.local_addr().unwrap(), UdpSocket::bind(gone).unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(200));
+                server.send_to(b"back", to).unwrap();
+            });
+            plain.recv(&mut [0; 16]).is_ok()
+        })
+    }
+
+    #[test]
+    #[allow(clippy::print_stderr)] // prints why the test is skipped
+    fn a_server_that_comes_back_after_a_refusal_ends_a_wait() {
+        let gone = Socket::bind(local()).unwrap().address();
+        if cfg!(windows) && !a_plain_socket_hears_again(gone) {
+            eprintln!("skipped: a read of a plain socket does not end here either (a fault of Wine)");
+            return;
+        }
+        let client = Socket::connect(&Place::at(gone)).unwrap();
+        let (waiter, _waker) = SocketWaiter::new().unwrap();
+        client.send(b"to nobody", gone).unwrap();
+        while !matches!(client.receive(&mut [0; 16]), Received::Unreachable(..)) {
+            waiter.wait(&client, Some(LONG)).unwrap();
+        }
+        let (server, to) = (Socket::bind(gone).unwrap(), client.address());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Most likely the client waits by then.
+                std::thread::sleep(Duration::from_millis(50));
+                server.send(b"back", to).unwrap();
+            });
+            assert_eq!(next(&waiter, &client), b'b');
+        });
     }
 }

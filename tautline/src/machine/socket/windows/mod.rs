@@ -1,9 +1,9 @@
-//! The calls of Windows: its socket options, its errors, and what it has not.
+//! The calls of Windows, and its socket options.
 #![allow(unsafe_code)] // no safe wrapper offers them
 
 pub(super) mod calls;
 mod messages;
-pub(super) mod wait;
+pub(super) mod sleeping;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -11,8 +11,8 @@ use std::os::windows::io::AsRawSocket;
 
 use windows_sys::Win32::Networking::WinSock as winsock;
 
-use super::options::SocketOption;
-use super::{Granted, IpFragments, Mark};
+pub(super) use super::elsewhere::*;
+use super::{Granted, IpFragments};
 use crate::machine::names::number_of_card;
 
 pub(super) use messages::{receive, refuses_recvmsg, send_message, tell_destination};
@@ -50,13 +50,6 @@ fn option(udp: &UdpSocket, level: i32, option: i32) -> io::Result<u32> {
     succeeded(read).map(|()| value)
 }
 
-/// Errors of datagrams carry no address here, so a server does not ask for them ([`calls::open`]).
-pub(super) const fn report_errors(_: &UdpSocket, _: bool) {}
-
-pub(super) fn queued_error(_: &UdpSocket) -> Option<(SocketAddr, io::Error)> {
-    None
-}
-
 /// Sends by this network card alone. (Windows receives by every card that has the address.)
 pub(super) fn use_card(udp: &UdpSocket, name: &str) -> io::Result<()> {
     use_card_number(udp, number_of_card(name)?)
@@ -68,18 +61,6 @@ pub(super) fn use_card_number(udp: &UdpSocket, number: u32) -> io::Result<()> {
     let v4 = set_option(udp, winsock::IPPROTO_IP, winsock::IP_UNICAST_IF, number.to_be());
     let v6 = set_option(udp, winsock::IPPROTO_IPV6, winsock::IPV6_UNICAST_IF, number);
     if v6.is_ok() { Ok(()) } else { v4 }
-}
-
-/// No privilege is needed for a card.
-pub(super) const fn is_eperm(_: &io::Error) -> bool {
-    false
-}
-
-pub(super) const fn copy_options(_: &UdpSocket, _: &UdpSocket) {}
-
-/// A handle cannot be given another socket.
-pub(super) fn take_over(_: &UdpSocket, _: &UdpSocket) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 pub(super) fn set_ip_fragments(udp: &UdpSocket, is_ipv6: bool, mode: IpFragments) -> bool {
@@ -111,37 +92,4 @@ pub(super) fn set_buffers(udp: &UdpSocket, receive: usize, send: usize) -> Grant
         option(udp, winsock::SOL_SOCKET, name).ok().and_then(|granted| usize::try_from(granted).ok())
     };
     Granted { receive_buffer: set(winsock::SO_RCVBUF, receive), send_buffer: set(winsock::SO_SNDBUF, send) }
-}
-
-pub(super) const fn accepts(_: &UdpSocket, _: SocketOption) -> Option<bool> {
-    None
-}
-
-/// Windows ignores the mark that a program sets. Rules of the machine mark datagrams (`New-NetQosPolicy`).
-pub(super) const fn mark(_: &UdpSocket, _: bool, _: Mark) -> bool {
-    false
-}
-
-pub(super) const fn kernel_drops(_: &UdpSocket) -> Option<u32> {
-    None
-}
-
-pub(super) const fn can_segment(_: &UdpSocket) -> bool {
-    false
-}
-
-pub(super) const fn cannot_segment(_: &io::Error) -> bool {
-    true
-}
-
-pub(super) const fn coalesce(_: &UdpSocket) -> bool {
-    false
-}
-
-pub(super) const fn stamp(_: &UdpSocket) -> bool {
-    false
-}
-
-pub(super) const fn refuses_sendmsg(_: &UdpSocket) -> Option<io::Error> {
-    None
 }

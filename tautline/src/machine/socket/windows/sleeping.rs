@@ -1,9 +1,8 @@
-//! Waits on Windows for a datagram, a wake-up or a deadline, whichever comes first: one call waits for an event of the socket,
-//! an event that a [`SocketWaker`] sets, and a timer.
+//! Sleeps on Windows: one call waits for an event of the socket, an event that a wake-up sets, and a timer.
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::io::{AsRawHandle, AsRawSocket, FromRawHandle, OwnedHandle, RawSocket};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -16,9 +15,7 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::{handle, succeeded};
-use crate::machine::socket::Socket;
-use crate::sync::bell::Bell;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Mutex, lock};
 
 /// The unit of a timer.
 const TICK_NS: u128 = 100;
@@ -32,30 +29,23 @@ const TIMER_ENDED: u32 = WAIT_OBJECT_0 + 2;
 /// The event that a datagram waits.
 const READ: i32 = winsock::FD_READ.cast_signed();
 
-/// The waiting side. One thread at a time uses it.
+/// What one thread sleeps with, and others end its sleep.
 #[derive(Debug)]
-pub(crate) struct SocketWaiter(Arc<Wakeup>);
-
-/// The waking side. Any thread may wake at any time.
-#[derive(Clone, Debug)]
-pub(crate) struct SocketWaker(Arc<Wakeup>);
-
-/// The bell, and what ends a sleep.
-#[derive(Debug)]
-struct Wakeup {
-    bell: Bell,
-    woken: OwnedHandle,
-    sleep: Sleep,
+pub(in crate::machine::socket) struct Sleep {
+    readable: OwnedHandle,
+    ended: OwnedHandle,
+    timer: OwnedHandle,
+    state: Mutex<State>,
+    _period: Period,
 }
 
-/// What a sleep waits for beside a wake-up.
-#[derive(Debug)]
-struct Sleep {
-    readable: OwnedHandle,
-    timer: OwnedHandle,
+/// What the events and the timer are set to.
+#[derive(Debug, Default)]
+struct State {
+    /// The socket whose datagrams set `readable`.
+    watched: Option<RawSocket>,
     /// When the timer ends, if it has been set and has not ended.
-    due: Mutex<Option<Instant>>,
-    _period: Period,
+    due: Option<Instant>,
 }
 
 /// An event that one wait resets.
@@ -110,29 +100,54 @@ impl Drop for Period {
 }
 
 impl Sleep {
-    fn new() -> io::Result<Self> {
+    pub(in crate::machine::socket) fn new() -> io::Result<Self> {
         Ok(Self {
             readable: event()?,
+            ended: event()?,
             timer: timer(CREATE_WAITABLE_TIMER_HIGH_RESOLUTION).or_else(|_| timer(0))?,
-            due: Mutex::new(None),
+            state: Mutex::default(),
             _period: Period::begin(),
         })
     }
 
-    /// Lets the event tell of this socket's datagrams: now, if one waits, and from now on (WSAEventSelect).
+    /// Ends the present sleep, or the next one.
+    pub(in crate::machine::socket) fn end(&self) {
+        // SAFETY: the event is open.
+        unsafe { SetEvent(self.ended.as_raw_handle()) };
+    }
+
+    /// Sleeps until the socket is readable, the sleep is ended, or the time is over; `None` sleeps for ever. Returns whether the
+    /// socket has an error to be asked for: never, a read returns it.
     ///
-    /// Asked before each sleep. Else the event tells of a datagram only after a read has allowed it again, and a read that
-    /// fails, as after the death of a peer, need not do that.
+    /// It is always the same socket, so it is told once to set the event. Each read lets it set the event again, also a read that
+    /// fails.
+    pub(in crate::machine::socket) fn until_readable(
+        &self,
+        socket: &UdpSocket,
+        timeout: Option<Duration>,
+    ) -> io::Result<bool> {
+        let raw = socket.as_raw_socket();
+        if lock(&self.state).watched != Some(raw) {
+            self.watch(socket)?;
+            lock(&self.state).watched = Some(raw);
+        }
+        if timeout != Some(Duration::ZERO) {
+            self.sleep(timeout)?;
+        }
+        Ok(false)
+    }
+
+    /// Lets the socket set the event: now, if a datagram waits, and when one comes (WSAEventSelect).
     fn watch(&self, socket: &UdpSocket) -> io::Result<()> {
         let readable = self.readable.as_raw_handle() as winsock::WSAEVENT;
         // SAFETY: the socket and the event stay open during the call. If the event closes first, the system forgets it.
         succeeded(unsafe { winsock::WSAEventSelect(handle(socket), readable, READ) })
     }
 
-    /// Sleeps until the event tells of a datagram, `woken` is set, or the time is over; `None` sleeps for ever.
-    fn sleep(&self, woken: &OwnedHandle, timeout: Option<Duration>) -> io::Result<()> {
+    /// Sleeps until a watched socket sets its event, the sleep is ended, or the time is over.
+    fn sleep(&self, timeout: Option<Duration>) -> io::Result<()> {
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let handles: [HANDLE; 3] = [&self.readable, woken, &self.timer].map(AsRawHandle::as_raw_handle);
+        let handles: [HANDLE; 3] = [&self.readable, &self.ended, &self.timer].map(AsRawHandle::as_raw_handle);
         loop {
             let count = if let Some(until) = until {
                 self.set_timer(until)?;
@@ -143,7 +158,7 @@ impl Sleep {
             // SAFETY: there are at least `count` handles, which stay open during the call.
             match unsafe { WaitForMultipleObjects(count, handles.as_ptr(), 0, INFINITE) } {
                 WAIT_FAILED => return Err(io::Error::last_os_error()),
-                TIMER_ENDED => *lock(&self.due) = None,
+                TIMER_ENDED => lock(&self.state).due = None,
                 _ => return Ok(()),
             }
             if until.is_some_and(|until| until <= Instant::now()) {
@@ -155,8 +170,8 @@ impl Sleep {
     /// Lets the timer end at this time, or earlier if an earlier wait has set it so: most waits end before their deadline, which
     /// seldom changes, and setting the timer takes as long as the wait.
     fn set_timer(&self, until: Instant) -> io::Result<()> {
-        let mut due = lock(&self.due);
-        if due.is_some_and(|due| due <= until + EXACTNESS) {
+        let mut state = lock(&self.state);
+        if state.due.is_some_and(|due| due <= until + EXACTNESS) {
             return Ok(());
         }
         let after = until.saturating_duration_since(Instant::now());
@@ -167,39 +182,8 @@ impl Sleep {
         if unsafe { SetWaitableTimer(timer, &raw const ticks, 0, None, std::ptr::null(), 0) } == 0 {
             return Err(io::Error::last_os_error());
         }
-        *due = Some(until);
+        state.due = Some(until);
         Ok(())
-    }
-}
-
-impl SocketWaiter {
-    pub(crate) fn new() -> io::Result<(Self, SocketWaker)> {
-        let wakeup = Arc::new(Wakeup { bell: Bell::new(), woken: event()?, sleep: Sleep::new()? });
-        Ok((Self(Arc::clone(&wakeup)), SocketWaker(wakeup)))
-    }
-
-    /// Whether a waker was called since this or [`wait`](Self::wait) last reported it.
-    pub(crate) fn is_woken(&self) -> bool {
-        self.0.bell.has_rung()
-    }
-
-    /// Waits until the socket is readable, a waker is called, or the time is over; `None` waits for ever. Returns whether the
-    /// socket has an error to be asked for: never, a read returns it.
-    pub(crate) fn wait(&self, socket: &Socket, timeout: Option<Duration>) -> io::Result<bool> {
-        let Wakeup { bell, woken, sleep } = &*self.0;
-        sleep.watch(socket.udp())?;
-        bell.sleep(|may| if may { sleep.sleep(woken, timeout) } else { Ok(()) })?;
-        Ok(false)
-    }
-}
-
-impl SocketWaker {
-    /// Ends the present wait, or the next one if no thread waits.
-    pub(crate) fn wake(&self) {
-        if self.0.bell.ring() {
-            // SAFETY: the event is open.
-            unsafe { SetEvent(self.0.woken.as_raw_handle()) };
-        }
     }
 }
 
@@ -207,10 +191,7 @@ impl SocketWaker {
 ///
 /// Not part of the stable interface: it exists for `tautline proxy`.
 #[derive(Debug)]
-pub struct SocketsWaiter {
-    sleep: Sleep,
-    never: OwnedHandle,
-}
+pub struct SocketsWaiter(Sleep);
 
 impl SocketsWaiter {
     /// Makes what the waits need.
@@ -219,7 +200,7 @@ impl SocketsWaiter {
     ///
     /// Those of the system.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { sleep: Sleep::new()?, never: event()? })
+        Sleep::new().map(Self)
     }
 
     /// Waits until a socket is readable, or the time is over. Returns for each whether it may be readable.
@@ -232,8 +213,9 @@ impl SocketsWaiter {
         sockets: impl Iterator<Item = &'a UdpSocket> + Clone,
         longest: Duration,
     ) -> io::Result<Vec<bool>> {
-        sockets.clone().try_for_each(|socket| self.sleep.watch(socket))?;
-        self.sleep.sleep(&self.never, Some(longest))?;
+        // Each time: clients come and go.
+        sockets.clone().try_for_each(|socket| self.0.watch(socket))?;
+        self.0.sleep(Some(longest))?;
         // The event does not tell which.
         Ok(vec![true; sockets.count()])
     }
