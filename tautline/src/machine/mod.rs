@@ -25,5 +25,9 @@ const NICENESS: i32 = 10;
 /// Returns the name of this host; empty if it is not known.
 #[cfg(feature = "metrics")]
 pub(crate) fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+    #[cfg(windows)]
+    let name = std::env::var("COMPUTERNAME").unwrap_or_default();
+    #[cfg(unix)]
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    name
 }
