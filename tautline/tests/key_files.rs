@@ -9,7 +9,9 @@ use std::path::Path;
 
 use tautline::{KeyFileProblem, SecretKey};
 
-use files::{FIRST, Folder, SECOND, allow};
+#[cfg(unix)]
+use files::allow;
+use files::{FIRST, Folder, SECOND};
 
 #[cfg(unix)]
 fn mode_of(path: &Path) -> u32 {
@@ -121,10 +123,13 @@ fn what_is_no_readable_file_is_refused() {
         "there is no file FILE: make a key with `tautline keygen FILE`, or copy the key of the other end to it"
     );
     assert_eq!(refusal(&folder.0), "FILE is a directory: name the key file in it");
-    let below = folder.file("plain.key", FIRST).join("below");
-    assert!(refusal(&below).starts_with("FILE cannot be read: "), "{}", refusal(&below));
     #[cfg(unix)]
-    assert_eq!(refusal(Path::new("/dev/null")), "FILE is no ordinary file: a key is read from a file only");
+    {
+        let below = folder.file("plain.key", FIRST).join("below");
+        assert!(refusal(&below).starts_with("FILE cannot be read: "), "{}", refusal(&below));
+        let device = Path::new("/dev/null");
+        assert_eq!(refusal(device), "FILE is no ordinary file: a key is read from a file only");
+    }
 }
 
 #[cfg(unix)]

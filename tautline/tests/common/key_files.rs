@@ -2,7 +2,7 @@
 #![allow(dead_code)] // no test file uses all of it
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// `python3 -c 'import base64; print(base64.b64encode(bytes(range(32))))'`, and the bytes after those.
 pub(crate) const FIRST: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -25,7 +25,11 @@ impl Folder {
     /// Writes a file that others cannot read.
     pub(crate) fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.at(name);
+        // Writing to it changes nothing of who may read it.
+        #[cfg(windows)]
+        let _ = tautline::SecretKey::from([7; 32]).create_file(&path);
         fs::write(&path, bytes).expect("written");
+        #[cfg(unix)]
         allow(&path, 0o600);
         path
     }
@@ -38,10 +42,7 @@ impl Drop for Folder {
 }
 
 #[cfg(unix)]
-pub(crate) fn allow(path: &Path, mode: u32) {
+pub(crate) fn allow(path: &std::path::Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is our file");
 }
-
-#[cfg(not(unix))]
-pub(crate) fn allow(_: &Path, _: u32) {}

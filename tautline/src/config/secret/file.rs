@@ -4,13 +4,15 @@
 //! from memory, and no error repeats them.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::{SecretKey, SecretKeyError};
+#[cfg(windows)]
+use crate::access::{another_reader, create};
 
 /// The most bytes of a key file.
 const MOST_BYTES: usize = 65_536;
@@ -30,7 +32,7 @@ impl SecretKey {
     /// at least one key.
     ///
     /// # Errors
-    /// The file cannot be read, others have access to it (on Unix), it is larger than 65,536 bytes, or it holds a line that is
+    /// The file cannot be read, others have access to it (on Windows: others than administrators), it is larger than 65,536 bytes, or it holds a line that is
     /// no key, a key twice, no key or more than 64.
     pub fn read_file(path: impl AsRef<Path>) -> Result<Vec<Self>, KeyFileError> {
         let path = path.as_ref();
@@ -38,8 +40,8 @@ impl SecretKey {
         keys.map_err(|problem| KeyFileError { path: path.to_owned(), problem })
     }
 
-    /// Creates a key file with this key. On Unix, only the user who runs the program can read it. A file that exists is never
-    /// changed.
+    /// Creates a key file with this key. Only the user who runs the program can read it (and on Windows its administrators). A
+    /// file that exists is never changed.
     ///
     /// # Errors
     /// The file exists, or it cannot be written.
@@ -73,10 +75,10 @@ impl SecretKey {
     }
 }
 
+#[cfg(unix)]
 fn create(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
+    let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
-    #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
 }
@@ -104,6 +106,10 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileProblem> {
         if mode & OTHERS != 0 {
             return Err(KeyFileProblem::OpenToOthers { mode });
         }
+    }
+    #[cfg(windows)]
+    if let Some(account) = another_reader(&file).map_err(unreadable)? {
+        return Err(KeyFileProblem::OpenToAccount { account });
     }
     // It never grows, so no copy of it stays behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MOST_BYTES + 2));
@@ -177,6 +183,11 @@ pub enum KeyFileProblem {
         /// Its permissions, as `chmod` takes them.
         mode: u32,
     },
+    /// Another account than its owner's has access to the file, by its access list (on Windows).
+    OpenToAccount {
+        /// The account.
+        account: String,
+    },
     /// It is larger than a key file can be.
     TooLarge,
     /// It is text in UTF-16, which some shells write.
@@ -230,6 +241,13 @@ impl fmt::Display for KeyFileError {
                  somebody may have read it",
                 Word(&self.path)
             ),
+            KeyFileProblem::OpenToAccount { account } => write!(
+                f,
+                "others have access to {path} ({account}): type `icacls {} /inheritance:r /grant:r {}:F`, and replace the key \
+                 if somebody may have read it",
+                Word(&self.path),
+                std::env::var("USERNAME").unwrap_or_else(|_| "YOU".to_owned())
+            ),
             KeyFileProblem::TooLarge => {
                 write!(
                     f,
@@ -280,6 +298,10 @@ impl fmt::Display for Word<'_> {
         let is_plain = |character: char| character.is_alphanumeric() || "/._-+:\\".contains(character);
         if path.chars().all(is_plain) {
             return f.write_str(&path);
+        }
+        if cfg!(windows) {
+            // No path holds one.
+            return write!(f, "\"{path}\"");
         }
         write!(f, "'{}'", path.replace('\'', r"'\''"))
     }
