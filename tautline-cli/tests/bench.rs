@@ -178,6 +178,7 @@ fn without_sequence_numbers_lost_datagrams_are_not_known() {
     assert!(summary["datagrams_lost"].is_null(), "{summary}");
 }
 
+#[cfg(unix)] // has SIGSTOP
 #[test]
 fn the_rate_counts_until_the_last_message_is_read_from_the_buffer() {
     const STOPPED: std::time::Duration = std::time::Duration::from_millis(700);
@@ -340,6 +341,7 @@ fn results_are_shown_even_if_the_peer_is_gone_before_it_reports_its_counts() {
     }
 }
 
+#[cfg(target_os = "linux")] // has /proc
 #[test]
 fn a_bench_that_is_killed_leaves_no_serving_end_behind() {
     let running = support::start(&["bench", "latency", "--seconds", "3600"]);

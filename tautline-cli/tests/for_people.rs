@@ -191,6 +191,7 @@ fn every_line_on_stderr_is_json_if_the_listener_is_asked_for_it() {
     }
 }
 
+#[cfg(unix)] // Windows sends Ctrl-Break then
 #[test]
 fn a_closed_terminal_ends_a_listener_unless_it_was_told_to_live_on() {
     let listener = Listener::start(&[]);

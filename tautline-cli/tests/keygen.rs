@@ -4,9 +4,8 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Stdio;
 
-use support::{finish, last_json, run};
+use support::{last_json, run};
 
 /// A folder of a test, which is removed at its end.
 struct Folder(PathBuf);
@@ -42,11 +41,12 @@ fn parts(text: &str) -> (&str, &str) {
     (text.lines().nth(1).expect("a key"), comment.split('.').next().expect("a fingerprint"))
 }
 
+#[cfg(unix)]
 /// Starts a shell that runs the program with an umask that lets everybody read new files.
 fn shell(script: &str) -> support::Finished {
     let script = format!("umask 0; tautline() {{ '{}' \"$@\"; }}; {script}", env!("CARGO_BIN_EXE_tautline"));
     let mut shell = std::process::Command::new("sh");
-    finish(shell.args(["-c", &script]).stdin(Stdio::null()))
+    support::finish(shell.args(["-c", &script]).stdin(std::process::Stdio::null()))
 }
 
 #[test]

@@ -4,7 +4,6 @@ mod support;
 
 use std::io::Write;
 use std::net::UdpSocket;
-use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
 use support::{Listener, command, finish, finished, last_json, run, run_with_input, signal, start};
@@ -153,6 +152,7 @@ fn ctrl_c_ends_the_listener_cleanly() {
     assert!(summary.contains("0 messages"), "{summary}");
 }
 
+#[cfg(unix)]
 #[test]
 fn a_signal_that_is_sent_twice_at_once_ends_it_cleanly() {
     let listener = Listener::start(&[]);
@@ -301,7 +301,10 @@ fn ctrl_c_ends_a_client_that_is_still_connecting() {
         mute.recv(&mut [0; 64]).expect("it says hello");
         signal("-INT", client.id());
         let status = client.wait().expect("it is a child of this process");
-        assert_eq!(status.signal(), Some(2), "{status}");
+        #[cfg(unix)]
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(2), "{status}");
+        #[cfg(windows)]
+        assert_eq!(status.code(), Some(0xC000_013A_u32.cast_signed()), "STATUS_CONTROL_C_EXIT: {status}");
     }
 }
 
@@ -378,6 +381,7 @@ fn what_was_on_its_way_when_the_server_ended_may_be_lost() {
     }
 }
 
+#[cfg(unix)] // has SIGSTOP
 #[test]
 fn what_was_acknowledged_is_not_lost_although_the_server_was_silent() {
     let mut pauses = Listener::start(&[]);

@@ -205,6 +205,7 @@ fn a_file_that_is_there_is_not_overwritten_unless_it_is_asked_for() {
     assert_eq!(neither.code, 2);
 }
 
+#[cfg(unix)] // has mkfifo(1)
 #[test]
 fn what_cannot_be_written_in_time_is_counted_and_told() {
     let folder = Folder::new("record-slow");

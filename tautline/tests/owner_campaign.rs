@@ -9,7 +9,6 @@
 //! ```
 //!
 //! The gaps include delays of the scheduler. They are printed beside how late a thread wakes that only sleeps.
-#![cfg(unix)] // the children are killed by a signal
 #![allow(clippy::print_stdout)] // figures
 
 #[path = "common/children.rs"]

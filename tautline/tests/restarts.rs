@@ -8,7 +8,6 @@
 //! ```
 //!
 //! On a busy machine, put `chrt -f 10` before the command. Each life is a new process, so delays of the scheduler count.
-#![cfg(unix)] // the children are killed by a signal
 #![allow(clippy::print_stdout)] // figures
 
 #[path = "common/children.rs"]

@@ -1,5 +1,6 @@
 //! Runs the real program. The tests wait for a line or an exit, not for a fixed time.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![cfg_attr(windows, allow(unsafe_code))] // to send Ctrl-Break
 
 pub(crate) mod golden;
 pub(crate) mod python;
@@ -21,6 +22,9 @@ pub(crate) struct Finished {
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tautline"));
     command.args(args);
+    // A group of its own: Windows sends Ctrl-Break to groups.
+    #[cfg(windows)]
+    std::os::windows::process::CommandExt::creation_flags(&mut command, CREATE_NEW_PROCESS_GROUP);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TAUTLINE_")) {
         command.env_remove(name);
     }
@@ -54,6 +58,9 @@ fn started(command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary is built")
 }
 
+#[cfg(windows)]
+const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
+
 /// The time limit of a run. A run that takes longer is killed, and the test fails.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -74,9 +81,29 @@ pub(crate) fn finished(child: Child) -> Finished {
     }
 }
 
+#[cfg(unix)]
 pub(crate) fn signal(name: &str, id: u32) {
     let status = Command::new("kill").args([name, &id.to_string()]).status().expect("there is a kill");
     assert!(status.success());
+}
+
+/// Windows has two: Ctrl-Break asks the program to end, and taskkill ends it.
+#[cfg(windows)]
+pub(crate) fn signal(name: &str, id: u32) {
+    const CTRL_BREAK: u32 = 1;
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn GenerateConsoleCtrlEvent(event: u32, group: u32) -> i32;
+    }
+    if name == "-KILL" {
+        let status = Command::new("taskkill").args(["/F", "/PID", &id.to_string()]).status();
+        assert!(status.expect("Windows has it").success());
+        return;
+    }
+    assert!(["-INT", "-TERM"].contains(&name), "Windows has no {name}");
+    // SAFETY: no memory is passed.
+    let sent = unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK, id) };
+    assert_ne!(sent, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Whether this process ignores SIGINT. The programs that it starts then ignore it too.
@@ -100,6 +127,14 @@ pub(crate) fn start(args: &[&str]) -> Child {
 }
 
 /// Waits until a process has installed its handler for Ctrl-C. Before that, a signal would kill it.
+#[cfg(windows)]
+pub(crate) fn wait_until_it_catches_ctrl_c(_: &Child) {
+    // Windows does not tell. It takes some milliseconds.
+    std::thread::sleep(Duration::from_secs(2));
+}
+
+/// Waits until a process has installed its handler for Ctrl-C. Before that, a signal would kill it.
+#[cfg(not(windows))]
 pub(crate) fn wait_until_it_catches_ctrl_c(child: &Child) {
     wait_until("it catches Ctrl-C", || {
         let path = format!("/proc/{}/status", child.id());

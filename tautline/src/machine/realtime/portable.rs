@@ -3,7 +3,9 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-pub(super) use super::elsewhere::{Awake, OtherPriority, lacks, lend, set_aside, unrestricted, usable_buffer};
+pub(super) use super::elsewhere::{
+    Awake, OtherPriority, lacks, lend, set_aside, unrestricted, usable_buffer,
+};
 use super::{Answer, RealtimePart, Refusal};
 use crate::config::Cpus;
 #[cfg(not(target_os = "macos"))]

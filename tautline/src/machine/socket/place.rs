@@ -190,16 +190,20 @@ pub(super) fn has_address(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(unix)]
     use crate::machine::socket::Received;
 
+    #[cfg(unix)]
     fn local(host: &str) -> SocketAddr {
         format!("{host}:0").parse().expect("an address")
     }
 
+    #[cfg(target_os = "linux")]
     fn port_of(socket: &Socket) -> u16 {
         socket.local_address().expect("placed").port()
     }
 
+    #[cfg(target_os = "linux")]
     fn receives(socket: &Socket) -> bool {
         let mut buffer = [0; 16];
         (0..1_000).any(|_| {
