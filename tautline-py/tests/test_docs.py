@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from conftest import PATIENCE
@@ -28,7 +29,18 @@ def run(program: str) -> str:
     return result.stdout
 
 
-@pytest.mark.parametrize("program", programs(ROOT / "docs" / "python.md"))
+def headed_programs(page: pathlib.Path) -> list[Any]:
+    """The programs of a page, each with the heading above it."""
+    heading, found = "", []
+    for match in re.finditer(r"^## (.*?)$|^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        heading = match[1] or heading
+        if match[2]:
+            found.append(pytest.param(match[2], id=heading))
+    assert len(found) == len(programs(page))
+    return found
+
+
+@pytest.mark.parametrize("program", headed_programs(ROOT / "docs" / "python.md"))
 def test_a_program_of_the_guide(program: str) -> None:
     assert run(program)
 
