@@ -136,9 +136,20 @@ impl Link {
     /// A dict, list, str, int, float, bool or None is encoded with the configured codec. Anything with a buffer (bytes,
     /// bytearray, memoryview, array, numpy, ctypes) is sent raw, as it is (native wire). NaN and infinities are refused.
     ///
+    ///     link.send({"force": 1.5}, "command", channel=3, priority="high", lifespan=0.02)
+    ///
     /// type is what the message is for: "command", "data" (the default), "status", "error", "heartbeat", "acknowledgment" or
-    /// "configuration". The options are channel, priority, delivery, lifespan and age (in seconds), to (a peer or an
-    /// address), message_id, correlation_id, source, destination and timestamp.
+    /// "configuration". The options:
+    ///
+    ///     channel      0 to 65535: tells streams of one type apart, two joints for example
+    ///     priority     "low", "normal" (the default), "high" or "critical"
+    ///     delivery     "best_effort", "reliable" or "ordered"; `send_reliable` tells the outcome, too
+    ///     lifespan     for how long it is valid: seconds, or a text such as "20ms". Afterwards it is dropped
+    ///     age          how old the data are already, as lifespan
+    ///     to           from a server: one peer, such as `message.peer`, or its address "10.0.0.5:9000"
+    ///     message_id, correlation_id    a number or a text
+    ///     source, destination           texts, for information
+    ///     timestamp    the time stamp that travels, in seconds; by default the time of sending
     ///
     /// Returns "written" if the kernel has it, "queued" if it is written in a moment. A SendError says why it was not sent.
     #[pyo3(signature = (value, r#type=None, **options), text_signature = "($self, value, type='data', **options)")]

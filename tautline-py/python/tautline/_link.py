@@ -167,7 +167,11 @@ class Link(_native.Link):
     # Sending.
 
     def publisher(self, type: Kind = "data", **options: Unpack[Options]) -> Publisher:
-        """Makes a publisher: sends again and again with this type and these options. The options are those of `send`."""
+        """Makes a publisher: sends again and again with this type and these options. The options are those of `send`.
+
+            commands = link.publisher("command", channel=3)
+            commands.send({"force": 1.5})
+        """
         return Publisher(self, type, **options)
 
     def send_reliable(self, value: Any, type: Kind = "data", **options: Unpack[Options]) -> Receipt:
@@ -175,7 +179,12 @@ class Link(_native.Link):
         return self.publisher(type, **options).send_reliable(value)
 
     def request(self, value: Any, timeout: Duration | None, type: Kind = "command", **options: Unpack[Options]) -> Message:
-        """Sends a question, and waits for its answer for at most `timeout` seconds."""
+        """Sends a question, and returns its answer. Waits for at most `timeout` seconds; TimedOut says that none came.
+
+            print(link.request({"gain": 2.0}, timeout=1.0).data)
+
+        The options are those of `send`. At the other end a handler answers, or `reply`.
+        """
         return self.publisher(type, **options).request(value, timeout).wait()
 
     async def request_async(
@@ -281,6 +290,13 @@ class Link(_native.Link):
 
         A watchdog on commands latches: once it has tripped, commands are dropped until you `reset` it. The library drops them
         by itself, at once, also while Python is busy. The failsafe runs on a thread of Python: it waits for the interpreter.
+
+            watch = link.watch(lambda change: print(change.kind), "command", timeout=0.05)
+
+        `channel`, `peer` and `identity` narrow what is watched; `each_peer` watches every peer by itself. `armed_at_connect`
+        does not wait for the first message. `misses=(1, 10)` forgives one miss in ten. `latches` says whether it latches, and
+        `reset_by=("status", "operator")` lets such a message reset it. Without a timeout, the `deadline` of the stream's
+        settings (`qos`) counts.
         """
         if not callable(failsafe):
             raise TypeError(f"watch: a function of one WatchdogEvent is expected, not {failsafe!r}")
@@ -401,7 +417,10 @@ class _Opening:
 def connect(endpoint: str, **settings: Unpack[Settings]) -> Link:
     """Connects to a server, such as "arm:9000", and returns the link. The settings are those of Config.
 
-    Waits for the server for `connect_timeout` (5 s). A ConnectError says why there is no connection.
+        with tautline.connect("arm:9000", name="controller", key_file="arm.key") as link: ...
+
+    Waits for the server for `connect_timeout` (5 s). A ConnectError says why there is no connection. `tautline.Config.keys()`
+    lists the settings, and docs/configuration.md explains them.
     """
     link = Link(Config(role="client", endpoint=endpoint, **settings))
     link.connect()
@@ -409,7 +428,12 @@ def connect(endpoint: str, **settings: Unpack[Settings]) -> Link:
 
 
 def serve(endpoint: str, **settings: Unpack[Settings]) -> Link:
-    """Listens at an endpoint, such as "127.0.0.1:9000" or ":9000" (everywhere), and returns the link."""
+    """Listens at an endpoint, such as "127.0.0.1:9000" or ":9000" (everywhere), and returns the link.
+
+        with tautline.serve(":9000", name="plant", liveness_timeout=0.25) as link: ...
+
+    The settings are those of Config. With port 0 the system chooses one: `link.local_address` tells.
+    """
     link = Link(Config(role="server", endpoint=endpoint, **settings))
     link.connect()
     return link
