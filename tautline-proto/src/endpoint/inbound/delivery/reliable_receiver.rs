@@ -20,6 +20,8 @@ pub(crate) struct ReliableReceiver {
     fragments: Reassembly,
     /// Whether something arrived that is not acknowledged yet.
     owes_ack: bool,
+    /// Whether something was delivered or settled since the last [`release`](Self::release). Else no held message can go on.
+    may_release: bool,
     /// Incomplete messages that the sender has abandoned and that are not counted yet.
     abandoned: u64,
 }
@@ -59,7 +61,11 @@ impl ReliableReceiver {
             None => {}
         }
         self.mark(number);
-        if self.ordering.contains(number) { Taken::Kept } else { Taken::Deliver(number) }
+        if self.ordering.contains(number) {
+            return Taken::Kept;
+        }
+        self.may_release = true;
+        Taken::Deliver(number)
     }
 
     /// Takes a fragment. If it completes a message that need not wait for an earlier one, the message is added to `complete`.
@@ -98,7 +104,10 @@ impl ReliableReceiver {
         let message = KeptMessage { default_id: RELIABLE_ID | first, flags, body, since };
         match self.undelivered_predecessor(first, fragment.numbers) {
             Some(after) => self.ordering.hold(first, after, message),
-            None => complete.push(message),
+            None => {
+                self.may_release = true;
+                complete.push(message);
+            }
         }
         Taken::Kept
     }
@@ -117,8 +126,13 @@ impl ReliableReceiver {
 
     /// Moves held messages that need not wait any more to `complete`, in their order.
     ///
-    /// This looks at every held message. Call it once for each datagram, so that a datagram full of messages costs no more.
+    /// This looks at every held message, of which there may be a window full. Call it once for each datagram, so that a datagram
+    /// full of messages costs no more; and it does so only if something was delivered or settled, so that a peer that has many held
+    /// back does not make every datagram dear.
     pub(crate) fn release(&mut self, complete: &mut Vec<KeptMessage>) {
+        if !core::mem::take(&mut self.may_release) {
+            return;
+        }
         for (number, after) in self.ordering.waiting() {
             if self.is_delivered(after) {
                 complete.extend(self.ordering.take(number));
@@ -157,9 +171,43 @@ impl ReliableReceiver {
     fn advance_to(&mut self, base: u64) {
         if base > self.window.base() {
             self.window.advance_to(base);
+            self.may_release = true;
             self.abandoned += self.fragments.drop_below(base);
         }
     }
 }
 
-saved!(ReliableReceiver { window, ordering, fragments, owes_ack, abandoned });
+saved!(ReliableReceiver { window, ordering, fragments, owes_ack, may_release, abandoned });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_nanos(0);
+    const FRAME: MessageFrame<'_> = MessageFrame { flags: 0, body: &[0; 16] };
+
+    fn take(receiver: &mut ReliableReceiver, number: u32, behind: u16) -> Taken {
+        receiver.take(DeliveryNumbers { number, behind }, FRAME, 1 << 20, NOW)
+    }
+
+    #[test]
+    fn held_messages_are_looked_at_only_when_one_of_them_may_go_on() {
+        let mut receiver = ReliableReceiver::default();
+        let mut released = Vec::new();
+        // Each follows the one before, and the first one is missing.
+        for number in 1..1_000 {
+            assert!(matches!(take(&mut receiver, number, 1), Taken::Kept));
+            assert!(!receiver.may_release, "nothing can go on");
+            receiver.release(&mut released);
+        }
+        assert!(matches!(take(&mut receiver, 500, 1), Taken::Duplicate));
+        assert!(!receiver.may_release);
+        assert!(matches!(take(&mut receiver, 1_010, 0), Taken::Deliver(1_010)));
+        assert!(receiver.may_release);
+        receiver.release(&mut released);
+        assert!(released.is_empty() && !receiver.may_release);
+        assert!(matches!(take(&mut receiver, 0, 0), Taken::Deliver(0)));
+        receiver.release(&mut released);
+        assert_eq!(released.len(), 999);
+    }
+}
