@@ -28,7 +28,8 @@ use std::time::{Duration, Instant};
 use common::until;
 use namespaces::{Cable, ENDS, End};
 use tautline::{
-    Config, ConnectionState, Event, Metadata, UdpInterface, Wire, create_udp_client, create_udp_server,
+    Config, ConnectionState, DrivenBy, Event, Metadata, UdpInterface, Wire, create_udp_client,
+    create_udp_server,
 };
 
 /// `liveness_timeout` on both wires.
@@ -115,6 +116,8 @@ impl Drop for Hosts {
 }
 
 fn config(config: Config, wire: Wire) -> Config {
+    // A thread of the test that waits must not drive meanwhile: it belongs to another host, with other names and network cards.
+    let config = config.driven_by(DrivenBy::Thread);
     config.wire(wire).liveness_timeout(LIVENESS).connect_timeout(Duration::ZERO)
 }
 
