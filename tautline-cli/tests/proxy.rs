@@ -181,6 +181,41 @@ fn the_proxy_ends_after_the_given_time_and_prints_the_totals() {
     }
 }
 
+#[cfg(target_os = "linux")] // every 127.x.y.z is an address of the host
+#[test]
+fn a_crowd_of_one_host_keeps_nobody_else_out() {
+    let target = socket();
+    let proxy = proxy(&target, &[]);
+    let client = |host: &str| {
+        let socket = UdpSocket::bind(host).expect("a free port");
+        socket.connect(&*proxy.address).expect("it has an address");
+        socket
+    };
+    // The datagrams of the crowd arrive too.
+    let reaches = |client: &UdpSocket, name: &[u8]| {
+        client.send(name).expect("the loopback takes it");
+        let mut buffer = [0; 20];
+        (0..20_000).any(|_| target.recv(&mut buffer).is_ok_and(|len| buffer[..len] == *name))
+    };
+    target.set_read_timeout(Some(Duration::from_millis(500))).expect("a time-out");
+    let friend = client("127.0.0.2:0");
+    assert!(reaches(&friend, b"friend"));
+    let crowd: Vec<_> = (0..300).map(|_| client("127.0.0.3:0")).collect();
+    // So long that a friend that pauses is the one that was silent longest.
+    for _ in 0..23 {
+        for one in &crowd {
+            one.send(b"crowd").expect("the loopback takes it");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(reaches(&friend, b"friend again"));
+    assert!(reaches(&client("127.0.0.4:0"), b"newcomer"));
+    let summary = end(proxy);
+    assert_totals_balance(&summary["to_target"]);
+    assert!(summary["to_target"]["too_many_clients"].as_u64() > Some(0), "{summary}");
+    assert_eq!(summary["clients"], 257, "the first 256, and the newcomer: the crowd made way");
+}
+
 #[test]
 fn a_ping_goes_through_the_proxy() {
     let listener = Listener::start(&["--reply"]);

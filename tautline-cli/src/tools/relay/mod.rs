@@ -12,7 +12,7 @@ pub(crate) mod totals;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tautline::{Endpoint, Instant, ServerSocket, SocketsWaiter};
@@ -25,13 +25,13 @@ use self::totals::Totals;
 use crate::tools::exit::Failure;
 use crate::tools::impair::BothDirections;
 
-/// The number of clients at the same time. A further client replaces the client that has been silent longest.
+/// The number of clients at the same time. A further client replaces the client that has been silent longest, of the host with most.
 pub(crate) const MOST_CLIENTS: usize = 256;
 
 /// The relay forgets a client that has been silent for this time.
 const IDLE: Duration = Duration::from_secs(60);
-/// When the table is full, the relay forgets the client that has been silent longest if it was silent for this time.
-/// Until then it refuses datagrams of new clients.
+/// When the table is full, the relay forgets the client that has been silent longest, of the host with most clients, if it was
+/// silent for this time. Until then it refuses new clients, but those of hosts with fewer clients.
 const IDLE_WHEN_FULL: Duration = Duration::from_secs(2);
 
 /// The size of the buffer for one datagram, in bytes. No datagram is longer.
@@ -46,6 +46,8 @@ pub(crate) struct Relay {
     impairments: BothDirections,
     seed: u64,
     clients: HashMap<SocketAddr, Client>,
+    /// How many clients each host has.
+    hosts: HashMap<IpAddr, usize>,
     /// The number of clients so far.
     serial: u64,
     /// The totals of forgotten clients, and the refused datagrams.
@@ -78,6 +80,7 @@ impl Relay {
             impairments,
             seed,
             clients: HashMap::new(),
+            hosts: HashMap::new(),
             serial: 0,
             gone: Totals::default(),
             started: std::time::Instant::now(),
@@ -194,12 +197,8 @@ impl Relay {
 
     fn admit(&mut self, now: Instant, from: SocketAddr) -> bool {
         if self.clients.len() >= MOST_CLIENTS {
-            let idlest = self.clients.iter().min_by_key(|(_, client)| client.last_seen);
-            let idlest = idlest.map(|(address, client)| (*address, is_idle(client, now, IDLE_WHEN_FULL)));
-            match idlest {
-                Some((address, true)) => self.forget(address),
-                _ => return false,
-            }
+            let Some(address) = self.gives_way(from.ip(), now) else { return false };
+            self.forget(address);
         }
         let Ok(client) =
             Client::open(from, self.target.address(), &self.impairments, self.seed, self.serial, now)
@@ -208,7 +207,17 @@ impl Relay {
         };
         self.serial += 1;
         self.clients.insert(from, client);
+        *self.hosts.entry(from.ip()).or_default() += 1;
         true
+    }
+
+    /// Returns the client that gives way to a new one of this host. A crowd of clients of one host keeps nobody else out.
+    fn gives_way(&self, newcomer: IpAddr, now: Instant) -> Option<SocketAddr> {
+        let own = self.hosts.get(&newcomer).copied().unwrap_or(0);
+        let most = self.hosts.values().copied().max()?;
+        let crowd = self.clients.iter().filter(|(address, _)| self.hosts.get(&address.ip()) == Some(&most));
+        let (address, client) = crowd.min_by_key(|(_, client)| client.last_seen)?;
+        (own + 1 < most || is_idle(client, now, IDLE_WHEN_FULL)).then_some(*address)
     }
 
     fn forget_idle(&mut self, now: Instant) {
@@ -221,6 +230,10 @@ impl Relay {
         if let Some(client) = self.clients.remove(&address) {
             self.gone.merge(&client.totals());
             self.front.forget(address);
+            if let Some(count) = self.hosts.get_mut(&address.ip()) {
+                *count -= 1;
+            }
+            self.hosts.retain(|_, count| *count > 0);
         }
     }
 }
