@@ -380,12 +380,13 @@ mod toml {
             ("endpoint = [1]", "`endpoint` is an array: expected host:port, [ipv6]:port or host"),
             (
                 "allow = [\"10.0.0.0/24\", \"10.0.0.5/24\"]",
-                "`allow` is [\"10.0.0.0/24\", \"10.0.0.5/24\"]: expected any, or at most 64 networks without bits beyond \
-                 their prefix, such as 10.0.0.0/24, fd00::/8 or 10.0.0.5",
+                "`allow` is [\"10.0.0.0/24\", \"10.0.0.5/24\"], and \"10.0.0.5/24\" has bits beyond its prefix, such as \
+                 10.0.0.5/24 for 10.0.0.0/24: expected any, or at most 64 networks without bits beyond their prefix, such as \
+                 10.0.0.0/24, fd00::/8 or 10.0.0.5",
             ),
             (
                 "allow = []",
-                "`allow` is an array: expected any, or at most 64 networks without bits beyond their prefix, such as \
+                "`allow` is an empty list: expected any, or at most 64 networks without bits beyond their prefix, such as \
                  10.0.0.0/24, fd00::/8 or 10.0.0.5",
             ),
             ("endpoint = [\"a\"]", "`endpoint` is [\"a\"]: expected host:port, [ipv6]:port or host"),

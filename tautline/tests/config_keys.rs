@@ -129,7 +129,7 @@ fn settings_that_cannot_work_are_refused_with_what_would_be_right() {
 #[test]
 fn a_wrong_name_or_value_is_named_with_what_would_be_right() {
     let types = "expected message types (command, data, status, error, heartbeat, acknowledgment, configuration), such as \
-                 [\"status\", \"data\"]";
+                 [\"status\", \"data\"], or `may = \"observe\"` for none";
     for (name, value, sentence) in [
         ("keys.hmi.fil", "x", "there is no key `keys.hmi.fil`: did you mean `keys.hmi.file`?".to_owned()),
         (
@@ -143,6 +143,12 @@ fn a_wrong_name_or_value_is_named_with_what_would_be_right() {
             "x",
             "there is no key `keys.hmi`: expected the name of a holder of keys, with one of file, may, may_send".to_owned(),
         ),
+        (
+            "keys.my hmi.file",
+            "x",
+            "`keys.my hmi.file` is about \"my hmi\": expected a name of 1 to 64 letters, digits, - and _".to_owned(),
+        ),
+        ("keys.hmi.may_send", "", format!("`keys.hmi.may_send` is \"\": {types}")),
         ("keys.hmi.may", "everything", "`keys.hmi.may` is \"everything\": expected command or observe".to_owned()),
         ("keys.hmi.may_send", "status,speed", format!("`keys.hmi.may_send` is \"status,speed\": {types}")),
         ("keys.hmi.file", "", "`keys.hmi.file` is \"\": expected the path of a key file".to_owned()),
@@ -154,6 +160,12 @@ fn a_wrong_name_or_value_is_named_with_what_would_be_right() {
     let error =
         server().apply_variables([("TAUTLINE_KEYS_HMI_FIL", "x")]).expect_err("no such key").to_string();
     assert_eq!(error, "there is no key `TAUTLINE_KEYS_HMI_FIL`: did you mean `TAUTLINE_KEYS_HMI_FILE`?");
+    let [may, may_send] = [("TAUTLINE_KEYS_HMI_MAY", "observe"), ("TAUTLINE_KEYS_HMI_MAY_SEND", "command")];
+    for (variables, first) in [([may, may_send], may), ([may_send, may], may_send)] {
+        let error = server().apply_variables(variables).expect_err("one of the two").to_string();
+        let second = variables[1].0;
+        assert_eq!(error, format!("`{second}` is set, and so is `{}`: expected one of the two", first.0));
+    }
 }
 
 #[test]
@@ -214,6 +226,11 @@ fn a_file_of_settings_has_a_table_for_each_holder_and_finds_key_files_beside_it(
         ),
         ("keys.hmi = 3", "`keys.hmi` is 3: expected a table for each holder of keys, [keys.NAME]"),
         ("[keys.hmi]\nfil = \"hmi.key\"", "there is no key `keys.hmi.fil`: did you mean `keys.hmi.file`?"),
+        (
+            "[keys.hmi]\nfile = \"hmi.key\"\nmay_send = []",
+            "`keys.hmi.may_send` is an empty list: expected message types (command, data, status, error, heartbeat, acknowledgment, \
+             configuration), such as [\"status\", \"data\"], or `may = \"observe\"` for none",
+        ),
         ("[keys.hmi]\nfile = 3", "`keys.hmi.file` is 3: expected the path of a key file"),
         (
             "key_file = [\"a.key\", \"b.key\"]",
@@ -223,6 +240,19 @@ fn a_file_of_settings_has_a_table_for_each_holder_and_finds_key_files_beside_it(
         assert_eq!(Config::from_toml(text).expect_err(text).to_string(), sentence);
     }
     assert!(matches!(Config::from_toml(&format!("key = \"{FIRST}\"")), Err(ConfigError::KeyInText { .. })));
+    let of_key =
+        Config::from_toml(&format!("[keys.\"{FIRST}\"]\nfile = \"hmi.key\"")).expect_err("a key is no name");
+    assert_eq!(
+        of_key.to_string(),
+        "`keys` is about a key: expected a name of 1 to 64 letters, digits, - and _"
+    );
+    // A table that says nothing is not left out.
+    let empty =
+        Config::from_toml("role = \"server\"\nendpoint = \"127.0.0.1:0\"\n[keys.hmi]").expect("it is read");
+    assert_eq!(
+        empty.validate().expect_err("it names no key").to_string(),
+        "`keys.hmi.file` is not set: expected the path of a key file"
+    );
 }
 
 #[cfg(feature = "toml")]

@@ -95,6 +95,16 @@ impl Setting for Allow {
         }
     }
 
+    /// Names the first network that is none.
+    fn fault(given: SourceValue<'_>) -> Option<String> {
+        let (SourceValue::Untyped(text) | SourceValue::Text(text) | SourceValue::List(text)) = given else {
+            return None;
+        };
+        let fault = |network: &str| Some((network.to_owned(), network.parse::<Network>().err()?));
+        let (network, fault) = text.split(',').map(str::trim).find_map(fault)?;
+        Some(format!("{} {fault}", SourceValue::Text(&network)))
+    }
+
     fn size(&self) -> usize {
         self.networks.len()
     }

@@ -185,7 +185,10 @@ fn types(given: SourceValue<'_>) -> Option<Rights> {
 
 fn expected_types() -> String {
     let names: Vec<&str> = MessageType::ALL.iter().map(|message_type| message_type.name()).collect();
-    format!("message types ({}), such as [\"status\", \"data\"]", names.join(", "))
+    format!(
+        "message types ({}), such as [\"status\", \"data\"], or `may = \"observe\"` for none",
+        names.join(", ")
+    )
 }
 
 /// The longest name of a holder, in bytes: it travels as a name does.
@@ -194,6 +197,24 @@ const LONGEST_NAME: usize = 64;
 fn is_name(name: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_part)
+}
+
+fn not_a_name(written: &str, name: &str) -> ConfigError {
+    let expected = format!("a name of 1 to {LONGEST_NAME} letters, digits, - and _");
+    if is_key(name) {
+        return invalid("keys", &"about a key", &expected);
+    }
+    let start: String = name.chars().take(LONGEST_NAME + 1).collect();
+    invalid(written, &format!("about {start:?}"), &expected)
+}
+
+/// The other one of the two keys that say what a holder may send, such as `keys.hmi.may` for `keys.hmi.may_send`.
+pub(super) fn other_rights(name: &str, separator: char) -> Option<String> {
+    let [may, may_send] = ["may", "may_send"].map(|key| (key, name.strip_suffix(key)));
+    let other = may_send.1.map(|holder| (holder, may.0)).or(may.1.map(|holder| (holder, may_send.0)));
+    let (holder, other) =
+        other.filter(|(holder, _)| is_of_holder(name, separator) && holder.ends_with(separator))?;
+    Some(format!("{holder}{other}"))
 }
 
 /// Whether `name` is a key of a holder, such as `keys.hmi.file`.
@@ -228,16 +249,19 @@ impl Config {
         write: impl Fn(&str) -> String,
     ) -> Result<(), ConfigError> {
         let rest = &name["keys".len() + separator.len_utf8()..];
-        let known = HolderKey::ALL.into_iter().rev().find_map(|(key_name, key)| {
-            let holder = rest.strip_suffix(key_name)?.strip_suffix(separator)?;
-            Some((holder, key)).filter(|(holder, _)| is_name(holder))
-        });
+        let known = HolderKey::ALL
+            .into_iter()
+            .rev()
+            .find_map(|(key_name, key)| Some((rest.strip_suffix(key_name)?.strip_suffix(separator)?, key)));
         let Some((holder, key)) = known else {
             let nearest = rest.rsplit_once(separator).and_then(|(holder, key)| {
                 Some(write(&format!("keys{separator}{holder}{separator}{}", nearest_holder_key(key)?)))
             });
             return Err(ConfigError::UnknownHolderKey { key: written.to_owned(), nearest });
         };
+        if !is_name(holder) {
+            return Err(not_a_name(written, holder));
+        }
         key.set(self.key_holders.entry(holder.to_owned()).or_default(), written, given)
     }
 
@@ -290,8 +314,7 @@ impl KeyHolder {
     fn check(&self, name: &str, role: Role) -> Result<(), ConfigError> {
         let table = format!("keys.{name}");
         if !is_name(name) {
-            let expected = format!("a name of 1 to {LONGEST_NAME} letters, digits, - and _");
-            return Err(invalid("keys", &format!("about {name:?}"), &expected));
+            return Err(not_a_name("keys", name));
         }
         if role == Role::Client {
             return Err(ConfigError::NoEffect {

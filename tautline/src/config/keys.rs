@@ -290,7 +290,10 @@ macro_rules! key {
                 let Some(value) = read else {
                     return Err(ConfigError::Invalid {
                         key: written.to_owned(),
-                        found: given.to_string(),
+                        found: match <$type as Setting>::fault(given) {
+                            Some(fault) => format!("{given}, and {fault}"),
+                            None => given.to_string(),
+                        },
                         expected: <$type as Setting>::expected(range.as_ref()),
                     });
                 };

@@ -1,11 +1,12 @@
 //! Settings from text: the environment, TOML and the command line. This file finds the keys and their values; the table
 //! in `keys.rs` knows what they mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 use super::error::{ConfigError, nearest_key};
-use super::holders::is_of_holder;
+use super::holders::{is_of_holder, other_rights};
+use super::invalid;
 use super::keys::{Config, DEFAULT_WIRE, KEYS, Key};
 use super::streams::StreamKeyName;
 use super::value::SourceValue;
@@ -44,6 +45,7 @@ impl Config {
         N: Into<OsString>,
         V: Into<OsString>,
     {
+        let mut of_holders = BTreeSet::new();
         for (name, value) in variables {
             let name = name.into();
             let name = name.to_string_lossy();
@@ -52,7 +54,19 @@ impl Config {
             let value = value.into();
             let given = value.to_str().map_or(SourceValue::Other("not valid UTF-8"), SourceValue::Untyped);
             let write = |key: &str| format!("{PREFIX}{}", key.to_ascii_uppercase());
-            self.set_named(&key.to_ascii_lowercase(), '_', &name, given, write)?;
+            let key = key.to_ascii_lowercase();
+            if let Some(other) = other_rights(&key, '_') {
+                // Their order is no one's choice, so the last one must not win.
+                if of_holders.contains(&other) {
+                    return Err(invalid(
+                        &name,
+                        &format!("set, and so is `{}`", write(&other)),
+                        "one of the two",
+                    ));
+                }
+                of_holders.insert(key.clone());
+            }
+            self.set_named(&key, '_', &name, given, write)?;
         }
         Ok(self)
     }
@@ -186,6 +200,8 @@ mod from_toml {
                     let key = format!("keys.{holder}.may_send");
                     return Err(invalid(&key, &"set, and so is `may`", "one of the two"));
                 }
+                // Also if its table is empty: checking says what is missing.
+                self.key_holders.entry(holder.clone()).or_default();
                 for (key, value) in &of_holder {
                     let name = format!("keys.{holder}.{key}");
                     let list = list_of_texts(value);
@@ -257,6 +273,7 @@ mod from_toml {
             Value::Boolean(value) => SourceValue::Boolean(*value),
             Value::Float(_) => SourceValue::Other("a number with a fraction"),
             Value::Datetime(_) => SourceValue::Other("a date or time"),
+            Value::Array(items) if items.is_empty() => SourceValue::Other("an empty list"),
             Value::Array(_) => SourceValue::Other("an array"),
             Value::Table(_) => SourceValue::Other("a table"),
         }

@@ -68,6 +68,11 @@ pub(super) trait Setting: Sized + Clone {
     /// Reads the value. Returns `None` if it is not of this type.
     fn read(given: SourceValue<'_>) -> Option<Self>;
 
+    /// What is wrong with a value that is not of this type, if more can be said than what would be right.
+    fn fault(_: SourceValue<'_>) -> Option<String> {
+        None
+    }
+
     /// The value as an error shows it.
     fn found(&self) -> String {
         self.show()
