@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("silence", &[]),
     ("message", &["snapshot", "time"]),
     ("rights", &["message", "snapshot"]),
-    ("secure", &["rights"]),
+    ("secure", &["rights", "snapshot"]),
     ("history", &["message", "peer"]),
     ("window", &["snapshot", "time"]),
     ("drops", &["counter", "snapshot"]),
@@ -35,7 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "stats", "time", "window", "wire",
         ],
     ),
-    ("sim", &["drops", "endpoint", "json", "message", "peer", "ring", "stats", "time", "wire"]),
+    ("sim", &["drops", "endpoint", "json", "message", "peer", "ring", "secure", "stats", "time", "wire"]),
 ];
 
 type Module = Vec<String>;
@@ -65,7 +65,8 @@ fn code_of(text: &str) -> String {
     let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
     let lines: Vec<&str> = lines.collect();
     // The test module is the last item of a file.
-    let tests = lines.windows(2).position(|pair| pair[0] == "#[cfg(test)]" && pair[1] == "mod tests {");
+    let is_for_tests = |line: &str| line == "#[cfg(test)]" || line.starts_with("#[cfg(all(test, ");
+    let tests = lines.windows(2).position(|pair| is_for_tests(pair[0]) && pair[1] == "mod tests {");
     lines[..tests.unwrap_or(lines.len())].join("\n")
 }
 

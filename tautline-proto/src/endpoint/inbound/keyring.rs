@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::secured::Vault;
+use super::vault::Vault;
 use crate::secure::{Begun, KeyId, OpenKey, SealKey};
 use crate::snapshot::{Reader, Saved, Writer, saved};
 use crate::time::Instant;

@@ -41,6 +41,8 @@ mod sessions;
 mod sorting;
 mod strangers;
 mod token;
+#[cfg(feature = "secure")]
+mod vault;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;

@@ -7,7 +7,6 @@ mod calling;
 mod moving;
 mod renewal;
 mod session_keys;
-mod vault;
 mod waiting;
 
 use alloc::boxed::Box;
@@ -17,7 +16,6 @@ use core::net::SocketAddr;
 use calling::Calling;
 pub(super) use moving::take as take_challenge;
 use session_keys::SessionKeys;
-pub(super) use vault::Vault;
 use waiting::{Waiting, WaitingClient};
 
 use super::handshake::Handshake;
@@ -25,6 +23,7 @@ use super::keyring::{Coming, Keyring};
 use super::ownership::Origin;
 use super::peers::{Away, InboundPeer, SecuredPeer};
 use super::registry::{Newcomer, Registry};
+use super::vault::Vault;
 use crate::drops::DropReason;
 use crate::endpoint::command::Command;
 use crate::endpoint::config::{Role, Start};

@@ -5,9 +5,9 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::vault::Vault;
 use crate::drops::DropReason;
 use crate::endpoint::inbound::registry::ECHO_INTERVAL;
+use crate::endpoint::inbound::vault::Vault;
 use crate::peer::SessionId;
 use crate::secure::{Begun, Split};
 use crate::snapshot::saved;

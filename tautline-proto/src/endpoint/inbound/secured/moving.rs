@@ -8,7 +8,6 @@ use alloc::boxed::Box;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::vault::Vault;
 use crate::drops::DropReason;
 use crate::endpoint::command::Command;
 use crate::endpoint::config::Role;
@@ -16,6 +15,7 @@ use crate::endpoint::event::RemovalReason;
 use crate::endpoint::inbound::elsewhere::{Move, Stage};
 use crate::endpoint::inbound::peers::{Away, InboundPeer};
 use crate::endpoint::inbound::registry::Registry;
+use crate::endpoint::inbound::vault::Vault;
 use crate::peer::{PeerId, SessionId};
 use crate::time::Instant;
 use crate::wire::native::{CHALLENGE_DATAGRAM_LEN, Challenge};

@@ -7,7 +7,6 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::vault::Vault;
 use crate::endpoint::command::{Command, NewKeys};
 use crate::endpoint::config::Role;
 use crate::endpoint::event::Event;
@@ -15,6 +14,7 @@ use crate::endpoint::inbound::keyring::{Coming, Keyring, Next, Renewal};
 use crate::endpoint::inbound::ownership::Origin;
 use crate::endpoint::inbound::peers::InboundPeer;
 use crate::endpoint::inbound::registry::{Registry, Seen};
+use crate::endpoint::inbound::vault::Vault;
 use crate::peer::PeerId;
 use crate::rights::Rights;
 use crate::secure::{KeyId, OpenKey, SealKey};

@@ -15,7 +15,7 @@ const ROOM: usize = 66_000;
 
 /// The keys. See the module's page.
 #[derive(Debug)]
-pub(in crate::endpoint::inbound) struct Vault {
+pub(super) struct Vault {
     keys: Keys,
     random: Random,
     /// `None` if nothing is recorded.
@@ -40,7 +40,7 @@ impl Vault {
         Self { keys, random, answers: None }
     }
 
-    pub(in crate::endpoint::inbound) const fn keys(&self) -> &Keys {
+    pub(super) const fn keys(&self) -> &Keys {
         &self.keys
     }
 
@@ -93,7 +93,7 @@ impl Vault {
 
     /// Opens a datagram in place, behind its first `clear` bytes. Returns its length without the tag.
     #[inline]
-    pub(in crate::endpoint::inbound) fn open(
+    pub(super) fn open(
         &mut self,
         key: &OpenKey,
         number: u64,
