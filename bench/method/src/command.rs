@@ -8,19 +8,22 @@ const MAX_MESSAGES: usize = 1_000_000;
 const MIN_SIZE: usize = 16;
 const MAX_SECONDS: f64 = 60.0;
 
+const VERBS: &str = "expected echo, sink, latency, together or throughput";
+
 /// The task of a peer program.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Command {
     Echo { mode: String },
     Sink { mode: String },
     Latency { mode: String, to: String, messages: usize, size: usize, rate: Option<f64> },
+    Together { mode: String, messages: usize, size: usize, rate: Option<f64> },
     Throughput { mode: String, to: String, seconds: f64, size: usize, rate: Option<f64> },
 }
 
 impl Command {
     /// Reads the arguments after the program's name.
     pub(crate) fn parse(arguments: &[String]) -> Result<Self, String> {
-        let (verb, options) = arguments.split_first().ok_or("expected echo, sink, latency or throughput")?;
+        let (verb, options) = arguments.split_first().ok_or(VERBS)?;
         let options = Options(options);
         let mode = options.text("--mode").unwrap_or_default().to_owned();
         match verb.as_str() {
@@ -33,6 +36,12 @@ impl Command {
                 size: options.number("--size", 64)?.clamp(MIN_SIZE, MAX_SIZE),
                 rate: options.text("--rate").map(positive).transpose()?,
             }),
+            "together" => Ok(Self::Together {
+                mode,
+                messages: options.number("--messages", 10_000)?.min(MAX_MESSAGES),
+                size: options.number("--size", 64)?.clamp(MIN_SIZE, MAX_SIZE),
+                rate: options.text("--rate").map(positive).transpose()?,
+            }),
             "throughput" => Ok(Self::Throughput {
                 mode,
                 to: options.required("--to")?,
@@ -40,14 +49,14 @@ impl Command {
                 size: options.number("--size", 64)?.clamp(MIN_SIZE, MAX_SIZE),
                 rate: options.text("--rate").map(positive).transpose()?,
             }),
-            other => Err(format!("{other}: expected echo, sink, latency or throughput")),
+            other => Err(format!("{other}: {VERBS}")),
         }
     }
 
     pub(crate) fn mode(&self) -> &str {
         match self {
             Self::Echo { mode } | Self::Sink { mode } => mode,
-            Self::Latency { mode, .. } | Self::Throughput { mode, .. } => mode,
+            Self::Latency { mode, .. } | Self::Together { mode, .. } | Self::Throughput { mode, .. } => mode,
         }
     }
 }

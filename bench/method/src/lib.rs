@@ -7,6 +7,7 @@
 //! peer-x echo --mode M                                        answers every message with its own bytes
 //! peer-x sink --mode M                                        counts every message
 //! peer-x latency --mode M --to A --messages N --size S [--rate HZ]
+//! peer-x together --mode M --messages N --size S [--rate HZ]  echo and latency in one process
 //! peer-x throughput --mode M --to A --seconds T --size S [--rate HZ]
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 mod command;
 mod latency;
+mod loss;
 mod memory;
 mod serving;
 mod throughput;
@@ -22,9 +24,11 @@ mod throughput;
 use std::convert::Infallible;
 use std::error::Error;
 use std::process::ExitCode;
+use std::sync::mpsc;
 use std::time::Duration;
 
 pub use latency::Latency;
+pub use loss::Loss;
 pub use serving::{Count, Ready};
 pub use throughput::Throughput;
 
@@ -34,7 +38,19 @@ use command::Command;
 pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The largest message, in bytes.
-pub const MAX_SIZE: usize = 1400;
+pub const MAX_SIZE: usize = 60_000;
+
+/// The bytes that a windowed sender has under way, within the bounds of [`WINDOW`].
+const BYTES_UNDER_WAY: usize = 1 << 20;
+
+/// The fewest and the most messages that a windowed sender has under way.
+const WINDOW: std::ops::RangeInclusive<u64> = 16..=4_096;
+
+/// Returns how many messages of this size a windowed sender may have under way: a megabyte, between 16 and 4,096 messages.
+#[must_use]
+pub fn window(size: usize) -> u64 {
+    ((BYTES_UNDER_WAY / size.max(1)) as u64).clamp(*WINDOW.start(), *WINDOW.end())
+}
 
 /// The result of a peer program. The runner shows the text of an error in its table.
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -95,6 +111,12 @@ fn run<P: Peer>(command: &Command) -> Outcome<()> {
             P::latency(mode, to, &mut run)?;
             print_line(&run.report())
         }
+        Command::Together { messages, size, rate, .. } => {
+            let to = serve_here::<P>(mode)?;
+            let mut run = Latency::new(*messages, *size, *rate);
+            P::latency(mode, &to, &mut run)?;
+            print_line(&run.report())
+        }
         Command::Throughput { to, seconds, size, rate, .. } => {
             let mut run = Throughput::new(*size, Duration::from_secs_f64(*seconds), *rate);
             P::throughput(mode, to, &mut run)?;
@@ -103,9 +125,30 @@ fn run<P: Peer>(command: &Command) -> Outcome<()> {
     }
 }
 
+/// Starts the echo in a thread of this process. Returns its address.
+fn serve_here<P: Peer>(mode: &str) -> Outcome<String> {
+    let (tell, told) = mpsc::channel();
+    let (ready, mode) = (Ready::here(tell.clone()), mode.to_owned());
+    std::thread::spawn(move || {
+        let Err(error) = P::echo(&mode, ready);
+        let _ = tell.send(Err(error.to_string()));
+    });
+    Ok(told.recv()??)
+}
+
 fn print_line(report: &impl serde::Serialize) -> Outcome<()> {
     println!("{}", serde_json::to_string(report)?);
     Ok(())
+}
+
+/// Allows this process so many open files, if the system does.
+pub fn allow_open_files(count: u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = |maximum| Rlimit { current: limit.current.map(|now| now.max(count)), maximum };
+    // More than the limit of the limit needs a privilege. Otherwise that is what there is.
+    let _ = setrlimit(Resource::Nofile, wanted(limit.maximum.map(|most| most.max(count))))
+        .or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }));
 }
 
 /// Returns the CPU time that this process has used, in seconds.

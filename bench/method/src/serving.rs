@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -46,6 +47,8 @@ impl Count {
 pub struct Ready {
     /// Whether this is a sink. Only sinks are sampled, because sampling would wake the core of an echo server.
     is_sink: bool,
+    /// Who waits for the address in this process. Then nothing is printed, and the process does not end with its input.
+    here: Option<Sender<Result<String, String>>>,
     at_end: Box<dyn FnOnce() + Send>,
 }
 
@@ -70,7 +73,12 @@ struct Report {
 
 impl Ready {
     pub(crate) fn new(is_sink: bool) -> Self {
-        Self { is_sink, at_end: Box::new(|| {}) }
+        Self { is_sink, here: None, at_end: Box::new(|| {}) }
+    }
+
+    /// Passes the address to this process.
+    pub(crate) fn here(tell: Sender<Result<String, String>>) -> Self {
+        Self { here: Some(tell), ..Self::new(false) }
     }
 
     /// Sets a function that cleans up at the end of the process, which drops nothing.
@@ -81,6 +89,10 @@ impl Ready {
 
     /// Reports that clients may connect to `address`: `host:port`, and anything else that the peer's client must know.
     pub fn at(self, address: impl ToString) {
+        if let Some(here) = self.here {
+            let _ = here.send(Ok(address.to_string()));
+            return;
+        }
         let cpu_at_start = cpu_seconds();
         std::thread::spawn(move || end_with_standard_input(cpu_at_start, self.at_end));
         if self.is_sink {

@@ -73,6 +73,12 @@ impl Throughput {
         true
     }
 
+    /// Waits for `pause`. Returns `false` when the time of the run is over. Counts no message.
+    pub fn rest(&mut self, pause: Duration) -> bool {
+        std::thread::sleep(pause);
+        self.started.is_some_and(|started| started.elapsed() < self.length)
+    }
+
     /// Runs `send` in `threads` threads. Each thread has its own part of the run.
     ///
     /// # Errors

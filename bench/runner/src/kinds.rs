@@ -13,6 +13,12 @@ pub(crate) enum Kind {
     Paced { messages: usize, rate: u32, place: Placement },
     /// As many messages as one client can send.
     Throughput { seconds: f64, size: usize },
+    /// As many messages as one client can send, with a bounded number under way, of each size, over a path of 1,500 bytes.
+    Sizes { seconds: f64 },
+    /// As many reliable messages as one client can send, on networks that lose datagrams.
+    Reliable { seconds: f64, size: usize },
+    /// The server's CPU time and memory while clients are connected and send nothing.
+    Idle { seconds: f64 },
     /// The server's CPU time at the same total rate, from one client and from many clients.
     ManyPeers { seconds: f64, rate: u32 },
     /// The CPU time of a new link: a client connects, sends one message and closes, again and again.
@@ -24,7 +30,7 @@ pub(crate) enum Kind {
 pub(crate) enum Placement {
     /// Each on a core of its own.
     Pinned,
-    /// Where the scheduler puts them, as most programs.
+    /// Both ends in one process, where the scheduler puts their threads, as those of most programs.
     Unpinned,
 }
 
@@ -38,7 +44,10 @@ pub(crate) const KINDS: &[Kind] = &[
     Kind::Throughput { seconds: 1.0, size: 64 },
     Kind::Throughput { seconds: 1.0, size: 256 },
     Kind::Throughput { seconds: 1.0, size: 1400 },
+    Kind::Sizes { seconds: 1.0 },
+    Kind::Reliable { seconds: 2.0, size: 64 },
     Kind::ManyPeers { seconds: 2.0, rate: 50_000 },
+    Kind::Idle { seconds: 3.0 },
     Kind::Connecting { seconds: 1.0 },
 ];
 
@@ -50,7 +59,10 @@ pub(crate) const SMOKE: &[Kind] = &[
     Kind::Paced { messages: 100, rate: 1000, place: Unpinned },
     Kind::Throughput { seconds: 0.1, size: 64 },
     Kind::Throughput { seconds: 0.1, size: 1400 },
+    Kind::Sizes { seconds: 0.1 },
+    Kind::Reliable { seconds: 0.1, size: 64 },
     Kind::ManyPeers { seconds: 0.2, rate: 20_000 },
+    Kind::Idle { seconds: 0.2 },
     Kind::Connecting { seconds: 0.1 },
 ];
 
@@ -58,7 +70,7 @@ impl Placement {
     const fn in_title(self) -> &'static str {
         match self {
             Pinned => "",
-            Unpinned => ", unpinned",
+            Unpinned => ", unpinned, in one process",
         }
     }
 }
@@ -73,7 +85,10 @@ impl Kind {
             Self::Paced { place: Pinned, .. } => "paced".to_owned(),
             Self::Paced { place: Unpinned, .. } => "unpinned-paced".to_owned(),
             Self::Throughput { size, .. } => format!("throughput-{size}"),
+            Self::Sizes { .. } => "sizes".to_owned(),
+            Self::Reliable { .. } => "reliable".to_owned(),
             Self::ManyPeers { .. } => "many-peers".to_owned(),
+            Self::Idle { .. } => "idle-peers".to_owned(),
             Self::Connecting { .. } => "connecting".to_owned(),
         }
     }
@@ -92,6 +107,17 @@ impl Kind {
             Self::Throughput { seconds, size } => {
                 format!("Messages of {size} bytes, as many as one client can send ({seconds} s per round)")
             }
+            Self::Sizes { seconds } => {
+                format!("Messages of 16 to 60,000 bytes over a path of 1,500 bytes ({seconds} s per round)")
+            }
+            Self::Reliable { seconds, size } => {
+                format!(
+                    "Reliable messages of {size} bytes, as many as one client can send ({seconds} s per round)"
+                )
+            }
+            Self::Idle { seconds } => {
+                format!("The cost of clients that are connected and send nothing ({seconds} s per round)")
+            }
             Self::ManyPeers { seconds, rate } => {
                 format!(
                     "The cost of many clients: {rate} messages of 64 bytes per second ({seconds} s per round)"
@@ -103,6 +129,23 @@ impl Kind {
                 )
             }
         }
+    }
+
+    /// Whether both ends are in one process.
+    pub(crate) const fn is_together(self) -> bool {
+        !self.is_pinned()
+    }
+
+    /// Whether the table must show in its rows what the others say in their headings: how much is sent, or from how many.
+    pub(crate) const fn has_own_contestants(self) -> bool {
+        matches!(
+            self,
+            Self::Sizes { .. }
+                | Self::Reliable { .. }
+                | Self::ManyPeers { .. }
+                | Self::Idle { .. }
+                | Self::Connecting { .. }
+        )
     }
 
     /// Whether each process is kept on a core of its own.
@@ -120,12 +163,16 @@ impl Kind {
         matches!(self, Self::PingPong { .. } | Self::Paced { .. })
     }
 
-    /// Returns the client's options.
-    pub(crate) fn arguments(self) -> Vec<String> {
+    /// Returns the client's options. `size`: the size of the contestant's messages, if the contestants differ in it.
+    pub(crate) fn arguments(self, size: Option<usize>) -> Vec<String> {
         let text = match self {
             Self::PingPong { messages, .. } => format!("--messages {messages} --size 64"),
             Self::Paced { messages, rate, .. } => format!("--messages {messages} --size 64 --rate {rate}"),
-            Self::Throughput { seconds, size } => format!("--seconds {seconds} --size {size}"),
+            Self::Throughput { seconds, size } | Self::Reliable { seconds, size } => {
+                format!("--seconds {seconds} --size {size}")
+            }
+            Self::Sizes { seconds } => format!("--seconds {seconds} --size {}", size.unwrap_or(1)),
+            Self::Idle { seconds } => format!("--seconds {seconds} --size 64"),
             Self::ManyPeers { seconds, rate } => format!("--seconds {seconds} --size 64 --rate {rate}"),
             Self::Connecting { seconds } => format!("--seconds {seconds} --size 64"),
         };
@@ -138,6 +185,9 @@ impl Kind {
             Self::PingPong { .. } => Duration::ZERO,
             Self::Paced { messages, rate, .. } => Duration::from_secs_f64(messages as f64 / f64::from(rate)),
             Self::Throughput { seconds, .. }
+            | Self::Sizes { seconds }
+            | Self::Reliable { seconds, .. }
+            | Self::Idle { seconds }
             | Self::ManyPeers { seconds, .. }
             | Self::Connecting { seconds } => Duration::from_secs_f64(seconds),
         }

@@ -7,6 +7,7 @@ mod drops;
 mod kinds;
 mod machine;
 mod measure;
+mod namespace;
 mod neighbour;
 mod options;
 mod peers;
@@ -19,7 +20,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use building::build;
-use kinds::Kind;
 use measure::{Cores, Places};
 use options::Options;
 use peers::CONTESTANTS;
@@ -144,9 +144,9 @@ fn compose(bench: &Path, options: &Options, machine: &[(&str, String)], tables: 
     text
 }
 
-/// Whether a table has a plot. The cost of many clients and that of connecting have too few figures for a plot.
+/// Whether a table has a plot. Those with contestants of their own have figures of several kinds.
 fn has_plot(table: &Table) -> bool {
-    !matches!(table.kind, Kind::ManyPeers { .. } | Kind::Connecting { .. })
+    !table.kind.has_own_contestants()
 }
 
 fn write_plots(directory: &Path, tables: &[Table]) -> Result<(), String> {

@@ -9,12 +9,16 @@ use serde::de::DeserializeOwned;
 
 use crate::drops::kernel_drops;
 use crate::kinds::Kind;
+use crate::namespace::Namespace;
 use crate::neighbour::Neighbour;
 use crate::peers::{Contestant, Program};
 use crate::process::Process;
 
 /// How long a client may take in addition to the length of its task.
 pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a client may take to connect one more client.
+const TO_CONNECT: Duration = Duration::from_millis(20);
 
 /// The report of a latency client. Times are in nanoseconds.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,6 +45,8 @@ pub(crate) struct Flow {
     pub(crate) cpu_seconds_per_million: f64,
     /// The server's CPU time in microseconds per message received.
     pub(crate) server_cpu_us: f64,
+    /// The share of a core that the server used between the first message and the last.
+    pub(crate) server_load: f64,
 }
 
 /// The figures of one measurement.
@@ -107,7 +113,7 @@ impl Cores {
 }
 
 impl Places {
-    fn command(&self, contestant: &Contestant, kind: Kind, verb: &str) -> Command {
+    fn command(&self, contestant: &Contestant, kind: Kind, verb: &str, space: Option<&Namespace>) -> Command {
         let is_server = matches!(verb, "echo" | "sink");
         let program = match contestant.program {
             Program::Package(package) | Program::Apart { package, .. } => vec![self.programs.join(package)],
@@ -119,7 +125,8 @@ impl Places {
             .map(|cores| if is_server { cores.server } else { cores.client });
         // taskset replaces itself by the program that it starts, so the process id stays the same.
         let pinning = core.map(|core| ["taskset".into(), "-c".into(), PathBuf::from(core.to_string())]);
-        let mut words = pinning.into_iter().flatten().chain(program);
+        let entering = space.map(Namespace::words).unwrap_or_default().into_iter().map(PathBuf::from);
+        let mut words = entering.chain(pinning.into_iter().flatten()).chain(program);
         let mut command = Command::new(words.next().expect("there is a program"));
         command.args(words).args([verb, "--mode", contestant.mode]);
         command
@@ -127,14 +134,21 @@ impl Places {
 
     /// Measures a contestant once.
     pub(crate) fn measure(&self, contestant: &Contestant, kind: Kind) -> Result<Outcome, String> {
+        let time_limit = TIME_LIMIT + kind.length() + TO_CONNECT.mul_f64(contestant.clients());
+        let arguments = kind.arguments(contestant.size());
+        if kind.is_together() {
+            let mut command = self.command(contestant, kind, "together", None);
+            command.args(arguments);
+            return round_trips_in_one(Process::start(command)?, time_limit);
+        }
+        let space = matches!(kind, Kind::Sizes { .. }).then(Namespace::start).transpose()?;
         let [serve, call] = kind.verbs();
-        let mut server = Process::start(self.command(contestant, kind, serve))?;
+        let mut server = Process::start(self.command(contestant, kind, serve, space.as_ref()))?;
         let Address { address } = server.ready().map_err(|why| format!("server: {why}"))?;
         let _neighbour = needs_neighbour(kind).then(Neighbour::start).transpose()?;
-        let mut command = self.command(contestant, kind, call);
-        command.args(["--to", &address]).args(kind.arguments());
+        let mut command = self.command(contestant, kind, call, space.as_ref());
+        command.args(["--to", &address]).args(arguments);
         let client = Process::start(command)?;
-        let time_limit = TIME_LIMIT + kind.length();
         if kind.is_round_trips() {
             round_trips(client, server, time_limit)
         } else {
@@ -155,6 +169,16 @@ fn round_trips(client: Process, server: Process, time_limit: Duration) -> Result
     }
     let (server_mb, client_mb) = (megabytes(served.peak_kib), megabytes(trips.peak_kib));
     Ok(Outcome { figures: Figures::RoundTrips(trips), server_mb, client_mb })
+}
+
+/// Both ends are in this process.
+fn round_trips_in_one(process: Process, time_limit: Duration) -> Result<Outcome, String> {
+    let trips: RoundTrips = report(process, time_limit)?;
+    if trips.messages == 0 {
+        return Err("no answer came".to_owned());
+    }
+    let client_mb = megabytes(trips.peak_kib);
+    Ok(Outcome { figures: Figures::RoundTrips(trips), server_mb: 0.0, client_mb })
 }
 
 fn flow(client: Process, server: Process, time_limit: Duration) -> Result<Outcome, String> {
@@ -186,6 +210,7 @@ fn compare(sent: &Sent, received: &Received, kernel_drops: u64) -> Result<Flow, 
         kernel_drops,
         cpu_seconds_per_million: (sent.cpu_seconds + received.cpu_seconds) / count * 1e6,
         server_cpu_us: received.cpu_seconds / count * 1e6,
+        server_load: received.cpu_seconds / received.receiving_seconds,
     })
 }
 

@@ -11,7 +11,8 @@ usage: bench/run [--smoke] [--rounds N] [--print] [--only TABLE] [--peer NAME] [
   --rounds N    measure this many rounds, 1 to 100 (default 5), after a warm-up round that does not count
   --print       print the tables and do not change docs/ (every other option except --rounds implies this)
   --only TABLE  only the tables whose names begin with TABLE: ping-pong, busy-neighbour, paced, throughput-64,
-                throughput-256, throughput-1400, many-peers, connecting; you can repeat this option
+                throughput-256, throughput-1400, sizes, reliable, many-peers, idle-peers, connecting, unpinned,
+                unpinned-paced; you can repeat this option
   --peer NAME   only the contestants whose names begin with NAME, and the raw socket; you can repeat this option
   --plots DIR   write the plots to this folder";
 

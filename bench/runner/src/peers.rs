@@ -1,5 +1,7 @@
 //! The contestants, and the tables in which they take part.
 
+use std::sync::LazyLock;
+
 use crate::kinds::Kind;
 
 /// How to get a peer's program.
@@ -29,22 +31,28 @@ impl Program {
 /// The tables in which a contestant takes part.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Part {
-    /// All tables except `ManyPeers` and `Connecting`.
+    /// All tables but those with contestants of their own.
     Everything,
-    /// The tables with messages up to this size, except `ManyPeers` and `Connecting`.
+    /// The same, with messages up to this size.
     UpTo(usize),
     /// The tables of throughput.
     Throughput,
     /// The tables of round trips.
     RoundTrips,
+    /// The table of sizes. The size of the messages.
+    Sizes(usize),
+    /// The table of reliable messages.
+    Reliable,
     /// The table of the cost of many clients.
     ManyPeers,
+    /// The table of the cost of idle clients.
+    Idle,
     /// The table of the cost of connecting.
     Connecting,
 }
 
 /// A contestant: a line of the tables.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Contestant {
     pub(crate) name: &'static str,
     pub(crate) program: Program,
@@ -61,20 +69,36 @@ impl Contestant {
     /// Whether it has a line in `kind`'s table.
     pub(crate) fn takes_part(&self, kind: Kind) -> bool {
         match (self.part, kind) {
+            (part, Kind::Sizes { .. }) => matches!(part, Part::Sizes(_)),
+            (part, Kind::Reliable { .. }) => part == Part::Reliable,
             (part, Kind::ManyPeers { .. }) => part == Part::ManyPeers,
+            (part, Kind::Idle { .. }) => part == Part::Idle,
             (part, Kind::Connecting { .. }) => part == Part::Connecting,
             (Part::UpTo(most), Kind::Throughput { size, .. }) => size <= most,
             (Part::Throughput, kind) => !kind.is_round_trips(),
             (Part::RoundTrips, kind) => kind.is_round_trips(),
-            (Part::ManyPeers | Part::Connecting, _) => false,
             (Part::Everything | Part::UpTo(_), _) => true,
+            _ => false,
         }
+    }
+
+    /// The size of its messages, if that is not the table's.
+    pub(crate) const fn size(&self) -> Option<usize> {
+        if let Part::Sizes(size) = self.part { Some(size) } else { None }
+    }
+
+    /// How many clients its mode has.
+    pub(crate) fn clients(&self) -> f64 {
+        self.mode.rsplit('-').next().and_then(|count| count.parse().ok()).unwrap_or(1.0)
     }
 
     /// Whether it is the reference of `kind`: the raw socket, one client of the same program, or the plain link.
     pub(crate) fn is_reference(&self, kind: Kind) -> bool {
         match kind {
+            Kind::Sizes { .. } => self.program == RAW,
+            Kind::Reliable { .. } => self.program == TAUTLINE,
             Kind::ManyPeers { .. } => self.mode == ONE_CLIENT,
+            Kind::Idle { .. } => self.mode == ONE_IDLE,
             Kind::Connecting { .. } => self.mode == PLAIN_CONNECTS,
             _ => self.name == "raw",
         }
@@ -82,13 +106,21 @@ impl Contestant {
 
     /// Whether `other` is the reference with which it is compared.
     pub(crate) fn is_compared_with(&self, other: &Self, kind: Kind) -> bool {
-        let is_own = self.program == other.program || !matches!(kind, Kind::ManyPeers { .. });
-        other.is_reference(kind) && is_own
+        let is_like = match kind {
+            Kind::Sizes { .. } => self.part == other.part,
+            Kind::Reliable { .. } => self.mode == other.mode,
+            Kind::ManyPeers { .. } => self.program == other.program,
+            _ => true,
+        };
+        other.takes_part(kind) && other.is_reference(kind) && is_like
     }
 }
 
 /// The mode of the reference for many clients.
 const ONE_CLIENT: &str = "clients-1";
+
+/// The mode of the reference for idle clients.
+const ONE_IDLE: &str = "idle-1";
 
 /// The mode of the reference for connecting.
 const PLAIN_CONNECTS: &str = "connects";
@@ -123,8 +155,80 @@ const CYCLONE: Program =
 
 const ZENOH: Program = Program::Apart { package: "peer-zenoh", directory: "peers/zenoh", needs: "" };
 
-/// The contestants in the order of a round. The raw socket is measured twice, to show the noise of the machine.
-pub(crate) const CONTESTANTS: &[Contestant] = &[
+const RAW: Program = Program::Package("peer-raw");
+
+const TAUTLINE: Program = Program::Package("peer-tautline");
+
+/// The name and the program of a row of reliable messages, and whether the smoke test has it.
+const RELIABLE: [(&str, Program, bool); 3] = [
+    ("tautline", TAUTLINE, true),
+    ("ENet", Program::Package("peer-enet"), false),
+    ("quinn", Program::Package("peer-quinn"), false),
+];
+
+/// The loss in percent, as in the name and in the mode.
+const LOSSES: [(&str, &str); 3] = [("0 %", "reliable-0"), ("1 %", "reliable-1"), ("10 %", "reliable-10")];
+
+/// The sizes of messages, and whether the smoke test has them.
+const SIZES: [(usize, bool); 11] = [
+    (16, true),
+    (64, false),
+    (256, false),
+    (1_024, false),
+    (1_400, true),
+    (1_500, false),
+    (4_096, false),
+    (8_192, false),
+    (16_384, false),
+    (32_768, false),
+    (60_000, true),
+];
+
+/// The size with whose CPU time for a byte that of the others is compared: a message that fills a datagram.
+pub(crate) const WHOLE_DATAGRAM: usize = 1_400;
+
+/// All contestants, in the order of a round.
+pub(crate) static CONTESTANTS: LazyLock<Vec<Contestant>> = LazyLock::new(|| {
+    let mut all = NAMED.to_vec();
+    for (size, in_smoke) in SIZES {
+        for (library, program) in [("raw", RAW), ("tautline", TAUTLINE)] {
+            let (name, part) = (leak(format!("{library}, {size} B")), Part::Sizes(size));
+            let what = match program {
+                RAW => {
+                    "like raw; the server tells what has come, and at most a megabyte is under way (16 to 4,096 messages)"
+                }
+                _ => {
+                    "the same with `send`, of which the driver's threads make datagrams; default settings, but a `receive_buffer` of 16 MiB, as raw has"
+                }
+            };
+            let (mode, library) = ("sized", if program == RAW { "" } else { "tautline" });
+            all.push(Contestant { name, program, mode, library, what, part, in_smoke });
+        }
+    }
+    for (percent, mode) in LOSSES {
+        for (library, program, in_smoke) in RELIABLE {
+            let (name, part) = (leak(format!("{library}, {percent} lost")), Part::Reliable);
+            let (library, what) = match library {
+                "tautline" => (
+                    "tautline",
+                    "`send_reliable` and `wait_for_room`, default settings; each end loses so many of the datagrams that it reads",
+                ),
+                "ENet" => ("rusty_enet", "reliable packets on one channel; the same loss"),
+                _ => ("quinn", "one stream, a length before each message; the same loss"),
+            };
+            all.push(Contestant { name, program, mode, library, what, part, in_smoke });
+        }
+    }
+    all
+});
+
+/// The name lives as long as the program.
+fn leak(name: String) -> &'static str {
+    Box::leak(name.into_boxed_str())
+}
+
+/// The contestants with names of their own. The raw socket is measured twice, to show the noise of the machine.
+const NAMED: &[Contestant] = &[
     Contestant {
         in_smoke: true,
         ..package(
@@ -230,7 +334,7 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     tautline_stream(
         "tautline, four threads, a datagram each",
         "four-threads-uncoalesced",
-        "like a datagram each, from four threads",
+        "like a datagram each, from four threads; one system call sends what waits for it (GSO)",
     ),
     package("tokio UdpSocket", "peer-tokio", "", "tokio", "a bare socket on a runtime of one thread"),
     package(
@@ -375,6 +479,56 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
         )
     },
     Contestant {
+        part: Part::ManyPeers,
+        ..package(
+            "raw, 9,900 clients",
+            "peer-raw",
+            "clients-9900",
+            "",
+            "like the line above, from 9,900 sockets",
+        )
+    },
+    Contestant {
+        part: Part::ManyPeers,
+        ..package(
+            "tautline, 9,900 clients",
+            "peer-tautline",
+            "clients-9900",
+            "tautline",
+            "like the line above, from 9,900 clients",
+        )
+    },
+    Contestant {
+        part: Part::Idle,
+        in_smoke: true,
+        ..package(
+            "tautline, 1 idle client",
+            "peer-tautline",
+            ONE_IDLE,
+            "tautline",
+            "default heartbeats (ten a second), `wait = block`; the CPU time includes what the measurement itself needs",
+        )
+    },
+    Contestant {
+        part: Part::Idle,
+        ..package("tautline, 100 idle clients", "peer-tautline", "idle-100", "tautline", "the same")
+    },
+    Contestant {
+        part: Part::Idle,
+        in_smoke: true,
+        ..package("tautline, 1,000 idle clients", "peer-tautline", "idle-1000", "tautline", "the same")
+    },
+    Contestant {
+        part: Part::Idle,
+        ..package(
+            "tautline, 9,900 idle clients",
+            "peer-tautline",
+            "idle-9900",
+            "tautline",
+            "the same, with one heartbeat a second",
+        )
+    },
+    Contestant {
         part: Part::Connecting,
         in_smoke: true,
         ..package(
@@ -410,7 +564,8 @@ mod tests {
                 let is_its = |other: &&Contestant| contestant.is_compared_with(other, *kind);
                 let measures: Vec<&Contestant> = CONTESTANTS.iter().filter(is_its).collect();
                 assert_eq!(measures.len(), 1, "{} in {}", contestant.name, kind.name());
-                assert!(measures[0].takes_part(*kind) && measures[0].in_smoke);
+                assert!(measures[0].takes_part(*kind));
+                assert!(measures[0].in_smoke || !contestant.in_smoke);
             }
         }
     }

@@ -35,6 +35,10 @@ impl Process {
         Ok(Self { child, stdin, lines })
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Reads the next line of its output.
     pub(crate) fn line<T: DeserializeOwned>(&mut self, within: Duration) -> Result<T, String> {
         let line = self.lines.recv_timeout(within).map_err(|_| self.last_words())?;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::kinds::Kind;
 use crate::measure::{Figures, Flow, Outcome, RoundTrips};
-use crate::peers::CONTESTANTS;
+use crate::peers::{CONTESTANTS, Contestant, WHOLE_DATAGRAM};
 
 /// All results of one kind of measurement.
 #[derive(Debug)]
@@ -60,6 +60,31 @@ impl Table {
                 "CPU s per million",
                 "server, client MB",
             ],
+            Kind::Sizes { .. } => &[
+                "",
+                "received per second",
+                "ratio to raw",
+                "MB per second",
+                "lost",
+                "CPU ns per byte",
+                "ratio to 1,400 B",
+                "server, client MB",
+            ],
+            Kind::Reliable { .. } => &[
+                "",
+                "received per second",
+                "ratio to tautline",
+                "missing at the end",
+                "CPU s per million",
+                "server, client MB",
+            ],
+            Kind::Idle { .. } => &[
+                "",
+                "server's share of a core",
+                "CPU µs per further client and second",
+                "server MB",
+                "KB per further client",
+            ],
             Kind::ManyPeers { .. } => &[
                 "",
                 "server CPU µs per message",
@@ -94,6 +119,9 @@ impl Table {
     fn cells(&self, index: usize) -> Vec<String> {
         match self.kind {
             Kind::Throughput { .. } => self.flow_cells(index),
+            Kind::Sizes { .. } => self.size_cells(index),
+            Kind::Reliable { .. } => self.reliable_cells(index),
+            Kind::Idle { .. } => self.idle_cells(index),
             Kind::ManyPeers { .. } => self.many_peers_cells(index),
             Kind::Connecting { .. } => self.connecting_cells(index),
             Kind::PingPong { .. } | Kind::Paced { .. } => self.trip_cells(index),
@@ -110,6 +138,52 @@ impl Table {
             thousands(median(self.flows(index).map(|flow| flow.kernel_drops as f64))),
             format!("{:.2}", median(self.flows(index).map(|flow| flow.cpu_seconds_per_million))),
             self.memory(index),
+        ]
+    }
+
+    fn size_cells(&self, index: usize) -> Vec<String> {
+        let size = CONTESTANTS[index].size().unwrap_or(1) as f64;
+        let per_byte = |flow: &Flow| flow.cpu_seconds_per_million * 1e3 / size;
+        let own = &CONTESTANTS[index];
+        let whole =
+            |other: &&Contestant| other.program == own.program && other.size() == Some(WHOLE_DATAGRAM);
+        let to_whole = self
+            .ratios_to(index, CONTESTANTS.iter().find(whole), as_flow, |flow| flow.cpu_seconds_per_million);
+        let to_whole: Vec<f64> =
+            to_whole.into_iter().map(|ratio| ratio * WHOLE_DATAGRAM as f64 / size).collect();
+        vec![
+            thousands(self.rate(index)),
+            spread(&self.ratios(index, as_flow, |flow| flow.rate)),
+            thousands(self.rate(index) * size / 1e6),
+            self.lost(index),
+            format!("{:.2}", median(self.flows(index).map(per_byte))),
+            spread(&to_whole),
+            self.memory(index),
+        ]
+    }
+
+    fn reliable_cells(&self, index: usize) -> Vec<String> {
+        vec![
+            thousands(self.rate(index)),
+            spread(&self.ratios(index, as_flow, |flow| flow.rate)),
+            self.lost(index),
+            format!("{:.2}", median(self.flows(index).map(|flow| flow.cpu_seconds_per_million))),
+            self.memory(index),
+        ]
+    }
+
+    fn idle_cells(&self, index: usize) -> Vec<String> {
+        let further = CONTESTANTS[index].clients() - 1.0;
+        let reference = |other: &&Contestant| other.takes_part(self.kind) && other.is_reference(self.kind);
+        let reference = CONTESTANTS.iter().position(|other| reference(&other)).unwrap_or(index);
+        let load = |index: usize| median(self.flows(index).map(|flow| flow.server_load));
+        let memory = |index: usize| self.megabytes(index, |outcome| outcome.server_mb);
+        let each = |value: f64| if further > 0.0 { format!("{:.1}", value / further) } else { String::new() };
+        vec![
+            format!("{:.4}", load(index)),
+            each((load(index) - load(reference)) * 1e6),
+            format!("{:.1}", memory(index)),
+            each((memory(index) - memory(reference)) * 1e3),
         ]
     }
 
@@ -170,6 +244,9 @@ impl Table {
     }
 
     fn memory(&self, index: usize) -> String {
+        if self.kind.is_together() {
+            return format!("{:.1} in all", self.megabytes(index, |outcome| outcome.client_mb));
+        }
         let of = |value| self.megabytes(index, value);
         format!("{:.1}, {:.1}", of(|outcome| outcome.server_mb), of(|outcome| outcome.client_mb))
     }
@@ -189,8 +266,20 @@ impl Table {
 
     /// Returns by round the ratio of `value` to that of the reference. A round without the reference has no ratio.
     fn ratios<T>(&self, index: usize, view: fn(&Outcome) -> Option<&T>, value: fn(&T) -> f64) -> Vec<f64> {
-        let is_reference = |other| CONTESTANTS[index].is_compared_with(other, self.kind);
-        let measure = CONTESTANTS.iter().position(is_reference);
+        let is_reference = |other: &&Contestant| CONTESTANTS[index].is_compared_with(other, self.kind);
+        self.ratios_to(index, CONTESTANTS.iter().find(is_reference), view, value)
+    }
+
+    /// Returns the same for another contestant than the reference.
+    fn ratios_to<T>(
+        &self,
+        index: usize,
+        other: Option<&Contestant>,
+        view: fn(&Outcome) -> Option<&T>,
+        value: fn(&T) -> f64,
+    ) -> Vec<f64> {
+        let is_it = |it: &Contestant| other.is_some_and(|other| std::ptr::eq(it, other));
+        let measure = CONTESTANTS.iter().position(is_it);
         let measured = measure.map_or(&[][..], |measure| &self.results[measure]);
         let rounds = self.results[index].iter().zip(measured);
         let ratio = |(own, measure): (&Option<Outcome>, &Option<Outcome>)| {
@@ -304,8 +393,14 @@ mod tests {
 
     #[test]
     fn rows_have_as_many_cells_as_the_heading() {
-        let flow =
-            Flow { rate: 1.0, loss: 0.0, kernel_drops: 0, cpu_seconds_per_million: 1.0, server_cpu_us: 1.0 };
+        let flow = Flow {
+            rate: 1.0,
+            loss: 0.0,
+            kernel_drops: 0,
+            cpu_seconds_per_million: 1.0,
+            server_cpu_us: 1.0,
+            server_load: 1.0,
+        };
         let flow = Some(Outcome { figures: Figures::Flow(flow), server_mb: 1.0, client_mb: 2.0 });
         for kind in crate::kinds::KINDS {
             let mut table = Table::new(*kind);

@@ -1,7 +1,7 @@
 //! The reference: std's UDP socket. It checks nothing and counts nothing.
 //!
-//! Modes: `blocking`; `spinning`, which polls the kernel instead of sleeping; and `clients-N`, which is `blocking`
-//! with N sockets that send in turn.
+//! Modes: `blocking`; `spinning`, which polls the kernel instead of sleeping; `clients-N`, which is `blocking`
+//! with N sockets that send in turn; and `sized`, where the server tells how many it has counted, and a bounded number is under way.
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
@@ -9,7 +9,14 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use method::{ANSWER_TIMEOUT, Count, Latency, MAX_SIZE, Outcome, Peer, Ready, Throughput};
+use method::{ANSWER_TIMEOUT, Count, Latency, MAX_SIZE, Outcome, Peer, Ready, Throughput, window};
+use rustix::net::sockopt;
+
+/// The mode for messages of all sizes.
+const SIZED: &str = "sized";
+
+/// The receive buffer of that mode, as for tautline.
+const LARGE_BUFFER: usize = 16 << 20;
 
 struct Raw;
 
@@ -32,6 +39,9 @@ impl Peer for Raw {
         let socket = Socket::bind(mode)?;
         ready.at(socket.udp.local_addr()?);
         let mut buffer = [0; MAX_SIZE];
+        if mode == SIZED {
+            return count_aloud(&socket.udp, &mut buffer, received);
+        }
         loop {
             socket.receive(|udp| udp.recv(&mut buffer))?;
             received.add(1);
@@ -60,7 +70,11 @@ impl Peer for Raw {
     }
 
     fn throughput(mode: &str, to: &str, run: &mut Throughput) -> Outcome<()> {
+        if mode == SIZED {
+            return send_windowed(&Socket::connect(mode, to)?.udp, run);
+        }
         let count = clients(mode).unwrap_or(1);
+        method::allow_open_files(count as u64 + 64);
         let sockets: Outcome<Vec<Socket>> = (0..count).map(|_| Socket::connect(mode, to)).collect();
         let sockets = sockets?;
         let mut turns = sockets.iter().cycle();
@@ -86,13 +100,18 @@ struct Socket {
 impl Socket {
     fn bind(mode: &str) -> Outcome<Self> {
         let spins = match mode {
-            "blocking" => false,
+            "blocking" | SIZED => false,
             "spinning" => true,
             other if clients(other).is_some() => false,
-            other => return Err(format!("{other}: the modes are blocking, spinning and clients-N").into()),
+            other => {
+                return Err(format!("{other}: the modes are blocking, spinning, sized and clients-N").into());
+            }
         };
         let udp = UdpSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         udp.set_nonblocking(spins)?;
+        if mode == SIZED && sockopt::set_socket_recv_buffer_size_force(&udp, LARGE_BUFFER).is_err() {
+            sockopt::set_socket_recv_buffer_size(&udp, LARGE_BUFFER)?;
+        }
         Ok(Self { udp, spins, give_up_at: Instant::now(), is_client: false })
     }
 
@@ -115,6 +134,33 @@ impl Socket {
             }
         }
     }
+}
+
+/// Counts messages, and tells the sender four times in a window how many have come.
+fn count_aloud(udp: &UdpSocket, buffer: &mut [u8], received: &'static Count) -> Outcome<Infallible> {
+    loop {
+        let (len, from) = udp.recv_from(buffer)?;
+        received.add(1);
+        let count = received.value();
+        if count.is_multiple_of(window(len) / 4) {
+            udp.send_to(&count.to_le_bytes(), from)?;
+        }
+    }
+}
+
+/// Sends with a bounded number of messages under way.
+fn send_windowed(udp: &UdpSocket, run: &mut Throughput) -> Outcome<()> {
+    let most = window(run.message().len());
+    let (mut sent, mut arrived, mut report) = (0, 0, [0; 8]);
+    while run.more() {
+        while sent - arrived >= most {
+            udp.recv(&mut report).map_err(|error| format!("{arrived} of {sent} have arrived: {error}"))?;
+            arrived = arrived.max(u64::from_le_bytes(report));
+        }
+        udp.send(run.message())?;
+        sent += 1;
+    }
+    Ok(())
 }
 
 fn clients(mode: &str) -> Option<usize> {

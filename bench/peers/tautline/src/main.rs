@@ -1,8 +1,10 @@
 //! tautline with its default features: CRC, sequence numbers, windows, statistics and heartbeats.
 //!
-//! The modes are in `modes.rs`.
+//! The modes are in `modes.rs`, and `reliable.rs` has those of reliable messages.
 
+mod many;
 mod modes;
+mod reliable;
 mod sending;
 
 use std::convert::Infallible;
@@ -48,6 +50,9 @@ impl Peer for Tautline {
     }
 
     fn sink(mode: &str, ready: Ready, received: &'static Count) -> Outcome<Infallible> {
+        if reliable::is_mode(mode) {
+            return reliable::sink(mode, ready, received);
+        }
         let mode = Mode::parse(mode)?;
         if let Side::Receive(most) = mode.server {
             let server = open(mode, None, ready)?;
@@ -62,8 +67,8 @@ impl Peer for Tautline {
                 }
             }
         }
-        if let Some(window) = mode.window {
-            return serve(mode, ready, sending::counting_aloud(received, window));
+        if mode.window.is_some() || mode.is_sized {
+            return serve(mode, ready, sending::counting_aloud(received, mode.window));
         }
         serve(mode, ready, Handler::inline(move |_: &MessageRef<'_>, _: &Reply| received.add(1)))
     }
@@ -85,9 +90,14 @@ impl Peer for Tautline {
     }
 
     fn throughput(mode: &str, to: &str, run: &mut Throughput) -> Outcome<()> {
+        if reliable::is_mode(mode) {
+            return reliable::throughput(mode, to, run);
+        }
         let mode = Mode::parse(mode)?;
         if let Some(clients) = mode.clients {
-            return sending::in_turn(mode, to, clients, run);
+            let mut clients = many::connect(mode, to, clients)?;
+            let send = if mode.is_idle { many::stay_idle } else { many::send_in_turn };
+            return send(mode, &mut clients, run);
         }
         if mode.is_connecting {
             return sending::connecting(mode, to, run);
@@ -95,6 +105,7 @@ impl Peer for Tautline {
         let mut client = Client::connect(mode, to)?;
         let payload = mode.payload(run.message())?;
         match mode.window {
+            None if mode.is_sized => sending::sized(&client.interface, &payload, run),
             Some(window) => sending::windowed(&mut client, window, mode.batch, &payload, run),
             None if mode.threads > 1 => run.in_threads(mode.threads, |part| {
                 sending::flood(&client.interface, &payload, part).map_err(|error| error.to_string())

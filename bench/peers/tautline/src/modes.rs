@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use method::Outcome;
-use tautline::{Config, MessageType, Metadata, Payload, Qos, Raw, SecretKey, UdpInterface, WaitPolicy, Wire};
+use tautline::{
+    Config, MessageType, Metadata, Payload, Qos, Raw, Role, SecretKey, UdpInterface, WaitPolicy, Wire,
+};
 
 /// How one end is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,11 @@ pub(crate) struct Mode {
     pub(crate) batch: usize,
     /// The largest number of messages in flight. `None` means no limit.
     pub(crate) window: Option<u64>,
+    /// Whether at most [`method::window`] messages of the run's size are in flight, and the client waits for the server's reports in
+    /// `receive`.
+    pub(crate) is_sized: bool,
+    /// Whether the clients only connect and stay, after a message each.
+    pub(crate) is_idle: bool,
     /// The number of clients that send in turn, all driven by one loop. `None` means one client that only sends.
     pub(crate) clients: Option<usize>,
     /// Whether every message comes from a new client, which connects for it.
@@ -47,6 +54,8 @@ const DEFAULT: Mode = Mode {
     threads: 1,
     batch: 1,
     window: None,
+    is_sized: false,
+    is_idle: false,
     clients: None,
     is_connecting: false,
 };
@@ -59,6 +68,9 @@ const CALLER_DRIVEN: Mode = Mode { name: "caller-driven", server: Side::Loop, se
 /// The base of the modes for many messages: both ends have a driver thread, so that messages are coalesced.
 const STREAM: Mode = Mode { name: "stream", client: Side::Thread, settings: large_buffer, ..DEFAULT };
 
+/// More than any mode has clients.
+const MAX_PEERS: usize = 16_384;
+
 /// The number of messages of 64 bytes that one system call can send.
 const BATCH: usize = 720;
 
@@ -69,6 +81,8 @@ const CONNECTS: Mode = Mode { name: "connects", is_connecting: true, ..CALLER_DR
 
 const ONE_CLIENT: Mode =
     Mode { name: "clients-1", clients: Some(1), settings: rare_heartbeats, ..CALLER_DRIVEN };
+
+const IDLE: Mode = Mode { name: "idle-1", is_idle: true, settings: blocking, ..ONE_CLIENT };
 
 const MODES: &[Mode] = &[
     DEFAULT,
@@ -107,6 +121,12 @@ const MODES: &[Mode] = &[
     Mode { name: "connects-secured", settings: |config| secured(blocking(config)), ..CONNECTS },
     ONE_CLIENT,
     Mode { name: "clients-1000", clients: Some(1000), ..ONE_CLIENT },
+    Mode { name: "clients-9900", clients: Some(9_900), ..ONE_CLIENT },
+    IDLE,
+    Mode { name: "idle-100", clients: Some(100), ..IDLE },
+    Mode { name: "idle-1000", clients: Some(1_000), ..IDLE },
+    Mode { name: "idle-9900", clients: Some(9_900), settings: rare_heartbeats, ..IDLE },
+    Mode { name: "sized", is_sized: true, ..STREAM },
 ];
 
 fn blocking(config: Config) -> Config {
@@ -143,8 +163,13 @@ impl Mode {
 
     pub(crate) fn configure(self, config: Config) -> Config {
         // Who does not receive has no inbox.
-        let receives = matches!(self.server, Side::Receive(_)) || self.name == "threads";
+        let receives = matches!(self.server, Side::Receive(_)) || self.name == "threads" || self.is_sized;
         let config = if receives { config } else { config.inbox_capacity(0) };
+        let config = if self.clients.is_some() && config.role == Some(Role::Server) {
+            config.max_peers(MAX_PEERS)
+        } else {
+            config
+        };
         // Every message counts here. By default only the newest command of a stream waits.
         let config = config.qos(MessageType::Command, Qos::new().keep_all());
         (self.settings)(config.wire(self.wire))

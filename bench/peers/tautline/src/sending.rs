@@ -31,7 +31,7 @@ pub(crate) fn batches(
     Ok(())
 }
 
-fn send(interface: &UdpInterface, payload: &Payload, run: &mut Throughput) -> Outcome<()> {
+pub(crate) fn send(interface: &UdpInterface, payload: &Payload, run: &mut Throughput) -> Outcome<()> {
     match interface.send(payload, &Metadata::command()) {
         Ok(_) => {}
         Err(SendError::Busy) => run.refused(),
@@ -40,16 +40,16 @@ fn send(interface: &UdpInterface, payload: &Payload, run: &mut Throughput) -> Ou
     Ok(())
 }
 
-/// Returns the server's handler for [`windowed`]. It counts messages and reports the count four times per window, so
-/// that the sender need not stop.
-pub(crate) fn counting_aloud(received: &'static Count, window: u64) -> Handler {
-    let every = window / 4;
-    let mut next = every;
-    Handler::inline(move |_: &MessageRef<'_>, reply: &Reply| {
+/// Returns the server's handler for [`windowed`] and [`sized`]. It counts messages and reports the count four times per window, so
+/// that the sender need not stop. Without a `window` it depends on the size of the messages.
+pub(crate) fn counting_aloud(received: &'static Count, window: Option<u64>) -> Handler {
+    let mut next = 0;
+    Handler::inline(move |message: &MessageRef<'_>, reply: &Reply| {
         received.add(1);
         let count = received.value();
         if count >= next {
-            next = count + every;
+            let window = window.unwrap_or_else(|| method::window(message.payload().len()));
+            next = count + window / 4;
             // If a report cannot be sent, the next report replaces it.
             let _ = reply.send(Raw(&count.to_le_bytes()), &Metadata::status());
         }
@@ -85,6 +85,25 @@ pub(crate) fn windowed(
     Ok(())
 }
 
+/// Sends messages as fast as the library takes them, with at most [`method::window`] of them in flight. Waits for the server's
+/// reports in `receive`.
+pub(crate) fn sized(interface: &UdpInterface, payload: &Payload, run: &mut Throughput) -> Outcome<()> {
+    let most = method::window(run.message().len());
+    let (mut sent, mut arrived) = (0, 0);
+    while run.more() {
+        while sent - arrived >= most {
+            let report = interface
+                .receive(Some(ANSWER_TIMEOUT))
+                .map_err(|error| format!("only {arrived} of {sent} messages have arrived: {error}"))?;
+            arrived = report.payload().try_into().map_or(0, u64::from_le_bytes).max(arrived);
+        }
+        // A refused message is an error here: the window is smaller than any queue, so the library must take it.
+        interface.send(payload, &Metadata::command())?;
+        sent += 1;
+    }
+    Ok(())
+}
+
 impl Client {
     /// Waits for the next messages. Returns the highest count that the server reports in them.
     fn reported_count(&mut self, until: Instant) -> u64 {
@@ -98,21 +117,6 @@ impl Client {
         }
         reported
     }
-}
-
-/// Sends from `count` clients of this process in turn. Each client turns its driver after it has sent.
-pub(crate) fn in_turn(mode: Mode, to: &str, count: usize, run: &mut Throughput) -> Outcome<()> {
-    let clients: Outcome<Vec<Client>> = (0..count).map(|_| Client::connect(mode, to)).collect();
-    let mut clients = clients?;
-    let payload = mode.payload(run.message())?;
-    let mut next = 0;
-    while run.more() {
-        let client = &mut clients[next];
-        next = (next + 1) % count;
-        send(&client.interface, &payload, run)?;
-        client.turn(Duration::ZERO);
-    }
-    Ok(())
 }
 
 /// Sends every message from a new client, which connects and closes.
