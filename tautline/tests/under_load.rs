@@ -134,9 +134,9 @@ fn assert_exact(sender: &UdpInterface, receiver: &UdpInterface, messages: u64) {
     assert_eq!((received.datagrams_dropped.total(), received.messages_dropped.total()), (0, 0));
 }
 
-/// Threads stream through one interface: each sends its numbers in rising order, which is also the order at the handler. Prints the
-/// rates.
-fn streams_of_threads(messages: u64) {
+/// Threads stream through one interface: each sends its numbers in rising order, which is also the order at the handler. Without a
+/// `delay`, each message has a datagram of its own, also where one system call sends several. Prints the rates.
+fn streams_of_threads(messages: u64, delay: Duration) {
     let _alone = alone();
     for threads in 1..=4 {
         let server = server(server_config(Wire::Native).inbox_capacity(0));
@@ -154,7 +154,8 @@ fn streams_of_threads(messages: u64) {
                 handled.fetch_add(1, Ordering::Relaxed);
             })
         });
-        let client = client(client_config(&server));
+        let client = client(client_config(&server).coalescing_delay(delay));
+        let before = client.statistics();
         let began = Instant::now();
         std::thread::scope(|scope| {
             for thread in 0..threads {
@@ -171,18 +172,32 @@ fn streams_of_threads(messages: u64) {
         println!("{threads} threads: {rate:.2} million messages/s sent, {handled:?} handled");
         assert_eq!(violations.load(Ordering::Relaxed), 0, "{threads} threads");
         until("messages were handled", || handled.load(Ordering::Relaxed) > 0);
+        client.flush();
+        let after = client.statistics();
+        let [sent, datagrams] =
+            [after.messages_sent - before.messages_sent, after.datagrams_sent - before.datagrams_sent];
+        assert!(
+            !delay.is_zero() || datagrams >= sent,
+            "{threads} threads: {datagrams} datagrams, {sent} messages"
+        );
     }
 }
 
 #[test]
 fn threads_that_stream_keep_their_order() {
-    streams_of_threads(100_000);
+    streams_of_threads(100_000, Duration::from_micros(20));
+}
+
+#[test]
+fn threads_whose_messages_share_no_datagrams_keep_their_order() {
+    streams_of_threads(20_000, Duration::ZERO);
 }
 
 #[test]
 #[ignore = "the full length, in release"]
 fn threads_that_stream_a_hundred_million_messages_keep_their_order() {
-    streams_of_threads(100_000_000);
+    streams_of_threads(100_000_000, Duration::from_micros(20));
+    streams_of_threads(10_000_000, Duration::ZERO);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Called by the thread that holds the transmit lock: a sender or the driver. It numbers datagrams and writes them to the
 //! non-blocking socket. It never waits.
 
+mod apart;
 mod paths;
 mod ready;
 mod reliable;
@@ -255,6 +256,9 @@ impl Line {
             if self.gather_large(frame, terms) {
                 return Ok(Sent::Queued);
             }
+        }
+        if more && self.gather_apart(datagram, terms) {
+            return Ok(Sent::Queued);
         }
         self.send_one(terms, datagram)
     }
