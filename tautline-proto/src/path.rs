@@ -171,6 +171,7 @@ impl Path {
     }
 
     /// Returns the peer's wall clock minus our steady clock.
+    #[inline]
     fn wall_offset(&self) -> i64 {
         self.clock.map_or(0, |sample| sample.offset).saturating_add(self.peer_shift)
     }

@@ -71,6 +71,27 @@ fn refused(file: &str, code: &str, allowed: &BTreeMap<String, BTreeSet<String>>)
     crate_paths(code).into_iter().filter(is_refused).map(|path| (file.to_owned(), path)).collect()
 }
 
+/// The folders that call the system.
+const UNSAFE: [&str; 2] = ["machine", "access"];
+
+/// The one attribute that counts as `unsafe` elsewhere.
+const USUAL: &str =
+    "#[cfg_attr(target_os = \"linux\", allow(unsafe_code), unsafe(link_section = \"tautline_usual\"))]";
+
+/// Returns the lines that are `unsafe`, except for that attribute.
+fn unsafe_lines(code: &str) -> Vec<&str> {
+    code.lines().map(str::trim).filter(|line| line.contains("unsafe") && *line != USUAL).collect()
+}
+
+#[test]
+fn only_what_calls_the_system_is_unsafe() {
+    let calls_it = |file: &str| file.split('/').next().is_some_and(|folder| UNSAFE.contains(&folder));
+    for (file, code) in files().iter().filter(|(file, _)| !calls_it(file)) {
+        assert_eq!(unsafe_lines(code), [""; 0], "{file}");
+    }
+    assert_eq!(unsafe_lines(&format!("{USUAL}\n#[allow(unsafe_code)]")), ["#[allow(unsafe_code)]"]);
+}
+
 #[test]
 fn a_folder_imports_only_what_the_table_allows() {
     let (allowed, files) = (allowed(), files());

@@ -83,6 +83,7 @@ impl Connection {
     }
 
     /// Runs `act` on a caller-driven connection, as its driver; see [`Slot::with`](slot::Slot::with).
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn drive<T>(&self, act: impl FnOnce(&mut Turner) -> T) -> Option<T> {
         let _driving = self.shared.drivers.enter();
         self.lifecycle.slot.with(act)

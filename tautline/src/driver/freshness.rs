@@ -81,6 +81,7 @@ impl Freshness {
 
     /// Returns the limits of a message, or the reason to drop it at once. `life`: its lifespan, and its age when it was read.
     /// `number`: the number of its datagram.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(super) fn judge(
         &mut self,
         message: &MessageRef<'_>,

@@ -321,6 +321,7 @@ impl Turner {
 
     /// Waits for at most `wait` (`None`: until something is due), then does everything that is due: a bounded number of
     /// datagrams, and every timer. Returns the number of datagrams. With a `wait` of zero, 0 means that none was left.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn turn(&mut self, wait: Option<Duration>, sink: Sink<'_>) -> usize {
         let (now, datagrams) = self.read(wait, sink);
         if self.life.is_orphaned() {
@@ -402,6 +403,7 @@ impl Turner {
     }
 
     /// When the next turn must come, at the latest.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let clock = self.clock;
         let protocol = earlier(self.inbound.next_timeout(), self.shared.sender.delivery_signs.due());

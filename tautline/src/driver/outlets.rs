@@ -51,6 +51,7 @@ impl Outlets<'_> {
     /// Offers a message to every receiver, unless a watchdog stops it. Returns whether it was offered; if not, the caller
     /// counts it as `Latched`.
     #[inline]
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(super) fn offer(
         &mut self,
         message: &MessageRef<'_>,

@@ -7,7 +7,7 @@ use tautline_proto::Now;
 use super::arrivals::{Came, Clocks};
 use super::datagram::Origin;
 use super::outlets::CATCH_UP_BUDGET;
-use super::{Buffers, Sink, TURN_BUDGET, Turner};
+use super::{Buffers, Sink, TURN_BUDGET, Turner, earlier};
 use crate::black_box::notes;
 use crate::driver::polling::Next;
 use crate::machine::clock::kernel_wall_now;
@@ -38,6 +38,7 @@ impl Turner {
     ///
     /// The clock is read after each read returns: the time when a heartbeat is taken to have come must not be earlier than
     /// when it came, or ages are understated.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(super) fn read(&mut self, wait: Option<Duration>, mut sink: Sink<'_>) -> (Now, usize) {
         // There are none after a panic.
         let mut buffers = self.buffers.take().unwrap_or_default();
@@ -58,6 +59,7 @@ impl Turner {
 
     /// Records that a read had returned at this time.
     #[inline]
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     fn has_read(&mut self, at: Instant) -> Now {
         self.read_at = at;
         let now = self.clock.now_at(at);
@@ -72,8 +74,7 @@ impl Turner {
             return Found::Nothing;
         }
         let began = Instant::now();
-        let until = [wait.and_then(|wait| began.checked_add(wait)), self.next_deadline()];
-        let until = until.into_iter().flatten().min();
+        let until = earlier(wait.and_then(|wait| began.checked_add(wait)), self.next_deadline());
         let polls = self.polling.polls_first(began);
         let is_due = until.is_some_and(|until| until <= began);
         if polls || is_due || (self.more_may_wait && !self.leaves_look_out(began)) {

@@ -364,6 +364,7 @@ impl<R: Send + 'static> Dispatcher<R> {
     /// Puts back the closure of the last inline handler. The driver calls this before it does anything other than
     /// handing out messages.
     #[inline]
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn release(&mut self) {
         if let Some(taken) = &mut self.taken {
             taken.put_back();

@@ -11,6 +11,7 @@ pub(crate) struct Drivers(Mutex<Vec<ThreadId>>);
 
 impl Drivers {
     /// Adds the calling thread until the guard is dropped.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn enter(&self) -> Driving<'_> {
         let own = thread_id();
         lock(&self.0).push(own);

@@ -281,6 +281,7 @@ impl Socket {
     }
 
     /// Sends one datagram without blocking. On success the kernel has it.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
         self.past_pending_errors(|| match self.is_client {
             true => calls::send(&self.udp, datagram),
@@ -405,6 +406,7 @@ impl Socket {
     }
 
     /// Reads without blocking: one datagram, or several of one sender if the kernel has them together.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
         loop {
             return match self.read(buffer) {

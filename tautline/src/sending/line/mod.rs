@@ -284,6 +284,7 @@ impl Line {
     }
 
     /// Sends one message.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     fn send_one(&mut self, terms: &Terms, datagram: &mut Vec<u8>) -> Result<Sent, Box<Failed>> {
         self.transmit(terms, |open| match open.fits(terms.target, datagram.len()) {
             true => open.send_datagram(terms.target, datagram),

@@ -41,6 +41,7 @@ impl Open {
     }
 
     /// Sends one message.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(super) fn send_datagram(
         &mut self,
         target: Target,
@@ -117,6 +118,7 @@ impl Open {
         self.send_to(peer, datagram, 0)
     }
 
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(super) fn send_to(
         &mut self,
         peer: PeerId,

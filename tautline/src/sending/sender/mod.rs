@@ -144,6 +144,7 @@ impl Sender {
     }
 
     /// Sends bytes that need no encoding: the line's holder frames them where they go.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn send_bytes(
         &self,
         outgoing: Outgoing<'_>,
@@ -319,6 +320,7 @@ impl Sender {
 
     /// Wakes the driver if something is left to it. `failures`: how many queued messages had failed before.
     #[inline]
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     fn finish(&self, wake_driver: bool, failures: u64) {
         // A caller's loop may watch the socket only, or be busy. So the sender writes the rest itself.
         let left = wake_driver && !(self.caller_driven && self.transmit.flush_all());

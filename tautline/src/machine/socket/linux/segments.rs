@@ -139,6 +139,7 @@ fn append<T>(control: &mut Control, used: usize, kind: (libc::c_int, libc::c_int
 
 /// Reads one datagram, or several of one sender, with their size and time stamp, and the address of this host that they were
 /// for.
+#[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
 pub(in crate::machine::socket) fn receive(
     udp: &UdpSocket,
     buffer: &mut [u8],
