@@ -174,7 +174,7 @@ fn repeat(what: &str, repeats: usize, kinds: &[Kind], once: impl Fn(&Cable, Kind
             }
             worst = worst.max(once(&cable, kind));
         }
-        println!("{what}, {kind:?}: {repeats} times, back after {worst:.0?} at most");
+        println!("{what}, {kind:?}: {repeats} times, back after {worst:.2?} at most");
         // Once may fall into a moment in which a busy machine runs other programs.
         assert!(repeats == 1 || worst < BACK_WITHIN, "{what}, {kind:?}: back only after {worst:?}");
     }
