@@ -406,6 +406,16 @@ fn a_server_stays_where_it_is_called_until_nobody_calls_it_there() {
 }
 
 #[test]
+fn of_a_name_with_several_addresses_a_server_takes_the_one_of_its_host() {
+    let Some(cable) = Cable::lay("a name with several addresses") else { return };
+    let hosts = Hosts::new();
+    let here = &Family::V4.addresses(End::Plant)[0];
+    hosts.set(Some(&format!("10.99.0.1 plant\n{here}")));
+    let plant = end(&cable, End::Plant, Config::server("plant:9000"), Wire::Native, Some(&hosts));
+    until("it is there", || plant.local_address().is_some_and(|local| local.ip().to_string() == *here));
+}
+
+#[test]
 fn both_ends_may_start_before_their_network() {
     started_early(1);
 }
