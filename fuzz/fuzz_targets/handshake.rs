@@ -1,10 +1,15 @@
 //! Sends datagrams to a server with keys and to a client that calls it. The fuzzer writes the bytes behind a right header and token.
 #![no_main]
 
+#[path = "common/steps.rs"]
+mod steps;
 #[path = "../../tautline-proto/tests/support/mod.rs"]
 mod support;
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
+use steps::steps;
 use support::{Node, Packet, address, at, config};
 use tautline_proto::endpoint::{Role, WireFormat};
 use tautline_proto::secure::{Key, Keys};
@@ -18,46 +23,74 @@ const PROVEN: usize = 24;
 
 fuzz_target!(|input: &[u8]| {
     let mut world = World::new();
-    let mut rest = input;
-    while let Some((&[operation, len], after)) = rest.split_first_chunk() {
-        let (bytes, after) = after.split_at(after.len().min(len.into()));
-        world.step(operation, bytes);
-        rest = after;
-    }
+    steps(input).for_each(|(operation, bytes)| world.step(operation, bytes));
 });
+
+/// A handshake that nobody disturbed. The ends of each input have the same seeds, so its datagrams are true there too.
+static TRUE: LazyLock<Handshake> = LazyLock::new(Handshake::new);
+
+struct Handshake {
+    token: Packet,
+    echo: Packet,
+    accept: Packet,
+}
+
+impl Handshake {
+    fn new() -> Self {
+        let (mut server, mut client) = (server(), client());
+        client.dial(address(9000), at(0));
+        server.handle(&next(&mut client), at(0));
+        let token = next(&mut server);
+        client.handle(&token, at(0));
+        let echo = next(&mut client);
+        server.handle(&echo, at(0));
+        Self { token, echo, accept: next(&mut server) }
+    }
+}
+
+fn next(node: &mut Node) -> Packet {
+    node.sent.pop_front().expect("it answers")
+}
+
+fn server() -> Node {
+    node(9000, Role::Server, 1)
+}
+
+fn client() -> Node {
+    node(5000, Role::Client, 2)
+}
+
+fn node(port: u16, role: Role, seed: u8) -> Node {
+    let mut config = config(role, WireFormat::Native);
+    config.security = Some(Keys::shared(Key::from_bytes([1; Key::LEN])));
+    Node::new(port, config, seed)
+}
 
 struct World {
     server: Node,
-    client: Node,
-    /// The echo and the accept of a handshake that nobody disturbed.
-    echo: Packet,
-    accept: Packet,
+    /// A client that waits for the accept. It is made when the first datagram goes to it, because that takes an X25519.
+    client: Option<Node>,
     ms: u64,
 }
 
 impl World {
     fn new() -> Self {
-        let secured = |role| {
-            let mut config = config(role, WireFormat::Native);
-            config.security = Some(Keys::shared(Key::from_bytes([1; 32])));
-            config
-        };
-        let mut server = Node::new(9000, secured(Role::Server), 1);
-        let mut twin = Node::new(9000, secured(Role::Server), 1);
-        let mut client = Node::new(5000, secured(Role::Client), 2);
-        client.dial(address(9000), at(0));
-        let hello = client.sent.pop_front().expect("a hello");
-        server.handle(&hello, at(0));
-        client.handle(&server.sent.pop_front().expect("a token"), at(0));
-        let echo = client.sent.pop_front().expect("an echo");
-        twin.handle(&echo, at(0));
-        let accept = twin.sent.pop_front().expect("an accept");
-        Self { server, client, echo, accept, ms: 0 }
+        Self { server: server(), client: None, ms: 0 }
+    }
+
+    fn client(&mut self) -> &mut Node {
+        self.client.get_or_insert_with(|| {
+            let mut client = client();
+            client.dial(address(9000), at(0));
+            client.handle(&TRUE.token, at(0));
+            client.sent.clear();
+            client
+        })
     }
 
     fn step(&mut self, operation: u8, bytes: &[u8]) {
         let is_echo = operation & 1 == 0;
-        let mut packet = if is_echo { self.echo.clone() } else { self.accept.clone() };
+        let mut packet = if is_echo { TRUE.echo.clone() } else { TRUE.accept.clone() };
         match operation >> 1 & 7 {
             // A true beginning, and whatever the fuzzer writes behind it.
             0 => packet.bytes.truncate(BODY),
@@ -71,10 +104,10 @@ impl World {
             }
             4 => {
                 self.ms += bytes.first().map_or(1, |&byte| u64::from(byte) * 8);
-                self.server.tick(at(self.ms));
-                self.client.tick(at(self.ms));
-                self.server.sent.clear();
-                self.client.sent.clear();
+                for node in [&mut self.server].into_iter().chain(&mut self.client) {
+                    node.tick(at(self.ms));
+                    node.sent.clear();
+                }
                 return;
             }
             5 => {}
@@ -97,9 +130,10 @@ impl World {
     }
 
     fn feed(&mut self, to_server: bool, packet: &Packet) {
-        let node = if to_server { &mut self.server } else { &mut self.client };
+        let now = at(self.ms);
+        let node = if to_server { &mut self.server } else { self.client() };
         let before = node.inbound.counters().snapshot();
-        node.handle(packet, at(self.ms));
+        node.handle(packet, now);
         let after = node.inbound.counters().snapshot();
         assert_eq!(after.datagrams_received(), before.datagrams_received() + 1);
         assert!(node.sent.len() <= MAX_ANSWERS && node.got.is_empty());

@@ -2,12 +2,15 @@
 //! the other end seals, which must do no harm.
 #![no_main]
 
+#[path = "common/steps.rs"]
+mod steps;
 #[path = "../../tautline-proto/tests/support/mod.rs"]
 mod support;
 
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
+use steps::steps;
 use support::{Node, Packet, address, at, config, settle};
 use tautline_proto::endpoint::{Role, WireFormat};
 use tautline_proto::secure::{Key, Keys};
@@ -20,12 +23,7 @@ const MAX_EVENTS: usize = 8;
 
 fuzz_target!(|input: &[u8]| {
     let mut world = World::new();
-    let mut rest = input;
-    while let Some((&[operation, len], after)) = rest.split_first_chunk() {
-        let (bytes, after) = after.split_at(after.len().min(len.into()));
-        world.step(operation, bytes);
-        rest = after;
-    }
+    steps(input).for_each(|(operation, bytes)| world.step(operation, bytes));
 });
 
 struct World {
