@@ -1,9 +1,8 @@
 //! macOS: the policy of the driver's thread. The rest is as on [other systems](super::portable). Compiled, and not run yet.
 #![allow(unsafe_code)] // no safe wrapper offers it
 
-pub(super) use super::elsewhere::{
-    Awake, OtherPriority, lacks, lend, set_aside, unrestricted, usable_buffer,
-};
+pub(crate) use super::elsewhere::OtherPriority;
+pub(super) use super::elsewhere::{Awake, lacks, lend, set_aside, unrestricted, usable_buffer};
 pub(super) use super::portable::{buffer_remedy, busy_poll, lock_memory, run_on, stay_awake};
 use super::{Answer, Refusal};
 use crate::config::WaitPolicy;

@@ -3,9 +3,8 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-pub(super) use super::elsewhere::{
-    Awake, OtherPriority, lacks, lend, set_aside, unrestricted, usable_buffer,
-};
+pub(crate) use super::elsewhere::OtherPriority;
+pub(super) use super::elsewhere::{Awake, lacks, lend, set_aside, unrestricted, usable_buffer};
 use super::{Answer, RealtimePart, Refusal};
 use crate::config::Cpus;
 #[cfg(not(target_os = "macos"))]

@@ -10,9 +10,8 @@ use windows_sys::Win32::System::Threading::{
     THREAD_PRIORITY_ABOVE_NORMAL, THREAD_PRIORITY_HIGHEST, THREAD_PRIORITY_TIME_CRITICAL,
 };
 
-pub(super) use super::elsewhere::{
-    Awake, OtherPriority, lacks, lend, set_aside, unrestricted, usable_buffer,
-};
+pub(crate) use super::elsewhere::OtherPriority;
+pub(super) use super::elsewhere::{Awake, lacks, lend, set_aside, unrestricted, usable_buffer};
 use super::{Answer, RealtimePart, Refusal};
 use crate::config::{Cpus, WaitPolicy};
 use crate::machine::socket::is_precise;
