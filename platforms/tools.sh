@@ -38,7 +38,7 @@ install_compiler() {
         depends=$(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
             --no-enhances rustc-web | grep -E '^(libstd-rust-web-[0-9.]+|libllvm[0-9]+)$' | sort -uV)
         # shellcheck disable=SC2086 # one argument for each package
-        (cd "$tools" && apt-get -qq download rustc-web libstd-rust-web-dev rust-web-src $depends)
+        (cd "$tools" && apt-get -qq -o APT::Sandbox::User=root download rustc-web libstd-rust-web-dev rust-web-src $depends)
         for package in "$tools"/*.deb; do
             dpkg -x "$package" "$tools/root"
         done

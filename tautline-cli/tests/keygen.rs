@@ -129,5 +129,7 @@ fn the_check_of_a_key_file_measures_nothing() {
     assert_eq!(both.code, 2, "{both:?}");
     let missing = run(&["doctor", "--key", "no such file.key"]);
     assert_eq!(missing.code, 2);
-    assert!(missing.stderr.contains("tautline keygen 'no such file.key'"), "{missing:?}");
+    let quote = if cfg!(windows) { '"' } else { '\'' };
+    let command = format!("tautline keygen {quote}no such file.key{quote}");
+    assert!(missing.stderr.contains(&command), "{missing:?}");
 }
