@@ -459,8 +459,7 @@ keys! {
         realtime: bool as bool, ANYWHERE => false;
         /// The SCHED_FIFO priority of the driver's thread; 0 keeps ordinary scheduling. With `realtime` 80: above the
         /// kernel's interrupt threads (50), below its watchdogs (99). A thread that does the driver's work while it waits
-        /// (`driven_by`) has it meanwhile where other programs want its core (docs/realtime.md). On a caller-driven
-        /// interface, the thread that calls `Driver::connect` gets it.
+        /// (`driven_by`) keeps its own. On a caller-driven interface, the thread that calls `Driver::connect` gets it.
         thread_priority: usize as usize, ANYWHERE, 0..=MAX_THREAD_PRIORITY => 0;
         /// The cores that the driver's thread may run on. Best are cores that are kept free of other work. No default,
         /// also with `realtime`: only you know which cores are free. On a caller-driven interface, it applies to the

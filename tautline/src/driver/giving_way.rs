@@ -49,7 +49,6 @@ impl Turner {
         self.giving_way.was_led = true;
         self.turn_quietly(wait);
         self.leads = false;
-        self.lent = None;
     }
 
     /// Turns once on the driver's thread. As [`turn_quietly`](Self::turn_quietly).

@@ -51,7 +51,6 @@ use crate::error::{ConnectError, SendError};
 use crate::handlers::Dispatcher;
 use crate::machine::clock::Clock;
 use crate::machine::life::Life;
-use crate::machine::realtime::OtherPriority;
 use crate::machine::socket::{Granted, RECEIVE_BUFFER, Socket, SocketWaiter};
 use crate::message::borrowed::MessageRef;
 use crate::sending::coalescer::CoalescerWatch;
@@ -126,8 +125,6 @@ pub(crate) struct Turner {
     polling: Polling,
     /// When a thread was last seen that receives.
     reader_seen: Option<Instant>,
-    /// The priority that a thread which leads has while it sleeps and reads.
-    lent: Option<OtherPriority>,
     watch: CoalescerWatch,
     watchdogs: Watches,
     /// When to look again for messages that are being coalesced.
@@ -248,7 +245,6 @@ impl Turner {
             acks: WaitingAcks::default(),
             polling: Polling::new(settings.wait),
             reader_seen: None,
-            lent: None,
             watch,
             watchdogs,
             watch_at: None,

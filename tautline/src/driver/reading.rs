@@ -131,7 +131,6 @@ impl Turner {
     /// Polls the socket. Returns `None` if it is better to sleep.
     fn poll(&mut self, buffer: &mut [u8], began: Instant, until: Option<Instant>) -> Option<Found> {
         // Who polls keeps its core from threads of lower priority. They may be those that wait for what comes.
-        self.lent = None;
         let Self { shared, reader_seen, .. } = self;
         let is_in_their_way = !self.leads && shared.starve(began, reader_seen);
         let _aside = is_in_their_way.then(|| self.shared.realtime.set_priority_aside());
@@ -184,10 +183,6 @@ impl Turner {
 
     fn sleep(&mut self, buffer: &mut [u8], until: Option<Instant>) -> Found {
         let began = Instant::now();
-        // Two changes of priority take 4 us. Where no other thread wants the core, nothing would be gained.
-        if self.leads && self.lent.is_none() && self.polling.is_crowded(began) {
-            self.lent = self.shared.realtime.lend_priority();
-        }
         let length = until.map(|until| until.saturating_duration_since(began));
         let has_error = match self.waiter.wait(&self.socket, length) {
             Ok(has_error) => has_error,

@@ -10,10 +10,6 @@ pub(crate) enum Awake {}
 #[derive(Debug)]
 pub(crate) enum OtherPriority {}
 
-pub(super) const fn lend(_: usize) -> Option<OtherPriority> {
-    None
-}
-
 pub(super) const fn set_aside(_: usize) -> Option<OtherPriority> {
     None
 }

@@ -74,38 +74,18 @@ fn schedule(policy: libc::c_int, priority: usize) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Another scheduling of a thread than its own, until this is dropped on the same thread.
+/// The driver's thread runs as an ordinary one, until this is dropped there.
 #[derive(Debug)]
-pub(crate) struct OtherPriority {
-    own_policy: libc::c_int,
-    own_priority: usize,
-}
-
-/// Gives the calling thread this priority, unless it has one of its own. Asks each time: the thread may have got one.
-pub(super) fn lend(priority: usize) -> Option<OtherPriority> {
-    // SAFETY: 0 means the calling thread, and no memory is passed.
-    let own = unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) };
-    let own_policy = libc::c_int::try_from(own).ok()?;
-    let is_ordinary = [libc::SCHED_OTHER, libc::SCHED_BATCH, libc::SCHED_IDLE]
-        .contains(&(own_policy & !libc::SCHED_RESET_ON_FORK));
-    (is_ordinary && schedule(DRIVERS_POLICY, priority).is_ok())
-        .then_some(OtherPriority { own_policy, own_priority: 0 })
-}
+pub(crate) struct OtherPriority(usize);
 
 /// Takes this priority, which it has, from the calling thread.
 pub(super) fn set_aside(priority: usize) -> Option<OtherPriority> {
-    schedule(libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, 0)
-        .is_ok()
-        .then_some(OtherPriority { own_policy: DRIVERS_POLICY, own_priority: priority })
+    schedule(libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, 0).is_ok().then_some(OtherPriority(priority))
 }
 
 impl Drop for OtherPriority {
     fn drop(&mut self) {
-        let Self { own_policy, own_priority } = *self;
-        if schedule(own_policy, own_priority).is_err() {
-            // Without a privilege, a thread cannot take back that its threads have ordinary scheduling.
-            let _ = schedule(own_policy | libc::SCHED_RESET_ON_FORK, own_priority);
-        }
+        let _ = schedule(DRIVERS_POLICY, self.0);
     }
 }
 

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // no safe wrapper offers it
 
 pub(crate) use super::elsewhere::OtherPriority;
-pub(super) use super::elsewhere::{Awake, lacks, lend, set_aside, unrestricted, usable_buffer};
+pub(super) use super::elsewhere::{Awake, lacks, set_aside, unrestricted, usable_buffer};
 pub(super) use super::portable::{buffer_remedy, busy_poll, lock_memory, run_on, stay_awake};
 use super::{Answer, Refusal};
 use crate::config::WaitPolicy;

@@ -298,13 +298,6 @@ impl Realtime {
         self.priority.load(Ordering::Relaxed) > 0
     }
 
-    /// Gives the calling thread the priority of the driver's thread, until the result is dropped. `None` if the machine does not,
-    /// or if the thread has a priority of its own.
-    pub(crate) fn lend_priority(&self) -> Option<OtherPriority> {
-        let priority = self.priority.load(Ordering::Relaxed);
-        if priority > 0 { platform::lend(priority) } else { None }
-    }
-
     /// Lets the calling thread, the driver's, run as an ordinary thread until the result is dropped.
     pub(crate) fn set_priority_aside(&self) -> Option<OtherPriority> {
         platform::set_aside(self.priority.load(Ordering::Relaxed))

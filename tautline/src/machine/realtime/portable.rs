@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 pub(crate) use super::elsewhere::OtherPriority;
-pub(super) use super::elsewhere::{Awake, lacks, lend, set_aside, unrestricted, usable_buffer};
+pub(super) use super::elsewhere::{Awake, lacks, set_aside, unrestricted, usable_buffer};
 use super::{Answer, RealtimePart, Refusal};
 use crate::config::Cpus;
 #[cfg(not(target_os = "macos"))]

@@ -11,7 +11,7 @@ use windows_sys::Win32::System::Threading::{
 };
 
 pub(crate) use super::elsewhere::OtherPriority;
-pub(super) use super::elsewhere::{Awake, lacks, lend, set_aside, unrestricted, usable_buffer};
+pub(super) use super::elsewhere::{Awake, lacks, set_aside, unrestricted, usable_buffer};
 use super::{Answer, RealtimePart, Refusal};
 use crate::config::{Cpus, WaitPolicy};
 use crate::machine::socket::is_precise;
