@@ -50,11 +50,13 @@ mod error;
 mod handlers;
 mod interface;
 mod machine;
+mod mcap;
 mod message;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod payload;
 mod receiving;
+pub mod recording;
 mod sending;
 mod shared;
 mod sync;
@@ -64,9 +66,9 @@ mod watchdog;
 
 pub use config::{
     Allow, ByteSize, CardName, Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DrivenBy, DurationError,
-    Endpoint, EndpointError, EndpointProblem, EndpointText, Failsafe, Folder, History, InboxPolicy, Key,
-    KeyHolder, KeyPath, LocalAddress, LocalAddressError, MetricsAddress, Mtu, Profile, Qos, Role, Selector,
-    Settings, SilenceCause, StreamKey, Streams, WaitPolicy, WatchId, WatchdogChange, WatchdogEvent,
+    Endpoint, EndpointError, EndpointProblem, EndpointText, Failsafe, FilePath, Folder, History, InboxPolicy,
+    Key, KeyHolder, KeyPath, LocalAddress, LocalAddressError, MetricsAddress, Mtu, Profile, Qos, Role,
+    Selector, Settings, SilenceCause, StreamKey, Streams, WaitPolicy, WatchId, WatchdogChange, WatchdogEvent,
     WatchdogState, Watched, Wire, parse_duration,
 };
 #[cfg(feature = "secure")]
@@ -131,6 +133,11 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/safety.md")]
 struct Safety;
+
+/// The program in docs/recording.md runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/recording.md")]
+struct Recording;
 
 /// The program in docs/incidents.md runs.
 #[cfg(doctest)]

@@ -11,8 +11,8 @@ use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::link::{
     LinkArgs, duration, listening, open, seconds, types, wait_over, with_all_commands, with_inbox,
 };
-use crate::tools::message_view::MessageView;
 use crate::tools::output::{self, BAD, FAINT, Styled, escaped};
+use tautline::recording::MessageView;
 
 /// Show how regularly messages come: rate, period, jitter and gaps of each stream
 ///

@@ -8,7 +8,7 @@
 //! - Output: [`exit`] (exit codes and failures), [`output`] (stdout and stderr), [`log`] (what the library logs), [`screen`] (a picture that is redrawn in
 //!   place), [`progress`] (progress bars), [`svg`] and [`text_chart`] (charts),
 //!   [`words`] (wraps text), [`origin`] (command and time of a report), [`files`] (pages and pictures).
-//! - Messages as text: [`message_view`], [`message_line`] (JSON), [`people_line`], [`transcode`], [`traffic`].
+//! - Messages as text: [`message_line`] (JSON), [`people_line`], [`transcode`], [`traffic`].
 //! - Black boxes: [`black_box`] (SIGUSR2).
 //! - Recordings: [`recording`] (files), [`repeated`] and [`timed`] (what is sent again, and when).
 //! - Links that pass by: [`observe`] (reads their datagrams), [`capture`] (files of tcpdump).
@@ -27,7 +27,6 @@ pub(crate) mod latency;
 pub(crate) mod link;
 pub(crate) mod log;
 pub(crate) mod message_line;
-pub(crate) mod message_view;
 pub(crate) mod observe;
 pub(crate) mod origin;
 pub(crate) mod output;

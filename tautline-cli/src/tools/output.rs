@@ -12,6 +12,9 @@ use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub(crate) use tautline::recording::escaped;
+use tautline::recording::misleads;
+
 use crate::tools::exit::Failure;
 
 /// The styles of headings, details, good news and bad news.
@@ -111,7 +114,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(controls) {
+    while let Some(at) = rest.find(misleads) {
         let (plain, from) = rest.split_at(at);
         out.push_str(plain);
         let control = from.chars().next().unwrap_or_default();
@@ -128,32 +131,6 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     }
     out.push_str(rest);
     Cow::Owned(out)
-}
-
-/// Returns a stranger's text for a line of this program: as [`printable`], but on one line, and without its colours.
-pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.contains(controls) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        if controls(character) {
-            let _ = write!(out, "\\u{:04x}", u32::from(character)); // writing to a String cannot fail
-        } else {
-            out.push(character);
-        }
-    }
-    Cow::Owned(out)
-}
-
-/// Whether a character controls the terminal, ends a line (U+2028 and U+2029, for Python's `splitlines` and some terminals), or sets
-/// the direction of writing (Unicode: `Bidi_Control`). With those, a stranger's text could look like another one.
-fn controls(character: char) -> bool {
-    let misleads = matches!(
-        character,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    );
-    character.is_control() || misleads
 }
 
 /// Returns the length of the sequence that sets a colour or a weight at the start of `text`. 0 if there is none.

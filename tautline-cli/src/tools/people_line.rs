@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tautline::MessageType;
 
-use crate::tools::message_view::MessageView;
 use crate::tools::output::{FAINT, Styled, escaped};
+use tautline::recording::MessageView;
 
 /// Returns type and channel, in the colour of the type.
 pub(crate) fn kind(message: &MessageView<'_>) -> String {

@@ -165,7 +165,7 @@ mod tests {
         for name in ["msgpack", "cbor"] {
             let payload = of(name, json).expect("encodable");
             assert_eq!(payload.content_type().name(), name);
-            let text = payload.decode::<crate::tools::transcode::JsonText>().expect("decodable");
+            let text = payload.decode::<tautline::recording::JsonText>().expect("decodable");
             assert_eq!(text.0, json);
         }
         for wrong in [r#""0""#, r#""xy""#, "1", r#""é0""#] {

@@ -45,6 +45,7 @@ class Settings(TypedDict, total=False):
     queue_bytes: int
     receive_buffer: int
     send_buffer: int
+    record: str | os.PathLike[str]
     black_box: str | int
     black_box_dir: str | os.PathLike[str]
     handler_time_limit: Duration

@@ -1,12 +1,11 @@
 //! Black boxes as files: how one is written (`shared/black_box.rs` does it), and how it is read and run again (the program
 //! `tautline incident` does it).
 //!
-//! A file is an MCAP file (<https://mcap.dev>): `mcap.rs` writes and reads as much of that as is needed. It holds the rings of both
+//! A file is an MCAP file (<https://mcap.dev>) without chunks. It holds the rings of both
 //! halves, what happened, the statistics of the last seconds, and the settings; never a key.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) mod mcap;
 pub mod read;
 
 /// The names of the channels, and of the records of metadata.

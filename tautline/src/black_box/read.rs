@@ -11,9 +11,9 @@ use tautline_proto::endpoint::{RerunSettings, rerun_inbound, rerun_outbound};
 use tautline_proto::json::NonFinite;
 use tautline_proto::{RingContents, RingSegment};
 
-use super::mcap::{Record, records};
 use super::{checksum, names};
 use crate::config::{Config, Settings};
+use crate::mcap::{McapError, Record, RecordReader};
 use crate::payload::{self, PayloadLimits};
 
 /// A black box that was read from a file.
@@ -88,12 +88,25 @@ impl BlackBoxFile {
     /// They are no black box.
     pub fn of_bytes(bytes: &[u8]) -> Result<Self, BlackBoxError> {
         let mut file = Self::default();
-        for record in records(bytes).ok_or(BlackBoxError::NotABlackBox)? {
-            match record {
-                Record::Metadata { name: names::INCIDENT, values } => file.incident = values,
-                Record::Metadata { name: names::SETTINGS, values } => file.settings = values,
-                Record::Metadata { .. } => {}
-                Record::Message { topic, time, data } => file.add(topic, time, data),
+        let mut reader = RecordReader::begin(bytes).map_err(|_| BlackBoxError::NotABlackBox)?;
+        let mut topics = BTreeMap::new();
+        loop {
+            match reader.next() {
+                Ok(None) => break,
+                Ok(Some(Record::Metadata { name, values })) if name == names::INCIDENT => {
+                    file.incident = values;
+                }
+                Ok(Some(Record::Metadata { name, values })) if name == names::SETTINGS => {
+                    file.settings = values;
+                }
+                Ok(Some(Record::Metadata { .. })) => {}
+                Ok(Some(Record::Channel { number, topic, .. })) => drop(topics.insert(number, topic)),
+                Ok(Some(Record::Message { channel, log_time, data })) => {
+                    let topic = topics.get(&channel).ok_or(BlackBoxError::NotABlackBox)?;
+                    file.add(topic, log_time, &data);
+                }
+                Err(McapError::Io(error)) => return Err(BlackBoxError::Unreadable(error)),
+                Err(_) => return Err(BlackBoxError::NotABlackBox),
             }
         }
         let left_out = |half| file.incident.get(half).and_then(|count| count.parse().ok()).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The size of a black box, and the folder that its files go to, as users write them.
+//! The size of a black box, and where files go, as users write them.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -106,6 +106,43 @@ impl Setting for Folder {
 
     fn expected(_: Option<&RangeInclusive<()>>) -> String {
         "the path of a folder".to_owned()
+    }
+}
+
+/// The path of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilePath(PathBuf);
+
+impl FilePath {
+    /// Returns the path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl<T: Into<PathBuf>> From<T> for FilePath {
+    fn from(path: T) -> Self {
+        Self(path.into())
+    }
+}
+
+impl Setting for FilePath {
+    type Size = ();
+
+    fn read(given: SourceValue<'_>) -> Option<Self> {
+        let text = given.text().filter(|text| Path::new(text.trim()).file_name().is_some());
+        text.map(Self::from)
+    }
+
+    fn size(&self) {}
+
+    fn show(&self) -> String {
+        self.0.display().to_string()
+    }
+
+    fn expected(_: Option<&RangeInclusive<()>>) -> String {
+        "the path of a file, such as \"runs/plant.mcap\"".to_owned()
     }
 }
 

@@ -12,7 +12,7 @@ use tautline_proto::ContentType;
 use tautline_proto::json::{JsonLimits, NonFinite};
 
 use super::allow::{Allow, NUMBERS as ALLOW_NUMBERS};
-use super::black_box::{ByteSize, Folder};
+use super::black_box::{ByteSize, FilePath, Folder};
 use super::cpus::{Cpus, NUMBERS as CPU_NUMBERS};
 use super::endpoint::{Endpoint, EndpointText};
 use super::error::ConfigError;
@@ -203,6 +203,8 @@ macro_rules! keys {
             pub bind: Option<LocalAddress>,
             /// The network card that the interface uses; `None` means any.
             pub interface: Option<CardName>,
+            /// What received messages are recorded in; `None`: nothing.
+            pub record: Option<FilePath>,
             $($(#[doc = $doc])+ pub $name: $type,)+
             /// The settings of streams of messages, with those of the profile and the defaults, by type and channel.
             pub streams: Streams,
@@ -226,6 +228,7 @@ macro_rules! keys {
                     endpoint,
                     bind: config.bind.clone(),
                     interface: config.interface.clone(),
+                    record: config.record.clone(),
                     $($name: config.$name.clone().unwrap_or_else(|| defaults::$name(wire)),)+
                     streams: config.streams.resolve(config.profile, wire).with_defaults(wire),
                     key_sources: config.key_sources(),
@@ -371,6 +374,10 @@ keys! {
         /// ":9465" is for this host only, "0.0.0.0:9465" for every host that reaches it. Nothing can be changed there. Not there by default.
         /// Needs the Cargo feature "metrics".
         metrics: MetricsAddress as impl Into<MetricsAddress>, by Into::into, ANYWHERE;
+        /// A file that all received messages are recorded in while the interface is connected, as `tautline record` does it
+        /// (docs/recording.md). Each connection has a file of its own: runs/plant.mcap becomes runs/plant-1795965519400.mcap, with the time in
+        /// milliseconds. The files are not removed: look after them. Nothing is recorded by default.
+        record: FilePath as impl Into<FilePath>, by Into::into, ANYWHERE;
         /// The key file of the link: a line of base64 for each key, as `tautline keygen` makes it. The client calls with the first
         /// key, the server accepts all of them. Without keys, the link is plain. A relative path in a TOML file is one below the
         /// folder of that file (docs/security.md).

@@ -42,7 +42,7 @@ mod streams;
 mod value;
 
 pub use allow::Allow;
-pub use black_box::{ByteSize, Folder};
+pub use black_box::{ByteSize, FilePath, Folder};
 pub use cpus::{Cpus, CpusError};
 pub use durations::{DurationError, parse_duration};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, EndpointProblem, EndpointText};

@@ -188,6 +188,7 @@ impl Connection {
             None if on_driver => running.life.orphan(),
             None => self.lifecycle.slot.clear(),
         }
+        self.shared.recording.end();
         self.shared.handlers.quiesce(Duration::ZERO);
         self.shared.directory.end();
         self.shared.watchdogs.peer_left(None, self.shared.steady_now());

@@ -128,7 +128,7 @@ impl Connection {
         Ok(Running { life, thread, granted, _held })
     }
 
-    /// Begins the black box of the connection, if there is one.
+    /// Begins the recording and the black box of the connection, if there are any.
     fn record(
         &self,
         (inbound, outbound): &mut (Inbound, Outbound),
@@ -136,6 +136,11 @@ impl Connection {
         clock: Clock,
     ) -> Result<(), ConnectError> {
         let shared = &self.shared;
+        if let Some(file) = &settings.record {
+            let now_ms = clock.now().wall.as_nanos() / 1_000_000;
+            let begun = shared.recording.begin(file.path(), now_ms);
+            begun.map_err(|error| system("file of the recording", &error))?;
+        }
         let Some([received, sent]) = shared.black_box.begin(&shared.config(), settings, clock) else {
             return Ok(());
         };

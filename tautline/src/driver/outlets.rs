@@ -72,6 +72,7 @@ impl Outlets<'_> {
         if let Some(see) = sink {
             see(&borrowed::MessageRef::new(message, arrival));
         }
+        shared.recording.offer(message, arrival);
         if shared.requests.answer(message, arrival, &shared.pool) {
             return true;
         }

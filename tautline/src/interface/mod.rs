@@ -26,6 +26,7 @@ use crate::handlers::HandlerStats;
 use crate::machine::realtime::RealtimeReport;
 use crate::message::Message;
 use crate::receiving::inbox::{Receive, ReceiveError};
+use crate::recording::RecordingStatus;
 use crate::shared::Shared;
 use crate::shared::black_box::DumpError;
 use crate::shared::directory::PeerInfo;
@@ -338,6 +339,27 @@ impl UdpInterface {
     #[must_use]
     pub fn realtime_report(&self) -> RealtimeReport {
         self.shared().realtime.report()
+    }
+
+    /// Returns what was recorded (setting `record`) since the interface connected: the file, and how many messages are in it. `None` if
+    /// nothing was.
+    ///
+    /// ```
+    /// use tautline::{Config, create_udp_server};
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("tautline-doc-record-{}", std::process::id()));
+    /// let config = Config::server("127.0.0.1:0").record(folder.join("plant.mcap"));
+    /// let plant = create_udp_server(config)?;
+    /// plant.connect()?;
+    /// plant.disconnect();
+    /// let recording = plant.recording().expect("it is set");
+    /// assert_eq!(recording.not_recorded, 0);
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn recording(&self) -> Option<RecordingStatus> {
+        self.shared().recording.status()
     }
 
     /// Writes the black box (setting `black_box`) to a file in the folder `black_box_dir`, in the calling thread. Returns its path.

@@ -16,10 +16,10 @@ use crate::sync::{Arc, Mutex, Weak};
 use serde_json::{Map, Value, json};
 use tautline_proto::{ConnectionState, Ring, WallTime};
 
-use crate::black_box::mcap::{Channel, McapWriter, Texts};
 use crate::black_box::{asked, checksum, names};
 use crate::config::{Config, Settings, WatchdogChange};
 use crate::machine::clock::{Clock, wall_now};
+use crate::mcap::{Channel, McapWriter, Texts};
 use crate::shared::events::{Event, Events};
 use crate::sync::{lock, try_lock};
 
@@ -176,6 +176,7 @@ impl BlackBox {
         let facts = facts.map(|(name, value)| (name.to_owned(), value));
         writer.metadata(names::INCIDENT, &Texts::from(facts))?;
         writer.metadata(names::SETTINGS, &present.settings)?;
+        let none = Texts::new();
         let (events, statistics) = {
             let log = lock(&self.log);
             (log.events.clone(), log.statistics.clone())
@@ -184,25 +185,28 @@ impl BlackBox {
             (names::EVENTS, "tautline.Event", events),
             (names::STATISTICS, "tautline.Statistics", statistics),
         ] {
-            let channel = Channel { topic, encoding: "json", schema: [name, "jsonschema", JSON_OBJECT] };
+            let schema = [name, "jsonschema", JSON_OBJECT];
+            let channel = Channel { topic, encoding: "json", schema, metadata: &none };
             let channel = writer.channel(&channel)?;
             for (at, value) in entries {
-                writer.message(channel, unsigned(at), &[value.to_string().as_bytes()])?;
+                writer.message(channel, [unsigned(at); 2], &[value.to_string().as_bytes()])?;
             }
         }
         for (topic, contents) in [names::INBOUND, names::OUTBOUND].into_iter().zip(contents) {
             let schema = ["tautline.Ring", "tautline.ring", RING_LAYOUT];
-            let channel = writer.channel(&Channel { topic, encoding: "tautline.ring", schema })?;
+            let channel = Channel { topic, encoding: "tautline.ring", schema, metadata: &none };
+            let channel = writer.channel(&channel)?;
             for segment in contents.segments {
                 let sum = checksum(&segment.bytes).to_le_bytes();
                 writer.message(
                     channel,
-                    unsigned(now),
+                    [unsigned(now); 2],
                     &[&segment.period.to_le_bytes(), &sum, &segment.bytes],
                 )?;
             }
         }
-        let file = writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let (file, _) = writer.finish()?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()
     }
 

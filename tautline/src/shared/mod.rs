@@ -33,6 +33,7 @@ use crate::machine::socket::Granted;
 use crate::message::pool::Pool;
 use crate::receiving::inbox::Inbox;
 use crate::receiving::requests::Requests;
+use crate::recording::Recording;
 use crate::sending::deliveries::UnderWay;
 use crate::sending::line::Line;
 use crate::sending::link::Link;
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) new_keys: new_keys::NewKeys,
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) black_box: BlackBox,
+    pub(crate) recording: Recording,
     pub(crate) log: Arc<LineLimit>,
     pub(crate) drivers: Drivers,
     pub(crate) realtime: Realtime,
@@ -91,6 +93,8 @@ impl Shared {
         let tell = tell(&status.events, &log, &ownership, (role, Arc::clone(&directory)));
         let watchdogs = Arc::new(Watchdogs::new(clock, tell));
         let latches = || Arc::clone(&watchdogs.latches);
+        // Nothing that was handed out is taken back.
+        let recording = Recording::new(Arc::clone(&pool), Arc::default());
         Self {
             config: Mutex::new(config),
             role,
@@ -103,6 +107,7 @@ impl Shared {
             new_keys: new_keys::NewKeys::default(),
             ownership,
             black_box: BlackBox::default(),
+            recording,
             status,
             directory,
             log,

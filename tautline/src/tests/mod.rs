@@ -1,7 +1,7 @@
 //! Unit tests that use several folders, and the scenarios that shuttle runs.
 
 mod coalescer;
-mod fixtures;
+pub(crate) mod fixtures;
 mod inbox;
 mod message;
 mod pool;

@@ -7,9 +7,9 @@ use tautline::{Message, WallTime};
 
 use super::Args;
 use crate::tools::message_line;
-use crate::tools::message_view::MessageView;
 use crate::tools::output::{FAINT, Styled, columns, cut};
 use crate::tools::people_line;
+use tautline::recording::MessageView;
 
 /// The form of all messages.
 #[derive(Debug)]

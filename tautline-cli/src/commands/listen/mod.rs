@@ -20,9 +20,9 @@ use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::link::{
     LinkArgs, called, count, duration, listening, open, types, wait_over, with_all_commands, with_inbox,
 };
-use crate::tools::message_view::canonical;
 use crate::tools::reload::Reload;
 use crate::tools::{output, traffic};
+use tautline::recording::canonical;
 
 /// Listen on an address and print every message
 ///

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tautline::{Endpoint, Message};
 
 use crate::tools::exit::{Exit, Failure};
-use crate::tools::message_view::MessageView;
+use tautline::recording::MessageView;
 
 /// The connection to PlotJuggler.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use super::{Args, Counts, Outcome, Recording};
 use crate::tools::exit::Failure;
 use crate::tools::interrupt::LOOK_EVERY;
 use crate::tools::link::{open, wait_over, with_all_commands, with_inbox};
-use crate::tools::message_view::MessageView;
 use crate::tools::{output, traffic};
+use tautline::recording::MessageView;
 
 /// The messages that wait to be written at most, unless the configuration says otherwise.
 const INBOX: usize = 65_536;
@@ -44,7 +44,7 @@ pub(super) fn record(args: &Args) -> Result<Outcome, Failure> {
     let statistics = interface.statistics();
     interface.disconnect();
     output::note(traffic::report(&statistics, false));
-    let totals = recording.recorder.finish(counts(&statistics))?;
+    let totals = recording.finish(counts(&statistics))?;
     Ok(Outcome { totals, missed: missed(&statistics), unread: 0 })
 }
 

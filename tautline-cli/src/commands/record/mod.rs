@@ -3,18 +3,17 @@
 mod link;
 mod proxy;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tautline::recording::{Counts, MessageView, RecordedTotals, Recorder};
 use tautline::{Endpoint, MessageType};
 
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::Interrupt;
 use crate::tools::link::{LinkArgs, listening, seconds, types};
-use crate::tools::message_view::MessageView;
 use crate::tools::output;
-use crate::tools::recording::{FileArgs, RecordedTotals, Recorder};
+use crate::tools::recording::{FileArgs, failure};
 
 /// Record the messages of a link in an MCAP file, which PlotJuggler, Foxglove and Python read
 ///
@@ -77,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
 /// What a recording needs while it goes on.
 struct Recording<'a> {
     args: &'a Args,
-    recorder: Recorder<'a>,
+    recorder: Recorder,
     interrupt: Interrupt,
     started: Instant,
     warned_of: u64,
@@ -85,7 +84,8 @@ struct Recording<'a> {
 
 impl<'a> Recording<'a> {
     fn begin(args: &'a Args) -> Result<Self, Failure> {
-        let recorder = Recorder::open(&args.files)?;
+        args.files.check()?;
+        let recorder = Recorder::open(args.files.files()).map_err(|error| failure(&error))?;
         Ok(Self { args, recorder, interrupt: Interrupt::install()?, started: Instant::now(), warned_of: 0 })
     }
 
@@ -97,7 +97,10 @@ impl<'a> Recording<'a> {
     /// Records a message, if its type is wanted.
     fn take(&mut self, message: &MessageView<'_>, counts: &dyn Fn() -> Counts) -> Result<(), Failure> {
         let is_wanted = self.args.types.is_empty() || self.args.types.contains(&message.message_type);
-        if is_wanted { self.recorder.write(message, counts) } else { Ok(()) }
+        if is_wanted {
+            self.recorder.write(message, counts).map_err(|error| failure(&error))?;
+        }
+        Ok(())
     }
 
     /// Does what is due after a while. `missed` messages or datagrams were not recorded so far.
@@ -109,12 +112,13 @@ impl<'a> Recording<'a> {
                 "{missed} so far were not recorded: they come faster than they can be written"
             ));
         }
-        self.recorder.turn()
+        self.recorder.turn().map_err(|error| failure(&error))
+    }
+
+    fn finish(self, counts: Counts) -> Result<RecordedTotals, Failure> {
+        self.recorder.finish(counts).map_err(|error| failure(&error))
     }
 }
-
-/// The counts that a file holds at its end.
-type Counts = BTreeMap<String, String>;
 
 /// What became of a recording.
 #[derive(Debug)]

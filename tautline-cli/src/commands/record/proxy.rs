@@ -35,7 +35,7 @@ pub(super) fn record(args: &Args, listen: &Endpoint, target: &Endpoint) -> Resul
         written.and_then(|()| recording.turn(missed)).map(|()| true)
     })?;
     let unread = unread.get();
-    let totals = recording.into_inner().recorder.finish(counts(missed, unread))?;
+    let totals = recording.into_inner().finish(counts(missed, unread))?;
     Ok(Outcome { totals, missed, unread })
 }
 

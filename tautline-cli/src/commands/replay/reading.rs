@@ -5,11 +5,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use tautline::MessageType;
+use tautline::recording::RecordingReader;
 
 use super::Args;
 use crate::tools::exit::Failure;
 use crate::tools::output;
-use crate::tools::recording::reader::RecordingReader;
+use crate::tools::recording::unreadable;
 use crate::tools::repeated::Repeated;
 
 /// How many messages the reading thread may be ahead.
@@ -35,8 +36,8 @@ impl Reading {
     /// Opens the files, and begins to read.
     pub(super) fn begin(args: &Args) -> Result<Self, Failure> {
         // Finds a wrong file before it connects.
-        let first =
-            args.files.iter().map(|path| RecordingReader::open(path)).collect::<Result<Vec<_>, _>>()?;
+        let first = args.files.iter().map(|path| RecordingReader::open(path)).collect::<Result<Vec<_>, _>>();
+        let first = first.map_err(|error| unreadable(&error))?;
         drop(first);
         let (sender, parts) = sync_channel(AHEAD);
         let reader = Reader {
@@ -73,7 +74,8 @@ struct Reader {
 impl Reader {
     fn read(mut self) {
         for path in std::mem::take(&mut self.files) {
-            let read = RecordingReader::open(&path).and_then(|mut file| {
+            let opened = RecordingReader::open(&path).map_err(|error| unreadable(&error));
+            let read = opened.and_then(|mut file| {
                 let is_over = self.read_file(&mut file)?;
                 tell_of_rest(&path, &file);
                 Ok(is_over)
@@ -91,7 +93,7 @@ impl Reader {
 
     /// Reads a file. Returns whether nobody wants more.
     fn read_file(&mut self, file: &mut RecordingReader) -> Result<bool, Failure> {
-        while let Some(recorded) = file.next()? {
+        while let Some(recorded) = file.next_message().map_err(|error| unreadable(&error))? {
             let part = match Repeated::read(&recorded.document) {
                 Ok(message) => {
                     // With all digits: a number in a document has fewer.
@@ -123,13 +125,13 @@ impl Reader {
 
 fn tell_of_rest(path: &std::path::Path, file: &RecordingReader) {
     let path = path.display();
-    if file.is_cut_off {
+    if file.is_cut_off() {
         output::warn(format_args!("{path} was cut off: what follows its last whole message is missing"));
     }
-    if file.foreign > 0 {
+    if file.foreign() > 0 {
         output::warn(format_args!(
             "{path} has {} messages of other programs, which are not sent",
-            file.foreign
+            file.foreign()
         ));
     }
 }

@@ -10,9 +10,9 @@ use super::show::Show;
 use crate::tools::capture::{Capture, Contents, Packet, contents};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
-use crate::tools::message_view::canonical;
 use crate::tools::observe::Passing;
 use crate::tools::output;
+use tautline::recording::canonical;
 
 /// How many packets the reading thread may be ahead.
 const AHEAD: usize = 1024;

@@ -9,7 +9,6 @@ use tautline::WallTime;
 use super::Args;
 use super::summary::{self, Total};
 use crate::tools::exit::{Exit, Failure};
-use crate::tools::message_line;
 use crate::tools::observe::{Observer, Order, Passing, Seen, What};
 use crate::tools::output::{self, BAD, BOLD, FAINT, Styled, cut, escaped};
 use crate::tools::people_line;
@@ -197,7 +196,7 @@ fn json(seen: &Seen<'_>, since: i64, link: usize) -> String {
     };
     match &seen.what {
         What::Message { message, is_again } => {
-            line.message = RawValue::from_string(message_line::document(message)).ok();
+            line.message = RawValue::from_string(message.document()).ok();
             line.again = *is_again;
         }
         What::Control(text) => line.control = Some(text),

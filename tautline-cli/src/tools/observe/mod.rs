@@ -16,7 +16,7 @@ use tautline::{DropReason, Instant, WallTime};
 use tautline_proto::wire::native::looks_native;
 
 pub(crate) use self::way::{Order, Way};
-use crate::tools::message_view::MessageView;
+use tautline::recording::MessageView;
 
 /// The most links that are told apart. For a further one, the link that was silent longest is forgotten.
 pub(crate) const MOST_LINKS: usize = 64;

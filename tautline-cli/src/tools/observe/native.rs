@@ -6,7 +6,7 @@ use tautline_proto::wire::native::{self, Fragment, Frame, Frames, Header, Messag
 
 use super::way::{Order, Way};
 use super::{Passing, Seen, What, describe};
-use crate::tools::message_view::{MessageView, canonical};
+use tautline::recording::{MessageView, canonical};
 
 /// Whether a server sent the datagram, if it says so.
 pub(super) fn from_server(datagram: &[u8]) -> Option<bool> {

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tautline::WallTime;
 
-use crate::tools::message_view::canonical;
 use crate::tools::observe::Passing;
+use tautline::recording::canonical;
 
 /// The most datagrams that wait to be looked at.
 const MOST_WAITING: usize = 65_536;

@@ -1,9 +1,10 @@
-//! The files of a recording: their options, their names, and when the next one begins.
+//! The options of the files of a recording. The library writes and reads them.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tautline::recording::{ReadError, RecordError, RecordingFiles};
 
 use crate::tools::exit::Failure;
 use crate::tools::link::{count, duration};
@@ -55,56 +56,37 @@ fn size(text: &str) -> Result<u64, String> {
 impl FileArgs {
     /// Checks the options that clap cannot check.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        if self.keep.is_some() && !self.is_split() {
+        if self.keep.is_some() && !self.files().is_split() {
             let sentence = "--keep needs --split-size or --split-every: a recording in one file has no oldest file to remove";
             return Err(Failure::usage(sentence));
         }
         Ok(())
     }
 
-    fn is_split(&self) -> bool {
-        self.split_size.is_some() || self.split_every.is_some()
-    }
-
-    /// Whether a file of this size, begun at this time, is complete.
-    pub(super) fn is_full(&self, size: u64, begun: Instant) -> bool {
-        self.split_size.is_some_and(|limit| size >= limit)
-            || self.split_every.is_some_and(|limit| begun.elapsed() >= limit)
-    }
-
-    /// Returns the path of file number `number`, counted from 1.
-    pub(super) fn path(&self, number: u64) -> PathBuf {
-        if !self.is_split() {
-            return self.output.clone();
+    /// The files, as the library's recorder takes them.
+    pub(crate) fn files(&self) -> RecordingFiles {
+        RecordingFiles {
+            path: self.output.clone(),
+            overwrite: self.overwrite,
+            split_size: self.split_size,
+            split_every: self.split_every,
+            keep: self.keep,
         }
-        let stem = self.output.file_stem().unwrap_or_default().to_string_lossy();
-        let end = self.output.extension().unwrap_or("mcap".as_ref()).to_string_lossy();
-        self.output.with_file_name(format!("{stem}-{number:04}.{end}"))
     }
+}
 
-    /// Creates a file.
-    pub(super) fn create(&self, path: &Path) -> Result<File, Failure> {
-        let mut options = OpenOptions::new();
-        if self.overwrite {
-            options.write(true).create(true).truncate(true);
-        } else {
-            options.write(true).create_new(true);
-        }
-        options.open(path).map_err(|error| {
-            let path = path.display();
-            match error.kind() {
-                io::ErrorKind::AlreadyExists => {
-                    Failure::usage(format!("{path} is there already: name another file, or add --overwrite"))
-                }
-                _ => Failure::failed(format!("cannot write {path}: {error}")),
-            }
-        })
+/// The failure of a recorder, with what helps against it.
+pub(crate) fn failure(error: &RecordError) -> Failure {
+    if error.error.kind() == io::ErrorKind::AlreadyExists {
+        let path = error.path.display();
+        return Failure::usage(format!("{path} is there already: name another file, or add --overwrite"));
     }
+    Failure::failed(error.to_string())
+}
 
-    /// Returns the number of the file that is removed when file number `number` begins, if there is one.
-    pub(super) fn outdated(&self, number: u64) -> Option<u64> {
-        number.checked_sub(self.keep?).filter(|outdated| *outdated > 0)
-    }
+/// The failure of a reader.
+pub(crate) fn unreadable(error: &ReadError) -> Failure {
+    if error.is_no_recording { Failure::usage(error.to_string()) } else { Failure::failed(error.to_string()) }
 }
 
 #[cfg(test)]

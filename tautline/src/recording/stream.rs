@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
-use tautline::{ContentType, MessageType};
+use tautline_proto::{ContentType, MessageType};
 
 use super::shape::{self, Shape};
+use super::view::MessageView;
 use super::{DOCUMENT_KEY, DOCUMENT_VERSION};
-use crate::tools::message_view::MessageView;
 
 /// The most streams with a topic of their own in a file. Messages of further ones go to the topics `/others/TYPE`.
 const MOST_STREAMS: usize = 1_000;
@@ -33,7 +33,7 @@ struct StreamKey {
 pub(super) struct NewChannel {
     pub(super) topic: String,
     pub(super) schema_name: String,
-    pub(super) schema: Vec<u8>,
+    pub(super) schema: String,
     pub(super) metadata: BTreeMap<String, String>,
 }
 
@@ -114,7 +114,7 @@ fn new_channel(key: &StreamKey, number: usize, shape: Option<&Shape>) -> NewChan
     let content =
         if *content_type == ContentType::Json { String::new() } else { format!(".{}", content_type.name()) };
     let schema_name = format!("tautline{}{content}{number}", topic.replace('/', "."));
-    NewChannel { topic, schema_name, schema: schema.to_string().into_bytes(), metadata }
+    NewChannel { topic, schema_name, schema: schema.to_string(), metadata }
 }
 
 /// What `data` holds for raw payloads.
