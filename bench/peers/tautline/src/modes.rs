@@ -163,7 +163,9 @@ impl Mode {
 
     pub(crate) fn configure(self, config: Config) -> Config {
         // Who does not receive has no inbox.
-        let receives = matches!(self.server, Side::Receive(_)) || self.name == "threads" || self.is_sized;
+        let receives = matches!(self.server, Side::Receive(_))
+            || self.name == "threads"
+            || (self.is_sized && config.role == Some(Role::Client));
         let config = if receives { config } else { config.inbox_capacity(0) };
         let config = if self.clients.is_some() && config.role == Some(Role::Server) {
             config.max_peers(MAX_PEERS)
