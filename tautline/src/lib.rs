@@ -84,6 +84,9 @@ pub use interface::metrics::MetricsServer;
 pub use interface::protocol::CommunicationProtocol;
 pub use interface::publisher::{DatedPublisher, Publisher};
 pub use interface::{UdpInterface, create_udp_client, create_udp_server};
+#[cfg(windows)]
+#[doc(hidden)]
+pub use machine::console::on_console_event;
 pub use machine::fault::{SocketFault, SocketFaults};
 pub use machine::realtime::{PartOutcome, PartReport, RealtimePart, RealtimeReport};
 #[doc(hidden)]

@@ -3,6 +3,8 @@
 //! Used by every folder that needs the system. Uses `config` and `sync`. The only folder that may contain `unsafe` code.
 
 pub(crate) mod clock;
+#[cfg(windows)]
+pub(crate) mod console;
 pub(crate) mod fault;
 pub(crate) mod life;
 pub(crate) mod names;

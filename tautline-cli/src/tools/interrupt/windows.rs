@@ -1,23 +1,17 @@
-//! The signals of Windows, which its C library makes of the console's events.
+//! The events of a Windows console: Ctrl-C, Ctrl-Break, a closed window.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use signal_hook::consts::SIGINT;
-use signal_hook::flag;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::tools::exit::Exit;
 
-/// Ctrl-Break, and the closing of the console's window.
-const SIGBREAK: i32 = 21;
-
-/// Sets `asked` with the first signal, and ends the program with a later one.
+/// Sets `asked` with the first event, and ends the program with a later one.
 pub(super) fn watch(asked: &Arc<AtomicBool>) -> io::Result<()> {
-    for signal in [SIGINT, SIGBREAK] {
-        // In this order: the first signal finds that nothing was asked yet.
-        flag::register_conditional_shutdown(signal, Exit::Interrupted as i32, Arc::clone(asked))?;
-        flag::register(signal, Arc::clone(asked))?;
-    }
-    Ok(())
+    let flag = Arc::clone(asked);
+    tautline::on_console_event(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+    })
 }
