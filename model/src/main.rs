@@ -81,7 +81,7 @@ fn report(name: &str, check: impl FnOnce() -> Verdict) -> Verdict {
     verdict
 }
 
-/// How much dearer a state of a check with keys is.
+/// How many times as long a state takes in a check with keys.
 const KEYS_COST: usize = 20;
 
 impl Options {

@@ -76,7 +76,7 @@ fn commands_after_a_silence_without_a_reset_are_found() {
 
 #[test]
 fn commands_without_errors_break_no_rule() {
-    // Those with keys are visited by `model/run`, also with --smoke: their states are dear.
+    // Those with keys are visited by `model/run`, also with --smoke: their states are expensive.
     for plan in control_plans().filter(|plan| !plan.has_key) {
         assert_eq!(found_in_control(plan.name, control::Fault::None), None, "{}", plan.name);
     }

@@ -146,7 +146,7 @@ pub fn allow_open_files(count: u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let wanted = |maximum| Rlimit { current: limit.current.map(|now| now.max(count)), maximum };
-    // More than the limit of the limit needs a privilege. Otherwise that is what there is.
+    // A process needs a privilege to raise its hard limit. Without it, the hard limit is the most there is.
     let _ = setrlimit(Resource::Nofile, wanted(limit.maximum.map(|most| most.max(count))))
         .or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }));
 }

@@ -47,7 +47,8 @@ impl Count {
 pub struct Ready {
     /// Whether this is a sink. Only sinks are sampled, because sampling would wake the core of an echo server.
     is_sink: bool,
-    /// Who waits for the address in this process. Then nothing is printed, and the process does not end with its input.
+    /// The way to the thread of this process that waits for the address. Then the server prints nothing, and the process
+    /// does not end with its input.
     here: Option<Sender<Result<String, String>>>,
     at_end: Box<dyn FnOnce() + Send>,
 }

@@ -165,7 +165,7 @@ impl EndpointConfig {
     }
 }
 
-/// More than the values of a configuration take, as bytes.
+/// More bytes than the values of a configuration take.
 const MOST_SAVED: usize = 1 << 20;
 
 /// More than the fixed fields, the optional fields and the numbers of a message can take.
@@ -199,7 +199,8 @@ impl Saved for Arc<[Network]> {
     }
 }
 
-// Of keys it is saved who holds them. What checks payloads is code: who loads the configuration sets it again.
+// Of the keys, only their holders are saved. The check of payloads is code: the caller that loads the configuration sets it
+// again.
 saved!(EndpointConfig {
     role, wire, name, allow, max_peers, heartbeat_interval, liveness_timeout, peer_expiry, max_message_size, datagram_size,
     max_tries, json, owned,

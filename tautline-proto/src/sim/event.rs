@@ -44,7 +44,8 @@ pub struct ReceivedDatagram {
     pub is_copy: bool,
     /// Why the node dropped it. `None` if the node accepted it.
     pub dropped: Option<DropReason>,
-    /// How many messages it holds, whether they are handed out or not. Fragments are none. 0 if the node dropped it.
+    /// How many messages it holds, whether they are handed out or not. A fragment does not count as a message. 0 if the node
+    /// dropped the datagram.
     pub messages: usize,
 }
 

@@ -1,6 +1,6 @@
 //! Who may read a file of keys on Windows: its access list. Unix has modes, which need no code of ours.
 //!
-//! Used by `config` alone, which stands below `machine`: so this is a folder of its own, beside it.
+//! Only `config` uses it. `config` stands below `machine`, so this folder cannot be a part of `machine`.
 #![allow(unsafe_code)] // no safe wrapper offers it
 
 use std::ffi::c_void;
@@ -30,7 +30,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
-/// Who may read every file in any case: the system and its administrators. And a name for the owner.
+/// The accounts that may read the file in any case: the system, its administrators, and the file's owner.
 const MAY_ALWAYS: [WELL_KNOWN_SID_TYPE; 3] =
     [WinLocalSystemSid, WinBuiltinAdministratorsSid, WinCreatorOwnerRightsSid];
 

@@ -191,7 +191,7 @@ impl Connection {
         if is_off { Duration::ZERO } else { settings.coalescing_delay }
     }
 
-    /// Who turns the connection. A thread that waits can have the priority of the driver's thread meanwhile, but not its cores.
+    /// Returns which thread turns the connection. A waiting thread does not have the cores of the driver's thread.
     fn driven_by(&self, settings: &Settings) -> DrivenBy {
         match settings.driven_by {
             _ if self.shared.sender.caller_driven => DrivenBy::Thread,

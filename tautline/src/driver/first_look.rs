@@ -1,13 +1,14 @@
-//! Whether the socket is read before a sleep, if the last read took one datagram after a sleep, and more may wait.
+//! Decides whether the driver reads the socket once more before it sleeps. The question arises when the first read after a
+//! sleep took one datagram: more may wait.
 //!
-//! Where messages come one at a time, that read finds nothing, and poll(2) alone would do: a message then costs two system
-//! calls and not three. But only that read tells since when the socket was empty, and so how old a datagram can be. So it is
-//! left out only while the kernel's stamps tell when a datagram came. They also show if it was there before the sleep: then the
-//! reads begin again.
+//! Where messages come one at a time, that read finds nothing. Without it, a message costs two system calls and not
+//! three. But only that read shows since when the socket was empty, and so how old a datagram can be. So the driver
+//! leaves the read out only while the kernel's time stamps tell when a datagram came. The stamps also show whether a
+//! datagram was there before the sleep. If one was, the reads begin again.
 
 use tautline_proto::Instant as Steady;
 
-/// How many reads in a row find nothing until they are left out.
+/// After so many reads in a row that find nothing, the read is left out.
 const VAIN_READS: u32 = 3;
 
 #[derive(Debug, Default)]
@@ -42,8 +43,9 @@ impl FirstLook {
         self.left_out_at.is_some()
     }
 
-    /// Records when the first datagram came that was read after the sleep; `None` if its stamp does not tell it. Returns when the
-    /// sleep began, if the socket was empty then: the kernel hands datagrams over in the order in which they came.
+    /// Records when the first datagram came that was read after the sleep; `None` if its stamp does not tell this.
+    /// Returns when the sleep began, if the socket was empty at that time: the kernel hands datagrams over in the order
+    /// in which they came.
     pub(super) fn came(&mut self, at: Option<Steady>) -> Option<Steady> {
         let began = self.left_out_at.take()?;
         if at.is_some_and(|at| at >= began) {

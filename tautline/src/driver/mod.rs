@@ -123,7 +123,7 @@ pub(crate) struct Turner {
     unwritten: bool,
     acks: WaitingAcks,
     polling: Polling,
-    /// When a thread was last seen that receives.
+    /// When a thread that receives was last seen.
     reader_seen: Option<Instant>,
     watch: CoalescerWatch,
     watchdogs: Watches,

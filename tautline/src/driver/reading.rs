@@ -130,7 +130,8 @@ impl Turner {
 
     /// Polls the socket. Returns `None` if it is better to sleep.
     fn poll(&mut self, buffer: &mut [u8], began: Instant, until: Option<Instant>) -> Option<Found> {
-        // Who polls keeps its core from threads of lower priority. They may be those that wait for what comes.
+        // A thread that polls keeps its core from threads of lower priority. Those may be the threads that wait for the
+        // messages.
         let Self { shared, reader_seen, .. } = self;
         let is_in_their_way = !self.leads && shared.starve(began, reader_seen);
         let _aside = is_in_their_way.then(|| self.shared.realtime.set_priority_aside());

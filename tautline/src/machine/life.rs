@@ -19,8 +19,8 @@ pub(crate) struct Life {
     called: AtomicBool,
     /// The driver's thread, if there is one.
     driver: OnceLock<Thread>,
-    /// The system has refused to send from the socket's place. Order: relaxed; who sets it wakes the driver afterwards, and a driver
-    /// that overlooks it sees it at its next turn.
+    /// The system has refused to send from the socket's place. Order: relaxed; the thread that sets it wakes the driver
+    /// afterwards, and a driver that overlooks it sees it at its next turn.
     displaced: AtomicBool,
 }
 

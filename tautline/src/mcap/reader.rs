@@ -56,7 +56,7 @@ pub(crate) struct RecordReader<R> {
     /// The data are over, and the summary follows.
     is_in_summary: bool,
     is_ended: bool,
-    /// Whether the file ended before its end.
+    /// Whether the file was cut off.
     pub(crate) is_cut_off: bool,
 }
 

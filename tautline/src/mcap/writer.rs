@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::{MAGIC, Texts, op};
 
-/// A chunk is written when it has this size. Readers take a chunk that was cut off for none.
+/// A chunk is written when it has this size. Readers ignore a chunk that was cut off.
 const CHUNK_SIZE: usize = 64 * 1024;
 
 /// A channel, with the schema of its messages.

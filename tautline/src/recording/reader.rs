@@ -96,7 +96,7 @@ impl RecordingReader {
         self.foreign
     }
 
-    /// Returns whether the file ended before its end.
+    /// Returns whether the file was cut off.
     #[must_use]
     pub const fn is_cut_off(&self) -> bool {
         self.reader.is_cut_off

@@ -34,7 +34,7 @@ pub struct RecordingFiles {
     pub split_size: Option<u64>,
     /// Another file begins after this time.
     pub split_every: Option<Duration>,
-    /// So many files are kept; the oldest are removed.
+    /// The number of files that are kept; the oldest are removed.
     pub keep: Option<u64>,
 }
 

@@ -1,4 +1,5 @@
-//! The recording of an interface: from the driver, which offers what it hands out, to a file, which a thread of its own writes.
+//! The recording of an interface. The driver offers the messages that it hands out, and a separate thread writes them to a
+//! file.
 //!
 //! Messages wait in a queue of their own between the two. The driver never waits for the disk: what the queue has no room for is
 //! counted.
@@ -20,7 +21,7 @@ use crate::sync::latches::Latches;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock, park_until};
 
-/// So many messages and bytes wait to be written at most.
+/// The most messages and bytes that wait to be written.
 const MOST_WAITING: usize = if cfg!(test) { 1_000 } else { 65_536 };
 const MOST_WAITING_BYTES: usize = 64 << 20;
 

@@ -50,7 +50,7 @@ use crate::sync::log::LineLimit;
 use crate::watchdog::{Surroundings, Tell, Watchdogs};
 use tautline_proto::endpoint::Outcome;
 
-/// A thread that has not received for this time is not expected to.
+/// A thread that has not received for this time is not expected to receive soon.
 const SEEN_LATELY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Shared {
@@ -126,13 +126,13 @@ impl Shared {
         self.sender.link.store(link);
     }
 
-    /// Whether ordinary threads wait for what the driver's thread brings, and cannot have its core before it sleeps, because of its
-    /// priority. `reader_seen`: when one was last seen that receives.
+    /// Whether ordinary threads wait for what the driver's thread reads, and its priority keeps its core from them until it
+    /// sleeps. `reader_seen`: when a thread that receives was last seen.
     pub(crate) fn starve(&self, now: Instant, reader_seen: &mut Option<Instant>) -> bool {
         if !self.realtime.shares_cores() {
             return false;
         }
-        // Who drives an interface by himself receives by himself.
+        // On a caller-driven interface, the thread that drives also receives.
         if self.inbox.take_asked() && !self.sender.caller_driven {
             *reader_seen = Some(now);
         }

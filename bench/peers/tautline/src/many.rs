@@ -10,7 +10,7 @@ use crate::sending::send;
 
 /// How often each client does what is due while others connect: well below the time after which it counts as gone.
 const TURN_MEANWHILE: Duration = Duration::from_millis(500);
-/// How often it does afterwards: well below the interval of heartbeats.
+/// How often it does this afterwards: well below the interval of heartbeats.
 const TURN_EVERY: Duration = Duration::from_millis(20);
 
 /// The open files of a client, its socket and what wakes it, and those of the process.

@@ -68,7 +68,7 @@ const CALLER_DRIVEN: Mode = Mode { name: "caller-driven", server: Side::Loop, se
 /// The base of the modes for many messages: both ends have a driver thread, so that messages are coalesced.
 const STREAM: Mode = Mode { name: "stream", client: Side::Thread, settings: large_buffer, ..DEFAULT };
 
-/// More than any mode has clients.
+/// More clients than any mode has.
 const MAX_PEERS: usize = 16_384;
 
 /// The number of messages of 64 bytes that one system call can send.

@@ -17,7 +17,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// How often the client looks whether everything is acknowledged.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// Whether a mode is one of these.
+/// Whether a mode sends reliable messages.
 pub(crate) fn is_mode(mode: &str) -> bool {
     mode.starts_with("reliable-")
 }
@@ -57,7 +57,7 @@ pub(crate) fn throughput(mode: &str, to: &str, run: &mut Throughput) -> Outcome<
     Err("some messages were not acknowledged".into())
 }
 
-/// Lets an end lose so many datagrams as the mode says.
+/// Lets an end lose the share of datagrams that the mode names.
 fn impaired(config: Config, mode: &str, seed: u64) -> Outcome<Config> {
     let loss = Loss::of_mode(mode)?;
     if loss.percent() == 0.0 {

@@ -145,7 +145,7 @@ fn slow_handler(story: &Story) -> Option<Cause> {
     let dropped = story.growth(|statistics| sum(&statistics["handlers_dropped"]));
     let dropped =
         (dropped >= 10.0).then(|| format!("{dropped:.0} messages that waited for a handler were dropped"));
-    // A silence was long because of what the driver did meanwhile, and not before.
+    // Only what the driver did during the silence can have made it long.
     let last = story.received.iter().rev().map(|received| received.at).find(|at| *at <= story.cause_at);
     let since = last.filter(|_| story.has_tripped()).unwrap_or(0);
     let busy = story.busy.iter().filter(|(at, busy)| story.is_near(at + busy) && at + busy >= since);

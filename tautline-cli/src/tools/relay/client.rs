@@ -30,7 +30,7 @@ pub(super) struct Client {
     pub(super) last_seen: Instant,
     /// When the target was last heard, or its way was last looked at.
     checked: Instant,
-    /// The target's host has reported since then that nobody listens.
+    /// Whether the target's host has reported since then that nobody listens.
     is_refused: bool,
 }
 

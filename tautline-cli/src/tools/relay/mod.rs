@@ -25,13 +25,13 @@ use self::totals::Totals;
 use crate::tools::exit::Failure;
 use crate::tools::impair::BothDirections;
 
-/// The number of clients at the same time. A further client replaces the client that has been silent longest, of the host with most.
+/// The most clients at the same time. A further client replaces the longest-silent client of the host with the most clients.
 pub(crate) const MOST_CLIENTS: usize = 256;
 
 /// The relay forgets a client that has been silent for this time.
 const IDLE: Duration = Duration::from_secs(60);
-/// When the table is full, the relay forgets the client that has been silent longest, of the host with most clients, if it was
-/// silent for this time. Until then it refuses new clients, but those of hosts with fewer clients.
+/// When the table is full, the relay forgets the longest-silent client of the host with the most clients, if that client was
+/// silent for this time. Before that, the relay admits only new clients of hosts with fewer clients.
 const IDLE_WHEN_FULL: Duration = Duration::from_secs(2);
 
 /// The size of the buffer for one datagram, in bytes. No datagram is longer.

@@ -1,4 +1,5 @@
-//! The addresses that a relay listens at and sends to. What is not there yet when it starts is waited for, as connecting does.
+//! The addresses that a relay listens at and sends to. If a name or an address is not there yet at the start, the relay
+//! waits for it, as `connect` does.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};

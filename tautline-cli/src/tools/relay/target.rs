@@ -8,14 +8,14 @@ use tautline::{Endpoint, Instant};
 
 use super::places::addresses;
 
-/// The shortest time between two look-ups, so that a server of names is not asked too often.
+/// The shortest time between two look-ups, so that the name server is not asked too often.
 const BETWEEN_LOOK_UPS: Duration = Duration::from_millis(500);
 
 /// The target: its name or address, and the address that is used.
 #[derive(Debug)]
 pub(super) struct Target {
     endpoint: Endpoint,
-    /// What the endpoint means. Never empty.
+    /// The addresses of the endpoint. Never empty.
     addresses: Vec<SocketAddr>,
     address: SocketAddr,
     /// A look-up on a thread of its own, because the system's function waits.
@@ -38,7 +38,7 @@ impl Target {
     pub(super) fn look(&mut self, now: Instant) {
         match self.look_up.as_ref().map(Receiver::try_recv) {
             Some(Ok(found)) => self.take(found),
-            // The name has no address now. It stays what it was.
+            // The name has no address now, so the addresses stay as they were.
             Some(Err(TryRecvError::Disconnected)) => self.look_up = None,
             Some(Err(TryRecvError::Empty)) => {}
             None if self.looked_up.is_some_and(|at| now.since(at) < BETWEEN_LOOK_UPS) => {}
@@ -52,7 +52,7 @@ impl Target {
         let endpoint = self.endpoint.clone();
         let ask = move || {
             if let Ok(found) = addresses(&endpoint) {
-                // Nobody listens any more if the relay has ended.
+                // If the relay has ended, nobody takes the answer.
                 let _ = answer.send(found);
             }
         };

@@ -43,7 +43,7 @@ impl Accepted<'_> {
         self.peer
     }
 
-    /// Returns how many messages it holds, whether they are handed out or not. Fragments are none.
+    /// Returns how many messages it holds, whether they are handed out or not. A fragment does not count as a message.
     #[cfg(feature = "sim")]
     pub(crate) fn messages_held(&self) -> usize {
         match &self.contents {

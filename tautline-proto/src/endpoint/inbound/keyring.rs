@@ -32,7 +32,7 @@ pub(super) struct Keyring {
     pub(super) begun: Option<Renewal>,
     /// When the server has asked the client for new keys last.
     pub(super) asked_at: Option<Instant>,
-    /// When a server has answered a new message of the client last.
+    /// When the server last answered a new message of the client.
     pub(super) answered_at: Option<Instant>,
 }
 

@@ -528,13 +528,13 @@ impl Inbound {
         self.sessions.handshake.secrets.lacks_answers()
     }
 
-    /// Gives what a key gives next, in a rerun.
+    /// Sets the result of the next operation with a key, in a rerun.
     #[cfg(feature = "secure")]
     pub(super) fn give_opened(&mut self, opened: Option<&[u8]>) {
         self.sessions.secured.iter_mut().for_each(|secured| secured.give_answer(opened));
     }
 
-    /// Sets what the next input sees as the number of the next datagram to a peer, in a rerun.
+    /// In a rerun, sets the number of the next datagram to a peer, as the next input saw it.
     #[cfg(feature = "secure")]
     pub(super) fn give_number(&mut self, peer: PeerId, number: u64) {
         if let Some(peer) = self.registry.peers.get(peer) {

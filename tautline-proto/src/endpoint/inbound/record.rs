@@ -19,7 +19,7 @@ use crate::snapshot::{Reader, Saved, Writer};
 use crate::time::{Instant, Now};
 use crate::wire::native::{HEADER_LEN, is_sealed};
 
-/// What the keys of a secured endpoint give for one input takes this much, beside what was in a datagram.
+/// The bytes that the results of operations with keys take for one input, beside the contents of a datagram.
 const ROOM_FOR_ANSWERS: usize = 1_024;
 
 /// An input, and its contents.

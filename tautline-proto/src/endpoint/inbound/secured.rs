@@ -65,23 +65,23 @@ impl Secured {
         Self { vault: Vault::new(keys, random), calling: None, waiting: Waiting::default() }
     }
 
-    /// Keeps for a black box what the keys give from now on.
+    /// From now on, keeps the results of operations with keys, for a black box.
     pub(super) fn record(&mut self) {
         self.vault.record();
     }
 
-    /// Passes on what the keys gave since the last call.
+    /// Returns the results of operations with keys since the last call.
     #[inline]
     pub(super) fn take_answers(&mut self, take: impl FnMut(bool, &[u8])) {
         self.vault.take_answers(take);
     }
 
-    /// Gives what the keys gave, in a rerun.
+    /// Sets the results of the next operations with keys, in a rerun.
     pub(super) fn give_answer(&mut self, answer: Option<&[u8]>) {
         self.vault.give_answer(answer);
     }
 
-    /// Returns whether a rerun wanted what was not given.
+    /// Returns whether a rerun needed a result that the record does not have.
     pub(super) fn lacks_answers(&self) -> bool {
         self.vault.lacks_answers()
     }
@@ -322,7 +322,7 @@ impl Secured {
         self.vault.keys().find(key).is_some_and(|(_, holder)| holder.name == peer.identity)
     }
 
-    /// Lets the keys come into use that have opened a datagram of the peer.
+    /// Puts the keys into use that have opened a datagram of the peer.
     #[cold]
     fn come(
         &self,
@@ -406,7 +406,7 @@ impl Secured {
     }
 }
 
-/// Ends the session of a peer whose key is accepted no longer, and tells it.
+/// Ends the session of a peer whose key is no longer accepted, and tells the peer.
 fn end(registry: &mut Registry, id: PeerId, now: Instant) {
     registry.outputs.commands.push_back(Command::Close(id));
     registry.remove(id, RemovalReason::KeyRemoved, now);

@@ -17,7 +17,8 @@ pub(super) struct Strangers {
     counted_from: Instant,
 }
 
-/// A server admits so many strangers in [`ADMISSION_PERIOD`] at most: before it has measured what they cost it.
+/// The most strangers that a server admits in [`ADMISSION_PERIOD`]. This limit works before the server has measured what
+/// they cost.
 const MAX_ADMITTED: u32 = 32;
 const ADMISSION_PERIOD: Duration = Duration::from_millis(50);
 

@@ -1,7 +1,8 @@
-//! The keys of an endpoint, and everything that only who has them can do: begin, read and end handshakes, open datagrams, draw values.
+//! The keys of an endpoint, and every operation that needs them: it begins, reads and ends handshakes, opens datagrams, and
+//! draws values.
 //!
-//! `secured` and its modules call it. For a black box it keeps what each of these acts gave. The record holds that in place of the
-//! keys, and a rerun gives it again. So no key is ever written, and a rerun needs none.
+//! `secured` and its modules call it. For a black box, it keeps the result of each operation. The record holds these results
+//! in place of the keys, and a rerun takes them from the record. So no key is ever written, and a rerun needs none.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -10,7 +11,7 @@ use alloc::vec::Vec;
 use crate::secure::{self, Asked, Begun, Identity, KeyId, Keys, OpenKey, Random, Split};
 use crate::snapshot::{Reader, Saved, Writer};
 
-/// What a datagram and the handshakes in it can give at most.
+/// The most bytes that the results for one datagram and the handshakes in it take.
 const ROOM: usize = 66_000;
 
 /// The keys. See the module's page.
@@ -22,7 +23,7 @@ pub(super) struct Vault {
     answers: Option<Box<Answers>>,
 }
 
-/// What the acts of one input gave: `None` for an act that failed, such as a datagram that did not open.
+/// The results of the operations of one input. `None` if an operation failed, such as for a datagram that did not open.
 #[derive(Debug)]
 struct Answers {
     are_given: bool,
@@ -31,7 +32,7 @@ struct Answers {
     bytes: Vec<u8>,
     /// The next one in a rerun.
     next: usize,
-    /// An answer was wanted that is not there: the record ends before it.
+    /// A rerun needed a result that is not there: the record ends before it.
     are_missing: bool,
 }
 
@@ -116,12 +117,12 @@ impl Vault {
         }
     }
 
-    /// Keeps what each act gives from now on.
+    /// Keeps the result of each operation from now on.
     pub(super) fn record(&mut self) {
         self.answers = Some(Box::new(Answers::new(ROOM)));
     }
 
-    /// Passes on what the acts since the last call gave, in their order. In a rerun nothing.
+    /// Returns the results of the operations since the last call, in their order. In a rerun: nothing.
     #[inline]
     pub(super) fn take_answers(&mut self, mut take: impl FnMut(bool, &[u8])) {
         let kept = self.answers.as_mut().filter(|answers| !answers.are_given && !answers.ends.is_empty());
@@ -134,7 +135,7 @@ impl Vault {
         answers.bytes.clear();
     }
 
-    /// Gives what the next acts of a rerun give.
+    /// Sets the results of the next operations, in a rerun.
     pub(super) fn give_answer(&mut self, answer: Option<&[u8]>) {
         let Some(answers) = &mut self.answers else { return };
         if answers.next == answers.ends.len() {
@@ -143,13 +144,13 @@ impl Vault {
         answers.keep(answer);
     }
 
-    /// Returns whether an act of a rerun wanted what was not given.
+    /// Returns whether a rerun needed a result that the record does not have.
     pub(super) fn lacks_answers(&self) -> bool {
         self.answers.as_ref().is_some_and(|answers| answers.are_missing)
     }
 }
 
-/// Acts, and keeps what came of it; or, in a rerun, gives what was kept.
+/// Runs the operation and keeps its result. In a rerun: returns the result that was kept.
 fn act<T: Default>(
     answers: &mut Option<Box<Answers>>,
     act: impl FnOnce() -> Option<(T, Vec<u8>)>,
@@ -193,7 +194,7 @@ impl Answers {
     }
 }
 
-// Who holds keys is saved; the keys and the seed are not.
+// The holders of keys are saved. The keys and the seed are not.
 impl Saved for Vault {
     fn save(&self, out: &mut Writer) {
         self.keys.save(out);

@@ -30,7 +30,7 @@ const LEAST_WAIT: Duration = Duration::from_millis(50);
 /// The shortest time between two looks while the system refuses to send from where the socket is. A look takes some 20 us.
 const LEAST_WAIT_IF_SURE: Duration = Duration::from_millis(5);
 
-/// The shortest time between two look-ups of a name, so that a server of names is not asked too often.
+/// The shortest time between two look-ups of a name, so that the name server is not asked too often.
 const BETWEEN_LOOK_UPS: Duration = Duration::from_millis(500);
 
 /// How often a client looks before it calls the next address of a name that has several.
@@ -254,7 +254,7 @@ impl Moving {
         self.looked_at = Some(now);
         self.wait = FIRST_WAIT;
         self.looks = 0;
-        // An answer of the server of names comes soon.
+        // The name server answers soon.
         let wait = if self.look_up.is_begun() { LEAST_WAIT } else { LAST_WAIT };
         self.set_look_at(self.looks_on().then(|| now.plus(wait)));
     }
@@ -297,7 +297,7 @@ impl Moving {
         let (host, port) = (self.settings.endpoint.host(), self.settings.endpoint.port());
         let found = match self.without_look_up() {
             Some(found) => Some(found),
-            // Whoever is heard calls the present address.
+            // A peer that is heard calls the present address.
             None if is_heard || (self.at.is_some() && !self.may_move()) => None,
             None => {
                 if self.looked_up_at.is_none_or(|at| now.since(at) >= BETWEEN_LOOK_UPS) {
@@ -313,7 +313,7 @@ impl Moving {
             Some(Err(error)) => Err(self.unresolved(&error)),
         };
         if let Err(missing) = taken {
-            // A socket that has a place keeps it: the server of names may be away together with the network.
+            // A socket that has a place keeps it: the name server may be away together with the network.
             self.addresses.retain(|_| self.at.is_some());
             self.missing = Some(missing);
         }

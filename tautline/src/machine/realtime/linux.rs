@@ -74,11 +74,11 @@ fn schedule(policy: libc::c_int, priority: usize) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The driver's thread runs as an ordinary one, until this is dropped there.
+/// The driver's thread runs as an ordinary thread until it drops this value.
 #[derive(Debug)]
 pub(crate) struct OtherPriority(usize);
 
-/// Takes this priority, which it has, from the calling thread.
+/// Takes this priority away from the calling thread, which has it.
 pub(super) fn set_aside(priority: usize) -> Option<OtherPriority> {
     schedule(libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, 0).is_ok().then_some(OtherPriority(priority))
 }

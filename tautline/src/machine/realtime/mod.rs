@@ -293,7 +293,7 @@ impl Realtime {
         refused
     }
 
-    /// Whether the driver's thread goes before ordinary threads on cores that are also theirs.
+    /// Whether the driver's thread runs before ordinary threads, on cores that it shares with them.
     pub(crate) fn shares_cores(&self) -> bool {
         self.priority.load(Ordering::Relaxed) > 0
     }

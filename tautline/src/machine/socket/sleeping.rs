@@ -11,7 +11,7 @@ use rustix::io::Errno;
 #[cfg(target_os = "linux")]
 use super::platform;
 
-/// What one thread sleeps with, and others end its sleep.
+/// One thread sleeps with this, and other threads end its sleep with it.
 #[derive(Debug)]
 pub(super) struct Sleep {
     read: OwnedFd,

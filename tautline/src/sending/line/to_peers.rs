@@ -16,7 +16,7 @@ use crate::message::target::Target;
 use crate::sending::failed::Failed;
 use crate::sending::job::Job;
 
-/// The most listeners for which it is not measured how long a message for all takes.
+/// With at most so many listeners, the time of a message for all peers is not measured.
 const FEW: usize = 8;
 
 impl Open {

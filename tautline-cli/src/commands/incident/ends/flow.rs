@@ -48,7 +48,7 @@ pub(super) struct End {
     pub(super) story: Story,
     pub(super) sent: Vec<Sent>,
     pub(super) came: Vec<Came>,
-    /// The times without a gap in what came.
+    /// The periods in which the record of received datagrams has no gap.
     pub(super) covers: Vec<(At, At)>,
     /// By how much the clock of the time stamps is ahead of the steady clock.
     wall_ahead: i64,
@@ -92,7 +92,7 @@ impl End {
         self.wall_ahead.wrapping_add_unsigned(steady)
     }
 
-    /// What the file was caused by happened then.
+    /// When the event happened that caused the file.
     pub(super) const fn cause_at(&self) -> At {
         self.at(self.story.cause_at)
     }

@@ -128,7 +128,7 @@ impl ReliableReceiver {
     ///
     /// This looks at every held message, of which there may be a window full. Call it once for each datagram, so that a datagram
     /// full of messages costs no more; and it does so only if something was delivered or settled, so that a peer that has many held
-    /// back does not make every datagram dear.
+    /// back does not make every datagram expensive.
     pub(crate) fn release(&mut self, complete: &mut Vec<KeptMessage>) {
         if !core::mem::take(&mut self.may_release) {
             return;

@@ -29,7 +29,7 @@ const TIMER_ENDED: u32 = WAIT_OBJECT_0 + 2;
 /// The event that a datagram waits.
 const READ: i32 = winsock::FD_READ.cast_signed();
 
-/// What one thread sleeps with, and others end its sleep.
+/// One thread sleeps with this, and other threads end its sleep with it.
 #[derive(Debug)]
 pub(in crate::machine::socket) struct Sleep {
     readable: OwnedHandle,
