@@ -115,7 +115,7 @@ impl Cycle {
         Ok(Some((state, following.error.as_secs_f64(), following.rate_ppm, following.relocks)))
     }
 
-    /// The counts: wakes, late ones, missed cycles, and the latest wake-up in seconds.
+    /// The counts: wakes, late wakes, missed cycles, and how late the worst wake-up was, in seconds.
     #[getter]
     fn statistics_parts(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, f64)> {
         let stats = life::detached(py, || lock(&self.cycle).stats())?;

@@ -65,7 +65,7 @@ class CycleStatistics:
     late: int
     missed: int
     worst_late: float
-    """How late the latest wake-up was, in seconds."""
+    """How late the worst wake-up was, in seconds."""
 
 
 @dataclass(frozen=True)
