@@ -3,7 +3,11 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
+#[cfg(target_os = "macos")]
+use super::elsewhere::Awake;
+#[cfg(not(target_os = "macos"))]
 pub(crate) use super::elsewhere::OtherPriority;
+#[cfg(not(target_os = "macos"))]
 pub(super) use super::elsewhere::{Awake, lacks, set_aside, unrestricted, usable_buffer};
 use super::{Answer, RealtimePart, Refusal};
 use crate::config::Cpus;
