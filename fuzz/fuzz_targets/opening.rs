@@ -57,18 +57,19 @@ impl World {
         let Some(&peer) = from.outbound.peers().first() else { return self.wait(20) };
         let mut frames = Vec::new();
         begin_datagram(&mut frames);
+        // An end whose keys are worn out seals nothing.
         match operation >> 1 & 7 {
             // Frames that the fuzzer writes, sealed by the other end.
             0..=2 => {
                 frames.extend_from_slice(bytes);
                 from.send_datagram(peer, frames, 0);
-                let packet = from.sent.pop_back().expect("it is sealed");
+                let Some(packet) = from.sent.pop_back() else { return self.wait(20) };
                 feed(to, &packet, self.ms, None);
             }
             // A true header, and whatever the fuzzer writes behind it.
             3 | 4 => {
                 from.send_datagram(peer, frames, 0);
-                let mut packet = from.sent.pop_back().expect("it is sealed");
+                let Some(mut packet) = from.sent.pop_back() else { return self.wait(20) };
                 packet.bytes.truncate(16);
                 packet.bytes.extend_from_slice(bytes);
                 feed(to, &packet, self.ms, Some("forged"));
@@ -76,7 +77,7 @@ impl World {
             // A true datagram, changed.
             5 => {
                 from.send(b"true", at(self.ms));
-                let Some(mut packet) = from.sent.pop_back() else { return };
+                let Some(mut packet) = from.sent.pop_back() else { return self.wait(20) };
                 let before = packet.bytes.clone();
                 for (byte, change) in packet.bytes.iter_mut().zip(bytes) {
                     *byte ^= change;
