@@ -32,6 +32,8 @@ struct Link {
     /// How many of a hundred datagrams are lost, and by how many milliseconds others come later.
     loss: u64,
     jitter: u64,
+    /// Whether datagrams of 100 bytes and more are lost, such as those of a renewal.
+    loses_long: bool,
     phases: Vec<bool>,
 }
 
@@ -48,6 +50,7 @@ impl Link {
             rng: 7,
             loss: 0,
             jitter: 0,
+            loses_long: false,
             phases: Vec::new(),
         };
         link.client.dial(address(9000), at(0));
@@ -77,7 +80,7 @@ impl Link {
         for _ in 0..8 {
             let sent: Vec<_> = self.client.sent.drain(..).chain(self.server.sent.drain(..)).collect();
             for packet in sent {
-                if self.random(100) >= self.loss {
+                if self.random(100) >= self.loss && !(self.loses_long && packet.bytes.len() >= 100) {
                     let late = if self.jitter > 0 { self.random(self.jitter) } else { 0 };
                     self.flying.push((self.ms + late, packet));
                 }
@@ -195,6 +198,32 @@ fn keys_that_cannot_be_replaced_seal_nothing_after_one_and_a_half_times_their_ti
         }
     }
     assert!((590..=720).contains(&last), "the last sealed datagram went at {last} ms");
+    let peer = link.client.outbound.peers()[0];
+    assert!(link.client.outbound.keys_are_worn_out(peer));
+}
+
+#[test]
+fn new_keys_of_a_client_do_not_wear_out_with_the_old_ones_of_its_server() {
+    let mut link = Link::new(Duration::from_millis(450));
+    link.run(440);
+    // The messages for new keys are lost until the old ones are nearly worn out, after 675 ms. Then the client gets new keys, and hears
+    // nothing more.
+    link.loses_long = true;
+    link.run(195);
+    link.loses_long = false;
+    while link.phases.last() != Some(&true) {
+        link.run(1);
+        assert!(link.ms < 670, "the client has no new keys");
+    }
+    let finished = link.ms;
+    let mut last = 0;
+    for _ in 0..800 {
+        link.ms += 1;
+        link.client.tick(at(link.ms));
+        let sealed = link.client.sent.drain(..).filter(|packet| packet.bytes[3] & 2 != 0).count();
+        last = if sealed > 0 { link.ms } else { last };
+    }
+    assert!((500..=680).contains(&(last - finished)), "sealed for {} ms", last - finished);
     let peer = link.client.outbound.peers()[0];
     assert!(link.client.outbound.keys_are_worn_out(peer));
 }

@@ -24,7 +24,7 @@ pub(super) struct Keyring {
     other: Other,
     /// The hash of the handshake that made the newest keys in use.
     pub(super) hash: [u8; 32],
-    /// Since when the keys are in use, and what had been sent and received before.
+    /// Since when this end seals with the keys that it has now, and what had been sent and received before.
     pub(super) since: Instant,
     pub(super) sent_before: u64,
     pub(super) received_before: u64,

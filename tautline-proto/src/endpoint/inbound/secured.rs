@@ -324,21 +324,15 @@ impl Secured {
 
     /// Puts the keys into use that have opened a datagram of the peer.
     #[cold]
-    fn come(
-        &self,
-        registry: &mut Registry,
-        id: PeerId,
-        coming: Coming,
-        number: u64,
-        now: Instant,
-    ) -> Result<(), DropReason> {
+    fn come(&self, registry: &mut Registry, origin: Origin, coming: Coming) -> Result<(), DropReason> {
+        let Origin { peer: id, now, .. } = origin;
         let secured = registry.peers.get(id).and_then(|peer| peer.secured.as_deref());
         if registry.config.role == Role::Server && !secured.is_some_and(|peer| self.holds(peer, coming.key)) {
             // The key was removed after it was agreed on.
             end(registry, id, now);
             return Err(DropReason::UnknownKey);
         }
-        renewal::come(registry, id, coming, number, now);
+        renewal::come(registry, origin, coming);
         Ok(())
     }
 
@@ -367,7 +361,7 @@ impl Secured {
             None => self.open_first(registry, now, from, sealed, scratch)?,
         };
         if let Some(coming) = coming {
-            self.come(registry, id, *coming, number, now)?;
+            self.come(registry, Origin { peer: id, number: Some(number), now }, *coming)?;
         }
         let frames = native::opened_frames(scratch);
         let peer = registry.peers.get(id).expect("found or just created");

@@ -129,7 +129,7 @@ pub(super) fn take(vault: &mut Vault, registry: &mut Registry, origin: Origin, f
             let begun = Begin { key: KeyId::from_bytes(*key), message, number: number.unwrap_or_default() };
             answer(vault, registry, id, &begun, now);
         }
-        (Role::Client, Rekey::Answer(message)) => finish(vault, registry, id, message),
+        (Role::Client, Rekey::Answer(message)) => finish(vault, registry, origin, message),
         _ => {}
     }
 }
@@ -189,8 +189,10 @@ fn answer(vault: &mut Vault, registry: &mut Registry, id: PeerId, begun: &Begin<
 }
 
 /// A client has its answer. It seals with the new keys from now on.
-fn finish(vault: &mut Vault, registry: &mut Registry, id: PeerId, message: &[u8]) {
-    let Some(secured) = registry.peers.get(id).and_then(|peer| peer.secured.as_mut()) else { return };
+fn finish(vault: &mut Vault, registry: &mut Registry, origin: Origin, message: &[u8]) {
+    let Some(secured) = registry.peers.get(origin.peer).and_then(|peer| peer.secured.as_mut()) else {
+        return;
+    };
     let ring = &mut secured.ring;
     let finished = ring.begun.as_mut().and_then(|renewal| vault.finish(&mut renewal.begun, message));
     let Some((split, payload)) = finished else { return };
@@ -208,23 +210,32 @@ fn finish(vault: &mut Vault, registry: &mut Registry, id: PeerId, message: &[u8]
             key: renewal.key,
         }),
     });
-    let seal = Box::new(SealKey::new(&split.to_server, phase));
-    registry.outputs.commands.push_back(Command::NewKeys(NewKeys { id, seal, granted }));
+    seal_with(registry, origin, Box::new(SealKey::new(&split.to_server, phase)), granted);
 }
 
-/// The keys have come into use, with the datagram of this number.
+/// The keys have come into use, with the datagram that `origin` names.
 #[cold]
-pub(super) fn come(registry: &mut Registry, id: PeerId, coming: Coming, number: u64, now: Instant) {
+pub(super) fn come(registry: &mut Registry, origin: Origin, coming: Coming) {
+    let Some(secured) = registry.peers.get(origin.peer).and_then(|peer| peer.secured.as_mut()) else {
+        return;
+    };
+    (secured.ring.hash, secured.ring.asked_at) = (coming.hash, None);
+    let is_other = core::mem::replace(&mut secured.key, coming.key) != coming.key;
+    registry.outputs.events.extend(is_other.then_some(Event::KeyReplaced(origin.peer)));
+    if let Some(seal) = coming.seal {
+        seal_with(registry, origin, seal, None);
+    }
+}
+
+/// This end seals with the new key from now on. So the age of its keys counts from now on. A client may still wait for the first datagram
+/// that the server has sealed with the new keys. Its server lets the old ones wear out itself.
+fn seal_with(registry: &mut Registry, origin: Origin, seal: Box<SealKey>, granted: Option<Rights>) {
+    let Origin { peer: id, number, now } = origin;
     let Some(peer) = registry.peers.get(id) else { return };
     let sent = peer.tx.next_sequence.value();
     registry.seen.iter_mut().for_each(|seen| seen.push(Seen::Number(id, sent)));
     let Some(secured) = &mut peer.secured else { return };
-    let ring = &mut secured.ring;
-    (ring.hash, ring.since, ring.asked_at) = (coming.hash, now, None);
-    (ring.sent_before, ring.received_before) = (sent, number);
-    let is_other = core::mem::replace(&mut secured.key, coming.key) != coming.key;
-    registry.outputs.events.extend(is_other.then_some(Event::KeyReplaced(id)));
-    if let Some(seal) = coming.seal {
-        registry.outputs.commands.push_back(Command::NewKeys(NewKeys { id, seal, granted: None }));
-    }
+    secured.ring.since = now;
+    (secured.ring.sent_before, secured.ring.received_before) = (sent, number.unwrap_or_default());
+    registry.outputs.commands.push_back(Command::NewKeys(NewKeys { id, seal, granted }));
 }
