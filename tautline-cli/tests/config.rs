@@ -158,7 +158,7 @@ fn keys_of_secured_links_are_never_printed() {
     assert_eq!(run(&["keygen", made.to_str().expect("text")]).code, 0);
     let content = std::fs::read_to_string(&made).expect("the key");
     let secret = content.lines().last().expect("a line for the key").to_owned();
-    let good = "role = \"server\"\nendpoint = \"127.0.0.1:0\"\nkey_file = \"arm.key\"\n[keys.hmi]\nmay = \"observe\"\n";
+    let good = "role = \"server\"\nendpoint = \"127.0.0.1:0\"\nkey_file = \"arm.key\"\n[keys.hmi]\nfile = \"hmi.key\"\nmay = \"observe\"\n";
     let good = folder.file("good.toml", good);
     // Somebody took the setting for the key itself, in each place that a setting may be written.
     let wrong = folder.file(
@@ -166,8 +166,7 @@ fn keys_of_secured_links_are_never_printed() {
         &format!("role = \"server\"\nendpoint = \"127.0.0.1:0\"\nkey_file = \"{secret}\"\n"),
     );
     let key = folder.file("key.toml", &format!("key = \"{secret}\"\n"));
-    let holder =
-        folder.file("holder.toml", &format!("[keys.hmi]\nkey_file = \"{secret}\"\nmay = \"observe\"\n"));
+    let holder = folder.file("holder.toml", &format!("[keys.hmi]\nfile = \"{secret}\"\nmay = \"observe\"\n"));
     let name = folder.file("name.toml", &format!("name = \"{secret}\"\n"));
     let channel = folder.file("number.toml", &format!("max_peers = \"{secret}\"\n"));
     for file in [&good, &wrong, &key, &holder, &name, &channel] {
@@ -181,11 +180,33 @@ fn keys_of_secured_links_are_never_printed() {
             );
         }
     }
-    for value in [&secret, &content] {
-        let mut by_variable = command(&["config", "print"]);
-        let found = finish(by_variable.env("TAUTLINE_KEY_FILE", value));
-        assert!(!found.stdout.contains(&secret) && !found.stderr.contains(&secret), "{found:?}");
+    let bare = secret.trim_end_matches('=');
+    let of_urls = bare.replace('+', "-").replace('/', "_");
+    for value in [&secret, &content, bare, &of_urls, &format!("key={secret}")] {
+        for name in
+            ["TAUTLINE_KEY_FILE", "TAUTLINE_KEYS_HMI_FILE", "TAUTLINE_KEYS_HMI_MAY", "TAUTLINE_MAX_PEERS"]
+        {
+            let mut by_variable = command(&["config", "print"]);
+            let found = finish(by_variable.env(name, value));
+            let shown = format!("{}{}", found.stdout, found.stderr);
+            assert!(!shown.contains(bare) && !shown.contains(&of_urls), "{name}: {found:?}");
+        }
+        for arguments in
+            [&["doctor", "--key", value][..], &["keygen", value], &["ping", "127.0.0.1:9", "--key", value]]
+        {
+            let found = run(arguments);
+            let shown = format!("{}{}", found.stdout, found.stderr);
+            assert!(
+                found.code != 0 && !shown.contains(bare) && !shown.contains(&of_urls),
+                "{arguments:?}: {found:?}"
+            );
+        }
     }
     let shown = run(&["config", "print", &good]);
     assert!(shown.stdout.contains("key_file = \"arm.key\""), "{}", shown.stdout);
+    let of_holder = shown.stdout.lines().find(|line| line.starts_with("file = \"hmi.key\""));
+    assert!(of_holder.is_some_and(|line| line.ends_with("good.toml:5")), "{}", shown.stdout);
+    let mut by_variable = command(&["config", "print", &good]);
+    let shown = finish(by_variable.env("TAUTLINE_KEYS_HMI_FILE", "other.key"));
+    assert!(shown.stdout.contains("TAUTLINE_KEYS_HMI_FILE"), "{}", shown.stdout);
 }

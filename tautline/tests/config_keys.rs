@@ -194,6 +194,19 @@ fn no_text_shows_a_key_that_stands_in_the_wrong_place() {
     let error = server().apply_variables([("TAUTLINE_KEY", FIRST)]).expect_err("in code only").to_string();
     assert!(error.contains("`TAUTLINE_KEY_FILE`") && !error.contains(&FIRST[..6]), "{error}");
 
+    for (name, value) in [
+        ("keys.hmi.may", FIRST.to_owned()),
+        ("keys.hmi.may_send", format!("status,{FIRST}")),
+        ("max_peers", format!("# a comment\n{FIRST}\n")),
+        ("wire", FIRST[..43].to_owned()),
+    ] {
+        let error = server().set(name, &value).expect_err("not of its type").to_string();
+        assert!(error.contains("a key, which is not shown") && !error.contains(&FIRST[..6]), "{error}");
+    }
+    let hex = "f8f9fafbfcfdfeff000102030405060708090a0b0c0d0e0f1011121314151617";
+    let error = server().set(&format!("keys.{hex}.may"), "observe").expect_err("no name").to_string();
+    assert_eq!(error, "`keys` is about a key: expected a name of 1 to 64 letters, digits, - and _");
+
     let config = server().key_file(FIRST);
     let value = Config::keys().iter().find(|key| key.name() == "key_file").and_then(|key| key.value(&config));
     let error = refusal(&config);

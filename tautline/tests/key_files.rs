@@ -132,6 +132,23 @@ fn what_is_no_readable_file_is_refused() {
     }
 }
 
+#[test]
+fn a_key_in_place_of_a_path_is_refused_and_not_repeated() {
+    let sentence =
+        "a key was given where the path of a key file belongs: write the key to a file, and name the file";
+    for text in [FIRST.to_owned(), format!("# tautline key.\n{FIRST}\n"), FIRST[..43].to_owned()] {
+        let key = SecretKey::generate().expect("random");
+        for error in [SecretKey::read_file(&text).map(|_| ()), key.create_file(&text)].map(Result::unwrap_err)
+        {
+            assert_eq!(
+                (error.to_string(), error.problem()),
+                (sentence.to_owned(), &KeyFileProblem::NotAPath)
+            );
+            assert!(!format!("{error:?}").contains(&FIRST[..8]), "{error:?}");
+        }
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_file_that_others_have_access_to_is_refused_with_the_command_that_helps() {

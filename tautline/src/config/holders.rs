@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tautline_proto::{MessageType, Rights};
 
 use super::error::{ConfigError, nearest_holder_key};
+use super::key_text::holds_key;
 #[cfg(feature = "secure")]
 use super::secret::SecretKey;
 use super::value::{Setting, SourceValue, Wire};
@@ -34,17 +35,9 @@ impl KeyPath {
     }
 }
 
-/// Whether a text is a key. Somebody may write one where a path belongs.
-fn is_key(text: &str) -> bool {
-    const CHARACTERS: usize = 44;
-    let is_base64 = |character: u8| character.is_ascii_alphanumeric() || b"+/=".contains(&character);
-    let text = text.trim();
-    text.len() == CHARACTERS && text.ends_with('=') && text.bytes().all(is_base64)
-}
-
 impl From<PathBuf> for KeyPath {
     fn from(path: PathBuf) -> Self {
-        Self(Some(path).filter(|path| !path.to_str().is_some_and(is_key)))
+        Self(Some(path).filter(|path| !holds_key(&path.to_string_lossy())))
     }
 }
 
@@ -196,12 +189,12 @@ const LONGEST_NAME: usize = 64;
 
 fn is_name(name: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_part)
+    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_part) && !holds_key(name)
 }
 
 fn not_a_name(written: &str, name: &str) -> ConfigError {
     let expected = format!("a name of 1 to {LONGEST_NAME} letters, digits, - and _");
-    if is_key(name) {
+    if holds_key(name) {
         return invalid("keys", &"about a key", &expected);
     }
     let start: String = name.chars().take(LONGEST_NAME + 1).collect();

@@ -28,6 +28,7 @@ mod failsafe;
 mod holders;
 #[cfg(feature = "sim")]
 mod impair;
+mod key_text;
 mod keys;
 mod local;
 mod metrics;

@@ -10,6 +10,7 @@ use tautline_proto::json::NonFinite;
 use tautline_proto::{ContentType, Delivery, UnknownName};
 
 use super::durations::{parse_duration, show_duration};
+use super::key_text::holds_key;
 
 /// A value from a source (TOML, a variable, the command line), before it is read as the type of its key.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,6 +49,9 @@ impl fmt::Display for SourceValue<'_> {
             Self::List(texts) => {
                 let texts: Vec<String> = texts.split(',').map(|text| Self::Text(text).to_string()).collect();
                 write!(f, "[{}]", texts.join(", "))
+            }
+            Self::Untyped(text) | Self::Text(text) if holds_key(text) => {
+                f.write_str("a key, which is not shown")
             }
             Self::Untyped(text) | Self::Text(text) => match text.char_indices().nth(SHOWN_CHARS) {
                 Some((end, _)) => write!(f, "{:?}...", &text[..end]),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tautline::{Config, ConfigError, MessageType, SecretKey};
+use tautline::{Config, ConfigError, KeyPath, MessageType};
 use toml::de::{DeTable, DeValue};
 
 use crate::tools::exit::Failure;
@@ -34,7 +34,7 @@ pub(super) struct Written {
     pub(super) value: String,
 }
 
-/// What was written, by key: `max_peers`, `command.deadline`, `command.3.history`, `keys.hmi.key_file`.
+/// What was written, by key: `max_peers`, `command.deadline`, `command.3.history`, `keys.hmi.file`.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     by_key: BTreeMap<String, Written>,
@@ -81,7 +81,7 @@ impl Sources {
     }
 
     fn keep_secret(&mut self, text: &str) {
-        let keys = text.split_whitespace().filter(|word| word.parse::<SecretKey>().is_ok());
+        let keys = text.split_whitespace().filter(|word| KeyPath::from(*word).path().is_none());
         self.secrets.extend(keys.map(str::to_owned));
     }
 
@@ -123,7 +123,7 @@ fn key_of_variable(name: &str) -> Option<String> {
         return Some(name);
     }
     if let Some(of_holder) = name.strip_prefix("keys_") {
-        let key = ["key_file", "may_send", "may"].iter().find(|key| of_holder.ends_with(*key))?;
+        let key = ["file", "may_send", "may"].iter().find(|key| of_holder.ends_with(*key))?;
         let holder = of_holder.strip_suffix(key)?.strip_suffix('_')?;
         return Some(format!("keys.{holder}.{key}"));
     }
@@ -154,7 +154,7 @@ mod tests {
             ("MAX_PEERS", Some("max_peers")),
             ("COMMAND_DEADLINE", Some("command.deadline")),
             ("COMMAND_3_HISTORY", Some("command.3.history")),
-            ("KEYS_HMI_2_KEY_FILE", Some("keys.hmi_2.key_file")),
+            ("KEYS_HMI_2_FILE", Some("keys.hmi_2.file")),
             ("KEYS_HMI_MAY_SEND", Some("keys.hmi.may_send")),
             ("NONSENSE", None),
         ] {

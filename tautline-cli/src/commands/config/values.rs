@@ -58,7 +58,7 @@ pub(super) fn of(config: &Config, checked: Option<&Settings>, sources: &Sources)
     }
     for holder in config.key_holders.keys() {
         let table = format!("keys.{holder}");
-        for name in ["key_file", "may", "may_send"] {
+        for name in ["file", "may", "may_send"] {
             if let Some(written) = sources.get(&format!("{table}.{name}")) {
                 values.push(Value::new(&table, name, &written.value.clone(), "code", sources));
             }

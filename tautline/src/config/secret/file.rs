@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::{SecretKey, SecretKeyError};
 #[cfg(windows)]
 use crate::access::{another_reader, create};
+use crate::config::key_text::holds_key;
 
 /// The most bytes of a key file.
 const MOST_BYTES: usize = 65_536;
@@ -36,8 +37,8 @@ impl SecretKey {
     /// no key, a key twice, no key or more than 64.
     pub fn read_file(path: impl AsRef<Path>) -> Result<Vec<Self>, KeyFileError> {
         let path = path.as_ref();
-        let keys = read(path).and_then(|bytes| parse(&bytes));
-        keys.map_err(|problem| KeyFileError { path: path.to_owned(), problem })
+        let keys = is_path(path).and_then(|()| read(path)).and_then(|bytes| parse(&bytes));
+        keys.map_err(|problem| KeyFileError::new(path, problem))
     }
 
     /// Creates a key file with this key. Only the user who runs the program can read it (and on Windows its administrators). A
@@ -47,7 +48,8 @@ impl SecretKey {
     /// The file exists, or it cannot be written.
     pub fn create_file(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
         let path = path.as_ref();
-        let fail = |problem| KeyFileError { path: path.to_owned(), problem };
+        let fail = |problem| KeyFileError::new(path, problem);
+        is_path(path).map_err(fail)?;
         let mut file = create(path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => fail(KeyFileProblem::Exists),
             _ => fail(KeyFileProblem::Unwritable { problem: error.to_string() }),
@@ -73,6 +75,11 @@ impl SecretKey {
         to.write_all(b"\n")?;
         to.flush()
     }
+}
+
+/// Refuses a key that was given in place of a path.
+fn is_path(path: &Path) -> Result<(), KeyFileProblem> {
+    if holds_key(&path.to_string_lossy()) { Err(KeyFileProblem::NotAPath) } else { Ok(()) }
 }
 
 #[cfg(unix)]
@@ -150,7 +157,12 @@ pub struct KeyFileError {
 }
 
 impl KeyFileError {
-    /// The file.
+    fn new(path: &Path, problem: KeyFileProblem) -> Self {
+        let path = if problem == KeyFileProblem::NotAPath { Path::new("") } else { path };
+        Self { path: path.to_owned(), problem }
+    }
+
+    /// The file. It is empty if what was given is [no path](KeyFileProblem::NotAPath).
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -167,6 +179,8 @@ impl KeyFileError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyFileProblem {
+    /// What was given as the path looks like a key. The error does not show it.
+    NotAPath,
     /// There is no such file.
     Missing,
     /// The file cannot be read.
@@ -225,6 +239,9 @@ impl fmt::Display for KeyFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.problem {
+            KeyFileProblem::NotAPath => f.write_str(
+                "a key was given where the path of a key file belongs: write the key to a file, and name the file",
+            ),
             KeyFileProblem::Missing => write!(
                 f,
                 "there is no file {path}: make a key with `tautline keygen {}`, or copy the key of the other end to it",
