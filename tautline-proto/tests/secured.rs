@@ -191,17 +191,24 @@ fn a_forged_echo_with_a_known_key_id_is_refused() {
     client.handle(&server.sent.pop_front().expect("a token"), at(0));
     let mut echo = client.sent.pop_front().expect("an echo");
     let crc_at = echo.bytes.len() - 4;
-    for at_byte in [48, 60, 90, crc_at - 1] {
-        let mut forged = echo.bytes.clone();
-        forged[at_byte] ^= 1;
-        let crc = crc32fast::hash(&forged[..crc_at]).to_be_bytes();
-        forged[crc_at..].copy_from_slice(&crc);
-        server.handle(&Packet { bytes: forged, ..echo.clone() }, at(1));
-    }
+    let forged = |at_byte: usize| {
+        let mut bytes = echo.bytes.clone();
+        bytes[at_byte] ^= 1;
+        let crc = crc32fast::hash(&bytes[..crc_at]).to_be_bytes();
+        bytes[crc_at..].copy_from_slice(&crc);
+        Packet { bytes, ..echo.clone() }
+    };
+    [48, 60, 90, crc_at - 1].iter().for_each(|at_byte| server.handle(&forged(*at_byte), at(1)));
     assert_eq!(dropped(&server, DropReason::UnknownKey), 4);
+    // The flags of its frame, which nothing else covers.
+    server.handle(&forged(17), at(1));
+    assert_eq!(dropped(&server, DropReason::Malformed), 1);
+    server.inbound.refuse_strangers_until(at(2).steady);
+    server.handle(&forged(17), at(1));
+    assert_eq!(dropped(&server, DropReason::Overloaded), 1, "nothing is computed while strangers must wait");
     assert!(server.sent.is_empty(), "to those without the key the server is silent");
     echo.from = address(5001);
-    server.handle(&echo, at(1));
+    server.handle(&echo, at(2));
     assert_eq!(dropped(&server, DropReason::BadToken), 1, "the token is for another address");
 }
 

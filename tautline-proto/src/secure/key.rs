@@ -8,6 +8,7 @@ use blake2::{Blake2s256, Digest as _};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::primitives::MixedKey;
 use crate::snapshot::{Reader, Saved, Writer};
 
 /// A secret of 32 random bytes that both ends hold.
@@ -21,7 +22,11 @@ use crate::snapshot::{Reader, Saved, Writer};
 /// assert_eq!(format!("{key:?}"), format!("Key({})", key.fingerprint()));
 /// ```
 #[derive(Clone)]
-pub struct Key(Zeroizing<[u8; Key::LEN]>);
+pub struct Key {
+    bytes: Zeroizing<[u8; Key::LEN]>,
+    /// What handshakes begin with.
+    mixed: MixedKey,
+}
 
 /// Names a key on the wire without showing it: the first 8 bytes of BLAKE2s (RFC 7693) over `tautline key id` and the key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,13 +45,18 @@ impl Key {
     /// Takes these bytes as a key. They must come from a source of randomness that nobody can predict.
     #[must_use]
     pub fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
-        Self(Zeroizing::new(bytes))
+        let bytes = Zeroizing::new(bytes);
+        Self { mixed: MixedKey::new(&bytes), bytes }
     }
 
     /// Returns the bytes, to write them where only their owner reads.
     #[must_use]
     pub fn bytes(&self) -> &[u8; Self::LEN] {
-        &self.0
+        &self.bytes
+    }
+
+    pub(super) fn mixed(&self) -> &MixedKey {
+        &self.mixed
     }
 
     /// Returns the name of the key on the wire.
@@ -69,14 +79,14 @@ impl Key {
     }
 
     fn hash(&self, label: &[u8]) -> [u8; 32] {
-        Blake2s256::new().chain_update(label).chain_update(*self.0).finalize().into()
+        Blake2s256::new().chain_update(label).chain_update(*self.bytes).finalize().into()
     }
 }
 
 impl PartialEq for Key {
     /// Takes the same time whatever the keys are.
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&*other.0).into()
+        self.bytes.ct_eq(&*other.bytes).into()
     }
 }
 

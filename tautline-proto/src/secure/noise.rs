@@ -11,12 +11,10 @@ use snow::{Builder, HandshakeState};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::key::Key;
-use super::primitives::Primitives;
+use super::primitives::{Primitives, SUITE};
 use super::random::Random;
 use super::sealing::DirectionKey;
 use crate::snapshot::{Reader, Saved, Writer};
-
-pub(crate) const SUITE: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
 
 /// What a message of the handshake adds to its payload: a public key and a tag.
 const MESSAGE_OVERHEAD: usize = 48;
@@ -56,6 +54,7 @@ impl core::fmt::Debug for Begun {
 /// The client's side: begins a handshake. Returns it and its first message, which holds `payload` sealed.
 pub(crate) fn begin(key: &Key, prologue: &[u8], payload: &[u8], random: &mut Random) -> (Begun, Vec<u8>) {
     let mut state = state(key, prologue, random, Builder::build_initiator);
+    random.skip();
     let message = write(&mut state, payload);
     (Begun(Some(state)), message)
 }
@@ -69,6 +68,7 @@ pub(crate) fn read_first(
 ) -> Option<(Asked, Vec<u8>)> {
     let mut state = state(key, prologue, random, Builder::build_responder);
     let payload = read(&mut state, message)?;
+    random.skip();
     Some((Asked(Some(state)), payload))
 }
 
@@ -91,15 +91,19 @@ impl Begun {
     }
 }
 
-/// A handshake with this key, built by one of the builder's two functions for that.
+/// A handshake with this key, built by one of the builder's two functions for that. It takes the next draw of the generator, which must
+/// be [skipped](Random::skip) unless the handshake ends before it is this end's turn to write.
 fn state<'a>(
     key: &'a Key,
     prologue: &'a [u8],
-    random: &mut Random,
+    random: &Random,
     build: impl FnOnce(Builder<'a>) -> Result<HandshakeState, snow::Error>,
 ) -> Box<HandshakeState> {
     let suite: NoiseParams = SUITE.parse().expect("snow knows the suite");
-    let builder = Builder::with_resolver(suite, Box::new(Primitives(random.draw())));
+    let builder = Builder::with_resolver(
+        suite,
+        Box::new(Primitives { random: random.clone(), key: key.mixed().clone() }),
+    );
     let builder = builder.psk(0, key.bytes()).and_then(|builder| builder.prologue(prologue));
     Box::new(builder.and_then(build).expect("the key and every primitive are there"))
 }

@@ -7,18 +7,38 @@ use curve25519_dalek::MontgomeryPoint;
 use snow::Error;
 use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::CryptoResolver;
-use snow::types;
+use snow::types::{self, Hash as _};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::aead::{Aead as _, Cipher, TAG_LEN};
 use super::random::Random;
 
-/// Gives snow its primitives. The generator is for one handshake, and begins with this seed.
-pub(super) struct Primitives(pub(super) Zeroizing<[u8; 32]>);
+pub(super) const SUITE: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
+
+/// Gives snow its primitives, for one handshake. Its secrets come from this generator, and its key is mixed in as `key` says.
+pub(super) struct Primitives {
+    pub(super) random: Random,
+    pub(super) key: MixedKey,
+}
+
+/// What mixing in the key gives at the begin of a handshake: the chaining key, what is hashed, and the first cipher's key. It depends on
+/// the key alone (Noise, revision 34, section 9.2), so it is computed once, and not for each message of a stranger.
+#[derive(Clone)]
+pub(super) struct MixedKey(Zeroizing<[[u8; 32]; 3]>);
+
+impl MixedKey {
+    pub(super) fn new(key: &[u8; 32]) -> Self {
+        let mut hash = Blake2s { hasher: Blake2s256::new(), key: Self(Zeroizing::default()) };
+        let chaining = Blake2s256::digest(SUITE);
+        let mut mixed = Zeroizing::new([[0; 32]; 3]);
+        expand(&mut hash, &chaining, key, mixed.iter_mut().map(|output| &mut output[..]));
+        Self(mixed)
+    }
+}
 
 impl CryptoResolver for Primitives {
     fn resolve_rng(&self) -> Option<Box<dyn types::Random>> {
-        Some(Box::new(Generator(Random::new(*self.0))))
+        Some(Box::new(Generator::Unused(self.random.clone())))
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn types::Dh>> {
@@ -26,7 +46,9 @@ impl CryptoResolver for Primitives {
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn types::Hash>> {
-        matches!(choice, HashChoice::Blake2s).then(|| Box::<Blake2s>::default() as Box<dyn types::Hash>)
+        matches!(choice, HashChoice::Blake2s).then(|| {
+            Box::new(Blake2s { hasher: Blake2s256::new(), key: self.key.clone() }) as Box<dyn types::Hash>
+        })
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn types::Cipher>> {
@@ -35,12 +57,20 @@ impl CryptoResolver for Primitives {
     }
 }
 
-struct Generator(Random);
+/// The generator of one handshake. Its seed is drawn when it is first used: most messages of strangers are refused before.
+enum Generator {
+    Unused(Random),
+    Used(Random),
+}
 
 impl types::Random for Generator {
     fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), Error> {
+        if let Self::Unused(random) = self {
+            *self = Self::Used(Random::new(*random.draw()));
+        }
+        let (Self::Unused(random) | Self::Used(random)) = self;
         for piece in dest.chunks_mut(32) {
-            piece.copy_from_slice(&self.0.draw()[..piece.len()]);
+            piece.copy_from_slice(&random.draw()[..piece.len()]);
         }
         Ok(())
     }
@@ -94,8 +124,10 @@ impl types::Dh for X25519 {
     }
 }
 
-#[derive(Default)]
-struct Blake2s(Blake2s256);
+struct Blake2s {
+    hasher: Blake2s256,
+    key: MixedKey,
+}
 
 impl types::Hash for Blake2s {
     fn name(&self) -> &'static str {
@@ -111,15 +143,53 @@ impl types::Hash for Blake2s {
     }
 
     fn reset(&mut self) {
-        self.0 = Blake2s256::new();
+        self.hasher = Blake2s256::new();
     }
 
     fn input(&mut self, data: &[u8]) {
-        self.0.update(data);
+        self.hasher.update(data);
     }
 
     fn result(&mut self, out: &mut [u8]) {
-        out[..32].copy_from_slice(&self.0.finalize_reset());
+        out[..32].copy_from_slice(&self.hasher.finalize_reset());
+    }
+
+    /// Three outputs are asked for once, when the key is mixed in.
+    fn hkdf(
+        &mut self,
+        chaining_key: &[u8],
+        input: &[u8],
+        outputs: usize,
+        out1: &mut [u8],
+        out2: &mut [u8],
+        out3: &mut [u8],
+    ) {
+        if outputs == 3 {
+            for (out, mixed) in [out1, out2, out3].into_iter().zip(self.key.0.iter()) {
+                out[..32].copy_from_slice(mixed);
+            }
+        } else {
+            expand(self, chaining_key, input, [out1, out2].into_iter().take(outputs));
+        }
+    }
+}
+
+/// HKDF (Noise, revision 34, section 4.3).
+fn expand<'a>(
+    hash: &mut Blake2s,
+    chaining_key: &[u8],
+    input: &[u8],
+    outputs: impl Iterator<Item = &'a mut [u8]>,
+) {
+    let mut key = Zeroizing::new([0; 32]);
+    hash.hmac(chaining_key, input, &mut *key);
+    let mut text = Zeroizing::new([0; 33]);
+    let mut before = 0;
+    for (output, number) in outputs.zip(1..) {
+        text[before] = number;
+        hash.hmac(&*key, &text[..=before], output);
+        before = 32;
+        text[..32].copy_from_slice(&output[..32]);
     }
 }
 

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 /// A generator whose output nobody can predict who does not know the seed: keyed BLAKE2s over a counter. The key is replaced
 /// after each draw, so that what is in memory does not show what was drawn before.
+#[derive(Clone)]
 pub(crate) struct Random(Zeroizing<[u8; 32]>);
 
 impl Random {
@@ -26,8 +27,13 @@ impl Random {
 
     pub(crate) fn draw(&mut self) -> Zeroizing<[u8; 32]> {
         let drawn = Zeroizing::new(keyed(&self.0, b"draw"));
-        self.0 = Zeroizing::new(keyed(&self.0, b"next"));
+        self.skip();
         drawn
+    }
+
+    /// Leaves out the next draw, which a clone has drawn.
+    pub(super) fn skip(&mut self) {
+        self.0 = Zeroizing::new(keyed(&self.0, b"next"));
     }
 }
 

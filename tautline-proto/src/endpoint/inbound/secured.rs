@@ -107,9 +107,6 @@ impl Secured {
         frame: &Frame<'_>,
         datagram: &[u8],
     ) -> Result<(), DropReason> {
-        if !is_canonical(datagram, session, frame) {
-            return Err(DropReason::Malformed);
-        }
         match (registry.config.role, frame) {
             (Role::Server, Frame::Hello) if datagram.len() < HELLO_LEN => Err(DropReason::Malformed),
             (Role::Server, Frame::Hello) => {
@@ -119,6 +116,8 @@ impl Secured {
                 Ok(())
             }
             (Role::Server, Frame::SealedEcho(echo)) => {
+                registry.admit_stranger(from, now)?;
+                check_canonical(datagram, session, false, &Control::SealedEcho(*echo))?;
                 self.take_echo(registry, handshake, now, from, session, *echo)
             }
             (Role::Client, _) if Some(from) != handshake.server() => Err(DropReason::WrongAddress),
@@ -129,6 +128,7 @@ impl Secured {
                 self.take_token(registry, handshake, now, (from, session), *token, true)
             }
             (Role::Client, Frame::SealedAccept(noise)) => {
+                check_canonical(datagram, session, true, &Control::SealedAccept(noise))?;
                 self.take_accept(registry, handshake, now, (from, session), noise)
             }
             (_, Frame::SealedEcho(_) | Frame::SealedAccept(_) | Frame::Hello) => Err(DropReason::Unexpected),
@@ -249,7 +249,6 @@ impl Secured {
         session: SessionId,
         echo: SealedEcho<'_>,
     ) -> Result<(), DropReason> {
-        registry.admit_stranger(from, now)?;
         handshake.admits(registry, echo.token, from, session, now)?;
         if registry.peers.by_session(session).is_some() {
             return Err(DropReason::Duplicate);
@@ -406,15 +405,16 @@ fn end(registry: &mut Registry, id: PeerId, now: Instant) {
     registry.remove(id, RemovalReason::KeyRemoved, now);
 }
 
-/// Returns whether a message of the Noise handshake stands in its datagram as it was written. The handshake covers everything but
-/// the number, the frame's flags and what follows the frame, which are zero and nothing.
-fn is_canonical(datagram: &[u8], session: SessionId, frame: &Frame<'_>) -> bool {
-    let (control, from_server) = match frame {
-        Frame::SealedEcho(echo) => (Control::SealedEcho(*echo), false),
-        Frame::SealedAccept(noise) => (Control::SealedAccept(noise), true),
-        _ => return true,
-    };
-    native::unnumbered(session, from_server, &control) == datagram
+/// Checks that a message of the Noise handshake stands in its datagram as it was written. The handshake covers everything but the
+/// number, the frame's flags and what follows the frame, which are zero and nothing.
+fn check_canonical(
+    datagram: &[u8],
+    session: SessionId,
+    from_server: bool,
+    control: &Control<'_>,
+) -> Result<(), DropReason> {
+    let is_canonical = native::unnumbered(session, from_server, control) == datagram;
+    if is_canonical { Ok(()) } else { Err(DropReason::Malformed) }
 }
 
 /// Opens a datagram of an established session. The window is looked at first, because that is cheaper, and marked afterwards,

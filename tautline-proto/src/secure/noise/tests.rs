@@ -4,12 +4,11 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use snow::Builder;
-use zeroize::Zeroizing;
 
-use super::{Asked, Begun, SUITE, begin, read_first};
+use super::{Asked, Begun, begin, read_first};
 use crate::secure::aead::{Aead as _, Cipher};
 use crate::secure::key::Key;
-use crate::secure::primitives::Primitives;
+use crate::secure::primitives::{MixedKey, Primitives, SUITE};
 use crate::secure::random::Random;
 
 fn hex(text: &str) -> Vec<u8> {
@@ -51,7 +50,7 @@ fn the_handshake_is_that_of_the_noise_test_vector() {
     let psk: [u8; 32] = hex(PSK).try_into().expect("32 bytes");
     let [prologue, ours, theirs] = [PROLOGUE, EPHEMERAL[0], EPHEMERAL[1]].map(hex);
     let builder = |ephemeral| {
-        let primitives = Box::new(Primitives(Zeroizing::new([0; 32])));
+        let primitives = Box::new(Primitives { random: Random::new([0; 32]), key: MixedKey::new(&psk) });
         let builder = Builder::with_resolver(SUITE.parse().expect("known"), primitives);
         let builder = builder.psk(0, &psk).and_then(|builder| builder.prologue(&prologue));
         builder.expect("each once").fixed_ephemeral_key_for_testing_only(ephemeral)
@@ -123,4 +122,34 @@ fn no_two_handshakes_of_an_end_are_alike() {
     let mut random = random(1);
     let mut begin = || begin(&key(1), b"prologue", b"", &mut random).1;
     assert_ne!(begin(), begin());
+}
+
+#[test]
+fn a_message_that_is_refused_draws_nothing() {
+    let (_, first) = begin(&key(1), b"prologue", b"", &mut random(1));
+    let mut forged = first.clone();
+    forged[40] ^= 1;
+    let (mut quiet, mut attacked) = (random(2), random(2));
+    for _ in 0..10 {
+        assert!(read_first(&key(1), b"prologue", &forged, &mut attacked).is_none());
+    }
+    for _ in 0..2 {
+        let [one, other] = [&mut quiet, &mut attacked].map(|random| {
+            let (asked, _) = read_first(&key(1), b"prologue", &first, random).expect("it has the key");
+            asked.answer(b"").expect("it was asked").1
+        });
+        assert_eq!(one, other);
+    }
+    assert_eq!(quiet.draw(), attacked.draw());
+}
+
+#[test]
+fn two_answers_of_a_server_are_not_alike() {
+    let (_, first) = begin(&key(1), b"prologue", b"", &mut random(1));
+    let mut random = random(2);
+    let mut answer = || {
+        let (asked, _) = read_first(&key(1), b"prologue", &first, &mut random).expect("it has the key");
+        asked.answer(b"").expect("it was asked").1
+    };
+    assert_ne!(answer()[..32], answer()[..32], "its public key is another one each time");
 }

@@ -109,9 +109,12 @@ pub fn seal(datagram: &mut Vec<u8>, header: Header) {
     fill_trailer(datagram);
 }
 
+/// Room for a datagram of a handshake, unless its names are long.
+const USUAL_LEN: usize = 160;
+
 /// Returns a datagram outside any session's numbering, which holds this frame alone.
 pub(crate) fn unnumbered(session: SessionId, from_server: bool, control: &Control<'_>) -> Vec<u8> {
-    let mut datagram = Vec::new();
+    let mut datagram = Vec::with_capacity(USUAL_LEN);
     begin_datagram(&mut datagram);
     write_control(&mut datagram, control);
     seal(&mut datagram, Header { session, sequence: 0, from_server });
