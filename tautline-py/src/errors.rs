@@ -15,11 +15,6 @@ pub(crate) fn raise(py: Python<'_>, class: &str, sentence: impl Into<String>) ->
     with_detail(py, class, sentence, None)
 }
 
-/// Whether an error is of this class.
-pub(crate) fn is(py: Python<'_>, error: &PyErr, class: &str) -> bool {
-    error.get_type(py).name().is_ok_and(|name| name == class)
-}
-
 /// Makes the exception of this class, with one attribute beside its sentence.
 fn with_detail(
     py: Python<'_>,

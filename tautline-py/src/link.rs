@@ -1,29 +1,25 @@
 //! A link: what the library calls an interface.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
-use tautline::{
-    MessageType, PartOutcome, Payload, Raw, ReceiveError, SendError, Sent, UdpInterface, Watchdog,
-};
+use tautline::{MessageType, Payload, UdpInterface, Watchdog};
 
 use crate::arguments::{self, Channel, Count, Options};
 use crate::config::Config;
 use crate::errors;
 use crate::jobs::{Jobs, Limits};
+use crate::known::{self, HandlerFields, PartFields, WatchdogFields};
 use crate::life::{self, Own};
 use crate::message::Message;
 use crate::peer::PeerId;
 use crate::pending::Pending;
-use crate::value::Content;
-use crate::wait::{LOOK_EVERY, block, look_around, repeat};
-use crate::watch::{Changes, Watch, state_name};
-
-/// How long the last look of a receiver takes whose time is over: it does not wait, and the library counts the time-out.
-const LAST_LOOK: Duration = Duration::from_nanos(1);
+use crate::receiving;
+use crate::sending::{send, sent, with_content};
+use crate::wait::{block, repeat};
+use crate::watch::{Changes, Watch};
 
 /// One end of a link, from any thread.
 #[pyclass(frozen, subclass, weakref, module = "tautline._native")]
@@ -45,15 +41,6 @@ impl Drop for Link {
         let interface = self.interface.take();
         // It may wait for handlers that run for a moment, and these may need the interpreter.
         Python::attach(|py| py.detach(move || drop(interface)));
-    }
-}
-
-/// Names how far a message has come.
-pub(crate) fn sent(py: Python<'_>, result: &Result<Sent, SendError>) -> PyResult<&'static str> {
-    match result {
-        Ok(Sent::Written) => Ok("written"),
-        Ok(_) => Ok("queued"),
-        Err(error) => Err(errors::send(py, error)),
     }
 }
 
@@ -153,29 +140,29 @@ impl Link {
     ///
     /// Returns "written" if the kernel has it, "queued" if it is written in a moment. A SendError says why it was not sent.
     #[pyo3(signature = (value, r#type=None, **options), text_signature = "($self, value, type='data', **options)")]
-    fn send(
+    fn send<'py>(
         &self,
-        py: Python<'_>,
-        value: &Bound<'_, PyAny>,
-        r#type: Option<&Bound<'_, PyAny>>,
-        options: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<&'static str> {
-        send(py, self.interface(py)?, value, &Options::read(r#type, MessageType::Data, options)?)
+        py: Python<'py>,
+        value: &Bound<'py, PyAny>,
+        r#type: Option<&Bound<'py, PyAny>>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyString>> {
+        send(py, self.interface(py)?, value, Options::read(r#type, MessageType::Data, options)?)
     }
 
     /// Sends a value with metadata of the Python module's kind, and with a lifespan. The native wire has no empty texts.
     #[pyo3(signature = (value, metadata, lifespan=None, *, native=false))]
-    fn send_as(
+    fn send_as<'py>(
         &self,
-        py: Python<'_>,
-        value: &Bound<'_, PyAny>,
-        metadata: &Bound<'_, PyAny>,
-        lifespan: Option<&Bound<'_, PyAny>>,
+        py: Python<'py>,
+        value: &Bound<'py, PyAny>,
+        metadata: &Bound<'py, PyAny>,
+        lifespan: Option<&Bound<'py, PyAny>>,
         native: bool,
-    ) -> PyResult<&'static str> {
+    ) -> PyResult<Bound<'py, PyString>> {
         let mut options = Options::of_metadata(metadata, native)?;
         options.metadata.lifespan = lifespan.map(arguments::duration).transpose()?;
-        send(py, self.interface(py)?, value, &options)
+        send(py, self.interface(py)?, value, options)
     }
 
     /// Answers a received message: goes to its sender, and carries its id as correlation id. Takes what `send` takes.
@@ -183,28 +170,18 @@ impl Link {
         signature = (message, value, r#type=None, **options),
         text_signature = "($self, message, value, type='acknowledgment', **options)"
     )]
-    fn reply(
+    fn reply<'py>(
         &self,
-        py: Python<'_>,
-        message: &Bound<'_, Message>,
-        value: &Bound<'_, PyAny>,
-        r#type: Option<&Bound<'_, PyAny>>,
-        options: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<&'static str> {
+        py: Python<'py>,
+        message: &Bound<'py, Message>,
+        value: &Bound<'py, PyAny>,
+        r#type: Option<&Bound<'py, PyAny>>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyString>> {
         let interface = self.interface(py)?;
         let message = message.get().inner(py)?;
         let metadata = &Options::read(r#type, MessageType::Acknowledgment, options)?.metadata;
-        match Content::of(value) {
-            Content::Raw(bytes) => {
-                let bytes = bytes.as_bytes();
-                sent(py, &life::detached(py, || interface.reply(message, Raw(bytes), metadata))?)
-            }
-            Content::Value(value) => {
-                let payload =
-                    interface.encode(&value).map_err(|error| errors::encode_value(py, &error, value.0))?;
-                sent(py, &life::detached(py, || interface.reply(message, &payload, metadata))?)
-            }
-        }
+        sent(py, &with_content!(py, interface, value, |content| interface.reply(message, content, metadata))?)
     }
 
     /// Takes the next message, the most urgent first. Waits for at most `timeout` seconds (None: as long as it takes; 0: not
@@ -212,30 +189,12 @@ impl Link {
     /// Any number of threads may wait; they are served in the order in which they came.
     #[pyo3(signature = (timeout=None))]
     fn receive(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Message> {
-        let interface = self.interface(py)?;
-        let timeout = arguments::timeout(timeout)?;
-        if timeout == Some(Duration::ZERO) {
-            return received(py, interface.receive(Some(Duration::ZERO)));
-        }
-        let mut raised = None;
-        let result = life::detached(py, || {
-            interface.receive_while(timeout, LOOK_EVERY, &mut || {
-                raised = look_around().err();
-                raised.is_none()
-            })
-        })?;
-        match (result, raised) {
-            (Err(_), Some(error)) => Err(error),
-            (result, _) => received(py, result),
-        }
+        receiving::receive(py, self.interface(py)?, arguments::timeout(timeout)?)
     }
 
     /// Takes the next message if one is there, else returns None. Never waits.
     fn poll(&self, py: Python<'_>) -> PyResult<Option<Message>> {
-        match self.interface(py)?.receive(Some(Duration::ZERO)) {
-            Err(ReceiveError::TimedOut) => Ok(None),
-            other => received(py, other).map(Some),
-        }
+        receiving::poll(py, self.interface(py)?)
     }
 
     /// Takes up to `limit` messages that are there, as a list. Waits for the first one for at most `timeout`. An empty list
@@ -247,33 +206,18 @@ impl Link {
         limit: Count,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let Count(limit) = limit;
-        let mut found = Vec::new();
-        if limit > 0 {
-            match self.receive(py, timeout) {
-                Ok(first) => found.push(first),
-                Err(error) if errors::is(py, &error, "TimedOut") => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if !found.is_empty() {
-            // If this fails, the next call tells.
-            let mut rest = Vec::new();
-            let _ = self.interface(py)?.receive_many(&mut rest, limit - 1, Some(Duration::ZERO));
-            found.extend(rest.into_iter().map(Message::new));
-        }
-        PyList::new(py, found)
+        receiving::receive_many(py, self.interface(py)?, limit.0, arguments::timeout(timeout)?)
     }
 
     /// Begins to wait for a message.
     fn begin_receive(&self, py: Python<'_>) -> PyResult<Pending> {
         let waiting = self.interface(py)?.receive_async();
-        Ok(Pending::new(waiting, |py, result| Ok(Py::new(py, received(py, result)?)?.into_any())))
+        Ok(Pending::new(waiting, receiving::arrived))
     }
 
     /// Counts a receiver whose time is over. Returns a message that came in this moment.
     fn last_look(&self, py: Python<'_>) -> PyResult<Message> {
-        received(py, self.interface(py)?.receive(Some(LAST_LOOK)))
+        receiving::last_look(py, self.interface(py)?)
     }
 
     /// Registers a handler, and returns its queue of jobs.
@@ -397,18 +341,8 @@ impl Link {
     }
 
     /// The watchdogs: the fields of WatchdogStatistics, in order.
-    #[allow(clippy::type_complexity)] // the fields of one class of Python, in order
-    fn watchdog_list(
-        &self,
-        py: Python<'_>,
-    ) -> PyResult<Vec<(Watch, String, &'static str, u64, u64, u64, u64, f64)>> {
-        let stats = self.interface(py)?.watchdogs();
-        let entry = |stats: &tautline::WatchdogStats| {
-            let (watched, state) = (stats.watched.to_string(), state_name(stats.state));
-            let tautline::WatchdogStats { watch, trips, recoveries, resets, missed, .. } = *stats;
-            (Watch(watch), watched, state, trips, recoveries, resets, missed, stats.worst_late.as_secs_f64())
-        };
-        Ok(stats.iter().map(entry).collect())
+    fn watchdog_list(&self, py: Python<'_>) -> PyResult<Vec<WatchdogFields>> {
+        Ok(self.interface(py)?.watchdogs().iter().map(known::watchdog).collect())
     }
 
     /// Begins to claim a stream of commands at the peers that receive it.
@@ -462,43 +396,17 @@ impl Link {
 
     /// The peers: for each the fields of Peer.
     fn peer_list<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        self.interface(py)?.peers().iter().map(|peer| fields_of(py, peer)).collect()
+        self.interface(py)?.peers().iter().map(|peer| known::peer(py, peer)).collect()
     }
 
     /// The counts of each handler: the fields of HandlerStatistics, in order.
-    #[allow(clippy::type_complexity)] // the fields of one class of Python, in order
-    fn handler_list(
-        &self,
-        py: Python<'_>,
-    ) -> PyResult<Vec<(&'static str, Option<u16>, u64, u64, u64, u64, u64, u64, u64)>> {
-        let handlers = self.interface(py)?.handler_statistics();
-        let entry = |(of, stats): &(tautline::Selector, tautline::HandlerStats)| {
-            let ended = (stats.handled, stats.panicked, stats.timed_out, stats.dropped.total());
-            let kind = of.message_type.name();
-            let now = (stats.waiting, stats.running, stats.overdue);
-            (kind, of.channel, ended.0, ended.1, ended.2, ended.3, now.0, now.1, now.2)
-        };
-        Ok(handlers.iter().map(entry).collect())
+    fn handler_list(&self, py: Python<'_>) -> PyResult<Vec<HandlerFields>> {
+        Ok(self.interface(py)?.handler_statistics().iter().map(known::handler).collect())
     }
 
-    /// What the machine granted: for each part its name, what was asked, what was granted, the problem and the remedy.
-    #[allow(clippy::type_complexity)] // the fields of one class of Python, in order
-    fn realtime_list(
-        &self,
-        py: Python<'_>,
-    ) -> PyResult<Vec<(&'static str, Option<String>, Option<String>, Option<String>, Option<String>)>> {
-        let report = self.interface(py)?.realtime_report();
-        let entry = |part: &tautline::PartReport| {
-            let (granted, problem, remedy) = match &part.outcome {
-                PartOutcome::Granted { granted } => (Some(granted.clone()), None, None),
-                PartOutcome::Refused { problem, remedy } => {
-                    (None, Some(problem.clone()), Some(remedy.clone()))
-                }
-                _ => (None, None, None),
-            };
-            (part.part.name(), part.asked.clone(), granted, problem, remedy)
-        };
-        Ok(report.parts().iter().map(entry).collect())
+    /// What the machine granted: the fields of RealtimePart, in order.
+    fn realtime_list(&self, py: Python<'_>) -> PyResult<Vec<PartFields>> {
+        Ok(self.interface(py)?.realtime_report().parts().iter().map(known::part).collect())
     }
 
     /// The state of the connection: "disconnected", "connecting", "connected", "stale", "reconnecting", "error" or "closed".
@@ -558,57 +466,4 @@ impl Link {
         let interface = self.interface(py)?;
         life::detached(py, || interface.flush())
     }
-}
-
-/// The fields of Peer.
-fn fields_of<'py>(py: Python<'py>, peer: &tautline::PeerInfo) -> PyResult<Bound<'py, PyDict>> {
-    let fields = PyDict::new(py);
-    fields.set_item("id", PeerId(peer.id))?;
-    fields.set_item("address", peer.address.to_string())?;
-    fields.set_item("name", &peer.name)?;
-    fields.set_item("state", peer.state.name())?;
-    fields.set_item("messages_sent", peer.sent.messages)?;
-    fields.set_item("messages_received", peer.received.messages)?;
-    fields.set_item("lost", peer.received.lost)?;
-    fields.set_item("identity", peer.identity.as_deref())?;
-    fields.set_item("path_size", peer.path_mtu())?;
-    let path = peer.received.path;
-    fields.set_item("round_trip", path.map(|path| path.rtt_smoothed.as_secs_f64()))?;
-    fields.set_item("jitter", path.map(|path| path.jitter.as_secs_f64()))?;
-    #[allow(clippy::cast_precision_loss)] // a float of seconds is what Python's users expect
-    fields.set_item("clock_offset", path.map(|path| path.clock_offset_ns as f64 / 1e9))?;
-    fields.set_item("clock_offset_error", path.map(|path| path.clock_offset_error.as_secs_f64()))?;
-    Ok(fields)
-}
-
-fn received(py: Python<'_>, result: Result<tautline::Message, ReceiveError>) -> PyResult<Message> {
-    result.map(Message::new).map_err(|error| errors::receive(py, &error))
-}
-
-fn send(
-    py: Python<'_>,
-    interface: &UdpInterface,
-    value: &Bound<'_, PyAny>,
-    options: &Options,
-) -> PyResult<&'static str> {
-    let Options { metadata, target } = options;
-    let bytes;
-    let payload: Payload;
-    let content = match Content::of(value) {
-        Content::Raw(raw) => {
-            bytes = raw;
-            Ok(Raw(bytes.as_bytes()))
-        }
-        Content::Value(value) => {
-            payload = interface.encode(&value).map_err(|error| errors::encode_value(py, &error, value.0))?;
-            Err(&payload)
-        }
-    };
-    let result = life::detached(py, || match (content, target) {
-        (Ok(raw), tautline::Target::All) => interface.send(raw, metadata),
-        (Err(payload), tautline::Target::All) => interface.send(payload, metadata),
-        (Ok(raw), target) => interface.publisher(metadata.clone()).to(*target).send(raw),
-        (Err(payload), target) => interface.publisher(metadata.clone()).to(*target).send(payload),
-    })?;
-    sent(py, &result)
 }

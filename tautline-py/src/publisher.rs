@@ -4,15 +4,16 @@ use std::time::Instant;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
-use tautline::{MessageType, Payload, Raw, SendError, Sent};
+use pyo3::types::{PyDict, PyList, PyString};
+use tautline::{MessageType, Payload, SendError, Sent};
 
 use crate::arguments::{self, Options};
 use crate::errors;
 use crate::life::{self, Own};
-use crate::link::{Link, outcome, sent};
+use crate::link::{Link, outcome};
 use crate::message::Message;
 use crate::pending::Pending;
+use crate::sending::{sent, with_content};
 use crate::value::Content;
 use crate::wait::block;
 
@@ -54,29 +55,19 @@ impl Publisher {
     /// `age` is how old the data are already, in seconds: the age at the other end and the lifespan count from when they were
     /// made.
     #[pyo3(signature = (value, age=None))]
-    fn send(
+    fn send<'py>(
         &self,
-        py: Python<'_>,
-        value: &Bound<'_, PyAny>,
-        age: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<&'static str> {
+        py: Python<'py>,
+        value: &Bound<'py, PyAny>,
+        age: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyString>> {
         let (interface, publisher) = self.parts.get(py)?;
         let made = age.map(arguments::made).transpose()?.flatten();
-        match Content::of(value) {
-            Content::Raw(bytes) => {
-                let bytes = bytes.as_bytes();
-                sent(py, &life::detached(py, || send(publisher, made, Raw(bytes)))?)
-            }
-            Content::Value(value) => {
-                let payload =
-                    interface.encode(&value).map_err(|error| errors::encode_value(py, &error, value.0))?;
-                sent(py, &life::detached(py, || send(publisher, made, &payload))?)
-            }
-        }
+        sent(py, &with_content!(py, interface, value, |content| send(publisher, made, content))?)
     }
 
     /// Sends many values at once, in as few datagrams as they fit. If one of them cannot be encoded, none is sent.
-    fn send_batch(&self, py: Python<'_>, values: &Bound<'_, PyAny>) -> PyResult<&'static str> {
+    fn send_batch<'py>(&self, py: Python<'py>, values: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
         let (interface, publisher) = self.parts.get(py)?;
         let values = match values.cast::<PyList>() {
             Ok(list) => list.clone(),
@@ -89,7 +80,7 @@ impl Publisher {
         };
         let mut payloads = Vec::with_capacity(values.len());
         for value in values.iter() {
-            payloads.push(match Content::of(&value) {
+            payloads.push(match Content::of(&value)? {
                 Content::Raw(bytes) => Payload::raw(bytes.as_bytes()),
                 Content::Value(value) => {
                     interface.encode(&value).map_err(|error| errors::encode_value(py, &error, value.0))?
@@ -109,17 +100,7 @@ impl Publisher {
     ) -> PyResult<Pending> {
         let (interface, publisher) = self.parts.get(py)?;
         let timeout = arguments::timeout(timeout)?;
-        let request = match Content::of(value) {
-            Content::Raw(bytes) => {
-                let bytes = bytes.as_bytes();
-                life::detached(py, || publisher.request(Raw(bytes), timeout))?
-            }
-            Content::Value(value) => {
-                let payload =
-                    interface.encode(&value).map_err(|error| errors::encode_value(py, &error, value.0))?;
-                life::detached(py, || publisher.request(&payload, timeout))?
-            }
-        };
+        let request = with_content!(py, interface, value, |content| publisher.request(content, timeout))?;
         let request = request.map_err(|error| errors::send(py, &error))?;
         Ok(Pending::new(request, |py, answer| match answer {
             Ok(message) => Ok(Py::new(py, Message::new(message))?.into_any()),
@@ -130,17 +111,7 @@ impl Publisher {
     /// Begins a reliable message: it is sent again until the peer has it.
     fn begin_reliable(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Pending> {
         let (interface, publisher) = self.parts.get(py)?;
-        let receipt = match Content::of(value) {
-            Content::Raw(bytes) => {
-                let bytes = bytes.as_bytes();
-                life::detached(py, || publisher.send_reliable(Raw(bytes)))?
-            }
-            Content::Value(value) => {
-                let payload =
-                    interface.encode(&value).map_err(|error| errors::encode_value(py, &error, value.0))?;
-                life::detached(py, || publisher.send_reliable(&payload))?
-            }
-        };
+        let receipt = with_content!(py, interface, value, |content| publisher.send_reliable(content))?;
         let receipt = receipt.map_err(|error| errors::send(py, &error))?;
         Ok(Pending::new(receipt, |py, ended: tautline::Outcome| outcome(py, ended.name())))
     }

@@ -1,14 +1,12 @@
 //! Answers a message, from inside a handler.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use tautline::{MessageType, Raw};
+use pyo3::types::{PyDict, PyString};
+use tautline::MessageType;
 
 use crate::arguments::Options;
-use crate::errors;
-use crate::life::{self, Own};
-use crate::link::sent;
-use crate::value::Content;
+use crate::life::Own;
+use crate::sending::{sent, with_content};
 
 /// Answers the message that a handler was given: goes to its sender, and carries its id as correlation id.
 #[pyclass(frozen, module = "tautline")]
@@ -26,26 +24,16 @@ impl Reply {
 impl Reply {
     /// Sends the answer. Takes what `Link.send` takes; the type is "acknowledgment" unless you choose another one.
     #[pyo3(signature = (value, r#type=None, **options))]
-    fn __call__(
+    fn __call__<'py>(
         &self,
-        py: Python<'_>,
-        value: &Bound<'_, PyAny>,
-        r#type: Option<&Bound<'_, PyAny>>,
-        options: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<&'static str> {
+        py: Python<'py>,
+        value: &Bound<'py, PyAny>,
+        r#type: Option<&Bound<'py, PyAny>>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyString>> {
         let reply = self.reply.get(py)?;
         let options = Options::read(r#type, MessageType::Acknowledgment, options)?;
         let metadata = &options.metadata;
-        match Content::of(value) {
-            Content::Raw(bytes) => {
-                let bytes = bytes.as_bytes();
-                sent(py, &life::detached(py, || reply.send(Raw(bytes), metadata))?)
-            }
-            Content::Value(value) => {
-                let payload =
-                    reply.encode(&value).map_err(|error| errors::encode_value(py, &error, value.0))?;
-                sent(py, &life::detached(py, || reply.send(&payload, metadata))?)
-            }
-        }
+        sent(py, &with_content!(py, reply, value, |content| reply.send(content, metadata))?)
     }
 }

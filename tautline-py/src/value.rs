@@ -147,9 +147,9 @@ pub(crate) enum Content<'a, 'py> {
 
 impl<'a, 'py> Content<'a, 'py> {
     /// Anything with a buffer is raw, everything else a value.
-    pub(crate) fn of(value: &'a Bound<'py, PyAny>) -> Self {
+    pub(crate) fn of(value: &'a Bound<'py, PyAny>) -> PyResult<Self> {
         if let Ok(bytes) = value.cast::<PyBytes>() {
-            return Self::Raw(bytes.clone());
+            return Ok(Self::Raw(bytes.clone()));
         }
         let is_plain = value.is_instance_of::<PyDict>()
             || value.is_instance_of::<PyList>()
@@ -158,8 +158,8 @@ impl<'a, 'py> Content<'a, 'py> {
             || value.is_instance_of::<PyInt>()
             || value.is_none();
         match (!is_plain).then(|| as_bytes(value)).flatten() {
-            Some(bytes) => Self::Raw(bytes),
-            None => Self::Value(Value(value)),
+            Some(bytes) => Ok(Self::Raw(bytes)),
+            None => Ok(Self::Value(Value(value))),
         }
     }
 }

@@ -95,7 +95,7 @@ impl World {
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<usize> {
         let Options { metadata, .. } = Options::read(r#type, MessageType::Data, options)?;
-        let payload = match Content::of(value) {
+        let payload = match Content::of(value)? {
             Content::Raw(bytes) => Payload::raw(bytes.as_bytes()),
             Content::Value(value) => Payload::json(&value)
                 .map_err(|error| errors::encode_value(py, &SendError::Encode(error), value.0))?,
