@@ -1,5 +1,8 @@
 //! A received message.
 
+use std::sync::OnceLock;
+
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PyString, PyTuple};
@@ -11,16 +14,17 @@ use crate::peer::PeerId;
 use crate::value::Decoded;
 
 /// A received message: its data, and what came with them. It is yours alone: no handler and no other receiver shares it.
-#[pyclass(frozen, module = "tautline")]
+#[pyclass(frozen, freelist = 1024, module = "tautline")]
 pub(crate) struct Message {
     message: Own<tautline::Message>,
-    data: PyOnceLock<Py<PyAny>>,
-    payload: PyOnceLock<Py<PyBytes>>,
+    /// The value, once it was asked for. Raw bytes are in `payload`.
+    value: OnceLock<Py<PyAny>>,
+    payload: OnceLock<Py<PyBytes>>,
 }
 
 impl Message {
     pub(crate) fn new(message: tautline::Message) -> Self {
-        Self { message: Own::new(message), data: PyOnceLock::new(), payload: PyOnceLock::new() }
+        Self { message: Own::new(message), value: OnceLock::new(), payload: OnceLock::new() }
     }
 
     pub(crate) fn inner(&self, py: Python<'_>) -> PyResult<&tautline::Message> {
@@ -28,25 +32,37 @@ impl Message {
     }
 }
 
+/// Returns the object of `cell`, which is made at the first look. Two threads may make one at once; the first one counts.
+fn once<T>(
+    py: Python<'_>,
+    cell: &OnceLock<Py<T>>,
+    make: impl FnOnce() -> PyResult<Py<T>>,
+) -> PyResult<Py<T>> {
+    if let Some(made) = cell.get() {
+        return Ok(made.clone_ref(py));
+    }
+    let made = make()?;
+    // Not `PyOnceLock`, which lets go of the interpreter for each message. Nothing of Python runs inside this call.
+    Ok(cell.get_or_init(|| made).clone_ref(py))
+}
+
 #[pymethods]
 impl Message {
     /// The data: bytes if they were sent raw, else the value. Decoded at the first look, and the same object from then on.
     #[getter]
     fn data(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let made = self.data.get_or_try_init(py, || match self.inner(py)?.content_type() {
-            ContentType::Raw => Ok(self.payload(py)?.into_any()),
-            _ => decode(py, self.inner(py)?),
-        })?;
-        Ok(made.clone_ref(py))
+        let message = self.inner(py)?;
+        if message.content_type() == ContentType::Raw {
+            return Ok(self.payload(py)?.into_any());
+        }
+        once(py, &self.value, || decode(py, message))
     }
 
     /// The payload as it travelled, as bytes.
     #[getter]
     fn payload(&self, py: Python<'_>) -> PyResult<Py<PyBytes>> {
-        let made = self
-            .payload
-            .get_or_try_init(py, || Ok::<_, PyErr>(PyBytes::new(py, self.inner(py)?.payload()).unbind()))?;
-        Ok(made.clone_ref(py))
+        let message = self.inner(py)?;
+        once(py, &self.payload, || Ok(PyBytes::new(py, message.payload()).unbind()))
     }
 
     /// The payload as a memoryview, to take it apart without copies: `message.view().cast("d")`.
@@ -180,6 +196,12 @@ impl Message {
             self.lifespan(py)?,
         );
         fields.into_pyobject(py)
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "a message cannot be copied or pickled: take out of it what you need, such as message.data and message.source",
+        ))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
