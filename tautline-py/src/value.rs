@@ -5,9 +5,12 @@ use std::fmt;
 use pyo3::BoundObject as _;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple, PyType};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{self, Serialize, SerializeMap, SerializeSeq, Serializer};
+
+use crate::errors;
 
 /// A value to send.
 pub(crate) struct Value<'a, 'py>(pub(crate) &'a Bound<'py, PyAny>);
@@ -100,43 +103,98 @@ fn text_of_key(key: &Bound<'_, PyAny>) -> PyResult<String> {
     Err(PyTypeError::new_err(format!("a key is a {kind}: use texts as keys")))
 }
 
-/// What is no plain value: bytes inside a value, a scalar of numpy, an enum of texts or numbers is one already.
+/// What is no plain value: bytes inside a value, and numbers of other libraries.
 fn rare<S: Serializer>(value: &Bound<'_, PyAny>, serializer: S) -> Result<S::Ok, S::Error> {
-    let bytes = as_bytes(value);
-    if let Some(bytes) = bytes.as_ref().filter(|_| is_bytes_like(value)) {
+    let view = PyMemoryView::from(value).ok();
+    if let Some(view) = view.as_ref().filter(|_| is_bytes_like(value)) {
         if serializer.is_human_readable() {
             return Err(ser::Error::custom(
                 "bytes inside a value cannot be written as JSON: use the codec msgpack or cbor, or a list",
             ));
         }
-        return serializer.serialize_bytes(bytes.as_bytes());
+        return serializer.serialize_bytes(bytes_of(view).map_err(ser::Error::custom)?.as_bytes());
     }
-    // Numbers of other libraries, such as numpy's scalars.
-    if let Ok(number) = value.call_method0("__index__") {
-        return Value(&number).serialize(serializer);
+    match number_of(value, view.as_ref()) {
+        Some(number) => Value(&number).serialize(serializer),
+        None => Err(ser::Error::custom(refusal(value, view.is_some()))),
     }
-    if let Ok(number) = value.call_method0("__float__") {
-        return Value(&number).serialize(serializer);
+}
+
+/// Returns a number of another library as one of Python. An array is none, even if it has one element.
+fn number_of<'py>(
+    value: &Bound<'py, PyAny>,
+    view: Option<&Bound<'py, PyMemoryView>>,
+) -> Option<Bound<'py, PyAny>> {
+    let method = |name| value.call_method0(name).ok();
+    if is_number_of_numpy(value) {
+        // A `longdouble` is its own item. A complex number has no float that says all.
+        return method("item").filter(|item| !is_number_of_numpy(item)).or_else(|| method("__float__"));
     }
+    let is_array = view.is_some_and(|view| {
+        view.getattr("ndim").and_then(|count| count.extract::<usize>()).is_ok_and(|count| count > 0)
+    });
+    if is_array {
+        return None;
+    }
+    method("__index__").or_else(|| method("__float__"))
+}
+
+/// Says why a value cannot be encoded, and what can be sent in its place.
+fn refusal(value: &Bound<'_, PyAny>, has_buffer: bool) -> String {
+    const INSTEAD: [(&str, &str); 7] = [
+        ("__dataclass_fields__", "use dataclasses.asdict(value)"),
+        ("isoformat", "use its isoformat() or timestamp()"),
+        ("total_seconds", "use its total_seconds()"),
+        ("_value_", "use its value"),
+        ("keys", "use dict(value)"),
+        ("__iter__", "use list(value)"),
+        ("__fspath__", "use str(value)"),
+    ];
     let kind = value.get_type().name().map_or_else(|_| "value".to_owned(), |name| name.to_string());
-    let hint = if bytes.is_some() {
-        ": call its tolist()"
-    } else {
-        ": use dict, list, str, int, float, bool or None"
+    let is_class = value.is_instance_of::<PyType>();
+    let known = INSTEAD.iter().find(|(name, _)| !is_class && value.hasattr(*name).unwrap_or(false));
+    let hint = match known {
+        _ if has_buffer => "call its tolist()",
+        Some((_, hint)) => hint,
+        None => "use dict, list, str, int, float, bool or None",
     };
-    Err(ser::Error::custom(format!("a {kind} cannot be encoded{hint}")))
+    format!("a {kind} cannot be encoded: {hint}")
+}
+
+/// Whether this is a number of numpy, such as `float32`. It has a buffer as an array has, but it is a number.
+fn is_number_of_numpy(value: &Bound<'_, PyAny>) -> bool {
+    static CLASSES: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = value.py();
+    // So numpy is never imported for a program that does not use it.
+    if !value.get_type().module().is_ok_and(|module| module == "numpy") {
+        return false;
+    }
+    let classes = CLASSES.get_or_try_init(py, || {
+        let numpy = PyModule::import(py, "numpy")?;
+        let classes = (numpy.getattr("number")?, numpy.getattr("bool_")?);
+        Ok::<_, PyErr>(classes.into_pyobject(py)?.into_any().unbind())
+    });
+    classes.is_ok_and(|classes| value.is_instance(classes.bind(py)).unwrap_or(false))
 }
 
 /// Whether a buffer is one of bytes inside a value, and not an array of numbers.
-fn is_bytes_like(value: &Bound<'_, PyAny>) -> bool {
+pub(crate) fn is_bytes_like(value: &Bound<'_, PyAny>) -> bool {
     let kind = value.get_type();
     kind.name().is_ok_and(|name| ["bytes", "bytearray", "memoryview"].iter().any(|known| name == *known))
 }
 
-/// Returns the bytes of anything with a buffer, in the order of its elements.
-fn as_bytes<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyBytes>> {
-    let view = PyMemoryView::from(value).ok()?;
-    view.call_method0("tobytes").ok()?.cast_into().ok()
+/// Returns the bytes of a buffer, in the order of its elements.
+fn bytes_of<'py>(view: &Bound<'py, PyMemoryView>) -> PyResult<Bound<'py, PyBytes>> {
+    Ok(view.call_method0("tobytes")?.cast_into()?)
+}
+
+/// Whether the elements of a buffer are objects of Python: their bytes are addresses of this process.
+fn holds_objects(view: &Bound<'_, PyMemoryView>) -> bool {
+    let Ok(format) = view.getattr("format").and_then(|format| format.extract::<String>()) else {
+        return false;
+    };
+    // The names of fields stand between colons.
+    format.split(':').step_by(2).any(|codes| codes.contains('O'))
 }
 
 /// What `send` is given: bytes to send as they are, or a value to encode.
@@ -146,7 +204,7 @@ pub(crate) enum Content<'a, 'py> {
 }
 
 impl<'a, 'py> Content<'a, 'py> {
-    /// Anything with a buffer is raw, everything else a value.
+    /// Anything with a buffer is raw, everything else a value. An error for an array of objects.
     pub(crate) fn of(value: &'a Bound<'py, PyAny>) -> PyResult<Self> {
         if let Ok(bytes) = value.cast::<PyBytes>() {
             return Ok(Self::Raw(bytes.clone()));
@@ -157,9 +215,17 @@ impl<'a, 'py> Content<'a, 'py> {
             || value.is_instance_of::<PyString>()
             || value.is_instance_of::<PyInt>()
             || value.is_none();
-        match (!is_plain).then(|| as_bytes(value)).flatten() {
-            Some(bytes) => Ok(Self::Raw(bytes)),
-            None => Ok(Self::Value(Value(value))),
+        if is_plain || is_number_of_numpy(value) {
+            return Ok(Self::Value(Value(value)));
+        }
+        match PyMemoryView::from(value) {
+            Ok(view) if holds_objects(&view) => Err(errors::raise(
+                value.py(),
+                "EncodeError",
+                "the elements of this array are objects: send its tolist(), or an array of numbers",
+            )),
+            Ok(view) => Ok(Self::Raw(bytes_of(&view)?)),
+            Err(_) => Ok(Self::Value(Value(value))),
         }
     }
 }

@@ -105,6 +105,57 @@ def test_arrays_of_numpy_travel_raw_and_come_back(pair: Pair) -> None:
         controller.send({"state": state})
 
 
+def test_numbers_of_numpy_are_numbers(pair: Pair) -> None:
+    numpy = pytest.importorskip("numpy")
+    plant, controller = pair
+    for number, expected in [
+        (numpy.float32(0.5), 0.5),
+        (numpy.float16(0.25), 0.25),
+        (numpy.longdouble(1.5), 1.5),
+        (numpy.int64(-3), -3),
+        (numpy.uint64(2**64 - 1), 2**64 - 1),
+        (numpy.bool_(True), True),
+    ]:
+        controller.send(number)
+        controller.send({"x": number})
+        received = [plant.receive(PATIENCE).data for _ in range(2)]
+        assert received == [expected, {"x": expected}] and type(received[0]) is type(expected)
+    for wrong, sentence in [(numpy.float32("nan"), "NaN"), (numpy.complex64(1j), "complex")]:
+        with pytest.raises(tautline.EncodeError, match=sentence):
+            controller.send(wrong)
+    with pytest.raises(tautline.EncodeError, match="x: .*tolist"):
+        controller.send({"x": numpy.array([1.5])})
+
+
+def test_the_order_of_an_array_in_memory_does_not_matter(pair: Pair) -> None:
+    numpy = pytest.importorskip("numpy")
+    plant, controller = pair
+    table = numpy.arange(12.0).reshape(3, 4)
+    for array_ in (table[:, ::2], table.T, table[::-1], table.astype(">f8"), numpy.array(1.5)):
+        controller.send(array_)
+        assert plant.receive(PATIENCE).data == array_.tobytes()
+
+
+def test_an_array_of_objects_is_refused(pair: Pair) -> None:
+    # Its bytes are addresses of this process.
+    numpy = pytest.importorskip("numpy")
+    plant, controller = pair
+    fields = [("name", "i4"), ("Object", "f8")]
+    for wrong in (numpy.array([1, None, "x"]), numpy.zeros(1, dtype=[*fields, ("b", "O")])):
+        with pytest.raises(tautline.EncodeError, match="objects"):
+            controller.send(wrong)
+    controller.send(numpy.zeros(1, dtype=fields))
+    assert plant.receive(PATIENCE).data == bytes(12)
+
+
+def test_a_buffer_that_changes_after_the_call_was_sent_as_it_was(pair: Pair) -> None:
+    plant, controller = pair
+    data = bytearray(b"abc")
+    controller.send(data)
+    data[:] = b"xyzxyz"
+    assert plant.receive(PATIENCE).data == b"abc"
+
+
 @pytest.mark.parametrize(
     "value, error, path",
     [
