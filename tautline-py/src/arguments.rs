@@ -196,7 +196,9 @@ fn target(value: &Bound<'_, PyAny>) -> PyResult<Target> {
         return Ok(Target::Peer(peer.get().0));
     }
     let Ok(text) = value.extract::<String>() else {
-        return Err(PyTypeError::new_err("to: a peer (such as `message.peer`) or an address is expected"));
+        return Err(PyTypeError::new_err(
+            "to: a peer (such as `message.peer`) or an address (such as \"10.0.0.5:9000\") is expected",
+        ));
     };
     let address: SocketAddr = text.parse().map_err(|_| {
         PyValueError::new_err(format!("to: an address such as 10.0.0.5:9000 is expected, not {text:?}"))
@@ -211,7 +213,12 @@ fn timestamp(value: &Bound<'_, PyAny>) -> PyResult<Timestamp> {
             |_| PyValueError::new_err("timestamp: an integer has more than 64 bits; give a float");
         return value.extract().map(Timestamp::WholeSeconds).map_err(too_large);
     }
-    Ok(Timestamp::from(value.extract::<f64>()?))
+    let seconds = value.extract::<f64>();
+    seconds.map(Timestamp::from).map_err(|_| {
+        PyTypeError::new_err(format!(
+            "timestamp: a number of seconds is expected, such as that of time.time(), not {value:?}"
+        ))
+    })
 }
 
 /// Returns an attribute; `None` for None.
@@ -245,7 +252,7 @@ impl Options {
         let mut read = Self { metadata: Metadata::new(kind), target: Target::All };
         for (name, value) in options.into_iter().flatten() {
             if !value.is_none() {
-                read.set(name.extract::<String>()?.as_str(), &value)?;
+                read.set(name.cast::<PyString>()?.to_str()?, &value)?;
             }
         }
         Ok(read)

@@ -88,7 +88,16 @@ impl Config {
     /// Every key: its name, what its value may be, and what it is for.
     #[staticmethod]
     fn keys() -> Vec<(&'static str, String, &'static str)> {
-        tautline::Config::keys().iter().map(|key| (key.name(), key.expected(), key.doc())).collect()
+        tautline::Config::keys().iter().map(|key| (key.name(), key.expected(), key.doc().trim())).collect()
+    }
+
+    // A configuration does not change, so a copy is the same object.
+    fn __copy__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    fn __deepcopy__(this: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        this
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -130,7 +139,13 @@ impl Config {
     fn set_streams(&mut self, py: Python<'_>, streams: &Bound<'_, PyAny>) -> PyResult<()> {
         for (stream, settings) in table(streams, STREAMS_EXPECTED)? {
             let stream = stream.extract::<String>().map_err(|_| PyTypeError::new_err(STREAMS_EXPECTED))?;
-            for (key, value) in table(&settings, STREAMS_EXPECTED)? {
+            let settings = table(&settings, STREAMS_EXPECTED)?;
+            if settings.is_empty() {
+                // Nothing is set, so nothing else would notice a slip in the name.
+                let (kind, _) = stream.split_once('.').unwrap_or((&stream, ""));
+                arguments::message_type(PyString::new(py, kind).as_any())?;
+            }
+            for (key, value) in settings {
                 let key: String = key.extract()?;
                 let is_duration = tautline::Config::stream_keys()
                     .iter()

@@ -32,6 +32,9 @@ mod world;
 /// See the package `tautline`.
 #[pyo3::pymodule(gil_used = false)]
 mod _native {
+    /// The version of the package.
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
     #[pymodule_export]
     use crate::arguments::seconds;
     #[pymodule_export]

@@ -17,6 +17,14 @@ impl PeerId {
         hasher.finish()
     }
 
+    fn __copy__(&self) -> Self {
+        *self
+    }
+
+    fn __deepcopy__(&self, _memo: &Bound<'_, PyAny>) -> Self {
+        *self
+    }
+
     fn __repr__(&self) -> String {
         format!("<peer {}>", self.0)
     }

@@ -14,7 +14,7 @@ use crate::link::{Link, outcome};
 use crate::message::Message;
 use crate::pending::Pending;
 use crate::sending::{sent, with_content};
-use crate::value::Content;
+use crate::value::{self, Content};
 use crate::wait::block;
 
 /// Sends what a loop sends again and again: the type, the channel and so on are chosen once. Made by `Link.publisher`.
@@ -33,6 +33,22 @@ fn send(
         None => publisher.send(content),
         Some(made) => publisher.made_at(made).send(content),
     }
+}
+
+/// Reads the values of a batch. A text and bytes are one value, although they can be iterated over, and so is a dict.
+fn many<'py>(values: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+    if let Ok(list) = values.cast::<PyList>() {
+        return Ok(list.clone());
+    }
+    let is_one = value::is_bytes_like(values)
+        || values.is_instance_of::<PyString>()
+        || values.is_instance_of::<PyDict>();
+    let items = (!is_one).then(|| values.try_iter().ok()).flatten().ok_or_else(|| {
+        PyTypeError::new_err(format!(
+            "send_batch: a list of values is expected, not {values:?}; send takes one value"
+        ))
+    })?;
+    PyList::new(values.py(), items.collect::<PyResult<Vec<_>>>()?)
 }
 
 #[pymethods]
@@ -69,15 +85,7 @@ impl Publisher {
     /// Sends many values at once, in as few datagrams as they fit. If one of them cannot be encoded, none is sent.
     fn send_batch<'py>(&self, py: Python<'py>, values: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
         let (interface, publisher) = self.parts.get(py)?;
-        let values = match values.cast::<PyList>() {
-            Ok(list) => list.clone(),
-            Err(_) => {
-                let items = values.try_iter().map_err(|_| {
-                    PyTypeError::new_err(format!("send_batch: a list of values is expected, not {values:?}"))
-                })?;
-                PyList::new(py, items.collect::<PyResult<Vec<_>>>()?)?
-            }
-        };
+        let values = many(values)?;
         let mut payloads = Vec::with_capacity(values.len());
         for value in values.iter() {
             payloads.push(match Content::of(&value)? {
@@ -122,5 +130,10 @@ impl Publisher {
         let (_, publisher) = self.parts.get(py)?;
         let mut room = Box::pin(publisher.room());
         Ok(block(py, &mut room, arguments::timeout(timeout)?)?.is_some())
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let metadata = self.parts.get(py)?.1.metadata();
+        Ok(format!("<publisher: {} on channel {}>", metadata.message_type, metadata.channel))
     }
 }

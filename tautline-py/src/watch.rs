@@ -26,6 +26,14 @@ impl Watch {
         hasher.finish()
     }
 
+    fn __copy__(&self) -> Self {
+        *self
+    }
+
+    fn __deepcopy__(&self, _memo: &Bound<'_, PyAny>) -> Self {
+        *self
+    }
+
     fn __repr__(&self) -> String {
         format!("<{:?}>", self.0)
     }

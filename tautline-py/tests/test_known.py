@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import dataclasses
 import pathlib
+import pickle
 import threading
 import urllib.request
 
@@ -119,3 +122,27 @@ def test_settings_come_from_text_and_from_the_environment(monkeypatch: pytest.Mo
     monkeypatch.setenv("TAUTLINE_NAME", "from env")
     assert (config.settings["name"], config.apply_env().settings["name"]) == ("text", "from env")
     assert config.apply_env().settings["endpoint"] == "127.0.0.1:0"
+
+
+def test_plain_values_can_be_copied(pair: Pair) -> None:
+    plant, controller = pair
+    (peer,) = plant.peers()
+    assert dataclasses.asdict(peer)["id"] == peer.id == copy.copy(peer.id)
+    watch = plant.watch(print, "command", 10.0)
+    assert copy.deepcopy(watch) == watch
+    assert copy.deepcopy(controller.config) is not None
+    controller.send(1)
+    message = plant.receive(PATIENCE)
+    for act in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match=r"message\.data"):
+            act(message)
+
+
+def test_everything_says_what_it_is(pair: Pair) -> None:
+    plant, controller = pair
+    controller.send({"force": 1.5}, "command", channel=3)
+    message = plant.receive(PATIENCE)
+    shown = f"{plant} {message} {message.peer} {controller.publisher('command', channel=3)} {controller.config}"
+    for part in ("'plant'", "command", "controller", "channel 3", "role=client"):
+        assert part in shown, shown
+    assert tautline.__version__ and not any(text != text.strip() for key in tautline.Config.keys() for text in key)

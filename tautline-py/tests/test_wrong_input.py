@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import collections
+import datetime
+import enum
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +15,11 @@ from tautline.threadsafe import InterfaceConfig, ThreadSafeUDPInterface
 
 Pair = tuple[tautline.Link, tautline.Link]
 Act = Callable[[tautline.Link, tautline.Link], Any]
+
+
+class Mode(enum.Enum):
+    AUTO = object()
+
 
 CASES: list[tuple[str, Act, type[Exception], str]] = [
     ("a channel that is negative", lambda p, c: c.send(1, channel=-1), ValueError, "0 to 65535"),
@@ -39,6 +47,13 @@ CASES: list[tuple[str, Act, type[Exception], str]] = [
     ("a key that is a tuple", lambda p, c: c.send({(1, 2): 3}), tautline.EncodeError, "use texts as keys"),
     ("an int of 200 bits", lambda p, c: c.send(1 << 200), tautline.EncodeError, "send it as a text"),
     ("a text that is half a character", lambda p, c: c.send("\ud800"), tautline.EncodeError, "surrogate"),
+    ("half a character in a value", lambda p, c: c.send({"a": ["\ud800"]}), tautline.EncodeError, r"a\[0\]: .*surrogate"),
+    ("a dataclass", lambda p, c: c.send(tautline.Wake(1, 0, 0.0, False)), tautline.EncodeError, r"dataclasses\.asdict"),
+    ("a date", lambda p, c: c.send({"at": datetime.datetime(2026, 1, 1)}), tautline.EncodeError, r"at: .*timestamp\(\)"),
+    ("a time stamp that is a date", lambda p, c: c.send(1, timestamp=datetime.datetime(2026, 1, 1)), TypeError, "a number of seconds"),  # type: ignore[arg-type]
+    ("an enum of objects", lambda p, c: c.send([Mode.AUTO]), tautline.EncodeError, "use its value"),
+    ("a deque", lambda p, c: c.send(collections.deque([1])), tautline.EncodeError, r"list\(value\)"),
+    ("a target that is a pair", lambda p, c: p.send(1, to=("10.0.0.5", 9000)), TypeError, "10.0.0.5:9000"),  # type: ignore[arg-type]
     ("a value without an end", lambda p, c: c.send(endless()), tautline.TooDeep, "deep"),
     ("a value that is too large", lambda p, c: c.send("x" * 20_000_000), tautline.TooLarge, "bytes"),
     ("a time-out that is negative", lambda p, c: p.receive(-1), ValueError, "0 or more"),
@@ -46,6 +61,12 @@ CASES: list[tuple[str, Act, type[Exception], str]] = [
     ("a time-out that is a text", lambda p, c: p.receive("soon"), ValueError, "soon"),
     ("a limit that is negative", lambda p, c: p.receive_many(-1), ValueError, "a whole number, 0 or more"),
     ("a batch that is a number", lambda p, c: c.publisher().send_batch(3), TypeError, "a list"),
+    ("a batch that is a text", lambda p, c: c.publisher().send_batch("abc"), TypeError, "send takes one value"),
+    ("a batch that is bytes", lambda p, c: c.publisher().send_batch(b"abc"), TypeError, "send takes one value"),
+    ("a batch that is a dict", lambda p, c: c.publisher().send_batch({"a": 1}), TypeError, "send takes one value"),
+    ("a decorator without its type", lambda p, c: p.handler(print), TypeError, r'@link\.handler\("command"\)'),  # type: ignore[arg-type]
+    ("a stream with a slip", lambda p, c: tautline.Config(qos={"comand": {}}), ValueError, "command"),
+    ("a rate that is a text", lambda p, c: tautline.doctor(rate="1kHz"), TypeError, "hertz"),  # type: ignore[arg-type]
     ("an answer to no message", lambda p, c: p.reply("question", 1), TypeError, "Message"),  # type: ignore[arg-type]
     ("a link of text", lambda p, c: tautline.Link("127.0.0.1:9000"), TypeError, "Config"),  # type: ignore[arg-type]
     ("an endpoint that is a number", lambda p, c: tautline.serve(9000), tautline.ConfigError, "endpoint"),  # type: ignore[arg-type]

@@ -53,6 +53,7 @@ from ._errors import (
     WrongKey,
 )
 from ._link import Claim, Events, Link, Publisher, Receipt, Request, connect, connect_async, serve, serve_async
+from ._native import VERSION as __version__
 from ._native import Config, Message, PeerId, Reply, Watch
 from ._types import (
     CycleStatistics,
@@ -71,11 +72,12 @@ from ._types import (
 
 __all__ = [
     "Busy", "Claim", "ClaimError", "Closing", "Config", "ConfigError", "ConnectError", "ConnectTimedOut", "Cycle",
-    "CycleStatistics",    "DecodeError", "Disconnected", "DumpError", "EncodeError", "Event", "Events", "Expired", "Following", "ForkError", "HandlerStatistics",
+    "CycleStatistics", "DecodeError", "Disconnected", "DumpError", "EncodeError", "Event", "Events", "Expired", "Following",
+    "ForkError", "HandlerStatistics",
     "InboxOff", "Link", "Message", "MessageType", "NoPeers", "NotAllowed", "NotConnected", "NotDelivered", "NotFinite",
     "NotOnThisWire", "Overrun", "PartlySent", "Peer", "PeerId", "PeriodError", "Priority", "Publisher", "RealtimePart",
     "Receipt", "ReceiveError", "Refused", "Reply", "Request", "SendError", "ServerFull", "SocketError", "Statistics",
     "TautlineError", "TimedOut", "TooDeep", "TooLarge", "UnknownPeer", "Unresolved", "Wake", "Watch", "WatchError",
-    "WatchdogEvent", "WatchdogStatistics", "WindowFull", "WrongKey", "connect", "connect_async", "doctor", "serve",
-    "serve_async",
+    "WatchdogEvent", "WatchdogStatistics", "WindowFull", "WrongKey", "__version__", "connect", "connect_async", "doctor",
+    "serve", "serve_async",
 ]  # fmt: skip

@@ -22,6 +22,8 @@ def doctor(rate: float | None = None, *, config: str | None = None) -> dict[str,
 
     Raises `TautlineError` if the machine cannot be measured, for example because `rate` is out of its range.
     """
+    if rate is not None and not isinstance(rate, (int, float)):
+        raise TypeError(f"rate: a number of hertz is expected, such as 1000, not {rate!r}")
     command = [sys.executable, "-m", "tautline", "doctor", "--json"]
     command += [] if rate is None else ["--rate", f"{rate:.6f}Hz"]
     command += [] if config is None else ["--config", config]

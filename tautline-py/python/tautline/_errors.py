@@ -156,13 +156,15 @@ class Closing(TautlineError, RuntimeError):
     """The interpreter ends."""
 
 
-_PLAIN = (str, int, bool, type(None))
+_PLAIN = (int, bool, type(None))
 
 
 def locate(value: Any, path: str = "") -> str | None:
     """Returns the place of the first value that cannot be encoded. Called by the extension, for its error messages."""
     if isinstance(value, float):
         return None if math.isfinite(value) else path or None
+    if isinstance(value, str):
+        return None if _is_text(value) else path or None
     if isinstance(value, _PLAIN):
         return None
     if isinstance(value, dict):
@@ -175,3 +177,11 @@ def locate(value: Any, path: str = "") -> str | None:
         return next((found for place, item in parts if (found := locate(item, place))), None)
     except RecursionError:
         return None
+
+
+def _is_text(value: str) -> bool:
+    """Whether a text can travel: half a character, as `json.loads` can make it, cannot."""
+    try:
+        return bool(value.encode()) or not value
+    except UnicodeEncodeError:
+        return False

@@ -244,6 +244,9 @@ class Link(_native.Link):
         it there. Messages of one peer come one after the other, unless `unordered`. An exception is logged and counted.
         """
 
+        if callable(type):
+            raise TypeError('handler: write @link.handler("command"), with the type of the messages that it is for')
+
         def register(function: H) -> H:
             if not callable(function):
                 raise TypeError(f"handler: a function of the message and of reply is expected, not {function!r}")
