@@ -39,8 +39,6 @@
 //! `secure` (secret keys) is on by default. `toml` (configuration from TOML), `msgpack` and `cbor` (codecs beside JSON), `sim` (what networks do to datagrams, for
 //! tests), `metrics` (figures over HTTP, for Prometheus and people) are not.
 
-#[cfg(all(windows, feature = "secure"))]
-mod access;
 pub mod black_box;
 mod config;
 mod connection;

@@ -1,7 +1,10 @@
 //! Every call to the operating system: sockets, waiting, clocks, and real-time scheduling.
 //!
-//! Used by every folder that needs the system. Uses `config` and `sync`. The only folder that may contain `unsafe` code.
+//! Used by every folder that needs the system. Uses `config` and `sync`, except for `access`, which `config` uses. The only
+//! folder that may contain `unsafe` code.
 
+#[cfg(all(windows, feature = "secure"))]
+pub(crate) mod access;
 pub(crate) mod clock;
 #[cfg(windows)]
 pub(crate) mod console;

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::{SecretKey, SecretKeyError};
-#[cfg(windows)]
-use crate::access::{another_reader, create};
 use crate::config::key_text::holds_key;
+#[cfg(windows)]
+use crate::machine::access::{another_reader, create};
 
 /// The most bytes of a key file.
 const MOST_BYTES: usize = 65_536;

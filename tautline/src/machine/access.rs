@@ -1,6 +1,6 @@
 //! Who may read a file of keys on Windows: its access list. Unix has modes, which need no code of ours.
 //!
-//! Only `config` uses it. `config` stands below `machine`, so this folder cannot be a part of `machine`.
+//! Only `config` uses it. The rest of `machine` imports `config`, so this file imports nothing of the library.
 #![allow(unsafe_code)] // no safe wrapper offers it
 
 use std::ffi::c_void;
