@@ -291,7 +291,7 @@ fn a_wrong_value_is_shown_with_the_name_of_its_variable() {
         (
             "TAUTLINE_INTERFACE",
             "a/b",
-            "`TAUTLINE_INTERFACE` is \"a/b\": expected the name of a network card, such as eth1 (`ip link` lists them)",
+            "`TAUTLINE_INTERFACE` is \"a/b\": expected the name of a network card, such as eth1 (`ip link` lists them; on Windows `Get-NetAdapter` does)",
         ),
     ] {
         let error = with(server(), &[(variable, value)]).expect_err(value);

@@ -368,7 +368,7 @@ keys! {
         /// when it changes. A link-local address names its network card: fe80::1%eth0.
         bind: LocalAddress as impl Into<LocalAddress>, by Into::into, CLIENTS;
         /// The network card that the interface sends and receives by (SO_BINDTODEVICE), for hosts in several networks
-        /// with the same addresses. By default the routes decide. Linux only.
+        /// with the same addresses. By default the routes decide. Linux; on Windows it chooses the card for sending only.
         interface: CardName as impl Into<CardName>, by Into::into, ANYWHERE;
         /// Where what is measured can be seen over HTTP while the interface is connected: /metrics has text for Prometheus, and / a live page.
         /// ":9465" is for this host only, "0.0.0.0:9465" for every host that reaches it. Nothing can be changed there. Not there by default.

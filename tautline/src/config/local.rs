@@ -141,13 +141,13 @@ impl Setting for LocalAddress {
     }
 }
 
-/// The name of a network card of this host, such as `eth1`.
+/// The name of a network card of this host, such as `eth1`; on Windows such as `Ethernet 2`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CardName(String);
 
 impl CardName {
-    /// The longest name (IFNAMSIZ of linux/if.h, without its zero byte).
-    const LONGEST: usize = 15;
+    /// The longest name (IFNAMSIZ of linux/if.h, without its zero byte; on Windows IF_MAX_STRING_SIZE).
+    const LONGEST: usize = if cfg!(windows) { 256 } else { 15 };
 
     /// The name.
     #[must_use]
@@ -157,11 +157,14 @@ impl CardName {
 
     /// Whether a card can have this name.
     pub(super) fn is_possible(&self) -> bool {
+        // On Windows people give the names.
+        let of_a_name = |c: char| if cfg!(windows) { !c.is_control() } else { c.is_ascii_graphic() };
         (1..=Self::LONGEST).contains(&self.0.len())
-            && self.0.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b'%')
+            && self.0.chars().all(|c| of_a_name(c) && !"/%".contains(c))
     }
 
-    pub(super) const EXPECTED: &str = "the name of a network card, such as eth1 (`ip link` lists them)";
+    pub(super) const EXPECTED: &str =
+        "the name of a network card, such as eth1 (`ip link` lists them; on Windows `Get-NetAdapter` does)";
 }
 
 impl From<&str> for CardName {
@@ -224,12 +227,15 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_card_is_a_name_that_linux_gives() {
+    fn the_name_of_a_card_is_a_name_that_the_system_gives() {
         for name in ["eth1", "enp0s31f6", "eth0.100", "wg-lab"] {
             assert!(CardName::from(name).is_possible(), "{name}");
         }
-        for name in ["", "a/b", "two words", "sixteencharacters"] {
+        for name in ["", "a/b", "two\nlines"] {
             assert!(!CardName::from(name).is_possible(), "{name}");
+        }
+        for name in ["Ethernet 2", "Conexión de área local", "vEthernet (Default Switch)"] {
+            assert_eq!(CardName::from(name).is_possible(), cfg!(windows), "{name}");
         }
     }
 }
