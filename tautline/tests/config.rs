@@ -425,6 +425,19 @@ mod toml {
     }
 
     #[test]
+    fn a_path_with_backslashes_stands_in_single_quotes() {
+        let config = Config::from_toml(r"black_box_dir = 'D:\box'").expect("TOML takes it as it is");
+        assert_eq!(config.black_box_dir.expect("set").path(), std::path::Path::new(r"D:\box"));
+        for text in [r#"black_box_dir = "D:\box\keys""#, r#"key_file = "C:\users\arm.key""#] {
+            let error = refusal(text);
+            assert!(
+                error.ends_with(r"write a path with backslashes in single quotes, such as 'C:\keys\arm.key'"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn a_file_is_read_and_named_in_its_errors() {
         let path = std::env::temp_dir().join(format!("tautline-config-{}.toml", std::process::id()));
         std::fs::write(&path, "role = \"client\"\nendpoint = \"plant:9000\"\n").expect("written");

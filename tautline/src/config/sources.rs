@@ -288,6 +288,11 @@ mod from_toml {
     fn not_toml(text: &str, error: &toml::de::Error) -> ConfigError {
         let start = error.span().map_or(0, |span| span.start);
         let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
-        ConfigError::Toml { line, problem: error.message().replace('\n', "; ") }
+        let mut problem = error.message().replace('\n', "; ");
+        // In double quotes a backslash begins an escape. Who writes a path of Windows so gets this error.
+        if text.lines().nth(line - 1).is_some_and(|wrong| wrong.contains('\\')) {
+            problem.push_str(r"; write a path with backslashes in single quotes, such as 'C:\keys\arm.key'");
+        }
+        ConfigError::Toml { line, problem }
     }
 }
