@@ -210,14 +210,21 @@ fn socket_problem(
             | SocketFault::HostUnreachable
             | SocketFault::Blackhole,
         ) => {
-            write!(f, "no way leads to {address} ({problem}): check addresses and routes (ip addr, ip route)")
+            let commands = if cfg!(windows) { "ipconfig, route print" } else { "ip addr, ip route" };
+            write!(f, "no way leads to {address} ({problem}): check addresses and routes ({commands})")
         }
         (_, SocketFault::CardGone) => {
+            let cards = if cfg!(windows) { "Get-NetAdapter" } else { "ip link" };
             write!(
                 f,
-                "a network card for {address} is missing ({problem}): plug it in, or check its name (ip link)"
+                "a network card for {address} is missing ({problem}): plug it in, or check its name ({cards})"
             )
         }
+        (Role::Server, SocketFault::NotPermitted) if cfg!(windows) => write!(
+            f,
+            "binding {address} is not permitted: another program has the port for itself, or the system keeps it \
+             (netsh interface ipv4 show excludedportrange udp); choose another port (0 takes any free one)"
+        ),
         (Role::Server, SocketFault::NotPermitted) => {
             write!(f, "binding {address} is not permitted: ports below 1024 need privilege")
         }

@@ -6,9 +6,23 @@ use std::io::{self, ErrorKind};
 
 use serde::ser::{Serialize, Serializer};
 
+/// The command that helps on this system: elsewhere, or on Windows.
+#[cfg(not(windows))]
+macro_rules! command {
+    ($here:literal, $windows:literal) => {
+        $here
+    };
+}
+#[cfg(windows)]
+macro_rules! command {
+    ($elsewhere:literal, $here:literal) => {
+        $here
+    };
+}
+
 /// Defines the enum together with its table, so that every fault has a name.
 macro_rules! socket_faults {
-    ($($(#[$doc:meta])* $variant:ident, $name:literal, $text:literal;)+) => {
+    ($($(#[$doc:meta])* $variant:ident, $name:literal, $text:expr;)+) => {
         /// A fault that the system reports for a socket. The link survives each of them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
@@ -40,38 +54,46 @@ socket_faults! {
         "nobody listens at the peer's port: start the other end, or check the port; the link goes on by itself then";
     /// No route leads to the peer (ENETUNREACH, ENONET).
     NetworkUnreachable, "network_unreachable",
-        "no route leads to the peer: check addresses and routes (ip route); the link goes on by itself once there is one";
+        concat!(
+            "no route leads to the peer: check addresses and routes (", command!("ip route", "route print"), "); the link goes on by itself once there is one"
+        );
     /// The peer's host does not answer, or the path to it is closed (EHOSTUNREACH, EHOSTDOWN, and the ICMP messages about
     /// protocols and isolated hosts).
     HostUnreachable, "host_unreachable",
         "the peer's host does not answer, or the path to it is closed: check its power, its cable and the firewalls";
     /// The network interface is down (ENETDOWN).
     NetworkDown, "network_down",
-        "the network interface is down: set it up (ip link set NAME up); the link goes on by itself then";
+        concat!("the network interface is down: set it up (", command!("ip link set NAME up", "Enable-NetAdapter NAME"), "); the link goes on by itself then");
     /// This host does not have the local address of the socket, or not any more (EADDRNOTAVAIL; for a send also EINVAL).
     AddressGone, "address_gone",
         "this host does not have the local address, or not any more: restore it, or `bind` an address that stays";
     /// This host does not have the network card, or not any more (ENODEV).
     CardGone, "card_gone",
-        "this host does not have the network card, or not any more: plug it in, or check its name (ip link)";
+        concat!("this host does not have the network card, or not any more: plug it in, or check its name (", command!("ip link", "Get-NetAdapter"), ")");
     /// A route of this host drops what is sent to the peer (EINVAL while the local address is there).
     Blackhole, "blackhole",
-        "a route drops what is sent there (blackhole): remove it (ip route); the link goes on by itself then";
+        concat!("a route drops what is sent there (blackhole): remove it (", command!("ip route", "route print"), "); the link goes on by itself then");
     /// The system forbids it, usually a firewall (EPERM, EACCES).
     NotPermitted, "not_permitted",
-        "the system forbids sending there: check the firewall's rules for outgoing datagrams (nft list ruleset)";
+        concat!("the system forbids sending there: check the firewall's rules for outgoing datagrams (", command!("nft list ruleset", "Get-NetFirewallRule"), ")");
     /// The kernel has no memory for the datagram (ENOBUFS, ENOMEM).
     OutOfBuffers, "out_of_buffers",
         "the kernel or the network card has no room for the datagram: send less at once, or lengthen the card's queue";
     /// The datagram is larger than the path allows (EMSGSIZE).
     TooLarge, "too_large",
-        "the datagram is larger than the path allows: smaller ones are sent in its place; check the path (ip link, ip route get)";
+        concat!(
+            "the datagram is larger than the path allows: smaller ones are sent in its place; check the path (", command!("ip link, ip route get", "Get-NetIPInterface, Find-NetRoute"), ")"
+        );
     /// The send buffer is full (EAGAIN).
     Busy, "busy",
         "the kernel's send buffer is full: try again, or raise `send_buffer`";
     /// The process or the system has no descriptor left (EMFILE, ENFILE).
     OutOfDescriptors, "out_of_descriptors",
-        "no file descriptor is left: close some, or raise the limit (ulimit -n; fs.file-max)";
+        if cfg!(windows) {
+            "no socket is left: close some"
+        } else {
+            "no file descriptor is left: close some, or raise the limit (ulimit -n; fs.file-max)"
+        };
     /// The address and port are taken (EADDRINUSE).
     AddressInUse, "address_in_use",
         "the port is in use: stop the other program, or choose another port";
