@@ -79,7 +79,10 @@ fn data_that_is_not_json_is_refused() {
 #[test]
 fn a_message_that_is_too_large_is_refused() {
     let data = format!("\"{}\"", "x".repeat(70_000));
-    assert_reports(&run(&["send", "127.0.0.1:9", &data]), USAGE, &["70002 bytes", "max_message_size"]);
+    // Windows allows 32,767 characters in a command line.
+    if cfg!(unix) {
+        assert_reports(&run(&["send", "127.0.0.1:9", &data]), USAGE, &["70002 bytes", "max_message_size"]);
+    }
     let listener = Listener::start(&[]);
     let finished = run_with_input(&["send", &listener.address], format!("1\n{data}\n2\n").as_bytes());
     assert_reports(&finished, 5, &["line 2 ", "max_message_size", "sent 2 messages"]);

@@ -1,6 +1,7 @@
 //! `tautline incident`: incidents that are staged on purpose are named rightly from the file alone, and run again with equal outputs.
 
 #![allow(clippy::print_stdout)] // why a test was skipped
+#![cfg_attr(windows, allow(dead_code, unused_imports))] // of tests that need signals
 
 mod support;
 

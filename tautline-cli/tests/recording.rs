@@ -1,5 +1,6 @@
 //! `record` and `replay`: what was recorded is what came, other programs read it, and it can be sent again.
 #![allow(clippy::print_stderr, reason = "says why a test is skipped")]
+#![cfg_attr(windows, allow(dead_code, unused_imports))] // of tests that need signals
 
 mod support;
 

@@ -151,9 +151,9 @@ fn what_a_secured_link_did_is_run_again_from_files_without_a_key() {
     let file = |name: &str, keys: &[&tautline::SecretKey]| {
         let path = folder.0.join(name);
         let lines: String = keys.iter().map(|key| format!("{}\n", &*key.reveal())).collect();
+        // Others cannot read it. Writing to it changes nothing of that.
+        keys[0].create_file(&path).expect("a new file");
         fs::write(&path, lines).expect("written");
-        #[cfg(unix)]
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("it is ours");
         path
     };
     let config =

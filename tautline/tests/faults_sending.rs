@@ -1,5 +1,6 @@
 //! Sending and payloads: faults of the Python module that this library does not have. Each test is named after what holds
 //! here.
+#![cfg_attr(windows, allow(unused_imports))] // of tests that need Linux
 
 mod common;
 
