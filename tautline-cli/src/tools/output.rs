@@ -168,7 +168,13 @@ pub(crate) fn cut(line: &str, columns: Option<usize>) -> Cow<'_, str> {
 
 /// Whether somebody watches stderr: it is a terminal that can move its cursor, and not to be quiet.
 pub(crate) fn is_watched() -> bool {
-    !is_quiet() && io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    let is_dumb = || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    !is_quiet() && io::stderr().is_terminal() && !is_dumb() && obeys_escapes()
+}
+
+/// Lets a Windows console obey escape sequences, and returns whether it does. An old console cannot. Under NO_COLOR it is not asked.
+fn obeys_escapes() -> bool {
+    cfg!(unix) || console::Term::stderr().features().colors_supported()
 }
 
 /// Whether to write colours to stderr: it is a terminal, and NO_COLOR is not set.
