@@ -12,7 +12,9 @@ Examples:
   tautline completions bash > ~/.local/share/bash-completion/completions/tautline
   tautline completions zsh > ~/.zfunc/_tautline
   tautline completions fish > ~/.config/fish/completions/tautline.fish
-  tautline completions powershell >> $PROFILE")]
+  tautline completions powershell | Out-String | Invoke-Expression
+
+Write the last one as a line of your $PROFILE: PowerShell does not accept the script itself below other lines.")]
 pub(crate) struct Args {
     /// The shell for which to print the script
     shell: Shell,
