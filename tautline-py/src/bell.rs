@@ -1,12 +1,16 @@
-//! The bell of an event loop: an eventfd that the loop watches, and the list of what has rung.
+//! The bell of an event loop: the list of what has rung, and what wakes the loop. On Linux the loop watches an eventfd. On other
+//! systems not every loop can watch one (asyncio's own on Windows cannot), so a thread waits for the bell and tells the loop.
 
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Wake;
 
 use pyo3::prelude::*;
-use rustix::event::{EventfdFlags, eventfd};
+
+#[cfg(not(target_os = "linux"))]
+use condition::Wakeup;
+#[cfg(target_os = "linux")]
+use descriptor::Wakeup;
 
 /// One for each event loop. The loop reads all that has rung at once.
 #[pyclass(frozen, module = "tautline._native")]
@@ -17,8 +21,8 @@ pub(crate) struct Bell {
 }
 
 struct Shared {
-    descriptor: OwnedFd,
-    /// The tokens that have rung since the loop looked. If it is not empty, the eventfd is readable.
+    wakeup: Wakeup,
+    /// The tokens that have rung since the loop looked. If it is not empty, the loop was woken.
     rung: Mutex<Vec<u64>>,
 }
 
@@ -35,8 +39,7 @@ impl Ring {
         rung.push(self.token);
         drop(rung);
         if is_first {
-            // It cannot fail: the counter of the eventfd is far from its end.
-            let _ = rustix::io::write(&self.shared.descriptor, &1_u64.to_ne_bytes());
+            self.shared.wakeup.wake();
         }
     }
 }
@@ -61,14 +64,26 @@ impl Bell {
 impl Bell {
     #[new]
     fn new() -> PyResult<Self> {
-        let descriptor =
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
-        let shared = Arc::new(Shared { descriptor, rung: Mutex::default() });
+        let shared = Arc::new(Shared { wakeup: Wakeup::new()?, rung: Mutex::default() });
         Ok(Self { shared, next: AtomicU64::new(0) })
     }
 
+    /// Returns the descriptor that is readable after a ring.
+    #[cfg(target_os = "linux")]
     fn fileno(&self) -> i32 {
-        self.shared.descriptor.as_raw_fd()
+        self.shared.wakeup.fileno()
+    }
+
+    /// Waits for a ring. Returns false once the bell is closed.
+    #[cfg(not(target_os = "linux"))]
+    fn wait(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.shared.wakeup.wait())
+    }
+
+    /// Ends every wait.
+    #[cfg(not(target_os = "linux"))]
+    fn close(&self) {
+        self.shared.wakeup.close();
     }
 
     /// Returns a number that has not been used yet.
@@ -78,8 +93,93 @@ impl Bell {
 
     /// Returns the tokens that have rung.
     fn drain(&self) -> Vec<u64> {
-        // First the eventfd: what rings after this makes it readable again.
-        let _ = rustix::io::read(&self.shared.descriptor, &mut [0; 8]);
+        // First the wake-up: what rings after this wakes the loop again.
+        self.shared.wakeup.clear();
         std::mem::take(&mut self.shared.rung.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod descriptor {
+    use std::io;
+    use std::os::fd::{AsRawFd, OwnedFd};
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    /// An eventfd.
+    pub(super) struct Wakeup(OwnedFd);
+
+    impl Wakeup {
+        pub(super) fn new() -> io::Result<Self> {
+            Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+        }
+
+        pub(super) fn fileno(&self) -> i32 {
+            self.0.as_raw_fd()
+        }
+
+        pub(super) fn wake(&self) {
+            // It cannot fail: the counter of the eventfd is far from its end.
+            let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+        }
+
+        pub(super) fn clear(&self) {
+            let _ = rustix::io::read(&self.0, &mut [0; 8]);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod condition {
+    use std::io;
+    use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum State {
+        Quiet,
+        Rung,
+        Closed,
+    }
+
+    /// What one thread waits for.
+    pub(super) struct Wakeup {
+        state: Mutex<State>,
+        changed: Condvar,
+    }
+
+    impl Wakeup {
+        pub(super) fn new() -> io::Result<Self> {
+            Ok(Self { state: Mutex::new(State::Quiet), changed: Condvar::new() })
+        }
+
+        fn state(&self) -> MutexGuard<'_, State> {
+            self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        pub(super) fn wake(&self) {
+            let mut state = self.state();
+            if *state == State::Quiet {
+                *state = State::Rung;
+                self.changed.notify_all();
+            }
+        }
+
+        /// Does nothing: `wait` has taken the ring.
+        pub(super) fn clear(&self) {}
+
+        pub(super) fn wait(&self) -> bool {
+            let waited = self.changed.wait_while(self.state(), |state| *state == State::Quiet);
+            let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+            let is_open = *state != State::Closed;
+            if is_open {
+                *state = State::Quiet;
+            }
+            is_open
+        }
+
+        pub(super) fn close(&self) {
+            *self.state() = State::Closed;
+            self.changed.notify_all();
+        }
     }
 }

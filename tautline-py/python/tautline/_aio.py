@@ -1,8 +1,10 @@
-"""Waiting in an event loop: one eventfd for each loop, which tells of everything that has ended. For trio see `_trio`."""
+"""Waiting in an event loop: one bell for each loop, which tells of everything that has ended. For trio see `_trio`."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 import weakref
 from typing import Any, Callable
 
@@ -17,7 +19,12 @@ class Side:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.bell = Bell()
         self._calls: dict[int, Callable[[], None]] = {}
-        loop.add_reader(self.bell.fileno(), self._rung)
+        if sys.platform == "linux":
+            loop.add_reader(self.bell.fileno(), self._rung)
+        else:
+            weakref.finalize(loop, self.bell.close)
+            arguments = (self.bell, weakref.ref(loop), weakref.WeakMethod(self._rung))
+            threading.Thread(target=_tell, args=arguments, name="tautline-bell", daemon=True).start()
 
     def _rung(self) -> None:
         for token in self.bell.drain():
@@ -33,6 +40,23 @@ class Side:
 
     def forget(self, token: int) -> None:
         self._calls.pop(token, None)
+
+
+if sys.platform != "linux":
+
+    def _tell(
+        bell: Bell, loop: weakref.ref[asyncio.AbstractEventLoop], rung: weakref.WeakMethod[Callable[[], None]]
+    ) -> None:
+        """Tells a loop of each ring, until the loop is gone. Runs on a thread of its own, which does not keep the loop alive."""
+        while bell.wait():
+            to, call = loop(), rung()
+            if to is None or call is None:
+                return
+            try:
+                to.call_soon_threadsafe(call)
+            except RuntimeError:  # the loop is closed
+                return
+            del to, call
 
 
 _sides: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Side] = weakref.WeakKeyDictionary()

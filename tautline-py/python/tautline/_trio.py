@@ -29,10 +29,22 @@ async def wait(pending: Pending, timeout: float | None) -> Any:
     bell = Bell()
     with trio.move_on_after(float("inf") if timeout is None else timeout):
         while not pending.poll(bell, 0):
-            await trio.lowlevel.wait_readable(bell.fileno())
+            await _rung(trio, bell)
             bell.drain()
         return pending.result()
     raise TimedOut("nothing came in time")
+
+
+async def _rung(trio: types.ModuleType, bell: Bell) -> None:
+    """Waits until the bell has rung."""
+    if sys.platform == "linux":
+        await trio.lowlevel.wait_readable(bell.fileno())
+    else:
+        try:
+            await trio.to_thread.run_sync(bell.wait, abandon_on_cancel=True)
+        except trio.Cancelled:
+            bell.close()  # ends the thread, too
+            raise
 
 
 async def run(work: Callable[[], Any]) -> Any:
