@@ -8,6 +8,7 @@ import pathlib
 import socket
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -110,27 +111,33 @@ def test_every_shape_arrives_equal(sender: str, receiver: str, use_crc: bool, us
     asyncio.run(main())
 
 
+@pytest.fixture
+def raw() -> Iterator[socket.socket]:
+    """A plain socket over loopback, which sees the datagrams as they travel."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
+        found.bind(("127.0.0.1", 0))
+        found.settimeout(PATIENCE)
+        yield found
+
+
 @each_setting
-def test_the_datagrams_are_those_of_the_module(use_crc: bool, use_sequence: bool) -> None:
+def test_the_datagrams_are_those_of_the_module(raw: socket.socket, use_crc: bool, use_sequence: bool) -> None:
     async def main() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as raw:
-            raw.bind(("127.0.0.1", 0))
-            raw.settimeout(PATIENCE)
-            client = ours("golden", False, use_crc, use_sequence)
-            assert await client.connect({"endpoint": "127.0.0.1:{}".format(raw.getsockname()[1])})
-            number = 0
-            for shape in shapes(use_crc, use_sequence):
-                if has_nan(shape["text"]):
-                    continue
-                assert await client.send(shape["data"], metadata_of(client, shape["metadata"]))
-                expected = shape["text"]
-                if use_sequence:
-                    expected = struct.pack("!I", number) + expected
-                if use_crc:
-                    expected = struct.pack("!I", zlib.crc32(expected)) + expected
-                assert raw.recv(65536) == expected, shape["name"]
-                number += 1
-            await client.disconnect()
+        client = ours("golden", False, use_crc, use_sequence)
+        assert await client.connect({"endpoint": "127.0.0.1:{}".format(raw.getsockname()[1])})
+        number = 0
+        for shape in shapes(use_crc, use_sequence):
+            if has_nan(shape["text"]):
+                continue
+            assert await client.send(shape["data"], metadata_of(client, shape["metadata"]))
+            expected = shape["text"]
+            if use_sequence:
+                expected = struct.pack("!I", number) + expected
+            if use_crc:
+                expected = struct.pack("!I", zlib.crc32(expected)) + expected
+            assert raw.recv(65536) == expected, shape["name"]
+            number += 1
+        await client.disconnect()
 
     asyncio.run(main())
 
@@ -215,17 +222,16 @@ def test_an_id_of_any_json_value_comes_back_as_it_was(given: Any) -> None:
     (MessageMetadata(None, 12, "data", Priority.LOW, "é"), {"message_id": None, "timestamp": 12, "source": "é"}),
     (None, {"source": "end", "message_type": "data", "priority": 2, "destination": None, "correlation_id": None}),
 ])  # fmt: skip
-def test_metadata_travel_as_the_module_sends_them(metadata: Any, travelled: dict[str, Any]) -> None:
+def test_metadata_travel_as_the_module_sends_them(
+    raw: socket.socket, metadata: Any, travelled: dict[str, Any]
+) -> None:
     async def main() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as raw:
-            raw.bind(("127.0.0.1", 0))
-            raw.settimeout(PATIENCE)
-            end = ours("end", False, True, True)
-            assert await end.connect({"endpoint": "127.0.0.1:{}".format(raw.getsockname()[1])})
-            assert await end.send([1], metadata), end.last_error
-            found = json.loads(raw.recv(65536)[8:])["metadata"]
-            assert {key: json.dumps(found[key]) for key in travelled} == {k: json.dumps(v) for k, v in travelled.items()}
-            await end.disconnect()
+        end = ours("end", False, True, True)
+        assert await end.connect({"endpoint": "127.0.0.1:{}".format(raw.getsockname()[1])})
+        assert await end.send([1], metadata), end.last_error
+        found = json.loads(raw.recv(65536)[8:])["metadata"]
+        assert {key: json.dumps(found[key]) for key in travelled} == {k: json.dumps(v) for k, v in travelled.items()}
+        await end.disconnect()
 
     asyncio.run(main())
 
