@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -179,3 +180,19 @@ def test_a_coroutine_function_needs_a_running_loop(pair: Pair) -> None:
             raise AssertionError
 
     assert plant.handler_statistics() == []
+
+
+def test_a_time_out_is_read_as_in_a_thread(pair: Pair) -> None:
+    plant, controller = pair
+
+    async def main() -> None:
+        for timeout in ("1ms", datetime.timedelta(milliseconds=1), 0.001, 0):
+            with pytest.raises(tautline.TimedOut):
+                await plant.receive_async(timeout)
+        for wrong in (-1, float("nan"), "soon"):
+            with pytest.raises(ValueError, match="a duration|a number"):
+                await plant.receive_async(wrong)
+        controller.send("x")
+        assert (await plant.receive_async(float("inf"))).data == "x"
+
+    asyncio.run(main())

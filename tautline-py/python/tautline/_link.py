@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Generator, Iterator, TypeVar, cast
@@ -43,7 +44,7 @@ class _Ending:
         """The outcome; None as long as there is none."""
         return cast(str, self._pending.result()) if self._pending.look() else None
 
-    def wait(self, timeout: float | None = None) -> str | None:
+    def wait(self, timeout: Duration | None = None) -> str | None:
         """Waits for the outcome, at most for `timeout` seconds. None: there is none yet."""
         return cast(str, self._pending.result()) if self._pending.wait(timeout) else None
 
@@ -195,15 +196,16 @@ class Link(_native.Link):
 
     # Receiving.
 
-    async def receive_async(self, timeout: float | None = None) -> Message:
+    async def receive_async(self, timeout: Duration | None = None) -> Message:
         """As `receive`, in an event loop. A wait that is cancelled loses nothing."""
+        limit = None if timeout is None or timeout == math.inf else _native.seconds(timeout)
         message = self.poll()
         if message is not None:
             return message
-        if timeout == 0:
+        if limit == 0:
             raise TimedOut("no message is there")
         try:
-            return cast(Message, await _aio.receive(self.begin_receive(), timeout))
+            return cast(Message, await _aio.receive(self.begin_receive(), limit))
         except TimedOut:
             return self.last_look()
 
