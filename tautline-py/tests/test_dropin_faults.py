@@ -722,6 +722,40 @@ async def test_native_by_one_setting() -> None:
 
 
 @runs
+async def test_another_endpoint_while_connected_is_silently_ignored() -> None:
+    first, second = await server(), await server()
+    client = await client_of(first)
+    assert await client.connect({}) and await client.connect({"endpoint": address(first)})
+    assert not await client.connect({"endpoint": address(second)})
+    assert address(first) in str(client.last_error) and "disconnect" in str(client.last_error)
+    await client.disconnect()
+    assert await client.connect({"endpoint": address(second)})
+    assert await client.send(1)
+    assert await second.receive(PATIENCE) is not None
+    for end in (client, first, second):
+        end.cleanup()
+
+
+class ModulesOwn:
+    """A configuration that knows the settings of the module, and no others."""
+
+    name = "strict"
+
+    def get_setting(self, name: str, default: Any = None) -> Any:
+        return {"use_crc": True, "use_sequence": True}[name]
+
+
+@runs
+async def test_a_configuration_of_the_module_alone_is_enough() -> None:
+    end = create_threadsafe_udp_server(ModulesOwn())
+    assert await end.connect({"endpoint": "127.0.0.1:0"}), end.last_error
+    end.cleanup()
+    for given, sentence in (({}, "endpoint"), ("127.0.0.1:9000", "a dict is expected")):
+        assert not await end.connect(given)  # type: ignore[arg-type]
+        assert sentence in str(end.last_error)
+
+
+@runs
 async def test_another_endpoint_after_a_disconnect_goes_on_with_the_numbers() -> None:
     plants = [await server(), await server()]
     end = await client_of(plants[0])

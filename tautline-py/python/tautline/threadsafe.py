@@ -86,16 +86,26 @@ class ThreadSafeUDPInterface(CommunicationProtocol):
 
     async def connect(self, config: dict[str, Any] | None = None) -> bool:
         """Connects. The keys are `endpoint` (default: the configuration's) and `server_mode`. Does nothing while connected."""
-        given = config or {}
+        given = {} if config is None else config
         try:
+            if not isinstance(given, dict):
+                raise TypeError(f'connect: a dict is expected, such as {{"endpoint": "10.0.0.5:9000"}}, not {given!r}')
             with self._lock:
                 self._loop = asyncio.get_running_loop()
                 wanted = self._wanted(given)
                 link, is_new = self._prepare(wanted)
-            if is_new or self._used is None or self._used.settings == wanted.settings:
+            used = self._used
+            if is_new or used is None or used.settings == wanted.settings:
                 await link.connect_async()
             elif link.state in ("disconnected", "error"):
                 await self._loop.run_in_executor(None, link.connect_with, wanted)
+            elif given.get("endpoint") in (None, used.settings["endpoint"]):
+                wanted = used
+            else:
+                raise ConnectError(
+                    f"the interface is connected with {used.settings['endpoint']}: disconnect before you connect to another "
+                    "endpoint"
+                )
             with self._lock:
                 self._used = wanted
                 self._is_classic = wanted.settings["wire"] == "classic"
@@ -107,7 +117,7 @@ class ThreadSafeUDPInterface(CommunicationProtocol):
     def _wanted(self, given: dict[str, Any]) -> Config:
         """Returns the configuration that `connect` asks for."""
         is_server = bool(given.get("server_mode", self._is_server))
-        endpoint = given.get("endpoint") or self.config.endpoint
+        endpoint: Any = given.get("endpoint") or getattr(self.config, "endpoint", None)
         settings: dict[str, Any] = {"wire": "classic"}
         for key in _SETTINGS:
             value = self._setting(key)
@@ -127,7 +137,10 @@ class ThreadSafeUDPInterface(CommunicationProtocol):
 
     def _setting(self, name: str) -> Any:
         get = getattr(self.config, "get_setting", None)
-        return get(name, None) if callable(get) else None
+        try:
+            return get(name, None) if callable(get) else None
+        except LookupError:  # a configuration that knows the module's settings only
+            return None
 
     def _prepare(self, wanted: Config) -> tuple[Link, bool]:
         """Returns the link, and whether it is a new one: the first one, or one for the other role."""
