@@ -66,7 +66,7 @@ impl Turns for Turner {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        Self::next_deadline(self)
+        Self::next_deadline(self).map(|due| self.instant(due))
     }
 
     fn is_over(&self) -> bool {

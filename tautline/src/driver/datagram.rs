@@ -139,7 +139,7 @@ impl Judging<'_> {
         };
         let matters = self.freshness.matters(message, lifespan);
         if (matters || is_watched) && !self.socket.is_stamping() && self.arrivals.can_stamp() {
-            self.arrivals.asked_for_stamps(self.socket.stamp(), clocks(ages.now));
+            self.arrivals.asked_for_stamps(self.socket.stamp(), clocks(ages.now.steady));
         }
         *judged = None;
         if matters {
@@ -212,7 +212,7 @@ impl Turner {
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
         let watching = Watching::of(watchdogs.load(), &shared.watchdogs, shared.clock, now.steady);
         let inbox_is_on = self.inbox_is_on;
-        let read_at = self.read_at;
+        let read_at = self.clock.instant(self.read_at);
         // The same for all messages of the datagram, except the time when each was made.
         let time = self.clock.wall(came.at);
         let mut arrival = Arrival { peer, address: as_users_know(from), time, made: read_at, late };

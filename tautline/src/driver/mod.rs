@@ -124,11 +124,11 @@ pub(crate) struct Turner {
     acks: WaitingAcks,
     polling: Polling,
     /// When a thread that receives was last seen.
-    reader_seen: Option<Instant>,
+    reader_seen: Option<Steady>,
     watch: CoalescerWatch,
     watchdogs: Watches,
     /// When to look again for messages that are being coalesced.
-    watch_at: Option<Instant>,
+    watch_at: Option<Steady>,
     /// Whether the kernel may hand over many datagrams at once (UDP GRO).
     offload: bool,
     is_classic: bool,
@@ -140,7 +140,7 @@ pub(crate) struct Turner {
     leads: bool,
     giving_way: GivingWay,
     /// When the last read had returned.
-    read_at: Instant,
+    read_at: Steady,
     /// The number of datagrams that were read since the socket was empty.
     read_in_a_row: usize,
     /// This turn read messages.
@@ -218,7 +218,7 @@ impl Turner {
         moving.set_answer_by(answer_by);
         let now = clock.now();
         let giving_way = GivingWay::new(!shared.sender.caller_driven);
-        let arrivals = Arrivals::new(reading::clocks(now));
+        let arrivals = Arrivals::new(reading::clocks(now.steady));
         let watchdogs = shared.watchdogs.watches();
         let claims = OpenClaims::begin(&shared.ownership, settings.wire);
         let dispatcher = Dispatcher::new(Arc::clone(&shared.handlers), Arc::clone(&shared.pool));
@@ -254,7 +254,7 @@ impl Turner {
             first_look: FirstLook::default(),
             leads: false,
             giving_way,
-            read_at: clock.instant(now.steady),
+            read_at: now.steady,
             read_in_a_row: 0,
             brought_messages: false,
             inbox_is_on: settings.inbox_capacity > 0,
@@ -338,9 +338,11 @@ impl Turner {
         self.look_at_connecting(now);
         // Last, because these run users' code, which may end this connection.
         if self.shared.requests.have_deadlines() {
-            self.shared.requests.expire(self.read_at);
+            self.shared.requests.expire(self.clock.instant(self.read_at));
         }
-        self.dispatcher.check_deadlines(self.read_at);
+        if self.dispatcher.next_deadline().is_some() {
+            self.dispatcher.check_deadlines(self.clock.instant(self.read_at));
+        }
         self.dispatcher.refresh();
         datagrams
     }
@@ -355,7 +357,7 @@ impl Turner {
         let again = self.watch.look(|| {
             transmit.exclusively_if_free(Line::flush);
         });
-        self.watch_at = again.map(|period| Instant::now() + period);
+        self.watch_at = again.map(|period| self.clock.steady_now().plus(period));
     }
 
     /// Acts on the protocol's timers, unless more datagrams wait: a peer whose datagrams are unread is not silent.
@@ -400,21 +402,24 @@ impl Turner {
 
     /// When the next turn must come, at the latest.
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let clock = self.clock;
+    pub(crate) fn next_deadline(&self) -> Option<Steady> {
         let protocol = earlier(self.inbound.next_timeout(), self.shared.sender.delivery_signs.due());
         let protocol = earlier(protocol, earlier(self.moving.due(), self.impaired.next_timeout()));
-        let protocol = protocol.map(|due| clock.instant(due));
-        let write_on = self.unwritten.then(Instant::now);
+        let write_on = self.unwritten.then(|| self.clock.steady_now());
         let requests = &self.shared.requests;
         let requests = if requests.have_deadlines() { requests.next_deadline() } else { None };
-        let of_users = earlier(self.dispatcher.next_deadline(), requests);
+        let of_users = earlier(self.dispatcher.next_deadline(), requests).map(|due| self.clock.steady(due));
         earlier(earlier(protocol, of_users), earlier(write_on, self.watch_at))
     }
 
     /// When the last read had returned.
-    pub(crate) const fn read_at(&self) -> Instant {
+    pub(crate) const fn read_at(&self) -> Steady {
         self.read_at
+    }
+
+    /// A time of the protocol's clock, as users know it.
+    pub(crate) fn instant(&self, at: Steady) -> Instant {
+        self.clock.instant(at)
     }
 
     /// Lets the protocol accept the keys that a user has read again, and no others.

@@ -4,7 +4,9 @@
 //! core. So the waiting thread polls for a while, and yields the core to other threads between polls. It stops polling while
 //! that does not pay: if datagrams keep coming later, or if the core comes back late because another thread needs it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tautline_proto::Instant as Steady;
 
 use crate::config::WaitPolicy;
 
@@ -39,8 +41,8 @@ pub(crate) struct Polling {
     misses: u32,
     short_sleeps: u32,
     pause: Duration,
-    paused_until: Option<Instant>,
-    late_at: Option<Instant>,
+    paused_until: Option<Steady>,
+    late_at: Option<Steady>,
 }
 
 /// What to do after a poll that found nothing.
@@ -66,7 +68,7 @@ impl Polling {
     }
 
     /// Whether a wait that begins now polls at all.
-    pub(crate) fn polls_first(&self, now: Instant) -> bool {
+    pub(crate) fn polls_first(&self, now: Steady) -> bool {
         match self.policy {
             WaitPolicy::Spin => true,
             WaitPolicy::Block => false,
@@ -75,16 +77,16 @@ impl Polling {
     }
 
     /// Whether other threads have wanted the core lately, so that polling has stopped.
-    pub(crate) fn is_crowded(&self, now: Instant) -> bool {
+    pub(crate) fn is_crowded(&self, now: Steady) -> bool {
         self.paused_until.is_some_and(|until| now < until)
     }
 
     /// What to do after polling without success since `began`.
-    pub(crate) fn next(&mut self, began: Instant, now: Instant) -> Next {
+    pub(crate) fn next(&mut self, began: Steady, now: Steady) -> Next {
         match self.policy {
             WaitPolicy::Spin => Next::Poll,
             WaitPolicy::Block => Next::Sleep,
-            WaitPolicy::Adaptive if now.saturating_duration_since(began) < POLL_FOR => {
+            WaitPolicy::Adaptive if now.since(began) < POLL_FOR => {
                 self.polls = (self.polls + 1) % POLLS;
                 if self.polls == 0 { Next::Yield } else { Next::Poll }
             }
@@ -97,19 +99,19 @@ impl Polling {
     }
 
     /// Records that the core came back after `away`. Returns whether to go on polling.
-    pub(crate) fn returned(&mut self, away: Duration, now: Instant) -> bool {
+    pub(crate) fn returned(&mut self, away: Duration, now: Steady) -> bool {
         if away <= LATE {
             return true;
         }
-        let since = self.late_at.replace(now).map(|last| now.saturating_duration_since(last));
+        let since = self.late_at.replace(now).map(|last| now.since(last));
         if since.is_none_or(|since| since > SOON_AGAIN) {
             return true;
         }
         self.late_at = None;
-        if self.paused_until.is_none_or(|until| now.saturating_duration_since(until) > self.pause) {
+        if self.paused_until.is_none_or(|until| now.since(until) > self.pause) {
             self.pause = FIRST_PAUSE;
         }
-        self.paused_until = now.checked_add(self.pause);
+        self.paused_until = Some(now.plus(self.pause));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         false
     }
@@ -133,20 +135,22 @@ impl Polling {
 mod tests {
     use super::*;
 
+    const NOW: Steady = Steady::from_nanos(1_000_000_000_000);
+
     fn us(us: u64) -> Duration {
         Duration::from_micros(us)
     }
 
     /// A wait that polls without success and then sleeps.
-    fn miss(polling: &mut Polling, now: Instant) {
-        let next: Vec<_> = (0..POLLS).map(|_| polling.next(now, now + us(1))).collect();
+    fn miss(polling: &mut Polling, now: Steady) {
+        let next: Vec<_> = (0..POLLS).map(|_| polling.next(now, now.plus(us(1)))).collect();
         assert_eq!(next.iter().filter(|&&next| next == Next::Yield).count(), 1);
-        assert_eq!(polling.next(now, now + POLL_FOR), Next::Sleep);
+        assert_eq!(polling.next(now, now.plus(POLL_FOR)), Next::Sleep);
     }
 
     #[test]
     fn polling_stops_after_misses_and_begins_again_after_short_sleeps() {
-        let (mut polling, now) = (Polling::new(WaitPolicy::Adaptive), Instant::now());
+        let (mut polling, now) = (Polling::new(WaitPolicy::Adaptive), NOW);
         for _ in 0..MOST_MISSES {
             assert!(polling.polls_first(now));
             miss(&mut polling, now);
@@ -162,7 +166,7 @@ mod tests {
 
     #[test]
     fn an_occasional_datagram_keeps_polling_on() {
-        let (mut polling, now) = (Polling::new(WaitPolicy::Adaptive), Instant::now());
+        let (mut polling, now) = (Polling::new(WaitPolicy::Adaptive), NOW);
         for _ in 0..100 {
             miss(&mut polling, now);
             polling.answered();
@@ -171,34 +175,34 @@ mod tests {
     }
 
     /// Reports two late returns: another thread wants the core.
-    fn two_late_returns(polling: &mut Polling, now: Instant) {
-        assert!(polling.returned(us(3_000), now - us(3_000)));
+    fn two_late_returns(polling: &mut Polling, now: Steady) {
+        assert!(polling.returned(us(3_000), Steady::from_nanos(now.as_nanos() - 3_000_000)));
         assert!(!polling.returned(us(3_000), now));
     }
 
     #[test]
     fn polling_pauses_longer_each_time_another_thread_wants_the_core() {
-        let (mut polling, now) = (Polling::new(WaitPolicy::Adaptive), Instant::now());
+        let (mut polling, now) = (Polling::new(WaitPolicy::Adaptive), NOW);
         two_late_returns(&mut polling, now);
         // The length of the sleeps does not matter.
         (0..2 * SHORT_SLEEPS).for_each(|_| polling.slept(us(1)));
-        assert!(!polling.polls_first(now + FIRST_PAUSE - us(1)));
-        let later = now + FIRST_PAUSE;
+        assert!(!polling.polls_first(now.plus(FIRST_PAUSE - us(1))));
+        let later = now.plus(FIRST_PAUSE);
         assert!(polling.polls_first(later));
         two_late_returns(&mut polling, later);
-        assert!(!polling.polls_first(later + FIRST_PAUSE));
-        assert!(polling.polls_first(later + 2 * FIRST_PAUSE));
+        assert!(!polling.polls_first(later.plus(FIRST_PAUSE)));
+        assert!(polling.polls_first(later.plus(2 * FIRST_PAUSE)));
         // After a long time without a pause, the pause is short again.
-        let much_later = later + 20 * FIRST_PAUSE;
+        let much_later = later.plus(20 * FIRST_PAUSE);
         two_late_returns(&mut polling, much_later);
-        assert!(polling.polls_first(much_later + FIRST_PAUSE));
+        assert!(polling.polls_first(much_later.plus(FIRST_PAUSE)));
     }
 
     #[test]
     fn an_occasional_interruption_does_not_stop_polling() {
-        let (mut polling, now) = (Polling::new(WaitPolicy::Adaptive), Instant::now());
+        let (mut polling, now) = (Polling::new(WaitPolicy::Adaptive), NOW);
         for count in 0..20 {
-            let at = now + count * (SOON_AGAIN + us(1));
+            let at = now.plus(count * (SOON_AGAIN + us(1)));
             assert!(polling.returned(us(3_000), at) && polling.polls_first(at));
         }
         assert!(polling.returned(LATE, now));
@@ -206,9 +210,9 @@ mod tests {
 
     #[test]
     fn spin_and_block_do_not_adapt() {
-        let now = Instant::now();
+        let now = NOW;
         let (mut spin, mut block) = (Polling::new(WaitPolicy::Spin), Polling::new(WaitPolicy::Block));
-        assert_eq!((spin.polls_first(now), spin.next(now, now + us(5_000))), (true, Next::Poll));
+        assert_eq!((spin.polls_first(now), spin.next(now, now.plus(us(5_000)))), (true, Next::Poll));
         assert_eq!((block.polls_first(now), block.next(now, now)), (false, Next::Sleep));
     }
 }

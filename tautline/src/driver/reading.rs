@@ -1,8 +1,8 @@
 //! The first half of a turn: waits for datagrams, and reads them. [`datagram`](super::datagram) hands their messages out.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tautline_proto::Now;
+use tautline_proto::{Instant as Steady, Now};
 
 use super::arrivals::{Came, Clocks};
 use super::datagram::Origin;
@@ -14,9 +14,9 @@ use crate::machine::clock::kernel_wall_now;
 use crate::machine::fault::SocketFault;
 use crate::machine::socket::{Arrived, Received};
 
-/// The steady clock at `now`, and the clock of the kernel's stamps, which is read here.
-pub(super) fn clocks(now: Now) -> Clocks {
-    Clocks { steady: now.steady, wall: kernel_wall_now() }
+/// The steady clock, which shows `steady`, and the clock of the kernel's stamps, which is read here.
+pub(super) fn clocks(steady: Steady) -> Clocks {
+    Clocks { steady, wall: kernel_wall_now() }
 }
 
 /// If the driver is busy with what it has read for this time, its black box says so.
@@ -27,7 +27,7 @@ enum Found {
     /// Datagrams that were there before the wait began. More may be there.
     AtOnce(Received),
     /// Datagrams that came during the wait, and the time after they were read. Probably there are no more.
-    Awaited(Received, Instant),
+    Awaited(Received, Steady),
     /// No datagram came before the wait was over.
     Nothing,
 }
@@ -49,7 +49,7 @@ impl Turner {
         let found = self.find(&mut buffers.datagram, wait);
         let mut now = self.has_read(match &found {
             Found::Awaited(_, at) => *at,
-            _ => Instant::now(),
+            _ => self.clock.steady_now(),
         });
         let count = self.take_all(found, &mut buffers, &mut now, &mut sink);
         let count = count + self.take_impaired(&mut buffers.scratch, now, &mut sink);
@@ -60,11 +60,11 @@ impl Turner {
     /// Records that a read had returned at this time.
     #[inline]
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
-    fn has_read(&mut self, at: Instant) -> Now {
+    fn has_read(&mut self, at: Steady) -> Now {
         self.read_at = at;
-        let now = self.clock.now_at(at);
+        let now = Now { steady: at, wall: self.clock.wall(at) };
         if self.socket.is_stamping() {
-            self.arrivals.read(clocks(now));
+            self.arrivals.read(clocks(at));
         }
         now
     }
@@ -73,8 +73,8 @@ impl Turner {
         if self.life.is_stopped() {
             return Found::Nothing;
         }
-        let began = Instant::now();
-        let until = earlier(wait.and_then(|wait| began.checked_add(wait)), self.next_deadline());
+        let began = self.clock.steady_now();
+        let until = earlier(wait.map(|wait| began.plus(wait)), self.next_deadline());
         let polls = self.polling.polls_first(began);
         let is_due = until.is_some_and(|until| until <= began);
         if polls || is_due || (self.more_may_wait && !self.leaves_look_out(began)) {
@@ -101,10 +101,10 @@ impl Turner {
     }
 
     /// Records that no datagram waits, and that the read which showed it began at this time.
-    fn found_empty(&mut self, began: Instant) {
+    fn found_empty(&mut self, began: Steady) {
         self.more_may_wait = false;
         self.first_look.nothing_came();
-        self.arrivals.found_empty(self.clock.steady(began));
+        self.arrivals.found_empty(began);
     }
 
     /// The thread that turns has made a pause, so datagrams may wait: the next turn takes all of them.
@@ -113,23 +113,23 @@ impl Turner {
     }
 
     /// Whether a sleep begins without a read before it.
-    fn leaves_look_out(&mut self, began: Instant) -> bool {
+    fn leaves_look_out(&mut self, began: Steady) -> bool {
         if !self.first_look.is_vain() {
             return false;
         }
         if !self.socket.is_stamping() && self.arrivals.can_stamp() {
-            let now = self.clock.now_at(began);
-            self.arrivals.asked_for_stamps(self.socket.stamp(), clocks(now));
+            let stamps = self.socket.stamp();
+            self.arrivals.asked_for_stamps(stamps, clocks(began));
         }
         let are_told = self.arrivals.are_told();
         if are_told {
-            self.first_look.is_left_out(self.clock.steady(began));
+            self.first_look.is_left_out(began);
         }
         are_told
     }
 
     /// Polls the socket. Returns `None` if it is better to sleep.
-    fn poll(&mut self, buffer: &mut [u8], began: Instant, until: Option<Instant>) -> Option<Found> {
+    fn poll(&mut self, buffer: &mut [u8], began: Steady, until: Option<Steady>) -> Option<Found> {
         // A thread that polls keeps its core from threads of lower priority. Those may be the threads that wait for the
         // messages.
         let Self { shared, reader_seen, .. } = self;
@@ -138,7 +138,7 @@ impl Turner {
         let mut empty_at = None;
         let found = self.poll_on(buffer, began, until, &mut empty_at);
         if let Some(at) = empty_at {
-            self.arrivals.found_empty(self.clock.steady(at));
+            self.arrivals.found_empty(at);
         }
         found
     }
@@ -147,11 +147,11 @@ impl Turner {
     fn poll_on(
         &mut self,
         buffer: &mut [u8],
-        began: Instant,
-        until: Option<Instant>,
-        empty_at: &mut Option<Instant>,
+        began: Steady,
+        until: Option<Steady>,
+        empty_at: &mut Option<Steady>,
     ) -> Option<Found> {
-        let mut now = Instant::now();
+        let mut now = self.clock.steady_now();
         loop {
             if self.waiter.is_woken() || until.is_some_and(|until| until <= now) {
                 return Some(Found::Nothing);
@@ -162,8 +162,8 @@ impl Turner {
                 Next::Sleep => return None,
                 Next::Yield => {
                     std::thread::yield_now();
-                    let back = Instant::now();
-                    if !self.polling.returned(back.saturating_duration_since(now), back) {
+                    let back = self.clock.steady_now();
+                    if !self.polling.returned(back.since(now), back) {
                         return None;
                     }
                     now = back;
@@ -172,19 +172,19 @@ impl Turner {
             match self.socket.receive(buffer) {
                 Received::Empty => {
                     *empty_at = Some(now);
-                    now = Instant::now();
+                    now = self.clock.steady_now();
                 }
                 received => {
                     self.polling.answered();
-                    return Some(Found::Awaited(received, Instant::now()));
+                    return Some(Found::Awaited(received, self.clock.steady_now()));
                 }
             }
         }
     }
 
-    fn sleep(&mut self, buffer: &mut [u8], until: Option<Instant>) -> Found {
-        let began = Instant::now();
-        let length = until.map(|until| until.saturating_duration_since(began));
+    fn sleep(&mut self, buffer: &mut [u8], until: Option<Steady>) -> Found {
+        let began = self.clock.steady_now();
+        let length = until.map(|until| until.since(began));
         let has_error = match self.waiter.wait(&self.socket, length) {
             Ok(has_error) => has_error,
             Err(error) => {
@@ -201,8 +201,8 @@ impl Turner {
                 Found::Nothing
             }
             received => {
-                let now = Instant::now();
-                self.polling.slept(now.saturating_duration_since(began));
+                let now = self.clock.steady_now();
+                self.polling.slept(now.since(began));
                 Found::Awaited(received, now)
             }
         }
@@ -258,7 +258,7 @@ impl Turner {
             self.acknowledge(*now, false);
             received = self.socket.receive(&mut buffers.datagram);
             if matches!(received, Received::Datagrams(_)) {
-                *now = self.has_read(Instant::now());
+                *now = self.has_read(self.clock.steady_now());
             }
         }
         self.acks.may_wait = false;

@@ -13,7 +13,7 @@ use crate::machine::socket::Socket;
 use crate::message::Message;
 use crate::message::borrowed::MessageRef;
 use crate::receiving::inbox::ReceiveError;
-use tautline_proto::ConnectionState;
+use tautline_proto::{ConnectionState, Instant as Steady};
 
 /// Does the work of a [caller-driven](crate::UdpInterface::caller_driven) interface. There is one for each interface; it is
 /// not `Clone`.
@@ -38,7 +38,7 @@ use tautline_proto::ConnectionState;
 pub struct Driver {
     connection: Arc<Connection>,
     /// When the last turn had read; `None` before the first.
-    turned: Option<Instant>,
+    turned: Option<Steady>,
 }
 
 impl Driver {
@@ -112,7 +112,7 @@ impl Driver {
     /// As for [`UdpInterface::receive`](crate::UdpInterface::receive).
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<Message, ReceiveError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        if self.turned.is_some_and(|turned| turned.elapsed() >= PAUSE) {
+        if self.turned.is_some_and(|turned| self.connection.shared.steady_now().since(turned) >= PAUSE) {
             self.connection.look_first();
             if !self.connection.shared.inbox.is_empty() {
                 self.turn(Some(Duration::ZERO));
@@ -140,7 +140,7 @@ impl Driver {
     /// Returns when the next turn must come, at the latest; `None` while nothing is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.connection.drive(|turner| turner.next_deadline()).flatten()
+        self.connection.drive(|turner| turner.next_deadline().map(|due| turner.instant(due))).flatten()
     }
 
     /// Returns the state of the connection.

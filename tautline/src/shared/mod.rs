@@ -128,7 +128,7 @@ impl Shared {
 
     /// Whether ordinary threads wait for what the driver's thread reads, and its priority keeps its core from them until it
     /// sleeps. `reader_seen`: when a thread that receives was last seen.
-    pub(crate) fn starve(&self, now: Instant, reader_seen: &mut Option<Instant>) -> bool {
+    pub(crate) fn starve(&self, now: Steady, reader_seen: &mut Option<Steady>) -> bool {
         if !self.realtime.shares_cores() {
             return false;
         }
@@ -136,7 +136,7 @@ impl Shared {
         if self.inbox.take_asked() && !self.sender.caller_driven {
             *reader_seen = Some(now);
         }
-        let is_read = reader_seen.is_some_and(|at| now.saturating_duration_since(at) < SEEN_LATELY);
+        let is_read = reader_seen.is_some_and(|at| now.since(at) < SEEN_LATELY);
         is_read || self.requests.are_waiting() || self.handlers.have_queued()
     }
 
