@@ -209,3 +209,21 @@ fn imports_are_read_and_circles_found() {
     let round = line.into_iter().chain([(c, set(&["a"]))]);
     assert_eq!(circle(round.collect()).len(), 3);
 }
+
+/// The one attribute that counts as `unsafe`: it names the section of the linker where the usual functions lie, and does nothing
+/// else.
+const USUAL: &str =
+    "#[cfg_attr(target_os = \"linux\", allow(unsafe_code), unsafe(link_section = \"tautline_usual\"))]";
+
+/// Returns the lines that are `unsafe`, except for that attribute.
+fn unsafe_lines(code: &str) -> Vec<&str> {
+    code.lines().map(str::trim).filter(|line| line.contains("unsafe") && *line != USUAL).collect()
+}
+
+#[test]
+fn nothing_is_unsafe() {
+    for (module, code) in modules() {
+        assert_eq!(unsafe_lines(&code), [""; 0], "{module:?}");
+    }
+    assert_eq!(unsafe_lines(&format!("{USUAL}\n#[allow(unsafe_code)]")), ["#[allow(unsafe_code)]"]);
+}

@@ -638,7 +638,7 @@ fn kept_for(node: &mut Node, packet: &Packet, now: Now) -> Vec<(Vec<u8>, Option<
     let mut scratch = Vec::new();
     let accepted =
         node.inbound.handle(now, packet.from, &packet.bytes, &mut scratch).expect("a good datagram");
-    let mut messages = node.inbound.messages(accepted);
+    let mut messages = node.inbound.messages(&accepted);
     let mut seen = Vec::new();
     while let Some((message, since)) = messages.advance_kept() {
         let first = message.payload[..1].to_vec();

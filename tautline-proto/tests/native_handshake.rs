@@ -161,7 +161,7 @@ fn messages_in_a_closing_datagram_are_delivered_before_the_close() {
     assert!(server.inbound.next_timeout().is_some_and(|due| due <= at(1).steady));
     let got: Vec<_> = server
         .inbound
-        .messages(accepted)
+        .messages(&accepted)
         .map(|message| message.source.map(Cow::into_owned).unwrap_or_default())
         .collect();
     assert_eq!(got, ["controller"]);

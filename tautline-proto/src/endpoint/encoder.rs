@@ -49,7 +49,7 @@ impl Encoder {
     /// # Errors
     ///
     /// A text does not fit its field of the native wire.
-    #[inline]
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub fn begin(&self, out: &mut Vec<u8>, head: &Head<'_>) -> Result<Started, BadText> {
         match self.wire {
             WireFormat::Native => {

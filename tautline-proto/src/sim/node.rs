@@ -149,7 +149,7 @@ impl Node {
         let held = accepted.as_ref().map_or(0, Accepted::messages_held);
         if let Some(accepted) = accepted {
             let (peer, number, is_late) = (accepted.peer(), accepted.number(), accepted.is_late());
-            let read = self.inbound.messages(accepted);
+            let read = self.inbound.messages(&accepted);
             let clock = read.peer_clock(now.steady);
             messages.extend(read.map(|message| {
                 let made = clock.map(|clock| clock.moment(message.timestamp));

@@ -113,7 +113,7 @@ impl Node {
         self.carry_out_commands(now);
         if let Some(accepted) = accepted {
             let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
-            self.got.extend(self.inbound.messages(accepted).map(|message| Got {
+            self.got.extend(self.inbound.messages(&accepted).map(|message| Got {
                 peer,
                 number,
                 id: message.message_id.to_string(),

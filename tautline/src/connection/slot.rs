@@ -326,6 +326,8 @@ impl<T: Turns> Out<'_, T> {
 }
 
 impl<T: Turns> Drop for Out<'_, T> {
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
+    #[inline(never)]
     fn drop(&mut self) {
         // A connection that has ended is dropped here: its socket closes before a waiting thread is woken.
         let kept = self.turner.take().filter(|turner| !turner.is_over());

@@ -197,7 +197,7 @@ impl Turner {
         let accepted = self.inbound.handle(now, from, datagram, scratch);
         // A new peer must be known everywhere before its first message is handed out.
         self.settle(now);
-        let Some(accepted) = accepted else { return };
+        let Some(accepted) = &accepted else { return };
         let from = match accepted.is_from_elsewhere() {
             false => {
                 if self.socket.answers_as_called() {
@@ -212,12 +212,12 @@ impl Turner {
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
         let watching = Watching::of(watchdogs.load(), &shared.watchdogs, shared.clock, now.steady);
         let inbox_is_on = self.inbox_is_on;
-        let read_at = self.clock.instant(self.read_at);
-        // The same for all messages of the datagram, except the time when each was made.
+        let (clock, read_at) = (self.clock, self.read_at);
+        // The same for all messages of the datagram, except the time when each was made, which is set below.
         let time = self.clock.wall(came.at);
-        let mut arrival = Arrival { peer, address: as_users_know(from), time, made: read_at, late };
+        let mut arrival = Arrival { peer, address: as_users_know(from), time, made: clock.origin(), late };
         let mut messages = inbound.messages(accepted);
-        let clock = messages.peer_clock(now.steady);
+        let peer_clock = messages.peer_clock(now.steady);
         let refusals = messages.refusals();
         let sighting =
             watching.as_ref().map(|watching| watching.heard(peer, came.not_before, messages.missing(number)));
@@ -238,8 +238,8 @@ impl Turner {
         };
         let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching, told };
         let is_plain = judging.passes_plain();
-        let least = origin.least_age(clock, now);
-        let mut ages = Ages { origin, clock, now, least, stamp: None, age: Duration::ZERO };
+        let least = origin.least_age(peer_clock, now);
+        let mut ages = Ages { origin, clock: peer_clock, now, least, stamp: None, age: Duration::ZERO };
         // Outside the loop, so that it is dropped once.
         let mut judged = None;
         while let Some((message, kept_since)) = messages.advance_kept() {
@@ -251,7 +251,7 @@ impl Turner {
             // The first message of a datagram always changes it.
             if ages.change(message.timestamp, kept_since) {
                 self.brought_messages = true;
-                arrival.made = read_at.checked_sub(ages.age).unwrap_or(read_at);
+                arrival.made = clock.instant_before(read_at, ages.age);
             }
             if is_plain && !judging.freshness.matters(message, message.lifespan) {
                 outlets.offer(message, &arrival, &Limits::NONE, sink);

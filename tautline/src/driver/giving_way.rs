@@ -69,10 +69,15 @@ impl Turner {
     /// Looks whether the turn, which has read so many bytes, must read no further for a reader's sake.
     #[inline]
     pub(super) fn look_at_readers(&mut self, now: Steady, bytes: usize) -> bool {
+        self.giving_way.has_thread && self.look_closely_at_readers(now, bytes)
+    }
+
+    #[inline(never)] // leaves the turn of a caller's own loop small
+    fn look_closely_at_readers(&mut self, now: Steady, bytes: usize) -> bool {
         let Self { giving_way, shared, .. } = self;
-        let GivingWay { has_thread, gave, was_led, reads_on, read_at } = giving_way;
+        let GivingWay { gave, was_led, reads_on, read_at, .. } = giving_way;
         let reads_on = *reads_on && bytes < SELDOM;
-        if *has_thread && !*gave && !reads_on && !shared.handlers.are_registered() {
+        if !*gave && !reads_on && !shared.handlers.are_registered() {
             let (was_read, is_behind) = shared.inbox.readers();
             if was_read {
                 *read_at = Some(now);

@@ -28,8 +28,8 @@ enum Found {
     AtOnce(Received),
     /// Datagrams that came during the wait, and the time after they were read. Probably there are no more.
     Awaited(Received, Steady),
-    /// No datagram came before the wait was over.
-    Nothing,
+    /// No datagram came before the wait was over, at this time.
+    Nothing(Steady),
 }
 
 impl Turner {
@@ -47,10 +47,14 @@ impl Turner {
             self.look_at_cleared();
         }
         let found = self.find(&mut buffers.datagram, wait);
-        let mut now = self.has_read(match &found {
-            Found::Awaited(_, at) => *at,
-            _ => self.clock.steady_now(),
-        });
+        let mut now = match &found {
+            Found::AtOnce(_) => self.has_read(self.clock.steady_now()),
+            Found::Awaited(_, at) => self.has_read(*at),
+            Found::Nothing(at) => {
+                self.read_at = *at;
+                self.clock.now_at(*at)
+            }
+        };
         let count = self.take_all(found, &mut buffers, &mut now, &mut sink);
         let count = count + self.take_impaired(&mut buffers.scratch, now, &mut sink);
         self.buffers = Some(buffers);
@@ -62,16 +66,15 @@ impl Turner {
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     fn has_read(&mut self, at: Steady) -> Now {
         self.read_at = at;
-        let now = Now { steady: at, wall: self.clock.wall(at) };
         if self.socket.is_stamping() {
             self.arrivals.read(clocks(at));
         }
-        now
+        self.clock.now_at(at)
     }
 
     fn find(&mut self, buffer: &mut [u8], wait: Option<Duration>) -> Found {
         if self.life.is_stopped() {
-            return Found::Nothing;
+            return Found::Nothing(self.clock.steady_now());
         }
         let began = self.clock.steady_now();
         let until = earlier(wait.map(|wait| began.plus(wait)), self.next_deadline());
@@ -92,7 +95,7 @@ impl Turner {
             }
         }
         if is_due {
-            return Found::Nothing;
+            return Found::Nothing(began);
         }
         if polls && let Some(found) = self.poll(buffer, began, until) {
             return found;
@@ -113,10 +116,13 @@ impl Turner {
     }
 
     /// Whether a sleep begins without a read before it.
+    #[inline]
     fn leaves_look_out(&mut self, began: Steady) -> bool {
-        if !self.first_look.is_vain() {
-            return false;
-        }
+        self.first_look.is_vain() && self.can_leave_look_out(began)
+    }
+
+    #[inline(never)]
+    fn can_leave_look_out(&mut self, began: Steady) -> bool {
         if !self.socket.is_stamping() && self.arrivals.can_stamp() {
             let stamps = self.socket.stamp();
             self.arrivals.asked_for_stamps(stamps, clocks(began));
@@ -129,6 +135,7 @@ impl Turner {
     }
 
     /// Polls the socket. Returns `None` if it is better to sleep.
+    #[inline(never)] // leaves the wait that sleeps small
     fn poll(&mut self, buffer: &mut [u8], began: Steady, until: Option<Steady>) -> Option<Found> {
         // A thread that polls keeps its core from threads of lower priority. Those may be the threads that wait for the
         // messages.
@@ -154,7 +161,7 @@ impl Turner {
         let mut now = self.clock.steady_now();
         loop {
             if self.waiter.is_woken() || until.is_some_and(|until| until <= now) {
-                return Some(Found::Nothing);
+                return Some(Found::Nothing(now));
             }
             match self.polling.next(began, now) {
                 // No `spin_loop` hint: the poll itself is a system call, and the hint takes a twentieth of its time.
@@ -189,7 +196,7 @@ impl Turner {
             Ok(has_error) => has_error,
             Err(error) => {
                 self.socket_failed(&error);
-                return Found::Nothing;
+                return Found::Nothing(self.clock.steady_now());
             }
         };
         match self.socket.receive(buffer) {
@@ -198,7 +205,7 @@ impl Turner {
                 if has_error {
                     self.read_error_queue();
                 }
-                Found::Nothing
+                Found::Nothing(self.clock.steady_now())
             }
             received => {
                 let now = self.clock.steady_now();
@@ -212,7 +219,7 @@ impl Turner {
     /// messages are held back until everything is read.
     fn take_all(&mut self, found: Found, buffers: &mut Buffers, now: &mut Now, sink: &mut Sink<'_>) -> usize {
         let (mut received, mut reads_on) = match found {
-            Found::Nothing => {
+            Found::Nothing(_) => {
                 self.read_in_a_row = 0;
                 return 0;
             }
@@ -286,7 +293,7 @@ impl Turner {
         let Some(from) = arrived.from.or(self.server) else { return 1 };
         let origin = Origin { from, came };
         if self.inbound.is_recorded() {
-            self.inbound.note([notes::ARRIVED, came.at.as_nanos(), came.not_before.as_nanos()]);
+            self.note_arrival(came);
         }
         self.inbound.came(came.not_before);
         let mut count = 0;
@@ -302,12 +309,22 @@ impl Turner {
         }
         self.dispatcher.release();
         if self.inbound.is_recorded() {
-            let busy = self.clock.steady_now().since(now.steady);
-            if busy >= WORTH_A_NOTE {
-                self.inbound.note([notes::BUSY, nanos(busy), count as u64]);
-            }
+            self.note_busy(now, count);
         }
         count
+    }
+
+    #[cold]
+    fn note_arrival(&mut self, came: Came) {
+        self.inbound.note([notes::ARRIVED, came.at.as_nanos(), came.not_before.as_nanos()]);
+    }
+
+    #[cold]
+    fn note_busy(&mut self, since: Now, count: usize) {
+        let busy = self.clock.steady_now().since(since.steady);
+        if busy >= WORTH_A_NOTE {
+            self.inbound.note([notes::BUSY, nanos(busy), count as u64]);
+        }
     }
 
     /// Processes the datagrams that the simulated network of a test delivers now. Returns how many.

@@ -28,6 +28,7 @@ impl<'a> Watching<'a> {
     }
 
     /// Records an accepted datagram. `came`: when it arrived, at the earliest. `missing`: how many datagrams of its peer are.
+    #[inline(never)]
     pub(super) fn heard(&self, peer: PeerId, came: Steady, missing: Option<u64>) -> Sighting {
         let sighting = Sighting { read: self.read.as_nanos(), came: came.as_nanos(), sent: 0, missing, peer };
         self.list.heard(self.watchdogs, &sighting);
@@ -35,7 +36,7 @@ impl<'a> Watching<'a> {
     }
 
     /// Notices a message of this datagram, before it is known whether it is handed out. Returns whether it is watched.
-    #[inline]
+    #[inline(never)] // so that links without watchdogs have a short way
     pub(super) fn saw(&self, message: &MessageRef<'_>, datagram: &Sighting) -> bool {
         let is_watched = self.watches(message);
         if is_watched {
@@ -46,13 +47,13 @@ impl<'a> Watching<'a> {
     }
 
     /// Whether a message feeds or resets a watchdog.
-    #[inline]
+    #[inline(never)]
     pub(super) fn watches(&self, message: &MessageRef<'_>) -> bool {
         self.list.watches_messages() && self.list.watches(message)
     }
 
     /// Whether a latch refuses a message. If so, the message was recorded.
-    #[inline]
+    #[inline(never)]
     pub(super) fn refuses(&self, message: &MessageRef<'_>, arrival: &Arrival) -> bool {
         let sign = self.sign(message, arrival);
         self.list.is_closed(&sign) && self.list.took(self.watchdogs, &sign).is_none()

@@ -195,7 +195,8 @@ impl<R> TakenInline<R> {
     fn put_back(&mut self) {
         self.is_out = false;
         if let Some(call) = self.call.take() {
-            *lock(&self.inline.call) = Some(call);
+            // Nobody else puts one there. (An assignment would also drop what was there.)
+            lock(&self.inline.call).get_or_insert(call);
         }
     }
 

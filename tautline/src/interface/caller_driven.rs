@@ -85,12 +85,14 @@ impl Driver {
     /// a turn may read some more.
     ///
     /// Call it at least as often as [`next_deadline`](Self::next_deadline) says. Otherwise peers report this end as silent.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub fn turn(&mut self, wait: Option<Duration>) -> usize {
         self.drive(wait, None)
     }
 
     /// As [`turn`](Self::turn), and shows every message to `see` before handlers and inbox get it. Expired messages are not
     /// shown. With an `inbox_capacity` of 0 nothing is copied.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub fn turn_with(&mut self, wait: Option<Duration>, see: &mut dyn FnMut(&MessageRef<'_>)) -> usize {
         self.drive(wait, Some(see))
     }

@@ -38,12 +38,12 @@ impl Clock {
     }
 
     pub(crate) fn now(self) -> Now {
-        self.now_at(Instant::now())
+        self.now_at(self.steady_now())
     }
 
-    /// Both clocks at this time of the system's steady clock.
-    pub(crate) fn now_at(self, at: Instant) -> Now {
-        let steady = self.steady(at);
+    /// Both clocks at this time.
+    #[inline]
+    pub(crate) const fn now_at(self, steady: Steady) -> Now {
         Now { steady, wall: self.wall(steady) }
     }
 
@@ -86,6 +86,29 @@ impl Clock {
     /// Converts a time of our steady clock to the system's.
     pub(crate) fn instant(self, at: Steady) -> Instant {
         self.start + Duration::from_nanos(at.as_nanos())
+    }
+
+    /// The system's time at which our steady clock began.
+    pub(crate) const fn origin(self) -> Instant {
+        self.start
+    }
+
+    /// The system's time that lies so long before a time of our steady clock, or that time itself if the system's clock does
+    /// not reach so far back.
+    #[inline]
+    pub(crate) fn instant_before(self, at: Steady, before: Duration) -> Instant {
+        let since_start = Duration::from_nanos(at.as_nanos());
+        match since_start.checked_sub(before) {
+            Some(left) => self.start + left,
+            None => self
+                .instant_before_start(before.saturating_sub(since_start))
+                .unwrap_or_else(|| self.instant(at)),
+        }
+    }
+
+    #[cold]
+    fn instant_before_start(self, before: Duration) -> Option<Instant> {
+        self.start.checked_sub(before)
     }
 }
 

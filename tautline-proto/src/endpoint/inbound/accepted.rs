@@ -133,7 +133,7 @@ impl<'a> Messages<'a> {
     #[inline]
     #[allow(clippy::too_many_arguments)] // parts of the inbound half, which are borrowed one by one
     pub(super) fn new(
-        contents: Contents<'a>,
+        contents: &Contents<'a>,
         sorted: Option<&'a SortedMessages>,
         peer: Option<&'a InboundPeer>,
         config: &'a EndpointConfig,
@@ -151,7 +151,7 @@ impl<'a> Messages<'a> {
         let identity = peer.and_then(|peer| peer.secured.as_ref()).map(|secured| &*secured.identity);
         #[cfg(not(feature = "secure"))]
         let identity = None;
-        let (frames, next_id, is_unread) = match &contents {
+        let (frames, next_id, is_unread) = match contents {
             Contents::Classic(_) => (Frames::default(), 0, true),
             Contents::Native { frames, next_id } => (frames.clone(), *next_id, false),
         };
@@ -174,7 +174,7 @@ impl<'a> Messages<'a> {
             recorder,
             // Made in its place: a message is slow to move.
             message: match contents {
-                Contents::Classic(message) => message,
+                Contents::Classic(message) => message.clone(),
                 Contents::Native { .. } => MessageRef { identity, ..MessageRef::default() },
             },
             is_unread,
@@ -408,7 +408,7 @@ mod tests {
             let sorted = SortedMessages { default_ids: default_ids.collect(), ..SortedMessages::default() };
             let contents = Contents::Native { frames, next_id: 0 };
             let messages =
-                Messages::new(contents, Some(&sorted), None, &config, &counters, &not_allowed, None, None);
+                Messages::new(&contents, Some(&sorted), None, &config, &counters, &not_allowed, None, None);
             assert_eq!(
                 messages.collect::<Vec<_>>(),
                 expected,

@@ -147,7 +147,7 @@ impl Sessions {
         let (header, frames) = native::parse(datagram)?;
         registry.check_sender(header.from_server)?;
         if !frames.are_messages()
-            && let Some(frame) = frames.clone().next().filter(Frame::is_unnumbered)
+            && let Some(frame) = unnumbered(&frames)
         {
             let handled = self.handshake.handle(registry, now.steady, from, header, &frame, datagram.len());
             return handled.map(|()| None);
@@ -317,6 +317,12 @@ impl Sessions {
             registry.outputs.events.push_back(Event::Accepted(id));
         }
     }
+}
+
+/// Returns the first frame, if it belongs to a datagram outside any session's numbering.
+#[inline(never)] // most datagrams hold messages alone
+fn unnumbered<'a>(frames: &Frames<'a>) -> Option<Frame<'a>> {
+    frames.clone().next().filter(Frame::is_unnumbered)
 }
 
 /// Excuses the loss of the probe that the frame names, and answers if it asks for that. §7.7.

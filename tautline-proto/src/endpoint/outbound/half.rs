@@ -141,6 +141,7 @@ impl Outbound {
     /// A socket of both families shows an IPv4 address as an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2). Either form finds
     /// the peer.
     #[must_use]
+    #[inline(never)] // messages to an address are rare
     pub fn peer_at(&self, address: SocketAddr) -> Option<PeerId> {
         let mapped = || match address.ip() {
             IpAddr::V4(ip) => {
@@ -182,7 +183,7 @@ impl Outbound {
         }
     }
 
-    #[inline]
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(super) fn seal_next<'a>(
         &mut self,
         id: PeerId,
@@ -282,7 +283,7 @@ impl Outbound {
     }
 
     /// Moves on to the next number, because the kernel has taken what was sealed last for this peer.
-    #[inline]
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub fn sent(&mut self, id: PeerId, sent: SentDatagrams) {
         if self.recorder.is_some() {
             self.record_sent(id, sent);

@@ -171,7 +171,7 @@ impl Run<'_> {
         self.drain(now);
         if let (Some(accepted), Some((peer, _))) = (accepted, origin) {
             let mut holds = holds(after).peekable();
-            let mut messages = self.inbound.messages(accepted);
+            let mut messages = self.inbound.messages(&accepted);
             let clock = messages.peer_clock(now.steady);
             let mut read = 0;
             while messages.advance().is_some() {

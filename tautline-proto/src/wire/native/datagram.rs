@@ -102,7 +102,7 @@ pub fn begin_datagram(out: &mut Vec<u8>) {
 }
 
 /// Finishes a datagram: fills the header and appends the CRC.
-#[inline]
+#[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
 pub fn seal(datagram: &mut Vec<u8>, header: Header) {
     fill_header(datagram, header);
     datagram.extend_from_slice(&[0; TRAILER_LEN]);

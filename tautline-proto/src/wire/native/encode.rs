@@ -122,10 +122,15 @@ pub fn begin_message(out: &mut Vec<u8>, head: &Head<'_>) -> Result<MessageStart,
     Ok(start)
 }
 
+#[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
+#[inline(never)] // most messages of a stream have none
 fn write_optional(out: &mut Vec<u8>, head: &Head<'_>) -> Result<(), BadText> {
     write_id(out, "message id", head.message_id)?;
-    write_text(out, "source", head.source)?;
-    write_text(out, "destination", head.destination)?;
+    for (field, text) in [("source", head.source), ("destination", head.destination)] {
+        if let Some(text) = text {
+            write_text(out, field, text)?;
+        }
+    }
     write_id(out, "correlation id", head.correlation_id)?;
     if let Some(lifespan) = head.lifespan {
         let micros = lifespan.clamp(MIN_LIFESPAN, MAX_LIFESPAN).as_nanos().div_ceil(1_000);
@@ -150,8 +155,8 @@ pub fn finish_message(out: &mut [u8], start: MessageStart) -> bool {
     true
 }
 
-fn write_text(out: &mut Vec<u8>, field: &'static str, text: Option<&str>) -> Result<(), BadText> {
-    let Some(text) = text else { return Ok(()) };
+#[inline(never)]
+fn write_text(out: &mut Vec<u8>, field: &'static str, text: &str) -> Result<(), BadText> {
     let len = u8::try_from(text.len()).ok().filter(|&len| len > 0);
     out.push(len.ok_or(BadText { field, len: text.len() })?);
     out.extend_from_slice(text.as_bytes());
@@ -159,11 +164,13 @@ fn write_text(out: &mut Vec<u8>, field: &'static str, text: Option<&str>) -> Res
 }
 
 /// Writes an id: a text with its length, or a zero and a number.
+#[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
+#[inline(never)]
 fn write_id(out: &mut Vec<u8>, field: &'static str, id: Option<&Id<'_>>) -> Result<(), BadText> {
     match id {
         None | Some(Id::Null) => {}
-        Some(Id::Text(text)) => write_text(out, field, Some(text))?,
-        Some(Id::Json(text)) => write_text(out, field, Some(text))?,
+        Some(Id::Text(text)) => write_text(out, field, text)?,
+        Some(Id::Json(text)) => write_text(out, field, text)?,
         Some(Id::Number(number)) => {
             out.push(0);
             out.extend_from_slice(&number.to_be_bytes());

@@ -71,6 +71,7 @@ impl Line {
     }
 
     /// Sends the message in the scratch buffer, or lets it wait in the next pack.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     fn send_scratch(&mut self, terms: &Terms, place: Packed, may_wait: bool) -> Result<Sent, Box<Failed>> {
         let scratch = self.open.as_mut().map(|open| std::mem::take(&mut open.scratch));
         let mut datagram = scratch.unwrap_or_default();

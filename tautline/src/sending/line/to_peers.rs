@@ -48,15 +48,22 @@ impl Open {
         datagram: &mut Vec<u8>,
     ) -> Result<(), Box<Failed>> {
         let body = datagram.len();
-        self.send_each(target, 1, |open, peer| {
-            datagram.truncate(body);
-            match open.send_to(peer, datagram, 1) {
-                Err(failed) if failed.cut_from.is_some() => {
-                    open.send_parts(peer, &datagram[HEADER_LEN..body], open.outbound.datagram_size_to(peer))
-                }
-                sent => sent,
+        match self.one_meant(target, 1)? {
+            Some(peer) => self.send_whole(peer, datagram, body).map_err(|failed| failed.of(1)),
+            None => self.send_each_listener(1, |open, peer| open.send_whole(peer, datagram, body)),
+        }
+    }
+
+    /// Sends one message of `body` bytes to one peer, in parts if the system says that its path is too small.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
+    fn send_whole(&mut self, peer: PeerId, datagram: &mut Vec<u8>, body: usize) -> Result<(), Box<Failed>> {
+        datagram.truncate(body);
+        match self.send_to(peer, datagram, 1) {
+            Err(failed) if failed.cut_from.is_some() => {
+                self.send_parts(peer, &datagram[HEADER_LEN..body], self.outbound.datagram_size_to(peer))
             }
-        })
+            sent => sent,
+        }
     }
 
     /// Sends several messages.
@@ -76,12 +83,21 @@ impl Open {
         messages: u64,
         mut send: impl FnMut(&mut Self, PeerId) -> Result<(), Box<Failed>>,
     ) -> Result<(), Box<Failed>> {
-        let one = match (self.resolve(target), self.outbound.listeners()) {
-            (Meant::One(peer), _) | (Meant::All, &[peer]) => peer,
-            (Meant::Unknown, _) => return Err(Failed::new(messages, SendError::UnknownPeer { target })),
-            (Meant::All, _) => return self.send_each_listener(messages, send),
-        };
-        send(self, one).map_err(|failed| failed.of(messages))
+        match self.one_meant(target, messages)? {
+            Some(peer) => send(self, peer).map_err(|failed| failed.of(messages)),
+            None => self.send_each_listener(messages, send),
+        }
+    }
+
+    /// The only peer that is meant; `None` if all are meant, and there are several or none. `messages`: how many fail if the
+    /// target is unknown.
+    #[inline]
+    fn one_meant(&self, target: Target, messages: u64) -> Result<Option<PeerId>, Box<Failed>> {
+        match (self.resolve(target), self.outbound.listeners()) {
+            (Meant::One(peer), _) | (Meant::All, &[peer]) => Ok(Some(peer)),
+            (Meant::Unknown, _) => Err(Failed::new(messages, SendError::UnknownPeer { target })),
+            (Meant::All, _) => Ok(None),
+        }
     }
 
     #[inline(never)]

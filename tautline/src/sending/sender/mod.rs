@@ -161,6 +161,16 @@ impl Sender {
         if let Some(sent) = outcome {
             return sent.map_err(|failed| failed.error);
         }
+        self.send_bytes_as_job(outgoing, content_type, bytes)
+    }
+
+    #[inline(never)]
+    fn send_bytes_as_job(
+        &self,
+        outgoing: Outgoing<'_>,
+        content_type: ContentType,
+        bytes: &[u8],
+    ) -> Result<Sent, SendError> {
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
         self.send_encoded(link, outgoing, content_type, |out| append(bytes, &link.limits, out))
