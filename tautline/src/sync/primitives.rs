@@ -9,18 +9,9 @@ mod chosen {
         AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
     pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
-    pub(crate) use std::thread;
+    pub(crate) use std::{thread, thread_local};
 
     use std::time::Instant;
-
-    /// The id of the calling thread. `thread::current` would count a reference to the thread each time.
-    #[inline]
-    pub(crate) fn thread_id() -> thread::ThreadId {
-        thread_local! {
-            static ID: thread::ThreadId = thread::current().id();
-        }
-        ID.with(|id| *id)
-    }
 
     /// Sleeps until the thread is unparked or the deadline has passed. May return early without a reason.
     ///
@@ -45,15 +36,11 @@ mod chosen {
         AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
     pub(crate) use shuttle::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
-    pub(crate) use shuttle::thread;
+    pub(crate) use shuttle::{thread, thread_local};
 
     use std::time::Instant;
 
     use shuttle::rand::Rng;
-
-    pub(crate) fn thread_id() -> thread::ThreadId {
-        thread::current().id()
-    }
 
     /// Time does not pass under shuttle, so shuttle chooses whether the deadline has passed.
     pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
