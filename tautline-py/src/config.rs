@@ -3,8 +3,8 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
-use tautline::Key;
 use tautline::sim::Impairments;
+use tautline::{Key, KeyHolder};
 
 use crate::arguments;
 use crate::errors;
@@ -159,8 +159,18 @@ impl Config {
     /// Sets who may do what: `keys={"controller": {"file": "controller.key", "may": "command"}}`.
     fn set_holders(&mut self, py: Python<'_>, holders: &Bound<'_, PyAny>) -> PyResult<()> {
         const EXPECTED: &str = "keys: a dict from names to their keys is expected, such as {\"controller\": {\"file\": \"controller.key\"}}";
-        for (name, settings) in table(holders, EXPECTED)? {
-            for (key, value) in table(&settings, EXPECTED)? {
+        let holders = table(holders, EXPECTED)?;
+        if holders.is_empty() {
+            // Otherwise the link would be plain, and its user would not know.
+            return Err(PyTypeError::new_err(EXPECTED));
+        }
+        for (name, settings) in holders {
+            let settings = table(&settings, EXPECTED)?;
+            if settings.is_empty() {
+                // Checking says what is missing.
+                self.config = self.config.clone().key_holder(name.to_string(), KeyHolder::default());
+            }
+            for (key, value) in settings {
                 self.set(py, &format!("keys.{name}.{key}"), &value, false)?;
             }
         }

@@ -49,6 +49,12 @@ def test_holders_of_keys_have_names_and_rights(tmp_path: pathlib.Path) -> None:
                 link.send(1, "command")
 
 
+@pytest.mark.parametrize("holders", [{}, {"hmi": {}}, {"hmi": {"may": "observe"}}])
+def test_holders_without_keys_do_not_make_a_plain_link(holders: dict[str, dict[str, str]]) -> None:
+    with pytest.raises((tautline.ConfigError, TypeError), match="keys"):
+        tautline.serve("127.0.0.1:0", keys=holders)
+
+
 def test_a_key_file_that_others_can_read_is_refused(tmp_path: pathlib.Path) -> None:
     file = key(tmp_path, "open")
     file.chmod(0o644)

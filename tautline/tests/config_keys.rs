@@ -237,6 +237,7 @@ fn a_file_of_settings_has_a_table_for_each_holder_and_finds_key_files_beside_it(
             "keys = \"hmi.key\"",
             "`keys` is \"hmi.key\": expected a table for each holder of keys, [keys.NAME]",
         ),
+        ("[keys]", "`keys` is an empty table: expected a table for each holder of keys, [keys.NAME]"),
         ("keys.hmi = 3", "`keys.hmi` is 3: expected a table for each holder of keys, [keys.NAME]"),
         ("[keys.hmi]\nfil = \"hmi.key\"", "there is no key `keys.hmi.fil`: did you mean `keys.hmi.file`?"),
         (

@@ -190,11 +190,16 @@ mod from_toml {
 
         /// Reads the tables of those who hold keys.
         fn read_holders(&mut self, value: &Value) -> Result<(), ConfigError> {
+            let expected = "a table for each holder of keys, [keys.NAME]";
             let table = |name: &str, value: &Value| {
-                let expected = "a table for each holder of keys, [keys.NAME]";
                 value.as_table().cloned().ok_or_else(|| invalid(name, &given(value), expected))
             };
-            for (holder, value) in table("keys", value)? {
+            let holders = table("keys", value)?;
+            if holders.is_empty() {
+                // Otherwise the link would be plain, and whoever wrote the table would not know.
+                return Err(invalid("keys", &"an empty table", expected));
+            }
+            for (holder, value) in holders {
                 let of_holder = table(&format!("keys.{holder}"), &value)?;
                 if of_holder.contains_key("may") && of_holder.contains_key("may_send") {
                     let key = format!("keys.{holder}.may_send");
