@@ -12,7 +12,8 @@ use crate::error::ConnectError;
 use crate::machine::fault::SocketFault;
 use crate::machine::socket::{as_users_know, headers_to};
 use crate::shared::directory::PeerInfo;
-use crate::shared::events::{CausedBy, Event};
+use crate::shared::events::Event;
+use crate::shared::subscribers::CausedBy;
 use tautline_proto::endpoint::{Outcome, RemovalReason};
 use tautline_proto::{Cause, ConnectionState, DropReason, MessageType, PeerId};
 

@@ -2,7 +2,8 @@
 
 use super::Turner;
 use crate::machine::socket::Granted;
-use crate::shared::events::{CausedBy, Event};
+use crate::shared::events::Event;
+use crate::shared::subscribers::CausedBy;
 
 /// What was reported so far of the kernel's drops.
 pub(super) struct Overflow {

@@ -9,8 +9,9 @@ use tautline_proto::{Instant as Steady, PeerId, StreamId};
 use super::Turner;
 use crate::config::Wire;
 use crate::receiving::waiting::Right;
-use crate::shared::events::{CausedBy, Event};
+use crate::shared::events::Event;
 use crate::shared::ownership::{Ask, ClaimAct, ClaimQueue, ClaimTracker, Ownership};
+use crate::shared::subscribers::CausedBy;
 use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::watchdog::Surroundings;
 

@@ -20,7 +20,8 @@ use crate::black_box::{asked, checksum, names};
 use crate::config::{Config, Settings, WatchdogChange};
 use crate::machine::clock::{Clock, wall_now};
 use crate::mcap::{Channel, McapWriter, Texts};
-use crate::shared::events::{Event, Events};
+use crate::shared::events::Event;
+use crate::shared::subscribers::Events;
 use crate::sync::{lock, try_lock};
 
 /// How many events a file holds, and how many seconds of statistics. The oldest are left out.

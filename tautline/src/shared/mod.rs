@@ -14,6 +14,7 @@ pub(crate) mod new_keys;
 pub(crate) mod ownership;
 pub(crate) mod statistics;
 pub(crate) mod status;
+pub(crate) mod subscribers;
 
 use std::time::{Duration, Instant};
 
@@ -42,9 +43,10 @@ use crate::sending::sender::Sender;
 use crate::shared::black_box::{BlackBox, Observed};
 use crate::shared::directory::{Directory, PeerInfo};
 use crate::shared::drivers::Drivers;
-use crate::shared::events::{CausedBy, Event, EventBus};
+use crate::shared::events::Event;
 use crate::shared::ownership::Ownership;
 use crate::shared::status::Status;
+use crate::shared::subscribers::{CausedBy, EventBus};
 use crate::sync::lock;
 use crate::sync::log::LineLimit;
 use crate::watchdog::{Surroundings, Tell, Watchdogs};

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::error::ConnectError;
-use crate::shared::events::{Event, EventBus};
+use crate::shared::events::Event;
+use crate::shared::subscribers::EventBus;
 use crate::sync::lock;
 use tautline_proto::{Cause, ConnectionState};
 
