@@ -17,6 +17,8 @@ use crate::tools::{log, origin, output};
 #[derive(Debug, Parser)]
 #[command(
     name = "tautline",
+    // Not the name of the file, which is tautline.exe on Windows.
+    bin_name = "tautline",
     version,
     after_help = "\
 Examples:
