@@ -355,6 +355,9 @@ fn a_watchdog_for_each_peer_names_the_peer_that_stopped() {
     let (steady, stops) = (client(client_config(&server)), client(client_config(&server)));
     stops.send(&1, &Metadata::command()).unwrap();
     let stopped = next(&server).peer();
+    // It is watched before the other one can trip.
+    steady.send(&1, &Metadata::command()).unwrap();
+    next(&server);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
