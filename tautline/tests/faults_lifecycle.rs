@@ -269,6 +269,7 @@ fn a_flood_of_bad_datagrams_logs_few_lines() {
 
 /// A datagram to a closed port comes back as an error, which wakes the driver until a call on the socket takes it.
 #[test]
+#[cfg_attr(windows, ignore = "a server on Windows is not told of closed ports")]
 fn a_dead_client_does_not_keep_the_driver_awake() {
     let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
     driver.connect().unwrap();

@@ -134,6 +134,7 @@ fn a_reader_that_paused_gets_the_newest_command_next() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "Windows does not tell when a datagram came")]
 fn a_loop_that_paused_gets_the_newest_command_next() {
     let (server, mut driver) = UdpInterface::caller_driven(default_server(Wire::Native)).expect("valid");
     driver.connect().expect("a free port");
@@ -211,6 +212,7 @@ fn a_handler_that_paused_gets_the_newest_command_next() {
 
 /// While an inline handler holds the driver up, commands wait in the kernel.
 #[test]
+#[cfg_attr(windows, ignore = "Windows does not tell when a datagram came")]
 fn an_inline_handler_that_paused_gets_the_newest_command_next() {
     let (server, client) = pair(Wire::Native);
     let ages = Arc::new(Mutex::new(Vec::new()));

@@ -58,6 +58,7 @@ fn number_in(message: &MessageRef<'_>) -> u64 {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "Windows does not tell when a datagram came")]
 fn after_a_pause_the_driver_hands_out_no_expired_message() {
     for wire in WIRES {
         let (server, mut driver, client) = driven(wire, Qos::new().lifespan(MS * 500));

@@ -247,6 +247,7 @@ fn an_inline_handler_and_a_loop_that_is_its_own_driver_see_one_owner() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "Windows does not tell when a datagram came")]
 fn a_pause_of_this_process_does_not_make_its_owner_silent() {
     for wire in WIRES {
         let deadline = 400 * MS;

@@ -362,8 +362,11 @@ fn make_trouble(server: &UdpInterface, over: &AtomicBool) -> u64 {
     let mut sent = 0;
     while !over.load(Ordering::Relaxed) {
         for metadata in [Metadata::command(), Metadata::error(), Metadata::heartbeat()] {
-            client.send(&sent, &metadata).expect("connected");
-            sent += 1;
+            match client.send(&sent, &metadata) {
+                Ok(_) => sent += 1,
+                // Windows may have no room for a moment.
+                Err(error) => assert!(error.is_transient(), "{error}"),
+            }
         }
         register_leaving_handler(server);
         std::thread::sleep(Duration::from_micros(200));

@@ -186,6 +186,7 @@ mod tests {
             bytes.windows(count.len()).any(|window| window == count.as_bytes()),
             "the count is in the file"
         );
+        drop(reader); // Windows keeps a file that is open
         std::fs::remove_dir_all(&folder).expect("this test created it");
     }
 }
