@@ -2,10 +2,9 @@
 
 use crate::sync::Arc;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use tautline_proto::endpoint::{Outbound, Outcome};
+use tautline_proto::wire::native::DELIVERY_WINDOW;
 use tautline_proto::{Counter, Instant, PeerId};
 
 use crate::sending::receipt::Tracker;
@@ -18,7 +17,7 @@ pub(crate) struct DeliverySigns {
     ///
     /// Order: a sender that brings it forward (release) wakes the driver afterwards, which then reads it (acquire).
     due: AtomicU64,
-    /// Outcomes wait to be published. Order: as for `due`.
+    /// Messages have ended, and their outcomes wait to be published. Order: as for `due`.
     ended: AtomicBool,
     counters: [Counter; Outcome::ALL.len()],
     waiting: Counter,
@@ -87,43 +86,45 @@ pub(crate) struct UnderWay {
     pub(crate) number: Option<u64>,
 }
 
-/// Hashes receipts. They are counted here, one by one, so nobody can choose them to collide.
-#[derive(Debug, Default)]
-struct ReceiptHasher(u64);
-
-impl Hasher for ReceiptHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_u64(self.0 << 8 | u64::from(byte)));
-    }
-
-    fn write_u64(&mut self, receipt: u64) {
-        // The table takes its place from the low bits and a mark from the high bits (Fibonacci hashing).
-        self.0 = receipt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
+/// The most trackers that are kept for later messages: as many as messages to one peer may be in flight.
+#[allow(clippy::cast_possible_truncation)] // 1,024
+const MOST_SPARE: usize = DELIVERY_WINDOW as usize;
 
 /// The table of the messages in flight. Kept under the transmit lock; outlives single connections.
+///
+/// The receipt of a message is its place in the table, which the next message may have once it has ended. So the table has as many
+/// places as messages were in flight at once.
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
     signs: Arc<DeliverySigns>,
-    under_way: HashMap<u64, UnderWay, BuildHasherDefault<ReceiptHasher>>,
-    next_receipt: u64,
-    /// Messages whose outcome was not published yet.
+    places: Vec<Option<UnderWay>>,
+    free: Vec<u64>,
+    /// Trackers whose messages have ended and whose receipts were dropped. One thread takes memory and another returns it, which is
+    /// slow; so they are used again.
+    spare: Vec<Arc<Tracker>>,
+    /// Messages whose outcome was not published yet, and which somebody may want to know.
     ended: Vec<(UnderWay, Outcome)>,
+    /// The peers of messages that have ended since the last [`take_ended`](Self::take_ended). A peer may be there several times.
+    made_room: Vec<PeerId>,
 }
 
 impl Deliveries {
-    pub(crate) fn signs(&self) -> Arc<DeliverySigns> {
+    pub(crate) fn signs(&self) -> &DeliverySigns {
+        &self.signs
+    }
+
+    pub(crate) fn share_signs(&self) -> Arc<DeliverySigns> {
         Arc::clone(&self.signs)
     }
 
     /// The receipt that the next message gets if the protocol takes it.
-    pub(crate) const fn next_receipt(&self) -> u64 {
-        self.next_receipt
+    pub(crate) fn next_receipt(&self) -> u64 {
+        self.free.last().copied().unwrap_or(self.places.len() as u64)
+    }
+
+    /// A tracker for a message with a receipt.
+    pub(crate) fn tracker(&mut self) -> Arc<Tracker> {
+        self.spare.pop().unwrap_or_default()
     }
 
     /// Records that the message with the next receipt is in flight.
@@ -131,29 +132,62 @@ impl Deliveries {
         if let Some(tracker) = &delivery.tracker {
             tracker.add_peer();
         }
-        self.under_way.insert(self.next_receipt, delivery);
-        self.next_receipt += 1;
-        self.signs.waiting.set(self.under_way.len() as u64);
+        match self.free.pop() {
+            Some(place) => self.places[place as usize] = Some(delivery),
+            None => self.places.push(Some(delivery)),
+        }
+        self.publish_waiting();
     }
 
     /// Takes the outcomes over from the protocol, and the time of the next datagram.
     pub(crate) fn update(&mut self, outbound: &mut Outbound) {
-        while let Some((receipt, outcome)) = outbound.poll_outcome() {
-            let Some(delivery) = self.under_way.remove(&receipt) else { continue };
-            self.signs.counters[outcome as usize].add(1);
-            self.ended.push((delivery, outcome));
-        }
-        if !self.ended.is_empty() {
-            self.signs.waiting.set(self.under_way.len() as u64);
-            self.signs.ended.store(true, Ordering::Release);
+        if outbound.have_ended() {
+            self.take_outcomes(outbound);
         }
         let due = outbound.next_delivery().map_or(u64::MAX, Instant::as_nanos);
         self.signs.due.store(due, Ordering::Release);
     }
 
-    /// Takes the messages that ended since the last call. The caller publishes them once it holds no lock.
-    pub(crate) fn take_ended(&mut self) -> Vec<(UnderWay, Outcome)> {
+    fn take_outcomes(&mut self, outbound: &mut Outbound) {
+        while let Some((receipt, outcome)) = outbound.poll_outcome() {
+            let place = usize::try_from(receipt).ok().and_then(|place| self.places.get_mut(place));
+            let Some(delivery) = place.and_then(Option::take) else { continue };
+            self.free.push(receipt);
+            self.signs.counters[outcome as usize].add(1);
+            if self.made_room.last() != Some(&delivery.peer) {
+                self.made_room.push(delivery.peer);
+            }
+            self.end(delivery, outcome);
+        }
+        self.publish_waiting();
+        self.signs.ended.store(true, Ordering::Release);
+    }
+
+    /// Keeps the outcome for those who may want to know it. Nobody does if the message was delivered and its receipt was dropped.
+    fn end(&mut self, mut delivery: UnderWay, outcome: Outcome) {
+        if outcome == Outcome::Delivered {
+            match &mut delivery.tracker {
+                None => return,
+                Some(tracker) => {
+                    if let Some(unwatched) = Arc::get_mut(tracker) {
+                        *unwatched = Tracker::default();
+                        self.spare.extend(delivery.tracker.filter(|_| self.spare.len() < MOST_SPARE));
+                        return;
+                    }
+                }
+            }
+        }
+        self.ended.push((delivery, outcome));
+    }
+
+    fn publish_waiting(&self) {
+        self.signs.waiting.set((self.places.len() - self.free.len()) as u64);
+    }
+
+    /// Takes the messages that ended since the last call and whose outcome somebody may want to know, and the peers of all that ended.
+    /// The caller publishes them once it holds no lock.
+    pub(crate) fn take_ended(&mut self) -> (Vec<(UnderWay, Outcome)>, Vec<PeerId>) {
         self.signs.ended.store(false, Ordering::Release);
-        std::mem::take(&mut self.ended)
+        (std::mem::take(&mut self.ended), std::mem::take(&mut self.made_room))
     }
 }

@@ -205,7 +205,7 @@ impl<W: Writer> Handover<W> {
     pub(crate) fn exclusively<T>(&self, act: impl FnOnce(&mut W) -> T) -> T {
         let result = {
             // Not in turns: under one hold, however many senders try for the writer.
-            let mut writer = self.wait_for_writer();
+            let mut writer = try_lock(&self.writer).unwrap_or_else(|| self.wait_for_writer());
             self.write_waiting(&mut writer, MAX_BACKLOG, 0);
             act(&mut writer)
         };

@@ -77,11 +77,8 @@ impl Outbound {
         // Frames cannot be cut anew once they have numbers, so they fit paths that become smaller.
         let room = room(peer.path.size().min(BASE_DATAGRAM) - peer.extra);
         let reliable = peer.reliable.get_or_insert_default();
-        let was_due = reliable.next_due();
         reliable.offer(frame, room, receipt, expires)?;
-        if reliable.next_due() != was_due || peer.reliable_due.is_none() {
-            self.schedule(id, Instant::from_nanos(0));
-        }
+        self.schedule(id, Instant::from_nanos(0));
         Ok(())
     }
 
@@ -154,6 +151,12 @@ impl Outbound {
         self.due.first().map(|&(at, _)| at)
     }
 
+    /// Returns whether [`poll_outcome`](Self::poll_outcome) has something.
+    #[must_use]
+    pub fn have_ended(&self) -> bool {
+        !self.outcomes.is_empty()
+    }
+
     /// Returns the next receipt and outcome of a reliable message.
     pub fn poll_outcome(&mut self) -> Option<(u64, Outcome)> {
         if self.outcomes.is_empty() {
@@ -195,6 +198,9 @@ impl Outbound {
         let Some(peer) = peer_mut(&mut self.slots, id) else { return };
         let next = peer.reliable.as_ref().and_then(|reliable| reliable.next_due()).map(|at| at.max(soonest));
         let slot = id.slot_number();
+        if next == peer.reliable_due {
+            return;
+        }
         if let Some(before) = core::mem::replace(&mut peer.reliable_due, next) {
             self.due.remove(&(before, slot));
         }

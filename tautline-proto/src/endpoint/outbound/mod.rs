@@ -2,8 +2,8 @@
 //!
 //! [`Outbound`] is the only type of this folder that the driver calls. It is in `half`; its calls about reliable messages
 //! are in `deliveries`, those about the sizes of datagrams in `sizes`, and what a black box needs in `recording`. `peer` holds what is known of each peer,
-//! `reliable_sender` the reliable messages that a peer has not acknowledged, frame by frame (`queued_frame`) and datagram by datagram
-//! (`flights`), and their messages (`pending_messages`).
+//! `reliable_sender` the reliable messages that a peer has not acknowledged, frame by frame (`queued_frame`, `frame_bytes`) and
+//! datagram by datagram (`flights`), and their messages (`pending_messages`).
 //!
 //! On a plain link, a sequence number is used up only when the kernel takes the datagram: [`seal`](Outbound::seal) writes the next number, and
 //! [`sent`](Outbound::sent) moves on to the following one. Both happen under the transmit lock, so that datagrams are sent in
@@ -13,6 +13,7 @@
 
 mod deliveries;
 mod flights;
+mod frame_bytes;
 mod half;
 mod path_size;
 mod peer;

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::flights::Flight;
+use super::frame_bytes::{FrameBytes, Place};
 use crate::message::Priority;
 use crate::snapshot::saved;
 use crate::time::Instant;
@@ -26,8 +27,10 @@ pub(super) struct SendRules {
 /// A frame with a delivery number of its own.
 #[derive(Debug)]
 pub(super) struct QueuedFrame {
-    /// Empty once the frame is settled: acknowledged or abandoned.
-    pub(super) bytes: Vec<u8>,
+    /// Where its bytes are.
+    pub(super) place: Place,
+    /// Acknowledged or abandoned, so that it is not sent again.
+    pub(super) is_settled: bool,
     /// The delivery number of its message's first frame.
     pub(super) message: u64,
     pub(super) priority: Priority,
@@ -42,10 +45,11 @@ pub(super) struct QueuedFrame {
 }
 
 impl QueuedFrame {
-    pub(super) fn new(bytes: Vec<u8>, message: u64, priority: Priority) -> Self {
+    pub(super) fn new(place: Place, message: u64, priority: Priority) -> Self {
         let never = Instant::from_nanos(0);
         Self {
-            bytes,
+            place,
+            is_settled: false,
             message,
             priority,
             tries: 0,
@@ -56,29 +60,21 @@ impl QueuedFrame {
         }
     }
 
-    pub(super) const fn is_settled(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// Drops the bytes, so that the frame is not sent again.
-    pub(super) fn settle(&mut self) {
-        self.bytes = Vec::new();
-    }
-
     /// Appends the frame to a datagram whose frames begin at `begin`. Returns `false` if the datagram has no room.
     ///
     /// A frame that fits no datagram, because the path has become very small, goes alone: it cannot be cut any more.
     pub(super) fn write(
         &mut self,
+        bytes: &FrameBytes,
         rules: SendRules,
         timeout: Duration,
         out: &mut Vec<u8>,
         begin: usize,
     ) -> bool {
-        if out.len() > begin && out.len() - begin + self.bytes.len() > rules.room {
+        if out.len() > begin && out.len() - begin + self.place.len() > rules.room {
             return false;
         }
-        out.extend_from_slice(&self.bytes);
+        out.extend_from_slice(bytes.get(self.place));
         self.retransmit_at = rules.now.plus(backed_off(timeout, self.tries));
         self.tries += 1;
         self.sent_at = rules.now;
@@ -93,4 +89,14 @@ pub(super) fn backed_off(timeout: Duration, tries: u32) -> Duration {
     timeout.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX)).min(longest)
 }
 
-saved!(QueuedFrame { bytes, message, priority, tries, sent_at, retransmit_at, overtaken, flight });
+saved!(QueuedFrame {
+    place,
+    is_settled,
+    message,
+    priority,
+    tries,
+    sent_at,
+    retransmit_at,
+    overtaken,
+    flight
+});

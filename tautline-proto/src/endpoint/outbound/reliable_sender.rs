@@ -9,6 +9,7 @@ use core::ops::Range;
 use core::time::Duration;
 
 use super::flights::Flights;
+use super::frame_bytes::FrameBytes;
 use super::pending_messages::{PendingMessage, PendingMessages};
 use super::queued_frame::{QueuedFrame, SendRules, backed_off};
 use crate::endpoint::outcome::{Outcome, Refusal};
@@ -27,8 +28,10 @@ const MAX_IN_FLIGHT: usize = 64;
 const MAX_BYTES_IN_FLIGHT: usize = MAX_IN_FLIGHT * 1_452;
 /// While so many are in flight, an acknowledgement comes soon. New frames wait for it, or until they fill a datagram.
 const MANY_IN_FLIGHT: usize = 8;
+/// As [`MANY_IN_FLIGHT`], but in bytes of frames.
+const MANY_BYTES_IN_FLIGHT: usize = 16 * 1024;
 /// They wait for no more than this many bytes of frames, however large datagrams may be.
-const MOST_TO_FILL: usize = 4096;
+const MOST_TO_FILL: usize = 8192;
 /// The retransmission time-out before the first round trip was measured.
 const INITIAL_TIMEOUT: Duration = Duration::from_millis(100);
 /// The clock granularity of RFC 6298: how late a driver that sleeps may wake up.
@@ -58,6 +61,7 @@ const MAX_CREDIT: u64 = 8 * OTHERS_PER_RETRANSMISSION;
 pub(super) struct ReliableSender {
     base: u64,
     frames: VecDeque<QueuedFrame>,
+    bytes: FrameBytes,
     messages: PendingMessages,
     /// The frames of the last message of each ordered stream, until the peer's base has passed them. It is not enough that
     /// they are settled: the message may wait at the peer for an earlier one.
@@ -111,14 +115,16 @@ impl ReliableSender {
         let first = self.base + unsettled;
         let numbers = self.number(first..first + u64::from(count), stream, delivery);
         if count == 1 {
-            let mut frame = frame.to_vec();
-            numbers.fill(&mut frame, delivery);
-            self.queue(QueuedFrame::new(frame, first, priority));
+            let place = self.bytes.add(|held| {
+                let start = held.len();
+                held.extend_from_slice(frame);
+                numbers.fill(&mut held[start..], delivery);
+            });
+            self.queue(QueuedFrame::new(place, first, priority));
         } else {
             for fragment in native::fragments(frame, delivery, numbers, count) {
-                let mut frame = Vec::new();
-                fragment.write(&mut frame);
-                self.queue(QueuedFrame::new(frame, first, priority));
+                let place = self.bytes.add(|held| fragment.write(held));
+                self.queue(QueuedFrame::new(place, first, priority));
             }
         }
         let frames = u64::from(count);
@@ -132,7 +138,7 @@ impl ReliableSender {
     }
 
     fn queue(&mut self, frame: QueuedFrame) {
-        self.unsent_bytes += frame.bytes.len();
+        self.unsent_bytes += frame.place.len();
         self.frames.push_back(frame);
     }
 
@@ -166,7 +172,7 @@ impl ReliableSender {
         &mut self,
         rules: SendRules,
         out: &mut Vec<u8>,
-        settled: &mut impl Extend<(u64, Outcome)>,
+        settled: &mut VecDeque<(u64, Outcome)>,
     ) -> Option<(u64, Priority)> {
         self.highest = None;
         self.room = rules.room;
@@ -194,7 +200,7 @@ impl ReliableSender {
         for &number in &self.in_flight {
             let frame = &mut self.frames[index(number, self.base)];
             if frame.retransmit_at <= rules.now && !is_full {
-                is_full = !frame.write(rules, timeout, out, begin);
+                is_full = !frame.write(&self.bytes, rules, timeout, out, begin);
                 if !is_full {
                     frame.flight = self.flights.change(frame.flight);
                     self.highest = self.highest.max(Some(frame.priority));
@@ -244,25 +250,27 @@ impl ReliableSender {
         begin: usize,
     ) -> Option<u64> {
         let frame = &mut self.frames[index(number, self.base)];
-        if frame.is_settled() || frame.tries > 0 {
+        if frame.is_settled || frame.tries > 0 {
             return Some(0);
         }
-        if !frame.write(rules, timeout, out, begin) {
+        if !frame.write(&self.bytes, rules, timeout, out, begin) {
             return None;
         }
         self.highest = self.highest.max(Some(frame.priority));
         frame.flight = self.flights.add();
-        self.unsent_bytes -= frame.bytes.len();
-        self.bytes_in_flight += frame.bytes.len();
+        self.unsent_bytes -= frame.place.len();
+        self.bytes_in_flight += frame.place.len();
         self.retransmit_from = self.retransmit_from.min(frame.retransmit_at);
         if self.in_flight.is_empty() {
             self.retransmit_from = frame.retransmit_at;
         }
-        let at = match self.in_flight.back() {
-            Some(&last) if last > number => self.in_flight.partition_point(|&other| other < number),
-            _ => self.in_flight.len(),
-        };
-        self.in_flight.insert(at, number);
+        match self.in_flight.back() {
+            Some(&last) if last > number => {
+                let at = self.in_flight.partition_point(|&other| other < number);
+                self.in_flight.insert(at, number);
+            }
+            _ => self.in_flight.push_back(number),
+        }
         Some(u64::from(frame.message == number))
     }
 
@@ -315,19 +323,13 @@ impl ReliableSender {
 
     /// Whether a datagram of frames that were not sent yet may begin.
     fn may_begin(&self) -> bool {
-        let is_worth = self.flights.count() < MANY_IN_FLIGHT
-            || self.is_prompted
-            || self.unsent_bytes >= self.room.min(MOST_TO_FILL);
+        let are_few = self.flights.count() < MANY_IN_FLIGHT && self.bytes_in_flight < MANY_BYTES_IN_FLIGHT;
+        let is_worth = are_few || self.is_prompted || self.unsent_bytes >= self.room.min(MOST_TO_FILL);
         is_worth && self.flights.count() < MAX_IN_FLIGHT && self.bytes_in_flight < MAX_BYTES_IN_FLIGHT
     }
 
     /// Handles an acknowledgement.
-    pub(super) fn acknowledge(
-        &mut self,
-        ack: Ack<'_>,
-        now: Instant,
-        settled: &mut impl Extend<(u64, Outcome)>,
-    ) {
+    pub(super) fn acknowledge(&mut self, ack: Ack<'_>, now: Instant, settled: &mut VecDeque<(u64, Outcome)>) {
         let next = self.next();
         #[allow(clippy::cast_possible_truncation)] // the low half travelled
         let behind = u64::from((next as u32).wrapping_sub(ack.base));
@@ -344,7 +346,7 @@ impl ReliableSender {
         let mut arrivals = Arrivals::default();
         // Frames that were never sent cannot have arrived.
         while let Some(number) = self.in_flight.pop_front_if(|number| *number < base) {
-            self.settle_frame(number, &mut arrivals);
+            self.settle_frame(number, &mut arrivals, settled);
         }
         // Of the others, the bitmap shows those up to its end. Few have not arrived.
         let end = base + 1 + 8 * ack.bitmap.len() as u64;
@@ -352,7 +354,7 @@ impl ReliableSender {
         while let Some(&number) = self.in_flight.get(place).filter(|&&number| number < end) {
             if has_arrived(number, base, ack.bitmap) {
                 self.in_flight.remove(place);
-                self.settle_frame(number, &mut arrivals);
+                self.settle_frame(number, &mut arrivals, settled);
             } else {
                 place += 1;
             }
@@ -361,21 +363,20 @@ impl ReliableSender {
             self.round_trip.update(crate::time::duration_ns(now.since(sent_at)));
         }
         self.detect_losses(&arrivals, now);
-        settled.extend(arrivals.delivered.into_iter().map(|receipt| (receipt, Outcome::Delivered)));
         self.trim(now, needed_forward);
     }
 
-    fn settle_frame(&mut self, number: u64, arrivals: &mut Arrivals) {
+    fn settle_frame(&mut self, number: u64, arrivals: &mut Arrivals, settled: &mut VecDeque<(u64, Outcome)>) {
         let frame = &mut self.frames[index(number, self.base)];
-        self.bytes_in_flight -= frame.bytes.len();
-        frame.settle();
+        self.bytes_in_flight -= frame.place.len();
+        frame.is_settled = true;
         self.flights.leave(frame.flight);
         arrivals.add(number, frame);
         let first = frame.message;
         let Some(pending) = self.messages.get_mut(first) else { return };
         pending.unacknowledged -= 1;
         if pending.unacknowledged == 0 {
-            arrivals.delivered.push(pending.receipt);
+            settled.push_back((pending.receipt, Outcome::Delivered));
             self.forget(first);
         }
     }
@@ -426,10 +427,10 @@ impl ReliableSender {
         // The message's first frames may be settled and gone.
         for number in first.max(self.base)..end {
             let frame = &mut self.frames[index(number, self.base)];
-            // A settled frame has no bytes.
             let bytes = if frame.tries == 0 { &mut self.unsent_bytes } else { &mut self.bytes_in_flight };
-            *bytes -= frame.bytes.len();
-            frame.settle();
+            if !core::mem::replace(&mut frame.is_settled, true) {
+                *bytes -= frame.place.len();
+            }
         }
         self.in_flight.retain(|number| {
             let stays = !(first..end).contains(number);
@@ -458,9 +459,12 @@ impl ReliableSender {
 
     /// Removes settled frames from the front, which restores the invariant that the first frame is not settled.
     fn trim(&mut self, now: Instant, needed_forward: bool) {
-        while self.frames.front().is_some_and(QueuedFrame::is_settled) {
-            self.frames.pop_front();
+        while self.frames.pop_front_if(|frame| frame.is_settled).is_some() {
             self.base += 1;
+        }
+        match self.frames.front() {
+            Some(first) => self.bytes.free_before(first.place),
+            None => self.bytes.free_all(),
         }
         self.unsent = self.unsent.max(self.base);
         if self.needs_forward() && !needed_forward {
@@ -481,8 +485,6 @@ fn index(number: u64, base: u64) -> usize {
 /// What an acknowledgement shows to have arrived.
 #[derive(Debug, Default)]
 struct Arrivals {
-    /// The receipts of messages that have arrived as a whole.
-    delivered: Vec<u64>,
     /// When the newest frame that was sent only once was sent. Frames that were sent more often give no sample, because
     /// nobody knows which copy has arrived (Karn's algorithm, RFC 6298 §3).
     sample: Option<Instant>,
@@ -514,6 +516,7 @@ fn has_arrived(number: u64, base: u64, bitmap: &[u8]) -> bool {
 saved!(ReliableSender {
     base,
     frames,
+    bytes,
     messages,
     last_ordered,
     unsent,

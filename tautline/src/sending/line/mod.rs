@@ -30,7 +30,7 @@ use crate::sending::job::{Job, Terms};
 use crate::sending::link::{Link, Sent};
 
 pub(crate) use ready::Ready;
-pub(crate) use reliable::Reliably;
+pub(crate) use reliable::{Offered, Reliably};
 
 /// The writer of the hand-over. Nothing is open while the interface is disconnected.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ struct Open {
 
 impl Line {
     pub(crate) fn delivery_signs(&self) -> Arc<DeliverySigns> {
-        self.deliveries.signs()
+        self.deliveries.share_signs()
     }
 
     pub(crate) fn counters(&self) -> Arc<SendCounters> {

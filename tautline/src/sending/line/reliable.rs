@@ -4,7 +4,7 @@ use crate::sync::Arc;
 
 use tautline_proto::endpoint::Refusal;
 use tautline_proto::wire::native::HEADER_LEN;
-use tautline_proto::{Instant, Now, PeerId};
+use tautline_proto::{Instant as Steady, PeerId};
 
 use super::{Line, Meant, unknown};
 use crate::message::target::Target;
@@ -26,18 +26,28 @@ pub(crate) struct Reliably {
     pub(crate) message_type: MessageType,
     pub(crate) channel: u16,
     /// When its lifespan ends.
-    pub(crate) expires: Option<Instant>,
-    pub(crate) tracker: Option<Arc<Tracker>>,
+    pub(crate) expires: Option<Steady>,
+    pub(crate) has_receipt: bool,
     /// Its message id, if that is a number.
     pub(crate) number: Option<u64>,
 }
 
+/// What became of a reliable message that was offered.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    pub(crate) outcome: Result<(), Box<Failed>>,
+    pub(crate) tracker: Option<Arc<Tracker>>,
+    /// The driver must look earlier than it plans to.
+    pub(crate) wake_driver: bool,
+}
+
 impl Line {
-    /// Takes a reliable message, and sends what the window allows now. Also returns whether the driver must look earlier than
-    /// it plans to. If one peer does not take the message, other peers may have taken it.
-    pub(crate) fn offer(&mut self, job: &Job, how: &Reliably, now: Now) -> (Result<(), Box<Failed>>, bool) {
+    /// Takes a reliable message, and sends what the window allows now. If one peer does not take the message, other peers may have
+    /// taken it.
+    pub(crate) fn offer(&mut self, job: &Job, how: &Reliably, now: Steady) -> Offered {
+        let failed = |failed| Offered { outcome: Err(failed), tracker: None, wake_driver: false };
         if self.open.is_none() || job.terms.opening != self.openings {
-            return (Err(Failed::new(1, SendError::NotConnected)), false);
+            return failed(Failed::new(1, SendError::NotConnected));
         }
         if !job.terms.is_urgent() {
             // The waiting messages were submitted before.
@@ -47,6 +57,7 @@ impl Line {
         let Self { open, deliveries, .. } = self;
         let open = open.as_mut().expect("nobody closes it meanwhile");
         let frame = &job.datagram[HEADER_LEN..];
+        let tracker = how.has_receipt.then(|| deliveries.tracker());
         let outcome = open.send_each(job.terms.target, 1, |open, peer| {
             let offered = open.outbound.offer(peer, frame, deliveries.next_receipt(), how.expires);
             offered.map_err(|refusal| not_taken(peer, refusal, job.datagram.len()))?;
@@ -54,20 +65,25 @@ impl Line {
                 peer,
                 message_type: how.message_type,
                 channel: how.channel,
-                tracker: how.tracker.clone(),
+                tracker: tracker.clone(),
                 number: how.number,
             });
             Ok(())
         });
-        let _ = (0..OWN_DATAGRAMS).take_while(|_| self.deliver(now.steady, false)).count();
+        deliveries.update(&mut open.outbound);
+        for _ in 0..OWN_DATAGRAMS {
+            if self.deliveries.signs().due().is_none_or(|due| due > now) || !self.deliver(now, false) {
+                break;
+            }
+        }
         self.count(&outcome, job.terms.sent_at);
         let signs = self.deliveries.signs();
         let sooner = signs.due().is_some_and(|due| due_before.is_none_or(|before| due < before));
-        (outcome, sooner || signs.have_ended())
+        Offered { outcome, tracker, wake_driver: sooner || signs.have_ended() }
     }
 
     /// Sends the next datagram of reliable messages that is due. Returns whether there was one.
-    pub(crate) fn deliver(&mut self, now: Instant, others_wait: bool) -> bool {
+    pub(crate) fn deliver(&mut self, now: Steady, others_wait: bool) -> bool {
         let Some(open) = &mut self.open else { return false };
         let mut datagram = std::mem::take(&mut open.scratch);
         let due = open.outbound.poll_delivery(now, others_wait, &mut datagram);
@@ -93,14 +109,14 @@ impl Line {
         }
     }
 
-    /// Takes the reliable messages that ended, and whether one of their peers has ample room now. The caller publishes the
-    /// outcomes after it has released the line.
+    /// Takes the reliable messages that ended and whose outcome somebody may want to know, and whether a peer of those that ended has
+    /// ample room now. The caller publishes the outcomes after it has released the line.
     pub(crate) fn take_ended(&mut self) -> (Vec<(UnderWay, Outcome)>, bool) {
-        let ended = self.deliveries.take_ended();
-        let makes_room = self.open.as_ref().is_none_or(|open| {
-            // Most often all of them have one peer, so that the first one says it.
-            ended.iter().any(|(message, _)| open.outbound.has_ample_room(message.peer))
-        });
+        let (ended, peers) = self.deliveries.take_ended();
+        let makes_room = self
+            .open
+            .as_ref()
+            .is_none_or(|open| peers.iter().any(|&peer| open.outbound.has_ample_room(peer)));
         (ended, makes_room)
     }
 }

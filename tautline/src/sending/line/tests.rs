@@ -115,10 +115,9 @@ fn a_refused_datagram_of_reliable_messages_is_a_fault() {
     let started = begin_message(&mut job.datagram, &head).unwrap();
     assert!(finish_message(&mut job.datagram, started));
     let (message_type, channel) = (head.message_type, head.channel);
-    let how = Reliably { message_type, channel, expires: None, tracker: None, number: None };
-    let now = Now { steady: tautline_proto::Instant::from_nanos(1), ..Now::default() };
-    let (outcome, _) = line.offer(&job, &how, now);
-    assert!(outcome.is_ok(), "it is taken, and sent again later");
+    let how = Reliably { message_type, channel, expires: None, has_receipt: false, number: None };
+    let offered = line.offer(&job, &how, tautline_proto::Instant::from_nanos(1));
+    assert!(offered.outcome.is_ok(), "it is taken, and sent again later");
     assert_eq!(line.counters().refused.value(), 1);
     assert_eq!(line.faults().snapshot().of(SocketFault::NotPermitted), 1);
 }

@@ -23,7 +23,7 @@ use crate::sending::deliveries::DeliverySigns;
 use crate::sending::failed::{Failed, SendCounters};
 use crate::sending::handover::{Handed, Handover};
 use crate::sending::job::{Job, Terms};
-use crate::sending::line::{Line, Ready, Reliably};
+use crate::sending::line::{Line, Offered, Ready, Reliably};
 use crate::sending::link::{Link, Sent};
 
 use crate::sending::receipt::{Receipt, Tracker};
@@ -212,7 +212,7 @@ impl Sender {
                     job.terms.expire_after(link.time_left(&head, outgoing.made, sent_at)?);
                     self.hand_over(job)
                 }
-                _ => self.offer(link, job, &head, None),
+                _ => self.offer(link, job, &head, false).map(|_| Sent::Queued),
             }
         });
         sent.map_err(|failed| failed.error)
@@ -238,35 +238,35 @@ impl Sender {
             }
             link.check_delivery(head.delivery)?;
             link.encode(&mut job.datagram, &head, |out| content.write(link.codec, &link.limits, out))?;
-            let tracker = Arc::default();
-            self.offer(link, job, &head, Some(&tracker)).map(|_| Receipt::new(tracker))
+            self.offer(link, job, &head, true).map(|tracker| Receipt::new(tracker.unwrap_or_default()))
         });
         sent.map_err(|failed| failed.error)
     }
 
-    /// Offers a reliable message to the line: it is numbered, kept, and sent as far as the window allows.
+    /// Offers a reliable message to the line: it is numbered, kept, and sent as far as the window allows. Returns its tracker, if it
+    /// `has_receipt`.
     fn offer(
         &self,
         link: &Link,
         job: &Job,
         head: &Head<'_>,
-        tracker: Option<&Arc<Tracker>>,
-    ) -> Result<Sent, Box<Failed>> {
-        let now = link.clock.now();
+        has_receipt: bool,
+    ) -> Result<Option<Arc<Tracker>>, Box<Failed>> {
+        let now = job.terms.sent_at;
         // A message whose lifespan is over ends as every reliable message does: with an outcome.
-        let left = link.time_left(head, None, now.wall).unwrap_or(Some(Duration::ZERO));
-        let expires = left.map(|left| now.steady.plus(left));
+        let left = link.time_left(head, None, link.clock.wall(now)).unwrap_or(Some(Duration::ZERO));
+        let expires = left.map(|left| now.plus(left));
         let (message_type, channel) = (head.message_type, head.channel);
         let number = match head.message_id {
             Some(&Id::Number(number)) => Some(number),
             _ => None,
         };
-        let how = Reliably { message_type, channel, expires, tracker: tracker.cloned(), number };
-        let (outcome, wake_driver) = self.with_line(|line| line.offer(job, &how, now));
+        let how = Reliably { message_type, channel, expires, has_receipt, number };
+        let Offered { outcome, tracker, wake_driver } = self.with_line(|line| line.offer(job, &how, now));
         if wake_driver {
             link.life.wake();
         }
-        outcome.map(|()| Sent::Queued)
+        outcome.map(|()| tracker)
     }
 
     /// Sends many messages at once, packed into as few datagrams as they fit.
@@ -401,8 +401,10 @@ impl<'a> Batch<'a> {
     /// Offers the reliable message in `draft`.
     fn offer(&mut self, draft: &mut Vec<u8>, head: &Head<'_>) -> Result<(), Box<Failed>> {
         std::mem::swap(draft, &mut self.job.datagram);
-        let outcome = self.sender.offer(self.link, self.job, head, None);
-        self.count(1, outcome)
+        // A batch may take a while to encode.
+        self.job.terms.sent_at = self.link.clock.steady_now();
+        let outcome = self.sender.offer(self.link, self.job, head, false);
+        self.count(1, outcome.map(|_| Sent::Queued))
     }
 
     fn hand_over_pack(&mut self) -> Result<(), Box<Failed>> {
