@@ -330,6 +330,7 @@ impl Turner {
         }
         self.act_on_time(now);
         self.settle(now);
+        self.acknowledge(now, false);
         self.deliver(now.steady);
         self.look_around(now.steady);
         self.look_at_gate();
@@ -409,7 +410,8 @@ impl Turner {
         let requests = &self.shared.requests;
         let requests = if requests.have_deadlines() { requests.next_deadline() } else { None };
         let of_users = earlier(self.dispatcher.next_deadline(), requests).map(|due| self.clock.steady(due));
-        earlier(earlier(protocol, of_users), earlier(write_on, self.watch_at))
+        let acks = if self.acks.are_waiting() { Some(self.acks.due()) } else { None };
+        earlier(earlier(protocol, of_users), earlier(earlier(write_on, self.watch_at), acks))
     }
 
     /// When the last read had returned.
@@ -473,6 +475,8 @@ impl Turner {
 
     fn carry_out_commands(&mut self, now: Now) {
         self.shared.peers_so_far.store(self.inbound.peers_so_far(), Ordering::Relaxed);
+        // The thread of the driver comes back soon enough. A leader may leave, and a caller's loop may be slow.
+        let comes_back = !self.leads && !self.shared.sender.caller_driven;
         while self.inbound.has_commands() {
             let Self { inbound, shared, acks, .. } = self;
             // Few datagrams for each hold of the lock, so that senders do not wait for long; but several, because a driver that
@@ -480,8 +484,13 @@ impl Turner {
             let failed = shared.sender.transmit.briefly(|line| {
                 let commands = std::iter::from_fn(|| inbound.poll_command()).take(COMMANDS_AT_ONCE);
                 let carry_out = |command| match command {
-                    Command::Acknowledge(peer, base, bitmap) if acks.may_wait => {
-                        acks.add(peer, now.steady);
+                    Command::Acknowledge(peer, base, bitmap) => {
+                        // The sender should soon know of a gap.
+                        let outlasts = comes_back && bitmap.is_empty();
+                        if !acks.lets_wait(outlasts) {
+                            return line.command(Command::Acknowledge(peer, base, bitmap), now);
+                        }
+                        acks.add(peer, outlasts, now.steady);
                         line.command(Command::OweAcknowledgement(peer, base, bitmap), now)
                     }
                     command => line.command(command, now),
@@ -496,17 +505,21 @@ impl Turner {
         }
     }
 
-    /// Sends the acknowledgements that have waited for long enough; all of them at the `end` of reading. A datagram of the same
-    /// peer may have taken one along.
+    /// Sends the acknowledgements that have waited for long enough; at the `end` of reading, all that must not wait for the next turn.
+    /// A datagram of the same peer may have taken one along.
     #[inline]
     pub(super) fn acknowledge(&mut self, now: Now, end: bool) {
-        if self.acks.are_waiting() && (end || self.acks.are_due(now.steady)) {
-            self.pay_acknowledgements(now);
+        if self.acks.are_waiting() {
+            self.pay_acknowledgements(now, end);
         }
     }
 
     #[inline(never)]
-    fn pay_acknowledgements(&mut self, now: Now) {
+    fn pay_acknowledgements(&mut self, now: Now, end: bool) {
+        let ends = end && (self.leads || !self.acks.outlast_turn());
+        if !ends && !self.acks.are_due(now.steady) {
+            return;
+        }
         for peer in self.acks.take() {
             self.shared.sender.transmit.briefly(|line| line.command(Command::PayAcknowledgement(peer), now));
         }

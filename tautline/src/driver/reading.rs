@@ -303,6 +303,7 @@ impl Turner {
             }
             count += 1;
             if !self.impaired.take(now.steady, origin.from, datagram) {
+                self.acks.reads(datagram.len());
                 self.take_datagram(now, origin, datagram, scratch, sink);
                 self.acks.may_wait = true;
             }
@@ -336,6 +337,7 @@ impl Turner {
             count += 1;
             let came = Came { at: now.steady, not_before: now.steady };
             self.inbound.came(came.not_before);
+            self.acks.reads(datagram.len());
             self.take_datagram(now, Origin { from, came }, &datagram, scratch, sink);
         }
         if count > 0 {
