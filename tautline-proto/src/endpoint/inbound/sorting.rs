@@ -11,11 +11,11 @@ use super::rights::NotAllowed;
 use crate::drops::DropReason;
 use crate::endpoint::command::Command;
 use crate::endpoint::config::EndpointConfig;
-use crate::message::{Delivery, StreamId};
+use crate::message::{Delivery, MessageRef, StreamId};
 use crate::rights::Rights;
 use crate::stats::InboundCounters;
 use crate::time::Instant;
-use crate::wire::native::{Fragment, Frame, Frames, MessageFrame};
+use crate::wire::native::{Fragment, Frame, Frames, KIND_LEN, MessageFrame};
 
 /// The largest buffer that is kept for the next large message, in bytes.
 const MAX_SPARE: usize = 1 << 16;
@@ -45,8 +45,18 @@ impl SortedMessages {
         let Some(peer) = peers.get(id) else { return };
         let gate = owners.as_deref_mut().map(|owners| Gate { owners, outputs, origin });
         let now = origin.now;
-        let mut sorter =
-            Sorter { peer, sorted: self, config, counters, not_allowed, gate, now, has_forwarded: false };
+        let mut sorter = Sorter {
+            peer,
+            sorted: self,
+            config,
+            counters,
+            not_allowed,
+            gate,
+            now,
+            has_forwarded: false,
+            message: MessageRef::default(),
+            bare_kind: None,
+        };
         frames.for_each(|frame| sorter.sort(&frame));
         let Some(delivery) = peer.delivery.as_deref_mut() else { return };
         let reliable = &mut delivery.reliable;
@@ -74,7 +84,7 @@ impl SortedMessages {
 }
 
 /// Sorts the frames of one datagram, one after the other.
-struct Sorter<'a> {
+struct Sorter<'a, 'd> {
     peer: &'a mut InboundPeer,
     sorted: &'a mut SortedMessages,
     config: &'a EndpointConfig,
@@ -84,10 +94,14 @@ struct Sorter<'a> {
     now: Instant,
     /// Forward frames count once for each datagram, like all control frames.
     has_forwarded: bool,
+    /// The reliable message that was decoded last.
+    message: MessageRef<'d>,
+    /// The kind of `message`, if it has no optional fields. `None` after a message that could not be decoded.
+    bare_kind: Option<[u8; KIND_LEN]>,
 }
 
-impl Sorter<'_> {
-    fn sort(&mut self, frame: &Frame<'_>) {
+impl<'d> Sorter<'_, 'd> {
+    fn sort(&mut self, frame: &Frame<'d>) {
         match frame {
             Frame::Message(frame) => match frame.delivery() {
                 // Best-effort messages are decoded later. So are messages of a class that this build does not know.
@@ -118,9 +132,9 @@ impl Sorter<'_> {
 
     /// Takes a reliable message that arrived in one piece. Returns the default id to deliver it with, if it is delivered in
     /// its place in the datagram.
-    fn take_reliable(&mut self, frame: MessageFrame<'_>, delivery: Delivery) -> Option<u64> {
+    fn take_reliable(&mut self, frame: MessageFrame<'d>, delivery: Delivery) -> Option<u64> {
         // A message that cannot be read is not acknowledged, so that the sender learns that it did not arrive.
-        let checked = frame.decode(0, "").and_then(|message| self.config.check(&message));
+        let checked = self.decode(frame).and_then(|()| self.config.check(&self.message));
         let checked = checked.and_then(|()| self.check_sender(frame.stream()));
         let numbers = frame.numbers().ok_or(DropReason::Malformed);
         let numbers = match checked.and(numbers) {
@@ -145,6 +159,17 @@ impl Sorter<'_> {
                 None
             }
         }
+    }
+
+    /// Decodes a message of any kind.
+    fn decode(&mut self, frame: MessageFrame<'d>) -> Result<(), DropReason> {
+        let alike = self.bare_kind.and_then(|kind| frame.decode_alike_into(kind, &mut self.message, 0));
+        if alike.is_some() {
+            return Ok(());
+        }
+        let decoded = frame.decode_into(&mut self.message, 0, "");
+        self.bare_kind = frame.kind_if_bare().filter(|_| decoded.is_ok());
+        decoded
     }
 
     fn take_reliable_fragment(&mut self, fragment: &Fragment<'_>) {

@@ -56,12 +56,11 @@ impl<'a> MessageFrame<'a> {
         stream_of(self.body)
     }
 
-    /// Returns the bytes that hold type, priority, content type and channel, if this is a best-effort message without optional
-    /// fields, as most messages are. Its neighbours in the datagram usually have the same bytes.
+    /// Returns the bytes that hold class, type, priority, content type and channel, if this is a message without optional fields, as
+    /// most messages are. Its neighbours in the datagram usually have the same bytes.
     #[inline]
     pub(crate) fn kind_if_bare(self) -> Option<[u8; KIND_LEN]> {
-        let is_bare = self.flags == 0 && self.delivery() == Some(Delivery::BestEffort);
-        self.body.first_chunk().copied().filter(|_| is_bare)
+        self.body.first_chunk().copied().filter(|_| self.flags == 0)
     }
 
     /// Fast path of [`decode_into`](Self::decode_into) for a message like the one before.
@@ -78,6 +77,9 @@ impl<'a> MessageFrame<'a> {
         let mut fields = Reader(self.body);
         let is_alike = self.flags == 0 && fields.array() == Some(kind);
         message.timestamp = is_alike.then(|| fields.stamp())??;
+        if kind[0] >> 6 != 0 {
+            fields.bytes(numbers_len(message.delivery))?;
+        }
         match &mut message.message_id {
             // In place: dropping another id takes longer.
             Id::Number(number) => *number = default_id,
