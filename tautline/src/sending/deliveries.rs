@@ -98,7 +98,7 @@ const MOST_SPARE: usize = DELIVERY_WINDOW as usize;
 pub(crate) struct Deliveries {
     signs: Arc<DeliverySigns>,
     places: Vec<Option<UnderWay>>,
-    free: Vec<u64>,
+    free: Vec<usize>,
     /// Trackers whose messages have ended and whose receipts were dropped. One thread takes memory and another returns it, which is
     /// slow; so they are used again.
     spare: Vec<Arc<Tracker>>,
@@ -119,7 +119,7 @@ impl Deliveries {
 
     /// The receipt that the next message gets if the protocol takes it.
     pub(crate) fn next_receipt(&self) -> u64 {
-        self.free.last().copied().unwrap_or(self.places.len() as u64)
+        self.free.last().copied().unwrap_or(self.places.len()) as u64
     }
 
     /// A tracker for a message with a receipt.
@@ -133,7 +133,7 @@ impl Deliveries {
             tracker.add_peer();
         }
         match self.free.pop() {
-            Some(place) => self.places[place as usize] = Some(delivery),
+            Some(place) => self.places[place] = Some(delivery),
             None => self.places.push(Some(delivery)),
         }
         self.publish_waiting();
@@ -150,9 +150,9 @@ impl Deliveries {
 
     fn take_outcomes(&mut self, outbound: &mut Outbound) {
         while let Some((receipt, outcome)) = outbound.poll_outcome() {
-            let place = usize::try_from(receipt).ok().and_then(|place| self.places.get_mut(place));
-            let Some(delivery) = place.and_then(Option::take) else { continue };
-            self.free.push(receipt);
+            let place = usize::try_from(receipt).expect("it is a place");
+            let Some(delivery) = self.places.get_mut(place).and_then(Option::take) else { continue };
+            self.free.push(place);
             self.signs.counters[outcome as usize].add(1);
             if self.made_room.last() != Some(&delivery.peer) {
                 self.made_room.push(delivery.peer);

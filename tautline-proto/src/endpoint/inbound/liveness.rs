@@ -33,8 +33,8 @@ pub(super) enum Visited {
 }
 
 impl Registry {
-    /// Does what is due for one peer, and schedules the next visit.
-    pub(super) fn visit(&mut self, id: PeerId, now: Instant) -> Visited {
+    /// Does what is due for one peer, and schedules the next visit. Its heartbeat is due if it must be sent by `until`.
+    pub(super) fn visit(&mut self, id: PeerId, now: Instant, until: Instant) -> Visited {
         let Some(peer) = self.peers.get(id) else { return Visited::Nothing };
         if let Some(window) = &mut peer.window {
             window.expire(now);
@@ -44,7 +44,7 @@ impl Registry {
             delivery.expire(now, &self.counters);
         }
         self.tell_path_size(id);
-        self.send_heartbeat_if_due(id, now);
+        self.send_heartbeat_if_due(id, now, until);
         self.send_claims_if_due(id, now);
         self.watch_liveness(id, now);
         self.peers.grow_up(id);
@@ -59,11 +59,11 @@ impl Registry {
         }
     }
 
-    /// Sends a heartbeat if it is due. A client that is not accepted yet repeats its echo with it.
-    pub(super) fn send_heartbeat_if_due(&mut self, id: PeerId, now: Instant) {
+    /// Sends a heartbeat if it must be sent by `until`. A client that is not accepted yet repeats its echo with it.
+    pub(super) fn send_heartbeat_if_due(&mut self, id: PeerId, now: Instant, until: Instant) {
         let interval = self.config.heartbeat_interval;
         let Some(peer) = self.peers.get(id) else { return };
-        if peer.next_heartbeat.is_none_or(|at| at > now) {
+        if peer.next_heartbeat.is_none_or(|at| at > until) {
             return;
         }
         peer.next_heartbeat = Some(now.plus(match self.config.role {

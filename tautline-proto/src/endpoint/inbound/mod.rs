@@ -78,6 +78,12 @@ use crate::stats::InboundCounters;
 use crate::time::{Instant, Now};
 use crate::wire::native::OwnershipAct;
 
+/// A heartbeat may come early by this part of the interval, together with others.
+const EARLY: u32 = 16;
+
+/// The most peers that are visited together, some of them early.
+const VISITS_TOGETHER: u32 = 64;
+
 /// The receiving half of an endpoint. The driver owns it. The [module's page](super) shows the order of the calls.
 #[derive(Debug)]
 pub struct Inbound {
@@ -385,16 +391,30 @@ impl Inbound {
         self.record_input(Input::Timeout(now));
         self.finish_closing(now.steady);
         self.sessions.handshake.send_hello_if_due(&mut self.registry, now.steady);
-        while let Some(peer) = self.registry.peers.pop_due(now.steady) {
-            let id = peer.id;
-            if self.registry.visit(id, now.steady) == Visited::ServerMustBeCalled {
-                self.sessions.call(&mut self.registry, now.steady);
-            }
-            #[cfg(feature = "secure")]
-            self.sessions.look_at_secured(&mut self.registry, id, now.steady);
+        let mut visited = 0;
+        while let Some(id) = self.registry.peers.pop_due(now.steady) {
+            visited += 1;
+            self.visit(id, now.steady, now.steady);
+        }
+        // Whoever was woken for one peer serves those that are next, too.
+        let soon = now.steady.plus(self.registry.config.heartbeat_interval / EARLY);
+        while (1..VISITS_TOGETHER).contains(&visited)
+            && let Some(id) = self.registry.peers.pop_heartbeat(soon)
+        {
+            visited += 1;
+            self.visit(id, now.steady, soon);
         }
         #[cfg(feature = "secure")]
         self.sessions.repeat_if_due(&mut self.registry, now.steady);
+    }
+
+    /// Does what is due for one peer. Its heartbeat is due if it must be sent by `until`.
+    fn visit(&mut self, id: PeerId, now: Instant, until: Instant) {
+        if self.registry.visit(id, now, until) == Visited::ServerMustBeCalled {
+            self.sessions.call(&mut self.registry, now);
+        }
+        #[cfg(feature = "secure")]
+        self.sessions.look_at_secured(&mut self.registry, id, now);
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) has something to do next.

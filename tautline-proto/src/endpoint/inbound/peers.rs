@@ -492,13 +492,24 @@ impl PeerTable {
     }
 
     /// Returns a peer that is due, and clears its timer. The caller schedules it again.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<&mut InboundPeer> {
-        let &(at, slot) = self.timers.first().filter(|&&(at, _)| at <= now)?;
-        self.timers.remove(&(at, slot));
-        self.look_for_first_timer();
-        let peer = self.slots[slot as usize].as_mut()?;
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<PeerId> {
+        self.pop_first(|at, _| at <= now)
+    }
+
+    /// As [`pop_due`](Self::pop_due), but for the peer that is next, if its heartbeat must be sent by `soon`.
+    pub(super) fn pop_heartbeat(&mut self, soon: Instant) -> Option<PeerId> {
+        self.pop_first(|_, peer| peer.next_heartbeat.is_some_and(|at| at <= soon))
+    }
+
+    /// Returns the peer that is next, if that `is_meant`, and clears its timer.
+    fn pop_first(&mut self, is_meant: impl FnOnce(Instant, &InboundPeer) -> bool) -> Option<PeerId> {
+        let &(at, slot) = self.timers.first()?;
+        let peer = self.slots[slot as usize].as_mut().filter(|peer| is_meant(at, peer))?;
         peer.wake_at = None;
-        Some(peer)
+        let id = peer.id;
+        self.timers.pop_first();
+        self.look_for_first_timer();
+        Some(id)
     }
 
     /// Returns the peers that `is_meant` accepts.

@@ -326,7 +326,7 @@ impl Registry {
         if from != to {
             self.outputs.events.push_back(Event::Moved { peer: id, from, to });
         }
-        self.send_heartbeat_if_due(id, now);
+        self.send_heartbeat_if_due(id, now, now);
         self.peers.schedule(id, now);
     }
 

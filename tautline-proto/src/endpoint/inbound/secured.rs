@@ -234,7 +234,7 @@ impl Secured {
         let id = peer.id;
         registry.outputs.events.push_back(Event::Accepted(id));
         // At once: it shows the server that this client knows the keys.
-        registry.send_heartbeat_if_due(id, now);
+        registry.send_heartbeat_if_due(id, now, now);
         registry.peers.schedule(id, now);
         Ok(())
     }
