@@ -98,10 +98,14 @@ impl Command {
         matches!(self, Self::Open(_))
     }
 
-    /// Returns whether the size of a path may be another one after this command than before.
+    /// Returns the peer whose path may have another size after this command than before.
     #[must_use]
-    pub const fn changes_paths(&self) -> bool {
-        matches!(self, Self::Open(_) | Self::PathAnswer(..) | Self::Move(..))
+    pub const fn changes_path_to(&self) -> Option<PeerId> {
+        match self {
+            Self::Open(peer) => Some(peer.id),
+            Self::PathAnswer(id, _) | Self::Move(id, _) => Some(*id),
+            _ => None,
+        }
     }
 }
 

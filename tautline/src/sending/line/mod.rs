@@ -135,7 +135,7 @@ impl Line {
         let mut datagram = std::mem::take(&mut open.scratch);
         datagram.clear();
         let changes_rights = command.changes_rights();
-        let changes_paths = command.changes_paths();
+        let path_to = command.changes_path_to();
         let peer = match command {
             Command::Probe(peer) => {
                 open.send_probe(peer, now, &mut datagram);
@@ -143,8 +143,8 @@ impl Line {
             }
             command => open.outbound.apply(command, now, &mut datagram),
         };
-        if changes_paths {
-            open.suit_paths();
+        if let Some(peer) = path_to {
+            open.suit_path_to(peer);
         }
         if changes_rights {
             open.link.set_granted(open.outbound.granted_by_all());

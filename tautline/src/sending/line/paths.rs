@@ -234,8 +234,20 @@ impl Open {
         }
     }
 
+    /// Lets new packs have the size that the paths have now, after that of one path may have changed.
+    pub(super) fn suit_path_to(&self, peer: PeerId) {
+        let widest = self.link.datagram_size().max(self.outbound.datagram_size_to(peer));
+        let mut sizes = self.outbound.peers().iter().map(|&peer| self.outbound.datagram_size_to(peer));
+        // Most often the first of many paths is as wide as any.
+        if sizes.any(|size| size == widest) {
+            self.link.set_datagram_size(widest);
+        } else {
+            self.suit_paths();
+        }
+    }
+
     /// Lets new packs have the size that the paths have now.
-    pub(super) fn suit_paths(&self) {
+    fn suit_paths(&self) {
         let sizes = self.outbound.peers().iter().map(|&peer| self.outbound.datagram_size_to(peer));
         self.link.set_datagram_size(sizes.max().unwrap_or(self.outbound.datagram_size()));
     }
