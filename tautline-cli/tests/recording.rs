@@ -400,3 +400,26 @@ fn a_client_records_what_its_server_sends() {
     assert!(recorded.stderr.contains("connected"), "{}", recorded.stderr);
     let _ = run_with_input;
 }
+
+#[test]
+fn a_recording_that_cannot_begin_leaves_no_file_and_keeps_the_one_that_is_there() {
+    let folder = Folder::new("record-no-begin");
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("any port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let file = folder.at("run.mcap");
+    let as_server = ["record", address.as_str(), "-o", &file];
+    let as_proxy = ["record", "--proxy", &address, "127.0.0.1:9", "-o", &file];
+    for arguments in [&as_server[..], &as_proxy[..]] {
+        let refused = run(arguments);
+        assert_eq!(refused.code, 3, "{}", refused.stderr);
+        assert!(folder.names().is_empty(), "{arguments:?} left {:?}", folder.names());
+    }
+    fs::write(&file, "of yesterday").expect("the folder is there");
+    for arguments in [&as_server[..], &as_proxy[..]] {
+        assert_eq!(run(&[arguments, &["--overwrite"]].concat()).code, 3);
+        assert_eq!(fs::read_to_string(&file).expect("it is there"), "of yesterday", "{arguments:?}");
+    }
+    let refused = run(&as_server);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("is there already"), "{}", refused.stderr);
+}

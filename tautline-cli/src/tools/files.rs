@@ -1,4 +1,4 @@
-//! Writes pages and pictures to files. Used by `demo` and `bench`.
+//! Writes pages and pictures to files. Used by `demo`, `bench` and `record`.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::tools::exit::Failure;
 use crate::tools::output;
 
-/// Checks before a measurement that its file (a page, a picture) can be written. It leaves no file behind.
+/// Checks before a measurement that its file (a page, a picture, a recording) can be written. It leaves no file behind.
 pub(crate) fn check_writable(path: &Path, what: &str) -> Result<(), Failure> {
     let opened = match std::fs::File::create_new(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {

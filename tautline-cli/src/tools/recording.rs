@@ -1,12 +1,13 @@
 //! The options of the files of a recording. The library writes and reads them.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tautline::recording::{ReadError, RecordError, RecordingFiles};
 
 use crate::tools::exit::Failure;
+use crate::tools::files::check_writable;
 use crate::tools::link::{count, duration};
 
 /// Options of the files that are written.
@@ -54,13 +55,16 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 impl FileArgs {
-    /// Checks the options that clap cannot check.
+    /// Checks the options that clap cannot check, and that the file can be written.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         if self.keep.is_some() && !self.files().is_split() {
             let sentence = "--keep needs --split-size or --split-every: a recording in one file has no oldest file to remove";
             return Err(Failure::usage(sentence));
         }
-        Ok(())
+        if !self.overwrite && !self.files().is_split() && self.output.exists() {
+            return Err(is_there(&self.output));
+        }
+        check_writable(&self.output, "recording")
     }
 
     /// The files, as the library's recorder takes them.
@@ -78,10 +82,13 @@ impl FileArgs {
 /// The failure of a recorder, with what helps against it.
 pub(crate) fn failure(error: &RecordError) -> Failure {
     if error.error.kind() == io::ErrorKind::AlreadyExists {
-        let path = error.path.display();
-        return Failure::usage(format!("{path} is there already: name another file, or add --overwrite"));
+        return is_there(&error.path);
     }
     Failure::failed(error.to_string())
+}
+
+fn is_there(path: &Path) -> Failure {
+    Failure::usage(format!("{} is there already: name another file, or add --overwrite", path.display()))
 }
 
 /// The failure of a reader.

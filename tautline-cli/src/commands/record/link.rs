@@ -23,8 +23,7 @@ pub(super) fn record(args: &Args) -> Result<Outcome, Failure> {
     let config = args.link.config_of(role, args.endpoint.as_ref())?;
     let inbox = config.inbox_capacity.unwrap_or(INBOX);
     let config = with_inbox(with_all_commands(config))?.inbox_capacity(inbox);
-    let mut recording = Recording::begin(args)?;
-    let interface = open(config, |_| {})?;
+    let (mut recording, interface) = Recording::begin(args, || open(config, |_| {}))?;
     match interface.local_address().filter(|_| !args.connect) {
         Some(address) => output::note(format_args!("listening on {address}")),
         None => output::note("connected"),

@@ -15,7 +15,9 @@ use crate::tools::link::{LinkArgs, listening, seconds, types};
 use crate::tools::output;
 use crate::tools::recording::{FileArgs, failure};
 
-/// Record the messages of a link in an MCAP file, which PlotJuggler, Foxglove and Python read
+/// Record the messages of a link in an MCAP file
+///
+/// PlotJuggler, Foxglove and Python read the file.
 ///
 /// Records as a server at ENDPOINT whatever clients send to it; with --connect, as a client, whatever the server at ENDPOINT sends.
 /// With --proxy it stands between the clients, which send to LISTEN, and the server at TARGET, and records both directions. It
@@ -29,7 +31,7 @@ use crate::tools::recording::{FileArgs, failure};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tautline record 127.0.0.1:9000 -o run.mcap
+  tautline record 127.0.0.1:9002 -o run.mcap
   tautline record --connect plant.local:9000 -o plant.mcap --type status
   tautline record --proxy 127.0.0.1:9001 127.0.0.1:9000 -o both.mcap --seconds 60
   tautline record :9000 -o run.mcap --split-size 100MB --split-every 10min --keep 20")]
@@ -83,10 +85,13 @@ struct Recording<'a> {
 }
 
 impl<'a> Recording<'a> {
-    fn begin(args: &'a Args) -> Result<Self, Failure> {
+    /// Opens what is recorded, and then the file: if there is nothing to record, a file that is there stays as it is.
+    fn begin<T>(args: &'a Args, open: impl FnOnce() -> Result<T, Failure>) -> Result<(Self, T), Failure> {
         args.files.check()?;
+        let interrupt = Interrupt::install()?;
+        let source = open()?;
         let recorder = Recorder::open(args.files.files()).map_err(|error| failure(&error))?;
-        Ok(Self { args, recorder, interrupt: Interrupt::install()?, started: Instant::now(), warned_of: 0 })
+        Ok((Self { args, recorder, interrupt, started: Instant::now(), warned_of: 0 }, source))
     }
 
     fn goes_on(&self) -> bool {

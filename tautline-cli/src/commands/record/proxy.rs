@@ -12,8 +12,8 @@ use crate::tools::relay::TappedRelay;
 
 /// Records until the end.
 pub(super) fn record(args: &Args, listen: &Endpoint, target: &Endpoint) -> Result<Outcome, Failure> {
-    let recording = RefCell::new(Recording::begin(args)?);
-    let relay = TappedRelay::open(listen, target)?;
+    let (recording, relay) = Recording::begin(args, || TappedRelay::open(listen, target))?;
+    let recording = RefCell::new(recording);
     output::note(format_args!("listening on {}", relay.address));
     let (mut observer, unread) = (Observer::default(), Cell::new(0));
     let goes_on = || recording.borrow().goes_on();
