@@ -134,6 +134,7 @@ fn an_error_names_the_line_or_the_variable() {
         ("heartbeat_interval = \"100ms\"\n# too short\nliveness_timeout = \"150ms\"\n", 3, "more than twice"),
         ("role = \"client\"\nmax_peers = 2\n", 2, "only for servers"),
         ("key_file = \"no-such.key\"\n", 1, "there is no file"),
+        ("role = \"server\"\n[qos.command]\nhistory = 1\n", 2, "[command]"),
     ] {
         let file = folder.file("wrong.toml", text);
         for verb in ["check", "print"] {

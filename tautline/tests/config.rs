@@ -365,6 +365,20 @@ mod toml {
         assert_eq!(config, Ok(expected));
     }
 
+    const OTHER_TABLE: &str = "`server` is a table: expected the name of a message type for a table, such as [command] or \
+                               [command.3], or [keys.NAME]; every other key stands above the first table";
+
+    #[test]
+    fn text_without_quotes_gets_a_hint() {
+        for (text, has_hint) in
+            [("endpoint = 127.0.0.1:9000", true), ("endpoint = plant:9000", true), ("name = \"a\" b", false)]
+        {
+            let error = Config::from_toml(text).expect_err(text).to_string();
+            assert!(error.starts_with("line 1 is not TOML: "), "{error}");
+            assert_eq!(error.contains("write text in double quotes"), has_hint, "{error}");
+        }
+    }
+
     #[test]
     fn a_wrong_key_or_value_is_named_with_what_would_be_right() {
         for (text, sentence) in [
@@ -393,6 +407,8 @@ mod toml {
             ("wire = 2000-01-01", "`wire` is a date or time: expected native or classic"),
             ("wire = true", "`wire` is true: expected native or classic"),
             ("codec.json = 1", "`codec` is a table: expected json, msgpack or cbor"),
+            ("[server]\nname = \"a\"", OTHER_TABLE),
+            ("max_per = 3\n[server]\nname = \"a\"", "there is no key `max_per`: did you mean `max_peers`?"),
             (
                 "connect_timeout = 5",
                 "`connect_timeout` is 5: expected a duration with its unit (ns, us, ms, s or min) from 0s to 60min",

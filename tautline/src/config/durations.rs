@@ -33,7 +33,7 @@ impl fmt::Display for DurationError {
         let problem = match self {
             Self::NoUnit => "has no unit",
             Self::UnknownUnit => "has an unknown unit",
-            Self::NotANumber => "does not begin with a number",
+            Self::NotANumber => "does not begin with a number of 0 or more",
             Self::TooFine => "is finer than a nanosecond",
             Self::TooLong => "is too long",
         };

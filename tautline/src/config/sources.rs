@@ -145,10 +145,14 @@ mod from_toml {
 
     use toml::{Table, Value};
 
-    use super::{Config, ConfigError, SourceValue};
+    use super::{Config, ConfigError, SourceValue, find, nearest_key};
     use crate::config::invalid;
     use crate::config::streams::{StreamKeyName, is_number};
     use tautline_proto::MessageType;
+
+    /// The tables that there are. Whoever guesses others (`[server]`, `[qos.command]`) reads this.
+    const TABLES: &str = "the name of a message type for a table, such as [command] or [command.3], or [keys.NAME]; \
+                          every other key stands above the first table";
 
     impl Config {
         /// Makes a configuration from TOML text: one key in each line, and a table for each stream of messages. Needs
@@ -178,6 +182,9 @@ mod from_toml {
                 }
                 match MessageType::from_name(name) {
                     Some(message_type) => config.read_type(message_type, value)?,
+                    None if value.is_table() && find(name).is_none() && nearest_key(name).is_none() => {
+                        return Err(invalid(name, &given(value), TABLES));
+                    }
                     None => {
                         let list = list_of_texts(value);
                         let given = list.as_deref().map_or_else(|| given(value), SourceValue::List);
@@ -295,8 +302,11 @@ mod from_toml {
         let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
         let mut problem = error.message().replace('\n', "; ");
         // In double quotes a backslash begins an escape. Who writes a path of Windows so gets this error.
-        if text.lines().nth(line - 1).is_some_and(|wrong| wrong.contains('\\')) {
+        let wrong = text.lines().nth(line - 1).unwrap_or_default();
+        if wrong.contains('\\') {
             problem.push_str(r"; write a path with backslashes in single quotes, such as 'C:\keys\arm.key'");
+        } else if wrong.split_once('=').is_some_and(|(_, value)| !value.contains(['"', '\''])) {
+            problem.push_str("; write text in double quotes, such as \"127.0.0.1:9000\"");
         }
         ConfigError::Toml { line, problem }
     }

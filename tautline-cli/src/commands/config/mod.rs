@@ -12,7 +12,7 @@ use self::sources::Sources;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::output;
 
-/// Check the settings of an interface, or print them with where each value comes from
+/// Check settings, or print them with where each value comes from
 ///
 /// The settings come from a file, from TAUTLINE_* variables, which override it, and from defaults.
 #[derive(Debug, clap::Args)]

@@ -66,12 +66,14 @@ impl Sources {
     fn take_table(&mut self, file: &str, text: &str, prefix: &str, table: &DeTable<'_>) {
         for (key, value) in table {
             let name = format!("{prefix}{}", key.get_ref());
-            if let DeValue::Table(inner) = value.get_ref() {
-                self.take_table(file, text, &format!("{name}."), inner);
-                continue;
-            }
             let line = text[..key.span().start].matches('\n').count() + 1;
             let place = Place::Line { file: file.to_owned(), line };
+            if let DeValue::Table(inner) = value.get_ref() {
+                self.take_table(file, text, &format!("{name}."), inner);
+                // The table itself may be at fault.
+                self.by_key.insert(name, Written { place, value: String::new() });
+                continue;
+            }
             let written = text[value.span()].split_whitespace().collect::<Vec<_>>().join(" ");
             if let Some(text) = value.get_ref().as_str() {
                 self.keep_secret(text);
