@@ -30,10 +30,10 @@ Examples:
   tautline watch 127.0.0.1:9000
   tautline bench latency --html latency.html
   tautline proxy 127.0.0.1:9001 127.0.0.1:9000 --loss 2% --jitter 3ms
-  tautline record 127.0.0.1:9000 -o run.mcap
+  tautline record 127.0.0.1:9002 -o run.mcap
   tautline replay run.mcap 127.0.0.1:9000
   tautline tap 127.0.0.1:9001 127.0.0.1:9000
-  tautline hz 127.0.0.1:9000
+  tautline hz 127.0.0.1:9002
   tautline keygen arm.key
   tautline config print plant.toml"
 )]
@@ -44,14 +44,17 @@ pub(crate) struct Cli {
     command: Command,
 }
 
+/// Below the options of a subcommand, and above --help.
+const LAST: usize = 900;
+
 /// How much goes to stderr.
 #[derive(Debug, clap::Args)]
 struct Verbosity {
     /// Print on stderr what the library logs: peers that come and go, watchdogs, refused datagrams
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = LAST)]
     verbose: bool,
     /// Print only errors on stderr (ping also leaves out the line for each message)
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    #[arg(long, short, global = true, display_order = LAST + 1, conflicts_with = "verbose")]
     quiet: bool,
 }
 
@@ -124,9 +127,37 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Cli {
     })
 }
 
+/// The subcommands by purpose, as the help lists them.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("See a link", &["demo", "listen", "send", "watch", "tap", "hz"]),
+    ("Test a network and a machine", &["ping", "doctor", "bench", "proxy"]),
+    ("Keep what happened, and find out why", &["record", "replay", "incident"]),
+    ("Keys and settings", &["keygen", "config"]),
+    ("Help", &["completions", "man", "help"]),
+];
+
 /// Returns the whole definition. The exit codes stand below every help text.
 pub(crate) fn definition() -> clap::Command {
-    with_codes(Cli::command())
+    let command = with_codes(Cli::command());
+    let groups = groups(&command);
+    command.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n{groups}\nOptions:\n{{options}}{{after-help}}"
+    ))
+}
+
+/// Returns the list of subcommands by purpose. clap has none.
+fn groups(command: &clap::Command) -> String {
+    let mut text = String::new();
+    for (purpose, names) in GROUPS {
+        text.push_str(&format!("\n{purpose}:\n"));
+        for name in names {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about);
+            let about = about
+                .map_or_else(|| "Print this help, or that of a subcommand".to_owned(), ToString::to_string);
+            text.push_str(&format!("  {name:<12} {about}\n"));
+        }
+    }
+    text
 }
 
 fn with_codes(command: clap::Command) -> clap::Command {
@@ -170,6 +201,17 @@ mod tests {
     #[test]
     fn the_definition_passes_the_checks_of_clap() {
         definition().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_is_in_one_group() {
+        let mut grouped: Vec<_> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
+        let command = Cli::command();
+        let mut all: Vec<_> =
+            command.get_subcommands().map(clap::Command::get_name).chain(["help"]).collect();
+        grouped.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(grouped, all);
     }
 
     #[test]

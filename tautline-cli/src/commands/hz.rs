@@ -14,14 +14,14 @@ use crate::tools::link::{
 use crate::tools::output::{self, BAD, FAINT, Styled, escaped};
 use tautline::recording::MessageView;
 
-/// Show how regularly messages come: rate, period, jitter and gaps of each stream
+/// Show how regularly messages come: rate, period, jitter, gaps
 ///
 /// A stream is what one sender sends with one type on one channel. The jitter is the standard deviation of the period. A gap is a
 /// period longer than twice the mean of those before. Times are those at which the messages arrived.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tautline hz 127.0.0.1:9000
+  tautline hz 127.0.0.1:9002
   tautline hz --connect plant.local:9000 --type status
   tautline hz 127.0.0.1:9000 --every 5s --seconds 60 --json")]
 pub(crate) struct Args {

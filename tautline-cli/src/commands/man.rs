@@ -8,7 +8,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use crate::tools::exit::{EXIT_CODES, Exit, Failure};
 use crate::tools::output;
 
-/// Print the manual page, or write a page for every subcommand into a folder
+/// Print the manual page, or write all pages into a folder
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -20,9 +20,9 @@ use crate::tools::waiting::Waiting;
 /// The largest padding, in bytes. Together with the number it still fits into a message.
 const LARGEST: u64 = 64_000;
 
-/// Measure round trips to an interface that answers, such as `tautline listen --reply`
+/// Measure round trips to an interface that sends messages back
 ///
-/// It sends until Ctrl-C, or --count messages. An answer is matched by its correlation id, or else by the number in its
+/// `tautline listen --reply` is such an interface. It sends until Ctrl-C, or --count messages. An answer is matched by its correlation id, or else by the number in its
 /// data. Jitter is the mean absolute difference between consecutive round trips. The exit code is 4 if a message is lost,
 /// or if the 99th percentile is over the budget.
 ///

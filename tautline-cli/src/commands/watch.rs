@@ -17,10 +17,10 @@ use crate::tools::link::{LinkArgs, called, no_connection, open};
 use crate::tools::output;
 use crate::tools::pace::Pace;
 
-/// Show links on a live page: round trips, ages, rates, drops, watchdogs, clocks and path sizes
+/// Show links on a live page in the browser
 ///
-/// It connects to each server as a client that sends nothing but heartbeats, also to servers that start later, and shows what it
-/// sees on a page. Open the address that it prints in a browser. /metrics at the same address has text for Prometheus.
+/// It connects to each server as a client that sends nothing but heartbeats, also to servers that start later, and shows round
+/// trips, ages, rates, drops, watchdogs, clocks and path sizes on a page. Open the address that it prints in a browser. /metrics at the same address has text for Prometheus.
 ///
 /// The page comes from this program alone, and no request leaves this computer. It is for this computer only, unless --page
 /// names another address. Nothing can be changed there.

@@ -29,10 +29,10 @@ Exit codes:
   0  success; a limit that you set is met
   1  a failure while the program ran
   2  the command line or the configuration file is wrong
-  3  no connection: the name has no address, the port is in use, or nobody answered
-  4  limit not met: messages lost, over the budget, pendulum fallen or stopped, or machine unfit
+  3  no connection: name without address, port in use, or nobody answered
+  4  limit not met: loss, budget, pendulum fallen or stopped, machine unfit
   5  some input lines were invalid; the other lines were sent
-  130  interrupted: before there was a connection, before doctor had measured everything, or twice";
+  130  interrupted: before the connection or doctor's result, or twice";
 
 /// The reason why a subcommand ended early, with its exit code.
 #[derive(Debug)]

@@ -298,9 +298,10 @@ pub(crate) fn called(text: &str) -> Result<Endpoint, String> {
 
 /// Reads an endpoint. If it is a port alone, the error shows that port with this host.
 fn endpoint_for(text: &str, host: &str) -> Result<Endpoint, String> {
-    let hint = match text.parse::<u16>() {
-        Ok(port) => format!("; did you mean {host}:{port}?"),
-        Err(_) => String::new(),
+    let hint = match (text.parse::<u16>(), text.strip_prefix("*:")) {
+        (Ok(port), _) => format!("; did you mean {host}:{port}?"),
+        (_, Some(port)) => format!("; did you mean :{port}, every address?"),
+        _ => String::new(),
     };
     text.parse().map_err(|error: tautline::EndpointError| format!("{error}{hint}"))
 }

@@ -25,7 +25,7 @@ use crate::tools::interrupt::Interrupt;
 use crate::tools::link::{LinkArgs, called, open, rate, seconds};
 use crate::tools::output;
 
-/// Show what this machine grants to a real-time link, or what the link to a server is like
+/// Show what this machine grants to real time, or examine a link
 ///
 /// With TARGET, it connects to that server, and shows the size of the path, the round trip, how far the two clocks are
 /// apart, and whether the link is secured. The heartbeats measure this, so any server of the native wire will do.

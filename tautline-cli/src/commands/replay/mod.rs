@@ -17,7 +17,7 @@ use crate::tools::output;
 use crate::tools::repeated::Repeated;
 use crate::tools::timed::Timed;
 
-/// Send the messages of a recording again, at the times at which they came
+/// Send the messages of a recording again, at their pace
 ///
 /// FILE is what `tautline record` wrote; several files of one recording are sent one after the other. A file that was cut off is
 /// sent as far as it goes.

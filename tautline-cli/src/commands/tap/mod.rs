@@ -5,7 +5,7 @@ mod offline;
 mod show;
 mod summary;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tautline::{Endpoint, MessageType};
@@ -13,10 +13,11 @@ use tautline::{Endpoint, MessageType};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::link::{called, count, listening, seconds, types};
 
-/// Show both directions of a link: through a proxy, or from a capture of tcpdump or Wireshark
+/// Show both directions of a link, live or from a capture
 ///
-/// The clients send to LISTEN instead of TARGET, or --read names a capture (pcap or pcapng; - is standard input). It knows both
-/// wires. Of a secured link it shows the headers and the handshake, because only the two ends can read the rest.
+/// The clients send to LISTEN instead of TARGET, or --read names a capture of tcpdump or Wireshark (pcap or pcapng; - is
+/// standard input). It knows both wires. Of a secured link it shows the headers and the handshake, because only the two ends can
+/// read the rest.
 ///
 /// Each line has the time since the first datagram, the link and the direction (> to the server, < to the client), the number of
 /// the datagram, and what is in it. A number is marked if some before it are missing, or if it is late or a duplicate. A message
@@ -35,7 +36,7 @@ Examples:
 pub(crate) struct Args {
     /// The address that clients send to: host:port, [ipv6]:port, host (port 8080) or :port for every address; port 0 takes
     /// any free port
-    #[arg(value_name = "LISTEN", value_parser = listening, required_unless_present = "read", requires = "target")]
+    #[arg(value_name = "LISTEN", value_parser = listening_not_a_file, required_unless_present = "read", requires = "target")]
     listen: Option<Endpoint>,
     /// The address that the datagrams are sent on to
     #[arg(value_name = "TARGET", value_parser = called)]
@@ -55,6 +56,16 @@ pub(crate) struct Args {
     /// Print lines of JSON; the last line is the summary
     #[arg(long)]
     json: bool,
+}
+
+/// Reads LISTEN. Whoever gives a capture there is told how to read it. A value parser for clap.
+fn listening_not_a_file(text: &str) -> Result<Endpoint, String> {
+    let path = Path::new(text);
+    let is_capture = path.extension().is_some_and(|extension| extension == "pcap" || extension == "pcapng");
+    if is_capture || path.is_file() {
+        return Err(format!("this is a file: to read a capture, write --read {text}"));
+    }
+    listening(text)
 }
 
 /// Shows datagrams until Ctrl-C, or until the capture ends.
