@@ -16,6 +16,7 @@ pub(crate) use tautline::recording::escaped;
 use tautline::recording::misleads;
 
 use crate::tools::exit::Failure;
+use crate::tools::words::fitted;
 
 /// The styles of headings, details, good news and bad news.
 pub(crate) const BOLD: anstyle::Style = anstyle::Style::new().bold();
@@ -98,7 +99,10 @@ fn to_stderr(kind: &str, prefix: &str, text: &str) {
         let text = anstream::adapter::strip_str(text).to_string();
         writeln!(io::stderr().lock(), "{}", printable(&serde_json::json!({ kind: text }).to_string()))
     } else {
-        writeln!(anstream::stderr().lock(), "{prefix}{}", printable(text))
+        let line = format!("{prefix}{}", printable(text));
+        let terminal = console::Term::stderr();
+        let line = if terminal.is_term() { fitted(&line, terminal.size().1.into()) } else { line };
+        writeln!(anstream::stderr().lock(), "{line}")
     };
 }
 

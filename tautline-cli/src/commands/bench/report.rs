@@ -92,7 +92,7 @@ impl Cost {
         let memory = both(memory(self.memory_here), memory(self.memory_there));
         let parts =
             [cpu.map(|cpu| format!("CPU {cpu} per {per}")), memory.map(|memory| format!("memory {memory}"))];
-        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+        parts.into_iter().flatten().collect::<Vec<_>>().join(";\n")
     }
 }
 

@@ -320,11 +320,12 @@ impl Report {
             return format!("{} sent in {:.3} s: {why}", self.messages_sent, self.seconds);
         };
         format!(
-            "{} messages/s received ({megabytes:.1} MB/s of payload), {} messages/s sent, for {:.1} s; {} % lost",
+            "{} messages/s received ({megabytes:.1} MB/s of payload), {} % lost\n\
+             {} messages/s sent, for {:.1} s",
             millions(received),
+            known(self.loss_percent),
             known(self.sent_per_second.map(millions)),
             self.seconds,
-            known(self.loss_percent)
         )
     }
 

@@ -17,6 +17,7 @@ use self::ends::Ends;
 use self::story::{Story, ms};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::output;
+use crate::tools::words::fitted;
 
 /// Tell what happened, from the file of a black box
 ///
@@ -96,7 +97,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     if args.rerun {
         text.push_str(&rerun_text(&reruns, &file));
     }
-    output::data(&text)?;
+    output::data(&output::columns().map_or(text.clone(), |columns| fitted(&text, columns)))?;
     let differs = reruns.iter().any(|rerun| rerun.difference.is_some());
     Ok(if args.rerun && differs { Exit::NotMet } else { Exit::Done })
 }
@@ -112,7 +113,8 @@ fn rerun_text(reruns: &[Rerun; 2], file: &BlackBoxFile) -> String {
     for (half, rerun) in ["receiving half", "sending half"].into_iter().zip(reruns) {
         let Rerun { inputs, datagrams, states, difference, unreadable, .. } = rerun;
         let result = match difference {
-            None => format!("every output is the recorded one; {states} whole states are equal"),
+            None if *states == 0 => "every output is the recorded one".to_owned(),
+            None => format!("every output is the recorded one, and so are {states} states of the interface"),
             Some(difference) => format!(
                 "the first difference is at input {}, {}, {}",
                 difference.input,

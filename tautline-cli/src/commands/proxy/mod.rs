@@ -21,7 +21,7 @@ use crate::tools::output;
 use crate::tools::relay::Relay;
 use crate::tools::screen::Screen;
 
-/// Simulate a bad network between the clients and the server of any UDP program
+/// Simulate a bad network between the ends of any UDP program
 ///
 /// The clients send to LISTEN instead of TARGET. The proxy opens one socket per client towards the target, so that the
 /// target can distinguish the clients. It serves up to 256 clients at the same time and forgets a client that is silent
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let interrupt = Interrupt::install()?;
     let address = relay.address().map_or_else(|| args.listen.to_string(), |address| address.to_string());
     output::note(format_args!("listening on {address}"));
-    let title = format!("tautline proxy: {address} to {}:", relay.target());
+    let title = format!("tautline proxy: {address} to {}", relay.target());
     let mut proxy =
         Proxy { relay, options, schedule, title, started: Instant::now(), check_at: Some(Instant::now()) };
     let mut stage = ProxyOutput::open(args.stats_every);

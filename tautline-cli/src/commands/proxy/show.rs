@@ -60,7 +60,7 @@ impl ProxySnapshot {
             let came = of(&self.totals).received() - of(&before.totals).received();
             if seconds > 0.0 { came as f64 / seconds } else { 0.0 }
         };
-        let mut lines = vec![self.head()];
+        let mut lines = Vec::from(self.head());
         lines.extend(self.table());
         lines.push(format!(
             "{}",
@@ -92,7 +92,7 @@ impl ProxySnapshot {
 
     /// Formats the totals as text.
     pub(super) fn text(&self) -> String {
-        let mut lines = vec![self.head()];
+        let mut lines = Vec::from(self.head());
         lines.extend(self.table());
         for (name, totals) in self.rows() {
             if !totals.balance() {
@@ -124,17 +124,17 @@ impl ProxySnapshot {
         serde_json::to_string(&summary).expect("numbers and text are JSON") + "\n"
     }
 
-    fn head(&self) -> String {
+    /// Returns the title, and below it what the network does. In one line they are too long for most terminals.
+    fn head(&self) -> [String; 2] {
         let (now, so_far) = self.clients;
         let clients =
             if now as u64 == so_far { format!("{now}") } else { format!("{now} ({so_far} so far)") };
         let phase = self.phase.map_or(String::new(), |(number, of)| format!("   phase {number} of {of}"));
-        format!(
-            "{} {}   {:.1} s   clients: {clients}{phase}",
-            Styled(BOLD, &self.title),
-            self.impairments,
-            self.elapsed.as_secs_f64()
-        )
+        let elapsed = self.elapsed.as_secs_f64();
+        [
+            Styled(BOLD, &self.title).to_string(),
+            format!("{elapsed:.1} s   clients: {clients}{phase}   {}", self.impairments),
+        ]
     }
 
     fn rows(&self) -> [(&'static str, &DirectionTotals); 2] {
