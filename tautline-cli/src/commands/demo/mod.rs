@@ -38,7 +38,7 @@ use crate::tools::exit::{Exit, Failure};
 use crate::tools::files;
 use crate::tools::impair;
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
-use crate::tools::link::{WireArgs, check, duration, seconds, whole, with_all_commands};
+use crate::tools::link::{WireArgs, check, duration, rate, seconds, with_all_commands};
 use crate::tools::output;
 use crate::tools::screen::Screen;
 
@@ -76,12 +76,12 @@ pub(crate) struct Args {
     /// Balance for this time, in seconds
     #[arg(long, value_name = "S", default_value = "10", value_parser = seconds, allow_hyphen_values = true)]
     seconds: Duration,
-    /// Send this many samples per second, from 50 to 5000
+    /// Send this many samples per second, such as 200 or 1kHz, from 50 to 5000
     #[arg(
         long,
         value_name = "HZ",
         default_value_t = 1000,
-        value_parser = whole::<u32>("number of samples per second, without a unit,", 50..=5000),
+        value_parser = samples,
         allow_hyphen_values = true
     )]
     rate: u32,
@@ -128,6 +128,16 @@ pub(crate) struct Args {
     /// Print the summary as one line of JSON instead of text
     #[arg(long)]
     json: bool,
+}
+
+/// Reads the number of samples per second. A value parser for clap.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number from 50 to 5000")]
+fn samples(text: &str) -> Result<u32, String> {
+    let found = rate(text).ok().filter(|rate| rate.fract() == 0.0 && (50.0..=5000.0).contains(rate));
+    found.map(|rate| rate as u32).ok_or_else(|| {
+        "expected a whole number of samples per second, from 50 to 5000, such as 200, 200Hz or 1kHz"
+            .to_owned()
+    })
 }
 
 /// Runs the demo.
