@@ -15,7 +15,7 @@ use crate::payload::EncodeError;
 use tautline_proto::{ContentType, Delivery, MessageType, PeerId};
 
 /// Why connecting failed. `Clone`, because concurrent calls share one outcome.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The configuration cannot be used.
@@ -120,6 +120,13 @@ impl ConnectError {
     }
 }
 
+/// What `main` and `unwrap` print of an error is its `Debug`, and people read it: it is the sentence.
+impl fmt::Debug for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -192,12 +199,15 @@ fn socket_problem(
     problem: &str,
 ) -> fmt::Result {
     match (role, fault) {
-        (_, SocketFault::AddressInUse) => write!(
-            f,
-            "port {} is in use at {}: stop the other program, or choose another port (0 takes any free one)",
-            address.port(),
-            address.ip()
-        ),
+        (_, SocketFault::AddressInUse) => {
+            let (port, ip) = (address.port(), address.ip());
+            // A colon follows, so an IPv6 address stands in brackets.
+            let ip = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+            write!(
+                f,
+                "port {port} is in use at {ip}: stop the other program, or choose another port (0 takes any free one)"
+            )
+        }
         (_, SocketFault::AddressGone) => write!(
             f,
             "{} is not an address of this host: bind one of its own, or 0.0.0.0 for all",
@@ -254,7 +264,7 @@ impl From<ConfigError> for ConnectError {
 /// Why a message was not sent. No sequence number was used for it.
 ///
 /// [`is_transient`](Self::is_transient) tells whether a loop should go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
     /// The interface is not connected.
@@ -389,6 +399,13 @@ pub enum Unsupported {
     Lifespan,
     /// Reliable delivery.
     Delivery(Delivery),
+}
+
+/// What `main` and `unwrap` print of an error is its `Debug`, and people read it: it is the sentence.
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 impl fmt::Display for SendError {

@@ -245,3 +245,20 @@ fn a_send_error_says_whether_to_go_on() {
         assert!(!error.is_transient(), "{error}");
     }
 }
+
+/// `main` and `unwrap` print an error by its `Debug`.
+#[test]
+fn what_main_prints_of_an_error_is_its_sentence() {
+    let taken = server(server_config(Wire::Native));
+    let second = create_udp_server(Config::server(address(&taken))).unwrap();
+    let in_use = second.connect().unwrap_err();
+    let wrong = Config::client("plant:9000").max_peers(3).validate().unwrap_err();
+    for (debug, sentence) in [
+        (format!("{in_use:?}"), in_use.to_string()),
+        (format!("{wrong:?}"), wrong.to_string()),
+        (format!("{:?}", SendError::NoPeers), SendError::NoPeers.to_string()),
+        (format!("{:?}", ReceiveError::TimedOut), ReceiveError::TimedOut.to_string()),
+    ] {
+        assert_eq!(debug, sentence);
+    }
+}

@@ -13,7 +13,7 @@ use super::secret::KeyFileError;
 use super::value::{Role, Setting};
 
 /// What is wrong with a configuration. The message names the key, and says what would be right.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// There is no such key.
@@ -120,6 +120,13 @@ pub enum ConfigError {
         /// The fault.
         error: Box<ConfigError>,
     },
+}
+
+/// What `main` and `unwrap` print of an error is its `Debug`, and people read it: it is the sentence.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 impl fmt::Display for ConfigError {

@@ -30,7 +30,7 @@ pub use receive::Receive;
 use state::{InboxState, LinePlace, Lookup, ReceiverWaker};
 
 /// Why `receive` returned no message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReceiveError {
     /// No message came in the given time.
@@ -46,6 +46,13 @@ pub enum ReceiveError {
     },
     /// The interface has no inbox: its capacity is 0.
     InboxOff,
+}
+
+/// What `main` and `unwrap` print of an error is its `Debug`, and people read it: it is the sentence.
+impl fmt::Debug for ReceiveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 impl fmt::Display for ReceiveError {
