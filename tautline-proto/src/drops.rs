@@ -123,9 +123,9 @@ drop_reasons! {
         "its number is implausibly far ahead: the sender is faulty, or nothing of it arrived for long. The next ones count";
     /// A large message that has lost a fragment, or an ordered message that has lost its predecessor.
     Incomplete, "incomplete", "a part of the message never came: it was lost, or the sender abandoned the message";
-    /// Too many incomplete messages of this peer wait. The sender sends a reliable message again.
+    /// Too many incomplete or held-back messages wait, of this peer or of all. The sender sends a reliable message again.
     NoRoom, "no_room",
-        "too many incomplete messages of this peer are waiting: if the message is reliable, the sender sends it again";
+        "too many incomplete or held-back messages are waiting, of this peer or of all: if the message is reliable, the sender sends it again";
     /// A handshake datagram that does not fit the state of the connection.
     Unexpected, "unexpected", "a handshake datagram came that this end was not waiting for";
     /// The message was older than its lifespan, or may have been, when it was to be passed to the user or sent.

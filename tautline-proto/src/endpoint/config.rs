@@ -159,6 +159,13 @@ impl EndpointConfig {
         2 * self.max_body_len()
     }
 
+    /// Returns how many bytes the incomplete and held-back messages of all peers may take together. Beyond that, each peer may
+    /// still keep one incomplete or held-back message of each kind.
+    pub(super) const fn max_kept_of_all(&self) -> usize {
+        let of_one = self.max_kept_bytes();
+        if of_one > MAX_KEPT_OF_ALL { of_one } else { MAX_KEPT_OF_ALL }
+    }
+
     /// Returns the length of the longest message body.
     pub(super) const fn max_body_len(&self) -> usize {
         self.max_message_size + MAX_METADATA
@@ -167,6 +174,9 @@ impl EndpointConfig {
 
 /// More bytes than the values of a configuration take.
 const MOST_SAVED: usize = 1 << 20;
+
+/// The most bytes of incomplete and held-back messages of all peers, unless two of the largest take more.
+const MAX_KEPT_OF_ALL: usize = 16 << 20;
 
 /// More than the fixed fields, the optional fields and the numbers of a message can take.
 const MAX_METADATA: usize = 2048;

@@ -42,6 +42,7 @@ impl Registry {
         }
         if let Some(delivery) = &mut peer.delivery {
             delivery.expire(now, &self.counters);
+            self.peers.count_kept(id);
         }
         self.tell_path_size(id);
         self.send_heartbeat_if_due(id, now, until);

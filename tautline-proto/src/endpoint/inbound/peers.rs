@@ -44,6 +44,8 @@ pub(super) struct InboundPeer {
     pub(super) path: Path,
     /// Native only; created with the first reliable or large message.
     pub(super) delivery: Option<Box<DeliveryState>>,
+    /// How much memory that takes. Set by [`PeerTable::count_kept`].
+    kept: usize,
     /// Native only; created with the first claim, release or notice in either direction.
     pub(super) claims: Option<Box<Claims>>,
     /// What it may send to us, and what we may send to it.
@@ -214,6 +216,11 @@ impl InboundPeer {
         self.last_heard.map_or(Duration::ZERO, |heard| now.since(heard))
     }
 
+    /// Returns how many bytes its incomplete and held-back messages take, as [`PeerTable::kept`] counts them.
+    pub(super) const fn kept(&self) -> usize {
+        self.kept
+    }
+
     /// Returns when the window, a heartbeat, an incomplete message or a claim needs the next visit.
     pub(super) fn next_visit(&self) -> Option<Instant> {
         let window_at = self.window.as_ref().and_then(Window::next_timeout);
@@ -251,6 +258,8 @@ pub(super) struct PeerTable {
     places: Places,
     /// How many peers came lately and are not hushed.
     newcomers: usize,
+    /// The sum of what the peers keep.
+    kept: usize,
     serial: u32,
 }
 
@@ -342,6 +351,7 @@ impl PeerTable {
             window: None,
             path: Path::default(),
             delivery: None,
+            kept: 0,
             claims: None,
             rights: Rights::ALL,
             granted: Rights::ALL,
@@ -381,6 +391,7 @@ impl PeerTable {
         }
         self.places.remove(peer.address.ip(), peer.seat());
         self.newcomers -= usize::from(peer.is_newcomer);
+        self.kept -= peer.kept;
         self.free.push(slot);
         Some(peer)
     }
@@ -407,6 +418,19 @@ impl PeerTable {
         peer.heard_since = now;
         let (host, seat) = (peer.address.ip(), peer.seat());
         self.places.mark_heard(host, seat);
+    }
+
+    /// Returns how many bytes the incomplete and held-back messages of all peers take.
+    pub(super) const fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// Counts anew what this peer keeps.
+    pub(super) fn count_kept(&mut self, id: PeerId) {
+        let Some(peer) = self.get(id) else { return };
+        let now = peer.delivery.as_ref().map_or(0, |delivery| delivery.kept());
+        let before = core::mem::replace(&mut peer.kept, now);
+        self.kept = self.kept + now - before;
     }
 
     /// Marks a peer hushed. Returns whether it was not.
@@ -539,6 +563,11 @@ impl PeerTable {
             ("timers", self.timers.len() == living().filter(|peer| peer.wake_at.is_some()).count()),
             ("places", self.places.count() == (count, living().filter(|peer| peer.is(Away::SILENT)).count())),
             ("newcomers", self.newcomers == living().filter(|peer| peer.is_newcomer).count()),
+            ("kept bytes", self.kept == living().map(|peer| peer.kept).sum::<usize>()),
+            (
+                "kept bytes of a peer",
+                living().all(|p| p.kept == p.delivery.as_ref().map_or(0, |delivery| delivery.kept())),
+            ),
             ("hushed newcomers", !living().any(|peer| peer.is_newcomer && peer.is(Away::HUSHED))),
             ("free slots", self.free.len() + count == self.slots.len()),
             ("address of a peer", living().all(|p| self.by_address.get(&p.address) == Some(&slot_of(p)))),
@@ -569,7 +598,7 @@ impl Saved for Away {
 saved!(SecuredPeer { identity, key, ring, moving });
 saved!(FormerLife { newest, ended_at });
 saved!(InboundPeer {
-    id, address, session, name, window, path, delivery, claims, rights, granted, accepted, proven, named, away, is_newcomer,
+    id, address, session, name, window, path, delivery, kept, claims, rights, granted, accepted, proven, named, away, is_newcomer,
     established, heard_since, last_heard, next_heartbeat, next_answer, told_size, newest, former_life, numbers_from, published,
     rx, wake_at,
     #[cfg(feature = "secure")]
@@ -600,6 +629,7 @@ impl Saved for PeerTable {
                 table.places.mark_silent(host, peer.seat());
             }
             table.newcomers += usize::from(peer.is_newcomer);
+            table.kept += peer.kept;
             peer.tx.datagram_size.set(peer.told_size);
         }
         table.look_for_first_timer();

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::delivery::{Added, DeliveryState, KeptMessage, LARGE_ID, RELIABLE_ID, Taken};
+use super::delivery::{Added, DeliveryState, KeptMessage, LARGE_ID, RELIABLE_ID, Room, Taken};
 use super::ownership::{Gate, Origin};
 use super::peers::InboundPeer;
 use super::registry::Registry;
@@ -42,9 +42,11 @@ impl SortedMessages {
         self.spare_a_buffer();
         let Registry { config, counters, peers, outputs, owners, not_allowed, .. } = registry;
         let id = origin.peer;
+        let kept_of_all = peers.kept();
         let Some(peer) = peers.get(id) else { return };
         let gate = owners.as_deref_mut().map(|owners| Gate { owners, outputs, origin });
         let now = origin.now;
+        let most_kept = config.max_kept_of_all().saturating_sub(kept_of_all - peer.kept());
         let mut sorter = Sorter {
             peer,
             sorted: self,
@@ -53,6 +55,7 @@ impl SortedMessages {
             not_allowed,
             gate,
             now,
+            most_kept,
             has_forwarded: false,
             message: MessageRef::default(),
             bare_kind: None,
@@ -69,6 +72,7 @@ impl SortedMessages {
         if let Some(at) = delivery.next_timeout() {
             peers.schedule(id, at);
         }
+        peers.count_kept(id);
     }
 }
 
@@ -92,6 +96,8 @@ struct Sorter<'a, 'd> {
     not_allowed: &'a NotAllowed,
     gate: Option<Gate<'a>>,
     now: Instant,
+    /// How many bytes this peer's messages may take, beside those of other peers.
+    most_kept: usize,
     /// Forward frames count once for each datagram, like all control frames.
     has_forwarded: bool,
     /// The reliable message that was decoded last.
@@ -144,9 +150,8 @@ impl<'d> Sorter<'_, 'd> {
                 return None;
             }
         };
-        let max_bytes = self.config.max_kept_bytes();
-        let now = self.now;
-        match self.delivery().reliable.take(numbers, frame, max_bytes, now) {
+        let (room, now) = (self.room(), self.now);
+        match self.delivery().reliable.take(numbers, frame, room, now) {
             Taken::Deliver(number) if delivery == Delivery::Ordered && !self.sorted.complete.is_empty() => {
                 // It may have to follow a message that is delivered after the datagram's own messages.
                 self.sorted.complete.push(KeptMessage::copy(frame, number, now));
@@ -177,11 +182,17 @@ impl<'d> Sorter<'_, 'd> {
         if let Err(reason) = self.check_sender(fragment.stream()) {
             return self.drop(reason);
         }
-        let (max_bytes, now) = (self.config.max_kept_bytes(), self.now);
+        let (room, now) = (self.room(), self.now);
         let complete = &mut self.sorted.complete;
         let delivery = self.peer.delivery.get_or_insert_with(Box::default);
-        let taken = delivery.reliable.take_fragment(fragment, max_bytes, now, complete);
+        let taken = delivery.reliable.take_fragment(fragment, room, now, complete);
         self.count(&taken);
+    }
+
+    /// Returns how much room there is for reliable messages.
+    fn room(&mut self) -> Room {
+        let (each, most) = (self.config.max_kept_bytes(), self.most_kept);
+        Room { each, of_all: most.saturating_sub(self.delivery().large.kept()) }
     }
 
     /// Checks that the peer may send on this stream: by its key, and because no other peer owns the stream.
@@ -209,8 +220,14 @@ impl<'d> Sorter<'_, 'd> {
         }
         let (first, now) = (u64::from(fragment.numbers.number), self.now);
         let max_bytes = self.config.max_kept_bytes();
-        let large = &mut self.peer.delivery.get_or_insert_with(Box::default).large;
+        let DeliveryState { reliable, large } = &mut **self.peer.delivery.get_or_insert_with(Box::default);
         let mut dropped = 0;
+        if !large.contains(first) {
+            let (total, most) = (fragment.total as usize, self.most_kept.saturating_sub(reliable.kept()));
+            while !large.has_room(total, most) && large.drop_oldest() {
+                dropped += 1;
+            }
+        }
         let added = loop {
             match large.add(first, fragment, max_bytes, now, &mut self.sorted.spare) {
                 Added::NoRoom if large.drop_oldest() => dropped += 1,

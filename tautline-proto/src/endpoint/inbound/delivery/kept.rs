@@ -13,6 +13,9 @@ pub(crate) const RELIABLE_ID: u64 = 1 << 63;
 /// stay below it.
 pub(crate) const LARGE_ID: u64 = 1 << 62;
 
+/// The memory that a kept message, or a piece of one, takes beside its bytes.
+pub(super) const BESIDE: usize = 96;
+
 /// A message that was reassembled from fragments, or held back for an earlier one.
 #[derive(Debug)]
 pub(crate) struct KeptMessage {

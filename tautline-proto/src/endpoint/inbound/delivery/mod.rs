@@ -18,7 +18,7 @@ mod reliable_receiver;
 
 pub(super) use kept::{KeptMessage, LARGE_ID, RELIABLE_ID};
 pub(super) use reassembly::{Added, Reassembly};
-pub(super) use reliable_receiver::{ReliableReceiver, Taken};
+pub(super) use reliable_receiver::{ReliableReceiver, Room, Taken};
 
 use crate::drops::DropReason;
 use crate::snapshot::saved;
@@ -37,6 +37,11 @@ impl DeliveryState {
     /// Returns how many messages are lost if the session ends now.
     pub(super) fn undelivered(&self) -> u64 {
         self.reliable.undelivered() + self.large.len()
+    }
+
+    /// Returns how many bytes of memory its messages take, or may grow to.
+    pub(super) fn kept(&self) -> usize {
+        self.reliable.kept() + self.large.kept()
     }
 
     /// Returns when [`expire`](Self::expire) has something to do.

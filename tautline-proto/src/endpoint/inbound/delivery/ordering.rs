@@ -43,8 +43,8 @@ impl OrderingBuffer {
         Some(message)
     }
 
-    pub(super) fn len(&self) -> u64 {
-        self.held.len() as u64
+    pub(super) fn count(&self) -> usize {
+        self.held.len()
     }
 
     /// Returns the lengths of all bodies together.

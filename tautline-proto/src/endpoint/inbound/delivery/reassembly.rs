@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 
+use super::kept::BESIDE;
 use crate::message::Delivery;
 use crate::snapshot::saved;
 use crate::time::Instant;
@@ -13,6 +14,9 @@ use crate::wire::native::Fragment;
 /// How many large messages of a peer may be incomplete at once. The limit applies to reliable messages and to best-effort
 /// messages separately.
 const MAX_INCOMPLETE: usize = 16;
+
+/// How many pieces of a message may come before an earlier one. Further ones are not kept.
+const MAX_EARLY: usize = 1_024;
 
 /// A best-effort message that is not complete after this time has lost a fragment.
 const REASSEMBLY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -91,6 +95,17 @@ impl Reassembly {
         }
         let IncompleteMessage { flags, begun, body, .. } = self.remove(place);
         Added::Complete(flags, begun, body)
+    }
+
+    /// Returns whether a message of this length can begin if all together may take `most` bytes of memory. One always can.
+    pub(crate) fn has_room(&self, total: usize, most: usize) -> bool {
+        self.messages.is_empty() || self.kept() + total + BESIDE <= most
+    }
+
+    /// Returns how many bytes of memory the messages take, or may grow to.
+    pub(crate) fn kept(&self) -> usize {
+        let pieces: usize = self.messages.iter().map(|(_, message)| 1 + message.early.len()).sum();
+        self.bytes + pieces * BESIDE
     }
 
     fn place(&self, first: u64) -> Option<usize> {
@@ -185,7 +200,7 @@ impl IncompleteMessage {
 
     /// Takes the piece, unless it came before.
     fn take(&mut self, fragment: &Fragment<'_>) {
-        if fragment.index > self.next {
+        if fragment.index > self.next && self.early.len() < MAX_EARLY {
             let early = &mut self.early_len;
             self.early.entry(fragment.index).or_insert_with(|| {
                 *early += fragment.piece.len();

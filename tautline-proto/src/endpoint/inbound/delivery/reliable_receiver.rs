@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::kept::{KeptMessage, RELIABLE_ID};
+use super::kept::{BESIDE, KeptMessage, RELIABLE_ID};
 use super::ordering::OrderingBuffer;
 use super::reassembly::{Added, Reassembly};
 use super::receive_window::ReceiveWindow;
@@ -26,6 +26,15 @@ pub(crate) struct ReliableReceiver {
     abandoned: u64,
 }
 
+/// How many bytes may be kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Of one peer's held-back messages, and of its incomplete ones.
+    pub(crate) each: usize,
+    /// Of this peer's reliable messages, beside everything else that is kept of all peers.
+    pub(crate) of_all: usize,
+}
+
 /// What happens to a reliable message or a fragment of one.
 #[derive(Debug)]
 pub(crate) enum Taken {
@@ -42,12 +51,12 @@ pub(crate) enum Taken {
 }
 
 impl ReliableReceiver {
-    /// Takes a message that arrived in one piece.
+    /// Takes a message that arrived in one piece. If it must wait, it needs `room`.
     pub(crate) fn take(
         &mut self,
         numbers: DeliveryNumbers,
         frame: MessageFrame<'_>,
-        max_bytes: usize,
+        room: Room,
         now: Instant,
     ) -> Taken {
         self.owes_ack = true;
@@ -56,7 +65,12 @@ impl ReliableReceiver {
             return Taken::Duplicate;
         }
         match self.undelivered_predecessor(number, numbers) {
-            Some(_) if self.ordering.bytes() + frame.body.len() > max_bytes => return Taken::NoRoom,
+            Some(_)
+                if self.ordering.bytes() + frame.body.len() > room.each
+                    || !self.has_room(frame.body.len(), room) =>
+            {
+                return Taken::NoRoom;
+            }
             Some(after) => self.ordering.hold(number, after, KeptMessage::copy(frame, number, now)),
             None => {}
         }
@@ -72,7 +86,7 @@ impl ReliableReceiver {
     pub(crate) fn take_fragment(
         &mut self,
         fragment: &Fragment<'_>,
-        max_bytes: usize,
+        room: Room,
         now: Instant,
         complete: &mut Vec<KeptMessage>,
     ) -> Taken {
@@ -82,15 +96,18 @@ impl ReliableReceiver {
         if self.window.contains(number) {
             return Taken::Duplicate;
         }
-        let bytes = self.ordering.bytes() + self.fragments.bytes() + fragment.total as usize;
-        if bytes > max_bytes
-            && !self.fragments.contains(first)
+        let (total, begins) = (fragment.total as usize, !self.fragments.contains(first));
+        if begins && !self.has_room(total, room) {
+            return Taken::NoRoom;
+        }
+        if self.ordering.bytes() + self.fragments.bytes() + total > room.each
+            && begins
             && self.undelivered_predecessor(first, fragment.numbers).is_some()
         {
             // Once complete, the message would be held back together with the others.
             return Taken::NoRoom;
         }
-        let added = self.fragments.add(first, fragment, max_bytes, now, &mut Vec::new());
+        let added = self.fragments.add(first, fragment, room.each, now, &mut Vec::new());
         let (flags, since, body) = match added {
             Added::NoRoom => return Taken::NoRoom,
             Added::Contradiction => return Taken::Contradiction,
@@ -142,7 +159,18 @@ impl ReliableReceiver {
 
     /// Returns how many messages were taken and would be lost if the session ended now.
     pub(crate) fn undelivered(&self) -> u64 {
-        self.ordering.len() + self.fragments.len()
+        self.ordering.count() as u64 + self.fragments.len()
+    }
+
+    /// Returns how many bytes of memory its messages take, or may grow to.
+    pub(crate) fn kept(&self) -> usize {
+        self.ordering.bytes() + self.ordering.count() * BESIDE + self.fragments.kept()
+    }
+
+    /// Returns whether one more message of this length can be kept, beside what other peers keep. One always can.
+    fn has_room(&self, len: usize, room: Room) -> bool {
+        let kept = self.kept();
+        kept == 0 || kept + len + BESIDE <= room.of_all
     }
 
     /// Returns what to acknowledge, if anything arrived since the last call: the lowest number that has not arrived, and the
@@ -187,7 +215,8 @@ mod tests {
     const FRAME: MessageFrame<'_> = MessageFrame { flags: 0, body: &[0; 16] };
 
     fn take(receiver: &mut ReliableReceiver, number: u32, behind: u16) -> Taken {
-        receiver.take(DeliveryNumbers { number, behind }, FRAME, 1 << 20, NOW)
+        let room = Room { each: 1 << 20, of_all: 1 << 20 };
+        receiver.take(DeliveryNumbers { number, behind }, FRAME, room, NOW)
     }
 
     #[test]
