@@ -371,8 +371,11 @@ impl Turner {
             self.put_off += 1;
             return;
         }
-        self.put_off = 0;
         self.inbound.handle_timeout(now);
+        // If timers of further peers are due, they have been put off for as long.
+        if self.inbound.next_timeout().is_none_or(|due| due > now.steady) {
+            self.put_off = 0;
+        }
     }
 
     /// Sends what is due of the reliable messages, and publishes their outcomes. Takes the line for one datagram at a time,

@@ -81,8 +81,9 @@ use crate::wire::native::OwnershipAct;
 /// A heartbeat may come early by this part of the interval, together with others.
 const EARLY: u32 = 16;
 
-/// The most peers that are visited together, some of them early.
-const VISITS_TOGETHER: u32 = 64;
+/// The most peers that one [`handle_timeout`](Inbound::handle_timeout) visits, some of them early. Peers that came together are due
+/// together, and each gets a heartbeat and a probe: what comes meanwhile waits for that.
+const VISITS_TOGETHER: u32 = 16;
 
 /// The receiving half of an endpoint. The driver owns it. The [module's page](super) shows the order of the calls.
 #[derive(Debug)]
@@ -386,13 +387,16 @@ impl Inbound {
         core::mem::take(&mut self.registry.strangers.were_served)
     }
 
-    /// Does what is due at `now`.
+    /// Does what is due at `now`, for 16 peers at most. For the others it is [due](Self::next_timeout) still: the
+    /// driver reads before it calls this again.
     pub fn handle_timeout(&mut self, now: Now) {
         self.record_input(Input::Timeout(now));
         self.finish_closing(now.steady);
         self.sessions.handshake.send_hello_if_due(&mut self.registry, now.steady);
         let mut visited = 0;
-        while let Some(id) = self.registry.peers.pop_due(now.steady) {
+        while visited < VISITS_TOGETHER
+            && let Some(id) = self.registry.peers.pop_due(now.steady)
+        {
             visited += 1;
             self.visit(id, now.steady, now.steady);
         }
