@@ -15,20 +15,25 @@
 //! by a holder of the writer, which has written it before the lock is free. Afterwards it looks at the backlog as every
 //! writer does, also if it has written nothing.
 //!
-//! A thread that must wait for the writer waits at the turnstile. One that writes much lets go of the writer after each
-//! [`MAX_RUN`] datagrams, and goes through the turnstile before it takes it again. So it never keeps the driver, which waits
-//! there already, for longer; the lock alone would not do that, because whoever releases it is the first to take it again.
+//! A sender that must wait for the writer waits at the turnstile. One that writes much lets go of the writer after each
+//! [`MAX_RUN`] datagrams, or each [`PIECE`] of a job in pieces, and goes through the turnstile before it takes it again. The driver
+//! says that it waits, and senders let it go first: so it waits for one of those at most, however many senders there are. The lock
+//! alone would not do that, because whoever releases it is the first to take it again.
 //!
 //! Lock order: `turnstile`, `writer`, `backlog`. The turnstile's lock is held until the writer's is taken, and the backlog's
 //! for a push or a pop only.
 
 use std::collections::VecDeque;
 
-use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, fence, lock, thread, try_lock};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, fence, lock, thread, try_lock};
 
 /// The most datagrams, or packs, that one sender writes for others, and of a job of its own that is written in pieces. It leaves
 /// the rest to the driver.
 pub(crate) const MAX_RUN: usize = 64;
+
+/// The most datagrams of a job in pieces that are written under one hold of the writer, and that the driver writes of it before it
+/// reads again: what a peer has sent meanwhile, and whoever waits for the writer, waits for so many.
+pub(crate) const PIECE: usize = 16;
 
 /// The most that the driver writes for senders after each of its own short acts. At the end of a turn it writes [`MAX_RUN`].
 const BRIEF_RUN: usize = 8;
@@ -92,12 +97,25 @@ pub(crate) struct Handed<O> {
 /// from the thread that writes, so there are few.
 const TRIES: u32 = 6;
 
+/// How often a sender gives its core away for the driver: longer than the driver takes to wake. The bound matters only if the driver
+/// gets no core at all.
+const GIVES_WAY: u32 = 256;
+
+/// How many pieces of a job a thread writes before it does something else.
+#[derive(Clone, Copy, Debug)]
+enum Pieces {
+    One,
+    Many,
+}
+
 /// A writer and the jobs that wait for it.
 #[derive(Debug)]
 pub(crate) struct Handover<W: Writer> {
     writer: Mutex<W>,
-    /// Held by the one thread that waits for the writer next.
+    /// Held by the one sender that waits for the writer next.
     turnstile: Mutex<()>,
+    /// The driver waits for the writer. A hint, relaxed: it decides who takes the writer next, and nothing else.
+    driver_waits: AtomicBool,
     backlog: Mutex<Backlog<W::Job>>,
     /// How many jobs wait. Written under the backlog's lock; a thread that reads 0 need not take that lock.
     waiting: AtomicUsize,
@@ -141,7 +159,8 @@ impl<W: Writer> Handover<W> {
     pub(crate) fn new(writer: W) -> Self {
         let backlog = Backlog { lanes: Default::default(), spare: Vec::new() };
         let (writer, turnstile) = (Mutex::new(writer), Mutex::new(()));
-        Self { writer, turnstile, backlog: Mutex::new(backlog), waiting: AtomicUsize::new(0) }
+        let (waiting, driver_waits) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { writer, turnstile, driver_waits, backlog: Mutex::new(backlog), waiting }
     }
 
     /// Writes the job, or leaves it to the thread that is writing; later if it is part of a stream. It is written before all waiting jobs of a lower rank,
@@ -181,21 +200,24 @@ impl<W: Writer> Handover<W> {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Writes of the waiting jobs at most [`MAX_RUN`]. Returns whether more wait. For the driver.
+    /// Writes of the waiting jobs at most [`MAX_RUN`], and one [`PIECE`] of a job in pieces. Returns whether more wait. For the
+    /// driver.
     pub(crate) fn flush(&self) -> bool {
-        self.finish_backlog(MAX_RUN)
+        self.jobs_wait() && self.write_left_jobs(MAX_RUN, Pieces::One)
     }
 
     /// Writes waiting jobs, at most a full backlog. Returns whether nothing is left to the driver.
     pub(crate) fn flush_all(&self) -> bool {
-        (0..=MAX_BACKLOG / MAX_RUN).any(|_| !self.flush())
+        (0..=MAX_BACKLOG / PIECE).any(|_| !self.flush())
     }
 
     /// Waits for the writer, and runs `act`, which need not come after what was submitted before. For the driver: it is never
     /// kept from reading for long. It [flushes](Self::flush) at the end of its turn.
     pub(crate) fn briefly<T>(&self, act: impl FnOnce(&mut W) -> T) -> T {
-        let result = act(&mut self.wait_for_writer());
-        self.finish_backlog(BRIEF_RUN);
+        let result = act(&mut self.wait_as_driver());
+        if self.jobs_wait() {
+            self.write_left_jobs(BRIEF_RUN, Pieces::One);
+        }
         result
     }
 
@@ -206,7 +228,11 @@ impl<W: Writer> Handover<W> {
         let result = {
             // Not in turns: under one hold, however many senders try for the writer.
             let mut writer = try_lock(&self.writer).unwrap_or_else(|| self.wait_for_writer());
-            self.write_waiting(&mut writer, MAX_BACKLOG, 0);
+            let mut left = MAX_BACKLOG;
+            while left > 0 {
+                let (written, is_done) = self.write_waiting(&mut writer, left, 0);
+                left = if is_done { 0 } else { left.saturating_sub(written) };
+            }
             act(&mut writer)
         };
         self.finish_backlog(MAX_RUN);
@@ -221,8 +247,31 @@ impl<W: Writer> Handover<W> {
     }
 
     fn wait_for_writer(&self) -> MutexGuard<'_, W> {
+        self.let_driver_write();
         let _turn = lock(&self.turnstile);
         lock(&self.writer)
+    }
+
+    /// As [`wait_for_writer`](Self::wait_for_writer), for the driver. It does not stand in line with senders.
+    fn wait_as_driver(&self) -> MutexGuard<'_, W> {
+        if let Some(writer) = try_lock(&self.writer) {
+            return writer;
+        }
+        self.driver_waits.store(true, Ordering::Relaxed);
+        let writer = lock(&self.writer);
+        self.driver_waits.store(false, Ordering::Relaxed);
+        writer
+    }
+
+    /// Called without the writer, by a sender that has written a piece, or waits. While the driver waits for the writer, it gives its
+    /// core away: whoever releases a lock is the first to take it again.
+    fn let_driver_write(&self) {
+        for _ in 0..GIVES_WAY {
+            if !self.driver_waits.load(Ordering::Relaxed) {
+                break;
+            }
+            thread::yield_now();
+        }
     }
 
     fn write_first(&self, writer: MutexGuard<'_, W>, job: &mut W::Job, rank: usize) -> Handed<W::Outcome> {
@@ -255,7 +304,7 @@ impl<W: Writer> Handover<W> {
     /// jobs, at most a full backlog. Returns whether jobs still wait that no other thread is sure to write.
     #[inline]
     fn finish_backlog(&self, left: usize) -> bool {
-        self.jobs_wait() && self.write_left_jobs(left)
+        self.jobs_wait() && self.write_left_jobs(left, Pieces::Many)
     }
 
     /// Whether jobs wait that came while the writer was held.
@@ -266,7 +315,7 @@ impl<W: Writer> Handover<W> {
     }
 
     #[inline(never)]
-    fn write_left_jobs(&self, mut left: usize) -> bool {
+    fn write_left_jobs(&self, mut left: usize, pieces: Pieces) -> bool {
         let mut left_urgent = MAX_BACKLOG;
         loop {
             let (left, rank) = if left > 0 { (&mut left, 0) } else { (&mut left_urgent, URGENT) };
@@ -277,10 +326,16 @@ impl<W: Writer> Handover<W> {
                 // The holder looks at the backlog once more after it has released the writer.
                 return false;
             };
-            *left = left.saturating_sub(self.write_waiting(&mut writer, *left, rank).0);
+            let (written, is_done) = self.write_waiting(&mut writer, *left, rank);
+            *left = left.saturating_sub(written);
             drop(writer);
             if !self.jobs_wait() {
                 return false;
+            }
+            match pieces {
+                Pieces::One if !is_done => return true,
+                _ if !is_done => self.let_driver_write(),
+                _ => {}
             }
         }
     }
@@ -310,8 +365,8 @@ impl<W: Writer> Handover<W> {
         self.waiting.store(backlog.len(), Ordering::Relaxed);
     }
 
-    /// As [`write_waiting`](Self::write_waiting), but lets others who wait for the writer have it after each [`MAX_RUN`]
-    /// datagrams. Returns how many were written, and whether no job is left that a new job of this rank would overtake.
+    /// As [`write_waiting`](Self::write_waiting), but goes on after a piece, and lets others who wait for the writer have it after
+    /// each piece and each [`MAX_RUN`] datagrams. Returns how many were written, and whether no job is left that a new job of this rank would overtake.
     fn write_in_turns<'a>(
         &'a self,
         mut writer: MutexGuard<'a, W>,
@@ -322,7 +377,7 @@ impl<W: Writer> Handover<W> {
         loop {
             let (count, is_done) = self.write_waiting(&mut writer, MAX_RUN.min(most - written), rank);
             written += count;
-            if count < MAX_RUN || written >= most {
+            if (is_done && count < MAX_RUN) || written >= most {
                 // If not all was written, jobs of this thread may wait among the rest.
                 let is_first = is_done && (written < most || !lock(&self.backlog).has(rank));
                 return (writer, written, is_first);
@@ -332,14 +387,14 @@ impl<W: Writer> Handover<W> {
         }
     }
 
-    /// Writes up to `most` datagrams or packs of the waiting jobs of this rank and above. Returns how many, and whether no piece
-    /// of a job is left that it has begun.
+    /// Writes up to `most` datagrams or packs of the waiting jobs of this rank and above, up to the end of a piece. Returns how
+    /// many, and whether no piece of a job is left that it has begun.
     fn write_waiting(&self, writer: &mut W, most: usize, rank: usize) -> (usize, bool) {
         let (mut written, mut is_done) = (0, true);
         // A job that is pushed after this look is found by the next look.
-        while written < most && self.waiting.load(Ordering::Relaxed) > 0 {
+        while written < most && is_done && self.waiting.load(Ordering::Relaxed) > 0 {
             let Some((mut job, rank)) = self.pop(rank) else { break };
-            let piece = writer.write_queued(&mut job, most - written);
+            let piece = writer.write_queued(&mut job, PIECE.min(most - written));
             written += piece.count.max(1);
             is_done = piece.is_done;
             if is_done {

@@ -55,6 +55,11 @@ pub(super) fn receive_from(udp: &UdpSocket, buffer: &mut [u8]) -> io::Result<(us
     Ok((len, from.ok_or(Errno::AFNOSUPPORT)?.try_into()?))
 }
 
+/// Whether a datagram waits to be read.
+pub(super) fn has_waiting(udp: &UdpSocket) -> bool {
+    rustix::io::ioctl_fionread(udp).is_ok_and(|bytes| bytes > 0)
+}
+
 /// Whether the error means that no datagram waits.
 #[inline]
 pub(super) fn found_nothing(error: &io::Error) -> bool {

@@ -405,6 +405,11 @@ impl Socket {
         platform::queued_error(&self.udp)
     }
 
+    /// Whether a datagram waits to be read, as far as the system tells.
+    pub(crate) fn has_waiting(&self) -> bool {
+        calls::has_waiting(&self.udp)
+    }
+
     /// Reads without blocking: one datagram, or several of one sender if the kernel has them together.
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {

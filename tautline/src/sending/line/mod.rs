@@ -180,7 +180,8 @@ impl Line {
         }
     }
 
-    /// Writes a message for many peers to the next of them, at most `most`. Its sender has gone on.
+    /// Writes a message for many peers to the next of them, at most `most`; a pack, which takes longer, to one. Its sender has gone
+    /// on.
     #[cold]
     fn write_piece(&mut self, job: &mut Job, most: usize) -> Written {
         if !job.terms.is_urgent() {
@@ -191,6 +192,7 @@ impl Line {
         let began = Instant::now();
         let body = job.datagram.len();
         let from = job.terms.written_to.map_or(0, |last| open.outbound.place_after(last));
+        let most = if job.pack.is_empty() { most } else { 1 };
         let to = open.outbound.listeners().len().min(from + most);
         for place in from..to {
             let Some(open) = &mut self.open else { break };
@@ -203,6 +205,7 @@ impl Line {
             }
         }
         self.counters.to_all_ns.add(nanos(began.elapsed()));
+        self.open.iter().for_each(Open::give_way);
         let listeners = self.open.as_ref().map_or(0, |open| open.outbound.listeners().len());
         Written { count: to.saturating_sub(from), is_done: to >= listeners }
     }

@@ -14,7 +14,9 @@ use crate::error::SendError;
 use crate::machine::fault::SocketFault;
 use crate::message::target::Target;
 use crate::sending::failed::Failed;
+use crate::sending::handover::PIECE;
 use crate::sending::job::Job;
+use crate::sync::thread;
 
 /// With at most so many listeners, the time of a message for all peers is not measured.
 const FEW: usize = 8;
@@ -110,6 +112,9 @@ impl Open {
         let began = (count > FEW).then(Instant::now);
         let mut sum: Option<Box<Failed>> = None;
         for index in 0..count {
+            if index > 0 && index.is_multiple_of(PIECE) {
+                self.give_way();
+            }
             if let Err(failed) = send(self, self.outbound.listeners()[index]) {
                 match &mut sum {
                     Some(sum) => sum.messages += failed.messages,
@@ -124,6 +129,15 @@ impl Open {
             None if count == 0 => Err(Failed::new(messages, SendError::NoPeers)),
             None => Ok(()),
             Some(failed) => Err(failed.of(count as u64 * messages)),
+        }
+    }
+
+    /// Gives the core away if a datagram waits to be read: the driver may wait for this core. A thread that writes to many peers
+    /// would keep it for milliseconds.
+    #[cold]
+    pub(super) fn give_way(&self) {
+        if self.socket.has_waiting() {
+            thread::yield_now();
         }
     }
 

@@ -148,6 +148,11 @@ pub(super) fn is_longer(error: &io::Error) -> bool {
     error.raw_os_error() == Some(winsock::WSAEMSGSIZE)
 }
 
+/// Whether a datagram waits to be read. Not asked here.
+pub(super) const fn has_waiting(_: &UdpSocket) -> bool {
+    false
+}
+
 /// Whether the error means that no datagram waits. A socket that is at no place yet has none either (WSAEINVAL).
 pub(in crate::machine::socket) fn found_nothing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(winsock::WSAEWOULDBLOCK | winsock::WSAEINVAL))
