@@ -23,7 +23,7 @@ use crate::shared::Shared;
 use crate::watchdog::notice::Sighting;
 
 /// The source of a datagram, and when it came.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
     pub(super) from: SocketAddr,
     pub(super) came: Came,

@@ -21,6 +21,7 @@ pub(crate) mod polling;
 mod reading;
 mod strangers;
 mod told;
+mod waiting_strangers;
 mod watching;
 
 use crate::sync::Arc;
@@ -44,6 +45,7 @@ use overflow::Overflow;
 use ownership::{OpenClaims, Rights};
 use strangers::{StrangersTime, TimeToAll};
 use told::{Looks, Told};
+use waiting_strangers::WaitingStrangers;
 
 use crate::config::{Role, Settings, Wire};
 use crate::driver::polling::Polling;
@@ -157,6 +159,7 @@ pub(crate) struct Turner {
     told_unguarded: bool,
     impaired: Impaired,
     strangers: StrangersTime,
+    waiting_strangers: WaitingStrangers,
     /// When the protocol began to handle a datagram of a handshake with keys.
     handshake_began: Option<Instant>,
     time_to_all: TimeToAll,
@@ -271,6 +274,7 @@ impl Turner {
             #[cfg(not(feature = "sim"))]
             impaired: Impaired,
             strangers: StrangersTime::new(now.steady),
+            waiting_strangers: WaitingStrangers::default(),
             handshake_began: None,
             time_to_all: TimeToAll::new(now.steady),
         }
@@ -409,7 +413,8 @@ impl Turner {
     pub(crate) fn next_deadline(&self) -> Option<Steady> {
         let protocol = earlier(self.inbound.next_timeout(), self.shared.sender.delivery_signs.due());
         let protocol = earlier(protocol, earlier(self.moving.due(), self.impaired.next_timeout()));
-        let write_on = self.unwritten.then(|| self.clock.steady_now());
+        let goes_on = self.unwritten || !self.waiting_strangers.is_empty();
+        let write_on = goes_on.then(|| self.clock.steady_now());
         let requests = &self.shared.requests;
         let requests = if requests.have_deadlines() { requests.next_deadline() } else { None };
         let of_users = earlier(self.dispatcher.next_deadline(), requests).map(|due| self.clock.steady(due));
@@ -452,6 +457,7 @@ impl Turner {
     fn settle_news(&mut self, now: Now) {
         let began = self.handshake_began.take();
         let served = self.inbound.takes_service_of_stranger().then(|| began.unwrap_or_else(Instant::now));
+        self.waiting_strangers.was_served |= served.is_some();
         self.carry_out_all(now);
         if let Some(until) = served.and_then(|began| self.strangers.spend(began.elapsed(), now.steady)) {
             self.inbound.refuse_strangers_until(until);

@@ -57,6 +57,7 @@ impl Turner {
         };
         let count = self.take_all(found, &mut buffers, &mut now, &mut sink);
         let count = count + self.take_impaired(&mut buffers.scratch, now, &mut sink);
+        let count = count + self.serve_waiting_stranger(&mut now, &mut buffers.scratch, &mut sink);
         self.buffers = Some(buffers);
         (now, count)
     }
@@ -302,7 +303,8 @@ impl Turner {
                 break;
             }
             count += 1;
-            if !self.impaired.take(now.steady, origin.from, datagram) {
+            if !self.impaired.take(now.steady, origin.from, datagram) && !self.puts_off(now, origin, datagram)
+            {
                 self.acks.reads(datagram.len());
                 self.take_datagram(now, origin, datagram, scratch, sink);
                 self.acks.may_wait = true;

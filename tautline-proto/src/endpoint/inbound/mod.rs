@@ -219,6 +219,19 @@ impl Inbound {
         false
     }
 
+    /// Returns whether this datagram is valid, and asks a server to serve a stranger: it is of nobody's session, or begins one. To
+    /// handle it may take as long as many datagrams of peers take. A driver may handle it after those, and in its order among
+    /// strangers' datagrams.
+    #[must_use]
+    pub fn is_of_stranger(&mut self, from: SocketAddr, datagram: &[u8]) -> bool {
+        let Self { registry, sessions, .. } = self;
+        match (registry.config.role, registry.config.wire) {
+            (Role::Client, _) => false,
+            (Role::Server, WireFormat::Native) => sessions.is_of_stranger(registry, datagram),
+            (Role::Server, WireFormat::Classic(_)) => registry.peers.by_address(from).is_none(),
+        }
+    }
+
     /// Counts a datagram as accepted or dropped.
     #[inline]
     fn count_datagram<T>(

@@ -128,6 +128,14 @@ impl Sessions {
         }
     }
 
+    /// Returns whether a datagram is valid, and of nobody's session or part of a handshake.
+    pub(super) fn is_of_stranger(&self, registry: &mut Registry, datagram: &[u8]) -> bool {
+        // Plain endpoints cannot parse sealed datagrams. Those of secured endpoints are opened or dropped: neither serves a stranger.
+        let Ok((header, mut frames)) = native::parse(datagram) else { return false };
+        registry.peers.slot_of_session(header.session).is_none()
+            || !frames.are_messages() && frames.next().is_some_and(|frame| frame.is_unnumbered())
+    }
+
     /// Handles one datagram. Returns `None` for a handshake datagram.
     #[inline]
     pub(super) fn handle<'a>(
