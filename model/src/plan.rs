@@ -46,6 +46,20 @@ const SECURED: Times = Times { rekey_after: Some(Duration::from_secs(1000)), ..U
 
 use End::{Client, Server};
 
+/// A check of which the others say what is different.
+const BASE: Plan = Plan {
+    name: "",
+    connected: true,
+    times: RARE_HEARTBEATS,
+    messages: &[],
+    crashes: &[],
+    repeats: 0,
+    losses: 1,
+    waits: 1,
+    max_steps: 9,
+    fault: Fault::None,
+};
+
 /// The checks.
 pub(crate) const PLANS: [Plan; 8] = [
     // Hello, token, echo and accept are lost, repeated and reordered, and both ends are killed.
@@ -56,49 +70,36 @@ pub(crate) const PLANS: [Plan; 8] = [
         messages: &[(Client, Kind::BestEffort)],
         crashes: &[Step::Restart(Client), Step::Restart(Server)],
         repeats: 1,
-        losses: 1,
-        waits: 1,
-        max_steps: 9,
-        fault: Fault::None,
+        ..BASE
     },
     // Reliable and ordered messages in both directions.
     Plan {
         name: "delivery",
-        connected: true,
-        times: RARE_HEARTBEATS,
         messages: &[(Client, Kind::Ordered), (Client, Kind::Ordered), (Server, Kind::Reliable)],
-        crashes: &[],
         repeats: 1,
         losses: 2,
         waits: 2,
         max_steps: 11,
-        fault: Fault::None,
+        ..BASE
     },
     // A message that expires, a message in fragments, and a message that follows it.
     Plan {
         name: "fragments",
-        connected: true,
         times: Times { max_tries: 2, ..RARE_HEARTBEATS },
         messages: &[(Client, Kind::ShortLived), (Client, Kind::LargeOrdered), (Client, Kind::Ordered)],
-        crashes: &[],
-        repeats: 0,
         losses: 3,
         waits: 4,
         max_steps: 8,
-        fault: Fault::None,
+        ..BASE
     },
     // Messages while one end is killed and the other end closes.
     Plan {
         name: "restart",
-        connected: true,
-        times: RARE_HEARTBEATS,
         messages: &[(Client, Kind::Reliable), (Server, Kind::Ordered)],
         crashes: &[Step::Restart(Server), Step::Close(Client)],
-        repeats: 0,
-        losses: 1,
         waits: 0,
         max_steps: 30,
-        fault: Fault::None,
+        ..BASE
     },
     // The handshake with a key: hello, token, echo and accept are lost, repeated and reordered, and both ends are killed.
     Plan {
@@ -108,49 +109,37 @@ pub(crate) const PLANS: [Plan; 8] = [
         messages: &[(Client, Kind::BestEffort)],
         crashes: &[Step::Restart(Client), Step::Restart(Server)],
         repeats: 1,
-        losses: 1,
-        waits: 1,
         max_steps: 8,
-        fault: Fault::None,
+        ..BASE
     },
     // An old session stays until the new one has proven itself, while one end is killed and the other end closes.
     Plan {
         name: "replaced",
-        connected: true,
         times: Times { rekey_after: SECURED.rekey_after, ..RARE_HEARTBEATS },
         messages: &[(Client, Kind::Reliable), (Server, Kind::Ordered)],
         crashes: &[Step::Restart(Server), Step::Restart(Client)],
-        repeats: 0,
-        losses: 1,
-        waits: 1,
-        max_steps: 9,
-        fault: Fault::None,
+        ..BASE
     },
     // Keys of a session are replaced because the client has another key to call with, and again before that is done.
     Plan {
         name: "renewal",
-        connected: true,
         times: Times { rekey_after: SECURED.rekey_after, ..RARE_HEARTBEATS },
         messages: &[(Client, Kind::Reliable)],
         crashes: &[Step::ChangeKey, Step::ChangeKey, Step::ChangeKey],
-        repeats: 0,
-        losses: 1,
         waits: 2,
         max_steps: 7,
-        fault: Fault::None,
+        ..BASE
     },
     // The client's address changes twice.
     Plan {
         name: "move",
-        connected: true,
         times: SECURED,
         messages: &[(Client, Kind::Reliable), (Server, Kind::BestEffort)],
         crashes: &[Step::Move, Step::Move],
         repeats: 1,
-        losses: 1,
         waits: 2,
         max_steps: 6,
-        fault: Fault::None,
+        ..BASE
     },
 ];
 

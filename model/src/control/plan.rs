@@ -41,72 +41,40 @@ pub(crate) enum Fault {
     NoLatch,
 }
 
+/// A check of which the others say what is different.
+const BASE: ControlPlan = ControlPlan {
+    name: "",
+    has_key: false,
+    begins: &[],
+    commands: [2, 1],
+    claims: [0, 0],
+    releases: [0, 0],
+    closes: 0,
+    latches: false,
+    resets: 0,
+    losses: 0,
+    waits: 2,
+    max_steps: 8,
+    fault: Fault::None,
+};
+
 /// The checks of plain links.
 const PLANS: [ControlPlan; 4] = [
     // Claims are lost, repeated and reordered, and the owner falls silent.
-    ControlPlan {
-        name: "claims",
-        has_key: false,
-        begins: &[],
-        commands: [2, 1],
-        claims: [1, 1],
-        releases: [0, 0],
-        closes: 0,
-        latches: false,
-        resets: 0,
-        losses: 1,
-        waits: 2,
-        max_steps: 6,
-        fault: Fault::None,
-    },
+    ControlPlan { name: "claims", claims: [1, 1], losses: 1, max_steps: 6, ..BASE },
     // A claim is repeated although it has taken effect, and its claimant falls silent meanwhile.
     ControlPlan {
         name: "repeats",
-        has_key: false,
         begins: &[ControlStep::Claim(0), ControlStep::Deliver(0), ControlStep::Wait],
         commands: [1, 1],
         claims: [1, 0],
-        releases: [0, 0],
-        closes: 0,
-        latches: false,
-        resets: 0,
-        losses: 0,
-        waits: 2,
         max_steps: 10,
-        fault: Fault::None,
+        ..BASE
     },
     // Commands stop, a watchdog trips and latches, and the user resets it, too early or in time.
-    ControlPlan {
-        name: "latch",
-        has_key: false,
-        begins: &[],
-        commands: [2, 1],
-        claims: [0, 0],
-        releases: [0, 0],
-        closes: 0,
-        latches: true,
-        resets: 1,
-        losses: 0,
-        waits: 2,
-        max_steps: 8,
-        fault: Fault::None,
-    },
+    ControlPlan { name: "latch", latches: true, resets: 1, ..BASE },
     // An owner releases or closes, and its commands come late.
-    ControlPlan {
-        name: "releases",
-        has_key: false,
-        begins: &[],
-        commands: [2, 1],
-        claims: [0, 0],
-        releases: [1, 0],
-        closes: 1,
-        latches: false,
-        resets: 0,
-        losses: 0,
-        waits: 1,
-        max_steps: 7,
-        fault: Fault::None,
-    },
+    ControlPlan { name: "releases", releases: [1, 0], closes: 1, waits: 1, max_steps: 7, ..BASE },
 ];
 
 /// The names of the same checks with a key.
