@@ -9,6 +9,7 @@
 mod control;
 mod model;
 mod plan;
+mod steps;
 // Two ends and the network between them, from the protocol's tests.
 #[path = "../../tautline-proto/tests/support/mod.rs"]
 mod support;

@@ -1,20 +1,13 @@
-//! A [`Plan`] as a model for [stateright](https://docs.rs/stateright).
-//!
-//! The model runs the real endpoint, and not a copy of it. A state is the list of the steps taken so far. Taking these steps
-//! again rebuilds the state, always with the same result. A hash of everything in a state identifies it.
-
-use std::fmt::Debug;
-use std::hash::{Hash, Hasher};
+//! Checks plans: visits their states, and tells what was found. The rules of sessions and delivery are here, those of commands in
+//! [`crate::control`].
 
 use stateright::{Checker, Model, Property};
 use tautline_proto::endpoint::Outcome;
 
 use crate::control::{ControlPlan, ControlRule};
 use crate::plan::{self, Plan};
+use crate::steps::{AllOrders, HEAL_ONE_IN, State, Steps};
 use crate::world::{Rule, Step};
-
-/// In one of this many states, chosen by the digest, the network stops losing datagrams, and the ends must connect.
-pub(crate) const HEAL_ONE_IN: u64 = 16;
 
 const THREADS: usize = 2;
 
@@ -43,17 +36,9 @@ pub(crate) fn check_control(plan: &ControlPlan, max_states: Option<usize>) -> Ve
     explore(plan.clone(), max_states, &ControlRule::ALL.map(ControlRule::name))
 }
 
-/// Visits the states of a model. A discovery that has the name of a rule is an example that breaks it.
-fn explore<M>(model: M, max_states: Option<usize>, rules: &[&str]) -> Verdict
-where
-    M: Model<
-            Action: Debug + Clone + PartialEq + Send + Sync,
-            State: Hash + Clone + PartialEq + Debug + Send + Sync,
-        > + Send
-        + Sync
-        + 'static,
-{
-    let mut builder = model.checker().threads(THREADS);
+/// Visits the states of a plan. A discovery that has the name of a rule is an example that breaks it.
+fn explore<P: Steps>(plan: P, max_states: Option<usize>, rules: &[&str]) -> Verdict {
+    let mut builder = AllOrders(plan).checker().threads(THREADS);
     if let Some(most) = max_states {
         builder = builder.target_state_count(most);
     }
@@ -78,85 +63,54 @@ where
     verdict
 }
 
-/// A state, as stateright keeps it.
+/// What a check of sessions and delivery wants to know of a state.
 #[derive(Clone, Debug)]
-pub(crate) struct State {
-    steps: Vec<Step>,
-    /// The steps that can come next.
-    open: Vec<Step>,
-    digest: u64,
-    spent: [usize; 3],
+pub(crate) struct Seen {
     broken: Option<Rule>,
     outcomes: [bool; Outcome::ALL.len()],
     all_delivered: bool,
 }
 
-impl State {
-    fn after(plan: &Plan, steps: Vec<Step>) -> Self {
-        let mut world = plan.begin();
+impl Seen {
+    fn has(&self, outcome: Outcome) -> bool {
+        Outcome::ALL.iter().zip(self.outcomes).any(|(&known, seen)| known == outcome && seen)
+    }
+}
+
+impl Steps for Plan {
+    type Step = Step;
+    type Seen = Seen;
+
+    fn after(&self, steps: Vec<Step>) -> State<Step, Seen> {
+        let mut world = self.begin();
         for &step in &steps {
             world.step(step);
         }
         let digest = world.digest();
-        let open = if world.broken.is_some() { Vec::new() } else { plan.open_steps(&world, &steps) };
+        let open = if world.broken.is_some() { Vec::new() } else { self.open_steps(&world, &steps) };
         let outcomes = std::array::from_fn(|index| world.has_outcome(Outcome::ALL[index]));
         let all_delivered = world.all_delivered();
         if digest.is_multiple_of(HEAL_ONE_IN) {
             world.heal();
         }
         let spent = plan::spent(&steps);
-        Self { steps, open, digest, spent, broken: world.broken, outcomes, all_delivered }
+        State { steps, open, digest, spent, seen: Seen { broken: world.broken, outcomes, all_delivered } }
     }
 
-    fn keeps(&self, rule: Rule) -> bool {
-        self.broken != Some(rule)
-    }
-
-    fn has(&self, outcome: Outcome) -> bool {
-        Outcome::ALL.iter().zip(self.outcomes).any(|(&known, seen)| known == outcome && seen)
-    }
-}
-
-impl Hash for State {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        (self.digest, self.spent).hash(hasher);
-    }
-}
-
-impl PartialEq for State {
-    fn eq(&self, other: &Self) -> bool {
-        (self.digest, self.spent) == (other.digest, other.spent)
-    }
-}
-
-impl Model for Plan {
-    type State = State;
-    type Action = Step;
-
-    fn init_states(&self) -> Vec<State> {
-        vec![State::after(self, Vec::new())]
-    }
-
-    fn actions(&self, state: &State, actions: &mut Vec<Step>) {
-        actions.extend(&state.open);
-    }
-
-    fn next_state(&self, state: &State, step: Step) -> Option<State> {
-        let mut steps = state.steps.clone();
-        steps.push(step);
-        Some(State::after(self, steps))
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
+    fn properties() -> Vec<Property<AllOrders<Self>>> {
         /// A macro, because the checker takes functions and not closures.
         macro_rules! always {
             ($($rule:ident),*) => {
-                [$(Property::always(Rule::$rule.name(), |_, state: &State| state.keeps(Rule::$rule))),*]
+                [$(Property::always(Rule::$rule.name(), |_, state: &State<Step, Seen>| {
+                    state.seen.broken != Some(Rule::$rule)
+                })),*]
             };
         }
         macro_rules! sometimes {
             ($($outcome:ident),*) => {
-                [$(Property::sometimes(Outcome::$outcome.name(), |_, state: &State| state.has(Outcome::$outcome))),*]
+                [$(Property::sometimes(Outcome::$outcome.name(), |_, state: &State<Step, Seen>| {
+                    state.seen.has(Outcome::$outcome)
+                })),*]
             };
         }
         let rules = always![
@@ -170,7 +124,8 @@ impl Model for Plan {
             Recovery
         ];
         let outcomes = sometimes![Delivered, Expired, Abandoned, PeerLost, Unknown];
-        let all = Property::sometimes("all delivered", |_, state: &State| state.all_delivered);
+        let all =
+            Property::sometimes("all delivered", |_, state: &State<Step, Seen>| state.seen.all_delivered);
         rules.into_iter().chain(outcomes).chain([all]).collect()
     }
 }
