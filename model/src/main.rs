@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use control::control_plans;
-use model::Verdict;
+use model::{Until, Verdict};
 use plan::PLANS;
 
 /// The options of the command line.
@@ -53,10 +53,10 @@ fn main() -> ExitCode {
         broken += usize::from(verdict.broken.is_some());
     };
     for plan in PLANS.iter().filter(|plan| is_chosen(plan.name)) {
-        add(report(plan.name, || model::check(plan, options.states(plan.is_secured()))));
+        add(report(plan.name, || model::check(plan, options.until(plan.is_secured()))));
     }
     for plan in control_plans().filter(|plan| is_chosen(plan.name)) {
-        add(report(plan.name, || model::check_control(&plan, options.states(plan.has_key))));
+        add(report(plan.name, || model::check_control(&plan, options.until(plan.has_key))));
     }
     println!("{states} states visited, {broken} violations");
     ExitCode::from(u8::from(broken > 0))
@@ -86,9 +86,10 @@ fn report(name: &str, check: impl FnOnce() -> Verdict) -> Verdict {
 const KEYS_COST: usize = 20;
 
 impl Options {
-    /// After how many states a check ends; `None`: after all.
-    fn states(&self, has_keys: bool) -> Option<usize> {
-        self.max_states.map(|most| if has_keys { most / KEYS_COST } else { most })
+    /// When a check ends.
+    fn until(&self, has_keys: bool) -> Until {
+        let states = self.max_states.map(|most| if has_keys { most / KEYS_COST } else { most });
+        Until { states, broken: None }
     }
 
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {

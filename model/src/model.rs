@@ -1,7 +1,7 @@
 //! Checks plans: visits their states, and tells what was found. The rules of sessions and delivery are here, those of commands in
 //! [`crate::control`].
 
-use stateright::{Checker, Model, Property};
+use stateright::{Checker, HasDiscoveries, Model, Property};
 use tautline_proto::endpoint::Outcome;
 
 use crate::control::{ControlPlan, ControlRule};
@@ -26,39 +26,49 @@ pub(crate) struct Verdict {
     pub(crate) broken: Option<(&'static str, Vec<String>)>,
 }
 
-/// Visits every state of a plan, or about `max_states` of them.
-pub(crate) fn check(plan: &Plan, max_states: Option<usize>) -> Verdict {
-    explore(plan.clone(), max_states, &Rule::ALL.map(Rule::name))
+/// When a check ends, if not after all states.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Until {
+    /// After about so many states.
+    pub(crate) states: Option<usize>,
+    /// When this rule is broken.
+    pub(crate) broken: Option<&'static str>,
+}
+
+/// Visits the states of a plan.
+pub(crate) fn check(plan: &Plan, until: Until) -> Verdict {
+    explore(plan.clone(), until, &Rule::ALL.map(Rule::name))
 }
 
 /// As [`check`], for the checks of commands.
-pub(crate) fn check_control(plan: &ControlPlan, max_states: Option<usize>) -> Verdict {
-    explore(plan.clone(), max_states, &ControlRule::ALL.map(ControlRule::name))
+pub(crate) fn check_control(plan: &ControlPlan, until: Until) -> Verdict {
+    explore(plan.clone(), until, &ControlRule::ALL.map(ControlRule::name))
 }
 
 /// Visits the states of a plan. A discovery that has the name of a rule is an example that breaks it.
-fn explore<P: Steps>(plan: P, max_states: Option<usize>, rules: &[&str]) -> Verdict {
+fn explore<P: Steps>(plan: P, until: Until, rules: &[&'static str]) -> Verdict {
     let mut builder = AllOrders(plan).checker().threads(THREADS);
-    if let Some(most) = max_states {
+    if let Some(most) = until.states {
         builder = builder.target_state_count(most);
+    }
+    if let Some(rule) = until.broken {
+        builder = builder.finish_when(HasDiscoveries::AnyOf([rule].into()));
     }
     let checker = builder.spawn_bfs().join();
     let mut verdict = Verdict {
         states: checker.unique_state_count(),
         // The checker counts states, and not steps.
         depth: checker.max_depth().saturating_sub(1),
-        is_complete: max_states.is_none_or(|most| checker.state_count() < most),
+        is_complete: until.states.is_none_or(|most| checker.state_count() < most),
         seen: Vec::new(),
         broken: None,
     };
-    for (name, path) in checker.discoveries() {
-        if rules.contains(&name) {
-            let steps = path.into_actions().iter().map(|step| format!("{step:?}")).collect();
-            verdict.broken = Some((name, steps));
-        } else {
-            verdict.seen.push(name);
-        }
-    }
+    let mut discoveries = checker.discoveries();
+    // One error may break several rules.
+    let broken = until.broken.iter().chain(rules).find_map(|rule| discoveries.remove_entry(rule));
+    verdict.broken = broken
+        .map(|(rule, path)| (rule, path.into_actions().iter().map(|step| format!("{step:?}")).collect()));
+    verdict.seen = discoveries.into_keys().filter(|name| !rules.contains(name)).collect();
     verdict.seen.sort_unstable();
     verdict
 }
