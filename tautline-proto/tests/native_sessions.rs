@@ -249,6 +249,37 @@ fn heartbeats_keep_an_idle_link_alive_and_measure_it() {
 }
 
 #[test]
+fn heartbeats_that_are_due_soon_go_together_but_not_too_early_and_not_too_many() {
+    let mut many = config(Role::Server, WireFormat::Native);
+    (many.max_peers, many.liveness_timeout) = (100, Duration::from_secs(10));
+    let mut server = Node::new(9000, many, 1);
+    let mut seeds = 2..;
+    let mut heartbeats = Vec::new();
+    for ms in 0..=312 {
+        let newcomers = match ms {
+            0 | 102 | 204 => 30,
+            212 => 1,
+            _ => 0,
+        };
+        for seed in seeds.by_ref().take(newcomers) {
+            let mut client =
+                Node::new(5000 + u16::from(seed), config(Role::Client, WireFormat::Native), seed);
+            client.dial(address(9000), at(ms));
+            settle(&mut [&mut server, &mut client], at(ms));
+        }
+        server.sent.clear();
+        server.tick(at(ms));
+        heartbeats.push(server.sent.len());
+    }
+    assert_eq!(server.accepted(), 91);
+    assert_eq!((heartbeats[0], heartbeats[100], heartbeats[102]), (30, 30, 30), "the first ones at once");
+    assert_eq!((heartbeats[200], heartbeats[202]), (60, 0), "2 ms early");
+    assert_eq!((heartbeats[300], heartbeats[304]), (64, 26), "no more than 64 together");
+    assert_eq!(heartbeats[312], 1, "8 ms are too early");
+    assert_eq!(heartbeats.iter().sum::<usize>(), 91 + 30 + 60 + 91);
+}
+
+#[test]
 fn full_table_refuses_new_clients_and_keeps_living_peers() {
     let mut server = Node::server(WireFormat::Native);
     let mut clients: Vec<_> = (0..5).map(|n| Node::client(5000 + n, WireFormat::Native, 2)).collect();
