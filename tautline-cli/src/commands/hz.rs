@@ -176,7 +176,11 @@ impl Streams {
     fn report(&mut self, json: bool, part: Part) -> String {
         let mut text = String::new();
         if !json && part == Part::All {
-            text.push_str("from the beginning:\n");
+            text.push_str(if self.streams.is_empty() {
+                "no message came\n"
+            } else {
+                "from the beginning:\n"
+            });
         }
         for ((sender, message_type, channel), stream) in &mut self.streams {
             let latest = std::mem::take(&mut stream.latest);
@@ -246,6 +250,13 @@ impl<'a> Line<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn that_nothing_came_is_said_at_the_end_and_not_in_json() {
+        assert_eq!(Streams::default().report(false, Part::All), "no message came\n");
+        assert_eq!(Streams::default().report(false, Part::Latest), "");
+        assert_eq!(Streams::default().report(true, Part::All), "");
+    }
 
     #[test]
     fn rate_jitter_and_gaps_are_those_of_the_periods() {
