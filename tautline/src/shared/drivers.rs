@@ -25,13 +25,13 @@ impl Drivers {
     /// Notes that the calling thread drives, until the guard is dropped.
     #[inline]
     pub(crate) fn enter(&self) -> Driving<'_> {
-        DRIVEN.with_borrow_mut(|driven| driven.push(self.address()));
+        DRIVEN.with(|driven| driven.borrow_mut().push(self.address()));
         Driving(PhantomData)
     }
 
     /// Whether the calling thread drives.
     pub(crate) fn include_caller(&self) -> bool {
-        DRIVEN.with_borrow(|driven| driven.contains(&self.address()))
+        DRIVEN.with(|driven| driven.borrow().contains(&self.address()))
     }
 
     fn address(&self) -> usize {
@@ -47,7 +47,7 @@ impl Drop for Driving<'_> {
     #[inline]
     fn drop(&mut self) {
         // Guards of a thread end in the opposite order.
-        DRIVEN.with_borrow_mut(Vec::pop);
+        DRIVEN.with(|driven| driven.borrow_mut().pop());
     }
 }
 
