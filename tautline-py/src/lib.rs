@@ -21,6 +21,8 @@ mod pending;
 mod program;
 mod publisher;
 mod queue;
+#[cfg(target_os = "linux")]
+mod reader;
 mod receiving;
 mod reply;
 mod sending;
@@ -62,6 +64,9 @@ mod _native {
     use crate::program::run_program;
     #[pymodule_export]
     use crate::publisher::Publisher;
+    #[cfg(target_os = "linux")]
+    #[pymodule_export]
+    use crate::reader::Reader;
     #[pymodule_export]
     use crate::reply::Reply;
     #[pymodule_export]

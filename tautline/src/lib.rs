@@ -77,6 +77,7 @@ pub use error::{ConnectError, SendError, Unsupported};
 pub use handlers::{HandlerFuture, HandlerStats};
 pub use interface::caller_driven::{Driver, DriverSocket};
 pub use interface::handler::{Handler, QueuedHandler};
+pub use interface::loop_reader::LoopReader;
 #[cfg(feature = "metrics")]
 pub use interface::metrics::MetricsServer;
 pub use interface::protocol::CommunicationProtocol;

@@ -1,4 +1,7 @@
-"""Waiting in an event loop: one bell for each loop, which tells of everything that has ended. For trio see `_trio`."""
+"""Waiting in an event loop: one bell for each loop, which tells of everything that has ended. For trio see `_trio`.
+
+On Linux, a loop that waits for a message may read the socket of the link itself (`Reader`): then no other thread has to wake it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from typing import Any, Callable
 
 from . import _trio
 from ._errors import TimedOut
-from ._native import Bell, Pending
+from ._native import Bell, Link, Pending
+
+if sys.platform == "linux":
+    from ._native import Reader
 
 
 class Side:
@@ -19,6 +25,8 @@ class Side:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.bell = Bell()
         self._calls: dict[int, Callable[[], None]] = {}
+        self._loop = weakref.ref(loop)
+        self._readers: dict[weakref.ref[Link], Reader] = {}
         if sys.platform == "linux":
             loop.add_reader(self.bell.fileno(), self._rung)
         else:
@@ -31,6 +39,27 @@ class Side:
             call = self._calls.get(token)
             if call is not None:
                 call()
+
+    def reader(self, link: Link) -> Reader | None:
+        """Returns what this loop reads a link with. None: the link's own thread reads, and rings."""
+        reader = self._readers.get(weakref.ref(link))
+        loop = self._loop()
+        if reader is None and loop is not None and sys.platform == "linux":
+            reader = Reader(link)
+            loop.add_reader(reader.fileno(), self._readable, reader)
+            self._readers[weakref.ref(link, self._forget)] = reader
+        return reader
+
+    def _forget(self, link: weakref.ref[Link]) -> None:
+        """A link is gone, on whatever thread: its loop watches it no more."""
+        reader, loop = self._readers.pop(link, None), self._loop()
+        if reader is not None and loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: loop.remove_reader(reader.fileno()))
+
+    def _readable(self, reader: Reader) -> None:
+        reader.turn()
+        # What has come has rung already.
+        self._rung()
 
     def expect(self, call: Callable[[], None]) -> int:
         """Lets `call` be called whenever the returned token rings."""
@@ -92,16 +121,19 @@ class _Wait:
         self.wake()
 
 
-async def receive(pending: Pending, timeout: float | None = None) -> Any:
-    """As `wait`, and gives up afterwards: a message that was meant for a cancelled wait goes to the next receiver at once."""
+async def receive(link: Link, timeout: float | None = None) -> Any:
+    """Waits for a message, and gives up afterwards: a message that was meant for a cancelled wait goes to the next receiver at
+    once."""
+    pending = link.begin_receive()
     try:
-        return await wait(pending, timeout)
+        return await wait(pending, timeout, link)
     finally:
         pending.drop()
 
 
-async def wait(pending: Pending, timeout: float | None = None) -> Any:
-    """Waits for the end of `pending`, at most for `timeout` seconds, and returns how it ended. TimedOut: it has not."""
+async def wait(pending: Pending, timeout: float | None = None, link: Link | None = None) -> Any:
+    """Waits for the end of `pending`, at most for `timeout` seconds, and returns how it ended. TimedOut: it has not. The loop
+    reads the socket of `link` meanwhile."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -110,16 +142,23 @@ async def wait(pending: Pending, timeout: float | None = None) -> Any:
     waiting = _Wait(loop)
     token = here.expect(waiting.wake)
     timer = None
+    reader = None
     try:
         while not pending.poll(here.bell, token):
             if waiting.is_over:
                 raise TimedOut("nothing came in time")
             if timer is None and timeout is not None:
                 timer = waiting.loop.call_later(timeout, waiting.expire)
+            if reader is None and link is not None:
+                reader = here.reader(link)
+                if reader is not None:
+                    reader.begin()
             waiting.woken = waiting.loop.create_future()
             await waiting.woken
         return pending.result()
     finally:
+        if reader is not None:
+            reader.end()
         if timer is not None:
             timer.cancel()
         here.forget(token)

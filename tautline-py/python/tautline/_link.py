@@ -205,7 +205,7 @@ class Link(_native.Link):
         if limit == 0:
             raise TimedOut("no message is there")
         try:
-            return cast(Message, await _aio.receive(self.begin_receive(), limit))
+            return cast(Message, await _aio.receive(self, limit))
         except TimedOut:
             return self.last_look()
 
@@ -384,7 +384,7 @@ class _Messages:
             message = self._link.poll()
             if message is None:
                 self._at_once = 0
-                message = cast(Message, await _aio.receive(self._link.begin_receive()))
+                message = cast(Message, await _aio.receive(self._link))
         except self._ends:
             raise StopAsyncIteration from None
         self._ends = _ENDS

@@ -1,6 +1,5 @@
 """The extension, as type checkers see it."""
 
-import datetime
 import enum
 import os
 import pathlib
@@ -26,6 +25,7 @@ __all__ = [
     "PeerId",
     "Pending",
     "Publisher",
+    "Reader",
     "Reply",
     "Watch",
     "World",
@@ -54,6 +54,15 @@ class Bell:
         def close(self) -> None: ...
     def token(self) -> int: ...
     def drain(self) -> list[int]: ...
+
+if sys.platform == "linux":
+    @final
+    class Reader:
+        def __new__(cls, link: Link) -> Self: ...
+        def fileno(self) -> int: ...
+        def begin(self) -> None: ...
+        def end(self) -> None: ...
+        def turn(self) -> None: ...
 
 @final
 class Pending:

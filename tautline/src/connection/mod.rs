@@ -157,14 +157,37 @@ impl Connection {
     }
 }
 
-impl Leads for Connection {
-    fn pause(&self, deadline: Option<Instant>, is_ready: &mut dyn FnMut() -> bool) -> bool {
+impl Connection {
+    /// Whether the calling thread may do the driver's work while it waits.
+    fn may_lead(&self) -> bool {
         let may_lead = match self.lifecycle.driven_by() {
             DrivenBy::Thread => false,
             DrivenBy::Auto => !self.shared.handlers.have_inline(),
             DrivenBy::Callers => true,
         };
-        if !may_lead || handlers::run_here() {
+        may_lead && !handlers::run_here()
+    }
+
+    /// An event loop begins to wait; see [`Slot::loop_waits`](slot::Slot::loop_waits).
+    pub(crate) fn loop_waits(&self) -> bool {
+        self.may_lead() && self.lifecycle.slot.loop_waits(|| self.wake_driver())
+    }
+
+    /// An event loop has stopped waiting; see [`Slot::loop_left`](slot::Slot::loop_left).
+    pub(crate) fn loop_left(&self) {
+        self.lifecycle.slot.loop_left();
+    }
+
+    /// Turns once for an event loop; see [`Slot::turn_now`](slot::Slot::turn_now).
+    pub(crate) fn turn_now(&self) -> bool {
+        let _driving = self.shared.drivers.enter();
+        self.may_lead() && self.lifecycle.slot.turn_now()
+    }
+}
+
+impl Leads for Connection {
+    fn pause(&self, deadline: Option<Instant>, is_ready: &mut dyn FnMut() -> bool) -> bool {
+        if !self.may_lead() {
             // The driver's thread may have given way to its readers.
             if !self.shared.sender.caller_driven && self.lifecycle.slot.is_idle() {
                 self.wake_driver();

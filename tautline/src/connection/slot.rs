@@ -78,7 +78,7 @@ impl Turns for Turner {
 pub(crate) struct Slot<T: Turns = Turner> {
     state: Mutex<SlotState<T>>,
     returned: Condvar,
-    /// Whether callers wait that want to lead. Order: relaxed. The driver's thread reads it after each turn, and the
+    /// Whether callers or event loops wait that want to lead. Order: relaxed. The driver's thread reads it after each turn, and the
     /// thread that sets it ends that turn afterwards.
     is_wanted: AtomicBool,
 }
@@ -88,6 +88,8 @@ struct SlotState<T> {
     place: Place<T>,
     /// The callers that wait and want to lead.
     callers: Vec<Thread>,
+    /// An event loop wants to lead. It watches the socket, so nobody has to unpark it.
+    loop_wants: bool,
     /// The driver's thread, while it stands by.
     standby: Option<Standby>,
     /// When a caller that had to wait last left.
@@ -135,6 +137,7 @@ impl<T: Turns> Default for Slot<T> {
         let state = SlotState {
             place: Place::Empty,
             callers: Vec::new(),
+            loop_wants: false,
             standby: None,
             left_at: None,
             due: None,
@@ -209,16 +212,14 @@ impl<T: Turns> Slot<T> {
             drop(state);
             return out.lead(deadline, is_ready);
         }
-        // A thread that rarely waits would cost the driver's thread more than it gains.
-        let waits_often = || state.left_at.is_some_and(|at| at.elapsed() < GRACE);
         let (wants, wakes) = match state.place {
-            Place::Out { by: Leader::Driver, .. } => (waits_often(), true),
+            Place::Out { by: Leader::Driver, .. } => (state.waits_often(), true),
             Place::Out { by: Leader::Caller(_), .. } => (true, false),
             _ => (false, false),
         };
         if wants {
             state.callers.push(me.clone());
-            self.is_wanted.store(true, Ordering::Relaxed);
+            self.tell_driver(&state);
         }
         drop(state);
         if wants && wakes {
@@ -227,15 +228,55 @@ impl<T: Turns> Slot<T> {
         let goes_on = park_until(deadline);
         let mut state = lock(&self.state);
         state.callers.retain(|caller| caller.id() != me.id());
-        self.is_wanted.store(!state.callers.is_empty(), Ordering::Relaxed);
+        self.tell_driver(&state);
         state.left_at = Some(Instant::now());
         goes_on
+    }
+
+    /// An event loop begins to wait for messages. Returns whether it may lead: then it watches the socket, and
+    /// [turns](Self::turn_now) when there is something to read. `wake_driver` ends the present turn.
+    pub(crate) fn loop_waits(&self, wake_driver: impl FnOnce()) -> bool {
+        let mut state = lock(&self.state);
+        let (may_lead, wakes) = match state.place {
+            Place::Out { by: Leader::Driver, .. } => (state.waits_often(), true),
+            Place::Empty => (false, false),
+            _ => (true, false),
+        };
+        if may_lead {
+            state.loop_wants = true;
+            self.tell_driver(&state);
+        }
+        drop(state);
+        if may_lead && wakes {
+            wake_driver();
+        }
+        may_lead
+    }
+
+    /// An event loop has stopped waiting. If it waits again soon, it may lead.
+    pub(crate) fn loop_left(&self) {
+        lock(&self.state).left_at = Some(Instant::now());
+    }
+
+    /// Turns once without waiting, for an event loop. Returns whether it did: another thread that turns reads what has come.
+    pub(crate) fn turn_now(&self) -> bool {
+        let me = Leader::Caller(thread::current().id());
+        let Some(mut out) = self.take_out(&mut lock(&self.state), me) else { return false };
+        if let Some(turner) = out.turner.as_deref_mut().filter(|turner| !turner.is_over()) {
+            turner.lead(Some(Duration::ZERO));
+        }
+        true
+    }
+
+    /// Lets the driver's thread know whether others want to lead.
+    fn tell_driver(&self, state: &SlotState<T>) {
+        self.is_wanted.store(!state.callers.is_empty() || state.loop_wants, Ordering::Relaxed);
     }
 
     /// Turns until the connection ends, or stands by while callers lead. The driver's thread does nothing else.
     pub(crate) fn drive(&self, life: &Life) {
         while !life.is_stopped() {
-            let out = self.take_out(&mut lock(&self.state), Leader::Driver);
+            let out = self.take_out_to_drive();
             let gave_way = out.is_some_and(|mut out| out.turn_until_wanted());
             if !gave_way {
                 // Whoever leads next serves this call.
@@ -243,6 +284,15 @@ impl<T: Turns> Slot<T> {
             }
             self.stand_by(life);
         }
+    }
+
+    /// Takes the connection out for the driver's thread. An event loop that has not come for long must ask for the lead again.
+    fn take_out_to_drive(&self) -> Option<Out<'_, T>> {
+        let mut state = lock(&self.state);
+        let out = self.take_out(&mut state, Leader::Driver)?;
+        state.loop_wants &= state.waits_often();
+        self.tell_driver(&state);
+        Some(out)
     }
 
     /// Waits until the driver's thread must turn.
@@ -359,6 +409,11 @@ fn take_over() -> Instant {
 }
 
 impl<T> SlotState<T> {
+    /// Whether callers come again and again. One that rarely waits would cost the driver's thread more than it gains.
+    fn waits_often(&self) -> bool {
+        self.left_at.is_some_and(|at| at.elapsed() < GRACE)
+    }
+
     /// Notes that a thread has stopped turning. Returns the threads to unpark: a caller that wants to lead, and the driver's
     /// thread if it would look too late.
     fn put_back(&mut self, due: Instant, by: Leader) -> [Option<Thread>; 2] {

@@ -6,6 +6,7 @@ mod claiming;
 mod connecting;
 mod following;
 pub(crate) mod handler;
+pub(crate) mod loop_reader;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
 pub(crate) mod protocol;
@@ -34,6 +35,7 @@ use crate::shared::statistics::Statistics;
 use crate::shared::subscribers::Events;
 use crate::watchdog::{WatchError, Watchdog, WatchdogStats};
 use handler::Handler;
+use loop_reader::LoopReader;
 use tautline_proto::{ConnectionState, PeerId};
 
 /// How long dropping the last handle waits for handlers that run.
@@ -187,6 +189,13 @@ impl UdpInterface {
     /// was meant for it goes to the next receiver.
     pub fn receive_async(&self) -> Receive {
         self.shared().inbox.receive_async()
+    }
+
+    /// Makes a reader for an event loop that receives often: so the loop reads the socket itself, and no other thread has to wake it. It
+    /// does not keep the interface alive.
+    #[must_use]
+    pub fn loop_reader(&self) -> LoopReader {
+        LoopReader::new(Arc::clone(self.connection()))
     }
 
     /// Registers a handler for messages of a type, or of one channel of a type. A handler for the channel goes before a

@@ -98,6 +98,13 @@ impl Directory {
         inner.socket = Some(socket);
     }
 
+    /// Runs `act` with the socket of the present connection. The lock is held, so that a disconnect closes the socket afterwards,
+    /// and before it returns.
+    #[cfg(unix)]
+    pub(crate) fn with_socket<R>(&self, act: impl FnOnce(&Socket) -> R) -> Option<R> {
+        lock(&self.0).socket.as_deref().map(act)
+    }
+
     /// Ends a connection: all peers are gone. If a handler has ended it, the turn that called the handler still counts the messages
     /// of its datagram, so the counters are kept until its driver has ended.
     pub(crate) fn end(&self) {

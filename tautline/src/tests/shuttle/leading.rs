@@ -131,6 +131,26 @@ fn reader(link: &Arc<Link>, count: usize) -> JoinHandle<Vec<u64>> {
     thread::spawn(move || (0..count).map(|_| link.receive().expect("open")).collect())
 }
 
+/// Receives so many messages in an event loop: it turns when the socket is readable, and yields where it would wait.
+fn event_loop(link: &Arc<Link>, count: usize) -> JoinHandle<Vec<u64>> {
+    let link = Arc::clone(link);
+    let next = move || {
+        let leads = link.slot.loop_waits(|| link.life.wake());
+        let message = loop {
+            if let Ok(message) = link.inbox.receive(Some(Duration::ZERO)) {
+                break message;
+            }
+            let is_readable = !link.socket.lock().unwrap().is_empty();
+            if !(leads && is_readable && link.slot.turn_now()) {
+                thread::yield_now();
+            }
+        };
+        link.slot.loop_left();
+        number_of(&message)
+    };
+    thread::spawn(move || (0..count).map(|_| next()).collect())
+}
+
 #[test]
 fn each_message_is_received_whoever_leads() {
     explore(|| {
@@ -161,6 +181,40 @@ fn the_drivers_thread_turns_when_no_caller_leads_any_more() {
         link.arrives(4);
         // This thread waits without leading. If the driver's thread slept on, all threads would: a deadlock.
         assert_eq!(link.inbox.receive(None).map(|message| number_of(&message)), Ok(4));
+        link.close(driver);
+    });
+}
+
+#[test]
+fn each_message_is_received_when_an_event_loop_leads_beside_a_thread() {
+    explore(|| {
+        let (link, driver) = Link::open();
+        let readers = [event_loop(&link, 3), reader(&link, 1)];
+        for number in 0..4 {
+            link.arrives(number);
+            (0..5).for_each(|_| thread::yield_now());
+        }
+        let mut taken: Vec<u64> =
+            readers.into_iter().flat_map(|reader| reader.join().expect("no panic")).collect();
+        taken.sort_unstable();
+        assert_eq!(taken, [0, 1, 2, 3]);
+        link.close(driver);
+    });
+}
+
+#[test]
+fn the_drivers_thread_turns_when_an_event_loop_leads_no_more() {
+    explore(|| {
+        let (link, driver) = Link::open();
+        let first = event_loop(&link, 3);
+        for number in 0..3 {
+            link.arrives(number);
+            (0..20).for_each(|_| thread::yield_now());
+        }
+        assert_eq!(first.join().expect("no panic"), [0, 1, 2]);
+        link.arrives(3);
+        // This thread waits without leading.
+        assert_eq!(link.inbox.receive(None).map(|message| number_of(&message)), Ok(3));
         link.close(driver);
     });
 }
