@@ -12,6 +12,7 @@
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,6 +37,9 @@ const RELIABLE_ROUND: usize = 64;
 /// The largest packet, in bytes.
 const MTU: usize = 1_500;
 
+/// The memory of a black box. It is written over again and again, as one that is on for long.
+const BLACK_BOX: &str = "1MiB";
+
 /// The key of both ends, if they have one.
 #[cfg(feature = "secure")]
 const KEY: &str = "9WrBlXE1Lnifu/CoPxNTqd1PDY4gXbagRKW0UCnNZR0=";
@@ -45,23 +49,56 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the example with the program's arguments.
 pub(crate) fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has_key = arguments.pop_if(|last| last == "--key").is_some();
+    let (mut arguments, mut extras) = (Vec::new(), Extras::default());
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--key" => extras.key = true,
+            "--black-box" => extras.black_box = true,
+            "--record" => extras.record = true,
+            _ => arguments.push(argument),
+        }
+    }
     let (way, rounds, size) = match &arguments[..] {
         [way, rounds] => (way, rounds, SIZE),
         [way, rounds, size] => (way, rounds, size.parse().map_err(|_| USAGE)?),
         _ => return Err(USAGE.into()),
     };
-    println!("{} messages handled", run(way, rounds.parse().map_err(|_| USAGE)?, size, has_key)?);
+    println!("{} messages handled", run(way, rounds.parse().map_err(|_| USAGE)?, size, extras)?);
     Ok(())
 }
 
-const USAGE: &str = "hot_path WAY ROUNDS [BYTES] [--key]; the ways are stream and batch (720 messages of 64 bytes a \
-    round, fewer of larger ones), reliable (64) and echo (one)";
+const USAGE: &str = "hot_path WAY ROUNDS [BYTES] [--key] [--black-box] [--record]; the ways are stream and batch (720 \
+    messages of 64 bytes a round, fewer of larger ones), reliable (64) and echo (one)";
+
+/// What both ends have beside the link.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extras {
+    /// A key: the link is secured.
+    pub(crate) key: bool,
+    /// A black box each.
+    pub(crate) black_box: bool,
+    /// A recording of what each end receives.
+    pub(crate) record: bool,
+}
 
 /// Runs the rounds with messages of `size` bytes. Returns the number of messages that the server has handled.
-pub(crate) fn run(way: &str, rounds: usize, size: usize, has_key: bool) -> Result<u64, Box<dyn Error>> {
-    let mut ends = Ends::connect(size, has_key)?;
+pub(crate) fn run(way: &str, rounds: usize, size: usize, extras: Extras) -> Result<u64, Box<dyn Error>> {
+    let folder = std::env::temp_dir().join(format!("tautline-hot-path-{}", std::process::id()));
+    let result = run_in(&folder, way, rounds, size, extras);
+    if extras.record {
+        std::fs::remove_dir_all(folder)?;
+    }
+    result
+}
+
+fn run_in(
+    folder: &Path,
+    way: &str,
+    rounds: usize,
+    size: usize,
+    extras: Extras,
+) -> Result<u64, Box<dyn Error>> {
+    let mut ends = Ends::connect(folder, size, extras)?;
     if way != "echo" {
         ends.find_path_size();
     }
@@ -91,8 +128,8 @@ struct Ends {
 }
 
 impl Ends {
-    fn connect(size: usize, has_key: bool) -> Result<Self, Box<dyn Error>> {
-        let end = |config: Config| end(config, has_key);
+    fn connect(folder: &Path, size: usize, extras: Extras) -> Result<Self, Box<dyn Error>> {
+        let end = |config: Config| end(config, folder, extras);
         let (server, mut server_driver) = UdpInterface::caller_driven(end(Config::server("127.0.0.1:0")))?;
         let handled = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&handled);
@@ -183,10 +220,18 @@ impl Ends {
 }
 
 /// Returns the configuration of both ends, with as little traffic beside the messages as possible.
-fn end(config: Config, has_key: bool) -> Config {
+fn end(mut config: Config, folder: &Path, extras: Extras) -> Config {
     #[cfg(feature = "secure")]
-    let config = if has_key { config.key(KEY.parse().expect("base64")) } else { config };
+    if extras.key {
+        config = config.key(KEY.parse().expect("base64"));
+    }
     #[cfg(not(feature = "secure"))]
-    assert!(!has_key, "this build has no keys");
+    assert!(!extras.key, "this build has no keys");
+    if extras.black_box {
+        config = config.black_box(BLACK_BOX);
+    }
+    if extras.record {
+        config = config.record(folder.join("received.mcap"));
+    }
     config.wait(WaitPolicy::Block).inbox_capacity(0).receive_buffer(8 << 20).mtu(MTU)
 }

@@ -83,14 +83,18 @@ fn reliable_rate_handles_each_message_once() {
 
 #[test]
 fn hot_path_handles_every_message() {
-    assert_eq!(hot_path::run("batch", 2, 64, false).unwrap(), 2 * 720);
-    assert_eq!(hot_path::run("stream", 2, 64, false).unwrap(), 2 * 720);
-    assert_eq!(hot_path::run("stream", 2, 1_500, false).unwrap(), 2 * 42);
-    assert_eq!(hot_path::run("reliable", 2, 64, false).unwrap(), 2 * 64);
-    assert_eq!(hot_path::run("echo", 20, 64, false).unwrap(), 20);
+    let alone = hot_path::Extras::default();
+    assert_eq!(hot_path::run("batch", 2, 64, alone).unwrap(), 2 * 720);
+    assert_eq!(hot_path::run("stream", 2, 64, alone).unwrap(), 2 * 720);
+    assert_eq!(hot_path::run("stream", 2, 1_500, alone).unwrap(), 2 * 42);
+    assert_eq!(hot_path::run("reliable", 2, 64, alone).unwrap(), 2 * 64);
+    assert_eq!(hot_path::run("echo", 20, 64, alone).unwrap(), 20);
+    let observed = hot_path::Extras { black_box: true, record: true, ..alone };
+    assert_eq!(hot_path::run("echo", 20, 64, observed).unwrap(), 20);
     #[cfg(feature = "secure")]
-    assert_eq!(hot_path::run("batch", 2, 64, true).unwrap(), 2 * 720);
-    #[cfg(feature = "secure")]
-    assert_eq!(hot_path::run("echo", 200, 64, true).unwrap(), 200);
-    assert!(hot_path::run("by hand", 1, 64, false).is_err());
+    for extras in [hot_path::Extras { key: true, ..alone }, hot_path::Extras { key: true, ..observed }] {
+        assert_eq!(hot_path::run("batch", 2, 64, extras).unwrap(), 2 * 720);
+        assert_eq!(hot_path::run("echo", 200, 64, extras).unwrap(), 200);
+    }
+    assert!(hot_path::run("by hand", 1, 64, alone).is_err());
 }
