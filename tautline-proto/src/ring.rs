@@ -137,24 +137,42 @@ pub(crate) struct RingWriter {
     ring: Arc<Ring>,
     segment: usize,
     period: u64,
+    /// How many words of the segment are written. All of them, if nothing may follow.
     used: usize,
+    /// How many words a segment has.
+    len: usize,
+    /// Where the latest entry begins, and its first word.
+    latest: (usize, u64),
 }
 
+/// What an entry begins with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) time: u64,
+    pub(crate) digest: u64,
+}
+
+/// Where the flags and the number of an entry lie in its first word.
+const FLAGS_AT: u32 = 16;
+const NUMBER_AT: u32 = 24;
+
 impl RingWriter {
-    pub(crate) const fn new(ring: Arc<Ring>) -> Self {
-        Self { ring, segment: 0, period: 0, used: usize::MAX }
+    pub(crate) fn new(ring: Arc<Ring>) -> Self {
+        let len = ring.segments[0].words.len();
+        Self { ring, segment: 0, period: 0, used: len, len, latest: (len, 0) }
     }
 
     /// Returns the most bytes that a mark may have: three quarters of a segment.
-    pub(crate) fn room_for_mark(&self) -> usize {
-        self.ring.segments[0].words.len() * 8 / 4 * 3
+    pub(crate) const fn room_for_mark(&self) -> usize {
+        self.len * 8 / 4 * 3
     }
 
-    /// Returns whether an entry with so many bytes finds room. Before the first segment nothing does.
+    /// Returns whether so many words and bytes find room, in an entry. Before the first segment nothing does.
     #[inline]
-    pub(crate) fn has_room(&self, extra: usize, bytes: usize) -> bool {
-        let len = self.ring.segments[self.segment].words.len();
-        len.saturating_sub(HEAD + extra + bytes.div_ceil(8)) >= self.used
+    pub(crate) const fn has_room(&self, words: usize, bytes: usize) -> bool {
+        8 * (HEAD + words + 1) + bytes <= 8 * (self.len - self.used)
     }
 
     /// Begins the next segment, over the oldest one.
@@ -169,37 +187,48 @@ impl RingWriter {
         segment.period.store(self.period, Ordering::Release);
     }
 
-    /// Writes an entry, or counts it as left out: its kind, a time, a digest, further words, and bytes.
-    #[inline]
-    pub(crate) fn push(&mut self, kind: u8, [time, digest]: [u64; 2], extra: &[u64], bytes: &[u8]) {
-        if !self.has_room(extra.len(), bytes.len()) {
-            return self.leave_out();
-        }
+    /// Writes an entry, or counts it as left out.
+    #[inline(always)] // into the two that every datagram calls, and into one that all others call
+    pub(crate) fn push<const EXTRA: usize>(&mut self, head: Head, extra: [u64; EXTRA], bytes: &[u8]) {
         let segment = &self.ring.segments[self.segment];
-        let len = HEAD + extra.len() + bytes.len().div_ceil(8);
-        let (heads, words) = segment.words[self.used..self.used + len].split_at(HEAD);
-        let (extras, words) = words.split_at(extra.len());
-        let store = |(to, word): (&AtomicU64, &u64)| to.store(*word, Ordering::Relaxed);
-        let sizes = (bytes.len() as u64) << 32 | (extra.len() as u64) << 8;
-        heads.iter().zip(&[sizes | u64::from(kind), time, digest]).for_each(store);
-        extras.iter().zip(extra).for_each(store);
-        let (whole, rest) = bytes.as_chunks::<8>();
-        for (to, word) in words.iter().zip(whole) {
-            to.store(u64::from_le_bytes(*word), Ordering::Relaxed);
-        }
-        if let Some(last) = words.get(whole.len()) {
-            let mut word = [0; 8];
-            word[..rest.len()].copy_from_slice(rest);
-            last.store(u64::from_le_bytes(word), Ordering::Relaxed);
-        }
+        let len = HEAD + EXTRA + bytes.len().div_ceil(8);
+        let parts = segment.words.get(self.used..self.used + len).and_then(|words| {
+            let (heads, words) = words.split_first_chunk::<HEAD>()?;
+            let (extras, words) = words.split_first_chunk::<EXTRA>()?;
+            Some((heads, extras, words))
+        });
+        let Some((heads, extras, words)) = parts else { return self.leave_out() };
+        let sizes = (bytes.len() as u64) << 32 | (EXTRA as u64) << 8;
+        let first = sizes | u64::from(head.flags) << FLAGS_AT | u64::from(head.kind);
+        store(heads, [first, head.time, head.digest]);
+        store(extras, extra);
+        store_bytes(words, bytes);
+        self.latest = (self.used, first);
         self.used += len;
         segment.used.store(self.used as u64, Ordering::Release);
+    }
+
+    /// Adds a flag and a number to the latest entry. A reader may see the entry without them.
+    #[inline]
+    pub(crate) fn amend(&mut self, flag: u8, number: u8) {
+        let (at, first) = self.latest;
+        if let Some(word) = self.ring.segments[self.segment].words.get(at) {
+            let added = u64::from(flag) << FLAGS_AT | u64::from(number) << NUMBER_AT;
+            word.store(first | added, Ordering::Relaxed);
+        }
+        self.latest.0 = self.len;
+    }
+
+    /// Returns whether the latest entry is of this kind, and was not amended yet.
+    #[inline]
+    pub(crate) const fn latest_is(&self, kind: u8) -> bool {
+        self.latest.0 < self.used && self.latest.1.to_le_bytes()[0] == kind
     }
 
     /// Counts an input that is not recorded. What follows in the segment would be of no use without it, so the segment ends here.
     #[cold]
     pub(crate) fn leave_out(&mut self) {
-        self.used = usize::MAX;
+        (self.used, self.latest.0) = (self.len, self.len);
         // So the next segment does not have the next number.
         self.period += 1;
         let before = self.ring.left_out.load(Ordering::Relaxed);
@@ -207,10 +236,41 @@ impl RingWriter {
     }
 }
 
+#[inline]
+fn store<const COUNT: usize>(to: &[AtomicU64; COUNT], words: [u64; COUNT]) {
+    to.iter().zip(words).for_each(|(to, word)| to.store(word, Ordering::Relaxed));
+}
+
+/// Stores bytes as words, of which the last is filled up with zeros. Most of them eight words at a time, which takes half as many
+/// instructions as a loop over words.
+#[inline]
+fn store_bytes(to: &[AtomicU64], bytes: &[u8]) {
+    const BLOCK: usize = 8;
+    let (blocks, rest) = bytes.as_chunks::<{ 8 * BLOCK }>();
+    let (to_blocks, to) = to.split_at(BLOCK * blocks.len());
+    for (to, block) in to_blocks.as_chunks::<BLOCK>().0.iter().zip(blocks) {
+        let words = block.as_chunks::<8>().0;
+        to.iter().zip(words).for_each(|(to, word)| to.store(u64::from_le_bytes(*word), Ordering::Relaxed));
+    }
+    let (whole, part) = rest.as_chunks::<8>();
+    for (to, word) in to.iter().zip(whole) {
+        to.store(u64::from_le_bytes(*word), Ordering::Relaxed);
+    }
+    if let Some(last) = to.get(whole.len()) {
+        let word = match bytes.last_chunk::<8>() {
+            Some(end) => u64::from_le_bytes(*end) >> (64 - 8 * part.len()),
+            None => part.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        last.store(word, Ordering::Relaxed);
+    }
+}
+
 /// An entry of a segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
     pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) number: u8,
     pub(crate) time: u64,
     pub(crate) digest: u64,
     extra: &'a [[u8; 8]],
@@ -234,7 +294,65 @@ pub(crate) fn entries(segment: &RingSegment) -> impl Iterator<Item = Entry<'_>> 
         let len = usize::try_from(sizes >> 32).ok()?;
         let (bytes, rest) = rest.split_at_checked(len.div_ceil(8))?;
         words = rest;
-        let kind = sizes.to_le_bytes()[0];
-        Some(Entry { kind, time, digest, extra, bytes: &bytes.as_flattened()[..len] })
+        let [kind, _, flags, number, ..] = sizes.to_le_bytes();
+        Some(Entry { kind, flags, number, time, digest, extra, bytes: &bytes.as_flattened()[..len] })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_of_every_length_are_read_as_they_were_written() {
+        let ring = Ring::with_segments(2, 1 << 20);
+        let mut writer = RingWriter::new(Arc::clone(&ring));
+        writer.begin_segment();
+        let bytes: Vec<u8> = (0..=250).collect();
+        for len in 0..bytes.len() {
+            let head = Head { kind: 16, flags: 1, time: len as u64, digest: 7 };
+            writer.push(head, [1, u64::MAX], &bytes[..len]);
+        }
+        let contents = ring.contents();
+        let mut count = 0;
+        for (entry, len) in entries(&contents.segments[0]).zip(0..) {
+            assert_eq!((entry.kind, entry.flags, entry.time, entry.digest), (16, 1, len as u64, 7));
+            assert_eq!((entry.word(0), entry.word(1), entry.word(2)), (Some(1), Some(u64::MAX), None));
+            assert_eq!(entry.bytes, &bytes[..len]);
+            count += 1;
+        }
+        assert_eq!((count, contents.left_out), (bytes.len(), 0));
+    }
+
+    #[test]
+    fn only_the_latest_entry_is_amended_and_only_once() {
+        let ring = Ring::with_segments(2, 1 << 20);
+        let mut writer = RingWriter::new(Arc::clone(&ring));
+        assert!(!writer.latest_is(16));
+        writer.begin_segment();
+        let head = |kind| Head { kind, flags: 0, time: 1, digest: 2 };
+        writer.push(head(16), [], b"first");
+        writer.push(head(17), [], b"second");
+        assert!(writer.latest_is(17) && !writer.latest_is(16));
+        writer.amend(2, 200);
+        assert!(!writer.latest_is(17));
+        let contents = ring.contents();
+        let read =
+            entries(&contents.segments[0]).map(|entry| (entry.kind, entry.flags, entry.number, entry.bytes));
+        let expected: [(_, _, _, &[u8]); 2] = [(16, 0, 0, b"first"), (17, 2, 200, b"second")];
+        assert!(read.eq(expected));
+    }
+
+    #[test]
+    fn an_entry_without_room_ends_its_segment_and_is_counted() {
+        let ring = Ring::with_segments(2, 0);
+        let mut writer = RingWriter::new(Arc::clone(&ring));
+        let head = Head { kind: 16, flags: 0, time: 1, digest: 2 };
+        writer.begin_segment();
+        writer.push(head, [], &[7; 8 * (MIN_SEGMENT - HEAD)]);
+        assert!(!writer.has_room(0, 0));
+        writer.push(head, [], &[]);
+        let contents = ring.contents();
+        assert_eq!((entries(&contents.segments[0]).count(), contents.left_out), (1, 1));
+    }
 }

@@ -5,6 +5,9 @@
 #[path = "../examples/rerun_campaign/bad_run.rs"]
 mod bad_run;
 
+#[cfg(feature = "secure")]
+use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use bad_run::{Links, Sums, as_it_was, record, run};
@@ -31,48 +34,106 @@ fn bad_runs_of_secured_links_are_run_again_without_their_keys() {
     run_again(Links::Secured);
 }
 
-/// Where the datagrams of a segment begin, in bytes: their heads, and when they came. docs/incidents.md has the layout.
-fn datagrams(segment: &RingSegment) -> Vec<(usize, u64)> {
+/// The kinds of entries that the tests change. docs/incidents.md has the layout.
+const DATAGRAM: u64 = 16;
+#[cfg(feature = "secure")]
+const SEALED: u64 = 27;
+#[cfg(feature = "secure")]
+const OPENED: u64 = 7;
+
+/// Where the number of a datagram begins.
+#[cfg(feature = "secure")]
+const NUMBER_AT: usize = 12;
+
+/// An entry of a segment: where its contents begin, and when it came.
+#[derive(Debug)]
+struct Found {
+    contents: Range<usize>,
+    time: u64,
+}
+
+/// The entries of one kind.
+fn find(segment: &RingSegment, kind: u64) -> Vec<Found> {
     let word = |at: usize| segment.bytes.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
     let (mut found, mut at) = (Vec::new(), 0);
     while let (Some(head), Some(time)) = (word(at), word(at + 8)) {
-        if head & 0xff == 16 {
-            found.push((at, time));
+        let [words, len] = [head >> 8 & 0xff, head >> 32].map(|size| usize::try_from(size).expect("small"));
+        let begin = at + 8 * (3 + words);
+        if head & 0xff == kind {
+            found.push(Found { contents: begin..begin + len, time });
         }
-        let words = 3 + (head >> 8 & 0xff) + (head >> 32).div_ceil(8);
-        at += usize::try_from(words * 8).expect("small");
+        at = begin + len.next_multiple_of(8);
     }
     found
 }
 
+/// A record with many entries of this kind in its first segment.
+fn record_with_many(links: Links, kind: u64) -> RingContents {
+    let records = (1..).map(|seed| record(links, seed)).flat_map(|records| records.inbound);
+    let mut long =
+        records.filter(|record| record.segments.first().is_some_and(|first| find(first, kind).len() > 40));
+    long.next().expect("there is one")
+}
+
 /// A record with many datagrams in its first segment.
 fn long_record() -> RingContents {
-    let records = (1..).map(|seed| record(Links::Plain, seed)).flat_map(|records| records.inbound);
-    let mut long =
-        records.filter(|record| record.segments.first().is_some_and(|first| datagrams(first).len() > 40));
-    long.next().expect("there is one")
+    record_with_many(Links::Plain, DATAGRAM)
+}
+
+/// Changes a byte of an entry, and checks that the rerun tells the input of that time as the first difference.
+fn assert_is_told(record: &RingContents, entry: &Found, at: usize, what: &str) {
+    let mut changed = record.clone();
+    changed.segments[0].bytes[at] ^= 1;
+    let difference = rerun_inbound(&changed, &as_it_was(), |_| {}).difference;
+    let difference = difference.unwrap_or_else(|| panic!("byte {at} makes no difference: {entry:?}"));
+    assert_eq!(difference.at.as_nanos(), entry.time, "byte {at}: {difference:?}");
+    // Of the last input of a segment, the mark that follows shows it.
+    assert!(difference.what.contains(what), "{difference:?}");
 }
 
 #[test]
 fn a_datagram_that_is_changed_on_purpose_is_found_as_the_first_difference() {
     let record = long_record();
-    for number in [3, 17, 38] {
-        let mut changed = record.clone();
-        let (at, time) = datagrams(&changed.segments[0])[number];
-        // In the datagram's header, behind the head of the entry.
-        changed.segments[0].bytes[at + 24 + 5] ^= 1;
-        let mut seen = None;
-        let rerun = rerun_inbound(&changed, &as_it_was(), |step| {
-            if let Step::Datagram { now, .. } = step {
-                seen = seen.or((now.steady.as_nanos() == time).then_some(()));
-            }
-        });
-        let difference = rerun.difference.expect("it differs");
-        assert_eq!(difference.at.as_nanos(), time, "datagram {number}: {difference:?}");
-        assert!(difference.what.starts_with("a datagram of "), "{difference:?}");
-        assert!(seen.is_some());
+    let entries = find(&record.segments[0], DATAGRAM);
+    for entry in [3, 17, 38].map(|number: usize| &entries[number]) {
+        // In the datagram's header.
+        assert_is_told(&record, entry, entry.contents.start + 5, "a datagram of ");
     }
     assert_eq!(rerun_inbound(&record, &as_it_was(), |_| {}).difference, None);
+}
+
+/// The record holds no key, so that nothing checks whether it is what the key has opened: only the outputs show the change.
+#[test]
+#[cfg(feature = "secure")]
+fn a_sealed_datagram_that_is_changed_on_purpose_is_found_as_the_first_difference() {
+    let record = record_with_many(Links::Secured, OPENED);
+    let segment = &record.segments[0];
+    // When datagrams came that ended with a message, and had no other.
+    let mut delivered = HashMap::new();
+    let rerun = rerun_inbound(&record, &as_it_was(), |step| {
+        if let Step::Message { now, .. } = step {
+            *delivered.entry(now.steady.as_nanos()).or_insert(0) += 1;
+        }
+    });
+    assert_eq!(rerun.difference, None);
+    let (opened, sealed) = (find(segment, OPENED), find(segment, SEALED));
+    // The outputs of an input are compared when the next one comes.
+    let last = sealed.last().expect("there are many").time;
+    let is_alone = |time: u64| opened.iter().filter(|entry| entry.time == time).count() == 1;
+    let ends_with_payload = |entry: &Found| segment.bytes[entry.contents.clone()].ends_with(&[7; 16]);
+    let is_clear = |entry: &&Found| {
+        let is_delivered = delivered.get(&entry.time) == Some(&1);
+        entry.time < last && is_delivered && is_alone(entry.time) && ends_with_payload(entry)
+    };
+    let messages: Vec<_> = opened.iter().filter(is_clear).collect();
+    assert!(messages.len() > 10, "{} messages", messages.len());
+    for entry in &messages {
+        assert_is_told(&record, entry, entry.contents.end - 1, "a sealed datagram of ");
+    }
+    for entry in sealed.iter().filter(|entry| messages.iter().any(|opened| opened.time == entry.time)) {
+        // Another number in the header.
+        assert_is_told(&record, entry, entry.contents.start + NUMBER_AT, "a sealed datagram of ");
+    }
 }
 
 #[test]
@@ -80,9 +141,10 @@ fn a_time_that_is_changed_on_purpose_is_found() {
     let record = long_record();
     let differs = |number: usize| {
         let mut changed = record.clone();
-        let (at, _) = datagrams(&record.segments[0])[number];
-        // The datagram came 1.1 s earlier. What was missing then is not lost yet, and heartbeats measure another time.
-        let byte = at + 8 + 3;
+        let entry = &find(&record.segments[0], DATAGRAM)[number];
+        // The datagram came 1.1 s earlier. What was missing then is not lost yet, and heartbeats measure another time. Its time is the
+        // second of five words.
+        let byte = entry.contents.start - 8 * 4 + 3;
         changed.segments[0].bytes[byte] = changed.segments[0].bytes[byte].wrapping_sub(64);
         rerun_inbound(&changed, &as_it_was(), |_| {}).difference.is_some()
     };

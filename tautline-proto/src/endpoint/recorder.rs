@@ -6,7 +6,8 @@
 use alloc::sync::Arc;
 use core::net::SocketAddr;
 
-use crate::ring::{Ring, RingWriter};
+use crate::peer::PeerId;
+use crate::ring::{Head, Ring, RingWriter};
 use crate::snapshot::{Reader, Saved, Writer};
 use crate::time::{Instant, Now};
 
@@ -40,15 +41,12 @@ kinds! {
     Opened = 7,
     /// The number of the next datagram to a peer, which the input before has seen.
     SeenNumber = 8,
-    /// Everything that waited to be polled was polled before the next input (secured links only).
-    Drained = 9,
     /// Something that is not an input: what the driver knows of the machine.
     Note = 5,
     // The receiving half.
     Datagram = 16,
     Timeout = 17,
     Dial = 18,
-    Came = 19,
     Claim = 20,
     Release = 21,
     Free = 22,
@@ -84,6 +82,21 @@ pub(crate) enum Output {
     Reply = 3,
 }
 
+/// A flag of an input of the receiving half: outputs waited to be polled, which the digest does not have yet. Without it, everything was
+/// polled before.
+pub(crate) const OUTPUTS_WAIT: u8 = 1;
+
+/// A flag of a sealed datagram: the kernel has taken it, with so many messages as the number of the entry says.
+pub(crate) const WAS_SENT: u8 = 2;
+
+/// Stands for a time that is not known.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Returns a time that may be unknown.
+pub(crate) fn known(at: u64) -> Option<Instant> {
+    (at != UNKNOWN).then_some(Instant::from_nanos(at))
+}
+
 /// The longest entry beside a mark and a datagram: a message in the largest datagram.
 const LARGEST_ENTRY: usize = 65_536 + 256;
 
@@ -100,6 +113,10 @@ pub(crate) struct Recorder {
     shift: Option<i64>,
     /// The time of the latest input that had one.
     now: Instant,
+    /// When the next datagrams came: most probably, and at the earliest.
+    came: [u64; 2],
+    /// The peer of the datagram that was sealed last, and its length.
+    sealed: Option<(PeerId, usize)>,
     /// How many messages of the datagram have been read.
     pub(crate) read: u64,
     /// The messages of a datagram are still to be read: no mark can be made now.
@@ -113,7 +130,18 @@ impl Recorder {
         let mark = ring.as_ref().map_or(0, RingWriter::room_for_mark);
         let writer = Writer::with_room_for(mark.max(LARGEST_ENTRY));
         let (digests, now) = (Default::default(), Instant::default());
-        Self { ring, digests, from: None, shift: None, now, read: 0, is_reading: false, writer }
+        Self {
+            ring,
+            digests,
+            from: None,
+            shift: None,
+            now,
+            came: [UNKNOWN; 2],
+            sealed: None,
+            read: 0,
+            is_reading: false,
+            writer,
+        }
     }
 
     /// Returns whether a new segment must begin before the next input.
@@ -134,7 +162,7 @@ impl Recorder {
         match mark.filter(|mark| mark.len() <= most) {
             Some(mark) => {
                 ring.begin_segment();
-                ring.push(Kind::Mark as u8, [now.as_nanos(), sum(digests)], &[], mark);
+                ring.push(head(Kind::Mark, 0, *now, digests), [], mark);
                 (self.from, self.shift) = (None, None);
             }
             None => ring.leave_out(),
@@ -151,26 +179,37 @@ impl Recorder {
         self.digests.map(|digest| digest.0).save(out);
     }
 
-    /// Records an input at a time.
-    #[inline]
-    pub(crate) fn input_at(&mut self, kind: Kind, now: Instant, words: &[u64], bytes: &[u8]) {
-        self.now = now;
-        self.input(kind, words, bytes);
+    /// Records an input at the time of the input before.
+    #[inline(never)]
+    pub(crate) fn input<const WORDS: usize>(&mut self, kind: Kind, words: [u64; WORDS], bytes: &[u8]) {
+        self.flagged_input(kind, 0, words, bytes);
     }
 
-    /// Records an input at the time of the input before.
-    #[inline]
-    pub(crate) fn input(&mut self, kind: Kind, words: &[u64], bytes: &[u8]) {
+    /// As [`input`](Self::input), with flags. For datagrams.
+    #[inline(always)]
+    pub(crate) fn flagged_input<const WORDS: usize>(
+        &mut self,
+        kind: Kind,
+        flags: u8,
+        words: [u64; WORDS],
+        bytes: &[u8],
+    ) {
         if let Some(ring) = &mut self.ring {
-            ring.push(kind as u8, [self.now.as_nanos(), sum(&self.digests)], words, bytes);
+            ring.push(head(kind, flags, self.now, &self.digests), words, bytes);
         }
     }
 
-    /// Records an input that can be saved.
-    pub(crate) fn saved_input(&mut self, kind: Kind, words: &[u64], value: &impl Saved) {
+    /// As [`flagged_input`](Self::flagged_input), with what can be saved.
+    pub(crate) fn saved_input<const WORDS: usize>(
+        &mut self,
+        kind: Kind,
+        flags: u8,
+        words: [u64; WORDS],
+        value: &impl Saved,
+    ) {
         let Some(ring) = &mut self.ring else { return };
         match self.writer.write(|out| value.save(out)) {
-            Some(bytes) => ring.push(kind as u8, [self.now.as_nanos(), sum(&self.digests)], words, bytes),
+            Some(bytes) => ring.push(head(kind, flags, self.now, &self.digests), words, bytes),
             None => ring.leave_out(),
         }
     }
@@ -180,22 +219,66 @@ impl Recorder {
         self.now = now;
     }
 
+    /// Notes when the next datagrams came: most probably, and at the earliest.
+    pub(crate) const fn set_came(&mut self, at: Instant, not_before: Instant) {
+        self.came = [at.as_nanos(), not_before.as_nanos()];
+    }
+
+    /// Returns when the next datagrams came: most probably, and at the earliest.
+    #[inline]
+    pub(crate) const fn came(&self) -> [u64; 2] {
+        self.came
+    }
+
+    /// Notes what was sealed.
+    #[inline]
+    pub(crate) const fn set_sealed(&mut self, peer: PeerId, len: usize) {
+        self.sealed = Some((peer, len));
+    }
+
+    /// Notes in the entry of the datagram that was sealed last that it was sent. Returns `false` if something else was sent.
+    #[inline]
+    pub(crate) fn was_sent(&mut self, peer: PeerId, len: usize, messages: u64) -> bool {
+        let Some(ring) = self.ring.as_mut().filter(|ring| ring.latest_is(Kind::Seal as u8)) else {
+            return false;
+        };
+        match u8::try_from(messages) {
+            Ok(messages) if self.sealed == Some((peer, len)) => {
+                ring.amend(WAS_SENT, messages);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Records what the clocks show.
     #[inline]
     pub(crate) fn clocks(&mut self, now: Now) {
         self.now = now.steady;
         let shift = shift_of(now);
-        if self.shift.replace(shift) != Some(shift) {
-            self.input(Kind::Shift, &[shift.cast_unsigned()], &[]);
+        if self.shift != Some(shift) {
+            self.new_shift(shift);
         }
+    }
+
+    #[cold]
+    fn new_shift(&mut self, shift: i64) {
+        self.shift = Some(shift);
+        self.input(Kind::Shift, [shift.cast_unsigned()], &[]);
     }
 
     /// Records where the next datagram comes from.
     #[inline]
-    pub(crate) fn origin(&mut self, from: SocketAddr) {
-        if self.from.replace(from) != Some(from) {
-            self.saved_input(Kind::From, &[], &from);
+    pub(crate) fn origin(&mut self, from: &SocketAddr) {
+        if self.from.as_ref() != Some(from) {
+            self.new_origin(*from);
         }
+    }
+
+    #[inline(never)] // a server's datagrams come from its peers in turn
+    fn new_origin(&mut self, from: SocketAddr) {
+        self.from = Some(from);
+        self.saved_input(Kind::From, 0, [], &from);
     }
 
     /// Returns the digest of all outputs so far.
@@ -222,9 +305,18 @@ pub(crate) const fn shift_of(now: Now) -> i64 {
     now.wall.as_nanos().wrapping_sub(now.steady.as_nanos().cast_signed())
 }
 
+#[inline]
+fn head(kind: Kind, flags: u8, now: Instant, digests: &[Digest; 4]) -> Head {
+    Head { kind: kind as u8, flags, time: now.as_nanos(), digest: sum(digests) }
+}
+
+#[inline]
 fn sum(digests: &[Digest; 4]) -> u64 {
     digests.iter().fold(0, |sum, digest| sum.wrapping_add(digest.0))
 }
+
+/// Odd, and without a pattern.
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A digest of outputs. It protects from nobody: it finds what differs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -233,18 +325,33 @@ pub(crate) struct Digest(u64);
 impl Digest {
     #[inline]
     pub(crate) const fn add(&mut self, word: u64) {
-        self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        self.0 = (self.0 ^ word).wrapping_mul(FACTOR).rotate_left(29);
     }
 
-    /// Adds the length of the bytes, and their ends. A native datagram ends with the CRC of all of it.
+    /// Adds two words at once.
+    #[inline]
+    pub(crate) fn add_pair(&mut self, first: u64, second: u64) {
+        let (low, high) = (self.0 ^ first).carrying_mul(second ^ FACTOR, 0);
+        self.0 = (low ^ high).rotate_left(29);
+    }
+
+    /// Adds the length of the bytes, and their ends: 16 bytes each. A native datagram ends with the CRC of all of it.
     #[inline]
     pub(crate) fn add_ends(&mut self, bytes: &[u8]) {
-        let (Some(first), Some(last)) = (bytes.first_chunk::<16>(), bytes.last_chunk::<16>()) else {
-            return self.add_all(bytes);
-        };
         self.add(bytes.len() as u64);
-        for half in [first, last].iter().flat_map(|end| end.as_chunks::<8>().0) {
-            self.add(u64::from_le_bytes(*half));
+        let ends = bytes.first_chunk::<16>().zip(bytes.last_chunk::<16>());
+        if let Some(ends) = ends {
+            for end in <[_; 2]>::from(ends) {
+                let word = |half: usize| end.as_chunks::<8>().0[half];
+                self.add_pair(u64::from_le_bytes(word(0)), u64::from_le_bytes(word(1)));
+            }
+        } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+            self.add_pair(u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+            self.add(u64::from(first) << 32 | u64::from(last));
+        } else {
+            self.add(bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
         }
     }
 

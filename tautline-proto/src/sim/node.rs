@@ -142,6 +142,7 @@ impl Node {
     /// Handles a datagram.
     pub(super) fn handle(&mut self, now: Now, from: SocketAddr, delivery: path::DeliveredDatagram) {
         let mut scratch = Vec::new();
+        self.inbound.came(now.steady, now.steady);
         let accepted = self.inbound.handle(now, from, &delivery.datagram, &mut scratch);
         self.carry_out_commands(now);
         let mut messages = Vec::new();

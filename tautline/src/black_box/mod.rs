@@ -20,10 +20,8 @@ pub(crate) mod names {
 
 /// What the driver notes in the ring beside the inputs: the first word of each note, and what the two others are.
 pub mod notes {
-    /// When the kernel got the datagrams that come next, at the latest and at the earliest, on the steady clock.
-    pub const ARRIVED: u64 = 1;
     /// How long the driver was busy with the datagrams before, in nanoseconds, and how many they were.
-    pub const BUSY: u64 = 2;
+    pub const BUSY: u64 = 1;
 }
 
 /// How often all black boxes were asked for their files. Order: relaxed; it guards nothing.

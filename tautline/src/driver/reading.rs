@@ -293,10 +293,7 @@ impl Turner {
         // A client's socket receives from its server only, and nothing before it has one.
         let Some(from) = arrived.from.or(self.server) else { return 1 };
         let origin = Origin { from, came };
-        if self.inbound.is_recorded() {
-            self.note_arrival(came);
-        }
-        self.inbound.came(came.not_before);
+        self.inbound.came(came.at, came.not_before);
         let mut count = 0;
         for datagram in arrived.datagrams(datagram) {
             if self.life.is_stopped() {
@@ -318,11 +315,6 @@ impl Turner {
     }
 
     #[cold]
-    fn note_arrival(&mut self, came: Came) {
-        self.inbound.note([notes::ARRIVED, came.at.as_nanos(), came.not_before.as_nanos()]);
-    }
-
-    #[cold]
     fn note_busy(&mut self, since: Now, count: usize) {
         let busy = self.clock.steady_now().since(since.steady);
         if busy >= WORTH_A_NOTE {
@@ -338,7 +330,7 @@ impl Turner {
         {
             count += 1;
             let came = Came { at: now.steady, not_before: now.steady };
-            self.inbound.came(came.not_before);
+            self.inbound.came(came.at, came.not_before);
             self.acks.reads(datagram.len());
             self.take_datagram(now, Origin { from, came }, &datagram, scratch, sink);
         }

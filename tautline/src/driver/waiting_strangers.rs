@@ -111,7 +111,7 @@ impl Turner {
             };
             let Some((origin, datagram)) = waiting_strangers.take(is_next) else { break };
             self.acks.reads(datagram.len());
-            self.inbound.came(origin.came.not_before);
+            self.inbound.came(origin.came.at, origin.came.not_before);
             self.take_datagram(now, origin, &datagram, scratch, sink);
             count += 1;
             served = served.or(self.waiting_strangers.was_served.then_some(origin.from));

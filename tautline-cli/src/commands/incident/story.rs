@@ -76,8 +76,7 @@ impl Story {
         };
         let written = file.incident.get("written_ns").and_then(|ns| ns.parse().ok()).map_or(0, steady);
         story.cause_at = story.find_cause().unwrap_or(written);
-        let mut in_kernel = 0;
-        let reruns = file.rerun(|half, step| story.take(half, step, &mut in_kernel))?;
+        let reruns = file.rerun(|half, step| story.take(half, step))?;
         story.received.sort_by_key(|received| received.at);
         Ok((story, reruns))
     }
@@ -92,14 +91,14 @@ impl Story {
         self.events.iter().rev().find(|(_, event)| is_cause(event)).map(|(at, _)| *at)
     }
 
-    fn take(&mut self, half: Half, step: &Step<'_>, arrived: &mut u64) {
+    fn take(&mut self, half: Half, step: &Step<'_>) {
         match step {
-            Step::Note(at, [notes::ARRIVED, latest, _]) => *arrived = at.as_nanos().saturating_sub(*latest),
             Step::Note(at, [notes::BUSY, busy, _]) => self.busy.push((at.as_nanos(), *busy)),
-            Step::Datagram { now, from, accepted: Some((peer, number)), .. } => {
+            Step::Datagram { now, from, came, accepted: Some((peer, number)), .. } => {
                 self.peers.insert(*peer, *from);
                 let at = now.steady.as_nanos();
-                self.received.push(Received { at, peer: *peer, number: *number, in_kernel: *arrived });
+                let in_kernel = came.map_or(0, |came| at.saturating_sub(came.as_nanos()));
+                self.received.push(Received { at, peer: *peer, number: *number, in_kernel });
             }
             Step::Message { now, peer, clock, message } => self.heard.push(Heard {
                 at: now.steady.as_nanos(),

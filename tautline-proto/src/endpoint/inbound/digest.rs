@@ -18,8 +18,8 @@ pub(super) fn message(recorder: &mut Recorder, message: &MessageRef<'_>) {
         message.content_type as u8,
     ];
     let digest = recorder.digest_of(Output::Returned);
-    digest.add(u64::from(u32::from_le_bytes(kinds)) << 16 | u64::from(message.channel));
-    digest.add(message.timestamp.as_nanos().cast_unsigned());
+    let kinds = u64::from(u32::from_le_bytes(kinds)) << 16 | u64::from(message.channel);
+    digest.add_pair(kinds, message.timestamp.as_nanos().cast_unsigned());
     match &message.message_id {
         Id::Number(number) => digest.add(*number),
         id => digest.add_text(id),
@@ -34,7 +34,7 @@ pub(super) fn message(recorder: &mut Recorder, message: &MessageRef<'_>) {
 #[cold]
 pub(super) fn hold(recorder: &mut Recorder) {
     let read = recorder.read;
-    recorder.input(Kind::Hold, &[read], &[]);
+    recorder.input(Kind::Hold, [read], &[]);
 }
 
 /// Adds an event to the digest.

@@ -67,7 +67,7 @@ use crate::endpoint::command::Command;
 use crate::endpoint::config::{EndpointConfig, Role, Start, WireFormat};
 use crate::endpoint::event::Event;
 use crate::endpoint::owner::{ClaimError, Tenure};
-use crate::endpoint::recorder::{Kind, Output, Recorder};
+use crate::endpoint::recorder::{Kind, Output, Recorder, known};
 use crate::message::StreamId;
 use crate::peer::PeerId;
 use crate::ring::Ring;
@@ -153,41 +153,9 @@ impl Inbound {
         datagram: &'a [u8],
         scratch: &'a mut Vec<u8>,
     ) -> Option<Accepted<'a>> {
-        match self.recorder {
-            None => self.take(now, from, datagram, scratch),
-            Some(_) => self.handle_recorded(now, from, datagram, scratch),
+        if self.recorder.is_some() {
+            self.record_datagram(now, from, datagram);
         }
-    }
-
-    /// As [`handle`](Self::handle), with a record.
-    #[inline(never)] // keeps this code out of the path of endpoints without a black box
-    fn handle_recorded<'a>(
-        &mut self,
-        now: Now,
-        from: SocketAddr,
-        datagram: &'a [u8],
-        scratch: &'a mut Vec<u8>,
-    ) -> Option<Accepted<'a>> {
-        self.record_input(Input::Datagram(now, from, datagram));
-        let accepted = self.take(now, from, datagram, scratch);
-        // So the record is whole, whenever somebody reads it.
-        if let (true, Some(recorder)) = (self.registry.config.is_secured(), &mut self.recorder) {
-            record::answers(recorder, &mut self.registry, &mut self.sessions);
-        }
-        if let (Some(recorder), Some(accepted)) = (&mut self.recorder, &accepted) {
-            record::accepted(recorder, accepted);
-        }
-        accepted
-    }
-
-    #[inline]
-    fn take<'a>(
-        &mut self,
-        now: Now,
-        from: SocketAddr,
-        datagram: &'a [u8],
-        scratch: &'a mut Vec<u8>,
-    ) -> Option<Accepted<'a>> {
         self.finish_closing(now.steady);
         if let Some(owners) = &mut self.registry.owners {
             owners.begin_datagram();
@@ -260,20 +228,22 @@ impl Inbound {
         self.registry.outputs.events.push_back(Event::Dropped { from, reason });
     }
 
-    /// Notes when the datagrams came that are handled from now on, at the earliest. Without it, they came when they are handled.
-    /// Only the silence of owners is measured with it.
+    /// Notes when the datagrams came that are handled from now on: most probably, and at the earliest. Without it, they came when
+    /// they are handled. Only the silence of owners is measured with it.
     #[inline]
-    pub fn came(&mut self, at: Instant) {
-        if self.registry.owners.is_some() {
-            self.came_to_owners(at);
+    pub fn came(&mut self, at: Instant, not_before: Instant) {
+        if self.recorder.is_some() || self.registry.owners.is_some() {
+            self.note_arrival(at, not_before);
         }
     }
 
-    #[inline(never)] // keeps this code out of the path of endpoints without owners
-    fn came_to_owners(&mut self, at: Instant) {
-        self.record_input(Input::Other(Kind::Came, [at.as_nanos(), 0]));
-        if let Some(owners) = &mut self.registry.owners {
-            owners.came(at);
+    #[inline(never)] // keeps this code out of the path of endpoints without owners and without a black box
+    fn note_arrival(&mut self, at: Instant, not_before: Instant) {
+        if let Some(recorder) = &mut self.recorder {
+            // The owners learn it with the datagram, so that it is in no mark before.
+            recorder.set_came(at, not_before);
+        } else if let Some(owners) = &mut self.registry.owners {
+            owners.came(not_before);
         }
     }
 
@@ -281,10 +251,10 @@ impl Inbound {
     #[inline]
     pub fn messages<'a>(&'a mut self, accepted: &Accepted<'a>) -> Messages<'a> {
         self.registry.begin_reading();
-        if let Some(recorder) = &mut self.recorder {
-            recorder.is_reading = false;
+        let &Accepted { peer, number, late, at, ref contents, .. } = accepted;
+        if self.recorder.is_some() {
+            self.record_accepted(peer, late, number);
         }
-        let &Accepted { peer, number, at, ref contents, .. } = accepted;
         let is_sorted = matches!(contents, Contents::Native { frames, .. } if !frames.are_messages());
         let Registry { peers, config, counters, owners, outputs, not_allowed, .. } = &mut self.registry;
         let origin = Origin { peer, number, now: at };
@@ -520,7 +490,26 @@ impl Inbound {
     /// Writes something down that is not an input, unless the segment is full. What it means is up to who drives the endpoint.
     pub fn note(&mut self, words: [u64; 3]) {
         if let Some(recorder) = self.recorder.as_mut().filter(|recorder| !recorder.needs_mark(64)) {
-            recorder.input(Kind::Note, &words, &[]);
+            recorder.input(Kind::Note, words, &[]);
+        }
+    }
+
+    #[inline(never)] // keeps this code out of the path of endpoints without a black box
+    fn record_datagram(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
+        let Self { registry, sessions, recorder: Some(recorder) } = self else { return };
+        record::datagram(recorder, registry, sessions, now, &from, datagram);
+        if let (Some(owners), Some(at)) = (&mut registry.owners, known(recorder.came()[1])) {
+            owners.came(at);
+        }
+    }
+
+    #[inline(never)] // as `record_datagram`
+    fn record_accepted(&mut self, peer: PeerId, late: bool, number: Option<u64>) {
+        let Self { registry, sessions, recorder: Some(recorder) } = self else { return };
+        record::accepted(recorder, peer, late, number);
+        if registry.config.is_secured() {
+            // So the record is whole, whenever somebody reads it.
+            record::answers(recorder, registry, sessions);
         }
     }
 

@@ -8,10 +8,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use super::accepted::Accepted;
 use super::registry::{Registry, Seen};
 use super::sessions::Sessions;
-use crate::endpoint::recorder::{Kind, Output, Recorder};
+use crate::endpoint::recorder::{Kind, OUTPUTS_WAIT, Output, Recorder};
+use crate::peer::PeerId;
 use crate::ring::Ring;
 #[cfg(feature = "secure")]
 use crate::secure::Keys;
@@ -22,10 +22,9 @@ use crate::wire::native::{HEADER_LEN, is_sealed};
 /// The bytes that the results of operations with keys take for one input, beside the contents of a datagram.
 const ROOM_FOR_ANSWERS: usize = 1_024;
 
-/// An input, and its contents.
+/// An input that is no datagram, and its contents.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Input<'a> {
-    Datagram(Now, SocketAddr, &'a [u8]),
     Timeout(Now),
     Dial(Now, SocketAddr),
     Polled(Now),
@@ -40,7 +39,6 @@ impl Input<'_> {
     /// The most bytes that it takes.
     fn room(self) -> usize {
         match self {
-            Self::Datagram(.., datagram) => datagram.len(),
             #[cfg(feature = "secure")]
             Self::Holders(_, keys) => keys.saved_len(),
             _ => 64,
@@ -57,108 +55,121 @@ pub(super) fn begin(registry: &mut Registry, sessions: &mut Sessions, ring: Arc<
     Box::new(Recorder::new(Some(ring)))
 }
 
-/// Records an input. What belongs to the input before comes first, and a mark if the segment is full.
+/// Records a datagram.
 #[inline]
+pub(super) fn datagram(
+    recorder: &mut Recorder,
+    registry: &mut Registry,
+    sessions: &mut Sessions,
+    now: Now,
+    from: &SocketAddr,
+    datagram: &[u8],
+) {
+    // Everything of the datagram before was read.
+    recorder.is_reading = false;
+    prepare(recorder, registry, sessions, datagram.len());
+    recorder.clocks(now);
+    recorder.origin(from);
+    (recorder.read, recorder.is_reading) = (0, true);
+    let (flags, [at, not_before]) = (flags(registry), recorder.came());
+    if registry.config.is_secured() && is_sealed(datagram) {
+        // What is in it follows, as the answer of the key that has opened it.
+        let header = &datagram[..HEADER_LEN.min(datagram.len())];
+        recorder.flagged_input(Kind::Sealed, flags, [at, not_before, datagram.len() as u64], header);
+    } else {
+        recorder.flagged_input(Kind::Datagram, flags, [at, not_before], datagram);
+    }
+}
+
+/// Records another input.
+#[inline(never)] // keeps this code out of the path of datagrams
 pub(super) fn input(
     recorder: &mut Recorder,
     registry: &mut Registry,
     sessions: &mut Sessions,
     input: Input<'_>,
 ) {
-    answers(recorder, registry, sessions);
-    let room = input.room() + if registry.config.is_secured() { ROOM_FOR_ANSWERS } else { 0 };
+    let is_timeout = matches!(input, Input::Timeout(_));
+    recorder.is_reading &= !is_timeout;
+    prepare(recorder, registry, sessions, input.room());
+    write(recorder, flags(registry), input);
+}
+
+/// Outputs that wait are not in the digest yet.
+#[inline]
+fn flags(registry: &Registry) -> u8 {
+    if registry.has_news() { OUTPUTS_WAIT } else { 0 }
+}
+
+/// Prepares for an input with so many bytes. What belongs to the input before comes first, and a mark if the segment is full.
+#[inline]
+fn prepare(recorder: &mut Recorder, registry: &mut Registry, sessions: &mut Sessions, bytes: usize) {
+    let is_secured = registry.config.is_secured();
+    if is_secured || registry.has_seen() || sessions.handshake.secrets.have_answers() {
+        answers(recorder, registry, sessions);
+    }
+    let room = bytes + if is_secured { ROOM_FOR_ANSWERS } else { 0 };
     if recorder.needs_mark(room) && !recorder.is_reading && !registry.has_news() {
         recorder.mark(|out| {
             registry.save(out);
             sessions.save(out);
         });
     }
-    // Outputs that wait are not in the digest yet.
-    let waiting: &[u64] = if registry.has_news() { &[1] } else { &[] };
-    match input {
-        Input::Datagram(now, from, datagram) if registry.config.is_secured() && is_sealed(datagram) => {
-            write_sealed(recorder, (now, from), datagram, waiting);
-        }
-        input => {
-            // What a peer was not allowed to send is told last, so the order depends on when it was polled.
-            let is_plain = matches!(input, Input::Datagram(..) | Input::Timeout(_));
-            if registry.config.is_secured() && !is_plain && waiting.is_empty() {
-                recorder.input(Kind::Drained, &[], &[]);
-            }
-            write(recorder, input, waiting);
-        }
-    }
 }
 
 /// Records what the present input, or the one before, has drawn, has seen of the other half, and has got from a key.
-#[inline]
+#[inline(never)] // plain links seldom have something
 pub(super) fn answers(recorder: &mut Recorder, registry: &mut Registry, sessions: &mut Sessions) {
     while let Some(answer) = sessions.handshake.secrets.take_answer() {
-        recorder.input(Kind::Drawn, &[answer], &[]);
+        recorder.input(Kind::Drawn, [answer], &[]);
     }
     for seen in registry.seen.iter_mut().flat_map(|seen| seen.drain(..)) {
         match seen {
-            Seen::Size(peer, size) => recorder.input(Kind::Seen, &[peer.to_word(), size], &[]),
+            Seen::Size(peer, size) => recorder.input(Kind::Seen, [peer.to_word(), size], &[]),
             #[cfg(feature = "secure")]
-            Seen::Number(peer, number) => recorder.input(Kind::SeenNumber, &[peer.to_word(), number], &[]),
+            Seen::Number(peer, number) => recorder.input(Kind::SeenNumber, [peer.to_word(), number], &[]),
         }
     }
     #[cfg(feature = "secure")]
     if let Some(secured) = &mut sessions.secured {
-        secured.take_answers(|is_some, bytes| recorder.input(Kind::Opened, &[is_some.into()], bytes));
+        secured.take_answers(|is_some, bytes| recorder.input(Kind::Opened, [is_some.into()], bytes));
     }
 }
 
-/// Writes the header of a sealed datagram. What is in it follows, as the answer of the key that has opened it.
-fn write_sealed(recorder: &mut Recorder, (now, from): (Now, SocketAddr), datagram: &[u8], waiting: &[u64]) {
-    recorder.clocks(now);
-    recorder.origin(from);
-    let words = [datagram.len() as u64, 1];
-    recorder.input(Kind::Sealed, &words[..=waiting.len()], &datagram[..HEADER_LEN.min(datagram.len())]);
-    recorder.read = 0;
-}
-
-#[inline]
-fn write(recorder: &mut Recorder, input: Input<'_>, waiting: &[u64]) {
+fn write(recorder: &mut Recorder, flags: u8, input: Input<'_>) {
     match input {
-        Input::Datagram(now, from, datagram) => {
-            recorder.clocks(now);
-            recorder.origin(from);
-            recorder.input(Kind::Datagram, waiting, datagram);
-            recorder.read = 0;
-        }
         Input::Timeout(now) => {
             recorder.clocks(now);
-            recorder.input(Kind::Timeout, waiting, &[]);
+            recorder.flagged_input(Kind::Timeout, flags, [], &[]);
         }
         Input::Dial(now, server) => {
             recorder.clocks(now);
-            recorder.saved_input(Kind::Dial, &[], &server);
+            recorder.saved_input(Kind::Dial, flags, [], &server);
         }
         Input::Polled(now) => {
             recorder.clocks(now);
-            recorder.input(Kind::Polled, &[], &[]);
+            recorder.flagged_input(Kind::Polled, flags, [], &[]);
         }
-        Input::Unreachable(address) => recorder.saved_input(Kind::Unreachable, &[], &address),
+        Input::Unreachable(address) => recorder.saved_input(Kind::Unreachable, flags, [], &address),
         Input::At(kind, now, words) => {
             recorder.set_now(now);
-            recorder.input(kind, &words, &[]);
+            recorder.flagged_input(kind, flags, words, &[]);
         }
-        Input::Other(kind, words) => recorder.input(kind, &words, &[]),
+        Input::Other(kind, words) => recorder.flagged_input(kind, flags, words, &[]),
         #[cfg(feature = "secure")]
         Input::Holders(now, keys) => {
             recorder.set_now(now);
-            recorder.saved_input(Kind::NewHolders, &[], keys);
+            recorder.saved_input(Kind::NewHolders, flags, [], keys);
         }
     }
 }
 
-/// Adds what [`Inbound::handle`](super::Inbound::handle) returns to the digest.
-pub(super) fn accepted(recorder: &mut Recorder, accepted: &Accepted<'_>) {
-    recorder.is_reading = true;
-    let digest = recorder.digest_of(Output::Returned);
-    digest.add(u64::from(accepted.peer.serial()) << 1 | u64::from(accepted.late));
-    digest.add(accepted.number.unwrap_or(u64::MAX));
+/// Adds what [`Inbound::handle`](super::Inbound::handle) has returned to the digest, before its messages are read.
+#[inline]
+pub(super) fn accepted(recorder: &mut Recorder, peer: PeerId, late: bool, number: Option<u64>) {
+    recorder.is_reading = false;
+    let peer = u64::from(peer.serial()) << 1 | u64::from(late);
+    recorder.digest_of(Output::Returned).add_pair(peer, number.unwrap_or(u64::MAX));
 }
 
 /// Reads the state of a mark. The recorder adds up digests alone.

@@ -372,6 +372,12 @@ impl Registry {
         matches!(self.closing, Closing::Now(..))
     }
 
+    /// Returns whether the present input has seen something of the outbound half that a black box needs.
+    #[inline]
+    pub(super) fn has_seen(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| !seen.is_empty())
+    }
+
     /// Returns whether something waits to be polled.
     #[inline]
     pub(super) fn has_news(&self) -> bool {

@@ -63,6 +63,12 @@ impl Secrets {
         self.answers = Some(Box::new(Answers { values, ..Answers::default() }));
     }
 
+    /// Returns whether there are answers that were kept or given.
+    #[inline]
+    pub(crate) fn have_answers(&mut self) -> bool {
+        self.answers.as_mut().is_some_and(|answers| !answers.values.get_mut().is_empty())
+    }
+
     /// Takes the first answer that was kept. There is none in a rerun.
     #[inline]
     pub(crate) fn take_answer(&mut self) -> Option<u64> {

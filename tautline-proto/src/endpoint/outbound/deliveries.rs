@@ -57,7 +57,7 @@ impl Outbound {
     ) -> Result<(), Refusal> {
         if let Some(recorder) = self.recorder(frame.len()) {
             let expires = expires.map_or(u64::MAX, Instant::as_nanos);
-            recorder.input(Kind::Offer, &[id.to_word(), receipt, expires], frame);
+            recorder.input(Kind::Offer, [id.to_word(), receipt, expires], frame);
         }
         let offered = self.take_offer(id, frame, receipt, expires);
         if let Some(recorder) = &mut self.recorder {
@@ -93,7 +93,8 @@ impl Outbound {
         out: &mut Vec<u8>,
     ) -> Option<DueDatagram> {
         if let Some(recorder) = self.recorder(0) {
-            recorder.input_at(Kind::Deliver, now, &[u64::from(others_wait)], &[]);
+            recorder.set_now(now);
+            recorder.input(Kind::Deliver, [u64::from(others_wait)], &[]);
         }
         let due = self.next_due(now, others_wait, out);
         let word = due.map(|due| due.peer.to_word() ^ due.messages << 8 ^ due.priority as u64);
@@ -134,7 +135,7 @@ impl Outbound {
     /// Its contents are retransmitted as if the network had lost them. Its messages are counted with the peer's next datagram.
     pub fn not_sent(&mut self, due: DueDatagram) {
         if let Some(recorder) = self.recorder(64) {
-            recorder.saved_input(Kind::NotSent, &[], &due);
+            recorder.saved_input(Kind::NotSent, 0, [], &due);
         }
         if let Some(peer) = peer_mut(&mut self.slots, due.peer) {
             peer.uncounted = due.messages;
@@ -163,7 +164,7 @@ impl Outbound {
             return None;
         }
         if let Some(recorder) = self.recorder(0) {
-            recorder.input(Kind::Polled, &[], &[]);
+            recorder.input(Kind::Polled, [], &[]);
         }
         let outcome = self.outcomes.pop_front();
         if let (Some((receipt, outcome)), Some(recorder)) = (outcome, &mut self.recorder) {
@@ -175,7 +176,7 @@ impl Outbound {
     /// Abandons all reliable messages, because this end closes the connection.
     pub fn abandon(&mut self) {
         if let Some(recorder) = self.recorder(0) {
-            recorder.input(Kind::Abandon, &[], &[]);
+            recorder.input(Kind::Abandon, [], &[]);
         }
         self.due.clear();
         for peer in self.slots.iter_mut().flatten() {

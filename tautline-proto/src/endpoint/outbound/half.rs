@@ -309,7 +309,7 @@ impl Outbound {
     pub fn apply(&mut self, command: Command, now: Now, out: &mut Vec<u8>) -> Option<PeerId> {
         if let Some(recorder) = self.recorder(record::LARGEST_COMMAND) {
             recorder.clocks(now);
-            recorder.saved_input(Kind::Command, &[], &command);
+            recorder.saved_input(Kind::Command, 0, [], &command);
         }
         let to = self.carry_out(command, now, out);
         record::written(self.recorder.as_deref_mut(), to.map(PeerId::to_word), out);

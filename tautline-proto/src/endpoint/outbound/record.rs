@@ -14,6 +14,7 @@ pub(super) const LARGEST_COMMAND: usize = 2048;
 pub(super) const PACK_FIELDS: usize = 256;
 
 /// Adds a sealed datagram to the digest. What a key has sealed differs in a rerun, which has no key: see [`unsealed`].
+#[inline]
 pub(super) fn sealed(recorder: &mut Recorder, to: SocketAddr, datagram: &[u8], is_secured: bool) {
     let digest = recorder.digest_of(Output::Returned);
     digest.add(to.port().into());

@@ -58,12 +58,13 @@ impl Outbound {
         sealed: &'a mut Vec<u8>,
     ) -> Option<(SocketAddr, &'a [u8])> {
         if let Some(recorder) = self.recorder(datagram.len()) {
-            recorder.input(Kind::Seal, &[id.to_word()], datagram);
+            recorder.flagged_input(Kind::Seal, 0, [id.to_word()], datagram);
         }
         let is_secured = self.is_secured();
         let sealed = self.seal_next(id, datagram, sealed);
         if let (Some(recorder), Some((to, datagram))) = (&mut self.recorder, sealed) {
             record::sealed(recorder, to, datagram, is_secured);
+            recorder.set_sealed(id, datagram.len());
         }
         sealed
     }
@@ -76,7 +77,7 @@ impl Outbound {
         sealed: &'a mut Vec<u8>,
     ) -> Option<SealedPack<'a>> {
         if let Some(recorder) = self.recorder(pack.bytes().len() + record::PACK_FIELDS) {
-            recorder.saved_input(Kind::SealPack, &[id.to_word()], pack);
+            recorder.saved_input(Kind::SealPack, 0, [id.to_word()], pack);
         }
         let is_secured = self.is_secured();
         let sealed = self.seal_next_pack(id, pack, sealed);
@@ -88,16 +89,25 @@ impl Outbound {
 
     #[inline(never)]
     pub(super) fn record_sent(&mut self, id: PeerId, sent: SentDatagrams) {
+        let Some(recorder) = &mut self.recorder else { return };
+        // Mostly it is what was sealed just before.
+        if sent.datagrams != 1 || !recorder.was_sent(id, sent.bytes, sent.messages) {
+            self.record_sent_apart(id, sent);
+        }
+    }
+
+    #[inline(never)]
+    fn record_sent_apart(&mut self, id: PeerId, sent: SentDatagrams) {
         if let Some(recorder) = self.recorder(0) {
             let words = [id.to_word(), sent.datagrams, sent.bytes as u64, sent.messages];
-            recorder.input(Kind::Sent, &words, &[]);
+            recorder.input(Kind::Sent, words, &[]);
         }
     }
 
     #[cold]
     pub(super) fn record_fits(&mut self, id: PeerId, datagram_len: usize) {
         if let Some(recorder) = self.recorder(0) {
-            recorder.input(Kind::Fits, &[id.to_word(), datagram_len as u64], &[]);
+            recorder.input(Kind::Fits, [id.to_word(), datagram_len as u64], &[]);
         }
     }
 

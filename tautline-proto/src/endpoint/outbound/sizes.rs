@@ -51,7 +51,7 @@ impl Outbound {
     pub fn path_told(&mut self, id: PeerId, refused: usize, known: Option<usize>) -> bool {
         if let Some(recorder) = self.recorder(0) {
             let words = [id.to_word(), refused as u64, known.map_or(u64::MAX, |known| known as u64)];
-            recorder.input(Kind::PathTold, &words, &[]);
+            recorder.input(Kind::PathTold, words, &[]);
         }
         let Some(peer) = peer_mut(&mut self.slots, id) else { return false };
         let changed = match known {
@@ -79,7 +79,7 @@ impl Outbound {
     /// Notes that the system did not take the probe that [`apply`](Self::apply) wrote last for this peer.
     pub fn probe_not_sent(&mut self, id: PeerId) {
         if let Some(recorder) = self.recorder(0) {
-            recorder.input(Kind::ProbeNotSent, &[id.to_word()], &[]);
+            recorder.input(Kind::ProbeNotSent, [id.to_word()], &[]);
         }
         if let Some(peer) = peer_mut(&mut self.slots, id) {
             peer.path.probe_not_sent();

@@ -9,7 +9,7 @@ use super::comparison::{Comparison, Rerun, RerunSettings, after_mark, now_of};
 use super::step::Step;
 use crate::endpoint::inbound::Inbound;
 use crate::endpoint::owner::Tenure;
-use crate::endpoint::recorder::Kind;
+use crate::endpoint::recorder::{Kind, OUTPUTS_WAIT, known};
 use crate::message::StreamId;
 use crate::peer::PeerId;
 use crate::ring::{Entry, RingContents};
@@ -74,15 +74,12 @@ impl Run<'_> {
         let mut last = Now::default();
         for (index, entry) in entries.iter().enumerate() {
             let Some(kind) = Kind::of(entry.kind) else { return false };
-            if matches!(kind, Kind::Datagram | Kind::Sealed | Kind::Timeout) {
-                // With a further word, outputs waited that the digest does not have yet.
-                if entry.word(usize::from(kind == Kind::Sealed)).is_none() {
+            if kind as u8 >= Kind::Datagram as u8 && kind != Kind::Hold {
+                if entry.flags & OUTPUTS_WAIT == 0 {
                     self.drain(last);
                     comparison.digests(self.inbound.digest(), entry.digest);
                 }
-                comparison.result.datagrams += u64::from(kind != Kind::Timeout);
-            }
-            if kind as u8 >= Kind::Datagram as u8 && kind != Kind::Hold {
+                comparison.result.datagrams += u64::from(matches!(kind, Kind::Datagram | Kind::Sealed));
                 let from = self.from;
                 comparison.begins(entry, || describe(kind, from, entry));
                 self.give_answers(&entries[index + 1..]);
@@ -128,13 +125,12 @@ impl Run<'_> {
                 let words = [entry.word(0)?, entry.word(1)?, entry.word(2)?];
                 (self.see)(&Step::Note(at, words));
             }
-            Kind::Datagram => self.datagram(now, entry.bytes, after)?,
-            Kind::Sealed => self.datagram(now, &unsealed(entry, after)?, after)?,
+            Kind::Datagram => self.datagram(entry, entry.bytes, after)?,
+            Kind::Sealed => self.datagram(entry, &unsealed(entry, after)?, after)?,
             #[cfg(feature = "secure")]
             Kind::NewHolders => self.inbound.replace_keys(read(entry.bytes)?, at),
             Kind::Timeout => self.inbound.handle_timeout(now),
             Kind::Dial => self.inbound.dial(read(entry.bytes)?, now),
-            Kind::Came => self.inbound.came(Instant::from_nanos(entry.word(0)?)),
             Kind::Claim | Kind::Release => {
                 let (peer, stream) =
                     (PeerId::from_word(entry.word(0)?), StreamId::from_word(entry.word(1)?)?);
@@ -153,7 +149,7 @@ impl Run<'_> {
                 self.inbound.refuse_strangers_until(Instant::from_nanos(entry.word(0)?));
             }
             Kind::Unreachable => self.inbound.unreachable(read(entry.bytes)?),
-            Kind::Polled | Kind::Drained => self.drain(now),
+            Kind::Polled => self.drain(now),
             // Seen with their datagram, or their input.
             Kind::Hold | Kind::Drawn | Kind::Seen | Kind::SeenNumber | Kind::Opened => {}
             _ => return None,
@@ -161,12 +157,16 @@ impl Run<'_> {
         Some(())
     }
 
-    fn datagram(&mut self, now: Now, bytes: &[u8], after: &[Entry<'_>]) -> Option<()> {
-        let from = self.from?;
+    fn datagram(&mut self, entry: &Entry<'_>, bytes: &[u8], after: &[Entry<'_>]) -> Option<()> {
+        let (now, from) = (now_of(entry, self.shift), self.from?);
+        let came = known(entry.word(0)?);
+        if let (Some(at), Some(not_before)) = (came, known(entry.word(1)?)) {
+            self.inbound.came(at, not_before);
+        }
         let mut scratch = core::mem::take(&mut self.scratch);
         let accepted = self.inbound.handle(now, from, bytes, &mut scratch);
         let origin = accepted.as_ref().map(|accepted| (accepted.peer(), accepted.number()));
-        (self.see)(&Step::Datagram { now, from, bytes, accepted: origin });
+        (self.see)(&Step::Datagram { now, from, came, bytes, accepted: origin });
         // The driver does the same before it reads the messages.
         self.drain(now);
         if let (Some(accepted), Some((peer, _))) = (accepted, origin) {
@@ -207,7 +207,7 @@ fn behind<'a>(after: &'a [Entry<'a>]) -> impl Iterator<Item = &'a Entry<'a>> {
 
 /// A sealed datagram as far as it is known: its header, and what was in it if it was opened.
 fn unsealed(entry: &Entry<'_>, after: &[Entry<'_>]) -> Option<Vec<u8>> {
-    let len = usize::try_from(entry.word(0)?).ok().filter(|&len| len <= usize::from(u16::MAX))?;
+    let len = usize::try_from(entry.word(2)?).ok().filter(|&len| len <= usize::from(u16::MAX))?;
     let opened = behind(after).find(|entry| Kind::of(entry.kind) == Some(Kind::Opened));
     let opened = opened.map_or(&[][..], |opened| opened.bytes);
     let mut datagram = [entry.bytes, opened].concat();
@@ -228,7 +228,7 @@ fn describe(kind: Kind, from: Option<SocketAddr>, entry: &Entry<'_>) -> alloc::s
     match (kind, from) {
         (Kind::Datagram, Some(from)) => format!("a datagram of {} bytes from {from}", entry.bytes.len()),
         (Kind::Sealed, Some(from)) => {
-            format!("a sealed datagram of {} bytes from {from}", entry.word(0).unwrap_or(0))
+            format!("a sealed datagram of {} bytes from {from}", entry.word(2).unwrap_or(0))
         }
         (Kind::Timeout, _) => "a timer".to_string(),
         (kind, _) => format!("the call {kind:?}"),

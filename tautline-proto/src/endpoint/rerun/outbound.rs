@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::comparison::{Comparison, Rerun, RerunSettings, after_mark, now_of};
 use super::step::Step;
 use crate::endpoint::outbound::{Outbound, SentDatagrams};
-use crate::endpoint::recorder::Kind;
+use crate::endpoint::recorder::{Kind, WAS_SENT};
 use crate::peer::PeerId;
 use crate::ring::{Entry, RingContents};
 use crate::snapshot::read;
@@ -77,8 +77,14 @@ impl Run<'_> {
             Kind::Seal => {
                 let (mut datagram, mut sealed) = (entry.bytes.to_vec(), Vec::new());
                 let peer = peer()?;
+                let mut len = datagram.len();
                 if let Some((to, bytes)) = outbound.seal(peer, &mut datagram, &mut sealed) {
                     (self.see)(&Step::Sealed { at, peer, to, bytes });
+                    len = bytes.len();
+                }
+                if entry.flags & WAS_SENT != 0 {
+                    outbound.sent(peer, SentDatagrams::one(len, entry.number.into()));
+                    (self.see)(&Step::Sent(at, peer, [1, entry.number.into()]));
                 }
             }
             Kind::SealPack => {

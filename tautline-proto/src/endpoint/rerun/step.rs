@@ -21,6 +21,8 @@ pub enum Step<'a> {
         now: Now,
         /// Where it came from.
         from: SocketAddr,
+        /// When it came, most probably.
+        came: Option<Instant>,
         /// The datagram.
         bytes: &'a [u8],
         /// The peer and the number.
