@@ -1,6 +1,6 @@
 //! One bad run with black boxes, and what they hold run again.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,7 +152,18 @@ impl Sums {
     }
 }
 
+/// The address of a host. Runs with even seeds are over IPv6.
+fn address(seed: u64, host: u8, port: u16) -> SocketAddr {
+    let ip: IpAddr = if seed.is_multiple_of(2) {
+        Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, host.into()).into()
+    } else {
+        Ipv4Addr::new(10, 0, 0, host).into()
+    };
+    SocketAddr::new(ip, port)
+}
+
 struct Run {
+    seed: u64,
     world: World,
     nodes: Vec<NodeId>,
     random: Random,
@@ -168,7 +179,6 @@ impl Run {
         let bad = bad_network(&mut random);
         let mut world = World::new(bad, seed);
         world.record(RING);
-        let address = |host: u8| SocketAddr::from(([10, 0, 0, host], 9000));
         #[allow(unused_mut)] // only keys change it
         let mut template = ends(&mut random);
         #[cfg(feature = "secure")]
@@ -184,12 +194,12 @@ impl Run {
                 drift_ppm: i32::try_from(random.below(200)).expect("small") - 100,
                 ..Clock::default()
             };
-            nodes.push(world.add(address(host), end, clock));
+            nodes.push(world.add(address(seed, host, 9000), end, clock));
         }
         for client in &nodes[1..] {
-            world.dial(*client, address(1));
+            world.dial(*client, address(seed, 1, 9000));
         }
-        Self { world, nodes, random, bad, cut_until: Duration::ZERO, tickets: 0, links }
+        Self { seed, world, nodes, random, bad, cut_until: Duration::ZERO, tickets: 0, links }
     }
 
     fn tick(&mut self) {
@@ -259,7 +269,7 @@ impl Run {
         if node != self.nodes[0] {
             self.tickets += 1;
             let port = 10_000 + u16::try_from(self.tickets).expect("few");
-            self.world.rebind(node, SocketAddr::from(([10, 0, 1, 1], port)));
+            self.world.rebind(node, address(self.seed, 200, port));
         }
     }
 

@@ -5,7 +5,7 @@
 //! cargo run --release -p tautline-proto --features sim,secure --example rerun_campaign -- --key 10000
 //! ```
 //!
-//! Each run has a server and three clients, on both wires, with losses, duplicates, damage, reordering, cuts, restarts, reliable and
+//! Each run has a server and three clients, on both wires, over IPv4 and IPv6, with losses, duplicates, damage, reordering, cuts, restarts, reliable and
 //! large messages, claims, full tables of peers and small paths. With `--key` the links are secured: keys are replaced, and addresses
 //! change.
 
