@@ -73,78 +73,61 @@ impl Setting for ByteSize {
     }
 }
 
-/// The path of a folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Folder(PathBuf);
+/// A setting that is a path: what it is the path of, whether a text is one, and what is expected.
+macro_rules! path_setting {
+    ($(#[$doc:meta])* $name:ident, $is_one:expr, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name(PathBuf);
 
-impl Folder {
-    /// Returns the path.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
+        impl $name {
+            /// Returns the path.
+            #[must_use]
+            pub fn path(&self) -> &Path {
+                &self.0
+            }
+        }
+
+        impl<T: Into<PathBuf>> From<T> for $name {
+            fn from(path: T) -> Self {
+                Self(path.into())
+            }
+        }
+
+        impl Setting for $name {
+            type Size = ();
+
+            fn read(given: SourceValue<'_>) -> Option<Self> {
+                let is_one: fn(&str) -> bool = $is_one;
+                given.text().filter(|text| is_one(text.trim())).map(Self::from)
+            }
+
+            fn size(&self) {}
+
+            fn show(&self) -> String {
+                self.0.display().to_string()
+            }
+
+            fn expected(_: Option<&RangeInclusive<()>>) -> String {
+                $expected.to_owned()
+            }
+        }
+    };
 }
 
-impl<T: Into<PathBuf>> From<T> for Folder {
-    fn from(path: T) -> Self {
-        Self(path.into())
-    }
-}
+path_setting!(
+    /// The path of a folder.
+    Folder,
+    |text| !text.is_empty(),
+    "the path of a folder"
+);
 
-impl Setting for Folder {
-    type Size = ();
-
-    fn read(given: SourceValue<'_>) -> Option<Self> {
-        given.text().filter(|text| !text.trim().is_empty()).map(Self::from)
-    }
-
-    fn size(&self) {}
-
-    fn show(&self) -> String {
-        self.0.display().to_string()
-    }
-
-    fn expected(_: Option<&RangeInclusive<()>>) -> String {
-        "the path of a folder".to_owned()
-    }
-}
-
-/// The path of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilePath(PathBuf);
-
-impl FilePath {
-    /// Returns the path.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl<T: Into<PathBuf>> From<T> for FilePath {
-    fn from(path: T) -> Self {
-        Self(path.into())
-    }
-}
-
-impl Setting for FilePath {
-    type Size = ();
-
-    fn read(given: SourceValue<'_>) -> Option<Self> {
-        let text = given.text().filter(|text| Path::new(text.trim()).file_name().is_some());
-        text.map(Self::from)
-    }
-
-    fn size(&self) {}
-
-    fn show(&self) -> String {
-        self.0.display().to_string()
-    }
-
-    fn expected(_: Option<&RangeInclusive<()>>) -> String {
-        "the path of a file, such as \"runs/plant.mcap\"".to_owned()
-    }
-}
+path_setting!(
+    /// The path of a file.
+    FilePath,
+    |text| Path::new(text).file_name().is_some(),
+    "the path of a file, such as \"runs/plant.mcap\""
+);
 
 #[cfg(test)]
 mod tests {
