@@ -13,8 +13,12 @@ use crate::tools::output;
 use crate::tools::recording::unreadable;
 use crate::tools::repeated::Repeated;
 
-/// How many messages the reading thread may be ahead.
-const AHEAD: usize = 1024;
+/// How many parts are read at once. So the reading thread wakes up seldom: on a machine with few cores it would take the processor
+/// from the thread that sends.
+const BATCH: usize = 256;
+
+/// How many batches the reading thread may be ahead.
+const AHEAD: usize = 4;
 
 /// What comes next.
 #[derive(Debug)]
@@ -29,7 +33,8 @@ pub(super) enum Part {
 /// The recording while it is read.
 #[derive(Debug)]
 pub(super) struct Reading {
-    parts: Receiver<Result<Part, Failure>>,
+    batches: Receiver<Result<Vec<Part>, Failure>>,
+    batch: std::vec::IntoIter<Part>,
 }
 
 impl Reading {
@@ -39,22 +44,29 @@ impl Reading {
         let first = args.files.iter().map(|path| RecordingReader::open(path)).collect::<Result<Vec<_>, _>>();
         let first = first.map_err(|error| unreadable(&error))?;
         drop(first);
-        let (sender, parts) = sync_channel(AHEAD);
+        let (sender, batches) = sync_channel(AHEAD);
         let reader = Reader {
             files: args.files.clone(),
             from: args.from,
             types: args.types.clone(),
             begin: None,
+            batch: Vec::new(),
             sender,
         };
         std::thread::spawn(move || reader.read());
-        Ok(Self { parts })
+        Ok(Self { batches, batch: Vec::new().into_iter() })
     }
 
     /// Waits for the next part. `None` if there was none in time.
     pub(super) fn next(&mut self, wait: Duration) -> Result<Option<Part>, Failure> {
-        match self.parts.recv_timeout(wait) {
-            Ok(part) => part.map(Some),
+        if let Some(part) = self.batch.next() {
+            return Ok(Some(part));
+        }
+        match self.batches.recv_timeout(wait) {
+            Ok(batch) => {
+                self.batch = batch?.into_iter();
+                Ok(self.batch.next())
+            }
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Ok(Some(Part::End)),
         }
@@ -68,7 +80,8 @@ struct Reader {
     types: Vec<MessageType>,
     /// The first time that is sent, in nanoseconds since 1970. `None` before the first message.
     begin: Option<i64>,
-    sender: SyncSender<Result<Part, Failure>>,
+    batch: Vec<Part>,
+    sender: SyncSender<Result<Vec<Part>, Failure>>,
 }
 
 impl Reader {
@@ -84,11 +97,18 @@ impl Reader {
                 Ok(false) => {}
                 Ok(true) => return,
                 Err(failure) => {
+                    self.hand_over();
                     let _ = self.sender.send(Err(failure)); // the other end may be gone
                     return;
                 }
             }
         }
+        self.hand_over();
+    }
+
+    /// Hands over what was read. Returns whether nobody wants more.
+    fn hand_over(&mut self) -> bool {
+        self.sender.send(Ok(std::mem::take(&mut self.batch))).is_err()
     }
 
     /// Reads a file. Returns whether nobody wants more.
@@ -106,7 +126,8 @@ impl Reader {
                 }
                 Err(problem) => Part::Bad(problem),
             };
-            if self.sender.send(Ok(part)).is_err() {
+            self.batch.push(part);
+            if self.batch.len() == BATCH && self.hand_over() {
                 return Ok(true);
             }
         }
