@@ -1,10 +1,19 @@
-//! Lets SIGUSR2 write the black boxes of this process.
+//! Lets SIGUSR2 write the black boxes of this process, and tells where each was written to.
 
 use crate::tools::exit::Failure;
+use crate::tools::{log, output};
 
-/// From now on, SIGUSR2 asks every black box of the process to write its file.
+/// From now on, SIGUSR2 asks every black box of the process to write its file. The path of each file goes to stderr, unless the
+/// program is to be quiet.
+pub(crate) fn observe() -> Result<(), Failure> {
+    if !output::is_quiet() {
+        log::start_for_black_boxes();
+    }
+    write_on_signal()
+}
+
 #[cfg(unix)]
-pub(crate) fn write_on_signal() -> Result<(), Failure> {
+fn write_on_signal() -> Result<(), Failure> {
     use std::sync::Once;
 
     use signal_hook::consts::SIGUSR2;
@@ -27,6 +36,6 @@ pub(crate) fn write_on_signal() -> Result<(), Failure> {
 
 /// Other systems have no such signal.
 #[cfg(not(unix))]
-pub(crate) fn write_on_signal() -> Result<(), Failure> {
+fn write_on_signal() -> Result<(), Failure> {
     Ok(())
 }

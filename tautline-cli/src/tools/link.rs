@@ -80,7 +80,7 @@ impl WireArgs {
             // Its size may be set already.
             let size = config.black_box.take().unwrap_or_else(|| "64MiB".into());
             config = config.black_box(size).black_box_dir(folder);
-            black_box::write_on_signal()?;
+            black_box::observe()?;
         }
         Ok(match &self.key {
             Some(path) => config.key_file(path.as_path()),

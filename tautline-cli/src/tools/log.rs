@@ -10,17 +10,29 @@ use crate::tools::output::{self, FAINT, Styled};
 
 /// Writes every log line of the library from now on. Without this, only its warnings and errors that a subcommand shows.
 pub(crate) fn start() {
+    begin(Log { of: None });
+}
+
+/// Writes where a black box was written to from now on, or why it was not.
+pub(crate) fn start_for_black_boxes() {
+    begin(Log { of: Some("tautline::shared::black_box") });
+}
+
+fn begin(log: Log) {
     // Fails only if it was started before.
-    let _ = tracing::subscriber::set_global_default(Log);
+    let _ = tracing::subscriber::set_global_default(log);
 }
 
 /// Formats events. There are no spans in the library.
 #[derive(Debug)]
-struct Log;
+struct Log {
+    /// The module whose events are shown. `None`: those of all.
+    of: Option<&'static str>,
+}
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO
+        *metadata.level() <= Level::INFO && self.of.is_none_or(|module| metadata.target() == module)
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

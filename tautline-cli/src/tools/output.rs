@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use tautline::recording::escaped;
 use tautline::recording::misleads;
@@ -93,7 +94,40 @@ pub(crate) fn note_json(json: &str) {
     }
 }
 
+/// The lines for stderr that wait until a picture is off the screen. `None`: there is no picture.
+static HELD_BACK: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
+/// A picture that is drawn in place ends up in the wrong place if lines come between. Holds them back from now on.
+pub(crate) fn hold_lines_back() {
+    *held_back() = Some(Vec::new());
+}
+
+/// Writes the lines that were held back.
+pub(crate) fn release_lines() {
+    for line in held_back().take().into_iter().flatten() {
+        let _ = writeln!(anstream::stderr().lock(), "{line}");
+    }
+}
+
+/// Whether a picture is on the screen.
+pub(crate) fn holds_lines_back() -> bool {
+    held_back().is_some()
+}
+
+fn held_back() -> MutexGuard<'static, Option<Vec<String>>> {
+    HELD_BACK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As many lines are held back at most. The latest are left out: the first tell what began.
+const MOST_HELD_BACK: usize = 100;
+
 fn to_stderr(kind: &str, prefix: &str, text: &str) {
+    if let Some(lines) = &mut *held_back() {
+        if lines.len() < MOST_HELD_BACK {
+            lines.push(format!("{prefix}{}", printable(text)));
+        }
+        return;
+    }
     // The terminal may be gone. Then nobody reads this.
     let _ = if IS_JSON.load(Ordering::Relaxed) {
         let text = anstream::adapter::strip_str(text).to_string();

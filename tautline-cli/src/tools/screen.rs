@@ -1,4 +1,4 @@
-//! A picture on stderr that is redrawn in place. Used by `demo` and `proxy`.
+//! A picture on stderr that is redrawn in place. Used by `demo` and `proxy`, and by the progress bar.
 
 use std::io::Write;
 
@@ -11,8 +11,10 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Hides the cursor. When the screen is dropped, it removes the picture and shows the cursor again.
+    /// Hides the cursor, and holds back other lines for stderr. When the screen is dropped, it removes the picture, shows the cursor
+    /// again, and writes those lines.
     pub(crate) fn open() -> Self {
+        output::hold_lines_back();
         raw("\x1b[?25l");
         Self { drawn: 0 }
     }
@@ -47,11 +49,12 @@ impl Drop for Screen {
     fn drop(&mut self) {
         self.draw(&[]);
         raw("\x1b[?25h");
+        output::release_lines();
     }
 }
 
 /// Writes text with escape sequences. Under NO_COLOR only the colours are removed, not the cursor movements.
-fn raw(text: &str) {
+pub(crate) fn raw(text: &str) {
     let mut stderr = std::io::stderr().lock();
     let text = if output::has_colour() { text.to_owned() } else { without_colours(text) };
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());

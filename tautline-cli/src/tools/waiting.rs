@@ -45,5 +45,9 @@ pub(crate) fn while_waiting<T>(what: impl fmt::Display, wait: impl FnOnce() -> T
 }
 
 fn say(what: impl fmt::Display) {
+    // Beside a picture it would come when it is over.
+    if output::holds_lines_back() {
+        return;
+    }
     output::note(format_args!("waiting for {what} ..."));
 }
