@@ -30,8 +30,12 @@ fn quoted(word: &str) -> String {
 
 /// Returns the date and the time of day (UTC) in the form 2026-01-31 14:05:09 UTC.
 pub(crate) fn now() -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let (days, seconds) = (now.as_secs() / 86_400, now.as_secs() % 86_400);
+    at(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs())
+}
+
+/// As [`now`], for the time that is this many seconds after 1970.
+pub(crate) fn at(seconds: u64) -> String {
+    let (days, seconds) = (seconds / 86_400, seconds % 86_400);
     format!("{} {} UTC", date(days), time(seconds))
 }
 

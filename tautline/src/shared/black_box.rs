@@ -332,6 +332,14 @@ fn as_json(event: &Event) -> Value {
             put("peer", peer.to_string().into());
             put("reason", reason.name().into());
         }
+        Event::PeerStale { peer } | Event::PeerSilent { peer } | Event::PeerReturned { peer } => {
+            put("peer", peer.to_string().into());
+        }
+        Event::PeerMoved { peer, from, to } => {
+            put("peer", peer.to_string().into());
+            put("from", from.to_string().into());
+            put("to", to.to_string().into());
+        }
         Event::PathSize { peer, mtu } => {
             put("peer", peer.to_string().into());
             put("mtu", (*mtu).into());

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Rerun};
 
 use self::ends::Ends;
-use self::story::{Story, ms};
+use self::story::Story;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::output;
 use crate::tools::words::fitted;
@@ -67,11 +67,11 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         if let Some(path) = &args.html {
             write(path, &ends.page())?;
         }
-        output::data(&ends.text())?;
+        output::data(&on_terminal(ends.text()))?;
         return Ok(Exit::Done);
     }
     if let Some(change) = &args.what_if {
-        output::data(&what_if::answer(&file, change)?)?;
+        output::data(&on_terminal(what_if::answer(&file, change)?))?;
         return Ok(Exit::Done);
     }
     let (story, reruns) = Story::of(&file).map_err(failure)?;
@@ -92,19 +92,29 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     if found.is_empty() {
         text.push_str("  The file shows no fault.\n");
     }
-    text.push_str("\nWhat came last, before the cause of the file\n");
+    text.push_str(&format!("\nWhat came last before {}\n", story.cause()));
     story.last_things().iter().for_each(|line| text.push_str(&format!("  {line}\n")));
     if args.rerun {
         text.push_str(&rerun_text(&reruns, &file));
     }
-    output::data(&output::columns().map_or(text.clone(), |columns| fitted(&text, columns)))?;
+    output::data(&on_terminal(text))?;
     let differs = reruns.iter().any(|rerun| rerun.difference.is_some());
     Ok(if args.rerun && differs { Exit::NotMet } else { Exit::Done })
 }
 
+/// Wraps the text if it goes to a terminal.
+fn on_terminal(text: String) -> String {
+    match output::columns() {
+        Some(columns) => fitted(&text, columns),
+        None => text,
+    }
+}
+
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text)
-        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))?;
+    output::note(format_args!("wrote the picture to {}", path.display()));
+    Ok(())
 }
 
 /// What a rerun has shown.
@@ -113,13 +123,14 @@ fn rerun_text(reruns: &[Rerun; 2], file: &BlackBoxFile) -> String {
     for (half, rerun) in ["receiving half", "sending half"].into_iter().zip(reruns) {
         let Rerun { inputs, datagrams, states, difference, unreadable, .. } = rerun;
         let result = match difference {
+            // A ring that was never full has a mark at its beginning alone.
             None if *states == 0 => "every output is the recorded one".to_owned(),
             None => format!("every output is the recorded one, and so are {states} states of the interface"),
             Some(difference) => format!(
-                "the first difference is at input {}, {}, {}",
+                "the first difference is at input {}, {}, {:.1} ms after the record begins",
                 difference.input,
                 difference.what,
-                ms(i128::from(difference.at.as_nanos()) - i128::from(first_time(file))),
+                difference.at.as_nanos().saturating_sub(first_time(file)) as f64 / 1e6,
             ),
         };
         text.push_str(&format!("  {half}: {inputs} inputs, {datagrams} datagrams: {result}\n"));

@@ -9,6 +9,8 @@ use tautline::black_box::notes;
 use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Half, Happened, Rerun, Step};
 use tautline::{DropReason, MessageType, PeerId};
 
+use crate::tools::origin;
+
 /// A time on the steady clock, in nanoseconds.
 pub(super) type At = u64;
 
@@ -153,6 +155,18 @@ impl Story {
         drops
     }
 
+    /// The peer that was heard last before the cause.
+    pub(super) fn heard_last(&self) -> Option<PeerId> {
+        self.received.iter().rev().find(|received| received.at <= self.cause_at).map(|received| received.peer)
+    }
+
+    /// When the record ends.
+    pub(super) fn end(&self) -> At {
+        let received = self.received.last().map_or(0, |received| received.at);
+        let sent = self.sent.last().map_or(0, |(at, ..)| *at);
+        received.max(sent).max(self.cause_at)
+    }
+
     /// When a peer was last heard before the cause, and for how long it had been silent then.
     pub(super) fn silence_of(&self, peer: PeerId) -> Option<(At, u64)> {
         let before = self
@@ -163,20 +177,43 @@ impl Story {
         Some((before.at, self.cause_at - before.at))
     }
 
+    /// What led to the file.
+    pub(super) fn cause(&self) -> &'static str {
+        match self.incident.get("cause").map(String::as_str) {
+            Some("watchdog") => "the trip",
+            Some("error") => "the failure",
+            _ => "the file was asked for",
+        }
+    }
+
+    /// The date and the time of day of what led to the file, by the clock of this end.
+    pub(super) fn cause_time(&self) -> String {
+        let ahead = self.incident.get("wall_ahead_ns").and_then(|ns| ns.parse().ok()).unwrap_or(0);
+        origin::at(self.cause_at.saturating_add_signed(ahead) / 1_000_000_000)
+    }
+
+    /// Says when something was, beside what led to the file.
+    pub(super) fn when(&self, at: At) -> String {
+        let nanos = i128::from(at) - i128::from(self.cause_at);
+        let side = if nanos <= 0 { "before" } else { "after" };
+        format!("{:.1} ms {side} {}", nanos.unsigned_abs() as f64 / 1e6, self.cause())
+    }
+
     pub(super) fn heading(&self) -> String {
         let fact = |name: &str| self.incident.get(name).map_or("?", String::as_str);
         let cause = match fact("cause") {
-            "watchdog" => "a watchdog tripped",
-            "error" => "the connection failed",
-            _ => "somebody asked for it",
+            "watchdog" => "A watchdog tripped",
+            "error" => "The connection failed",
+            _ => "The file was asked for",
         };
         let first = self.received.first().map_or(self.cause_at, |received| received.at);
         format!(
-            "Black box of {:?}, a {} (tautline {}), written because {cause}.\nIt shows {:.1} s before that: {} datagrams \
-             accepted, {} dropped, {} sent.\n",
+            "Black box of {:?}, a {} (tautline {}).\n{cause} at {}.\nThe record begins {:.1} s before: {} datagrams accepted, \
+             {} dropped, {} sent.\n",
             fact("name"),
             fact("role"),
             fact("version"),
+            self.cause_time(),
             self.cause_at.saturating_sub(first) as f64 / 1e9,
             self.received.len(),
             self.dropped.len(),
@@ -188,7 +225,6 @@ impl Story {
     pub(super) fn last_things(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let until = |at: &At| *at <= self.cause_at;
-        let before = |at: At| ms(i128::from(at) - i128::from(self.cause_at));
         let command = self
             .heard
             .iter()
@@ -199,36 +235,36 @@ impl Story {
         {
             let what = if command.is_some() { "command" } else { "message" };
             let age = age
-                .map_or_else(String::new, |age| format!(", {:.1} ms old at most", age.as_secs_f64() * 1e3));
-            lines.push(format!("last {what} received: {} from {peer}, {bytes} bytes{age}", before(*at)));
+                .map_or_else(String::new, |age| format!(", at most {:.1} ms old", age.as_secs_f64() * 1e3));
+            lines.push(format!("last {what} received: {}, from {peer}, {bytes} bytes{age}", self.when(*at)));
         }
         if let Some(received) = self.received.iter().rev().find(|received| until(&received.at)) {
-            lines.push(format!("last datagram received: {} from {}", before(received.at), received.peer));
+            lines.push(format!("last datagram received: {}, from {}", self.when(received.at), received.peer));
         }
         if let Some((at, peer, _)) = self.sent.iter().rev().find(|(at, ..)| until(at)) {
-            lines.push(format!("last datagram sent: {} to {peer}", before(*at)));
+            lines.push(format!("last datagram sent: {}, to {peer}", self.when(*at)));
         }
         match self.gaps().last() {
             Some((at, peer, missing)) => {
                 lines.push(format!(
-                    "last loss: {missing} datagrams of {peer} missing, noticed {}",
-                    before(*at)
+                    "last loss: {missing} datagrams of {peer} are missing, noticed {}",
+                    self.when(*at)
                 ));
             }
-            None => lines.push("no datagram of a peer was lost near the cause".to_owned()),
+            None => lines.push("no datagram of a peer was lost near it".to_owned()),
         }
         let near = self.received.iter().filter(|received| self.is_near(received.at));
         if let Some(slowest) = near.max_by_key(|received| received.in_kernel) {
             let wait = slowest.in_kernel as f64 / 1e6;
-            lines.push(format!("longest wait in the kernel: {wait:.1} ms, read {}", before(slowest.at)));
+            lines.push(format!("longest wait in the kernel: {wait:.1} ms, read {}", self.when(slowest.at)));
         }
         let busiest = self.busy.iter().filter(|(at, _)| self.is_near(*at)).max_by_key(|(_, busy)| *busy);
         match busiest {
             Some((at, busy)) => {
                 let busy = *busy as f64 / 1e6;
                 lines.push(format!(
-                    "longest work of the driver with what it had read: {busy:.1} ms, from {}",
-                    before(*at)
+                    "longest work of the driver with what it had read: {busy:.1} ms, begun {}",
+                    self.when(*at)
                 ));
             }
             None => lines.push("the driver was never busy for 1 ms with what it had read".to_owned()),
@@ -261,8 +297,51 @@ impl Story {
     }
 }
 
-/// A time before or after the cause of the file.
-pub(super) fn ms(nanos: i128) -> String {
-    let side = if nanos <= 0 { "before" } else { "after" };
-    format!("{:.1} ms {side}", nanos.unsigned_abs() as f64 / 1e6)
+/// An event in words.
+pub(super) fn told(event: &Value) -> String {
+    let kind = event["event"].as_str().unwrap_or_default();
+    let fields = event["fields"].as_object().into_iter().flatten();
+    let fields: Vec<String> = fields.filter_map(|(name, value)| field(name, value)).collect();
+    if fields.is_empty() {
+        return event["text"].as_str().unwrap_or(kind).to_owned();
+    }
+    let mut words = String::new();
+    for c in kind.chars() {
+        if c.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(c.to_lowercase());
+    }
+    format!("{words}: {}", fields.join(", "))
+}
+
+/// A field of an event in words. `None` if it is not set.
+fn field(name: &str, value: &Value) -> Option<String> {
+    let value = match (name.strip_suffix("_ns"), value) {
+        (_, Value::Null) => return None,
+        (Some(name), value) => return Some(format!("{name} {:.1} ms", value.as_f64()? / 1e6)),
+        (None, Value::String(text)) => text.clone(),
+        (None, value) => value.to_string(),
+    };
+    Some(format!("{} {value}", name.replace('_', " ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_told_in_words() {
+        let event = json!({
+            "event": "Watchdog",
+            "text": "Watchdog(WatchdogEvent { .. })",
+            "fields": { "change": "tripped", "late_ns": 155_581, "missed": 1, "watched": "command" },
+        });
+        assert_eq!(told(&event), "watchdog: change tripped, late 0.2 ms, missed 1, watched command");
+        let event =
+            json!({ "event": "PeerUnreachable", "fields": { "address": null, "fault": "NetworkDown" } });
+        assert_eq!(told(&event), "peer unreachable: fault NetworkDown");
+        let event = json!({ "event": "CommandsUnguarded", "text": "CommandsUnguarded", "fields": {} });
+        assert_eq!(told(&event), "CommandsUnguarded");
+    }
 }

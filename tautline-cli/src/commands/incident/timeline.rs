@@ -1,11 +1,13 @@
 //! Draws the last seconds of a black box: a page with one picture, which needs nothing else.
 
 use super::causes::Cause;
-use super::story::{At, Story, WINDOW};
+use super::story::{At, Story, WINDOW, told};
 use crate::tools::svg::{Anchor, Area, Scale, Svg, escaped, short};
 
 const WIDTH: f64 = 1_000.0;
 const LEFT: f64 = 190.0;
+/// The label of the last tick goes beyond it.
+const RIGHT: f64 = WIDTH - 22.0;
 const LANE: f64 = 56.0;
 const TOP: f64 = 40.0;
 
@@ -29,18 +31,16 @@ pub(super) struct Lane {
 /// Returns the page.
 pub(super) fn page(story: &Story, causes: &[Cause]) -> String {
     let found: Vec<_> = causes.iter().map(|cause| format!("{}: {}", cause.name(), cause.sentence)).collect();
-    let events =
-        story.events.iter().filter(|(at, _)| story.is_near(*at)).take(MOST_EVENTS).map(|(at, event)| {
-            format!(
-                "{}: {}",
-                super::ms(i128::from(*at) - i128::from(story.cause_at)),
-                event["text"].as_str().unwrap_or("")
-            )
-        });
+    let events = story
+        .events
+        .iter()
+        .filter(|(at, _)| story.is_near(*at))
+        .take(MOST_EVENTS)
+        .map(|(at, event)| format!("{}: {}", story.when(*at), told(event)));
     document(
         &story.heading(),
         &found,
-        &picture(&lanes(story), story.cause_at),
+        &picture(&lanes(story), story.cause_at, story.cause()),
         &[("What came last", story.last_things()), ("Events", events.collect())],
     )
 }
@@ -90,11 +90,11 @@ fn lanes(story: &Story) -> [Lane; 6] {
 }
 
 /// Draws the lanes around the cause.
-pub(super) fn picture(lanes: &[Lane], cause_at: At) -> String {
+pub(super) fn picture(lanes: &[Lane], cause_at: At, cause: &str) -> String {
     let height = TOP + LANE * lanes.len() as f64 + 30.0;
     let mut svg = Svg::new(WIDTH, height, "");
     let seconds = |ns: u64| ns as f64 / 1e9;
-    let scale = Scale::new((-seconds(WINDOW), seconds(AFTER)), (LEFT, WIDTH - 10.0));
+    let scale = Scale::new((-seconds(WINDOW), seconds(AFTER)), (LEFT, RIGHT));
     for (index, lane) in lanes.iter().enumerate() {
         draw(&mut svg, cause_at, lane, TOP + LANE * index as f64);
     }
@@ -104,7 +104,7 @@ pub(super) fn picture(lanes: &[Lane], cause_at: At) -> String {
         svg.text("", (scale.at(tick), bottom + 18.0), Anchor::Middle, &format!("{} s", short(tick)));
     }
     svg.line("cause", (scale.at(0.0), TOP - 18.0), (scale.at(0.0), bottom));
-    svg.text("", (scale.at(0.0), TOP - 24.0), Anchor::Middle, "the cause of the file");
+    svg.text("", (scale.at(0.0), TOP - 24.0), Anchor::Middle, cause);
     svg.finish()
 }
 
@@ -123,8 +123,8 @@ fn draw(svg: &mut Svg, cause_at: At, lane: &Lane, top: f64) {
     let base = top + LANE - 8.0;
     svg.text("", (LEFT - 10.0, base - 12.0), Anchor::End, &lane.name);
     svg.text("", (LEFT - 10.0, base + 2.0), Anchor::End, &format!("at most {}{}", short(most), lane.unit));
-    svg.line("axis", (LEFT, base), (WIDTH - 10.0, base));
-    let width = (WIDTH - 10.0 - LEFT) / BARS as f64;
+    svg.line("axis", (LEFT, base), (RIGHT, base));
+    let width = (RIGHT - LEFT) / BARS as f64;
     let class = if lane.name.contains("lost") || lane.name.contains("dropped") { "loss" } else { "bar" };
     for (index, bar) in bars.iter().enumerate().filter(|(_, bar)| **bar > 0.0) {
         let height = (LANE - 14.0) * bar / most;

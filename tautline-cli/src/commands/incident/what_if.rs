@@ -62,7 +62,7 @@ pub(super) fn answer(file: &BlackBoxFile, change: &str) -> Result<String, Failur
     })
     .map_err(failure)?;
     Ok(format!(
-        "With {key}={value}, the same datagrams from the peers and the same messages to them:\n{}",
+        "With {key}={value}, if the peers had sent the same datagrams, and this end the same messages:\n{}",
         differences(&then, &now)
     ))
 }
@@ -82,12 +82,15 @@ fn differences(then: &Counts, now: &Counts) -> String {
     let mut text = String::new();
     for name in names {
         let (then, now) = (count(then, name), count(now, name));
-        if then != now || name == MESSAGES {
+        if then != now {
             text.push_str(&format!("  {name}: {now} instead of {then}\n"));
         }
     }
     if then.0 == now.0 {
-        text.push_str("  nothing else would have been different\n");
+        text.push_str(&format!(
+            "  no difference in messages, drops, silences and outcomes ({MESSAGES}: {})\n",
+            count(now, MESSAGES)
+        ));
     }
     text
 }

@@ -13,7 +13,7 @@ use tautline::black_box::read::BlackBoxFile;
 
 use self::clocks::{Journeys, Offset};
 use self::flow::{At, Came, End, Id, Sent};
-use super::story::WINDOW;
+use super::story::{WINDOW, told};
 use super::timeline::{self, Lane};
 use crate::tools::exit::Failure;
 
@@ -142,8 +142,10 @@ impl Ends {
             text.push_str(&way.text(self.zero()));
         }
         text.push_str(&format!(
-            "\nTime line, by the clock of {:?}; 0 is the cause of its file\n",
-            first.name
+            "\nTime line, by the clock of {:?}; 0 ms is {}, {}\n",
+            first.name,
+            first.story.cause(),
+            first.story.cause_time()
         ));
         let lines = self.lines();
         let left_out = lines.len().saturating_sub(MOST_LINES);
@@ -180,10 +182,9 @@ impl Ends {
     fn lines(&self) -> Vec<(At, String)> {
         let mut lines = Vec::new();
         for (index, end) in self.ends.iter().enumerate() {
-            lines.push((self.common(index, end.cause_at()), format!("{}: the cause of its file", end.name)));
+            lines.push((self.common(index, end.cause_at()), format!("{}: {}", end.name, end.story.cause())));
             for (at, event) in &end.story.events {
-                let text = event["text"].as_str().unwrap_or("");
-                lines.push((self.common(index, end.at(*at)), format!("{}: {text}", end.name)));
+                lines.push((self.common(index, end.at(*at)), format!("{}: {}", end.name, told(event))));
             }
             for run in self.way(index).runs {
                 if let (Some((at, _)), Some(_)) = (run.lost.first(), run.lost.last()) {
@@ -217,14 +218,14 @@ impl Ends {
             lanes.push(lane("sent, lost", lost.collect(), true, ""));
             lanes.push(lane("time on the way", took, false, " ms"));
         }
-        let found: Vec<String> = ways.iter().flat_map(Way::summary).collect();
+        let found: Vec<String> = ways.iter().flat_map(|way| way.summary(self.zero())).collect();
         let lines = self.lines();
         let events = lines.iter().map(|(at, line)| format!("{:.1} ms: {line}", ms(at - self.zero())));
         let [first, second] = &self.ends;
         timeline::document(
             &format!("{} and {}. {}", first.name, second.name, self.clocks()),
             &found,
-            &timeline::picture(&lanes, unsigned(self.zero())),
+            &timeline::picture(&lanes, unsigned(self.zero()), first.story.cause()),
             &[("Time line", events.collect())],
         )
     }
@@ -235,7 +236,7 @@ impl Way<'_> {
         self.runs.iter().map(|run| run.lost.len()).sum()
     }
 
-    fn summary(&self) -> Vec<String> {
+    fn summary(&self, zero: At) -> Vec<String> {
         let (from, to, lost) = (&self.from.name, &self.to.name, self.lost());
         let mut lines = vec![format!(
             "{from} to {to}: {} datagrams sent while both were recorded, {} arrived, {lost} lost on the way",
@@ -260,17 +261,17 @@ impl Way<'_> {
             took.sort_unstable();
             let median = took[took.len() / 2];
             lines.push(format!(
-                "time on the way: {:.3} ms in the median, at most {:.3} ms ({})",
+                "time on the way: {:.3} ms in the median, at most {:.3} ms (sent at {:.1} ms)",
                 ms(median),
                 ms(*longest),
-                super::ms(i128::from(*at) - i128::from(self.from.cause_at()))
+                ms(at - zero)
             ));
         }
         lines
     }
 
     fn text(&self, zero: At) -> String {
-        let mut lines = self.summary().into_iter();
+        let mut lines = self.summary(zero).into_iter();
         let mut text = lines.next().map_or_else(String::new, |first| format!("{first}\n"));
         lines.for_each(|line| text.push_str(&format!("  {line}\n")));
         let mut longest: Vec<&Run<'_>> = self.runs.iter().collect();
