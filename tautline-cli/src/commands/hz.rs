@@ -186,7 +186,11 @@ impl Streams {
             let latest = std::mem::take(&mut stream.latest);
             let periods = if part == Part::All { stream.all } else { latest };
             let line = Line::new(sender, *message_type, *channel, &periods, part);
-            text.push_str(&if json { line.json() } else { line.text() });
+            text.push_str(&if json {
+                line.json()
+            } else {
+                output::cut(&line.text(), output::columns()).into_owned()
+            });
             text.push('\n');
         }
         text
@@ -236,14 +240,14 @@ impl<'a> Line<'a> {
         let (Some(rate), Some(jitter), Some(least), Some(most)) =
             (self.rate_hz, self.jitter_ms, self.least_ms, self.most_ms)
         else {
-            return format!("{name:<24} {}", Styled(FAINT, "no period"));
+            return format!("{name:<18} {}", Styled(FAINT, "no period"));
         };
         let gaps = match self.gaps {
             0 => "no gap".to_owned(),
             1 => Styled(BAD, "1 gap").to_string(),
             gaps => Styled(BAD, format!("{gaps} gaps")).to_string(),
         };
-        format!("{name:<24} {rate:8.1} Hz  {least:.2} to {most:.2} ms  jitter {jitter:.3} ms  {gaps}")
+        format!("{name:<18} {rate:8.1} Hz  {least:.2} to {most:.2} ms  jitter {jitter:.2} ms  {gaps}")
     }
 }
 
@@ -270,6 +274,11 @@ mod tests {
         assert_eq!((line.period_ms, line.least_ms, line.most_ms), (Some(12.857), Some(8.0), Some(30.0)));
         assert_eq!((line.rate_hz, line.gaps), (Some(77.778), 1));
         assert!(line.text().contains("1 gap"), "{}", line.text());
+        // A line of a busy stream fits a terminal of 80 columns.
+        let mut busy = stream.all;
+        (busy.least, busy.most, busy.gaps) = (1.23e6, 345.67e6, 128);
+        let line = Line::new("tautline", MessageType::Command, 0, &busy, Part::All).text();
+        assert!(console::measure_text_width(&line) < 80, "{line}");
         let none = Line::new("arm", MessageType::Command, 0, &Periods::default(), Part::All);
         assert!(none.text().contains("no period"));
     }

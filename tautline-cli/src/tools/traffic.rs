@@ -20,7 +20,7 @@ pub(crate) fn report(statistics: &Statistics, json: bool) -> String {
         (statistics.send_failures, "refused by the system when they were sent"),
     ];
     let mut text = format!(
-        "{} {} in {} bytes",
+        "received {} {} ({} bytes in all, with heartbeats and probes)",
         statistics.messages_received,
         if statistics.messages_received == 1 { "message" } else { "messages" },
         statistics.bytes_received
@@ -47,12 +47,15 @@ mod tests {
     #[test]
     fn the_sentence_has_only_counters_above_0_and_the_json_has_all() {
         let mut statistics = Statistics::default();
-        assert_eq!(report(&statistics, false), "0 messages in 0 bytes");
+        assert_eq!(
+            report(&statistics, false),
+            "received 0 messages (0 bytes in all, with heartbeats and probes)"
+        );
         statistics.messages_received = 1;
         statistics.lost = 2;
         statistics.datagrams_dropped.add(DropReason::BadCrc, 3);
         let text = report(&statistics, false);
-        assert!(text.starts_with("1 message in 0 bytes, 2 lost; 3 dropped as bad_crc (the CRC-32"), "{text}");
+        assert!(text.contains("1 message (0 bytes in all, with heartbeats and probes), 2 lost; 3 dropped as bad_crc (the CRC-32"), "{text}");
         let json: serde_json::Value = serde_json::from_str(&report(&statistics, true)).expect("it is JSON");
         assert_eq!((&json["duplicate"], &json["datagrams_dropped"]["bad_crc"]), (&0.into(), &3.into()));
     }

@@ -156,8 +156,12 @@ impl Outcome {
             };
             output::data(&(serde_json::to_string(&line).expect("numbers are JSON") + "\n"))?;
         }
-        let files = if totals.files == 1 { String::new() } else { format!(" in {} files", totals.files) };
-        output::note(format_args!("recorded {} messages in {} bytes{files}", totals.messages, totals.bytes));
+        let messages = if totals.messages == 1 { "message" } else { "messages" };
+        let files = if totals.files == 1 { "file" } else { "files" };
+        output::note(format_args!(
+            "recorded {} {messages} in {} {files} of {} bytes",
+            totals.messages, totals.files, totals.bytes
+        ));
         match missed {
             0 => Ok(Exit::Done),
             _ => Err(Failure::failed(format!(
