@@ -39,6 +39,13 @@ fn who_waits_for_a_server_is_told_so_after_a_moment() {
 }
 
 #[test]
+fn help_shows_what_a_subcommand_has_before_what_all_have() {
+    let help = run(&["incident", "--help"]).stdout;
+    let at = |option: &str| help.find(option).unwrap_or_else(|| panic!("{option} is missing: {help}"));
+    assert!(at("--json") < at("--verbose") && at("--verbose") < at("--quiet"), "{help}");
+}
+
+#[test]
 fn quiet_leaves_only_errors_and_verbose_adds_the_log() {
     let listener = Listener::start(&["--reply"]);
     let quiet = run(&["send", &listener.address, "1", "--quiet"]);
