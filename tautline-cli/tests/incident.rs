@@ -307,7 +307,7 @@ fn a_kernel_buffer_that_was_full_is_named() {
 #[test]
 fn a_flood_of_strangers_is_named() {
     let folder = Folder::new("flood");
-    let (plant, address) = plant(&folder, |config| config.black_box("1MiB"));
+    let (plant, address) = plant(&folder, |config| config.black_box("768KiB"));
     let controller = controller(&address);
     // The flood lets the ring of the receiving half wrap.
     let blob = "x".repeat(1_000);

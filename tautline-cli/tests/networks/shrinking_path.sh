@@ -18,8 +18,8 @@ connect $C near 1; connect $P far 2
 echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
 nsenter -t $P -n "$T" listen $PLANT --reply --black-box "$FOLDER/plant" >/dev/null 2>&1 & L=$!
 sleep 0.5
-nsenter -t $C -n "$T" ping $PLANT --rate 300 --size 1380 -q --black-box "$FOLDER/controller" >/dev/null 2>&1 & S=$!
-sleep 3
+nsenter -t $C -n "$T" ping $PLANT --rate 600 --size 1380 -q --black-box "$FOLDER/controller" >/dev/null 2>&1 & S=$!
+sleep 6
 if [ $ROUTER = silent ]; then
     # What the router itself sends is dropped. What it forwards is not.
     ip rule add from 10.78.1.2 blackhole; ip rule add from 10.78.2.2 blackhole; ip -6 rule add iif lo blackhole
