@@ -104,9 +104,8 @@ pub(crate) fn hold_lines_back() {
 
 /// Writes the lines that were held back.
 pub(crate) fn release_lines() {
-    for line in held_back().take().into_iter().flatten() {
-        let _ = writeln!(anstream::stderr().lock(), "{line}");
-    }
+    let lines = held_back().take();
+    lines.into_iter().flatten().for_each(|line| drop(write_line(line)));
 }
 
 /// Whether a picture is on the screen.
@@ -133,11 +132,15 @@ fn to_stderr(kind: &str, prefix: &str, text: &str) {
         let text = anstream::adapter::strip_str(text).to_string();
         writeln!(io::stderr().lock(), "{}", printable(&serde_json::json!({ kind: text }).to_string()))
     } else {
-        let line = format!("{prefix}{}", printable(text));
-        let terminal = console::Term::stderr();
-        let line = if terminal.is_term() { fitted(&line, terminal.size().1.into()) } else { line };
-        writeln!(anstream::stderr().lock(), "{line}")
+        write_line(format!("{prefix}{}", printable(text)))
     };
+}
+
+/// Writes a line to stderr. On a terminal it breaks at spaces.
+fn write_line(line: String) -> io::Result<()> {
+    let terminal = console::Term::stderr();
+    let line = if terminal.is_term() { fitted(&line, terminal.size().1.into()) } else { line };
+    writeln!(anstream::stderr().lock(), "{line}")
 }
 
 const ESCAPE: char = '\x1b';
