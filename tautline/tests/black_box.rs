@@ -58,7 +58,7 @@ fn what_a_wrapped_ring_holds_is_run_again_with_equal_outputs_at_both_ends() {
     for wire in [Wire::Native, Wire::Classic] {
         let folder = Folder::new(&format!("wrapped-{wire}"));
         let ends = pair(wire, "64KiB", &folder.0);
-        exchange(&ends, 6_000);
+        exchange(&ends, 7_500);
         for end in &ends {
             let file = BlackBoxFile::open(&end.dump().expect("written")).expect("a black box");
             let mut messages = 0;
@@ -168,11 +168,11 @@ fn what_a_secured_link_did_is_run_again_from_files_without_a_key() {
     let controller = create_udp_client(controller).expect("in order");
     controller.connect().expect("the plant answers");
     let ends = [plant, controller];
-    exchange(&ends, 3_000);
+    exchange(&ends, 3_800);
     // The session goes on with another key.
     file("controller.key", &[&keys[1]]);
     ends[1].reload_keys().expect("it can be read");
-    exchange(&ends, 3_000);
+    exchange(&ends, 3_800);
     for end in &ends {
         end.send("this is not secret here", &Metadata::status()).expect("sent");
         let path = end.dump().expect("written");
