@@ -149,7 +149,7 @@ pub(super) fn is_longer(error: &io::Error) -> bool {
 }
 
 /// Whether a datagram waits to be read. Not asked here.
-pub(super) const fn has_waiting(_: &UdpSocket) -> bool {
+pub(in crate::machine::socket) const fn has_waiting(_: &UdpSocket) -> bool {
     false
 }
 
