@@ -30,9 +30,9 @@ pub(crate) struct State<Step, Seen> {
     pub(crate) steps: Vec<Step>,
     /// The steps that can come next.
     pub(crate) open: Vec<Step>,
-    /// A hash of everything that decides what can follow, beside what is spent.
+    /// A hash of everything that decides what can follow, except for `spent`.
     pub(crate) digest: u64,
-    /// How often it has come to what is limited.
+    /// How often each limited act has happened.
     pub(crate) spent: [usize; 3],
     pub(crate) seen: Seen,
 }

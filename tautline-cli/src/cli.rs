@@ -17,7 +17,7 @@ use crate::tools::{log, origin, output};
 #[derive(Debug, Parser)]
 #[command(
     name = "tautline",
-    // Not the name of the file, which is tautline.exe on Windows.
+    // Without this, the help shows the name of the file: tautline.exe on Windows.
     bin_name = "tautline",
     version,
     after_help = "\
@@ -145,7 +145,7 @@ pub(crate) fn definition() -> clap::Command {
     ))
 }
 
-/// Returns the list of subcommands by purpose. clap has none.
+/// Returns the list of subcommands by purpose. clap cannot make such a list.
 fn groups(command: &clap::Command) -> String {
     let mut text = String::new();
     for (purpose, names) in GROUPS {

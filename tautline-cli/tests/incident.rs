@@ -474,9 +474,9 @@ fn a_path_that_has_shrunk_is_named() {
     });
 }
 
-/// As somebody meets it who was not there: the path is told, and the text says when it was.
+/// Somebody who was not there needs both: `demo` prints the path of the file, and `incident` prints the time of the trip.
 #[test]
-fn the_demo_tells_where_its_black_box_is_and_incident_when_the_trip_was() {
+fn the_demo_tells_where_its_black_box_is_and_incident_tells_when_the_trip_was() {
     let folder = Folder::new("demo");
     let args = ["demo", "--black-box", "boxes", "--cut-after", "1s", "--seconds", "3"];
     let demo = support::command(&args).current_dir(&folder.0).output().expect("it runs");

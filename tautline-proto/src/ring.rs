@@ -241,8 +241,8 @@ fn store<const COUNT: usize>(to: &[AtomicU64; COUNT], words: [u64; COUNT]) {
     to.iter().zip(words).for_each(|(to, word)| to.store(word, Ordering::Relaxed));
 }
 
-/// Stores bytes as words, of which the last is filled up with zeros. Most of them eight words at a time, which takes half as many
-/// instructions as a loop over words.
+/// Stores bytes as words, and fills the last word up with zeros. It stores most of them eight words at a time, which takes half as
+/// many instructions as a loop over words.
 #[inline]
 fn store_bytes(to: &[AtomicU64], bytes: &[u8]) {
     const BLOCK: usize = 8;

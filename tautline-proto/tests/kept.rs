@@ -47,7 +47,7 @@ impl Crowd {
     /// Hands the server the first of what each client has sent last.
     fn deliver_first(&mut self, index: usize, count: usize) {
         let packets: Vec<_> = self.clients[index].sent.drain(..).take(count).collect();
-        // Without the checks of `Node::handle` after each, which walk all tables.
+        // Not by `Node::handle`: its checks walk all tables after each datagram.
         for packet in &packets {
             let (now, mut scratch) = (at(self.ms), Vec::new());
             let accepted = self.server.inbound.handle(now, packet.from, &packet.bytes, &mut scratch);

@@ -87,7 +87,7 @@ fn assert_is_told(record: &RingContents, entry: &Found, at: usize, what: &str) {
     let difference = rerun_inbound(&changed, &as_it_was(), |_| {}).difference;
     let difference = difference.unwrap_or_else(|| panic!("byte {at} makes no difference: {entry:?}"));
     assert_eq!(difference.at.as_nanos(), entry.time, "byte {at}: {difference:?}");
-    // Of the last input of a segment, the mark that follows shows it.
+    // If it is the last input of a segment, the mark that follows shows the difference.
     assert!(difference.what.contains(what), "{difference:?}");
 }
 
@@ -108,7 +108,7 @@ fn a_datagram_that_is_changed_on_purpose_is_found_as_the_first_difference() {
 fn a_sealed_datagram_that_is_changed_on_purpose_is_found_as_the_first_difference() {
     let record = record_with_many(Links::Secured, OPENED);
     let segment = &record.segments[0];
-    // When datagrams came that ended with a message, and had no other.
+    // The times when datagrams came that ended with a message, and had no other one.
     let mut delivered = HashMap::new();
     let rerun = rerun_inbound(&record, &as_it_was(), |step| {
         if let Step::Message { now, .. } = step {

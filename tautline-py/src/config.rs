@@ -141,7 +141,7 @@ impl Config {
             let stream = stream.extract::<String>().map_err(|_| PyTypeError::new_err(STREAMS_EXPECTED))?;
             let settings = table(&settings, STREAMS_EXPECTED)?;
             if settings.is_empty() {
-                // Nothing is set, so nothing else would notice a slip in the name.
+                // Nothing is set, so no other check would notice a misspelt name.
                 let (kind, _) = stream.split_once('.').unwrap_or((&stream, ""));
                 arguments::message_type(PyString::new(py, kind).as_any())?;
             }

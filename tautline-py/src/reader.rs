@@ -9,8 +9,8 @@ use tautline::LoopReader;
 use crate::life::{self, Own};
 use crate::link::Link;
 
-/// One for each event loop and link. The loop watches an epoll that holds the socket: so the loop needs not know when the link has
-/// another socket, and a socket that is closed is watched no more.
+/// One for each event loop and link. The loop watches an epoll that holds the socket: so the loop need not know when the link has
+/// another socket, and a closed socket leaves the epoll by itself.
 #[pyclass(frozen, module = "tautline._native")]
 pub(crate) struct Reader {
     reader: Own<LoopReader>,
@@ -25,7 +25,7 @@ impl Reader {
             let watched = epoll::modify(&self.epoll, socket, EventData::new_u64(0), flags);
             watched.or_else(|_| epoll::add(&self.epoll, socket, EventData::new_u64(0), flags))
         };
-        // If it fails, the link's own thread reads, as it does without this class.
+        // If this fails, the link's own thread reads, as it does without this class.
         let _ = reader.with_socket(watch);
     }
 }
@@ -60,7 +60,7 @@ impl Reader {
     /// Reads what has come, and watches the socket again.
     fn turn(&self, py: Python<'_>) -> PyResult<()> {
         let reader = self.reader.get(py)?;
-        // Whoever fetches the event ends the readiness of the epoll; the socket's own state is looked at again with `watch`.
+        // Fetching the event ends the readiness of the epoll. `watch` then looks at the state of the socket itself.
         let mut events = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }];
         let _ = epoll::wait(
             &self.epoll,

@@ -37,7 +37,7 @@ const RELIABLE_ROUND: usize = 64;
 /// The largest packet, in bytes.
 const MTU: usize = 1_500;
 
-/// The memory of a black box. It is written over again and again, as one that is on for long.
+/// The memory of a black box. It is written over again and again, as in a black box that has been on for long.
 const BLACK_BOX: &str = "1MiB";
 
 /// The key of both ends, if they have one.
@@ -75,7 +75,7 @@ const USAGE: &str = "hot_path WAY ROUNDS [BYTES] [--key] [--black-box] [--record
 pub(crate) struct Extras {
     /// A key: the link is secured.
     pub(crate) key: bool,
-    /// A black box each.
+    /// A black box for each end.
     pub(crate) black_box: bool,
     /// A recording of what each end receives.
     pub(crate) record: bool,

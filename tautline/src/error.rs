@@ -120,7 +120,7 @@ impl ConnectError {
     }
 }
 
-/// What `main` and `unwrap` print of an error is its `Debug`, and people read it: it is the sentence.
+/// `main` and `unwrap` print the `Debug` of an error, and people read it. So it is the sentence.
 impl fmt::Debug for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
@@ -401,7 +401,7 @@ pub enum Unsupported {
     Delivery(Delivery),
 }
 
-/// What `main` and `unwrap` print of an error is its `Debug`, and people read it: it is the sentence.
+/// `main` and `unwrap` print the `Debug` of an error, and people read it. So it is the sentence.
 impl fmt::Debug for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")

@@ -151,7 +151,7 @@ fn what_a_secured_link_did_is_run_again_from_files_without_a_key() {
     let file = |name: &str, keys: &[&tautline::SecretKey]| {
         let path = folder.0.join(name);
         let lines: String = keys.iter().map(|key| format!("{}\n", &*key.reveal())).collect();
-        // Others cannot read it. Writing to it, also later, changes nothing of that.
+        // Others cannot read it, and writing to it does not change that.
         let _ = keys[0].create_file(&path);
         fs::write(&path, lines).expect("written");
         path

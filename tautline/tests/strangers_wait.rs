@@ -83,7 +83,7 @@ fn what_a_peer_has_sent_waits_for_one_stranger_at_most() {
         driver.turn_with(Some(Duration::ZERO), &mut |message| {
             seen.extend(message.decode::<u64>());
         });
-        assert!(seen.contains(&42), "{wire:?}: the command is there in the first turn: {seen:?}");
+        assert!(seen.contains(&42), "{wire:?}: the first turn handles the command: {seen:?}");
         assert_eq!(served(&plant, &strangers, wire), 1, "{wire:?}");
         let mut turns = 1;
         while driver.turn(Some(Duration::ZERO)) > 0 {

@@ -19,7 +19,7 @@ use crate::steps::{AllOrders, HEAL_ONE_IN, State, Steps};
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     broken: Option<ControlRule>,
-    /// Granted, released, and overtaken.
+    /// Whether a command was granted, released, and overtaken.
     acts: [bool; 3],
     both: bool,
 }

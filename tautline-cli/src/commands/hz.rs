@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn that_nothing_came_is_said_at_the_end_and_not_in_json() {
+    fn the_report_at_the_end_says_that_no_message_came_but_not_in_json() {
         assert_eq!(Streams::default().report(false, Part::All), "no message came\n");
         assert_eq!(Streams::default().report(false, Part::Latest), "");
         assert_eq!(Streams::default().report(true, Part::All), "");

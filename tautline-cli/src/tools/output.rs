@@ -97,7 +97,7 @@ pub(crate) fn note_json(json: &str) {
 /// The lines for stderr that wait until a picture is off the screen. `None`: there is no picture.
 static HELD_BACK: Mutex<Option<Vec<String>>> = Mutex::new(None);
 
-/// A picture that is drawn in place ends up in the wrong place if lines come between. Holds them back from now on.
+/// Holds lines back from now on. A line in the middle of a picture would move it, and the next picture would write over the line.
 pub(crate) fn hold_lines_back() {
     *held_back() = Some(Vec::new());
 }
@@ -117,7 +117,7 @@ fn held_back() -> MutexGuard<'static, Option<Vec<String>>> {
     HELD_BACK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// As many lines are held back at most. The latest are left out: the first tell what began.
+/// The most lines that are held back. Later ones are left out, because the first lines tell what began.
 const MOST_HELD_BACK: usize = 100;
 
 fn to_stderr(kind: &str, prefix: &str, text: &str) {

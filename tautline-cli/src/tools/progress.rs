@@ -21,7 +21,8 @@ impl Bar {
         Self { began: Instant::now(), drawn: Cell::new(None) }
     }
 
-    /// Draws how much is done, from 0 to 1, if that is known, and the text with the time that is left. Not again within a moment.
+    /// Draws the share that is done (from 0 to 1, if it is known), and the text with the time that is left. Does nothing if it has drawn
+    /// within [`DRAW_EVERY`].
     pub(crate) fn draw(&self, now: Instant, share: Option<f64>, text: impl FnOnce() -> String) {
         if self.drawn.get().is_some_and(|drawn| now.saturating_duration_since(drawn) < DRAW_EVERY) {
             return;
@@ -60,7 +61,7 @@ fn left(passed: Duration, share: f64) -> Option<String> {
     })
 }
 
-/// A line that fills the columns but for the last one, where some terminals begin a new line.
+/// Returns a line that fills all columns except the last one, where some terminals begin a new line.
 fn line(columns: usize, share: Option<f64>, text: &str) -> String {
     let room = columns.saturating_sub(1);
     if room == 0 {

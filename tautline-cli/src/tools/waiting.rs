@@ -45,7 +45,7 @@ pub(crate) fn while_waiting<T>(what: impl fmt::Display, wait: impl FnOnce() -> T
 }
 
 fn say(what: impl fmt::Display) {
-    // Beside a picture it would come when it is over.
+    // While a picture is drawn, the note would appear only after it.
     if output::holds_lines_back() {
         return;
     }

@@ -175,7 +175,7 @@ impl EndpointConfig {
 /// More bytes than the values of a configuration take.
 const MOST_SAVED: usize = 1 << 20;
 
-/// The most bytes of incomplete and held-back messages of all peers, unless two of the largest take more.
+/// The most bytes of incomplete and held-back messages of all peers. If two of the largest messages take more, that is the limit.
 const MAX_KEPT_OF_ALL: usize = 16 << 20;
 
 /// More than the fixed fields, the optional fields and the numbers of a message can take.

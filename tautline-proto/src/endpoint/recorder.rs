@@ -82,11 +82,11 @@ pub(crate) enum Output {
     Reply = 3,
 }
 
-/// A flag of an input of the receiving half: outputs waited to be polled, which the digest does not have yet. Without it, everything was
-/// polled before.
+/// A flag of an input of the receiving half: outputs waited to be polled, so the digest does not include them yet. Without the flag, all
+/// outputs had been polled.
 pub(crate) const OUTPUTS_WAIT: u8 = 1;
 
-/// A flag of a sealed datagram: the kernel has taken it, with so many messages as the number of the entry says.
+/// A flag of a sealed datagram: the kernel has taken it. The number of the entry says how many messages were in it.
 pub(crate) const WAS_SENT: u8 = 2;
 
 /// Stands for a time that is not known.
@@ -199,7 +199,7 @@ impl Recorder {
         }
     }
 
-    /// As [`flagged_input`](Self::flagged_input), with what can be saved.
+    /// As [`flagged_input`](Self::flagged_input), with a value that is saved as bytes.
     pub(crate) fn saved_input<const WORDS: usize>(
         &mut self,
         kind: Kind,

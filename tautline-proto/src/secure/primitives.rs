@@ -21,8 +21,8 @@ pub(super) struct Primitives {
     pub(super) key: MixedKey,
 }
 
-/// What mixing in the key gives at the begin of a handshake: the chaining key, what is hashed, and the first cipher's key. It depends on
-/// the key alone (Noise, revision 34, section 9.2), so it is computed once, and not for each message of a stranger.
+/// What mixing in the key gives at the beginning of a handshake: the chaining key, what is hashed, and the first cipher's key. It depends
+/// on the key alone (Noise, revision 34, section 9.2), so it is computed once, and not for each message of a stranger.
 #[derive(Clone)]
 pub(super) struct MixedKey(Zeroizing<[[u8; 32]; 3]>);
 

@@ -41,7 +41,7 @@ class Side:
                 call()
 
     def reader(self, link: Link) -> Reader | None:
-        """Returns what this loop reads a link with. None: the link's own thread reads, and rings."""
+        """Returns the reader of a link for this loop. None: the link's own thread reads, and rings the bell."""
         reader = self._readers.get(weakref.ref(link))
         loop = self._loop()
         if reader is None and loop is not None and sys.platform == "linux":
@@ -51,14 +51,14 @@ class Side:
         return reader
 
     def _forget(self, link: weakref.ref[Link]) -> None:
-        """A link is gone, on whatever thread: its loop watches it no more."""
+        """Ends watching a link that is gone. Any thread may call this."""
         reader, loop = self._readers.pop(link, None), self._loop()
         if reader is not None and loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(lambda: loop.remove_reader(reader.fileno()))
 
     def _readable(self, reader: Reader) -> None:
         reader.turn()
-        # What has come has rung already.
+        # Messages that were read have rung the bell already.
         self._rung()
 
     def expect(self, call: Callable[[], None]) -> int:

@@ -122,7 +122,7 @@ pub enum ConfigError {
     },
 }
 
-/// What `main` and `unwrap` print of an error is its `Debug`, and people read it: it is the sentence.
+/// `main` and `unwrap` print the `Debug` of an error, and people read it. So it is the sentence.
 impl fmt::Debug for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")

@@ -150,7 +150,7 @@ mod from_toml {
     use crate::config::streams::{StreamKeyName, is_number};
     use tautline_proto::MessageType;
 
-    /// The tables that there are. Whoever guesses others (`[server]`, `[qos.command]`) reads this.
+    /// The tables that there are. The error shows this to a user who tries others (`[server]`, `[qos.command]`).
     const TABLES: &str = "the name of a message type for a table, such as [command] or [command.3], or [keys.NAME]; \
                           every other key stands above the first table";
 
@@ -301,7 +301,7 @@ mod from_toml {
         let start = error.span().map_or(0, |span| span.start);
         let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
         let mut problem = error.message().replace('\n', "; ");
-        // In double quotes a backslash begins an escape. Who writes a path of Windows so gets this error.
+        // In double quotes a backslash begins an escape. So a Windows path in double quotes gives this error.
         let wrong = text.lines().nth(line - 1).unwrap_or_default();
         if wrong.contains('\\') {
             problem.push_str(r"; write a path with backslashes in single quotes, such as 'C:\keys\arm.key'");

@@ -78,7 +78,7 @@ impl Turns for Turner {
 pub(crate) struct Slot<T: Turns = Turner> {
     state: Mutex<SlotState<T>>,
     returned: Condvar,
-    /// Whether callers or event loops wait that want to lead. Order: relaxed. The driver's thread reads it after each turn, and the
+    /// Whether callers or event loops that want to lead are waiting. Order: relaxed. The driver's thread reads it after each turn, and the
     /// thread that sets it ends that turn afterwards.
     is_wanted: AtomicBool,
 }
@@ -258,7 +258,7 @@ impl<T: Turns> Slot<T> {
         lock(&self.state).left_at = Some(Instant::now());
     }
 
-    /// Turns once without waiting, for an event loop. Returns whether it did: another thread that turns reads what has come.
+    /// Turns once without waiting, for an event loop. Returns whether it did. If not, another thread turns, and reads what has come.
     pub(crate) fn turn_now(&self) -> bool {
         let me = Leader::Caller(thread::current().id());
         let Some(mut out) = self.take_out(&mut lock(&self.state), me) else { return false };

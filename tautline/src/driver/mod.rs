@@ -376,7 +376,7 @@ impl Turner {
             return;
         }
         self.inbound.handle_timeout(now);
-        // If timers of further peers are due, they have been put off for as long.
+        // If timers of further peers are still due, they have waited as long: `put_off` stays.
         if self.inbound.next_timeout().is_none_or(|due| due > now.steady) {
             self.put_off = 0;
         }
@@ -484,7 +484,7 @@ impl Turner {
 
     fn carry_out_commands(&mut self, now: Now) {
         self.shared.peers_so_far.store(self.inbound.peers_so_far(), Ordering::Relaxed);
-        // The thread of the driver comes back soon enough. A leader may leave, and a caller's loop may be slow.
+        // Only the driver's own thread surely comes back soon: a leader may leave, and a caller's loop may be slow.
         let comes_back = !self.leads && !self.shared.sender.caller_driven;
         while self.inbound.has_commands() {
             let Self { inbound, shared, acks, .. } = self;

@@ -18,7 +18,7 @@ use super::{Sink, Turner};
 pub(super) const MAX_WAITING: usize = 256;
 const MAX_WAITING_BYTES: usize = 256 << 10;
 
-/// For so long strangers are refused then: until the next read.
+/// How long strangers are refused then: until the next read.
 const A_MOMENT: Duration = Duration::from_nanos(1);
 
 /// The datagrams that wait, the oldest first.
@@ -52,7 +52,7 @@ impl WaitingStrangers {
         has_room
     }
 
-    /// Takes the first datagram that is meant.
+    /// Takes the first datagram for which `is_meant` returns true.
     fn take(&mut self, mut is_meant: impl FnMut(&Origin, &[u8]) -> bool) -> Option<(Origin, Vec<u8>)> {
         let place = self.datagrams.iter().position(|(origin, datagram)| is_meant(origin, datagram))?;
         let taken = self.datagrams.remove(place)?;
@@ -75,7 +75,7 @@ impl Turner {
         }
         let is_kept = self.waiting_strangers.push(origin, datagram);
         if !is_kept {
-            // The protocol drops it, except that it serves a peer that had to make room.
+            // So the protocol drops it, unless it is of a peer that had to make room: that peer is served.
             self.inbound.refuse_strangers_until(now.steady.plus(A_MOMENT));
         }
         is_kept
@@ -94,7 +94,7 @@ impl Turner {
         if was_served || self.waiting_strangers.is_empty() {
             return 0;
         }
-        // Later than strangers were refused, because one more had come than could wait.
+        // A new time, after the end of the refusal that begins when the queue is full.
         *now = self.clock.now();
         self.serve_first_waiting(*now, scratch, sink)
     }
@@ -105,7 +105,7 @@ impl Turner {
         let mut served: Option<SocketAddr> = None;
         while !self.life.is_stopped() {
             let Self { waiting_strangers, inbound, .. } = self;
-            // If it is a peer now, what it has sent must not be overtaken by what it sends next.
+            // If the stranger is a peer now, its next datagrams must not overtake those that wait here.
             let is_next = |origin: &Origin, datagram: &[u8]| {
                 served.is_none_or(|from| origin.from == from && !inbound.is_of_stranger(from, datagram))
             };

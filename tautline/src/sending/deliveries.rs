@@ -92,8 +92,8 @@ const MOST_SPARE: usize = DELIVERY_WINDOW as usize;
 
 /// The table of the messages in flight. Kept under the transmit lock; outlives single connections.
 ///
-/// The receipt of a message is its place in the table, which the next message may have once it has ended. So the table has as many
-/// places as messages were in flight at once.
+/// The receipt of a message is its place in the table. Once the message has ended, another one may have that place. So the table has
+/// as many places as messages were in flight at once.
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
     signs: Arc<DeliverySigns>,
@@ -102,7 +102,7 @@ pub(crate) struct Deliveries {
     /// Trackers whose messages have ended and whose receipts were dropped. One thread takes memory and another returns it, which is
     /// slow; so they are used again.
     spare: Vec<Arc<Tracker>>,
-    /// Messages whose outcome was not published yet, and which somebody may want to know.
+    /// Messages with an outcome that somebody may want to know and that was not published yet.
     ended: Vec<(UnderWay, Outcome)>,
     /// The peers of messages that have ended since the last [`take_ended`](Self::take_ended). A peer may be there several times.
     made_room: Vec<PeerId>,

@@ -32,7 +32,7 @@ use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, fence, l
 pub(crate) const MAX_RUN: usize = 64;
 
 /// The most datagrams of a job in pieces that are written under one hold of the writer, and that the driver writes of it before it
-/// reads again: what a peer has sent meanwhile, and whoever waits for the writer, waits for so many.
+/// reads again. What a peer has sent meanwhile, and another thread that wants the writer, wait for at most so many.
 pub(crate) const PIECE: usize = 16;
 
 /// The most that the driver writes for senders after each of its own short acts. At the end of a turn it writes [`MAX_RUN`].
@@ -97,8 +97,8 @@ pub(crate) struct Handed<O> {
 /// from the thread that writes, so there are few.
 const TRIES: u32 = 6;
 
-/// How often a sender gives its core away for the driver: longer than the driver takes to wake. The bound matters only if the driver
-/// gets no core at all.
+/// How often a sender gives its core away for the driver. In this time the driver wakes, so the bound matters only if the driver gets
+/// no core at all.
 const GIVES_WAY: u32 = 256;
 
 /// How many pieces of a job a thread writes before it does something else.

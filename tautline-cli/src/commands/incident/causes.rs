@@ -219,12 +219,12 @@ fn ended_silence(story: &Story) -> Option<(PeerId, At)> {
     Some((peer, back.at))
 }
 
-/// If nothing else was found: a peer was silent for long, and has come back long before somebody asked for the file.
+/// Used if nothing else was found: a peer was silent for long, and came back long before somebody asked for the file.
 fn held_up(story: &Story) -> Option<Cause> {
     let mut latest = BTreeMap::new();
     let mut longest = None;
     for received in story.received.iter().filter(|received| story.is_near(received.at)) {
-        // When it came, and not when it was read.
+        // The time when it came, and not when it was read.
         let came = received.at - received.in_kernel;
         let before = latest.insert(received.peer, came).unwrap_or(came);
         longest = longest.max(Some((came.saturating_sub(before), before, received.peer)));
@@ -238,8 +238,8 @@ fn held_up(story: &Story) -> Option<Cause> {
     Some(Cause::new(Kind::PeerStopped, sentence))
 }
 
-/// If nothing else was found: most messages were replaced by newer ones before anybody took them. That is no fault where only the
-/// newest counts, but it shows that whoever takes them is slower than they come.
+/// Used if nothing else was found: most messages were replaced by newer ones before anybody took them. That is no fault where only
+/// the newest counts, but it shows that messages come faster than the handler or the caller of `receive` takes them.
 fn outpaced(story: &Story) -> impl Iterator<Item = Cause> {
     let heard = story.heard.iter().filter(|heard| story.is_near(heard.at)).count() as f64;
     let consumers = [

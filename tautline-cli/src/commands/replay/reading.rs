@@ -13,8 +13,8 @@ use crate::tools::output;
 use crate::tools::recording::unreadable;
 use crate::tools::repeated::Repeated;
 
-/// How many parts are read at once. So the reading thread wakes up seldom: on a machine with few cores it would take the processor
-/// from the thread that sends.
+/// How many parts are read at once. With many, the reading thread seldom wakes up. On a machine with few cores, each time takes the
+/// processor from the thread that sends.
 const BATCH: usize = 256;
 
 /// How many batches the reading thread may be ahead.

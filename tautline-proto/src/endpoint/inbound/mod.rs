@@ -82,7 +82,7 @@ use crate::wire::native::OwnershipAct;
 const EARLY: u32 = 16;
 
 /// The most peers that one [`handle_timeout`](Inbound::handle_timeout) visits, some of them early. Peers that came together are due
-/// together, and each gets a heartbeat and a probe: what comes meanwhile waits for that.
+/// together, and each gets a heartbeat and a probe. A datagram that comes meanwhile waits until all are sent.
 const VISITS_TOGETHER: u32 = 16;
 
 /// The receiving half of an endpoint. The driver owns it. The [module's page](super) shows the order of the calls.
@@ -187,9 +187,9 @@ impl Inbound {
         false
     }
 
-    /// Returns whether this datagram is valid, and asks a server to serve a stranger: it is of nobody's session, or begins one. To
-    /// handle it may take as long as many datagrams of peers take. A driver may handle it after those, and in its order among
-    /// strangers' datagrams.
+    /// Returns whether this datagram is valid and asks a server to serve a stranger: it belongs to no session, or begins one.
+    /// Handling it may take as long as handling many datagrams of peers. So a driver may handle those first, but it must keep
+    /// the order of strangers' datagrams.
     #[must_use]
     pub fn is_of_stranger(&mut self, from: SocketAddr, datagram: &[u8]) -> bool {
         let Self { registry, sessions, .. } = self;
@@ -228,8 +228,9 @@ impl Inbound {
         self.registry.outputs.events.push_back(Event::Dropped { from, reason });
     }
 
-    /// Notes when the datagrams came that are handled from now on: most probably, and at the earliest. Without it, they came when
-    /// they are handled. Only the silence of owners is measured with it.
+    /// Notes when the datagrams came that are handled from now on: the most probable time, and the earliest possible one. Without
+    /// this call, a datagram counts as having come when it is handled. The time is used only to measure the silence of owners,
+    /// and in black boxes.
     #[inline]
     pub fn came(&mut self, at: Instant, not_before: Instant) {
         if self.recorder.is_some() || self.registry.owners.is_some() {
@@ -370,7 +371,7 @@ impl Inbound {
         core::mem::take(&mut self.registry.strangers.were_served)
     }
 
-    /// Does what is due at `now`, for 16 peers at most. For the others it is [due](Self::next_timeout) still: the
+    /// Does what is due at `now`, for 16 peers at most. What is due for the others stays [due](Self::next_timeout): the
     /// driver reads before it calls this again.
     pub fn handle_timeout(&mut self, now: Now) {
         self.record_input(Input::Timeout(now));
@@ -383,7 +384,7 @@ impl Inbound {
             visited += 1;
             self.visit(id, now.steady, now.steady);
         }
-        // Whoever was woken for one peer serves those that are next, too.
+        // A driver that was woken for one peer also serves those that are due next.
         let soon = now.steady.plus(self.registry.config.heartbeat_interval / EARLY);
         while (1..VISITS_TOGETHER).contains(&visited)
             && let Some(id) = self.registry.peers.pop_heartbeat(soon)

@@ -65,7 +65,7 @@ pub(super) fn datagram(
     from: &SocketAddr,
     datagram: &[u8],
 ) {
-    // Everything of the datagram before was read.
+    // All messages of the datagram before it were read.
     recorder.is_reading = false;
     prepare(recorder, registry, sessions, datagram.len());
     recorder.clocks(now);

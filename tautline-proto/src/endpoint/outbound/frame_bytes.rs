@@ -1,7 +1,7 @@
 //! The bytes of the frames that wait to be sent or acknowledged, one behind the other.
 //!
-//! Frames come and mostly go in the order of their numbers. So one buffer holds all of them, and a frame costs a copy, not memory of
-//! its own: one thread would take that memory and another return it, which is slow.
+//! Frames come and mostly go in the order of their numbers. So one buffer holds all of them. A frame costs a copy, and needs
+//! no memory of its own: one thread would take that memory and another would return it, which is slow.
 
 use alloc::vec::Vec;
 

@@ -15,7 +15,7 @@ use crate::wire::native::Fragment;
 /// messages separately.
 const MAX_INCOMPLETE: usize = 16;
 
-/// How many pieces of a message may come before an earlier one. Further ones are not kept.
+/// How many pieces of a message may come before an earlier piece. Further ones are not kept.
 const MAX_EARLY: usize = 1_024;
 
 /// A best-effort message that is not complete after this time has lost a fragment.
@@ -97,7 +97,7 @@ impl Reassembly {
         Added::Complete(flags, begun, body)
     }
 
-    /// Returns whether a message of this length can begin if all together may take `most` bytes of memory. One always can.
+    /// Returns whether a message of this length can begin if all together may take `most` bytes of memory. One message always can.
     pub(crate) fn has_room(&self, total: usize, most: usize) -> bool {
         self.messages.is_empty() || self.kept() + total + BESIDE <= most
     }

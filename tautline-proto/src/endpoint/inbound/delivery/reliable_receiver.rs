@@ -167,7 +167,7 @@ impl ReliableReceiver {
         self.ordering.bytes() + self.ordering.count() * BESIDE + self.fragments.kept()
     }
 
-    /// Returns whether one more message of this length can be kept, beside what other peers keep. One always can.
+    /// Returns whether one more message of this length can be kept, beside what other peers keep. One message always can.
     fn has_room(&self, len: usize, room: Room) -> bool {
         let kept = self.kept();
         kept == 0 || kept + len + BESIDE <= room.of_all
