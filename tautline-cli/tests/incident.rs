@@ -131,7 +131,7 @@ fn named_of(file: &Path) -> Vec<String> {
     let path = file.to_str().expect("text");
     let rerun = run(&["incident", path, "--rerun"]);
     assert_eq!(rerun.code, 0, "{}{}", rerun.stdout, rerun.stderr);
-    assert_eq!(rerun.stdout.matches("every output is the recorded one").count(), 2, "{}", rerun.stdout);
+    assert_eq!(rerun.stdout.matches("every output is the same").count(), 2, "{}", rerun.stdout);
     let found = run(&["incident", path, "--json"]);
     let found: Value = serde_json::from_str(&found.stdout).expect("JSON");
     let causes = found["causes"].as_array().expect("a list");

@@ -221,7 +221,7 @@ fn socket_problem(
             | SocketFault::Blackhole,
         ) => {
             let commands = if cfg!(windows) { "ipconfig, route print" } else { "ip addr, ip route" };
-            write!(f, "no way leads to {address} ({problem}): check addresses and routes ({commands})")
+            write!(f, "no route leads to {address} ({problem}): check addresses and routes ({commands})")
         }
         (_, SocketFault::CardGone) => {
             let cards = if cfg!(windows) { "Get-NetAdapter" } else { "ip link" };

@@ -365,8 +365,8 @@ mod toml {
         assert_eq!(config, Ok(expected));
     }
 
-    const OTHER_TABLE: &str = "`server` is a table: expected the name of a message type for a table, such as [command] or \
-                               [command.3], or [keys.NAME]; every other key stands above the first table";
+    const OTHER_TABLE: &str = "`server` is a table: expected a table with the name of a message type, such as [command] or \
+                               [command.3], or [keys.NAME]; every other key must stand above the first table";
 
     #[test]
     fn text_without_quotes_gets_a_hint() {

@@ -300,7 +300,7 @@ pub(crate) fn called(text: &str) -> Result<Endpoint, String> {
 fn endpoint_for(text: &str, host: &str) -> Result<Endpoint, String> {
     let hint = match (text.parse::<u16>(), text.strip_prefix("*:")) {
         (Ok(port), _) => format!("; did you mean {host}:{port}?"),
-        (_, Some(port)) => format!("; did you mean :{port}, every address?"),
+        (_, Some(port)) => format!("; did you mean :{port}, for every address?"),
         _ => String::new(),
     };
     text.parse().map_err(|error: tautline::EndpointError| format!("{error}{hint}"))

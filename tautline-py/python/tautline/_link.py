@@ -247,7 +247,7 @@ class Link(_native.Link):
         """
 
         if callable(type):
-            raise TypeError('handler: write @link.handler("command"), with the type of the messages that it is for')
+            raise TypeError('handler: write @link.handler("command"), with the type of the messages that it takes')
 
         def register(function: H) -> H:
             if not callable(function):

@@ -53,7 +53,7 @@ impl fmt::Display for BlackBoxError {
         match self {
             Self::Unreadable(error) => write!(f, "the file cannot be read: {error}"),
             Self::NotABlackBox => f.write_str(
-                "the file is no black box of tautline: give a file that an interface with `black_box` wrote, and no recording",
+                "the file is no black box of tautline: give a file that an interface with `black_box` wrote, not a recording",
             ),
             Self::Damaged => f.write_str("the file is damaged: its contents contradict themselves"),
         }

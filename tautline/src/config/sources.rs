@@ -151,8 +151,8 @@ mod from_toml {
     use tautline_proto::MessageType;
 
     /// The tables that there are. The error shows this to a user who tries others (`[server]`, `[qos.command]`).
-    const TABLES: &str = "the name of a message type for a table, such as [command] or [command.3], or [keys.NAME]; \
-                          every other key stands above the first table";
+    const TABLES: &str = "a table with the name of a message type, such as [command] or [command.3], or [keys.NAME]; \
+                          every other key must stand above the first table";
 
     impl Config {
         /// Makes a configuration from TOML text: one key in each line, and a table for each stream of messages. Needs

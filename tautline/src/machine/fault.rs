@@ -64,12 +64,12 @@ socket_faults! {
     /// The network interface is down (ENETDOWN).
     NetworkDown, "network_down",
         concat!("the network interface is down: set it up (", command!("ip link set NAME up", "Enable-NetAdapter NAME"), "); the link goes on by itself then");
-    /// This host does not have the local address of the socket, or not any more (EADDRNOTAVAIL; for a send also EINVAL).
+    /// This host does not have the local address of the socket, or no longer has it (EADDRNOTAVAIL; for a send also EINVAL).
     AddressGone, "address_gone",
-        "this host does not have the local address, or not any more: restore it, or `bind` an address that stays";
-    /// This host does not have the network card, or not any more (ENODEV).
+        "this host does not have the local address, or no longer has it: restore it, or `bind` an address that stays";
+    /// This host does not have the network card, or no longer has it (ENODEV).
     CardGone, "card_gone",
-        concat!("this host does not have the network card, or not any more: plug it in, or check its name (", command!("ip link", "Get-NetAdapter"), ")");
+        concat!("this host does not have the network card, or no longer has it: plug it in, or check its name (", command!("ip link", "Get-NetAdapter"), ")");
     /// A route of this host drops what is sent to the peer (EINVAL while the local address is there).
     Blackhole, "blackhole",
         concat!("a route drops what is sent there (blackhole): remove it (", command!("ip route", "route print"), "); the link goes on by itself then");

@@ -1,4 +1,4 @@
-//! `tautline config`: checks the settings of an interface, or prints them with where each value comes from.
+//! `tautline config`: checks the settings of an interface, or prints each value and where it comes from.
 
 mod sources;
 mod values;
@@ -12,7 +12,7 @@ use self::sources::Sources;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::output;
 
-/// Check settings, or print them with where each value comes from
+/// Check settings, or print each value and where it comes from
 ///
 /// The settings come from a file, from TAUTLINE_* variables, which override it, and from defaults.
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ struct CheckArgs {
     file: Option<PathBuf>,
 }
 
-/// Print every setting in TOML, with where each value comes from
+/// Print every setting in TOML, and where each value comes from
 ///
 /// That is a line of the file, a TAUTLINE_* variable, a profile, or the default. Keys without effect for this role and
 /// wire are left out. Keys of secured links are never printed, only the names of their files.

@@ -243,8 +243,8 @@ fn held_up(story: &Story) -> Option<Cause> {
 fn outpaced(story: &Story) -> impl Iterator<Item = Cause> {
     let heard = story.heard.iter().filter(|heard| story.is_near(heard.at)).count() as f64;
     let consumers = [
-        (Kind::SlowHandler, "handlers_dropped", "a handler took them: it is slower than they come"),
-        (Kind::SlowReader, "inbox_dropped", "`receive` took them: whoever calls it is slower than they come"),
+        (Kind::SlowHandler, "handlers_dropped", "a handler took them: they come faster than it works"),
+        (Kind::SlowReader, "inbox_dropped", "`receive` took them: they come faster than it is called"),
     ];
     consumers.into_iter().filter_map(move |(kind, dropped, who)| {
         let replaced = story.growth(|statistics| number(&statistics[dropped], "superseded"));

@@ -124,8 +124,10 @@ fn rerun_text(reruns: &[Rerun; 2], file: &BlackBoxFile) -> String {
         let Rerun { inputs, datagrams, states, difference, unreadable, .. } = rerun;
         let result = match difference {
             // A ring that was never full has a mark at its beginning alone.
-            None if *states == 0 => "every output is the recorded one".to_owned(),
-            None => format!("every output is the recorded one, and so are {states} states of the interface"),
+            None if *states == 0 => "every output is the same as in the record".to_owned(),
+            None => format!(
+                "every output is the same as in the record, and so are {states} states of the interface"
+            ),
             Some(difference) => format!(
                 "the first difference is at input {}, {}, {:.1} ms after the record begins",
                 difference.input,

@@ -251,7 +251,7 @@ impl Story {
                     self.when(*at)
                 ));
             }
-            None => lines.push("no datagram of a peer was lost near it".to_owned()),
+            None => lines.push("no datagram of a peer was lost near this time".to_owned()),
         }
         let near = self.received.iter().filter(|received| self.is_near(received.at));
         if let Some(slowest) = near.max_by_key(|received| received.in_kernel) {
