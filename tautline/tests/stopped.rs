@@ -314,13 +314,17 @@ fn a_receiver_that_was_stopped_hands_out_no_stale_command() {
     }
 }
 
-/// A stop may fall between the moment when a command was handed out and the moment when the receiver reads the clock. So
-/// one of the three may be old.
+/// A stop may fall between the moment when commands were handed out and the moment when the receiver reads the clock. Then the
+/// commands that were handed to threads are old: the one in the inbox, the one for the blocking handler, or both. That is
+/// rare, so the receiver is stopped again.
 #[test]
 fn a_receiver_with_default_settings_that_was_stopped_acts_on_the_newest_command() {
-    let ages = stop_default(MS * 400);
-    let old = ages.iter().filter(|age| **age > MS * 200).count();
-    assert!(old <= 1, "{ages:?}");
+    let mut seen = Vec::new();
+    let is_fresh = (0..3).any(|_| {
+        seen.push(stop_default(MS * 400));
+        seen.last().is_some_and(|ages| ages.iter().all(|age| *age <= MS * 200))
+    });
+    assert!(is_fresh, "{seen:?}");
 }
 
 #[test]
