@@ -125,7 +125,7 @@ impl Inbound {
     /// Call it again when the client or its server has another address. On the native wire, the session with the new address
     /// replaces the old one once the server has answered.
     pub fn dial(&mut self, server: SocketAddr, now: Now) {
-        self.record_input(Input::Dial(now, server));
+        self.record_input(Input::Dial(now, &server));
         match self.registry.config.wire {
             WireFormat::Classic(_) => classic::dial(&mut self.registry, server, now.steady),
             WireFormat::Native => self.sessions.dial(&mut self.registry, server, now.steady),
@@ -361,7 +361,7 @@ impl Inbound {
     /// Notes that the network has reported that nobody listens at this address. A newcomer there gets no messages for all until
     /// it is heard again. Other peers do: anybody can forge such a report.
     pub fn unreachable(&mut self, address: SocketAddr) {
-        self.record_input(Input::Unreachable(address));
+        self.record_input(Input::Unreachable(&address));
         self.registry.unreachable(address);
     }
 

@@ -26,9 +26,9 @@ const ROOM_FOR_ANSWERS: usize = 1_024;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Input<'a> {
     Timeout(Now),
-    Dial(Now, SocketAddr),
+    Dial(Now, &'a SocketAddr),
     Polled(Now),
-    Unreachable(SocketAddr),
+    Unreachable(&'a SocketAddr),
     At(Kind, Instant, [u64; 3]),
     Other(Kind, [u64; 2]),
     #[cfg(feature = "secure")]
@@ -144,13 +144,13 @@ fn write(recorder: &mut Recorder, flags: u8, input: Input<'_>) {
         }
         Input::Dial(now, server) => {
             recorder.clocks(now);
-            recorder.saved_input(Kind::Dial, flags, [], &server);
+            recorder.saved_input(Kind::Dial, flags, [], server);
         }
         Input::Polled(now) => {
             recorder.clocks(now);
             recorder.flagged_input(Kind::Polled, flags, [], &[]);
         }
-        Input::Unreachable(address) => recorder.saved_input(Kind::Unreachable, flags, [], &address),
+        Input::Unreachable(address) => recorder.saved_input(Kind::Unreachable, flags, [], address),
         Input::At(kind, now, words) => {
             recorder.set_now(now);
             recorder.flagged_input(kind, flags, words, &[]);
