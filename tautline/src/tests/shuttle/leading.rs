@@ -167,22 +167,26 @@ fn each_message_is_received_whoever_leads() {
     });
 }
 
+/// Sends these messages. `reader` receives all but the last, and leads meanwhile. Then this thread receives the last without leading.
+fn the_drivers_thread_goes_on(reader: impl Fn(&Arc<Link>, usize) -> JoinHandle<Vec<u64>>, numbers: &[u64]) {
+    let (link, driver) = Link::open();
+    let (&last, led) = numbers.split_last().expect("messages");
+    let reader = reader(&link, led.len());
+    for &number in led {
+        link.arrives(number);
+        // So that the reader waits again, and leads.
+        (0..20).for_each(|_| thread::yield_now());
+    }
+    assert_eq!(reader.join().expect("no panic"), led);
+    link.arrives(last);
+    // If the driver's thread slept on, all threads would: a deadlock.
+    assert_eq!(link.inbox.receive(None).map(|message| number_of(&message)), Ok(last));
+    link.close(driver);
+}
+
 #[test]
 fn the_drivers_thread_turns_when_no_caller_leads_any_more() {
-    explore(|| {
-        let (link, driver) = Link::open();
-        let first = reader(&link, 4);
-        for number in 0..4 {
-            link.arrives(number);
-            // So that the reader waits again, and leads.
-            (0..20).for_each(|_| thread::yield_now());
-        }
-        assert_eq!(first.join().expect("no panic"), [0, 1, 2, 3]);
-        link.arrives(4);
-        // This thread waits without leading. If the driver's thread slept on, all threads would: a deadlock.
-        assert_eq!(link.inbox.receive(None).map(|message| number_of(&message)), Ok(4));
-        link.close(driver);
-    });
+    explore(|| the_drivers_thread_goes_on(reader, &[0, 1, 2, 3, 4]));
 }
 
 #[test]
@@ -204,19 +208,7 @@ fn each_message_is_received_when_an_event_loop_leads_beside_a_thread() {
 
 #[test]
 fn the_drivers_thread_turns_when_an_event_loop_leads_no_more() {
-    explore(|| {
-        let (link, driver) = Link::open();
-        let first = event_loop(&link, 3);
-        for number in 0..3 {
-            link.arrives(number);
-            (0..20).for_each(|_| thread::yield_now());
-        }
-        assert_eq!(first.join().expect("no panic"), [0, 1, 2]);
-        link.arrives(3);
-        // This thread waits without leading.
-        assert_eq!(link.inbox.receive(None).map(|message| number_of(&message)), Ok(3));
-        link.close(driver);
-    });
+    explore(|| the_drivers_thread_goes_on(event_loop, &[0, 1, 2, 3]));
 }
 
 #[test]
