@@ -120,6 +120,7 @@ fn push_item(text: &mut String, item: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(all(feature = "msgpack", feature = "cbor"))]
     use crate::Payload;
 
     #[test]
