@@ -175,36 +175,38 @@ fn of_system(error: &io::Error) -> Option<SocketFault> {
 /// The fault of an error number of Windows, as [`of_system`] on Unix.
 #[cfg(windows)]
 fn of_system(error: &io::Error) -> Option<SocketFault> {
-    use windows_sys::Win32::Foundation::{
-        ERROR_DEV_NOT_EXIST, ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPEN_FILES,
-    };
-    use windows_sys::Win32::Networking::WinSock as winsock;
+    error.raw_os_error().and_then(of_windows)
+}
 
-    const CARD: i32 = ERROR_DEV_NOT_EXIST.cast_signed();
-    const MEMORY: i32 = ERROR_NOT_ENOUGH_MEMORY.cast_signed();
-    const HANDLES: i32 = ERROR_TOO_MANY_OPEN_FILES.cast_signed();
-    Some(match error.raw_os_error()? {
-        // WSAECONNRESET: an earlier datagram met no program at its port.
-        winsock::WSAECONNRESET | winsock::WSAECONNREFUSED => SocketFault::PortUnreachable,
-        winsock::WSAENETUNREACH => SocketFault::NetworkUnreachable,
-        // WSAENETRESET: an earlier datagram was on its way for too long.
-        winsock::WSAEHOSTUNREACH
-        | winsock::WSAEHOSTDOWN
-        | winsock::WSAENETRESET
-        | winsock::WSAENOPROTOOPT
-        | winsock::WSAEPROTONOSUPPORT
-        | winsock::WSAEOPNOTSUPP => SocketFault::HostUnreachable,
-        winsock::WSAENETDOWN => SocketFault::NetworkDown,
-        winsock::WSAEADDRNOTAVAIL | winsock::WSAEDESTADDRREQ | winsock::WSAENOTCONN => {
-            SocketFault::AddressGone
-        }
-        CARD => SocketFault::CardGone,
-        winsock::WSAEACCES => SocketFault::NotPermitted,
-        winsock::WSAENOBUFS | MEMORY => SocketFault::OutOfBuffers,
-        winsock::WSAEMSGSIZE => SocketFault::TooLarge,
-        winsock::WSAEWOULDBLOCK => SocketFault::Busy,
-        winsock::WSAEMFILE | HANDLES => SocketFault::OutOfDescriptors,
-        winsock::WSAEADDRINUSE => SocketFault::AddressInUse,
+/// The fault of a number of Windows. Plain numbers, so that the tests read the table of docs/platforms.md on every system.
+#[cfg(any(windows, test))]
+const fn of_windows(number: i32) -> Option<SocketFault> {
+    Some(match number {
+        // WSAECONNRESET: an earlier datagram met no program at its port. WSAECONNREFUSED.
+        10_054 | 10_061 => SocketFault::PortUnreachable,
+        // WSAENETUNREACH.
+        10_051 => SocketFault::NetworkUnreachable,
+        // WSAEHOSTUNREACH, WSAEHOSTDOWN, WSAENETRESET (an earlier datagram was on its way for too long), WSAENOPROTOOPT,
+        // WSAEPROTONOSUPPORT, WSAEOPNOTSUPP.
+        10_065 | 10_064 | 10_052 | 10_042 | 10_043 | 10_045 => SocketFault::HostUnreachable,
+        // WSAENETDOWN.
+        10_050 => SocketFault::NetworkDown,
+        // WSAEADDRNOTAVAIL, WSAEDESTADDRREQ, WSAENOTCONN.
+        10_049 | 10_039 | 10_057 => SocketFault::AddressGone,
+        // ERROR_DEV_NOT_EXIST.
+        55 => SocketFault::CardGone,
+        // WSAEACCES.
+        10_013 => SocketFault::NotPermitted,
+        // WSAENOBUFS, ERROR_NOT_ENOUGH_MEMORY.
+        10_055 | 8 => SocketFault::OutOfBuffers,
+        // WSAEMSGSIZE.
+        10_040 => SocketFault::TooLarge,
+        // WSAEWOULDBLOCK.
+        10_035 => SocketFault::Busy,
+        // WSAEMFILE, ERROR_TOO_MANY_OPEN_FILES.
+        10_024 | 4 => SocketFault::OutOfDescriptors,
+        // WSAEADDRINUSE.
+        10_048 => SocketFault::AddressInUse,
         _ => return None,
     })
 }
@@ -261,10 +263,11 @@ impl FaultCounters {
     }
 }
 
-#[cfg(all(test, any(target_os = "linux", windows)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[cfg(any(target_os = "linux", windows))]
     fn of(errno: i32) -> SocketFault {
         SocketFault::of(&io::Error::from_raw_os_error(errno))
     }
@@ -313,44 +316,68 @@ mod tests {
         assert_eq!(faults, (SocketFault::AddressGone, SocketFault::Other));
     }
 
+    /// The cells of the rows of a page's table that begins with `head`.
+    fn table(page: &str, head: &str) -> Vec<Vec<String>> {
+        let path = format!("{}/../docs/{page}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let rows = text.lines().skip_while(|line| !line.starts_with(head)).skip(2);
+        let rows = rows.take_while(|line| line.starts_with('|'));
+        rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+            .collect()
+    }
+
+    /// The numbers of Windows in a text: `WSAECONNRESET 10054, ...`.
+    fn numbers(text: &str) -> Vec<i32> {
+        let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+        let is_name = |word: &str| word.starts_with("WSAE") || word.starts_with("ERROR_");
+        let named = words.windows(2).filter(|pair| is_name(pair[0]));
+        named.map(|pair| pair[1].parse().unwrap_or_else(|_| panic!("{} has no number", pair[0]))).collect()
+    }
+
+    #[test]
+    fn every_fault_of_the_page_of_safety_has_its_numbers_of_windows() {
+        let rows = table("platforms.md", "| `SocketFault` | numbers of Windows");
+        for faults in table("safety.md", "| the system reports | `SocketFault`") {
+            let row = rows.iter().find(|row| row[0] == faults[1]);
+            let row = row.unwrap_or_else(|| panic!("docs/platforms.md has no row for {}", faults[1]));
+            assert!(!numbers(&row[1]).is_empty(), "{row:?}");
+        }
+        let mut listed = Vec::new();
+        for row in &rows {
+            let (first, of_sends) = row[1].split_once("when sending").unwrap_or((&row[1], ""));
+            let fault = SocketFault::ALL.iter().copied().find(|fault| row[0] == format!("`{fault:?}`"));
+            // A blackhole has the number of an address that is gone. What interrupts a call is no fault.
+            let known = if fault == Some(SocketFault::Blackhole) { None } else { fault };
+            assert!(fault.is_some() || row[0] == "none", "{row:?}");
+            for number in numbers(first) {
+                assert_eq!(of_windows(number), known, "{number}");
+                listed.push(number);
+            }
+            for number in numbers(of_sends) {
+                assert_eq!(of_windows(number), None, "{number} means another thing elsewhere");
+                #[cfg(windows)]
+                assert_eq!(
+                    SocketFault::of_send(&io::Error::from_raw_os_error(number)),
+                    SocketFault::AddressGone
+                );
+            }
+        }
+        let unlisted = (0..20_000).find(|number| of_windows(*number).is_some() && !listed.contains(number));
+        assert_eq!(unlisted, None, "docs/platforms.md lists every number");
+    }
+
     #[cfg(windows)]
     #[test]
-    fn every_number_of_winsock_has_a_name() {
-        use SocketFault::{
-            AddressGone, AddressInUse, Busy, CardGone, HostUnreachable, NetworkDown, NetworkUnreachable,
-            NotPermitted, Other, OutOfBuffers, OutOfDescriptors, PortUnreachable, TooLarge,
+    fn the_numbers_are_those_of_windows() {
+        use windows_sys::Win32::Foundation::{
+            ERROR_DEV_NOT_EXIST, ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPEN_FILES,
         };
-        // By number, as docs/platforms.md lists them.
-        let named = [
-            (10_054, PortUnreachable),
-            (10_061, PortUnreachable),
-            (10_051, NetworkUnreachable),
-            (10_065, HostUnreachable),
-            (10_064, HostUnreachable),
-            (10_052, HostUnreachable),
-            (10_042, HostUnreachable),
-            (10_043, HostUnreachable),
-            (10_045, HostUnreachable),
-            (10_050, NetworkDown),
-            (10_049, AddressGone),
-            (10_039, AddressGone),
-            (10_057, AddressGone),
-            (55, CardGone),
-            (10_013, NotPermitted),
-            (10_055, OutOfBuffers),
-            (8, OutOfBuffers),
-            (10_040, TooLarge),
-            (10_035, Busy),
-            (10_024, OutOfDescriptors),
-            (4, OutOfDescriptors),
-            (10_048, AddressInUse),
-            (10_038, Other),
-        ];
-        for (number, fault) in named {
-            assert_eq!(of(number), fault, "{}", io::Error::from_raw_os_error(number));
-        }
-        let invalid = io::Error::from_raw_os_error(10_022);
-        assert_eq!(SocketFault::of_send(&invalid), AddressGone);
+        use windows_sys::Win32::Networking::WinSock as winsock;
+        let other = [ERROR_DEV_NOT_EXIST, ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPEN_FILES];
+        assert_eq!(other, [55, 8, 4]);
+        assert_eq!((winsock::WSAECONNRESET, winsock::WSAEINVAL, winsock::WSAEINTR), (10_054, 10_022, 10_004));
+        assert_eq!(of(winsock::WSAENOTSOCK), SocketFault::Other);
+        assert_eq!(io::Error::from_raw_os_error(winsock::WSAEINTR).kind(), ErrorKind::Interrupted);
     }
 
     #[test]
