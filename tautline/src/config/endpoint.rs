@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use super::value::Role;
+use super::value::{Role, quoted};
 
 /// The port of an endpoint without a port.
 pub const DEFAULT_PORT: u16 = 8080;
@@ -287,7 +287,7 @@ impl EndpointError {
 impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { found, problem } = self;
-        write!(f, "{found:?} {problem}: expected host:port, [ipv6]:port or host")
+        write!(f, "{} {problem}: expected host:port, [ipv6]:port or host", quoted(found))
     }
 }
 
@@ -396,6 +396,10 @@ mod tests {
             let error = text.parse::<Endpoint>().expect_err(text);
             assert_eq!(error.problem(), problem, "{text}");
         }
+        let path = r"C:\rig:9000".parse::<Endpoint>().expect_err("a path").to_string();
+        assert!(path.starts_with(r#""C:\rig:9000" "#), "a backslash is shown once: {path}");
+        let line = "two\nlines:9000".parse::<Endpoint>().expect_err("no name").to_string();
+        assert!(line.starts_with(r#""two\nlines:9000" "#), "{line}");
         let long = "a".repeat(MAX_HOST_NAME + 1);
         assert_eq!(long.parse::<Endpoint>().map_err(|error| error.problem()), Err(P::BadName));
     }

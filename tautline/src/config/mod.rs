@@ -279,7 +279,7 @@ impl Settings {
         }
         match &self.interface {
             Some(card) if !card.is_possible() => {
-                Err(invalid("interface", &format!("{:?}", card.as_str()), CardName::EXPECTED))
+                Err(invalid("interface", &value::quoted(card.as_str()), CardName::EXPECTED))
             }
             _ => Ok(()),
         }

@@ -54,14 +54,19 @@ impl fmt::Display for SourceValue<'_> {
                 f.write_str("a key, which is not shown")
             }
             Self::Untyped(text) | Self::Text(text) => match text.char_indices().nth(SHOWN_CHARS) {
-                Some((end, _)) => write!(f, "{:?}...", &text[..end]),
-                None => write!(f, "{text:?}"),
+                Some((end, _)) => write!(f, "{}...", quoted(&text[..end])),
+                None => f.write_str(&quoted(text)),
             },
             Self::Integer(number) => write!(f, "{number}"),
             Self::Boolean(value) => write!(f, "{value}"),
             Self::Other(kind) => f.write_str(kind),
         }
     }
+}
+
+/// The text in quotes, with escapes for line ends and the like. A backslash is shown once, as users write paths of Windows.
+pub(super) fn quoted(text: &str) -> String {
+    format!("{text:?}").replace(r"\\", r"\")
 }
 
 /// A type that a setting can have.
