@@ -84,7 +84,8 @@ pub(crate) fn another_reader(file: &File) -> io::Result<Option<String>> {
     // Owner and list point into it.
     let _descriptor = Local(descriptor);
     if list.is_null() {
-        return Ok(Some("everybody: it has no access list".to_owned()));
+        // Without a list, everybody has access.
+        return Ok(Some("Everyone".to_owned()));
     }
     let user = User::of_this_process()?;
     // SAFETY: the list lives as long as the descriptor.

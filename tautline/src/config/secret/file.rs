@@ -260,10 +260,9 @@ impl fmt::Display for KeyFileError {
             ),
             KeyFileProblem::OpenToAccount { account } => write!(
                 f,
-                "others have access to {path} ({account}): type `icacls {} /inheritance:r /grant:r {}:F`, and replace the key \
-                 if somebody may have read it",
+                "others have access to {path} ({account}): type `icacls {} {}`, and replace the key if somebody may have read it",
                 Word(&self.path),
-                std::env::var("USERNAME").unwrap_or_else(|_| "YOU".to_owned())
+                closing(account)
             ),
             KeyFileProblem::TooLarge => {
                 write!(
@@ -305,6 +304,14 @@ impl fmt::Display for KeyFileError {
 
 impl std::error::Error for KeyFileError {}
 
+/// What `icacls` does so that a file is for its user alone: it takes away what the folder grants and what this account was granted.
+fn closing(account: &str) -> String {
+    let user = std::env::var("USERNAME").unwrap_or_else(|_| "YOU".to_owned());
+    // icacls takes an account without a name by its number, after a star.
+    let star = if account.starts_with("S-1-") { "*" } else { "" };
+    format!("/inheritance:r /grant:r \"{user}:F\" /remove:g \"{star}{account}\"")
+}
+
 /// A path as a word that a shell reads.
 struct Word<'a>(&'a Path);
 
@@ -321,5 +328,24 @@ impl fmt::Display for Word<'_> {
             return write!(f, "\"{path}\"");
         }
         write!(f, "'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_closes_a_file_names_the_account_by_name_or_number() {
+        let says = |account: &str| {
+            let problem = KeyFileProblem::OpenToAccount { account: account.to_owned() };
+            KeyFileError::new(Path::new(r"C:\my keys\arm.key"), problem).to_string()
+        };
+        let everyone = says("Everyone");
+        assert!(everyone.contains(r"access to C:\my keys\arm.key (Everyone): type `icacls "), "{everyone}");
+        assert!(everyone.contains(r#"/inheritance:r /grant:r ""#), "{everyone}");
+        assert!(everyone.contains(r#":F" /remove:g "Everyone"`"#), "{everyone}");
+        let number = says("S-1-5-21-7-8-9-1013");
+        assert!(number.contains(r#"/remove:g "*S-1-5-21-7-8-9-1013"`"#), "{number}");
     }
 }
