@@ -159,10 +159,11 @@ fn setups(wanted: &Config, profile: &RealtimeReport) -> Vec<Setup> {
     let is_granted = |part| matches!(profile.part(part).outcome, PartOutcome::Granted { .. });
     let priority = profile.part(RealtimePart::ThreadPriority).asked.as_deref();
     let priority = priority.and_then(|asked| asked.parse().ok()).unwrap_or(0);
-    let fifo = Setup { name: "SCHED_FIFO", config: bare().thread_priority(priority) };
+    let name = if cfg!(target_os = "linux") { "SCHED_FIFO" } else { "priority" };
+    let before_others = Setup { name, config: bare().thread_priority(priority) };
     let awake = Setup { name: "cores awake", config: bare().low_latency_cpu(true) };
     let both = Setup { name: "all granted", config: wanted.clone() };
-    let parts = [(RealtimePart::ThreadPriority, fifo), (RealtimePart::LowLatencyCpu, awake)];
+    let parts = [(RealtimePart::ThreadPriority, before_others), (RealtimePart::LowLatencyCpu, awake)];
     let mut setups: Vec<Setup> =
         parts.into_iter().filter(|(part, _)| is_granted(*part)).map(|(_, setup)| setup).collect();
     // What every machine grants makes no setup of its own.
