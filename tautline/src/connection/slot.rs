@@ -7,20 +7,24 @@
 //! A thread that waits for a message leads while it waits: it reads the socket itself, so no other thread has to wake it. The
 //! driver's thread stands by meanwhile, and also when it gives way to a reader that has not emptied the inbox
 //! ([`giving_way`](crate::driver)). It turns again when something is due, or when no thread has waited for [`GRACE`]. A
-//! thread that has led wakes nobody when it leaves, unless something is due before the driver's thread looks by itself.
+//! thread that has led wakes nobody when it leaves. It moves the alarm with which the driver's thread sleeps, if that would go
+//! off too late, or before the driver's thread has to do anything. To move it seldom, it sets it to twice the grace.
 //!
-//! Only the state under the lock decides. `is_wanted` and the unparks are hints: a thread that is unparked looks again.
+//! Only the state under the lock decides. `is_wanted`, the unparks and the alarm are hints: a thread that wakes looks again.
+//! The alarm is planned under the lock, and never for later than something is due, or twice the grace after a thread has led.
+//! So the driver's thread looks in time, whoever leads meanwhile.
 //! `src/tests/shuttle/leading.rs` tries the schedules.
 
 use std::time::{Duration, Instant};
 
 use crate::driver::Turner;
+use crate::machine::alarm::Alarm;
 use crate::machine::life::Life;
 use crate::sync::thread::{self, Thread, ThreadId};
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, PoisonError, lock, park_until};
+use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, PoisonError, has_passed, lock, park_until};
 
-/// A connection that no thread has turned for this time is turned by the driver's thread. A loop of 500 Hz or more that
-/// receives in each cycle so keeps the lead.
+/// A connection that no thread has turned for this time, or for twice this time at most, is turned by the driver's thread. A
+/// loop of 500 Hz or more that receives in each cycle so keeps the lead.
 pub(crate) const GRACE: Duration = Duration::from_millis(2);
 
 /// How long the driver's thread goes on when a thread wants to lead, and messages have just come: it may have what it waits
@@ -94,19 +98,25 @@ struct SlotState<T> {
     standby: Option<Standby>,
     /// When a caller that had to wait last left.
     left_at: Option<Instant>,
-    /// When the driver's thread takes an idle connection over.
+    /// From when on the driver's thread takes an idle connection over.
     due: Option<Instant>,
-    /// Counts the callers that have led.
-    leads: u64,
     /// Counts the connections. What was taken out of an earlier one does not come back.
     openings: u64,
 }
 
 #[derive(Debug)]
 struct Standby {
-    thread: Thread,
-    /// When it looks by itself; `None`: not before a caller that leads now leaves.
+    alarm: Arc<Alarm>,
+    /// For when the alarm is planned; `None`: not before a caller that leads now leaves.
     looks_at: Option<Instant>,
+}
+
+/// When the driver's thread takes a connection over, if nobody leads before.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    from: Instant,
+    /// It must look by then.
+    until: Instant,
 }
 
 #[derive(Debug)]
@@ -141,7 +151,6 @@ impl<T: Turns> Default for Slot<T> {
             standby: None,
             left_at: None,
             due: None,
-            leads: 0,
             openings: 0,
         };
         Self { state: Mutex::new(state), returned: Condvar::new(), is_wanted: AtomicBool::new(false) }
@@ -297,23 +306,23 @@ impl<T: Turns> Slot<T> {
 
     /// Waits until the driver's thread must turn.
     fn stand_by(&self, life: &Life) {
-        let (mut leads_seen, mut passed) = (None, None);
+        // Without a driver's thread, nobody stands by.
+        let Some(alarm) = life.alarm() else { return };
         while !life.is_stopped() {
             let is_called = life.take_call();
             let mut state = lock(&self.state);
             let looks_at = match state.place {
                 Place::Empty => break,
-                // No caller has led since that time was set.
-                Place::Idle(_) if is_called || state.due.is_none() || state.due == passed => break,
+                Place::Idle(_) if is_called || state.due.is_none_or(has_passed) => break,
                 Place::Idle(_) => state.due,
-                // It has led since the last look, and may do so for long.
-                Place::Out { .. } if is_called || leads_seen == Some(state.leads) => None,
-                Place::Out { .. } => Some(take_over()),
+                // Whoever turns moves the alarm afterwards.
+                Place::Out { .. } => None,
             };
-            leads_seen = Some(state.leads);
-            state.standby = Some(Standby { thread: thread::current(), looks_at });
+            state.standby = Some(Standby { alarm: Arc::clone(alarm), looks_at });
+            alarm.plan(looks_at);
             drop(state);
-            passed = if park_until(looks_at) { None } else { looks_at };
+            alarm.apply();
+            alarm.sleep();
         }
         lock(&self.state).standby = None;
     }
@@ -330,12 +339,16 @@ struct Out<'a, T: Turns> {
 impl<T: Turns> Out<'_, T> {
     /// When the driver's thread takes the connection over, if nobody leads before.
     #[inline(never)]
-    fn due(&self, turner: &T) -> Instant {
+    fn due(&self, turner: &T) -> Due {
+        let from = Instant::now() + GRACE;
         // Something may be due that was put off. It must not end the time that a reader has.
         if self.by == Leader::Driver && turner.gives_way() {
-            return take_over();
+            return Due { from, until: from };
         }
-        turner.next_deadline().map_or_else(take_over, |due| due.min(take_over()))
+        let until = from + GRACE;
+        turner
+            .next_deadline()
+            .map_or(Due { from, until }, |due| Due { from: due.min(from), until: due.min(until) })
     }
 
     /// Turns until `is_ready` or the deadline. Returns whether the deadline is yet to come.
@@ -392,10 +405,13 @@ impl<T: Turns> Drop for Out<'_, T> {
             return;
         }
         state.place = kept.map_or(Place::Empty, Place::Idle);
-        let woken = due.map(|due| state.put_back(due, self.by));
+        let (woken, alarm) = due.map_or((None, None), |due| state.put_back(due, self.by));
         drop(state);
-        if let Some(woken) = woken {
-            woken.into_iter().flatten().for_each(|thread| thread.unpark());
+        if let Some(thread) = woken {
+            thread.unpark();
+        }
+        if let Some(alarm) = alarm {
+            alarm.apply();
         }
         // A wake-up is a system call. A turn that no thread waits for does not need it.
         if awaited {
@@ -404,26 +420,26 @@ impl<T: Turns> Drop for Out<'_, T> {
     }
 }
 
-fn take_over() -> Instant {
-    Instant::now() + GRACE
-}
-
 impl<T> SlotState<T> {
     /// Whether callers come again and again. One that rarely waits would cost the driver's thread more than it gains.
     fn waits_often(&self) -> bool {
         self.left_at.is_some_and(|at| at.elapsed() < GRACE)
     }
 
-    /// Notes that a thread has stopped turning. Returns the threads to unpark: a caller that wants to lead, and the driver's
-    /// thread if it would look too late.
-    fn put_back(&mut self, due: Instant, by: Leader) -> [Option<Thread>; 2] {
-        self.due = Some(due);
+    /// Notes that a thread has stopped turning. Returns a caller that wants to lead, to be unparked, and the alarm of the driver's
+    /// thread, if it was planned for another time: the caller applies that without the lock.
+    fn put_back(&mut self, due: Due, by: Leader) -> (Option<Thread>, Option<Arc<Alarm>>) {
+        self.due = Some(due.from);
         if let Leader::Caller(_) = by {
-            self.leads += 1;
             self.left_at = Some(Instant::now());
         }
-        let is_late = |standby: &&Standby| standby.looks_at.is_none_or(|at| at > due);
-        let standby = self.standby.as_ref().filter(is_late).map(|standby| standby.thread.clone());
-        [self.callers.first().cloned(), standby]
+        let must_move =
+            |standby: &&mut Standby| standby.looks_at.is_none_or(|at| at < due.from || due.until < at);
+        let moved = self.standby.as_mut().filter(must_move).map(|standby| {
+            standby.looks_at = Some(due.until);
+            standby.alarm.plan(standby.looks_at);
+            Arc::clone(&standby.alarm)
+        });
+        (self.callers.first().cloned(), moved)
     }
 }

@@ -1,10 +1,8 @@
 //! Ends and wakes a connection's driver from any thread.
 
+use crate::machine::alarm::Alarm;
 use crate::machine::socket::SocketWaker;
-use std::sync::OnceLock;
-
-use crate::sync::thread::{self, Thread};
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{Arc, AtomicBool, Ordering};
 
 /// Ends and wakes the driver of a connection.
 #[derive(Debug)]
@@ -15,25 +13,26 @@ pub(crate) struct Life {
     /// Order: relaxed; only the driver itself sets it, from inside a handler.
     orphaned: AtomicBool,
     waker: SocketWaker,
-    /// The driver's thread was called. Order: set (release) before the thread is unparked, read (acquire) by that thread.
+    /// The driver's thread was called. Order: set (release) before its alarm rings, read (acquire) by that thread.
     called: AtomicBool,
-    /// The driver's thread, if there is one.
-    driver: OnceLock<Thread>,
+    /// With what the driver's thread stands by, if there is one.
+    alarm: Option<Arc<Alarm>>,
     /// The system has refused to send from the socket's place. Order: relaxed; the thread that sets it wakes the driver
     /// afterwards, and a driver that overlooks it sees it at its next turn.
     displaced: AtomicBool,
 }
 
 impl Life {
-    pub(crate) const fn new(waker: SocketWaker) -> Self {
+    /// `has_thread`: the driver is a thread, which stands by while callers turn.
+    pub(crate) fn new(waker: SocketWaker, has_thread: bool) -> Self {
         let [stopped, orphaned, called, displaced] = [const { AtomicBool::new(false) }; 4];
-        Self { stopped, orphaned, waker, called, driver: OnceLock::new(), displaced }
+        let alarm = has_thread.then(|| Arc::new(Alarm::new()));
+        Self { stopped, orphaned, waker, called, alarm, displaced }
     }
 
-    /// Makes the calling thread the driver's thread.
-    pub(crate) fn begin_driving(&self) {
-        // There is only one for each connection.
-        let _ = self.driver.set(thread::current());
+    /// With what the driver's thread stands by, if there is one.
+    pub(crate) const fn alarm(&self) -> Option<&Arc<Alarm>> {
+        self.alarm.as_ref()
     }
 
     pub(crate) fn stop(&self) {
@@ -59,8 +58,8 @@ impl Life {
     pub(crate) fn wake(&self) {
         self.called.store(true, Ordering::Release);
         self.waker.wake();
-        if let Some(driver) = self.driver.get() {
-            driver.unpark();
+        if let Some(alarm) = &self.alarm {
+            alarm.ring();
         }
     }
 

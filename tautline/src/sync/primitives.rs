@@ -28,6 +28,26 @@ mod chosen {
         thread::park_timeout(left);
         true
     }
+
+    /// Whether this time has come.
+    pub(crate) fn has_passed(at: Instant) -> bool {
+        Instant::now() >= at
+    }
+
+    /// Waits until it is notified, or until this time; `None`: only until it is notified. May return early. Returns whether the
+    /// time has passed.
+    pub(crate) fn wait_until<'a, T>(
+        notified: &Condvar,
+        guard: MutexGuard<'a, T>,
+        until: Option<Instant>,
+    ) -> (MutexGuard<'a, T>, bool) {
+        let Some(until) = until else {
+            return (notified.wait(guard).unwrap_or_else(PoisonError::into_inner), false);
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        let (guard, _) = notified.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner);
+        (guard, has_passed(until))
+    }
 }
 
 #[cfg(shuttle)]
@@ -49,7 +69,28 @@ mod chosen {
         } else {
             thread::yield_now();
         }
-        deadline.is_none() || shuttle::rand::thread_rng().gen_bool(0.5)
+        deadline.is_none() || !has_passed_by_chance()
+    }
+
+    fn has_passed_by_chance() -> bool {
+        shuttle::rand::thread_rng().gen_bool(0.5)
+    }
+
+    /// As [`park_until`]: shuttle chooses.
+    pub(crate) fn has_passed(_: Instant) -> bool {
+        has_passed_by_chance()
+    }
+
+    /// As [`park_until`]: shuttle chooses.
+    pub(crate) fn wait_until<'a, T>(
+        notified: &Condvar,
+        guard: MutexGuard<'a, T>,
+        until: Option<Instant>,
+    ) -> (MutexGuard<'a, T>, bool) {
+        if until.is_none() {
+            return (notified.wait(guard).unwrap_or_else(PoisonError::into_inner), false);
+        }
+        (guard, has_passed_by_chance())
     }
 }
 
