@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use common::{TIME_LIMIT, WIRES, client, client_config, next, server, server_config, until};
 use tautline::{
-    Config, DrivenBy, Handler, Message, MessageType, Metadata, Outcome, Raw, ReceiveError, UdpInterface, Wire,
+    Config, DrivenBy, Handler, Message, MessageType, Metadata, Outcome, Raw, ReceiveError, SendError,
+    UdpInterface, Wire,
 };
 
 /// Returns a server and its client, driven by `driven_by`.
@@ -50,6 +51,25 @@ fn a_reader_gets_every_message_whoever_drives() {
                 assert_eq!(reader.join().expect("no panic"), 20, "{wire}, {driven_by}, {pause:?}");
             }
         }
+    }
+}
+
+#[test]
+fn a_sender_that_waits_for_room_loses_nothing_whoever_drives() {
+    const MESSAGES: u64 = 5_000;
+    for driven_by in [DrivenBy::Auto, DrivenBy::Thread, DrivenBy::Callers] {
+        let (server, client) = driven(Wire::Native, driven_by);
+        server.register_message_handler(MessageType::Data, Handler::inline(|_, _| ()));
+        let data = client.publisher(Metadata::data());
+        for number in 0..MESSAGES {
+            while let Err(error) = data.send_reliable(&number) {
+                assert!(matches!(error, SendError::WindowFull { .. }), "{error}");
+                assert!(data.wait_for_room(Some(TIME_LIMIT)), "{driven_by}");
+            }
+        }
+        // Nobody waits any more, so the driver's thread does the rest.
+        until("everything is acknowledged", || client.statistics().deliveries.waiting == 0);
+        assert_eq!(client.statistics().deliveries.delivered, MESSAGES, "{driven_by}");
     }
 }
 

@@ -487,7 +487,7 @@ keys! {
         /// that pays and no other thread needs the core. block: sleeps at once. spin: never sleeps, and needs a core of
         /// its own.
         wait: WaitPolicy as WaitPolicy, ANYWHERE => WaitPolicy::Adaptive;
-        /// Which thread does the driver's work while another thread waits for a message, an answer or a receipt. auto: the
+        /// Which thread does the driver's work while another thread waits for a message, an answer, a receipt or room. auto: the
         /// waiting thread, so that no thread has to wake it; the driver's thread does it between two calls, and always if
         /// there are inline handlers or `cpus` is set. thread: always the driver's thread. callers: the waiting thread, also
         /// with inline handlers, which it then calls. No effect on a caller-driven interface.

@@ -26,6 +26,7 @@ use crate::sync::{Arc, Leads, park_until};
 #[cfg(feature = "metrics")]
 use crate::sync::{Mutex, lock};
 use lifecycle::Lifecycle;
+use slot::GRACE;
 use tautline_proto::Cause;
 
 /// All handles of an interface together: what they share with the driver, and the connection that runs, if any.
@@ -187,6 +188,15 @@ impl Connection {
 
 impl Leads for Connection {
     fn pause(&self, deadline: Option<Instant>, is_ready: &mut dyn FnMut() -> bool) -> bool {
+        self.pause_within(GRACE, deadline, is_ready)
+    }
+
+    fn pause_within(
+        &self,
+        grace: Duration,
+        deadline: Option<Instant>,
+        is_ready: &mut dyn FnMut() -> bool,
+    ) -> bool {
         if !self.may_lead() {
             // The driver's thread may have given way to its readers.
             if !self.shared.sender.caller_driven && self.lifecycle.slot.is_idle() {
@@ -195,6 +205,6 @@ impl Leads for Connection {
             return park_until(deadline);
         }
         let _driving = self.shared.drivers.enter();
-        self.lifecycle.slot.lead(deadline, is_ready, || self.wake_driver())
+        self.lifecycle.slot.lead(grace, deadline, is_ready, || self.wake_driver())
     }
 }

@@ -24,7 +24,7 @@ use crate::sync::thread::{self, Thread, ThreadId};
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, PoisonError, has_passed, lock, park_until};
 
 /// A connection that no thread has turned for this time, or for twice this time at most, is turned by the driver's thread. A
-/// loop of 500 Hz or more that receives in each cycle so keeps the lead.
+/// loop of 500 Hz or more that receives in each cycle so keeps the lead. Threads that wait for something else say their own grace.
 pub(crate) const GRACE: Duration = Duration::from_millis(2);
 
 /// How long the driver's thread goes on when a thread wants to lead, and messages have just come: it may have what it waits
@@ -198,7 +198,7 @@ impl<T: Turns> Slot<T> {
     fn take_out(&self, state: &mut SlotState<T>, by: Leader) -> Option<Out<'_, T>> {
         match std::mem::replace(&mut state.place, Place::Out { awaited: false, by }) {
             Place::Idle(turner) => {
-                Some(Out { slot: self, turner: Some(turner), by, opening: state.openings })
+                Some(Out { slot: self, turner: Some(turner), by, grace: GRACE, opening: state.openings })
             }
             other => {
                 state.place = other;
@@ -211,6 +211,7 @@ impl<T: Turns> Slot<T> {
     /// time, and `false` if the deadline has passed. `wake_driver` ends the present turn.
     pub(crate) fn lead(
         &self,
+        grace: Duration,
         deadline: Option<Instant>,
         is_ready: &mut dyn FnMut() -> bool,
         wake_driver: impl FnOnce(),
@@ -219,10 +220,11 @@ impl<T: Turns> Slot<T> {
         let mut state = lock(&self.state);
         if let Some(mut out) = self.take_out(&mut state, Leader::Caller(me.id())) {
             drop(state);
+            out.grace = grace;
             return out.lead(deadline, is_ready);
         }
         let (wants, wakes) = match state.place {
-            Place::Out { by: Leader::Driver, .. } => (state.waits_often(), true),
+            Place::Out { by: Leader::Driver, .. } => (state.has_waited_within(grace), true),
             Place::Out { by: Leader::Caller(_), .. } => (true, false),
             _ => (false, false),
         };
@@ -247,7 +249,7 @@ impl<T: Turns> Slot<T> {
     pub(crate) fn loop_waits(&self, wake_driver: impl FnOnce()) -> bool {
         let mut state = lock(&self.state);
         let (may_lead, wakes) = match state.place {
-            Place::Out { by: Leader::Driver, .. } => (state.waits_often(), true),
+            Place::Out { by: Leader::Driver, .. } => (state.has_waited_within(GRACE), true),
             Place::Empty => (false, false),
             _ => (true, false),
         };
@@ -299,7 +301,7 @@ impl<T: Turns> Slot<T> {
     fn take_out_to_drive(&self) -> Option<Out<'_, T>> {
         let mut state = lock(&self.state);
         let out = self.take_out(&mut state, Leader::Driver)?;
-        state.loop_wants &= state.waits_often();
+        state.loop_wants &= state.has_waited_within(GRACE);
         self.tell_driver(&state);
         Some(out)
     }
@@ -333,6 +335,8 @@ struct Out<'a, T: Turns> {
     slot: &'a Slot<T>,
     turner: Option<Box<T>>,
     by: Leader,
+    /// For how long the driver's thread stands by afterwards.
+    grace: Duration,
     opening: u64,
 }
 
@@ -340,12 +344,12 @@ impl<T: Turns> Out<'_, T> {
     /// When the driver's thread takes the connection over, if nobody leads before.
     #[inline(never)]
     fn due(&self, turner: &T) -> Due {
-        let from = Instant::now() + GRACE;
+        let from = Instant::now() + self.grace;
         // Something may be due that was put off. It must not end the time that a reader has.
         if self.by == Leader::Driver && turner.gives_way() {
             return Due { from, until: from };
         }
-        let until = from + GRACE;
+        let until = from + self.grace;
         turner
             .next_deadline()
             .map_or(Due { from, until }, |due| Due { from: due.min(from), until: due.min(until) })
@@ -422,8 +426,8 @@ impl<T: Turns> Drop for Out<'_, T> {
 
 impl<T> SlotState<T> {
     /// Whether callers come again and again. One that rarely waits would cost the driver's thread more than it gains.
-    fn waits_often(&self) -> bool {
-        self.left_at.is_some_and(|at| at.elapsed() < GRACE)
+    fn has_waited_within(&self, grace: Duration) -> bool {
+        self.left_at.is_some_and(|at| at.elapsed() < grace)
     }
 
     /// Notes that a thread has stopped turning. Returns a caller that wants to lead, to be unparked, and the alarm of the driver's

@@ -172,7 +172,8 @@ impl Publisher {
 
     /// Waits until the window has room for the reliable message that was refused last, at most for `timeout` (`None`: as long as
     /// it takes). If none was refused since one was taken, a message of one datagram is meant. Returns `false` if the time is over.
-    /// Another thread may use the room first, so try again on [`WindowFull`](SendError::WindowFull).
+    /// Another thread may use the room first, so try again on [`WindowFull`](SendError::WindowFull). While it waits, the calling
+    /// thread may do the driver's work (setting [`driven_by`](crate::Config::driven_by)).
     ///
     /// ```
     /// use std::time::Duration;
@@ -190,7 +191,7 @@ impl Publisher {
     #[must_use]
     pub fn wait_for_room(&self, timeout: Option<Duration>) -> bool {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        self.sender.wait_for_room(self.target, deadline)
+        self.sender.wait_for_room(self.target, Some(&self.leads()), deadline)
     }
 
     /// As [`wait_for_room`](Self::wait_for_room), on any executor.
@@ -276,7 +277,7 @@ impl Publisher {
         })
     }
 
-    /// The interface, for threads that wait for an answer or a receipt.
+    /// The interface, for threads that wait for an answer, a receipt or room.
     fn leads(&self) -> Weak<dyn Leads> {
         let connection: Weak<Connection> = Arc::downgrade(self.interface.connection());
         connection

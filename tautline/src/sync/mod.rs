@@ -12,7 +12,7 @@ pub(crate) mod quietly;
 
 pub(crate) use primitives::*;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Waits until the deadline, until the second argument returns true, or until this thread is unparked. May return early.
 /// Returns `false` if the deadline has passed.
@@ -22,6 +22,15 @@ pub(crate) type Pause<'a> = &'a mut dyn FnMut(Option<Instant>, &mut dyn FnMut() 
 pub(crate) trait Leads: std::fmt::Debug + Send + Sync {
     /// Waits as [`Pause`] says, and does the driver's work if it may.
     fn pause(&self, deadline: Option<Instant>, is_ready: &mut dyn FnMut() -> bool) -> bool;
+
+    /// As [`pause`](Self::pause), for a thread that waits again within `grace` or has no more to wait for: the driver's thread
+    /// goes on after that time.
+    fn pause_within(
+        &self,
+        grace: Duration,
+        deadline: Option<Instant>,
+        is_ready: &mut dyn FnMut() -> bool,
+    ) -> bool;
 }
 
 /// Locks the mutex, even if a thread panicked while it held the lock.

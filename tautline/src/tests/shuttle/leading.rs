@@ -9,7 +9,7 @@ use shuttle::sync::{Arc, Mutex};
 use shuttle::thread::{self, JoinHandle};
 use tautline_proto::Priority;
 
-use crate::connection::slot::{Slot, Turns};
+use crate::connection::slot::{GRACE, Slot, Turns};
 use crate::machine::life::Life;
 use crate::machine::socket::SocketWaiter;
 use crate::message::pool::Pool;
@@ -109,8 +109,9 @@ impl Link {
 
     fn receive(&self) -> Result<u64, ReceiveError> {
         let wake = || self.life.wake();
-        let received =
-            self.inbox.receive_with(None, &mut |deadline, is_ready| self.slot.lead(deadline, is_ready, wake));
+        let received = self
+            .inbox
+            .receive_with(None, &mut |deadline, is_ready| self.slot.lead(GRACE, deadline, is_ready, wake));
         received.map(|message| number_of(&message))
     }
 

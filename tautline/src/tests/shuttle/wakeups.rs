@@ -12,7 +12,9 @@ use crate::machine::alarm::Alarm;
 use crate::message::target::Target;
 use crate::sending::coalescer::{Coalescer, CoalescerSignals, CoalescerWatch};
 use crate::sending::job::Terms;
+use crate::sending::room::RoomSignal;
 use crate::sync::bell::Bell;
+use crate::sync::park_until;
 
 /// A bell with a flag, like the descriptor of `machine/socket/wait.rs`: a write ends the present sleep or the next one.
 struct Doorbell {
@@ -179,5 +181,28 @@ fn each_ring_ends_the_sleep_of_an_alarm_that_others_move() {
         alarm.ring();
         mover.join().expect("no panic");
         sleeper.join().expect("no panic");
+    });
+}
+
+#[test]
+fn all_threads_that_wait_for_room_see_that_there_is_some() {
+    explore(|| {
+        let (signal, has_room) = (Arc::new(RoomSignal::default()), Arc::new(Mutex::new(false)));
+        let waiting = [(); 2].map(|()| {
+            let (signal, has_room) = (Arc::clone(&signal), Arc::clone(&has_room));
+            thread::spawn(move || {
+                signal.enter();
+                while !*has_room.lock().unwrap() {
+                    park_until(None);
+                    signal.enter();
+                }
+                signal.leave();
+            })
+        });
+        // The first one is for nothing: others take the room.
+        signal.notify();
+        *has_room.lock().unwrap() = true;
+        signal.notify();
+        waiting.into_iter().for_each(|thread| thread.join().expect("no panic"));
     });
 }
