@@ -134,70 +134,111 @@ fn assert_exact(sender: &UdpInterface, receiver: &UdpInterface, messages: u64) {
     assert_eq!((received.datagrams_dropped.total(), received.messages_dropped.total()), (0, 0));
 }
 
-/// Threads stream through one interface: each sends its numbers in rising order, which is also the order at the handler. Without a
-/// `delay`, each message has a datagram of its own, also where one system call sends several. Prints the rates.
-fn streams_of_threads(messages: u64, delay: Duration) {
+/// So many threads stream through one interface: each sends its numbers in rising order, which is also the order at the handler.
+/// Without a `delay`, each message has a datagram of its own, also where one system call sends several. Prints the rate, and returns
+/// it in messages a second.
+fn stream(threads: u64, messages: u64, delay: Duration) -> f64 {
+    let server = server(server_config(Wire::Native).inbox_capacity(0));
+    let (violations, handled) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    server.register_message_handler(MessageType::Data, {
+        let (violations, handled) = (Arc::clone(&violations), Arc::clone(&handled));
+        let mut last = [0; 4];
+        Handler::inline(move |message: &MessageRef<'_>, _: &Reply| {
+            let number = message.payload().try_into().map(u64::from_le_bytes).expect("eight bytes");
+            let last = &mut last[(number >> 62) as usize];
+            if number <= *last {
+                violations.fetch_add(1, Ordering::Relaxed);
+            }
+            *last = number;
+            handled.fetch_add(1, Ordering::Relaxed);
+        })
+    });
+    let client = client(client_config(&server).coalescing_delay(delay));
+    let before = client.statistics();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let data = client.publisher(Metadata::data());
+            scope.spawn(move || {
+                for number in 1..=messages / threads {
+                    // A message that is refused, because the backlog is full, leaves a gap.
+                    let _ = data.send(Raw(&(thread << 62 | number).to_le_bytes()));
+                }
+            });
+        }
+    });
+    let rate = messages as f64 / began.elapsed().as_secs_f64();
+    println!("{threads} threads: {:.2} million messages/s sent, {handled:?} handled", rate / 1e6);
+    assert_eq!(violations.load(Ordering::Relaxed), 0, "{threads} threads");
+    until("messages were handled", || handled.load(Ordering::Relaxed) > 0);
+    client.flush();
+    let after = client.statistics();
+    let [sent, datagrams] =
+        [after.messages_sent - before.messages_sent, after.datagrams_sent - before.datagrams_sent];
+    assert!(
+        !delay.is_zero() || datagrams >= sent,
+        "{threads} threads: {datagrams} datagrams, {sent} messages"
+    );
+    rate
+}
+
+/// The delay of coalescing in these tests.
+const DELAY: Duration = Duration::from_micros(20);
+
+#[test]
+fn threads_that_stream_keep_their_order() {
     let _alone = alone();
     for threads in 1..=4 {
-        let server = server(server_config(Wire::Native).inbox_capacity(0));
-        let (violations, handled) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        server.register_message_handler(MessageType::Data, {
-            let (violations, handled) = (Arc::clone(&violations), Arc::clone(&handled));
-            let mut last = [0; 4];
-            Handler::inline(move |message: &MessageRef<'_>, _: &Reply| {
-                let number = message.payload().try_into().map(u64::from_le_bytes).expect("eight bytes");
-                let last = &mut last[(number >> 62) as usize];
-                if number <= *last {
-                    violations.fetch_add(1, Ordering::Relaxed);
-                }
-                *last = number;
-                handled.fetch_add(1, Ordering::Relaxed);
-            })
-        });
-        let client = client(client_config(&server).coalescing_delay(delay));
-        let before = client.statistics();
-        let began = Instant::now();
-        std::thread::scope(|scope| {
-            for thread in 0..threads {
-                let data = client.publisher(Metadata::data());
-                scope.spawn(move || {
-                    for number in 1..=messages / threads {
-                        // A message that is refused, because the backlog is full, leaves a gap.
-                        let _ = data.send(Raw(&(thread << 62 | number).to_le_bytes()));
-                    }
-                });
-            }
-        });
-        let rate = messages as f64 / began.elapsed().as_secs_f64() / 1e6;
-        println!("{threads} threads: {rate:.2} million messages/s sent, {handled:?} handled");
-        assert_eq!(violations.load(Ordering::Relaxed), 0, "{threads} threads");
-        until("messages were handled", || handled.load(Ordering::Relaxed) > 0);
-        client.flush();
-        let after = client.statistics();
-        let [sent, datagrams] =
-            [after.messages_sent - before.messages_sent, after.datagrams_sent - before.datagrams_sent];
-        assert!(
-            !delay.is_zero() || datagrams >= sent,
-            "{threads} threads: {datagrams} datagrams, {sent} messages"
-        );
+        stream(threads, 100_000, DELAY);
     }
 }
 
 #[test]
-fn threads_that_stream_keep_their_order() {
-    streams_of_threads(100_000, Duration::from_micros(20));
+fn threads_whose_messages_share_no_datagrams_keep_their_order() {
+    let _alone = alone();
+    for threads in 1..=4 {
+        stream(threads, 20_000, Duration::ZERO);
+    }
 }
 
-#[test]
-fn threads_whose_messages_share_no_datagrams_keep_their_order() {
-    streams_of_threads(20_000, Duration::ZERO);
+/// Threads stream 10^8 messages. Prints their rate beside that of one thread, which sends a tenth as many before.
+fn hundred_million(threads: u64) {
+    let _alone = alone();
+    let one = stream(1, 10_000_000, DELAY);
+    println!("{:.2} times the rate of one thread", stream(threads, 100_000_000, DELAY) / one);
 }
 
 #[test]
 #[ignore = "the full length, in release"]
-fn threads_that_stream_a_hundred_million_messages_keep_their_order() {
-    streams_of_threads(100_000_000, Duration::from_micros(20));
-    streams_of_threads(10_000_000, Duration::ZERO);
+fn hundred_million_messages_of_two_threads_keep_their_order() {
+    hundred_million(2);
+}
+
+#[test]
+#[ignore = "the full length, in release"]
+fn hundred_million_messages_of_three_threads_keep_their_order() {
+    hundred_million(3);
+}
+
+#[test]
+#[ignore = "the full length, in release"]
+fn hundred_million_messages_of_four_threads_keep_their_order() {
+    hundred_million(4);
+}
+
+/// The rates vary from run to run, so one thread and several send in turns.
+#[test]
+#[ignore = "the full length, in release"]
+fn millions_of_messages_with_a_datagram_each_keep_their_order() {
+    const TURNS: u64 = 4;
+    let _alone = alone();
+    let mut rates = [0.0; 4];
+    for _ in 0..TURNS {
+        for (rate, threads) in rates.iter_mut().zip(1..) {
+            *rate += stream(threads, 500_000, Duration::ZERO) / TURNS as f64;
+        }
+    }
+    println!("1 to 4 threads, to the rate of one: {:.2?}", rates.map(|rate| rate / rates[0]));
 }
 
 #[test]
