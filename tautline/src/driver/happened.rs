@@ -197,7 +197,7 @@ impl Turner {
     }
 
     fn dropped(&mut self, from: SocketAddr, reason: DropReason) {
-        let now = Instant::now();
+        let now = self.clock.instant(self.read_at);
         if let Some(left_out) = self.shared.log.allow(now) {
             tracing::warn!(%from, reason = reason.name(), left_out, "datagram dropped: {}", reason.explanation());
         }
@@ -231,23 +231,28 @@ impl Turner {
                 if let Some(to) = address.filter(|_| fault == SocketFault::PortUnreachable) {
                     self.inbound.unreachable(to);
                 }
-                self.unreachable(address, fault, &error.to_string());
+                self.unreachable(address, fault, error);
             }
         }
     }
 
     /// Reports that an address cannot be reached.
-    pub(super) fn unreachable(&mut self, address: Option<SocketAddr>, fault: SocketFault, problem: &str) {
+    pub(super) fn unreachable(
+        &mut self,
+        address: Option<SocketAddr>,
+        fault: SocketFault,
+        problem: &dyn std::fmt::Display,
+    ) {
         self.refused |= fault == SocketFault::PortUnreachable;
         if fault.is_of_place() && self.server.is_some() {
             self.moving.look_soon(self.shared.steady_now(), true);
         }
         if let Some(left_out) = self.may_log() {
-            tracing::warn!(?address, fault = fault.name(), problem, left_out, "peer unreachable: {fault}");
+            tracing::warn!(?address, fault = fault.name(), %problem, left_out, "peer unreachable: {fault}");
         }
         if self.fault_limit.allow(Instant::now()).is_some() {
             let address = address.map(as_users_know);
-            let event = Event::PeerUnreachable { address, fault, problem: problem.to_owned() };
+            let event = Event::PeerUnreachable { address, fault, problem: problem.to_string() };
             let by = if self.server.is_some() { CausedBy::Link } else { CausedBy::Stranger };
             self.shared.status.events.publish_by(&event, by);
         }

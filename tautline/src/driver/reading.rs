@@ -14,6 +14,7 @@ use crate::driver::polling::Next;
 use crate::machine::clock::kernel_wall_now;
 use crate::machine::fault::SocketFault;
 use crate::machine::socket::{Arrived, Received};
+use crate::sync::Arc;
 
 /// The steady clock, which shows `steady`, and the clock of the kernel's stamps, which is read here.
 pub(super) fn clocks(steady: Steady) -> Clocks {
@@ -43,10 +44,6 @@ impl Turner {
     pub(super) fn read(&mut self, wait: Option<Duration>, mut sink: Sink<'_>) -> (Now, usize) {
         // There are none after a panic.
         let mut buffers = self.buffers.take().unwrap_or_default();
-        if self.socket.has_cleared_error() {
-            self.read_error_queue();
-            self.look_at_cleared();
-        }
         let found = self.find(&mut buffers.datagram, wait);
         let mut now = match &found {
             Found::AtOnce(_) => self.has_read(self.clock.steady_now()),
@@ -57,6 +54,10 @@ impl Turner {
             }
         };
         let count = self.take_all(found, &mut buffers, &mut now, &mut sink);
+        if self.socket.has_cleared_error() {
+            self.report_errors();
+            self.look_at_cleared();
+        }
         let count = count + self.take_impaired(&mut buffers.scratch, now, &mut sink);
         let count = count + self.serve_waiting_stranger(&mut now, &mut buffers.scratch, &mut sink);
         self.buffers = Some(buffers);
@@ -205,7 +206,7 @@ impl Turner {
             Received::Empty => {
                 self.found_empty(began);
                 if has_error {
-                    self.read_error_queue();
+                    self.report_errors();
                 }
                 Found::Nothing(self.clock.steady_now())
             }
@@ -240,8 +241,8 @@ impl Turner {
                     self.read_in_a_row = 0;
                     break;
                 }
-                Received::Unreachable(address, error) => {
-                    self.reported(address.or(self.server), &error);
+                Received::Unreachable(error) => {
+                    self.reported(self.server, &error);
                     count += 1;
                 }
                 Received::Failed(error) => {
@@ -341,10 +342,11 @@ impl Turner {
         count
     }
 
-    /// Empties the socket's error queue. Unread errors take room from datagrams, and wake every wait.
-    fn read_error_queue(&mut self) {
-        for _ in 0..TURN_BUDGET {
-            let Some((address, error)) = self.socket.queued_error() else { return };
+    /// Reports the errors of a server's earlier datagrams. Unread ones take room from datagrams, and wake every wait.
+    #[cold]
+    fn report_errors(&mut self) {
+        let socket = Arc::clone(&self.socket);
+        for (address, error) in socket.take_errors() {
             self.reported(Some(address), &error);
         }
     }

@@ -47,7 +47,7 @@ impl Turner {
             if let Err(error) = self.socket.send(&datagram, to) {
                 let fault = self.socket.fault_of_send(&error, to);
                 self.shared.sender.faults.count(fault);
-                self.unreachable(Some(to), fault, &error.to_string());
+                self.unreachable(Some(to), fault, &error);
             }
         }
     }

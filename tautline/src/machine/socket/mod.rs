@@ -55,9 +55,15 @@ use windows::{calls, sleeping};
 /// The size of a receive buffer: the largest UDP datagram, and one byte more.
 pub(crate) const RECEIVE_BUFFER: usize = 65_536;
 
-/// How often a send is tried if the kernel first returns errors of earlier datagrams. A router answers each datagram of a pack
+/// How often a call is tried if the kernel first returns errors of earlier datagrams. A router answers each datagram of a pack
 /// that is too large for it, so several errors may come one after the other.
-const SEND_TRIES: usize = 8;
+const TRIES: usize = 8;
+
+/// The most errors of earlier datagrams that are read in a row. Datagrams that have come meanwhile are read next.
+const MAX_ERRORS: usize = 64;
+
+/// Whether the errors of a server's earlier datagrams wait in a queue of their own.
+const HAS_ERROR_QUEUE: bool = cfg!(target_os = "linux");
 
 /// The address as users know it: IPv4 where a socket of IPv6 has mapped it.
 #[inline]
@@ -124,7 +130,7 @@ pub(crate) struct Socket {
     ///
     /// Order: relaxed; only the driver writes it.
     dropped_before: AtomicU64,
-    /// Whether a send has cleared the error of an earlier datagram, so that no read returns it.
+    /// Whether a call has cleared the error of an earlier datagram, so that no read returns it.
     ///
     /// Order: relaxed; only the time of the report depends on when it is seen.
     cleared_error: AtomicBool,
@@ -181,8 +187,8 @@ pub(crate) enum Received {
     Datagrams(Arrived),
     /// No datagram waits.
     Empty,
-    /// The network reports an error of an earlier datagram, to this address if it is known; at a client, it is the server's.
-    Unreachable(Option<SocketAddr>, io::Error),
+    /// The network reports an error of an earlier datagram. At a client, that was for the server.
+    Unreachable(io::Error),
     /// The read failed. It is unknown whether datagrams wait.
     Failed(io::Error),
 }
@@ -346,7 +352,7 @@ impl Socket {
         loop {
             tries += 1;
             match send() {
-                Err(error) if tries < SEND_TRIES && is_pending_error(&error) => {
+                Err(error) if tries < TRIES && is_pending_error(&error) => {
                     self.cleared_error.store(true, Ordering::Relaxed);
                     cleared = Some(error);
                 }
@@ -391,18 +397,17 @@ impl Socket {
         if from.is_some_and(place::has_address) { SocketFault::Blackhole } else { fault }
     }
 
-    /// Whether a send has cleared an error since the last call.
+    /// Whether a call has cleared an error since the last look.
     pub(crate) fn has_cleared_error(&self) -> bool {
         self.cleared_error.load(Ordering::Relaxed) && self.cleared_error.swap(false, Ordering::Relaxed)
     }
 
-    /// Takes one error off the error queue, with the destination that it is about. After a send has cleared an error, no read
-    /// returns it any more, but it still wakes every wait.
-    pub(crate) fn queued_error(&self) -> Option<(SocketAddr, io::Error)> {
-        if self.is_client {
-            return None;
-        }
-        platform::queued_error(&self.udp)
+    /// Takes errors off the error queue, with the destinations that they are about, at most [`MAX_ERRORS`]. After a call has
+    /// cleared an error, no read returns it any more, but it still wakes every wait. If errors are left, the kernel gives the next
+    /// call one of them, so that [`has_cleared_error`](Self::has_cleared_error) tells of them again.
+    pub(crate) fn take_errors(&self) -> impl Iterator<Item = (SocketAddr, io::Error)> {
+        let most = if self.is_client { 0 } else { MAX_ERRORS };
+        std::iter::from_fn(|| platform::queued_error(&self.udp)).take(most)
     }
 
     /// Whether a datagram waits to be read, as far as the system tells.
@@ -411,20 +416,39 @@ impl Socket {
     }
 
     /// Reads without blocking: one datagram, or several of one sender if the kernel has them together.
+    ///
+    /// Datagrams come before the errors of earlier datagrams where those have a queue of their own:
+    /// [`has_cleared_error`](Self::has_cleared_error) tells of them.
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
+        match self.read(buffer) {
+            Ok(arrived) => Received::Datagrams(arrived),
+            Err(error) if calls::found_nothing(&error) => Received::Empty,
+            Err(error) => self.receive_past_errors(buffer, error),
+        }
+    }
+
+    /// As [`receive`](Self::receive), after the first read has returned this error.
+    #[cold]
+    fn receive_past_errors(&self, buffer: &mut [u8], mut error: io::Error) -> Received {
+        let are_queued = HAS_ERROR_QUEUE && !self.is_client;
+        let mut tries = 1;
         loop {
-            return match self.read(buffer) {
-                Ok(arrived) => Received::Datagrams(arrived),
-                Err(error) if calls::found_nothing(&error) => Received::Empty,
-                Err(error) => match error.kind() {
-                    ErrorKind::Interrupted => continue,
-                    _ if is_pending_error(&error) => {
-                        Received::Unreachable(self.queued_error().map(|queued| queued.0), error)
-                    }
-                    _ => Received::Failed(error),
-                },
-            };
+            if error.kind() != ErrorKind::Interrupted {
+                if !is_pending_error(&error) {
+                    return Received::Failed(error);
+                }
+                if !are_queued || tries == TRIES {
+                    return Received::Unreachable(error);
+                }
+                self.cleared_error.store(true, Ordering::Relaxed);
+                tries += 1;
+            }
+            match self.read(buffer) {
+                Ok(arrived) => return Received::Datagrams(arrived),
+                Err(next) if calls::found_nothing(&next) => return Received::Empty,
+                Err(next) => error = next,
+            }
         }
     }
 
@@ -483,7 +507,7 @@ mod tests {
         let gone = Socket::bind(local()).unwrap().address();
         let socket = client(gone);
         socket.send(b"to nobody", gone).unwrap();
-        assert!(matches!(wait_for(&socket), Received::Unreachable(None, _)));
+        assert!(matches!(wait_for(&socket), Received::Unreachable(_)));
         assert!(socket.take_cleared().is_none());
         socket.send(b"to nobody again", gone).unwrap();
         if cfg!(target_os = "linux") {
@@ -573,6 +597,34 @@ mod tests {
         let gone = Socket::bind(local()).unwrap().address();
         let server = Socket::bind(local()).unwrap();
         server.send(b"to nobody", gone).unwrap();
-        assert!(matches!(wait_for(&server), Received::Unreachable(Some(about), _) if about == gone));
+        let mut waits = 0;
+        while !server.has_cleared_error() {
+            assert!(matches!(server.receive(&mut [0; 64]), Received::Empty));
+            waits += 1;
+            assert!(waits < 1000, "no error came within a second");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let errors: Vec<_> = server.take_errors().collect();
+        let [(about, error)] = &errors[..] else { panic!("{errors:?}") };
+        assert_eq!((*about, SocketFault::of(error)), (gone, SocketFault::PortUnreachable));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_server_reads_datagrams_before_errors() {
+        let gone = Socket::bind(local()).unwrap().address();
+        let (server, peer) = (Socket::bind(local()).unwrap(), Socket::bind(local()).unwrap());
+        for _ in 0..MAX_ERRORS + 1 {
+            // Over loopback the error is there at once.
+            server.send(b"to nobody", gone).unwrap();
+        }
+        peer.send(b"hello", server.address()).unwrap();
+        let mut buffer = [0; 64];
+        assert!(matches!(server.receive(&mut buffer), Received::Datagrams(Arrived { len: 5, .. })));
+        for left in [MAX_ERRORS, 1, 0] {
+            assert_eq!(server.has_cleared_error(), left > 0);
+            assert!(server.take_errors().map(|(about, _)| about).eq(vec![gone; left]));
+            assert!(matches!(server.receive(&mut buffer), Received::Empty));
+        }
     }
 }

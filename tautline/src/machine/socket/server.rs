@@ -39,19 +39,24 @@ impl ServerSocket {
         self.0.set_buffers(bytes, 0);
     }
 
-    /// Reads a datagram. Returns its length and its sender.
+    /// Reads a datagram. Returns its length and its sender. What the network reports about earlier datagrams is forgotten.
     ///
     /// # Errors
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none, and those of recvmsg(2).
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        match self.0.receive(buffer) {
+        let received = self.0.receive(buffer);
+        if self.0.has_cleared_error() {
+            // Unread errors would take room from datagrams, and wake every wait.
+            self.0.take_errors().for_each(drop);
+        }
+        match received {
             Received::Datagrams(arrived) => {
                 let from = arrived.from.ok_or(io::ErrorKind::Unsupported)?;
                 Ok((arrived.len, from))
             }
             Received::Empty => Err(io::ErrorKind::WouldBlock.into()),
-            Received::Unreachable(_, error) | Received::Failed(error) => Err(error),
+            Received::Unreachable(error) | Received::Failed(error) => Err(error),
         }
     }
 
