@@ -18,7 +18,8 @@
 //! A sender that must wait for the writer waits at the turnstile. One that writes much lets go of the writer after each
 //! [`MAX_RUN`] datagrams, or each [`PIECE`] of a job in pieces, and goes through the turnstile before it takes it again. The driver
 //! says that it waits, and senders let it go first: so it waits for one of those at most, however many senders there are. The lock
-//! alone would not do that, because whoever releases it is the first to take it again.
+//! alone would not do that, because whoever releases it is the first to take it again. What waits is left to a sender at the
+//! turnstile, and not written by the driver: the driver reads meanwhile.
 //!
 //! Lock order: `turnstile`, `writer`, `backlog`. The turnstile's lock is held until the writer's is taken, and the backlog's
 //! for a push or a pop only.
@@ -38,8 +39,8 @@ pub(crate) const PIECE: usize = 16;
 /// The most that the driver writes for senders after each of its own short acts. At the end of a turn it writes [`MAX_RUN`].
 const BRIEF_RUN: usize = 8;
 
-/// The most jobs that wait. A sender that finds the backlog full waits for the writer, and writes as many datagrams or packs. If
-/// its own job must still wait then, it is refused.
+/// The most jobs that wait. A sender that finds the backlog full waits for the writer, and writes until there is room, but no more
+/// than so many datagrams or packs. If there is no room then, its own job is refused.
 pub(crate) const MAX_BACKLOG: usize = 1024;
 
 /// The number of ranks. Jobs of a higher rank are written before jobs of a lower rank.
@@ -221,20 +222,14 @@ impl<W: Writer> Handover<W> {
         result
     }
 
-    /// Waits for the writer, writes the waiting jobs (of jobs in pieces, [`MAX_BACKLOG`] datagrams or packs), and runs `act`.
-    /// Jobs that come meanwhile are written up to [`MAX_RUN`]. The rest is left: the driver [flushes](Self::flush) afterwards, and a sender
-    /// [looks](Self::is_contended) and wakes the driver.
+    /// Waits for the writer, writes the waiting jobs in turns with other senders (of jobs in pieces, [`MAX_BACKLOG`] datagrams or
+    /// packs), and runs `act`. Jobs that come meanwhile are written up to [`MAX_RUN`]. The rest is left: the driver
+    /// [flushes](Self::flush) afterwards, and a sender [looks](Self::is_contended) and wakes the driver.
     pub(crate) fn exclusively<T>(&self, act: impl FnOnce(&mut W) -> T) -> T {
-        let result = {
-            // Not in turns: under one hold, however many senders try for the writer.
-            let mut writer = try_lock(&self.writer).unwrap_or_else(|| self.wait_for_writer());
-            let mut left = MAX_BACKLOG;
-            while left > 0 {
-                let (written, is_done) = self.write_waiting(&mut writer, left, 0);
-                left = if is_done { 0 } else { left.saturating_sub(written) };
-            }
-            act(&mut writer)
-        };
+        let writer = try_lock(&self.writer).unwrap_or_else(|| self.wait_for_writer());
+        let (mut writer, ..) = self.write_in_turns(writer, MAX_BACKLOG, 0);
+        let result = act(&mut writer);
+        drop(writer);
         self.finish_backlog(MAX_RUN);
         result
     }
@@ -277,7 +272,7 @@ impl<W: Writer> Handover<W> {
     fn write_first(&self, writer: MutexGuard<'_, W>, job: &mut W::Job, rank: usize) -> Handed<W::Outcome> {
         // Earlier jobs of this thread may wait. They must be written first.
         let most = if rank == URGENT { MAX_BACKLOG } else { MAX_RUN };
-        let (mut writer, written, is_first) = self.write_in_turns(writer, most, rank);
+        let (mut writer, written, mut is_first) = self.write_in_turns(writer, most, rank);
         let left = MAX_RUN.saturating_sub(written);
         if !is_first || writer.is_wide(job) {
             if self.push(job, rank) {
@@ -286,13 +281,23 @@ impl<W: Writer> Handover<W> {
                 drop(writer);
                 return Handed { outcome: None, wake_driver: self.finish_backlog(left) };
             }
-            // The backlog is full, and may hold earlier jobs of this thread.
-            let is_first;
-            (writer, _, is_first) = self.write_in_turns(writer, MAX_BACKLOG, rank);
-            if !is_first || writer.is_wide(job) {
-                let outcome = if self.push(job, rank) { None } else { Some(writer.refuse(job)) };
+            // The backlog is full, and may hold earlier jobs of this thread. It helps until there is room.
+            let mut helped = 0;
+            loop {
+                let (count, is_done) = self.write_waiting(&mut writer, MAX_RUN, rank);
+                helped += count;
+                is_first = is_done && count < MAX_RUN;
+                if is_first && !writer.is_wide(job) {
+                    break;
+                }
+                let is_pushed = self.push(job, rank);
+                if is_pushed || is_first || helped >= MAX_BACKLOG {
+                    let outcome = if is_pushed { None } else { Some(writer.refuse(job)) };
+                    drop(writer);
+                    return Handed { outcome, wake_driver: self.finish_backlog(left) };
+                }
                 drop(writer);
-                return Handed { outcome, wake_driver: self.finish_backlog(left) };
+                writer = self.wait_for_writer();
             }
         }
         let outcome = writer.write(job);
@@ -316,6 +321,10 @@ impl<W: Writer> Handover<W> {
 
     #[inline(never)]
     fn write_left_jobs(&self, mut left: usize, pieces: Pieces) -> bool {
+        if matches!(pieces, Pieces::One) && try_lock(&self.turnstile).is_none() {
+            // A sender waits for the writer. It looks at the backlog once more after it has had the writer.
+            return false;
+        }
         let mut left_urgent = MAX_BACKLOG;
         loop {
             let (left, rank) = if left > 0 { (&mut left, 0) } else { (&mut left_urgent, URGENT) };
