@@ -50,6 +50,8 @@ pub(super) struct Arrivals {
     can_stamp: bool,
     /// Whether the kernel has begun to stamp datagrams when they come.
     has_begun: bool,
+    /// When the last datagram came, if its stamp told that.
+    last_came: Steady,
 }
 
 /// The steady clock, and the wall clock that the kernel stamps with. The wall clock was read last.
@@ -69,7 +71,13 @@ impl Arrivals {
             foreign: false,
             can_stamp: true,
             has_begun: false,
+            last_came: Steady::from_nanos(0),
         }
+    }
+
+    /// Whether the last datagram surely came after this time. The kernel hands datagrams over in the order in which they came.
+    pub(super) fn has_passed(&self, at: Steady) -> bool {
+        self.last_came > at
     }
 
     /// Whether the kernel can stamp, as far as is known.
@@ -128,6 +136,7 @@ impl Arrivals {
         }
         // Stamps have errors. That the socket was empty is certain.
         let at = at.max(self.empty_at).min(now);
+        self.last_came = at;
         Came { at, not_before: at }
     }
 }
@@ -180,6 +189,7 @@ mod tests {
         let mut arrivals = arrivals();
         assert_eq!(read(&mut arrivals, (1_100, 0), wall(150, 0)), at(150));
         assert_eq!(read(&mut arrivals, (1_100, 0), wall(1_099, 0)), at(1_099));
+        assert!(arrivals.has_passed(steady(1_098)) && !arrivals.has_passed(steady(1_099)));
     }
 
     #[test]
@@ -231,6 +241,7 @@ mod tests {
     fn without_a_stamp_the_last_empty_read_bounds_the_age() {
         let came = arrivals().came(None, steady(1_100));
         assert_eq!(came, Came { at: steady(1_100), not_before: steady(100) });
+        assert!(!arrivals().has_passed(steady(100)), "nobody knows");
     }
 
     #[test]

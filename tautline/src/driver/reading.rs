@@ -218,8 +218,8 @@ impl Turner {
         }
     }
 
-    /// Processes what was found, and reads on if more may wait: up to the budget of a turn, or up to a larger budget while
-    /// messages are held back until everything is read.
+    /// Processes what was found, and reads on if more may wait: up to the budget of a turn. While messages are held back, it reads
+    /// everything that had come when the turn began to read, up to a larger budget.
     fn take_all(&mut self, found: Found, buffers: &mut Buffers, now: &mut Now, sink: &mut Sink<'_>) -> usize {
         let (mut received, mut reads_on) = match found {
             Found::Nothing(_) => {
@@ -232,7 +232,7 @@ impl Turner {
                 (received, false)
             }
         };
-        let (mut count, mut bytes) = (0, 0);
+        let (mut count, mut bytes, began) = (0, 0, now.steady);
         loop {
             match received {
                 Received::Empty => {
@@ -261,7 +261,9 @@ impl Turner {
             self.more_may_wait = !reads_on
                 || count >= TURN_BUDGET
                 || (self.brought_messages && (self.leads || self.look_at_readers(now.steady, bytes)));
-            let catches_up = self.held.has_room() && count < CATCH_UP_BUDGET;
+            // What has come meanwhile is no part of the pause: in a flood, there would be no end of it.
+            let catches_up =
+                self.held.has_room() && count < CATCH_UP_BUDGET && !self.arrivals.has_passed(began);
             if (self.more_may_wait && !catches_up) || self.life.is_stopped() {
                 break;
             }
