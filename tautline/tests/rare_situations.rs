@@ -299,9 +299,12 @@ fn a_peer_whose_datagrams_wait_to_be_read_is_not_silent() {
     let (server, mut driver) = UdpInterface::caller_driven(config).unwrap();
     driver.connect().unwrap();
     let (busy, calm) = (RawPeer::of(&server), RawPeer::of(&server));
-    for peer in [&busy, &calm] {
+    for (peer, count) in [&busy, &calm].into_iter().zip(1..) {
         peer.command(0, 1.0, "1");
-        driver.turn(Some(TIME_LIMIT));
+        until("it is a peer", || {
+            driver.turn(Some(Duration::from_millis(1)));
+            server.peers().len() == count
+        });
     }
     let mut events = server.events();
     // This process pauses for longer than the liveness time-out.
@@ -484,7 +487,8 @@ fn an_executor_that_ends_drops_a_long_backlog() {
     let first = kept.lock().unwrap().pop();
     kept.lock().unwrap().push(Box::pin(async {}));
     drop(first);
-    assert_eq!(server.statistics().handlers.dropped.of(tautline::DropReason::Closed), 20_000);
+    let dropped = || server.statistics().handlers.dropped.of(tautline::DropReason::Closed);
+    until("all messages are dropped", || dropped() == 20_000);
 }
 
 #[test]

@@ -42,7 +42,7 @@ use moving::Moving;
 use outlets::Held;
 use overflow::Overflow;
 use ownership::{OpenClaims, Rights};
-use strangers::{StrangersTime, TimeToAll};
+use strangers::TimeToAll;
 use told::{Looks, Told};
 use waiting_strangers::WaitingStrangers;
 
@@ -136,7 +136,6 @@ pub(crate) struct Turner {
     /// It was told that nothing protects a consumer of commands.
     told_unguarded: bool,
     impaired: Impaired,
-    strangers: StrangersTime,
     waiting_strangers: WaitingStrangers,
     /// When the protocol began to handle a datagram of a handshake with keys.
     handshake_began: Option<Instant>,
@@ -251,7 +250,6 @@ impl Turner {
             impaired: Impaired::new(settings.impair),
             #[cfg(not(feature = "sim"))]
             impaired: Impaired,
-            strangers: StrangersTime::new(now.steady),
             waiting_strangers: WaitingStrangers::default(),
             handshake_began: None,
             time_to_all: TimeToAll::new(now.steady),

@@ -59,7 +59,7 @@ impl Turner {
             self.look_at_cleared();
         }
         let count = count + self.take_impaired(&mut buffers.scratch, now, &mut sink);
-        let count = count + self.serve_waiting_stranger(&mut now, &mut buffers.scratch, &mut sink);
+        self.serve_waiting_stranger(&mut now, &mut buffers.scratch, &mut sink);
         self.buffers = Some(buffers);
         (now, count)
     }

@@ -27,10 +27,9 @@ impl Turner {
     fn settle_news(&mut self, now: Now) {
         let began = self.handshake_began.take();
         let served = self.inbound.takes_service_of_stranger().then(|| began.unwrap_or_else(Instant::now));
-        self.waiting_strangers.was_served |= served.is_some();
         self.carry_out_all(now);
-        if let Some(until) = served.and_then(|began| self.strangers.spend(began.elapsed(), now.steady)) {
-            self.inbound.refuse_strangers_until(until);
+        if let Some(began) = served {
+            self.waiting_strangers.has_served(began.elapsed(), now.steady);
         }
     }
 

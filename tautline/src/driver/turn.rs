@@ -40,7 +40,8 @@ impl Turner {
     }
 
     /// Waits for at most `wait` (`None`: until something is due), then does everything that is due: a bounded number of
-    /// datagrams, and every timer. Returns the number of datagrams. With a `wait` of zero, 0 means that none was left.
+    /// datagrams, and every timer. Returns the number of datagrams. With a `wait` of zero, 0 means that none was left, but
+    /// for those of strangers that must wait.
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn turn(&mut self, wait: Option<Duration>, sink: Sink<'_>) -> usize {
         let (now, datagrams) = self.read(wait, sink);
@@ -133,8 +134,8 @@ impl Turner {
     pub(crate) fn next_deadline(&self) -> Option<Steady> {
         let protocol = earlier(self.inbound.next_timeout(), self.shared.sender.delivery_signs.due());
         let protocol = earlier(protocol, earlier(self.moving.due(), self.impaired.next_timeout()));
-        let goes_on = self.unwritten || !self.waiting_strangers.is_empty();
-        let write_on = goes_on.then(|| self.clock.steady_now());
+        let protocol = earlier(protocol, self.waiting_strangers.next_deadline());
+        let write_on = self.unwritten.then(|| self.clock.steady_now());
         let requests = &self.shared.requests;
         let requests = if requests.have_deadlines() { requests.next_deadline() } else { None };
         let of_users = earlier(self.dispatcher.next_deadline(), requests).map(|due| self.clock.steady(due));

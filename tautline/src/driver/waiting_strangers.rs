@@ -1,25 +1,34 @@
-//! Strangers' datagrams that wait while one stranger is served.
+//! Strangers' datagrams that wait until their turn comes, and the time that strangers may take. docs/protocol.md §5.5.
 //!
 //! To serve a stranger takes system calls, and on a secured link cryptography: as long as many datagrams of peers take. So a turn
-//! serves one. The datagrams of further strangers wait here, and the next turn reads first. What peers have sent meanwhile thus
-//! waits for one service, however many strangers call at once.
+//! serves one, and measures how long that takes. The datagrams of further strangers wait here, for a later turn and until strangers
+//! have their share of the time again. What peers have sent meanwhile thus waits for one service, however many strangers call.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tautline_proto::Now;
+use tautline_proto::{Instant as Steady, Now};
 
 use super::datagram::Origin;
 use super::{Sink, Turner};
 
-/// The most datagrams of strangers that wait, and their bytes. If one more comes, strangers' datagrams are dropped for a moment,
-/// counted as `overloaded`.
+/// Strangers may take one part in so many of the time.
+pub(super) const SHARE: u32 = 10;
+
+/// The most that one service counts. What takes longer was not the stranger: another thread had the core.
+const MOST: Duration = Duration::from_millis(1);
+
+/// The most datagrams of strangers that wait, and their bytes: after a server's restart, some hundred clients return together. If
+/// one more comes, strangers' datagrams are dropped for a moment, counted as `overloaded`.
 pub(super) const MAX_WAITING: usize = 256;
 const MAX_WAITING_BYTES: usize = 256 << 10;
 
 /// How long strangers are refused then: until the next read.
 const A_MOMENT: Duration = Duration::from_nanos(1);
+
+/// The most datagrams in a row that wait and need no service, and so are dropped.
+const DROPPED_TOGETHER: usize = 16;
 
 /// The datagrams that wait, the oldest first.
 #[derive(Debug, Default)]
@@ -27,24 +36,39 @@ pub(super) struct WaitingStrangers {
     datagrams: VecDeque<(Origin, Vec<u8>)>,
     bytes: usize,
     /// The present turn has served a stranger.
-    pub(super) was_served: bool,
+    was_served: bool,
+    /// From when on strangers have their share of the time again.
+    next_at: Steady,
 }
 
 impl WaitingStrangers {
     /// Whether a stranger's datagram must wait now.
     #[inline]
-    fn must_wait(&self) -> bool {
-        self.was_served || !self.datagrams.is_empty()
+    fn must_wait(&self, now: Steady) -> bool {
+        self.was_served || now < self.next_at || !self.datagrams.is_empty()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.datagrams.is_empty()
+    /// When one of the strangers that wait may be served.
+    #[inline]
+    pub(super) fn next_deadline(&self) -> Option<Steady> {
+        if self.datagrams.is_empty() { None } else { Some(self.next_at) }
+    }
+
+    /// A stranger was served, which began at `now`.
+    #[cold]
+    pub(super) fn has_served(&mut self, spent: Duration, now: Steady) {
+        self.was_served = true;
+        self.next_at = now.plus(spent.min(MOST) * SHARE);
+    }
+
+    fn is_full(&self) -> bool {
+        self.datagrams.len() >= MAX_WAITING
     }
 
     /// Keeps a datagram, if there is room.
     fn push(&mut self, origin: Origin, datagram: &[u8]) -> bool {
         let bytes = self.bytes + datagram.len();
-        let has_room = self.datagrams.len() < MAX_WAITING && bytes <= MAX_WAITING_BYTES;
+        let has_room = !self.is_full() && bytes <= MAX_WAITING_BYTES;
         if has_room {
             self.bytes = bytes;
             self.datagrams.push_back((origin, datagram.to_vec()));
@@ -62,63 +86,115 @@ impl WaitingStrangers {
 }
 
 impl Turner {
-    /// Keeps a datagram for a later turn, if it is a stranger's and this turn has served one.
+    /// Keeps a datagram for a later turn, if it is a stranger's and strangers must wait.
     #[inline]
     pub(super) fn puts_off(&mut self, now: Now, origin: Origin, datagram: &[u8]) -> bool {
-        self.waiting_strangers.must_wait() && self.puts_off_stranger(now, origin, datagram)
+        self.waiting_strangers.must_wait(now.steady) && self.puts_off_stranger(now, origin, datagram)
     }
 
     #[cold]
     fn puts_off_stranger(&mut self, now: Now, origin: Origin, datagram: &[u8]) -> bool {
-        if !self.inbound.is_of_stranger(origin.from, datagram) {
+        let Self { waiting_strangers, inbound, .. } = self;
+        // Looking at a datagram costs as much as dropping it.
+        let is_full = waiting_strangers.is_full();
+        if !is_full && !inbound.is_of_stranger(origin.from, datagram) {
             return false;
         }
-        let is_kept = self.waiting_strangers.push(origin, datagram);
+        let is_kept = !is_full && waiting_strangers.push(origin, datagram);
         if !is_kept {
-            // So the protocol drops it, unless it is of a peer that had to make room: that peer is served.
-            self.inbound.refuse_strangers_until(now.steady.plus(A_MOMENT));
+            // So the protocol drops a stranger's, unless it is of a peer that had to make room: that peer is served.
+            inbound.refuse_strangers_until(now.steady.plus(A_MOMENT));
         }
         is_kept
     }
 
-    /// Serves the stranger that has waited longest, if this turn has served none. What needs no service is dropped on the way.
-    /// Returns how many datagrams were taken.
+    /// Serves the stranger that has waited longest, if this turn has served none and the time has come. What needs no service is
+    /// dropped on the way.
     #[inline]
     pub(super) fn serve_waiting_stranger(
         &mut self,
         now: &mut Now,
         scratch: &mut Vec<u8>,
         sink: &mut Sink<'_>,
-    ) -> usize {
+    ) {
         let was_served = std::mem::take(&mut self.waiting_strangers.was_served);
-        if was_served || self.waiting_strangers.is_empty() {
-            return 0;
+        if was_served || self.waiting_strangers.next_deadline().is_none() {
+            return;
         }
         // A new time, after the end of the refusal that begins when the queue is full.
         *now = self.clock.now();
-        self.serve_first_waiting(*now, scratch, sink)
+        if now.steady >= self.waiting_strangers.next_at {
+            self.serve_first_waiting(*now, scratch, sink);
+        }
     }
 
     #[cold]
-    fn serve_first_waiting(&mut self, now: Now, scratch: &mut Vec<u8>, sink: &mut Sink<'_>) -> usize {
-        let mut count = 0;
-        let mut served: Option<SocketAddr> = None;
-        while !self.life.is_stopped() {
-            let Self { waiting_strangers, inbound, .. } = self;
-            // If the stranger is a peer now, its next datagrams must not overtake those that wait here.
-            let is_next = |origin: &Origin, datagram: &[u8]| {
-                served.is_none_or(|from| origin.from == from && !inbound.is_of_stranger(from, datagram))
-            };
-            let Some((origin, datagram)) = waiting_strangers.take(is_next) else { break };
-            self.acks.reads(datagram.len());
-            self.inbound.came(origin.came.at, origin.came.not_before);
-            self.take_datagram(now, origin, &datagram, scratch, sink);
-            count += 1;
-            served = served.or(self.waiting_strangers.was_served.then_some(origin.from));
+    fn serve_first_waiting(&mut self, now: Now, scratch: &mut Vec<u8>, sink: &mut Sink<'_>) {
+        let peers = self.inbound.peers_so_far();
+        for _ in 0..DROPPED_TOGETHER {
+            let Some((origin, datagram)) = self.waiting_strangers.take(|_, _| true) else { break };
+            self.take_waiting(now, (origin, &datagram), scratch, sink);
+            if self.inbound.peers_so_far() != peers {
+                self.take_following(origin.from, now, scratch, sink);
+            }
+            if self.waiting_strangers.was_served || self.life.is_stopped() {
+                break;
+            }
         }
         self.waiting_strangers.was_served = false;
         self.dispatcher.release();
         self.hand_out_held(now, sink);
-        count
+    }
+
+    /// A stranger is a peer now. Its next datagrams must not overtake those that wait here.
+    fn take_following(&mut self, peer: SocketAddr, now: Now, scratch: &mut Vec<u8>, sink: &mut Sink<'_>) {
+        while !self.life.is_stopped() {
+            let Self { waiting_strangers, inbound, .. } = self;
+            let is_of_peer = |origin: &Origin, datagram: &[u8]| {
+                origin.from == peer && !inbound.is_of_stranger(peer, datagram)
+            };
+            let Some((origin, datagram)) = waiting_strangers.take(is_of_peer) else { break };
+            self.take_waiting(now, (origin, &datagram), scratch, sink);
+        }
+    }
+
+    fn take_waiting(
+        &mut self,
+        now: Now,
+        (origin, datagram): (Origin, &[u8]),
+        scratch: &mut Vec<u8>,
+        sink: &mut Sink<'_>,
+    ) {
+        self.acks.reads(datagram.len());
+        self.inbound.came(origin.came.at, origin.came.not_before);
+        self.take_datagram(now, origin, datagram, scratch, sink);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_get_a_tenth_of_the_time() {
+        const US: Duration = Duration::from_micros(1);
+        let at = |us: u64| Steady::from_nanos(us * 1_000);
+        let mut waiting = WaitingStrangers::default();
+        let (mut now, mut spent) = (0, Duration::ZERO);
+        while now < 1_000_000 {
+            assert!(now == 0 || waiting.must_wait(at(now)), "a turn serves one");
+            waiting.was_served = false;
+            assert!(!waiting.must_wait(at(now)));
+            waiting.has_served(50 * US, at(now));
+            spent += 50 * US;
+            waiting.was_served = false;
+            assert!(waiting.must_wait(at(now + 499)));
+            now += 500;
+            waiting.was_served = true;
+        }
+        assert_eq!(spent.as_micros(), 100_000, "of a second");
+        waiting.has_served(Duration::from_secs(3), at(now));
+        waiting.was_served = false;
+        assert!(!waiting.must_wait(at(now + 10_000)));
     }
 }
