@@ -136,10 +136,6 @@ impl Link {
     }
 }
 
-fn has_core(core: usize) -> bool {
-    std::path::Path::new("/sys/devices/system/cpu").join(format!("cpu{core}")).exists()
-}
-
 fn resident() -> usize {
     let text = std::fs::read_to_string("/proc/self/status").expect("Linux has this file");
     let kilobytes = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
@@ -171,7 +167,7 @@ fn attack(
         let (mut grown, mut beyond_peers, mut most_peers) = (0, 0, 0);
         let under = link.figures(|| {
             let order = format!("{name};{};{}", address(&link.plant).port(), time.as_millis());
-            let mut child = if is_full && has_core(ATTACKERS_CORE) {
+            let mut child = if is_full {
                 children::start_on_core(ATTACKERS_CORE, "attacks", &order)
             } else {
                 children::start("attacks", &order)

@@ -12,9 +12,12 @@ pub(crate) fn start(name: &str, order: &str) -> Running {
     run(Command::new(this_program()), name, order)
 }
 
-/// As [`start`], on this core alone (util-linux).
+/// As [`start`], on this core alone, if the machine has it (util-linux).
 #[allow(dead_code)] // few tests divide the cores
 pub(crate) fn start_on_core(core: usize, name: &str, order: &str) -> Running {
+    if !std::path::Path::new("/sys/devices/system/cpu").join(format!("cpu{core}")).exists() {
+        return start(name, order);
+    }
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", &core.to_string()]).arg(this_program());
     run(command, name, order)
