@@ -93,6 +93,32 @@ fn a_request_prints_the_answer() {
 }
 
 #[test]
+fn the_settings_decide_how_large_and_deep_messages_may_be() {
+    let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    let large = format!("\"{}\"", "x".repeat(100_000));
+    for (wire, data) in [("native", &deep), ("classic", &deep), ("native", &large)] {
+        let settings = [("TAUTLINE_MAX_DEPTH", "127"), ("TAUTLINE_MAX_MESSAGE_SIZE", "200000")];
+        // The classic wire has no larger messages.
+        let settings = &settings[..if wire == "native" { 2 } else { 1 }];
+        let mut listen = command(&["listen", "127.0.0.1:0", "--reply", "--wire", wire]);
+        let mut listener = Listener::of(listen.envs(settings.iter().copied()));
+        let send = ["send", &listener.address, "--request", "20s", "--wire", wire];
+        let mut child = command(&send)
+            .envs(settings.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary is built");
+        writeln!(child.stdin.take().expect("it is piped"), "{data}").expect("it reads");
+        let run = finished(child);
+        assert_eq!(run.code, 0, "{wire}: {}", run.stderr);
+        assert_eq!(listener.message()["data"].to_string(), *data);
+        assert!(run.stdout.contains(data.as_str()), "{wire}: {}", run.stdout.len());
+    }
+}
+
+#[test]
 fn json_keeps_its_order_and_digits() {
     for wire in ["native", "classic"] {
         let mut listener = Listener::start(&["--wire", wire]);

@@ -3,10 +3,14 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use common::codecs;
+use common::{client, client_config, codecs, pair, server, server_config};
 use serde::{Deserialize, Serialize};
-use tautline::{Config, ContentType, DecodeError, EncodeError, Payload, SendError, create_udp_server};
+use tautline::{
+    Config, ContentType, DecodeError, EncodeError, Metadata, Payload, PayloadLimits, SendError, Wire,
+    create_udp_server,
+};
 
 /// One value of each kind that serde distinguishes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -193,25 +197,60 @@ fn nested(depth: usize) -> serde_json::Value {
 
 #[test]
 fn every_codec_has_the_same_limit_of_depth() {
+    let too_deep = Err(EncodeError::TooDeep { max_depth: 127 });
     for encode in codecs() {
-        let deepest = encode(&nested(32)).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(deepest.decode(), Ok(nested(32)));
-        assert_eq!(encode(&nested(33)), Err(EncodeError::TooDeep { max_depth: 32 }));
+        for depth in [32, 33, 127] {
+            let deep = encode(&nested(depth)).unwrap_or_else(|error| panic!("{depth}: {error}"));
+            assert_eq!(deep.fits(&PayloadLimits::default()).is_ok(), depth <= 32, "{depth}");
+        }
+        assert_eq!(encode(&nested(128)), too_deep);
     }
-    let text = nested(33).to_string();
-    assert_eq!(Payload::json_text(&text), Err(EncodeError::TooDeep { max_depth: 32 }));
-    assert_eq!(Payload::encoded(ContentType::Json, text), Err(EncodeError::TooDeep { max_depth: 32 }));
+    let text = nested(128).to_string();
+    assert_eq!(Payload::json_text(&text), too_deep);
+    assert_eq!(Payload::encoded(ContentType::Json, text), too_deep);
     // An empty list counts as a level too.
-    let text = format!("{}{}", "[".repeat(33), "]".repeat(33));
-    assert_eq!(Payload::encoded(ContentType::Json, text), Err(EncodeError::TooDeep { max_depth: 32 }));
-    assert_eq!(
-        Payload::encoded(ContentType::MessagePack, [vec![0x91; 32], vec![0x90]].concat()),
-        Err(EncodeError::TooDeep { max_depth: 32 })
-    );
-    assert_eq!(
-        Payload::encoded(ContentType::Cbor, [vec![0x81; 32], vec![0x80]].concat()),
-        Err(EncodeError::TooDeep { max_depth: 32 })
-    );
+    let text = format!("{}{}", "[".repeat(128), "]".repeat(128));
+    assert_eq!(Payload::encoded(ContentType::Json, text), too_deep);
+    let msgpack = [vec![0x91; 127], vec![0x90]].concat();
+    assert_eq!(Payload::encoded(ContentType::MessagePack, msgpack), too_deep);
+    assert_eq!(Payload::encoded(ContentType::Cbor, [vec![0x81; 127], vec![0x80]].concat()), too_deep);
+}
+
+#[test]
+fn sending_a_payload_checks_the_limits_of_the_interface() {
+    let large = Payload::json(&"x".repeat(100_000)).expect("less than 1 MiB");
+    for wire in common::WIRES {
+        let (_server, usual) = pair(wire);
+        for encode in codecs() {
+            let deep = encode(&nested(33)).expect("at most 127");
+            if wire == Wire::Native || deep.content_type() == ContentType::Json {
+                let refusal = usual.send(&deep, &Metadata::data());
+                assert_eq!(refusal, Err(SendError::Encode(EncodeError::TooDeep { max_depth: 32 })));
+            }
+        }
+        let refusal = usual.send(&large, &Metadata::data());
+        assert!(matches!(refusal, Err(SendError::Encode(EncodeError::TooLarge { max_size: 65_527, .. }))));
+
+        let server = server(server_config(wire).max_depth(127));
+        let client = client(client_config(&server).max_depth(127));
+        for encode in codecs() {
+            let deep = encode(&nested(127)).expect("at most 127");
+            if wire == Wire::Native || deep.content_type() == ContentType::Json {
+                client.send(&deep, &Metadata::data()).expect("as deep as allowed");
+                let received = server.receive(Some(Duration::from_secs(10))).expect("it arrives");
+                assert_eq!(received.payload(), deep.bytes());
+                // Its payload can be passed on.
+                let passed_on = Payload::encoded(received.content_type(), received.payload());
+                assert_eq!(passed_on.as_ref(), Ok(&deep));
+                assert_eq!(client.encode(&nested(127)).expect("within its limits").bytes(), nested_text(127));
+            }
+        }
+    }
+}
+
+/// What [`nested`] is as JSON.
+fn nested_text(depth: usize) -> Vec<u8> {
+    format!("{}1{}", "[".repeat(depth), "]".repeat(depth)).into_bytes()
 }
 
 #[test]
@@ -228,16 +267,17 @@ fn values_beside_each_other_do_not_count_as_depth() {
 #[test]
 fn every_codec_has_the_same_limit_of_size() {
     for encode in codecs() {
-        assert!(encode(&"x".repeat(65_500)).is_ok());
-        let error = encode(&"x".repeat(65_528));
-        assert!(matches!(error, Err(EncodeError::TooLarge { max_size: 65_527, .. })), "{error:?}");
+        assert!(encode(&"x".repeat(1_048_560)).is_ok());
+        let error = encode(&"x".repeat(1_048_577));
+        assert!(matches!(error, Err(EncodeError::TooLarge { max_size: 1_048_576, .. })), "{error:?}");
     }
+    let error = Payload::json(&"x".repeat(65_526)).map(|payload| payload.fits(&PayloadLimits::default()));
     assert_eq!(
-        Payload::json(&"x".repeat(65_526)).expect_err("two quotes too many").to_string(),
+        error.expect("less than 1 MiB").expect_err("two quotes too many").to_string(),
         "the payload has 65528 bytes: `max_message_size` is 65527"
     );
     // This byte of text becomes six bytes on the wire.
-    assert!(Payload::json_text(format!("\"{}\"", "\u{7f}".repeat(20_000))).is_err());
+    assert!(Payload::json_text(format!("\"{}\"", "\u{7f}".repeat(180_000))).is_err());
 }
 
 #[test]

@@ -78,10 +78,11 @@ pub(crate) fn echo(interface: &UdpInterface, types: &[MessageType]) -> Arc<Unans
         interface.register_message_handler(
             *message_type,
             Handler::inline(move |message: &MessageRef<'_>, reply: &Reply| {
-                if let Some(metadata) = answers.to(message)
-                    && let Ok(payload) = Payload::encoded(message.content_type(), message.payload())
-                    && let Err(error) = reply.send(&payload, &metadata)
-                {
+                let Some(metadata) = answers.to(message) else { return };
+                let payload = Payload::encoded(message.content_type(), message.payload());
+                let sent =
+                    payload.map_err(SendError::from).and_then(|payload| reply.send(&payload, &metadata));
+                if let Err(error) = sent {
                     unanswered.note(&error);
                 }
             }),

@@ -24,6 +24,7 @@ use super::metrics::MetricsAddress;
 use super::secret::SecretKey;
 use super::streams::Streams;
 use super::value::{DrivenBy, InboxPolicy, Mtu, Profile, Role, Setting, SourceValue, WaitPolicy, Wire};
+use crate::payload::PayloadLimits;
 
 /// Where a key has an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -324,7 +325,7 @@ pub(super) const MAX_IN_DATAGRAM: usize = 65_527;
 
 /// The largest possible message, in bytes of payload. The fragments of a reliable message of this size fit in the
 /// window.
-const MAX_MESSAGE_SIZE: usize = 1_048_576;
+const MAX_MESSAGE_SIZE: usize = PayloadLimits::WIDEST.max_size;
 
 /// The most peers, messages in a queue and bytes of kernel buffer that a configuration may ask for.
 const MAX_PEERS: usize = 65_536;

@@ -105,12 +105,16 @@ impl Encode for &Payload {
         limits: &PayloadLimits,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
+        if self.is_deep {
+            self.fits(limits)?;
+        }
         append(self.bytes(), limits, out)
     }
 
+    /// Not the bytes of a deep payload: `write` compares the depth with the limit of the interface.
     #[inline]
     fn encoded(&self) -> Option<(ContentType, &[u8])> {
-        Some((Payload::content_type(self), self.bytes()))
+        (!self.is_deep).then(|| (Payload::content_type(self), self.bytes()))
     }
 }
 

@@ -38,13 +38,20 @@ pub struct PayloadLimits {
     pub nonfinite: NonFinite,
 }
 
+/// The greatest depth that an interface accepts if its settings do not say more.
+const USUAL_DEPTH: usize = 32;
+
 impl Default for PayloadLimits {
     fn default() -> Self {
-        Self { max_size: 65_527, max_depth: 32, nonfinite: NonFinite::Refuse }
+        Self { max_size: 65_527, max_depth: USUAL_DEPTH, nonfinite: NonFinite::Refuse }
     }
 }
 
 impl PayloadLimits {
+    /// The widest limits that the settings of an interface allow.
+    pub(crate) const WIDEST: Self =
+        Self { max_size: 1_048_576, max_depth: JsonLimits::MAX_DEPTH, nonfinite: NonFinite::Refuse };
+
     const fn json(&self) -> JsonLimits {
         JsonLimits { max_depth: self.max_depth, nonfinite: self.nonfinite }
     }
@@ -57,8 +64,8 @@ impl PayloadLimits {
 /// Encoded bytes and their content type. A payload is always valid.
 ///
 /// `send` takes any value, so most programs need no `Payload`. Use it to encode a value once for several interfaces, to
-/// send text that is already JSON, or to send raw bytes. The constructors apply the default [`PayloadLimits`]; sending
-/// checks the size limit of the interface as well.
+/// send text that is already JSON, or to send raw bytes. It may be as large (1 MiB) and as deep (127) as the settings of any
+/// interface allow; sending checks the limits of the interface.
 ///
 /// ```
 /// use tautline::{ContentType, Payload};
@@ -74,6 +81,8 @@ pub struct Payload {
     /// Invariant: `bytes` passed [`check`] for this content type.
     content_type: ContentType,
     bytes: Vec<u8>,
+    /// Whether it is nested deeper than an interface usually accepts. Sending then compares the depth with the interface's limit.
+    is_deep: bool,
 }
 
 impl Payload {
@@ -91,12 +100,13 @@ impl Payload {
     /// # Errors
     /// The text is not exactly one JSON value. Otherwise as [`json`](Self::json).
     pub fn json_text(text: impl AsRef<[u8]>) -> Result<Self, EncodeError> {
-        let limits = PayloadLimits::default();
-        let mut bytes = Vec::with_capacity(text.as_ref().len());
-        normalize(text.as_ref(), &limits.json(), &mut bytes)
-            .map_err(|fault| EncodeError::from_json_fault(fault, &limits))?;
-        check_size(&bytes, &limits)?;
-        Ok(Self { content_type: ContentType::Json, bytes })
+        Self::made(ContentType::Json, |limits| {
+            let mut bytes = Vec::with_capacity(text.as_ref().len());
+            normalize(text.as_ref(), &limits.json(), &mut bytes)
+                .map_err(|fault| EncodeError::from_json_fault(fault, limits))?;
+            check_size(&bytes, limits)?;
+            Ok(bytes)
+        })
     }
 
     /// Encodes a value as MessagePack; a struct becomes a map by field name. Needs the Cargo feature `msgpack`.
@@ -120,7 +130,7 @@ impl Payload {
     /// Takes bytes as they are. Both ends must agree on what they mean. Native wire only.
     #[must_use]
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { content_type: ContentType::Raw, bytes: bytes.into() }
+        Self { content_type: ContentType::Raw, bytes: bytes.into(), is_deep: false }
     }
 
     /// Takes bytes that are already encoded, such as the payload of a received message to pass on. Works for every
@@ -129,11 +139,41 @@ impl Payload {
     /// # Errors
     /// The bytes are not of this content type. Otherwise as [`json`](Self::json).
     pub fn encoded(content_type: ContentType, bytes: impl Into<Vec<u8>>) -> Result<Self, EncodeError> {
-        let (bytes, limits) = (bytes.into(), PayloadLimits::default());
-        match check(content_type, &bytes, &limits) {
-            Ok(()) => Ok(Self { content_type, bytes }),
-            Err(reason) => Err(EncodeError::refused(reason, content_type, &bytes, &limits)),
+        let bytes = bytes.into();
+        let checked = Self::made(content_type, |limits| {
+            let checked = check(content_type, &bytes, limits);
+            checked
+                .map(|()| Vec::new())
+                .map_err(|reason| EncodeError::refused(reason, content_type, &bytes, limits))
+        });
+        checked.map(|checked| Self { bytes, ..checked })
+    }
+
+    /// Makes a payload of bytes that keep the limits. Few are deep, so the usual depth is tried first.
+    fn made(
+        content_type: ContentType,
+        make: impl Fn(&PayloadLimits) -> Result<Vec<u8>, EncodeError>,
+    ) -> Result<Self, EncodeError> {
+        let usual = PayloadLimits { max_depth: USUAL_DEPTH, ..PayloadLimits::WIDEST };
+        match make(&usual) {
+            Err(EncodeError::TooDeep { .. }) => {
+                make(&PayloadLimits::WIDEST).map(|bytes| Self { content_type, bytes, is_deep: true })
+            }
+            made => made.map(|bytes| Self { content_type, bytes, is_deep: false }),
         }
+    }
+
+    /// Checks other limits than those of any interface, such as those of one: `config.settings()?.payload_limits()`.
+    ///
+    /// # Errors
+    /// The payload is too large or nested too deep for these limits.
+    pub fn fits(&self, limits: &PayloadLimits) -> Result<(), EncodeError> {
+        let Self { content_type, bytes, is_deep } = self;
+        if !is_deep && limits.max_depth >= USUAL_DEPTH {
+            return check_size(bytes, limits);
+        }
+        check(*content_type, bytes, limits)
+            .map_err(|reason| EncodeError::refused(reason, *content_type, bytes, limits))
     }
 
     /// How the bytes are encoded.
@@ -157,10 +197,14 @@ impl Payload {
     }
 
     fn encode<T: Serialize + ?Sized>(codec: ContentType, value: &T) -> Result<Self, EncodeError> {
-        Self::within(codec, &PayloadLimits::default(), value)
+        Self::made(codec, |limits| {
+            let mut bytes = Vec::new();
+            encode_into(&mut bytes, codec, value, limits)?;
+            Ok(bytes)
+        })
     }
 
-    /// Encodes a value within other limits than the default.
+    /// Encodes a value within the limits of an interface.
     pub(crate) fn within<T: Serialize + ?Sized>(
         codec: ContentType,
         limits: &PayloadLimits,
@@ -168,7 +212,11 @@ impl Payload {
     ) -> Result<Self, EncodeError> {
         let mut bytes = Vec::new();
         encode_into(&mut bytes, codec, value, limits)?;
-        Ok(Self { content_type: codec, bytes })
+        let may_be_deep = limits.max_depth > USUAL_DEPTH;
+        let payload = Self { content_type: codec, bytes, is_deep: may_be_deep };
+        let usual = PayloadLimits { max_depth: USUAL_DEPTH, ..PayloadLimits::WIDEST };
+        let is_deep = may_be_deep && payload.fits(&usual).is_err();
+        Ok(Self { is_deep, ..payload })
     }
 }
 

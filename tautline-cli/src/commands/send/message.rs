@@ -1,6 +1,6 @@
 //! Builds the payload and the metadata from the options.
 
-use tautline::{Delivery, Id, Metadata, Payload};
+use tautline::{Delivery, Id, Metadata, Payload, PayloadLimits};
 
 use super::args::Args;
 use crate::tools::exit::Failure;
@@ -8,9 +8,10 @@ use crate::tools::exit::Failure;
 /// An error message does not repeat data longer than this, in bytes.
 const LONGEST_HINT: usize = 60;
 
-/// Returns the payload of DATA.
-pub(super) fn data_payload(args: &Args, data: &str) -> Result<Payload, Failure> {
-    payload(args, data.as_bytes()).map_err(|problem| {
+/// Returns the payload of DATA, which keeps the limits of the interface.
+pub(super) fn data_payload(args: &Args, data: &str, limits: &PayloadLimits) -> Result<Payload, Failure> {
+    let fits = |payload: &Payload| payload.fits(limits).map_err(|error| error.to_string());
+    payload(args, data.as_bytes()).and_then(|payload| fits(&payload).map(|()| payload)).map_err(|problem| {
         let hint = if data.starts_with(['"', '[', '{']) || data.len() > LONGEST_HINT {
             String::new() // the data is not text with missing quotes
         } else {

@@ -31,7 +31,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         args.link.config_of(if args.serve { Role::Server } else { Role::Client }, Some(&args.endpoint))?;
     // Finds wrong options and data before it connects.
     check_options(args, config.wire.unwrap_or(Wire::Native))?;
-    let data = args.data.as_ref().map(|data| data_payload(args, data)).transpose()?;
+    let settings = config.settings().map_err(|error| Failure::usage(error.to_string()))?;
+    let limits = settings.payload_limits();
+    let data = args.data.as_ref().map(|data| data_payload(args, data, &limits)).transpose()?;
     let interface = open(config, |_| {})?;
     let interrupt = Interrupt::install()?;
     if args.serve {
