@@ -407,6 +407,27 @@ fn what_was_on_its_way_when_the_server_ended_may_be_lost() {
     }
 }
 
+#[test]
+fn what_was_not_acknowledged_when_the_server_ended_is_told() {
+    let mut ends = Listener::start(&[]);
+    // Nothing passes for so long that many messages are on their way when the server ends.
+    let way = Listener::run(&["proxy", "127.0.0.1:0", &ends.address.clone(), "--json", "--delay", "100ms"]);
+    let mut send = command(&["send", &way.address, "--json", "--delivery", "reliable", "--rate", "500"]);
+    let mut send = send.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = send.stdin.take().expect("it is piped");
+    lines.write_all(&b"1\n".repeat(300)).expect("it reads");
+    (0..50).for_each(|_| assert_eq!(ends.message()["data"], 1));
+    ends.signal("-KILL");
+    drop(lines);
+    let finished = finished(send);
+    let count = |name: &str| last_json(&finished.stdout)[name].as_u64().expect("a number");
+    let unacknowledged = count("unacknowledged");
+    assert!(unacknowledged > 0 && unacknowledged <= count("messages_sent"), "{finished:?}");
+    // It is told also if other messages were not sent at all.
+    let told = format!("{unacknowledged} of {} messages were not acknowledged", count("messages_sent"));
+    assert!(finished.code == 1 && finished.stderr.contains(&told), "{finished:?}");
+}
+
 #[cfg(unix)] // has SIGSTOP
 #[test]
 fn what_was_acknowledged_is_not_lost_although_the_server_was_silent() {

@@ -46,13 +46,14 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         None => sending.lines(),
     };
     sending.finish();
-    let unacknowledged = unacknowledged(&interface);
+    let unacknowledged = Unacknowledged::of(interface.statistics().deliveries);
     // On the classic wire no server has to answer, so the network's report is the only sign that nobody listens. On the
     // native wire a server did answer, and it may leave once it has received the messages.
     let is_classic = interface.config().wire == Some(Wire::Classic) && !args.serve;
     let complaint = is_classic.then(|| complaint(&mut events, &args.endpoint, REPORT_WITHIN)).flatten();
     let unheard = sending.unheard();
-    let result = SendResult::new(&sending, unheard, RefusedLater::look(&interface, &mut events));
+    let later = RefusedLater::look(&interface, &mut events);
+    let result = SendResult::new(&sending, unheard, unacknowledged, later);
     interface.disconnect();
     // The numbers are told however it ends. The sentence of a failure while sending has them for people.
     if args.json || sent.is_ok() {
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         let lost = if result.sent > 1 { lost } else { String::new() };
         return Err(Failure::new(failure.exit(), format!("{failure}{lost}")));
     }
-    result.failure(args).or(unacknowledged).map_or(Ok(result.exit()), Err)
+    result.failure(args).map_or(Ok(result.exit()), Err)
 }
 
 /// Tells where it listens, and waits until a client is there, or until Ctrl-C.
@@ -94,6 +95,7 @@ struct SendResult {
     /// How many of `sent` may be lost, because no sign of life of the server came after them in time, or on the classic wire because
     /// the network reported it.
     unheard: u64,
+    unacknowledged: Unacknowledged,
     /// How many of `sent` were not answered (`--request`).
     unanswered: u64,
     /// How late the messages of `--timed` were sent.
@@ -123,7 +125,7 @@ impl RefusedLater {
 }
 
 impl SendResult {
-    fn new(sending: &Sending<'_>, unheard: u64, later: RefusedLater) -> Self {
+    fn new(sending: &Sending<'_>, unheard: u64, unacknowledged: Unacknowledged, later: RefusedLater) -> Self {
         let sent = sending.sent.saturating_sub(later.count);
         Self {
             sent,
@@ -131,20 +133,22 @@ impl SendResult {
             first_refusal: sending.first_refusal.clone().or(later.first),
             bad: sending.bad,
             unheard: unheard.min(sent),
+            unacknowledged,
             unanswered: sending.unanswered,
             timing: sending.timed.as_ref().map(Timed::errors),
         }
     }
 
     fn report(&self, args: &Args) -> Result<(), Failure> {
-        let Self { sent, refused, bad, unheard, .. } = self;
+        let Self { sent, refused, bad, unheard, unacknowledged: Unacknowledged { count, .. }, .. } = self;
         if args.json {
             let timing = self.timing.map_or_else(String::new, |timing| {
                 let timing = serde_json::to_string(&timing).expect("numbers are JSON");
                 format!(",\"timing_error_us\":{timing}")
             });
             return output::data(&format!(
-                "{{\"messages_sent\":{sent},\"refused\":{refused},\"unheard\":{unheard},\"bad_lines\":{bad}{timing}}}\n"
+                "{{\"messages_sent\":{sent},\"refused\":{refused},\"unheard\":{unheard},\
+                 \"unacknowledged\":{count},\"bad_lines\":{bad}{timing}}}\n"
             ));
         }
         let of = if *refused > 0 { format!(" of {}", sent + refused) } else { String::new() };
@@ -170,7 +174,9 @@ impl SendResult {
         });
         let unanswered = (self.unanswered > 0)
             .then(|| format!("{} of {} messages were not answered", self.unanswered, self.sent));
-        let sentences: Vec<_> = refused.into_iter().chain(unheard).chain(unanswered).collect();
+        let unacknowledged = self.unacknowledged.sentence();
+        let sentences: Vec<_> =
+            refused.into_iter().chain(unheard).chain(unacknowledged).chain(unanswered).collect();
         (!sentences.is_empty()).then(|| Failure::failed(sentences.join("; ")))
     }
 
@@ -179,15 +185,26 @@ impl SendResult {
     }
 }
 
-/// Returns a failure if reliable messages were not acknowledged.
-fn unacknowledged(interface: &UdpInterface) -> Option<Failure> {
-    let deliveries = interface.statistics().deliveries;
-    let DeliveryStats { waiting, delivered, expired, abandoned, peer_lost, unknown, .. } = deliveries;
-    let failed = waiting + expired + abandoned + peer_lost + unknown;
-    let sentence = format!(
-        "{failed} of {} messages were not acknowledged (expired {expired}, abandoned {abandoned}, peer lost {peer_lost}, \
-         unknown {unknown}, in flight {waiting})",
-        failed + delivered
-    );
-    (failed > 0).then(|| Failure::failed(sentence))
+/// The reliable messages that were not acknowledged: how many, and what became of them all.
+struct Unacknowledged {
+    count: u64,
+    deliveries: DeliveryStats,
+}
+
+impl Unacknowledged {
+    fn of(deliveries: DeliveryStats) -> Self {
+        let DeliveryStats { waiting, expired, abandoned, peer_lost, unknown, .. } = deliveries;
+        Self { count: waiting + expired + abandoned + peer_lost + unknown, deliveries }
+    }
+
+    fn sentence(&self) -> Option<String> {
+        let Self { count, deliveries } = self;
+        let DeliveryStats { waiting, delivered, expired, abandoned, peer_lost, unknown, .. } = deliveries;
+        let sentence = format!(
+            "{count} of {} messages were not acknowledged (expired {expired}, abandoned {abandoned}, peer lost {peer_lost}, \
+             unknown {unknown}, in flight {waiting})",
+            count + delivered
+        );
+        (*count > 0).then_some(sentence)
+    }
 }
