@@ -6,8 +6,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout)] // why a test was skipped
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tautline");
@@ -237,8 +238,50 @@ fn all_ends_may_start_before_their_network() {
     });
 }
 
-/// Builds the program that refuses system calls to another one. `None`: there is no C compiler, or no seccomp.
-fn without_call() -> Option<std::path::PathBuf> {
+#[test]
+fn a_client_waits_for_a_route_that_forbids_to_send() {
+    let kinds = ["native", "classic"].map(|wire| vec![wire, "10.6.0.1", "24", "prohibit"]);
+    let of_ipv6 = vec!["native", "fd06::1", "64", "prohibit"];
+    run_each("forbidding route", "before_network.sh", &[&kinds[..], &[of_ipv6]].concat(), |kind, printed| {
+        assert!(printed.contains("\"early\": true") && printed.contains("exit 0"), "{kind:?}: {printed}");
+        // The message on the classic wire is sent when the route is gone.
+        let waits = kind[0] == "native";
+        assert!(!waits || printed.contains("cannot be reached (Permission denied"), "{kind:?}: {printed}");
+    });
+}
+
+/// The kernel refuses every datagram, as a firewall does. What is said names that, on both wires.
+#[test]
+fn it_is_said_that_the_kernel_sends_nothing() {
+    let Some(without_call) = without_call() else { return };
+    // A server is not needed: nothing would reach it.
+    let silent =
+        std::net::UdpSocket::bind("127.0.0.1:0").and_then(|silent| Ok((silent.local_addr()?, silent)));
+    let (address, _silent) = silent.expect("a free port");
+    for (arguments, exit) in
+        [(&["send", "[1]"][..], [3, 1]), (&["ping", "--count", "2", "--timeout", "100ms"], [3, 3])]
+    {
+        for (wire, exit) in ["native", "classic"].into_iter().zip(exit) {
+            let (subcommand, rest) = arguments.split_first().expect("one at least");
+            let mut command = Command::new(without_call);
+            command.args(["1", "sendto,sendmsg,sendmmsg", PROGRAM, subcommand, &address.to_string()]);
+            command.args(rest).args(["--wire", wire]).env("TAUTLINE_CONNECT_TIMEOUT", "500ms");
+            let run = command.output().expect("it was built");
+            let errors = String::from_utf8_lossy(&run.stderr);
+            assert_eq!(run.status.code(), Some(exit), "{subcommand} {wire}: {errors}");
+            assert!(errors.contains("the system forbids sending there"), "{subcommand} {wire}: {errors}");
+            assert!(!errors.contains("no answer"), "{subcommand} {wire}: {errors}");
+        }
+    }
+}
+
+/// The program that refuses system calls to another one. `None`: there is no C compiler, or no seccomp.
+fn without_call() -> Option<&'static Path> {
+    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    BUILT.get_or_init(build_without_call).as_deref()
+}
+
+fn build_without_call() -> Option<PathBuf> {
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("without_call");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/networks/without_call.c");
     let compiled = Command::new("cc").arg("-o").arg(&built).arg(source).output();
@@ -294,7 +337,6 @@ fn a_link_works_where_a_sandbox_refuses_calls() {
     ];
     std::thread::scope(|scope| {
         for refused in refused {
-            let without_call = &without_call;
             scope.spawn(move || {
                 for (errno, wire, host) in [
                     ("38", "native", "127.0.0.1"),

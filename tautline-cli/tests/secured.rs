@@ -54,6 +54,18 @@ fn ping_shows_whether_the_link_is_secured() {
 }
 
 #[test]
+fn ping_says_that_its_key_may_not_send() {
+    let keys = Keys::new("observing ping");
+    let key = keys.at("arm.key");
+    let mut listen = command(&["listen", "127.0.0.1:0", "--reply"]);
+    listen.env("TAUTLINE_KEYS_HMI_FILE", &key).env("TAUTLINE_KEYS_HMI_MAY", "observe");
+    let server = Listener::of(&mut listen);
+    let found = run(&["ping", &server.address, "--count", "2", "--timeout", "100ms", "--key", &key]);
+    assert_eq!(found.code, 3, "{found:?}");
+    assert!(found.stderr.contains("may not send data") && !found.stderr.contains("no answer"), "{found:?}");
+}
+
+#[test]
 fn who_has_not_the_key_is_told_what_would_be_right() {
     let keys = Keys::new("told");
     let (key, other) = (keys.at("arm.key"), keys.at("other.key"));

@@ -42,7 +42,7 @@ pub(crate) fn config(py: Python<'_>, error: &ConfigError) -> PyErr {
 pub(crate) fn connect(py: Python<'_>, error: &ConnectError) -> PyErr {
     let class = match error {
         ConnectError::Config(problem) => return config(py, problem),
-        ConnectError::TimedOut { .. } => "ConnectTimedOut",
+        ConnectError::TimedOut { .. } | ConnectError::Unreachable { .. } => "ConnectTimedOut",
         ConnectError::Unresolved { .. } => "Unresolved",
         ConnectError::Socket { .. } => "SocketError",
         ConnectError::ServerFull { .. } => "ServerFull",

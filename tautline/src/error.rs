@@ -57,6 +57,16 @@ pub enum ConnectError {
         /// Whether the network reported that nothing listens there.
         refused: bool,
     },
+    /// No answer came within `connect_timeout`, and the system or the network (ICMP) reports why: a firewall or a route of this host
+    /// lets nothing out, the other host cannot be reached, and so on.
+    Unreachable {
+        /// The server.
+        server: SocketAddr,
+        /// The kind of the fault.
+        fault: SocketFault,
+        /// The system's description.
+        problem: String,
+    },
     /// The server answers, but not to this client's key.
     KeyNotAccepted {
         /// The server.
@@ -106,15 +116,17 @@ impl ConnectError {
     pub(crate) const fn may_pass(&self) -> bool {
         match self {
             Self::Unresolved { .. } => true,
-            Self::Socket { fault, .. } => matches!(
-                fault,
+            Self::Socket { role, fault, .. } => match fault {
                 SocketFault::AddressGone
-                    | SocketFault::NetworkUnreachable
-                    | SocketFault::NetworkDown
-                    | SocketFault::HostUnreachable
-                    | SocketFault::CardGone
-                    | SocketFault::Blackhole
-            ),
+                | SocketFault::NetworkUnreachable
+                | SocketFault::NetworkDown
+                | SocketFault::HostUnreachable
+                | SocketFault::CardGone
+                | SocketFault::Blackhole => true,
+                // A route forbids it (prohibit). A server may not have the port.
+                SocketFault::NotPermitted => matches!(role, Role::Client),
+                _ => false,
+            },
             _ => false,
         }
     }
@@ -157,6 +169,9 @@ impl fmt::Display for ConnectError {
                 "no answer from {server}: is a server running there, is the way open, and does it speak the \
                  native wire (`wire` at both ends)?"
             ),
+            Self::Unreachable { server, fault, problem } => {
+                write!(f, "{server} cannot be reached ({problem}): {fault}")
+            }
             Self::KeyNotAccepted { server, server_is_secured: true } => write!(
                 f,
                 "the server at {server} answers, but not to this key: compare the fingerprints of the keys at both ends"
@@ -235,11 +250,18 @@ fn socket_problem(
             "binding {address} is not permitted: another program has the port for itself, or the system keeps it \
              (netsh interface ipv4 show excludedportrange udp); choose another port (0 takes any free one)"
         ),
-        (Role::Server, SocketFault::NotPermitted) => {
+        (Role::Server, SocketFault::NotPermitted) if (1..1024).contains(&address.port()) => {
             write!(f, "binding {address} is not permitted: ports below 1024 need privilege")
         }
         (_, SocketFault::OutOfDescriptors) => {
             write!(f, "no socket for {address}: {fault}")
+        }
+        (Role::Client, SocketFault::NotPermitted) => {
+            write!(
+                f,
+                "{address} cannot be reached ({problem}): a route or the system forbids it; check the routes ("
+            )?;
+            write!(f, "{})", if cfg!(windows) { "route print" } else { "ip route" })
         }
         (Role::Server, _) => write!(f, "{address} cannot be bound: {problem}"),
         (Role::Client, _) => write!(f, "no socket towards {address}: {problem}"),

@@ -109,10 +109,18 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let mut events = interface.events();
     let waiting = Waiting::since(Instant::now());
     let trips = RoundTrips::new();
-    let mut measurement =
-        Measurement { args, endpoint: &endpoint, interface, driver, trips, refused: 0, waiting };
+    let mut measurement = Measurement {
+        args,
+        endpoint: &endpoint,
+        interface,
+        driver,
+        trips,
+        refused: 0,
+        refusal: None,
+        waiting,
+    };
     measurement.run(&interrupt)?;
-    let Measurement { interface, trips, refused, .. } = measurement;
+    let Measurement { interface, trips, refused, refusal, .. } = measurement;
     let refused = refused + interface.statistics().queued_send_failures;
     let server = interface.peers().into_iter().next();
     let path_mtu = server.as_ref().and_then(PeerInfo::path_mtu);
@@ -121,14 +129,21 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let summary = Summary { path_mtu, secured, ..Summary::new(args, &endpoint, &trips, refused) };
     output::data(&if args.json { summary.json() } else { summary.text() })?;
     if trips.answered_count() == 0 {
-        return Err(complaint(&mut events, &endpoint, Duration::ZERO).unwrap_or_else(|| no_answer(&endpoint)));
+        let reported = complaint(&mut events, &endpoint, Duration::ZERO);
+        return Err(reported.unwrap_or_else(|| no_answer(&endpoint, refusal.as_ref())));
     }
     Ok(if summary.is_met() { Exit::Done } else { Exit::NotMet })
 }
 
-fn no_answer(endpoint: &Endpoint) -> Failure {
-    let sentence = format!(
-        "no answer from {endpoint}: start `tautline listen {endpoint} --reply` there, with the same --wire"
+/// Says why there is no answer: the messages were not sent, or else nobody answers.
+fn no_answer(endpoint: &Endpoint, refusal: Option<&SendError>) -> Failure {
+    let sentence = refusal.map_or_else(
+        || {
+            format!(
+                "no answer from {endpoint}: start `tautline listen {endpoint} --reply` there, with the same --wire"
+            )
+        },
+        SendError::to_string,
     );
     Failure::new(Exit::NoConnection, sentence)
 }
@@ -141,6 +156,8 @@ struct Measurement<'a> {
     trips: RoundTrips,
     /// How many messages were not sent. They count as lost.
     refused: u64,
+    /// Why the newest of them was not sent.
+    refusal: Option<SendError>,
     /// For the first answer.
     waiting: Waiting,
 }
@@ -178,8 +195,9 @@ impl Measurement<'_> {
                 Err(Failure::usage(format!("{error}; choose a smaller --size")))
             }
             // A server that is away for a moment is part of the measurement: this message counts as lost.
-            Err(_) => {
+            Err(error) => {
                 self.refused += 1;
+                self.refusal = Some(error);
                 Ok(())
             }
             Ok(_) => Ok(()),

@@ -1,13 +1,15 @@
 #!/bin/sh
 # All ends start while there is nothing but a loopback that is down. The network comes after one second.
 # With "proxy" behind it, the message goes through a proxy at the same address.
-# before_network.sh PROGRAM WIRE ADDRESS LENGTH [proxy]
+# With "prohibit", the loopback is up, and a route forbids what is sent there meanwhile.
+# before_network.sh PROGRAM WIRE ADDRESS LENGTH [proxy | prohibit]
 T=$1 WIRE=$2 ADDRESS=$3 LENGTH=$4 THROUGH=$5 P=
+if [ "$THROUGH" = prohibit ]; then ip link set lo up; ip route add prohibit $ADDRESS; fi
 case $ADDRESS in *:*) NOW=nodad HOST="[$ADDRESS]" ;; *) NOW= HOST=$ADDRESS ;; esac
 "$T" listen "$HOST:9000" --wire $WIRE --count 1 & L=$!
 TO="$HOST:9000"
 if [ "$THROUGH" = proxy ]; then TO="$HOST:9001"; "$T" proxy $TO "$HOST:9000" & P=$!; fi
-(sleep 1; ip link set lo up; ip addr add $ADDRESS/$LENGTH dev lo $NOW) &
+(sleep 1; ip route del prohibit $ADDRESS 2>/dev/null; ip link set lo up; ip addr add $ADDRESS/$LENGTH dev lo $NOW) &
 if [ $WIRE = classic ]; then
     # That wire cannot tell whether anybody listens yet.
     sleep 2

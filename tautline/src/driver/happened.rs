@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tautline_proto::endpoint::Event as Happened;
 
+use super::reported::Reported;
 use super::{ERROR_PAUSE, Turner};
 use crate::error::ConnectError;
 use crate::machine::fault::SocketFault;
@@ -243,9 +244,12 @@ impl Turner {
         fault: SocketFault,
         problem: &dyn std::fmt::Display,
     ) {
-        self.refused |= fault == SocketFault::PortUnreachable;
+        let now = self.shared.steady_now();
+        if self.moving.awaits_answer() {
+            self.reported = Some(Box::new(Reported { at: now, fault, problem: problem.to_string() }));
+        }
         if fault.is_of_place() && self.server.is_some() {
-            self.moving.look_soon(self.shared.steady_now(), true);
+            self.moving.look_soon(now, true);
         }
         if let Some(left_out) = self.may_log() {
             tracing::warn!(?address, fault = fault.name(), %problem, left_out, "peer unreachable: {fault}");

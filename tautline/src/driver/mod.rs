@@ -19,6 +19,7 @@ mod overflow;
 mod ownership;
 pub(crate) mod polling;
 mod reading;
+mod reported;
 mod settling;
 mod strangers;
 mod told;
@@ -42,6 +43,7 @@ use moving::Moving;
 use outlets::Held;
 use overflow::Overflow;
 use ownership::{OpenClaims, Rights};
+use reported::Reported;
 use strangers::TimeToAll;
 use told::{Looks, Told};
 use waiting_strangers::WaitingStrangers;
@@ -85,8 +87,8 @@ pub(crate) struct Turner {
     server: Option<SocketAddr>,
     /// Where the socket is, and where it may go.
     moving: Moving,
-    /// The network reported that nothing listens at the server's port.
-    refused: bool,
+    /// The newest fault that was reported for what was sent, while a call waits for the server's answer.
+    reported: Option<Box<Reported>>,
     /// The server wants another key, or one at all. Until it has accepted this client.
     key_problem: Option<ConnectError>,
     last_other_wire: Option<Instant>,
@@ -213,7 +215,7 @@ impl Turner {
             buffers: Some(Box::default()),
             server: None,
             moving,
-            refused: false,
+            reported: None,
             key_problem: None,
             last_other_wire: None,
             told_strangers: LineLimit::default(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tautline_proto::{Cause, Instant as Steady, Now};
 
+use super::reported::no_answer;
 use super::{Sink, TURN_BUDGET, Turner};
 use crate::error::ConnectError;
 use crate::sending::line::Line;
@@ -219,7 +220,7 @@ impl Turner {
             return problem.clone();
         }
         match (self.moving.missing(), self.server) {
-            (None, Some(server)) => ConnectError::TimedOut { server, refused: self.refused },
+            (None, Some(server)) => no_answer(server, self.reported.as_deref(), self.shared.steady_now()),
             (missing, _) => missing.cloned().unwrap_or(ConnectError::Disconnected),
         }
     }
