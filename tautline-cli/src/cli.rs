@@ -11,6 +11,7 @@ use crate::commands::{
     send, tap, watch,
 };
 use crate::tools::exit::{EXIT_CODES, Exit, Failure};
+use crate::tools::link::TIMES;
 use crate::tools::{log, origin, output};
 
 /// Show, test and measure real-time UDP links for control
@@ -136,7 +137,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Help", &["completions", "man", "help"]),
 ];
 
-/// Returns the whole definition. The exit codes stand below every help text.
+/// Returns the whole definition. The exit codes stand below every help text, and above them what a time looks like.
 pub(crate) fn definition() -> clap::Command {
     let command = with_codes(Cli::command());
     let groups = groups(&command);
@@ -162,7 +163,11 @@ fn groups(command: &clap::Command) -> String {
 
 fn with_codes(command: clap::Command) -> clap::Command {
     let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    command.after_help(format!("{examples}\n\n{EXIT_CODES}")).mut_subcommands(with_codes)
+    let takes_time = command
+        .get_arguments()
+        .any(|option| option.get_value_names().is_some_and(|names| names.iter().any(|name| name == "TIME")));
+    let times = if takes_time { format!("{TIMES}\n\n") } else { String::new() };
+    command.after_help(format!("{examples}\n\n{times}{EXIT_CODES}")).mut_subcommands(with_codes)
 }
 
 #[cfg(test)]

@@ -25,6 +25,27 @@ fn a_wrong_endpoint_is_refused() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_network_card_in_place_of_an_address_is_told_with_the_setting_for_it() {
+    for subcommand in ["listen", "hz"] {
+        let parts = ["lo is a network card", "write :9000", "`interface`"];
+        assert_reports(&run(&[subcommand, "lo:9000"]), USAGE, &parts);
+    }
+}
+
+#[test]
+fn a_time_without_a_number_is_refused_in_the_same_words_everywhere() {
+    for arguments in [
+        &["ping", "127.0.0.1:9", "--interval", "soon"][..],
+        &["ping", "127.0.0.1:9", "--budget", "soon"],
+        &["proxy", "127.0.0.1:0", "127.0.0.1:9", "--delay", "soon"],
+        &["demo", "--impair", "delay=soon"],
+    ] {
+        assert_reports(&run(arguments), USAGE, &["such as 250ms", "a number alone is seconds"]);
+    }
+}
+
+#[test]
 fn a_client_cannot_connect_to_port_0() {
     assert_reports(&run(&["send", "127.0.0.1:0", "1"]), USAGE, &["port"]);
 }
@@ -201,7 +222,7 @@ fn numbers_and_names_outside_their_range_are_refused() {
         (&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--loss", "90%", "--burst", "2"], &["`loss`", "`burst`"]),
         (&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--burst", "2"], &["--loss"]),
         (&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--rate", "10"], &["--rate", "10Mbit"]),
-        (&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--jitter", "3"], &["--jitter", "unit"]),
+        (&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--jitter", "3x"], &["--jitter", "unit"]),
         (&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--schedule", "/no/such.toml"], &["/no/such.toml"]),
         (&["ping", "127.0.0.1:9", "--size", "1k"], &["--size", "bytes", "without a unit", "64000"]),
         (&["ping", "127.0.0.1:9", "--size", "-3"], &["--size", "bytes", "from 0"]),

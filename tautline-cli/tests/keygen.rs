@@ -50,6 +50,15 @@ fn shell(script: &str) -> support::Finished {
 }
 
 #[test]
+fn a_dash_is_the_standard_output() {
+    let folder = Folder::new("dash");
+    let made = support::finish(support::command(&["keygen", "-"]).current_dir(&folder.0));
+    assert_eq!(made.code, 0, "{made:?}");
+    parts(&made.stdout);
+    assert_eq!(fs::read_dir(&folder.0).expect("it exists").count(), 0, "no file named -");
+}
+
+#[test]
 fn a_key_in_a_new_file_is_for_its_owner_alone_and_passes_the_check() {
     let folder = Folder::new("file");
     let path = folder.at("arm.key");

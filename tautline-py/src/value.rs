@@ -158,7 +158,8 @@ fn refusal(value: &Bound<'_, PyAny>, has_buffer: bool) -> String {
         Some((_, hint)) => hint,
         None => "use dict, list, str, int, float, bool or None",
     };
-    format!("a {kind} cannot be encoded: {hint}")
+    let article = if kind.starts_with(['a', 'A', 'e', 'E', 'i', 'I', 'o', 'O']) { "an" } else { "a" };
+    format!("{article} {kind} cannot be encoded: {hint}")
 }
 
 /// Whether this is a number of numpy, such as `float32`. It has a buffer as an array has, but it is a number.

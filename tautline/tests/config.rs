@@ -468,7 +468,7 @@ mod toml {
         assert_eq!(error.key(), Some("max_peers"));
 
         let missing = Config::from_toml_file(&path).expect_err("removed").to_string();
-        assert!(missing.starts_with(&format!("{}: the file cannot be read: ", path.display())), "{missing}");
+        assert!(missing.starts_with(&format!("cannot read {}: ", path.display())), "{missing}");
     }
 }
 

@@ -9,7 +9,7 @@ use tautline::{Endpoint, Message, MessageType, Role, WallTime};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::link::{
-    LinkArgs, duration, listening, open, seconds, types, wait_over, with_all_commands, with_inbox,
+    LinkArgs, at_most_an_hour, duration, listening, open, types, wait_over, with_all_commands, with_inbox,
 };
 use crate::tools::output::{self, BAD, FAINT, Styled, escaped};
 use tautline::recording::MessageView;
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration, allow_hyphen_values = true)]
     every: Duration,
     /// End after this time
-    #[arg(long, value_name = "S", value_parser = seconds, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = at_most_an_hour, allow_hyphen_values = true)]
     seconds: Option<Duration>,
     /// Print lines of JSON; the last ones are those of the whole time
     #[arg(long)]

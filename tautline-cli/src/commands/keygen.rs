@@ -3,7 +3,7 @@
 #[cfg(unix)]
 use std::fs::{File, Permissions};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tautline::SecretKey;
 
@@ -21,8 +21,8 @@ Examples:
   tautline keygen > arm.key
   tautline doctor --key arm.key")]
 pub(crate) struct Args {
-    /// The file to create, for your user alone (mode 0600); a file that exists is never overwritten [default: standard
-    /// output]
+    /// The file to create, for your user alone (mode 0600); a file that exists is never overwritten [default: -, the
+    /// standard output]
     file: Option<PathBuf>,
 }
 
@@ -30,7 +30,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let key = SecretKey::generate()
         .map_err(|error| Failure::failed(format!("the system has no randomness for a key: {error}")))?;
-    match &args.file {
+    // `-` is the standard output, as for other programs.
+    match args.file.as_deref().filter(|path| *path != Path::new("-")) {
         Some(path) => {
             key.create_file(path).map_err(|error| Failure::failed(error.to_string()))?;
             let (path, fingerprint) = (path.display(), key.fingerprint());

@@ -6,6 +6,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::tools::exit::{EXIT_CODES, Exit, Failure};
+use crate::tools::link::TIMES;
 use crate::tools::output;
 
 /// Print the manual page, or write all pages into a folder
@@ -67,6 +68,9 @@ fn page(command: &clap::Command) -> String {
 fn sections(command: &clap::Command) -> Roff {
     let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let mut roff = Roff::new();
+    if let Some((_, times)) = TIMES.split_once(": ").filter(|_| help.contains(TIMES)) {
+        roff.control("SH", ["TIMES"]).text([roman(times)]);
+    }
     roff.control("SH", ["EXAMPLES"]);
     for example in help.lines().filter_map(|line| line.strip_prefix("  tautline ")) {
         roff.control("PP", []).control("EX", []);

@@ -9,8 +9,8 @@ use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::latency::{Percentiles, show_maybe, show_us};
 use crate::tools::link::{
-    BYTES, LinkArgs, called, check, complaint, count, duration, open_driven, rate, seconds, wait_over, whole,
-    with_inbox,
+    BYTES, LinkArgs, at_most_an_hour, called, check, complaint, count, duration, open_driven, rate,
+    wait_over, whole, with_inbox,
 };
 use crate::tools::output::{self, BAD, BOLD, GOOD, Styled};
 use crate::tools::pace::Pace;
@@ -49,7 +49,7 @@ pub(crate) struct Args {
         long,
         short,
         value_name = "TIME",
-        value_parser = seconds,
+        value_parser = at_most_an_hour,
         conflicts_with = "rate",
         allow_hyphen_values = true
     )]
@@ -70,7 +70,7 @@ pub(crate) struct Args {
         short = 'W',
         value_name = "TIME",
         default_value = "1s",
-        value_parser = seconds,
+        value_parser = at_most_an_hour,
         allow_hyphen_values = true
     )]
     timeout: Duration,

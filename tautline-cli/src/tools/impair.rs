@@ -8,7 +8,7 @@ use std::time::Duration;
 use tautline::sim::{BitRate, DEFAULT_QUEUE, Impairments, Probability};
 
 use crate::tools::exit::Failure;
-use crate::tools::link::{BYTES, whole};
+use crate::tools::link::{BYTES, time, whole};
 
 /// The impairments of both directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -173,11 +173,6 @@ pub(crate) fn list(text: &str) -> Result<Impairments, String> {
     Ok(impairments)
 }
 
-/// Reads a duration; 0 is allowed.
-fn time(text: &str) -> Result<Duration, String> {
-    tautline::parse_duration(text).map_err(|error| error.to_string())
-}
-
 fn burst(text: &str) -> Result<f64, String> {
     let burst = text.parse::<f64>().ok().filter(|burst| burst.is_finite() && *burst >= 1.0);
     burst.ok_or_else(|| "expected the mean number of datagrams lost in a row, 1 or more".to_owned())
@@ -251,7 +246,7 @@ mod tests {
             ("loss", &["\"loss\"", "KEY=VALUE"][..]),
             ("los=1%", &["`los`", "loss, burst"]),
             ("loss=200%", &["`loss`", "\"200%\"", "0% to 100%"]),
-            ("jitter=5", &["`jitter`", "unit"]),
+            ("jitter=5x", &["`jitter`", "unit"]),
             ("rate=10", &["`rate`", "10Mbit"]),
             ("burst=0.5", &["`burst`", "1 or more"]),
             ("queue=-1", &["`queue`", "bytes"]),

@@ -2,6 +2,7 @@
 //!
 //! Every subcommand that opens a connection uses this module.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -288,8 +289,20 @@ pub(crate) fn wait_over(received: Result<Message, ReceiveError>) -> Result<Optio
 
 /// Reads the address that a server listens on. A value parser for clap.
 pub(crate) fn listening(text: &str) -> Result<Endpoint, String> {
-    endpoint_for(text, "0.0.0.0")
+    let endpoint = endpoint_for(text, "0.0.0.0")?;
+    let host = endpoint.host();
+    if !host.is_empty() && !host.contains('/') && Path::new(CARDS).join(host).exists() {
+        return Err(format!(
+            "{host} is a network card of this machine, and not an address: write :{}, and set `interface` to {host} (in the \
+             file of --config, or as TAUTLINE_INTERFACE={host})",
+            endpoint.port()
+        ));
+    }
+    Ok(endpoint)
 }
+
+/// Where Linux lists the network cards.
+const CARDS: &str = "/sys/class/net";
 
 /// Reads the address of a server. A value parser for clap.
 pub(crate) fn called(text: &str) -> Result<Endpoint, String> {
@@ -319,22 +332,31 @@ pub(crate) fn types() -> impl TypedValueParser<Value = MessageType> {
     named(MessageType::ALL.iter().map(|message_type| message_type.name()))
 }
 
-/// Reads a duration such as 250ms. A value parser for clap.
+/// What a [`time`] looks like. It stands below the help of every subcommand that takes one.
+pub(crate) const TIMES: &str =
+    "TIME: a number with ns, us, ms, s or min, such as 250ms; alone it is seconds.";
+
+/// Reads a time: a number with a unit, such as 250ms, or a number of seconds alone. A value parser for clap.
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    let is_number = text.trim().parse::<f64>().is_ok();
+    let with_unit = if is_number { Cow::Owned(format!("{}s", text.trim())) } else { Cow::Borrowed(text) };
+    tautline::parse_duration(&with_unit).map_err(|error| format!("{error}; a number alone is seconds"))
+}
+
+/// Reads a [`time`] that is longer than 0. A value parser for clap.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    match tautline::parse_duration(text) {
-        Ok(duration) if duration.is_zero() => Err("must be longer than 0".to_owned()),
-        Ok(duration) => Ok(duration),
-        Err(error) => Err(error.to_string()),
+    match time(text)? {
+        Duration::ZERO => Err("must be longer than 0".to_owned()),
+        duration => Ok(duration),
     }
 }
 
-/// Reads a number of seconds with or without a unit. A value parser for clap.
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    const LONGEST: f64 = 3600.0;
-    let is_number = |text: &str| text.parse::<f64>().is_ok();
-    let length = if is_number(text) { duration(&format!("{text}s")) } else { duration(text) }?;
-    if length.as_secs_f64() > LONGEST {
-        return Err(format!("must be at most {LONGEST} seconds"));
+/// Reads a [`duration`] of at most an hour. A value parser for clap.
+pub(crate) fn at_most_an_hour(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(3600);
+    let length = duration(text)?;
+    if length > LONGEST {
+        return Err(format!("must be at most {} seconds", LONGEST.as_secs()));
     }
     Ok(length)
 }
@@ -378,4 +400,22 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
             let (least, most) = (RANGE.start(), RANGE.end());
             format!("expected messages per second, from {least} to {most}, such as 500, 500Hz or 0.5kHz")
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_number_with_a_unit_or_of_seconds() {
+        for (text, ms) in [("250ms", 250), ("0.25", 250), ("2", 2_000), ("1min", 60_000), (" 3 s ", 3_000)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        assert_eq!((time("0"), at_most_an_hour("3600")), (Ok(Duration::ZERO), Ok(Duration::from_secs(3600))));
+        for wrong in ["", "soon", "-1", "1e3", "inf", "nan", "5x", "3.4.5s"] {
+            let error = time(wrong).expect_err(wrong);
+            assert!(error.ends_with("a number alone is seconds"), "{wrong}: {error}");
+        }
+        assert!(duration("0").is_err() && at_most_an_hour("3601").is_err());
+    }
 }

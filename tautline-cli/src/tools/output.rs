@@ -121,6 +121,7 @@ fn held_back() -> MutexGuard<'static, Option<Vec<String>>> {
 const MOST_HELD_BACK: usize = 100;
 
 fn to_stderr(kind: &str, prefix: &str, text: &str) {
+    let text = &without_codes(text);
     if let Some(lines) = &mut *held_back() {
         if lines.len() < MOST_HELD_BACK {
             lines.push(format!("{prefix}{}", printable(text)));
@@ -134,6 +135,19 @@ fn to_stderr(kind: &str, prefix: &str, text: &str) {
     } else {
         write_line(format!("{prefix}{}", printable(text)))
     };
+}
+
+/// Removes the system's numbers of errors, which stand behind their words: "No such file or directory (os error 2)".
+pub(crate) fn without_codes(text: &str) -> Cow<'_, str> {
+    const BEGIN: &str = " (os error ";
+    let mut text = Cow::Borrowed(text);
+    while let Some(at) = text.find(BEGIN) {
+        let code = &text[at + BEGIN.len()..];
+        let digits = code.trim_start_matches('-').trim_start_matches(|c: char| c.is_ascii_digit());
+        let Some(rest) = digits.strip_prefix(')') else { break };
+        text = Cow::Owned(format!("{}{rest}", &text[..at]));
+    }
+    text
 }
 
 /// Writes a line to stderr. On a terminal it breaks at spaces.

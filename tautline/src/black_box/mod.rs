@@ -14,7 +14,7 @@ pub(crate) mod names {
     pub(crate) const STATISTICS: &str = "/statistics";
     pub(crate) const INBOUND: &str = "/ring/inbound";
     pub(crate) const OUTBOUND: &str = "/ring/outbound";
-    pub(crate) const INCIDENT: &str = "tautline.incident";
+    pub(crate) use crate::mcap::BLACK_BOX as INCIDENT;
     pub(crate) const SETTINGS: &str = "tautline.settings";
 }
 

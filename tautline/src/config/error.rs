@@ -188,7 +188,10 @@ impl fmt::Display for ConfigError {
             ),
             Self::Toml { line, problem } => write!(f, "line {line} is not TOML: {problem}"),
             Self::Unreadable { problem } => write!(f, "the file cannot be read: {problem}"),
-            Self::InFile { path, error } => write!(f, "{path}: {error}"),
+            Self::InFile { path, error } => match &**error {
+                Self::Unreadable { problem } => write!(f, "cannot read {path}: {problem}"),
+                error => write!(f, "{path}: {error}"),
+            },
         }
     }
 }

@@ -30,6 +30,9 @@ mod op {
     pub(super) const DATA_END: u8 = 15;
 }
 
+/// The metadata by which a black box is told from a recording.
+pub(crate) const BLACK_BOX: &str = "tautline.incident";
+
 /// Texts by name.
 pub(crate) type Texts = BTreeMap<String, String>;
 

@@ -7,7 +7,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::{DOCUMENT_KEY, DOCUMENT_VERSION, MESSAGE_ENCODING};
-use crate::mcap::{McapError, Record, RecordReader};
+use crate::mcap::{BLACK_BOX, McapError, Record, RecordReader};
 
 /// A message of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct RecordedMessage {
 pub struct ReadError {
     /// The file.
     pub path: PathBuf,
-    /// Whether it is no MCAP file at all.
+    /// Whether it is another kind of file: no MCAP file at all, or a black box.
     pub is_no_recording: bool,
     problem: String,
 }
@@ -34,7 +34,7 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         if self.is_no_recording {
-            return write!(f, "{path} is no MCAP file: name a file that `tautline record` wrote");
+            return write!(f, "{path} is {}", self.problem);
         }
         write!(f, "cannot read {path}: {}", self.problem)
     }
@@ -69,7 +69,7 @@ impl RecordingReader {
     ///
     /// # Errors
     ///
-    /// The file cannot be read on.
+    /// The file cannot be read on, or it is a black box.
     pub fn next_message(&mut self) -> Result<Option<RecordedMessage>, ReadError> {
         loop {
             match self.reader.next().map_err(|error| problem(&self.path, &error))? {
@@ -85,6 +85,12 @@ impl RecordingReader {
                     return Ok(Some(RecordedMessage { log_time, document: data }));
                 }
                 Some(Record::Message { .. }) => self.foreign += 1,
+                Some(Record::Metadata { name, .. }) if name == BLACK_BOX => {
+                    return Err(other_kind(
+                        &self.path,
+                        "a black box, not a recording: `tautline incident` tells what it shows",
+                    ));
+                }
                 Some(Record::Metadata { .. }) => {}
             }
         }
@@ -104,8 +110,14 @@ impl RecordingReader {
 }
 
 fn problem(path: &Path, error: &McapError) -> ReadError {
-    let is_no_recording = matches!(error, McapError::NotMcap);
-    ReadError { path: path.to_owned(), is_no_recording, problem: error.to_string() }
+    if matches!(error, McapError::NotMcap) {
+        return other_kind(path, "no MCAP file: name a file that `tautline record` wrote");
+    }
+    ReadError { path: path.to_owned(), is_no_recording: false, problem: error.to_string() }
+}
+
+fn other_kind(path: &Path, kind: &str) -> ReadError {
+    ReadError { path: path.to_owned(), is_no_recording: true, problem: kind.to_owned() }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tautline::{Config, Endpoint, Payload, Role, Wire};
 
 use super::client::Taking;
 use crate::tools::exit::Failure;
-use crate::tools::link::{BYTES, LinkArgs, count, seconds, whole};
+use crate::tools::link::{BYTES, LinkArgs, at_most_an_hour, count, whole};
 
 /// The largest payload in bytes. It is JSON on the classic wire and raw bytes on the native wire.
 pub(super) const LARGEST: u64 = 65_000;
@@ -38,7 +38,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub(super) messages: Option<u64>,
     /// End after this time, in seconds [default: 5]
-    #[arg(long, value_name = "S", value_parser = seconds, conflicts_with = "messages", allow_negative_numbers = true)]
+    #[arg(long, value_name = "TIME", value_parser = at_most_an_hour, conflicts_with = "messages", allow_negative_numbers = true)]
     pub(super) seconds: Option<Duration>,
     /// Print one line of JSON instead of text
     #[arg(long)]

@@ -99,9 +99,9 @@ impl Sources {
             (ConfigError::InFile { path, error }, Some(Place::Line { line, .. })) => {
                 format!("{path}:{line}: {error}")
             }
-            (ConfigError::InFile { path, error }, _) => match &**error {
+            (in_file @ ConfigError::InFile { path, error }, _) => match &**error {
                 ConfigError::Toml { line, problem } => format!("{path}:{line}: not TOML: {problem}"),
-                error => format!("{path}: {error}"),
+                _ => in_file.to_string(),
             },
             (error, Some(place)) => format!("{place}: {error}"),
             (error, None) => error.to_string(),

@@ -38,7 +38,7 @@ use crate::tools::exit::{Exit, Failure};
 use crate::tools::files;
 use crate::tools::impair;
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
-use crate::tools::link::{WireArgs, check, duration, rate, seconds, with_all_commands};
+use crate::tools::link::{WireArgs, at_most_an_hour, check, duration, rate, with_all_commands};
 use crate::tools::output;
 use crate::tools::screen::Screen;
 
@@ -74,7 +74,7 @@ Examples:
   tautline demo --wire classic --rate 200 --json")]
 pub(crate) struct Args {
     /// Balance for this time, in seconds
-    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", default_value = "10", value_parser = at_most_an_hour, allow_hyphen_values = true)]
     seconds: Duration,
     /// Send this many samples per second, such as 200 or 1kHz, from 50 to 5000
     #[arg(
@@ -86,14 +86,14 @@ pub(crate) struct Args {
     )]
     rate: u32,
     /// Kill the controller after this time, such as 3s
-    #[arg(long, value_name = "TIME", value_parser = seconds, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = at_most_an_hour, allow_hyphen_values = true)]
     cut_after: Option<Duration>,
     /// Restart the killed controller after this time
     #[arg(
         long,
         value_name = "TIME",
         default_value = "1s",
-        value_parser = seconds,
+        value_parser = at_most_an_hour,
         requires = "cut_after",
         allow_hyphen_values = true
     )]
@@ -102,7 +102,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = duration, allow_hyphen_values = true)]
     timeout: Duration,
     /// Enable the motor by hand, this time after each stop; without it the motor stays stopped
-    #[arg(long, value_name = "TIME", value_parser = seconds, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = at_most_an_hour, allow_hyphen_values = true)]
     re_enable: Option<Duration>,
     /// Put a bad network between the two, with the option names of `proxy`, such as loss=10%,jitter=5ms
     #[arg(long, value_name = "LIST", value_parser = impair::list)]

@@ -22,7 +22,7 @@ use self::plan::MeasurementPlan;
 use self::verdict::Verdict;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::Interrupt;
-use crate::tools::link::{LinkArgs, called, open, rate, seconds};
+use crate::tools::link::{LinkArgs, at_most_an_hour, called, open, rate};
 use crate::tools::output;
 
 /// Show what this machine grants to real time, or examine a link
@@ -56,7 +56,7 @@ pub(crate) struct Args {
     rate: Option<f64>,
     /// Measure each of the up to four setups for this time, at least 1,000 periods [default: 1.5s, or 1,000 periods if
     /// they take longer]
-    #[arg(long, value_name = "TIME", value_parser = seconds, conflicts_with = "key", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = at_most_an_hour, conflicts_with = "key", allow_hyphen_values = true)]
     time: Option<Duration>,
     #[command(flatten)]
     link: LinkArgs,

@@ -16,7 +16,7 @@ use self::show::ProxySnapshot;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::impair::{BothDirections, ImpairArgs};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
-use crate::tools::link::{duration, seconds, whole};
+use crate::tools::link::{at_most_an_hour, duration, whole};
 use crate::tools::output;
 use crate::tools::relay::Relay;
 use crate::tools::screen::Screen;
@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(value_name = "TARGET")]
     target: Endpoint,
     /// End after this time
-    #[arg(long, value_name = "S", value_parser = seconds, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = at_most_an_hour, allow_hyphen_values = true)]
     seconds: Option<Duration>,
     /// Print a line of counters on stderr at this interval, such as 1s, instead of the live table
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]

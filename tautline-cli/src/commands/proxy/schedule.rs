@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::tools::exit::Failure;
 use crate::tools::impair::{self, BothDirections, Direction};
+use crate::tools::link::time;
 
 /// The largest number of phases.
 const MOST_PHASES: usize = 10_000;
@@ -37,7 +38,8 @@ impl Schedule {
     /// Reads a file. The command line's `options` apply in each phase unless the phase overrides them.
     pub(super) fn read(path: &Path, options: &BothDirections) -> Result<Self, Failure> {
         let problem = |problem: &dyn fmt::Display| Failure::usage(format!("{}: {problem}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|error| problem(&error))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
         Self::parse(&text, options).map_err(|error| problem(&error.in_text(&text)))
     }
 
@@ -171,7 +173,7 @@ fn apply(impairments: &mut Impairments, table: &DeTable<'_>) -> Result<(), Sched
 
 fn duration(key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<Duration, ScheduleError> {
     let text = text(key, value)?;
-    tautline::parse_duration(&text).map_err(|error| wrong(key, &format!("is {text:?}: {error}")))
+    time(&text).map_err(|error| wrong(key, &format!("is {text:?}: {error}")))
 }
 
 /// Returns a value as text, with or without quotes in the file.
@@ -256,7 +258,7 @@ direction = \"to-client\"
         for (from, to, parts) in [
             ("loss", "los", &["line 5", "`los`", "loss, burst"][..]),
             ("10%", "110%", &["line 5", "`loss`", "110%"]),
-            ("\"5s\"", "5", &["line 4", "`after`", "unit"]),
+            ("\"5s\"", "\"5x\"", &["line 4", "`after`", "unit"]),
             ("after = \"5s\"\n", "", &["line 3", "`after`"]),
             ("10s", "5s", &["line 8", "`after`", "grow"]),
             ("20s", "10s", &["line 1", "`repeat`", "later"]),

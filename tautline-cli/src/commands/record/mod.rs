@@ -11,7 +11,7 @@ use tautline::{Endpoint, MessageType};
 
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::Interrupt;
-use crate::tools::link::{LinkArgs, listening, seconds, types};
+use crate::tools::link::{LinkArgs, at_most_an_hour, listening, types};
 use crate::tools::output;
 use crate::tools::recording::{FileArgs, failure};
 
@@ -57,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long = "type", value_name = "TYPE", value_parser = types())]
     types: Vec<MessageType>,
     /// End after this time
-    #[arg(long, value_name = "S", value_parser = seconds, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = at_most_an_hour, allow_hyphen_values = true)]
     seconds: Option<Duration>,
     /// Print what was recorded as one line of JSON
     #[arg(long)]

@@ -41,9 +41,10 @@ impl Reading {
     /// Opens the files, and begins to read.
     pub(super) fn begin(args: &Args) -> Result<Self, Failure> {
         // Finds a wrong file before it connects.
-        let first = args.files.iter().map(|path| RecordingReader::open(path)).collect::<Result<Vec<_>, _>>();
-        let first = first.map_err(|error| unreadable(&error))?;
-        drop(first);
+        for path in &args.files {
+            let first = RecordingReader::open(path).and_then(|mut reader| reader.next_message());
+            first.map_err(|error| unreadable(&error))?;
+        }
         let (sender, batches) = sync_channel(AHEAD);
         let reader = Reader {
             files: args.files.clone(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tautline::{Endpoint, MessageType};
 
 use crate::tools::exit::{Exit, Failure};
-use crate::tools::link::{called, count, listening, seconds, types};
+use crate::tools::link::{at_most_an_hour, called, count, listening, types};
 
 /// Show both directions of a link, live or from a capture
 ///
@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     count: Option<u64>,
     /// End after this time
-    #[arg(long, value_name = "S", value_parser = seconds, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = at_most_an_hour, allow_hyphen_values = true)]
     seconds: Option<Duration>,
     /// Print lines of JSON; the last line is the summary
     #[arg(long)]

@@ -247,7 +247,7 @@ impl fmt::Display for KeyFileError {
                 "there is no file {path}: make a key with `tautline keygen {}`, or copy the key of the other end to it",
                 Word(&self.path)
             ),
-            KeyFileProblem::Unreadable { problem } => write!(f, "{path} cannot be read: {problem}"),
+            KeyFileProblem::Unreadable { problem } => write!(f, "cannot read {path}: {problem}"),
             KeyFileProblem::Directory => write!(f, "{path} is a directory: name the key file in it"),
             KeyFileProblem::NotAFile => {
                 write!(f, "{path} is no ordinary file: a key is read from a file only")
@@ -297,7 +297,7 @@ impl fmt::Display for KeyFileError {
                     "{path} exists, and keys are never overwritten: name another file, or remove it first"
                 )
             }
-            KeyFileProblem::Unwritable { problem } => write!(f, "{path} cannot be written: {problem}"),
+            KeyFileProblem::Unwritable { problem } => write!(f, "cannot write {path}: {problem}"),
         }
     }
 }
