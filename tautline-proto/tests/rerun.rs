@@ -34,6 +34,49 @@ fn bad_runs_of_secured_links_are_run_again_without_their_keys() {
     run_again(Links::Secured);
 }
 
+/// What the rings of a quiet link hold, as a number. It changes with the entries of rings, and with the states in their marks.
+#[cfg(feature = "secure")]
+const QUIET_RECORD: u64 = 10_095_034_151_681_263_096;
+
+/// A program that reads an entry or a state of another build as its own tells nonsense. So each format has a number.
+#[test]
+#[cfg(feature = "secure")]
+fn a_record_that_changes_has_another_format() {
+    use tautline_proto::MessageType;
+    use tautline_proto::endpoint::{RECORD_FORMAT, Role};
+    use tautline_proto::sim::{BlackBox, Clock, Impairments, World, config};
+
+    let mut world = World::new(Impairments::default(), 1);
+    world.record(1);
+    let [plant, controller] = [(Role::Server, 1), (Role::Client, 2)].map(|(role, host)| {
+        world.add(([10, 0, 0, host], 9000).into(), config(role, "end"), Clock::default())
+    });
+    world.dial(controller, ([10, 0, 0, 1], 9000).into());
+    for step in 1..200 {
+        for node in [plant, controller] {
+            let head = world.head(node, MessageType::Command);
+            world.send(node, &head, b"[0.5,1.5]");
+        }
+        while world.next(Duration::from_millis(step)).is_some() {}
+    }
+    let mut digest = 0_u64;
+    for node in [plant, controller] {
+        for BlackBox { inbound, outbound } in world.black_boxes(node) {
+            for segment in [inbound, outbound].into_iter().flat_map(|ring| ring.contents().segments) {
+                let mix = |sum: u64, byte: &u8| {
+                    sum.rotate_left(5) ^ u64::from(*byte).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                };
+                digest = segment.bytes.iter().fold(digest, mix);
+            }
+        }
+    }
+    assert_eq!(
+        (RECORD_FORMAT, digest),
+        ("1", QUIET_RECORD),
+        "if entries or states have changed, raise RECORD_FORMAT (endpoint/recorder.rs); correct both here"
+    );
+}
+
 /// The kinds of entries that the tests change. docs/incidents.md has the layout.
 const DATAGRAM: u64 = 16;
 #[cfg(feature = "secure")]

@@ -45,6 +45,7 @@ pub use outcome::{Outcome, Refusal};
 pub use owner::{
     ClaimError, ClaimOutcome, MAX_OWNED_STREAMS, OwnedStreams, OwnerChange, OwnerReason, Tenure,
 };
+pub use recorder::RECORD_FORMAT;
 pub use rerun::{Difference, Rerun, RerunSettings, Step, rerun_inbound, rerun_outbound};
 
 /// Creates both halves of a new endpoint.

@@ -11,6 +11,10 @@ use crate::ring::{Head, Ring, RingWriter};
 use crate::snapshot::{Reader, Saved, Writer};
 use crate::time::{Instant, Now};
 
+/// The format of what rings hold: their entries, and the states in their marks. Raise it whenever one of them changes, so that a
+/// file of another build is told as such. `tests/rerun.rs` notices most changes. States of a build without keys have fewer fields.
+pub const RECORD_FORMAT: &str = if cfg!(feature = "secure") { "1" } else { "1-without-keys" };
+
 /// What an entry of a ring is.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $number:literal),+ $(,)?) => {

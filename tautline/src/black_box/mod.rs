@@ -16,6 +16,8 @@ pub(crate) mod names {
     pub(crate) const OUTBOUND: &str = "/ring/outbound";
     pub(crate) use crate::mcap::BLACK_BOX as INCIDENT;
     pub(crate) const SETTINGS: &str = "tautline.settings";
+    /// Among the facts of the incident: the format of the rings.
+    pub(crate) const FORMAT: &str = "format";
 }
 
 /// What the driver notes in the ring beside the inputs: the first word of each note, and what the two others are.

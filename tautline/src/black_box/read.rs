@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use tautline_proto::endpoint::{Difference, EndpointConfig, Event as Happened, Rerun, Step};
-use tautline_proto::endpoint::{RerunSettings, rerun_inbound, rerun_outbound};
+use tautline_proto::endpoint::{RECORD_FORMAT, RerunSettings, rerun_inbound, rerun_outbound};
 use tautline_proto::json::NonFinite;
 use tautline_proto::{RingContents, RingSegment};
 
@@ -44,6 +44,13 @@ pub enum BlackBoxError {
     Unreadable(std::io::Error),
     /// It is no black box.
     NotABlackBox,
+    /// A build of tautline wrote it that records in another format.
+    OtherFormat {
+        /// The version of that build.
+        version: String,
+        /// Its format; `None` if that build was older than the first number.
+        format: Option<String>,
+    },
     /// Its contents contradict themselves.
     Damaged,
 }
@@ -51,10 +58,18 @@ pub enum BlackBoxError {
 impl fmt::Display for BlackBoxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(error) => write!(f, "the file cannot be read: {error}"),
+            Self::Unreadable(error) => write!(f, "cannot read the file: {error}"),
             Self::NotABlackBox => f.write_str(
                 "the file is no black box of tautline: give a file that an interface with `black_box` wrote, not a recording",
             ),
+            Self::OtherFormat { version, format } => {
+                let format = format.as_deref().unwrap_or("older than 1");
+                write!(
+                    f,
+                    "another build of tautline ({version}) wrote this black box in another format: {format}, and this build \
+                     reads {RECORD_FORMAT}; take the program `tautline` of the build that wrote it"
+                )
+            }
             Self::Damaged => f.write_str("the file is damaged: its contents contradict themselves"),
         }
     }
@@ -112,7 +127,16 @@ impl BlackBoxFile {
         let left_out = |half| file.incident.get(half).and_then(|count| count.parse().ok()).unwrap_or(0);
         (file.inbound.left_out, file.outbound.left_out) =
             (left_out("left_out_inbound"), left_out("left_out_outbound"));
-        if file.incident.is_empty() { Err(BlackBoxError::NotABlackBox) } else { Ok(file) }
+        file.check_format().map(|()| file)
+    }
+
+    fn check_format(&self) -> Result<(), BlackBoxError> {
+        let Some(version) = self.incident.get("version") else { return Err(BlackBoxError::NotABlackBox) };
+        let format = self.incident.get(names::FORMAT);
+        if format.is_some_and(|format| format == RECORD_FORMAT) {
+            return Ok(());
+        }
+        Err(BlackBoxError::OtherFormat { version: version.clone(), format: format.cloned() })
     }
 
     fn add(&mut self, topic: &str, time: u64, data: &[u8]) {

@@ -14,6 +14,7 @@ use crate::sync::thread;
 use crate::sync::{Arc, Mutex, Weak};
 
 use serde_json::{Map, Value, json};
+use tautline_proto::endpoint::RECORD_FORMAT;
 use tautline_proto::{ConnectionState, Ring, WallTime};
 
 use crate::black_box::{asked, checksum, names};
@@ -60,7 +61,7 @@ impl std::fmt::Display for DumpError {
             }
             Self::Busy => f.write_str("the black box is being written already: try again when that is done"),
             Self::Failed(error) => {
-                write!(f, "the black box cannot be written to the folder of `black_box_dir`: {error}")
+                write!(f, "cannot write the black box to the folder of `black_box_dir`: {error}")
             }
         }
     }
@@ -166,6 +167,7 @@ impl BlackBox {
         let at = present.clock.now();
         let facts = [
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            (names::FORMAT, RECORD_FORMAT.to_owned()),
             ("name", present.name.clone()),
             ("role", present.role.to_owned()),
             ("cause", cause.to_owned()),
